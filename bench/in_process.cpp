@@ -1,0 +1,110 @@
+/// Sagas of two functions in one process, every step durable, at 1 / 16 / 256 / 4096 in flight;
+/// beside each the bare store doing the same writes in batches of the same size, without the
+/// engine. Usage: in_process [seconds per point] [folder for the store]
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bench.hpp"
+#include "sagas.hpp"
+#include <dtm/dtm.hpp>
+
+namespace {
+
+/// Counts the changes and commits that reach the store.
+class CountingStore : public dtm::SqliteStore {
+ public:
+  using SqliteStore::SqliteStore;
+  void Apply(std::vector<dtm::Change>& changes) override {
+    changes_ += changes.size();
+    SqliteStore::Apply(changes);
+  }
+  void Commit() override {
+    ++commits_;
+    SqliteStore::Commit();
+  }
+  double ChangesPerCommit() const {
+    return static_cast<double>(changes_) / static_cast<double>(commits_ > 0 ? commits_.load() : 1);
+  }
+
+ private:
+  std::atomic<std::size_t> changes_{0};
+  std::atomic<std::size_t> commits_{0};
+};
+
+double RunEngine(int in_flight, double seconds, const std::string& path) {
+  const bench::TempFile file(path);
+  auto owned = std::make_unique<CountingStore>(file.Path());
+  CountingStore& store = *owned;
+  dtm::Coordinator tm(std::move(owned));
+  const bench::SagaRates rates =
+      bench::RunSagas(tm, in_flight, seconds, [&tm] { return dtm::MustGenGid(tm); });
+  bench::Print("in_process", {{"in_flight", in_flight},
+                              {"sagas_per_s", rates.sagas_per_s},
+                              {"cpu_us_per_saga", rates.cpu_us_per_saga},
+                              {"p50_ms", rates.p50_ms},
+                              {"p99_ms", rates.p99_ms},
+                              {"changes_per_commit", store.ChangesPerCommit()}});
+  return store.ChangesPerCommit();
+}
+
+/// The writes of a saga: insert, first step done, second step done and ended.
+void RunBareStore(int in_flight, double changes_per_commit, double seconds,
+                  const std::string& path) {
+  const bench::TempFile file(path);
+  dtm::SqliteStore store(file.Path());
+  dtm::GidGenerator gids;
+  const auto per_stage = static_cast<std::size_t>(changes_per_commit / 3 + 0.5);
+  // Batches below three changes hold one stage at a time.
+  const bool one_stage_each = per_stage == 0;
+  std::vector<dtm::Transaction> stages[3];
+  double sagas = 0;
+  std::size_t turn = 0;
+  const bench::Watch watch;
+  std::vector<dtm::Change> changes;
+  while (watch.Wall() < seconds) {
+    stages[2] = std::move(stages[1]);
+    stages[1] = std::move(stages[0]);
+    stages[0].clear();
+    const std::size_t fresh = one_stage_each ? (turn++ % 3 == 0 ? 1 : 0) : per_stage;
+    for (std::size_t i = 0; i < fresh; ++i) {
+      const dtm::Time now = bench::Now();
+      stages[0].push_back(bench::NewTransaction(gids.Make(now), now));
+    }
+    changes.clear();
+    for (dtm::Transaction& t : stages[0]) changes.push_back({&t, true, false});
+    for (dtm::Transaction& t : stages[1]) {
+      t.branches[1].status = dtm::BranchStatus::kSucceed;
+      t.branches[3].tries = 1;
+      changes.push_back({&t, false, false});
+    }
+    for (dtm::Transaction& t : stages[2]) {
+      t.branches[3].status = dtm::BranchStatus::kSucceed;
+      t.status = dtm::Status::kSucceed;
+      t.finished = t.created;
+      changes.push_back({&t, true, false});
+    }
+    store.Begin();
+    store.Apply(changes);
+    store.Commit();
+    for (const dtm::Change& change : changes) ++change.transaction->version;
+    sagas += static_cast<double>(stages[2].size());
+  }
+  bench::Print("bare_store", {{"in_flight", in_flight},
+                              {"sagas_per_s", sagas / watch.Wall()},
+                              {"cpu_us_per_saga", 1e6 * watch.CpuUsed() / sagas},
+                              {"changes_per_commit", changes_per_commit}});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const double seconds = argc > 1 ? std::atof(argv[1]) : 3;
+  const std::string folder = argc > 2 ? argv[2] : ".";
+  for (const int in_flight : {1, 16, 256, 4096}) {
+    const double batch = RunEngine(in_flight, seconds, folder + "/in_process_bench.db");
+    RunBareStore(in_flight, batch, seconds, folder + "/bare_store_bench.db");
+  }
+}

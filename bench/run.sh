@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Measures: builds the preset `release`, runs the benchmarks (at most 3 minutes), prints each result as a JSON line and
+# all of them as tables. On Debian it installs what is missing. Nothing else should use the machine and its disk.
+#   bench/run.sh                        all
+#   bench/run.sh in_process             only these: in_process, large_file, start_up, url_calls
+#   bench/run.sh --save FILE            also append the JSON lines to FILE, behind one that says when and what was measured
+#   bench/run.sh --folder DIR           where the store files are (default: the build directory); a real disk
+set -euo pipefail
+save="" folder="" names=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --save | --folder)
+      [ $# -ge 2 ] || { echo "$1 needs a value; see the head of $0" >&2; exit 2; }
+      path=$(realpath -m -- "$2")
+      if [ "$1" = --save ]; then save=$path; else folder=$path; fi
+      shift 2 ;;
+    -*) echo "$0 does not know $1; it knows --save FILE, --folder DIR and names of benchmarks" >&2; exit 2 ;;
+    *) names+=("$1"); shift ;;
+  esac
+done
+cd "$(dirname "$0")/.."
+
+known=()
+for source in bench/*.cpp; do known+=("$(basename "$source" .cpp)"); done
+[ ${#names[@]} -gt 0 ] || names=("${known[@]}")
+for name in "${names[@]}"; do
+  [ -f "bench/$name.cpp" ] || { echo "There is no benchmark $name; there are: ${known[*]}" >&2; exit 2; }
+done
+
+mkdir -p "${folder:=$PWD/build/release}"
+disk=$(stat -f -c %T "$folder")
+case $disk in
+  tmpfs | ramfs) echo "$folder is in memory ($disk); give a folder on a real disk with --folder" >&2; exit 2 ;;
+esac
+
+load=$(cut -d' ' -f1 /proc/loadavg)  # before our own build
+. tools/install_packages.sh
+install_packages g++ cmake ninja-build pkg-config python3 nlohmann-json3-dev libcpp-httplib-dev libsqlite3-dev
+echo "== building (build/release)"
+cmake --preset release -DDTM_TESTS=OFF --log-level=WARNING >/dev/null
+cmake --build --preset release --target "${names[@]/#/bench_}" | tail -n 1
+
+folder=$(mktemp -d "$folder/bench.XXXXXX")
+trap 'rm -rf "$folder"' EXIT
+echo "== store files in $folder ($disk), $(nproc) processors"
+echo "== the numbers mean something only on a quiet machine with a quiet disk"
+if awk "BEGIN { exit !($load > 0.5) }"; then
+  echo "== WARNING: the load average was $load at the start (above 0.5); something else was running" >&2
+fi
+sync  # what the build wrote
+
+results=$folder/results.jsonl failed=0
+deadline=$((SECONDS + 160))
+: >"$results"
+for name in "${names[@]}"; do
+  left=$((deadline - SECONDS))
+  [ "$left" -gt 0 ] || left=1
+  seconds=3
+  [ "$name" = start_up ] && seconds=40  # there it is a limit
+  timeout --kill-after=5 "$left" "build/release/bench/bench_$name" "$seconds" "$folder" | tee -a "$results" && continue
+  echo "== $name failed or took too long" >&2
+  failed=1
+done
+
+python3 bench/table.py "$results"
+if [ -n "$save" ]; then
+  commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
+  {
+    printf '{"bench":"run","time":"%s","commit":"%s","processors":%s,"disk":"%s","load":%s}\n' \
+      "$(date -u +%FT%TZ)" "$commit" "$(nproc)" "$disk" "$load"
+    cat "$results"
+  } >>"$save"
+  echo && echo "== appended to $save"
+fi
+exit "$failed"

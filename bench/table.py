@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Prints the result lines of the benchmarks as tables for people.
+
+Usage: table.py FILE   (JSON lines, one result each)
+"""
+import json
+import sys
+
+
+def number(value):
+    if value is None:
+        return ''
+    if value >= 100 or value == int(value):
+        return f'{value:,.0f}'
+    return f'{value:.1f}' if value >= 10 else f'{value:.2f}'
+
+
+def percent(part, whole):
+    return f'{100 * (part / whole - 1):+.0f} %' if part and whole else ''
+
+
+def print_table(title, heads, rows):
+    if not rows:
+        return
+    print(f'\n{title}')
+    lines = [heads, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    for line in lines:
+        print('  ' + '  '.join(cell.rjust(width) for cell, width in zip(line, widths)))
+
+
+def in_process(results):
+    bare = {result['in_flight']: result for result in results if result['bench'] == 'bare_store'}
+    rows = []
+    for result in results:
+        if result['bench'] != 'in_process':
+            continue
+        store = bare.get(result['in_flight'], {})
+        speed, cpu = store.get('sagas_per_s'), store.get('cpu_us_per_saga')
+        rows.append([number(result['in_flight']), number(result['sagas_per_s']), number(speed),
+                     percent(speed, result['sagas_per_s']), number(result['cpu_us_per_saga']), number(cpu),
+                     percent(result['cpu_us_per_saga'], cpu), number(result['p50_ms']), number(result['p99_ms']),
+                     number(result['changes_per_commit'])])
+    print_table('in_process: sagas of two functions, every step durable, beside the bare store doing the same writes'
+                ' (engine on top: goal <= 35 %)',
+                ['in flight', 'sagas/s', 'bare store/s', 'engine on top', 'CPU us', 'bare CPU us', 'CPU on top', 'p50 ms',
+                 'p99 ms', 'changes/commit'], rows)
+
+
+def large_file(results):
+    rows = [[number(result['in_flight']), f"{result['finished_before']:,.0f}", number(result['sagas_per_s']),
+             number(result['cpu_us_per_saga']), number(result['p50_ms']), number(result['p99_ms']),
+             number(result['times_slower'])] for result in results if result['bench'] == 'large_file']
+    print_table('large_file: the same sagas with random gids (times slower: goal <= 2.5)',
+                ['in flight', 'finished in file', 'sagas/s', 'CPU us', 'p50 ms', 'p99 ms', 'times slower'], rows)
+
+
+def start_up(results):
+    held = {result['max_in_memory']: result for result in results if result['bench'] == 'start_up_held'}
+    rows = [[number(result['unfinished']), number(result['max_in_memory']), number(result['open_s']),
+             number(result['first_call_s']), number(result['all_finished_s']), number(result['sagas_per_s']),
+             number(result['memory_mb']), number(held.get(result['max_in_memory'], {}).get('memory_mb'))]
+            for result in results if result['bench'] == 'start_up']
+    print_table('start_up: a file with unfinished sagas (first call: goal <= 1 s)',
+                ['unfinished', 'max_in_memory', 'open s', 'first call s', 'all finished s', 'sagas/s', 'memory MB',
+                 'while functions hold'], rows)
+
+
+def url_calls(results):
+    rows = [[number(result['in_flight']), number(result['answer_ms']) if result['answer_ms'] else 'at once',
+             number(result['calls_per_s']), number(result['cpu_us_per_call']), number(result['memory_mb'])]
+            for result in results if result['bench'] == 'url_calls']
+    print_table('url_calls: branches by URL (1,000 in flight: goal >= 9,000/s of 10,000 possible, <= 64 MB)',
+                ['in flight', 'answer after ms', 'calls/s', 'CPU us', 'memory MB'], rows)
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    with open(sys.argv[1], encoding='utf-8') as file:
+        results = [json.loads(line) for line in file if line.strip()]
+    for table in (in_process, large_file, start_up, url_calls):
+        table(results)
+
+
+main()

@@ -1,0 +1,23 @@
+# What only those who work on dtm itself need: warnings, tests, examples, benchmarks.
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
+endif()
+find_program(DTM_CCACHE ccache)
+if(DTM_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${DTM_CCACHE})
+endif()
+set(CMAKE_CXX_STANDARD 17)  # what we promise; programs may use a later one
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)  # clang-tidy and tools/ take the flags from there
+
+add_library(dtm_dev INTERFACE)
+target_compile_options(dtm_dev INTERFACE -Wall -Wextra -Wconversion -Wshadow -Werror)
+
+enable_testing()
+if(DTM_TESTS)
+  add_subdirectory(tests)
+endif()
+add_subdirectory(examples)
+if(NOT CMAKE_CXX_FLAGS MATCHES "fsanitize")  # nothing is measured under a sanitizer, and building it takes minutes
+  add_subdirectory(bench)
+endif()

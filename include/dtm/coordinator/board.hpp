@@ -1,0 +1,162 @@
+/// What the four stages of the loop share: the transactions in memory and what has happened to them
+/// since the last commit.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <deque>
+#include <exception>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/live.hpp>
+#include <dtm/coordinator/loader.hpp>
+#include <dtm/coordinator/options.hpp>
+#include <dtm/coordinator/store_health.hpp>
+#include <dtm/coordinator/timers.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/explain.hpp>
+#include <dtm/engine/step.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class Board {
+ public:
+  Board(Store& store_in, const Options& options_in) : store(store_in), options(options_in) {
+    context.retry_interval = options.retry_interval;
+    context.request_timeout = options.request_timeout;
+  }
+
+  /// Asks the machine; what must follow is kept in `live` until its record is durable. Returns why
+  /// the event was refused, or nothing.
+  std::string Step(Live& live, const engine::Event& event) {
+    Transaction& transaction = live.transaction;
+    Touch(live);
+    if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
+    // What nobody else knows of cannot lose its compare-and-set.
+    if (!live.Fresh()) live.events.push_back(event);
+    const bool was_stuck = transaction.stuck;
+    engine::Effects effects;
+    try {
+      effects = engine::Step(transaction, event, context);
+    } catch (const std::exception& error) {
+      transaction.stuck = true;
+      transaction.last_error = error.what();
+    }
+    if (transaction.stuck && !was_stuck) {
+      Log(LogLevel::kError, "gid '" + transaction.definition->gid +
+                                "' is stuck: " + transaction.last_error +
+                                "; see Explain, then RetryNow or ForceStop");
+    }
+    if (effects.changed && !live.dirty) {
+      live.dirty = true;
+      dirty.push_back(&live);
+    }
+    live.timer = effects.timer;
+    if (live.held_calls.empty()) {
+      live.held_calls = std::move(effects.calls);
+    } else {
+      live.held_calls.insert(live.held_calls.end(), effects.calls.begin(), effects.calls.end());
+    }
+    return std::move(effects.refused);
+  }
+
+  /// Something of it is to be released: calls, timers, answers.
+  void Touch(Live& live) {
+    if (live.touched) return;
+    live.touched = true;
+    touched.push_back(&live);
+  }
+
+  void AddWaiter(Live& live, Waiter waiter) {
+    if (!waiter.callback) return;
+    live.waiters.push_back(std::move(waiter));
+    Touch(live);
+  }
+
+  /// Sets its timer to what the machine and the waiters want.
+  void ArmTimer(Live& live) {
+    Time next = live.timer;
+    for (const Waiter& waiter : live.waiters) next = (std::min)(next, waiter.deadline);
+    timers.Move(live, live.armed, next);
+    live.armed = next;
+  }
+
+  void Remove(Live& live) {
+    timers.Move(live, live.armed, kNever);
+    lives.Remove(live);
+  }
+
+  /// Takes a stored, unfinished transaction into memory.
+  Live& Bring(Transaction stored) {
+    Live& live = lives.Add(std::move(stored));
+    if (live.transaction.unreadable) {
+      Log(LogLevel::kError, engine::Explain(live.transaction, context.now));
+    } else if (!live.transaction.stuck) {
+      Step(live, {engine::EventKind::kLoaded, 0, {}});
+    }
+    return live;
+  }
+
+  /// How many more fit into memory.
+  std::size_t Room() const { return Full() ? 0 : options.max_in_memory - lives.Count(); }
+  bool Full() const {
+    return lives.Count() >= options.max_in_memory || lives.Bytes() >= options.max_memory_bytes;
+  }
+  /// Transactions that only wait for a time may take half of the room.
+  bool HalfFull() const {
+    return lives.Count() >= options.max_in_memory / 2 ||
+           lives.Bytes() >= options.max_memory_bytes / 2;
+  }
+
+  void Log(LogLevel level, const std::string& text) const {
+    Protected([&] {
+      if (options.log) options.log(level, text);
+    });
+  }
+
+  /// Runs a callback of the user: nothing it throws may stop the loop.
+  template <typename Function>
+  static void Protected(const Function& function) {
+    try {
+      function();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
+  }
+
+  /// Answers in the form that the waiter's function promised.
+  static void Answer(const Waiter& waiter, TransResult result) {
+    Reply reply;
+    if (waiter.failure_is_error && result.Failed()) {
+      reply.error = std::make_exception_ptr(
+          FailureError("gid '" + result.gid + "' was rolled back: " + result.reason));
+    }
+    reply.result = std::move(result);
+    Protected([&] { waiter.callback(reply); });
+  }
+  static void Refuse(const Waiter& waiter, std::exception_ptr error) {
+    if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
+  }
+
+  Store& store;
+  const Options& options;
+  engine::Context context;
+  Lives lives;
+  Timers timers;
+  Loader loader;
+  StoreHealth health;
+  std::vector<Live*> touched;  ///< something waits for release
+  std::vector<Live*> dirty;    ///< the next commit has to write them
+  std::vector<std::pair<std::string, engine::EventKind>> again;  ///< to be stepped in the next turn
+  std::set<std::string> in_doubt;  ///< submitted in a commit whose outcome is not known yet
+  std::deque<QueuedWork> works;    ///< user work for the next commits
+};
+
+}  // namespace v1
+}  // namespace dtm

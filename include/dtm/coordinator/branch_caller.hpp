@@ -1,0 +1,52 @@
+/// How the coordinator calls branches: one interface, implemented by the pool of functions, by the
+/// HTTP client and by tests.
+/// Needs: std. Threads: Call and Stop come from the thread that drives the loop; results may be
+/// delivered from any thread, also from inside Call.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <dtm/core/result.hpp>
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// One call to make. It shares the definition, so nothing is copied and the transaction may leave
+/// memory meanwhile.
+struct BranchCall {
+  std::shared_ptr<const Definition> definition;
+  std::size_t branch = 0;  ///< index of the row, see Transaction
+  Duration timeout{};      ///< total deadline of a call by URL, from when it is sent
+
+  const std::string& Url() const { return UrlOf(*definition, branch); }
+  const std::string& Payload() const { return PayloadOf(*definition, branch); }
+  BranchInfo Info() const { return InfoOf(*definition, branch); }
+};
+
+/// Where answers go. Thread-safe; must outlive the calls.
+class BranchResults {
+ public:
+  virtual ~BranchResults() = default;
+  virtual void Done(const BranchCall& call, Result result) = 0;
+};
+
+class BranchCaller {
+ public:
+  virtual ~BranchCaller() = default;
+
+  /// Starts the calls and returns without waiting for them. Every call is answered exactly once:
+  /// a call by URL that is not sent within `call.timeout` of this moment is answered NotSent, one
+  /// that was sent is answered within another `call.timeout`. Never throws.
+  virtual void Call(std::vector<BranchCall> calls, BranchResults& results) = 0;
+
+  /// Gives up what is out: afterwards no result is delivered any more, and no thread is left.
+  /// Unanswered calls stay unanswered: the coordinator goes on with them after a restart.
+  virtual void Stop() = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,241 @@
+/// The first two stages of a turn: take what arrived, and step the transactions it concerns.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+/// Protocol: §2.3 (what a repeat means), with the differences of the README.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/coordinator/board.hpp>
+#include <dtm/coordinator/inbox.hpp>
+#include <dtm/core/error.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/explain.hpp>
+#include <dtm/engine/machine.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class Collect {
+ public:
+  Collect(Board& board, Inbox& inbox) : board_(board), inbox_(inbox) {}
+
+  /// Returns whether anything had arrived or was due.
+  bool Run() {
+    inbox_.Take(mail_);
+    bool something = !mail_.Empty() || !board_.again.empty();
+    std::vector<std::pair<std::string, engine::EventKind>> again;
+    again.swap(board_.again);
+    for (const auto& entry : again) {
+      if (Live* live = board_.lives.Find(entry.first)) StepAgain(*live, entry.second);
+    }
+    for (Answer& answer : mail_.answers) OnAnswer(answer);
+    for (Submission& submission : mail_.submissions) OnSubmission(submission);
+    for (Command& command : mail_.commands) OnCommand(command);
+    for (QueuedWork& work : mail_.works) OnWork(work);
+    mail_.Clear();
+    while (Live* live = board_.timers.TakeDue(board_.context.now)) {
+      OnTimer(*live);
+      something = true;
+    }
+    return something;
+  }
+
+  /// Takes unfinished transactions from the store, as far as there is room.
+  /// @throws StoreError
+  void Load() {
+    if (board_.Full() || !board_.context.may_call) return;
+    for (Transaction& stored : board_.loader.NextPage(board_.store, board_.context.now,
+                                                      !board_.HalfFull(), board_.Room())) {
+      if (board_.lives.Find(stored.definition->gid) == nullptr) board_.Bring(std::move(stored));
+    }
+  }
+
+ private:
+  static constexpr std::uint32_t kErrorsBeforeWarning = 3;
+
+  void OnAnswer(Answer& answer) {
+    Live* live = board_.lives.Find(answer.call.definition->gid);
+    // Another definition: that transaction has ended, and its gid was given again.
+    if (live == nullptr || live->transaction.definition != answer.call.definition) return;
+    const std::size_t branch = answer.call.branch;
+    board_.Step(*live, {engine::EventKind::kResult, branch, std::move(answer.result)});
+    const Transaction& transaction = live->transaction;
+    if (branch < transaction.branches.size() &&
+        transaction.branches[branch].errors == kErrorsBeforeWarning) {
+      board_.Log(LogLevel::kWarning,
+                 "gid '" + transaction.definition->gid +
+                     "' keeps failing and is retried: " + transaction.last_error);
+    }
+  }
+
+  void OnTimer(Live& live) {
+    live.armed = kNever;
+    if (live.timer <= board_.context.now) board_.Step(live, {engine::EventKind::kTimer, 0, {}});
+    board_.Touch(live);  // the time of a waiter may be over
+    if (!board_.health.Good()) AnswerExpired(live);
+  }
+
+  /// Its record may have been replaced by the stored one: what had happened to it happens again.
+  void StepAgain(Live& live, engine::EventKind kind) {
+    const std::vector<engine::Event> events = std::exchange(live.events, {});
+    board_.Step(live, {kind, 0, {}});
+    for (const engine::Event& event : events) board_.Step(live, event);
+  }
+
+  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status.
+  void AnswerExpired(Live& live) {
+    const std::string& gid = live.transaction.definition->gid;
+    const auto expired = std::stable_partition(
+        live.waiters.begin(), live.waiters.end(),
+        [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
+    for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
+      try {
+        const std::optional<Transaction> stored = board_.store.Load(gid);
+        stored ? Board::Answer(*waiter, ResultOf(*stored))
+               : Board::Refuse(*waiter, MayBeStored(gid));
+      } catch (const StoreError&) {
+        Board::Refuse(*waiter, MayBeStored(gid));
+      }
+    }
+    live.waiters.erase(expired, live.waiters.end());
+  }
+
+  void OnSubmission(Submission& submission) {
+    const std::string& gid = submission.definition->gid;
+    if (!MayUseStore()) {
+      // An earlier submission of it may have been stored.
+      const bool doubt = board_.in_doubt.count(gid) > 0 || board_.lives.Find(gid) != nullptr;
+      return Board::Refuse(
+          submission.waiter,
+          doubt ? MayBeStored(gid) : StoreFailing("gid '" + gid + "' was not stored"));
+    }
+    if (Live* live = board_.lives.Find(gid)) {
+      const bool same = SameContent(*live->transaction.definition, *submission.definition);
+      if (!same) return Board::Refuse(submission.waiter, OtherContent(gid));
+      return board_.AddWaiter(*live, std::move(submission.waiter));
+    }
+    const bool full = board_.Full();
+    Transaction transaction;
+    transaction.definition = std::move(submission.definition);
+    Live& live = board_.lives.Add(std::move(transaction));
+    board_.AddWaiter(live, std::move(submission.waiter));
+    const bool may_call = board_.context.may_call;
+    board_.context.may_call = may_call && !full;  // else it is loaded when there is room
+    board_.Step(live, {engine::EventKind::kSubmitted, 0, {}});
+    board_.context.may_call = may_call;
+  }
+
+  void OnCommand(Command& command) {
+    if (command.kind == Command::Kind::kRegistered) return OnRegistered(command.gid);
+    try {
+      command.kind == Command::Kind::kExplain ? Explain(command) : Obey(command);
+    } catch (const Error&) {
+      if (command.explained) {
+        Board::Protected([&] { command.explained({}, std::current_exception()); });
+      }
+      Board::Refuse(command.waiter, std::current_exception());
+    }
+  }
+
+  void Obey(Command& command) {
+    Live* live = board_.lives.Find(command.gid);
+    if (live == nullptr) {
+      std::optional<Transaction> stored = board_.store.Load(command.gid);
+      if (!stored) throw RejectedError(Unknown(command.gid));
+      if (IsFinal(stored->status)) {
+        if (command.kind == Command::Kind::kWait) {
+          return Board::Answer(command.waiter, ResultOf(*stored));
+        }
+        throw RejectedError("gid '" + command.gid + "' was not changed: it has already ended as " +
+                            Name(stored->status));
+      }
+      live = &board_.Bring(std::move(*stored));
+    }
+    if (command.kind != Command::Kind::kWait) {
+      if (!MayUseStore()) {
+        std::rethrow_exception(StoreFailing("gid '" + command.gid + "' was not changed"));
+      }
+      const std::string refused = board_.Step(*live, {EventOf(command.kind), 0, {}});
+      if (!refused.empty()) {
+        throw RejectedError("gid '" + command.gid + "' was not changed: " + refused);
+      }
+    }
+    board_.AddWaiter(*live, std::move(command.waiter));
+  }
+
+  static engine::EventKind EventOf(Command::Kind kind) {
+    if (kind == Command::Kind::kCancel) return engine::EventKind::kCancel;
+    if (kind == Command::Kind::kForceStop) return engine::EventKind::kForceStop;
+    return engine::EventKind::kRetryNow;
+  }
+
+  /// Committed state only: a change that is not stored did not happen yet.
+  void Explain(Command& command) {
+    const Live* live = board_.lives.Find(command.gid);
+    std::string text;
+    if (live != nullptr && !live->dirty) {
+      text = engine::Explain(live->transaction, board_.context.now);
+    } else if (const std::optional<Transaction> stored = board_.store.Load(command.gid)) {
+      text = engine::Explain(*stored, board_.context.now);
+    } else {
+      text = Unknown(command.gid);
+    }
+    if (!board_.health.Good()) {
+      text += "\nthe store is failing, so nothing goes on: " + board_.health.Problem();
+    }
+    Board::Protected([&] { command.explained(text, nullptr); });
+  }
+
+  /// Wakes what waits for this function.
+  void OnRegistered(const std::string& url) {
+    board_.lives.ForEach([&](Live& live) {
+      const Transaction& transaction = live.transaction;
+      for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+        const Branch& branch = transaction.branches[i];
+        if (!branch.in_flight && branch.status == BranchStatus::kPrepared &&
+            branch.next_try > board_.context.now && UrlOf(*transaction.definition, i) == url) {
+          board_.Step(live, {engine::EventKind::kRegistered, i, {}});
+        }
+      }
+    });
+  }
+
+  void OnWork(QueuedWork& work) {
+    if (MayUseStore()) {
+      board_.works.push_back(std::move(work));
+    } else {
+      Board::Protected([&] { work.done({}, StoreFailing("the work was not run")); });
+    }
+  }
+
+  bool MayUseStore() const { return board_.health.MayTry(board_.context.now); }
+
+  std::exception_ptr StoreFailing(const std::string& what) const {
+    return std::make_exception_ptr(StoreError(
+        what + ", the store is failing: " + board_.health.Problem() + "; try again later"));
+  }
+  std::exception_ptr MayBeStored(const std::string& gid) const {
+    return std::make_exception_ptr(
+        InDoubtError("gid '" + gid + "' may or may not be stored, the store is failing: " +
+                     board_.health.Problem() + "; submit it again later"));
+  }
+  static std::string Unknown(const std::string& gid) {
+    return "there is no transaction with gid '" + gid +
+           "', or it ended and its time was over; check the gid";
+  }
+
+  Board& board_;
+  Inbox& inbox_;
+  Mail mail_;
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,217 @@
+/// Who drives the loop: a thread of its own, or whoever calls Poll or waits for an answer.
+/// Needs: std. Threads: thread-safe.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/coordinator/clock.hpp>
+#include <dtm/coordinator/functions.hpp>
+#include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/loop.hpp>
+#include <dtm/coordinator/options.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/error.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class Driver {
+ public:
+  Driver(std::unique_ptr<Store> store_in, std::unique_ptr<Clock> clock_in, Options options_in)
+      : options(std::move(options_in)),
+        clock(std::move(clock_in)),
+        store(std::move(store_in)),
+        inbox(options.max_waiting_submissions),
+        functions(options.max_function_threads, options.max_threads_per_function),
+        loop_(*store, *clock, inbox, functions, options) {}
+
+  void Use(std::unique_ptr<BranchCaller> urls) {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> lock(drive_mutex_);
+    if (threaded_ || urls_ != nullptr) throw LogicError("Use() comes once, and before Start()");
+    urls_ = std::move(urls);
+    loop_.Use(urls_.get());
+  }
+
+  void Start() {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> lock(drive_mutex_);
+    if (threaded_ || inbox.Closed()) throw LogicError("Start() comes once, and before Stop()");
+    functions.StartThreads();
+    threaded_ = true;
+    thread_ = std::thread([this] { ThreadMain(); });
+    check_thread_ = std::thread([this] {
+      const std::string damage = store->Check(stopping_);
+      if (!damage.empty()) Log(LogLevel::kError, damage);
+    });
+  }
+
+  /// One turn and the functions it queued, on this thread. Returns when there is more to do.
+  Time Poll() {
+    CheckNotLoop();
+    if (threaded_) throw LogicError("Poll() is for a coordinator that was not started");
+    return Drive();
+  }
+
+  /// Calls `ask` with a callback, and returns what that callback is called with. Drives the loop
+  /// meanwhile if no thread does.
+  /// @throws LogicError  called by the loop itself, which would wait for itself.
+  template <typename Ask>
+  TransResult WaitFor(const Ask& ask) {
+    CheckNotLoop();
+    struct Box {
+      std::mutex mutex;
+      std::condition_variable answered;
+      std::atomic<bool> done{false};
+      Reply reply;
+    };
+    const auto box = std::make_shared<Box>();
+    ask([this, box](const Reply& reply) {
+      {
+        const std::lock_guard<std::mutex> lock(box->mutex);
+        box->reply = reply;
+        box->done = true;
+        box->answered.notify_all();
+      }
+      if (!threaded_) inbox.Interrupt();
+    });
+    while (!threaded_ && !box->done) {
+      const Time next = Drive();
+      inbox.Wait(*clock, next, [&box] { return box->done.load(); });
+    }
+    std::unique_lock<std::mutex> lock(box->mutex);
+    box->answered.wait(lock, [&box] { return box->done.load(); });
+    return box->reply.Get();
+  }
+
+  /// See Coordinator::Stop.
+  bool Stop(Time until) {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
+    if (stopped_) return true;
+    inbox.Close();
+    stopping_ = true;
+    if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
+    if (threaded_) {
+      quit_ = true;
+      inbox.Interrupt();
+      thread_.join();
+      check_thread_.join();
+    }
+    if (urls_ != nullptr) urls_->Stop();
+    functions.Stop();
+    loop_.StartNothingNew();
+    loop_.Turn();  // what was answered at the last moment
+    loop_.AnswerAll();
+    stopped_ = true;
+    return true;
+  }
+
+  void Log(LogLevel level, const std::string& text) const {
+    Board::Protected([&] {
+      if (options.log) options.log(level, text);
+    });
+  }
+
+  const Options options;
+  const std::unique_ptr<Clock> clock;
+  const std::unique_ptr<Store> store;
+  Inbox inbox;
+  Functions functions;
+
+ private:
+  /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
+  void CheckNotLoop() const {
+    if (loop_thread_ == std::this_thread::get_id()) {
+      throw LogicError("a callback of the coordinator must not wait for it; use SubmitAsync there");
+    }
+  }
+
+  Time Drive() {
+    Time next;
+    {
+      const std::lock_guard<std::mutex> lock(drive_mutex_);
+      if (threaded_) return clock->Now();  // started meanwhile
+      loop_thread_ = std::this_thread::get_id();
+      TurnOnce();
+      loop_thread_ = std::thread::id();
+      next = loop_.NextTurn();
+    }
+    // A function that submits drives the loop as well, but runs no other function inside itself.
+    if (!functions.OnFunctionThread()) (void)functions.RunQueued();
+    return inbox.Empty() ? next : clock->Now();
+  }
+
+  void TurnOnce() {
+    if (stopping_) {
+      stop_noticed_ = true;
+      loop_.StartNothingNew();
+      functions.RefuseQueued();
+    }
+    try {
+      loop_.Turn();
+    } catch (const std::exception& error) {  // out of memory, or a mistake of ours: go on
+      Log(LogLevel::kError, std::string("a turn of the coordinator failed: ") + error.what());
+    }
+    if (stopping_) {
+      const std::lock_guard<std::mutex> lock(quiet_mutex_);
+      quiet_ = !loop_.Busy();
+      quiet_changed_.notify_all();
+    }
+  }
+
+  void ThreadMain() {
+    loop_thread_ = std::this_thread::get_id();
+    while (!quit_) {
+      TurnOnce();
+      inbox.Wait(*clock, loop_.NextTurn(), [this] { return quit_ || StopNoticed(); });
+    }
+    loop_thread_ = std::thread::id();
+  }
+
+  /// The first turn after Stop was called has to come at once.
+  bool StopNoticed() { return stopping_ && !stop_noticed_; }
+
+  bool WaitUntilQuiet(Time until) {
+    inbox.Interrupt();
+    if (!threaded_) {
+      for (Time next = Drive(); !quiet_ && clock->Now() < until; next = Drive()) {
+        inbox.Wait(*clock, (std::min)(next, until), [this] { return quiet_.load(); });
+      }
+      return quiet_;
+    }
+    std::unique_lock<std::mutex> lock(quiet_mutex_);
+    while (!quiet_ && clock->Now() < until) clock->Wait(quiet_changed_, lock, until);
+    return quiet_;
+  }
+
+  std::unique_ptr<BranchCaller> urls_;
+  std::mutex drive_mutex_;  // without a thread: one caller drives at a time
+  Loop loop_;
+  std::thread thread_;
+  std::thread check_thread_;  // looks for damage of the file, once
+  std::atomic<std::thread::id> loop_thread_{std::thread::id()};
+  std::atomic<bool> threaded_{false};
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stop_noticed_{false};
+  std::atomic<bool> quit_{false};
+  std::mutex stop_mutex_;
+  bool stopped_ = false;
+  std::mutex quiet_mutex_;
+  std::condition_variable quiet_changed_;
+  std::atomic<bool> quiet_{false};
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,173 @@
+/// Where everything arrives that the loop has to deal with, from any thread.
+/// Needs: std. Threads: thread-safe; Take and Wait by the thread that drives the loop.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/coordinator/clock.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/error.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// When a caller wants its answer.
+enum class AnswerWhen {
+  kStored,   ///< once it is durable
+  kSettled,  ///< once it has ended, or has to wait for a timer
+  kFinished  ///< once it has ended
+};
+
+/// Somebody who waits for an answer about a transaction.
+struct Waiter {
+  AnswerWhen when = AnswerWhen::kStored;
+  bool failure_is_error = false;  ///< a rollback is told as FailureError
+  Time deadline = kNever;         ///< then it is answered with the status there is
+  ReplyCallback callback;
+};
+
+struct Submission {
+  std::shared_ptr<const Definition> definition;
+  Waiter waiter;
+};
+
+struct Answer {
+  BranchCall call;
+  Result result;
+};
+
+struct Command {
+  enum class Kind { kCancel, kForceStop, kRetryNow, kWait, kExplain, kRegistered };
+  Kind kind = Kind::kWait;
+  std::string gid;  ///< kRegistered: the url of the function
+  Waiter waiter;
+  std::function<void(const std::string&, std::exception_ptr)> explained;  ///< kExplain
+};
+
+/// User work for the next commit; `done` is called after it, or with the error of its failure.
+struct QueuedWork {
+  Work work;
+  std::function<void(const Result&, std::exception_ptr)> done;
+};
+
+inline std::exception_ptr OtherContent(const std::string& gid) {
+  return std::make_exception_ptr(
+      RejectedError("gid '" + gid +
+                    "' exists with other content; nothing was changed. Use a new gid, or "
+                    "submit exactly what was submitted first"));
+}
+
+struct Mail {
+  std::vector<Submission> submissions;
+  std::vector<Answer> answers;
+  std::vector<Command> commands;
+  std::vector<QueuedWork> works;
+
+  bool Empty() const {
+    return submissions.empty() && answers.empty() && commands.empty() && works.empty();
+  }
+  void Clear() {
+    submissions.clear();
+    answers.clear();
+    commands.clear();
+    works.clear();
+  }
+};
+
+class Inbox : public BranchResults {
+ public:
+  explicit Inbox(std::size_t max_submissions) : max_submissions_(max_submissions) {}
+
+  /// False: too many submissions are waiting, or the inbox is closed; nothing was taken.
+  bool Push(Submission submission) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (closed_ || mail_.submissions.size() >= max_submissions_) return false;
+    mail_.submissions.push_back(std::move(submission));
+    NotifyIfWaiting();
+    return true;
+  }
+  bool Push(QueuedWork work) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (closed_ || mail_.works.size() >= max_submissions_) return false;
+    mail_.works.push_back(std::move(work));
+    NotifyIfWaiting();
+    return true;
+  }
+  /// False: the inbox is closed.
+  bool Push(Command command) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (closed_) return false;
+    mail_.commands.push_back(std::move(command));
+    NotifyIfWaiting();
+    return true;
+  }
+  void Done(const BranchCall& call, Result result) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    mail_.answers.push_back({call, std::move(result)});
+    NotifyIfWaiting();
+  }
+
+  /// Swaps all that has arrived into `mail`, which must be empty; its memory is used again.
+  void Take(Mail& mail) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::swap(mail, mail_);
+  }
+
+  /// Returns when something has arrived, when `enough()`, at `until`, or earlier. Who makes
+  /// `enough` true calls Interrupt.
+  template <typename Enough>
+  void Wait(Clock& clock, Time until, const Enough& enough) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (!mail_.Empty() || enough()) return;
+    ++waiting_;
+    clock.Wait(arrived_, lock, until);
+    --waiting_;
+  }
+
+  bool Empty() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return mail_.Empty();
+  }
+
+  /// Lets whoever waits look again.
+  void Interrupt() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    NotifyIfWaiting();
+  }
+
+  /// From now on only answers are taken.
+  void Close() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    closed_ = true;
+  }
+  bool Closed() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return closed_;
+  }
+
+ private:
+  void NotifyIfWaiting() {
+    if (waiting_ > 0) arrived_.notify_all();
+  }
+
+  const std::size_t max_submissions_;
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  Mail mail_;
+  int waiting_ = 0;
+  bool closed_ = false;
+};
+
+}  // namespace v1
+}  // namespace dtm

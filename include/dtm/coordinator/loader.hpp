@@ -1,0 +1,67 @@
+/// Brings unfinished transactions from the store into memory: after a restart, and what did not
+/// fit.
+/// Needs: std, store. Threads: the thread that drives the loop.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include <dtm/core/transaction.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Walks the unfinished transactions in the order in which they are due, page by page. One walk is
+/// a pass; after it the next one begins when something left in the store is due.
+class Loader {
+ public:
+  static constexpr std::size_t kPage = 256;
+
+  /// When there is something to load; kNever if all that is unfinished is in memory.
+  Time NextPass() const { return next_pass_; }
+
+  /// The next page of the pass, or nothing. `with_waiting`: there is room for those that are not
+  /// due yet. The page may hold transactions that are in memory already.
+  std::vector<Transaction> NextPage(Store& store, Time now, bool with_waiting, std::size_t room) {
+    if (next_pass_ > now || room == 0) return {};
+    // The first pass looks at all: if the wall clock was set back, due times may be far off.
+    const bool all = with_waiting || first_pass_;
+    const std::size_t limit = (std::min)(kPage, room);
+    if (cursor_.row == 0) left_behind_ = kNever;  // a pass begins; it finds them
+    std::vector<Transaction> page = store.Due(all ? kNever : now, cursor_, limit);
+    if (page.size() < limit) {
+      next_pass_ = (std::min)(left_behind_, all ? kNever : store.NextDue(now));
+      left_behind_ = kNever;
+      cursor_ = DuePosition{};
+      first_pass_ = false;
+    } else {
+      cursor_ = {page.back().due, page.back().row};
+    }
+    return page;
+  }
+
+  /// A transaction that is due then leaves memory, or never came into it.
+  void LeaveBehind(Time due) {
+    left_behind_ = (std::min)(left_behind_, due);
+    const bool between_passes = next_pass_ == kNever || cursor_.row == 0;
+    if (between_passes) next_pass_ = (std::min)(next_pass_, due);
+  }
+
+  /// The store may hold transactions that memory does not know of.
+  void Restart() {
+    cursor_ = DuePosition{};
+    next_pass_ = (Time::min)();
+    first_pass_ = true;
+  }
+
+ private:
+  bool first_pass_ = true;
+  DuePosition cursor_;
+  Time next_pass_ = (Time::min)();
+  Time left_behind_ = kNever;
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,122 @@
+/// The loop that owns all transaction state: collect and step, commit, release.
+/// Needs: std, engine, store. Threads: driven by one thread at a time; everything arrives through
+/// the inbox. Rule: nothing leaves before its cause is durable (docs/architecture.md).
+#pragma once
+
+#include <algorithm>
+#include <exception>
+#include <optional>
+#include <string>
+
+#include <dtm/coordinator/board.hpp>
+#include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/coordinator/clock.hpp>
+#include <dtm/coordinator/collect.hpp>
+#include <dtm/coordinator/commit.hpp>
+#include <dtm/coordinator/functions.hpp>
+#include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/options.hpp>
+#include <dtm/coordinator/release.hpp>
+#include <dtm/core/error.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class Loop {
+ public:
+  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, const Options& options)
+      : clock_(clock),
+        functions_(functions),
+        board_(store, options),
+        collect_(board_, inbox),
+        commit_(board_, clock),
+        release_(board_, functions, inbox) {}
+
+  /// The caller of branches by URL; before the first turn.
+  void Use(BranchCaller* urls) { release_.Use(urls); }
+
+  /// From the next turn on nothing is called any more; what is answered is still recorded.
+  void StartNothingNew() { board_.context.may_call = false; }
+
+  /// One turn; returns whether anything had happened.
+  bool Turn() {
+    board_.context.now = clock_.Now();
+    const bool something = collect_.Run();
+    if (!board_.health.MayTry(board_.context.now)) return something;
+    try {
+      if (!board_.health.NeedsRecovery()) collect_.Load();
+    } catch (const std::exception& error) {
+      commit_.Failed(error.what(), false);
+      return something;
+    }
+    if (commit_.Run()) release_.Run();
+    return something;
+  }
+
+  /// When the next turn has something to do, if nothing arrives.
+  Time NextTurn() {
+    const Time now = clock_.Now();
+    const Time growth = functions_.Grow(now);
+    const bool pending = !board_.dirty.empty() || !board_.touched.empty() ||
+                         !board_.works.empty() || !board_.again.empty() ||
+                         board_.health.NeedsRecovery();
+    Time next = pending ? now : (std::min)(board_.timers.Next(), commit_.NextRetention());
+    if (!board_.Full() && board_.context.may_call) {
+      next = (std::min)(next, board_.loader.NextPass());
+    }
+    if (!board_.health.Good()) next = (std::max)(next, board_.health.NextTry());
+    return (std::min)(next, growth);
+  }
+
+  /// Branch calls that are out, or changes that no commit has taken yet.
+  bool Busy() {
+    bool busy = !board_.dirty.empty() || !board_.works.empty();
+    board_.lives.ForEach([&busy](const Live& live) { busy = busy || live.CallsOut(); });
+    return busy;
+  }
+
+  /// Answers everybody who still waits, with the status that is durable; for the end.
+  void AnswerAll() {
+    board_.lives.ForEach([this](Live& live) {
+      for (const Waiter& waiter : live.waiters) {
+        AnswerAtTheEnd(waiter, live);
+      }
+      live.waiters.clear();
+    });
+    for (const QueuedWork& work : board_.works) {
+      Board::Protected([&work] { work.done({}, NotStored("the work")); });
+    }
+    board_.works.clear();
+  }
+
+ private:
+  void AnswerAtTheEnd(const Waiter& waiter, const Live& live) {
+    const std::string& gid = live.transaction.definition->gid;
+    if (!live.dirty) return Board::Answer(waiter, ResultOf(live.transaction));
+    if (live.Fresh()) return Board::Refuse(waiter, NotStored("gid '" + gid + "'"));
+    try {
+      const std::optional<Transaction> stored = board_.store.Load(gid);
+      if (stored) return Board::Answer(waiter, ResultOf(*stored));
+    } catch (const StoreError&) {  // then it is in doubt
+    }
+    Board::Refuse(waiter,
+                  std::make_exception_ptr(InDoubtError(
+                      "gid '" + gid + "': its status cannot be read, the coordinator stopped")));
+  }
+
+  static std::exception_ptr NotStored(const std::string& what) {
+    return std::make_exception_ptr(
+        StoreError(what + ": its last change could not be stored before the coordinator stopped"));
+  }
+
+  Clock& clock_;
+  Functions& functions_;
+  Board board_;
+  Collect collect_;
+  Commit commit_;
+  Release release_;
+};
+
+}  // namespace v1
+}  // namespace dtm

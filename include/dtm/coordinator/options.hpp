@@ -1,0 +1,49 @@
+/// The settings of an embedded coordinator.
+/// Needs: std. Threads: values; `log` is called from any thread.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+#include <functional>
+#include <string>
+
+#include <dtm/core/types.hpp>
+#include <dtm/store/durability.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+enum class LogLevel { kInfo, kWarning, kError };
+
+inline void LogToStderr(LogLevel level, const std::string& text) {
+  const char* name = level == LogLevel::kError     ? "error"
+                     : level == LogLevel::kWarning ? "warning"
+                                                   : "info";
+  std::fprintf(stderr, "dtm %s: %s\n", name, text.c_str());
+}
+
+struct Options {
+  /// What a commit survives; see Durability.
+  Durability durability = Durability::kPower;
+  /// The first wait after an error, of transactions that name none.
+  Duration retry_interval = std::chrono::seconds(10);
+  /// The deadline of a branch call by URL, of transactions that name none.
+  Duration request_timeout = std::chrono::seconds(3);
+  /// Finished transactions are removed after this long. Unfinished ones never are.
+  Duration keep_finished = std::chrono::hours(24);
+  /// Transactions kept in memory at a time, and the bytes of what they were asked to do; the rest
+  /// waits in the store.
+  std::size_t max_in_memory = 20000;
+  std::size_t max_memory_bytes = std::size_t{256} << 20;
+  /// Submissions waiting for a commit at a time; more are refused (RejectedError).
+  std::size_t max_waiting_submissions = 20000;
+  /// Threads that run branch functions, and how many of them one function may occupy.
+  std::size_t max_function_threads = 128;
+  std::size_t max_threads_per_function = 64;
+  /// Any thread, must not throw.
+  std::function<void(LogLevel, const std::string&)> log = LogToStderr;
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,117 @@
+/// The last stage of a turn: only now that their cause is durable, calls start, timers are armed
+/// and callers are answered.
+/// Needs: std. Threads: the thread that drives the loop.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/coordinator/board.hpp>
+#include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/schedule.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class Release {
+ public:
+  Release(Board& board, BranchCaller& functions, BranchResults& results)
+      : board_(board), functions_(functions), results_(results) {}
+
+  /// The caller of branches by URL; none: such branches wait.
+  void Use(BranchCaller* urls) { urls_ = urls; }
+
+  void Run() {
+    std::vector<Live*> touched;
+    touched.swap(board_.touched);
+    // What is still dirty met a conflict that is not settled; it waits for the next commit.
+    const auto settled = std::stable_partition(touched.begin(), touched.end(),
+                                               [](const Live* live) { return live->dirty; });
+    board_.touched.assign(touched.begin(), settled);
+    touched.erase(touched.begin(), settled);
+    for (Live* live : touched) TakeCalls(*live);
+    StartCalls();
+    for (Live* live : touched) {
+      live->touched = false;
+      live->events.clear();
+      AnswerWaiters(*live);
+      ArmTimerOrLeave(*live);
+    }
+  }
+
+ private:
+  void TakeCalls(Live& live) {
+    const Transaction& transaction = live.transaction;
+    if (!IsFinal(transaction.status)) {
+      for (const std::size_t branch : live.held_calls) {
+        BranchCall call;
+        call.definition = transaction.definition;
+        call.branch = branch;
+        call.timeout = engine::RequestTimeout(transaction.definition->options, board_.context);
+        (IsLocal(call.Url()) ? local_calls_ : url_calls_).push_back(std::move(call));
+      }
+    }
+    live.held_calls.clear();
+  }
+
+  void StartCalls() {
+    if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
+    if (url_calls_.empty()) return;
+    std::vector<BranchCall> calls = std::exchange(url_calls_, {});
+    if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
+    for (const BranchCall& call : calls) {
+      results_.Done(call,
+                    Result::NotSent("this program calls no URLs: include <dtm/http.hpp> and say "
+                                    "Use(dtm::HttpBranches())"));
+    }
+  }
+
+  void AnswerWaiters(Live& live) {
+    if (live.waiters.empty()) return;
+    const Transaction& transaction = live.transaction;
+    const bool ended = IsFinal(transaction.status);
+    const bool settled = ended || transaction.stuck || (live.timer != kNever && !live.CallsOut());
+    auto keep = live.waiters.begin();
+    for (Waiter& waiter : live.waiters) {
+      const bool now = ended || waiter.when == AnswerWhen::kStored ||
+                       (settled && waiter.when == AnswerWhen::kSettled) ||
+                       waiter.deadline <= board_.context.now;
+      if (now) {
+        Board::Answer(waiter, ResultOf(transaction));
+      } else {
+        if (&*keep != &waiter) *keep = std::move(waiter);
+        ++keep;
+      }
+    }
+    live.waiters.erase(keep, live.waiters.end());
+  }
+
+  void ArmTimerOrLeave(Live& live) {
+    const Transaction& transaction = live.transaction;
+    if (IsFinal(transaction.status)) return board_.Remove(live);
+    board_.ArmTimer(live);
+    if (live.CallsOut() || transaction.unreadable) return;
+    const bool idle =
+        live.timer == kNever && !transaction.stuck;  // could go on but was not allowed to
+    if (live.waiters.empty() && (idle ? board_.Full() : board_.HalfFull())) {
+      board_.loader.LeaveBehind(transaction.due);
+      board_.Remove(live);
+    } else if (idle && board_.context.may_call) {
+      board_.again.emplace_back(transaction.definition->gid, engine::EventKind::kTimer);
+    }
+  }
+
+  Board& board_;
+  BranchCaller& functions_;
+  BranchResults& results_;
+  BranchCaller* urls_ = nullptr;
+  std::vector<BranchCall> local_calls_;
+  std::vector<BranchCall> url_calls_;
+};
+
+}  // namespace v1
+}  // namespace dtm

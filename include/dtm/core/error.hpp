@@ -1,0 +1,52 @@
+/// The errors of the public edge: one small tree.
+/// Needs: std. Threads: values only.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Base of everything this library throws; `what()` is a sentence that names the thing and says
+/// what to do.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Definite: the transaction was rolled back. Thrown by a branch function it means "roll back".
+class FailureError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Definite: refused, and nothing was changed (other content under this gid, a limit, a status
+/// that does not allow it).
+class RejectedError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// In doubt: there was no answer, so the transaction may be stored. Submitting the same content
+/// under the same gid again is safe and settles it.
+class InDoubtError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Definite: the store could not do it and nothing was stored (disk full, read-only, corrupt,
+/// taken).
+class StoreError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Misuse of the library; the program has to be changed.
+class LogicError : public Error {
+ public:
+  using Error::Error;
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,27 @@
+/// Limits on every size and count, the same in process and over HTTP.
+/// Needs: std. Threads: constants and pure functions. Source: what protocols and databases of the
+/// field accept.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+
+namespace dtm {
+inline namespace v1 {
+
+inline constexpr std::size_t kMaxGidBytes = 128;
+inline constexpr std::size_t kMaxUrlBytes = 2048;
+inline constexpr std::size_t kMaxSteps = 1000;
+inline constexpr std::size_t kMaxPayloadBytes = 256 * 1024;
+inline constexpr std::size_t kMaxDefinitionBytes =
+    1024 * 1024;  ///< urls, payloads, headers together
+inline constexpr std::size_t kMaxHeaders = 32;
+inline constexpr std::size_t kMaxHeaderBytes = 4096;
+inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reason or error text
+inline constexpr std::size_t kMaxAnswerBytes = 64 * 1024;  ///< read of a branch's answer
+inline constexpr std::size_t kMaxListLimit = 1000;
+inline constexpr std::chrono::seconds kMaxOptionSeconds{86400};
+inline constexpr int kMaxRetryLimit = 1000000;
+
+}  // namespace v1
+}  // namespace dtm

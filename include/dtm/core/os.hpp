@@ -1,0 +1,100 @@
+/// Everything that is asked of the operating system: the one file to port.
+/// Needs: POSIX. Threads: thread-safe functions; a FileLock belongs to one owner.
+#pragma once
+
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <fcntl.h>
+#include <string>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <system_error>
+#include <time.h>
+#include <unistd.h>
+
+#include <dtm/core/error.hpp>
+#include <dtm/core/types.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace os {
+
+inline long ProcessId() { return static_cast<long>(::getpid()); }
+
+/// Time since boot, going on while the machine sleeps; never jumps.
+inline Duration SinceBoot() {
+  timespec now{};
+#ifdef CLOCK_BOOTTIME
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+#else
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+#endif
+  return std::chrono::seconds(now.tv_sec) + std::chrono::microseconds(now.tv_nsec / 1000);
+}
+
+/// Fills `size` bytes (at most 256) with random ones that nobody can foresee.
+inline void FillRandom(void* bytes, std::size_t size) {
+  if (::getentropy(bytes, size) != 0) {
+    throw Error("the operating system gives no random bytes: " +
+                std::generic_category().message(errno));
+  }
+}
+
+inline std::string LastErrorText() { return std::generic_category().message(errno); }
+
+/// Creates the file for its owner only (0600) if it is not there. An existing one is only looked
+/// at: closing a descriptor of it would drop the locks that this process holds on it through
+/// SQLite.
+/// @throws StoreError  it cannot be created or written, is a symbolic link, or is no plain file.
+inline void EnsurePrivateFile(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) == 0) {
+    if (!S_ISREG(info.st_mode)) {
+      throw StoreError("the store file '" + path +
+                       "' is a link or no plain file, which is refused");
+    }
+    if (::access(path.c_str(), R_OK | W_OK) == 0) return;
+    throw StoreError("the store file '" + path + "' cannot be opened for writing: " +
+                     LastErrorText() + "; make it and its folder writable for this user");
+  }
+  const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (file < 0) {
+    throw StoreError("the store file '" + path + "' cannot be created: " + LastErrorText() +
+                     "; give a file in a folder this user may write to");
+  }
+  ::close(file);
+}
+
+/// An exclusive lock on `path`, held until destroyed or the process ends (also by a forked child).
+/// Two locks on one file exclude each other also within one process.
+class FileLock {
+ public:
+  /// @throws StoreError  somebody else holds it, or the file cannot be opened.
+  explicit FileLock(const std::string& path)
+      : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
+    if (file_ < 0) {
+      throw StoreError("the lock file '" + path + "' cannot be opened: " + LastErrorText() +
+                       "; the folder of the store must be writable");
+    }
+    if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+      const bool taken = errno == EWOULDBLOCK;
+      const std::string why = LastErrorText();
+      ::close(file_);
+      throw StoreError(
+          taken ? "another coordinator, in this process or another, uses the store of '" + path +
+                      "'; stop it first, or give this one a file of its own"
+                : "the lock file '" + path + "' cannot be locked: " + why);
+    }
+  }
+  ~FileLock() { ::close(file_); }
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  int file_;
+};
+
+}  // namespace os
+}  // namespace v1
+}  // namespace dtm

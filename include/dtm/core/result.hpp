@@ -1,0 +1,62 @@
+/// What a branch answered, and how a transaction ended.
+/// Needs: std. Threads: values only. Protocol: §1 (results).
+#pragma once
+
+#include <exception>
+#include <string>
+#include <utility>
+
+#include <dtm/core/error.hpp>
+#include <dtm/core/types.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// The outcome of one branch call. A branch function returns Success, Failure or Ongoing;
+/// the other two are how callers report that there was no such answer.
+struct Result {
+  enum class Kind {
+    kSuccess,  ///< done
+    kFailure,  ///< definite business failure: roll back, never call this again
+    kOngoing,  ///< in progress: ask again after the retry interval
+    kError,    ///< no definite answer; it may have run: ask again, with growing waits
+    kNotSent   ///< the call certainly did not start (no handler, no free slot): try again later
+  };
+
+  Kind kind = Kind::kSuccess;
+  std::string text;
+
+  static Result Success() { return {Kind::kSuccess, {}}; }
+  static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
+  static Result Ongoing(std::string text = {}) { return {Kind::kOngoing, std::move(text)}; }
+  static Result Error(std::string text) { return {Kind::kError, std::move(text)}; }
+  static Result NotSent(std::string why) { return {Kind::kNotSent, std::move(why)}; }
+};
+
+/// Runs user code and turns whatever it throws into a result.
+template <typename Function>
+Result Guarded(const Function& function) {
+  try {
+    return function();
+  } catch (const FailureError& error) {
+    return Result::Failure(error.what());
+  } catch (const std::exception& error) {
+    return Result::Error(error.what());
+  } catch (...) {
+    return Result::Error("it threw something that is no std::exception");
+  }
+}
+
+/// Where a transaction stands, as far as it is durable.
+struct TransResult {
+  std::string gid;
+  Status status = Status::kSubmitted;
+  std::string reason;  ///< why it was rolled back; empty if it was not
+
+  bool Finished() const { return IsFinal(status); }
+  bool Succeeded() const { return status == Status::kSucceed; }
+  bool Failed() const { return status == Status::kFailed; }
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,75 @@
+/// Small facts about text that comes from outside.
+/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8).
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Length of the valid UTF-8 sequence at `at`, or 0.
+inline std::size_t Utf8Length(const std::string& text, std::size_t at) {
+  const auto byte = [&text](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
+  const auto tail = [&byte](std::size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
+  const unsigned first = byte(at);
+  if (at >= text.size()) return 0;
+  if (first < 0x80) return 1;
+  if (first >= 0xC2 && first <= 0xDF) return tail(at + 1) ? 2 : 0;
+  if (first >= 0xE0 && first <= 0xEF) {
+    const unsigned second = byte(at + 1);
+    const bool overlong = first == 0xE0 && second < 0xA0;
+    const bool surrogate = first == 0xED && second > 0x9F;
+    return tail(at + 1) && tail(at + 2) && !overlong && !surrogate ? 3 : 0;
+  }
+  if (first >= 0xF0 && first <= 0xF4) {
+    const unsigned second = byte(at + 1);
+    const bool overlong = first == 0xF0 && second < 0x90;
+    const bool too_large = first == 0xF4 && second > 0x8F;
+    const bool tails = tail(at + 1) && tail(at + 2) && tail(at + 3);
+    return tails && !overlong && !too_large ? 4 : 0;
+  }
+  return 0;
+}
+
+inline bool IsUtf8(const std::string& text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    if (length == 0) return false;
+    at += length;
+  }
+  return true;
+}
+
+/// At most `max_bytes` of the text, cut between characters.
+inline std::string Truncated(std::string text, std::size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
+  std::size_t end = max_bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) --end;
+  text.resize(end);
+  return text;
+}
+
+/// The text with everything that is not printable UTF-8 replaced, fit for a log line or a record.
+inline std::string Printable(const std::string& text) {
+  std::string clean;
+  clean.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    const unsigned char first = static_cast<unsigned char>(text[at]);
+    const bool c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
+    if (length == 0 || first < 0x20 || first == 0x7F || c1) {
+      clean += first == '\n' || first == '\t' ? ' ' : '?';
+      ++at;
+    } else {
+      clean.append(text, at, length);
+      at += length;
+    }
+  }
+  return clean;
+}
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,85 @@
+/// The words everybody uses: transaction types, statuses, operations, time.
+/// Needs: std. Threads: values only. Protocol: §1 (vocabulary, status transitions).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace dtm {
+inline namespace v1 {
+
+using Duration = std::chrono::microseconds;
+/// UTC. Inside the coordinator: the wall clock at open plus the time that passed since.
+using Time = std::chrono::time_point<std::chrono::system_clock, Duration>;
+inline constexpr Time kNever = (Time::max)();
+
+/// The numbers of these enums are stored; never change the value of an entry.
+enum class TransType : std::uint8_t { kSaga = 1, kMsg = 2, kTcc = 3, kXa = 4, kWorkflow = 5 };
+
+enum class Status : std::uint8_t {
+  kPrepared = 1,
+  kSubmitted = 2,
+  kAborting = 3,
+  kSucceed = 4,
+  kFailed = 5
+};
+
+enum class BranchStatus : std::uint8_t { kPrepared = 1, kSucceed = 2, kFailed = 3 };
+
+enum class Op : std::uint8_t { kAction = 1, kCompensate = 2 };
+
+inline bool IsFinal(Status status) {
+  return status == Status::kSucceed || status == Status::kFailed;
+}
+
+/// dtm's own words, as people and the wire know them.
+inline const char* Name(TransType type) {
+  switch (type) {
+    case TransType::kSaga: return "saga";
+    case TransType::kMsg: return "msg";
+    case TransType::kTcc: return "tcc";
+    case TransType::kXa: return "xa";
+    case TransType::kWorkflow: return "workflow";
+  }
+  return "unknown";
+}
+
+inline const char* Name(Status status) {
+  switch (status) {
+    case Status::kPrepared: return "prepared";
+    case Status::kSubmitted: return "submitted";
+    case Status::kAborting: return "aborting";
+    case Status::kSucceed: return "succeed";
+    case Status::kFailed: return "failed";
+  }
+  return "unknown";
+}
+
+inline const char* Name(BranchStatus status) {
+  switch (status) {
+    case BranchStatus::kPrepared: return "prepared";
+    case BranchStatus::kSucceed: return "succeed";
+    case BranchStatus::kFailed: return "failed";
+  }
+  return "unknown";
+}
+
+inline const char* Name(Op op) {
+  switch (op) {
+    case Op::kAction: return "action";
+    case Op::kCompensate: return "compensate";
+  }
+  return "unknown";
+}
+
+/// Who a branch function or service is called for: the key under which it makes itself idempotent.
+struct BranchInfo {
+  std::string gid;
+  TransType trans_type = TransType::kSaga;
+  std::string branch_id;  ///< "01", "02", ... "100"
+  Op op = Op::kAction;
+};
+
+}  // namespace v1
+}  // namespace dtm

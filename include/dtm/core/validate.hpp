@@ -1,0 +1,144 @@
+/// Refuses a definition that could not be carried out, before anything is stored.
+/// Needs: std. Threads: pure function. Protocol: §2.1, §4.1; the limits also hold in process.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include <dtm/core/limits.hpp>
+#include <dtm/core/text.hpp>
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+inline std::string GidProblem(const std::string& gid) {
+  if (gid.empty()) return "the gid is empty; take one from NewGid()";
+  if (gid.size() > kMaxGidBytes) {
+    return "the gid has " + std::to_string(gid.size()) + " bytes; the limit is " +
+           std::to_string(kMaxGidBytes);
+  }
+  for (const char c : gid) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7F || c == ';') {
+      return "gid '" + Printable(gid) + "' contains a control character or ';'; leave it out";
+    }
+  }
+  if (!IsUtf8(gid)) return "gid '" + Printable(gid) + "' is not valid UTF-8";
+  return {};
+}
+
+/// A cycle in "must come before" would never run. Kahn's algorithm over the steps.
+inline std::string OrdersProblem(const Definition& definition) {
+  if (definition.orders.empty()) return {};
+  const std::size_t count = definition.steps.size();
+  std::vector<std::vector<std::size_t>> followers(count);
+  std::vector<std::size_t> waits_for(count, 0);
+  const auto add = [&](std::size_t before, std::size_t step) {
+    followers[before].push_back(step);
+    ++waits_for[step];
+  };
+  const auto missing = [&definition, count](int step) {
+    if (step >= 0 && static_cast<std::size_t>(step) < count) return std::string();
+    return "gid '" + definition.gid + "': a branch order names step " + std::to_string(step) +
+           ", which does not exist; there are " + std::to_string(count) + ", counted from 0";
+  };
+  for (const auto& order : definition.orders) {
+    std::string problem = missing(order.first);
+    if (!problem.empty()) return problem;
+    for (const int before : order.second) {
+      problem = missing(before);
+      if (!problem.empty()) return problem;
+      add(static_cast<std::size_t>(before), static_cast<std::size_t>(order.first));
+    }
+  }
+  for (std::size_t step = 1; !definition.concurrent && step < count; ++step) add(step - 1, step);
+  std::vector<std::size_t> ready;
+  for (std::size_t step = 0; step < count; ++step) {
+    if (waits_for[step] == 0) ready.push_back(step);
+  }
+  std::size_t done = 0;
+  while (!ready.empty()) {
+    const std::size_t step = ready.back();
+    ready.pop_back();
+    ++done;
+    for (const std::size_t next : followers[step]) {
+      if (--waits_for[next] == 0) ready.push_back(next);
+    }
+  }
+  if (done == count) return {};
+  return "gid '" + definition.gid +
+         "': the branch orders form a cycle, so these steps would wait for each other for ever";
+}
+
+/// Empty if the definition can be carried out, else the sentence that says why not.
+inline std::string Problem(const Definition& definition) {
+  std::string problem = GidProblem(definition.gid);
+  if (!problem.empty()) return problem;
+  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
+  const auto above = [&who](const std::string& what, std::size_t is, std::size_t limit) {
+    return who() + what + " has " + std::to_string(is) + " bytes; the limit is " +
+           std::to_string(limit);
+  };
+  if (definition.steps.size() > kMaxSteps) {
+    return who() + std::to_string(definition.steps.size()) + " steps; the limit is " +
+           std::to_string(kMaxSteps);
+  }
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < definition.steps.size(); ++i) {
+    const Step& step = definition.steps[i];
+    const auto name = [i] { return "step " + std::to_string(i); };
+    for (const std::string* url : {&step.action, &step.compensate}) {
+      if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
+      if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
+    }
+    if (step.payload.size() > kMaxPayloadBytes) {
+      return above("the payload of " + name(), step.payload.size(), kMaxPayloadBytes);
+    }
+    bytes += step.action.size() + step.compensate.size() + step.payload.size();
+  }
+  const TransOptions& options = definition.options;
+  if (options.branch_headers.size() > kMaxHeaders) {
+    return who() + std::to_string(options.branch_headers.size()) +
+           " branch headers; the limit is " + std::to_string(kMaxHeaders);
+  }
+  for (const auto& header : options.branch_headers) {
+    const std::size_t size = header.first.size() + header.second.size();
+    if (size > kMaxHeaderBytes)
+      return above("branch header " + header.first, size, kMaxHeaderBytes);
+    const bool name_ok =
+        !header.first.empty() && header.first.find_first_of(": \t") == std::string::npos;
+    if (!name_ok)
+      return who() + "branch header '" + Printable(header.first) + "' has no valid name";
+    for (const char c : header.first + header.second) {
+      if (c == '\r' || c == '\n' || c == '\0') {
+        return who() + "branch header '" + Printable(header.first) +
+               "' contains a line break or NUL";
+      }
+    }
+    bytes += size;
+  }
+  if (bytes > kMaxDefinitionBytes) return above("the transaction", bytes, kMaxDefinitionBytes);
+  const auto out_of_range = [&who](const char* name, std::chrono::seconds value) {
+    return who() + name + " is " + std::to_string(value.count()) +
+           " s; it must be 0 (default) to " + std::to_string(kMaxOptionSeconds.count()) + " s";
+  };
+  const auto bad = [](std::chrono::seconds s) { return s.count() < 0 || s > kMaxOptionSeconds; };
+  if (bad(options.timeout_to_fail)) {
+    return out_of_range("timeout_to_fail", options.timeout_to_fail);
+  }
+  if (bad(options.request_timeout)) {
+    return out_of_range("request_timeout", options.request_timeout);
+  }
+  if (bad(options.retry_interval)) return out_of_range("retry_interval", options.retry_interval);
+  if (options.retry_limit < 0 || options.retry_limit > kMaxRetryLimit) {
+    return who() + "retry_limit is " + std::to_string(options.retry_limit) +
+           "; it must be 0 (no limit) to " + std::to_string(kMaxRetryLimit);
+  }
+  return OrdersProblem(definition);
+}
+
+}  // namespace v1
+}  // namespace dtm

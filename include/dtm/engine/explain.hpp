@@ -1,0 +1,93 @@
+/// Why a transaction stands where it stands, in words.
+/// Needs: std. Threads: pure function.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+#include <string>
+
+#include <dtm/core/result.hpp>
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+/// Which branch answered what, as one sentence.
+inline std::string DescribeAnswer(const Definition& definition, std::size_t index,
+                                  const Result& result) {
+  const char* said = "failed";
+  switch (result.kind) {
+    case Result::Kind::kSuccess: said = "succeeded"; break;
+    case Result::Kind::kFailure: said = "answered FAILURE"; break;
+    case Result::Kind::kOngoing: said = "is ONGOING"; break;
+    case Result::Kind::kError: said = "gave no definite answer"; break;
+    case Result::Kind::kNotSent: said = "was not called"; break;
+  }
+  std::string text = "branch " + BranchIdOf(index) + " " + Name(OpOf(index)) + " " +
+                     UrlOf(definition, index) + " " + said;
+  if (!result.text.empty()) text += ": " + result.text;
+  return text;
+}
+
+/// "in 2.5 s", "now".
+inline std::string InWords(Duration wait) {
+  if (wait.count() <= 0) return "now";
+  char text[48];
+  std::snprintf(text, sizeof text, "in %.1f s", static_cast<double>(wait.count()) / 1e6);
+  return text;
+}
+
+inline std::string ExplainBranch(const Transaction& transaction, std::size_t index, Time now) {
+  const Branch& branch = transaction.branches[index];
+  std::string text = "branch " + BranchIdOf(index) + " " + Name(OpOf(index)) + " " +
+                     UrlOf(*transaction.definition, index) + ": ";
+  if (branch.in_flight) {
+    text += "called, its answer is awaited";
+  } else if (branch.deadline > now) {
+    text +=
+        "called; it may still be running, for at most " + InWords(branch.deadline - now).substr(3);
+  } else {
+    text += "next try " + InWords(branch.next_try - now);
+  }
+  text += " (" + std::to_string(branch.tries) + (branch.tries == 1 ? " try" : " tries");
+  if (branch.errors > 0) text += ", " + std::to_string(branch.errors) + " errors in a row";
+  return text + ")";
+}
+
+/// One sentence on the whole, then a line for each branch that is out or waits.
+inline std::string Explain(const Transaction& transaction, Time now) {
+  const Definition& definition = *transaction.definition;
+  std::string text = std::string(Name(definition.type)) + " " + definition.gid + " is ";
+  if (transaction.unreadable) {
+    return text + "stuck: " + transaction.last_error + "; restore the store from a backup";
+  }
+  text += Name(transaction.status);
+  if (!transaction.reason.empty()) text += " because: " + transaction.reason;
+  if (IsFinal(transaction.status)) return text;
+  if (transaction.stuck) {
+    return text + "\nstuck: " + transaction.last_error +
+           "; it goes on with RetryNow or ends with ForceStop";
+  }
+  const Op wanted = transaction.status == Status::kAborting ? Op::kCompensate : Op::kAction;
+  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+    const Branch& branch = transaction.branches[i];
+    const bool concerned = OpOf(i) == wanted;
+    const bool waits = branch.status == BranchStatus::kPrepared && concerned &&
+                       (branch.tries > 0 || branch.next_try != Time{});
+    if (branch.in_flight || branch.deadline > now || waits) {
+      text += "\n" + ExplainBranch(transaction, i, now);
+    }
+  }
+  if (!transaction.last_error.empty()) text += "\nlast error: " + transaction.last_error;
+  const std::chrono::seconds timeout = definition.options.timeout_to_fail;
+  if (timeout.count() > 0 && transaction.status == Status::kSubmitted) {
+    text += "\nrolled back if not done " + InWords(transaction.created + timeout - now);
+  }
+  return text;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,52 @@
+/// The face of a machine: what can happen to a transaction, and what follows from it.
+/// Needs: std. Threads: values only; Step is pure (no I/O, no clock, no randomness).
+/// Protocol: §3, §4; one file per transaction type implements it (saga.hpp).
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include <dtm/core/result.hpp>
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+enum class EventKind {
+  kSubmitted,   ///< new, not yet stored
+  kLoaded,      ///< read from the store: whatever was in flight belongs to an earlier life
+  kResult,      ///< a call was answered
+  kTimer,       ///< the time the machine asked for has come
+  kCancel,      ///< somebody wants it rolled back
+  kForceStop,   ///< somebody wants it ended as failed, with nothing called any more
+  kRegistered,  ///< the function of `branch`, which was missing, is there now
+  kRetryNow     ///< somebody wants the waits forgotten
+};
+
+struct Event {
+  EventKind kind = EventKind::kTimer;
+  std::size_t branch = 0;  ///< kResult, kRegistered: the row concerned
+  Result result;           ///< kResult: its answer
+};
+
+/// What the machine may know besides the transaction.
+struct Context {
+  Time now{};
+  Duration retry_interval = std::chrono::seconds(10);  ///< of a transaction that names none
+  Duration request_timeout = std::chrono::seconds(3);  ///< of a transaction that names none
+  bool may_call = true;  ///< false while the coordinator stops: record results, start nothing
+};
+
+/// What must follow, once the changed transaction is durable.
+struct Effects {
+  bool changed = false;            ///< the transaction has to be stored
+  std::vector<std::size_t> calls;  ///< rows to call
+  Time timer = kNever;             ///< send kTimer then
+  std::string refused;             ///< a command that does not fit its status, and why
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,74 @@
+/// The arithmetic of time: intervals, waits between tries, deadlines.
+/// Needs: std. Threads: pure functions. Protocol: §3 (schedule numbers), with the first retry after
+/// one interval, a cap and jitter. Source of the waits: capped exponential backoff.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/machine.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+inline constexpr Duration kMaxRetryWait = std::chrono::hours(1);
+
+/// The base interval between tries.
+inline Duration RetryInterval(const TransOptions& options, const Context& context) {
+  if (options.retry_interval.count() > 0) return options.retry_interval;
+  if (options.timeout_to_fail.count() > 0 && options.timeout_to_fail < context.retry_interval) {
+    return options.timeout_to_fail;
+  }
+  return context.retry_interval;
+}
+
+inline Duration RequestTimeout(const TransOptions& options, const Context& context) {
+  return options.request_timeout.count() > 0 ? Duration(options.request_timeout)
+                                             : context.request_timeout;
+}
+
+/// The wait after the n-th consecutive error (n >= 1): interval * 2^(n-1), at most one hour (but
+/// never less than the interval). It never comes early; up to a fifth is added, different for each
+/// branch and try, so that what failed together is not tried again together. The spread is computed
+/// from the names, so the same record always gives the same wait.
+inline Duration RetryWait(const Transaction& transaction, std::size_t branch, Duration interval) {
+  const std::uint32_t errors = (std::max)(transaction.branches[branch].errors, std::uint32_t{1});
+  const Duration cap = (std::max)(kMaxRetryWait, interval);
+  Duration wait = interval;
+  for (std::uint32_t i = 1; i < errors && wait < cap; ++i) wait *= 2;
+  wait = (std::min)(wait, cap);
+  const std::size_t seed =
+      std::hash<std::string>{}(transaction.definition->gid) ^ (branch * 7919 + errors * 104729);
+  return wait + wait * static_cast<Duration::rep>(seed % 1000) / 5000;
+}
+
+/// Until when a call started now may be running: a caller may hold it back for one timeout and then
+/// give it another (see BranchCaller::Call).
+inline Time CallDeadline(const TransOptions& options, const Context& context) {
+  return context.now + 2 * RequestTimeout(options, context);
+}
+
+/// After a restart nothing is in flight as far as this life knows, and the clock may have been set: no
+/// wait may be longer than it could have been made.
+inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
+  const TransOptions& options = transaction.definition->options;
+  const Duration interval = RetryInterval(options, context);
+  const Time last_deadline = CallDeadline(options, context);
+  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+    Branch& branch = transaction.branches[i];
+    branch.in_flight = false;
+    branch.next_try =
+        (std::min)(branch.next_try, context.now + RetryWait(transaction, i, interval));
+    branch.deadline = (std::min)(branch.deadline, last_deadline);
+    branch.former_deadline = branch.deadline;
+  }
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm

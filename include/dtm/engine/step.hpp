@@ -1,0 +1,30 @@
+/// Which machine drives which transaction type. A new type is a new file and a line here.
+/// Needs: std. Threads: pure. Protocol: §4.
+#pragma once
+
+#include <string>
+
+#include <dtm/core/error.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/machine.hpp>
+#include <dtm/engine/saga.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+inline bool IsDriven(TransType type) { return type == TransType::kSaga; }
+
+/// Pure: the same transaction, event and context always give the same result.
+/// @throws LogicError  no machine drives this type; such a transaction is refused at the edge.
+inline Effects Step(Transaction& transaction, const Event& event, const Context& context) {
+  if (transaction.definition->type == TransType::kSaga) {
+    return SagaMachine::Step(transaction, event, context);
+  }
+  throw LogicError(std::string("no machine drives transactions of type ") +
+                   Name(transaction.definition->type));
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm

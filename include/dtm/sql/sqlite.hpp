@@ -1,0 +1,159 @@
+/// Thin ownership of sqlite3 connections and statements; the only file that includes sqlite3.h.
+/// Needs: SQLite 3.35 or newer. Threads: one connection and its statements by one thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <sqlite3.h>
+
+#include <dtm/core/error.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace sql {
+
+/// What SQLite said, with its code. Definite unless the code is an I/O error during COMMIT.
+class SqliteError : public StoreError {
+ public:
+  SqliteError(const std::string& text, int code) : StoreError(text), code_(code) {}
+  /// The extended result code.
+  int Code() const { return code_; }
+  int Primary() const { return code_ & 0xFF; }
+
+ private:
+  int code_;
+};
+
+/// A connection. Opened in serialized-off mode: its owner sees to it that one thread uses it.
+class Database {
+ public:
+  Database(const std::string& path, int flags) : path_(path) {
+    const int code = sqlite3_open_v2(path.c_str(), &handle_, flags | SQLITE_OPEN_NOMUTEX, nullptr);
+    if (code != SQLITE_OK) {
+      const std::string why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
+      sqlite3_close_v2(handle_);
+      throw SqliteError("the store file '" + path + "' cannot be opened: " + why, code);
+    }
+    sqlite3_extended_result_codes(handle_, 1);
+  }
+  ~Database() { sqlite3_close_v2(handle_); }
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  sqlite3* Handle() const { return handle_; }
+  const std::string& Path() const { return path_; }
+  int Changes() const { return sqlite3_changes(handle_); }
+  std::int64_t LastRow() const { return sqlite3_last_insert_rowid(handle_); }
+  bool InTransaction() const { return sqlite3_get_autocommit(handle_) == 0; }
+
+  /// Runs statements that return no rows of interest.
+  void Exec(const char* text) {
+    const int code = sqlite3_exec(handle_, text, nullptr, nullptr, nullptr);
+    if (code != SQLITE_OK) Fail(code, text);
+  }
+
+  /// @throws SqliteError  always: what happened, on which file, and what to do where that is known.
+  [[noreturn]] void Fail(int code, std::string_view doing) const {
+    std::string text = "the store file '" + path_ + "': " + sqlite3_errmsg(handle_);
+    switch (code & 0xFF) {
+      case SQLITE_FULL:
+        text += " (no space is left on its disk; free some, it goes on by itself)";
+        break;
+      case SQLITE_READONLY: text += " (make the file and its folder writable)"; break;
+      case SQLITE_CORRUPT:
+      case SQLITE_NOTADB:
+        text += " (the file is damaged or is no SQLite database; restore it from a backup)";
+        break;
+      case SQLITE_BUSY:
+        text += " (another program holds a write transaction on it; end that one)";
+        break;
+      default: text += " (while: " + std::string(doing.substr(0, 60)) + ")"; break;
+    }
+    throw SqliteError(text, code);
+  }
+
+ private:
+  std::string path_;
+  sqlite3* handle_ = nullptr;
+};
+
+/// A prepared statement. Binding does not copy: what is bound must live until Step returned.
+class Statement {
+ public:
+  Statement(Database& database, std::string text) : database_(&database), text_(std::move(text)) {
+    const int code =
+        sqlite3_prepare_v3(database.Handle(), text_.data(), static_cast<int>(text_.size()),
+                           SQLITE_PREPARE_PERSISTENT, &handle_, nullptr);
+    if (code != SQLITE_OK) database.Fail(code, text_);
+  }
+  ~Statement() { sqlite3_finalize(handle_); }
+  Statement(Statement&& other) noexcept
+      : database_(other.database_), text_(std::move(other.text_)), handle_(other.handle_) {
+    other.handle_ = nullptr;
+  }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+  Statement& operator=(Statement&&) = delete;
+
+  Statement& Bind(int index, std::int64_t value) {
+    return Check(sqlite3_bind_int64(handle_, index, value));
+  }
+  Statement& BindText(int index, std::string_view value) {
+    return Check(sqlite3_bind_text(handle_, index, Data(value), static_cast<int>(value.size()),
+                                   SQLITE_STATIC));
+  }
+  Statement& BindBlob(int index, std::string_view value) {
+    return Check(sqlite3_bind_blob(handle_, index, Data(value), static_cast<int>(value.size()),
+                                   SQLITE_STATIC));
+  }
+  Statement& BindNull(int index) { return Check(sqlite3_bind_null(handle_, index)); }
+
+  /// True while there is a row. After false the statement is ready to be bound again.
+  bool Step() {
+    const int code = sqlite3_step(handle_);
+    if (code == SQLITE_ROW) return true;
+    // Fail reads the message before Reset could replace it.
+    if (code != SQLITE_DONE) {
+      Resetter reset{handle_};
+      database_->Fail(code, text_);
+    }
+    sqlite3_reset(handle_);
+    return false;
+  }
+  /// For a statement that returns at most one row: drops the rest.
+  void Reset() { sqlite3_reset(handle_); }
+
+  std::int64_t Int(int column) const { return sqlite3_column_int64(handle_, column); }
+  bool IsNull(int column) const { return sqlite3_column_type(handle_, column) == SQLITE_NULL; }
+  /// A text as UTF-8, whatever the encoding of the file; a blob as it is.
+  std::string Text(int column) const {
+    const void* data = sqlite3_column_type(handle_, column) == SQLITE_BLOB
+                           ? sqlite3_column_blob(handle_, column)
+                           : sqlite3_column_text(handle_, column);
+    const auto size = static_cast<std::size_t>(sqlite3_column_bytes(handle_, column));
+    return data == nullptr ? std::string() : std::string(static_cast<const char*>(data), size);
+  }
+
+ private:
+  struct Resetter {
+    sqlite3_stmt* handle;
+    ~Resetter() { sqlite3_reset(handle); }
+  };
+  // A null pointer would bind NULL where an empty value is meant.
+  static const char* Data(std::string_view value) { return value.empty() ? "" : value.data(); }
+  Statement& Check(int code) {
+    if (code != SQLITE_OK) database_->Fail(code, text_);
+    return *this;
+  }
+
+  Database* database_;
+  std::string text_;
+  sqlite3_stmt* handle_ = nullptr;
+};
+
+}  // namespace sql
+}  // namespace v1
+}  // namespace dtm

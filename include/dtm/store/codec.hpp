@@ -1,0 +1,231 @@
+/// The stored form of a definition and of a state; the only place that knows it.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
+/// only with a new format number.
+///
+/// Its own code because it is written three times per saga on the thread that bounds the
+/// throughput: a JSON or MessagePack document of the same content costs more than the database
+/// does.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <dtm/core/error.hpp>
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kFormat = 1;
+
+/// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
+class Writer {
+ public:
+  explicit Writer(std::string& out) : out_(out) {}
+  void Byte(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
+  void Number(std::uint64_t value) {
+    while (value >= 0x80) {
+      Byte(static_cast<std::uint8_t>(value | 0x80));
+      value >>= 7;
+    }
+    Byte(static_cast<std::uint8_t>(value));
+  }
+  void Text(std::string_view text) {
+    Number(text.size());
+    out_.append(text);
+  }
+
+ private:
+  std::string& out_;
+};
+
+/// Reads the same, and never beyond the end.
+/// @throws StoreError  the bytes are not of this format.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : rest_(bytes) {}
+  std::uint8_t Byte() {
+    if (rest_.empty()) Fail();
+    const auto value = static_cast<std::uint8_t>(rest_.front());
+    rest_.remove_prefix(1);
+    return value;
+  }
+  std::uint64_t Number() {
+    std::uint64_t value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      const std::uint8_t byte = Byte();
+      value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
+      if ((byte & 0x80) == 0) return value;
+    }
+    Fail();
+  }
+  std::string Text() {
+    const std::uint64_t size = Number();
+    if (size > rest_.size()) Fail();
+    std::string text(rest_.substr(0, static_cast<std::size_t>(size)));
+    rest_.remove_prefix(static_cast<std::size_t>(size));
+    return text;
+  }
+  /// A count of things that take at least one byte each, so a damaged one cannot ask for much
+  /// memory.
+  std::size_t Count() {
+    const std::uint64_t count = Number();
+    if (count > rest_.size()) Fail();
+    return static_cast<std::size_t>(count);
+  }
+  void ExpectEnd() const {
+    if (!rest_.empty()) Fail();
+  }
+  [[noreturn]] static void Fail() {
+    throw StoreError("a stored record is damaged or was written by a newer version");
+  }
+
+ private:
+  std::string_view rest_;
+};
+
+inline std::uint64_t Micros(Time time) {
+  const auto count = time.time_since_epoch().count();
+  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
+}
+inline Time FromMicros(std::uint64_t micros) {
+  return Time(Duration(static_cast<Duration::rep>(micros)));
+}
+
+/// Everything of a definition but its gid and type, which are columns.
+inline std::string EncodeDefinition(const Definition& definition) {
+  std::string out;
+  std::size_t size = 32;
+  for (const Step& step : definition.steps) {
+    size += step.action.size() + step.compensate.size() + step.payload.size() + 12;
+  }
+  out.reserve(size);
+  Writer writer(out);
+  const TransOptions& options = definition.options;
+  writer.Byte(kFormat);
+  writer.Byte(
+      static_cast<std::uint8_t>((definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0)));
+  writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
+  writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_limit));
+  writer.Number(options.branch_headers.size());
+  for (const auto& header : options.branch_headers) {
+    writer.Text(header.first);
+    writer.Text(header.second);
+  }
+  writer.Number(definition.orders.size());
+  for (const auto& order : definition.orders) {
+    writer.Number(static_cast<std::uint64_t>(order.first));
+    writer.Number(order.second.size());
+    for (const int before : order.second) writer.Number(static_cast<std::uint64_t>(before));
+  }
+  writer.Number(definition.steps.size());
+  for (const Step& step : definition.steps) {
+    writer.Text(step.action);
+    writer.Text(step.compensate);
+    writer.Text(step.payload);
+  }
+  return out;
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, TransType type,
+                                                          std::string_view bytes) {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = std::move(gid);
+  definition->type = type;
+  Reader reader(bytes);
+  if (reader.Byte() != kFormat) Reader::Fail();
+  const std::uint8_t flags = reader.Byte();
+  definition->concurrent = (flags & 1) != 0;
+  TransOptions& options = definition->options;
+  options.wait_result = (flags & 2) != 0;
+  options.timeout_to_fail = std::chrono::seconds(reader.Number());
+  options.request_timeout = std::chrono::seconds(reader.Number());
+  options.retry_interval = std::chrono::seconds(reader.Number());
+  options.retry_limit = static_cast<int>(reader.Number());
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::string name = reader.Text();
+    options.branch_headers[std::move(name)] = reader.Text();
+  }
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::vector<int>& before = definition->orders[static_cast<int>(reader.Number())];
+    for (std::size_t m = reader.Count(); m > 0; --m) {
+      before.push_back(static_cast<int>(reader.Number()));
+    }
+  }
+  definition->steps.resize(reader.Count());
+  for (Step& step : definition->steps) {
+    step.action = reader.Text();
+    step.compensate = reader.Text();
+    step.payload = reader.Text();
+  }
+  reader.ExpectEnd();
+  const auto known = [&](int step) {
+    return step >= 0 && static_cast<std::size_t>(step) < definition->steps.size();
+  };
+  for (const auto& order : definition->orders) {  // they are used as indexes
+    if (!known(order.first)) Reader::Fail();
+    for (const int before : order.second) {
+      if (!known(before)) Reader::Fail();
+    }
+  }
+  return definition;
+}
+
+/// How far a transaction has come: what is not in a column. `in_flight` is not stored.
+inline void EncodeState(const Transaction& transaction, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  writer.Byte(kFormat);
+  writer.Byte(transaction.stuck ? 1 : 0);
+  writer.Number(transaction.retry_count);
+  writer.Text(transaction.reason);
+  writer.Text(transaction.last_error);
+  writer.Number(transaction.branches.size());
+  for (const Branch& branch : transaction.branches) {
+    const bool next_try = branch.next_try != Time{};
+    const bool deadline = branch.deadline != Time{};
+    writer.Byte(static_cast<std::uint8_t>(
+        static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
+        (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u)));
+    if (branch.tries > 0) writer.Number(branch.tries);
+    if (branch.errors > 0) writer.Number(branch.errors);
+    if (next_try) writer.Number(Micros(branch.next_try));
+    if (deadline) writer.Number(Micros(branch.deadline));
+  }
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline void DecodeState(std::string_view bytes, Transaction& transaction) {
+  Reader reader(bytes);
+  if (reader.Byte() != kFormat) Reader::Fail();
+  transaction.stuck = reader.Byte() != 0;
+  transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
+  transaction.reason = reader.Text();
+  transaction.last_error = reader.Text();
+  transaction.branches.assign(reader.Count(), Branch{});
+  for (Branch& branch : transaction.branches) {
+    const std::uint8_t bits = reader.Byte();
+    const unsigned status = bits & 3u;
+    if (status == 0 || bits >= 64) Reader::Fail();
+    branch.status = static_cast<BranchStatus>(status);
+    if ((bits & 4u) != 0) branch.tries = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
+    if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
+  }
+  reader.ExpectEnd();
+}
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,161 @@
+/// A store that lives and dies with its process: for tests and throw-away work. Nothing is durable.
+/// Needs: std. Threads: see store.hpp; a lock guards the committed records.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class MemoryStore : public Store {
+ public:
+  void Begin() override {
+    if (open_) throw StoreError("a batch is open already; commit it or roll it back first");
+    open_ = true;
+    batch_.clear();
+    removed_.clear();
+    new_rows_.clear();
+  }
+
+  /// User work writes nothing here, so there is nothing to undo.
+  Result Run(const Work& work) override { return Guarded(work); }
+
+  void Apply(std::vector<Change>& changes) override {
+    for (Change& change : changes) {
+      Transaction& transaction = *change.transaction;
+      change.applied = transaction.row == 0 ? Insert(transaction) : Update(transaction);
+    }
+  }
+
+  void Commit() override {
+    if (!open_) throw StoreError("there is no open batch to commit");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    open_ = false;
+    for (auto& entry : batch_) {
+      const Transaction& transaction = entry.second;
+      const auto old = records_.find(entry.first);
+      if (old != records_.end()) due_.erase({old->second.due, entry.first});
+      if (!IsFinal(transaction.status)) due_[{transaction.due, entry.first}] = true;
+      rows_[transaction.definition->gid] = entry.first;
+      records_[entry.first] = transaction;
+    }
+    for (const std::int64_t row : removed_) {
+      const auto record = records_.find(row);
+      if (record == records_.end()) continue;  // two steps of retention in one batch
+      rows_.erase(record->second.definition->gid);
+      records_.erase(record);
+    }
+  }
+
+  void Rollback() noexcept override { open_ = false; }
+
+  void Recover() override { open_ = false; }
+
+  std::string Check(const std::atomic<bool>&) override { return {}; }
+
+  std::optional<Transaction> Load(const std::string& gid) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto row = rows_.find(gid);
+    if (row == rows_.end()) return std::nullopt;
+    return records_.at(row->second);
+  }
+
+  ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ScanPage page;
+    auto end = position > 0 ? records_.lower_bound(position) : records_.end();
+    while (end != records_.begin() && page.transactions.size() < limit) {
+      const Transaction& transaction = std::prev(end)->second;
+      --end;
+      const bool wanted = (!filter.type || *filter.type == transaction.definition->type) &&
+                          (!filter.status || *filter.status == transaction.status) &&
+                          transaction.created >= filter.created_from &&
+                          transaction.created <= filter.created_to;
+      if (wanted) page.transactions.push_back(transaction);
+    }
+    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().row;
+    return page;
+  }
+
+  std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<Transaction> transactions;
+    for (auto entry = due_.upper_bound({after.due, after.row});
+         entry != due_.end() && entry->first.first <= now && transactions.size() < limit; ++entry) {
+      transactions.push_back(records_.at(entry->first.second));
+    }
+    return transactions;
+  }
+
+  Time NextDue(Time now) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto entry = due_.upper_bound({now, INT64_MAX});
+    return entry == due_.end() ? kNever : entry->first.first;
+  }
+
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::int64_t last = 0;
+    std::size_t seen = 0;
+    for (auto record = records_.upper_bound(after); record != records_.end() && seen < limit;
+         ++record, ++seen) {
+      const Transaction& transaction = record->second;
+      if (transaction.created >= before) return 0;
+      last = record->first;
+      if (IsFinal(transaction.status) && transaction.finished < before) removed_.push_back(last);
+    }
+    return seen == limit ? last : 0;
+  }
+
+ private:
+  bool Insert(Transaction& transaction) {
+    const std::string& gid = transaction.definition->gid;
+    if (rows_.count(gid) > 0 || new_rows_.count(gid) > 0) return false;
+    transaction.row = ++last_row_;
+    new_rows_[gid] = transaction.row;
+    Keep(transaction, 1);
+    return true;
+  }
+
+  bool Update(const Transaction& transaction) {
+    const auto in_batch = batch_.find(transaction.row);
+    const auto stored = records_.find(transaction.row);
+    const Transaction* old = in_batch != batch_.end()   ? &in_batch->second
+                             : stored != records_.end() ? &stored->second
+                                                        : nullptr;
+    if (old == nullptr || old->version != transaction.version) return false;
+    Keep(transaction, transaction.version + 1);
+    return true;
+  }
+
+  void Keep(const Transaction& transaction, std::uint64_t version) {
+    Transaction& kept = batch_[transaction.row] = transaction;
+    kept.version = version;
+    for (Branch& branch : kept.branches) branch.in_flight = false;
+  }
+
+  std::mutex mutex_;  // guards what is committed; only the owner's calls change it
+  std::map<std::int64_t, Transaction> records_;
+  std::unordered_map<std::string, std::int64_t> rows_;
+  std::map<std::pair<Time, std::int64_t>, bool> due_;
+  // The open batch, the owner's alone.
+  bool open_ = false;
+  std::int64_t last_row_ = 0;
+  std::map<std::int64_t, Transaction> batch_;
+  std::unordered_map<std::string, std::int64_t> new_rows_;
+  std::vector<std::int64_t> removed_;
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,256 @@
+/// The store on one SQLite file (WAL): what a program uses by default.
+/// Needs: SQLite through sql/sqlite.hpp. Threads: see store.hpp; the owner's calls use the writing
+/// connection, Load and Scan a reading one under a lock.
+/// Document: docs/store_format.md. Source: sqlite.org/wal.html; one connection writes and
+/// checkpoints, since SQLite before 3.51.3 can lose pages when two do.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/core/error.hpp>
+#include <dtm/core/os.hpp>
+#include <dtm/core/result.hpp>
+#include <dtm/sql/sqlite.hpp>
+#include <dtm/store/codec.hpp>
+#include <dtm/store/durability.hpp>
+#include <dtm/store/sqlite_schema.hpp>
+#include <dtm/store/sqlite_statements.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class SqliteStore : public Store {
+ public:
+  /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
+  /// schema. The lock is a file of its own beside it, `<path>-lock`.
+  /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
+  explicit SqliteStore(std::string path, Durability durability = Durability::kPower)
+      : path_(std::move(path)), durability_(durability), lock_(path_ + "-lock") {
+    os::EnsurePrivateFile(path_);
+    writer_ = OpenWriter();
+    reader_ = OpenReader();
+  }
+
+  void Begin() override { Writing().begin.Step(); }
+
+  Result Run(const Work& work) override {
+    sql::Database& db = Writing().db;
+    db.Exec("SAVEPOINT dtm_work");
+    Result result = Guarded(work);
+    if (result.kind != Result::Kind::kSuccess) db.Exec("ROLLBACK TO dtm_work");
+    db.Exec("RELEASE dtm_work");
+    return result;
+  }
+
+  void Apply(std::vector<Change>& changes) override {
+    for (Change& change : changes) {
+      codec::EncodeState(*change.transaction, state_);
+      change.applied = change.transaction->row == 0 ? Insert(*change.transaction) : Update(change);
+    }
+  }
+
+  void Commit() override {
+    try {
+      Writing().commit.Step();
+    } catch (const sql::SqliteError& error) {
+      Rollback();
+      // Both may come after the commit's frame has reached the log.
+      const bool in_doubt = error.Primary() == SQLITE_IOERR || error.Primary() == SQLITE_NOMEM;
+      if (!in_doubt) throw;
+      throw CommitInDoubt(std::string(error.what()) + "; it may or may not be stored");
+    }
+  }
+
+  void Rollback() noexcept override {
+    if (writer_ == nullptr || !writer_->db.InTransaction()) return;
+    sqlite3_exec(writer_->db.Handle(), "ROLLBACK", nullptr, nullptr, nullptr);
+  }
+
+  /// Reading goes on meanwhile.
+  void Recover() override {
+    writer_.reset();
+    auto writer = OpenWriter();
+    writer->db.Exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    const std::string damage = QuickCheck(writer->db);
+    if (!damage.empty()) throw StoreError(damage);
+    auto reader = OpenReader();
+    writer_ = std::move(writer);
+    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    reader_ = std::move(reader);
+  }
+
+  std::string Check(const std::atomic<bool>& stop) override {
+    try {
+      sql::Database db(path_, SQLITE_OPEN_READWRITE);
+      sqlite_schema::ConfigureReader(db);
+      const auto stopped = [](void* flag) {
+        return static_cast<const std::atomic<bool>*>(flag)->load() ? 1 : 0;
+      };
+      sqlite3_progress_handler(db.Handle(), 10000, stopped, const_cast<std::atomic<bool>*>(&stop));
+      return QuickCheck(db);
+    } catch (const sql::SqliteError& error) {
+      return error.Primary() == SQLITE_INTERRUPT ? "" : error.what();
+    }
+  }
+
+  std::optional<Transaction> Load(const std::string& gid) override {
+    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    sql::Statement& find = reader_->find;
+    const Finally reset{find};
+    if (!find.BindText(1, gid).Step()) return std::nullopt;
+    return sqlite_store::ReadTransaction(find);
+  }
+
+  ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    sql::Statement& scan = reader_->scan;
+    const Finally reset{scan};
+    scan.Bind(1, position > 0 ? position : INT64_MAX);
+    scan.Bind(2, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
+    scan.Bind(3, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
+    scan.Bind(4, sqlite_store::Stored(filter.created_from));
+    scan.Bind(5, sqlite_store::Stored(filter.created_to));
+    scan.Bind(6, static_cast<std::int64_t>(limit));
+    ScanPage page;
+    while (scan.Step()) page.transactions.push_back(sqlite_store::ReadTransaction(scan));
+    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().row;
+    return page;
+  }
+
+  std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) override {
+    sql::Statement& due = Writing().due;
+    const Finally reset{due};
+    due.Bind(1, sqlite_store::Stored(after.due)).Bind(2, after.row);
+    due.Bind(3, sqlite_store::Stored(now)).Bind(4, static_cast<std::int64_t>(limit));
+    std::vector<Transaction> transactions;
+    while (due.Step()) transactions.push_back(sqlite_store::ReadTransaction(due));
+    return transactions;
+  }
+
+  Time NextDue(Time now) override {
+    sql::Statement& next = Writing().next_due;
+    const Finally reset{next};
+    next.Bind(1, sqlite_store::Stored(now));
+    return next.Step() && !next.IsNull(0) ? sqlite_store::FromStored(next.Int(0)) : kNever;
+  }
+
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) override {
+    std::vector<std::int64_t> expired;
+    const std::int64_t next = FindExpired(sqlite_store::Stored(before), after, limit, expired);
+    for (const std::int64_t row : expired) {
+      writer_->remove.Bind(1, row).Step();
+      writer_->remove_big.Bind(1, row).Step();
+    }
+    return next;
+  }
+
+ private:
+  /// A definition above this moves to a table of its own: every step rewrites the row it is in.
+  static constexpr std::size_t kInlineBytes = 2048;
+
+  struct Finally {
+    sql::Statement& statement;
+    ~Finally() { statement.Reset(); }
+  };
+
+  std::unique_ptr<sqlite_store::Writer> OpenWriter() const {
+    auto writer = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
+    sqlite_schema::ConfigureWriter(*writer, durability_ == Durability::kPower);
+    sqlite_schema::Migrate(*writer);
+    return std::make_unique<sqlite_store::Writer>(std::move(writer));
+  }
+  std::unique_ptr<sqlite_store::Reader> OpenReader() const {
+    auto reader = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
+    sqlite_schema::ConfigureReader(*reader);
+    return std::make_unique<sqlite_store::Reader>(std::move(reader));
+  }
+
+  /// What is wrong with the file, or nothing.
+  std::string QuickCheck(sql::Database& db) const {
+    sql::Statement check(db, "PRAGMA quick_check(1)");
+    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
+    if (verdict == "ok") return {};
+    return "the store file '" + path_ + "' is damaged: " + verdict + "; restore it from a backup";
+  }
+
+  sqlite_store::Writer& Writing() {
+    if (writer_ == nullptr) {
+      throw StoreError("the store file '" + path_ + "' has to be recovered after an I/O error");
+    }
+    return *writer_;
+  }
+  bool Insert(Transaction& transaction) {
+    const Definition& definition = *transaction.definition;
+    const std::string encoded = codec::EncodeDefinition(definition);
+    const bool big = encoded.size() > kInlineBytes;
+    sql::Statement& insert = writer_->insert;
+    insert.BindText(1, definition.gid);
+    insert.Bind(2, static_cast<std::int64_t>(definition.type));
+    insert.Bind(3, static_cast<std::int64_t>(transaction.status));
+    insert.Bind(4, sqlite_store::Stored(transaction.created));
+    insert.Bind(5, sqlite_store::Stored(transaction.finished));
+    BindDue(insert, 6, transaction);
+    big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
+    insert.BindBlob(8, state_).Step();
+    if (writer_->db.Changes() == 0) return false;
+    transaction.row = writer_->db.LastRow();
+    if (big) writer_->insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
+    return true;
+  }
+
+  bool Update(const Change& change) {
+    const Transaction& transaction = *change.transaction;
+    const bool due_changed = change.due_changed || IsFinal(transaction.status);
+    sql::Statement& update = due_changed ? writer_->update_due : writer_->update;
+    update.Bind(1, transaction.row);
+    update.Bind(2, static_cast<std::int64_t>(transaction.version));
+    update.Bind(3, static_cast<std::int64_t>(transaction.status));
+    update.Bind(4, sqlite_store::Stored(transaction.finished));
+    update.BindBlob(5, state_);
+    if (due_changed) BindDue(update, 6, transaction);
+    update.Step();
+    return writer_->db.Changes() > 0;
+  }
+
+  /// Only the unfinished have a place in the index of what is due.
+  static void BindDue(sql::Statement& statement, int index, const Transaction& transaction) {
+    IsFinal(transaction.status) ? statement.BindNull(index)
+                                : statement.Bind(index, sqlite_store::Stored(transaction.due));
+  }
+
+  std::int64_t FindExpired(std::int64_t before, std::int64_t after, std::size_t limit,
+                           std::vector<std::int64_t>& expired) {
+    sql::Statement& look = Writing().look;
+    const Finally reset{look};
+    look.Bind(1, after).Bind(2, static_cast<std::int64_t>(limit));
+    std::int64_t last = 0;
+    std::size_t seen = 0;
+    for (; look.Step(); ++seen) {
+      if (look.Int(1) >= before) return 0;  // rows are in order of creation: the rest is younger
+      last = look.Int(0);
+      const std::int64_t finished = look.Int(2);
+      if (finished != 0 && finished < before) expired.push_back(last);
+    }
+    return seen == limit ? last : 0;
+  }
+
+  const std::string path_;
+  const Durability durability_;
+  os::FileLock lock_;
+  std::string state_;  // reused, the encoded state of the change at hand
+  std::unique_ptr<sqlite_store::Writer> writer_;
+  std::mutex reader_mutex_;
+  std::unique_ptr<sqlite_store::Reader> reader_;
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,108 @@
+/// The schema of the SQLite store: its versions, how an older one is migrated, and the settings of
+/// the two connections.
+/// Needs: SQLite through sql/sqlite.hpp. Threads: the owner's. Document: docs/store_format.md.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <dtm/core/error.hpp>
+#include <dtm/core/version.hpp>
+#include <dtm/sql/sqlite.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_schema {
+
+/// Counted up with every change of the tables or of the codec. Kept in dtm_meta, not in
+/// user_version, which belongs to the program whose file this may also be.
+inline constexpr int kVersion = 1;
+
+/// The steps from version n to n + 1, in order. Never change one that was released.
+inline constexpr const char* kMigrations[kVersion] = {
+    R"sql(
+CREATE TABLE dtm_trans (
+  id INTEGER PRIMARY KEY,
+  gid TEXT NOT NULL UNIQUE,
+  type INTEGER NOT NULL,
+  status INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  created INTEGER NOT NULL,
+  finished INTEGER NOT NULL,
+  due INTEGER,
+  definition BLOB,
+  state BLOB NOT NULL
+);
+CREATE INDEX dtm_trans_due ON dtm_trans (due) WHERE due IS NOT NULL;
+CREATE TABLE dtm_big_definition (
+  id INTEGER PRIMARY KEY,
+  definition BLOB NOT NULL
+);
+)sql"};
+
+/// The schema version of the file; 0 = it has no tables of ours yet. Only reads.
+/// @throws StoreError  the file is of a newer version, or of one that never was.
+inline int StoredVersion(sql::Database& db) {
+  sql::Statement table(db, "SELECT 1 FROM sqlite_schema WHERE name = 'dtm_meta'");
+  const bool fresh = !table.Step();
+  table.Reset();
+  if (fresh) return 0;
+  sql::Statement read(db, "SELECT value FROM dtm_meta WHERE key = 'schema_version'");
+  const std::string text = read.Step() ? read.Text(0) : "none";
+  const std::int64_t version = text == "none" ? 0 : read.Int(0);
+  read.Reset();
+  const std::string which = "the store file '" + db.Path() + "' has schema version " + text;
+  if (version < 1) {
+    throw StoreError(which + ", which no dtm has written; restore it from a backup");
+  }
+  if (version > kVersion) {
+    throw StoreError(which + ", and dtm " + dtm::kVersion + " knows versions up to " +
+                     std::to_string(kVersion) + "; use the newer dtm that wrote it");
+  }
+  return static_cast<int>(version);
+}
+
+/// Brings the tables to kVersion in one transaction.
+/// @throws StoreError  the file is of a newer version; nothing is changed.
+inline void Migrate(sql::Database& db) {
+  db.Exec("BEGIN IMMEDIATE");
+  try {
+    const int stored = StoredVersion(db);
+    if (stored == 0) db.Exec("CREATE TABLE dtm_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID");
+    for (int version = stored; version < kVersion; ++version) db.Exec(kMigrations[version]);
+    if (stored < kVersion) {
+      sql::Statement write(db, "REPLACE INTO dtm_meta (key, value) VALUES ('schema_version', ?1)");
+      write.Bind(1, kVersion).Step();
+    }
+    db.Exec("COMMIT");
+  } catch (...) {
+    if (db.InTransaction()) sqlite3_exec(db.Handle(), "ROLLBACK", nullptr, nullptr, nullptr);
+    throw;
+  }
+}
+
+inline void ConfigureWriter(sql::Database& db, bool sync_each_commit) {
+  sqlite3_busy_timeout(db.Handle(), 5000);
+  StoredVersion(db);  // a newer file is refused before anything is changed in it
+  db.Exec("PRAGMA trusted_schema = OFF");
+  sql::Statement mode(db, "PRAGMA journal_mode = WAL");
+  const std::string got = mode.Step() ? mode.Text(0) : "unknown";
+  mode.Reset();
+  if (got != "wal") {
+    throw StoreError("the store file '" + db.Path() + "' cannot use WAL (it answers '" + got +
+                     "'); put it on a local disk that this user may write to");
+  }
+  db.Exec(sync_each_commit ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+  db.Exec("PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -65536; PRAGMA foreign_keys = ON");
+}
+
+inline void ConfigureReader(sql::Database& db) {
+  sqlite3_busy_timeout(db.Handle(), 5000);
+  db.Exec(
+      "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -8192;"
+      "PRAGMA wal_autocheckpoint = 0");
+}
+
+}  // namespace sqlite_schema
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,109 @@
+/// The two connections of the SQLite store, with the statements that run on them.
+/// Needs: SQLite through sql/sqlite.hpp. Threads: one at a time for each connection.
+/// Document: docs/store_format.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <dtm/core/error.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/sql/sqlite.hpp>
+#include <dtm/store/codec.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+inline std::int64_t Stored(Time time) { return time.time_since_epoch().count(); }
+inline Time FromStored(std::int64_t micros) { return Time(Duration(micros)); }
+
+/// SELECT of whole records, completed by `rest`; ReadTransaction reads these columns.
+inline std::string Select(const std::string& rest) {
+  return "SELECT id, gid, type, status, version, created, finished, due, state, "
+         "coalesce(definition, "
+         "(SELECT b.definition FROM dtm_big_definition b WHERE b.id = dtm_trans.id)) "
+         "FROM dtm_trans " +
+         rest;
+}
+
+/// A record that cannot be read comes back `unreadable`, with its gid and the reason: it stops that
+/// transaction and no other.
+inline Transaction ReadTransaction(const sql::Statement& row) {
+  Transaction transaction;
+  transaction.row = row.Int(0);
+  const std::string gid = row.Text(1);
+  const auto type = static_cast<TransType>(row.Int(2));
+  transaction.status = static_cast<Status>(row.Int(3));
+  transaction.version = static_cast<std::uint64_t>(row.Int(4));
+  transaction.created = FromStored(row.Int(5));
+  transaction.finished = FromStored(row.Int(6));
+  transaction.due = row.IsNull(7) ? kNever : FromStored(row.Int(7));
+  try {
+    const auto known = [](std::int64_t number) { return number >= 1 && number <= 5; };
+    if (!known(row.Int(2)) || !known(row.Int(3))) codec::Reader::Fail();
+    codec::DecodeState(row.Text(8), transaction);
+    transaction.definition = codec::DecodeDefinition(gid, type, row.Text(9));
+  } catch (const StoreError& error) {
+    auto unreadable = std::make_shared<Definition>();
+    unreadable->gid = gid;
+    unreadable->type = type;
+    transaction.definition = std::move(unreadable);
+    transaction.branches.clear();
+    transaction.unreadable = true;
+    transaction.last_error = error.what();
+  }
+  return transaction;
+}
+
+/// Writes and checkpoints.
+struct Writer {
+  explicit Writer(std::unique_ptr<sql::Database> configured)
+      : owned(std::move(configured)),
+        db(*owned),
+        begin(db, "BEGIN IMMEDIATE"),
+        commit(db, "COMMIT"),
+        insert(db,
+               "INSERT INTO dtm_trans (gid, type, status, version, created, finished, due, "
+               "definition, "
+               "state) VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (gid) DO NOTHING"),
+        insert_big(db, "INSERT INTO dtm_big_definition (id, definition) VALUES (?1, ?2)"),
+        update(db,
+               "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5 "
+               "WHERE id = ?1 AND version = ?2"),
+        update_due(db,
+                   "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, "
+                   "state = ?5, due = ?6 WHERE id = ?1 AND version = ?2"),
+        // Not as (due, id) > (?1, ?2): SQLite would walk all that are due at the moment ?1 again.
+        due(db, Select("WHERE due = ?1 AND id > ?2 AND due <= ?3 UNION ALL ") +
+                    Select("WHERE due > ?1 AND due <= ?3 ORDER BY due, id LIMIT ?4")),
+        next_due(db, "SELECT min(due) FROM dtm_trans WHERE due IS NOT NULL AND due > ?1"),
+        look(db, "SELECT id, created, finished FROM dtm_trans WHERE id > ?1 ORDER BY id LIMIT ?2"),
+        remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),
+        remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1") {}
+
+  std::unique_ptr<sql::Database> owned;
+  sql::Database& db;
+  sql::Statement begin, commit, insert, insert_big, update, update_due, due, next_due, look, remove,
+      remove_big;
+};
+
+/// Sees committed records only.
+struct Reader {
+  explicit Reader(std::unique_ptr<sql::Database> configured)
+      : owned(std::move(configured)),
+        find(*owned, Select("WHERE gid = ?1")),
+        scan(*owned,
+             Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
+                    "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")) {}
+
+  std::unique_ptr<sql::Database> owned;
+  sql::Statement find, scan;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,110 @@
+/// The contract of what is durable. One test suite (tests/store/store_contract.hpp) holds every
+/// store to it.
+/// Needs: std. Threads: one owner thread calls everything but Load and Scan, which any thread may.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <dtm/core/error.hpp>
+#include <dtm/core/result.hpp>
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// A commit that may or may not have become durable. After Recover() the stored records tell.
+class CommitInDoubt : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
+
+/// One transaction to write in the open batch: an insert if its `row` is 0, else an update.
+struct Change {
+  Transaction* transaction = nullptr;
+  bool due_changed = true;  ///< false spares the update of the index
+  bool applied = false;  ///< out: false = the gid exists already, or the stored version is another
+};
+
+/// What Scan returns; unset = any.
+struct ScanFilter {
+  std::optional<TransType> type;
+  std::optional<Status> status;
+  Time created_from{};
+  Time created_to = kNever;
+};
+
+struct ScanPage {
+  std::vector<Transaction> transactions;  ///< newest first
+  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
+};
+
+/// A place in the order in which unfinished transactions are due.
+struct DuePosition {
+  Time due = (Time::min)();
+  std::int64_t row = 0;
+};
+
+/// User code whose writes share the commit of the batch it runs in.
+using Work = std::function<Result()>;
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  /// Opens a batch. Nothing of it is visible to Load and Scan before Commit; Due and NextDue are
+  /// asked between batches only. In a batch Apply comes before Expire.
+  /// @throws StoreError  nothing was changed.
+  virtual void Begin() = 0;
+
+  /// Runs user work inside the batch. Whatever it wrote is kept if it returns Success and undone
+  /// otherwise, without harm to the rest of the batch; an exception is an Error result.
+  virtual Result Run(const Work& work) = 0;
+
+  /// Writes the changes; each is compare-and-set on (row, version), or on the gid being new, and
+  /// says in `applied` how it went. Gives inserted transactions their `row`. The caller counts
+  /// `version` up once Commit has returned.
+  virtual void Apply(std::vector<Change>& changes) = 0;
+
+  /// Makes the batch durable, all or nothing.
+  /// @throws CommitInDoubt  an I/O error: it may be stored; call Recover before the next Begin.
+  /// @throws StoreError     definite: nothing of the batch is stored.
+  virtual void Commit() = 0;
+
+  /// Drops the open batch, if there is one.
+  virtual void Rollback() noexcept = 0;
+
+  /// After an I/O error: reopens, recovers and checks. Until it has returned nothing may be
+  /// believed.
+  /// @throws StoreError  it is still not usable; call again later.
+  virtual void Recover() = 0;
+
+  /// Looks for damage in all that is stored, which may take long; ends early when `stop` becomes
+  /// true. Any thread, beside everything else. Returns what is wrong, or nothing.
+  virtual std::string Check(const std::atomic<bool>& stop) = 0;
+
+  /// The committed record.
+  virtual std::optional<Transaction> Load(const std::string& gid) = 0;
+
+  /// Committed records, newest first, from `position` (0 = the newest) on.
+  virtual ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) = 0;
+
+  /// Unfinished transactions with due <= `now`, in order of (due, row), after `after`.
+  virtual std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) = 0;
+
+  /// When the first unfinished transaction after `now` is due; kNever if there is none.
+  virtual Time NextDue(Time now) = 0;
+
+  /// One small step of retention: looks at up to `limit` records after row `after` and removes
+  /// those that finished before `before`. Returns where to go on; 0 = the end was reached, or all
+  /// that is left is younger. Unfinished transactions never expire.
+  virtual std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,107 @@
+/// A store that fails when a test says so, around one that works.
+/// Needs: std, store. Threads: as the store inside; faults are set by the owner's thread.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace testing {
+
+/// How an operation fails. Only Commit can fail in doubt; other operations then fail definitely.
+enum class StoreFault { kNone, kDefinite, kInDoubtNotStored, kInDoubtButStored };
+
+class FailingStore : public Store {
+ public:
+  explicit FailingStore(std::shared_ptr<Store> inner) : inner_(std::move(inner)) {}
+
+  /// The n-th operation from now on (1 = the next) fails once. Begin, Run, Apply, Commit, Recover,
+  /// Due and Expire count as operations.
+  void FailOnce(std::uint64_t n, StoreFault fault) {
+    fail_at_ = operations_ + n;
+    fault_ = fault;
+  }
+  /// All operations fail, until set to kNone.
+  void FailAlways(StoreFault fault) { always_ = fault; }
+
+  std::uint64_t Operations() const { return operations_; }
+  std::uint64_t Commits() const { return commits_; }
+
+  void Begin() override {
+    Definite("Begin");
+    inner_->Begin();
+  }
+  Result Run(const Work& work) override {
+    Definite("Run");
+    return inner_->Run(work);
+  }
+  void Apply(std::vector<Change>& changes) override {
+    Definite("Apply");
+    inner_->Apply(changes);
+  }
+  void Commit() override {
+    const StoreFault fault = Next();
+    if (fault == StoreFault::kDefinite) throw StoreError("the test's disk is full at Commit");
+    if (fault == StoreFault::kInDoubtNotStored) {
+      inner_->Rollback();
+      throw CommitInDoubt("the test's disk had an I/O error at Commit");
+    }
+    inner_->Commit();
+    if (fault == StoreFault::kInDoubtButStored) {
+      throw CommitInDoubt("the test's disk had an I/O error at Commit");
+    }
+    ++commits_;
+  }
+  void Rollback() noexcept override { inner_->Rollback(); }
+  void Recover() override {
+    Definite("Recover");
+    inner_->Recover();
+  }
+  std::string Check(const std::atomic<bool>& stop) override { return inner_->Check(stop); }
+  std::optional<Transaction> Load(const std::string& gid) override { return inner_->Load(gid); }
+  ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
+    return inner_->Scan(filter, position, limit);
+  }
+  std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) override {
+    Definite("Due");
+    return inner_->Due(now, after, limit);
+  }
+  Time NextDue(Time now) override { return inner_->NextDue(now); }
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) override {
+    Definite("Expire");
+    return inner_->Expire(before, after, limit);
+  }
+
+ private:
+  StoreFault Next() {
+    ++operations_;
+    if (always_ != StoreFault::kNone) return always_;
+    return operations_ == fail_at_ ? fault_ : StoreFault::kNone;
+  }
+  void Definite(const char* operation) {
+    if (Next() != StoreFault::kNone) {
+      throw StoreError(std::string("the test's disk failed at ") + operation);
+    }
+  }
+
+  std::shared_ptr<Store> inner_;
+  std::uint64_t operations_ = 0;
+  std::uint64_t commits_ = 0;
+  std::uint64_t fail_at_ = 0;
+  StoreFault fault_ = StoreFault::kNone;
+  StoreFault always_ = StoreFault::kNone;
+};
+
+}  // namespace testing
+}  // namespace v1
+}  // namespace dtm

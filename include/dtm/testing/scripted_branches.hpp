@@ -1,0 +1,113 @@
+/// Branches by URL without a network: they answer what a test says, when it says so.
+/// Needs: std. Threads: one thread.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/core/result.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/testing/virtual_time.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace testing {
+
+/// What a scripted branch does when it is called.
+struct ScriptedAnswer {
+  Result result;
+  Duration after{};    ///< how long it takes
+  bool never = false;  ///< silence: the caller gives up at its deadline
+
+  static ScriptedAnswer Silence() { return {Result::Success(), Duration{}, true}; }
+};
+
+/// One call that was made.
+struct ScriptedCall {
+  Time at{};
+  std::string url;
+  BranchInfo info;
+};
+
+class ScriptedBranches {
+ public:
+  explicit ScriptedBranches(std::shared_ptr<VirtualTime> time) : time_(std::move(time)) {}
+
+  /// Adds answers for this url, given in turn; after the last one it answers Success.
+  ScriptedBranches& On(const std::string& url, std::vector<ScriptedAnswer> answers) {
+    std::deque<ScriptedAnswer>& queue = answers_[url];
+    queue.insert(queue.end(), answers.begin(), answers.end());
+    return *this;
+  }
+  ScriptedBranches& On(const std::string& url, Result result) {
+    return On(url, {ScriptedAnswer{std::move(result), Duration{}, false}});
+  }
+
+  const std::vector<ScriptedCall>& Calls() const { return calls_; }
+
+  /// The urls in the order in which they were called.
+  std::vector<std::string> Urls() const {
+    std::vector<std::string> urls;
+    for (const ScriptedCall& call : calls_) urls.push_back(call.url);
+    return urls;
+  }
+
+  /// The caller of one life of a coordinator; this script must outlive it.
+  std::unique_ptr<BranchCaller> NewCaller() { return std::make_unique<Caller>(*this); }
+
+ private:
+  /// Answers that are out when the life ends are lost, as with a real process.
+  class Caller : public BranchCaller {
+   public:
+    explicit Caller(ScriptedBranches& script) : script_(script) {}
+    ~Caller() override { *alive_ = false; }
+
+    void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+      for (const BranchCall& call : calls) {
+        ScriptedAnswer answer = script_.Next(call);
+        if (answer.never || answer.after > call.timeout) {
+          answer.result = Result::Error("no answer within its deadline");
+          answer.after = call.timeout;
+        }
+        if (answer.after == Duration{}) {
+          results.Done(call, answer.result);
+          continue;
+        }
+        script_.time_->At(script_.time_->Now() + answer.after,
+                          [alive = alive_, &results, call, result = answer.result] {
+                            if (*alive) results.Done(call, result);
+                          });
+      }
+    }
+    void Stop() override { *alive_ = false; }
+
+   private:
+    ScriptedBranches& script_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  };
+
+  ScriptedAnswer Next(const BranchCall& call) {
+    calls_.push_back({time_->Now(), call.Url(), call.Info()});
+    std::deque<ScriptedAnswer>& queue = answers_[call.Url()];
+    if (queue.empty()) return {};
+    ScriptedAnswer answer = std::move(queue.front());
+    queue.pop_front();
+    return answer;
+  }
+
+  std::shared_ptr<VirtualTime> time_;
+  std::map<std::string, std::deque<ScriptedAnswer>> answers_;
+  std::vector<ScriptedCall> calls_;
+};
+
+}  // namespace testing
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,4788 @@
+/// Generated from include/dtm/dtm.hpp by tools/amalgamate.py; do not edit.
+/// MIT License, copyright (c) dtm for C++ authors.
+#pragma once
+
+// ---- dtm/core/error.hpp ------------------------------------------------------------------------
+
+/// The errors of the public edge: one small tree.
+/// Needs: std. Threads: values only.
+
+#include <stdexcept>
+#include <string>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Base of everything this library throws; `what()` is a sentence that names the thing and says
+/// what to do.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Definite: the transaction was rolled back. Thrown by a branch function it means "roll back".
+class FailureError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Definite: refused, and nothing was changed (other content under this gid, a limit, a status
+/// that does not allow it).
+class RejectedError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// In doubt: there was no answer, so the transaction may be stored. Submitting the same content
+/// under the same gid again is safe and settles it.
+class InDoubtError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Definite: the store could not do it and nothing was stored (disk full, read-only, corrupt,
+/// taken).
+class StoreError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Misuse of the library; the program has to be changed.
+class LogicError : public Error {
+ public:
+  using Error::Error;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/types.hpp ------------------------------------------------------------------------
+
+/// The words everybody uses: transaction types, statuses, operations, time.
+/// Needs: std. Threads: values only. Protocol: §1 (vocabulary, status transitions).
+
+#include <chrono>
+#include <cstdint>
+
+namespace dtm {
+inline namespace v1 {
+
+using Duration = std::chrono::microseconds;
+/// UTC. Inside the coordinator: the wall clock at open plus the time that passed since.
+using Time = std::chrono::time_point<std::chrono::system_clock, Duration>;
+inline constexpr Time kNever = (Time::max)();
+
+/// The numbers of these enums are stored; never change the value of an entry.
+enum class TransType : std::uint8_t { kSaga = 1, kMsg = 2, kTcc = 3, kXa = 4, kWorkflow = 5 };
+
+enum class Status : std::uint8_t {
+  kPrepared = 1,
+  kSubmitted = 2,
+  kAborting = 3,
+  kSucceed = 4,
+  kFailed = 5
+};
+
+enum class BranchStatus : std::uint8_t { kPrepared = 1, kSucceed = 2, kFailed = 3 };
+
+enum class Op : std::uint8_t { kAction = 1, kCompensate = 2 };
+
+inline bool IsFinal(Status status) {
+  return status == Status::kSucceed || status == Status::kFailed;
+}
+
+/// dtm's own words, as people and the wire know them.
+inline const char* Name(TransType type) {
+  switch (type) {
+    case TransType::kSaga: return "saga";
+    case TransType::kMsg: return "msg";
+    case TransType::kTcc: return "tcc";
+    case TransType::kXa: return "xa";
+    case TransType::kWorkflow: return "workflow";
+  }
+  return "unknown";
+}
+
+inline const char* Name(Status status) {
+  switch (status) {
+    case Status::kPrepared: return "prepared";
+    case Status::kSubmitted: return "submitted";
+    case Status::kAborting: return "aborting";
+    case Status::kSucceed: return "succeed";
+    case Status::kFailed: return "failed";
+  }
+  return "unknown";
+}
+
+inline const char* Name(BranchStatus status) {
+  switch (status) {
+    case BranchStatus::kPrepared: return "prepared";
+    case BranchStatus::kSucceed: return "succeed";
+    case BranchStatus::kFailed: return "failed";
+  }
+  return "unknown";
+}
+
+inline const char* Name(Op op) {
+  switch (op) {
+    case Op::kAction: return "action";
+    case Op::kCompensate: return "compensate";
+  }
+  return "unknown";
+}
+
+/// Who a branch function or service is called for: the key under which it makes itself idempotent.
+struct BranchInfo {
+  std::string gid;
+  TransType trans_type = TransType::kSaga;
+  std::string branch_id;  ///< "01", "02", ... "100"
+  Op op = Op::kAction;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/result.hpp -----------------------------------------------------------------------
+
+/// What a branch answered, and how a transaction ended.
+/// Needs: std. Threads: values only. Protocol: §1 (results).
+
+#include <exception>
+#include <utility>
+
+namespace dtm {
+inline namespace v1 {
+
+/// The outcome of one branch call. A branch function returns Success, Failure or Ongoing;
+/// the other two are how callers report that there was no such answer.
+struct Result {
+  enum class Kind {
+    kSuccess,  ///< done
+    kFailure,  ///< definite business failure: roll back, never call this again
+    kOngoing,  ///< in progress: ask again after the retry interval
+    kError,    ///< no definite answer; it may have run: ask again, with growing waits
+    kNotSent   ///< the call certainly did not start (no handler, no free slot): try again later
+  };
+
+  Kind kind = Kind::kSuccess;
+  std::string text;
+
+  static Result Success() { return {Kind::kSuccess, {}}; }
+  static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
+  static Result Ongoing(std::string text = {}) { return {Kind::kOngoing, std::move(text)}; }
+  static Result Error(std::string text) { return {Kind::kError, std::move(text)}; }
+  static Result NotSent(std::string why) { return {Kind::kNotSent, std::move(why)}; }
+};
+
+/// Runs user code and turns whatever it throws into a result.
+template <typename Function>
+Result Guarded(const Function& function) {
+  try {
+    return function();
+  } catch (const FailureError& error) {
+    return Result::Failure(error.what());
+  } catch (const std::exception& error) {
+    return Result::Error(error.what());
+  } catch (...) {
+    return Result::Error("it threw something that is no std::exception");
+  }
+}
+
+/// Where a transaction stands, as far as it is durable.
+struct TransResult {
+  std::string gid;
+  Status status = Status::kSubmitted;
+  std::string reason;  ///< why it was rolled back; empty if it was not
+
+  bool Finished() const { return IsFinal(status); }
+  bool Succeeded() const { return status == Status::kSucceed; }
+  bool Failed() const { return status == Status::kFailed; }
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/transaction.hpp ------------------------------------------------------------------
+
+/// The transaction record: what the initiator asked for, and how far it has come.
+/// Needs: std. Threads: values only; a Definition is never changed once it is shared.
+/// Protocol: §1 (branch ids), §2.1 (transaction body), §4.1 (saga rows).
+
+#include <cstddef>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Options of one transaction; zero means "the coordinator's default".
+struct TransOptions {
+  bool wait_result =
+      false;  ///< answer Submit when the transaction has ended, not when it is stored
+  std::chrono::seconds timeout_to_fail{0};  ///< after this long an unfinished saga is rolled back
+  std::chrono::seconds request_timeout{0};  ///< deadline of one branch call by URL
+  std::chrono::seconds retry_interval{0};   ///< first wait after an error; fixed wait after ONGOING
+  int retry_limit =
+      0;  ///< tries of saga actions, all together, before it is rolled back; 0 = no limit
+  std::map<std::string, std::string> branch_headers;  ///< sent with every branch call by URL
+};
+
+/// A branch is named by a URL, or by `local:` and the name of a registered function; empty =
+/// nothing to call. The payload is the request body, as text.
+struct Step {
+  std::string action;
+  std::string compensate;
+  std::string payload;
+};
+
+inline constexpr const char kLocalPrefix[] = "local:";
+inline constexpr std::size_t kLocalPrefixSize = sizeof(kLocalPrefix) - 1;
+
+inline bool IsLocal(const std::string& url) {
+  return url.compare(0, kLocalPrefixSize, kLocalPrefix) == 0;
+}
+
+/// What the initiator asked for.
+struct Definition {
+  std::string gid;
+  TransType type = TransType::kSaga;
+  std::vector<Step> steps;
+  bool concurrent = false;                 ///< steps start together, but for `orders`
+  std::map<int, std::vector<int>> orders;  ///< step -> the steps that must have succeeded before it
+  TransOptions options;
+};
+
+/// Same content = the same transaction submitted again. Options are not part of it.
+inline bool SameContent(const Definition& a, const Definition& b) {
+  const auto same_step = [](const Step& x, const Step& y) {
+    return x.action == y.action && x.compensate == y.compensate && x.payload == y.payload;
+  };
+  if (a.gid != b.gid || a.type != b.type || a.concurrent != b.concurrent || a.orders != b.orders ||
+      a.steps.size() != b.steps.size()) {
+    return false;
+  }
+  for (std::size_t i = 0; i < a.steps.size(); ++i) {
+    if (!same_step(a.steps[i], b.steps[i])) return false;
+  }
+  return true;
+}
+
+/// How far one branch has come.
+struct Branch {
+  BranchStatus status = BranchStatus::kPrepared;
+  bool in_flight = false;   ///< called by this life of the coordinator and not answered; not stored
+  std::uint32_t tries = 0;  ///< calls that may have been sent; > 0 = it may have run
+  std::uint32_t errors = 0;  ///< consecutive errors, drives the waits
+  Time next_try{};           ///< not called again before this
+  Time deadline{};         ///< a call by URL is out that may still be running until then; 0 = none
+  Time former_deadline{};  ///< the same, of calls by earlier lives only; not stored
+  bool unsent = false;     ///< it waits because its last call was not sent; not stored
+};
+
+/// A transaction as the coordinator drives it and the store keeps it.
+///
+/// The rows of a saga are, per step, its compensation and its action: branches[2k], branches[2k+1].
+struct Transaction {
+  std::shared_ptr<const Definition> definition;
+  Status status = Status::kSubmitted;
+  std::vector<Branch> branches;
+  Time created{};
+  Time finished{};                ///< 0 while unfinished
+  Time due{};                     ///< when it next needs the coordinator, after a restart too
+  std::string reason;             ///< why it is rolled back
+  std::string last_error;         ///< of the last call that had no success; for people
+  std::uint32_t retry_count = 0;  ///< counts against retry_limit
+  bool stuck = false;       ///< an invariant broke: not driven any more until RetryNow or ForceStop
+  bool unreadable = false;  ///< the stored record is damaged (see last_error); not stored
+  std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it
+  std::int64_t row = 0;       ///< the store's own key; 0 = not stored yet
+};
+
+inline std::size_t StepOf(std::size_t branch) { return branch / 2; }
+inline std::size_t CompensateOf(std::size_t step) { return 2 * step; }
+inline std::size_t ActionOf(std::size_t step) { return 2 * step + 1; }
+inline Op OpOf(std::size_t branch) { return branch % 2 == 0 ? Op::kCompensate : Op::kAction; }
+
+/// "01", "02", ... "99", "100": two digits, 1-based.
+inline std::string BranchIdOf(std::size_t branch) {
+  char text[24];
+  std::snprintf(text, sizeof text, "%02zu", StepOf(branch) + 1);
+  return text;
+}
+
+inline const std::string& UrlOf(const Definition& definition, std::size_t branch) {
+  const Step& step = definition.steps[StepOf(branch)];
+  return OpOf(branch) == Op::kAction ? step.action : step.compensate;
+}
+
+inline const std::string& PayloadOf(const Definition& definition, std::size_t branch) {
+  return definition.steps[StepOf(branch)].payload;
+}
+
+inline TransResult ResultOf(const Transaction& transaction) {
+  return {transaction.definition->gid, transaction.status, transaction.reason};
+}
+
+inline BranchInfo InfoOf(const Definition& definition, std::size_t branch) {
+  return {definition.gid, definition.type, BranchIdOf(branch), OpOf(branch)};
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/option_setters.hpp -------------------------------------------------------------
+
+/// The setters that every builder has.
+/// Needs: std. Threads: one builder by one thread at a time. Protocol: §2.1 (options).
+
+namespace dtm {
+inline namespace v1 {
+
+/// `Builder` derives from this, so that chains keep its type and its value category. Values are
+/// checked when the transaction is submitted; 0 means the coordinator's default.
+template <typename Builder>
+class OptionSetters {
+ public:
+  /// Submit answers when the transaction has ended, or must wait for a timer, or after 6 s.
+  Builder& SetWaitResult(bool wait = true) & {
+    Options().wait_result = wait;
+    return Self();
+  }
+  Builder SetWaitResult(bool wait = true) && { return std::move(SetWaitResult(wait)); }
+
+  /// Rolled back if it has not succeeded after this long; 1 s to 1 day. A saga has no default.
+  Builder& SetTimeoutToFail(std::chrono::seconds timeout) & {
+    Options().timeout_to_fail = timeout;
+    return Self();
+  }
+  Builder SetTimeoutToFail(std::chrono::seconds timeout) && {
+    return std::move(SetTimeoutToFail(timeout));
+  }
+
+  /// The first wait after an error, doubled with each further one up to an hour; the fixed wait
+  /// after ONGOING. 1 s to 1 day.
+  Builder& SetRetryInterval(std::chrono::seconds interval) & {
+    Options().retry_interval = interval;
+    return Self();
+  }
+  Builder SetRetryInterval(std::chrono::seconds interval) && {
+    return std::move(SetRetryInterval(interval));
+  }
+
+  /// After this many tries that brought no result, all actions together, it is rolled back.
+  Builder& SetRetryLimit(int limit) & {
+    Options().retry_limit = limit;
+    return Self();
+  }
+  Builder SetRetryLimit(int limit) && { return std::move(SetRetryLimit(limit)); }
+
+  /// Deadline of one branch call by URL; 1 s to 1 day.
+  Builder& SetRequestTimeout(std::chrono::seconds timeout) & {
+    Options().request_timeout = timeout;
+    return Self();
+  }
+  Builder SetRequestTimeout(std::chrono::seconds timeout) && {
+    return std::move(SetRequestTimeout(timeout));
+  }
+
+  /// Sent with every branch call by URL; at most 32 headers of 4 KiB.
+  Builder& AddBranchHeader(const std::string& name, const std::string& value) & {
+    Options().branch_headers[name] = value;
+    return Self();
+  }
+  Builder AddBranchHeader(const std::string& name, const std::string& value) && {
+    return std::move(AddBranchHeader(name, value));
+  }
+
+ private:
+  Builder& Self() { return static_cast<Builder&>(*this); }
+  TransOptions& Options() { return Self().MutableOptions(); }
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/endpoint.hpp ---------------------------------------------------------------------
+
+/// A coordinator as a client sees it: in this process, or elsewhere.
+/// Needs: std. Threads: implementations are thread-safe. Protocol: §2.2.
+
+#include <functional>
+
+namespace dtm {
+inline namespace v1 {
+
+/// The answer to something asked of a coordinator: a result, or the error that Submit would throw.
+struct Reply {
+  TransResult result;
+  std::exception_ptr error;
+
+  /// The result, or throws the error.
+  const TransResult& Get() const {
+    if (error) std::rethrow_exception(error);
+    return result;
+  }
+};
+using ReplyCallback = std::function<void(const Reply&)>;
+
+class Endpoint {
+ public:
+  virtual ~Endpoint() = default;
+
+  virtual std::string NewGid() = 0;
+
+  /// Hands over a transaction; returns once it is durable, or with `wait_result` once it has ended
+  /// or must wait for a timer.
+  /// @throws InDoubtError   no answer: it may be stored. Submit the same again.
+  /// @throws RejectedError  refused (limits, other content under this gid); nothing was changed.
+  /// @throws FailureError   this transaction was rolled back.
+  /// @throws StoreError     the coordinator's store failed; nothing was stored.
+  virtual TransResult Submit(Definition definition) = 0;
+
+  /// The same, and waits up to `timeout` for the end. Never throws FailureError: look at the
+  /// result.
+  virtual TransResult SubmitAndWait(Definition definition, Duration timeout) = 0;
+
+  /// Submit, without waiting: `callback` gets what Submit would have returned or thrown.
+  /// @throws RejectedError  refused at once; the callback is not called.
+  virtual void SubmitAsync(Definition definition, ReplyCallback callback) = 0;
+
+  /// The url by which this coordinator reaches a function of this process.
+  /// @throws LogicError  it cannot reach it.
+  virtual std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const = 0;
+};
+
+/// A new gid of that coordinator. The name is the Go client's; in a C++ program it throws.
+inline std::string MustGenGid(Endpoint& endpoint) { return endpoint.NewGid(); }
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/local_branch.hpp -----------------------------------------------------------------
+
+/// A registered function as a builder sees it: a name, and the type of the payload it takes.
+/// Needs: std. Threads: values only.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Returned by Coordinator::Register; cheap to copy. `T` is the payload's type, so a builder can
+/// refuse another one at compile time.
+template <typename T>
+struct LocalBranch {
+  std::string name;
+  std::uint64_t owner = 0;  ///< the coordinator it is registered with
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/saga.hpp -----------------------------------------------------------------------
+
+/// The saga builder: steps with their compensations, handed to any coordinator.
+/// Needs: nlohmann/json. Threads: one builder by one thread at a time.
+/// Protocol: §4.1, §11.1.
+
+#include <type_traits>
+
+#include <nlohmann/json.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Nothing to undo in this step (or nothing to do): `.Add(notify, kNoBranch, payload)`. Also the
+/// last step may have to be undone: when it times out or the saga is cancelled while it runs.
+struct NoBranch {};
+inline constexpr NoBranch kNoBranch{};
+
+/// A saga under construction: a movable value. Every method before Submit only changes the builder.
+class Saga : public OptionSetters<Saga> {
+ public:
+  Saga(Endpoint& endpoint, std::string gid) : endpoint_(&endpoint) {
+    definition_.gid = std::move(gid);
+    definition_.type = TransType::kSaga;
+  }
+
+  /// Adds a step: what to do, how to undo it, and the payload that both get.
+  ///
+  /// A branch is a URL, a function registered with the coordinator, or kNoBranch. The payload is
+  /// anything nlohmann/json can serialise, and is serialised here; for a registered function it
+  /// must be of the function's payload type. At most 1000 steps of 256 KiB.
+  ///
+  /// An action that failed, or gave no definite answer, is compensated too, since it may have left
+  /// something behind: a compensation must do nothing if its action did nothing.
+  /// @throws LogicError  the function belongs to another coordinator.
+  template <typename Action, typename Compensate, typename Payload>
+  Saga& Add(const Action& action, const Compensate& compensate, const Payload& payload) & {
+    CheckPayload<Action, Payload>();
+    CheckPayload<Compensate, Payload>();
+    Step step;
+    step.action = Url(action);
+    step.compensate = Url(compensate);
+    step.payload = Text(nlohmann::json(payload));
+    definition_.steps.push_back(std::move(step));
+    return *this;
+  }
+  template <typename Action, typename Compensate, typename Payload>
+  Saga Add(const Action& action, const Compensate& compensate, const Payload& payload) && {
+    return std::move(Add(action, compensate, payload));
+  }
+
+  /// Step `branch` starts only after the steps in `after` have succeeded, and is compensated before
+  /// them. Steps are counted from 0. Use it with SetConcurrent.
+  Saga& AddBranchOrder(int branch, std::vector<int> after) & {
+    definition_.orders[branch] = std::move(after);
+    return *this;
+  }
+  Saga AddBranchOrder(int branch, std::vector<int> after) && {
+    return std::move(AddBranchOrder(branch, std::move(after)));
+  }
+
+  /// Starts all steps together, but for what AddBranchOrder says.
+  Saga& SetConcurrent() & {
+    definition_.concurrent = true;
+    return *this;
+  }
+  Saga SetConcurrent() && { return std::move(SetConcurrent()); }
+
+  /// Hands the saga to the coordinator; returns once it is durable there, not once it has run (with
+  /// SetWaitResult: once it has ended, or must wait). May be repeated: the same saga is never run
+  /// twice.
+  /// @throws InDoubtError   no answer; it may be stored. Submit again.
+  /// @throws RejectedError  a limit, or the gid exists with other content; nothing was stored.
+  /// @throws FailureError   the saga of this gid was rolled back.
+  /// @throws StoreError     the coordinator could not store it; nothing was stored.
+  /// Cost: one commit, shared with what else is submitted at that moment.
+  TransResult Submit() const { return endpoint_->Submit(definition_); }
+
+  /// Submit, then waits up to `timeout` for the end.
+  /// @return succeed, failed (with the reason) or, at the timeout, the unfinished status.
+  [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const {
+    return endpoint_->SubmitAndWait(definition_, timeout);
+  }
+
+  /// Submit without waiting. `callback` gets what Submit would have returned or thrown, on a thread
+  /// of the coordinator: it must be quick and must not wait for the coordinator.
+  /// @throws RejectedError  refused at once (a limit, too much is waiting); no callback follows.
+  void SubmitAsync(ReplyCallback callback) const {
+    endpoint_->SubmitAsync(definition_, std::move(callback));
+  }
+
+  const std::string& Gid() const { return definition_.gid; }
+
+ private:
+  friend class OptionSetters<Saga>;
+  TransOptions& MutableOptions() { return definition_.options; }
+
+  template <typename Branch, typename Payload>
+  static void CheckPayload() {
+    if constexpr (IsLocalBranch<Branch>::value) {
+      static_assert(std::is_same_v<typename IsLocalBranch<Branch>::Type, Payload>,
+                    "dtm: this function was registered for another payload type");
+    } else {
+      static_assert(std::is_same_v<Branch, NoBranch> || std::is_convertible_v<Branch, std::string>,
+                    "dtm: a branch is a URL, a registered function, or dtm::kNoBranch");
+    }
+  }
+  template <typename Branch>
+  struct IsLocalBranch : std::false_type {};
+  template <typename T>
+  struct IsLocalBranch<LocalBranch<T>> : std::true_type {
+    using Type = T;
+  };
+
+  std::string Text(const nlohmann::json& payload) const {
+    try {
+      return payload.dump();
+    } catch (const nlohmann::json::exception& error) {
+      throw LogicError("gid '" + definition_.gid + "': the payload of step " +
+                       std::to_string(definition_.steps.size()) +
+                       " cannot be written as JSON: " + error.what());
+    }
+  }
+
+  static std::string Url(NoBranch) { return {}; }
+  template <typename T>
+  std::string Url(const LocalBranch<T>& branch) const {
+    return endpoint_->UrlOfLocal(branch.name, branch.owner);
+  }
+  std::string Url(const std::string& url) const {
+    if (IsLocal(url)) {
+      throw LogicError(
+          "gid '" + definition_.gid + "': '" + url +
+          "' names a function; pass what Register returned, so that its payload type is "
+          "checked");
+    }
+    return url;
+  }
+
+  Endpoint* endpoint_;
+  Definition definition_;
+};
+
+/// A saga that `endpoint` will carry out: Coordinator or RemoteCoordinator. The endpoint must
+/// outlive the builder.
+inline Saga NewSaga(Endpoint& endpoint, std::string gid) { return Saga(endpoint, std::move(gid)); }
+Saga NewSaga(Endpoint&& endpoint, std::string gid) = delete;
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/branch_caller.hpp ---------------------------------------------------------
+
+/// How the coordinator calls branches: one interface, implemented by the pool of functions, by the
+/// HTTP client and by tests.
+/// Needs: std. Threads: Call and Stop come from the thread that drives the loop; results may be
+/// delivered from any thread, also from inside Call.
+
+namespace dtm {
+inline namespace v1 {
+
+/// One call to make. It shares the definition, so nothing is copied and the transaction may leave
+/// memory meanwhile.
+struct BranchCall {
+  std::shared_ptr<const Definition> definition;
+  std::size_t branch = 0;  ///< index of the row, see Transaction
+  Duration timeout{};      ///< total deadline of a call by URL, from when it is sent
+
+  const std::string& Url() const { return UrlOf(*definition, branch); }
+  const std::string& Payload() const { return PayloadOf(*definition, branch); }
+  BranchInfo Info() const { return InfoOf(*definition, branch); }
+};
+
+/// Where answers go. Thread-safe; must outlive the calls.
+class BranchResults {
+ public:
+  virtual ~BranchResults() = default;
+  virtual void Done(const BranchCall& call, Result result) = 0;
+};
+
+class BranchCaller {
+ public:
+  virtual ~BranchCaller() = default;
+
+  /// Starts the calls and returns without waiting for them. Every call is answered exactly once:
+  /// a call by URL that is not sent within `call.timeout` of this moment is answered NotSent, one
+  /// that was sent is answered within another `call.timeout`. Never throws.
+  virtual void Call(std::vector<BranchCall> calls, BranchResults& results) = 0;
+
+  /// Gives up what is out: afterwards no result is delivered any more, and no thread is left.
+  /// Unanswered calls stay unanswered: the coordinator goes on with them after a restart.
+  virtual void Stop() = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/os.hpp ---------------------------------------------------------------------------
+
+/// Everything that is asked of the operating system: the one file to port.
+/// Needs: POSIX. Threads: thread-safe functions; a FileLock belongs to one owner.
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <system_error>
+#include <time.h>
+#include <unistd.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace os {
+
+inline long ProcessId() { return static_cast<long>(::getpid()); }
+
+/// Time since boot, going on while the machine sleeps; never jumps.
+inline Duration SinceBoot() {
+  timespec now{};
+#ifdef CLOCK_BOOTTIME
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+#else
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+#endif
+  return std::chrono::seconds(now.tv_sec) + std::chrono::microseconds(now.tv_nsec / 1000);
+}
+
+/// Fills `size` bytes (at most 256) with random ones that nobody can foresee.
+inline void FillRandom(void* bytes, std::size_t size) {
+  if (::getentropy(bytes, size) != 0) {
+    throw Error("the operating system gives no random bytes: " +
+                std::generic_category().message(errno));
+  }
+}
+
+inline std::string LastErrorText() { return std::generic_category().message(errno); }
+
+/// Creates the file for its owner only (0600) if it is not there. An existing one is only looked
+/// at: closing a descriptor of it would drop the locks that this process holds on it through
+/// SQLite.
+/// @throws StoreError  it cannot be created or written, is a symbolic link, or is no plain file.
+inline void EnsurePrivateFile(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) == 0) {
+    if (!S_ISREG(info.st_mode)) {
+      throw StoreError("the store file '" + path +
+                       "' is a link or no plain file, which is refused");
+    }
+    if (::access(path.c_str(), R_OK | W_OK) == 0) return;
+    throw StoreError("the store file '" + path + "' cannot be opened for writing: " +
+                     LastErrorText() + "; make it and its folder writable for this user");
+  }
+  const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (file < 0) {
+    throw StoreError("the store file '" + path + "' cannot be created: " + LastErrorText() +
+                     "; give a file in a folder this user may write to");
+  }
+  ::close(file);
+}
+
+/// An exclusive lock on `path`, held until destroyed or the process ends (also by a forked child).
+/// Two locks on one file exclude each other also within one process.
+class FileLock {
+ public:
+  /// @throws StoreError  somebody else holds it, or the file cannot be opened.
+  explicit FileLock(const std::string& path)
+      : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
+    if (file_ < 0) {
+      throw StoreError("the lock file '" + path + "' cannot be opened: " + LastErrorText() +
+                       "; the folder of the store must be writable");
+    }
+    if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+      const bool taken = errno == EWOULDBLOCK;
+      const std::string why = LastErrorText();
+      ::close(file_);
+      throw StoreError(
+          taken ? "another coordinator, in this process or another, uses the store of '" + path +
+                      "'; stop it first, or give this one a file of its own"
+                : "the lock file '" + path + "' cannot be locked: " + why);
+    }
+  }
+  ~FileLock() { ::close(file_); }
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  int file_;
+};
+
+}  // namespace os
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/clock.hpp -----------------------------------------------------------------
+
+/// Time as the coordinator sees it: one interface, so that tests can drive it.
+/// Needs: std, core/os.hpp. Threads: thread-safe.
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+
+namespace dtm {
+inline namespace v1 {
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual Time Now() = 0;
+  /// Waits for a notification, or until `until`; may return earlier. A virtual clock moves on
+  /// instead.
+  virtual void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+                    Time until) = 0;
+};
+
+/// The wall clock at construction plus the time since then: jumps of the wall clock change nothing.
+class SystemClock : public Clock {
+ public:
+  SystemClock()
+      : start_(std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now())),
+        since_boot_(os::SinceBoot()) {}
+
+  Time Now() override { return start_ + (os::SinceBoot() - since_boot_); }
+
+  void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+            Time until) override {
+    const Time now = Now();
+    if (until <= now) return;
+    // Waiting does not count the time a machine sleeps: look at the clock now and then.
+    condition.wait_for(lock, (std::min)(until - now, Duration(std::chrono::seconds(5))));
+  }
+
+ private:
+  Time start_;
+  Duration since_boot_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/functions.hpp -------------------------------------------------------------
+
+/// The registry of branch functions, and the threads that run them.
+/// Needs: std. Threads: thread-safe. Without StartThreads the functions run where RunQueued is
+/// called.
+
+#include <atomic>
+#include <deque>
+#include <thread>
+
+namespace dtm {
+inline namespace v1 {
+
+/// A branch function with its payload type erased.
+using BranchFunction = std::function<Result(const BranchCall&)>;
+
+/// Runs functions on a pool that grows while calls wait and shrinks when threads idle. A function
+/// that blocks occupies at most `max_per_function` of its threads, so the others go on.
+class Functions : public BranchCaller {
+ public:
+  Functions(std::size_t max_threads, std::size_t max_per_function)
+      : max_threads_(max_threads), max_per_function_(max_per_function) {}
+  ~Functions() override { Functions::Stop(); }
+
+  /// @throws LogicError  the name is taken.
+  void Register(const std::string& name, BranchFunction function) {
+    if (name.empty()) throw LogicError("a branch function needs a name; the store keeps it");
+    auto entry = std::make_unique<Entry>();
+    entry->function = std::move(function);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!entries_.emplace(name, std::move(entry)).second) {
+      throw LogicError("a branch function named '" + name +
+                       "' is registered already; give each function a name of its own");
+    }
+  }
+
+  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+    std::vector<const BranchCall*> unknown;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      results_ = &results;
+      for (BranchCall& call : calls) {
+        const auto found = entries_.find(call.Url().c_str() + kLocalPrefixSize);
+        if (found == entries_.end()) {
+          unknown.push_back(&call);
+          continue;
+        }
+        Entry& entry = *found->second;
+        entry.queue.push_back(std::move(call));
+        ++queued_;
+        MakeReady(entry);
+      }
+      WakeThreads();
+    }
+    for (const BranchCall* call : unknown) {
+      results.Done(*call,
+                   Result::NotSent("waiting for handler \"" + call->Url().substr(kLocalPrefixSize) +
+                                   "\": this program has not registered it"));
+    }
+  }
+
+  /// From now on functions run on threads of their own.
+  void StartThreads() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    threaded_ = true;
+    const std::size_t first =
+        (std::max)(std::size_t{2}, std::size_t{std::thread::hardware_concurrency()});
+    while (threads_.size() < (std::min)(first, max_threads_)) AddThread();
+    min_threads_ = threads_.size();
+  }
+
+  /// Adds threads if calls have waited for `kPatience` while none was taken up: all that run are
+  /// blocked. Returns when to look again.
+  Time Grow(Time now) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!threaded_ || ready_.empty() || idle_ > 0 || threads_.size() >= max_threads_) {
+      stalled_since_ = kNever;
+      return kNever;
+    }
+    if (stalled_since_ == kNever || taken_ != taken_before_) {
+      stalled_since_ = now;
+      taken_before_ = taken_;
+    } else if (now - stalled_since_ >= kPatience) {
+      const std::size_t more =
+          (std::min)(threads_.size(),
+                     (std::min)(ready_.size() * max_per_function_, max_threads_ - threads_.size()));
+      stalled_since_ = now;
+      try {
+        for (std::size_t i = 0; i < more; ++i) AddThread();
+      } catch (const std::system_error&) {  // no thread to be had now; the ones there are go on
+      }
+    }
+    return now + kPatience;
+  }
+
+  /// Without threads: runs what is queued, here. Returns false if there was nothing.
+  bool RunQueued() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (threaded_ || queued_ == 0) return false;
+    // What a function submits may queue more calls; those are for the next time.
+    for (std::size_t n = queued_; n > 0 && !ready_.empty(); --n) RunOne(lock);
+    return true;
+  }
+
+  /// True on a thread that is running one of these functions.
+  bool OnFunctionThread() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return std::find(running_.begin(), running_.end(), std::this_thread::get_id()) !=
+           running_.end();
+  }
+
+  /// Calls that are running; what is queued is not counted.
+  std::size_t Running() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return running_.size();
+  }
+
+  /// Drops what has not begun, waits for the functions that run, joins the threads.
+  void Stop() override {
+    std::map<std::thread::id, std::thread> threads;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      (void)TakeQueued();
+      stopping_ = true;
+      threads.swap(threads_);
+      ready_changed_.notify_all();
+    }
+    for (auto& thread : threads) thread.second.join();
+    for (auto& thread : ended_) thread.join();
+    ended_.clear();
+  }
+
+  /// Answers NotSent for what has not begun.
+  void RefuseQueued() {
+    std::vector<BranchCall> calls;
+    BranchResults* results = nullptr;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      results = results_;
+      calls = TakeQueued();
+    }
+    for (const BranchCall& call : calls) {
+      results->Done(call, Result::NotSent("the coordinator was stopping"));
+    }
+  }
+
+ private:
+  struct Entry {
+    BranchFunction function;
+    std::deque<BranchCall> queue;
+    std::size_t running = 0;
+    bool ready = false;
+  };
+  static constexpr Duration kPatience = std::chrono::milliseconds(2);
+  static constexpr std::chrono::seconds kIdleBeforeLeaving{10};
+
+  /// All below with mutex_ held.
+  void MakeReady(Entry& entry) {
+    if (entry.ready || entry.queue.empty() || entry.running >= max_per_function_) return;
+    entry.ready = true;
+    ready_.push_back(&entry);
+  }
+
+  void WakeThreads() {
+    if (idle_ == 0 || ready_.empty()) return;
+    if (queued_ > 1) {
+      ready_changed_.notify_all();
+    } else {
+      ready_changed_.notify_one();
+    }
+  }
+
+  void AddThread() {
+    std::thread thread([this] { ThreadMain(); });
+    const std::thread::id id = thread.get_id();
+    threads_.emplace(id, std::move(thread));
+  }
+
+  void ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!stopping_) {
+      if (!ready_.empty()) {
+        RunOne(lock);
+        continue;
+      }
+      ++idle_;
+      const auto woken = ready_changed_.wait_for(lock, kIdleBeforeLeaving);
+      --idle_;
+      if (woken == std::cv_status::timeout && ready_.empty() && threads_.size() > min_threads_ &&
+          !stopping_) {
+        const auto self = threads_.find(std::this_thread::get_id());
+        if (self == threads_.end()) return;
+        for (auto& thread : ended_) thread.join();  // these have left the loop already
+        ended_.clear();
+        ended_.push_back(std::move(self->second));
+        threads_.erase(self);
+        return;
+      }
+    }
+  }
+
+  /// Takes one call in turn of the functions and runs it without the lock.
+  void RunOne(std::unique_lock<std::mutex>& lock) {
+    Entry& entry = *ready_.front();
+    ready_.pop_front();
+    entry.ready = false;
+    const BranchCall call = std::move(entry.queue.front());
+    entry.queue.pop_front();
+    --queued_;
+    ++taken_;
+    ++entry.running;
+    MakeReady(entry);
+    running_.push_back(std::this_thread::get_id());
+    BranchResults& results = *results_;
+    lock.unlock();
+    results.Done(call, Guarded([&] { return entry.function(call); }));
+    lock.lock();
+    running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
+    --entry.running;
+    MakeReady(entry);
+  }
+
+  std::vector<BranchCall> TakeQueued() {
+    std::vector<BranchCall> calls;
+    for (auto& entry : entries_) {
+      for (BranchCall& call : entry.second->queue) calls.push_back(std::move(call));
+      entry.second->queue.clear();
+      entry.second->ready = false;
+    }
+    ready_.clear();
+    queued_ = 0;
+    return calls;
+  }
+
+  const std::size_t max_threads_;
+  const std::size_t max_per_function_;
+  std::mutex mutex_;
+  std::condition_variable ready_changed_;
+  std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
+  std::deque<Entry*> ready_;  // functions with something to run, in turn
+  std::size_t queued_ = 0;
+  std::size_t idle_ = 0;
+  std::size_t min_threads_ = 0;
+  std::size_t taken_ = 0;
+  std::size_t taken_before_ = 0;
+  Time stalled_since_ = kNever;
+  bool threaded_ = false;
+  bool stopping_ = false;
+  BranchResults* results_ = nullptr;
+  std::vector<std::thread::id> running_;
+  std::map<std::thread::id, std::thread> threads_;
+  std::vector<std::thread> ended_;  // left the pool, to be joined
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/store.hpp -----------------------------------------------------------------------
+
+/// The contract of what is durable. One test suite (tests/store/store_contract.hpp) holds every
+/// store to it.
+/// Needs: std. Threads: one owner thread calls everything but Load and Scan, which any thread may.
+
+#include <optional>
+
+namespace dtm {
+inline namespace v1 {
+
+/// A commit that may or may not have become durable. After Recover() the stored records tell.
+class CommitInDoubt : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
+
+/// One transaction to write in the open batch: an insert if its `row` is 0, else an update.
+struct Change {
+  Transaction* transaction = nullptr;
+  bool due_changed = true;  ///< false spares the update of the index
+  bool applied = false;  ///< out: false = the gid exists already, or the stored version is another
+};
+
+/// What Scan returns; unset = any.
+struct ScanFilter {
+  std::optional<TransType> type;
+  std::optional<Status> status;
+  Time created_from{};
+  Time created_to = kNever;
+};
+
+struct ScanPage {
+  std::vector<Transaction> transactions;  ///< newest first
+  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
+};
+
+/// A place in the order in which unfinished transactions are due.
+struct DuePosition {
+  Time due = (Time::min)();
+  std::int64_t row = 0;
+};
+
+/// User code whose writes share the commit of the batch it runs in.
+using Work = std::function<Result()>;
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  /// Opens a batch. Nothing of it is visible to Load and Scan before Commit; Due and NextDue are
+  /// asked between batches only. In a batch Apply comes before Expire.
+  /// @throws StoreError  nothing was changed.
+  virtual void Begin() = 0;
+
+  /// Runs user work inside the batch. Whatever it wrote is kept if it returns Success and undone
+  /// otherwise, without harm to the rest of the batch; an exception is an Error result.
+  virtual Result Run(const Work& work) = 0;
+
+  /// Writes the changes; each is compare-and-set on (row, version), or on the gid being new, and
+  /// says in `applied` how it went. Gives inserted transactions their `row`. The caller counts
+  /// `version` up once Commit has returned.
+  virtual void Apply(std::vector<Change>& changes) = 0;
+
+  /// Makes the batch durable, all or nothing.
+  /// @throws CommitInDoubt  an I/O error: it may be stored; call Recover before the next Begin.
+  /// @throws StoreError     definite: nothing of the batch is stored.
+  virtual void Commit() = 0;
+
+  /// Drops the open batch, if there is one.
+  virtual void Rollback() noexcept = 0;
+
+  /// After an I/O error: reopens, recovers and checks. Until it has returned nothing may be
+  /// believed.
+  /// @throws StoreError  it is still not usable; call again later.
+  virtual void Recover() = 0;
+
+  /// Looks for damage in all that is stored, which may take long; ends early when `stop` becomes
+  /// true. Any thread, beside everything else. Returns what is wrong, or nothing.
+  virtual std::string Check(const std::atomic<bool>& stop) = 0;
+
+  /// The committed record.
+  virtual std::optional<Transaction> Load(const std::string& gid) = 0;
+
+  /// Committed records, newest first, from `position` (0 = the newest) on.
+  virtual ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) = 0;
+
+  /// Unfinished transactions with due <= `now`, in order of (due, row), after `after`.
+  virtual std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) = 0;
+
+  /// When the first unfinished transaction after `now` is due; kNever if there is none.
+  virtual Time NextDue(Time now) = 0;
+
+  /// One small step of retention: looks at up to `limit` records after row `after` and removes
+  /// those that finished before `before`. Returns where to go on; 0 = the end was reached, or all
+  /// that is left is younger. Unfinished transactions never expire.
+  virtual std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/inbox.hpp -----------------------------------------------------------------
+
+/// Where everything arrives that the loop has to deal with, from any thread.
+/// Needs: std. Threads: thread-safe; Take and Wait by the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// When a caller wants its answer.
+enum class AnswerWhen {
+  kStored,   ///< once it is durable
+  kSettled,  ///< once it has ended, or has to wait for a timer
+  kFinished  ///< once it has ended
+};
+
+/// Somebody who waits for an answer about a transaction.
+struct Waiter {
+  AnswerWhen when = AnswerWhen::kStored;
+  bool failure_is_error = false;  ///< a rollback is told as FailureError
+  Time deadline = kNever;         ///< then it is answered with the status there is
+  ReplyCallback callback;
+};
+
+struct Submission {
+  std::shared_ptr<const Definition> definition;
+  Waiter waiter;
+};
+
+struct Answer {
+  BranchCall call;
+  Result result;
+};
+
+struct Command {
+  enum class Kind { kCancel, kForceStop, kRetryNow, kWait, kExplain, kRegistered };
+  Kind kind = Kind::kWait;
+  std::string gid;  ///< kRegistered: the url of the function
+  Waiter waiter;
+  std::function<void(const std::string&, std::exception_ptr)> explained;  ///< kExplain
+};
+
+/// User work for the next commit; `done` is called after it, or with the error of its failure.
+struct QueuedWork {
+  Work work;
+  std::function<void(const Result&, std::exception_ptr)> done;
+};
+
+inline std::exception_ptr OtherContent(const std::string& gid) {
+  return std::make_exception_ptr(
+      RejectedError("gid '" + gid +
+                    "' exists with other content; nothing was changed. Use a new gid, or "
+                    "submit exactly what was submitted first"));
+}
+
+struct Mail {
+  std::vector<Submission> submissions;
+  std::vector<Answer> answers;
+  std::vector<Command> commands;
+  std::vector<QueuedWork> works;
+
+  bool Empty() const {
+    return submissions.empty() && answers.empty() && commands.empty() && works.empty();
+  }
+  void Clear() {
+    submissions.clear();
+    answers.clear();
+    commands.clear();
+    works.clear();
+  }
+};
+
+class Inbox : public BranchResults {
+ public:
+  explicit Inbox(std::size_t max_submissions) : max_submissions_(max_submissions) {}
+
+  /// False: too many submissions are waiting, or the inbox is closed; nothing was taken.
+  bool Push(Submission submission) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (closed_ || mail_.submissions.size() >= max_submissions_) return false;
+    mail_.submissions.push_back(std::move(submission));
+    NotifyIfWaiting();
+    return true;
+  }
+  bool Push(QueuedWork work) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (closed_ || mail_.works.size() >= max_submissions_) return false;
+    mail_.works.push_back(std::move(work));
+    NotifyIfWaiting();
+    return true;
+  }
+  /// False: the inbox is closed.
+  bool Push(Command command) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (closed_) return false;
+    mail_.commands.push_back(std::move(command));
+    NotifyIfWaiting();
+    return true;
+  }
+  void Done(const BranchCall& call, Result result) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    mail_.answers.push_back({call, std::move(result)});
+    NotifyIfWaiting();
+  }
+
+  /// Swaps all that has arrived into `mail`, which must be empty; its memory is used again.
+  void Take(Mail& mail) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::swap(mail, mail_);
+  }
+
+  /// Returns when something has arrived, when `enough()`, at `until`, or earlier. Who makes
+  /// `enough` true calls Interrupt.
+  template <typename Enough>
+  void Wait(Clock& clock, Time until, const Enough& enough) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (!mail_.Empty() || enough()) return;
+    ++waiting_;
+    clock.Wait(arrived_, lock, until);
+    --waiting_;
+  }
+
+  bool Empty() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return mail_.Empty();
+  }
+
+  /// Lets whoever waits look again.
+  void Interrupt() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    NotifyIfWaiting();
+  }
+
+  /// From now on only answers are taken.
+  void Close() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    closed_ = true;
+  }
+  bool Closed() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return closed_;
+  }
+
+ private:
+  void NotifyIfWaiting() {
+    if (waiting_ > 0) arrived_.notify_all();
+  }
+
+  const std::size_t max_submissions_;
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  Mail mail_;
+  int waiting_ = 0;
+  bool closed_ = false;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/machine.hpp --------------------------------------------------------------------
+
+/// The face of a machine: what can happen to a transaction, and what follows from it.
+/// Needs: std. Threads: values only; Step is pure (no I/O, no clock, no randomness).
+/// Protocol: §3, §4; one file per transaction type implements it (saga.hpp).
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+enum class EventKind {
+  kSubmitted,   ///< new, not yet stored
+  kLoaded,      ///< read from the store: whatever was in flight belongs to an earlier life
+  kResult,      ///< a call was answered
+  kTimer,       ///< the time the machine asked for has come
+  kCancel,      ///< somebody wants it rolled back
+  kForceStop,   ///< somebody wants it ended as failed, with nothing called any more
+  kRegistered,  ///< the function of `branch`, which was missing, is there now
+  kRetryNow     ///< somebody wants the waits forgotten
+};
+
+struct Event {
+  EventKind kind = EventKind::kTimer;
+  std::size_t branch = 0;  ///< kResult, kRegistered: the row concerned
+  Result result;           ///< kResult: its answer
+};
+
+/// What the machine may know besides the transaction.
+struct Context {
+  Time now{};
+  Duration retry_interval = std::chrono::seconds(10);  ///< of a transaction that names none
+  Duration request_timeout = std::chrono::seconds(3);  ///< of a transaction that names none
+  bool may_call = true;  ///< false while the coordinator stops: record results, start nothing
+};
+
+/// What must follow, once the changed transaction is durable.
+struct Effects {
+  bool changed = false;            ///< the transaction has to be stored
+  std::vector<std::size_t> calls;  ///< rows to call
+  Time timer = kNever;             ///< send kTimer then
+  std::string refused;             ///< a command that does not fit its status, and why
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/live.hpp ------------------------------------------------------------------
+
+/// A transaction in memory: its record, and what is held back until the record is durable.
+/// Needs: std. Threads: the thread that drives the loop.
+
+#include <string_view>
+#include <unordered_map>
+
+namespace dtm {
+inline namespace v1 {
+
+struct Live {
+  Transaction transaction;              ///< as stepped; durable unless `dirty`
+  bool dirty = false;                   ///< changed since the last commit
+  bool touched = false;                 ///< something of it waits for release
+  Time stored_due{};                    ///< the due time in the store's record
+  Time timer = kNever;                  ///< when the machine wants to look again
+  Time armed = kNever;                  ///< its place in Timers
+  std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
+  std::vector<Waiter> waiters;
+  std::vector<engine::Event> events;  ///< stepped since the last commit
+  std::size_t doubtful_events = 0;    ///< of them, those in a commit that may have become durable
+  std::size_t bytes = 0;              ///< of the definition, for the memory limit
+
+  bool Fresh() const { return transaction.version == 0; }
+  bool CallsOut() const {
+    return std::any_of(transaction.branches.begin(), transaction.branches.end(),
+                       [](const Branch& branch) { return branch.in_flight; });
+  }
+};
+
+inline std::size_t BytesOf(const Definition& definition) {
+  std::size_t bytes = sizeof(Live) + definition.gid.size();
+  for (const Step& step : definition.steps) {
+    bytes += sizeof(Step) + 2 * sizeof(Branch) + step.action.size() + step.compensate.size() +
+             step.payload.size();
+  }
+  return bytes;
+}
+
+/// The transactions in memory, by gid. A Live stays where it is until it is removed.
+class Lives {
+ public:
+  Live* Find(const std::string& gid) {
+    const auto found = lives_.find(gid);
+    return found == lives_.end() ? nullptr : &found->second;
+  }
+  Live& Add(Transaction transaction) {
+    Live& live = lives_[transaction.definition->gid];
+    live.bytes = BytesOf(*transaction.definition);
+    live.stored_due = transaction.due;
+    live.transaction = std::move(transaction);
+    bytes_ += live.bytes;
+    return live;
+  }
+  void Remove(Live& live) {
+    bytes_ -= live.bytes;
+    const auto found = lives_.find(live.transaction.definition->gid);
+    lives_.erase(found);
+  }
+  std::size_t Count() const { return lives_.size(); }
+  std::size_t Bytes() const { return bytes_; }
+  template <typename Visit>
+  void ForEach(Visit visit) {
+    for (auto& entry : lives_) visit(entry.second);
+  }
+
+ private:
+  std::unordered_map<std::string_view, Live> lives_;  // keys are in the definitions, which stay
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loader.hpp ----------------------------------------------------------------
+
+/// Brings unfinished transactions from the store into memory: after a restart, and what did not
+/// fit.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Walks the unfinished transactions in the order in which they are due, page by page. One walk is
+/// a pass; after it the next one begins when something left in the store is due.
+class Loader {
+ public:
+  static constexpr std::size_t kPage = 256;
+
+  /// When there is something to load; kNever if all that is unfinished is in memory.
+  Time NextPass() const { return next_pass_; }
+
+  /// The next page of the pass, or nothing. `with_waiting`: there is room for those that are not
+  /// due yet. The page may hold transactions that are in memory already.
+  std::vector<Transaction> NextPage(Store& store, Time now, bool with_waiting, std::size_t room) {
+    if (next_pass_ > now || room == 0) return {};
+    // The first pass looks at all: if the wall clock was set back, due times may be far off.
+    const bool all = with_waiting || first_pass_;
+    const std::size_t limit = (std::min)(kPage, room);
+    if (cursor_.row == 0) left_behind_ = kNever;  // a pass begins; it finds them
+    std::vector<Transaction> page = store.Due(all ? kNever : now, cursor_, limit);
+    if (page.size() < limit) {
+      next_pass_ = (std::min)(left_behind_, all ? kNever : store.NextDue(now));
+      left_behind_ = kNever;
+      cursor_ = DuePosition{};
+      first_pass_ = false;
+    } else {
+      cursor_ = {page.back().due, page.back().row};
+    }
+    return page;
+  }
+
+  /// A transaction that is due then leaves memory, or never came into it.
+  void LeaveBehind(Time due) {
+    left_behind_ = (std::min)(left_behind_, due);
+    const bool between_passes = next_pass_ == kNever || cursor_.row == 0;
+    if (between_passes) next_pass_ = (std::min)(next_pass_, due);
+  }
+
+  /// The store may hold transactions that memory does not know of.
+  void Restart() {
+    cursor_ = DuePosition{};
+    next_pass_ = (Time::min)();
+    first_pass_ = true;
+  }
+
+ private:
+  bool first_pass_ = true;
+  DuePosition cursor_;
+  Time next_pass_ = (Time::min)();
+  Time left_behind_ = kNever;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/durability.hpp ------------------------------------------------------------------
+
+/// How much a commit survives.
+/// Needs: nothing. Threads: a value.
+
+namespace dtm {
+inline namespace v1 {
+
+/// kPower: one fsync per commit, survives the loss of power. kProcess: survives the death of the
+/// process (kill -9), not that of the machine.
+enum class Durability { kPower, kProcess };
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/options.hpp ---------------------------------------------------------------
+
+/// The settings of an embedded coordinator.
+/// Needs: std. Threads: values; `log` is called from any thread.
+
+namespace dtm {
+inline namespace v1 {
+
+enum class LogLevel { kInfo, kWarning, kError };
+
+inline void LogToStderr(LogLevel level, const std::string& text) {
+  const char* name = level == LogLevel::kError     ? "error"
+                     : level == LogLevel::kWarning ? "warning"
+                                                   : "info";
+  std::fprintf(stderr, "dtm %s: %s\n", name, text.c_str());
+}
+
+struct Options {
+  /// What a commit survives; see Durability.
+  Durability durability = Durability::kPower;
+  /// The first wait after an error, of transactions that name none.
+  Duration retry_interval = std::chrono::seconds(10);
+  /// The deadline of a branch call by URL, of transactions that name none.
+  Duration request_timeout = std::chrono::seconds(3);
+  /// Finished transactions are removed after this long. Unfinished ones never are.
+  Duration keep_finished = std::chrono::hours(24);
+  /// Transactions kept in memory at a time, and the bytes of what they were asked to do; the rest
+  /// waits in the store.
+  std::size_t max_in_memory = 20000;
+  std::size_t max_memory_bytes = std::size_t{256} << 20;
+  /// Submissions waiting for a commit at a time; more are refused (RejectedError).
+  std::size_t max_waiting_submissions = 20000;
+  /// Threads that run branch functions, and how many of them one function may occupy.
+  std::size_t max_function_threads = 128;
+  std::size_t max_threads_per_function = 64;
+  /// Any thread, must not throw.
+  std::function<void(LogLevel, const std::string&)> log = LogToStderr;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/store_health.hpp ----------------------------------------------------------
+
+/// Whether the store works, and when to try again after it did not.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// After a failed commit: 10 ms, 20 ms, ... 1 s until the next try. Until one succeeds nothing
+/// leaves.
+class StoreHealth {
+ public:
+  bool Good() const { return failures_ == 0; }
+  bool MayTry(Time now) const { return Good() || now >= next_try_; }
+  Time NextTry() const { return next_try_; }
+  /// The outcome of a commit is unknown: the store has to be recovered before it is used.
+  bool NeedsRecovery() const { return needs_recovery_; }
+  const std::string& Problem() const { return problem_; }
+
+  void Failed(Time now, std::string problem, bool in_doubt, bool writing) {
+    writing_failed_ = writing_failed_ || writing;
+    problem_ = std::move(problem);
+    needs_recovery_ = needs_recovery_ || in_doubt;
+    Duration wait = std::chrono::milliseconds(10);
+    for (int i = 0; i < failures_ && wait < kLongestWait; ++i) wait *= 2;
+    next_try_ = now + (std::min)(wait, kLongestWait);
+    ++failures_;
+  }
+  void Recovered() { needs_recovery_ = false; }
+  /// A commit that wrote nothing does not prove that one that writes would work.
+  void Worked(bool writing) {
+    if (writing_failed_ && !writing) return;
+    failures_ = 0;
+    writing_failed_ = false;
+    problem_.clear();
+  }
+
+ private:
+  static constexpr Duration kLongestWait = std::chrono::seconds(1);
+  int failures_ = 0;
+  Time next_try_{};
+  bool needs_recovery_ = false;
+  bool writing_failed_ = false;
+  std::string problem_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/timers.hpp ----------------------------------------------------------------
+
+/// Which transaction wants to be looked at when.
+/// Needs: std. Threads: one owner.
+
+#include <set>
+
+namespace dtm {
+inline namespace v1 {
+
+struct Live;
+
+/// One timer per transaction in memory, in order of time.
+class Timers {
+ public:
+  /// Replaces the timer at `old` by one at `time`; kNever is none.
+  void Move(Live& live, Time old, Time time) {
+    if (old == time) return;
+    if (old != kNever) timers_.erase({old, &live});
+    if (time != kNever)
+      timers_.emplace_hint(timers_.end(), time, &live);  // mostly later than others
+  }
+  Time Next() const { return timers_.empty() ? kNever : timers_.begin()->first; }
+  /// Takes the first one that is due; null if none is.
+  Live* TakeDue(Time now) {
+    if (timers_.empty() || timers_.begin()->first > now) return nullptr;
+    Live* live = timers_.begin()->second;
+    timers_.erase(timers_.begin());
+    return live;
+  }
+
+ private:
+  std::set<std::pair<Time, Live*>> timers_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/explain.hpp --------------------------------------------------------------------
+
+/// Why a transaction stands where it stands, in words.
+/// Needs: std. Threads: pure function.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+/// Which branch answered what, as one sentence.
+inline std::string DescribeAnswer(const Definition& definition, std::size_t index,
+                                  const Result& result) {
+  const char* said = "failed";
+  switch (result.kind) {
+    case Result::Kind::kSuccess: said = "succeeded"; break;
+    case Result::Kind::kFailure: said = "answered FAILURE"; break;
+    case Result::Kind::kOngoing: said = "is ONGOING"; break;
+    case Result::Kind::kError: said = "gave no definite answer"; break;
+    case Result::Kind::kNotSent: said = "was not called"; break;
+  }
+  std::string text = "branch " + BranchIdOf(index) + " " + Name(OpOf(index)) + " " +
+                     UrlOf(definition, index) + " " + said;
+  if (!result.text.empty()) text += ": " + result.text;
+  return text;
+}
+
+/// "in 2.5 s", "now".
+inline std::string InWords(Duration wait) {
+  if (wait.count() <= 0) return "now";
+  char text[48];
+  std::snprintf(text, sizeof text, "in %.1f s", static_cast<double>(wait.count()) / 1e6);
+  return text;
+}
+
+inline std::string ExplainBranch(const Transaction& transaction, std::size_t index, Time now) {
+  const Branch& branch = transaction.branches[index];
+  std::string text = "branch " + BranchIdOf(index) + " " + Name(OpOf(index)) + " " +
+                     UrlOf(*transaction.definition, index) + ": ";
+  if (branch.in_flight) {
+    text += "called, its answer is awaited";
+  } else if (branch.deadline > now) {
+    text +=
+        "called; it may still be running, for at most " + InWords(branch.deadline - now).substr(3);
+  } else {
+    text += "next try " + InWords(branch.next_try - now);
+  }
+  text += " (" + std::to_string(branch.tries) + (branch.tries == 1 ? " try" : " tries");
+  if (branch.errors > 0) text += ", " + std::to_string(branch.errors) + " errors in a row";
+  return text + ")";
+}
+
+/// One sentence on the whole, then a line for each branch that is out or waits.
+inline std::string Explain(const Transaction& transaction, Time now) {
+  const Definition& definition = *transaction.definition;
+  std::string text = std::string(Name(definition.type)) + " " + definition.gid + " is ";
+  if (transaction.unreadable) {
+    return text + "stuck: " + transaction.last_error + "; restore the store from a backup";
+  }
+  text += Name(transaction.status);
+  if (!transaction.reason.empty()) text += " because: " + transaction.reason;
+  if (IsFinal(transaction.status)) return text;
+  if (transaction.stuck) {
+    return text + "\nstuck: " + transaction.last_error +
+           "; it goes on with RetryNow or ends with ForceStop";
+  }
+  const Op wanted = transaction.status == Status::kAborting ? Op::kCompensate : Op::kAction;
+  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+    const Branch& branch = transaction.branches[i];
+    const bool concerned = OpOf(i) == wanted;
+    const bool waits = branch.status == BranchStatus::kPrepared && concerned &&
+                       (branch.tries > 0 || branch.next_try != Time{});
+    if (branch.in_flight || branch.deadline > now || waits) {
+      text += "\n" + ExplainBranch(transaction, i, now);
+    }
+  }
+  if (!transaction.last_error.empty()) text += "\nlast error: " + transaction.last_error;
+  const std::chrono::seconds timeout = definition.options.timeout_to_fail;
+  if (timeout.count() > 0 && transaction.status == Status::kSubmitted) {
+    text += "\nrolled back if not done " + InWords(transaction.created + timeout - now);
+  }
+  return text;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/limits.hpp -----------------------------------------------------------------------
+
+/// Limits on every size and count, the same in process and over HTTP.
+/// Needs: std. Threads: constants and pure functions. Source: what protocols and databases of the
+/// field accept.
+
+namespace dtm {
+inline namespace v1 {
+
+inline constexpr std::size_t kMaxGidBytes = 128;
+inline constexpr std::size_t kMaxUrlBytes = 2048;
+inline constexpr std::size_t kMaxSteps = 1000;
+inline constexpr std::size_t kMaxPayloadBytes = 256 * 1024;
+inline constexpr std::size_t kMaxDefinitionBytes =
+    1024 * 1024;  ///< urls, payloads, headers together
+inline constexpr std::size_t kMaxHeaders = 32;
+inline constexpr std::size_t kMaxHeaderBytes = 4096;
+inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reason or error text
+inline constexpr std::size_t kMaxAnswerBytes = 64 * 1024;  ///< read of a branch's answer
+inline constexpr std::size_t kMaxListLimit = 1000;
+inline constexpr std::chrono::seconds kMaxOptionSeconds{86400};
+inline constexpr int kMaxRetryLimit = 1000000;
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/text.hpp -------------------------------------------------------------------------
+
+/// Small facts about text that comes from outside.
+/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8).
+
+namespace dtm {
+inline namespace v1 {
+
+/// Length of the valid UTF-8 sequence at `at`, or 0.
+inline std::size_t Utf8Length(const std::string& text, std::size_t at) {
+  const auto byte = [&text](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
+  const auto tail = [&byte](std::size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
+  const unsigned first = byte(at);
+  if (at >= text.size()) return 0;
+  if (first < 0x80) return 1;
+  if (first >= 0xC2 && first <= 0xDF) return tail(at + 1) ? 2 : 0;
+  if (first >= 0xE0 && first <= 0xEF) {
+    const unsigned second = byte(at + 1);
+    const bool overlong = first == 0xE0 && second < 0xA0;
+    const bool surrogate = first == 0xED && second > 0x9F;
+    return tail(at + 1) && tail(at + 2) && !overlong && !surrogate ? 3 : 0;
+  }
+  if (first >= 0xF0 && first <= 0xF4) {
+    const unsigned second = byte(at + 1);
+    const bool overlong = first == 0xF0 && second < 0x90;
+    const bool too_large = first == 0xF4 && second > 0x8F;
+    const bool tails = tail(at + 1) && tail(at + 2) && tail(at + 3);
+    return tails && !overlong && !too_large ? 4 : 0;
+  }
+  return 0;
+}
+
+inline bool IsUtf8(const std::string& text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    if (length == 0) return false;
+    at += length;
+  }
+  return true;
+}
+
+/// At most `max_bytes` of the text, cut between characters.
+inline std::string Truncated(std::string text, std::size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
+  std::size_t end = max_bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) --end;
+  text.resize(end);
+  return text;
+}
+
+/// The text with everything that is not printable UTF-8 replaced, fit for a log line or a record.
+inline std::string Printable(const std::string& text) {
+  std::string clean;
+  clean.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    const unsigned char first = static_cast<unsigned char>(text[at]);
+    const bool c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
+    if (length == 0 || first < 0x20 || first == 0x7F || c1) {
+      clean += first == '\n' || first == '\t' ? ' ' : '?';
+      ++at;
+    } else {
+      clean.append(text, at, length);
+      at += length;
+    }
+  }
+  return clean;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/schedule.hpp -------------------------------------------------------------------
+
+/// The arithmetic of time: intervals, waits between tries, deadlines.
+/// Needs: std. Threads: pure functions. Protocol: §3 (schedule numbers), with the first retry after
+/// one interval, a cap and jitter. Source of the waits: capped exponential backoff.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+inline constexpr Duration kMaxRetryWait = std::chrono::hours(1);
+
+/// The base interval between tries.
+inline Duration RetryInterval(const TransOptions& options, const Context& context) {
+  if (options.retry_interval.count() > 0) return options.retry_interval;
+  if (options.timeout_to_fail.count() > 0 && options.timeout_to_fail < context.retry_interval) {
+    return options.timeout_to_fail;
+  }
+  return context.retry_interval;
+}
+
+inline Duration RequestTimeout(const TransOptions& options, const Context& context) {
+  return options.request_timeout.count() > 0 ? Duration(options.request_timeout)
+                                             : context.request_timeout;
+}
+
+/// The wait after the n-th consecutive error (n >= 1): interval * 2^(n-1), at most one hour (but
+/// never less than the interval). It never comes early; up to a fifth is added, different for each
+/// branch and try, so that what failed together is not tried again together. The spread is computed
+/// from the names, so the same record always gives the same wait.
+inline Duration RetryWait(const Transaction& transaction, std::size_t branch, Duration interval) {
+  const std::uint32_t errors = (std::max)(transaction.branches[branch].errors, std::uint32_t{1});
+  const Duration cap = (std::max)(kMaxRetryWait, interval);
+  Duration wait = interval;
+  for (std::uint32_t i = 1; i < errors && wait < cap; ++i) wait *= 2;
+  wait = (std::min)(wait, cap);
+  const std::size_t seed =
+      std::hash<std::string>{}(transaction.definition->gid) ^ (branch * 7919 + errors * 104729);
+  return wait + wait * static_cast<Duration::rep>(seed % 1000) / 5000;
+}
+
+/// Until when a call started now may be running: a caller may hold it back for one timeout and then
+/// give it another (see BranchCaller::Call).
+inline Time CallDeadline(const TransOptions& options, const Context& context) {
+  return context.now + 2 * RequestTimeout(options, context);
+}
+
+/// After a restart nothing is in flight as far as this life knows, and the clock may have been set: no
+/// wait may be longer than it could have been made.
+inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
+  const TransOptions& options = transaction.definition->options;
+  const Duration interval = RetryInterval(options, context);
+  const Time last_deadline = CallDeadline(options, context);
+  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+    Branch& branch = transaction.branches[i];
+    branch.in_flight = false;
+    branch.next_try =
+        (std::min)(branch.next_try, context.now + RetryWait(transaction, i, interval));
+    branch.deadline = (std::min)(branch.deadline, last_deadline);
+    branch.former_deadline = branch.deadline;
+  }
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/saga.hpp -----------------------------------------------------------------------
+
+/// The saga machine: runs the steps in order, and after a definite failure undoes what may have
+/// run, in reverse.
+/// Needs: std. Threads: pure. Protocol: §4.1, with the safe alternatives of its §12: an action that
+/// is out is awaited before it is compensated, tries survive restarts, nothing is retried without a
+/// wait.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class SagaMachine {
+ public:
+  /// Applies the event to `transaction` and returns what must follow.
+  static Effects Step(Transaction& transaction, const Event& event, const Context& context) {
+    SagaMachine machine(transaction, context);
+    machine.Run(event);
+    return std::move(machine.effects_);
+  }
+
+ private:
+  SagaMachine(Transaction& transaction, const Context& context)
+      : t_(transaction), def_(*transaction.definition), context_(context) {}
+
+  void Run(const Event& event) {
+    if (event.kind == EventKind::kLoaded) ForgetFormerLife(t_, context_);
+    if (IsFinal(t_.status)) {
+      if (event.kind == EventKind::kCancel || event.kind == EventKind::kForceStop ||
+          event.kind == EventKind::kRetryNow) {
+        effects_.refused = "it has already ended as " + std::string(Name(t_.status));
+      }
+      return;
+    }
+    switch (event.kind) {
+      case EventKind::kSubmitted:
+        t_.branches.assign(2 * def_.steps.size(), Branch{});
+        t_.created = t_.due = context_.now;
+        effects_.changed = true;
+        break;
+      case EventKind::kLoaded:
+      case EventKind::kTimer: break;
+      case EventKind::kResult: OnResult(event.branch, event.result); break;
+      case EventKind::kCancel:
+        if (t_.status != Status::kAborting) Abort("cancelled");
+        break;
+      case EventKind::kRegistered: Awaken(event.branch); break;
+      case EventKind::kForceStop:
+        for (Branch& branch : t_.branches) branch.in_flight = false;
+        Finish(Status::kFailed);
+        return;
+      case EventKind::kRetryNow:
+        for (Branch& branch : t_.branches) {
+          branch.errors = 0;
+          branch.next_try = Time{};
+        }
+        t_.stuck = false;
+        effects_.changed = true;
+        break;
+    }
+    if (t_.branches.size() != 2 * def_.steps.size()) {
+      GetStuck("the record has " + std::to_string(t_.branches.size()) + " branch rows for " +
+               std::to_string(def_.steps.size()) + " steps");
+    }
+    if (t_.stuck) {
+      Schedule();
+      return;
+    }
+    if (t_.status == Status::kSubmitted) Forward();
+    if (t_.status == Status::kAborting) Backward();
+    if (!IsFinal(t_.status)) Schedule();
+  }
+
+  void OnResult(std::size_t index, const Result& result) {
+    if (index >= t_.branches.size() || !t_.branches[index].in_flight) return;
+    Branch& branch = t_.branches[index];
+    branch.in_flight = false;
+    branch.deadline = branch.former_deadline;  // this answer says nothing about an earlier life's
+    effects_.changed = true;
+    if (result.kind == Result::Kind::kSuccess) {
+      branch.status = BranchStatus::kSucceed;
+      branch.errors = 0;
+      branch.next_try = Time{};
+      return;
+    }
+    t_.last_error = Truncated(DescribeAnswer(def_, index, result), kMaxReasonBytes);
+    if (result.kind == Result::Kind::kNotSent) --branch.tries;
+    const bool action = OpOf(index) == Op::kAction;
+    if (action && result.kind == Result::Kind::kFailure) {
+      branch.status = BranchStatus::kFailed;
+      if (t_.status == Status::kSubmitted) Abort(t_.last_error);
+      return;
+    }
+    if (action && t_.status == Status::kAborting) return;  // whatever it was, it is compensated
+    WaitForNextTry(index, result.kind);
+    if (action && result.kind != Result::Kind::kNotSent) CountAgainstRetryLimit();
+  }
+
+  void WaitForNextTry(std::size_t index, Result::Kind kind) {
+    Branch& branch = t_.branches[index];
+    branch.unsent = kind == Result::Kind::kNotSent;
+    const Duration interval = RetryInterval(def_.options, context_);
+    if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
+      branch.errors = 0;
+      branch.next_try = context_.now + interval;
+    } else {
+      ++branch.errors;
+      branch.next_try = context_.now + RetryWait(t_, index, interval);
+    }
+  }
+
+  void CountAgainstRetryLimit() {
+    const int limit = def_.options.retry_limit;
+    if (limit <= 0) return;
+    if (t_.retry_count < static_cast<std::uint32_t>(limit)) {
+      ++t_.retry_count;
+    } else {
+      Abort("RetryCount is greater than RetryLimit, RetryLimit: " + std::to_string(limit));
+    }
+  }
+
+  /// The wait of a call that found no function is over; the waits after errors are not.
+  void Awaken(std::size_t index) {
+    if (index >= t_.branches.size()) return;
+    Branch& branch = t_.branches[index];
+    const bool unsent = branch.unsent || branch.tries == 0;
+    if (branch.in_flight || !unsent || branch.next_try == Time{}) return;
+    branch.next_try = Time{};
+    effects_.changed = true;
+  }
+
+  void Abort(std::string reason) {
+    t_.status = Status::kAborting;
+    t_.reason = Truncated(std::move(reason), kMaxReasonBytes);
+    effects_.changed = true;
+  }
+
+  void Finish(Status status) {
+    t_.status = status;
+    t_.finished = context_.now;
+    t_.due = kNever;
+    t_.stuck = false;
+    effects_.changed = true;
+    effects_.calls.clear();
+    effects_.timer = kNever;
+  }
+
+  void GetStuck(const std::string& why) {
+    if (t_.stuck) return;
+    t_.stuck = true;
+    t_.last_error = why;
+    effects_.changed = true;
+  }
+
+  void Forward() {
+    const std::chrono::seconds timeout = def_.options.timeout_to_fail;
+    if (timeout.count() > 0) {
+      if (context_.now >= t_.created + timeout) {
+        Abort("Timeout after " + std::to_string(timeout.count()) + " seconds");
+        return;
+      }
+      WakeAt(t_.created + timeout);
+    }
+    bool progress = true;  // an empty url succeeds at once and may make an earlier step ready
+    while (progress) {
+      progress = false;
+      bool all_succeeded = true;
+      for (std::size_t step = 0; step < def_.steps.size(); ++step) {
+        const std::size_t action = ActionOf(step);
+        if (Succeeded(action)) continue;
+        all_succeeded = false;
+        if (MayStart(step) && TryCall(action)) progress = true;
+        if (!def_.concurrent && !Succeeded(action)) break;
+      }
+      if (all_succeeded) {
+        Finish(Status::kSucceed);
+        return;
+      }
+    }
+  }
+
+  bool MayStart(std::size_t step) const {
+    if (!def_.concurrent && step > 0 && !Succeeded(ActionOf(step - 1))) return false;
+    const auto order = def_.orders.find(static_cast<int>(step));
+    if (order == def_.orders.end()) return true;
+    return std::all_of(order->second.begin(), order->second.end(), [this](int before) {
+      return Succeeded(ActionOf(static_cast<std::size_t>(before)));
+    });
+  }
+
+  void Backward() {
+    if (ActionsOut()) return;  // they may not have begun, and none may begin after a compensation
+    bool progress = true;
+    while (progress) {
+      progress = false;
+      bool all_undone = true;
+      for (std::size_t step = def_.steps.size(); step-- > 0;) {
+        if (Undone(step)) continue;
+        all_undone = false;
+        if (MayUndo(step) && TryCall(CompensateOf(step))) progress = true;
+        if (!def_.concurrent && !Undone(step)) break;
+      }
+      if (all_undone) {
+        Finish(Status::kFailed);
+        return;
+      }
+    }
+  }
+
+  /// Nothing is left to undo: it cannot have run, or its compensation is done. An action that
+  /// failed may have left something behind, so it is compensated too.
+  bool Undone(std::size_t step) const {
+    const Branch& action = t_.branches[ActionOf(step)];
+    const bool may_have_run = action.tries > 0 || action.status != BranchStatus::kPrepared;
+    return !may_have_run || Succeeded(CompensateOf(step));
+  }
+
+  bool ActionsOut() const {
+    for (std::size_t step = 0; step < def_.steps.size(); ++step) {
+      if (t_.branches[ActionOf(step)].in_flight) return true;
+    }
+    return false;
+  }
+
+  bool MayUndo(std::size_t step) {
+    const Branch& action = t_.branches[ActionOf(step)];
+    if (action.deadline > context_.now) {  // called by an earlier life, and may still be running
+      WakeAt(action.deadline);
+      return false;
+    }
+    for (const auto& order : def_.orders) {
+      const bool follows = std::find(order.second.begin(), order.second.end(),
+                                     static_cast<int>(step)) != order.second.end();
+      if (follows && !Undone(static_cast<std::size_t>(order.first))) return false;
+    }
+    return true;
+  }
+
+  bool Succeeded(std::size_t branch) const {
+    return t_.branches[branch].status == BranchStatus::kSucceed;
+  }
+
+  /// Calls the branch if it is not out and its wait is over. True: it has no url and is done.
+  bool TryCall(std::size_t index) {
+    Branch& branch = t_.branches[index];
+    if (branch.in_flight) return false;
+    const std::string& url = UrlOf(def_, index);
+    if (url.empty()) {
+      branch.status = BranchStatus::kSucceed;
+      effects_.changed = true;
+      return true;
+    }
+    if (branch.next_try > context_.now) {
+      WakeAt(branch.next_try);
+      return false;
+    }
+    if (!context_.may_call) return false;
+    branch.in_flight = true;
+    ++branch.tries;
+    // A function ends with its process; a call by URL may outlive it.
+    const Time deadline = IsLocal(url) ? Time{} : CallDeadline(def_.options, context_);
+    branch.deadline = (std::max)(deadline, branch.former_deadline);
+    effects_.calls.push_back(index);
+    effects_.changed = true;
+    return false;
+  }
+
+  void WakeAt(Time time) { effects_.timer = (std::min)(effects_.timer, time); }
+
+  /// While something is out, or could start but may not now, a restart has to look at once.
+  void Schedule() {
+    const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
+                                 [](const Branch& branch) { return branch.in_flight; });
+    if (!out && context_.may_call && effects_.timer == kNever) {
+      GetStuck("no branch is out, none may start and no wait will end");
+    }
+    Time due = effects_.timer;
+    if (t_.stuck) {
+      due = kNever;
+      effects_.timer = kNever;
+    } else if (out || !context_.may_call) {
+      due = (std::min)(t_.due, context_.now);
+    }
+    if (due != t_.due) {
+      t_.due = due;
+      effects_.changed = true;
+    }
+  }
+
+  Transaction& t_;
+  const Definition& def_;
+  const Context& context_;
+  Effects effects_;
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/step.hpp -----------------------------------------------------------------------
+
+/// Which machine drives which transaction type. A new type is a new file and a line here.
+/// Needs: std. Threads: pure. Protocol: §4.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+inline bool IsDriven(TransType type) { return type == TransType::kSaga; }
+
+/// Pure: the same transaction, event and context always give the same result.
+/// @throws LogicError  no machine drives this type; such a transaction is refused at the edge.
+inline Effects Step(Transaction& transaction, const Event& event, const Context& context) {
+  if (transaction.definition->type == TransType::kSaga) {
+    return SagaMachine::Step(transaction, event, context);
+  }
+  throw LogicError(std::string("no machine drives transactions of type ") +
+                   Name(transaction.definition->type));
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/board.hpp -----------------------------------------------------------------
+
+/// What the four stages of the loop share: the transactions in memory and what has happened to them
+/// since the last commit.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Board {
+ public:
+  Board(Store& store_in, const Options& options_in) : store(store_in), options(options_in) {
+    context.retry_interval = options.retry_interval;
+    context.request_timeout = options.request_timeout;
+  }
+
+  /// Asks the machine; what must follow is kept in `live` until its record is durable. Returns why
+  /// the event was refused, or nothing.
+  std::string Step(Live& live, const engine::Event& event) {
+    Transaction& transaction = live.transaction;
+    Touch(live);
+    if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
+    // What nobody else knows of cannot lose its compare-and-set.
+    if (!live.Fresh()) live.events.push_back(event);
+    const bool was_stuck = transaction.stuck;
+    engine::Effects effects;
+    try {
+      effects = engine::Step(transaction, event, context);
+    } catch (const std::exception& error) {
+      transaction.stuck = true;
+      transaction.last_error = error.what();
+    }
+    if (transaction.stuck && !was_stuck) {
+      Log(LogLevel::kError, "gid '" + transaction.definition->gid +
+                                "' is stuck: " + transaction.last_error +
+                                "; see Explain, then RetryNow or ForceStop");
+    }
+    if (effects.changed && !live.dirty) {
+      live.dirty = true;
+      dirty.push_back(&live);
+    }
+    live.timer = effects.timer;
+    if (live.held_calls.empty()) {
+      live.held_calls = std::move(effects.calls);
+    } else {
+      live.held_calls.insert(live.held_calls.end(), effects.calls.begin(), effects.calls.end());
+    }
+    return std::move(effects.refused);
+  }
+
+  /// Something of it is to be released: calls, timers, answers.
+  void Touch(Live& live) {
+    if (live.touched) return;
+    live.touched = true;
+    touched.push_back(&live);
+  }
+
+  void AddWaiter(Live& live, Waiter waiter) {
+    if (!waiter.callback) return;
+    live.waiters.push_back(std::move(waiter));
+    Touch(live);
+  }
+
+  /// Sets its timer to what the machine and the waiters want.
+  void ArmTimer(Live& live) {
+    Time next = live.timer;
+    for (const Waiter& waiter : live.waiters) next = (std::min)(next, waiter.deadline);
+    timers.Move(live, live.armed, next);
+    live.armed = next;
+  }
+
+  void Remove(Live& live) {
+    timers.Move(live, live.armed, kNever);
+    lives.Remove(live);
+  }
+
+  /// Takes a stored, unfinished transaction into memory.
+  Live& Bring(Transaction stored) {
+    Live& live = lives.Add(std::move(stored));
+    if (live.transaction.unreadable) {
+      Log(LogLevel::kError, engine::Explain(live.transaction, context.now));
+    } else if (!live.transaction.stuck) {
+      Step(live, {engine::EventKind::kLoaded, 0, {}});
+    }
+    return live;
+  }
+
+  /// How many more fit into memory.
+  std::size_t Room() const { return Full() ? 0 : options.max_in_memory - lives.Count(); }
+  bool Full() const {
+    return lives.Count() >= options.max_in_memory || lives.Bytes() >= options.max_memory_bytes;
+  }
+  /// Transactions that only wait for a time may take half of the room.
+  bool HalfFull() const {
+    return lives.Count() >= options.max_in_memory / 2 ||
+           lives.Bytes() >= options.max_memory_bytes / 2;
+  }
+
+  void Log(LogLevel level, const std::string& text) const {
+    Protected([&] {
+      if (options.log) options.log(level, text);
+    });
+  }
+
+  /// Runs a callback of the user: nothing it throws may stop the loop.
+  template <typename Function>
+  static void Protected(const Function& function) {
+    try {
+      function();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
+  }
+
+  /// Answers in the form that the waiter's function promised.
+  static void Answer(const Waiter& waiter, TransResult result) {
+    Reply reply;
+    if (waiter.failure_is_error && result.Failed()) {
+      reply.error = std::make_exception_ptr(
+          FailureError("gid '" + result.gid + "' was rolled back: " + result.reason));
+    }
+    reply.result = std::move(result);
+    Protected([&] { waiter.callback(reply); });
+  }
+  static void Refuse(const Waiter& waiter, std::exception_ptr error) {
+    if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
+  }
+
+  Store& store;
+  const Options& options;
+  engine::Context context;
+  Lives lives;
+  Timers timers;
+  Loader loader;
+  StoreHealth health;
+  std::vector<Live*> touched;  ///< something waits for release
+  std::vector<Live*> dirty;    ///< the next commit has to write them
+  std::vector<std::pair<std::string, engine::EventKind>> again;  ///< to be stepped in the next turn
+  std::set<std::string> in_doubt;  ///< submitted in a commit whose outcome is not known yet
+  std::deque<QueuedWork> works;    ///< user work for the next commits
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/collect.hpp ---------------------------------------------------------------
+
+/// The first two stages of a turn: take what arrived, and step the transactions it concerns.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+/// Protocol: §2.3 (what a repeat means), with the differences of the README.
+
+namespace dtm {
+inline namespace v1 {
+
+class Collect {
+ public:
+  Collect(Board& board, Inbox& inbox) : board_(board), inbox_(inbox) {}
+
+  /// Returns whether anything had arrived or was due.
+  bool Run() {
+    inbox_.Take(mail_);
+    bool something = !mail_.Empty() || !board_.again.empty();
+    std::vector<std::pair<std::string, engine::EventKind>> again;
+    again.swap(board_.again);
+    for (const auto& entry : again) {
+      if (Live* live = board_.lives.Find(entry.first)) StepAgain(*live, entry.second);
+    }
+    for (Answer& answer : mail_.answers) OnAnswer(answer);
+    for (Submission& submission : mail_.submissions) OnSubmission(submission);
+    for (Command& command : mail_.commands) OnCommand(command);
+    for (QueuedWork& work : mail_.works) OnWork(work);
+    mail_.Clear();
+    while (Live* live = board_.timers.TakeDue(board_.context.now)) {
+      OnTimer(*live);
+      something = true;
+    }
+    return something;
+  }
+
+  /// Takes unfinished transactions from the store, as far as there is room.
+  /// @throws StoreError
+  void Load() {
+    if (board_.Full() || !board_.context.may_call) return;
+    for (Transaction& stored : board_.loader.NextPage(board_.store, board_.context.now,
+                                                      !board_.HalfFull(), board_.Room())) {
+      if (board_.lives.Find(stored.definition->gid) == nullptr) board_.Bring(std::move(stored));
+    }
+  }
+
+ private:
+  static constexpr std::uint32_t kErrorsBeforeWarning = 3;
+
+  void OnAnswer(Answer& answer) {
+    Live* live = board_.lives.Find(answer.call.definition->gid);
+    // Another definition: that transaction has ended, and its gid was given again.
+    if (live == nullptr || live->transaction.definition != answer.call.definition) return;
+    const std::size_t branch = answer.call.branch;
+    board_.Step(*live, {engine::EventKind::kResult, branch, std::move(answer.result)});
+    const Transaction& transaction = live->transaction;
+    if (branch < transaction.branches.size() &&
+        transaction.branches[branch].errors == kErrorsBeforeWarning) {
+      board_.Log(LogLevel::kWarning,
+                 "gid '" + transaction.definition->gid +
+                     "' keeps failing and is retried: " + transaction.last_error);
+    }
+  }
+
+  void OnTimer(Live& live) {
+    live.armed = kNever;
+    if (live.timer <= board_.context.now) board_.Step(live, {engine::EventKind::kTimer, 0, {}});
+    board_.Touch(live);  // the time of a waiter may be over
+    if (!board_.health.Good()) AnswerExpired(live);
+  }
+
+  /// Its record may have been replaced by the stored one: what had happened to it happens again.
+  void StepAgain(Live& live, engine::EventKind kind) {
+    const std::vector<engine::Event> events = std::exchange(live.events, {});
+    board_.Step(live, {kind, 0, {}});
+    for (const engine::Event& event : events) board_.Step(live, event);
+  }
+
+  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status.
+  void AnswerExpired(Live& live) {
+    const std::string& gid = live.transaction.definition->gid;
+    const auto expired = std::stable_partition(
+        live.waiters.begin(), live.waiters.end(),
+        [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
+    for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
+      try {
+        const std::optional<Transaction> stored = board_.store.Load(gid);
+        stored ? Board::Answer(*waiter, ResultOf(*stored))
+               : Board::Refuse(*waiter, MayBeStored(gid));
+      } catch (const StoreError&) {
+        Board::Refuse(*waiter, MayBeStored(gid));
+      }
+    }
+    live.waiters.erase(expired, live.waiters.end());
+  }
+
+  void OnSubmission(Submission& submission) {
+    const std::string& gid = submission.definition->gid;
+    if (!MayUseStore()) {
+      // An earlier submission of it may have been stored.
+      const bool doubt = board_.in_doubt.count(gid) > 0 || board_.lives.Find(gid) != nullptr;
+      return Board::Refuse(
+          submission.waiter,
+          doubt ? MayBeStored(gid) : StoreFailing("gid '" + gid + "' was not stored"));
+    }
+    if (Live* live = board_.lives.Find(gid)) {
+      const bool same = SameContent(*live->transaction.definition, *submission.definition);
+      if (!same) return Board::Refuse(submission.waiter, OtherContent(gid));
+      return board_.AddWaiter(*live, std::move(submission.waiter));
+    }
+    const bool full = board_.Full();
+    Transaction transaction;
+    transaction.definition = std::move(submission.definition);
+    Live& live = board_.lives.Add(std::move(transaction));
+    board_.AddWaiter(live, std::move(submission.waiter));
+    const bool may_call = board_.context.may_call;
+    board_.context.may_call = may_call && !full;  // else it is loaded when there is room
+    board_.Step(live, {engine::EventKind::kSubmitted, 0, {}});
+    board_.context.may_call = may_call;
+  }
+
+  void OnCommand(Command& command) {
+    if (command.kind == Command::Kind::kRegistered) return OnRegistered(command.gid);
+    try {
+      command.kind == Command::Kind::kExplain ? Explain(command) : Obey(command);
+    } catch (const Error&) {
+      if (command.explained) {
+        Board::Protected([&] { command.explained({}, std::current_exception()); });
+      }
+      Board::Refuse(command.waiter, std::current_exception());
+    }
+  }
+
+  void Obey(Command& command) {
+    Live* live = board_.lives.Find(command.gid);
+    if (live == nullptr) {
+      std::optional<Transaction> stored = board_.store.Load(command.gid);
+      if (!stored) throw RejectedError(Unknown(command.gid));
+      if (IsFinal(stored->status)) {
+        if (command.kind == Command::Kind::kWait) {
+          return Board::Answer(command.waiter, ResultOf(*stored));
+        }
+        throw RejectedError("gid '" + command.gid + "' was not changed: it has already ended as " +
+                            Name(stored->status));
+      }
+      live = &board_.Bring(std::move(*stored));
+    }
+    if (command.kind != Command::Kind::kWait) {
+      if (!MayUseStore()) {
+        std::rethrow_exception(StoreFailing("gid '" + command.gid + "' was not changed"));
+      }
+      const std::string refused = board_.Step(*live, {EventOf(command.kind), 0, {}});
+      if (!refused.empty()) {
+        throw RejectedError("gid '" + command.gid + "' was not changed: " + refused);
+      }
+    }
+    board_.AddWaiter(*live, std::move(command.waiter));
+  }
+
+  static engine::EventKind EventOf(Command::Kind kind) {
+    if (kind == Command::Kind::kCancel) return engine::EventKind::kCancel;
+    if (kind == Command::Kind::kForceStop) return engine::EventKind::kForceStop;
+    return engine::EventKind::kRetryNow;
+  }
+
+  /// Committed state only: a change that is not stored did not happen yet.
+  void Explain(Command& command) {
+    const Live* live = board_.lives.Find(command.gid);
+    std::string text;
+    if (live != nullptr && !live->dirty) {
+      text = engine::Explain(live->transaction, board_.context.now);
+    } else if (const std::optional<Transaction> stored = board_.store.Load(command.gid)) {
+      text = engine::Explain(*stored, board_.context.now);
+    } else {
+      text = Unknown(command.gid);
+    }
+    if (!board_.health.Good()) {
+      text += "\nthe store is failing, so nothing goes on: " + board_.health.Problem();
+    }
+    Board::Protected([&] { command.explained(text, nullptr); });
+  }
+
+  /// Wakes what waits for this function.
+  void OnRegistered(const std::string& url) {
+    board_.lives.ForEach([&](Live& live) {
+      const Transaction& transaction = live.transaction;
+      for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+        const Branch& branch = transaction.branches[i];
+        if (!branch.in_flight && branch.status == BranchStatus::kPrepared &&
+            branch.next_try > board_.context.now && UrlOf(*transaction.definition, i) == url) {
+          board_.Step(live, {engine::EventKind::kRegistered, i, {}});
+        }
+      }
+    });
+  }
+
+  void OnWork(QueuedWork& work) {
+    if (MayUseStore()) {
+      board_.works.push_back(std::move(work));
+    } else {
+      Board::Protected([&] { work.done({}, StoreFailing("the work was not run")); });
+    }
+  }
+
+  bool MayUseStore() const { return board_.health.MayTry(board_.context.now); }
+
+  std::exception_ptr StoreFailing(const std::string& what) const {
+    return std::make_exception_ptr(StoreError(
+        what + ", the store is failing: " + board_.health.Problem() + "; try again later"));
+  }
+  std::exception_ptr MayBeStored(const std::string& gid) const {
+    return std::make_exception_ptr(
+        InDoubtError("gid '" + gid + "' may or may not be stored, the store is failing: " +
+                     board_.health.Problem() + "; submit it again later"));
+  }
+  static std::string Unknown(const std::string& gid) {
+    return "there is no transaction with gid '" + gid +
+           "', or it ended and its time was over; check the gid";
+  }
+
+  Board& board_;
+  Inbox& inbox_;
+  Mail mail_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/retention.hpp -------------------------------------------------------------
+
+/// Removes finished transactions after their time, in small steps that share a commit with others.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Retention {
+ public:
+  explicit Retention(Duration keep) : keep_(keep) {}
+
+  Time NextStep() const { return next_; }
+
+  /// One step inside the open batch.
+  void Step(Store& store, Time now) {
+    position_ = store.Expire(now - keep_, position_, kRowsPerStep);
+    // A pass over, the next one waits for a fraction of the time that things are kept.
+    const Duration pause = (std::min)((std::max)(keep_ / 100, kShortestPause), kLongestPause);
+    next_ = now + (position_ == 0 ? pause : kBetweenSteps);
+  }
+
+  /// The step was lost with its batch.
+  void Failed(Time now) { next_ = now + kShortestPause; }
+
+ private:
+  static constexpr std::size_t kRowsPerStep = 256;
+  static constexpr Duration kBetweenSteps = std::chrono::milliseconds(5);
+  static constexpr Duration kShortestPause = std::chrono::seconds(1);
+  static constexpr Duration kLongestPause = std::chrono::minutes(10);
+  Duration keep_;
+  Time next_{};
+  std::int64_t position_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/commit.hpp ----------------------------------------------------------------
+
+/// The third stage of a turn: all changes in one commit of the store, and what to do if it fails.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Commit {
+ public:
+  Commit(Board& board, Clock& clock)
+      : board_(board), clock_(clock), retention_(board.options.keep_finished) {}
+
+  /// True: everything up to here is durable, and may be released.
+  bool Run() {
+    const bool expire = retention_.NextStep() <= board_.context.now;
+    const bool writes = !board_.dirty.empty() || !board_.works.empty();
+    if (!writes && !expire && !board_.health.NeedsRecovery()) return true;
+    try {
+      Write(expire);
+    } catch (const CommitInDoubt& error) {
+      Failed(error.what(), true);
+      return false;
+    } catch (const std::exception& error) {
+      Failed(error.what(), false);
+      return false;
+    }
+    const bool was_good = board_.health.Good();
+    board_.health.Worked(writes);
+    if (!was_good && board_.health.Good()) board_.Log(LogLevel::kInfo, "the store works again");
+    Written();
+    return true;
+  }
+
+  /// Drops the batch. What came with it is refused, all else stays and is tried again.
+  void Failed(const std::string& problem, bool in_doubt) {
+    board_.store.Rollback();
+    if (board_.health.Good()) {
+      board_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
+    }
+    const bool writing = !board_.dirty.empty() || !works_done_.empty();
+    board_.health.Failed(board_.context.now, problem, in_doubt, writing);
+    retention_.Failed(board_.context.now);
+    if (in_doubt) {
+      board_.loader.Restart();
+      for (Live* live : board_.dirty) {
+        live->doubtful_events = live->events.size();
+        if (live->Fresh()) board_.in_doubt.insert(live->transaction.definition->gid);
+      }
+    }
+    const auto error = [&](const std::string& what) {
+      return in_doubt ? std::make_exception_ptr(InDoubtError(
+                            what + " may or may not be stored: " + problem + "; submit it again"))
+                      : std::make_exception_ptr(StoreError(what + " was not stored: " + problem +
+                                                           "; submit it again later"));
+    };
+    for (auto& done : works_done_) {
+      Board::Protected([&] { done.first.done({}, error("the work")); });
+    }
+    works_done_.clear();
+    RefuseFresh(error);
+  }
+
+  Time NextRetention() const { return retention_.NextStep(); }
+
+ private:
+  static constexpr std::size_t kWorksPerTurn = 64;
+  static constexpr Duration kWorkTimePerTurn = std::chrono::milliseconds(5);
+
+  void Write(bool expire) {
+    Store& store = board_.store;
+    if (board_.health.NeedsRecovery()) {
+      store.Recover();
+      board_.health.Recovered();
+      board_.in_doubt.clear();
+    }
+    store.Begin();
+    RunWorks();
+    changes_.clear();
+    for (Live* live : board_.dirty) {
+      changes_.push_back({&live->transaction, live->transaction.due != live->stored_due, false});
+    }
+    store.Apply(changes_);
+    if (expire) retention_.Step(store, board_.context.now);
+    store.Commit();
+  }
+
+  /// User work shares the batch; a slow one must not hold up the others for long.
+  void RunWorks() {
+    const Time end = clock_.Now() + kWorkTimePerTurn;
+    for (std::size_t n = 0; n < kWorksPerTurn && !board_.works.empty(); ++n) {
+      if (n > 0 && clock_.Now() >= end) break;
+      QueuedWork work = std::move(board_.works.front());
+      board_.works.pop_front();
+      works_done_.emplace_back(std::move(work), Result{});
+      works_done_.back().second = board_.store.Run(works_done_.back().first.work);
+    }
+  }
+
+  void Written() {
+    std::vector<Live*> dirty;
+    dirty.swap(board_.dirty);
+    for (std::size_t i = 0; i < dirty.size(); ++i) {
+      Live& live = *dirty[i];
+      live.dirty = false;
+      if (changes_[i].applied) {
+        ++live.transaction.version;
+        live.stored_due = live.transaction.due;
+        live.events.clear();
+        live.doubtful_events = 0;
+      } else if (live.Fresh()) {
+        OnGidExists(live);
+      } else {
+        OnConflictOrLater(live);
+      }
+    }
+    for (auto& done : works_done_) {
+      Board::Protected([&] { done.first.done(done.second, nullptr); });
+    }
+    works_done_.clear();
+  }
+
+  /// A submission of a gid that is stored but was not in memory: the same again, or another.
+  void OnGidExists(Live& live) {
+    const std::shared_ptr<const Definition> definition = live.transaction.definition;
+    std::vector<Waiter> waiters = std::move(live.waiters);
+    Remove(live);
+    std::exception_ptr refused;
+    try {
+      std::optional<Transaction> stored = board_.store.Load(definition->gid);
+      if (!stored) {
+        refused = std::make_exception_ptr(StoreError(
+            "gid '" + definition->gid + "' was removed at this moment; submit it again"));
+      } else if (!SameContent(*stored->definition, *definition)) {
+        refused = OtherContent(definition->gid);
+      } else if (IsFinal(stored->status)) {
+        for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
+        return;
+      } else {
+        Live& known = board_.lives.Add(std::move(*stored));
+        known.waiters = std::move(waiters);
+        board_.again.emplace_back(definition->gid, engine::EventKind::kLoaded);
+        return;
+      }
+    } catch (const StoreError&) {
+      refused = std::current_exception();
+    }
+    for (const Waiter& waiter : waiters) Board::Refuse(waiter, refused);
+  }
+
+  /// If the record cannot be read now, the same conflict comes back with the next commit.
+  void OnConflictOrLater(Live& live) {
+    try {
+      OnConflict(live);
+    } catch (const StoreError& error) {
+      board_.Log(LogLevel::kError, error.what());
+      live.dirty = true;
+      board_.dirty.push_back(&live);
+    }
+  }
+
+  /// The stored record is not the one this change was made from: the stored one counts. What was
+  /// held back is dropped; calls that really are out stay out.
+  void OnConflict(Live& live) {
+    for (const std::size_t call : live.held_calls)
+      live.transaction.branches[call].in_flight = false;
+    live.held_calls.clear();
+    std::optional<Transaction> stored = board_.store.Load(live.transaction.definition->gid);
+    if (!stored) {
+      board_.Log(LogLevel::kError, "gid '" + live.transaction.definition->gid +
+                                       "' has vanished from the store; somebody else removed it");
+      const std::exception_ptr gone = std::make_exception_ptr(
+          StoreError("gid '" + live.transaction.definition->gid + "' has vanished from the store"));
+      for (const Waiter& waiter : live.waiters) Board::Refuse(waiter, gone);
+      return Remove(live);
+    }
+    stored->definition = live.transaction.definition;  // answers refer to it
+    for (std::size_t i = 0; i < stored->branches.size(); ++i) {
+      stored->branches[i].in_flight =
+          i < live.transaction.branches.size() && live.transaction.branches[i].in_flight;
+    }
+    KeepEvents(live, *stored);
+    live.transaction = std::move(*stored);
+    live.stored_due = live.transaction.due;
+    board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
+    Untouch(live);  // nothing of it leaves before it was stepped again
+  }
+
+  /// What happened since the stored record was written happens again, on top of it: answers that
+  /// came (their calls count as out until then) and commands. A commit in doubt that did become
+  /// durable holds the first of them already.
+  static void KeepEvents(Live& live, Transaction& stored) {
+    const bool ours = live.doubtful_events > 0 && stored.version == live.transaction.version + 1;
+    const auto first = live.events.begin();
+    live.events.erase(first, first + static_cast<std::ptrdiff_t>(ours ? live.doubtful_events : 0));
+    live.doubtful_events = 0;
+    using engine::EventKind;
+    const auto look = [](const engine::Event& event) {
+      return event.kind == EventKind::kSubmitted || event.kind == EventKind::kLoaded ||
+             event.kind == EventKind::kTimer;
+    };
+    live.events.erase(std::remove_if(live.events.begin(), live.events.end(), look),
+                      live.events.end());
+    for (const engine::Event& event : live.events) {
+      const bool answer = event.kind == EventKind::kResult && event.branch < stored.branches.size();
+      if (answer) stored.branches[event.branch].in_flight = true;
+    }
+  }
+
+  template <typename MakeError>
+  void RefuseFresh(const MakeError& error) {
+    std::vector<Live*> fresh;
+    for (Live* live : board_.dirty) {
+      if (live->Fresh()) fresh.push_back(live);
+    }
+    for (Live* live : fresh) {
+      const std::exception_ptr refusal = error("gid '" + live->transaction.definition->gid + "'");
+      for (const Waiter& waiter : live->waiters) Board::Refuse(waiter, refusal);
+      Remove(*live);
+    }
+  }
+
+  void Untouch(Live& live) {
+    live.touched = false;
+    std::vector<Live*>& touched = board_.touched;
+    touched.erase(std::remove(touched.begin(), touched.end(), &live), touched.end());
+  }
+
+  void Remove(Live& live) {
+    Untouch(live);
+    std::vector<Live*>& dirty = board_.dirty;
+    dirty.erase(std::remove(dirty.begin(), dirty.end(), &live), dirty.end());
+    board_.Remove(live);
+  }
+
+  Board& board_;
+  Clock& clock_;
+  Retention retention_;
+  std::vector<Change> changes_;
+  std::vector<std::pair<QueuedWork, Result>> works_done_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/release.hpp ---------------------------------------------------------------
+
+/// The last stage of a turn: only now that their cause is durable, calls start, timers are armed
+/// and callers are answered.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Release {
+ public:
+  Release(Board& board, BranchCaller& functions, BranchResults& results)
+      : board_(board), functions_(functions), results_(results) {}
+
+  /// The caller of branches by URL; none: such branches wait.
+  void Use(BranchCaller* urls) { urls_ = urls; }
+
+  void Run() {
+    std::vector<Live*> touched;
+    touched.swap(board_.touched);
+    // What is still dirty met a conflict that is not settled; it waits for the next commit.
+    const auto settled = std::stable_partition(touched.begin(), touched.end(),
+                                               [](const Live* live) { return live->dirty; });
+    board_.touched.assign(touched.begin(), settled);
+    touched.erase(touched.begin(), settled);
+    for (Live* live : touched) TakeCalls(*live);
+    StartCalls();
+    for (Live* live : touched) {
+      live->touched = false;
+      live->events.clear();
+      AnswerWaiters(*live);
+      ArmTimerOrLeave(*live);
+    }
+  }
+
+ private:
+  void TakeCalls(Live& live) {
+    const Transaction& transaction = live.transaction;
+    if (!IsFinal(transaction.status)) {
+      for (const std::size_t branch : live.held_calls) {
+        BranchCall call;
+        call.definition = transaction.definition;
+        call.branch = branch;
+        call.timeout = engine::RequestTimeout(transaction.definition->options, board_.context);
+        (IsLocal(call.Url()) ? local_calls_ : url_calls_).push_back(std::move(call));
+      }
+    }
+    live.held_calls.clear();
+  }
+
+  void StartCalls() {
+    if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
+    if (url_calls_.empty()) return;
+    std::vector<BranchCall> calls = std::exchange(url_calls_, {});
+    if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
+    for (const BranchCall& call : calls) {
+      results_.Done(call,
+                    Result::NotSent("this program calls no URLs: include <dtm/http.hpp> and say "
+                                    "Use(dtm::HttpBranches())"));
+    }
+  }
+
+  void AnswerWaiters(Live& live) {
+    if (live.waiters.empty()) return;
+    const Transaction& transaction = live.transaction;
+    const bool ended = IsFinal(transaction.status);
+    const bool settled = ended || transaction.stuck || (live.timer != kNever && !live.CallsOut());
+    auto keep = live.waiters.begin();
+    for (Waiter& waiter : live.waiters) {
+      const bool now = ended || waiter.when == AnswerWhen::kStored ||
+                       (settled && waiter.when == AnswerWhen::kSettled) ||
+                       waiter.deadline <= board_.context.now;
+      if (now) {
+        Board::Answer(waiter, ResultOf(transaction));
+      } else {
+        if (&*keep != &waiter) *keep = std::move(waiter);
+        ++keep;
+      }
+    }
+    live.waiters.erase(keep, live.waiters.end());
+  }
+
+  void ArmTimerOrLeave(Live& live) {
+    const Transaction& transaction = live.transaction;
+    if (IsFinal(transaction.status)) return board_.Remove(live);
+    board_.ArmTimer(live);
+    if (live.CallsOut() || transaction.unreadable) return;
+    const bool idle =
+        live.timer == kNever && !transaction.stuck;  // could go on but was not allowed to
+    if (live.waiters.empty() && (idle ? board_.Full() : board_.HalfFull())) {
+      board_.loader.LeaveBehind(transaction.due);
+      board_.Remove(live);
+    } else if (idle && board_.context.may_call) {
+      board_.again.emplace_back(transaction.definition->gid, engine::EventKind::kTimer);
+    }
+  }
+
+  Board& board_;
+  BranchCaller& functions_;
+  BranchResults& results_;
+  BranchCaller* urls_ = nullptr;
+  std::vector<BranchCall> local_calls_;
+  std::vector<BranchCall> url_calls_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop.hpp ------------------------------------------------------------------
+
+/// The loop that owns all transaction state: collect and step, commit, release.
+/// Needs: std, engine, store. Threads: driven by one thread at a time; everything arrives through
+/// the inbox. Rule: nothing leaves before its cause is durable (docs/architecture.md).
+
+namespace dtm {
+inline namespace v1 {
+
+class Loop {
+ public:
+  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, const Options& options)
+      : clock_(clock),
+        functions_(functions),
+        board_(store, options),
+        collect_(board_, inbox),
+        commit_(board_, clock),
+        release_(board_, functions, inbox) {}
+
+  /// The caller of branches by URL; before the first turn.
+  void Use(BranchCaller* urls) { release_.Use(urls); }
+
+  /// From the next turn on nothing is called any more; what is answered is still recorded.
+  void StartNothingNew() { board_.context.may_call = false; }
+
+  /// One turn; returns whether anything had happened.
+  bool Turn() {
+    board_.context.now = clock_.Now();
+    const bool something = collect_.Run();
+    if (!board_.health.MayTry(board_.context.now)) return something;
+    try {
+      if (!board_.health.NeedsRecovery()) collect_.Load();
+    } catch (const std::exception& error) {
+      commit_.Failed(error.what(), false);
+      return something;
+    }
+    if (commit_.Run()) release_.Run();
+    return something;
+  }
+
+  /// When the next turn has something to do, if nothing arrives.
+  Time NextTurn() {
+    const Time now = clock_.Now();
+    const Time growth = functions_.Grow(now);
+    const bool pending = !board_.dirty.empty() || !board_.touched.empty() ||
+                         !board_.works.empty() || !board_.again.empty() ||
+                         board_.health.NeedsRecovery();
+    Time next = pending ? now : (std::min)(board_.timers.Next(), commit_.NextRetention());
+    if (!board_.Full() && board_.context.may_call) {
+      next = (std::min)(next, board_.loader.NextPass());
+    }
+    if (!board_.health.Good()) next = (std::max)(next, board_.health.NextTry());
+    return (std::min)(next, growth);
+  }
+
+  /// Branch calls that are out, or changes that no commit has taken yet.
+  bool Busy() {
+    bool busy = !board_.dirty.empty() || !board_.works.empty();
+    board_.lives.ForEach([&busy](const Live& live) { busy = busy || live.CallsOut(); });
+    return busy;
+  }
+
+  /// Answers everybody who still waits, with the status that is durable; for the end.
+  void AnswerAll() {
+    board_.lives.ForEach([this](Live& live) {
+      for (const Waiter& waiter : live.waiters) {
+        AnswerAtTheEnd(waiter, live);
+      }
+      live.waiters.clear();
+    });
+    for (const QueuedWork& work : board_.works) {
+      Board::Protected([&work] { work.done({}, NotStored("the work")); });
+    }
+    board_.works.clear();
+  }
+
+ private:
+  void AnswerAtTheEnd(const Waiter& waiter, const Live& live) {
+    const std::string& gid = live.transaction.definition->gid;
+    if (!live.dirty) return Board::Answer(waiter, ResultOf(live.transaction));
+    if (live.Fresh()) return Board::Refuse(waiter, NotStored("gid '" + gid + "'"));
+    try {
+      const std::optional<Transaction> stored = board_.store.Load(gid);
+      if (stored) return Board::Answer(waiter, ResultOf(*stored));
+    } catch (const StoreError&) {  // then it is in doubt
+    }
+    Board::Refuse(waiter,
+                  std::make_exception_ptr(InDoubtError(
+                      "gid '" + gid + "': its status cannot be read, the coordinator stopped")));
+  }
+
+  static std::exception_ptr NotStored(const std::string& what) {
+    return std::make_exception_ptr(
+        StoreError(what + ": its last change could not be stored before the coordinator stopped"));
+  }
+
+  Clock& clock_;
+  Functions& functions_;
+  Board board_;
+  Collect collect_;
+  Commit commit_;
+  Release release_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/driver.hpp ----------------------------------------------------------------
+
+/// Who drives the loop: a thread of its own, or whoever calls Poll or waits for an answer.
+/// Needs: std. Threads: thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+class Driver {
+ public:
+  Driver(std::unique_ptr<Store> store_in, std::unique_ptr<Clock> clock_in, Options options_in)
+      : options(std::move(options_in)),
+        clock(std::move(clock_in)),
+        store(std::move(store_in)),
+        inbox(options.max_waiting_submissions),
+        functions(options.max_function_threads, options.max_threads_per_function),
+        loop_(*store, *clock, inbox, functions, options) {}
+
+  void Use(std::unique_ptr<BranchCaller> urls) {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> lock(drive_mutex_);
+    if (threaded_ || urls_ != nullptr) throw LogicError("Use() comes once, and before Start()");
+    urls_ = std::move(urls);
+    loop_.Use(urls_.get());
+  }
+
+  void Start() {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> lock(drive_mutex_);
+    if (threaded_ || inbox.Closed()) throw LogicError("Start() comes once, and before Stop()");
+    functions.StartThreads();
+    threaded_ = true;
+    thread_ = std::thread([this] { ThreadMain(); });
+    check_thread_ = std::thread([this] {
+      const std::string damage = store->Check(stopping_);
+      if (!damage.empty()) Log(LogLevel::kError, damage);
+    });
+  }
+
+  /// One turn and the functions it queued, on this thread. Returns when there is more to do.
+  Time Poll() {
+    CheckNotLoop();
+    if (threaded_) throw LogicError("Poll() is for a coordinator that was not started");
+    return Drive();
+  }
+
+  /// Calls `ask` with a callback, and returns what that callback is called with. Drives the loop
+  /// meanwhile if no thread does.
+  /// @throws LogicError  called by the loop itself, which would wait for itself.
+  template <typename Ask>
+  TransResult WaitFor(const Ask& ask) {
+    CheckNotLoop();
+    struct Box {
+      std::mutex mutex;
+      std::condition_variable answered;
+      std::atomic<bool> done{false};
+      Reply reply;
+    };
+    const auto box = std::make_shared<Box>();
+    ask([this, box](const Reply& reply) {
+      {
+        const std::lock_guard<std::mutex> lock(box->mutex);
+        box->reply = reply;
+        box->done = true;
+        box->answered.notify_all();
+      }
+      if (!threaded_) inbox.Interrupt();
+    });
+    while (!threaded_ && !box->done) {
+      const Time next = Drive();
+      inbox.Wait(*clock, next, [&box] { return box->done.load(); });
+    }
+    std::unique_lock<std::mutex> lock(box->mutex);
+    box->answered.wait(lock, [&box] { return box->done.load(); });
+    return box->reply.Get();
+  }
+
+  /// See Coordinator::Stop.
+  bool Stop(Time until) {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
+    if (stopped_) return true;
+    inbox.Close();
+    stopping_ = true;
+    if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
+    if (threaded_) {
+      quit_ = true;
+      inbox.Interrupt();
+      thread_.join();
+      check_thread_.join();
+    }
+    if (urls_ != nullptr) urls_->Stop();
+    functions.Stop();
+    loop_.StartNothingNew();
+    loop_.Turn();  // what was answered at the last moment
+    loop_.AnswerAll();
+    stopped_ = true;
+    return true;
+  }
+
+  void Log(LogLevel level, const std::string& text) const {
+    Board::Protected([&] {
+      if (options.log) options.log(level, text);
+    });
+  }
+
+  const Options options;
+  const std::unique_ptr<Clock> clock;
+  const std::unique_ptr<Store> store;
+  Inbox inbox;
+  Functions functions;
+
+ private:
+  /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
+  void CheckNotLoop() const {
+    if (loop_thread_ == std::this_thread::get_id()) {
+      throw LogicError("a callback of the coordinator must not wait for it; use SubmitAsync there");
+    }
+  }
+
+  Time Drive() {
+    Time next;
+    {
+      const std::lock_guard<std::mutex> lock(drive_mutex_);
+      if (threaded_) return clock->Now();  // started meanwhile
+      loop_thread_ = std::this_thread::get_id();
+      TurnOnce();
+      loop_thread_ = std::thread::id();
+      next = loop_.NextTurn();
+    }
+    // A function that submits drives the loop as well, but runs no other function inside itself.
+    if (!functions.OnFunctionThread()) (void)functions.RunQueued();
+    return inbox.Empty() ? next : clock->Now();
+  }
+
+  void TurnOnce() {
+    if (stopping_) {
+      stop_noticed_ = true;
+      loop_.StartNothingNew();
+      functions.RefuseQueued();
+    }
+    try {
+      loop_.Turn();
+    } catch (const std::exception& error) {  // out of memory, or a mistake of ours: go on
+      Log(LogLevel::kError, std::string("a turn of the coordinator failed: ") + error.what());
+    }
+    if (stopping_) {
+      const std::lock_guard<std::mutex> lock(quiet_mutex_);
+      quiet_ = !loop_.Busy();
+      quiet_changed_.notify_all();
+    }
+  }
+
+  void ThreadMain() {
+    loop_thread_ = std::this_thread::get_id();
+    while (!quit_) {
+      TurnOnce();
+      inbox.Wait(*clock, loop_.NextTurn(), [this] { return quit_ || StopNoticed(); });
+    }
+    loop_thread_ = std::thread::id();
+  }
+
+  /// The first turn after Stop was called has to come at once.
+  bool StopNoticed() { return stopping_ && !stop_noticed_; }
+
+  bool WaitUntilQuiet(Time until) {
+    inbox.Interrupt();
+    if (!threaded_) {
+      for (Time next = Drive(); !quiet_ && clock->Now() < until; next = Drive()) {
+        inbox.Wait(*clock, (std::min)(next, until), [this] { return quiet_.load(); });
+      }
+      return quiet_;
+    }
+    std::unique_lock<std::mutex> lock(quiet_mutex_);
+    while (!quiet_ && clock->Now() < until) clock->Wait(quiet_changed_, lock, until);
+    return quiet_;
+  }
+
+  std::unique_ptr<BranchCaller> urls_;
+  std::mutex drive_mutex_;  // without a thread: one caller drives at a time
+  Loop loop_;
+  std::thread thread_;
+  std::thread check_thread_;  // looks for damage of the file, once
+  std::atomic<std::thread::id> loop_thread_{std::thread::id()};
+  std::atomic<bool> threaded_{false};
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stop_noticed_{false};
+  std::atomic<bool> quit_{false};
+  std::mutex stop_mutex_;
+  bool stopped_ = false;
+  std::mutex quiet_mutex_;
+  std::condition_variable quiet_changed_;
+  std::atomic<bool> quiet_{false};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/typed_function.hpp --------------------------------------------------------
+
+/// From a function with a payload type of its own to one the registry can keep.
+/// Needs: nlohmann/json. Threads: the result runs on any thread.
+
+namespace dtm {
+inline namespace v1 {
+
+/// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; it returns nothing (success)
+/// or a Result. A payload that does not parse as T is a temporary error, not the function's
+/// failure.
+template <typename T, typename Function>
+BranchFunction EraseType(Function function) {
+  return [function = std::move(function)](const BranchCall& call) -> Result {
+    const T payload = [&call] {
+      try {
+        return nlohmann::json::parse(call.Payload()).template get<T>();
+      } catch (const nlohmann::json::exception& error) {
+        throw Error(std::string("its payload is not what the function takes: ") + error.what());
+      }
+    }();
+    const auto invoke = [&] {
+      if constexpr (std::is_invocable_v<const Function&, const T&>) {
+        return function(payload);
+      } else {
+        return function(payload, call.Info());
+      }
+    };
+    using Returned = decltype(invoke());
+    static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
+                  "dtm: a branch function returns nothing or dtm::Result");
+    if constexpr (std::is_void_v<Returned>) {
+      invoke();
+      return Result::Success();
+    } else {
+      return invoke();
+    }
+  };
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/gid.hpp --------------------------------------------------------------------------
+
+/// Global transaction ids: 22 base-57 characters, the time first.
+/// Needs: std. Threads: one generator by one thread at a time. Protocol: §1 (gid).
+///
+/// Ids made later sort later, which keeps the part of the store's index that is in use in memory.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Makes gids without I/O: 48 bits of milliseconds, then 74 random bits.
+class GidGenerator {
+ public:
+  std::string Make(Time now) {
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
+    const std::uint64_t first = Random();
+    std::string gid(22, kAlphabet[0]);
+    Put((static_cast<std::uint64_t>(ms.count()) << 10 & kTimeMask) | (first & 0x3FF), 10, &gid[0]);
+    Put(Random() % kPow57To10, 10, &gid[10]);
+    Put(first >> 10, 2, &gid[20]);
+    return gid;
+  }
+
+ private:
+  // In ASCII order, and without the characters that people confuse.
+  static constexpr const char* kAlphabet =
+      "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+  static constexpr std::uint64_t kTimeMask = (std::uint64_t{1} << 58) - 1;
+  static constexpr std::uint64_t kPow57To10 = 362033331456891249u;
+
+  static void Put(std::uint64_t value, int digits, char* to) {
+    for (int i = digits - 1; i >= 0; --i, value /= 57) to[i] = kAlphabet[value % 57];
+  }
+
+  /// Asks the system for a few at a time: asking costs more than making a gid.
+  std::uint64_t Random() {
+    if (used_ == sizeof random_ / sizeof random_[0]) {
+      os::FillRandom(random_, sizeof random_);
+      used_ = 0;
+    }
+    return random_[used_++];
+  }
+
+  std::uint64_t random_[32];
+  std::size_t used_ = sizeof random_ / sizeof random_[0];
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/validate.hpp ---------------------------------------------------------------------
+
+/// Refuses a definition that could not be carried out, before anything is stored.
+/// Needs: std. Threads: pure function. Protocol: §2.1, §4.1; the limits also hold in process.
+
+namespace dtm {
+inline namespace v1 {
+
+inline std::string GidProblem(const std::string& gid) {
+  if (gid.empty()) return "the gid is empty; take one from NewGid()";
+  if (gid.size() > kMaxGidBytes) {
+    return "the gid has " + std::to_string(gid.size()) + " bytes; the limit is " +
+           std::to_string(kMaxGidBytes);
+  }
+  for (const char c : gid) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7F || c == ';') {
+      return "gid '" + Printable(gid) + "' contains a control character or ';'; leave it out";
+    }
+  }
+  if (!IsUtf8(gid)) return "gid '" + Printable(gid) + "' is not valid UTF-8";
+  return {};
+}
+
+/// A cycle in "must come before" would never run. Kahn's algorithm over the steps.
+inline std::string OrdersProblem(const Definition& definition) {
+  if (definition.orders.empty()) return {};
+  const std::size_t count = definition.steps.size();
+  std::vector<std::vector<std::size_t>> followers(count);
+  std::vector<std::size_t> waits_for(count, 0);
+  const auto add = [&](std::size_t before, std::size_t step) {
+    followers[before].push_back(step);
+    ++waits_for[step];
+  };
+  const auto missing = [&definition, count](int step) {
+    if (step >= 0 && static_cast<std::size_t>(step) < count) return std::string();
+    return "gid '" + definition.gid + "': a branch order names step " + std::to_string(step) +
+           ", which does not exist; there are " + std::to_string(count) + ", counted from 0";
+  };
+  for (const auto& order : definition.orders) {
+    std::string problem = missing(order.first);
+    if (!problem.empty()) return problem;
+    for (const int before : order.second) {
+      problem = missing(before);
+      if (!problem.empty()) return problem;
+      add(static_cast<std::size_t>(before), static_cast<std::size_t>(order.first));
+    }
+  }
+  for (std::size_t step = 1; !definition.concurrent && step < count; ++step) add(step - 1, step);
+  std::vector<std::size_t> ready;
+  for (std::size_t step = 0; step < count; ++step) {
+    if (waits_for[step] == 0) ready.push_back(step);
+  }
+  std::size_t done = 0;
+  while (!ready.empty()) {
+    const std::size_t step = ready.back();
+    ready.pop_back();
+    ++done;
+    for (const std::size_t next : followers[step]) {
+      if (--waits_for[next] == 0) ready.push_back(next);
+    }
+  }
+  if (done == count) return {};
+  return "gid '" + definition.gid +
+         "': the branch orders form a cycle, so these steps would wait for each other for ever";
+}
+
+/// Empty if the definition can be carried out, else the sentence that says why not.
+inline std::string Problem(const Definition& definition) {
+  std::string problem = GidProblem(definition.gid);
+  if (!problem.empty()) return problem;
+  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
+  const auto above = [&who](const std::string& what, std::size_t is, std::size_t limit) {
+    return who() + what + " has " + std::to_string(is) + " bytes; the limit is " +
+           std::to_string(limit);
+  };
+  if (definition.steps.size() > kMaxSteps) {
+    return who() + std::to_string(definition.steps.size()) + " steps; the limit is " +
+           std::to_string(kMaxSteps);
+  }
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < definition.steps.size(); ++i) {
+    const Step& step = definition.steps[i];
+    const auto name = [i] { return "step " + std::to_string(i); };
+    for (const std::string* url : {&step.action, &step.compensate}) {
+      if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
+      if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
+    }
+    if (step.payload.size() > kMaxPayloadBytes) {
+      return above("the payload of " + name(), step.payload.size(), kMaxPayloadBytes);
+    }
+    bytes += step.action.size() + step.compensate.size() + step.payload.size();
+  }
+  const TransOptions& options = definition.options;
+  if (options.branch_headers.size() > kMaxHeaders) {
+    return who() + std::to_string(options.branch_headers.size()) +
+           " branch headers; the limit is " + std::to_string(kMaxHeaders);
+  }
+  for (const auto& header : options.branch_headers) {
+    const std::size_t size = header.first.size() + header.second.size();
+    if (size > kMaxHeaderBytes)
+      return above("branch header " + header.first, size, kMaxHeaderBytes);
+    const bool name_ok =
+        !header.first.empty() && header.first.find_first_of(": \t") == std::string::npos;
+    if (!name_ok)
+      return who() + "branch header '" + Printable(header.first) + "' has no valid name";
+    for (const char c : header.first + header.second) {
+      if (c == '\r' || c == '\n' || c == '\0') {
+        return who() + "branch header '" + Printable(header.first) +
+               "' contains a line break or NUL";
+      }
+    }
+    bytes += size;
+  }
+  if (bytes > kMaxDefinitionBytes) return above("the transaction", bytes, kMaxDefinitionBytes);
+  const auto out_of_range = [&who](const char* name, std::chrono::seconds value) {
+    return who() + name + " is " + std::to_string(value.count()) +
+           " s; it must be 0 (default) to " + std::to_string(kMaxOptionSeconds.count()) + " s";
+  };
+  const auto bad = [](std::chrono::seconds s) { return s.count() < 0 || s > kMaxOptionSeconds; };
+  if (bad(options.timeout_to_fail)) {
+    return out_of_range("timeout_to_fail", options.timeout_to_fail);
+  }
+  if (bad(options.request_timeout)) {
+    return out_of_range("request_timeout", options.request_timeout);
+  }
+  if (bad(options.retry_interval)) return out_of_range("retry_interval", options.retry_interval);
+  if (options.retry_limit < 0 || options.retry_limit > kMaxRetryLimit) {
+    return who() + "retry_limit is " + std::to_string(options.retry_limit) +
+           "; it must be 0 (no limit) to " + std::to_string(kMaxRetryLimit);
+  }
+  return OrdersProblem(definition);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/sql/sqlite.hpp ------------------------------------------------------------------------
+
+/// Thin ownership of sqlite3 connections and statements; the only file that includes sqlite3.h.
+/// Needs: SQLite 3.35 or newer. Threads: one connection and its statements by one thread at a time.
+
+#include <sqlite3.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace sql {
+
+/// What SQLite said, with its code. Definite unless the code is an I/O error during COMMIT.
+class SqliteError : public StoreError {
+ public:
+  SqliteError(const std::string& text, int code) : StoreError(text), code_(code) {}
+  /// The extended result code.
+  int Code() const { return code_; }
+  int Primary() const { return code_ & 0xFF; }
+
+ private:
+  int code_;
+};
+
+/// A connection. Opened in serialized-off mode: its owner sees to it that one thread uses it.
+class Database {
+ public:
+  Database(const std::string& path, int flags) : path_(path) {
+    const int code = sqlite3_open_v2(path.c_str(), &handle_, flags | SQLITE_OPEN_NOMUTEX, nullptr);
+    if (code != SQLITE_OK) {
+      const std::string why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
+      sqlite3_close_v2(handle_);
+      throw SqliteError("the store file '" + path + "' cannot be opened: " + why, code);
+    }
+    sqlite3_extended_result_codes(handle_, 1);
+  }
+  ~Database() { sqlite3_close_v2(handle_); }
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  sqlite3* Handle() const { return handle_; }
+  const std::string& Path() const { return path_; }
+  int Changes() const { return sqlite3_changes(handle_); }
+  std::int64_t LastRow() const { return sqlite3_last_insert_rowid(handle_); }
+  bool InTransaction() const { return sqlite3_get_autocommit(handle_) == 0; }
+
+  /// Runs statements that return no rows of interest.
+  void Exec(const char* text) {
+    const int code = sqlite3_exec(handle_, text, nullptr, nullptr, nullptr);
+    if (code != SQLITE_OK) Fail(code, text);
+  }
+
+  /// @throws SqliteError  always: what happened, on which file, and what to do where that is known.
+  [[noreturn]] void Fail(int code, std::string_view doing) const {
+    std::string text = "the store file '" + path_ + "': " + sqlite3_errmsg(handle_);
+    switch (code & 0xFF) {
+      case SQLITE_FULL:
+        text += " (no space is left on its disk; free some, it goes on by itself)";
+        break;
+      case SQLITE_READONLY: text += " (make the file and its folder writable)"; break;
+      case SQLITE_CORRUPT:
+      case SQLITE_NOTADB:
+        text += " (the file is damaged or is no SQLite database; restore it from a backup)";
+        break;
+      case SQLITE_BUSY:
+        text += " (another program holds a write transaction on it; end that one)";
+        break;
+      default: text += " (while: " + std::string(doing.substr(0, 60)) + ")"; break;
+    }
+    throw SqliteError(text, code);
+  }
+
+ private:
+  std::string path_;
+  sqlite3* handle_ = nullptr;
+};
+
+/// A prepared statement. Binding does not copy: what is bound must live until Step returned.
+class Statement {
+ public:
+  Statement(Database& database, std::string text) : database_(&database), text_(std::move(text)) {
+    const int code =
+        sqlite3_prepare_v3(database.Handle(), text_.data(), static_cast<int>(text_.size()),
+                           SQLITE_PREPARE_PERSISTENT, &handle_, nullptr);
+    if (code != SQLITE_OK) database.Fail(code, text_);
+  }
+  ~Statement() { sqlite3_finalize(handle_); }
+  Statement(Statement&& other) noexcept
+      : database_(other.database_), text_(std::move(other.text_)), handle_(other.handle_) {
+    other.handle_ = nullptr;
+  }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+  Statement& operator=(Statement&&) = delete;
+
+  Statement& Bind(int index, std::int64_t value) {
+    return Check(sqlite3_bind_int64(handle_, index, value));
+  }
+  Statement& BindText(int index, std::string_view value) {
+    return Check(sqlite3_bind_text(handle_, index, Data(value), static_cast<int>(value.size()),
+                                   SQLITE_STATIC));
+  }
+  Statement& BindBlob(int index, std::string_view value) {
+    return Check(sqlite3_bind_blob(handle_, index, Data(value), static_cast<int>(value.size()),
+                                   SQLITE_STATIC));
+  }
+  Statement& BindNull(int index) { return Check(sqlite3_bind_null(handle_, index)); }
+
+  /// True while there is a row. After false the statement is ready to be bound again.
+  bool Step() {
+    const int code = sqlite3_step(handle_);
+    if (code == SQLITE_ROW) return true;
+    // Fail reads the message before Reset could replace it.
+    if (code != SQLITE_DONE) {
+      Resetter reset{handle_};
+      database_->Fail(code, text_);
+    }
+    sqlite3_reset(handle_);
+    return false;
+  }
+  /// For a statement that returns at most one row: drops the rest.
+  void Reset() { sqlite3_reset(handle_); }
+
+  std::int64_t Int(int column) const { return sqlite3_column_int64(handle_, column); }
+  bool IsNull(int column) const { return sqlite3_column_type(handle_, column) == SQLITE_NULL; }
+  /// A text as UTF-8, whatever the encoding of the file; a blob as it is.
+  std::string Text(int column) const {
+    const void* data = sqlite3_column_type(handle_, column) == SQLITE_BLOB
+                           ? sqlite3_column_blob(handle_, column)
+                           : sqlite3_column_text(handle_, column);
+    const auto size = static_cast<std::size_t>(sqlite3_column_bytes(handle_, column));
+    return data == nullptr ? std::string() : std::string(static_cast<const char*>(data), size);
+  }
+
+ private:
+  struct Resetter {
+    sqlite3_stmt* handle;
+    ~Resetter() { sqlite3_reset(handle); }
+  };
+  // A null pointer would bind NULL where an empty value is meant.
+  static const char* Data(std::string_view value) { return value.empty() ? "" : value.data(); }
+  Statement& Check(int code) {
+    if (code != SQLITE_OK) database_->Fail(code, text_);
+    return *this;
+  }
+
+  Database* database_;
+  std::string text_;
+  sqlite3_stmt* handle_ = nullptr;
+};
+
+}  // namespace sql
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
+
+/// The stored form of a definition and of a state; the only place that knows it.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
+/// only with a new format number.
+///
+/// Its own code because it is written three times per saga on the thread that bounds the
+/// throughput: a JSON or MessagePack document of the same content costs more than the database
+/// does.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kFormat = 1;
+
+/// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
+class Writer {
+ public:
+  explicit Writer(std::string& out) : out_(out) {}
+  void Byte(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
+  void Number(std::uint64_t value) {
+    while (value >= 0x80) {
+      Byte(static_cast<std::uint8_t>(value | 0x80));
+      value >>= 7;
+    }
+    Byte(static_cast<std::uint8_t>(value));
+  }
+  void Text(std::string_view text) {
+    Number(text.size());
+    out_.append(text);
+  }
+
+ private:
+  std::string& out_;
+};
+
+/// Reads the same, and never beyond the end.
+/// @throws StoreError  the bytes are not of this format.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : rest_(bytes) {}
+  std::uint8_t Byte() {
+    if (rest_.empty()) Fail();
+    const auto value = static_cast<std::uint8_t>(rest_.front());
+    rest_.remove_prefix(1);
+    return value;
+  }
+  std::uint64_t Number() {
+    std::uint64_t value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      const std::uint8_t byte = Byte();
+      value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
+      if ((byte & 0x80) == 0) return value;
+    }
+    Fail();
+  }
+  std::string Text() {
+    const std::uint64_t size = Number();
+    if (size > rest_.size()) Fail();
+    std::string text(rest_.substr(0, static_cast<std::size_t>(size)));
+    rest_.remove_prefix(static_cast<std::size_t>(size));
+    return text;
+  }
+  /// A count of things that take at least one byte each, so a damaged one cannot ask for much
+  /// memory.
+  std::size_t Count() {
+    const std::uint64_t count = Number();
+    if (count > rest_.size()) Fail();
+    return static_cast<std::size_t>(count);
+  }
+  void ExpectEnd() const {
+    if (!rest_.empty()) Fail();
+  }
+  [[noreturn]] static void Fail() {
+    throw StoreError("a stored record is damaged or was written by a newer version");
+  }
+
+ private:
+  std::string_view rest_;
+};
+
+inline std::uint64_t Micros(Time time) {
+  const auto count = time.time_since_epoch().count();
+  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
+}
+inline Time FromMicros(std::uint64_t micros) {
+  return Time(Duration(static_cast<Duration::rep>(micros)));
+}
+
+/// Everything of a definition but its gid and type, which are columns.
+inline std::string EncodeDefinition(const Definition& definition) {
+  std::string out;
+  std::size_t size = 32;
+  for (const Step& step : definition.steps) {
+    size += step.action.size() + step.compensate.size() + step.payload.size() + 12;
+  }
+  out.reserve(size);
+  Writer writer(out);
+  const TransOptions& options = definition.options;
+  writer.Byte(kFormat);
+  writer.Byte(
+      static_cast<std::uint8_t>((definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0)));
+  writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
+  writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_limit));
+  writer.Number(options.branch_headers.size());
+  for (const auto& header : options.branch_headers) {
+    writer.Text(header.first);
+    writer.Text(header.second);
+  }
+  writer.Number(definition.orders.size());
+  for (const auto& order : definition.orders) {
+    writer.Number(static_cast<std::uint64_t>(order.first));
+    writer.Number(order.second.size());
+    for (const int before : order.second) writer.Number(static_cast<std::uint64_t>(before));
+  }
+  writer.Number(definition.steps.size());
+  for (const Step& step : definition.steps) {
+    writer.Text(step.action);
+    writer.Text(step.compensate);
+    writer.Text(step.payload);
+  }
+  return out;
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, TransType type,
+                                                          std::string_view bytes) {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = std::move(gid);
+  definition->type = type;
+  Reader reader(bytes);
+  if (reader.Byte() != kFormat) Reader::Fail();
+  const std::uint8_t flags = reader.Byte();
+  definition->concurrent = (flags & 1) != 0;
+  TransOptions& options = definition->options;
+  options.wait_result = (flags & 2) != 0;
+  options.timeout_to_fail = std::chrono::seconds(reader.Number());
+  options.request_timeout = std::chrono::seconds(reader.Number());
+  options.retry_interval = std::chrono::seconds(reader.Number());
+  options.retry_limit = static_cast<int>(reader.Number());
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::string name = reader.Text();
+    options.branch_headers[std::move(name)] = reader.Text();
+  }
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::vector<int>& before = definition->orders[static_cast<int>(reader.Number())];
+    for (std::size_t m = reader.Count(); m > 0; --m) {
+      before.push_back(static_cast<int>(reader.Number()));
+    }
+  }
+  definition->steps.resize(reader.Count());
+  for (Step& step : definition->steps) {
+    step.action = reader.Text();
+    step.compensate = reader.Text();
+    step.payload = reader.Text();
+  }
+  reader.ExpectEnd();
+  const auto known = [&](int step) {
+    return step >= 0 && static_cast<std::size_t>(step) < definition->steps.size();
+  };
+  for (const auto& order : definition->orders) {  // they are used as indexes
+    if (!known(order.first)) Reader::Fail();
+    for (const int before : order.second) {
+      if (!known(before)) Reader::Fail();
+    }
+  }
+  return definition;
+}
+
+/// How far a transaction has come: what is not in a column. `in_flight` is not stored.
+inline void EncodeState(const Transaction& transaction, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  writer.Byte(kFormat);
+  writer.Byte(transaction.stuck ? 1 : 0);
+  writer.Number(transaction.retry_count);
+  writer.Text(transaction.reason);
+  writer.Text(transaction.last_error);
+  writer.Number(transaction.branches.size());
+  for (const Branch& branch : transaction.branches) {
+    const bool next_try = branch.next_try != Time{};
+    const bool deadline = branch.deadline != Time{};
+    writer.Byte(static_cast<std::uint8_t>(
+        static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
+        (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u)));
+    if (branch.tries > 0) writer.Number(branch.tries);
+    if (branch.errors > 0) writer.Number(branch.errors);
+    if (next_try) writer.Number(Micros(branch.next_try));
+    if (deadline) writer.Number(Micros(branch.deadline));
+  }
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline void DecodeState(std::string_view bytes, Transaction& transaction) {
+  Reader reader(bytes);
+  if (reader.Byte() != kFormat) Reader::Fail();
+  transaction.stuck = reader.Byte() != 0;
+  transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
+  transaction.reason = reader.Text();
+  transaction.last_error = reader.Text();
+  transaction.branches.assign(reader.Count(), Branch{});
+  for (Branch& branch : transaction.branches) {
+    const std::uint8_t bits = reader.Byte();
+    const unsigned status = bits & 3u;
+    if (status == 0 || bits >= 64) Reader::Fail();
+    branch.status = static_cast<BranchStatus>(status);
+    if ((bits & 4u) != 0) branch.tries = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
+    if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
+  }
+  reader.ExpectEnd();
+}
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/version.hpp ----------------------------------------------------------------------
+
+/// The version of the library; the one place it is written (CMake and the packages read it from
+/// here).
+/// Needs: nothing. Threads: constants only.
+
+namespace dtm {
+/// Every public name lives in `dtm::v1`: two incompatible versions in one program fail to link
+/// instead of mixing their layouts.
+inline namespace v1 {
+
+inline constexpr const char* kVersion = "0.1.0";
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite_schema.hpp ---------------------------------------------------------------
+
+/// The schema of the SQLite store: its versions, how an older one is migrated, and the settings of
+/// the two connections.
+/// Needs: SQLite through sql/sqlite.hpp. Threads: the owner's. Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_schema {
+
+/// Counted up with every change of the tables or of the codec. Kept in dtm_meta, not in
+/// user_version, which belongs to the program whose file this may also be.
+inline constexpr int kVersion = 1;
+
+/// The steps from version n to n + 1, in order. Never change one that was released.
+inline constexpr const char* kMigrations[kVersion] = {
+    R"sql(
+CREATE TABLE dtm_trans (
+  id INTEGER PRIMARY KEY,
+  gid TEXT NOT NULL UNIQUE,
+  type INTEGER NOT NULL,
+  status INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  created INTEGER NOT NULL,
+  finished INTEGER NOT NULL,
+  due INTEGER,
+  definition BLOB,
+  state BLOB NOT NULL
+);
+CREATE INDEX dtm_trans_due ON dtm_trans (due) WHERE due IS NOT NULL;
+CREATE TABLE dtm_big_definition (
+  id INTEGER PRIMARY KEY,
+  definition BLOB NOT NULL
+);
+)sql"};
+
+/// The schema version of the file; 0 = it has no tables of ours yet. Only reads.
+/// @throws StoreError  the file is of a newer version, or of one that never was.
+inline int StoredVersion(sql::Database& db) {
+  sql::Statement table(db, "SELECT 1 FROM sqlite_schema WHERE name = 'dtm_meta'");
+  const bool fresh = !table.Step();
+  table.Reset();
+  if (fresh) return 0;
+  sql::Statement read(db, "SELECT value FROM dtm_meta WHERE key = 'schema_version'");
+  const std::string text = read.Step() ? read.Text(0) : "none";
+  const std::int64_t version = text == "none" ? 0 : read.Int(0);
+  read.Reset();
+  const std::string which = "the store file '" + db.Path() + "' has schema version " + text;
+  if (version < 1) {
+    throw StoreError(which + ", which no dtm has written; restore it from a backup");
+  }
+  if (version > kVersion) {
+    throw StoreError(which + ", and dtm " + dtm::kVersion + " knows versions up to " +
+                     std::to_string(kVersion) + "; use the newer dtm that wrote it");
+  }
+  return static_cast<int>(version);
+}
+
+/// Brings the tables to kVersion in one transaction.
+/// @throws StoreError  the file is of a newer version; nothing is changed.
+inline void Migrate(sql::Database& db) {
+  db.Exec("BEGIN IMMEDIATE");
+  try {
+    const int stored = StoredVersion(db);
+    if (stored == 0) db.Exec("CREATE TABLE dtm_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID");
+    for (int version = stored; version < kVersion; ++version) db.Exec(kMigrations[version]);
+    if (stored < kVersion) {
+      sql::Statement write(db, "REPLACE INTO dtm_meta (key, value) VALUES ('schema_version', ?1)");
+      write.Bind(1, kVersion).Step();
+    }
+    db.Exec("COMMIT");
+  } catch (...) {
+    if (db.InTransaction()) sqlite3_exec(db.Handle(), "ROLLBACK", nullptr, nullptr, nullptr);
+    throw;
+  }
+}
+
+inline void ConfigureWriter(sql::Database& db, bool sync_each_commit) {
+  sqlite3_busy_timeout(db.Handle(), 5000);
+  StoredVersion(db);  // a newer file is refused before anything is changed in it
+  db.Exec("PRAGMA trusted_schema = OFF");
+  sql::Statement mode(db, "PRAGMA journal_mode = WAL");
+  const std::string got = mode.Step() ? mode.Text(0) : "unknown";
+  mode.Reset();
+  if (got != "wal") {
+    throw StoreError("the store file '" + db.Path() + "' cannot use WAL (it answers '" + got +
+                     "'); put it on a local disk that this user may write to");
+  }
+  db.Exec(sync_each_commit ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+  db.Exec("PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -65536; PRAGMA foreign_keys = ON");
+}
+
+inline void ConfigureReader(sql::Database& db) {
+  sqlite3_busy_timeout(db.Handle(), 5000);
+  db.Exec(
+      "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -8192;"
+      "PRAGMA wal_autocheckpoint = 0");
+}
+
+}  // namespace sqlite_schema
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite_statements.hpp -----------------------------------------------------------
+
+/// The two connections of the SQLite store, with the statements that run on them.
+/// Needs: SQLite through sql/sqlite.hpp. Threads: one at a time for each connection.
+/// Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+inline std::int64_t Stored(Time time) { return time.time_since_epoch().count(); }
+inline Time FromStored(std::int64_t micros) { return Time(Duration(micros)); }
+
+/// SELECT of whole records, completed by `rest`; ReadTransaction reads these columns.
+inline std::string Select(const std::string& rest) {
+  return "SELECT id, gid, type, status, version, created, finished, due, state, "
+         "coalesce(definition, "
+         "(SELECT b.definition FROM dtm_big_definition b WHERE b.id = dtm_trans.id)) "
+         "FROM dtm_trans " +
+         rest;
+}
+
+/// A record that cannot be read comes back `unreadable`, with its gid and the reason: it stops that
+/// transaction and no other.
+inline Transaction ReadTransaction(const sql::Statement& row) {
+  Transaction transaction;
+  transaction.row = row.Int(0);
+  const std::string gid = row.Text(1);
+  const auto type = static_cast<TransType>(row.Int(2));
+  transaction.status = static_cast<Status>(row.Int(3));
+  transaction.version = static_cast<std::uint64_t>(row.Int(4));
+  transaction.created = FromStored(row.Int(5));
+  transaction.finished = FromStored(row.Int(6));
+  transaction.due = row.IsNull(7) ? kNever : FromStored(row.Int(7));
+  try {
+    const auto known = [](std::int64_t number) { return number >= 1 && number <= 5; };
+    if (!known(row.Int(2)) || !known(row.Int(3))) codec::Reader::Fail();
+    codec::DecodeState(row.Text(8), transaction);
+    transaction.definition = codec::DecodeDefinition(gid, type, row.Text(9));
+  } catch (const StoreError& error) {
+    auto unreadable = std::make_shared<Definition>();
+    unreadable->gid = gid;
+    unreadable->type = type;
+    transaction.definition = std::move(unreadable);
+    transaction.branches.clear();
+    transaction.unreadable = true;
+    transaction.last_error = error.what();
+  }
+  return transaction;
+}
+
+/// Writes and checkpoints.
+struct Writer {
+  explicit Writer(std::unique_ptr<sql::Database> configured)
+      : owned(std::move(configured)),
+        db(*owned),
+        begin(db, "BEGIN IMMEDIATE"),
+        commit(db, "COMMIT"),
+        insert(db,
+               "INSERT INTO dtm_trans (gid, type, status, version, created, finished, due, "
+               "definition, "
+               "state) VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (gid) DO NOTHING"),
+        insert_big(db, "INSERT INTO dtm_big_definition (id, definition) VALUES (?1, ?2)"),
+        update(db,
+               "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5 "
+               "WHERE id = ?1 AND version = ?2"),
+        update_due(db,
+                   "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, "
+                   "state = ?5, due = ?6 WHERE id = ?1 AND version = ?2"),
+        // Not as (due, id) > (?1, ?2): SQLite would walk all that are due at the moment ?1 again.
+        due(db, Select("WHERE due = ?1 AND id > ?2 AND due <= ?3 UNION ALL ") +
+                    Select("WHERE due > ?1 AND due <= ?3 ORDER BY due, id LIMIT ?4")),
+        next_due(db, "SELECT min(due) FROM dtm_trans WHERE due IS NOT NULL AND due > ?1"),
+        look(db, "SELECT id, created, finished FROM dtm_trans WHERE id > ?1 ORDER BY id LIMIT ?2"),
+        remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),
+        remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1") {}
+
+  std::unique_ptr<sql::Database> owned;
+  sql::Database& db;
+  sql::Statement begin, commit, insert, insert_big, update, update_due, due, next_due, look, remove,
+      remove_big;
+};
+
+/// Sees committed records only.
+struct Reader {
+  explicit Reader(std::unique_ptr<sql::Database> configured)
+      : owned(std::move(configured)),
+        find(*owned, Select("WHERE gid = ?1")),
+        scan(*owned,
+             Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
+                    "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")) {}
+
+  std::unique_ptr<sql::Database> owned;
+  sql::Statement find, scan;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite.hpp ----------------------------------------------------------------------
+
+/// The store on one SQLite file (WAL): what a program uses by default.
+/// Needs: SQLite through sql/sqlite.hpp. Threads: see store.hpp; the owner's calls use the writing
+/// connection, Load and Scan a reading one under a lock.
+/// Document: docs/store_format.md. Source: sqlite.org/wal.html; one connection writes and
+/// checkpoints, since SQLite before 3.51.3 can lose pages when two do.
+
+namespace dtm {
+inline namespace v1 {
+
+class SqliteStore : public Store {
+ public:
+  /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
+  /// schema. The lock is a file of its own beside it, `<path>-lock`.
+  /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
+  explicit SqliteStore(std::string path, Durability durability = Durability::kPower)
+      : path_(std::move(path)), durability_(durability), lock_(path_ + "-lock") {
+    os::EnsurePrivateFile(path_);
+    writer_ = OpenWriter();
+    reader_ = OpenReader();
+  }
+
+  void Begin() override { Writing().begin.Step(); }
+
+  Result Run(const Work& work) override {
+    sql::Database& db = Writing().db;
+    db.Exec("SAVEPOINT dtm_work");
+    Result result = Guarded(work);
+    if (result.kind != Result::Kind::kSuccess) db.Exec("ROLLBACK TO dtm_work");
+    db.Exec("RELEASE dtm_work");
+    return result;
+  }
+
+  void Apply(std::vector<Change>& changes) override {
+    for (Change& change : changes) {
+      codec::EncodeState(*change.transaction, state_);
+      change.applied = change.transaction->row == 0 ? Insert(*change.transaction) : Update(change);
+    }
+  }
+
+  void Commit() override {
+    try {
+      Writing().commit.Step();
+    } catch (const sql::SqliteError& error) {
+      Rollback();
+      // Both may come after the commit's frame has reached the log.
+      const bool in_doubt = error.Primary() == SQLITE_IOERR || error.Primary() == SQLITE_NOMEM;
+      if (!in_doubt) throw;
+      throw CommitInDoubt(std::string(error.what()) + "; it may or may not be stored");
+    }
+  }
+
+  void Rollback() noexcept override {
+    if (writer_ == nullptr || !writer_->db.InTransaction()) return;
+    sqlite3_exec(writer_->db.Handle(), "ROLLBACK", nullptr, nullptr, nullptr);
+  }
+
+  /// Reading goes on meanwhile.
+  void Recover() override {
+    writer_.reset();
+    auto writer = OpenWriter();
+    writer->db.Exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    const std::string damage = QuickCheck(writer->db);
+    if (!damage.empty()) throw StoreError(damage);
+    auto reader = OpenReader();
+    writer_ = std::move(writer);
+    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    reader_ = std::move(reader);
+  }
+
+  std::string Check(const std::atomic<bool>& stop) override {
+    try {
+      sql::Database db(path_, SQLITE_OPEN_READWRITE);
+      sqlite_schema::ConfigureReader(db);
+      const auto stopped = [](void* flag) {
+        return static_cast<const std::atomic<bool>*>(flag)->load() ? 1 : 0;
+      };
+      sqlite3_progress_handler(db.Handle(), 10000, stopped, const_cast<std::atomic<bool>*>(&stop));
+      return QuickCheck(db);
+    } catch (const sql::SqliteError& error) {
+      return error.Primary() == SQLITE_INTERRUPT ? "" : error.what();
+    }
+  }
+
+  std::optional<Transaction> Load(const std::string& gid) override {
+    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    sql::Statement& find = reader_->find;
+    const Finally reset{find};
+    if (!find.BindText(1, gid).Step()) return std::nullopt;
+    return sqlite_store::ReadTransaction(find);
+  }
+
+  ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    sql::Statement& scan = reader_->scan;
+    const Finally reset{scan};
+    scan.Bind(1, position > 0 ? position : INT64_MAX);
+    scan.Bind(2, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
+    scan.Bind(3, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
+    scan.Bind(4, sqlite_store::Stored(filter.created_from));
+    scan.Bind(5, sqlite_store::Stored(filter.created_to));
+    scan.Bind(6, static_cast<std::int64_t>(limit));
+    ScanPage page;
+    while (scan.Step()) page.transactions.push_back(sqlite_store::ReadTransaction(scan));
+    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().row;
+    return page;
+  }
+
+  std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) override {
+    sql::Statement& due = Writing().due;
+    const Finally reset{due};
+    due.Bind(1, sqlite_store::Stored(after.due)).Bind(2, after.row);
+    due.Bind(3, sqlite_store::Stored(now)).Bind(4, static_cast<std::int64_t>(limit));
+    std::vector<Transaction> transactions;
+    while (due.Step()) transactions.push_back(sqlite_store::ReadTransaction(due));
+    return transactions;
+  }
+
+  Time NextDue(Time now) override {
+    sql::Statement& next = Writing().next_due;
+    const Finally reset{next};
+    next.Bind(1, sqlite_store::Stored(now));
+    return next.Step() && !next.IsNull(0) ? sqlite_store::FromStored(next.Int(0)) : kNever;
+  }
+
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) override {
+    std::vector<std::int64_t> expired;
+    const std::int64_t next = FindExpired(sqlite_store::Stored(before), after, limit, expired);
+    for (const std::int64_t row : expired) {
+      writer_->remove.Bind(1, row).Step();
+      writer_->remove_big.Bind(1, row).Step();
+    }
+    return next;
+  }
+
+ private:
+  /// A definition above this moves to a table of its own: every step rewrites the row it is in.
+  static constexpr std::size_t kInlineBytes = 2048;
+
+  struct Finally {
+    sql::Statement& statement;
+    ~Finally() { statement.Reset(); }
+  };
+
+  std::unique_ptr<sqlite_store::Writer> OpenWriter() const {
+    auto writer = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
+    sqlite_schema::ConfigureWriter(*writer, durability_ == Durability::kPower);
+    sqlite_schema::Migrate(*writer);
+    return std::make_unique<sqlite_store::Writer>(std::move(writer));
+  }
+  std::unique_ptr<sqlite_store::Reader> OpenReader() const {
+    auto reader = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
+    sqlite_schema::ConfigureReader(*reader);
+    return std::make_unique<sqlite_store::Reader>(std::move(reader));
+  }
+
+  /// What is wrong with the file, or nothing.
+  std::string QuickCheck(sql::Database& db) const {
+    sql::Statement check(db, "PRAGMA quick_check(1)");
+    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
+    if (verdict == "ok") return {};
+    return "the store file '" + path_ + "' is damaged: " + verdict + "; restore it from a backup";
+  }
+
+  sqlite_store::Writer& Writing() {
+    if (writer_ == nullptr) {
+      throw StoreError("the store file '" + path_ + "' has to be recovered after an I/O error");
+    }
+    return *writer_;
+  }
+  bool Insert(Transaction& transaction) {
+    const Definition& definition = *transaction.definition;
+    const std::string encoded = codec::EncodeDefinition(definition);
+    const bool big = encoded.size() > kInlineBytes;
+    sql::Statement& insert = writer_->insert;
+    insert.BindText(1, definition.gid);
+    insert.Bind(2, static_cast<std::int64_t>(definition.type));
+    insert.Bind(3, static_cast<std::int64_t>(transaction.status));
+    insert.Bind(4, sqlite_store::Stored(transaction.created));
+    insert.Bind(5, sqlite_store::Stored(transaction.finished));
+    BindDue(insert, 6, transaction);
+    big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
+    insert.BindBlob(8, state_).Step();
+    if (writer_->db.Changes() == 0) return false;
+    transaction.row = writer_->db.LastRow();
+    if (big) writer_->insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
+    return true;
+  }
+
+  bool Update(const Change& change) {
+    const Transaction& transaction = *change.transaction;
+    const bool due_changed = change.due_changed || IsFinal(transaction.status);
+    sql::Statement& update = due_changed ? writer_->update_due : writer_->update;
+    update.Bind(1, transaction.row);
+    update.Bind(2, static_cast<std::int64_t>(transaction.version));
+    update.Bind(3, static_cast<std::int64_t>(transaction.status));
+    update.Bind(4, sqlite_store::Stored(transaction.finished));
+    update.BindBlob(5, state_);
+    if (due_changed) BindDue(update, 6, transaction);
+    update.Step();
+    return writer_->db.Changes() > 0;
+  }
+
+  /// Only the unfinished have a place in the index of what is due.
+  static void BindDue(sql::Statement& statement, int index, const Transaction& transaction) {
+    IsFinal(transaction.status) ? statement.BindNull(index)
+                                : statement.Bind(index, sqlite_store::Stored(transaction.due));
+  }
+
+  std::int64_t FindExpired(std::int64_t before, std::int64_t after, std::size_t limit,
+                           std::vector<std::int64_t>& expired) {
+    sql::Statement& look = Writing().look;
+    const Finally reset{look};
+    look.Bind(1, after).Bind(2, static_cast<std::int64_t>(limit));
+    std::int64_t last = 0;
+    std::size_t seen = 0;
+    for (; look.Step(); ++seen) {
+      if (look.Int(1) >= before) return 0;  // rows are in order of creation: the rest is younger
+      last = look.Int(0);
+      const std::int64_t finished = look.Int(2);
+      if (finished != 0 && finished < before) expired.push_back(last);
+    }
+    return seen == limit ? last : 0;
+  }
+
+  const std::string path_;
+  const Durability durability_;
+  os::FileLock lock_;
+  std::string state_;  // reused, the encoded state of the change at hand
+  std::unique_ptr<sqlite_store::Writer> writer_;
+  std::mutex reader_mutex_;
+  std::unique_ptr<sqlite_store::Reader> reader_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/coordinator.hpp -----------------------------------------------------------
+
+/// The embedded coordinator: what a program creates, registers its functions with, and submits to.
+/// Needs: nlohmann/json, SQLite (by the constructor that takes a file). Threads: every method is
+/// thread-safe. Protocol: §2.2, as a C++ interface.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Drives transactions to their end, through crashes: what was submitted is durable, and goes on
+/// when a program opens the same file and registers the same functions again.
+///
+/// Start() gives it a thread of its own. Without, somebody calls Poll(), functions run inside Poll,
+/// and calls that wait (Submit, Wait, ...) drive it themselves.
+///
+/// What the functions capture has to outlive the coordinator: declare it before. In a forked child
+/// every method throws and the destructor touches nothing.
+class Coordinator : public Endpoint {
+ public:
+  /// Opens or creates the SQLite file, checks and locks it.
+  /// @throws StoreError  taken by another coordinator, unreadable, read-only, damaged, or newer.
+  explicit Coordinator(const std::string& file, Options options = {})
+      : Coordinator(std::make_unique<SqliteStore>(file, options.durability), std::move(options)) {}
+
+  /// On a store of your choice; `clock` is for tests.
+  explicit Coordinator(std::unique_ptr<Store> store, Options options = {},
+                       std::unique_ptr<Clock> clock = std::make_unique<SystemClock>())
+      : owner_(RandomOwner()),
+        driver_(std::make_unique<Driver>(std::move(store), std::move(clock), std::move(options))) {}
+
+  /// Stops, and waits for the functions that still run; says so if that takes longer than a second.
+  ~Coordinator() override {
+    if (process_ != os::ProcessId()) {
+      (void)
+          driver_.release();  // a forked child: the threads are not here, the file is the parent's
+      return;
+    }
+    try {
+      if (!Stop(std::chrono::seconds(1))) {
+        driver_->Log(LogLevel::kWarning,
+                     "the coordinator is destroyed while branch functions run; waiting for them");
+        while (!Stop(std::chrono::hours(1))) {
+        }
+      }
+    } catch (const std::exception& error) {
+      driver_->Log(LogLevel::kError,
+                   std::string("stopping the coordinator failed: ") + error.what());
+    }
+  }
+  Coordinator(const Coordinator&) = delete;
+  Coordinator& operator=(const Coordinator&) = delete;
+
+  /// Registers a branch function under a name, which the store keeps: after a restart the program
+  /// registers the same names again, and transactions whose name is missing wait for it.
+  ///
+  /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; T is anything
+  /// nlohmann/json can read. It returns nothing (success) or Result: Success, Failure (definite:
+  /// roll back), Ongoing (ask again after the retry interval). FailureError thrown is a Failure;
+  /// any other exception is a temporary error and is tried again. It may be called again after a
+  /// crash, so it has to be idempotent (BranchInfo says for whom it is called); and a compensation
+  /// may be called although its action did nothing. It may block; there is no deadline, and while
+  /// it runs nothing else of its branch is called.
+  /// @throws LogicError  the name is taken.
+  template <typename T, typename Function>
+  LocalBranch<T> Register(const std::string& name, Function function) {
+    Driver& driver = Checked();
+    driver.functions.Register(name, EraseType<T>(std::move(function)));
+    Command command;
+    command.kind = Command::Kind::kRegistered;
+    command.gid = kLocalPrefix + name;
+    (void)driver.inbox.Push(std::move(command));  // refused only while it stops
+    return {name, owner_};
+  }
+
+  /// How branches by URL are called: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>. Before
+  /// Start.
+  void Use(std::unique_ptr<BranchCaller> urls) { Checked().Use(std::move(urls)); }
+
+  /// From now on a thread drives the coordinator, starting with what a crash left unfinished.
+  void Start() { Checked().Start(); }
+
+  /// For programs with an event loop of their own, instead of Start: does what there is to do, runs
+  /// functions that are due, and returns when there is more to do; call it then, and after
+  /// submitting.
+  Time Poll() { return Checked().Poll(); }
+
+  /// Refuses what is new, waits up to `limit` for calls that are out, and commits their results.
+  /// What is unfinished goes on after a restart. False: functions still run; call it again.
+  bool Stop(Duration limit) {
+    const Time now = Checked().clock->Now();
+    return driver_->Stop(limit >= kNever - now ? kNever : now + limit);
+  }
+
+  std::string NewGid() override {
+    const Time now = Checked().clock->Now();
+    const std::lock_guard<std::mutex> lock(gid_mutex_);
+    return gids_.Make(now);
+  }
+
+  TransResult Submit(Definition definition) override {
+    if (definition.options.wait_result) CheckMayBlock("Submit with wait_result");
+    Waiter waiter = SubmitWaiter(definition);
+    return Checked().WaitFor([&](ReplyCallback answer) {
+      waiter.callback = std::move(answer);
+      Enqueue(std::move(definition), std::move(waiter));
+    });
+  }
+
+  TransResult SubmitAndWait(Definition definition, Duration timeout) override {
+    CheckMayBlock("SubmitAndWait");
+    return Checked().WaitFor([&](ReplyCallback answer) {
+      Enqueue(std::move(definition),
+              {AnswerWhen::kFinished, false, driver_->clock->Now() + timeout, std::move(answer)});
+    });
+  }
+
+  void SubmitAsync(Definition definition, ReplyCallback callback) override {
+    Waiter waiter = SubmitWaiter(definition);
+    waiter.callback = std::move(callback);
+    Enqueue(std::move(definition), std::move(waiter));
+  }
+
+  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
+    if (owner != owner_) {
+      throw LogicError("function '" + name +
+                       "' is registered with another coordinator; register it "
+                       "with the one the transaction is submitted to");
+    }
+    return kLocalPrefix + name;
+  }
+
+  /// The committed record; nothing if there is none.
+  std::optional<Transaction> Query(const std::string& gid) { return Checked().store->Load(gid); }
+
+  /// Committed records, newest first; `limit` is 1 to 1000, `position` what the page before
+  /// returned.
+  ScanPage List(const ScanFilter& filter = {}, std::int64_t position = 0, std::size_t limit = 100) {
+    Driver& driver = Checked();
+    if (limit == 0 || limit > kMaxListLimit) {
+      throw RejectedError("the limit of a list must be 1 to " + std::to_string(kMaxListLimit));
+    }
+    return driver.store->Scan(filter, position, limit);
+  }
+
+  /// Waits up to `timeout` for the end; returns the status there is then.
+  /// @throws RejectedError  there is no such transaction.
+  TransResult Wait(const std::string& gid, Duration timeout) {
+    CheckMayBlock("Wait");
+    return Ask(Command::Kind::kWait, gid, driver_->clock->Now() + timeout);
+  }
+
+  /// In words: where it stands, what it waits for, the last error, the next try.
+  std::string Explain(const std::string& gid) {
+    const auto text = std::make_shared<std::string>();
+    Checked().WaitFor([&](const ReplyCallback& answer) {
+      Command command;
+      command.kind = Command::Kind::kExplain;
+      command.gid = gid;
+      command.explained = [text, answer](const std::string& said, const std::exception_ptr& error) {
+        *text = said;
+        answer({{}, error});
+      };
+      Push(std::move(command));
+    });
+    return *text;
+  }
+
+  /// Rolls an unfinished saga back: compensates what may have run. Returns when that is decided.
+  /// @throws RejectedError  there is no such transaction, or it has ended.
+  void Cancel(const std::string& gid) { Ask(Command::Kind::kCancel, gid, kNever); }
+
+  /// Ends an unfinished transaction as failed; nothing is called for it any more, nothing is
+  /// undone.
+  /// @throws RejectedError  there is no such transaction, or it has ended.
+  void ForceStop(const std::string& gid) { Ask(Command::Kind::kForceStop, gid, kNever); }
+
+  /// Forgets the waits of an unfinished transaction and tries at once; also wakes a stuck one.
+  /// @throws RejectedError  there is no such transaction, or it has ended.
+  void RetryNow(const std::string& gid) { Ask(Command::Kind::kRetryNow, gid, kNever); }
+
+ private:
+  static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
+
+  /// @throws LogicError  this is a forked child.
+  Driver& Checked() const {
+    if (process_ != os::ProcessId()) {
+      throw LogicError(
+          "this coordinator belongs to the parent process; a forked child has to open a "
+          "store of its own");
+    }
+    return *driver_;
+  }
+
+  /// A branch function that waits for a transaction may wait for itself.
+  void CheckMayBlock(const char* what) const {
+    if (Checked().functions.OnFunctionThread()) {
+      throw LogicError(
+          std::string(what) +
+          " inside a branch function could wait for itself; use Submit or SubmitAsync");
+    }
+  }
+
+  static std::uint64_t RandomOwner() {
+    std::uint64_t owner = 0;
+    os::FillRandom(&owner, sizeof owner);
+    return owner;
+  }
+
+  Waiter SubmitWaiter(const Definition& definition) const {
+    Waiter waiter;
+    waiter.failure_is_error = true;
+    if (definition.options.wait_result) {
+      waiter.when = AnswerWhen::kSettled;
+      waiter.deadline = driver_->clock->Now() + kLongestWaitResult;
+    }
+    return waiter;
+  }
+
+  void Enqueue(Definition definition, Waiter waiter) {
+    const std::string problem = Problem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
+    Driver& driver = Checked();
+    const std::string gid = definition.gid;
+    Submission submission{std::make_shared<const Definition>(std::move(definition)),
+                          std::move(waiter)};
+    if (driver.inbox.Push(std::move(submission))) return;
+    if (driver.inbox.Closed()) throw LogicError("gid '" + gid + "': the coordinator was stopped");
+    throw RejectedError("gid '" + gid + "' was not stored: " +
+                        std::to_string(driver.options.max_waiting_submissions) +
+                        " submissions are waiting already; submit it again later");
+  }
+
+  TransResult Ask(Command::Kind kind, const std::string& gid, Time deadline) {
+    return Checked().WaitFor([&](ReplyCallback answer) {
+      Command command;
+      command.kind = kind;
+      command.gid = gid;
+      command.waiter.deadline = deadline;
+      command.waiter.when =
+          kind == Command::Kind::kWait ? AnswerWhen::kFinished : AnswerWhen::kStored;
+      command.waiter.callback = std::move(answer);
+      Push(std::move(command));
+    });
+  }
+
+  void Push(Command command) {
+    if (!driver_->inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
+  }
+
+  const std::uint64_t owner_;
+  const long process_ = os::ProcessId();
+  std::mutex gid_mutex_;
+  GidGenerator gids_;
+  std::unique_ptr<Driver> driver_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/memory.hpp ----------------------------------------------------------------------
+
+/// A store that lives and dies with its process: for tests and throw-away work. Nothing is durable.
+/// Needs: std. Threads: see store.hpp; a lock guards the committed records.
+
+#include <iterator>
+
+namespace dtm {
+inline namespace v1 {
+
+class MemoryStore : public Store {
+ public:
+  void Begin() override {
+    if (open_) throw StoreError("a batch is open already; commit it or roll it back first");
+    open_ = true;
+    batch_.clear();
+    removed_.clear();
+    new_rows_.clear();
+  }
+
+  /// User work writes nothing here, so there is nothing to undo.
+  Result Run(const Work& work) override { return Guarded(work); }
+
+  void Apply(std::vector<Change>& changes) override {
+    for (Change& change : changes) {
+      Transaction& transaction = *change.transaction;
+      change.applied = transaction.row == 0 ? Insert(transaction) : Update(transaction);
+    }
+  }
+
+  void Commit() override {
+    if (!open_) throw StoreError("there is no open batch to commit");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    open_ = false;
+    for (auto& entry : batch_) {
+      const Transaction& transaction = entry.second;
+      const auto old = records_.find(entry.first);
+      if (old != records_.end()) due_.erase({old->second.due, entry.first});
+      if (!IsFinal(transaction.status)) due_[{transaction.due, entry.first}] = true;
+      rows_[transaction.definition->gid] = entry.first;
+      records_[entry.first] = transaction;
+    }
+    for (const std::int64_t row : removed_) {
+      const auto record = records_.find(row);
+      if (record == records_.end()) continue;  // two steps of retention in one batch
+      rows_.erase(record->second.definition->gid);
+      records_.erase(record);
+    }
+  }
+
+  void Rollback() noexcept override { open_ = false; }
+
+  void Recover() override { open_ = false; }
+
+  std::string Check(const std::atomic<bool>&) override { return {}; }
+
+  std::optional<Transaction> Load(const std::string& gid) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto row = rows_.find(gid);
+    if (row == rows_.end()) return std::nullopt;
+    return records_.at(row->second);
+  }
+
+  ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ScanPage page;
+    auto end = position > 0 ? records_.lower_bound(position) : records_.end();
+    while (end != records_.begin() && page.transactions.size() < limit) {
+      const Transaction& transaction = std::prev(end)->second;
+      --end;
+      const bool wanted = (!filter.type || *filter.type == transaction.definition->type) &&
+                          (!filter.status || *filter.status == transaction.status) &&
+                          transaction.created >= filter.created_from &&
+                          transaction.created <= filter.created_to;
+      if (wanted) page.transactions.push_back(transaction);
+    }
+    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().row;
+    return page;
+  }
+
+  std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<Transaction> transactions;
+    for (auto entry = due_.upper_bound({after.due, after.row});
+         entry != due_.end() && entry->first.first <= now && transactions.size() < limit; ++entry) {
+      transactions.push_back(records_.at(entry->first.second));
+    }
+    return transactions;
+  }
+
+  Time NextDue(Time now) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto entry = due_.upper_bound({now, INT64_MAX});
+    return entry == due_.end() ? kNever : entry->first.first;
+  }
+
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::int64_t last = 0;
+    std::size_t seen = 0;
+    for (auto record = records_.upper_bound(after); record != records_.end() && seen < limit;
+         ++record, ++seen) {
+      const Transaction& transaction = record->second;
+      if (transaction.created >= before) return 0;
+      last = record->first;
+      if (IsFinal(transaction.status) && transaction.finished < before) removed_.push_back(last);
+    }
+    return seen == limit ? last : 0;
+  }
+
+ private:
+  bool Insert(Transaction& transaction) {
+    const std::string& gid = transaction.definition->gid;
+    if (rows_.count(gid) > 0 || new_rows_.count(gid) > 0) return false;
+    transaction.row = ++last_row_;
+    new_rows_[gid] = transaction.row;
+    Keep(transaction, 1);
+    return true;
+  }
+
+  bool Update(const Transaction& transaction) {
+    const auto in_batch = batch_.find(transaction.row);
+    const auto stored = records_.find(transaction.row);
+    const Transaction* old = in_batch != batch_.end()   ? &in_batch->second
+                             : stored != records_.end() ? &stored->second
+                                                        : nullptr;
+    if (old == nullptr || old->version != transaction.version) return false;
+    Keep(transaction, transaction.version + 1);
+    return true;
+  }
+
+  void Keep(const Transaction& transaction, std::uint64_t version) {
+    Transaction& kept = batch_[transaction.row] = transaction;
+    kept.version = version;
+    for (Branch& branch : kept.branches) branch.in_flight = false;
+  }
+
+  std::mutex mutex_;  // guards what is committed; only the owner's calls change it
+  std::map<std::int64_t, Transaction> records_;
+  std::unordered_map<std::string, std::int64_t> rows_;
+  std::map<std::pair<Time, std::int64_t>, bool> due_;
+  // The open batch, the owner's alone.
+  bool open_ = false;
+  std::int64_t last_row_ = 0;
+  std::map<std::int64_t, Transaction> batch_;
+  std::unordered_map<std::string, std::int64_t> new_rows_;
+  std::vector<std::int64_t> removed_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/dtm.hpp -------------------------------------------------------------------------------
+
+/// Builders, the embedded coordinator and SQLite: what most programs include. No HTTP; that is
+/// <dtm/http.hpp>.
+/// Needs: nlohmann/json, SQLite (-lsqlite3), threads (-pthread). Threads: see each class.

@@ -1,0 +1,319 @@
+/// The public face: options at the edge, lists, clocks that were set, forked children.
+#include <chrono>
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <set>
+#include <string>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include <tests/coordinator/world.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using dtm::Coordinator;
+using dtm::Result;
+using dtm::Status;
+using dtm::testing::ScriptedAnswer;
+using dtm::testing::TestCoordinator;
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+using world::NewDefinition;
+using world::Times;
+using world::World;
+
+namespace {
+
+struct Transfer {
+  int amount;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Transfer, amount)
+
+/// A folder of its own, removed at the end.
+struct TempFolder {
+  TempFolder() {
+    char name[] = "/tmp/dtm-test-XXXXXX";
+    REQUIRE(::mkdtemp(name) != nullptr);
+    path = name;
+  }
+  ~TempFolder() {
+    for (const char* file : {"/a.db", "/a.db-wal", "/a.db-shm", "/a.db.lock", "/a.db-lock"}) {
+      ::unlink((path + file).c_str());
+    }
+    ::rmdir(path.c_str());
+  }
+  std::string path;
+};
+
+}  // namespace
+
+TEST_CASE("coordinator: functions with payloads, a transfer and its rollback") {
+  int a = 100, b = 0;
+  TestCoordinator kit({}, World::Quiet({}));
+  auto out = kit->Register<Transfer>("Out", [&a](const Transfer& t) { a -= t.amount; });
+  auto out_back = kit->Register<Transfer>("OutBack", [&a](const Transfer& t) { a += t.amount; });
+  auto in = kit->Register<Transfer>("In", [&b](const Transfer& t) -> Result {
+    if (t.amount > 50) return Result::Failure("too much");
+    b += t.amount;
+    return Result::Success();
+  });
+  auto in_back = kit->Register<Transfer>("InBack", [](const Transfer&) {});
+  CHECK(dtm::NewSaga(*kit, dtm::MustGenGid(*kit))
+            .Add(out, out_back, Transfer{30})
+            .Add(in, in_back, Transfer{30})
+            .SubmitAndWait(hours(1))
+            .Succeeded());
+  CHECK(a == 70);
+  CHECK(b == 30);
+  const auto result = dtm::NewSaga(*kit, "second")
+                          .Add(out, out_back, Transfer{60})
+                          .Add(in, in_back, Transfer{60})
+                          .SubmitAndWait(hours(1));
+  CHECK(result.Failed());
+  CHECK_THAT(result.reason, ContainsSubstring("too much"));
+  CHECK(a == 70);
+  CHECK(b == 30);
+  CHECK(kit->Query("second")->definition->steps[0].action == "local:Out");
+  CHECK_THROWS_AS(kit->Register<int>("Out", [](const int&) {}), dtm::LogicError);
+}
+
+TEST_CASE("coordinator: a function of another coordinator is refused") {
+  TestCoordinator kit, other;
+  auto foreign = other->Register<int>("A", [](const int&) {});
+  CHECK_THROWS_AS(dtm::NewSaga(*kit, "a").Add(foreign, dtm::kNoBranch, 1), dtm::LogicError);
+}
+
+TEST_CASE("coordinator: bad definitions are refused with a sentence, and nothing is stored") {
+  TestCoordinator kit({}, World::Quiet({}));
+  auto definition = NewDefinition("a", 2);
+  std::string says;
+  SECTION("no gid") {
+    definition.gid.clear();
+    says = "gid is empty";
+  }
+  SECTION("an order of steps that are not there") {
+    definition.orders = {{1, {5}}};
+    says = "does not exist";
+  }
+  SECTION("a cycle of orders") {
+    definition.concurrent = true;
+    definition.orders = {{0, {1}}, {1, {0}}};
+    says = "cycle";
+  }
+  SECTION("a negative option") {
+    definition.options.retry_interval = seconds(-1);
+    says = "retry_interval";
+  }
+  SECTION("too large") {
+    definition.steps[0].payload.assign(dtm::kMaxPayloadBytes + 1, 'x');
+    says = "payload";
+  }
+  CHECK_THROWS_AS(kit->Submit(definition), dtm::RejectedError);
+  CHECK_THROWS_WITH(kit->Submit(definition), ContainsSubstring(says));
+  CHECK_THROWS_AS((void)kit->SubmitAndWait(definition, hours(1)), dtm::RejectedError);
+  bool called = false;
+  CHECK_THROWS_AS(kit->SubmitAsync(definition, [&called](const dtm::Reply&) { called = true; }),
+                  dtm::RejectedError);
+  kit.Settle();
+  CHECK(!called);
+  CHECK(kit->List().transactions.empty());
+}
+
+TEST_CASE("coordinator: a saga without steps, or with nothing to call, succeeds at once") {
+  TestCoordinator kit({}, World::Quiet({}));
+  CHECK(kit->Submit(NewDefinition("a", 0)).Succeeded());
+  auto definition = NewDefinition("b", 2);
+  for (auto& step : definition.steps) step.action.clear();
+  CHECK(kit->Submit(definition).Succeeded());
+  CHECK(kit.Branches().Calls().empty());
+}
+
+TEST_CASE("coordinator: too many waiting submissions are refused") {
+  dtm::Options options;
+  options.max_waiting_submissions = 5;
+  TestCoordinator kit({}, World::Quiet(options));
+  for (int i = 0; i < 5; ++i) kit->SubmitAsync(NewDefinition(std::to_string(i), 0), {});
+  CHECK_THROWS_AS(kit->SubmitAsync(NewDefinition("5", 0), {}), dtm::RejectedError);
+  CHECK_THROWS_WITH(kit->SubmitAsync(NewDefinition("5", 0), {}), ContainsSubstring("'5'"));
+  kit.Settle();
+  kit->SubmitAsync(NewDefinition("5", 0), {});
+  kit.Settle();
+  CHECK(kit->List().transactions.size() == 6);
+}
+
+TEST_CASE("coordinator: lists are filtered, newest first, in pages") {
+  TestCoordinator kit({}, World::Quiet({}));
+  const auto begin = kit.Clock().Now();
+  for (int i = 0; i < 10; ++i) {
+    const auto gid = std::to_string(i);
+    if (i % 2 == 1) kit.Branches().On("http://" + gid + "/01/action", Result::Failure("no"));
+    kit->Submit(NewDefinition(gid, 1));
+    kit.Advance(seconds(10));
+  }
+  const auto gids = [](const dtm::ScanPage& page) {
+    std::string text;
+    for (const auto& t : page.transactions) text += t.definition->gid;
+    return text;
+  };
+  CHECK(gids(kit->List()) == "9876543210");
+  dtm::ScanFilter filter;
+  filter.status = Status::kFailed;
+  CHECK(gids(kit->List(filter)) == "97531");
+  auto page = kit->List(filter, 0, 2);
+  CHECK(gids(page) == "97");
+  page = kit->List(filter, page.next, 2);
+  CHECK(gids(page) == "53");
+  page = kit->List(filter, page.next, 2);
+  CHECK(gids(page) == "1");
+  CHECK(page.next == 0);
+  filter = {};
+  filter.created_from = begin + seconds(15);
+  filter.created_to = begin + seconds(45);
+  CHECK(gids(kit->List(filter)) == "432");
+  filter = {};
+  filter.type = dtm::TransType::kTcc;
+  CHECK(gids(kit->List(filter)).empty());
+  CHECK_THROWS_AS(kit->List({}, 0, 0), dtm::RejectedError);
+  CHECK_THROWS_AS(kit->List({}, 0, 1001), dtm::RejectedError);
+  CHECK(!kit->Query("unknown"));
+}
+
+TEST_CASE("coordinator: new gids are different and sorted by time") {
+  TestCoordinator kit({}, World::Quiet({}));
+  std::set<std::string> gids;
+  for (int i = 0; i < 1000; ++i) gids.insert(kit->NewGid());
+  CHECK(gids.size() == 1000);
+  kit.Advance(seconds(1));
+  CHECK(kit->NewGid() > *gids.rbegin());
+}
+
+TEST_CASE("coordinator: a timeout of a saga rolls it back in time, also after a restart") {
+  const bool crash = GENERATE(false, true);
+  TestCoordinator kit({}, World::Quiet({}));
+  kit.Branches().On("http://a/02/action", Times(1000, Result::Ongoing()));
+  auto definition = NewDefinition("a", 2);
+  definition.options.timeout_to_fail = seconds(3600);
+  kit->Submit(definition);
+  kit.Advance(minutes(59));
+  if (crash) kit.Crash();
+  kit.Advance(seconds(59));
+  CHECK(kit->Query("a")->status == Status::kSubmitted);
+  CHECK_THAT(kit->Explain("a"), ContainsSubstring("rolled back if not done in 1.0 s"));
+  kit.Advance(seconds(2));
+  CHECK(kit->Query("a")->status == Status::kFailed);
+  CHECK_THAT(kit->Query("a")->reason, ContainsSubstring("Timeout after 3600 seconds"));
+  CHECK(kit.Branches().Urls().back() == "http://a/01/compensate");
+}
+
+TEST_CASE("coordinator: the wall clock was set while the program was down") {
+  dtm::Options options;
+  const int many = GENERATE(1, 600);
+  const bool back = GENERATE(true, false);
+  CAPTURE(many, back);
+  options.max_in_memory = 20;
+  TestCoordinator kit({}, World::Quiet(options));
+  for (int i = 0; i < many; ++i) {
+    const auto gid = std::to_string(i);
+    kit.Branches().On("http://" + gid + "/01/action", Times(1, Result::Ongoing()));
+    kit->Submit(NewDefinition(gid, 1));
+  }
+  kit.Advance(seconds(5));
+  kit.Clock().Set(kit.Clock().Now() + (back ? -hours(48) : hours(48)));
+  kit.Crash();
+  // The rest of the wait, or the whole of it once more, but not two days.
+  kit.Advance(seconds(13));
+  for (int i = 0; i < many; ++i) {
+    CHECK(kit->Query(std::to_string(i))->status == Status::kSucceed);
+  }
+}
+
+TEST_CASE("coordinator: a compensation waits for a call of the former life, whatever the clock") {
+  const auto jump = GENERATE(hours(0), hours(-48), hours(48));
+  CAPTURE(jump.count());
+  TestCoordinator kit({}, World::Quiet({}));
+  kit.Branches().On("http://a/01/action", {ScriptedAnswer::Silence()});
+  kit->Submit(NewDefinition("a", 1));
+  kit.Settle();
+  kit.Clock().Set(kit.Clock().Now() + jump);
+  kit.Crash();
+  const auto begin = kit.Clock().Now();
+  kit->Cancel("a");
+  CHECK(kit->Wait("a", hours(1)).Failed());
+  const auto waited = kit.Clock().Now() - begin;
+  CHECK(waited <= seconds(6));  // 2 x request_timeout
+  if (jump == hours(0)) CHECK(waited == seconds(6));
+  CHECK(kit.Branches().Urls().back() == "http://a/01/compensate");
+}
+
+TEST_CASE("coordinator: a forked child can do nothing, and harms nothing") {
+  TempFolder folder;
+  Coordinator tm(folder.path + "/a.db", World::Quiet({}));
+  tm.Register<int>("A", [](const int&) {});
+  const bool threaded = GENERATE(false, true);
+  CAPTURE(threaded);
+  if (threaded) tm.Start();
+  dtm::Definition definition;
+  definition.gid = "before";
+  definition.steps = {{"local:A", "", "1"}};
+  REQUIRE(tm.SubmitAndWait(definition, hours(1)).Succeeded());
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    ::alarm(20);
+    int wrong = 0;
+    const auto expect = [&wrong](const auto& function) {
+      try {
+        function();
+        ++wrong;
+      } catch (const dtm::LogicError&) {
+      }
+    };
+    expect([&] { tm.Submit(definition); });
+    expect([&] { (void)tm.SubmitAndWait(definition, hours(1)); });
+    expect([&] { tm.SubmitAsync(definition, {}); });
+    expect([&] { (void)tm.Query("before"); });
+    expect([&] { (void)tm.List(); });
+    expect([&] { (void)tm.Wait("before", hours(1)); });
+    expect([&] { (void)tm.Explain("before"); });
+    expect([&] { tm.Cancel("before"); });
+    expect([&] { tm.ForceStop("before"); });
+    expect([&] { tm.RetryNow("before"); });
+    expect([&] { (void)tm.Poll(); });
+    expect([&] { tm.Start(); });
+    expect([&] { (void)tm.Stop(seconds(1)); });
+    expect([&] { (void)tm.NewGid(); });
+    expect([&] { tm.Register<int>("B", [](const int&) {}); });
+    expect([&] { tm.Use(nullptr); });
+    tm.~Coordinator();  // as at the end of a child's main
+    ::_exit(wrong);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  definition.gid = "after";
+  CHECK(tm.SubmitAndWait(definition, hours(1)).Succeeded());
+  CHECK_THROWS_AS(Coordinator(folder.path + "/a.db"), dtm::StoreError);  // still locked by us
+  CHECK(tm.Stop(seconds(10)));
+}
+
+TEST_CASE("coordinator: on a file, what was accepted goes on in the next life") {
+  TempFolder folder;
+  int runs = 0;
+  {
+    Coordinator tm(folder.path + "/a.db", World::Quiet({}));
+    dtm::Definition definition;
+    definition.gid = "a";
+    definition.steps = {{"local:A", "", "7"}};
+    tm.Submit(definition);
+  }
+  Coordinator tm(folder.path + "/a.db", World::Quiet({}));
+  tm.Register<int>("A", [&runs](const int& n) { runs += n; });
+  tm.RetryNow("a");
+  CHECK(tm.Wait("a", hours(1)).Succeeded());
+  CHECK(runs == 7);
+}

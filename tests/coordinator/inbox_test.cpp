@@ -1,0 +1,135 @@
+/// The inbox: bounded, closes, wakes whoever waits.
+#include <chrono>
+#include <condition_variable>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include <dtm/coordinator/inbox.hpp>
+
+using dtm::Command;
+using dtm::Definition;
+using dtm::Inbox;
+using dtm::kNever;
+using dtm::Mail;
+using dtm::QueuedWork;
+using dtm::Result;
+using dtm::Submission;
+using dtm::Time;
+
+namespace {
+
+Submission NewSubmission(const std::string& gid) {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = gid;
+  return {definition, {}};
+}
+
+/// Waits for notifications only, and says when somebody has begun to wait.
+class BlockingClock : public dtm::Clock {
+ public:
+  Time Now() override { return Time{}; }
+  void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+            Time until) override {
+    if (until == Time{}) return;  // its time is over
+    begun.set_value();
+    notified = condition.wait_for(lock, std::chrono::seconds(5)) == std::cv_status::no_timeout;
+  }
+  std::promise<void> begun;
+  bool notified = false;
+};
+
+}  // namespace
+
+TEST_CASE("inbox: everything comes out once, in its order") {
+  Inbox inbox(10);
+  CHECK(inbox.Push(NewSubmission("a")));
+  CHECK(inbox.Push(NewSubmission("b")));
+  Command command;
+  command.gid = "c";
+  CHECK(inbox.Push(std::move(command)));
+  CHECK(inbox.Push(QueuedWork{[] { return Result::Success(); }, {}}));
+  inbox.Done({NewSubmission("d").definition, 1, {}}, Result::Failure("no"));
+  Mail mail;
+  inbox.Take(mail);
+  REQUIRE(mail.submissions.size() == 2);
+  CHECK(mail.submissions[0].definition->gid == "a");
+  CHECK(mail.submissions[1].definition->gid == "b");
+  REQUIRE(mail.commands.size() == 1);
+  CHECK(mail.commands[0].gid == "c");
+  CHECK(mail.works.size() == 1);
+  REQUIRE(mail.answers.size() == 1);
+  CHECK(mail.answers[0].call.branch == 1);
+  CHECK(mail.answers[0].result.text == "no");
+  mail.Clear();
+  CHECK(mail.Empty());
+  inbox.Take(mail);
+  CHECK(mail.Empty());
+}
+
+TEST_CASE("inbox: submissions and works are bounded, answers and commands are not") {
+  Inbox inbox(2);
+  CHECK(inbox.Push(NewSubmission("a")));
+  CHECK(inbox.Push(NewSubmission("b")));
+  CHECK(!inbox.Push(NewSubmission("c")));
+  CHECK(!inbox.Closed());
+  CHECK(inbox.Push(QueuedWork{}));
+  CHECK(inbox.Push(QueuedWork{}));
+  CHECK(!inbox.Push(QueuedWork{}));
+  for (int i = 0; i < 10; ++i) {
+    CHECK(inbox.Push(Command{}));
+    inbox.Done({NewSubmission("d").definition, 1, {}}, Result::Success());
+  }
+  Mail mail;
+  inbox.Take(mail);
+  CHECK(mail.submissions.size() == 2);
+  CHECK(mail.answers.size() == 10);
+  CHECK(mail.commands.size() == 10);
+  CHECK(inbox.Push(NewSubmission("c")));  // there is room again
+}
+
+TEST_CASE("inbox: closed, it takes answers only") {
+  Inbox inbox(2);
+  inbox.Close();
+  CHECK(inbox.Closed());
+  CHECK(!inbox.Push(NewSubmission("a")));
+  CHECK(!inbox.Push(QueuedWork{}));
+  CHECK(!inbox.Push(Command{}));
+  inbox.Done({NewSubmission("d").definition, 1, {}}, Result::Success());
+  Mail mail;
+  inbox.Take(mail);
+  CHECK(mail.answers.size() == 1);
+}
+
+TEST_CASE("inbox: does not wait if there is mail, or if it is enough") {
+  Inbox inbox(2);
+  BlockingClock clock;
+  CHECK(inbox.Empty());
+  inbox.Wait(clock, kNever, [] { return true; });  // else it would take 5 s
+  inbox.Done({NewSubmission("d").definition, 1, {}}, Result::Success());
+  CHECK(!inbox.Empty());
+  inbox.Wait(clock, kNever, [] { return false; });
+  CHECK(!clock.notified);
+}
+
+TEST_CASE("inbox: mail wakes a waiting thread, also after another one stopped waiting") {
+  Inbox inbox(2);
+  BlockingClock clock;
+  const auto never = [] { return false; };
+  std::thread waiter([&] { inbox.Wait(clock, kNever, never); });
+  clock.begun.get_future().wait();
+  SECTION("nobody else waits") { CHECK(inbox.Push(NewSubmission("a"))); }
+  SECTION("somebody else waited for a shorter time") {
+    inbox.Wait(clock, Time{}, never);
+    CHECK(inbox.Push(NewSubmission("a")));
+  }
+  SECTION("an answer") { inbox.Done({NewSubmission("d").definition, 1, {}}, Result::Success()); }
+  SECTION("it is interrupted") { inbox.Interrupt(); }
+  waiter.join();
+  CHECK(clock.notified);
+}

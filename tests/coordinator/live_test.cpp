@@ -1,0 +1,64 @@
+/// Lives: what is in memory, and how much.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include <dtm/coordinator/live.hpp>
+
+using dtm::BytesOf;
+using dtm::Definition;
+using dtm::Live;
+using dtm::Lives;
+using dtm::Transaction;
+
+namespace {
+
+Transaction NewTransaction(const std::string& gid, std::size_t payload_bytes) {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = gid;
+  definition->steps.push_back({"http://h/a", "http://h/c", std::string(payload_bytes, 'x')});
+  Transaction transaction;
+  transaction.definition = definition;
+  transaction.branches.resize(2);
+  return transaction;
+}
+
+}  // namespace
+
+TEST_CASE("lives: count and bytes follow what is added and removed") {
+  Lives lives;
+  CHECK(lives.Find("a") == nullptr);
+  Live& a = lives.Add(NewTransaction("a", 1000));
+  const std::size_t one = lives.Bytes();
+  CHECK(one >= 1000);
+  CHECK(one == BytesOf(*a.transaction.definition));
+  std::vector<std::string> gids;
+  for (int i = 0; i < 1000; ++i) gids.push_back("gid" + std::to_string(i));
+  for (const std::string& gid : gids) lives.Add(NewTransaction(gid, 10));
+  CHECK(lives.Find("a") == &a);  // a Live stays where it is
+  CHECK(lives.Count() == 1001);
+  std::size_t visited = 0;
+  lives.ForEach([&visited](Live&) { ++visited; });
+  CHECK(visited == 1001);
+  for (const std::string& gid : gids) lives.Remove(*lives.Find(gid));
+  CHECK(lives.Count() == 1);
+  CHECK(lives.Bytes() == one);
+  lives.Remove(a);
+  CHECK(lives.Bytes() == 0);
+  CHECK(lives.Find("a") == nullptr);
+}
+
+TEST_CASE("lives: a new one is fresh until it is stored, and knows what is out") {
+  Lives lives;
+  Live& live = lives.Add(NewTransaction("a", 1));
+  CHECK(live.Fresh());
+  CHECK(!live.CallsOut());
+  live.transaction.branches[1].in_flight = true;
+  CHECK(live.CallsOut());
+  live.transaction.version = 1;
+  CHECK(!live.Fresh());
+  Transaction stored = NewTransaction("b", 1);
+  stored.due = dtm::Time(std::chrono::seconds(7));
+  CHECK(lives.Add(stored).stored_due == stored.due);
+}

@@ -1,0 +1,139 @@
+/// The loader: pages through what is unfinished, and knows when to look again.
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include <dtm/coordinator/loader.hpp>
+#include <dtm/store/memory.hpp>
+
+using dtm::kNever;
+using dtm::Loader;
+using dtm::MemoryStore;
+using dtm::Time;
+using dtm::Transaction;
+using std::chrono::seconds;
+
+namespace {
+
+const Time kNow(seconds(1000));
+constexpr std::size_t kRoom = 10000;
+
+void Put(MemoryStore& store, const std::string& gid, Time due) {
+  auto definition = std::make_shared<dtm::Definition>();
+  definition->gid = gid;
+  Transaction transaction;
+  transaction.definition = definition;
+  transaction.due = due;
+  std::vector<dtm::Change> changes{{&transaction, true, false}};
+  store.Begin();
+  store.Apply(changes);
+  store.Commit();
+}
+
+std::vector<std::string> Gids(const std::vector<Transaction>& page) {
+  std::vector<std::string> gids;
+  for (const auto& transaction : page) gids.push_back(transaction.definition->gid);
+  return gids;
+}
+
+}  // namespace
+
+TEST_CASE("loader: one pass sees all that is unfinished, once, in order of due") {
+  MemoryStore store;
+  for (int i = 0; i < 600; ++i) Put(store, std::to_string(i), kNow - seconds(i % 7));
+  Loader loader;
+  CHECK(loader.NextPass() <= kNow);
+  std::set<std::string> seen;
+  Time last = (Time::min)();
+  for (int pages = 0; loader.NextPass() <= kNow && pages < 10; ++pages) {
+    const auto page = loader.NextPage(store, kNow, true, kRoom);
+    CHECK(page.size() <= Loader::kPage);
+    for (const auto& transaction : page) {
+      CHECK(transaction.due >= last);
+      last = transaction.due;
+      CHECK(seen.insert(transaction.definition->gid).second);
+    }
+  }
+  CHECK(seen.size() == 600);
+  CHECK(loader.NextPass() == kNever);
+  CHECK(loader.NextPage(store, kNow, true, kRoom).empty());
+}
+
+TEST_CASE("loader: with room it takes those that wait, without it waits for the first of them") {
+  MemoryStore store;
+  Put(store, "due", kNow);
+  Put(store, "later", kNow + seconds(30));
+  Put(store, "much later", kNow + seconds(60));
+  Loader loader;
+  SECTION("with room") {
+    CHECK(Gids(loader.NextPage(store, kNow, true, kRoom)) ==
+          std::vector<std::string>{"due", "later", "much later"});
+    CHECK(loader.NextPass() == kNever);
+  }
+  SECTION("without, but in the first pass") {
+    // The wall clock may have been set back: the times in the store may mean nothing.
+    CHECK(loader.NextPage(store, kNow, false, kRoom).size() == 3);
+  }
+  SECTION("without") {
+    MemoryStore empty;
+    (void)loader.NextPage(empty, kNow, true, kRoom);
+    loader.LeaveBehind(kNow);
+    CHECK(Gids(loader.NextPage(store, kNow, false, kRoom)) == std::vector<std::string>{"due"});
+    while (loader.NextPass() <= kNow) (void)loader.NextPage(store, kNow, false, kRoom);
+    CHECK(loader.NextPass() == kNow + seconds(30));
+    CHECK(loader.NextPage(store, kNow + seconds(29), false, kRoom).empty());
+    CHECK(Gids(loader.NextPage(store, kNow + seconds(30), false, kRoom)).back() == "later");
+    CHECK(loader.NextPass() == kNow + seconds(60));
+  }
+}
+
+TEST_CASE("loader: what is left behind is looked for when it is due") {
+  MemoryStore store;
+  Loader loader;
+  CHECK(loader.NextPage(store, kNow, true, kRoom).empty());
+  CHECK(loader.NextPass() == kNever);
+  Put(store, "a", kNow + seconds(20));
+  loader.LeaveBehind(kNow + seconds(20));
+  loader.LeaveBehind(kNow + seconds(40));
+  CHECK(loader.NextPass() == kNow + seconds(20));
+  CHECK(loader.NextPage(store, kNow + seconds(19), true, kRoom).empty());
+  CHECK(Gids(loader.NextPage(store, kNow + seconds(20), true, kRoom)) ==
+        std::vector<std::string>{"a"});
+}
+
+TEST_CASE("loader: what is left behind during a pass is not forgotten") {
+  MemoryStore store;
+  for (int i = 0; i < 300; ++i) Put(store, std::to_string(i), kNow - seconds(300 - i));
+  Loader loader;
+  REQUIRE(loader.NextPage(store, kNow, true, kRoom).size() == Loader::kPage);
+  loader.LeaveBehind(kNow + seconds(5));  // of the first page
+  CHECK(loader.NextPage(store, kNow, true, kRoom).size() == 44);
+  CHECK(loader.NextPass() == kNow + seconds(5));
+}
+
+TEST_CASE("loader: a restart begins at the beginning") {
+  MemoryStore store;
+  Put(store, "a", kNow);
+  Loader loader;
+  (void)loader.NextPage(store, kNow, true, kRoom);
+  REQUIRE(loader.NextPass() == kNever);
+  loader.Restart();
+  CHECK(Gids(loader.NextPage(store, kNow, true, kRoom)) == std::vector<std::string>{"a"});
+}
+
+TEST_CASE("loader: a page is no larger than the room, and the rest comes later") {
+  MemoryStore store;
+  for (int i = 0; i < 10; ++i) Put(store, std::to_string(i), kNow - seconds(10 - i));
+  Loader loader;
+  CHECK(loader.NextPage(store, kNow, true, 0).empty());
+  CHECK(Gids(loader.NextPage(store, kNow, true, 4)) ==
+        std::vector<std::string>{"0", "1", "2", "3"});
+  CHECK(loader.NextPass() <= kNow);
+  CHECK(loader.NextPage(store, kNow, true, 6).size() == 6);
+  CHECK(loader.NextPage(store, kNow, true, 6).empty());
+  CHECK(loader.NextPass() == kNever);
+}

@@ -1,0 +1,55 @@
+/// Timers: order, and that nothing is kept for what has ended.
+#include <chrono>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include <dtm/coordinator/live.hpp>
+#include <dtm/coordinator/timers.hpp>
+
+using dtm::kNever;
+using dtm::Live;
+using dtm::Time;
+using dtm::Timers;
+using std::chrono::seconds;
+
+namespace {
+
+std::vector<Live*> TakeAll(Timers& timers, Time now) {
+  std::vector<Live*> lives;
+  while (Live* live = timers.TakeDue(now)) lives.push_back(live);
+  return lives;
+}
+
+}  // namespace
+
+TEST_CASE("timers: the earliest comes first, whatever the order of arming") {
+  Timers timers;
+  Live a, b, c;
+  CHECK(timers.Next() == kNever);
+  timers.Move(c, kNever, Time(seconds(30)));
+  timers.Move(a, kNever, Time(seconds(10)));
+  timers.Move(b, kNever, Time(seconds(20)));
+  CHECK(timers.Next() == Time(seconds(10)));
+  CHECK(TakeAll(timers, Time(seconds(9))).empty());
+  CHECK(TakeAll(timers, Time(seconds(20))) == std::vector<Live*>{&a, &b});
+  CHECK(timers.Next() == Time(seconds(30)));
+  CHECK(TakeAll(timers, Time(seconds(1000))) == std::vector<Live*>{&c});
+  CHECK(timers.Next() == kNever);
+}
+
+TEST_CASE("timers: a timer is moved and taken back, never is none") {
+  Timers timers;
+  Live a, b;
+  timers.Move(a, kNever, kNever);
+  CHECK(timers.Next() == kNever);
+  timers.Move(a, kNever, Time(seconds(10)));
+  timers.Move(b, kNever, Time(seconds(10)));
+  timers.Move(a, Time(seconds(10)), Time(seconds(10)));
+  timers.Move(a, Time(seconds(10)), Time(seconds(20)));
+  CHECK(TakeAll(timers, Time(seconds(15))) == std::vector<Live*>{&b});
+  timers.Move(a, Time(seconds(20)), Time(seconds(5)));
+  CHECK(timers.Next() == Time(seconds(5)));
+  timers.Move(a, Time(seconds(5)), kNever);
+  CHECK(timers.Next() == kNever);
+  CHECK(TakeAll(timers, kNever).empty());
+}

@@ -1,0 +1,378 @@
+/// A test coordinator, clients that repeat what was refused, branches that follow a script, and a
+/// checker that looks at all of it from outside: what was called when, what was answered, what is
+/// stored. It knows nothing of the engine; its rules are the invariants of the README.
+/// Needs: the test kit. Threads: one thread.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/dtm.hpp>
+#include <dtm/testing/test_coordinator.hpp>
+
+namespace world {
+
+using dtm::Definition;
+using dtm::Duration;
+using dtm::Op;
+using dtm::Result;
+using dtm::Status;
+using dtm::Time;
+using dtm::testing::ScriptedAnswer;
+
+/// One call, with the answer the branch gave.
+struct Call {
+  Time at{};
+  Time answered{};  ///< when the branch was done with it, or the caller gave up
+  dtm::BranchInfo info;
+  Result result;
+};
+
+inline std::string Key(const std::string& gid, std::size_t step, Op op) {
+  return gid + "/" + dtm::BranchIdOf(dtm::ActionOf(step)) + "/" + dtm::Name(op);
+}
+inline std::string Key(const dtm::BranchInfo& info) {
+  return info.gid + "/" + info.branch_id + "/" + dtm::Name(info.op);
+}
+
+inline std::vector<ScriptedAnswer> Times(std::size_t n, Result result, Duration after = {}) {
+  return std::vector<ScriptedAnswer>(n, ScriptedAnswer{std::move(result), after, false});
+}
+
+/// A saga whose branches are URLs named after (gid, step, op), or one function for all of them.
+inline Definition NewDefinition(const std::string& gid, std::size_t steps, bool concurrent = false,
+                                bool local = false) {
+  Definition definition;
+  definition.gid = gid;
+  definition.concurrent = concurrent;
+  for (std::size_t i = 0; i < steps; ++i) {
+    const auto url = [&](Op op) { return local ? "local:branch" : "http://" + Key(gid, i, op); };
+    definition.steps.push_back({url(Op::kAction), url(Op::kCompensate), "{}"});
+  }
+  return definition;
+}
+
+class World {
+ public:
+  explicit World(dtm::Options options = {})
+      : options_(Quiet(std::move(options))),
+        inner(std::make_shared<dtm::MemoryStore>()),
+        kit([this](dtm::Coordinator& tm) { Register(tm); }, options_, inner) {}
+
+  static dtm::Options Quiet(dtm::Options options) {
+    options.log = [](dtm::LogLevel, const std::string&) {};
+    return options;
+  }
+
+  /// What the branch answers, call by call; afterwards Success.
+  void Script(const std::string& gid, std::size_t step, Op op,
+              std::vector<ScriptedAnswer> answers) {
+    kit.Branches().On("http://" + Key(gid, step, op), answers);
+    scripts_[Key(gid, step, op)] = std::move(answers);
+  }
+
+  /// A client that repeats its submission until it has a definite answer.
+  void Submit(const Definition& definition) {
+    definitions_[definition.gid] = definition;
+    TrySubmit(definition.gid);
+  }
+
+  /// Lets time pass, looking at everything after each turn. `stop` is asked after each turn.
+  void Run(Duration duration, const std::function<bool()>& stop = {}) {
+    const Time end = kit.Clock().Now() + duration;
+    for (int turns = 0; turns < 200000; ++turns) {
+      const Time next = kit->Poll();
+      LookAtTurn();
+      if (stop && stop()) return;
+      if (next <= kit.Clock().Now()) continue;
+      if (kit.Clock().Now() >= end) return;
+      kit.Clock().MoveTowards((std::min)(end, next));
+    }
+    Violated("the coordinator does not come to rest");
+  }
+
+  void Crash() {
+    crashes_.push_back(kit.Clock().Now());
+    ++life_;
+    kit.Crash();
+    for (const auto& entry : definitions_) {
+      if (accepted_.count(entry.first) == 0) TrySubmit(entry.first);
+    }
+  }
+
+  bool AllFinal() const {
+    return std::all_of(definitions_.begin(), definitions_.end(), [this](const auto& entry) {
+      const auto stored = inner->Load(entry.first);
+      return stored && dtm::IsFinal(stored->status);
+    });
+  }
+
+  std::optional<Status> StatusOf(const std::string& gid) const {
+    const auto stored = inner->Load(gid);
+    if (!stored) return std::nullopt;
+    return stored->status;
+  }
+
+  std::size_t CallsOf(const std::string& gid, std::size_t step, Op op) {
+    Collect();
+    const auto found = by_key_.find(Key(gid, step, op));
+    return found == by_key_.end() ? 0 : found->second.size();
+  }
+
+  std::size_t Calls() {
+    Collect();
+    std::size_t calls = 0;
+    for (const auto& entry : by_key_) calls += entry.second.size();
+    return calls;
+  }
+
+  /// All that was wrong. Call it when everything has been given the time to end.
+  const std::vector<std::string>& Violations() {
+    Collect();
+    for (const auto& entry : definitions_) CheckSaga(entry.second);
+    return violations_;
+  }
+
+  const dtm::Options options_;
+  const std::shared_ptr<dtm::MemoryStore> inner;
+  dtm::testing::TestCoordinator kit;
+
+ private:
+  void Violated(std::string what) {
+    if (violations_.size() < 20) violations_.push_back(std::move(what));
+  }
+
+  void Register(dtm::Coordinator& tm) {
+    tm.Register<nlohmann::json>("branch",
+                                [this](const nlohmann::json&, const dtm::BranchInfo& info) {
+                                  Call call{kit.Clock().Now(), kit.Clock().Now(), info, {}};
+                                  call.result = Answer(info).result;
+                                  const Result result = call.result;
+                                  Add(std::move(call));
+                                  return result;
+                                });
+  }
+
+  ScriptedAnswer Answer(const dtm::BranchInfo& info) const {
+    const auto script = scripts_.find(Key(info));
+    const auto calls = by_key_.find(Key(info));
+    const std::size_t n = calls == by_key_.end() ? 0 : calls->second.size();
+    return script == scripts_.end() || n >= script->second.size() ? ScriptedAnswer{}
+                                                                  : script->second[n];
+  }
+
+  void Add(Call call) {
+    fresh_.insert(call.info.gid);
+    by_key_[Key(call.info)].push_back(std::move(call));
+  }
+
+  /// Takes over what the scripted URLs saw.
+  void Collect() {
+    const auto& calls = kit.Branches().Calls();
+    for (; collected_ < calls.size(); ++collected_) {
+      const auto& seen = calls[collected_];
+      if ("http://" + Key(seen.info) != seen.url)
+        Violated("a call went to a wrong url " + seen.url);
+      const ScriptedAnswer answer = Answer(seen.info);
+      const Duration timeout = TimeoutOf(definitions_.at(seen.info.gid));
+      const bool silent = answer.never || answer.after > timeout;
+      Add({seen.at, seen.at + (silent ? timeout : answer.after), seen.info,
+           silent ? Result::Error("no answer") : answer.result});
+    }
+  }
+
+  Duration TimeoutOf(const Definition& definition) const {
+    const auto own = definition.options.request_timeout;
+    return own.count() > 0 ? Duration(own) : options_.request_timeout;
+  }
+  Duration IntervalOf(const Definition& definition) const {
+    const auto own = definition.options.retry_interval;
+    if (own.count() > 0) return own;
+    const auto timeout = definition.options.timeout_to_fail;
+    return timeout.count() > 0 ? (std::min)(Duration(timeout), options_.retry_interval)
+                               : options_.retry_interval;
+  }
+
+  void TrySubmit(const std::string& gid) {
+    const auto repeat = [this, gid, life = life_] {
+      kit.Clock().At(kit.Clock().Now() + std::chrono::milliseconds(100), [this, gid, life] {
+        if (life == life_ && accepted_.count(gid) == 0) TrySubmit(gid);
+      });
+    };
+    kit->SubmitAsync(definitions_.at(gid), [this, gid, repeat, life = life_](const dtm::Reply& r) {
+      if (life != life_) return;  // told by a dying process to nobody
+      try {
+        const dtm::TransResult& result = r.Get();
+        const auto stored = inner->Load(gid);
+        if (!stored) return Violated(gid + " was accepted and is not stored");
+        if (stored->status != result.status) Violated(gid + " was answered what is not stored");
+        accepted_.insert(gid);
+      } catch (const dtm::FailureError&) {
+        if (StatusOf(gid) != Status::kFailed) Violated(gid + ": FailureError without a rollback");
+        accepted_.insert(gid);
+      } catch (const dtm::StoreError&) {
+        if (inner->Load(gid) && accepted_.count(gid) == 0 && life_ == 0 && !doubted_.count(gid)) {
+          Violated(gid + " was refused as not stored, and is stored");
+        }
+        repeat();
+      } catch (const dtm::InDoubtError&) {
+        doubted_.insert(gid);
+        repeat();
+      } catch (const std::exception& error) {
+        Violated(gid + " was refused: " + error.what());
+      }
+    });
+  }
+
+  /// Persist before send: each call that has left is counted in the record.
+  void LookAtTurn() {
+    Collect();
+    for (const std::string& gid : std::exchange(fresh_, {})) {
+      const auto stored = inner->Load(gid);
+      if (!stored) {
+        Violated(gid + " is called and not stored");
+        continue;
+      }
+      if (finals_.count(gid) > 0) Violated(gid + " had ended and is called");
+      for (std::size_t i = 0; i < stored->branches.size(); ++i) {
+        const auto calls = by_key_.find(Key(gid, dtm::StepOf(i), dtm::OpOf(i)));
+        const std::size_t made = calls == by_key_.end() ? 0 : calls->second.size();
+        if (made > stored->branches[i].tries) Violated(calls->first + " left before it was stored");
+      }
+    }
+    for (const auto& entry : definitions_) {
+      if (finals_.count(entry.first) > 0) continue;
+      const auto status = StatusOf(entry.first);
+      if (status && dtm::IsFinal(*status)) finals_[entry.first] = *status;
+    }
+  }
+
+  const std::vector<Call>& CallsAt(const std::string& gid, std::size_t step, Op op) {
+    return by_key_[Key(gid, step, op)];
+  }
+  bool CrashBetween(Time from, Time to) const {
+    return std::any_of(crashes_.begin(), crashes_.end(),
+                       [&](Time at) { return at >= from && at <= to; });
+  }
+  /// When a call was first answered with success; kNever if it was not.
+  static Time FirstSuccess(const std::vector<Call>& calls) {
+    Time first = dtm::kNever;
+    for (const Call& call : calls) {
+      if (call.result.kind == Result::Kind::kSuccess) first = (std::min)(first, call.answered);
+    }
+    return first;
+  }
+
+  /// `before` succeeded before `then` was first called, if it was called at all.
+  void CheckOrder(const std::string& gid, std::size_t before, std::size_t then, Op op) {
+    const auto& later = CallsAt(gid, then, op);
+    const auto& earlier = CallsAt(gid, before, op);
+    if (later.empty() || (op == Op::kCompensate && CallsAt(gid, before, Op::kAction).empty()))
+      return;
+    const Definition& definition = definitions_.at(gid);
+    const bool called = !dtm::UrlOf(definition, op == Op::kAction ? dtm::ActionOf(before)
+                                                                  : dtm::CompensateOf(before))
+                             .empty();
+    if (called && FirstSuccess(earlier) > later.front().at) {
+      Violated(Key(gid, then, op) + " was called before " + Key(gid, before, op) + " succeeded");
+    }
+  }
+
+  void CheckSaga(const Definition& definition) {
+    const std::string& gid = definition.gid;
+    const auto stored = inner->Load(gid);
+    if (!stored) {
+      if (accepted_.count(gid) > 0) Violated(gid + " was accepted and is lost");
+      return;
+    }
+    if (!dtm::IsFinal(stored->status)) {
+      return Violated(gid + " has not ended: " + kit->Explain(gid));
+    }
+    if (finals_.count(gid) > 0 && finals_[gid] != stored->status)
+      Violated(gid + " changed its end");
+    const std::size_t steps = definition.steps.size();
+    Time first_compensation = dtm::kNever;
+    for (std::size_t step = 0; step < steps; ++step) {
+      const auto& calls = CallsAt(gid, step, Op::kCompensate);
+      if (!calls.empty()) first_compensation = (std::min)(first_compensation, calls.front().at);
+    }
+    for (std::size_t step = 0; step < steps; ++step) {
+      const auto& actions = CallsAt(gid, step, Op::kAction);
+      const auto& undos = CallsAt(gid, step, Op::kCompensate);
+      for (const auto* calls : {&actions, &undos}) CheckRepeats(definition, *calls);
+      for (const Call& call : actions) {
+        if (call.at > first_compensation) {
+          Violated(Key(call.info) + " was called after the first compensation");
+        }
+        if (!undos.empty() && call.answered > undos.front().at) {
+          Violated(Key(call.info) + " was compensated while it may have been running");
+        }
+      }
+      if (stored->status == Status::kSucceed) {
+        if (!undos.empty()) Violated(gid + " succeeded and was compensated");
+        if (!definition.steps[step].action.empty() && FirstSuccess(actions) == dtm::kNever) {
+          Violated(Key(gid, step, Op::kAction) + " never succeeded, but the saga did");
+        }
+      } else if (!actions.empty() && !definition.steps[step].compensate.empty() &&
+                 FirstSuccess(undos) == dtm::kNever) {
+        Violated(Key(gid, step, Op::kAction) + " may have run and was not compensated");
+      }
+      if (!definition.concurrent && step > 0) {
+        CheckOrder(gid, step - 1, step, Op::kAction);
+        CheckOrder(gid, step, step - 1, Op::kCompensate);
+      }
+      const auto order = definition.orders.find(static_cast<int>(step));
+      if (order == definition.orders.end()) continue;
+      for (const int before : order->second) {
+        CheckOrder(gid, static_cast<std::size_t>(before), step, Op::kAction);
+        CheckOrder(gid, step, static_cast<std::size_t>(before), Op::kCompensate);
+      }
+    }
+  }
+
+  /// One call at a time, no repeat of what was answered for good, no retry before its interval;
+  /// only a crash excuses, because it loses answers.
+  void CheckRepeats(const Definition& definition, const std::vector<Call>& calls) {
+    for (std::size_t i = 1; i < calls.size(); ++i) {
+      const Call& before = calls[i - 1];
+      const Call& call = calls[i];
+      if (CrashBetween(before.at, call.at)) continue;
+      const std::string who = Key(call.info);
+      const Result::Kind said = before.result.kind;
+      if (call.at < before.answered) Violated(who + " was called twice at a time");
+      if (said == Result::Kind::kSuccess) Violated(who + " succeeded and was called again");
+      if (said == Result::Kind::kFailure && call.info.op == Op::kAction) {
+        Violated(who + " failed and was called again");
+      }
+      if (call.at < before.answered + IntervalOf(definition)) {
+        Violated(who + " was retried before its interval");
+      }
+    }
+  }
+
+  std::map<std::string, Definition> definitions_;
+  std::map<std::string, std::vector<ScriptedAnswer>> scripts_;
+  std::map<std::string, std::vector<Call>> by_key_;
+  std::set<std::string> accepted_;
+  std::set<std::string> doubted_;
+  std::set<std::string> fresh_;
+  std::map<std::string, Status> finals_;
+  std::vector<Time> crashes_;
+  std::vector<std::string> violations_;
+  std::size_t collected_ = 0;
+  int life_ = 0;
+};
+
+}  // namespace world

@@ -1,0 +1,61 @@
+/// Results of branches, what exceptions of user code become, and results of transactions.
+#include <stdexcept>
+#include <string>
+
+#include "tests/catch.hpp"
+#include <dtm/core/result.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using dtm::Guarded;
+using dtm::Result;
+using Kind = dtm::Result::Kind;
+
+TEST_CASE("result: each kind keeps its text") {
+  CHECK(Result().kind == Kind::kSuccess);
+  CHECK(Result::Success().kind == Kind::kSuccess);
+  CHECK(Result::Failure("a").kind == Kind::kFailure);
+  CHECK(Result::Failure("a").text == "a");
+  CHECK(Result::Ongoing().kind == Kind::kOngoing);
+  CHECK(Result::Ongoing("b").text == "b");
+  CHECK(Result::Error("c").kind == Kind::kError);
+  CHECK(Result::Error("c").text == "c");
+  CHECK(Result::NotSent("d").kind == Kind::kNotSent);
+  CHECK(Result::NotSent("d").text == "d");
+}
+
+TEST_CASE("result: FailureError rolls back, every other exception is tried again") {
+  CHECK(Guarded([] { return Result::Ongoing("x"); }).kind == Kind::kOngoing);
+  const Result failure = Guarded([]() -> Result { throw dtm::FailureError("no money"); });
+  CHECK(failure.kind == Kind::kFailure);
+  CHECK(failure.text == "no money");
+
+  const Result error = Guarded([]() -> Result { throw std::runtime_error("lost"); });
+  CHECK(error.kind == Kind::kError);
+  CHECK(error.text == "lost");
+  CHECK(Guarded([]() -> Result { throw dtm::StoreError("s"); }).kind == Kind::kError);
+  CHECK(Guarded([]() -> Result { throw dtm::RejectedError("r"); }).kind == Kind::kError);
+  CHECK(Guarded([]() -> Result { throw dtm::InDoubtError("i"); }).kind == Kind::kError);
+  const Result odd = Guarded([]() -> Result { throw 42; });
+  CHECK(odd.kind == Kind::kError);
+  CHECK_THAT(odd.text, ContainsSubstring("no std::exception"));
+}
+
+TEST_CASE("result: of a transaction is succeed, failed or unfinished") {
+  using dtm::Status;
+  struct Row {
+    Status status;
+    bool finished, succeeded, failed;
+  };
+  const Row rows[] = {{Status::kPrepared, false, false, false},
+                      {Status::kSubmitted, false, false, false},
+                      {Status::kAborting, false, false, false},
+                      {Status::kSucceed, true, true, false},
+                      {Status::kFailed, true, false, true}};
+  for (const Row& row : rows) {
+    const dtm::TransResult result{"g", row.status, ""};
+    CAPTURE(Name(row.status));
+    CHECK(result.Finished() == row.finished);
+    CHECK(result.Succeeded() == row.succeeded);
+    CHECK(result.Failed() == row.failed);
+  }
+}

@@ -1,0 +1,85 @@
+/// UTF-8 (RFC 3629), cutting and cleaning of text from outside.
+#include <string>
+
+#include "tests/catch.hpp"
+#include <dtm/core/text.hpp>
+
+using dtm::IsUtf8;
+using dtm::Printable;
+using dtm::Truncated;
+using dtm::Utf8Length;
+
+TEST_CASE("text: valid UTF-8, at the borders of each length") {
+  struct Row {
+    const char* text;
+    std::size_t length;
+  };
+  const Row rows[] = {
+      {"\x01", 1},
+      {"\x7F", 1},
+      {"\xC2\x80", 2},
+      {"\xDF\xBF", 2},
+      {"\xE0\xA0\x80", 3},
+      {"\xED\x9F\xBF", 3},
+      {"\xEE\x80\x80", 3},
+      {"\xEF\xBF\xBF", 3},
+      {"\xF0\x90\x80\x80", 4},
+      {"\xF4\x8F\xBF\xBF", 4},
+  };
+  for (const Row& row : rows) {
+    const std::string text = row.text;
+    CAPTURE(text);
+    CHECK(Utf8Length(text, 0) == row.length);
+    CHECK(IsUtf8("a" + text + text + "z"));
+    for (std::size_t cut = 1; cut < text.size(); ++cut) {  // ends in the middle
+      CHECK_FALSE(IsUtf8("a" + text.substr(0, cut)));
+      CHECK_FALSE(IsUtf8("a" + text.substr(0, cut) + "z"));
+    }
+  }
+  CHECK(IsUtf8(""));
+  CHECK(Utf8Length("", 0) == 0);
+  CHECK(Utf8Length("a", 1) == 0);
+  CHECK(Utf8Length(std::string(1, '\0'), 0) == 1);
+}
+
+TEST_CASE("text: what is no UTF-8") {
+  for (const char* text :
+       {"\x80", "\xBF", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xED\xBF\xBF",
+        "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "\xFE", "\xC2\xC2",
+        "\xE1\x80\x41", "\xF1\x80\x80\x41"}) {
+    CAPTURE(text);
+    CHECK(Utf8Length(text, 0) == 0);
+    CHECK_FALSE(IsUtf8(std::string("ok") + text));
+  }
+}
+
+TEST_CASE("text: cut between characters") {
+  CHECK(Truncated("abc", 3) == "abc");
+  CHECK(Truncated("abc", 2) == "ab");
+  CHECK(Truncated("abc", 0).empty());
+  CHECK(Truncated("", 0).empty());
+  const std::string text = "\xC3\xBC\xE2\x82\xAC\xF0\x9F\x98\x80";  // 2 + 3 + 4 bytes
+  const std::size_t sizes[] = {0, 0, 2, 2, 2, 5, 5, 5, 5, 9, 9};
+  for (std::size_t max = 0; max <= 10; ++max) {
+    CAPTURE(max);
+    CHECK(Truncated(text, max).size() == sizes[max]);
+    CHECK(IsUtf8(Truncated(text, max)));
+  }
+  CHECK(Truncated(std::string(10, '\x80'), 5).size() <= 5);  // no UTF-8: still within the limit
+}
+
+TEST_CASE("text: made fit for a log line") {
+  CHECK(Printable("gr\xC3\xBC\xC3\x9F dich, 10 \xE2\x82\xAC") ==
+        "gr\xC3\xBC\xC3\x9F dich, 10 \xE2\x82\xAC");
+  CHECK(Printable("a\nb\tc") == "a b c");
+  CHECK(Printable("a\r\x1B[31mb\x7F" + std::string(1, '\0')) == "a??[31mb??");
+  CHECK(Printable("a\xFF\xC3z") ==
+        "a?"
+        "?z");
+  // U+0080 to U+009F control terminals too: U+009B begins an escape sequence.
+  const std::string cleaned = Printable(
+      "a\xC2\x9B"
+      "31mb");
+  CHECK(cleaned.find('\x9B') == std::string::npos);
+  CHECK(Printable("\xC2\xA0\xC2\xA7") == "\xC2\xA0\xC2\xA7");
+}

@@ -1,0 +1,102 @@
+/// What people are told about a transaction: its status, what it waits for, the last error, the
+/// attempts and the next try (design §4, Operating).
+#include <chrono>
+#include <string>
+
+#include "tests/catch.hpp"
+#include "tests/engine/saga_kit.hpp"
+#include <dtm/engine/explain.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using dtm::Status;
+using dtm::Transaction;
+using dtm::engine::Explain;
+using saga_kit::kStart;
+using saga_kit::seconds;
+
+namespace {
+
+const dtm::Time kNow = kStart + seconds(100);
+
+Transaction Standing(const std::string& saga, Status status, const std::string& rows) {
+  Transaction t = saga_kit::NewTransaction(saga_kit::Saga(saga));
+  t.status = status;
+  t.created = kStart;
+  t.branches = saga_kit::Rows(rows, kNow);
+  return t;
+}
+
+}  // namespace
+
+TEST_CASE("explain: durations in words") {
+  CHECK(dtm::engine::InWords(seconds(-5)) == "now");
+  CHECK(dtm::engine::InWords(seconds(0)) == "now");
+  CHECK(dtm::engine::InWords(std::chrono::milliseconds(2500)) == "in 2.5 s");
+  CHECK(dtm::engine::InWords(std::chrono::hours(1)) == "in 3600.0 s");
+}
+
+TEST_CASE("explain: one that has ended") {
+  CHECK(Explain(Standing("2", Status::kSucceed, "P S P S"), kNow) ==
+        "saga gid-of-the-test is succeed");
+  Transaction failed = Standing("2 timeout=200", Status::kFailed, "S F P P");
+  failed.reason = "no money";
+  failed.last_error = "no money";
+  CHECK(Explain(failed, kNow) == "saga gid-of-the-test is failed because: no money");
+}
+
+TEST_CASE("explain: a call that is out") {
+  const std::string text = Explain(Standing("2", Status::kSubmitted, "P S P >"), kNow);
+  CHECK(text ==
+        "saga gid-of-the-test is submitted\n"
+        "branch 02 action http://bank/a2: called, its answer is awaited (1 try)");
+}
+
+TEST_CASE("explain: a wait names the branch, the attempts, the errors and the next try") {
+  Transaction t = Standing("2 timeout=130", Status::kSubmitted, "P e3 P P");
+  t.last_error = "branch 01 action http://bank/a1 gave no definite answer: connection lost";
+  const std::string text = Explain(t, kNow);
+  CHECK_THAT(text, ContainsSubstring("branch 01 action http://bank/a1: next try in 40.0 s "
+                                     "(3 tries, 3 errors in a row)"));
+  CHECK_THAT(text, ContainsSubstring("last error: branch 01 action") &&
+                       ContainsSubstring("connection lost"));
+  CHECK_THAT(text, ContainsSubstring("rolled back if not done in 30.0 s"));
+  CHECK_THAT(text, !ContainsSubstring("branch 02"));
+  CHECK_THAT(Explain(t, kNow + seconds(50)), ContainsSubstring("next try now"));
+}
+
+TEST_CASE("explain: a function that is not registered") {
+  Transaction t = Standing("1 local", Status::kSubmitted, "P n10");
+  t.last_error = "branch 01 action local:a1 was not called: waiting for handler \"a1\"";
+  const std::string text = Explain(t, kNow);
+  CHECK_THAT(text, ContainsSubstring("waiting for handler \"a1\""));
+  CHECK_THAT(text, ContainsSubstring("branch 01 action local:a1: next try in 10.0 s (0 tries)"));
+}
+
+TEST_CASE("explain: rolling back shows compensations, and actions that may still be running") {
+  Transaction t = Standing("3 concurrent timeout=60", Status::kAborting, "w5 S P r~4 > w7");
+  t.reason = "no money";
+  const std::string text = Explain(t, kNow);
+  CHECK_THAT(text, ContainsSubstring("is aborting because: no money"));
+  CHECK_THAT(text, ContainsSubstring("branch 01 compensate http://bank/c1: next try in 5.0 s"));
+  CHECK_THAT(text, ContainsSubstring("branch 02 action http://bank/a2: called; it may still be "
+                                     "running, for at most 4.0 s"));
+  CHECK_THAT(text, ContainsSubstring("branch 03 compensate http://bank/c3: called, its answer"));
+  CHECK_THAT(text, !ContainsSubstring("branch 03 action"));    // waits for nothing any more
+  CHECK_THAT(text, !ContainsSubstring("rolled back if not"));  // it is being rolled back
+}
+
+TEST_CASE("explain: stuck and unreadable say what to do") {
+  Transaction stuck = Standing("2", Status::kSubmitted, "P P P");
+  stuck.stuck = true;
+  stuck.last_error = "the record has 3 branch rows for 2 steps";
+  CHECK_THAT(Explain(stuck, kNow), ContainsSubstring("submitted") &&
+                                       ContainsSubstring("stuck: the record has 3 branch rows") &&
+                                       ContainsSubstring("RetryNow") &&
+                                       ContainsSubstring("ForceStop"));
+  Transaction damaged = saga_kit::NewTransaction(saga_kit::Saga("0"));
+  damaged.unreadable = true;
+  damaged.stuck = true;
+  damaged.last_error = "the stored record ends early";
+  CHECK_THAT(Explain(damaged, kNow), ContainsSubstring("the stored record ends early") &&
+                                         ContainsSubstring("restore the store"));
+}

@@ -1,0 +1,131 @@
+/// The queue of calls without threads, sockets or time.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include "tests/http/raw_server.hpp"
+#include <dtm/http/call_queue.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using dtm::CallQueue;
+using dtm_test::CallTo;
+using dtm_test::Ms;
+using Kind = dtm::Result::Kind;
+
+namespace {
+
+const dtm::SteadyTime kStart{std::chrono::hours(1)};
+
+CallQueue::Job JobTo(const std::string& url, Ms timeout = Ms(1000)) {
+  return {CallTo(url, "{}", timeout), nullptr};
+}
+
+/// The URL of the call that goes out now; "" if none may.
+std::string TakeOne(CallQueue& queue, dtm::SteadyTime now = kStart) {
+  CallQueue::Host* host = queue.Next();
+  return host == nullptr ? "" : queue.Take(*host, now).job.call.Url();
+}
+
+struct Checked {
+  dtm::SteadyTime next;
+  std::vector<CallQueue::Answer> answers;
+  std::vector<std::unique_ptr<dtm::Connection>> closing;
+};
+
+Checked Check(CallQueue& queue, dtm::SteadyTime now) {
+  Checked checked;
+  checked.next = queue.Check(now, checked.answers, checked.closing);
+  return checked;
+}
+
+}  // namespace
+
+TEST_CASE("hosts take turns") {
+  CallQueue queue({});
+  for (const char* url : {"http://a/1", "http://a/2", "http://a/3", "http://b/1", "http://c/1"}) {
+    CHECK_FALSE(queue.Push(JobTo(url), kStart));
+  }
+  for (const char* url : {"http://a/1", "http://b/1", "http://c/1", "http://a/2", "http://a/3"}) {
+    CHECK(TakeOne(queue) == url);
+  }
+  CHECK(queue.Next() == nullptr);
+}
+
+TEST_CASE("a host at its limit is passed over until a call ends") {
+  dtm::HttpBranchOptions options;
+  options.limits.per_host = 1;
+  CallQueue queue(options);
+  for (const char* url : {"http://a/1", "http://a/2", "http://b/1"}) {
+    queue.Push(JobTo(url), kStart);
+  }
+  CallQueue::Host* a = queue.Next();
+  REQUIRE(a != nullptr);
+  queue.Take(*a, kStart);
+  CHECK(TakeOne(queue) == "http://b/1");
+  CHECK(queue.Next() == nullptr);
+  std::unique_ptr<dtm::Connection> none;
+  queue.Return(*a, false, none, kStart);
+  CHECK(TakeOne(queue) == "http://a/2");
+}
+
+TEST_CASE("who waits longer than the timeout is not sent") {
+  CallQueue queue({});
+  queue.Push(JobTo("http://a/long", Ms(300)), kStart);
+  queue.Push(JobTo("http://a/short", Ms(100)), kStart);
+  CHECK(Check(queue, kStart).next == kStart + Ms(100));
+  Checked checked = Check(queue, kStart + Ms(100));
+  REQUIRE(checked.answers.size() == 1);
+  CHECK(checked.answers[0].job.call.Url() == "http://a/short");
+  CHECK(checked.answers[0].result.kind == Kind::kNotSent);
+  CHECK(checked.next == kStart + Ms(300));
+
+  // Also if a thread comes before the check.
+  CallQueue::Host* host = queue.Next();
+  REQUIRE(host != nullptr);
+  const CallQueue::Taken taken = queue.Take(*host, kStart + Ms(300));
+  REQUIRE(taken.too_late);
+  CHECK(taken.too_late->kind == Kind::kNotSent);
+  CHECK(Check(queue, kStart + Ms(300)).answers.empty());
+  CHECK(queue.Hosts() == 0);
+}
+
+TEST_CASE("one host fills at most half of the queue") {
+  dtm::HttpBranchOptions options;
+  options.max_waiting = 8;
+  CallQueue queue(options);
+  for (int i = 0; i < 4; ++i) CHECK_FALSE(queue.Push(JobTo("http://a/"), kStart));
+  const auto refused = queue.Push(JobTo("http://a/"), kStart);
+  REQUIRE(refused);
+  CHECK(refused->kind == Kind::kNotSent);
+  CHECK_THAT(refused->text, ContainsSubstring("too many calls wait for http://a"));
+  CHECK_FALSE(queue.Push(JobTo("http://b/"), kStart));
+}
+
+TEST_CASE("what is no URL is answered at once") {
+  CallQueue queue({});
+  const auto refused = queue.Push(JobTo("http://u@h/"), kStart);
+  REQUIRE(refused);
+  CHECK(refused->kind == Kind::kError);
+  CHECK(queue.Hosts() == 0);
+  CHECK(queue.Push(JobTo("https://h/"), kStart).has_value() != dtm::kHttpsSupported);
+}
+
+TEST_CASE("a host is forgotten when nothing is left of it, a dead one a minute later") {
+  CallQueue queue({});
+  std::unique_ptr<dtm::Connection> none;
+  for (const bool silent : {false, true}) {
+    queue.Push(JobTo("http://a/"), kStart);
+    CallQueue::Host* host = queue.Next();
+    REQUIRE(host != nullptr);
+    queue.Take(*host, kStart);
+    Check(queue, kStart + std::chrono::hours(1));
+    CHECK(queue.Hosts() == 1);
+    queue.Return(*host, silent, none, kStart);
+    Check(queue, kStart);
+    CHECK(queue.Hosts() == (silent ? 1 : 0));
+  }
+  CHECK(Check(queue, kStart + std::chrono::seconds(59)).next == kStart + std::chrono::seconds(60));
+  Check(queue, kStart + std::chrono::seconds(60));
+  CHECK(queue.Hosts() == 0);
+}

@@ -1,0 +1,96 @@
+/// URLs of branches: what is accepted, and the sentence for what is not.
+#include <string>
+
+#include "tests/catch.hpp"
+#include <dtm/http/url.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using dtm::ParseUrl;
+using dtm::Url;
+
+TEST_CASE("URLs are taken apart") {
+  struct Row {
+    const char* text;
+    const char* host;
+    int port;
+    const char* target;
+    const char* origin;
+  };
+  const Row rows[] = {
+      {"http://bank-b/TransIn", "bank-b", 80, "/TransIn", "http://bank-b"},
+      {"HTTP://Bank_B.Example:8080/A?b=C#frag", "bank_b.example", 8080, "/A?b=C",
+       "http://bank_b.example:8080"},
+      {"http://127.0.0.1:1", "127.0.0.1", 1, "/", "http://127.0.0.1:1"},
+      {"http://h?x=1", "h", 80, "/?x=1", "http://h"},
+      {"http://h#f", "h", 80, "/", "http://h"},
+      {"http://h:80/", "h", 80, "/", "http://h"},
+      {"http://h:65535/a@b:c", "h", 65535, "/a@b:c", "http://h:65535"},
+      {"http://[::1]:8080/x", "::1", 8080, "/x", "http://[::1]:8080"},
+      {"http://[FE80::A]", "fe80::a", 80, "/", "http://[fe80::a]"},
+      {"https://h/x", "h", 443, "/x", "https://h"},
+      {"https://h:80/x", "h", 80, "/x", "https://h:80"},
+      {"http://h/a b?c=\xC3\xBC+%20", "h", 80, "/a%20b?c=%C3%BC+%20", "http://h"},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.text);
+    const Url url = ParseUrl(row.text);
+    CHECK(url.tls == (url.Origin().substr(0, 5) == "https"));
+    CHECK(url.host == row.host);
+    CHECK(url.port == row.port);
+    CHECK(url.target == row.target);
+    CHECK(url.Origin() == row.origin);
+  }
+  CHECK(ParseUrl("http://[::1]:81/").Authority() == "[::1]:81");
+}
+
+TEST_CASE("what is no branch URL is refused with the reason") {
+  struct Row {
+    std::string text;
+    const char* why;
+  };
+  const Row rows[] = {
+      {"", "does not start with http://"},
+      {"bank/TransIn", "does not start with http://"},
+      {"ftp://h/", "does not start with http://"},
+      {"http:/h/", "does not start with http://"},
+      {"://h/", "does not start with http://"},
+      {"javascript:http://h/", "does not start with http://"},
+      {"http://", "no valid host"},
+      {"http:///x", "no valid host"},
+      {"http://:80/", "no valid host"},
+      {"http://a b/", "no valid host"},
+      {"http://h%41/", "no valid host"},
+      {"http://\xC3\xBC/", "no valid host"},
+      {"http://[]/", "no valid host"},
+      {"http://[1.2.3.4]/", "no valid host"},
+      {"http://[::1%25eth0]/", "no valid host"},
+      {"http://[::1/", "closing ]"},
+      {"http://[::1]x/", "no valid port"},
+      {"http://h:/", "no valid port"},
+      {"http://h:0/", "no valid port"},
+      {"http://h:65536/", "no valid port"},
+      {"http://h:999999999999/", "no valid port"},
+      {"http://h:-1/", "no valid port"},
+      {"http://h:8a/", "no valid port"},
+      {"http://::1/", "no valid host"},
+      {"http://user@h/", "user name"},
+      {"http://user:pass@h:80/", "user name"},
+      {"http://good@evil/", "user name"},
+      {"http://h/a\r\nX: y", "control character"},
+      {std::string("http://h/\0", 10), "control character"},
+      {"http://h/\x7F", "control character"},
+      {"http://h/" + std::string(dtm::kMaxUrlBytes, 'a'), "too long"},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.text);
+    CHECK_THROWS_WITH(ParseUrl(row.text), ContainsSubstring(row.why));
+  }
+  CHECK_NOTHROW(ParseUrl("http://h/" + std::string(dtm::kMaxUrlBytes - 9, 'a')));
+}
+
+TEST_CASE("values are percent-encoded") {
+  CHECK(dtm::PercentEncoded("aZ09-._~") == "aZ09-._~");
+  CHECK(dtm::PercentEncoded("a b&c=d/e?f#g+h%\xC3\xBC\r\n") ==
+        "a%20b%26c%3Dd%2Fe%3Ff%23g%2Bh%25%C3%BC%0D%0A");
+  CHECK(dtm::PercentEncoded(std::string("\0", 1)) == "%00");
+}

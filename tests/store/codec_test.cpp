@@ -1,0 +1,248 @@
+/// The stored bytes: they are what docs/store_format.md says, they come back, and whatever happens
+/// to them reading ends with a record or a StoreError.
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+
+#include "tests/catch.hpp"
+#include "tests/support/transactions.hpp"
+#include <dtm/store/codec.hpp>
+
+using namespace dtm_test;  // NOLINT(google-build-using-namespace)
+using dtm::StoreError;
+using dtm::Transaction;
+namespace codec = dtm::codec;
+
+namespace {
+
+std::string Bytes(std::initializer_list<int> values) {
+  std::string bytes;
+  for (const int value : values) bytes.push_back(static_cast<char>(value));
+  return bytes;
+}
+
+std::shared_ptr<dtm::Definition> GoldenDefinition() {
+  auto definition = std::make_shared<dtm::Definition>();
+  definition->gid = "gid";
+  definition->concurrent = true;
+  definition->options.wait_result = true;
+  definition->options.timeout_to_fail = std::chrono::seconds(300);
+  definition->options.request_timeout = std::chrono::seconds(3);
+  definition->options.retry_interval = std::chrono::seconds(10);
+  definition->options.retry_limit = 5;
+  definition->options.branch_headers = {{"k", "v"}};
+  definition->orders = {{1, {0}}};
+  definition->steps = {{"local:A", "local:B", "{}"}, {"http://b/in", "", ""}};
+  return definition;
+}
+
+std::string GoldenDefinitionBytes() {
+  return Bytes({1,                          // format
+                3,                          // concurrent, wait_result
+                0xAC, 0x02,                 // timeout_to_fail
+                3,    10,   5,              // request_timeout, retry_interval, retry_limit
+                1,    1,    'k', 1,   'v',  // headers
+                1,    1,    1,   0,         // orders: 1 after 0
+                2,                          // steps
+                7,    'l',  'o', 'c', 'a', 'l', ':', 'A',  //
+                7,    'l',  'o', 'c', 'a', 'l', ':', 'B',  //
+                2,    '{',  '}',                           //
+                11,   'h',  't', 't', 'p', ':', '/', '/', 'b', '/', 'i', 'n', 0, 0});
+}
+
+Transaction GoldenState() {
+  Transaction transaction;
+  transaction.definition = GoldenDefinition();
+  transaction.stuck = true;
+  transaction.retry_count = 130;
+  transaction.reason = "no";
+  transaction.branches.resize(4);
+  transaction.branches[1].status = dtm::BranchStatus::kSucceed;
+  transaction.branches[1].tries = 1;
+  transaction.branches[2].tries = 3;
+  transaction.branches[2].errors = 2;
+  transaction.branches[2].next_try = dtm::Time(std::chrono::seconds(1));
+  transaction.branches[3].status = dtm::BranchStatus::kFailed;
+  transaction.branches[3].tries = 1;
+  transaction.branches[3].deadline = dtm::Time(dtm::Duration(2));
+  transaction.branches[3].in_flight = true;  // is not stored
+  return transaction;
+}
+
+std::string GoldenStateBytes() {
+  return Bytes({1,                                  // format
+                1,                                  // stuck
+                0x82, 0x01,                         // retry_count
+                2,    'n',  'o', 0,                 // reason, last_error
+                4,                                  // branches
+                0x01,                               // prepared
+                0x06, 1,                            // succeed; tries
+                0x1D, 3,    2,   0xC0, 0x84, 0x3D,  // prepared; tries, errors, next_try
+                0x27, 1,    2});                    // failed; tries, deadline
+}
+
+std::string Encoded(const Transaction& transaction) {
+  std::string bytes;
+  codec::EncodeState(transaction, bytes);
+  return bytes;
+}
+
+/// Decodes, whatever comes; anything but a record or a StoreError is a failure of the test.
+bool DefinitionDecodes(const std::string& bytes) {
+  try {
+    const auto definition = codec::DecodeDefinition("gid", dtm::TransType::kSaga, bytes);
+    // Who drives it uses them as indexes.
+    const auto exists = [&](int step) {
+      return step >= 0 && static_cast<std::size_t>(step) < definition->steps.size();
+    };
+    for (const auto& order : definition->orders) {
+      REQUIRE(exists(order.first));
+      for (const int before : order.second) REQUIRE(exists(before));
+    }
+    return true;
+  } catch (const StoreError&) {
+    return false;
+  }
+}
+bool StateDecodes(const std::string& bytes) {
+  try {
+    Transaction transaction;
+    codec::DecodeState(bytes, transaction);
+    return true;
+  } catch (const StoreError&) {
+    return false;
+  }
+}
+
+template <typename Decodes>
+void ExpectNoByteIsBelieved(const std::string& bytes, const Decodes& decodes) {
+  REQUIRE(decodes(bytes));
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    INFO("cut to " << size);
+    CHECK_FALSE(decodes(bytes.substr(0, size)));
+  }
+  int decoded = 0;
+  for (std::size_t at = 0; at < bytes.size(); ++at) {
+    std::string damaged = bytes;
+    for (int value = 0; value < 256; ++value) {
+      damaged[at] = static_cast<char>(value);
+      if (decodes(damaged)) ++decoded;
+    }
+    damaged = bytes;
+    damaged.erase(at, 1);
+    decodes(damaged);
+    damaged = bytes;
+    damaged.insert(at, 1, '\xFF');
+    decodes(damaged);
+  }
+  CHECK(decoded > 0);  // a letter of a text may be any
+  CHECK_FALSE(decodes(bytes + '\0'));
+}
+
+}  // namespace
+
+TEST_CASE("format 1 of a definition, byte by byte") {
+  CHECK(codec::EncodeDefinition(*GoldenDefinition()) == GoldenDefinitionBytes());
+  const auto definition =
+      codec::DecodeDefinition("gid", dtm::TransType::kSaga, GoldenDefinitionBytes());
+  Transaction expected;
+  expected.definition = GoldenDefinition();
+  Transaction got;
+  got.definition = definition;
+  CHECK(Difference(got, expected).empty());
+  CHECK(codec::EncodeDefinition(dtm::Definition{}) == Bytes({1, 0, 0, 0, 0, 0, 0, 0, 0}));
+}
+
+TEST_CASE("format 1 of a state, byte by byte") {
+  CHECK(Encoded(GoldenState()) == GoldenStateBytes());
+  Transaction got;
+  got.definition = GoldenDefinition();
+  codec::DecodeState(GoldenStateBytes(), got);
+  CHECK(Difference(got, GoldenState()).empty());
+  CHECK_FALSE(got.branches[3].in_flight);
+  CHECK(Encoded(Transaction{}) == Bytes({1, 0, 0, 0, 0, 0}));
+}
+
+TEST_CASE("numbers are stored as 7 bits a byte, low bits first") {
+  struct Row {
+    std::uint64_t number;
+    std::string bytes;
+  };
+  const Row rows[] = {
+      {0, Bytes({0})},
+      {127, Bytes({0x7F})},
+      {128, Bytes({0x80, 0x01})},
+      {16384, Bytes({0x80, 0x80, 0x01})},
+      {std::numeric_limits<std::uint64_t>::max(),
+       Bytes({0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01})},
+  };
+  for (const Row& row : rows) {
+    std::string bytes;
+    codec::Writer(bytes).Number(row.number);
+    CHECK(bytes == row.bytes);
+    codec::Reader reader(row.bytes);
+    CHECK(reader.Number() == row.number);
+    reader.ExpectEnd();
+  }
+  CHECK_THROWS_AS(codec::Reader(Bytes({0x80})).Number(), StoreError);
+  CHECK_THROWS_AS(codec::Reader(std::string(11, '\xFF')).Number(), StoreError);
+}
+
+TEST_CASE("a text cannot be longer than what is there") {
+  CHECK(codec::Reader(Bytes({2, 'a', 'b'})).Text() == "ab");
+  CHECK_THROWS_AS(codec::Reader(Bytes({3, 'a', 'b'})).Text(), StoreError);
+  const std::string huge = Bytes({0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01, 'a'});
+  CHECK_THROWS_AS(codec::Reader(huge).Text(), StoreError);
+  CHECK_THROWS_AS(codec::Reader(huge).Count(), StoreError);
+}
+
+TEST_CASE("another format is refused with a sentence") {
+  for (const int format : {0, 2, 255}) {
+    std::string definition = GoldenDefinitionBytes();
+    definition[0] = static_cast<char>(format);
+    CHECK_FALSE(DefinitionDecodes(definition));
+    std::string state = GoldenStateBytes();
+    state[0] = static_cast<char>(format);
+    CHECK_FALSE(StateDecodes(state));
+  }
+  Transaction transaction;
+  CHECK_THROWS_WITH(codec::DecodeState(Bytes({2}), transaction),
+                    Catch::Matchers::ContainsSubstring("newer version"));
+}
+
+TEST_CASE("whatever byte of a definition is damaged or missing, reading it ends well") {
+  ExpectNoByteIsBelieved(GoldenDefinitionBytes(), DefinitionDecodes);
+}
+
+TEST_CASE("whatever byte of a state is damaged or missing, reading it ends well") {
+  ExpectNoByteIsBelieved(GoldenStateBytes(), StateDecodes);
+}
+
+TEST_CASE("random bytes are read without harm") {
+  std::mt19937 random(3);
+  for (int round = 0; round < 20000; ++round) {
+    std::string bytes(random() % 64, '\0');
+    for (char& byte : bytes) byte = static_cast<char>(random());
+    if (!bytes.empty() && round % 2 == 0) bytes[0] = 1;
+    DefinitionDecodes(bytes);
+    StateDecodes(bytes);
+  }
+}
+
+TEST_CASE("a status or a bit that does not exist is refused") {
+  for (const int bits : {0x00, 0x04, 0x41, 0x81, 0xFF}) {
+    CHECK_FALSE(StateDecodes(Bytes({1, 0, 0, 0, 0, 1, bits, 1, 1, 1, 1})));
+  }
+}
+
+TEST_CASE("times before 1970 are stored as none") {
+  Transaction transaction;
+  transaction.branches.resize(1);
+  transaction.branches[0].next_try = dtm::Time(std::chrono::seconds(-5));
+  Transaction got;
+  codec::DecodeState(Encoded(transaction), got);
+  CHECK(got.branches[0].next_try == dtm::Time{});
+}

@@ -1,0 +1,263 @@
+/// The contract of stores, part 3: what is due, Scan, and retention.
+/// Needs: Catch2, store. Threads: the test's.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include "tests/support/transactions.hpp"
+#include <dtm/store/store.hpp>
+
+namespace dtm_test {
+namespace store_contract {
+
+using dtm::Status;
+using dtm::Store;
+using dtm::Time;
+using dtm::Transaction;
+using Texts = std::vector<std::string>;
+
+// ---- what is due ----
+
+inline void DueInOrderPageByPage(Store& store) {
+  std::vector<std::pair<Time, std::string>> expected;
+  for (int i = 0; i < 30; ++i) {
+    const std::string gid = "gid" + std::to_string(i);
+    const Time due = At((i * 7) % 5);  // several at the same moment, in no order
+    expected.emplace_back(due, gid);
+    REQUIRE(Put(store, NewTransaction(gid, due)));
+  }
+  std::stable_sort(expected.begin(), expected.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const std::size_t limit : {1u, 4u, 6u, 30u, 100u}) {
+    Texts walked;
+    dtm::DuePosition after;
+    for (;;) {
+      const std::vector<Transaction> page = store.Due(At(3), after, limit);
+      REQUIRE(page.size() <= limit);
+      if (page.empty()) break;
+      for (const std::string& gid : Gids(page)) walked.push_back(gid);
+      after = {page.back().due, page.back().row};
+    }
+    Texts wanted;
+    for (const auto& entry : expected) {
+      if (entry.first <= At(3)) wanted.push_back(entry.second);
+    }
+    CHECK(walked == wanted);
+  }
+  CHECK(store.Due(At(99), {}, 0).empty());
+  CHECK(store.Due(At(0) - std::chrono::microseconds(1), {}, 10).empty());
+}
+
+inline void NextDueIsTheFirstLater(Store& store) {
+  CHECK(store.NextDue(At(0)) == dtm::kNever);
+  REQUIRE(Put(store, NewTransaction("a", At(10))));
+  REQUIRE(Put(store, NewTransaction("b", At(20))));
+  REQUIRE(Put(store, NewTransaction("never", dtm::kNever)));
+  CHECK(store.NextDue(At(0)) == At(10));
+  CHECK(store.NextDue(At(10) - std::chrono::microseconds(1)) == At(10));
+  CHECK(store.NextDue(At(10)) == At(20));
+  CHECK(store.NextDue(At(20)) == dtm::kNever);
+  CHECK(Gids(store.Due(dtm::kNever, {}, 10)) == Texts{"a", "b", "never"});
+  CHECK(Gids(store.Due(At(1000000), {}, 10)) == Texts{"a", "b"});
+}
+
+inline void DueFollowsUpdates(Store& store) {
+  Transaction one = NewTransaction("one", At(10));
+  Transaction two = NewTransaction("two", At(20));
+  REQUIRE(Put(store, one));
+  REQUIRE(Put(store, two));
+  one.due = At(30);
+  REQUIRE(Put(store, one));
+  CHECK(Gids(store.Due(At(99), {}, 10)) == Texts{"two", "one"});
+  CHECK(store.NextDue(At(20)) == At(30));
+  two.retry_count = 1;
+  REQUIRE(Put(store, two, false));  // not changed, and said so
+  CHECK(Gids(store.Due(At(99), {}, 10)) == Texts{"two", "one"});
+  CHECK(store.Load("two")->due == At(20));
+  CHECK(store.Load("two")->retry_count == 1);
+}
+
+inline void FinishedIsNotDue(Store& store) {
+  for (const Status status : {Status::kSucceed, Status::kFailed}) {
+    for (const Time due : {At(10), dtm::kNever}) {
+      // A stuck one is due at kNever and stays so when it is ended by hand: `due` does not change.
+      for (const bool due_changed : {true, false}) {
+        const std::string gid = "gid" + std::to_string(static_cast<int>(status)) +
+                                (due_changed ? "c" : "u") + (due == dtm::kNever ? "n" : "s");
+        Transaction transaction = NewTransaction(gid, due);
+        REQUIRE(Put(store, transaction));
+        transaction.status = status;
+        transaction.finished = At(5);
+        REQUIRE(Put(store, transaction, due_changed));
+      }
+    }
+  }
+  CHECK(Gids(store.Due(dtm::kNever, {}, 10)).empty());
+  CHECK(store.NextDue(At(0)) == dtm::kNever);
+  REQUIRE(Put(store, Finished("from the start", At(0), At(0))));
+  CHECK(store.Due(dtm::kNever, {}, 10).empty());
+}
+
+// ---- Scan ----
+
+inline void ScanFiltersAndPages(Store& store) {
+  std::vector<Transaction> written;
+  for (int i = 0; i < 40; ++i) {
+    auto definition = std::make_shared<dtm::Definition>();
+    definition->gid = "gid" + std::to_string(i);
+    definition->type = i % 4 == 0 ? dtm::TransType::kTcc : dtm::TransType::kSaga;
+    Transaction transaction;
+    transaction.definition = definition;
+    transaction.status = static_cast<Status>(1 + i % 5);
+    transaction.created = At(i);
+    if (dtm::IsFinal(transaction.status)) transaction.finished = At(i);
+    REQUIRE(Put(store, transaction));
+    written.push_back(transaction);
+  }
+  const auto expect = [&](const dtm::ScanFilter& filter, std::size_t limit) {
+    Texts wanted;
+    for (auto t = written.rbegin(); t != written.rend(); ++t) {
+      if (filter.type && *filter.type != t->definition->type) continue;
+      if (filter.status && *filter.status != t->status) continue;
+      if (t->created < filter.created_from || t->created > filter.created_to) continue;
+      wanted.push_back(t->definition->gid);
+    }
+    Texts got;
+    std::int64_t position = 0;
+    for (int pages = 0; pages < 100; ++pages) {
+      const dtm::ScanPage page = store.Scan(filter, position, limit);
+      REQUIRE(page.transactions.size() <= limit);
+      for (const std::string& gid : Gids(page.transactions)) got.push_back(gid);
+      position = page.next;
+      if (position == 0) break;
+      REQUIRE(page.transactions.size() == limit);  // a page that is not the last is full
+    }
+    CHECK(position == 0);
+    CHECK(got == wanted);
+  };
+  for (const std::size_t limit : {1u, 3u, 8u, 40u, 1000u}) {
+    dtm::ScanFilter filter;
+    expect(filter, limit);
+    filter.type = dtm::TransType::kTcc;
+    expect(filter, limit);
+    filter.status = Status::kSucceed;
+    expect(filter, limit);
+    filter.type.reset();
+    expect(filter, limit);
+    filter.created_from = At(10);
+    filter.created_to = At(30);
+    expect(filter, limit);
+    filter.status.reset();
+    expect(filter, limit);
+    filter.created_from = At(1000);
+    filter.created_to = dtm::kNever;
+    expect(filter, limit);
+  }
+  CHECK(store.Scan({}, 0, 0).transactions.empty());
+}
+
+inline void NewOnesDoNotDisturbAScan(Store& store) {
+  for (const char* gid : {"a", "b", "c", "d"}) REQUIRE(Put(store, NewTransaction(gid)));
+  const dtm::ScanPage first = store.Scan({}, 0, 2);
+  CHECK(Gids(first.transactions) == Texts{"d", "c"});
+  REQUIRE(Put(store, NewTransaction("e")));
+  CHECK(Gids(store.Scan({}, first.next, 2).transactions) == Texts{"b", "a"});
+}
+
+// ---- retention ----
+
+inline void ExpireInSmallSteps(Store& store) {
+  Texts kept;  // newest first
+  for (int i = 0; i < 30; ++i) {
+    const std::string gid = "gid" + std::to_string(i);
+    Transaction transaction = i % 3 == 0   ? NewTransaction(gid)             // unfinished
+                              : i % 3 == 1 ? Finished(gid, At(i), At(i))     // finished long ago
+                                           : Finished(gid, At(i), At(500));  // finished lately
+    transaction.created = At(i);
+    REQUIRE(Put(store, transaction));
+    if (i % 3 != 1) kept.insert(kept.begin(), gid);
+  }
+  REQUIRE(Put(store, Finished("young", At(200), At(200))));
+  kept.insert(kept.begin(), "young");
+
+  std::int64_t position = 0;
+  std::size_t count = All(store).size();
+  int steps = 0;
+  do {
+    store.Begin();
+    const std::int64_t next = store.Expire(At(100), position, 4);
+    CHECK(All(store).size() == count);  // not before Commit
+    store.Commit();
+    const std::size_t left = All(store).size();
+    CHECK(count - left <= 4);
+    count = left;
+    CHECK((next == 0 || next > position));
+    position = next;
+    REQUIRE(++steps < 20);
+  } while (position != 0);
+  CHECK(steps >= 30 / 4);
+  CHECK(Gids(All(store)) == kept);
+  CHECK_FALSE(store.Load("gid1").has_value());
+  CHECK(store.Due(dtm::kNever, {}, 100).size() == 10);
+
+  // A gid that is gone may come again, and is not mistaken for the old one.
+  Transaction again = NewTransaction("gid1", At(3), "another");
+  REQUIRE(Put(store, again));
+  CHECK(Difference(*store.Load("gid1"), again).empty());
+}
+
+inline void ExpireRolledBackRemovesNothing(Store& store) {
+  REQUIRE(Put(store, Finished("old", At(0), At(1))));
+  store.Begin();
+  store.Expire(At(100), 0, 10);
+  store.Rollback();
+  REQUIRE(Put(store, NewTransaction("other")));
+  CHECK(store.Load("old").has_value());
+}
+
+inline void ExpireTwiceInABatch(Store& store) {
+  REQUIRE(Put(store, Finished("old", At(0), At(1))));
+  REQUIRE(Put(store, NewTransaction("other")));
+  store.Begin();
+  store.Expire(At(100), 0, 10);
+  store.Expire(At(100), 0, 10);
+  store.Commit();
+  CHECK(Gids(All(store)) == Texts{"other"});
+}
+
+inline void ExpireStopsAtTheYoung(Store& store) {
+  CHECK(store.Expire(At(100), 0, 10) == 0);
+  for (int i = 0; i < 4; ++i) REQUIRE(Put(store, Finished(std::to_string(i), At(0), At(100))));
+  store.Begin();
+  // Finished at the very moment is not before it; and the end of the rows is the end.
+  std::int64_t next = store.Expire(At(100), 0, 4);
+  if (next != 0) next = store.Expire(At(100), next, 4);
+  store.Commit();
+  CHECK(next == 0);
+  CHECK(All(store).size() == 4);
+}
+
+inline void UnfinishedNeverExpires(Store& store) {
+  for (const Status status : {Status::kPrepared, Status::kSubmitted, Status::kAborting}) {
+    Transaction transaction = NewTransaction(dtm::Name(status));
+    transaction.status = status;
+    transaction.stuck = true;
+    transaction.created = Time{};
+    REQUIRE(Put(store, transaction));
+  }
+  store.Begin();
+  store.Expire(dtm::kNever, 0, 100);
+  store.Commit();
+  CHECK(All(store).size() == 3);
+}
+
+}  // namespace store_contract
+}  // namespace dtm_test

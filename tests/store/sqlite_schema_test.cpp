@@ -1,0 +1,161 @@
+/// The schema: where its version is kept, how a file gets it, and what is refused unchanged.
+#include <memory>
+#include <string>
+
+#include "tests/catch.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/support/transactions.hpp"
+#include <dtm/core/version.hpp>
+#include <dtm/sql/sqlite.hpp>
+#include <dtm/store/sqlite.hpp>
+#include <dtm/store/sqlite_schema.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using namespace dtm_test;  // NOLINT(google-build-using-namespace)
+using dtm::sql::Database;
+using dtm::sql::Statement;
+namespace schema = dtm::sqlite_schema;
+
+namespace {
+
+constexpr int kOpen = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+
+std::string Value(Database& db, const char* text) {
+  Statement read(db, text);
+  std::string value = read.Step() ? read.Text(0) : "nothing";
+  read.Reset();
+  return value;
+}
+
+/// Names of all tables and indexes, in order.
+std::string Objects(Database& db) {
+  return Value(db,
+               "SELECT coalesce(group_concat(name, ' '), '') FROM (SELECT name FROM sqlite_schema "
+               "WHERE name NOT LIKE 'sqlite%' ORDER BY name)");
+}
+
+constexpr const char* kTables = "dtm_big_definition dtm_meta dtm_trans dtm_trans_due";
+
+}  // namespace
+
+TEST_CASE("an empty file gets the tables and the version in dtm_meta") {
+  TempDir dir;
+  Database db(dir / "s.db", kOpen);
+  schema::Migrate(db);
+  CHECK(Objects(db) == kTables);
+  CHECK(schema::StoredVersion(db) == schema::kVersion);
+  CHECK(Value(db, "SELECT value FROM dtm_meta WHERE key = 'schema_version'") == "1");
+  CHECK(Value(db, "PRAGMA user_version") == "0");
+  CHECK(Value(db, "SELECT group_concat(name, ' ') FROM pragma_table_info('dtm_trans')") ==
+        "id gid type status version created finished due definition state");
+}
+
+TEST_CASE("migrating again changes nothing") {
+  TempDir dir;
+  Database db(dir / "s.db", kOpen);
+  schema::Migrate(db);
+  const std::string before = Value(db, "SELECT group_concat(sql) FROM sqlite_schema");
+  const std::string cookie = Value(db, "PRAGMA schema_version");  // counts changes of the schema
+  schema::Migrate(db);
+  CHECK(Value(db, "SELECT group_concat(sql) FROM sqlite_schema") == before);
+  CHECK(Value(db, "PRAGMA schema_version") == cookie);
+  CHECK_FALSE(db.InTransaction());
+}
+
+TEST_CASE("a user's tables and user_version stay as they are") {
+  TempDir dir;
+  Database db(dir / "s.db", kOpen);
+  db.Exec("CREATE TABLE account (id INTEGER); INSERT INTO account VALUES (5)");
+  db.Exec("PRAGMA user_version = 12");
+  schema::Migrate(db);
+  CHECK(Objects(db) == "account " + std::string(kTables));
+  CHECK(Value(db, "PRAGMA user_version") == "12");
+  CHECK(Value(db, "SELECT id FROM account") == "5");
+}
+
+TEST_CASE("a step that fails leaves the file as it was") {
+  TempDir dir;
+  Database db(dir / "s.db", kOpen);
+  db.Exec("CREATE TABLE dtm_big_definition (of_somebody_else)");
+  CHECK_THROWS_WITH(schema::Migrate(db), ContainsSubstring("dtm_big_definition"));
+  CHECK_FALSE(db.InTransaction());
+  CHECK(Objects(db) == "dtm_big_definition");
+}
+
+TEST_CASE("a newer schema is refused with both versions, and nothing is changed") {
+  TempDir dir;
+  const std::string path = dir / "s.db";
+  for (const char* mode : {"WAL", "DELETE"}) {  // a newer version may work another way
+    DYNAMIC_SECTION(mode) {
+      {
+        dtm::SqliteStore store(path);
+        REQUIRE(Put(store, NewTransaction("gid")));
+      }
+      {
+        Database db(path, kOpen);
+        db.Exec("UPDATE dtm_meta SET value = 99 WHERE key = 'schema_version'");
+        db.Exec(("PRAGMA journal_mode = " + std::string(mode)).c_str());
+      }
+      const std::string bytes = ReadFile(path);
+      try {
+        const dtm::SqliteStore store(path);
+        FAIL("it was opened");
+      } catch (const dtm::StoreError& error) {
+        CHECK_THAT(error.what(), ContainsSubstring(path) && ContainsSubstring("version 99") &&
+                                     ContainsSubstring("up to 1") &&
+                                     ContainsSubstring(dtm::kVersion) &&
+                                     ContainsSubstring("use the newer dtm"));
+      }
+      const bool unchanged = ReadFile(path) == bytes;
+      CHECK(unchanged);
+    }
+  }
+}
+
+TEST_CASE("a version that no dtm wrote is refused") {
+  TempDir dir;
+  for (const char* version : {"-1", "4294967296", "'one'", "NULL"}) {
+    Database db(dir / "s.db", kOpen);
+    db.Exec("DROP TABLE IF EXISTS dtm_meta; DROP TABLE IF EXISTS dtm_trans");
+    schema::Migrate(db);
+    db.Exec(("UPDATE dtm_meta SET value = " + std::string(version)).c_str());
+    INFO(version);
+    CHECK_THROWS_WITH(schema::Migrate(db), ContainsSubstring("schema version"));
+    CHECK_FALSE(db.InTransaction());
+    db.Exec("DROP TABLE dtm_big_definition");
+  }
+}
+
+TEST_CASE("the writer's settings") {
+  TempDir dir;
+  for (const bool each_commit : {true, false}) {
+    Database db(dir / "s.db", kOpen);
+    schema::ConfigureWriter(db, each_commit);
+    CHECK(Value(db, "PRAGMA journal_mode") == "wal");
+    CHECK(Value(db, "PRAGMA synchronous") == (each_commit ? "2" : "1"));
+    CHECK(Value(db, "PRAGMA trusted_schema") == "0");
+    CHECK(Value(db, "PRAGMA foreign_keys") == "1");
+    CHECK(Value(db, "PRAGMA wal_autocheckpoint") == "1000");
+    CHECK(Value(db, "PRAGMA busy_timeout") == "5000");
+    CHECK(Value(db, "PRAGMA mmap_size") == "0");
+  }
+}
+
+TEST_CASE("the reader cannot write and does not checkpoint") {
+  TempDir dir;
+  {
+    Database db(dir / "s.db", kOpen);
+    schema::ConfigureWriter(db, false);
+    schema::Migrate(db);
+  }
+  Database db(dir / "s.db", SQLITE_OPEN_READWRITE);
+  schema::ConfigureReader(db);
+  CHECK(Value(db, "PRAGMA wal_autocheckpoint") == "0");
+  CHECK(Value(db, "PRAGMA trusted_schema") == "0");
+  CHECK_THROWS_AS(db.Exec("DELETE FROM dtm_trans"), dtm::StoreError);
+}
+
+TEST_CASE("a database that cannot use a log is refused") {
+  Database db(":memory:", kOpen);
+  CHECK_THROWS_WITH(schema::ConfigureWriter(db, true), ContainsSubstring("cannot use WAL"));
+}

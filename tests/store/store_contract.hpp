@@ -1,0 +1,68 @@
+/// What every store has to do (include/dtm/store/store.hpp), as checks that are run against each.
+/// Needs: Catch2, store. Threads: as the contract says; one check has readers of its own.
+///
+/// A test of a store is one line: ExpectContract([] { return a fresh, empty store; }).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include "tests/store/contract_batches.hpp"
+#include "tests/store/contract_lists.hpp"
+#include "tests/store/contract_records.hpp"
+#include <dtm/store/store.hpp>
+
+namespace dtm_test {
+namespace store_contract {
+
+struct Check {
+  const char* name;
+  void (*run)(Store& store);
+};
+
+inline std::vector<Check> Checks() {
+  return {{"nothing of a batch is visible before Commit", BatchIsInvisibleBeforeCommit},
+          {"Rollback leaves nothing behind", RollbackLeavesNothing},
+          {"there is one batch at a time", OneBatchAtATime},
+          {"what was rolled back cannot be committed", RolledBackCannotBeCommitted},
+          {"an empty batch is fine", EmptyBatchIsFine},
+          {"Recover keeps what is committed and drops the open batch", RecoverKeepsWhatIsCommitted},
+          {"a gid that exists is not inserted and nothing changes", ExistingGidIsNotInserted},
+          {"of one gid twice in a batch the first is inserted", GidTwiceInABatch},
+          {"a change of another version is left out, the rest is applied", StaleVersionIsLeftOut},
+          {"versions count inside a batch", VersionsCountInsideABatch},
+          {"inserted rows get ascending numbers", RowsAscend},
+          {"every field comes back, at its limits", EveryFieldComesBack},
+          {"the smallest and the largest come back", SmallestAndLargestComeBack},
+          {"gids are compared whole, byte by byte", GidsAreWholeTexts},
+          {"in_flight is not stored", InFlightIsForgotten},
+          {"what is due comes in order, page by page", DueInOrderPageByPage},
+          {"NextDue is the first one later", NextDueIsTheFirstLater},
+          {"due follows updates", DueFollowsUpdates},
+          {"what has ended is not due", FinishedIsNotDue},
+          {"Scan filters and pages, newest first", ScanFiltersAndPages},
+          {"new transactions do not disturb a scan", NewOnesDoNotDisturbAScan},
+          {"Expire goes in small steps", ExpireInSmallSteps},
+          {"Expire can be rolled back", ExpireRolledBackRemovesNothing},
+          {"Expire may come twice in a batch", ExpireTwiceInABatch},
+          {"Expire stops at the young", ExpireStopsAtTheYoung},
+          {"the unfinished never expire", UnfinishedNeverExpires},
+          {"work returns its result and does not harm the batch", WorkResults},
+          {"readers in other threads see whole batches", ReadersSeeWholeBatches}};
+}
+
+}  // namespace store_contract
+
+/// Runs every check on a store of its own.
+inline void ExpectContract(const std::function<std::unique_ptr<dtm::Store>()>& open) {
+  for (const store_contract::Check& check : store_contract::Checks()) {
+    DYNAMIC_SECTION(check.name) {
+      const std::unique_ptr<dtm::Store> store = open();
+      check.run(*store);
+    }
+  }
+}
+
+}  // namespace dtm_test

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Checks every header: it compiles alone, has its test, an umbrella leads to it, and it is not too long.
+
+Usage: check_headers.py BUILD_DIRECTORY   (its compiler and flags are used)
+"""
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+
+from headers import INCLUDE, ROOT, all_headers, compile_command, finish, reachable, read, room
+
+MAX_LINES = 320
+
+# header: why it has no tests/<room>/<header>_test.cpp
+NO_TEST = {
+    'dtm/core/version.hpp': 'one constant',
+    'dtm/coordinator/branch_caller.hpp': 'interfaces; tested with each caller',
+    'dtm/core/limits.hpp': 'constants; tested where they are enforced',
+}
+
+
+def small_problems():
+    umbrellas = [header for header in all_headers() if not room(header)]
+    reached = {header for umbrella in umbrellas for header in reachable(umbrella)}
+    for header in all_headers():
+        lines = read(header).count('\n')
+        if lines > MAX_LINES:
+            yield f'include/{header}: {lines} lines, {MAX_LINES} is the limit; it probably holds two things.'
+        if not read(header).startswith('///'):
+            yield f'include/{header}: begin with a /// comment: what it is, what it needs, its thread rule.'
+        if not room(header):
+            continue
+        if header not in reached and room(header) != 'testing':
+            yield f'include/{header}: neither dtm.hpp nor http.hpp leads to it; include it there.'
+        test = f'tests/{room(header)}/{header.split("/")[-1][:-len(".hpp")]}_test.cpp'
+        if header not in NO_TEST and not (ROOT / test).exists():
+            yield f'include/{header}: write {test}, or give the reason against it in tools/check_headers.py.'
+    for header in NO_TEST:
+        if header not in all_headers():
+            yield f'tools/check_headers.py excuses {header}, which does not exist; remove the line.'
+
+
+def compile_alone(header, commands):
+    command = commands['http' in header] + ['-fsyntax-only', '-x', 'c++', '-']
+    result = subprocess.run(command, input=f'#include <{header}>\n#include <{header}>\n', text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if result.returncode != 0:
+        return f'include/{header} does not compile alone; it must include what it uses:\n{result.stdout}'
+    return None
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    commands = [compile_command(sys.argv[1], 'odr'), compile_command(sys.argv[1], 'odr_http')]
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        compiled = list(pool.map(lambda header: compile_alone(header, commands), all_headers()))
+    finish([*small_problems(), *filter(None, compiled)],
+           f'{len(all_headers())} headers under {INCLUDE.name}/: each compiles alone and has its test.')
+
+
+main()

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Checks that includes go one way, and that what is dear or not portable stays in its room.
+
+The table is the architecture (docs/architecture.md); change both together.
+"""
+import fnmatch
+
+from headers import all_headers, finish, includes, room
+
+# room: the rooms whose headers it may include.
+MAY_INCLUDE = {
+    'core': [],
+    'client': ['core'],
+    'engine': ['core'],
+    'sql': ['core'],
+    'store': ['core', 'sql'],
+    'barrier': ['core', 'sql'],
+    'coordinator': ['core', 'engine', 'store'],
+    'http': ['core', 'client', 'barrier', 'coordinator'],
+    'testing': ['core', 'client', 'engine', 'sql', 'store', 'barrier', 'coordinator', 'http'],
+}
+# The umbrellas are for programs; only they may include each other.
+UMBRELLAS = ['dtm/dtm.hpp', 'dtm/http.hpp', 'dtm/testing.hpp']
+
+# header from outside: the only places that may include it, and why.
+ONLY_IN = {
+    'httplib.h': (['dtm/http/*'], 'it costs seconds of compile time'),
+    'sqlite3.h': (['dtm/sql/*'], 'programs choose their database by the file they include'),
+    **dict.fromkeys(
+        ['unistd.h', 'fcntl.h', 'poll.h', 'pthread.h', 'signal.h', 'netdb.h', 'sys/*', 'netinet/*', 'arpa/*', 'linux/*'],
+        (['dtm/core/os.hpp', 'dtm/http/*'], 'so that another system is a port of one file')),
+}
+
+
+def direction_problems():
+    for header in all_headers():
+        if not room(header):
+            if header not in UMBRELLAS:
+                yield f'{header}: a header belongs into a room, as include/dtm/<room>/<name>.hpp; the umbrellas are {", ".join(UMBRELLAS)}.'
+            continue
+        if room(header) not in MAY_INCLUDE:
+            yield f'{header}: the room {room(header)} is not in the table of tools/check_layers.py; add it there and to docs/architecture.md.'
+            continue
+        for line, quote, name in includes(header):
+            where = f'include/{header}:{line}'
+            if quote == '"':
+                yield f'{where}: write #include <dtm/...> instead of "{name}".'
+            elif name in UMBRELLAS:
+                yield f'{where}: a header of a room must not include the umbrella {name}; include the headers it uses.'
+            elif name.startswith('dtm/') and room(name) not in [room(header)] + MAY_INCLUDE[room(header)]:
+                allowed = ', '.join(MAY_INCLUDE[room(header)]) or 'no other room'
+                yield (f'{where}: {room(header)} must not include {room(name)} ({name}); it may include {allowed}. '
+                       'Move what is needed down, or pass it in through an interface of core.')
+
+
+def place_problems():
+    for header in all_headers():
+        for line, _, name in includes(header):
+            for pattern, (places, reason) in ONLY_IN.items():
+                if fnmatch.fnmatch(name, pattern) and not any(fnmatch.fnmatch(header, place) for place in places):
+                    yield f'include/{header}:{line}: <{name}> may be included only in {", ".join(places)}: {reason}.'
+
+
+def cycle_problems():
+    """Also inside a room no header may come back to itself."""
+    state = {}
+
+    def visit(header, path):
+        if state.get(header) == 'done' or header not in known:
+            return
+        if header in path:
+            yield 'include cycle: ' + ' -> '.join(path[path.index(header):] + [header]) + '. Move what both need into a third header.'
+            return
+        for _, _, name in includes(header):
+            yield from visit(name, path + [header])
+        state[header] = 'done'
+
+    known = set(all_headers())
+    for header in sorted(known):
+        yield from visit(header, [])
+
+
+finish([*direction_problems(), *place_problems(), *cycle_problems()],
+       f'{len(all_headers())} headers: includes go one way, without cycles.')
