@@ -858,7 +858,11 @@ class Functions : public BranchCaller {
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
     std::vector<const BranchCall*> unknown;
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      std::unique_lock<std::mutex> lock(mutex_);
+      if (refusing_) {
+        lock.unlock();
+        return Refuse(calls, results);
+      }
       results_ = &results;
       for (BranchCall& call : calls) {
         const auto found = entries_.find(call.Url().c_str() + kLocalPrefixSize);
@@ -951,21 +955,26 @@ class Functions : public BranchCaller {
     ended_.clear();
   }
 
-  /// Answers NotSent for what has not begun.
-  void RefuseQueued() {
+  /// From now on no function begins: what is queued, and what comes, is answered NotSent.
+  void BeginNothingNew() {
     std::vector<BranchCall> calls;
     BranchResults* results = nullptr;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
+      refusing_ = true;
       results = results_;
       calls = TakeQueued();
     }
-    for (const BranchCall& call : calls) {
-      results->Done(call, Result::NotSent("the coordinator was stopping"));
-    }
+    if (!calls.empty()) Refuse(calls, *results);
   }
 
  private:
+  static void Refuse(const std::vector<BranchCall>& calls, BranchResults& results) {
+    for (const BranchCall& call : calls) {
+      results.Done(call, Result::NotSent("the coordinator was stopping"));
+    }
+  }
+
   struct Entry {
     BranchFunction function;
     std::deque<BranchCall> queue;
@@ -1066,6 +1075,7 @@ class Functions : public BranchCaller {
   std::size_t taken_before_ = 0;
   Time stalled_since_ = kNever;
   bool threaded_ = false;
+  bool refusing_ = false;
   bool stopping_ = false;
   BranchResults* results_ = nullptr;
   std::vector<std::thread::id> running_;
@@ -3194,6 +3204,7 @@ class Driver {
     if (stopped_) return true;
     inbox.Close();
     stopping_ = true;
+    functions.BeginNothingNew();  // here: the loop may be busy for a while
     if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
     if (threaded_) {
       quit_ = true;
@@ -3249,7 +3260,6 @@ class Driver {
     if (stopping_) {
       stop_noticed_ = true;
       loop_.StartNothingNew();
-      functions.RefuseQueued();
     }
     try {
       loop_.Turn();

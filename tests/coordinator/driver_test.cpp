@@ -324,6 +324,33 @@ TEST_CASE("driver: calls that were queued when Stop came are not made, and not c
   CHECK(tm.Query("b")->branches[1].tries == 0);
 }
 
+TEST_CASE("driver: after Stop was called no function begins, even while the loop is busy") {
+  dtm::Options options = World::Quiet({});
+  options.max_threads_per_function = 1;
+  Gate slow, busy;
+  std::promise<void> began;
+  Coordinator tm(std::make_unique<FailingStore>(std::make_shared<MemoryStore>()), options);
+  std::atomic<int> runs{0};
+  tm.Register<int>("Slow", [&](const int&) {
+    if (++runs == 1) return slow.Pass();
+    began.set_value();
+  });
+  tm.Start();
+  tm.Submit(LocalSaga("a", {"Slow"}));
+  slow.WaitUntilEntered();
+  tm.Submit(LocalSaga("b", {"Slow"}));
+  tm.SubmitAsync(LocalSaga("c", {"Slow"}), [&](const dtm::Reply&) { busy.Pass(); });
+  busy.WaitUntilEntered();  // callbacks run on the loop's thread
+  CHECK(!tm.Stop(milliseconds(1)));
+  slow.open.set_value();
+  // Only a mistake would end this wait early.
+  CHECK(began.get_future().wait_for(milliseconds(100)) == std::future_status::timeout);
+  busy.open.set_value();
+  CHECK(tm.Stop(seconds(20)));
+  CHECK(runs == 1);
+  for (const char* gid : {"b", "c"}) CHECK(tm.Query(gid)->branches[1].tries == 0);
+}
+
 TEST_CASE("driver: Stop does not tell what is not stored") {
   TestCoordinator kit({}, World::Quiet({}));
   kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(1), false}});

@@ -102,6 +102,7 @@ class Driver {
     if (stopped_) return true;
     inbox.Close();
     stopping_ = true;
+    functions.BeginNothingNew();  // here: the loop may be busy for a while
     if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
     if (threaded_) {
       quit_ = true;
@@ -157,7 +158,6 @@ class Driver {
     if (stopping_) {
       stop_noticed_ = true;
       loop_.StartNothingNew();
-      functions.RefuseQueued();
     }
     try {
       loop_.Turn();

@@ -52,7 +52,11 @@ class Functions : public BranchCaller {
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
     std::vector<const BranchCall*> unknown;
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      std::unique_lock<std::mutex> lock(mutex_);
+      if (refusing_) {
+        lock.unlock();
+        return Refuse(calls, results);
+      }
       results_ = &results;
       for (BranchCall& call : calls) {
         const auto found = entries_.find(call.Url().c_str() + kLocalPrefixSize);
@@ -145,21 +149,26 @@ class Functions : public BranchCaller {
     ended_.clear();
   }
 
-  /// Answers NotSent for what has not begun.
-  void RefuseQueued() {
+  /// From now on no function begins: what is queued, and what comes, is answered NotSent.
+  void BeginNothingNew() {
     std::vector<BranchCall> calls;
     BranchResults* results = nullptr;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
+      refusing_ = true;
       results = results_;
       calls = TakeQueued();
     }
-    for (const BranchCall& call : calls) {
-      results->Done(call, Result::NotSent("the coordinator was stopping"));
-    }
+    if (!calls.empty()) Refuse(calls, *results);
   }
 
  private:
+  static void Refuse(const std::vector<BranchCall>& calls, BranchResults& results) {
+    for (const BranchCall& call : calls) {
+      results.Done(call, Result::NotSent("the coordinator was stopping"));
+    }
+  }
+
   struct Entry {
     BranchFunction function;
     std::deque<BranchCall> queue;
@@ -260,6 +269,7 @@ class Functions : public BranchCaller {
   std::size_t taken_before_ = 0;
   Time stalled_since_ = kNever;
   bool threaded_ = false;
+  bool refusing_ = false;
   bool stopping_ = false;
   BranchResults* results_ = nullptr;
   std::vector<std::thread::id> running_;
