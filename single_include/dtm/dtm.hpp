@@ -33,6 +33,12 @@ class RejectedError : public Error {
   using Error::Error;
 };
 
+/// Refused because too much is waiting already; the same may be accepted a moment later.
+class BusyError : public RejectedError {
+ public:
+  using RejectedError::RejectedError;
+};
+
 /// In doubt: there was no answer, so the transaction may be stored. Submitting the same content
 /// under the same gid again is safe and settles it.
 class InDoubtError : public Error {
@@ -249,6 +255,7 @@ struct Definition {
   std::string gid;
   TransType type = TransType::kSaga;
   std::vector<Step> steps;
+  bool prepared_first = false;             ///< stored by a prepare, to run when it is submitted
   bool concurrent = false;                 ///< steps start together, but for `orders`
   std::map<int, std::vector<int>> orders;  ///< step -> the steps that must have succeeded before it
   TransOptions options;
@@ -832,8 +839,9 @@ class SystemClock : public Clock {
 namespace dtm {
 inline namespace v1 {
 
-/// A branch function with its payload type erased.
-using BranchFunction = std::function<Result(const BranchCall&)>;
+/// A branch function with its payload type erased: gets the payload as text, and for whom it is
+/// called.
+using BranchFunction = std::function<Result(const std::string&, const BranchInfo&)>;
 
 /// Runs functions on a pool that grows while calls wait and shrinks when threads idle. A function
 /// that blocks occupies at most `max_per_function` of its threads, so the others go on.
@@ -882,6 +890,13 @@ class Functions : public BranchCaller {
                    Result::NotSent("waiting for handler \"" + call->Url().substr(kLocalPrefixSize) +
                                    "\": this program has not registered it"));
     }
+  }
+
+  /// The function of this name; empty if there is none.
+  BranchFunction Find(const std::string& name) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = entries_.find(name);
+    return found == entries_.end() ? BranchFunction() : found->second->function;
   }
 
   /// From now on functions run on threads of their own.
@@ -1043,7 +1058,7 @@ class Functions : public BranchCaller {
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
     lock.unlock();
-    results.Done(call, Guarded([&] { return entry.function(call); }));
+    results.Done(call, Guarded([&] { return entry.function(call.Payload(), call.Info()); }));
     lock.lock();
     running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
     --entry.running;
@@ -1106,7 +1121,8 @@ class CommitInDoubt : public StoreError {
 /// One transaction to write in the open batch: an insert if its `row` is 0, else an update.
 struct Change {
   Transaction* transaction = nullptr;
-  bool due_changed = true;  ///< false spares the update of the index
+  bool due_changed = true;          ///< false spares the update of the index
+  bool definition_changed = false;  ///< an update writes the definition as well
   bool applied = false;  ///< out: false = the gid exists already, or the stored version is another
 };
 
@@ -1214,6 +1230,7 @@ struct Waiter {
 struct Submission {
   std::shared_ptr<const Definition> definition;
   Waiter waiter;
+  bool prepare = false;  ///< to be stored, and to run when it is submitted
 };
 
 struct Answer {
@@ -1222,11 +1239,15 @@ struct Answer {
 };
 
 struct Command {
-  enum class Kind { kCancel, kForceStop, kRetryNow, kWait, kExplain, kRegistered };
+  enum class Kind { kCancel, kForceStop, kRetryNow, kWait, kExplain, kListWaiting, kRegistered };
   Kind kind = Kind::kWait;
-  std::string gid;  ///< kRegistered: the url of the function
+  std::string gid;     ///< kRegistered: the url of the function
+  std::string reason;  ///< kCancel
   Waiter waiter;
-  std::function<void(const std::string&, std::exception_ptr)> explained;  ///< kExplain
+  std::function<void(std::string, std::exception_ptr)> explained;  ///< kExplain
+  Time after{};           ///< kListWaiting: due later than this
+  std::size_t limit = 0;  ///< kListWaiting
+  std::function<void(std::vector<std::string>, std::exception_ptr)> listed;  ///< kListWaiting
 };
 
 /// User work for the next commit; `done` is called after it, or with the error of its failure.
@@ -1234,13 +1255,6 @@ struct QueuedWork {
   Work work;
   std::function<void(const Result&, std::exception_ptr)> done;
 };
-
-inline std::exception_ptr OtherContent(const std::string& gid) {
-  return std::make_exception_ptr(
-      RejectedError("gid '" + gid +
-                    "' exists with other content; nothing was changed. Use a new gid, or "
-                    "submit exactly what was submitted first"));
-}
 
 struct Mail {
   std::vector<Submission> submissions;
@@ -1357,11 +1371,12 @@ inline namespace v1 {
 namespace engine {
 
 enum class EventKind {
-  kSubmitted,   ///< new, not yet stored
+  kSubmitted,   ///< new, not yet stored; or the submit of a prepared one
+  kPrepared,    ///< new, not yet stored, to run when it is submitted
   kLoaded,      ///< read from the store: whatever was in flight belongs to an earlier life
   kResult,      ///< a call was answered
   kTimer,       ///< the time the machine asked for has come
-  kCancel,      ///< somebody wants it rolled back
+  kCancel,      ///< somebody wants it rolled back; the result's text may say why
   kForceStop,   ///< somebody wants it ended as failed, with nothing called any more
   kRegistered,  ///< the function of `branch`, which was missing, is there now
   kRetryNow     ///< somebody wants the waits forgotten
@@ -1407,6 +1422,7 @@ inline namespace v1 {
 struct Live {
   Transaction transaction;              ///< as stepped; durable unless `dirty`
   bool dirty = false;                   ///< changed since the last commit
+  bool redefined = false;               ///< its definition too
   bool touched = false;                 ///< something of it waits for release
   Time stored_due{};                    ///< the due time in the store's record
   Time timer = kNever;                  ///< when the machine wants to look again
@@ -1447,6 +1463,17 @@ class Lives {
     live.transaction = std::move(transaction);
     bytes_ += live.bytes;
     return live;
+  }
+  /// Gives it another definition, of the same gid.
+  void Redefine(Live& live, Definition definition) {
+    bytes_ -= live.bytes;
+    auto node = lives_.extract(live.transaction.definition->gid);  // its key is in there
+    live.transaction.definition = std::make_shared<const Definition>(std::move(definition));
+    live.redefined = true;
+    live.bytes = BytesOf(*live.transaction.definition);
+    bytes_ += live.bytes;
+    node.key() = live.transaction.definition->gid;
+    lives_.insert(std::move(node));
   }
   void Remove(Live& live) {
     bytes_ -= live.bytes;
@@ -1525,6 +1552,94 @@ class Loader {
   DuePosition cursor_;
   Time next_pass_ = (Time::min)();
   Time left_behind_ = kNever;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/metrics.hpp ---------------------------------------------------------------
+
+/// What the coordinator has done since it was opened, counted.
+/// Needs: std. Threads: thread-safe. Protocol: §9 (the names are the HTTP API's).
+
+#include <array>
+#include <tuple>
+
+namespace dtm {
+inline namespace v1 {
+
+/// How many took at most how long.
+struct Histogram {
+  static constexpr std::array<double, 11> kBounds = {.005, .01, .025, .05, .1, .25,
+                                                     .5,   1,   2.5,  5,   10};  ///< seconds
+
+  void Add(Duration time) {
+    const double seconds = static_cast<double>(time.count()) / 1e6;
+    const auto bound = std::lower_bound(kBounds.begin(), kBounds.end(), seconds);
+    ++counts[static_cast<std::size_t>(bound - kBounds.begin())];
+    sum += seconds;
+  }
+
+  std::array<std::uint64_t, kBounds.size() + 1> counts{};  ///< the last: more than all bounds
+  double sum = 0;
+};
+
+/// Counts what is durable, once it is.
+class Metrics {
+ public:
+  struct Branch {
+    TransType type;
+    std::string branch_id;
+    Op op;
+    bool ok;
+    bool operator<(const Branch& other) const {
+      return std::tie(type, branch_id, op, ok) <
+             std::tie(other.type, other.branch_id, other.op, other.ok);
+    }
+  };
+  struct Snapshot {
+    std::map<std::pair<TransType, Status>, std::uint64_t> ended;  ///< by final status
+    std::map<TransType, Histogram> durations;                     ///< from creation to the end
+    std::map<Branch, std::uint64_t> branches;                     ///< answered calls
+  };
+
+  void Ended(const Transaction& transaction) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const TransType type = transaction.definition->type;
+    ++snapshot_.ended[{type, transaction.status}];
+    snapshot_.durations[type].Add(transaction.finished - transaction.created);
+  }
+
+  void Answered(const Definition& definition, std::size_t branch, const Result& result) {
+    const bool ok = result.kind == Result::Kind::kSuccess;
+    const std::size_t slot = 2 * branch + (ok ? 1 : 0);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<std::uint64_t>& counts = answers_[static_cast<std::size_t>(definition.type)];
+    if (slot >= kMaxSlots) return;  // so many names of series would help nobody
+    if (counts.size() <= slot) counts.resize(slot + 1);
+    ++counts[slot];
+  }
+
+  Snapshot Get() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Snapshot snapshot = snapshot_;
+    for (std::size_t type = 0; type < answers_.size(); ++type) {
+      for (std::size_t slot = 0; slot < answers_[type].size(); ++slot) {
+        if (answers_[type][slot] == 0) continue;
+        const std::size_t branch = slot / 2;
+        snapshot.branches[{static_cast<TransType>(type), BranchIdOf(branch), OpOf(branch),
+                           slot % 2 == 1}] = answers_[type][slot];
+      }
+    }
+    return snapshot;
+  }
+
+ private:
+  static constexpr std::size_t kMaxSlots = 4 * 99;  ///< steps 01 to 99
+
+  mutable std::mutex mutex_;
+  Snapshot snapshot_;
+  std::array<std::vector<std::uint64_t>, 6> answers_;  ///< by type; per row: failed, succeeded
 };
 
 }  // namespace v1
@@ -1735,6 +1850,7 @@ inline std::string Explain(const Transaction& transaction, Time now) {
   text += Name(transaction.status);
   if (!transaction.reason.empty()) text += " because: " + transaction.reason;
   if (IsFinal(transaction.status)) return text;
+  if (transaction.status == Status::kPrepared) return text + "\nit waits for its submit";
   if (transaction.stuck) {
     return text + "\nstuck: " + transaction.last_error +
            "; it goes on with RetryNow or ends with ForceStop";
@@ -1830,6 +1946,15 @@ inline bool IsUtf8(const std::string& text) {
   return true;
 }
 
+/// With A to Z in lower case; other letters stay.
+inline std::string Lowered(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return lower;
+}
+
 /// At most `max_bytes` of the text, cut between characters.
 inline std::string Truncated(std::string text, std::size_t max_bytes) {
   if (text.size() <= max_bytes) return text;
@@ -1908,6 +2033,15 @@ inline Time CallDeadline(const TransOptions& options, const Context& context) {
   return context.now + 2 * RequestTimeout(options, context);
 }
 
+/// Everything that waits may be tried at once, also what is stuck.
+inline void ForgetWaits(Transaction& transaction) {
+  for (Branch& branch : transaction.branches) {
+    branch.errors = 0;
+    branch.next_try = Time{};
+  }
+  transaction.stuck = false;
+}
+
 /// After a restart nothing is in flight as far as this life knows, and the clock may have been set: no
 /// wait may be longer than it could have been made.
 inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
@@ -1933,8 +2067,7 @@ inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
 /// The saga machine: runs the steps in order, and after a definite failure undoes what may have
 /// run, in reverse.
 /// Needs: std. Threads: pure. Protocol: §4.1, with the safe alternatives of its §12: an action that
-/// is out is awaited before it is compensated, tries survive restarts, nothing is retried without a
-/// wait.
+/// is out is awaited before it is compensated, tries survive restarts, retries wait.
 
 namespace dtm {
 inline namespace v1 {
@@ -1963,16 +2096,15 @@ class SagaMachine {
       return;
     }
     switch (event.kind) {
-      case EventKind::kSubmitted:
-        t_.branches.assign(2 * def_.steps.size(), Branch{});
-        t_.created = t_.due = context_.now;
-        effects_.changed = true;
-        break;
+      case EventKind::kSubmitted: OnSubmitted(); break;
+      case EventKind::kPrepared: Create(Status::kPrepared); break;
       case EventKind::kLoaded:
       case EventKind::kTimer: break;
       case EventKind::kResult: OnResult(event.branch, event.result); break;
       case EventKind::kCancel:
-        if (t_.status != Status::kAborting) Abort("cancelled");
+        if (t_.status != Status::kAborting) {
+          Abort(event.result.text.empty() ? "cancelled" : event.result.text);
+        }
         break;
       case EventKind::kRegistered: Awaken(event.branch); break;
       case EventKind::kForceStop:
@@ -1980,11 +2112,7 @@ class SagaMachine {
         Finish(Status::kFailed);
         return;
       case EventKind::kRetryNow:
-        for (Branch& branch : t_.branches) {
-          branch.errors = 0;
-          branch.next_try = Time{};
-        }
-        t_.stuck = false;
+        ForgetWaits(t_);
         effects_.changed = true;
         break;
     }
@@ -1999,6 +2127,21 @@ class SagaMachine {
     if (t_.status == Status::kSubmitted) Forward();
     if (t_.status == Status::kAborting) Backward();
     if (!IsFinal(t_.status)) Schedule();
+  }
+
+  void Create(Status status) {
+    t_.status = status;
+    t_.branches.assign(2 * def_.steps.size(), Branch{});
+    t_.created = t_.due = context_.now;
+    effects_.changed = true;
+  }
+
+  void OnSubmitted() {
+    if (t_.created == Time{}) return Create(Status::kSubmitted);
+    if (t_.status != Status::kPrepared) return;
+    t_.status = Status::kSubmitted;
+    t_.due = context_.now;
+    effects_.changed = true;
   }
 
   void OnResult(std::size_t index, const Result& result) {
@@ -2201,11 +2344,12 @@ class SagaMachine {
   void Schedule() {
     const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
                                  [](const Branch& branch) { return branch.in_flight; });
-    if (!out && context_.may_call && effects_.timer == kNever) {
+    const bool waits_for_submit = t_.status == Status::kPrepared;
+    if (!out && !waits_for_submit && context_.may_call && effects_.timer == kNever) {
       GetStuck("no branch is out, none may start and no wait will end");
     }
     Time due = effects_.timer;
-    if (t_.stuck) {
+    if (t_.stuck || waits_for_submit) {
       due = kNever;
       effects_.timer = kNever;
     } else if (out || !context_.may_call) {
@@ -2386,13 +2530,221 @@ class Board {
   Timers timers;
   Loader loader;
   StoreHealth health;
+  Metrics metrics;
   std::vector<Live*> touched;  ///< something waits for release
   std::vector<Live*> dirty;    ///< the next commit has to write them
   std::vector<std::pair<std::string, engine::EventKind>> again;  ///< to be stepped in the next turn
-  std::set<std::string> in_doubt;  ///< submitted in a commit whose outcome is not known yet
-  std::deque<QueuedWork> works;    ///< user work for the next commits
+  std::vector<Submission> returned;  ///< met a stored record, which is in memory now: again
+  std::set<std::string> in_doubt;    ///< submitted in a commit whose outcome is not known yet
+  std::deque<QueuedWork> works;      ///< user work for the next commits
 };
 
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/validate.hpp ---------------------------------------------------------------------
+
+/// Refuses a definition that could not be carried out, before anything is stored.
+/// Needs: std. Threads: pure function. Protocol: §2.1, §4.1; the limits also hold in process.
+
+namespace dtm {
+inline namespace v1 {
+
+inline std::string GidProblem(const std::string& gid) {
+  if (gid.empty()) return "the gid is empty; take one from NewGid()";
+  if (gid.size() > kMaxGidBytes) {
+    return "the gid has " + std::to_string(gid.size()) + " bytes; the limit is " +
+           std::to_string(kMaxGidBytes);
+  }
+  for (const char c : gid) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7F || c == ';') {
+      return "gid '" + Printable(gid) + "' contains a control character or ';'; leave it out";
+    }
+  }
+  if (!IsUtf8(gid)) return "gid '" + Printable(gid) + "' is not valid UTF-8";
+  return {};
+}
+
+/// A cycle in "must come before" would never run. Kahn's algorithm over the steps.
+inline std::string OrdersProblem(const Definition& definition) {
+  if (definition.orders.empty()) return {};
+  const std::size_t count = definition.steps.size();
+  std::vector<std::vector<std::size_t>> followers(count);
+  std::vector<std::size_t> waits_for(count, 0);
+  const auto add = [&](std::size_t before, std::size_t step) {
+    followers[before].push_back(step);
+    ++waits_for[step];
+  };
+  const auto missing = [&definition, count](int step) {
+    if (step >= 0 && static_cast<std::size_t>(step) < count) return std::string();
+    return "gid '" + definition.gid + "': a branch order names step " + std::to_string(step) +
+           ", which does not exist; there are " + std::to_string(count) + ", counted from 0";
+  };
+  for (const auto& order : definition.orders) {
+    std::string problem = missing(order.first);
+    if (!problem.empty()) return problem;
+    for (const int before : order.second) {
+      problem = missing(before);
+      if (!problem.empty()) return problem;
+      add(static_cast<std::size_t>(before), static_cast<std::size_t>(order.first));
+    }
+  }
+  for (std::size_t step = 1; !definition.concurrent && step < count; ++step) add(step - 1, step);
+  std::vector<std::size_t> ready;
+  for (std::size_t step = 0; step < count; ++step) {
+    if (waits_for[step] == 0) ready.push_back(step);
+  }
+  std::size_t done = 0;
+  while (!ready.empty()) {
+    const std::size_t step = ready.back();
+    ready.pop_back();
+    ++done;
+    for (const std::size_t next : followers[step]) {
+      if (--waits_for[next] == 0) ready.push_back(next);
+    }
+  }
+  if (done == count) return {};
+  return "gid '" + definition.gid +
+         "': the branch orders form a cycle, so these steps would wait for each other for ever";
+}
+
+/// Empty if the definition can be carried out, else the sentence that says why not.
+inline std::string Problem(const Definition& definition) {
+  std::string problem = GidProblem(definition.gid);
+  if (!problem.empty()) return problem;
+  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
+  const auto above = [&who](const std::string& what, std::size_t is, std::size_t limit) {
+    return who() + what + " has " + std::to_string(is) + " bytes; the limit is " +
+           std::to_string(limit);
+  };
+  if (definition.steps.size() > kMaxSteps) {
+    return who() + std::to_string(definition.steps.size()) + " steps; the limit is " +
+           std::to_string(kMaxSteps);
+  }
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < definition.steps.size(); ++i) {
+    const Step& step = definition.steps[i];
+    const auto name = [i] { return "step " + std::to_string(i); };
+    for (const std::string* url : {&step.action, &step.compensate}) {
+      if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
+      if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
+    }
+    if (step.payload.size() > kMaxPayloadBytes) {
+      return above("the payload of " + name(), step.payload.size(), kMaxPayloadBytes);
+    }
+    bytes += step.action.size() + step.compensate.size() + step.payload.size();
+  }
+  const TransOptions& options = definition.options;
+  if (options.branch_headers.size() > kMaxHeaders) {
+    return who() + std::to_string(options.branch_headers.size()) +
+           " branch headers; the limit is " + std::to_string(kMaxHeaders);
+  }
+  for (const auto& header : options.branch_headers) {
+    const std::size_t size = header.first.size() + header.second.size();
+    if (size > kMaxHeaderBytes)
+      return above("branch header " + header.first, size, kMaxHeaderBytes);
+    const bool name_ok =
+        !header.first.empty() && header.first.find_first_of(": \t") == std::string::npos;
+    if (!name_ok)
+      return who() + "branch header '" + Printable(header.first) + "' has no valid name";
+    for (const char c : header.first + header.second) {
+      if (c == '\r' || c == '\n' || c == '\0') {
+        return who() + "branch header '" + Printable(header.first) +
+               "' contains a line break or NUL";
+      }
+    }
+    bytes += size;
+  }
+  if (bytes > kMaxDefinitionBytes) return above("the transaction", bytes, kMaxDefinitionBytes);
+  const auto out_of_range = [&who](const char* name, std::chrono::seconds value) {
+    return who() + name + " is " + std::to_string(value.count()) +
+           " s; it must be 0 (default) to " + std::to_string(kMaxOptionSeconds.count()) + " s";
+  };
+  const auto bad = [](std::chrono::seconds s) { return s.count() < 0 || s > kMaxOptionSeconds; };
+  if (bad(options.timeout_to_fail)) {
+    return out_of_range("timeout_to_fail", options.timeout_to_fail);
+  }
+  if (bad(options.request_timeout)) {
+    return out_of_range("request_timeout", options.request_timeout);
+  }
+  if (bad(options.retry_interval)) return out_of_range("retry_interval", options.retry_interval);
+  if (options.retry_limit < 0 || options.retry_limit > kMaxRetryLimit) {
+    return who() + "retry_limit is " + std::to_string(options.retry_limit) +
+           "; it must be 0 (no limit) to " + std::to_string(kMaxRetryLimit);
+  }
+  return OrdersProblem(definition);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/repeat.hpp ---------------------------------------------------------------------
+
+/// What it means when something is submitted or prepared under a gid that exists already.
+/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+struct Repeat {
+  enum class Kind {
+    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
+    kPromote,  ///< the submit of a prepared one
+    kRefuse
+  };
+  Kind kind = Kind::kAttach;
+  std::string refused;  ///< kRefuse: why
+};
+
+/// `again`: what comes now, as a submit or (`prepare`) as a prepare. Content is compared submit to
+/// submit and prepare to prepare only, since a submit after a prepare need not repeat the steps.
+inline Repeat OnRepeat(const Transaction& stored, const Definition& again, bool prepare) {
+  const Definition& first = *stored.definition;
+  const std::string gid = "gid '" + again.gid + "'";
+  if (stored.unreadable) return {Repeat::Kind::kRefuse, gid + ": " + stored.last_error};
+  if (first.type != again.type) {
+    return {Repeat::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
+                                       Name(again.type) + "; nothing was changed. Use a new gid"};
+  }
+  const bool prepared = stored.status == Status::kPrepared;
+  if (prepare && !prepared) {
+    return {Repeat::Kind::kRefuse,
+            gid + ": current status '" + Name(stored.status) + "', cannot prepare. FAILURE"};
+  }
+  if (!prepare && prepared) return {Repeat::Kind::kPromote, {}};
+  if (first.prepared_first == prepare && !SameContent(first, again)) {
+    return {Repeat::Kind::kRefuse,
+            gid +
+                " exists with other content; nothing was changed. Use a new gid, or submit "
+                "exactly what was submitted first"};
+  }
+  return {Repeat::Kind::kAttach, {}};
+}
+
+/// The steps stay those of the prepare; options and order of the submit count where it has any.
+inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
+  Definition merged = prepared;
+  TransOptions& options = merged.options;
+  const TransOptions& later = submitted.options;
+  options.wait_result = later.wait_result;
+  const auto take = [](auto& value, const auto& newer) {
+    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
+  };
+  take(options.timeout_to_fail, later.timeout_to_fail);
+  take(options.request_timeout, later.request_timeout);
+  take(options.retry_interval, later.retry_interval);
+  take(options.retry_limit, later.retry_limit);
+  take(options.branch_headers, later.branch_headers);
+  if (submitted.concurrent || !submitted.orders.empty()) {
+    merged.concurrent = submitted.concurrent;
+    merged.orders = submitted.orders;
+  }
+  return merged;
+}
+
+}  // namespace engine
 }  // namespace v1
 }  // namespace dtm
 
@@ -2412,13 +2764,14 @@ class Collect {
   /// Returns whether anything had arrived or was due.
   bool Run() {
     inbox_.Take(mail_);
-    bool something = !mail_.Empty() || !board_.again.empty();
+    bool something = !mail_.Empty() || !board_.again.empty() || !board_.returned.empty();
     std::vector<std::pair<std::string, engine::EventKind>> again;
     again.swap(board_.again);
     for (const auto& entry : again) {
       if (Live* live = board_.lives.Find(entry.first)) StepAgain(*live, entry.second);
     }
     for (Answer& answer : mail_.answers) OnAnswer(answer);
+    for (Submission& submission : std::exchange(board_.returned, {})) OnSubmission(submission);
     for (Submission& submission : mail_.submissions) OnSubmission(submission);
     for (Command& command : mail_.commands) OnCommand(command);
     for (QueuedWork& work : mail_.works) OnWork(work);
@@ -2499,11 +2852,7 @@ class Collect {
           submission.waiter,
           doubt ? MayBeStored(gid) : StoreFailing("gid '" + gid + "' was not stored"));
     }
-    if (Live* live = board_.lives.Find(gid)) {
-      const bool same = SameContent(*live->transaction.definition, *submission.definition);
-      if (!same) return Board::Refuse(submission.waiter, OtherContent(gid));
-      return board_.AddWaiter(*live, std::move(submission.waiter));
-    }
+    if (Live* live = board_.lives.Find(gid)) return OnSubmittedAgain(*live, submission);
     const bool full = board_.Full();
     Transaction transaction;
     transaction.definition = std::move(submission.definition);
@@ -2511,19 +2860,41 @@ class Collect {
     board_.AddWaiter(live, std::move(submission.waiter));
     const bool may_call = board_.context.may_call;
     board_.context.may_call = may_call && !full;  // else it is loaded when there is room
-    board_.Step(live, {engine::EventKind::kSubmitted, 0, {}});
+    const bool prepare = submission.prepare;
+    board_.Step(live,
+                {prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted, 0, {}});
     board_.context.may_call = may_call;
+  }
+
+  void OnSubmittedAgain(Live& live, Submission& submission) {
+    const engine::Repeat repeat =
+        engine::OnRepeat(live.transaction, *submission.definition, submission.prepare);
+    std::string refused = repeat.refused;
+    if (repeat.kind == engine::Repeat::Kind::kPromote) {
+      Definition merged = engine::Promoted(*live.transaction.definition, *submission.definition);
+      refused = Problem(merged);
+      if (refused.empty()) {
+        board_.lives.Redefine(live, std::move(merged));
+        board_.Step(live, {engine::EventKind::kSubmitted, 0, {}});
+      }
+    }
+    if (!refused.empty()) return board_.Refuse(submission.waiter, Rejected(refused));
+    board_.AddWaiter(live, std::move(submission.waiter));
   }
 
   void OnCommand(Command& command) {
     if (command.kind == Command::Kind::kRegistered) return OnRegistered(command.gid);
     try {
-      command.kind == Command::Kind::kExplain ? Explain(command) : Obey(command);
-    } catch (const Error&) {
-      if (command.explained) {
-        Board::Protected([&] { command.explained({}, std::current_exception()); });
+      switch (command.kind) {
+        case Command::Kind::kExplain: Explain(command); break;
+        case Command::Kind::kListWaiting: ListWaiting(command); break;
+        default: Obey(command);
       }
-      Board::Refuse(command.waiter, std::current_exception());
+    } catch (const Error&) {
+      const std::exception_ptr error = std::current_exception();
+      if (command.explained) Board::Protected([&] { command.explained({}, error); });
+      if (command.listed) Board::Protected([&] { command.listed({}, error); });
+      Board::Refuse(command.waiter, error);
     }
   }
 
@@ -2545,7 +2916,8 @@ class Collect {
       if (!MayUseStore()) {
         std::rethrow_exception(StoreFailing("gid '" + command.gid + "' was not changed"));
       }
-      const std::string refused = board_.Step(*live, {EventOf(command.kind), 0, {}});
+      const std::string refused =
+          board_.Step(*live, {EventOf(command.kind), 0, {Result::Kind::kSuccess, command.reason}});
       if (!refused.empty()) {
         throw RejectedError("gid '" + command.gid + "' was not changed: " + refused);
       }
@@ -2557,6 +2929,17 @@ class Collect {
     if (kind == Command::Kind::kCancel) return engine::EventKind::kCancel;
     if (kind == Command::Kind::kForceStop) return engine::EventKind::kForceStop;
     return engine::EventKind::kRetryNow;
+  }
+
+  /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
+  void ListWaiting(const Command& command) {
+    std::vector<std::string> gids;
+    const Time last = kNever - Duration(1);
+    for (const Transaction& stored :
+         board_.store.Due(last, {command.after, INT64_MAX}, command.limit)) {
+      gids.push_back(stored.definition->gid);
+    }
+    Board::Protected([&] { command.listed(std::move(gids), nullptr); });
   }
 
   /// Committed state only: a change that is not stored did not happen yet.
@@ -2608,6 +2991,9 @@ class Collect {
     return std::make_exception_ptr(
         InDoubtError("gid '" + gid + "' may or may not be stored, the store is failing: " +
                      board_.health.Problem() + "; submit it again later"));
+  }
+  static std::exception_ptr Rejected(const std::string& why) {
+    return std::make_exception_ptr(RejectedError(why));
   }
   static std::string Unknown(const std::string& gid) {
     return "there is no transaction with gid '" + gid +
@@ -2740,7 +3126,8 @@ class Commit {
     RunWorks();
     changes_.clear();
     for (Live* live : board_.dirty) {
-      changes_.push_back({&live->transaction, live->transaction.due != live->stored_due, false});
+      const bool due_changed = live->transaction.due != live->stored_due;
+      changes_.push_back({&live->transaction, due_changed, live->redefined, false});
     }
     store.Apply(changes_);
     if (expire) retention_.Step(store, board_.context.now);
@@ -2768,7 +3155,7 @@ class Commit {
       if (changes_[i].applied) {
         ++live.transaction.version;
         live.stored_due = live.transaction.due;
-        live.events.clear();
+        live.redefined = false;
         live.doubtful_events = 0;
       } else if (live.Fresh()) {
         OnGidExists(live);
@@ -2785,6 +3172,7 @@ class Commit {
   /// A submission of a gid that is stored but was not in memory: the same again, or another.
   void OnGidExists(Live& live) {
     const std::shared_ptr<const Definition> definition = live.transaction.definition;
+    const bool prepare = live.transaction.status == Status::kPrepared;
     std::vector<Waiter> waiters = std::move(live.waiters);
     Remove(live);
     std::exception_ptr refused;
@@ -2793,16 +3181,20 @@ class Commit {
       if (!stored) {
         refused = std::make_exception_ptr(StoreError(
             "gid '" + definition->gid + "' was removed at this moment; submit it again"));
-      } else if (!SameContent(*stored->definition, *definition)) {
-        refused = OtherContent(definition->gid);
-      } else if (IsFinal(stored->status)) {
-        for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
+      } else if (!IsFinal(stored->status)) {
+        board_.again.emplace_back(definition->gid, engine::EventKind::kLoaded);
+        board_.lives.Add(std::move(*stored));
+        for (Waiter& waiter : waiters) {
+          board_.returned.push_back({definition, std::move(waiter), prepare});
+        }
         return;
       } else {
-        Live& known = board_.lives.Add(std::move(*stored));
-        known.waiters = std::move(waiters);
-        board_.again.emplace_back(definition->gid, engine::EventKind::kLoaded);
-        return;
+        const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
+        if (repeat.kind != engine::Repeat::Kind::kRefuse) {
+          for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
+          return;
+        }
+        refused = std::make_exception_ptr(RejectedError(repeat.refused));
       }
     } catch (const StoreError&) {
       refused = std::current_exception();
@@ -2858,8 +3250,7 @@ class Commit {
     live.doubtful_events = 0;
     using engine::EventKind;
     const auto look = [](const engine::Event& event) {
-      return event.kind == EventKind::kSubmitted || event.kind == EventKind::kLoaded ||
-             event.kind == EventKind::kTimer;
+      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer;
     };
     live.events.erase(std::remove_if(live.events.begin(), live.events.end(), look),
                       live.events.end());
@@ -2934,6 +3325,7 @@ class Release {
     StartCalls();
     for (Live* live : touched) {
       live->touched = false;
+      Count(*live);
       live->events.clear();
       AnswerWaiters(*live);
       ArmTimerOrLeave(*live);
@@ -2941,6 +3333,15 @@ class Release {
   }
 
  private:
+  void Count(const Live& live) {
+    const Transaction& transaction = live.transaction;
+    for (const engine::Event& event : live.events) {
+      if (event.kind != engine::EventKind::kResult) continue;
+      board_.metrics.Answered(*transaction.definition, event.branch, event.result);
+    }
+    if (IsFinal(transaction.status)) board_.metrics.Ended(transaction);
+  }
+
   void TakeCalls(Live& live) {
     const Transaction& transaction = live.transaction;
     if (!IsFinal(transaction.status)) {
@@ -2992,9 +3393,11 @@ class Release {
     if (IsFinal(transaction.status)) return board_.Remove(live);
     board_.ArmTimer(live);
     if (live.CallsOut() || transaction.unreadable) return;
-    const bool idle =
-        live.timer == kNever && !transaction.stuck;  // could go on but was not allowed to
-    if (live.waiters.empty() && (idle ? board_.Full() : board_.HalfFull())) {
+    const bool waits_for_submit = transaction.status == Status::kPrepared;
+    const bool idle = live.timer == kNever && !transaction.stuck &&
+                      !waits_for_submit;  // could go on but was not allowed to
+    const bool leave = waits_for_submit || (idle ? board_.Full() : board_.HalfFull());
+    if (live.waiters.empty() && leave) {
       board_.loader.LeaveBehind(transaction.due);
       board_.Remove(live);
     } else if (idle && board_.context.may_call) {
@@ -3059,7 +3462,7 @@ class Loop {
     const Time growth = functions_.Grow(now);
     const bool pending = !board_.dirty.empty() || !board_.touched.empty() ||
                          !board_.works.empty() || !board_.again.empty() ||
-                         board_.health.NeedsRecovery();
+                         !board_.returned.empty() || board_.health.NeedsRecovery();
     Time next = pending ? now : (std::min)(board_.timers.Next(), commit_.NextRetention());
     if (!board_.Full() && board_.context.may_call) {
       next = (std::min)(next, board_.loader.NextPass());
@@ -3067,6 +3470,8 @@ class Loop {
     if (!board_.health.Good()) next = (std::max)(next, board_.health.NextTry());
     return (std::min)(next, growth);
   }
+
+  Metrics::Snapshot Counted() const { return board_.metrics.Get(); }
 
   /// Branch calls that are out, or changes that no commit has taken yet.
   bool Busy() {
@@ -3077,6 +3482,10 @@ class Loop {
 
   /// Answers everybody who still waits, with the status that is durable; for the end.
   void AnswerAll() {
+    for (const Submission& submission : board_.returned) {
+      Board::Refuse(submission.waiter, NotStored("gid '" + submission.definition->gid + "'"));
+    }
+    board_.returned.clear();
     board_.lives.ForEach([this](Live& live) {
       for (const Waiter& waiter : live.waiters) {
         AnswerAtTheEnd(waiter, live);
@@ -3221,6 +3630,8 @@ class Driver {
     return true;
   }
 
+  Metrics::Snapshot Counted() const { return loop_.Counted(); }
+
   void Log(LogLevel level, const std::string& text) const {
     Board::Protected([&] {
       if (options.log) options.log(level, text);
@@ -3331,31 +3742,32 @@ inline namespace v1 {
 /// failure.
 template <typename T, typename Function>
 BranchFunction EraseType(Function function) {
-  return [function = std::move(function)](const BranchCall& call) -> Result {
-    const T payload = [&call] {
-      try {
-        return nlohmann::json::parse(call.Payload()).template get<T>();
-      } catch (const nlohmann::json::exception& error) {
-        throw Error(std::string("its payload is not what the function takes: ") + error.what());
-      }
-    }();
-    const auto invoke = [&] {
-      if constexpr (std::is_invocable_v<const Function&, const T&>) {
-        return function(payload);
-      } else {
-        return function(payload, call.Info());
-      }
-    };
-    using Returned = decltype(invoke());
-    static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
-                  "dtm: a branch function returns nothing or dtm::Result");
-    if constexpr (std::is_void_v<Returned>) {
-      invoke();
-      return Result::Success();
-    } else {
-      return invoke();
-    }
-  };
+  return
+      [function = std::move(function)](const std::string& text, const BranchInfo& info) -> Result {
+        const T payload = [&text] {
+          try {
+            return nlohmann::json::parse(text).template get<T>();
+          } catch (const nlohmann::json::exception& error) {
+            throw Error(std::string("its payload is not what the function takes: ") + error.what());
+          }
+        }();
+        const auto invoke = [&] {
+          if constexpr (std::is_invocable_v<const Function&, const T&>) {
+            return function(payload);
+          } else {
+            return function(payload, info);
+          }
+        };
+        using Returned = decltype(invoke());
+        static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
+                      "dtm: a branch function returns nothing or dtm::Result");
+        if constexpr (std::is_void_v<Returned>) {
+          invoke();
+          return Result::Success();
+        } else {
+          return invoke();
+        }
+      };
 }
 
 }  // namespace v1
@@ -3407,143 +3819,6 @@ class GidGenerator {
   std::uint64_t random_[32];
   std::size_t used_ = sizeof random_ / sizeof random_[0];
 };
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/core/validate.hpp ---------------------------------------------------------------------
-
-/// Refuses a definition that could not be carried out, before anything is stored.
-/// Needs: std. Threads: pure function. Protocol: §2.1, §4.1; the limits also hold in process.
-
-namespace dtm {
-inline namespace v1 {
-
-inline std::string GidProblem(const std::string& gid) {
-  if (gid.empty()) return "the gid is empty; take one from NewGid()";
-  if (gid.size() > kMaxGidBytes) {
-    return "the gid has " + std::to_string(gid.size()) + " bytes; the limit is " +
-           std::to_string(kMaxGidBytes);
-  }
-  for (const char c : gid) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7F || c == ';') {
-      return "gid '" + Printable(gid) + "' contains a control character or ';'; leave it out";
-    }
-  }
-  if (!IsUtf8(gid)) return "gid '" + Printable(gid) + "' is not valid UTF-8";
-  return {};
-}
-
-/// A cycle in "must come before" would never run. Kahn's algorithm over the steps.
-inline std::string OrdersProblem(const Definition& definition) {
-  if (definition.orders.empty()) return {};
-  const std::size_t count = definition.steps.size();
-  std::vector<std::vector<std::size_t>> followers(count);
-  std::vector<std::size_t> waits_for(count, 0);
-  const auto add = [&](std::size_t before, std::size_t step) {
-    followers[before].push_back(step);
-    ++waits_for[step];
-  };
-  const auto missing = [&definition, count](int step) {
-    if (step >= 0 && static_cast<std::size_t>(step) < count) return std::string();
-    return "gid '" + definition.gid + "': a branch order names step " + std::to_string(step) +
-           ", which does not exist; there are " + std::to_string(count) + ", counted from 0";
-  };
-  for (const auto& order : definition.orders) {
-    std::string problem = missing(order.first);
-    if (!problem.empty()) return problem;
-    for (const int before : order.second) {
-      problem = missing(before);
-      if (!problem.empty()) return problem;
-      add(static_cast<std::size_t>(before), static_cast<std::size_t>(order.first));
-    }
-  }
-  for (std::size_t step = 1; !definition.concurrent && step < count; ++step) add(step - 1, step);
-  std::vector<std::size_t> ready;
-  for (std::size_t step = 0; step < count; ++step) {
-    if (waits_for[step] == 0) ready.push_back(step);
-  }
-  std::size_t done = 0;
-  while (!ready.empty()) {
-    const std::size_t step = ready.back();
-    ready.pop_back();
-    ++done;
-    for (const std::size_t next : followers[step]) {
-      if (--waits_for[next] == 0) ready.push_back(next);
-    }
-  }
-  if (done == count) return {};
-  return "gid '" + definition.gid +
-         "': the branch orders form a cycle, so these steps would wait for each other for ever";
-}
-
-/// Empty if the definition can be carried out, else the sentence that says why not.
-inline std::string Problem(const Definition& definition) {
-  std::string problem = GidProblem(definition.gid);
-  if (!problem.empty()) return problem;
-  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
-  const auto above = [&who](const std::string& what, std::size_t is, std::size_t limit) {
-    return who() + what + " has " + std::to_string(is) + " bytes; the limit is " +
-           std::to_string(limit);
-  };
-  if (definition.steps.size() > kMaxSteps) {
-    return who() + std::to_string(definition.steps.size()) + " steps; the limit is " +
-           std::to_string(kMaxSteps);
-  }
-  std::size_t bytes = 0;
-  for (std::size_t i = 0; i < definition.steps.size(); ++i) {
-    const Step& step = definition.steps[i];
-    const auto name = [i] { return "step " + std::to_string(i); };
-    for (const std::string* url : {&step.action, &step.compensate}) {
-      if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
-      if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
-    }
-    if (step.payload.size() > kMaxPayloadBytes) {
-      return above("the payload of " + name(), step.payload.size(), kMaxPayloadBytes);
-    }
-    bytes += step.action.size() + step.compensate.size() + step.payload.size();
-  }
-  const TransOptions& options = definition.options;
-  if (options.branch_headers.size() > kMaxHeaders) {
-    return who() + std::to_string(options.branch_headers.size()) +
-           " branch headers; the limit is " + std::to_string(kMaxHeaders);
-  }
-  for (const auto& header : options.branch_headers) {
-    const std::size_t size = header.first.size() + header.second.size();
-    if (size > kMaxHeaderBytes)
-      return above("branch header " + header.first, size, kMaxHeaderBytes);
-    const bool name_ok =
-        !header.first.empty() && header.first.find_first_of(": \t") == std::string::npos;
-    if (!name_ok)
-      return who() + "branch header '" + Printable(header.first) + "' has no valid name";
-    for (const char c : header.first + header.second) {
-      if (c == '\r' || c == '\n' || c == '\0') {
-        return who() + "branch header '" + Printable(header.first) +
-               "' contains a line break or NUL";
-      }
-    }
-    bytes += size;
-  }
-  if (bytes > kMaxDefinitionBytes) return above("the transaction", bytes, kMaxDefinitionBytes);
-  const auto out_of_range = [&who](const char* name, std::chrono::seconds value) {
-    return who() + name + " is " + std::to_string(value.count()) +
-           " s; it must be 0 (default) to " + std::to_string(kMaxOptionSeconds.count()) + " s";
-  };
-  const auto bad = [](std::chrono::seconds s) { return s.count() < 0 || s > kMaxOptionSeconds; };
-  if (bad(options.timeout_to_fail)) {
-    return out_of_range("timeout_to_fail", options.timeout_to_fail);
-  }
-  if (bad(options.request_timeout)) {
-    return out_of_range("request_timeout", options.request_timeout);
-  }
-  if (bad(options.retry_interval)) return out_of_range("retry_interval", options.retry_interval);
-  if (options.retry_limit < 0 || options.retry_limit > kMaxRetryLimit) {
-    return who() + "retry_limit is " + std::to_string(options.retry_limit) +
-           "; it must be 0 (no limit) to " + std::to_string(kMaxRetryLimit);
-  }
-  return OrdersProblem(definition);
-}
 
 }  // namespace v1
 }  // namespace dtm
@@ -3803,8 +4078,9 @@ inline std::string EncodeDefinition(const Definition& definition) {
   Writer writer(out);
   const TransOptions& options = definition.options;
   writer.Byte(kFormat);
-  writer.Byte(
-      static_cast<std::uint8_t>((definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0)));
+  writer.Byte(static_cast<std::uint8_t>((definition.concurrent ? 1 : 0) |
+                                        (options.wait_result ? 2 : 0) |
+                                        (definition.prepared_first ? 4 : 0)));
   writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
   writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
   writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
@@ -3841,6 +4117,7 @@ inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, Trans
   definition->concurrent = (flags & 1) != 0;
   TransOptions& options = definition->options;
   options.wait_result = (flags & 2) != 0;
+  definition->prepared_first = (flags & 4) != 0;
   options.timeout_to_fail = std::chrono::seconds(reader.Number());
   options.request_timeout = std::chrono::seconds(reader.Number());
   options.retry_interval = std::chrono::seconds(reader.Number());
@@ -4104,7 +4381,9 @@ struct Writer {
                "INSERT INTO dtm_trans (gid, type, status, version, created, finished, due, "
                "definition, "
                "state) VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (gid) DO NOTHING"),
-        insert_big(db, "INSERT INTO dtm_big_definition (id, definition) VALUES (?1, ?2)"),
+        insert_big(db,
+                   "INSERT OR REPLACE INTO dtm_big_definition (id, definition) VALUES (?1, ?2)"),
+        redefine(db, "UPDATE dtm_trans SET definition = ?2 WHERE id = ?1"),
         update(db,
                "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5 "
                "WHERE id = ?1 AND version = ?2"),
@@ -4121,8 +4400,8 @@ struct Writer {
 
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
-  sql::Statement begin, commit, insert, insert_big, update, update_due, due, next_due, look, remove,
-      remove_big;
+  sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
+      look, remove, remove_big;
 };
 
 /// Sees committed records only.
@@ -4343,7 +4622,22 @@ class SqliteStore : public Store {
     update.BindBlob(5, state_);
     if (due_changed) BindDue(update, 6, transaction);
     update.Step();
-    return writer_->db.Changes() > 0;
+    const bool applied = writer_->db.Changes() > 0;
+    if (applied && change.definition_changed) Redefine(transaction);
+    return applied;
+  }
+
+  void Redefine(const Transaction& transaction) {
+    const std::string encoded = codec::EncodeDefinition(*transaction.definition);
+    const bool big = encoded.size() > kInlineBytes;
+    sql::Statement& redefine = writer_->redefine.Bind(1, transaction.row);
+    big ? redefine.BindNull(2) : redefine.BindBlob(2, encoded);
+    redefine.Step();
+    if (big) {
+      writer_->insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
+    } else {
+      writer_->remove_big.Bind(1, transaction.row).Step();
+    }
   }
 
   /// Only the unfinished have a place in the index of what is due.
@@ -4461,9 +4755,8 @@ class Coordinator : public Endpoint {
   /// From now on a thread drives the coordinator, starting with what a crash left unfinished.
   void Start() { Checked().Start(); }
 
-  /// For programs with an event loop of their own, instead of Start: does what there is to do, runs
-  /// functions that are due, and returns when there is more to do; call it then, and after
-  /// submitting.
+  /// Instead of Start, for programs with an event loop of their own: does what there is to do, and
+  /// returns when there is more; call it then, and after submitting.
   Time Poll() { return Checked().Poll(); }
 
   /// Refuses what is new, waits up to `limit` for calls that are out, and commits their results.
@@ -4482,18 +4775,20 @@ class Coordinator : public Endpoint {
   TransResult Submit(Definition definition) override {
     if (definition.options.wait_result) CheckMayBlock("Submit with wait_result");
     Waiter waiter = SubmitWaiter(definition);
-    return Checked().WaitFor([&](ReplyCallback answer) {
-      waiter.callback = std::move(answer);
-      Enqueue(std::move(definition), std::move(waiter));
-    });
+    return EnqueueAndWait(std::move(definition), std::move(waiter));
+  }
+
+  /// Stores it without running it; Submit with the same gid sets it going, with the steps given here.
+  /// @throws as Submit
+  TransResult Prepare(Definition definition) {
+    definition.prepared_first = true;
+    return EnqueueAndWait(std::move(definition), {}, true);
   }
 
   TransResult SubmitAndWait(Definition definition, Duration timeout) override {
     CheckMayBlock("SubmitAndWait");
-    return Checked().WaitFor([&](ReplyCallback answer) {
-      Enqueue(std::move(definition),
-              {AnswerWhen::kFinished, false, driver_->clock->Now() + timeout, std::move(answer)});
-    });
+    const Time deadline = driver_->clock->Now() + timeout;
+    return EnqueueAndWait(std::move(definition), {AnswerWhen::kFinished, false, deadline, {}});
   }
 
   void SubmitAsync(Definition definition, ReplyCallback callback) override {
@@ -4533,32 +4828,47 @@ class Coordinator : public Endpoint {
 
   /// In words: where it stands, what it waits for, the last error, the next try.
   std::string Explain(const std::string& gid) {
-    const auto text = std::make_shared<std::string>();
-    Checked().WaitFor([&](const ReplyCallback& answer) {
-      Command command;
-      command.kind = Command::Kind::kExplain;
-      command.gid = gid;
-      command.explained = [text, answer](const std::string& said, const std::exception_ptr& error) {
-        *text = said;
-        answer({{}, error});
-      };
-      Push(std::move(command));
-    });
-    return *text;
+    Command command;
+    command.kind = Command::Kind::kExplain;
+    command.gid = gid;
+    return AskFor(std::move(command), &Command::explained);
   }
 
   /// Rolls an unfinished saga back: compensates what may have run. Returns when that is decided.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void Cancel(const std::string& gid) { Ask(Command::Kind::kCancel, gid, kNever); }
+  void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
+    Ask(Command::Kind::kCancel, gid, kNever, reason);
+  }
 
-  /// Ends an unfinished transaction as failed; nothing is called for it any more, nothing is
-  /// undone.
+  /// Ends an unfinished transaction as failed; nothing is called any more, nothing is undone.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void ForceStop(const std::string& gid) { Ask(Command::Kind::kForceStop, gid, kNever); }
 
   /// Forgets the waits of an unfinished transaction and tries at once; also wakes a stuck one.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void RetryNow(const std::string& gid) { Ask(Command::Kind::kRetryNow, gid, kNever); }
+
+  /// The gids of at most `limit` unfinished transactions that are to be tried again later than in
+  /// `wait`, the earliest first: RetryNow wakes them.
+  std::vector<std::string> ListWaiting(Duration wait, std::size_t limit) {
+    Command command;
+    command.kind = Command::Kind::kListWaiting;
+    command.after = Checked().clock->Now() + wait;
+    command.limit = limit;
+    return AskFor(std::move(command), &Command::listed);
+  }
+
+  /// Runs a registered function here and now, for a transaction of a coordinator elsewhere.
+  /// @throws RejectedError  no function has this name.
+  Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
+    const BranchFunction function = Checked().functions.Find(name);
+    if (!function) throw RejectedError("no branch function is registered as '" + name + "'");
+    return Guarded([&] { return function(payload, info); });
+  }
+
+  /// What was done since it was opened.
+  Metrics::Snapshot Counted() const { return Checked().Counted(); }
+  const Options& Settings() const { return Checked().options; }
 
  private:
   static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
@@ -4598,31 +4908,54 @@ class Coordinator : public Endpoint {
     return waiter;
   }
 
-  void Enqueue(Definition definition, Waiter waiter) {
+  void Enqueue(Definition definition, Waiter waiter, bool prepare = false) {
     const std::string problem = Problem(definition);
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
     const std::string gid = definition.gid;
     Submission submission{std::make_shared<const Definition>(std::move(definition)),
-                          std::move(waiter)};
+                          std::move(waiter), prepare};
     if (driver.inbox.Push(std::move(submission))) return;
     if (driver.inbox.Closed()) throw LogicError("gid '" + gid + "': the coordinator was stopped");
-    throw RejectedError("gid '" + gid + "' was not stored: " +
-                        std::to_string(driver.options.max_waiting_submissions) +
-                        " submissions are waiting already; submit it again later");
+    throw BusyError("gid '" + gid +
+                    "' was not stored: " + std::to_string(driver.options.max_waiting_submissions) +
+                    " submissions are waiting already; submit it again later");
   }
 
-  TransResult Ask(Command::Kind kind, const std::string& gid, Time deadline) {
+  TransResult EnqueueAndWait(Definition definition, Waiter waiter, bool prepare = false) {
+    return Checked().WaitFor([&](ReplyCallback answer) {
+      waiter.callback = std::move(answer);
+      Enqueue(std::move(definition), std::move(waiter), prepare);
+    });
+  }
+
+  TransResult Ask(Command::Kind kind, const std::string& gid, Time deadline,
+                  const std::string& reason = {}) {
     return Checked().WaitFor([&](ReplyCallback answer) {
       Command command;
       command.kind = kind;
       command.gid = gid;
+      command.reason = reason;
       command.waiter.deadline = deadline;
       command.waiter.when =
           kind == Command::Kind::kWait ? AnswerWhen::kFinished : AnswerWhen::kStored;
       command.waiter.callback = std::move(answer);
       Push(std::move(command));
     });
+  }
+
+  /// A command that the loop answers with a value.
+  template <typename T>
+  T AskFor(Command command, std::function<void(T, std::exception_ptr)> Command::*answer_to) {
+    const auto box = std::make_shared<T>();
+    Checked().WaitFor([&](const ReplyCallback& answer) {
+      command.*answer_to = [box, answer](T value, const std::exception_ptr& error) {
+        *box = std::move(value);
+        answer({{}, error});
+      };
+      Push(std::move(command));
+    });
+    return std::move(*box);
   }
 
   void Push(Command command) {

@@ -4,14 +4,286 @@
 
 #include "dtm.hpp"
 
+// ---- dtm/http/base64.hpp -----------------------------------------------------------------------
+
+/// Base64 of RFC 4648, standard alphabet, with padding: how payloads and credentials travel.
+/// Needs: std. Threads: pure functions. Protocol: §2.5 (bin_data).
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace dtm {
+inline namespace v1 {
+namespace base64 {
+
+inline constexpr std::string_view kAlphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+inline std::string Encode(std::string_view bytes) {
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t at = 0; at < bytes.size(); at += 3) {
+    std::uint32_t group = 0;
+    for (std::size_t i = 0; i < 3; ++i) {
+      const bool there = at + i < bytes.size();
+      group = group << 8 | (there ? static_cast<unsigned char>(bytes[at + i]) : 0u);
+    }
+    for (std::size_t i = 0; i < 4; ++i) {
+      const bool padding = at + i > bytes.size();
+      text += padding ? '=' : kAlphabet[group >> (18 - 6 * i) & 63];
+    }
+  }
+  return text;
+}
+
+/// Nothing if it is not valid.
+inline std::optional<std::string> Decode(std::string_view text) {
+  if (text.size() % 4 != 0) return std::nullopt;
+  std::size_t padding = 0;
+  while (padding < 2 && !text.empty() && text.back() == '=') {
+    text.remove_suffix(1);
+    ++padding;
+  }
+  std::string bytes;
+  std::uint32_t group = 0;
+  int bits = 0;
+  for (const char c : text) {
+    const std::size_t digit = kAlphabet.find(c);
+    if (digit == std::string_view::npos) return std::nullopt;
+    group = (group << 6 | static_cast<std::uint32_t>(digit)) & 0xFFFFu;
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes += static_cast<char>(group >> bits & 0xFFu);
+    }
+  }
+  return bytes;
+}
+
+}  // namespace base64
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/access.hpp -----------------------------------------------------------------------
+
+/// Who may use the API: the token, and requests that a foreign web page made a browser send.
+/// Needs: std. Threads: pure functions. Document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace access {
+
+/// The headers that decide; empty = absent.
+struct Headers {
+  std::string authorization;
+  std::string host;
+  std::string origin;
+  std::string sec_fetch_site;
+};
+
+enum class Verdict { kAllowed, kNoToken, kForeign };
+
+/// Takes the same time wherever they differ, so that a token cannot be guessed piece by piece.
+inline bool Equal(std::string_view a, std::string_view b) {
+  unsigned difference = a.size() == b.size() ? 0u : 1u;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const char other = b.empty() ? '\0' : b[i % b.size()];
+    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(other);
+  }
+  return difference == 0;
+}
+
+/// `Bearer <token>`, or Basic with the token as the password: clients that know no tokens can say
+/// it in the URL of the server.
+inline bool CarriesToken(std::string_view authorization, std::string_view token) {
+  if (Lowered(authorization.substr(0, 7)) == "bearer ")
+    return Equal(authorization.substr(7), token);
+  if (Lowered(authorization.substr(0, 6)) != "basic ") return false;
+  const auto decoded = base64::Decode(authorization.substr(6));
+  if (!decoded) return false;
+  const std::size_t colon = decoded->find(':');
+  return colon != std::string::npos && Equal(std::string_view(*decoded).substr(colon + 1), token);
+}
+
+/// "localhost:36789" -> "localhost".
+inline std::string_view WithoutPort(std::string_view host) {
+  const std::size_t bracket = host.rfind(']');
+  const std::size_t colon = host.rfind(':');
+  const bool port = colon != std::string_view::npos &&
+                    (bracket == std::string_view::npos ? host.find(':') == colon : colon > bracket);
+  return port ? host.substr(0, colon) : host;
+}
+
+inline bool IsLoopback(std::string_view host) {
+  return host == "localhost" || host == "[::1]" || host == "::1" ||
+         (host.substr(0, 4) == "127." &&
+          host.find_first_not_of("0123456789.") == std::string_view::npos);
+}
+
+/// No client of dtm sends Origin or Sec-Fetch-Site: a browser does, for a page from somewhere. The
+/// Host header is what the page's author chose, so a name that leads here (DNS rebinding) shows.
+inline Verdict Judge(const Headers& headers, const std::string& token) {
+  const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
+                          headers.origin == "https://" + headers.host;
+  const bool own_site = headers.sec_fetch_site.empty() || headers.sec_fetch_site == "none" ||
+                        headers.sec_fetch_site == "same-origin";
+  if (!own_origin || !own_site) return Verdict::kForeign;
+  if (!token.empty()) {
+    return CarriesToken(headers.authorization, token) ? Verdict::kAllowed : Verdict::kNoToken;
+  }
+  const bool local = headers.host.empty() || IsLoopback(WithoutPort(headers.host));
+  return local ? Verdict::kAllowed : Verdict::kForeign;
+}
+
+}  // namespace access
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/json_input.hpp -------------------------------------------------------------------
+
+/// JSON from strangers: parsed with limits, read without conversions, refused with a sentence.
+/// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
+
+#include <functional>
+#include <map>
+
+#include <nlohmann/json.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// What a caller sent cannot be used; nothing was changed.
+class BadInput : public Error {
+ public:
+  using Error::Error;
+};
+
+namespace json_input {
+
+inline constexpr std::size_t kMaxDepth = 64;  ///< nlohmann's dump and comparison recurse
+
+/// How deep the brackets outside of strings are nested.
+inline std::size_t DepthOf(const std::string& text) {
+  std::size_t depth = 0, deepest = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      deepest = (++depth > deepest) ? depth : deepest;
+    } else if ((c == '}' || c == ']') && depth > 0) {
+      --depth;
+    }
+  }
+  return deepest;
+}
+
+/// @throws BadInput  with what and where.
+inline nlohmann::json ParseObject(const std::string& text, const std::string& what) {
+  if (DepthOf(text) > kMaxDepth) {
+    throw BadInput(what + " is nested more than " + std::to_string(kMaxDepth) + " levels deep");
+  }
+  nlohmann::json json;
+  try {
+    json = nlohmann::json::parse(text);
+  } catch (const nlohmann::json::exception& error) {
+    throw BadInput(what + " is not valid JSON: " + Printable(error.what()));
+  }
+  if (!json.is_object()) throw BadInput(what + " must be a JSON object");
+  return json;
+}
+
+/// An object whose keys match without regard to case; null is the same as absent.
+class Fields {
+ public:
+  /// `what` names the object in error messages.
+  Fields(const nlohmann::json& object, std::string what) : what_(std::move(what)) {
+    for (const auto& item : object.items()) {
+      if (!item.value().is_null()) fields_[Lowered(item.key())] = &item.value();
+    }
+  }
+
+  const nlohmann::json* Find(const char* key) const {
+    const auto found = fields_.find(key);
+    return found == fields_.end() ? nullptr : found->second;
+  }
+
+  std::string Text(const char* key) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return {};
+    if (!value->is_string()) Wrong(key, "a string");
+    return value->get_ref<const std::string&>();
+  }
+
+  bool Bool(const char* key) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return false;
+    if (!value->is_boolean()) Wrong(key, "true or false");
+    return value->get<bool>();
+  }
+
+  std::int64_t Integer(const char* key, std::int64_t smallest, std::int64_t largest) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return 0;
+    const std::string range =
+        "an integer from " + std::to_string(smallest) + " to " + std::to_string(largest);
+    if (!value->is_number_integer()) Wrong(key, range);
+    const bool huge = value->is_number_unsigned() &&
+                      value->get<std::uint64_t>() > static_cast<std::uint64_t>(largest);
+    if (huge || value->get<std::int64_t>() < smallest || value->get<std::int64_t>() > largest) {
+      Wrong(key, range);
+    }
+    return value->get<std::int64_t>();
+  }
+
+  std::map<std::string, std::string> Texts(const char* key) const {
+    std::map<std::string, std::string> texts;
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return texts;
+    if (!value->is_object()) Wrong(key, "an object of strings");
+    for (const auto& item : value->items()) {
+      if (item.value().is_null()) continue;
+      if (!item.value().is_string()) Wrong(key, "an object of strings");
+      texts[item.key()] = item.value().get_ref<const std::string&>();
+    }
+    return texts;
+  }
+
+  /// Calls `each` with every element; `wanted` names what they have to be.
+  void Each(const char* key, const char* wanted,
+            const std::function<bool(const nlohmann::json&)>& each) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return;
+    if (!value->is_array()) Wrong(key, wanted);
+    for (const nlohmann::json& element : *value) {
+      if (!each(element)) Wrong(key, wanted);
+    }
+  }
+
+  [[noreturn]] void Wrong(const char* key, const std::string& wanted) const {
+    throw BadInput(what_ + ": '" + key + "' must be " + wanted);
+  }
+
+ private:
+  std::string what_;
+  std::map<std::string, const nlohmann::json*> fields_;
+};
+
+}  // namespace json_input
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/url.hpp --------------------------------------------------------------------------
 
 /// URLs of branches, taken apart and checked before anything is sent to them.
 /// Needs: std. Threads: pure functions. Protocol: §3 (calling branches).
-
-#include <cstddef>
-#include <string>
-#include <string_view>
 
 namespace dtm {
 inline namespace v1 {
@@ -149,33 +421,924 @@ inline Url ParseUrl(const std::string& text) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/guarded_client.hpp ---------------------------------------------------------------
+// ---- dtm/http/wire.hpp -------------------------------------------------------------------------
 
-/// cpp-httplib's client, made safe for answers that are meant to harm: total deadline, bounded
-/// head.
-/// Needs: cpp-httplib, POSIX. Threads: one at a time, but for SocketWatch.
+/// The names that are used on the wire; nothing else spells them.
+/// Needs: std. Threads: constants and pure functions. Protocol: §2 (HTTP API), §3 (calling
+/// branches).
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+inline constexpr const char kBranchId[] = "branch_id";
+inline constexpr const char kGid[] = "gid";
+inline constexpr const char kOp[] = "op";
+inline constexpr const char kTransType[] = "trans_type";
+inline constexpr const char kJson[] = "application/json";
+
+// Of a transaction, as clients send it and as query shows it.
+inline constexpr const char kSteps[] = "steps";
+inline constexpr const char kAction[] = "action";
+inline constexpr const char kCompensate[] = "compensate";
+inline constexpr const char kData[] = "data";
+inline constexpr const char kPayloads[] = "payloads";
+inline constexpr const char kCustomData[] = "custom_data";
+inline constexpr const char kConcurrent[] = "concurrent";
+inline constexpr const char kOrders[] = "orders";
+inline constexpr const char kWaitResult[] = "wait_result";
+inline constexpr const char kTimeoutToFail[] = "timeout_to_fail";
+inline constexpr const char kRequestTimeout[] = "request_timeout";
+inline constexpr const char kRetryInterval[] = "retry_interval";
+inline constexpr const char kRetryLimit[] = "retry_limit";
+inline constexpr const char kRetryCount[] = "retry_count";
+inline constexpr const char kBranchHeaders[] = "branch_headers";
+inline constexpr const char kProtocol[] = "protocol";
+inline constexpr const char kQueryPrepared[] = "query_prepared";
+inline constexpr const char kReqExtra[] = "req_extra";
+inline constexpr const char kRollbackReason[] = "rollback_reason";
+inline constexpr const char kStatus[] = "status";
+inline constexpr const char kId[] = "id";
+inline constexpr const char kCreateTime[] = "create_time";
+inline constexpr const char kUpdateTime[] = "update_time";
+inline constexpr const char kFinishTime[] = "finish_time";
+inline constexpr const char kRollbackTime[] = "rollback_time";
+inline constexpr const char kOptions[] = "options";
+inline constexpr const char kNextCronInterval[] = "next_cron_interval";
+inline constexpr const char kNextCronTime[] = "next_cron_time";
+inline constexpr const char kUrl[] = "url";
+inline constexpr const char kBinData[] = "bin_data";
+
+// Of answers.
+inline constexpr const char kDtmResult[] = "dtm_result";
+inline constexpr const char kSuccess[] = "SUCCESS";
+inline constexpr const char kFailure[] = "FAILURE";
+inline constexpr const char kOngoing[] = "ONGOING";
+inline constexpr const char kMessage[] = "message";
+inline constexpr const char kTransaction[] = "transaction";
+inline constexpr const char kTransactions[] = "transactions";
+inline constexpr const char kBranches[] = "branches";
+inline constexpr const char kNextPosition[] = "next_position";
+inline constexpr const char kHttp[] = "http";
+
+inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
+
+/// The request target of a branch call: who is called for joins the query that is already there.
+inline std::string BranchTarget(const std::string& target, const BranchInfo& info) {
+  std::string result = target;
+  if (target.find('?') == std::string::npos) {
+    result += '?';
+  } else if (target.back() != '?' && target.back() != '&') {
+    result += '&';
+  }
+  const auto add = [&result](const char* name, const std::string& value, const char* end) {
+    result.append(name).append("=").append(PercentEncoded(value)).append(end);
+  };
+  add(kBranchId, info.branch_id, "&");
+  add(kGid, info.gid, "&");
+  add(kOp, Name(info.op), "&");
+  add(kTransType, Name(info.trans_type), "");
+  return result;
+}
+
+/// XA says commit and rollback with an empty POST; everything else without a payload is a GET.
+inline const char* BranchMethod(TransType type, const std::string& payload) {
+  return type == TransType::kXa || !payload.empty() ? "POST" : "GET";
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire_transaction.hpp -------------------------------------------------------------
+
+/// A transaction as clients send it: from JSON to the record, and back.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
+
+#include <chrono>
+#include <utility>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+/// As all dtm servers read a gid: these characters would break queries and logs.
+inline std::string CleanGid(const std::string& gid) {
+  std::string clean;
+  for (const char c : gid) {
+    if (c != '\n' && c != '\r' && c != ';') clean += c;
+  }
+  return clean;
+}
+
+/// @throws BadInput
+inline std::string GidOf(const json_input::Fields& fields) {
+  std::string gid = CleanGid(fields.Text(kGid));
+  const std::string problem = GidProblem(gid);
+  if (!problem.empty()) throw BadInput(problem);
+  return gid;
+}
+
+/// @throws BadInput
+inline TransType TypeNamed(const std::string& name) {
+  for (const TransType type :
+       {TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
+    if (name == Name(type)) return type;
+  }
+  throw BadInput("trans_type '" + Printable(name) +
+                 "' is none of saga, msg, tcc, xa and workflow; say what the transaction is");
+}
+
+/// @throws BadInput
+inline Op OpNamed(const std::string& name) {
+  for (const Op op : {Op::kAction, Op::kCompensate}) {
+    if (name == Name(op)) return op;
+  }
+  throw BadInput("op '" + Printable(name) + "' is neither action nor compensate");
+}
+
+namespace decode {
+
+inline void Options(const json_input::Fields& fields, TransOptions& options) {
+  const auto seconds = [&fields](const char* key) {
+    return std::chrono::seconds(fields.Integer(key, 0, kMaxOptionSeconds.count()));
+  };
+  options.wait_result = fields.Bool(kWaitResult);
+  options.timeout_to_fail = seconds(kTimeoutToFail);
+  options.request_timeout = seconds(kRequestTimeout);
+  options.retry_interval = seconds(kRetryInterval);
+  options.retry_limit = static_cast<int>(fields.Integer(kRetryLimit, 0, kMaxRetryLimit));
+  options.branch_headers = fields.Texts(kBranchHeaders);
+}
+
+/// The payloads are those of `payloads`, then the non-empty old-style `data` of the steps.
+inline std::vector<Step> Steps(const json_input::Fields& fields) {
+  std::vector<Step> steps;
+  std::vector<std::string> payloads, data;
+  fields.Each(kPayloads, "an array of strings", [&payloads](const nlohmann::json& payload) {
+    if (!payload.is_string() && !payload.is_null()) return false;
+    payloads.push_back(payload.is_null() ? "" : payload.get<std::string>());
+    return true;
+  });
+  fields.Each(kSteps, "an array of objects of strings", [&](const nlohmann::json& element) {
+    if (!element.is_object() && !element.is_null()) return false;
+    for (const auto& item : element.items()) {
+      if (!item.value().is_string() && !item.value().is_null()) return false;
+    }
+    if (steps.size() >= kMaxSteps) {
+      throw BadInput("more than " + std::to_string(kMaxSteps) + " steps; split the transaction");
+    }
+    const json_input::Fields step(element, "a step");
+    steps.push_back({step.Text(kAction), step.Text(kCompensate), {}});
+    if (std::string old = step.Text(kData); !old.empty()) data.push_back(std::move(old));
+    return true;
+  });
+  payloads.insert(payloads.end(), data.begin(), data.end());
+  if (payloads.size() < steps.size()) {
+    throw BadInput("there are " + std::to_string(steps.size()) + " steps but only " +
+                   std::to_string(payloads.size()) + " payloads; give one for each step");
+  }
+  for (std::size_t i = 0; i < steps.size(); ++i) steps[i].payload = std::move(payloads[i]);
+  return steps;
+}
+
+/// `{"concurrent":true,"orders":{"2":[0,1]}}`, as text.
+inline void SagaCustomData(const std::string& text, Definition& saga) {
+  if (text.empty()) return;
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  const json_input::Fields fields(json, "custom_data");
+  saga.concurrent = fields.Bool(kConcurrent);
+  const nlohmann::json* orders = fields.Find(kOrders);
+  if (orders == nullptr) return;
+  const char* wanted = "an object such as {\"2\":[0,1]}: step 2 comes after steps 0 and 1";
+  if (!orders->is_object()) fields.Wrong(kOrders, wanted);
+  for (const auto& order : orders->items()) {
+    if (order.value().is_null()) continue;
+    const bool digits = !order.key().empty() && order.key().size() <= 4 &&
+                        order.key().find_first_not_of("0123456789") == std::string::npos;
+    if (!digits || !order.value().is_array()) fields.Wrong(kOrders, wanted);
+    std::vector<int>& before = saga.orders[std::stoi(order.key())];
+    for (const nlohmann::json& step : order.value()) {
+      const bool fits = step.is_number_integer() && step >= 0 && step <= kMaxSteps;
+      if (!fits) fields.Wrong(kOrders, wanted);
+      before.push_back(step.get<int>());
+    }
+  }
+}
+
+/// What could not be called is refused now, not tried for ever.
+inline void CheckUrl(const std::string& url) {
+  if (url.empty()) return;
+  if (IsLocal(url)) {
+    throw BadInput("'" + Printable(Truncated(url, 200)) +
+                   "' names a function of the coordinator's program; from outside a branch is a "
+                   "URL");
+  }
+  try {
+    (void)ParseUrl(url);
+  } catch (const Error& error) {
+    throw BadInput(error.what());
+  }
+}
+
+}  // namespace decode
+
+/// @throws BadInput  it cannot be carried out.
+inline Definition DecodeTransaction(const json_input::Fields& fields) {
+  Definition definition;
+  definition.gid = GidOf(fields);
+  definition.type = TypeNamed(fields.Text(kTransType));
+  if (definition.type != TransType::kSaga) {
+    throw BadInput("gid '" + definition.gid + "': transactions of type " + Name(definition.type) +
+                   " are not driven by this version; it drives sagas");
+  }
+  const std::string protocol = fields.Text(kProtocol);
+  if (!protocol.empty() && protocol != kHttp) {
+    throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
+                   "' is not spoken here; leave it empty or say http");
+  }
+  decode::Options(fields, definition.options);
+  (void)fields.Bool(kConcurrent);  // of a saga only that of custom_data counts
+  (void)fields.Text(kQueryPrepared);
+  (void)fields.Text(kRollbackReason);
+  (void)fields.Texts(kReqExtra);
+  definition.steps = decode::Steps(fields);
+  decode::SagaCustomData(fields.Text(kCustomData), definition);
+  for (const Step& step : definition.steps) {
+    decode::CheckUrl(step.action);
+    decode::CheckUrl(step.compensate);
+  }
+  const std::string problem = Problem(definition);
+  if (!problem.empty()) throw BadInput(problem);
+  return definition;
+}
+
+/// Empty unless the saga is concurrent: dtm's clients build it only then.
+inline std::string CustomData(const Definition& saga) {
+  if (!saga.concurrent) return {};
+  nlohmann::ordered_json json = {{kConcurrent, true}};
+  nlohmann::ordered_json orders = nlohmann::ordered_json::object();
+  for (const auto& order : saga.orders) orders[std::to_string(order.first)] = order.second;
+  json[kOrders] = std::move(orders);
+  return json.dump();
+}
+
+/// The options that are set, under their names.
+inline void AddOptions(const Definition& definition, nlohmann::ordered_json& json) {
+  const TransOptions& options = definition.options;
+  const auto add = [&json](const char* key, std::int64_t value) {
+    if (value != 0) json[key] = value;
+  };
+  if (options.wait_result) json[kWaitResult] = true;
+  add(kTimeoutToFail, options.timeout_to_fail.count());
+  add(kRequestTimeout, options.request_timeout.count());
+  add(kRetryInterval, options.retry_interval.count());
+  if (!options.branch_headers.empty()) json[kBranchHeaders] = options.branch_headers;
+  json[kConcurrent] = definition.concurrent;
+  add(kRetryLimit, options.retry_limit);
+}
+
+inline nlohmann::ordered_json StepsJson(const Definition& definition) {
+  auto steps = nlohmann::ordered_json::array();
+  for (const Step& step : definition.steps) {
+    steps.push_back({{kAction, step.action}, {kCompensate, step.compensate}});
+  }
+  return steps;
+}
+
+inline nlohmann::ordered_json PayloadsJson(const Definition& definition) {
+  auto payloads = nlohmann::ordered_json::array();
+  for (const Step& step : definition.steps) payloads.push_back(step.payload);
+  return payloads;
+}
+
+/// The body of a submit, byte for byte as dtm's clients send it (§11.1).
+inline std::string EncodeTransaction(const Definition& definition) {
+  nlohmann::ordered_json json = {{kGid, definition.gid}, {kTransType, Name(definition.type)}};
+  const std::string custom_data = CustomData(definition);
+  if (!custom_data.empty()) json[kCustomData] = custom_data;
+  AddOptions(definition, json);
+  if (!definition.steps.empty()) {
+    json[kSteps] = StepsJson(definition);
+    json[kPayloads] = PayloadsJson(definition);
+  }
+  json[kProtocol] = "";
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire_query.hpp -------------------------------------------------------------------
+
+/// A stored transaction as query and all show it.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.5 (JSON objects).
+
+#include <cstdio>
+#include <ctime>
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+/// RFC 3339 in UTC, "2026-11-22T07:08:07.0045Z": zeros at the end of the fraction are left out.
+inline std::string TimeText(Time time) {
+  const auto micros = time.time_since_epoch().count();
+  auto seconds = static_cast<std::time_t>(micros / 1000000);
+  auto fraction = static_cast<int>(micros % 1000000);
+  if (fraction < 0) {
+    fraction += 1000000;
+    --seconds;
+  }
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[48];
+  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  std::string result(text, length);
+  if (fraction != 0) {
+    std::snprintf(text, sizeof text, ".%06d", fraction);
+    result += text;
+    while (result.back() == '0') result.pop_back();
+  }
+  return result + "Z";
+}
+
+/// Header values may be credentials: they are not shown.
+inline Definition Redacted(const Definition& definition) {
+  Definition shown = definition;
+  for (auto& header : shown.options.branch_headers) header.second = "***";
+  return shown;
+}
+
+inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
+                                              Duration retry_interval) {
+  const Definition definition = Redacted(*transaction.definition);
+  const Status status = transaction.status;
+  nlohmann::ordered_json json = {{kId, transaction.row},
+                                 {kCreateTime, TimeText(transaction.created)},
+                                 {kUpdateTime, nullptr},
+                                 {kGid, definition.gid},
+                                 {kTransType, Name(definition.type)}};
+  if (!definition.steps.empty()) {
+    json[kSteps] = StepsJson(definition);
+    json[kPayloads] = PayloadsJson(definition);
+  }
+  json[kStatus] = Name(status);
+  json[kProtocol] = kHttp;
+  if (IsFinal(status)) {
+    const std::string finished = TimeText(transaction.finished);
+    json[kUpdateTime] = finished;
+    json[status == Status::kSucceed ? kFinishTime : kRollbackTime] = finished;
+  }
+  if (!transaction.reason.empty()) json[kRollbackReason] = transaction.reason;
+  nlohmann::ordered_json options = nlohmann::ordered_json::object();
+  AddOptions(definition, options);
+  json[kOptions] = options.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::string custom_data = CustomData(definition);
+  if (!custom_data.empty()) json[kCustomData] = custom_data;
+  const auto own = definition.options.retry_interval;
+  const auto interval = own.count() > 0 ? Duration(own) : retry_interval;
+  json[kNextCronInterval] = std::chrono::duration_cast<std::chrono::seconds>(interval).count();
+  if (!IsFinal(status) && transaction.due != kNever) {
+    json[kNextCronTime] = TimeText(transaction.due);
+  }
+  AddOptions(definition, json);
+  if (transaction.retry_count > 0) json[kRetryCount] = transaction.retry_count;
+  return json;
+}
+
+inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
+  const Definition& definition = *transaction.definition;
+  auto branches = nlohmann::ordered_json::array();
+  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+    nlohmann::ordered_json json = {{kId, 0},
+                                   {kCreateTime, TimeText(transaction.created)},
+                                   {kUpdateTime, nullptr},
+                                   {kGid, definition.gid}};
+    const std::string& url = UrlOf(definition, i);
+    if (!url.empty()) json[kUrl] = url;
+    const std::string& payload = PayloadOf(definition, i);
+    if (!payload.empty()) json[kBinData] = base64::Encode(payload);
+    json[kBranchId] = BranchIdOf(i);
+    json[kOp] = Name(dtm::OpOf(i));
+    json[kStatus] = Name(transaction.branches[i].status);
+    branches.push_back(std::move(json));
+  }
+  return branches;
+}
+
+/// As the Go server writes JSON: these characters never stand in it as they are, so it can be
+/// shown in a web page.
+inline std::string JsonText(const nlohmann::ordered_json& json) {
+  const std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string safe;
+  safe.reserve(text.size());
+  for (const char c : text) {
+    switch (c) {
+      case '<': safe += "\\u003c"; break;
+      case '>': safe += "\\u003e"; break;
+      case '&': safe += "\\u0026"; break;
+      default: safe += c;
+    }
+  }
+  return safe;
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api_message.hpp ------------------------------------------------------------------
+
+/// A request to the API and its answer, without any socket.
+/// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
+
+namespace dtm {
+inline namespace v1 {
+
+struct ApiRequest {
+  std::string method;
+  std::string path;                               ///< decoded, without the query
+  std::multimap<std::string, std::string> query;  ///< decoded
+  std::string body;
+
+  std::string Query(const char* key) const {
+    const auto found = query.find(key);
+    return found == query.end() ? std::string() : found->second;
+  }
+};
+
+struct ApiAnswer {
+  int status = 200;
+  std::string body;
+  const char* type = "application/json; charset=utf-8";
+  bool retry_after = false;  ///< refused for now: the same may work in a second
+};
+
+namespace answers {
+
+inline ApiAnswer Error(int status, const std::string& message) {
+  return {status, wire::JsonText({{wire::kMessage, message}})};
+}
+
+inline ApiAnswer NotFound() { return {404, "404 page not found", "text/plain"}; }
+inline ApiAnswer Success() { return {200, R"({"dtm_result":"SUCCESS"})"}; }
+inline ApiAnswer Failure(const std::string& message) {
+  return {409, wire::JsonText({{wire::kDtmResult, wire::kFailure}, {wire::kMessage, message}})};
+}
+inline ApiAnswer Ongoing(const std::string& message) {
+  return {425, wire::JsonText({{wire::kDtmResult, wire::kOngoing}, {wire::kMessage, message}})};
+}
+inline ApiAnswer TryLater(const std::string& message) {
+  ApiAnswer answer = Error(503, message);
+  answer.retry_after = true;
+  return answer;
+}
+
+}  // namespace answers
+
+/// An optional sign and digits, as the reference reads them.
+inline std::int64_t QueryInteger(const ApiRequest& request, const char* key, std::int64_t otherwise,
+                                 std::int64_t smallest, std::int64_t largest) {
+  const std::string text = request.Query(key);
+  if (text.empty()) return otherwise;
+  const std::size_t sign = text[0] == '-' || text[0] == '+' ? 1 : 0;
+  const bool digits = text.size() > sign && text.size() - sign <= 18 &&
+                      text.find_first_not_of("0123456789", sign) == std::string::npos;
+  if (!digits) throw BadInput("convert to int error: " + Printable(Truncated(text, 100)));
+  const std::int64_t value = std::stoll(text);
+  if (value < smallest || value > largest) {
+    throw BadInput(std::string(key) + " is " + text + "; it must be " + std::to_string(smallest) +
+                   " to " + std::to_string(largest));
+  }
+  return value;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/metrics_text.hpp -----------------------------------------------------------------
+
+/// Counters of the API and the coordinator in Prometheus' text format, under dtm's names.
+/// Needs: std. Threads: ApiCounters is thread-safe, the rest are pure functions. Protocol: §9.
+
+#include <array>
+#include <mutex>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Requests answered, by the name of the API.
+class ApiCounters {
+ public:
+  struct Api {
+    std::uint64_t ok = 0;
+    std::uint64_t failed = 0;
+    Histogram durations;
+  };
+
+  /// `api` is one of a few names, never what a caller sent.
+  void Answered(const std::string& api, int status, Duration took) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Api& counted = apis_[api];
+    ++(status < 400 ? counted.ok : counted.failed);
+    counted.durations.Add(took);
+  }
+
+  std::map<std::string, Api> Get() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return apis_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, Api> apis_;
+};
+
+namespace metrics_text {
+
+inline void Head(std::string& out, const char* name, const char* type, const char* help) {
+  out.append("# HELP ").append(name).append(" ").append(help).append("\n# TYPE ");
+  out.append(name).append(" ").append(type).append("\n");
+}
+
+inline void Line(std::string& out, const std::string& name, const std::string& labels,
+                 std::uint64_t value) {
+  out.append(name).append("{").append(labels).append("} ");
+  out.append(std::to_string(value)).append("\n");
+}
+
+inline std::string Number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.9g", value);
+  return text;
+}
+
+inline void Lines(std::string& out, const std::string& name, const std::string& labels,
+                  const Histogram& histogram) {
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < histogram.counts.size(); ++i) {
+    total += histogram.counts[i];
+    const std::string bound =
+        i < Histogram::kBounds.size() ? Number(Histogram::kBounds[i]) : "+Inf";
+    Line(out, name + "_bucket", labels + ",le=\"" + bound + "\"", total);
+  }
+  out.append(name).append("_sum{").append(labels).append("} ");
+  out.append(Number(histogram.sum)).append("\n");
+  Line(out, name + "_count", labels, total);
+}
+
+inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
+                        const Metrics::Snapshot& done) {
+  std::string out;
+  Head(out, "dtm_server_info", "gauge", "The version of the server.");
+  Line(out, "dtm_server_info", std::string("version=\"") + kVersion + "\"", 1);
+  const auto api_labels = [](const std::string& api) {
+    return "type=\"http\",api=\"" + api + "\"";
+  };
+  Head(out, "dtm_server_process_total", "counter", "Requests answered.");
+  for (const auto& [api, counted] : apis) {
+    const std::string labels = api_labels(api);
+    Line(out, "dtm_server_process_total", labels + ",status=\"ok\"", counted.ok);
+    Line(out, "dtm_server_process_total", labels + ",status=\"fail\"", counted.failed);
+  }
+  Head(out, "dtm_server_response_duration", "histogram", "Seconds from a request to its answer.");
+  for (const auto& [api, counted] : apis) {
+    Lines(out, "dtm_server_response_duration", api_labels(api), counted.durations);
+  }
+  const auto model = [](TransType type) { return std::string("model=\"") + Name(type) + "\""; };
+  Head(out, "dtm_transaction_process_total", "counter", "Transactions that ended.");
+  for (const auto& [key, count] : done.ended) {
+    const char* status = key.second == Status::kSucceed ? "ok" : "fail";
+    Line(out, "dtm_transaction_process_total", model(key.first) + ",status=\"" + status + "\"",
+         count);
+  }
+  Head(out, "dtm_transaction_handled_duration", "histogram",
+       "Seconds from the creation of a transaction to its end.");
+  for (const auto& [type, histogram] : done.durations) {
+    Lines(out, "dtm_transaction_handled_duration", model(type), histogram);
+  }
+  Head(out, "dtm_branch_process_total", "counter", "Branch calls that were answered.");
+  for (const auto& [branch, count] : done.branches) {
+    Line(out, "dtm_branch_process_total",
+         model(branch.type) + ",branchid=\"" + branch.branch_id + "\",branchtype=\"" +
+             Name(branch.op) + "\",status=\"" + (branch.ok ? "ok" : "fail") + "\"",
+         count);
+  }
+  return out;
+}
+
+}  // namespace metrics_text
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api.hpp --------------------------------------------------------------------------
+
+/// The HTTP API as a function from a request to an answer, without any socket.
+/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2; document: docs/http_api.md.
+
+#include <exception>
+
+namespace dtm {
+inline namespace v1 {
+
+class Api {
+ public:
+  explicit Api(Coordinator& tm) : tm_(tm) {}
+
+  /// Never throws.
+  ApiAnswer Handle(const ApiRequest& request) {
+    const auto begin = std::chrono::steady_clock::now();
+    const Route* route = Find(request);
+    ApiAnswer answer = route == nullptr ? answers::NotFound() : Answer(*route, request);
+    counters_.Answered(
+        route == nullptr ? "unknown" : route->name, answer.status,
+        std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - begin));
+    return answer;
+  }
+
+ private:
+  using Json = nlohmann::ordered_json;
+  using Handler = ApiAnswer (Api::*)(const ApiRequest&);
+  struct Route {
+    const char* name;  ///< of the metrics
+    const char* path;
+    const char* methods;  ///< "*" = any
+    Handler handler;
+    bool prefix = false;  ///< the path goes on
+  };
+
+  static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
+
+  static const Route* Find(const ApiRequest& request) {
+    static constexpr Route kRoutes[] = {
+        {"submit", "/api/dtmsvr/submit", "POST", &Api::Submit},
+        {"newgid", "/api/dtmsvr/newGid", "GET", &Api::NewGid},
+        {"query", "/api/dtmsvr/query", "GET", &Api::Query},
+        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Prepare},
+        {"abort", "/api/dtmsvr/abort", "POST", &Api::Abort},
+        {"all", "/api/dtmsvr/all", "GET", &Api::All},
+        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::ForceStop},
+        {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST", &Api::ResetNextCronTime},
+        {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::ResetCronTime},
+        {"version", "/api/dtmsvr/version", "GET", &Api::Version},
+        {"branch", "/api/dtmsvr/branch/", "GET POST", &Api::Branch, true},
+        {"ping", "/api/ping", "*", &Api::Ping},
+        {"metrics", "/api/metrics", "GET", &Api::MetricsText},
+    };
+    const std::string& method = request.method == "HEAD" ? "GET" : request.method;
+    for (const Route& route : kRoutes) {
+      const std::string path = route.path;
+      const bool here =
+          route.prefix ? request.path.compare(0, path.size(), path) == 0 : request.path == path;
+      const std::string methods = route.methods;
+      const bool fits =
+          methods == "*" || (" " + methods + " ").find(" " + method + " ") != std::string::npos;
+      if (here && fits) return &route;
+    }
+    return nullptr;
+  }
+
+  ApiAnswer Answer(const Route& route, const ApiRequest& request) {
+    try {
+      return (this->*route.handler)(request);
+    } catch (const BadInput& error) {
+      return answers::Error(400, error.what());
+    } catch (const FailureError& error) {
+      return answers::Failure(error.what());
+    } catch (const BusyError& error) {
+      return answers::TryLater(error.what());
+    } catch (const RejectedError& error) {
+      return answers::Failure(error.what());
+    } catch (const InDoubtError& error) {
+      return answers::Error(500, error.what());
+    } catch (const StoreError& error) {
+      return answers::TryLater(error.what());
+    } catch (const LogicError& error) {  // it was stopped
+      return answers::TryLater(error.what());
+    } catch (const std::exception& error) {
+      return answers::Error(500, error.what());
+    }
+  }
+
+  static nlohmann::json Body(const ApiRequest& request) {
+    return json_input::ParseObject(request.body, "the body");
+  }
+  static Definition TransactionOf(const ApiRequest& request) {
+    const nlohmann::json body = Body(request);
+    return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
+  }
+
+  /// @throws BadInput  there is no such transaction.
+  Transaction Existing(const std::string& gid) {
+    std::optional<Transaction> stored = tm_.Query(gid);
+    if (!stored) throw BadInput("no TransGlobal with gid: " + gid + " found; check the gid");
+    return std::move(*stored);
+  }
+
+  ApiAnswer Submit(const ApiRequest& request) {
+    Definition definition = TransactionOf(request);
+    const std::string gid = definition.gid;
+    const bool wait = definition.options.wait_result;
+    try {
+      const TransResult result = tm_.Submit(std::move(definition));
+      if (!wait || result.Succeeded()) return answers::Success();
+      return answers::Ongoing("gid '" + gid + "' is " + Name(result.status) +
+                              " and goes on; ask query");
+    } catch (const FailureError&) {
+      return answers::Failure(Existing(gid).reason);
+    }
+  }
+
+  ApiAnswer Prepare(const ApiRequest& request) {
+    (void)tm_.Prepare(TransactionOf(request));
+    return answers::Success();
+  }
+
+  ApiAnswer Abort(const ApiRequest& request) {
+    const nlohmann::json body = Body(request);
+    const json_input::Fields fields(body, "the transaction");
+    const std::string gid = wire::GidOf(fields);
+    const TransType type = wire::TypeNamed(fields.Text(wire::kTransType));
+    const std::string reason = fields.Text(wire::kRollbackReason);
+    const Transaction stored = Existing(gid);
+    if (stored.definition->type != type) {
+      return answers::Failure("gid '" + gid + "' is a " + Name(stored.definition->type) +
+                              ", so it is not aborted as a " + Name(type));
+    }
+    if (IsFinal(stored.status)) {
+      return answers::Failure("trans type: '" + std::string(Name(type)) + "' current status '" +
+                              Name(stored.status) + "', cannot abort. FAILURE");
+    }
+    tm_.Cancel(gid, reason.empty() ? "aborted by request" : reason);
+    return answers::Success();
+  }
+
+  static std::string GidIn(const ApiRequest& request) {
+    const nlohmann::json body = Body(request);
+    return wire::GidOf(json_input::Fields(body, "the body"));
+  }
+
+  ApiAnswer ForceStop(const ApiRequest& request) {
+    const std::string gid = GidIn(request);
+    const Transaction stored = Existing(gid);
+    if (IsFinal(stored.status)) {
+      return answers::Failure(std::string("global transaction force stop error. status: ") +
+                              Name(stored.status) + ". error: FAILURE");
+    }
+    tm_.ForceStop(gid);
+    return answers::Success();
+  }
+
+  ApiAnswer ResetNextCronTime(const ApiRequest& request) {
+    const std::string gid = GidIn(request);
+    if (!IsFinal(Existing(gid).status)) tm_.RetryNow(gid);
+    return answers::Success();
+  }
+
+  ApiAnswer ResetCronTime(const ApiRequest& request) {
+    const std::int64_t timeout = QueryInteger(request, "timeout", 105, 0, 10LL * 366 * 86400);
+    const std::int64_t limit =
+        QueryInteger(request, "limit", 100, 1, static_cast<std::int64_t>(kMaxListLimit));
+    std::vector<std::string> waiting =
+        tm_.ListWaiting(std::chrono::seconds(timeout), static_cast<std::size_t>(limit) + 1);
+    const bool more = waiting.size() > static_cast<std::size_t>(limit);
+    if (more) waiting.pop_back();
+    std::int64_t done = 0;
+    for (const std::string& gid : waiting) {
+      try {
+        tm_.RetryNow(gid);
+        ++done;
+      } catch (const RejectedError&) {  // it has ended meanwhile
+      }
+    }
+    return {200, wire::JsonText({{"has_remaining", more}, {"succeed_count", done}})};
+  }
+
+  ApiAnswer Query(const ApiRequest& request) {
+    const std::string gid = request.Query(wire::kGid);
+    if (gid.empty()) throw BadInput("no gid specified");
+    const std::optional<Transaction> stored = tm_.Query(gid);
+    Json branches = stored ? wire::BranchesJson(*stored) : Json::array();
+    Json transaction = stored ? Shown(*stored) : Json(nullptr);
+    return {200, wire::JsonText({{wire::kBranches, std::move(branches)},
+                                 {wire::kTransaction, std::move(transaction)}})};
+  }
+
+  ApiAnswer All(const ApiRequest& request) {
+    const std::string gid = request.Query(wire::kGid);
+    if (!gid.empty()) {
+      const std::optional<Transaction> stored = tm_.Query(gid);
+      return Page(stored ? Json::array({Shown(*stored)}) : Json(nullptr), 0);
+    }
+    ScanFilter filter;
+    std::int64_t position = QueryInteger(request, "position", 0, 0, INT64_MAX);
+    auto left = static_cast<std::size_t>(
+        QueryInteger(request, "limit", 100, 1, static_cast<std::int64_t>(kMaxListLimit)));
+    if (const std::string status = request.Query(wire::kStatus); !status.empty()) {
+      filter.status = StatusOf(status);
+    }
+    if (const std::string type = request.Query("transType"); !type.empty()) {
+      filter.type = wire::TypeNamed(type);
+    }
+    constexpr std::int64_t kLastMilli = INT64_MAX / 1000 - 1;
+    const auto milli = [&request](const char* key, std::int64_t otherwise) {
+      return QueryInteger(request, key, otherwise, -kLastMilli, kLastMilli);
+    };
+    filter.created_from = Time(std::chrono::milliseconds(milli("createTimeStart", 0)));
+    filter.created_to = Time(std::chrono::milliseconds(milli("createTimeEnd", kLastMilli)) +
+                             std::chrono::microseconds(999));
+    Json transactions = Json::array();
+    std::size_t bytes = 0;
+    // In small pages: a thousand transactions may be a gigabyte.
+    do {
+      const ScanPage page = tm_.List(filter, position, (std::min)(left, std::size_t{32}));
+      position = page.next;
+      left -= (std::min)(left, page.transactions.size());
+      for (const Transaction& stored : page.transactions) {
+        for (const Step& step : stored.definition->steps) bytes += step.payload.size();
+        transactions.push_back(Shown(stored));
+      }
+    } while (position != 0 && left > 0 && bytes < kPageBytes);
+    return Page(std::move(transactions), position);
+  }
+
+  static ApiAnswer Page(Json transactions, std::int64_t next) {
+    return {200, wire::JsonText({{wire::kNextPosition, next == 0 ? "" : std::to_string(next)},
+                                 {wire::kTransactions, std::move(transactions)}})};
+  }
+
+  Json Shown(const Transaction& stored) const {
+    return wire::TransactionJson(stored, tm_.Settings().retry_interval);
+  }
+
+  ApiAnswer NewGid(const ApiRequest&) {
+    return {200, wire::JsonText({{wire::kDtmResult, wire::kSuccess}, {wire::kGid, tm_.NewGid()}})};
+  }
+  ApiAnswer Version(const ApiRequest&) {
+    return {200, wire::JsonText({{"version", std::string("v") + kVersion}})};
+  }
+  ApiAnswer Ping(const ApiRequest&) { return {200, R"({"msg":"pong"})"}; }
+  ApiAnswer MetricsText(const ApiRequest&) {
+    return {200, metrics_text::Text(counters_.Get(), tm_.Counted()), "text/plain; version=0.0.4"};
+  }
+
+  ApiAnswer Branch(const ApiRequest& request) {
+    const std::string name = request.path.substr(std::string("/api/dtmsvr/branch/").size());
+    BranchInfo info;
+    info.gid = request.Query(wire::kGid);
+    info.branch_id = request.Query(wire::kBranchId);
+    if (info.gid.empty() || info.branch_id.empty()) {
+      throw BadInput("a branch call names gid, trans_type, branch_id and op in its query");
+    }
+    info.trans_type = wire::TypeNamed(request.Query(wire::kTransType));
+    info.op = wire::OpNamed(request.Query(wire::kOp));
+    Result result;
+    try {
+      result = tm_.CallFunction(name, request.body, info);
+    } catch (const RejectedError& error) {
+      throw BadInput(error.what());
+    }
+    switch (result.kind) {
+      case Result::Kind::kSuccess: return answers::Success();
+      case Result::Kind::kFailure: return answers::Failure(result.text);
+      case Result::Kind::kOngoing: return answers::Ongoing(result.text);
+      default: return answers::Error(500, result.text);
+    }
+  }
+
+  static Status StatusOf(const std::string& name) {
+    for (const Status status : {Status::kPrepared, Status::kSubmitted, Status::kAborting,
+                                Status::kSucceed, Status::kFailed}) {
+      if (name == Name(status)) return status;
+    }
+    throw BadInput("status '" + Printable(name) +
+                   "' is none of prepared, submitted, aborting, succeed and failed");
+  }
+
+  Coordinator& tm_;
+  ApiCounters counters_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/bounded_stream.hpp ---------------------------------------------------------------
+
+/// The bytes of one connection, with limits on lines and a deadline, as httplib reads and writes
+/// them.
+/// Needs: cpp-httplib, POSIX. Threads: one at a time.
 ///
-/// httplib before 0.20 reads lines of any length and matches the status line with std::regex: about
-/// 20 KB of it overflow the stack and kill the process. So the bytes go through our own Stream
-/// there. Newer versions have such limits themselves (and a different private interface: then the
-/// class below overrides nothing, and httplib's own stream is used).
+/// httplib before 0.20 reads lines of any length and matches them with std::regex: about 20 KB
+/// overflow the stack and kill the process. So its bytes come from here.
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
-#include <fcntl.h>
-#include <functional>
-#include <locale>
-#include <memory>
-#include <mutex>
 #include <poll.h>
-#include <signal.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <type_traits>
-#include <unistd.h>
 
 #include <httplib.h>
 
@@ -183,6 +1346,132 @@ namespace dtm {
 inline namespace v1 {
 
 using SteadyTime = std::chrono::steady_clock::time_point;
+
+namespace guard {
+
+// Of one message. httplib asks for lines byte by byte and for content in larger pieces.
+inline constexpr std::size_t kMaxLineBytes = 8 * 1024;
+inline constexpr std::size_t kMaxLinesBytes = 64 * 1024;  ///< first line, headers, chunk sizes
+inline constexpr std::size_t kFlushBytes = 64 * 1024;
+
+/// Implements what httplib 0.11 asks of a stream; newer versions ask for more (ServerStream).
+class BoundedStream : public httplib::Stream {
+ public:
+  BoundedStream(int fd, SteadyTime deadline) : fd_(fd), deadline_(deadline) {}
+
+  virtual bool is_readable() const { return at_ < end_ || Wait(POLLIN); }
+  virtual bool is_writable() const { return Wait(POLLOUT); }
+  virtual void get_remote_ip_and_port(std::string&, int&) const {}
+  virtual void get_local_ip_and_port(std::string&, int&) const {}
+  virtual int socket() const { return fd_; }
+
+  virtual ssize_t read(char* to, std::size_t size) {
+    if (at_ == end_) {
+      const ssize_t got = Receive();
+      if (got <= 0) return got;
+      at_ = 0;
+      end_ = static_cast<std::size_t>(got);
+    }
+    const std::size_t taken = (std::min)(size, end_ - at_);
+    std::memcpy(to, buffer_.data() + at_, taken);
+    at_ += taken;
+    if (size == 1 && !CountLineByte(*to)) return -1;
+    return static_cast<ssize_t>(taken);
+  }
+
+  /// Kept until the other side's next bytes are wanted: head and body leave in one packet.
+  virtual ssize_t write(const char* from, std::size_t size) {
+    out_.append(from, size);
+    if (out_.size() >= kFlushBytes && !Flush()) return -1;
+    return static_cast<ssize_t>(size);
+  }
+
+  bool Flush() {
+    std::size_t sent = 0;
+    while (sent < out_.size()) {
+      const ssize_t some =
+          ::send(fd_, out_.data() + sent, out_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (some >= 0) {
+        sent += static_cast<std::size_t>(some);
+      } else if (errno == EAGAIN) {
+        if (!Wait(POLLOUT)) return false;
+      } else if (errno != EINTR) {
+        return false;
+      }
+    }
+    out_.clear();
+    return true;
+  }
+
+ protected:
+  void SetDeadline(SteadyTime deadline) { deadline_ = deadline; }
+  void CountFromHere() { line_ = lines_ = 0; }
+  bool HasUnread() const { return at_ < end_; }
+
+  /// Called with each byte of a line. False: the message is refused.
+  virtual bool CountLineByte(char byte) {
+    line_ = byte == '\n' ? 0 : line_ + 1;
+    return line_ <= kMaxLineBytes && ++lines_ <= kMaxLinesBytes;
+  }
+
+  bool Wait(short what) const {
+    for (;;) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
+          deadline_ - std::chrono::steady_clock::now());
+      if (left.count() <= 0) return false;
+      pollfd one{fd_, what, 0};
+      const auto wait = (std::min<long long>)(left.count(), 60000);
+      const int ready = ::poll(&one, 1, static_cast<int>(wait));
+      if (ready > 0) return true;
+      if (ready < 0 && errno != EINTR) return false;
+    }
+  }
+
+ private:
+  ssize_t Receive() {
+    // A peer may answer and close before it has read everything: the answer counts.
+    Flush();
+    for (;;) {
+      if (!Wait(POLLIN)) return -1;
+      const ssize_t got = ::recv(fd_, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+      if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return got;
+    }
+  }
+
+  int fd_;
+  SteadyTime deadline_;
+  std::string out_;
+  std::array<char, 4096> buffer_;
+  std::size_t at_ = 0;
+  std::size_t end_ = 0;
+  std::size_t line_ = 0;
+  std::size_t lines_ = 0;
+};
+
+}  // namespace guard
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/guarded_client.hpp ---------------------------------------------------------------
+
+/// cpp-httplib's client, made safe for answers that are meant to harm: total deadline, bounded
+/// head.
+/// Needs: cpp-httplib, POSIX. Threads: one at a time, but for SocketWatch.
+///
+/// With httplib 0.11 the bytes go through BoundedStream. Newer versions have limits themselves (and a
+/// different private interface: then the class below overrides nothing, and httplib's own stream is
+/// used).
+
+#include <fcntl.h>
+#include <locale>
+#include <memory>
+#include <signal.h>
+#include <sys/stat.h>
+#include <type_traits>
+#include <unistd.h>
+
+namespace dtm {
+inline namespace v1 {
 
 #if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
 inline constexpr bool kHttpsSupported = true;
@@ -242,98 +1531,6 @@ class SocketWatch {
 };
 
 namespace guard {
-
-// Of one answer. httplib asks for lines byte by byte and for content in larger pieces.
-inline constexpr std::size_t kMaxLineBytes = 8 * 1024;
-inline constexpr std::size_t kMaxLinesBytes = 64 * 1024;  ///< status line, headers, chunk sizes
-
-/// Implements what httplib 0.11 asks of a stream; abstract, and so unused, with versions that ask
-/// for more.
-class BoundedStream : public httplib::Stream {
- public:
-  BoundedStream(int fd, SteadyTime deadline) : fd_(fd), deadline_(deadline) {}
-
-  virtual bool is_readable() const { return at_ < end_ || Wait(POLLIN); }
-  virtual bool is_writable() const { return Wait(POLLOUT); }
-  virtual void get_remote_ip_and_port(std::string&, int&) const {}
-  virtual void get_local_ip_and_port(std::string&, int&) const {}
-  virtual int socket() const { return fd_; }
-
-  virtual ssize_t read(char* to, std::size_t size) {
-    if (at_ == end_) {
-      const ssize_t got = Receive();
-      if (got <= 0) return got;
-      at_ = 0;
-      end_ = static_cast<std::size_t>(got);
-    }
-    const std::size_t taken = (std::min)(size, end_ - at_);
-    std::memcpy(to, buffer_.data() + at_, taken);
-    at_ += taken;
-    if (size == 1 && !CountLineByte(*to)) return -1;
-    return static_cast<ssize_t>(taken);
-  }
-
-  /// Kept until the answer is wanted: head and body leave in one packet.
-  virtual ssize_t write(const char* from, std::size_t size) {
-    out_.append(from, size);
-    return static_cast<ssize_t>(size);
-  }
-
- private:
-  bool Flush() {
-    std::size_t sent = 0;
-    while (sent < out_.size()) {
-      const ssize_t some =
-          ::send(fd_, out_.data() + sent, out_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-      if (some >= 0) {
-        sent += static_cast<std::size_t>(some);
-      } else if (errno == EAGAIN) {
-        if (!Wait(POLLOUT)) return false;
-      } else if (errno != EINTR) {
-        return false;
-      }
-    }
-    out_.clear();
-    return true;
-  }
-
-  ssize_t Receive() {
-    // A server may answer and close before it has read everything: the answer counts.
-    Flush();
-    for (;;) {
-      if (!Wait(POLLIN)) return -1;
-      const ssize_t got = ::recv(fd_, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
-      if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return got;
-    }
-  }
-
-  bool CountLineByte(char byte) {
-    line_ = byte == '\n' ? 0 : line_ + 1;
-    return line_ <= kMaxLineBytes && ++lines_ <= kMaxLinesBytes;
-  }
-
-  bool Wait(short what) const {
-    for (;;) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-          deadline_ - std::chrono::steady_clock::now());
-      if (left.count() <= 0) return false;
-      pollfd one{fd_, what, 0};
-      const auto wait = (std::min<long long>)(left.count(), 60000);
-      const int ready = ::poll(&one, 1, static_cast<int>(wait));
-      if (ready > 0) return true;
-      if (ready < 0 && errno != EINTR) return false;
-    }
-  }
-
-  int fd_;
-  SteadyTime deadline_;
-  std::string out_;
-  std::array<char, 4096> buffer_;
-  std::size_t at_ = 0;
-  std::size_t end_ = 0;
-  std::size_t line_ = 0;
-  std::size_t lines_ = 0;
-};
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverloaded-virtual"
@@ -475,57 +1672,11 @@ inline Result ReadReply(int status, const std::string& body) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/wire.hpp -------------------------------------------------------------------------
-
-/// The names that branch calls use on the wire; nothing else spells them.
-/// Needs: std. Threads: constants and pure functions. Protocol: §3 (calling branches).
-
-namespace dtm {
-inline namespace v1 {
-namespace wire {
-
-inline constexpr const char kBranchId[] = "branch_id";
-inline constexpr const char kGid[] = "gid";
-inline constexpr const char kOp[] = "op";
-inline constexpr const char kTransType[] = "trans_type";
-inline constexpr const char kJson[] = "application/json";
-
-inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
-
-/// The request target of a branch call: who is called for joins the query that is already there.
-inline std::string BranchTarget(const std::string& target, const BranchInfo& info) {
-  std::string result = target;
-  if (target.find('?') == std::string::npos) {
-    result += '?';
-  } else if (target.back() != '?' && target.back() != '&') {
-    result += '&';
-  }
-  const auto add = [&result](const char* name, const std::string& value, const char* end) {
-    result.append(name).append("=").append(PercentEncoded(value)).append(end);
-  };
-  add(kBranchId, info.branch_id, "&");
-  add(kGid, info.gid, "&");
-  add(kOp, Name(info.op), "&");
-  add(kTransType, Name(info.trans_type), "");
-  return result;
-}
-
-/// XA says commit and rollback with an empty POST; everything else without a payload is a GET.
-inline const char* BranchMethod(TransType type, const std::string& payload) {
-  return type == TransType::kXa || !payload.empty() ? "POST" : "GET";
-}
-
-}  // namespace wire
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/connection.hpp -------------------------------------------------------------------
 
 /// One branch call on one keep-alive connection: builds the request, reads the answer.
 /// Needs: cpp-httplib, POSIX. Threads: one at a time, but for Break(); SIGPIPE must be blocked.
 /// Protocol: §1 (Rule A), §3 (calling branches).
-
-#include <map>
 
 namespace dtm {
 inline namespace v1 {
@@ -536,14 +1687,6 @@ struct CallOutcome {
 };
 
 namespace headers {
-
-inline std::string Lower(std::string_view name) {
-  std::string lower(name);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
 
 /// An RFC 9110 token.
 inline bool ValidName(const std::string& name) {
@@ -592,7 +1735,7 @@ inline httplib::Request BranchRequest(const BranchCall& call, const Url& url) {
       throw Error("the branch header \"" + StorableText(name) +
                   "\" has a name or value that HTTP does not allow; the call was not sent");
     }
-    std::string lower = headers::Lower(name);
+    std::string lower = Lowered(name);
     if (!headers::IsFraming(lower)) all[std::move(lower)] = {name, value};
   }
   for (const auto& [lower, header] : all) request.set_header(header.first, header.second);
@@ -668,7 +1811,7 @@ class Connection {
       attempt.status = response.status;
     }
     if (attempt.answered) {
-      const std::string coding = headers::Lower(response.get_header_value("Content-Encoding"));
+      const std::string coding = Lowered(response.get_header_value("Content-Encoding"));
       attempt.encoded = !coding.empty() && coding != "identity";
     }
     return attempt;
@@ -792,13 +1935,9 @@ class HostLimits {
 /// Needs: cpp-httplib (connections). Threads: none inside; the caller holds its own lock. No clock:
 /// time is passed in.
 
-#include <exception>
 #include <list>
 #include <new>
-#include <optional>
 #include <unordered_map>
-#include <utility>
-#include <vector>
 
 namespace dtm {
 inline namespace v1 {
@@ -1281,7 +2420,686 @@ inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/refusals.hpp ---------------------------------------------------------------------
+
+/// Tells connections for which a server has no room to come again.
+/// Needs: POSIX. Threads: thread-safe; one of its own.
+
+#include <deque>
+
+namespace dtm {
+inline namespace v1 {
+namespace guard {
+
+/// Ends a connection so that its last answer arrives: closed with unread bytes, TCP would take the
+/// answer back.
+inline void CloseGently(int fd) {
+  ::shutdown(fd, SHUT_WR);
+  char rest[4096];
+  pollfd one{fd, POLLIN, 0};
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(200);
+  while (std::chrono::steady_clock::now() < end && ::poll(&one, 1, 100) > 0) {
+    if (::recv(fd, rest, sizeof rest, MSG_DONTWAIT) <= 0) break;
+  }
+  ::close(fd);
+}
+
+class Refusals {
+ public:
+  Refusals() : thread_([this] { ThreadMain(); }) {}
+  ~Refusals() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+      arrived_.notify_all();
+    }
+    thread_.join();
+  }
+
+  void Add(int fd) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopping_ || fds_.size() >= kMaxWaiting) {
+      ::close(fd);
+      return;
+    }
+    fds_.push_back(fd);
+    arrived_.notify_all();
+  }
+
+ private:
+  static constexpr std::size_t kMaxWaiting = 256;
+
+  void ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      while (fds_.empty() && !stopping_) arrived_.wait(lock);
+      if (fds_.empty()) return;
+      const int fd = fds_.front();
+      fds_.pop_front();
+      lock.unlock();
+      Refuse(fd);
+      lock.lock();
+    }
+  }
+
+  static void Refuse(int fd) {
+    static constexpr char kAnswer[] =
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+        "Content-Type: application/json; charset=utf-8\r\nContent-Length: 61\r\n\r\n"
+        "{\"message\":\"too many connections; close some or try again\"}\r\n";
+    pollfd one{fd, POLLIN, 0};
+    (void)::poll(&one, 1, 50);  // the request is on its way
+    (void)::send(fd, kAnswer, sizeof kAnswer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    CloseGently(fd);
+  }
+
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::deque<int> fds_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace guard
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/server_stream.hpp ----------------------------------------------------------------
+
+/// The bytes of a connection to our server: many requests, each with its own deadlines.
+/// Needs: cpp-httplib, POSIX. Threads: one at a time. Document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace guard {
+
+struct ServerLimits {
+  int max_connections = 1024;
+  std::chrono::seconds head{5};   ///< from the first byte of a request to the end of its head
+  std::chrono::seconds body{30};  ///< from there to the end of its body; and to send the answer
+  std::chrono::seconds idle{60};  ///< without a request
+};
+
+/// Many requests, one after the other. Implements what all versions of httplib ask of a stream.
+class ServerStream final : public BoundedStream {
+ public:
+  ServerStream(int fd, const ServerLimits& limits)
+      : BoundedStream(fd, SteadyTime{}), limits_(limits) {}
+
+  virtual bool wait_readable() const { return is_readable(); }
+  virtual bool wait_writable() const { return Wait(POLLOUT); }
+  virtual std::time_t duration() const { return 0; }
+
+  /// False: the connection ended, or was idle for too long.
+  bool NextRequest() {
+    SetDeadline(Clock::now() + limits_.idle);
+    if (!HasUnread() && !Wait(POLLIN)) return false;
+    SetDeadline(Clock::now() + limits_.head);
+    CountFromHere();
+    in_head_ = true;
+    head_lines_ = line_bytes_ = 0;
+    answer_head_.clear();
+    return true;
+  }
+
+  ssize_t write(const char* from, std::size_t size) override {
+    if (answer_head_.find("\r\n\r\n") == std::string::npos) {
+      answer_head_.append(from, (std::min)(size, std::size_t{4096}));
+    }
+    SetDeadline(Clock::now() + limits_.body);
+    return BoundedStream::write(from, size);
+  }
+
+  /// The answer said that the connection ends with it.
+  bool SaidClose() const {
+    const std::size_t end = answer_head_.find("\r\n\r\n");
+    return answer_head_.find("\r\nConnection: close\r\n") < end;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::size_t kMaxHeaders = 64;
+
+  bool CountLineByte(char byte) override {
+    if (!BoundedStream::CountLineByte(byte)) return false;
+    if (!in_head_) return true;
+    if (byte != '\n') {
+      if (byte != '\r') ++line_bytes_;
+      return true;
+    }
+    if (line_bytes_ == 0) {
+      in_head_ = false;
+      SetDeadline(Clock::now() + limits_.body);
+      return true;
+    }
+    line_bytes_ = 0;
+    return ++head_lines_ <= kMaxHeaders + 1;
+  }
+
+  const ServerLimits limits_;
+  bool in_head_ = true;
+  std::size_t head_lines_ = 0;
+  std::size_t line_bytes_ = 0;
+  std::string answer_head_;
+};
+
+}  // namespace guard
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/thread_pool.hpp ------------------------------------------------------------------
+
+/// Threads for work that blocks: one is added when all are busy, and leaves after a while without
+/// work.
+/// Needs: std. Threads: thread-safe.
+
+#include <system_error>
+
+namespace dtm {
+inline namespace v1 {
+
+class ThreadPool {
+ public:
+  /// `max_waiting`: jobs that may wait while all threads are busy.
+  explicit ThreadPool(std::size_t max_threads, std::size_t max_waiting = 0)
+      : max_threads_(max_threads), max_waiting_(max_waiting) {}
+  ~ThreadPool() { Stop(); }
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  /// False: there is no room for it. A job must not throw.
+  bool Run(std::function<void()> job) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopping_) return false;
+    if (jobs_.size() >= idle_ && threads_.size() < max_threads_) (void)AddThread();
+    if (threads_.empty() || jobs_.size() >= idle_ + starting_ + max_waiting_) return false;
+    jobs_.push_back(std::move(job));
+    arrived_.notify_one();
+    return true;
+  }
+
+  /// Waits for everything that was taken, and joins the threads.
+  void Stop() {
+    std::map<std::thread::id, std::thread> threads;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+      threads.swap(threads_);
+      arrived_.notify_all();
+    }
+    for (auto& thread : threads) thread.second.join();
+    for (auto& thread : ended_) thread.join();
+    ended_.clear();
+  }
+
+ private:
+  static constexpr std::chrono::seconds kIdleBeforeLeaving{10};
+
+  // All with mutex_ held.
+
+  bool AddThread() {
+    try {
+      std::thread thread([this] { ThreadMain(); });
+      const std::thread::id id = thread.get_id();
+      threads_.emplace(id, std::move(thread));
+      ++starting_;
+      return true;
+    } catch (const std::system_error&) {  // none to be had now
+      return false;
+    }
+  }
+
+  void ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    --starting_;
+    for (;;) {
+      if (!jobs_.empty()) {
+        const std::function<void()> job = std::move(jobs_.front());
+        jobs_.pop_front();
+        lock.unlock();
+        job();
+        lock.lock();
+        continue;
+      }
+      if (stopping_) return;
+      ++idle_;
+      const auto woken = arrived_.wait_for(lock, kIdleBeforeLeaving);
+      --idle_;
+      if (woken == std::cv_status::timeout && jobs_.empty() && !stopping_) {
+        return Leave();
+      }
+    }
+  }
+
+  void Leave() {
+    const auto self = threads_.find(std::this_thread::get_id());
+    if (self == threads_.end()) return;
+    for (auto& thread : ended_) thread.join();  // these have left the loop already
+    ended_.clear();
+    ended_.push_back(std::move(self->second));
+    threads_.erase(self);
+  }
+
+  const std::size_t max_threads_;
+  const std::size_t max_waiting_;
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::deque<std::function<void()>> jobs_;
+  std::size_t idle_ = 0;
+  std::size_t starting_ = 0;
+  bool stopping_ = false;
+  std::map<std::thread::id, std::thread> threads_;
+  std::vector<std::thread> ended_;  // left the pool, to be joined
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/guarded_server.hpp ---------------------------------------------------------------
+
+/// cpp-httplib's server, made safe for a network: every wait has a deadline, every size a limit,
+/// connections beyond the limit are told so, and stopping takes no longer than the requests at hand.
+/// Needs: cpp-httplib, POSIX. Threads: Listen runs on one thread, Stop comes from any other.
+/// Document: docs/http_api.md, "Security".
+///
+/// httplib accepts, parses and routes. The life of a connection is ours, since httplib's own has no
+/// deadline for a request, polls while it is idle, and takes connections without end.
+
+#include <atomic>
+#include <set>
+
+namespace dtm {
+inline namespace v1 {
+namespace guard {
+
+/// One thread a connection, as long as there are some.
+class ConnectionQueue final : public httplib::TaskQueue {
+ public:
+  ConnectionQueue(int max_connections, std::atomic<bool>& refusing)
+      : pool_(static_cast<std::size_t>(max_connections)), refusing_(refusing) {}
+
+  using Enqueued = decltype(std::declval<httplib::TaskQueue&>().enqueue(nullptr));
+  Enqueued enqueue(std::function<void()> connection) override {
+    if (!pool_.Run(connection)) {
+      refusing_ = true;  // this thread is the only one that accepts
+      connection();
+      refusing_ = false;
+    }
+    return static_cast<Enqueued>(true);
+  }
+  void shutdown() override { pool_.Stop(); }
+
+ private:
+  ThreadPool pool_;
+  std::atomic<bool>& refusing_;
+};
+
+class GuardedServer : public httplib::Server {
+ public:
+  explicit GuardedServer(ServerLimits limits) : limits_(limits) {
+    new_task_queue = [this] { return new ConnectionQueue(limits_.max_connections, refusing_); };
+    set_tcp_nodelay(true);                        // else 40 ms a request
+    set_keep_alive_timeout(limits.idle.count());  // what answers promise
+    set_keep_alive_max_count(1000000);
+    set_socket_options([this](int fd) {
+      listening_fd_ = fd;
+      const int on = 1;
+      // Not SO_REUSEPORT, httplib's default: a second server would start and share the requests.
+      (void)::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+      (void)::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    });
+  }
+
+  /// Returns the port. 0: any that is free.
+  /// @throws Error  it cannot be had.
+  int Bind(const std::string& host, int port) {
+    errno = 0;
+    const int bound = port == 0 ? bind_to_any_port(host) : bind_to_port(host, port) ? port : -1;
+    if (bound < 0) {
+      const std::string why = errno == 0 ? "the name is unknown" : std::strerror(errno);
+      throw Error("cannot listen on " + host + ":" + std::to_string(port) + ": " + why +
+                  "; stop the program that does, or choose another port or address");
+    }
+    (void)::listen(listening_fd_, kBacklog);  // httplib's 5 makes simultaneous clients wait 1 s
+    return bound;
+  }
+
+  /// Serves until Stop. Once, after Bind.
+  void Listen() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (stopping_) return;
+      listening_ = true;
+    }
+    accepting_ = std::this_thread::get_id();
+    (void)listen_after_bind();
+    listening_ = false;
+  }
+
+  /// Lets requests that are being worked on end, and everything else at once.
+  void Stop() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+      for (const int fd : connections_) ::shutdown(fd, SHUT_RD);
+    }
+    while (listening_ && !is_running()) std::this_thread::yield();  // else stop() does nothing
+    stop();
+  }
+
+  ~GuardedServer() override {
+    const int fd = svr_sock_.exchange(-1);
+    if (fd >= 0) ::close(fd);  // bound, and never listened to
+  }
+
+ private:
+  static constexpr int kBacklog = 1024;
+
+  bool process_and_close_socket(int fd) override {
+    (void)::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    if (refusing_ && accepting_ == std::this_thread::get_id()) {
+      refusals_.Add(fd);
+      return true;
+    }
+    bool clean = false;
+    if (Register(fd)) {
+      BlockSigpipe();
+      clean = Serve(fd);
+      const std::lock_guard<std::mutex> lock(mutex_);
+      connections_.erase(fd);
+    }
+    clean ? (void)::close(fd) : CloseGently(fd);
+    return true;
+  }
+
+  bool Register(int fd) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopping_) return false;
+    connections_.insert(fd);
+    return true;
+  }
+
+  /// True: nothing that was sent is unread.
+  bool Serve(int fd) {
+    ServerStream stream(fd, limits_);
+    while (!stopping_) {
+      if (!stream.NextRequest()) return true;
+      bool understood = false, closed = false;
+      const std::function<void(httplib::Request&)> on_head = [&](httplib::Request& request) {
+        understood = true;
+        request.ranges.clear();  // an answer has no parts
+        request.headers.erase(
+            "Accept-Encoding");  // compressing a small answer costs more than it saves
+      };
+      const bool answered = Process(*this, stream, closed, on_head, 0);
+      if (!answered || !stream.Flush() || !understood) return false;
+      if (closed || stream.SaidClose()) return false;
+    }
+    return true;
+  }
+
+  // The same call for httplib 0.11 and newer.
+  template <class Self, class Setup>
+  static auto Process(Self& self, httplib::Stream& stream, bool& closed, const Setup& on_head, int)
+      -> decltype(self.process_request(stream, false, closed, on_head)) {
+    return self.process_request(stream, self.stopping_, closed, on_head);
+  }
+  template <class Self, class Setup>
+  static auto Process(Self& self, httplib::Stream& stream, bool& closed, const Setup& on_head, long)
+      -> decltype(self.process_request(stream, std::string(), 0, std::string(), 0, false, closed,
+                                       on_head)) {
+    return self.process_request(stream, std::string(), 0, std::string(), 0, self.stopping_, closed,
+                                on_head);
+  }
+
+  const ServerLimits limits_;
+  int listening_fd_ = -1;
+  std::atomic<bool> listening_{false};
+  std::atomic<bool> refusing_{false};
+  std::atomic<std::thread::id> accepting_{std::thread::id()};
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::set<int> connections_;
+  Refusals refusals_;
+};
+
+}  // namespace guard
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/server.hpp -----------------------------------------------------------------------
+
+/// Serves a coordinator over dtm's HTTP API, to programs in any language.
+/// Needs: cpp-httplib. Threads: thread-safe; the coordinator must outlive the server.
+/// Protocol: §2; document: docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+
+struct ServerOptions {
+  /// What every request has to carry (docs/http_api.md, "Security"). Without one only the loopback
+  /// is served.
+  std::string token;
+  /// Each takes a thread; more are answered 503. `ulimit -n` has to be above.
+  int max_connections = 1024;
+};
+
+/// Between httplib's requests and the Api. For servers of our own and of others.
+class ApiRoutes {
+ public:
+  ApiRoutes(Coordinator& tm, std::string token) : api_(tm), token_(std::move(token)) {}
+
+  /// Answers requests whose body need not be read. False: read it, then Answer.
+  bool AnswerWithoutBody(const httplib::Request& request, httplib::Response& response) {
+    if (const std::optional<Refusal> refusal = CheckHead(request)) {
+      Send(*refusal, response);
+      return true;
+    }
+    if (MayHaveBody(request.method)) return false;
+    Send(api_.Handle(InputOf(request)), response);
+    return true;
+  }
+
+  void AnswerWithBody(const httplib::Request& request, httplib::Response& response,
+                      const httplib::ContentReader& read) {
+    ApiRequest input = InputOf(request);
+    bool too_long = false;
+    const bool has_body =
+        request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
+    const bool complete = !has_body || read([&](const char* data, std::size_t size) {
+      too_long = size > kMaxBodyBytes - input.body.size();
+      if (!too_long) input.body.append(data, size);
+      return !too_long;
+    });
+    if (too_long) return Send(TooLong(), response);
+    if (!complete) {
+      return Send(Refusal{answers::Error(400, "the body ended too early or is not valid HTTP"), {}},
+                  response);
+    }
+    Send(api_.Handle(input), response);
+  }
+
+ private:
+  static constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
+
+  /// An answer after which the connection is closed, since its body was not read.
+  struct Refusal {
+    ApiAnswer answer;
+    std::string challenge;  ///< WWW-Authenticate
+  };
+
+  static bool MayHaveBody(const std::string& method) {
+    return method == "POST" || method == "PUT" || method == "PATCH";
+  }
+
+  static Refusal TooLong() {
+    return {answers::Error(413, "the body is longer than the limit of " +
+                                    std::to_string(kMaxBodyBytes) + " bytes"),
+            {}};
+  }
+
+  std::optional<Refusal> CheckHead(const httplib::Request& request) const {
+    const auto refuse = [](int status, const char* why) {
+      return Refusal{answers::Error(status, why), {}};
+    };
+    const auto header = [&request](const char* name) { return request.get_header_value(name); };
+    const std::string length = header("Content-Length");
+    const bool chunked = request.has_header("Transfer-Encoding");
+    if (request.get_header_value_count("Content-Length") > 1 || (chunked && !length.empty())) {
+      return refuse(400, "the length of the body is said twice; send one Content-Length");
+    }
+    if (length.find_first_not_of("0123456789") != std::string::npos) {
+      return refuse(400, "Content-Length must be a number");
+    }
+    switch (access::Judge(
+        {header("Authorization"), header("Host"), header("Origin"), header("Sec-Fetch-Site")},
+        request.path == "/api/ping" ? std::string() : token_)) {
+      case access::Verdict::kAllowed: break;
+      case access::Verdict::kNoToken:
+        return Refusal{
+            answers::Error(401, "this server needs its token: send Authorization: Bearer <token>"),
+            "Bearer"};
+      case access::Verdict::kForeign:
+        return refuse(403,
+                      "refused: it came from a foreign web page, or Host is not this machine; "
+                      "a server with a token accepts any Host");
+    }
+    const bool body = chunked || !(length.empty() || length == "0");
+    if (!MayHaveBody(request.method) && body) {
+      return refuse(400, "a request of this method must not have a body");
+    }
+    const std::string& method = request.method;
+    const bool known = MayHaveBody(method) || method == "GET" || method == "HEAD" ||
+                       method == "DELETE" || method == "OPTIONS";
+    if (!known) return Refusal{answers::NotFound(), {}};
+    const std::string encoding = Lowered(header("Content-Encoding"));
+    const std::string type = Lowered(header("Content-Type"));
+    if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
+      return refuse(415, "the body must be JSON, neither compressed nor in parts");
+    }
+    if (length.size() > 7 || (!length.empty() && std::stoul(length) > kMaxBodyBytes)) {
+      return TooLong();
+    }
+    return std::nullopt;
+  }
+
+  static ApiRequest InputOf(const httplib::Request& request) {
+    ApiRequest input;
+    input.method = request.method;
+    input.path = request.path;
+    input.query = request.params;
+    return input;
+  }
+
+  static void Send(const ApiAnswer& answer, httplib::Response& response) {
+    response.status = answer.status;
+    response.set_content(answer.body, answer.type);
+    if (answer.retry_after) response.set_header("Retry-After", "1");
+  }
+  static void Send(const Refusal& refusal, httplib::Response& response) {
+    Send(refusal.answer, response);
+    response.set_header("Connection", "close");
+    if (!refusal.challenge.empty()) response.set_header("WWW-Authenticate", refusal.challenge);
+  }
+
+  Api api_;
+  const std::string token_;
+};
+
+class Server {
+ public:
+  explicit Server(Coordinator& tm, ServerOptions options = {})
+      : options_(std::move(options)), routes_(tm, options_.token) {}
+  Server(Coordinator&& tm, ServerOptions options = {}) = delete;
+  ~Server() { Stop(); }
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  /// Serves on threads of its own. Port 0: any that is free. Returns the port.
+  /// @throws Error  it cannot listen there, or the address is public and there is no token.
+  int Start(const std::string& host, int port) {
+    const int bound = Prepare(host, port);
+    thread_ = std::thread([this] { server_->Listen(); });
+    return bound;
+  }
+
+  /// The same, and returns when Stop was called.
+  void Listen(const std::string& host, int port) {
+    (void)Prepare(host, port);
+    server_->Listen();
+  }
+
+  /// Lets the requests at hand end (at most 6 s, if one waits for a result); no new ones come.
+  /// Once, then the server can be started again.
+  void Stop() {
+    if (server_) server_->Stop();
+    if (thread_.joinable()) {
+      thread_.join();
+      server_.reset();
+    }
+  }
+
+  /// Adds the API to a server of the program's own, which has to be stopped before this one is
+  /// destroyed. Its limits, addresses and threads are the program's choice.
+  void Mount(httplib::Server& server) {
+    const std::string pattern = R"(/api/[\s\S]*)";
+    const auto without_body = [this](const httplib::Request& request, httplib::Response& response) {
+      (void)routes_.AnswerWithoutBody(request, response);
+    };
+    server.Get(pattern, without_body);
+    AddBodyRoutes(server, pattern, false);
+  }
+
+ private:
+  int Prepare(const std::string& host, int port) {
+    if (server_) throw LogicError("this server listens already; use another one");
+    if (options_.token.empty() && !access::IsLoopback(host)) {
+      throw Error("'" + host +
+                  "' can be reached from other machines, so the server needs a token; set one, or "
+                  "listen on 127.0.0.1");
+    }
+    guard::ServerLimits limits;
+    limits.max_connections = options_.max_connections;
+    auto server = std::make_unique<guard::GuardedServer>(limits);
+    server->set_pre_routing_handler([this](const auto& request, auto& response) {
+      return routes_.AnswerWithoutBody(request, response)
+                 ? httplib::Server::HandlerResponse::Handled
+                 : httplib::Server::HandlerResponse::Unhandled;
+    });
+    server->set_exception_handler(
+        [](const httplib::Request&, httplib::Response& response, const std::exception_ptr&) {
+          response.status = 500;
+          response.set_header("Connection", "close");
+        });
+    AddBodyRoutes(*server, R"([\s\S]*)", true);
+    const int bound = server->Bind(host, port);
+    server_ = std::move(server);
+    return bound;
+  }
+
+  /// `checked`: the head was looked at before.
+  void AddBodyRoutes(httplib::Server& server, const std::string& pattern, bool checked) {
+    const httplib::Server::HandlerWithContentReader with_body =
+        [this, checked](const httplib::Request& request, httplib::Response& response,
+                        const httplib::ContentReader& read) {
+          if (!checked && routes_.AnswerWithoutBody(request, response)) return;
+          routes_.AnswerWithBody(request, response, read);
+        };
+    server.Post(pattern, with_body);
+    server.Put(pattern, with_body);
+    server.Patch(pattern, with_body);
+  }
+
+  const ServerOptions options_;
+  ApiRoutes routes_;
+  std::unique_ptr<guard::GuardedServer> server_;
+  std::thread thread_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http.hpp ------------------------------------------------------------------------------
 
-/// Adds HTTP to <dtm/dtm.hpp>: branches by URL.
+/// Adds HTTP to <dtm/dtm.hpp>: branches by URL, the API server, coordinators elsewhere.
 /// Needs: cpp-httplib. Threads: see the headers.

@@ -114,12 +114,17 @@ void LetGrow(Functions& functions, Time& now, const std::function<bool()>& enoug
 
 TEST_CASE("functions: a name is needed, and taken once") {
   Functions functions(4, 2);
-  functions.Register("A", [](const BranchCall&) { return Result::Success(); });
-  CHECK_THROWS_AS(functions.Register("A", [](const BranchCall&) { return Result::Success(); }),
+  functions.Register("A",
+                     [](const std::string&, const dtm::BranchInfo&) { return Result::Success(); });
+  CHECK_THROWS_AS(functions.Register("A", [](const std::string&,
+                                             const dtm::BranchInfo&) { return Result::Success(); }),
                   dtm::LogicError);
-  CHECK_THROWS_WITH(functions.Register("A", [](const BranchCall&) { return Result::Success(); }),
-                    ContainsSubstring("'A'") && ContainsSubstring("registered already"));
-  CHECK_THROWS_AS(functions.Register("", [](const BranchCall&) { return Result::Success(); }),
+  CHECK_THROWS_WITH(
+      functions.Register(
+          "A", [](const std::string&, const dtm::BranchInfo&) { return Result::Success(); }),
+      ContainsSubstring("'A'") && ContainsSubstring("registered already"));
+  CHECK_THROWS_AS(functions.Register("", [](const std::string&,
+                                            const dtm::BranchInfo&) { return Result::Success(); }),
                   dtm::LogicError);
 }
 
@@ -136,14 +141,22 @@ TEST_CASE("functions: results and exceptions of any type") {
   const bool threaded = GENERATE(false, true);
   CAPTURE(threaded);
   Functions functions(4, 4);
-  functions.Register("ok", [](const BranchCall&) { return Result::Success(); });
-  functions.Register("no", [](const BranchCall&) { return Result::Failure("poor"); });
-  functions.Register("soon", [](const BranchCall&) { return Result::Ongoing(); });
-  functions.Register("failure",
-                     [](const BranchCall&) -> Result { throw dtm::FailureError("thrown no"); });
-  functions.Register("std", [](const BranchCall&) -> Result { throw std::logic_error("oops"); });
-  functions.Register("int", [](const BranchCall&) -> Result { throw 7; });
-  functions.Register("store", [](const BranchCall&) -> Result { throw dtm::StoreError("disk"); });
+  functions.Register("ok",
+                     [](const std::string&, const dtm::BranchInfo&) { return Result::Success(); });
+  functions.Register(
+      "no", [](const std::string&, const dtm::BranchInfo&) { return Result::Failure("poor"); });
+  functions.Register("soon",
+                     [](const std::string&, const dtm::BranchInfo&) { return Result::Ongoing(); });
+  functions.Register("failure", [](const std::string&, const dtm::BranchInfo&) -> Result {
+    throw dtm::FailureError("thrown no");
+  });
+  functions.Register("std", [](const std::string&, const dtm::BranchInfo&) -> Result {
+    throw std::logic_error("oops");
+  });
+  functions.Register("int", [](const std::string&, const dtm::BranchInfo&) -> Result { throw 7; });
+  functions.Register("store", [](const std::string&, const dtm::BranchInfo&) -> Result {
+    throw dtm::StoreError("disk");
+  });
   const std::map<std::string, std::pair<Result::Kind, std::string>> expected = {
       {"ok", {Result::Kind::kSuccess, ""}},
       {"no", {Result::Kind::kFailure, "poor"}},
@@ -175,9 +188,9 @@ TEST_CASE("functions: results and exceptions of any type") {
 TEST_CASE("functions: without threads, what a function queues is for the next time") {
   Functions functions(4, 4);
   Results results;
-  functions.Register("Again", [&](const BranchCall& call) {
+  functions.Register("Again", [&](const std::string&, const dtm::BranchInfo& info) {
     CHECK(functions.OnFunctionThread());
-    if (call.definition->gid == "first") functions.Call({CallOf("Again", "second")}, results);
+    if (info.gid == "first") functions.Call({CallOf("Again", "second")}, results);
     return Result::Success();
   });
   CHECK(!functions.OnFunctionThread());
@@ -192,7 +205,8 @@ TEST_CASE("functions: without threads, what a function queues is for the next ti
 TEST_CASE("functions: the pool grows while calls wait and all that run are blocked") {
   Functions functions(32, 32);
   Barrier barrier;
-  functions.Register("Block", [&](const BranchCall&) { return barrier.Pass(); });
+  functions.Register("Block",
+                     [&](const std::string&, const dtm::BranchInfo&) { return barrier.Pass(); });
   functions.StartThreads();
   Results results;
   std::vector<BranchCall> calls(40, CallOf("Block"));
@@ -209,7 +223,8 @@ TEST_CASE("functions: the pool grows while calls wait and all that run are block
 
 TEST_CASE("functions: no thread is added while the threads there are keep up") {
   Functions functions(32, 32);
-  functions.Register("Quick", [](const BranchCall&) { return Result::Success(); });
+  functions.Register("Quick",
+                     [](const std::string&, const dtm::BranchInfo&) { return Result::Success(); });
   functions.StartThreads();
   Results results;
   Time now(std::chrono::seconds(1));
@@ -224,8 +239,10 @@ TEST_CASE("functions: no thread is added while the threads there are keep up") {
 TEST_CASE("functions: one that blocks takes its share of the threads, the others go on") {
   Functions functions(8, 3);
   Barrier barrier;
-  functions.Register("Block", [&](const BranchCall&) { return barrier.Pass(); });
-  functions.Register("Quick", [](const BranchCall&) { return Result::Success(); });
+  functions.Register("Block",
+                     [&](const std::string&, const dtm::BranchInfo&) { return barrier.Pass(); });
+  functions.Register("Quick",
+                     [](const std::string&, const dtm::BranchInfo&) { return Result::Success(); });
   functions.StartThreads();
   Results results;
   functions.Call(std::vector<BranchCall>(20, CallOf("Block")), results);
@@ -245,7 +262,8 @@ TEST_CASE("functions: one that blocks takes its share of the threads, the others
 TEST_CASE("functions: BeginNothingNew and Stop") {
   Functions functions(2, 2);
   Barrier barrier;
-  functions.Register("Block", [&](const BranchCall&) { return barrier.Pass(); });
+  functions.Register("Block",
+                     [&](const std::string&, const dtm::BranchInfo&) { return barrier.Pass(); });
   functions.StartThreads();
   Results results;
   functions.Call(std::vector<BranchCall>(5, CallOf("Block")), results);

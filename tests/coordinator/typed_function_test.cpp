@@ -25,19 +25,14 @@ void from_json(const nlohmann::json& json, Transfer& transfer) {
   json.at("amount").get_to(transfer.amount);
 }
 
-BranchCall CallWith(const std::string& payload, std::size_t branch = 1) {
-  auto definition = std::make_shared<dtm::Definition>();
-  definition->gid = "g1";
-  definition->steps.push_back({"local:a", "local:c", payload});
-  return {definition, branch, {}};
-}
+const BranchInfo kInfo = {"g1", dtm::TransType::kSaga, "01", dtm::Op::kCompensate};
 
 }  // namespace
 
 TEST_CASE("typed functions: the payload arrives, nothing returned is success") {
   int got = 0;
   const auto function = EraseType<Transfer>([&got](const Transfer& t) { got = t.amount; });
-  CHECK(function(CallWith(R"({"amount":30})")).kind == Result::Kind::kSuccess);
+  CHECK(function(R"({"amount":30})", kInfo).kind == Result::Kind::kSuccess);
   CHECK(got == 30);
 }
 
@@ -48,11 +43,11 @@ TEST_CASE("typed functions: any type nlohmann can read; the info says for whom i
         seen = {info.gid, info.branch_id, dtm::Name(info.op), dtm::Name(info.trans_type)};
         return numbers.size() == 3 ? Result::Ongoing("soon") : Result::Failure("few");
       });
-  const Result result = function(CallWith("[1,2,3]", 0));
+  const Result result = function("[1,2,3]", kInfo);
   CHECK(result.kind == Result::Kind::kOngoing);
   CHECK(result.text == "soon");
   CHECK(seen == std::vector<std::string>{"g1", "01", "compensate", "saga"});
-  CHECK(function(CallWith("[]")).kind == Result::Kind::kFailure);
+  CHECK(function("[]", kInfo).kind == Result::Kind::kFailure);
 }
 
 TEST_CASE("typed functions: a payload of another form is a temporary error, not called") {
@@ -60,7 +55,7 @@ TEST_CASE("typed functions: a payload of another form is a temporary error, not 
   const auto function = EraseType<Transfer>([&called](const Transfer&) { called = true; });
   for (const char* payload : {"", "{", "[]", R"({"amount":"x"})", R"({"sum":1})"}) {
     CAPTURE(payload);
-    const Result result = Guarded([&] { return function(CallWith(payload)); });
+    const Result result = Guarded([&] { return function(payload, kInfo); });
     CHECK(result.kind == Result::Kind::kError);
     CHECK_THAT(result.text, ContainsSubstring("payload"));
   }
@@ -71,7 +66,7 @@ TEST_CASE("typed functions: what nlohmann throws inside the function is the func
   const auto function = EraseType<Transfer>([](const Transfer&) -> Result {
     return Result::Failure(nlohmann::json::parse("not json").dump());
   });
-  const Result result = Guarded([&] { return function(CallWith(R"({"amount":1})")); });
+  const Result result = Guarded([&] { return function(R"({"amount":1})", kInfo); });
   CHECK(result.kind == Result::Kind::kError);
   CHECK(result.text.find("payload") == std::string::npos);
 }

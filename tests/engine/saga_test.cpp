@@ -66,17 +66,65 @@ struct Case {
   Case& EndsStuck() { return ends_stuck = true, *this; }
 };
 
-constexpr Status kSubmitted = Status::kSubmitted, kAborting = Status::kAborting,
-                 kSucceed = Status::kSucceed, kFailed = Status::kFailed;
+constexpr Status kPrepared = Status::kPrepared, kSubmitted = Status::kSubmitted,
+                 kAborting = Status::kAborting, kSucceed = Status::kSucceed,
+                 kFailed = Status::kFailed;
 const Result kOk = Result::Success(), kNo = Result::Failure("no money"),
              kLater = Result::Ongoing("not yet"), kBroken = Result::Error("connection lost"),
              kUnsent = Result::NotSent("no free slot");
+
+/// Stored by a prepare: only its submit, Cancel and ForceStop move it.
+std::vector<Case> Prepared() {
+  using C = Case;
+  const EventKind submit = EventKind::kSubmitted;
+  std::vector<Case> cases = {
+      C("prepare", "2 timeout=60").New().On(EventKind::kPrepared).Gives(kPrepared, "P P P P"),
+      C("its submit", "2")
+          .In(kPrepared, "P P P P")
+          .On(submit)
+          .Gives(kSubmitted, "P > P P")
+          .Calls("a1"),
+      C("its submit, nothing to call", "1 empty=a1")
+          .In(kPrepared, "P P")
+          .On(submit)
+          .Gives(kSucceed, "P S"),
+      C("its submit, after its timeout", "1 timeout=60")
+          .In(kPrepared, "P P")
+          .On(submit)
+          .Gives(kFailed, "P P")
+          .Because("Timeout after 60 seconds"),
+      C("cancel", "2 timeout=60")
+          .In(kPrepared, "P P P P")
+          .On(EventKind::kCancel)
+          .Gives(kFailed, "P P P P")
+          .Because("cancelled"),
+      C("force stop", "2")
+          .In(kPrepared, "P P P P")
+          .On(EventKind::kForceStop)
+          .Gives(kFailed, "P P P P"),
+  };
+  for (const EventKind kind :
+       {EventKind::kLoaded, EventKind::kTimer, EventKind::kRegistered, EventKind::kRetryNow}) {
+    cases.push_back(
+        C("prepared waits", "1 timeout=60").In(kPrepared, "P P").On(kind).Gives(kPrepared, "P P"));
+  }
+  for (const Result& result : {kOk, kNo, kLater, kBroken, kUnsent}) {
+    for (const char* row : {"a1", "c1"}) {
+      cases.push_back(C("prepared, an answer to nothing", "1")
+                          .In(kPrepared, "P P")
+                          .On(row, result)
+                          .Gives(kPrepared, "P P"));
+    }
+  }
+  return cases;
+}
 
 std::vector<Case> Beginnings() {
   using C = Case;
   const EventKind submit = EventKind::kSubmitted;
   return {
       C("sequential", "2").New().On(submit).Gives(kSubmitted, "P > P P").Calls("a1"),
+      C("submitted again", "1").In(kSubmitted, "P >").On(submit).Gives(kSubmitted, "P >"),
       C("concurrent", "2 concurrent").New().On(submit).Gives(kSubmitted, "P > P >").Calls("a1 a2"),
       C("orders", "3 concurrent 2:0,1")
           .New()
@@ -784,7 +832,7 @@ void CheckAlways(const Transaction& before, const Transaction& after, const Effe
   const bool out = std::any_of(after.branches.begin(), after.branches.end(),
                                [](const dtm::Branch& row) { return row.in_flight; });
   const bool ended = IsFinal(after.status);
-  if (ended || after.stuck) {
+  if (ended || after.stuck || after.status == kPrepared) {
     CHECK(effects.timer == dtm::kNever);
     CHECK(effects.calls.empty());
     CHECK((after.due == dtm::kNever || IsFinal(before.status)));
@@ -840,6 +888,7 @@ std::string PairOf(bool is_new, Status status, const Event& event) {
   const auto name = [](EventKind kind) {
     switch (kind) {  // a new kind of event needs its lines in the table, see AllPairs
       case EventKind::kSubmitted: return "submitted";
+      case EventKind::kPrepared: return "prepared";
       case EventKind::kLoaded: return "loaded";
       case EventKind::kResult: return "result";
       case EventKind::kTimer: return "timer";
@@ -862,7 +911,7 @@ std::string PairOf(bool is_new, Status status, const Event& event) {
 
 std::set<std::string> AllPairs() {
   std::set<std::string> pairs;
-  for (const Status status : {kSubmitted, kAborting, kSucceed, kFailed}) {
+  for (const Status status : {kPrepared, kSubmitted, kAborting, kSucceed, kFailed}) {
     for (const EventKind kind :
          {EventKind::kLoaded, EventKind::kTimer, EventKind::kCancel, EventKind::kForceStop,
           EventKind::kRegistered, EventKind::kRetryNow}) {
@@ -875,23 +924,27 @@ std::set<std::string> AllPairs() {
     }
   }
   pairs.insert(PairOf(true, kSubmitted, Happens(EventKind::kSubmitted)));
+  pairs.insert(PairOf(true, kSubmitted, Happens(EventKind::kPrepared)));
+  pairs.insert(PairOf(false, kPrepared, Happens(EventKind::kSubmitted)));
   return pairs;
 }
 
 /// Every change of status there is (protocol §1); the machine may make no other.
 const std::set<std::string> kTransitions = {
-    "new -> submitted",     "new -> succeed",        "submitted -> submitted",
-    "submitted -> succeed", "submitted -> aborting", "submitted -> failed",
-    "aborting -> aborting", "aborting -> failed",    "succeed -> succeed",
-    "failed -> failed",     "not stuck -> stuck",    "stuck -> stuck",
-    "stuck -> not stuck",
+    "new -> submitted",      "new -> succeed",        "submitted -> submitted",
+    "submitted -> succeed",  "submitted -> aborting", "submitted -> failed",
+    "aborting -> aborting",  "aborting -> failed",    "succeed -> succeed",
+    "failed -> failed",      "not stuck -> stuck",    "stuck -> stuck",
+    "stuck -> not stuck",    "new -> prepared",       "prepared -> prepared",
+    "prepared -> submitted", "prepared -> succeed",   "prepared -> failed",
 };
 
 }  // namespace
 
 TEST_CASE("saga: the table, and it reaches every pair and every transition") {
   std::vector<Case> table;
-  for (const auto& part : {Beginnings(), Forward(), Turning(), Backward(), Ends(), Stuck()}) {
+  for (const auto& part :
+       {Prepared(), Beginnings(), Forward(), Turning(), Backward(), Ends(), Stuck()}) {
     table.insert(table.end(), part.begin(), part.end());
   }
   std::set<std::string> pairs, transitions;
@@ -904,7 +957,8 @@ TEST_CASE("saga: the table, and it reaches every pair and every transition") {
     if (!line.is_new) {
       before.status = line.before;
       before.created = kStart;
-      before.due = IsFinal(line.before) || line.was_stuck ? dtm::kNever : kStart;
+      const bool waits = IsFinal(line.before) || line.before == kPrepared || line.was_stuck;
+      before.due = waits ? dtm::kNever : kStart;
       before.branches = Rows(line.rows_before, context.now);
       before.stuck = line.was_stuck;
       before.retry_count = line.count_before;

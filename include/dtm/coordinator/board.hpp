@@ -15,6 +15,7 @@
 #include <dtm/coordinator/inbox.hpp>
 #include <dtm/coordinator/live.hpp>
 #include <dtm/coordinator/loader.hpp>
+#include <dtm/coordinator/metrics.hpp>
 #include <dtm/coordinator/options.hpp>
 #include <dtm/coordinator/store_health.hpp>
 #include <dtm/coordinator/timers.hpp>
@@ -151,11 +152,13 @@ class Board {
   Timers timers;
   Loader loader;
   StoreHealth health;
+  Metrics metrics;
   std::vector<Live*> touched;  ///< something waits for release
   std::vector<Live*> dirty;    ///< the next commit has to write them
   std::vector<std::pair<std::string, engine::EventKind>> again;  ///< to be stepped in the next turn
-  std::set<std::string> in_doubt;  ///< submitted in a commit whose outcome is not known yet
-  std::deque<QueuedWork> works;    ///< user work for the next commits
+  std::vector<Submission> returned;  ///< met a stored record, which is in memory now: again
+  std::set<std::string> in_doubt;    ///< submitted in a commit whose outcome is not known yet
+  std::deque<QueuedWork> works;      ///< user work for the next commits
 };
 
 }  // namespace v1

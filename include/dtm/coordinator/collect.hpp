@@ -17,8 +17,10 @@
 #include <dtm/coordinator/inbox.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/validate.hpp>
 #include <dtm/engine/explain.hpp>
 #include <dtm/engine/machine.hpp>
+#include <dtm/engine/repeat.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -30,13 +32,14 @@ class Collect {
   /// Returns whether anything had arrived or was due.
   bool Run() {
     inbox_.Take(mail_);
-    bool something = !mail_.Empty() || !board_.again.empty();
+    bool something = !mail_.Empty() || !board_.again.empty() || !board_.returned.empty();
     std::vector<std::pair<std::string, engine::EventKind>> again;
     again.swap(board_.again);
     for (const auto& entry : again) {
       if (Live* live = board_.lives.Find(entry.first)) StepAgain(*live, entry.second);
     }
     for (Answer& answer : mail_.answers) OnAnswer(answer);
+    for (Submission& submission : std::exchange(board_.returned, {})) OnSubmission(submission);
     for (Submission& submission : mail_.submissions) OnSubmission(submission);
     for (Command& command : mail_.commands) OnCommand(command);
     for (QueuedWork& work : mail_.works) OnWork(work);
@@ -117,11 +120,7 @@ class Collect {
           submission.waiter,
           doubt ? MayBeStored(gid) : StoreFailing("gid '" + gid + "' was not stored"));
     }
-    if (Live* live = board_.lives.Find(gid)) {
-      const bool same = SameContent(*live->transaction.definition, *submission.definition);
-      if (!same) return Board::Refuse(submission.waiter, OtherContent(gid));
-      return board_.AddWaiter(*live, std::move(submission.waiter));
-    }
+    if (Live* live = board_.lives.Find(gid)) return OnSubmittedAgain(*live, submission);
     const bool full = board_.Full();
     Transaction transaction;
     transaction.definition = std::move(submission.definition);
@@ -129,19 +128,41 @@ class Collect {
     board_.AddWaiter(live, std::move(submission.waiter));
     const bool may_call = board_.context.may_call;
     board_.context.may_call = may_call && !full;  // else it is loaded when there is room
-    board_.Step(live, {engine::EventKind::kSubmitted, 0, {}});
+    const bool prepare = submission.prepare;
+    board_.Step(live,
+                {prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted, 0, {}});
     board_.context.may_call = may_call;
+  }
+
+  void OnSubmittedAgain(Live& live, Submission& submission) {
+    const engine::Repeat repeat =
+        engine::OnRepeat(live.transaction, *submission.definition, submission.prepare);
+    std::string refused = repeat.refused;
+    if (repeat.kind == engine::Repeat::Kind::kPromote) {
+      Definition merged = engine::Promoted(*live.transaction.definition, *submission.definition);
+      refused = Problem(merged);
+      if (refused.empty()) {
+        board_.lives.Redefine(live, std::move(merged));
+        board_.Step(live, {engine::EventKind::kSubmitted, 0, {}});
+      }
+    }
+    if (!refused.empty()) return board_.Refuse(submission.waiter, Rejected(refused));
+    board_.AddWaiter(live, std::move(submission.waiter));
   }
 
   void OnCommand(Command& command) {
     if (command.kind == Command::Kind::kRegistered) return OnRegistered(command.gid);
     try {
-      command.kind == Command::Kind::kExplain ? Explain(command) : Obey(command);
-    } catch (const Error&) {
-      if (command.explained) {
-        Board::Protected([&] { command.explained({}, std::current_exception()); });
+      switch (command.kind) {
+        case Command::Kind::kExplain: Explain(command); break;
+        case Command::Kind::kListWaiting: ListWaiting(command); break;
+        default: Obey(command);
       }
-      Board::Refuse(command.waiter, std::current_exception());
+    } catch (const Error&) {
+      const std::exception_ptr error = std::current_exception();
+      if (command.explained) Board::Protected([&] { command.explained({}, error); });
+      if (command.listed) Board::Protected([&] { command.listed({}, error); });
+      Board::Refuse(command.waiter, error);
     }
   }
 
@@ -163,7 +184,8 @@ class Collect {
       if (!MayUseStore()) {
         std::rethrow_exception(StoreFailing("gid '" + command.gid + "' was not changed"));
       }
-      const std::string refused = board_.Step(*live, {EventOf(command.kind), 0, {}});
+      const std::string refused =
+          board_.Step(*live, {EventOf(command.kind), 0, {Result::Kind::kSuccess, command.reason}});
       if (!refused.empty()) {
         throw RejectedError("gid '" + command.gid + "' was not changed: " + refused);
       }
@@ -175,6 +197,17 @@ class Collect {
     if (kind == Command::Kind::kCancel) return engine::EventKind::kCancel;
     if (kind == Command::Kind::kForceStop) return engine::EventKind::kForceStop;
     return engine::EventKind::kRetryNow;
+  }
+
+  /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
+  void ListWaiting(const Command& command) {
+    std::vector<std::string> gids;
+    const Time last = kNever - Duration(1);
+    for (const Transaction& stored :
+         board_.store.Due(last, {command.after, INT64_MAX}, command.limit)) {
+      gids.push_back(stored.definition->gid);
+    }
+    Board::Protected([&] { command.listed(std::move(gids), nullptr); });
   }
 
   /// Committed state only: a change that is not stored did not happen yet.
@@ -226,6 +259,9 @@ class Collect {
     return std::make_exception_ptr(
         InDoubtError("gid '" + gid + "' may or may not be stored, the store is failing: " +
                      board_.health.Problem() + "; submit it again later"));
+  }
+  static std::exception_ptr Rejected(const std::string& why) {
+    return std::make_exception_ptr(RejectedError(why));
   }
   static std::string Unknown(const std::string& gid) {
     return "there is no transaction with gid '" + gid +

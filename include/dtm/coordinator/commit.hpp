@@ -16,6 +16,8 @@
 #include <dtm/coordinator/clock.hpp>
 #include <dtm/coordinator/retention.hpp>
 #include <dtm/core/error.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/repeat.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -93,7 +95,8 @@ class Commit {
     RunWorks();
     changes_.clear();
     for (Live* live : board_.dirty) {
-      changes_.push_back({&live->transaction, live->transaction.due != live->stored_due, false});
+      const bool due_changed = live->transaction.due != live->stored_due;
+      changes_.push_back({&live->transaction, due_changed, live->redefined, false});
     }
     store.Apply(changes_);
     if (expire) retention_.Step(store, board_.context.now);
@@ -121,7 +124,7 @@ class Commit {
       if (changes_[i].applied) {
         ++live.transaction.version;
         live.stored_due = live.transaction.due;
-        live.events.clear();
+        live.redefined = false;
         live.doubtful_events = 0;
       } else if (live.Fresh()) {
         OnGidExists(live);
@@ -138,6 +141,7 @@ class Commit {
   /// A submission of a gid that is stored but was not in memory: the same again, or another.
   void OnGidExists(Live& live) {
     const std::shared_ptr<const Definition> definition = live.transaction.definition;
+    const bool prepare = live.transaction.status == Status::kPrepared;
     std::vector<Waiter> waiters = std::move(live.waiters);
     Remove(live);
     std::exception_ptr refused;
@@ -146,16 +150,20 @@ class Commit {
       if (!stored) {
         refused = std::make_exception_ptr(StoreError(
             "gid '" + definition->gid + "' was removed at this moment; submit it again"));
-      } else if (!SameContent(*stored->definition, *definition)) {
-        refused = OtherContent(definition->gid);
-      } else if (IsFinal(stored->status)) {
-        for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
+      } else if (!IsFinal(stored->status)) {
+        board_.again.emplace_back(definition->gid, engine::EventKind::kLoaded);
+        board_.lives.Add(std::move(*stored));
+        for (Waiter& waiter : waiters) {
+          board_.returned.push_back({definition, std::move(waiter), prepare});
+        }
         return;
       } else {
-        Live& known = board_.lives.Add(std::move(*stored));
-        known.waiters = std::move(waiters);
-        board_.again.emplace_back(definition->gid, engine::EventKind::kLoaded);
-        return;
+        const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
+        if (repeat.kind != engine::Repeat::Kind::kRefuse) {
+          for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
+          return;
+        }
+        refused = std::make_exception_ptr(RejectedError(repeat.refused));
       }
     } catch (const StoreError&) {
       refused = std::current_exception();
@@ -211,8 +219,7 @@ class Commit {
     live.doubtful_events = 0;
     using engine::EventKind;
     const auto look = [](const engine::Event& event) {
-      return event.kind == EventKind::kSubmitted || event.kind == EventKind::kLoaded ||
-             event.kind == EventKind::kTimer;
+      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer;
     };
     live.events.erase(std::remove_if(live.events.begin(), live.events.end(), look),
                       live.events.end());

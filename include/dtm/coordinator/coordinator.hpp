@@ -7,11 +7,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/coordinator/clock.hpp>
@@ -104,9 +106,8 @@ class Coordinator : public Endpoint {
   /// From now on a thread drives the coordinator, starting with what a crash left unfinished.
   void Start() { Checked().Start(); }
 
-  /// For programs with an event loop of their own, instead of Start: does what there is to do, runs
-  /// functions that are due, and returns when there is more to do; call it then, and after
-  /// submitting.
+  /// Instead of Start, for programs with an event loop of their own: does what there is to do, and
+  /// returns when there is more; call it then, and after submitting.
   Time Poll() { return Checked().Poll(); }
 
   /// Refuses what is new, waits up to `limit` for calls that are out, and commits their results.
@@ -125,18 +126,20 @@ class Coordinator : public Endpoint {
   TransResult Submit(Definition definition) override {
     if (definition.options.wait_result) CheckMayBlock("Submit with wait_result");
     Waiter waiter = SubmitWaiter(definition);
-    return Checked().WaitFor([&](ReplyCallback answer) {
-      waiter.callback = std::move(answer);
-      Enqueue(std::move(definition), std::move(waiter));
-    });
+    return EnqueueAndWait(std::move(definition), std::move(waiter));
+  }
+
+  /// Stores it without running it; Submit with the same gid sets it going, with the steps given here.
+  /// @throws as Submit
+  TransResult Prepare(Definition definition) {
+    definition.prepared_first = true;
+    return EnqueueAndWait(std::move(definition), {}, true);
   }
 
   TransResult SubmitAndWait(Definition definition, Duration timeout) override {
     CheckMayBlock("SubmitAndWait");
-    return Checked().WaitFor([&](ReplyCallback answer) {
-      Enqueue(std::move(definition),
-              {AnswerWhen::kFinished, false, driver_->clock->Now() + timeout, std::move(answer)});
-    });
+    const Time deadline = driver_->clock->Now() + timeout;
+    return EnqueueAndWait(std::move(definition), {AnswerWhen::kFinished, false, deadline, {}});
   }
 
   void SubmitAsync(Definition definition, ReplyCallback callback) override {
@@ -176,32 +179,47 @@ class Coordinator : public Endpoint {
 
   /// In words: where it stands, what it waits for, the last error, the next try.
   std::string Explain(const std::string& gid) {
-    const auto text = std::make_shared<std::string>();
-    Checked().WaitFor([&](const ReplyCallback& answer) {
-      Command command;
-      command.kind = Command::Kind::kExplain;
-      command.gid = gid;
-      command.explained = [text, answer](const std::string& said, const std::exception_ptr& error) {
-        *text = said;
-        answer({{}, error});
-      };
-      Push(std::move(command));
-    });
-    return *text;
+    Command command;
+    command.kind = Command::Kind::kExplain;
+    command.gid = gid;
+    return AskFor(std::move(command), &Command::explained);
   }
 
   /// Rolls an unfinished saga back: compensates what may have run. Returns when that is decided.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void Cancel(const std::string& gid) { Ask(Command::Kind::kCancel, gid, kNever); }
+  void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
+    Ask(Command::Kind::kCancel, gid, kNever, reason);
+  }
 
-  /// Ends an unfinished transaction as failed; nothing is called for it any more, nothing is
-  /// undone.
+  /// Ends an unfinished transaction as failed; nothing is called any more, nothing is undone.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void ForceStop(const std::string& gid) { Ask(Command::Kind::kForceStop, gid, kNever); }
 
   /// Forgets the waits of an unfinished transaction and tries at once; also wakes a stuck one.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void RetryNow(const std::string& gid) { Ask(Command::Kind::kRetryNow, gid, kNever); }
+
+  /// The gids of at most `limit` unfinished transactions that are to be tried again later than in
+  /// `wait`, the earliest first: RetryNow wakes them.
+  std::vector<std::string> ListWaiting(Duration wait, std::size_t limit) {
+    Command command;
+    command.kind = Command::Kind::kListWaiting;
+    command.after = Checked().clock->Now() + wait;
+    command.limit = limit;
+    return AskFor(std::move(command), &Command::listed);
+  }
+
+  /// Runs a registered function here and now, for a transaction of a coordinator elsewhere.
+  /// @throws RejectedError  no function has this name.
+  Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
+    const BranchFunction function = Checked().functions.Find(name);
+    if (!function) throw RejectedError("no branch function is registered as '" + name + "'");
+    return Guarded([&] { return function(payload, info); });
+  }
+
+  /// What was done since it was opened.
+  Metrics::Snapshot Counted() const { return Checked().Counted(); }
+  const Options& Settings() const { return Checked().options; }
 
  private:
   static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
@@ -241,31 +259,54 @@ class Coordinator : public Endpoint {
     return waiter;
   }
 
-  void Enqueue(Definition definition, Waiter waiter) {
+  void Enqueue(Definition definition, Waiter waiter, bool prepare = false) {
     const std::string problem = Problem(definition);
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
     const std::string gid = definition.gid;
     Submission submission{std::make_shared<const Definition>(std::move(definition)),
-                          std::move(waiter)};
+                          std::move(waiter), prepare};
     if (driver.inbox.Push(std::move(submission))) return;
     if (driver.inbox.Closed()) throw LogicError("gid '" + gid + "': the coordinator was stopped");
-    throw RejectedError("gid '" + gid + "' was not stored: " +
-                        std::to_string(driver.options.max_waiting_submissions) +
-                        " submissions are waiting already; submit it again later");
+    throw BusyError("gid '" + gid +
+                    "' was not stored: " + std::to_string(driver.options.max_waiting_submissions) +
+                    " submissions are waiting already; submit it again later");
   }
 
-  TransResult Ask(Command::Kind kind, const std::string& gid, Time deadline) {
+  TransResult EnqueueAndWait(Definition definition, Waiter waiter, bool prepare = false) {
+    return Checked().WaitFor([&](ReplyCallback answer) {
+      waiter.callback = std::move(answer);
+      Enqueue(std::move(definition), std::move(waiter), prepare);
+    });
+  }
+
+  TransResult Ask(Command::Kind kind, const std::string& gid, Time deadline,
+                  const std::string& reason = {}) {
     return Checked().WaitFor([&](ReplyCallback answer) {
       Command command;
       command.kind = kind;
       command.gid = gid;
+      command.reason = reason;
       command.waiter.deadline = deadline;
       command.waiter.when =
           kind == Command::Kind::kWait ? AnswerWhen::kFinished : AnswerWhen::kStored;
       command.waiter.callback = std::move(answer);
       Push(std::move(command));
     });
+  }
+
+  /// A command that the loop answers with a value.
+  template <typename T>
+  T AskFor(Command command, std::function<void(T, std::exception_ptr)> Command::*answer_to) {
+    const auto box = std::make_shared<T>();
+    Checked().WaitFor([&](const ReplyCallback& answer) {
+      command.*answer_to = [box, answer](T value, const std::exception_ptr& error) {
+        *box = std::move(value);
+        answer({{}, error});
+      };
+      Push(std::move(command));
+    });
+    return std::move(*box);
   }
 
   void Push(Command command) {

@@ -119,6 +119,8 @@ class Driver {
     return true;
   }
 
+  Metrics::Snapshot Counted() const { return loop_.Counted(); }
+
   void Log(LogLevel level, const std::string& text) const {
     Board::Protected([&] {
       if (options.log) options.log(level, text);

@@ -26,8 +26,9 @@
 namespace dtm {
 inline namespace v1 {
 
-/// A branch function with its payload type erased.
-using BranchFunction = std::function<Result(const BranchCall&)>;
+/// A branch function with its payload type erased: gets the payload as text, and for whom it is
+/// called.
+using BranchFunction = std::function<Result(const std::string&, const BranchInfo&)>;
 
 /// Runs functions on a pool that grows while calls wait and shrinks when threads idle. A function
 /// that blocks occupies at most `max_per_function` of its threads, so the others go on.
@@ -76,6 +77,13 @@ class Functions : public BranchCaller {
                    Result::NotSent("waiting for handler \"" + call->Url().substr(kLocalPrefixSize) +
                                    "\": this program has not registered it"));
     }
+  }
+
+  /// The function of this name; empty if there is none.
+  BranchFunction Find(const std::string& name) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = entries_.find(name);
+    return found == entries_.end() ? BranchFunction() : found->second->function;
   }
 
   /// From now on functions run on threads of their own.
@@ -237,7 +245,7 @@ class Functions : public BranchCaller {
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
     lock.unlock();
-    results.Done(call, Guarded([&] { return entry.function(call); }));
+    results.Done(call, Guarded([&] { return entry.function(call.Payload(), call.Info()); }));
     lock.lock();
     running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
     --entry.running;

@@ -40,6 +40,7 @@ struct Waiter {
 struct Submission {
   std::shared_ptr<const Definition> definition;
   Waiter waiter;
+  bool prepare = false;  ///< to be stored, and to run when it is submitted
 };
 
 struct Answer {
@@ -48,11 +49,15 @@ struct Answer {
 };
 
 struct Command {
-  enum class Kind { kCancel, kForceStop, kRetryNow, kWait, kExplain, kRegistered };
+  enum class Kind { kCancel, kForceStop, kRetryNow, kWait, kExplain, kListWaiting, kRegistered };
   Kind kind = Kind::kWait;
-  std::string gid;  ///< kRegistered: the url of the function
+  std::string gid;     ///< kRegistered: the url of the function
+  std::string reason;  ///< kCancel
   Waiter waiter;
-  std::function<void(const std::string&, std::exception_ptr)> explained;  ///< kExplain
+  std::function<void(std::string, std::exception_ptr)> explained;  ///< kExplain
+  Time after{};           ///< kListWaiting: due later than this
+  std::size_t limit = 0;  ///< kListWaiting
+  std::function<void(std::vector<std::string>, std::exception_ptr)> listed;  ///< kListWaiting
 };
 
 /// User work for the next commit; `done` is called after it, or with the error of its failure.
@@ -60,13 +65,6 @@ struct QueuedWork {
   Work work;
   std::function<void(const Result&, std::exception_ptr)> done;
 };
-
-inline std::exception_ptr OtherContent(const std::string& gid) {
-  return std::make_exception_ptr(
-      RejectedError("gid '" + gid +
-                    "' exists with other content; nothing was changed. Use a new gid, or "
-                    "submit exactly what was submitted first"));
-}
 
 struct Mail {
   std::vector<Submission> submissions;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -21,6 +22,7 @@ inline namespace v1 {
 struct Live {
   Transaction transaction;              ///< as stepped; durable unless `dirty`
   bool dirty = false;                   ///< changed since the last commit
+  bool redefined = false;               ///< its definition too
   bool touched = false;                 ///< something of it waits for release
   Time stored_due{};                    ///< the due time in the store's record
   Time timer = kNever;                  ///< when the machine wants to look again
@@ -61,6 +63,17 @@ class Lives {
     live.transaction = std::move(transaction);
     bytes_ += live.bytes;
     return live;
+  }
+  /// Gives it another definition, of the same gid.
+  void Redefine(Live& live, Definition definition) {
+    bytes_ -= live.bytes;
+    auto node = lives_.extract(live.transaction.definition->gid);  // its key is in there
+    live.transaction.definition = std::make_shared<const Definition>(std::move(definition));
+    live.redefined = true;
+    live.bytes = BytesOf(*live.transaction.definition);
+    bytes_ += live.bytes;
+    node.key() = live.transaction.definition->gid;
+    lives_.insert(std::move(node));
   }
   void Remove(Live& live) {
     bytes_ -= live.bytes;

@@ -60,7 +60,7 @@ class Loop {
     const Time growth = functions_.Grow(now);
     const bool pending = !board_.dirty.empty() || !board_.touched.empty() ||
                          !board_.works.empty() || !board_.again.empty() ||
-                         board_.health.NeedsRecovery();
+                         !board_.returned.empty() || board_.health.NeedsRecovery();
     Time next = pending ? now : (std::min)(board_.timers.Next(), commit_.NextRetention());
     if (!board_.Full() && board_.context.may_call) {
       next = (std::min)(next, board_.loader.NextPass());
@@ -68,6 +68,8 @@ class Loop {
     if (!board_.health.Good()) next = (std::max)(next, board_.health.NextTry());
     return (std::min)(next, growth);
   }
+
+  Metrics::Snapshot Counted() const { return board_.metrics.Get(); }
 
   /// Branch calls that are out, or changes that no commit has taken yet.
   bool Busy() {
@@ -78,6 +80,10 @@ class Loop {
 
   /// Answers everybody who still waits, with the status that is durable; for the end.
   void AnswerAll() {
+    for (const Submission& submission : board_.returned) {
+      Board::Refuse(submission.waiter, NotStored("gid '" + submission.definition->gid + "'"));
+    }
+    board_.returned.clear();
     board_.lives.ForEach([this](Live& live) {
       for (const Waiter& waiter : live.waiters) {
         AnswerAtTheEnd(waiter, live);

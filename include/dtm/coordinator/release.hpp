@@ -37,6 +37,7 @@ class Release {
     StartCalls();
     for (Live* live : touched) {
       live->touched = false;
+      Count(*live);
       live->events.clear();
       AnswerWaiters(*live);
       ArmTimerOrLeave(*live);
@@ -44,6 +45,15 @@ class Release {
   }
 
  private:
+  void Count(const Live& live) {
+    const Transaction& transaction = live.transaction;
+    for (const engine::Event& event : live.events) {
+      if (event.kind != engine::EventKind::kResult) continue;
+      board_.metrics.Answered(*transaction.definition, event.branch, event.result);
+    }
+    if (IsFinal(transaction.status)) board_.metrics.Ended(transaction);
+  }
+
   void TakeCalls(Live& live) {
     const Transaction& transaction = live.transaction;
     if (!IsFinal(transaction.status)) {
@@ -95,9 +105,11 @@ class Release {
     if (IsFinal(transaction.status)) return board_.Remove(live);
     board_.ArmTimer(live);
     if (live.CallsOut() || transaction.unreadable) return;
-    const bool idle =
-        live.timer == kNever && !transaction.stuck;  // could go on but was not allowed to
-    if (live.waiters.empty() && (idle ? board_.Full() : board_.HalfFull())) {
+    const bool waits_for_submit = transaction.status == Status::kPrepared;
+    const bool idle = live.timer == kNever && !transaction.stuck &&
+                      !waits_for_submit;  // could go on but was not allowed to
+    const bool leave = waits_for_submit || (idle ? board_.Full() : board_.HalfFull());
+    if (live.waiters.empty() && leave) {
       board_.loader.LeaveBehind(transaction.due);
       board_.Remove(live);
     } else if (idle && board_.context.may_call) {

@@ -28,6 +28,12 @@ class RejectedError : public Error {
   using Error::Error;
 };
 
+/// Refused because too much is waiting already; the same may be accepted a moment later.
+class BusyError : public RejectedError {
+ public:
+  using RejectedError::RejectedError;
+};
+
 /// In doubt: there was no answer, so the transaction may be stored. Submitting the same content
 /// under the same gid again is safe and settles it.
 class InDoubtError : public Error {

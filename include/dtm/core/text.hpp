@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 namespace dtm {
 inline namespace v1 {
@@ -41,6 +42,15 @@ inline bool IsUtf8(const std::string& text) {
     at += length;
   }
   return true;
+}
+
+/// With A to Z in lower case; other letters stay.
+inline std::string Lowered(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return lower;
 }
 
 /// At most `max_bytes` of the text, cut between characters.

@@ -49,6 +49,7 @@ struct Definition {
   std::string gid;
   TransType type = TransType::kSaga;
   std::vector<Step> steps;
+  bool prepared_first = false;             ///< stored by a prepare, to run when it is submitted
   bool concurrent = false;                 ///< steps start together, but for `orders`
   std::map<int, std::vector<int>> orders;  ///< step -> the steps that must have succeeded before it
   TransOptions options;

@@ -66,6 +66,7 @@ inline std::string Explain(const Transaction& transaction, Time now) {
   text += Name(transaction.status);
   if (!transaction.reason.empty()) text += " because: " + transaction.reason;
   if (IsFinal(transaction.status)) return text;
+  if (transaction.status == Status::kPrepared) return text + "\nit waits for its submit";
   if (transaction.stuck) {
     return text + "\nstuck: " + transaction.last_error +
            "; it goes on with RetryNow or ends with ForceStop";

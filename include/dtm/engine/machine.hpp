@@ -15,11 +15,12 @@ inline namespace v1 {
 namespace engine {
 
 enum class EventKind {
-  kSubmitted,   ///< new, not yet stored
+  kSubmitted,   ///< new, not yet stored; or the submit of a prepared one
+  kPrepared,    ///< new, not yet stored, to run when it is submitted
   kLoaded,      ///< read from the store: whatever was in flight belongs to an earlier life
   kResult,      ///< a call was answered
   kTimer,       ///< the time the machine asked for has come
-  kCancel,      ///< somebody wants it rolled back
+  kCancel,      ///< somebody wants it rolled back; the result's text may say why
   kForceStop,   ///< somebody wants it ended as failed, with nothing called any more
   kRegistered,  ///< the function of `branch`, which was missing, is there now
   kRetryNow     ///< somebody wants the waits forgotten

@@ -1,8 +1,7 @@
 /// The saga machine: runs the steps in order, and after a definite failure undoes what may have
 /// run, in reverse.
 /// Needs: std. Threads: pure. Protocol: §4.1, with the safe alternatives of its §12: an action that
-/// is out is awaited before it is compensated, tries survive restarts, nothing is retried without a
-/// wait.
+/// is out is awaited before it is compensated, tries survive restarts, retries wait.
 #pragma once
 
 #include <algorithm>
@@ -45,16 +44,15 @@ class SagaMachine {
       return;
     }
     switch (event.kind) {
-      case EventKind::kSubmitted:
-        t_.branches.assign(2 * def_.steps.size(), Branch{});
-        t_.created = t_.due = context_.now;
-        effects_.changed = true;
-        break;
+      case EventKind::kSubmitted: OnSubmitted(); break;
+      case EventKind::kPrepared: Create(Status::kPrepared); break;
       case EventKind::kLoaded:
       case EventKind::kTimer: break;
       case EventKind::kResult: OnResult(event.branch, event.result); break;
       case EventKind::kCancel:
-        if (t_.status != Status::kAborting) Abort("cancelled");
+        if (t_.status != Status::kAborting) {
+          Abort(event.result.text.empty() ? "cancelled" : event.result.text);
+        }
         break;
       case EventKind::kRegistered: Awaken(event.branch); break;
       case EventKind::kForceStop:
@@ -62,11 +60,7 @@ class SagaMachine {
         Finish(Status::kFailed);
         return;
       case EventKind::kRetryNow:
-        for (Branch& branch : t_.branches) {
-          branch.errors = 0;
-          branch.next_try = Time{};
-        }
-        t_.stuck = false;
+        ForgetWaits(t_);
         effects_.changed = true;
         break;
     }
@@ -81,6 +75,21 @@ class SagaMachine {
     if (t_.status == Status::kSubmitted) Forward();
     if (t_.status == Status::kAborting) Backward();
     if (!IsFinal(t_.status)) Schedule();
+  }
+
+  void Create(Status status) {
+    t_.status = status;
+    t_.branches.assign(2 * def_.steps.size(), Branch{});
+    t_.created = t_.due = context_.now;
+    effects_.changed = true;
+  }
+
+  void OnSubmitted() {
+    if (t_.created == Time{}) return Create(Status::kSubmitted);
+    if (t_.status != Status::kPrepared) return;
+    t_.status = Status::kSubmitted;
+    t_.due = context_.now;
+    effects_.changed = true;
   }
 
   void OnResult(std::size_t index, const Result& result) {
@@ -283,11 +292,12 @@ class SagaMachine {
   void Schedule() {
     const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
                                  [](const Branch& branch) { return branch.in_flight; });
-    if (!out && context_.may_call && effects_.timer == kNever) {
+    const bool waits_for_submit = t_.status == Status::kPrepared;
+    if (!out && !waits_for_submit && context_.may_call && effects_.timer == kNever) {
       GetStuck("no branch is out, none may start and no wait will end");
     }
     Time due = effects_.timer;
-    if (t_.stuck) {
+    if (t_.stuck || waits_for_submit) {
       due = kNever;
       effects_.timer = kNever;
     } else if (out || !context_.may_call) {

@@ -53,6 +53,15 @@ inline Time CallDeadline(const TransOptions& options, const Context& context) {
   return context.now + 2 * RequestTimeout(options, context);
 }
 
+/// Everything that waits may be tried at once, also what is stuck.
+inline void ForgetWaits(Transaction& transaction) {
+  for (Branch& branch : transaction.branches) {
+    branch.errors = 0;
+    branch.next_try = Time{};
+  }
+  transaction.stuck = false;
+}
+
 /// After a restart nothing is in flight as far as this life knows, and the clock may have been set: no
 /// wait may be longer than it could have been made.
 inline void ForgetFormerLife(Transaction& transaction, const Context& context) {

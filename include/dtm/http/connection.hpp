@@ -13,6 +13,7 @@
 
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/core/limits.hpp>
+#include <dtm/core/text.hpp>
 #include <dtm/http/guarded_client.hpp>
 #include <dtm/http/reply_rule.hpp>
 #include <dtm/http/url.hpp>
@@ -27,14 +28,6 @@ struct CallOutcome {
 };
 
 namespace headers {
-
-inline std::string Lower(std::string_view name) {
-  std::string lower(name);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
 
 /// An RFC 9110 token.
 inline bool ValidName(const std::string& name) {
@@ -83,7 +76,7 @@ inline httplib::Request BranchRequest(const BranchCall& call, const Url& url) {
       throw Error("the branch header \"" + StorableText(name) +
                   "\" has a name or value that HTTP does not allow; the call was not sent");
     }
-    std::string lower = headers::Lower(name);
+    std::string lower = Lowered(name);
     if (!headers::IsFraming(lower)) all[std::move(lower)] = {name, value};
   }
   for (const auto& [lower, header] : all) request.set_header(header.first, header.second);
@@ -159,7 +152,7 @@ class Connection {
       attempt.status = response.status;
     }
     if (attempt.answered) {
-      const std::string coding = headers::Lower(response.get_header_value("Content-Encoding"));
+      const std::string coding = Lowered(response.get_header_value("Content-Encoding"));
       attempt.encoded = !coding.empty() && coding != "identity";
     }
     return attempt;

@@ -2,24 +2,19 @@
 /// head.
 /// Needs: cpp-httplib, POSIX. Threads: one at a time, but for SocketWatch.
 ///
-/// httplib before 0.20 reads lines of any length and matches the status line with std::regex: about
-/// 20 KB of it overflow the stack and kill the process. So the bytes go through our own Stream
-/// there. Newer versions have such limits themselves (and a different private interface: then the
-/// class below overrides nothing, and httplib's own stream is used).
+/// With httplib 0.11 the bytes go through BoundedStream. Newer versions have limits themselves (and a
+/// different private interface: then the class below overrides nothing, and httplib's own stream is
+/// used).
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstddef>
-#include <cstring>
 #include <fcntl.h>
 #include <functional>
 #include <locale>
 #include <memory>
 #include <mutex>
-#include <poll.h>
 #include <signal.h>
 #include <string>
 #include <sys/socket.h>
@@ -29,12 +24,11 @@
 
 #include <httplib.h>
 
+#include <dtm/http/bounded_stream.hpp>
 #include <dtm/http/url.hpp>
 
 namespace dtm {
 inline namespace v1 {
-
-using SteadyTime = std::chrono::steady_clock::time_point;
 
 #if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
 inline constexpr bool kHttpsSupported = true;
@@ -94,98 +88,6 @@ class SocketWatch {
 };
 
 namespace guard {
-
-// Of one answer. httplib asks for lines byte by byte and for content in larger pieces.
-inline constexpr std::size_t kMaxLineBytes = 8 * 1024;
-inline constexpr std::size_t kMaxLinesBytes = 64 * 1024;  ///< status line, headers, chunk sizes
-
-/// Implements what httplib 0.11 asks of a stream; abstract, and so unused, with versions that ask
-/// for more.
-class BoundedStream : public httplib::Stream {
- public:
-  BoundedStream(int fd, SteadyTime deadline) : fd_(fd), deadline_(deadline) {}
-
-  virtual bool is_readable() const { return at_ < end_ || Wait(POLLIN); }
-  virtual bool is_writable() const { return Wait(POLLOUT); }
-  virtual void get_remote_ip_and_port(std::string&, int&) const {}
-  virtual void get_local_ip_and_port(std::string&, int&) const {}
-  virtual int socket() const { return fd_; }
-
-  virtual ssize_t read(char* to, std::size_t size) {
-    if (at_ == end_) {
-      const ssize_t got = Receive();
-      if (got <= 0) return got;
-      at_ = 0;
-      end_ = static_cast<std::size_t>(got);
-    }
-    const std::size_t taken = (std::min)(size, end_ - at_);
-    std::memcpy(to, buffer_.data() + at_, taken);
-    at_ += taken;
-    if (size == 1 && !CountLineByte(*to)) return -1;
-    return static_cast<ssize_t>(taken);
-  }
-
-  /// Kept until the answer is wanted: head and body leave in one packet.
-  virtual ssize_t write(const char* from, std::size_t size) {
-    out_.append(from, size);
-    return static_cast<ssize_t>(size);
-  }
-
- private:
-  bool Flush() {
-    std::size_t sent = 0;
-    while (sent < out_.size()) {
-      const ssize_t some =
-          ::send(fd_, out_.data() + sent, out_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-      if (some >= 0) {
-        sent += static_cast<std::size_t>(some);
-      } else if (errno == EAGAIN) {
-        if (!Wait(POLLOUT)) return false;
-      } else if (errno != EINTR) {
-        return false;
-      }
-    }
-    out_.clear();
-    return true;
-  }
-
-  ssize_t Receive() {
-    // A server may answer and close before it has read everything: the answer counts.
-    Flush();
-    for (;;) {
-      if (!Wait(POLLIN)) return -1;
-      const ssize_t got = ::recv(fd_, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
-      if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return got;
-    }
-  }
-
-  bool CountLineByte(char byte) {
-    line_ = byte == '\n' ? 0 : line_ + 1;
-    return line_ <= kMaxLineBytes && ++lines_ <= kMaxLinesBytes;
-  }
-
-  bool Wait(short what) const {
-    for (;;) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-          deadline_ - std::chrono::steady_clock::now());
-      if (left.count() <= 0) return false;
-      pollfd one{fd_, what, 0};
-      const auto wait = (std::min<long long>)(left.count(), 60000);
-      const int ready = ::poll(&one, 1, static_cast<int>(wait));
-      if (ready > 0) return true;
-      if (ready < 0 && errno != EINTR) return false;
-    }
-  }
-
-  int fd_;
-  SteadyTime deadline_;
-  std::string out_;
-  std::array<char, 4096> buffer_;
-  std::size_t at_ = 0;
-  std::size_t end_ = 0;
-  std::size_t line_ = 0;
-  std::size_t lines_ = 0;
-};
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverloaded-virtual"

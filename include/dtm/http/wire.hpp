@@ -1,5 +1,6 @@
-/// The names that branch calls use on the wire; nothing else spells them.
-/// Needs: std. Threads: constants and pure functions. Protocol: §3 (calling branches).
+/// The names that are used on the wire; nothing else spells them.
+/// Needs: std. Threads: constants and pure functions. Protocol: §2 (HTTP API), §3 (calling
+/// branches).
 #pragma once
 
 #include <string>
@@ -17,6 +18,50 @@ inline constexpr const char kGid[] = "gid";
 inline constexpr const char kOp[] = "op";
 inline constexpr const char kTransType[] = "trans_type";
 inline constexpr const char kJson[] = "application/json";
+
+// Of a transaction, as clients send it and as query shows it.
+inline constexpr const char kSteps[] = "steps";
+inline constexpr const char kAction[] = "action";
+inline constexpr const char kCompensate[] = "compensate";
+inline constexpr const char kData[] = "data";
+inline constexpr const char kPayloads[] = "payloads";
+inline constexpr const char kCustomData[] = "custom_data";
+inline constexpr const char kConcurrent[] = "concurrent";
+inline constexpr const char kOrders[] = "orders";
+inline constexpr const char kWaitResult[] = "wait_result";
+inline constexpr const char kTimeoutToFail[] = "timeout_to_fail";
+inline constexpr const char kRequestTimeout[] = "request_timeout";
+inline constexpr const char kRetryInterval[] = "retry_interval";
+inline constexpr const char kRetryLimit[] = "retry_limit";
+inline constexpr const char kRetryCount[] = "retry_count";
+inline constexpr const char kBranchHeaders[] = "branch_headers";
+inline constexpr const char kProtocol[] = "protocol";
+inline constexpr const char kQueryPrepared[] = "query_prepared";
+inline constexpr const char kReqExtra[] = "req_extra";
+inline constexpr const char kRollbackReason[] = "rollback_reason";
+inline constexpr const char kStatus[] = "status";
+inline constexpr const char kId[] = "id";
+inline constexpr const char kCreateTime[] = "create_time";
+inline constexpr const char kUpdateTime[] = "update_time";
+inline constexpr const char kFinishTime[] = "finish_time";
+inline constexpr const char kRollbackTime[] = "rollback_time";
+inline constexpr const char kOptions[] = "options";
+inline constexpr const char kNextCronInterval[] = "next_cron_interval";
+inline constexpr const char kNextCronTime[] = "next_cron_time";
+inline constexpr const char kUrl[] = "url";
+inline constexpr const char kBinData[] = "bin_data";
+
+// Of answers.
+inline constexpr const char kDtmResult[] = "dtm_result";
+inline constexpr const char kSuccess[] = "SUCCESS";
+inline constexpr const char kFailure[] = "FAILURE";
+inline constexpr const char kOngoing[] = "ONGOING";
+inline constexpr const char kMessage[] = "message";
+inline constexpr const char kTransaction[] = "transaction";
+inline constexpr const char kTransactions[] = "transactions";
+inline constexpr const char kBranches[] = "branches";
+inline constexpr const char kNextPosition[] = "next_position";
+inline constexpr const char kHttp[] = "http";
 
 inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
 

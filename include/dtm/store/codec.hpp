@@ -110,8 +110,9 @@ inline std::string EncodeDefinition(const Definition& definition) {
   Writer writer(out);
   const TransOptions& options = definition.options;
   writer.Byte(kFormat);
-  writer.Byte(
-      static_cast<std::uint8_t>((definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0)));
+  writer.Byte(static_cast<std::uint8_t>((definition.concurrent ? 1 : 0) |
+                                        (options.wait_result ? 2 : 0) |
+                                        (definition.prepared_first ? 4 : 0)));
   writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
   writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
   writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
@@ -148,6 +149,7 @@ inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, Trans
   definition->concurrent = (flags & 1) != 0;
   TransOptions& options = definition->options;
   options.wait_result = (flags & 2) != 0;
+  definition->prepared_first = (flags & 4) != 0;
   options.timeout_to_fail = std::chrono::seconds(reader.Number());
   options.request_timeout = std::chrono::seconds(reader.Number());
   options.retry_interval = std::chrono::seconds(reader.Number());

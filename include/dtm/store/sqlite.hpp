@@ -218,7 +218,22 @@ class SqliteStore : public Store {
     update.BindBlob(5, state_);
     if (due_changed) BindDue(update, 6, transaction);
     update.Step();
-    return writer_->db.Changes() > 0;
+    const bool applied = writer_->db.Changes() > 0;
+    if (applied && change.definition_changed) Redefine(transaction);
+    return applied;
+  }
+
+  void Redefine(const Transaction& transaction) {
+    const std::string encoded = codec::EncodeDefinition(*transaction.definition);
+    const bool big = encoded.size() > kInlineBytes;
+    sql::Statement& redefine = writer_->redefine.Bind(1, transaction.row);
+    big ? redefine.BindNull(2) : redefine.BindBlob(2, encoded);
+    redefine.Step();
+    if (big) {
+      writer_->insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
+    } else {
+      writer_->remove_big.Bind(1, transaction.row).Step();
+    }
   }
 
   /// Only the unfinished have a place in the index of what is due.

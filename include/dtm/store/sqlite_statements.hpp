@@ -70,7 +70,9 @@ struct Writer {
                "INSERT INTO dtm_trans (gid, type, status, version, created, finished, due, "
                "definition, "
                "state) VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (gid) DO NOTHING"),
-        insert_big(db, "INSERT INTO dtm_big_definition (id, definition) VALUES (?1, ?2)"),
+        insert_big(db,
+                   "INSERT OR REPLACE INTO dtm_big_definition (id, definition) VALUES (?1, ?2)"),
+        redefine(db, "UPDATE dtm_trans SET definition = ?2 WHERE id = ?1"),
         update(db,
                "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5 "
                "WHERE id = ?1 AND version = ?2"),
@@ -87,8 +89,8 @@ struct Writer {
 
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
-  sql::Statement begin, commit, insert, insert_big, update, update_due, due, next_due, look, remove,
-      remove_big;
+  sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
+      look, remove, remove_big;
 };
 
 /// Sees committed records only.

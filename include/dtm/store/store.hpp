@@ -27,7 +27,8 @@ class CommitInDoubt : public StoreError {
 /// One transaction to write in the open batch: an insert if its `row` is 0, else an update.
 struct Change {
   Transaction* transaction = nullptr;
-  bool due_changed = true;  ///< false spares the update of the index
+  bool due_changed = true;          ///< false spares the update of the index
+  bool definition_changed = false;  ///< an update writes the definition as well
   bool applied = false;  ///< out: false = the gid exists already, or the stored version is another
 };
 

@@ -1,0 +1,61 @@
+/// dtm-server: the coordinator as a program of its own, with dtm's HTTP API.
+/// Needs: dtm/http.hpp, POSIX. `dtm-server --help` says how it is used.
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <sys/resource.h>
+#include <vector>
+
+#include "server_config.hpp"
+#include <dtm/http.hpp>
+
+namespace {
+
+/// A connection and a branch call take a file descriptor each.
+void AllowManyFiles() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int Serve(ServerConfig config) {
+  sigset_t stop;
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGTERM);
+  sigaddset(&stop, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &stop, nullptr);  // before any thread, so that all inherit it
+  AllowManyFiles();
+
+  dtm::Coordinator tm(config.db, config.coordinator);
+  tm.Use(dtm::HttpBranches());
+  dtm::Server server(tm, config.server);
+  const int port = server.Start(config.host, config.port);
+  tm.Start();
+  const bool ipv6 = config.host.find(':') != std::string::npos;
+  const std::string host = ipv6 ? "[" + config.host + "]" : config.host;
+  std::printf("dtm-server %s is ready at http://%s:%d/api/dtmsvr, store %s\n", dtm::kVersion,
+              host.c_str(), port, config.db.c_str());
+  std::fflush(stdout);
+
+  int signal = 0;
+  (void)sigwait(&stop, &signal);
+  server.Stop();
+  (void)tm.Stop(std::chrono::seconds(5));  // what is unfinished goes on at the next start
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    const ServerConfig config = ReadConfig(std::vector<std::string>(argv + 1, argv + argc));
+    if (config.help) return std::fputs(kHelp, stdout) < 0 ? 1 : 0;
+    if (config.version) return std::printf("dtm-server %s\n", dtm::kVersion) < 0 ? 1 : 0;
+    return Serve(config);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "dtm-server: %s\n", error.what());
+    return 1;
+  }
+}

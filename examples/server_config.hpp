@@ -1,0 +1,170 @@
+/// The settings of dtm-server: the command line, then a file, then the environment.
+/// Needs: dtm/http.hpp. Threads: one.
+#pragma once
+
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <dtm/http.hpp>
+
+/// What is wrong with the settings, and what to do.
+struct BadSetting : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct ServerConfig {
+  std::string db = "dtm.db";
+  std::string host = "127.0.0.1";
+  int port = 36789;
+  bool help = false, version = false;
+  dtm::Options coordinator;
+  dtm::ServerOptions server;
+};
+
+inline constexpr const char kHelp[] =
+    "dtm-server: a coordinator for distributed transactions with the HTTP API of dtm.\n"
+    "\n"
+    "  dtm-server [--db FILE] [--listen HOST:PORT] [--token TOKEN] [-c FILE]\n"
+    "\n"
+    "  --db FILE           the SQLite file; made if it is not there (dtm.db)\n"
+    "  --listen HOST:PORT  where to listen; port 0: any (127.0.0.1:36789)\n"
+    "  --token TOKEN       what every request must carry; an address that other machines can\n"
+    "                      reach needs one. Better in the environment: DTM_TOKEN\n"
+    "  -c FILE             settings as `Name: value` lines, as dtm's own file has them\n"
+    "  --help, --version\n"
+    "\n"
+    "Settings, in the file or (as in brackets) in the environment; times in seconds:\n"
+    "  HttpPort [HTTP_PORT]               the port\n"
+    "  RetryInterval [RETRY_INTERVAL]     the first wait after an error (10)\n"
+    "  RequestTimeout [REQUEST_TIMEOUT]   of a branch call (3)\n"
+    "  LogLevel [LOG_LEVEL]               debug, info, warn or error (info)\n"
+    "  Store.FinishedDataExpire [STORE_FINISHED_DATA_EXPIRE]\n"
+    "                                     how long finished transactions are kept (86400)\n"
+    "The command line counts before the file, the file before the environment.\n";
+
+namespace server_config {
+
+inline const std::map<std::string, std::string> kEnvironment = {
+    {"HttpPort", "HTTP_PORT"},
+    {"RetryInterval", "RETRY_INTERVAL"},
+    {"RequestTimeout", "REQUEST_TIMEOUT"},
+    {"LogLevel", "LOG_LEVEL"},
+    {"Store.Driver", "STORE_DRIVER"},
+    {"Store.FinishedDataExpire", "STORE_FINISHED_DATA_EXPIRE"}};
+
+inline int Number(const std::string& name, const std::string& text, int smallest, int largest) {
+  const bool digits = !text.empty() && text.size() <= 9 &&
+                      text.find_first_not_of("0123456789") == std::string::npos;
+  const int value = digits ? std::stoi(text) : -1;
+  if (value < smallest || value > largest) {
+    throw BadSetting(name + " is '" + text + "'; it must be a number from " +
+                     std::to_string(smallest) + " to " + std::to_string(largest));
+  }
+  return value;
+}
+
+inline void Set(ServerConfig& config, const std::string& name, const std::string& value) {
+  const auto seconds = [&] { return std::chrono::seconds(Number(name, value, 1, 100000000)); };
+  if (name == "HttpPort") {
+    config.port = Number(name, value, 0, 65535);
+  } else if (name == "RetryInterval") {
+    config.coordinator.retry_interval = seconds();
+  } else if (name == "RequestTimeout") {
+    config.coordinator.request_timeout = seconds();
+  } else if (name == "Store.FinishedDataExpire") {
+    config.coordinator.keep_finished = seconds();
+  } else if (name == "Store.Driver") {
+    if (value != "sqlite" && value != "sqlite3") {
+      throw BadSetting("Store.Driver is '" + value + "'; this server stores in SQLite, see --db");
+    }
+  } else if (name == "LogLevel") {
+    const dtm::LogLevel least = value == "error"  ? dtm::LogLevel::kError
+                                : value == "warn" ? dtm::LogLevel::kWarning
+                                                  : dtm::LogLevel::kInfo;
+    if (value != "debug" && value != "info" && value != "warn" && value != "error") {
+      throw BadSetting("LogLevel is '" + value + "'; it must be debug, info, warn or error");
+    }
+    config.coordinator.log = [least](dtm::LogLevel level, const std::string& text) {
+      if (level >= least) dtm::LogToStderr(level, text);
+    };
+  } else {
+    std::fprintf(stderr, "dtm-server: the setting %s is not known here; it is ignored\n",
+                 name.c_str());
+  }
+}
+
+/// `Name: value` lines; what is indented below `Store:` is Store.Name. Quotes and # comments go.
+inline void ReadFile(ServerConfig& config, const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw BadSetting("the settings file '" + path + "' cannot be read; check the path");
+  std::string section;
+  for (std::string line; std::getline(file, line);) {
+    const std::string bare = line.substr(0, line.find('#'));
+    const auto trimmed = [](const std::string& text) {
+      const char* blanks = " \t\r'\"";
+      const std::size_t first = text.find_first_not_of(blanks);
+      if (first == std::string::npos) return std::string();
+      return text.substr(first, text.find_last_not_of(blanks) - first + 1);
+    };
+    if (trimmed(bare).empty()) continue;
+    const std::size_t colon = bare.find(':');
+    if (colon == std::string::npos) {
+      throw BadSetting(path + ": the line '" + line + "' is not `Name: value`");
+    }
+    const bool indented = bare[0] == ' ' || bare[0] == '\t';
+    if (!indented) section.clear();
+    const std::string name = section + trimmed(bare.substr(0, colon));
+    const std::string value = trimmed(bare.substr(colon + 1));
+    if (!indented && value.empty()) {
+      section = name + ".";
+    } else {
+      Set(config, name, value);
+    }
+  }
+}
+
+inline void Listen(ServerConfig& config, const std::string& where) {
+  const std::size_t colon = where.rfind(':');
+  if (colon == std::string::npos || colon == 0) {
+    throw BadSetting("--listen is '" + where + "'; it must be HOST:PORT, such as 127.0.0.1:36789");
+  }
+  config.host = where.substr(0, colon);
+  if (config.host.front() == '[' && config.host.back() == ']') {
+    config.host = config.host.substr(1, config.host.size() - 2);
+  }
+  config.port = Number("the port of --listen", where.substr(colon + 1), 0, 65535);
+}
+
+}  // namespace server_config
+
+/// @throws BadSetting
+inline ServerConfig ReadConfig(const std::vector<std::string>& arguments) {
+  ServerConfig config;
+  std::map<std::string, std::string> flags;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& flag = arguments[i];
+    if (flag == "--help" || flag == "-h") {
+      config.help = true;
+    } else if (flag == "--version" || flag == "-v") {
+      config.version = true;
+    } else if (flag == "--db" || flag == "--listen" || flag == "--token" || flag == "-c") {
+      if (i + 1 == arguments.size()) throw BadSetting(flag + " needs a value; see --help");
+      flags[flag] = arguments[++i];
+    } else {
+      throw BadSetting("'" + flag + "' is not known; see --help");
+    }
+  }
+  for (const auto& [name, variable] : server_config::kEnvironment) {
+    const char* value = std::getenv(variable.c_str());
+    if (value != nullptr && *value != '\0') server_config::Set(config, name, value);
+  }
+  if (const char* token = std::getenv("DTM_TOKEN")) config.server.token = token;
+  if (flags.count("-c") > 0) server_config::ReadFile(config, flags["-c"]);
+  if (flags.count("--db") > 0) config.db = flags["--db"];
+  if (flags.count("--listen") > 0) server_config::Listen(config, flags["--listen"]);
+  if (flags.count("--token") > 0) config.server.token = flags["--token"];
+  return config;
+}

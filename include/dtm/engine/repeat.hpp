@@ -1,0 +1,73 @@
+/// What it means when something is submitted or prepared under a gid that exists already.
+/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+struct Repeat {
+  enum class Kind {
+    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
+    kPromote,  ///< the submit of a prepared one
+    kRefuse
+  };
+  Kind kind = Kind::kAttach;
+  std::string refused;  ///< kRefuse: why
+};
+
+/// `again`: what comes now, as a submit or (`prepare`) as a prepare. Content is compared submit to
+/// submit and prepare to prepare only, since a submit after a prepare need not repeat the steps.
+inline Repeat OnRepeat(const Transaction& stored, const Definition& again, bool prepare) {
+  const Definition& first = *stored.definition;
+  const std::string gid = "gid '" + again.gid + "'";
+  if (stored.unreadable) return {Repeat::Kind::kRefuse, gid + ": " + stored.last_error};
+  if (first.type != again.type) {
+    return {Repeat::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
+                                       Name(again.type) + "; nothing was changed. Use a new gid"};
+  }
+  const bool prepared = stored.status == Status::kPrepared;
+  if (prepare && !prepared) {
+    return {Repeat::Kind::kRefuse,
+            gid + ": current status '" + Name(stored.status) + "', cannot prepare. FAILURE"};
+  }
+  if (!prepare && prepared) return {Repeat::Kind::kPromote, {}};
+  if (first.prepared_first == prepare && !SameContent(first, again)) {
+    return {Repeat::Kind::kRefuse,
+            gid +
+                " exists with other content; nothing was changed. Use a new gid, or submit "
+                "exactly what was submitted first"};
+  }
+  return {Repeat::Kind::kAttach, {}};
+}
+
+/// The steps stay those of the prepare; options and order of the submit count where it has any.
+inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
+  Definition merged = prepared;
+  TransOptions& options = merged.options;
+  const TransOptions& later = submitted.options;
+  options.wait_result = later.wait_result;
+  const auto take = [](auto& value, const auto& newer) {
+    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
+  };
+  take(options.timeout_to_fail, later.timeout_to_fail);
+  take(options.request_timeout, later.request_timeout);
+  take(options.retry_interval, later.retry_interval);
+  take(options.retry_limit, later.retry_limit);
+  take(options.branch_headers, later.branch_headers);
+  if (submitted.concurrent || !submitted.orders.empty()) {
+    merged.concurrent = submitted.concurrent;
+    merged.orders = submitted.orders;
+  }
+  return merged;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,142 @@
+/// JSON from strangers: parsed with limits, read without conversions, refused with a sentence.
+/// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/core/error.hpp>
+#include <dtm/core/text.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// What a caller sent cannot be used; nothing was changed.
+class BadInput : public Error {
+ public:
+  using Error::Error;
+};
+
+namespace json_input {
+
+inline constexpr std::size_t kMaxDepth = 64;  ///< nlohmann's dump and comparison recurse
+
+/// How deep the brackets outside of strings are nested.
+inline std::size_t DepthOf(const std::string& text) {
+  std::size_t depth = 0, deepest = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      deepest = (++depth > deepest) ? depth : deepest;
+    } else if ((c == '}' || c == ']') && depth > 0) {
+      --depth;
+    }
+  }
+  return deepest;
+}
+
+/// @throws BadInput  with what and where.
+inline nlohmann::json ParseObject(const std::string& text, const std::string& what) {
+  if (DepthOf(text) > kMaxDepth) {
+    throw BadInput(what + " is nested more than " + std::to_string(kMaxDepth) + " levels deep");
+  }
+  nlohmann::json json;
+  try {
+    json = nlohmann::json::parse(text);
+  } catch (const nlohmann::json::exception& error) {
+    throw BadInput(what + " is not valid JSON: " + Printable(error.what()));
+  }
+  if (!json.is_object()) throw BadInput(what + " must be a JSON object");
+  return json;
+}
+
+/// An object whose keys match without regard to case; null is the same as absent.
+class Fields {
+ public:
+  /// `what` names the object in error messages.
+  Fields(const nlohmann::json& object, std::string what) : what_(std::move(what)) {
+    for (const auto& item : object.items()) {
+      if (!item.value().is_null()) fields_[Lowered(item.key())] = &item.value();
+    }
+  }
+
+  const nlohmann::json* Find(const char* key) const {
+    const auto found = fields_.find(key);
+    return found == fields_.end() ? nullptr : found->second;
+  }
+
+  std::string Text(const char* key) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return {};
+    if (!value->is_string()) Wrong(key, "a string");
+    return value->get_ref<const std::string&>();
+  }
+
+  bool Bool(const char* key) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return false;
+    if (!value->is_boolean()) Wrong(key, "true or false");
+    return value->get<bool>();
+  }
+
+  std::int64_t Integer(const char* key, std::int64_t smallest, std::int64_t largest) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return 0;
+    const std::string range =
+        "an integer from " + std::to_string(smallest) + " to " + std::to_string(largest);
+    if (!value->is_number_integer()) Wrong(key, range);
+    const bool huge = value->is_number_unsigned() &&
+                      value->get<std::uint64_t>() > static_cast<std::uint64_t>(largest);
+    if (huge || value->get<std::int64_t>() < smallest || value->get<std::int64_t>() > largest) {
+      Wrong(key, range);
+    }
+    return value->get<std::int64_t>();
+  }
+
+  std::map<std::string, std::string> Texts(const char* key) const {
+    std::map<std::string, std::string> texts;
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return texts;
+    if (!value->is_object()) Wrong(key, "an object of strings");
+    for (const auto& item : value->items()) {
+      if (item.value().is_null()) continue;
+      if (!item.value().is_string()) Wrong(key, "an object of strings");
+      texts[item.key()] = item.value().get_ref<const std::string&>();
+    }
+    return texts;
+  }
+
+  /// Calls `each` with every element; `wanted` names what they have to be.
+  void Each(const char* key, const char* wanted,
+            const std::function<bool(const nlohmann::json&)>& each) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return;
+    if (!value->is_array()) Wrong(key, wanted);
+    for (const nlohmann::json& element : *value) {
+      if (!each(element)) Wrong(key, wanted);
+    }
+  }
+
+  [[noreturn]] void Wrong(const char* key, const std::string& wanted) const {
+    throw BadInput(what_ + ": '" + key + "' must be " + wanted);
+  }
+
+ private:
+  std::string what_;
+  std::map<std::string, const nlohmann::json*> fields_;
+};
+
+}  // namespace json_input
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,250 @@
+/// Serves a coordinator over dtm's HTTP API, to programs in any language.
+/// Needs: cpp-httplib. Threads: thread-safe; the coordinator must outlive the server.
+/// Protocol: §2; document: docs/http_api.md.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include <httplib.h>
+
+#include <dtm/coordinator/coordinator.hpp>
+#include <dtm/core/error.hpp>
+#include <dtm/core/text.hpp>
+#include <dtm/http/access.hpp>
+#include <dtm/http/api.hpp>
+#include <dtm/http/api_message.hpp>
+#include <dtm/http/guarded_server.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+struct ServerOptions {
+  /// What every request has to carry (docs/http_api.md, "Security"). Without one only the loopback
+  /// is served.
+  std::string token;
+  /// Each takes a thread; more are answered 503. `ulimit -n` has to be above.
+  int max_connections = 1024;
+};
+
+/// Between httplib's requests and the Api. For servers of our own and of others.
+class ApiRoutes {
+ public:
+  ApiRoutes(Coordinator& tm, std::string token) : api_(tm), token_(std::move(token)) {}
+
+  /// Answers requests whose body need not be read. False: read it, then Answer.
+  bool AnswerWithoutBody(const httplib::Request& request, httplib::Response& response) {
+    if (const std::optional<Refusal> refusal = CheckHead(request)) {
+      Send(*refusal, response);
+      return true;
+    }
+    if (MayHaveBody(request.method)) return false;
+    Send(api_.Handle(InputOf(request)), response);
+    return true;
+  }
+
+  void AnswerWithBody(const httplib::Request& request, httplib::Response& response,
+                      const httplib::ContentReader& read) {
+    ApiRequest input = InputOf(request);
+    bool too_long = false;
+    const bool has_body =
+        request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
+    const bool complete = !has_body || read([&](const char* data, std::size_t size) {
+      too_long = size > kMaxBodyBytes - input.body.size();
+      if (!too_long) input.body.append(data, size);
+      return !too_long;
+    });
+    if (too_long) return Send(TooLong(), response);
+    if (!complete) {
+      return Send(Refusal{answers::Error(400, "the body ended too early or is not valid HTTP"), {}},
+                  response);
+    }
+    Send(api_.Handle(input), response);
+  }
+
+ private:
+  static constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
+
+  /// An answer after which the connection is closed, since its body was not read.
+  struct Refusal {
+    ApiAnswer answer;
+    std::string challenge;  ///< WWW-Authenticate
+  };
+
+  static bool MayHaveBody(const std::string& method) {
+    return method == "POST" || method == "PUT" || method == "PATCH";
+  }
+
+  static Refusal TooLong() {
+    return {answers::Error(413, "the body is longer than the limit of " +
+                                    std::to_string(kMaxBodyBytes) + " bytes"),
+            {}};
+  }
+
+  std::optional<Refusal> CheckHead(const httplib::Request& request) const {
+    const auto refuse = [](int status, const char* why) {
+      return Refusal{answers::Error(status, why), {}};
+    };
+    const auto header = [&request](const char* name) { return request.get_header_value(name); };
+    const std::string length = header("Content-Length");
+    const bool chunked = request.has_header("Transfer-Encoding");
+    if (request.get_header_value_count("Content-Length") > 1 || (chunked && !length.empty())) {
+      return refuse(400, "the length of the body is said twice; send one Content-Length");
+    }
+    if (length.find_first_not_of("0123456789") != std::string::npos) {
+      return refuse(400, "Content-Length must be a number");
+    }
+    switch (access::Judge(
+        {header("Authorization"), header("Host"), header("Origin"), header("Sec-Fetch-Site")},
+        request.path == "/api/ping" ? std::string() : token_)) {
+      case access::Verdict::kAllowed: break;
+      case access::Verdict::kNoToken:
+        return Refusal{
+            answers::Error(401, "this server needs its token: send Authorization: Bearer <token>"),
+            "Bearer"};
+      case access::Verdict::kForeign:
+        return refuse(403,
+                      "refused: it came from a foreign web page, or Host is not this machine; "
+                      "a server with a token accepts any Host");
+    }
+    const bool body = chunked || !(length.empty() || length == "0");
+    if (!MayHaveBody(request.method) && body) {
+      return refuse(400, "a request of this method must not have a body");
+    }
+    const std::string& method = request.method;
+    const bool known = MayHaveBody(method) || method == "GET" || method == "HEAD" ||
+                       method == "DELETE" || method == "OPTIONS";
+    if (!known) return Refusal{answers::NotFound(), {}};
+    const std::string encoding = Lowered(header("Content-Encoding"));
+    const std::string type = Lowered(header("Content-Type"));
+    if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
+      return refuse(415, "the body must be JSON, neither compressed nor in parts");
+    }
+    if (length.size() > 7 || (!length.empty() && std::stoul(length) > kMaxBodyBytes)) {
+      return TooLong();
+    }
+    return std::nullopt;
+  }
+
+  static ApiRequest InputOf(const httplib::Request& request) {
+    ApiRequest input;
+    input.method = request.method;
+    input.path = request.path;
+    input.query = request.params;
+    return input;
+  }
+
+  static void Send(const ApiAnswer& answer, httplib::Response& response) {
+    response.status = answer.status;
+    response.set_content(answer.body, answer.type);
+    if (answer.retry_after) response.set_header("Retry-After", "1");
+  }
+  static void Send(const Refusal& refusal, httplib::Response& response) {
+    Send(refusal.answer, response);
+    response.set_header("Connection", "close");
+    if (!refusal.challenge.empty()) response.set_header("WWW-Authenticate", refusal.challenge);
+  }
+
+  Api api_;
+  const std::string token_;
+};
+
+class Server {
+ public:
+  explicit Server(Coordinator& tm, ServerOptions options = {})
+      : options_(std::move(options)), routes_(tm, options_.token) {}
+  Server(Coordinator&& tm, ServerOptions options = {}) = delete;
+  ~Server() { Stop(); }
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  /// Serves on threads of its own. Port 0: any that is free. Returns the port.
+  /// @throws Error  it cannot listen there, or the address is public and there is no token.
+  int Start(const std::string& host, int port) {
+    const int bound = Prepare(host, port);
+    thread_ = std::thread([this] { server_->Listen(); });
+    return bound;
+  }
+
+  /// The same, and returns when Stop was called.
+  void Listen(const std::string& host, int port) {
+    (void)Prepare(host, port);
+    server_->Listen();
+  }
+
+  /// Lets the requests at hand end (at most 6 s, if one waits for a result); no new ones come.
+  /// Once, then the server can be started again.
+  void Stop() {
+    if (server_) server_->Stop();
+    if (thread_.joinable()) {
+      thread_.join();
+      server_.reset();
+    }
+  }
+
+  /// Adds the API to a server of the program's own, which has to be stopped before this one is
+  /// destroyed. Its limits, addresses and threads are the program's choice.
+  void Mount(httplib::Server& server) {
+    const std::string pattern = R"(/api/[\s\S]*)";
+    const auto without_body = [this](const httplib::Request& request, httplib::Response& response) {
+      (void)routes_.AnswerWithoutBody(request, response);
+    };
+    server.Get(pattern, without_body);
+    AddBodyRoutes(server, pattern, false);
+  }
+
+ private:
+  int Prepare(const std::string& host, int port) {
+    if (server_) throw LogicError("this server listens already; use another one");
+    if (options_.token.empty() && !access::IsLoopback(host)) {
+      throw Error("'" + host +
+                  "' can be reached from other machines, so the server needs a token; set one, or "
+                  "listen on 127.0.0.1");
+    }
+    guard::ServerLimits limits;
+    limits.max_connections = options_.max_connections;
+    auto server = std::make_unique<guard::GuardedServer>(limits);
+    server->set_pre_routing_handler([this](const auto& request, auto& response) {
+      return routes_.AnswerWithoutBody(request, response)
+                 ? httplib::Server::HandlerResponse::Handled
+                 : httplib::Server::HandlerResponse::Unhandled;
+    });
+    server->set_exception_handler(
+        [](const httplib::Request&, httplib::Response& response, const std::exception_ptr&) {
+          response.status = 500;
+          response.set_header("Connection", "close");
+        });
+    AddBodyRoutes(*server, R"([\s\S]*)", true);
+    const int bound = server->Bind(host, port);
+    server_ = std::move(server);
+    return bound;
+  }
+
+  /// `checked`: the head was looked at before.
+  void AddBodyRoutes(httplib::Server& server, const std::string& pattern, bool checked) {
+    const httplib::Server::HandlerWithContentReader with_body =
+        [this, checked](const httplib::Request& request, httplib::Response& response,
+                        const httplib::ContentReader& read) {
+          if (!checked && routes_.AnswerWithoutBody(request, response)) return;
+          routes_.AnswerWithBody(request, response, read);
+        };
+    server.Post(pattern, with_body);
+    server.Put(pattern, with_body);
+    server.Patch(pattern, with_body);
+  }
+
+  const ServerOptions options_;
+  ApiRoutes routes_;
+  std::unique_ptr<guard::GuardedServer> server_;
+  std::thread thread_;
+};
+
+}  // namespace v1
+}  // namespace dtm

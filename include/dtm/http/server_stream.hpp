@@ -1,0 +1,90 @@
+/// The bytes of a connection to our server: many requests, each with its own deadlines.
+/// Needs: cpp-httplib, POSIX. Threads: one at a time. Document: docs/http_api.md, "Security".
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <ctime>
+#include <poll.h>
+#include <string>
+
+#include <dtm/http/bounded_stream.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace guard {
+
+struct ServerLimits {
+  int max_connections = 1024;
+  std::chrono::seconds head{5};   ///< from the first byte of a request to the end of its head
+  std::chrono::seconds body{30};  ///< from there to the end of its body; and to send the answer
+  std::chrono::seconds idle{60};  ///< without a request
+};
+
+/// Many requests, one after the other. Implements what all versions of httplib ask of a stream.
+class ServerStream final : public BoundedStream {
+ public:
+  ServerStream(int fd, const ServerLimits& limits)
+      : BoundedStream(fd, SteadyTime{}), limits_(limits) {}
+
+  virtual bool wait_readable() const { return is_readable(); }
+  virtual bool wait_writable() const { return Wait(POLLOUT); }
+  virtual std::time_t duration() const { return 0; }
+
+  /// False: the connection ended, or was idle for too long.
+  bool NextRequest() {
+    SetDeadline(Clock::now() + limits_.idle);
+    if (!HasUnread() && !Wait(POLLIN)) return false;
+    SetDeadline(Clock::now() + limits_.head);
+    CountFromHere();
+    in_head_ = true;
+    head_lines_ = line_bytes_ = 0;
+    answer_head_.clear();
+    return true;
+  }
+
+  ssize_t write(const char* from, std::size_t size) override {
+    if (answer_head_.find("\r\n\r\n") == std::string::npos) {
+      answer_head_.append(from, (std::min)(size, std::size_t{4096}));
+    }
+    SetDeadline(Clock::now() + limits_.body);
+    return BoundedStream::write(from, size);
+  }
+
+  /// The answer said that the connection ends with it.
+  bool SaidClose() const {
+    const std::size_t end = answer_head_.find("\r\n\r\n");
+    return answer_head_.find("\r\nConnection: close\r\n") < end;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::size_t kMaxHeaders = 64;
+
+  bool CountLineByte(char byte) override {
+    if (!BoundedStream::CountLineByte(byte)) return false;
+    if (!in_head_) return true;
+    if (byte != '\n') {
+      if (byte != '\r') ++line_bytes_;
+      return true;
+    }
+    if (line_bytes_ == 0) {
+      in_head_ = false;
+      SetDeadline(Clock::now() + limits_.body);
+      return true;
+    }
+    line_bytes_ = 0;
+    return ++head_lines_ <= kMaxHeaders + 1;
+  }
+
+  const ServerLimits limits_;
+  bool in_head_ = true;
+  std::size_t head_lines_ = 0;
+  std::size_t line_bytes_ = 0;
+  std::string answer_head_;
+};
+
+}  // namespace guard
+}  // namespace v1
+}  // namespace dtm
