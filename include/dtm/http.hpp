@@ -11,12 +11,14 @@
 #include <dtm/http/branches.hpp>
 #include <dtm/http/call_queue.hpp>
 #include <dtm/http/connection.hpp>
+#include <dtm/http/exchange.hpp>
 #include <dtm/http/guarded_client.hpp>
 #include <dtm/http/guarded_server.hpp>
 #include <dtm/http/host_limits.hpp>
 #include <dtm/http/json_input.hpp>
 #include <dtm/http/metrics_text.hpp>
 #include <dtm/http/refusals.hpp>
+#include <dtm/http/remote_coordinator.hpp>
 #include <dtm/http/reply_rule.hpp>
 #include <dtm/http/server.hpp>
 #include <dtm/http/server_stream.hpp>

@@ -14,6 +14,7 @@
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/text.hpp>
+#include <dtm/http/exchange.hpp>
 #include <dtm/http/guarded_client.hpp>
 #include <dtm/http/reply_rule.hpp>
 #include <dtm/http/url.hpp>
@@ -85,80 +86,22 @@ inline httplib::Request BranchRequest(const BranchCall& call, const Url& url) {
 
 class Connection {
  public:
-  explicit Connection(const Url& url) : origin_(url.Origin()), client_(url) {}
+  explicit Connection(const Url& url) : origin_(url.Origin()), exchange_(url, kMaxAnswerBytes) {}
 
   /// Throws Error if the call cannot be sent as it is. Afterwards IsOpen() says whether the
   /// connection can take another call.
   CallOutcome Send(const BranchCall& call, const Url& url, SteadyTime deadline) {
-    const bool reused = client_.IsClean();
-    if (!reused && client_.IsOpen()) client_.Close();
-    const bool rested = reused && std::chrono::steady_clock::now() - last_used_ >= kRested;
-    Attempt attempt = Try(call, url, deadline);
-    // A connection that rested may have been closed by the server at the very moment we used it
-    // again; the call never reached it then, and a fresh connection settles it at once. Whether it
-    // really did not arrive cannot be known, so it is done once, only before the first byte of
-    // an answer and only after a rest: a busy connection does not close for idleness, its
-    // server died at work, and that is retried at the pace of the transaction. The worst case is
-    // a call that arrives twice, which branches must be able to take in any case.
-    const bool unanswered =
-        attempt.error == httplib::Error::Read || attempt.error == httplib::Error::Write;
-    if (rested && unanswered && !attempt.answered && !Passed(deadline)) {
-      attempt = Try(call, url, deadline);
-    }
-    last_used_ = std::chrono::steady_clock::now();
-    return Interpret(attempt, call, deadline);
+    return Interpret(exchange_.Send(BranchRequest(call, url), deadline), call, deadline);
   }
 
-  bool IsOpen() const { return client_.IsOpen(); }
+  bool IsOpen() const { return exchange_.IsOpen(); }
 
   /// Any thread: ends what Send waits for, as far as there is a socket yet.
-  void Break() { client_.Break(); }
+  void Break() { exchange_.Break(); }
 
  private:
-  static constexpr std::chrono::milliseconds kRested{500};
-
-  struct Attempt {
-    httplib::Error error = httplib::Error::Success;
-    bool answered = false;  ///< a status line and headers came
-    bool too_long = false;
-    bool encoded = false;
-    int status = 0;
-    std::string body;
-  };
-
-  /// The timeouts inside httplib are a little early, and a shut down socket a little late.
-  static bool Passed(SteadyTime deadline) {
-    return std::chrono::steady_clock::now() + std::chrono::milliseconds(2) >= deadline;
-  }
-
-  Attempt Try(const BranchCall& call, const Url& url, SteadyTime deadline) {
-    Attempt attempt;
-    httplib::Request request = BranchRequest(call, url);
-    request.response_handler = [&attempt](const httplib::Response& response) {
-      attempt.answered = true;
-      attempt.status = response.status;
-      return true;
-    };
-    request.content_receiver = [&attempt](const char* data, std::size_t size, auto, auto) {
-      const std::size_t room = kMaxAnswerBytes - attempt.body.size();
-      attempt.too_long = size > room;
-      attempt.body.append(data, attempt.too_long ? room : size);
-      return !attempt.too_long;
-    };
-    httplib::Response response;
-    if (client_.Send(request, response, attempt.error, deadline)) {
-      attempt.error = httplib::Error::Success;
-      attempt.answered = true;
-      attempt.status = response.status;
-    }
-    if (attempt.answered) {
-      const std::string coding = Lowered(response.get_header_value("Content-Encoding"));
-      attempt.encoded = !coding.empty() && coding != "identity";
-    }
-    return attempt;
-  }
-
-  CallOutcome Interpret(const Attempt& attempt, const BranchCall& call, SteadyTime deadline) const {
+  CallOutcome Interpret(const Exchanged& attempt, const BranchCall& call,
+                        SteadyTime deadline) const {
     using Kind = httplib::Error;
     const auto error = [this](const std::string& text, bool silent) {
       return CallOutcome{Result::Error(StorableText(origin_ + " " + text)), silent};
@@ -179,16 +122,16 @@ class Connection {
       case Kind::Success: return {ReadReply(attempt.status, attempt.body), false};
       case Kind::Connection:
       case Kind::ConnectionTimeout:
-        if (Passed(deadline)) break;
+        if (Exchange::Passed(deadline)) break;
         return error("cannot be reached: the name is unknown or nothing listens there", true);
       case Kind::Read:
       case Kind::Write:
-        if (Passed(deadline)) break;
+        if (Exchange::Passed(deadline)) break;
         return error(attempt.answered ? "broke off its answer"
                                       : "closed the connection without a valid HTTP answer",
                      false);
       default:
-        if (Passed(deadline)) break;
+        if (Exchange::Passed(deadline)) break;
         return error("failed: " + httplib::to_string(attempt.error), true);
     }
     return error("gave no answer within " + Milliseconds(call.timeout), true);
@@ -200,8 +143,7 @@ class Connection {
   }
 
   std::string origin_;
-  GuardedClient client_;
-  SteadyTime last_used_{};
+  Exchange exchange_;
 };
 
 }  // namespace v1

@@ -120,6 +120,15 @@ auto KeepTarget(Client& client, long) -> decltype(client.set_url_encode(false)) 
   return client.set_url_encode(false);
 }
 
+/// Newer versions can end a whole request at a time.
+template <class Client>
+auto SetWholeTimeout(Client& client, std::chrono::microseconds time, int)
+    -> decltype(client.set_max_timeout(time)) {
+  return client.set_max_timeout(time);
+}
+template <class Client>
+void SetWholeTimeout(Client&, std::chrono::microseconds, long) {}
+
 }  // namespace guard
 
 /// A keep-alive client of one host with a deadline for the whole request.
@@ -156,6 +165,7 @@ class GuardedClient {
     client_->set_connection_timeout(left);
     client_->set_read_timeout(left);
     client_->set_write_timeout(left);
+    guard::SetWholeTimeout(*client_, left, 0);
     return client_->send(request, response, error);
   }
 

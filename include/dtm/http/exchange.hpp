@@ -1,0 +1,102 @@
+/// One request and its answer on a keep-alive connection, whoever the other side is.
+/// Needs: cpp-httplib, POSIX. Threads: one at a time, but for Break(); SIGPIPE must be blocked.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+
+#include <httplib.h>
+
+#include <dtm/core/text.hpp>
+#include <dtm/http/guarded_client.hpp>
+#include <dtm/http/url.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// What came of a request.
+struct Exchanged {
+  httplib::Error error = httplib::Error::Success;
+  bool answered = false;  ///< a status line and headers came
+  bool too_long = false;
+  bool encoded = false;
+  int status = 0;
+  std::string body;
+
+  bool Complete() const {
+    return error == httplib::Error::Success && answered && !too_long && !encoded;
+  }
+};
+
+class Exchange {
+ public:
+  Exchange(const Url& url, std::size_t max_body) : max_body_(max_body), client_(url) {}
+
+  /// Afterwards IsOpen() says whether the connection can take another request.
+  Exchanged Send(httplib::Request request, SteadyTime deadline) {
+    const bool reused = client_.IsClean();
+    if (!reused && client_.IsOpen()) client_.Close();
+    const bool rested = reused && std::chrono::steady_clock::now() - last_used_ >= kRested;
+    Exchanged exchanged = Try(request, deadline);
+    // A connection that rested may have been closed by the server at the very moment we used it
+    // again; the request never reached it then, and a fresh connection settles it at once. Whether
+    // it really did not arrive cannot be known, so it is done once, only before the first byte of
+    // an answer and only after a rest: a busy connection does not close for idleness, its
+    // server died at work, and that is retried at the pace of the transaction. The worst case is
+    // a request that arrives twice, which the other side must be able to take in any case.
+    const bool unanswered =
+        exchanged.error == httplib::Error::Read || exchanged.error == httplib::Error::Write;
+    if (rested && unanswered && !exchanged.answered && !Passed(deadline)) {
+      exchanged = Try(request, deadline);
+    }
+    last_used_ = std::chrono::steady_clock::now();
+    return exchanged;
+  }
+
+  bool IsOpen() const { return client_.IsOpen(); }
+
+  /// Any thread: ends what Send waits for, as far as there is a socket yet.
+  void Break() { client_.Break(); }
+
+  /// The timeouts inside httplib are a little early, and a shut down socket a little late.
+  static bool Passed(SteadyTime deadline) {
+    return std::chrono::steady_clock::now() + std::chrono::milliseconds(2) >= deadline;
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kRested{500};
+
+  Exchanged Try(httplib::Request& request, SteadyTime deadline) {
+    Exchanged exchanged;
+    request.response_handler = [&exchanged](const httplib::Response& response) {
+      exchanged.answered = true;
+      exchanged.status = response.status;
+      return true;
+    };
+    request.content_receiver = [this, &exchanged](const char* data, std::size_t size, auto, auto) {
+      const std::size_t room = max_body_ - exchanged.body.size();
+      exchanged.too_long = size > room;
+      exchanged.body.append(data, exchanged.too_long ? room : size);
+      return !exchanged.too_long;
+    };
+    httplib::Response response;
+    if (client_.Send(request, response, exchanged.error, deadline)) {
+      exchanged.error = httplib::Error::Success;
+      exchanged.answered = true;
+      exchanged.status = response.status;
+    }
+    if (exchanged.answered) {
+      const std::string coding = Lowered(response.get_header_value("Content-Encoding"));
+      exchanged.encoded = !coding.empty() && coding != "identity";
+    }
+    return exchanged;
+  }
+
+  std::size_t max_body_;
+  GuardedClient client_;
+  SteadyTime last_used_{};
+};
+
+}  // namespace v1
+}  // namespace dtm
