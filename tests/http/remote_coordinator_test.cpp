@@ -1,0 +1,249 @@
+/// Builders against a coordinator elsewhere: our own server, and one that answers whatever a test
+/// wants (as the Go server words it, or not at all).
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include "tests/http/raw_server.hpp"
+#include <dtm/client/saga.hpp>
+#include <dtm/http/branches.hpp>
+#include <dtm/http/remote_coordinator.hpp>
+#include <dtm/http/server.hpp>
+#include <dtm/store/memory.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using dtm::NewSaga;
+using dtm::RemoteCoordinator;
+using dtm::RemoteOptions;
+using dtm::Result;
+using dtm::Status;
+using dtm_test::RawServer;
+using std::chrono::seconds;
+
+namespace {
+
+/// A coordinator that is served, and a client of it that can have functions of it called.
+struct House {
+  explicit House(const std::string& token = {}) : tm(std::make_unique<dtm::MemoryStore>()) {
+    tm.Use(dtm::HttpBranches());
+    options.token = token;
+    server = std::make_unique<dtm::Server>(tm, dtm::ServerOptions{token, 100});
+    url = "http://127.0.0.1:" + std::to_string(server->Start("127.0.0.1", 0)) + "/api/dtmsvr";
+    options.branch_url = url + "/branch";
+  }
+
+  dtm::Coordinator tm;
+  std::unique_ptr<dtm::Server> server;
+  std::string url;
+  RemoteOptions options;
+};
+
+/// Answers requests in order; the last answer is repeated. Keeps what was asked.
+class Scripted {
+ public:
+  explicit Scripted(std::vector<std::string> answers)
+      : answers_(std::move(answers)), server_([this](int fd, int) { Serve(fd); }) {}
+
+  std::string Url() const { return server_.Url("/api/dtmsvr"); }
+  std::vector<std::string> Requests() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return requests_;
+  }
+
+ private:
+  void Serve(int fd) {
+    for (;;) {
+      const std::string request = RawServer::ReadRequest(fd);
+      if (request.empty()) return;
+      std::string answer;
+      {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        answer = answers_[(std::min)(requests_.size(), answers_.size() - 1)];
+        requests_.push_back(request);
+      }
+      if (answer.empty()) return;  // no answer: the connection is closed
+      RawServer::Write(fd, answer);
+    }
+  }
+
+  std::mutex mutex_;
+  std::vector<std::string> answers_, requests_;
+  RawServer server_;
+};
+
+std::string Says(int status, const std::string& body) {
+  return "HTTP/1.1 " + std::to_string(status) +
+         " x\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
+std::string IsStored(const std::string& status, const std::string& more = "") {
+  return Says(200, R"({"branches":[],"transaction":{"gid":"g","trans_type":"saga","status":")" +
+                       status + "\"" + more + "}}");
+}
+
+dtm::TransResult SubmitTo(const std::string& url, bool wait = false) {
+  RemoteCoordinator remote(url);
+  return NewSaga(remote, "g").Add("http://a/x", "http://a/y", 1).SetWaitResult(wait).Submit();
+}
+
+}  // namespace
+
+TEST_CASE("remote: sagas of functions of this process, through the coordinator and back") {
+  House house;
+  std::mutex mutex;
+  std::vector<std::string> calls;
+  const auto note = [&](const std::string& name) {
+    return [&, name](const int& amount, const dtm::BranchInfo& info) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      calls.push_back(name + std::to_string(amount) + " " + info.branch_id + " " +
+                      dtm::Name(info.op) + " " + info.gid);
+      return name == "no" ? Result::Failure("poor") : Result::Success();
+    };
+  };
+  const auto out = house.tm.Register<int>("Out/ä", note("out"));
+  const auto undo = house.tm.Register<int>("Undo", note("undo"));
+  const auto no = house.tm.Register<int>("No", note("no"));
+  house.tm.Start();
+  RemoteCoordinator remote(house.url, house.options);
+
+  const auto good = NewSaga(remote, "g1").Add(out, undo, 1).Add(out, undo, 2);
+  CHECK(good.Submit().status == Status::kSubmitted);
+  CHECK(good.SubmitAndWait(seconds(10)).Succeeded());
+  CHECK(good.Submit().gid == "g1");  // a repeat is safe
+  const auto bad = NewSaga(remote, "g2").Add(out, undo, 3).Add(no, dtm::kNoBranch, 4);
+  const dtm::TransResult result = bad.SubmitAndWait(seconds(10));
+  CHECK(result.Failed());
+  CHECK_THAT(result.reason, ContainsSubstring("poor"));
+  CHECK(calls == std::vector<std::string>{"out1 01 action g1", "out2 02 action g1",
+                                          "out3 01 action g2", "no4 02 action g2",
+                                          "undo3 01 compensate g2"});
+  CHECK_THROWS_AS(bad.Submit(), dtm::FailureError);
+  CHECK_THROWS_WITH(NewSaga(remote, "g1").Add(out, undo, 9).Submit(),
+                    ContainsSubstring("other content"));
+  CHECK(remote.Wait("g1", seconds(1)).Succeeded());
+  CHECK_THROWS_AS(remote.Wait("unknown", seconds(1)), dtm::RejectedError);
+}
+
+TEST_CASE("remote: wait_result, options and callbacks") {
+  House house;
+  const auto no = house.tm.Register<int>("No", [](const int&) { return Result::Failure("poor"); });
+  const auto ok = house.tm.Register<int>("Ok", [](const int&) {});
+  const auto later = house.tm.Register<int>("Later", [](const int&) { return Result::Ongoing(); });
+  house.tm.Start();
+  RemoteCoordinator remote(house.url, house.options);
+  CHECK(NewSaga(remote, "w1").Add(ok, ok, 1).SetWaitResult().Submit().Succeeded());
+  CHECK_THROWS_WITH(NewSaga(remote, "w2").Add(no, ok, 1).SetWaitResult().Submit(),
+                    ContainsSubstring("'w2'") && ContainsSubstring("poor"));
+  CHECK_FALSE(NewSaga(remote, "w3").Add(later, ok, 1).SetWaitResult().Submit().Finished());
+
+  const auto all = NewSaga(remote, "w4")
+                       .SetConcurrent()
+                       .AddBranchOrder(1, {0})
+                       .Add(ok, ok, 1)
+                       .Add(ok, ok, 2)
+                       .SetRetryInterval(seconds(7))
+                       .SetRetryLimit(3)
+                       .SetRequestTimeout(seconds(2))
+                       .SetTimeoutToFail(seconds(60))
+                       .AddBranchHeader("k", "v");
+  CHECK(all.SubmitAndWait(seconds(10)).Succeeded());
+  const auto stored = house.tm.Query("w4");
+  REQUIRE(stored);
+  CHECK(stored->definition->concurrent);
+  CHECK(stored->definition->orders.at(1) == std::vector<int>{0});
+  CHECK(stored->definition->options.retry_interval == seconds(7));
+  CHECK(stored->definition->options.retry_limit == 3);
+  CHECK(stored->definition->options.request_timeout == seconds(2));
+  CHECK(stored->definition->options.timeout_to_fail == seconds(60));
+  CHECK(stored->definition->options.branch_headers.at("k") == "v");
+
+  std::promise<dtm::Reply> good, bad;
+  NewSaga(remote, "a1").Add(ok, ok, 1).SubmitAsync([&](const dtm::Reply& reply) {
+    good.set_value(reply);
+  });
+  NewSaga(remote, "w4").Add(ok, ok, 1).SubmitAsync([&](const dtm::Reply& reply) {
+    bad.set_value(reply);
+  });
+  CHECK(good.get_future().get().Get().gid == "a1");
+  CHECK_THROWS_AS(bad.get_future().get().Get(), dtm::RejectedError);
+}
+
+TEST_CASE("remote: the token, and functions that cannot be reached") {
+  House house("secret");
+  house.tm.Start();
+  RemoteCoordinator with(house.url, house.options);
+  CHECK_NOTHROW(NewSaga(with, "t1").Submit());
+  RemoteCoordinator without(house.url);
+  CHECK_THROWS_WITH(NewSaga(without, "t2").Submit(), ContainsSubstring("401"));
+  CHECK_FALSE(house.tm.Query("t2"));
+  const auto function = house.tm.Register<int>("F", [](const int&) {});
+  CHECK_THROWS_AS(NewSaga(without, "t3").Add(function, function, 1), dtm::LogicError);
+  CHECK(without.NewGid() != without.NewGid());
+  CHECK_THROWS_AS(RemoteCoordinator("localhost:36789"), dtm::Error);
+}
+
+TEST_CASE("remote: no answer is in doubt, whatever happened") {
+  CHECK_THROWS_AS(SubmitTo("http://127.0.0.1:1/api/dtmsvr"), dtm::InDoubtError);
+  Scripted closes({""});
+  CHECK_THROWS_WITH(SubmitTo(closes.Url()), ContainsSubstring("gid 'g' may or may not be stored"));
+  Scripted half({"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"});
+  RemoteOptions options;
+  options.timeout = std::chrono::milliseconds(200);
+  RemoteCoordinator remote(half.Url(), options);
+  CHECK_THROWS_AS(NewSaga(remote, "g").Submit(), dtm::InDoubtError);
+  for (const int status : {500, 502, 504}) {
+    Scripted broken({Says(status, R"({"message":"dtm panic: storage: NotFound"})")});
+    CHECK_THROWS_AS(SubmitTo(broken.Url()), dtm::InDoubtError);
+  }
+}
+
+TEST_CASE("remote: a definite no") {
+  for (const int status : {400, 401, 403, 404, 413}) {
+    Scripted refuses({Says(status, R"({"message":"because of the url"})")});
+    CHECK_THROWS_AS(SubmitTo(refuses.Url()), dtm::RejectedError);
+    CHECK_THROWS_WITH(SubmitTo(refuses.Url()), ContainsSubstring("because of the url"));
+  }
+  Scripted busy({Says(503, R"({"message":"too many"})")});
+  CHECK_THROWS_AS(SubmitTo(busy.Url()), dtm::BusyError);
+}
+
+TEST_CASE("remote: what a 409 means is what is stored") {
+  const std::string no =
+      Says(409, R"({"dtm_result":"FAILURE","message":"cannot sumbmit. FAILURE"})");
+  const std::string same =
+      R"(,"steps":[{"action":"http://a/x","compensate":"http://a/y"}],"payloads":["1"])";
+  {
+    Scripted server({no, IsStored("failed", R"(,"rollback_reason":"poor")")});
+    CHECK_THROWS_WITH(SubmitTo(server.Url()), ContainsSubstring("rolled back: poor"));
+    const auto requests = server.Requests();
+    REQUIRE(requests.size() == 2);
+    CHECK_THAT(requests[0], ContainsSubstring("POST /api/dtmsvr/submit HTTP/1.1\r\n"));
+    CHECK_THAT(requests[0],
+               ContainsSubstring("\r\n\r\n"
+                                 R"({"gid":"g","trans_type":"saga","concurrent":false,"steps":)"
+                                 R"([{"action":"http://a/x","compensate":"http://a/y"}],)"
+                                 R"("payloads":["1"],"protocol":""})"));
+    CHECK_THAT(requests[1], ContainsSubstring("GET /api/dtmsvr/query?gid=g HTTP/1.1\r\n"));
+  }
+  // The Go server says 409 to a repeat after the end, and to wait_result before it.
+  Scripted succeeded({no, IsStored("succeed", same)});
+  CHECK(SubmitTo(succeeded.Url()).Succeeded());
+  Scripted unfinished({no, IsStored("submitted")});
+  CHECK_FALSE(SubmitTo(unfinished.Url(), true).Finished());
+  Scripted other({no, IsStored("succeed", R"(,"steps":[{"action":"http://b","compensate":""}])")});
+  CHECK_THROWS_WITH(SubmitTo(other.Url()), ContainsSubstring("other content"));
+  Scripted unknown({no, Says(200, R"({"branches":[],"transaction":null})")});
+  CHECK_THROWS_AS(SubmitTo(unknown.Url()), dtm::RejectedError);
+  Scripted silent({no, ""});
+  CHECK_THROWS_AS(SubmitTo(silent.Url()), dtm::InDoubtError);
+  Scripted nonsense({no, Says(200, "<html>")});
+  CHECK_THROWS_AS(SubmitTo(nonsense.Url()), dtm::InDoubtError);
+  Scripted hidden({Says(200, R"({"dtm_result":"FAILURE"})"), IsStored("aborting")});
+  CHECK(SubmitTo(hidden.Url()).status == Status::kAborting);
+}

@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""dtm-server as its users meet it: start, stop, a crash, and every way to start it wrong.
+
+Usage: program_test.py PATH_OF_dtm-server
+"""
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+import urllib.error
+import urllib.request
+
+PROGRAM = sys.argv.pop(1)
+ENVIRONMENT = {'PATH': os.environ['PATH']}
+for name in os.environ:
+    if name.endswith('SAN_OPTIONS'):
+        ENVIRONMENT[name] = os.environ[name]
+
+
+class Running:
+    """A server that said it is ready."""
+
+    def __init__(self, folder, *arguments, **environment):
+        self.process = subprocess.Popen([PROGRAM, *arguments], cwd=folder, text=True, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, env={**ENVIRONMENT, **environment})
+        self.line = self.process.stdout.readline()
+        match = re.search(r'(http://\S+)/api/dtmsvr', self.line)
+        if not match:
+            raise AssertionError(self.line + self.process.communicate()[1])
+        self.url = match[1]
+
+    def ask(self, path, body=None, **headers):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=20)
+        return self.process.returncode, out, err
+
+
+class ProgramTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = pathlib.Path(temporary.name)
+        self.started = []
+        self.addCleanup(lambda: [server.stop(signal.SIGKILL) for server in self.started
+                                 if server.process.returncode is None])
+
+    def start(self, *arguments, **environment):
+        server = Running(self.folder, '--listen', '127.0.0.1:0', *arguments, **environment)
+        self.started.append(server)
+        return server
+
+    def refused(self, sentence, *arguments, **environment):
+        """It must say this in one line and end with 1."""
+        done = subprocess.run([PROGRAM, *arguments], cwd=self.folder, text=True, capture_output=True, timeout=20,
+                              env={**ENVIRONMENT, **environment})
+        self.assertEqual(done.returncode, 1, done)
+        self.assertEqual(done.stdout, '')
+        self.assertEqual(done.stderr.count('\n'), 1, done.stderr)
+        self.assertRegex(done.stderr, '^dtm-server: .*' + sentence)
+
+    def test_one_line_when_ready_and_a_clean_stop(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            server = self.start('--db', 'bank.db')
+            self.assertRegex(server.line, r'^dtm-server \d+\.\d+\.\d+ is ready at http://127\.0\.0\.1:\d+/api/dtmsvr, '
+                                          r'store bank\.db\n$')
+            self.assertEqual(server.ask('/api/ping'), (200, {'msg': 'pong'}))
+            self.assertEqual(server.stop(number), (0, '', ''))
+        mode = stat.S_IMODE((self.folder / 'bank.db').stat().st_mode)
+        self.assertEqual(mode, 0o600)
+
+    def test_what_was_accepted_survives_kill_9(self):
+        server = self.start()
+        body = {'gid': 'g1', 'trans_type': 'saga', 'payloads': ['1'],
+                'steps': [{'action': 'http://127.0.0.1:1/x', 'compensate': ''}]}
+        self.assertEqual(server.ask('/api/dtmsvr/submit', body)[0], 200)
+        server.stop(signal.SIGKILL)
+        again = self.start()
+        self.assertEqual(again.ask('/api/dtmsvr/query?gid=g1')[1]['transaction']['status'], 'submitted')
+
+    def test_help_and_version(self):
+        for flag in ('--help', '-h', '--version', '-v'):
+            done = subprocess.run([PROGRAM, flag], text=True, capture_output=True, timeout=20, env=ENVIRONMENT)
+            self.assertEqual((done.returncode, done.stderr), (0, ''))
+            self.assertIn('dtm-server', done.stdout)
+
+    def test_mistakes_on_the_command_line(self):
+        self.refused("'--nope' is not known; see --help", '--nope')
+        self.refused('--db needs a value', '--db')
+        self.refused('--listen is .*HOST:PORT', '--listen', '36789')
+        self.refused('from 0 to 65535', '--listen', '127.0.0.1:99999')
+        self.refused("settings file 'no.yml' cannot be read", '-c', 'no.yml')
+
+    def test_what_it_cannot_have(self):
+        server = self.start('--db', 'a.db')
+        port = server.url.rsplit(':')[-1]
+        self.refused(f'cannot listen on 127.0.0.1:{port}: Address already in use', '--db', 'b.db',
+                     '--listen', f'127.0.0.1:{port}')
+        self.refused("another coordinator.*'a.db", '--db', 'a.db', '--listen', '127.0.0.1:0')
+        (self.folder / 'text.db').write_text('this is no database, it is text' * 50)
+        self.refused('text.db', '--db', 'text.db', '--listen', '127.0.0.1:0')
+        self.refused('folder', '--db', 'no/such/folder/a.db', '--listen', '127.0.0.1:0')
+        self.refused("'0.0.0.0' .* needs a token", '--listen', '0.0.0.0:0')
+        if socket.has_ipv6:
+            self.refused('needs a token', '--listen', '[::]:0')
+
+    def test_a_token_opens_a_public_address(self):
+        for arguments, environment in ((['--token', 'secret'], {}), ([], {'DTM_TOKEN': 'secret'})):
+            server = Running(self.folder, '--listen', '0.0.0.0:0', *arguments, **environment)
+            self.started.append(server)
+            server.url = server.url.replace('0.0.0.0', '127.0.0.1')
+            self.assertEqual(server.ask('/api/dtmsvr/newGid')[0], 401)
+            self.assertEqual(server.ask('/api/dtmsvr/newGid', Authorization='Bearer secret')[0], 200)
+            server.stop()
+
+    def test_settings(self):
+        (self.folder / 'dtm.yml').write_text("# dtm's own form\nRetryInterval: 77 # s\nLogLevel: 'warn'\n"
+                                             'Store:\n  Driver: sqlite\n  FinishedDataExpire: 60\n')
+        server = self.start('-c', 'dtm.yml', RETRY_INTERVAL='55', REQUEST_TIMEOUT='4')
+        body = {'gid': 'g1', 'trans_type': 'saga', 'payloads': ['1'],
+                'steps': [{'action': 'http://127.0.0.1:1/x', 'compensate': ''}]}
+        server.ask('/api/dtmsvr/submit', body)
+        self.assertEqual(server.ask('/api/dtmsvr/query?gid=g1')[1]['transaction']['next_cron_interval'], 77)
+        self.refused("RETRY_INTERVAL|RetryInterval is 'soon'", RETRY_INTERVAL='soon')
+        self.refused('stores in SQLite', STORE_DRIVER='redis')
+        self.refused("LogLevel is 'loud'", LOG_LEVEL='loud')
+        (self.folder / 'bad.yml').write_text('no colon here\n')
+        self.refused('bad.yml: the line', '-c', 'bad.yml')
+
+
+if __name__ == '__main__':
+    unittest.main(argv=[sys.argv[0]], verbosity=1)
