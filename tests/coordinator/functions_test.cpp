@@ -114,17 +114,15 @@ void LetGrow(Functions& functions, Time& now, const std::function<bool()>& enoug
 
 TEST_CASE("functions: a name is needed, and taken once") {
   Functions functions(4, 2);
-  functions.Register("A",
-                     [](const std::string&, const dtm::BranchInfo&) { return Result::Success(); });
+  functions.Register("A", [](const std::string&, const dtm::Caller&) { return Result::Success(); });
   CHECK_THROWS_AS(functions.Register("A", [](const std::string&,
-                                             const dtm::BranchInfo&) { return Result::Success(); }),
+                                             const dtm::Caller&) { return Result::Success(); }),
                   dtm::LogicError);
-  CHECK_THROWS_WITH(
-      functions.Register(
-          "A", [](const std::string&, const dtm::BranchInfo&) { return Result::Success(); }),
-      ContainsSubstring("'A'") && ContainsSubstring("registered already"));
-  CHECK_THROWS_AS(functions.Register("", [](const std::string&,
-                                            const dtm::BranchInfo&) { return Result::Success(); }),
+  CHECK_THROWS_WITH(functions.Register("A", [](const std::string&,
+                                               const dtm::Caller&) { return Result::Success(); }),
+                    ContainsSubstring("'A'") && ContainsSubstring("registered already"));
+  CHECK_THROWS_AS(functions.Register(
+                      "", [](const std::string&, const dtm::Caller&) { return Result::Success(); }),
                   dtm::LogicError);
 }
 
@@ -142,19 +140,19 @@ TEST_CASE("functions: results and exceptions of any type") {
   CAPTURE(threaded);
   Functions functions(4, 4);
   functions.Register("ok",
-                     [](const std::string&, const dtm::BranchInfo&) { return Result::Success(); });
+                     [](const std::string&, const dtm::Caller&) { return Result::Success(); });
   functions.Register(
-      "no", [](const std::string&, const dtm::BranchInfo&) { return Result::Failure("poor"); });
+      "no", [](const std::string&, const dtm::Caller&) { return Result::Failure("poor"); });
   functions.Register("soon",
-                     [](const std::string&, const dtm::BranchInfo&) { return Result::Ongoing(); });
-  functions.Register("failure", [](const std::string&, const dtm::BranchInfo&) -> Result {
+                     [](const std::string&, const dtm::Caller&) { return Result::Ongoing(); });
+  functions.Register("failure", [](const std::string&, const dtm::Caller&) -> Result {
     throw dtm::FailureError("thrown no");
   });
-  functions.Register("std", [](const std::string&, const dtm::BranchInfo&) -> Result {
+  functions.Register("std", [](const std::string&, const dtm::Caller&) -> Result {
     throw std::logic_error("oops");
   });
-  functions.Register("int", [](const std::string&, const dtm::BranchInfo&) -> Result { throw 7; });
-  functions.Register("store", [](const std::string&, const dtm::BranchInfo&) -> Result {
+  functions.Register("int", [](const std::string&, const dtm::Caller&) -> Result { throw 7; });
+  functions.Register("store", [](const std::string&, const dtm::Caller&) -> Result {
     throw dtm::StoreError("disk");
   });
   const std::map<std::string, std::pair<Result::Kind, std::string>> expected = {
@@ -188,9 +186,9 @@ TEST_CASE("functions: results and exceptions of any type") {
 TEST_CASE("functions: without threads, what a function queues is for the next time") {
   Functions functions(4, 4);
   Results results;
-  functions.Register("Again", [&](const std::string&, const dtm::BranchInfo& info) {
+  functions.Register("Again", [&](const std::string&, const dtm::Caller& caller) {
     CHECK(functions.OnFunctionThread());
-    if (info.gid == "first") functions.Call({CallOf("Again", "second")}, results);
+    if (caller.Info().gid == "first") functions.Call({CallOf("Again", "second")}, results);
     return Result::Success();
   });
   CHECK(!functions.OnFunctionThread());
@@ -206,7 +204,7 @@ TEST_CASE("functions: the pool grows while calls wait and all that run are block
   Functions functions(32, 32);
   Barrier barrier;
   functions.Register("Block",
-                     [&](const std::string&, const dtm::BranchInfo&) { return barrier.Pass(); });
+                     [&](const std::string&, const dtm::Caller&) { return barrier.Pass(); });
   functions.StartThreads();
   Results results;
   std::vector<BranchCall> calls(40, CallOf("Block"));
@@ -224,7 +222,7 @@ TEST_CASE("functions: the pool grows while calls wait and all that run are block
 TEST_CASE("functions: no thread is added while the threads there are keep up") {
   Functions functions(32, 32);
   functions.Register("Quick",
-                     [](const std::string&, const dtm::BranchInfo&) { return Result::Success(); });
+                     [](const std::string&, const dtm::Caller&) { return Result::Success(); });
   functions.StartThreads();
   Results results;
   Time now(std::chrono::seconds(1));
@@ -240,9 +238,9 @@ TEST_CASE("functions: one that blocks takes its share of the threads, the others
   Functions functions(8, 3);
   Barrier barrier;
   functions.Register("Block",
-                     [&](const std::string&, const dtm::BranchInfo&) { return barrier.Pass(); });
+                     [&](const std::string&, const dtm::Caller&) { return barrier.Pass(); });
   functions.Register("Quick",
-                     [](const std::string&, const dtm::BranchInfo&) { return Result::Success(); });
+                     [](const std::string&, const dtm::Caller&) { return Result::Success(); });
   functions.StartThreads();
   Results results;
   functions.Call(std::vector<BranchCall>(20, CallOf("Block")), results);
@@ -263,7 +261,7 @@ TEST_CASE("functions: BeginNothingNew and Stop") {
   Functions functions(2, 2);
   Barrier barrier;
   functions.Register("Block",
-                     [&](const std::string&, const dtm::BranchInfo&) { return barrier.Pass(); });
+                     [&](const std::string&, const dtm::Caller&) { return barrier.Pass(); });
   functions.StartThreads();
   Results results;
   functions.Call(std::vector<BranchCall>(5, CallOf("Block")), results);

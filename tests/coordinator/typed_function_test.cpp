@@ -26,13 +26,14 @@ void from_json(const nlohmann::json& json, Transfer& transfer) {
 }
 
 const BranchInfo kInfo = {"g1", dtm::TransType::kSaga, "01", dtm::Op::kCompensate};
+const dtm::Caller kCaller(kInfo);
 
 }  // namespace
 
 TEST_CASE("typed functions: the payload arrives, nothing returned is success") {
   int got = 0;
   const auto function = EraseType<Transfer>([&got](const Transfer& t) { got = t.amount; });
-  CHECK(function(R"({"amount":30})", kInfo).kind == Result::Kind::kSuccess);
+  CHECK(function(R"({"amount":30})", kCaller).kind == Result::Kind::kSuccess);
   CHECK(got == 30);
 }
 
@@ -43,11 +44,11 @@ TEST_CASE("typed functions: any type nlohmann can read; the info says for whom i
         seen = {info.gid, info.branch_id, dtm::Name(info.op), dtm::Name(info.trans_type)};
         return numbers.size() == 3 ? Result::Ongoing("soon") : Result::Failure("few");
       });
-  const Result result = function("[1,2,3]", kInfo);
+  const Result result = function("[1,2,3]", kCaller);
   CHECK(result.kind == Result::Kind::kOngoing);
   CHECK(result.text == "soon");
   CHECK(seen == std::vector<std::string>{"g1", "01", "compensate", "saga"});
-  CHECK(function("[]", kInfo).kind == Result::Kind::kFailure);
+  CHECK(function("[]", kCaller).kind == Result::Kind::kFailure);
 }
 
 TEST_CASE("typed functions: a payload of another form is a temporary error, not called") {
@@ -55,7 +56,7 @@ TEST_CASE("typed functions: a payload of another form is a temporary error, not 
   const auto function = EraseType<Transfer>([&called](const Transfer&) { called = true; });
   for (const char* payload : {"", "{", "[]", R"({"amount":"x"})", R"({"sum":1})"}) {
     CAPTURE(payload);
-    const Result result = Guarded([&] { return function(payload, kInfo); });
+    const Result result = Guarded([&] { return function(payload, kCaller); });
     CHECK(result.kind == Result::Kind::kError);
     CHECK_THAT(result.text, ContainsSubstring("payload"));
   }
@@ -66,7 +67,7 @@ TEST_CASE("typed functions: what nlohmann throws inside the function is the func
   const auto function = EraseType<Transfer>([](const Transfer&) -> Result {
     return Result::Failure(nlohmann::json::parse("not json").dump());
   });
-  const Result result = Guarded([&] { return function(R"({"amount":1})", kInfo); });
+  const Result result = Guarded([&] { return function(R"({"amount":1})", kCaller); });
   CHECK(result.kind == Result::Kind::kError);
   CHECK(result.text.find("payload") == std::string::npos);
 }

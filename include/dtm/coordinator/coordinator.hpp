@@ -106,8 +106,8 @@ class Coordinator : public Endpoint {
   /// From now on a thread drives the coordinator, starting with what a crash left unfinished.
   void Start() { Checked().Start(); }
 
-  /// Instead of Start, for programs with an event loop of their own: does what there is to do, and
-  /// returns when there is more; call it then, and after submitting.
+  /// Instead of Start, for event loops: does what there is to do, and returns when there is more;
+  /// call it then, and after submitting.
   Time Poll() { return Checked().Poll(); }
 
   /// Refuses what is new, waits up to `limit` for calls that are out, and commits their results.
@@ -214,7 +214,7 @@ class Coordinator : public Endpoint {
   Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
     const BranchFunction function = Checked().functions.Find(name);
     if (!function) throw RejectedError("no branch function is registered as '" + name + "'");
-    return Guarded([&] { return function(payload, info); });
+    return Guarded([&] { return function(payload, Caller(info)); });
   }
 
   /// What was done since it was opened.
@@ -263,13 +263,12 @@ class Coordinator : public Endpoint {
     const std::string problem = Problem(definition);
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
-    const std::string gid = definition.gid;
-    Submission submission{std::make_shared<const Definition>(std::move(definition)),
-                          std::move(waiter), prepare};
+    const auto shared = std::make_shared<const Definition>(std::move(definition));
+    Submission submission{shared, std::move(waiter), prepare};
     if (driver.inbox.Push(std::move(submission))) return;
-    if (driver.inbox.Closed()) throw LogicError("gid '" + gid + "': the coordinator was stopped");
-    throw BusyError("gid '" + gid +
-                    "' was not stored: " + std::to_string(driver.options.max_waiting_submissions) +
+    const std::string who = "gid '" + shared->gid + "' was not stored: ";
+    if (driver.inbox.Closed()) throw LogicError(who + "the coordinator was stopped");
+    throw BusyError(who + std::to_string(driver.options.max_waiting_submissions) +
                     " submissions are waiting already; submit it again later");
   }
 

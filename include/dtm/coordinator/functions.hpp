@@ -26,9 +26,20 @@
 namespace dtm {
 inline namespace v1 {
 
-/// A branch function with its payload type erased: gets the payload as text, and for whom it is
-/// called.
-using BranchFunction = std::function<Result(const std::string&, const BranchInfo&)>;
+/// For whom a function is called; most do not ask, and making it costs more than calling them.
+class Caller {
+ public:
+  explicit Caller(const BranchCall& call) : call_(&call) {}
+  explicit Caller(const BranchInfo& info) : info_(&info) {}
+  BranchInfo Info() const { return call_ != nullptr ? call_->Info() : *info_; }
+
+ private:
+  const BranchCall* call_ = nullptr;
+  const BranchInfo* info_ = nullptr;
+};
+
+/// A branch function with its payload type erased: gets the payload as text.
+using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
 
 /// Runs functions on a pool that grows while calls wait and shrinks when threads idle. A function
 /// that blocks occupies at most `max_per_function` of its threads, so the others go on.
@@ -245,7 +256,7 @@ class Functions : public BranchCaller {
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
     lock.unlock();
-    results.Done(call, Guarded([&] { return entry.function(call.Payload(), call.Info()); }));
+    results.Done(call, Guarded([&] { return entry.function(call.Payload(), Caller(call)); }));
     lock.lock();
     running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
     --entry.running;

@@ -20,32 +20,31 @@ inline namespace v1 {
 /// failure.
 template <typename T, typename Function>
 BranchFunction EraseType(Function function) {
-  return
-      [function = std::move(function)](const std::string& text, const BranchInfo& info) -> Result {
-        const T payload = [&text] {
-          try {
-            return nlohmann::json::parse(text).template get<T>();
-          } catch (const nlohmann::json::exception& error) {
-            throw Error(std::string("its payload is not what the function takes: ") + error.what());
-          }
-        }();
-        const auto invoke = [&] {
-          if constexpr (std::is_invocable_v<const Function&, const T&>) {
-            return function(payload);
-          } else {
-            return function(payload, info);
-          }
-        };
-        using Returned = decltype(invoke());
-        static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
-                      "dtm: a branch function returns nothing or dtm::Result");
-        if constexpr (std::is_void_v<Returned>) {
-          invoke();
-          return Result::Success();
-        } else {
-          return invoke();
-        }
-      };
+  return [function = std::move(function)](const std::string& text, const Caller& caller) -> Result {
+    const T payload = [&text] {
+      try {
+        return nlohmann::json::parse(text).template get<T>();
+      } catch (const nlohmann::json::exception& error) {
+        throw Error(std::string("its payload is not what the function takes: ") + error.what());
+      }
+    }();
+    const auto invoke = [&] {
+      if constexpr (std::is_invocable_v<const Function&, const T&>) {
+        return function(payload);
+      } else {
+        return function(payload, caller.Info());
+      }
+    };
+    using Returned = decltype(invoke());
+    static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
+                  "dtm: a branch function returns nothing or dtm::Result");
+    if constexpr (std::is_void_v<Returned>) {
+      invoke();
+      return Result::Success();
+    } else {
+      return invoke();
+    }
+  };
 }
 
 }  // namespace v1
