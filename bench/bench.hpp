@@ -1,12 +1,13 @@
-/// What the benchmarks share: a stop watch for wall and CPU time, percentiles, memory, one result
-/// line. Needs: std, POSIX. Threads: one thread. Prints one JSON line per result; bench/run.sh
-/// makes the table.
+/// What the benchmarks share: a stop watch for wall and CPU time, percentiles, memory, descriptors,
+/// one result line. Needs: std, POSIX. Threads: one thread. Prints one JSON line per result;
+/// bench/run.sh makes the table.
 #pragma once
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <stdexcept>
 #include <string>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -44,18 +45,34 @@ inline double Percentile(std::vector<double> values, double p) {
   return values[at];
 }
 
-inline double ResidentMegabytes() {
-  std::ifstream file("/proc/self/statm");
+/// Of this process, or of another one.
+inline double ResidentMegabytes(pid_t process = ::getpid()) {
+  std::ifstream file("/proc/" + std::to_string(process) + "/statm");
   double size = 0;
   double resident = 0;
   file >> size >> resident;
   return resident * static_cast<double>(::sysconf(_SC_PAGESIZE)) / 1e6;
 }
 
-/// {"bench":"name","key":value,...}
+/// Some programs take a descriptor for each call in flight.
+inline void RaiseDescriptorLimit(rlim_t needed) {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur >= needed) return;
+  limit.rlim_cur = (std::min)(needed, limit.rlim_max);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < needed) {
+    throw std::runtime_error("this needs " + std::to_string(needed) +
+                             " file descriptors; raise the hard limit (ulimit -Hn)");
+  }
+}
+
+/// {"bench":"name","word":"text",...,"key":value,...}
 inline void Print(const std::string& name,
-                  const std::vector<std::pair<std::string, double>>& values) {
+                  const std::vector<std::pair<std::string, double>>& values,
+                  const std::vector<std::pair<std::string, std::string>>& words = {}) {
   std::string line = "{\"bench\":\"" + name + "\"";
+  for (const auto& word : words) line += ",\"" + word.first + "\":\"" + word.second + "\"";
   for (const auto& value : values) {
     char text[64];
     std::snprintf(text, sizeof text, "%.6g", value.second);

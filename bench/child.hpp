@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -40,6 +41,24 @@ class Child {
     if (pid_ <= 0) return;
     ::kill(pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
+  }
+
+  pid_t Pid() const { return pid_; }
+
+  bool Running() {
+    if (pid_ > 0 && ::waitpid(pid_, nullptr, WNOHANG) == pid_) pid_ = 0;
+    return pid_ > 0;
+  }
+
+  /// Asks it to end, and waits for that; false if it did not within the limit.
+  bool Stop(std::chrono::seconds limit) {
+    if (pid_ > 0) ::kill(pid_, SIGTERM);
+    const auto end = std::chrono::steady_clock::now() + limit;
+    while (Running()) {
+      if (std::chrono::steady_clock::now() > end) return false;
+      ::usleep(1000);
+    }
+    return true;
   }
 
   /// Throws if it did not end well.

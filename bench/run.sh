@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Measures: builds the preset `release`, runs the benchmarks (at most 3 minutes), prints each result as a JSON line and
+# Measures: builds the preset `release`, runs the benchmarks (at most 4 minutes), prints each result as a JSON line and
 # all of them as tables. On Debian it installs what is missing. Nothing else should use the machine and its disk.
 #   bench/run.sh                        all
-#   bench/run.sh in_process             only these: in_process, large_file, start_up, url_calls
+#   bench/run.sh in_process             only these: in_process, large_file, start_up, url_calls, http
+#   bench/run.sh http                   beside the Go server on boltdb and Redis, which it builds and installs if it can
 #   bench/run.sh --save FILE            also append the JSON lines to FILE, behind one that says when and what was measured
 #   bench/run.sh --folder DIR           where the store files are (default: the build directory); a real disk
 set -euo pipefail
@@ -40,6 +41,18 @@ echo "== building (build/release)"
 cmake --preset release -DDTM_TESTS=OFF --log-level=WARNING >/dev/null
 cmake --build --preset release --target "${names[@]/#/bench_}" | tail -n 1
 
+compare=()
+if [[ " ${names[*]} " = *" http "* ]]; then
+  if go=$(tools/go_dtm.sh); then
+    compare+=(--go "$go")
+    command -v redis-server >/dev/null || (install_packages redis-server) || true
+    if command -v redis-server >/dev/null; then compare+=(--redis redis-server)
+    else echo "== WARNING: no redis-server, so http compares with the Go server on boltdb only" >&2; fi
+  else
+    echo "== WARNING: no Go server, so http measures ours alone" >&2
+  fi
+fi
+
 folder=$(mktemp -d "$folder/bench.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 echo "== store files in $folder ($disk), $(nproc) processors"
@@ -50,14 +63,17 @@ fi
 sync  # what the build wrote
 
 results=$folder/results.jsonl failed=0
-deadline=$((SECONDS + 160))
+deadline=$((SECONDS + 230))
 : >"$results"
 for name in "${names[@]}"; do
   left=$((deadline - SECONDS))
   [ "$left" -gt 0 ] || left=1
-  seconds=3
-  [ "$name" = start_up ] && seconds=40  # there it is a limit
-  timeout --kill-after=5 "$left" "build/release/bench/bench_$name" "$seconds" "$folder" | tee -a "$results" && continue
+  arguments=(3 "$folder")
+  case $name in
+    start_up) arguments=(40 "$folder") ;;  # there it is a limit
+    http) arguments=(8 "$folder" "${compare[@]}") ;;
+  esac
+  timeout --kill-after=5 "$left" "build/release/bench/bench_$name" "${arguments[@]}" | tee -a "$results" && continue
   echo "== $name failed or took too long" >&2
   failed=1
 done

@@ -74,12 +74,39 @@ def url_calls(results):
                 ['in flight', 'answer after ms', 'calls/s', 'CPU us', 'memory MB'], rows)
 
 
+def http(results):
+    runs = [result for result in results if result['bench'] == 'http']
+    speeds = {(run['server'], run['store'], run['connections']): run['sagas_per_s'] for run in runs}
+
+    def times(run, store):
+        other = speeds.get(('go', store, run['connections']))
+        return f"{run['sagas_per_s'] / other:.1f} x" if other and run['server'] != 'go' else ''
+
+    def problems(run):
+        counts = {name: run[name] for name in ('missing', 'duplicates', 'out_of_order', 'unexpected', 'not_succeeded', 'refused')}
+        return ', '.join(f'{count:,.0f} {name}' for name, count in counts.items() if count) or 'none'
+
+    rows = [[f"{run['server']} ({run['store']})", number(run['connections']), number(run['sagas_per_s']),
+             times(run, 'boltdb'), times(run, 'redis'), number(run.get('cpu_us_per_saga')),
+             number(run.get('store_cpu_us_per_saga')), number(run['loadgen_cpu_us_per_saga']),
+             number(run['submit_p50_ms']), number(run['submit_p99_ms']), number(run['end_to_end_p50_ms']),
+             number(run['end_to_end_p99_ms']), number(run.get('memory_mb')), f"{max(0, run['other_cores']):.2f}",
+             problems(run)] for run in runs]
+    print_table('http: sagas of two HTTP branches through the HTTP API (other cores: busy with something else, should be < 0.15)',
+                ['server', 'connections', 'sagas/s', 'of Go boltdb', 'of Go redis', 'CPU us', 'store us', 'load us',
+                 'submit p50 ms', 'p99', 'end p50 ms', 'p99', 'memory MB', 'other cores', 'problems'], rows)
+    rows = [[f"{result['server']} ({result['store']})", number(result['first_answer_ms']),
+             number(result['idle_memory_mb']), number(result['stripped_mb'])]
+            for result in results if result['bench'] == 'http_idle']
+    print_table('http_idle: the server without load, from its start', ['server', 'first answer ms', 'memory MB', 'stripped MB'], rows)
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     with open(sys.argv[1], encoding='utf-8') as file:
         results = [json.loads(line) for line in file if line.strip()]
-    for table in (in_process, large_file, start_up, url_calls):
+    for table in (in_process, large_file, start_up, url_calls, http):
         table(results)
 
 

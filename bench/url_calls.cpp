@@ -10,7 +10,6 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
-#include <sys/resource.h>
 #include <utility>
 #include <vector>
 
@@ -89,26 +88,12 @@ void Run(const std::string& url, int in_flight, int answer_ms, double seconds) {
                              {"memory_mb", memory}});
 }
 
-/// Each call in flight takes a descriptor here and one in the service.
-void RaiseDescriptorLimit() {
-  constexpr rlim_t kNeeded = 2048;
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur >= kNeeded) return;
-  limit.rlim_cur = (std::min)(kNeeded, limit.rlim_max);
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur < kNeeded) {
-    throw std::runtime_error(
-        "url_calls needs 2048 file descriptors; raise the hard limit (ulimit -Hn)");
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
   const double seconds = argc > 1 ? std::atof(argv[1]) : 3;
   try {
-    RaiseDescriptorLimit();
+    bench::RaiseDescriptorLimit(2048);  // one here and one in the service for each call
     bench::BranchServer server;
     const bench::Child service([&server] { server.Serve(); });
     const std::string origin = "http://127.0.0.1:" + std::to_string(server.Port());

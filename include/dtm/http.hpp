@@ -20,6 +20,7 @@
 #include <dtm/http/refusals.hpp>
 #include <dtm/http/remote_coordinator.hpp>
 #include <dtm/http/reply_rule.hpp>
+#include <dtm/http/request_guard.hpp>
 #include <dtm/http/server.hpp>
 #include <dtm/http/server_stream.hpp>
 #include <dtm/http/thread_pool.hpp>

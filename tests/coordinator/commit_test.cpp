@@ -359,3 +359,27 @@ TEST_CASE("commit: after one failure without anything to write the store counts 
   CHECK_THAT(kit->Explain("a"), !ContainsSubstring("store is failing"));
   CHECK(kit->Wait("a", seconds(10)).status == Status::kSubmitted);
 }
+
+TEST_CASE("commit: a call that left late, as the store failed, may run that much longer") {
+  const bool by_timer = GENERATE(false, true);  // it was decided by an answer, or by a retry
+  CAPTURE(by_timer);
+  World world;
+  world.Script("a", 0, Op::kAction, Times(1, Result::Success(), milliseconds(10)));
+  std::vector<ScriptedAnswer> answers{ScriptedAnswer::Silence()};
+  if (by_timer) answers.insert(answers.begin(), {Result::Ongoing(), {}, false});
+  world.Script("a", 1, Op::kAction, answers);
+  world.Submit(NewDefinition("a", 2));
+  world.Run(by_timer ? milliseconds(1000) : milliseconds(5));
+  const auto calls = world.Calls();
+  world.kit.Store().FailAlways(StoreFault::kDefinite);
+  world.Run(seconds(20));  // the call is decided, and does not leave
+  CHECK(world.Calls() == calls);
+  world.kit.Store().FailAlways(StoreFault::kNone);
+  world.Run(seconds(2), [&] { return world.Calls() > calls; });
+  REQUIRE(world.Calls() == calls + 1);
+  world.Crash();
+  world.kit->Cancel("a");
+  world.Run(hours(1), [&] { return world.AllFinal(); });
+  CHECK(world.StatusOf("a") == Status::kFailed);
+  CHECK(world.Violations() == std::vector<std::string>{});
+}

@@ -132,14 +132,26 @@ TEST_CASE("coordinator: a saga without steps, or with nothing to call, succeeds 
   CHECK(kit.Branches().Calls().empty());
 }
 
-TEST_CASE("coordinator: too many waiting submissions are refused") {
+TEST_CASE("coordinator: too many waiting submissions are refused as busy") {
   dtm::Options options;
   options.max_waiting_submissions = 5;
   TestCoordinator kit({}, World::Quiet(options));
   for (int i = 0; i < 5; ++i) kit->SubmitAsync(NewDefinition(std::to_string(i), 0), {});
   CHECK_THROWS_AS(kit->SubmitAsync(NewDefinition("5", 0), {}), dtm::RejectedError);
-  CHECK_THROWS_WITH(kit->SubmitAsync(NewDefinition("5", 0), {}), ContainsSubstring("'5'"));
+  CHECK_THROWS_AS(kit->SubmitAsync(NewDefinition("5", 0), {}), dtm::BusyError);
+  CHECK_THROWS_AS(kit->Submit(NewDefinition("5", 0)), dtm::BusyError);
+  CHECK_THROWS_AS(kit->SubmitAndWait(NewDefinition("5", 0), hours(1)), dtm::BusyError);
+  CHECK_THROWS_AS(kit->Prepare(NewDefinition("5", 0)), dtm::BusyError);
+  CHECK_THROWS_WITH(kit->Prepare(NewDefinition("5", 0)),
+                    ContainsSubstring("'5' was not stored: 5 submissions are waiting"));
+  try {
+    kit->Submit(NewDefinition("", 0));  // that will not do later either
+  } catch (const dtm::BusyError&) {
+    FAIL("it is no question of time");
+  } catch (const dtm::RejectedError&) {
+  }
   kit.Settle();
+  CHECK(kit->List().transactions.size() == 5);
   kit->SubmitAsync(NewDefinition("5", 0), {});
   kit.Settle();
   CHECK(kit->List().transactions.size() == 6);
@@ -275,6 +287,11 @@ TEST_CASE("coordinator: a forked child can do nothing, and harms nothing") {
     expect([&] { tm.Submit(definition); });
     expect([&] { (void)tm.SubmitAndWait(definition, hours(1)); });
     expect([&] { tm.SubmitAsync(definition, {}); });
+    expect([&] { tm.Prepare(definition); });
+    expect([&] { (void)tm.ListWaiting(seconds(0), 1); });
+    expect([&] { (void)tm.CallFunction("A", "1", {}); });
+    expect([&] { (void)tm.Counted(); });
+    expect([&] { (void)tm.Settings(); });
     expect([&] { (void)tm.Query("before"); });
     expect([&] { (void)tm.List(); });
     expect([&] { (void)tm.Wait("before", hours(1)); });

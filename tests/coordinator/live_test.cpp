@@ -62,3 +62,32 @@ TEST_CASE("lives: a new one is fresh until it is stored, and knows what is out")
   stored.due = dtm::Time(std::chrono::seconds(7));
   CHECK(lives.Add(stored).stored_due == stored.due);
 }
+
+TEST_CASE("lives: another definition of the same gid; it stays where it is, the bytes follow") {
+  Lives lives;
+  // Long gids: their text is in the definition, which goes.
+  const std::string gid(100, 'g');
+  Live& live = lives.Add(NewTransaction(gid, 1000));
+  Live& other = lives.Add(NewTransaction("other", 10));
+  const std::size_t rest = BytesOf(*other.transaction.definition);
+  CHECK(!live.redefined);
+  for (const std::size_t bytes : {5000u, 0u, 70u}) {
+    Definition definition = *live.transaction.definition;
+    definition.steps.push_back({"http://h/a2", "", std::string(bytes, 'y')});
+    const std::weak_ptr<const Definition> before = live.transaction.definition;
+    lives.Redefine(live, definition);
+    CHECK(before.expired());
+    CHECK(live.redefined);
+    CHECK(lives.Find(gid) == &live);
+    CHECK(live.transaction.definition->steps.back().payload.size() == bytes);
+    CHECK(lives.Count() == 2);
+    CHECK(lives.Bytes() == rest + BytesOf(*live.transaction.definition));
+  }
+  for (int i = 0; i < 1000; ++i) {  // the table grows around it
+    lives.Add(NewTransaction("gid" + std::to_string(i), 1));
+  }
+  CHECK(lives.Find(gid) == &live);
+  lives.Remove(live);
+  CHECK(lives.Find(gid) == nullptr);
+  CHECK(lives.Count() == 1001);
+}

@@ -72,6 +72,10 @@ void SubmitRandomSaga(World& world, Dice& dice, const std::string& gid) {
   if (dice.OneIn(4)) definition.options.retry_limit = 1 + dice.Below(3);
   if (dice.OneIn(2)) definition.options.retry_interval = seconds(1 + dice.Below(5));
   if (dice.OneIn(3)) definition.options.wait_result = true;
+  if (dice.OneIn(4)) {
+    world.Prepare(definition);
+    if (dice.OneIn(2)) world.Run(milliseconds(dice.Below(300)));
+  }
   world.Submit(definition);
 }
 

@@ -89,6 +89,20 @@ class World {
     TrySubmit(definition.gid);
   }
 
+  /// A client that prepares it and goes on, whatever is said: its submit settles it.
+  void Prepare(const Definition& definition) {
+    try {
+      const auto result = kit->Prepare(definition);
+      if (StatusOf(definition.gid) != result.status) {
+        Violated(definition.gid + " was prepared and that is not stored");
+      }
+    } catch (const dtm::InDoubtError&) {
+      doubted_.insert(definition.gid);
+    } catch (const dtm::StoreError&) {
+      if (StatusOf(definition.gid)) Violated(definition.gid + " was refused and is stored");
+    }
+  }
+
   /// Lets time pass, looking at everything after each turn. `stop` is asked after each turn.
   void Run(Duration duration, const std::function<bool()>& stop = {}) {
     const Time end = kit.Clock().Now() + duration;
@@ -223,7 +237,8 @@ class World {
         if (StatusOf(gid) != Status::kFailed) Violated(gid + ": FailureError without a rollback");
         accepted_.insert(gid);
       } catch (const dtm::StoreError&) {
-        if (inner->Load(gid) && accepted_.count(gid) == 0 && life_ == 0 && !doubted_.count(gid)) {
+        const bool stored = StatusOf(gid).value_or(Status::kPrepared) != Status::kPrepared;
+        if (stored && accepted_.count(gid) == 0 && life_ == 0 && !doubted_.count(gid)) {
           Violated(gid + " was refused as not stored, and is stored");
         }
         repeat();

@@ -1,10 +1,12 @@
-/// UTF-8 (RFC 3629), cutting and cleaning of text from outside.
+/// UTF-8 (RFC 3629), cutting, cleaning and lower case of text from outside.
 #include <string>
+#include <string_view>
 
 #include "tests/catch.hpp"
 #include <dtm/core/text.hpp>
 
 using dtm::IsUtf8;
+using dtm::Lowered;
 using dtm::Printable;
 using dtm::Truncated;
 using dtm::Utf8Length;
@@ -82,4 +84,19 @@ TEST_CASE("text: made fit for a log line") {
       "31mb");
   CHECK(cleaned.find('\x9B') == std::string::npos);
   CHECK(Printable("\xC2\xA0\xC2\xA7") == "\xC2\xA0\xC2\xA7");
+}
+
+TEST_CASE("text: lower case of A to Z, and nothing else") {
+  CHECK(Lowered("").empty());
+  CHECK(Lowered("Content-TYPE: Text/X_9") == "content-type: text/x_9");
+  CHECK(Lowered(std::string_view("ABCDEF").substr(1, 3)) == "bcd");
+  // Not the Turkish dotted I, no umlaut, no Kelvin sign: what is ASCII stays apart from what is not.
+  const std::string other = "\xC3\x84\xC4\xB0\xE2\x84\xAA";
+  CHECK(Lowered(other) == other);
+  for (int i = 0; i < 256; ++i) {
+    const std::string one(1, static_cast<char>(i));
+    const bool upper = i >= 'A' && i <= 'Z';
+    CAPTURE(i);
+    CHECK(Lowered(one) == (upper ? std::string(1, static_cast<char>(i + 32)) : one));
+  }
 }

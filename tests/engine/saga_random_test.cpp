@@ -31,7 +31,8 @@ namespace {
 /// How often something happened over all sagas, so that the test knows that it tests something.
 struct Counts {
   int succeeded = 0, rolled_back = 0, forced = 0, crashes = 0, crashes_aborting = 0,
-      crashes_with_url_out = 0, timeouts = 0, limits = 0, cancelled = 0, set_back = 0, calls = 0;
+      crashes_with_url_out = 0, timeouts = 0, limits = 0, cancelled = 0, set_back = 0, calls = 0,
+      prepared = 0, prepared_waits = 0, ended_prepared = 0;
 };
 
 class World {
@@ -44,7 +45,7 @@ class World {
   void Run() {
     t_ = NewTransaction(definition_);
     Must(dtm::Problem(definition_).empty(), "the test made a saga that is refused");
-    Turn(Happens(EventKind::kSubmitted));
+    Turn(Happens(Beginning()));
     for (int turn = 0; !stored_ || !IsFinal(stored_->status); ++turn) {
       Must(turn < 3000, "it does not end");
       chaos_ = turn < 60;
@@ -122,6 +123,7 @@ class World {
     failure_percent_ = Chance(50) ? 0 : Pick(1, 40);
     crash_percent_ = Chance(50) ? 0 : Pick(1, 10);
     command_percent_ = Chance(70) ? 0 : Pick(1, 5);
+    saga.prepared_first = Chance(25);
     return saga;
   }
 
@@ -153,6 +155,10 @@ class World {
 
   // --- The coordinator: step, commit, release, and crashes between them.
 
+  EventKind Beginning() const {
+    return definition_.prepared_first ? EventKind::kPrepared : EventKind::kSubmitted;
+  }
+
   void Turn(const dtm::engine::Event& event) {
     dtm::engine::Context context;
     context.now = EngineNow();
@@ -174,7 +180,10 @@ class World {
   }
 
   void Committed(Status before, const dtm::engine::Event& event) {
-    if (before == Status::kSubmitted && t_.status != before) {
+    const bool prepared = before == Status::kPrepared;
+    if (prepared && event.kind == EventKind::kSubmitted) ++counts_.prepared;
+    if (prepared && IsFinal(t_.status)) ++counts_.ended_prepared;
+    if ((prepared || before == Status::kSubmitted) && t_.status != before) {
       Note(std::string("is ") + Name(t_.status) + " " + t_.reason);
       const seconds timeout = definition_.options.timeout_to_fail;
       timed_out_ |= timeout.count() > 0 && EngineNow() >= t_.created + timeout;
@@ -230,8 +239,20 @@ class World {
       Turn(Happens(EventKind::kLoaded));
     } else {
       t_ = NewTransaction(definition_);
-      Turn(Happens(EventKind::kSubmitted));
+      Turn(Happens(Beginning()));
     }
+  }
+
+  /// Stored by a prepare: nothing happens by itself, and at last its submit comes.
+  void WaitForSubmit() {
+    Must(effects_.timer == dtm::kNever && out_.empty(), "prepared, it waits for something else");
+    Must(stored_->due == dtm::kNever, "prepared, a restart would drive it");
+    ++counts_.prepared_waits;
+    if (!chaos_ || Chance(60)) return Turn(Happens(EventKind::kSubmitted));
+    now_ += Between(Duration(0), seconds(40));
+    static const EventKind kinds[] = {EventKind::kTimer, EventKind::kLoaded, EventKind::kRetryNow};
+    Turn(Happens(kinds[Pick(0, 2)]));
+    Must(t_.status == Status::kPrepared, "a prepared one was set going without its submit");
   }
 
   // --- The branches.
@@ -328,6 +349,7 @@ class World {
   void Next() {
     if (chaos_ && Chance(command_percent_)) return Command();
     if (chaos_ && Chance(crash_percent_)) return Crash("");
+    if (t_.status == Status::kPrepared && !stopping_) return WaitForSubmit();
     const auto first = std::min_element(
         out_.begin(), out_.end(), [](const Call& a, const Call& b) { return a.ends < b.ends; });
     const Time timer = effects_.timer == dtm::kNever ? dtm::kNever : effects_.timer + set_back_;
@@ -450,4 +472,7 @@ TEST_CASE("saga: random sagas, answers, crashes and clocks keep the invariants")
   CHECK(counts.crashes_with_url_out > 500);
   CHECK(counts.set_back > 300);
   CHECK(counts.calls > 30000);
+  CHECK(counts.prepared > 1500);
+  CHECK(counts.prepared_waits > counts.prepared + 500);
+  CHECK(counts.ended_prepared > 50);
 }

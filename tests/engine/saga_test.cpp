@@ -79,6 +79,21 @@ std::vector<Case> Prepared() {
   const EventKind submit = EventKind::kSubmitted;
   std::vector<Case> cases = {
       C("prepare", "2 timeout=60").New().On(EventKind::kPrepared).Gives(kPrepared, "P P P P"),
+      C("prepare, while nothing may be called", "1 timeout=60")
+          .New()
+          .MayNotCall()
+          .On(EventKind::kPrepared)
+          .Gives(kPrepared, "P P"),
+      C("prepared waits, while nothing may be called", "1")
+          .In(kPrepared, "P P")
+          .MayNotCall()
+          .On(EventKind::kLoaded)
+          .Gives(kPrepared, "P P"),
+      C("its submit, while nothing may be called", "1")
+          .In(kPrepared, "P P")
+          .MayNotCall()
+          .On(submit)
+          .Gives(kSubmitted, "P P"),
       C("its submit", "2")
           .In(kPrepared, "P P P P")
           .On(submit)
@@ -125,6 +140,10 @@ std::vector<Case> Beginnings() {
   return {
       C("sequential", "2").New().On(submit).Gives(kSubmitted, "P > P P").Calls("a1"),
       C("submitted again", "1").In(kSubmitted, "P >").On(submit).Gives(kSubmitted, "P >"),
+      C("submitted again, aborting", "2")
+          .In(kAborting, "> F P P")
+          .On(submit)
+          .Gives(kAborting, "> F P P"),
       C("concurrent", "2 concurrent").New().On(submit).Gives(kSubmitted, "P > P >").Calls("a1 a2"),
       C("orders", "3 concurrent 2:0,1")
           .New()

@@ -156,6 +156,26 @@ TEST_CASE("format 1 of a definition, byte by byte") {
   CHECK(codec::EncodeDefinition(dtm::Definition{}) == Bytes({1, 0, 0, 0, 0, 0, 0, 0, 0}));
 }
 
+TEST_CASE("the flags of a definition are one bit each, and nothing else depends on them") {
+  for (int flags = 0; flags < 8; ++flags) {
+    CAPTURE(flags);
+    auto definition = GoldenDefinition();
+    definition->concurrent = (flags & 1) != 0;
+    definition->options.wait_result = (flags & 2) != 0;
+    definition->prepared_first = (flags & 4) != 0;
+    std::string bytes = GoldenDefinitionBytes();
+    bytes[1] = static_cast<char>(flags);
+    CHECK(codec::EncodeDefinition(*definition) == bytes);
+    Transaction expected, got;
+    expected.definition = definition;
+    got.definition = codec::DecodeDefinition("gid", dtm::TransType::kSaga, bytes);
+    CHECK(Difference(got, expected).empty());
+  }
+  dtm::Definition empty;
+  empty.prepared_first = true;
+  CHECK(codec::EncodeDefinition(empty) == Bytes({1, 4, 0, 0, 0, 0, 0, 0, 0}));
+}
+
 TEST_CASE("format 1 of a state, byte by byte") {
   CHECK(Encoded(GoldenState()) == GoldenStateBytes());
   Transaction got;

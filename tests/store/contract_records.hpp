@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <string>
@@ -158,6 +159,137 @@ inline void InFlightIsForgotten(Store& store) {
   REQUIRE(Put(store, one));
   CHECK_FALSE(store.Load("one")->branches[1].in_flight);
   CHECK(store.Load("one")->branches[1].tries == 1);
+}
+
+// ---- another definition ----
+
+/// One batch that writes the definition too, as the submit of a prepared one does.
+inline bool PutRedefined(Store& store, Transaction& transaction) {
+  std::vector<dtm::Change> changes{{&transaction, true, true, false}};
+  store.Begin();
+  store.Apply(changes);
+  store.Commit();
+  if (changes[0].applied) ++transaction.version;
+  return changes[0].applied;
+}
+
+/// The same gid, with a definition of about so many bytes, different in everything it may be.
+inline void Redefine(Transaction& transaction, std::size_t bytes, int number) {
+  auto definition = std::make_shared<dtm::Definition>();
+  definition->gid = transaction.definition->gid;
+  definition->prepared_first = number % 2 == 1;
+  definition->concurrent = number % 2 == 0;
+  definition->orders = {{0, std::vector<int>(static_cast<std::size_t>(number % 3), 0)}};
+  definition->options.wait_result = number % 2 == 1;
+  definition->options.retry_limit = number;
+  definition->options.retry_interval = std::chrono::seconds(number);
+  definition->options.branch_headers = {{"number", std::to_string(number)}};
+  definition->steps.push_back({"http://a", "http://c", std::string(bytes, 'x')});
+  transaction.definition = definition;
+  transaction.retry_count = static_cast<std::uint32_t>(number);
+  transaction.due = At(number);
+}
+
+constexpr std::size_t kSizes[] = {0, 10, 3000, 200000, 2900, 1, 1990, 2010, 5000, 2000};
+
+inline void DefinitionFollowsChanges(Store& store) {
+  Transaction other = NewTransaction("other", At(0), std::string(5000, 'o'));
+  REQUIRE(Put(store, other));
+  int number = 0;
+  for (const std::size_t first : kSizes) {
+    Transaction transaction =
+        NewTransaction("from" + std::to_string(first), At(0), std::string(first, 'f'));
+    transaction.status = Status::kPrepared;
+    REQUIRE(Put(store, transaction));
+    for (const std::size_t bytes : kSizes) {
+      CAPTURE(first, bytes);
+      Redefine(transaction, bytes, ++number);
+      REQUIRE(PutRedefined(store, transaction));
+      CHECK(Difference(*store.Load(transaction.definition->gid), transaction).empty());
+      transaction.reason = "changed after that";  // and a change of the state alone keeps it
+      REQUIRE(Put(store, transaction));
+      CHECK(Difference(*store.Load(transaction.definition->gid), transaction).empty());
+    }
+  }
+  CHECK(Difference(*store.Load("other"), other).empty());
+  CHECK(store.Due(At(number), {}, 1000).size() == 1 + std::size(kSizes));
+  CHECK(All(store).size() == 1 + std::size(kSizes));
+}
+
+inline void LostChangeLeavesTheDefinition(Store& store) {
+  for (const std::size_t from : {std::size_t{10}, std::size_t{9000}}) {
+    for (const std::size_t to : {std::size_t{20}, std::size_t{8000}}) {
+      CAPTURE(from, to);
+      const std::string gid = std::to_string(from) + " to " + std::to_string(to);
+      Transaction current = NewTransaction(gid, At(0), std::string(from, 'f'));
+      REQUIRE(Put(store, current));
+      Transaction stale = current;
+      REQUIRE(Put(store, current));
+      Transaction early = current;
+      early.version = 7;
+      Transaction unknown = current;
+      unknown.row = current.row + 1000;
+      for (Transaction* lost : {&stale, &early, &unknown}) {
+        Redefine(*lost, to, 5);
+        CHECK_FALSE(PutRedefined(store, *lost));
+        CHECK(Difference(*store.Load(gid), current).empty());
+      }
+      Transaction exists = NewTransaction(gid);
+      Redefine(exists, to, 5);
+      CHECK_FALSE(PutRedefined(store, exists));
+      CHECK(Difference(*store.Load(gid), current).empty());
+      REQUIRE(Put(store, current));
+      CHECK(Difference(*store.Load(gid), current).empty());
+    }
+  }
+}
+
+inline void RolledBackDefinitionIsTheOldOne(Store& store) {
+  for (const std::size_t from : {std::size_t{10}, std::size_t{9000}}) {
+    for (const std::size_t to : {std::size_t{20}, std::size_t{8000}}) {
+      CAPTURE(from, to);
+      const std::string gid = std::to_string(from) + " to " + std::to_string(to);
+      Transaction before = NewTransaction(gid, At(0), std::string(from, 'f'));
+      REQUIRE(Put(store, before));
+      Transaction after = before;
+      Redefine(after, to, 5);
+      for (const bool recover : {false, true}) {
+        std::vector<dtm::Change> changes{{&after, true, true, false}};
+        store.Begin();
+        store.Apply(changes);
+        CHECK(changes[0].applied);
+        CHECK(Difference(*store.Load(gid), before).empty());  // not before Commit
+        recover ? store.Recover() : store.Rollback();
+        CHECK(Difference(*store.Load(gid), before).empty());
+      }
+      REQUIRE(PutRedefined(store, after));
+      CHECK(Difference(*store.Load(gid), after).empty());
+    }
+  }
+}
+
+/// Inserted and given another definition in one batch; and an insert that says so.
+inline void DefinitionChangesInsideABatch(Store& store) {
+  for (const std::size_t from : {std::size_t{10}, std::size_t{9000}}) {
+    for (const std::size_t to : {std::size_t{20}, std::size_t{8000}}) {
+      CAPTURE(from, to);
+      Transaction one = NewTransaction(std::to_string(from) + " to " + std::to_string(to), At(0),
+                                       std::string(from, 'f'));
+      store.Begin();
+      for (const std::size_t bytes : {from, to, from, to}) {
+        std::vector<dtm::Change> changes{{&one, true, true, false}};
+        store.Apply(changes);
+        REQUIRE(changes[0].applied);
+        ++one.version;
+        Redefine(one, bytes, static_cast<int>(one.version));
+      }
+      std::vector<dtm::Change> changes{{&one, true, true, false}};
+      store.Apply(changes);
+      store.Commit();
+      ++one.version;
+      CHECK(Difference(*store.Load(one.definition->gid), one).empty());
+    }
+  }
 }
 
 }  // namespace store_contract

@@ -31,11 +31,13 @@ using Op = FaultyVfs::Op;
 
 namespace {
 
-/// What a test looks at of each record: gid -> (retry_count, status).
-using World = std::map<std::string, std::tuple<std::uint32_t, Status>>;
+/// What a test looks at of each record: gid -> (retry_count, status, bytes of its payload).
+using World = std::map<std::string, std::tuple<std::uint32_t, Status, std::size_t>>;
 
-std::string PayloadOf(const std::string& gid) {
-  return gid + std::string(gid == "b" || gid == "d" ? 5000 : 10, 'x');  // b and d are big
+/// b and d are big at first.
+std::size_t FirstBytes(const std::string& gid) { return gid == "b" || gid == "d" ? 5000 : 10; }
+std::string PayloadOf(const std::string& gid, std::size_t bytes) {
+  return gid + std::string(bytes, 'x');
 }
 
 World Look(Store& store) {
@@ -43,8 +45,10 @@ World Look(Store& store) {
   for (const Transaction& transaction : All(store)) {
     REQUIRE_FALSE(transaction.unreadable);
     const std::string& gid = transaction.definition->gid;
-    REQUIRE(transaction.definition->steps.at(0).payload == PayloadOf(gid));
-    world[gid] = {transaction.retry_count, transaction.status};
+    const std::string& payload = transaction.definition->steps.at(0).payload;
+    const std::size_t bytes = payload.size() - gid.size();
+    REQUIRE(payload == PayloadOf(gid, bytes));
+    world[gid] = {transaction.retry_count, transaction.status, bytes};
   }
   std::size_t due = 0;
   for (const auto& entry : world) due += dtm::IsFinal(std::get<1>(entry.second)) ? 0u : 1u;
@@ -57,6 +61,7 @@ struct Write {
   std::uint32_t mark;
   Status status = Status::kSubmitted;
   bool due_changed = true;
+  std::size_t new_bytes = 0;  ///< not 0: its definition changes
 };
 
 struct Batch {
@@ -68,6 +73,10 @@ const std::vector<Batch>& Scenario() {
   static const std::vector<Batch> scenario{
       {{{"a", 0}, {"b", 0}, {"c", 0}}},
       {{{"a", 1}, {"c", 1, Status::kSubmitted, false}, {"d", 0}}},
+      {{{"a", 1, Status::kSubmitted, true, 4000},  // small -> big -> big -> small
+        {"b", 1, Status::kSubmitted, true, 4100},
+        {"d", 0, Status::kSubmitted, true, 20}}},
+      {{{"a", 1, Status::kSubmitted, true, 30}, {"d", 0, Status::kSubmitted, true, 4200}}},
       {{{"a", 2, Status::kSucceed}, {"b", 1, Status::kFailed}, {"d", 1, Status::kAborting}}},
       {{{"c", 2}}, true},
       {{{"e", 0}}}};
@@ -79,7 +88,11 @@ std::vector<World> Worlds() {
   std::vector<World> worlds(1);
   for (const Batch& batch : Scenario()) {
     World world = worlds.back();
-    for (const Write& write : batch.writes) world[write.gid] = {write.mark, write.status};
+    for (const Write& write : batch.writes) {
+      const bool known = world.count(write.gid) > 0;
+      const std::size_t old = known ? std::get<2>(world[write.gid]) : FirstBytes(write.gid);
+      world[write.gid] = {write.mark, write.status, write.new_bytes > 0 ? write.new_bytes : old};
+    }
     for (auto entry = world.begin(); batch.expire && entry != world.end();) {
       entry = dtm::IsFinal(std::get<1>(entry->second)) ? world.erase(entry) : std::next(entry);
     }
@@ -92,17 +105,22 @@ void WriteBatch(Store& store, const Batch& batch) {
   std::vector<Transaction> transactions;
   for (const Write& write : batch.writes) {
     const auto stored = store.Load(write.gid);
-    transactions.push_back(stored ? *stored
-                                  : NewTransaction(write.gid, At(1), PayloadOf(write.gid)));
+    transactions.push_back(
+        stored ? *stored
+               : NewTransaction(write.gid, At(1), PayloadOf(write.gid, FirstBytes(write.gid))));
     Transaction& transaction = transactions.back();
     transaction.retry_count = write.mark;
     transaction.status = write.status;
     if (write.due_changed) transaction.due = At(2 + write.mark);
     if (dtm::IsFinal(write.status)) transaction.finished = At(10);
+    if (write.new_bytes == 0) continue;
+    const std::string payload = PayloadOf(write.gid, write.new_bytes);
+    transaction.definition = NewTransaction(write.gid, At(1), payload).definition;
   }
   std::vector<dtm::Change> changes;
   for (std::size_t i = 0; i < transactions.size(); ++i) {
-    changes.push_back({&transactions[i], batch.writes[i].due_changed, false});
+    const Write& write = batch.writes[i];
+    changes.push_back({&transactions[i], write.due_changed, write.new_bytes > 0, false});
   }
   store.Begin();
   store.Apply(changes);

@@ -79,6 +79,7 @@ inline std::vector<dtm::Transaction> All(dtm::Store& store) {
 /// The due time of a finished one means nothing.
 inline std::string Difference(const dtm::Transaction& a, const dtm::Transaction& b) {
   if (!dtm::SameContent(*a.definition, *b.definition)) return "content";
+  if (a.definition->prepared_first != b.definition->prepared_first) return "prepared_first";
   const dtm::TransOptions& x = a.definition->options;
   const dtm::TransOptions& y = b.definition->options;
   if (x.wait_result != y.wait_result) return "wait_result";

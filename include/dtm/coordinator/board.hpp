@@ -77,8 +77,18 @@ class Board {
 
   void AddWaiter(Live& live, Waiter waiter) {
     if (!waiter.callback) return;
+    if (waiter.deadline < live.armed) {  // also if no commit works and nothing is released
+      timers.Move(live, live.armed, waiter.deadline);
+      live.armed = waiter.deadline;
+    }
     live.waiters.push_back(std::move(waiter));
     Touch(live);
+  }
+
+  /// An event that is durable now.
+  void Count(const Live& live, const engine::Event& event) {
+    if (event.kind != engine::EventKind::kResult) return;
+    metrics.Answered(*live.transaction.definition, event.branch, event.result);
   }
 
   /// Sets its timer to what the machine and the waiters want.
@@ -109,6 +119,14 @@ class Board {
   std::size_t Room() const { return Full() ? 0 : options.max_in_memory - lives.Count(); }
   bool Full() const {
     return lives.Count() >= options.max_in_memory || lives.Bytes() >= options.max_memory_bytes;
+  }
+  /// More are in memory than fit: one that was just added should not begin.
+  bool Overfull() const {
+    return lives.Count() > options.max_in_memory || lives.Bytes() > options.max_memory_bytes;
+  }
+  /// Something did not come to its end in the last turn.
+  bool SomethingAgain() const {
+    return !again.empty() || !returned.empty() || !again_commands.empty();
   }
   /// Transactions that only wait for a time may take half of the room.
   bool HalfFull() const {
@@ -156,9 +174,10 @@ class Board {
   std::vector<Live*> touched;  ///< something waits for release
   std::vector<Live*> dirty;    ///< the next commit has to write them
   std::vector<std::pair<std::string, engine::EventKind>> again;  ///< to be stepped in the next turn
-  std::vector<Submission> returned;  ///< met a stored record, which is in memory now: again
-  std::set<std::string> in_doubt;    ///< submitted in a commit whose outcome is not known yet
-  std::deque<QueuedWork> works;      ///< user work for the next commits
+  std::vector<Submission> returned;     ///< met a stored record, which is in memory now: again
+  std::vector<Command> again_commands;  ///< of one that no commit has taken yet: again
+  std::set<std::string> in_doubt;       ///< submitted in a commit whose outcome is not known yet
+  std::deque<QueuedWork> works;         ///< user work for the next commits
 };
 
 }  // namespace v1

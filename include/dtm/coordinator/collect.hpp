@@ -32,7 +32,7 @@ class Collect {
   /// Returns whether anything had arrived or was due.
   bool Run() {
     inbox_.Take(mail_);
-    bool something = !mail_.Empty() || !board_.again.empty() || !board_.returned.empty();
+    bool something = !mail_.Empty() || board_.SomethingAgain();
     std::vector<std::pair<std::string, engine::EventKind>> again;
     again.swap(board_.again);
     for (const auto& entry : again) {
@@ -40,6 +40,7 @@ class Collect {
     }
     for (Answer& answer : mail_.answers) OnAnswer(answer);
     for (Submission& submission : std::exchange(board_.returned, {})) OnSubmission(submission);
+    for (Command& command : std::exchange(board_.again_commands, {})) OnCommand(command);
     for (Submission& submission : mail_.submissions) OnSubmission(submission);
     for (Command& command : mail_.commands) OnCommand(command);
     for (QueuedWork& work : mail_.works) OnWork(work);
@@ -89,7 +90,8 @@ class Collect {
   /// Its record may have been replaced by the stored one: what had happened to it happens again.
   void StepAgain(Live& live, engine::EventKind kind) {
     const std::vector<engine::Event> events = std::exchange(live.events, {});
-    board_.Step(live, {kind, 0, {}});
+    kind == engine::EventKind::kLoaded ? StepIfRoom(live, kind, !board_.Overfull())
+                                       : (void)board_.Step(live, {kind, 0, {}});
     for (const engine::Event& event : events) board_.Step(live, event);
   }
 
@@ -121,33 +123,58 @@ class Collect {
           doubt ? MayBeStored(gid) : StoreFailing("gid '" + gid + "' was not stored"));
     }
     if (Live* live = board_.lives.Find(gid)) return OnSubmittedAgain(*live, submission);
+    const std::string problem = OrdersProblemOfNew(*submission.definition);
+    if (!problem.empty()) return Board::Refuse(submission.waiter, Rejected(problem));
     const bool full = board_.Full();
     Transaction transaction;
     transaction.definition = std::move(submission.definition);
     Live& live = board_.lives.Add(std::move(transaction));
     board_.AddWaiter(live, std::move(submission.waiter));
+    StepIfRoom(live,
+               submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
+               !full);
+  }
+
+  /// The submit of a prepared one, whose steps are in the store, may have orders without steps.
+  std::string OrdersProblemOfNew(const Definition& definition) const {
+    if (!definition.steps.empty() || definition.orders.empty()) return {};  // it was checked
+    return board_.store.Load(definition.gid) ? std::string() : OrdersProblem(definition);
+  }
+
+  /// Starts nothing without room: it leaves memory, and is loaded when there is.
+  void StepIfRoom(Live& live, engine::EventKind kind, bool room) {
     const bool may_call = board_.context.may_call;
-    board_.context.may_call = may_call && !full;  // else it is loaded when there is room
-    const bool prepare = submission.prepare;
-    board_.Step(live,
-                {prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted, 0, {}});
+    board_.context.may_call = may_call && room;
+    board_.Step(live, {kind, 0, {}});
     board_.context.may_call = may_call;
   }
 
   void OnSubmittedAgain(Live& live, Submission& submission) {
+    if (live.Fresh()) return OnSubmittedTwiceInATurn(live, submission);
     const engine::Repeat repeat =
         engine::OnRepeat(live.transaction, *submission.definition, submission.prepare);
     std::string refused = repeat.refused;
     if (repeat.kind == engine::Repeat::Kind::kPromote) {
       Definition merged = engine::Promoted(*live.transaction.definition, *submission.definition);
       refused = Problem(merged);
+      if (refused.empty()) refused = OrdersProblem(merged);
       if (refused.empty()) {
         board_.lives.Redefine(live, std::move(merged));
-        board_.Step(live, {engine::EventKind::kSubmitted, 0, {}});
+        StepIfRoom(live, engine::EventKind::kSubmitted, !board_.Overfull());
       }
     }
     if (!refused.empty()) return board_.Refuse(submission.waiter, Rejected(refused));
     board_.AddWaiter(live, std::move(submission.waiter));
+  }
+
+  /// What no commit has taken yet decides nothing: it may lose its gid to a stored record, or not
+  /// become durable.
+  void OnSubmittedTwiceInATurn(Live& live, Submission& submission) {
+    const Definition& first = *live.transaction.definition;
+    const bool same =
+        first.prepared_first == submission.prepare && SameContent(first, *submission.definition);
+    if (same) return board_.AddWaiter(live, std::move(submission.waiter));
+    board_.returned.push_back(std::move(submission));
   }
 
   void OnCommand(Command& command) {
@@ -168,6 +195,7 @@ class Collect {
 
   void Obey(Command& command) {
     Live* live = board_.lives.Find(command.gid);
+
     if (live == nullptr) {
       std::optional<Transaction> stored = board_.store.Load(command.gid);
       if (!stored) throw RejectedError(Unknown(command.gid));
@@ -190,7 +218,9 @@ class Collect {
         throw RejectedError("gid '" + command.gid + "' was not changed: " + refused);
       }
     }
-    board_.AddWaiter(*live, std::move(command.waiter));
+    if (!live->Fresh()) return board_.AddWaiter(*live, std::move(command.waiter));
+    // It may lose its gid to a stored record; then the command is for that.
+    live->commands.push_back(std::move(command));
   }
 
   static engine::EventKind EventOf(Command::Kind kind) {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <exception>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +19,7 @@
 #include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/repeat.hpp>
+#include <dtm/engine/schedule.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -86,6 +88,12 @@ class Commit {
 
   void Write(bool expire) {
     Store& store = board_.store;
+    if (!board_.health.Good()) {
+      // What was decided before the store failed leaves late, and may run that much longer.
+      for (Live* live : board_.dirty) {
+        engine::MoveDeadlines(live->transaction, live->held_calls, board_.context);
+      }
+    }
     if (board_.health.NeedsRecovery()) {
       store.Recover();
       board_.health.Recovered();
@@ -125,6 +133,9 @@ class Commit {
         ++live.transaction.version;
         live.stored_due = live.transaction.due;
         live.redefined = false;
+        for (Command& command : std::exchange(live.commands, {})) {
+          board_.AddWaiter(live, std::move(command.waiter));
+        }
         live.doubtful_events = 0;
       } else if (live.Fresh()) {
         OnGidExists(live);
@@ -143,6 +154,8 @@ class Commit {
     const std::shared_ptr<const Definition> definition = live.transaction.definition;
     const bool prepare = live.transaction.status == Status::kPrepared;
     std::vector<Waiter> waiters = std::move(live.waiters);
+    std::move(live.commands.begin(), live.commands.end(),
+              std::back_inserter(board_.again_commands));
     Remove(live);
     std::exception_ptr refused;
     try {
@@ -153,9 +166,12 @@ class Commit {
       } else if (!IsFinal(stored->status)) {
         board_.again.emplace_back(definition->gid, engine::EventKind::kLoaded);
         board_.lives.Add(std::move(*stored));
-        for (Waiter& waiter : waiters) {
-          board_.returned.push_back({definition, std::move(waiter), prepare});
-        }
+        if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
+        std::vector<Submission> returned;
+        for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
+        // Before those that came later.
+        std::move(board_.returned.begin(), board_.returned.end(), std::back_inserter(returned));
+        board_.returned.swap(returned);
         return;
       } else {
         const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
@@ -212,10 +228,12 @@ class Commit {
   /// What happened since the stored record was written happens again, on top of it: answers that
   /// came (their calls count as out until then) and commands. A commit in doubt that did become
   /// durable holds the first of them already.
-  static void KeepEvents(Live& live, Transaction& stored) {
+  void KeepEvents(Live& live, Transaction& stored) {
     const bool ours = live.doubtful_events > 0 && stored.version == live.transaction.version + 1;
     const auto first = live.events.begin();
-    live.events.erase(first, first + static_cast<std::ptrdiff_t>(ours ? live.doubtful_events : 0));
+    const auto end = first + static_cast<std::ptrdiff_t>(ours ? live.doubtful_events : 0);
+    for (auto event = first; event != end; ++event) board_.Count(live, *event);
+    live.events.erase(first, end);
     live.doubtful_events = 0;
     using engine::EventKind;
     const auto look = [](const engine::Event& event) {
@@ -238,7 +256,11 @@ class Commit {
     for (Live* live : fresh) {
       const std::exception_ptr refusal = error("gid '" + live->transaction.definition->gid + "'");
       for (const Waiter& waiter : live->waiters) Board::Refuse(waiter, refusal);
+      for (const Command& command : live->commands) Board::Refuse(command.waiter, refusal);
       Remove(*live);
+    }
+    for (const Submission& submission : std::exchange(board_.returned, {})) {
+      Board::Refuse(submission.waiter, error("gid '" + submission.definition->gid + "'"));
     }
   }
 

@@ -28,6 +28,7 @@
 #include <dtm/core/local_branch.hpp>
 #include <dtm/core/os.hpp>
 #include <dtm/core/validate.hpp>
+#include <dtm/engine/step.hpp>
 #include <dtm/store/sqlite.hpp>
 #include <dtm/store/store.hpp>
 
@@ -40,8 +41,8 @@ inline namespace v1 {
 /// Start() gives it a thread of its own. Without, somebody calls Poll(), functions run inside Poll,
 /// and calls that wait (Submit, Wait, ...) drive it themselves.
 ///
-/// What the functions capture has to outlive the coordinator: declare it before. In a forked child
-/// every method throws and the destructor touches nothing.
+/// What the functions capture is declared before the coordinator. In a forked child every method
+/// throws and the destructor touches nothing.
 class Coordinator : public Endpoint {
  public:
   /// Opens or creates the SQLite file, checks and locks it.
@@ -58,21 +59,10 @@ class Coordinator : public Endpoint {
   /// Stops, and waits for the functions that still run; says so if that takes longer than a second.
   ~Coordinator() override {
     if (process_ != os::ProcessId()) {
-      (void)
-          driver_.release();  // a forked child: the threads are not here, the file is the parent's
+      (void)driver_.release();  // a forked child: the threads and the file are the parent's
       return;
     }
-    try {
-      if (!Stop(std::chrono::seconds(1))) {
-        driver_->Log(LogLevel::kWarning,
-                     "the coordinator is destroyed while branch functions run; waiting for them");
-        while (!Stop(std::chrono::hours(1))) {
-        }
-      }
-    } catch (const std::exception& error) {
-      driver_->Log(LogLevel::kError,
-                   std::string("stopping the coordinator failed: ") + error.what());
-    }
+    driver_->StopForGood();
   }
   Coordinator(const Coordinator&) = delete;
   Coordinator& operator=(const Coordinator&) = delete;
@@ -132,7 +122,6 @@ class Coordinator : public Endpoint {
   /// Stores it without running it; Submit with the same gid sets it going, with the steps given here.
   /// @throws as Submit
   TransResult Prepare(Definition definition) {
-    definition.prepared_first = true;
     return EnqueueAndWait(std::move(definition), {}, true);
   }
 
@@ -217,6 +206,12 @@ class Coordinator : public Endpoint {
     return Guarded([&] { return function(payload, Caller(info)); });
   }
 
+  /// Why no coordinator of this version takes it, whatever is stored; empty if it may.
+  static std::string WhyRefused(const Definition& definition) {
+    const std::string problem = Problem(definition);
+    return problem.empty() ? engine::NotDriven(definition) : problem;
+  }
+
   /// What was done since it was opened.
   Metrics::Snapshot Counted() const { return Checked().Counted(); }
   const Options& Settings() const { return Checked().options; }
@@ -260,7 +255,8 @@ class Coordinator : public Endpoint {
   }
 
   void Enqueue(Definition definition, Waiter waiter, bool prepare = false) {
-    const std::string problem = Problem(definition);
+    definition.prepared_first = prepare;
+    const std::string problem = WhyRefused(definition);
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
     const auto shared = std::make_shared<const Definition>(std::move(definition));

@@ -121,6 +121,19 @@ class Driver {
 
   Metrics::Snapshot Counted() const { return loop_.Counted(); }
 
+  /// Stop for a destructor: waits as long as it takes.
+  void StopForGood() {
+    try {
+      if (Stop(clock->Now() + std::chrono::seconds(1))) return;
+      Log(LogLevel::kWarning,
+          "the coordinator is destroyed while branch functions run; waiting for them");
+      while (!Stop(clock->Now() + std::chrono::hours(1))) {
+      }
+    } catch (const std::exception& error) {
+      Log(LogLevel::kError, std::string("stopping the coordinator failed: ") + error.what());
+    }
+  }
+
   void Log(LogLevel level, const std::string& text) const {
     Board::Protected([&] {
       if (options.log) options.log(level, text);

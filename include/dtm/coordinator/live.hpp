@@ -29,6 +29,7 @@ struct Live {
   Time armed = kNever;                  ///< its place in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
+  std::vector<Command> commands;      ///< obeyed before it was stored: again, if another one is
   std::vector<engine::Event> events;  ///< stepped since the last commit
   std::size_t doubtful_events = 0;    ///< of them, those in a commit that may have become durable
   std::size_t bytes = 0;              ///< of the definition, for the memory limit

@@ -59,8 +59,8 @@ class Loop {
     const Time now = clock_.Now();
     const Time growth = functions_.Grow(now);
     const bool pending = !board_.dirty.empty() || !board_.touched.empty() ||
-                         !board_.works.empty() || !board_.again.empty() ||
-                         !board_.returned.empty() || board_.health.NeedsRecovery();
+                         !board_.works.empty() || board_.SomethingAgain() ||
+                         board_.health.NeedsRecovery();
     Time next = pending ? now : (std::min)(board_.timers.Next(), commit_.NextRetention());
     if (!board_.Full() && board_.context.may_call) {
       next = (std::min)(next, board_.loader.NextPass());
@@ -84,6 +84,10 @@ class Loop {
       Board::Refuse(submission.waiter, NotStored("gid '" + submission.definition->gid + "'"));
     }
     board_.returned.clear();
+    for (const Command& command : board_.again_commands) {
+      Board::Refuse(command.waiter, NotStored("gid '" + command.gid + "'"));
+    }
+    board_.again_commands.clear();
     board_.lives.ForEach([this](Live& live) {
       for (const Waiter& waiter : live.waiters) {
         AnswerAtTheEnd(waiter, live);

@@ -47,10 +47,7 @@ class Release {
  private:
   void Count(const Live& live) {
     const Transaction& transaction = live.transaction;
-    for (const engine::Event& event : live.events) {
-      if (event.kind != engine::EventKind::kResult) continue;
-      board_.metrics.Answered(*transaction.definition, event.branch, event.result);
-    }
+    for (const engine::Event& event : live.events) board_.Count(live, event);
     if (IsFinal(transaction.status)) board_.metrics.Ended(transaction);
   }
 

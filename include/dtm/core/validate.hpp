@@ -137,7 +137,8 @@ inline std::string Problem(const Definition& definition) {
     return who() + "retry_limit is " + std::to_string(options.retry_limit) +
            "; it must be 0 (no limit) to " + std::to_string(kMaxRetryLimit);
   }
-  return OrdersProblem(definition);
+  // The submit of a prepared one may bring orders for steps that it does not repeat.
+  return definition.steps.empty() ? std::string() : OrdersProblem(definition);
 }
 
 }  // namespace v1

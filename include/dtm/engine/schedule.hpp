@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
+#include <vector>
 
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
@@ -51,6 +53,17 @@ inline Duration RetryWait(const Transaction& transaction, std::size_t branch, Du
 /// give it another (see BranchCaller::Call).
 inline Time CallDeadline(const TransOptions& options, const Context& context) {
   return context.now + 2 * RequestTimeout(options, context);
+}
+
+/// Calls that were decided earlier leave only now.
+inline void MoveDeadlines(Transaction& transaction, const std::vector<std::size_t>& calls,
+                          const Context& context) {
+  for (const std::size_t call : calls) {
+    Branch& branch = transaction.branches[call];
+    if (branch.deadline == Time{}) continue;  // a function ends with its process
+    branch.deadline =
+        (std::max)(branch.deadline, CallDeadline(transaction.definition->options, context));
+  }
 }
 
 /// Everything that waits may be tried at once, also what is stuck.

@@ -15,6 +15,13 @@ namespace engine {
 
 inline bool IsDriven(TransType type) { return type == TransType::kSaga; }
 
+/// Why a transaction of this type is refused at the edge; empty if it is not.
+inline std::string NotDriven(const Definition& definition) {
+  if (IsDriven(definition.type)) return {};
+  return "gid '" + definition.gid + "': transactions of type " + Name(definition.type) +
+         " are not driven by this version; it drives sagas";
+}
+
 /// Pure: the same transaction, event and context always give the same result.
 /// @throws LogicError  no machine drives this type; such a transaction is refused at the edge.
 inline Effects Step(Transaction& transaction, const Event& event, const Context& context) {

@@ -71,8 +71,7 @@ inline Verdict Judge(const Headers& headers, const std::string& token) {
   if (!token.empty()) {
     return CarriesToken(headers.authorization, token) ? Verdict::kAllowed : Verdict::kNoToken;
   }
-  const bool local = headers.host.empty() || IsLoopback(WithoutPort(headers.host));
-  return local ? Verdict::kAllowed : Verdict::kForeign;
+  return IsLoopback(Lowered(WithoutPort(headers.host))) ? Verdict::kAllowed : Verdict::kForeign;
 }
 
 }  // namespace access

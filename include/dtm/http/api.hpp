@@ -71,14 +71,13 @@ class Api {
         {"ping", "/api/ping", "*", &Api::Ping},
         {"metrics", "/api/metrics", "GET", &Api::MetricsText},
     };
-    const std::string& method = request.method == "HEAD" ? "GET" : request.method;
     for (const Route& route : kRoutes) {
       const std::string path = route.path;
       const bool here =
           route.prefix ? request.path.compare(0, path.size(), path) == 0 : request.path == path;
       const std::string methods = route.methods;
-      const bool fits =
-          methods == "*" || (" " + methods + " ").find(" " + method + " ") != std::string::npos;
+      const bool fits = methods == "*" ||
+                        (" " + methods + " ").find(" " + request.method + " ") != std::string::npos;
       if (here && fits) return &route;
     }
     return nullptr;
@@ -111,7 +110,10 @@ class Api {
   }
   static Definition TransactionOf(const ApiRequest& request) {
     const nlohmann::json body = Body(request);
-    return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
+    Definition definition = wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
+    const std::string problem = Coordinator::WhyRefused(definition);
+    if (!problem.empty()) throw BadInput(problem);
+    return definition;
   }
 
   /// @throws BadInput  there is no such transaction.
@@ -125,6 +127,9 @@ class Api {
     Definition definition = TransactionOf(request);
     const std::string gid = definition.gid;
     const bool wait = definition.options.wait_result;
+    if (definition.steps.empty() && !definition.orders.empty() && !tm_.Query(gid)) {
+      throw BadInput(OrdersProblem(definition));  // no prepare gave it steps
+    }
     try {
       const TransResult result = tm_.Submit(std::move(definition));
       if (!wait || result.Succeeded()) return answers::Success();

@@ -51,7 +51,7 @@ class BoundedStream : public httplib::Stream {
     const std::size_t taken = (std::min)(size, end_ - at_);
     std::memcpy(to, buffer_.data() + at_, taken);
     at_ += taken;
-    if (size == 1 && !CountLineByte(*to)) return -1;
+    if (!Accept(to, taken, size)) return -1;
     return static_cast<ssize_t>(taken);
   }
 
@@ -81,12 +81,13 @@ class BoundedStream : public httplib::Stream {
 
  protected:
   void SetDeadline(SteadyTime deadline) { deadline_ = deadline; }
-  void CountFromHere() { line_ = lines_ = 0; }
   bool HasUnread() const { return at_ < end_; }
 
-  /// Called with each byte of a line. False: the message is refused.
-  virtual bool CountLineByte(char byte) {
-    line_ = byte == '\n' ? 0 : line_ + 1;
+  /// Called with what is about to be read; `asked`: httplib asks for lines byte by byte. False: the
+  /// message is refused.
+  virtual bool Accept(const char* bytes, std::size_t, std::size_t asked) {
+    if (asked != 1) return true;
+    line_ = *bytes == '\n' ? 0 : line_ + 1;
     return line_ <= kMaxLineBytes && ++lines_ <= kMaxLinesBytes;
   }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -51,6 +52,7 @@ inline nlohmann::json ParseObject(const std::string& text, const std::string& wh
   if (DepthOf(text) > kMaxDepth) {
     throw BadInput(what + " is nested more than " + std::to_string(kMaxDepth) + " levels deep");
   }
+  if (text.find('\0') != std::string::npos) throw BadInput(what + " contains a NUL byte");
   nlohmann::json json;
   try {
     json = nlohmann::json::parse(text);
@@ -67,6 +69,10 @@ class Fields {
   /// `what` names the object in error messages.
   Fields(const nlohmann::json& object, std::string what) : what_(std::move(what)) {
     for (const auto& item : object.items()) {
+      if (!keys_.insert(Lowered(item.key())).second) {
+        throw BadInput(what_ + ": the key '" + Printable(item.key()) +
+                       "' is given twice, in different case");
+      }
       if (!item.value().is_null()) fields_[Lowered(item.key())] = &item.value();
     }
   }
@@ -134,6 +140,7 @@ class Fields {
 
  private:
   std::string what_;
+  std::set<std::string> keys_;
   std::map<std::string, const nlohmann::json*> fields_;
 };
 

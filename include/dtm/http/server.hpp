@@ -98,6 +98,8 @@ class ApiRoutes {
     if (request.get_header_value_count("Content-Length") > 1 || (chunked && !length.empty())) {
       return refuse(400, "the length of the body is said twice; send one Content-Length");
     }
+    if (request.get_header_value_count("Host") > 1)
+      return refuse(400, "there are two Host headers");
     if (length.find_first_not_of("0123456789") != std::string::npos) {
       return refuse(400, "Content-Length must be a number");
     }
@@ -203,6 +205,12 @@ class Server {
  private:
   int Prepare(const std::string& host, int port) {
     if (server_) throw LogicError("this server listens already; use another one");
+    if (port < 0 || port > 65535) {
+      throw Error("port " + std::to_string(port) + " does not exist; it must be 0 to 65535");
+    }
+    if (options_.token.find_first_not_of(kTokenCharacters) != std::string::npos) {
+      throw Error("the token may have letters, digits and -._~+/= only");
+    }
     if (options_.token.empty() && !access::IsLoopback(host)) {
       throw Error("'" + host +
                   "' can be reached from other machines, so the server needs a token; set one, or "
@@ -239,6 +247,10 @@ class Server {
     server.Put(pattern, with_body);
     server.Patch(pattern, with_body);
   }
+
+  // RFC 6750. httplib 0.11 would decode a %.
+  static constexpr const char kTokenCharacters[] =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=";
 
   const ServerOptions options_;
   ApiRoutes routes_;

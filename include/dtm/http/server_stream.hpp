@@ -8,8 +8,10 @@
 #include <ctime>
 #include <poll.h>
 #include <string>
+#include <sys/types.h>
 
 #include <dtm/http/bounded_stream.hpp>
+#include <dtm/http/request_guard.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -37,9 +39,7 @@ class ServerStream final : public BoundedStream {
     SetDeadline(Clock::now() + limits_.idle);
     if (!HasUnread() && !Wait(POLLIN)) return false;
     SetDeadline(Clock::now() + limits_.head);
-    CountFromHere();
-    in_head_ = true;
-    head_lines_ = line_bytes_ = 0;
+    request_ = RequestGuard();
     answer_head_.clear();
     return true;
   }
@@ -60,28 +60,15 @@ class ServerStream final : public BoundedStream {
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr std::size_t kMaxHeaders = 64;
-
-  bool CountLineByte(char byte) override {
-    if (!BoundedStream::CountLineByte(byte)) return false;
-    if (!in_head_) return true;
-    if (byte != '\n') {
-      if (byte != '\r') ++line_bytes_;
-      return true;
-    }
-    if (line_bytes_ == 0) {
-      in_head_ = false;
-      SetDeadline(Clock::now() + limits_.body);
-      return true;
-    }
-    line_bytes_ = 0;
-    return ++head_lines_ <= kMaxHeaders + 1;
+  bool Accept(const char* bytes, std::size_t size, std::size_t) override {
+    const bool in_head = !request_.HeadIsComplete();
+    if (!request_.Take({bytes, size})) return false;
+    if (in_head && request_.HeadIsComplete()) SetDeadline(Clock::now() + limits_.body);
+    return true;
   }
 
   const ServerLimits limits_;
-  bool in_head_ = true;
-  std::size_t head_lines_ = 0;
-  std::size_t line_bytes_ = 0;
+  RequestGuard request_;
   std::string answer_head_;
 };
 

@@ -143,15 +143,11 @@ inline void CheckUrl(const std::string& url) {
 
 }  // namespace decode
 
-/// @throws BadInput  it cannot be carried out.
+/// @throws BadInput  it has another form. What it says is for the coordinator to judge.
 inline Definition DecodeTransaction(const json_input::Fields& fields) {
   Definition definition;
   definition.gid = GidOf(fields);
   definition.type = TypeNamed(fields.Text(kTransType));
-  if (definition.type != TransType::kSaga) {
-    throw BadInput("gid '" + definition.gid + "': transactions of type " + Name(definition.type) +
-                   " are not driven by this version; it drives sagas");
-  }
   const std::string protocol = fields.Text(kProtocol);
   if (!protocol.empty() && protocol != kHttp) {
     throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
@@ -168,8 +164,6 @@ inline Definition DecodeTransaction(const json_input::Fields& fields) {
     decode::CheckUrl(step.action);
     decode::CheckUrl(step.compensate);
   }
-  const std::string problem = Problem(definition);
-  if (!problem.empty()) throw BadInput(problem);
   return definition;
 }
 

@@ -1,0 +1,99 @@
+/// Where the file keeps a definition that changes: in the row, or in the table of large ones, never
+/// in both and never in neither.
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include "tests/store/contract_records.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/support/transactions.hpp"
+#include <dtm/store/codec.hpp>
+#include <dtm/store/sqlite.hpp>
+
+using namespace dtm_test;  // NOLINT(google-build-using-namespace)
+using dtm::Transaction;
+
+namespace {
+
+std::int64_t Number(const std::string& path, const std::string& sql) {
+  dtm::sql::Database db(path, SQLITE_OPEN_READWRITE);
+  dtm::sql::Statement statement(db, sql);
+  REQUIRE(statement.Step());
+  return statement.Int(0);
+}
+
+}  // namespace
+
+TEST_CASE("sqlite: a definition that changes is in one place, the right one for its size") {
+  const TempDir dir;
+  const std::string path = dir / "a.db";
+  dtm::SqliteStore store(path, dtm::Durability::kProcess);
+  Transaction one = NewTransaction("one");
+  Transaction large = NewTransaction("large", At(0), std::string(5000, 'x'));
+  REQUIRE(Put(store, one));
+  REQUIRE(Put(store, large));
+  int number = 0;
+  for (const std::size_t bytes : {5000u, 10u, 1900u, 3000u, 4000u, 20u}) {
+    store_contract::Redefine(one, bytes, ++number);
+    REQUIRE(store_contract::PutRedefined(store, one));
+    CAPTURE(bytes);
+    const bool big = bytes > 2048;
+    CHECK(Number(path, "SELECT definition IS NULL FROM dtm_trans WHERE gid = 'one'") == big);
+    CHECK(Number(path, "SELECT count(*) FROM dtm_big_definition") == (big ? 2 : 1));
+  }
+  // The limit itself: 2048 bytes as encoded are small.
+  for (int size = 2046; size <= 2050; ++size) {
+    auto definition = std::make_shared<dtm::Definition>();
+    definition->gid = "one";
+    definition->steps = {{"", "", std::string(2000, 'x')}};
+    const auto encoded = [&] {
+      return static_cast<int>(dtm::codec::EncodeDefinition(*definition).size());
+    };
+    definition->steps[0].payload.append(static_cast<std::size_t>(size - encoded()), 'x');
+    REQUIRE(encoded() == size);
+    one.definition = definition;
+    REQUIRE(store_contract::PutRedefined(store, one));
+    CAPTURE(size);
+    CHECK(Difference(*store.Load("one"), one).empty());
+    CHECK(Number(path, "SELECT count(*) FROM dtm_big_definition") == (size > 2048 ? 2 : 1));
+  }
+}
+
+TEST_CASE("sqlite: what became large by a change leaves nothing behind when it expires") {
+  const TempDir dir;
+  const std::string path = dir / "a.db";
+  dtm::SqliteStore store(path, dtm::Durability::kProcess);
+  Transaction one = NewTransaction("one");
+  REQUIRE(Put(store, one));
+  store_contract::Redefine(one, 5000, 1);
+  REQUIRE(store_contract::PutRedefined(store, one));
+  one.status = dtm::Status::kSucceed;
+  one.finished = At(1);
+  REQUIRE(Put(store, one));
+  store.Begin();
+  store.Expire(At(100), 0, 10);
+  store.Commit();
+  CHECK(Number(path, "SELECT count(*) FROM dtm_trans") == 0);
+  CHECK(Number(path, "SELECT count(*) FROM dtm_big_definition") == 0);
+}
+
+TEST_CASE("sqlite: a definition written by a change is there when the file is opened again") {
+  const TempDir dir;
+  for (const std::size_t from : {std::size_t{10}, std::size_t{9000}}) {
+    for (const std::size_t to : {std::size_t{20}, std::size_t{8000}}) {
+      CAPTURE(from, to);
+      const std::string path = dir / (std::to_string(from) + "-" + std::to_string(to));
+      Transaction one = NewTransaction("one", At(0), std::string(from, 'f'));
+      {
+        dtm::SqliteStore store(path, dtm::Durability::kProcess);
+        REQUIRE(Put(store, one));
+        store_contract::Redefine(one, to, 3);
+        REQUIRE(store_contract::PutRedefined(store, one));
+      }
+      dtm::SqliteStore store(path, dtm::Durability::kProcess);
+      CHECK(Difference(*store.Load("one"), one).empty());
+    }
+  }
+}
