@@ -2,15 +2,18 @@
 # Debian ships it as a compiled library without a CMake package. Its class layout depends on the
 # CPPHTTPLIB_*_SUPPORT macros it was built with, which only its pkg-config file names; a program
 # that links it without them crashes. So there is no search by header here.
-# CMake's variable names of a find module: DtmHttplib_FOUND.
+# Sets DtmHttplib_FOUND and, if it came from pkg-config, DtmHttplib_MODULE to its name there.
 if(NOT TARGET httplib::httplib)
   find_package(httplib CONFIG QUIET)
 endif()
 if(NOT TARGET httplib::httplib)
   find_package(PkgConfig QUIET)
-  foreach(_dtm_name cpp-httplib httplib)  # Debian renames it
+  foreach(_dtm_module cpp-httplib httplib)  # Debian renames it
     if(PkgConfig_FOUND AND NOT TARGET PkgConfig::DTM_HTTPLIB)
-      pkg_check_modules(DTM_HTTPLIB QUIET IMPORTED_TARGET GLOBAL ${_dtm_name})
+      pkg_check_modules(DTM_HTTPLIB QUIET IMPORTED_TARGET GLOBAL ${_dtm_module})
+      if(DTM_HTTPLIB_FOUND)
+        set(DtmHttplib_MODULE ${_dtm_module})
+      endif()
     endif()
   endforeach()
   if(TARGET PkgConfig::DTM_HTTPLIB)

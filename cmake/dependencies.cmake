@@ -55,6 +55,9 @@ function(dtm_fetch name target)
   set(JSON_Install ${DTM_INSTALL})       # else "not in any export set" when dtm is installed
   set(JSON_SystemInclude ON)
   set(HTTPLIB_INSTALL ${DTM_INSTALL})
+  set(HTTPLIB_USE_ZLIB_IF_AVAILABLE OFF)  # else what a program links depends on what this machine has; dtm needs none
+  set(HTTPLIB_USE_BROTLI_IF_AVAILABLE OFF)
+  set(HTTPLIB_USE_ZSTD_IF_AVAILABLE OFF)
   set(CATCH_INSTALL_DOCS OFF)
   set(CATCH_INSTALL_EXTRAS OFF)
   FetchContent_MakeAvailable(${name})

@@ -1,4 +1,4 @@
-# Installs the headers, `find_package(dtm)` and a pkg-config file. Nothing here depends on the architecture.
+# Installs the headers, `find_package(dtm)` and pkg-config files, which do not depend on the architecture; and dtm-server.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(_dtm_cmake_dir ${CMAKE_INSTALL_DATADIR}/cmake/dtm)
@@ -6,7 +6,7 @@ set(_dtm_cmake_dir ${CMAKE_INSTALL_DATADIR}/cmake/dtm)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/dtm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
 # One export file for each library, so that a program that needs no HTTP does not look for it.
 foreach(_dtm_name ${DTM_LIBRARIES})
-  install(TARGETS dtm_${_dtm_name} EXPORT dtm-${_dtm_name})
+  install(TARGETS dtm_${_dtm_name} EXPORT dtm-${_dtm_name} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
   install(EXPORT dtm-${_dtm_name} NAMESPACE dtm:: DESTINATION ${_dtm_cmake_dir} FILE dtm-${_dtm_name}-targets.cmake)
 endforeach()
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/dtm-config.cmake.in ${PROJECT_BINARY_DIR}/dtm-config.cmake
@@ -15,6 +15,29 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/dtm-config-version.cmake
   COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/dtm-config.cmake ${PROJECT_BINARY_DIR}/dtm-config-version.cmake
   ${CMAKE_CURRENT_LIST_DIR}/FindDtmHttplib.cmake DESTINATION ${_dtm_cmake_dir})
-configure_file(${CMAKE_CURRENT_LIST_DIR}/dtm.pc.in ${PROJECT_BINARY_DIR}/dtm.pc @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/dtm.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
+
+# The same four for pkg-config: dtm-core, dtm-client, dtm, dtm-http. Upstream's CMake package of cpp-httplib has no module
+# of its own to ask for, so with that one there is nothing to write; a fetched one is installed beside our headers.
+set(_dtm_pc_requires_core "nlohmann_json >= 3.10.5")
+set(_dtm_pc_requires_dtm "dtm-core, sqlite3 >= 3.35")
+if(DtmHttplib_MODULE OR httplib_source STREQUAL "fetched")
+  string(REGEX REPLACE ", $" "" _dtm_pc_requires_client "dtm-core, ${DtmHttplib_MODULE}")
+  set(_dtm_pc_requires_http "dtm, dtm-client")
+endif()
+set(_dtm_pc_dir ${CMAKE_INSTALL_FULL_DATADIR}/pkgconfig)
+file(RELATIVE_PATH _dtm_pc_to_prefix ${_dtm_pc_dir} ${CMAKE_INSTALL_PREFIX})
+file(RELATIVE_PATH _dtm_pc_to_include ${_dtm_pc_dir} ${CMAKE_INSTALL_FULL_INCLUDEDIR})
+foreach(_dtm_name ${DTM_LIBRARIES})
+  if(_dtm_pc_requires_${_dtm_name})
+    set(_dtm_pc_module dtm-${_dtm_name})
+    string(REPLACE dtm-dtm dtm _dtm_pc_module ${_dtm_pc_module})
+    set(_dtm_pc_requires ${_dtm_pc_requires_${_dtm_name}})
+    configure_file(${CMAKE_CURRENT_LIST_DIR}/dtm.pc.in ${PROJECT_BINARY_DIR}/${_dtm_pc_module}.pc @ONLY)
+    install(FILES ${PROJECT_BINARY_DIR}/${_dtm_pc_module}.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
+  endif()
+endforeach()
+
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/licenses/dtm)
+if(TARGET dtm-server)
+  install(TARGETS dtm-server RUNTIME)
+endif()

@@ -839,9 +839,20 @@ class SystemClock : public Clock {
 namespace dtm {
 inline namespace v1 {
 
-/// A branch function with its payload type erased: gets the payload as text, and for whom it is
-/// called.
-using BranchFunction = std::function<Result(const std::string&, const BranchInfo&)>;
+/// For whom a function is called; most do not ask, and making it costs more than calling them.
+class Caller {
+ public:
+  explicit Caller(const BranchCall& call) : call_(&call) {}
+  explicit Caller(const BranchInfo& info) : info_(&info) {}
+  BranchInfo Info() const { return call_ != nullptr ? call_->Info() : *info_; }
+
+ private:
+  const BranchCall* call_ = nullptr;
+  const BranchInfo* info_ = nullptr;
+};
+
+/// A branch function with its payload type erased: gets the payload as text.
+using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
 
 /// Runs functions on a pool that grows while calls wait and shrinks when threads idle. A function
 /// that blocks occupies at most `max_per_function` of its threads, so the others go on.
@@ -1058,7 +1069,7 @@ class Functions : public BranchCaller {
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
     lock.unlock();
-    results.Done(call, Guarded([&] { return entry.function(call.Payload(), call.Info()); }));
+    results.Done(call, Guarded([&] { return entry.function(call.Payload(), Caller(call)); }));
     lock.lock();
     running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
     --entry.running;
@@ -1429,6 +1440,7 @@ struct Live {
   Time armed = kNever;                  ///< its place in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
+  std::vector<Command> commands;      ///< obeyed before it was stored: again, if another one is
   std::vector<engine::Event> events;  ///< stepped since the last commit
   std::size_t doubtful_events = 0;    ///< of them, those in a commit that may have become durable
   std::size_t bytes = 0;              ///< of the definition, for the memory limit
@@ -2033,6 +2045,17 @@ inline Time CallDeadline(const TransOptions& options, const Context& context) {
   return context.now + 2 * RequestTimeout(options, context);
 }
 
+/// Calls that were decided earlier leave only now.
+inline void MoveDeadlines(Transaction& transaction, const std::vector<std::size_t>& calls,
+                          const Context& context) {
+  for (const std::size_t call : calls) {
+    Branch& branch = transaction.branches[call];
+    if (branch.deadline == Time{}) continue;  // a function ends with its process
+    branch.deadline =
+        (std::max)(branch.deadline, CallDeadline(transaction.definition->options, context));
+  }
+}
+
 /// Everything that waits may be tried at once, also what is stuck.
 inline void ForgetWaits(Transaction& transaction) {
   for (Branch& branch : transaction.branches) {
@@ -2382,6 +2405,13 @@ namespace engine {
 
 inline bool IsDriven(TransType type) { return type == TransType::kSaga; }
 
+/// Why a transaction of this type is refused at the edge; empty if it is not.
+inline std::string NotDriven(const Definition& definition) {
+  if (IsDriven(definition.type)) return {};
+  return "gid '" + definition.gid + "': transactions of type " + Name(definition.type) +
+         " are not driven by this version; it drives sagas";
+}
+
 /// Pure: the same transaction, event and context always give the same result.
 /// @throws LogicError  no machine drives this type; such a transaction is refused at the edge.
 inline Effects Step(Transaction& transaction, const Event& event, const Context& context) {
@@ -2455,8 +2485,18 @@ class Board {
 
   void AddWaiter(Live& live, Waiter waiter) {
     if (!waiter.callback) return;
+    if (waiter.deadline < live.armed) {  // also if no commit works and nothing is released
+      timers.Move(live, live.armed, waiter.deadline);
+      live.armed = waiter.deadline;
+    }
     live.waiters.push_back(std::move(waiter));
     Touch(live);
+  }
+
+  /// An event that is durable now.
+  void Count(const Live& live, const engine::Event& event) {
+    if (event.kind != engine::EventKind::kResult) return;
+    metrics.Answered(*live.transaction.definition, event.branch, event.result);
   }
 
   /// Sets its timer to what the machine and the waiters want.
@@ -2487,6 +2527,14 @@ class Board {
   std::size_t Room() const { return Full() ? 0 : options.max_in_memory - lives.Count(); }
   bool Full() const {
     return lives.Count() >= options.max_in_memory || lives.Bytes() >= options.max_memory_bytes;
+  }
+  /// More are in memory than fit: one that was just added should not begin.
+  bool Overfull() const {
+    return lives.Count() > options.max_in_memory || lives.Bytes() > options.max_memory_bytes;
+  }
+  /// Something did not come to its end in the last turn.
+  bool SomethingAgain() const {
+    return !again.empty() || !returned.empty() || !again_commands.empty();
   }
   /// Transactions that only wait for a time may take half of the room.
   bool HalfFull() const {
@@ -2534,9 +2582,10 @@ class Board {
   std::vector<Live*> touched;  ///< something waits for release
   std::vector<Live*> dirty;    ///< the next commit has to write them
   std::vector<std::pair<std::string, engine::EventKind>> again;  ///< to be stepped in the next turn
-  std::vector<Submission> returned;  ///< met a stored record, which is in memory now: again
-  std::set<std::string> in_doubt;    ///< submitted in a commit whose outcome is not known yet
-  std::deque<QueuedWork> works;      ///< user work for the next commits
+  std::vector<Submission> returned;     ///< met a stored record, which is in memory now: again
+  std::vector<Command> again_commands;  ///< of one that no commit has taken yet: again
+  std::set<std::string> in_doubt;       ///< submitted in a commit whose outcome is not known yet
+  std::deque<QueuedWork> works;         ///< user work for the next commits
 };
 
 }  // namespace v1
@@ -2673,7 +2722,8 @@ inline std::string Problem(const Definition& definition) {
     return who() + "retry_limit is " + std::to_string(options.retry_limit) +
            "; it must be 0 (no limit) to " + std::to_string(kMaxRetryLimit);
   }
-  return OrdersProblem(definition);
+  // The submit of a prepared one may bring orders for steps that it does not repeat.
+  return definition.steps.empty() ? std::string() : OrdersProblem(definition);
 }
 
 }  // namespace v1
@@ -2764,7 +2814,7 @@ class Collect {
   /// Returns whether anything had arrived or was due.
   bool Run() {
     inbox_.Take(mail_);
-    bool something = !mail_.Empty() || !board_.again.empty() || !board_.returned.empty();
+    bool something = !mail_.Empty() || board_.SomethingAgain();
     std::vector<std::pair<std::string, engine::EventKind>> again;
     again.swap(board_.again);
     for (const auto& entry : again) {
@@ -2772,6 +2822,7 @@ class Collect {
     }
     for (Answer& answer : mail_.answers) OnAnswer(answer);
     for (Submission& submission : std::exchange(board_.returned, {})) OnSubmission(submission);
+    for (Command& command : std::exchange(board_.again_commands, {})) OnCommand(command);
     for (Submission& submission : mail_.submissions) OnSubmission(submission);
     for (Command& command : mail_.commands) OnCommand(command);
     for (QueuedWork& work : mail_.works) OnWork(work);
@@ -2821,7 +2872,8 @@ class Collect {
   /// Its record may have been replaced by the stored one: what had happened to it happens again.
   void StepAgain(Live& live, engine::EventKind kind) {
     const std::vector<engine::Event> events = std::exchange(live.events, {});
-    board_.Step(live, {kind, 0, {}});
+    kind == engine::EventKind::kLoaded ? StepIfRoom(live, kind, !board_.Overfull())
+                                       : (void)board_.Step(live, {kind, 0, {}});
     for (const engine::Event& event : events) board_.Step(live, event);
   }
 
@@ -2853,33 +2905,58 @@ class Collect {
           doubt ? MayBeStored(gid) : StoreFailing("gid '" + gid + "' was not stored"));
     }
     if (Live* live = board_.lives.Find(gid)) return OnSubmittedAgain(*live, submission);
+    const std::string problem = OrdersProblemOfNew(*submission.definition);
+    if (!problem.empty()) return Board::Refuse(submission.waiter, Rejected(problem));
     const bool full = board_.Full();
     Transaction transaction;
     transaction.definition = std::move(submission.definition);
     Live& live = board_.lives.Add(std::move(transaction));
     board_.AddWaiter(live, std::move(submission.waiter));
+    StepIfRoom(live,
+               submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
+               !full);
+  }
+
+  /// The submit of a prepared one, whose steps are in the store, may have orders without steps.
+  std::string OrdersProblemOfNew(const Definition& definition) const {
+    if (!definition.steps.empty() || definition.orders.empty()) return {};  // it was checked
+    return board_.store.Load(definition.gid) ? std::string() : OrdersProblem(definition);
+  }
+
+  /// Starts nothing without room: it leaves memory, and is loaded when there is.
+  void StepIfRoom(Live& live, engine::EventKind kind, bool room) {
     const bool may_call = board_.context.may_call;
-    board_.context.may_call = may_call && !full;  // else it is loaded when there is room
-    const bool prepare = submission.prepare;
-    board_.Step(live,
-                {prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted, 0, {}});
+    board_.context.may_call = may_call && room;
+    board_.Step(live, {kind, 0, {}});
     board_.context.may_call = may_call;
   }
 
   void OnSubmittedAgain(Live& live, Submission& submission) {
+    if (live.Fresh()) return OnSubmittedTwiceInATurn(live, submission);
     const engine::Repeat repeat =
         engine::OnRepeat(live.transaction, *submission.definition, submission.prepare);
     std::string refused = repeat.refused;
     if (repeat.kind == engine::Repeat::Kind::kPromote) {
       Definition merged = engine::Promoted(*live.transaction.definition, *submission.definition);
       refused = Problem(merged);
+      if (refused.empty()) refused = OrdersProblem(merged);
       if (refused.empty()) {
         board_.lives.Redefine(live, std::move(merged));
-        board_.Step(live, {engine::EventKind::kSubmitted, 0, {}});
+        StepIfRoom(live, engine::EventKind::kSubmitted, !board_.Overfull());
       }
     }
     if (!refused.empty()) return board_.Refuse(submission.waiter, Rejected(refused));
     board_.AddWaiter(live, std::move(submission.waiter));
+  }
+
+  /// What no commit has taken yet decides nothing: it may lose its gid to a stored record, or not
+  /// become durable.
+  void OnSubmittedTwiceInATurn(Live& live, Submission& submission) {
+    const Definition& first = *live.transaction.definition;
+    const bool same =
+        first.prepared_first == submission.prepare && SameContent(first, *submission.definition);
+    if (same) return board_.AddWaiter(live, std::move(submission.waiter));
+    board_.returned.push_back(std::move(submission));
   }
 
   void OnCommand(Command& command) {
@@ -2900,6 +2977,7 @@ class Collect {
 
   void Obey(Command& command) {
     Live* live = board_.lives.Find(command.gid);
+
     if (live == nullptr) {
       std::optional<Transaction> stored = board_.store.Load(command.gid);
       if (!stored) throw RejectedError(Unknown(command.gid));
@@ -2919,10 +2997,14 @@ class Collect {
       const std::string refused =
           board_.Step(*live, {EventOf(command.kind), 0, {Result::Kind::kSuccess, command.reason}});
       if (!refused.empty()) {
+        // It may be the submit of a prepared one, whose record is in the store.
+        if (live->Fresh()) return board_.again_commands.push_back(std::move(command));
         throw RejectedError("gid '" + command.gid + "' was not changed: " + refused);
       }
     }
-    board_.AddWaiter(*live, std::move(command.waiter));
+    if (!live->Fresh()) return board_.AddWaiter(*live, std::move(command.waiter));
+    // It may lose its gid to a stored record; then the command is for that.
+    live->commands.push_back(std::move(command));
   }
 
   static engine::EventKind EventOf(Command::Kind kind) {
@@ -3051,6 +3133,8 @@ class Retention {
 /// The third stage of a turn: all changes in one commit of the store, and what to do if it fails.
 /// Needs: std, store. Threads: the thread that drives the loop.
 
+#include <iterator>
+
 namespace dtm {
 inline namespace v1 {
 
@@ -3117,6 +3201,12 @@ class Commit {
 
   void Write(bool expire) {
     Store& store = board_.store;
+    if (!board_.health.Good()) {
+      // What was decided before the store failed leaves late, and may run that much longer.
+      for (Live* live : board_.dirty) {
+        engine::MoveDeadlines(live->transaction, live->held_calls, board_.context);
+      }
+    }
     if (board_.health.NeedsRecovery()) {
       store.Recover();
       board_.health.Recovered();
@@ -3156,6 +3246,9 @@ class Commit {
         ++live.transaction.version;
         live.stored_due = live.transaction.due;
         live.redefined = false;
+        for (Command& command : std::exchange(live.commands, {})) {
+          board_.AddWaiter(live, std::move(command.waiter));
+        }
         live.doubtful_events = 0;
       } else if (live.Fresh()) {
         OnGidExists(live);
@@ -3174,6 +3267,8 @@ class Commit {
     const std::shared_ptr<const Definition> definition = live.transaction.definition;
     const bool prepare = live.transaction.status == Status::kPrepared;
     std::vector<Waiter> waiters = std::move(live.waiters);
+    std::move(live.commands.begin(), live.commands.end(),
+              std::back_inserter(board_.again_commands));
     Remove(live);
     std::exception_ptr refused;
     try {
@@ -3184,9 +3279,12 @@ class Commit {
       } else if (!IsFinal(stored->status)) {
         board_.again.emplace_back(definition->gid, engine::EventKind::kLoaded);
         board_.lives.Add(std::move(*stored));
-        for (Waiter& waiter : waiters) {
-          board_.returned.push_back({definition, std::move(waiter), prepare});
-        }
+        if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
+        std::vector<Submission> returned;
+        for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
+        // Before those that came later.
+        std::move(board_.returned.begin(), board_.returned.end(), std::back_inserter(returned));
+        board_.returned.swap(returned);
         return;
       } else {
         const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
@@ -3243,10 +3341,12 @@ class Commit {
   /// What happened since the stored record was written happens again, on top of it: answers that
   /// came (their calls count as out until then) and commands. A commit in doubt that did become
   /// durable holds the first of them already.
-  static void KeepEvents(Live& live, Transaction& stored) {
+  void KeepEvents(Live& live, Transaction& stored) {
     const bool ours = live.doubtful_events > 0 && stored.version == live.transaction.version + 1;
     const auto first = live.events.begin();
-    live.events.erase(first, first + static_cast<std::ptrdiff_t>(ours ? live.doubtful_events : 0));
+    const auto end = first + static_cast<std::ptrdiff_t>(ours ? live.doubtful_events : 0);
+    for (auto event = first; event != end; ++event) board_.Count(live, *event);
+    live.events.erase(first, end);
     live.doubtful_events = 0;
     using engine::EventKind;
     const auto look = [](const engine::Event& event) {
@@ -3269,7 +3369,11 @@ class Commit {
     for (Live* live : fresh) {
       const std::exception_ptr refusal = error("gid '" + live->transaction.definition->gid + "'");
       for (const Waiter& waiter : live->waiters) Board::Refuse(waiter, refusal);
+      for (const Command& command : live->commands) Board::Refuse(command.waiter, refusal);
       Remove(*live);
+    }
+    for (const Submission& submission : std::exchange(board_.returned, {})) {
+      Board::Refuse(submission.waiter, error("gid '" + submission.definition->gid + "'"));
     }
   }
 
@@ -3335,10 +3439,7 @@ class Release {
  private:
   void Count(const Live& live) {
     const Transaction& transaction = live.transaction;
-    for (const engine::Event& event : live.events) {
-      if (event.kind != engine::EventKind::kResult) continue;
-      board_.metrics.Answered(*transaction.definition, event.branch, event.result);
-    }
+    for (const engine::Event& event : live.events) board_.Count(live, event);
     if (IsFinal(transaction.status)) board_.metrics.Ended(transaction);
   }
 
@@ -3461,8 +3562,8 @@ class Loop {
     const Time now = clock_.Now();
     const Time growth = functions_.Grow(now);
     const bool pending = !board_.dirty.empty() || !board_.touched.empty() ||
-                         !board_.works.empty() || !board_.again.empty() ||
-                         !board_.returned.empty() || board_.health.NeedsRecovery();
+                         !board_.works.empty() || board_.SomethingAgain() ||
+                         board_.health.NeedsRecovery();
     Time next = pending ? now : (std::min)(board_.timers.Next(), commit_.NextRetention());
     if (!board_.Full() && board_.context.may_call) {
       next = (std::min)(next, board_.loader.NextPass());
@@ -3486,6 +3587,10 @@ class Loop {
       Board::Refuse(submission.waiter, NotStored("gid '" + submission.definition->gid + "'"));
     }
     board_.returned.clear();
+    for (const Command& command : board_.again_commands) {
+      Board::Refuse(command.waiter, NotStored("gid '" + command.gid + "'"));
+    }
+    board_.again_commands.clear();
     board_.lives.ForEach([this](Live& live) {
       for (const Waiter& waiter : live.waiters) {
         AnswerAtTheEnd(waiter, live);
@@ -3632,6 +3737,19 @@ class Driver {
 
   Metrics::Snapshot Counted() const { return loop_.Counted(); }
 
+  /// Stop for a destructor: waits as long as it takes.
+  void StopForGood() {
+    try {
+      if (Stop(clock->Now() + std::chrono::seconds(1))) return;
+      Log(LogLevel::kWarning,
+          "the coordinator is destroyed while branch functions run; waiting for them");
+      while (!Stop(clock->Now() + std::chrono::hours(1))) {
+      }
+    } catch (const std::exception& error) {
+      Log(LogLevel::kError, std::string("stopping the coordinator failed: ") + error.what());
+    }
+  }
+
   void Log(LogLevel level, const std::string& text) const {
     Board::Protected([&] {
       if (options.log) options.log(level, text);
@@ -3742,32 +3860,31 @@ inline namespace v1 {
 /// failure.
 template <typename T, typename Function>
 BranchFunction EraseType(Function function) {
-  return
-      [function = std::move(function)](const std::string& text, const BranchInfo& info) -> Result {
-        const T payload = [&text] {
-          try {
-            return nlohmann::json::parse(text).template get<T>();
-          } catch (const nlohmann::json::exception& error) {
-            throw Error(std::string("its payload is not what the function takes: ") + error.what());
-          }
-        }();
-        const auto invoke = [&] {
-          if constexpr (std::is_invocable_v<const Function&, const T&>) {
-            return function(payload);
-          } else {
-            return function(payload, info);
-          }
-        };
-        using Returned = decltype(invoke());
-        static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
-                      "dtm: a branch function returns nothing or dtm::Result");
-        if constexpr (std::is_void_v<Returned>) {
-          invoke();
-          return Result::Success();
-        } else {
-          return invoke();
-        }
-      };
+  return [function = std::move(function)](const std::string& text, const Caller& caller) -> Result {
+    const T payload = [&text] {
+      try {
+        return nlohmann::json::parse(text).template get<T>();
+      } catch (const nlohmann::json::exception& error) {
+        throw Error(std::string("its payload is not what the function takes: ") + error.what());
+      }
+    }();
+    const auto invoke = [&] {
+      if constexpr (std::is_invocable_v<const Function&, const T&>) {
+        return function(payload);
+      } else {
+        return function(payload, caller.Info());
+      }
+    };
+    using Returned = decltype(invoke());
+    static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
+                  "dtm: a branch function returns nothing or dtm::Result");
+    if constexpr (std::is_void_v<Returned>) {
+      invoke();
+      return Result::Success();
+    } else {
+      return invoke();
+    }
+  };
 }
 
 }  // namespace v1
@@ -4689,8 +4806,8 @@ inline namespace v1 {
 /// Start() gives it a thread of its own. Without, somebody calls Poll(), functions run inside Poll,
 /// and calls that wait (Submit, Wait, ...) drive it themselves.
 ///
-/// What the functions capture has to outlive the coordinator: declare it before. In a forked child
-/// every method throws and the destructor touches nothing.
+/// What the functions capture is declared before the coordinator. In a forked child every method
+/// throws and the destructor touches nothing.
 class Coordinator : public Endpoint {
  public:
   /// Opens or creates the SQLite file, checks and locks it.
@@ -4707,21 +4824,10 @@ class Coordinator : public Endpoint {
   /// Stops, and waits for the functions that still run; says so if that takes longer than a second.
   ~Coordinator() override {
     if (process_ != os::ProcessId()) {
-      (void)
-          driver_.release();  // a forked child: the threads are not here, the file is the parent's
+      (void)driver_.release();  // a forked child: the threads and the file are the parent's
       return;
     }
-    try {
-      if (!Stop(std::chrono::seconds(1))) {
-        driver_->Log(LogLevel::kWarning,
-                     "the coordinator is destroyed while branch functions run; waiting for them");
-        while (!Stop(std::chrono::hours(1))) {
-        }
-      }
-    } catch (const std::exception& error) {
-      driver_->Log(LogLevel::kError,
-                   std::string("stopping the coordinator failed: ") + error.what());
-    }
+    driver_->StopForGood();
   }
   Coordinator(const Coordinator&) = delete;
   Coordinator& operator=(const Coordinator&) = delete;
@@ -4755,8 +4861,8 @@ class Coordinator : public Endpoint {
   /// From now on a thread drives the coordinator, starting with what a crash left unfinished.
   void Start() { Checked().Start(); }
 
-  /// Instead of Start, for programs with an event loop of their own: does what there is to do, and
-  /// returns when there is more; call it then, and after submitting.
+  /// Instead of Start, for event loops: does what there is to do, and returns when there is more;
+  /// call it then, and after submitting.
   Time Poll() { return Checked().Poll(); }
 
   /// Refuses what is new, waits up to `limit` for calls that are out, and commits their results.
@@ -4781,7 +4887,6 @@ class Coordinator : public Endpoint {
   /// Stores it without running it; Submit with the same gid sets it going, with the steps given here.
   /// @throws as Submit
   TransResult Prepare(Definition definition) {
-    definition.prepared_first = true;
     return EnqueueAndWait(std::move(definition), {}, true);
   }
 
@@ -4863,7 +4968,12 @@ class Coordinator : public Endpoint {
   Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
     const BranchFunction function = Checked().functions.Find(name);
     if (!function) throw RejectedError("no branch function is registered as '" + name + "'");
-    return Guarded([&] { return function(payload, info); });
+    return Guarded([&] { return function(payload, Caller(info)); });
+  }
+
+  /// Why transactions of this type are not taken; empty if they are.
+  static std::string NotDriven(const Definition& definition) {
+    return engine::NotDriven(definition);
   }
 
   /// What was done since it was opened.
@@ -4909,16 +5019,17 @@ class Coordinator : public Endpoint {
   }
 
   void Enqueue(Definition definition, Waiter waiter, bool prepare = false) {
-    const std::string problem = Problem(definition);
+    definition.prepared_first = prepare;
+    std::string problem = Problem(definition);
+    if (problem.empty()) problem = NotDriven(definition);
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
-    const std::string gid = definition.gid;
-    Submission submission{std::make_shared<const Definition>(std::move(definition)),
-                          std::move(waiter), prepare};
+    const auto shared = std::make_shared<const Definition>(std::move(definition));
+    Submission submission{shared, std::move(waiter), prepare};
     if (driver.inbox.Push(std::move(submission))) return;
-    if (driver.inbox.Closed()) throw LogicError("gid '" + gid + "': the coordinator was stopped");
-    throw BusyError("gid '" + gid +
-                    "' was not stored: " + std::to_string(driver.options.max_waiting_submissions) +
+    const std::string who = "gid '" + shared->gid + "' was not stored: ";
+    if (driver.inbox.Closed()) throw LogicError(who + "the coordinator was stopped");
+    throw BusyError(who + std::to_string(driver.options.max_waiting_submissions) +
                     " submissions are waiting already; submit it again later");
   }
 
@@ -4976,8 +5087,6 @@ class Coordinator : public Endpoint {
 
 /// A store that lives and dies with its process: for tests and throw-away work. Nothing is durable.
 /// Needs: std. Threads: see store.hpp; a lock guards the committed records.
-
-#include <iterator>
 
 namespace dtm {
 inline namespace v1 {

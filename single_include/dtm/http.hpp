@@ -134,8 +134,7 @@ inline Verdict Judge(const Headers& headers, const std::string& token) {
   if (!token.empty()) {
     return CarriesToken(headers.authorization, token) ? Verdict::kAllowed : Verdict::kNoToken;
   }
-  const bool local = headers.host.empty() || IsLoopback(WithoutPort(headers.host));
-  return local ? Verdict::kAllowed : Verdict::kForeign;
+  return IsLoopback(Lowered(WithoutPort(headers.host))) ? Verdict::kAllowed : Verdict::kForeign;
 }
 
 }  // namespace access
@@ -149,6 +148,7 @@ inline Verdict Judge(const Headers& headers, const std::string& token) {
 
 #include <functional>
 #include <map>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -190,6 +190,7 @@ inline nlohmann::json ParseObject(const std::string& text, const std::string& wh
   if (DepthOf(text) > kMaxDepth) {
     throw BadInput(what + " is nested more than " + std::to_string(kMaxDepth) + " levels deep");
   }
+  if (text.find('\0') != std::string::npos) throw BadInput(what + " contains a NUL byte");
   nlohmann::json json;
   try {
     json = nlohmann::json::parse(text);
@@ -206,6 +207,10 @@ class Fields {
   /// `what` names the object in error messages.
   Fields(const nlohmann::json& object, std::string what) : what_(std::move(what)) {
     for (const auto& item : object.items()) {
+      if (!keys_.insert(Lowered(item.key())).second) {
+        throw BadInput(what_ + ": the key '" + Printable(item.key()) +
+                       "' is given twice, in different case");
+      }
       if (!item.value().is_null()) fields_[Lowered(item.key())] = &item.value();
     }
   }
@@ -273,6 +278,7 @@ class Fields {
 
  private:
   std::string what_;
+  std::set<std::string> keys_;
   std::map<std::string, const nlohmann::json*> fields_;
 };
 
@@ -644,15 +650,11 @@ inline void CheckUrl(const std::string& url) {
 
 }  // namespace decode
 
-/// @throws BadInput  it cannot be carried out.
+/// @throws BadInput  it has another form, or nobody could carry it out.
 inline Definition DecodeTransaction(const json_input::Fields& fields) {
   Definition definition;
   definition.gid = GidOf(fields);
   definition.type = TypeNamed(fields.Text(kTransType));
-  if (definition.type != TransType::kSaga) {
-    throw BadInput("gid '" + definition.gid + "': transactions of type " + Name(definition.type) +
-                   " are not driven by this version; it drives sagas");
-  }
   const std::string protocol = fields.Text(kProtocol);
   if (!protocol.empty() && protocol != kHttp) {
     throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
@@ -800,7 +802,8 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
   if (!custom_data.empty()) json[kCustomData] = custom_data;
   const auto own = definition.options.retry_interval;
   const auto interval = own.count() > 0 ? Duration(own) : retry_interval;
-  json[kNextCronInterval] = std::chrono::duration_cast<std::chrono::seconds>(interval).count();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(interval).count();
+  if (seconds > 0) json[kNextCronInterval] = seconds;
   if (!IsFinal(status) && transaction.due != kNever) {
     json[kNextCronTime] = TimeText(transaction.due);
   }
@@ -1088,14 +1091,13 @@ class Api {
         {"ping", "/api/ping", "*", &Api::Ping},
         {"metrics", "/api/metrics", "GET", &Api::MetricsText},
     };
-    const std::string& method = request.method == "HEAD" ? "GET" : request.method;
     for (const Route& route : kRoutes) {
       const std::string path = route.path;
       const bool here =
           route.prefix ? request.path.compare(0, path.size(), path) == 0 : request.path == path;
       const std::string methods = route.methods;
-      const bool fits =
-          methods == "*" || (" " + methods + " ").find(" " + method + " ") != std::string::npos;
+      const bool fits = methods == "*" ||
+                        (" " + methods + " ").find(" " + request.method + " ") != std::string::npos;
       if (here && fits) return &route;
     }
     return nullptr;
@@ -1128,7 +1130,10 @@ class Api {
   }
   static Definition TransactionOf(const ApiRequest& request) {
     const nlohmann::json body = Body(request);
-    return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
+    Definition definition = wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
+    const std::string problem = Coordinator::NotDriven(definition);
+    if (!problem.empty()) throw BadInput(problem);
+    return definition;
   }
 
   /// @throws BadInput  there is no such transaction.
@@ -1142,6 +1147,9 @@ class Api {
     Definition definition = TransactionOf(request);
     const std::string gid = definition.gid;
     const bool wait = definition.options.wait_result;
+    if (definition.steps.empty() && !definition.orders.empty() && !tm_.Query(gid)) {
+      throw BadInput(OrdersProblem(definition));  // no prepare gave it steps
+    }
     try {
       const TransResult result = tm_.Submit(std::move(definition));
       if (!wait || result.Succeeded()) return answers::Success();
@@ -1367,15 +1375,13 @@ class BoundedStream : public httplib::Stream {
 
   virtual ssize_t read(char* to, std::size_t size) {
     if (at_ == end_) {
-      const ssize_t got = Receive();
+      const ssize_t got = Fill();
       if (got <= 0) return got;
-      at_ = 0;
-      end_ = static_cast<std::size_t>(got);
     }
     const std::size_t taken = (std::min)(size, end_ - at_);
     std::memcpy(to, buffer_.data() + at_, taken);
     at_ += taken;
-    if (size == 1 && !CountLineByte(*to)) return -1;
+    if (!Accept(to, taken, size)) return -1;
     return static_cast<ssize_t>(taken);
   }
 
@@ -1405,12 +1411,22 @@ class BoundedStream : public httplib::Stream {
 
  protected:
   void SetDeadline(SteadyTime deadline) { deadline_ = deadline; }
-  void CountFromHere() { line_ = lines_ = 0; }
   bool HasUnread() const { return at_ < end_; }
 
-  /// Called with each byte of a line. False: the message is refused.
-  virtual bool CountLineByte(char byte) {
-    line_ = byte == '\n' ? 0 : line_ + 1;
+  /// Waits for bytes, when all that came are read. Returns how many; 0 at the end, -1 at the
+  /// deadline.
+  ssize_t Fill() {
+    const ssize_t got = Receive();
+    at_ = 0;
+    end_ = got > 0 ? static_cast<std::size_t>(got) : 0;
+    return got;
+  }
+
+  /// Called with what is about to be read; `asked`: httplib asks for lines byte by byte. False: the
+  /// message is refused.
+  virtual bool Accept(const char* bytes, std::size_t, std::size_t asked) {
+    if (asked != 1) return true;
+    line_ = *bytes == '\n' ? 0 : line_ + 1;
     return line_ <= kMaxLineBytes && ++lines_ <= kMaxLinesBytes;
   }
 
@@ -1563,6 +1579,15 @@ auto KeepTarget(Client& client, long) -> decltype(client.set_url_encode(false)) 
   return client.set_url_encode(false);
 }
 
+/// Newer versions can end a whole request at a time.
+template <class Client>
+auto SetWholeTimeout(Client& client, std::chrono::microseconds time, int)
+    -> decltype(client.set_max_timeout(time)) {
+  return client.set_max_timeout(time);
+}
+template <class Client>
+void SetWholeTimeout(Client&, std::chrono::microseconds, long) {}
+
 }  // namespace guard
 
 /// A keep-alive client of one host with a deadline for the whole request.
@@ -1599,6 +1624,7 @@ class GuardedClient {
     client_->set_connection_timeout(left);
     client_->set_read_timeout(left);
     client_->set_write_timeout(left);
+    guard::SetWholeTimeout(*client_, left, 0);
     return client_->send(request, response, error);
   }
 
@@ -1622,6 +1648,100 @@ class GuardedClient {
   SocketWatch watch_;
   SteadyTime* deadline_ = nullptr;
   std::unique_ptr<httplib::ClientImpl> client_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/exchange.hpp ---------------------------------------------------------------------
+
+/// One request and its answer on a keep-alive connection, whoever the other side is.
+/// Needs: cpp-httplib, POSIX. Threads: one at a time, but for Break(); SIGPIPE must be blocked.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What came of a request.
+struct Exchanged {
+  httplib::Error error = httplib::Error::Success;
+  bool answered = false;  ///< a status line and headers came
+  bool too_long = false;
+  bool encoded = false;
+  int status = 0;
+  std::string body;
+
+  bool Complete() const {
+    return error == httplib::Error::Success && answered && !too_long && !encoded;
+  }
+};
+
+class Exchange {
+ public:
+  Exchange(const Url& url, std::size_t max_body) : max_body_(max_body), client_(url) {}
+
+  /// Afterwards IsOpen() says whether the connection can take another request.
+  Exchanged Send(httplib::Request request, SteadyTime deadline) {
+    const bool reused = client_.IsClean();
+    if (!reused && client_.IsOpen()) client_.Close();
+    const bool rested = reused && std::chrono::steady_clock::now() - last_used_ >= kRested;
+    Exchanged exchanged = Try(request, deadline);
+    // A connection that rested may have been closed by the server at the very moment we used it
+    // again; the request never reached it then, and a fresh connection settles it at once. Whether
+    // it really did not arrive cannot be known, so it is done once, only before the first byte of
+    // an answer and only after a rest: a busy connection does not close for idleness, its
+    // server died at work, and that is retried at the pace of the transaction. The worst case is
+    // a request that arrives twice, which the other side must be able to take in any case.
+    const bool unanswered =
+        exchanged.error == httplib::Error::Read || exchanged.error == httplib::Error::Write;
+    if (rested && unanswered && !exchanged.answered && !Passed(deadline)) {
+      exchanged = Try(request, deadline);
+    }
+    last_used_ = std::chrono::steady_clock::now();
+    return exchanged;
+  }
+
+  bool IsOpen() const { return client_.IsOpen(); }
+
+  /// Any thread: ends what Send waits for, as far as there is a socket yet.
+  void Break() { client_.Break(); }
+
+  /// The timeouts inside httplib are a little early, and a shut down socket a little late.
+  static bool Passed(SteadyTime deadline) {
+    return std::chrono::steady_clock::now() + std::chrono::milliseconds(2) >= deadline;
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kRested{500};
+
+  Exchanged Try(httplib::Request& request, SteadyTime deadline) {
+    Exchanged exchanged;
+    request.response_handler = [&exchanged](const httplib::Response& response) {
+      exchanged.answered = true;
+      exchanged.status = response.status;
+      return true;
+    };
+    request.content_receiver = [this, &exchanged](const char* data, std::size_t size, auto, auto) {
+      const std::size_t room = max_body_ - exchanged.body.size();
+      exchanged.too_long = size > room;
+      exchanged.body.append(data, exchanged.too_long ? room : size);
+      return !exchanged.too_long;
+    };
+    httplib::Response response;
+    if (client_.Send(request, response, exchanged.error, deadline)) {
+      exchanged.error = httplib::Error::Success;
+      exchanged.answered = true;
+      exchanged.status = response.status;
+    }
+    if (exchanged.answered) {
+      const std::string coding = Lowered(response.get_header_value("Content-Encoding"));
+      exchanged.encoded = !coding.empty() && coding != "identity";
+    }
+    return exchanged;
+  }
+
+  std::size_t max_body_;
+  GuardedClient client_;
+  SteadyTime last_used_{};
 };
 
 }  // namespace v1
@@ -1744,80 +1864,22 @@ inline httplib::Request BranchRequest(const BranchCall& call, const Url& url) {
 
 class Connection {
  public:
-  explicit Connection(const Url& url) : origin_(url.Origin()), client_(url) {}
+  explicit Connection(const Url& url) : origin_(url.Origin()), exchange_(url, kMaxAnswerBytes) {}
 
   /// Throws Error if the call cannot be sent as it is. Afterwards IsOpen() says whether the
   /// connection can take another call.
   CallOutcome Send(const BranchCall& call, const Url& url, SteadyTime deadline) {
-    const bool reused = client_.IsClean();
-    if (!reused && client_.IsOpen()) client_.Close();
-    const bool rested = reused && std::chrono::steady_clock::now() - last_used_ >= kRested;
-    Attempt attempt = Try(call, url, deadline);
-    // A connection that rested may have been closed by the server at the very moment we used it
-    // again; the call never reached it then, and a fresh connection settles it at once. Whether it
-    // really did not arrive cannot be known, so it is done once, only before the first byte of
-    // an answer and only after a rest: a busy connection does not close for idleness, its
-    // server died at work, and that is retried at the pace of the transaction. The worst case is
-    // a call that arrives twice, which branches must be able to take in any case.
-    const bool unanswered =
-        attempt.error == httplib::Error::Read || attempt.error == httplib::Error::Write;
-    if (rested && unanswered && !attempt.answered && !Passed(deadline)) {
-      attempt = Try(call, url, deadline);
-    }
-    last_used_ = std::chrono::steady_clock::now();
-    return Interpret(attempt, call, deadline);
+    return Interpret(exchange_.Send(BranchRequest(call, url), deadline), call, deadline);
   }
 
-  bool IsOpen() const { return client_.IsOpen(); }
+  bool IsOpen() const { return exchange_.IsOpen(); }
 
   /// Any thread: ends what Send waits for, as far as there is a socket yet.
-  void Break() { client_.Break(); }
+  void Break() { exchange_.Break(); }
 
  private:
-  static constexpr std::chrono::milliseconds kRested{500};
-
-  struct Attempt {
-    httplib::Error error = httplib::Error::Success;
-    bool answered = false;  ///< a status line and headers came
-    bool too_long = false;
-    bool encoded = false;
-    int status = 0;
-    std::string body;
-  };
-
-  /// The timeouts inside httplib are a little early, and a shut down socket a little late.
-  static bool Passed(SteadyTime deadline) {
-    return std::chrono::steady_clock::now() + std::chrono::milliseconds(2) >= deadline;
-  }
-
-  Attempt Try(const BranchCall& call, const Url& url, SteadyTime deadline) {
-    Attempt attempt;
-    httplib::Request request = BranchRequest(call, url);
-    request.response_handler = [&attempt](const httplib::Response& response) {
-      attempt.answered = true;
-      attempt.status = response.status;
-      return true;
-    };
-    request.content_receiver = [&attempt](const char* data, std::size_t size, auto, auto) {
-      const std::size_t room = kMaxAnswerBytes - attempt.body.size();
-      attempt.too_long = size > room;
-      attempt.body.append(data, attempt.too_long ? room : size);
-      return !attempt.too_long;
-    };
-    httplib::Response response;
-    if (client_.Send(request, response, attempt.error, deadline)) {
-      attempt.error = httplib::Error::Success;
-      attempt.answered = true;
-      attempt.status = response.status;
-    }
-    if (attempt.answered) {
-      const std::string coding = Lowered(response.get_header_value("Content-Encoding"));
-      attempt.encoded = !coding.empty() && coding != "identity";
-    }
-    return attempt;
-  }
-
-  CallOutcome Interpret(const Attempt& attempt, const BranchCall& call, SteadyTime deadline) const {
+  CallOutcome Interpret(const Exchanged& attempt, const BranchCall& call,
+                        SteadyTime deadline) const {
     using Kind = httplib::Error;
     const auto error = [this](const std::string& text, bool silent) {
       return CallOutcome{Result::Error(StorableText(origin_ + " " + text)), silent};
@@ -1838,16 +1900,16 @@ class Connection {
       case Kind::Success: return {ReadReply(attempt.status, attempt.body), false};
       case Kind::Connection:
       case Kind::ConnectionTimeout:
-        if (Passed(deadline)) break;
+        if (Exchange::Passed(deadline)) break;
         return error("cannot be reached: the name is unknown or nothing listens there", true);
       case Kind::Read:
       case Kind::Write:
-        if (Passed(deadline)) break;
+        if (Exchange::Passed(deadline)) break;
         return error(attempt.answered ? "broke off its answer"
                                       : "closed the connection without a valid HTTP answer",
                      false);
       default:
-        if (Passed(deadline)) break;
+        if (Exchange::Passed(deadline)) break;
         return error("failed: " + httplib::to_string(attempt.error), true);
     }
     return error("gave no answer within " + Milliseconds(call.timeout), true);
@@ -1859,8 +1921,7 @@ class Connection {
   }
 
   std::string origin_;
-  GuardedClient client_;
-  SteadyTime last_used_{};
+  Exchange exchange_;
 };
 
 }  // namespace v1
@@ -2473,7 +2534,10 @@ class Refusals {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       while (fds_.empty() && !stopping_) arrived_.wait(lock);
-      if (fds_.empty()) return;
+      if (stopping_) {
+        for (const int fd : fds_) ::close(fd);
+        return;
+      }
       const int fd = fds_.front();
       fds_.pop_front();
       lock.unlock();
@@ -2504,10 +2568,137 @@ class Refusals {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/request_guard.hpp ----------------------------------------------------------------
+
+/// Watches the bytes of a request and stops at what two readers could understand differently, so
+/// that no request can hide in another one.
+/// Needs: std. Threads: pure. Source: RFC 9112 §5, §6, §7.1 (request smuggling, §11.2).
+///
+/// httplib 0.11 decodes %41 in header values, takes "+26" and "-2" for chunk sizes and overlooks a
+/// space before a colon: behind a proxy that reads strictly, requests could be smuggled.
+
+namespace dtm {
+inline namespace v1 {
+namespace guard {
+
+class RequestGuard {
+ public:
+  static constexpr std::size_t kMaxHeaders = 64;
+  static constexpr std::size_t kMaxHeadBytes = 64 * 1024;
+  static constexpr std::size_t kMaxLineBytes = 8 * 1024;
+  static constexpr std::size_t kMaxChunkLineBytes = 256;
+
+  /// Looks at the next bytes, which are of one request. False: it is refused.
+  bool Take(std::string_view bytes) {
+    while (!bytes.empty() && state_ != State::kRefused) {
+      if (state_ == State::kBody) return true;
+      if (state_ == State::kChunk) {
+        const std::size_t taken = bytes.size() < chunk_left_ ? bytes.size() : chunk_left_;
+        chunk_left_ -= taken;
+        bytes.remove_prefix(taken);
+        if (chunk_left_ == 0) state_ = State::kChunkEnd;
+      } else {
+        TakeLineByte(bytes.front());
+        bytes.remove_prefix(1);
+      }
+    }
+    return state_ != State::kRefused;
+  }
+
+  bool HeadIsComplete() const { return state_ != State::kRequestLine && state_ != State::kHeader; }
+
+ private:
+  enum class State { kRequestLine, kHeader, kBody, kChunkSize, kChunk, kChunkEnd, kRefused };
+
+  void TakeLineByte(char byte) {
+    if (byte != '\n') {
+      line_ += byte;
+      const bool in_head = !HeadIsComplete();
+      const bool fits = in_head ? ++head_bytes_ <= kMaxHeadBytes && line_.size() <= kMaxLineBytes
+                                : line_.size() <= kMaxChunkLineBytes;
+      if (!fits) state_ = State::kRefused;
+      return;
+    }
+    // A line that ends without CR is one to some readers and none to others.
+    const bool ends = !line_.empty() && line_.back() == '\r';
+    if (ends) line_.pop_back();
+    state_ = ends ? AfterLine() : State::kRefused;
+    line_.clear();
+  }
+
+  State AfterLine() {
+    switch (state_) {
+      case State::kRequestLine: return State::kHeader;
+      case State::kHeader:
+        if (line_.empty()) return chunked_ ? State::kChunkSize : State::kBody;
+        return ++headers_ <= kMaxHeaders && Header() ? State::kHeader : State::kRefused;
+      case State::kChunkSize: return ChunkSize();
+      case State::kChunkEnd: return line_.empty() ? State::kChunkSize : State::kRefused;
+      default: return State::kRefused;
+    }
+  }
+
+  /// Name, colon at once, value; what frames the message is plain and said once.
+  bool Header() {
+    const std::size_t colon = line_.find(':');
+    if (colon == 0 || colon == std::string::npos) return false;
+    for (const char c : line_) {
+      if ((c >= 0 && c < ' ' && c != '\t') || c == 127) return false;
+    }
+    const std::string name = Lowered(std::string_view(line_).substr(0, colon));
+    if (name.find_first_of(" \t") != std::string::npos) return false;
+    const bool framing = name == "content-length" || name == "transfer-encoding" || name == "host";
+    if (!framing) return true;
+    std::string value = line_.substr(colon + 1);
+    value.erase(0, value.find_first_not_of(" \t"));
+    value.erase(value.find_last_not_of(" \t") + 1);
+    if (value.find('%') != std::string::npos) return false;
+    if (name == "host") {
+      const bool first = !host_;
+      host_ = true;
+      return first;
+    }
+    if (length_ || chunked_) return false;
+    if (name == "transfer-encoding") {
+      chunked_ = true;
+      return Lowered(value) == "chunked";
+    }
+    length_ = true;
+    return !value.empty() && value.find_first_not_of("0123456789") == std::string::npos;
+  }
+
+  /// Hexadecimal digits, perhaps an extension. The last chunk ends the body; trailers are refused.
+  State ChunkSize() {
+    const std::size_t end = line_.find_first_not_of("0123456789abcdefABCDEF");
+    const std::string digits = line_.substr(0, end);
+    const bool extension = end != std::string::npos && line_[end] == ';';
+    if (last_) return line_.empty() ? State::kBody : State::kRefused;
+    if (digits.empty() || digits.size() > 8 || (end != std::string::npos && !extension)) {
+      return State::kRefused;
+    }
+    chunk_left_ = std::stoul(digits, nullptr, 16);
+    last_ = chunk_left_ == 0;
+    return last_ ? State::kChunkSize : State::kChunk;
+  }
+
+  State state_ = State::kRequestLine;
+  std::string line_;
+  std::size_t headers_ = 0;
+  std::size_t head_bytes_ = 0;
+  std::size_t chunk_left_ = 0;
+  bool host_ = false, length_ = false, chunked_ = false, last_ = false;
+};
+
+}  // namespace guard
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/server_stream.hpp ----------------------------------------------------------------
 
 /// The bytes of a connection to our server: many requests, each with its own deadlines.
 /// Needs: cpp-httplib, POSIX. Threads: one at a time. Document: docs/http_api.md, "Security".
+
+#include <sys/types.h>
 
 namespace dtm {
 inline namespace v1 {
@@ -2533,11 +2724,9 @@ class ServerStream final : public BoundedStream {
   /// False: the connection ended, or was idle for too long.
   bool NextRequest() {
     SetDeadline(Clock::now() + limits_.idle);
-    if (!HasUnread() && !Wait(POLLIN)) return false;
+    if (!HasUnread() && Fill() <= 0) return false;
     SetDeadline(Clock::now() + limits_.head);
-    CountFromHere();
-    in_head_ = true;
-    head_lines_ = line_bytes_ = 0;
+    request_ = RequestGuard();
     answer_head_.clear();
     return true;
   }
@@ -2545,6 +2734,9 @@ class ServerStream final : public BoundedStream {
   ssize_t write(const char* from, std::size_t size) override {
     if (answer_head_.find("\r\n\r\n") == std::string::npos) {
       answer_head_.append(from, (std::min)(size, std::size_t{4096}));
+      const bool interim = answer_head_.compare(0, 10, "HTTP/1.1 1") == 0;
+      const std::size_t end = answer_head_.find("\r\n\r\n");
+      if (interim && end != std::string::npos) answer_head_.erase(0, end + 4);
     }
     SetDeadline(Clock::now() + limits_.body);
     return BoundedStream::write(from, size);
@@ -2558,28 +2750,15 @@ class ServerStream final : public BoundedStream {
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr std::size_t kMaxHeaders = 64;
-
-  bool CountLineByte(char byte) override {
-    if (!BoundedStream::CountLineByte(byte)) return false;
-    if (!in_head_) return true;
-    if (byte != '\n') {
-      if (byte != '\r') ++line_bytes_;
-      return true;
-    }
-    if (line_bytes_ == 0) {
-      in_head_ = false;
-      SetDeadline(Clock::now() + limits_.body);
-      return true;
-    }
-    line_bytes_ = 0;
-    return ++head_lines_ <= kMaxHeaders + 1;
+  bool Accept(const char* bytes, std::size_t size, std::size_t) override {
+    const bool in_head = !request_.HeadIsComplete();
+    if (!request_.Take({bytes, size})) return false;
+    if (in_head && request_.HeadIsComplete()) SetDeadline(Clock::now() + limits_.body);
+    return true;
   }
 
   const ServerLimits limits_;
-  bool in_head_ = true;
-  std::size_t head_lines_ = 0;
-  std::size_t line_bytes_ = 0;
+  RequestGuard request_;
   std::string answer_head_;
 };
 
@@ -2654,10 +2833,11 @@ class ThreadPool {
     --starting_;
     for (;;) {
       if (!jobs_.empty()) {
-        const std::function<void()> job = std::move(jobs_.front());
+        std::function<void()> job = std::move(jobs_.front());
         jobs_.pop_front();
         lock.unlock();
         job();
+        job = nullptr;  // what it holds may use the pool
         lock.lock();
         continue;
       }
@@ -2706,7 +2886,6 @@ class ThreadPool {
 /// deadline for a request, polls while it is idle, and takes connections without end.
 
 #include <atomic>
-#include <set>
 
 namespace dtm {
 inline namespace v1 {
@@ -2753,6 +2932,10 @@ class GuardedServer : public httplib::Server {
   /// Returns the port. 0: any that is free.
   /// @throws Error  it cannot be had.
   int Bind(const std::string& host, int port) {
+    if (port < 0 || port > 65535) {
+      throw Error("cannot listen on " + host + ":" + std::to_string(port) +
+                  ": a port is 0 (any) to 65535");
+    }
     errno = 0;
     const int bound = port == 0 ? bind_to_any_port(host) : bind_to_port(host, port) ? port : -1;
     if (bound < 0) {
@@ -2867,6 +3050,265 @@ class GuardedServer : public httplib::Server {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/remote_coordinator.hpp -----------------------------------------------------------
+
+/// A coordinator elsewhere, as builders see it: this library in another process, or the Go server.
+/// Needs: cpp-httplib, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
+
+namespace dtm {
+inline namespace v1 {
+
+struct RemoteOptions {
+  /// For one request to the coordinator; with wait_result it answers after up to 6 s.
+  Duration timeout = std::chrono::seconds(10);
+  /// What its dtm::Server asks for; empty = none.
+  std::string token;
+  /// Where the coordinator reaches a dtm::Server of this program, to call registered functions:
+  /// "http://this-host:36789/api/dtmsvr/branch". Empty = functions cannot be branches.
+  std::string branch_url;
+};
+
+class RemoteCoordinator : public Endpoint {
+ public:
+  /// `url` is that of the API: "http://localhost:36789/api/dtmsvr". Nothing is sent yet.
+  /// @throws Error  it is no URL.
+  explicit RemoteCoordinator(const std::string& url, RemoteOptions options = {})
+      : url_(ParseUrl(url)), options_(std::move(options)), pool_(kAsyncThreads, kMaxWaiting) {
+    while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
+    FillRegexTable();
+  }
+  ~RemoteCoordinator() override { pool_.Stop(); }
+  RemoteCoordinator(const RemoteCoordinator&) = delete;
+  RemoteCoordinator& operator=(const RemoteCoordinator&) = delete;
+
+  /// Made here, in dtm's form, without asking.
+  std::string NewGid() override {
+    const auto now = std::chrono::system_clock::now();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return gids_.Make(std::chrono::time_point_cast<Duration>(now));
+  }
+
+  TransResult Submit(Definition definition) override {
+    const std::string problem = Problem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
+    const Exchanged answer = Post("/submit", definition.gid, wire::EncodeTransaction(definition));
+    const bool failure = answer.body.find(wire::kFailure) != std::string::npos;
+    if (answer.status == 200 && !failure) {
+      const bool ended = definition.options.wait_result;
+      return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
+    }
+    if (answer.status == 409 || answer.status == 425 || failure) {
+      return Settle(definition, MessageOf(answer));
+    }
+    Refuse("gid '" + definition.gid + "'", answer);
+  }
+
+  /// Asks again and again: a coordinator elsewhere does not call back.
+  TransResult SubmitAndWait(Definition definition, Duration timeout) override {
+    const SteadyTime end = Now() + timeout;
+    const std::string gid = definition.gid;
+    definition.options.wait_result = false;
+    try {
+      (void)Submit(std::move(definition));
+    } catch (const FailureError&) {  // it was submitted before; the query tells how it ended
+    }
+    return WaitUntil(gid, end);
+  }
+
+  /// On one of a few threads; the callback comes on it.
+  /// @throws BusyError  too many wait already.
+  void SubmitAsync(Definition definition, ReplyCallback callback) override {
+    const std::string gid = definition.gid;
+    const auto job = [this, definition = std::move(definition), callback = std::move(callback)] {
+      Reply reply;
+      try {
+        reply.result = Submit(definition);
+      } catch (...) {
+        reply.error = std::current_exception();
+      }
+      try {
+        callback(reply);
+      } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+      }
+    };
+    if (!pool_.Run(job)) {
+      throw BusyError("gid '" + gid + "' was not sent: " + std::to_string(kMaxWaiting) +
+                      " submissions are waiting already; submit it again later");
+    }
+  }
+
+  std::string UrlOfLocal(const std::string& name, std::uint64_t) const override {
+    if (options_.branch_url.empty()) {
+      throw LogicError("function '" + name + "' cannot be called by the coordinator at " +
+                       url_.Origin() +
+                       "; set RemoteOptions::branch_url to the branch endpoint of a dtm::Server of "
+                       "this program");
+    }
+    return options_.branch_url + "/" + PercentEncoded(name);
+  }
+
+  /// Waits up to `timeout` for the end; returns the status there is then.
+  /// @throws RejectedError  there is no such transaction.
+  /// @throws InDoubtError   the coordinator gave no answer.
+  TransResult Wait(const std::string& gid, Duration timeout) {
+    return WaitUntil(gid, Now() + timeout);
+  }
+
+ private:
+  static constexpr std::size_t kAsyncThreads = 32;
+  static constexpr std::size_t kMaxWaiting = 20000;
+  static constexpr std::size_t kMaxIdle = 32;
+  static constexpr std::size_t kMaxQueryBytes = std::size_t{8} << 20;
+
+  /// What query says of a transaction.
+  struct Stored {
+    TransResult result;
+    std::string type;
+    nlohmann::json steps, payloads;  ///< null if the coordinator does not tell them
+  };
+
+  static SteadyTime Now() { return std::chrono::steady_clock::now(); }
+
+  TransResult WaitUntil(const std::string& gid, SteadyTime end) {
+    Duration pause = std::chrono::milliseconds(2);
+    for (;;) {
+      const std::optional<Stored> stored = Query(gid);
+      if (!stored) throw RejectedError("there is no transaction with gid '" + gid + "'");
+      const SteadyTime now = Now();
+      if (stored->result.Finished() || now >= end) return stored->result;
+      std::this_thread::sleep_for(
+          (std::min)(pause, std::chrono::duration_cast<Duration>(end - now) + Duration(1)));
+      pause = (std::min)(pause * 2, Duration(std::chrono::milliseconds(200)));
+    }
+  }
+
+  /// A "no" may mean that it was rolled back, that it has succeeded before, that it is not finished
+  /// yet, or that another transaction has its gid. Coordinators say it in different words; what is
+  /// stored tells.
+  TransResult Settle(const Definition& definition, const std::string& message) {
+    const std::string& gid = definition.gid;
+    const std::optional<Stored> stored = Query(gid);
+    if (!stored) throw RejectedError("gid '" + gid + "' was refused: " + message);
+    const auto differs = [](const nlohmann::json& told, const nlohmann::ordered_json& ours) {
+      return told.is_array() && told.dump() != nlohmann::json::parse(ours.dump()).dump();
+    };
+    if (stored->type != Name(definition.type) ||
+        differs(stored->steps, wire::StepsJson(definition)) ||
+        differs(stored->payloads, wire::PayloadsJson(definition))) {
+      throw RejectedError("gid '" + gid +
+                          "' exists with other content: use a new gid, or submit exactly what was "
+                          "submitted first (the coordinator says: " +
+                          message + ")");
+    }
+    if (stored->result.Failed()) {
+      throw FailureError("gid '" + gid + "' was rolled back: " + stored->result.reason);
+    }
+    return stored->result;
+  }
+
+  std::optional<Stored> Query(const std::string& gid) {
+    const Exchanged answer =
+        Send("GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
+    if (answer.status != 200) Refuse("the query of gid '" + gid + "'", answer);
+    const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
+    if (!body.is_object() || !body.contains(wire::kTransaction)) {
+      throw InDoubtError(NoAnswer(gid) +
+                         "it answered something that is not dtm's: " + StorableText(answer.body));
+    }
+    const nlohmann::json& told = body[wire::kTransaction];
+    if (!told.is_object()) return std::nullopt;
+    Stored stored;
+    stored.type = told.value(wire::kTransType, "");
+    stored.result = {gid, StatusNamed(told.value(wire::kStatus, "")),
+                     told.value(wire::kRollbackReason, "")};
+    stored.steps = told.value(wire::kSteps, nlohmann::json());
+    stored.payloads = told.value(wire::kPayloads, nlohmann::json());
+    return stored;
+  }
+
+  static Status StatusNamed(const std::string& name) {
+    for (const Status status :
+         {Status::kPrepared, Status::kAborting, Status::kSucceed, Status::kFailed}) {
+      if (name == Name(status)) return status;
+    }
+    return Status::kSubmitted;
+  }
+
+  Exchanged Post(const char* path, const std::string& gid, std::string body) {
+    return Send("POST", path, gid, std::move(body));
+  }
+
+  /// @throws InDoubtError  there was no complete answer.
+  Exchanged Send(const char* method, const std::string& path, const std::string& gid,
+                 std::string body) {
+    httplib::Request request;
+    request.method = method;
+    request.path = url_.target + path;
+    request.body = std::move(body);
+    request.set_header("Host", url_.Authority());
+    request.set_header("Content-Type", wire::kJson);
+    request.set_header("Accept-Encoding", "identity");
+    request.set_header("User-Agent", wire::UserAgent());
+    if (!options_.token.empty()) request.set_header("Authorization", "Bearer " + options_.token);
+    BlockSigpipe();
+    std::unique_ptr<Exchange> exchange = TakeIdle();
+    Exchanged exchanged = exchange->Send(std::move(request), Now() + options_.timeout);
+    if (!exchanged.Complete()) {
+      throw InDoubtError(NoAnswer(gid) + (exchanged.answered
+                                              ? std::string("its answer broke off")
+                                              : httplib::to_string(exchanged.error)));
+    }
+    Keep(std::move(exchange));
+    return exchanged;
+  }
+
+  std::string NoAnswer(const std::string& gid) const {
+    return "gid '" + gid + "' may or may not be stored, the coordinator at " + url_.Origin() +
+           url_.target + " gave no answer; submit it again: ";
+  }
+
+  std::unique_ptr<Exchange> TakeIdle() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.empty()) return std::make_unique<Exchange>(url_, kMaxQueryBytes);
+    std::unique_ptr<Exchange> exchange = std::move(idle_.back());
+    idle_.pop_back();
+    return exchange;
+  }
+
+  void Keep(std::unique_ptr<Exchange> exchange) {
+    if (!exchange->IsOpen()) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.size() < kMaxIdle) idle_.push_back(std::move(exchange));
+  }
+
+  static std::string MessageOf(const Exchanged& answer) {
+    const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
+    const bool told =
+        body.is_object() && body.contains(wire::kMessage) && body[wire::kMessage].is_string();
+    return StorableText(told ? body[wire::kMessage].get<std::string>() : answer.body);
+  }
+
+  /// An answer that is neither "stored" nor "failed".
+  [[noreturn]] void Refuse(const std::string& what, const Exchanged& answer) const {
+    const std::string text = what + " was refused by the coordinator at " + url_.Origin() +
+                             url_.target + " with HTTP status " + std::to_string(answer.status) +
+                             ": " + MessageOf(answer);
+    if (answer.status == 503) throw BusyError(text);
+    if (answer.status >= 500) throw InDoubtError(text + "; it may be stored, submit it again");
+    throw RejectedError(text);
+  }
+
+  Url url_;
+  const RemoteOptions options_;
+  std::mutex mutex_;
+  GidGenerator gids_;
+  std::vector<std::unique_ptr<Exchange>> idle_;
+  ThreadPool pool_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/server.hpp -----------------------------------------------------------------------
 
 /// Serves a coordinator over dtm's HTTP API, to programs in any language.
@@ -2948,6 +3390,8 @@ class ApiRoutes {
     if (request.get_header_value_count("Content-Length") > 1 || (chunked && !length.empty())) {
       return refuse(400, "the length of the body is said twice; send one Content-Length");
     }
+    if (request.get_header_value_count("Host") > 1)
+      return refuse(400, "there are two Host headers");
     if (length.find_first_not_of("0123456789") != std::string::npos) {
       return refuse(400, "Content-Length must be a number");
     }
@@ -2987,7 +3431,7 @@ class ApiRoutes {
     ApiRequest input;
     input.method = request.method;
     input.path = request.path;
-    input.query = request.params;
+    input.query = {request.params.begin(), request.params.end()};
     return input;
   }
 
@@ -3053,6 +3497,10 @@ class Server {
  private:
   int Prepare(const std::string& host, int port) {
     if (server_) throw LogicError("this server listens already; use another one");
+    for (const char c : options_.token) {
+      if (c > ' ' && c < 127 && c != '%') continue;  // httplib 0.11 would decode a %
+      throw Error("the token may have no blanks, no % and only characters of ASCII");
+    }
     if (options_.token.empty() && !access::IsLoopback(host)) {
       throw Error("'" + host +
                   "' can be reached from other machines, so the server needs a token; set one, or "
@@ -3071,6 +3519,12 @@ class Server {
           response.status = 500;
           response.set_header("Connection", "close");
         });
+    server->set_error_handler([](const httplib::Request&, httplib::Response& response) {
+      if (!response.body.empty()) return;
+      const ApiAnswer answer =
+          answers::Error(response.status, "this is not valid HTTP for a server");
+      response.set_content(answer.body, answer.type);
+    });
     AddBodyRoutes(*server, R"([\s\S]*)", true);
     const int bound = server->Bind(host, port);
     server_ = std::move(server);

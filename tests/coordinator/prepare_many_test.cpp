@@ -246,6 +246,26 @@ TEST_CASE("prepared: Cancel or ForceStop in the turn of the submit is not lost")
   CHECK(kit->Query("a")->status == Status::kFailed);
 }
 
+/// By itself such a submit would be a saga without steps, which succeeds at once.
+TEST_CASE("prepared: a command in the turn of a submit that repeats no steps is not refused") {
+  OnePrepared world;
+  auto& kit = world.kit;
+  kit.Branches().On("http://a/01/action", Times(1, Result::Ongoing()));
+  Definition submit;
+  submit.gid = "a";
+  kit->SubmitAsync(submit, [](const dtm::Reply& reply) { (void)reply.Get(); });
+  auto ends = Status::kFailed;
+  SECTION("ForceStop") { kit->ForceStop("a"); }
+  SECTION("Cancel") { kit->Cancel("a"); }
+  SECTION("RetryNow") { kit->RetryNow("a"), ends = Status::kSucceed; }
+  SECTION("Wait") {
+    CHECK(kit->Wait("a", seconds(1)).status == Status::kSubmitted);
+    ends = Status::kSucceed;
+  }
+  kit.Advance(hours(1));
+  CHECK(kit->Query("a")->status == ends);
+}
+
 TEST_CASE("restart: Cancel or ForceStop in the turn of a repeated submit is not lost") {
   TestCoordinator kit({}, World::Quiet({}));
   kit.Branches().On("http://a/01/action", Times(2, Result::Ongoing()));

@@ -134,12 +134,14 @@ TEST_CASE("access: which names are this machine") {
 }
 
 TEST_CASE("access: without a token the Host is this machine") {
-  for (const char* host : {"", "localhost", "localhost:36789", "127.0.0.1:36789", "[::1]:36789"}) {
+  for (const char* host :
+       {"LocalHost", "localhost", "localhost:36789", "127.0.0.1:36789", "[::1]:36789"}) {
     CAPTURE(host);
     CHECK(Judge({"", host, "", ""}, "") == Verdict::kAllowed);
     CHECK(Judge({"Bearer what", host, "", ""}, "") == Verdict::kAllowed);
   }
-  for (const char* host : {"rebound.example:36789", "127.0.0.1.nip.example", "192.168.0.1", ":1"}) {
+  for (const char* host :
+       {"", "rebound.example:36789", "127.0.0.1.nip.example", "192.168.0.1", ":1"}) {
     CAPTURE(host);
     CHECK(Judge({"", host, "", ""}, "") == Verdict::kForeign);
     CHECK(Judge({"Bearer secret", host, "", ""}, "secret") == Verdict::kAllowed);

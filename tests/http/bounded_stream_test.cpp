@@ -25,7 +25,6 @@ class Stream final : public guard::BoundedStream {
   virtual bool wait_writable() const { return is_writable(); }
   virtual std::time_t duration() const { return 0; }
 
-  using BoundedStream::CountFromHere;
   using BoundedStream::HasUnread;
   using BoundedStream::SetDeadline;
 
@@ -127,15 +126,6 @@ TEST_CASE("bounded_stream: a line has a limit, and all lines together have one")
     }
     pair.Say(std::string(guard::kMaxLineBytes - 100, 'x') + "y");
     CHECK(stream.ReadBytes(guard::kMaxLineBytes) == guard::kMaxLineBytes - 100);
-  }
-  SECTION("the next message counts from zero") {
-    SocketPair pair;
-    Stream stream(pair);
-    for (int i = 0; i < 20; ++i) {
-      pair.Say(std::string(guard::kMaxLineBytes, 'x'));
-      CHECK(stream.ReadBytes(guard::kMaxLineBytes) == guard::kMaxLineBytes);
-      stream.CountFromHere();
-    }
   }
 }
 

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -71,10 +72,13 @@ TEST_CASE("refusals: when very many wait, the rest is closed without a word") {
   std::vector<SocketPair> pairs(300);
   auto refusals = std::make_unique<Refusals>();
   for (SocketPair& pair : pairs) refusals->Add(pair.Give());
-  for (std::size_t i = 270; i < pairs.size(); ++i) {
-    CHECK(pairs[i].HeardUntilTheEnd().empty());
-    CHECK(pairs[i].ended);
+  int closed = 0;
+  for (const SocketPair& pair : pairs) {
+    char byte = 0;
+    closed += ::recv(pair.peer, &byte, 1, MSG_DONTWAIT) == 0 ? 1 : 0;
   }
+  CHECK(closed <= 300 - 256);
+  CHECK(closed > 30);                               // its thread has taken some meanwhile
   for (SocketPair& pair : pairs) pair.ClosePeer();  // then none of them is waited for
   refusals.reset();
 }

@@ -84,9 +84,10 @@ TEST_CASE("server_stream: the deadline of the head holds until its end, then tha
   SECTION("no time for the head") {
     SocketPair pair;
     ServerStream stream(pair.ours, Limits(0, 9, 9));
-    pair.Say(head);
+    pair.Say("G");
     REQUIRE(stream.NextRequest());
-    CHECK(ReadBytes(stream, 1) == 0);
+    pair.Say(head.substr(1));
+    CHECK(ReadBytes(stream, 2) == 1);  // what began it
   }
   SECTION("no time for the body") {
     SocketPair pair;

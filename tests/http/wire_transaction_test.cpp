@@ -220,8 +220,6 @@ TEST_CASE("wire_transaction: what cannot be carried out is refused, and the fiel
       {R"({"gid":"g1"})", "trans_type"},
       {R"({"gid":"g1","trans_type":true})", "'trans_type'"},
       {R"({"gid":"g1","trans_type":"other"})", "trans_type 'other'"},
-      {R"({"gid":"g1","trans_type":"tcc"})", "type tcc"},
-      {R"({"gid":"g1","trans_type":"workflow"})", "type workflow"},
       {Body(R"(,"protocol":"grpc")"), "protocol 'grpc'"},
       {Body(R"(,"protocol":1)"), "'protocol'"},
       {Body(R"(,"wait_result":1)"), "'wait_result'"},

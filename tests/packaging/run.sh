@@ -1,32 +1,135 @@
 #!/usr/bin/env bash
-# Uses dtm as other projects do: add_subdirectory, find_package and pkg-config of an installed copy.
-# Usage: run.sh BUILD_DIRECTORY   (what is installed comes from there)
+# Uses dtm in every way there is to get it, each time in small programs that run a saga to its end: core.cpp (neither
+# SQLite nor HTTP), client.cpp (no SQLite; its coordinator is the installed dtm-server), embedded.cpp (no HTTP),
+# everything.cpp. A program that links what it does not use fails.
+#   run.sh BUILD_DIRECTORY                     installs from there; what it makes is in its folder packaging/
+#   DTM_UPSTREAM=dir run.sh BUILD_DIRECTORY    again with dir/cpp-httplib and dir/json instead of the system's
 set -euo pipefail
-source=$(cd "$(dirname "$0")/../.." && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+source=$(cd "$here/../.." && pwd)
 build=$(cd "$1" && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-fail() { echo "packaging: $*"; exit 1; }
+upstream=${DTM_UPSTREAM:+$(cd "$DTM_UPSTREAM" && pwd)}
+work=$build/packaging
+rm -rf "$work"
+mkdir -p "$work"
+cd "$work"
 
-cmake --install "$build" --prefix "$work/installed" >/dev/null || fail "cmake --install failed"
+warnings="-Wall -Wextra -Wconversion -Wshadow -Werror"
+version=$(sed -n 's/.*kVersion = "\(.*\)".*/\1/p' "$source/include/dtm/core/version.hpp")
+linker=-Wl,--no-as-needed  # else it leaves out by itself what we want to see
+standard=17
+never='brotli|libz'  # libraries that no program may link
+ccache=$(command -v ccache || true)
 
-use() {  # use NAME CMAKE_ARGUMENTS...: configures, builds and runs the consumer
-  local name=$1
-  shift
-  cmake -S "$source/tests/packaging" -B "$work/$name" -G Ninja "$@" >"$work/log" 2>&1 &&
-    cmake --build "$work/$name" >"$work/log" 2>&1 && "$work/$name/consumer" >>"$work/log" 2>&1 ||
-    { cat "$work/log"; fail "a consumer with $name failed"; }
-  echo "$name: works"
+# Ways run two at a time; each has a log, and one that fails leaves the file `failed`.
+ways=()
+way() {  # way NAME COMMAND...
+  while [ "$(jobs -rp | wc -l)" -gt 2 ]; do wait -n || true; done  # dtm-server is the third
+  name=$1
+  "${@:2}" &
+  ways+=($!)
 }
-use find_package -DCMAKE_PREFIX_PATH="$work/installed"
-use add_subdirectory -DDTM_SOURCE="$source"
-# What does not use HTTP must not depend on it.
-if command -v ldd >/dev/null && ldd "$work/find_package/consumer_core" | grep -E 'httplib|sqlite3'; then
-  fail "a program that links dtm::core depends on the libraries above"
+log() { "$@" >>"$work/$name.log" 2>&1; }
+fail() { touch failed; [ ! -e "$name.log" ] || tail -n 100 "$name.log"; echo "packaging: $name: $*"; exit 1; }
+
+runs() {  # runs PROGRAM...: they end well, and link nothing that they do not use
+  local program unused
+  for program in "$@"; do
+    # shellcheck disable=SC2046
+    (cd "$name" && log "./$program" $([ "$program" = client ] && echo "$server")) || fail "$program failed"
+    unused=$never
+    case $program in
+      core) unused+='|sqlite|httplib|ssl|crypto' ;;
+      client) unused+='|sqlite' ;;
+      embedded) unused+='|httplib|ssl|crypto' ;;
+    esac
+    log readelf -d "$name/$program"
+    readelf -d "$name/$program" | grep NEEDED | grep -E "$unused" && fail "$program links what it does not use"
+  done
+  echo "$name ($*; C++$standard): works"
+}
+
+project() {  # project "PROGRAMS" CMAKE_ARGUMENTS...: with CMake
+  log cmake -S "$here" -B "$name" -G Ninja -DCMAKE_CXX_FLAGS="$warnings" -DCMAKE_CXX_STANDARD="$standard" \
+    -DCMAKE_EXE_LINKER_FLAGS=$linker -DCMAKE_CXX_COMPILER_LAUNCHER="$ccache" -DDTM_VERSION="$version" "${@:2}" ||
+    fail "cmake failed"
+  # shellcheck disable=SC2086
+  log cmake --build "$name" -j 1 --target $1 || fail "the build failed"
+  # shellcheck disable=SC2086
+  runs $1
+}
+
+plain() {  # plain PROGRAM "FLAGS" [HEADER]: by the compiler alone; a second file includes HEADER as well
+  local file files=("$here/$1.cpp") objects=()
+  mkdir "$name"
+  if [ $# -gt 2 ]; then
+    echo "#include <$3>" >"$name/second.cpp"
+    files+=("$name/second.cpp")
+  fi
+  for file in "${files[@]}"; do
+    objects+=("$name/$(basename "$file").o")
+    # shellcheck disable=SC2086
+    log $ccache "${CXX:-c++}" -std=c++$standard $warnings $2 -I"$here" -c "$file" -o "${objects[-1]}" ||
+      fail "$1 does not compile"
+  done
+  # shellcheck disable=SC2086
+  log "${CXX:-c++}" $linker "${objects[@]}" $2 -o "$name/$1" || fail "$1 does not link"
+  runs "$1"
+}
+
+install() {  # install BUILD_DIRECTORY PREFIX
+  name=$2
+  log cmake --install "$1" --prefix "$work/$2" || fail "cmake --install failed"
+}
+
+flags_of() {  # flags_of PREFIX MODULE: what pkg-config says of a module that was installed there
+  PKG_CONFIG_PATH=$work/$1/share/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH} pkg-config --cflags --libs "$2"
+}
+
+python3 "$here/recipes.py"
+install "$build" installed
+installed/bin/dtm-server --db server.db --listen 127.0.0.1:0 >server.log 2>&1 &
+pid=$!
+trap 'kill $pid' EXIT
+server=
+for _ in {1..100}; do
+  server=$(sed -n 's/.* is ready at \([^ ,]*\).*/\1/p' server.log)
+  [ -n "$server" ] && break
+  sleep 0.1
+done
+[ -n "$server" ] || { cat server.log; echo "packaging: the installed dtm-server does not start"; exit 1; }
+way find_package project "core client embedded everything" -DDTM_FROM=find_package -DCMAKE_PREFIX_PATH="$work/installed"
+standard=20
+way add_subdirectory project everything -DDTM_FROM=add_subdirectory -DDTM_SOURCE="$source"
+standard=17
+way FetchContent project embedded -DDTM_FROM=FetchContent -DFETCHCONTENT_SOURCE_DIR_DTM="$source"
+name=pkg-config
+flags=$(flags_of installed dtm-core) && [[ $flags != *" -l"* ]] || fail "dtm-core links a library: $flags"
+flags=$(flags_of installed dtm-client) && [[ $flags = *httplib* && $flags != *sqlite* ]] || fail "dtm-client: $flags"
+flags=$(flags_of installed dtm)
+way pkg-config_dtm plain embedded "$flags"
+flags=$(flags_of installed dtm-http)
+way pkg-config_dtm-http plain everything "$flags"
+single="-I$source/single_include -lsqlite3 -pthread"
+way single_dtm.hpp plain embedded "$single"
+way single_http.hpp plain everything "$single $(pkg-config --cflags --libs cpp-httplib)" dtm/http.hpp  # it includes dtm.hpp
+
+if [ -n "$upstream" ]; then
+  never+='|cpp-httplib'  # the system's
+  sources=(-DDTM_FETCH_DEPS=ALWAYS "-DFETCHCONTENT_SOURCE_DIR_HTTPLIB=$upstream/cpp-httplib"
+    "-DFETCHCONTENT_SOURCE_DIR_NLOHMANN_JSON=$upstream/json")
+  name=upstream_installed
+  log cmake -S "$source" -B upstream_build -DDTM_TESTS=OFF -DDTM_EXAMPLES=OFF "${sources[@]}" || fail "cmake failed"
+  install upstream_build upstream_installed
+  way upstream_find_package project everything -DDTM_FROM=find_package -DCMAKE_PREFIX_PATH="$work/upstream_installed"
+  way upstream_FetchContent project client -DDTM_FROM=FetchContent -DFETCHCONTENT_SOURCE_DIR_DTM="$source" "${sources[@]}"
+  flags=$(flags_of upstream_installed dtm-client)
+  way upstream_pkg-config plain client "$flags"
+  way upstream_single_http.hpp plain everything "$single -isystem $upstream/cpp-httplib -isystem $upstream/json/include"
 fi
 
-flags=$(PKG_CONFIG_PATH=$work/installed/share/pkgconfig pkg-config --cflags --libs dtm) || fail "pkg-config does not find dtm"
-# shellcheck disable=SC2086
-"${CXX:-c++}" -std=c++17 "$source/tests/packaging/consumer.cpp" $flags -o "$work/consumer" && "$work/consumer" ||
-  fail "a consumer with pkg-config failed"
-echo "pkg-config: works"
+wait "${ways[@]}" || true
+[ ! -e failed ] || exit 1
+name=add_subdirectory
+log cmake --install add_subdirectory --prefix "$work/nothing" || fail "installing a project that contains dtm failed"
+[ ! -e nothing ] || fail "a project that contains dtm installs it without being asked"

@@ -215,6 +215,8 @@ class Collect {
       const std::string refused =
           board_.Step(*live, {EventOf(command.kind), 0, {Result::Kind::kSuccess, command.reason}});
       if (!refused.empty()) {
+        // It may be the submit of a prepared one, whose record is in the store.
+        if (live->Fresh()) return board_.again_commands.push_back(std::move(command));
         throw RejectedError("gid '" + command.gid + "' was not changed: " + refused);
       }
     }

@@ -206,10 +206,9 @@ class Coordinator : public Endpoint {
     return Guarded([&] { return function(payload, Caller(info)); });
   }
 
-  /// Why no coordinator of this version takes it, whatever is stored; empty if it may.
-  static std::string WhyRefused(const Definition& definition) {
-    const std::string problem = Problem(definition);
-    return problem.empty() ? engine::NotDriven(definition) : problem;
+  /// Why transactions of this type are not taken; empty if they are.
+  static std::string NotDriven(const Definition& definition) {
+    return engine::NotDriven(definition);
   }
 
   /// What was done since it was opened.
@@ -256,7 +255,8 @@ class Coordinator : public Endpoint {
 
   void Enqueue(Definition definition, Waiter waiter, bool prepare = false) {
     definition.prepared_first = prepare;
-    const std::string problem = WhyRefused(definition);
+    std::string problem = Problem(definition);
+    if (problem.empty()) problem = NotDriven(definition);
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
     const auto shared = std::make_shared<const Definition>(std::move(definition));

@@ -111,7 +111,7 @@ class Api {
   static Definition TransactionOf(const ApiRequest& request) {
     const nlohmann::json body = Body(request);
     Definition definition = wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
-    const std::string problem = Coordinator::WhyRefused(definition);
+    const std::string problem = Coordinator::NotDriven(definition);
     if (!problem.empty()) throw BadInput(problem);
     return definition;
   }

@@ -43,10 +43,8 @@ class BoundedStream : public httplib::Stream {
 
   virtual ssize_t read(char* to, std::size_t size) {
     if (at_ == end_) {
-      const ssize_t got = Receive();
+      const ssize_t got = Fill();
       if (got <= 0) return got;
-      at_ = 0;
-      end_ = static_cast<std::size_t>(got);
     }
     const std::size_t taken = (std::min)(size, end_ - at_);
     std::memcpy(to, buffer_.data() + at_, taken);
@@ -82,6 +80,15 @@ class BoundedStream : public httplib::Stream {
  protected:
   void SetDeadline(SteadyTime deadline) { deadline_ = deadline; }
   bool HasUnread() const { return at_ < end_; }
+
+  /// Waits for bytes, when all that came are read. Returns how many; 0 at the end, -1 at the
+  /// deadline.
+  ssize_t Fill() {
+    const ssize_t got = Receive();
+    at_ = 0;
+    end_ = got > 0 ? static_cast<std::size_t>(got) : 0;
+    return got;
+  }
 
   /// Called with what is about to be read; `asked`: httplib asks for lines byte by byte. False: the
   /// message is refused.

@@ -75,6 +75,10 @@ class GuardedServer : public httplib::Server {
   /// Returns the port. 0: any that is free.
   /// @throws Error  it cannot be had.
   int Bind(const std::string& host, int port) {
+    if (port < 0 || port > 65535) {
+      throw Error("cannot listen on " + host + ":" + std::to_string(port) +
+                  ": a port is 0 (any) to 65535");
+    }
     errno = 0;
     const int bound = port == 0 ? bind_to_any_port(host) : bind_to_port(host, port) ? port : -1;
     if (bound < 0) {

@@ -58,7 +58,10 @@ class Refusals {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       while (fds_.empty() && !stopping_) arrived_.wait(lock);
-      if (fds_.empty()) return;
+      if (stopping_) {
+        for (const int fd : fds_) ::close(fd);
+        return;
+      }
       const int fd = fds_.front();
       fds_.pop_front();
       lock.unlock();

@@ -20,6 +20,7 @@ class RequestGuard {
  public:
   static constexpr std::size_t kMaxHeaders = 64;
   static constexpr std::size_t kMaxHeadBytes = 64 * 1024;
+  static constexpr std::size_t kMaxLineBytes = 8 * 1024;
   static constexpr std::size_t kMaxChunkLineBytes = 256;
 
   /// Looks at the next bytes, which are of one request. False: it is refused.
@@ -48,13 +49,15 @@ class RequestGuard {
     if (byte != '\n') {
       line_ += byte;
       const bool in_head = !HeadIsComplete();
-      const bool fits =
-          in_head ? ++head_bytes_ <= kMaxHeadBytes : line_.size() <= kMaxChunkLineBytes;
+      const bool fits = in_head ? ++head_bytes_ <= kMaxHeadBytes && line_.size() <= kMaxLineBytes
+                                : line_.size() <= kMaxChunkLineBytes;
       if (!fits) state_ = State::kRefused;
       return;
     }
-    if (!line_.empty() && line_.back() == '\r') line_.pop_back();
-    state_ = AfterLine();
+    // A line that ends without CR is one to some readers and none to others.
+    const bool ends = !line_.empty() && line_.back() == '\r';
+    if (ends) line_.pop_back();
+    state_ = ends ? AfterLine() : State::kRefused;
     line_.clear();
   }
 

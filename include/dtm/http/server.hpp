@@ -139,7 +139,7 @@ class ApiRoutes {
     ApiRequest input;
     input.method = request.method;
     input.path = request.path;
-    input.query = request.params;
+    input.query = {request.params.begin(), request.params.end()};
     return input;
   }
 
@@ -205,11 +205,9 @@ class Server {
  private:
   int Prepare(const std::string& host, int port) {
     if (server_) throw LogicError("this server listens already; use another one");
-    if (port < 0 || port > 65535) {
-      throw Error("port " + std::to_string(port) + " does not exist; it must be 0 to 65535");
-    }
-    if (options_.token.find_first_not_of(kTokenCharacters) != std::string::npos) {
-      throw Error("the token may have letters, digits and -._~+/= only");
+    for (const char c : options_.token) {
+      if (c > ' ' && c < 127 && c != '%') continue;  // httplib 0.11 would decode a %
+      throw Error("the token may have no blanks, no % and only characters of ASCII");
     }
     if (options_.token.empty() && !access::IsLoopback(host)) {
       throw Error("'" + host +
@@ -229,6 +227,12 @@ class Server {
           response.status = 500;
           response.set_header("Connection", "close");
         });
+    server->set_error_handler([](const httplib::Request&, httplib::Response& response) {
+      if (!response.body.empty()) return;
+      const ApiAnswer answer =
+          answers::Error(response.status, "this is not valid HTTP for a server");
+      response.set_content(answer.body, answer.type);
+    });
     AddBodyRoutes(*server, R"([\s\S]*)", true);
     const int bound = server->Bind(host, port);
     server_ = std::move(server);
@@ -247,10 +251,6 @@ class Server {
     server.Put(pattern, with_body);
     server.Patch(pattern, with_body);
   }
-
-  // RFC 6750. httplib 0.11 would decode a %.
-  static constexpr const char kTokenCharacters[] =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=";
 
   const ServerOptions options_;
   ApiRoutes routes_;

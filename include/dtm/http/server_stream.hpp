@@ -37,7 +37,7 @@ class ServerStream final : public BoundedStream {
   /// False: the connection ended, or was idle for too long.
   bool NextRequest() {
     SetDeadline(Clock::now() + limits_.idle);
-    if (!HasUnread() && !Wait(POLLIN)) return false;
+    if (!HasUnread() && Fill() <= 0) return false;
     SetDeadline(Clock::now() + limits_.head);
     request_ = RequestGuard();
     answer_head_.clear();
@@ -47,6 +47,9 @@ class ServerStream final : public BoundedStream {
   ssize_t write(const char* from, std::size_t size) override {
     if (answer_head_.find("\r\n\r\n") == std::string::npos) {
       answer_head_.append(from, (std::min)(size, std::size_t{4096}));
+      const bool interim = answer_head_.compare(0, 10, "HTTP/1.1 1") == 0;
+      const std::size_t end = answer_head_.find("\r\n\r\n");
+      if (interim && end != std::string::npos) answer_head_.erase(0, end + 4);
     }
     SetDeadline(Clock::now() + limits_.body);
     return BoundedStream::write(from, size);

@@ -74,10 +74,11 @@ class ThreadPool {
     --starting_;
     for (;;) {
       if (!jobs_.empty()) {
-        const std::function<void()> job = std::move(jobs_.front());
+        std::function<void()> job = std::move(jobs_.front());
         jobs_.pop_front();
         lock.unlock();
         job();
+        job = nullptr;  // what it holds may use the pool
         lock.lock();
         continue;
       }

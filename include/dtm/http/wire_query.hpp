@@ -75,7 +75,8 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
   if (!custom_data.empty()) json[kCustomData] = custom_data;
   const auto own = definition.options.retry_interval;
   const auto interval = own.count() > 0 ? Duration(own) : retry_interval;
-  json[kNextCronInterval] = std::chrono::duration_cast<std::chrono::seconds>(interval).count();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(interval).count();
+  if (seconds > 0) json[kNextCronInterval] = seconds;
   if (!IsFinal(status) && transaction.due != kNever) {
     json[kNextCronTime] = TimeText(transaction.due);
   }

@@ -143,7 +143,7 @@ inline void CheckUrl(const std::string& url) {
 
 }  // namespace decode
 
-/// @throws BadInput  it has another form. What it says is for the coordinator to judge.
+/// @throws BadInput  it has another form, or nobody could carry it out.
 inline Definition DecodeTransaction(const json_input::Fields& fields) {
   Definition definition;
   definition.gid = GidOf(fields);
@@ -164,6 +164,8 @@ inline Definition DecodeTransaction(const json_input::Fields& fields) {
     decode::CheckUrl(step.action);
     decode::CheckUrl(step.compensate);
   }
+  const std::string problem = Problem(definition);
+  if (!problem.empty()) throw BadInput(problem);
   return definition;
 }
 
