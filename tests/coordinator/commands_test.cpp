@@ -27,7 +27,9 @@ namespace {
 struct Transfer {
   int amount;
 };
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Transfer, amount)
+void from_json(const nlohmann::json& json, Transfer& transfer) {
+  json.at("amount").get_to(transfer.amount);
+}
 
 }  // namespace
 
