@@ -11,7 +11,7 @@ import sys
 from headers import compile_command, finish
 
 # Times the CPU seconds of json.hpp, so that the budget holds on slow machines too.
-BUDGET = 2.6
+BUDGET = 3.0  # measured: 2.3 on a quiet machine, 2.6 on a busy one
 TRIES = 5
 
 
