@@ -3281,6 +3281,7 @@ class Commit {
         board_.lives.Add(std::move(*stored));
         if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
         std::vector<Submission> returned;
+        returned.reserve(waiters.size() + board_.returned.size());
         for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
         // Before those that came later.
         std::move(board_.returned.begin(), board_.returned.end(), std::back_inserter(returned));

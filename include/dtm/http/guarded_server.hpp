@@ -10,13 +10,13 @@
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
-#include <cstring>
 #include <fcntl.h>
 #include <functional>
 #include <mutex>
 #include <set>
 #include <string>
 #include <sys/socket.h>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -82,7 +82,8 @@ class GuardedServer : public httplib::Server {
     errno = 0;
     const int bound = port == 0 ? bind_to_any_port(host) : bind_to_port(host, port) ? port : -1;
     if (bound < 0) {
-      const std::string why = errno == 0 ? "the name is unknown" : std::strerror(errno);
+      const std::string why =
+          errno == 0 ? "the name is unknown" : std::generic_category().message(errno);
       throw Error("cannot listen on " + host + ":" + std::to_string(port) + ": " + why +
                   "; stop the program that does, or choose another port or address");
     }

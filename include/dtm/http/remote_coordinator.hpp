@@ -141,7 +141,7 @@ class RemoteCoordinator : public Endpoint {
   struct Stored {
     TransResult result;
     std::string type;
-    nlohmann::json steps, payloads;  ///< null if the coordinator does not tell them
+    std::string steps, payloads;  ///< as JSON; empty if the coordinator does not tell them
   };
 
   static SteadyTime Now() { return std::chrono::steady_clock::now(); }
@@ -166,8 +166,8 @@ class RemoteCoordinator : public Endpoint {
     const std::string& gid = definition.gid;
     const std::optional<Stored> stored = Query(gid);
     if (!stored) throw RejectedError("gid '" + gid + "' was refused: " + message);
-    const auto differs = [](const nlohmann::json& told, const nlohmann::ordered_json& ours) {
-      return told.is_array() && told.dump() != nlohmann::json::parse(ours.dump()).dump();
+    const auto differs = [](const std::string& told, const nlohmann::ordered_json& ours) {
+      return !told.empty() && told != nlohmann::json::parse(ours.dump()).dump();
     };
     if (stored->type != Name(definition.type) ||
         differs(stored->steps, wire::StepsJson(definition)) ||
@@ -198,8 +198,12 @@ class RemoteCoordinator : public Endpoint {
     stored.type = told.value(wire::kTransType, "");
     stored.result = {gid, StatusNamed(told.value(wire::kStatus, "")),
                      told.value(wire::kRollbackReason, "")};
-    stored.steps = told.value(wire::kSteps, nlohmann::json());
-    stored.payloads = told.value(wire::kPayloads, nlohmann::json());
+    const auto array = [&told](const char* key) {
+      const nlohmann::json value = told.value(key, nlohmann::json());
+      return value.is_array() ? value.dump() : std::string();
+    };
+    stored.steps = array(wire::kSteps);
+    stored.payloads = array(wire::kPayloads);
     return stored;
   }
 
