@@ -72,6 +72,7 @@ TEST_CASE(
   });
   Exchange exchange(dtm::ParseUrl(server.Url()), 10);
   CHECK(Send(exchange).Complete());
+  server.AwaitClosed(1);
   CHECK(Send(exchange).Complete());
   CHECK(requests == 2);
   CHECK(server.Connections() == 2);

@@ -56,6 +56,10 @@ class RawServer {
     return "http://127.0.0.1:" + std::to_string(port_) + path;
   }
   int Connections() const { return connections_; }
+  /// Returns when `count` connections have been closed by the handler's return.
+  void AwaitClosed(int count) const {
+    while (closed_ < count) std::this_thread::sleep_for(Ms(1));
+  }
   bool Stopping() const { return stopping_; }
 
   /// One request with its body; "" when the peer has closed.
@@ -112,6 +116,7 @@ class RawServer {
         const std::lock_guard<std::mutex> closing(mutex_);
         open_.remove(fd);
         ::close(fd);
+        ++closed_;
       });
     }
   }
@@ -121,6 +126,7 @@ class RawServer {
   int port_ = 0;
   std::atomic<bool> stopping_{false};
   std::atomic<int> connections_{0};
+  std::atomic<int> closed_{0};
   std::mutex mutex_;
   std::list<int> open_;
   std::list<std::thread> threads_;

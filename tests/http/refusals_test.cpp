@@ -1,4 +1,5 @@
 /// Connections for which there is no room: what they are told, and how they end.
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -90,6 +91,22 @@ TEST_CASE("refusals: a gentle end lets the answer arrive") {
   CloseGently(pair.Give());
   CHECK(pair.HeardUntilTheEnd() == "answer");
   CHECK(pair.ended);
+}
+
+TEST_CASE("refusals: a gentle end is over as soon as the peer has seen it and leaves") {
+  auto fastest = Ms(1000);
+  for (int tries = 0; tries < 20 && fastest >= Ms(50); ++tries) {  // the machine may be busy
+    SocketPair pair;
+    std::thread peer([&pair] {
+      (void)pair.HeardUntilTheEnd();
+      pair.ClosePeer();
+    });
+    const auto start = Clock::now();
+    CloseGently(pair.Give());
+    fastest = (std::min)(fastest, std::chrono::duration_cast<Ms>(Clock::now() - start));
+    peer.join();
+  }
+  CHECK(fastest < Ms(50));
 }
 
 TEST_CASE("refusals: a gentle end does not wait long for a peer that stays") {

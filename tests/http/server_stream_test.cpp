@@ -96,7 +96,8 @@ TEST_CASE("server_stream: the deadline of the head holds until its end, then tha
     REQUIRE(stream.NextRequest());
     CHECK(ReadBytes(stream, 20) == 20);
     pair.Say(head.substr(20) + "b");
-    CHECK(ReadBytes(stream, 100) == head.size() - 20 + 1);  // what had arrived with the head
+    const std::size_t rest = head.size() - 20 + 1;
+    CHECK(ReadBytes(stream, rest) == rest);  // what had arrived with the head
     pair.Say("ody");
     CHECK(ReadBytes(stream, 1) == 0);
   }

@@ -3,8 +3,10 @@
 #include <chrono>
 #include <cstddef>
 #include <deque>
+#include <filesystem>
 #include <functional>
 #include <future>
+#include <iterator>
 #include <memory>
 #include <set>
 #include <thread>
@@ -86,6 +88,20 @@ TEST_CASE("thread_pool: a thread that has no work is used again") {
     ids.insert(done.get_future().get());
   }
   CHECK(ids.size() == 1);
+}
+
+TEST_CASE("thread_pool: no thread is added while one has no work") {
+  const auto threads = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
+  };
+  const auto before = threads();
+  ThreadPool pool(300);
+  for (int i = 0; i < 300; ++i) {
+    std::promise<void> done;
+    CHECK(pool.Run([&done] { done.set_value(); }));
+    done.get_future().wait();  // and soon its thread has none
+  }
+  CHECK(threads() - before < 100);
 }
 
 TEST_CASE("thread_pool: as many as may wait do, in their order") {

@@ -43,7 +43,7 @@ Transaction Stored(Definition definition, Status status) {
   transaction.definition = std::make_shared<const Definition>(std::move(definition));
   transaction.status = status;
   transaction.created = At(kStart, 4500);
-  transaction.due = dtm::IsFinal(status) ? dtm::kNever : At(kStart + 10);
+  transaction.due = At(kStart + 10);  // of a finished one it means nothing
   if (dtm::IsFinal(status)) transaction.finished = At(kStart + 1);
   transaction.row = 7;
   return transaction;
