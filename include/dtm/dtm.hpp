@@ -3,7 +3,11 @@
 /// Needs: nlohmann/json, SQLite (-lsqlite3), threads (-pthread). Threads: see each class.
 #pragma once
 
+#include <dtm/client/msg.hpp>
 #include <dtm/client/saga.hpp>
+#include <dtm/client/tcc.hpp>
+#include <dtm/client/workflow.hpp>
+#include <dtm/client/xa.hpp>
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/core/version.hpp>
 #include <dtm/store/memory.hpp>

@@ -91,7 +91,18 @@ enum class Status : std::uint8_t {
 
 enum class BranchStatus : std::uint8_t { kPrepared = 1, kSucceed = 2, kFailed = 3 };
 
-enum class Op : std::uint8_t { kAction = 1, kCompensate = 2 };
+enum class Op : std::uint8_t {
+  kAction = 1,      ///< saga, msg, workflow, xa: do it
+  kCompensate = 2,  ///< saga: undo it
+  kTry = 3,         ///< tcc: reserve
+  kConfirm = 4,     ///< tcc: use what was reserved
+  kCancel = 5,      ///< tcc: give back what was reserved
+  kCommit = 6,      ///< xa, workflow
+  kRollback = 7,    ///< xa, workflow
+  kMsg = 8,         ///< msg: the local transaction, and the question whether it was committed
+  kBusiness = 9,    ///< workflow: the local part of an xa step
+  kResume = 10      ///< workflow: run it again from where it stopped; on the wire, its name
+};
 
 inline bool IsFinal(Status status) {
   return status == Status::kSucceed || status == Status::kFailed;
@@ -133,6 +144,14 @@ inline const char* Name(Op op) {
   switch (op) {
     case Op::kAction: return "action";
     case Op::kCompensate: return "compensate";
+    case Op::kTry: return "try";
+    case Op::kConfirm: return "confirm";
+    case Op::kCancel: return "cancel";
+    case Op::kCommit: return "commit";
+    case Op::kRollback: return "rollback";
+    case Op::kMsg: return "msg";
+    case Op::kBusiness: return "business";
+    case Op::kResume: return "resume";
   }
   return "unknown";
 }
@@ -141,8 +160,10 @@ inline const char* Name(Op op) {
 struct BranchInfo {
   std::string gid;
   TransType trans_type = TransType::kSaga;
-  std::string branch_id;  ///< "01", "02", ... "100"
+  std::string branch_id;  ///< "01", "02", ... "100"; nested "0201"; of a topic "01-02"; "00" = msg
+                          ///< query-back and workflow resume
   Op op = Op::kAction;
+  std::string workflow{};  ///< kResume: the name of the workflow
 };
 
 }  // namespace v1
@@ -212,8 +233,9 @@ struct TransResult {
 
 /// The transaction record: what the initiator asked for, and how far it has come.
 /// Needs: std. Threads: values only; a Definition is never changed once it is shared.
-/// Protocol: §1 (branch ids), §2.1 (transaction body), §4.1 (saga rows).
+/// Protocol: §1 (branch ids), §2.1 (transaction body), §2.4 (registered branches), §4 (rows).
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <map>
@@ -235,12 +257,16 @@ struct TransOptions {
   std::map<std::string, std::string> branch_headers;  ///< sent with every branch call by URL
 };
 
-/// A branch is named by a URL, or by `local:` and the name of a registered function; empty =
-/// nothing to call. The payload is the request body, as text.
+/// What one branch does. It is named by a URL, or by `local:` and the name of a registered function;
+/// empty = nothing to call. The payload is the request body, as text.
 struct Step {
-  std::string action;
-  std::string compensate;
-  std::string payload;
+  std::string action;       ///< tcc: confirm; xa: both; workflow: none
+  std::string compensate;   ///< tcc: cancel; xa: both; msg, workflow: none
+  std::string payload;      ///< workflow: the recorded answer
+  std::string branch_id{};  ///< empty: the number of the step
+  std::string topic{};      ///< msg: `topic://name` of which `action` is a subscriber
+  Op op{};                  ///< workflow: what was recorded; else given by the type
+  bool failed = false;      ///< workflow: recorded as failed
 };
 
 inline constexpr const char kLocalPrefix[] = "local:";
@@ -248,6 +274,13 @@ inline constexpr std::size_t kLocalPrefixSize = sizeof(kLocalPrefix) - 1;
 
 inline bool IsLocal(const std::string& url) {
   return url.compare(0, kLocalPrefixSize, kLocalPrefix) == 0;
+}
+
+inline constexpr const char kTopicPrefix[] = "topic://";
+inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
+
+inline bool IsTopic(const std::string& url) {
+  return url.compare(0, kTopicPrefixSize, kTopicPrefix) == 0;
 }
 
 /// What the initiator asked for.
@@ -258,22 +291,46 @@ struct Definition {
   bool prepared_first = false;             ///< stored by a prepare, to run when it is submitted
   bool concurrent = false;                 ///< steps start together, but for `orders`
   std::map<int, std::vector<int>> orders;  ///< step -> the steps that must have succeeded before it
+  std::string query_prepared;     ///< msg: who knows whether to deliver; workflow: who resumes it
+  std::chrono::seconds delay{0};  ///< msg: not delivered before this has passed since its creation
+  bool json_rpc = false;          ///< branches whose url names a method are called by JSON-RPC
+  std::string workflow;           ///< workflow: its name
+  std::string data;               ///< workflow: what it was started with
   TransOptions options;
 };
 
-/// Same content = the same transaction submitted again. Options are not part of it.
+/// Steps that clients register one after the other, while the transaction is prepared.
+inline bool RegistersSteps(TransType type) {
+  return type == TransType::kTcc || type == TransType::kXa || type == TransType::kWorkflow;
+}
+
+/// The steps of a message as they were submitted: a topic is one, however many subscribers it has.
+inline std::vector<std::pair<std::string, std::string>> SubmittedSteps(
+    const Definition& definition) {
+  std::vector<std::pair<std::string, std::string>> steps;
+  std::string last;  // the number of the topic's step
+  for (const Step& step : definition.steps) {
+    const std::string number = step.branch_id.substr(0, step.branch_id.find('-'));
+    const bool more = !step.topic.empty() && number == last;
+    last = step.topic.empty() ? std::string() : number;
+    if (!more) steps.emplace_back(step.topic.empty() ? step.action : step.topic, step.payload);
+  }
+  return steps;
+}
+
+/// Same content = the same transaction submitted again. Options are not part of it, nor what was
+/// registered since.
 inline bool SameContent(const Definition& a, const Definition& b) {
   const auto same_step = [](const Step& x, const Step& y) {
     return x.action == y.action && x.compensate == y.compensate && x.payload == y.payload;
   };
   if (a.gid != b.gid || a.type != b.type || a.concurrent != b.concurrent || a.orders != b.orders ||
-      a.steps.size() != b.steps.size()) {
+      a.query_prepared != b.query_prepared || a.workflow != b.workflow || a.data != b.data) {
     return false;
   }
-  for (std::size_t i = 0; i < a.steps.size(); ++i) {
-    if (!same_step(a.steps[i], b.steps[i])) return false;
-  }
-  return true;
+  if (RegistersSteps(a.type)) return true;
+  if (a.type == TransType::kMsg) return SubmittedSteps(a) == SubmittedSteps(b);
+  return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(), same_step);
 }
 
 /// How far one branch has come.
@@ -290,7 +347,10 @@ struct Branch {
 
 /// A transaction as the coordinator drives it and the store keeps it.
 ///
-/// The rows of a saga are, per step, its compensation and its action: branches[2k], branches[2k+1].
+/// The rows (`branches`) of a saga, tcc or xa are, for each step, what undoes it and what does it:
+/// branches[2k] is its compensate, cancel or rollback, branches[2k+1] its action, confirm or commit.
+/// Those of a message or workflow: first the question to its initiator (branch "00"), then a row for
+/// each step.
 struct Transaction {
   std::shared_ptr<const Definition> definition;
   Status status = Status::kSubmitted;
@@ -299,6 +359,7 @@ struct Transaction {
   Time finished{};                ///< 0 while unfinished
   Time due{};                     ///< when it next needs the coordinator, after a restart too
   std::string reason;             ///< why it is rolled back
+  std::string result;             ///< workflow: what it returned
   std::string last_error;         ///< of the last call that had no success; for people
   std::uint32_t retry_count = 0;  ///< counts against retry_limit
   bool stuck = false;       ///< an invariant broke: not driven any more until RetryNow or ForceStop
@@ -307,35 +368,280 @@ struct Transaction {
   std::int64_t row = 0;       ///< the store's own key; 0 = not stored yet
 };
 
-inline std::size_t StepOf(std::size_t branch) { return branch / 2; }
+/// Rows of a saga, tcc or xa.
 inline std::size_t CompensateOf(std::size_t step) { return 2 * step; }
 inline std::size_t ActionOf(std::size_t step) { return 2 * step + 1; }
-inline Op OpOf(std::size_t branch) { return branch % 2 == 0 ? Op::kCompensate : Op::kAction; }
+
+/// Rows of a message or workflow.
+inline constexpr std::size_t kQueryRow = 0;
+inline std::size_t DeliveryOf(std::size_t step) { return step + 1; }
+
+inline bool HasQueryRow(TransType type) {
+  return type == TransType::kMsg || type == TransType::kWorkflow;
+}
+inline std::size_t RowCount(const Definition& definition) {
+  const std::size_t steps = definition.steps.size();
+  return HasQueryRow(definition.type) ? 1 + steps : 2 * steps;
+}
+/// The step of a row that is not the query row.
+inline std::size_t StepOf(TransType type, std::size_t row) {
+  return HasQueryRow(type) ? row - 1 : row / 2;
+}
+
+inline Op OpOf(TransType type, std::size_t row) {
+  const bool undo = row % 2 == 0;
+  switch (type) {
+    case TransType::kSaga: return undo ? Op::kCompensate : Op::kAction;
+    case TransType::kTcc: return undo ? Op::kCancel : Op::kConfirm;
+    case TransType::kXa: return undo ? Op::kRollback : Op::kCommit;
+    case TransType::kMsg: return row == kQueryRow ? Op::kMsg : Op::kAction;
+    case TransType::kWorkflow: return row == kQueryRow ? Op::kResume : Op::kAction;
+  }
+  return Op::kAction;
+}
+inline Op OpOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return OpOf(definition.type, row);
+  const Op op = definition.steps[StepOf(definition.type, row)].op;
+  return op == Op{} ? OpOf(definition.type, row) : op;
+}
 
 /// "01", "02", ... "99", "100": two digits, 1-based.
-inline std::string BranchIdOf(std::size_t branch) {
+inline std::string NumberOf(std::size_t step) {
   char text[24];
-  std::snprintf(text, sizeof text, "%02zu", StepOf(branch) + 1);
+  std::snprintf(text, sizeof text, "%02zu", step + 1);
   return text;
 }
-
-inline const std::string& UrlOf(const Definition& definition, std::size_t branch) {
-  const Step& step = definition.steps[StepOf(branch)];
-  return OpOf(branch) == Op::kAction ? step.action : step.compensate;
+inline std::string BranchIdOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return "00";
+  const std::size_t step = StepOf(definition.type, row);
+  const std::string& own = definition.steps[step].branch_id;
+  return own.empty() ? NumberOf(step) : own;
 }
 
-inline const std::string& PayloadOf(const Definition& definition, std::size_t branch) {
-  return definition.steps[StepOf(branch)].payload;
+inline const std::string& UrlOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type)) {
+    return row == kQueryRow ? definition.query_prepared : definition.steps[row - 1].action;
+  }
+  const Step& step = definition.steps[row / 2];
+  return row % 2 == 1 ? step.action : step.compensate;
+}
+
+inline const std::string& PayloadOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return definition.data;
+  return definition.steps[StepOf(definition.type, row)].payload;
+}
+
+/// After steps were registered: a row for each, with the status it was recorded with.
+inline void AddMissingRows(Transaction& transaction) {
+  const Definition& definition = *transaction.definition;
+  while (transaction.branches.size() < RowCount(definition)) {
+    Branch branch;
+    if (definition.type == TransType::kWorkflow && !transaction.branches.empty()) {
+      const Step& step = definition.steps[transaction.branches.size() - 1];
+      branch.status = step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed;
+    }
+    transaction.branches.push_back(branch);
+  }
 }
 
 inline TransResult ResultOf(const Transaction& transaction) {
   return {transaction.definition->gid, transaction.status, transaction.reason};
 }
 
-inline BranchInfo InfoOf(const Definition& definition, std::size_t branch) {
-  return {definition.gid, definition.type, BranchIdOf(branch), OpOf(branch)};
+inline BranchInfo InfoOf(const Definition& definition, std::size_t row) {
+  return {definition.gid, definition.type, BranchIdOf(definition, row), OpOf(definition, row),
+          definition.workflow};
 }
 
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/endpoint.hpp ---------------------------------------------------------------------
+
+/// A coordinator as a client sees it: in this process, or elsewhere.
+/// Needs: std. Threads: implementations are thread-safe. Protocol: §2.2.
+
+#include <functional>
+
+namespace dtm {
+inline namespace v1 {
+
+/// The answer to something asked of a coordinator: a result, or the error that Submit would throw.
+struct Reply {
+  TransResult result;
+  std::exception_ptr error;
+
+  /// The result, or throws the error.
+  const TransResult& Get() const {
+    if (error) std::rethrow_exception(error);
+    return result;
+  }
+};
+using ReplyCallback = std::function<void(const Reply&)>;
+
+/// A workflow as its coordinator knows it.
+struct WorkflowState {
+  Status status = Status::kPrepared;
+  std::string reason;          ///< why it failed
+  std::string result;          ///< what it returned
+  std::vector<Step> recorded;  ///< its steps so far: branch_id, op, payload = the answer, failed
+};
+
+/// A call that the initiator makes itself: the try of a tcc, the action of an xa, the step of a workflow.
+struct DirectCall {
+  BranchInfo info;
+  std::string url;      ///< or `local:` and the name of a function
+  std::string payload;  ///< the body; empty = GET, but for xa
+  TransOptions options;
+  /// Told to the branch, so that it can register more branches (tcc), or where it is asked to commit (xa).
+  bool tell_coordinator = false;
+  std::string phase2_url;
+};
+
+class Endpoint {
+ public:
+  virtual ~Endpoint() = default;
+
+  virtual std::string NewGid() = 0;
+
+  /// Hands over a transaction; returns once it is durable, or with `wait_result` once it has ended
+  /// or must wait for a timer.
+  /// @throws InDoubtError   no answer: it may be stored. Submit the same again.
+  /// @throws RejectedError  refused (limits, other content under this gid); nothing was changed.
+  /// @throws FailureError   this transaction was rolled back.
+  /// @throws StoreError     the coordinator's store failed; nothing was stored.
+  virtual TransResult Submit(Definition definition) = 0;
+
+  /// The same, and waits up to `timeout` for the end. Never throws FailureError: look at the
+  /// result.
+  virtual TransResult SubmitAndWait(Definition definition, Duration timeout) = 0;
+
+  /// Submit, without waiting: `callback` gets what Submit would have returned or thrown.
+  /// @throws RejectedError  refused at once; the callback is not called.
+  virtual void SubmitAsync(Definition definition, ReplyCallback callback) = 0;
+
+  /// Stores a transaction that runs when it is submitted under the same gid: a message, whose steps these
+  /// are, or a tcc or xa, whose branches are registered one by one.
+  /// @throws as Submit
+  virtual TransResult Prepare(Definition definition) = 0;
+
+  /// Rolls back what was prepared. Returns once that is decided.
+  /// @throws RejectedError  it is submitted or has ended, is unknown, or of another type.
+  virtual void Abort(const std::string& gid, TransType type, const std::string& reason) = 0;
+
+  /// Adds a branch to a prepared tcc (action = confirm, compensate = cancel) or xa, or records a step of a
+  /// workflow; durable when it returns. The same again is accepted.
+  /// @throws RejectedError  it is not prepared (any more), or the branch is registered otherwise.
+  virtual void RegisterBranch(const std::string& gid, TransType type, Step step) = 0;
+
+  /// Stores a workflow, or finds the stored one: then it tells what has happened to it.
+  virtual WorkflowState PrepareWorkflow(Definition definition) = 0;
+
+  /// The end of a workflow: kSucceed, or kFailed and why. The same status again is accepted.
+  virtual void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
+                              const std::string& result) = 0;
+
+  /// Calls a branch here and now, without the coordinator's retries. A success carries the answer's body.
+  virtual Result CallBranch(const DirectCall& call) = 0;
+
+  /// The url by which this coordinator reaches a function of this process.
+  /// @throws LogicError  it cannot reach it.
+  virtual std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const = 0;
+};
+
+/// A new gid of that coordinator. The name is the Go client's; in a C++ program it throws.
+inline std::string MustGenGid(Endpoint& endpoint) { return endpoint.NewGid(); }
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/local_branch.hpp -----------------------------------------------------------------
+
+/// A registered function as a builder sees it: a name, and the type of the payload it takes.
+/// Needs: std. Threads: values only.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Returned by Coordinator::Register; cheap to copy. `T` is the payload's type, so a builder can
+/// refuse another one at compile time.
+template <typename T>
+struct LocalBranch {
+  std::string name;
+  std::uint64_t owner = 0;  ///< the coordinator it is registered with
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/branch_args.hpp ----------------------------------------------------------------
+
+/// What every builder does with a branch and a payload: checks that they fit, and turns them into text.
+/// Needs: nlohmann/json. Threads: pure functions.
+
+#include <type_traits>
+
+#include <nlohmann/json.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Nothing to undo in this step (or nothing to do): `.Add(notify, kNoBranch, payload)`. Also the
+/// last step may have to be undone: when it times out or the saga is cancelled while it runs.
+struct NoBranch {};
+inline constexpr NoBranch kNoBranch{};
+
+namespace branch_args {
+
+template <typename Branch>
+struct IsLocalBranch : std::false_type {};
+template <typename T>
+struct IsLocalBranch<LocalBranch<T>> : std::true_type {
+  using Type = T;
+};
+
+template <typename Branch, typename Payload>
+void CheckPayload() {
+  if constexpr (IsLocalBranch<Branch>::value) {
+    static_assert(std::is_same_v<typename IsLocalBranch<Branch>::Type, Payload>,
+                  "dtm: this function was registered for another payload type");
+  } else {
+    static_assert(std::is_same_v<Branch, NoBranch> || std::is_convertible_v<Branch, std::string>,
+                  "dtm: a branch is a URL, a registered function, or dtm::kNoBranch");
+  }
+}
+
+inline std::string Url(const Endpoint&, const std::string&, NoBranch) { return {}; }
+
+/// @throws LogicError  the function belongs to another coordinator.
+template <typename T>
+std::string Url(const Endpoint& endpoint, const std::string&, const LocalBranch<T>& branch) {
+  return endpoint.UrlOfLocal(branch.name, branch.owner);
+}
+
+/// @throws LogicError  a name where a function is meant.
+inline std::string Url(const Endpoint&, const std::string& gid, const std::string& url) {
+  if (IsLocal(url)) {
+    throw LogicError("gid '" + gid + "': '" + url +
+                     "' names a function; pass what Register returned, so that its payload type is "
+                     "checked");
+  }
+  return url;
+}
+
+/// The JSON text of a payload; `where` says of what.
+/// @throws LogicError  it cannot be written.
+inline std::string Text(const std::string& gid, const std::string& where,
+                        const nlohmann::json& payload) {
+  try {
+    return payload.dump();
+  } catch (const nlohmann::json::exception& error) {
+    throw LogicError("gid '" + gid + "': the payload of " + where +
+                     " cannot be written as JSON: " + error.what());
+  }
+}
+
+}  // namespace branch_args
 }  // namespace v1
 }  // namespace dtm
 
@@ -411,77 +717,154 @@ class OptionSetters {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/core/endpoint.hpp ---------------------------------------------------------------------
+// ---- dtm/client/msg.hpp ------------------------------------------------------------------------
 
-/// A coordinator as a client sees it: in this process, or elsewhere.
-/// Needs: std. Threads: implementations are thread-safe. Protocol: §2.2.
-
-#include <functional>
+/// The 2-phase message builder: branches that are called if and only if a local transaction was committed.
+/// Needs: nlohmann/json. Threads: one builder by one thread at a time. Protocol: §4.2, §11.1, §11.3.
 
 namespace dtm {
 inline namespace v1 {
 
-/// The answer to something asked of a coordinator: a result, or the error that Submit would throw.
-struct Reply {
-  TransResult result;
-  std::exception_ptr error;
-
-  /// The result, or throws the error.
-  const TransResult& Get() const {
-    if (error) std::rethrow_exception(error);
-    return result;
-  }
-};
-using ReplyCallback = std::function<void(const Reply&)>;
-
-class Endpoint {
+/// A message under construction: a movable value.
+class Msg : public OptionSetters<Msg> {
  public:
-  virtual ~Endpoint() = default;
+  Msg(Endpoint& endpoint, std::string gid) : endpoint_(&endpoint) {
+    definition_.gid = std::move(gid);
+    definition_.type = TransType::kMsg;
+  }
 
-  virtual std::string NewGid() = 0;
+  /// Adds a branch, a URL or a registered function, and its payload. Branches are called in this order, each
+  /// until it succeeds: it cannot say no, so it must be able to do what it is asked.
+  /// @throws LogicError  the function belongs to another coordinator.
+  template <typename Action, typename Payload>
+  Msg& Add(const Action& action, const Payload& payload) & {
+    branch_args::CheckPayload<Action, Payload>();
+    return AddStep(branch_args::Url(*endpoint_, definition_.gid, action), nlohmann::json(payload));
+  }
+  template <typename Action, typename Payload>
+  Msg Add(const Action& action, const Payload& payload) && {
+    return std::move(Add(action, payload));
+  }
 
-  /// Hands over a transaction; returns once it is durable, or with `wait_result` once it has ended
-  /// or must wait for a timer.
-  /// @throws InDoubtError   no answer: it may be stored. Submit the same again.
-  /// @throws RejectedError  refused (limits, other content under this gid); nothing was changed.
-  /// @throws FailureError   this transaction was rolled back.
-  /// @throws StoreError     the coordinator's store failed; nothing was stored.
-  virtual TransResult Submit(Definition definition) = 0;
+  /// Adds everybody who has subscribed to the topic when the message is stored.
+  template <typename Payload>
+  Msg& AddTopic(const std::string& topic, const Payload& payload) & {
+    return AddStep(kTopicPrefix + topic, nlohmann::json(payload));
+  }
+  template <typename Payload>
+  Msg AddTopic(const std::string& topic, const Payload& payload) && {
+    return std::move(AddTopic(topic, payload));
+  }
 
-  /// The same, and waits up to `timeout` for the end. Never throws FailureError: look at the
-  /// result.
-  virtual TransResult SubmitAndWait(Definition definition, Duration timeout) = 0;
+  /// Nothing is called before this has passed since the message was stored; at most 366 days.
+  Msg& SetDelay(std::chrono::seconds delay) & {
+    definition_.delay = delay;
+    return *this;
+  }
+  Msg SetDelay(std::chrono::seconds delay) && { return std::move(SetDelay(delay)); }
 
-  /// Submit, without waiting: `callback` gets what Submit would have returned or thrown.
-  /// @throws RejectedError  refused at once; the callback is not called.
-  virtual void SubmitAsync(Definition definition, ReplyCallback callback) = 0;
+  /// Calls all branches together.
+  Msg& SetConcurrent() & {
+    definition_.concurrent = true;
+    return *this;
+  }
+  Msg SetConcurrent() && { return std::move(SetConcurrent()); }
 
-  /// The url by which this coordinator reaches a function of this process.
-  /// @throws LogicError  it cannot reach it.
-  virtual std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const = 0;
+  /// Stores it; nothing is called before Submit. If that does not come within the timeout (35 s, see
+  /// SetTimeoutToFail), `query_prepared` is asked: success = deliver, FAILURE = forget it.
+  /// `query_prepared` is a URL or a function registered for nlohmann::json, which gets null.
+  /// @throws as Submit
+  template <typename Query>
+  void Prepare(const Query& query_prepared) {
+    definition_.query_prepared = branch_args::Url(*endpoint_, definition_.gid, query_prepared);
+    endpoint_->Prepare(definition_);
+  }
+
+  /// Hands it over for delivery, after Prepare or without; durable when it returns. May be repeated.
+  /// @throws InDoubtError   no answer; it may be stored. Submit again.
+  /// @throws RejectedError  a limit, a topic without subscribers, other content; nothing was stored.
+  /// @throws FailureError   it was aborted.
+  /// @throws StoreError     the coordinator could not store it; nothing was stored.
+  TransResult Submit() const { return endpoint_->Submit(definition_); }
+
+  [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const {
+    return endpoint_->SubmitAndWait(definition_, timeout);
+  }
+
+  /// Prepare, `business`, Submit. `business` runs a local transaction and gets the identity to use for its
+  /// barrier, `const BranchInfo&`; it returns nothing or Result. `query_prepared` looks at that barrier.
+  ///
+  /// FailureError or Result::Failure: nothing was committed, the message is aborted. Any other error leaves
+  /// open whether it was: `query_prepared` is asked at once; if it says success the message is submitted and
+  /// this returns as if nothing had happened.
+  /// @throws what `business` threw, else as Submit.
+  template <typename Query, typename Business>
+  TransResult DoAndSubmit(const Query& query_prepared, const Business& business) {
+    Prepare(query_prepared);
+    const BranchInfo info{definition_.gid, TransType::kMsg, "00", Op::kMsg, {}};
+    std::exception_ptr error;
+    const Result done = Guarded([&]() -> Result {
+      try {
+        if constexpr (std::is_void_v<decltype(business(info))>) {
+          business(info);
+          return Result::Success();
+        } else {
+          return business(info);
+        }
+      } catch (...) {
+        error = std::current_exception();
+        throw;
+      }
+    });
+    if (done.kind == Result::Kind::kSuccess) return Submit();
+    const Result committed = done.kind == Result::Kind::kFailure ? done : AskInitiator(info);
+    if (committed.kind == Result::Kind::kSuccess) return Submit();
+    if (committed.kind == Result::Kind::kFailure) Abort(done.text);
+    if (error) std::rethrow_exception(error);
+    if (done.kind == Result::Kind::kFailure) throw FailureError(done.text);
+    throw InDoubtError("gid '" + definition_.gid +
+                       "': the local transaction gave no definite answer (" + done.text +
+                       "); the coordinator will ask " + definition_.query_prepared);
+  }
+
+  const std::string& Gid() const { return definition_.gid; }
+
+ private:
+  friend class OptionSetters<Msg>;
+  TransOptions& MutableOptions() { return definition_.options; }
+
+  Msg& AddStep(std::string url, const nlohmann::json& payload) {
+    Step step;
+    step.action = std::move(url);
+    step.payload = branch_args::Text(definition_.gid,
+                                     "step " + std::to_string(definition_.steps.size()), payload);
+    definition_.steps.push_back(std::move(step));
+    return *this;
+  }
+
+  Result AskInitiator(const BranchInfo& info) const {
+    DirectCall call;
+    call.info = info;
+    call.url = definition_.query_prepared;
+    call.options = definition_.options;
+    return Guarded([&] { return endpoint_->CallBranch(call); });
+  }
+
+  /// If this does not reach the coordinator, it asks the initiator later.
+  void Abort(const std::string& reason) const {
+    (void)Guarded([&] {
+      endpoint_->Abort(definition_.gid, TransType::kMsg, reason);
+      return Result::Success();
+    });
+  }
+
+  Endpoint* endpoint_;
+  Definition definition_;
 };
 
-/// A new gid of that coordinator. The name is the Go client's; in a C++ program it throws.
-inline std::string MustGenGid(Endpoint& endpoint) { return endpoint.NewGid(); }
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/core/local_branch.hpp -----------------------------------------------------------------
-
-/// A registered function as a builder sees it: a name, and the type of the payload it takes.
-/// Needs: std. Threads: values only.
-
-namespace dtm {
-inline namespace v1 {
-
-/// Returned by Coordinator::Register; cheap to copy. `T` is the payload's type, so a builder can
-/// refuse another one at compile time.
-template <typename T>
-struct LocalBranch {
-  std::string name;
-  std::uint64_t owner = 0;  ///< the coordinator it is registered with
-};
+/// A message that `endpoint` will deliver: Coordinator or RemoteCoordinator, which must outlive the builder.
+inline Msg NewMsg(Endpoint& endpoint, std::string gid) { return Msg(endpoint, std::move(gid)); }
+Msg NewMsg(Endpoint&& endpoint, std::string gid) = delete;
 
 }  // namespace v1
 }  // namespace dtm
@@ -492,17 +875,8 @@ struct LocalBranch {
 /// Needs: nlohmann/json. Threads: one builder by one thread at a time.
 /// Protocol: §4.1, §11.1.
 
-#include <type_traits>
-
-#include <nlohmann/json.hpp>
-
 namespace dtm {
 inline namespace v1 {
-
-/// Nothing to undo in this step (or nothing to do): `.Add(notify, kNoBranch, payload)`. Also the
-/// last step may have to be undone: when it times out or the saga is cancelled while it runs.
-struct NoBranch {};
-inline constexpr NoBranch kNoBranch{};
 
 /// A saga under construction: a movable value. Every method before Submit only changes the builder.
 class Saga : public OptionSetters<Saga> {
@@ -523,12 +897,14 @@ class Saga : public OptionSetters<Saga> {
   /// @throws LogicError  the function belongs to another coordinator.
   template <typename Action, typename Compensate, typename Payload>
   Saga& Add(const Action& action, const Compensate& compensate, const Payload& payload) & {
-    CheckPayload<Action, Payload>();
-    CheckPayload<Compensate, Payload>();
+    branch_args::CheckPayload<Action, Payload>();
+    branch_args::CheckPayload<Compensate, Payload>();
+    const std::string& gid = definition_.gid;
     Step step;
-    step.action = Url(action);
-    step.compensate = Url(compensate);
-    step.payload = Text(nlohmann::json(payload));
+    step.action = branch_args::Url(*endpoint_, gid, action);
+    step.compensate = branch_args::Url(*endpoint_, gid, compensate);
+    step.payload = branch_args::Text(gid, "step " + std::to_string(definition_.steps.size()),
+                                     nlohmann::json(payload));
     definition_.steps.push_back(std::move(step));
     return *this;
   }
@@ -583,48 +959,6 @@ class Saga : public OptionSetters<Saga> {
   friend class OptionSetters<Saga>;
   TransOptions& MutableOptions() { return definition_.options; }
 
-  template <typename Branch, typename Payload>
-  static void CheckPayload() {
-    if constexpr (IsLocalBranch<Branch>::value) {
-      static_assert(std::is_same_v<typename IsLocalBranch<Branch>::Type, Payload>,
-                    "dtm: this function was registered for another payload type");
-    } else {
-      static_assert(std::is_same_v<Branch, NoBranch> || std::is_convertible_v<Branch, std::string>,
-                    "dtm: a branch is a URL, a registered function, or dtm::kNoBranch");
-    }
-  }
-  template <typename Branch>
-  struct IsLocalBranch : std::false_type {};
-  template <typename T>
-  struct IsLocalBranch<LocalBranch<T>> : std::true_type {
-    using Type = T;
-  };
-
-  std::string Text(const nlohmann::json& payload) const {
-    try {
-      return payload.dump();
-    } catch (const nlohmann::json::exception& error) {
-      throw LogicError("gid '" + definition_.gid + "': the payload of step " +
-                       std::to_string(definition_.steps.size()) +
-                       " cannot be written as JSON: " + error.what());
-    }
-  }
-
-  static std::string Url(NoBranch) { return {}; }
-  template <typename T>
-  std::string Url(const LocalBranch<T>& branch) const {
-    return endpoint_->UrlOfLocal(branch.name, branch.owner);
-  }
-  std::string Url(const std::string& url) const {
-    if (IsLocal(url)) {
-      throw LogicError(
-          "gid '" + definition_.gid + "': '" + url +
-          "' names a function; pass what Register returned, so that its payload type is "
-          "checked");
-    }
-    return url;
-  }
-
   Endpoint* endpoint_;
   Definition definition_;
 };
@@ -633,6 +967,683 @@ class Saga : public OptionSetters<Saga> {
 /// outlive the builder.
 inline Saga NewSaga(Endpoint& endpoint, std::string gid) { return Saga(endpoint, std::move(gid)); }
 Saga NewSaga(Endpoint&& endpoint, std::string gid) = delete;
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/global_transaction.hpp ---------------------------------------------------------
+
+/// What tcc and xa have in common: prepare, the initiator's code, then submit or abort.
+/// Needs: std. Threads: the caller's. Protocol: §11.2 (GlobalTransaction).
+
+namespace dtm {
+inline namespace v1 {
+
+template <typename Body>
+TransResult RunGlobalTransaction(Endpoint& endpoint, Definition definition, const Body& body) {
+  endpoint.Prepare(definition);
+  std::string reason = "it threw something that is no std::exception";
+  try {
+    try {
+      body();
+    } catch (const std::exception& error) {
+      reason = error.what();
+      throw;
+    }
+  } catch (...) {
+    try {
+      endpoint.Abort(definition.gid, definition.type, reason);
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): its timeout will abort it
+    }
+    throw;
+  }
+  return endpoint.Submit(std::move(definition));
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/sub_branches.hpp ---------------------------------------------------------------
+
+/// The ids of the branches that an initiator makes one after the other.
+/// Needs: std. Threads: one. Protocol: §1 (branch ids of tcc, xa and workflow).
+
+namespace dtm {
+inline namespace v1 {
+
+/// "01", "02", ...; below a branch "02": "0201", "0202", ...
+class SubBranches {
+ public:
+  explicit SubBranches(std::string parent = {}) : parent_(std::move(parent)) {}
+
+  /// @throws LogicError  more than 99, or nested too deep.
+  std::string Next() {
+    if (count_ >= kMostBranches) throw LogicError("a transaction makes at most 99 branches itself");
+    if (parent_.size() >= kLongestParent) {
+      throw LogicError("branch " + parent_ + " is nested too deep for branches below it");
+    }
+    return parent_ + NumberOf(count_++);
+  }
+
+ private:
+  static constexpr std::size_t kMostBranches = 99;
+  static constexpr std::size_t kLongestParent = 20;
+  std::string parent_;
+  std::size_t count_ = 0;
+};
+
+/// What the answer of a branch that was called directly means to its caller: the body, or an exception.
+inline std::string AnswerOf(const Result& answer, const std::string& what) {
+  if (answer.kind == Result::Kind::kSuccess) return answer.text;
+  if (answer.kind == Result::Kind::kFailure) throw FailureError(what + " failed: " + answer.text);
+  throw Error(what + " gave no definite answer: " + answer.text);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/tcc.hpp ------------------------------------------------------------------------
+
+/// TCC: branches are tried one by one by the initiator, then all are confirmed, or all cancelled.
+/// Needs: nlohmann/json. Threads: one Tcc by one thread at a time. Protocol: §4.3, §11.2.
+
+namespace dtm {
+inline namespace v1 {
+
+/// A TCC transaction that is prepared: what the callback of TccGlobalTransaction gets.
+class Tcc {
+ public:
+  Tcc(Endpoint& endpoint, std::string gid, TransOptions options)
+      : endpoint_(&endpoint), gid_(std::move(gid)), options_(std::move(options)) {}
+
+  /// Inside a try, to have branches below it: `caller` is what the try was told.
+  Tcc(Endpoint& endpoint, const BranchInfo& caller)
+      : endpoint_(&endpoint), gid_(caller.gid), branches_(caller.branch_id) {}
+
+  /// Registers the branch, then calls its try. Confirm or cancel follow when the transaction is decided, with
+  /// the same payload, also if the try failed or was never reached: both have to cope with that. Branches are
+  /// URLs or registered functions. Returns the body of the answer (empty for a function).
+  /// @throws FailureError   the try said no: let it pass, and everything is cancelled.
+  /// @throws RejectedError  the transaction is decided already (its timeout); the try was not called.
+  /// @throws Error          no definite answer of the try.
+  template <typename Payload, typename Try, typename Confirm, typename Cancel>
+  std::string CallBranch(const Payload& payload, const Try& try_branch, const Confirm& confirm,
+                         const Cancel& cancel) {
+    branch_args::CheckPayload<Try, Payload>();
+    branch_args::CheckPayload<Confirm, Payload>();
+    branch_args::CheckPayload<Cancel, Payload>();
+    Step step;
+    step.branch_id = branches_.Next();
+    step.action = branch_args::Url(*endpoint_, gid_, confirm);
+    step.compensate = branch_args::Url(*endpoint_, gid_, cancel);
+    step.payload = branch_args::Text(gid_, "branch " + step.branch_id, nlohmann::json(payload));
+    DirectCall call;
+    call.info = {gid_, TransType::kTcc, step.branch_id, Op::kTry, {}};
+    call.url = branch_args::Url(*endpoint_, gid_, try_branch);
+    call.payload = step.payload;
+    call.options = options_;
+    call.tell_coordinator = true;
+    endpoint_->RegisterBranch(gid_, TransType::kTcc, std::move(step));
+    if (call.url.empty()) return {};
+    return AnswerOf(endpoint_->CallBranch(call),
+                    "gid '" + gid_ + "': the try of branch " + call.info.branch_id);
+  }
+
+  const std::string& Gid() const { return gid_; }
+
+ private:
+  Endpoint* endpoint_;
+  std::string gid_;
+  TransOptions options_;
+  SubBranches branches_;
+};
+
+/// Prepares a TCC, runs `body(Tcc&)`, and submits: returns when it is durable that all branches will be
+/// confirmed (with options.wait_result: are). If `body` throws, all its branches are cancelled, and what it threw
+/// comes out. If neither happens (a crash), they are cancelled after options.timeout_to_fail (35 s).
+/// @throws what `body` threw; RejectedError: its timeout came first; else as Saga::Submit.
+template <typename Body>
+TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
+                                 const Body& body) {
+  Definition definition;
+  definition.gid = std::move(gid);
+  definition.type = TransType::kTcc;
+  definition.options = std::move(options);
+  Tcc tcc(endpoint, definition.gid, definition.options);
+  return RunGlobalTransaction(endpoint, std::move(definition), [&] { body(tcc); });
+}
+template <typename Body>
+TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
+  return TccGlobalTransaction(endpoint, std::move(gid), TransOptions{}, body);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/workflow.hpp -------------------------------------------------------------------
+
+/// Workflows: a transaction as a C++ function, whose steps are recorded, so that it can be run again from where a
+/// crash stopped it.
+/// Needs: nlohmann/json. Threads: NewBranch by one thread; the branches it returned may be used side by side.
+/// Protocol: §4.5, §11.7.
+
+#include <mutex>
+#include <set>
+
+namespace dtm {
+inline namespace v1 {
+
+class WorkflowBranch;
+
+/// One run of a workflow: what its function gets. The function may run several times (after a crash, or after
+/// an error that was none of FailureError): steps that are recorded are not done again, but give the answer they
+/// gave. So it must do the same steps in the same order every time, and nothing that matters outside of steps.
+class Workflow {
+ public:
+  Workflow(Endpoint& endpoint, std::string gid, const std::vector<Step>& recorded)
+      : endpoint_(&endpoint), gid_(std::move(gid)) {
+    for (const Step& step : recorded) recorded_[{step.branch_id, step.op}] = step;
+  }
+  Workflow(const Workflow&) = delete;
+  Workflow& operator=(const Workflow&) = delete;
+
+  /// The next branch, "01", "02", ...: at most one step (Do or Call), one OnRollback and one OnCommit.
+  /// @throws LogicError  more than 99; or in a callback.
+  WorkflowBranch NewBranch();
+
+  const std::string& Gid() const { return gid_; }
+
+ private:
+  friend class WorkflowBranch;
+  template <typename T>
+  friend class WorkflowHandle;
+  using Callback = std::function<void()>;
+  struct Undo {
+    std::string branch_id;
+    Callback callback;
+  };
+
+  /// Runs `work`, or gives what it gave before.
+  /// @throws FailureError  it failed, now or before; else what it threw, and then nothing is recorded.
+  std::string Recorded(const std::string& branch_id, Op op,
+                       const std::function<std::string()>& work) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      const auto found = recorded_.find({branch_id, op});
+      if (found != recorded_.end()) {
+        if (found->second.failed) throw FailureError(found->second.payload);
+        return found->second.payload;
+      }
+    }
+    Step step;
+    step.branch_id = branch_id;
+    step.op = op;
+    try {
+      step.payload = work();
+    } catch (const FailureError& error) {
+      step.payload = error.what();
+      step.failed = true;
+      endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+      throw;
+    }
+    endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+    return step.payload;
+  }
+
+  std::string CallUrl(const std::string& branch_id, Op op, const std::string& url,
+                      const std::string& payload) const {
+    if (url.empty()) return {};
+    DirectCall call;
+    call.info = {gid_, TransType::kWorkflow, branch_id, op, {}};
+    call.url = url;
+    call.payload = payload;
+    return AnswerOf(endpoint_->CallBranch(call), "gid '" + gid_ + "': branch " + branch_id);
+  }
+
+  void Keep(std::vector<Undo>& list, const std::string& branch_id, Callback callback) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const Undo& other : list) {
+      if (other.branch_id != branch_id) continue;
+      throw LogicError("branch " + branch_id + " has such a callback already; take a NewBranch()");
+    }
+    list.push_back({branch_id, std::move(callback)});
+  }
+
+  /// A branch that failed did nothing, so there is nothing of it to undo.
+  void ForgetRollbackOf(const std::string& branch_id) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto undo = rollbacks_.begin(); undo != rollbacks_.end(); ++undo) {
+      if (undo->branch_id != branch_id) continue;
+      rollbacks_.erase(undo);
+      return;
+    }
+  }
+
+  /// The last registered first. A callback has to succeed in the end: if it throws, all of this comes again.
+  void RunCallbacks(bool succeeded) {
+    deciding_ = true;
+    const std::vector<Undo>& list = succeeded ? commits_ : rollbacks_;
+    for (auto undo = list.rbegin(); undo != list.rend(); ++undo) {
+      (void)Recorded(undo->branch_id, succeeded ? Op::kCommit : Op::kRollback, [&] {
+        try {
+          undo->callback();
+        } catch (const FailureError& error) {
+          throw Error("gid '" + gid_ + "': a callback of branch " + undo->branch_id +
+                      " must not fail: " + error.what());
+        }
+        return std::string();
+      });
+    }
+  }
+
+  Endpoint* endpoint_;
+  const std::string gid_;
+  SubBranches branches_;
+  std::mutex mutex_;
+  std::map<std::pair<std::string, Op>, Step> recorded_;
+  std::vector<Undo> rollbacks_;
+  std::vector<Undo> commits_;
+  bool deciding_ = false;
+};
+
+/// One branch of a workflow; a value that refers to its workflow.
+class WorkflowBranch {
+ public:
+  WorkflowBranch(Workflow& workflow, std::string id) : workflow_(&workflow), id_(std::move(id)) {}
+
+  /// Called if the workflow fails, after the branches that came later were undone. Register it before the step.
+  /// `undo` takes nothing; it must cope with a step that did nothing, and may be called several times.
+  WorkflowBranch& OnRollback(std::function<void()> undo) {
+    workflow_->Keep(workflow_->rollbacks_, id_, std::move(undo));
+    return *this;
+  }
+  /// The same, as a branch: a URL or a registered function with its payload.
+  template <typename Branch, typename Payload>
+  WorkflowBranch& OnRollback(const Branch& branch, const Payload& payload) {
+    return OnRollback(CallLater(Op::kRollback, branch, payload));
+  }
+
+  /// Called if the workflow succeeds.
+  WorkflowBranch& OnCommit(std::function<void()> commit) {
+    workflow_->Keep(workflow_->commits_, id_, std::move(commit));
+    return *this;
+  }
+  template <typename Branch, typename Payload>
+  WorkflowBranch& OnCommit(const Branch& branch, const Payload& payload) {
+    return OnCommit(CallLater(Op::kCommit, branch, payload));
+  }
+
+  /// Called in both cases, with whether it succeeded.
+  WorkflowBranch& OnFinish(const std::function<void(bool)>& finish) {
+    OnCommit([finish] { finish(true); });
+    return OnRollback([finish] { finish(false); });
+  }
+
+  /// Runs `step()` here and records what it returned: nothing, a text, or anything nlohmann can serialise. Returns
+  /// the recorded text. It may run again if the program dies between its end and the record: give it a barrier.
+  /// @throws FailureError  it failed (and is recorded as that): let it pass, and the workflow is rolled back.
+  /// @throws what it threw  nothing is recorded, the workflow is run again later.
+  template <typename Function>
+  std::string Do(const Function& step) {
+    return RunStep([&]() -> std::string {
+      using Returned = decltype(step());
+      if constexpr (std::is_void_v<Returned>) {
+        step();
+        return {};
+      } else if constexpr (std::is_convertible_v<Returned, std::string>) {
+        return step();
+      } else {
+        return nlohmann::json(step()).dump();
+      }
+    });
+  }
+
+  /// Calls a branch, a URL or a registered function, and records the body of its answer; returns it.
+  /// @throws as Do
+  template <typename Branch, typename Payload>
+  std::string Call(const Branch& branch, const Payload& payload) {
+    const auto call = TextOf(branch, payload);
+    return RunStep([&] { return workflow_->CallUrl(id_, Op::kAction, call.first, call.second); });
+  }
+
+  const std::string& Id() const { return id_; }
+
+ private:
+  std::string RunStep(const std::function<std::string()>& work) {
+    try {
+      return workflow_->Recorded(id_, Op::kAction, work);
+    } catch (const FailureError&) {
+      workflow_->ForgetRollbackOf(id_);
+      throw;
+    }
+  }
+
+  template <typename Branch, typename Payload>
+  std::pair<std::string, std::string> TextOf(const Branch& branch, const Payload& payload) const {
+    branch_args::CheckPayload<Branch, Payload>();
+    return {branch_args::Url(*workflow_->endpoint_, workflow_->gid_, branch),
+            branch_args::Text(workflow_->gid_, "branch " + id_, nlohmann::json(payload))};
+  }
+
+  template <typename Branch, typename Payload>
+  std::function<void()> CallLater(Op op, const Branch& branch, const Payload& payload) const {
+    Workflow* workflow = workflow_;
+    return [workflow, op, id = id_, call = TextOf(branch, payload)] {
+      (void)workflow->CallUrl(id, op, call.first, call.second);
+    };
+  }
+
+  Workflow* workflow_;
+  std::string id_;
+};
+
+inline WorkflowBranch Workflow::NewBranch() {
+  if (deciding_) throw LogicError("a callback of a workflow has no branches of its own");
+  return WorkflowBranch(*this, branches_.Next());
+}
+
+/// A registered workflow: starts it. A cheap copy refers to the same one.
+template <typename T>
+class WorkflowHandle {
+ public:
+  using Function = std::function<std::string(Workflow&, const T&)>;
+
+  WorkflowHandle(Endpoint& endpoint, std::string name, Function function)
+      : shared_(std::make_shared<Shared>(endpoint, std::move(name), std::move(function))) {}
+
+  /// Runs the workflow in this thread, or returns what it returned if it has run before. If the process dies, the
+  /// coordinator resumes it where its name is registered.
+  /// @throws FailureError   it was rolled back.
+  /// @throws RejectedError  the gid is another transaction's.
+  /// @throws what a step threw: it is undecided, and the coordinator will have it run again.
+  std::string Execute(const std::string& gid, const T& data, TransOptions options = {}) const {
+    const Running running(*shared_, gid);
+    if (!running.Alone()) throw LogicError("gid '" + gid + "' is running in this process already");
+    Definition definition;
+    definition.gid = gid;
+    definition.type = TransType::kWorkflow;
+    definition.workflow = shared_->name;
+    definition.query_prepared = shared_->resume_url;
+    definition.data = branch_args::Text(gid, "the workflow", nlohmann::json(data));
+    definition.options = std::move(options);
+    return Run(std::move(definition), data);
+  }
+
+  /// What the coordinator calls to go on with it.
+  Result Resume(const std::string& gid, const T& data) const {
+    const Running running(*shared_, gid);
+    if (!running.Alone()) return Result::Ongoing("it is running in this process");
+    Definition definition;
+    definition.gid = gid;
+    definition.type = TransType::kWorkflow;
+    (void)Run(std::move(definition), data);
+    return Result::Success();
+  }
+
+  void ResumeAt(std::string url) { shared_->resume_url = std::move(url); }
+  const std::string& Name() const { return shared_->name; }
+
+ private:
+  struct Shared {
+    Shared(Endpoint& endpoint_in, std::string name_in, Function function_in)
+        : endpoint(endpoint_in), name(std::move(name_in)), function(std::move(function_in)) {}
+    Endpoint& endpoint;
+    const std::string name;
+    const Function function;
+    std::string resume_url;
+    std::mutex mutex;
+    std::set<std::string> running;
+  };
+
+  /// One run of a gid at a time in this process.
+  class Running {
+   public:
+    Running(Shared& shared, const std::string& gid) : shared_(shared), gid_(gid) {
+      const std::lock_guard<std::mutex> lock(shared_.mutex);
+      alone_ = shared_.running.insert(gid_).second;
+    }
+    ~Running() {
+      if (!alone_) return;
+      const std::lock_guard<std::mutex> lock(shared_.mutex);
+      shared_.running.erase(gid_);
+    }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    bool Alone() const { return alone_; }
+
+   private:
+    Shared& shared_;
+    const std::string gid_;
+    bool alone_ = false;
+  };
+
+  std::string Run(Definition definition, const T& data) const {
+    Endpoint& endpoint = shared_->endpoint;
+    const std::string gid = definition.gid;
+    const WorkflowState state = endpoint.PrepareWorkflow(std::move(definition));
+    if (state.status == Status::kSucceed) return state.result;
+    if (state.status == Status::kFailed) throw FailureError(state.reason);
+    Workflow workflow(endpoint, gid, state.recorded);
+    std::string result;
+    try {
+      result = shared_->function(workflow, data);
+    } catch (const FailureError& error) {
+      workflow.RunCallbacks(false);
+      endpoint.FinishWorkflow(gid, Status::kFailed, error.what(), {});
+      throw;
+    }
+    workflow.RunCallbacks(true);
+    endpoint.FinishWorkflow(gid, Status::kSucceed, {}, result);
+    return result;
+  }
+
+  std::shared_ptr<Shared> shared_;
+};
+
+/// Registers a workflow: `function(Workflow&, const T&)`, which returns nothing or a text, its result. The name is
+/// stored; after a restart register the same again, and what a crash left goes on. `functions` is the Coordinator of
+/// this program, which runs it when `endpoint` asks to go on: the same one, or, for a coordinator elsewhere, one that a
+/// dtm::Server serves.
+/// @throws LogicError  the name is taken, or `endpoint` cannot reach `functions`.
+template <typename T, typename Functions, typename Function>
+WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
+                                   const std::string& name, Function function) {
+  WorkflowHandle<T> handle(endpoint, name,
+                           [function = std::move(function)](Workflow& workflow, const T& data) {
+                             if constexpr (std::is_void_v<decltype(function(workflow, data))>) {
+                               function(workflow, data);
+                               return std::string();
+                             } else {
+                               return std::string(function(workflow, data));
+                             }
+                           });
+  const auto resume = functions.template Register<T>(
+      name, [handle](const T& data, const BranchInfo& info) -> Result {
+        return handle.Resume(info.gid, data);
+      });
+  handle.ResumeAt(endpoint.UrlOfLocal(resume.name, resume.owner));
+  return handle;
+}
+template <typename T, typename Coordinator, typename Function>
+WorkflowHandle<T> RegisterWorkflow(Coordinator& tm, const std::string& name, Function function) {
+  return RegisterWorkflow<T>(tm, tm, name, std::move(function));
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/xa.hpp -------------------------------------------------------------------------
+
+/// XA: branches work inside XA transactions of their databases, then all are committed, or all rolled back.
+/// Needs: nlohmann/json. Threads: one Xa by one thread at a time. Protocol: §4.4, §11.4 (the initiator's side; the
+/// branch's side belongs to the databases that have XA).
+
+namespace dtm {
+inline namespace v1 {
+
+/// An XA transaction that is prepared: what the callback of XaGlobalTransaction gets.
+class Xa {
+ public:
+  Xa(Endpoint& endpoint, std::string gid, TransOptions options)
+      : endpoint_(&endpoint), gid_(std::move(gid)), options_(std::move(options)) {}
+
+  /// Calls the branch, which does its work in an XA transaction, prepares that and registers itself; it is
+  /// told commit or rollback at the same url. Returns the body of its answer.
+  /// @throws FailureError  it said no: let it pass, and everything is rolled back.
+  /// @throws Error         no definite answer.
+  template <typename Payload, typename Branch>
+  std::string CallBranch(const Payload& payload, const Branch& branch) {
+    branch_args::CheckPayload<Branch, Payload>();
+    DirectCall call;
+    call.info = {gid_, TransType::kXa, branches_.Next(), Op::kAction, {}};
+    call.url = branch_args::Url(*endpoint_, gid_, branch);
+    call.payload =
+        branch_args::Text(gid_, "branch " + call.info.branch_id, nlohmann::json(payload));
+    call.options = options_;
+    call.tell_coordinator = true;
+    call.phase2_url = call.url;
+    return AnswerOf(endpoint_->CallBranch(call),
+                    "gid '" + gid_ + "': the action of branch " + call.info.branch_id);
+  }
+
+  const std::string& Gid() const { return gid_; }
+
+ private:
+  Endpoint* endpoint_;
+  std::string gid_;
+  TransOptions options_;
+  SubBranches branches_;
+};
+
+/// As TccGlobalTransaction, with `body(Xa&)`.
+template <typename Body>
+TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
+                                const Body& body) {
+  Definition definition;
+  definition.gid = std::move(gid);
+  definition.type = TransType::kXa;
+  definition.options = std::move(options);
+  Xa xa(endpoint, definition.gid, definition.options);
+  return RunGlobalTransaction(endpoint, std::move(definition), [&] { body(xa); });
+}
+template <typename Body>
+TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
+  return XaGlobalTransaction(endpoint, std::move(gid), TransOptions{}, body);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/text.hpp -------------------------------------------------------------------------
+
+/// Small facts about text that comes from outside.
+/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8), RFC 3986 (URLs).
+
+#include <string_view>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Length of the valid UTF-8 sequence at `at`, or 0.
+inline std::size_t Utf8Length(const std::string& text, std::size_t at) {
+  const auto byte = [&text](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
+  const auto tail = [&byte](std::size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
+  const unsigned first = byte(at);
+  if (at >= text.size()) return 0;
+  if (first < 0x80) return 1;
+  if (first >= 0xC2 && first <= 0xDF) return tail(at + 1) ? 2 : 0;
+  if (first >= 0xE0 && first <= 0xEF) {
+    const unsigned second = byte(at + 1);
+    const bool overlong = first == 0xE0 && second < 0xA0;
+    const bool surrogate = first == 0xED && second > 0x9F;
+    return tail(at + 1) && tail(at + 2) && !overlong && !surrogate ? 3 : 0;
+  }
+  if (first >= 0xF0 && first <= 0xF4) {
+    const unsigned second = byte(at + 1);
+    const bool overlong = first == 0xF0 && second < 0x90;
+    const bool too_large = first == 0xF4 && second > 0x8F;
+    const bool tails = tail(at + 1) && tail(at + 2) && tail(at + 3);
+    return tails && !overlong && !too_large ? 4 : 0;
+  }
+  return 0;
+}
+
+inline bool IsUtf8(const std::string& text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    if (length == 0) return false;
+    at += length;
+  }
+  return true;
+}
+
+/// With A to Z in lower case; other letters stay.
+inline std::string Lowered(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return lower;
+}
+
+/// Everything but RFC 3986's unreserved characters as %XX.
+inline std::string PercentEncoded(std::string_view text) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  std::string result;
+  result.reserve(text.size());
+  for (const char c : text) {
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                       c == '-' || c == '.' || c == '_' || c == '~';
+    if (plain) {
+      result += c;
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      result.append({'%', kHex[byte >> 4], kHex[byte & 15]});
+    }
+  }
+  return result;
+}
+
+/// The url up to where one more `key=value` of its query goes.
+inline std::string WithQueryOpen(std::string url) {
+  if (url.find('?') == std::string::npos) return url + '?';
+  if (url.back() != '?' && url.back() != '&') url += '&';
+  return url;
+}
+
+inline std::string WithQuery(std::string url, const char* key, const std::string& value) {
+  return WithQueryOpen(std::move(url)) + key + '=' + PercentEncoded(value);
+}
+
+/// At most `max_bytes` of the text, cut between characters.
+inline std::string Truncated(std::string text, std::size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
+  std::size_t end = max_bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) --end;
+  text.resize(end);
+  return text;
+}
+
+/// The text with everything that is not printable UTF-8 replaced, fit for a log line or a record.
+inline std::string Printable(const std::string& text) {
+  std::string clean;
+  clean.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    const unsigned char first = static_cast<unsigned char>(text[at]);
+    const bool c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
+    if (length == 0 || first < 0x20 || first == 0x7F || c1) {
+      clean += first == '\n' || first == '\t' ? ' ' : '?';
+      ++at;
+    } else {
+      clean.append(text, at, length);
+      at += length;
+    }
+  }
+  return clean;
+}
 
 }  // namespace v1
 }  // namespace dtm
@@ -653,11 +1664,42 @@ struct BranchCall {
   std::shared_ptr<const Definition> definition;
   std::size_t branch = 0;  ///< index of the row, see Transaction
   Duration timeout{};      ///< total deadline of a call by URL, from when it is sent
+  std::uint64_t life = 0;  ///< whose call it is, see Live
+  bool keep_body = false;  ///< the answer's body is wanted, as the text of a success
 
   const std::string& Url() const { return UrlOf(*definition, branch); }
   const std::string& Payload() const { return PayloadOf(*definition, branch); }
   BranchInfo Info() const { return InfoOf(*definition, branch); }
 };
+
+/// A call that an initiator makes itself, as a call that BranchCallers make. `coordinator`: the url that is
+/// told to the branch.
+inline BranchCall ToBranchCall(const DirectCall& direct, const std::string& coordinator,
+                               Duration default_timeout) {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = direct.info.gid;
+  definition->type = direct.info.trans_type;
+  definition->options = direct.options;
+  Step step;
+  step.action = direct.url;
+  if (direct.tell_coordinator && !coordinator.empty()) {
+    step.action = WithQuery(step.action, "dtm", coordinator);
+  }
+  if (!direct.phase2_url.empty()) {
+    step.action = WithQuery(step.action, "phase2_url", direct.phase2_url);
+  }
+  step.payload = direct.payload;
+  step.branch_id = direct.info.branch_id;
+  step.op = direct.info.op;
+  definition->steps.push_back(std::move(step));
+  BranchCall call;
+  call.branch = HasQueryRow(definition->type) ? DeliveryOf(0) : ActionOf(0);
+  const auto timeout = direct.options.request_timeout;
+  call.timeout = timeout.count() > 0 ? Duration(timeout) : default_timeout;
+  call.keep_body = true;
+  call.definition = std::move(definition);
+  return call;
+}
 
 /// Where answers go. Thread-safe; must outlive the calls.
 class BranchResults {
@@ -784,9 +1826,7 @@ class FileLock {
 /// Time as the coordinator sees it: one interface, so that tests can drive it.
 /// Needs: std, core/os.hpp. Threads: thread-safe.
 
-#include <algorithm>
 #include <condition_variable>
-#include <mutex>
 
 namespace dtm {
 inline namespace v1 {
@@ -1116,7 +2156,8 @@ class Functions : public BranchCaller {
 
 /// The contract of what is durable. One test suite (tests/store/store_contract.hpp) holds every
 /// store to it.
-/// Needs: std. Threads: one owner thread calls everything but Load and Scan, which any thread may.
+/// Needs: std. Threads: one owner thread calls everything but Load, Scan and ScanValues, which any
+/// thread may.
 
 #include <optional>
 
@@ -1156,6 +2197,19 @@ struct DuePosition {
   std::int64_t row = 0;
 };
 
+/// A small text that is kept under a name, such as a topic with its subscribers (category "topics").
+struct KeyValue {
+  std::string category, key, value;
+  std::uint64_t version = 0;  ///< counted up with each write, from 1
+  Time created{}, updated{};
+  std::int64_t row = 0;  ///< the store's own key
+};
+
+struct KeyValuePage {
+  std::vector<KeyValue> values;
+  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
+};
+
 /// User code whose writes share the commit of the batch it runs in.
 using Work = std::function<Result()>;
 
@@ -1171,6 +2225,12 @@ class Store {
   /// Runs user work inside the batch. Whatever it wrote is kept if it returns Success and undone
   /// otherwise, without harm to the rest of the batch; an exception is an Error result.
   virtual Result Run(const Work& work) = 0;
+
+  /// In the open batch, as it has left them: for work that Run runs. PutValue writes `value` under its
+  /// category and key, as a new version; RemoveValue tells whether there was one.
+  virtual std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) = 0;
+  virtual void PutValue(const KeyValue& value) = 0;
+  virtual bool RemoveValue(const std::string& category, const std::string& key) = 0;
 
   /// Writes the changes; each is compare-and-set on (row, version), or on the gid being new, and
   /// says in `applied` how it went. Gives inserted transactions their `row`. The caller counts
@@ -1199,6 +2259,11 @@ class Store {
 
   /// Committed records, newest first, from `position` (0 = the newest) on.
   virtual ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) = 0;
+
+  /// Committed values, in the order in which they were made, after `position` (0 = from the first); an
+  /// empty category or key is any. Any thread.
+  virtual KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                                  std::int64_t position, std::size_t limit) = 0;
 
   /// Unfinished transactions with due <= `now`, in order of (due, row), after `after`.
   virtual std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) = 0;
@@ -1250,10 +2315,24 @@ struct Answer {
 };
 
 struct Command {
-  enum class Kind { kCancel, kForceStop, kRetryNow, kWait, kExplain, kListWaiting, kRegistered };
+  enum class Kind {
+    kCancel,
+    kForceStop,
+    kRetryNow,
+    kWait,
+    kExplain,
+    kListWaiting,
+    kRegistered,
+    kAddBranch,
+    kFinish
+  };
   Kind kind = Kind::kWait;
-  std::string gid;     ///< kRegistered: the url of the function
-  std::string reason;  ///< kCancel
+  std::string gid;                ///< kRegistered: the url of the function
+  std::string reason;             ///< kCancel, kFinish
+  Step step;                      ///< kAddBranch
+  Status status{};                ///< kFinish
+  std::string data;               ///< kFinish: what the workflow returned
+  std::optional<TransType> type;  ///< refused if it has another one
   Waiter waiter;
   std::function<void(std::string, std::exception_ptr)> explained;  ///< kExplain
   Time after{};           ///< kListWaiting: due later than this
@@ -1375,28 +2454,32 @@ class Inbox : public BranchResults {
 
 /// The face of a machine: what can happen to a transaction, and what follows from it.
 /// Needs: std. Threads: values only; Step is pure (no I/O, no clock, no randomness).
-/// Protocol: §3, §4; one file per transaction type implements it (saga.hpp).
+/// Protocol: §3, §4; implemented by saga.hpp, msg.hpp, tcc.hpp (tcc and xa) and
+/// workflow.hpp.
 
 namespace dtm {
 inline namespace v1 {
 namespace engine {
 
 enum class EventKind {
-  kSubmitted,   ///< new, not yet stored; or the submit of a prepared one
-  kPrepared,    ///< new, not yet stored, to run when it is submitted
-  kLoaded,      ///< read from the store: whatever was in flight belongs to an earlier life
-  kResult,      ///< a call was answered
-  kTimer,       ///< the time the machine asked for has come
-  kCancel,      ///< somebody wants it rolled back; the result's text may say why
-  kForceStop,   ///< somebody wants it ended as failed, with nothing called any more
-  kRegistered,  ///< the function of `branch`, which was missing, is there now
-  kRetryNow     ///< somebody wants the waits forgotten
+  kSubmitted,    ///< new, not yet stored; or the submit of a prepared one
+  kPrepared,     ///< new, not yet stored, to run when it is submitted
+  kLoaded,       ///< read from the store: whatever was in flight belongs to an earlier life
+  kResult,       ///< a call was answered
+  kTimer,        ///< the time the machine asked for has come
+  kBranchAdded,  ///< its definition has got one more step
+  kCancel,       ///< somebody wants it rolled back; the result's text may say why
+  kFinish,       ///< workflow: it ended with `result` (success or failure, why) and returned `data`
+  kForceStop,    ///< somebody wants it ended as failed, with nothing called any more
+  kRegistered,   ///< the function of `branch`, which was missing, is there now
+  kRetryNow      ///< somebody wants the waits forgotten
 };
 
 struct Event {
   EventKind kind = EventKind::kTimer;
   std::size_t branch = 0;  ///< kResult, kRegistered: the row concerned
   Result result;           ///< kResult: its answer
+  std::string data{};      ///< kFinish
 };
 
 /// What the machine may know besides the transaction.
@@ -1404,6 +2487,7 @@ struct Context {
   Time now{};
   Duration retry_interval = std::chrono::seconds(10);  ///< of a transaction that names none
   Duration request_timeout = std::chrono::seconds(3);  ///< of a transaction that names none
+  std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
   bool may_call = true;  ///< false while the coordinator stops: record results, start nothing
 };
 
@@ -1424,7 +2508,6 @@ struct Effects {
 /// A transaction in memory: its record, and what is held back until the record is durable.
 /// Needs: std. Threads: the thread that drives the loop.
 
-#include <string_view>
 #include <unordered_map>
 
 namespace dtm {
@@ -1432,6 +2515,7 @@ inline namespace v1 {
 
 struct Live {
   Transaction transaction;              ///< as stepped; durable unless `dirty`
+  std::uint64_t life = 0;               ///< another one if it leaves memory and comes back
   bool dirty = false;                   ///< changed since the last commit
   bool redefined = false;               ///< its definition too
   bool touched = false;                 ///< something of it waits for release
@@ -1453,7 +2537,7 @@ struct Live {
 };
 
 inline std::size_t BytesOf(const Definition& definition) {
-  std::size_t bytes = sizeof(Live) + definition.gid.size();
+  std::size_t bytes = sizeof(Live) + definition.gid.size() + definition.data.size();
   for (const Step& step : definition.steps) {
     bytes += sizeof(Step) + 2 * sizeof(Branch) + step.action.size() + step.compensate.size() +
              step.payload.size();
@@ -1470,6 +2554,7 @@ class Lives {
   }
   Live& Add(Transaction transaction) {
     Live& live = lives_[transaction.definition->gid];
+    live.life = ++last_life_;
     live.bytes = BytesOf(*transaction.definition);
     live.stored_due = transaction.due;
     live.transaction = std::move(transaction);
@@ -1502,6 +2587,7 @@ class Lives {
  private:
   std::unordered_map<std::string_view, Live> lives_;  // keys are in the definitions, which stay
   std::size_t bytes_ = 0;
+  std::uint64_t last_life_ = 0;
 };
 
 }  // namespace v1
@@ -1639,14 +2725,20 @@ class Metrics {
       for (std::size_t slot = 0; slot < answers_[type].size(); ++slot) {
         if (answers_[type][slot] == 0) continue;
         const std::size_t branch = slot / 2;
-        snapshot.branches[{static_cast<TransType>(type), BranchIdOf(branch), OpOf(branch),
-                           slot % 2 == 1}] = answers_[type][slot];
+        snapshot.branches[KeyOf(static_cast<TransType>(type), branch, slot % 2 == 1)] =
+            answers_[type][slot];
       }
     }
     return snapshot;
   }
 
  private:
+  /// Branches are told by their place, which bounds the number of names.
+  static Branch KeyOf(TransType type, std::size_t row, bool ok) {
+    const bool query = HasQueryRow(type) && row == kQueryRow;
+    return {type, query ? "00" : NumberOf(StepOf(type, row)), OpOf(type, row), ok};
+  }
+
   static constexpr std::size_t kMaxSlots = 4 * 99;  ///< steps 01 to 99
 
   mutable std::mutex mutex_;
@@ -1696,6 +2788,12 @@ struct Options {
   Duration retry_interval = std::chrono::seconds(10);
   /// The deadline of a branch call by URL, of transactions that name none.
   Duration request_timeout = std::chrono::seconds(3);
+  /// How long a prepared msg, tcc or xa that names no timeout waits for its submit; then a message
+  /// asks its initiator, and the others are rolled back.
+  std::chrono::seconds timeout_to_fail{35};
+  /// Where a dtm::Server serves this coordinator to others ("http://this-host:36789/api/dtmsvr"): told to
+  /// branches that a tcc or xa calls, so that they can register more. Empty: they cannot.
+  std::string server_url;
   /// Finished transactions are removed after this long. Unfinished ones never are.
   Duration keep_finished = std::chrono::hours(24);
   /// Transactions kept in memory at a time, and the bytes of what they were asked to do; the rest
@@ -1768,8 +2866,6 @@ class StoreHealth {
 /// Which transaction wants to be looked at when.
 /// Needs: std. Threads: one owner.
 
-#include <set>
-
 namespace dtm {
 inline namespace v1 {
 
@@ -1821,8 +2917,8 @@ inline std::string DescribeAnswer(const Definition& definition, std::size_t inde
     case Result::Kind::kError: said = "gave no definite answer"; break;
     case Result::Kind::kNotSent: said = "was not called"; break;
   }
-  std::string text = "branch " + BranchIdOf(index) + " " + Name(OpOf(index)) + " " +
-                     UrlOf(definition, index) + " " + said;
+  std::string text = "branch " + BranchIdOf(definition, index) + " " +
+                     Name(OpOf(definition, index)) + " " + UrlOf(definition, index) + " " + said;
   if (!result.text.empty()) text += ": " + result.text;
   return text;
 }
@@ -1837,8 +2933,9 @@ inline std::string InWords(Duration wait) {
 
 inline std::string ExplainBranch(const Transaction& transaction, std::size_t index, Time now) {
   const Branch& branch = transaction.branches[index];
-  std::string text = "branch " + BranchIdOf(index) + " " + Name(OpOf(index)) + " " +
-                     UrlOf(*transaction.definition, index) + ": ";
+  const Definition& definition = *transaction.definition;
+  std::string text = "branch " + BranchIdOf(definition, index) + " " +
+                     Name(OpOf(definition, index)) + " " + UrlOf(definition, index) + ": ";
   if (branch.in_flight) {
     text += "called, its answer is awaited";
   } else if (branch.deadline > now) {
@@ -1852,6 +2949,26 @@ inline std::string ExplainBranch(const Transaction& transaction, std::size_t ind
   return text + ")";
 }
 
+/// Whether the row has its turn in this status: the question while it is prepared, then what does it, or
+/// what undoes it.
+inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
+  const TransType type = transaction.definition->type;
+  if (HasQueryRow(type)) {
+    return (index == kQueryRow) == (transaction.status == Status::kPrepared);
+  }
+  return (index % 2 == 0) == (transaction.status == Status::kAborting);
+}
+
+inline std::string ExplainPrepared(const Transaction& transaction) {
+  std::string text = "\nit waits for its submit";
+  if (transaction.due == kNever) return text;
+  switch (transaction.definition->type) {
+    case TransType::kMsg: return text + "; then its initiator is asked";
+    case TransType::kWorkflow: return text + "; then it is resumed";
+    default: return text + "; then it is rolled back";
+  }
+}
+
 /// One sentence on the whole, then a line for each branch that is out or waits.
 inline std::string Explain(const Transaction& transaction, Time now) {
   const Definition& definition = *transaction.definition;
@@ -1862,16 +2979,14 @@ inline std::string Explain(const Transaction& transaction, Time now) {
   text += Name(transaction.status);
   if (!transaction.reason.empty()) text += " because: " + transaction.reason;
   if (IsFinal(transaction.status)) return text;
-  if (transaction.status == Status::kPrepared) return text + "\nit waits for its submit";
   if (transaction.stuck) {
     return text + "\nstuck: " + transaction.last_error +
            "; it goes on with RetryNow or ends with ForceStop";
   }
-  const Op wanted = transaction.status == Status::kAborting ? Op::kCompensate : Op::kAction;
+  if (transaction.status == Status::kPrepared) text += ExplainPrepared(transaction);
   for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
     const Branch& branch = transaction.branches[i];
-    const bool concerned = OpOf(i) == wanted;
-    const bool waits = branch.status == BranchStatus::kPrepared && concerned &&
+    const bool waits = branch.status == BranchStatus::kPrepared && HasItsTurn(transaction, i) &&
                        (branch.tries > 0 || branch.next_try != Time{});
     if (branch.in_flight || branch.deadline > now || waits) {
       text += "\n" + ExplainBranch(transaction, i, now);
@@ -1879,7 +2994,8 @@ inline std::string Explain(const Transaction& transaction, Time now) {
   }
   if (!transaction.last_error.empty()) text += "\nlast error: " + transaction.last_error;
   const std::chrono::seconds timeout = definition.options.timeout_to_fail;
-  if (timeout.count() > 0 && transaction.status == Status::kSubmitted) {
+  if (definition.type == TransType::kSaga && timeout.count() > 0 &&
+      transaction.status == Status::kSubmitted) {
     text += "\nrolled back if not done " + InWords(transaction.created + timeout - now);
   }
   return text;
@@ -1910,90 +3026,8 @@ inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reas
 inline constexpr std::size_t kMaxAnswerBytes = 64 * 1024;  ///< read of a branch's answer
 inline constexpr std::size_t kMaxListLimit = 1000;
 inline constexpr std::chrono::seconds kMaxOptionSeconds{86400};
+inline constexpr std::chrono::seconds kMaxDelay{366 * 86400};  ///< of a message
 inline constexpr int kMaxRetryLimit = 1000000;
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/core/text.hpp -------------------------------------------------------------------------
-
-/// Small facts about text that comes from outside.
-/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8).
-
-namespace dtm {
-inline namespace v1 {
-
-/// Length of the valid UTF-8 sequence at `at`, or 0.
-inline std::size_t Utf8Length(const std::string& text, std::size_t at) {
-  const auto byte = [&text](std::size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
-  };
-  const auto tail = [&byte](std::size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
-  const unsigned first = byte(at);
-  if (at >= text.size()) return 0;
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first <= 0xDF) return tail(at + 1) ? 2 : 0;
-  if (first >= 0xE0 && first <= 0xEF) {
-    const unsigned second = byte(at + 1);
-    const bool overlong = first == 0xE0 && second < 0xA0;
-    const bool surrogate = first == 0xED && second > 0x9F;
-    return tail(at + 1) && tail(at + 2) && !overlong && !surrogate ? 3 : 0;
-  }
-  if (first >= 0xF0 && first <= 0xF4) {
-    const unsigned second = byte(at + 1);
-    const bool overlong = first == 0xF0 && second < 0x90;
-    const bool too_large = first == 0xF4 && second > 0x8F;
-    const bool tails = tail(at + 1) && tail(at + 2) && tail(at + 3);
-    return tails && !overlong && !too_large ? 4 : 0;
-  }
-  return 0;
-}
-
-inline bool IsUtf8(const std::string& text) {
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t length = Utf8Length(text, at);
-    if (length == 0) return false;
-    at += length;
-  }
-  return true;
-}
-
-/// With A to Z in lower case; other letters stay.
-inline std::string Lowered(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
-
-/// At most `max_bytes` of the text, cut between characters.
-inline std::string Truncated(std::string text, std::size_t max_bytes) {
-  if (text.size() <= max_bytes) return text;
-  std::size_t end = max_bytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) --end;
-  text.resize(end);
-  return text;
-}
-
-/// The text with everything that is not printable UTF-8 replaced, fit for a log line or a record.
-inline std::string Printable(const std::string& text) {
-  std::string clean;
-  clean.reserve(text.size());
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t length = Utf8Length(text, at);
-    const unsigned char first = static_cast<unsigned char>(text[at]);
-    const bool c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
-    if (length == 0 || first < 0x20 || first == 0x7F || c1) {
-      clean += first == '\n' || first == '\t' ? ' ' : '?';
-      ++at;
-    } else {
-      clean.append(text, at, length);
-      at += length;
-    }
-  }
-  return clean;
-}
 
 }  // namespace v1
 }  // namespace dtm
@@ -2022,6 +3056,11 @@ inline Duration RetryInterval(const TransOptions& options, const Context& contex
 inline Duration RequestTimeout(const TransOptions& options, const Context& context) {
   return options.request_timeout.count() > 0 ? Duration(options.request_timeout)
                                              : context.request_timeout;
+}
+
+/// How long a prepared msg, tcc or xa waits for its submit.
+inline std::chrono::seconds PreparedTimeout(const TransOptions& options, const Context& context) {
+  return options.timeout_to_fail.count() > 0 ? options.timeout_to_fail : context.timeout_to_fail;
 }
 
 /// The wait after the n-th consecutive error (n >= 1): interval * 2^(n-1), at most one hour (but
@@ -2085,76 +3124,63 @@ inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/engine/saga.hpp -----------------------------------------------------------------------
+// ---- dtm/engine/machine_parts.hpp --------------------------------------------------------------
 
-/// The saga machine: runs the steps in order, and after a definite failure undoes what may have
-/// run, in reverse.
-/// Needs: std. Threads: pure. Protocol: §4.1, with the safe alternatives of its §12: an action that
-/// is out is awaited before it is compensated, tries survive restarts, retries wait.
+/// What every machine does in the same way: take answers, call branches, wait, end, get stuck.
+/// Needs: std. Threads: pure. Protocol: §3 (interpretation of an answer, schedule numbers), with the
+/// safe alternatives of its §12: a call that is out is awaited, tries survive restarts.
 
 namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-class SagaMachine {
- public:
-  /// Applies the event to `transaction` and returns what must follow.
-  static Effects Step(Transaction& transaction, const Event& event, const Context& context) {
-    SagaMachine machine(transaction, context);
-    machine.Run(event);
-    return std::move(machine.effects_);
-  }
-
- private:
-  SagaMachine(Transaction& transaction, const Context& context)
+class MachineParts {
+ protected:
+  MachineParts(Transaction& transaction, const Context& context)
       : t_(transaction), def_(*transaction.definition), context_(context) {}
 
-  void Run(const Event& event) {
+  /// Deals with what means the same for every type. False: nothing follows.
+  bool GoesOn(const Event& event) {
     if (event.kind == EventKind::kLoaded) ForgetFormerLife(t_, context_);
     if (IsFinal(t_.status)) {
       if (event.kind == EventKind::kCancel || event.kind == EventKind::kForceStop ||
           event.kind == EventKind::kRetryNow) {
         effects_.refused = "it has already ended as " + std::string(Name(t_.status));
       }
-      return;
+      return false;
     }
     switch (event.kind) {
-      case EventKind::kSubmitted: OnSubmitted(); break;
-      case EventKind::kPrepared: Create(Status::kPrepared); break;
-      case EventKind::kLoaded:
-      case EventKind::kTimer: break;
-      case EventKind::kResult: OnResult(event.branch, event.result); break;
-      case EventKind::kCancel:
-        if (t_.status != Status::kAborting) {
-          Abort(event.result.text.empty() ? "cancelled" : event.result.text);
-        }
-        break;
       case EventKind::kRegistered: Awaken(event.branch); break;
       case EventKind::kForceStop:
         for (Branch& branch : t_.branches) branch.in_flight = false;
         Finish(Status::kFailed);
-        return;
+        return false;
       case EventKind::kRetryNow:
         ForgetWaits(t_);
         effects_.changed = true;
         break;
+      case EventKind::kBranchAdded:
+        AddMissingRows(t_);
+        effects_.changed = true;
+        break;
+      default: break;
     }
-    if (t_.branches.size() != 2 * def_.steps.size()) {
+    return true;
+  }
+
+  /// False: it is stuck, or has ended.
+  bool MayDrive() {
+    if (IsFinal(t_.status)) return false;
+    if (t_.branches.size() != RowCount(def_)) {
       GetStuck("the record has " + std::to_string(t_.branches.size()) + " branch rows for " +
                std::to_string(def_.steps.size()) + " steps");
     }
-    if (t_.stuck) {
-      Schedule();
-      return;
-    }
-    if (t_.status == Status::kSubmitted) Forward();
-    if (t_.status == Status::kAborting) Backward();
-    if (!IsFinal(t_.status)) Schedule();
+    return !t_.stuck;
   }
 
   void Create(Status status) {
     t_.status = status;
-    t_.branches.assign(2 * def_.steps.size(), Branch{});
+    t_.branches.assign(RowCount(def_), Branch{});
     t_.created = t_.due = context_.now;
     effects_.changed = true;
   }
@@ -2167,8 +3193,9 @@ class SagaMachine {
     effects_.changed = true;
   }
 
-  void OnResult(std::size_t index, const Result& result) {
-    if (index >= t_.branches.size() || !t_.branches[index].in_flight) return;
+  /// Notes an answer that was awaited; false: nobody waited for it.
+  bool TakeAnswer(std::size_t index, const Result& result) {
+    if (index >= t_.branches.size() || !t_.branches[index].in_flight) return false;
     Branch& branch = t_.branches[index];
     branch.in_flight = false;
     branch.deadline = branch.former_deadline;  // this answer says nothing about an earlier life's
@@ -2177,21 +3204,14 @@ class SagaMachine {
       branch.status = BranchStatus::kSucceed;
       branch.errors = 0;
       branch.next_try = Time{};
-      return;
+      return true;
     }
     t_.last_error = Truncated(DescribeAnswer(def_, index, result), kMaxReasonBytes);
     if (result.kind == Result::Kind::kNotSent) --branch.tries;
-    const bool action = OpOf(index) == Op::kAction;
-    if (action && result.kind == Result::Kind::kFailure) {
-      branch.status = BranchStatus::kFailed;
-      if (t_.status == Status::kSubmitted) Abort(t_.last_error);
-      return;
-    }
-    if (action && t_.status == Status::kAborting) return;  // whatever it was, it is compensated
-    WaitForNextTry(index, result.kind);
-    if (action && result.kind != Result::Kind::kNotSent) CountAgainstRetryLimit();
+    return true;
   }
 
+  /// ONGOING and what was not sent wait for one interval, errors for longer and longer.
   void WaitForNextTry(std::size_t index, Result::Kind kind) {
     Branch& branch = t_.branches[index];
     branch.unsent = kind == Result::Kind::kNotSent;
@@ -2205,14 +3225,10 @@ class SagaMachine {
     }
   }
 
-  void CountAgainstRetryLimit() {
-    const int limit = def_.options.retry_limit;
-    if (limit <= 0) return;
-    if (t_.retry_count < static_cast<std::uint32_t>(limit)) {
-      ++t_.retry_count;
-    } else {
-      Abort("RetryCount is greater than RetryLimit, RetryLimit: " + std::to_string(limit));
-    }
+  /// An answer of a branch that has to succeed in the end: all but success is tried again.
+  void OnRequiredAnswer(std::size_t index, const Result& result) {
+    if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
+    WaitForNextTry(index, result.kind);
   }
 
   /// The wait of a call that found no function is over; the waits after errors are not.
@@ -2246,6 +3262,222 @@ class SagaMachine {
     t_.stuck = true;
     t_.last_error = why;
     effects_.changed = true;
+  }
+
+  bool Succeeded(std::size_t branch) const {
+    return t_.branches[branch].status == BranchStatus::kSucceed;
+  }
+
+  /// Calls the branch if it is not out and its wait is over. True: it has no url and is done.
+  bool TryCall(std::size_t index) {
+    Branch& branch = t_.branches[index];
+    if (branch.in_flight) return false;
+    const std::string& url = UrlOf(def_, index);
+    if (url.empty()) {
+      branch.status = BranchStatus::kSucceed;
+      effects_.changed = true;
+      return true;
+    }
+    if (branch.next_try > context_.now) {
+      WakeAt(branch.next_try);
+      return false;
+    }
+    if (!context_.may_call) return false;
+    branch.in_flight = true;
+    ++branch.tries;
+    // A function ends with its process; a call by URL may outlive it.
+    const Time deadline = IsLocal(url) ? Time{} : CallDeadline(def_.options, context_);
+    branch.deadline = (std::max)(deadline, branch.former_deadline);
+    effects_.calls.push_back(index);
+    effects_.changed = true;
+    return false;
+  }
+
+  void WakeAt(Time time) { effects_.timer = (std::min)(effects_.timer, time); }
+
+  /// While something is out, or could start but may not now, a restart has to look at once.
+  void Schedule() {
+    if (IsFinal(t_.status)) return;
+    const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
+                                 [](const Branch& branch) { return branch.in_flight; });
+    const bool waits_for_submit =
+        t_.status == Status::kPrepared && !out && effects_.timer == kNever;
+    if (!out && !waits_for_submit && context_.may_call && effects_.timer == kNever) {
+      GetStuck("no branch is out, none may start and no wait will end");
+    }
+    Time due = effects_.timer;
+    if (t_.stuck || waits_for_submit) {
+      due = kNever;
+      effects_.timer = kNever;
+    } else if (out || !context_.may_call) {
+      due = (std::min)(t_.due, context_.now);
+    }
+    if (due != t_.due) {
+      t_.due = due;
+      effects_.changed = true;
+    }
+  }
+
+  Transaction& t_;
+  const Definition& def_;
+  const Context& context_;
+  Effects effects_;
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/msg.hpp ------------------------------------------------------------------------
+
+/// The 2-phase message machine: prepared, it waits for its submit and then asks its initiator; submitted,
+/// it delivers to every branch, as often as it takes.
+/// Needs: std. Threads: pure. Protocol: §4.2; never rolled back once it is submitted.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class MsgMachine : private MachineParts {
+ public:
+  static Effects Step(Transaction& transaction, const Event& event, const Context& context) {
+    MsgMachine machine(transaction, context);
+    machine.Run(event);
+    return std::move(machine.effects_);
+  }
+
+ private:
+  using MachineParts::MachineParts;
+
+  void Run(const Event& event) {
+    if (!GoesOn(event)) return;
+    switch (event.kind) {
+      case EventKind::kSubmitted: OnSubmitted(); break;
+      case EventKind::kPrepared: Create(Status::kPrepared); break;
+      case EventKind::kResult:
+        event.branch == kQueryRow ? OnQueryAnswer(event.result)
+                                  : OnRequiredAnswer(event.branch, event.result);
+        break;
+      case EventKind::kCancel: OnCancel(event); break;
+      default: break;
+    }
+    if (MayDrive()) {
+      if (t_.status == Status::kPrepared) AskInitiator();
+      if (t_.status == Status::kSubmitted) Deliver();
+    }
+    Schedule();
+  }
+
+  void OnCancel(const Event& event) {
+    if (t_.status != Status::kPrepared) {
+      effects_.refused = "it is submitted, and a submitted message is delivered";
+      return;
+    }
+    t_.reason = Truncated(event.result.text, kMaxReasonBytes);
+    Finish(Status::kFailed);
+  }
+
+  /// Only asked while it is prepared; a submit may have come meanwhile, then the answer is void.
+  void OnQueryAnswer(const Result& result) {
+    if (!TakeAnswer(kQueryRow, result) || t_.status != Status::kPrepared) return;
+    if (result.kind == Result::Kind::kSuccess) {
+      OnSubmitted();
+    } else if (result.kind == Result::Kind::kFailure) {
+      t_.reason = t_.last_error;
+      Finish(Status::kFailed);
+    } else {
+      WaitForNextTry(kQueryRow, result.kind);
+    }
+  }
+
+  void AskInitiator() {
+    const Time asked = t_.created + PreparedTimeout(def_.options, context_);
+    if (context_.now < asked) return WakeAt(asked);
+    if (TryCall(kQueryRow)) OnSubmitted();  // there is nobody to ask
+  }
+
+  void Deliver() {
+    const Time earliest = t_.created + def_.delay;
+    if (context_.now < earliest) return WakeAt(earliest);
+    bool all_done = true;
+    for (std::size_t step = 0; step < def_.steps.size(); ++step) {
+      const std::size_t row = DeliveryOf(step);
+      if (Succeeded(row) || TryCall(row)) continue;
+      all_done = false;
+      if (!def_.concurrent) break;
+    }
+    if (all_done) Finish(Status::kSucceed);
+  }
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/saga.hpp -----------------------------------------------------------------------
+
+/// The saga machine: runs the steps in order, and after a definite failure undoes what may have
+/// run, in reverse.
+/// Needs: std. Threads: pure. Protocol: §4.1, with the safe alternatives of its §12: an action that
+/// is out is awaited before it is compensated, tries survive restarts, retries wait.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class SagaMachine : private MachineParts {
+ public:
+  /// Applies the event to `transaction` and returns what must follow.
+  static Effects Step(Transaction& transaction, const Event& event, const Context& context) {
+    SagaMachine machine(transaction, context);
+    machine.Run(event);
+    return std::move(machine.effects_);
+  }
+
+ private:
+  using MachineParts::MachineParts;
+
+  void Run(const Event& event) {
+    if (!GoesOn(event)) return;
+    switch (event.kind) {
+      case EventKind::kSubmitted: OnSubmitted(); break;
+      case EventKind::kPrepared: Create(Status::kPrepared); break;
+      case EventKind::kResult: OnResult(event.branch, event.result); break;
+      case EventKind::kCancel:
+        if (t_.status != Status::kAborting) {
+          Abort(event.result.text.empty() ? "cancelled" : event.result.text);
+        }
+        break;
+      default: break;
+    }
+    if (MayDrive()) {
+      if (t_.status == Status::kSubmitted) Forward();
+      if (t_.status == Status::kAborting) Backward();
+    }
+    Schedule();
+  }
+
+  void OnResult(std::size_t index, const Result& result) {
+    if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
+    const bool action = OpOf(TransType::kSaga, index) == Op::kAction;
+    if (action && result.kind == Result::Kind::kFailure) {
+      t_.branches[index].status = BranchStatus::kFailed;
+      if (t_.status == Status::kSubmitted) Abort(t_.last_error);
+      return;
+    }
+    if (action && t_.status == Status::kAborting) return;  // whatever it was, it is compensated
+    WaitForNextTry(index, result.kind);
+    if (action && result.kind != Result::Kind::kNotSent) CountAgainstRetryLimit();
+  }
+
+  void CountAgainstRetryLimit() {
+    const int limit = def_.options.retry_limit;
+    if (limit <= 0) return;
+    if (t_.retry_count < static_cast<std::uint32_t>(limit)) {
+      ++t_.retry_count;
+    } else {
+      Abort("RetryCount is greater than RetryLimit, RetryLimit: " + std::to_string(limit));
+    }
   }
 
   void Forward() {
@@ -2331,63 +3563,150 @@ class SagaMachine {
     }
     return true;
   }
+};
 
-  bool Succeeded(std::size_t branch) const {
-    return t_.branches[branch].status == BranchStatus::kSucceed;
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/tcc.hpp ------------------------------------------------------------------------
+
+/// The machine of tcc and xa: branches register while it is prepared; then all are confirmed, or all
+/// cancelled (xa: committed, rolled back).
+/// Needs: std. Threads: pure. Protocol: §4.3, §4.4. Confirm and cancel have to succeed in the end: whatever
+/// they answer, they are called again.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class TccMachine : private MachineParts {
+ public:
+  static Effects Step(Transaction& transaction, const Event& event, const Context& context) {
+    TccMachine machine(transaction, context);
+    machine.Run(event);
+    return std::move(machine.effects_);
   }
 
-  /// Calls the branch if it is not out and its wait is over. True: it has no url and is done.
-  bool TryCall(std::size_t index) {
-    Branch& branch = t_.branches[index];
-    if (branch.in_flight) return false;
-    const std::string& url = UrlOf(def_, index);
-    if (url.empty()) {
-      branch.status = BranchStatus::kSucceed;
-      effects_.changed = true;
-      return true;
+ private:
+  using MachineParts::MachineParts;
+
+  void Run(const Event& event) {
+    if (!GoesOn(event)) return;
+    switch (event.kind) {
+      case EventKind::kSubmitted: OnSubmitted(); break;
+      case EventKind::kPrepared: Create(Status::kPrepared); break;
+      case EventKind::kResult: OnRequiredAnswer(event.branch, event.result); break;
+      case EventKind::kCancel: OnCancel(event); break;
+      default: break;
     }
-    if (branch.next_try > context_.now) {
-      WakeAt(branch.next_try);
-      return false;
+    if (MayDrive()) {
+      if (t_.status == Status::kPrepared) WaitForSubmit();
+      if (t_.status == Status::kSubmitted && AllDone(ActionOf)) Finish(Status::kSucceed);
+      if (t_.status == Status::kAborting && AllDone(CompensateOf)) Finish(Status::kFailed);
     }
-    if (!context_.may_call) return false;
-    branch.in_flight = true;
-    ++branch.tries;
-    // A function ends with its process; a call by URL may outlive it.
-    const Time deadline = IsLocal(url) ? Time{} : CallDeadline(def_.options, context_);
-    branch.deadline = (std::max)(deadline, branch.former_deadline);
-    effects_.calls.push_back(index);
-    effects_.changed = true;
-    return false;
+    Schedule();
   }
 
-  void WakeAt(Time time) { effects_.timer = (std::min)(effects_.timer, time); }
-
-  /// While something is out, or could start but may not now, a restart has to look at once.
-  void Schedule() {
-    const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
-                                 [](const Branch& branch) { return branch.in_flight; });
-    const bool waits_for_submit = t_.status == Status::kPrepared;
-    if (!out && !waits_for_submit && context_.may_call && effects_.timer == kNever) {
-      GetStuck("no branch is out, none may start and no wait will end");
-    }
-    Time due = effects_.timer;
-    if (t_.stuck || waits_for_submit) {
-      due = kNever;
-      effects_.timer = kNever;
-    } else if (out || !context_.may_call) {
-      due = (std::min)(t_.due, context_.now);
-    }
-    if (due != t_.due) {
-      t_.due = due;
-      effects_.changed = true;
+  void OnCancel(const Event& event) {
+    if (t_.status == Status::kSubmitted) {
+      effects_.refused = "it is submitted, so it is carried through";
+    } else if (t_.status == Status::kPrepared) {
+      Abort(event.result.text);
     }
   }
 
-  Transaction& t_;
-  const Definition& def_;
-  const Context& context_;
-  Effects effects_;
+  void WaitForSubmit() {
+    const std::chrono::seconds timeout = PreparedTimeout(def_.options, context_);
+    const Time end = t_.created + timeout;
+    if (context_.now < end) return WakeAt(end);
+    Abort("Timeout after " + std::to_string(timeout.count()) + " seconds");
+  }
+
+  /// Calls one branch after the other: tcc the last registered first, xa the first. Every registered
+  /// branch is called, also one whose try failed or never came.
+  template <typename RowOf>
+  bool AllDone(RowOf row_of) {
+    const std::size_t count = def_.steps.size();
+    for (std::size_t n = 0; n < count; ++n) {
+      const std::size_t row = row_of(def_.type == TransType::kTcc ? count - 1 - n : n);
+      if (!Succeeded(row) && !TryCall(row)) return false;
+    }
+    return true;
+  }
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/workflow.hpp -------------------------------------------------------------------
+
+/// The workflow machine: a ledger. The initiator runs the workflow, records its steps, and says how it
+/// ended; if it does not, whoever can resume it is called.
+/// Needs: std. Threads: pure. Protocol: §4.5, with W26 done right: waits grow after errors, and a final
+/// status that is said again is accepted.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class WorkflowMachine : private MachineParts {
+ public:
+  static Effects Step(Transaction& transaction, const Event& event, const Context& context) {
+    WorkflowMachine machine(transaction, context);
+    machine.Run(event);
+    return std::move(machine.effects_);
+  }
+
+ private:
+  using MachineParts::MachineParts;
+
+  void Run(const Event& event) {
+    if (event.kind == EventKind::kFinish) return OnFinish(event);
+    if (!GoesOn(event)) return;
+    switch (event.kind) {
+      case EventKind::kPrepared:
+        Create(Status::kPrepared);
+        WaitForInitiator();
+        break;
+      case EventKind::kResult: OnResult(event.branch, event.result); break;
+      case EventKind::kCancel:
+        effects_.refused = "a workflow is rolled back by its own code; ForceStop ends it";
+        break;
+      default: break;
+    }
+    if (MayDrive() && !def_.query_prepared.empty()) (void)TryCall(kQueryRow);
+    Schedule();
+  }
+
+  void OnFinish(const Event& event) {
+    const bool success = event.result.kind == Result::Kind::kSuccess;
+    const Status status = success ? Status::kSucceed : Status::kFailed;
+    if (IsFinal(t_.status)) {
+      if (t_.status != status) {
+        effects_.refused = "it has already ended as " + std::string(Name(t_.status));
+      }
+      return;
+    }
+    t_.result = event.data;
+    t_.reason = Truncated(event.result.text, kMaxReasonBytes);
+    for (Branch& branch : t_.branches) branch.in_flight = false;
+    Finish(status);
+  }
+
+  /// Whatever it answers, only kFinish ends it.
+  void OnResult(std::size_t index, const Result& result) {
+    if (index != kQueryRow || !TakeAnswer(index, result)) return;
+    t_.branches[index].status = BranchStatus::kPrepared;
+    const bool heard =
+        result.kind == Result::Kind::kSuccess || result.kind == Result::Kind::kFailure;
+    WaitForNextTry(index, heard ? Result::Kind::kOngoing : result.kind);
+  }
+
+  void WaitForInitiator() {
+    t_.branches[kQueryRow].next_try = context_.now + RetryInterval(def_.options, context_);
+  }
 };
 
 }  // namespace engine
@@ -2403,23 +3722,17 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-inline bool IsDriven(TransType type) { return type == TransType::kSaga; }
-
-/// Why a transaction of this type is refused at the edge; empty if it is not.
-inline std::string NotDriven(const Definition& definition) {
-  if (IsDriven(definition.type)) return {};
-  return "gid '" + definition.gid + "': transactions of type " + Name(definition.type) +
-         " are not driven by this version; it drives sagas";
-}
-
 /// Pure: the same transaction, event and context always give the same result.
-/// @throws LogicError  no machine drives this type; such a transaction is refused at the edge.
+/// @throws LogicError  the type is none that exists.
 inline Effects Step(Transaction& transaction, const Event& event, const Context& context) {
-  if (transaction.definition->type == TransType::kSaga) {
-    return SagaMachine::Step(transaction, event, context);
+  switch (transaction.definition->type) {
+    case TransType::kSaga: return SagaMachine::Step(transaction, event, context);
+    case TransType::kMsg: return MsgMachine::Step(transaction, event, context);
+    case TransType::kTcc:
+    case TransType::kXa: return TccMachine::Step(transaction, event, context);
+    case TransType::kWorkflow: return WorkflowMachine::Step(transaction, event, context);
   }
-  throw LogicError(std::string("no machine drives transactions of type ") +
-                   Name(transaction.definition->type));
+  throw LogicError("gid '" + transaction.definition->gid + "' is of a type that does not exist");
 }
 
 }  // namespace engine
@@ -2440,6 +3753,7 @@ class Board {
   Board(Store& store_in, const Options& options_in) : store(store_in), options(options_in) {
     context.retry_interval = options.retry_interval;
     context.request_timeout = options.request_timeout;
+    context.timeout_to_fail = options.timeout_to_fail;
   }
 
   /// Asks the machine; what must follow is kept in `live` until its record is durable. Returns why
@@ -2571,6 +3885,21 @@ class Board {
     if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
   }
 
+  bool MayUseStore() const { return health.MayTry(context.now); }
+
+  std::exception_ptr StoreFailing(const std::string& what) const {
+    return std::make_exception_ptr(
+        StoreError(what + ", the store is failing: " + health.Problem() + "; try again later"));
+  }
+  std::exception_ptr MayBeStored(const std::string& gid) const {
+    return std::make_exception_ptr(InDoubtError(
+        "gid '" + gid + "' may or may not be stored, the store is failing: " + health.Problem() +
+        "; submit it again later"));
+  }
+  static std::exception_ptr Rejected(const std::string& why) {
+    return std::make_exception_ptr(RejectedError(why));
+  }
+
   Store& store;
   const Options& options;
   engine::Context context;
@@ -2658,6 +3987,15 @@ inline std::string OrdersProblem(const Definition& definition) {
          "': the branch orders form a cycle, so these steps would wait for each other for ever";
 }
 
+/// Besides, why it cannot be prepared.
+inline std::string PrepareProblem(const Definition& definition) {
+  if (definition.type != TransType::kMsg || !definition.query_prepared.empty()) return {};
+  return "gid '" + definition.gid +
+         "': a message that is prepared needs query_prepared, which is asked whether to deliver it "
+         "when "
+         "no submit comes";
+}
+
 /// Empty if the definition can be carried out, else the sentence that says why not.
 inline std::string Problem(const Definition& definition) {
   std::string problem = GidProblem(definition.gid);
@@ -2675,14 +4013,30 @@ inline std::string Problem(const Definition& definition) {
   for (std::size_t i = 0; i < definition.steps.size(); ++i) {
     const Step& step = definition.steps[i];
     const auto name = [i] { return "step " + std::to_string(i); };
-    for (const std::string* url : {&step.action, &step.compensate}) {
+    for (const std::string* url : {&step.action, &step.compensate, &step.branch_id}) {
       if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
       if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
     }
     if (step.payload.size() > kMaxPayloadBytes) {
       return above("the payload of " + name(), step.payload.size(), kMaxPayloadBytes);
     }
+    if (IsTopic(step.action) && definition.type != TransType::kMsg) {
+      return who() + name() + " goes to a topic; only messages do";
+    }
     bytes += step.action.size() + step.compensate.size() + step.payload.size();
+  }
+  for (const std::string* text : {&definition.query_prepared, &definition.workflow}) {
+    if (text->size() > kMaxUrlBytes)
+      return above("query_prepared or the name", text->size(), kMaxUrlBytes);
+    if (!IsUtf8(*text)) return who() + "query_prepared or the name is not valid UTF-8";
+  }
+  if (definition.data.size() > kMaxPayloadBytes) {
+    return above("its data", definition.data.size(), kMaxPayloadBytes);
+  }
+  bytes += definition.data.size();
+  if (definition.delay.count() < 0 || definition.delay > kMaxDelay) {
+    return who() + "the delay is " + std::to_string(definition.delay.count()) +
+           " s; it must be 0 to " + std::to_string(kMaxDelay.count()) + " s";
   }
   const TransOptions& options = definition.options;
   if (options.branch_headers.size() > kMaxHeaders) {
@@ -2729,237 +4083,20 @@ inline std::string Problem(const Definition& definition) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/engine/repeat.hpp ---------------------------------------------------------------------
+// ---- dtm/coordinator/commands.hpp --------------------------------------------------------------
 
-/// What it means when something is submitted or prepared under a gid that exists already.
-/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
-
-namespace dtm {
-inline namespace v1 {
-namespace engine {
-
-struct Repeat {
-  enum class Kind {
-    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
-    kPromote,  ///< the submit of a prepared one
-    kRefuse
-  };
-  Kind kind = Kind::kAttach;
-  std::string refused;  ///< kRefuse: why
-};
-
-/// `again`: what comes now, as a submit or (`prepare`) as a prepare. Content is compared submit to
-/// submit and prepare to prepare only, since a submit after a prepare need not repeat the steps.
-inline Repeat OnRepeat(const Transaction& stored, const Definition& again, bool prepare) {
-  const Definition& first = *stored.definition;
-  const std::string gid = "gid '" + again.gid + "'";
-  if (stored.unreadable) return {Repeat::Kind::kRefuse, gid + ": " + stored.last_error};
-  if (first.type != again.type) {
-    return {Repeat::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
-                                       Name(again.type) + "; nothing was changed. Use a new gid"};
-  }
-  const bool prepared = stored.status == Status::kPrepared;
-  if (prepare && !prepared) {
-    return {Repeat::Kind::kRefuse,
-            gid + ": current status '" + Name(stored.status) + "', cannot prepare. FAILURE"};
-  }
-  if (!prepare && prepared) return {Repeat::Kind::kPromote, {}};
-  if (first.prepared_first == prepare && !SameContent(first, again)) {
-    return {Repeat::Kind::kRefuse,
-            gid +
-                " exists with other content; nothing was changed. Use a new gid, or submit "
-                "exactly what was submitted first"};
-  }
-  return {Repeat::Kind::kAttach, {}};
-}
-
-/// The steps stay those of the prepare; options and order of the submit count where it has any.
-inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
-  Definition merged = prepared;
-  TransOptions& options = merged.options;
-  const TransOptions& later = submitted.options;
-  options.wait_result = later.wait_result;
-  const auto take = [](auto& value, const auto& newer) {
-    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
-  };
-  take(options.timeout_to_fail, later.timeout_to_fail);
-  take(options.request_timeout, later.request_timeout);
-  take(options.retry_interval, later.retry_interval);
-  take(options.retry_limit, later.retry_limit);
-  take(options.branch_headers, later.branch_headers);
-  if (submitted.concurrent || !submitted.orders.empty()) {
-    merged.concurrent = submitted.concurrent;
-    merged.orders = submitted.orders;
-  }
-  return merged;
-}
-
-}  // namespace engine
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/collect.hpp ---------------------------------------------------------------
-
-/// The first two stages of a turn: take what arrived, and step the transactions it concerns.
+/// What somebody asks of a transaction that exists: cancel, stop, retry, register a branch, end, explain.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
-/// Protocol: §2.3 (what a repeat means), with the differences of the README.
+/// Protocol: §2.2, §2.3, §2.4 (registration), §4.5 (the end of a workflow).
 
 namespace dtm {
 inline namespace v1 {
 
-class Collect {
+class Commands {
  public:
-  Collect(Board& board, Inbox& inbox) : board_(board), inbox_(inbox) {}
+  explicit Commands(Board& board) : board_(board) {}
 
-  /// Returns whether anything had arrived or was due.
-  bool Run() {
-    inbox_.Take(mail_);
-    bool something = !mail_.Empty() || board_.SomethingAgain();
-    std::vector<std::pair<std::string, engine::EventKind>> again;
-    again.swap(board_.again);
-    for (const auto& entry : again) {
-      if (Live* live = board_.lives.Find(entry.first)) StepAgain(*live, entry.second);
-    }
-    for (Answer& answer : mail_.answers) OnAnswer(answer);
-    for (Submission& submission : std::exchange(board_.returned, {})) OnSubmission(submission);
-    for (Command& command : std::exchange(board_.again_commands, {})) OnCommand(command);
-    for (Submission& submission : mail_.submissions) OnSubmission(submission);
-    for (Command& command : mail_.commands) OnCommand(command);
-    for (QueuedWork& work : mail_.works) OnWork(work);
-    mail_.Clear();
-    while (Live* live = board_.timers.TakeDue(board_.context.now)) {
-      OnTimer(*live);
-      something = true;
-    }
-    return something;
-  }
-
-  /// Takes unfinished transactions from the store, as far as there is room.
-  /// @throws StoreError
-  void Load() {
-    if (board_.Full() || !board_.context.may_call) return;
-    for (Transaction& stored : board_.loader.NextPage(board_.store, board_.context.now,
-                                                      !board_.HalfFull(), board_.Room())) {
-      if (board_.lives.Find(stored.definition->gid) == nullptr) board_.Bring(std::move(stored));
-    }
-  }
-
- private:
-  static constexpr std::uint32_t kErrorsBeforeWarning = 3;
-
-  void OnAnswer(Answer& answer) {
-    Live* live = board_.lives.Find(answer.call.definition->gid);
-    // Another definition: that transaction has ended, and its gid was given again.
-    if (live == nullptr || live->transaction.definition != answer.call.definition) return;
-    const std::size_t branch = answer.call.branch;
-    board_.Step(*live, {engine::EventKind::kResult, branch, std::move(answer.result)});
-    const Transaction& transaction = live->transaction;
-    if (branch < transaction.branches.size() &&
-        transaction.branches[branch].errors == kErrorsBeforeWarning) {
-      board_.Log(LogLevel::kWarning,
-                 "gid '" + transaction.definition->gid +
-                     "' keeps failing and is retried: " + transaction.last_error);
-    }
-  }
-
-  void OnTimer(Live& live) {
-    live.armed = kNever;
-    if (live.timer <= board_.context.now) board_.Step(live, {engine::EventKind::kTimer, 0, {}});
-    board_.Touch(live);  // the time of a waiter may be over
-    if (!board_.health.Good()) AnswerExpired(live);
-  }
-
-  /// Its record may have been replaced by the stored one: what had happened to it happens again.
-  void StepAgain(Live& live, engine::EventKind kind) {
-    const std::vector<engine::Event> events = std::exchange(live.events, {});
-    kind == engine::EventKind::kLoaded ? StepIfRoom(live, kind, !board_.Overfull())
-                                       : (void)board_.Step(live, {kind, 0, {}});
-    for (const engine::Event& event : events) board_.Step(live, event);
-  }
-
-  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status.
-  void AnswerExpired(Live& live) {
-    const std::string& gid = live.transaction.definition->gid;
-    const auto expired = std::stable_partition(
-        live.waiters.begin(), live.waiters.end(),
-        [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
-    for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
-      try {
-        const std::optional<Transaction> stored = board_.store.Load(gid);
-        stored ? Board::Answer(*waiter, ResultOf(*stored))
-               : Board::Refuse(*waiter, MayBeStored(gid));
-      } catch (const StoreError&) {
-        Board::Refuse(*waiter, MayBeStored(gid));
-      }
-    }
-    live.waiters.erase(expired, live.waiters.end());
-  }
-
-  void OnSubmission(Submission& submission) {
-    const std::string& gid = submission.definition->gid;
-    if (!MayUseStore()) {
-      // An earlier submission of it may have been stored.
-      const bool doubt = board_.in_doubt.count(gid) > 0 || board_.lives.Find(gid) != nullptr;
-      return Board::Refuse(
-          submission.waiter,
-          doubt ? MayBeStored(gid) : StoreFailing("gid '" + gid + "' was not stored"));
-    }
-    if (Live* live = board_.lives.Find(gid)) return OnSubmittedAgain(*live, submission);
-    const std::string problem = OrdersProblemOfNew(*submission.definition);
-    if (!problem.empty()) return Board::Refuse(submission.waiter, Rejected(problem));
-    const bool full = board_.Full();
-    Transaction transaction;
-    transaction.definition = std::move(submission.definition);
-    Live& live = board_.lives.Add(std::move(transaction));
-    board_.AddWaiter(live, std::move(submission.waiter));
-    StepIfRoom(live,
-               submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
-               !full);
-  }
-
-  /// The submit of a prepared one, whose steps are in the store, may have orders without steps.
-  std::string OrdersProblemOfNew(const Definition& definition) const {
-    if (!definition.steps.empty() || definition.orders.empty()) return {};  // it was checked
-    return board_.store.Load(definition.gid) ? std::string() : OrdersProblem(definition);
-  }
-
-  /// Starts nothing without room: it leaves memory, and is loaded when there is.
-  void StepIfRoom(Live& live, engine::EventKind kind, bool room) {
-    const bool may_call = board_.context.may_call;
-    board_.context.may_call = may_call && room;
-    board_.Step(live, {kind, 0, {}});
-    board_.context.may_call = may_call;
-  }
-
-  void OnSubmittedAgain(Live& live, Submission& submission) {
-    if (live.Fresh()) return OnSubmittedTwiceInATurn(live, submission);
-    const engine::Repeat repeat =
-        engine::OnRepeat(live.transaction, *submission.definition, submission.prepare);
-    std::string refused = repeat.refused;
-    if (repeat.kind == engine::Repeat::Kind::kPromote) {
-      Definition merged = engine::Promoted(*live.transaction.definition, *submission.definition);
-      refused = Problem(merged);
-      if (refused.empty()) refused = OrdersProblem(merged);
-      if (refused.empty()) {
-        board_.lives.Redefine(live, std::move(merged));
-        StepIfRoom(live, engine::EventKind::kSubmitted, !board_.Overfull());
-      }
-    }
-    if (!refused.empty()) return board_.Refuse(submission.waiter, Rejected(refused));
-    board_.AddWaiter(live, std::move(submission.waiter));
-  }
-
-  /// What no commit has taken yet decides nothing: it may lose its gid to a stored record, or not
-  /// become durable.
-  void OnSubmittedTwiceInATurn(Live& live, Submission& submission) {
-    const Definition& first = *live.transaction.definition;
-    const bool same =
-        first.prepared_first == submission.prepare && SameContent(first, *submission.definition);
-    if (same) return board_.AddWaiter(live, std::move(submission.waiter));
-    board_.returned.push_back(std::move(submission));
-  }
-
-  void OnCommand(Command& command) {
+  void Do(Command& command) {
     if (command.kind == Command::Kind::kRegistered) return OnRegistered(command.gid);
     try {
       switch (command.kind) {
@@ -2975,42 +4112,92 @@ class Collect {
     }
   }
 
+ private:
   void Obey(Command& command) {
     Live* live = board_.lives.Find(command.gid);
 
     if (live == nullptr) {
       std::optional<Transaction> stored = board_.store.Load(command.gid);
-      if (!stored) throw RejectedError(Unknown(command.gid));
+      if (!stored) {
+        throw RejectedError(command.kind == Command::Kind::kAddBranch ? NotPrepared(command.gid)
+                                                                      : Unknown(command.gid));
+      }
+      CheckType(command, *stored);
       if (IsFinal(stored->status)) {
-        if (command.kind == Command::Kind::kWait) {
+        const bool again =
+            command.kind == Command::Kind::kFinish && command.status == stored->status;
+        if (command.kind == Command::Kind::kWait || again) {
           return Board::Answer(command.waiter, ResultOf(*stored));
         }
+        if (command.kind == Command::Kind::kAddBranch)
+          throw RejectedError(NotPrepared(command.gid));
         throw RejectedError("gid '" + command.gid + "' was not changed: it has already ended as " +
                             Name(stored->status));
       }
       live = &board_.Bring(std::move(*stored));
     }
     if (command.kind != Command::Kind::kWait) {
-      if (!MayUseStore()) {
-        std::rethrow_exception(StoreFailing("gid '" + command.gid + "' was not changed"));
+      if (!board_.MayUseStore()) {
+        std::rethrow_exception(board_.StoreFailing("gid '" + command.gid + "' was not changed"));
       }
-      const std::string refused =
-          board_.Step(*live, {EventOf(command.kind), 0, {Result::Kind::kSuccess, command.reason}});
+      CheckType(command, live->transaction);
+      const std::string refused = command.kind == Command::Kind::kAddBranch
+                                      ? AddBranch(*live, command)
+                                      : board_.Step(*live, EventOf(command));
       if (!refused.empty()) {
         // It may be the submit of a prepared one, whose record is in the store.
         if (live->Fresh()) return board_.again_commands.push_back(std::move(command));
         throw RejectedError("gid '" + command.gid + "' was not changed: " + refused);
       }
+    } else {
+      CheckType(command, live->transaction);
     }
     if (!live->Fresh()) return board_.AddWaiter(*live, std::move(command.waiter));
     // It may lose its gid to a stored record; then the command is for that.
     live->commands.push_back(std::move(command));
   }
 
-  static engine::EventKind EventOf(Command::Kind kind) {
-    if (kind == Command::Kind::kCancel) return engine::EventKind::kCancel;
-    if (kind == Command::Kind::kForceStop) return engine::EventKind::kForceStop;
-    return engine::EventKind::kRetryNow;
+  static engine::Event EventOf(const Command& command) {
+    const bool failed = command.status == Status::kFailed;
+    const Result result{failed ? Result::Kind::kFailure : Result::Kind::kSuccess, command.reason};
+    switch (command.kind) {
+      case Command::Kind::kCancel: return {engine::EventKind::kCancel, 0, result};
+      case Command::Kind::kForceStop: return {engine::EventKind::kForceStop, 0, {}};
+      case Command::Kind::kFinish: return {engine::EventKind::kFinish, 0, result, command.data};
+      default: return {engine::EventKind::kRetryNow, 0, {}};
+    }
+  }
+
+  static void CheckType(const Command& command, const Transaction& stored) {
+    if (!command.type || stored.unreadable || *command.type == stored.definition->type) return;
+    throw RejectedError("gid '" + command.gid + "' is a " + Name(stored.definition->type) +
+                        ", not a " + Name(*command.type) + "; nothing was changed");
+  }
+
+  static std::string NotPrepared(const std::string& gid) {
+    return "no trans with gid: " + gid + " status: prepared found FAILURE";
+  }
+
+  /// A branch that is registered while the transaction is prepared. The same again is accepted.
+  std::string AddBranch(Live& live, const Command& command) {
+    const Definition& definition = *live.transaction.definition;
+    if (live.Fresh()) return "it is not stored yet";  // and the command comes again
+    if (live.transaction.unreadable) return live.transaction.last_error;
+    if (live.transaction.status != Status::kPrepared) throw RejectedError(NotPrepared(command.gid));
+    const Step& step = command.step;
+    for (const Step& old : definition.steps) {
+      if (old.branch_id != step.branch_id || old.op != step.op) continue;
+      const bool same = old.action == step.action && old.compensate == step.compensate &&
+                        old.payload == step.payload && old.failed == step.failed;
+      return same ? std::string()
+                  : "branch " + step.branch_id + " is registered already, otherwise";
+    }
+    Definition larger = definition;
+    larger.steps.push_back(step);
+    const std::string problem = Problem(larger);
+    if (!problem.empty()) throw RejectedError(problem);
+    board_.lives.Redefine(live, std::move(larger));
+    return board_.Step(live, {engine::EventKind::kBranchAdded, 0, {}});
   }
 
   /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
@@ -3055,35 +4242,274 @@ class Collect {
     });
   }
 
-  void OnWork(QueuedWork& work) {
-    if (MayUseStore()) {
-      board_.works.push_back(std::move(work));
-    } else {
-      Board::Protected([&] { work.done({}, StoreFailing("the work was not run")); });
-    }
-  }
-
-  bool MayUseStore() const { return board_.health.MayTry(board_.context.now); }
-
-  std::exception_ptr StoreFailing(const std::string& what) const {
-    return std::make_exception_ptr(StoreError(
-        what + ", the store is failing: " + board_.health.Problem() + "; try again later"));
-  }
-  std::exception_ptr MayBeStored(const std::string& gid) const {
-    return std::make_exception_ptr(
-        InDoubtError("gid '" + gid + "' may or may not be stored, the store is failing: " +
-                     board_.health.Problem() + "; submit it again later"));
-  }
-  static std::exception_ptr Rejected(const std::string& why) {
-    return std::make_exception_ptr(RejectedError(why));
-  }
   static std::string Unknown(const std::string& gid) {
     return "there is no transaction with gid '" + gid +
            "', or it ended and its time was over; check the gid";
   }
 
   Board& board_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/repeat.hpp ---------------------------------------------------------------------
+
+/// What it means when something is submitted or prepared under a gid that exists already.
+/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+struct Repeat {
+  enum class Kind {
+    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
+    kPromote,  ///< the submit of a prepared one
+    kRefuse
+  };
+  Kind kind = Kind::kAttach;
+  std::string refused;  ///< kRefuse: why
+};
+
+/// `again`: what comes now, as a submit or (`prepare`) as a prepare. Content is compared submit to
+/// submit and prepare to prepare only, since a submit after a prepare need not repeat the steps.
+inline Repeat OnRepeat(const Transaction& stored, const Definition& again, bool prepare) {
+  const Definition& first = *stored.definition;
+  const std::string gid = "gid '" + again.gid + "'";
+  if (stored.unreadable) return {Repeat::Kind::kRefuse, gid + ": " + stored.last_error};
+  if (first.type != again.type) {
+    return {Repeat::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
+                                       Name(again.type) + "; nothing was changed. Use a new gid"};
+  }
+  const bool prepared = stored.status == Status::kPrepared;
+  const auto cannot = [&](const char* what) -> Repeat {
+    return {Repeat::Kind::kRefuse,
+            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
+  };
+  if (prepare && !prepared) return cannot("prepare");
+  if (!prepare && prepared) return {Repeat::Kind::kPromote, {}};
+  // The initiator has to learn that its submit came too late.
+  if (RegistersSteps(first.type) && stored.status == Status::kAborting) return cannot("submit");
+  if (first.prepared_first == prepare && !SameContent(first, again)) {
+    return {Repeat::Kind::kRefuse,
+            gid +
+                " exists with other content; nothing was changed. Use a new gid, or submit "
+                "exactly what was submitted first"};
+  }
+  return {Repeat::Kind::kAttach, {}};
+}
+
+/// The steps stay those of the prepare; options and order of the submit count where it has any.
+inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
+  Definition merged = prepared;
+  TransOptions& options = merged.options;
+  const TransOptions& later = submitted.options;
+  options.wait_result = later.wait_result;
+  const auto take = [](auto& value, const auto& newer) {
+    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
+  };
+  take(options.timeout_to_fail, later.timeout_to_fail);
+  take(options.request_timeout, later.request_timeout);
+  take(options.retry_interval, later.retry_interval);
+  take(options.retry_limit, later.retry_limit);
+  take(options.branch_headers, later.branch_headers);
+  take(merged.delay, submitted.delay);
+  if (submitted.concurrent || !submitted.orders.empty()) {
+    merged.concurrent = submitted.concurrent;
+    merged.orders = submitted.orders;
+  }
+  return merged;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/collect.hpp ---------------------------------------------------------------
+
+/// The first two stages of a turn: take what arrived, and step the transactions it concerns.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+/// Protocol: §2.3 (what a repeat means), with the differences of the README.
+
+namespace dtm {
+inline namespace v1 {
+
+class Collect {
+ public:
+  Collect(Board& board, Inbox& inbox) : board_(board), inbox_(inbox), commands_(board) {}
+
+  /// Returns whether anything had arrived or was due.
+  bool Run() {
+    inbox_.Take(mail_);
+    bool something = !mail_.Empty() || board_.SomethingAgain();
+    std::vector<std::pair<std::string, engine::EventKind>> again;
+    again.swap(board_.again);
+    for (const auto& entry : again) {
+      if (Live* live = board_.lives.Find(entry.first)) StepAgain(*live, entry.second);
+    }
+    for (Answer& answer : mail_.answers) OnAnswer(answer);
+    for (Submission& submission : std::exchange(board_.returned, {})) OnSubmission(submission);
+    for (Command& command : std::exchange(board_.again_commands, {})) commands_.Do(command);
+    for (Submission& submission : mail_.submissions) OnSubmission(submission);
+    for (Command& command : mail_.commands) commands_.Do(command);
+    for (QueuedWork& work : mail_.works) OnWork(work);
+    mail_.Clear();
+    while (Live* live = board_.timers.TakeDue(board_.context.now)) {
+      OnTimer(*live);
+      something = true;
+    }
+    return something;
+  }
+
+  /// Takes unfinished transactions from the store, as far as there is room.
+  /// @throws StoreError
+  void Load() {
+    if (board_.Full() || !board_.context.may_call) return;
+    for (Transaction& stored : board_.loader.NextPage(board_.store, board_.context.now,
+                                                      !board_.HalfFull(), board_.Room())) {
+      if (board_.lives.Find(stored.definition->gid) == nullptr) board_.Bring(std::move(stored));
+    }
+  }
+
+ private:
+  static constexpr std::uint32_t kErrorsBeforeWarning = 3;
+
+  void OnAnswer(Answer& answer) {
+    Live* live = board_.lives.Find(answer.call.definition->gid);
+    // Another life: that transaction has ended, and its gid was given again.
+    if (live == nullptr || live->life != answer.call.life) return;
+    const std::size_t branch = answer.call.branch;
+    board_.Step(*live, {engine::EventKind::kResult, branch, std::move(answer.result)});
+    const Transaction& transaction = live->transaction;
+    if (branch < transaction.branches.size() &&
+        transaction.branches[branch].errors == kErrorsBeforeWarning) {
+      board_.Log(LogLevel::kWarning,
+                 "gid '" + transaction.definition->gid +
+                     "' keeps failing and is retried: " + transaction.last_error);
+    }
+  }
+
+  void OnTimer(Live& live) {
+    live.armed = kNever;
+    if (live.timer <= board_.context.now) board_.Step(live, {engine::EventKind::kTimer, 0, {}});
+    board_.Touch(live);  // the time of a waiter may be over
+    if (!board_.health.Good()) AnswerExpired(live);
+  }
+
+  /// Its record may have been replaced by the stored one: what had happened to it happens again.
+  void StepAgain(Live& live, engine::EventKind kind) {
+    const std::vector<engine::Event> events = std::exchange(live.events, {});
+    kind == engine::EventKind::kLoaded ? StepIfRoom(live, kind, !board_.Overfull())
+                                       : (void)board_.Step(live, {kind, 0, {}});
+    for (const engine::Event& event : events) board_.Step(live, event);
+  }
+
+  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status.
+  void AnswerExpired(Live& live) {
+    const std::string& gid = live.transaction.definition->gid;
+    const auto expired = std::stable_partition(
+        live.waiters.begin(), live.waiters.end(),
+        [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
+    for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
+      try {
+        const std::optional<Transaction> stored = board_.store.Load(gid);
+        stored ? Board::Answer(*waiter, ResultOf(*stored))
+               : Board::Refuse(*waiter, board_.MayBeStored(gid));
+      } catch (const StoreError&) {
+        Board::Refuse(*waiter, board_.MayBeStored(gid));
+      }
+    }
+    live.waiters.erase(expired, live.waiters.end());
+  }
+
+  void OnSubmission(Submission& submission) {
+    const std::string& gid = submission.definition->gid;
+    if (!board_.MayUseStore()) {
+      // An earlier submission of it may have been stored.
+      const bool doubt = board_.in_doubt.count(gid) > 0 || board_.lives.Find(gid) != nullptr;
+      return Board::Refuse(submission.waiter,
+                           doubt ? board_.MayBeStored(gid)
+                                 : board_.StoreFailing("gid '" + gid + "' was not stored"));
+    }
+    if (Live* live = board_.lives.Find(gid)) return OnSubmittedAgain(*live, submission);
+    const std::string problem = ProblemOfNew(*submission.definition);
+    if (!problem.empty()) return Board::Refuse(submission.waiter, Board::Rejected(problem));
+    const bool full = board_.Full();
+    Transaction transaction;
+    transaction.definition = std::move(submission.definition);
+    Live& live = board_.lives.Add(std::move(transaction));
+    board_.AddWaiter(live, std::move(submission.waiter));
+    StepIfRoom(live,
+               submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
+               !full);
+  }
+
+  /// The submit of a prepared one, whose steps are in the store, may have orders without steps.
+  std::string ProblemOfNew(const Definition& definition) const {
+    if (definition.type == TransType::kMsg) return TopicProblem(definition);
+    if (!definition.steps.empty() || definition.orders.empty()) return {};  // it was checked
+    return board_.store.Load(definition.gid) ? std::string() : OrdersProblem(definition);
+  }
+
+  /// A topic that nobody had subscribed to; a repeat does not need one.
+  std::string TopicProblem(const Definition& definition) const {
+    for (const Step& step : definition.steps) {
+      if (!IsTopic(step.action) || board_.store.Load(definition.gid)) continue;
+      return "gid '" + definition.gid +
+             "': topic not found: " + step.action.substr(kTopicPrefixSize) +
+             "; subscribe somebody to it first";
+    }
+    return {};
+  }
+
+  /// Starts nothing without room: it leaves memory, and is loaded when there is.
+  void StepIfRoom(Live& live, engine::EventKind kind, bool room) {
+    const bool may_call = board_.context.may_call;
+    board_.context.may_call = may_call && room;
+    board_.Step(live, {kind, 0, {}});
+    board_.context.may_call = may_call;
+  }
+
+  void OnSubmittedAgain(Live& live, Submission& submission) {
+    if (live.Fresh()) return OnSubmittedTwiceInATurn(live, submission);
+    const engine::Repeat repeat =
+        engine::OnRepeat(live.transaction, *submission.definition, submission.prepare);
+    std::string refused = repeat.refused;
+    if (repeat.kind == engine::Repeat::Kind::kPromote) {
+      Definition merged = engine::Promoted(*live.transaction.definition, *submission.definition);
+      refused = Problem(merged);
+      if (refused.empty()) refused = OrdersProblem(merged);
+      if (refused.empty()) {
+        board_.lives.Redefine(live, std::move(merged));
+        StepIfRoom(live, engine::EventKind::kSubmitted, !board_.Overfull());
+      }
+    }
+    if (!refused.empty()) return board_.Refuse(submission.waiter, Board::Rejected(refused));
+    board_.AddWaiter(live, std::move(submission.waiter));
+  }
+
+  /// What no commit has taken yet decides nothing: it may lose its gid to a stored record, or not
+  /// become durable.
+  void OnSubmittedTwiceInATurn(Live& live, Submission& submission) {
+    const Definition& first = *live.transaction.definition;
+    const bool same =
+        first.prepared_first == submission.prepare && SameContent(first, *submission.definition);
+    if (same) return board_.AddWaiter(live, std::move(submission.waiter));
+    board_.returned.push_back(std::move(submission));
+  }
+
+  void OnWork(QueuedWork& work) {
+    if (board_.MayUseStore()) {
+      board_.works.push_back(std::move(work));
+    } else {
+      Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
+    }
+  }
+
+  Board& board_;
   Inbox& inbox_;
+  Commands commands_;
   Mail mail_;
 };
 
@@ -3327,7 +4753,8 @@ class Commit {
       for (const Waiter& waiter : live.waiters) Board::Refuse(waiter, gone);
       return Remove(live);
     }
-    stored->definition = live.transaction.definition;  // answers refer to it
+    stored->definition = live.transaction.definition;  // with what was registered since
+    AddMissingRows(*stored);
     for (std::size_t i = 0; i < stored->branches.size(); ++i) {
       stored->branches[i].in_flight =
           i < live.transaction.branches.size() && live.transaction.branches[i].in_flight;
@@ -3451,6 +4878,7 @@ class Release {
         BranchCall call;
         call.definition = transaction.definition;
         call.branch = branch;
+        call.life = live.life;
         call.timeout = engine::RequestTimeout(transaction.definition->options, board_.context);
         (IsLocal(call.Url()) ? local_calls_ : url_calls_).push_back(std::move(call));
       }
@@ -3495,7 +4923,8 @@ class Release {
     if (IsFinal(transaction.status)) return board_.Remove(live);
     board_.ArmTimer(live);
     if (live.CallsOut() || transaction.unreadable) return;
-    const bool waits_for_submit = transaction.status == Status::kPrepared;
+    const bool waits_for_submit =
+        transaction.status == Status::kPrepared && live.timer == kNever && !transaction.stuck;
     const bool idle = live.timer == kNever && !transaction.stuck &&
                       !waits_for_submit;  // could go on but was not allowed to
     const bool leave = waits_for_submit || (idle ? board_.Full() : board_.HalfFull());
@@ -3712,6 +5141,32 @@ class Driver {
     return box->reply.Get();
   }
 
+  /// One call by URL for somebody who waits for it.
+  /// @throws LogicError  there is nobody who calls URLs.
+  Result CallNow(const DirectCall& direct) {
+    if (urls_ == nullptr) {
+      throw LogicError(
+          "this program calls no URLs: include <dtm/http.hpp> and say "
+          "Use(dtm::HttpBranches())");
+    }
+    struct OneResult : BranchResults {
+      void Done(const BranchCall&, Result answer) override {
+        const std::lock_guard<std::mutex> lock(mutex);
+        result = std::move(answer);
+        answered.notify_all();
+      }
+      std::mutex mutex;
+      std::condition_variable answered;
+      std::optional<Result> result;
+    } one;
+    urls_->Call({ToBranchCall(direct, options.server_url, options.request_timeout)}, one);
+    std::unique_lock<std::mutex> lock(one.mutex);
+    // A caller that was stopped answers nothing any more.
+    while (!one.result && !urls_stopped_)
+      one.answered.wait_for(lock, std::chrono::milliseconds(20));
+    return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
+  }
+
   /// See Coordinator::Stop.
   bool Stop(Time until) {
     CheckNotLoop();
@@ -3728,6 +5183,7 @@ class Driver {
       check_thread_.join();
     }
     if (urls_ != nullptr) urls_->Stop();
+    urls_stopped_ = true;
     functions.Stop();
     loop_.StartNothingNew();
     loop_.Turn();  // what was answered at the last moment
@@ -3838,6 +5294,7 @@ class Driver {
   std::atomic<bool> stopping_{false};
   std::atomic<bool> stop_noticed_{false};
   std::atomic<bool> quit_{false};
+  std::atomic<bool> urls_stopped_{false};
   std::mutex stop_mutex_;
   bool stopped_ = false;
   std::mutex quiet_mutex_;
@@ -3848,45 +5305,234 @@ class Driver {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/typed_function.hpp --------------------------------------------------------
+// ---- dtm/coordinator/topics.hpp ----------------------------------------------------------------
 
-/// From a function with a payload type of its own to one the registry can keep.
-/// Needs: nlohmann/json. Threads: the result runs on any thread.
+/// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
+/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run.
+/// Protocol: §6. What is subscribed counts at once, for messages that are prepared or submitted later.
 
 namespace dtm {
 inline namespace v1 {
 
-/// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; it returns nothing (success)
-/// or a Result. A payload that does not parse as T is a temporary error, not the function's
-/// failure.
-template <typename T, typename Function>
-BranchFunction EraseType(Function function) {
-  return [function = std::move(function)](const std::string& text, const Caller& caller) -> Result {
-    const T payload = [&text] {
-      try {
-        return nlohmann::json::parse(text).template get<T>();
-      } catch (const nlohmann::json::exception& error) {
-        throw Error(std::string("its payload is not what the function takes: ") + error.what());
-      }
-    }();
-    const auto invoke = [&] {
-      if constexpr (std::is_invocable_v<const Function&, const T&>) {
-        return function(payload);
-      } else {
-        return function(payload, caller.Info());
-      }
-    };
-    using Returned = decltype(invoke());
-    static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
-                  "dtm: a branch function returns nothing or dtm::Result");
-    if constexpr (std::is_void_v<Returned>) {
-      invoke();
-      return Result::Success();
-    } else {
-      return invoke();
-    }
-  };
+struct Subscriber {
+  std::string url;
+  std::string remark;
+};
+
+namespace topics {
+
+inline constexpr const char kCategory[] = "topics";
+
+/// @throws StoreError  the stored list is damaged.
+inline std::vector<Subscriber> Parse(const KeyValue& stored) {
+  std::vector<Subscriber> subscribers;
+  const nlohmann::json list = nlohmann::json::parse(stored.value, nullptr, false);
+  if (!list.is_array()) {
+    throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
+  }
+  for (const nlohmann::json& entry : list) {
+    subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
+  }
+  return subscribers;
 }
+
+inline void Write(Store& store, const std::string& topic,
+                  const std::vector<Subscriber>& subscribers, Time now) {
+  auto list = nlohmann::ordered_json::array();
+  for (const Subscriber& subscriber : subscribers) {
+    list.push_back({{"url", subscriber.url}, {"remark", subscriber.remark}});
+  }
+  KeyValue value;
+  value.category = kCategory;
+  value.key = topic;
+  value.value = list.dump();
+  value.updated = now;
+  store.PutValue(value);
+}
+
+/// Why nobody can subscribe so; empty if somebody can.
+inline std::string Problem(const std::string& topic, const std::string& url,
+                           const std::string& remark) {
+  if (topic.empty()) return "empty topic";
+  if (url.empty()) return "empty url";
+  if (topic.size() > kMaxGidBytes || !IsUtf8(topic)) {
+    return "the name of a topic is UTF-8 of at most " + std::to_string(kMaxGidBytes) + " bytes";
+  }
+  if (url.size() > kMaxUrlBytes || !IsUtf8(url) || remark.size() > kMaxReasonBytes ||
+      !IsUtf8(remark)) {
+    return "the url or the remark of topic '" + topic + "' is too long or not UTF-8";
+  }
+  return {};
+}
+
+inline Result Subscribe(Store& store, const std::string& topic, const Subscriber& subscriber,
+                        Time now) {
+  std::vector<Subscriber> all;
+  if (const auto stored = store.GetValue(kCategory, topic)) all = Parse(*stored);
+  const bool known = std::any_of(
+      all.begin(), all.end(), [&](const Subscriber& other) { return other.url == subscriber.url; });
+  if (known) return Result::Failure("this url exists");
+  if (all.size() >= kMaxSteps) {
+    return Result::Failure("topic '" + topic + "' has " + std::to_string(kMaxSteps) +
+                           " subscribers, which is the limit");
+  }
+  all.push_back(subscriber);
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+inline Result Unsubscribe(Store& store, const std::string& topic, const std::string& url,
+                          Time now) {
+  const std::optional<KeyValue> stored = store.GetValue(kCategory, topic);
+  if (!stored) return Result::Failure("no such a topic");
+  std::vector<Subscriber> all = Parse(*stored);
+  if (all.empty()) return Result::Failure("this topic is empty");
+  const auto gone = std::remove_if(all.begin(), all.end(),
+                                   [&](const Subscriber& other) { return other.url == url; });
+  if (gone == all.end()) return Result::Failure("no such an url ");
+  all.erase(gone, all.end());
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+inline Result Delete(Store& store, const std::string& topic) {
+  if (store.RemoveValue(kCategory, topic)) return Result::Success();
+  return Result::Failure("there is no topic '" + topic + "'");
+}
+
+/// Those of a topic now; none if there is no such topic.
+inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topic) {
+  const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
+  return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
+}
+
+/// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
+/// A topic without any stays, and is refused where a new message is stored.
+inline void Expand(Definition& message, Store& store) {
+  const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
+  const bool any = message.type == TransType::kMsg &&
+                   std::any_of(message.steps.begin(), message.steps.end(), is_topic);
+  if (!any) return;
+  std::vector<Step> expanded;
+  for (std::size_t i = 0; i < message.steps.size(); ++i) {
+    Step step = std::move(message.steps[i]);
+    step.branch_id = NumberOf(i);
+    const std::vector<Subscriber> subscribers =
+        is_topic(step) ? Subscribers(store, step.action.substr(kTopicPrefixSize))
+                       : std::vector<Subscriber>();
+    if (subscribers.empty()) {
+      expanded.push_back(std::move(step));
+      continue;
+    }
+    step.topic = step.action;
+    for (std::size_t j = 0; j < subscribers.size(); ++j) {
+      Step one = step;
+      one.action = subscribers[j].url;
+      if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);
+      expanded.push_back(std::move(one));
+    }
+  }
+  message.steps = std::move(expanded);
+}
+
+}  // namespace topics
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/requests.hpp --------------------------------------------------------------
+
+/// How what a program asks gets into the inbox, and its answer back.
+/// Needs: std. Threads: thread-safe; the waiting ones drive the loop if no thread does.
+
+namespace dtm {
+inline namespace v1 {
+
+class Requests {
+ public:
+  explicit Requests(Driver& driver) : driver_(driver) {}
+
+  Waiter SubmitWaiter(const Definition& definition) const {
+    Waiter waiter;
+    waiter.failure_is_error = true;
+    if (definition.options.wait_result) {
+      waiter.when = AnswerWhen::kSettled;
+      waiter.deadline = driver_.clock->Now() + kLongestWaitResult;
+    }
+    return waiter;
+  }
+
+  /// @throws RejectedError  it cannot be carried out; nothing was changed.
+  void Enqueue(Definition definition, Waiter waiter, bool prepare) {
+    definition.prepared_first = prepare;
+    topics::Expand(definition, *driver_.store);
+    std::string problem = Problem(definition);
+    if (problem.empty() && prepare) problem = PrepareProblem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
+    const auto shared = std::make_shared<const Definition>(std::move(definition));
+    Submission submission{shared, std::move(waiter), prepare};
+    if (driver_.inbox.Push(std::move(submission))) return;
+    Refused("gid '" + shared->gid + "' was not stored: ");
+  }
+
+  TransResult EnqueueAndWait(Definition definition, Waiter waiter, bool prepare) {
+    return driver_.WaitFor([&](ReplyCallback answer) {
+      waiter.callback = std::move(answer);
+      Enqueue(std::move(definition), std::move(waiter), prepare);
+    });
+  }
+
+  TransResult Ask(Command command) {
+    return driver_.WaitFor([&](ReplyCallback answer) {
+      command.waiter.when =
+          command.kind == Command::Kind::kWait ? AnswerWhen::kFinished : AnswerWhen::kStored;
+      command.waiter.callback = std::move(answer);
+      Push(std::move(command));
+    });
+  }
+
+  /// A command that the loop answers with a value.
+  template <typename T>
+  T AskFor(Command command, std::function<void(T, std::exception_ptr)> Command::*answer_to) {
+    const auto box = std::make_shared<T>();
+    driver_.WaitFor([&](const ReplyCallback& answer) {
+      command.*answer_to = [box, answer](T value, const std::exception_ptr& error) {
+        *box = std::move(value);
+        answer({{}, error});
+      };
+      Push(std::move(command));
+    });
+    return std::move(*box);
+  }
+
+  /// Runs the work inside the next commit; returns what it returned, once that is durable.
+  Result RunWork(Work work) {
+    const auto box = std::make_shared<Result>();
+    driver_.WaitFor([&](const ReplyCallback& answer) {
+      QueuedWork queued{std::move(work),
+                        [box, answer](const Result& result, const std::exception_ptr& error) {
+                          *box = result;
+                          answer({{}, error});
+                        }};
+      if (!driver_.inbox.Push(std::move(queued))) Refused("");
+    });
+    return std::move(*box);
+  }
+
+ private:
+  static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
+
+  void Push(Command command) {
+    if (!driver_.inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
+  }
+
+  [[noreturn]] void Refused(const std::string& who) {
+    if (driver_.inbox.Closed()) throw LogicError(who + "the coordinator was stopped");
+    throw BusyError(who + std::to_string(driver_.options.max_waiting_submissions) +
+                    " submissions are waiting already; submit it again later");
+  }
+
+  Driver& driver_;
+};
 
 }  // namespace v1
 }  // namespace dtm
@@ -3937,6 +5583,224 @@ class GidGenerator {
   std::uint64_t random_[32];
   std::size_t used_ = sizeof random_ / sizeof random_[0];
 };
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/embedded_endpoint.hpp -----------------------------------------------------
+
+/// What builders ask of the embedded coordinator: the part of it that a remote one has too.
+/// Needs: std, store. Threads: every method is thread-safe. Protocol: §2.2, as a C++ interface.
+
+namespace dtm {
+inline namespace v1 {
+
+class EmbeddedEndpoint : public Endpoint {
+ public:
+  /// Stops, and waits for the functions that still run.
+  ~EmbeddedEndpoint() override {
+    if (process_ != os::ProcessId()) {
+      (void)driver_.release();  // a forked child: the threads and the file are the parent's
+      return;
+    }
+    driver_->StopForGood();
+  }
+  EmbeddedEndpoint(const EmbeddedEndpoint&) = delete;
+  EmbeddedEndpoint& operator=(const EmbeddedEndpoint&) = delete;
+
+  std::string NewGid() override {
+    const Time now = Checked().clock->Now();
+    const std::lock_guard<std::mutex> lock(gid_mutex_);
+    return gids_.Make(now);
+  }
+
+  TransResult Submit(Definition definition) override {
+    if (definition.options.wait_result) CheckMayBlock("Submit with wait_result");
+    CheckSubmittable(definition);
+    Waiter waiter = Asking().SubmitWaiter(definition);
+    return Asking().EnqueueAndWait(std::move(definition), std::move(waiter), false);
+  }
+
+  TransResult SubmitAndWait(Definition definition, Duration timeout) override {
+    CheckMayBlock("SubmitAndWait");
+    CheckSubmittable(definition);
+    return Asking().EnqueueAndWait(std::move(definition),
+                                   {AnswerWhen::kFinished, false, TimeIn(timeout), {}}, false);
+  }
+
+  void SubmitAsync(Definition definition, ReplyCallback callback) override {
+    CheckSubmittable(definition);
+    Waiter waiter = Asking().SubmitWaiter(definition);
+    waiter.callback = std::move(callback);
+    Asking().Enqueue(std::move(definition), std::move(waiter), false);
+  }
+
+  TransResult Prepare(Definition definition) override {
+    return Asking().EnqueueAndWait(std::move(definition), {}, true);
+  }
+
+  void Abort(const std::string& gid, TransType type, const std::string& reason) override {
+    Command command = About(gid, Command::Kind::kCancel);
+    command.type = type;
+    command.reason = reason;
+    Asking().Ask(std::move(command));
+  }
+
+  void RegisterBranch(const std::string& gid, TransType type, Step step) override {
+    Command command = About(gid, Command::Kind::kAddBranch);
+    command.type = type;
+    command.step = std::move(step);
+    Asking().Ask(std::move(command));
+  }
+
+  WorkflowState PrepareWorkflow(Definition definition) override {
+    const std::string gid = definition.gid;
+    std::optional<Transaction> stored = Checked().store->Load(gid);
+    if (!stored) {
+      Prepare(std::move(definition));
+      stored = Checked().store->Load(gid);
+    } else if (stored->definition->type != TransType::kWorkflow) {
+      throw RejectedError("gid '" + gid + "' is a " + Name(stored->definition->type) +
+                          ", not a workflow; nothing was changed. Use a new gid");
+    }
+    if (!stored) throw StoreError("gid '" + gid + "' was removed at this moment; try again");
+    return {stored->status, stored->reason, stored->result, stored->definition->steps};
+  }
+
+  void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
+                      const std::string& result) override {
+    if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
+    Command command = About(gid, Command::Kind::kFinish);
+    command.type = TransType::kWorkflow;
+    command.status = status;
+    command.reason = reason;
+    command.data = result;
+    Asking().Ask(std::move(command));
+  }
+
+  Result CallBranch(const DirectCall& call) override {
+    if (IsLocal(call.url)) {
+      return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
+    }
+    return Checked().CallNow(call);
+  }
+
+  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
+    if (owner != owner_) {
+      throw LogicError("function '" + name +
+                       "' is registered with another coordinator; register it "
+                       "with the one the transaction is submitted to");
+    }
+    return kLocalPrefix + name;
+  }
+
+  /// Runs a registered function here and now, for a transaction of a coordinator elsewhere.
+  /// @throws RejectedError  no function has this name.
+  Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
+    const BranchFunction function = Checked().functions.Find(name);
+    if (!function) throw RejectedError("no branch function is registered as '" + name + "'");
+    return Guarded([&] { return function(payload, Caller(info)); });
+  }
+
+ protected:
+  explicit EmbeddedEndpoint(std::unique_ptr<Driver> driver)
+      : owner_(RandomOwner()), driver_(std::move(driver)) {}
+
+  /// @throws LogicError  this is a forked child.
+  Driver& Checked() const {
+    if (process_ != os::ProcessId()) {
+      throw LogicError(
+          "this coordinator belongs to the parent process; a forked child has to open a "
+          "store of its own");
+    }
+    return *driver_;
+  }
+  Requests Asking() const { return Requests(Checked()); }
+
+  /// A branch function that waits for a transaction may wait for itself.
+  void CheckMayBlock(const char* what) const {
+    if (Checked().functions.OnFunctionThread()) {
+      throw LogicError(
+          std::string(what) +
+          " inside a branch function could wait for itself; use Submit or SubmitAsync");
+    }
+  }
+
+  static void CheckSubmittable(const Definition& definition) {
+    if (definition.type != TransType::kWorkflow) return;
+    throw RejectedError("gid '" + definition.gid +
+                        "': a workflow is prepared, and finished with its status");
+  }
+  Time TimeIn(Duration wait) const {
+    const Time now = Checked().clock->Now();
+    return wait >= kNever - now ? kNever : now + wait;
+  }
+
+  static Command About(const std::string& gid, Command::Kind kind) {
+    Command command;
+    command.kind = kind;
+    command.gid = gid;
+    return command;
+  }
+
+  std::uint64_t Owner() const { return owner_; }
+
+ private:
+  static std::uint64_t RandomOwner() {
+    std::uint64_t owner = 0;
+    os::FillRandom(&owner, sizeof owner);
+    return owner;
+  }
+
+  const std::uint64_t owner_;
+  const long process_ = os::ProcessId();
+  std::mutex gid_mutex_;
+  GidGenerator gids_;
+  std::unique_ptr<Driver> driver_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/typed_function.hpp --------------------------------------------------------
+
+/// From a function with a payload type of its own to one the registry can keep.
+/// Needs: nlohmann/json. Threads: the result runs on any thread.
+
+namespace dtm {
+inline namespace v1 {
+
+/// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; it returns nothing (success)
+/// or a Result. No payload at all is null. A payload that does not parse as T is a temporary error, not the function's
+/// failure.
+template <typename T, typename Function>
+BranchFunction EraseType(Function function) {
+  return [function = std::move(function)](const std::string& text, const Caller& caller) -> Result {
+    const T payload = [&text] {
+      try {
+        return nlohmann::json::parse(text.empty() ? "null" : text).template get<T>();
+      } catch (const nlohmann::json::exception& error) {
+        throw Error(std::string("its payload is not what the function takes: ") + error.what());
+      }
+    }();
+    const auto invoke = [&] {
+      if constexpr (std::is_invocable_v<const Function&, const T&>) {
+        return function(payload);
+      } else {
+        return function(payload, caller.Info());
+      }
+    };
+    using Returned = decltype(invoke());
+    static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
+                  "dtm: a branch function returns nothing or dtm::Result");
+    if constexpr (std::is_void_v<Returned>) {
+      invoke();
+      return Result::Success();
+    } else {
+      return invoke();
+    }
+  };
+}
 
 }  // namespace v1
 }  // namespace dtm
@@ -4110,6 +5974,8 @@ inline namespace v1 {
 namespace codec {
 
 inline constexpr std::uint8_t kFormat = 1;
+/// Flag of a definition: it goes on with what only other types than saga have.
+inline constexpr std::uint8_t kMore = 8;
 
 /// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
 class Writer {
@@ -4195,10 +6061,11 @@ inline std::string EncodeDefinition(const Definition& definition) {
   out.reserve(size);
   Writer writer(out);
   const TransOptions& options = definition.options;
+  const bool more = definition.type != TransType::kSaga;  // than a saga has
   writer.Byte(kFormat);
-  writer.Byte(static_cast<std::uint8_t>((definition.concurrent ? 1 : 0) |
-                                        (options.wait_result ? 2 : 0) |
-                                        (definition.prepared_first ? 4 : 0)));
+  writer.Byte(static_cast<std::uint8_t>(
+      (definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0) |
+      (definition.prepared_first ? 4 : 0) | (more ? kMore : 0) | (definition.json_rpc ? 16 : 0)));
   writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
   writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
   writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
@@ -4219,6 +6086,17 @@ inline std::string EncodeDefinition(const Definition& definition) {
     writer.Text(step.action);
     writer.Text(step.compensate);
     writer.Text(step.payload);
+    if (!more) continue;
+    writer.Text(step.branch_id);
+    writer.Text(step.topic);
+    writer.Byte(static_cast<std::uint8_t>(step.op));
+    writer.Byte(step.failed ? 1 : 0);
+  }
+  if (more) {
+    writer.Text(definition.query_prepared);
+    writer.Number(static_cast<std::uint64_t>(definition.delay.count()));
+    writer.Text(definition.workflow);
+    writer.Text(definition.data);
   }
   return out;
 }
@@ -4236,6 +6114,8 @@ inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, Trans
   TransOptions& options = definition->options;
   options.wait_result = (flags & 2) != 0;
   definition->prepared_first = (flags & 4) != 0;
+  const bool more = (flags & kMore) != 0;
+  definition->json_rpc = (flags & 16) != 0;
   options.timeout_to_fail = std::chrono::seconds(reader.Number());
   options.request_timeout = std::chrono::seconds(reader.Number());
   options.retry_interval = std::chrono::seconds(reader.Number());
@@ -4255,6 +6135,17 @@ inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, Trans
     step.action = reader.Text();
     step.compensate = reader.Text();
     step.payload = reader.Text();
+    if (!more) continue;
+    step.branch_id = reader.Text();
+    step.topic = reader.Text();
+    step.op = static_cast<Op>(reader.Byte());
+    step.failed = reader.Byte() != 0;
+  }
+  if (more) {
+    definition->query_prepared = reader.Text();
+    definition->delay = std::chrono::seconds(reader.Number());
+    definition->workflow = reader.Text();
+    definition->data = reader.Text();
   }
   reader.ExpectEnd();
   const auto known = [&](int step) {
@@ -4274,7 +6165,8 @@ inline void EncodeState(const Transaction& transaction, std::string& out) {
   out.clear();
   Writer writer(out);
   writer.Byte(kFormat);
-  writer.Byte(transaction.stuck ? 1 : 0);
+  writer.Byte(static_cast<std::uint8_t>((transaction.stuck ? 1 : 0) |
+                                        (transaction.result.empty() ? 0 : 2)));
   writer.Number(transaction.retry_count);
   writer.Text(transaction.reason);
   writer.Text(transaction.last_error);
@@ -4290,13 +6182,16 @@ inline void EncodeState(const Transaction& transaction, std::string& out) {
     if (next_try) writer.Number(Micros(branch.next_try));
     if (deadline) writer.Number(Micros(branch.deadline));
   }
+  if (!transaction.result.empty()) writer.Text(transaction.result);
 }
 
 /// @throws StoreError  damaged, or of a newer format.
 inline void DecodeState(std::string_view bytes, Transaction& transaction) {
   Reader reader(bytes);
   if (reader.Byte() != kFormat) Reader::Fail();
-  transaction.stuck = reader.Byte() != 0;
+  const std::uint8_t flags = reader.Byte();
+  if (flags > 3) Reader::Fail();
+  transaction.stuck = (flags & 1) != 0;
   transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
   transaction.reason = reader.Text();
   transaction.last_error = reader.Text();
@@ -4311,6 +6206,7 @@ inline void DecodeState(std::string_view bytes, Transaction& transaction) {
     if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
     if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
   }
+  transaction.result = (flags & 2) != 0 ? reader.Text() : std::string();
   reader.ExpectEnd();
 }
 
@@ -4346,7 +6242,7 @@ namespace sqlite_schema {
 
 /// Counted up with every change of the tables or of the codec. Kept in dtm_meta, not in
 /// user_version, which belongs to the program whose file this may also be.
-inline constexpr int kVersion = 1;
+inline constexpr int kVersion = 2;
 
 /// The steps from version n to n + 1, in order. Never change one that was released.
 inline constexpr const char* kMigrations[kVersion] = {
@@ -4367,6 +6263,18 @@ CREATE INDEX dtm_trans_due ON dtm_trans (due) WHERE due IS NOT NULL;
 CREATE TABLE dtm_big_definition (
   id INTEGER PRIMARY KEY,
   definition BLOB NOT NULL
+);
+)sql",
+    R"sql(
+CREATE TABLE dtm_kv (
+  id INTEGER PRIMARY KEY,
+  cat TEXT NOT NULL,
+  k TEXT NOT NULL,
+  v TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  created INTEGER NOT NULL,
+  updated INTEGER NOT NULL,
+  UNIQUE (cat, k)
 );
 )sql"};
 
@@ -4488,6 +6396,21 @@ inline Transaction ReadTransaction(const sql::Statement& row) {
   return transaction;
 }
 
+inline constexpr char kSelectValues[] =
+    "SELECT id, cat, k, v, version, created, updated FROM dtm_kv ";
+
+inline KeyValue ReadValue(const sql::Statement& row) {
+  KeyValue value;
+  value.row = row.Int(0);
+  value.category = row.Text(1);
+  value.key = row.Text(2);
+  value.value = row.Text(3);
+  value.version = static_cast<std::uint64_t>(row.Int(4));
+  value.created = FromStored(row.Int(5));
+  value.updated = FromStored(row.Int(6));
+  return value;
+}
+
 /// Writes and checkpoints.
 struct Writer {
   explicit Writer(std::unique_ptr<sql::Database> configured)
@@ -4514,12 +6437,18 @@ struct Writer {
         next_due(db, "SELECT min(due) FROM dtm_trans WHERE due IS NOT NULL AND due > ?1"),
         look(db, "SELECT id, created, finished FROM dtm_trans WHERE id > ?1 ORDER BY id LIMIT ?2"),
         remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),
-        remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1") {}
+        remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1"),
+        get_value(db, std::string(kSelectValues) + "WHERE cat = ?1 AND k = ?2"),
+        put_value(db,
+                  "INSERT INTO dtm_kv (cat, k, v, version, created, updated) "
+                  "VALUES (?1, ?2, ?3, 1, ?4, ?4) ON CONFLICT (cat, k) DO UPDATE SET "
+                  "v = excluded.v, version = version + 1, updated = excluded.updated"),
+        remove_value(db, "DELETE FROM dtm_kv WHERE cat = ?1 AND k = ?2") {}
 
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
-      look, remove, remove_big;
+      look, remove, remove_big, get_value, put_value, remove_value;
 };
 
 /// Sees committed records only.
@@ -4529,10 +6458,13 @@ struct Reader {
         find(*owned, Select("WHERE gid = ?1")),
         scan(*owned,
              Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
-                    "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")) {}
+                    "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")),
+        scan_values(*owned, std::string(kSelectValues) +
+                                "WHERE id > ?1 AND (?2 = '' OR cat = ?2) AND (?3 = '' OR k = ?3) "
+                                "ORDER BY id LIMIT ?4") {}
 
   std::unique_ptr<sql::Database> owned;
-  sql::Statement find, scan;
+  sql::Statement find, scan, scan_values;
 };
 
 }  // namespace sqlite_store
@@ -4571,6 +6503,24 @@ class SqliteStore : public Store {
     if (result.kind != Result::Kind::kSuccess) db.Exec("ROLLBACK TO dtm_work");
     db.Exec("RELEASE dtm_work");
     return result;
+  }
+
+  std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
+    sql::Statement& get = Writing().get_value;
+    const Finally reset{get};
+    if (!get.BindText(1, category).BindText(2, key).Step()) return std::nullopt;
+    return sqlite_store::ReadValue(get);
+  }
+
+  void PutValue(const KeyValue& value) override {
+    sql::Statement& put = Writing().put_value;
+    put.BindText(1, value.category).BindText(2, value.key).BindText(3, value.value);
+    put.Bind(4, sqlite_store::Stored(value.updated)).Step();
+  }
+
+  bool RemoveValue(const std::string& category, const std::string& key) override {
+    Writing().remove_value.BindText(1, category).BindText(2, key).Step();
+    return writer_->db.Changes() > 0;
   }
 
   void Apply(std::vector<Change>& changes) override {
@@ -4645,6 +6595,19 @@ class SqliteStore : public Store {
     ScanPage page;
     while (scan.Step()) page.transactions.push_back(sqlite_store::ReadTransaction(scan));
     if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().row;
+    return page;
+  }
+
+  KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    sql::Statement& scan = reader_->scan_values;
+    const Finally reset{scan};
+    scan.Bind(1, position).BindText(2, category).BindText(3, key);
+    scan.Bind(4, static_cast<std::int64_t>(limit));
+    KeyValuePage page;
+    while (scan.Step()) page.values.push_back(sqlite_store::ReadValue(scan));
+    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().row;
     return page;
   }
 
@@ -4809,7 +6772,7 @@ inline namespace v1 {
 ///
 /// What the functions capture is declared before the coordinator. In a forked child every method
 /// throws and the destructor touches nothing.
-class Coordinator : public Endpoint {
+class Coordinator : public EmbeddedEndpoint {
  public:
   /// Opens or creates the SQLite file, checks and locks it.
   /// @throws StoreError  taken by another coordinator, unreadable, read-only, damaged, or newer.
@@ -4819,19 +6782,11 @@ class Coordinator : public Endpoint {
   /// On a store of your choice; `clock` is for tests.
   explicit Coordinator(std::unique_ptr<Store> store, Options options = {},
                        std::unique_ptr<Clock> clock = std::make_unique<SystemClock>())
-      : owner_(RandomOwner()),
-        driver_(std::make_unique<Driver>(std::move(store), std::move(clock), std::move(options))) {}
+      : EmbeddedEndpoint(
+            std::make_unique<Driver>(std::move(store), std::move(clock), std::move(options))) {}
 
   /// Stops, and waits for the functions that still run; says so if that takes longer than a second.
-  ~Coordinator() override {
-    if (process_ != os::ProcessId()) {
-      (void)driver_.release();  // a forked child: the threads and the file are the parent's
-      return;
-    }
-    driver_->StopForGood();
-  }
-  Coordinator(const Coordinator&) = delete;
-  Coordinator& operator=(const Coordinator&) = delete;
+  ~Coordinator() override = default;
 
   /// Registers a branch function under a name, which the store keeps: after a restart the program
   /// registers the same names again, and transactions whose name is missing wait for it.
@@ -4852,7 +6807,7 @@ class Coordinator : public Endpoint {
     command.kind = Command::Kind::kRegistered;
     command.gid = kLocalPrefix + name;
     (void)driver.inbox.Push(std::move(command));  // refused only while it stops
-    return {name, owner_};
+    return {name, Owner()};
   }
 
   /// How branches by URL are called: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>. Before
@@ -4868,49 +6823,7 @@ class Coordinator : public Endpoint {
 
   /// Refuses what is new, waits up to `limit` for calls that are out, and commits their results.
   /// What is unfinished goes on after a restart. False: functions still run; call it again.
-  bool Stop(Duration limit) {
-    const Time now = Checked().clock->Now();
-    return driver_->Stop(limit >= kNever - now ? kNever : now + limit);
-  }
-
-  std::string NewGid() override {
-    const Time now = Checked().clock->Now();
-    const std::lock_guard<std::mutex> lock(gid_mutex_);
-    return gids_.Make(now);
-  }
-
-  TransResult Submit(Definition definition) override {
-    if (definition.options.wait_result) CheckMayBlock("Submit with wait_result");
-    Waiter waiter = SubmitWaiter(definition);
-    return EnqueueAndWait(std::move(definition), std::move(waiter));
-  }
-
-  /// Stores it without running it; Submit with the same gid sets it going, with the steps given here.
-  /// @throws as Submit
-  TransResult Prepare(Definition definition) {
-    return EnqueueAndWait(std::move(definition), {}, true);
-  }
-
-  TransResult SubmitAndWait(Definition definition, Duration timeout) override {
-    CheckMayBlock("SubmitAndWait");
-    const Time deadline = driver_->clock->Now() + timeout;
-    return EnqueueAndWait(std::move(definition), {AnswerWhen::kFinished, false, deadline, {}});
-  }
-
-  void SubmitAsync(Definition definition, ReplyCallback callback) override {
-    Waiter waiter = SubmitWaiter(definition);
-    waiter.callback = std::move(callback);
-    Enqueue(std::move(definition), std::move(waiter));
-  }
-
-  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
-    if (owner != owner_) {
-      throw LogicError("function '" + name +
-                       "' is registered with another coordinator; register it "
-                       "with the one the transaction is submitted to");
-    }
-    return kLocalPrefix + name;
-  }
+  bool Stop(Duration limit) { return Checked().Stop(TimeIn(limit)); }
 
   /// The committed record; nothing if there is none.
   std::optional<Transaction> Query(const std::string& gid) { return Checked().store->Load(gid); }
@@ -4918,63 +6831,76 @@ class Coordinator : public Endpoint {
   /// Committed records, newest first; `limit` is 1 to 1000, `position` what the page before
   /// returned.
   ScanPage List(const ScanFilter& filter = {}, std::int64_t position = 0, std::size_t limit = 100) {
-    Driver& driver = Checked();
-    if (limit == 0 || limit > kMaxListLimit) {
-      throw RejectedError("the limit of a list must be 1 to " + std::to_string(kMaxListLimit));
-    }
-    return driver.store->Scan(filter, position, limit);
+    CheckListLimit(limit);
+    return Checked().store->Scan(filter, position, limit);
   }
 
   /// Waits up to `timeout` for the end; returns the status there is then.
   /// @throws RejectedError  there is no such transaction.
   TransResult Wait(const std::string& gid, Duration timeout) {
     CheckMayBlock("Wait");
-    return Ask(Command::Kind::kWait, gid, driver_->clock->Now() + timeout);
+    Command command = About(gid, Command::Kind::kWait);
+    command.waiter.deadline = TimeIn(timeout);
+    return Asking().Ask(std::move(command));
   }
 
   /// In words: where it stands, what it waits for, the last error, the next try.
   std::string Explain(const std::string& gid) {
-    Command command;
-    command.kind = Command::Kind::kExplain;
-    command.gid = gid;
-    return AskFor(std::move(command), &Command::explained);
+    return Asking().AskFor(About(gid, Command::Kind::kExplain), &Command::explained);
   }
 
-  /// Rolls an unfinished saga back: compensates what may have run. Returns when that is decided.
-  /// @throws RejectedError  there is no such transaction, or it has ended.
+  /// Rolls an unfinished saga back: compensates what may have run; and what was prepared and is not yet
+  /// submitted. Returns when that is decided.
+  /// @throws RejectedError  there is no such transaction, it has ended, or it is carried through.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
-    Ask(Command::Kind::kCancel, gid, kNever, reason);
+    Command command = About(gid, Command::Kind::kCancel);
+    command.reason = reason;
+    Asking().Ask(std::move(command));
   }
 
   /// Ends an unfinished transaction as failed; nothing is called any more, nothing is undone.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void ForceStop(const std::string& gid) { Ask(Command::Kind::kForceStop, gid, kNever); }
+  void ForceStop(const std::string& gid) { Asking().Ask(About(gid, Command::Kind::kForceStop)); }
 
   /// Forgets the waits of an unfinished transaction and tries at once; also wakes a stuck one.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void RetryNow(const std::string& gid) { Ask(Command::Kind::kRetryNow, gid, kNever); }
+  void RetryNow(const std::string& gid) { Asking().Ask(About(gid, Command::Kind::kRetryNow)); }
 
   /// The gids of at most `limit` unfinished transactions that are to be tried again later than in
   /// `wait`, the earliest first: RetryNow wakes them.
   std::vector<std::string> ListWaiting(Duration wait, std::size_t limit) {
-    Command command;
-    command.kind = Command::Kind::kListWaiting;
-    command.after = Checked().clock->Now() + wait;
+    Command command = About({}, Command::Kind::kListWaiting);
+    command.after = TimeIn(wait);
     command.limit = limit;
-    return AskFor(std::move(command), &Command::listed);
+    return Asking().AskFor(std::move(command), &Command::listed);
   }
 
-  /// Runs a registered function here and now, for a transaction of a coordinator elsewhere.
-  /// @throws RejectedError  no function has this name.
-  Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
-    const BranchFunction function = Checked().functions.Find(name);
-    if (!function) throw RejectedError("no branch function is registered as '" + name + "'");
-    return Guarded([&] { return function(payload, Caller(info)); });
+  /// Messages to `topic://<topic>` that are stored from now on go to this url as well.
+  /// @throws RejectedError  "this url exists", a limit; nothing was changed.
+  void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {}) {
+    const std::string problem = topics::Problem(topic, url, remark);
+    if (!problem.empty()) throw RejectedError(problem);
+    RunOnStore([=](Store& store, Time now) {
+      return topics::Subscribe(store, topic, {url, remark}, now);
+    });
+  }
+  /// @throws RejectedError  there is no such topic or url.
+  void Unsubscribe(const std::string& topic, const std::string& url) {
+    const std::string problem = topics::Problem(topic, url, {});
+    if (!problem.empty()) throw RejectedError(problem);
+    RunOnStore([=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); });
+  }
+  /// @throws RejectedError  there is no such topic.
+  void DeleteTopic(const std::string& topic) {
+    RunOnStore([=](Store& store, Time) { return topics::Delete(store, topic); });
   }
 
-  /// Why transactions of this type are not taken; empty if they are.
-  static std::string NotDriven(const Definition& definition) {
-    return engine::NotDriven(definition);
+  /// Committed values such as topics; an empty category or key is any, `position` what the page before
+  /// returned.
+  KeyValuePage ListValues(const std::string& category, const std::string& key = {},
+                          std::int64_t position = 0, std::size_t limit = 100) {
+    CheckListLimit(limit);
+    return Checked().store->ScanValues(category, key, position, limit);
   }
 
   /// What was done since it was opened.
@@ -4982,103 +6908,19 @@ class Coordinator : public Endpoint {
   const Options& Settings() const { return Checked().options; }
 
  private:
-  static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
-
-  /// @throws LogicError  this is a forked child.
-  Driver& Checked() const {
-    if (process_ != os::ProcessId()) {
-      throw LogicError(
-          "this coordinator belongs to the parent process; a forked child has to open a "
-          "store of its own");
-    }
-    return *driver_;
-  }
-
-  /// A branch function that waits for a transaction may wait for itself.
-  void CheckMayBlock(const char* what) const {
-    if (Checked().functions.OnFunctionThread()) {
-      throw LogicError(
-          std::string(what) +
-          " inside a branch function could wait for itself; use Submit or SubmitAsync");
+  static void CheckListLimit(std::size_t limit) {
+    if (limit == 0 || limit > kMaxListLimit) {
+      throw RejectedError("the limit of a list must be 1 to " + std::to_string(kMaxListLimit));
     }
   }
 
-  static std::uint64_t RandomOwner() {
-    std::uint64_t owner = 0;
-    os::FillRandom(&owner, sizeof owner);
-    return owner;
-  }
-
-  Waiter SubmitWaiter(const Definition& definition) const {
-    Waiter waiter;
-    waiter.failure_is_error = true;
-    if (definition.options.wait_result) {
-      waiter.when = AnswerWhen::kSettled;
-      waiter.deadline = driver_->clock->Now() + kLongestWaitResult;
-    }
-    return waiter;
-  }
-
-  void Enqueue(Definition definition, Waiter waiter, bool prepare = false) {
-    definition.prepared_first = prepare;
-    std::string problem = Problem(definition);
-    if (problem.empty()) problem = NotDriven(definition);
-    if (!problem.empty()) throw RejectedError(problem);
+  template <typename Change>
+  void RunOnStore(const Change& change) {
     Driver& driver = Checked();
-    const auto shared = std::make_shared<const Definition>(std::move(definition));
-    Submission submission{shared, std::move(waiter), prepare};
-    if (driver.inbox.Push(std::move(submission))) return;
-    const std::string who = "gid '" + shared->gid + "' was not stored: ";
-    if (driver.inbox.Closed()) throw LogicError(who + "the coordinator was stopped");
-    throw BusyError(who + std::to_string(driver.options.max_waiting_submissions) +
-                    " submissions are waiting already; submit it again later");
+    const Result result =
+        Asking().RunWork([&driver, change] { return change(*driver.store, driver.clock->Now()); });
+    if (result.kind != Result::Kind::kSuccess) throw RejectedError(result.text);
   }
-
-  TransResult EnqueueAndWait(Definition definition, Waiter waiter, bool prepare = false) {
-    return Checked().WaitFor([&](ReplyCallback answer) {
-      waiter.callback = std::move(answer);
-      Enqueue(std::move(definition), std::move(waiter), prepare);
-    });
-  }
-
-  TransResult Ask(Command::Kind kind, const std::string& gid, Time deadline,
-                  const std::string& reason = {}) {
-    return Checked().WaitFor([&](ReplyCallback answer) {
-      Command command;
-      command.kind = kind;
-      command.gid = gid;
-      command.reason = reason;
-      command.waiter.deadline = deadline;
-      command.waiter.when =
-          kind == Command::Kind::kWait ? AnswerWhen::kFinished : AnswerWhen::kStored;
-      command.waiter.callback = std::move(answer);
-      Push(std::move(command));
-    });
-  }
-
-  /// A command that the loop answers with a value.
-  template <typename T>
-  T AskFor(Command command, std::function<void(T, std::exception_ptr)> Command::*answer_to) {
-    const auto box = std::make_shared<T>();
-    Checked().WaitFor([&](const ReplyCallback& answer) {
-      command.*answer_to = [box, answer](T value, const std::exception_ptr& error) {
-        *box = std::move(value);
-        answer({{}, error});
-      };
-      Push(std::move(command));
-    });
-    return std::move(*box);
-  }
-
-  void Push(Command command) {
-    if (!driver_->inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
-  }
-
-  const std::uint64_t owner_;
-  const long process_ = os::ProcessId();
-  std::mutex gid_mutex_;
-  GidGenerator gids_;
-  std::unique_ptr<Driver> driver_;
 };
 
 }  // namespace v1
@@ -5100,10 +6942,39 @@ class MemoryStore : public Store {
     batch_.clear();
     removed_.clear();
     new_rows_.clear();
+    new_values_ = values_;
   }
 
-  /// User work writes nothing here, so there is nothing to undo.
-  Result Run(const Work& work) override { return Guarded(work); }
+  Result Run(const Work& work) override {
+    const Values before = new_values_;
+    Result result = Guarded(work);
+    if (result.kind != Result::Kind::kSuccess) new_values_ = before;
+    return result;
+  }
+
+  std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
+    const auto found = FindValue(category, key);
+    if (found == new_values_.end()) return std::nullopt;
+    return found->second;
+  }
+
+  void PutValue(const KeyValue& value) override {
+    const auto found = FindValue(value.category, value.key);
+    const bool fresh = found == new_values_.end();
+    const std::int64_t row = fresh ? ++last_value_ : found->first;
+    KeyValue& kept = new_values_[row];
+    const KeyValue old = std::exchange(kept, value);
+    kept.row = row;
+    kept.version = old.version + 1;
+    kept.created = fresh ? value.updated : old.created;
+  }
+
+  bool RemoveValue(const std::string& category, const std::string& key) override {
+    const auto found = FindValue(category, key);
+    if (found == new_values_.end()) return false;
+    new_values_.erase(found);
+    return true;
+  }
 
   void Apply(std::vector<Change>& changes) override {
     for (Change& change : changes) {
@@ -5116,6 +6987,7 @@ class MemoryStore : public Store {
     if (!open_) throw StoreError("there is no open batch to commit");
     const std::lock_guard<std::mutex> lock(mutex_);
     open_ = false;
+    values_ = new_values_;
     for (auto& entry : batch_) {
       const Transaction& transaction = entry.second;
       const auto old = records_.find(entry.first);
@@ -5159,6 +7031,21 @@ class MemoryStore : public Store {
       if (wanted) page.transactions.push_back(transaction);
     }
     if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().row;
+    return page;
+  }
+
+  KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    KeyValuePage page;
+    for (auto entry = values_.upper_bound(position);
+         entry != values_.end() && page.values.size() < limit; ++entry) {
+      const KeyValue& value = entry->second;
+      const bool wanted =
+          (category.empty() || category == value.category) && (key.empty() || key == value.key);
+      if (wanted) page.values.push_back(value);
+    }
+    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().row;
     return page;
   }
 
@@ -5219,16 +7106,27 @@ class MemoryStore : public Store {
     for (Branch& branch : kept.branches) branch.in_flight = false;
   }
 
+  using Values = std::map<std::int64_t, KeyValue>;
+
+  Values::iterator FindValue(const std::string& category, const std::string& key) {
+    return std::find_if(new_values_.begin(), new_values_.end(), [&](const auto& entry) {
+      return entry.second.category == category && entry.second.key == key;
+    });
+  }
+
   std::mutex mutex_;  // guards what is committed; only the owner's calls change it
   std::map<std::int64_t, Transaction> records_;
   std::unordered_map<std::string, std::int64_t> rows_;
   std::map<std::pair<Time, std::int64_t>, bool> due_;
+  Values values_;
   // The open batch, the owner's alone.
   bool open_ = false;
   std::int64_t last_row_ = 0;
   std::map<std::int64_t, Transaction> batch_;
   std::unordered_map<std::string, std::int64_t> new_rows_;
   std::vector<std::int64_t> removed_;
+  Values new_values_;
+  std::int64_t last_value_ = 0;
 };
 
 }  // namespace v1

@@ -311,24 +311,6 @@ struct Url {
   std::string Origin() const { return (tls ? "https://" : "http://") + Authority(); }
 };
 
-/// Everything but RFC 3986's unreserved characters as %XX.
-inline std::string PercentEncoded(std::string_view text) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  std::string result;
-  result.reserve(text.size());
-  for (const char c : text) {
-    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-                       c == '-' || c == '.' || c == '_' || c == '~';
-    if (plain) {
-      result += c;
-    } else {
-      const auto byte = static_cast<unsigned char>(c);
-      result.append({'%', kHex[byte >> 4], kHex[byte & 15]});
-    }
-  }
-  return result;
-}
-
 namespace url_parts {
 
 inline bool Lower(std::string& text, bool (*allowed)(char)) {
@@ -461,6 +443,9 @@ inline constexpr const char kRetryCount[] = "retry_count";
 inline constexpr const char kBranchHeaders[] = "branch_headers";
 inline constexpr const char kProtocol[] = "protocol";
 inline constexpr const char kQueryPrepared[] = "query_prepared";
+inline constexpr const char kDelay[] = "delay";
+inline constexpr const char kName[] = "name";
+inline constexpr const char kResult[] = "result";
 inline constexpr const char kReqExtra[] = "req_extra";
 inline constexpr const char kRollbackReason[] = "rollback_reason";
 inline constexpr const char kStatus[] = "status";
@@ -485,24 +470,38 @@ inline constexpr const char kTransaction[] = "transaction";
 inline constexpr const char kTransactions[] = "transactions";
 inline constexpr const char kBranches[] = "branches";
 inline constexpr const char kNextPosition[] = "next_position";
+inline constexpr const char kProgresses[] = "progresses";
 inline constexpr const char kHttp[] = "http";
+inline constexpr const char kJsonRpc[] = "json-rpc";
+
+// Of a branch that is registered.
+inline constexpr const char kConfirm[] = "confirm";
+inline constexpr const char kCancel[] = "cancel";
+
+// Of topics and values.
+inline constexpr const char kTopic[] = "topic";
+inline constexpr const char kRemark[] = "remark";
+inline constexpr const char kCategory[] = "cat";
+inline constexpr const char kKey[] = "key";
+inline constexpr const char kPosition[] = "position";
+inline constexpr const char kLimit[] = "limit";
+inline constexpr const char kValues[] = "kv";
+
+// In the query of calls that initiators make themselves.
+inline constexpr const char kDtm[] = "dtm";
+inline constexpr const char kPhase2Url[] = "phase2_url";
 
 inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
 
 /// The request target of a branch call: who is called for joins the query that is already there.
 inline std::string BranchTarget(const std::string& target, const BranchInfo& info) {
-  std::string result = target;
-  if (target.find('?') == std::string::npos) {
-    result += '?';
-  } else if (target.back() != '?' && target.back() != '&') {
-    result += '&';
-  }
+  std::string result = WithQueryOpen(target);
   const auto add = [&result](const char* name, const std::string& value, const char* end) {
     result.append(name).append("=").append(PercentEncoded(value)).append(end);
   };
   add(kBranchId, info.branch_id, "&");
   add(kGid, info.gid, "&");
-  add(kOp, Name(info.op), "&");
+  add(kOp, info.op == Op::kResume ? info.workflow : Name(info.op), "&");
   add(kTransType, Name(info.trans_type), "");
   return result;
 }
@@ -556,12 +555,39 @@ inline TransType TypeNamed(const std::string& name) {
                  "' is none of saga, msg, tcc, xa and workflow; say what the transaction is");
 }
 
+/// As a coordinator tells it; what is unknown is unfinished.
+inline Status StatusNamed(const std::string& name) {
+  for (const Status status :
+       {Status::kPrepared, Status::kAborting, Status::kSucceed, Status::kFailed}) {
+    if (name == Name(status)) return status;
+  }
+  return Status::kSubmitted;
+}
+
 /// @throws BadInput
 inline Op OpNamed(const std::string& name) {
-  for (const Op op : {Op::kAction, Op::kCompensate}) {
+  for (const Op op : {Op::kAction, Op::kCompensate, Op::kTry, Op::kConfirm, Op::kCancel,
+                      Op::kCommit, Op::kRollback, Op::kMsg, Op::kBusiness}) {
     if (name == Name(op)) return op;
   }
-  throw BadInput("op '" + Printable(name) + "' is neither action nor compensate");
+  throw BadInput("op '" + Printable(name) +
+                 "' is none of action, compensate, try, confirm, cancel, commit, rollback, msg and "
+                 "business");
+}
+
+/// What could not be called is refused now, not tried for ever.
+inline void CheckUrl(const std::string& url) {
+  if (url.empty() || IsTopic(url)) return;
+  if (IsLocal(url)) {
+    throw BadInput("'" + Printable(Truncated(url, 200)) +
+                   "' names a function of the coordinator's program; from outside a branch is a "
+                   "URL");
+  }
+  try {
+    (void)ParseUrl(url);
+  } catch (const Error& error) {
+    throw BadInput(error.what());
+  }
 }
 
 namespace decode {
@@ -633,19 +659,22 @@ inline void SagaCustomData(const std::string& text, Definition& saga) {
   }
 }
 
-/// What could not be called is refused now, not tried for ever.
-inline void CheckUrl(const std::string& url) {
-  if (url.empty()) return;
-  if (IsLocal(url)) {
-    throw BadInput("'" + Printable(Truncated(url, 200)) +
-                   "' names a function of the coordinator's program; from outside a branch is a "
-                   "URL");
-  }
-  try {
-    (void)ParseUrl(url);
-  } catch (const Error& error) {
-    throw BadInput(error.what());
-  }
+/// `{"delay":10}`, as text.
+inline void MsgCustomData(const std::string& text, Definition& msg) {
+  if (text.empty()) return;
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  msg.delay = std::chrono::seconds(
+      json_input::Fields(json, "custom_data").Integer(kDelay, 0, kMaxDelay.count()));
+}
+
+/// `{"name":"wf","data":"<base64>"}`, as text.
+inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  const json_input::Fields fields(json, "custom_data");
+  workflow.workflow = fields.Text(kName);
+  const std::optional<std::string> data = base64::Decode(fields.Text(kData));
+  if (!data) fields.Wrong(kData, "base64 text");
+  workflow.data = *data;
 }
 
 }  // namespace decode
@@ -656,29 +685,56 @@ inline Definition DecodeTransaction(const json_input::Fields& fields) {
   definition.gid = GidOf(fields);
   definition.type = TypeNamed(fields.Text(kTransType));
   const std::string protocol = fields.Text(kProtocol);
-  if (!protocol.empty() && protocol != kHttp) {
+  if (!protocol.empty() && protocol != kHttp && protocol != kJsonRpc) {
     throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
-                   "' is not spoken here; leave it empty or say http");
+                   "' is not spoken here; leave it empty, or say http or json-rpc");
   }
+  definition.json_rpc = protocol == kJsonRpc;
   decode::Options(fields, definition.options);
-  (void)fields.Bool(kConcurrent);  // of a saga only that of custom_data counts
-  (void)fields.Text(kQueryPrepared);
+  const bool concurrent = fields.Bool(kConcurrent);
+  const std::string query_prepared = fields.Text(kQueryPrepared);
+  const std::string custom_data = fields.Text(kCustomData);
   (void)fields.Text(kRollbackReason);
   (void)fields.Texts(kReqExtra);
-  definition.steps = decode::Steps(fields);
-  decode::SagaCustomData(fields.Text(kCustomData), definition);
+  std::vector<Step> steps = decode::Steps(fields);
+  switch (definition.type) {
+    case TransType::kSaga:  // only the `concurrent` of custom_data counts
+      definition.steps = std::move(steps);
+      decode::SagaCustomData(custom_data, definition);
+      break;
+    case TransType::kMsg:
+      definition.steps = std::move(steps);
+      for (Step& step : definition.steps) step.compensate.clear();
+      definition.concurrent = concurrent;
+      definition.query_prepared = query_prepared;
+      decode::MsgCustomData(custom_data, definition);
+      break;
+    case TransType::kWorkflow:
+      definition.query_prepared = query_prepared;
+      if (!custom_data.empty()) decode::WorkflowCustomData(custom_data, definition);
+      break;
+    case TransType::kTcc:
+    case TransType::kXa: break;
+  }
+  CheckUrl(definition.query_prepared);
   for (const Step& step : definition.steps) {
-    decode::CheckUrl(step.action);
-    decode::CheckUrl(step.compensate);
+    CheckUrl(step.action);
+    CheckUrl(step.compensate);
   }
   const std::string problem = Problem(definition);
   if (!problem.empty()) throw BadInput(problem);
   return definition;
 }
 
-/// Empty unless the saga is concurrent: dtm's clients build it only then.
 inline std::string CustomData(const Definition& saga) {
-  if (!saga.concurrent) return {};
+  if (saga.type == TransType::kMsg && saga.delay.count() > 0) {
+    return nlohmann::json{{kDelay, saga.delay.count()}}.dump();
+  }
+  if (saga.type == TransType::kWorkflow) {
+    return nlohmann::json{{kName, saga.workflow}, {kData, base64::Encode(saga.data)}}.dump();
+  }
+  // dtm's clients build it only for concurrent ones.
+  if (saga.type != TransType::kSaga || !saga.concurrent) return {};
   nlohmann::ordered_json json = {{kConcurrent, true}};
   nlohmann::ordered_json orders = nlohmann::ordered_json::object();
   for (const auto& order : saga.orders) orders[std::to_string(order.first)] = order.second;
@@ -703,6 +759,10 @@ inline void AddOptions(const Definition& definition, nlohmann::ordered_json& jso
 
 inline nlohmann::ordered_json StepsJson(const Definition& definition) {
   auto steps = nlohmann::ordered_json::array();
+  if (definition.type == TransType::kMsg) {
+    for (const auto& step : SubmittedSteps(definition)) steps.push_back({{kAction, step.first}});
+    return steps;
+  }
   for (const Step& step : definition.steps) {
     steps.push_back({{kAction, step.action}, {kCompensate, step.compensate}});
   }
@@ -711,21 +771,28 @@ inline nlohmann::ordered_json StepsJson(const Definition& definition) {
 
 inline nlohmann::ordered_json PayloadsJson(const Definition& definition) {
   auto payloads = nlohmann::ordered_json::array();
+  if (definition.type == TransType::kMsg) {
+    for (const auto& step : SubmittedSteps(definition)) payloads.push_back(step.second);
+    return payloads;
+  }
   for (const Step& step : definition.steps) payloads.push_back(step.payload);
   return payloads;
 }
 
-/// The body of a submit, byte for byte as dtm's clients send it (§11.1).
-inline std::string EncodeTransaction(const Definition& definition) {
+/// The body of a submit and its like, byte for byte as dtm's clients send it (§11.1); `more` comes last.
+inline std::string EncodeTransaction(const Definition& definition,
+                                     const nlohmann::ordered_json& more = {}) {
   nlohmann::ordered_json json = {{kGid, definition.gid}, {kTransType, Name(definition.type)}};
   const std::string custom_data = CustomData(definition);
   if (!custom_data.empty()) json[kCustomData] = custom_data;
   AddOptions(definition, json);
-  if (!definition.steps.empty()) {
+  if (!definition.steps.empty() && !RegistersSteps(definition.type)) {
     json[kSteps] = StepsJson(definition);
     json[kPayloads] = PayloadsJson(definition);
   }
-  json[kProtocol] = "";
+  if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
+  json[kProtocol] = definition.type == TransType::kWorkflow ? kHttp : "";
+  for (const auto& item : more.items()) json[item.key()] = item.value();
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -783,17 +850,19 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
                                  {kUpdateTime, nullptr},
                                  {kGid, definition.gid},
                                  {kTransType, Name(definition.type)}};
-  if (!definition.steps.empty()) {
+  if (!definition.steps.empty() && !RegistersSteps(definition.type)) {
     json[kSteps] = StepsJson(definition);
     json[kPayloads] = PayloadsJson(definition);
   }
   json[kStatus] = Name(status);
-  json[kProtocol] = kHttp;
+  if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
+  json[kProtocol] = definition.json_rpc ? kJsonRpc : kHttp;
   if (IsFinal(status)) {
     const std::string finished = TimeText(transaction.finished);
     json[kUpdateTime] = finished;
     json[status == Status::kSucceed ? kFinishTime : kRollbackTime] = finished;
   }
+  if (!transaction.result.empty()) json[kResult] = base64::Encode(transaction.result);
   if (!transaction.reason.empty()) json[kRollbackReason] = transaction.reason;
   nlohmann::ordered_json options = nlohmann::ordered_json::object();
   AddOptions(definition, options);
@@ -815,7 +884,8 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
 inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
   const Definition& definition = *transaction.definition;
   auto branches = nlohmann::ordered_json::array();
-  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+  const std::size_t first = HasQueryRow(definition.type) ? DeliveryOf(0) : 0;
+  for (std::size_t i = first; i < transaction.branches.size(); ++i) {
     nlohmann::ordered_json json = {{kId, 0},
                                    {kCreateTime, TimeText(transaction.created)},
                                    {kUpdateTime, nullptr},
@@ -824,8 +894,8 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
     if (!url.empty()) json[kUrl] = url;
     const std::string& payload = PayloadOf(definition, i);
     if (!payload.empty()) json[kBinData] = base64::Encode(payload);
-    json[kBranchId] = BranchIdOf(i);
-    json[kOp] = Name(dtm::OpOf(i));
+    json[kBranchId] = BranchIdOf(definition, i);
+    json[kOp] = Name(OpOf(definition, i));
     json[kStatus] = Name(transaction.branches[i].status);
     branches.push_back(std::move(json));
   }
@@ -919,6 +989,306 @@ inline std::int64_t QueryInteger(const ApiRequest& request, const char* key, std
   return value;
 }
 
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api_lists.hpp --------------------------------------------------------------------
+
+/// The part of the HTTP API that only reads: query, all, scanKV and queryKV.
+/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2.2, §2.5, §2.6, §6; document: docs/http_api.md.
+
+#include <algorithm>
+
+namespace dtm {
+inline namespace v1 {
+
+class ApiLists {
+ public:
+  using Json = nlohmann::ordered_json;
+
+  explicit ApiLists(Coordinator& tm) : tm_(tm) {}
+
+  ApiAnswer Query(const ApiRequest& request) {
+    const std::string gid = request.Query(wire::kGid);
+    if (gid.empty()) throw BadInput("no gid specified");
+    const std::optional<Transaction> stored = tm_.Query(gid);
+    Json branches = stored ? wire::BranchesJson(*stored) : Json::array();
+    Json transaction = stored ? Shown(*stored) : Json(nullptr);
+    return {200, wire::JsonText({{wire::kBranches, std::move(branches)},
+                                 {wire::kTransaction, std::move(transaction)}})};
+  }
+
+  ApiAnswer All(const ApiRequest& request) {
+    const std::string gid = request.Query(wire::kGid);
+    if (!gid.empty()) {
+      const std::optional<Transaction> stored = tm_.Query(gid);
+      return Page(stored ? Json::array({Shown(*stored)}) : Json(nullptr), 0);
+    }
+    ScanFilter filter;
+    std::int64_t position = QueryInteger(request, "position", 0, 0, INT64_MAX);
+    auto left = static_cast<std::size_t>(
+        QueryInteger(request, "limit", 100, 1, static_cast<std::int64_t>(kMaxListLimit)));
+    if (const std::string status = request.Query(wire::kStatus); !status.empty()) {
+      filter.status = StatusOf(status);
+    }
+    if (const std::string type = request.Query("transType"); !type.empty()) {
+      filter.type = wire::TypeNamed(type);
+    }
+    constexpr std::int64_t kLastMilli = INT64_MAX / 1000 - 1;
+    const auto milli = [&request](const char* key, std::int64_t otherwise) {
+      return QueryInteger(request, key, otherwise, -kLastMilli, kLastMilli);
+    };
+    filter.created_from = Time(std::chrono::milliseconds(milli("createTimeStart", 0)));
+    filter.created_to = Time(std::chrono::milliseconds(milli("createTimeEnd", kLastMilli)) +
+                             std::chrono::microseconds(999));
+    Json transactions = Json::array();
+    std::size_t bytes = 0;
+    // In small pages: a thousand transactions may be a gigabyte.
+    do {
+      const ScanPage page = tm_.List(filter, position, (std::min)(left, std::size_t{32}));
+      position = page.next;
+      left -= (std::min)(left, page.transactions.size());
+      for (const Transaction& stored : page.transactions) {
+        for (const Step& step : stored.definition->steps) bytes += step.payload.size();
+        transactions.push_back(Shown(stored));
+      }
+    } while (position != 0 && left > 0 && bytes < kPageBytes);
+    return Page(std::move(transactions), position);
+  }
+
+  ApiAnswer ScanValues(const ApiRequest& request) {
+    const std::int64_t position = QueryInteger(request, wire::kPosition, 0, 0, INT64_MAX);
+    const std::int64_t limit =
+        QueryInteger(request, wire::kLimit, 100, 1, static_cast<std::int64_t>(kMaxListLimit));
+    return Values(tm_.ListValues(request.Query(wire::kCategory), {}, position,
+                                 static_cast<std::size_t>(limit)),
+                  true);
+  }
+
+  /// All that fits, of a category, with a key, or both.
+  ApiAnswer QueryValues(const ApiRequest& request) {
+    return Values(
+        tm_.ListValues(request.Query(wire::kCategory), request.Query(wire::kKey), 0, kMaxListLimit),
+        false);
+  }
+
+  Json Shown(const Transaction& stored) const {
+    return wire::TransactionJson(stored, tm_.Settings().retry_interval);
+  }
+
+ private:
+  static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
+
+  static ApiAnswer Values(const KeyValuePage& page, bool with_position) {
+    Json values = Json::array();
+    for (const KeyValue& value : page.values) {
+      values.push_back({{wire::kId, value.row},
+                        {wire::kCreateTime, wire::TimeText(value.created)},
+                        {wire::kUpdateTime, wire::TimeText(value.updated)},
+                        {wire::kCategory, value.category},
+                        {"k", value.key},
+                        {"v", value.value},
+                        {"version", value.version}});
+    }
+    Json answer = {{wire::kValues, std::move(values)}};
+    if (with_position) {
+      answer[wire::kNextPosition] = page.next == 0 ? "" : std::to_string(page.next);
+    }
+    return {200, wire::JsonText(answer)};
+  }
+
+  static ApiAnswer Page(Json transactions, std::int64_t next) {
+    return {200, wire::JsonText({{wire::kNextPosition, next == 0 ? "" : std::to_string(next)},
+                                 {wire::kTransactions, std::move(transactions)}})};
+  }
+
+  static Status StatusOf(const std::string& name) {
+    for (const Status status : {Status::kPrepared, Status::kSubmitted, Status::kAborting,
+                                Status::kSucceed, Status::kFailed}) {
+      if (name == Name(status)) return status;
+    }
+    throw BadInput("status '" + Printable(name) +
+                   "' is none of prepared, submitted, aborting, succeed and failed");
+  }
+
+  Coordinator& tm_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/reply_rule.hpp -------------------------------------------------------------------
+
+/// Rule A: what the HTTP answer of a branch means.
+/// Needs: std. Threads: pure functions. Protocol: §1, Rule A.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What a stranger sent, as text that can be stored and shown: at most kMaxReasonBytes of valid
+/// UTF-8, cut between characters; other bytes and control characters (but for tab and line feed)
+/// become '?'.
+inline std::string StorableText(const std::string& bytes) {
+  std::string text;
+  text.reserve((std::min)(bytes.size(), kMaxReasonBytes));
+  for (std::size_t at = 0; at < bytes.size();) {
+    const std::size_t length = Utf8Length(bytes, at);
+    if (text.size() + (length == 0 ? 1 : length) > kMaxReasonBytes) break;
+    const char c = bytes[at];
+    const bool control = length == 1 && ((c >= 0 && c < ' ' && c != '\t' && c != '\n') || c == 127);
+    if (length == 0 || control) {
+      text += '?';
+      ++at;
+    } else {
+      text.append(bytes, at, length);
+      at += length;
+    }
+  }
+  return text;
+}
+
+/// The words in the body count whatever the status is, and ONGOING counts before FAILURE; 201, 204
+/// and redirects are temporary errors. The text of the result is the body, or the status if that
+/// is empty.
+inline Result ReadReply(int status, const std::string& body) {
+  const std::string code = "HTTP status " + std::to_string(status);
+  const auto text = [&] { return StorableText(body.empty() ? code : body); };
+  if (status == 425 || body.find("ONGOING") != std::string::npos) return Result::Ongoing(text());
+  if (status == 409 || body.find("FAILURE") != std::string::npos) return Result::Failure(text());
+  if (status == 200) return Result::Success();
+  return Result::Error(StorableText(body.empty() ? code : code + ": " + body));
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/json_rpc.hpp ---------------------------------------------------------------------
+
+/// JSON-RPC 2.0 as dtm speaks it to branches: the body of a call, and what the answer means.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (results), §3 (JSON-RPC call), §12 W8, W32.
+
+namespace dtm {
+inline namespace v1 {
+namespace json_rpc {
+
+inline constexpr int kFailureCode = -32901;
+inline constexpr int kOngoingCode = -32902;
+
+/// The value of `method` in the url's query; empty if there is none.
+inline std::string MethodOf(const Url& url) {
+  const std::string query = url.target.substr((std::min)(url.target.find('?'), url.target.size()));
+  for (const char* key : {"?method=", "&method="}) {
+    const std::size_t at = query.find(key);
+    if (at == std::string::npos) continue;
+    const std::size_t begin = at + std::string(key).size();
+    return query.substr(begin, query.find('&', begin) - begin);
+  }
+  return {};
+}
+
+inline bool Speaks(const Definition& definition, const Url& url) {
+  return definition.json_rpc && !MethodOf(url).empty();
+}
+
+/// @throws Error  the payload is no JSON object, so it has no place for who is called for.
+inline std::string BranchBody(const Url& url, const std::string& payload, const BranchInfo& info) {
+  nlohmann::json params = nlohmann::json::parse(payload.empty() ? "{}" : payload, nullptr, false);
+  if (!params.is_object()) {
+    throw Error("the payload of a JSON-RPC branch must be a JSON object; the call was not sent");
+  }
+  params[wire::kGid] = info.gid;
+  params[wire::kTransType] = Name(info.trans_type);
+  params[wire::kBranchId] = info.branch_id;
+  params[wire::kOp] = Name(info.op);
+  return nlohmann::json{{"jsonrpc", "2.0"},
+                        {"id", info.gid + "-" + info.branch_id + "-" + Name(info.op)},
+                        {"method", MethodOf(url)},
+                        {"params", std::move(params)}}
+      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// The words in the body count first, as everywhere; then the code of the error.
+inline Result ReadReply(int status, const std::string& body) {
+  const Result plain = dtm::ReadReply(status, body);
+  if (plain.kind != Result::Kind::kSuccess) return plain;
+  const nlohmann::json answer = nlohmann::json::parse(body, nullptr, false);
+  if (!answer.is_object())
+    return Result::Error("its answer is no JSON object: " + StorableText(body));
+  const auto error = answer.find("error");
+  if (error == answer.end() || error->is_null()) return plain;
+  const nlohmann::json code = error->is_object() ? error->value("code", nlohmann::json()) : nullptr;
+  const std::string text = StorableText(body);
+  if (code == kFailureCode) return Result::Failure(text);
+  if (code == kOngoingCode) return Result::Ongoing(text);
+  return Result::Error(text);
+}
+
+}  // namespace json_rpc
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/json_rpc_api.hpp -----------------------------------------------------------------
+
+/// The API as JSON-RPC 2.0: each method is the request of that name over HTTP, answered in JSON-RPC's form.
+/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §7.
+
+namespace dtm {
+inline namespace v1 {
+namespace json_rpc_api {
+
+inline ApiAnswer Reply(int status, const std::string& id, nlohmann::ordered_json error,
+                       nlohmann::ordered_json result) {
+  return {status, wire::JsonText({{"error", std::move(error)},
+                                  {"id", id},
+                                  {"jsonrpc", "2.0"},
+                                  {"result", std::move(result)}})};
+}
+
+inline ApiAnswer Error(int status, const std::string& id, int code, const std::string& message,
+                       nlohmann::ordered_json result = nullptr) {
+  return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
+}
+
+/// `handle` answers requests to the HTTP API.
+template <typename HandleHttp>
+ApiAnswer Handle(const ApiRequest& request, const HandleHttp& handle) {
+  nlohmann::json call;
+  std::string id, version, method;
+  try {
+    call = json_input::ParseObject(request.body, "the body");
+    const json_input::Fields fields(call, "the request");
+    id = fields.Text("id");
+    version = fields.Text("jsonrpc");
+    method = fields.Text("method");
+  } catch (const BadInput& error) {
+    return Error(400, "", -32700, std::string("Parse json error: ") + error.what());
+  }
+  if (id.empty() || version != "2.0") {
+    return Error(200, id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
+  }
+  const bool known = method == "newGid" || method == "prepare" || method == "submit" ||
+                     method == "abort" || method == "registerBranch";
+  if (!known) return Error(200, id, -32601, "Method not found: " + Printable(method));
+  ApiRequest inner;
+  inner.method = method == "newGid" ? "GET" : "POST";
+  inner.path = "/api/dtmsvr/" + method;
+  const auto params = call.find("params");
+  if (params != call.end()) inner.body = params->dump();
+  const ApiAnswer answer = handle(inner);
+  const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
+  if (answer.status == 200) {
+    const bool gid = body.is_object() && body.contains(wire::kGid);
+    return Reply(200, id, nullptr,
+                 gid ? nlohmann::ordered_json{{wire::kGid, body[wire::kGid]}} : nullptr);
+  }
+  const std::string message = body.is_object() ? body.value(wire::kMessage, "") : answer.body;
+  const int code = answer.status == 409   ? json_rpc::kFailureCode
+                   : answer.status == 425 ? json_rpc::kOngoingCode
+                                          : -32603;
+  return Error(200, id, code, message, nlohmann::ordered_json::object());
+}
+
+}  // namespace json_rpc_api
 }  // namespace v1
 }  // namespace dtm
 
@@ -1037,6 +1407,135 @@ inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/wire_registration.hpp ------------------------------------------------------------
+
+/// A branch as clients register it with a prepared tcc, xa or workflow: from JSON to a step, and back.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.4 (registerBranch body).
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+struct Registration {
+  std::string gid;
+  TransType type = TransType::kTcc;
+  Step step;
+};
+
+/// A flat object of strings; keys that the type does not use are ignored.
+/// @throws BadInput
+inline Registration DecodeRegistration(const json_input::Fields& fields) {
+  Registration branch;
+  branch.gid = GidOf(fields);
+  branch.type = TypeNamed(fields.Text(kTransType));
+  Step& step = branch.step;
+  step.branch_id = fields.Text(kBranchId);
+  if (step.branch_id.empty() || step.branch_id.size() > kMaxGidBytes) {
+    throw BadInput("gid '" + branch.gid + "': branch_id must have 1 to " +
+                   std::to_string(kMaxGidBytes) + " bytes");
+  }
+  step.payload = fields.Text(kData);
+  switch (branch.type) {
+    case TransType::kTcc:
+      step.action = fields.Text(kConfirm);
+      step.compensate = fields.Text(kCancel);
+      break;
+    case TransType::kXa: step.action = step.compensate = fields.Text(kUrl); break;
+    case TransType::kWorkflow: {
+      step.op = OpNamed(fields.Text(kOp));
+      const std::string status = fields.Text(kStatus);
+      step.failed = status == Name(BranchStatus::kFailed);
+      if (!step.failed && status != Name(BranchStatus::kSucceed)) {
+        throw BadInput("gid '" + branch.gid +
+                       "': the status of a recorded step is succeed or failed");
+      }
+      break;
+    }
+    default:
+      throw BadInput("gid '" + branch.gid + "': no branches are registered with a " +
+                     Name(branch.type) + "; tcc, xa and workflow register them");
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (IsTopic(*url))
+      throw BadInput("gid '" + branch.gid + "': a branch that is registered is no topic");
+    CheckUrl(*url);
+  }
+  return branch;
+}
+
+/// The body of registerBranch, as dtm's clients send it (§11.2, §11.4, §11.7).
+inline std::string EncodeRegistration(const Registration& branch) {
+  const Step& step = branch.step;
+  nlohmann::ordered_json json = {{kGid, branch.gid},
+                                 {kTransType, Name(branch.type)},
+                                 {kBranchId, step.branch_id},
+                                 {kData, step.payload}};
+  switch (branch.type) {
+    case TransType::kTcc:
+      json[kConfirm] = step.action;
+      json[kCancel] = step.compensate;
+      break;
+    case TransType::kXa: json[kUrl] = step.action; break;
+    default:
+      json[kOp] = Name(step.op);
+      json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
+  }
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// How a workflow ended.
+struct Outcome {
+  Status status = Status::kSucceed;
+  std::string reason;
+  std::string result;
+};
+
+/// From the `req_extra` of its submit.
+/// @throws BadInput
+inline Outcome DecodeOutcome(std::map<std::string, std::string> extra) {
+  const std::string& status = extra[kStatus];
+  const bool succeed = status == Name(Status::kSucceed);
+  if (!succeed && status != Name(Status::kFailed)) {
+    throw BadInput("req_extra.status of a workflow is succeed or failed");
+  }
+  std::optional<std::string> result = base64::Decode(extra[kResult]);
+  if (!result) throw BadInput("req_extra.result of a workflow is base64 text");
+  return {succeed ? Status::kSucceed : Status::kFailed, extra[kRollbackReason], std::move(*result)};
+}
+
+inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
+  return {{kStatus, Name(outcome.status)},
+          {kRollbackReason, outcome.reason},
+          {kResult, base64::Encode(outcome.result)}};
+}
+
+/// The answer of prepareWorkflow; nothing if it is none.
+inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
+  const nlohmann::json body = nlohmann::json::parse(text, nullptr, false);
+  if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
+    return std::nullopt;
+  }
+  const nlohmann::json& transaction = body[kTransaction];
+  WorkflowState state;
+  state.status = StatusNamed(transaction.value(kStatus, ""));
+  state.reason = transaction.value(kRollbackReason, "");
+  state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
+  const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
+  for (const nlohmann::json& progress : progresses) {
+    Step step;
+    step.branch_id = progress.value(kBranchId, "");
+    step.op = OpNamed(progress.value(kOp, ""));
+    step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
+    step.payload = base64::Decode(progress.value(kBinData, "")).value_or("");
+    state.recorded.push_back(std::move(step));
+  }
+  return state;
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/api.hpp --------------------------------------------------------------------------
 
 /// The HTTP API as a function from a request to an answer, without any socket.
@@ -1049,7 +1548,7 @@ inline namespace v1 {
 
 class Api {
  public:
-  explicit Api(Coordinator& tm) : tm_(tm) {}
+  explicit Api(Coordinator& tm) : tm_(tm), lists_(tm) {}
 
   /// Never throws.
   ApiAnswer Handle(const ApiRequest& request) {
@@ -1063,7 +1562,6 @@ class Api {
   }
 
  private:
-  using Json = nlohmann::ordered_json;
   using Handler = ApiAnswer (Api::*)(const ApiRequest&);
   struct Route {
     const char* name;  ///< of the metrics
@@ -1072,8 +1570,6 @@ class Api {
     Handler handler;
     bool prefix = false;  ///< the path goes on
   };
-
-  static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
 
   static const Route* Find(const ApiRequest& request) {
     static constexpr Route kRoutes[] = {
@@ -1087,6 +1583,16 @@ class Api {
         {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST", &Api::ResetNextCronTime},
         {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::ResetCronTime},
         {"version", "/api/dtmsvr/version", "GET", &Api::Version},
+        {"registerbranch", "/api/dtmsvr/registerBranch", "POST", &Api::RegisterBranch},
+        {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST", &Api::RegisterBranch},
+        {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST", &Api::RegisterBranch},
+        {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST", &Api::PrepareWorkflow},
+        {"subscribe", "/api/dtmsvr/subscribe", "GET POST", &Api::Subscribe},
+        {"unsubscribe", "/api/dtmsvr/unsubscribe", "GET POST", &Api::Unsubscribe},
+        {"topic", "/api/dtmsvr/topic/", "DELETE", &Api::DeleteTopic, true},
+        {"scankv", "/api/dtmsvr/scanKV", "GET", &Api::ScanValues},
+        {"querykv", "/api/dtmsvr/queryKV", "GET", &Api::QueryValues},
+        {"jsonrpc", "/api/json-rpc", "POST", &Api::JsonRpc},
         {"branch", "/api/dtmsvr/branch/", "GET POST", &Api::Branch, true},
         {"ping", "/api/ping", "*", &Api::Ping},
         {"metrics", "/api/metrics", "GET", &Api::MetricsText},
@@ -1130,10 +1636,7 @@ class Api {
   }
   static Definition TransactionOf(const ApiRequest& request) {
     const nlohmann::json body = Body(request);
-    Definition definition = wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
-    const std::string problem = Coordinator::NotDriven(definition);
-    if (!problem.empty()) throw BadInput(problem);
-    return definition;
+    return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
   }
 
   /// @throws BadInput  there is no such transaction.
@@ -1145,6 +1648,7 @@ class Api {
 
   ApiAnswer Submit(const ApiRequest& request) {
     Definition definition = TransactionOf(request);
+    if (definition.type == TransType::kWorkflow) return FinishWorkflow(request);
     const std::string gid = definition.gid;
     const bool wait = definition.options.wait_result;
     if (definition.steps.empty() && !definition.orders.empty() && !tm_.Query(gid)) {
@@ -1159,6 +1663,60 @@ class Api {
       return answers::Failure(Existing(gid).reason);
     }
   }
+
+  /// `req_extra` says how it ended.
+  ApiAnswer FinishWorkflow(const ApiRequest& request) {
+    const nlohmann::json body = Body(request);
+    const json_input::Fields fields(body, "the transaction");
+    const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
+    tm_.FinishWorkflow(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result);
+    return answers::Success();
+  }
+
+  ApiAnswer RegisterBranch(const ApiRequest& request) {
+    const nlohmann::json body = Body(request);
+    wire::Registration branch = wire::DecodeRegistration(json_input::Fields(body, "the branch"));
+    tm_.RegisterBranch(branch.gid, branch.type, std::move(branch.step));
+    return answers::Success();
+  }
+
+  ApiAnswer PrepareWorkflow(const ApiRequest& request) {
+    const Definition definition = TransactionOf(request);
+    if (definition.type != TransType::kWorkflow) {
+      throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
+                     " is prepared with prepare");
+    }
+    (void)tm_.PrepareWorkflow(definition);
+    const Transaction stored = Existing(definition.gid);
+    return {200, wire::JsonText({{wire::kProgresses, wire::BranchesJson(stored)},
+                                 {wire::kTransaction, lists_.Shown(stored)}})};
+  }
+
+  ApiAnswer Subscribe(const ApiRequest& request) {
+    const std::string url = request.Query(wire::kUrl);
+    wire::CheckUrl(url);
+    tm_.Subscribe(request.Query(wire::kTopic), url, request.Query(wire::kRemark));
+    return answers::Success();
+  }
+  ApiAnswer Unsubscribe(const ApiRequest& request) {
+    tm_.Unsubscribe(request.Query(wire::kTopic), request.Query(wire::kUrl));
+    return answers::Success();
+  }
+  ApiAnswer DeleteTopic(const ApiRequest& request) {
+    const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
+    if (name.empty()) return answers::NotFound();
+    tm_.DeleteTopic(name);
+    return answers::Success();
+  }
+
+  ApiAnswer JsonRpc(const ApiRequest& request) {
+    return json_rpc_api::Handle(request, [this](const ApiRequest& inner) { return Handle(inner); });
+  }
+
+  ApiAnswer Query(const ApiRequest& request) { return lists_.Query(request); }
+  ApiAnswer All(const ApiRequest& request) { return lists_.All(request); }
+  ApiAnswer ScanValues(const ApiRequest& request) { return lists_.ScanValues(request); }
+  ApiAnswer QueryValues(const ApiRequest& request) { return lists_.QueryValues(request); }
 
   ApiAnswer Prepare(const ApiRequest& request) {
     (void)tm_.Prepare(TransactionOf(request));
@@ -1176,7 +1734,9 @@ class Api {
       return answers::Failure("gid '" + gid + "' is a " + Name(stored.definition->type) +
                               ", so it is not aborted as a " + Name(type));
     }
-    if (IsFinal(stored.status)) {
+    const bool carried_through =
+        type != TransType::kSaga && stored.status == Status::kSubmitted;  // a workflow never is
+    if (IsFinal(stored.status) || carried_through || type == TransType::kWorkflow) {
       return answers::Failure("trans type: '" + std::string(Name(type)) + "' current status '" +
                               Name(stored.status) + "', cannot abort. FAILURE");
     }
@@ -1225,63 +1785,6 @@ class Api {
     return {200, wire::JsonText({{"has_remaining", more}, {"succeed_count", done}})};
   }
 
-  ApiAnswer Query(const ApiRequest& request) {
-    const std::string gid = request.Query(wire::kGid);
-    if (gid.empty()) throw BadInput("no gid specified");
-    const std::optional<Transaction> stored = tm_.Query(gid);
-    Json branches = stored ? wire::BranchesJson(*stored) : Json::array();
-    Json transaction = stored ? Shown(*stored) : Json(nullptr);
-    return {200, wire::JsonText({{wire::kBranches, std::move(branches)},
-                                 {wire::kTransaction, std::move(transaction)}})};
-  }
-
-  ApiAnswer All(const ApiRequest& request) {
-    const std::string gid = request.Query(wire::kGid);
-    if (!gid.empty()) {
-      const std::optional<Transaction> stored = tm_.Query(gid);
-      return Page(stored ? Json::array({Shown(*stored)}) : Json(nullptr), 0);
-    }
-    ScanFilter filter;
-    std::int64_t position = QueryInteger(request, "position", 0, 0, INT64_MAX);
-    auto left = static_cast<std::size_t>(
-        QueryInteger(request, "limit", 100, 1, static_cast<std::int64_t>(kMaxListLimit)));
-    if (const std::string status = request.Query(wire::kStatus); !status.empty()) {
-      filter.status = StatusOf(status);
-    }
-    if (const std::string type = request.Query("transType"); !type.empty()) {
-      filter.type = wire::TypeNamed(type);
-    }
-    constexpr std::int64_t kLastMilli = INT64_MAX / 1000 - 1;
-    const auto milli = [&request](const char* key, std::int64_t otherwise) {
-      return QueryInteger(request, key, otherwise, -kLastMilli, kLastMilli);
-    };
-    filter.created_from = Time(std::chrono::milliseconds(milli("createTimeStart", 0)));
-    filter.created_to = Time(std::chrono::milliseconds(milli("createTimeEnd", kLastMilli)) +
-                             std::chrono::microseconds(999));
-    Json transactions = Json::array();
-    std::size_t bytes = 0;
-    // In small pages: a thousand transactions may be a gigabyte.
-    do {
-      const ScanPage page = tm_.List(filter, position, (std::min)(left, std::size_t{32}));
-      position = page.next;
-      left -= (std::min)(left, page.transactions.size());
-      for (const Transaction& stored : page.transactions) {
-        for (const Step& step : stored.definition->steps) bytes += step.payload.size();
-        transactions.push_back(Shown(stored));
-      }
-    } while (position != 0 && left > 0 && bytes < kPageBytes);
-    return Page(std::move(transactions), position);
-  }
-
-  static ApiAnswer Page(Json transactions, std::int64_t next) {
-    return {200, wire::JsonText({{wire::kNextPosition, next == 0 ? "" : std::to_string(next)},
-                                 {wire::kTransactions, std::move(transactions)}})};
-  }
-
-  Json Shown(const Transaction& stored) const {
-    return wire::TransactionJson(stored, tm_.Settings().retry_interval);
-  }
-
   ApiAnswer NewGid(const ApiRequest&) {
     return {200, wire::JsonText({{wire::kDtmResult, wire::kSuccess}, {wire::kGid, tm_.NewGid()}})};
   }
@@ -1317,16 +1820,8 @@ class Api {
     }
   }
 
-  static Status StatusOf(const std::string& name) {
-    for (const Status status : {Status::kPrepared, Status::kSubmitted, Status::kAborting,
-                                Status::kSucceed, Status::kFailed}) {
-      if (name == Name(status)) return status;
-    }
-    throw BadInput("status '" + Printable(name) +
-                   "' is none of prepared, submitted, aborting, succeed and failed");
-  }
-
   Coordinator& tm_;
+  ApiLists lists_;
   ApiCounters counters_;
 };
 
@@ -1342,7 +1837,6 @@ class Api {
 /// httplib before 0.20 reads lines of any length and matches them with std::regex: about 20 KB
 /// overflow the stack and kill the process. So its bytes come from here.
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <poll.h>
@@ -1747,51 +2241,6 @@ class Exchange {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/reply_rule.hpp -------------------------------------------------------------------
-
-/// Rule A: what the HTTP answer of a branch means.
-/// Needs: std. Threads: pure functions. Protocol: §1, Rule A.
-
-namespace dtm {
-inline namespace v1 {
-
-/// What a stranger sent, as text that can be stored and shown: at most kMaxReasonBytes of valid
-/// UTF-8, cut between characters; other bytes and control characters (but for tab and line feed)
-/// become '?'.
-inline std::string StorableText(const std::string& bytes) {
-  std::string text;
-  text.reserve((std::min)(bytes.size(), kMaxReasonBytes));
-  for (std::size_t at = 0; at < bytes.size();) {
-    const std::size_t length = Utf8Length(bytes, at);
-    if (text.size() + (length == 0 ? 1 : length) > kMaxReasonBytes) break;
-    const char c = bytes[at];
-    const bool control = length == 1 && ((c >= 0 && c < ' ' && c != '\t' && c != '\n') || c == 127);
-    if (length == 0 || control) {
-      text += '?';
-      ++at;
-    } else {
-      text.append(bytes, at, length);
-      at += length;
-    }
-  }
-  return text;
-}
-
-/// The words in the body count whatever the status is, and ONGOING counts before FAILURE; 201, 204
-/// and redirects are temporary errors. The text of the result is the body, or the status if that
-/// is empty.
-inline Result ReadReply(int status, const std::string& body) {
-  const std::string code = "HTTP status " + std::to_string(status);
-  const auto text = [&] { return StorableText(body.empty() ? code : body); };
-  if (status == 425 || body.find("ONGOING") != std::string::npos) return Result::Ongoing(text());
-  if (status == 409 || body.find("FAILURE") != std::string::npos) return Result::Failure(text());
-  if (status == 200) return Result::Success();
-  return Result::Error(StorableText(body.empty() ? code : code + ": " + body));
-}
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/connection.hpp -------------------------------------------------------------------
 
 /// One branch call on one keep-alive connection: builds the request, reads the answer.
@@ -1840,9 +2289,15 @@ inline bool IsFraming(const std::string& lower) {
 /// Throws Error if a branch header could smuggle something into the request.
 inline httplib::Request BranchRequest(const BranchCall& call, const Url& url) {
   httplib::Request request;
-  request.method = wire::BranchMethod(call.definition->type, call.Payload());
-  request.path = wire::BranchTarget(url.target, call.Info());
-  request.body = call.Payload();
+  if (json_rpc::Speaks(*call.definition, url)) {
+    request.method = "POST";
+    request.path = url.target;
+    request.body = json_rpc::BranchBody(url, call.Payload(), call.Info());
+  } else {
+    request.method = wire::BranchMethod(call.definition->type, call.Payload());
+    request.path = wire::BranchTarget(url.target, call.Info());
+    request.body = call.Payload();
+  }
   std::map<std::string, std::pair<std::string, std::string>> all = {
       {"host", {"Host", url.Authority()}},
       {"content-type", {"Content-Type", wire::kJson}},
@@ -1897,7 +2352,15 @@ class Connection {
                          false);
     }
     switch (attempt.error) {
-      case Kind::Success: return {ReadReply(attempt.status, attempt.body), false};
+      case Kind::Success: {
+        CallOutcome outcome{call.definition->json_rpc
+                                ? json_rpc::ReadReply(attempt.status, attempt.body)
+                                : ReadReply(attempt.status, attempt.body),
+                            false};
+        const bool success = outcome.result.kind == Result::Kind::kSuccess;
+        if (call.keep_body && success) outcome.result.text = attempt.body;
+        return outcome;
+      }
       case Kind::Connection:
       case Kind::ConnectionTimeout:
         if (Exchange::Passed(deadline)) break;
@@ -2481,6 +2944,29 @@ inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/direct_call.hpp ------------------------------------------------------------------
+
+/// One branch call that the caller waits for, on a connection of its own.
+/// Needs: cpp-httplib. Threads: any; SIGPIPE must be blocked. Protocol: §11.1 (direct branch request).
+
+namespace dtm {
+inline namespace v1 {
+
+inline Result CallNow(const DirectCall& direct, const std::string& coordinator) {
+  if (direct.url.empty()) return Result::Success();
+  try {
+    const BranchCall call = ToBranchCall(direct, coordinator, std::chrono::seconds(3));
+    const Url url = ParseUrl(call.Url());
+    Connection connection(url);
+    return connection.Send(call, url, std::chrono::steady_clock::now() + call.timeout).result;
+  } catch (const std::exception& error) {
+    return Result::Error(error.what());
+  }
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/refusals.hpp ---------------------------------------------------------------------
 
 /// Tells connections for which a server has no room to come again.
@@ -3051,9 +3537,9 @@ class GuardedServer : public httplib::Server {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/remote_coordinator.hpp -----------------------------------------------------------
+// ---- dtm/http/remote_requests.hpp --------------------------------------------------------------
 
-/// A coordinator elsewhere, as builders see it: this library in another process, or the Go server.
+/// Requests to a coordinator elsewhere, on connections that are kept; an answer that is neither yes nor no.
 /// Needs: cpp-httplib, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
 
 namespace dtm {
@@ -3067,17 +3553,113 @@ struct RemoteOptions {
   /// Where the coordinator reaches a dtm::Server of this program, to call registered functions:
   /// "http://this-host:36789/api/dtmsvr/branch". Empty = functions cannot be branches.
   std::string branch_url;
+  /// How branches reach the coordinator (told to those of a tcc or xa); empty = as this program does.
+  std::string url_in_branches;
 };
+
+class RemoteRequests {
+ public:
+  /// @throws Error  it is no URL.
+  RemoteRequests(const std::string& url, const RemoteOptions& options)
+      : url_(ParseUrl(url)), options_(options) {
+    while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
+    FillRegexTable();
+  }
+
+  std::string Where() const { return url_.Origin() + url_.target; }
+
+  Exchanged Post(const char* path, const std::string& gid, std::string body) {
+    return Send("POST", path, gid, std::move(body));
+  }
+
+  /// @throws InDoubtError  there was no complete answer.
+  Exchanged Send(const char* method, const std::string& path, const std::string& gid,
+                 std::string body) {
+    httplib::Request request;
+    request.method = method;
+    request.path = url_.target + path;
+    request.body = std::move(body);
+    request.set_header("Host", url_.Authority());
+    request.set_header("Content-Type", wire::kJson);
+    request.set_header("Accept-Encoding", "identity");
+    request.set_header("User-Agent", wire::UserAgent());
+    if (!options_.token.empty()) request.set_header("Authorization", "Bearer " + options_.token);
+    BlockSigpipe();
+    std::unique_ptr<Exchange> exchange = TakeIdle();
+    Exchanged exchanged =
+        exchange->Send(std::move(request), std::chrono::steady_clock::now() + options_.timeout);
+    if (!exchanged.Complete()) {
+      throw InDoubtError(NoAnswer(gid) + (exchanged.answered
+                                              ? std::string("its answer broke off")
+                                              : httplib::to_string(exchanged.error)));
+    }
+    Keep(std::move(exchange));
+    return exchanged;
+  }
+
+  std::string NoAnswer(const std::string& gid) const {
+    return "gid '" + gid + "' may or may not be stored, the coordinator at " + Where() +
+           " gave no answer; submit it again: ";
+  }
+
+  static std::string MessageOf(const Exchanged& answer) {
+    const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
+    const bool told =
+        body.is_object() && body.contains(wire::kMessage) && body[wire::kMessage].is_string();
+    return StorableText(told ? body[wire::kMessage].get<std::string>() : answer.body);
+  }
+
+  /// An answer that is neither "stored" nor "failed".
+  [[noreturn]] void Refuse(const std::string& what, const Exchanged& answer) const {
+    const std::string text = what + " was refused by the coordinator at " + Where() +
+                             " with HTTP status " + std::to_string(answer.status) + ": " +
+                             MessageOf(answer);
+    if (answer.status == 503) throw BusyError(text);
+    if (answer.status >= 500) throw InDoubtError(text + "; it may be stored, submit it again");
+    throw RejectedError(text);
+  }
+
+ private:
+  static constexpr std::size_t kMaxIdle = 32;
+  static constexpr std::size_t kMaxQueryBytes = std::size_t{8} << 20;
+
+  std::unique_ptr<Exchange> TakeIdle() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.empty()) return std::make_unique<Exchange>(url_, kMaxQueryBytes);
+    std::unique_ptr<Exchange> exchange = std::move(idle_.back());
+    idle_.pop_back();
+    return exchange;
+  }
+
+  void Keep(std::unique_ptr<Exchange> exchange) {
+    if (!exchange->IsOpen()) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.size() < kMaxIdle) idle_.push_back(std::move(exchange));
+  }
+
+  Url url_;
+  const RemoteOptions& options_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Exchange>> idle_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/remote_coordinator.hpp -----------------------------------------------------------
+
+/// A coordinator elsewhere, as builders see it: this library in another process, or the Go server.
+/// Needs: cpp-httplib, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
+
+namespace dtm {
+inline namespace v1 {
 
 class RemoteCoordinator : public Endpoint {
  public:
   /// `url` is that of the API: "http://localhost:36789/api/dtmsvr". Nothing is sent yet.
   /// @throws Error  it is no URL.
   explicit RemoteCoordinator(const std::string& url, RemoteOptions options = {})
-      : url_(ParseUrl(url)), options_(std::move(options)), pool_(kAsyncThreads, kMaxWaiting) {
-    while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
-    FillRegexTable();
-  }
+      : options_(std::move(options)), requests_(url, options_), pool_(kAsyncThreads, kMaxWaiting) {}
   ~RemoteCoordinator() override { pool_.Stop(); }
   RemoteCoordinator(const RemoteCoordinator&) = delete;
   RemoteCoordinator& operator=(const RemoteCoordinator&) = delete;
@@ -3090,18 +3672,18 @@ class RemoteCoordinator : public Endpoint {
   }
 
   TransResult Submit(Definition definition) override {
-    const std::string problem = Problem(definition);
-    if (!problem.empty()) throw RejectedError(problem);
-    const Exchanged answer = Post("/submit", definition.gid, wire::EncodeTransaction(definition));
+    Check(definition);
+    const Exchanged answer =
+        requests_.Post("/submit", definition.gid, wire::EncodeTransaction(definition));
     const bool failure = answer.body.find(wire::kFailure) != std::string::npos;
     if (answer.status == 200 && !failure) {
       const bool ended = definition.options.wait_result;
       return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
     }
     if (answer.status == 409 || answer.status == 425 || failure) {
-      return Settle(definition, MessageOf(answer));
+      return Settle(definition, requests_.MessageOf(answer));
     }
-    Refuse("gid '" + definition.gid + "'", answer);
+    requests_.Refuse("gid '" + definition.gid + "'", answer);
   }
 
   /// Asks again and again: a coordinator elsewhere does not call back.
@@ -3138,10 +3720,58 @@ class RemoteCoordinator : public Endpoint {
     }
   }
 
+  TransResult Prepare(Definition definition) override {
+    Check(definition);
+    const std::string problem = PrepareProblem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
+    Order("/prepare", definition.gid, wire::EncodeTransaction(definition));
+    return {definition.gid, Status::kPrepared, {}};
+  }
+
+  void Abort(const std::string& gid, TransType type, const std::string& reason) override {
+    Definition definition;
+    definition.gid = gid;
+    definition.type = type;
+    Order("/abort", gid, wire::EncodeTransaction(definition, {{wire::kRollbackReason, reason}}));
+  }
+
+  void RegisterBranch(const std::string& gid, TransType type, Step step) override {
+    Order("/registerBranch", gid, wire::EncodeRegistration({gid, type, std::move(step)}));
+  }
+
+  WorkflowState PrepareWorkflow(Definition definition) override {
+    Check(definition);
+    const Exchanged answer =
+        requests_.Post("/prepareWorkflow", definition.gid, wire::EncodeTransaction(definition));
+    if (answer.status != 200) requests_.Refuse("gid '" + definition.gid + "'", answer);
+    std::optional<WorkflowState> state = wire::DecodeWorkflow(answer.body);
+    if (!state) {
+      throw InDoubtError(requests_.NoAnswer(definition.gid) +
+                         "it answered something that is not dtm's: " + StorableText(answer.body));
+    }
+    return std::move(*state);
+  }
+
+  void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
+                      const std::string& result) override {
+    Definition definition;
+    definition.gid = gid;
+    definition.type = TransType::kWorkflow;
+    const nlohmann::ordered_json extra = wire::OutcomeJson({status, reason, result});
+    Order("/submit", gid, wire::EncodeTransaction(definition, {{wire::kReqExtra, extra}}));
+  }
+
+  /// On a connection of its own, with the request timeout of the call (3 s).
+  Result CallBranch(const DirectCall& call) override {
+    BlockSigpipe();
+    return CallNow(call,
+                   options_.url_in_branches.empty() ? requests_.Where() : options_.url_in_branches);
+  }
+
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override {
     if (options_.branch_url.empty()) {
       throw LogicError("function '" + name + "' cannot be called by the coordinator at " +
-                       url_.Origin() +
+                       requests_.Where() +
                        "; set RemoteOptions::branch_url to the branch endpoint of a dtm::Server of "
                        "this program");
     }
@@ -3156,10 +3786,24 @@ class RemoteCoordinator : public Endpoint {
   }
 
  private:
+  static void Check(const Definition& definition) {
+    const std::string problem = Problem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
+  }
+
+  /// A request that is either done or refused (Rule B).
+  void Order(const char* path, const std::string& gid, std::string body) {
+    const Exchanged answer = requests_.Post(path, gid, std::move(body));
+    const bool failure = answer.body.find(wire::kFailure) != std::string::npos;
+    if (answer.status == 200 && !failure) return;
+    if (answer.status == 409 || failure) {
+      throw RejectedError("gid '" + gid + "' was refused: " + requests_.MessageOf(answer));
+    }
+    requests_.Refuse("gid '" + gid + "'", answer);
+  }
+
   static constexpr std::size_t kAsyncThreads = 32;
   static constexpr std::size_t kMaxWaiting = 20000;
-  static constexpr std::size_t kMaxIdle = 32;
-  static constexpr std::size_t kMaxQueryBytes = std::size_t{8} << 20;
 
   /// What query says of a transaction.
   struct Stored {
@@ -3193,9 +3837,13 @@ class RemoteCoordinator : public Endpoint {
     const auto differs = [](const std::string& told, const nlohmann::ordered_json& ours) {
       return !told.empty() && told != nlohmann::json::parse(ours.dump()).dump();
     };
+    const bool registers = RegistersSteps(definition.type);
+    if (registers && stored->result.status == Status::kAborting) {
+      throw RejectedError("gid '" + gid + "' is rolled back already: " + message);
+    }
     if (stored->type != Name(definition.type) ||
-        differs(stored->steps, wire::StepsJson(definition)) ||
-        differs(stored->payloads, wire::PayloadsJson(definition))) {
+        (!registers && differs(stored->steps, wire::StepsJson(definition))) ||
+        (!registers && differs(stored->payloads, wire::PayloadsJson(definition)))) {
       throw RejectedError("gid '" + gid +
                           "' exists with other content: use a new gid, or submit exactly what was "
                           "submitted first (the coordinator says: " +
@@ -3208,19 +3856,19 @@ class RemoteCoordinator : public Endpoint {
   }
 
   std::optional<Stored> Query(const std::string& gid) {
-    const Exchanged answer =
-        Send("GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
-    if (answer.status != 200) Refuse("the query of gid '" + gid + "'", answer);
+    const Exchanged answer = requests_.Send(
+        "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
+    if (answer.status != 200) requests_.Refuse("the query of gid '" + gid + "'", answer);
     const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
     if (!body.is_object() || !body.contains(wire::kTransaction)) {
-      throw InDoubtError(NoAnswer(gid) +
+      throw InDoubtError(requests_.NoAnswer(gid) +
                          "it answered something that is not dtm's: " + StorableText(answer.body));
     }
     const nlohmann::json& told = body[wire::kTransaction];
     if (!told.is_object()) return std::nullopt;
     Stored stored;
     stored.type = told.value(wire::kTransType, "");
-    stored.result = {gid, StatusNamed(told.value(wire::kStatus, "")),
+    stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
                      told.value(wire::kRollbackReason, "")};
     const auto array = [&told](const char* key) {
       const nlohmann::json value = told.value(key, nlohmann::json());
@@ -3231,83 +3879,10 @@ class RemoteCoordinator : public Endpoint {
     return stored;
   }
 
-  static Status StatusNamed(const std::string& name) {
-    for (const Status status :
-         {Status::kPrepared, Status::kAborting, Status::kSucceed, Status::kFailed}) {
-      if (name == Name(status)) return status;
-    }
-    return Status::kSubmitted;
-  }
-
-  Exchanged Post(const char* path, const std::string& gid, std::string body) {
-    return Send("POST", path, gid, std::move(body));
-  }
-
-  /// @throws InDoubtError  there was no complete answer.
-  Exchanged Send(const char* method, const std::string& path, const std::string& gid,
-                 std::string body) {
-    httplib::Request request;
-    request.method = method;
-    request.path = url_.target + path;
-    request.body = std::move(body);
-    request.set_header("Host", url_.Authority());
-    request.set_header("Content-Type", wire::kJson);
-    request.set_header("Accept-Encoding", "identity");
-    request.set_header("User-Agent", wire::UserAgent());
-    if (!options_.token.empty()) request.set_header("Authorization", "Bearer " + options_.token);
-    BlockSigpipe();
-    std::unique_ptr<Exchange> exchange = TakeIdle();
-    Exchanged exchanged = exchange->Send(std::move(request), Now() + options_.timeout);
-    if (!exchanged.Complete()) {
-      throw InDoubtError(NoAnswer(gid) + (exchanged.answered
-                                              ? std::string("its answer broke off")
-                                              : httplib::to_string(exchanged.error)));
-    }
-    Keep(std::move(exchange));
-    return exchanged;
-  }
-
-  std::string NoAnswer(const std::string& gid) const {
-    return "gid '" + gid + "' may or may not be stored, the coordinator at " + url_.Origin() +
-           url_.target + " gave no answer; submit it again: ";
-  }
-
-  std::unique_ptr<Exchange> TakeIdle() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.empty()) return std::make_unique<Exchange>(url_, kMaxQueryBytes);
-    std::unique_ptr<Exchange> exchange = std::move(idle_.back());
-    idle_.pop_back();
-    return exchange;
-  }
-
-  void Keep(std::unique_ptr<Exchange> exchange) {
-    if (!exchange->IsOpen()) return;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.size() < kMaxIdle) idle_.push_back(std::move(exchange));
-  }
-
-  static std::string MessageOf(const Exchanged& answer) {
-    const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
-    const bool told =
-        body.is_object() && body.contains(wire::kMessage) && body[wire::kMessage].is_string();
-    return StorableText(told ? body[wire::kMessage].get<std::string>() : answer.body);
-  }
-
-  /// An answer that is neither "stored" nor "failed".
-  [[noreturn]] void Refuse(const std::string& what, const Exchanged& answer) const {
-    const std::string text = what + " was refused by the coordinator at " + url_.Origin() +
-                             url_.target + " with HTTP status " + std::to_string(answer.status) +
-                             ": " + MessageOf(answer);
-    if (answer.status == 503) throw BusyError(text);
-    if (answer.status >= 500) throw InDoubtError(text + "; it may be stored, submit it again");
-    throw RejectedError(text);
-  }
-
-  Url url_;
   const RemoteOptions options_;
+  RemoteRequests requests_;
   std::mutex mutex_;
   GidGenerator gids_;
-  std::vector<std::unique_ptr<Exchange>> idle_;
   ThreadPool pool_;
 };
 

@@ -41,7 +41,7 @@ TEST_CASE("board: what a step wants is held back until it is released") {
   CHECK(live.dirty);
   CHECK(live.touched);
   REQUIRE(live.held_calls.size() == 1);
-  CHECK(dtm::OpOf(live.held_calls[0]) == dtm::Op::kAction);
+  CHECK(dtm::OpOf(dtm::TransType::kSaga, live.held_calls[0]) == dtm::Op::kAction);
   CHECK(board.Step(live, {EventKind::kResult, live.held_calls[0], dtm::Result::Success()}).empty());
   CHECK(live.transaction.status == Status::kSucceed);
   CHECK(board.dirty.size() == 1);

@@ -3,20 +3,8 @@
 #include <string>
 
 #include "tests/catch.hpp"
+#include "tests/client/fake_endpoint.hpp"
 #include <dtm/core/endpoint.hpp>
-
-namespace {
-
-class OneGid : public dtm::Endpoint {
- public:
-  std::string NewGid() override { return "gid-1"; }
-  dtm::TransResult Submit(dtm::Definition) override { return {}; }
-  dtm::TransResult SubmitAndWait(dtm::Definition, dtm::Duration) override { return {}; }
-  void SubmitAsync(dtm::Definition, dtm::ReplyCallback) override {}
-  std::string UrlOfLocal(const std::string& name, std::uint64_t) const override { return name; }
-};
-
-}  // namespace
 
 TEST_CASE("endpoint: a reply is a result or the error") {
   const dtm::Reply good{{"g", dtm::Status::kSucceed, ""}, nullptr};
@@ -28,6 +16,6 @@ TEST_CASE("endpoint: a reply is a result or the error") {
 }
 
 TEST_CASE("endpoint: MustGenGid takes the coordinator's") {
-  OneGid endpoint;
+  FakeEndpoint endpoint;
   CHECK(dtm::MustGenGid(endpoint) == "gid-1");
 }

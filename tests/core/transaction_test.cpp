@@ -28,8 +28,8 @@ TEST_CASE("transaction: rows are compensation and action of each step") {
   CHECK(dtm::CompensateOf(7) == 14);
   CHECK(dtm::ActionOf(7) == 15);
   for (std::size_t row = 0; row < 10; ++row) {
-    CHECK(dtm::StepOf(row) == row / 2);
-    CHECK(dtm::OpOf(row) == (row % 2 == 0 ? Op::kCompensate : Op::kAction));
+    CHECK(dtm::StepOf(dtm::TransType::kSaga, row) == row / 2);
+    CHECK(dtm::OpOf(dtm::TransType::kSaga, row) == (row % 2 == 0 ? Op::kCompensate : Op::kAction));
   }
   CHECK(UrlOf(saga, 0) == "http://a/OutCom");
   CHECK(UrlOf(saga, 1) == "http://a/Out");
@@ -41,9 +41,9 @@ TEST_CASE("transaction: rows are compensation and action of each step") {
 }
 
 TEST_CASE("transaction: branch ids have two digits and count from one, also past 99") {
-  const auto id = [](std::size_t step) { return dtm::BranchIdOf(dtm::ActionOf(step)); };
+  const auto id = [](std::size_t step) { return dtm::NumberOf(step); };
   CHECK(id(0) == "01");
-  CHECK(dtm::BranchIdOf(dtm::CompensateOf(0)) == "01");
+  CHECK(dtm::NumberOf(0) == "01");
   CHECK(id(8) == "09");
   CHECK(id(9) == "10");
   CHECK(id(98) == "99");

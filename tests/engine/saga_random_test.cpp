@@ -199,7 +199,7 @@ class World {
     if (event.kind != EventKind::kResult) return;
     Seen& row = rows_[event.branch];
     row.unsent = event.result.kind == Result::Kind::kNotSent;
-    const bool action = dtm::OpOf(event.branch) == Op::kAction;
+    const bool action = dtm::OpOf(dtm::TransType::kSaga, event.branch) == Op::kAction;
     if (event.result.kind == Result::Kind::kSuccess) {
       row.succeeded = true;
     } else if (action && event.result.kind == Result::Kind::kFailure) {
@@ -268,7 +268,7 @@ class World {
     Must(!row.out, "G5: two calls of " + name);
     Must(!row.succeeded, name + " had succeeded already");
     Must(!row.may_retry || now_ >= *row.may_retry, "G11: " + name + " was retried too early");
-    if (dtm::OpOf(index) == Op::kAction) {
+    if (dtm::OpOf(dtm::TransType::kSaga, index) == Op::kAction) {
       CheckAction(index);
     } else {
       CheckCompensation(index);
@@ -294,9 +294,9 @@ class World {
     Must(stored_->status == Status::kSubmitted, "an action was called while not submitted");
     Must(!rows_[index].failed, "S4: a failed action was called again");
     for (std::size_t i = 0; i < rows_.size(); ++i) {
-      Must(dtm::OpOf(i) == Op::kAction || rows_[i].sent == 0, "S5: an action after a compensation");
+      Must(dtm::OpOf(dtm::TransType::kSaga, i) == Op::kAction || rows_[i].sent == 0, "S5: an action after a compensation");
     }
-    const std::size_t step = dtm::StepOf(index);
+    const std::size_t step = dtm::StepOf(dtm::TransType::kSaga, index);
     for (std::size_t before = 0; before < definition_.steps.size(); ++before) {
       const std::size_t action = dtm::ActionOf(before);
       if (!ComesBefore(before, step) || Url(action).empty()) continue;
@@ -306,13 +306,13 @@ class World {
 
   void CheckCompensation(std::size_t index) const {
     Must(stored_->status == Status::kAborting, "S1: a compensation while not aborting");
-    const std::size_t step = dtm::StepOf(index);
+    const std::size_t step = dtm::StepOf(dtm::TransType::kSaga, index);
     const Seen& action = rows_[dtm::ActionOf(step)];
     Must(action.sent > 0 || action.counted || Url(dtm::ActionOf(step)).empty(),
          "a step that never ran is compensated");
     Must(action.may_run_until <= now_, "S5: its action may still be running");
     for (std::size_t i = 0; i < rows_.size(); ++i) {  // it may not even have begun
-      Must(dtm::OpOf(i) == Op::kCompensate || !rows_[i].out, "S5: an action is out");
+      Must(dtm::OpOf(dtm::TransType::kSaga, i) == Op::kCompensate || !rows_[i].out, "S5: an action is out");
     }
     for (std::size_t after = 0; after < definition_.steps.size(); ++after) {
       if (!ComesBefore(step, after) || !rows_[dtm::ActionOf(after)].ran) continue;
@@ -401,7 +401,7 @@ class World {
     } else if (end == Status::kSucceed) {
       ++counts_.succeeded;
       for (std::size_t row = 0; row < rows_.size(); ++row) {
-        const bool action = dtm::OpOf(row) == Op::kAction;
+        const bool action = dtm::OpOf(dtm::TransType::kSaga, row) == Op::kAction;
         if (action) Must(rows_[row].succeeded || Url(row).empty(), "S1: an action did not succeed");
         if (!action) Must(rows_[row].sent == 0, "S1: a compensation was called");
       }

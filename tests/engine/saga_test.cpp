@@ -915,6 +915,8 @@ std::string PairOf(bool is_new, Status status, const Event& event) {
       case EventKind::kForceStop: return "force stop";
       case EventKind::kRegistered: return "registered";
       case EventKind::kRetryNow: return "retry now";
+      case EventKind::kBranchAdded:
+      case EventKind::kFinish: break;  // not of a saga
     }
     return "?";
   };
@@ -922,7 +924,7 @@ std::string PairOf(bool is_new, Status status, const Event& event) {
   pair += std::string(" + ") + name(event.kind);
   if (event.kind == EventKind::kResult) {
     static const char* const results[] = {"SUCCESS", "FAILURE", "ONGOING", "error", "not sent"};
-    pair += std::string(" ") + Name(dtm::OpOf(event.branch)) + " " +
+    pair += std::string(" ") + Name(dtm::OpOf(dtm::TransType::kSaga, event.branch)) + " " +
             results[static_cast<int>(event.result.kind)];
   }
   return pair;

@@ -5,25 +5,18 @@
 
 #include <chrono>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/client/branch_args.hpp>
 #include <dtm/client/option_setters.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/error.hpp>
-#include <dtm/core/local_branch.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {
 inline namespace v1 {
-
-/// Nothing to undo in this step (or nothing to do): `.Add(notify, kNoBranch, payload)`. Also the
-/// last step may have to be undone: when it times out or the saga is cancelled while it runs.
-struct NoBranch {};
-inline constexpr NoBranch kNoBranch{};
 
 /// A saga under construction: a movable value. Every method before Submit only changes the builder.
 class Saga : public OptionSetters<Saga> {
@@ -44,12 +37,14 @@ class Saga : public OptionSetters<Saga> {
   /// @throws LogicError  the function belongs to another coordinator.
   template <typename Action, typename Compensate, typename Payload>
   Saga& Add(const Action& action, const Compensate& compensate, const Payload& payload) & {
-    CheckPayload<Action, Payload>();
-    CheckPayload<Compensate, Payload>();
+    branch_args::CheckPayload<Action, Payload>();
+    branch_args::CheckPayload<Compensate, Payload>();
+    const std::string& gid = definition_.gid;
     Step step;
-    step.action = Url(action);
-    step.compensate = Url(compensate);
-    step.payload = Text(nlohmann::json(payload));
+    step.action = branch_args::Url(*endpoint_, gid, action);
+    step.compensate = branch_args::Url(*endpoint_, gid, compensate);
+    step.payload = branch_args::Text(gid, "step " + std::to_string(definition_.steps.size()),
+                                     nlohmann::json(payload));
     definition_.steps.push_back(std::move(step));
     return *this;
   }
@@ -103,48 +98,6 @@ class Saga : public OptionSetters<Saga> {
  private:
   friend class OptionSetters<Saga>;
   TransOptions& MutableOptions() { return definition_.options; }
-
-  template <typename Branch, typename Payload>
-  static void CheckPayload() {
-    if constexpr (IsLocalBranch<Branch>::value) {
-      static_assert(std::is_same_v<typename IsLocalBranch<Branch>::Type, Payload>,
-                    "dtm: this function was registered for another payload type");
-    } else {
-      static_assert(std::is_same_v<Branch, NoBranch> || std::is_convertible_v<Branch, std::string>,
-                    "dtm: a branch is a URL, a registered function, or dtm::kNoBranch");
-    }
-  }
-  template <typename Branch>
-  struct IsLocalBranch : std::false_type {};
-  template <typename T>
-  struct IsLocalBranch<LocalBranch<T>> : std::true_type {
-    using Type = T;
-  };
-
-  std::string Text(const nlohmann::json& payload) const {
-    try {
-      return payload.dump();
-    } catch (const nlohmann::json::exception& error) {
-      throw LogicError("gid '" + definition_.gid + "': the payload of step " +
-                       std::to_string(definition_.steps.size()) +
-                       " cannot be written as JSON: " + error.what());
-    }
-  }
-
-  static std::string Url(NoBranch) { return {}; }
-  template <typename T>
-  std::string Url(const LocalBranch<T>& branch) const {
-    return endpoint_->UrlOfLocal(branch.name, branch.owner);
-  }
-  std::string Url(const std::string& url) const {
-    if (IsLocal(url)) {
-      throw LogicError(
-          "gid '" + definition_.gid + "': '" + url +
-          "' names a function; pass what Register returned, so that its payload type is "
-          "checked");
-    }
-    return url;
-  }
 
   Endpoint* endpoint_;
   Definition definition_;

@@ -32,6 +32,7 @@ class Board {
   Board(Store& store_in, const Options& options_in) : store(store_in), options(options_in) {
     context.retry_interval = options.retry_interval;
     context.request_timeout = options.request_timeout;
+    context.timeout_to_fail = options.timeout_to_fail;
   }
 
   /// Asks the machine; what must follow is kept in `live` until its record is durable. Returns why
@@ -161,6 +162,21 @@ class Board {
   }
   static void Refuse(const Waiter& waiter, std::exception_ptr error) {
     if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
+  }
+
+  bool MayUseStore() const { return health.MayTry(context.now); }
+
+  std::exception_ptr StoreFailing(const std::string& what) const {
+    return std::make_exception_ptr(
+        StoreError(what + ", the store is failing: " + health.Problem() + "; try again later"));
+  }
+  std::exception_ptr MayBeStored(const std::string& gid) const {
+    return std::make_exception_ptr(InDoubtError(
+        "gid '" + gid + "' may or may not be stored, the store is failing: " + health.Problem() +
+        "; submit it again later"));
+  }
+  static std::exception_ptr Rejected(const std::string& why) {
+    return std::make_exception_ptr(RejectedError(why));
   }
 
   Store& store;

@@ -5,11 +5,15 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include <dtm/core/endpoint.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {
@@ -21,11 +25,42 @@ struct BranchCall {
   std::shared_ptr<const Definition> definition;
   std::size_t branch = 0;  ///< index of the row, see Transaction
   Duration timeout{};      ///< total deadline of a call by URL, from when it is sent
+  std::uint64_t life = 0;  ///< whose call it is, see Live
+  bool keep_body = false;  ///< the answer's body is wanted, as the text of a success
 
   const std::string& Url() const { return UrlOf(*definition, branch); }
   const std::string& Payload() const { return PayloadOf(*definition, branch); }
   BranchInfo Info() const { return InfoOf(*definition, branch); }
 };
+
+/// A call that an initiator makes itself, as a call that BranchCallers make. `coordinator`: the url that is
+/// told to the branch.
+inline BranchCall ToBranchCall(const DirectCall& direct, const std::string& coordinator,
+                               Duration default_timeout) {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = direct.info.gid;
+  definition->type = direct.info.trans_type;
+  definition->options = direct.options;
+  Step step;
+  step.action = direct.url;
+  if (direct.tell_coordinator && !coordinator.empty()) {
+    step.action = WithQuery(step.action, "dtm", coordinator);
+  }
+  if (!direct.phase2_url.empty()) {
+    step.action = WithQuery(step.action, "phase2_url", direct.phase2_url);
+  }
+  step.payload = direct.payload;
+  step.branch_id = direct.info.branch_id;
+  step.op = direct.info.op;
+  definition->steps.push_back(std::move(step));
+  BranchCall call;
+  call.branch = HasQueryRow(definition->type) ? DeliveryOf(0) : ActionOf(0);
+  const auto timeout = direct.options.request_timeout;
+  call.timeout = timeout.count() > 0 ? Duration(timeout) : default_timeout;
+  call.keep_body = true;
+  call.definition = std::move(definition);
+  return call;
+}
 
 /// Where answers go. Thread-safe; must outlive the calls.
 class BranchResults {

@@ -14,11 +14,11 @@
 #include <vector>
 
 #include <dtm/coordinator/board.hpp>
+#include <dtm/coordinator/commands.hpp>
 #include <dtm/coordinator/inbox.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
-#include <dtm/engine/explain.hpp>
 #include <dtm/engine/machine.hpp>
 #include <dtm/engine/repeat.hpp>
 
@@ -27,7 +27,7 @@ inline namespace v1 {
 
 class Collect {
  public:
-  Collect(Board& board, Inbox& inbox) : board_(board), inbox_(inbox) {}
+  Collect(Board& board, Inbox& inbox) : board_(board), inbox_(inbox), commands_(board) {}
 
   /// Returns whether anything had arrived or was due.
   bool Run() {
@@ -40,9 +40,9 @@ class Collect {
     }
     for (Answer& answer : mail_.answers) OnAnswer(answer);
     for (Submission& submission : std::exchange(board_.returned, {})) OnSubmission(submission);
-    for (Command& command : std::exchange(board_.again_commands, {})) OnCommand(command);
+    for (Command& command : std::exchange(board_.again_commands, {})) commands_.Do(command);
     for (Submission& submission : mail_.submissions) OnSubmission(submission);
-    for (Command& command : mail_.commands) OnCommand(command);
+    for (Command& command : mail_.commands) commands_.Do(command);
     for (QueuedWork& work : mail_.works) OnWork(work);
     mail_.Clear();
     while (Live* live = board_.timers.TakeDue(board_.context.now)) {
@@ -67,8 +67,8 @@ class Collect {
 
   void OnAnswer(Answer& answer) {
     Live* live = board_.lives.Find(answer.call.definition->gid);
-    // Another definition: that transaction has ended, and its gid was given again.
-    if (live == nullptr || live->transaction.definition != answer.call.definition) return;
+    // Another life: that transaction has ended, and its gid was given again.
+    if (live == nullptr || live->life != answer.call.life) return;
     const std::size_t branch = answer.call.branch;
     board_.Step(*live, {engine::EventKind::kResult, branch, std::move(answer.result)});
     const Transaction& transaction = live->transaction;
@@ -105,9 +105,9 @@ class Collect {
       try {
         const std::optional<Transaction> stored = board_.store.Load(gid);
         stored ? Board::Answer(*waiter, ResultOf(*stored))
-               : Board::Refuse(*waiter, MayBeStored(gid));
+               : Board::Refuse(*waiter, board_.MayBeStored(gid));
       } catch (const StoreError&) {
-        Board::Refuse(*waiter, MayBeStored(gid));
+        Board::Refuse(*waiter, board_.MayBeStored(gid));
       }
     }
     live.waiters.erase(expired, live.waiters.end());
@@ -115,16 +115,16 @@ class Collect {
 
   void OnSubmission(Submission& submission) {
     const std::string& gid = submission.definition->gid;
-    if (!MayUseStore()) {
+    if (!board_.MayUseStore()) {
       // An earlier submission of it may have been stored.
       const bool doubt = board_.in_doubt.count(gid) > 0 || board_.lives.Find(gid) != nullptr;
-      return Board::Refuse(
-          submission.waiter,
-          doubt ? MayBeStored(gid) : StoreFailing("gid '" + gid + "' was not stored"));
+      return Board::Refuse(submission.waiter,
+                           doubt ? board_.MayBeStored(gid)
+                                 : board_.StoreFailing("gid '" + gid + "' was not stored"));
     }
     if (Live* live = board_.lives.Find(gid)) return OnSubmittedAgain(*live, submission);
-    const std::string problem = OrdersProblemOfNew(*submission.definition);
-    if (!problem.empty()) return Board::Refuse(submission.waiter, Rejected(problem));
+    const std::string problem = ProblemOfNew(*submission.definition);
+    if (!problem.empty()) return Board::Refuse(submission.waiter, Board::Rejected(problem));
     const bool full = board_.Full();
     Transaction transaction;
     transaction.definition = std::move(submission.definition);
@@ -136,9 +136,21 @@ class Collect {
   }
 
   /// The submit of a prepared one, whose steps are in the store, may have orders without steps.
-  std::string OrdersProblemOfNew(const Definition& definition) const {
+  std::string ProblemOfNew(const Definition& definition) const {
+    if (definition.type == TransType::kMsg) return TopicProblem(definition);
     if (!definition.steps.empty() || definition.orders.empty()) return {};  // it was checked
     return board_.store.Load(definition.gid) ? std::string() : OrdersProblem(definition);
+  }
+
+  /// A topic that nobody had subscribed to; a repeat does not need one.
+  std::string TopicProblem(const Definition& definition) const {
+    for (const Step& step : definition.steps) {
+      if (!IsTopic(step.action) || board_.store.Load(definition.gid)) continue;
+      return "gid '" + definition.gid +
+             "': topic not found: " + step.action.substr(kTopicPrefixSize) +
+             "; subscribe somebody to it first";
+    }
+    return {};
   }
 
   /// Starts nothing without room: it leaves memory, and is loaded when there is.
@@ -163,7 +175,7 @@ class Collect {
         StepIfRoom(live, engine::EventKind::kSubmitted, !board_.Overfull());
       }
     }
-    if (!refused.empty()) return board_.Refuse(submission.waiter, Rejected(refused));
+    if (!refused.empty()) return board_.Refuse(submission.waiter, Board::Rejected(refused));
     board_.AddWaiter(live, std::move(submission.waiter));
   }
 
@@ -177,131 +189,17 @@ class Collect {
     board_.returned.push_back(std::move(submission));
   }
 
-  void OnCommand(Command& command) {
-    if (command.kind == Command::Kind::kRegistered) return OnRegistered(command.gid);
-    try {
-      switch (command.kind) {
-        case Command::Kind::kExplain: Explain(command); break;
-        case Command::Kind::kListWaiting: ListWaiting(command); break;
-        default: Obey(command);
-      }
-    } catch (const Error&) {
-      const std::exception_ptr error = std::current_exception();
-      if (command.explained) Board::Protected([&] { command.explained({}, error); });
-      if (command.listed) Board::Protected([&] { command.listed({}, error); });
-      Board::Refuse(command.waiter, error);
-    }
-  }
-
-  void Obey(Command& command) {
-    Live* live = board_.lives.Find(command.gid);
-
-    if (live == nullptr) {
-      std::optional<Transaction> stored = board_.store.Load(command.gid);
-      if (!stored) throw RejectedError(Unknown(command.gid));
-      if (IsFinal(stored->status)) {
-        if (command.kind == Command::Kind::kWait) {
-          return Board::Answer(command.waiter, ResultOf(*stored));
-        }
-        throw RejectedError("gid '" + command.gid + "' was not changed: it has already ended as " +
-                            Name(stored->status));
-      }
-      live = &board_.Bring(std::move(*stored));
-    }
-    if (command.kind != Command::Kind::kWait) {
-      if (!MayUseStore()) {
-        std::rethrow_exception(StoreFailing("gid '" + command.gid + "' was not changed"));
-      }
-      const std::string refused =
-          board_.Step(*live, {EventOf(command.kind), 0, {Result::Kind::kSuccess, command.reason}});
-      if (!refused.empty()) {
-        // It may be the submit of a prepared one, whose record is in the store.
-        if (live->Fresh()) return board_.again_commands.push_back(std::move(command));
-        throw RejectedError("gid '" + command.gid + "' was not changed: " + refused);
-      }
-    }
-    if (!live->Fresh()) return board_.AddWaiter(*live, std::move(command.waiter));
-    // It may lose its gid to a stored record; then the command is for that.
-    live->commands.push_back(std::move(command));
-  }
-
-  static engine::EventKind EventOf(Command::Kind kind) {
-    if (kind == Command::Kind::kCancel) return engine::EventKind::kCancel;
-    if (kind == Command::Kind::kForceStop) return engine::EventKind::kForceStop;
-    return engine::EventKind::kRetryNow;
-  }
-
-  /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
-  void ListWaiting(const Command& command) {
-    std::vector<std::string> gids;
-    const Time last = kNever - Duration(1);
-    for (const Transaction& stored :
-         board_.store.Due(last, {command.after, INT64_MAX}, command.limit)) {
-      gids.push_back(stored.definition->gid);
-    }
-    Board::Protected([&] { command.listed(std::move(gids), nullptr); });
-  }
-
-  /// Committed state only: a change that is not stored did not happen yet.
-  void Explain(Command& command) {
-    const Live* live = board_.lives.Find(command.gid);
-    std::string text;
-    if (live != nullptr && !live->dirty) {
-      text = engine::Explain(live->transaction, board_.context.now);
-    } else if (const std::optional<Transaction> stored = board_.store.Load(command.gid)) {
-      text = engine::Explain(*stored, board_.context.now);
-    } else {
-      text = Unknown(command.gid);
-    }
-    if (!board_.health.Good()) {
-      text += "\nthe store is failing, so nothing goes on: " + board_.health.Problem();
-    }
-    Board::Protected([&] { command.explained(text, nullptr); });
-  }
-
-  /// Wakes what waits for this function.
-  void OnRegistered(const std::string& url) {
-    board_.lives.ForEach([&](Live& live) {
-      const Transaction& transaction = live.transaction;
-      for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
-        const Branch& branch = transaction.branches[i];
-        if (!branch.in_flight && branch.status == BranchStatus::kPrepared &&
-            branch.next_try > board_.context.now && UrlOf(*transaction.definition, i) == url) {
-          board_.Step(live, {engine::EventKind::kRegistered, i, {}});
-        }
-      }
-    });
-  }
-
   void OnWork(QueuedWork& work) {
-    if (MayUseStore()) {
+    if (board_.MayUseStore()) {
       board_.works.push_back(std::move(work));
     } else {
-      Board::Protected([&] { work.done({}, StoreFailing("the work was not run")); });
+      Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
     }
-  }
-
-  bool MayUseStore() const { return board_.health.MayTry(board_.context.now); }
-
-  std::exception_ptr StoreFailing(const std::string& what) const {
-    return std::make_exception_ptr(StoreError(
-        what + ", the store is failing: " + board_.health.Problem() + "; try again later"));
-  }
-  std::exception_ptr MayBeStored(const std::string& gid) const {
-    return std::make_exception_ptr(
-        InDoubtError("gid '" + gid + "' may or may not be stored, the store is failing: " +
-                     board_.health.Problem() + "; submit it again later"));
-  }
-  static std::exception_ptr Rejected(const std::string& why) {
-    return std::make_exception_ptr(RejectedError(why));
-  }
-  static std::string Unknown(const std::string& gid) {
-    return "there is no transaction with gid '" + gid +
-           "', or it ended and its time was over; check the gid";
   }
 
   Board& board_;
   Inbox& inbox_;
+  Commands commands_;
   Mail mail_;
 };
 

@@ -214,7 +214,8 @@ class Commit {
       for (const Waiter& waiter : live.waiters) Board::Refuse(waiter, gone);
       return Remove(live);
     }
-    stored->definition = live.transaction.definition;  // answers refer to it
+    stored->definition = live.transaction.definition;  // with what was registered since
+    AddMissingRows(*stored);
     for (std::size_t i = 0; i < stored->branches.size(); ++i) {
       stored->branches[i].in_flight =
           i < live.transaction.branches.size() && live.transaction.branches[i].in_flight;

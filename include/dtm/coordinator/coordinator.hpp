@@ -3,13 +3,9 @@
 /// thread-safe. Protocol: §2.2, as a C++ interface.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
-#include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -18,17 +14,15 @@
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/coordinator/clock.hpp>
 #include <dtm/coordinator/driver.hpp>
+#include <dtm/coordinator/embedded_endpoint.hpp>
 #include <dtm/coordinator/inbox.hpp>
 #include <dtm/coordinator/options.hpp>
+#include <dtm/coordinator/requests.hpp>
+#include <dtm/coordinator/topics.hpp>
 #include <dtm/coordinator/typed_function.hpp>
-#include <dtm/core/endpoint.hpp>
 #include <dtm/core/error.hpp>
-#include <dtm/core/gid.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/local_branch.hpp>
-#include <dtm/core/os.hpp>
-#include <dtm/core/validate.hpp>
-#include <dtm/engine/step.hpp>
 #include <dtm/store/sqlite.hpp>
 #include <dtm/store/store.hpp>
 
@@ -43,7 +37,7 @@ inline namespace v1 {
 ///
 /// What the functions capture is declared before the coordinator. In a forked child every method
 /// throws and the destructor touches nothing.
-class Coordinator : public Endpoint {
+class Coordinator : public EmbeddedEndpoint {
  public:
   /// Opens or creates the SQLite file, checks and locks it.
   /// @throws StoreError  taken by another coordinator, unreadable, read-only, damaged, or newer.
@@ -53,19 +47,11 @@ class Coordinator : public Endpoint {
   /// On a store of your choice; `clock` is for tests.
   explicit Coordinator(std::unique_ptr<Store> store, Options options = {},
                        std::unique_ptr<Clock> clock = std::make_unique<SystemClock>())
-      : owner_(RandomOwner()),
-        driver_(std::make_unique<Driver>(std::move(store), std::move(clock), std::move(options))) {}
+      : EmbeddedEndpoint(
+            std::make_unique<Driver>(std::move(store), std::move(clock), std::move(options))) {}
 
   /// Stops, and waits for the functions that still run; says so if that takes longer than a second.
-  ~Coordinator() override {
-    if (process_ != os::ProcessId()) {
-      (void)driver_.release();  // a forked child: the threads and the file are the parent's
-      return;
-    }
-    driver_->StopForGood();
-  }
-  Coordinator(const Coordinator&) = delete;
-  Coordinator& operator=(const Coordinator&) = delete;
+  ~Coordinator() override = default;
 
   /// Registers a branch function under a name, which the store keeps: after a restart the program
   /// registers the same names again, and transactions whose name is missing wait for it.
@@ -86,7 +72,7 @@ class Coordinator : public Endpoint {
     command.kind = Command::Kind::kRegistered;
     command.gid = kLocalPrefix + name;
     (void)driver.inbox.Push(std::move(command));  // refused only while it stops
-    return {name, owner_};
+    return {name, Owner()};
   }
 
   /// How branches by URL are called: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>. Before
@@ -102,49 +88,7 @@ class Coordinator : public Endpoint {
 
   /// Refuses what is new, waits up to `limit` for calls that are out, and commits their results.
   /// What is unfinished goes on after a restart. False: functions still run; call it again.
-  bool Stop(Duration limit) {
-    const Time now = Checked().clock->Now();
-    return driver_->Stop(limit >= kNever - now ? kNever : now + limit);
-  }
-
-  std::string NewGid() override {
-    const Time now = Checked().clock->Now();
-    const std::lock_guard<std::mutex> lock(gid_mutex_);
-    return gids_.Make(now);
-  }
-
-  TransResult Submit(Definition definition) override {
-    if (definition.options.wait_result) CheckMayBlock("Submit with wait_result");
-    Waiter waiter = SubmitWaiter(definition);
-    return EnqueueAndWait(std::move(definition), std::move(waiter));
-  }
-
-  /// Stores it without running it; Submit with the same gid sets it going, with the steps given here.
-  /// @throws as Submit
-  TransResult Prepare(Definition definition) {
-    return EnqueueAndWait(std::move(definition), {}, true);
-  }
-
-  TransResult SubmitAndWait(Definition definition, Duration timeout) override {
-    CheckMayBlock("SubmitAndWait");
-    const Time deadline = driver_->clock->Now() + timeout;
-    return EnqueueAndWait(std::move(definition), {AnswerWhen::kFinished, false, deadline, {}});
-  }
-
-  void SubmitAsync(Definition definition, ReplyCallback callback) override {
-    Waiter waiter = SubmitWaiter(definition);
-    waiter.callback = std::move(callback);
-    Enqueue(std::move(definition), std::move(waiter));
-  }
-
-  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
-    if (owner != owner_) {
-      throw LogicError("function '" + name +
-                       "' is registered with another coordinator; register it "
-                       "with the one the transaction is submitted to");
-    }
-    return kLocalPrefix + name;
-  }
+  bool Stop(Duration limit) { return Checked().Stop(TimeIn(limit)); }
 
   /// The committed record; nothing if there is none.
   std::optional<Transaction> Query(const std::string& gid) { return Checked().store->Load(gid); }
@@ -152,63 +96,76 @@ class Coordinator : public Endpoint {
   /// Committed records, newest first; `limit` is 1 to 1000, `position` what the page before
   /// returned.
   ScanPage List(const ScanFilter& filter = {}, std::int64_t position = 0, std::size_t limit = 100) {
-    Driver& driver = Checked();
-    if (limit == 0 || limit > kMaxListLimit) {
-      throw RejectedError("the limit of a list must be 1 to " + std::to_string(kMaxListLimit));
-    }
-    return driver.store->Scan(filter, position, limit);
+    CheckListLimit(limit);
+    return Checked().store->Scan(filter, position, limit);
   }
 
   /// Waits up to `timeout` for the end; returns the status there is then.
   /// @throws RejectedError  there is no such transaction.
   TransResult Wait(const std::string& gid, Duration timeout) {
     CheckMayBlock("Wait");
-    return Ask(Command::Kind::kWait, gid, driver_->clock->Now() + timeout);
+    Command command = About(gid, Command::Kind::kWait);
+    command.waiter.deadline = TimeIn(timeout);
+    return Asking().Ask(std::move(command));
   }
 
   /// In words: where it stands, what it waits for, the last error, the next try.
   std::string Explain(const std::string& gid) {
-    Command command;
-    command.kind = Command::Kind::kExplain;
-    command.gid = gid;
-    return AskFor(std::move(command), &Command::explained);
+    return Asking().AskFor(About(gid, Command::Kind::kExplain), &Command::explained);
   }
 
-  /// Rolls an unfinished saga back: compensates what may have run. Returns when that is decided.
-  /// @throws RejectedError  there is no such transaction, or it has ended.
+  /// Rolls an unfinished saga back: compensates what may have run; and what was prepared and is not yet
+  /// submitted. Returns when that is decided.
+  /// @throws RejectedError  there is no such transaction, it has ended, or it is carried through.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
-    Ask(Command::Kind::kCancel, gid, kNever, reason);
+    Command command = About(gid, Command::Kind::kCancel);
+    command.reason = reason;
+    Asking().Ask(std::move(command));
   }
 
   /// Ends an unfinished transaction as failed; nothing is called any more, nothing is undone.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void ForceStop(const std::string& gid) { Ask(Command::Kind::kForceStop, gid, kNever); }
+  void ForceStop(const std::string& gid) { Asking().Ask(About(gid, Command::Kind::kForceStop)); }
 
   /// Forgets the waits of an unfinished transaction and tries at once; also wakes a stuck one.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void RetryNow(const std::string& gid) { Ask(Command::Kind::kRetryNow, gid, kNever); }
+  void RetryNow(const std::string& gid) { Asking().Ask(About(gid, Command::Kind::kRetryNow)); }
 
   /// The gids of at most `limit` unfinished transactions that are to be tried again later than in
   /// `wait`, the earliest first: RetryNow wakes them.
   std::vector<std::string> ListWaiting(Duration wait, std::size_t limit) {
-    Command command;
-    command.kind = Command::Kind::kListWaiting;
-    command.after = Checked().clock->Now() + wait;
+    Command command = About({}, Command::Kind::kListWaiting);
+    command.after = TimeIn(wait);
     command.limit = limit;
-    return AskFor(std::move(command), &Command::listed);
+    return Asking().AskFor(std::move(command), &Command::listed);
   }
 
-  /// Runs a registered function here and now, for a transaction of a coordinator elsewhere.
-  /// @throws RejectedError  no function has this name.
-  Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
-    const BranchFunction function = Checked().functions.Find(name);
-    if (!function) throw RejectedError("no branch function is registered as '" + name + "'");
-    return Guarded([&] { return function(payload, Caller(info)); });
+  /// Messages to `topic://<topic>` that are stored from now on go to this url as well.
+  /// @throws RejectedError  "this url exists", a limit; nothing was changed.
+  void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {}) {
+    const std::string problem = topics::Problem(topic, url, remark);
+    if (!problem.empty()) throw RejectedError(problem);
+    RunOnStore([=](Store& store, Time now) {
+      return topics::Subscribe(store, topic, {url, remark}, now);
+    });
+  }
+  /// @throws RejectedError  there is no such topic or url.
+  void Unsubscribe(const std::string& topic, const std::string& url) {
+    const std::string problem = topics::Problem(topic, url, {});
+    if (!problem.empty()) throw RejectedError(problem);
+    RunOnStore([=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); });
+  }
+  /// @throws RejectedError  there is no such topic.
+  void DeleteTopic(const std::string& topic) {
+    RunOnStore([=](Store& store, Time) { return topics::Delete(store, topic); });
   }
 
-  /// Why transactions of this type are not taken; empty if they are.
-  static std::string NotDriven(const Definition& definition) {
-    return engine::NotDriven(definition);
+  /// Committed values such as topics; an empty category or key is any, `position` what the page before
+  /// returned.
+  KeyValuePage ListValues(const std::string& category, const std::string& key = {},
+                          std::int64_t position = 0, std::size_t limit = 100) {
+    CheckListLimit(limit);
+    return Checked().store->ScanValues(category, key, position, limit);
   }
 
   /// What was done since it was opened.
@@ -216,103 +173,19 @@ class Coordinator : public Endpoint {
   const Options& Settings() const { return Checked().options; }
 
  private:
-  static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
-
-  /// @throws LogicError  this is a forked child.
-  Driver& Checked() const {
-    if (process_ != os::ProcessId()) {
-      throw LogicError(
-          "this coordinator belongs to the parent process; a forked child has to open a "
-          "store of its own");
-    }
-    return *driver_;
-  }
-
-  /// A branch function that waits for a transaction may wait for itself.
-  void CheckMayBlock(const char* what) const {
-    if (Checked().functions.OnFunctionThread()) {
-      throw LogicError(
-          std::string(what) +
-          " inside a branch function could wait for itself; use Submit or SubmitAsync");
+  static void CheckListLimit(std::size_t limit) {
+    if (limit == 0 || limit > kMaxListLimit) {
+      throw RejectedError("the limit of a list must be 1 to " + std::to_string(kMaxListLimit));
     }
   }
 
-  static std::uint64_t RandomOwner() {
-    std::uint64_t owner = 0;
-    os::FillRandom(&owner, sizeof owner);
-    return owner;
-  }
-
-  Waiter SubmitWaiter(const Definition& definition) const {
-    Waiter waiter;
-    waiter.failure_is_error = true;
-    if (definition.options.wait_result) {
-      waiter.when = AnswerWhen::kSettled;
-      waiter.deadline = driver_->clock->Now() + kLongestWaitResult;
-    }
-    return waiter;
-  }
-
-  void Enqueue(Definition definition, Waiter waiter, bool prepare = false) {
-    definition.prepared_first = prepare;
-    std::string problem = Problem(definition);
-    if (problem.empty()) problem = NotDriven(definition);
-    if (!problem.empty()) throw RejectedError(problem);
+  template <typename Change>
+  void RunOnStore(const Change& change) {
     Driver& driver = Checked();
-    const auto shared = std::make_shared<const Definition>(std::move(definition));
-    Submission submission{shared, std::move(waiter), prepare};
-    if (driver.inbox.Push(std::move(submission))) return;
-    const std::string who = "gid '" + shared->gid + "' was not stored: ";
-    if (driver.inbox.Closed()) throw LogicError(who + "the coordinator was stopped");
-    throw BusyError(who + std::to_string(driver.options.max_waiting_submissions) +
-                    " submissions are waiting already; submit it again later");
+    const Result result =
+        Asking().RunWork([&driver, change] { return change(*driver.store, driver.clock->Now()); });
+    if (result.kind != Result::Kind::kSuccess) throw RejectedError(result.text);
   }
-
-  TransResult EnqueueAndWait(Definition definition, Waiter waiter, bool prepare = false) {
-    return Checked().WaitFor([&](ReplyCallback answer) {
-      waiter.callback = std::move(answer);
-      Enqueue(std::move(definition), std::move(waiter), prepare);
-    });
-  }
-
-  TransResult Ask(Command::Kind kind, const std::string& gid, Time deadline,
-                  const std::string& reason = {}) {
-    return Checked().WaitFor([&](ReplyCallback answer) {
-      Command command;
-      command.kind = kind;
-      command.gid = gid;
-      command.reason = reason;
-      command.waiter.deadline = deadline;
-      command.waiter.when =
-          kind == Command::Kind::kWait ? AnswerWhen::kFinished : AnswerWhen::kStored;
-      command.waiter.callback = std::move(answer);
-      Push(std::move(command));
-    });
-  }
-
-  /// A command that the loop answers with a value.
-  template <typename T>
-  T AskFor(Command command, std::function<void(T, std::exception_ptr)> Command::*answer_to) {
-    const auto box = std::make_shared<T>();
-    Checked().WaitFor([&](const ReplyCallback& answer) {
-      command.*answer_to = [box, answer](T value, const std::exception_ptr& error) {
-        *box = std::move(value);
-        answer({{}, error});
-      };
-      Push(std::move(command));
-    });
-    return std::move(*box);
-  }
-
-  void Push(Command command) {
-    if (!driver_->inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
-  }
-
-  const std::uint64_t owner_;
-  const long process_ = os::ProcessId();
-  std::mutex gid_mutex_;
-  GidGenerator gids_;
-  std::unique_ptr<Driver> driver_;
 };
 
 }  // namespace v1

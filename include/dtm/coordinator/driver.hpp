@@ -9,6 +9,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -21,6 +22,7 @@
 #include <dtm/coordinator/options.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/error.hpp>
+#include <dtm/core/text.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -95,6 +97,32 @@ class Driver {
     return box->reply.Get();
   }
 
+  /// One call by URL for somebody who waits for it.
+  /// @throws LogicError  there is nobody who calls URLs.
+  Result CallNow(const DirectCall& direct) {
+    if (urls_ == nullptr) {
+      throw LogicError(
+          "this program calls no URLs: include <dtm/http.hpp> and say "
+          "Use(dtm::HttpBranches())");
+    }
+    struct OneResult : BranchResults {
+      void Done(const BranchCall&, Result answer) override {
+        const std::lock_guard<std::mutex> lock(mutex);
+        result = std::move(answer);
+        answered.notify_all();
+      }
+      std::mutex mutex;
+      std::condition_variable answered;
+      std::optional<Result> result;
+    } one;
+    urls_->Call({ToBranchCall(direct, options.server_url, options.request_timeout)}, one);
+    std::unique_lock<std::mutex> lock(one.mutex);
+    // A caller that was stopped answers nothing any more.
+    while (!one.result && !urls_stopped_)
+      one.answered.wait_for(lock, std::chrono::milliseconds(20));
+    return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
+  }
+
   /// See Coordinator::Stop.
   bool Stop(Time until) {
     CheckNotLoop();
@@ -111,6 +139,7 @@ class Driver {
       check_thread_.join();
     }
     if (urls_ != nullptr) urls_->Stop();
+    urls_stopped_ = true;
     functions.Stop();
     loop_.StartNothingNew();
     loop_.Turn();  // what was answered at the last moment
@@ -221,6 +250,7 @@ class Driver {
   std::atomic<bool> stopping_{false};
   std::atomic<bool> stop_noticed_{false};
   std::atomic<bool> quit_{false};
+  std::atomic<bool> urls_stopped_{false};
   std::mutex stop_mutex_;
   bool stopped_ = false;
   std::mutex quiet_mutex_;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,10 +50,24 @@ struct Answer {
 };
 
 struct Command {
-  enum class Kind { kCancel, kForceStop, kRetryNow, kWait, kExplain, kListWaiting, kRegistered };
+  enum class Kind {
+    kCancel,
+    kForceStop,
+    kRetryNow,
+    kWait,
+    kExplain,
+    kListWaiting,
+    kRegistered,
+    kAddBranch,
+    kFinish
+  };
   Kind kind = Kind::kWait;
-  std::string gid;     ///< kRegistered: the url of the function
-  std::string reason;  ///< kCancel
+  std::string gid;                ///< kRegistered: the url of the function
+  std::string reason;             ///< kCancel, kFinish
+  Step step;                      ///< kAddBranch
+  Status status{};                ///< kFinish
+  std::string data;               ///< kFinish: what the workflow returned
+  std::optional<TransType> type;  ///< refused if it has another one
   Waiter waiter;
   std::function<void(std::string, std::exception_ptr)> explained;  ///< kExplain
   Time after{};           ///< kListWaiting: due later than this

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -21,6 +22,7 @@ inline namespace v1 {
 
 struct Live {
   Transaction transaction;              ///< as stepped; durable unless `dirty`
+  std::uint64_t life = 0;               ///< another one if it leaves memory and comes back
   bool dirty = false;                   ///< changed since the last commit
   bool redefined = false;               ///< its definition too
   bool touched = false;                 ///< something of it waits for release
@@ -42,7 +44,7 @@ struct Live {
 };
 
 inline std::size_t BytesOf(const Definition& definition) {
-  std::size_t bytes = sizeof(Live) + definition.gid.size();
+  std::size_t bytes = sizeof(Live) + definition.gid.size() + definition.data.size();
   for (const Step& step : definition.steps) {
     bytes += sizeof(Step) + 2 * sizeof(Branch) + step.action.size() + step.compensate.size() +
              step.payload.size();
@@ -59,6 +61,7 @@ class Lives {
   }
   Live& Add(Transaction transaction) {
     Live& live = lives_[transaction.definition->gid];
+    live.life = ++last_life_;
     live.bytes = BytesOf(*transaction.definition);
     live.stored_due = transaction.due;
     live.transaction = std::move(transaction);
@@ -91,6 +94,7 @@ class Lives {
  private:
   std::unordered_map<std::string_view, Live> lives_;  // keys are in the definitions, which stay
   std::size_t bytes_ = 0;
+  std::uint64_t last_life_ = 0;
 };
 
 }  // namespace v1

@@ -79,14 +79,20 @@ class Metrics {
       for (std::size_t slot = 0; slot < answers_[type].size(); ++slot) {
         if (answers_[type][slot] == 0) continue;
         const std::size_t branch = slot / 2;
-        snapshot.branches[{static_cast<TransType>(type), BranchIdOf(branch), OpOf(branch),
-                           slot % 2 == 1}] = answers_[type][slot];
+        snapshot.branches[KeyOf(static_cast<TransType>(type), branch, slot % 2 == 1)] =
+            answers_[type][slot];
       }
     }
     return snapshot;
   }
 
  private:
+  /// Branches are told by their place, which bounds the number of names.
+  static Branch KeyOf(TransType type, std::size_t row, bool ok) {
+    const bool query = HasQueryRow(type) && row == kQueryRow;
+    return {type, query ? "00" : NumberOf(StepOf(type, row)), OpOf(type, row), ok};
+  }
+
   static constexpr std::size_t kMaxSlots = 4 * 99;  ///< steps 01 to 99
 
   mutable std::mutex mutex_;

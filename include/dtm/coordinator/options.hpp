@@ -30,6 +30,12 @@ struct Options {
   Duration retry_interval = std::chrono::seconds(10);
   /// The deadline of a branch call by URL, of transactions that name none.
   Duration request_timeout = std::chrono::seconds(3);
+  /// How long a prepared msg, tcc or xa that names no timeout waits for its submit; then a message
+  /// asks its initiator, and the others are rolled back.
+  std::chrono::seconds timeout_to_fail{35};
+  /// Where a dtm::Server serves this coordinator to others ("http://this-host:36789/api/dtmsvr"): told to
+  /// branches that a tcc or xa calls, so that they can register more. Empty: they cannot.
+  std::string server_url;
   /// Finished transactions are removed after this long. Unfinished ones never are.
   Duration keep_finished = std::chrono::hours(24);
   /// Transactions kept in memory at a time, and the bytes of what they were asked to do; the rest

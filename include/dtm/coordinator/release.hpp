@@ -58,6 +58,7 @@ class Release {
         BranchCall call;
         call.definition = transaction.definition;
         call.branch = branch;
+        call.life = live.life;
         call.timeout = engine::RequestTimeout(transaction.definition->options, board_.context);
         (IsLocal(call.Url()) ? local_calls_ : url_calls_).push_back(std::move(call));
       }
@@ -102,7 +103,8 @@ class Release {
     if (IsFinal(transaction.status)) return board_.Remove(live);
     board_.ArmTimer(live);
     if (live.CallsOut() || transaction.unreadable) return;
-    const bool waits_for_submit = transaction.status == Status::kPrepared;
+    const bool waits_for_submit =
+        transaction.status == Status::kPrepared && live.timer == kNever && !transaction.stuck;
     const bool idle = live.timer == kNever && !transaction.stuck &&
                       !waits_for_submit;  // could go on but was not allowed to
     const bool leave = waits_for_submit || (idle ? board_.Full() : board_.HalfFull());

@@ -16,14 +16,14 @@ namespace dtm {
 inline namespace v1 {
 
 /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; it returns nothing (success)
-/// or a Result. A payload that does not parse as T is a temporary error, not the function's
+/// or a Result. No payload at all is null. A payload that does not parse as T is a temporary error, not the function's
 /// failure.
 template <typename T, typename Function>
 BranchFunction EraseType(Function function) {
   return [function = std::move(function)](const std::string& text, const Caller& caller) -> Result {
     const T payload = [&text] {
       try {
-        return nlohmann::json::parse(text).template get<T>();
+        return nlohmann::json::parse(text.empty() ? "null" : text).template get<T>();
       } catch (const nlohmann::json::exception& error) {
         throw Error(std::string("its payload is not what the function takes: ") + error.what());
       }

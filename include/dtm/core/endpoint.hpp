@@ -6,6 +6,7 @@
 #include <exception>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
@@ -25,6 +26,25 @@ struct Reply {
   }
 };
 using ReplyCallback = std::function<void(const Reply&)>;
+
+/// A workflow as its coordinator knows it.
+struct WorkflowState {
+  Status status = Status::kPrepared;
+  std::string reason;          ///< why it failed
+  std::string result;          ///< what it returned
+  std::vector<Step> recorded;  ///< its steps so far: branch_id, op, payload = the answer, failed
+};
+
+/// A call that the initiator makes itself: the try of a tcc, the action of an xa, the step of a workflow.
+struct DirectCall {
+  BranchInfo info;
+  std::string url;      ///< or `local:` and the name of a function
+  std::string payload;  ///< the body; empty = GET, but for xa
+  TransOptions options;
+  /// Told to the branch, so that it can register more branches (tcc), or where it is asked to commit (xa).
+  bool tell_coordinator = false;
+  std::string phase2_url;
+};
 
 class Endpoint {
  public:
@@ -47,6 +67,30 @@ class Endpoint {
   /// Submit, without waiting: `callback` gets what Submit would have returned or thrown.
   /// @throws RejectedError  refused at once; the callback is not called.
   virtual void SubmitAsync(Definition definition, ReplyCallback callback) = 0;
+
+  /// Stores a transaction that runs when it is submitted under the same gid: a message, whose steps these
+  /// are, or a tcc or xa, whose branches are registered one by one.
+  /// @throws as Submit
+  virtual TransResult Prepare(Definition definition) = 0;
+
+  /// Rolls back what was prepared. Returns once that is decided.
+  /// @throws RejectedError  it is submitted or has ended, is unknown, or of another type.
+  virtual void Abort(const std::string& gid, TransType type, const std::string& reason) = 0;
+
+  /// Adds a branch to a prepared tcc (action = confirm, compensate = cancel) or xa, or records a step of a
+  /// workflow; durable when it returns. The same again is accepted.
+  /// @throws RejectedError  it is not prepared (any more), or the branch is registered otherwise.
+  virtual void RegisterBranch(const std::string& gid, TransType type, Step step) = 0;
+
+  /// Stores a workflow, or finds the stored one: then it tells what has happened to it.
+  virtual WorkflowState PrepareWorkflow(Definition definition) = 0;
+
+  /// The end of a workflow: kSucceed, or kFailed and why. The same status again is accepted.
+  virtual void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
+                              const std::string& result) = 0;
+
+  /// Calls a branch here and now, without the coordinator's retries. A success carries the answer's body.
+  virtual Result CallBranch(const DirectCall& call) = 0;
 
   /// The url by which this coordinator reaches a function of this process.
   /// @throws LogicError  it cannot reach it.

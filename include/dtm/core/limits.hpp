@@ -21,6 +21,7 @@ inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reas
 inline constexpr std::size_t kMaxAnswerBytes = 64 * 1024;  ///< read of a branch's answer
 inline constexpr std::size_t kMaxListLimit = 1000;
 inline constexpr std::chrono::seconds kMaxOptionSeconds{86400};
+inline constexpr std::chrono::seconds kMaxDelay{366 * 86400};  ///< of a message
 inline constexpr int kMaxRetryLimit = 1000000;
 
 }  // namespace v1

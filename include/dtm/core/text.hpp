@@ -1,10 +1,11 @@
 /// Small facts about text that comes from outside.
-/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8).
+/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8), RFC 3986 (URLs).
 #pragma once
 
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace dtm {
 inline namespace v1 {
@@ -51,6 +52,35 @@ inline std::string Lowered(std::string_view text) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   }
   return lower;
+}
+
+/// Everything but RFC 3986's unreserved characters as %XX.
+inline std::string PercentEncoded(std::string_view text) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  std::string result;
+  result.reserve(text.size());
+  for (const char c : text) {
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                       c == '-' || c == '.' || c == '_' || c == '~';
+    if (plain) {
+      result += c;
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      result.append({'%', kHex[byte >> 4], kHex[byte & 15]});
+    }
+  }
+  return result;
+}
+
+/// The url up to where one more `key=value` of its query goes.
+inline std::string WithQueryOpen(std::string url) {
+  if (url.find('?') == std::string::npos) return url + '?';
+  if (url.back() != '?' && url.back() != '&') url += '&';
+  return url;
+}
+
+inline std::string WithQuery(std::string url, const char* key, const std::string& value) {
+  return WithQueryOpen(std::move(url)) + key + '=' + PercentEncoded(value);
 }
 
 /// At most `max_bytes` of the text, cut between characters.

@@ -1,14 +1,16 @@
 /// The transaction record: what the initiator asked for, and how far it has come.
 /// Needs: std. Threads: values only; a Definition is never changed once it is shared.
-/// Protocol: §1 (branch ids), §2.1 (transaction body), §4.1 (saga rows).
+/// Protocol: §1 (branch ids), §2.1 (transaction body), §2.4 (registered branches), §4 (rows).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <dtm/core/result.hpp>
@@ -29,12 +31,16 @@ struct TransOptions {
   std::map<std::string, std::string> branch_headers;  ///< sent with every branch call by URL
 };
 
-/// A branch is named by a URL, or by `local:` and the name of a registered function; empty =
-/// nothing to call. The payload is the request body, as text.
+/// What one branch does. It is named by a URL, or by `local:` and the name of a registered function;
+/// empty = nothing to call. The payload is the request body, as text.
 struct Step {
-  std::string action;
-  std::string compensate;
-  std::string payload;
+  std::string action;       ///< tcc: confirm; xa: both; workflow: none
+  std::string compensate;   ///< tcc: cancel; xa: both; msg, workflow: none
+  std::string payload;      ///< workflow: the recorded answer
+  std::string branch_id{};  ///< empty: the number of the step
+  std::string topic{};      ///< msg: `topic://name` of which `action` is a subscriber
+  Op op{};                  ///< workflow: what was recorded; else given by the type
+  bool failed = false;      ///< workflow: recorded as failed
 };
 
 inline constexpr const char kLocalPrefix[] = "local:";
@@ -42,6 +48,13 @@ inline constexpr std::size_t kLocalPrefixSize = sizeof(kLocalPrefix) - 1;
 
 inline bool IsLocal(const std::string& url) {
   return url.compare(0, kLocalPrefixSize, kLocalPrefix) == 0;
+}
+
+inline constexpr const char kTopicPrefix[] = "topic://";
+inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
+
+inline bool IsTopic(const std::string& url) {
+  return url.compare(0, kTopicPrefixSize, kTopicPrefix) == 0;
 }
 
 /// What the initiator asked for.
@@ -52,22 +65,46 @@ struct Definition {
   bool prepared_first = false;             ///< stored by a prepare, to run when it is submitted
   bool concurrent = false;                 ///< steps start together, but for `orders`
   std::map<int, std::vector<int>> orders;  ///< step -> the steps that must have succeeded before it
+  std::string query_prepared;     ///< msg: who knows whether to deliver; workflow: who resumes it
+  std::chrono::seconds delay{0};  ///< msg: not delivered before this has passed since its creation
+  bool json_rpc = false;          ///< branches whose url names a method are called by JSON-RPC
+  std::string workflow;           ///< workflow: its name
+  std::string data;               ///< workflow: what it was started with
   TransOptions options;
 };
 
-/// Same content = the same transaction submitted again. Options are not part of it.
+/// Steps that clients register one after the other, while the transaction is prepared.
+inline bool RegistersSteps(TransType type) {
+  return type == TransType::kTcc || type == TransType::kXa || type == TransType::kWorkflow;
+}
+
+/// The steps of a message as they were submitted: a topic is one, however many subscribers it has.
+inline std::vector<std::pair<std::string, std::string>> SubmittedSteps(
+    const Definition& definition) {
+  std::vector<std::pair<std::string, std::string>> steps;
+  std::string last;  // the number of the topic's step
+  for (const Step& step : definition.steps) {
+    const std::string number = step.branch_id.substr(0, step.branch_id.find('-'));
+    const bool more = !step.topic.empty() && number == last;
+    last = step.topic.empty() ? std::string() : number;
+    if (!more) steps.emplace_back(step.topic.empty() ? step.action : step.topic, step.payload);
+  }
+  return steps;
+}
+
+/// Same content = the same transaction submitted again. Options are not part of it, nor what was
+/// registered since.
 inline bool SameContent(const Definition& a, const Definition& b) {
   const auto same_step = [](const Step& x, const Step& y) {
     return x.action == y.action && x.compensate == y.compensate && x.payload == y.payload;
   };
   if (a.gid != b.gid || a.type != b.type || a.concurrent != b.concurrent || a.orders != b.orders ||
-      a.steps.size() != b.steps.size()) {
+      a.query_prepared != b.query_prepared || a.workflow != b.workflow || a.data != b.data) {
     return false;
   }
-  for (std::size_t i = 0; i < a.steps.size(); ++i) {
-    if (!same_step(a.steps[i], b.steps[i])) return false;
-  }
-  return true;
+  if (RegistersSteps(a.type)) return true;
+  if (a.type == TransType::kMsg) return SubmittedSteps(a) == SubmittedSteps(b);
+  return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(), same_step);
 }
 
 /// How far one branch has come.
@@ -84,7 +121,10 @@ struct Branch {
 
 /// A transaction as the coordinator drives it and the store keeps it.
 ///
-/// The rows of a saga are, per step, its compensation and its action: branches[2k], branches[2k+1].
+/// The rows (`branches`) of a saga, tcc or xa are, for each step, what undoes it and what does it:
+/// branches[2k] is its compensate, cancel or rollback, branches[2k+1] its action, confirm or commit.
+/// Those of a message or workflow: first the question to its initiator (branch "00"), then a row for
+/// each step.
 struct Transaction {
   std::shared_ptr<const Definition> definition;
   Status status = Status::kSubmitted;
@@ -93,6 +133,7 @@ struct Transaction {
   Time finished{};                ///< 0 while unfinished
   Time due{};                     ///< when it next needs the coordinator, after a restart too
   std::string reason;             ///< why it is rolled back
+  std::string result;             ///< workflow: what it returned
   std::string last_error;         ///< of the last call that had no success; for people
   std::uint32_t retry_count = 0;  ///< counts against retry_limit
   bool stuck = false;       ///< an invariant broke: not driven any more until RetryNow or ForceStop
@@ -101,33 +142,89 @@ struct Transaction {
   std::int64_t row = 0;       ///< the store's own key; 0 = not stored yet
 };
 
-inline std::size_t StepOf(std::size_t branch) { return branch / 2; }
+/// Rows of a saga, tcc or xa.
 inline std::size_t CompensateOf(std::size_t step) { return 2 * step; }
 inline std::size_t ActionOf(std::size_t step) { return 2 * step + 1; }
-inline Op OpOf(std::size_t branch) { return branch % 2 == 0 ? Op::kCompensate : Op::kAction; }
+
+/// Rows of a message or workflow.
+inline constexpr std::size_t kQueryRow = 0;
+inline std::size_t DeliveryOf(std::size_t step) { return step + 1; }
+
+inline bool HasQueryRow(TransType type) {
+  return type == TransType::kMsg || type == TransType::kWorkflow;
+}
+inline std::size_t RowCount(const Definition& definition) {
+  const std::size_t steps = definition.steps.size();
+  return HasQueryRow(definition.type) ? 1 + steps : 2 * steps;
+}
+/// The step of a row that is not the query row.
+inline std::size_t StepOf(TransType type, std::size_t row) {
+  return HasQueryRow(type) ? row - 1 : row / 2;
+}
+
+inline Op OpOf(TransType type, std::size_t row) {
+  const bool undo = row % 2 == 0;
+  switch (type) {
+    case TransType::kSaga: return undo ? Op::kCompensate : Op::kAction;
+    case TransType::kTcc: return undo ? Op::kCancel : Op::kConfirm;
+    case TransType::kXa: return undo ? Op::kRollback : Op::kCommit;
+    case TransType::kMsg: return row == kQueryRow ? Op::kMsg : Op::kAction;
+    case TransType::kWorkflow: return row == kQueryRow ? Op::kResume : Op::kAction;
+  }
+  return Op::kAction;
+}
+inline Op OpOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return OpOf(definition.type, row);
+  const Op op = definition.steps[StepOf(definition.type, row)].op;
+  return op == Op{} ? OpOf(definition.type, row) : op;
+}
 
 /// "01", "02", ... "99", "100": two digits, 1-based.
-inline std::string BranchIdOf(std::size_t branch) {
+inline std::string NumberOf(std::size_t step) {
   char text[24];
-  std::snprintf(text, sizeof text, "%02zu", StepOf(branch) + 1);
+  std::snprintf(text, sizeof text, "%02zu", step + 1);
   return text;
 }
-
-inline const std::string& UrlOf(const Definition& definition, std::size_t branch) {
-  const Step& step = definition.steps[StepOf(branch)];
-  return OpOf(branch) == Op::kAction ? step.action : step.compensate;
+inline std::string BranchIdOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return "00";
+  const std::size_t step = StepOf(definition.type, row);
+  const std::string& own = definition.steps[step].branch_id;
+  return own.empty() ? NumberOf(step) : own;
 }
 
-inline const std::string& PayloadOf(const Definition& definition, std::size_t branch) {
-  return definition.steps[StepOf(branch)].payload;
+inline const std::string& UrlOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type)) {
+    return row == kQueryRow ? definition.query_prepared : definition.steps[row - 1].action;
+  }
+  const Step& step = definition.steps[row / 2];
+  return row % 2 == 1 ? step.action : step.compensate;
+}
+
+inline const std::string& PayloadOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return definition.data;
+  return definition.steps[StepOf(definition.type, row)].payload;
+}
+
+/// After steps were registered: a row for each, with the status it was recorded with.
+inline void AddMissingRows(Transaction& transaction) {
+  const Definition& definition = *transaction.definition;
+  while (transaction.branches.size() < RowCount(definition)) {
+    Branch branch;
+    if (definition.type == TransType::kWorkflow && !transaction.branches.empty()) {
+      const Step& step = definition.steps[transaction.branches.size() - 1];
+      branch.status = step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed;
+    }
+    transaction.branches.push_back(branch);
+  }
 }
 
 inline TransResult ResultOf(const Transaction& transaction) {
   return {transaction.definition->gid, transaction.status, transaction.reason};
 }
 
-inline BranchInfo InfoOf(const Definition& definition, std::size_t branch) {
-  return {definition.gid, definition.type, BranchIdOf(branch), OpOf(branch)};
+inline BranchInfo InfoOf(const Definition& definition, std::size_t row) {
+  return {definition.gid, definition.type, BranchIdOf(definition, row), OpOf(definition, row),
+          definition.workflow};
 }
 
 }  // namespace v1

@@ -27,7 +27,18 @@ enum class Status : std::uint8_t {
 
 enum class BranchStatus : std::uint8_t { kPrepared = 1, kSucceed = 2, kFailed = 3 };
 
-enum class Op : std::uint8_t { kAction = 1, kCompensate = 2 };
+enum class Op : std::uint8_t {
+  kAction = 1,      ///< saga, msg, workflow, xa: do it
+  kCompensate = 2,  ///< saga: undo it
+  kTry = 3,         ///< tcc: reserve
+  kConfirm = 4,     ///< tcc: use what was reserved
+  kCancel = 5,      ///< tcc: give back what was reserved
+  kCommit = 6,      ///< xa, workflow
+  kRollback = 7,    ///< xa, workflow
+  kMsg = 8,         ///< msg: the local transaction, and the question whether it was committed
+  kBusiness = 9,    ///< workflow: the local part of an xa step
+  kResume = 10      ///< workflow: run it again from where it stopped; on the wire, its name
+};
 
 inline bool IsFinal(Status status) {
   return status == Status::kSucceed || status == Status::kFailed;
@@ -69,6 +80,14 @@ inline const char* Name(Op op) {
   switch (op) {
     case Op::kAction: return "action";
     case Op::kCompensate: return "compensate";
+    case Op::kTry: return "try";
+    case Op::kConfirm: return "confirm";
+    case Op::kCancel: return "cancel";
+    case Op::kCommit: return "commit";
+    case Op::kRollback: return "rollback";
+    case Op::kMsg: return "msg";
+    case Op::kBusiness: return "business";
+    case Op::kResume: return "resume";
   }
   return "unknown";
 }
@@ -77,8 +96,10 @@ inline const char* Name(Op op) {
 struct BranchInfo {
   std::string gid;
   TransType trans_type = TransType::kSaga;
-  std::string branch_id;  ///< "01", "02", ... "100"
+  std::string branch_id;  ///< "01", "02", ... "100"; nested "0201"; of a topic "01-02"; "00" = msg
+                          ///< query-back and workflow resume
   Op op = Op::kAction;
+  std::string workflow{};  ///< kResume: the name of the workflow
 };
 
 }  // namespace v1

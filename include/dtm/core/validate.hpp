@@ -73,6 +73,15 @@ inline std::string OrdersProblem(const Definition& definition) {
          "': the branch orders form a cycle, so these steps would wait for each other for ever";
 }
 
+/// Besides, why it cannot be prepared.
+inline std::string PrepareProblem(const Definition& definition) {
+  if (definition.type != TransType::kMsg || !definition.query_prepared.empty()) return {};
+  return "gid '" + definition.gid +
+         "': a message that is prepared needs query_prepared, which is asked whether to deliver it "
+         "when "
+         "no submit comes";
+}
+
 /// Empty if the definition can be carried out, else the sentence that says why not.
 inline std::string Problem(const Definition& definition) {
   std::string problem = GidProblem(definition.gid);
@@ -90,14 +99,30 @@ inline std::string Problem(const Definition& definition) {
   for (std::size_t i = 0; i < definition.steps.size(); ++i) {
     const Step& step = definition.steps[i];
     const auto name = [i] { return "step " + std::to_string(i); };
-    for (const std::string* url : {&step.action, &step.compensate}) {
+    for (const std::string* url : {&step.action, &step.compensate, &step.branch_id}) {
       if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
       if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
     }
     if (step.payload.size() > kMaxPayloadBytes) {
       return above("the payload of " + name(), step.payload.size(), kMaxPayloadBytes);
     }
+    if (IsTopic(step.action) && definition.type != TransType::kMsg) {
+      return who() + name() + " goes to a topic; only messages do";
+    }
     bytes += step.action.size() + step.compensate.size() + step.payload.size();
+  }
+  for (const std::string* text : {&definition.query_prepared, &definition.workflow}) {
+    if (text->size() > kMaxUrlBytes)
+      return above("query_prepared or the name", text->size(), kMaxUrlBytes);
+    if (!IsUtf8(*text)) return who() + "query_prepared or the name is not valid UTF-8";
+  }
+  if (definition.data.size() > kMaxPayloadBytes) {
+    return above("its data", definition.data.size(), kMaxPayloadBytes);
+  }
+  bytes += definition.data.size();
+  if (definition.delay.count() < 0 || definition.delay > kMaxDelay) {
+    return who() + "the delay is " + std::to_string(definition.delay.count()) +
+           " s; it must be 0 to " + std::to_string(kMaxDelay.count()) + " s";
   }
   const TransOptions& options = definition.options;
   if (options.branch_headers.size() > kMaxHeaders) {

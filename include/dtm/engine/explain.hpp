@@ -25,8 +25,8 @@ inline std::string DescribeAnswer(const Definition& definition, std::size_t inde
     case Result::Kind::kError: said = "gave no definite answer"; break;
     case Result::Kind::kNotSent: said = "was not called"; break;
   }
-  std::string text = "branch " + BranchIdOf(index) + " " + Name(OpOf(index)) + " " +
-                     UrlOf(definition, index) + " " + said;
+  std::string text = "branch " + BranchIdOf(definition, index) + " " +
+                     Name(OpOf(definition, index)) + " " + UrlOf(definition, index) + " " + said;
   if (!result.text.empty()) text += ": " + result.text;
   return text;
 }
@@ -41,8 +41,9 @@ inline std::string InWords(Duration wait) {
 
 inline std::string ExplainBranch(const Transaction& transaction, std::size_t index, Time now) {
   const Branch& branch = transaction.branches[index];
-  std::string text = "branch " + BranchIdOf(index) + " " + Name(OpOf(index)) + " " +
-                     UrlOf(*transaction.definition, index) + ": ";
+  const Definition& definition = *transaction.definition;
+  std::string text = "branch " + BranchIdOf(definition, index) + " " +
+                     Name(OpOf(definition, index)) + " " + UrlOf(definition, index) + ": ";
   if (branch.in_flight) {
     text += "called, its answer is awaited";
   } else if (branch.deadline > now) {
@@ -56,6 +57,26 @@ inline std::string ExplainBranch(const Transaction& transaction, std::size_t ind
   return text + ")";
 }
 
+/// Whether the row has its turn in this status: the question while it is prepared, then what does it, or
+/// what undoes it.
+inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
+  const TransType type = transaction.definition->type;
+  if (HasQueryRow(type)) {
+    return (index == kQueryRow) == (transaction.status == Status::kPrepared);
+  }
+  return (index % 2 == 0) == (transaction.status == Status::kAborting);
+}
+
+inline std::string ExplainPrepared(const Transaction& transaction) {
+  std::string text = "\nit waits for its submit";
+  if (transaction.due == kNever) return text;
+  switch (transaction.definition->type) {
+    case TransType::kMsg: return text + "; then its initiator is asked";
+    case TransType::kWorkflow: return text + "; then it is resumed";
+    default: return text + "; then it is rolled back";
+  }
+}
+
 /// One sentence on the whole, then a line for each branch that is out or waits.
 inline std::string Explain(const Transaction& transaction, Time now) {
   const Definition& definition = *transaction.definition;
@@ -66,16 +87,14 @@ inline std::string Explain(const Transaction& transaction, Time now) {
   text += Name(transaction.status);
   if (!transaction.reason.empty()) text += " because: " + transaction.reason;
   if (IsFinal(transaction.status)) return text;
-  if (transaction.status == Status::kPrepared) return text + "\nit waits for its submit";
   if (transaction.stuck) {
     return text + "\nstuck: " + transaction.last_error +
            "; it goes on with RetryNow or ends with ForceStop";
   }
-  const Op wanted = transaction.status == Status::kAborting ? Op::kCompensate : Op::kAction;
+  if (transaction.status == Status::kPrepared) text += ExplainPrepared(transaction);
   for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
     const Branch& branch = transaction.branches[i];
-    const bool concerned = OpOf(i) == wanted;
-    const bool waits = branch.status == BranchStatus::kPrepared && concerned &&
+    const bool waits = branch.status == BranchStatus::kPrepared && HasItsTurn(transaction, i) &&
                        (branch.tries > 0 || branch.next_try != Time{});
     if (branch.in_flight || branch.deadline > now || waits) {
       text += "\n" + ExplainBranch(transaction, i, now);
@@ -83,7 +102,8 @@ inline std::string Explain(const Transaction& transaction, Time now) {
   }
   if (!transaction.last_error.empty()) text += "\nlast error: " + transaction.last_error;
   const std::chrono::seconds timeout = definition.options.timeout_to_fail;
-  if (timeout.count() > 0 && transaction.status == Status::kSubmitted) {
+  if (definition.type == TransType::kSaga && timeout.count() > 0 &&
+      transaction.status == Status::kSubmitted) {
     text += "\nrolled back if not done " + InWords(transaction.created + timeout - now);
   }
   return text;

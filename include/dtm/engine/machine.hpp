@@ -1,6 +1,7 @@
 /// The face of a machine: what can happen to a transaction, and what follows from it.
 /// Needs: std. Threads: values only; Step is pure (no I/O, no clock, no randomness).
-/// Protocol: §3, §4; one file per transaction type implements it (saga.hpp).
+/// Protocol: §3, §4; implemented by saga.hpp, msg.hpp, tcc.hpp (tcc and xa) and
+/// workflow.hpp.
 #pragma once
 
 #include <cstddef>
@@ -15,21 +16,24 @@ inline namespace v1 {
 namespace engine {
 
 enum class EventKind {
-  kSubmitted,   ///< new, not yet stored; or the submit of a prepared one
-  kPrepared,    ///< new, not yet stored, to run when it is submitted
-  kLoaded,      ///< read from the store: whatever was in flight belongs to an earlier life
-  kResult,      ///< a call was answered
-  kTimer,       ///< the time the machine asked for has come
-  kCancel,      ///< somebody wants it rolled back; the result's text may say why
-  kForceStop,   ///< somebody wants it ended as failed, with nothing called any more
-  kRegistered,  ///< the function of `branch`, which was missing, is there now
-  kRetryNow     ///< somebody wants the waits forgotten
+  kSubmitted,    ///< new, not yet stored; or the submit of a prepared one
+  kPrepared,     ///< new, not yet stored, to run when it is submitted
+  kLoaded,       ///< read from the store: whatever was in flight belongs to an earlier life
+  kResult,       ///< a call was answered
+  kTimer,        ///< the time the machine asked for has come
+  kBranchAdded,  ///< its definition has got one more step
+  kCancel,       ///< somebody wants it rolled back; the result's text may say why
+  kFinish,       ///< workflow: it ended with `result` (success or failure, why) and returned `data`
+  kForceStop,    ///< somebody wants it ended as failed, with nothing called any more
+  kRegistered,   ///< the function of `branch`, which was missing, is there now
+  kRetryNow      ///< somebody wants the waits forgotten
 };
 
 struct Event {
   EventKind kind = EventKind::kTimer;
   std::size_t branch = 0;  ///< kResult, kRegistered: the row concerned
   Result result;           ///< kResult: its answer
+  std::string data{};      ///< kFinish
 };
 
 /// What the machine may know besides the transaction.
@@ -37,6 +41,7 @@ struct Context {
   Time now{};
   Duration retry_interval = std::chrono::seconds(10);  ///< of a transaction that names none
   Duration request_timeout = std::chrono::seconds(3);  ///< of a transaction that names none
+  std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
   bool may_call = true;  ///< false while the coordinator stops: record results, start nothing
 };
 

@@ -33,11 +33,14 @@ inline Repeat OnRepeat(const Transaction& stored, const Definition& again, bool 
                                        Name(again.type) + "; nothing was changed. Use a new gid"};
   }
   const bool prepared = stored.status == Status::kPrepared;
-  if (prepare && !prepared) {
+  const auto cannot = [&](const char* what) -> Repeat {
     return {Repeat::Kind::kRefuse,
-            gid + ": current status '" + Name(stored.status) + "', cannot prepare. FAILURE"};
-  }
+            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
+  };
+  if (prepare && !prepared) return cannot("prepare");
   if (!prepare && prepared) return {Repeat::Kind::kPromote, {}};
+  // The initiator has to learn that its submit came too late.
+  if (RegistersSteps(first.type) && stored.status == Status::kAborting) return cannot("submit");
   if (first.prepared_first == prepare && !SameContent(first, again)) {
     return {Repeat::Kind::kRefuse,
             gid +
@@ -61,6 +64,7 @@ inline Definition Promoted(const Definition& prepared, const Definition& submitt
   take(options.retry_interval, later.retry_interval);
   take(options.retry_limit, later.retry_limit);
   take(options.branch_headers, later.branch_headers);
+  take(merged.delay, submitted.delay);
   if (submitted.concurrent || !submitted.orders.empty()) {
     merged.concurrent = submitted.concurrent;
     merged.orders = submitted.orders;

@@ -34,6 +34,11 @@ inline Duration RequestTimeout(const TransOptions& options, const Context& conte
                                              : context.request_timeout;
 }
 
+/// How long a prepared msg, tcc or xa waits for its submit.
+inline std::chrono::seconds PreparedTimeout(const TransOptions& options, const Context& context) {
+  return options.timeout_to_fail.count() > 0 ? options.timeout_to_fail : context.timeout_to_fail;
+}
+
 /// The wait after the n-th consecutive error (n >= 1): interval * 2^(n-1), at most one hour (but
 /// never less than the interval). It never comes early; up to a fifth is added, different for each
 /// branch and try, so that what failed together is not tried again together. The spread is computed

@@ -2,34 +2,29 @@
 /// Needs: std. Threads: pure. Protocol: §4.
 #pragma once
 
-#include <string>
-
 #include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
+#include <dtm/engine/msg.hpp>
 #include <dtm/engine/saga.hpp>
+#include <dtm/engine/tcc.hpp>
+#include <dtm/engine/workflow.hpp>
 
 namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-inline bool IsDriven(TransType type) { return type == TransType::kSaga; }
-
-/// Why a transaction of this type is refused at the edge; empty if it is not.
-inline std::string NotDriven(const Definition& definition) {
-  if (IsDriven(definition.type)) return {};
-  return "gid '" + definition.gid + "': transactions of type " + Name(definition.type) +
-         " are not driven by this version; it drives sagas";
-}
-
 /// Pure: the same transaction, event and context always give the same result.
-/// @throws LogicError  no machine drives this type; such a transaction is refused at the edge.
+/// @throws LogicError  the type is none that exists.
 inline Effects Step(Transaction& transaction, const Event& event, const Context& context) {
-  if (transaction.definition->type == TransType::kSaga) {
-    return SagaMachine::Step(transaction, event, context);
+  switch (transaction.definition->type) {
+    case TransType::kSaga: return SagaMachine::Step(transaction, event, context);
+    case TransType::kMsg: return MsgMachine::Step(transaction, event, context);
+    case TransType::kTcc:
+    case TransType::kXa: return TccMachine::Step(transaction, event, context);
+    case TransType::kWorkflow: return WorkflowMachine::Step(transaction, event, context);
   }
-  throw LogicError(std::string("no machine drives transactions of type ") +
-                   Name(transaction.definition->type));
+  throw LogicError("gid '" + transaction.definition->gid + "' is of a type that does not exist");
 }
 
 }  // namespace engine

@@ -17,11 +17,14 @@
 #include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/version.hpp>
+#include <dtm/http/api_lists.hpp>
 #include <dtm/http/api_message.hpp>
 #include <dtm/http/json_input.hpp>
+#include <dtm/http/json_rpc_api.hpp>
 #include <dtm/http/metrics_text.hpp>
 #include <dtm/http/wire.hpp>
 #include <dtm/http/wire_query.hpp>
+#include <dtm/http/wire_registration.hpp>
 #include <dtm/http/wire_transaction.hpp>
 
 namespace dtm {
@@ -29,7 +32,7 @@ inline namespace v1 {
 
 class Api {
  public:
-  explicit Api(Coordinator& tm) : tm_(tm) {}
+  explicit Api(Coordinator& tm) : tm_(tm), lists_(tm) {}
 
   /// Never throws.
   ApiAnswer Handle(const ApiRequest& request) {
@@ -43,7 +46,6 @@ class Api {
   }
 
  private:
-  using Json = nlohmann::ordered_json;
   using Handler = ApiAnswer (Api::*)(const ApiRequest&);
   struct Route {
     const char* name;  ///< of the metrics
@@ -52,8 +54,6 @@ class Api {
     Handler handler;
     bool prefix = false;  ///< the path goes on
   };
-
-  static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
 
   static const Route* Find(const ApiRequest& request) {
     static constexpr Route kRoutes[] = {
@@ -67,6 +67,16 @@ class Api {
         {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST", &Api::ResetNextCronTime},
         {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::ResetCronTime},
         {"version", "/api/dtmsvr/version", "GET", &Api::Version},
+        {"registerbranch", "/api/dtmsvr/registerBranch", "POST", &Api::RegisterBranch},
+        {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST", &Api::RegisterBranch},
+        {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST", &Api::RegisterBranch},
+        {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST", &Api::PrepareWorkflow},
+        {"subscribe", "/api/dtmsvr/subscribe", "GET POST", &Api::Subscribe},
+        {"unsubscribe", "/api/dtmsvr/unsubscribe", "GET POST", &Api::Unsubscribe},
+        {"topic", "/api/dtmsvr/topic/", "DELETE", &Api::DeleteTopic, true},
+        {"scankv", "/api/dtmsvr/scanKV", "GET", &Api::ScanValues},
+        {"querykv", "/api/dtmsvr/queryKV", "GET", &Api::QueryValues},
+        {"jsonrpc", "/api/json-rpc", "POST", &Api::JsonRpc},
         {"branch", "/api/dtmsvr/branch/", "GET POST", &Api::Branch, true},
         {"ping", "/api/ping", "*", &Api::Ping},
         {"metrics", "/api/metrics", "GET", &Api::MetricsText},
@@ -110,10 +120,7 @@ class Api {
   }
   static Definition TransactionOf(const ApiRequest& request) {
     const nlohmann::json body = Body(request);
-    Definition definition = wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
-    const std::string problem = Coordinator::NotDriven(definition);
-    if (!problem.empty()) throw BadInput(problem);
-    return definition;
+    return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
   }
 
   /// @throws BadInput  there is no such transaction.
@@ -125,6 +132,7 @@ class Api {
 
   ApiAnswer Submit(const ApiRequest& request) {
     Definition definition = TransactionOf(request);
+    if (definition.type == TransType::kWorkflow) return FinishWorkflow(request);
     const std::string gid = definition.gid;
     const bool wait = definition.options.wait_result;
     if (definition.steps.empty() && !definition.orders.empty() && !tm_.Query(gid)) {
@@ -139,6 +147,60 @@ class Api {
       return answers::Failure(Existing(gid).reason);
     }
   }
+
+  /// `req_extra` says how it ended.
+  ApiAnswer FinishWorkflow(const ApiRequest& request) {
+    const nlohmann::json body = Body(request);
+    const json_input::Fields fields(body, "the transaction");
+    const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
+    tm_.FinishWorkflow(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result);
+    return answers::Success();
+  }
+
+  ApiAnswer RegisterBranch(const ApiRequest& request) {
+    const nlohmann::json body = Body(request);
+    wire::Registration branch = wire::DecodeRegistration(json_input::Fields(body, "the branch"));
+    tm_.RegisterBranch(branch.gid, branch.type, std::move(branch.step));
+    return answers::Success();
+  }
+
+  ApiAnswer PrepareWorkflow(const ApiRequest& request) {
+    const Definition definition = TransactionOf(request);
+    if (definition.type != TransType::kWorkflow) {
+      throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
+                     " is prepared with prepare");
+    }
+    (void)tm_.PrepareWorkflow(definition);
+    const Transaction stored = Existing(definition.gid);
+    return {200, wire::JsonText({{wire::kProgresses, wire::BranchesJson(stored)},
+                                 {wire::kTransaction, lists_.Shown(stored)}})};
+  }
+
+  ApiAnswer Subscribe(const ApiRequest& request) {
+    const std::string url = request.Query(wire::kUrl);
+    wire::CheckUrl(url);
+    tm_.Subscribe(request.Query(wire::kTopic), url, request.Query(wire::kRemark));
+    return answers::Success();
+  }
+  ApiAnswer Unsubscribe(const ApiRequest& request) {
+    tm_.Unsubscribe(request.Query(wire::kTopic), request.Query(wire::kUrl));
+    return answers::Success();
+  }
+  ApiAnswer DeleteTopic(const ApiRequest& request) {
+    const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
+    if (name.empty()) return answers::NotFound();
+    tm_.DeleteTopic(name);
+    return answers::Success();
+  }
+
+  ApiAnswer JsonRpc(const ApiRequest& request) {
+    return json_rpc_api::Handle(request, [this](const ApiRequest& inner) { return Handle(inner); });
+  }
+
+  ApiAnswer Query(const ApiRequest& request) { return lists_.Query(request); }
+  ApiAnswer All(const ApiRequest& request) { return lists_.All(request); }
+  ApiAnswer ScanValues(const ApiRequest& request) { return lists_.ScanValues(request); }
+  ApiAnswer QueryValues(const ApiRequest& request) { return lists_.QueryValues(request); }
 
   ApiAnswer Prepare(const ApiRequest& request) {
     (void)tm_.Prepare(TransactionOf(request));
@@ -156,7 +218,9 @@ class Api {
       return answers::Failure("gid '" + gid + "' is a " + Name(stored.definition->type) +
                               ", so it is not aborted as a " + Name(type));
     }
-    if (IsFinal(stored.status)) {
+    const bool carried_through =
+        type != TransType::kSaga && stored.status == Status::kSubmitted;  // a workflow never is
+    if (IsFinal(stored.status) || carried_through || type == TransType::kWorkflow) {
       return answers::Failure("trans type: '" + std::string(Name(type)) + "' current status '" +
                               Name(stored.status) + "', cannot abort. FAILURE");
     }
@@ -205,63 +269,6 @@ class Api {
     return {200, wire::JsonText({{"has_remaining", more}, {"succeed_count", done}})};
   }
 
-  ApiAnswer Query(const ApiRequest& request) {
-    const std::string gid = request.Query(wire::kGid);
-    if (gid.empty()) throw BadInput("no gid specified");
-    const std::optional<Transaction> stored = tm_.Query(gid);
-    Json branches = stored ? wire::BranchesJson(*stored) : Json::array();
-    Json transaction = stored ? Shown(*stored) : Json(nullptr);
-    return {200, wire::JsonText({{wire::kBranches, std::move(branches)},
-                                 {wire::kTransaction, std::move(transaction)}})};
-  }
-
-  ApiAnswer All(const ApiRequest& request) {
-    const std::string gid = request.Query(wire::kGid);
-    if (!gid.empty()) {
-      const std::optional<Transaction> stored = tm_.Query(gid);
-      return Page(stored ? Json::array({Shown(*stored)}) : Json(nullptr), 0);
-    }
-    ScanFilter filter;
-    std::int64_t position = QueryInteger(request, "position", 0, 0, INT64_MAX);
-    auto left = static_cast<std::size_t>(
-        QueryInteger(request, "limit", 100, 1, static_cast<std::int64_t>(kMaxListLimit)));
-    if (const std::string status = request.Query(wire::kStatus); !status.empty()) {
-      filter.status = StatusOf(status);
-    }
-    if (const std::string type = request.Query("transType"); !type.empty()) {
-      filter.type = wire::TypeNamed(type);
-    }
-    constexpr std::int64_t kLastMilli = INT64_MAX / 1000 - 1;
-    const auto milli = [&request](const char* key, std::int64_t otherwise) {
-      return QueryInteger(request, key, otherwise, -kLastMilli, kLastMilli);
-    };
-    filter.created_from = Time(std::chrono::milliseconds(milli("createTimeStart", 0)));
-    filter.created_to = Time(std::chrono::milliseconds(milli("createTimeEnd", kLastMilli)) +
-                             std::chrono::microseconds(999));
-    Json transactions = Json::array();
-    std::size_t bytes = 0;
-    // In small pages: a thousand transactions may be a gigabyte.
-    do {
-      const ScanPage page = tm_.List(filter, position, (std::min)(left, std::size_t{32}));
-      position = page.next;
-      left -= (std::min)(left, page.transactions.size());
-      for (const Transaction& stored : page.transactions) {
-        for (const Step& step : stored.definition->steps) bytes += step.payload.size();
-        transactions.push_back(Shown(stored));
-      }
-    } while (position != 0 && left > 0 && bytes < kPageBytes);
-    return Page(std::move(transactions), position);
-  }
-
-  static ApiAnswer Page(Json transactions, std::int64_t next) {
-    return {200, wire::JsonText({{wire::kNextPosition, next == 0 ? "" : std::to_string(next)},
-                                 {wire::kTransactions, std::move(transactions)}})};
-  }
-
-  Json Shown(const Transaction& stored) const {
-    return wire::TransactionJson(stored, tm_.Settings().retry_interval);
-  }
-
   ApiAnswer NewGid(const ApiRequest&) {
     return {200, wire::JsonText({{wire::kDtmResult, wire::kSuccess}, {wire::kGid, tm_.NewGid()}})};
   }
@@ -297,16 +304,8 @@ class Api {
     }
   }
 
-  static Status StatusOf(const std::string& name) {
-    for (const Status status : {Status::kPrepared, Status::kSubmitted, Status::kAborting,
-                                Status::kSucceed, Status::kFailed}) {
-      if (name == Name(status)) return status;
-    }
-    throw BadInput("status '" + Printable(name) +
-                   "' is none of prepared, submitted, aborting, succeed and failed");
-  }
-
   Coordinator& tm_;
+  ApiLists lists_;
   ApiCounters counters_;
 };
 

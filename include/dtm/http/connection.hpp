@@ -16,6 +16,7 @@
 #include <dtm/core/text.hpp>
 #include <dtm/http/exchange.hpp>
 #include <dtm/http/guarded_client.hpp>
+#include <dtm/http/json_rpc.hpp>
 #include <dtm/http/reply_rule.hpp>
 #include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
@@ -62,9 +63,15 @@ inline bool IsFraming(const std::string& lower) {
 /// Throws Error if a branch header could smuggle something into the request.
 inline httplib::Request BranchRequest(const BranchCall& call, const Url& url) {
   httplib::Request request;
-  request.method = wire::BranchMethod(call.definition->type, call.Payload());
-  request.path = wire::BranchTarget(url.target, call.Info());
-  request.body = call.Payload();
+  if (json_rpc::Speaks(*call.definition, url)) {
+    request.method = "POST";
+    request.path = url.target;
+    request.body = json_rpc::BranchBody(url, call.Payload(), call.Info());
+  } else {
+    request.method = wire::BranchMethod(call.definition->type, call.Payload());
+    request.path = wire::BranchTarget(url.target, call.Info());
+    request.body = call.Payload();
+  }
   std::map<std::string, std::pair<std::string, std::string>> all = {
       {"host", {"Host", url.Authority()}},
       {"content-type", {"Content-Type", wire::kJson}},
@@ -119,7 +126,15 @@ class Connection {
                          false);
     }
     switch (attempt.error) {
-      case Kind::Success: return {ReadReply(attempt.status, attempt.body), false};
+      case Kind::Success: {
+        CallOutcome outcome{call.definition->json_rpc
+                                ? json_rpc::ReadReply(attempt.status, attempt.body)
+                                : ReadReply(attempt.status, attempt.body),
+                            false};
+        const bool success = outcome.result.kind == Result::Kind::kSuccess;
+        if (call.keep_body && success) outcome.result.text = attempt.body;
+        return outcome;
+      }
       case Kind::Connection:
       case Kind::ConnectionTimeout:
         if (Exchange::Passed(deadline)) break;

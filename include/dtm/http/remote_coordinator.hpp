@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -16,7 +15,6 @@
 #include <utility>
 #include <vector>
 
-#include <httplib.h>
 #include <nlohmann/json.hpp>
 
 #include <dtm/core/endpoint.hpp>
@@ -25,35 +23,25 @@
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
+#include <dtm/http/direct_call.hpp>
 #include <dtm/http/exchange.hpp>
+#include <dtm/http/remote_requests.hpp>
 #include <dtm/http/reply_rule.hpp>
 #include <dtm/http/thread_pool.hpp>
 #include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
+#include <dtm/http/wire_registration.hpp>
 #include <dtm/http/wire_transaction.hpp>
 
 namespace dtm {
 inline namespace v1 {
-
-struct RemoteOptions {
-  /// For one request to the coordinator; with wait_result it answers after up to 6 s.
-  Duration timeout = std::chrono::seconds(10);
-  /// What its dtm::Server asks for; empty = none.
-  std::string token;
-  /// Where the coordinator reaches a dtm::Server of this program, to call registered functions:
-  /// "http://this-host:36789/api/dtmsvr/branch". Empty = functions cannot be branches.
-  std::string branch_url;
-};
 
 class RemoteCoordinator : public Endpoint {
  public:
   /// `url` is that of the API: "http://localhost:36789/api/dtmsvr". Nothing is sent yet.
   /// @throws Error  it is no URL.
   explicit RemoteCoordinator(const std::string& url, RemoteOptions options = {})
-      : url_(ParseUrl(url)), options_(std::move(options)), pool_(kAsyncThreads, kMaxWaiting) {
-    while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
-    FillRegexTable();
-  }
+      : options_(std::move(options)), requests_(url, options_), pool_(kAsyncThreads, kMaxWaiting) {}
   ~RemoteCoordinator() override { pool_.Stop(); }
   RemoteCoordinator(const RemoteCoordinator&) = delete;
   RemoteCoordinator& operator=(const RemoteCoordinator&) = delete;
@@ -66,18 +54,18 @@ class RemoteCoordinator : public Endpoint {
   }
 
   TransResult Submit(Definition definition) override {
-    const std::string problem = Problem(definition);
-    if (!problem.empty()) throw RejectedError(problem);
-    const Exchanged answer = Post("/submit", definition.gid, wire::EncodeTransaction(definition));
+    Check(definition);
+    const Exchanged answer =
+        requests_.Post("/submit", definition.gid, wire::EncodeTransaction(definition));
     const bool failure = answer.body.find(wire::kFailure) != std::string::npos;
     if (answer.status == 200 && !failure) {
       const bool ended = definition.options.wait_result;
       return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
     }
     if (answer.status == 409 || answer.status == 425 || failure) {
-      return Settle(definition, MessageOf(answer));
+      return Settle(definition, requests_.MessageOf(answer));
     }
-    Refuse("gid '" + definition.gid + "'", answer);
+    requests_.Refuse("gid '" + definition.gid + "'", answer);
   }
 
   /// Asks again and again: a coordinator elsewhere does not call back.
@@ -114,10 +102,58 @@ class RemoteCoordinator : public Endpoint {
     }
   }
 
+  TransResult Prepare(Definition definition) override {
+    Check(definition);
+    const std::string problem = PrepareProblem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
+    Order("/prepare", definition.gid, wire::EncodeTransaction(definition));
+    return {definition.gid, Status::kPrepared, {}};
+  }
+
+  void Abort(const std::string& gid, TransType type, const std::string& reason) override {
+    Definition definition;
+    definition.gid = gid;
+    definition.type = type;
+    Order("/abort", gid, wire::EncodeTransaction(definition, {{wire::kRollbackReason, reason}}));
+  }
+
+  void RegisterBranch(const std::string& gid, TransType type, Step step) override {
+    Order("/registerBranch", gid, wire::EncodeRegistration({gid, type, std::move(step)}));
+  }
+
+  WorkflowState PrepareWorkflow(Definition definition) override {
+    Check(definition);
+    const Exchanged answer =
+        requests_.Post("/prepareWorkflow", definition.gid, wire::EncodeTransaction(definition));
+    if (answer.status != 200) requests_.Refuse("gid '" + definition.gid + "'", answer);
+    std::optional<WorkflowState> state = wire::DecodeWorkflow(answer.body);
+    if (!state) {
+      throw InDoubtError(requests_.NoAnswer(definition.gid) +
+                         "it answered something that is not dtm's: " + StorableText(answer.body));
+    }
+    return std::move(*state);
+  }
+
+  void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
+                      const std::string& result) override {
+    Definition definition;
+    definition.gid = gid;
+    definition.type = TransType::kWorkflow;
+    const nlohmann::ordered_json extra = wire::OutcomeJson({status, reason, result});
+    Order("/submit", gid, wire::EncodeTransaction(definition, {{wire::kReqExtra, extra}}));
+  }
+
+  /// On a connection of its own, with the request timeout of the call (3 s).
+  Result CallBranch(const DirectCall& call) override {
+    BlockSigpipe();
+    return CallNow(call,
+                   options_.url_in_branches.empty() ? requests_.Where() : options_.url_in_branches);
+  }
+
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override {
     if (options_.branch_url.empty()) {
       throw LogicError("function '" + name + "' cannot be called by the coordinator at " +
-                       url_.Origin() +
+                       requests_.Where() +
                        "; set RemoteOptions::branch_url to the branch endpoint of a dtm::Server of "
                        "this program");
     }
@@ -132,10 +168,24 @@ class RemoteCoordinator : public Endpoint {
   }
 
  private:
+  static void Check(const Definition& definition) {
+    const std::string problem = Problem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
+  }
+
+  /// A request that is either done or refused (Rule B).
+  void Order(const char* path, const std::string& gid, std::string body) {
+    const Exchanged answer = requests_.Post(path, gid, std::move(body));
+    const bool failure = answer.body.find(wire::kFailure) != std::string::npos;
+    if (answer.status == 200 && !failure) return;
+    if (answer.status == 409 || failure) {
+      throw RejectedError("gid '" + gid + "' was refused: " + requests_.MessageOf(answer));
+    }
+    requests_.Refuse("gid '" + gid + "'", answer);
+  }
+
   static constexpr std::size_t kAsyncThreads = 32;
   static constexpr std::size_t kMaxWaiting = 20000;
-  static constexpr std::size_t kMaxIdle = 32;
-  static constexpr std::size_t kMaxQueryBytes = std::size_t{8} << 20;
 
   /// What query says of a transaction.
   struct Stored {
@@ -169,9 +219,13 @@ class RemoteCoordinator : public Endpoint {
     const auto differs = [](const std::string& told, const nlohmann::ordered_json& ours) {
       return !told.empty() && told != nlohmann::json::parse(ours.dump()).dump();
     };
+    const bool registers = RegistersSteps(definition.type);
+    if (registers && stored->result.status == Status::kAborting) {
+      throw RejectedError("gid '" + gid + "' is rolled back already: " + message);
+    }
     if (stored->type != Name(definition.type) ||
-        differs(stored->steps, wire::StepsJson(definition)) ||
-        differs(stored->payloads, wire::PayloadsJson(definition))) {
+        (!registers && differs(stored->steps, wire::StepsJson(definition))) ||
+        (!registers && differs(stored->payloads, wire::PayloadsJson(definition)))) {
       throw RejectedError("gid '" + gid +
                           "' exists with other content: use a new gid, or submit exactly what was "
                           "submitted first (the coordinator says: " +
@@ -184,19 +238,19 @@ class RemoteCoordinator : public Endpoint {
   }
 
   std::optional<Stored> Query(const std::string& gid) {
-    const Exchanged answer =
-        Send("GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
-    if (answer.status != 200) Refuse("the query of gid '" + gid + "'", answer);
+    const Exchanged answer = requests_.Send(
+        "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
+    if (answer.status != 200) requests_.Refuse("the query of gid '" + gid + "'", answer);
     const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
     if (!body.is_object() || !body.contains(wire::kTransaction)) {
-      throw InDoubtError(NoAnswer(gid) +
+      throw InDoubtError(requests_.NoAnswer(gid) +
                          "it answered something that is not dtm's: " + StorableText(answer.body));
     }
     const nlohmann::json& told = body[wire::kTransaction];
     if (!told.is_object()) return std::nullopt;
     Stored stored;
     stored.type = told.value(wire::kTransType, "");
-    stored.result = {gid, StatusNamed(told.value(wire::kStatus, "")),
+    stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
                      told.value(wire::kRollbackReason, "")};
     const auto array = [&told](const char* key) {
       const nlohmann::json value = told.value(key, nlohmann::json());
@@ -207,83 +261,10 @@ class RemoteCoordinator : public Endpoint {
     return stored;
   }
 
-  static Status StatusNamed(const std::string& name) {
-    for (const Status status :
-         {Status::kPrepared, Status::kAborting, Status::kSucceed, Status::kFailed}) {
-      if (name == Name(status)) return status;
-    }
-    return Status::kSubmitted;
-  }
-
-  Exchanged Post(const char* path, const std::string& gid, std::string body) {
-    return Send("POST", path, gid, std::move(body));
-  }
-
-  /// @throws InDoubtError  there was no complete answer.
-  Exchanged Send(const char* method, const std::string& path, const std::string& gid,
-                 std::string body) {
-    httplib::Request request;
-    request.method = method;
-    request.path = url_.target + path;
-    request.body = std::move(body);
-    request.set_header("Host", url_.Authority());
-    request.set_header("Content-Type", wire::kJson);
-    request.set_header("Accept-Encoding", "identity");
-    request.set_header("User-Agent", wire::UserAgent());
-    if (!options_.token.empty()) request.set_header("Authorization", "Bearer " + options_.token);
-    BlockSigpipe();
-    std::unique_ptr<Exchange> exchange = TakeIdle();
-    Exchanged exchanged = exchange->Send(std::move(request), Now() + options_.timeout);
-    if (!exchanged.Complete()) {
-      throw InDoubtError(NoAnswer(gid) + (exchanged.answered
-                                              ? std::string("its answer broke off")
-                                              : httplib::to_string(exchanged.error)));
-    }
-    Keep(std::move(exchange));
-    return exchanged;
-  }
-
-  std::string NoAnswer(const std::string& gid) const {
-    return "gid '" + gid + "' may or may not be stored, the coordinator at " + url_.Origin() +
-           url_.target + " gave no answer; submit it again: ";
-  }
-
-  std::unique_ptr<Exchange> TakeIdle() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.empty()) return std::make_unique<Exchange>(url_, kMaxQueryBytes);
-    std::unique_ptr<Exchange> exchange = std::move(idle_.back());
-    idle_.pop_back();
-    return exchange;
-  }
-
-  void Keep(std::unique_ptr<Exchange> exchange) {
-    if (!exchange->IsOpen()) return;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.size() < kMaxIdle) idle_.push_back(std::move(exchange));
-  }
-
-  static std::string MessageOf(const Exchanged& answer) {
-    const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
-    const bool told =
-        body.is_object() && body.contains(wire::kMessage) && body[wire::kMessage].is_string();
-    return StorableText(told ? body[wire::kMessage].get<std::string>() : answer.body);
-  }
-
-  /// An answer that is neither "stored" nor "failed".
-  [[noreturn]] void Refuse(const std::string& what, const Exchanged& answer) const {
-    const std::string text = what + " was refused by the coordinator at " + url_.Origin() +
-                             url_.target + " with HTTP status " + std::to_string(answer.status) +
-                             ": " + MessageOf(answer);
-    if (answer.status == 503) throw BusyError(text);
-    if (answer.status >= 500) throw InDoubtError(text + "; it may be stored, submit it again");
-    throw RejectedError(text);
-  }
-
-  Url url_;
   const RemoteOptions options_;
+  RemoteRequests requests_;
   std::mutex mutex_;
   GidGenerator gids_;
-  std::vector<std::unique_ptr<Exchange>> idle_;
   ThreadPool pool_;
 };
 

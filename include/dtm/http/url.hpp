@@ -8,6 +8,7 @@
 
 #include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
+#include <dtm/core/text.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -28,24 +29,6 @@ struct Url {
   /// `http://host:port`: calls with the same origin share connections and limits.
   std::string Origin() const { return (tls ? "https://" : "http://") + Authority(); }
 };
-
-/// Everything but RFC 3986's unreserved characters as %XX.
-inline std::string PercentEncoded(std::string_view text) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  std::string result;
-  result.reserve(text.size());
-  for (const char c : text) {
-    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-                       c == '-' || c == '.' || c == '_' || c == '~';
-    if (plain) {
-      result += c;
-    } else {
-      const auto byte = static_cast<unsigned char>(c);
-      result.append({'%', kHex[byte >> 4], kHex[byte & 15]});
-    }
-  }
-  return result;
-}
 
 namespace url_parts {
 

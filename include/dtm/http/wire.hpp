@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include <dtm/core/text.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/version.hpp>
 #include <dtm/http/url.hpp>
@@ -37,6 +38,9 @@ inline constexpr const char kRetryCount[] = "retry_count";
 inline constexpr const char kBranchHeaders[] = "branch_headers";
 inline constexpr const char kProtocol[] = "protocol";
 inline constexpr const char kQueryPrepared[] = "query_prepared";
+inline constexpr const char kDelay[] = "delay";
+inline constexpr const char kName[] = "name";
+inline constexpr const char kResult[] = "result";
 inline constexpr const char kReqExtra[] = "req_extra";
 inline constexpr const char kRollbackReason[] = "rollback_reason";
 inline constexpr const char kStatus[] = "status";
@@ -61,24 +65,38 @@ inline constexpr const char kTransaction[] = "transaction";
 inline constexpr const char kTransactions[] = "transactions";
 inline constexpr const char kBranches[] = "branches";
 inline constexpr const char kNextPosition[] = "next_position";
+inline constexpr const char kProgresses[] = "progresses";
 inline constexpr const char kHttp[] = "http";
+inline constexpr const char kJsonRpc[] = "json-rpc";
+
+// Of a branch that is registered.
+inline constexpr const char kConfirm[] = "confirm";
+inline constexpr const char kCancel[] = "cancel";
+
+// Of topics and values.
+inline constexpr const char kTopic[] = "topic";
+inline constexpr const char kRemark[] = "remark";
+inline constexpr const char kCategory[] = "cat";
+inline constexpr const char kKey[] = "key";
+inline constexpr const char kPosition[] = "position";
+inline constexpr const char kLimit[] = "limit";
+inline constexpr const char kValues[] = "kv";
+
+// In the query of calls that initiators make themselves.
+inline constexpr const char kDtm[] = "dtm";
+inline constexpr const char kPhase2Url[] = "phase2_url";
 
 inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
 
 /// The request target of a branch call: who is called for joins the query that is already there.
 inline std::string BranchTarget(const std::string& target, const BranchInfo& info) {
-  std::string result = target;
-  if (target.find('?') == std::string::npos) {
-    result += '?';
-  } else if (target.back() != '?' && target.back() != '&') {
-    result += '&';
-  }
+  std::string result = WithQueryOpen(target);
   const auto add = [&result](const char* name, const std::string& value, const char* end) {
     result.append(name).append("=").append(PercentEncoded(value)).append(end);
   };
   add(kBranchId, info.branch_id, "&");
   add(kGid, info.gid, "&");
-  add(kOp, Name(info.op), "&");
+  add(kOp, info.op == Op::kResume ? info.workflow : Name(info.op), "&");
   add(kTransType, Name(info.trans_type), "");
   return result;
 }

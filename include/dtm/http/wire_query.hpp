@@ -56,17 +56,19 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
                                  {kUpdateTime, nullptr},
                                  {kGid, definition.gid},
                                  {kTransType, Name(definition.type)}};
-  if (!definition.steps.empty()) {
+  if (!definition.steps.empty() && !RegistersSteps(definition.type)) {
     json[kSteps] = StepsJson(definition);
     json[kPayloads] = PayloadsJson(definition);
   }
   json[kStatus] = Name(status);
-  json[kProtocol] = kHttp;
+  if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
+  json[kProtocol] = definition.json_rpc ? kJsonRpc : kHttp;
   if (IsFinal(status)) {
     const std::string finished = TimeText(transaction.finished);
     json[kUpdateTime] = finished;
     json[status == Status::kSucceed ? kFinishTime : kRollbackTime] = finished;
   }
+  if (!transaction.result.empty()) json[kResult] = base64::Encode(transaction.result);
   if (!transaction.reason.empty()) json[kRollbackReason] = transaction.reason;
   nlohmann::ordered_json options = nlohmann::ordered_json::object();
   AddOptions(definition, options);
@@ -88,7 +90,8 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
 inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
   const Definition& definition = *transaction.definition;
   auto branches = nlohmann::ordered_json::array();
-  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+  const std::size_t first = HasQueryRow(definition.type) ? DeliveryOf(0) : 0;
+  for (std::size_t i = first; i < transaction.branches.size(); ++i) {
     nlohmann::ordered_json json = {{kId, 0},
                                    {kCreateTime, TimeText(transaction.created)},
                                    {kUpdateTime, nullptr},
@@ -97,8 +100,8 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
     if (!url.empty()) json[kUrl] = url;
     const std::string& payload = PayloadOf(definition, i);
     if (!payload.empty()) json[kBinData] = base64::Encode(payload);
-    json[kBranchId] = BranchIdOf(i);
-    json[kOp] = Name(dtm::OpOf(i));
+    json[kBranchId] = BranchIdOf(definition, i);
+    json[kOp] = Name(OpOf(definition, i));
     json[kStatus] = Name(transaction.branches[i].status);
     branches.push_back(std::move(json));
   }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include <dtm/core/limits.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
+#include <dtm/http/base64.hpp>
 #include <dtm/http/json_input.hpp>
 #include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
@@ -49,12 +51,39 @@ inline TransType TypeNamed(const std::string& name) {
                  "' is none of saga, msg, tcc, xa and workflow; say what the transaction is");
 }
 
+/// As a coordinator tells it; what is unknown is unfinished.
+inline Status StatusNamed(const std::string& name) {
+  for (const Status status :
+       {Status::kPrepared, Status::kAborting, Status::kSucceed, Status::kFailed}) {
+    if (name == Name(status)) return status;
+  }
+  return Status::kSubmitted;
+}
+
 /// @throws BadInput
 inline Op OpNamed(const std::string& name) {
-  for (const Op op : {Op::kAction, Op::kCompensate}) {
+  for (const Op op : {Op::kAction, Op::kCompensate, Op::kTry, Op::kConfirm, Op::kCancel,
+                      Op::kCommit, Op::kRollback, Op::kMsg, Op::kBusiness}) {
     if (name == Name(op)) return op;
   }
-  throw BadInput("op '" + Printable(name) + "' is neither action nor compensate");
+  throw BadInput("op '" + Printable(name) +
+                 "' is none of action, compensate, try, confirm, cancel, commit, rollback, msg and "
+                 "business");
+}
+
+/// What could not be called is refused now, not tried for ever.
+inline void CheckUrl(const std::string& url) {
+  if (url.empty() || IsTopic(url)) return;
+  if (IsLocal(url)) {
+    throw BadInput("'" + Printable(Truncated(url, 200)) +
+                   "' names a function of the coordinator's program; from outside a branch is a "
+                   "URL");
+  }
+  try {
+    (void)ParseUrl(url);
+  } catch (const Error& error) {
+    throw BadInput(error.what());
+  }
 }
 
 namespace decode {
@@ -126,19 +155,22 @@ inline void SagaCustomData(const std::string& text, Definition& saga) {
   }
 }
 
-/// What could not be called is refused now, not tried for ever.
-inline void CheckUrl(const std::string& url) {
-  if (url.empty()) return;
-  if (IsLocal(url)) {
-    throw BadInput("'" + Printable(Truncated(url, 200)) +
-                   "' names a function of the coordinator's program; from outside a branch is a "
-                   "URL");
-  }
-  try {
-    (void)ParseUrl(url);
-  } catch (const Error& error) {
-    throw BadInput(error.what());
-  }
+/// `{"delay":10}`, as text.
+inline void MsgCustomData(const std::string& text, Definition& msg) {
+  if (text.empty()) return;
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  msg.delay = std::chrono::seconds(
+      json_input::Fields(json, "custom_data").Integer(kDelay, 0, kMaxDelay.count()));
+}
+
+/// `{"name":"wf","data":"<base64>"}`, as text.
+inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  const json_input::Fields fields(json, "custom_data");
+  workflow.workflow = fields.Text(kName);
+  const std::optional<std::string> data = base64::Decode(fields.Text(kData));
+  if (!data) fields.Wrong(kData, "base64 text");
+  workflow.data = *data;
 }
 
 }  // namespace decode
@@ -149,29 +181,56 @@ inline Definition DecodeTransaction(const json_input::Fields& fields) {
   definition.gid = GidOf(fields);
   definition.type = TypeNamed(fields.Text(kTransType));
   const std::string protocol = fields.Text(kProtocol);
-  if (!protocol.empty() && protocol != kHttp) {
+  if (!protocol.empty() && protocol != kHttp && protocol != kJsonRpc) {
     throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
-                   "' is not spoken here; leave it empty or say http");
+                   "' is not spoken here; leave it empty, or say http or json-rpc");
   }
+  definition.json_rpc = protocol == kJsonRpc;
   decode::Options(fields, definition.options);
-  (void)fields.Bool(kConcurrent);  // of a saga only that of custom_data counts
-  (void)fields.Text(kQueryPrepared);
+  const bool concurrent = fields.Bool(kConcurrent);
+  const std::string query_prepared = fields.Text(kQueryPrepared);
+  const std::string custom_data = fields.Text(kCustomData);
   (void)fields.Text(kRollbackReason);
   (void)fields.Texts(kReqExtra);
-  definition.steps = decode::Steps(fields);
-  decode::SagaCustomData(fields.Text(kCustomData), definition);
+  std::vector<Step> steps = decode::Steps(fields);
+  switch (definition.type) {
+    case TransType::kSaga:  // only the `concurrent` of custom_data counts
+      definition.steps = std::move(steps);
+      decode::SagaCustomData(custom_data, definition);
+      break;
+    case TransType::kMsg:
+      definition.steps = std::move(steps);
+      for (Step& step : definition.steps) step.compensate.clear();
+      definition.concurrent = concurrent;
+      definition.query_prepared = query_prepared;
+      decode::MsgCustomData(custom_data, definition);
+      break;
+    case TransType::kWorkflow:
+      definition.query_prepared = query_prepared;
+      if (!custom_data.empty()) decode::WorkflowCustomData(custom_data, definition);
+      break;
+    case TransType::kTcc:
+    case TransType::kXa: break;
+  }
+  CheckUrl(definition.query_prepared);
   for (const Step& step : definition.steps) {
-    decode::CheckUrl(step.action);
-    decode::CheckUrl(step.compensate);
+    CheckUrl(step.action);
+    CheckUrl(step.compensate);
   }
   const std::string problem = Problem(definition);
   if (!problem.empty()) throw BadInput(problem);
   return definition;
 }
 
-/// Empty unless the saga is concurrent: dtm's clients build it only then.
 inline std::string CustomData(const Definition& saga) {
-  if (!saga.concurrent) return {};
+  if (saga.type == TransType::kMsg && saga.delay.count() > 0) {
+    return nlohmann::json{{kDelay, saga.delay.count()}}.dump();
+  }
+  if (saga.type == TransType::kWorkflow) {
+    return nlohmann::json{{kName, saga.workflow}, {kData, base64::Encode(saga.data)}}.dump();
+  }
+  // dtm's clients build it only for concurrent ones.
+  if (saga.type != TransType::kSaga || !saga.concurrent) return {};
   nlohmann::ordered_json json = {{kConcurrent, true}};
   nlohmann::ordered_json orders = nlohmann::ordered_json::object();
   for (const auto& order : saga.orders) orders[std::to_string(order.first)] = order.second;
@@ -196,6 +255,10 @@ inline void AddOptions(const Definition& definition, nlohmann::ordered_json& jso
 
 inline nlohmann::ordered_json StepsJson(const Definition& definition) {
   auto steps = nlohmann::ordered_json::array();
+  if (definition.type == TransType::kMsg) {
+    for (const auto& step : SubmittedSteps(definition)) steps.push_back({{kAction, step.first}});
+    return steps;
+  }
   for (const Step& step : definition.steps) {
     steps.push_back({{kAction, step.action}, {kCompensate, step.compensate}});
   }
@@ -204,21 +267,28 @@ inline nlohmann::ordered_json StepsJson(const Definition& definition) {
 
 inline nlohmann::ordered_json PayloadsJson(const Definition& definition) {
   auto payloads = nlohmann::ordered_json::array();
+  if (definition.type == TransType::kMsg) {
+    for (const auto& step : SubmittedSteps(definition)) payloads.push_back(step.second);
+    return payloads;
+  }
   for (const Step& step : definition.steps) payloads.push_back(step.payload);
   return payloads;
 }
 
-/// The body of a submit, byte for byte as dtm's clients send it (§11.1).
-inline std::string EncodeTransaction(const Definition& definition) {
+/// The body of a submit and its like, byte for byte as dtm's clients send it (§11.1); `more` comes last.
+inline std::string EncodeTransaction(const Definition& definition,
+                                     const nlohmann::ordered_json& more = {}) {
   nlohmann::ordered_json json = {{kGid, definition.gid}, {kTransType, Name(definition.type)}};
   const std::string custom_data = CustomData(definition);
   if (!custom_data.empty()) json[kCustomData] = custom_data;
   AddOptions(definition, json);
-  if (!definition.steps.empty()) {
+  if (!definition.steps.empty() && !RegistersSteps(definition.type)) {
     json[kSteps] = StepsJson(definition);
     json[kPayloads] = PayloadsJson(definition);
   }
-  json[kProtocol] = "";
+  if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
+  json[kProtocol] = definition.type == TransType::kWorkflow ? kHttp : "";
+  for (const auto& item : more.items()) json[item.key()] = item.value();
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 

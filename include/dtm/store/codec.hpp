@@ -24,6 +24,8 @@ inline namespace v1 {
 namespace codec {
 
 inline constexpr std::uint8_t kFormat = 1;
+/// Flag of a definition: it goes on with what only other types than saga have.
+inline constexpr std::uint8_t kMore = 8;
 
 /// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
 class Writer {
@@ -109,10 +111,11 @@ inline std::string EncodeDefinition(const Definition& definition) {
   out.reserve(size);
   Writer writer(out);
   const TransOptions& options = definition.options;
+  const bool more = definition.type != TransType::kSaga;  // than a saga has
   writer.Byte(kFormat);
-  writer.Byte(static_cast<std::uint8_t>((definition.concurrent ? 1 : 0) |
-                                        (options.wait_result ? 2 : 0) |
-                                        (definition.prepared_first ? 4 : 0)));
+  writer.Byte(static_cast<std::uint8_t>(
+      (definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0) |
+      (definition.prepared_first ? 4 : 0) | (more ? kMore : 0) | (definition.json_rpc ? 16 : 0)));
   writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
   writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
   writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
@@ -133,6 +136,17 @@ inline std::string EncodeDefinition(const Definition& definition) {
     writer.Text(step.action);
     writer.Text(step.compensate);
     writer.Text(step.payload);
+    if (!more) continue;
+    writer.Text(step.branch_id);
+    writer.Text(step.topic);
+    writer.Byte(static_cast<std::uint8_t>(step.op));
+    writer.Byte(step.failed ? 1 : 0);
+  }
+  if (more) {
+    writer.Text(definition.query_prepared);
+    writer.Number(static_cast<std::uint64_t>(definition.delay.count()));
+    writer.Text(definition.workflow);
+    writer.Text(definition.data);
   }
   return out;
 }
@@ -150,6 +164,8 @@ inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, Trans
   TransOptions& options = definition->options;
   options.wait_result = (flags & 2) != 0;
   definition->prepared_first = (flags & 4) != 0;
+  const bool more = (flags & kMore) != 0;
+  definition->json_rpc = (flags & 16) != 0;
   options.timeout_to_fail = std::chrono::seconds(reader.Number());
   options.request_timeout = std::chrono::seconds(reader.Number());
   options.retry_interval = std::chrono::seconds(reader.Number());
@@ -169,6 +185,17 @@ inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, Trans
     step.action = reader.Text();
     step.compensate = reader.Text();
     step.payload = reader.Text();
+    if (!more) continue;
+    step.branch_id = reader.Text();
+    step.topic = reader.Text();
+    step.op = static_cast<Op>(reader.Byte());
+    step.failed = reader.Byte() != 0;
+  }
+  if (more) {
+    definition->query_prepared = reader.Text();
+    definition->delay = std::chrono::seconds(reader.Number());
+    definition->workflow = reader.Text();
+    definition->data = reader.Text();
   }
   reader.ExpectEnd();
   const auto known = [&](int step) {
@@ -188,7 +215,8 @@ inline void EncodeState(const Transaction& transaction, std::string& out) {
   out.clear();
   Writer writer(out);
   writer.Byte(kFormat);
-  writer.Byte(transaction.stuck ? 1 : 0);
+  writer.Byte(static_cast<std::uint8_t>((transaction.stuck ? 1 : 0) |
+                                        (transaction.result.empty() ? 0 : 2)));
   writer.Number(transaction.retry_count);
   writer.Text(transaction.reason);
   writer.Text(transaction.last_error);
@@ -204,13 +232,16 @@ inline void EncodeState(const Transaction& transaction, std::string& out) {
     if (next_try) writer.Number(Micros(branch.next_try));
     if (deadline) writer.Number(Micros(branch.deadline));
   }
+  if (!transaction.result.empty()) writer.Text(transaction.result);
 }
 
 /// @throws StoreError  damaged, or of a newer format.
 inline void DecodeState(std::string_view bytes, Transaction& transaction) {
   Reader reader(bytes);
   if (reader.Byte() != kFormat) Reader::Fail();
-  transaction.stuck = reader.Byte() != 0;
+  const std::uint8_t flags = reader.Byte();
+  if (flags > 3) Reader::Fail();
+  transaction.stuck = (flags & 1) != 0;
   transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
   transaction.reason = reader.Text();
   transaction.last_error = reader.Text();
@@ -225,6 +256,7 @@ inline void DecodeState(std::string_view bytes, Transaction& transaction) {
     if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
     if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
   }
+  transaction.result = (flags & 2) != 0 ? reader.Text() : std::string();
   reader.ExpectEnd();
 }
 

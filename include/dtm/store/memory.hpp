@@ -2,6 +2,7 @@
 /// Needs: std. Threads: see store.hpp; a lock guards the committed records.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <dtm/store/store.hpp>
@@ -26,10 +28,39 @@ class MemoryStore : public Store {
     batch_.clear();
     removed_.clear();
     new_rows_.clear();
+    new_values_ = values_;
   }
 
-  /// User work writes nothing here, so there is nothing to undo.
-  Result Run(const Work& work) override { return Guarded(work); }
+  Result Run(const Work& work) override {
+    const Values before = new_values_;
+    Result result = Guarded(work);
+    if (result.kind != Result::Kind::kSuccess) new_values_ = before;
+    return result;
+  }
+
+  std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
+    const auto found = FindValue(category, key);
+    if (found == new_values_.end()) return std::nullopt;
+    return found->second;
+  }
+
+  void PutValue(const KeyValue& value) override {
+    const auto found = FindValue(value.category, value.key);
+    const bool fresh = found == new_values_.end();
+    const std::int64_t row = fresh ? ++last_value_ : found->first;
+    KeyValue& kept = new_values_[row];
+    const KeyValue old = std::exchange(kept, value);
+    kept.row = row;
+    kept.version = old.version + 1;
+    kept.created = fresh ? value.updated : old.created;
+  }
+
+  bool RemoveValue(const std::string& category, const std::string& key) override {
+    const auto found = FindValue(category, key);
+    if (found == new_values_.end()) return false;
+    new_values_.erase(found);
+    return true;
+  }
 
   void Apply(std::vector<Change>& changes) override {
     for (Change& change : changes) {
@@ -42,6 +73,7 @@ class MemoryStore : public Store {
     if (!open_) throw StoreError("there is no open batch to commit");
     const std::lock_guard<std::mutex> lock(mutex_);
     open_ = false;
+    values_ = new_values_;
     for (auto& entry : batch_) {
       const Transaction& transaction = entry.second;
       const auto old = records_.find(entry.first);
@@ -85,6 +117,21 @@ class MemoryStore : public Store {
       if (wanted) page.transactions.push_back(transaction);
     }
     if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().row;
+    return page;
+  }
+
+  KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    KeyValuePage page;
+    for (auto entry = values_.upper_bound(position);
+         entry != values_.end() && page.values.size() < limit; ++entry) {
+      const KeyValue& value = entry->second;
+      const bool wanted =
+          (category.empty() || category == value.category) && (key.empty() || key == value.key);
+      if (wanted) page.values.push_back(value);
+    }
+    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().row;
     return page;
   }
 
@@ -145,16 +192,27 @@ class MemoryStore : public Store {
     for (Branch& branch : kept.branches) branch.in_flight = false;
   }
 
+  using Values = std::map<std::int64_t, KeyValue>;
+
+  Values::iterator FindValue(const std::string& category, const std::string& key) {
+    return std::find_if(new_values_.begin(), new_values_.end(), [&](const auto& entry) {
+      return entry.second.category == category && entry.second.key == key;
+    });
+  }
+
   std::mutex mutex_;  // guards what is committed; only the owner's calls change it
   std::map<std::int64_t, Transaction> records_;
   std::unordered_map<std::string, std::int64_t> rows_;
   std::map<std::pair<Time, std::int64_t>, bool> due_;
+  Values values_;
   // The open batch, the owner's alone.
   bool open_ = false;
   std::int64_t last_row_ = 0;
   std::map<std::int64_t, Transaction> batch_;
   std::unordered_map<std::string, std::int64_t> new_rows_;
   std::vector<std::int64_t> removed_;
+  Values new_values_;
+  std::int64_t last_value_ = 0;
 };
 
 }  // namespace v1

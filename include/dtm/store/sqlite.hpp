@@ -51,6 +51,24 @@ class SqliteStore : public Store {
     return result;
   }
 
+  std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
+    sql::Statement& get = Writing().get_value;
+    const Finally reset{get};
+    if (!get.BindText(1, category).BindText(2, key).Step()) return std::nullopt;
+    return sqlite_store::ReadValue(get);
+  }
+
+  void PutValue(const KeyValue& value) override {
+    sql::Statement& put = Writing().put_value;
+    put.BindText(1, value.category).BindText(2, value.key).BindText(3, value.value);
+    put.Bind(4, sqlite_store::Stored(value.updated)).Step();
+  }
+
+  bool RemoveValue(const std::string& category, const std::string& key) override {
+    Writing().remove_value.BindText(1, category).BindText(2, key).Step();
+    return writer_->db.Changes() > 0;
+  }
+
   void Apply(std::vector<Change>& changes) override {
     for (Change& change : changes) {
       codec::EncodeState(*change.transaction, state_);
@@ -123,6 +141,19 @@ class SqliteStore : public Store {
     ScanPage page;
     while (scan.Step()) page.transactions.push_back(sqlite_store::ReadTransaction(scan));
     if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().row;
+    return page;
+  }
+
+  KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    sql::Statement& scan = reader_->scan_values;
+    const Finally reset{scan};
+    scan.Bind(1, position).BindText(2, category).BindText(3, key);
+    scan.Bind(4, static_cast<std::int64_t>(limit));
+    KeyValuePage page;
+    while (scan.Step()) page.values.push_back(sqlite_store::ReadValue(scan));
+    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().row;
     return page;
   }
 

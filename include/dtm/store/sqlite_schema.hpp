@@ -16,7 +16,7 @@ namespace sqlite_schema {
 
 /// Counted up with every change of the tables or of the codec. Kept in dtm_meta, not in
 /// user_version, which belongs to the program whose file this may also be.
-inline constexpr int kVersion = 1;
+inline constexpr int kVersion = 2;
 
 /// The steps from version n to n + 1, in order. Never change one that was released.
 inline constexpr const char* kMigrations[kVersion] = {
@@ -37,6 +37,18 @@ CREATE INDEX dtm_trans_due ON dtm_trans (due) WHERE due IS NOT NULL;
 CREATE TABLE dtm_big_definition (
   id INTEGER PRIMARY KEY,
   definition BLOB NOT NULL
+);
+)sql",
+    R"sql(
+CREATE TABLE dtm_kv (
+  id INTEGER PRIMARY KEY,
+  cat TEXT NOT NULL,
+  k TEXT NOT NULL,
+  v TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  created INTEGER NOT NULL,
+  updated INTEGER NOT NULL,
+  UNIQUE (cat, k)
 );
 )sql"};
 

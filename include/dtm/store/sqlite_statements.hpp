@@ -13,6 +13,7 @@
 #include <dtm/core/transaction.hpp>
 #include <dtm/sql/sqlite.hpp>
 #include <dtm/store/codec.hpp>
+#include <dtm/store/store.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -59,6 +60,21 @@ inline Transaction ReadTransaction(const sql::Statement& row) {
   return transaction;
 }
 
+inline constexpr char kSelectValues[] =
+    "SELECT id, cat, k, v, version, created, updated FROM dtm_kv ";
+
+inline KeyValue ReadValue(const sql::Statement& row) {
+  KeyValue value;
+  value.row = row.Int(0);
+  value.category = row.Text(1);
+  value.key = row.Text(2);
+  value.value = row.Text(3);
+  value.version = static_cast<std::uint64_t>(row.Int(4));
+  value.created = FromStored(row.Int(5));
+  value.updated = FromStored(row.Int(6));
+  return value;
+}
+
 /// Writes and checkpoints.
 struct Writer {
   explicit Writer(std::unique_ptr<sql::Database> configured)
@@ -85,12 +101,18 @@ struct Writer {
         next_due(db, "SELECT min(due) FROM dtm_trans WHERE due IS NOT NULL AND due > ?1"),
         look(db, "SELECT id, created, finished FROM dtm_trans WHERE id > ?1 ORDER BY id LIMIT ?2"),
         remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),
-        remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1") {}
+        remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1"),
+        get_value(db, std::string(kSelectValues) + "WHERE cat = ?1 AND k = ?2"),
+        put_value(db,
+                  "INSERT INTO dtm_kv (cat, k, v, version, created, updated) "
+                  "VALUES (?1, ?2, ?3, 1, ?4, ?4) ON CONFLICT (cat, k) DO UPDATE SET "
+                  "v = excluded.v, version = version + 1, updated = excluded.updated"),
+        remove_value(db, "DELETE FROM dtm_kv WHERE cat = ?1 AND k = ?2") {}
 
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
-      look, remove, remove_big;
+      look, remove, remove_big, get_value, put_value, remove_value;
 };
 
 /// Sees committed records only.
@@ -100,10 +122,13 @@ struct Reader {
         find(*owned, Select("WHERE gid = ?1")),
         scan(*owned,
              Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
-                    "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")) {}
+                    "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")),
+        scan_values(*owned, std::string(kSelectValues) +
+                                "WHERE id > ?1 AND (?2 = '' OR cat = ?2) AND (?3 = '' OR k = ?3) "
+                                "ORDER BY id LIMIT ?4") {}
 
   std::unique_ptr<sql::Database> owned;
-  sql::Statement find, scan;
+  sql::Statement find, scan, scan_values;
 };
 
 }  // namespace sqlite_store

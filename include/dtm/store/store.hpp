@@ -1,6 +1,7 @@
 /// The contract of what is durable. One test suite (tests/store/store_contract.hpp) holds every
 /// store to it.
-/// Needs: std. Threads: one owner thread calls everything but Load and Scan, which any thread may.
+/// Needs: std. Threads: one owner thread calls everything but Load, Scan and ScanValues, which any
+/// thread may.
 #pragma once
 
 #include <atomic>
@@ -51,6 +52,19 @@ struct DuePosition {
   std::int64_t row = 0;
 };
 
+/// A small text that is kept under a name, such as a topic with its subscribers (category "topics").
+struct KeyValue {
+  std::string category, key, value;
+  std::uint64_t version = 0;  ///< counted up with each write, from 1
+  Time created{}, updated{};
+  std::int64_t row = 0;  ///< the store's own key
+};
+
+struct KeyValuePage {
+  std::vector<KeyValue> values;
+  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
+};
+
 /// User code whose writes share the commit of the batch it runs in.
 using Work = std::function<Result()>;
 
@@ -66,6 +80,12 @@ class Store {
   /// Runs user work inside the batch. Whatever it wrote is kept if it returns Success and undone
   /// otherwise, without harm to the rest of the batch; an exception is an Error result.
   virtual Result Run(const Work& work) = 0;
+
+  /// In the open batch, as it has left them: for work that Run runs. PutValue writes `value` under its
+  /// category and key, as a new version; RemoveValue tells whether there was one.
+  virtual std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) = 0;
+  virtual void PutValue(const KeyValue& value) = 0;
+  virtual bool RemoveValue(const std::string& category, const std::string& key) = 0;
 
   /// Writes the changes; each is compare-and-set on (row, version), or on the gid being new, and
   /// says in `applied` how it went. Gives inserted transactions their `row`. The caller counts
@@ -94,6 +114,11 @@ class Store {
 
   /// Committed records, newest first, from `position` (0 = the newest) on.
   virtual ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) = 0;
+
+  /// Committed values, in the order in which they were made, after `position` (0 = from the first); an
+  /// empty category or key is any. Any thread.
+  virtual KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                                  std::int64_t position, std::size_t limit) = 0;
 
   /// Unfinished transactions with due <= `now`, in order of (due, row), after `after`.
   virtual std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) = 0;

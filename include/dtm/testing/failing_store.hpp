@@ -45,6 +45,13 @@ class FailingStore : public Store {
     Definite("Run");
     return inner_->Run(work);
   }
+  std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
+    return inner_->GetValue(category, key);
+  }
+  void PutValue(const KeyValue& value) override { inner_->PutValue(value); }
+  bool RemoveValue(const std::string& category, const std::string& key) override {
+    return inner_->RemoveValue(category, key);
+  }
   void Apply(std::vector<Change>& changes) override {
     Definite("Apply");
     inner_->Apply(changes);
@@ -71,6 +78,10 @@ class FailingStore : public Store {
   std::optional<Transaction> Load(const std::string& gid) override { return inner_->Load(gid); }
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
     return inner_->Scan(filter, position, limit);
+  }
+  KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) override {
+    return inner_->ScanValues(category, key, position, limit);
   }
   std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) override {
     Definite("Due");

@@ -1,0 +1,165 @@
+/// The 2-phase message builder: branches that are called if and only if a local transaction was committed.
+/// Needs: nlohmann/json. Threads: one builder by one thread at a time. Protocol: §4.2, §11.1, §11.3.
+#pragma once
+
+#include <chrono>
+#include <exception>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/client/branch_args.hpp>
+#include <dtm/client/option_setters.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/error.hpp>
+#include <dtm/core/result.hpp>
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// A message under construction: a movable value.
+class Msg : public OptionSetters<Msg> {
+ public:
+  Msg(Endpoint& endpoint, std::string gid) : endpoint_(&endpoint) {
+    definition_.gid = std::move(gid);
+    definition_.type = TransType::kMsg;
+  }
+
+  /// Adds a branch, a URL or a registered function, and its payload. Branches are called in this order, each
+  /// until it succeeds: it cannot say no, so it must be able to do what it is asked.
+  /// @throws LogicError  the function belongs to another coordinator.
+  template <typename Action, typename Payload>
+  Msg& Add(const Action& action, const Payload& payload) & {
+    branch_args::CheckPayload<Action, Payload>();
+    return AddStep(branch_args::Url(*endpoint_, definition_.gid, action), nlohmann::json(payload));
+  }
+  template <typename Action, typename Payload>
+  Msg Add(const Action& action, const Payload& payload) && {
+    return std::move(Add(action, payload));
+  }
+
+  /// Adds everybody who has subscribed to the topic when the message is stored.
+  template <typename Payload>
+  Msg& AddTopic(const std::string& topic, const Payload& payload) & {
+    return AddStep(kTopicPrefix + topic, nlohmann::json(payload));
+  }
+  template <typename Payload>
+  Msg AddTopic(const std::string& topic, const Payload& payload) && {
+    return std::move(AddTopic(topic, payload));
+  }
+
+  /// Nothing is called before this has passed since the message was stored; at most 366 days.
+  Msg& SetDelay(std::chrono::seconds delay) & {
+    definition_.delay = delay;
+    return *this;
+  }
+  Msg SetDelay(std::chrono::seconds delay) && { return std::move(SetDelay(delay)); }
+
+  /// Calls all branches together.
+  Msg& SetConcurrent() & {
+    definition_.concurrent = true;
+    return *this;
+  }
+  Msg SetConcurrent() && { return std::move(SetConcurrent()); }
+
+  /// Stores it; nothing is called before Submit. If that does not come within the timeout (35 s, see
+  /// SetTimeoutToFail), `query_prepared` is asked: success = deliver, FAILURE = forget it.
+  /// `query_prepared` is a URL or a function registered for nlohmann::json, which gets null.
+  /// @throws as Submit
+  template <typename Query>
+  void Prepare(const Query& query_prepared) {
+    definition_.query_prepared = branch_args::Url(*endpoint_, definition_.gid, query_prepared);
+    endpoint_->Prepare(definition_);
+  }
+
+  /// Hands it over for delivery, after Prepare or without; durable when it returns. May be repeated.
+  /// @throws InDoubtError   no answer; it may be stored. Submit again.
+  /// @throws RejectedError  a limit, a topic without subscribers, other content; nothing was stored.
+  /// @throws FailureError   it was aborted.
+  /// @throws StoreError     the coordinator could not store it; nothing was stored.
+  TransResult Submit() const { return endpoint_->Submit(definition_); }
+
+  [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const {
+    return endpoint_->SubmitAndWait(definition_, timeout);
+  }
+
+  /// Prepare, `business`, Submit. `business` runs a local transaction and gets the identity to use for its
+  /// barrier, `const BranchInfo&`; it returns nothing or Result. `query_prepared` looks at that barrier.
+  ///
+  /// FailureError or Result::Failure: nothing was committed, the message is aborted. Any other error leaves
+  /// open whether it was: `query_prepared` is asked at once; if it says success the message is submitted and
+  /// this returns as if nothing had happened.
+  /// @throws what `business` threw, else as Submit.
+  template <typename Query, typename Business>
+  TransResult DoAndSubmit(const Query& query_prepared, const Business& business) {
+    Prepare(query_prepared);
+    const BranchInfo info{definition_.gid, TransType::kMsg, "00", Op::kMsg, {}};
+    std::exception_ptr error;
+    const Result done = Guarded([&]() -> Result {
+      try {
+        if constexpr (std::is_void_v<decltype(business(info))>) {
+          business(info);
+          return Result::Success();
+        } else {
+          return business(info);
+        }
+      } catch (...) {
+        error = std::current_exception();
+        throw;
+      }
+    });
+    if (done.kind == Result::Kind::kSuccess) return Submit();
+    const Result committed = done.kind == Result::Kind::kFailure ? done : AskInitiator(info);
+    if (committed.kind == Result::Kind::kSuccess) return Submit();
+    if (committed.kind == Result::Kind::kFailure) Abort(done.text);
+    if (error) std::rethrow_exception(error);
+    if (done.kind == Result::Kind::kFailure) throw FailureError(done.text);
+    throw InDoubtError("gid '" + definition_.gid +
+                       "': the local transaction gave no definite answer (" + done.text +
+                       "); the coordinator will ask " + definition_.query_prepared);
+  }
+
+  const std::string& Gid() const { return definition_.gid; }
+
+ private:
+  friend class OptionSetters<Msg>;
+  TransOptions& MutableOptions() { return definition_.options; }
+
+  Msg& AddStep(std::string url, const nlohmann::json& payload) {
+    Step step;
+    step.action = std::move(url);
+    step.payload = branch_args::Text(definition_.gid,
+                                     "step " + std::to_string(definition_.steps.size()), payload);
+    definition_.steps.push_back(std::move(step));
+    return *this;
+  }
+
+  Result AskInitiator(const BranchInfo& info) const {
+    DirectCall call;
+    call.info = info;
+    call.url = definition_.query_prepared;
+    call.options = definition_.options;
+    return Guarded([&] { return endpoint_->CallBranch(call); });
+  }
+
+  /// If this does not reach the coordinator, it asks the initiator later.
+  void Abort(const std::string& reason) const {
+    (void)Guarded([&] {
+      endpoint_->Abort(definition_.gid, TransType::kMsg, reason);
+      return Result::Success();
+    });
+  }
+
+  Endpoint* endpoint_;
+  Definition definition_;
+};
+
+/// A message that `endpoint` will deliver: Coordinator or RemoteCoordinator, which must outlive the builder.
+inline Msg NewMsg(Endpoint& endpoint, std::string gid) { return Msg(endpoint, std::move(gid)); }
+Msg NewMsg(Endpoint&& endpoint, std::string gid) = delete;
+
+}  // namespace v1
+}  // namespace dtm

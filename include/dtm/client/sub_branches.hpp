@@ -1,0 +1,44 @@
+/// The ids of the branches that an initiator makes one after the other.
+/// Needs: std. Threads: one. Protocol: §1 (branch ids of tcc, xa and workflow).
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <utility>
+
+#include <dtm/core/error.hpp>
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// "01", "02", ...; below a branch "02": "0201", "0202", ...
+class SubBranches {
+ public:
+  explicit SubBranches(std::string parent = {}) : parent_(std::move(parent)) {}
+
+  /// @throws LogicError  more than 99, or nested too deep.
+  std::string Next() {
+    if (count_ >= kMostBranches) throw LogicError("a transaction makes at most 99 branches itself");
+    if (parent_.size() >= kLongestParent) {
+      throw LogicError("branch " + parent_ + " is nested too deep for branches below it");
+    }
+    return parent_ + NumberOf(count_++);
+  }
+
+ private:
+  static constexpr std::size_t kMostBranches = 99;
+  static constexpr std::size_t kLongestParent = 20;
+  std::string parent_;
+  std::size_t count_ = 0;
+};
+
+/// What the answer of a branch that was called directly means to its caller: the body, or an exception.
+inline std::string AnswerOf(const Result& answer, const std::string& what) {
+  if (answer.kind == Result::Kind::kSuccess) return answer.text;
+  if (answer.kind == Result::Kind::kFailure) throw FailureError(what + " failed: " + answer.text);
+  throw Error(what + " gave no definite answer: " + answer.text);
+}
+
+}  // namespace v1
+}  // namespace dtm

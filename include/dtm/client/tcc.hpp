@@ -1,0 +1,87 @@
+/// TCC: branches are tried one by one by the initiator, then all are confirmed, or all cancelled.
+/// Needs: nlohmann/json. Threads: one Tcc by one thread at a time. Protocol: §4.3, §11.2.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/client/branch_args.hpp>
+#include <dtm/client/global_transaction.hpp>
+#include <dtm/client/sub_branches.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// A TCC transaction that is prepared: what the callback of TccGlobalTransaction gets.
+class Tcc {
+ public:
+  Tcc(Endpoint& endpoint, std::string gid, TransOptions options)
+      : endpoint_(&endpoint), gid_(std::move(gid)), options_(std::move(options)) {}
+
+  /// Inside a try, to have branches below it: `caller` is what the try was told.
+  Tcc(Endpoint& endpoint, const BranchInfo& caller)
+      : endpoint_(&endpoint), gid_(caller.gid), branches_(caller.branch_id) {}
+
+  /// Registers the branch, then calls its try. Confirm or cancel follow when the transaction is decided, with
+  /// the same payload, also if the try failed or was never reached: both have to cope with that. Branches are
+  /// URLs or registered functions. Returns the body of the answer (empty for a function).
+  /// @throws FailureError   the try said no: let it pass, and everything is cancelled.
+  /// @throws RejectedError  the transaction is decided already (its timeout); the try was not called.
+  /// @throws Error          no definite answer of the try.
+  template <typename Payload, typename Try, typename Confirm, typename Cancel>
+  std::string CallBranch(const Payload& payload, const Try& try_branch, const Confirm& confirm,
+                         const Cancel& cancel) {
+    branch_args::CheckPayload<Try, Payload>();
+    branch_args::CheckPayload<Confirm, Payload>();
+    branch_args::CheckPayload<Cancel, Payload>();
+    Step step;
+    step.branch_id = branches_.Next();
+    step.action = branch_args::Url(*endpoint_, gid_, confirm);
+    step.compensate = branch_args::Url(*endpoint_, gid_, cancel);
+    step.payload = branch_args::Text(gid_, "branch " + step.branch_id, nlohmann::json(payload));
+    DirectCall call;
+    call.info = {gid_, TransType::kTcc, step.branch_id, Op::kTry, {}};
+    call.url = branch_args::Url(*endpoint_, gid_, try_branch);
+    call.payload = step.payload;
+    call.options = options_;
+    call.tell_coordinator = true;
+    endpoint_->RegisterBranch(gid_, TransType::kTcc, std::move(step));
+    if (call.url.empty()) return {};
+    return AnswerOf(endpoint_->CallBranch(call),
+                    "gid '" + gid_ + "': the try of branch " + call.info.branch_id);
+  }
+
+  const std::string& Gid() const { return gid_; }
+
+ private:
+  Endpoint* endpoint_;
+  std::string gid_;
+  TransOptions options_;
+  SubBranches branches_;
+};
+
+/// Prepares a TCC, runs `body(Tcc&)`, and submits: returns when it is durable that all branches will be
+/// confirmed (with options.wait_result: are). If `body` throws, all its branches are cancelled, and what it threw
+/// comes out. If neither happens (a crash), they are cancelled after options.timeout_to_fail (35 s).
+/// @throws what `body` threw; RejectedError: its timeout came first; else as Saga::Submit.
+template <typename Body>
+TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
+                                 const Body& body) {
+  Definition definition;
+  definition.gid = std::move(gid);
+  definition.type = TransType::kTcc;
+  definition.options = std::move(options);
+  Tcc tcc(endpoint, definition.gid, definition.options);
+  return RunGlobalTransaction(endpoint, std::move(definition), [&] { body(tcc); });
+}
+template <typename Body>
+TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
+  return TccGlobalTransaction(endpoint, std::move(gid), TransOptions{}, body);
+}
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,71 @@
+/// XA: branches work inside XA transactions of their databases, then all are committed, or all rolled back.
+/// Needs: nlohmann/json. Threads: one Xa by one thread at a time. Protocol: §4.4, §11.4 (the initiator's side; the
+/// branch's side belongs to the databases that have XA).
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/client/branch_args.hpp>
+#include <dtm/client/global_transaction.hpp>
+#include <dtm/client/sub_branches.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// An XA transaction that is prepared: what the callback of XaGlobalTransaction gets.
+class Xa {
+ public:
+  Xa(Endpoint& endpoint, std::string gid, TransOptions options)
+      : endpoint_(&endpoint), gid_(std::move(gid)), options_(std::move(options)) {}
+
+  /// Calls the branch, which does its work in an XA transaction, prepares that and registers itself; it is
+  /// told commit or rollback at the same url. Returns the body of its answer.
+  /// @throws FailureError  it said no: let it pass, and everything is rolled back.
+  /// @throws Error         no definite answer.
+  template <typename Payload, typename Branch>
+  std::string CallBranch(const Payload& payload, const Branch& branch) {
+    branch_args::CheckPayload<Branch, Payload>();
+    DirectCall call;
+    call.info = {gid_, TransType::kXa, branches_.Next(), Op::kAction, {}};
+    call.url = branch_args::Url(*endpoint_, gid_, branch);
+    call.payload =
+        branch_args::Text(gid_, "branch " + call.info.branch_id, nlohmann::json(payload));
+    call.options = options_;
+    call.tell_coordinator = true;
+    call.phase2_url = call.url;
+    return AnswerOf(endpoint_->CallBranch(call),
+                    "gid '" + gid_ + "': the action of branch " + call.info.branch_id);
+  }
+
+  const std::string& Gid() const { return gid_; }
+
+ private:
+  Endpoint* endpoint_;
+  std::string gid_;
+  TransOptions options_;
+  SubBranches branches_;
+};
+
+/// As TccGlobalTransaction, with `body(Xa&)`.
+template <typename Body>
+TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
+                                const Body& body) {
+  Definition definition;
+  definition.gid = std::move(gid);
+  definition.type = TransType::kXa;
+  definition.options = std::move(options);
+  Xa xa(endpoint, definition.gid, definition.options);
+  return RunGlobalTransaction(endpoint, std::move(definition), [&] { body(xa); });
+}
+template <typename Body>
+TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
+  return XaGlobalTransaction(endpoint, std::move(gid), TransOptions{}, body);
+}
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,184 @@
+/// What somebody asks of a transaction that exists: cancel, stop, retry, register a branch, end, explain.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+/// Protocol: §2.2, §2.3, §2.4 (registration), §4.5 (the end of a workflow).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/coordinator/board.hpp>
+#include <dtm/coordinator/inbox.hpp>
+#include <dtm/core/error.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/core/validate.hpp>
+#include <dtm/engine/explain.hpp>
+#include <dtm/engine/machine.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class Commands {
+ public:
+  explicit Commands(Board& board) : board_(board) {}
+
+  void Do(Command& command) {
+    if (command.kind == Command::Kind::kRegistered) return OnRegistered(command.gid);
+    try {
+      switch (command.kind) {
+        case Command::Kind::kExplain: Explain(command); break;
+        case Command::Kind::kListWaiting: ListWaiting(command); break;
+        default: Obey(command);
+      }
+    } catch (const Error&) {
+      const std::exception_ptr error = std::current_exception();
+      if (command.explained) Board::Protected([&] { command.explained({}, error); });
+      if (command.listed) Board::Protected([&] { command.listed({}, error); });
+      Board::Refuse(command.waiter, error);
+    }
+  }
+
+ private:
+  void Obey(Command& command) {
+    Live* live = board_.lives.Find(command.gid);
+
+    if (live == nullptr) {
+      std::optional<Transaction> stored = board_.store.Load(command.gid);
+      if (!stored) {
+        throw RejectedError(command.kind == Command::Kind::kAddBranch ? NotPrepared(command.gid)
+                                                                      : Unknown(command.gid));
+      }
+      CheckType(command, *stored);
+      if (IsFinal(stored->status)) {
+        const bool again =
+            command.kind == Command::Kind::kFinish && command.status == stored->status;
+        if (command.kind == Command::Kind::kWait || again) {
+          return Board::Answer(command.waiter, ResultOf(*stored));
+        }
+        if (command.kind == Command::Kind::kAddBranch)
+          throw RejectedError(NotPrepared(command.gid));
+        throw RejectedError("gid '" + command.gid + "' was not changed: it has already ended as " +
+                            Name(stored->status));
+      }
+      live = &board_.Bring(std::move(*stored));
+    }
+    if (command.kind != Command::Kind::kWait) {
+      if (!board_.MayUseStore()) {
+        std::rethrow_exception(board_.StoreFailing("gid '" + command.gid + "' was not changed"));
+      }
+      CheckType(command, live->transaction);
+      const std::string refused = command.kind == Command::Kind::kAddBranch
+                                      ? AddBranch(*live, command)
+                                      : board_.Step(*live, EventOf(command));
+      if (!refused.empty()) {
+        // It may be the submit of a prepared one, whose record is in the store.
+        if (live->Fresh()) return board_.again_commands.push_back(std::move(command));
+        throw RejectedError("gid '" + command.gid + "' was not changed: " + refused);
+      }
+    } else {
+      CheckType(command, live->transaction);
+    }
+    if (!live->Fresh()) return board_.AddWaiter(*live, std::move(command.waiter));
+    // It may lose its gid to a stored record; then the command is for that.
+    live->commands.push_back(std::move(command));
+  }
+
+  static engine::Event EventOf(const Command& command) {
+    const bool failed = command.status == Status::kFailed;
+    const Result result{failed ? Result::Kind::kFailure : Result::Kind::kSuccess, command.reason};
+    switch (command.kind) {
+      case Command::Kind::kCancel: return {engine::EventKind::kCancel, 0, result};
+      case Command::Kind::kForceStop: return {engine::EventKind::kForceStop, 0, {}};
+      case Command::Kind::kFinish: return {engine::EventKind::kFinish, 0, result, command.data};
+      default: return {engine::EventKind::kRetryNow, 0, {}};
+    }
+  }
+
+  static void CheckType(const Command& command, const Transaction& stored) {
+    if (!command.type || stored.unreadable || *command.type == stored.definition->type) return;
+    throw RejectedError("gid '" + command.gid + "' is a " + Name(stored.definition->type) +
+                        ", not a " + Name(*command.type) + "; nothing was changed");
+  }
+
+  static std::string NotPrepared(const std::string& gid) {
+    return "no trans with gid: " + gid + " status: prepared found FAILURE";
+  }
+
+  /// A branch that is registered while the transaction is prepared. The same again is accepted.
+  std::string AddBranch(Live& live, const Command& command) {
+    const Definition& definition = *live.transaction.definition;
+    if (live.Fresh()) return "it is not stored yet";  // and the command comes again
+    if (live.transaction.unreadable) return live.transaction.last_error;
+    if (live.transaction.status != Status::kPrepared) throw RejectedError(NotPrepared(command.gid));
+    const Step& step = command.step;
+    for (const Step& old : definition.steps) {
+      if (old.branch_id != step.branch_id || old.op != step.op) continue;
+      const bool same = old.action == step.action && old.compensate == step.compensate &&
+                        old.payload == step.payload && old.failed == step.failed;
+      return same ? std::string()
+                  : "branch " + step.branch_id + " is registered already, otherwise";
+    }
+    Definition larger = definition;
+    larger.steps.push_back(step);
+    const std::string problem = Problem(larger);
+    if (!problem.empty()) throw RejectedError(problem);
+    board_.lives.Redefine(live, std::move(larger));
+    return board_.Step(live, {engine::EventKind::kBranchAdded, 0, {}});
+  }
+
+  /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
+  void ListWaiting(const Command& command) {
+    std::vector<std::string> gids;
+    const Time last = kNever - Duration(1);
+    for (const Transaction& stored :
+         board_.store.Due(last, {command.after, INT64_MAX}, command.limit)) {
+      gids.push_back(stored.definition->gid);
+    }
+    Board::Protected([&] { command.listed(std::move(gids), nullptr); });
+  }
+
+  /// Committed state only: a change that is not stored did not happen yet.
+  void Explain(Command& command) {
+    const Live* live = board_.lives.Find(command.gid);
+    std::string text;
+    if (live != nullptr && !live->dirty) {
+      text = engine::Explain(live->transaction, board_.context.now);
+    } else if (const std::optional<Transaction> stored = board_.store.Load(command.gid)) {
+      text = engine::Explain(*stored, board_.context.now);
+    } else {
+      text = Unknown(command.gid);
+    }
+    if (!board_.health.Good()) {
+      text += "\nthe store is failing, so nothing goes on: " + board_.health.Problem();
+    }
+    Board::Protected([&] { command.explained(text, nullptr); });
+  }
+
+  /// Wakes what waits for this function.
+  void OnRegistered(const std::string& url) {
+    board_.lives.ForEach([&](Live& live) {
+      const Transaction& transaction = live.transaction;
+      for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+        const Branch& branch = transaction.branches[i];
+        if (!branch.in_flight && branch.status == BranchStatus::kPrepared &&
+            branch.next_try > board_.context.now && UrlOf(*transaction.definition, i) == url) {
+          board_.Step(live, {engine::EventKind::kRegistered, i, {}});
+        }
+      }
+    });
+  }
+
+  static std::string Unknown(const std::string& gid) {
+    return "there is no transaction with gid '" + gid +
+           "', or it ended and its time was over; check the gid";
+  }
+
+  Board& board_;
+};
+
+}  // namespace v1
+}  // namespace dtm

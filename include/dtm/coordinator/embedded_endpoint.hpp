@@ -1,0 +1,197 @@
+/// What builders ask of the embedded coordinator: the part of it that a remote one has too.
+/// Needs: std, store. Threads: every method is thread-safe. Protocol: §2.2, as a C++ interface.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/coordinator/clock.hpp>
+#include <dtm/coordinator/driver.hpp>
+#include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/options.hpp>
+#include <dtm/coordinator/requests.hpp>
+#include <dtm/coordinator/topics.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/error.hpp>
+#include <dtm/core/gid.hpp>
+#include <dtm/core/limits.hpp>
+#include <dtm/core/local_branch.hpp>
+#include <dtm/core/os.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class EmbeddedEndpoint : public Endpoint {
+ public:
+  /// Stops, and waits for the functions that still run.
+  ~EmbeddedEndpoint() override {
+    if (process_ != os::ProcessId()) {
+      (void)driver_.release();  // a forked child: the threads and the file are the parent's
+      return;
+    }
+    driver_->StopForGood();
+  }
+  EmbeddedEndpoint(const EmbeddedEndpoint&) = delete;
+  EmbeddedEndpoint& operator=(const EmbeddedEndpoint&) = delete;
+
+  std::string NewGid() override {
+    const Time now = Checked().clock->Now();
+    const std::lock_guard<std::mutex> lock(gid_mutex_);
+    return gids_.Make(now);
+  }
+
+  TransResult Submit(Definition definition) override {
+    if (definition.options.wait_result) CheckMayBlock("Submit with wait_result");
+    CheckSubmittable(definition);
+    Waiter waiter = Asking().SubmitWaiter(definition);
+    return Asking().EnqueueAndWait(std::move(definition), std::move(waiter), false);
+  }
+
+  TransResult SubmitAndWait(Definition definition, Duration timeout) override {
+    CheckMayBlock("SubmitAndWait");
+    CheckSubmittable(definition);
+    return Asking().EnqueueAndWait(std::move(definition),
+                                   {AnswerWhen::kFinished, false, TimeIn(timeout), {}}, false);
+  }
+
+  void SubmitAsync(Definition definition, ReplyCallback callback) override {
+    CheckSubmittable(definition);
+    Waiter waiter = Asking().SubmitWaiter(definition);
+    waiter.callback = std::move(callback);
+    Asking().Enqueue(std::move(definition), std::move(waiter), false);
+  }
+
+  TransResult Prepare(Definition definition) override {
+    return Asking().EnqueueAndWait(std::move(definition), {}, true);
+  }
+
+  void Abort(const std::string& gid, TransType type, const std::string& reason) override {
+    Command command = About(gid, Command::Kind::kCancel);
+    command.type = type;
+    command.reason = reason;
+    Asking().Ask(std::move(command));
+  }
+
+  void RegisterBranch(const std::string& gid, TransType type, Step step) override {
+    Command command = About(gid, Command::Kind::kAddBranch);
+    command.type = type;
+    command.step = std::move(step);
+    Asking().Ask(std::move(command));
+  }
+
+  WorkflowState PrepareWorkflow(Definition definition) override {
+    const std::string gid = definition.gid;
+    std::optional<Transaction> stored = Checked().store->Load(gid);
+    if (!stored) {
+      Prepare(std::move(definition));
+      stored = Checked().store->Load(gid);
+    } else if (stored->definition->type != TransType::kWorkflow) {
+      throw RejectedError("gid '" + gid + "' is a " + Name(stored->definition->type) +
+                          ", not a workflow; nothing was changed. Use a new gid");
+    }
+    if (!stored) throw StoreError("gid '" + gid + "' was removed at this moment; try again");
+    return {stored->status, stored->reason, stored->result, stored->definition->steps};
+  }
+
+  void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
+                      const std::string& result) override {
+    if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
+    Command command = About(gid, Command::Kind::kFinish);
+    command.type = TransType::kWorkflow;
+    command.status = status;
+    command.reason = reason;
+    command.data = result;
+    Asking().Ask(std::move(command));
+  }
+
+  Result CallBranch(const DirectCall& call) override {
+    if (IsLocal(call.url)) {
+      return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
+    }
+    return Checked().CallNow(call);
+  }
+
+  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
+    if (owner != owner_) {
+      throw LogicError("function '" + name +
+                       "' is registered with another coordinator; register it "
+                       "with the one the transaction is submitted to");
+    }
+    return kLocalPrefix + name;
+  }
+
+  /// Runs a registered function here and now, for a transaction of a coordinator elsewhere.
+  /// @throws RejectedError  no function has this name.
+  Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
+    const BranchFunction function = Checked().functions.Find(name);
+    if (!function) throw RejectedError("no branch function is registered as '" + name + "'");
+    return Guarded([&] { return function(payload, Caller(info)); });
+  }
+
+ protected:
+  explicit EmbeddedEndpoint(std::unique_ptr<Driver> driver)
+      : owner_(RandomOwner()), driver_(std::move(driver)) {}
+
+  /// @throws LogicError  this is a forked child.
+  Driver& Checked() const {
+    if (process_ != os::ProcessId()) {
+      throw LogicError(
+          "this coordinator belongs to the parent process; a forked child has to open a "
+          "store of its own");
+    }
+    return *driver_;
+  }
+  Requests Asking() const { return Requests(Checked()); }
+
+  /// A branch function that waits for a transaction may wait for itself.
+  void CheckMayBlock(const char* what) const {
+    if (Checked().functions.OnFunctionThread()) {
+      throw LogicError(
+          std::string(what) +
+          " inside a branch function could wait for itself; use Submit or SubmitAsync");
+    }
+  }
+
+  static void CheckSubmittable(const Definition& definition) {
+    if (definition.type != TransType::kWorkflow) return;
+    throw RejectedError("gid '" + definition.gid +
+                        "': a workflow is prepared, and finished with its status");
+  }
+  Time TimeIn(Duration wait) const {
+    const Time now = Checked().clock->Now();
+    return wait >= kNever - now ? kNever : now + wait;
+  }
+
+  static Command About(const std::string& gid, Command::Kind kind) {
+    Command command;
+    command.kind = kind;
+    command.gid = gid;
+    return command;
+  }
+
+  std::uint64_t Owner() const { return owner_; }
+
+ private:
+  static std::uint64_t RandomOwner() {
+    std::uint64_t owner = 0;
+    os::FillRandom(&owner, sizeof owner);
+    return owner;
+  }
+
+  const std::uint64_t owner_;
+  const long process_ = os::ProcessId();
+  std::mutex gid_mutex_;
+  GidGenerator gids_;
+  std::unique_ptr<Driver> driver_;
+};
+
+}  // namespace v1
+}  // namespace dtm

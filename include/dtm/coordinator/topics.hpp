@@ -1,0 +1,148 @@
+/// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
+/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run.
+/// Protocol: §6. What is subscribed counts at once, for messages that are prepared or submitted later.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/core/error.hpp>
+#include <dtm/core/limits.hpp>
+#include <dtm/core/result.hpp>
+#include <dtm/core/text.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+struct Subscriber {
+  std::string url;
+  std::string remark;
+};
+
+namespace topics {
+
+inline constexpr const char kCategory[] = "topics";
+
+/// @throws StoreError  the stored list is damaged.
+inline std::vector<Subscriber> Parse(const KeyValue& stored) {
+  std::vector<Subscriber> subscribers;
+  const nlohmann::json list = nlohmann::json::parse(stored.value, nullptr, false);
+  if (!list.is_array()) {
+    throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
+  }
+  for (const nlohmann::json& entry : list) {
+    subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
+  }
+  return subscribers;
+}
+
+inline void Write(Store& store, const std::string& topic,
+                  const std::vector<Subscriber>& subscribers, Time now) {
+  auto list = nlohmann::ordered_json::array();
+  for (const Subscriber& subscriber : subscribers) {
+    list.push_back({{"url", subscriber.url}, {"remark", subscriber.remark}});
+  }
+  KeyValue value;
+  value.category = kCategory;
+  value.key = topic;
+  value.value = list.dump();
+  value.updated = now;
+  store.PutValue(value);
+}
+
+/// Why nobody can subscribe so; empty if somebody can.
+inline std::string Problem(const std::string& topic, const std::string& url,
+                           const std::string& remark) {
+  if (topic.empty()) return "empty topic";
+  if (url.empty()) return "empty url";
+  if (topic.size() > kMaxGidBytes || !IsUtf8(topic)) {
+    return "the name of a topic is UTF-8 of at most " + std::to_string(kMaxGidBytes) + " bytes";
+  }
+  if (url.size() > kMaxUrlBytes || !IsUtf8(url) || remark.size() > kMaxReasonBytes ||
+      !IsUtf8(remark)) {
+    return "the url or the remark of topic '" + topic + "' is too long or not UTF-8";
+  }
+  return {};
+}
+
+inline Result Subscribe(Store& store, const std::string& topic, const Subscriber& subscriber,
+                        Time now) {
+  std::vector<Subscriber> all;
+  if (const auto stored = store.GetValue(kCategory, topic)) all = Parse(*stored);
+  const bool known = std::any_of(
+      all.begin(), all.end(), [&](const Subscriber& other) { return other.url == subscriber.url; });
+  if (known) return Result::Failure("this url exists");
+  if (all.size() >= kMaxSteps) {
+    return Result::Failure("topic '" + topic + "' has " + std::to_string(kMaxSteps) +
+                           " subscribers, which is the limit");
+  }
+  all.push_back(subscriber);
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+inline Result Unsubscribe(Store& store, const std::string& topic, const std::string& url,
+                          Time now) {
+  const std::optional<KeyValue> stored = store.GetValue(kCategory, topic);
+  if (!stored) return Result::Failure("no such a topic");
+  std::vector<Subscriber> all = Parse(*stored);
+  if (all.empty()) return Result::Failure("this topic is empty");
+  const auto gone = std::remove_if(all.begin(), all.end(),
+                                   [&](const Subscriber& other) { return other.url == url; });
+  if (gone == all.end()) return Result::Failure("no such an url ");
+  all.erase(gone, all.end());
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+inline Result Delete(Store& store, const std::string& topic) {
+  if (store.RemoveValue(kCategory, topic)) return Result::Success();
+  return Result::Failure("there is no topic '" + topic + "'");
+}
+
+/// Those of a topic now; none if there is no such topic.
+inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topic) {
+  const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
+  return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
+}
+
+/// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
+/// A topic without any stays, and is refused where a new message is stored.
+inline void Expand(Definition& message, Store& store) {
+  const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
+  const bool any = message.type == TransType::kMsg &&
+                   std::any_of(message.steps.begin(), message.steps.end(), is_topic);
+  if (!any) return;
+  std::vector<Step> expanded;
+  for (std::size_t i = 0; i < message.steps.size(); ++i) {
+    Step step = std::move(message.steps[i]);
+    step.branch_id = NumberOf(i);
+    const std::vector<Subscriber> subscribers =
+        is_topic(step) ? Subscribers(store, step.action.substr(kTopicPrefixSize))
+                       : std::vector<Subscriber>();
+    if (subscribers.empty()) {
+      expanded.push_back(std::move(step));
+      continue;
+    }
+    step.topic = step.action;
+    for (std::size_t j = 0; j < subscribers.size(); ++j) {
+      Step one = step;
+      one.action = subscribers[j].url;
+      if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);
+      expanded.push_back(std::move(one));
+    }
+  }
+  message.steps = std::move(expanded);
+}
+
+}  // namespace topics
+}  // namespace v1
+}  // namespace dtm

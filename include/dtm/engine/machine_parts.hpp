@@ -1,0 +1,215 @@
+/// What every machine does in the same way: take answers, call branches, wait, end, get stuck.
+/// Needs: std. Threads: pure. Protocol: §3 (interpretation of an answer, schedule numbers), with the
+/// safe alternatives of its §12: a call that is out is awaited, tries survive restarts.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <utility>
+
+#include <dtm/core/limits.hpp>
+#include <dtm/core/text.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/explain.hpp>
+#include <dtm/engine/machine.hpp>
+#include <dtm/engine/schedule.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class MachineParts {
+ protected:
+  MachineParts(Transaction& transaction, const Context& context)
+      : t_(transaction), def_(*transaction.definition), context_(context) {}
+
+  /// Deals with what means the same for every type. False: nothing follows.
+  bool GoesOn(const Event& event) {
+    if (event.kind == EventKind::kLoaded) ForgetFormerLife(t_, context_);
+    if (IsFinal(t_.status)) {
+      if (event.kind == EventKind::kCancel || event.kind == EventKind::kForceStop ||
+          event.kind == EventKind::kRetryNow) {
+        effects_.refused = "it has already ended as " + std::string(Name(t_.status));
+      }
+      return false;
+    }
+    switch (event.kind) {
+      case EventKind::kRegistered: Awaken(event.branch); break;
+      case EventKind::kForceStop:
+        for (Branch& branch : t_.branches) branch.in_flight = false;
+        Finish(Status::kFailed);
+        return false;
+      case EventKind::kRetryNow:
+        ForgetWaits(t_);
+        effects_.changed = true;
+        break;
+      case EventKind::kBranchAdded:
+        AddMissingRows(t_);
+        effects_.changed = true;
+        break;
+      default: break;
+    }
+    return true;
+  }
+
+  /// False: it is stuck, or has ended.
+  bool MayDrive() {
+    if (IsFinal(t_.status)) return false;
+    if (t_.branches.size() != RowCount(def_)) {
+      GetStuck("the record has " + std::to_string(t_.branches.size()) + " branch rows for " +
+               std::to_string(def_.steps.size()) + " steps");
+    }
+    return !t_.stuck;
+  }
+
+  void Create(Status status) {
+    t_.status = status;
+    t_.branches.assign(RowCount(def_), Branch{});
+    t_.created = t_.due = context_.now;
+    effects_.changed = true;
+  }
+
+  void OnSubmitted() {
+    if (t_.created == Time{}) return Create(Status::kSubmitted);
+    if (t_.status != Status::kPrepared) return;
+    t_.status = Status::kSubmitted;
+    t_.due = context_.now;
+    effects_.changed = true;
+  }
+
+  /// Notes an answer that was awaited; false: nobody waited for it.
+  bool TakeAnswer(std::size_t index, const Result& result) {
+    if (index >= t_.branches.size() || !t_.branches[index].in_flight) return false;
+    Branch& branch = t_.branches[index];
+    branch.in_flight = false;
+    branch.deadline = branch.former_deadline;  // this answer says nothing about an earlier life's
+    effects_.changed = true;
+    if (result.kind == Result::Kind::kSuccess) {
+      branch.status = BranchStatus::kSucceed;
+      branch.errors = 0;
+      branch.next_try = Time{};
+      return true;
+    }
+    t_.last_error = Truncated(DescribeAnswer(def_, index, result), kMaxReasonBytes);
+    if (result.kind == Result::Kind::kNotSent) --branch.tries;
+    return true;
+  }
+
+  /// ONGOING and what was not sent wait for one interval, errors for longer and longer.
+  void WaitForNextTry(std::size_t index, Result::Kind kind) {
+    Branch& branch = t_.branches[index];
+    branch.unsent = kind == Result::Kind::kNotSent;
+    const Duration interval = RetryInterval(def_.options, context_);
+    if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
+      branch.errors = 0;
+      branch.next_try = context_.now + interval;
+    } else {
+      ++branch.errors;
+      branch.next_try = context_.now + RetryWait(t_, index, interval);
+    }
+  }
+
+  /// An answer of a branch that has to succeed in the end: all but success is tried again.
+  void OnRequiredAnswer(std::size_t index, const Result& result) {
+    if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
+    WaitForNextTry(index, result.kind);
+  }
+
+  /// The wait of a call that found no function is over; the waits after errors are not.
+  void Awaken(std::size_t index) {
+    if (index >= t_.branches.size()) return;
+    Branch& branch = t_.branches[index];
+    const bool unsent = branch.unsent || branch.tries == 0;
+    if (branch.in_flight || !unsent || branch.next_try == Time{}) return;
+    branch.next_try = Time{};
+    effects_.changed = true;
+  }
+
+  void Abort(std::string reason) {
+    t_.status = Status::kAborting;
+    t_.reason = Truncated(std::move(reason), kMaxReasonBytes);
+    effects_.changed = true;
+  }
+
+  void Finish(Status status) {
+    t_.status = status;
+    t_.finished = context_.now;
+    t_.due = kNever;
+    t_.stuck = false;
+    effects_.changed = true;
+    effects_.calls.clear();
+    effects_.timer = kNever;
+  }
+
+  void GetStuck(const std::string& why) {
+    if (t_.stuck) return;
+    t_.stuck = true;
+    t_.last_error = why;
+    effects_.changed = true;
+  }
+
+  bool Succeeded(std::size_t branch) const {
+    return t_.branches[branch].status == BranchStatus::kSucceed;
+  }
+
+  /// Calls the branch if it is not out and its wait is over. True: it has no url and is done.
+  bool TryCall(std::size_t index) {
+    Branch& branch = t_.branches[index];
+    if (branch.in_flight) return false;
+    const std::string& url = UrlOf(def_, index);
+    if (url.empty()) {
+      branch.status = BranchStatus::kSucceed;
+      effects_.changed = true;
+      return true;
+    }
+    if (branch.next_try > context_.now) {
+      WakeAt(branch.next_try);
+      return false;
+    }
+    if (!context_.may_call) return false;
+    branch.in_flight = true;
+    ++branch.tries;
+    // A function ends with its process; a call by URL may outlive it.
+    const Time deadline = IsLocal(url) ? Time{} : CallDeadline(def_.options, context_);
+    branch.deadline = (std::max)(deadline, branch.former_deadline);
+    effects_.calls.push_back(index);
+    effects_.changed = true;
+    return false;
+  }
+
+  void WakeAt(Time time) { effects_.timer = (std::min)(effects_.timer, time); }
+
+  /// While something is out, or could start but may not now, a restart has to look at once.
+  void Schedule() {
+    if (IsFinal(t_.status)) return;
+    const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
+                                 [](const Branch& branch) { return branch.in_flight; });
+    const bool waits_for_submit =
+        t_.status == Status::kPrepared && !out && effects_.timer == kNever;
+    if (!out && !waits_for_submit && context_.may_call && effects_.timer == kNever) {
+      GetStuck("no branch is out, none may start and no wait will end");
+    }
+    Time due = effects_.timer;
+    if (t_.stuck || waits_for_submit) {
+      due = kNever;
+      effects_.timer = kNever;
+    } else if (out || !context_.may_call) {
+      due = (std::min)(t_.due, context_.now);
+    }
+    if (due != t_.due) {
+      t_.due = due;
+      effects_.changed = true;
+    }
+  }
+
+  Transaction& t_;
+  const Definition& def_;
+  const Context& context_;
+  Effects effects_;
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm

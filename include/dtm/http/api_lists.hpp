@@ -1,0 +1,140 @@
+/// The part of the HTTP API that only reads: query, all, scanKV and queryKV.
+/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2.2, §2.5, §2.6, §6; document: docs/http_api.md.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/coordinator/coordinator.hpp>
+#include <dtm/core/limits.hpp>
+#include <dtm/core/text.hpp>
+#include <dtm/http/api_message.hpp>
+#include <dtm/http/json_input.hpp>
+#include <dtm/http/wire.hpp>
+#include <dtm/http/wire_query.hpp>
+#include <dtm/http/wire_transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class ApiLists {
+ public:
+  using Json = nlohmann::ordered_json;
+
+  explicit ApiLists(Coordinator& tm) : tm_(tm) {}
+
+  ApiAnswer Query(const ApiRequest& request) {
+    const std::string gid = request.Query(wire::kGid);
+    if (gid.empty()) throw BadInput("no gid specified");
+    const std::optional<Transaction> stored = tm_.Query(gid);
+    Json branches = stored ? wire::BranchesJson(*stored) : Json::array();
+    Json transaction = stored ? Shown(*stored) : Json(nullptr);
+    return {200, wire::JsonText({{wire::kBranches, std::move(branches)},
+                                 {wire::kTransaction, std::move(transaction)}})};
+  }
+
+  ApiAnswer All(const ApiRequest& request) {
+    const std::string gid = request.Query(wire::kGid);
+    if (!gid.empty()) {
+      const std::optional<Transaction> stored = tm_.Query(gid);
+      return Page(stored ? Json::array({Shown(*stored)}) : Json(nullptr), 0);
+    }
+    ScanFilter filter;
+    std::int64_t position = QueryInteger(request, "position", 0, 0, INT64_MAX);
+    auto left = static_cast<std::size_t>(
+        QueryInteger(request, "limit", 100, 1, static_cast<std::int64_t>(kMaxListLimit)));
+    if (const std::string status = request.Query(wire::kStatus); !status.empty()) {
+      filter.status = StatusOf(status);
+    }
+    if (const std::string type = request.Query("transType"); !type.empty()) {
+      filter.type = wire::TypeNamed(type);
+    }
+    constexpr std::int64_t kLastMilli = INT64_MAX / 1000 - 1;
+    const auto milli = [&request](const char* key, std::int64_t otherwise) {
+      return QueryInteger(request, key, otherwise, -kLastMilli, kLastMilli);
+    };
+    filter.created_from = Time(std::chrono::milliseconds(milli("createTimeStart", 0)));
+    filter.created_to = Time(std::chrono::milliseconds(milli("createTimeEnd", kLastMilli)) +
+                             std::chrono::microseconds(999));
+    Json transactions = Json::array();
+    std::size_t bytes = 0;
+    // In small pages: a thousand transactions may be a gigabyte.
+    do {
+      const ScanPage page = tm_.List(filter, position, (std::min)(left, std::size_t{32}));
+      position = page.next;
+      left -= (std::min)(left, page.transactions.size());
+      for (const Transaction& stored : page.transactions) {
+        for (const Step& step : stored.definition->steps) bytes += step.payload.size();
+        transactions.push_back(Shown(stored));
+      }
+    } while (position != 0 && left > 0 && bytes < kPageBytes);
+    return Page(std::move(transactions), position);
+  }
+
+  ApiAnswer ScanValues(const ApiRequest& request) {
+    const std::int64_t position = QueryInteger(request, wire::kPosition, 0, 0, INT64_MAX);
+    const std::int64_t limit =
+        QueryInteger(request, wire::kLimit, 100, 1, static_cast<std::int64_t>(kMaxListLimit));
+    return Values(tm_.ListValues(request.Query(wire::kCategory), {}, position,
+                                 static_cast<std::size_t>(limit)),
+                  true);
+  }
+
+  /// All that fits, of a category, with a key, or both.
+  ApiAnswer QueryValues(const ApiRequest& request) {
+    return Values(
+        tm_.ListValues(request.Query(wire::kCategory), request.Query(wire::kKey), 0, kMaxListLimit),
+        false);
+  }
+
+  Json Shown(const Transaction& stored) const {
+    return wire::TransactionJson(stored, tm_.Settings().retry_interval);
+  }
+
+ private:
+  static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
+
+  static ApiAnswer Values(const KeyValuePage& page, bool with_position) {
+    Json values = Json::array();
+    for (const KeyValue& value : page.values) {
+      values.push_back({{wire::kId, value.row},
+                        {wire::kCreateTime, wire::TimeText(value.created)},
+                        {wire::kUpdateTime, wire::TimeText(value.updated)},
+                        {wire::kCategory, value.category},
+                        {"k", value.key},
+                        {"v", value.value},
+                        {"version", value.version}});
+    }
+    Json answer = {{wire::kValues, std::move(values)}};
+    if (with_position) {
+      answer[wire::kNextPosition] = page.next == 0 ? "" : std::to_string(page.next);
+    }
+    return {200, wire::JsonText(answer)};
+  }
+
+  static ApiAnswer Page(Json transactions, std::int64_t next) {
+    return {200, wire::JsonText({{wire::kNextPosition, next == 0 ? "" : std::to_string(next)},
+                                 {wire::kTransactions, std::move(transactions)}})};
+  }
+
+  static Status StatusOf(const std::string& name) {
+    for (const Status status : {Status::kPrepared, Status::kSubmitted, Status::kAborting,
+                                Status::kSucceed, Status::kFailed}) {
+      if (name == Name(status)) return status;
+    }
+    throw BadInput("status '" + Printable(name) +
+                   "' is none of prepared, submitted, aborting, succeed and failed");
+  }
+
+  Coordinator& tm_;
+};
+
+}  // namespace v1
+}  // namespace dtm

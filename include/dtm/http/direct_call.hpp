@@ -1,0 +1,30 @@
+/// One branch call that the caller waits for, on a connection of its own.
+/// Needs: cpp-httplib. Threads: any; SIGPIPE must be blocked. Protocol: §11.1 (direct branch request).
+#pragma once
+
+#include <chrono>
+#include <exception>
+#include <string>
+
+#include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/http/connection.hpp>
+#include <dtm/http/url.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+inline Result CallNow(const DirectCall& direct, const std::string& coordinator) {
+  if (direct.url.empty()) return Result::Success();
+  try {
+    const BranchCall call = ToBranchCall(direct, coordinator, std::chrono::seconds(3));
+    const Url url = ParseUrl(call.Url());
+    Connection connection(url);
+    return connection.Send(call, url, std::chrono::steady_clock::now() + call.timeout).result;
+  } catch (const std::exception& error) {
+    return Result::Error(error.what());
+  }
+}
+
+}  // namespace v1
+}  // namespace dtm

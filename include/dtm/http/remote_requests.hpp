@@ -1,0 +1,125 @@
+/// Requests to a coordinator elsewhere, on connections that are kept; an answer that is neither yes nor no.
+/// Needs: cpp-httplib, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <httplib.h>
+#include <nlohmann/json.hpp>
+
+#include <dtm/core/error.hpp>
+#include <dtm/core/types.hpp>
+#include <dtm/http/exchange.hpp>
+#include <dtm/http/reply_rule.hpp>
+#include <dtm/http/url.hpp>
+#include <dtm/http/wire.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+struct RemoteOptions {
+  /// For one request to the coordinator; with wait_result it answers after up to 6 s.
+  Duration timeout = std::chrono::seconds(10);
+  /// What its dtm::Server asks for; empty = none.
+  std::string token;
+  /// Where the coordinator reaches a dtm::Server of this program, to call registered functions:
+  /// "http://this-host:36789/api/dtmsvr/branch". Empty = functions cannot be branches.
+  std::string branch_url;
+  /// How branches reach the coordinator (told to those of a tcc or xa); empty = as this program does.
+  std::string url_in_branches;
+};
+
+class RemoteRequests {
+ public:
+  /// @throws Error  it is no URL.
+  RemoteRequests(const std::string& url, const RemoteOptions& options)
+      : url_(ParseUrl(url)), options_(options) {
+    while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
+    FillRegexTable();
+  }
+
+  std::string Where() const { return url_.Origin() + url_.target; }
+
+  Exchanged Post(const char* path, const std::string& gid, std::string body) {
+    return Send("POST", path, gid, std::move(body));
+  }
+
+  /// @throws InDoubtError  there was no complete answer.
+  Exchanged Send(const char* method, const std::string& path, const std::string& gid,
+                 std::string body) {
+    httplib::Request request;
+    request.method = method;
+    request.path = url_.target + path;
+    request.body = std::move(body);
+    request.set_header("Host", url_.Authority());
+    request.set_header("Content-Type", wire::kJson);
+    request.set_header("Accept-Encoding", "identity");
+    request.set_header("User-Agent", wire::UserAgent());
+    if (!options_.token.empty()) request.set_header("Authorization", "Bearer " + options_.token);
+    BlockSigpipe();
+    std::unique_ptr<Exchange> exchange = TakeIdle();
+    Exchanged exchanged =
+        exchange->Send(std::move(request), std::chrono::steady_clock::now() + options_.timeout);
+    if (!exchanged.Complete()) {
+      throw InDoubtError(NoAnswer(gid) + (exchanged.answered
+                                              ? std::string("its answer broke off")
+                                              : httplib::to_string(exchanged.error)));
+    }
+    Keep(std::move(exchange));
+    return exchanged;
+  }
+
+  std::string NoAnswer(const std::string& gid) const {
+    return "gid '" + gid + "' may or may not be stored, the coordinator at " + Where() +
+           " gave no answer; submit it again: ";
+  }
+
+  static std::string MessageOf(const Exchanged& answer) {
+    const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
+    const bool told =
+        body.is_object() && body.contains(wire::kMessage) && body[wire::kMessage].is_string();
+    return StorableText(told ? body[wire::kMessage].get<std::string>() : answer.body);
+  }
+
+  /// An answer that is neither "stored" nor "failed".
+  [[noreturn]] void Refuse(const std::string& what, const Exchanged& answer) const {
+    const std::string text = what + " was refused by the coordinator at " + Where() +
+                             " with HTTP status " + std::to_string(answer.status) + ": " +
+                             MessageOf(answer);
+    if (answer.status == 503) throw BusyError(text);
+    if (answer.status >= 500) throw InDoubtError(text + "; it may be stored, submit it again");
+    throw RejectedError(text);
+  }
+
+ private:
+  static constexpr std::size_t kMaxIdle = 32;
+  static constexpr std::size_t kMaxQueryBytes = std::size_t{8} << 20;
+
+  std::unique_ptr<Exchange> TakeIdle() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.empty()) return std::make_unique<Exchange>(url_, kMaxQueryBytes);
+    std::unique_ptr<Exchange> exchange = std::move(idle_.back());
+    idle_.pop_back();
+    return exchange;
+  }
+
+  void Keep(std::unique_ptr<Exchange> exchange) {
+    if (!exchange->IsOpen()) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.size() < kMaxIdle) idle_.push_back(std::move(exchange));
+  }
+
+  Url url_;
+  const RemoteOptions& options_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Exchange>> idle_;
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,143 @@
+/// A branch as clients register it with a prepared tcc, xa or workflow: from JSON to a step, and back.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.4 (registerBranch body).
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/limits.hpp>
+#include <dtm/core/text.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/http/base64.hpp>
+#include <dtm/http/json_input.hpp>
+#include <dtm/http/wire.hpp>
+#include <dtm/http/wire_transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+struct Registration {
+  std::string gid;
+  TransType type = TransType::kTcc;
+  Step step;
+};
+
+/// A flat object of strings; keys that the type does not use are ignored.
+/// @throws BadInput
+inline Registration DecodeRegistration(const json_input::Fields& fields) {
+  Registration branch;
+  branch.gid = GidOf(fields);
+  branch.type = TypeNamed(fields.Text(kTransType));
+  Step& step = branch.step;
+  step.branch_id = fields.Text(kBranchId);
+  if (step.branch_id.empty() || step.branch_id.size() > kMaxGidBytes) {
+    throw BadInput("gid '" + branch.gid + "': branch_id must have 1 to " +
+                   std::to_string(kMaxGidBytes) + " bytes");
+  }
+  step.payload = fields.Text(kData);
+  switch (branch.type) {
+    case TransType::kTcc:
+      step.action = fields.Text(kConfirm);
+      step.compensate = fields.Text(kCancel);
+      break;
+    case TransType::kXa: step.action = step.compensate = fields.Text(kUrl); break;
+    case TransType::kWorkflow: {
+      step.op = OpNamed(fields.Text(kOp));
+      const std::string status = fields.Text(kStatus);
+      step.failed = status == Name(BranchStatus::kFailed);
+      if (!step.failed && status != Name(BranchStatus::kSucceed)) {
+        throw BadInput("gid '" + branch.gid +
+                       "': the status of a recorded step is succeed or failed");
+      }
+      break;
+    }
+    default:
+      throw BadInput("gid '" + branch.gid + "': no branches are registered with a " +
+                     Name(branch.type) + "; tcc, xa and workflow register them");
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (IsTopic(*url))
+      throw BadInput("gid '" + branch.gid + "': a branch that is registered is no topic");
+    CheckUrl(*url);
+  }
+  return branch;
+}
+
+/// The body of registerBranch, as dtm's clients send it (§11.2, §11.4, §11.7).
+inline std::string EncodeRegistration(const Registration& branch) {
+  const Step& step = branch.step;
+  nlohmann::ordered_json json = {{kGid, branch.gid},
+                                 {kTransType, Name(branch.type)},
+                                 {kBranchId, step.branch_id},
+                                 {kData, step.payload}};
+  switch (branch.type) {
+    case TransType::kTcc:
+      json[kConfirm] = step.action;
+      json[kCancel] = step.compensate;
+      break;
+    case TransType::kXa: json[kUrl] = step.action; break;
+    default:
+      json[kOp] = Name(step.op);
+      json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
+  }
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// How a workflow ended.
+struct Outcome {
+  Status status = Status::kSucceed;
+  std::string reason;
+  std::string result;
+};
+
+/// From the `req_extra` of its submit.
+/// @throws BadInput
+inline Outcome DecodeOutcome(std::map<std::string, std::string> extra) {
+  const std::string& status = extra[kStatus];
+  const bool succeed = status == Name(Status::kSucceed);
+  if (!succeed && status != Name(Status::kFailed)) {
+    throw BadInput("req_extra.status of a workflow is succeed or failed");
+  }
+  std::optional<std::string> result = base64::Decode(extra[kResult]);
+  if (!result) throw BadInput("req_extra.result of a workflow is base64 text");
+  return {succeed ? Status::kSucceed : Status::kFailed, extra[kRollbackReason], std::move(*result)};
+}
+
+inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
+  return {{kStatus, Name(outcome.status)},
+          {kRollbackReason, outcome.reason},
+          {kResult, base64::Encode(outcome.result)}};
+}
+
+/// The answer of prepareWorkflow; nothing if it is none.
+inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
+  const nlohmann::json body = nlohmann::json::parse(text, nullptr, false);
+  if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
+    return std::nullopt;
+  }
+  const nlohmann::json& transaction = body[kTransaction];
+  WorkflowState state;
+  state.status = StatusNamed(transaction.value(kStatus, ""));
+  state.reason = transaction.value(kRollbackReason, "");
+  state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
+  const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
+  for (const nlohmann::json& progress : progresses) {
+    Step step;
+    step.branch_id = progress.value(kBranchId, "");
+    step.op = OpNamed(progress.value(kOp, ""));
+    step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
+    step.payload = base64::Decode(progress.value(kBinData, "")).value_or("");
+    state.recorded.push_back(std::move(step));
+  }
+  return state;
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
