@@ -133,7 +133,7 @@ TEST_CASE("metrics: ends are counted by type and status, times by type") {
 
 TEST_CASE("metrics: answers are counted by type, branch, operation and success") {
   Metrics metrics;
-  const dtm::Definition saga = OfType(TransType::kSaga), flow = OfType(TransType::kWorkflow);
+  const dtm::Definition saga = OfType(TransType::kSaga), msg = OfType(TransType::kMsg);
   metrics.Answered(saga, dtm::ActionOf(0), Result::Success());
   metrics.Answered(saga, dtm::ActionOf(0), Result::Success());
   metrics.Answered(saga, dtm::ActionOf(0), Result::Failure("no"));
@@ -141,17 +141,18 @@ TEST_CASE("metrics: answers are counted by type, branch, operation and success")
   metrics.Answered(saga, dtm::ActionOf(0), Result::Error("lost"));
   metrics.Answered(saga, dtm::CompensateOf(0), Result::Success());
   metrics.Answered(saga, dtm::CompensateOf(11), Result::Error("lost"));
-  metrics.Answered(flow, dtm::ActionOf(1), Result::Success());
+  metrics.Answered(msg, dtm::DeliveryOf(1), Result::Success());
+  metrics.Answered(msg, dtm::kQueryRow, Result::Ongoing());
   CHECK(Branches(metrics.Get()) ==
         "saga 01 action fail 3, saga 01 action ok 2, saga 01 compensate ok 1, "
-        "saga 12 compensate fail 1, workflow 02 action ok 1");
+        "saga 12 compensate fail 1, msg 00 msg fail 1, msg 02 action ok 1");
   CHECK(metrics.Get().ended.empty());
 }
 
 TEST_CASE("metrics: there are series for steps 01 to 99, however many steps come") {
   Metrics metrics;
   for (const TransType type :
-       {TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
+       {TransType::kSaga, TransType::kTcc, TransType::kXa}) {
     const dtm::Definition definition = OfType(type);
     for (std::size_t step = 2000; step-- > 0;) {  // the last ones first
       for (const std::size_t branch : {dtm::ActionOf(step), dtm::CompensateOf(step)}) {
@@ -161,11 +162,11 @@ TEST_CASE("metrics: there are series for steps 01 to 99, however many steps come
     }
   }
   const Metrics::Snapshot counted = metrics.Get();
-  CHECK(counted.branches.size() == 5 * 99 * 4);
+  CHECK(counted.branches.size() == 3 * 99 * 4);
   CHECK(std::all_of(counted.branches.begin(), counted.branches.end(),
                     [](const auto& entry) { return entry.second == 1; }));
-  CHECK(counted.branches.count({TransType::kWorkflow, "99", Op::kCompensate, false}) == 1);
-  CHECK(counted.branches.count({TransType::kWorkflow, "100", Op::kAction, true}) == 0);
+  CHECK(counted.branches.count({TransType::kXa, "99", Op::kRollback, false}) == 1);
+  CHECK(counted.branches.count({TransType::kXa, "100", Op::kCommit, true}) == 0);
 }
 
 TEST_CASE("metrics: threads may count and look at the same time") {

@@ -262,7 +262,8 @@ class World {
       }
       if (finals_.count(gid) > 0) Violated(gid + " had ended and is called");
       for (std::size_t i = 0; i < stored->branches.size(); ++i) {
-        const auto calls = by_key_.find(Key(gid, dtm::StepOf(dtm::TransType::kSaga, i), dtm::OpOf(dtm::TransType::kSaga, i)));
+        const auto calls = by_key_.find(
+            Key(gid, dtm::StepOf(dtm::TransType::kSaga, i), dtm::OpOf(dtm::TransType::kSaga, i)));
         const std::size_t made = calls == by_key_.end() ? 0 : calls->second.size();
         if (made > stored->branches[i].tries) Violated(calls->first + " left before it was stored");
       }

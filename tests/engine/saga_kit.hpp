@@ -34,7 +34,8 @@ inline std::size_t RowOf(const std::string& name) {
 }
 
 inline std::string NameOfRow(std::size_t row) {
-  return (dtm::OpOf(dtm::TransType::kSaga, row) == dtm::Op::kAction ? "a" : "c") + std::to_string(dtm::StepOf(dtm::TransType::kSaga, row) + 1);
+  return (dtm::OpOf(dtm::TransType::kSaga, row) == dtm::Op::kAction ? "a" : "c") +
+         std::to_string(dtm::StepOf(dtm::TransType::kSaga, row) + 1);
 }
 
 inline std::vector<std::string> Split(const std::string& text, char separator) {
@@ -85,7 +86,8 @@ inline dtm::Definition Saga(const std::string& text) {
   }
   for (const std::size_t row : empty) {
     dtm::Step& step = saga.steps[dtm::StepOf(dtm::TransType::kSaga, row)];
-    (dtm::OpOf(dtm::TransType::kSaga, row) == dtm::Op::kAction ? step.action : step.compensate).clear();
+    (dtm::OpOf(dtm::TransType::kSaga, row) == dtm::Op::kAction ? step.action : step.compensate)
+        .clear();
   }
   return saga;
 }

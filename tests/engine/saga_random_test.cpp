@@ -294,7 +294,8 @@ class World {
     Must(stored_->status == Status::kSubmitted, "an action was called while not submitted");
     Must(!rows_[index].failed, "S4: a failed action was called again");
     for (std::size_t i = 0; i < rows_.size(); ++i) {
-      Must(dtm::OpOf(dtm::TransType::kSaga, i) == Op::kAction || rows_[i].sent == 0, "S5: an action after a compensation");
+      Must(dtm::OpOf(dtm::TransType::kSaga, i) == Op::kAction || rows_[i].sent == 0,
+           "S5: an action after a compensation");
     }
     const std::size_t step = dtm::StepOf(dtm::TransType::kSaga, index);
     for (std::size_t before = 0; before < definition_.steps.size(); ++before) {
@@ -312,7 +313,8 @@ class World {
          "a step that never ran is compensated");
     Must(action.may_run_until <= now_, "S5: its action may still be running");
     for (std::size_t i = 0; i < rows_.size(); ++i) {  // it may not even have begun
-      Must(dtm::OpOf(dtm::TransType::kSaga, i) == Op::kCompensate || !rows_[i].out, "S5: an action is out");
+      Must(dtm::OpOf(dtm::TransType::kSaga, i) == Op::kCompensate || !rows_[i].out,
+           "S5: an action is out");
     }
     for (std::size_t after = 0; after < definition_.steps.size(); ++after) {
       if (!ComesBefore(step, after) || !rows_[dtm::ActionOf(after)].ran) continue;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <exception>
 #include <set>
@@ -26,6 +27,13 @@
 
 namespace dtm {
 inline namespace v1 {
+
+/// A branch whose function runs inside a commit.
+struct BranchWork {
+  std::string gid;
+  std::uint64_t life = 0;
+  std::size_t branch = 0;
+};
 
 class Board {
  public:
@@ -103,6 +111,18 @@ class Board {
   void Remove(Live& live) {
     timers.Move(live, live.armed, kNever);
     lives.Remove(live);
+  }
+
+  void Untouch(Live& live) {
+    live.touched = false;
+    touched.erase(std::remove(touched.begin(), touched.end(), &live), touched.end());
+  }
+
+  /// Removes one that waits for release or commit.
+  void RemoveFresh(Live& live) {
+    Untouch(live);
+    dirty.erase(std::remove(dirty.begin(), dirty.end(), &live), dirty.end());
+    Remove(live);
   }
 
   /// Takes a stored, unfinished transaction into memory.
@@ -194,6 +214,7 @@ class Board {
   std::vector<Command> again_commands;  ///< of one that no commit has taken yet: again
   std::set<std::string> in_doubt;       ///< submitted in a commit whose outcome is not known yet
   std::deque<QueuedWork> works;         ///< user work for the next commits
+  std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
 };
 
 }  // namespace v1

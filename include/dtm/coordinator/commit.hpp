@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <exception>
 #include <iterator>
@@ -15,7 +14,9 @@
 
 #include <dtm/coordinator/board.hpp>
 #include <dtm/coordinator/clock.hpp>
+#include <dtm/coordinator/functions.hpp>
 #include <dtm/coordinator/retention.hpp>
+#include <dtm/coordinator/works.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/repeat.hpp>
@@ -27,16 +28,17 @@ inline namespace v1 {
 
 class Commit {
  public:
-  Commit(Board& board, Clock& clock)
-      : board_(board), clock_(clock), retention_(board.options.keep_finished) {}
+  Commit(Board& board, Functions& functions, Clock& clock)
+      : board_(board), retention_(board.options.keep_finished), works_(board, functions, clock) {}
 
   /// True: everything up to here is durable, and may be released.
   bool Run() {
+    works_.TakeCalls();
     const bool expire = retention_.NextStep() <= board_.context.now;
-    const bool writes = !board_.dirty.empty() || !board_.works.empty();
+    const bool writes = !board_.dirty.empty() || works_.Pending();
     if (!writes && !expire && !board_.health.NeedsRecovery()) return true;
     try {
-      Write(expire);
+      WriteWithWorks(expire);
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
       return false;
@@ -48,6 +50,7 @@ class Commit {
     board_.health.Worked(writes);
     if (!was_good && board_.health.Good()) board_.Log(LogLevel::kInfo, "the store works again");
     Written();
+    RunOneAlone();
     return true;
   }
 
@@ -57,7 +60,8 @@ class Commit {
     if (board_.health.Good()) {
       board_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
     }
-    const bool writing = !board_.dirty.empty() || !works_done_.empty();
+    const bool writing = !board_.dirty.empty() || works_.Ran() > 0;
+    alone_ = (std::max)(alone_, works_.Ran());  // one of them may be the reason
     board_.health.Failed(board_.context.now, problem, in_doubt, writing);
     retention_.Failed(board_.context.now);
     if (in_doubt) {
@@ -73,20 +77,44 @@ class Commit {
                       : std::make_exception_ptr(StoreError(what + " was not stored: " + problem +
                                                            "; submit it again later"));
     };
-    for (auto& done : works_done_) {
-      Board::Protected([&] { done.first.done({}, error("the work")); });
-    }
-    works_done_.clear();
+    works_.Failed(error);
     RefuseFresh(error);
   }
 
   Time NextRetention() const { return retention_.NextStep(); }
 
  private:
-  static constexpr std::size_t kWorksPerTurn = 64;
-  static constexpr Duration kWorkTimePerTurn = std::chrono::milliseconds(5);
+  /// A work that breaks the batch harms nobody but itself: all else is written without works, and then each
+  /// of them in a commit of its own.
+  void WriteWithWorks(bool expire) {
+    try {
+      Write(expire, alone_ > 0 ? 0 : Works::kPerTurn);
+    } catch (const BatchLost&) {
+      alone_ = works_.Ran();
+      board_.store.Rollback();
+      works_.Undo();
+      Write(expire, 0);
+    }
+  }
 
-  void Write(bool expire) {
+  void RunOneAlone() {
+    if (alone_ == 0) return;
+    --alone_;
+    if (!works_.Pending()) return;
+    try {
+      Write(false, 1);
+      Written();
+    } catch (const std::exception& error) {
+      board_.store.Rollback();
+      works_.Undo();
+      works_.GiveUpFirst(std::make_exception_ptr(
+                             StoreError(std::string("the work was not stored: ") + error.what())),
+                         error.what());
+      if (dynamic_cast<const CommitInDoubt*>(&error) != nullptr) Failed(error.what(), true);
+    }
+  }
+
+  void Write(bool expire, std::size_t works) {
     Store& store = board_.store;
     if (!board_.health.Good()) {
       // What was decided before the store failed leaves late, and may run that much longer.
@@ -100,26 +128,24 @@ class Commit {
       board_.in_doubt.clear();
     }
     store.Begin();
-    RunWorks();
+    works_.Run(works);
     changes_.clear();
     for (Live* live : board_.dirty) {
       const bool due_changed = live->transaction.due != live->stored_due;
       changes_.push_back({&live->transaction, due_changed, live->redefined, false});
     }
     store.Apply(changes_);
+    if (works_.Ran() > 0) CheckAllApplied();
     if (expire) retention_.Step(store, board_.context.now);
     store.Commit();
   }
 
-  /// User work shares the batch; a slow one must not hold up the others for long.
-  void RunWorks() {
-    const Time end = clock_.Now() + kWorkTimePerTurn;
-    for (std::size_t n = 0; n < kWorksPerTurn && !board_.works.empty(); ++n) {
-      if (n > 0 && clock_.Now() >= end) break;
-      QueuedWork work = std::move(board_.works.front());
-      board_.works.pop_front();
-      works_done_.emplace_back(std::move(work), Result{});
-      works_done_.back().second = board_.store.Run(works_done_.back().first.work);
+  /// What ran inside this batch belongs to the record it was run for.
+  void CheckAllApplied() const {
+    for (const Change& change : changes_) {
+      if (!change.applied && change.transaction->version > 0) {
+        throw BatchLost("gid '" + change.transaction->definition->gid + "' was changed meanwhile");
+      }
     }
   }
 
@@ -143,10 +169,7 @@ class Commit {
         OnConflictOrLater(live);
       }
     }
-    for (auto& done : works_done_) {
-      Board::Protected([&] { done.first.done(done.second, nullptr); });
-    }
-    works_done_.clear();
+    works_.Committed();
   }
 
   /// A submission of a gid that is stored but was not in memory: the same again, or another.
@@ -156,7 +179,7 @@ class Commit {
     std::vector<Waiter> waiters = std::move(live.waiters);
     std::move(live.commands.begin(), live.commands.end(),
               std::back_inserter(board_.again_commands));
-    Remove(live);
+    board_.RemoveFresh(live);
     std::exception_ptr refused;
     try {
       std::optional<Transaction> stored = board_.store.Load(definition->gid);
@@ -212,10 +235,10 @@ class Commit {
       const std::exception_ptr gone = std::make_exception_ptr(
           StoreError("gid '" + live.transaction.definition->gid + "' has vanished from the store"));
       for (const Waiter& waiter : live.waiters) Board::Refuse(waiter, gone);
-      return Remove(live);
+      return board_.RemoveFresh(live);
     }
     stored->definition = live.transaction.definition;  // with what was registered since
-    AddMissingRows(*stored);
+    if (RegistersSteps(stored->definition->type)) AddMissingRows(*stored);
     for (std::size_t i = 0; i < stored->branches.size(); ++i) {
       stored->branches[i].in_flight =
           i < live.transaction.branches.size() && live.transaction.branches[i].in_flight;
@@ -224,7 +247,7 @@ class Commit {
     live.transaction = std::move(*stored);
     live.stored_due = live.transaction.due;
     board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
-    Untouch(live);  // nothing of it leaves before it was stepped again
+    board_.Untouch(live);  // nothing of it leaves before it was stepped again
   }
 
   /// What happened since the stored record was written happens again, on top of it: answers that
@@ -259,31 +282,18 @@ class Commit {
       const std::exception_ptr refusal = error("gid '" + live->transaction.definition->gid + "'");
       for (const Waiter& waiter : live->waiters) Board::Refuse(waiter, refusal);
       for (const Command& command : live->commands) Board::Refuse(command.waiter, refusal);
-      Remove(*live);
+      board_.RemoveFresh(*live);
     }
     for (const Submission& submission : std::exchange(board_.returned, {})) {
       Board::Refuse(submission.waiter, error("gid '" + submission.definition->gid + "'"));
     }
   }
 
-  void Untouch(Live& live) {
-    live.touched = false;
-    std::vector<Live*>& touched = board_.touched;
-    touched.erase(std::remove(touched.begin(), touched.end(), &live), touched.end());
-  }
-
-  void Remove(Live& live) {
-    Untouch(live);
-    std::vector<Live*>& dirty = board_.dirty;
-    dirty.erase(std::remove(dirty.begin(), dirty.end(), &live), dirty.end());
-    board_.Remove(live);
-  }
-
   Board& board_;
-  Clock& clock_;
   Retention retention_;
   std::vector<Change> changes_;
-  std::vector<std::pair<QueuedWork, Result>> works_done_;
+  Works works_;
+  std::size_t alone_ = 0;  // works that get a commit of their own, since a batch with them was lost
 };
 
 }  // namespace v1

@@ -5,9 +5,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -19,6 +21,7 @@
 #include <dtm/coordinator/options.hpp>
 #include <dtm/coordinator/requests.hpp>
 #include <dtm/coordinator/topics.hpp>
+#include <dtm/coordinator/tx.hpp>
 #include <dtm/coordinator/typed_function.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
@@ -42,7 +45,8 @@ class Coordinator : public EmbeddedEndpoint {
   /// Opens or creates the SQLite file, checks and locks it.
   /// @throws StoreError  taken by another coordinator, unreadable, read-only, damaged, or newer.
   explicit Coordinator(const std::string& file, Options options = {})
-      : Coordinator(std::make_unique<SqliteStore>(file, options.durability), std::move(options)) {}
+      : Coordinator(std::make_unique<SqliteStore>(file, options.durability, options.on_open),
+                    options) {}
 
   /// On a store of your choice; `clock` is for tests.
   explicit Coordinator(std::unique_ptr<Store> store, Options options = {},
@@ -68,11 +72,54 @@ class Coordinator : public EmbeddedEndpoint {
   LocalBranch<T> Register(const std::string& name, Function function) {
     Driver& driver = Checked();
     driver.functions.Register(name, EraseType<T>(std::move(function)));
-    Command command;
-    command.kind = Command::Kind::kRegistered;
-    command.gid = kLocalPrefix + name;
-    (void)driver.inbox.Push(std::move(command));  // refused only while it stops
+    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
     return {name, Owner()};
+  }
+
+  /// The same for a function that writes to the coordinator's own SQLite file, through the connection it gets:
+  /// `function(sqlite3*, const T&)`, or also `const BranchInfo&`. Its writes, its result and the next step are one
+  /// commit: its effect happens exactly once, without a barrier. A Failure or an exception undoes its writes.
+  ///
+  /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
+  /// but SQL. Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed
+  /// once. It cannot be called for a coordinator elsewhere.
+  /// @throws LogicError  the name is taken.
+  template <typename T, typename Function>
+  LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
+    Driver& driver = Checked();
+    driver.functions.RegisterInTransaction(name, EraseTransactionType<T>(std::move(function)));
+    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
+    return {name, Owner()};
+  }
+
+  /// Runs `function(Tx&)` inside the next commit, on the coordinator's thread: the rows it writes through tx.Db() and
+  /// the sagas and messages it submits to `tx` become durable together, or not at all. Returns once they are. The
+  /// same limits as for RegisterInTransaction; it may run several times, and is committed once. It returns nothing or
+  /// Result.
+  /// @throws what `function` threw; FailureError: it returned Failure. Nothing was stored.
+  /// @throws StoreError, InDoubtError  the commit failed; in doubt: both may be stored, ask for the gid.
+  template <typename Function>
+  void Transact(const Function& function) {
+    Driver& driver = Checked();
+    const auto thrown = std::make_shared<std::exception_ptr>();
+    const Result result = Asking().RunWork([&, thrown](WorkContext& context) -> Result {
+      *thrown = nullptr;
+      Tx tx(*this, driver, context);
+      try {
+        if constexpr (std::is_void_v<decltype(function(tx))>) {
+          function(tx);
+          return Result::Success();
+        } else {
+          return function(tx);
+        }
+      } catch (...) {
+        *thrown = std::current_exception();
+        throw;
+      }
+    });
+    if (*thrown) std::rethrow_exception(*thrown);
+    if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
+    if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
 
   /// How branches by URL are called: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>. Before
@@ -182,8 +229,8 @@ class Coordinator : public EmbeddedEndpoint {
   template <typename Change>
   void RunOnStore(const Change& change) {
     Driver& driver = Checked();
-    const Result result =
-        Asking().RunWork([&driver, change] { return change(*driver.store, driver.clock->Now()); });
+    const Result result = Asking().RunWork(
+        [&driver, change](WorkContext&) { return change(*driver.store, driver.clock->Now()); });
     if (result.kind != Result::Kind::kSuccess) throw RejectedError(result.text);
   }
 };

@@ -8,7 +8,6 @@
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
-#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -19,27 +18,13 @@
 #include <vector>
 
 #include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/coordinator/branch_function.hpp>
 #include <dtm/coordinator/clock.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/result.hpp>
 
 namespace dtm {
 inline namespace v1 {
-
-/// For whom a function is called; most do not ask, and making it costs more than calling them.
-class Caller {
- public:
-  explicit Caller(const BranchCall& call) : call_(&call) {}
-  explicit Caller(const BranchInfo& info) : info_(&info) {}
-  BranchInfo Info() const { return call_ != nullptr ? call_->Info() : *info_; }
-
- private:
-  const BranchCall* call_ = nullptr;
-  const BranchInfo* info_ = nullptr;
-};
-
-/// A branch function with its payload type erased: gets the payload as text.
-using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
 
 /// Runs functions on a pool that grows while calls wait and shrinks when threads idle. A function
 /// that blocks occupies at most `max_per_function` of its threads, so the others go on.
@@ -55,10 +40,34 @@ class Functions : public BranchCaller {
     auto entry = std::make_unique<Entry>();
     entry->function = std::move(function);
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (!entries_.emplace(name, std::move(entry)).second) {
+    if (in_transaction_.count(name) > 0 || !entries_.emplace(name, std::move(entry)).second) {
       throw LogicError("a branch function named '" + name +
                        "' is registered already; give each function a name of its own");
     }
+  }
+
+  /// The same for one that runs inside a commit; see Works.
+  void RegisterInTransaction(const std::string& name, TransactionFunction function) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const bool fresh = entries_.count(name) == 0 && !name.empty();
+    if (!fresh || !in_transaction_.emplace(name, std::move(function)).second) {
+      throw LogicError("a branch function needs a name of its own, which '" + name + "' is not");
+    }
+    any_in_transaction_ = true;
+  }
+  bool AnyInTransaction() const { return any_in_transaction_; }
+  bool RunsInTransaction(const std::string& url) {
+    if (!IsLocal(url)) return false;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return in_transaction_.find(url.c_str() + kLocalPrefixSize) != in_transaction_.end();
+  }
+  /// Here and now.
+  Result RunInTransaction(const BranchCall& call, sqlite3* db) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const auto found = in_transaction_.find(call.Url().c_str() + kLocalPrefixSize);
+    const TransactionFunction& function = found->second;  // none is ever removed
+    lock.unlock();
+    return function(db, call.Payload(), Caller(call));
   }
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
@@ -280,6 +289,8 @@ class Functions : public BranchCaller {
   std::mutex mutex_;
   std::condition_variable ready_changed_;
   std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
+  std::map<std::string, TransactionFunction, std::less<>> in_transaction_;
+  std::atomic<bool> any_in_transaction_{false};
   std::deque<Entry*> ready_;  // functions with something to run, in turn
   std::size_t queued_ = 0;
   std::size_t idle_ = 0;

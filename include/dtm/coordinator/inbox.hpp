@@ -75,9 +75,18 @@ struct Command {
   std::function<void(std::vector<std::string>, std::exception_ptr)> listed;  ///< kListWaiting
 };
 
-/// User work for the next commit; `done` is called after it, or with the error of its failure.
+/// What user work has at hand while it runs inside a commit.
+struct WorkContext {
+  sqlite3* db = nullptr;
+  std::function<bool(const std::string&)> exists;  ///< whether a gid is taken
+  std::vector<std::shared_ptr<const Definition>>
+      submitted;  ///< out: to be stored by the same commit
+};
+
+/// User work for the next commit; `done` is called after it, or with the error of its failure. It may run several
+/// times, and is committed once.
 struct QueuedWork {
-  Work work;
+  std::function<Result(WorkContext&)> work;
   std::function<void(const Result&, std::exception_ptr)> done;
 };
 

@@ -30,7 +30,7 @@ class Loop {
         functions_(functions),
         board_(store, options),
         collect_(board_, inbox),
-        commit_(board_, clock),
+        commit_(board_, functions, clock),
         release_(board_, functions, inbox) {}
 
   /// The caller of branches by URL; before the first turn.
@@ -59,8 +59,8 @@ class Loop {
     const Time now = clock_.Now();
     const Time growth = functions_.Grow(now);
     const bool pending = !board_.dirty.empty() || !board_.touched.empty() ||
-                         !board_.works.empty() || board_.SomethingAgain() ||
-                         board_.health.NeedsRecovery();
+                         !board_.works.empty() || !board_.branch_works.empty() ||
+                         board_.SomethingAgain() || board_.health.NeedsRecovery();
     Time next = pending ? now : (std::min)(board_.timers.Next(), commit_.NextRetention());
     if (!board_.Full() && board_.context.may_call) {
       next = (std::min)(next, board_.loader.NextPass());

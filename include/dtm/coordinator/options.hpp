@@ -11,6 +11,8 @@
 #include <dtm/core/types.hpp>
 #include <dtm/store/durability.hpp>
 
+struct sqlite3;
+
 namespace dtm {
 inline namespace v1 {
 
@@ -26,6 +28,9 @@ inline void LogToStderr(LogLevel level, const std::string& text) {
 struct Options {
   /// What a commit survives; see Durability.
   Durability durability = Durability::kPower;
+  /// Called with the connection that writes the SQLite file, whenever it was opened: create and migrate the
+  /// program's own tables here, for Transact and RegisterInTransaction.
+  std::function<void(sqlite3*)> on_open;
   /// The first wait after an error, of transactions that name none.
   Duration retry_interval = std::chrono::seconds(10);
   /// The deadline of a branch call by URL, of transactions that name none.

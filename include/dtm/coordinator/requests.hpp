@@ -82,7 +82,7 @@ class Requests {
   }
 
   /// Runs the work inside the next commit; returns what it returned, once that is durable.
-  Result RunWork(Work work) {
+  Result RunWork(std::function<Result(WorkContext&)> work) {
     const auto box = std::make_shared<Result>();
     driver_.WaitFor([&](const ReplyCallback& answer) {
       QueuedWork queued{std::move(work),

@@ -33,7 +33,7 @@ class MemoryStore : public Store {
 
   Result Run(const Work& work) override {
     const Values before = new_values_;
-    Result result = Guarded(work);
+    Result result = Guarded([&work] { return work(nullptr); });
     if (result.kind != Result::Kind::kSuccess) new_values_ = before;
     return result;
   }

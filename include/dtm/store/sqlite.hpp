@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -33,8 +34,14 @@ class SqliteStore : public Store {
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
   /// schema. The lock is a file of its own beside it, `<path>-lock`.
   /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
-  explicit SqliteStore(std::string path, Durability durability = Durability::kPower)
-      : path_(std::move(path)), durability_(durability), lock_(path_ + "-lock") {
+  /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
+  /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them.
+  explicit SqliteStore(std::string path, Durability durability = Durability::kPower,
+                       std::function<void(sqlite3*)> on_open = {})
+      : path_(std::move(path)),
+        durability_(durability),
+        on_open_(std::move(on_open)),
+        lock_(path_ + "-lock") {
     os::EnsurePrivateFile(path_);
     writer_ = OpenWriter();
     reader_ = OpenReader();
@@ -45,7 +52,20 @@ class SqliteStore : public Store {
   Result Run(const Work& work) override {
     sql::Database& db = Writing().db;
     db.Exec("SAVEPOINT dtm_work");
-    Result result = Guarded(work);
+    Result result;
+    {
+      const sql::Guard::On guarded(writer_->guard);
+      result = Guarded([&] { return work(db.Handle()); });
+    }
+    writer_->guard.ResetStatements();
+    if (!db.InTransaction()) {
+      throw BatchLost(
+          "a statement of the work rolled the whole transaction back (ON CONFLICT "
+          "ROLLBACK, a full disk or memory)");
+    }
+    if (result.kind == Result::Kind::kSuccess && writer_->guard.ForeignKeysPending()) {
+      result = Result::Error("the work leaves a deferred foreign key violated");
+    }
     if (result.kind != Result::Kind::kSuccess) db.Exec("ROLLBACK TO dtm_work");
     db.Exec("RELEASE dtm_work");
     return result;
@@ -72,7 +92,8 @@ class SqliteStore : public Store {
   void Apply(std::vector<Change>& changes) override {
     for (Change& change : changes) {
       codec::EncodeState(*change.transaction, state_);
-      change.applied = change.transaction->row == 0 ? Insert(*change.transaction) : Update(change);
+      change.applied = change.transaction->row == 0 ? writer_->Insert(*change.transaction, state_)
+                                                    : writer_->Update(change, state_);
     }
   }
 
@@ -185,9 +206,6 @@ class SqliteStore : public Store {
   }
 
  private:
-  /// A definition above this moves to a table of its own: every step rewrites the row it is in.
-  static constexpr std::size_t kInlineBytes = 2048;
-
   struct Finally {
     sql::Statement& statement;
     ~Finally() { statement.Reset(); }
@@ -197,6 +215,7 @@ class SqliteStore : public Store {
     auto writer = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
     sqlite_schema::ConfigureWriter(*writer, durability_ == Durability::kPower);
     sqlite_schema::Migrate(*writer);
+    if (on_open_) on_open_(writer->Handle());
     return std::make_unique<sqlite_store::Writer>(std::move(writer));
   }
   std::unique_ptr<sqlite_store::Reader> OpenReader() const {
@@ -219,60 +238,6 @@ class SqliteStore : public Store {
     }
     return *writer_;
   }
-  bool Insert(Transaction& transaction) {
-    const Definition& definition = *transaction.definition;
-    const std::string encoded = codec::EncodeDefinition(definition);
-    const bool big = encoded.size() > kInlineBytes;
-    sql::Statement& insert = writer_->insert;
-    insert.BindText(1, definition.gid);
-    insert.Bind(2, static_cast<std::int64_t>(definition.type));
-    insert.Bind(3, static_cast<std::int64_t>(transaction.status));
-    insert.Bind(4, sqlite_store::Stored(transaction.created));
-    insert.Bind(5, sqlite_store::Stored(transaction.finished));
-    BindDue(insert, 6, transaction);
-    big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
-    insert.BindBlob(8, state_).Step();
-    if (writer_->db.Changes() == 0) return false;
-    transaction.row = writer_->db.LastRow();
-    if (big) writer_->insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
-    return true;
-  }
-
-  bool Update(const Change& change) {
-    const Transaction& transaction = *change.transaction;
-    const bool due_changed = change.due_changed || IsFinal(transaction.status);
-    sql::Statement& update = due_changed ? writer_->update_due : writer_->update;
-    update.Bind(1, transaction.row);
-    update.Bind(2, static_cast<std::int64_t>(transaction.version));
-    update.Bind(3, static_cast<std::int64_t>(transaction.status));
-    update.Bind(4, sqlite_store::Stored(transaction.finished));
-    update.BindBlob(5, state_);
-    if (due_changed) BindDue(update, 6, transaction);
-    update.Step();
-    const bool applied = writer_->db.Changes() > 0;
-    if (applied && change.definition_changed) Redefine(transaction);
-    return applied;
-  }
-
-  void Redefine(const Transaction& transaction) {
-    const std::string encoded = codec::EncodeDefinition(*transaction.definition);
-    const bool big = encoded.size() > kInlineBytes;
-    sql::Statement& redefine = writer_->redefine.Bind(1, transaction.row);
-    big ? redefine.BindNull(2) : redefine.BindBlob(2, encoded);
-    redefine.Step();
-    if (big) {
-      writer_->insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
-    } else {
-      writer_->remove_big.Bind(1, transaction.row).Step();
-    }
-  }
-
-  /// Only the unfinished have a place in the index of what is due.
-  static void BindDue(sql::Statement& statement, int index, const Transaction& transaction) {
-    IsFinal(transaction.status) ? statement.BindNull(index)
-                                : statement.Bind(index, sqlite_store::Stored(transaction.due));
-  }
-
   std::int64_t FindExpired(std::int64_t before, std::int64_t after, std::size_t limit,
                            std::vector<std::int64_t>& expired) {
     sql::Statement& look = Writing().look;
@@ -291,6 +256,7 @@ class SqliteStore : public Store {
 
   const std::string path_;
   const Durability durability_;
+  const std::function<void(sqlite3*)> on_open_;
   os::FileLock lock_;
   std::string state_;  // reused, the encoded state of the change at hand
   std::unique_ptr<sqlite_store::Writer> writer_;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include <dtm/core/error.hpp>
 #include <dtm/core/version.hpp>
@@ -51,6 +52,11 @@ CREATE TABLE dtm_kv (
   UNIQUE (cat, k)
 );
 )sql"};
+
+/// What no SQL of the user may touch.
+inline std::vector<std::string> OwnTables() {
+  return {"dtm_meta", "dtm_trans", "dtm_big_definition", "dtm_kv", "dtm_trans_due"};
+}
 
 /// The schema version of the file; 0 = it has no tables of ours yet. Only reads.
 /// @throws StoreError  the file is of a newer version, or of one that never was.

@@ -11,8 +11,10 @@
 
 #include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/sql/guard.hpp>
 #include <dtm/sql/sqlite.hpp>
 #include <dtm/store/codec.hpp>
+#include <dtm/store/sqlite_schema.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -107,12 +109,71 @@ struct Writer {
                   "INSERT INTO dtm_kv (cat, k, v, version, created, updated) "
                   "VALUES (?1, ?2, ?3, 1, ?4, ?4) ON CONFLICT (cat, k) DO UPDATE SET "
                   "v = excluded.v, version = version + 1, updated = excluded.updated"),
-        remove_value(db, "DELETE FROM dtm_kv WHERE cat = ?1 AND k = ?2") {}
+        remove_value(db, "DELETE FROM dtm_kv WHERE cat = ?1 AND k = ?2"),
+        guard(db, sqlite_schema::OwnTables()) {}
+
+  /// False: the gid exists.
+  bool Insert(Transaction& transaction, const std::string& state) {
+    const Definition& definition = *transaction.definition;
+    const std::string encoded = codec::EncodeDefinition(definition);
+    const bool big = encoded.size() > kInlineBytes;
+    insert.BindText(1, definition.gid);
+    insert.Bind(2, static_cast<std::int64_t>(definition.type));
+    insert.Bind(3, static_cast<std::int64_t>(transaction.status));
+    insert.Bind(4, Stored(transaction.created));
+    insert.Bind(5, Stored(transaction.finished));
+    BindDue(insert, 6, transaction);
+    big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
+    insert.BindBlob(8, state).Step();
+    if (db.Changes() == 0) return false;
+    transaction.row = db.LastRow();
+    if (big) insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
+    return true;
+  }
+
+  bool Update(const Change& change, const std::string& state) {
+    const Transaction& transaction = *change.transaction;
+    const bool due_changed = change.due_changed || IsFinal(transaction.status);
+    sql::Statement& write = due_changed ? update_due : update;
+    write.Bind(1, transaction.row);
+    write.Bind(2, static_cast<std::int64_t>(transaction.version));
+    write.Bind(3, static_cast<std::int64_t>(transaction.status));
+    write.Bind(4, Stored(transaction.finished));
+    write.BindBlob(5, state);
+    if (due_changed) BindDue(write, 6, transaction);
+    write.Step();
+    const bool applied = db.Changes() > 0;
+    if (applied && change.definition_changed) Redefine(transaction);
+    return applied;
+  }
+
+  void Redefine(const Transaction& transaction) {
+    const std::string encoded = codec::EncodeDefinition(*transaction.definition);
+    const bool big = encoded.size() > kInlineBytes;
+    redefine.Bind(1, transaction.row);
+    big ? redefine.BindNull(2) : redefine.BindBlob(2, encoded);
+    redefine.Step();
+    if (big) {
+      insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
+    } else {
+      remove_big.Bind(1, transaction.row).Step();
+    }
+  }
+
+  /// Only the unfinished have a place in the index of what is due.
+  static void BindDue(sql::Statement& statement, int index, const Transaction& transaction) {
+    IsFinal(transaction.status) ? statement.BindNull(index)
+                                : statement.Bind(index, Stored(transaction.due));
+  }
+
+  /// A definition above this moves to a table of its own: every step rewrites the row it is in.
+  static constexpr std::size_t kInlineBytes = 2048;
 
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
       look, remove, remove_big, get_value, put_value, remove_value;
+  sql::Guard guard;
 };
 
 /// Sees committed records only.

@@ -16,6 +16,8 @@
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
 
+struct sqlite3;
+
 namespace dtm {
 inline namespace v1 {
 
@@ -65,8 +67,16 @@ struct KeyValuePage {
   std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
 };
 
-/// User code whose writes share the commit of the batch it runs in.
-using Work = std::function<Result()>;
+/// User code whose writes share the commit of the batch it runs in. It gets the connection they go through; null
+/// where the store has none.
+using Work = std::function<Result(sqlite3*)>;
+
+/// A work has broken the open batch (its SQL made the database roll everything back). Nothing of the batch is
+/// stored; after Rollback the same can be done without that work.
+class BatchLost : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
 
 class Store {
  public:
@@ -79,6 +89,7 @@ class Store {
 
   /// Runs user work inside the batch. Whatever it wrote is kept if it returns Success and undone
   /// otherwise, without harm to the rest of the batch; an exception is an Error result.
+  /// @throws BatchLost
   virtual Result Run(const Work& work) = 0;
 
   /// In the open batch, as it has left them: for work that Run runs. PutValue writes `value` under its

@@ -1,0 +1,85 @@
+/// A transaction of the program's database that the coordinator commits, together with what is submitted in it.
+/// Needs: std, store. Threads: the thread that drives the loop, during Transact.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <dtm/coordinator/driver.hpp>
+#include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/topics.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/error.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/core/validate.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// What the function given to Coordinator::Transact gets: the connection to write through, and an endpoint to submit
+/// sagas and messages to, which are stored by the same commit. Not to be kept.
+class Tx : public Endpoint {
+ public:
+  Tx(Endpoint& coordinator, Driver& driver, WorkContext& context)
+      : coordinator_(coordinator), driver_(driver), context_(context) {}
+
+  /// The connection. Do not begin, commit or roll back (it is denied), and do not touch the dtm_ tables.
+  sqlite3* Db() const { return context_.db; }
+
+  std::string NewGid() override { return coordinator_.NewGid(); }
+
+  /// A saga or a message; it exists if and only if the rows do.
+  /// @throws RejectedError  a limit, or the gid is taken: let it pass, and nothing is stored.
+  TransResult Submit(Definition definition) override {
+    const std::string gid = definition.gid;
+    const bool fits = definition.type == TransType::kSaga || definition.type == TransType::kMsg;
+    if (!fits || definition.options.wait_result) {
+      throw LogicError(
+          "gid '" + gid +
+          "': inside Transact only sagas and messages are submitted, and nobody waits");
+    }
+    topics::Expand(definition, *driver_.store);
+    const std::string problem = Problem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
+    for (const Step& step : definition.steps) {
+      if (IsTopic(step.action))
+        throw RejectedError("gid '" + gid + "': topic not found: " + step.action);
+    }
+    bool taken = context_.exists(gid);
+    for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
+    if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
+    context_.submitted.push_back(std::make_shared<const Definition>(std::move(definition)));
+    return {gid, Status::kSubmitted, {}};
+  }
+
+  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
+    return coordinator_.UrlOfLocal(name, owner);
+  }
+
+  // What would wait for the commit that this is part of.
+  TransResult SubmitAndWait(Definition, Duration) override { Waits("SubmitAndWait"); }
+  void SubmitAsync(Definition, ReplyCallback) override { Waits("SubmitAsync"); }
+  TransResult Prepare(Definition) override { Waits("Prepare"); }
+  void Abort(const std::string&, TransType, const std::string&) override { Waits("Abort"); }
+  void RegisterBranch(const std::string&, TransType, Step) override { Waits("RegisterBranch"); }
+  WorkflowState PrepareWorkflow(Definition) override { Waits("PrepareWorkflow"); }
+  void FinishWorkflow(const std::string&, Status, const std::string&, const std::string&) override {
+    Waits("FinishWorkflow");
+  }
+  Result CallBranch(const DirectCall&) override { Waits("CallBranch"); }
+
+ private:
+  [[noreturn]] static void Waits(const char* what) {
+    throw LogicError(std::string(what) +
+                     " inside Transact would wait for the commit it is part of; use Submit");
+  }
+
+  Endpoint& coordinator_;
+  Driver& driver_;
+  WorkContext& context_;
+};
+
+}  // namespace v1
+}  // namespace dtm

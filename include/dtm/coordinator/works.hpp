@@ -1,0 +1,220 @@
+/// User code that runs inside a commit: Transact, and branches registered with RegisterInTransaction. Its writes, what
+/// follows from its result and everything else of the turn become durable together.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/coordinator/board.hpp>
+#include <dtm/coordinator/clock.hpp>
+#include <dtm/coordinator/functions.hpp>
+#include <dtm/coordinator/inbox.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/machine.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class Works {
+ public:
+  static constexpr std::size_t kPerTurn = 64;
+
+  Works(Board& board, Functions& functions, Clock& clock)
+      : board_(board), functions_(functions), clock_(clock) {}
+
+  bool Pending() const { return !board_.works.empty() || !board_.branch_works.empty(); }
+  /// How many ran in the open batch.
+  std::size_t Ran() const { return transacts_.size() + branches_.size(); }
+
+  /// Of what is to be called once the turn is durable, takes the branches that run inside a commit.
+  void TakeCalls() {
+    if (!functions_.AnyInTransaction()) return;
+    for (Live* live : board_.touched) TakeCallsOf(*live);
+  }
+
+  /// Runs at most `limit` of them inside the open batch, and no more once it takes long.
+  /// @throws BatchLost, StoreError  then Undo.
+  void Run(std::size_t limit) {
+    const Time end = clock_.Now() + kTimePerTurn;
+    for (std::size_t n = 0; n < limit && Pending(); ++n) {
+      if (n > 0 && clock_.Now() >= end) return;
+      board_.works.empty() ? RunBranch() : RunTransact();
+    }
+  }
+
+  /// The batch is lost: memory is again as it was before, and all that ran is to run again.
+  void Undo() {
+    for (auto ran = branches_.rbegin(); ran != branches_.rend(); ++ran) {
+      Live* live = Alive(ran->work);
+      if (live != nullptr) {
+        live->transaction = std::move(ran->before);
+        live->events.resize((std::min)(live->events.size(), ran->events));
+        live->timer = ran->timer;
+        live->held_calls = std::move(ran->held_calls);
+      }
+      board_.branch_works.push_front(std::move(ran->work));
+    }
+    branches_.clear();
+    // Calls that followed from what is undone.
+    for (auto& work : std::exchange(board_.branch_works, {})) {
+      const Live* live = Alive(work);
+      const bool called = live != nullptr && work.branch < live->transaction.branches.size() &&
+                          live->transaction.branches[work.branch].in_flight;
+      if (called) board_.branch_works.push_back(std::move(work));
+    }
+    for (auto ran = transacts_.rbegin(); ran != transacts_.rend(); ++ran) {
+      board_.works.push_front(std::move(ran->work));
+    }
+    transacts_.clear();
+    for (Live* live : added_) board_.RemoveFresh(*live);
+    added_.clear();
+  }
+
+  /// The first one will not work out.
+  void GiveUpFirst(const std::exception_ptr& error, const std::string& problem) {
+    if (!board_.works.empty()) {
+      const QueuedWork work = std::move(board_.works.front());
+      board_.works.pop_front();
+      Board::Protected([&] { work.done({}, error); });
+    } else if (!board_.branch_works.empty()) {
+      const BranchWork work = std::move(board_.branch_works.front());
+      board_.branch_works.pop_front();
+      StepResult(work, Result::Error(problem));
+    }
+  }
+
+  /// The batch is not stored, and those who wait for a work that ran in it are told.
+  template <typename MakeError>
+  void Failed(const MakeError& error) {
+    for (Transact& ran : transacts_) {
+      Board::Protected([&] { ran.work.done({}, error("the work")); });
+    }
+    transacts_.clear();
+    Undo();
+  }
+
+  /// All of it is durable.
+  void Committed() {
+    branches_.clear();
+    added_.clear();
+    for (Transact& ran : std::exchange(transacts_, {})) {
+      Board::Protected([&] { ran.work.done(ran.result, nullptr); });
+    }
+  }
+
+ private:
+  static constexpr Duration kTimePerTurn = std::chrono::milliseconds(5);
+  static constexpr Duration kSlow = std::chrono::milliseconds(50);
+
+  struct Transact {
+    QueuedWork work;
+    Result result;
+  };
+  struct Branch {
+    BranchWork work;
+    Transaction before;
+    std::vector<std::size_t> held_calls;
+    std::size_t events = 0;
+    Time timer = kNever;
+  };
+
+  void TakeCallsOf(Live& live) {
+    std::vector<std::size_t> others;
+    const Definition& definition = *live.transaction.definition;
+    for (const std::size_t branch : live.held_calls) {
+      if (functions_.RunsInTransaction(UrlOf(definition, branch))) {
+        board_.branch_works.push_back({definition.gid, live.life, branch});
+      } else {
+        others.push_back(branch);
+      }
+    }
+    live.held_calls = std::move(others);
+  }
+
+  Live* Alive(const BranchWork& work) {
+    Live* live = board_.lives.Find(work.gid);
+    return live != nullptr && live->life == work.life ? live : nullptr;
+  }
+
+  void RunBranch() {
+    BranchWork work = std::move(board_.branch_works.front());
+    board_.branch_works.pop_front();
+    Live* live = Alive(work);
+    if (live == nullptr) return;
+    if (!board_.context.may_call) {
+      return StepResult(work, Result::NotSent("the coordinator was stopping"));
+    }
+    // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
+    if (live->Fresh() && !live->surely_new && board_.store.Load(work.gid)) return;
+    live->surely_new = true;
+    branches_.push_back(
+        {work, live->transaction, live->held_calls, live->events.size(), live->timer});
+    BranchCall call;
+    call.definition = live->transaction.definition;
+    call.branch = work.branch;
+    const Time begin = clock_.Now();
+    Result result =
+        board_.store.Run([&](sqlite3* db) { return functions_.RunInTransaction(call, db); });
+    WarnIfSlow(begin, call.Url());
+    StepResult(work, std::move(result));
+  }
+
+  void StepResult(const BranchWork& work, Result result) {
+    Live* live = Alive(work);
+    if (live == nullptr) return;
+    board_.Step(*live, {engine::EventKind::kResult, work.branch, std::move(result)});
+    TakeCallsOf(*live);
+  }
+
+  void RunTransact() {
+    transacts_.push_back({std::move(board_.works.front()), {}});
+    board_.works.pop_front();
+    WorkContext context;
+    context.exists = [this](const std::string& gid) {
+      return board_.lives.Find(gid) != nullptr || board_.store.Load(gid).has_value();
+    };
+    const Time begin = clock_.Now();
+    transacts_.back().result = board_.store.Run([&](sqlite3* db) {
+      context.db = db;
+      context.submitted.clear();
+      return transacts_.back().work.work(context);
+    });
+    WarnIfSlow(begin, "Transact");
+    if (transacts_.back().result.kind != Result::Kind::kSuccess) return;
+    for (const auto& definition : context.submitted) {
+      Transaction transaction;
+      transaction.definition = definition;
+      Live& live = board_.lives.Add(std::move(transaction));
+      live.surely_new = true;
+      added_.push_back(&live);
+      board_.Step(live, {engine::EventKind::kSubmitted, 0, {}});
+      TakeCallsOf(live);
+    }
+  }
+
+  void WarnIfSlow(Time begin, const std::string& what) const {
+    const Duration took = clock_.Now() - begin;
+    if (took <= kSlow) return;
+    board_.Log(LogLevel::kWarning,
+               what + " took " + std::to_string(took.count() / 1000) +
+                   " ms inside a commit, and everything else waited; do less in there");
+  }
+
+  Board& board_;
+  Functions& functions_;
+  Clock& clock_;
+  std::vector<Transact> transacts_;  // that ran in the open batch
+  std::vector<Branch> branches_;     // the same
+  std::vector<Live*> added_;         // submitted by them
+};
+
+}  // namespace v1
+}  // namespace dtm
