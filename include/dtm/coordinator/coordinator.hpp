@@ -87,9 +87,10 @@ class Coordinator : public EmbeddedEndpoint {
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
     Driver& driver = Checked();
-    driver.functions.RegisterInTransaction(name, EraseTransactionType<T>(std::move(function)));
-    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
-    return {name, Owner()};
+    const std::string full_name = kInTransactionPrefix + name;
+    driver.functions.RegisterInTransaction(full_name, EraseTransactionType<T>(std::move(function)));
+    (void)driver.inbox.Push(About(kLocalPrefix + full_name, Command::Kind::kRegistered));
+    return {full_name, Owner()};
   }
 
   /// Runs `function(Tx&)` inside the next commit, on the coordinator's thread: the rows it writes through tx.Db() and

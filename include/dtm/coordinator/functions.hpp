@@ -40,7 +40,7 @@ class Functions : public BranchCaller {
     auto entry = std::make_unique<Entry>();
     entry->function = std::move(function);
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (in_transaction_.count(name) > 0 || !entries_.emplace(name, std::move(entry)).second) {
+    if (!entries_.emplace(name, std::move(entry)).second) {
       throw LogicError("a branch function named '" + name +
                        "' is registered already; give each function a name of its own");
     }
@@ -49,24 +49,20 @@ class Functions : public BranchCaller {
   /// The same for one that runs inside a commit; see Works.
   void RegisterInTransaction(const std::string& name, TransactionFunction function) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const bool fresh = entries_.count(name) == 0 && !name.empty();
-    if (!fresh || !in_transaction_.emplace(name, std::move(function)).second) {
-      throw LogicError("a branch function needs a name of its own, which '" + name + "' is not");
+    if (!in_transaction_.emplace(name, std::move(function)).second) {
+      throw LogicError("a branch function named '" + name +
+                       "' is registered already; give each function a name of its own");
     }
-    any_in_transaction_ = true;
   }
-  bool AnyInTransaction() const { return any_in_transaction_; }
-  bool RunsInTransaction(const std::string& url) {
-    if (!IsLocal(url)) return false;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return in_transaction_.find(url.c_str() + kLocalPrefixSize) != in_transaction_.end();
-  }
-  /// Here and now.
+  /// Here and now, in the loop's thread.
   Result RunInTransaction(const BranchCall& call, sqlite3* db) {
     std::unique_lock<std::mutex> lock(mutex_);
     const auto found = in_transaction_.find(call.Url().c_str() + kLocalPrefixSize);
+    if (found == in_transaction_.end()) return Missing(call);
     const TransactionFunction& function = found->second;  // none is ever removed
     lock.unlock();
+    if (db == nullptr)
+      return Result::Error("the store has no SQL for functions inside a transaction");
     return function(db, call.Payload(), Caller(call));
   }
 
@@ -93,9 +89,7 @@ class Functions : public BranchCaller {
       WakeThreads();
     }
     for (const BranchCall* call : unknown) {
-      results.Done(*call,
-                   Result::NotSent("waiting for handler \"" + call->Url().substr(kLocalPrefixSize) +
-                                   "\": this program has not registered it"));
+      results.Done(*call, Missing(*call));
     }
   }
 
@@ -191,6 +185,11 @@ class Functions : public BranchCaller {
   }
 
  private:
+  static Result Missing(const BranchCall& call) {
+    return Result::NotSent("waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
+                           "\": this program has not registered it");
+  }
+
   static void Refuse(const std::vector<BranchCall>& calls, BranchResults& results) {
     for (const BranchCall& call : calls) {
       results.Done(call, Result::NotSent("the coordinator was stopping"));
@@ -290,7 +289,6 @@ class Functions : public BranchCaller {
   std::condition_variable ready_changed_;
   std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
   std::map<std::string, TransactionFunction, std::less<>> in_transaction_;
-  std::atomic<bool> any_in_transaction_{false};
   std::deque<Entry*> ready_;  // functions with something to run, in turn
   std::size_t queued_ = 0;
   std::size_t idle_ = 0;

@@ -36,7 +36,6 @@ class Works {
 
   /// Of what is to be called once the turn is durable, takes the branches that run inside a commit.
   void TakeCalls() {
-    if (!functions_.AnyInTransaction()) return;
     for (Live* live : board_.touched) TakeCallsOf(*live);
   }
 
@@ -127,16 +126,14 @@ class Works {
   };
 
   void TakeCallsOf(Live& live) {
-    std::vector<std::size_t> others;
     const Definition& definition = *live.transaction.definition;
-    for (const std::size_t branch : live.held_calls) {
-      if (functions_.RunsInTransaction(UrlOf(definition, branch))) {
-        board_.branch_works.push_back({definition.gid, live.life, branch});
-      } else {
-        others.push_back(branch);
-      }
+    const auto others = std::stable_partition(
+        live.held_calls.begin(), live.held_calls.end(),
+        [&](std::size_t branch) { return !RunsInTransaction(UrlOf(definition, branch)); });
+    for (auto branch = others; branch != live.held_calls.end(); ++branch) {
+      board_.branch_works.push_back({definition.gid, live.life, *branch});
     }
-    live.held_calls = std::move(others);
+    live.held_calls.erase(others, live.held_calls.end());
   }
 
   Live* Alive(const BranchWork& work) {

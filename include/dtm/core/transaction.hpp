@@ -50,6 +50,14 @@ inline bool IsLocal(const std::string& url) {
   return url.compare(0, kLocalPrefixSize, kLocalPrefix) == 0;
 }
 
+/// Begins the name of a function that runs inside the commit of its result. If there is no result, it has certainly
+/// had no effect.
+inline constexpr const char kInTransactionPrefix[] = "tx/";
+
+inline bool RunsInTransaction(const std::string& url) {
+  return IsLocal(url) && url.compare(kLocalPrefixSize, 3, kInTransactionPrefix) == 0;
+}
+
 inline constexpr const char kTopicPrefix[] = "topic://";
 inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
 
@@ -111,7 +119,7 @@ inline bool SameContent(const Definition& a, const Definition& b) {
 struct Branch {
   BranchStatus status = BranchStatus::kPrepared;
   bool in_flight = false;   ///< called by this life of the coordinator and not answered; not stored
-  std::uint32_t tries = 0;  ///< calls that may have been sent; > 0 = it may have run
+  std::uint32_t tries = 0;  ///< calls that may have had an effect; > 0 = it may have run
   std::uint32_t errors = 0;  ///< consecutive errors, drives the waits
   Time next_try{};           ///< not called again before this
   Time deadline{};         ///< a call by URL is out that may still be running until then; 0 = none

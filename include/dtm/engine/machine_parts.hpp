@@ -93,7 +93,7 @@ class MachineParts {
       return true;
     }
     t_.last_error = Truncated(DescribeAnswer(def_, index, result), kMaxReasonBytes);
-    if (result.kind == Result::Kind::kNotSent) --branch.tries;
+    if (result.kind == Result::Kind::kNotSent && branch.tries > 0) --branch.tries;
     return true;
   }
 
@@ -170,7 +170,7 @@ class MachineParts {
     }
     if (!context_.may_call) return false;
     branch.in_flight = true;
-    ++branch.tries;
+    if (!RunsInTransaction(url)) ++branch.tries;  // its success, if any, is stored with its effect
     // A function ends with its process; a call by URL may outlive it.
     const Time deadline = IsLocal(url) ? Time{} : CallDeadline(def_.options, context_);
     branch.deadline = (std::max)(deadline, branch.former_deadline);

@@ -134,7 +134,7 @@ class SagaMachine : private MachineParts {
   /// failed may have left something behind, so it is compensated too.
   bool Undone(std::size_t step) const {
     const Branch& action = t_.branches[ActionOf(step)];
-    const bool may_have_run = action.tries > 0 || action.status != BranchStatus::kPrepared;
+    const bool may_have_run = action.tries > 0 || action.status == BranchStatus::kSucceed;
     return !may_have_run || Succeeded(CompensateOf(step));
   }
 
