@@ -18,6 +18,7 @@
 #include <dtm/core/limits.hpp>
 #include <dtm/core/version.hpp>
 #include <dtm/http/api_message.hpp>
+#include <dtm/http/branch_answer.hpp>
 #include <dtm/http/json_input.hpp>
 #include <dtm/http/metrics_text.hpp>
 #include <dtm/http/wire.hpp>
@@ -289,12 +290,7 @@ class Api {
     } catch (const RejectedError& error) {
       throw BadInput(error.what());
     }
-    switch (result.kind) {
-      case Result::Kind::kSuccess: return answers::Success();
-      case Result::Kind::kFailure: return answers::Failure(result.text);
-      case Result::Kind::kOngoing: return answers::Ongoing(result.text);
-      default: return answers::Error(500, result.text);
-    }
+    return answers::OfBranch(result);
   }
 
   static Status StatusOf(const std::string& name) {
