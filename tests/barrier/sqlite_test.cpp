@@ -305,6 +305,7 @@ TEST_CASE("a business that ends the transaction is found out") {
        100},
       {"commits and opens a savepoint",
        "COMMIT; SAVEPOINT s; UPDATE account SET balance = 70 WHERE name = 'a'", 100},
+      {"hides the savepoint", "SAVEPOINT dtm_barrier; UPDATE account SET balance = 70", 100},
       {"is rolled back by SQLite",
        "UPDATE account SET balance = 70 WHERE name = 'a';"
        "INSERT OR ROLLBACK INTO account VALUES ('a', 1)",
@@ -488,7 +489,6 @@ TEST_CASE("asked while the local step runs on another connection") {
   World world;
   Bank asking(world.dir / "bank.db");
   SqliteBarrierTable questions(asking.db.Handle());
-  const std::string text = "nothing was thrown";
   std::string busy;
   CHECK(world.Deliver(Msg(), [&](sqlite3* db) {
     Debit(db);

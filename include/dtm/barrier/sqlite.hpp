@@ -94,7 +94,8 @@ class SqliteBarrierTable {
   /// a compensation of what never ran, an action that comes after its compensation. A Failure,
   /// Ongoing or Error of the business is rolled back and returned; an exception of it is rolled
   /// back and passes.
-  /// @throws InDoubtError     COMMIT met an I/O error: row and effect are both stored or both not.
+  /// @throws InDoubtError     COMMIT met an I/O error or was interrupted: row and effect are both
+  ///                          stored or both not.
   ///                          The same call again, with a new Barrier, is safe and settles it.
   /// @throws DuplicatedError  the local step of a message ran before, or QueryPrepared forbade it.
   /// @throws sql::SqliteError (a StoreError) nothing was stored. Code SQLITE_BUSY: another writer
@@ -157,18 +158,23 @@ class SqliteBarrierTable {
     ~Undo() {
       if (kept_) return;
       barrier_.Fail();
-      const char* text = "ROLLBACK TO dtm_barrier; RELEASE dtm_barrier";
-      if (owner_ == Owner::kCall) text = "ROLLBACK";
-      if (db_.InTransaction()) sqlite3_exec(db_.Handle(), text, nullptr, nullptr, nullptr);
+      if (owner_ == Owner::kCall) {
+        if (db_.InTransaction()) Run("ROLLBACK");
+      } else if (begun_) {
+        Run("ROLLBACK TO dtm_barrier_inner; RELEASE dtm_barrier_inner");
+      }
     }
     Undo(const Undo&) = delete;
     Undo& operator=(const Undo&) = delete;
+    void Begun() { begun_ = true; }
     void Keep() { kept_ = true; }
 
    private:
+    void Run(const char* text) { sqlite3_exec(db_.Handle(), text, nullptr, nullptr, nullptr); }
     sql::Database& db_;
     Barrier& barrier_;
     const Owner owner_;
+    bool begun_ = false;
     bool kept_ = false;
   };
 
@@ -211,13 +217,19 @@ class SqliteBarrierTable {
     return db_.Changes() > 0;
   }
 
+  /// Outside a transaction a savepoint begins one, and the insert that follows takes the write lock
+  /// as BEGIN IMMEDIATE would. That it is there at the end proves that the business let it stand.
+  void Begin(Owner owner) {
+    if (owner == Owner::kProgram) return db_.Exec("SAVEPOINT dtm_barrier_inner");
+    save_.Step();
+  }
+
   Result Run(Barrier& barrier, Owner owner, const std::function<Result()>& business) {
     CheckUse(barrier, owner);
-    // Outside a transaction this begins one, and the insert below takes the write lock as BEGIN
-    // IMMEDIATE would. That it is still there at the end proves that the business let it stand.
-    Ours(barrier, [&] { return save_.Step(); });
-    Undo undo(db_, barrier, owner);
     const std::string number = barrier.BeginCall();
+    Undo undo(db_, barrier, owner);
+    Ours(barrier, [&] { Begin(owner); });
+    undo.Begun();
     const barrier::Decision decision = Ours(barrier, [&] {
       const std::string origin = barrier::OriginOf(barrier.Op());
       const bool origin_inserted =
@@ -260,24 +272,31 @@ class SqliteBarrierTable {
   }
 
   void Commit(const Barrier& barrier, Owner owner) {
+    bool ended = false;  // inside the business
     try {
+      if (owner == Owner::kProgram) return db_.Exec("RELEASE dtm_barrier_inner");
       release_.Step();
+      ended = db_.InTransaction();  // it was a savepoint of the business that we released
     } catch (const sql::SqliteError& error) {
       const std::string text = Where(barrier) + error.what();
       const int code = error.Primary();
-      if (code == SQLITE_ERROR) {  // no such savepoint
-        throw LogicError(Where(barrier) +
-                         "its transaction was ended inside the business, by COMMIT, ROLLBACK or an "
-                         "error that SQLite answered with a rollback; leave the first two to the "
-                         "barrier and pass every error on. What was written since is not covered");
-      }
-      // Both may come after the commit has reached the disk.
-      if (owner == Owner::kCall && (code == SQLITE_IOERR || code == SQLITE_NOMEM)) {
+      ended = code == SQLITE_ERROR;  // no such savepoint
+      // These may come after the commit has reached the disk.
+      const bool in_doubt =
+          code == SQLITE_IOERR || code == SQLITE_NOMEM || code == SQLITE_INTERRUPT;
+      if (owner == Owner::kCall && in_doubt) {
         throw InDoubtError(text +
                            "; row and effect are both stored or both not, the same call "
                            "again settles it");
       }
-      throw sql::SqliteError(text + "; it did not commit, nothing was stored", error.Code());
+      if (!ended)
+        throw sql::SqliteError(text + "; it did not commit, nothing was stored", error.Code());
+    }
+    if (ended) {
+      throw LogicError(Where(barrier) +
+                       "its transaction was ended inside the business, by COMMIT, ROLLBACK or an "
+                       "error that SQLite answered with a rollback; leave the first two to the "
+                       "barrier and pass every error on. What was written since is not covered");
     }
   }
 
