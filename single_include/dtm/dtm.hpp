@@ -46,6 +46,13 @@ class InDoubtError : public Error {
   using Error::Error;
 };
 
+/// The local step of a message ran before or is forbidden by now, so it was not run: its text begins
+/// with DUPLICATED. Not a failure; asking whether the step was committed settles it.
+class DuplicatedError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Definite: the store could not do it and nothing was stored (disk full, read-only, corrupt,
 /// taken).
 class StoreError : public Error {
@@ -62,12 +69,125 @@ class LogicError : public Error {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/core/limits.hpp -----------------------------------------------------------------------
+
+/// Limits on every size and count, the same in process and over HTTP.
+/// Needs: std. Threads: constants and pure functions. Source: what protocols and databases of the
+/// field accept.
+
+#include <chrono>
+#include <cstddef>
+
+namespace dtm {
+inline namespace v1 {
+
+inline constexpr std::size_t kMaxGidBytes = 128;
+inline constexpr std::size_t kMaxUrlBytes = 2048;
+inline constexpr std::size_t kMaxSteps = 1000;
+inline constexpr std::size_t kMaxPayloadBytes = 256 * 1024;
+inline constexpr std::size_t kMaxDefinitionBytes =
+    1024 * 1024;  ///< urls, payloads, headers together
+inline constexpr std::size_t kMaxHeaders = 32;
+inline constexpr std::size_t kMaxHeaderBytes = 4096;
+inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reason or error text
+inline constexpr std::size_t kMaxAnswerBytes = 64 * 1024;  ///< read of a branch's answer
+inline constexpr std::size_t kMaxListLimit = 1000;
+inline constexpr std::chrono::seconds kMaxOptionSeconds{86400};
+inline constexpr int kMaxRetryLimit = 1000000;
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/text.hpp -------------------------------------------------------------------------
+
+/// Small facts about text that comes from outside.
+/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8).
+
+#include <string_view>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Length of the valid UTF-8 sequence at `at`, or 0.
+inline std::size_t Utf8Length(const std::string& text, std::size_t at) {
+  const auto byte = [&text](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
+  const auto tail = [&byte](std::size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
+  const unsigned first = byte(at);
+  if (at >= text.size()) return 0;
+  if (first < 0x80) return 1;
+  if (first >= 0xC2 && first <= 0xDF) return tail(at + 1) ? 2 : 0;
+  if (first >= 0xE0 && first <= 0xEF) {
+    const unsigned second = byte(at + 1);
+    const bool overlong = first == 0xE0 && second < 0xA0;
+    const bool surrogate = first == 0xED && second > 0x9F;
+    return tail(at + 1) && tail(at + 2) && !overlong && !surrogate ? 3 : 0;
+  }
+  if (first >= 0xF0 && first <= 0xF4) {
+    const unsigned second = byte(at + 1);
+    const bool overlong = first == 0xF0 && second < 0x90;
+    const bool too_large = first == 0xF4 && second > 0x8F;
+    const bool tails = tail(at + 1) && tail(at + 2) && tail(at + 3);
+    return tails && !overlong && !too_large ? 4 : 0;
+  }
+  return 0;
+}
+
+inline bool IsUtf8(const std::string& text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    if (length == 0) return false;
+    at += length;
+  }
+  return true;
+}
+
+/// With A to Z in lower case; other letters stay.
+inline std::string Lowered(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return lower;
+}
+
+/// At most `max_bytes` of the text, cut between characters.
+inline std::string Truncated(std::string text, std::size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
+  std::size_t end = max_bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) --end;
+  text.resize(end);
+  return text;
+}
+
+/// The text with everything that is not printable UTF-8 replaced, fit for a log line or a record.
+inline std::string Printable(const std::string& text) {
+  std::string clean;
+  clean.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    const unsigned char first = static_cast<unsigned char>(text[at]);
+    const bool c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
+    if (length == 0 || first < 0x20 || first == 0x7F || c1) {
+      clean += first == '\n' || first == '\t' ? ' ' : '?';
+      ++at;
+    } else {
+      clean.append(text, at, length);
+      at += length;
+    }
+  }
+  return clean;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/core/types.hpp ------------------------------------------------------------------------
 
 /// The words everybody uses: transaction types, statuses, operations, time.
 /// Needs: std. Threads: values only. Protocol: §1 (vocabulary, status transitions).
 
-#include <chrono>
 #include <cstdint>
 
 namespace dtm {
@@ -148,13 +268,178 @@ struct BranchInfo {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/barrier/barrier.hpp -------------------------------------------------------------------
+
+/// For whom a branch service is called, and whether its work is to be done: the barrier without a
+/// database.
+/// Needs: std. Threads: a Barrier by one thread at a time; the functions are pure.
+/// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
+///
+/// Coordinators call a branch again when they got no answer, may call its compensation although the
+/// action never arrived, and the action may arrive late, behind its compensation. A barrier makes
+/// that harmless: each call leaves a row in a table beside the business rows, in their transaction,
+/// and what the rows say decides. The file of your database does that: barrier/sqlite.hpp.
+
+#include <map>
+#include <utility>
+
+namespace dtm {
+inline namespace v1 {
+
+/// One delivery of one branch call. Made anew for each, from the request (BarrierFromQuery,
+/// BarrierFromRequest) or from what a branch function gets (BarrierFrom).
+class Barrier {
+ public:
+  /// All four are what the coordinator sent: trans_type ("saga", "msg", "tcc", ...) and op
+  /// ("action", "compensate", "try", "cancel", "msg", ...) at most 45 bytes, gid and branch_id at
+  /// most 128, valid UTF-8 without control characters.
+  /// @throws Error  one of them is missing or is not like that.
+  Barrier(std::string trans_type, std::string gid, std::string branch_id, std::string op)
+      : trans_type_(std::move(trans_type)),
+        gid_(std::move(gid)),
+        branch_id_(std::move(branch_id)),
+        op_(std::move(op)) {
+    const struct {
+      const char* name;
+      const std::string& value;
+      std::size_t limit;
+    } parts[] = {{"trans_type", trans_type_, kMaxNameBytes},
+                 {"gid", gid_, kMaxGidBytes},
+                 {"branch_id", branch_id_, kMaxGidBytes},
+                 {"op", op_, kMaxNameBytes}};
+    std::string missing;
+    for (const auto& part : parts) {
+      if (part.value.empty()) missing += (missing.empty() ? "" : ", ") + std::string(part.name);
+    }
+    if (!missing.empty()) {
+      throw Error("the call does not say its " + missing +
+                  "; a coordinator puts trans_type, gid, branch_id and op into the query of every "
+                  "branch call");
+    }
+    for (const auto& part : parts) {
+      const auto refuse = [&part](const std::string& why) {
+        return Error(std::string("the ") + part.name + " '" +
+                     Printable(Truncated(part.value, kMaxGidBytes)) + "' of the call " + why);
+      };
+      if (part.value.size() > part.limit) {
+        throw refuse("has " + std::to_string(part.value.size()) + " bytes; the limit is " +
+                     std::to_string(part.limit));
+      }
+      if (Printable(part.value) != part.value) {
+        throw refuse("contains control characters or is not valid UTF-8; leave them out");
+      }
+    }
+  }
+
+  const std::string& Type() const { return trans_type_; }
+  const std::string& Gid() const { return gid_; }
+  const std::string& BranchId() const { return branch_id_; }
+  const std::string& Op() const { return op_; }
+
+  /// For sentences: saga gid 'g', branch 01, op action.
+  std::string Who() const {
+    return trans_type_ + " gid '" + gid_ + "', branch " + branch_id_ + ", op " + op_;
+  }
+
+  /// For the tables: the number of the call that begins, "01", "02", ... A repeat of the request
+  /// must number its calls in the same way, so a barrier ends with a call that did not commit.
+  /// @throws LogicError  one did not commit.
+  std::string BeginCall() {
+    if (failed_) {
+      throw LogicError("barrier of " + Who() +
+                       ": its last call did not commit, so the next has no number; answer with the "
+                       "error (the coordinator calls again), or begin again from the first call "
+                       "with a new Barrier");
+    }
+    ++calls_;
+    return (calls_ < 10 ? "0" : "") + std::to_string(calls_);
+  }
+  /// For the tables: the call did not commit.
+  void Fail() noexcept { failed_ = true; }
+
+ private:
+  static constexpr std::size_t kMaxNameBytes = 45;
+
+  std::string trans_type_;
+  std::string gid_;
+  std::string branch_id_;
+  std::string op_;
+  int calls_ = 0;
+  bool failed_ = false;
+};
+
+/// Of the query parameters of a branch call, decoded: trans_type, gid, branch_id and op. Line breaks
+/// and semicolons are left out, as dtm does; other parameters do not matter.
+/// @throws Error  one is missing, is there twice with different values, or is none (see Barrier).
+inline Barrier BarrierFromQuery(const std::multimap<std::string, std::string>& query) {
+  const auto value = [&query](const char* name) {
+    const auto found = query.equal_range(name);
+    if (found.first == found.second) return std::string();
+    for (auto other = found.first; other != found.second; ++other) {
+      // The branch's own URL has such a parameter: whose call this is would be a guess.
+      if (other->second != found.first->second) {
+        throw Error("the query of the call says " + std::string(name) +
+                    " twice with different values; a branch's URL must not have a parameter of "
+                    "this name, the coordinator adds it");
+      }
+    }
+    std::string text;
+    for (const char c : found.first->second) {
+      if (c != '\n' && c != '\r' && c != ';') text += c;
+    }
+    return text;
+  };
+  return Barrier(value("trans_type"), value("gid"), value("branch_id"), value("op"));
+}
+
+/// For a registered C++ function whose rows are in another file than its coordinator's.
+inline Barrier BarrierFrom(const BranchInfo& info) {
+  return Barrier(Name(info.trans_type), info.gid, info.branch_id, Name(info.op));
+}
+
+/// What the barrier of every database has in common.
+namespace barrier {
+
+// The local step of a message, and the question whether it was committed.
+inline constexpr const char kMsgOp[] = "msg";
+inline constexpr const char kMsgBranch[] = "00";
+inline constexpr const char kMsgNumber[] = "01";
+/// The reason of a row that forbids the local step.
+inline constexpr const char kRollback[] = "rollback";
+
+/// What an op undoes, or "". Its row, written by the op that undoes, stops it if it comes late.
+inline const char* OriginOf(const std::string& op) {
+  if (op == "cancel") return "try";
+  if (op == "compensate" || op == "rollback") return "action";
+  return "";
+}
+
+enum class Decision {
+  kRun,               ///< do the business, and commit it with the rows
+  kNullCompensation,  ///< there is nothing to undo: commit the rows, answer success
+  kRepeated,          ///< done before, or undone before it came: answer success
+  kDuplicated         ///< the local step of a message came again: roll back, DuplicatedError
+};
+
+/// `origin_inserted`: the row of OriginOf(op) was not there before; false if there is no origin.
+/// `own_inserted`: the row of `op` was not there before.
+inline Decision Decide(const std::string& op, bool origin_inserted, bool own_inserted) {
+  if (op == kMsgOp && !own_inserted) return Decision::kDuplicated;
+  if (origin_inserted && *OriginOf(op) != '\0') return Decision::kNullCompensation;
+  return own_inserted ? Decision::kRun : Decision::kRepeated;
+}
+
+}  // namespace barrier
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/core/result.hpp -----------------------------------------------------------------------
 
 /// What a branch answered, and how a transaction ended.
 /// Needs: std. Threads: values only. Protocol: §1 (results).
 
 #include <exception>
-#include <utility>
+#include <type_traits>
 
 namespace dtm {
 inline namespace v1 {
@@ -179,6 +464,20 @@ struct Result {
   static Result Error(std::string text) { return {Kind::kError, std::move(text)}; }
   static Result NotSent(std::string why) { return {Kind::kNotSent, std::move(why)}; }
 };
+
+/// What user code says that returns nothing (success) or a Result.
+template <typename Function, typename... Arguments>
+Result ResultOf(const Function& function, Arguments&&... arguments) {
+  using Returned = std::invoke_result_t<const Function&, Arguments...>;
+  static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
+                "dtm: the function returns nothing or dtm::Result");
+  if constexpr (std::is_void_v<Returned>) {
+    function(std::forward<Arguments>(arguments)...);
+    return Result::Success();
+  } else {
+    return function(std::forward<Arguments>(arguments)...);
+  }
+}
 
 /// Runs user code and turns whatever it throws into a result.
 template <typename Function>
@@ -208,15 +507,485 @@ struct TransResult {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/sql/sqlite.hpp ------------------------------------------------------------------------
+
+/// Thin ownership of sqlite3 connections and statements; the only file that includes sqlite3.h.
+/// Needs: SQLite 3.35 or newer. Threads: one connection and its statements by one thread at a time.
+
+#include <sqlite3.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace sql {
+
+/// What SQLite said, with its code. Definite unless the code is an I/O error during COMMIT.
+class SqliteError : public StoreError {
+ public:
+  SqliteError(const std::string& text, int code) : StoreError(text), code_(code) {}
+  /// The extended result code.
+  int Code() const { return code_; }
+  int Primary() const { return code_ & 0xFF; }
+
+ private:
+  int code_;
+};
+
+/// A connection. Opened in serialized-off mode: its owner sees to it that one thread uses it.
+class Database {
+ public:
+  Database(const std::string& path, int flags) : path_(path), name_("the store file") {
+    const int code = sqlite3_open_v2(path.c_str(), &handle_, flags | SQLITE_OPEN_NOMUTEX, nullptr);
+    if (code != SQLITE_OK) {
+      const std::string why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
+      sqlite3_close_v2(handle_);
+      throw SqliteError("the store file '" + path + "' cannot be opened: " + why, code);
+    }
+    sqlite3_extended_result_codes(handle_, 1);
+  }
+  /// Borrows a connection of the program's own: it is not configured and not closed here.
+  explicit Database(sqlite3* borrowed) : name_("the database"), handle_(borrowed), owned_(false) {
+    const char* path = sqlite3_db_filename(borrowed, "main");
+    path_ = path == nullptr || *path == '\0' ? ":memory:" : path;
+  }
+  ~Database() {
+    if (owned_) sqlite3_close_v2(handle_);
+  }
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  sqlite3* Handle() const { return handle_; }
+  const std::string& Path() const { return path_; }
+  int Changes() const { return sqlite3_changes(handle_); }
+  std::int64_t LastRow() const { return sqlite3_last_insert_rowid(handle_); }
+  bool InTransaction() const { return sqlite3_get_autocommit(handle_) == 0; }
+
+  /// Runs statements that return no rows of interest.
+  void Exec(const char* text) {
+    const int code = sqlite3_exec(handle_, text, nullptr, nullptr, nullptr);
+    if (code != SQLITE_OK) Fail(code, text);
+  }
+
+  /// @throws SqliteError  always: what happened, on which file, and what to do where that is known.
+  [[noreturn]] void Fail(int code, std::string_view doing) const {
+    std::string text = name_ + (" '" + path_ + "': ") + sqlite3_errmsg(handle_);
+    const int extended = sqlite3_extended_errcode(handle_);
+    if ((extended & 0xFF) == code) code = extended;  // a borrowed connection may say less
+    switch (code & 0xFF) {
+      case SQLITE_FULL:
+        text += " (no space is left on its disk; free some, it goes on by itself)";
+        break;
+      case SQLITE_READONLY: text += " (make the file and its folder writable)"; break;
+      case SQLITE_CORRUPT:
+      case SQLITE_NOTADB:
+        text += " (the file is damaged or is no SQLite database; restore it from a backup)";
+        break;
+      case SQLITE_BUSY:
+        text += " (another program holds a write transaction on it; end that one)";
+        break;
+      default: text += " (while: " + std::string(doing.substr(0, 60)) + ")"; break;
+    }
+    throw SqliteError(text, code);
+  }
+
+ private:
+  std::string path_;
+  const char* name_;  ///< what the file is to its user
+  sqlite3* handle_ = nullptr;
+  bool owned_ = true;
+};
+
+/// A prepared statement. Binding does not copy: what is bound must live until Step returned.
+class Statement {
+ public:
+  Statement(Database& database, std::string text) : database_(&database), text_(std::move(text)) {
+    const int code =
+        sqlite3_prepare_v3(database.Handle(), text_.data(), static_cast<int>(text_.size()),
+                           SQLITE_PREPARE_PERSISTENT, &handle_, nullptr);
+    if (code != SQLITE_OK) database.Fail(code, text_);
+  }
+  ~Statement() { sqlite3_finalize(handle_); }
+  Statement(Statement&& other) noexcept
+      : database_(other.database_), text_(std::move(other.text_)), handle_(other.handle_) {
+    other.handle_ = nullptr;
+  }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+  Statement& operator=(Statement&&) = delete;
+
+  Statement& Bind(int index, std::int64_t value) {
+    return Check(sqlite3_bind_int64(handle_, index, value));
+  }
+  Statement& BindText(int index, std::string_view value) {
+    return Check(sqlite3_bind_text(handle_, index, Data(value), static_cast<int>(value.size()),
+                                   SQLITE_STATIC));
+  }
+  Statement& BindBlob(int index, std::string_view value) {
+    return Check(sqlite3_bind_blob(handle_, index, Data(value), static_cast<int>(value.size()),
+                                   SQLITE_STATIC));
+  }
+  Statement& BindNull(int index) { return Check(sqlite3_bind_null(handle_, index)); }
+
+  /// True while there is a row. After false the statement is ready to be bound again.
+  bool Step() {
+    const int code = sqlite3_step(handle_);
+    if (code == SQLITE_ROW) return true;
+    // Fail reads the message before Reset could replace it.
+    if (code != SQLITE_DONE) {
+      Resetter reset{handle_};
+      database_->Fail(code, text_);
+    }
+    sqlite3_reset(handle_);
+    return false;
+  }
+  /// For a statement that returns at most one row: drops the rest.
+  void Reset() { sqlite3_reset(handle_); }
+
+  std::int64_t Int(int column) const { return sqlite3_column_int64(handle_, column); }
+  bool IsNull(int column) const { return sqlite3_column_type(handle_, column) == SQLITE_NULL; }
+  /// A text as UTF-8, whatever the encoding of the file; a blob as it is.
+  std::string Text(int column) const {
+    const void* data = sqlite3_column_type(handle_, column) == SQLITE_BLOB
+                           ? sqlite3_column_blob(handle_, column)
+                           : sqlite3_column_text(handle_, column);
+    const auto size = static_cast<std::size_t>(sqlite3_column_bytes(handle_, column));
+    return data == nullptr ? std::string() : std::string(static_cast<const char*>(data), size);
+  }
+
+ private:
+  struct Resetter {
+    sqlite3_stmt* handle;
+    ~Resetter() { sqlite3_reset(handle); }
+  };
+  // A null pointer would bind NULL where an empty value is meant.
+  static const char* Data(std::string_view value) { return value.empty() ? "" : value.data(); }
+  Statement& Check(int code) {
+    if (code != SQLITE_OK) database_->Fail(code, text_);
+    return *this;
+  }
+
+  Database* database_;
+  std::string text_;
+  sqlite3_stmt* handle_ = nullptr;
+};
+
+}  // namespace sql
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/barrier/sqlite.hpp --------------------------------------------------------------------
+
+/// The barrier of a branch service whose rows are in SQLite: each call has its effect once, with its
+/// row in one commit.
+/// Needs: SQLite 3.35 or newer. Threads: as its connection: one thread at a time.
+/// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
+
+#include <functional>
+
+namespace dtm {
+inline namespace v1 {
+
+namespace barrier {
+
+/// The table as it stands in SQL. In the main file: only what is in one file commits as one.
+inline std::string Quoted(const std::string& table) {
+  bool plain = !table.empty() && table.size() <= 64;
+  for (const char c : table) {
+    plain = plain && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '_');
+  }
+  if (!plain) {
+    throw LogicError(
+        "'" + Printable(table) +
+        "' is no name for a barrier table; use up to 64 letters, digits and _, without "
+        "a schema (the table is in the main file of the connection)");
+  }
+  return "main.\"" + table + "\"";
+}
+
+inline sqlite3* NotNull(sqlite3* db) {
+  if (db == nullptr)
+    throw LogicError("the connection for the barrier table is null; open it first");
+  return db;
+}
+
+}  // namespace barrier
+
+/// Makes the table, with the columns of dtm's own, unless there is one of this name. `table`: up to
+/// 64 letters, digits and _. (Its id stays NULL: as a key it would be one more page to write for each
+/// call. A table in which it is one is as good. Rows are never updated, so update_time is NULL.)
+/// A row may be deleted once no call of its gid can come any more; create_time (UTC) is for that.
+/// @throws StoreError  the file cannot be written; nothing was changed.
+inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier") {
+  sql::Database database(barrier::NotNull(db));
+  database.Exec(("CREATE TABLE IF NOT EXISTS " + barrier::Quoted(table) + R"sql( (
+  id INTEGER,
+  trans_type TEXT NOT NULL,
+  gid TEXT NOT NULL,
+  branch_id TEXT NOT NULL,
+  op TEXT NOT NULL,
+  barrier_id TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  create_time TEXT DEFAULT CURRENT_TIMESTAMP,
+  update_time TEXT,
+  PRIMARY KEY (gid, branch_id, op, barrier_id)
+) WITHOUT ROWID)sql")
+                    .c_str());
+}
+
+/// The barrier table as one connection sees it. Prepares its statements, so keep it as long as the
+/// connection (one made for each call costs tens of microseconds more); destroy it before the
+/// connection is closed.
+///
+/// The connection is the program's own and stays as it is. Give it a busy timeout
+/// (sqlite3_busy_timeout), else a call that meets another writer fails at once. What was answered
+/// survives a power loss only with PRAGMA synchronous = FULL, SQLite's default. Business rows must
+/// be in the same file: an attached one does not commit as one with it.
+class SqliteBarrierTable {
+ public:
+  /// @throws StoreError  there is no such table (make it with CreateBarrierTable), or it has not
+  ///                     dtm's columns and unique key.
+  explicit SqliteBarrierTable(sqlite3* db, const std::string& table = "barrier")
+      : table_(table),
+        quoted_(barrier::Quoted(table)),
+        db_(barrier::NotNull(db)),
+        save_(db_, "SAVEPOINT dtm_barrier"),
+        release_(db_, "RELEASE dtm_barrier"),
+        insert_(PrepareInsert()) {}
+  SqliteBarrierTable(const SqliteBarrierTable&) = delete;
+  SqliteBarrierTable& operator=(const SqliteBarrierTable&) = delete;
+
+  /// Runs `business(sqlite3*)` at most once for this call of this barrier, in a transaction with
+  /// the row that remembers it. It writes through this connection, leaves COMMIT and ROLLBACK
+  /// alone, and returns nothing (success) or a Result. It may run again only if it did not commit.
+  ///
+  /// Returns Success once its effect is durable, now or from an earlier call, or if there is none:
+  /// a compensation of what never ran, an action that comes after its compensation. A Failure,
+  /// Ongoing or Error of the business is rolled back and returned; an exception of it is rolled
+  /// back and passes.
+  /// @throws InDoubtError     COMMIT met an I/O error or was interrupted: row and effect are both
+  ///                          stored or both not.
+  ///                          The same call again, with a new Barrier, is safe and settles it.
+  /// @throws DuplicatedError  the local step of a message ran before, or QueryPrepared forbade it.
+  /// @throws sql::SqliteError (a StoreError) nothing was stored. Code SQLITE_BUSY: another writer
+  ///                          was there for longer than the busy timeout; the business did not run,
+  ///                          unless it is COMMIT that waited for readers (no WAL).
+  /// @throws LogicError       the connection is in a transaction, the business ended ours, or the
+  ///                          barrier had a call that did not commit.
+  template <typename Business>
+  [[nodiscard]] Result Call(Barrier& barrier, const Business& business) {
+    return Run(barrier, Owner::kCall, [&] { return ResultOf(business, db_.Handle()); });
+  }
+
+  /// The same inside a transaction that the program has begun, with BEGIN IMMEDIATE: nothing is
+  /// durable before it commits it, so do not answer before. What is rolled back here is only what
+  /// this call did. For several barriers, or business and a barrier's, in one commit.
+  template <typename Business>
+  [[nodiscard]] Result CallInTransaction(Barrier& barrier, const Business& business) {
+    return Run(barrier, Owner::kProgram, [&] { return ResultOf(business, db_.Handle()); });
+  }
+
+  /// Answers a coordinator that asks whether the local step of a message was committed (op msg).
+  /// Success: it was. Failure: it was not, and from now on it cannot be: that is durable. While the
+  /// step is running on another connection this waits for its end, at most the busy timeout.
+  /// @throws sql::SqliteError  SQLITE_BUSY: the step still runs; else the file. Nothing was decided;
+  ///                           the coordinator asks again.
+  /// @throws LogicError        the connection is in a transaction, or it is no call with op msg.
+  [[nodiscard]] Result QueryPrepared(const Barrier& barrier) {
+    if (barrier.Op() != barrier::kMsgOp) {
+      throw LogicError(Where(barrier) + "QueryPrepared answers only calls with op msg; use Call");
+    }
+    if (db_.InTransaction()) {
+      throw LogicError(Where(barrier) +
+                       "the connection is in a transaction, but the answer must be durable before "
+                       "it is given; end the transaction first");
+    }
+    return Ours(barrier, [&] {
+      Insert(barrier, barrier::kMsgBranch, barrier::kMsgOp, barrier::kMsgNumber,
+             barrier::kRollback);
+      sql::Statement read(db_, "SELECT reason FROM " + quoted_ +
+                                   " WHERE gid = ?1 AND branch_id = ?2 AND op = ?3 AND "
+                                   "barrier_id = ?4");
+      read.BindText(1, barrier.Gid()).BindText(2, barrier::kMsgBranch);
+      read.BindText(3, barrier::kMsgOp).BindText(4, barrier::kMsgNumber);
+      if (!read.Step()) throw StoreError(Where(barrier) + "its row was deleted; ask again");
+      if (read.Text(0) != barrier::kRollback) return Result::Success();
+      return Result::Failure("the local step of msg gid '" + barrier.Gid() +
+                             "' was not committed, and cannot be any more");
+    });
+  }
+
+ private:
+  /// Who begins and ends the transaction.
+  enum class Owner { kCall, kProgram };
+
+  /// Takes back what a call did, unless it was kept.
+  class Undo {
+   public:
+    Undo(sql::Database& db, Barrier& barrier, Owner owner)
+        : db_(db), barrier_(barrier), owner_(owner) {}
+    ~Undo() {
+      if (kept_) return;
+      barrier_.Fail();
+      if (owner_ == Owner::kCall) {
+        if (db_.InTransaction()) Run("ROLLBACK");
+      } else if (begun_) {
+        Run("ROLLBACK TO dtm_barrier_inner; RELEASE dtm_barrier_inner");
+      }
+    }
+    Undo(const Undo&) = delete;
+    Undo& operator=(const Undo&) = delete;
+    void Begun() { begun_ = true; }
+    void Keep() { kept_ = true; }
+
+   private:
+    void Run(const char* text) { sqlite3_exec(db_.Handle(), text, nullptr, nullptr, nullptr); }
+    sql::Database& db_;
+    Barrier& barrier_;
+    const Owner owner_;
+    bool begun_ = false;
+    bool kept_ = false;
+  };
+
+  sql::Statement PrepareInsert() {
+    try {
+      // With the columns of its unique key, so that a table without it is refused.
+      return sql::Statement(db_, "INSERT INTO " + quoted_ +
+                                     " (trans_type, gid, branch_id, op, barrier_id, reason) "
+                                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
+                                     "ON CONFLICT (gid, branch_id, op, barrier_id) DO NOTHING");
+    } catch (const sql::SqliteError& error) {
+      if (error.Primary() != SQLITE_ERROR) throw;
+      throw sql::SqliteError("'" + table_ + "' cannot serve as barrier table: " + error.what() +
+                                 "; CreateBarrierTable makes one",
+                             error.Code());
+    }
+  }
+
+  std::string Where(const Barrier& barrier) const {
+    return "barrier of " + barrier.Who() + ", table '" + table_ + "': ";
+  }
+
+  /// Runs statements of ours; what fails says for whom.
+  template <typename Statements>
+  auto Ours(const Barrier& barrier, const Statements& statements) -> decltype(statements()) {
+    try {
+      return statements();
+    } catch (const sql::SqliteError& error) {
+      throw sql::SqliteError(Where(barrier) + error.what() + "; the call may come again",
+                             error.Code());
+    }
+  }
+
+  /// True: the row was not there before.
+  bool Insert(const Barrier& barrier, std::string_view branch_id, std::string_view op,
+              std::string_view number, std::string_view reason) {
+    insert_.BindText(1, barrier.Type()).BindText(2, barrier.Gid()).BindText(3, branch_id);
+    insert_.BindText(4, op).BindText(5, number).BindText(6, reason);
+    insert_.Step();
+    return db_.Changes() > 0;
+  }
+
+  /// Outside a transaction a savepoint begins one, and the insert that follows takes the write lock
+  /// as BEGIN IMMEDIATE would. That it is there at the end proves that the business let it stand.
+  void Begin(Owner owner) {
+    if (owner == Owner::kProgram) return db_.Exec("SAVEPOINT dtm_barrier_inner");
+    save_.Step();
+  }
+
+  Result Run(Barrier& barrier, Owner owner, const std::function<Result()>& business) {
+    CheckUse(barrier, owner);
+    const std::string number = barrier.BeginCall();
+    Undo undo(db_, barrier, owner);
+    Ours(barrier, [&] { Begin(owner); });
+    undo.Begun();
+    const barrier::Decision decision = Ours(barrier, [&] {
+      const std::string origin = barrier::OriginOf(barrier.Op());
+      const bool origin_inserted =
+          !origin.empty() && Insert(barrier, barrier.BranchId(), origin, number, barrier.Op());
+      const bool own_inserted =
+          Insert(barrier, barrier.BranchId(), barrier.Op(), number, barrier.Op());
+      return barrier::Decide(barrier.Op(), origin_inserted, own_inserted);
+    });
+    Result result = Result::Success();
+    switch (decision) {
+      case barrier::Decision::kDuplicated:
+        throw DuplicatedError("DUPLICATED: " + Where(barrier) +
+                              "the local step ran before, or was forbidden when the coordinator "
+                              "asked for it; QueryPrepared says which");
+      case barrier::Decision::kRun: result = business(); break;
+      case barrier::Decision::kNullCompensation:
+      case barrier::Decision::kRepeated: break;
+    }
+    if (result.kind != Result::Kind::kSuccess) return result;
+    Commit(barrier, owner);
+    undo.Keep();
+    return result;
+  }
+
+  void CheckUse(const Barrier& barrier, Owner owner) const {
+    if (barrier.Type() == Name(TransType::kXa)) {
+      throw LogicError(Where(barrier) +
+                       "SQLite cannot prepare a transaction for xa; use saga or tcc");
+    }
+    if (owner == Owner::kCall && db_.InTransaction()) {
+      throw LogicError(Where(barrier) +
+                       "the connection is in a transaction already; end it, or use "
+                       "CallInTransaction and commit before you answer");
+    }
+    if (owner == Owner::kProgram && !db_.InTransaction()) {
+      throw LogicError(Where(barrier) +
+                       "the connection is in no transaction; begin one with BEGIN IMMEDIATE, or "
+                       "use Call");
+    }
+  }
+
+  void Commit(const Barrier& barrier, Owner owner) {
+    bool ended = false;  // inside the business
+    try {
+      if (owner == Owner::kProgram) return db_.Exec("RELEASE dtm_barrier_inner");
+      release_.Step();
+      ended = db_.InTransaction();  // it was a savepoint of the business that we released
+    } catch (const sql::SqliteError& error) {
+      const std::string text = Where(barrier) + error.what();
+      const int code = error.Primary();
+      ended = code == SQLITE_ERROR;  // no such savepoint
+      // These may come after the commit has reached the disk.
+      const bool in_doubt =
+          code == SQLITE_IOERR || code == SQLITE_NOMEM || code == SQLITE_INTERRUPT;
+      if (owner == Owner::kCall && in_doubt) {
+        throw InDoubtError(text +
+                           "; row and effect are both stored or both not, the same call "
+                           "again settles it");
+      }
+      if (!ended)
+        throw sql::SqliteError(text + "; it did not commit, nothing was stored", error.Code());
+    }
+    if (ended) {
+      throw LogicError(Where(barrier) +
+                       "its transaction was ended inside the business, by COMMIT, ROLLBACK or an "
+                       "error that SQLite answered with a rollback; leave the first two to the "
+                       "barrier and pass every error on. What was written since is not covered");
+    }
+  }
+
+  const std::string table_;
+  const std::string quoted_;
+  sql::Database db_;
+  sql::Statement save_;
+  sql::Statement release_;
+  sql::Statement insert_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/core/transaction.hpp ------------------------------------------------------------------
 
 /// The transaction record: what the initiator asked for, and how far it has come.
 /// Needs: std. Threads: values only; a Definition is never changed once it is shared.
 /// Protocol: §1 (branch ids), §2.1 (transaction body), §4.1 (saga rows).
 
-#include <cstddef>
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <vector>
 
@@ -416,8 +1185,6 @@ class OptionSetters {
 /// A coordinator as a client sees it: in this process, or elsewhere.
 /// Needs: std. Threads: implementations are thread-safe. Protocol: §2.2.
 
-#include <functional>
-
 namespace dtm {
 inline namespace v1 {
 
@@ -491,8 +1258,6 @@ struct LocalBranch {
 /// The saga builder: steps with their compensations, handed to any coordinator.
 /// Needs: nlohmann/json. Threads: one builder by one thread at a time.
 /// Protocol: §4.1, §11.1.
-
-#include <type_traits>
 
 #include <nlohmann/json.hpp>
 
@@ -1424,7 +2189,6 @@ struct Effects {
 /// A transaction in memory: its record, and what is held back until the record is durable.
 /// Needs: std. Threads: the thread that drives the loop.
 
-#include <string_view>
 #include <unordered_map>
 
 namespace dtm {
@@ -1886,115 +2650,6 @@ inline std::string Explain(const Transaction& transaction, Time now) {
 }
 
 }  // namespace engine
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/core/limits.hpp -----------------------------------------------------------------------
-
-/// Limits on every size and count, the same in process and over HTTP.
-/// Needs: std. Threads: constants and pure functions. Source: what protocols and databases of the
-/// field accept.
-
-namespace dtm {
-inline namespace v1 {
-
-inline constexpr std::size_t kMaxGidBytes = 128;
-inline constexpr std::size_t kMaxUrlBytes = 2048;
-inline constexpr std::size_t kMaxSteps = 1000;
-inline constexpr std::size_t kMaxPayloadBytes = 256 * 1024;
-inline constexpr std::size_t kMaxDefinitionBytes =
-    1024 * 1024;  ///< urls, payloads, headers together
-inline constexpr std::size_t kMaxHeaders = 32;
-inline constexpr std::size_t kMaxHeaderBytes = 4096;
-inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reason or error text
-inline constexpr std::size_t kMaxAnswerBytes = 64 * 1024;  ///< read of a branch's answer
-inline constexpr std::size_t kMaxListLimit = 1000;
-inline constexpr std::chrono::seconds kMaxOptionSeconds{86400};
-inline constexpr int kMaxRetryLimit = 1000000;
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/core/text.hpp -------------------------------------------------------------------------
-
-/// Small facts about text that comes from outside.
-/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8).
-
-namespace dtm {
-inline namespace v1 {
-
-/// Length of the valid UTF-8 sequence at `at`, or 0.
-inline std::size_t Utf8Length(const std::string& text, std::size_t at) {
-  const auto byte = [&text](std::size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
-  };
-  const auto tail = [&byte](std::size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
-  const unsigned first = byte(at);
-  if (at >= text.size()) return 0;
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first <= 0xDF) return tail(at + 1) ? 2 : 0;
-  if (first >= 0xE0 && first <= 0xEF) {
-    const unsigned second = byte(at + 1);
-    const bool overlong = first == 0xE0 && second < 0xA0;
-    const bool surrogate = first == 0xED && second > 0x9F;
-    return tail(at + 1) && tail(at + 2) && !overlong && !surrogate ? 3 : 0;
-  }
-  if (first >= 0xF0 && first <= 0xF4) {
-    const unsigned second = byte(at + 1);
-    const bool overlong = first == 0xF0 && second < 0x90;
-    const bool too_large = first == 0xF4 && second > 0x8F;
-    const bool tails = tail(at + 1) && tail(at + 2) && tail(at + 3);
-    return tails && !overlong && !too_large ? 4 : 0;
-  }
-  return 0;
-}
-
-inline bool IsUtf8(const std::string& text) {
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t length = Utf8Length(text, at);
-    if (length == 0) return false;
-    at += length;
-  }
-  return true;
-}
-
-/// With A to Z in lower case; other letters stay.
-inline std::string Lowered(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
-
-/// At most `max_bytes` of the text, cut between characters.
-inline std::string Truncated(std::string text, std::size_t max_bytes) {
-  if (text.size() <= max_bytes) return text;
-  std::size_t end = max_bytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) --end;
-  text.resize(end);
-  return text;
-}
-
-/// The text with everything that is not printable UTF-8 replaced, fit for a log line or a record.
-inline std::string Printable(const std::string& text) {
-  std::string clean;
-  clean.reserve(text.size());
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t length = Utf8Length(text, at);
-    const unsigned char first = static_cast<unsigned char>(text[at]);
-    const bool c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
-    if (length == 0 || first < 0x20 || first == 0x7F || c1) {
-      clean += first == '\n' || first == '\t' ? ' ' : '?';
-      ++at;
-    } else {
-      clean.append(text, at, length);
-      at += length;
-    }
-  }
-  return clean;
-}
-
 }  // namespace v1
 }  // namespace dtm
 
@@ -3941,160 +4596,6 @@ class GidGenerator {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/sql/sqlite.hpp ------------------------------------------------------------------------
-
-/// Thin ownership of sqlite3 connections and statements; the only file that includes sqlite3.h.
-/// Needs: SQLite 3.35 or newer. Threads: one connection and its statements by one thread at a time.
-
-#include <sqlite3.h>
-
-namespace dtm {
-inline namespace v1 {
-namespace sql {
-
-/// What SQLite said, with its code. Definite unless the code is an I/O error during COMMIT.
-class SqliteError : public StoreError {
- public:
-  SqliteError(const std::string& text, int code) : StoreError(text), code_(code) {}
-  /// The extended result code.
-  int Code() const { return code_; }
-  int Primary() const { return code_ & 0xFF; }
-
- private:
-  int code_;
-};
-
-/// A connection. Opened in serialized-off mode: its owner sees to it that one thread uses it.
-class Database {
- public:
-  Database(const std::string& path, int flags) : path_(path) {
-    const int code = sqlite3_open_v2(path.c_str(), &handle_, flags | SQLITE_OPEN_NOMUTEX, nullptr);
-    if (code != SQLITE_OK) {
-      const std::string why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
-      sqlite3_close_v2(handle_);
-      throw SqliteError("the store file '" + path + "' cannot be opened: " + why, code);
-    }
-    sqlite3_extended_result_codes(handle_, 1);
-  }
-  ~Database() { sqlite3_close_v2(handle_); }
-  Database(const Database&) = delete;
-  Database& operator=(const Database&) = delete;
-
-  sqlite3* Handle() const { return handle_; }
-  const std::string& Path() const { return path_; }
-  int Changes() const { return sqlite3_changes(handle_); }
-  std::int64_t LastRow() const { return sqlite3_last_insert_rowid(handle_); }
-  bool InTransaction() const { return sqlite3_get_autocommit(handle_) == 0; }
-
-  /// Runs statements that return no rows of interest.
-  void Exec(const char* text) {
-    const int code = sqlite3_exec(handle_, text, nullptr, nullptr, nullptr);
-    if (code != SQLITE_OK) Fail(code, text);
-  }
-
-  /// @throws SqliteError  always: what happened, on which file, and what to do where that is known.
-  [[noreturn]] void Fail(int code, std::string_view doing) const {
-    std::string text = "the store file '" + path_ + "': " + sqlite3_errmsg(handle_);
-    switch (code & 0xFF) {
-      case SQLITE_FULL:
-        text += " (no space is left on its disk; free some, it goes on by itself)";
-        break;
-      case SQLITE_READONLY: text += " (make the file and its folder writable)"; break;
-      case SQLITE_CORRUPT:
-      case SQLITE_NOTADB:
-        text += " (the file is damaged or is no SQLite database; restore it from a backup)";
-        break;
-      case SQLITE_BUSY:
-        text += " (another program holds a write transaction on it; end that one)";
-        break;
-      default: text += " (while: " + std::string(doing.substr(0, 60)) + ")"; break;
-    }
-    throw SqliteError(text, code);
-  }
-
- private:
-  std::string path_;
-  sqlite3* handle_ = nullptr;
-};
-
-/// A prepared statement. Binding does not copy: what is bound must live until Step returned.
-class Statement {
- public:
-  Statement(Database& database, std::string text) : database_(&database), text_(std::move(text)) {
-    const int code =
-        sqlite3_prepare_v3(database.Handle(), text_.data(), static_cast<int>(text_.size()),
-                           SQLITE_PREPARE_PERSISTENT, &handle_, nullptr);
-    if (code != SQLITE_OK) database.Fail(code, text_);
-  }
-  ~Statement() { sqlite3_finalize(handle_); }
-  Statement(Statement&& other) noexcept
-      : database_(other.database_), text_(std::move(other.text_)), handle_(other.handle_) {
-    other.handle_ = nullptr;
-  }
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-  Statement& operator=(Statement&&) = delete;
-
-  Statement& Bind(int index, std::int64_t value) {
-    return Check(sqlite3_bind_int64(handle_, index, value));
-  }
-  Statement& BindText(int index, std::string_view value) {
-    return Check(sqlite3_bind_text(handle_, index, Data(value), static_cast<int>(value.size()),
-                                   SQLITE_STATIC));
-  }
-  Statement& BindBlob(int index, std::string_view value) {
-    return Check(sqlite3_bind_blob(handle_, index, Data(value), static_cast<int>(value.size()),
-                                   SQLITE_STATIC));
-  }
-  Statement& BindNull(int index) { return Check(sqlite3_bind_null(handle_, index)); }
-
-  /// True while there is a row. After false the statement is ready to be bound again.
-  bool Step() {
-    const int code = sqlite3_step(handle_);
-    if (code == SQLITE_ROW) return true;
-    // Fail reads the message before Reset could replace it.
-    if (code != SQLITE_DONE) {
-      Resetter reset{handle_};
-      database_->Fail(code, text_);
-    }
-    sqlite3_reset(handle_);
-    return false;
-  }
-  /// For a statement that returns at most one row: drops the rest.
-  void Reset() { sqlite3_reset(handle_); }
-
-  std::int64_t Int(int column) const { return sqlite3_column_int64(handle_, column); }
-  bool IsNull(int column) const { return sqlite3_column_type(handle_, column) == SQLITE_NULL; }
-  /// A text as UTF-8, whatever the encoding of the file; a blob as it is.
-  std::string Text(int column) const {
-    const void* data = sqlite3_column_type(handle_, column) == SQLITE_BLOB
-                           ? sqlite3_column_blob(handle_, column)
-                           : sqlite3_column_text(handle_, column);
-    const auto size = static_cast<std::size_t>(sqlite3_column_bytes(handle_, column));
-    return data == nullptr ? std::string() : std::string(static_cast<const char*>(data), size);
-  }
-
- private:
-  struct Resetter {
-    sqlite3_stmt* handle;
-    ~Resetter() { sqlite3_reset(handle); }
-  };
-  // A null pointer would bind NULL where an empty value is meant.
-  static const char* Data(std::string_view value) { return value.empty() ? "" : value.data(); }
-  Statement& Check(int code) {
-    if (code != SQLITE_OK) database_->Fail(code, text_);
-    return *this;
-  }
-
-  Database* database_;
-  std::string text_;
-  sqlite3_stmt* handle_ = nullptr;
-};
-
-}  // namespace sql
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/store/codec.hpp -----------------------------------------------------------------------
 
 /// The stored form of a definition and of a state; the only place that knows it.
@@ -5236,6 +5737,6 @@ class MemoryStore : public Store {
 
 // ---- dtm/dtm.hpp -------------------------------------------------------------------------------
 
-/// Builders, the embedded coordinator and SQLite: what most programs include. No HTTP; that is
+/// Builders, the embedded coordinator, barriers and SQLite: what most programs include. No HTTP; that is
 /// <dtm/http.hpp>.
 /// Needs: nlohmann/json, SQLite (-lsqlite3), threads (-pthread). Threads: see each class.

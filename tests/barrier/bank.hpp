@@ -37,10 +37,10 @@ class Bank {
   std::int64_t Balance(const std::string& name = "a") {
     return Number("SELECT balance FROM account WHERE name = '" + name + "'");
   }
-  /// The rows of the barrier table in their order: "op/barrier_id/reason ...".
+  /// The rows of the barrier table, sorted: "op/barrier_id/reason ...".
   std::string Rows(const std::string& gid = "g", const std::string& table = "barrier") {
-    dtm::sql::Statement read(
-        db, "SELECT op, barrier_id, reason FROM " + table + " WHERE gid = ?1 ORDER BY id");
+    dtm::sql::Statement read(db, "SELECT op, barrier_id, reason FROM " + table +
+                                     " WHERE gid = ?1 ORDER BY op, branch_id, barrier_id");
     read.BindText(1, gid);
     std::string rows;
     while (read.Step()) {

@@ -44,13 +44,14 @@ inline sqlite3* NotNull(sqlite3* db) {
 }  // namespace barrier
 
 /// Makes the table, with the columns of dtm's own, unless there is one of this name. `table`: up to
-/// 64 letters, digits and _.
+/// 64 letters, digits and _. (Its id stays NULL: as a key it would be one more page to write for each
+/// call. A table in which it is one is as good. Rows are never updated, so update_time is NULL.)
 /// A row may be deleted once no call of its gid can come any more; create_time (UTC) is for that.
 /// @throws StoreError  the file cannot be written; nothing was changed.
 inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier") {
   sql::Database database(barrier::NotNull(db));
   database.Exec(("CREATE TABLE IF NOT EXISTS " + barrier::Quoted(table) + R"sql( (
-  id INTEGER PRIMARY KEY,
+  id INTEGER,
   trans_type TEXT NOT NULL,
   gid TEXT NOT NULL,
   branch_id TEXT NOT NULL,
@@ -58,9 +59,9 @@ inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier"
   barrier_id TEXT NOT NULL,
   reason TEXT NOT NULL,
   create_time TEXT DEFAULT CURRENT_TIMESTAMP,
-  update_time TEXT DEFAULT CURRENT_TIMESTAMP,
-  UNIQUE (gid, branch_id, op, barrier_id)
-))sql")
+  update_time TEXT,
+  PRIMARY KEY (gid, branch_id, op, barrier_id)
+) WITHOUT ROWID)sql")
                     .c_str());
 }
 
