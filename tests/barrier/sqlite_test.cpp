@@ -557,8 +557,8 @@ TEST_CASE("tables have names, and each its own rows") {
   dtm::CreateBarrierTable(db, "order");
   CHECK(world.bank.Number("SELECT count(*) FROM \"order\"") == 2);
 
-  for (const std::string name :
-       {"", "a b", "main.barrier", "a\"b", "a;b", "\xC3\xA4", std::string(65, 'a').c_str()}) {
+  for (const std::string& name : std::vector<std::string>{"", "a b", "main.barrier", "a\"b", "a;b",
+                                                          "\xC3\xA4", std::string(65, 'a')}) {
     CAPTURE(name);
     CHECK_THROWS_AS(SqliteBarrierTable(db, name), dtm::LogicError);
     CHECK_THROWS_AS(dtm::CreateBarrierTable(db, name), dtm::LogicError);
