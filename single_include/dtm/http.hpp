@@ -1530,9 +1530,10 @@ inline Barrier BarrierFromRequest(const httplib::Request& request) {
 /// exception 500 (ask again, with growing waits). No exception leaves. What serve did must be
 /// durable when it returns:
 ///
-///   server.Post("/TransIn", [](const httplib::Request& request, httplib::Response& response) {
+///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {
 ///     dtm::AnswerBranch(response, [&] {
 ///       dtm::Barrier barrier = dtm::BarrierFromRequest(request);
+///       const std::lock_guard<std::mutex> lock(mutex);  // or a connection for each thread
 ///       return table.Call(barrier, [&](sqlite3* db) { Credit(db, request.body); });
 ///     });
 ///   });

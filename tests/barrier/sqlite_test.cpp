@@ -19,6 +19,7 @@
 using Catch::Matchers::ContainsSubstring;
 using namespace dtm_test;  // NOLINT(google-build-using-namespace)
 using dtm::Barrier;
+using dtm::Guarded;
 using dtm::Result;
 using dtm::SqliteBarrierTable;
 using dtm::sql::SqliteError;
@@ -269,14 +270,16 @@ TEST_CASE("a call waits for another writer as long as its busy timeout") {
   Bank other(world.dir / "bank.db");
   other.db.Exec("BEGIN IMMEDIATE; UPDATE account SET balance = 1000 WHERE name = 'a'");
   std::atomic<bool> begun{false};
+  Kind said = Kind::kError;
   std::thread deliver([&] {
     begun = true;
-    CHECK_NOTHROW(world.Deliver(Saga("action"), Debit));
+    said = Guarded([&] { return Result{world.Deliver(Saga("action"), Debit), {}}; }).kind;
   });
   while (!begun) std::this_thread::yield();
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   other.db.Exec("COMMIT");
   deliver.join();
+  CHECK(said == Kind::kSuccess);
   CHECK(world.bank.Balance() == 970);  // on top of the other's
 }
 
@@ -509,7 +512,8 @@ TEST_CASE("asked while the local step runs on another connection") {
     std::thread question;
     (void)world.Deliver(msg, [&](sqlite3* db) {
       Debit(db);
-      question = std::thread([&] { asked = questions.QueryPrepared(msg).kind; });
+      question =
+          std::thread([&] { asked = Guarded([&] { return questions.QueryPrepared(msg); }).kind; });
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
       return commits ? Result::Success() : Result::Failure("no");
     });
