@@ -66,6 +66,14 @@ def start_up(results):
                  'while functions hold'], rows)
 
 
+def barrier(results):
+    rows = [[result['what'], number(result['calls']), number(result['cpu_us_per_call']), number(result['cpu_us_on_top'])]
+            for result in results if result['bench'] == 'barrier']
+    print_table('barrier: a call of a branch service on SQLite, beside the bare transaction with the same business'
+                ' (action on top: goal <= 10 us)',
+                ['what', 'calls', 'CPU us', 'on top us'], rows)
+
+
 def url_calls(results):
     rows = [[number(result['in_flight']), number(result['answer_ms']) if result['answer_ms'] else 'at once',
              number(result['calls_per_s']), number(result['cpu_us_per_call']), number(result['memory_mb'])]
@@ -106,7 +114,7 @@ def main():
         sys.exit(__doc__)
     with open(sys.argv[1], encoding='utf-8') as file:
         results = [json.loads(line) for line in file if line.strip()]
-    for table in (in_process, large_file, start_up, url_calls, http):
+    for table in (barrier, in_process, large_file, start_up, url_calls, http):
         table(results)
 
 

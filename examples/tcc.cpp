@@ -1,5 +1,4 @@
-/// TCC: freeze the money of both sides, then confirm both or cancel both. One transfer that is confirmed, one that is
-/// cancelled.
+/// TCC: freeze the money on both sides, then confirm both (the first transfer) or cancel both (the second).
 /// Needs: SQLite. Fails if the outcome is not what it says.
 #include <chrono>
 #include <cstdio>
@@ -22,8 +21,7 @@ class Account {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (balance_ + amount < 0) throw dtm::FailureError("not enough money");
     frozen_[gid] = amount;
-    if (amount < 0)
-      balance_ += amount;  // who pays has it no longer; who receives does not have it yet
+    if (amount < 0) balance_ += amount;  // gone from here; not yet there
   }
   void Confirm(const std::string& gid) {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -35,13 +33,10 @@ class Account {
     if (frozen_[gid] < 0) balance_ -= frozen_[gid];
     frozen_.erase(gid);
   }
-  int Balance() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return balance_;
-  }
+  int Balance() { return std::lock_guard<std::mutex>(mutex_), balance_; }
 
  private:
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   int balance_;
   std::map<std::string, int> frozen_;
 };
@@ -56,15 +51,14 @@ int main() {
       operation(account, t, who);
     });
   };
-  auto out = add("OutTry", alice, [](Account& a, const Transfer& t, const Who& who) {
-    a.Freeze(who.gid, -t.amount);
-  });
-  auto in = add("InTry", bob, [](Account& a, const Transfer& t, const Who& who) {
+  auto out = add("OutTry", alice,
+                 [](Account& a, Transfer t, const Who& who) { a.Freeze(who.gid, -t.amount); });
+  auto in = add("InTry", bob, [](Account& a, Transfer t, const Who& who) {
     if (t.amount > 50) throw dtm::FailureError("bob takes at most 50");
     a.Freeze(who.gid, t.amount);
   });
-  const auto confirm = [](Account& a, const Transfer&, const Who& who) { a.Confirm(who.gid); };
-  const auto cancel = [](Account& a, const Transfer&, const Who& who) { a.Cancel(who.gid); };
+  const auto confirm = [](Account& a, Transfer, const Who& who) { a.Confirm(who.gid); };
+  const auto cancel = [](Account& a, Transfer, const Who& who) { a.Cancel(who.gid); };
   auto out_confirm = add("OutConfirm", alice, confirm),
        out_cancel = add("OutCancel", alice, cancel);
   auto in_confirm = add("InConfirm", bob, confirm), in_cancel = add("InCancel", bob, cancel);

@@ -1,8 +1,10 @@
-/// Builders, the embedded coordinator and SQLite: what most programs include. No HTTP; that is
+/// Builders, the embedded coordinator, barriers and SQLite: what most programs include. No HTTP; that is
 /// <dtm/http.hpp>.
 /// Needs: nlohmann/json, SQLite (-lsqlite3), threads (-pthread). Threads: see each class.
 #pragma once
 
+#include <dtm/barrier/barrier.hpp>
+#include <dtm/barrier/sqlite.hpp>
 #include <dtm/client/msg.hpp>
 #include <dtm/client/saga.hpp>
 #include <dtm/client/tcc.hpp>

@@ -9,6 +9,8 @@
 #include <dtm/http/api_message.hpp>
 #include <dtm/http/base64.hpp>
 #include <dtm/http/bounded_stream.hpp>
+#include <dtm/http/branch_answer.hpp>
+#include <dtm/http/branch_service.hpp>
 #include <dtm/http/branches.hpp>
 #include <dtm/http/call_queue.hpp>
 #include <dtm/http/connection.hpp>

@@ -46,6 +46,13 @@ class InDoubtError : public Error {
   using Error::Error;
 };
 
+/// The local step of a message ran before or is forbidden by now, so it was not run: its text begins
+/// with DUPLICATED. Not a failure; asking whether the step was committed settles it.
+class DuplicatedError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Definite: the store could not do it and nothing was stored (disk full, read-only, corrupt,
 /// taken).
 class StoreError : public Error {
@@ -62,12 +69,156 @@ class LogicError : public Error {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/core/limits.hpp -----------------------------------------------------------------------
+
+/// Limits on every size and count, the same in process and over HTTP.
+/// Needs: std. Threads: constants and pure functions. Source: what protocols and databases of the
+/// field accept.
+
+#include <chrono>
+#include <cstddef>
+
+namespace dtm {
+inline namespace v1 {
+
+inline constexpr std::size_t kMaxGidBytes = 128;
+inline constexpr std::size_t kMaxUrlBytes = 2048;
+inline constexpr std::size_t kMaxSteps = 1000;
+inline constexpr std::size_t kMaxPayloadBytes = 256 * 1024;
+inline constexpr std::size_t kMaxDefinitionBytes =
+    1024 * 1024;  ///< urls, payloads, headers together
+inline constexpr std::size_t kMaxHeaders = 32;
+inline constexpr std::size_t kMaxHeaderBytes = 4096;
+inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reason or error text
+inline constexpr std::size_t kMaxAnswerBytes = 64 * 1024;  ///< read of a branch's answer
+inline constexpr std::size_t kMaxListLimit = 1000;
+inline constexpr std::chrono::seconds kMaxOptionSeconds{86400};
+inline constexpr std::chrono::seconds kMaxDelay{366 * 86400};  ///< of a message
+inline constexpr int kMaxRetryLimit = 1000000;
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/text.hpp -------------------------------------------------------------------------
+
+/// Small facts about text that comes from outside.
+/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8), RFC 3986 (URLs).
+
+#include <string_view>
+#include <utility>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Length of the valid UTF-8 sequence at `at`, or 0.
+inline std::size_t Utf8Length(const std::string& text, std::size_t at) {
+  const auto byte = [&text](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
+  const auto tail = [&byte](std::size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
+  const unsigned first = byte(at);
+  if (at >= text.size()) return 0;
+  if (first < 0x80) return 1;
+  if (first >= 0xC2 && first <= 0xDF) return tail(at + 1) ? 2 : 0;
+  if (first >= 0xE0 && first <= 0xEF) {
+    const unsigned second = byte(at + 1);
+    const bool overlong = first == 0xE0 && second < 0xA0;
+    const bool surrogate = first == 0xED && second > 0x9F;
+    return tail(at + 1) && tail(at + 2) && !overlong && !surrogate ? 3 : 0;
+  }
+  if (first >= 0xF0 && first <= 0xF4) {
+    const unsigned second = byte(at + 1);
+    const bool overlong = first == 0xF0 && second < 0x90;
+    const bool too_large = first == 0xF4 && second > 0x8F;
+    const bool tails = tail(at + 1) && tail(at + 2) && tail(at + 3);
+    return tails && !overlong && !too_large ? 4 : 0;
+  }
+  return 0;
+}
+
+inline bool IsUtf8(const std::string& text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    if (length == 0) return false;
+    at += length;
+  }
+  return true;
+}
+
+/// With A to Z in lower case; other letters stay.
+inline std::string Lowered(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return lower;
+}
+
+/// Everything but RFC 3986's unreserved characters as %XX.
+inline std::string PercentEncoded(std::string_view text) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  std::string result;
+  result.reserve(text.size());
+  for (const char c : text) {
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                       c == '-' || c == '.' || c == '_' || c == '~';
+    if (plain) {
+      result += c;
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      result.append({'%', kHex[byte >> 4], kHex[byte & 15]});
+    }
+  }
+  return result;
+}
+
+/// The url up to where one more `key=value` of its query goes.
+inline std::string WithQueryOpen(std::string url) {
+  if (url.find('?') == std::string::npos) return url + '?';
+  if (url.back() != '?' && url.back() != '&') url += '&';
+  return url;
+}
+
+inline std::string WithQuery(std::string url, const char* key, const std::string& value) {
+  return WithQueryOpen(std::move(url)) + key + '=' + PercentEncoded(value);
+}
+
+/// At most `max_bytes` of the text, cut between characters.
+inline std::string Truncated(std::string text, std::size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
+  std::size_t end = max_bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) --end;
+  text.resize(end);
+  return text;
+}
+
+/// The text with everything that is not printable UTF-8 replaced, fit for a log line or a record.
+inline std::string Printable(const std::string& text) {
+  std::string clean;
+  clean.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    const unsigned char first = static_cast<unsigned char>(text[at]);
+    const bool c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
+    if (length == 0 || first < 0x20 || first == 0x7F || c1) {
+      clean += first == '\n' || first == '\t' ? ' ' : '?';
+      ++at;
+    } else {
+      clean.append(text, at, length);
+      at += length;
+    }
+  }
+  return clean;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/core/types.hpp ------------------------------------------------------------------------
 
 /// The words everybody uses: transaction types, statuses, operations, time.
 /// Needs: std. Threads: values only. Protocol: §1 (vocabulary, status transitions).
 
-#include <chrono>
 #include <cstdint>
 
 namespace dtm {
@@ -169,13 +320,177 @@ struct BranchInfo {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/barrier/barrier.hpp -------------------------------------------------------------------
+
+/// For whom a branch service is called, and whether its work is to be done: the barrier without a
+/// database.
+/// Needs: std. Threads: a Barrier by one thread at a time; the functions are pure.
+/// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
+///
+/// Coordinators call a branch again when they got no answer, may call its compensation although the
+/// action never arrived, and the action may arrive late, behind its compensation. A barrier makes
+/// that harmless: each call leaves a row in a table beside the business rows, in their transaction,
+/// and what the rows say decides. The file of your database does that: barrier/sqlite.hpp.
+
+#include <map>
+
+namespace dtm {
+inline namespace v1 {
+
+/// One delivery of one branch call. Made anew for each, from the request (BarrierFromQuery,
+/// BarrierFromRequest) or from what a branch function gets (BarrierFrom).
+class Barrier {
+ public:
+  /// All four are what the coordinator sent: trans_type ("saga", "msg", "tcc", ...) and op
+  /// ("action", "compensate", "try", "cancel", "msg", ...) at most 45 bytes, gid and branch_id at
+  /// most 128, valid UTF-8 without control characters.
+  /// @throws Error  one of them is missing or is not like that.
+  Barrier(std::string trans_type, std::string gid, std::string branch_id, std::string op)
+      : trans_type_(std::move(trans_type)),
+        gid_(std::move(gid)),
+        branch_id_(std::move(branch_id)),
+        op_(std::move(op)) {
+    const struct {
+      const char* name;
+      const std::string& value;
+      std::size_t limit;
+    } parts[] = {{"trans_type", trans_type_, kMaxNameBytes},
+                 {"gid", gid_, kMaxGidBytes},
+                 {"branch_id", branch_id_, kMaxGidBytes},
+                 {"op", op_, kMaxNameBytes}};
+    std::string missing;
+    for (const auto& part : parts) {
+      if (part.value.empty()) missing += (missing.empty() ? "" : ", ") + std::string(part.name);
+    }
+    if (!missing.empty()) {
+      throw Error("the call does not say its " + missing +
+                  "; a coordinator puts trans_type, gid, branch_id and op into the query of every "
+                  "branch call");
+    }
+    for (const auto& part : parts) {
+      const auto refuse = [&part](const std::string& why) {
+        return Error(std::string("the ") + part.name + " '" +
+                     Printable(Truncated(part.value, kMaxGidBytes)) + "' of the call " + why);
+      };
+      if (part.value.size() > part.limit) {
+        throw refuse("has " + std::to_string(part.value.size()) + " bytes; the limit is " +
+                     std::to_string(part.limit));
+      }
+      if (Printable(part.value) != part.value) {
+        throw refuse("contains control characters or is not valid UTF-8; leave them out");
+      }
+    }
+  }
+
+  const std::string& Type() const { return trans_type_; }
+  const std::string& Gid() const { return gid_; }
+  const std::string& BranchId() const { return branch_id_; }
+  const std::string& Op() const { return op_; }
+
+  /// For sentences: saga gid 'g', branch 01, op action.
+  std::string Who() const {
+    return trans_type_ + " gid '" + gid_ + "', branch " + branch_id_ + ", op " + op_;
+  }
+
+  /// For the tables: the number of the call that begins, "01", "02", ... A repeat of the request
+  /// must number its calls in the same way, so a barrier ends with a call that did not commit.
+  /// @throws LogicError  one did not commit.
+  std::string BeginCall() {
+    if (failed_) {
+      throw LogicError("barrier of " + Who() +
+                       ": its last call did not commit, so the next has no number; answer with the "
+                       "error (the coordinator calls again), or begin again from the first call "
+                       "with a new Barrier");
+    }
+    ++calls_;
+    return (calls_ < 10 ? "0" : "") + std::to_string(calls_);
+  }
+  /// For the tables: the call did not commit.
+  void Fail() noexcept { failed_ = true; }
+
+ private:
+  static constexpr std::size_t kMaxNameBytes = 45;
+
+  std::string trans_type_;
+  std::string gid_;
+  std::string branch_id_;
+  std::string op_;
+  int calls_ = 0;
+  bool failed_ = false;
+};
+
+/// Of the query parameters of a branch call, decoded: trans_type, gid, branch_id and op. Line breaks
+/// and semicolons are left out, as dtm does; other parameters do not matter.
+/// @throws Error  one is missing, is there twice with different values, or is none (see Barrier).
+inline Barrier BarrierFromQuery(const std::multimap<std::string, std::string>& query) {
+  const auto value = [&query](const char* name) {
+    const auto found = query.equal_range(name);
+    if (found.first == found.second) return std::string();
+    for (auto other = found.first; other != found.second; ++other) {
+      // The branch's own URL has such a parameter: whose call this is would be a guess.
+      if (other->second != found.first->second) {
+        throw Error("the query of the call says " + std::string(name) +
+                    " twice with different values; a branch's URL must not have a parameter of "
+                    "this name, the coordinator adds it");
+      }
+    }
+    std::string text;
+    for (const char c : found.first->second) {
+      if (c != '\n' && c != '\r' && c != ';') text += c;
+    }
+    return text;
+  };
+  return Barrier(value("trans_type"), value("gid"), value("branch_id"), value("op"));
+}
+
+/// For a registered C++ function whose rows are in another file than its coordinator's.
+inline Barrier BarrierFrom(const BranchInfo& info) {
+  return Barrier(Name(info.trans_type), info.gid, info.branch_id, Name(info.op));
+}
+
+/// What the barrier of every database has in common.
+namespace barrier {
+
+// The local step of a message, and the question whether it was committed.
+inline constexpr const char kMsgOp[] = "msg";
+inline constexpr const char kMsgBranch[] = "00";
+inline constexpr const char kMsgNumber[] = "01";
+/// The reason of a row that forbids the local step.
+inline constexpr const char kRollback[] = "rollback";
+
+/// What an op undoes, or "". Its row, written by the op that undoes, stops it if it comes late.
+inline const char* OriginOf(const std::string& op) {
+  if (op == "cancel") return "try";
+  if (op == "compensate" || op == "rollback") return "action";
+  return "";
+}
+
+enum class Decision {
+  kRun,               ///< do the business, and commit it with the rows
+  kNullCompensation,  ///< there is nothing to undo: commit the rows, answer success
+  kRepeated,          ///< done before, or undone before it came: answer success
+  kDuplicated         ///< the local step of a message came again: roll back, DuplicatedError
+};
+
+/// `origin_inserted`: the row of OriginOf(op) was not there before; false if there is no origin.
+/// `own_inserted`: the row of `op` was not there before.
+inline Decision Decide(const std::string& op, bool origin_inserted, bool own_inserted) {
+  if (op == kMsgOp && !own_inserted) return Decision::kDuplicated;
+  if (origin_inserted && *OriginOf(op) != '\0') return Decision::kNullCompensation;
+  return own_inserted ? Decision::kRun : Decision::kRepeated;
+}
+
+}  // namespace barrier
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/core/result.hpp -----------------------------------------------------------------------
 
 /// What a branch answered, and how a transaction ended.
 /// Needs: std. Threads: values only. Protocol: §1 (results).
 
 #include <exception>
-#include <utility>
+#include <type_traits>
 
 namespace dtm {
 inline namespace v1 {
@@ -200,6 +515,20 @@ struct Result {
   static Result Error(std::string text) { return {Kind::kError, std::move(text)}; }
   static Result NotSent(std::string why) { return {Kind::kNotSent, std::move(why)}; }
 };
+
+/// What user code says that returns nothing (success) or a Result.
+template <typename Function, typename... Arguments>
+Result ResultOf(const Function& function, Arguments&&... arguments) {
+  using Returned = std::invoke_result_t<const Function&, Arguments...>;
+  static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
+                "dtm: the function returns nothing or dtm::Result");
+  if constexpr (std::is_void_v<Returned>) {
+    function(std::forward<Arguments>(arguments)...);
+    return Result::Success();
+  } else {
+    return function(std::forward<Arguments>(arguments)...);
+  }
+}
 
 /// Runs user code and turns whatever it throws into a result.
 template <typename Function>
@@ -229,6 +558,483 @@ struct TransResult {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/sql/sqlite.hpp ------------------------------------------------------------------------
+
+/// Thin ownership of sqlite3 connections and statements; the only file that includes sqlite3.h.
+/// Needs: SQLite 3.35 or newer. Threads: one connection and its statements by one thread at a time.
+
+#include <sqlite3.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace sql {
+
+/// What SQLite said, with its code. Definite unless the code is an I/O error during COMMIT.
+class SqliteError : public StoreError {
+ public:
+  SqliteError(const std::string& text, int code) : StoreError(text), code_(code) {}
+  /// The extended result code.
+  int Code() const { return code_; }
+  int Primary() const { return code_ & 0xFF; }
+
+ private:
+  int code_;
+};
+
+/// A connection. Opened in serialized-off mode: its owner sees to it that one thread uses it.
+class Database {
+ public:
+  Database(const std::string& path, int flags) : path_(path), name_("the store file") {
+    const int code = sqlite3_open_v2(path.c_str(), &handle_, flags | SQLITE_OPEN_NOMUTEX, nullptr);
+    if (code != SQLITE_OK) {
+      const std::string why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
+      sqlite3_close_v2(handle_);
+      throw SqliteError("the store file '" + path + "' cannot be opened: " + why, code);
+    }
+    sqlite3_extended_result_codes(handle_, 1);
+  }
+  /// Borrows a connection of the program's own: it is not configured and not closed here.
+  explicit Database(sqlite3* borrowed) : name_("the database"), handle_(borrowed), owned_(false) {
+    const char* path = sqlite3_db_filename(borrowed, "main");
+    path_ = path == nullptr || *path == '\0' ? ":memory:" : path;
+  }
+  ~Database() {
+    if (owned_) sqlite3_close_v2(handle_);
+  }
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  sqlite3* Handle() const { return handle_; }
+  const std::string& Path() const { return path_; }
+  int Changes() const { return sqlite3_changes(handle_); }
+  std::int64_t LastRow() const { return sqlite3_last_insert_rowid(handle_); }
+  bool InTransaction() const { return sqlite3_get_autocommit(handle_) == 0; }
+
+  /// Runs statements that return no rows of interest.
+  void Exec(const char* text) {
+    const int code = sqlite3_exec(handle_, text, nullptr, nullptr, nullptr);
+    if (code != SQLITE_OK) Fail(code, text);
+  }
+
+  /// @throws SqliteError  always: what happened, on which file, and what to do where that is known.
+  [[noreturn]] void Fail(int code, std::string_view doing) const {
+    std::string text = name_ + (" '" + path_ + "': ") + sqlite3_errmsg(handle_);
+    const int extended = sqlite3_extended_errcode(handle_);
+    if ((extended & 0xFF) == code) code = extended;  // a borrowed connection may say less
+    switch (code & 0xFF) {
+      case SQLITE_FULL:
+        text += " (no space is left on its disk; free some, it goes on by itself)";
+        break;
+      case SQLITE_READONLY: text += " (make the file and its folder writable)"; break;
+      case SQLITE_CORRUPT:
+      case SQLITE_NOTADB:
+        text += " (the file is damaged or is no SQLite database; restore it from a backup)";
+        break;
+      case SQLITE_BUSY:
+        text += " (another program holds a write transaction on it; end that one)";
+        break;
+      default: text += " (while: " + std::string(doing.substr(0, 60)) + ")"; break;
+    }
+    throw SqliteError(text, code);
+  }
+
+ private:
+  std::string path_;
+  const char* name_;  ///< what the file is to its user
+  sqlite3* handle_ = nullptr;
+  bool owned_ = true;
+};
+
+/// A prepared statement. Binding does not copy: what is bound must live until Step returned.
+class Statement {
+ public:
+  Statement(Database& database, std::string text) : database_(&database), text_(std::move(text)) {
+    const int code =
+        sqlite3_prepare_v3(database.Handle(), text_.data(), static_cast<int>(text_.size()),
+                           SQLITE_PREPARE_PERSISTENT, &handle_, nullptr);
+    if (code != SQLITE_OK) database.Fail(code, text_);
+  }
+  ~Statement() { sqlite3_finalize(handle_); }
+  Statement(Statement&& other) noexcept
+      : database_(other.database_), text_(std::move(other.text_)), handle_(other.handle_) {
+    other.handle_ = nullptr;
+  }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+  Statement& operator=(Statement&&) = delete;
+
+  Statement& Bind(int index, std::int64_t value) {
+    return Check(sqlite3_bind_int64(handle_, index, value));
+  }
+  Statement& BindText(int index, std::string_view value) {
+    return Check(sqlite3_bind_text(handle_, index, Data(value), static_cast<int>(value.size()),
+                                   SQLITE_STATIC));
+  }
+  Statement& BindBlob(int index, std::string_view value) {
+    return Check(sqlite3_bind_blob(handle_, index, Data(value), static_cast<int>(value.size()),
+                                   SQLITE_STATIC));
+  }
+  Statement& BindNull(int index) { return Check(sqlite3_bind_null(handle_, index)); }
+
+  /// True while there is a row. After false the statement is ready to be bound again.
+  bool Step() {
+    const int code = sqlite3_step(handle_);
+    if (code == SQLITE_ROW) return true;
+    // Fail reads the message before Reset could replace it.
+    if (code != SQLITE_DONE) {
+      Resetter reset{handle_};
+      database_->Fail(code, text_);
+    }
+    sqlite3_reset(handle_);
+    return false;
+  }
+  /// For a statement that returns at most one row: drops the rest.
+  void Reset() { sqlite3_reset(handle_); }
+
+  std::int64_t Int(int column) const { return sqlite3_column_int64(handle_, column); }
+  bool IsNull(int column) const { return sqlite3_column_type(handle_, column) == SQLITE_NULL; }
+  /// A text as UTF-8, whatever the encoding of the file; a blob as it is.
+  std::string Text(int column) const {
+    const void* data = sqlite3_column_type(handle_, column) == SQLITE_BLOB
+                           ? sqlite3_column_blob(handle_, column)
+                           : sqlite3_column_text(handle_, column);
+    const auto size = static_cast<std::size_t>(sqlite3_column_bytes(handle_, column));
+    return data == nullptr ? std::string() : std::string(static_cast<const char*>(data), size);
+  }
+
+ private:
+  struct Resetter {
+    sqlite3_stmt* handle;
+    ~Resetter() { sqlite3_reset(handle); }
+  };
+  // A null pointer would bind NULL where an empty value is meant.
+  static const char* Data(std::string_view value) { return value.empty() ? "" : value.data(); }
+  Statement& Check(int code) {
+    if (code != SQLITE_OK) database_->Fail(code, text_);
+    return *this;
+  }
+
+  Database* database_;
+  std::string text_;
+  sqlite3_stmt* handle_ = nullptr;
+};
+
+}  // namespace sql
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/barrier/sqlite.hpp --------------------------------------------------------------------
+
+/// The barrier of a branch service whose rows are in SQLite: each call has its effect once, with its
+/// row in one commit.
+/// Needs: SQLite 3.35 or newer. Threads: as its connection: one thread at a time.
+/// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
+
+#include <functional>
+
+namespace dtm {
+inline namespace v1 {
+
+namespace barrier {
+
+/// The table as it stands in SQL. In the main file: only what is in one file commits as one.
+inline std::string Quoted(const std::string& table) {
+  bool plain = !table.empty() && table.size() <= 64;
+  for (const char c : table) {
+    plain = plain && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '_');
+  }
+  if (!plain) {
+    throw LogicError(
+        "'" + Printable(table) +
+        "' is no name for a barrier table; use up to 64 letters, digits and _, without "
+        "a schema (the table is in the main file of the connection)");
+  }
+  return "main.\"" + table + "\"";
+}
+
+inline sqlite3* NotNull(sqlite3* db) {
+  if (db == nullptr)
+    throw LogicError("the connection for the barrier table is null; open it first");
+  return db;
+}
+
+}  // namespace barrier
+
+/// Makes the table, with the columns of dtm's own, unless there is one of this name. `table`: up to
+/// 64 letters, digits and _. (Its id stays NULL: as a key it would be one more page to write for each
+/// call. A table in which it is one is as good. Rows are never updated, so update_time is NULL.)
+/// A row may be deleted once no call of its gid can come any more; create_time (UTC) is for that.
+/// @throws StoreError  the file cannot be written; nothing was changed.
+inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier") {
+  sql::Database database(barrier::NotNull(db));
+  database.Exec(("CREATE TABLE IF NOT EXISTS " + barrier::Quoted(table) + R"sql( (
+  id INTEGER,
+  trans_type TEXT NOT NULL,
+  gid TEXT NOT NULL,
+  branch_id TEXT NOT NULL,
+  op TEXT NOT NULL,
+  barrier_id TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  create_time TEXT DEFAULT CURRENT_TIMESTAMP,
+  update_time TEXT,
+  PRIMARY KEY (gid, branch_id, op, barrier_id)
+) WITHOUT ROWID)sql")
+                    .c_str());
+}
+
+/// The barrier table as one connection sees it. Prepares its statements, so keep it as long as the
+/// connection (one made for each call costs 10 us of CPU more); destroy it before the connection is
+/// closed.
+///
+/// The connection is the program's own and stays as it is. Give it a busy timeout
+/// (sqlite3_busy_timeout), else a call that meets another writer fails at once. What was answered
+/// survives a power loss only with PRAGMA synchronous = FULL, SQLite's default. Business rows must
+/// be in the same file: an attached one does not commit as one with it.
+class SqliteBarrierTable {
+ public:
+  /// @throws StoreError  there is no such table (make it with CreateBarrierTable), or it has not
+  ///                     dtm's columns and unique key.
+  explicit SqliteBarrierTable(sqlite3* db, const std::string& table = "barrier")
+      : table_(table),
+        quoted_(barrier::Quoted(table)),
+        db_(barrier::NotNull(db)),
+        save_(db_, "SAVEPOINT dtm_barrier"),
+        release_(db_, "RELEASE dtm_barrier"),
+        insert_(PrepareInsert()) {}
+  SqliteBarrierTable(const SqliteBarrierTable&) = delete;
+  SqliteBarrierTable& operator=(const SqliteBarrierTable&) = delete;
+
+  /// Runs `business(sqlite3*)` at most once for this call of this barrier, in a transaction with
+  /// the row that remembers it. It writes through this connection, leaves COMMIT and ROLLBACK
+  /// alone, and returns nothing (success) or a Result. It may run again only if it did not commit.
+  ///
+  /// Returns Success once its effect is durable, now or from an earlier call, or if there is none:
+  /// a compensation of what never ran, an action that comes after its compensation. A Failure,
+  /// Ongoing or Error of the business is rolled back and returned; an exception of it is rolled
+  /// back and passes.
+  /// @throws InDoubtError     COMMIT met an I/O error or was interrupted: row and effect are both
+  ///                          stored or both not. The same call again, with a new Barrier, is
+  ///                          safe and settles it.
+  /// @throws DuplicatedError  the local step of a message ran before, or QueryPrepared forbade it.
+  /// @throws sql::SqliteError (a StoreError) nothing was stored. Code SQLITE_BUSY: another writer
+  ///                          was there for longer than the busy timeout; the business did not run,
+  ///                          unless it is COMMIT that waited for readers (no WAL).
+  /// @throws LogicError       the connection is in a transaction, the business ended ours, or the
+  ///                          barrier had a call that did not commit.
+  template <typename Business>
+  [[nodiscard]] Result Call(Barrier& barrier, const Business& business) {
+    return Run(barrier, Owner::kCall, [&] { return ResultOf(business, db_.Handle()); });
+  }
+
+  /// The same inside a transaction that the program has begun, with BEGIN IMMEDIATE: nothing is
+  /// durable before it commits it, so do not answer before. What is rolled back here is only what
+  /// this call did. For several barriers, or business and a barrier's, in one commit. After a
+  /// StoreError roll back all of it.
+  template <typename Business>
+  [[nodiscard]] Result CallInTransaction(Barrier& barrier, const Business& business) {
+    return Run(barrier, Owner::kProgram, [&] { return ResultOf(business, db_.Handle()); });
+  }
+
+  /// Answers a coordinator that asks whether the local step of a message was committed (op msg).
+  /// Success: it was. Failure: it was not, and from now on it cannot be: that is durable. While the
+  /// step is running on another connection this waits for its end, at most the busy timeout.
+  /// @throws sql::SqliteError  SQLITE_BUSY: the step still runs; else the file. Nothing was decided;
+  ///                           the coordinator asks again.
+  /// @throws LogicError        the connection is in a transaction, or it is no call with op msg.
+  [[nodiscard]] Result QueryPrepared(const Barrier& barrier) {
+    if (barrier.Op() != barrier::kMsgOp) {
+      throw LogicError(Where(barrier) + "QueryPrepared answers only calls with op msg; use Call");
+    }
+    if (db_.InTransaction()) {
+      throw LogicError(Where(barrier) +
+                       "the connection is in a transaction, but the answer must be durable before "
+                       "it is given; end the transaction first");
+    }
+    return Ours(barrier, [&] {
+      Insert(barrier, barrier::kMsgBranch, barrier::kMsgOp, barrier::kMsgNumber,
+             barrier::kRollback);
+      sql::Statement read(db_, "SELECT reason FROM " + quoted_ +
+                                   " WHERE gid = ?1 AND branch_id = ?2 AND op = ?3 AND "
+                                   "barrier_id = ?4");
+      read.BindText(1, barrier.Gid()).BindText(2, barrier::kMsgBranch);
+      read.BindText(3, barrier::kMsgOp).BindText(4, barrier::kMsgNumber);
+      if (!read.Step()) throw StoreError(Where(barrier) + "its row was deleted; ask again");
+      if (read.Text(0) != barrier::kRollback) return Result::Success();
+      return Result::Failure("the local step of msg gid '" + barrier.Gid() +
+                             "' was not committed, and cannot be any more");
+    });
+  }
+
+ private:
+  /// Who begins and ends the transaction.
+  enum class Owner { kCall, kProgram };
+
+  /// Takes back what a call did, unless it was kept.
+  class Undo {
+   public:
+    Undo(sql::Database& db, Barrier& barrier, Owner owner)
+        : db_(db), barrier_(barrier), owner_(owner) {}
+    ~Undo() {
+      if (kept_) return;
+      barrier_.Fail();
+      if (owner_ == Owner::kCall) {
+        if (db_.InTransaction()) Run("ROLLBACK");
+      } else if (begun_) {
+        Run("ROLLBACK TO dtm_barrier_inner; RELEASE dtm_barrier_inner");
+      }
+    }
+    Undo(const Undo&) = delete;
+    Undo& operator=(const Undo&) = delete;
+    void Begun() { begun_ = true; }
+    void Keep() { kept_ = true; }
+
+   private:
+    void Run(const char* text) { sqlite3_exec(db_.Handle(), text, nullptr, nullptr, nullptr); }
+    sql::Database& db_;
+    Barrier& barrier_;
+    const Owner owner_;
+    bool begun_ = false;
+    bool kept_ = false;
+  };
+
+  sql::Statement PrepareInsert() {
+    try {
+      // With the columns of its unique key, so that a table without it is refused.
+      return sql::Statement(db_, "INSERT INTO " + quoted_ +
+                                     " (trans_type, gid, branch_id, op, barrier_id, reason) "
+                                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
+                                     "ON CONFLICT (gid, branch_id, op, barrier_id) DO NOTHING");
+    } catch (const sql::SqliteError& error) {
+      if (error.Primary() != SQLITE_ERROR) throw;
+      throw sql::SqliteError("'" + table_ + "' cannot serve as barrier table: " + error.what() +
+                                 "; CreateBarrierTable makes one",
+                             error.Code());
+    }
+  }
+
+  std::string Where(const Barrier& barrier) const {
+    return "barrier of " + barrier.Who() + ", table '" + table_ + "': ";
+  }
+
+  /// Runs statements of ours; what fails says for whom.
+  template <typename Statements>
+  auto Ours(const Barrier& barrier, const Statements& statements) -> decltype(statements()) {
+    try {
+      return statements();
+    } catch (const sql::SqliteError& error) {
+      throw sql::SqliteError(Where(barrier) + error.what() + "; the call may come again",
+                             error.Code());
+    }
+  }
+
+  /// True: the row was not there before.
+  bool Insert(const Barrier& barrier, std::string_view branch_id, std::string_view op,
+              std::string_view number, std::string_view reason) {
+    insert_.BindText(1, barrier.Type()).BindText(2, barrier.Gid()).BindText(3, branch_id);
+    insert_.BindText(4, op).BindText(5, number).BindText(6, reason);
+    insert_.Step();
+    return db_.Changes() > 0;
+  }
+
+  /// Outside a transaction a savepoint begins one, and the insert that follows takes the write lock
+  /// as BEGIN IMMEDIATE would. That it is there at the end proves that the business let it stand.
+  void Begin(Owner owner) {
+    if (owner == Owner::kProgram) return db_.Exec("SAVEPOINT dtm_barrier_inner");
+    save_.Step();
+  }
+
+  Result Run(Barrier& barrier, Owner owner, const std::function<Result()>& business) {
+    CheckUse(barrier, owner);
+    const std::string number = barrier.BeginCall();
+    Undo undo(db_, barrier, owner);
+    Ours(barrier, [&] { Begin(owner); });
+    undo.Begun();
+    const barrier::Decision decision = Ours(barrier, [&] {
+      const std::string origin = barrier::OriginOf(barrier.Op());
+      const bool origin_inserted =
+          !origin.empty() && Insert(barrier, barrier.BranchId(), origin, number, barrier.Op());
+      const bool own_inserted =
+          Insert(barrier, barrier.BranchId(), barrier.Op(), number, barrier.Op());
+      return barrier::Decide(barrier.Op(), origin_inserted, own_inserted);
+    });
+    Result result = Result::Success();
+    switch (decision) {
+      case barrier::Decision::kDuplicated:
+        throw DuplicatedError("DUPLICATED: " + Where(barrier) +
+                              "the local step ran before, or was forbidden when the coordinator "
+                              "asked for it; QueryPrepared says which");
+      case barrier::Decision::kRun: result = business(); break;
+      case barrier::Decision::kNullCompensation:
+      case barrier::Decision::kRepeated: break;
+    }
+    if (result.kind != Result::Kind::kSuccess) return result;
+    Commit(barrier, owner);
+    undo.Keep();
+    return result;
+  }
+
+  void CheckUse(const Barrier& barrier, Owner owner) const {
+    if (barrier.Type() == Name(TransType::kXa)) {
+      throw LogicError(Where(barrier) +
+                       "SQLite cannot prepare a transaction for xa; use saga or tcc");
+    }
+    if (owner == Owner::kCall && db_.InTransaction()) {
+      throw LogicError(Where(barrier) +
+                       "the connection is in a transaction already; end it, or use "
+                       "CallInTransaction and commit before you answer");
+    }
+    if (owner == Owner::kProgram && !db_.InTransaction()) {
+      throw LogicError(Where(barrier) +
+                       "the connection is in no transaction; begin one with BEGIN IMMEDIATE, or "
+                       "use Call");
+    }
+  }
+
+  void Commit(const Barrier& barrier, Owner owner) {
+    bool ended = false;  // inside the business
+    try {
+      if (owner == Owner::kProgram) return db_.Exec("RELEASE dtm_barrier_inner");
+      release_.Step();
+      ended = db_.InTransaction();  // it was a savepoint of the business that we released
+    } catch (const sql::SqliteError& error) {
+      const std::string text = Where(barrier) + error.what();
+      const int code = error.Primary();
+      ended = code == SQLITE_ERROR;  // no such savepoint
+      // These may come after the commit has reached the disk.
+      const bool in_doubt =
+          code == SQLITE_IOERR || code == SQLITE_NOMEM || code == SQLITE_INTERRUPT;
+      if (owner == Owner::kCall && in_doubt) {
+        throw InDoubtError(text +
+                           "; row and effect are both stored or both not, the same call "
+                           "again settles it");
+      }
+      if (!ended) {
+        throw sql::SqliteError(
+            text + (owner == Owner::kCall ? "; it did not commit, nothing was stored"
+                                          : "; roll the transaction back"),
+            error.Code());
+      }
+    }
+    if (ended) {
+      throw LogicError(Where(barrier) +
+                       "its transaction was ended inside the business, by COMMIT, ROLLBACK or an "
+                       "error that SQLite answered with a rollback; leave the first two to the "
+                       "barrier and pass every error on. What was written since is not covered");
+    }
+  }
+
+  const std::string table_;
+  const std::string quoted_;
+  sql::Database db_;
+  sql::Statement save_;
+  sql::Statement release_;
+  sql::Statement insert_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/core/transaction.hpp ------------------------------------------------------------------
 
 /// The transaction record: what the initiator asked for, and how far it has come.
@@ -236,9 +1042,7 @@ struct TransResult {
 /// Protocol: §1 (branch ids), §2.1 (transaction body), §2.4 (registered branches), §4 (rows).
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <vector>
 
@@ -274,6 +1078,14 @@ inline constexpr std::size_t kLocalPrefixSize = sizeof(kLocalPrefix) - 1;
 
 inline bool IsLocal(const std::string& url) {
   return url.compare(0, kLocalPrefixSize, kLocalPrefix) == 0;
+}
+
+/// Begins the name of a function that runs inside the commit of its result. If there is no result, it has certainly
+/// had no effect.
+inline constexpr const char kInTransactionPrefix[] = "tx/";
+
+inline bool RunsInTransaction(const std::string& url) {
+  return IsLocal(url) && url.compare(kLocalPrefixSize, 3, kInTransactionPrefix) == 0;
 }
 
 inline constexpr const char kTopicPrefix[] = "topic://";
@@ -337,7 +1149,7 @@ inline bool SameContent(const Definition& a, const Definition& b) {
 struct Branch {
   BranchStatus status = BranchStatus::kPrepared;
   bool in_flight = false;   ///< called by this life of the coordinator and not answered; not stored
-  std::uint32_t tries = 0;  ///< calls that may have been sent; > 0 = it may have run
+  std::uint32_t tries = 0;  ///< calls that may have had an effect; > 0 = it may have run
   std::uint32_t errors = 0;  ///< consecutive errors, drives the waits
   Time next_try{};           ///< not called again before this
   Time deadline{};         ///< a call by URL is out that may still be running until then; 0 = none
@@ -461,8 +1273,6 @@ inline BranchInfo InfoOf(const Definition& definition, std::size_t row) {
 /// A coordinator as a client sees it: in this process, or elsewhere.
 /// Needs: std. Threads: implementations are thread-safe. Protocol: §2.2.
 
-#include <functional>
-
 namespace dtm {
 inline namespace v1 {
 
@@ -578,8 +1388,6 @@ struct LocalBranch {
 
 /// What every builder does with a branch and a payload: checks that they fit, and turns them into text.
 /// Needs: nlohmann/json. Threads: pure functions.
-
-#include <type_traits>
 
 #include <nlohmann/json.hpp>
 
@@ -792,7 +1600,12 @@ class Msg : public OptionSetters<Msg> {
   }
 
   /// Prepare, `business`, Submit. `business` runs a local transaction and gets the identity to use for its
-  /// barrier, `const BranchInfo&`; it returns nothing or Result. `query_prepared` looks at that barrier.
+  /// barrier, `const BranchInfo&`; it returns nothing or Result. `query_prepared` looks at that barrier:
+  ///
+  ///   msg.DoAndSubmit(query, [&](const dtm::BranchInfo& who) {
+  ///     dtm::Barrier barrier = dtm::BarrierFrom(who);
+  ///     return table.Call(barrier, [&](sqlite3* db) { Debit(db, 30); });
+  ///   });
   ///
   /// FailureError or Result::Failure: nothing was committed, the message is aborted. Any other error leaves
   /// open whether it was: `query_prepared` is asked at once; if it says success the message is submitted and
@@ -1120,15 +1933,13 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/client/workflow.hpp -------------------------------------------------------------------
+// ---- dtm/client/workflow_run.hpp ---------------------------------------------------------------
 
-/// Workflows: a transaction as a C++ function, whose steps are recorded, so that it can be run again from where a
-/// crash stopped it.
+/// One run of a workflow: its branches, whose steps are recorded and not done again.
 /// Needs: nlohmann/json. Threads: NewBranch by one thread; the branches it returned may be used side by side.
 /// Protocol: §4.5, §11.7.
 
 #include <mutex>
-#include <set>
 
 namespace dtm {
 inline namespace v1 {
@@ -1342,6 +2153,20 @@ inline WorkflowBranch Workflow::NewBranch() {
   return WorkflowBranch(*this, branches_.Next());
 }
 
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/workflow.hpp -------------------------------------------------------------------
+
+/// Workflows: a transaction as a C++ function, whose steps are recorded, so that it can be run again from where a
+/// crash stopped it.
+/// Needs: nlohmann/json. Threads: thread-safe; a gid runs once at a time. Protocol: §4.5, §11.7.
+
+#include <set>
+
+namespace dtm {
+inline namespace v1 {
+
 /// A registered workflow: starts it. A cheap copy refers to the same one.
 template <typename T>
 class WorkflowHandle {
@@ -1529,120 +2354,6 @@ TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, TransOption
 template <typename Body>
 TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
   return XaGlobalTransaction(endpoint, std::move(gid), TransOptions{}, body);
-}
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/core/text.hpp -------------------------------------------------------------------------
-
-/// Small facts about text that comes from outside.
-/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8), RFC 3986 (URLs).
-
-#include <string_view>
-
-namespace dtm {
-inline namespace v1 {
-
-/// Length of the valid UTF-8 sequence at `at`, or 0.
-inline std::size_t Utf8Length(const std::string& text, std::size_t at) {
-  const auto byte = [&text](std::size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
-  };
-  const auto tail = [&byte](std::size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
-  const unsigned first = byte(at);
-  if (at >= text.size()) return 0;
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first <= 0xDF) return tail(at + 1) ? 2 : 0;
-  if (first >= 0xE0 && first <= 0xEF) {
-    const unsigned second = byte(at + 1);
-    const bool overlong = first == 0xE0 && second < 0xA0;
-    const bool surrogate = first == 0xED && second > 0x9F;
-    return tail(at + 1) && tail(at + 2) && !overlong && !surrogate ? 3 : 0;
-  }
-  if (first >= 0xF0 && first <= 0xF4) {
-    const unsigned second = byte(at + 1);
-    const bool overlong = first == 0xF0 && second < 0x90;
-    const bool too_large = first == 0xF4 && second > 0x8F;
-    const bool tails = tail(at + 1) && tail(at + 2) && tail(at + 3);
-    return tails && !overlong && !too_large ? 4 : 0;
-  }
-  return 0;
-}
-
-inline bool IsUtf8(const std::string& text) {
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t length = Utf8Length(text, at);
-    if (length == 0) return false;
-    at += length;
-  }
-  return true;
-}
-
-/// With A to Z in lower case; other letters stay.
-inline std::string Lowered(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
-
-/// Everything but RFC 3986's unreserved characters as %XX.
-inline std::string PercentEncoded(std::string_view text) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  std::string result;
-  result.reserve(text.size());
-  for (const char c : text) {
-    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-                       c == '-' || c == '.' || c == '_' || c == '~';
-    if (plain) {
-      result += c;
-    } else {
-      const auto byte = static_cast<unsigned char>(c);
-      result.append({'%', kHex[byte >> 4], kHex[byte & 15]});
-    }
-  }
-  return result;
-}
-
-/// The url up to where one more `key=value` of its query goes.
-inline std::string WithQueryOpen(std::string url) {
-  if (url.find('?') == std::string::npos) return url + '?';
-  if (url.back() != '?' && url.back() != '&') url += '&';
-  return url;
-}
-
-inline std::string WithQuery(std::string url, const char* key, const std::string& value) {
-  return WithQueryOpen(std::move(url)) + key + '=' + PercentEncoded(value);
-}
-
-/// At most `max_bytes` of the text, cut between characters.
-inline std::string Truncated(std::string text, std::size_t max_bytes) {
-  if (text.size() <= max_bytes) return text;
-  std::size_t end = max_bytes;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) --end;
-  text.resize(end);
-  return text;
-}
-
-/// The text with everything that is not printable UTF-8 replaced, fit for a log line or a record.
-inline std::string Printable(const std::string& text) {
-  std::string clean;
-  clean.reserve(text.size());
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t length = Utf8Length(text, at);
-    const unsigned char first = static_cast<unsigned char>(text[at]);
-    const bool c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
-    if (length == 0 || first < 0x20 || first == 0x7F || c1) {
-      clean += first == '\n' || first == '\t' ? ' ' : '?';
-      ++at;
-    } else {
-      clean.append(text, at, length);
-      at += length;
-    }
-  }
-  return clean;
 }
 
 }  // namespace v1
@@ -1866,15 +2577,12 @@ class SystemClock : public Clock {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/functions.hpp -------------------------------------------------------------
+// ---- dtm/coordinator/branch_function.hpp -------------------------------------------------------
 
-/// The registry of branch functions, and the threads that run them.
-/// Needs: std. Threads: thread-safe. Without StartThreads the functions run where RunQueued is
-/// called.
+/// A branch function as the registry keeps it: its payload type erased.
+/// Needs: std. Threads: values; a function runs on any thread.
 
-#include <atomic>
-#include <deque>
-#include <thread>
+struct sqlite3;
 
 namespace dtm {
 inline namespace v1 {
@@ -1894,6 +2602,25 @@ class Caller {
 /// A branch function with its payload type erased: gets the payload as text.
 using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
 
+/// The same, inside a commit: it writes through the coordinator's own connection.
+using TransactionFunction = std::function<Result(sqlite3*, const std::string&, const Caller&)>;
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/functions.hpp -------------------------------------------------------------
+
+/// The registry of branch functions, and the threads that run them.
+/// Needs: std. Threads: thread-safe. Without StartThreads the functions run where RunQueued is
+/// called.
+
+#include <atomic>
+#include <deque>
+#include <thread>
+
+namespace dtm {
+inline namespace v1 {
+
 /// Runs functions on a pool that grows while calls wait and shrinks when threads idle. A function
 /// that blocks occupies at most `max_per_function` of its threads, so the others go on.
 class Functions : public BranchCaller {
@@ -1912,6 +2639,26 @@ class Functions : public BranchCaller {
       throw LogicError("a branch function named '" + name +
                        "' is registered already; give each function a name of its own");
     }
+  }
+
+  /// The same for one that runs inside a commit; see Works.
+  void RegisterInTransaction(const std::string& name, TransactionFunction function) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!in_transaction_.emplace(name, std::move(function)).second) {
+      throw LogicError("a branch function named '" + name +
+                       "' is registered already; give each function a name of its own");
+    }
+  }
+  /// Here and now, in the loop's thread.
+  Result RunInTransaction(const BranchCall& call, sqlite3* db) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const auto found = in_transaction_.find(call.Url().c_str() + kLocalPrefixSize);
+    if (found == in_transaction_.end()) return Missing(call);
+    const TransactionFunction& function = found->second;  // none is ever removed
+    lock.unlock();
+    if (db == nullptr)
+      return Result::Error("the store has no SQL for functions inside a transaction");
+    return function(db, call.Payload(), Caller(call));
   }
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
@@ -1937,9 +2684,7 @@ class Functions : public BranchCaller {
       WakeThreads();
     }
     for (const BranchCall* call : unknown) {
-      results.Done(*call,
-                   Result::NotSent("waiting for handler \"" + call->Url().substr(kLocalPrefixSize) +
-                                   "\": this program has not registered it"));
+      results.Done(*call, Missing(*call));
     }
   }
 
@@ -2035,6 +2780,11 @@ class Functions : public BranchCaller {
   }
 
  private:
+  static Result Missing(const BranchCall& call) {
+    return Result::NotSent("waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
+                           "\": this program has not registered it");
+  }
+
   static void Refuse(const std::vector<BranchCall>& calls, BranchResults& results) {
     for (const BranchCall& call : calls) {
       results.Done(call, Result::NotSent("the coordinator was stopping"));
@@ -2133,6 +2883,7 @@ class Functions : public BranchCaller {
   std::mutex mutex_;
   std::condition_variable ready_changed_;
   std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
+  std::map<std::string, TransactionFunction, std::less<>> in_transaction_;
   std::deque<Entry*> ready_;  // functions with something to run, in turn
   std::size_t queued_ = 0;
   std::size_t idle_ = 0;
@@ -2160,6 +2911,8 @@ class Functions : public BranchCaller {
 /// thread may.
 
 #include <optional>
+
+struct sqlite3;
 
 namespace dtm {
 inline namespace v1 {
@@ -2210,8 +2963,16 @@ struct KeyValuePage {
   std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
 };
 
-/// User code whose writes share the commit of the batch it runs in.
-using Work = std::function<Result()>;
+/// User code whose writes share the commit of the batch it runs in. It gets the connection they go through; null
+/// where the store has none.
+using Work = std::function<Result(sqlite3*)>;
+
+/// A work has broken the open batch (its SQL made the database roll everything back). Nothing of the batch is
+/// stored; after Rollback the same can be done without that work.
+class BatchLost : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
 
 class Store {
  public:
@@ -2224,6 +2985,7 @@ class Store {
 
   /// Runs user work inside the batch. Whatever it wrote is kept if it returns Success and undone
   /// otherwise, without harm to the rest of the batch; an exception is an Error result.
+  /// @throws BatchLost
   virtual Result Run(const Work& work) = 0;
 
   /// In the open batch, as it has left them: for work that Run runs. PutValue writes `value` under its
@@ -2340,9 +3102,18 @@ struct Command {
   std::function<void(std::vector<std::string>, std::exception_ptr)> listed;  ///< kListWaiting
 };
 
-/// User work for the next commit; `done` is called after it, or with the error of its failure.
+/// What user work has at hand while it runs inside a commit.
+struct WorkContext {
+  sqlite3* db = nullptr;
+  std::function<bool(const std::string&)> exists;  ///< whether a gid is taken
+  std::vector<std::shared_ptr<const Definition>>
+      submitted;  ///< out: to be stored by the same commit
+};
+
+/// User work for the next commit; `done` is called after it, or with the error of its failure. It may run several
+/// times, and is committed once.
 struct QueuedWork {
-  Work work;
+  std::function<Result(WorkContext&)> work;
   std::function<void(const Result&, std::exception_ptr)> done;
 };
 
@@ -2514,14 +3285,15 @@ namespace dtm {
 inline namespace v1 {
 
 struct Live {
-  Transaction transaction;              ///< as stepped; durable unless `dirty`
-  std::uint64_t life = 0;               ///< another one if it leaves memory and comes back
-  bool dirty = false;                   ///< changed since the last commit
-  bool redefined = false;               ///< its definition too
-  bool touched = false;                 ///< something of it waits for release
-  Time stored_due{};                    ///< the due time in the store's record
-  Time timer = kNever;                  ///< when the machine wants to look again
-  Time armed = kNever;                  ///< its place in Timers
+  Transaction transaction;  ///< as stepped; durable unless `dirty`
+  std::uint64_t life = 0;   ///< another one if it leaves memory and comes back
+  bool dirty = false;       ///< changed since the last commit
+  bool redefined = false;   ///< its definition too
+  bool surely_new = false;  ///< not stored yet, and it was made sure that its gid is not taken
+  bool touched = false;     ///< something of it waits for release
+  Time stored_due{};        ///< the due time in the store's record
+  Time timer = kNever;      ///< when the machine wants to look again
+  Time armed = kNever;      ///< its place in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
   std::vector<Command> commands;      ///< obeyed before it was stored: again, if another one is
@@ -2769,6 +3541,8 @@ enum class Durability { kPower, kProcess };
 /// The settings of an embedded coordinator.
 /// Needs: std. Threads: values; `log` is called from any thread.
 
+struct sqlite3;
+
 namespace dtm {
 inline namespace v1 {
 
@@ -2784,6 +3558,9 @@ inline void LogToStderr(LogLevel level, const std::string& text) {
 struct Options {
   /// What a commit survives; see Durability.
   Durability durability = Durability::kPower;
+  /// Called with the connection that writes the SQLite file, whenever it was opened: create and migrate the
+  /// program's own tables here, for Transact and RegisterInTransaction.
+  std::function<void(sqlite3*)> on_open;
   /// The first wait after an error, of transactions that name none.
   Duration retry_interval = std::chrono::seconds(10);
   /// The deadline of a branch call by URL, of transactions that name none.
@@ -3005,33 +3782,6 @@ inline std::string Explain(const Transaction& transaction, Time now) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/core/limits.hpp -----------------------------------------------------------------------
-
-/// Limits on every size and count, the same in process and over HTTP.
-/// Needs: std. Threads: constants and pure functions. Source: what protocols and databases of the
-/// field accept.
-
-namespace dtm {
-inline namespace v1 {
-
-inline constexpr std::size_t kMaxGidBytes = 128;
-inline constexpr std::size_t kMaxUrlBytes = 2048;
-inline constexpr std::size_t kMaxSteps = 1000;
-inline constexpr std::size_t kMaxPayloadBytes = 256 * 1024;
-inline constexpr std::size_t kMaxDefinitionBytes =
-    1024 * 1024;  ///< urls, payloads, headers together
-inline constexpr std::size_t kMaxHeaders = 32;
-inline constexpr std::size_t kMaxHeaderBytes = 4096;
-inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reason or error text
-inline constexpr std::size_t kMaxAnswerBytes = 64 * 1024;  ///< read of a branch's answer
-inline constexpr std::size_t kMaxListLimit = 1000;
-inline constexpr std::chrono::seconds kMaxOptionSeconds{86400};
-inline constexpr std::chrono::seconds kMaxDelay{366 * 86400};  ///< of a message
-inline constexpr int kMaxRetryLimit = 1000000;
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/engine/schedule.hpp -------------------------------------------------------------------
 
 /// The arithmetic of time: intervals, waits between tries, deadlines.
@@ -3207,7 +3957,7 @@ class MachineParts {
       return true;
     }
     t_.last_error = Truncated(DescribeAnswer(def_, index, result), kMaxReasonBytes);
-    if (result.kind == Result::Kind::kNotSent) --branch.tries;
+    if (result.kind == Result::Kind::kNotSent && branch.tries > 0) --branch.tries;
     return true;
   }
 
@@ -3284,7 +4034,7 @@ class MachineParts {
     }
     if (!context_.may_call) return false;
     branch.in_flight = true;
-    ++branch.tries;
+    if (!RunsInTransaction(url)) ++branch.tries;  // its success, if any, is stored with its effect
     // A function ends with its process; a call by URL may outlive it.
     const Time deadline = IsLocal(url) ? Time{} : CallDeadline(def_.options, context_);
     branch.deadline = (std::max)(deadline, branch.former_deadline);
@@ -3539,7 +4289,7 @@ class SagaMachine : private MachineParts {
   /// failed may have left something behind, so it is compensated too.
   bool Undone(std::size_t step) const {
     const Branch& action = t_.branches[ActionOf(step)];
-    const bool may_have_run = action.tries > 0 || action.status != BranchStatus::kPrepared;
+    const bool may_have_run = action.tries > 0 || action.status == BranchStatus::kSucceed;
     return !may_have_run || Succeeded(CompensateOf(step));
   }
 
@@ -3748,6 +4498,13 @@ inline Effects Step(Transaction& transaction, const Event& event, const Context&
 namespace dtm {
 inline namespace v1 {
 
+/// A branch whose function runs inside a commit.
+struct BranchWork {
+  std::string gid;
+  std::uint64_t life = 0;
+  std::size_t branch = 0;
+};
+
 class Board {
  public:
   Board(Store& store_in, const Options& options_in) : store(store_in), options(options_in) {
@@ -3824,6 +4581,18 @@ class Board {
   void Remove(Live& live) {
     timers.Move(live, live.armed, kNever);
     lives.Remove(live);
+  }
+
+  void Untouch(Live& live) {
+    live.touched = false;
+    touched.erase(std::remove(touched.begin(), touched.end(), &live), touched.end());
+  }
+
+  /// Removes one that waits for release or commit.
+  void RemoveFresh(Live& live) {
+    Untouch(live);
+    dirty.erase(std::remove(dirty.begin(), dirty.end(), &live), dirty.end());
+    Remove(live);
   }
 
   /// Takes a stored, unfinished transaction into memory.
@@ -3915,6 +4684,7 @@ class Board {
   std::vector<Command> again_commands;  ///< of one that no commit has taken yet: again
   std::set<std::string> in_doubt;       ///< submitted in a commit whose outcome is not known yet
   std::deque<QueuedWork> works;         ///< user work for the next commits
+  std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
 };
 
 }  // namespace v1
@@ -4554,6 +5324,208 @@ class Retention {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/works.hpp -----------------------------------------------------------------
+
+/// User code that runs inside a commit: Transact, and branches registered with RegisterInTransaction. Its writes, what
+/// follows from its result and everything else of the turn become durable together.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Works {
+ public:
+  static constexpr std::size_t kPerTurn = 64;
+
+  Works(Board& board, Functions& functions, Clock& clock)
+      : board_(board), functions_(functions), clock_(clock) {}
+
+  bool Pending() const { return !board_.works.empty() || !board_.branch_works.empty(); }
+  /// How many ran in the open batch.
+  std::size_t Ran() const { return transacts_.size() + branches_.size(); }
+
+  /// Of what is to be called once the turn is durable, takes the branches that run inside a commit.
+  void TakeCalls() {
+    for (Live* live : board_.touched) TakeCallsOf(*live);
+  }
+
+  /// Runs at most `limit` of them inside the open batch, and no more once it takes long.
+  /// @throws BatchLost, StoreError  then Undo.
+  void Run(std::size_t limit) {
+    const Time end = clock_.Now() + kTimePerTurn;
+    for (std::size_t n = 0; n < limit && Pending(); ++n) {
+      if (n > 0 && clock_.Now() >= end) return;
+      board_.works.empty() ? RunBranch() : RunTransact();
+    }
+  }
+
+  /// The batch is lost: memory is again as it was before, and all that ran is to run again.
+  void Undo() {
+    for (auto ran = branches_.rbegin(); ran != branches_.rend(); ++ran) {
+      Live* live = Alive(ran->work);
+      if (live != nullptr) {
+        live->transaction = std::move(ran->before);
+        live->events.resize((std::min)(live->events.size(), ran->events));
+        live->timer = ran->timer;
+        live->held_calls = std::move(ran->held_calls);
+      }
+      board_.branch_works.push_front(std::move(ran->work));
+    }
+    branches_.clear();
+    // Calls that followed from what is undone.
+    for (auto& work : std::exchange(board_.branch_works, {})) {
+      const Live* live = Alive(work);
+      const bool called = live != nullptr && work.branch < live->transaction.branches.size() &&
+                          live->transaction.branches[work.branch].in_flight;
+      if (called) board_.branch_works.push_back(std::move(work));
+    }
+    for (auto ran = transacts_.rbegin(); ran != transacts_.rend(); ++ran) {
+      board_.works.push_front(std::move(ran->work));
+    }
+    transacts_.clear();
+    for (Live* live : added_) board_.RemoveFresh(*live);
+    added_.clear();
+  }
+
+  /// The first one will not work out.
+  void GiveUpFirst(const std::exception_ptr& error, const std::string& problem) {
+    if (!board_.works.empty()) {
+      const QueuedWork work = std::move(board_.works.front());
+      board_.works.pop_front();
+      Board::Protected([&] { work.done({}, error); });
+    } else if (!board_.branch_works.empty()) {
+      const BranchWork work = std::move(board_.branch_works.front());
+      board_.branch_works.pop_front();
+      StepResult(work, Result::Error(problem));
+    }
+  }
+
+  /// The batch is not stored, and those who wait for a work that ran in it are told.
+  template <typename MakeError>
+  void Failed(const MakeError& error) {
+    for (Transact& ran : transacts_) {
+      Board::Protected([&] { ran.work.done({}, error("the work")); });
+    }
+    transacts_.clear();
+    Undo();
+  }
+
+  /// All of it is durable.
+  void Committed() {
+    branches_.clear();
+    added_.clear();
+    for (Transact& ran : std::exchange(transacts_, {})) {
+      Board::Protected([&] { ran.work.done(ran.result, nullptr); });
+    }
+  }
+
+ private:
+  static constexpr Duration kTimePerTurn = std::chrono::milliseconds(5);
+  static constexpr Duration kSlow = std::chrono::milliseconds(50);
+
+  struct Transact {
+    QueuedWork work;
+    Result result;
+  };
+  struct Branch {
+    BranchWork work;
+    Transaction before;
+    std::vector<std::size_t> held_calls;
+    std::size_t events = 0;
+    Time timer = kNever;
+  };
+
+  void TakeCallsOf(Live& live) {
+    const Definition& definition = *live.transaction.definition;
+    const auto others = std::stable_partition(
+        live.held_calls.begin(), live.held_calls.end(),
+        [&](std::size_t branch) { return !RunsInTransaction(UrlOf(definition, branch)); });
+    for (auto branch = others; branch != live.held_calls.end(); ++branch) {
+      board_.branch_works.push_back({definition.gid, live.life, *branch});
+    }
+    live.held_calls.erase(others, live.held_calls.end());
+  }
+
+  Live* Alive(const BranchWork& work) {
+    Live* live = board_.lives.Find(work.gid);
+    return live != nullptr && live->life == work.life ? live : nullptr;
+  }
+
+  void RunBranch() {
+    BranchWork work = std::move(board_.branch_works.front());
+    board_.branch_works.pop_front();
+    Live* live = Alive(work);
+    if (live == nullptr) return;
+    if (!board_.context.may_call) {
+      return StepResult(work, Result::NotSent("the coordinator was stopping"));
+    }
+    // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
+    if (live->Fresh() && !live->surely_new && board_.store.Load(work.gid)) return;
+    live->surely_new = true;
+    branches_.push_back(
+        {work, live->transaction, live->held_calls, live->events.size(), live->timer});
+    BranchCall call;
+    call.definition = live->transaction.definition;
+    call.branch = work.branch;
+    const Time begin = clock_.Now();
+    Result result =
+        board_.store.Run([&](sqlite3* db) { return functions_.RunInTransaction(call, db); });
+    WarnIfSlow(begin, call.Url());
+    StepResult(work, std::move(result));
+  }
+
+  void StepResult(const BranchWork& work, Result result) {
+    Live* live = Alive(work);
+    if (live == nullptr) return;
+    board_.Step(*live, {engine::EventKind::kResult, work.branch, std::move(result)});
+    TakeCallsOf(*live);
+  }
+
+  void RunTransact() {
+    transacts_.push_back({std::move(board_.works.front()), {}});
+    board_.works.pop_front();
+    WorkContext context;
+    context.exists = [this](const std::string& gid) {
+      return board_.lives.Find(gid) != nullptr || board_.store.Load(gid).has_value();
+    };
+    const Time begin = clock_.Now();
+    transacts_.back().result = board_.store.Run([&](sqlite3* db) {
+      context.db = db;
+      context.submitted.clear();
+      return transacts_.back().work.work(context);
+    });
+    WarnIfSlow(begin, "Transact");
+    if (transacts_.back().result.kind != Result::Kind::kSuccess) return;
+    for (const auto& definition : context.submitted) {
+      Transaction transaction;
+      transaction.definition = definition;
+      Live& live = board_.lives.Add(std::move(transaction));
+      live.surely_new = true;
+      added_.push_back(&live);
+      board_.Step(live, {engine::EventKind::kSubmitted, 0, {}});
+      TakeCallsOf(live);
+    }
+  }
+
+  void WarnIfSlow(Time begin, const std::string& what) const {
+    const Duration took = clock_.Now() - begin;
+    if (took <= kSlow) return;
+    board_.Log(LogLevel::kWarning,
+               what + " took " + std::to_string(took.count() / 1000) +
+                   " ms inside a commit, and everything else waited; do less in there");
+  }
+
+  Board& board_;
+  Functions& functions_;
+  Clock& clock_;
+  std::vector<Transact> transacts_;  // that ran in the open batch
+  std::vector<Branch> branches_;     // the same
+  std::vector<Live*> added_;         // submitted by them
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/commit.hpp ----------------------------------------------------------------
 
 /// The third stage of a turn: all changes in one commit of the store, and what to do if it fails.
@@ -4566,16 +5538,17 @@ inline namespace v1 {
 
 class Commit {
  public:
-  Commit(Board& board, Clock& clock)
-      : board_(board), clock_(clock), retention_(board.options.keep_finished) {}
+  Commit(Board& board, Functions& functions, Clock& clock)
+      : board_(board), retention_(board.options.keep_finished), works_(board, functions, clock) {}
 
   /// True: everything up to here is durable, and may be released.
   bool Run() {
+    works_.TakeCalls();
     const bool expire = retention_.NextStep() <= board_.context.now;
-    const bool writes = !board_.dirty.empty() || !board_.works.empty();
+    const bool writes = !board_.dirty.empty() || works_.Pending();
     if (!writes && !expire && !board_.health.NeedsRecovery()) return true;
     try {
-      Write(expire);
+      WriteWithWorks(expire);
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
       return false;
@@ -4587,6 +5560,7 @@ class Commit {
     board_.health.Worked(writes);
     if (!was_good && board_.health.Good()) board_.Log(LogLevel::kInfo, "the store works again");
     Written();
+    RunOneAlone();
     return true;
   }
 
@@ -4596,7 +5570,8 @@ class Commit {
     if (board_.health.Good()) {
       board_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
     }
-    const bool writing = !board_.dirty.empty() || !works_done_.empty();
+    const bool writing = !board_.dirty.empty() || works_.Ran() > 0;
+    alone_ = (std::max)(alone_, works_.Ran());  // one of them may be the reason
     board_.health.Failed(board_.context.now, problem, in_doubt, writing);
     retention_.Failed(board_.context.now);
     if (in_doubt) {
@@ -4612,20 +5587,44 @@ class Commit {
                       : std::make_exception_ptr(StoreError(what + " was not stored: " + problem +
                                                            "; submit it again later"));
     };
-    for (auto& done : works_done_) {
-      Board::Protected([&] { done.first.done({}, error("the work")); });
-    }
-    works_done_.clear();
+    works_.Failed(error);
     RefuseFresh(error);
   }
 
   Time NextRetention() const { return retention_.NextStep(); }
 
  private:
-  static constexpr std::size_t kWorksPerTurn = 64;
-  static constexpr Duration kWorkTimePerTurn = std::chrono::milliseconds(5);
+  /// A work that breaks the batch harms nobody but itself: all else is written without works, and then each
+  /// of them in a commit of its own.
+  void WriteWithWorks(bool expire) {
+    try {
+      Write(expire, alone_ > 0 ? 0 : Works::kPerTurn);
+    } catch (const BatchLost&) {
+      alone_ = works_.Ran();
+      board_.store.Rollback();
+      works_.Undo();
+      Write(expire, 0);
+    }
+  }
 
-  void Write(bool expire) {
+  void RunOneAlone() {
+    if (alone_ == 0) return;
+    --alone_;
+    if (!works_.Pending()) return;
+    try {
+      Write(false, 1);
+      Written();
+    } catch (const std::exception& error) {
+      board_.store.Rollback();
+      works_.Undo();
+      works_.GiveUpFirst(std::make_exception_ptr(
+                             StoreError(std::string("the work was not stored: ") + error.what())),
+                         error.what());
+      if (dynamic_cast<const CommitInDoubt*>(&error) != nullptr) Failed(error.what(), true);
+    }
+  }
+
+  void Write(bool expire, std::size_t works) {
     Store& store = board_.store;
     if (!board_.health.Good()) {
       // What was decided before the store failed leaves late, and may run that much longer.
@@ -4639,26 +5638,24 @@ class Commit {
       board_.in_doubt.clear();
     }
     store.Begin();
-    RunWorks();
+    works_.Run(works);
     changes_.clear();
     for (Live* live : board_.dirty) {
       const bool due_changed = live->transaction.due != live->stored_due;
       changes_.push_back({&live->transaction, due_changed, live->redefined, false});
     }
     store.Apply(changes_);
+    if (works_.Ran() > 0) CheckAllApplied();
     if (expire) retention_.Step(store, board_.context.now);
     store.Commit();
   }
 
-  /// User work shares the batch; a slow one must not hold up the others for long.
-  void RunWorks() {
-    const Time end = clock_.Now() + kWorkTimePerTurn;
-    for (std::size_t n = 0; n < kWorksPerTurn && !board_.works.empty(); ++n) {
-      if (n > 0 && clock_.Now() >= end) break;
-      QueuedWork work = std::move(board_.works.front());
-      board_.works.pop_front();
-      works_done_.emplace_back(std::move(work), Result{});
-      works_done_.back().second = board_.store.Run(works_done_.back().first.work);
+  /// What ran inside this batch belongs to the record it was run for.
+  void CheckAllApplied() const {
+    for (const Change& change : changes_) {
+      if (!change.applied && change.transaction->version > 0) {
+        throw BatchLost("gid '" + change.transaction->definition->gid + "' was changed meanwhile");
+      }
     }
   }
 
@@ -4682,10 +5679,7 @@ class Commit {
         OnConflictOrLater(live);
       }
     }
-    for (auto& done : works_done_) {
-      Board::Protected([&] { done.first.done(done.second, nullptr); });
-    }
-    works_done_.clear();
+    works_.Committed();
   }
 
   /// A submission of a gid that is stored but was not in memory: the same again, or another.
@@ -4695,7 +5689,7 @@ class Commit {
     std::vector<Waiter> waiters = std::move(live.waiters);
     std::move(live.commands.begin(), live.commands.end(),
               std::back_inserter(board_.again_commands));
-    Remove(live);
+    board_.RemoveFresh(live);
     std::exception_ptr refused;
     try {
       std::optional<Transaction> stored = board_.store.Load(definition->gid);
@@ -4751,10 +5745,10 @@ class Commit {
       const std::exception_ptr gone = std::make_exception_ptr(
           StoreError("gid '" + live.transaction.definition->gid + "' has vanished from the store"));
       for (const Waiter& waiter : live.waiters) Board::Refuse(waiter, gone);
-      return Remove(live);
+      return board_.RemoveFresh(live);
     }
     stored->definition = live.transaction.definition;  // with what was registered since
-    AddMissingRows(*stored);
+    if (RegistersSteps(stored->definition->type)) AddMissingRows(*stored);
     for (std::size_t i = 0; i < stored->branches.size(); ++i) {
       stored->branches[i].in_flight =
           i < live.transaction.branches.size() && live.transaction.branches[i].in_flight;
@@ -4763,7 +5757,7 @@ class Commit {
     live.transaction = std::move(*stored);
     live.stored_due = live.transaction.due;
     board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
-    Untouch(live);  // nothing of it leaves before it was stepped again
+    board_.Untouch(live);  // nothing of it leaves before it was stepped again
   }
 
   /// What happened since the stored record was written happens again, on top of it: answers that
@@ -4798,31 +5792,18 @@ class Commit {
       const std::exception_ptr refusal = error("gid '" + live->transaction.definition->gid + "'");
       for (const Waiter& waiter : live->waiters) Board::Refuse(waiter, refusal);
       for (const Command& command : live->commands) Board::Refuse(command.waiter, refusal);
-      Remove(*live);
+      board_.RemoveFresh(*live);
     }
     for (const Submission& submission : std::exchange(board_.returned, {})) {
       Board::Refuse(submission.waiter, error("gid '" + submission.definition->gid + "'"));
     }
   }
 
-  void Untouch(Live& live) {
-    live.touched = false;
-    std::vector<Live*>& touched = board_.touched;
-    touched.erase(std::remove(touched.begin(), touched.end(), &live), touched.end());
-  }
-
-  void Remove(Live& live) {
-    Untouch(live);
-    std::vector<Live*>& dirty = board_.dirty;
-    dirty.erase(std::remove(dirty.begin(), dirty.end(), &live), dirty.end());
-    board_.Remove(live);
-  }
-
   Board& board_;
-  Clock& clock_;
   Retention retention_;
   std::vector<Change> changes_;
-  std::vector<std::pair<QueuedWork, Result>> works_done_;
+  Works works_;
+  std::size_t alone_ = 0;  // works that get a commit of their own, since a batch with them was lost
 };
 
 }  // namespace v1
@@ -4963,7 +5944,7 @@ class Loop {
         functions_(functions),
         board_(store, options),
         collect_(board_, inbox),
-        commit_(board_, clock),
+        commit_(board_, functions, clock),
         release_(board_, functions, inbox) {}
 
   /// The caller of branches by URL; before the first turn.
@@ -4992,8 +5973,8 @@ class Loop {
     const Time now = clock_.Now();
     const Time growth = functions_.Grow(now);
     const bool pending = !board_.dirty.empty() || !board_.touched.empty() ||
-                         !board_.works.empty() || board_.SomethingAgain() ||
-                         board_.health.NeedsRecovery();
+                         !board_.works.empty() || !board_.branch_works.empty() ||
+                         board_.SomethingAgain() || board_.health.NeedsRecovery();
     Time next = pending ? now : (std::min)(board_.timers.Next(), commit_.NextRetention());
     if (!board_.Full() && board_.context.may_call) {
       next = (std::min)(next, board_.loader.NextPass());
@@ -5505,7 +6486,7 @@ class Requests {
   }
 
   /// Runs the work inside the next commit; returns what it returned, once that is durable.
-  Result RunWork(Work work) {
+  Result RunWork(std::function<Result(WorkContext&)> work) {
     const auto box = std::make_shared<Result>();
     driver_.WaitFor([&](const ReplyCallback& answer) {
       QueuedWork queued{std::move(work),
@@ -5762,6 +6743,80 @@ class EmbeddedEndpoint : public Endpoint {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/tx.hpp --------------------------------------------------------------------
+
+/// A transaction of the program's database that the coordinator commits, together with what is submitted in it.
+/// Needs: std, store. Threads: the thread that drives the loop, during Transact.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What the function given to Coordinator::Transact gets: the connection to write through, and an endpoint to submit
+/// sagas and messages to, which are stored by the same commit. Not to be kept.
+class Tx : public Endpoint {
+ public:
+  Tx(Endpoint& coordinator, Driver& driver, WorkContext& context)
+      : coordinator_(coordinator), driver_(driver), context_(context) {}
+
+  /// The connection. Do not begin, commit or roll back (it is denied), and do not touch the dtm_ tables.
+  sqlite3* Db() const { return context_.db; }
+
+  std::string NewGid() override { return coordinator_.NewGid(); }
+
+  /// A saga or a message; it exists if and only if the rows do.
+  /// @throws RejectedError  a limit, or the gid is taken: let it pass, and nothing is stored.
+  TransResult Submit(Definition definition) override {
+    const std::string gid = definition.gid;
+    const bool fits = definition.type == TransType::kSaga || definition.type == TransType::kMsg;
+    if (!fits || definition.options.wait_result) {
+      throw LogicError(
+          "gid '" + gid +
+          "': inside Transact only sagas and messages are submitted, and nobody waits");
+    }
+    topics::Expand(definition, *driver_.store);
+    const std::string problem = Problem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
+    for (const Step& step : definition.steps) {
+      if (IsTopic(step.action))
+        throw RejectedError("gid '" + gid + "': topic not found: " + step.action);
+    }
+    bool taken = context_.exists(gid);
+    for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
+    if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
+    context_.submitted.push_back(std::make_shared<const Definition>(std::move(definition)));
+    return {gid, Status::kSubmitted, {}};
+  }
+
+  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
+    return coordinator_.UrlOfLocal(name, owner);
+  }
+
+  // What would wait for the commit that this is part of.
+  TransResult SubmitAndWait(Definition, Duration) override { Waits("SubmitAndWait"); }
+  void SubmitAsync(Definition, ReplyCallback) override { Waits("SubmitAsync"); }
+  TransResult Prepare(Definition) override { Waits("Prepare"); }
+  void Abort(const std::string&, TransType, const std::string&) override { Waits("Abort"); }
+  void RegisterBranch(const std::string&, TransType, Step) override { Waits("RegisterBranch"); }
+  WorkflowState PrepareWorkflow(Definition) override { Waits("PrepareWorkflow"); }
+  void FinishWorkflow(const std::string&, Status, const std::string&, const std::string&) override {
+    Waits("FinishWorkflow");
+  }
+  Result CallBranch(const DirectCall&) override { Waits("CallBranch"); }
+
+ private:
+  [[noreturn]] static void Waits(const char* what) {
+    throw LogicError(std::string(what) +
+                     " inside Transact would wait for the commit it is part of; use Submit");
+  }
+
+  Endpoint& coordinator_;
+  Driver& driver_;
+  WorkContext& context_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/typed_function.hpp --------------------------------------------------------
 
 /// From a function with a payload type of its own to one the registry can keep.
@@ -5770,19 +6825,22 @@ class EmbeddedEndpoint : public Endpoint {
 namespace dtm {
 inline namespace v1 {
 
+template <typename T>
+T ParsePayload(const std::string& text) {
+  try {
+    return nlohmann::json::parse(text.empty() ? "null" : text).template get<T>();
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(std::string("its payload is not what the function takes: ") + error.what());
+  }
+}
+
 /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; it returns nothing (success)
 /// or a Result. No payload at all is null. A payload that does not parse as T is a temporary error, not the function's
 /// failure.
 template <typename T, typename Function>
 BranchFunction EraseType(Function function) {
   return [function = std::move(function)](const std::string& text, const Caller& caller) -> Result {
-    const T payload = [&text] {
-      try {
-        return nlohmann::json::parse(text.empty() ? "null" : text).template get<T>();
-      } catch (const nlohmann::json::exception& error) {
-        throw Error(std::string("its payload is not what the function takes: ") + error.what());
-      }
-    }();
+    const T payload = ParsePayload<T>(text);
     const auto invoke = [&] {
       if constexpr (std::is_invocable_v<const Function&, const T&>) {
         return function(payload);
@@ -5802,160 +6860,22 @@ BranchFunction EraseType(Function function) {
   };
 }
 
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/sql/sqlite.hpp ------------------------------------------------------------------------
-
-/// Thin ownership of sqlite3 connections and statements; the only file that includes sqlite3.h.
-/// Needs: SQLite 3.35 or newer. Threads: one connection and its statements by one thread at a time.
-
-#include <sqlite3.h>
-
-namespace dtm {
-inline namespace v1 {
-namespace sql {
-
-/// What SQLite said, with its code. Definite unless the code is an I/O error during COMMIT.
-class SqliteError : public StoreError {
- public:
-  SqliteError(const std::string& text, int code) : StoreError(text), code_(code) {}
-  /// The extended result code.
-  int Code() const { return code_; }
-  int Primary() const { return code_ & 0xFF; }
-
- private:
-  int code_;
-};
-
-/// A connection. Opened in serialized-off mode: its owner sees to it that one thread uses it.
-class Database {
- public:
-  Database(const std::string& path, int flags) : path_(path) {
-    const int code = sqlite3_open_v2(path.c_str(), &handle_, flags | SQLITE_OPEN_NOMUTEX, nullptr);
-    if (code != SQLITE_OK) {
-      const std::string why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
-      sqlite3_close_v2(handle_);
-      throw SqliteError("the store file '" + path + "' cannot be opened: " + why, code);
-    }
-    sqlite3_extended_result_codes(handle_, 1);
-  }
-  ~Database() { sqlite3_close_v2(handle_); }
-  Database(const Database&) = delete;
-  Database& operator=(const Database&) = delete;
-
-  sqlite3* Handle() const { return handle_; }
-  const std::string& Path() const { return path_; }
-  int Changes() const { return sqlite3_changes(handle_); }
-  std::int64_t LastRow() const { return sqlite3_last_insert_rowid(handle_); }
-  bool InTransaction() const { return sqlite3_get_autocommit(handle_) == 0; }
-
-  /// Runs statements that return no rows of interest.
-  void Exec(const char* text) {
-    const int code = sqlite3_exec(handle_, text, nullptr, nullptr, nullptr);
-    if (code != SQLITE_OK) Fail(code, text);
-  }
-
-  /// @throws SqliteError  always: what happened, on which file, and what to do where that is known.
-  [[noreturn]] void Fail(int code, std::string_view doing) const {
-    std::string text = "the store file '" + path_ + "': " + sqlite3_errmsg(handle_);
-    switch (code & 0xFF) {
-      case SQLITE_FULL:
-        text += " (no space is left on its disk; free some, it goes on by itself)";
-        break;
-      case SQLITE_READONLY: text += " (make the file and its folder writable)"; break;
-      case SQLITE_CORRUPT:
-      case SQLITE_NOTADB:
-        text += " (the file is damaged or is no SQLite database; restore it from a backup)";
-        break;
-      case SQLITE_BUSY:
-        text += " (another program holds a write transaction on it; end that one)";
-        break;
-      default: text += " (while: " + std::string(doing.substr(0, 60)) + ")"; break;
-    }
-    throw SqliteError(text, code);
-  }
-
- private:
-  std::string path_;
-  sqlite3* handle_ = nullptr;
-};
-
-/// A prepared statement. Binding does not copy: what is bound must live until Step returned.
-class Statement {
- public:
-  Statement(Database& database, std::string text) : database_(&database), text_(std::move(text)) {
-    const int code =
-        sqlite3_prepare_v3(database.Handle(), text_.data(), static_cast<int>(text_.size()),
-                           SQLITE_PREPARE_PERSISTENT, &handle_, nullptr);
-    if (code != SQLITE_OK) database.Fail(code, text_);
-  }
-  ~Statement() { sqlite3_finalize(handle_); }
-  Statement(Statement&& other) noexcept
-      : database_(other.database_), text_(std::move(other.text_)), handle_(other.handle_) {
-    other.handle_ = nullptr;
-  }
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-  Statement& operator=(Statement&&) = delete;
-
-  Statement& Bind(int index, std::int64_t value) {
-    return Check(sqlite3_bind_int64(handle_, index, value));
-  }
-  Statement& BindText(int index, std::string_view value) {
-    return Check(sqlite3_bind_text(handle_, index, Data(value), static_cast<int>(value.size()),
-                                   SQLITE_STATIC));
-  }
-  Statement& BindBlob(int index, std::string_view value) {
-    return Check(sqlite3_bind_blob(handle_, index, Data(value), static_cast<int>(value.size()),
-                                   SQLITE_STATIC));
-  }
-  Statement& BindNull(int index) { return Check(sqlite3_bind_null(handle_, index)); }
-
-  /// True while there is a row. After false the statement is ready to be bound again.
-  bool Step() {
-    const int code = sqlite3_step(handle_);
-    if (code == SQLITE_ROW) return true;
-    // Fail reads the message before Reset could replace it.
-    if (code != SQLITE_DONE) {
-      Resetter reset{handle_};
-      database_->Fail(code, text_);
-    }
-    sqlite3_reset(handle_);
-    return false;
-  }
-  /// For a statement that returns at most one row: drops the rest.
-  void Reset() { sqlite3_reset(handle_); }
-
-  std::int64_t Int(int column) const { return sqlite3_column_int64(handle_, column); }
-  bool IsNull(int column) const { return sqlite3_column_type(handle_, column) == SQLITE_NULL; }
-  /// A text as UTF-8, whatever the encoding of the file; a blob as it is.
-  std::string Text(int column) const {
-    const void* data = sqlite3_column_type(handle_, column) == SQLITE_BLOB
-                           ? sqlite3_column_blob(handle_, column)
-                           : sqlite3_column_text(handle_, column);
-    const auto size = static_cast<std::size_t>(sqlite3_column_bytes(handle_, column));
-    return data == nullptr ? std::string() : std::string(static_cast<const char*>(data), size);
-  }
-
- private:
-  struct Resetter {
-    sqlite3_stmt* handle;
-    ~Resetter() { sqlite3_reset(handle); }
+/// The same for a function that runs inside a commit: it takes `sqlite3*` before these.
+template <typename T, typename Function>
+TransactionFunction EraseTransactionType(Function function) {
+  return [function = std::move(function)](sqlite3* db, const std::string& text,
+                                          const Caller& caller) -> Result {
+    return EraseType<T>([&](const T& payload, const BranchInfo& info) {
+      if constexpr (std::is_invocable_v<const Function&, sqlite3*, const T&>) {
+        (void)info;
+        return function(db, payload);
+      } else {
+        return function(db, payload, info);
+      }
+    })(text, caller);
   };
-  // A null pointer would bind NULL where an empty value is meant.
-  static const char* Data(std::string_view value) { return value.empty() ? "" : value.data(); }
-  Statement& Check(int code) {
-    if (code != SQLITE_OK) database_->Fail(code, text_);
-    return *this;
-  }
+}
 
-  Database* database_;
-  std::string text_;
-  sqlite3_stmt* handle_ = nullptr;
-};
-
-}  // namespace sql
 }  // namespace v1
 }  // namespace dtm
 
@@ -6278,6 +7198,11 @@ CREATE TABLE dtm_kv (
 );
 )sql"};
 
+/// What no SQL of the user may touch.
+inline std::vector<std::string> OwnTables() {
+  return {"dtm_meta", "dtm_trans", "dtm_big_definition", "dtm_kv", "dtm_trans_due"};
+}
+
 /// The schema version of the file; 0 = it has no tables of ours yet. Only reads.
 /// @throws StoreError  the file is of a newer version, or of one that never was.
 inline int StoredVersion(sql::Database& db) {
@@ -6342,6 +7267,88 @@ inline void ConfigureReader(sql::Database& db) {
 }
 
 }  // namespace sqlite_schema
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/sql/guard.hpp -------------------------------------------------------------------------
+
+/// Keeps SQL of the user, which runs inside a transaction of ours, from ending it or touching our tables.
+/// Needs: SQLite through sql/sqlite.hpp. Threads: the connection's. Source: sqlite.org/c3ref/set_authorizer.html.
+
+namespace dtm {
+inline namespace v1 {
+namespace sql {
+
+/// Installed once, since installing it makes SQLite prepare all statements again; switched by On.
+class Guard {
+ public:
+  /// `tables`: those that user SQL may neither read nor write. The database must outlive the guard.
+  Guard(Database& database, std::vector<std::string> tables)
+      : database_(database), tables_(std::move(tables)) {
+    sqlite3_set_authorizer(database_.Handle(), &Guard::Judge, this);
+  }
+  ~Guard() { sqlite3_set_authorizer(database_.Handle(), nullptr, nullptr); }
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+
+  /// While it lives, what is prepared is judged.
+  class On {
+   public:
+    explicit On(Guard& guard) : guard_(guard) { guard_.on_ = true; }
+    ~On() { guard_.on_ = false; }
+    On(const On&) = delete;
+    On& operator=(const On&) = delete;
+
+   private:
+    Guard& guard_;
+  };
+
+  /// Ends statements that were left in the middle: they would keep the transaction from committing.
+  void ResetStatements() const {
+    sqlite3* db = database_.Handle();
+    for (sqlite3_stmt* at = sqlite3_next_stmt(db, nullptr); at != nullptr;
+         at = sqlite3_next_stmt(db, at)) {
+      if (sqlite3_stmt_busy(at) != 0) sqlite3_reset(at);
+    }
+  }
+
+  /// Violations of deferred foreign keys that would make the COMMIT fail.
+  bool ForeignKeysPending() const {
+    int pending = 0, highest = 0;
+    sqlite3_db_status(database_.Handle(), SQLITE_DBSTATUS_DEFERRED_FKS, &pending, &highest, 0);
+    return pending != 0;
+  }
+
+ private:
+  static int Judge(void* self, int action, const char* first, const char* second, const char*,
+                   const char*) {
+    const Guard& guard = *static_cast<const Guard*>(self);
+    if (!guard.on_) return SQLITE_OK;
+    switch (action) {
+      case SQLITE_TRANSACTION:
+      case SQLITE_SAVEPOINT:
+      case SQLITE_ATTACH:
+      case SQLITE_DETACH:
+      case SQLITE_PRAGMA: return SQLITE_DENY;
+      default: return guard.Ours(first) || guard.Ours(second) ? SQLITE_DENY : SQLITE_OK;
+    }
+  }
+
+  bool Ours(const char* name) const {
+    if (name == nullptr) return false;
+    const std::string lower = Lowered(name);
+    for (const std::string& table : tables_) {
+      if (lower == table) return true;
+    }
+    return false;
+  }
+
+  Database& database_;
+  const std::vector<std::string> tables_;
+  bool on_ = false;
+};
+
+}  // namespace sql
 }  // namespace v1
 }  // namespace dtm
 
@@ -6443,12 +7450,71 @@ struct Writer {
                   "INSERT INTO dtm_kv (cat, k, v, version, created, updated) "
                   "VALUES (?1, ?2, ?3, 1, ?4, ?4) ON CONFLICT (cat, k) DO UPDATE SET "
                   "v = excluded.v, version = version + 1, updated = excluded.updated"),
-        remove_value(db, "DELETE FROM dtm_kv WHERE cat = ?1 AND k = ?2") {}
+        remove_value(db, "DELETE FROM dtm_kv WHERE cat = ?1 AND k = ?2"),
+        guard(db, sqlite_schema::OwnTables()) {}
+
+  /// False: the gid exists.
+  bool Insert(Transaction& transaction, const std::string& state) {
+    const Definition& definition = *transaction.definition;
+    const std::string encoded = codec::EncodeDefinition(definition);
+    const bool big = encoded.size() > kInlineBytes;
+    insert.BindText(1, definition.gid);
+    insert.Bind(2, static_cast<std::int64_t>(definition.type));
+    insert.Bind(3, static_cast<std::int64_t>(transaction.status));
+    insert.Bind(4, Stored(transaction.created));
+    insert.Bind(5, Stored(transaction.finished));
+    BindDue(insert, 6, transaction);
+    big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
+    insert.BindBlob(8, state).Step();
+    if (db.Changes() == 0) return false;
+    transaction.row = db.LastRow();
+    if (big) insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
+    return true;
+  }
+
+  bool Update(const Change& change, const std::string& state) {
+    const Transaction& transaction = *change.transaction;
+    const bool due_changed = change.due_changed || IsFinal(transaction.status);
+    sql::Statement& write = due_changed ? update_due : update;
+    write.Bind(1, transaction.row);
+    write.Bind(2, static_cast<std::int64_t>(transaction.version));
+    write.Bind(3, static_cast<std::int64_t>(transaction.status));
+    write.Bind(4, Stored(transaction.finished));
+    write.BindBlob(5, state);
+    if (due_changed) BindDue(write, 6, transaction);
+    write.Step();
+    const bool applied = db.Changes() > 0;
+    if (applied && change.definition_changed) Redefine(transaction);
+    return applied;
+  }
+
+  void Redefine(const Transaction& transaction) {
+    const std::string encoded = codec::EncodeDefinition(*transaction.definition);
+    const bool big = encoded.size() > kInlineBytes;
+    redefine.Bind(1, transaction.row);
+    big ? redefine.BindNull(2) : redefine.BindBlob(2, encoded);
+    redefine.Step();
+    if (big) {
+      insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
+    } else {
+      remove_big.Bind(1, transaction.row).Step();
+    }
+  }
+
+  /// Only the unfinished have a place in the index of what is due.
+  static void BindDue(sql::Statement& statement, int index, const Transaction& transaction) {
+    IsFinal(transaction.status) ? statement.BindNull(index)
+                                : statement.Bind(index, Stored(transaction.due));
+  }
+
+  /// A definition above this moves to a table of its own: every step rewrites the row it is in.
+  static constexpr std::size_t kInlineBytes = 2048;
 
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
       look, remove, remove_big, get_value, put_value, remove_value;
+  sql::Guard guard;
 };
 
 /// Sees committed records only.
@@ -6487,8 +7553,14 @@ class SqliteStore : public Store {
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
   /// schema. The lock is a file of its own beside it, `<path>-lock`.
   /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
-  explicit SqliteStore(std::string path, Durability durability = Durability::kPower)
-      : path_(std::move(path)), durability_(durability), lock_(path_ + "-lock") {
+  /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
+  /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them.
+  explicit SqliteStore(std::string path, Durability durability = Durability::kPower,
+                       std::function<void(sqlite3*)> on_open = {})
+      : path_(std::move(path)),
+        durability_(durability),
+        on_open_(std::move(on_open)),
+        lock_(path_ + "-lock") {
     os::EnsurePrivateFile(path_);
     writer_ = OpenWriter();
     reader_ = OpenReader();
@@ -6499,7 +7571,20 @@ class SqliteStore : public Store {
   Result Run(const Work& work) override {
     sql::Database& db = Writing().db;
     db.Exec("SAVEPOINT dtm_work");
-    Result result = Guarded(work);
+    Result result;
+    {
+      const sql::Guard::On guarded(writer_->guard);
+      result = Guarded([&] { return work(db.Handle()); });
+    }
+    writer_->guard.ResetStatements();
+    if (!db.InTransaction()) {
+      throw BatchLost(
+          "a statement of the work rolled the whole transaction back (ON CONFLICT "
+          "ROLLBACK, a full disk or memory)");
+    }
+    if (result.kind == Result::Kind::kSuccess && writer_->guard.ForeignKeysPending()) {
+      result = Result::Error("the work leaves a deferred foreign key violated");
+    }
     if (result.kind != Result::Kind::kSuccess) db.Exec("ROLLBACK TO dtm_work");
     db.Exec("RELEASE dtm_work");
     return result;
@@ -6526,7 +7611,8 @@ class SqliteStore : public Store {
   void Apply(std::vector<Change>& changes) override {
     for (Change& change : changes) {
       codec::EncodeState(*change.transaction, state_);
-      change.applied = change.transaction->row == 0 ? Insert(*change.transaction) : Update(change);
+      change.applied = change.transaction->row == 0 ? writer_->Insert(*change.transaction, state_)
+                                                    : writer_->Update(change, state_);
     }
   }
 
@@ -6639,9 +7725,6 @@ class SqliteStore : public Store {
   }
 
  private:
-  /// A definition above this moves to a table of its own: every step rewrites the row it is in.
-  static constexpr std::size_t kInlineBytes = 2048;
-
   struct Finally {
     sql::Statement& statement;
     ~Finally() { statement.Reset(); }
@@ -6651,6 +7734,7 @@ class SqliteStore : public Store {
     auto writer = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
     sqlite_schema::ConfigureWriter(*writer, durability_ == Durability::kPower);
     sqlite_schema::Migrate(*writer);
+    if (on_open_) on_open_(writer->Handle());
     return std::make_unique<sqlite_store::Writer>(std::move(writer));
   }
   std::unique_ptr<sqlite_store::Reader> OpenReader() const {
@@ -6673,60 +7757,6 @@ class SqliteStore : public Store {
     }
     return *writer_;
   }
-  bool Insert(Transaction& transaction) {
-    const Definition& definition = *transaction.definition;
-    const std::string encoded = codec::EncodeDefinition(definition);
-    const bool big = encoded.size() > kInlineBytes;
-    sql::Statement& insert = writer_->insert;
-    insert.BindText(1, definition.gid);
-    insert.Bind(2, static_cast<std::int64_t>(definition.type));
-    insert.Bind(3, static_cast<std::int64_t>(transaction.status));
-    insert.Bind(4, sqlite_store::Stored(transaction.created));
-    insert.Bind(5, sqlite_store::Stored(transaction.finished));
-    BindDue(insert, 6, transaction);
-    big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
-    insert.BindBlob(8, state_).Step();
-    if (writer_->db.Changes() == 0) return false;
-    transaction.row = writer_->db.LastRow();
-    if (big) writer_->insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
-    return true;
-  }
-
-  bool Update(const Change& change) {
-    const Transaction& transaction = *change.transaction;
-    const bool due_changed = change.due_changed || IsFinal(transaction.status);
-    sql::Statement& update = due_changed ? writer_->update_due : writer_->update;
-    update.Bind(1, transaction.row);
-    update.Bind(2, static_cast<std::int64_t>(transaction.version));
-    update.Bind(3, static_cast<std::int64_t>(transaction.status));
-    update.Bind(4, sqlite_store::Stored(transaction.finished));
-    update.BindBlob(5, state_);
-    if (due_changed) BindDue(update, 6, transaction);
-    update.Step();
-    const bool applied = writer_->db.Changes() > 0;
-    if (applied && change.definition_changed) Redefine(transaction);
-    return applied;
-  }
-
-  void Redefine(const Transaction& transaction) {
-    const std::string encoded = codec::EncodeDefinition(*transaction.definition);
-    const bool big = encoded.size() > kInlineBytes;
-    sql::Statement& redefine = writer_->redefine.Bind(1, transaction.row);
-    big ? redefine.BindNull(2) : redefine.BindBlob(2, encoded);
-    redefine.Step();
-    if (big) {
-      writer_->insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
-    } else {
-      writer_->remove_big.Bind(1, transaction.row).Step();
-    }
-  }
-
-  /// Only the unfinished have a place in the index of what is due.
-  static void BindDue(sql::Statement& statement, int index, const Transaction& transaction) {
-    IsFinal(transaction.status) ? statement.BindNull(index)
-                                : statement.Bind(index, sqlite_store::Stored(transaction.due));
-  }
-
   std::int64_t FindExpired(std::int64_t before, std::int64_t after, std::size_t limit,
                            std::vector<std::int64_t>& expired) {
     sql::Statement& look = Writing().look;
@@ -6745,6 +7775,7 @@ class SqliteStore : public Store {
 
   const std::string path_;
   const Durability durability_;
+  const std::function<void(sqlite3*)> on_open_;
   os::FileLock lock_;
   std::string state_;  // reused, the encoded state of the change at hand
   std::unique_ptr<sqlite_store::Writer> writer_;
@@ -6777,7 +7808,8 @@ class Coordinator : public EmbeddedEndpoint {
   /// Opens or creates the SQLite file, checks and locks it.
   /// @throws StoreError  taken by another coordinator, unreadable, read-only, damaged, or newer.
   explicit Coordinator(const std::string& file, Options options = {})
-      : Coordinator(std::make_unique<SqliteStore>(file, options.durability), std::move(options)) {}
+      : Coordinator(std::make_unique<SqliteStore>(file, options.durability, options.on_open),
+                    options) {}
 
   /// On a store of your choice; `clock` is for tests.
   explicit Coordinator(std::unique_ptr<Store> store, Options options = {},
@@ -6803,11 +7835,55 @@ class Coordinator : public EmbeddedEndpoint {
   LocalBranch<T> Register(const std::string& name, Function function) {
     Driver& driver = Checked();
     driver.functions.Register(name, EraseType<T>(std::move(function)));
-    Command command;
-    command.kind = Command::Kind::kRegistered;
-    command.gid = kLocalPrefix + name;
-    (void)driver.inbox.Push(std::move(command));  // refused only while it stops
+    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
     return {name, Owner()};
+  }
+
+  /// The same for a function that writes to the coordinator's own SQLite file, through the connection it gets:
+  /// `function(sqlite3*, const T&)`, or also `const BranchInfo&`. Its writes, its result and the next step are one
+  /// commit: its effect happens exactly once, without a barrier. A Failure or an exception undoes its writes.
+  ///
+  /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
+  /// but SQL. Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed
+  /// once. It cannot be called for a coordinator elsewhere.
+  /// @throws LogicError  the name is taken.
+  template <typename T, typename Function>
+  LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
+    Driver& driver = Checked();
+    const std::string full_name = kInTransactionPrefix + name;
+    driver.functions.RegisterInTransaction(full_name, EraseTransactionType<T>(std::move(function)));
+    (void)driver.inbox.Push(About(kLocalPrefix + full_name, Command::Kind::kRegistered));
+    return {full_name, Owner()};
+  }
+
+  /// Runs `function(Tx&)` inside the next commit, on the coordinator's thread: the rows it writes through tx.Db() and
+  /// the sagas and messages it submits to `tx` become durable together, or not at all. Returns once they are. The
+  /// same limits as for RegisterInTransaction; it may run several times, and is committed once. It returns nothing or
+  /// Result.
+  /// @throws what `function` threw; FailureError: it returned Failure. Nothing was stored.
+  /// @throws StoreError, InDoubtError  the commit failed; in doubt: both may be stored, ask for the gid.
+  template <typename Function>
+  void Transact(const Function& function) {
+    Driver& driver = Checked();
+    const auto thrown = std::make_shared<std::exception_ptr>();
+    const Result result = Asking().RunWork([&, thrown](WorkContext& context) -> Result {
+      *thrown = nullptr;
+      Tx tx(*this, driver, context);
+      try {
+        if constexpr (std::is_void_v<decltype(function(tx))>) {
+          function(tx);
+          return Result::Success();
+        } else {
+          return function(tx);
+        }
+      } catch (...) {
+        *thrown = std::current_exception();
+        throw;
+      }
+    });
+    if (*thrown) std::rethrow_exception(*thrown);
+    if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
+    if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
 
   /// How branches by URL are called: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>. Before
@@ -6917,8 +7993,8 @@ class Coordinator : public EmbeddedEndpoint {
   template <typename Change>
   void RunOnStore(const Change& change) {
     Driver& driver = Checked();
-    const Result result =
-        Asking().RunWork([&driver, change] { return change(*driver.store, driver.clock->Now()); });
+    const Result result = Asking().RunWork(
+        [&driver, change](WorkContext&) { return change(*driver.store, driver.clock->Now()); });
     if (result.kind != Result::Kind::kSuccess) throw RejectedError(result.text);
   }
 };
@@ -6947,7 +8023,7 @@ class MemoryStore : public Store {
 
   Result Run(const Work& work) override {
     const Values before = new_values_;
-    Result result = Guarded(work);
+    Result result = Guarded([&work] { return work(nullptr); });
     if (result.kind != Result::Kind::kSuccess) new_values_ = before;
     return result;
   }
@@ -7134,6 +8210,6 @@ class MemoryStore : public Store {
 
 // ---- dtm/dtm.hpp -------------------------------------------------------------------------------
 
-/// Builders, the embedded coordinator and SQLite: what most programs include. No HTTP; that is
+/// Builders, the embedded coordinator, barriers and SQLite: what most programs include. No HTTP; that is
 /// <dtm/http.hpp>.
 /// Needs: nlohmann/json, SQLite (-lsqlite3), threads (-pthread). Threads: see each class.

@@ -466,6 +466,7 @@ inline constexpr const char kSuccess[] = "SUCCESS";
 inline constexpr const char kFailure[] = "FAILURE";
 inline constexpr const char kOngoing[] = "ONGOING";
 inline constexpr const char kMessage[] = "message";
+inline constexpr const char kError[] = "error";
 inline constexpr const char kTransaction[] = "transaction";
 inline constexpr const char kTransactions[] = "transactions";
 inline constexpr const char kBranches[] = "branches";
@@ -1114,6 +1115,51 @@ class ApiLists {
   Coordinator& tm_;
 };
 
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/branch_answer.hpp ----------------------------------------------------------------
+
+/// What a branch answers over HTTP: rule A from the side of the branch.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
+/// services).
+
+namespace dtm {
+inline namespace v1 {
+namespace answers {
+
+/// JSON in which a word of rule A that its texts happen to contain does not stand as it is: who
+/// looks for it in the body does not find it, who parses the body does.
+inline void Hide(const std::string& word, std::string& json) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  const auto first = static_cast<unsigned char>(word[0]);
+  const std::string escaped = std::string("\\u00") + kHex[first >> 4] + kHex[first & 15];
+  for (std::size_t at = json.find(word); at != std::string::npos; at = json.find(word, at)) {
+    json.replace(at, 1, escaped);
+  }
+}
+
+/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`. The caller understands just
+/// that, whatever the text is.
+inline ApiAnswer OfBranch(const Result& result) {
+  switch (result.kind) {
+    case Result::Kind::kSuccess: return Success();
+    case Result::Kind::kOngoing: return Ongoing(result.text);
+    case Result::Kind::kFailure: {
+      ApiAnswer answer = Failure(result.text);
+      Hide(wire::kOngoing, answer.body);
+      return answer;
+    }
+    case Result::Kind::kError:
+    case Result::Kind::kNotSent: break;
+  }
+  ApiAnswer answer{500, wire::JsonText({{wire::kError, result.text}})};
+  Hide(wire::kOngoing, answer.body);
+  Hide(wire::kFailure, answer.body);
+  return answer;
+}
+
+}  // namespace answers
 }  // namespace v1
 }  // namespace dtm
 
@@ -1812,12 +1858,7 @@ class Api {
     } catch (const RejectedError& error) {
       throw BadInput(error.what());
     }
-    switch (result.kind) {
-      case Result::Kind::kSuccess: return answers::Success();
-      case Result::Kind::kFailure: return answers::Failure(result.text);
-      case Result::Kind::kOngoing: return answers::Ongoing(result.text);
-      default: return answers::Error(500, result.text);
-    }
+    return answers::OfBranch(result);
   }
 
   Coordinator& tm_;
@@ -1959,6 +2000,44 @@ class BoundedStream : public httplib::Stream {
 };
 
 }  // namespace guard
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/branch_service.hpp ---------------------------------------------------------------
+
+/// For services that coordinators call: who is called, and the answer. Any httplib server will do.
+/// Needs: cpp-httplib. Threads: pure functions. Protocol: §3 (calling branches), §11.5 (barrier from
+/// a query), §11 (helper for branch services).
+
+namespace dtm {
+inline namespace v1 {
+
+/// The barrier of a branch call, from the query of its request.
+/// @throws Error  trans_type, gid, branch_id or op is missing or cannot be (see Barrier): whoever
+///                calls is no coordinator.
+inline Barrier BarrierFromRequest(const httplib::Request& request) {
+  return BarrierFromQuery({request.params.begin(), request.params.end()});
+}
+
+/// Runs `serve()` and answers the coordinator with what it says: nothing or Success 200, Failure or
+/// a FailureError 409 (definite: roll back), Ongoing 425 (ask again later), any other Result or
+/// exception 500 (ask again, with growing waits). No exception leaves. What serve did must be
+/// durable when it returns:
+///
+///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {
+///     dtm::AnswerBranch(response, [&] {
+///       dtm::Barrier barrier = dtm::BarrierFromRequest(request);
+///       const std::lock_guard<std::mutex> lock(mutex);  // or a connection for each thread
+///       return table.Call(barrier, [&](sqlite3* db) { Credit(db, request.body); });
+///     });
+///   });
+template <typename Serve>
+void AnswerBranch(httplib::Response& response, const Serve& serve) {
+  const ApiAnswer answer = answers::OfBranch(Guarded([&serve] { return ResultOf(serve); }));
+  response.status = answer.status;
+  response.set_content(answer.body, answer.type);
+}
+
 }  // namespace v1
 }  // namespace dtm
 

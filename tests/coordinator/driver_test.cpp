@@ -433,9 +433,10 @@ TEST_CASE("driver: works share commits, at most 64 a turn, and one that fails ha
   };
   settle();
   std::vector<std::string> done;
-  const auto push = [&](dtm::Work work) {
+  const auto push = [&](const std::function<Result()>& work) {
     REQUIRE(driver.inbox.Push(
-        dtm::QueuedWork{std::move(work), [&done](const Result& result, std::exception_ptr error) {
+        dtm::QueuedWork{[work](dtm::WorkContext&) { return work(); },
+                        [&done](const Result& result, std::exception_ptr error) {
                           done.push_back(error                                   ? "error"
                                          : result.kind == Result::Kind::kSuccess ? "ok"
                                                                                  : result.text);

@@ -151,8 +151,7 @@ TEST_CASE("metrics: answers are counted by type, branch, operation and success")
 
 TEST_CASE("metrics: there are series for steps 01 to 99, however many steps come") {
   Metrics metrics;
-  for (const TransType type :
-       {TransType::kSaga, TransType::kTcc, TransType::kXa}) {
+  for (const TransType type : {TransType::kSaga, TransType::kTcc, TransType::kXa}) {
     const dtm::Definition definition = OfType(type);
     for (std::size_t step = 2000; step-- > 0;) {  // the last ones first
       for (const std::size_t branch : {dtm::ActionOf(step), dtm::CompensateOf(step)}) {

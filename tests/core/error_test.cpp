@@ -13,17 +13,18 @@ void CheckLeaf() {
   STATIC_REQUIRE(std::is_base_of_v<std::runtime_error, E>);
   int equal = std::is_base_of_v<dtm::FailureError, E> + std::is_base_of_v<dtm::RejectedError, E> +
               std::is_base_of_v<dtm::InDoubtError, E> + std::is_base_of_v<dtm::StoreError, E> +
-              std::is_base_of_v<dtm::LogicError, E>;
+              std::is_base_of_v<dtm::LogicError, E> + std::is_base_of_v<dtm::DuplicatedError, E>;
   CHECK(equal == 1);
   CHECK(E("what happened").what() == std::string("what happened"));
 }
 
 }  // namespace
 
-TEST_CASE("error: five kinds under one base, none of which is another") {
+TEST_CASE("error: six kinds under one base, none of which is another") {
   CheckLeaf<dtm::FailureError>();
   CheckLeaf<dtm::RejectedError>();
   CheckLeaf<dtm::InDoubtError>();
   CheckLeaf<dtm::StoreError>();
   CheckLeaf<dtm::LogicError>();
+  CheckLeaf<dtm::DuplicatedError>();
 }

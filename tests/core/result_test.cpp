@@ -40,6 +40,20 @@ TEST_CASE("result: FailureError rolls back, every other exception is tried again
   CHECK_THAT(odd.text, ContainsSubstring("no std::exception"));
 }
 
+TEST_CASE("result: of code that returns nothing or one") {
+  int sum = 0;
+  const auto add = [&sum](int a, const int& b) { sum += a + b; };
+  CHECK(dtm::ResultOf(add, 1, 2).kind == Kind::kSuccess);
+  CHECK(sum == 3);
+  int given = 0;
+  CHECK(dtm::ResultOf([](int& to) { to = 7; }, given).kind == Kind::kSuccess);
+  CHECK(given == 7);
+  const Result result = dtm::ResultOf([](const char* why) { return Result::Failure(why); }, "no");
+  CHECK(result.kind == Kind::kFailure);
+  CHECK(result.text == "no");
+  CHECK_THROWS_AS(dtm::ResultOf([] { throw dtm::FailureError("no"); }), dtm::FailureError);
+}
+
 TEST_CASE("result: of a transaction is succeed, failed or unfinished") {
   using dtm::Status;
   struct Row {

@@ -204,7 +204,7 @@ TEST_CASE("api: a function of this program is a branch of a coordinator elsewher
       {"1", 409, R"({"dtm_result":"FAILURE","message":"no \u003cmoney\u003e"})"},
       {"2", 425, R"({"dtm_result":"ONGOING","message":"later"})"},
       {"3", 409, R"({"dtm_result":"FAILURE","message":"thrown"})"},
-      {"4", 500, R"({"message":"broken"})"},
+      {"4", 500, R"({"error":"broken"})"},
   };
   for (const Row& row : rows) {
     const ApiAnswer answer =
@@ -226,7 +226,7 @@ TEST_CASE("api: a function of this program is a branch of a coordinator elsewher
     CAPTURE(payload);
     const ApiAnswer answer = kit.Ask("GET", "branch/say", Branch("g", "01", "action"), payload);
     CHECK(answer.status == 500);
-    CHECK(Json::parse(answer.body).count("message") == 1);
+    CHECK(Json::parse(answer.body).count("error") == 1);
   }
   const std::pair<const char*, Query> bad[] = {
       {"branch/other", Branch("g", "01", "action")},

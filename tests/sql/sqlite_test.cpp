@@ -57,6 +57,29 @@ TEST_CASE("closing a database releases the file") {
   CHECK_FALSE(dtm_test::Exists(dir / "s.db-wal"));  // the last connection has gone
 }
 
+TEST_CASE("a borrowed connection stays its owner's") {
+  TempDir dir;
+  sqlite3* plain = nullptr;  // without extended codes
+  REQUIRE(sqlite3_open((dir / "s.db").c_str(), &plain) == SQLITE_OK);
+  {
+    Database db(plain);
+    CHECK(db.Handle() == plain);
+    CHECK(db.Path() == dir / "s.db");
+    db.Exec("CREATE TABLE t (a UNIQUE); INSERT INTO t VALUES (1); BEGIN");
+    const SqliteError error = ErrorOf([&] { db.Exec("INSERT INTO t VALUES (1)"); });
+    CHECK(error.Code() == SQLITE_CONSTRAINT_UNIQUE);
+    CHECK_THAT(error.what(), ContainsSubstring("the database '" + (dir / "s.db") + "'"));
+  }
+  CHECK(sqlite3_get_autocommit(plain) == 0);  // its transaction too
+  CHECK(sqlite3_exec(plain, "INSERT INTO t VALUES (1)", nullptr, nullptr, nullptr) ==
+        SQLITE_CONSTRAINT);  // the codes are what they were
+  CHECK(sqlite3_close(plain) == SQLITE_OK);
+
+  REQUIRE(sqlite3_open(":memory:", &plain) == SQLITE_OK);
+  CHECK(Database(plain).Path() == ":memory:");
+  sqlite3_close(plain);
+}
+
 TEST_CASE("errors carry the extended code and the statement") {
   Database db(":memory:", kOpen);
   db.Exec("CREATE TABLE t (a UNIQUE); INSERT INTO t VALUES (1)");

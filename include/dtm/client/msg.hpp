@@ -87,7 +87,12 @@ class Msg : public OptionSetters<Msg> {
   }
 
   /// Prepare, `business`, Submit. `business` runs a local transaction and gets the identity to use for its
-  /// barrier, `const BranchInfo&`; it returns nothing or Result. `query_prepared` looks at that barrier.
+  /// barrier, `const BranchInfo&`; it returns nothing or Result. `query_prepared` looks at that barrier:
+  ///
+  ///   msg.DoAndSubmit(query, [&](const dtm::BranchInfo& who) {
+  ///     dtm::Barrier barrier = dtm::BarrierFrom(who);
+  ///     return table.Call(barrier, [&](sqlite3* db) { Debit(db, 30); });
+  ///   });
   ///
   /// FailureError or Result::Failure: nothing was committed, the message is aborted. Any other error leaves
   /// open whether it was: `query_prepared` is asked at once; if it says success the message is submitted and

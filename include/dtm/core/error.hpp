@@ -41,6 +41,13 @@ class InDoubtError : public Error {
   using Error::Error;
 };
 
+/// The local step of a message ran before or is forbidden by now, so it was not run: its text begins
+/// with DUPLICATED. Not a failure; asking whether the step was committed settles it.
+class DuplicatedError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Definite: the store could not do it and nothing was stored (disk full, read-only, corrupt,
 /// taken).
 class StoreError : public Error {

@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include <dtm/core/error.hpp>
@@ -32,6 +33,20 @@ struct Result {
   static Result Error(std::string text) { return {Kind::kError, std::move(text)}; }
   static Result NotSent(std::string why) { return {Kind::kNotSent, std::move(why)}; }
 };
+
+/// What user code says that returns nothing (success) or a Result.
+template <typename Function, typename... Arguments>
+Result ResultOf(const Function& function, Arguments&&... arguments) {
+  using Returned = std::invoke_result_t<const Function&, Arguments...>;
+  static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
+                "dtm: the function returns nothing or dtm::Result");
+  if constexpr (std::is_void_v<Returned>) {
+    function(std::forward<Arguments>(arguments)...);
+    return Result::Success();
+  } else {
+    return function(std::forward<Arguments>(arguments)...);
+  }
+}
 
 /// Runs user code and turns whatever it throws into a result.
 template <typename Function>

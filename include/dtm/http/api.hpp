@@ -19,6 +19,7 @@
 #include <dtm/core/version.hpp>
 #include <dtm/http/api_lists.hpp>
 #include <dtm/http/api_message.hpp>
+#include <dtm/http/branch_answer.hpp>
 #include <dtm/http/json_input.hpp>
 #include <dtm/http/json_rpc_api.hpp>
 #include <dtm/http/metrics_text.hpp>
@@ -296,12 +297,7 @@ class Api {
     } catch (const RejectedError& error) {
       throw BadInput(error.what());
     }
-    switch (result.kind) {
-      case Result::Kind::kSuccess: return answers::Success();
-      case Result::Kind::kFailure: return answers::Failure(result.text);
-      case Result::Kind::kOngoing: return answers::Ongoing(result.text);
-      default: return answers::Error(500, result.text);
-    }
+    return answers::OfBranch(result);
   }
 
   Coordinator& tm_;

@@ -30,7 +30,7 @@ class SqliteError : public StoreError {
 /// A connection. Opened in serialized-off mode: its owner sees to it that one thread uses it.
 class Database {
  public:
-  Database(const std::string& path, int flags) : path_(path) {
+  Database(const std::string& path, int flags) : path_(path), name_("the store file") {
     const int code = sqlite3_open_v2(path.c_str(), &handle_, flags | SQLITE_OPEN_NOMUTEX, nullptr);
     if (code != SQLITE_OK) {
       const std::string why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
@@ -39,7 +39,14 @@ class Database {
     }
     sqlite3_extended_result_codes(handle_, 1);
   }
-  ~Database() { sqlite3_close_v2(handle_); }
+  /// Borrows a connection of the program's own: it is not configured and not closed here.
+  explicit Database(sqlite3* borrowed) : name_("the database"), handle_(borrowed), owned_(false) {
+    const char* path = sqlite3_db_filename(borrowed, "main");
+    path_ = path == nullptr || *path == '\0' ? ":memory:" : path;
+  }
+  ~Database() {
+    if (owned_) sqlite3_close_v2(handle_);
+  }
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
@@ -57,7 +64,9 @@ class Database {
 
   /// @throws SqliteError  always: what happened, on which file, and what to do where that is known.
   [[noreturn]] void Fail(int code, std::string_view doing) const {
-    std::string text = "the store file '" + path_ + "': " + sqlite3_errmsg(handle_);
+    std::string text = name_ + (" '" + path_ + "': ") + sqlite3_errmsg(handle_);
+    const int extended = sqlite3_extended_errcode(handle_);
+    if ((extended & 0xFF) == code) code = extended;  // a borrowed connection may say less
     switch (code & 0xFF) {
       case SQLITE_FULL:
         text += " (no space is left on its disk; free some, it goes on by itself)";
@@ -77,7 +86,9 @@ class Database {
 
  private:
   std::string path_;
+  const char* name_;  ///< what the file is to its user
   sqlite3* handle_ = nullptr;
+  bool owned_ = true;
 };
 
 /// A prepared statement. Binding does not copy: what is bound must live until Step returned.

@@ -1,0 +1,43 @@
+/// For services that coordinators call: who is called, and the answer. Any httplib server will do.
+/// Needs: cpp-httplib. Threads: pure functions. Protocol: §3 (calling branches), §11.5 (barrier from
+/// a query), §11 (helper for branch services).
+#pragma once
+
+#include <httplib.h>
+
+#include <dtm/barrier/barrier.hpp>
+#include <dtm/core/result.hpp>
+#include <dtm/http/api_message.hpp>
+#include <dtm/http/branch_answer.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// The barrier of a branch call, from the query of its request.
+/// @throws Error  trans_type, gid, branch_id or op is missing or cannot be (see Barrier): whoever
+///                calls is no coordinator.
+inline Barrier BarrierFromRequest(const httplib::Request& request) {
+  return BarrierFromQuery({request.params.begin(), request.params.end()});
+}
+
+/// Runs `serve()` and answers the coordinator with what it says: nothing or Success 200, Failure or
+/// a FailureError 409 (definite: roll back), Ongoing 425 (ask again later), any other Result or
+/// exception 500 (ask again, with growing waits). No exception leaves. What serve did must be
+/// durable when it returns:
+///
+///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {
+///     dtm::AnswerBranch(response, [&] {
+///       dtm::Barrier barrier = dtm::BarrierFromRequest(request);
+///       const std::lock_guard<std::mutex> lock(mutex);  // or a connection for each thread
+///       return table.Call(barrier, [&](sqlite3* db) { Credit(db, request.body); });
+///     });
+///   });
+template <typename Serve>
+void AnswerBranch(httplib::Response& response, const Serve& serve) {
+  const ApiAnswer answer = answers::OfBranch(Guarded([&serve] { return ResultOf(serve); }));
+  response.status = answer.status;
+  response.set_content(answer.body, answer.type);
+}
+
+}  // namespace v1
+}  // namespace dtm

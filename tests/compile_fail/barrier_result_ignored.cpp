@@ -1,0 +1,10 @@
+// error: nodiscard|unused-result|unused-value
+#include <dtm/barrier/sqlite.hpp>
+
+void Serve(dtm::SqliteBarrierTable& table, dtm::Barrier& barrier) {
+#ifndef DTM_RIGHT
+  table.Call(barrier, [](sqlite3*) {});
+#else
+  (void)table.Call(barrier, [](sqlite3*) {});
+#endif
+}

@@ -1,0 +1,64 @@
+/// What a branch answers, and that rule A reads just that out of it, whatever the texts contain.
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/catch.hpp"
+#include <dtm/http/branch_answer.hpp>
+#include <dtm/http/reply_rule.hpp>
+
+using dtm::ApiAnswer;
+using dtm::Result;
+using dtm::answers::OfBranch;
+using Kind = dtm::Result::Kind;
+
+TEST_CASE("every result has its status and body") {
+  struct Row {
+    Result result;
+    int status;
+    const char* body;
+  };
+  const Row rows[] = {
+      {Result::Success(), 200, R"({"dtm_result":"SUCCESS"})"},
+      {Result::Failure("no <money>"), 409,
+       R"({"dtm_result":"FAILURE","message":"no \u003cmoney\u003e"})"},
+      {Result::Failure(""), 409, R"({"dtm_result":"FAILURE","message":""})"},
+      {Result::Ongoing("still at it"), 425, R"({"dtm_result":"ONGOING","message":"still at it"})"},
+      {Result::Error("the disk is on \"fire\""), 500, R"({"error":"the disk is on \"fire\""})"},
+      {Result::NotSent("no room"), 500, R"({"error":"no room"})"},
+      {Result::Failure("ONGOING, not"), 409,
+       R"({"dtm_result":"FAILURE","message":"\u004fNGOING, not"})"},
+      {Result::Error("FAILURE or ONGOING"), 500, R"({"error":"\u0046AILURE or \u004fNGOING"})"},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.result.text);
+    const ApiAnswer answer = OfBranch(row.result);
+    CHECK(answer.status == row.status);
+    CHECK(answer.body == row.body);
+    CHECK(std::string(answer.type) == "application/json; charset=utf-8");
+  }
+}
+
+TEST_CASE("rule A reads the outcome, and JSON the text") {
+  for (const std::string text :
+       {"", "plain", "FAILURE", "ONGOING", "x FAILURE ONGOING FAILURE y", "\\ONGOING\\\\FAILURE",
+        "\nFAILURE\"ONGOING", "<ONGOING>", "FAILUREONGOING", "u0046AILURE FFAILURE OONGOING"}) {
+    CAPTURE(text);
+    const auto read = [](const Result& result) {
+      const ApiAnswer answer = OfBranch(result);
+      return dtm::ReadReply(answer.status, answer.body).kind;
+    };
+    const auto shown = [](const Result& result, const char* key) {
+      return nlohmann::json::parse(OfBranch(result).body)[key].get<std::string>();
+    };
+    CHECK(read(Result::Success()) == Kind::kSuccess);
+    CHECK(read(Result::Failure(text)) == Kind::kFailure);
+    CHECK(read(Result::Ongoing(text)) == Kind::kOngoing);
+    CHECK(read(Result::Error(text)) == Kind::kError);
+    CHECK(read(Result::NotSent(text)) == Kind::kError);
+    CHECK(shown(Result::Failure(text), "message") == text);
+    CHECK(shown(Result::Ongoing(text), "message") == text);
+    CHECK(shown(Result::Error(text), "error") == text);
+  }
+  CHECK(OfBranch(Result::Error("\xFF")).body.find("error") != std::string::npos);  // no throw
+}
