@@ -204,7 +204,7 @@ TEST_CASE("parts: a call starts when it is not out, its wait is over, and calls 
     CHECK_FALSE(parts.effects_.changed);
   }
   {
-    Fixture f("tcc 1 empty=a1", kSubmitted, "P w5");
+    Fixture f("tcc 1 empty=a1", kSubmitted, "P n5");
     f.context.may_call = false;  // it is no call
     Parts parts = f.Machine();
     CHECK(parts.TryCall(1));
