@@ -141,7 +141,7 @@ TEST_CASE("metrics: answers are counted by type, branch, operation and success")
   metrics.Answered(saga, dtm::ActionOf(0), Result::Error("lost"));
   metrics.Answered(saga, dtm::CompensateOf(0), Result::Success());
   metrics.Answered(saga, dtm::CompensateOf(11), Result::Error("lost"));
-  metrics.Answered(flow, dtm::ActionOf(1), Result::Success());
+  metrics.Answered(flow, dtm::DeliveryOf(1), Result::Success());
   CHECK(Branches(metrics.Get()) ==
         "saga 01 action fail 3, saga 01 action ok 2, saga 01 compensate ok 1, "
         "saga 12 compensate fail 1, workflow 02 action ok 1");
@@ -164,8 +164,16 @@ TEST_CASE("metrics: there are series for steps 01 to 99, however many steps come
   CHECK(counted.branches.size() == 5 * 99 * 4);
   CHECK(std::all_of(counted.branches.begin(), counted.branches.end(),
                     [](const auto& entry) { return entry.second == 1; }));
-  CHECK(counted.branches.count({TransType::kWorkflow, "99", Op::kCompensate, false}) == 1);
-  CHECK(counted.branches.count({TransType::kWorkflow, "100", Op::kAction, true}) == 0);
+  for (const TransType type : {TransType::kSaga, TransType::kTcc, TransType::kXa}) {
+    CHECK(counted.branches.count({type, "99", dtm::OpOf(type, dtm::CompensateOf(98)), false}) == 1);
+    CHECK(counted.branches.count({type, "100", dtm::OpOf(type, dtm::ActionOf(99)), true}) == 0);
+  }
+  // These have one row a step, and the query: as many series are more steps.
+  for (const TransType type : {TransType::kMsg, TransType::kWorkflow}) {
+    CHECK(counted.branches.count({type, "00", dtm::OpOf(type, dtm::kQueryRow), true}) == 1);
+    CHECK(counted.branches.count({type, "197", Op::kAction, false}) == 1);
+    CHECK(counted.branches.count({type, "198", Op::kAction, true}) == 0);
+  }
 }
 
 TEST_CASE("metrics: threads may count and look at the same time") {

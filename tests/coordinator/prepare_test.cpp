@@ -348,17 +348,6 @@ TEST_CASE("prepare: bad definitions are refused with a sentence, and nothing is 
   CHECK(kit->List().transactions.empty());
 }
 
-TEST_CASE("prepare: a type that no machine drives is refused, prepared or submitted") {
-  TestCoordinator kit({}, World::Quiet({}));
-  Definition definition = NewDefinition("a", 1);
-  definition.type = dtm::TransType::kTcc;
-  CHECK_THROWS_AS(kit->Prepare(definition), dtm::RejectedError);
-  CHECK_THROWS_AS(kit->Submit(definition), dtm::RejectedError);
-  kit.Settle();
-  CHECK(kit->List().transactions.empty());
-  CHECK(kit->SubmitAndWait(NewDefinition("a", 1), hours(1)).Succeeded());
-}
-
 TEST_CASE("prepare: only Prepare makes a prepared one") {
   TestCoordinator kit({}, World::Quiet({}));
   Definition copied = NewDefinition("a", 1);
