@@ -1634,7 +1634,7 @@ class Msg : public OptionSetters<Msg> {
     if (committed.kind == Result::Kind::kSuccess) return Submit();
     if (committed.kind == Result::Kind::kFailure) Abort(done.text);
     if (error) std::rethrow_exception(error);
-    if (done.kind == Result::Kind::kFailure) throw FailureError(done.text);
+    if (committed.kind == Result::Kind::kFailure) throw FailureError(committed.text);
     throw InDoubtError("gid '" + definition_.gid +
                        "': the local transaction gave no definite answer (" + done.text +
                        "); the coordinator will ask " + definition_.query_prepared);
@@ -1940,6 +1940,7 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body
 /// Protocol: §4.5, §11.7.
 
 #include <mutex>
+#include <set>
 
 namespace dtm {
 inline namespace v1 {
@@ -1980,8 +1981,12 @@ class Workflow {
                        const std::function<std::string()>& work) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
+      if (done_.count({branch_id, op}) > 0) {
+        throw LogicError("branch " + branch_id + " has such a step already; take a NewBranch()");
+      }
       const auto found = recorded_.find({branch_id, op});
       if (found != recorded_.end()) {
+        done_.insert(found->first);
         if (found->second.failed) throw FailureError(found->second.payload);
         return found->second.payload;
       }
@@ -1994,11 +1999,17 @@ class Workflow {
     } catch (const FailureError& error) {
       step.payload = error.what();
       step.failed = true;
-      endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+      Record(step);
       throw;
     }
-    endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+    Record(step);
     return step.payload;
+  }
+
+  void Record(const Step& step) {
+    endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    done_.insert({step.branch_id, step.op});
   }
 
   std::string CallUrl(const std::string& branch_id, Op op, const std::string& url,
@@ -2012,6 +2023,7 @@ class Workflow {
   }
 
   void Keep(std::vector<Undo>& list, const std::string& branch_id, Callback callback) {
+    if (deciding_) throw LogicError("a callback of a workflow registers no callbacks");
     const std::lock_guard<std::mutex> lock(mutex_);
     for (const Undo& other : list) {
       if (other.branch_id != branch_id) continue;
@@ -2052,6 +2064,7 @@ class Workflow {
   SubBranches branches_;
   std::mutex mutex_;
   std::map<std::pair<std::string, Op>, Step> recorded_;
+  std::set<std::pair<std::string, Op>> done_;  // in this run, or replayed by it
   std::vector<Undo> rollbacks_;
   std::vector<Undo> commits_;
   bool deciding_ = false;
@@ -2101,7 +2114,8 @@ class WorkflowBranch {
       if constexpr (std::is_void_v<Returned>) {
         step();
         return {};
-      } else if constexpr (std::is_convertible_v<Returned, std::string>) {
+      } else if constexpr (std::is_convertible_v<Returned, std::string> &&
+                           !std::is_same_v<std::decay_t<Returned>, nlohmann::json>) {
         return step();
       } else {
         return nlohmann::json(step()).dump();
@@ -2161,8 +2175,6 @@ inline WorkflowBranch Workflow::NewBranch() {
 /// Workflows: a transaction as a C++ function, whose steps are recorded, so that it can be run again from where a
 /// crash stopped it.
 /// Needs: nlohmann/json. Threads: thread-safe; a gid runs once at a time. Protocol: §4.5, §11.7.
-
-#include <set>
 
 namespace dtm {
 inline namespace v1 {
@@ -2327,6 +2339,7 @@ class Xa {
     call.options = options_;
     call.tell_coordinator = true;
     call.phase2_url = call.url;
+    if (call.url.empty()) return {};
     return AnswerOf(endpoint_->CallBranch(call),
                     "gid '" + gid_ + "': the action of branch " + call.info.branch_id);
   }
@@ -3962,10 +3975,7 @@ class MachineParts {
     }
     switch (event.kind) {
       case EventKind::kRegistered: Awaken(event.branch); break;
-      case EventKind::kForceStop:
-        for (Branch& branch : t_.branches) branch.in_flight = false;
-        Finish(Status::kFailed);
-        return false;
+      case EventKind::kForceStop: Finish(Status::kFailed); return false;
       case EventKind::kRetryNow:
         ForgetWaits(t_);
         effects_.changed = true;
@@ -4058,7 +4068,9 @@ class MachineParts {
     effects_.changed = true;
   }
 
+  /// Answers that are still awaited mean nothing any more.
   void Finish(Status status) {
+    for (Branch& branch : t_.branches) branch.in_flight = false;
     t_.status = status;
     t_.finished = context_.now;
     t_.due = kNever;
@@ -4111,8 +4123,10 @@ class MachineParts {
     if (IsFinal(t_.status)) return;
     const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
                                  [](const Branch& branch) { return branch.in_flight; });
+    // Who can be asked but may not be asked now, has to be asked after a restart.
+    const bool asks = HasQueryRow(def_.type) && !def_.query_prepared.empty();
     const bool waits_for_submit =
-        t_.status == Status::kPrepared && !out && effects_.timer == kNever;
+        t_.status == Status::kPrepared && !out && effects_.timer == kNever && !asks;
     if (!out && !waits_for_submit && context_.may_call && effects_.timer == kNever) {
       GetStuck("no branch is out, none may start and no wait will end");
     }
@@ -4502,7 +4516,6 @@ class WorkflowMachine : private MachineParts {
     }
     t_.result = event.data;
     t_.reason = Truncated(event.result.text, kMaxReasonBytes);
-    for (Branch& branch : t_.branches) branch.in_flight = false;
     Finish(status);
   }
 
@@ -4851,7 +4864,8 @@ inline std::string Problem(const Definition& definition) {
     if (step.payload.size() > kMaxPayloadBytes) {
       return above("the payload of " + name(), step.payload.size(), kMaxPayloadBytes);
     }
-    if (IsTopic(step.action) && definition.type != TransType::kMsg) {
+    const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
+    if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
       return who() + name() + " goes to a topic; only messages do";
     }
     bytes += step.action.size() + step.compensate.size() + step.payload.size();
@@ -4860,6 +4874,9 @@ inline std::string Problem(const Definition& definition) {
     if (text->size() > kMaxUrlBytes)
       return above("query_prepared or the name", text->size(), kMaxUrlBytes);
     if (!IsUtf8(*text)) return who() + "query_prepared or the name is not valid UTF-8";
+  }
+  if (IsTopic(definition.query_prepared)) {
+    return who() + "query_prepared is a topic; one place is asked, not its subscribers";
   }
   if (definition.data.size() > kMaxPayloadBytes) {
     return above("its data", definition.data.size(), kMaxPayloadBytes);
@@ -5014,6 +5031,9 @@ class Commands {
     const Definition& definition = *live.transaction.definition;
     if (live.Fresh()) return "it is not stored yet";  // and the command comes again
     if (live.transaction.unreadable) return live.transaction.last_error;
+    if (!RegistersSteps(definition.type)) {
+      return std::string("no branches are registered with a ") + Name(definition.type);
+    }
     if (live.transaction.status != Status::kPrepared) throw RejectedError(NotPrepared(command.gid));
     const Step& step = command.step;
     for (const Step& old : definition.steps) {
@@ -5805,8 +5825,10 @@ class Commit {
       for (const Waiter& waiter : live.waiters) Board::Refuse(waiter, gone);
       return board_.RemoveFresh(live);
     }
-    stored->definition = live.transaction.definition;  // with what was registered since
-    if (RegistersSteps(stored->definition->type)) AddMissingRows(*stored);
+    // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
+    const bool whole = stored->branches.size() == RowCount(*stored->definition);
+    stored->definition = live.transaction.definition;
+    if (whole) AddMissingRows(*stored);
     for (std::size_t i = 0; i < stored->branches.size(); ++i) {
       stored->branches[i].in_flight =
           i < live.transaction.branches.size() && live.transaction.branches[i].in_flight;
@@ -6367,13 +6389,16 @@ inline constexpr const char kCategory[] = "topics";
 inline std::vector<Subscriber> Parse(const KeyValue& stored) {
   std::vector<Subscriber> subscribers;
   const nlohmann::json list = nlohmann::json::parse(stored.value, nullptr, false);
-  if (!list.is_array()) {
-    throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
+  try {
+    if (list.is_array()) {
+      for (const nlohmann::json& entry : list) {
+        subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
+      }
+      return subscribers;
+    }
+  } catch (const nlohmann::json::exception&) {  // an entry of another form
   }
-  for (const nlohmann::json& entry : list) {
-    subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
-  }
-  return subscribers;
+  throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
 }
 
 inline void Write(Store& store, const std::string& topic,
@@ -6395,6 +6420,7 @@ inline std::string Problem(const std::string& topic, const std::string& url,
                            const std::string& remark) {
   if (topic.empty()) return "empty topic";
   if (url.empty()) return "empty url";
+  if (IsTopic(url)) return "a topic cannot subscribe to topic '" + Printable(topic) + "'";
   if (topic.size() > kMaxGidBytes || !IsUtf8(topic)) {
     return "the name of a topic is UTF-8 of at most " + std::to_string(kMaxGidBytes) + " bytes";
   }
@@ -6442,6 +6468,7 @@ inline Result Delete(Store& store, const std::string& topic) {
 
 /// Those of a topic now; none if there is no such topic.
 inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topic) {
+  if (topic.empty()) return {};  // ScanValues takes an empty key for any
   const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
   return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
 }
@@ -6466,6 +6493,7 @@ inline void Expand(Definition& message, Store& store) {
     }
     step.topic = step.action;
     for (std::size_t j = 0; j < subscribers.size(); ++j) {
+      if (expanded.size() > kMaxSteps) break;  // it will be refused: copy no more payloads
       Step one = step;
       one.action = subscribers[j].url;
       if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);
@@ -6719,6 +6747,7 @@ class EmbeddedEndpoint : public Endpoint {
   }
 
   Result CallBranch(const DirectCall& call) override {
+    if (call.url.empty()) return Result::Success();  // there is nothing to call
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
