@@ -455,12 +455,15 @@ TEST_CASE("requests: work shares a commit, and its result is told") {
   dtm::Driver driver(std::make_unique<dtm::MemoryStore>(), std::make_unique<dtm::SystemClock>(),
                      Quiet());
   dtm::Requests requests(driver);
-  CHECK(requests.RunWork([] { return Result::Success(); }).kind == Result::Kind::kSuccess);
-  const Result failure = requests.RunWork([] { return Result::Failure("no"); });
+  CHECK(requests.RunWork([](dtm::WorkContext&) { return Result::Success(); }).kind ==
+        Result::Kind::kSuccess);
+  const Result failure = requests.RunWork([](dtm::WorkContext&) { return Result::Failure("no"); });
   CHECK(failure.kind == Result::Kind::kFailure);
   CHECK(failure.text == "no");
-  CHECK(requests.RunWork([]() -> Result { throw std::runtime_error("oops"); }).text == "oops");
+  CHECK(requests.RunWork([](dtm::WorkContext&) -> Result { throw std::runtime_error("oops"); })
+            .text == "oops");
   driver.StopForGood();
-  CHECK_THROWS_AS(requests.RunWork([] { return Result::Success(); }), dtm::LogicError);
+  CHECK_THROWS_AS(requests.RunWork([](dtm::WorkContext&) { return Result::Success(); }),
+                  dtm::LogicError);
   CHECK_THROWS_AS(requests.Enqueue(Of(TransType::kTcc), {}, true), dtm::LogicError);
 }
