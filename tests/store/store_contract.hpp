@@ -12,6 +12,7 @@
 #include "tests/store/contract_batches.hpp"
 #include "tests/store/contract_lists.hpp"
 #include "tests/store/contract_records.hpp"
+#include "tests/store/contract_works.hpp"
 #include <dtm/store/store.hpp>
 
 namespace dtm_test {
@@ -54,6 +55,9 @@ inline std::vector<Check> Checks() {
           {"Expire stops at the young", ExpireStopsAtTheYoung},
           {"the unfinished never expire", UnfinishedNeverExpires},
           {"work returns its result and does not harm the batch", WorkResults},
+          {"what work puts into values is kept or undone", WorkKeepsOrUndoesValues},
+          {"many works share a batch", ManyWorksInABatch},
+          {"work is rolled back with its batch", WorkIsRolledBackWithItsBatch},
           {"readers in other threads see whole batches", ReadersSeeWholeBatches}};
 }
 
