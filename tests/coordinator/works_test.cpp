@@ -101,9 +101,20 @@ struct Hazard {
   const char* says;  ///< nullptr = it is none: it succeeds
 };
 
+/// Statements that the works have left; ended after the test, so that nothing leaks.
+std::vector<sqlite3_stmt*>& Left() {
+  static std::vector<sqlite3_stmt*> left;
+  return left;
+}
+void FinalizeLeft() {
+  for (sqlite3_stmt* statement : Left()) sqlite3_finalize(statement);
+  Left().clear();
+}
+
 void LeaveInTheMiddle(sqlite3* db, const char* text) {
   sqlite3_stmt* statement = nullptr;
   REQUIRE(sqlite3_prepare_v2(db, text, -1, &statement, nullptr) == SQLITE_OK);
+  Left().push_back(statement);
   REQUIRE(sqlite3_step(statement) == SQLITE_ROW);
 }
 
@@ -212,6 +223,7 @@ TEST_CASE("works: what one breaks harms nobody else of its batch, and leaves not
       turns.PushNote("later");  // and the coordinator goes on as before
       turns.Settle();
       CHECK(turns.Notes("later") == 1);
+      FinalizeLeft();
     }
   }
 }
@@ -532,6 +544,7 @@ TEST_CASE("works: a statement that is kept unfinished does not keep the store fr
   bank.kit.Advance(seconds(2));
   CHECK(bank.Try([](dtm::Tx& tx) { Note(tx.Db(), "later"); }).empty());
   CHECK(bank.Notes("later") == 1);
+  FinalizeLeft();
 }
 
 TEST_CASE("works: topics are work of our own, beside and after the schema changes of the user") {
