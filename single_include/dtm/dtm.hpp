@@ -2646,6 +2646,10 @@ class Functions : public BranchCaller {
   /// @throws LogicError  the name is taken.
   void Register(const std::string& name, BranchFunction function) {
     if (name.empty()) throw LogicError("a branch function needs a name; the store keeps it");
+    if (RunsInTransaction(kLocalPrefix + name)) {
+      throw LogicError("'" + name + "' begins like the name of a function inside a transaction, '" +
+                       kInTransactionPrefix + "'; give it another one");
+    }
     auto entry = std::make_unique<Entry>();
     entry->function = std::move(function);
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -2657,6 +2661,7 @@ class Functions : public BranchCaller {
 
   /// The same for one that runs inside a commit; see Works.
   void RegisterInTransaction(const std::string& name, TransactionFunction function) {
+    if (name == kInTransactionPrefix) throw LogicError("a branch function needs a name");
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!in_transaction_.emplace(name, std::move(function)).second) {
       throw LogicError("a branch function named '" + name +
@@ -5433,19 +5438,24 @@ class Works {
   /// @throws BatchLost, StoreError  then Undo.
   void Run(std::size_t limit) {
     const Time end = clock_.Now() + kTimePerTurn;
+    branch_was_next_ = branch_next_;
     for (std::size_t n = 0; n < limit && Pending(); ++n) {
       if (n > 0 && clock_.Now() >= end) return;
-      board_.works.empty() ? RunBranch() : RunTransact();
+      const bool branch = BranchIsNext();
+      branch_next_ = !branch;
+      branch ? RunBranch() : RunTransact();
     }
   }
 
   /// The batch is lost: memory is again as it was before, and all that ran is to run again.
   void Undo() {
+    branch_next_ = branch_was_next_;
     for (auto ran = branches_.rbegin(); ran != branches_.rend(); ++ran) {
       Live* live = Alive(ran->work);
       if (live != nullptr) {
         live->transaction = std::move(ran->before);
         live->events.resize((std::min)(live->events.size(), ran->events));
+        live->doubtful_events = (std::min)(live->doubtful_events, live->events.size());
         live->timer = ran->timer;
         live->held_calls = std::move(ran->held_calls);
       }
@@ -5469,7 +5479,7 @@ class Works {
 
   /// The first one will not work out.
   void GiveUpFirst(const std::exception_ptr& error, const std::string& problem) {
-    if (!board_.works.empty()) {
+    if (Pending() && !BranchIsNext()) {
       const QueuedWork work = std::move(board_.works.front());
       board_.works.pop_front();
       Board::Protected([&] { work.done({}, error); });
@@ -5480,7 +5490,8 @@ class Works {
     }
   }
 
-  /// The batch is not stored, and those who wait for a work that ran in it are told.
+  /// The batch is not stored, and those who wait for a work are told, whether it ran in it or not: as with
+  /// submissions, nobody waits for the store to work again.
   template <typename MakeError>
   void Failed(const MakeError& error) {
     for (Transact& ran : transacts_) {
@@ -5488,6 +5499,9 @@ class Works {
     }
     transacts_.clear();
     Undo();
+    for (QueuedWork& work : std::exchange(board_.works, {})) {
+      Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
+    }
   }
 
   /// All of it is durable.
@@ -5526,13 +5540,22 @@ class Works {
     live.held_calls.erase(others, live.held_calls.end());
   }
 
+  /// They take turns: a steady flow of one kind must not starve the other.
+  bool BranchIsNext() const {
+    return board_.works.empty() || (branch_next_ && !board_.branch_works.empty());
+  }
+
   Live* Alive(const BranchWork& work) { return board_.lives.At(work.place, work.life); }
 
   void RunBranch() {
     BranchWork work = std::move(board_.branch_works.front());
     board_.branch_works.pop_front();
     Live* live = Alive(work);
-    if (live == nullptr) return;
+    // Nobody waits for it any more: it was stopped, or has its result in a commit that had been in doubt.
+    if (live == nullptr || work.branch >= live->transaction.branches.size() ||
+        !live->transaction.branches[work.branch].in_flight) {
+      return;
+    }
     if (!board_.context.may_call) {
       return StepResult(work, Result::NotSent("the coordinator was stopping"));
     }
@@ -5599,6 +5622,8 @@ class Works {
   std::vector<Transact> transacts_;  // that ran in the open batch
   std::vector<Branch> branches_;     // the same
   std::vector<Live*> added_;         // submitted by them
+  bool branch_next_ = false;         // if both kinds wait
+  bool branch_was_next_ = false;     // before what ran in the open batch
 };
 
 }  // namespace v1
@@ -5692,13 +5717,14 @@ class Commit {
     try {
       Write(false, 1);
       Written();
+    } catch (const CommitInDoubt& error) {
+      Failed(error.what(), true);
     } catch (const std::exception& error) {
       board_.store.Rollback();
       works_.Undo();
       works_.GiveUpFirst(std::make_exception_ptr(
                              StoreError(std::string("the work was not stored: ") + error.what())),
                          error.what());
-      if (dynamic_cast<const CommitInDoubt*>(&error) != nullptr) Failed(error.what(), true);
     }
   }
 
@@ -5830,8 +5856,10 @@ class Commit {
     stored->definition = live.transaction.definition;
     if (whole) AddMissingRows(*stored);
     for (std::size_t i = 0; i < stored->branches.size(); ++i) {
-      stored->branches[i].in_flight =
-          i < live.transaction.branches.size() && live.transaction.branches[i].in_flight;
+      // What runs inside a commit is never out: it is called again if it is still wanted.
+      stored->branches[i].in_flight = i < live.transaction.branches.size() &&
+                                      live.transaction.branches[i].in_flight &&
+                                      !RunsInTransaction(UrlOf(*stored->definition, i));
     }
     KeepEvents(live, *stored);
     live.transaction = std::move(*stored);
@@ -6862,7 +6890,8 @@ class Tx : public Endpoint {
           "': inside Transact only sagas and messages are submitted, and nobody waits");
     }
     topics::Expand(definition, *driver_.store);
-    const std::string problem = Problem(definition);
+    std::string problem = Problem(definition);
+    if (problem.empty()) problem = OrdersProblem(definition);  // nothing prepared it before
     if (!problem.empty()) throw RejectedError(problem);
     for (const Step& step : definition.steps) {
       if (IsTopic(step.action))
@@ -7374,12 +7403,17 @@ class Guard {
   Guard(Database& database, std::vector<std::string> tables)
       : database_(database), tables_(std::move(tables)) {
     sqlite3_set_authorizer(database_.Handle(), &Guard::Judge, this);
+    sqlite3_commit_hook(database_.Handle(), &Guard::RefuseCommit, this);
   }
-  ~Guard() { sqlite3_set_authorizer(database_.Handle(), nullptr, nullptr); }
+  ~Guard() {
+    sqlite3_set_authorizer(database_.Handle(), nullptr, nullptr);
+    sqlite3_commit_hook(database_.Handle(), nullptr, nullptr);
+  }
   Guard(const Guard&) = delete;
   Guard& operator=(const Guard&) = delete;
 
-  /// While it lives, what is prepared is judged.
+  /// While it lives, what is prepared is judged, and nothing is committed: a statement may have rolled the
+  /// transaction back, and each that follows would commit on its own.
   class On {
    public:
     explicit On(Guard& guard) : guard_(guard) { guard_.on_ = true; }
@@ -7389,6 +7423,19 @@ class Guard {
 
    private:
     Guard& guard_;
+  };
+
+  /// For a statement of ours meanwhile: SQLite may prepare it again, after the user has changed the schema.
+  class Off {
+   public:
+    explicit Off(Guard& guard) : guard_(guard), was_on_(guard.on_) { guard_.on_ = false; }
+    ~Off() { guard_.on_ = was_on_; }
+    Off(const Off&) = delete;
+    Off& operator=(const Off&) = delete;
+
+   private:
+    Guard& guard_;
+    const bool was_on_;
   };
 
   /// Ends statements that were left in the middle: they would keep the transaction from committing.
@@ -7416,10 +7463,19 @@ class Guard {
       case SQLITE_TRANSACTION:
       case SQLITE_SAVEPOINT:
       case SQLITE_ATTACH:
-      case SQLITE_DETACH:
-      case SQLITE_PRAGMA: return SQLITE_DENY;
+      case SQLITE_DETACH: return SQLITE_DENY;
+      case SQLITE_PRAGMA: return Harmless(first, second) ? SQLITE_OK : SQLITE_DENY;
       default: return guard.Ours(first) || guard.Ours(second) ? SQLITE_DENY : SQLITE_OK;
     }
+  }
+
+  static int RefuseCommit(void* self) { return static_cast<const Guard*>(self)->on_ ? 1 : 0; }
+
+  /// What full-text tables ask on their own.
+  static bool Harmless(const char* pragma, const char* value) {
+    if (pragma == nullptr || value != nullptr) return false;
+    const std::string lower = Lowered(pragma);
+    return lower == "data_version" || lower == "page_size";
   }
 
   bool Ours(const char* name) const {
@@ -7663,8 +7719,8 @@ class SqliteStore : public Store {
     {
       const sql::Guard::On guarded(writer_->guard);
       result = Guarded([&] { return work(db.Handle()); });
+      writer_->guard.ResetStatements();  // without a transaction that would commit what they wrote
     }
-    writer_->guard.ResetStatements();
     if (!db.InTransaction()) {
       throw BatchLost(
           "a statement of the work rolled the whole transaction back (ON CONFLICT "
@@ -7680,6 +7736,7 @@ class SqliteStore : public Store {
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
     sql::Statement& get = Writing().get_value;
+    const sql::Guard::Off ours(writer_->guard);
     const Finally reset{get};
     if (!get.BindText(1, category).BindText(2, key).Step()) return std::nullopt;
     return sqlite_store::ReadValue(get);
@@ -7687,12 +7744,15 @@ class SqliteStore : public Store {
 
   void PutValue(const KeyValue& value) override {
     sql::Statement& put = Writing().put_value;
+    const sql::Guard::Off ours(writer_->guard);
     put.BindText(1, value.category).BindText(2, value.key).BindText(3, value.value);
     put.Bind(4, sqlite_store::Stored(value.updated)).Step();
   }
 
   bool RemoveValue(const std::string& category, const std::string& key) override {
-    Writing().remove_value.BindText(1, category).BindText(2, key).Step();
+    sql::Statement& remove = Writing().remove_value;
+    const sql::Guard::Off ours(writer_->guard);
+    remove.BindText(1, category).BindText(2, key).Step();
     return writer_->db.Changes() > 0;
   }
 
@@ -7723,6 +7783,7 @@ class SqliteStore : public Store {
 
   /// Reading goes on meanwhile.
   void Recover() override {
+    Rollback();  // a connection whose statements the user keeps stays open, with its transaction
     writer_.reset();
     auto writer = OpenWriter();
     writer->db.Exec("PRAGMA wal_checkpoint(TRUNCATE)");

@@ -1,11 +1,10 @@
-/// The contract of stores, part 1: batches are all or nothing, changes are compare-and-set, user
-/// work shares the batch, readers see whole batches. Needs: Catch2, store. Threads: one check has
+/// The contract of stores, part 1: batches are all or nothing, changes are compare-and-set,
+/// readers see whole batches. Needs: Catch2, store. Threads: one check has
 /// readers of its own.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -200,31 +199,6 @@ inline void RowsAscend(Store& store) {
     last = transaction.row;
     CHECK(store.Load(transaction.definition->gid)->row == last);
   }
-}
-
-// ---- user work ----
-
-inline void WorkResults(Store& store) {
-  Transaction before = NewTransaction("before");
-  Transaction after = NewTransaction("after");
-  using Kind = Result::Kind;
-  store.Begin();
-  REQUIRE(ApplyOne(store, before));
-  CHECK(store.Run([](sqlite3*) { return Result::Success(); }).kind == Kind::kSuccess);
-  const Result failure = store.Run([](sqlite3*) { return Result::Failure("no money"); });
-  CHECK(failure.kind == Kind::kFailure);
-  CHECK(failure.text == "no money");
-  CHECK(store.Run([](sqlite3*) { return Result::Ongoing(); }).kind == Kind::kOngoing);
-  const Result thrown = store.Run([](sqlite3*) -> Result { throw dtm::FailureError("too late"); });
-  CHECK(thrown.kind == Kind::kFailure);
-  CHECK(thrown.text == "too late");
-  const Result error = store.Run([](sqlite3*) -> Result { throw std::runtime_error("oops"); });
-  CHECK(error.kind == Kind::kError);
-  CHECK(error.text == "oops");
-  CHECK(store.Run([](sqlite3*) -> Result { throw 7; }).kind == Kind::kError);
-  REQUIRE(ApplyOne(store, after));
-  store.Commit();
-  CHECK(Gids(All(store)) == Texts{"after", "before"});
 }
 
 // ---- threads ----

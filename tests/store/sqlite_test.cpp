@@ -318,35 +318,6 @@ TEST_CASE("a user's file may keep its texts as UTF-16") {
   CHECK(Difference(*loaded, written).empty());
 }
 
-// ---- work ----
-
-TEST_CASE("what work writes is kept on success and undone otherwise") {
-  TempDir dir;
-  SqliteStore store(dir / "s.db");
-  const auto writing = [&](const char* gid, const dtm::Result& result) {
-    return [&store, gid, result] {
-      Transaction written = NewTransaction(gid);
-      CHECK(ApplyOne(store, written));
-      return result;
-    };
-  };
-  Transaction before = NewTransaction("before");
-  Transaction after = NewTransaction("after");
-  store.Begin();
-  REQUIRE(ApplyOne(store, before));
-  store.Run(writing("kept", dtm::Result::Success()));
-  store.Run(writing("failed", dtm::Result::Failure("no")));
-  store.Run(writing("ongoing", dtm::Result::Ongoing()));
-  store.Run([&](sqlite3*) -> dtm::Result {
-    writing("thrown", dtm::Result::Success())();
-    throw 1;
-  });
-  store.Run(writing("kept too", dtm::Result::Success()));
-  REQUIRE(ApplyOne(store, after));
-  store.Commit();
-  CHECK(Gids(All(store)) == Texts{"after", "kept too", "kept", "before"});
-}
-
 // ---- damaged records ----
 
 TEST_CASE("a damaged record is unreadable, and the others are not") {

@@ -13,6 +13,7 @@
 #include "tests/store/contract_lists.hpp"
 #include "tests/store/contract_records.hpp"
 #include "tests/store/contract_values.hpp"
+#include "tests/store/contract_works.hpp"
 #include <dtm/store/store.hpp>
 
 namespace dtm_test {
@@ -62,6 +63,9 @@ inline std::vector<Check> Checks() {
           {"values that were rolled back are the old ones", RolledBackValuesAreTheOldOnes},
           {"values are found by category and key", ValuesAreFoundByCategoryAndKey},
           {"values come in pages", ValuesComeInPages},
+          {"what work puts into values is kept or undone", WorkKeepsOrUndoesValues},
+          {"many works share a batch", ManyWorksInABatch},
+          {"work is rolled back with its batch", WorkIsRolledBackWithItsBatch},
           {"readers in other threads see whole batches", ReadersSeeWholeBatches}};
 }
 

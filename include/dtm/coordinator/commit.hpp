@@ -104,13 +104,14 @@ class Commit {
     try {
       Write(false, 1);
       Written();
+    } catch (const CommitInDoubt& error) {
+      Failed(error.what(), true);
     } catch (const std::exception& error) {
       board_.store.Rollback();
       works_.Undo();
       works_.GiveUpFirst(std::make_exception_ptr(
                              StoreError(std::string("the work was not stored: ") + error.what())),
                          error.what());
-      if (dynamic_cast<const CommitInDoubt*>(&error) != nullptr) Failed(error.what(), true);
     }
   }
 
@@ -242,8 +243,10 @@ class Commit {
     stored->definition = live.transaction.definition;
     if (whole) AddMissingRows(*stored);
     for (std::size_t i = 0; i < stored->branches.size(); ++i) {
-      stored->branches[i].in_flight =
-          i < live.transaction.branches.size() && live.transaction.branches[i].in_flight;
+      // What runs inside a commit is never out: it is called again if it is still wanted.
+      stored->branches[i].in_flight = i < live.transaction.branches.size() &&
+                                      live.transaction.branches[i].in_flight &&
+                                      !RunsInTransaction(UrlOf(*stored->definition, i));
     }
     KeepEvents(live, *stored);
     live.transaction = std::move(*stored);

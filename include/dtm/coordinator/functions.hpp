@@ -37,6 +37,10 @@ class Functions : public BranchCaller {
   /// @throws LogicError  the name is taken.
   void Register(const std::string& name, BranchFunction function) {
     if (name.empty()) throw LogicError("a branch function needs a name; the store keeps it");
+    if (RunsInTransaction(kLocalPrefix + name)) {
+      throw LogicError("'" + name + "' begins like the name of a function inside a transaction, '" +
+                       kInTransactionPrefix + "'; give it another one");
+    }
     auto entry = std::make_unique<Entry>();
     entry->function = std::move(function);
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -48,6 +52,7 @@ class Functions : public BranchCaller {
 
   /// The same for one that runs inside a commit; see Works.
   void RegisterInTransaction(const std::string& name, TransactionFunction function) {
+    if (name == kInTransactionPrefix) throw LogicError("a branch function needs a name");
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!in_transaction_.emplace(name, std::move(function)).second) {
       throw LogicError("a branch function named '" + name +

@@ -41,7 +41,8 @@ class Tx : public Endpoint {
           "': inside Transact only sagas and messages are submitted, and nobody waits");
     }
     topics::Expand(definition, *driver_.store);
-    const std::string problem = Problem(definition);
+    std::string problem = Problem(definition);
+    if (problem.empty()) problem = OrdersProblem(definition);  // nothing prepared it before
     if (!problem.empty()) throw RejectedError(problem);
     for (const Step& step : definition.steps) {
       if (IsTopic(step.action))

@@ -43,19 +43,24 @@ class Works {
   /// @throws BatchLost, StoreError  then Undo.
   void Run(std::size_t limit) {
     const Time end = clock_.Now() + kTimePerTurn;
+    branch_was_next_ = branch_next_;
     for (std::size_t n = 0; n < limit && Pending(); ++n) {
       if (n > 0 && clock_.Now() >= end) return;
-      board_.works.empty() ? RunBranch() : RunTransact();
+      const bool branch = BranchIsNext();
+      branch_next_ = !branch;
+      branch ? RunBranch() : RunTransact();
     }
   }
 
   /// The batch is lost: memory is again as it was before, and all that ran is to run again.
   void Undo() {
+    branch_next_ = branch_was_next_;
     for (auto ran = branches_.rbegin(); ran != branches_.rend(); ++ran) {
       Live* live = Alive(ran->work);
       if (live != nullptr) {
         live->transaction = std::move(ran->before);
         live->events.resize((std::min)(live->events.size(), ran->events));
+        live->doubtful_events = (std::min)(live->doubtful_events, live->events.size());
         live->timer = ran->timer;
         live->held_calls = std::move(ran->held_calls);
       }
@@ -79,7 +84,7 @@ class Works {
 
   /// The first one will not work out.
   void GiveUpFirst(const std::exception_ptr& error, const std::string& problem) {
-    if (!board_.works.empty()) {
+    if (Pending() && !BranchIsNext()) {
       const QueuedWork work = std::move(board_.works.front());
       board_.works.pop_front();
       Board::Protected([&] { work.done({}, error); });
@@ -90,7 +95,8 @@ class Works {
     }
   }
 
-  /// The batch is not stored, and those who wait for a work that ran in it are told.
+  /// The batch is not stored, and those who wait for a work are told, whether it ran in it or not: as with
+  /// submissions, nobody waits for the store to work again.
   template <typename MakeError>
   void Failed(const MakeError& error) {
     for (Transact& ran : transacts_) {
@@ -98,6 +104,9 @@ class Works {
     }
     transacts_.clear();
     Undo();
+    for (QueuedWork& work : std::exchange(board_.works, {})) {
+      Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
+    }
   }
 
   /// All of it is durable.
@@ -136,13 +145,22 @@ class Works {
     live.held_calls.erase(others, live.held_calls.end());
   }
 
+  /// They take turns: a steady flow of one kind must not starve the other.
+  bool BranchIsNext() const {
+    return board_.works.empty() || (branch_next_ && !board_.branch_works.empty());
+  }
+
   Live* Alive(const BranchWork& work) { return board_.lives.At(work.place, work.life); }
 
   void RunBranch() {
     BranchWork work = std::move(board_.branch_works.front());
     board_.branch_works.pop_front();
     Live* live = Alive(work);
-    if (live == nullptr) return;
+    // Nobody waits for it any more: it was stopped, or has its result in a commit that had been in doubt.
+    if (live == nullptr || work.branch >= live->transaction.branches.size() ||
+        !live->transaction.branches[work.branch].in_flight) {
+      return;
+    }
     if (!board_.context.may_call) {
       return StepResult(work, Result::NotSent("the coordinator was stopping"));
     }
@@ -209,6 +227,8 @@ class Works {
   std::vector<Transact> transacts_;  // that ran in the open batch
   std::vector<Branch> branches_;     // the same
   std::vector<Live*> added_;         // submitted by them
+  bool branch_next_ = false;         // if both kinds wait
+  bool branch_was_next_ = false;     // before what ran in the open batch
 };
 
 }  // namespace v1

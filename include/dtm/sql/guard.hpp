@@ -21,12 +21,17 @@ class Guard {
   Guard(Database& database, std::vector<std::string> tables)
       : database_(database), tables_(std::move(tables)) {
     sqlite3_set_authorizer(database_.Handle(), &Guard::Judge, this);
+    sqlite3_commit_hook(database_.Handle(), &Guard::RefuseCommit, this);
   }
-  ~Guard() { sqlite3_set_authorizer(database_.Handle(), nullptr, nullptr); }
+  ~Guard() {
+    sqlite3_set_authorizer(database_.Handle(), nullptr, nullptr);
+    sqlite3_commit_hook(database_.Handle(), nullptr, nullptr);
+  }
   Guard(const Guard&) = delete;
   Guard& operator=(const Guard&) = delete;
 
-  /// While it lives, what is prepared is judged.
+  /// While it lives, what is prepared is judged, and nothing is committed: a statement may have rolled the
+  /// transaction back, and each that follows would commit on its own.
   class On {
    public:
     explicit On(Guard& guard) : guard_(guard) { guard_.on_ = true; }
@@ -36,6 +41,19 @@ class Guard {
 
    private:
     Guard& guard_;
+  };
+
+  /// For a statement of ours meanwhile: SQLite may prepare it again, after the user has changed the schema.
+  class Off {
+   public:
+    explicit Off(Guard& guard) : guard_(guard), was_on_(guard.on_) { guard_.on_ = false; }
+    ~Off() { guard_.on_ = was_on_; }
+    Off(const Off&) = delete;
+    Off& operator=(const Off&) = delete;
+
+   private:
+    Guard& guard_;
+    const bool was_on_;
   };
 
   /// Ends statements that were left in the middle: they would keep the transaction from committing.
@@ -63,10 +81,19 @@ class Guard {
       case SQLITE_TRANSACTION:
       case SQLITE_SAVEPOINT:
       case SQLITE_ATTACH:
-      case SQLITE_DETACH:
-      case SQLITE_PRAGMA: return SQLITE_DENY;
+      case SQLITE_DETACH: return SQLITE_DENY;
+      case SQLITE_PRAGMA: return Harmless(first, second) ? SQLITE_OK : SQLITE_DENY;
       default: return guard.Ours(first) || guard.Ours(second) ? SQLITE_DENY : SQLITE_OK;
     }
+  }
+
+  static int RefuseCommit(void* self) { return static_cast<const Guard*>(self)->on_ ? 1 : 0; }
+
+  /// What full-text tables ask on their own.
+  static bool Harmless(const char* pragma, const char* value) {
+    if (pragma == nullptr || value != nullptr) return false;
+    const std::string lower = Lowered(pragma);
+    return lower == "data_version" || lower == "page_size";
   }
 
   bool Ours(const char* name) const {

@@ -56,8 +56,8 @@ class SqliteStore : public Store {
     {
       const sql::Guard::On guarded(writer_->guard);
       result = Guarded([&] { return work(db.Handle()); });
+      writer_->guard.ResetStatements();  // without a transaction that would commit what they wrote
     }
-    writer_->guard.ResetStatements();
     if (!db.InTransaction()) {
       throw BatchLost(
           "a statement of the work rolled the whole transaction back (ON CONFLICT "
@@ -73,6 +73,7 @@ class SqliteStore : public Store {
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
     sql::Statement& get = Writing().get_value;
+    const sql::Guard::Off ours(writer_->guard);
     const Finally reset{get};
     if (!get.BindText(1, category).BindText(2, key).Step()) return std::nullopt;
     return sqlite_store::ReadValue(get);
@@ -80,12 +81,15 @@ class SqliteStore : public Store {
 
   void PutValue(const KeyValue& value) override {
     sql::Statement& put = Writing().put_value;
+    const sql::Guard::Off ours(writer_->guard);
     put.BindText(1, value.category).BindText(2, value.key).BindText(3, value.value);
     put.Bind(4, sqlite_store::Stored(value.updated)).Step();
   }
 
   bool RemoveValue(const std::string& category, const std::string& key) override {
-    Writing().remove_value.BindText(1, category).BindText(2, key).Step();
+    sql::Statement& remove = Writing().remove_value;
+    const sql::Guard::Off ours(writer_->guard);
+    remove.BindText(1, category).BindText(2, key).Step();
     return writer_->db.Changes() > 0;
   }
 
@@ -116,6 +120,7 @@ class SqliteStore : public Store {
 
   /// Reading goes on meanwhile.
   void Recover() override {
+    Rollback();  // a connection whose statements the user keeps stays open, with its transaction
     writer_.reset();
     auto writer = OpenWriter();
     writer->db.Exec("PRAGMA wal_checkpoint(TRUNCATE)");
