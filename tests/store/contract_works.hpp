@@ -45,7 +45,7 @@ inline KeyValue ValueOf(const std::string& key, const std::string& text) {
   value.updated = At(1);
   return value;
 }
-inline std::string Values(Store& store) {
+inline std::string KeptValues(Store& store) {
   std::string all;
   for (const KeyValue& value : store.ScanValues("topics", "", 0, 100).values) {
     all += value.key + "=" + value.value + "v" + std::to_string(value.version) + " ";
@@ -68,9 +68,9 @@ inline void WorkKeepsOrUndoesValues(Store& store) {
   CHECK(put("a", "2", Result::Failure("no")).text == "no");
   CHECK(put("b", "1", Result::Ongoing("soon")).text == "soon");
   CHECK(put("c", "1", Result::Success()).text.empty());
-  CHECK(Values(store).empty());
+  CHECK(KeptValues(store).empty());
   store.Commit();
-  CHECK(Values(store) == "a=1v1 c=1v1 ");
+  CHECK(KeptValues(store) == "a=1v1 c=1v1 ");
 
   store.Begin();
   CHECK(put("a", "3", Result::Success()).text.empty());
@@ -87,12 +87,12 @@ inline void WorkKeepsOrUndoesValues(Store& store) {
             })
             .kind == Result::Kind::kSuccess);
   store.Commit();
-  CHECK(Values(store) == "a=3v2 c=1v1 ");
+  CHECK(KeptValues(store) == "a=3v2 c=1v1 ");
 
   store.Begin();
   CHECK(put("a", "4", Result::Success()).text.empty());
   store.Rollback();
-  CHECK(Values(store) == "a=3v2 c=1v1 ");
+  CHECK(KeptValues(store) == "a=3v2 c=1v1 ");
 }
 
 inline void ManyWorksInABatch(Store& store) {
@@ -121,10 +121,10 @@ inline void WorkIsRolledBackWithItsBatch(Store& store) {
             })
             .kind == Result::Kind::kSuccess);
   store.Rollback();
-  CHECK(Values(store).empty());
+  CHECK(KeptValues(store).empty());
   Transaction one = NewTransaction("one");
   REQUIRE(Put(store, one));
-  CHECK(Values(store).empty());
+  CHECK(KeptValues(store).empty());
   CHECK(Gids(All(store)) == Texts{"one"});
 }
 
