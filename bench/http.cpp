@@ -1,10 +1,10 @@
-/// Sagas of two HTTP branches over the HTTP API: dtm-server of this project beside the Go server on
+/// Sagas, messages and tccs of two HTTP branches over the HTTP API: dtm-server of this project beside the Go server on
 /// boltdb and on Redis, with the same load. Then what each takes when idle, and how soon it answers
 /// after its start. Exits with 1 if an acknowledged saga was lost or done wrong.
 ///   http [seconds per point] [folder for the stores] [--ours FILE] [--go FILE] [--redis FILE]
 ///   http [seconds per point] --url http://127.0.0.1:PORT/api/dtmsvr [--pids NAME=PID,...]
 ///   http [seconds per point] --self | --self-faulty    what the load can reach; what it must notice
-/// and for all: [--connections N,...] [--max-open N]
+/// and for all: [--connections N,...] [--max-open N] [--types saga,msg,tcc]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -38,6 +38,7 @@ struct Arguments {
   bool self = false;
   bool faulty = false;
   std::vector<std::size_t> connections;
+  std::vector<std::string> types = {"saga", "msg", "tcc"};
   std::size_t max_open = bench::LoadOptions().max_open;
 };
 
@@ -80,6 +81,8 @@ Arguments Parse(int argc, char** argv) {
       for (const std::string& number : Split(value())) {
         arguments.connections.push_back(std::strtoul(number.c_str(), nullptr, 10));
       }
+    } else if (name == "--types") {
+      arguments.types = Split(value());
     } else if (name == "--max-open") {
       arguments.max_open = std::strtoul(value().c_str(), nullptr, 10);
     } else if (name.substr(0, 1) == "-" || position == 2) {
@@ -137,6 +140,7 @@ bool Measure(const Kind& kind, const bench::LoadOptions& options) {
   const auto per_saga = [&](double cpu) {
     return sums.finished > 0 ? 1e6 * cpu / sums.finished : 0;
   };
+  const bool saga = options.type == "saga";
   std::vector<std::pair<std::string, double>> values = {
       {"connections", static_cast<double>(options.connections)},
       {"sagas_per_s", sums.finished / result.window}};
@@ -160,7 +164,8 @@ bool Measure(const Kind& kind, const bench::LoadOptions& options) {
                                {"out_of_order", sums.out_of_order},
                                {"unexpected", sums.unexpected},
                                {"not_succeeded", not_succeeded}});
-  bench::Print("http", values, {{"server", kind.server}, {"store", kind.store}});
+  bench::Print(saga ? "http" : "http_" + options.type, values,
+               {{"server", kind.server}, {"store", kind.store}});
   if (result.refused > 0) {
     std::fprintf(stderr, "http: %s refused %.0f submits, the first with: %s\n", kind.server.c_str(),
                  result.refused, result.refusal.c_str());
@@ -225,7 +230,10 @@ bool Run(const Arguments& arguments) {
   if (!arguments.url.empty()) {
     ReadUrl(arguments.url, options);
     options.processes = arguments.processes;
-    each({16, 64}, [&] { return Measure({"url", "unknown"}, options); });
+    for (const std::string& type : arguments.types) {
+      options.type = type;
+      each({16, 64}, [&] { return Measure({"url", "unknown"}, options); });
+    }
     return good;
   }
   const std::vector<Kind> kinds = Kinds(arguments.programs);
@@ -233,12 +241,16 @@ bool Run(const Arguments& arguments) {
     throw std::runtime_error("no server to measure: --ours, --go, --url or --self");
   for (const Kind& kind : kinds) {
     const bool ours = kind.server == "ours";
-    each(ours ? std::vector<std::size_t>{16, 64, 256} : std::vector<std::size_t>{16, 64}, [&] {
-      const bench::ServerUnderTest server(arguments.programs, kind, arguments.folder);
-      options.port = server.Port();
-      options.processes = server.Processes();
-      return Measure(kind, options);
-    });
+    for (const std::string& type : arguments.types) {
+      options.type = type;
+      const bool many = ours && type == "saga";
+      each(many ? std::vector<std::size_t>{16, 64, 256} : std::vector<std::size_t>{16, 64}, [&] {
+        const bench::ServerUnderTest server(arguments.programs, kind, arguments.folder);
+        options.port = server.Port();
+        options.processes = server.Processes();
+        return Measure(kind, options);
+      });
+    }
   }
   for (const Kind& kind : kinds) MeasureIdle(kind, arguments);
   return good;

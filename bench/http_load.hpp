@@ -1,6 +1,6 @@
-/// The load: plays the application, which submits sagas of two HTTP branches on some connections,
-/// each with the next one after the answer, and the service whose branches are called, which
-/// answers at once. A saga is finished when its second action was called.
+/// The load: plays the application, which submits sagas, messages or tccs of two HTTP branches on some
+/// connections, each with the next one after the answer, and the service whose branches are called, which
+/// answers at once. It is finished when its second branch was called.
 /// Needs: Linux. Threads: one.
 #pragma once
 
@@ -25,6 +25,7 @@ namespace bench {
 struct LoadOptions {
   int port = 0;  ///< of the coordinator, on loopback
   std::string path = "/api/dtmsvr";
+  std::string type = "saga";  ///< or msg, tcc
   std::size_t connections = 16;
   std::size_t max_open = 2000;  ///< no submit while so many sagas are not finished
   double warm_up = 2;           ///< seconds before the window
@@ -50,22 +51,47 @@ class HttpLoad : private HttpWire::User {
   explicit HttpLoad(LoadOptions options) : options_(std::move(options)) {
     const std::string host = "127.0.0.1:";
     const std::string branches = "http://" + host + std::to_string(wire_.Port());
-    const auto step = [&](const std::string& number) {
-      return R"({"action":")" + branches + "/action" + number + R"(","compensate":")" + branches +
-             "/compensate" + number + R"("})";
-    };
+    const std::string saga =
+        R"({"gid":")" + tally_.Gid(0) + R"(","trans_type":")" + options_.type + '"';
     // As dtm's Go client writes it, and as large as a transfer is.
     const std::string payload = R"("{\"amount\":30,\"note\":\")" + std::string(85, 'x') + R"(\"}")";
-    const std::string body = R"({"gid":")" + tally_.Gid(0) +
-                             R"(","trans_type":"saga","concurrent":false,"steps":[)" + step("1") +
-                             "," + step("2") + R"(],"payloads":[)" + payload + "," + payload +
-                             R"(],"protocol":""})";
-    request_ =
-        "POST " + options_.path + "/submit HTTP/1.1\r\nHost: " + host +
-        std::to_string(options_.port) +
-        "\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
-        "\r\n\r\n" + body;
-    number_at_ = request_.find(tally_.Gid(0)) + tally_.Gid(0).size() - SagaTally::kDigits;
+    const auto url = [&](const std::string& key, const std::string& path) {
+      return '"' + key + R"(":")" + branches + path + '"';
+    };
+    const auto add = [&](const std::string& operation, const std::string& body) {
+      Request request;
+      request.text =
+          "POST " + options_.path + "/" + operation + " HTTP/1.1\r\nHost: " + host +
+          std::to_string(options_.port) +
+          "\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
+          "\r\n\r\n" + body;
+      request.number_at =
+          request.text.find(tally_.Gid(0)) + tally_.Gid(0).size() - SagaTally::kDigits;
+      requests_.push_back(std::move(request));
+    };
+    if (options_.type == "tcc") {  // the tries are between the initiator and its branches
+      const std::string end = R"(,"concurrent":false,"protocol":""})";
+      const auto branch = [&](const std::string& id, const std::string& call) {
+        return saga + R"(,"branch_id":")" + id + R"(","data":)" + payload + "," +
+               url("confirm", "/confirm" + call) + "," + url("cancel", "/cancel" + call) + "}";
+      };
+      add("prepare", saga + end);
+      add("registerBranch", branch("01", "2"));
+      add("registerBranch", branch("02", "1"));
+      add("submit", saga + end);
+      return;
+    }
+    const bool msg = options_.type == "msg";
+    const auto step = [&](const std::string& number) {
+      return "{" + url("action", "/action" + number) +
+             (msg ? "" : "," + url("compensate", "/compensate" + number)) + "}";
+    };
+    const std::string body = saga + R"(,"concurrent":false,"steps":[)" + step("1") + "," +
+                             step("2") + R"(],"payloads":[)" + payload + "," + payload + "]" +
+                             (msg ? "," + url("query_prepared", "/query") : "") +
+                             R"(,"protocol":""})";
+    if (msg) add("prepare", body);
+    add("submit", body);
   }
 
   LoadResult Run() {
@@ -97,6 +123,15 @@ class HttpLoad : private HttpWire::User {
   using Clock = SagaTally::Clock;
   using Time = SagaTally::Time;
   static constexpr int kPollMs = 2;
+
+  struct Request {
+    std::string text;
+    std::size_t number_at = 0;  ///< where the transaction's number is in it
+  };
+  struct Submitting {
+    std::size_t number = 0;
+    std::size_t request = 0;  ///< the one that is out
+  };
 
   static Clock::duration After(double seconds) {
     return std::chrono::duration_cast<Clock::duration>(Seconds(seconds));
@@ -143,10 +178,15 @@ class HttpLoad : private HttpWire::User {
         idle_.pop_back();
       }
       const std::size_t number = tally_.Submitted(now);
-      SagaTally::WriteNumber(number, &request_[number_at_]);
-      submitting_[connection] = number;
-      wire_.Send(connection, request_);
+      submitting_[connection] = {number, 0};
+      SendRequest(connection, {number, 0});
     }
+  }
+
+  void SendRequest(int connection, const Submitting& submitting) {
+    Request& request = requests_[submitting.request];
+    SagaTally::WriteNumber(submitting.number, &request.text[request.number_at]);
+    wire_.Send(connection, request.text);
   }
 
   void Received(int connection, const HttpMessage& message) override {
@@ -164,10 +204,16 @@ class HttpLoad : private HttpWire::User {
   void Answered(int connection, const HttpMessage& message, Time now) {
     const auto found = submitting_.find(connection);
     if (found == submitting_.end()) throw std::runtime_error("an answer that nobody asked for");
-    const std::size_t number = found->second;
+    const std::size_t number = found->second.number;
+    const bool good = message.first_line.find(" 200") != std::string_view::npos &&
+                      message.body.find("SUCCESS") != std::string_view::npos;
+    if (good && found->second.request + 1 < requests_.size()) {
+      if (message.last) throw std::runtime_error("a coordinator that closes its connections");
+      ++found->second.request;
+      return SendRequest(connection, found->second);
+    }
     submitting_.erase(found);
-    if (message.first_line.find(" 200") != std::string_view::npos &&
-        message.body.find("SUCCESS") != std::string_view::npos) {
+    if (good) {
       tally_.Acknowledged(number, now);
       progress_ = now;
     } else {
@@ -186,7 +232,7 @@ class HttpLoad : private HttpWire::User {
       idle_.erase(std::remove(idle_.begin(), idle_.end(), connection), idle_.end());
       return;
     }
-    Refused(found->second, "the connection was closed without an answer", Clock::now());
+    Refused(found->second.number, "the connection was closed without an answer", Clock::now());
     submitting_.erase(found);
   }
 
@@ -204,11 +250,10 @@ class HttpLoad : private HttpWire::User {
   const LoadOptions options_;
   HttpWire wire_;
   SagaTally tally_;
-  std::string request_;
-  std::size_t number_at_ = 0;                        ///< where the saga's number is in the request
-  std::unordered_map<int, std::size_t> submitting_;  ///< connection -> its saga
-  std::vector<int> idle_;                            ///< connections
-  std::deque<Time> resting_;                         ///< until when, of callers
+  std::vector<Request> requests_;                   ///< that make one transaction
+  std::unordered_map<int, Submitting> submitting_;  ///< connection -> its transaction
+  std::vector<int> idle_;                           ///< connections
+  std::deque<Time> resting_;                        ///< until when, of callers
   bool draining_ = false;
   Time progress_;
   double refused_ = 0;

@@ -143,14 +143,18 @@ class SagaTally {
 
   /// POST /action1?branch_id=01&gid=...&op=action&trans_type=saga
   static std::size_t StepOf(std::string_view line) {
-    constexpr std::string_view kPath = "POST /action";
-    if (line.substr(0, kPath.size()) != kPath || line.size() < kPath.size() + 2) return kNone;
-    const char digit = line[kPath.size()];
-    const std::string_view query = line.substr(kPath.size() + 1);
-    const char branch[] = {'b', 'r', 'a', 'n', 'c', 'h', '_', 'i', 'd', '=', '0', digit, '\0'};
+    constexpr std::string_view kAction = "POST /action";
+    constexpr std::string_view kConfirm = "POST /confirm";  // of a tcc: the last branch comes first
+    const bool confirm = line.substr(0, kConfirm.size()) == kConfirm;
+    const std::string_view path = confirm ? kConfirm : kAction;
+    if (line.substr(0, path.size()) != path || line.size() < path.size() + 2) return kNone;
+    const char digit = line[path.size()];
+    const char number = static_cast<char>(confirm ? '1' + '2' - digit : digit);
+    const std::string_view query = line.substr(path.size() + 1);
+    const char branch[] = {'b', 'r', 'a', 'n', 'c', 'h', '_', 'i', 'd', '=', '0', number, '\0'};
     if (digit < '1' || digit > '2' || query[0] != '?' ||
         query.find(branch) == std::string_view::npos ||
-        query.find("op=action") == std::string_view::npos) {
+        query.find(confirm ? "op=confirm" : "op=action") == std::string_view::npos) {
       return kNone;
     }
     return static_cast<std::size_t>(digit - '1');

@@ -39,8 +39,8 @@ double RunEngine(int in_flight, double seconds, const std::string& path) {
   auto owned = std::make_unique<CountingStore>(file.Path());
   CountingStore& store = *owned;
   dtm::Coordinator tm(std::move(owned));
-  const bench::SagaRates rates =
-      bench::RunSagas(tm, in_flight, seconds, [&tm] { return dtm::MustGenGid(tm); });
+  const bench::SagaRates rates = bench::RunSagas(tm, bench::RegisterIdle(tm), in_flight, seconds,
+                                                 [&tm] { return dtm::MustGenGid(tm); });
   bench::Print("in_process", {{"in_flight", in_flight},
                               {"sagas_per_s", rates.sagas_per_s},
                               {"cpu_us_per_saga", rates.cpu_us_per_saga},

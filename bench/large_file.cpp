@@ -38,7 +38,7 @@ double Run(const std::string& path, int in_flight, double seconds, int finished,
            double rate_empty) {
   dtm::Coordinator tm(path);
   const bench::SagaRates rates =
-      bench::RunSagas(tm, in_flight, seconds, [&gids] { return gids(); });
+      bench::RunSagas(tm, bench::RegisterIdle(tm), in_flight, seconds, [&gids] { return gids(); });
   bench::Print("large_file",
                {{"in_flight", in_flight},
                 {"finished_before", finished},

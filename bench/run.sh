@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures: builds the preset `release`, runs the benchmarks (at most 4 minutes), prints each result as a JSON line and
+# Measures: builds the preset `release`, runs the benchmarks (at most 5 minutes), prints each result as a JSON line and
 # all of them as tables. On Debian it installs what is missing. Nothing else should use the machine and its disk.
 #   bench/run.sh                        all
 #   bench/run.sh in_process             only these: barrier, in_process, large_file, start_up, url_calls, http
@@ -63,7 +63,7 @@ fi
 sync  # what the build wrote
 
 results=$folder/results.jsonl failed=0
-deadline=$((SECONDS + 230))
+deadline=$((SECONDS + 290))
 : >"$results"
 for name in "${names[@]}"; do
   left=$((deadline - SECONDS))
@@ -71,7 +71,7 @@ for name in "${names[@]}"; do
   arguments=(3 "$folder")
   case $name in
     start_up) arguments=(40 "$folder") ;;  # there it is a limit
-    http) arguments=(8 "$folder" "${compare[@]}") ;;
+    http) arguments=(5 "$folder" "${compare[@]}") ;;
   esac
   timeout --kill-after=5 "$left" "build/release/bench/bench_$name" "${arguments[@]}" | tee -a "$results" && continue
   echo "== $name failed or took too long" >&2

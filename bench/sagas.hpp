@@ -57,14 +57,21 @@ struct SagaRates {
   double p99_ms = 0;
 };
 
+struct SagaFunctions {
+  dtm::LocalBranch<Transfer> out, out_undo, in, in_undo;
+};
+
+/// Functions that do nothing.
+inline SagaFunctions RegisterIdle(dtm::Coordinator& tm) {
+  const auto nothing = [](const Transfer&) {};
+  return {tm.Register<Transfer>("TransOut", nothing), tm.Register<Transfer>("TransOutCom", nothing),
+          tm.Register<Transfer>("TransIn", nothing), tm.Register<Transfer>("TransInCom", nothing)};
+}
+
 /// Starts `tm` and keeps `in_flight` sagas going for so long; `next_gid` names them.
 template <typename NextGid>
-SagaRates RunSagas(dtm::Coordinator& tm, int in_flight, double seconds, NextGid next_gid) {
-  const auto nothing = [](const Transfer&) {};
-  const auto out = tm.Register<Transfer>("TransOut", nothing);
-  const auto out_undo = tm.Register<Transfer>("TransOutCom", nothing);
-  const auto in = tm.Register<Transfer>("TransIn", nothing);
-  const auto in_undo = tm.Register<Transfer>("TransInCom", nothing);
+SagaRates RunSagas(dtm::Coordinator& tm, const SagaFunctions& functions, int in_flight,
+                   double seconds, NextGid next_gid) {
   tm.Start();
   Slots slots(in_flight);
   std::vector<double> latencies_ms;
@@ -74,8 +81,8 @@ SagaRates RunSagas(dtm::Coordinator& tm, int in_flight, double seconds, NextGid 
     slots.Take();
     const auto start = std::chrono::steady_clock::now();
     dtm::NewSaga(tm, next_gid())
-        .Add(out, out_undo, Transfer{30})
-        .Add(in, in_undo, Transfer{30})
+        .Add(functions.out, functions.out_undo, Transfer{30})
+        .Add(functions.in, functions.in_undo, Transfer{30})
         .SetWaitResult()
         .SubmitAsync([&, start](const dtm::Reply& reply) {
           if (!reply.Get().Succeeded()) std::abort();

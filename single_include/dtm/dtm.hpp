@@ -1634,7 +1634,7 @@ class Msg : public OptionSetters<Msg> {
     if (committed.kind == Result::Kind::kSuccess) return Submit();
     if (committed.kind == Result::Kind::kFailure) Abort(done.text);
     if (error) std::rethrow_exception(error);
-    if (done.kind == Result::Kind::kFailure) throw FailureError(done.text);
+    if (committed.kind == Result::Kind::kFailure) throw FailureError(committed.text);
     throw InDoubtError("gid '" + definition_.gid +
                        "': the local transaction gave no definite answer (" + done.text +
                        "); the coordinator will ask " + definition_.query_prepared);
@@ -1940,6 +1940,7 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body
 /// Protocol: §4.5, §11.7.
 
 #include <mutex>
+#include <set>
 
 namespace dtm {
 inline namespace v1 {
@@ -1980,8 +1981,12 @@ class Workflow {
                        const std::function<std::string()>& work) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
+      if (done_.count({branch_id, op}) > 0) {
+        throw LogicError("branch " + branch_id + " has such a step already; take a NewBranch()");
+      }
       const auto found = recorded_.find({branch_id, op});
       if (found != recorded_.end()) {
+        done_.insert(found->first);
         if (found->second.failed) throw FailureError(found->second.payload);
         return found->second.payload;
       }
@@ -1994,11 +1999,17 @@ class Workflow {
     } catch (const FailureError& error) {
       step.payload = error.what();
       step.failed = true;
-      endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+      Record(step);
       throw;
     }
-    endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+    Record(step);
     return step.payload;
+  }
+
+  void Record(const Step& step) {
+    endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    done_.insert({step.branch_id, step.op});
   }
 
   std::string CallUrl(const std::string& branch_id, Op op, const std::string& url,
@@ -2012,6 +2023,7 @@ class Workflow {
   }
 
   void Keep(std::vector<Undo>& list, const std::string& branch_id, Callback callback) {
+    if (deciding_) throw LogicError("a callback of a workflow registers no callbacks");
     const std::lock_guard<std::mutex> lock(mutex_);
     for (const Undo& other : list) {
       if (other.branch_id != branch_id) continue;
@@ -2052,6 +2064,7 @@ class Workflow {
   SubBranches branches_;
   std::mutex mutex_;
   std::map<std::pair<std::string, Op>, Step> recorded_;
+  std::set<std::pair<std::string, Op>> done_;  // in this run, or replayed by it
   std::vector<Undo> rollbacks_;
   std::vector<Undo> commits_;
   bool deciding_ = false;
@@ -2101,7 +2114,8 @@ class WorkflowBranch {
       if constexpr (std::is_void_v<Returned>) {
         step();
         return {};
-      } else if constexpr (std::is_convertible_v<Returned, std::string>) {
+      } else if constexpr (std::is_convertible_v<Returned, std::string> &&
+                           !std::is_same_v<std::decay_t<Returned>, nlohmann::json>) {
         return step();
       } else {
         return nlohmann::json(step()).dump();
@@ -2161,8 +2175,6 @@ inline WorkflowBranch Workflow::NewBranch() {
 /// Workflows: a transaction as a C++ function, whose steps are recorded, so that it can be run again from where a
 /// crash stopped it.
 /// Needs: nlohmann/json. Threads: thread-safe; a gid runs once at a time. Protocol: §4.5, §11.7.
-
-#include <set>
 
 namespace dtm {
 inline namespace v1 {
@@ -2327,6 +2339,7 @@ class Xa {
     call.options = options_;
     call.tell_coordinator = true;
     call.phase2_url = call.url;
+    if (call.url.empty()) return {};
     return AnswerOf(endpoint_->CallBranch(call),
                     "gid '" + gid_ + "': the action of branch " + call.info.branch_id);
   }
@@ -2375,7 +2388,8 @@ struct BranchCall {
   std::shared_ptr<const Definition> definition;
   std::size_t branch = 0;  ///< index of the row, see Transaction
   Duration timeout{};      ///< total deadline of a call by URL, from when it is sent
-  std::uint64_t life = 0;  ///< whose call it is, see Live
+  std::size_t place = 0;   ///< whose call it is, see Lives
+  std::uint64_t life = 0;
   bool keep_body = false;  ///< the answer's body is wanted, as the text of a success
 
   const std::string& Url() const { return UrlOf(*definition, branch); }
@@ -3286,7 +3300,8 @@ inline namespace v1 {
 
 struct Live {
   Transaction transaction;  ///< as stepped; durable unless `dirty`
-  std::uint64_t life = 0;   ///< another one if it leaves memory and comes back
+  std::size_t place = 0;    ///< see Lives
+  std::uint64_t life = 0;   ///< a new one whenever it comes into memory; 0: it has left
   bool dirty = false;       ///< changed since the last commit
   bool redefined = false;   ///< its definition too
   bool surely_new = false;  ///< not stored yet, and it was made sure that its gid is not taken
@@ -3300,6 +3315,29 @@ struct Live {
   std::vector<engine::Event> events;  ///< stepped since the last commit
   std::size_t doubtful_events = 0;    ///< of them, those in a commit that may have become durable
   std::size_t bytes = 0;              ///< of the definition, for the memory limit
+
+  /// Empty again, but for its place and the memory of vectors of ordinary size.
+  void Clear() {
+    const auto emptied = [](auto& vector) {
+      if (vector.capacity() > kKeptCapacity) vector.shrink_to_fit();
+      return std::move(vector);
+    };
+    Live empty;
+    empty.place = place;
+    transaction.branches.clear();
+    held_calls.clear();
+    waiters.clear();
+    commands.clear();
+    events.clear();
+    empty.transaction.branches = emptied(transaction.branches);
+    empty.held_calls = emptied(held_calls);
+    empty.waiters = emptied(waiters);
+    empty.commands = emptied(commands);
+    empty.events = emptied(events);
+    *this = std::move(empty);
+  }
+
+  static constexpr std::size_t kKeptCapacity = 64;
 
   bool Fresh() const { return transaction.version == 0; }
   bool CallsOut() const {
@@ -3317,47 +3355,83 @@ inline std::size_t BytesOf(const Definition& definition) {
   return bytes;
 }
 
-/// The transactions in memory, by gid. A Live stays where it is until it is removed.
+/// The transactions in memory, by gid. A Live stays where it is until it is removed; its place is then used again,
+/// with the memory its vectors have, since allocating them anew for each transaction costs as much as driving it.
 class Lives {
  public:
   Live* Find(const std::string& gid) {
-    const auto found = lives_.find(gid);
-    return found == lives_.end() ? nullptr : &found->second;
+    const auto found = index_.find(gid);
+    return found == index_.end() ? nullptr : found->second;
+  }
+  /// The one that got this place and life; null if it has left.
+  Live* At(std::size_t place, std::uint64_t life) {
+    return place < places_.size() && places_[place].life == life ? &places_[place] : nullptr;
   }
   Live& Add(Transaction transaction) {
-    Live& live = lives_[transaction.definition->gid];
+    Live& live = TakePlace();
     live.life = ++last_life_;
     live.bytes = BytesOf(*transaction.definition);
     live.stored_due = transaction.due;
+    if (transaction.branches.empty()) transaction.branches.swap(live.transaction.branches);
     live.transaction = std::move(transaction);
+    Enter(live);
     bytes_ += live.bytes;
     return live;
   }
   /// Gives it another definition, of the same gid.
   void Redefine(Live& live, Definition definition) {
     bytes_ -= live.bytes;
-    auto node = lives_.extract(live.transaction.definition->gid);  // its key is in there
+    auto node = index_.extract(live.transaction.definition->gid);  // its key is in there
     live.transaction.definition = std::make_shared<const Definition>(std::move(definition));
     live.redefined = true;
     live.bytes = BytesOf(*live.transaction.definition);
     bytes_ += live.bytes;
     node.key() = live.transaction.definition->gid;
-    lives_.insert(std::move(node));
+    index_.insert(std::move(node));
   }
   void Remove(Live& live) {
     bytes_ -= live.bytes;
-    const auto found = lives_.find(live.transaction.definition->gid);
-    lives_.erase(found);
+    spare_nodes_.push_back(index_.extract(live.transaction.definition->gid));
+    live.Clear();
+    free_.push_back(&live);
   }
-  std::size_t Count() const { return lives_.size(); }
+  std::size_t Count() const { return index_.size(); }
   std::size_t Bytes() const { return bytes_; }
   template <typename Visit>
   void ForEach(Visit visit) {
-    for (auto& entry : lives_) visit(entry.second);
+    for (auto& entry : index_) visit(*entry.second);
   }
 
  private:
-  std::unordered_map<std::string_view, Live> lives_;  // keys are in the definitions, which stay
+  using Index =
+      std::unordered_map<std::string_view, Live*>;  // keys are in the definitions, which stay
+
+  Live& TakePlace() {
+    if (free_.empty()) {
+      places_.emplace_back();
+      places_.back().place = places_.size() - 1;
+      return places_.back();
+    }
+    Live& live = *free_.back();
+    free_.pop_back();
+    return live;
+  }
+  void Enter(Live& live) {
+    if (spare_nodes_.empty()) {
+      index_.emplace(live.transaction.definition->gid, &live);
+      return;
+    }
+    Index::node_type node = std::move(spare_nodes_.back());
+    spare_nodes_.pop_back();
+    node.key() = live.transaction.definition->gid;
+    node.mapped() = &live;
+    index_.insert(std::move(node));
+  }
+
+  std::deque<Live> places_;
+  std::vector<Live*> free_;
+  Index index_;
+  std::vector<Index::node_type> spare_nodes_;
   std::size_t bytes_ = 0;
   std::uint64_t last_life_ = 0;
 };
@@ -3901,10 +3975,7 @@ class MachineParts {
     }
     switch (event.kind) {
       case EventKind::kRegistered: Awaken(event.branch); break;
-      case EventKind::kForceStop:
-        for (Branch& branch : t_.branches) branch.in_flight = false;
-        Finish(Status::kFailed);
-        return false;
+      case EventKind::kForceStop: Finish(Status::kFailed); return false;
       case EventKind::kRetryNow:
         ForgetWaits(t_);
         effects_.changed = true;
@@ -3997,7 +4068,9 @@ class MachineParts {
     effects_.changed = true;
   }
 
+  /// Answers that are still awaited mean nothing any more.
   void Finish(Status status) {
+    for (Branch& branch : t_.branches) branch.in_flight = false;
     t_.status = status;
     t_.finished = context_.now;
     t_.due = kNever;
@@ -4050,8 +4123,10 @@ class MachineParts {
     if (IsFinal(t_.status)) return;
     const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
                                  [](const Branch& branch) { return branch.in_flight; });
+    // Who can be asked but may not be asked now, has to be asked after a restart.
+    const bool asks = HasQueryRow(def_.type) && !def_.query_prepared.empty();
     const bool waits_for_submit =
-        t_.status == Status::kPrepared && !out && effects_.timer == kNever;
+        t_.status == Status::kPrepared && !out && effects_.timer == kNever && !asks;
     if (!out && !waits_for_submit && context_.may_call && effects_.timer == kNever) {
       GetStuck("no branch is out, none may start and no wait will end");
     }
@@ -4441,7 +4516,6 @@ class WorkflowMachine : private MachineParts {
     }
     t_.result = event.data;
     t_.reason = Truncated(event.result.text, kMaxReasonBytes);
-    for (Branch& branch : t_.branches) branch.in_flight = false;
     Finish(status);
   }
 
@@ -4500,7 +4574,7 @@ inline namespace v1 {
 
 /// A branch whose function runs inside a commit.
 struct BranchWork {
-  std::string gid;
+  std::size_t place = 0;  ///< see Lives
   std::uint64_t life = 0;
   std::size_t branch = 0;
 };
@@ -4790,7 +4864,8 @@ inline std::string Problem(const Definition& definition) {
     if (step.payload.size() > kMaxPayloadBytes) {
       return above("the payload of " + name(), step.payload.size(), kMaxPayloadBytes);
     }
-    if (IsTopic(step.action) && definition.type != TransType::kMsg) {
+    const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
+    if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
       return who() + name() + " goes to a topic; only messages do";
     }
     bytes += step.action.size() + step.compensate.size() + step.payload.size();
@@ -4799,6 +4874,9 @@ inline std::string Problem(const Definition& definition) {
     if (text->size() > kMaxUrlBytes)
       return above("query_prepared or the name", text->size(), kMaxUrlBytes);
     if (!IsUtf8(*text)) return who() + "query_prepared or the name is not valid UTF-8";
+  }
+  if (IsTopic(definition.query_prepared)) {
+    return who() + "query_prepared is a topic; one place is asked, not its subscribers";
   }
   if (definition.data.size() > kMaxPayloadBytes) {
     return above("its data", definition.data.size(), kMaxPayloadBytes);
@@ -4953,6 +5031,9 @@ class Commands {
     const Definition& definition = *live.transaction.definition;
     if (live.Fresh()) return "it is not stored yet";  // and the command comes again
     if (live.transaction.unreadable) return live.transaction.last_error;
+    if (!RegistersSteps(definition.type)) {
+      return std::string("no branches are registered with a ") + Name(definition.type);
+    }
     if (live.transaction.status != Status::kPrepared) throw RejectedError(NotPrepared(command.gid));
     const Step& step = command.step;
     for (const Step& old : definition.steps) {
@@ -5146,9 +5227,8 @@ class Collect {
   static constexpr std::uint32_t kErrorsBeforeWarning = 3;
 
   void OnAnswer(Answer& answer) {
-    Live* live = board_.lives.Find(answer.call.definition->gid);
-    // Another life: that transaction has ended, and its gid was given again.
-    if (live == nullptr || live->life != answer.call.life) return;
+    Live* live = board_.lives.At(answer.call.place, answer.call.life);
+    if (live == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
     const std::size_t branch = answer.call.branch;
     board_.Step(*live, {engine::EventKind::kResult, branch, std::move(answer.result)});
     const Transaction& transaction = live->transaction;
@@ -5441,15 +5521,12 @@ class Works {
         live.held_calls.begin(), live.held_calls.end(),
         [&](std::size_t branch) { return !RunsInTransaction(UrlOf(definition, branch)); });
     for (auto branch = others; branch != live.held_calls.end(); ++branch) {
-      board_.branch_works.push_back({definition.gid, live.life, *branch});
+      board_.branch_works.push_back({live.place, live.life, *branch});
     }
     live.held_calls.erase(others, live.held_calls.end());
   }
 
-  Live* Alive(const BranchWork& work) {
-    Live* live = board_.lives.Find(work.gid);
-    return live != nullptr && live->life == work.life ? live : nullptr;
-  }
+  Live* Alive(const BranchWork& work) { return board_.lives.At(work.place, work.life); }
 
   void RunBranch() {
     BranchWork work = std::move(board_.branch_works.front());
@@ -5460,7 +5537,8 @@ class Works {
       return StepResult(work, Result::NotSent("the coordinator was stopping"));
     }
     // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
-    if (live->Fresh() && !live->surely_new && board_.store.Load(work.gid)) return;
+    if (live->Fresh() && !live->surely_new && board_.store.Load(live->transaction.definition->gid))
+      return;
     live->surely_new = true;
     branches_.push_back(
         {work, live->transaction, live->held_calls, live->events.size(), live->timer});
@@ -5747,8 +5825,10 @@ class Commit {
       for (const Waiter& waiter : live.waiters) Board::Refuse(waiter, gone);
       return board_.RemoveFresh(live);
     }
-    stored->definition = live.transaction.definition;  // with what was registered since
-    if (RegistersSteps(stored->definition->type)) AddMissingRows(*stored);
+    // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
+    const bool whole = stored->branches.size() == RowCount(*stored->definition);
+    stored->definition = live.transaction.definition;
+    if (whole) AddMissingRows(*stored);
     for (std::size_t i = 0; i < stored->branches.size(); ++i) {
       stored->branches[i].in_flight =
           i < live.transaction.branches.size() && live.transaction.branches[i].in_flight;
@@ -5859,6 +5939,7 @@ class Release {
         BranchCall call;
         call.definition = transaction.definition;
         call.branch = branch;
+        call.place = live.place;
         call.life = live.life;
         call.timeout = engine::RequestTimeout(transaction.definition->options, board_.context);
         (IsLocal(call.Url()) ? local_calls_ : url_calls_).push_back(std::move(call));
@@ -6308,13 +6389,16 @@ inline constexpr const char kCategory[] = "topics";
 inline std::vector<Subscriber> Parse(const KeyValue& stored) {
   std::vector<Subscriber> subscribers;
   const nlohmann::json list = nlohmann::json::parse(stored.value, nullptr, false);
-  if (!list.is_array()) {
-    throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
+  try {
+    if (list.is_array()) {
+      for (const nlohmann::json& entry : list) {
+        subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
+      }
+      return subscribers;
+    }
+  } catch (const nlohmann::json::exception&) {  // an entry of another form
   }
-  for (const nlohmann::json& entry : list) {
-    subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
-  }
-  return subscribers;
+  throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
 }
 
 inline void Write(Store& store, const std::string& topic,
@@ -6336,6 +6420,7 @@ inline std::string Problem(const std::string& topic, const std::string& url,
                            const std::string& remark) {
   if (topic.empty()) return "empty topic";
   if (url.empty()) return "empty url";
+  if (IsTopic(url)) return "a topic cannot subscribe to topic '" + Printable(topic) + "'";
   if (topic.size() > kMaxGidBytes || !IsUtf8(topic)) {
     return "the name of a topic is UTF-8 of at most " + std::to_string(kMaxGidBytes) + " bytes";
   }
@@ -6383,6 +6468,7 @@ inline Result Delete(Store& store, const std::string& topic) {
 
 /// Those of a topic now; none if there is no such topic.
 inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topic) {
+  if (topic.empty()) return {};  // ScanValues takes an empty key for any
   const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
   return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
 }
@@ -6407,6 +6493,7 @@ inline void Expand(Definition& message, Store& store) {
     }
     step.topic = step.action;
     for (std::size_t j = 0; j < subscribers.size(); ++j) {
+      if (expanded.size() > kMaxSteps) break;  // it will be refused: copy no more payloads
       Step one = step;
       one.action = subscribers[j].url;
       if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);
@@ -6660,6 +6747,7 @@ class EmbeddedEndpoint : public Endpoint {
   }
 
   Result CallBranch(const DirectCall& call) override {
+    if (call.url.empty()) return Result::Success();  // there is nothing to call
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }

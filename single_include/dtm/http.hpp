@@ -792,7 +792,9 @@ inline std::string EncodeTransaction(const Definition& definition,
     json[kPayloads] = PayloadsJson(definition);
   }
   if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
-  json[kProtocol] = definition.type == TransType::kWorkflow ? kHttp : "";
+  json[kProtocol] = definition.type == TransType::kWorkflow ? kHttp
+                    : definition.json_rpc                   ? kJsonRpc
+                                                            : "";
   for (const auto& item : more.items()) json[item.key()] = item.value();
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
@@ -1561,21 +1563,27 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
   if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
     return std::nullopt;
   }
-  const nlohmann::json& transaction = body[kTransaction];
-  WorkflowState state;
-  state.status = StatusNamed(transaction.value(kStatus, ""));
-  state.reason = transaction.value(kRollbackReason, "");
-  state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
-  const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
-  for (const nlohmann::json& progress : progresses) {
-    Step step;
-    step.branch_id = progress.value(kBranchId, "");
-    step.op = OpNamed(progress.value(kOp, ""));
-    step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
-    step.payload = base64::Decode(progress.value(kBinData, "")).value_or("");
-    state.recorded.push_back(std::move(step));
+  try {
+    const nlohmann::json& transaction = body[kTransaction];
+    WorkflowState state;
+    state.status = StatusNamed(transaction.value(kStatus, ""));
+    state.reason = transaction.value(kRollbackReason, "");
+    state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
+    const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
+    for (const nlohmann::json& progress : progresses) {
+      Step step;
+      step.branch_id = progress.value(kBranchId, "");
+      step.op = OpNamed(progress.value(kOp, ""));
+      step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
+      step.payload = base64::Decode(progress.value(kBinData, "")).value_or("");
+      state.recorded.push_back(std::move(step));
+    }
+    return state;
+  } catch (const nlohmann::json::exception&) {  // a value of another kind
+    return std::nullopt;
+  } catch (const BadInput&) {  // an operation that dtm does not know
+    return std::nullopt;
   }
-  return state;
 }
 
 }  // namespace wire
@@ -2403,7 +2411,8 @@ class Connection {
   /// Throws Error if the call cannot be sent as it is. Afterwards IsOpen() says whether the
   /// connection can take another call.
   CallOutcome Send(const BranchCall& call, const Url& url, SteadyTime deadline) {
-    return Interpret(exchange_.Send(BranchRequest(call, url), deadline), call, deadline);
+    return Interpret(exchange_.Send(BranchRequest(call, url), deadline), call,
+                     json_rpc::Speaks(*call.definition, url), deadline);
   }
 
   bool IsOpen() const { return exchange_.IsOpen(); }
@@ -2412,7 +2421,7 @@ class Connection {
   void Break() { exchange_.Break(); }
 
  private:
-  CallOutcome Interpret(const Exchanged& attempt, const BranchCall& call,
+  CallOutcome Interpret(const Exchanged& attempt, const BranchCall& call, bool as_json_rpc,
                         SteadyTime deadline) const {
     using Kind = httplib::Error;
     const auto error = [this](const std::string& text, bool silent) {
@@ -2432,9 +2441,8 @@ class Connection {
     }
     switch (attempt.error) {
       case Kind::Success: {
-        CallOutcome outcome{call.definition->json_rpc
-                                ? json_rpc::ReadReply(attempt.status, attempt.body)
-                                : ReadReply(attempt.status, attempt.body),
+        CallOutcome outcome{as_json_rpc ? json_rpc::ReadReply(attempt.status, attempt.body)
+                                        : ReadReply(attempt.status, attempt.body),
                             false};
         const bool success = outcome.result.kind == Result::Kind::kSuccess;
         if (call.keep_body && success) outcome.result.text = attempt.body;
@@ -3946,9 +3954,14 @@ class RemoteCoordinator : public Endpoint {
     const nlohmann::json& told = body[wire::kTransaction];
     if (!told.is_object()) return std::nullopt;
     Stored stored;
-    stored.type = told.value(wire::kTransType, "");
-    stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
-                     told.value(wire::kRollbackReason, "")};
+    try {
+      stored.type = told.value(wire::kTransType, "");
+      stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
+                       told.value(wire::kRollbackReason, "")};
+    } catch (const nlohmann::json::exception&) {
+      throw InDoubtError(requests_.NoAnswer(gid) +
+                         "it answered something that is not dtm's: " + StorableText(answer.body));
+    }
     const auto array = [&told](const char* key) {
       const nlohmann::json value = told.value(key, nlohmann::json());
       return value.is_array() ? value.dump() : std::string();

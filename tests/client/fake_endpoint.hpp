@@ -1,8 +1,10 @@
-/// A coordinator that only records what builders hand it.
+/// A coordinator that only records what builders hand it, in `log` also in which order.
 /// Needs: std. Threads: one.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,28 +26,36 @@ class FakeEndpoint : public dtm::Endpoint {
     callback({Take(std::move(definition)), nullptr});
   }
   dtm::TransResult Prepare(dtm::Definition definition) override {
+    Note("prepare " + definition.gid);
     prepared.push_back(std::move(definition));
     return {prepared.back().gid, dtm::Status::kPrepared, {}};
   }
-  void Abort(const std::string& gid, dtm::TransType, const std::string& reason) override {
+  void Abort(const std::string& gid, dtm::TransType type, const std::string& reason) override {
     aborted.emplace_back(gid, reason);
+    Note(std::string("abort ") + Name(type) + " " + gid);
   }
-  void RegisterBranch(const std::string&, dtm::TransType, dtm::Step step) override {
+  void RegisterBranch(const std::string& gid, dtm::TransType type, dtm::Step step) override {
+    Note(std::string("register ") + Name(type) + " " + gid + " " + step.branch_id +
+         (type == dtm::TransType::kWorkflow ? std::string(" ") + Name(step.op) : ""));
+    if (type == dtm::TransType::kWorkflow) workflow.recorded.push_back(step);
     registered.push_back(std::move(step));
   }
   dtm::WorkflowState PrepareWorkflow(dtm::Definition definition) override {
+    Note("prepare " + definition.gid);
     prepared.push_back(std::move(definition));
     return workflow;
   }
-  void FinishWorkflow(const std::string&, dtm::Status ended, const std::string& reason,
+  void FinishWorkflow(const std::string& gid, dtm::Status ended, const std::string& reason,
                       const std::string& result) override {
+    Note("finish " + gid + " " + Name(ended));
     workflow.status = ended;
     workflow.reason = reason;
     workflow.result = result;
   }
   dtm::Result CallBranch(const dtm::DirectCall& call) override {
     called.push_back(call);
-    return answer;
+    Note("call " + call.info.branch_id + " " + Name(call.info.op) + " " + call.url);
+    return answers ? answers(call) : answer;
   }
   std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
     if (owner != kOwner) throw dtm::LogicError("function '" + name + "' is not mine");
@@ -63,8 +73,18 @@ class FakeEndpoint : public dtm::Endpoint {
   dtm::Result answer = dtm::Result::Success();  ///< of every branch
   dtm::WorkflowState workflow;
 
+  std::vector<std::string> log;                                    ///< "prepare g", "submit g", ...
+  std::function<dtm::Result(const dtm::DirectCall&)> answers;      ///< instead of `answer`
+  std::map<std::string, std::function<void()>> instead_of_taking;  ///< by line of the log: throws
+
  private:
+  void Note(const std::string& line) {
+    log.push_back(line);
+    const auto found = instead_of_taking.find(line);
+    if (found != instead_of_taking.end()) found->second();
+  }
   dtm::TransResult Take(dtm::Definition definition) {
+    Note("submit " + definition.gid);
     submitted.push_back(std::move(definition));
     return {submitted.back().gid, status, {}};
   }

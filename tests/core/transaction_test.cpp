@@ -1,5 +1,8 @@
 /// The record: branch ids (protocol §1), the rows of a saga (§4.1), same content (design §6).
+#include <memory>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "tests/catch.hpp"
@@ -104,4 +107,224 @@ TEST_CASE("transaction: its result") {
   CHECK(result.gid == "g");
   CHECK(result.Failed());
   CHECK(result.reason == "no money");
+}
+
+namespace {
+
+using dtm::TransType;
+using Steps = std::vector<std::pair<std::string, std::string>>;
+
+Definition Of(TransType type) {
+  Definition definition;
+  definition.gid = "g";
+  definition.type = type;
+  definition.steps = {{"http://a/Do", "http://a/Undo", "30"},
+                      {"http://b/Do", "http://b/Undo", "31"}};
+  definition.query_prepared = "http://q/Query";
+  definition.data = "the data";
+  definition.workflow = "wf";
+  return definition;
+}
+
+dtm::Step Subscriber(const std::string& topic, const std::string& id, const std::string& url) {
+  dtm::Step step{url, "", "1"};
+  step.branch_id = id;
+  step.topic = topic;
+  return step;
+}
+
+Definition Message(std::vector<dtm::Step> steps) {
+  Definition msg;
+  msg.gid = "g";
+  msg.type = TransType::kMsg;
+  msg.steps = std::move(steps);
+  return msg;
+}
+
+}  // namespace
+
+TEST_CASE("transaction: a saga, tcc or xa has two rows for each step, what undoes it first") {
+  for (const auto& [type, undo, does] : {std::tuple(TransType::kSaga, Op::kCompensate, Op::kAction),
+                                         {TransType::kTcc, Op::kCancel, Op::kConfirm},
+                                         {TransType::kXa, Op::kRollback, Op::kCommit}}) {
+    CAPTURE(Name(type));
+    const Definition definition = Of(type);
+    CHECK_FALSE(dtm::HasQueryRow(type));
+    CHECK(RowCount(definition) == 4);
+    for (std::size_t row = 0; row < 4; ++row) {
+      const bool second = row >= 2;
+      CHECK(dtm::StepOf(type, row) == row / 2);
+      CHECK(OpOf(definition, row) == (row % 2 == 0 ? undo : does));
+      CHECK(BranchIdOf(definition, row) == (second ? "02" : "01"));
+      CHECK(PayloadOf(definition, row) == (second ? "31" : "30"));
+      CHECK(UrlOf(definition, row) ==
+            std::string(second ? "http://b/" : "http://a/") + (row % 2 == 0 ? "Undo" : "Do"));
+    }
+  }
+}
+
+TEST_CASE(
+    "transaction: a message or workflow has the question to its initiator first, then a row for "
+    "each step") {
+  for (const auto& [type, question] :
+       {std::pair(TransType::kMsg, Op::kMsg), {TransType::kWorkflow, Op::kResume}}) {
+    CAPTURE(Name(type));
+    const Definition definition = Of(type);
+    CHECK(dtm::HasQueryRow(type));
+    CHECK(RowCount(definition) == 3);
+    CHECK(dtm::DeliveryOf(0) == 1);
+    CHECK(dtm::StepOf(type, 2) == 1);
+    CHECK(OpOf(definition, dtm::kQueryRow) == question);
+    CHECK(BranchIdOf(definition, dtm::kQueryRow) == "00");
+    CHECK(UrlOf(definition, dtm::kQueryRow) == "http://q/Query");
+    CHECK(PayloadOf(definition, dtm::kQueryRow) == "the data");
+    CHECK(OpOf(definition, 1) == Op::kAction);
+    CHECK(BranchIdOf(definition, 2) == "02");
+    CHECK(UrlOf(definition, 1) == "http://a/Do");
+    CHECK(PayloadOf(definition, 2) == "31");
+    Definition none = definition;
+    none.steps.clear();
+    CHECK(RowCount(none) == 1);
+    CHECK(BranchIdOf(none, dtm::kQueryRow) == "00");
+  }
+}
+
+TEST_CASE("transaction: a step's own id and op count where it has them") {
+  Definition tcc = Of(TransType::kTcc);
+  tcc.steps[1].branch_id = "0201";
+  CHECK(BranchIdOf(tcc, 1) == "01");
+  CHECK(BranchIdOf(tcc, 2) == "0201");
+  CHECK(BranchIdOf(tcc, 3) == "0201");
+  Definition workflow = Of(TransType::kWorkflow);
+  workflow.steps[0].branch_id = "07";
+  workflow.steps[0].op = Op::kRollback;
+  CHECK(BranchIdOf(workflow, 1) == "07");
+  CHECK(OpOf(workflow, 1) == Op::kRollback);
+  CHECK(OpOf(workflow, 2) == Op::kAction);
+}
+
+TEST_CASE("transaction: for whom a branch is called, by type") {
+  const auto info = [](TransType type, std::size_t row) { return InfoOf(Of(type), row); };
+  for (const TransType type :
+       {TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
+    CHECK(info(type, 1).gid == "g");
+    CHECK(info(type, 1).trans_type == type);
+    CHECK(info(type, 1).branch_id == "01");
+    CHECK(info(type, 1).workflow == "wf");
+  }
+  CHECK(info(TransType::kMsg, 0).op == Op::kMsg);
+  CHECK(info(TransType::kMsg, 0).branch_id == "00");
+  CHECK(info(TransType::kTcc, 3).op == Op::kConfirm);
+  CHECK(info(TransType::kTcc, 3).branch_id == "02");
+  CHECK(info(TransType::kXa, 0).op == Op::kRollback);
+  CHECK(info(TransType::kWorkflow, 0).op == Op::kResume);
+}
+
+TEST_CASE("transaction: topics by their prefix, and what registers its steps") {
+  CHECK(dtm::IsTopic("topic://T"));
+  CHECK(dtm::IsTopic("topic://"));
+  for (const char* url : {"", "topic:/T", "Topic://T", "http://topic://T"})
+    CHECK_FALSE(dtm::IsTopic(url));
+  for (const TransType type : {TransType::kTcc, TransType::kXa, TransType::kWorkflow})
+    CHECK(RegistersSteps(type));
+  CHECK_FALSE(RegistersSteps(TransType::kSaga));
+  CHECK_FALSE(RegistersSteps(TransType::kMsg));
+}
+
+TEST_CASE(
+    "transaction: the submitted steps of a message: a topic is one, of none, one or more "
+    "subscribers") {
+  CHECK(SubmittedSteps(Message({})).empty());
+  const Definition plain = Message({{"http://a", "", "1"}, {"http://a", "", "1"}});
+  CHECK(SubmittedSteps(plain) == Steps{{"http://a", "1"}, {"http://a", "1"}});
+  // Nobody had subscribed: the step is as it was submitted.
+  CHECK(SubmittedSteps(Message({{"topic://T", "", "1"}})) == Steps{{"topic://T", "1"}});
+  CHECK(SubmittedSteps(Message({Subscriber("topic://T", "01", "http://s1")})) ==
+        Steps{{"topic://T", "1"}});
+  CHECK(SubmittedSteps(Message({Subscriber("topic://T", "01-01", "http://s1"),
+                                Subscriber("topic://T", "01-02", "http://s2"),
+                                Subscriber("topic://T", "01-03", "http://s3")})) ==
+        Steps{{"topic://T", "1"}});
+}
+
+TEST_CASE(
+    "transaction: the same topic in two steps stays two, with another step between them or not") {
+  const auto twice = [](bool between, bool many) {
+    std::vector<dtm::Step> steps = {Subscriber("topic://T", many ? "01-01" : "01", "http://s1")};
+    if (many) steps.push_back(Subscriber("topic://T", "01-02", "http://s2"));
+    const std::string number = between ? "03" : "02";
+    if (between) {
+      steps.push_back({"http://a", "", "2"});
+      steps.back().branch_id = "02";
+    }
+    steps.push_back(Subscriber("topic://T", many ? number + "-01" : number, "http://s1"));
+    if (many) steps.push_back(Subscriber("topic://T", number + "-02", "http://s2"));
+    return SubmittedSteps(Message(steps));
+  };
+  for (const bool many : {false, true}) {
+    CHECK(twice(false, many) == Steps{{"topic://T", "1"}, {"topic://T", "1"}});
+    CHECK(twice(true, many) == Steps{{"topic://T", "1"}, {"http://a", "2"}, {"topic://T", "1"}});
+  }
+}
+
+TEST_CASE(
+    "transaction: same content of a message is its submitted steps, its query-back and "
+    "concurrency") {
+  const Definition two = Message({Subscriber("topic://T", "01-01", "http://s1"),
+                                  Subscriber("topic://T", "01-02", "http://s2")});
+  CHECK(SameContent(two, Message({Subscriber("topic://T", "01", "http://s3")})));
+  CHECK(SameContent(two, Message({{"topic://T", "", "1"}})));
+  CHECK_FALSE(SameContent(two, Message({{"topic://U", "", "1"}})));
+  CHECK_FALSE(SameContent(two, Message({{"topic://T", "", "2"}})));
+  CHECK_FALSE(SameContent(two, Message({{"topic://T", "", "1"}, {"topic://T", "", "1"}})));
+  std::vector<Definition> others(3, two);
+  others[0].query_prepared = "http://q";
+  others[1].concurrent = true;
+  others[2].type = TransType::kSaga;
+  for (const Definition& other : others) CHECK_FALSE(SameContent(two, other));
+  Definition delayed = two;
+  delayed.delay = std::chrono::seconds(5);
+  CHECK(SameContent(two, delayed));
+}
+
+TEST_CASE("transaction: same content of tcc, xa and workflow is not what was registered since") {
+  for (const TransType type : {TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
+    const Definition first = Of(type);
+    Definition bare = first;
+    bare.steps.clear();
+    CHECK(SameContent(first, bare));
+    std::vector<Definition> others(3, first);
+    others[0].workflow = "another";
+    others[1].data = "other data";
+    others[2].query_prepared = "http://q/Other";
+    for (const Definition& other : others) CHECK_FALSE(SameContent(first, other));
+  }
+}
+
+TEST_CASE("transaction: registered steps get their rows, and the rows that are there stay") {
+  dtm::Transaction tcc;
+  tcc.definition = std::make_shared<const Definition>(Of(TransType::kTcc));
+  tcc.branches.resize(2);
+  tcc.branches[1].tries = 7;
+  for (int i = 0; i < 2; ++i) {  // once is enough
+    AddMissingRows(tcc);
+    REQUIRE(tcc.branches.size() == 4);
+    CHECK(tcc.branches[1].tries == 7);
+    CHECK(tcc.branches[3].status == dtm::BranchStatus::kPrepared);
+    CHECK(tcc.branches[3].tries == 0);
+  }
+}
+
+TEST_CASE(
+    "transaction: a workflow's rows have the status they were recorded with, the question has "
+    "none") {
+  dtm::Transaction workflow;
+  Definition definition = Of(TransType::kWorkflow);
+  definition.steps[1].failed = true;
+  workflow.definition = std::make_shared<const Definition>(definition);
+  AddMissingRows(workflow);
+  REQUIRE(workflow.branches.size() == 3);
+  CHECK(workflow.branches[0].status == dtm::BranchStatus::kPrepared);
+  CHECK(workflow.branches[1].status == dtm::BranchStatus::kSucceed);
+  CHECK(workflow.branches[2].status == dtm::BranchStatus::kFailed);
 }

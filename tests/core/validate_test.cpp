@@ -187,3 +187,89 @@ TEST_CASE("validate: a thousand steps in a chain are checked without deep recurs
   chain[999] = {0};
   CHECK_THAT(Problem(With(true, chain, 1000)), ContainsSubstring("cycle"));
 }
+
+TEST_CASE("validate: only a message goes to a topic") {
+  using dtm::TransType;
+  for (const TransType type :
+       {TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
+    CAPTURE(Name(type));
+    Definition definition = Steps(2);
+    definition.type = type;
+    definition.steps[1].action = "topic://T";
+    const bool allowed = type == TransType::kMsg;
+    CHECK(Problem(definition).empty() == allowed);
+    if (!allowed)
+      CHECK_THAT(Problem(definition),
+                 ContainsSubstring("step 1 goes to a topic; only messages do"));
+  }
+}
+
+TEST_CASE("validate: the delay of a message, at its limits") {
+  Definition msg = Steps(1);
+  msg.type = dtm::TransType::kMsg;
+  for (const int good : {0, 1, 366 * 86400}) {
+    msg.delay = seconds(good);
+    CHECK(Problem(msg).empty());
+  }
+  for (const int bad : {-1, 366 * 86400 + 1}) {
+    msg.delay = seconds(bad);
+    CHECK_THAT(Problem(msg), ContainsSubstring("the delay is " + std::to_string(bad) + " s") &&
+                                 ContainsSubstring("31622400"));
+  }
+  msg.delay = (seconds::max)();
+  CHECK_FALSE(Problem(msg).empty());
+  msg.delay = (seconds::min)();
+  CHECK_FALSE(Problem(msg).empty());
+}
+
+TEST_CASE("validate: query_prepared, the workflow's name and its data, at their limits") {
+  for (std::string Definition::*text : {&Definition::query_prepared, &Definition::workflow}) {
+    Definition definition = Steps(0);
+    definition.type = dtm::TransType::kWorkflow;
+    definition.*text = std::string(2048, 'u');
+    CHECK(Problem(definition).empty());
+    definition.*text += 'u';
+    CHECK_THAT(Problem(definition),
+               ContainsSubstring("query_prepared or the name") && ContainsSubstring("2049"));
+    definition.*text = "\xFF";
+    CHECK_THAT(Problem(definition), ContainsSubstring("UTF-8"));
+  }
+  Definition definition = Steps(0);
+  definition.data = std::string(256 * 1024, 'd');
+  CHECK(Problem(definition).empty());
+  definition.data += 'd';
+  CHECK_THAT(Problem(definition), ContainsSubstring("its data") && ContainsSubstring("262145"));
+}
+
+TEST_CASE("validate: the data counts for the whole, and a branch id has a limit") {
+  Definition definition = Steps(4);
+  for (dtm::Step& step : definition.steps) step = {"", "", std::string(200 * 1024, 'p')};
+  definition.data = std::string(224 * 1024, 'd');
+  REQUIRE(Problem(definition).empty());
+  definition.data += 'd';
+  CHECK_THAT(Problem(definition), ContainsSubstring("1048577"));
+  Definition tcc = Steps(1);
+  tcc.type = dtm::TransType::kTcc;
+  tcc.steps[0].branch_id = std::string(2049, '0');
+  CHECK_FALSE(Problem(tcc).empty());
+  tcc.steps[0].branch_id = "\xFF";
+  CHECK_THAT(Problem(tcc), ContainsSubstring("UTF-8"));
+}
+
+TEST_CASE("validate: a prepared message needs somebody to ask, others do not") {
+  using dtm::TransType;
+  for (const TransType type :
+       {TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
+    CAPTURE(Name(type));
+    Definition definition = Steps(1);
+    definition.type = type;
+    CHECK(dtm::PrepareProblem(definition).empty() == (type != TransType::kMsg));
+    definition.query_prepared = "http://q";
+    CHECK(dtm::PrepareProblem(definition).empty());
+  }
+  Definition msg = Steps(1);
+  msg.type = TransType::kMsg;
+  CHECK_THAT(dtm::PrepareProblem(msg),
+             ContainsSubstring("gid 'g'") && ContainsSubstring("query_prepared"));
+  CHECK(Problem(msg).empty());  // to be submitted it needs nobody
+}

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "tests/catch.hpp"
+#include "tests/engine/machine_kit.hpp"
 #include "tests/engine/saga_kit.hpp"
 #include <dtm/engine/explain.hpp>
 
@@ -99,4 +100,73 @@ TEST_CASE("explain: stuck and unreadable say what to do") {
   damaged.last_error = "the stored record ends early";
   CHECK_THAT(Explain(damaged, kNow), ContainsSubstring("the stored record ends early") &&
                                          ContainsSubstring("restore the store"));
+}
+
+namespace {
+
+Transaction StandingOther(const std::string& text, Status status, const std::string& rows) {
+  Transaction t = saga_kit::NewTransaction(machine_kit::Make(text));
+  t.status = status;
+  t.created = kStart;
+  t.due = kNow + seconds(5);
+  t.branches = saga_kit::Rows(rows, kNow);
+  return t;
+}
+
+}  // namespace
+
+TEST_CASE("explain: a prepared one waits for its submit, and then, by its type") {
+  for (const auto& [type, then] : {std::pair("msg", "then its initiator is asked"),
+                                   {"tcc", "then it is rolled back"},
+                                   {"xa", "then it is rolled back"},
+                                   {"workflow", "then it is resumed"}}) {
+    CAPTURE(type);
+    const std::string text = std::string(type) + " 0";
+    const bool query = dtm::HasQueryRow(machine_kit::Make(text).type);
+    Transaction t = StandingOther(text, Status::kPrepared, query ? "P" : "");
+    CHECK(Explain(t, kNow) ==
+          std::string(type) + " gid-of-the-test is prepared\nit waits for its submit; " + then);
+    t.due = dtm::kNever;  // nothing follows by itself
+    CHECK(Explain(t, kNow) ==
+          std::string(type) + " gid-of-the-test is prepared\nit waits for its submit");
+  }
+}
+
+TEST_CASE("explain: a message that is asked about, then delivered") {
+  const std::string asked = Explain(StandingOther("msg 2", Status::kPrepared, "> P P"), kNow);
+  CHECK_THAT(asked, ContainsSubstring(
+                        "branch 00 msg http://bank/q: called, its answer is awaited (1 try)"));
+  CHECK_THAT(asked, !ContainsSubstring("branch 01"));
+  const std::string waits = Explain(StandingOther("msg 2", Status::kPrepared, "e2 P P"), kNow);
+  CHECK_THAT(waits,
+             ContainsSubstring(
+                 "branch 00 msg http://bank/q: next try in 20.0 s (2 tries, 2 errors in a row)"));
+  // Once it is submitted, the question is over, whatever its row says.
+  const std::string delivered =
+      Explain(StandingOther("msg 2", Status::kSubmitted, "e2 w5 P"), kNow);
+  CHECK_THAT(delivered,
+             ContainsSubstring("branch 01 action http://bank/d1: next try in 5.0 s (1 try)"));
+  CHECK_THAT(delivered, !ContainsSubstring("branch 00") && !ContainsSubstring("branch 02") &&
+                            !ContainsSubstring("it waits for its submit"));
+}
+
+TEST_CASE("explain: tcc and xa in their own words") {
+  CHECK_THAT(Explain(StandingOther("tcc 1", Status::kSubmitted, "P e1"), kNow),
+             ContainsSubstring("branch 01 confirm http://bank/a1: next try in 10.0 s"));
+  CHECK_THAT(Explain(StandingOther("tcc 1", Status::kAborting, "e1 P"), kNow),
+             ContainsSubstring("branch 01 cancel http://bank/c1: next try in 10.0 s"));
+  CHECK_THAT(Explain(StandingOther("xa 1", Status::kSubmitted, "P >"), kNow),
+             ContainsSubstring("branch 01 commit http://bank/a1: called"));
+  CHECK_THAT(Explain(StandingOther("xa 1", Status::kAborting, "> P"), kNow),
+             ContainsSubstring("branch 01 rollback http://bank/c1: called"));
+  // Only a saga is rolled back by its timeout once it is submitted.
+  CHECK_THAT(Explain(StandingOther("tcc 1 timeout=500", Status::kSubmitted, "P e1"), kNow),
+             !ContainsSubstring("rolled back if"));
+}
+
+TEST_CASE("explain: a workflow that is resumed; recorded steps wait for nothing") {
+  const std::string text =
+      Explain(StandingOther("workflow 2 failed=2", Status::kPrepared, "w5 S F"), kNow);
+  CHECK_THAT(text, ContainsSubstring("branch 00 resume http://bank/q: next try in 5.0 s (1 try)"));
+  CHECK_THAT(text, !ContainsSubstring("branch 01") && !ContainsSubstring("branch 02"));
 }

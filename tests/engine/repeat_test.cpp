@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/engine/machine_kit.hpp"
 #include "tests/engine/saga_kit.hpp"
 #include <dtm/engine/repeat.hpp>
 
@@ -275,4 +276,97 @@ TEST_CASE("promoted: options and order of the submit count where it has any") {
     plain.prepared_first = true;
     CHECK(InText(Promoted(plain, submitted)) == InText(submitted));
   }
+}
+
+namespace {
+
+dtm::Transaction Standing(const std::string& text, bool prepared_first, Status status) {
+  Definition definition = machine_kit::Make(text);
+  definition.prepared_first = prepared_first;
+  dtm::Transaction transaction = saga_kit::NewTransaction(std::move(definition));
+  transaction.status = status;
+  return transaction;
+}
+
+std::string Outcome(const dtm::Transaction& stored, Definition again, bool prepare) {
+  again.prepared_first = prepare;
+  return Word(OnRepeat(stored, again, prepare), stored.status);
+}
+
+}  // namespace
+
+TEST_CASE("repeat: of tcc, xa and workflow the registered steps are no content") {
+  for (const std::string type : {"tcc", "xa", "workflow"}) {
+    CAPTURE(type);
+    const Definition bare = machine_kit::Make(type + " 0");
+    const dtm::Transaction prepared = Standing(type + " 2", true, Status::kPrepared);
+    CHECK(Outcome(prepared, bare, true) == "attach");
+    CHECK(Outcome(prepared, bare, false) == "promote");
+    const dtm::Transaction ended = Standing(type + " 2", true, Status::kSucceed);
+    CHECK(Outcome(ended, bare, false) == "attach");
+    CHECK(Outcome(ended, bare, true) == "status");
+    // The submit came too late, and its initiator has to learn that.
+    const dtm::Transaction aborting = Standing(type + " 2", true, Status::kAborting);
+    const Repeat late = OnRepeat(aborting, bare, false);
+    CHECK(late.kind == Repeat::Kind::kRefuse);
+    CHECK(late.refused ==
+          "gid 'gid-of-the-test': current status 'aborting', cannot submit. FAILURE");
+    CHECK(Outcome(aborting, bare, true) == "status");
+  }
+}
+
+TEST_CASE("repeat: a workflow's name, data and callback are its content") {
+  const Definition first = machine_kit::Make("workflow 0");
+  const dtm::Transaction stored = Standing("workflow 1", true, Status::kPrepared);
+  std::vector<Definition> others(3, first);
+  others[0].workflow = "another";
+  others[1].data = "{}";
+  others[2].query_prepared = "http://bank/other";
+  for (const Definition& other : others) CHECK(Outcome(stored, other, true) == "content");
+}
+
+TEST_CASE("repeat: of a message the steps and the query-back are content, the delay is an option") {
+  const Definition first = machine_kit::Make("msg 2");
+  for (const bool prepared : {true, false}) {
+    CAPTURE(prepared);
+    const Status status = prepared ? Status::kPrepared : Status::kSubmitted;
+    const dtm::Transaction stored = Standing("msg 2", prepared, status);
+    CHECK(Outcome(stored, first, prepared) == "attach");
+    Definition delayed = first;
+    delayed.delay = seconds(9);
+    CHECK(Outcome(stored, delayed, prepared) == "attach");
+    std::vector<Definition> others(4, first);
+    others[0].steps.pop_back();
+    others[1].steps[0].payload = "{}";
+    others[2].query_prepared.clear();
+    others[3].concurrent = true;
+    for (const Definition& other : others) CHECK(Outcome(stored, other, prepared) == "content");
+  }
+  const dtm::Transaction prepared = Standing("msg 2", true, Status::kPrepared);
+  CHECK(Outcome(prepared, machine_kit::Make("msg 0"), false) == "promote");
+}
+
+TEST_CASE("repeat: the same topic is the same content, whoever subscribes or leaves meanwhile") {
+  Definition first = machine_kit::Make("msg 3");
+  first.steps[0].topic = first.steps[1].topic = "topic://T";
+  first.steps[0].branch_id = "01-01";
+  first.steps[1].branch_id = "01-02";
+  first.steps[1].payload = first.steps[0].payload;
+  first.steps[2].branch_id = "02";
+  dtm::Transaction stored = saga_kit::NewTransaction(first);
+  stored.status = Status::kSubmitted;
+  Definition later = first;  // one subscriber is left
+  later.steps.erase(later.steps.begin());
+  later.steps[0].branch_id = "01";
+  later.steps[0].action = "http://bank/other";
+  CHECK(Outcome(stored, later, false) == "attach");
+  later.steps[0].topic = "topic://U";
+  CHECK(Outcome(stored, later, false) == "content");
+}
+
+TEST_CASE("promoted: the delay of the submit counts where it has one") {
+  Definition prepared = machine_kit::Make("msg 2 delay=5");
+  CHECK(Promoted(prepared, machine_kit::Make("msg 0 delay=9")).delay == seconds(9));
+  CHECK(Promoted(prepared, machine_kit::Make("msg 0")).delay == seconds(5));
+  CHECK(Promoted(prepared, machine_kit::Make("msg 0 noquery")).query_prepared == "http://bank/q");
 }

@@ -196,7 +196,7 @@ TEST_CASE("what the values may be") {
       Good("quotes and spaces in gid", Saga(R"(a \"b\" 'c' % \\ / <d> é)")),
       Bad("no trans_type", R"({"gid":"never-stored"})", "trans_type"),
       BadSaga(R"(,"protocol":"grpc")", "protocol|grpc"),
-      BadSaga(R"(,"protocol":"json-rpc")", "protocol|json-rpc"),
+      BadSaga(R"(,"protocol":"JSON-RPC")", "protocol|JSON-RPC"),
       BadSaga(R"(,"protocol":"HTTP")", "protocol|HTTP"),
       Good("protocol http", Saga("v2", R"(,"protocol":"http")")),
       Good("protocol empty", Saga("v3", R"(,"protocol":"")")),
@@ -232,7 +232,7 @@ TEST_CASE("what the values may be") {
       BadSaga(R"(,"branch_headers":{"a":"x\u0000"})", "header"),
   };
   for (const char* type :
-       {"", "x", "Saga", "SAGA", " saga", "saga\\u0000", "tcc", "msg", "xa", "workflow"}) {
+       {"", "x", "Saga", "SAGA", " saga", "saga\\u0000", "TCC", "msgs", "xa ", "workflows"}) {
     const std::string typed = R"({"gid":"never-stored","trans_type":")" + std::string(type) + "\"}";
     const std::string words = *type == '\0' ? "trans_type" : type + std::string("|trans_type");
     rows.push_back(Bad(typed, typed, words));

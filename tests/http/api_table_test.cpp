@@ -122,8 +122,8 @@ TEST_CASE("every endpoint and method") {
                            "metrics",
                            "/version",
                            "/metrics",
-                           "scanKV",
-                           "subscribe?topic=t&url=u",
+                           "scanKVs",
+                           "subscribes?topic=t&url=u",
                            "/api/dtmsvr/../ping",
                            "/api/./ping",
                            "//api/ping",
@@ -138,8 +138,8 @@ TEST_CASE("every endpoint and method") {
                            "/../../etc/passwd"}) {
     rows.push_back({"unknown path", Get(path), 404, kNotFound});
   }
-  for (const char* path : {"Submit", "submit/", "registerBranch", "prepareWorkflow", "SUBMIT",
-                           "/api/json-rpc", "/submit", "resetCronTime/x"}) {
+  for (const char* path : {"Submit", "submit/", "registerMsgBranch", "topic/t", "SUBMIT",
+                           "/api/json-rpc/", "/submit", "resetCronTime/x"}) {
     rows.push_back({"unknown path", Post(path, Saga("never")), 404, kNotFound});
   }
   CheckRows(api, rows);

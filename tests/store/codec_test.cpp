@@ -186,6 +186,107 @@ TEST_CASE("format 1 of a state, byte by byte") {
   CHECK(Encoded(Transaction{}) == Bytes({1, 0, 0, 0, 0, 0}));
 }
 
+TEST_CASE("what only a message has follows in a definition, byte by byte") {
+  dtm::Definition msg;
+  msg.gid = "gid";
+  msg.type = dtm::TransType::kMsg;
+  msg.json_rpc = true;
+  msg.query_prepared = "q";
+  msg.delay = std::chrono::seconds(300);
+  msg.steps = {{"a", "", "p", "01-02", "topic://t"}};
+  const std::string bytes =
+      Bytes({1, 8 + 16,                                            // format; more, json_rpc
+             0, 0,      0,    0,    0,   0,                        // options, headers, orders
+             1, 1,      'a',  0,    1,   'p',                      // steps
+             5, '0',    '1',  '-',  '0', '2',                      // branch_id
+             9, 't',    'o',  'p',  'i', 'c', ':', '/', '/', 't',  // topic
+             0, 0,                                                 // op, failed
+             1, 'q',    0xAC, 0x02, 0,   0});  // query_prepared, delay, name, data
+  CHECK(codec::EncodeDefinition(msg) == bytes);
+  const auto read = codec::DecodeDefinition("gid", dtm::TransType::kMsg, bytes);
+  CHECK(codec::EncodeDefinition(*read) == bytes);
+  CHECK(read->json_rpc);
+  CHECK(read->delay == std::chrono::seconds(300));
+  CHECK(read->query_prepared == "q");
+  CHECK(read->steps.at(0).branch_id == "01-02");
+  CHECK(read->steps.at(0).topic == "topic://t");
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    CHECK_THROWS_AS(codec::DecodeDefinition("gid", dtm::TransType::kMsg, bytes.substr(0, size)),
+                    StoreError);
+  }
+  CHECK_THROWS_AS(codec::DecodeDefinition("gid", dtm::TransType::kMsg, bytes + '\0'), StoreError);
+}
+
+TEST_CASE("registered branches and a workflow come back from a definition") {
+  dtm::Definition tcc;
+  tcc.gid = "gid";
+  tcc.type = dtm::TransType::kTcc;
+  tcc.prepared_first = true;
+  tcc.steps = {{"confirm", "cancel", std::string("\0\xFF", 2), "0201"}};
+  auto read = codec::DecodeDefinition("gid", tcc.type, codec::EncodeDefinition(tcc));
+  CHECK(read->type == dtm::TransType::kTcc);
+  CHECK(read->prepared_first);
+  CHECK_FALSE(read->json_rpc);
+  CHECK(read->steps.at(0).action == "confirm");
+  CHECK(read->steps.at(0).compensate == "cancel");
+  CHECK(read->steps.at(0).payload == std::string("\0\xFF", 2));
+  CHECK(read->steps.at(0).branch_id == "0201");
+  CHECK(read->steps.at(0).op == dtm::Op{});
+
+  dtm::Definition workflow;
+  workflow.gid = "gid";
+  workflow.type = dtm::TransType::kWorkflow;
+  workflow.query_prepared = "http://h/resume";
+  workflow.workflow = "wf";
+  workflow.data = std::string("\0data", 5);
+  workflow.steps = {{"", "", "answer", "01", "", dtm::Op::kAction, false},
+                    {"", "", "no", "01", "", dtm::Op::kRollback, true}};
+  read = codec::DecodeDefinition("gid", workflow.type, codec::EncodeDefinition(workflow));
+  CHECK(read->query_prepared == "http://h/resume");
+  CHECK(read->workflow == "wf");
+  CHECK(read->data == std::string("\0data", 5));
+  REQUIRE(read->steps.size() == 2);
+  CHECK(read->steps[0].op == dtm::Op::kAction);
+  CHECK_FALSE(read->steps[0].failed);
+  CHECK(read->steps[0].payload == "answer");
+  CHECK(read->steps[1].op == dtm::Op::kRollback);
+  CHECK(read->steps[1].failed);
+}
+
+TEST_CASE("a saga is stored as before, whatever other types have") {
+  auto saga = GoldenDefinition();
+  saga->steps[0].branch_id = "09";
+  saga->steps[0].topic = "topic://t";
+  saga->query_prepared = "q";
+  saga->workflow = "w";
+  CHECK(codec::EncodeDefinition(*saga) == GoldenDefinitionBytes());
+  std::string json_rpc = GoldenDefinitionBytes();
+  json_rpc[1] = 3 + 16;
+  saga->json_rpc = true;
+  CHECK(codec::EncodeDefinition(*saga) == json_rpc);
+  CHECK(codec::DecodeDefinition("gid", dtm::TransType::kSaga, json_rpc)->json_rpc);
+  CHECK_FALSE(
+      codec::DecodeDefinition("gid", dtm::TransType::kSaga, GoldenDefinitionBytes())->json_rpc);
+}
+
+TEST_CASE("the result of a workflow is behind its state") {
+  Transaction transaction = GoldenState();
+  transaction.result = std::string("r\0", 2);
+  std::string bytes = GoldenStateBytes();
+  bytes[1] = 3;  // stuck, result
+  bytes += Bytes({2, 'r', 0});
+  CHECK(Encoded(transaction) == bytes);
+  Transaction got;
+  codec::DecodeState(bytes, got);
+  CHECK(got.result == transaction.result);
+  CHECK(got.stuck);
+  codec::DecodeState(GoldenStateBytes(), got);
+  CHECK(got.result.empty());  // not that of what was read before
+  CHECK_FALSE(StateDecodes(bytes.substr(0, bytes.size() - 1)));
+  bytes[1] = 4;
+  CHECK_FALSE(StateDecodes(bytes));
+}
+
 TEST_CASE("numbers are stored as 7 bits a byte, low bits first") {
   struct Row {
     std::uint64_t number;

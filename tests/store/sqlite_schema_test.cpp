@@ -1,4 +1,5 @@
 /// The schema: where its version is kept, how a file gets it, and what is refused unchanged.
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -34,7 +35,7 @@ std::string Objects(Database& db) {
                "WHERE name NOT LIKE 'sqlite%' ORDER BY name)");
 }
 
-constexpr const char* kTables = "dtm_big_definition dtm_meta dtm_trans dtm_trans_due";
+constexpr const char* kTables = "dtm_big_definition dtm_kv dtm_meta dtm_trans dtm_trans_due";
 
 }  // namespace
 
@@ -44,7 +45,7 @@ TEST_CASE("an empty file gets the tables and the version in dtm_meta") {
   schema::Migrate(db);
   CHECK(Objects(db) == kTables);
   CHECK(schema::StoredVersion(db) == schema::kVersion);
-  CHECK(Value(db, "SELECT value FROM dtm_meta WHERE key = 'schema_version'") == "1");
+  CHECK(Value(db, "SELECT value FROM dtm_meta WHERE key = 'schema_version'") == "2");
   CHECK(Value(db, "PRAGMA user_version") == "0");
   CHECK(Value(db, "SELECT group_concat(name, ' ') FROM pragma_table_info('dtm_trans')") ==
         "id gid type status version created finished due definition state");
@@ -60,6 +61,62 @@ TEST_CASE("migrating again changes nothing") {
   CHECK(Value(db, "SELECT group_concat(sql) FROM sqlite_schema") == before);
   CHECK(Value(db, "PRAGMA schema_version") == cookie);
   CHECK_FALSE(db.InTransaction());
+}
+
+TEST_CASE("a file of version 1 gets the table of values, and keeps its transactions") {
+  TempDir dir;
+  const std::string path = dir / "s.db";
+  {
+    Database db(path, kOpen);
+    db.Exec("CREATE TABLE dtm_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID");
+    db.Exec(schema::kMigrations[0]);
+    db.Exec("INSERT INTO dtm_meta (key, value) VALUES ('schema_version', 1)");
+    // A saga of one step, as version 1 wrote it: submitted, its action called once.
+    db.Exec(
+        "INSERT INTO dtm_trans VALUES (7, 'old', 1, 2, 3, 1700000000000000, 0, 1700000005000000,"
+        "x'0100000000000000' || x'01' || x'036F7574' || x'00' || x'027B7D',"
+        "x'0100' || x'00' || x'00' || x'00' || x'02' || x'01' || x'0501')");
+    REQUIRE(schema::StoredVersion(db) == 1);
+    REQUIRE(Objects(db) == "dtm_big_definition dtm_meta dtm_trans dtm_trans_due");
+  }
+  {
+    dtm::SqliteStore store(path);
+    const auto old = store.Load("old");
+    REQUIRE(old.has_value());
+    CHECK_FALSE(old->unreadable);
+    CHECK(old->definition->steps.at(0).action == "out");
+    CHECK(old->definition->steps.at(0).payload == "{}");
+    CHECK(old->branches.at(1).tries == 1);
+    CHECK(old->version == 3);
+    CHECK(old->row == 7);
+    CHECK(Gids(store.Due(At(99), {}, 10)) == std::vector<std::string>{"old"});
+    CHECK(store.ScanValues("", "", 0, 10).values.empty());
+    store.Begin();
+    dtm::KeyValue value;
+    value.category = "topics";
+    value.key = "t";
+    store.PutValue(value);
+    store.Commit();
+  }
+  {
+    const dtm::SqliteStore again(path);  // and it is not migrated twice
+  }
+  Database db(path, kOpen);
+  CHECK(schema::StoredVersion(db) == 2);
+  CHECK(Objects(db) == kTables);
+  CHECK(Value(db, "SELECT group_concat(k || version) FROM dtm_kv") == "t1");
+}
+
+TEST_CASE("a migration from version 1 that fails leaves the file at version 1") {
+  TempDir dir;
+  Database db(dir / "s.db", kOpen);
+  db.Exec("CREATE TABLE dtm_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID");
+  db.Exec(schema::kMigrations[0]);
+  db.Exec("INSERT INTO dtm_meta (key, value) VALUES ('schema_version', 1)");
+  db.Exec("CREATE TABLE dtm_kv (of_somebody_else)");
+  CHECK_THROWS_WITH(schema::Migrate(db), ContainsSubstring("dtm_kv"));
+  CHECK_FALSE(db.InTransaction());
+  CHECK(schema::StoredVersion(db) == 1);
 }
 
 TEST_CASE("a user's tables and user_version stay as they are") {
@@ -102,7 +159,7 @@ TEST_CASE("a newer schema is refused with both versions, and nothing is changed"
         FAIL("it was opened");
       } catch (const dtm::StoreError& error) {
         CHECK_THAT(error.what(), ContainsSubstring(path) && ContainsSubstring("version 99") &&
-                                     ContainsSubstring("up to 1") &&
+                                     ContainsSubstring("up to 2") &&
                                      ContainsSubstring(dtm::kVersion) &&
                                      ContainsSubstring("use the newer dtm"));
       }
@@ -116,7 +173,9 @@ TEST_CASE("a version that no dtm wrote is refused") {
   TempDir dir;
   for (const char* version : {"-1", "4294967296", "'one'", "NULL"}) {
     Database db(dir / "s.db", kOpen);
-    db.Exec("DROP TABLE IF EXISTS dtm_meta; DROP TABLE IF EXISTS dtm_trans");
+    db.Exec(
+        "DROP TABLE IF EXISTS dtm_meta; DROP TABLE IF EXISTS dtm_trans;"
+        "DROP TABLE IF EXISTS dtm_kv");
     schema::Migrate(db);
     db.Exec(("UPDATE dtm_meta SET value = " + std::string(version)).c_str());
     INFO(version);

@@ -337,7 +337,7 @@ TEST_CASE("what work writes is kept on success and undone otherwise") {
   store.Run(writing("kept", dtm::Result::Success()));
   store.Run(writing("failed", dtm::Result::Failure("no")));
   store.Run(writing("ongoing", dtm::Result::Ongoing()));
-  store.Run([&]() -> dtm::Result {
+  store.Run([&](sqlite3*) -> dtm::Result {
     writing("thrown", dtm::Result::Success())();
     throw 1;
   });

@@ -12,6 +12,7 @@
 #include "tests/store/contract_batches.hpp"
 #include "tests/store/contract_lists.hpp"
 #include "tests/store/contract_records.hpp"
+#include "tests/store/contract_values.hpp"
 #include <dtm/store/store.hpp>
 
 namespace dtm_test {
@@ -54,6 +55,13 @@ inline std::vector<Check> Checks() {
           {"Expire stops at the young", ExpireStopsAtTheYoung},
           {"the unfinished never expire", UnfinishedNeverExpires},
           {"work returns its result and does not harm the batch", WorkResults},
+          {"values are seen by their batch first", ValuesAreSeenByTheBatchFirst},
+          {"values count their versions", ValuesCountTheirVersions},
+          {"removed values are gone", RemovedValuesAreGone},
+          {"work that fails leaves values alone", FailedWorkLeavesValuesAlone},
+          {"values that were rolled back are the old ones", RolledBackValuesAreTheOldOnes},
+          {"values are found by category and key", ValuesAreFoundByCategoryAndKey},
+          {"values come in pages", ValuesComeInPages},
           {"readers in other threads see whole batches", ReadersSeeWholeBatches}};
 }
 

@@ -41,7 +41,7 @@ TEST_CASE("failing store: passes everything on, and counts") {
   store.Begin();
   bool ran = false;
   CHECK(store
-            .Run([&ran] {
+            .Run([&ran](sqlite3*) {
               ran = true;
               return dtm::Result::Failure("no");
             })

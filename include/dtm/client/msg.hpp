@@ -121,7 +121,7 @@ class Msg : public OptionSetters<Msg> {
     if (committed.kind == Result::Kind::kSuccess) return Submit();
     if (committed.kind == Result::Kind::kFailure) Abort(done.text);
     if (error) std::rethrow_exception(error);
-    if (done.kind == Result::Kind::kFailure) throw FailureError(done.text);
+    if (committed.kind == Result::Kind::kFailure) throw FailureError(committed.text);
     throw InDoubtError("gid '" + definition_.gid +
                        "': the local transaction gave no definite answer (" + done.text +
                        "); the coordinator will ask " + definition_.query_prepared);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -59,8 +60,12 @@ class Workflow {
                        const std::function<std::string()>& work) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
+      if (done_.count({branch_id, op}) > 0) {
+        throw LogicError("branch " + branch_id + " has such a step already; take a NewBranch()");
+      }
       const auto found = recorded_.find({branch_id, op});
       if (found != recorded_.end()) {
+        done_.insert(found->first);
         if (found->second.failed) throw FailureError(found->second.payload);
         return found->second.payload;
       }
@@ -73,11 +78,17 @@ class Workflow {
     } catch (const FailureError& error) {
       step.payload = error.what();
       step.failed = true;
-      endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+      Record(step);
       throw;
     }
-    endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+    Record(step);
     return step.payload;
+  }
+
+  void Record(const Step& step) {
+    endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    done_.insert({step.branch_id, step.op});
   }
 
   std::string CallUrl(const std::string& branch_id, Op op, const std::string& url,
@@ -91,6 +102,7 @@ class Workflow {
   }
 
   void Keep(std::vector<Undo>& list, const std::string& branch_id, Callback callback) {
+    if (deciding_) throw LogicError("a callback of a workflow registers no callbacks");
     const std::lock_guard<std::mutex> lock(mutex_);
     for (const Undo& other : list) {
       if (other.branch_id != branch_id) continue;
@@ -131,6 +143,7 @@ class Workflow {
   SubBranches branches_;
   std::mutex mutex_;
   std::map<std::pair<std::string, Op>, Step> recorded_;
+  std::set<std::pair<std::string, Op>> done_;  // in this run, or replayed by it
   std::vector<Undo> rollbacks_;
   std::vector<Undo> commits_;
   bool deciding_ = false;
@@ -180,7 +193,8 @@ class WorkflowBranch {
       if constexpr (std::is_void_v<Returned>) {
         step();
         return {};
-      } else if constexpr (std::is_convertible_v<Returned, std::string>) {
+      } else if constexpr (std::is_convertible_v<Returned, std::string> &&
+                           !std::is_same_v<std::decay_t<Returned>, nlohmann::json>) {
         return step();
       } else {
         return nlohmann::json(step()).dump();

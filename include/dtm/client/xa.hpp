@@ -38,6 +38,7 @@ class Xa {
     call.options = options_;
     call.tell_coordinator = true;
     call.phase2_url = call.url;
+    if (call.url.empty()) return {};
     return AnswerOf(endpoint_->CallBranch(call),
                     "gid '" + gid_ + "': the action of branch " + call.info.branch_id);
   }

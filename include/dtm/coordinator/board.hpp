@@ -30,7 +30,7 @@ inline namespace v1 {
 
 /// A branch whose function runs inside a commit.
 struct BranchWork {
-  std::string gid;
+  std::size_t place = 0;  ///< see Lives
   std::uint64_t life = 0;
   std::size_t branch = 0;
 };

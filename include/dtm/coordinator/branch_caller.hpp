@@ -25,7 +25,8 @@ struct BranchCall {
   std::shared_ptr<const Definition> definition;
   std::size_t branch = 0;  ///< index of the row, see Transaction
   Duration timeout{};      ///< total deadline of a call by URL, from when it is sent
-  std::uint64_t life = 0;  ///< whose call it is, see Live
+  std::size_t place = 0;   ///< whose call it is, see Lives
+  std::uint64_t life = 0;
   bool keep_body = false;  ///< the answer's body is wanted, as the text of a success
 
   const std::string& Url() const { return UrlOf(*definition, branch); }

@@ -66,9 +66,8 @@ class Collect {
   static constexpr std::uint32_t kErrorsBeforeWarning = 3;
 
   void OnAnswer(Answer& answer) {
-    Live* live = board_.lives.Find(answer.call.definition->gid);
-    // Another life: that transaction has ended, and its gid was given again.
-    if (live == nullptr || live->life != answer.call.life) return;
+    Live* live = board_.lives.At(answer.call.place, answer.call.life);
+    if (live == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
     const std::size_t branch = answer.call.branch;
     board_.Step(*live, {engine::EventKind::kResult, branch, std::move(answer.result)});
     const Transaction& transaction = live->transaction;

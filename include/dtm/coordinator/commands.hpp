@@ -113,6 +113,9 @@ class Commands {
     const Definition& definition = *live.transaction.definition;
     if (live.Fresh()) return "it is not stored yet";  // and the command comes again
     if (live.transaction.unreadable) return live.transaction.last_error;
+    if (!RegistersSteps(definition.type)) {
+      return std::string("no branches are registered with a ") + Name(definition.type);
+    }
     if (live.transaction.status != Status::kPrepared) throw RejectedError(NotPrepared(command.gid));
     const Step& step = command.step;
     for (const Step& old : definition.steps) {

@@ -237,8 +237,10 @@ class Commit {
       for (const Waiter& waiter : live.waiters) Board::Refuse(waiter, gone);
       return board_.RemoveFresh(live);
     }
-    stored->definition = live.transaction.definition;  // with what was registered since
-    if (RegistersSteps(stored->definition->type)) AddMissingRows(*stored);
+    // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
+    const bool whole = stored->branches.size() == RowCount(*stored->definition);
+    stored->definition = live.transaction.definition;
+    if (whole) AddMissingRows(*stored);
     for (std::size_t i = 0; i < stored->branches.size(); ++i) {
       stored->branches[i].in_flight =
           i < live.transaction.branches.size() && live.transaction.branches[i].in_flight;

@@ -113,6 +113,7 @@ class EmbeddedEndpoint : public Endpoint {
   }
 
   Result CallBranch(const DirectCall& call) override {
+    if (call.url.empty()) return Result::Success();  // there is nothing to call
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -22,7 +23,8 @@ inline namespace v1 {
 
 struct Live {
   Transaction transaction;  ///< as stepped; durable unless `dirty`
-  std::uint64_t life = 0;   ///< another one if it leaves memory and comes back
+  std::size_t place = 0;    ///< see Lives
+  std::uint64_t life = 0;   ///< a new one whenever it comes into memory; 0: it has left
   bool dirty = false;       ///< changed since the last commit
   bool redefined = false;   ///< its definition too
   bool surely_new = false;  ///< not stored yet, and it was made sure that its gid is not taken
@@ -36,6 +38,29 @@ struct Live {
   std::vector<engine::Event> events;  ///< stepped since the last commit
   std::size_t doubtful_events = 0;    ///< of them, those in a commit that may have become durable
   std::size_t bytes = 0;              ///< of the definition, for the memory limit
+
+  /// Empty again, but for its place and the memory of vectors of ordinary size.
+  void Clear() {
+    const auto emptied = [](auto& vector) {
+      if (vector.capacity() > kKeptCapacity) vector.shrink_to_fit();
+      return std::move(vector);
+    };
+    Live empty;
+    empty.place = place;
+    transaction.branches.clear();
+    held_calls.clear();
+    waiters.clear();
+    commands.clear();
+    events.clear();
+    empty.transaction.branches = emptied(transaction.branches);
+    empty.held_calls = emptied(held_calls);
+    empty.waiters = emptied(waiters);
+    empty.commands = emptied(commands);
+    empty.events = emptied(events);
+    *this = std::move(empty);
+  }
+
+  static constexpr std::size_t kKeptCapacity = 64;
 
   bool Fresh() const { return transaction.version == 0; }
   bool CallsOut() const {
@@ -53,47 +78,83 @@ inline std::size_t BytesOf(const Definition& definition) {
   return bytes;
 }
 
-/// The transactions in memory, by gid. A Live stays where it is until it is removed.
+/// The transactions in memory, by gid. A Live stays where it is until it is removed; its place is then used again,
+/// with the memory its vectors have, since allocating them anew for each transaction costs as much as driving it.
 class Lives {
  public:
   Live* Find(const std::string& gid) {
-    const auto found = lives_.find(gid);
-    return found == lives_.end() ? nullptr : &found->second;
+    const auto found = index_.find(gid);
+    return found == index_.end() ? nullptr : found->second;
+  }
+  /// The one that got this place and life; null if it has left.
+  Live* At(std::size_t place, std::uint64_t life) {
+    return place < places_.size() && places_[place].life == life ? &places_[place] : nullptr;
   }
   Live& Add(Transaction transaction) {
-    Live& live = lives_[transaction.definition->gid];
+    Live& live = TakePlace();
     live.life = ++last_life_;
     live.bytes = BytesOf(*transaction.definition);
     live.stored_due = transaction.due;
+    if (transaction.branches.empty()) transaction.branches.swap(live.transaction.branches);
     live.transaction = std::move(transaction);
+    Enter(live);
     bytes_ += live.bytes;
     return live;
   }
   /// Gives it another definition, of the same gid.
   void Redefine(Live& live, Definition definition) {
     bytes_ -= live.bytes;
-    auto node = lives_.extract(live.transaction.definition->gid);  // its key is in there
+    auto node = index_.extract(live.transaction.definition->gid);  // its key is in there
     live.transaction.definition = std::make_shared<const Definition>(std::move(definition));
     live.redefined = true;
     live.bytes = BytesOf(*live.transaction.definition);
     bytes_ += live.bytes;
     node.key() = live.transaction.definition->gid;
-    lives_.insert(std::move(node));
+    index_.insert(std::move(node));
   }
   void Remove(Live& live) {
     bytes_ -= live.bytes;
-    const auto found = lives_.find(live.transaction.definition->gid);
-    lives_.erase(found);
+    spare_nodes_.push_back(index_.extract(live.transaction.definition->gid));
+    live.Clear();
+    free_.push_back(&live);
   }
-  std::size_t Count() const { return lives_.size(); }
+  std::size_t Count() const { return index_.size(); }
   std::size_t Bytes() const { return bytes_; }
   template <typename Visit>
   void ForEach(Visit visit) {
-    for (auto& entry : lives_) visit(entry.second);
+    for (auto& entry : index_) visit(*entry.second);
   }
 
  private:
-  std::unordered_map<std::string_view, Live> lives_;  // keys are in the definitions, which stay
+  using Index =
+      std::unordered_map<std::string_view, Live*>;  // keys are in the definitions, which stay
+
+  Live& TakePlace() {
+    if (free_.empty()) {
+      places_.emplace_back();
+      places_.back().place = places_.size() - 1;
+      return places_.back();
+    }
+    Live& live = *free_.back();
+    free_.pop_back();
+    return live;
+  }
+  void Enter(Live& live) {
+    if (spare_nodes_.empty()) {
+      index_.emplace(live.transaction.definition->gid, &live);
+      return;
+    }
+    Index::node_type node = std::move(spare_nodes_.back());
+    spare_nodes_.pop_back();
+    node.key() = live.transaction.definition->gid;
+    node.mapped() = &live;
+    index_.insert(std::move(node));
+  }
+
+  std::deque<Live> places_;
+  std::vector<Live*> free_;
+  Index index_;
+  std::vector<Index::node_type> spare_nodes_;
   std::size_t bytes_ = 0;
   std::uint64_t last_life_ = 0;
 };

@@ -58,6 +58,7 @@ class Release {
         BranchCall call;
         call.definition = transaction.definition;
         call.branch = branch;
+        call.place = live.place;
         call.life = live.life;
         call.timeout = engine::RequestTimeout(transaction.definition->options, board_.context);
         (IsLocal(call.Url()) ? local_calls_ : url_calls_).push_back(std::move(call));

@@ -35,13 +35,16 @@ inline constexpr const char kCategory[] = "topics";
 inline std::vector<Subscriber> Parse(const KeyValue& stored) {
   std::vector<Subscriber> subscribers;
   const nlohmann::json list = nlohmann::json::parse(stored.value, nullptr, false);
-  if (!list.is_array()) {
-    throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
+  try {
+    if (list.is_array()) {
+      for (const nlohmann::json& entry : list) {
+        subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
+      }
+      return subscribers;
+    }
+  } catch (const nlohmann::json::exception&) {  // an entry of another form
   }
-  for (const nlohmann::json& entry : list) {
-    subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
-  }
-  return subscribers;
+  throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
 }
 
 inline void Write(Store& store, const std::string& topic,
@@ -63,6 +66,7 @@ inline std::string Problem(const std::string& topic, const std::string& url,
                            const std::string& remark) {
   if (topic.empty()) return "empty topic";
   if (url.empty()) return "empty url";
+  if (IsTopic(url)) return "a topic cannot subscribe to topic '" + Printable(topic) + "'";
   if (topic.size() > kMaxGidBytes || !IsUtf8(topic)) {
     return "the name of a topic is UTF-8 of at most " + std::to_string(kMaxGidBytes) + " bytes";
   }
@@ -110,6 +114,7 @@ inline Result Delete(Store& store, const std::string& topic) {
 
 /// Those of a topic now; none if there is no such topic.
 inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topic) {
+  if (topic.empty()) return {};  // ScanValues takes an empty key for any
   const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
   return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
 }
@@ -134,6 +139,7 @@ inline void Expand(Definition& message, Store& store) {
     }
     step.topic = step.action;
     for (std::size_t j = 0; j < subscribers.size(); ++j) {
+      if (expanded.size() > kMaxSteps) break;  // it will be refused: copy no more payloads
       Step one = step;
       one.action = subscribers[j].url;
       if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);

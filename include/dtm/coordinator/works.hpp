@@ -131,15 +131,12 @@ class Works {
         live.held_calls.begin(), live.held_calls.end(),
         [&](std::size_t branch) { return !RunsInTransaction(UrlOf(definition, branch)); });
     for (auto branch = others; branch != live.held_calls.end(); ++branch) {
-      board_.branch_works.push_back({definition.gid, live.life, *branch});
+      board_.branch_works.push_back({live.place, live.life, *branch});
     }
     live.held_calls.erase(others, live.held_calls.end());
   }
 
-  Live* Alive(const BranchWork& work) {
-    Live* live = board_.lives.Find(work.gid);
-    return live != nullptr && live->life == work.life ? live : nullptr;
-  }
+  Live* Alive(const BranchWork& work) { return board_.lives.At(work.place, work.life); }
 
   void RunBranch() {
     BranchWork work = std::move(board_.branch_works.front());
@@ -150,7 +147,8 @@ class Works {
       return StepResult(work, Result::NotSent("the coordinator was stopping"));
     }
     // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
-    if (live->Fresh() && !live->surely_new && board_.store.Load(work.gid)) return;
+    if (live->Fresh() && !live->surely_new && board_.store.Load(live->transaction.definition->gid))
+      return;
     live->surely_new = true;
     branches_.push_back(
         {work, live->transaction, live->held_calls, live->events.size(), live->timer});

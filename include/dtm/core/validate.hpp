@@ -106,7 +106,8 @@ inline std::string Problem(const Definition& definition) {
     if (step.payload.size() > kMaxPayloadBytes) {
       return above("the payload of " + name(), step.payload.size(), kMaxPayloadBytes);
     }
-    if (IsTopic(step.action) && definition.type != TransType::kMsg) {
+    const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
+    if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
       return who() + name() + " goes to a topic; only messages do";
     }
     bytes += step.action.size() + step.compensate.size() + step.payload.size();
@@ -115,6 +116,9 @@ inline std::string Problem(const Definition& definition) {
     if (text->size() > kMaxUrlBytes)
       return above("query_prepared or the name", text->size(), kMaxUrlBytes);
     if (!IsUtf8(*text)) return who() + "query_prepared or the name is not valid UTF-8";
+  }
+  if (IsTopic(definition.query_prepared)) {
+    return who() + "query_prepared is a topic; one place is asked, not its subscribers";
   }
   if (definition.data.size() > kMaxPayloadBytes) {
     return above("its data", definition.data.size(), kMaxPayloadBytes);

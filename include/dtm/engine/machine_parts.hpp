@@ -37,10 +37,7 @@ class MachineParts {
     }
     switch (event.kind) {
       case EventKind::kRegistered: Awaken(event.branch); break;
-      case EventKind::kForceStop:
-        for (Branch& branch : t_.branches) branch.in_flight = false;
-        Finish(Status::kFailed);
-        return false;
+      case EventKind::kForceStop: Finish(Status::kFailed); return false;
       case EventKind::kRetryNow:
         ForgetWaits(t_);
         effects_.changed = true;
@@ -133,7 +130,9 @@ class MachineParts {
     effects_.changed = true;
   }
 
+  /// Answers that are still awaited mean nothing any more.
   void Finish(Status status) {
+    for (Branch& branch : t_.branches) branch.in_flight = false;
     t_.status = status;
     t_.finished = context_.now;
     t_.due = kNever;
@@ -186,8 +185,10 @@ class MachineParts {
     if (IsFinal(t_.status)) return;
     const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
                                  [](const Branch& branch) { return branch.in_flight; });
+    // Who can be asked but may not be asked now, has to be asked after a restart.
+    const bool asks = HasQueryRow(def_.type) && !def_.query_prepared.empty();
     const bool waits_for_submit =
-        t_.status == Status::kPrepared && !out && effects_.timer == kNever;
+        t_.status == Status::kPrepared && !out && effects_.timer == kNever && !asks;
     if (!out && !waits_for_submit && context_.may_call && effects_.timer == kNever) {
       GetStuck("no branch is out, none may start and no wait will end");
     }

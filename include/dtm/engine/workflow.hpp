@@ -58,7 +58,6 @@ class WorkflowMachine : private MachineParts {
     }
     t_.result = event.data;
     t_.reason = Truncated(event.result.text, kMaxReasonBytes);
-    for (Branch& branch : t_.branches) branch.in_flight = false;
     Finish(status);
   }
 

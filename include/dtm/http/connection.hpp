@@ -98,7 +98,8 @@ class Connection {
   /// Throws Error if the call cannot be sent as it is. Afterwards IsOpen() says whether the
   /// connection can take another call.
   CallOutcome Send(const BranchCall& call, const Url& url, SteadyTime deadline) {
-    return Interpret(exchange_.Send(BranchRequest(call, url), deadline), call, deadline);
+    return Interpret(exchange_.Send(BranchRequest(call, url), deadline), call,
+                     json_rpc::Speaks(*call.definition, url), deadline);
   }
 
   bool IsOpen() const { return exchange_.IsOpen(); }
@@ -107,7 +108,7 @@ class Connection {
   void Break() { exchange_.Break(); }
 
  private:
-  CallOutcome Interpret(const Exchanged& attempt, const BranchCall& call,
+  CallOutcome Interpret(const Exchanged& attempt, const BranchCall& call, bool as_json_rpc,
                         SteadyTime deadline) const {
     using Kind = httplib::Error;
     const auto error = [this](const std::string& text, bool silent) {
@@ -127,9 +128,8 @@ class Connection {
     }
     switch (attempt.error) {
       case Kind::Success: {
-        CallOutcome outcome{call.definition->json_rpc
-                                ? json_rpc::ReadReply(attempt.status, attempt.body)
-                                : ReadReply(attempt.status, attempt.body),
+        CallOutcome outcome{as_json_rpc ? json_rpc::ReadReply(attempt.status, attempt.body)
+                                        : ReadReply(attempt.status, attempt.body),
                             false};
         const bool success = outcome.result.kind == Result::Kind::kSuccess;
         if (call.keep_body && success) outcome.result.text = attempt.body;

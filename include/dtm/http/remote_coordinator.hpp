@@ -249,9 +249,14 @@ class RemoteCoordinator : public Endpoint {
     const nlohmann::json& told = body[wire::kTransaction];
     if (!told.is_object()) return std::nullopt;
     Stored stored;
-    stored.type = told.value(wire::kTransType, "");
-    stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
-                     told.value(wire::kRollbackReason, "")};
+    try {
+      stored.type = told.value(wire::kTransType, "");
+      stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
+                       told.value(wire::kRollbackReason, "")};
+    } catch (const nlohmann::json::exception&) {
+      throw InDoubtError(requests_.NoAnswer(gid) +
+                         "it answered something that is not dtm's: " + StorableText(answer.body));
+    }
     const auto array = [&told](const char* key) {
       const nlohmann::json value = told.value(key, nlohmann::json());
       return value.is_array() ? value.dump() : std::string();

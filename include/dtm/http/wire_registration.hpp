@@ -121,21 +121,27 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
   if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
     return std::nullopt;
   }
-  const nlohmann::json& transaction = body[kTransaction];
-  WorkflowState state;
-  state.status = StatusNamed(transaction.value(kStatus, ""));
-  state.reason = transaction.value(kRollbackReason, "");
-  state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
-  const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
-  for (const nlohmann::json& progress : progresses) {
-    Step step;
-    step.branch_id = progress.value(kBranchId, "");
-    step.op = OpNamed(progress.value(kOp, ""));
-    step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
-    step.payload = base64::Decode(progress.value(kBinData, "")).value_or("");
-    state.recorded.push_back(std::move(step));
+  try {
+    const nlohmann::json& transaction = body[kTransaction];
+    WorkflowState state;
+    state.status = StatusNamed(transaction.value(kStatus, ""));
+    state.reason = transaction.value(kRollbackReason, "");
+    state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
+    const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
+    for (const nlohmann::json& progress : progresses) {
+      Step step;
+      step.branch_id = progress.value(kBranchId, "");
+      step.op = OpNamed(progress.value(kOp, ""));
+      step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
+      step.payload = base64::Decode(progress.value(kBinData, "")).value_or("");
+      state.recorded.push_back(std::move(step));
+    }
+    return state;
+  } catch (const nlohmann::json::exception&) {  // a value of another kind
+    return std::nullopt;
+  } catch (const BadInput&) {  // an operation that dtm does not know
+    return std::nullopt;
   }
-  return state;
 }
 
 }  // namespace wire

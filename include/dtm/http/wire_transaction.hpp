@@ -287,7 +287,9 @@ inline std::string EncodeTransaction(const Definition& definition,
     json[kPayloads] = PayloadsJson(definition);
   }
   if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
-  json[kProtocol] = definition.type == TransType::kWorkflow ? kHttp : "";
+  json[kProtocol] = definition.type == TransType::kWorkflow ? kHttp
+                    : definition.json_rpc                   ? kJsonRpc
+                                                            : "";
   for (const auto& item : more.items()) json[item.key()] = item.value();
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }

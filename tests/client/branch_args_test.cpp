@@ -1,0 +1,49 @@
+/// What every builder does with a branch and a payload: urls, functions, none, and the text of the payload.
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/catch.hpp"
+#include "tests/client/fake_endpoint.hpp"
+#include <dtm/client/branch_args.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using dtm::LocalBranch;
+namespace branch_args = dtm::branch_args;
+
+TEST_CASE(
+    "branch args: a url is itself, none is empty, a function is where the endpoint reaches it") {
+  const FakeEndpoint endpoint;
+  CHECK(branch_args::Url(endpoint, "g", "http://a/b") == "http://a/b");
+  CHECK(branch_args::Url(endpoint, "g", std::string("http://a/b")) == "http://a/b");
+  CHECK(branch_args::Url(endpoint, "g", std::string()).empty());
+  CHECK(branch_args::Url(endpoint, "g", dtm::kNoBranch).empty());
+  CHECK(branch_args::Url(endpoint, "g", LocalBranch<int>{"Out", FakeEndpoint::kOwner}) ==
+        "local:Out");
+}
+
+TEST_CASE("branch args: a function of another coordinator, and a name for a function, are misuse") {
+  const FakeEndpoint endpoint;
+  CHECK_THROWS_AS(
+      branch_args::Url(endpoint, "g", LocalBranch<int>{"Out", FakeEndpoint::kOwner + 1}),
+      dtm::LogicError);
+  for (const char* name : {"local:Out", "local:"}) {
+    CHECK_THROWS_AS(branch_args::Url(endpoint, "g", name), dtm::LogicError);
+    CHECK_THROWS_WITH(branch_args::Url(endpoint, "gid-7", name),
+                      ContainsSubstring("gid 'gid-7'") && ContainsSubstring(name) &&
+                          ContainsSubstring("pass what Register returned"));
+  }
+}
+
+TEST_CASE("branch args: payloads are compact JSON") {
+  CHECK(branch_args::Text("g", "step 0", nlohmann::json{{"b", 1}, {"a", {1, nullptr}}}) ==
+        R"({"a":[1,null],"b":1})");
+  CHECK(branch_args::Text("g", "step 0", nullptr) == "null");
+  CHECK(branch_args::Text("g", "step 0", "text") == R"("text")");
+}
+
+TEST_CASE("branch args: what JSON cannot say is misuse, with the gid and the place") {
+  CHECK_THROWS_AS(branch_args::Text("g", "step 3", "\xFF"), dtm::LogicError);
+  CHECK_THROWS_WITH(branch_args::Text("gid-7", "step 3", "\xFF"),
+                    ContainsSubstring("gid 'gid-7'") && ContainsSubstring("payload of step 3"));
+}

@@ -1,0 +1,466 @@
+/// Prepare, register, submit and abort of tcc and xa as a program asks for them: what is accepted, what is
+/// refused, what races; after a restart at any moment, and on a store that fails at any operation.
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include <dtm/coordinator/requests.hpp>
+#include <dtm/testing/test_coordinator.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using dtm::Definition;
+using dtm::Result;
+using dtm::Status;
+using dtm::TransType;
+using dtm::testing::ScriptedAnswer;
+using dtm::testing::StoreFault;
+using dtm::testing::TestCoordinator;
+using std::chrono::hours;
+using std::chrono::seconds;
+using Texts = std::vector<std::string>;
+
+namespace {
+
+dtm::Options Quiet() {
+  dtm::Options options;
+  options.log = [](dtm::LogLevel, const std::string&) {};
+  return options;
+}
+
+Definition Of(TransType type, const std::string& gid = "g") {
+  Definition definition;
+  definition.gid = gid;
+  definition.type = type;
+  return definition;
+}
+
+/// Branch `id`, whose urls are http://b/confirm<id> and http://b/cancel<id>; of an xa http://b/xa<id>.
+dtm::Step Branch(TransType type, const std::string& id, const std::string& payload = "p") {
+  dtm::Step step;
+  step.action = "http://b/" + std::string(type == TransType::kXa ? "xa" : "confirm") + id;
+  step.compensate = type == TransType::kXa ? step.action : "http://b/cancel" + id;
+  step.payload = payload;
+  step.branch_id = id;
+  return step;
+}
+
+/// A test coordinator that may crash wherever the test says so.
+struct House {
+  explicit House(bool crashes = false, dtm::Options options = Quiet())
+      : kit({}, std::move(options)), crashes_(crashes) {}
+
+  void MayCrash() {
+    if (crashes_) kit.Crash();
+  }
+  void Prepare(TransType type, const std::string& gid = "g") {
+    CHECK(kit->Prepare(Of(type, gid)).status == Status::kPrepared);
+    MayCrash();
+  }
+  void Register(TransType type, const std::string& id, const std::string& gid = "g") {
+    kit->RegisterBranch(gid, type, Branch(type, id));
+    MayCrash();
+  }
+  /// Status, and what the rows have come to.
+  std::string Seen(const std::string& gid = "g") {
+    const auto stored = kit->Query(gid);
+    if (!stored) return "none";
+    std::string text = Name(stored->status);
+    for (const dtm::Branch& branch : stored->branches) {
+      text += branch.status == dtm::BranchStatus::kPrepared  ? " P"
+              : branch.status == dtm::BranchStatus::kSucceed ? " S"
+                                                             : " F";
+    }
+    return text;
+  }
+  std::string Reason(const std::string& gid = "g") { return kit->Query(gid)->reason; }
+  /// "url op" of every call.
+  Texts Called() {
+    Texts calls;
+    for (const auto& call : kit.Branches().Calls()) {
+      calls.push_back(call.url.substr(9) + " " + dtm::Name(call.info.op));
+    }
+    return calls;
+  }
+
+  TestCoordinator kit;
+
+ private:
+  const bool crashes_;
+};
+
+}  // namespace
+
+TEST_CASE(
+    "requests: a tcc is prepared, its branches register, and the submit confirms the last first") {
+  House house(GENERATE(false, true));
+  house.Prepare(TransType::kTcc);
+  house.Register(TransType::kTcc, "01");
+  house.Register(TransType::kTcc, "0101");
+  house.Register(TransType::kTcc, "02");
+  CHECK(house.Seen() == "prepared P P P P P P");
+  CHECK(house.Called().empty());
+  house.kit->Submit(Of(TransType::kTcc));
+  house.MayCrash();
+  house.kit.Advance(seconds(10));
+  CHECK(house.Seen() == "succeed P S P S P S");
+  if (house.kit.Branches().Calls().size() > 3) return;  // a call was out when it crashed
+  CHECK(house.Called() == Texts{"confirm02 confirm", "confirm0101 confirm", "confirm01 confirm"});
+  CHECK(house.kit.Branches().Calls().at(1).info.branch_id == "0101");
+}
+
+TEST_CASE("requests: an xa commits the first registered first, by one url") {
+  House house(GENERATE(false, true));
+  house.Prepare(TransType::kXa);
+  house.Register(TransType::kXa, "01");
+  house.Register(TransType::kXa, "02");
+  const bool commit = GENERATE(true, false);
+  commit ? (void)house.kit->Submit(Of(TransType::kXa))
+         : house.kit->Abort("g", TransType::kXa, "enough");
+  house.kit.Advance(seconds(1));
+  CHECK(house.Seen() == (commit ? "succeed P S P S" : "failed S P S P"));
+  CHECK(house.Reason() == (commit ? "" : "enough"));
+  const std::string op = commit ? " commit" : " rollback";
+  CHECK(house.Called() == Texts{"xa01" + op, "xa02" + op});
+}
+
+TEST_CASE("requests: an abort cancels every branch that registered, the last first") {
+  House house(GENERATE(false, true));
+  house.Prepare(TransType::kTcc);
+  house.Register(TransType::kTcc, "01");
+  house.Register(TransType::kTcc, "02");
+  house.kit.Branches().On("http://b/cancel02", {{Result::Failure("not so fast")}});
+  house.kit->Abort("g", TransType::kTcc, "no money");
+  CHECK(house.kit->Query("g")->status == Status::kAborting);
+  house.kit->Abort("g", TransType::kTcc, "again");  // a repeat is accepted
+  CHECK(house.Reason() == "no money");
+  house.MayCrash();
+  house.kit.Advance(hours(1));
+  CHECK(house.Seen() == "failed S P S P");
+  const Texts called = house.Called();
+  CHECK(called.front() == "cancel02 cancel");
+  CHECK(called.back() == "cancel01 cancel");
+  CHECK(called.size() >= 3);  // the failure of a cancel is no answer
+}
+
+TEST_CASE("requests: the same branch again is accepted, and is one branch") {
+  House house(GENERATE(false, true));
+  const TransType type = GENERATE(TransType::kTcc, TransType::kXa);
+  house.Prepare(type);
+  house.Register(type, "01");
+  house.Register(type, "01");
+  CHECK(house.Seen() == "prepared P P");
+  house.kit->Submit(Of(type));
+  house.kit.Advance(seconds(1));
+  CHECK(house.kit.Branches().Calls().size() == 1);
+}
+
+TEST_CASE("requests: a branch that contradicts what is registered is refused and changes nothing") {
+  House house(GENERATE(false, true));
+  house.Prepare(TransType::kTcc);
+  house.Register(TransType::kTcc, "01");
+  dtm::Step other = Branch(TransType::kTcc, "01");
+  SECTION("its confirm") { other.action = "http://b/other"; }
+  SECTION("its cancel") { other.compensate = "http://b/other"; }
+  SECTION("its payload") { other.payload = "other"; }
+  CHECK_THROWS_AS(house.kit->RegisterBranch("g", TransType::kTcc, other), dtm::RejectedError);
+  CHECK_THROWS_WITH(house.kit->RegisterBranch("g", TransType::kTcc, other),
+                    ContainsSubstring("'g'") && ContainsSubstring("01"));
+  CHECK(house.Seen() == "prepared P P");
+  CHECK(house.kit->Query("g")->definition->steps.at(0).action == "http://b/confirm01");
+}
+
+TEST_CASE("requests: nobody registers once it is decided") {
+  House house(GENERATE(false, true));
+  const TransType type = GENERATE(TransType::kTcc, TransType::kXa);
+  const std::string url = type == TransType::kTcc ? "http://b/confirm01" : "http://b/xa01";
+  house.Prepare(type);
+  house.Register(type, "01");
+  house.kit.Branches().On(url, {{Result::Ongoing()}});
+  if (type == TransType::kTcc) house.kit.Branches().On("http://b/cancel01", {{Result::Ongoing()}});
+  const std::string how = GENERATE(as<std::string>{}, "submit", "abort", "timeout", "force stop");
+  CAPTURE(how);
+  if (how == "submit") house.kit->Submit(Of(type));
+  if (how == "abort") house.kit->Abort("g", type, "no");
+  if (how == "timeout") house.kit.Advance(seconds(36));
+  if (how == "force stop") house.kit->ForceStop("g");
+  const auto refused = [&] {
+    for (const char* id : {"01", "02"}) {  // the same again is too late as well
+      CHECK_THROWS_AS(house.kit->RegisterBranch("g", type, Branch(type, id)), dtm::RejectedError);
+      CHECK_THROWS_WITH(house.kit->RegisterBranch("g", type, Branch(type, id)),
+                        "no trans with gid: g status: prepared found FAILURE");
+    }
+  };
+  refused();
+  house.MayCrash();
+  refused();
+  house.kit.Advance(hours(1));
+  CHECK(dtm::IsFinal(house.kit->Query("g")->status));
+  refused();
+  CHECK(house.kit->Query("g")->branches.size() == 2);
+}
+
+TEST_CASE("requests: who names the wrong type or an unknown gid changes nothing") {
+  House house(GENERATE(false, true));
+  house.Prepare(TransType::kTcc);
+  for (const TransType wrong :
+       {TransType::kXa, TransType::kSaga, TransType::kMsg, TransType::kWorkflow}) {
+    CAPTURE(Name(wrong));
+    CHECK_THROWS_AS(house.kit->RegisterBranch("g", wrong, Branch(wrong, "01")), dtm::RejectedError);
+    CHECK_THROWS_AS(house.kit->Abort("g", wrong, "no"), dtm::RejectedError);
+    if (wrong == TransType::kWorkflow) continue;
+    CHECK_THROWS_AS(house.kit->Submit(Of(wrong)), dtm::RejectedError);
+    CHECK_THROWS_AS(house.kit->Prepare([&] {
+      Definition definition = Of(wrong);
+      definition.query_prepared = "http://b/q";
+      return definition;
+    }()),
+                    dtm::RejectedError);
+  }
+  CHECK_THROWS_WITH(
+      house.kit->RegisterBranch("none", TransType::kTcc, Branch(TransType::kTcc, "1")),
+      "no trans with gid: none status: prepared found FAILURE");
+  CHECK_THROWS_AS(house.kit->Abort("none", TransType::kTcc, "no"), dtm::RejectedError);
+  CHECK(house.Seen() == "prepared");
+  CHECK(house.Seen("none") == "none");
+}
+
+TEST_CASE("requests: nobody registers a branch with what has its steps already") {
+  House house;
+  Definition definition = Of(GENERATE(TransType::kSaga, TransType::kMsg));
+  definition.query_prepared = definition.type == TransType::kMsg ? "http://b/q" : "";
+  definition.steps.push_back({"http://b/a", "", "p"});
+  house.kit->Prepare(definition);
+  CHECK_THROWS_AS(house.kit->RegisterBranch("g", definition.type, Branch(TransType::kXa, "02")),
+                  dtm::RejectedError);
+  CHECK(house.kit->Query("g")->definition->steps.size() == 1);
+}
+
+TEST_CASE("requests: a branch that nobody could call is refused") {
+  House house;
+  house.Prepare(TransType::kTcc);
+  dtm::Step step = Branch(TransType::kTcc, "01");
+  SECTION("a topic") { step.action = "topic://t"; }
+  SECTION("a topic to cancel at") { step.compensate = "topic://t"; }
+  SECTION("a long url") { step.action = std::string(dtm::kMaxUrlBytes + 1, 'u'); }
+  SECTION("a large payload") { step.payload = std::string(dtm::kMaxPayloadBytes + 1, 'p'); }
+  SECTION("no UTF-8") { step.branch_id = "\xFF"; }
+  CHECK_THROWS_AS(house.kit->RegisterBranch("g", TransType::kTcc, step), dtm::RejectedError);
+  CHECK(house.Seen() == "prepared");
+}
+
+TEST_CASE("requests: as many branches register as a transaction may have steps") {
+  House house;
+  house.Prepare(TransType::kXa);
+  for (std::size_t i = 0; i < dtm::kMaxSteps; ++i) {
+    house.kit->RegisterBranch("g", TransType::kXa, Branch(TransType::kXa, dtm::NumberOf(i), ""));
+  }
+  CHECK_THROWS_WITH(
+      house.kit->RegisterBranch("g", TransType::kXa, Branch(TransType::kXa, "more", "")),
+      ContainsSubstring("1000"));
+  CHECK(house.kit->Query("g")->branches.size() == 2 * dtm::kMaxSteps);
+}
+
+TEST_CASE(
+    "requests: a prepared one that nobody submits is rolled back with the number of seconds") {
+  House house(GENERATE(false, true));
+  const bool own = GENERATE(false, true);
+  Definition definition = Of(TransType::kTcc);
+  if (own) definition.options.timeout_to_fail = seconds(100);
+  house.kit->Prepare(definition);
+  house.Register(TransType::kTcc, "01");
+  house.kit.Advance(seconds(own ? 99 : 34));
+  CHECK(house.Seen() == "prepared P P");
+  house.kit.Advance(seconds(2));
+  CHECK(house.Seen() == "failed S P");
+  CHECK(house.Reason() == (own ? "Timeout after 100 seconds" : "Timeout after 35 seconds"));
+  CHECK_THROWS_AS(house.kit->Submit(Of(TransType::kTcc)), dtm::FailureError);
+}
+
+TEST_CASE(
+    "requests: a submit and the timeout at the same moment end one way, and the submit is told") {
+  const bool submit_first = GENERATE(true, false);
+  const bool crash = GENERATE(false, true);
+  House house(crash);
+  house.Prepare(TransType::kTcc);
+  house.Register(TransType::kTcc, "01");
+  house.kit.Branches().On("http://b/cancel01", {{Result::Ongoing()}});
+  house.kit.Advance(seconds(34));
+  // The clock jumps to the end while nobody looks: both are there in the next turn.
+  const auto end = house.kit->Query("g")->created + seconds(35);
+  house.kit.Clock().Set(submit_first ? end - dtm::Duration(1) : end);
+  std::string told;
+  try {
+    house.kit->Submit(Of(TransType::kTcc));
+    told = "accepted";
+  } catch (const dtm::RejectedError& error) {
+    told = error.what();
+  }
+  house.MayCrash();
+  house.kit.Advance(hours(1));
+  if (told == "accepted") {
+    CHECK(house.Seen() == "succeed P S");
+    CHECK(house.Reason() == "");
+  } else {
+    CHECK_FALSE(submit_first);
+    CHECK_THAT(told, ContainsSubstring("aborting") && ContainsSubstring("cannot submit"));
+    CHECK(house.Seen() == "failed S P");
+  }
+  const std::string undone = house.Seen() == "failed S P" ? "cancel01 cancel" : "confirm01 confirm";
+  for (const std::string& call : house.Called()) CHECK(call == undone);
+}
+
+TEST_CASE("requests: the submit after the abort is refused, the abort after the submit too") {
+  House house(GENERATE(false, true));
+  const TransType type = GENERATE(TransType::kTcc, TransType::kXa);
+  const std::string url = type == TransType::kTcc ? "http://b/cancel01" : "http://b/xa01";
+  house.Prepare(type, "aborted");
+  house.Register(type, "01", "aborted");
+  house.kit.Branches().On(url, {{Result::Ongoing()}});
+  house.kit->Abort("aborted", type, "no");
+  house.MayCrash();
+  CHECK_THROWS_WITH(house.kit->Submit(Of(type, "aborted")), ContainsSubstring("cannot submit"));
+  CHECK_THROWS_WITH(house.kit->Prepare(Of(type, "aborted")), ContainsSubstring("cannot prepare"));
+  house.kit.Advance(hours(1));
+  CHECK(house.Seen("aborted") == "failed S P");
+
+  house.Prepare(type, "submitted");
+  house.Register(type, "01", "submitted");
+  house.kit.Branches().On(type == TransType::kTcc ? "http://b/confirm01" : url,
+                          {{Result::Ongoing()}, {Result::Ongoing()}});
+  house.kit->Submit(Of(type, "submitted"));
+  house.MayCrash();
+  CHECK_THROWS_AS(house.kit->Abort("submitted", type, "no"), dtm::RejectedError);
+  CHECK_THROWS_AS(house.kit->Cancel("submitted"), dtm::RejectedError);
+  CHECK(house.kit->Submit(Of(type, "submitted")).status == Status::kSubmitted);  // W1
+  CHECK(house.Seen("submitted") == "submitted P P");
+  house.kit.Advance(hours(1));
+  CHECK(house.Seen("submitted") == "succeed P S");
+  CHECK_THROWS_AS(house.kit->Abort("submitted", type, "no"), dtm::RejectedError);
+  CHECK(house.kit->Submit(Of(type, "submitted")).Succeeded());
+}
+
+TEST_CASE("requests: a tcc or xa without branches ends at once, prepared or not") {
+  House house(GENERATE(false, true));
+  const TransType type = GENERATE(TransType::kTcc, TransType::kXa);
+  if (GENERATE(false, true)) house.Prepare(type);
+  house.kit->Submit(Of(type));
+  house.kit.Advance(seconds(1));
+  CHECK(house.Seen() == "succeed");
+  house.Prepare(type, "a");
+  house.kit->Abort("a", type, "");
+  house.kit.Advance(seconds(1));
+  CHECK(house.Seen("a") == "failed");
+}
+
+TEST_CASE(
+    "requests: with wait_result the submit of a tcc answers when all is confirmed, or must wait") {
+  House house;
+  Definition definition = Of(TransType::kTcc);
+  definition.options.wait_result = true;
+  house.Prepare(TransType::kTcc);
+  house.Register(TransType::kTcc, "01");
+  house.kit.Branches().On("http://b/confirm01", {{Result::Ongoing()}});
+  CHECK(house.kit->Submit(definition).status == Status::kSubmitted);
+  house.kit.Advance(seconds(11));
+  CHECK(house.kit->Submit(definition).Succeeded());
+}
+
+TEST_CASE(
+    "requests: a store that fails at any operation loses nothing and leaves nothing half done") {
+  const auto fault =
+      GENERATE(StoreFault::kDefinite, StoreFault::kInDoubtNotStored, StoreFault::kInDoubtButStored);
+  const bool commit = GENERATE(true, false);
+  CAPTURE(fault, commit);
+  int refused = 0;
+  for (std::uint64_t operation = 1; operation <= 16; ++operation) {
+    CAPTURE(operation);
+    House house;
+    house.kit.Store().FailOnce(operation, fault);
+    // A client that repeats what was not accepted, as protocol and errors tell it to.
+    const auto until_done = [&](const std::function<void()>& ask) {
+      for (int tries = 0; tries < 20; ++tries) {
+        try {
+          return ask();
+        } catch (const dtm::RejectedError& error) {
+          FAIL_CHECK("a repeat was rejected: " << error.what());
+          return;
+        } catch (const dtm::Error&) {
+          ++refused;
+          house.kit.Advance(seconds(1));
+        }
+      }
+      FAIL_CHECK("the store works again and is not used");
+    };
+    until_done([&] { house.kit->Prepare(Of(TransType::kTcc)); });
+    CHECK(house.Seen() == "prepared");
+    for (const char* id : {"01", "02"}) {
+      until_done(
+          [&] { house.kit->RegisterBranch("g", TransType::kTcc, Branch(TransType::kTcc, id)); });
+    }
+    CHECK(house.Seen() == "prepared P P P P");
+    CHECK(house.Called().empty());
+    until_done([&] {
+      commit ? (void)house.kit->Submit(Of(TransType::kTcc))
+             : house.kit->Abort("g", TransType::kTcc, "no");
+    });
+    const bool decided = house.kit->Query("g")->status != Status::kPrepared;
+    CHECK(decided);
+    house.kit.Crash();
+    house.kit.Advance(seconds(60));
+    CHECK(house.Seen() == (commit ? "succeed P S P S" : "failed S P S P"));
+    for (const std::string& call : house.Called()) {
+      CHECK_THAT(call, ContainsSubstring(commit ? "confirm" : "cancel"));
+    }
+  }
+  CHECK(refused > 0);  // the faults did hit
+}
+
+TEST_CASE("requests: what was refused by a failing store is not there after a crash") {
+  House house;
+  house.kit.Store().FailAlways(StoreFault::kDefinite);
+  CHECK_THROWS_AS(house.kit->Prepare(Of(TransType::kXa)), dtm::Error);
+  house.kit.Crash();
+  CHECK(house.Seen() == "none");
+  house.Prepare(TransType::kXa);
+  CHECK(house.Seen() == "prepared");
+}
+
+TEST_CASE("requests: a tcc whose stored rows are lost is stuck, not carried out a second time") {
+  const auto inner = std::make_shared<dtm::MemoryStore>();
+  TestCoordinator kit({}, Quiet(), inner);
+  kit->Prepare(Of(TransType::kTcc));
+  kit->RegisterBranch("g", TransType::kTcc, Branch(TransType::kTcc, "01"));
+  kit.Branches().On("http://b/confirm01", {{Result::Success(), seconds(1)}});
+  kit->Submit(Of(TransType::kTcc));
+  kit.Settle();
+  REQUIRE(kit.Branches().Calls().size() == 1);
+  auto stored = *inner->Load("g");
+  stored.branches.clear();
+  std::vector<dtm::Change> changes{{&stored, true, false}};
+  inner->Begin();
+  inner->Apply(changes);
+  inner->Commit();
+  REQUIRE(changes[0].applied);
+  kit.Advance(hours(1));
+  CHECK(kit->Query("g")->stuck);
+  CHECK(kit->Query("g")->status == Status::kSubmitted);
+  CHECK(kit.Branches().Calls().size() == 1);
+}
+
+TEST_CASE("requests: work shares a commit, and its result is told") {
+  dtm::Driver driver(std::make_unique<dtm::MemoryStore>(), std::make_unique<dtm::SystemClock>(),
+                     Quiet());
+  dtm::Requests requests(driver);
+  CHECK(requests.RunWork([] { return Result::Success(); }).kind == Result::Kind::kSuccess);
+  const Result failure = requests.RunWork([] { return Result::Failure("no"); });
+  CHECK(failure.kind == Result::Kind::kFailure);
+  CHECK(failure.text == "no");
+  CHECK(requests.RunWork([]() -> Result { throw std::runtime_error("oops"); }).text == "oops");
+  driver.StopForGood();
+  CHECK_THROWS_AS(requests.RunWork([] { return Result::Success(); }), dtm::LogicError);
+  CHECK_THROWS_AS(requests.Enqueue(Of(TransType::kTcc), {}, true), dtm::LogicError);
+}
