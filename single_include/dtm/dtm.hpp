@@ -7391,6 +7391,20 @@ class Guard {
     Guard& guard_;
   };
 
+  /// For statements of our own inside of On: SQLite may prepare them again at any time, for one after the guard was
+  /// installed or the schema changed.
+  class Off {
+   public:
+    explicit Off(Guard& guard) : guard_(guard), was_(guard.on_) { guard_.on_ = false; }
+    ~Off() { guard_.on_ = was_; }
+    Off(const Off&) = delete;
+    Off& operator=(const Off&) = delete;
+
+   private:
+    Guard& guard_;
+    const bool was_;
+  };
+
   /// Ends statements that were left in the middle: they would keep the transaction from committing.
   void ResetStatements() const {
     sqlite3* db = database_.Handle();
@@ -7680,6 +7694,7 @@ class SqliteStore : public Store {
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
     sql::Statement& get = Writing().get_value;
+    const sql::Guard::Off ours(writer_->guard);
     const Finally reset{get};
     if (!get.BindText(1, category).BindText(2, key).Step()) return std::nullopt;
     return sqlite_store::ReadValue(get);
@@ -7687,12 +7702,15 @@ class SqliteStore : public Store {
 
   void PutValue(const KeyValue& value) override {
     sql::Statement& put = Writing().put_value;
+    const sql::Guard::Off ours(writer_->guard);
     put.BindText(1, value.category).BindText(2, value.key).BindText(3, value.value);
     put.Bind(4, sqlite_store::Stored(value.updated)).Step();
   }
 
   bool RemoveValue(const std::string& category, const std::string& key) override {
-    Writing().remove_value.BindText(1, category).BindText(2, key).Step();
+    sql::Statement& remove = Writing().remove_value;
+    const sql::Guard::Off ours(writer_->guard);
+    remove.BindText(1, category).BindText(2, key).Step();
     return writer_->db.Changes() > 0;
   }
 

@@ -38,6 +38,20 @@ class Guard {
     Guard& guard_;
   };
 
+  /// For statements of our own inside of On: SQLite may prepare them again at any time, for one after the guard was
+  /// installed or the schema changed.
+  class Off {
+   public:
+    explicit Off(Guard& guard) : guard_(guard), was_(guard.on_) { guard_.on_ = false; }
+    ~Off() { guard_.on_ = was_; }
+    Off(const Off&) = delete;
+    Off& operator=(const Off&) = delete;
+
+   private:
+    Guard& guard_;
+    const bool was_;
+  };
+
   /// Ends statements that were left in the middle: they would keep the transaction from committing.
   void ResetStatements() const {
     sqlite3* db = database_.Handle();

@@ -73,6 +73,7 @@ class SqliteStore : public Store {
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
     sql::Statement& get = Writing().get_value;
+    const sql::Guard::Off ours(writer_->guard);
     const Finally reset{get};
     if (!get.BindText(1, category).BindText(2, key).Step()) return std::nullopt;
     return sqlite_store::ReadValue(get);
@@ -80,12 +81,15 @@ class SqliteStore : public Store {
 
   void PutValue(const KeyValue& value) override {
     sql::Statement& put = Writing().put_value;
+    const sql::Guard::Off ours(writer_->guard);
     put.BindText(1, value.category).BindText(2, value.key).BindText(3, value.value);
     put.Bind(4, sqlite_store::Stored(value.updated)).Step();
   }
 
   bool RemoveValue(const std::string& category, const std::string& key) override {
-    Writing().remove_value.BindText(1, category).BindText(2, key).Step();
+    sql::Statement& remove = Writing().remove_value;
+    const sql::Guard::Off ours(writer_->guard);
+    remove.BindText(1, category).BindText(2, key).Step();
     return writer_->db.Changes() > 0;
   }
 
