@@ -276,7 +276,7 @@ int Run(bool load, char** argument) {
   for (int tick = 0;; ++tick) {
     if (load) {
       const std::size_t unfinished = client->Unfinished() + client->Unanswered();
-      const std::size_t slow = unfinished < kFull / 3 ? kFull / 3 - unfinished
+      const std::size_t slow = unfinished < kFull / 2 ? kFull / 2 - unfinished
                                : unfinished < kFull   ? 2
                                                       : 0;
       for (std::size_t i = 0; i < slow; ++i) client->SubmitNew(true);
