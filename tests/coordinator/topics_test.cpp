@@ -5,8 +5,10 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/temp_dir.hpp"
 #include <dtm/coordinator/topics.hpp>
 #include <dtm/store/memory.hpp>
+#include <dtm/store/sqlite.hpp>
 #include <dtm/testing/test_coordinator.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -86,6 +88,33 @@ TEST_CASE("topics: subscribers are kept in order, as the text of the protocol, i
   CHECK(all[0].url == "http://b/2");
   CHECK(all[0].remark == "why");
   CHECK(all[1].url == "http://b/1");
+}
+
+TEST_CASE("topics: kept in a file, whose tables are closed to works of the program") {
+  const dtm_test::TempDir dir;
+  dtm::SqliteStore store(dir / "t.db");
+  for (const char* url : {"http://b/1", "http://b/2"}) {
+    CHECK(Subscribe(store, "t", url) == "");
+    // SQLite prepares all statements again after this.
+    store.Begin();
+    (void)store.Run([&](sqlite3* db) {
+      sqlite3_exec(db, "CREATE TABLE IF NOT EXISTS mine (a)", nullptr, nullptr, nullptr);
+      return Result::Success();
+    });
+    store.Commit();
+  }
+  CHECK(topics::Subscribers(store, "t").size() == 2);
+  CHECK(Unsubscribe(store, "t", "http://b/1") == "");
+  CHECK(Do(store, [&] { return topics::Delete(store, "t"); }) == "");
+  store.Begin();
+  const Result denied = store.Run([&](sqlite3* db) {
+    store.GetValue("topics", "t");  // the guard is back afterwards
+    return sqlite3_exec(db, "DELETE FROM dtm_kv", nullptr, nullptr, nullptr) == SQLITE_OK
+               ? Result::Success()
+               : Result::Failure("denied");
+  });
+  store.Commit();
+  CHECK(denied.text == "denied");
 }
 
 TEST_CASE("topics: what is refused, word by word") {

@@ -221,6 +221,14 @@ TEST_CASE("api: a function of this program is a branch of a coordinator elsewher
   CHECK(seen.back().info.op == dtm::Op::kCompensate);
   CHECK(seen.back().info.trans_type == dtm::TransType::kTcc);
   CHECK(kit.Ask("POST", "branch/a b/\xC3\xBC", Branch("g", "01", "action"), "1").body == kDone);
+  // Who resumes a workflow says its name where the op is; it may be called like one.
+  for (const char* name : {"check out", "commit"}) {
+    CHECK(kit.Ask("POST", "branch/say", Branch("g", "00", name, "workflow"), "7").status == 200);
+    CHECK(seen.back().info.op == dtm::Op::kResume);
+    CHECK(seen.back().info.workflow == name);
+  }
+  CHECK(kit.Ask("POST", "branch/say", Branch("g", "01", "commit", "workflow"), "7").status == 200);
+  CHECK(seen.back().info.op == dtm::Op::kCommit);
 
   for (const char* payload : {"", "\"x\"", "{", "{}", "null"}) {  // does not fit
     CAPTURE(payload);
@@ -239,6 +247,8 @@ TEST_CASE("api: a function of this program is a branch of a coordinator elsewher
       {"branch/say", Branch("g", "01", "confirm")},
       {"branch/say", Branch("g", "01", "action", "")},
       {"branch/say", Branch("g", "01", "action", "sage")},
+      {"branch/say", Branch("g", "00", "", "workflow")},
+      {"branch/say", Branch("g", "01", "check out", "workflow")},
       {"branch/say", {{"gid", "g"}, {"branch_id", "01"}, {"op", "action"}}},
   };
   const std::size_t calls = seen.size();

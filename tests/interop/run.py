@@ -188,7 +188,7 @@ def run(client, build, server, report):
     process = subprocess.Popen([*what, server.url, server.kind], env={**os.environ, **env}, text=True,
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     # A client that hangs: scenarios have deadlines of their own, so this is the last resort.
-    watchdog = threading.Timer(120 if server.kind == 'ours' else 400, process.kill)
+    watchdog = threading.Timer(240 if server.kind == 'ours' else 800, process.kill)
     watchdog.start()
     try:
         for line in map(str.strip, process.stdout):

@@ -7,7 +7,12 @@ A log is lines `KIND MICROSECONDS LIFE GID ...`, with the time of one monotonic 
   R life gid why                                  ... or that it is refused
   B life gid branch op call gid' step' who        a branch was called; gid' and step' stand in its payload
   E life gid branch op call answer                ... and answered success, failure, ongoing, error or lost
+  Y life gid succeed|failed|nothing               ... or that it will end like this, or does not exist
   D life gid status                               a reader saw this status in a list of everything
+  S life gid branch op status rows                ... and this status of a branch that leaves rows, and how many there are
+  W life gid n:life.call,...                      ... and whose answers a workflow got: those of these calls of its steps
+  O life gid                                      at the end: there is a row that was committed with this message
+  L life gid                                      at the end: the local step of this message was committed
   F life gid status                               a reader saw this final status
   T life                                          such a list was complete
   K life                                          that process was killed
@@ -16,7 +21,8 @@ import collections
 import json
 
 FINAL = ('succeed', 'failed')
-REACHABLE = {'submitted': ('submitted', 'aborting', 'succeed', 'failed'), 'aborting': ('aborting', 'failed'),
+REACHABLE = {'prepared': ('prepared', 'submitted', 'aborting', 'succeed', 'failed'),
+             'submitted': ('submitted', 'aborting', 'succeed', 'failed'), 'aborting': ('aborting', 'failed'),
              'succeed': ('succeed',), 'failed': ('failed',)}
 REQUEST_TIMEOUT = 2_000_000  # of a call by URL, microseconds
 INTERVAL = 50_000            # between tries, of sagas that name none
@@ -24,8 +30,9 @@ TOLERANCE = 10_000           # the coordinator reads its clock once a turn
 
 
 class Call:
-    def __init__(self, begin, life, branch, op, who):
+    def __init__(self, begin, life, branch, op, who, number):
         self.begin, self.life, self.branch, self.op, self.who = begin, life, branch, op, who
+        self.name = f'{life}.{number}'
         self.end, self.answer = None, None  # for ever, if its process was killed
 
     def open_at(self, time):
@@ -39,7 +46,11 @@ class Saga:
     def __init__(self):
         self.plan = None
         self.accepted = None  # when first
+        self.promised = None  # what the client was told
         self.seen = []        # (time, status)
+        self.rows = {}        # (branch, op) -> how many there are at the end
+        self.committed = False  # the row that belongs to the message
+        self.answers = []     # (branch, life.call) that a workflow says it got
         self.calls = collections.defaultdict(list)  # (branch, op) -> calls in order
 
 
@@ -89,11 +100,24 @@ class Checker:
                 self.counts['accepted'] += 1
         elif kind == 'R':
             self.complain('refused', gid, rest)
+        elif kind == 'Y':
+            saga.promised = rest
+        elif kind == 'S':
+            branch, op, status, rows = rest.split(' ')
+            saga.rows[int(branch), op] = int(rows)
+            if int(rows) != (status == 'succeed'):
+                self.complain('effect', gid, f'{branch} {op} is {status}, and there are {rows} rows of it')
+        elif kind == 'W':
+            saga.answers = [tuple(answer.split(':')) for answer in rest.split(',') if answer != '-']
+        elif kind in 'OL':
+            if saga.committed:
+                self.complain('effect', gid, 'its local row is there twice')
+            saga.committed = True
         elif kind == 'F':
             saga.seen.append((time, rest))
         elif kind == 'B':
             branch, op, number, payload_gid, step, who = rest.split(' ')
-            call = Call(time, life, int(branch), op, who)
+            call = Call(time, life, int(branch), op, who, number)
             if payload_gid != gid or int(step) != int(branch):
                 self.complain('foreign', gid, f'{branch} {op} was called with the payload of {payload_gid} step {step}')
             saga.calls[call.branch, op].append(call)
@@ -123,11 +147,23 @@ class Checker:
                 continue
             status = self.check_history(gid, saga)
             self.check_calls(gid, saga)
-            self.check_order(gid, saga)
-            if status == 'succeed':
+            self.check_promise(gid, saga, status)
+            kind = saga.plan.get('type', 'saga')
+            self.counts[kind] += 1
+            if kind == 'saga':
+                self.check_order(gid, saga)
+            if kind == 'saga' and status == 'succeed':
                 self.check_succeed(gid, saga)
-            elif status == 'failed':
+            elif kind == 'saga' and status == 'failed':
                 self.check_failed(gid, saga)
+            elif kind in ('message', 'outbox'):
+                self.check_message(gid, saga, status, kind)
+            elif kind == 'rows':
+                self.check_rows(gid, saga, status)
+            elif kind == 'tcc' and status:
+                self.check_tcc(gid, saga, status)
+            elif kind == 'workflow' and status:
+                self.check_workflow(gid, saga, status)
         return self.violations
 
     def check_lists(self):
@@ -154,8 +190,11 @@ class Checker:
         for (branch, op), calls in saga.calls.items():
             if any(call.begin > final[0] for call in calls):
                 self.complain('called_after_final', gid, f'{branch:02} {op} was called after a reader saw {final[1]}')
+        # Others may fail for reasons of their own: their initiator died.
+        kind = saga.plan.get('type', 'saga')
         expected = 'succeed' if saga.plan['succeeds'] else 'failed'
-        if final[1] != expected:
+        may = {'message': FINAL, 'outbox': ('succeed',), 'tcc': (expected, 'failed')}.get(kind, (expected,))
+        if final[1] not in may:
             self.complain('outcome', gid, f'it is {final[1]}, and its branches say it has to be {expected}')
         self.counts[final[1]] += 1
         return final[1]
@@ -171,7 +210,8 @@ class Checker:
                 self.complain('foreign', gid, f'{name} was called, and there is no such step')
                 continue
             step = saga.plan['steps'][branch - 1]
-            if any((call.who == 'url') != step['url'] for call in calls) or (op == 'compensate' and not step['undo']):
+            if any((call.who == 'url') != step['url'] for call in calls) or (op == 'compensate' and not step['undo']) \
+                    or step.get('rows'):
                 self.complain('foreign', gid, f'{name} was called, and is no branch of it')
             for one, two in zip(calls, calls[1:]):
                 if one.life != two.life:
@@ -187,6 +227,8 @@ class Checker:
                 elif one.answer == 'failure' and op == 'action':
                     self.complain('repeated', gid, f'{name} was called again after its FAILURE, in the same life')
                 elif one.answer in ('ongoing', 'error') and two.begin - one.end < interval - TOLERANCE:
+                    if saga.plan.get('type') == 'workflow':
+                        continue  # its initiator runs it at once, whatever the coordinator waits for
                     self.complain('early', gid, f'{name} was retried after {two.begin - one.end} microseconds')
 
     def before(self, saga):
@@ -249,3 +291,91 @@ class Checker:
                 if any(action.open_at(call.begin) and not (action.who == 'function' and call.life != action.life)
                        for call in undo):
                     self.complain('undo_too_soon', gid, f'{name} was compensated while its action was running')
+
+    # What is no saga of branches outside: everything one after the other
+
+    def succeeded(self, saga, branch, op, after=0, before=None):
+        """A call of it ended with success, which began after and ended before."""
+        return any(call.answer == 'success' and call.begin > after and (before is None or call.end <= before)
+                   for call in saga.calls.get((branch, op), []))
+
+    def check_promise(self, gid, saga, status):
+        promised = {'nothing': None}.get(saga.promised, saga.promised)
+        if saga.promised and status != promised:
+            self.complain('promise', gid, f'its client was told {saga.promised}, and it is {status}')
+
+    def in_order(self, kind, gid, saga, op, branches):
+        """Each only after the success of the one before, and that not again."""
+        for one, two in zip(branches, branches[1:]):
+            first, second = saga.calls.get((one, op), []), saga.calls.get((two, op), [])
+            if second and not self.succeeded(saga, one, op, before=second[0].begin):
+                self.complain(kind, gid, f'{two:02} {op} was called before the success of {one:02} {op}')
+            if second and any(call.begin > second[0].begin for call in first):
+                self.complain(kind, gid, f'{one:02} {op} was called again after {two:02} {op} had begun')
+
+    def check_message(self, gid, saga, status, kind):
+        """Delivered if and only if the local row was committed."""
+        branches = range(1, len(saga.plan['steps']) + 1)
+        exists = bool(saga.seen) if kind == 'outbox' else status == 'succeed'
+        if saga.committed and not exists:
+            self.complain('message', gid, f'its local row was committed, and it is {status}')
+        if not saga.committed and (exists or saga.calls):
+            self.complain('message', gid, f'its local row was not committed, and it is {status}, with {len(saga.calls)} calls')
+        for branch in branches:
+            if status == 'succeed' and not self.succeeded(saga, branch, 'action'):
+                self.complain('message', gid, f'{branch:02} was not delivered')
+        self.in_order('message', gid, saga, 'action', list(branches))
+
+    def check_rows(self, gid, saga, status):
+        """The rows of each branch: one, or none."""
+        victim = next((i for i, step in enumerate(saga.plan['steps']) if step['action'] == 'fail'), None)
+        for i, step in enumerate(saga.plan['steps']):
+            branch, begun = i + 1, victim is None or i <= victim
+            if step['rows'] and status:
+                # What was refused left no row, and is compensated too, unless there can be nothing to undo.
+                want = (int(victim is None or i < victim), int(victim is not None and i < victim))
+                got = tuple(saga.rows.get((branch, op)) for op in ('action', 'compensate'))
+                if got != want and not (i == victim and got == (0, 1)):
+                    self.complain('effect', gid, f'it is {status}, and the rows of {branch:02} are {got}, not {want}')
+            elif status == 'succeed' and not self.succeeded(saga, branch, 'action'):
+                self.complain('effect', gid, f'it succeeded without the effect of {branch:02}')
+            elif status == 'failed' and begun and not self.succeeded(saga, branch, 'compensate'):
+                self.complain('effect', gid, f'it failed, and {branch:02} was not compensated')
+
+    def check_tcc(self, gid, saga, status):
+        """All are confirmed, or all cancelled, the last first."""
+        does, other = ('confirm', 'cancel') if status == 'succeed' else ('cancel', 'confirm')
+        tried = [branch for branch in range(1, len(saga.plan['steps']) + 1) if (branch, 'try') in saga.calls]
+        if any(op == other for _, op in saga.calls):
+            self.complain('tcc', gid, f'it is {status}, and there are calls of {other}')
+        for branch in tried if status == 'failed' else range(1, len(saga.plan['steps']) + 1):
+            if status == 'succeed' and not self.succeeded(saga, branch, 'try'):
+                self.complain('tcc', gid, f'it succeeded without the try of {branch:02}')
+            if not self.succeeded(saga, branch, does):
+                self.complain('tcc', gid, f'it is {status}, and {branch:02} had no {does}')
+        done = sorted((branch for branch, op in saga.calls if op == does), reverse=True)
+        self.in_order('tcc', gid, saga, does, done)
+
+    def check_workflow(self, gid, saga, status):
+        """A recorded step is not done again; the callbacks come for what was done, the last first."""
+        steps = list(range(1, len(saga.plan['steps']) + 1))
+        self.in_order('workflow', gid, saga, 'action', steps)
+        did = [branch for branch in steps if self.succeeded(saga, branch, 'action')]
+        does, other = ('commit', 'rollback') if status == 'succeed' else ('rollback', 'commit')
+        if status == 'succeed' and did != steps:
+            self.complain('workflow', gid, f'it succeeded, and did only {did}')
+        if any(op == other for _, op in saga.calls):
+            self.complain('workflow', gid, f'it is {status}, and there are calls of {other}')
+        end = max((call.begin for (_, op), calls in saga.calls.items() if op == 'action' for call in calls), default=0)
+        for branch in did:
+            if not self.succeeded(saga, branch, does, after=end):
+                self.complain('workflow', gid, f'it is {status}, and {branch:02} had no {does} after its last step')
+        called = sorted((branch for branch, op in saga.calls if op == does), reverse=True)
+        self.in_order('workflow', gid, saga, does, called)
+        if set(called) - set(did):
+            self.complain('workflow', gid, f'{does} was called for {called}, and only {did} were done')
+        for branch, name in saga.answers:
+            # It was recorded, so no call after the one whose answer stands in the result.
+            calls = saga.calls.get((int(branch), 'action'), [])
+            if not calls or calls[-1].name != name or calls[-1].answer != 'success':
+                self.complain('workflow', gid, f'its result has the answer of call {name} of {branch}, which was not the last')

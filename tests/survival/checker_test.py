@@ -17,9 +17,11 @@ class Forger:
         self.now += 1000
         self.lines.append(' '.join([kind, str(self.now if at is None else at), *map(str, words)]))
 
-    def submit(self, gid, steps=2, succeeds=True, concurrent=False, orders=(), urls=(), no_undo=(), interval_s=0):
-        plan = {'concurrent': concurrent, 'succeeds': succeeds, 'orders': list(orders), 'interval_s': interval_s, 'steps': [
-            {'url': i + 1 in urls, 'undo': i + 1 not in no_undo, 'action': 'ok', 'compensate': 'ok'}
+    def submit(self, gid, steps=2, succeeds=True, concurrent=False, orders=(), urls=(), no_undo=(), interval_s=0,
+               kind='saga', rows=(), fail=None):
+        plan = {'type': kind, 'concurrent': concurrent, 'succeeds': succeeds, 'orders': list(orders), 'interval_s': interval_s, 'steps': [
+            {'url': i + 1 in urls, 'undo': i + 1 not in no_undo, 'action': 'fail' if i + 1 == fail else 'ok',
+             'rows': i + 1 in rows, 'compensate': 'ok'}
             for i in range(steps)]}
         self.say('I', 1, gid, json.dumps(plan, separators=(',', ':')))
         self.say('A', 1, gid)
@@ -397,6 +399,309 @@ class CheckerTest(unittest.TestCase):
         self.undone(no_undo=[2])
         self.f.list(g='failed')
         self.expect('foreign')
+
+    # Promises to clients
+
+    def test_good_promises(self):
+        self.succeeded()
+        self.f.say('Y', 1, 'g', 'succeed')
+        self.f.list(g='succeed')
+        self.expect()
+
+    def test_promised_success(self):
+        self.undone()
+        self.f.say('Y', 1, 'g', 'succeed')
+        self.f.list(g='failed')
+        self.expect('promise')
+
+    def test_promised_nothing(self):
+        self.message('outbox', committed=True)
+        self.f.say('Y', 1, 'g', 'nothing')
+        self.f.list(g='succeed')
+        self.expect('promise')
+
+    def test_promised_and_unknown(self):
+        self.f.submit('g', kind='tcc')
+        self.f.say('Y', 1, 'g', 'failed')
+        self.f.list()
+        self.expect('lost', 'promise')
+
+    def test_prepared_is_not_the_end(self):
+        self.f.submit('g', kind='tcc')
+        self.f.list(g='prepared')
+        self.expect('unfinished')
+
+    # Messages
+
+    def message(self, kind='message', committed=True, calls=(1, 2)):
+        self.f.submit('g', kind=kind)
+        for branch in calls:
+            self.f.call('g', branch)
+        if committed:
+            self.f.say('L' if kind == 'message' else 'O', 1, 'g')
+
+    def test_good_messages(self):
+        for kind in ('message', 'outbox'):
+            self.f = Forger()
+            self.message(kind)
+            self.f.list(g='succeed')
+            self.expect()
+
+    def test_good_message_not_committed(self):
+        self.message(committed=False, calls=())
+        self.f.list(g='failed')
+        self.expect()
+
+    def test_good_outbox_not_committed(self):
+        self.f.say('I', 1, 'g', json.dumps({'type': 'outbox', 'succeeds': True, 'interval_s': 0, 'steps': []}))
+        self.f.list()
+        self.expect()
+
+    def test_committed_and_not_delivered(self):
+        self.message(calls=())
+        self.f.list(g='failed')
+        self.expect('message')
+
+    def test_committed_and_delivered_in_part(self):
+        self.message(calls=(1,))
+        self.f.list(g='succeed')
+        self.expect('message')
+
+    def test_delivered_and_not_committed(self):
+        self.message(committed=False)
+        self.f.list(g='succeed')
+        self.expect('message')
+
+    def test_called_and_not_committed(self):
+        self.message(committed=False, calls=(1,))
+        self.f.list(g='failed')
+        self.expect('message')
+
+    def test_committed_twice(self):
+        self.message()
+        self.f.say('L', 1, 'g')
+        self.f.list(g='succeed')
+        self.expect('effect')
+
+    def test_delivered_in_another_order(self):
+        self.message(calls=(2, 1))
+        self.f.list(g='succeed')
+        self.expect('message')
+
+    def test_outbox_row_without_message(self):
+        self.f.say('I', 1, 'g', json.dumps({'type': 'outbox', 'succeeds': True, 'interval_s': 0, 'steps': []}))
+        self.f.say('O', 1, 'g')
+        self.f.list()
+        self.expect('message')
+
+    def test_outbox_message_without_row(self):
+        self.message('outbox', committed=False)
+        self.f.list(g='succeed')
+        self.expect('message')
+
+    # Rows in the coordinator's file
+
+    def rows(self, counts, end='succeed', second='success', fail=None):
+        """Rows of c1, a1, c3, a3; the second step is a function outside."""
+        f = self.f
+        f.submit('g', kind='rows', steps=3, rows=(1, 3), succeeds=end == 'succeed', fail=fail)
+        f.call('g', 2, answer=second)
+        if end == 'failed':
+            f.call('g', 2, 'compensate')
+        names = [(branch, op) for branch in (1, 3) for op in ('compensate', 'action')]
+        for (branch, op), count in zip(names, counts):
+            f.say('S', 1, 'g', f'{branch:02}', op, 'succeed' if count else 'prepared', count)
+        f.list(g=end)
+
+    def test_good_rows(self):
+        self.rows((0, 1, 0, 1))
+        self.expect()
+        self.f = Forger()
+        self.rows((1, 1, 0, 0), 'failed', 'failure', fail=2)
+        self.expect()
+
+    def test_good_rows_of_a_refusal(self):
+        for of_the_victim in (0, 1):
+            self.f = Forger()
+            self.rows((1, 1, of_the_victim, 0), 'failed', fail=3)
+            self.expect()
+
+    def test_row_missing(self):
+        self.rows((0, 1, 0, 0))
+        self.expect('effect')
+
+    def test_row_twice(self):
+        self.rows((0, 2, 0, 1))
+        self.expect('effect')
+
+    def test_row_without_status(self):
+        self.rows((0, 1, 0, 1))
+        self.f.say('S', 1, 'g', '03', 'action', 'prepared', 1)
+        self.expect('effect')
+
+    def test_status_without_row(self):
+        self.rows((0, 1, 0, 1))
+        self.f.say('S', 1, 'g', '03', 'action', 'succeed', 0)
+        self.expect('effect')
+
+    def test_row_not_taken_back(self):
+        self.rows((0, 1, 0, 0), 'failed', 'failure', fail=2)
+        self.expect('effect')
+
+    def test_row_of_a_refusal(self):
+        self.rows((1, 1, 1, 1), 'failed', fail=3)
+        self.expect('effect')
+
+    def test_row_beside_a_branch_without_effect(self):
+        self.rows((0, 1, 0, 1), second='error')
+        self.expect('effect')
+
+    def test_row_beside_a_branch_that_is_not_compensated(self):
+        f = self.f
+        f.submit('g', kind='rows', steps=2, rows=(1,), succeeds=False, fail=2)
+        f.call('g', 2, answer='failure')
+        for op in ('compensate', 'action'):
+            f.say('S', 1, 'g', '01', op, 'succeed', 1)
+        f.list(g='failed')
+        self.expect('effect')
+
+    def test_row_of_a_branch_that_leaves_none(self):
+        self.rows((0, 1, 0, 1))
+        self.f.call('g', 1)
+        self.expect('called_after_final', 'foreign')
+
+    # Tcc
+
+    def tcc(self, end, calls, tries=(1, 2), **plan):
+        self.f.submit('g', kind='tcc', **plan)
+        for branch in tries:
+            self.f.call('g', branch, 'try')
+        for branch, op in calls:
+            self.f.call('g', branch, op)
+        self.f.list(g=end)
+
+    def test_good_tcc(self):
+        self.tcc('succeed', [(2, 'confirm'), (1, 'confirm')])
+        self.expect()
+        self.f = Forger()
+        self.tcc('failed', [(2, 'cancel'), (1, 'cancel')])  # its initiator has died
+        self.expect()
+        self.f = Forger()
+        self.tcc('failed', [(2, 'cancel'), (1, 'cancel')], tries=(1,))  # the second was registered only
+        self.expect()
+
+    def test_tcc_that_has_to_fail(self):
+        self.tcc('succeed', [(2, 'confirm'), (1, 'confirm')], succeeds=False)
+        self.expect('outcome')
+
+    def test_tcc_without_a_try(self):
+        self.tcc('succeed', [(2, 'confirm'), (1, 'confirm')], tries=(1,))
+        self.expect('tcc')
+
+    def test_tcc_confirmed_in_part(self):
+        self.tcc('succeed', [(2, 'confirm')])
+        self.expect('tcc')
+
+    def test_tcc_cancelled_in_part(self):
+        self.tcc('failed', [(2, 'cancel')])
+        self.expect('tcc')
+
+    def test_tcc_confirmed_and_cancelled(self):
+        self.tcc('succeed', [(2, 'confirm'), (1, 'confirm'), (1, 'cancel')])
+        self.expect('tcc')
+
+    def test_tcc_cancelled_forwards(self):
+        self.tcc('failed', [(1, 'cancel'), (2, 'cancel')])
+        self.expect('tcc')
+
+    def test_tcc_confirmed_again(self):
+        f = self.f
+        f.submit('g', kind='tcc')
+        for branch, op in ((1, 'try'), (2, 'try'), (2, 'confirm'), (1, 'confirm')):
+            f.call('g', branch, op)
+        f.kill()
+        f.call('g', 2, 'confirm', life=2)
+        f.list(2, g='succeed')
+        self.expect('tcc')
+
+    # Workflows
+
+    def workflow(self, end, calls, answers=None, **plan):
+        """calls: (branch, op) or (branch, op, answer)."""
+        self.f.submit('g', kind='workflow', succeeds=end == 'succeed', **plan)
+        for call in calls:
+            self.f.call('g', *call)
+        if answers:
+            self.f.say('W', 1, 'g', answers)
+        self.f.list(g=end)
+
+    ACTIONS, COMMITS = [(1, 'action'), (2, 'action')], [(2, 'commit'), (1, 'commit')]
+
+    def test_good_workflow(self):
+        self.workflow('succeed', self.ACTIONS + self.COMMITS, '1:1.1,2:1.2')
+        self.expect()
+        self.f = Forger()
+        self.workflow('failed', [(1, 'action'), (2, 'action', 'failure'), (1, 'rollback')])
+        self.expect()
+
+    def test_good_workflow_that_is_resumed(self):
+        f = self.f
+        f.submit('g', kind='workflow')
+        f.call('g', 1)
+        f.kill()
+        f.call('g', 1, life=2)  # it was not recorded
+        f.call('g', 2, answer='error', life=2)
+        f.call('g', 2, life=2)
+        for branch, op in self.COMMITS:
+            f.call('g', branch, op, life=2)
+        f.say('W', 2, 'g', '1:2.2,2:2.4')
+        f.list(2, g='succeed')
+        self.expect()
+
+    def test_recorded_step_done_again(self):
+        f = self.f
+        f.submit('g', kind='workflow')
+        f.call('g', 1)
+        f.call('g', 2, answer='error')
+        f.kill()
+        f.call('g', 1, life=2)
+        f.call('g', 2, life=2)
+        for branch, op in self.COMMITS:
+            f.call('g', branch, op, life=2)
+        f.list(2, g='succeed')
+        self.expect('workflow')
+
+    def test_workflow_with_another_answer(self):
+        self.workflow('succeed', self.ACTIONS + self.COMMITS, '1:1.1,2:1.1')
+        self.expect('workflow')
+
+    def test_workflow_without_a_step(self):
+        self.workflow('succeed', [(1, 'action'), (1, 'commit')])
+        self.expect('workflow')
+
+    def test_workflow_without_a_callback(self):
+        self.workflow('succeed', self.ACTIONS + [(2, 'commit')])
+        self.expect('workflow')
+        self.f = Forger()
+        self.workflow('failed', [(1, 'action'), (2, 'action', 'failure')])
+        self.expect('workflow')
+
+    def test_workflow_rolled_back_forwards(self):
+        self.workflow('failed', [(1, 'action'), (2, 'action'), (3, 'action', 'failure'), (1, 'rollback'), (2, 'rollback')],
+                      steps=3)
+        self.expect('workflow')
+
+    def test_workflow_rolled_back_what_failed(self):
+        self.workflow('failed', [(1, 'action'), (2, 'action', 'failure'), (2, 'rollback'), (1, 'rollback')])
+        self.expect('workflow')
+
+    def test_workflow_committed_and_rolled_back(self):
+        self.workflow('succeed', self.ACTIONS + self.COMMITS + [(1, 'rollback')])
+        self.expect('workflow')
+
+    def test_workflow_committed_too_soon(self):
+        self.workflow('succeed', [(1, 'action'), (1, 'commit'), (2, 'action'), (2, 'commit')])
+        self.expect('workflow')
 
     # The logs themselves
 

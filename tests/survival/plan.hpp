@@ -40,9 +40,12 @@ struct PlannedStep {
   Order order;
   bool url = false;
   bool can_be_undone = true;
+  bool in_transaction = false;  ///< writes a row into the coordinator's file, in its commit
 };
 
 struct Plan {
+  std::string type = "saga";  ///< message, outbox, tcc, workflow; rows: a saga that leaves some
+  std::string fate;           ///< of a message or outbox, see Planner
   std::vector<PlannedStep> steps;
   bool concurrent = false;
   std::map<int, std::vector<int>> orders;
@@ -53,8 +56,10 @@ struct Plan {
 
   /// As the checker reads it.
   nlohmann::json ToJson() const {
-    nlohmann::json json = {
-        {"concurrent", concurrent}, {"succeeds", succeeds}, {"interval_s", interval_s}};
+    nlohmann::json json = {{"type", type},
+                           {"concurrent", concurrent},
+                           {"succeeds", succeeds},
+                           {"interval_s", interval_s}};
     json["orders"] = nlohmann::json::array();
     for (const auto& order : orders) {
       for (const int before : order.second) json["orders"].push_back({order.first + 1, before + 1});
@@ -62,6 +67,7 @@ struct Plan {
     for (const PlannedStep& step : steps) {
       json["steps"].push_back({{"url", step.url},
                                {"undo", step.can_be_undone},
+                               {"rows", step.in_transaction},
                                {"action", step.order.action},
                                {"compensate", step.order.compensate}});
     }
@@ -77,6 +83,8 @@ class Planner {
     std::seed_seq sequence{Word(seed_), Word(seed_ >> 32), Word(std::hash<std::string>{}(gid))};
     std::mt19937 random(sequence);
     const auto below = [&random](std::size_t n) { return static_cast<int>(random() % n); };
+    const std::string type = gid.substr(0, gid.find('-'));
+    if (type != "slow" && type != "order") return MixedPlanOf(gid, type, below);
     Plan plan;
     plan.concurrent = below(2) == 0;
     const int count = 2 + below(3);
@@ -126,6 +134,56 @@ class Planner {
   }
 
  private:
+  /// What is no saga of branches outside. Two or three steps, one after the other.
+  template <typename Below>
+  static Plan MixedPlanOf(const std::string& gid, const std::string& type, const Below& below) {
+    Plan plan;
+    plan.type = type;
+    plan.interval_s = 1;
+    const int count = 2 + below(2);
+    for (int i = 0; i < count; ++i) {
+      PlannedStep step;
+      step.order.gid = gid;
+      step.order.step = i + 1;
+      step.order.ms = 20 + below(100);
+      step.url = below(2) == 0;
+      step.in_transaction = type == "rows" && i != 1;
+      if (step.in_transaction) step.url = false;
+      static const std::vector<std::string> kSteady = {"ok", "slow", "error", "ongoing", "lost"};
+      const auto mood = [&below](std::size_t n) {
+        return kSteady[static_cast<std::size_t>(below(n))];
+      };
+      // A try that gives no definite answer is cancelled; the steps of a workflow are run again.
+      step.order.action = mood(type == "tcc" ? 2 : kSteady.size());
+      step.order.compensate = mood(kSteady.size());
+      plan.steps.push_back(std::move(step));
+    }
+    Order& victim = plan.steps[static_cast<std::size_t>(below(plan.steps.size()))].order;
+    if (type == "workflow") {  // all its errors together double the wait for the next run
+      const auto moods = std::make_pair(victim.action, victim.compensate);
+      for (PlannedStep& step : plan.steps) step.order.action = step.order.compensate = "slow";
+      victim.action = moods.first == "ongoing" ? "error" : moods.first;
+      victim.compensate = moods.second == "ongoing" ? "error" : moods.second;
+    }
+    const int fate = below(10);
+    if (type == "message") {
+      static const char* const kFates[] = {"commit",  "commit", "commit", "commit", "refuse",
+                                           "forgets", "dies",   "dies",   "lost",   "commit"};
+      // commit: and submit. refuse: and abort. dies, forgets: nothing more after the local commit, or instead of
+      // it. lost: the local commit says it failed, and did not.
+      plan.fate = kFates[fate];
+    } else if (type == "outbox") {
+      plan.fate = fate < 7 ? "commit" : "refuse";
+    } else if (fate < 4) {
+      plan.succeeds = false;
+      victim.action = "fail";
+    } else if (fate == 4 && type == "tcc") {
+      plan.succeeds = false;
+      victim.action = "broken";
+    }
+    return plan;
+  }
+
   static std::uint32_t Word(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
   std::uint64_t seed_;
 };

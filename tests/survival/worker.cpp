@@ -2,8 +2,9 @@
 /// URLs as branches, and a client that keeps submitting. What it leaves behind for the checker it
 /// appends to files, one write() a line, which survives a kill.
 ///   worker --run FILE LOG PORT SEED LIFE     load until killed; says `ready` and `loaded`
-///   worker --drain FILE LOG PORT SEED LIFE   submits nothing; says `drained` and ends when all
-///   sagas have ended worker --dump FILE                       prints `gid status` of every saga
+///   worker --drain FILE LOG PORT SEED LIFE   submits nothing; says `drained` and ends when
+///   all has ended
+///   worker --dump FILE                       prints `D gid status` of everything, and rows (see checker.py)
 ///   worker --open FILE                       prints `open`, or the error, and ends at the end of
 ///   its input
 /// Needs: <dtm/http.hpp>, POSIX. Threads: the coordinator's, and main as the client.
@@ -30,39 +31,19 @@
 #include <utility>
 #include <vector>
 
+#include "branches.hpp"
+#include "mixed.hpp"
 #include "plan.hpp"
 #include <dtm/dtm.hpp>
 #include <dtm/http.hpp>
 
 namespace survival {
 
-/// Lines that survive a kill: each is one append.
-class Log {
- public:
-  explicit Log(const std::string& path)
-      : file_(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) {
-    if (file_ < 0) throw std::runtime_error("cannot open the log '" + path + "'");
-  }
-  ~Log() { ::close(file_); }
-  Log(const Log&) = delete;
-  Log& operator=(const Log&) = delete;
-
-  /// `KIND TIME REST`, the time in microseconds of a clock that all processes share.
-  void Line(const char* kind, const std::string& rest) {
-    const auto now = std::chrono::steady_clock::now().time_since_epoch();
-    const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(now).count();
-    const std::string line = std::string(kind) + ' ' + std::to_string(micros) + ' ' + rest + '\n';
-    if (::write(file_, line.data(), line.size()) != static_cast<ssize_t>(line.size())) std::abort();
-  }
-
- private:
-  int file_;
-};
-
 /// A slow disk: some commits take a while, so that kills hit the time before something is durable.
 class SlowDisk : public dtm::SqliteStore {
  public:
-  SlowDisk(const std::string& file, std::uint64_t seed) : SqliteStore(file), random_(seed) {}
+  SlowDisk(const std::string& file, std::uint64_t seed, std::function<void(sqlite3*)> on_open)
+      : SqliteStore(file, dtm::Durability::kPower, std::move(on_open)), random_(seed) {}
   void Commit() override {
     if (random_() % 4 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(random_() % 20));
     SqliteStore::Commit();
@@ -70,49 +51,6 @@ class SlowDisk : public dtm::SqliteStore {
 
  private:
   std::mt19937_64 random_;
-};
-
-/// The branches that are functions.
-class Branches {
- public:
-  Branches(Log& log, std::string life) : log_(log), life_(std::move(life)) {}
-
-  /// A call of an earlier life.
-  void Remember(const std::string& gid, const std::string& branch, const std::string& op) {
-    (void)Count(gid + ' ' + branch + ' ' + op);
-  }
-
-  dtm::Result Call(const Order& order, const dtm::BranchInfo& info) {
-    const std::string key = info.gid + ' ' + info.branch_id + ' ' + Name(info.op);
-    const std::string who = life_ + ' ' + key + ' ' + std::to_string(++calls_);
-    log_.Line("B", who + ' ' + order.gid + ' ' + std::to_string(order.step) + " function");
-    const std::string& mood = info.op == dtm::Op::kAction ? order.action : order.compensate;
-    const dtm::Result result = Answer(mood, order.ms, Count(key));
-    static constexpr const char* kWords[] = {"success", "failure", "ongoing", "error", "error"};
-    log_.Line("E", who + ' ' + kWords[static_cast<std::size_t>(result.kind)]);
-    if (result.kind == dtm::Result::Kind::kError) throw std::runtime_error(result.text);
-    return result;
-  }
-
- private:
-  int Count(const std::string& who) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return ++counts_[who];
-  }
-  static dtm::Result Answer(const std::string& mood, int ms, int count) {
-    if (mood == "slow") std::this_thread::sleep_for(std::chrono::milliseconds(ms));
-    if (mood == "fail") return dtm::Result::Failure("told to fail");
-    if (mood == "waits" || (mood == "ongoing" && count <= 2)) return dtm::Result::Ongoing();
-    if (mood == "broken" || (mood == "error" && count <= 1))
-      return dtm::Result::Error("told to err");
-    return dtm::Result::Success();
-  }
-
-  Log& log_;
-  const std::string life_;
-  std::atomic<int> calls_{0};
-  std::mutex mutex_;
-  std::map<std::string, int> counts_;
 };
 
 /// Everything the store has, through the public interface.
@@ -129,14 +67,21 @@ void ForEachStored(dtm::Coordinator& tm, Visit visit) {
 class Client {
  public:
   Client(dtm::Coordinator& tm, Log& log, const std::string& port, std::uint64_t seed,
-         std::string life)
+         const std::string& life, const std::string& local_file)
       : tm_(tm),
         log_(log),
         branches_(log, life),
         planner_(seed),
         random_(seed * 1000 + std::stoull(life)),
-        life_(std::move(life)),
-        url_("http://127.0.0.1:" + port) {
+        life_(life),
+        url_("http://127.0.0.1:" + port),
+        mixed_(
+            tm, log, branches_, local_file, url_, seed, life,
+            [this](const std::string& gid) {
+              const std::lock_guard<std::mutex> lock(mutex_);
+              unfinished_.emplace(gid, true);
+            },
+            [this](const std::string& gid, dtm::Status status) { Ended(gid, status); }) {
     const auto call = [this](const Order& order, const dtm::BranchInfo& info) {
       return branches_.Call(order, info);
     };
@@ -145,9 +90,12 @@ class Client {
   }
 
   /// Before Start: what the life before has left.
-  void TakeStock() {
-    ForEachStored(tm_, [this](const dtm::Transaction& transaction) {
-      log_.Line("D", life_ + ' ' + transaction.definition->gid + ' ' + Name(transaction.status));
+  void TakeStock(Rows& rows) {
+    const auto say = [this](const char* kind, const std::string& rest) {
+      log_.Line(kind, life_ + ' ' + rest);
+    };
+    ForEachStored(tm_, [&](const dtm::Transaction& transaction) {
+      rows.Tell(transaction, say);
       if (!IsFinal(transaction.status)) unfinished_.emplace(transaction.definition->gid, true);
     });
     log_.Line("T", life_);
@@ -159,7 +107,7 @@ class Client {
     std::ifstream file(path);
     std::string kind, time, life, gid, branch, op, rest;
     while (file >> kind >> time >> life) {
-      if (kind == "I" && file >> gid) last_.push_back(gid);
+      if (kind == "I" && file >> gid && IsSaga(gid)) last_.push_back(gid);
       if (kind == "B" && file >> gid >> branch >> op) branches_.Remember(gid, branch, op);
       std::getline(file, rest);
     }
@@ -168,7 +116,16 @@ class Client {
 
   /// As a client does that got no answer: the same sagas again.
   void SubmitAgain() {
-    for (const std::string& gid : last_) Submit(gid);
+    for (const std::string& gid : last_) {
+      if (gid.compare(0, 5, "rows-") == 0) {
+        mixed_.SubmitRows(gid);
+      } else {
+        Submit(gid);
+      }
+    }
+  }
+  void LoadMixed(std::size_t most) {
+    mixed_.Load([this, most] { return Unfinished() + Unanswered() >= most; });
   }
 
   void SubmitNew(bool slow) {
@@ -200,6 +157,12 @@ class Client {
   std::size_t Unanswered() const { return unanswered_; }
 
  private:
+  /// Which may be submitted again; all others have an initiator that would have to be the same.
+  static bool IsSaga(const std::string& gid) {
+    const std::string type = gid.substr(0, gid.find('-'));
+    return type == "slow" || type == "order" || type == "rows";
+  }
+
   void Submit(const std::string& gid) {
     const Plan plan = planner_.PlanOf(gid);
     dtm::Saga saga = dtm::NewSaga(tm_, gid);
@@ -273,6 +236,7 @@ class Client {
   std::vector<std::string> last_;
   std::mutex mutex_;
   std::unordered_map<std::string, bool> unfinished_;
+  Mixed mixed_;
 };
 
 void Say(const std::string& text) {
@@ -291,17 +255,23 @@ int Run(bool load, char** argument) {
   Log log(log_path);
   // Functions use the client, so it has to outlive the coordinator.
   std::unique_ptr<Client> client;
-  dtm::Coordinator tm(std::make_unique<SlowDisk>(argument[0], std::stoull(argument[3])),
+  Rows rows;
+  dtm::Coordinator tm(std::make_unique<SlowDisk>(argument[0], std::stoull(argument[3]),
+                                                 [&rows](sqlite3* db) { rows.Read(db); }),
                       FastOptions());
-  client = std::make_unique<Client>(tm, log, argument[2], std::stoull(argument[3]), argument[4]);
+  client = std::make_unique<Client>(tm, log, argument[2], std::stoull(argument[3]), argument[4],
+                                    std::string(argument[0]) + ".local");
   tm.Use(dtm::HttpBranches());
   client->ReadLog(log_path);
-  client->TakeStock();
+  client->TakeStock(rows);
   Say("ready " + std::to_string(client->Unfinished()));
   tm.Start();
   constexpr std::size_t kLoaded = 260;
   constexpr std::size_t kFull = 600;
-  if (load) client->SubmitAgain();
+  if (load) {
+    client->SubmitAgain();
+    client->LoadMixed(kFull);
+  }
   bool said = false;
   for (int tick = 0;; ++tick) {
     if (load) {
@@ -327,10 +297,15 @@ int Run(bool load, char** argument) {
 }
 
 int Dump(const char* file) {
-  dtm::Coordinator tm(file);
-  ForEachStored(tm, [](const dtm::Transaction& transaction) {
-    std::cout << transaction.definition->gid << ' ' << Name(transaction.status) << '\n';
-  });
+  Rows rows;
+  dtm::Options options;
+  options.on_open = [&rows](sqlite3* db) { rows.Read(db); };
+  dtm::Coordinator tm(file, options);
+  const auto say = [](const char* kind, const std::string& rest) {
+    std::cout << kind << ' ' << rest << '\n';
+  };
+  ForEachStored(tm, [&](const dtm::Transaction& transaction) { rows.Tell(transaction, say); });
+  rows.TellOutbox(say);
   return 0;
 }
 

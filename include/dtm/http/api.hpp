@@ -290,7 +290,13 @@ class Api {
       throw BadInput("a branch call names gid, trans_type, branch_id and op in its query");
     }
     info.trans_type = wire::TypeNamed(request.Query(wire::kTransType));
-    info.op = wire::OpNamed(request.Query(wire::kOp));
+    const std::string op = request.Query(wire::kOp);
+    if (info.trans_type == TransType::kWorkflow && info.branch_id == "00" && !op.empty()) {
+      info.op = Op::kResume;  // a coordinator says the name of the workflow where the op is
+      info.workflow = op;
+    } else {
+      info.op = wire::OpNamed(op);
+    }
     Result result;
     try {
       result = tm_.CallFunction(name, request.body, info);

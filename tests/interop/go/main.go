@@ -1,8 +1,8 @@
-// Runs sagas with dtm's own Go client against a server, and checks from outside what came of them.
+// Runs transactions with dtm's own Go client against a server, and checks from outside what came of them.
 //
 //	interop URL ours|go        see ../run.py, which starts it and the server
 //
-// Needs: the module github.com/dtm-labs/client. The scenarios are in scenarios.go.
+// Needs: the module github.com/dtm-labs/client. The scenarios are in scenarios.go (sagas) and others.go.
 package main
 
 import (
@@ -14,6 +14,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/dtm-labs/client/dtmcli/logger"
 )
 
 // Test is what a scenario gets.
@@ -75,6 +77,15 @@ func (saga Saga) rows(statuses string) {
 	check(got == statuses, "rows are %q and should be %q", got, statuses)
 }
 
+// marks checks the statuses of the branches, in the order of their rows: their first letters.
+func (saga Saga) marks(statuses string) {
+	got := ""
+	for _, row := range saga.Branches {
+		got += row.Status[:1]
+	}
+	check(got == statuses, "statuses are %q and should be %q", got, statuses)
+}
+
 // crash has the server killed and started again on its data.
 func (t *Test) crash() {
 	fmt.Println("crash")
@@ -113,11 +124,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: interop URL ours|go")
 		os.Exit(2)
 	}
+	logger.InitLog("warn") // to stdout, where run.py reads
 	t := &Test{server: os.Args[1], isGo: os.Args[2] == "go", deadline: 20 * time.Second, answers: bufio.NewReader(os.Stdin)}
 	if t.isGo {
 		t.deadline = 60 * time.Second // it looks every 3 s what is due
 	}
-	for _, scenario := range scenarios {
+	for _, scenario := range append(scenarios, otherScenarios...) {
 		t.run(scenario.name, scenario.run)
 	}
 }

@@ -33,7 +33,6 @@ var scenarios = []struct {
 	{"crash_unanswered", crashUnanswered},
 	{"crash_between", crashBetween},
 	{"crash_compensating", crashCompensating},
-	{"nothing_late", nothingLate},
 }
 
 var (

@@ -14,11 +14,14 @@ import (
 	"github.com/dtm-labs/client/dtmcli"
 )
 
-// Service serves the urls /a1, /c1, /a2, ...: action and compensation of step 1, 2, ...
+// Service serves the urls /a1, /c1, /a2, ...: action and compensation of step 1, 2, ... Also: /t1 try, /y1 confirm or
+// commit, /n1 cancel or rollback (/t0101 of a nested branch), /x1 of an xa branch is a1, y1 or n1, /q0 was it committed.
 type Service struct {
 	url      string
 	answer   func(name string, nth int) error // of the nth call (from 1) of that name; may block. nil: success
 	headers  map[string]string                // what every call must carry
+	kind     string                           // its trans_type; "": saga
+	inside   func(*http.Request) error        // what branches do besides; nil: nothing
 	gid      string                           // its saga
 	payloads []string                         // what every step must get as its body
 	together []string                         // "a1 a2": these may be out at the same time
@@ -54,6 +57,9 @@ func (s *Service) saga(t *Test, steps int) *dtmcli.Saga {
 
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := r.URL.Path[1:]
+	if name[0] == 'x' {
+		name = letters[r.URL.Query().Get("op")] + name[1:]
+	}
 	body, err := io.ReadAll(r.Body)
 	s.mutex.Lock()
 	s.calls = append(s.calls, name)
@@ -72,7 +78,11 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mutex.Unlock()
 
 	// Real branches written in Go answer with this function.
-	status, result := dtmcli.Result2HttpJSON(s.answer(name, nth))
+	err = s.answer(name, nth)
+	if err == nil && s.inside != nil {
+		err = s.inside(r)
+	}
+	status, result := dtmcli.Result2HttpJSON(err)
 	time.Sleep(10 * time.Millisecond) // time for what must not come now
 	s.mutex.Lock()
 	s.out[name]--
@@ -82,11 +92,36 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(result)
 }
 
+var letters = map[string]string{"action": "a", "compensate": "c", "try": "t", "confirm": "y", "commit": "y", "cancel": "n",
+	"rollback": "n", "msg": "q"}
+
 func (s *Service) problems(name string, r *http.Request, body string) []string {
-	var step int
-	var kind byte
-	if n, _ := fmt.Sscanf(name, "%c%d", &kind, &step); n != 2 || step < 1 || step > len(s.payloads) {
+	query := r.URL.Query()
+	kind, op, step := s.kind, query.Get("op"), int(name[len(name)-1]-'0')
+	if kind == "" {
+		kind = "saga"
+	}
+	if step < 0 || step > len(s.payloads) || (step == 0) != (name[0] == 'q') {
 		return []string{"no such branch"}
+	}
+	id := name[1:] // of a nested branch
+	if len(id) == 1 {
+		id = "0" + id
+	}
+	method, payload, parameters := "POST", "", 5
+	if step > 0 {
+		payload = s.payloads[step-1]
+	} else {
+		method = "GET"
+	}
+	if kind == "xa" && op != "action" {
+		payload = ""
+	}
+	if query.Get("dtm") != "" { // by the initiator itself
+		parameters++
+	}
+	if query.Get("phase2_url") != "" {
+		parameters++
 	}
 	var problems []string
 	expect := func(what, got, want string) {
@@ -94,16 +129,17 @@ func (s *Service) problems(name string, r *http.Request, body string) []string {
 			problems = append(problems, fmt.Sprintf("%s is %q and should be %q", what, got, want))
 		}
 	}
-	query := r.URL.Query()
-	expect("method", r.Method, "POST")
-	expect("body", body, s.payloads[step-1])
-	expect("Content-Type", r.Header.Get("Content-Type"), "application/json")
+	expect("method", r.Method, method)
+	expect("body", body, payload)
+	if payload != "" {
+		expect("Content-Type", r.Header.Get("Content-Type"), "application/json")
+	}
 	expect("gid", query.Get("gid"), s.gid)
-	expect("trans_type", query.Get("trans_type"), "saga")
-	expect("branch_id", query.Get("branch_id"), fmt.Sprintf("%02d", step))
-	expect("op", query.Get("op"), map[byte]string{'a': "action", 'c': "compensate"}[kind])
+	expect("trans_type", query.Get("trans_type"), kind)
+	expect("branch_id", query.Get("branch_id"), id)
+	expect("op", letters[op], name[:1])
 	expect("shop", query.Get("shop"), "7")
-	expect("number of query parameters", fmt.Sprint(len(query)), "5")
+	expect("number of query parameters", fmt.Sprint(len(query)), fmt.Sprint(parameters))
 	for name, value := range s.headers {
 		expect(name, r.Header.Get(name), value)
 	}

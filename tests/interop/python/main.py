@@ -1,9 +1,10 @@
-"""Runs sagas with dtm's own Python client against a server, and checks from outside what came of them.
+"""Runs transactions with dtm's own Python client against a server, and checks from outside what came of them.
 
   main.py URL ours|go        see ../run.py, which starts it and the server, and installs dtmcli
 
-The scenarios are those of ../go/scenarios.go. The client has no methods for most options; its users set the fields.
+The scenarios are those of ../go/scenarios.go and others.go. The client has no methods for most options; its users set the fields.
 """
+import io
 import json
 import re
 import sys
@@ -12,7 +13,7 @@ import time
 import traceback
 
 import requests
-from dtmcli import utils
+from dtmcli import tcc, utils
 
 from service import BROKEN, FAILURE, ONGOING, SUCCESS, Service, check
 
@@ -27,11 +28,12 @@ def query(gid):
 
 
 def ends(saga, status, reason='^$', rows=None):
-    """Waits until the saga has ended, which must be like this. rows: first letters of the statuses of c1, a1, c2, ..."""
-    end, found = time.monotonic() + DEADLINE, query(saga.trans_base.gid)
+    """Waits until the saga, message or gid has ended, which must be like this. rows: first letters of the statuses of c1, a1, c2, ..."""
+    gid = saga if isinstance(saga, str) else saga.trans_base.gid
+    end, found = time.monotonic() + DEADLINE, query(gid)
     while found['transaction']['status'] not in ('succeed', 'failed') and time.monotonic() < end:
         time.sleep(0.02)
-        found = query(saga.trans_base.gid)
+        found = query(gid)
     transaction = found['transaction']
     check(transaction['status'] == status, f'status is {transaction["status"]} and should be {status}')
     check(re.search(reason, transaction.get('rollback_reason', '')), f'reason is {transaction.get("rollback_reason")!r}')
@@ -203,8 +205,123 @@ def crash_between():
     s.expect('a1' + ' a2' * s.calls.count('a2') + ' a3')
 
 
+def msg():
+    s = Service(answering('a2', 1, ONGOING))
+    message = s.build_msg(SERVER, 3)
+    message.prepare(s.at('q0'))
+    message.prepare(s.at('q0'))
+    s.expect('')
+    message.submit()
+    ends(message, 'succeed', rows='sss')
+    s.expect('a1 a2 a2 a3')
+
+
+def msg_without_prepare():
+    s = Service()
+    message = s.build_msg(SERVER, 1).set_wait_result()
+    message.submit()
+    check(query(s.gid)['transaction']['status'] == 'succeed', 'it should have ended when submit returned')
+    s.expect('a1')
+
+
+def local(error):
+    """The local step of a message."""
+    def step(_):
+        if error:
+            raise error
+    return step
+
+
+def msg_do_and_submit():
+    """The local step answers yes or no, or gives no answer and is asked for."""
+    no, lost = utils.DTMFailureError('no money'), RuntimeError('lost')
+    for error, asked, status, calls in [(None, SUCCESS, 'succeed', 'a1'), (no, SUCCESS, 'failed', ''),
+                                        (lost, SUCCESS, 'succeed', 'q0 a1'), (lost, FAILURE, 'failed', 'q0')]:
+        s = Service(answering('q0', 0, asked))
+        message = s.build_msg(SERVER, 1)
+        raised = refused(lambda: message.do_and_submit(s.at('q0'), local(error)))  # pylint: disable=cell-var-from-loop
+        check(raised is error, f'do_and_submit raised {raised!r}')
+        ends(message, status, reason='')
+        s.expect(calls)
+
+
+def msg_query_back():
+    """The initiator dies before it submits."""
+    for answer, nth, status, calls in [(ONGOING, 1, 'succeed', 'q0 q0 a1'), (FAILURE, 0, 'failed', 'q0')]:
+        s = Service(answering('q0', nth, answer))
+        message = s.build_msg(SERVER, 1)
+        message.trans_base.timeout_to_fail = 1
+        message.prepare(s.at('q0'))
+        ends(message, status, reason='')
+        s.expect(calls)
+
+
+def run_tcc(s, between=lambda branch: None, branches=2):
+    """Returns what tcc_global_transaction does: the gid, or '' if it was aborted."""
+    def work(transaction):
+        for i in range(1, branches + 1):
+            call_branch(s, transaction, str(i))
+            between(i)
+    s.as_kind(SERVER, 'tcc')
+    sys.stderr, stderr = io.StringIO(), sys.stderr  # it prints what went wrong
+    try:
+        return tcc.tcc_global_transaction(SERVER, s.gid, work)
+    finally:
+        sys.stderr = stderr
+
+
+def call_branch(s, transaction, branch):
+    transaction.call_branch('pay', s.at('t' + branch), s.at('y' + branch), s.at('n' + branch))
+
+
+def tcc_success():
+    s = Service()
+    check(run_tcc(s) == s.gid, 'tcc_global_transaction should return the gid')
+    ends(s.gid, 'succeed', rows='psps')
+    s.expect('t1 t2 y2 y1')
+
+
+def tcc_fails():
+    for which, calls in [('t1', 't1 n1'), ('t2', 't1 t2 n2 n1')]:
+        s = Service(answering(which, 1, FAILURE))
+        check(run_tcc(s) == '', 'tcc_global_transaction should say it was aborted')
+        ends(s.gid, 'failed', reason='')
+        s.expect(calls)
+
+
+def tcc_nested():
+    """The try of the first branch has one of its own, in its own name."""
+    for fail, rows, calls in [('', 'pspsps', 't1 t0101 t2 y2 y0101 y1'), ('t2', 'spspsp', 't1 t0101 t2 n2 n0101 n1')]:
+        s = Service(answering(fail, 1, FAILURE))
+
+        def inside(name, about, s=s):
+            if name == 't1':
+                call_branch(s, tcc.tcc_from_req(SERVER, about['gid'], about['branch_id']), '0101')
+        s.inside = inside
+        check((run_tcc(s) == '') == bool(fail), 'the outcome of tcc_global_transaction')
+        ends(s.gid, 'failed' if fail else 'succeed', reason='', rows=rows)
+        s.expect(calls)
+
+
+def crash_msg():
+    s = Service()
+    message = s.build_msg(SERVER, 2)
+    message.do_and_submit(s.at('q0'), lambda _: crash())
+    ends(message, 'succeed', rows='ss')
+    s.expect('a1 a2')
+
+
+def crash_tcc():
+    s = Service()
+    check(run_tcc(s, lambda branch: crash() if branch == 1 else None) == s.gid, 'it should return the gid')
+    ends(s.gid, 'succeed', rows='psps')
+    s.expect('t1 t2 y2 y1')
+
+
 SCENARIOS = [new_gid, success, rollback, concurrent_orders, wait_result, wait_result_rollback, wait_result_ongoing,
-             ongoing_once, error_once, timeout_to_fail, branch_headers, same_gid_twice, crash_unanswered, crash_between]
+             ongoing_once, error_once, timeout_to_fail, branch_headers, same_gid_twice, crash_unanswered, crash_between,
+             msg, msg_without_prepare, msg_do_and_submit, msg_query_back, tcc_success, tcc_fails, tcc_nested, crash_msg,
+             crash_tcc]
 
 for scenario in SCENARIOS:
     try:

@@ -5,7 +5,7 @@ import threading
 import time
 import urllib.parse
 
-from dtmcli import saga, utils
+from dtmcli import msg, saga, utils
 
 PAYLOADS = [{'amount': 30, 'text': '<ü&>'}, None, 'text', []]
 
@@ -18,11 +18,13 @@ def check(good, why):
 
 
 class Service:
-    """Serves the urls /a1, /c1, /a2, ...: action and compensation of step 1, 2, ..."""
+    """Serves the urls /a1, /c1, /a2, ...: action and compensation of step 1, 2, ... Also: /t1 try, /y1 confirm, /n1 cancel
+    (/t0101 of a nested branch), /q0 was it committed."""
 
     def __init__(self, answer=lambda name, nth: SUCCESS):
         """answer: of the nth call (from 1) of that name; may block."""
-        self.answer, self.headers, self.saga = answer, {}, None
+        self.answer, self.headers, self.inside = answer, {}, None
+        self.kind, self.gid, self.payloads = 'saga', None, []
         self.lock, self.calls, self.wrong = threading.Lock(), [], []
         service = self
 
@@ -44,10 +46,26 @@ class Service:
 
     def build(self, server, steps):
         """A saga of so many steps. Its urls have a query of their own, which must be kept."""
-        self.saga = saga.Saga(server, utils.gen_gid(server))
+        built = saga.Saga(server, utils.gen_gid(server))
         for i in range(1, steps + 1):
-            self.saga.add(PAYLOADS[(i - 1) % len(PAYLOADS)], f'{self.url}/a{i}?shop=7', f'{self.url}/c{i}?shop=7')
-        return self.saga
+            built.add(PAYLOADS[(i - 1) % len(PAYLOADS)], f'{self.url}/a{i}?shop=7', f'{self.url}/c{i}?shop=7')
+        self.gid, self.payloads = built.trans_base.gid, built.trans_base.payloads
+        return built
+
+    def build_msg(self, server, steps):
+        message = msg.Msg(server, self.as_kind(server, 'msg'))
+        for i in range(1, steps + 1):
+            message.add('pay', self.at(f'a{i}'))
+        message.trans_base.retry_interval = 1
+        return message
+
+    def as_kind(self, server, kind):
+        """Of a new gid, which is returned; every branch gets the same payload."""
+        self.kind, self.gid, self.payloads = kind, utils.gen_gid(server), ['"pay"'] * 3
+        return self.gid
+
+    def at(self, name):
+        return f'{self.url}/{name}?shop=7'
 
     def serve(self, request):
         body = request.rfile.read(int(request.headers.get('Content-Length', 0))).decode()
@@ -58,6 +76,8 @@ class Service:
             nth = self.calls.count(name)
             self.wrong += [f'{name}: {problem}' for problem in self.problems(name, request, query, body)]
         status, text = self.answer(name, nth)
+        if status == 200 and self.inside:
+            self.inside(name, query)
         try:
             request.send_response(status)
             request.send_header('Content-Length', str(len(text)))
@@ -67,12 +87,14 @@ class Service:
             request.close_connection = True  # the caller was killed meanwhile
 
     def problems(self, name, request, query, body):
-        step = int(name[1:])
-        expected = {'gid': self.saga.trans_base.gid, 'trans_type': 'saga', 'branch_id': f'{step:02}',
-                    'op': {'a': 'action', 'c': 'compensate'}[name[0]], 'shop': '7'}
-        for what, got, want in [('method', request.command, 'POST'), ('query', query, expected),
-                                ('body', body, self.saga.trans_base.payloads[step - 1]),
-                                ('Content-Type', request.headers['Content-Type'], 'application/json'),
+        step, asked = int(name[-1]), name[0] == 'q'
+        ops = {'a': 'action', 'c': 'compensate', 't': 'try', 'y': 'confirm', 'n': 'cancel', 'q': 'msg'}
+        expected = {'gid': self.gid, 'trans_type': self.kind, 'branch_id': name[1:].zfill(2), 'op': ops[name[0]], 'shop': '7'}
+        query = {key: value for key, value in query.items() if key != 'dtm'}  # the client says it where it calls by itself
+        content_type = request.headers['Content-Type']
+        for what, got, want in [('method', request.command, 'GET' if asked else 'POST'), ('query', query, expected),
+                                ('body', body, '' if asked else self.payloads[step - 1]),
+                                ('Content-Type', asked or content_type, asked or 'application/json'),
                                 *((header, request.headers[header], value) for header, value in self.headers.items())]:
             if got != want:
                 yield f'{what} is {got!r} and should be {want!r}'
