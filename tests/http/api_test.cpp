@@ -244,7 +244,7 @@ TEST_CASE("api: a function of this program is a branch of a coordinator elsewher
       {"branch/say", Branch("", "01", "action")},
       {"branch/say", Branch("g", "", "action")},
       {"branch/say", Branch("g", "01", "")},
-      {"branch/say", Branch("g", "01", "confirm")},
+      {"branch/say", Branch("g", "01", "confirmed")},
       {"branch/say", Branch("g", "01", "action", "")},
       {"branch/say", Branch("g", "01", "action", "sage")},
       {"branch/say", Branch("g", "00", "", "workflow")},

@@ -44,7 +44,8 @@ std::string Finish(const std::string& extra) {
 /// "01 confirm prepared http://b/confirm d" of every row.
 Texts Rows(ApiKit& kit, const std::string& gid = "g") {
   Texts rows;
-  for (const Json& row : Json::parse(kit.AskGet("query", {{"gid", gid}}).body)["branches"]) {
+  const Json answer = Json::parse(kit.AskGet("query", {{"gid", gid}}).body);
+  for (const Json& row : answer["branches"]) {
     rows.push_back(row["branch_id"].get<std::string>() + " " + row["op"].get<std::string>() + " " +
                    row["status"].get<std::string>() + " " + row.value("url", "-") + " " +
                    row.value("bin_data", "-"));
@@ -157,7 +158,7 @@ TEST_CASE("api_types: prepareWorkflow stores a workflow, and shows the stored on
   CHECK(fresh["transaction"]["status"] == "prepared");
   CHECK(fresh["transaction"]["query_prepared"] == "http://h/resume");
   CHECK(Json::parse(fresh["transaction"]["custom_data"].get<std::string>()) ==
-        Json{{"name", "wf"}, {"data", "aGk="}});
+        Json{{"data", "aGk="}, {"name", "wf"}});
   CHECK(kit.AskPost("registerBranch", Branch("workflow")).body == kDone);
   const Json again = Json::parse(kit.AskPost("prepareWorkflow", body).body);
   REQUIRE(again["progresses"].size() == 1);

@@ -138,10 +138,12 @@ TEST_CASE("wire_transaction: gids, types and ops by name") {
   for (const char* name : {"", "Saga", "saga ", "sagas", "unknown"}) {
     CHECK_THROWS_WITH(TypeNamed(name), ContainsSubstring("trans_type '" + std::string(name)));
   }
-  for (const auto op : {dtm::Op::kAction, dtm::Op::kCompensate}) {
+  for (const auto op :
+       {dtm::Op::kAction, dtm::Op::kCompensate, dtm::Op::kTry, dtm::Op::kConfirm, dtm::Op::kCancel,
+        dtm::Op::kCommit, dtm::Op::kRollback, dtm::Op::kMsg, dtm::Op::kBusiness}) {
     CHECK(OpNamed(dtm::Name(op)) == op);
   }
-  for (const char* name : {"", "Action", "try", "confirm", "unknown"}) {
+  for (const char* name : {"", "Action", "trying", "resume", "unknown"}) {
     CHECK_THROWS_WITH(OpNamed(name), ContainsSubstring("op '" + std::string(name)));
   }
 }

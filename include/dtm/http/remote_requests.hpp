@@ -38,8 +38,8 @@ struct RemoteOptions {
 class RemoteRequests {
  public:
   /// @throws Error  it is no URL.
-  RemoteRequests(const std::string& url, const RemoteOptions& options)
-      : url_(ParseUrl(url)), options_(options) {
+  RemoteRequests(const std::string& url, RemoteOptions options)
+      : url_(ParseUrl(url)), options_(std::move(options)) {
     while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
     FillRegexTable();
   }
@@ -116,7 +116,7 @@ class RemoteRequests {
   }
 
   Url url_;
-  const RemoteOptions& options_;
+  const RemoteOptions options_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Exchange>> idle_;
 };
