@@ -478,6 +478,7 @@ inline constexpr const char kJsonRpc[] = "json-rpc";
 // Of a branch that is registered.
 inline constexpr const char kConfirm[] = "confirm";
 inline constexpr const char kCancel[] = "cancel";
+inline constexpr const char kSync[] = "sync";
 
 // Of topics and values.
 inline constexpr const char kTopic[] = "topic";
@@ -1527,6 +1528,8 @@ inline std::string EncodeRegistration(const Registration& branch) {
     default:
       json[kOp] = Name(step.op);
       json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
+      json[kSync] =
+          "1";  // else the Go server answers before it has stored anything, and may lose it
   }
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }

@@ -38,6 +38,7 @@ class WorkflowMachine : private MachineParts {
         WaitForInitiator();
         break;
       case EventKind::kResult: OnResult(event.branch, event.result); break;
+      case EventKind::kBranchAdded: t_.branches[kQueryRow].errors = 0; break;  // it makes progress
       case EventKind::kCancel:
         effects_.refused = "a workflow is rolled back by its own code; ForceStop ends it";
         break;

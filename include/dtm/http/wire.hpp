@@ -73,6 +73,7 @@ inline constexpr const char kJsonRpc[] = "json-rpc";
 // Of a branch that is registered.
 inline constexpr const char kConfirm[] = "confirm";
 inline constexpr const char kCancel[] = "cancel";
+inline constexpr const char kSync[] = "sync";
 
 // Of topics and values.
 inline constexpr const char kTopic[] = "topic";

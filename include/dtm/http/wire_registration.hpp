@@ -85,6 +85,8 @@ inline std::string EncodeRegistration(const Registration& branch) {
     default:
       json[kOp] = Name(step.op);
       json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
+      json[kSync] =
+          "1";  // else the Go server answers before it has stored anything, and may lose it
   }
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
