@@ -418,7 +418,7 @@ TEST_CASE("a newer schema") {
   CHECK_THAT(error, ContainsSubstring("schema version 99"));
   CHECK_THAT(error, ContainsSubstring("use the newer dtm that wrote it"));
   CHECK(Read(folder.File()) == before);
-  set("1");
+  set(std::to_string(dtm::sqlite_schema::kVersion).c_str());
   dtm::Coordinator tm(folder.File());
   CHECK(CountStored(tm) == 4);
 }
