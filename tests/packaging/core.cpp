@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <dtm/client/saga.hpp>
+#include <dtm/core/error.hpp>
 #include <dtm/store/memory.hpp>
 
 /// Makes each step at once: it adds the payload.
@@ -21,9 +22,21 @@ class Sum : public dtm::Endpoint {
   void SubmitAsync(dtm::Definition definition, dtm::ReplyCallback callback) override {
     callback({Submit(std::move(definition)), nullptr});
   }
+  dtm::TransResult Prepare(dtm::Definition) override { Cannot(); }
+  void Abort(const std::string&, dtm::TransType, const std::string&) override { Cannot(); }
+  void RegisterBranch(const std::string&, dtm::TransType, dtm::Step) override { Cannot(); }
+  dtm::WorkflowState PrepareWorkflow(dtm::Definition) override { Cannot(); }
+  void FinishWorkflow(const std::string&, dtm::Status, const std::string&,
+                      const std::string&) override {
+    Cannot();
+  }
+  dtm::Result CallBranch(const dtm::DirectCall&) override { Cannot(); }
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override { return name; }
 
   int sum = 0;
+
+ private:
+  [[noreturn]] static void Cannot() { throw dtm::LogicError("it only adds"); }
 };
 
 int main() {
