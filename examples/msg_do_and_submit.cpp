@@ -3,6 +3,7 @@
 /// Needs: SQLite. Fails if the outcome is not what it says.
 #include <chrono>
 #include <cstdio>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -26,6 +27,8 @@ int main() {
   using Who = dtm::BranchInfo;
   sqlite3* bank = nullptr;  // not the coordinator's file: this could be any database
   sqlite3_open("message_bank.db", &bank);
+  const std::unique_ptr<sqlite3, decltype(&sqlite3_close_v2)> closed_at_the_end(bank,
+                                                                                sqlite3_close_v2);
   Exec(bank,
        "DROP TABLE IF EXISTS account;"
        "CREATE TABLE account (name TEXT PRIMARY KEY, balance INTEGER CHECK (balance >= 0));"
