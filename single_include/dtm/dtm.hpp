@@ -2217,7 +2217,7 @@ class WorkflowHandle {
     return Result::Success();
   }
 
-  void ResumeAt(std::string url) { shared_->resume_url = std::move(url); }
+  void ResumeAt(const std::string& url) { shared_->resume_url = url; }
   const std::string& Name() const { return shared_->name; }
 
  private:
@@ -5460,7 +5460,7 @@ class Works {
         live->timer = ran->timer;
         live->held_calls = std::move(ran->held_calls);
       }
-      board_.branch_works.push_front(std::move(ran->work));
+      board_.branch_works.push_front(ran->work);
     }
     branches_.clear();
     // Calls that followed from what is undone.
@@ -5468,7 +5468,7 @@ class Works {
       const Live* live = Alive(work);
       const bool called = live != nullptr && work.branch < live->transaction.branches.size() &&
                           live->transaction.branches[work.branch].in_flight;
-      if (called) board_.branch_works.push_back(std::move(work));
+      if (called) board_.branch_works.push_back(work);
     }
     for (auto ran = transacts_.rbegin(); ran != transacts_.rend(); ++ran) {
       board_.works.push_front(std::move(ran->work));
@@ -5485,7 +5485,7 @@ class Works {
       board_.works.pop_front();
       Board::Protected([&] { work.done({}, error); });
     } else if (!board_.branch_works.empty()) {
-      const BranchWork work = std::move(board_.branch_works.front());
+      const BranchWork work = board_.branch_works.front();
       board_.branch_works.pop_front();
       StepResult(work, Result::Error(problem));
     }
@@ -5549,7 +5549,7 @@ class Works {
   Live* Alive(const BranchWork& work) { return board_.lives.At(work.place, work.life); }
 
   void RunBranch() {
-    BranchWork work = std::move(board_.branch_works.front());
+    BranchWork work = board_.branch_works.front();
     board_.branch_works.pop_front();
     Live* live = Alive(work);
     // Nobody waits for it any more: it was stopped, or has its result in a commit that had been in doubt.
@@ -7957,7 +7957,7 @@ class Coordinator : public EmbeddedEndpoint {
  public:
   /// Opens or creates the SQLite file, checks and locks it.
   /// @throws StoreError  taken by another coordinator, unreadable, read-only, damaged, or newer.
-  explicit Coordinator(const std::string& file, Options options = {})
+  explicit Coordinator(const std::string& file, const Options& options = {})
       : Coordinator(std::make_unique<SqliteStore>(file, options.durability, options.on_open),
                     options) {}
 

@@ -1258,7 +1258,7 @@ inline std::string BranchBody(const Url& url, const std::string& payload, const 
 
 /// The words in the body count first, as everywhere; then the code of the error.
 inline Result ReadReply(int status, const std::string& body) {
-  const Result plain = dtm::ReadReply(status, body);
+  Result plain = dtm::ReadReply(status, body);
   if (plain.kind != Result::Kind::kSuccess) return plain;
   const nlohmann::json answer = nlohmann::json::parse(body, nullptr, false);
   if (!answer.is_object())

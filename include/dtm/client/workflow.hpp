@@ -60,7 +60,7 @@ class WorkflowHandle {
     return Result::Success();
   }
 
-  void ResumeAt(std::string url) { shared_->resume_url = std::move(url); }
+  void ResumeAt(const std::string& url) { shared_->resume_url = url; }
   const std::string& Name() const { return shared_->name; }
 
  private:

@@ -44,7 +44,7 @@ class Coordinator : public EmbeddedEndpoint {
  public:
   /// Opens or creates the SQLite file, checks and locks it.
   /// @throws StoreError  taken by another coordinator, unreadable, read-only, damaged, or newer.
-  explicit Coordinator(const std::string& file, Options options = {})
+  explicit Coordinator(const std::string& file, const Options& options = {})
       : Coordinator(std::make_unique<SqliteStore>(file, options.durability, options.on_open),
                     options) {}
 

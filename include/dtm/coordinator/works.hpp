@@ -64,7 +64,7 @@ class Works {
         live->timer = ran->timer;
         live->held_calls = std::move(ran->held_calls);
       }
-      board_.branch_works.push_front(std::move(ran->work));
+      board_.branch_works.push_front(ran->work);
     }
     branches_.clear();
     // Calls that followed from what is undone.
@@ -72,7 +72,7 @@ class Works {
       const Live* live = Alive(work);
       const bool called = live != nullptr && work.branch < live->transaction.branches.size() &&
                           live->transaction.branches[work.branch].in_flight;
-      if (called) board_.branch_works.push_back(std::move(work));
+      if (called) board_.branch_works.push_back(work);
     }
     for (auto ran = transacts_.rbegin(); ran != transacts_.rend(); ++ran) {
       board_.works.push_front(std::move(ran->work));
@@ -89,7 +89,7 @@ class Works {
       board_.works.pop_front();
       Board::Protected([&] { work.done({}, error); });
     } else if (!board_.branch_works.empty()) {
-      const BranchWork work = std::move(board_.branch_works.front());
+      const BranchWork work = board_.branch_works.front();
       board_.branch_works.pop_front();
       StepResult(work, Result::Error(problem));
     }
@@ -153,7 +153,7 @@ class Works {
   Live* Alive(const BranchWork& work) { return board_.lives.At(work.place, work.life); }
 
   void RunBranch() {
-    BranchWork work = std::move(board_.branch_works.front());
+    BranchWork work = board_.branch_works.front();
     board_.branch_works.pop_front();
     Live* live = Alive(work);
     // Nobody waits for it any more: it was stopped, or has its result in a commit that had been in doubt.
