@@ -2,7 +2,7 @@
 # Measures: builds the preset `release`, runs the benchmarks (at most 5 minutes), prints each result as a JSON line and
 # all of them as tables. On Debian it installs what is missing. Nothing else should use the machine and its disk.
 #   bench/run.sh                        all
-#   bench/run.sh in_process             only these: barrier, in_process, large_file, start_up, url_calls, http
+#   bench/run.sh in_process             only these: barrier, in_process, in_transaction, large_file, start_up, url_calls, http
 #   bench/run.sh http                   beside the Go server on boltdb and Redis, which it builds and installs if it can
 #   bench/run.sh --save FILE            also append the JSON lines to FILE, behind one that says when and what was measured
 #   bench/run.sh --folder DIR           where the store files are (default: the build directory); a real disk

@@ -82,8 +82,24 @@ def url_calls(results):
                 ['in flight', 'answer after ms', 'calls/s', 'CPU us', 'memory MB'], rows)
 
 
+def in_transaction(results):
+    rows = [[number(result['in_flight']), number(result['sagas_per_s']), number(result['cpu_us_per_saga']),
+             number(result['p50_ms']), number(result['p99_ms'])] for result in results if result['bench'] == 'in_transaction']
+    print_table('in_transaction: sagas of two branches inside one commit (goal >= 3,500 / 25,000 / 50,000)',
+                ['in flight', 'sagas/s', 'CPU us', 'p50 ms', 'p99 ms'], rows)
+
+
 def http(results):
-    runs = [result for result in results if result['bench'] == 'http']
+    for bench, what in (('http', 'sagas'), ('http_msg', 'messages'), ('http_tcc', 'tccs')):
+        http_of(results, bench, what)
+    rows = [[f"{result['server']} ({result['store']})", number(result['first_answer_ms']),
+             number(result['idle_memory_mb']), number(result['stripped_mb'])]
+            for result in results if result['bench'] == 'http_idle']
+    print_table('http_idle: the server without load, from its start', ['server', 'first answer ms', 'memory MB', 'stripped MB'], rows)
+
+
+def http_of(results, bench, what):
+    runs = [result for result in results if result['bench'] == bench]
     speeds = {(run['server'], run['store'], run['connections']): run['sagas_per_s'] for run in runs}
 
     def times(run, store):
@@ -100,13 +116,9 @@ def http(results):
              number(run['submit_p50_ms']), number(run['submit_p99_ms']), number(run['end_to_end_p50_ms']),
              number(run['end_to_end_p99_ms']), number(run.get('memory_mb')), f"{max(0, run['other_cores']):.2f}",
              problems(run)] for run in runs]
-    print_table('http: sagas of two HTTP branches through the HTTP API (other cores: busy with something else, should be < 0.15)',
-                ['server', 'connections', 'sagas/s', 'of Go boltdb', 'of Go redis', 'CPU us', 'store us', 'load us',
+    print_table(f'{bench}: {what} of two HTTP branches through the HTTP API (other cores: busy with something else, should be < 0.15)',
+                ['server', 'connections', f'{what}/s', 'of Go boltdb', 'of Go redis', 'CPU us', 'store us', 'load us',
                  'submit p50 ms', 'p99', 'end p50 ms', 'p99', 'memory MB', 'other cores', 'problems'], rows)
-    rows = [[f"{result['server']} ({result['store']})", number(result['first_answer_ms']),
-             number(result['idle_memory_mb']), number(result['stripped_mb'])]
-            for result in results if result['bench'] == 'http_idle']
-    print_table('http_idle: the server without load, from its start', ['server', 'first answer ms', 'memory MB', 'stripped MB'], rows)
 
 
 def main():
@@ -114,7 +126,7 @@ def main():
         sys.exit(__doc__)
     with open(sys.argv[1], encoding='utf-8') as file:
         results = [json.loads(line) for line in file if line.strip()]
-    for table in (barrier, in_process, large_file, start_up, url_calls, http):
+    for table in (barrier, in_process, in_transaction, large_file, start_up, url_calls, http):
         table(results)
 
 
