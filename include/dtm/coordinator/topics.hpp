@@ -49,14 +49,18 @@ inline std::vector<Subscriber> Parse(const KeyValue& stored) {
 
 inline void Write(Store& store, const std::string& topic,
                   const std::vector<Subscriber>& subscribers, Time now) {
-  auto list = nlohmann::ordered_json::array();
+  // By hand: ordered_json would cost everybody who includes this as much compile time as json.
+  std::string list = "[";
   for (const Subscriber& subscriber : subscribers) {
-    list.push_back({{"url", subscriber.url}, {"remark", subscriber.remark}});
+    if (list.size() > 1) list += ',';
+    list += R"({"url":)" + nlohmann::json(subscriber.url).dump() + R"(,"remark":)" +
+            nlohmann::json(subscriber.remark).dump() + '}';
   }
+  list += ']';
   KeyValue value;
   value.category = kCategory;
   value.key = topic;
-  value.value = list.dump();
+  value.value = std::move(list);
   value.updated = now;
   store.PutValue(value);
 }
