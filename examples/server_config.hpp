@@ -38,6 +38,7 @@ inline constexpr const char kHelp[] =
     "\n"
     "Settings, in the file or (as in brackets) in the environment; times in seconds:\n"
     "  HttpPort [HTTP_PORT]               the port\n"
+    "  TimeoutToFail [TIMEOUT_TO_FAIL]    how long a prepared msg, tcc, xa waits (35)\n"
     "  RetryInterval [RETRY_INTERVAL]     the first wait after an error (10)\n"
     "  RequestTimeout [REQUEST_TIMEOUT]   of a branch call (3)\n"
     "  LogLevel [LOG_LEVEL]               debug, info, warn or error (info)\n"
@@ -49,6 +50,7 @@ namespace server_config {
 
 inline const std::map<std::string, std::string> kEnvironment = {
     {"HttpPort", "HTTP_PORT"},
+    {"TimeoutToFail", "TIMEOUT_TO_FAIL"},
     {"RetryInterval", "RETRY_INTERVAL"},
     {"RequestTimeout", "REQUEST_TIMEOUT"},
     {"LogLevel", "LOG_LEVEL"},
@@ -72,6 +74,8 @@ inline void Set(ServerConfig& config, const std::string& name, const std::string
     config.port = Number(name, value, 0, 65535);
   } else if (name == "RetryInterval") {
     config.coordinator.retry_interval = seconds();
+  } else if (name == "TimeoutToFail") {
+    config.coordinator.timeout_to_fail = seconds();
   } else if (name == "RequestTimeout") {
     config.coordinator.request_timeout = seconds();
   } else if (name == "Store.FinishedDataExpire") {

@@ -19,6 +19,7 @@ class Account {
   explicit Account(int balance) : balance_(balance) {}
   void Freeze(const std::string& gid, int amount) {
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (frozen_.count(gid) > 0) return;
     if (balance_ + amount < 0) throw dtm::FailureError("not enough money");
     frozen_[gid] = amount;
     if (amount < 0) balance_ += amount;  // gone from here; not yet there
@@ -44,26 +45,23 @@ class Account {
 int main() {
   using Who = dtm::BranchInfo;
   Account alice(100), bob(100);
-
   dtm::Coordinator tm("tcc.db");
-  const auto add = [&tm](const char* name, Account& account, auto operation) {
-    return tm.Register<Transfer>(name, [&account, operation](const Transfer& t, const Who& who) {
-      operation(account, t, who);
-    });
+  const auto add = [&tm](const char* name, Account& to, auto operation) {
+    return tm.Register<Transfer>(name,
+                                 [&to, operation](Transfer t, Who who) { operation(to, t, who); });
   };
-  auto out = add("OutTry", alice,
-                 [](Account& a, Transfer t, const Who& who) { a.Freeze(who.gid, -t.amount); });
-  auto in = add("InTry", bob, [](Account& a, Transfer t, const Who& who) {
+  auto out =
+      add("OutTry", alice, [](Account& a, Transfer t, Who who) { a.Freeze(who.gid, -t.amount); });
+  auto in = add("InTry", bob, [](Account& a, Transfer t, Who who) {
     if (t.amount > 50) throw dtm::FailureError("bob takes at most 50");
     a.Freeze(who.gid, t.amount);
   });
-  const auto confirm = [](Account& a, Transfer, const Who& who) { a.Confirm(who.gid); };
-  const auto cancel = [](Account& a, Transfer, const Who& who) { a.Cancel(who.gid); };
+  const auto confirm = [](Account& a, Transfer, Who who) { a.Confirm(who.gid); };
+  const auto cancel = [](Account& a, Transfer, Who who) { a.Cancel(who.gid); };
   auto out_confirm = add("OutConfirm", alice, confirm),
        out_cancel = add("OutCancel", alice, cancel);
   auto in_confirm = add("InConfirm", bob, confirm), in_cancel = add("InCancel", bob, cancel);
   tm.Start();
-
   for (const int amount : {30, 60}) {
     const std::string gid = dtm::MustGenGid(tm);
     try {

@@ -1085,7 +1085,8 @@ inline bool IsLocal(const std::string& url) {
 inline constexpr const char kInTransactionPrefix[] = "tx/";
 
 inline bool RunsInTransaction(const std::string& url) {
-  return IsLocal(url) && url.compare(kLocalPrefixSize, 3, kInTransactionPrefix) == 0;
+  return IsLocal(url) &&
+         url.compare(kLocalPrefixSize, sizeof(kInTransactionPrefix) - 1, kInTransactionPrefix) == 0;
 }
 
 inline constexpr const char kTopicPrefix[] = "topic://";
@@ -1618,12 +1619,7 @@ class Msg : public OptionSetters<Msg> {
     std::exception_ptr error;
     const Result done = Guarded([&]() -> Result {
       try {
-        if constexpr (std::is_void_v<decltype(business(info))>) {
-          business(info);
-          return Result::Success();
-        } else {
-          return business(info);
-        }
+        return ResultOf(business, info);
       } catch (...) {
         error = std::current_exception();
         throw;
@@ -3590,7 +3586,8 @@ class Metrics {
     return {type, query ? "00" : NumberOf(StepOf(type, row)), OpOf(type, row), ok};
   }
 
-  static constexpr std::size_t kMaxSlots = 4 * 99;  ///< steps 01 to 99
+  static constexpr std::size_t kMaxSlots =
+      4 * 99;  ///< 198 rows: 99 steps of a saga, 197 of a message
 
   mutable std::mutex mutex_;
   Snapshot snapshot_;
@@ -6973,12 +6970,7 @@ BranchFunction EraseType(Function function) {
     using Returned = decltype(invoke());
     static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
                   "dtm: a branch function returns nothing or dtm::Result");
-    if constexpr (std::is_void_v<Returned>) {
-      invoke();
-      return Result::Success();
-    } else {
-      return invoke();
-    }
+    return ResultOf(invoke);
   };
 }
 
@@ -8024,12 +8016,7 @@ class Coordinator : public EmbeddedEndpoint {
       *thrown = nullptr;
       Tx tx(*this, driver, context);
       try {
-        if constexpr (std::is_void_v<decltype(function(tx))>) {
-          function(tx);
-          return Result::Success();
-        } else {
-          return function(tx);
-        }
+        return ResultOf(function, tx);
       } catch (...) {
         *thrown = std::current_exception();
         throw;

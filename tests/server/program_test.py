@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import urllib.error
 import urllib.request
@@ -136,6 +137,15 @@ class ProgramTest(unittest.TestCase):
                 'steps': [{'action': 'http://127.0.0.1:1/x', 'compensate': ''}]}
         server.ask('/api/dtmsvr/submit', body)
         self.assertEqual(server.ask('/api/dtmsvr/query?gid=g1')[1]['transaction']['next_cron_interval'], 77)
+        server.stop()
+        server = self.start(TIMEOUT_TO_FAIL='1')
+        server.ask('/api/dtmsvr/prepare', {'gid': 't1', 'trans_type': 'tcc'})
+        for _ in range(100):
+            tcc = server.ask('/api/dtmsvr/query?gid=t1')[1]['transaction']
+            if tcc['status'] == 'failed':
+                break
+            time.sleep(0.1)
+        self.assertEqual(tcc['rollback_reason'], 'Timeout after 1 seconds')
         self.refused("RETRY_INTERVAL|RetryInterval is 'soon'", RETRY_INTERVAL='soon')
         self.refused('stores in SQLite', STORE_DRIVER='redis')
         self.refused("LogLevel is 'loud'", LOG_LEVEL='loud')

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <exception>
 #include <string>
-#include <type_traits>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -105,12 +104,7 @@ class Msg : public OptionSetters<Msg> {
     std::exception_ptr error;
     const Result done = Guarded([&]() -> Result {
       try {
-        if constexpr (std::is_void_v<decltype(business(info))>) {
-          business(info);
-          return Result::Success();
-        } else {
-          return business(info);
-        }
+        return ResultOf(business, info);
       } catch (...) {
         error = std::current_exception();
         throw;

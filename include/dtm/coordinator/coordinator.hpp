@@ -9,7 +9,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -107,12 +106,7 @@ class Coordinator : public EmbeddedEndpoint {
       *thrown = nullptr;
       Tx tx(*this, driver, context);
       try {
-        if constexpr (std::is_void_v<decltype(function(tx))>) {
-          function(tx);
-          return Result::Success();
-        } else {
-          return function(tx);
-        }
+        return ResultOf(function, tx);
       } catch (...) {
         *thrown = std::current_exception();
         throw;

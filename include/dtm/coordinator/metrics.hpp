@@ -93,7 +93,8 @@ class Metrics {
     return {type, query ? "00" : NumberOf(StepOf(type, row)), OpOf(type, row), ok};
   }
 
-  static constexpr std::size_t kMaxSlots = 4 * 99;  ///< steps 01 to 99
+  static constexpr std::size_t kMaxSlots =
+      4 * 99;  ///< 198 rows: 99 steps of a saga, 197 of a message
 
   mutable std::mutex mutex_;
   Snapshot snapshot_;

@@ -42,12 +42,7 @@ BranchFunction EraseType(Function function) {
     using Returned = decltype(invoke());
     static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
                   "dtm: a branch function returns nothing or dtm::Result");
-    if constexpr (std::is_void_v<Returned>) {
-      invoke();
-      return Result::Success();
-    } else {
-      return invoke();
-    }
+    return ResultOf(invoke);
   };
 }
 

@@ -55,7 +55,8 @@ inline bool IsLocal(const std::string& url) {
 inline constexpr const char kInTransactionPrefix[] = "tx/";
 
 inline bool RunsInTransaction(const std::string& url) {
-  return IsLocal(url) && url.compare(kLocalPrefixSize, 3, kInTransactionPrefix) == 0;
+  return IsLocal(url) &&
+         url.compare(kLocalPrefixSize, sizeof(kInTransactionPrefix) - 1, kInTransactionPrefix) == 0;
 }
 
 inline constexpr const char kTopicPrefix[] = "topic://";
