@@ -8022,7 +8022,8 @@ class Coordinator : public EmbeddedEndpoint {
         throw;
       }
     });
-    if (*thrown) std::rethrow_exception(*thrown);
+    // Moved: the last reference is the caller's, who may still read it when the loop lets go of its own.
+    if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
     if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
     if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
