@@ -20,6 +20,7 @@
 #include <vector>
 
 #include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/http/call_pace.hpp>
 #include <dtm/http/call_queue.hpp>
 #include <dtm/http/connection.hpp>
 #include <dtm/http/guarded_client.hpp>
@@ -89,16 +90,25 @@ class UrlCaller final : public BranchCaller {
     bool woken = false;
     std::optional<Job> job;            ///< taken by whoever answers it
     Connection* connection = nullptr;  ///< in use
+    SteadyTime started{};
+    bool grown = false;  ///< what pace_ knows of the call
     SteadyTime deadline{};
   };
   using WorkerAt = std::list<Worker>::iterator;
 
   // With the mutex held, where nothing else is said.
 
-  /// One at a time: who wakes up and sees more work wakes the next. So fast branches are served by
-  /// few threads, and slow ones get as many as they need within milliseconds.
+  /// A host with a call that may start now, or null.
+  Host* Next() {
+    Host* host = queue_.Next();
+    if (host == nullptr || pace_.MayStart()) return host;
+    CheckBefore(Clock::now() + CallPace::kYoung);
+    return nullptr;
+  }
+
+  /// One at a time: who wakes up and sees more work wakes the next.
   void WakeWorker() noexcept {
-    if (waking_ || stopping_ || queue_.Next() == nullptr) return;
+    if (waking_ || stopping_ || Next() == nullptr) return;
     if (!idle_.empty()) {
       Worker* worker = idle_.back();  // the one whose stack and connection are still warm
       idle_.pop_back();
@@ -126,7 +136,7 @@ class UrlCaller final : public BranchCaller {
     std::unique_lock<std::mutex> lock(mutex_);
     waking_ = false;
     for (bool stay = true; stay && !stopping_;) {
-      if (Host* host = queue_.Next()) {
+      if (Host* host = Next()) {
         RunOne(*host, *self, lock);
       } else {
         stay = WaitForWork(*self, lock);
@@ -156,6 +166,9 @@ class UrlCaller final : public BranchCaller {
     if (!taken.too_late) {
       self.job = job;
       self.connection = taken.connection.get();
+      self.started = now;
+      self.grown = false;
+      pace_.Started();
       self.deadline = now + job.call.timeout;
       CheckBefore(self.deadline + kBreakAfter);
     }
@@ -169,6 +182,7 @@ class UrlCaller final : public BranchCaller {
     CallOutcome reply = Send(host, job, taken.connection, self);
     lock.lock();
     self.connection = nullptr;
+    pace_.Ended(self.grown);
     const SteadyTime end = Clock::now();
     queue_.Return(host, reply.silent, taken.connection, end);
     CheckBefore(end + options_.keep_idle);
@@ -245,6 +259,10 @@ class UrlCaller final : public BranchCaller {
     for (Worker& worker : workers_) {
       const bool working = worker.connection != nullptr || worker.job.has_value();
       if (!working) continue;
+      if (!worker.grown && worker.started + CallPace::kYoung <= now) {
+        worker.grown = true;
+        pace_.GrewUp();
+      }
       const SteadyTime overdue = worker.deadline + kBreakAfter;
       if (overdue > now && !stopping_) {
         next_check_ = (std::min)(next_check_, overdue);
@@ -277,6 +295,7 @@ class UrlCaller final : public BranchCaller {
   std::list<Worker> workers_;
   std::list<Worker> finished_;  ///< to be joined
   std::vector<Worker*> idle_;
+  CallPace pace_;
   bool waking_ = false;
   bool stopping_ = false;
   SteadyTime next_check_{};
