@@ -4633,6 +4633,10 @@ class Board {
 
   void AddWaiter(Live& live, Waiter waiter) {
     if (!waiter.callback) return;
+    // A failing store keeps nobody; those of a new one are refused with its commit.
+    if (waiter.when == AnswerWhen::kStored && !live.Fresh()) {
+      waiter.deadline = (std::min)(waiter.deadline, context.now + kLongestWaitForStore);
+    }
     if (waiter.deadline < live.armed) {  // also if no commit works and nothing is released
       timers.Move(live, live.armed, waiter.deadline);
       live.armed = waiter.deadline;
@@ -4745,6 +4749,8 @@ class Board {
   static std::exception_ptr Rejected(const std::string& why) {
     return std::make_exception_ptr(RejectedError(why));
   }
+
+  static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
 
   Store& store;
   const Options& options;
@@ -5258,13 +5264,21 @@ class Collect {
     for (const engine::Event& event : events) board_.Step(live, event);
   }
 
-  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status.
+  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, but for those who
+  /// wait for a change.
   void AnswerExpired(Live& live) {
     const std::string& gid = live.transaction.definition->gid;
     const auto expired = std::stable_partition(
         live.waiters.begin(), live.waiters.end(),
         [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
     for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
+      if (waiter->when == AnswerWhen::kStored) {
+        Board::Refuse(*waiter, std::make_exception_ptr(InDoubtError(
+                                   "the change of gid '" + gid +
+                                   "' may or may not be stored, the store is failing: " +
+                                   board_.health.Problem() + "; ask for it again later")));
+        continue;
+      }
       try {
         const std::optional<Transaction> stored = board_.store.Load(gid);
         stored ? Board::Answer(*waiter, ResultOf(*stored))
@@ -5418,7 +5432,7 @@ inline namespace v1 {
 
 class Works {
  public:
-  static constexpr std::size_t kPerTurn = 64;
+  static constexpr std::size_t kPerTurn = 256;
 
   Works(Board& board, Functions& functions, Clock& clock)
       : board_(board), functions_(functions), clock_(clock) {}

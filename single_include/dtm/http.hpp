@@ -2058,6 +2058,41 @@ void AnswerBranch(httplib::Response& response, const Serve& serve) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/call_pace.hpp --------------------------------------------------------------------
+
+/// How many threads make calls at once, so that fast branches are served by few of them.
+/// Needs: std. Threads: none inside; the caller holds its own lock. Pure arithmetic, no clock.
+
+namespace dtm {
+inline namespace v1 {
+
+/// A call of a fast branch is back in less than kYoung, and its thread takes the next call; that costs less than to
+/// wake another thread, and at 256 calls at a time it is a third of all work. So at most kMaxYoung threads are in such
+/// young calls. Calls that take longer show that the branches are slow: each of them admits one more, so that threads
+/// double every kYoung.
+class CallPace {
+ public:
+  static constexpr std::chrono::milliseconds kYoung{10};
+  static constexpr int kMaxYoung = 16;
+
+  bool MayStart() const { return young_ < kMaxYoung + grown_; }
+
+  void Started() { ++young_; }
+  /// The call is out for kYoung now.
+  void GrewUp() {
+    --young_;
+    ++grown_;
+  }
+  void Ended(bool grown) { --(grown ? grown_ : young_); }
+
+ private:
+  int young_ = 0;  ///< threads in calls younger than kYoung
+  int grown_ = 0;  ///< threads in older calls
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/guarded_client.hpp ---------------------------------------------------------------
 
 /// cpp-httplib's client, made safe for answers that are meant to harm: total deadline, bounded
@@ -2836,16 +2871,25 @@ class UrlCaller final : public BranchCaller {
     bool woken = false;
     std::optional<Job> job;            ///< taken by whoever answers it
     Connection* connection = nullptr;  ///< in use
+    SteadyTime started{};
+    bool grown = false;  ///< what pace_ knows of the call
     SteadyTime deadline{};
   };
   using WorkerAt = std::list<Worker>::iterator;
 
   // With the mutex held, where nothing else is said.
 
-  /// One at a time: who wakes up and sees more work wakes the next. So fast branches are served by
-  /// few threads, and slow ones get as many as they need within milliseconds.
+  /// A host with a call that may start now, or null.
+  Host* Next() {
+    Host* host = queue_.Next();
+    if (host == nullptr || pace_.MayStart()) return host;
+    CheckBefore(Clock::now() + CallPace::kYoung);
+    return nullptr;
+  }
+
+  /// One at a time: who wakes up and sees more work wakes the next.
   void WakeWorker() noexcept {
-    if (waking_ || stopping_ || queue_.Next() == nullptr) return;
+    if (waking_ || stopping_ || Next() == nullptr) return;
     if (!idle_.empty()) {
       Worker* worker = idle_.back();  // the one whose stack and connection are still warm
       idle_.pop_back();
@@ -2873,7 +2917,7 @@ class UrlCaller final : public BranchCaller {
     std::unique_lock<std::mutex> lock(mutex_);
     waking_ = false;
     for (bool stay = true; stay && !stopping_;) {
-      if (Host* host = queue_.Next()) {
+      if (Host* host = Next()) {
         RunOne(*host, *self, lock);
       } else {
         stay = WaitForWork(*self, lock);
@@ -2903,6 +2947,9 @@ class UrlCaller final : public BranchCaller {
     if (!taken.too_late) {
       self.job = job;
       self.connection = taken.connection.get();
+      self.started = now;
+      self.grown = false;
+      pace_.Started();
       self.deadline = now + job.call.timeout;
       CheckBefore(self.deadline + kBreakAfter);
     }
@@ -2916,6 +2963,7 @@ class UrlCaller final : public BranchCaller {
     CallOutcome reply = Send(host, job, taken.connection, self);
     lock.lock();
     self.connection = nullptr;
+    pace_.Ended(self.grown);
     const SteadyTime end = Clock::now();
     queue_.Return(host, reply.silent, taken.connection, end);
     CheckBefore(end + options_.keep_idle);
@@ -2992,6 +3040,10 @@ class UrlCaller final : public BranchCaller {
     for (Worker& worker : workers_) {
       const bool working = worker.connection != nullptr || worker.job.has_value();
       if (!working) continue;
+      if (!worker.grown && worker.started + CallPace::kYoung <= now) {
+        worker.grown = true;
+        pace_.GrewUp();
+      }
       const SteadyTime overdue = worker.deadline + kBreakAfter;
       if (overdue > now && !stopping_) {
         next_check_ = (std::min)(next_check_, overdue);
@@ -3024,6 +3076,7 @@ class UrlCaller final : public BranchCaller {
   std::list<Worker> workers_;
   std::list<Worker> finished_;  ///< to be joined
   std::vector<Worker*> idle_;
+  CallPace pace_;
   bool waking_ = false;
   bool stopping_ = false;
   SteadyTime next_check_{};

@@ -8,6 +8,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/coordinator/sql_kit.hpp"
+#include <dtm/coordinator/works.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::kNoBranch;
@@ -21,6 +22,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 namespace {
+
+constexpr int kPerTurn = dtm::Works::kPerTurn;
 
 struct Answers {
   int runs = 0;
@@ -320,13 +323,13 @@ TEST_CASE("branch function: force stopped before its turn, it does not run") {
     dtm::NewSaga(*bank, "g").Add(moves.out, moves.back, 30).SubmitAsync(nobody);
   }
   SECTION("waiting behind the works of a full turn") {
-    for (int i = 0; i < 64; ++i) {
+    for (int i = 0; i < kPerTurn; ++i) {
       dtm::NewSaga(*bank, "f" + std::to_string(i)).Add(moves.ask, kNoBranch, 1).SubmitAsync(nobody);
     }
     dtm::NewSaga(*bank, "g").Add(moves.out, moves.back, 30).SubmitAsync(nobody);
     (void)bank->Poll();
     REQUIRE(bank.Status("g") == "submitted");
-    REQUIRE(bank.Notes("ask") == 64);
+    REQUIRE(bank.Notes("ask") == kPerTurn);
   }
   bank->ForceStop("g");
   bank.kit.Settle();
@@ -340,7 +343,7 @@ TEST_CASE("branch function: canceled while it waits for its turn, nothing of it 
   Bank bank;
   Moves moves(*bank, answers);
   const auto nobody = [](const dtm::Reply&) {};
-  for (int i = 0; i < 64; ++i) {
+  for (int i = 0; i < kPerTurn; ++i) {
     dtm::NewSaga(*bank, "f" + std::to_string(i)).Add(moves.ask, kNoBranch, 1).SubmitAsync(nobody);
   }
   dtm::NewSaga(*bank, "g").Add(moves.out, moves.back, 30).SubmitAsync(nobody);
@@ -351,25 +354,26 @@ TEST_CASE("branch function: canceled while it waits for its turn, nothing of it 
   CHECK(bank.Status("g") == "failed");
   CHECK(bank.Notes("Out") == bank.Notes("Back"));
   CHECK(bank.Balance(1) == 100);
-  CHECK(bank.Notes("ask") == 64);
+  CHECK(bank.Notes("ask") == kPerTurn);
 }
 
 TEST_CASE("branch function: stopped while calls are queued, the rest runs in the next life") {
+  constexpr int kMore = kPerTurn + 36;
   Answers answers;
   std::unique_ptr<Bank> bank;
   bank = std::make_unique<Bank>([&](dtm::Coordinator& tm) { (void)Moves(tm, answers); });
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < kMore; ++i) {
     (*bank)->SubmitAsync(Saga("g" + std::to_string(i), {{"local:tx/Ask", "", "1"}}),
                          [](const dtm::Reply&) {});
   }
   (void)(*bank)->Poll();
-  CHECK(bank->Notes("ask") == 64);
+  CHECK(bank->Notes("ask") == kPerTurn);
   CHECK((*bank)->Stop(seconds(10)));
-  CHECK(bank->Notes("ask") == 64);  // nothing begins after Stop
+  CHECK(bank->Notes("ask") == kPerTurn);  // nothing begins after Stop
   bank->kit.Crash();
   bank->kit.Advance(seconds(30));
-  CHECK(bank->Notes("ask") == 100);
-  for (int i = 0; i < 100; ++i) CHECK(bank->Status("g" + std::to_string(i)) == "succeed");
+  CHECK(bank->Notes("ask") == kMore);
+  for (int i = 0; i < kMore; ++i) CHECK(bank->Status("g" + std::to_string(i)) == "succeed");
 }
 
 TEST_CASE(

@@ -383,3 +383,26 @@ TEST_CASE("commit: a call that left late, as the store failed, may run that much
   CHECK(world.StatusOf("a") == Status::kFailed);
   CHECK(world.Violations() == std::vector<std::string>{});
 }
+
+TEST_CASE("commit: a command that meets a failing store waits 3 s for it, then it is in doubt") {
+  TestCoordinator kit({}, World::Quiet({}));
+  kit.Branches().On("http://a/01/action", {ScriptedAnswer::Silence()});
+  kit->Submit(NewDefinition("a", 2));
+  kit.Settle();
+  const dtm::Time begin = kit.Clock().Now();
+  SECTION("it works again in time") {
+    kit.Store().FailOnce(3, StoreFault::kDefinite);  // Begin, Apply, Commit
+    kit->ForceStop("a");
+    CHECK(kit.Clock().Now() - begin < seconds(1));
+    CHECK(kit->Query("a")->status == Status::kFailed);
+  }
+  SECTION("it does not") {
+    kit.Store().FailAlways(StoreFault::kDefinite);
+    CHECK_THROWS_AS(kit->ForceStop("a"), dtm::InDoubtError);
+    CHECK(kit.Clock().Now() - begin >= seconds(3));
+    CHECK(kit.Clock().Now() - begin <= seconds(4));
+    kit.Store().FailAlways(StoreFault::kNone);
+    kit.Advance(seconds(2));
+    CHECK(kit->Query("a")->status == Status::kFailed);  // it was not lost
+  }
+}

@@ -421,7 +421,7 @@ TEST_CASE("driver: the destructor waits for functions that run, and says so") {
   CHECK_THAT(log, ContainsSubstring("destroyed while branch functions run"));
 }
 
-TEST_CASE("driver: works share commits, at most 64 a turn, and one that fails harms nobody") {
+TEST_CASE("driver: works share commits, at most so many a turn, and one that fails harms nobody") {
   dtm::Options options = World::Quiet({});
   auto time = std::make_shared<dtm::testing::VirtualTime>();
   auto store_owner = std::make_unique<FailingStore>(std::make_shared<MemoryStore>());
@@ -433,6 +433,7 @@ TEST_CASE("driver: works share commits, at most 64 a turn, and one that fails ha
   };
   settle();
   std::vector<std::string> done;
+  constexpr int kPerTurn = dtm::Works::kPerTurn;
   const auto push = [&](const std::function<Result()>& work) {
     REQUIRE(driver.inbox.Push(
         dtm::QueuedWork{[work](dtm::WorkContext&) { return work(); },
@@ -463,14 +464,14 @@ TEST_CASE("driver: works share commits, at most 64 a turn, and one that fails ha
     CHECK(submitted == 1);
     CHECK(store.Commits() == commits + 1);
   }
-  SECTION("64 a turn") {
-    for (int i = 0; i < 150; ++i) push([] { return Result::Success(); });
+  SECTION("so many a turn") {
+    for (int i = 0; i < 2 * kPerTurn + 22; ++i) push([] { return Result::Success(); });
     driver.Poll();
-    CHECK(done.size() == 64);
+    CHECK(done.size() == kPerTurn);
     driver.Poll();
-    CHECK(done.size() == 128);
+    CHECK(done.size() == 2 * kPerTurn);
     driver.Poll();
-    CHECK(done.size() == 150);
+    CHECK(done.size() == 2 * kPerTurn + 22);
   }
   SECTION("or 5 ms a turn") {
     for (int i = 0; i < 10; ++i) {
@@ -497,10 +498,10 @@ TEST_CASE("driver: works share commits, at most 64 a turn, and one that fails ha
     CHECK(done.size() == 2);
   }
   SECTION("a failed commit is told to all works, also those that wait for a later one") {
-    for (int i = 0; i < 70; ++i) push([] { return Result::Success(); });
-    store.FailOnce(1 + 64 + 2, StoreFault::kDefinite);  // Begin, 64 times Run, Apply, Commit
+    for (int i = 0; i < kPerTurn + 6; ++i) push([] { return Result::Success(); });
+    store.FailOnce(1 + kPerTurn + 2, StoreFault::kDefinite);  // Begin, each Run, Apply, Commit
     driver.Poll();
-    CHECK(done == std::vector<std::string>(70, "error"));
+    CHECK(done == std::vector<std::string>(kPerTurn + 6, "error"));
     time->Set(time->Now() + seconds(1));
     settle();
     push([] { return Result::Success(); });
@@ -508,8 +509,8 @@ TEST_CASE("driver: works share commits, at most 64 a turn, and one that fails ha
     CHECK(done.back() == "ok");
   }
   SECTION("Stop leaves none without an answer") {
-    for (int i = 0; i < 300; ++i) push([] { return Result::Success(); });
+    for (int i = 0; i < 4 * kPerTurn; ++i) push([] { return Result::Success(); });
     CHECK(driver.Stop(time->Now()));
-    CHECK(done.size() == 300);
+    CHECK(done.size() == 4 * kPerTurn);
   }
 }

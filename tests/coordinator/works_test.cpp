@@ -11,6 +11,7 @@
 #include "tests/coordinator/sql_kit.hpp"
 #include "tests/coordinator/turns.hpp"
 #include "tests/support/faulty_vfs.hpp"
+#include <dtm/coordinator/works.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::Result;
@@ -24,6 +25,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 namespace {
+
+constexpr int kPerTurn = dtm::Works::kPerTurn;
 
 /// The loop alone, on a real file: works that are pushed arrive in one turn.
 struct WorkTurns : sql_kit::Disk {
@@ -243,19 +246,19 @@ TEST_CASE("works: every second one breaks the batch, and all others are committe
   CHECK(turns.Notes("bad") == 0);
 }
 
-TEST_CASE("works: at most 64 run in a turn, the others in the next ones, in order") {
+TEST_CASE("works: at most so many run in a turn, the others in the next ones, in order") {
   WorkTurns turns;
-  for (int i = 0; i < 150; ++i) turns.PushNote("n");
+  for (int i = 0; i < 2 * kPerTurn + 22; ++i) turns.PushNote("n");
   turns.loop.Turn();
-  CHECK(turns.Answered() == 64);
-  CHECK(turns.answers[63] == "success");
-  CHECK(turns.Notes("n") == 64);
+  CHECK(turns.Answered() == kPerTurn);
+  CHECK(turns.answers[static_cast<std::size_t>(kPerTurn) - 1] == "success");
+  CHECK(turns.Notes("n") == kPerTurn);
   CHECK(turns.loop.NextTurn() <= turns.time->Now());
   turns.loop.Turn();
-  CHECK(turns.Answered() == 128);
+  CHECK(turns.Answered() == 2 * kPerTurn);
   turns.loop.Turn();
-  CHECK(turns.Answered() == 150);
-  CHECK(turns.Notes("n") == 150);
+  CHECK(turns.Answered() == 2 * kPerTurn + 22);
+  CHECK(turns.Notes("n") == 2 * kPerTurn + 22);
   CHECK(turns.store.Commits() == 3);
 }
 
@@ -524,15 +527,15 @@ TEST_CASE("works: a disk that is full inside the statement harms only the statem
 
 TEST_CASE("works: what is queued when the coordinator stops is done, or told") {
   WorkTurns turns;
-  for (int i = 0; i < 70; ++i) turns.PushNote("n");
+  for (int i = 0; i < kPerTurn + 6; ++i) turns.PushNote("n");
   turns.loop.StartNothingNew();
   turns.loop.Turn();
   CHECK(turns.loop.Busy());
   turns.loop.AnswerAll();
   CHECK_FALSE(turns.loop.Busy());
-  CHECK(turns.Answered() == 70);
-  CHECK(turns.Notes("n") == 64);
-  CHECK_THAT(turns.answers[69], ContainsSubstring("store: ") && ContainsSubstring("stopped"));
+  CHECK(turns.Answered() == kPerTurn + 6);
+  CHECK(turns.Notes("n") == kPerTurn);
+  CHECK_THAT(turns.answers.back(), ContainsSubstring("store: ") && ContainsSubstring("stopped"));
 }
 
 TEST_CASE("works: a statement that is kept unfinished does not keep the store from recovering") {

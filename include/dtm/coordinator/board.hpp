@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -86,6 +87,10 @@ class Board {
 
   void AddWaiter(Live& live, Waiter waiter) {
     if (!waiter.callback) return;
+    // A failing store keeps nobody; those of a new one are refused with its commit.
+    if (waiter.when == AnswerWhen::kStored && !live.Fresh()) {
+      waiter.deadline = (std::min)(waiter.deadline, context.now + kLongestWaitForStore);
+    }
     if (waiter.deadline < live.armed) {  // also if no commit works and nothing is released
       timers.Move(live, live.armed, waiter.deadline);
       live.armed = waiter.deadline;
@@ -198,6 +203,8 @@ class Board {
   static std::exception_ptr Rejected(const std::string& why) {
     return std::make_exception_ptr(RejectedError(why));
   }
+
+  static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
 
   Store& store;
   const Options& options;

@@ -94,13 +94,21 @@ class Collect {
     for (const engine::Event& event : events) board_.Step(live, event);
   }
 
-  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status.
+  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, but for those who
+  /// wait for a change.
   void AnswerExpired(Live& live) {
     const std::string& gid = live.transaction.definition->gid;
     const auto expired = std::stable_partition(
         live.waiters.begin(), live.waiters.end(),
         [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
     for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
+      if (waiter->when == AnswerWhen::kStored) {
+        Board::Refuse(*waiter, std::make_exception_ptr(InDoubtError(
+                                   "the change of gid '" + gid +
+                                   "' may or may not be stored, the store is failing: " +
+                                   board_.health.Problem() + "; ask for it again later")));
+        continue;
+      }
       try {
         const std::optional<Transaction> stored = board_.store.Load(gid);
         stored ? Board::Answer(*waiter, ResultOf(*stored))

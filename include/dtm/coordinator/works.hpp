@@ -25,7 +25,7 @@ inline namespace v1 {
 
 class Works {
  public:
-  static constexpr std::size_t kPerTurn = 64;
+  static constexpr std::size_t kPerTurn = 256;
 
   Works(Board& board, Functions& functions, Clock& clock)
       : board_(board), functions_(functions), clock_(clock) {}
