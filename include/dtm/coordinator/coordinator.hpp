@@ -159,6 +159,7 @@ class Coordinator : public EmbeddedEndpoint {
 
   /// Rolls an unfinished saga back: compensates what may have run; and what was prepared and is not yet
   /// submitted. Returns when that is decided.
+  /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, it has ended, or it is carried through.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
     Command command = About(gid, Command::Kind::kCancel);
@@ -167,10 +168,12 @@ class Coordinator : public EmbeddedEndpoint {
   }
 
   /// Ends an unfinished transaction as failed; nothing is called any more, nothing is undone.
+  /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void ForceStop(const std::string& gid) { Asking().Ask(About(gid, Command::Kind::kForceStop)); }
 
   /// Forgets the waits of an unfinished transaction and tries at once; also wakes a stuck one.
+  /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void RetryNow(const std::string& gid) { Asking().Ask(About(gid, Command::Kind::kRetryNow)); }
 
