@@ -179,6 +179,24 @@ TEST_CASE("alerts: a commit in doubt that did store it") {
   CHECK(InWords(told) == "a 3");
 }
 
+TEST_CASE("alerts: a lost compare-and-set tells once, when the answer is stored at last") {
+  Told told;
+  auto inner = std::make_shared<MemoryStore>();
+  TestCoordinator kit({}, Telling(told), inner);
+  FailTwice(kit, 1);
+  UntilThirdCall(kit);
+  auto stored = *inner->Load("a");  // somebody else writes the record
+  std::vector<dtm::Change> changes{{&stored, true, false, false}};
+  inner->Begin();
+  inner->Apply(changes);
+  inner->Commit();
+  kit.Clock().MoveTowards(kit.Clock().Now() + milliseconds(10));
+  kit->Poll();
+  CHECK(told.empty());
+  CHECK(kit->Wait("a", hours(1)).Succeeded());
+  CHECK(InWords(told) == "a 3");
+}
+
 TEST_CASE("alerts: errors count on after a crash") {
   Told told;
   TestCoordinator kit({}, Telling(told));
@@ -194,11 +212,13 @@ TEST_CASE("alerts: a branch inside a commit, also when its batch is lost with an
   Options options;
   options.alert_retry_limit = 2;
   options.on_alert = [&told](const Alert& alert) { told.push_back(alert); };
-  int left = 3;
+  int runs = 0;
+  bool down = true;
   sql_kit::Bank bank(
-      [&left](Coordinator& tm) {
-        tm.RegisterInTransaction<int>("Pay", [&left](sqlite3*, const int&) {
-          if (left > 0) throw std::runtime_error("not now");
+      [&](Coordinator& tm) {
+        tm.RegisterInTransaction<int>("Pay", [&](sqlite3*, const int&) {
+          ++runs;
+          if (down) throw std::runtime_error("not now");
         });
       },
       options);
@@ -209,15 +229,17 @@ TEST_CASE("alerts: a branch inside a commit, also when its batch is lost with an
   bank->Submit(saga);
   bank.kit.Settle();
   CHECK(told.empty());
+  CHECK(bank.Try([](dtm::Tx&) {}).empty());  // the branch's turn comes before the next one's
   bank.kit.Clock().MoveTowards(bank.kit.Clock().Now() + seconds(15));
-  // In the same batch: SQLite rolls all of it back, and the branch runs again.
+  // In the same batch, after it: SQLite rolls all of it back, and the branch runs again.
   CHECK_FALSE(
       bank.Try([](dtm::Tx& tx) { sql_kit::Careless(tx.Db(), "INSERT INTO bomb VALUES (1)"); })
           .empty());
   bank.kit.Settle();
+  CHECK(runs == 3);  // first, in the lost batch, alone
   REQUIRE(InWords(told) == "a 2");
   CHECK_THAT(told[0].error, ContainsSubstring("not now"));
-  left = 0;
+  down = false;
   CHECK(bank->Wait("a", hours(1)).Succeeded());
   CHECK(told.size() == 1);
 }
