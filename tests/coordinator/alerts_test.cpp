@@ -244,6 +244,31 @@ TEST_CASE("alerts: a branch inside a commit, also when its batch is lost with an
   CHECK(told.size() == 1);
 }
 
+TEST_CASE("alerts: a branch that fails in the very commit that stores its saga") {
+  Told told;
+  Options options;
+  options.alert_retry_limit = 1;
+  options.on_alert = [&told](const Alert& alert) { told.push_back(alert); };
+  bool down = true;
+  sql_kit::Bank bank(
+      [&down](Coordinator& tm) {
+        tm.RegisterInTransaction<int>("Pay", [&down](sqlite3*, const int&) {
+          if (down) throw std::runtime_error("not now");
+        });
+      },
+      options);
+  dtm::Definition saga;
+  saga.gid = "a";
+  saga.steps.push_back(
+      {std::string(dtm::kLocalPrefix) + dtm::kInTransactionPrefix + "Pay", "", "1"});
+  bank->Submit(saga);
+  bank.kit.Settle();
+  CHECK(InWords(told) == "a 1");
+  down = false;
+  CHECK(bank->Wait("a", hours(1)).Succeeded());
+  CHECK(InWords(told) == "a 1");
+}
+
 TEST_CASE("alerts: one that throws is logged, and disturbs nothing") {
   std::string log;
   Options options;
@@ -346,8 +371,8 @@ TEST_CASE("alerts: on the thread in order, and never more than fit") {
   alerts.Tell({std::make_shared<const Alert>(last)});
   alerts.Tell(Some(5));
   alerts.Tell(Some(5));
-  REQUIRE(log.size() == 1);  // once
-  CHECK_THAT(log[0], ContainsSubstring("on_alert is too slow"));
+  CHECK(log.size() == 1);  // once
+  CHECK_THAT(log.empty() ? "" : log[0], ContainsSubstring("on_alert is too slow"));
   alerts.RunWaiting();  // not here
   open.set_value();
   done.get_future().wait();
