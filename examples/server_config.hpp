@@ -2,6 +2,7 @@
 /// Needs: dtm/http.hpp. Threads: one.
 #pragma once
 
+#include <cstdint>
 #include <cstdlib>
 #include <fstream>
 #include <map>
@@ -41,6 +42,10 @@ inline constexpr const char kHelp[] =
     "  TimeoutToFail [TIMEOUT_TO_FAIL]    how long a prepared msg, tcc, xa waits (35)\n"
     "  RetryInterval [RETRY_INTERVAL]     the first wait after an error (10)\n"
     "  RequestTimeout [REQUEST_TIMEOUT]   of a branch call (3)\n"
+    "  AlertWebHook [ALERT_WEB_HOOK]      a URL that is told of branches that keep failing:\n"
+    "                                     POST {gid, status, branch, error, retry_count}\n"
+    "  AlertRetryLimit [ALERT_RETRY_LIMIT]\n"
+    "                                     from which error in a row on (3)\n"
     "  LogLevel [LOG_LEVEL]               debug, info, warn or error (info)\n"
     "  Store.FinishedDataExpire [STORE_FINISHED_DATA_EXPIRE]\n"
     "                                     how long finished transactions are kept (86400)\n"
@@ -53,6 +58,8 @@ inline const std::map<std::string, std::string> kEnvironment = {
     {"TimeoutToFail", "TIMEOUT_TO_FAIL"},
     {"RetryInterval", "RETRY_INTERVAL"},
     {"RequestTimeout", "REQUEST_TIMEOUT"},
+    {"AlertWebHook", "ALERT_WEB_HOOK"},
+    {"AlertRetryLimit", "ALERT_RETRY_LIMIT"},
     {"LogLevel", "LOG_LEVEL"},
     {"Store.Driver", "STORE_DRIVER"},
     {"Store.FinishedDataExpire", "STORE_FINISHED_DATA_EXPIRE"}};
@@ -78,6 +85,15 @@ inline void Set(ServerConfig& config, const std::string& name, const std::string
     config.coordinator.timeout_to_fail = seconds();
   } else if (name == "RequestTimeout") {
     config.coordinator.request_timeout = seconds();
+  } else if (name == "AlertWebHook") {
+    try {
+      config.coordinator.on_alert = dtm::AlertWebHook(value);
+    } catch (const dtm::Error& error) {
+      throw BadSetting("AlertWebHook: " + std::string(error.what()));
+    }
+  } else if (name == "AlertRetryLimit") {
+    config.coordinator.alert_retry_limit =
+        static_cast<std::uint32_t>(Number(name, value, 0, 1000000));
   } else if (name == "Store.FinishedDataExpire") {
     config.coordinator.keep_finished = seconds();
   } else if (name == "Store.Driver") {

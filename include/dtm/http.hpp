@@ -4,6 +4,7 @@
 
 #include <dtm/dtm.hpp>
 #include <dtm/http/access.hpp>
+#include <dtm/http/alert_web_hook.hpp>
 #include <dtm/http/api.hpp>
 #include <dtm/http/api_lists.hpp>
 #include <dtm/http/api_message.hpp>

@@ -2587,337 +2587,6 @@ class SystemClock : public Clock {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/branch_function.hpp -------------------------------------------------------
-
-/// A branch function as the registry keeps it: its payload type erased.
-/// Needs: std. Threads: values; a function runs on any thread.
-
-struct sqlite3;
-
-namespace dtm {
-inline namespace v1 {
-
-/// For whom a function is called; most do not ask, and making it costs more than calling them.
-class Caller {
- public:
-  explicit Caller(const BranchCall& call) : call_(&call) {}
-  explicit Caller(const BranchInfo& info) : info_(&info) {}
-  BranchInfo Info() const { return call_ != nullptr ? call_->Info() : *info_; }
-
- private:
-  const BranchCall* call_ = nullptr;
-  const BranchInfo* info_ = nullptr;
-};
-
-/// A branch function with its payload type erased: gets the payload as text.
-using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
-
-/// The same, inside a commit: it writes through the coordinator's own connection.
-using TransactionFunction = std::function<Result(sqlite3*, const std::string&, const Caller&)>;
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/functions.hpp -------------------------------------------------------------
-
-/// The registry of branch functions, and the threads that run them.
-/// Needs: std. Threads: thread-safe. Without StartThreads the functions run where RunQueued is
-/// called.
-
-#include <atomic>
-#include <deque>
-#include <thread>
-
-namespace dtm {
-inline namespace v1 {
-
-/// Runs functions on a pool that grows while calls wait and shrinks when threads idle. A function
-/// that blocks occupies at most `max_per_function` of its threads, so the others go on.
-class Functions : public BranchCaller {
- public:
-  Functions(std::size_t max_threads, std::size_t max_per_function)
-      : max_threads_(max_threads), max_per_function_(max_per_function) {}
-  ~Functions() override { Functions::Stop(); }
-
-  /// @throws LogicError  the name is taken.
-  void Register(const std::string& name, BranchFunction function) {
-    if (name.empty()) throw LogicError("a branch function needs a name; the store keeps it");
-    if (RunsInTransaction(kLocalPrefix + name)) {
-      throw LogicError("'" + name + "' begins like the name of a function inside a transaction, '" +
-                       kInTransactionPrefix + "'; give it another one");
-    }
-    auto entry = std::make_unique<Entry>();
-    entry->function = std::move(function);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!entries_.emplace(name, std::move(entry)).second) {
-      throw LogicError("a branch function named '" + name +
-                       "' is registered already; give each function a name of its own");
-    }
-  }
-
-  /// The same for one that runs inside a commit; see Works.
-  void RegisterInTransaction(const std::string& name, TransactionFunction function) {
-    if (name == kInTransactionPrefix) throw LogicError("a branch function needs a name");
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!in_transaction_.emplace(name, std::move(function)).second) {
-      throw LogicError("a branch function named '" + name +
-                       "' is registered already; give each function a name of its own");
-    }
-  }
-  /// Here and now, in the loop's thread.
-  Result RunInTransaction(const BranchCall& call, sqlite3* db) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    const auto found = in_transaction_.find(call.Url().c_str() + kLocalPrefixSize);
-    if (found == in_transaction_.end()) return Missing(call);
-    const TransactionFunction& function = found->second;  // none is ever removed
-    lock.unlock();
-    if (db == nullptr)
-      return Result::Error("the store has no SQL for functions inside a transaction");
-    return function(db, call.Payload(), Caller(call));
-  }
-
-  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
-    std::vector<const BranchCall*> unknown;
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      if (refusing_) {
-        lock.unlock();
-        return Refuse(calls, results);
-      }
-      results_ = &results;
-      for (BranchCall& call : calls) {
-        const auto found = entries_.find(call.Url().c_str() + kLocalPrefixSize);
-        if (found == entries_.end()) {
-          unknown.push_back(&call);
-          continue;
-        }
-        Entry& entry = *found->second;
-        entry.queue.push_back(std::move(call));
-        ++queued_;
-        MakeReady(entry);
-      }
-      WakeThreads();
-    }
-    for (const BranchCall* call : unknown) {
-      results.Done(*call, Missing(*call));
-    }
-  }
-
-  /// The function of this name; empty if there is none.
-  BranchFunction Find(const std::string& name) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = entries_.find(name);
-    return found == entries_.end() ? BranchFunction() : found->second->function;
-  }
-
-  /// From now on functions run on threads of their own.
-  void StartThreads() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    threaded_ = true;
-    const std::size_t first =
-        (std::max)(std::size_t{2}, std::size_t{std::thread::hardware_concurrency()});
-    while (threads_.size() < (std::min)(first, max_threads_)) AddThread();
-    min_threads_ = threads_.size();
-  }
-
-  /// Adds threads if calls have waited for `kPatience` while none was taken up: all that run are
-  /// blocked. Returns when to look again.
-  Time Grow(Time now) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!threaded_ || ready_.empty() || idle_ > 0 || threads_.size() >= max_threads_) {
-      stalled_since_ = kNever;
-      return kNever;
-    }
-    if (stalled_since_ == kNever || taken_ != taken_before_) {
-      stalled_since_ = now;
-      taken_before_ = taken_;
-    } else if (now - stalled_since_ >= kPatience) {
-      const std::size_t more =
-          (std::min)(threads_.size(),
-                     (std::min)(ready_.size() * max_per_function_, max_threads_ - threads_.size()));
-      stalled_since_ = now;
-      try {
-        for (std::size_t i = 0; i < more; ++i) AddThread();
-      } catch (const std::system_error&) {  // no thread to be had now; the ones there are go on
-      }
-    }
-    return now + kPatience;
-  }
-
-  /// Without threads: runs what is queued, here. Returns false if there was nothing.
-  bool RunQueued() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    if (threaded_ || queued_ == 0) return false;
-    // What a function submits may queue more calls; those are for the next time.
-    for (std::size_t n = queued_; n > 0 && !ready_.empty(); --n) RunOne(lock);
-    return true;
-  }
-
-  /// True on a thread that is running one of these functions.
-  bool OnFunctionThread() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return std::find(running_.begin(), running_.end(), std::this_thread::get_id()) !=
-           running_.end();
-  }
-
-  /// Calls that are running; what is queued is not counted.
-  std::size_t Running() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return running_.size();
-  }
-
-  /// Drops what has not begun, waits for the functions that run, joins the threads.
-  void Stop() override {
-    std::map<std::thread::id, std::thread> threads;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      (void)TakeQueued();
-      stopping_ = true;
-      threads.swap(threads_);
-      ready_changed_.notify_all();
-    }
-    for (auto& thread : threads) thread.second.join();
-    for (auto& thread : ended_) thread.join();
-    ended_.clear();
-  }
-
-  /// From now on no function begins: what is queued, and what comes, is answered NotSent.
-  void BeginNothingNew() {
-    std::vector<BranchCall> calls;
-    BranchResults* results = nullptr;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      refusing_ = true;
-      results = results_;
-      calls = TakeQueued();
-    }
-    if (!calls.empty()) Refuse(calls, *results);
-  }
-
- private:
-  static Result Missing(const BranchCall& call) {
-    return Result::NotSent("waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
-                           "\": this program has not registered it");
-  }
-
-  static void Refuse(const std::vector<BranchCall>& calls, BranchResults& results) {
-    for (const BranchCall& call : calls) {
-      results.Done(call, Result::NotSent("the coordinator was stopping"));
-    }
-  }
-
-  struct Entry {
-    BranchFunction function;
-    std::deque<BranchCall> queue;
-    std::size_t running = 0;
-    bool ready = false;
-  };
-  static constexpr Duration kPatience = std::chrono::milliseconds(2);
-  static constexpr std::chrono::seconds kIdleBeforeLeaving{10};
-
-  /// All below with mutex_ held.
-  void MakeReady(Entry& entry) {
-    if (entry.ready || entry.queue.empty() || entry.running >= max_per_function_) return;
-    entry.ready = true;
-    ready_.push_back(&entry);
-  }
-
-  void WakeThreads() {
-    if (idle_ == 0 || ready_.empty()) return;
-    if (queued_ > 1) {
-      ready_changed_.notify_all();
-    } else {
-      ready_changed_.notify_one();
-    }
-  }
-
-  void AddThread() {
-    std::thread thread([this] { ThreadMain(); });
-    const std::thread::id id = thread.get_id();
-    threads_.emplace(id, std::move(thread));
-  }
-
-  void ThreadMain() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    while (!stopping_) {
-      if (!ready_.empty()) {
-        RunOne(lock);
-        continue;
-      }
-      ++idle_;
-      const auto woken = ready_changed_.wait_for(lock, kIdleBeforeLeaving);
-      --idle_;
-      if (woken == std::cv_status::timeout && ready_.empty() && threads_.size() > min_threads_ &&
-          !stopping_) {
-        const auto self = threads_.find(std::this_thread::get_id());
-        if (self == threads_.end()) return;
-        for (auto& thread : ended_) thread.join();  // these have left the loop already
-        ended_.clear();
-        ended_.push_back(std::move(self->second));
-        threads_.erase(self);
-        return;
-      }
-    }
-  }
-
-  /// Takes one call in turn of the functions and runs it without the lock.
-  void RunOne(std::unique_lock<std::mutex>& lock) {
-    Entry& entry = *ready_.front();
-    ready_.pop_front();
-    entry.ready = false;
-    const BranchCall call = std::move(entry.queue.front());
-    entry.queue.pop_front();
-    --queued_;
-    ++taken_;
-    ++entry.running;
-    MakeReady(entry);
-    running_.push_back(std::this_thread::get_id());
-    BranchResults& results = *results_;
-    lock.unlock();
-    results.Done(call, Guarded([&] { return entry.function(call.Payload(), Caller(call)); }));
-    lock.lock();
-    running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
-    --entry.running;
-    MakeReady(entry);
-  }
-
-  std::vector<BranchCall> TakeQueued() {
-    std::vector<BranchCall> calls;
-    for (auto& entry : entries_) {
-      for (BranchCall& call : entry.second->queue) calls.push_back(std::move(call));
-      entry.second->queue.clear();
-      entry.second->ready = false;
-    }
-    ready_.clear();
-    queued_ = 0;
-    return calls;
-  }
-
-  const std::size_t max_threads_;
-  const std::size_t max_per_function_;
-  std::mutex mutex_;
-  std::condition_variable ready_changed_;
-  std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
-  std::map<std::string, TransactionFunction, std::less<>> in_transaction_;
-  std::deque<Entry*> ready_;  // functions with something to run, in turn
-  std::size_t queued_ = 0;
-  std::size_t idle_ = 0;
-  std::size_t min_threads_ = 0;
-  std::size_t taken_ = 0;
-  std::size_t taken_before_ = 0;
-  Time stalled_since_ = kNever;
-  bool threaded_ = false;
-  bool refusing_ = false;
-  bool stopping_ = false;
-  BranchResults* results_ = nullptr;
-  std::vector<std::thread::id> running_;
-  std::map<std::thread::id, std::thread> threads_;
-  std::vector<std::thread> ended_;  // left the pool, to be joined
-};
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/store/store.hpp -----------------------------------------------------------------------
 
 /// The contract of what is durable. One test suite (tests/store/store_contract.hpp) holds every
@@ -2925,6 +2594,7 @@ class Functions : public BranchCaller {
 /// Needs: std. Threads: one owner thread calls everything but Load, Scan and ScanValues, which any
 /// thread may.
 
+#include <atomic>
 #include <optional>
 
 struct sqlite3;
@@ -3236,11 +2906,99 @@ class Inbox : public BranchResults {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/durability.hpp ------------------------------------------------------------------
+
+/// How much a commit survives.
+/// Needs: nothing. Threads: a value.
+
+namespace dtm {
+inline namespace v1 {
+
+/// kPower: one fsync per commit, survives the loss of power. kProcess: survives the death of the
+/// process (kill -9), not that of the machine.
+enum class Durability { kPower, kProcess };
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/options.hpp ---------------------------------------------------------------
+
+/// The settings of an embedded coordinator.
+/// Needs: std. Threads: values; `log` is called from any thread, `on_alert` from one that is not the loop.
+/// Protocol: §3 (alert).
+
+struct sqlite3;
+
+namespace dtm {
+inline namespace v1 {
+
+enum class LogLevel { kInfo, kWarning, kError };
+
+inline void LogToStderr(LogLevel level, const std::string& text) {
+  const char* name = level == LogLevel::kError     ? "error"
+                     : level == LogLevel::kWarning ? "warning"
+                                                   : "info";
+  std::fprintf(stderr, "dtm %s: %s\n", name, text.c_str());
+}
+
+/// A branch keeps failing: it had so many errors in a row.
+struct Alert {
+  std::string gid;
+  Status status = Status::kSubmitted;
+  std::string branch;             ///< its URL, or `local:Name`
+  std::string error;              ///< the last one, with branch, op and url
+  std::uint32_t retry_count = 0;  ///< errors in a row
+};
+
+struct Options {
+  /// What a commit survives; see Durability.
+  Durability durability = Durability::kPower;
+  /// Called with the connection that writes the SQLite file, whenever it was opened: create and migrate the
+  /// program's own tables here, for Transact and RegisterInTransaction.
+  std::function<void(sqlite3*)> on_open;
+  /// The first wait after an error, of transactions that name none.
+  Duration retry_interval = std::chrono::seconds(10);
+  /// The deadline of a branch call by URL, of transactions that name none.
+  Duration request_timeout = std::chrono::seconds(3);
+  /// How long a prepared msg, tcc or xa that names no timeout waits for its submit; then a message
+  /// asks its initiator, and the others are rolled back.
+  std::chrono::seconds timeout_to_fail{35};
+  /// Where a dtm::Server serves this coordinator to others ("http://this-host:36789/api/dtmsvr"): told to
+  /// branches that a tcc or xa calls, so that they can register more. Empty: they cannot.
+  std::string server_url;
+  /// Finished transactions are removed after this long. Unfinished ones never are.
+  Duration keep_finished = std::chrono::hours(24);
+  /// Transactions kept in memory at a time, and the bytes of what they were asked to do; the rest
+  /// waits in the store.
+  std::size_t max_in_memory = 20000;
+  std::size_t max_memory_bytes = std::size_t{256} << 20;
+  /// Submissions waiting for a commit at a time; more are refused (RejectedError).
+  std::size_t max_waiting_submissions = 20000;
+  /// Threads that run branch functions, and how many of them one function may occupy.
+  std::size_t max_function_threads = 128;
+  std::size_t max_threads_per_function = 64;
+  /// Called at the `alert_retry_limit`-th error in a row of a branch that is called until it succeeds, and at every
+  /// later one, also when the wait between tries does not grow any more; not for questions to initiators (msg,
+  /// workflow). Success, ONGOING and RetryNow count anew; a restart does not. 0 is taken for 1.
+  ///
+  /// It tells of what is durable, and runs on a thread of its own (without Start: inside Poll), one alert after the
+  /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 wait already, if the
+  /// coordinator stops, or in a crash; the next error brings the next one. Stop and the destructor wait for the one
+  /// that runs. For a web hook: dtm::AlertWebHook(url) of <dtm/http.hpp>.
+  std::function<void(const Alert&)> on_alert;
+  std::uint32_t alert_retry_limit = 3;
+  /// Any thread, must not throw.
+  std::function<void(LogLevel, const std::string&)> log = LogToStderr;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/engine/machine.hpp --------------------------------------------------------------------
 
 /// The face of a machine: what can happen to a transaction, and what follows from it.
 /// Needs: std. Threads: values only; Step is pure (no I/O, no clock, no randomness).
-/// Protocol: §3, §4; implemented by saga.hpp, msg.hpp, tcc.hpp (tcc and xa) and
+/// Protocol: §3 (alert), §4; implemented by saga.hpp, msg.hpp, tcc.hpp (tcc and xa) and
 /// workflow.hpp.
 
 namespace dtm {
@@ -3274,15 +3032,18 @@ struct Context {
   Duration retry_interval = std::chrono::seconds(10);  ///< of a transaction that names none
   Duration request_timeout = std::chrono::seconds(3);  ///< of a transaction that names none
   std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
+  /// A branch that has had so many errors in a row is told to people, and so is every later one. 0: none is.
+  std::uint32_t alert_after = 0;
   bool may_call = true;  ///< false while the coordinator stops: record results, start nothing
 };
 
 /// What must follow, once the changed transaction is durable.
 struct Effects {
-  bool changed = false;            ///< the transaction has to be stored
-  std::vector<std::size_t> calls;  ///< rows to call
-  Time timer = kNever;             ///< send kTimer then
-  std::string refused;             ///< a command that does not fit its status, and why
+  bool changed = false;              ///< the transaction has to be stored
+  std::vector<std::size_t> calls;    ///< rows to call
+  std::optional<std::size_t> alert;  ///< the row that keeps failing, see Context::alert_after
+  Time timer = kNever;               ///< send kTimer then
+  std::string refused;               ///< a command that does not fit its status, and why
 };
 
 }  // namespace engine
@@ -3294,10 +3055,16 @@ struct Effects {
 /// A transaction in memory: its record, and what is held back until the record is durable.
 /// Needs: std. Threads: the thread that drives the loop.
 
+#include <deque>
 #include <unordered_map>
 
 namespace dtm {
 inline namespace v1 {
+
+/// An event, and what people are to be told of once it is durable; null: nothing.
+struct Stepped : engine::Event {
+  std::shared_ptr<const Alert> alert;
+};
 
 struct Live {
   Transaction transaction;  ///< as stepped; durable unless `dirty`
@@ -3312,10 +3079,10 @@ struct Live {
   Time armed = kNever;      ///< its place in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
-  std::vector<Command> commands;      ///< obeyed before it was stored: again, if another one is
-  std::vector<engine::Event> events;  ///< stepped since the last commit
-  std::size_t doubtful_events = 0;    ///< of them, those in a commit that may have become durable
-  std::size_t bytes = 0;              ///< of the definition, for the memory limit
+  std::vector<Command> commands;    ///< obeyed before it was stored: again, if another one is
+  std::vector<Stepped> events;      ///< stepped since the last commit
+  std::size_t doubtful_events = 0;  ///< of them, those in a commit that may have become durable
+  std::size_t bytes = 0;            ///< of the definition, for the memory limit
 
   /// Empty again, but for its place and the memory of vectors of ordinary size.
   void Clear() {
@@ -3592,74 +3359,6 @@ class Metrics {
   mutable std::mutex mutex_;
   Snapshot snapshot_;
   std::array<std::vector<std::uint64_t>, 6> answers_;  ///< by type; per row: failed, succeeded
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/durability.hpp ------------------------------------------------------------------
-
-/// How much a commit survives.
-/// Needs: nothing. Threads: a value.
-
-namespace dtm {
-inline namespace v1 {
-
-/// kPower: one fsync per commit, survives the loss of power. kProcess: survives the death of the
-/// process (kill -9), not that of the machine.
-enum class Durability { kPower, kProcess };
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/options.hpp ---------------------------------------------------------------
-
-/// The settings of an embedded coordinator.
-/// Needs: std. Threads: values; `log` is called from any thread.
-
-struct sqlite3;
-
-namespace dtm {
-inline namespace v1 {
-
-enum class LogLevel { kInfo, kWarning, kError };
-
-inline void LogToStderr(LogLevel level, const std::string& text) {
-  const char* name = level == LogLevel::kError     ? "error"
-                     : level == LogLevel::kWarning ? "warning"
-                                                   : "info";
-  std::fprintf(stderr, "dtm %s: %s\n", name, text.c_str());
-}
-
-struct Options {
-  /// What a commit survives; see Durability.
-  Durability durability = Durability::kPower;
-  /// Called with the connection that writes the SQLite file, whenever it was opened: create and migrate the
-  /// program's own tables here, for Transact and RegisterInTransaction.
-  std::function<void(sqlite3*)> on_open;
-  /// The first wait after an error, of transactions that name none.
-  Duration retry_interval = std::chrono::seconds(10);
-  /// The deadline of a branch call by URL, of transactions that name none.
-  Duration request_timeout = std::chrono::seconds(3);
-  /// How long a prepared msg, tcc or xa that names no timeout waits for its submit; then a message
-  /// asks its initiator, and the others are rolled back.
-  std::chrono::seconds timeout_to_fail{35};
-  /// Where a dtm::Server serves this coordinator to others ("http://this-host:36789/api/dtmsvr"): told to
-  /// branches that a tcc or xa calls, so that they can register more. Empty: they cannot.
-  std::string server_url;
-  /// Finished transactions are removed after this long. Unfinished ones never are.
-  Duration keep_finished = std::chrono::hours(24);
-  /// Transactions kept in memory at a time, and the bytes of what they were asked to do; the rest
-  /// waits in the store.
-  std::size_t max_in_memory = 20000;
-  std::size_t max_memory_bytes = std::size_t{256} << 20;
-  /// Submissions waiting for a commit at a time; more are refused (RejectedError).
-  std::size_t max_waiting_submissions = 20000;
-  /// Threads that run branch functions, and how many of them one function may occupy.
-  std::size_t max_function_threads = 128;
-  std::size_t max_threads_per_function = 64;
-  /// Any thread, must not throw.
-  std::function<void(LogLevel, const std::string&)> log = LogToStderr;
 };
 
 }  // namespace v1
@@ -3953,7 +3652,7 @@ inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
 // ---- dtm/engine/machine_parts.hpp --------------------------------------------------------------
 
 /// What every machine does in the same way: take answers, call branches, wait, end, get stuck.
-/// Needs: std. Threads: pure. Protocol: §3 (interpretation of an answer, schedule numbers), with the
+/// Needs: std. Threads: pure. Protocol: §3 (interpretation of an answer, schedule numbers, alert), with the
 /// safe alternatives of its §12: a call that is out is awaited, tries survive restarts.
 
 namespace dtm {
@@ -4045,7 +3744,16 @@ class MachineParts {
     } else {
       ++branch.errors;
       branch.next_try = context_.now + RetryWait(t_, index, interval);
+      AlertIfItKeepsFailing(index);
     }
+  }
+
+  /// Questions to the initiator may fail for long without harm: it is asked because it is away. The
+  /// n-th error in a row is meant to be told, whether or not the wait still doubles.
+  void AlertIfItKeepsFailing(std::size_t index) {
+    const bool question = HasQueryRow(def_.type) && index == kQueryRow;
+    if (question || context_.alert_after == 0) return;
+    if (t_.branches[index].errors >= context_.alert_after) effects_.alert = index;
   }
 
   /// An answer of a branch that has to succeed in the end: all but success is tried again.
@@ -4588,6 +4296,7 @@ class Board {
     context.retry_interval = options.retry_interval;
     context.request_timeout = options.request_timeout;
     context.timeout_to_fail = options.timeout_to_fail;
+    if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
   }
 
   /// Asks the machine; what must follow is kept in `live` until its record is durable. Returns why
@@ -4596,8 +4305,6 @@ class Board {
     Transaction& transaction = live.transaction;
     Touch(live);
     if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
-    // What nobody else knows of cannot lose its compare-and-set.
-    if (!live.Fresh()) live.events.push_back(event);
     const bool was_stuck = transaction.stuck;
     engine::Effects effects;
     try {
@@ -4605,6 +4312,11 @@ class Board {
     } catch (const std::exception& error) {
       transaction.stuck = true;
       transaction.last_error = error.what();
+    }
+    // What nobody else knows of cannot lose its compare-and-set, so it is only kept for what it tells.
+    if (!live.Fresh() || effects.alert) {
+      live.events.push_back(
+          {event, effects.alert ? AlertOf(transaction, *effects.alert) : nullptr});
     }
     if (transaction.stuck && !was_stuck) {
       Log(LogLevel::kError, "gid '" + transaction.definition->gid +
@@ -4646,7 +4358,8 @@ class Board {
   }
 
   /// An event that is durable now.
-  void Count(const Live& live, const engine::Event& event) {
+  void Count(const Live& live, const Stepped& event) {
+    if (event.alert) alerts.push_back(event.alert);
     if (event.kind != engine::EventKind::kResult) return;
     metrics.Answered(*live.transaction.definition, event.branch, event.result);
   }
@@ -4766,8 +4479,478 @@ class Board {
   std::vector<Submission> returned;     ///< met a stored record, which is in memory now: again
   std::vector<Command> again_commands;  ///< of one that no commit has taken yet: again
   std::set<std::string> in_doubt;       ///< submitted in a commit whose outcome is not known yet
-  std::deque<QueuedWork> works;         ///< user work for the next commits
-  std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
+  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
+  std::deque<QueuedWork> works;                      ///< user work for the next commits
+  std::deque<BranchWork> branch_works;               ///< branches that run inside the next commits
+
+ private:
+  static std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t branch) {
+    const Definition& definition = *transaction.definition;
+    return std::make_shared<const Alert>(Alert{definition.gid, transaction.status,
+                                               UrlOf(definition, branch), transaction.last_error,
+                                               transaction.branches[branch].errors});
+  }
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/alerts.hpp ----------------------------------------------------------------
+
+/// Alerts on their way to Options::on_alert: off the loop, one after the other, never too many.
+/// Needs: std. Threads: thread-safe. Without StartThread they run where RunWaiting is called.
+/// Protocol: §3 (alert), off the path of the transactions (§12, W9).
+
+#include <thread>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Not the pool of functions: who is told may hang, and must not take threads from branches or count
+/// as one of them.
+class Alerts {
+ public:
+  static constexpr std::size_t kMaxWaiting = 1000;
+
+  explicit Alerts(const Options& options) : options_(options) {}
+  ~Alerts() {
+    BeginNothingNew();
+    if (thread_.joinable()) thread_.join();
+  }
+  Alerts(const Alerts&) = delete;
+  Alerts& operator=(const Alerts&) = delete;
+
+  /// From now on they run on a thread of their own.
+  void StartThread() {
+    if (!options_.on_alert) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    thread_ = std::thread([this] { ThreadMain(); });
+    threaded_ = true;
+  }
+
+  /// Returns at once; what does not fit is dropped.
+  void Tell(std::vector<std::shared_ptr<const Alert>> alerts) {
+    bool began_to_drop = false;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (stopping_) return;
+      for (auto& alert : alerts) {
+        if (waiting_.size() >= kMaxWaiting) {
+          began_to_drop = began_to_drop || !dropping_;
+          dropping_ = true;
+          break;
+        }
+        dropping_ = false;
+        waiting_.push_back(std::move(alert));
+      }
+      changed_.notify_all();
+    }
+    if (began_to_drop) {
+      Warn("on_alert is too slow: " + std::to_string(kMaxWaiting) +
+           " alerts wait, more are dropped");
+    }
+  }
+
+  /// Without a thread: runs what waits, here. Does nothing inside on_alert.
+  void RunWaiting() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (threaded_ || running_) return;
+    // What is told meanwhile is for the next time.
+    for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty(); --n) RunOne(lock);
+  }
+
+  /// Drops what has not begun and waits for the one that runs. False: it still runs.
+  bool Stop(Clock& clock, Time until) {
+    BeginNothingNew();
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (running_ && clock.Now() < until) clock.Wait(changed_, lock, until);
+    if (running_) return false;
+    lock.unlock();
+    if (thread_.joinable()) thread_.join();
+    return true;
+  }
+
+ private:
+  void BeginNothingNew() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    waiting_.clear();
+    changed_.notify_all();
+  }
+
+  void ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+      if (stopping_) return;
+      RunOne(lock);
+    }
+  }
+
+  /// Takes one, and runs it without the lock.
+  void RunOne(std::unique_lock<std::mutex>& lock) {
+    const std::shared_ptr<const Alert> alert = std::move(waiting_.front());
+    waiting_.pop_front();
+    running_ = true;
+    lock.unlock();
+    std::string problem;
+    try {
+      options_.on_alert(*alert);
+    } catch (const std::exception& error) {
+      problem = error.what();
+    } catch (...) {
+      problem = "it threw something that is no std::exception";
+    }
+    if (!problem.empty()) {
+      Warn("on_alert failed for gid '" + alert->gid + "': " + problem);
+    }
+    lock.lock();
+    running_ = false;
+    changed_.notify_all();
+  }
+
+  void Warn(const std::string& text) const {
+    Board::Protected([&] {
+      if (options_.log) options_.log(LogLevel::kWarning, text);
+    });
+  }
+
+  const Options& options_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<const Alert>> waiting_;
+  bool threaded_ = false;
+  bool running_ = false;
+  bool dropping_ = false;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/branch_function.hpp -------------------------------------------------------
+
+/// A branch function as the registry keeps it: its payload type erased.
+/// Needs: std. Threads: values; a function runs on any thread.
+
+struct sqlite3;
+
+namespace dtm {
+inline namespace v1 {
+
+/// For whom a function is called; most do not ask, and making it costs more than calling them.
+class Caller {
+ public:
+  explicit Caller(const BranchCall& call) : call_(&call) {}
+  explicit Caller(const BranchInfo& info) : info_(&info) {}
+  BranchInfo Info() const { return call_ != nullptr ? call_->Info() : *info_; }
+
+ private:
+  const BranchCall* call_ = nullptr;
+  const BranchInfo* info_ = nullptr;
+};
+
+/// A branch function with its payload type erased: gets the payload as text.
+using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
+
+/// The same, inside a commit: it writes through the coordinator's own connection.
+using TransactionFunction = std::function<Result(sqlite3*, const std::string&, const Caller&)>;
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/functions.hpp -------------------------------------------------------------
+
+/// The registry of branch functions, and the threads that run them.
+/// Needs: std. Threads: thread-safe. Without StartThreads the functions run where RunQueued is
+/// called.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Runs functions on a pool that grows while calls wait and shrinks when threads idle. A function
+/// that blocks occupies at most `max_per_function` of its threads, so the others go on.
+class Functions : public BranchCaller {
+ public:
+  Functions(std::size_t max_threads, std::size_t max_per_function)
+      : max_threads_(max_threads), max_per_function_(max_per_function) {}
+  ~Functions() override { Functions::Stop(); }
+
+  /// @throws LogicError  the name is taken.
+  void Register(const std::string& name, BranchFunction function) {
+    if (name.empty()) throw LogicError("a branch function needs a name; the store keeps it");
+    if (RunsInTransaction(kLocalPrefix + name)) {
+      throw LogicError("'" + name + "' begins like the name of a function inside a transaction, '" +
+                       kInTransactionPrefix + "'; give it another one");
+    }
+    auto entry = std::make_unique<Entry>();
+    entry->function = std::move(function);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!entries_.emplace(name, std::move(entry)).second) {
+      throw LogicError("a branch function named '" + name +
+                       "' is registered already; give each function a name of its own");
+    }
+  }
+
+  /// The same for one that runs inside a commit; see Works.
+  void RegisterInTransaction(const std::string& name, TransactionFunction function) {
+    if (name == kInTransactionPrefix) throw LogicError("a branch function needs a name");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!in_transaction_.emplace(name, std::move(function)).second) {
+      throw LogicError("a branch function named '" + name +
+                       "' is registered already; give each function a name of its own");
+    }
+  }
+  /// Here and now, in the loop's thread.
+  Result RunInTransaction(const BranchCall& call, sqlite3* db) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const auto found = in_transaction_.find(call.Url().c_str() + kLocalPrefixSize);
+    if (found == in_transaction_.end()) return Missing(call);
+    const TransactionFunction& function = found->second;  // none is ever removed
+    lock.unlock();
+    if (db == nullptr)
+      return Result::Error("the store has no SQL for functions inside a transaction");
+    return function(db, call.Payload(), Caller(call));
+  }
+
+  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+    std::vector<const BranchCall*> unknown;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      if (refusing_) {
+        lock.unlock();
+        return Refuse(calls, results);
+      }
+      results_ = &results;
+      for (BranchCall& call : calls) {
+        const auto found = entries_.find(call.Url().c_str() + kLocalPrefixSize);
+        if (found == entries_.end()) {
+          unknown.push_back(&call);
+          continue;
+        }
+        Entry& entry = *found->second;
+        entry.queue.push_back(std::move(call));
+        ++queued_;
+        MakeReady(entry);
+      }
+      WakeThreads();
+    }
+    for (const BranchCall* call : unknown) {
+      results.Done(*call, Missing(*call));
+    }
+  }
+
+  /// The function of this name; empty if there is none.
+  BranchFunction Find(const std::string& name) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = entries_.find(name);
+    return found == entries_.end() ? BranchFunction() : found->second->function;
+  }
+
+  /// From now on functions run on threads of their own.
+  void StartThreads() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    threaded_ = true;
+    const std::size_t first =
+        (std::max)(std::size_t{2}, std::size_t{std::thread::hardware_concurrency()});
+    while (threads_.size() < (std::min)(first, max_threads_)) AddThread();
+    min_threads_ = threads_.size();
+  }
+
+  /// Adds threads if calls have waited for `kPatience` while none was taken up: all that run are
+  /// blocked. Returns when to look again.
+  Time Grow(Time now) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!threaded_ || ready_.empty() || idle_ > 0 || threads_.size() >= max_threads_) {
+      stalled_since_ = kNever;
+      return kNever;
+    }
+    if (stalled_since_ == kNever || taken_ != taken_before_) {
+      stalled_since_ = now;
+      taken_before_ = taken_;
+    } else if (now - stalled_since_ >= kPatience) {
+      const std::size_t more =
+          (std::min)(threads_.size(),
+                     (std::min)(ready_.size() * max_per_function_, max_threads_ - threads_.size()));
+      stalled_since_ = now;
+      try {
+        for (std::size_t i = 0; i < more; ++i) AddThread();
+      } catch (const std::system_error&) {  // no thread to be had now; the ones there are go on
+      }
+    }
+    return now + kPatience;
+  }
+
+  /// Without threads: runs what is queued, here. Returns false if there was nothing.
+  bool RunQueued() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (threaded_ || queued_ == 0) return false;
+    // What a function submits may queue more calls; those are for the next time.
+    for (std::size_t n = queued_; n > 0 && !ready_.empty(); --n) RunOne(lock);
+    return true;
+  }
+
+  /// True on a thread that is running one of these functions.
+  bool OnFunctionThread() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return std::find(running_.begin(), running_.end(), std::this_thread::get_id()) !=
+           running_.end();
+  }
+
+  /// Calls that are running; what is queued is not counted.
+  std::size_t Running() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return running_.size();
+  }
+
+  /// Drops what has not begun, waits for the functions that run, joins the threads.
+  void Stop() override {
+    std::map<std::thread::id, std::thread> threads;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      (void)TakeQueued();
+      stopping_ = true;
+      threads.swap(threads_);
+      ready_changed_.notify_all();
+    }
+    for (auto& thread : threads) thread.second.join();
+    for (auto& thread : ended_) thread.join();
+    ended_.clear();
+  }
+
+  /// From now on no function begins: what is queued, and what comes, is answered NotSent.
+  void BeginNothingNew() {
+    std::vector<BranchCall> calls;
+    BranchResults* results = nullptr;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      refusing_ = true;
+      results = results_;
+      calls = TakeQueued();
+    }
+    if (!calls.empty()) Refuse(calls, *results);
+  }
+
+ private:
+  static Result Missing(const BranchCall& call) {
+    return Result::NotSent("waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
+                           "\": this program has not registered it");
+  }
+
+  static void Refuse(const std::vector<BranchCall>& calls, BranchResults& results) {
+    for (const BranchCall& call : calls) {
+      results.Done(call, Result::NotSent("the coordinator was stopping"));
+    }
+  }
+
+  struct Entry {
+    BranchFunction function;
+    std::deque<BranchCall> queue;
+    std::size_t running = 0;
+    bool ready = false;
+  };
+  static constexpr Duration kPatience = std::chrono::milliseconds(2);
+  static constexpr std::chrono::seconds kIdleBeforeLeaving{10};
+
+  /// All below with mutex_ held.
+  void MakeReady(Entry& entry) {
+    if (entry.ready || entry.queue.empty() || entry.running >= max_per_function_) return;
+    entry.ready = true;
+    ready_.push_back(&entry);
+  }
+
+  void WakeThreads() {
+    if (idle_ == 0 || ready_.empty()) return;
+    if (queued_ > 1) {
+      ready_changed_.notify_all();
+    } else {
+      ready_changed_.notify_one();
+    }
+  }
+
+  void AddThread() {
+    std::thread thread([this] { ThreadMain(); });
+    const std::thread::id id = thread.get_id();
+    threads_.emplace(id, std::move(thread));
+  }
+
+  void ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!stopping_) {
+      if (!ready_.empty()) {
+        RunOne(lock);
+        continue;
+      }
+      ++idle_;
+      const auto woken = ready_changed_.wait_for(lock, kIdleBeforeLeaving);
+      --idle_;
+      if (woken == std::cv_status::timeout && ready_.empty() && threads_.size() > min_threads_ &&
+          !stopping_) {
+        const auto self = threads_.find(std::this_thread::get_id());
+        if (self == threads_.end()) return;
+        for (auto& thread : ended_) thread.join();  // these have left the loop already
+        ended_.clear();
+        ended_.push_back(std::move(self->second));
+        threads_.erase(self);
+        return;
+      }
+    }
+  }
+
+  /// Takes one call in turn of the functions and runs it without the lock.
+  void RunOne(std::unique_lock<std::mutex>& lock) {
+    Entry& entry = *ready_.front();
+    ready_.pop_front();
+    entry.ready = false;
+    const BranchCall call = std::move(entry.queue.front());
+    entry.queue.pop_front();
+    --queued_;
+    ++taken_;
+    ++entry.running;
+    MakeReady(entry);
+    running_.push_back(std::this_thread::get_id());
+    BranchResults& results = *results_;
+    lock.unlock();
+    results.Done(call, Guarded([&] { return entry.function(call.Payload(), Caller(call)); }));
+    lock.lock();
+    running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
+    --entry.running;
+    MakeReady(entry);
+  }
+
+  std::vector<BranchCall> TakeQueued() {
+    std::vector<BranchCall> calls;
+    for (auto& entry : entries_) {
+      for (BranchCall& call : entry.second->queue) calls.push_back(std::move(call));
+      entry.second->queue.clear();
+      entry.second->ready = false;
+    }
+    ready_.clear();
+    queued_ = 0;
+    return calls;
+  }
+
+  const std::size_t max_threads_;
+  const std::size_t max_per_function_;
+  std::mutex mutex_;
+  std::condition_variable ready_changed_;
+  std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
+  std::map<std::string, TransactionFunction, std::less<>> in_transaction_;
+  std::deque<Entry*> ready_;  // functions with something to run, in turn
+  std::size_t queued_ = 0;
+  std::size_t idle_ = 0;
+  std::size_t min_threads_ = 0;
+  std::size_t taken_ = 0;
+  std::size_t taken_before_ = 0;
+  Time stalled_since_ = kNever;
+  bool threaded_ = false;
+  bool refusing_ = false;
+  bool stopping_ = false;
+  BranchResults* results_ = nullptr;
+  std::vector<std::thread::id> running_;
+  std::map<std::thread::id, std::thread> threads_;
+  std::vector<std::thread> ended_;  // left the pool, to be joined
 };
 
 }  // namespace v1
@@ -5258,7 +5441,7 @@ class Collect {
 
   /// Its record may have been replaced by the stored one: what had happened to it happens again.
   void StepAgain(Live& live, engine::EventKind kind) {
-    const std::vector<engine::Event> events = std::exchange(live.events, {});
+    const std::vector<Stepped> events = std::exchange(live.events, {});
     kind == engine::EventKind::kLoaded ? StepIfRoom(live, kind, !board_.Overfull())
                                        : (void)board_.Step(live, {kind, 0, {}});
     for (const engine::Event& event : events) board_.Step(live, event);
@@ -5932,7 +6115,7 @@ class Commit {
 // ---- dtm/coordinator/release.hpp ---------------------------------------------------------------
 
 /// The last stage of a turn: only now that their cause is durable, calls start, timers are armed
-/// and callers are answered.
+/// and callers are answered, and people are told what keeps failing.
 /// Needs: std. Threads: the thread that drives the loop.
 
 namespace dtm {
@@ -5940,8 +6123,8 @@ inline namespace v1 {
 
 class Release {
  public:
-  Release(Board& board, BranchCaller& functions, BranchResults& results)
-      : board_(board), functions_(functions), results_(results) {}
+  Release(Board& board, BranchCaller& functions, BranchResults& results, Alerts& alerts)
+      : board_(board), functions_(functions), results_(results), alerts_(alerts) {}
 
   /// The caller of branches by URL; none: such branches wait.
   void Use(BranchCaller* urls) { urls_ = urls; }
@@ -5963,12 +6146,13 @@ class Release {
       AnswerWaiters(*live);
       ArmTimerOrLeave(*live);
     }
+    if (!board_.alerts.empty()) alerts_.Tell(std::exchange(board_.alerts, {}));
   }
 
  private:
   void Count(const Live& live) {
     const Transaction& transaction = live.transaction;
-    for (const engine::Event& event : live.events) board_.Count(live, event);
+    for (const Stepped& event : live.events) board_.Count(live, event);
     if (IsFinal(transaction.status)) board_.metrics.Ended(transaction);
   }
 
@@ -6041,6 +6225,7 @@ class Release {
   Board& board_;
   BranchCaller& functions_;
   BranchResults& results_;
+  Alerts& alerts_;
   BranchCaller* urls_ = nullptr;
   std::vector<BranchCall> local_calls_;
   std::vector<BranchCall> url_calls_;
@@ -6060,13 +6245,14 @@ inline namespace v1 {
 
 class Loop {
  public:
-  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, const Options& options)
+  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, Alerts& alerts,
+       const Options& options)
       : clock_(clock),
         functions_(functions),
         board_(store, options),
         collect_(board_, inbox),
         commit_(board_, functions, clock),
-        release_(board_, functions, inbox) {}
+        release_(board_, functions, inbox, alerts) {}
 
   /// The caller of branches by URL; before the first turn.
   void Use(BranchCaller* urls) { release_.Use(urls); }
@@ -6182,7 +6368,8 @@ class Driver {
         store(std::move(store_in)),
         inbox(options.max_waiting_submissions),
         functions(options.max_function_threads, options.max_threads_per_function),
-        loop_(*store, *clock, inbox, functions, options) {}
+        alerts(options),
+        loop_(*store, *clock, inbox, functions, alerts, options) {}
 
   void Use(std::unique_ptr<BranchCaller> urls) {
     CheckNotLoop();
@@ -6197,6 +6384,7 @@ class Driver {
     const std::lock_guard<std::mutex> lock(drive_mutex_);
     if (threaded_ || inbox.Closed()) throw LogicError("Start() comes once, and before Stop()");
     functions.StartThreads();
+    alerts.StartThread();
     threaded_ = true;
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
@@ -6205,7 +6393,7 @@ class Driver {
     });
   }
 
-  /// One turn and the functions it queued, on this thread. Returns when there is more to do.
+  /// One turn, and the functions and alerts it queued, on this thread. Returns when there is more to do.
   Time Poll() {
     CheckNotLoop();
     if (threaded_) throw LogicError("Poll() is for a coordinator that was not started");
@@ -6278,6 +6466,7 @@ class Driver {
     stopping_ = true;
     functions.BeginNothingNew();  // here: the loop may be busy for a while
     if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
+    if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {
       quit_ = true;
       inbox.Interrupt();
@@ -6301,7 +6490,7 @@ class Driver {
     try {
       if (Stop(clock->Now() + std::chrono::seconds(1))) return;
       Log(LogLevel::kWarning,
-          "the coordinator is destroyed while branch functions run; waiting for them");
+          "the coordinator is destroyed while branch functions run, or on_alert; waiting for them");
       while (!Stop(clock->Now() + std::chrono::hours(1))) {
       }
     } catch (const std::exception& error) {
@@ -6320,6 +6509,7 @@ class Driver {
   const std::unique_ptr<Store> store;
   Inbox inbox;
   Functions functions;
+  Alerts alerts;
 
  private:
   /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
@@ -6340,7 +6530,10 @@ class Driver {
       next = loop_.NextTurn();
     }
     // A function that submits drives the loop as well, but runs no other function inside itself.
-    if (!functions.OnFunctionThread()) (void)functions.RunQueued();
+    if (!functions.OnFunctionThread()) {
+      (void)functions.RunQueued();
+      alerts.RunWaiting();
+    }
     return inbox.Empty() ? next : clock->Now();
   }
 
@@ -8054,7 +8247,8 @@ class Coordinator : public EmbeddedEndpoint {
   Time Poll() { return Checked().Poll(); }
 
   /// Refuses what is new, waits up to `limit` for calls that are out, and commits their results.
-  /// What is unfinished goes on after a restart. False: functions still run; call it again.
+  /// What is unfinished goes on after a restart. False: functions or on_alert still run; call it
+  /// again.
   bool Stop(Duration limit) { return Checked().Stop(TimeIn(limit)); }
 
   /// The committed record; nothing if there is none.
@@ -8083,6 +8277,7 @@ class Coordinator : public EmbeddedEndpoint {
 
   /// Rolls an unfinished saga back: compensates what may have run; and what was prepared and is not yet
   /// submitted. Returns when that is decided.
+  /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, it has ended, or it is carried through.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
     Command command = About(gid, Command::Kind::kCancel);
@@ -8091,10 +8286,12 @@ class Coordinator : public EmbeddedEndpoint {
   }
 
   /// Ends an unfinished transaction as failed; nothing is called any more, nothing is undone.
+  /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void ForceStop(const std::string& gid) { Asking().Ask(About(gid, Command::Kind::kForceStop)); }
 
   /// Forgets the waits of an unfinished transaction and tries at once; also wakes a stuck one.
+  /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void RetryNow(const std::string& gid) { Asking().Ask(About(gid, Command::Kind::kRetryNow)); }
 

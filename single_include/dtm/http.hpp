@@ -141,16 +141,733 @@ inline Verdict Judge(const Headers& headers, const std::string& token) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/bounded_stream.hpp ---------------------------------------------------------------
+
+/// The bytes of one connection, with limits on lines and a deadline, as httplib reads and writes
+/// them.
+/// Needs: cpp-httplib, POSIX. Threads: one at a time.
+///
+/// httplib before 0.20 reads lines of any length and matches them with std::regex: about 20 KB
+/// overflow the stack and kill the process. So its bytes come from here.
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <httplib.h>
+
+namespace dtm {
+inline namespace v1 {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+namespace guard {
+
+// Of one message. httplib asks for lines byte by byte and for content in larger pieces.
+inline constexpr std::size_t kMaxLineBytes = 8 * 1024;
+inline constexpr std::size_t kMaxLinesBytes = 64 * 1024;  ///< first line, headers, chunk sizes
+inline constexpr std::size_t kFlushBytes = 64 * 1024;
+
+/// Implements what httplib 0.11 asks of a stream; newer versions ask for more (ServerStream).
+class BoundedStream : public httplib::Stream {
+ public:
+  BoundedStream(int fd, SteadyTime deadline) : fd_(fd), deadline_(deadline) {}
+
+  virtual bool is_readable() const { return at_ < end_ || Wait(POLLIN); }
+  virtual bool is_writable() const { return Wait(POLLOUT); }
+  virtual void get_remote_ip_and_port(std::string&, int&) const {}
+  virtual void get_local_ip_and_port(std::string&, int&) const {}
+  virtual int socket() const { return fd_; }
+
+  virtual ssize_t read(char* to, std::size_t size) {
+    if (at_ == end_) {
+      const ssize_t got = Fill();
+      if (got <= 0) return got;
+    }
+    const std::size_t taken = (std::min)(size, end_ - at_);
+    std::memcpy(to, buffer_.data() + at_, taken);
+    at_ += taken;
+    if (!Accept(to, taken, size)) return -1;
+    return static_cast<ssize_t>(taken);
+  }
+
+  /// Kept until the other side's next bytes are wanted: head and body leave in one packet.
+  virtual ssize_t write(const char* from, std::size_t size) {
+    out_.append(from, size);
+    if (out_.size() >= kFlushBytes && !Flush()) return -1;
+    return static_cast<ssize_t>(size);
+  }
+
+  bool Flush() {
+    std::size_t sent = 0;
+    while (sent < out_.size()) {
+      const ssize_t some =
+          ::send(fd_, out_.data() + sent, out_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (some >= 0) {
+        sent += static_cast<std::size_t>(some);
+      } else if (errno == EAGAIN) {
+        if (!Wait(POLLOUT)) return false;
+      } else if (errno != EINTR) {
+        return false;
+      }
+    }
+    out_.clear();
+    return true;
+  }
+
+ protected:
+  void SetDeadline(SteadyTime deadline) { deadline_ = deadline; }
+  bool HasUnread() const { return at_ < end_; }
+
+  /// Waits for bytes, when all that came are read. Returns how many; 0 at the end, -1 at the
+  /// deadline.
+  ssize_t Fill() {
+    const ssize_t got = Receive();
+    at_ = 0;
+    end_ = got > 0 ? static_cast<std::size_t>(got) : 0;
+    return got;
+  }
+
+  /// Called with what is about to be read; `asked`: httplib asks for lines byte by byte. False: the
+  /// message is refused.
+  virtual bool Accept(const char* bytes, std::size_t, std::size_t asked) {
+    if (asked != 1) return true;
+    line_ = *bytes == '\n' ? 0 : line_ + 1;
+    return line_ <= kMaxLineBytes && ++lines_ <= kMaxLinesBytes;
+  }
+
+  bool Wait(short what) const {
+    for (;;) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
+          deadline_ - std::chrono::steady_clock::now());
+      if (left.count() <= 0) return false;
+      pollfd one{fd_, what, 0};
+      const auto wait = (std::min<long long>)(left.count(), 60000);
+      const int ready = ::poll(&one, 1, static_cast<int>(wait));
+      if (ready > 0) return true;
+      if (ready < 0 && errno != EINTR) return false;
+    }
+  }
+
+ private:
+  ssize_t Receive() {
+    // A peer may answer and close before it has read everything: the answer counts.
+    Flush();
+    for (;;) {
+      if (!Wait(POLLIN)) return -1;
+      const ssize_t got = ::recv(fd_, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+      if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return got;
+    }
+  }
+
+  int fd_;
+  SteadyTime deadline_;
+  std::string out_;
+  std::array<char, 4096> buffer_;
+  std::size_t at_ = 0;
+  std::size_t end_ = 0;
+  std::size_t line_ = 0;
+  std::size_t lines_ = 0;
+};
+
+}  // namespace guard
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/url.hpp --------------------------------------------------------------------------
+
+/// URLs of branches and others, taken apart and checked before anything is sent to them.
+/// Needs: std. Threads: pure functions. Protocol: §3 (calling branches).
+
+namespace dtm {
+inline namespace v1 {
+
+struct Url {
+  bool tls = false;
+  std::string host;  ///< lower case; an IPv6 address without its brackets
+  int port = 0;
+  std::string target;  ///< path and query, ready for the request line
+
+  /// `host:port` as the Host header wants it.
+  std::string Authority() const {
+    const bool ipv6 = host.find(':') != std::string::npos;
+    std::string text = ipv6 ? "[" + host + "]" : host;
+    if (port != (tls ? 443 : 80)) text += ":" + std::to_string(port);
+    return text;
+  }
+  /// `http://host:port`: calls with the same origin share connections and limits.
+  std::string Origin() const { return (tls ? "https://" : "http://") + Authority(); }
+};
+
+namespace url_parts {
+
+inline bool Lower(std::string& text, bool (*allowed)(char)) {
+  for (char& c : text) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    if (!allowed(c)) return false;
+  }
+  return !text.empty();
+}
+
+/// 1 .. 65535, or 0 if it is no port.
+inline int Port(std::string_view text) {
+  if (text.empty() || text.size() > 5) return 0;
+  int port = 0;
+  for (const char c : text) {
+    if (c < '0' || c > '9') return 0;
+    port = port * 10 + (c - '0');
+  }
+  return port <= 65535 ? port : 0;
+}
+
+/// Path and query as they are; spaces and bytes beyond ASCII would break the request line.
+inline std::string Target(std::string_view rest) {
+  std::string target = rest.empty() || rest.front() != '/' ? "/" : "";
+  target.reserve(rest.size() + 1);
+  for (const char c : rest) {
+    if (c == '#') break;
+    if (c > ' ' && c < 127) {
+      target += c;
+    } else {
+      target += PercentEncoded(std::string_view(&c, 1));
+    }
+  }
+  return target;
+}
+
+}  // namespace url_parts
+
+/// Throws Error with a sentence that says what is wrong with `text`, which is `what`.
+inline Url ParseUrl(const std::string& text, const char* what = "the branch URL") {
+  const auto refuse = [&text, what](const char* why) -> Error {
+    std::string shown;
+    for (const char c : text.substr(0, 200)) shown += c >= ' ' && c != 127 ? c : '?';
+    return Error(std::string(what) + " \"" + shown + "\" " + why);
+  };
+  if (text.size() > kMaxUrlBytes) throw refuse("is too long");
+  for (const char c : text) {
+    if ((c >= 0 && c < ' ') || c == 127) throw refuse("contains a control character");
+  }
+  Url url;
+  const std::size_t colon = text.find("://");
+  std::string scheme = text.substr(0, colon == std::string::npos ? 0 : colon);
+  url_parts::Lower(scheme, [](char) { return true; });
+  if (scheme != "http" && scheme != "https") {
+    throw refuse("does not start with http:// or https://");
+  }
+  url.tls = scheme == "https";
+
+  const std::string_view after = std::string_view(text).substr(colon + 3);
+  const std::string_view authority = after.substr(0, after.find_first_of("/?#"));
+  if (authority.find('@') != std::string_view::npos) {
+    throw refuse("contains a user name; branch headers can carry credentials, URLs cannot");
+  }
+  std::string_view rest;  // of the authority, behind the host
+  bool valid = false;
+  if (!authority.empty() && authority.front() == '[') {
+    const std::size_t end = authority.find(']');
+    if (end == std::string_view::npos) throw refuse("has an IPv6 address without its closing ]");
+    url.host = authority.substr(1, end - 1);
+    rest = authority.substr(end + 1);
+    valid = url_parts::Lower(url.host,
+                             [](char c) {
+                               return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') ||
+                                      c == ':' || c == '.';
+                             }) &&
+            url.host.find(':') != std::string::npos;
+  } else {
+    const std::size_t end =
+        (authority.find(':') == std::string_view::npos) ? authority.size() : authority.find(':');
+    url.host = authority.substr(0, end);
+    rest = authority.substr(end);
+    valid = url_parts::Lower(url.host, [](char c) {
+      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_';
+    });
+  }
+  if (!valid) throw refuse("has no valid host name");
+  url.port = url.tls ? 443 : 80;
+  if (!rest.empty()) {
+    url.port = rest.front() == ':' ? url_parts::Port(rest.substr(1)) : 0;
+    if (url.port == 0) throw refuse("has no valid port (1 to 65535)");
+  }
+  url.target = url_parts::Target(after.substr(authority.size()));
+  return url;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/guarded_client.hpp ---------------------------------------------------------------
+
+/// cpp-httplib's client, made safe for answers that are meant to harm: total deadline, bounded
+/// head.
+/// Needs: cpp-httplib, POSIX. Threads: one at a time, but for SocketWatch.
+///
+/// With httplib 0.11 the bytes go through BoundedStream. Newer versions have limits themselves (and a
+/// different private interface: then the class below overrides nothing, and httplib's own stream is
+/// used).
+
+#include <fcntl.h>
+#include <functional>
+#include <locale>
+#include <memory>
+#include <mutex>
+#include <signal.h>
+#include <sys/stat.h>
+#include <type_traits>
+#include <unistd.h>
+
+namespace dtm {
+inline namespace v1 {
+
+#if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
+inline constexpr bool kHttpsSupported = true;
+#else
+inline constexpr bool kHttpsSupported = false;
+#endif
+
+/// httplib writes to connections that may be closed without MSG_NOSIGNAL; every thread that uses it
+/// calls this first, or the host process dies of it.
+inline void BlockSigpipe() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+/// httplib's regular expressions read a table of the locale that libstdc++ fills on first use
+/// without a lock (GCC PR 77704). Whoever is about to start threads that use httplib calls this
+/// first.
+inline void FillRegexTable() {
+  const std::locale locale;
+  const auto& characters = std::use_facet<std::ctype<char>>(locale);
+  for (int c = 0; c < 256; ++c) characters.narrow(static_cast<char>(c), '\0');
+}
+
+/// Ends what blocks on a socket, from another thread. httplib closes sockets when it likes and the
+/// number may be somebody else's by then, so it is the same socket only if its inode is the same;
+/// the duplicate keeps it ours between the look and the shutdown.
+class SocketWatch {
+ public:
+  void Opened(int fd) {
+    struct stat info {};
+    const bool known = ::fstat(fd, &info) == 0;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    fd_ = known ? fd : -1;
+    device_ = info.st_dev;
+    inode_ = info.st_ino;
+  }
+
+  void Break() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (fd_ < 0) return;
+    const int copy = ::fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) return;  // closed already, or no descriptor is free: the caller tries again
+    struct stat info {};
+    if (::fstat(copy, &info) == 0 && info.st_dev == device_ && info.st_ino == inode_) {
+      ::shutdown(copy, SHUT_RDWR);
+    }
+    ::close(copy);
+  }
+
+ private:
+  std::mutex mutex_;
+  int fd_ = -1;
+  dev_t device_{};
+  ino_t inode_{};
+};
+
+namespace guard {
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverloaded-virtual"
+template <class Stream = BoundedStream>
+class HttpClient : public httplib::ClientImpl {
+ public:
+  using ClientImpl::ClientImpl;
+  SteadyTime deadline{};
+
+ private:
+  // 0.11's virtual function; a template, so that nothing is asked of newer versions.
+  bool process_socket(const Socket& socket, std::function<bool(httplib::Stream&)> callback) {
+    if constexpr (std::is_abstract_v<Stream>) {
+      return false;  // never called: those versions call another function
+    } else {
+      Stream stream(socket.sock, deadline);
+      return callback(stream);
+    }
+  }
+};
+#pragma GCC diagnostic pop
+
+/// The request target goes out as it is. The setting was renamed.
+template <class Client>
+auto KeepTarget(Client& client, int) -> decltype(client.set_path_encode(false)) {
+  return client.set_path_encode(false);
+}
+template <class Client>
+auto KeepTarget(Client& client, long) -> decltype(client.set_url_encode(false)) {
+  return client.set_url_encode(false);
+}
+
+/// Newer versions can end a whole request at a time.
+template <class Client>
+auto SetWholeTimeout(Client& client, std::chrono::microseconds time, int)
+    -> decltype(client.set_max_timeout(time)) {
+  return client.set_max_timeout(time);
+}
+template <class Client>
+void SetWholeTimeout(Client&, std::chrono::microseconds, long) {}
+
+}  // namespace guard
+
+/// A keep-alive client of one host with a deadline for the whole request.
+class GuardedClient {
+ public:
+  explicit GuardedClient(const Url& url) {
+#if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
+    if (url.tls) client_ = std::make_unique<httplib::SSLClient>(url.host, url.port);
+#endif
+    if (!client_) {
+      auto plain = std::make_unique<guard::HttpClient<>>(url.host, url.port);
+      deadline_ = &plain->deadline;
+      client_ = std::move(plain);
+    }
+    client_->set_keep_alive(true);
+    client_->set_follow_location(false);
+    client_->set_decompress(false);
+    client_->set_tcp_nodelay(true);  // head and body are two writes; without it 40 ms a call
+    client_->set_socket_options([this](int fd) { watch_.Opened(fd); });
+    guard::KeepTarget(*client_, 0);
+  }
+
+  GuardedClient(const GuardedClient&) = delete;
+  GuardedClient& operator=(const GuardedClient&) = delete;
+
+  /// Whoever needs the deadline to hold against a peer that drips bytes calls Break() when it has
+  /// passed: httplib's own timeouts start again with every byte.
+  bool Send(httplib::Request& request, httplib::Response& response, httplib::Error& error,
+            SteadyTime deadline) {
+    const auto left = (std::max)(std::chrono::duration_cast<std::chrono::microseconds>(
+                                     deadline - std::chrono::steady_clock::now()),
+                                 std::chrono::microseconds(1000));
+    if (deadline_ != nullptr) *deadline_ = deadline;
+    client_->set_connection_timeout(left);
+    client_->set_read_timeout(left);
+    client_->set_write_timeout(left);
+    guard::SetWholeTimeout(*client_, left, 0);
+    return client_->send(request, response, error);
+  }
+
+  bool IsOpen() const { return client_->is_socket_open() != 0; }
+
+  /// Open, and the peer sent nothing since the last answer: neither its end nor bytes that would
+  /// be taken for the answer to the next request.
+  bool IsClean() const {
+    if (!IsOpen()) return false;
+    char byte = 0;
+    return ::recv(client_->socket(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           (errno == EAGAIN || errno == EWOULDBLOCK);
+  }
+
+  void Close() { client_->stop(); }
+
+  /// Any thread: ends what Send waits for, as far as there is a socket yet.
+  void Break() { watch_.Break(); }
+
+ private:
+  SocketWatch watch_;
+  SteadyTime* deadline_ = nullptr;
+  std::unique_ptr<httplib::ClientImpl> client_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/exchange.hpp ---------------------------------------------------------------------
+
+/// One request and its answer on a keep-alive connection, whoever the other side is.
+/// Needs: cpp-httplib, POSIX. Threads: one at a time, but for Break(); SIGPIPE must be blocked.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What came of a request.
+struct Exchanged {
+  httplib::Error error = httplib::Error::Success;
+  bool answered = false;  ///< a status line and headers came
+  bool too_long = false;
+  bool encoded = false;
+  int status = 0;
+  std::string body;
+
+  bool Complete() const {
+    return error == httplib::Error::Success && answered && !too_long && !encoded;
+  }
+};
+
+class Exchange {
+ public:
+  Exchange(const Url& url, std::size_t max_body) : max_body_(max_body), client_(url) {}
+
+  /// Afterwards IsOpen() says whether the connection can take another request.
+  Exchanged Send(httplib::Request request, SteadyTime deadline) {
+    const bool reused = client_.IsClean();
+    if (!reused && client_.IsOpen()) client_.Close();
+    const bool rested = reused && std::chrono::steady_clock::now() - last_used_ >= kRested;
+    Exchanged exchanged = Try(request, deadline);
+    // A connection that rested may have been closed by the server at the very moment we used it
+    // again; the request never reached it then, and a fresh connection settles it at once. Whether
+    // it really did not arrive cannot be known, so it is done once, only before the first byte of
+    // an answer and only after a rest: a busy connection does not close for idleness, its
+    // server died at work, and that is retried at the pace of the transaction. The worst case is
+    // a request that arrives twice, which the other side must be able to take in any case.
+    const bool unanswered =
+        exchanged.error == httplib::Error::Read || exchanged.error == httplib::Error::Write;
+    if (rested && unanswered && !exchanged.answered && !Passed(deadline)) {
+      exchanged = Try(request, deadline);
+    }
+    last_used_ = std::chrono::steady_clock::now();
+    return exchanged;
+  }
+
+  bool IsOpen() const { return client_.IsOpen(); }
+
+  /// Any thread: ends what Send waits for, as far as there is a socket yet.
+  void Break() { client_.Break(); }
+
+  /// The timeouts inside httplib are a little early, and a shut down socket a little late.
+  static bool Passed(SteadyTime deadline) {
+    return std::chrono::steady_clock::now() + std::chrono::milliseconds(2) >= deadline;
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kRested{500};
+
+  Exchanged Try(httplib::Request& request, SteadyTime deadline) {
+    Exchanged exchanged;
+    request.response_handler = [&exchanged](const httplib::Response& response) {
+      exchanged.answered = true;
+      exchanged.status = response.status;
+      return true;
+    };
+    request.content_receiver = [this, &exchanged](const char* data, std::size_t size, auto, auto) {
+      const std::size_t room = max_body_ - exchanged.body.size();
+      exchanged.too_long = size > room;
+      exchanged.body.append(data, exchanged.too_long ? room : size);
+      return !exchanged.too_long;
+    };
+    httplib::Response response;
+    if (client_.Send(request, response, exchanged.error, deadline)) {
+      exchanged.error = httplib::Error::Success;
+      exchanged.answered = true;
+      exchanged.status = response.status;
+    }
+    if (exchanged.answered) {
+      const std::string coding = Lowered(response.get_header_value("Content-Encoding"));
+      exchanged.encoded = !coding.empty() && coding != "identity";
+    }
+    return exchanged;
+  }
+
+  std::size_t max_body_;
+  GuardedClient client_;
+  SteadyTime last_used_{};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire.hpp -------------------------------------------------------------------------
+
+/// The names that are used on the wire; nothing else spells them.
+/// Needs: std. Threads: constants and pure functions. Protocol: §2 (HTTP API), §3 (calling
+/// branches).
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+inline constexpr const char kBranchId[] = "branch_id";
+inline constexpr const char kGid[] = "gid";
+inline constexpr const char kOp[] = "op";
+inline constexpr const char kTransType[] = "trans_type";
+inline constexpr const char kJson[] = "application/json";
+
+// Of a transaction, as clients send it and as query shows it.
+inline constexpr const char kSteps[] = "steps";
+inline constexpr const char kAction[] = "action";
+inline constexpr const char kCompensate[] = "compensate";
+inline constexpr const char kData[] = "data";
+inline constexpr const char kPayloads[] = "payloads";
+inline constexpr const char kCustomData[] = "custom_data";
+inline constexpr const char kConcurrent[] = "concurrent";
+inline constexpr const char kOrders[] = "orders";
+inline constexpr const char kWaitResult[] = "wait_result";
+inline constexpr const char kTimeoutToFail[] = "timeout_to_fail";
+inline constexpr const char kRequestTimeout[] = "request_timeout";
+inline constexpr const char kRetryInterval[] = "retry_interval";
+inline constexpr const char kRetryLimit[] = "retry_limit";
+inline constexpr const char kRetryCount[] = "retry_count";
+inline constexpr const char kBranchHeaders[] = "branch_headers";
+inline constexpr const char kProtocol[] = "protocol";
+inline constexpr const char kQueryPrepared[] = "query_prepared";
+inline constexpr const char kDelay[] = "delay";
+inline constexpr const char kName[] = "name";
+inline constexpr const char kResult[] = "result";
+inline constexpr const char kReqExtra[] = "req_extra";
+inline constexpr const char kRollbackReason[] = "rollback_reason";
+inline constexpr const char kStatus[] = "status";
+inline constexpr const char kId[] = "id";
+inline constexpr const char kCreateTime[] = "create_time";
+inline constexpr const char kUpdateTime[] = "update_time";
+inline constexpr const char kFinishTime[] = "finish_time";
+inline constexpr const char kRollbackTime[] = "rollback_time";
+inline constexpr const char kOptions[] = "options";
+inline constexpr const char kNextCronInterval[] = "next_cron_interval";
+inline constexpr const char kNextCronTime[] = "next_cron_time";
+inline constexpr const char kUrl[] = "url";
+inline constexpr const char kBinData[] = "bin_data";
+
+// Of answers.
+inline constexpr const char kDtmResult[] = "dtm_result";
+inline constexpr const char kSuccess[] = "SUCCESS";
+inline constexpr const char kFailure[] = "FAILURE";
+inline constexpr const char kOngoing[] = "ONGOING";
+inline constexpr const char kMessage[] = "message";
+inline constexpr const char kError[] = "error";
+inline constexpr const char kTransaction[] = "transaction";
+inline constexpr const char kTransactions[] = "transactions";
+inline constexpr const char kBranches[] = "branches";
+inline constexpr const char kNextPosition[] = "next_position";
+inline constexpr const char kProgresses[] = "progresses";
+inline constexpr const char kHttp[] = "http";
+inline constexpr const char kJsonRpc[] = "json-rpc";
+
+// Of a branch that is registered.
+inline constexpr const char kConfirm[] = "confirm";
+inline constexpr const char kCancel[] = "cancel";
+inline constexpr const char kSync[] = "sync";
+
+// Of an alert.
+inline constexpr const char kBranch[] = "branch";
+
+// Of topics and values.
+inline constexpr const char kTopic[] = "topic";
+inline constexpr const char kRemark[] = "remark";
+inline constexpr const char kCategory[] = "cat";
+inline constexpr const char kKey[] = "key";
+inline constexpr const char kPosition[] = "position";
+inline constexpr const char kLimit[] = "limit";
+inline constexpr const char kValues[] = "kv";
+
+// In the query of calls that initiators make themselves.
+inline constexpr const char kDtm[] = "dtm";
+inline constexpr const char kPhase2Url[] = "phase2_url";
+
+inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
+
+/// The request target of a branch call: who is called for joins the query that is already there.
+inline std::string BranchTarget(const std::string& target, const BranchInfo& info) {
+  std::string result = WithQueryOpen(target);
+  const auto add = [&result](const char* name, const std::string& value, const char* end) {
+    result.append(name).append("=").append(PercentEncoded(value)).append(end);
+  };
+  add(kBranchId, info.branch_id, "&");
+  add(kGid, info.gid, "&");
+  add(kOp, info.op == Op::kResume ? info.workflow : Name(info.op), "&");
+  add(kTransType, Name(info.trans_type), "");
+  return result;
+}
+
+/// XA says commit and rollback with an empty POST; everything else without a payload is a GET.
+inline const char* BranchMethod(TransType type, const std::string& payload) {
+  return type == TransType::kXa || !payload.empty() ? "POST" : "GET";
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/alert_web_hook.hpp ---------------------------------------------------------------
+
+/// Options::on_alert by HTTP: tells a URL which branch keeps failing.
+/// Needs: cpp-httplib, POSIX. Threads: what it makes runs on any; SIGPIPE gets blocked there.
+/// Protocol: §3 (alert). The answer is ignored, and no redirect is followed.
+
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+namespace alert_web_hook {
+
+inline constexpr std::chrono::seconds kTimeout{3};
+inline constexpr std::size_t kMaxAnswer = 4096;  // of which nothing is read
+
+inline std::string Body(const Alert& alert) {
+  const nlohmann::ordered_json body = {{wire::kGid, alert.gid},
+                                       {wire::kStatus, Name(alert.status)},
+                                       {wire::kBranch, alert.branch},
+                                       {wire::kError, alert.error},
+                                       {wire::kRetryCount, alert.retry_count}};
+  // Branches may have answered with anything.
+  return body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+/// @throws Error  nobody answered; the coordinator logs it.
+inline void Post(const Url& url, const Alert& alert) {
+  BlockSigpipe();
+  httplib::Request request;
+  request.method = "POST";
+  request.path = url.target;
+  request.body = Body(alert);
+  request.set_header("Host", url.Authority());
+  request.set_header("Content-Type", wire::kJson);
+  request.set_header("Accept-Encoding", "identity");
+  request.set_header("User-Agent", wire::UserAgent());
+  request.set_header("Connection", "close");
+  // Alerts are rare: none leaves a connection behind.
+  const Exchanged exchanged =
+      Exchange(url, kMaxAnswer)
+          .Send(std::move(request), std::chrono::steady_clock::now() + kTimeout);
+  if (!exchanged.answered) {
+    throw Error("the alert web hook at " + url.Origin() +
+                " did not answer: " + httplib::to_string(exchanged.error));
+  }
+}
+
+}  // namespace alert_web_hook
+
+/// `options.on_alert = dtm::AlertWebHook("http://...")`: POSTs each alert as
+/// {"gid","status","branch","error","retry_count"}, within 3 s.
+/// @throws Error  the URL is none that can be called.
+inline std::function<void(const Alert&)> AlertWebHook(const std::string& url) {
+  Url parsed = ParseUrl(url, "the alert web hook");
+  if (parsed.tls && !kHttpsSupported) {
+    throw Error("the alert web hook " + parsed.Origin() +
+                " needs TLS, which this program was built without (CPPHTTPLIB_OPENSSL_SUPPORT)");
+  }
+  FillRegexTable();
+  return [parsed = std::move(parsed)](const Alert& alert) { alert_web_hook::Post(parsed, alert); };
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/json_input.hpp -------------------------------------------------------------------
 
 /// JSON from strangers: parsed with limits, read without conversions, refused with a sentence.
 /// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
 
-#include <functional>
 #include <map>
 #include <set>
-
-#include <nlohmann/json.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -286,244 +1003,11 @@ class Fields {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/url.hpp --------------------------------------------------------------------------
-
-/// URLs of branches, taken apart and checked before anything is sent to them.
-/// Needs: std. Threads: pure functions. Protocol: §3 (calling branches).
-
-namespace dtm {
-inline namespace v1 {
-
-struct Url {
-  bool tls = false;
-  std::string host;  ///< lower case; an IPv6 address without its brackets
-  int port = 0;
-  std::string target;  ///< path and query, ready for the request line
-
-  /// `host:port` as the Host header wants it.
-  std::string Authority() const {
-    const bool ipv6 = host.find(':') != std::string::npos;
-    std::string text = ipv6 ? "[" + host + "]" : host;
-    if (port != (tls ? 443 : 80)) text += ":" + std::to_string(port);
-    return text;
-  }
-  /// `http://host:port`: calls with the same origin share connections and limits.
-  std::string Origin() const { return (tls ? "https://" : "http://") + Authority(); }
-};
-
-namespace url_parts {
-
-inline bool Lower(std::string& text, bool (*allowed)(char)) {
-  for (char& c : text) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    if (!allowed(c)) return false;
-  }
-  return !text.empty();
-}
-
-/// 1 .. 65535, or 0 if it is no port.
-inline int Port(std::string_view text) {
-  if (text.empty() || text.size() > 5) return 0;
-  int port = 0;
-  for (const char c : text) {
-    if (c < '0' || c > '9') return 0;
-    port = port * 10 + (c - '0');
-  }
-  return port <= 65535 ? port : 0;
-}
-
-/// Path and query as they are; spaces and bytes beyond ASCII would break the request line.
-inline std::string Target(std::string_view rest) {
-  std::string target = rest.empty() || rest.front() != '/' ? "/" : "";
-  target.reserve(rest.size() + 1);
-  for (const char c : rest) {
-    if (c == '#') break;
-    if (c > ' ' && c < 127) {
-      target += c;
-    } else {
-      target += PercentEncoded(std::string_view(&c, 1));
-    }
-  }
-  return target;
-}
-
-}  // namespace url_parts
-
-/// Throws Error with a sentence that says what is wrong with `text`.
-inline Url ParseUrl(const std::string& text) {
-  const auto refuse = [&text](const char* why) -> Error {
-    std::string shown;
-    for (const char c : text.substr(0, 200)) shown += c >= ' ' && c != 127 ? c : '?';
-    return Error("the branch URL \"" + shown + "\" " + why);
-  };
-  if (text.size() > kMaxUrlBytes) throw refuse("is too long");
-  for (const char c : text) {
-    if ((c >= 0 && c < ' ') || c == 127) throw refuse("contains a control character");
-  }
-  Url url;
-  const std::size_t colon = text.find("://");
-  std::string scheme = text.substr(0, colon == std::string::npos ? 0 : colon);
-  url_parts::Lower(scheme, [](char) { return true; });
-  if (scheme != "http" && scheme != "https") {
-    throw refuse("does not start with http:// or https://");
-  }
-  url.tls = scheme == "https";
-
-  const std::string_view after = std::string_view(text).substr(colon + 3);
-  const std::string_view authority = after.substr(0, after.find_first_of("/?#"));
-  if (authority.find('@') != std::string_view::npos) {
-    throw refuse("contains a user name; send credentials as branch headers");
-  }
-  std::string_view rest;  // of the authority, behind the host
-  bool valid = false;
-  if (!authority.empty() && authority.front() == '[') {
-    const std::size_t end = authority.find(']');
-    if (end == std::string_view::npos) throw refuse("has an IPv6 address without its closing ]");
-    url.host = authority.substr(1, end - 1);
-    rest = authority.substr(end + 1);
-    valid = url_parts::Lower(url.host,
-                             [](char c) {
-                               return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') ||
-                                      c == ':' || c == '.';
-                             }) &&
-            url.host.find(':') != std::string::npos;
-  } else {
-    const std::size_t end =
-        (authority.find(':') == std::string_view::npos) ? authority.size() : authority.find(':');
-    url.host = authority.substr(0, end);
-    rest = authority.substr(end);
-    valid = url_parts::Lower(url.host, [](char c) {
-      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_';
-    });
-  }
-  if (!valid) throw refuse("has no valid host name");
-  url.port = url.tls ? 443 : 80;
-  if (!rest.empty()) {
-    url.port = rest.front() == ':' ? url_parts::Port(rest.substr(1)) : 0;
-    if (url.port == 0) throw refuse("has no valid port (1 to 65535)");
-  }
-  url.target = url_parts::Target(after.substr(authority.size()));
-  return url;
-}
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/wire.hpp -------------------------------------------------------------------------
-
-/// The names that are used on the wire; nothing else spells them.
-/// Needs: std. Threads: constants and pure functions. Protocol: §2 (HTTP API), §3 (calling
-/// branches).
-
-namespace dtm {
-inline namespace v1 {
-namespace wire {
-
-inline constexpr const char kBranchId[] = "branch_id";
-inline constexpr const char kGid[] = "gid";
-inline constexpr const char kOp[] = "op";
-inline constexpr const char kTransType[] = "trans_type";
-inline constexpr const char kJson[] = "application/json";
-
-// Of a transaction, as clients send it and as query shows it.
-inline constexpr const char kSteps[] = "steps";
-inline constexpr const char kAction[] = "action";
-inline constexpr const char kCompensate[] = "compensate";
-inline constexpr const char kData[] = "data";
-inline constexpr const char kPayloads[] = "payloads";
-inline constexpr const char kCustomData[] = "custom_data";
-inline constexpr const char kConcurrent[] = "concurrent";
-inline constexpr const char kOrders[] = "orders";
-inline constexpr const char kWaitResult[] = "wait_result";
-inline constexpr const char kTimeoutToFail[] = "timeout_to_fail";
-inline constexpr const char kRequestTimeout[] = "request_timeout";
-inline constexpr const char kRetryInterval[] = "retry_interval";
-inline constexpr const char kRetryLimit[] = "retry_limit";
-inline constexpr const char kRetryCount[] = "retry_count";
-inline constexpr const char kBranchHeaders[] = "branch_headers";
-inline constexpr const char kProtocol[] = "protocol";
-inline constexpr const char kQueryPrepared[] = "query_prepared";
-inline constexpr const char kDelay[] = "delay";
-inline constexpr const char kName[] = "name";
-inline constexpr const char kResult[] = "result";
-inline constexpr const char kReqExtra[] = "req_extra";
-inline constexpr const char kRollbackReason[] = "rollback_reason";
-inline constexpr const char kStatus[] = "status";
-inline constexpr const char kId[] = "id";
-inline constexpr const char kCreateTime[] = "create_time";
-inline constexpr const char kUpdateTime[] = "update_time";
-inline constexpr const char kFinishTime[] = "finish_time";
-inline constexpr const char kRollbackTime[] = "rollback_time";
-inline constexpr const char kOptions[] = "options";
-inline constexpr const char kNextCronInterval[] = "next_cron_interval";
-inline constexpr const char kNextCronTime[] = "next_cron_time";
-inline constexpr const char kUrl[] = "url";
-inline constexpr const char kBinData[] = "bin_data";
-
-// Of answers.
-inline constexpr const char kDtmResult[] = "dtm_result";
-inline constexpr const char kSuccess[] = "SUCCESS";
-inline constexpr const char kFailure[] = "FAILURE";
-inline constexpr const char kOngoing[] = "ONGOING";
-inline constexpr const char kMessage[] = "message";
-inline constexpr const char kError[] = "error";
-inline constexpr const char kTransaction[] = "transaction";
-inline constexpr const char kTransactions[] = "transactions";
-inline constexpr const char kBranches[] = "branches";
-inline constexpr const char kNextPosition[] = "next_position";
-inline constexpr const char kProgresses[] = "progresses";
-inline constexpr const char kHttp[] = "http";
-inline constexpr const char kJsonRpc[] = "json-rpc";
-
-// Of a branch that is registered.
-inline constexpr const char kConfirm[] = "confirm";
-inline constexpr const char kCancel[] = "cancel";
-inline constexpr const char kSync[] = "sync";
-
-// Of topics and values.
-inline constexpr const char kTopic[] = "topic";
-inline constexpr const char kRemark[] = "remark";
-inline constexpr const char kCategory[] = "cat";
-inline constexpr const char kKey[] = "key";
-inline constexpr const char kPosition[] = "position";
-inline constexpr const char kLimit[] = "limit";
-inline constexpr const char kValues[] = "kv";
-
-// In the query of calls that initiators make themselves.
-inline constexpr const char kDtm[] = "dtm";
-inline constexpr const char kPhase2Url[] = "phase2_url";
-
-inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
-
-/// The request target of a branch call: who is called for joins the query that is already there.
-inline std::string BranchTarget(const std::string& target, const BranchInfo& info) {
-  std::string result = WithQueryOpen(target);
-  const auto add = [&result](const char* name, const std::string& value, const char* end) {
-    result.append(name).append("=").append(PercentEncoded(value)).append(end);
-  };
-  add(kBranchId, info.branch_id, "&");
-  add(kGid, info.gid, "&");
-  add(kOp, info.op == Op::kResume ? info.workflow : Name(info.op), "&");
-  add(kTransType, Name(info.trans_type), "");
-  return result;
-}
-
-/// XA says commit and rollback with an empty POST; everything else without a payload is a GET.
-inline const char* BranchMethod(TransType type, const std::string& payload) {
-  return type == TransType::kXa || !payload.empty() ? "POST" : "GET";
-}
-
-}  // namespace wire
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/wire_transaction.hpp -------------------------------------------------------------
 
 /// A transaction as clients send it: from JSON to the record, and back.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
 
-#include <chrono>
-#include <utility>
 #include <vector>
 
 namespace dtm {
@@ -1001,8 +1485,6 @@ inline std::int64_t QueryInteger(const ApiRequest& request, const char* key, std
 /// The part of the HTTP API that only reads: query, all, scanKV and queryKV.
 /// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2.2, §2.5, §2.6, §6; document: docs/http_api.md.
 
-#include <algorithm>
-
 namespace dtm {
 inline namespace v1 {
 
@@ -1345,9 +1827,6 @@ ApiAnswer Handle(const ApiRequest& request, const HandleHttp& handle) {
 
 /// Counters of the API and the coordinator in Prometheus' text format, under dtm's names.
 /// Needs: std. Threads: ApiCounters is thread-safe, the rest are pure functions. Protocol: §9.
-
-#include <array>
-#include <mutex>
 
 namespace dtm {
 inline namespace v1 {
@@ -1886,140 +2365,6 @@ class Api {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/bounded_stream.hpp ---------------------------------------------------------------
-
-/// The bytes of one connection, with limits on lines and a deadline, as httplib reads and writes
-/// them.
-/// Needs: cpp-httplib, POSIX. Threads: one at a time.
-///
-/// httplib before 0.20 reads lines of any length and matches them with std::regex: about 20 KB
-/// overflow the stack and kill the process. So its bytes come from here.
-
-#include <cerrno>
-#include <cstring>
-#include <poll.h>
-#include <sys/socket.h>
-
-#include <httplib.h>
-
-namespace dtm {
-inline namespace v1 {
-
-using SteadyTime = std::chrono::steady_clock::time_point;
-
-namespace guard {
-
-// Of one message. httplib asks for lines byte by byte and for content in larger pieces.
-inline constexpr std::size_t kMaxLineBytes = 8 * 1024;
-inline constexpr std::size_t kMaxLinesBytes = 64 * 1024;  ///< first line, headers, chunk sizes
-inline constexpr std::size_t kFlushBytes = 64 * 1024;
-
-/// Implements what httplib 0.11 asks of a stream; newer versions ask for more (ServerStream).
-class BoundedStream : public httplib::Stream {
- public:
-  BoundedStream(int fd, SteadyTime deadline) : fd_(fd), deadline_(deadline) {}
-
-  virtual bool is_readable() const { return at_ < end_ || Wait(POLLIN); }
-  virtual bool is_writable() const { return Wait(POLLOUT); }
-  virtual void get_remote_ip_and_port(std::string&, int&) const {}
-  virtual void get_local_ip_and_port(std::string&, int&) const {}
-  virtual int socket() const { return fd_; }
-
-  virtual ssize_t read(char* to, std::size_t size) {
-    if (at_ == end_) {
-      const ssize_t got = Fill();
-      if (got <= 0) return got;
-    }
-    const std::size_t taken = (std::min)(size, end_ - at_);
-    std::memcpy(to, buffer_.data() + at_, taken);
-    at_ += taken;
-    if (!Accept(to, taken, size)) return -1;
-    return static_cast<ssize_t>(taken);
-  }
-
-  /// Kept until the other side's next bytes are wanted: head and body leave in one packet.
-  virtual ssize_t write(const char* from, std::size_t size) {
-    out_.append(from, size);
-    if (out_.size() >= kFlushBytes && !Flush()) return -1;
-    return static_cast<ssize_t>(size);
-  }
-
-  bool Flush() {
-    std::size_t sent = 0;
-    while (sent < out_.size()) {
-      const ssize_t some =
-          ::send(fd_, out_.data() + sent, out_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-      if (some >= 0) {
-        sent += static_cast<std::size_t>(some);
-      } else if (errno == EAGAIN) {
-        if (!Wait(POLLOUT)) return false;
-      } else if (errno != EINTR) {
-        return false;
-      }
-    }
-    out_.clear();
-    return true;
-  }
-
- protected:
-  void SetDeadline(SteadyTime deadline) { deadline_ = deadline; }
-  bool HasUnread() const { return at_ < end_; }
-
-  /// Waits for bytes, when all that came are read. Returns how many; 0 at the end, -1 at the
-  /// deadline.
-  ssize_t Fill() {
-    const ssize_t got = Receive();
-    at_ = 0;
-    end_ = got > 0 ? static_cast<std::size_t>(got) : 0;
-    return got;
-  }
-
-  /// Called with what is about to be read; `asked`: httplib asks for lines byte by byte. False: the
-  /// message is refused.
-  virtual bool Accept(const char* bytes, std::size_t, std::size_t asked) {
-    if (asked != 1) return true;
-    line_ = *bytes == '\n' ? 0 : line_ + 1;
-    return line_ <= kMaxLineBytes && ++lines_ <= kMaxLinesBytes;
-  }
-
-  bool Wait(short what) const {
-    for (;;) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-          deadline_ - std::chrono::steady_clock::now());
-      if (left.count() <= 0) return false;
-      pollfd one{fd_, what, 0};
-      const auto wait = (std::min<long long>)(left.count(), 60000);
-      const int ready = ::poll(&one, 1, static_cast<int>(wait));
-      if (ready > 0) return true;
-      if (ready < 0 && errno != EINTR) return false;
-    }
-  }
-
- private:
-  ssize_t Receive() {
-    // A peer may answer and close before it has read everything: the answer counts.
-    Flush();
-    for (;;) {
-      if (!Wait(POLLIN)) return -1;
-      const ssize_t got = ::recv(fd_, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
-      if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return got;
-    }
-  }
-
-  int fd_;
-  SteadyTime deadline_;
-  std::string out_;
-  std::array<char, 4096> buffer_;
-  std::size_t at_ = 0;
-  std::size_t end_ = 0;
-  std::size_t line_ = 0;
-  std::size_t lines_ = 0;
-};
-
-}  // namespace guard
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/branch_service.hpp ---------------------------------------------------------------
 
 /// For services that coordinators call: who is called, and the answer. Any httplib server will do.
@@ -2088,285 +2433,6 @@ class CallPace {
  private:
   int young_ = 0;  ///< threads in calls younger than kYoung
   int grown_ = 0;  ///< threads in older calls
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/guarded_client.hpp ---------------------------------------------------------------
-
-/// cpp-httplib's client, made safe for answers that are meant to harm: total deadline, bounded
-/// head.
-/// Needs: cpp-httplib, POSIX. Threads: one at a time, but for SocketWatch.
-///
-/// With httplib 0.11 the bytes go through BoundedStream. Newer versions have limits themselves (and a
-/// different private interface: then the class below overrides nothing, and httplib's own stream is
-/// used).
-
-#include <fcntl.h>
-#include <locale>
-#include <memory>
-#include <signal.h>
-#include <sys/stat.h>
-#include <type_traits>
-#include <unistd.h>
-
-namespace dtm {
-inline namespace v1 {
-
-#if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
-inline constexpr bool kHttpsSupported = true;
-#else
-inline constexpr bool kHttpsSupported = false;
-#endif
-
-/// httplib writes to connections that may be closed without MSG_NOSIGNAL; every thread that uses it
-/// calls this first, or the host process dies of it.
-inline void BlockSigpipe() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-}
-
-/// httplib's regular expressions read a table of the locale that libstdc++ fills on first use
-/// without a lock (GCC PR 77704). Whoever is about to start threads that use httplib calls this
-/// first.
-inline void FillRegexTable() {
-  const std::locale locale;
-  const auto& characters = std::use_facet<std::ctype<char>>(locale);
-  for (int c = 0; c < 256; ++c) characters.narrow(static_cast<char>(c), '\0');
-}
-
-/// Ends what blocks on a socket, from another thread. httplib closes sockets when it likes and the
-/// number may be somebody else's by then, so it is the same socket only if its inode is the same;
-/// the duplicate keeps it ours between the look and the shutdown.
-class SocketWatch {
- public:
-  void Opened(int fd) {
-    struct stat info {};
-    const bool known = ::fstat(fd, &info) == 0;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    fd_ = known ? fd : -1;
-    device_ = info.st_dev;
-    inode_ = info.st_ino;
-  }
-
-  void Break() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (fd_ < 0) return;
-    const int copy = ::fcntl(fd_, F_DUPFD_CLOEXEC, 0);
-    if (copy < 0) return;  // closed already, or no descriptor is free: the caller tries again
-    struct stat info {};
-    if (::fstat(copy, &info) == 0 && info.st_dev == device_ && info.st_ino == inode_) {
-      ::shutdown(copy, SHUT_RDWR);
-    }
-    ::close(copy);
-  }
-
- private:
-  std::mutex mutex_;
-  int fd_ = -1;
-  dev_t device_{};
-  ino_t inode_{};
-};
-
-namespace guard {
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Woverloaded-virtual"
-template <class Stream = BoundedStream>
-class HttpClient : public httplib::ClientImpl {
- public:
-  using ClientImpl::ClientImpl;
-  SteadyTime deadline{};
-
- private:
-  // 0.11's virtual function; a template, so that nothing is asked of newer versions.
-  bool process_socket(const Socket& socket, std::function<bool(httplib::Stream&)> callback) {
-    if constexpr (std::is_abstract_v<Stream>) {
-      return false;  // never called: those versions call another function
-    } else {
-      Stream stream(socket.sock, deadline);
-      return callback(stream);
-    }
-  }
-};
-#pragma GCC diagnostic pop
-
-/// The request target goes out as it is. The setting was renamed.
-template <class Client>
-auto KeepTarget(Client& client, int) -> decltype(client.set_path_encode(false)) {
-  return client.set_path_encode(false);
-}
-template <class Client>
-auto KeepTarget(Client& client, long) -> decltype(client.set_url_encode(false)) {
-  return client.set_url_encode(false);
-}
-
-/// Newer versions can end a whole request at a time.
-template <class Client>
-auto SetWholeTimeout(Client& client, std::chrono::microseconds time, int)
-    -> decltype(client.set_max_timeout(time)) {
-  return client.set_max_timeout(time);
-}
-template <class Client>
-void SetWholeTimeout(Client&, std::chrono::microseconds, long) {}
-
-}  // namespace guard
-
-/// A keep-alive client of one host with a deadline for the whole request.
-class GuardedClient {
- public:
-  explicit GuardedClient(const Url& url) {
-#if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
-    if (url.tls) client_ = std::make_unique<httplib::SSLClient>(url.host, url.port);
-#endif
-    if (!client_) {
-      auto plain = std::make_unique<guard::HttpClient<>>(url.host, url.port);
-      deadline_ = &plain->deadline;
-      client_ = std::move(plain);
-    }
-    client_->set_keep_alive(true);
-    client_->set_follow_location(false);
-    client_->set_decompress(false);
-    client_->set_tcp_nodelay(true);  // head and body are two writes; without it 40 ms a call
-    client_->set_socket_options([this](int fd) { watch_.Opened(fd); });
-    guard::KeepTarget(*client_, 0);
-  }
-
-  GuardedClient(const GuardedClient&) = delete;
-  GuardedClient& operator=(const GuardedClient&) = delete;
-
-  /// Whoever needs the deadline to hold against a peer that drips bytes calls Break() when it has
-  /// passed: httplib's own timeouts start again with every byte.
-  bool Send(httplib::Request& request, httplib::Response& response, httplib::Error& error,
-            SteadyTime deadline) {
-    const auto left = (std::max)(std::chrono::duration_cast<std::chrono::microseconds>(
-                                     deadline - std::chrono::steady_clock::now()),
-                                 std::chrono::microseconds(1000));
-    if (deadline_ != nullptr) *deadline_ = deadline;
-    client_->set_connection_timeout(left);
-    client_->set_read_timeout(left);
-    client_->set_write_timeout(left);
-    guard::SetWholeTimeout(*client_, left, 0);
-    return client_->send(request, response, error);
-  }
-
-  bool IsOpen() const { return client_->is_socket_open() != 0; }
-
-  /// Open, and the peer sent nothing since the last answer: neither its end nor bytes that would
-  /// be taken for the answer to the next request.
-  bool IsClean() const {
-    if (!IsOpen()) return false;
-    char byte = 0;
-    return ::recv(client_->socket(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-           (errno == EAGAIN || errno == EWOULDBLOCK);
-  }
-
-  void Close() { client_->stop(); }
-
-  /// Any thread: ends what Send waits for, as far as there is a socket yet.
-  void Break() { watch_.Break(); }
-
- private:
-  SocketWatch watch_;
-  SteadyTime* deadline_ = nullptr;
-  std::unique_ptr<httplib::ClientImpl> client_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/exchange.hpp ---------------------------------------------------------------------
-
-/// One request and its answer on a keep-alive connection, whoever the other side is.
-/// Needs: cpp-httplib, POSIX. Threads: one at a time, but for Break(); SIGPIPE must be blocked.
-
-namespace dtm {
-inline namespace v1 {
-
-/// What came of a request.
-struct Exchanged {
-  httplib::Error error = httplib::Error::Success;
-  bool answered = false;  ///< a status line and headers came
-  bool too_long = false;
-  bool encoded = false;
-  int status = 0;
-  std::string body;
-
-  bool Complete() const {
-    return error == httplib::Error::Success && answered && !too_long && !encoded;
-  }
-};
-
-class Exchange {
- public:
-  Exchange(const Url& url, std::size_t max_body) : max_body_(max_body), client_(url) {}
-
-  /// Afterwards IsOpen() says whether the connection can take another request.
-  Exchanged Send(httplib::Request request, SteadyTime deadline) {
-    const bool reused = client_.IsClean();
-    if (!reused && client_.IsOpen()) client_.Close();
-    const bool rested = reused && std::chrono::steady_clock::now() - last_used_ >= kRested;
-    Exchanged exchanged = Try(request, deadline);
-    // A connection that rested may have been closed by the server at the very moment we used it
-    // again; the request never reached it then, and a fresh connection settles it at once. Whether
-    // it really did not arrive cannot be known, so it is done once, only before the first byte of
-    // an answer and only after a rest: a busy connection does not close for idleness, its
-    // server died at work, and that is retried at the pace of the transaction. The worst case is
-    // a request that arrives twice, which the other side must be able to take in any case.
-    const bool unanswered =
-        exchanged.error == httplib::Error::Read || exchanged.error == httplib::Error::Write;
-    if (rested && unanswered && !exchanged.answered && !Passed(deadline)) {
-      exchanged = Try(request, deadline);
-    }
-    last_used_ = std::chrono::steady_clock::now();
-    return exchanged;
-  }
-
-  bool IsOpen() const { return client_.IsOpen(); }
-
-  /// Any thread: ends what Send waits for, as far as there is a socket yet.
-  void Break() { client_.Break(); }
-
-  /// The timeouts inside httplib are a little early, and a shut down socket a little late.
-  static bool Passed(SteadyTime deadline) {
-    return std::chrono::steady_clock::now() + std::chrono::milliseconds(2) >= deadline;
-  }
-
- private:
-  static constexpr std::chrono::milliseconds kRested{500};
-
-  Exchanged Try(httplib::Request& request, SteadyTime deadline) {
-    Exchanged exchanged;
-    request.response_handler = [&exchanged](const httplib::Response& response) {
-      exchanged.answered = true;
-      exchanged.status = response.status;
-      return true;
-    };
-    request.content_receiver = [this, &exchanged](const char* data, std::size_t size, auto, auto) {
-      const std::size_t room = max_body_ - exchanged.body.size();
-      exchanged.too_long = size > room;
-      exchanged.body.append(data, exchanged.too_long ? room : size);
-      return !exchanged.too_long;
-    };
-    httplib::Response response;
-    if (client_.Send(request, response, exchanged.error, deadline)) {
-      exchanged.error = httplib::Error::Success;
-      exchanged.answered = true;
-      exchanged.status = response.status;
-    }
-    if (exchanged.answered) {
-      const std::string coding = Lowered(response.get_header_value("Content-Encoding"));
-      exchanged.encoded = !coding.empty() && coding != "identity";
-    }
-    return exchanged;
-  }
-
-  std::size_t max_body_;
-  GuardedClient client_;
-  SteadyTime last_used_{};
 };
 
 }  // namespace v1

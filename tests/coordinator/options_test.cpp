@@ -10,5 +10,7 @@ TEST_CASE("options: defaults") {
   CHECK(options.retry_interval == std::chrono::seconds(10));
   CHECK(options.request_timeout == std::chrono::seconds(3));
   CHECK(options.max_threads_per_function < options.max_function_threads);
+  CHECK(options.alert_retry_limit == 3);
+  CHECK_FALSE(options.on_alert);  // nobody is told
   REQUIRE(options.log);
 }

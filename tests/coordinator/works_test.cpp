@@ -39,7 +39,8 @@ struct WorkTurns : sql_kit::Disk {
         clock(time),
         inbox(100000),
         functions(1, 1),
-        loop(store, clock, inbox, functions, options) {}
+        alerts(options),
+        loop(store, clock, inbox, functions, alerts, options) {}
 
   /// Returns its place in `answers`: "" = not yet, "success", or what went wrong.
   std::size_t Push(std::function<Result(dtm::WorkContext&)> work) {
@@ -95,6 +96,7 @@ struct WorkTurns : sql_kit::Disk {
   dtm::testing::VirtualClock clock;
   dtm::Inbox inbox;
   dtm::Functions functions;
+  dtm::Alerts alerts;
   dtm::Loop loop;
 };
 

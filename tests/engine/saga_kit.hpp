@@ -4,7 +4,7 @@
 /// A saga:  "3 concurrent 2:0,1 timeout=60 limit=2 interval=5 request=4 local empty=a1,c2"
 ///          (3 steps; step 2 after 0 and 1; all branches are functions; two have no url)
 /// Its rows, in row order c1 a1 c2 a2 ..., as they stand at a time:
-///   P untouched   S succeeded   F failed   > called, not answered
+///   P untouched   S succeeded   F failed   > called, not answered   >2 the same, after 2 errors in a row
 ///   r   may have run, may be called now      w10  may have run, waits 10 s (after ONGOING)
 ///   n10 never ran, waits 10 s (after NotSent)
 ///   e2  waits after the 2nd error in a row   x2   the same, and the wait is over
@@ -102,6 +102,7 @@ inline dtm::Branch Row(const std::string& token, dtm::Time now) {
     case 'F': row.status = dtm::BranchStatus::kFailed; break;
     case '>':
       row.in_flight = true;
+      row.errors = static_cast<std::uint32_t>(number);
       row.deadline = now + seconds(6);
       break;
     case 'r': break;

@@ -86,6 +86,8 @@ TEST_CASE("what is no branch URL is refused with the reason") {
     CHECK_THROWS_WITH(ParseUrl(row.text), ContainsSubstring(row.why));
   }
   CHECK_NOTHROW(ParseUrl("http://h/" + std::string(dtm::kMaxUrlBytes - 9, 'a')));
+  CHECK_THROWS_WITH(ParseUrl("x"), ContainsSubstring("the branch URL \"x\""));
+  CHECK_THROWS_WITH(ParseUrl("x", "the bell"), ContainsSubstring("the bell \"x\""));
 }
 
 TEST_CASE("values are percent-encoded") {

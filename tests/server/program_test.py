@@ -3,9 +3,11 @@
 
 Usage: program_test.py PATH_OF_dtm-server
 """
+import http.server
 import json
 import os
 import pathlib
+import queue
 import re
 import signal
 import socket
@@ -13,6 +15,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 import urllib.error
@@ -149,8 +152,37 @@ class ProgramTest(unittest.TestCase):
         self.refused("RETRY_INTERVAL|RetryInterval is 'soon'", RETRY_INTERVAL='soon')
         self.refused('stores in SQLite', STORE_DRIVER='redis')
         self.refused("LogLevel is 'loud'", LOG_LEVEL='loud')
+        self.refused("AlertWebHook: the alert web hook \"ftp://h/x\" does not start with http:// or https://",
+                     ALERT_WEB_HOOK='ftp://h/x')
+        self.refused("AlertRetryLimit is 'often'", ALERT_RETRY_LIMIT='often')
         (self.folder / 'bad.yml').write_text('no colon here\n')
         self.refused('bad.yml: the line', '-c', 'bad.yml')
+
+    def test_a_branch_that_keeps_failing_is_told_to_the_web_hook(self):
+        told = queue.Queue()
+
+        class Hook(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                told.put((self.path, json.loads(self.rfile.read(int(self.headers['Content-Length'])))))
+                self.send_error(500)  # nobody minds
+
+            def log_message(self, *_):
+                pass
+
+        hook = http.server.HTTPServer(('127.0.0.1', 0), Hook)
+        self.addCleanup(hook.server_close)
+        threading.Thread(target=hook.serve_forever, daemon=True).start()
+        self.addCleanup(hook.shutdown)
+        (self.folder / 'dtm.yml').write_text(f'AlertWebHook: "http://127.0.0.1:{hook.server_port}/bell?who=me"\n')
+        server = self.start('-c', 'dtm.yml', ALERT_RETRY_LIMIT='2', RETRY_INTERVAL='1')
+        server.ask('/api/dtmsvr/submit', {'gid': 'g1', 'trans_type': 'saga', 'payloads': ['1'],
+                                          'steps': [{'action': 'http://127.0.0.1:1/x', 'compensate': ''}]})
+        path, alert = told.get(timeout=20)
+        self.assertEqual(path, '/bell?who=me')
+        self.assertRegex(alert.pop('error'), 'cannot be reached')
+        self.assertEqual(alert, {'gid': 'g1', 'status': 'submitted', 'branch': 'http://127.0.0.1:1/x', 'retry_count': 2})
+        self.assertEqual(told.get(timeout=20)[1]['retry_count'], 3)
+        self.assertEqual(server.stop()[0], 0)
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
@@ -42,6 +43,7 @@ class Board {
     context.retry_interval = options.retry_interval;
     context.request_timeout = options.request_timeout;
     context.timeout_to_fail = options.timeout_to_fail;
+    if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
   }
 
   /// Asks the machine; what must follow is kept in `live` until its record is durable. Returns why
@@ -50,8 +52,6 @@ class Board {
     Transaction& transaction = live.transaction;
     Touch(live);
     if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
-    // What nobody else knows of cannot lose its compare-and-set.
-    if (!live.Fresh()) live.events.push_back(event);
     const bool was_stuck = transaction.stuck;
     engine::Effects effects;
     try {
@@ -59,6 +59,11 @@ class Board {
     } catch (const std::exception& error) {
       transaction.stuck = true;
       transaction.last_error = error.what();
+    }
+    // What nobody else knows of cannot lose its compare-and-set, so it is only kept for what it tells.
+    if (!live.Fresh() || effects.alert) {
+      live.events.push_back(
+          {event, effects.alert ? AlertOf(transaction, *effects.alert) : nullptr});
     }
     if (transaction.stuck && !was_stuck) {
       Log(LogLevel::kError, "gid '" + transaction.definition->gid +
@@ -100,7 +105,8 @@ class Board {
   }
 
   /// An event that is durable now.
-  void Count(const Live& live, const engine::Event& event) {
+  void Count(const Live& live, const Stepped& event) {
+    if (event.alert) alerts.push_back(event.alert);
     if (event.kind != engine::EventKind::kResult) return;
     metrics.Answered(*live.transaction.definition, event.branch, event.result);
   }
@@ -220,8 +226,17 @@ class Board {
   std::vector<Submission> returned;     ///< met a stored record, which is in memory now: again
   std::vector<Command> again_commands;  ///< of one that no commit has taken yet: again
   std::set<std::string> in_doubt;       ///< submitted in a commit whose outcome is not known yet
-  std::deque<QueuedWork> works;         ///< user work for the next commits
-  std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
+  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
+  std::deque<QueuedWork> works;                      ///< user work for the next commits
+  std::deque<BranchWork> branch_works;               ///< branches that run inside the next commits
+
+ private:
+  static std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t branch) {
+    const Definition& definition = *transaction.definition;
+    return std::make_shared<const Alert>(Alert{definition.gid, transaction.status,
+                                               UrlOf(definition, branch), transaction.last_error,
+                                               transaction.branches[branch].errors});
+  }
 };
 
 }  // namespace v1

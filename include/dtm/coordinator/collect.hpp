@@ -88,7 +88,7 @@ class Collect {
 
   /// Its record may have been replaced by the stored one: what had happened to it happens again.
   void StepAgain(Live& live, engine::EventKind kind) {
-    const std::vector<engine::Event> events = std::exchange(live.events, {});
+    const std::vector<Stepped> events = std::exchange(live.events, {});
     kind == engine::EventKind::kLoaded ? StepIfRoom(live, kind, !board_.Overfull())
                                        : (void)board_.Step(live, {kind, 0, {}});
     for (const engine::Event& event : events) board_.Step(live, event);

@@ -130,7 +130,8 @@ class Coordinator : public EmbeddedEndpoint {
   Time Poll() { return Checked().Poll(); }
 
   /// Refuses what is new, waits up to `limit` for calls that are out, and commits their results.
-  /// What is unfinished goes on after a restart. False: functions still run; call it again.
+  /// What is unfinished goes on after a restart. False: functions or on_alert still run; call it
+  /// again.
   bool Stop(Duration limit) { return Checked().Stop(TimeIn(limit)); }
 
   /// The committed record; nothing if there is none.

@@ -14,6 +14,7 @@
 #include <thread>
 #include <utility>
 
+#include <dtm/coordinator/alerts.hpp>
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/coordinator/clock.hpp>
 #include <dtm/coordinator/functions.hpp>
@@ -36,7 +37,8 @@ class Driver {
         store(std::move(store_in)),
         inbox(options.max_waiting_submissions),
         functions(options.max_function_threads, options.max_threads_per_function),
-        loop_(*store, *clock, inbox, functions, options) {}
+        alerts(options),
+        loop_(*store, *clock, inbox, functions, alerts, options) {}
 
   void Use(std::unique_ptr<BranchCaller> urls) {
     CheckNotLoop();
@@ -51,6 +53,7 @@ class Driver {
     const std::lock_guard<std::mutex> lock(drive_mutex_);
     if (threaded_ || inbox.Closed()) throw LogicError("Start() comes once, and before Stop()");
     functions.StartThreads();
+    alerts.StartThread();
     threaded_ = true;
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
@@ -59,7 +62,7 @@ class Driver {
     });
   }
 
-  /// One turn and the functions it queued, on this thread. Returns when there is more to do.
+  /// One turn, and the functions and alerts it queued, on this thread. Returns when there is more to do.
   Time Poll() {
     CheckNotLoop();
     if (threaded_) throw LogicError("Poll() is for a coordinator that was not started");
@@ -132,6 +135,7 @@ class Driver {
     stopping_ = true;
     functions.BeginNothingNew();  // here: the loop may be busy for a while
     if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
+    if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {
       quit_ = true;
       inbox.Interrupt();
@@ -155,7 +159,7 @@ class Driver {
     try {
       if (Stop(clock->Now() + std::chrono::seconds(1))) return;
       Log(LogLevel::kWarning,
-          "the coordinator is destroyed while branch functions run; waiting for them");
+          "the coordinator is destroyed while branch functions run, or on_alert; waiting for them");
       while (!Stop(clock->Now() + std::chrono::hours(1))) {
       }
     } catch (const std::exception& error) {
@@ -174,6 +178,7 @@ class Driver {
   const std::unique_ptr<Store> store;
   Inbox inbox;
   Functions functions;
+  Alerts alerts;
 
  private:
   /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
@@ -194,7 +199,10 @@ class Driver {
       next = loop_.NextTurn();
     }
     // A function that submits drives the loop as well, but runs no other function inside itself.
-    if (!functions.OnFunctionThread()) (void)functions.RunQueued();
+    if (!functions.OnFunctionThread()) {
+      (void)functions.RunQueued();
+      alerts.RunWaiting();
+    }
     return inbox.Empty() ? next : clock->Now();
   }
 

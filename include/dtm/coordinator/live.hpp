@@ -14,12 +14,18 @@
 #include <vector>
 
 #include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/options.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
 
 namespace dtm {
 inline namespace v1 {
+
+/// An event, and what people are to be told of once it is durable; null: nothing.
+struct Stepped : engine::Event {
+  std::shared_ptr<const Alert> alert;
+};
 
 struct Live {
   Transaction transaction;  ///< as stepped; durable unless `dirty`
@@ -34,10 +40,10 @@ struct Live {
   Time armed = kNever;      ///< its place in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
-  std::vector<Command> commands;      ///< obeyed before it was stored: again, if another one is
-  std::vector<engine::Event> events;  ///< stepped since the last commit
-  std::size_t doubtful_events = 0;    ///< of them, those in a commit that may have become durable
-  std::size_t bytes = 0;              ///< of the definition, for the memory limit
+  std::vector<Command> commands;    ///< obeyed before it was stored: again, if another one is
+  std::vector<Stepped> events;      ///< stepped since the last commit
+  std::size_t doubtful_events = 0;  ///< of them, those in a commit that may have become durable
+  std::size_t bytes = 0;            ///< of the definition, for the memory limit
 
   /// Empty again, but for its place and the memory of vectors of ordinary size.
   void Clear() {

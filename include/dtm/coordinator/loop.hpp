@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include <dtm/coordinator/alerts.hpp>
 #include <dtm/coordinator/board.hpp>
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/coordinator/clock.hpp>
@@ -25,13 +26,14 @@ inline namespace v1 {
 
 class Loop {
  public:
-  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, const Options& options)
+  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, Alerts& alerts,
+       const Options& options)
       : clock_(clock),
         functions_(functions),
         board_(store, options),
         collect_(board_, inbox),
         commit_(board_, functions, clock),
-        release_(board_, functions, inbox) {}
+        release_(board_, functions, inbox, alerts) {}
 
   /// The caller of branches by URL; before the first turn.
   void Use(BranchCaller* urls) { release_.Use(urls); }

@@ -1,9 +1,11 @@
 /// The settings of an embedded coordinator.
-/// Needs: std. Threads: values; `log` is called from any thread.
+/// Needs: std. Threads: values; `log` is called from any thread, `on_alert` from one that is not the loop.
+/// Protocol: §3 (alert).
 #pragma once
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <functional>
 #include <string>
@@ -24,6 +26,15 @@ inline void LogToStderr(LogLevel level, const std::string& text) {
                                                    : "info";
   std::fprintf(stderr, "dtm %s: %s\n", name, text.c_str());
 }
+
+/// A branch keeps failing: it had so many errors in a row.
+struct Alert {
+  std::string gid;
+  Status status = Status::kSubmitted;
+  std::string branch;             ///< its URL, or `local:Name`
+  std::string error;              ///< the last one, with branch, op and url
+  std::uint32_t retry_count = 0;  ///< errors in a row
+};
 
 struct Options {
   /// What a commit survives; see Durability.
@@ -52,6 +63,16 @@ struct Options {
   /// Threads that run branch functions, and how many of them one function may occupy.
   std::size_t max_function_threads = 128;
   std::size_t max_threads_per_function = 64;
+  /// Called at the `alert_retry_limit`-th error in a row of a branch that is called until it succeeds, and at every
+  /// later one, also when the wait between tries does not grow any more; not for questions to initiators (msg,
+  /// workflow). Success, ONGOING and RetryNow count anew; a restart does not. 0 is taken for 1.
+  ///
+  /// It tells of what is durable, and runs on a thread of its own (without Start: inside Poll), one alert after the
+  /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 wait already, if the
+  /// coordinator stops, or in a crash; the next error brings the next one. Stop and the destructor wait for the one
+  /// that runs. For a web hook: dtm::AlertWebHook(url) of <dtm/http.hpp>.
+  std::function<void(const Alert&)> on_alert;
+  std::uint32_t alert_retry_limit = 3;
   /// Any thread, must not throw.
   std::function<void(LogLevel, const std::string&)> log = LogToStderr;
 };

@@ -1,5 +1,5 @@
 /// The last stage of a turn: only now that their cause is durable, calls start, timers are armed
-/// and callers are answered.
+/// and callers are answered, and people are told what keeps failing.
 /// Needs: std. Threads: the thread that drives the loop.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/coordinator/alerts.hpp>
 #include <dtm/coordinator/board.hpp>
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/core/transaction.hpp>
@@ -19,8 +20,8 @@ inline namespace v1 {
 
 class Release {
  public:
-  Release(Board& board, BranchCaller& functions, BranchResults& results)
-      : board_(board), functions_(functions), results_(results) {}
+  Release(Board& board, BranchCaller& functions, BranchResults& results, Alerts& alerts)
+      : board_(board), functions_(functions), results_(results), alerts_(alerts) {}
 
   /// The caller of branches by URL; none: such branches wait.
   void Use(BranchCaller* urls) { urls_ = urls; }
@@ -42,12 +43,13 @@ class Release {
       AnswerWaiters(*live);
       ArmTimerOrLeave(*live);
     }
+    if (!board_.alerts.empty()) alerts_.Tell(std::exchange(board_.alerts, {}));
   }
 
  private:
   void Count(const Live& live) {
     const Transaction& transaction = live.transaction;
-    for (const engine::Event& event : live.events) board_.Count(live, event);
+    for (const Stepped& event : live.events) board_.Count(live, event);
     if (IsFinal(transaction.status)) board_.metrics.Ended(transaction);
   }
 
@@ -120,6 +122,7 @@ class Release {
   Board& board_;
   BranchCaller& functions_;
   BranchResults& results_;
+  Alerts& alerts_;
   BranchCaller* urls_ = nullptr;
   std::vector<BranchCall> local_calls_;
   std::vector<BranchCall> url_calls_;

@@ -1,10 +1,12 @@
 /// The face of a machine: what can happen to a transaction, and what follows from it.
 /// Needs: std. Threads: values only; Step is pure (no I/O, no clock, no randomness).
-/// Protocol: §3, §4; implemented by saga.hpp, msg.hpp, tcc.hpp (tcc and xa) and
+/// Protocol: §3 (alert), §4; implemented by saga.hpp, msg.hpp, tcc.hpp (tcc and xa) and
 /// workflow.hpp.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,15 +44,18 @@ struct Context {
   Duration retry_interval = std::chrono::seconds(10);  ///< of a transaction that names none
   Duration request_timeout = std::chrono::seconds(3);  ///< of a transaction that names none
   std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
+  /// A branch that has had so many errors in a row is told to people, and so is every later one. 0: none is.
+  std::uint32_t alert_after = 0;
   bool may_call = true;  ///< false while the coordinator stops: record results, start nothing
 };
 
 /// What must follow, once the changed transaction is durable.
 struct Effects {
-  bool changed = false;            ///< the transaction has to be stored
-  std::vector<std::size_t> calls;  ///< rows to call
-  Time timer = kNever;             ///< send kTimer then
-  std::string refused;             ///< a command that does not fit its status, and why
+  bool changed = false;              ///< the transaction has to be stored
+  std::vector<std::size_t> calls;    ///< rows to call
+  std::optional<std::size_t> alert;  ///< the row that keeps failing, see Context::alert_after
+  Time timer = kNever;               ///< send kTimer then
+  std::string refused;               ///< a command that does not fit its status, and why
 };
 
 }  // namespace engine

@@ -1,5 +1,5 @@
 /// What every machine does in the same way: take answers, call branches, wait, end, get stuck.
-/// Needs: std. Threads: pure. Protocol: §3 (interpretation of an answer, schedule numbers), with the
+/// Needs: std. Threads: pure. Protocol: §3 (interpretation of an answer, schedule numbers, alert), with the
 /// safe alternatives of its §12: a call that is out is awaited, tries survive restarts.
 #pragma once
 
@@ -105,7 +105,16 @@ class MachineParts {
     } else {
       ++branch.errors;
       branch.next_try = context_.now + RetryWait(t_, index, interval);
+      AlertIfItKeepsFailing(index);
     }
+  }
+
+  /// Questions to the initiator may fail for long without harm: it is asked because it is away. The
+  /// n-th error in a row is meant to be told, whether or not the wait still doubles.
+  void AlertIfItKeepsFailing(std::size_t index) {
+    const bool question = HasQueryRow(def_.type) && index == kQueryRow;
+    if (question || context_.alert_after == 0) return;
+    if (t_.branches[index].errors >= context_.alert_after) effects_.alert = index;
   }
 
   /// An answer of a branch that has to succeed in the end: all but success is tried again.

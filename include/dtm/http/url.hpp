@@ -1,4 +1,4 @@
-/// URLs of branches, taken apart and checked before anything is sent to them.
+/// URLs of branches and others, taken apart and checked before anything is sent to them.
 /// Needs: std. Threads: pure functions. Protocol: §3 (calling branches).
 #pragma once
 
@@ -68,12 +68,12 @@ inline std::string Target(std::string_view rest) {
 
 }  // namespace url_parts
 
-/// Throws Error with a sentence that says what is wrong with `text`.
-inline Url ParseUrl(const std::string& text) {
-  const auto refuse = [&text](const char* why) -> Error {
+/// Throws Error with a sentence that says what is wrong with `text`, which is `what`.
+inline Url ParseUrl(const std::string& text, const char* what = "the branch URL") {
+  const auto refuse = [&text, what](const char* why) -> Error {
     std::string shown;
     for (const char c : text.substr(0, 200)) shown += c >= ' ' && c != 127 ? c : '?';
-    return Error("the branch URL \"" + shown + "\" " + why);
+    return Error(std::string(what) + " \"" + shown + "\" " + why);
   };
   if (text.size() > kMaxUrlBytes) throw refuse("is too long");
   for (const char c : text) {
@@ -91,7 +91,7 @@ inline Url ParseUrl(const std::string& text) {
   const std::string_view after = std::string_view(text).substr(colon + 3);
   const std::string_view authority = after.substr(0, after.find_first_of("/?#"));
   if (authority.find('@') != std::string_view::npos) {
-    throw refuse("contains a user name; send credentials as branch headers");
+    throw refuse("contains a user name; branch headers can carry credentials, URLs cannot");
   }
   std::string_view rest;  // of the authority, behind the host
   bool valid = false;

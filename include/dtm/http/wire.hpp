@@ -75,6 +75,9 @@ inline constexpr const char kConfirm[] = "confirm";
 inline constexpr const char kCancel[] = "cancel";
 inline constexpr const char kSync[] = "sync";
 
+// Of an alert.
+inline constexpr const char kBranch[] = "branch";
+
 // Of topics and values.
 inline constexpr const char kTopic[] = "topic";
 inline constexpr const char kRemark[] = "remark";
