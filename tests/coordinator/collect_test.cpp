@@ -180,6 +180,31 @@ TEST_CASE("collect: Cancel, ForceStop and RetryNow in every status") {
   }
 }
 
+TEST_CASE("collect: what keeps failing is said once, and goes on being retried (W20)") {
+  std::vector<std::string> said;
+  dtm::Options options;
+  options.log = [&](dtm::LogLevel level, const std::string& text) {
+    if (level == dtm::LogLevel::kWarning) said.push_back(text);
+  };
+  TestCoordinator kit({}, options);
+  kit.Branches().On("http://b/1", Times(20, Result::Failure("never heard of it")));
+  dtm::Definition message;
+  message.gid = "m";
+  message.type = dtm::TransType::kMsg;
+  message.steps = {{"http://b/1", "", "{}"}};
+  kit->Submit(message);
+  kit.Advance(seconds(25));
+  CHECK(kit.Branches().Calls().size() == 2);
+  CHECK(said.empty());
+  kit.Advance(hours(10));
+  REQUIRE(said.size() == 1);
+  CHECK_THAT(said[0], ContainsSubstring("gid 'm' keeps failing and is retried") &&
+                          ContainsSubstring("never heard of it"));
+  CHECK_THAT(kit->Explain("m"), ContainsSubstring("never heard of it"));
+  kit.Advance(hours(20));
+  CHECK(kit->Query("m")->status == Status::kSucceed);
+}
+
 TEST_CASE("collect: ForceStop while a call is out; its late answer changes nothing") {
   TestCoordinator kit({}, World::Quiet({}));
   kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(2), false}});

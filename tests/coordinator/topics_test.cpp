@@ -1,5 +1,6 @@
 /// Topics: who subscribes to them, what of it is stored, and how a message is expanded to its subscribers.
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
@@ -237,6 +238,34 @@ TEST_CASE("topics: through a coordinator they are durable when the call returns"
   for (const std::size_t limit : {std::size_t{0}, dtm::kMaxListLimit + 1}) {
     CHECK_THROWS_AS(kit->ListValues("", "", 0, limit), dtm::RejectedError);
   }
+}
+
+TEST_CASE("topics: what is subscribed, removed and made again counts for the next message (W7)") {
+  TestCoordinator kit;
+  const auto sent = [&](const std::string& gid) {
+    Definition message = Message({"topic://t"});
+    message.gid = gid;
+    const std::size_t before = kit.Branches().Urls().size();
+    try {
+      (void)kit->Submit(message);
+    } catch (const dtm::RejectedError& error) {
+      CHECK_THAT(error.what(), ContainsSubstring("topic not found: t"));
+      return Texts{"refused"};
+    }
+    kit.Settle();
+    Texts urls = kit.Branches().Urls();
+    urls.erase(urls.begin(), urls.begin() + static_cast<std::ptrdiff_t>(before));
+    return urls;
+  };
+  CHECK(sent("a") == Texts{"refused"});
+  kit->Subscribe("t", "http://b/1");
+  CHECK(sent("b") == Texts{"http://b/1"});
+  kit->DeleteTopic("t");
+  CHECK(sent("c") == Texts{"refused"});
+  kit->Subscribe("t", "http://b/2");
+  CHECK(sent("d") == Texts{"http://b/2"});
+  kit->Unsubscribe("t", "http://b/2");
+  CHECK(sent("e") == Texts{"refused"});
 }
 
 TEST_CASE("topics: a store that fails at any operation leaves the topic whole") {

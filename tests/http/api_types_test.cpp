@@ -173,6 +173,9 @@ TEST_CASE("api_types: prepareWorkflow stores a workflow, and shows the stored on
   CHECK(ended["status"] == "failed");
   CHECK(ended["rollback_reason"] == "no");
   CHECK(ended["result"] == "aGk=");
+  for (const char* kept : {"custom_data", "query_prepared", "create_time"}) {  // W5
+    CHECK(ended[kept] == fresh["transaction"][kept]);
+  }
 }
 
 TEST_CASE("api_types: prepareWorkflow of what is none, or of the gid of something else") {

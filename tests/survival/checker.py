@@ -24,6 +24,7 @@ FINAL = ('succeed', 'failed')
 REACHABLE = {'prepared': ('prepared', 'submitted', 'aborting', 'succeed', 'failed'),
              'submitted': ('submitted', 'aborting', 'succeed', 'failed'), 'aborting': ('aborting', 'failed'),
              'succeed': ('succeed',), 'failed': ('failed',)}
+PREPARED = ('success', 'lost')  # answers of an xa's action whose work waits for commit or rollback
 REQUEST_TIMEOUT = 2_000_000  # of a call by URL, microseconds
 INTERVAL = 50_000            # between tries, of sagas that name none
 TOLERANCE = 10_000           # the coordinator reads its clock once a turn
@@ -160,6 +161,9 @@ class Checker:
                 self.check_message(gid, saga, status, kind)
             elif kind == 'rows':
                 self.check_rows(gid, saga, status)
+            elif kind == 'xa' and status:
+                self.counts[f'xa_{status}'] += 1
+                self.check_xa(gid, saga, status)
             elif kind == 'tcc' and status:
                 self.check_tcc(gid, saga, status)
             elif kind == 'workflow' and status:
@@ -188,12 +192,17 @@ class Checker:
         if final is None:
             return None
         for (branch, op), calls in saga.calls.items():
-            if any(call.begin > final[0] for call in calls):
+            # A branch of an xa registers itself, so it is asked first and refused then: it must not say that it did it.
+            late = [call for call in calls if call.begin > final[0]]
+            if saga.plan.get('type') == 'xa' and op == 'action':
+                late = [call for call in late if call.answer in PREPARED]
+            if late:
                 self.complain('called_after_final', gid, f'{branch:02} {op} was called after a reader saw {final[1]}')
         # Others may fail for reasons of their own: their initiator died.
         kind = saga.plan.get('type', 'saga')
         expected = 'succeed' if saga.plan['succeeds'] else 'failed'
-        may = {'message': FINAL, 'outbox': ('succeed',), 'tcc': (expected, 'failed')}.get(kind, (expected,))
+        may = {'message': FINAL, 'outbox': ('succeed',), 'tcc': (expected, 'failed'),
+               'xa': (expected, 'failed')}.get(kind, (expected,))
         if final[1] not in may:
             self.complain('outcome', gid, f'it is {final[1]}, and its branches say it has to be {expected}')
         self.counts[final[1]] += 1
@@ -355,6 +364,19 @@ class Checker:
                 self.complain('tcc', gid, f'it is {status}, and {branch:02} had no {does}')
         done = sorted((branch for branch, op in saga.calls if op == does), reverse=True)
         self.in_order('tcc', gid, saga, does, done)
+
+    def check_xa(self, gid, saga, status):
+        """What was prepared is all committed, or all rolled back, in the order of its registration."""
+        does, other = ('commit', 'rollback') if status == 'succeed' else ('rollback', 'commit')
+        if any(op == other for _, op in saga.calls):
+            self.complain('xa', gid, f'it is {status}, and there are calls of {other}')
+        for branch in range(1, len(saga.plan['steps']) + 1):
+            ended = [call.end for call in saga.calls.get((branch, 'action'), []) if call.answer in PREPARED]
+            if status == 'succeed' and not self.succeeded(saga, branch, 'action'):
+                self.complain('xa', gid, f'it succeeded without the work of {branch:02}')
+            if ended and not self.succeeded(saga, branch, does, after=max(ended)):
+                self.complain('xa', gid, f'it is {status}, and {branch:02} stays prepared: it had no {does}')
+        self.in_order('xa', gid, saga, does, sorted(branch for branch, op in saga.calls if op == does))
 
     def check_workflow(self, gid, saga, status):
         """A recorded step is not done again; the callbacks come for what was done, the last first."""

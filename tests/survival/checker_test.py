@@ -624,6 +624,65 @@ class CheckerTest(unittest.TestCase):
         f.list(2, g='succeed')
         self.expect('tcc')
 
+    # Xa
+
+    def xa(self, end, calls, actions=((1, 'success'), (2, 'success')), **plan):
+        self.f.submit('g', kind='xa', urls=(2,), **plan)
+        for branch, answer in actions:
+            self.f.call('g', branch, answer=answer, who='url' if branch == 2 else 'function')
+        for branch, op in calls:
+            self.f.call('g', branch, op, who='url' if branch == 2 else 'function')
+        self.f.list(g=end)
+
+    def test_good_xa(self):
+        self.xa('succeed', [(1, 'commit'), (2, 'commit')])
+        self.expect()
+        self.f = Forger()
+        self.xa('failed', [(1, 'rollback')], [(1, 'success'), (2, 'failure')], succeeds=False)
+        self.expect()
+        self.f = Forger()
+        self.xa('failed', [(1, 'rollback'), (2, 'rollback')])  # its initiator has died
+        self.expect()
+        self.f = Forger()
+        self.xa('failed', [(1, 'rollback')], [(1, 'success')])
+        self.f.call('g', 2, answer='error', who='url')  # its registration was refused
+        self.expect()
+
+    def test_xa_without_a_part(self):
+        self.xa('succeed', [(1, 'commit')], [(1, 'success')])
+        self.expect('xa')
+
+    def test_xa_committed_in_part(self):
+        self.xa('succeed', [(1, 'commit')])
+        self.expect('xa')
+
+    def test_xa_rolled_back_in_part(self):
+        self.xa('failed', [(1, 'rollback')])
+        self.expect('xa')
+        self.f = Forger()
+        self.xa('failed', [(1, 'rollback')], [(1, 'success'), (2, 'lost')])
+        self.expect('xa')
+
+    def test_xa_committed_and_rolled_back(self):
+        self.xa('succeed', [(1, 'commit'), (2, 'commit'), (2, 'rollback')])
+        self.expect('xa')
+        self.f = Forger()
+        self.xa('failed', [(1, 'rollback'), (2, 'rollback'), (1, 'commit')])
+        self.expect('xa')
+
+    def test_xa_committed_backwards(self):
+        self.xa('succeed', [(2, 'commit'), (1, 'commit')])
+        self.expect('xa')
+
+    def test_xa_that_has_to_fail(self):
+        self.xa('succeed', [(1, 'commit'), (2, 'commit')], succeeds=False)
+        self.expect('outcome')
+
+    def test_xa_prepared_after_its_end(self):
+        self.xa('failed', [(1, 'rollback')], [(1, 'success')])
+        self.f.call('g', 2, who='url')
+        self.expect('called_after_final', 'xa')
+
     # Workflows
 
     def workflow(self, end, calls, answers=None, **plan):

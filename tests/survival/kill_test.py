@@ -22,7 +22,7 @@ from checker import Checker
 
 IN_FLIGHT = 200  # a kill counts if at least so many transactions were unfinished
 
-KINDS = ('saga', 'rows', 'message', 'outbox', 'tcc', 'workflow')
+KINDS = ('saga', 'rows', 'message', 'outbox', 'tcc', 'xa', 'workflow')
 
 # The coordinator says so where a branch was told to fail, and where the machine is busy.
 EXPECTED = ('keeps failing and is retried', 'ms inside a commit, and everything else waited')
@@ -35,8 +35,10 @@ def now():
 class Service(asyncio.Protocol):
     """The branches that are URLs: POST /<step>/<op>, and the payload says how to behave (see plan.hpp)."""
     life = 0
+    coordinator = None  # the port where that life serves its API
     log = []
     calls = 0
+    tasks = set()
     counts = collections.Counter()
     at_next_call = None  # what to do then
 
@@ -65,14 +67,42 @@ class Service(asyncio.Protocol):
         gids = {order['gid'], headers.get('x-saga')}  # both have to be the one in the query
         if query['trans_type'] == 'workflow':
             gids.discard(None)  # it calls by itself, without headers
-        foreign = op != query['op'] or step != str(order['step']) or len(gids) != 1
+        foreign = op not in (query['op'], query['trans_type']) or step != str(order['step']) or len(gids) != 1
         Service.calls += 1
         if Service.at_next_call:
             Service.at_next_call()
         call = f'{self.of_life} {gid} {branch} {query["op"]} {Service.calls}'
         Service.log.append(f'B {now()} {call} {"mixed-up" if foreign else order["gid"]} {step} url')
+        op = query['op']
         Service.counts[gid, branch, op] += 1
-        count, mood = Service.counts[gid, branch, op], order['action' if op in ('action', 'try') else 'compensate']
+        if query['trans_type'] == 'xa' and op == 'action':
+            task = asyncio.get_running_loop().create_task(self.register(call, path, query, order))
+            Service.tasks.add(task)  # else nobody holds it
+            task.add_done_callback(Service.tasks.discard)
+        else:
+            self.act(call, op, Service.counts[gid, branch, op], order)
+
+    async def register(self, call, path, query, order):
+        """As a database with XA: only what is registered is prepared."""
+        url = f'http://127.0.0.1:{self.transport.get_extra_info("sockname")[1]}{path}'
+        branch = {key: query[key] for key in ('gid', 'trans_type', 'branch_id')}
+        body = json.dumps({**branch, 'url': url, 'data': json.dumps(order)})
+        answer = b''
+        try:
+            reader, writer = await asyncio.open_connection('127.0.0.1', Service.coordinator)
+            writer.write(b'POST /api/dtmsvr/registerXaBranch HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n'
+                         b'Content-Length: %d\r\n\r\n%s' % (len(body), body.encode()))
+            answer = await reader.readline()
+            writer.close()
+        except OSError:  # it was killed
+            pass
+        if b' 200 ' in answer:
+            self.act(call, query['op'], 1, order)
+        else:
+            self.answer(call, 500, 'error')
+
+    def act(self, call, op, count, order):
+        mood = order['action' if op in ('action', 'try') else 'compensate']
         if mood == 'slow':
             asyncio.get_running_loop().call_later(order['ms'] / 1000, self.answer, call, 200, 'success')
         elif mood == 'fail':
@@ -114,6 +144,11 @@ class Worker:
             raise RuntimeError(f'life {Service.life} should say "{word}" and says "{" ".join(line)}"')
         return line
 
+    async def ready(self):
+        line = await self.hear('ready')
+        Service.coordinator = int(line[2])
+        return line
+
     def kill(self):
         Service.at_next_call = None
         self.process.kill()
@@ -144,7 +179,7 @@ class Test:
         counted, killed = 0, False
         for _ in range(2 * self.kills + 1):
             async with Worker(self, '--run') as worker:
-                ready = await worker.hear('ready')
+                ready = await worker.ready()
                 if killed:
                     self.in_flight.append(int(ready[1]))
                     counted += int(ready[1]) >= IN_FLIGHT
@@ -161,7 +196,7 @@ class Test:
             if counted + 1 >= self.kills:
                 break
         async with Worker(self, '--drain') as worker:
-            self.in_flight.append(int((await worker.hear('ready'))[1]))
+            self.in_flight.append(int((await worker.ready())[1]))
             await worker.hear('drained')
             self.drain_time = (now() - worker.started) / 1e6
             status = await asyncio.wait_for(worker.process.wait(), self.patience)
@@ -197,7 +232,7 @@ class Test:
         if len(self.in_flight) - few < self.kills:
             violations.append(('weak', '-', f'only {len(self.in_flight) - few} kills under load'))
         counts = checker.counts
-        for kind in ('succeed', 'failed', 'repeats_after_success', *KINDS):  # else the test tests nothing
+        for kind in ('succeed', 'failed', 'repeats_after_success', 'xa_succeed', 'xa_failed', *KINDS):  # else the test tests nothing
             if counts[kind] == 0:
                 violations.append(('weak', '-', f'0 x {kind}'))
         print(f'seed {self.seed}: {counts["kills"]} kills, in flight at a kill: min {min(self.in_flight)}, '

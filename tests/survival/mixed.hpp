@@ -1,5 +1,5 @@
 /// What the survival worker does besides sagas of branches outside: messages with a local commit elsewhere, messages
-/// and rows in one commit, tcc, workflows, and sagas whose branches write to the coordinator's file. Each from a few
+/// and rows in one commit, tcc, xa, workflows, and sagas whose branches write to the coordinator's file. Each from a few
 /// threads of its own, which die with the process wherever they are.
 /// Needs: <dtm/http.hpp>, SQLite. Threads: Mixed starts its own; the rest by main.
 #pragma once
@@ -126,6 +126,17 @@ class Mixed {
     do_ = tm_.Register<Order>("Do", call);
     after_ = tm_.Register<Order>("After", call);
     undo_ = tm_.Register<Order>("Undo", call);
+    // As a database with XA: what it has prepared it has registered, and it is told commit or rollback.
+    xa_ = tm_.Register<Order>("Xa", [this](const Order& order, const dtm::BranchInfo& info) {
+      if (info.op == dtm::Op::kAction) {
+        dtm::Step branch;
+        branch.branch_id = info.branch_id;
+        branch.action = branch.compensate = tm_.UrlOfLocal(xa_.name, xa_.owner);
+        branch.payload = nlohmann::json(order).dump();
+        tm_.RegisterBranch(info.gid, dtm::TransType::kXa, std::move(branch));
+      }
+      return branches_.Call(order, info);
+    });
     was_it_committed_ = tm_.Register<nlohmann::json>(
         "WasItCommitted", [this](const nlohmann::json&, const dtm::BranchInfo& info) {
           const std::lock_guard<std::mutex> lock(local_mutex_);
@@ -152,8 +163,8 @@ class Mixed {
 
   /// Keeps about so many unfinished; `unfinished` says how many there are.
   void Load(const std::function<bool()>& enough) {
-    static constexpr const char* kKinds[] = {"message", "outbox", "tcc",  "workflow",
-                                             "message", "tcc",    "rows", "workflow"};
+    static constexpr const char* kKinds[] = {"message", "outbox", "tcc",      "workflow", "message",
+                                             "tcc",     "rows",   "workflow", "xa",       "xa"};
     for (std::size_t i = 0; i < std::size(kKinds); ++i) {
       threads_.emplace_back([this, enough, kind = kKinds[i], i] {
         std::mt19937_64 random(seed_ * 1000 + std::stoull(life_) * 10 + i);
@@ -209,6 +220,7 @@ class Mixed {
     if (plan.type == "message") return RunMessage(gid, plan, pause);
     if (plan.type == "outbox") return RunOutbox(gid, plan);
     if (plan.type == "tcc") return RunTcc(gid, plan, pause);
+    if (plan.type == "xa") return RunXa(gid, plan, pause);
     if (plan.type == "rows") return SubmitRows(gid);
     try {
       (void)workflow_->Execute(gid, plan.steps[0].order, OptionsOf(gid));
@@ -290,7 +302,7 @@ class Mixed {
   template <typename Pause>
   void RunTcc(const std::string& gid, const Plan& plan, const Pause& pause) {
     bool tried = false;
-    try {
+    Promise(gid, tried, [&] {
       dtm::TccGlobalTransaction(tm_, gid, OptionsOf(gid), [&](dtm::Tcc& tcc) {
         Says(gid, "A");
         for (const PlannedStep& step : plan.steps) {
@@ -303,6 +315,33 @@ class Mixed {
         }
         tried = true;
       });
+    });
+  }
+
+  template <typename Pause>
+  void RunXa(const std::string& gid, const Plan& plan, const Pause& pause) {
+    bool tried = false;
+    Promise(gid, tried, [&] {
+      dtm::XaGlobalTransaction(tm_, gid, OptionsOf(gid), [&](dtm::Xa& xa) {
+        Says(gid, "A");
+        for (const PlannedStep& step : plan.steps) {
+          if (step.url) {
+            xa.CallBranch(step.order, Url(step, "xa"));
+          } else {
+            xa.CallBranch(step.order, xa_);
+          }
+          pause();
+        }
+        tried = true;
+      });
+    });
+  }
+
+  /// Writes down what the initiator is told; `tried` says whether it wanted success.
+  template <typename Run>
+  void Promise(const std::string& gid, const bool& tried, const Run& run) {
+    try {
+      run();
       Says(gid, "Y", "succeed");
     } catch (const dtm::FailureError&) {
       Says(gid, "Y", "failed");
@@ -370,7 +409,7 @@ class Mixed {
   std::mutex local_mutex_;
   sqlite3* local_ = nullptr;
   std::unique_ptr<dtm::SqliteBarrierTable> barriers_;
-  dtm::LocalBranch<Order> do_, after_, undo_, leave_, take_back_;
+  dtm::LocalBranch<Order> do_, after_, undo_, xa_, leave_, take_back_;
   dtm::LocalBranch<nlohmann::json> was_it_committed_;
   std::unique_ptr<dtm::WorkflowHandle<Order>> workflow_;
   std::atomic<bool> stopping_{false};

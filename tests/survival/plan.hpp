@@ -44,7 +44,7 @@ struct PlannedStep {
 };
 
 struct Plan {
-  std::string type = "saga";  ///< message, outbox, tcc, workflow; rows: a saga that leaves some
+  std::string type = "saga";  ///< message, outbox, tcc, xa, workflow; rows: a saga that leaves some
   std::string fate;           ///< of a message or outbox, see Planner
   std::vector<PlannedStep> steps;
   bool concurrent = false;
@@ -154,11 +154,12 @@ class Planner {
         return kSteady[static_cast<std::size_t>(below(n))];
       };
       // A try that gives no definite answer is cancelled; the steps of a workflow are run again.
-      step.order.action = mood(type == "tcc" ? 2 : kSteady.size());
+      step.order.action = mood(type == "tcc" || type == "xa" ? 2 : kSteady.size());
       step.order.compensate = mood(kSteady.size());
       plan.steps.push_back(std::move(step));
     }
-    Order& victim = plan.steps[static_cast<std::size_t>(below(plan.steps.size()))].order;
+    PlannedStep& chosen = plan.steps[static_cast<std::size_t>(below(plan.steps.size()))];
+    Order& victim = chosen.order;
     if (type == "workflow") {  // all its errors together double the wait for the next run
       const auto moods = std::make_pair(victim.action, victim.compensate);
       for (PlannedStep& step : plan.steps) step.order.action = step.order.compensate = "slow";
@@ -177,9 +178,12 @@ class Planner {
     } else if (fate < 4) {
       plan.succeeds = false;
       victim.action = "fail";
-    } else if (fate == 4 && type == "tcc") {
+    } else if (fate == 4 && (type == "tcc" || type == "xa")) {
       plan.succeeds = false;
       victim.action = "broken";
+    } else if (fate == 5 && type == "xa" && chosen.url) {  // prepared, and nobody knows
+      plan.succeeds = false;
+      victim.action = "lost";
     }
     return plan;
   }

@@ -1,7 +1,8 @@
 /// The process that the survival tests kill: an embedded coordinator on a real file, functions and
 /// URLs as branches, and a client that keeps submitting. What it leaves behind for the checker it
 /// appends to files, one write() a line, which survives a kill.
-///   worker --run FILE LOG PORT SEED LIFE     load until killed; says `ready` and `loaded`
+///   worker --run FILE LOG PORT SEED LIFE     load until killed; says `ready` with the port where branches of an
+///   xa register, and `loaded`
 ///   worker --drain FILE LOG PORT SEED LIFE   submits nothing; says `drained` and ends when
 ///   all has ended
 ///   worker --dump FILE                       prints `D gid status` of everything, and rows (see checker.py)
@@ -264,7 +265,9 @@ int Run(bool load, char** argument) {
   tm.Use(dtm::HttpBranches());
   client->ReadLog(log_path);
   client->TakeStock(rows);
-  Say("ready " + std::to_string(client->Unfinished()));
+  dtm::Server server(tm);
+  const int served = server.Start("127.0.0.1", 0);
+  Say("ready " + std::to_string(client->Unfinished()) + ' ' + std::to_string(served));
   tm.Start();
   constexpr std::size_t kLoaded = 260;
   constexpr std::size_t kFull = 600;
