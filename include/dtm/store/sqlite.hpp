@@ -50,24 +50,24 @@ class SqliteStore : public Store {
   void Begin() override { Writing().begin.Step(); }
 
   Result Run(const Work& work) override {
-    sql::Database& db = Writing().db;
-    db.Exec("SAVEPOINT dtm_work");
+    sqlite_store::Writer& writer = Writing();
+    writer.savepoint.Step();
     Result result;
     {
-      const sql::Guard::On guarded(writer_->guard);
-      result = Guarded([&] { return work(db.Handle()); });
-      writer_->guard.ResetStatements();  // without a transaction that would commit what they wrote
+      const sql::Guard::On guarded(writer.guard);
+      result = Guarded([&] { return work(writer.db.Handle()); });
+      writer.guard.ResetStatements();  // without a transaction that would commit what they wrote
     }
-    if (!db.InTransaction()) {
+    if (!writer.db.InTransaction()) {
       throw BatchLost(
           "a statement of the work rolled the whole transaction back (ON CONFLICT "
           "ROLLBACK, a full disk or memory)");
     }
-    if (result.kind == Result::Kind::kSuccess && writer_->guard.ForeignKeysPending()) {
+    if (result.kind == Result::Kind::kSuccess && writer.guard.ForeignKeysPending()) {
       result = Result::Error("the work leaves a deferred foreign key violated");
     }
-    if (result.kind != Result::Kind::kSuccess) db.Exec("ROLLBACK TO dtm_work");
-    db.Exec("RELEASE dtm_work");
+    if (result.kind != Result::Kind::kSuccess) writer.roll_back.Step();
+    writer.release.Step();
     return result;
   }
 

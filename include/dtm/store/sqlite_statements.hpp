@@ -110,6 +110,9 @@ struct Writer {
                   "VALUES (?1, ?2, ?3, 1, ?4, ?4) ON CONFLICT (cat, k) DO UPDATE SET "
                   "v = excluded.v, version = version + 1, updated = excluded.updated"),
         remove_value(db, "DELETE FROM dtm_kv WHERE cat = ?1 AND k = ?2"),
+        savepoint(db, "SAVEPOINT dtm_work"),
+        roll_back(db, "ROLLBACK TO dtm_work"),
+        release(db, "RELEASE dtm_work"),
         guard(db, sqlite_schema::OwnTables()) {}
 
   /// False: the gid exists.
@@ -172,7 +175,7 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
-      look, remove, remove_big, get_value, put_value, remove_value;
+      look, remove, remove_big, get_value, put_value, remove_value, savepoint, roll_back, release;
   sql::Guard guard;
 };
 
