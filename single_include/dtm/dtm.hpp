@@ -7799,6 +7799,9 @@ struct Writer {
                   "VALUES (?1, ?2, ?3, 1, ?4, ?4) ON CONFLICT (cat, k) DO UPDATE SET "
                   "v = excluded.v, version = version + 1, updated = excluded.updated"),
         remove_value(db, "DELETE FROM dtm_kv WHERE cat = ?1 AND k = ?2"),
+        savepoint(db, "SAVEPOINT dtm_work"),
+        roll_back(db, "ROLLBACK TO dtm_work"),
+        release(db, "RELEASE dtm_work"),
         guard(db, sqlite_schema::OwnTables()) {}
 
   /// False: the gid exists.
@@ -7861,7 +7864,7 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
-      look, remove, remove_big, get_value, put_value, remove_value;
+      look, remove, remove_big, get_value, put_value, remove_value, savepoint, roll_back, release;
   sql::Guard guard;
 };
 
@@ -7917,24 +7920,24 @@ class SqliteStore : public Store {
   void Begin() override { Writing().begin.Step(); }
 
   Result Run(const Work& work) override {
-    sql::Database& db = Writing().db;
-    db.Exec("SAVEPOINT dtm_work");
+    sqlite_store::Writer& writer = Writing();
+    writer.savepoint.Step();
     Result result;
     {
-      const sql::Guard::On guarded(writer_->guard);
-      result = Guarded([&] { return work(db.Handle()); });
-      writer_->guard.ResetStatements();  // without a transaction that would commit what they wrote
+      const sql::Guard::On guarded(writer.guard);
+      result = Guarded([&] { return work(writer.db.Handle()); });
+      writer.guard.ResetStatements();  // without a transaction that would commit what they wrote
     }
-    if (!db.InTransaction()) {
+    if (!writer.db.InTransaction()) {
       throw BatchLost(
           "a statement of the work rolled the whole transaction back (ON CONFLICT "
           "ROLLBACK, a full disk or memory)");
     }
-    if (result.kind == Result::Kind::kSuccess && writer_->guard.ForeignKeysPending()) {
+    if (result.kind == Result::Kind::kSuccess && writer.guard.ForeignKeysPending()) {
       result = Result::Error("the work leaves a deferred foreign key violated");
     }
-    if (result.kind != Result::Kind::kSuccess) db.Exec("ROLLBACK TO dtm_work");
-    db.Exec("RELEASE dtm_work");
+    if (result.kind != Result::Kind::kSuccess) writer.roll_back.Step();
+    writer.release.Step();
     return result;
   }
 
