@@ -2673,6 +2673,9 @@ class Store {
   /// @throws BatchLost
   virtual Result Run(const Work& work) = 0;
 
+  /// Whether there is a record of this gid, stored or written by the open batch.
+  virtual bool Has(const std::string& gid) = 0;
+
   /// In the open batch, as it has left them: for work that Run runs. PutValue writes `value` under its
   /// category and key, as a new version; RemoveValue tells whether there was one.
   virtual std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) = 0;
@@ -5755,7 +5758,7 @@ class Works {
       return StepResult(work, Result::NotSent("the coordinator was stopping"));
     }
     // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
-    if (live->Fresh() && !live->surely_new && board_.store.Load(live->transaction.definition->gid))
+    if (live->Fresh() && !live->surely_new && board_.store.Has(live->transaction.definition->gid))
       return;
     live->surely_new = true;
     branches_.push_back(
@@ -5782,7 +5785,7 @@ class Works {
     board_.works.pop_front();
     WorkContext context;
     context.exists = [this](const std::string& gid) {
-      return board_.lives.Find(gid) != nullptr || board_.store.Load(gid).has_value();
+      return board_.lives.Find(gid) != nullptr || board_.store.Has(gid);
     };
     const Time begin = clock_.Now();
     transacts_.back().result = board_.store.Run([&](sqlite3* db) {
@@ -7793,6 +7796,7 @@ struct Writer {
         look(db, "SELECT id, created, finished FROM dtm_trans WHERE id > ?1 ORDER BY id LIMIT ?2"),
         remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),
         remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1"),
+        has(db, "SELECT 1 FROM dtm_trans WHERE gid = ?1"),
         get_value(db, std::string(kSelectValues) + "WHERE cat = ?1 AND k = ?2"),
         put_value(db,
                   "INSERT INTO dtm_kv (cat, k, v, version, created, updated) "
@@ -7864,7 +7868,8 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
-      look, remove, remove_big, get_value, put_value, remove_value, savepoint, roll_back, release;
+      look, remove, remove_big, has, get_value, put_value, remove_value, savepoint, roll_back,
+      release;
   sql::Guard guard;
 };
 
@@ -7939,6 +7944,13 @@ class SqliteStore : public Store {
     if (result.kind != Result::Kind::kSuccess) writer.roll_back.Step();
     writer.release.Step();
     return result;
+  }
+
+  bool Has(const std::string& gid) override {
+    sql::Statement& has = Writing().has;
+    const sql::Guard::Off ours(writer_->guard);
+    const Finally reset{has};
+    return has.BindText(1, gid).Step();
   }
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
@@ -8384,6 +8396,10 @@ class MemoryStore : public Store {
     return result;
   }
 
+  bool Has(const std::string& gid) override {
+    return rows_.count(gid) > 0 || new_rows_.count(gid) > 0;
+  }
+
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
     const auto found = FindValue(category, key);
     if (found == new_values_.end()) return std::nullopt;
@@ -8514,7 +8530,7 @@ class MemoryStore : public Store {
  private:
   bool Insert(Transaction& transaction) {
     const std::string& gid = transaction.definition->gid;
-    if (rows_.count(gid) > 0 || new_rows_.count(gid) > 0) return false;
+    if (Has(gid)) return false;
     transaction.row = ++last_row_;
     new_rows_[gid] = transaction.row;
     Keep(transaction, 1);

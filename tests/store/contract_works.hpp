@@ -20,6 +20,8 @@ inline void WorkResults(Store& store) {
   using Kind = Result::Kind;
   store.Begin();
   REQUIRE(ApplyOne(store, before));
+  CHECK(store.Has("before"));
+  CHECK_FALSE(store.Has("after"));
   CHECK(store.Run([](sqlite3*) { return Result::Success(); }).kind == Kind::kSuccess);
   const Result failure = store.Run([](sqlite3*) { return Result::Failure("no money"); });
   CHECK(failure.kind == Kind::kFailure);
@@ -35,6 +37,10 @@ inline void WorkResults(Store& store) {
   REQUIRE(ApplyOne(store, after));
   store.Commit();
   CHECK(Gids(All(store)) == Texts{"after", "before"});
+  store.Begin();
+  CHECK(store.Has("before"));
+  CHECK_FALSE(store.Has("Before"));
+  store.Rollback();
 }
 
 inline KeyValue ValueOf(const std::string& key, const std::string& text) {

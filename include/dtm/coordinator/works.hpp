@@ -165,7 +165,7 @@ class Works {
       return StepResult(work, Result::NotSent("the coordinator was stopping"));
     }
     // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
-    if (live->Fresh() && !live->surely_new && board_.store.Load(live->transaction.definition->gid))
+    if (live->Fresh() && !live->surely_new && board_.store.Has(live->transaction.definition->gid))
       return;
     live->surely_new = true;
     branches_.push_back(
@@ -192,7 +192,7 @@ class Works {
     board_.works.pop_front();
     WorkContext context;
     context.exists = [this](const std::string& gid) {
-      return board_.lives.Find(gid) != nullptr || board_.store.Load(gid).has_value();
+      return board_.lives.Find(gid) != nullptr || board_.store.Has(gid);
     };
     const Time begin = clock_.Now();
     transacts_.back().result = board_.store.Run([&](sqlite3* db) {

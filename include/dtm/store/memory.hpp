@@ -38,6 +38,10 @@ class MemoryStore : public Store {
     return result;
   }
 
+  bool Has(const std::string& gid) override {
+    return rows_.count(gid) > 0 || new_rows_.count(gid) > 0;
+  }
+
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
     const auto found = FindValue(category, key);
     if (found == new_values_.end()) return std::nullopt;
@@ -168,7 +172,7 @@ class MemoryStore : public Store {
  private:
   bool Insert(Transaction& transaction) {
     const std::string& gid = transaction.definition->gid;
-    if (rows_.count(gid) > 0 || new_rows_.count(gid) > 0) return false;
+    if (Has(gid)) return false;
     transaction.row = ++last_row_;
     new_rows_[gid] = transaction.row;
     Keep(transaction, 1);

@@ -71,6 +71,13 @@ class SqliteStore : public Store {
     return result;
   }
 
+  bool Has(const std::string& gid) override {
+    sql::Statement& has = Writing().has;
+    const sql::Guard::Off ours(writer_->guard);
+    const Finally reset{has};
+    return has.BindText(1, gid).Step();
+  }
+
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
     sql::Statement& get = Writing().get_value;
     const sql::Guard::Off ours(writer_->guard);

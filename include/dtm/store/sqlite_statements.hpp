@@ -104,6 +104,7 @@ struct Writer {
         look(db, "SELECT id, created, finished FROM dtm_trans WHERE id > ?1 ORDER BY id LIMIT ?2"),
         remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),
         remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1"),
+        has(db, "SELECT 1 FROM dtm_trans WHERE gid = ?1"),
         get_value(db, std::string(kSelectValues) + "WHERE cat = ?1 AND k = ?2"),
         put_value(db,
                   "INSERT INTO dtm_kv (cat, k, v, version, created, updated) "
@@ -175,7 +176,8 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
-      look, remove, remove_big, get_value, put_value, remove_value, savepoint, roll_back, release;
+      look, remove, remove_big, has, get_value, put_value, remove_value, savepoint, roll_back,
+      release;
   sql::Guard guard;
 };
 

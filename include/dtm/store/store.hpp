@@ -92,6 +92,9 @@ class Store {
   /// @throws BatchLost
   virtual Result Run(const Work& work) = 0;
 
+  /// Whether there is a record of this gid, stored or written by the open batch.
+  virtual bool Has(const std::string& gid) = 0;
+
   /// In the open batch, as it has left them: for work that Run runs. PutValue writes `value` under its
   /// category and key, as a new version; RemoveValue tells whether there was one.
   virtual std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) = 0;

@@ -45,6 +45,7 @@ class FailingStore : public Store {
     Definite("Run");
     return inner_->Run(work);
   }
+  bool Has(const std::string& gid) override { return inner_->Has(gid); }
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
     return inner_->GetValue(category, key);
   }
