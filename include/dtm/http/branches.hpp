@@ -78,7 +78,7 @@ class UrlCaller final : public BranchCaller {
   // and if even that does not help (the resolver hangs) the call is answered for it.
   static constexpr Milliseconds kBreakAfter{10};
   static constexpr Milliseconds kAnswerAfter{60};
-  static constexpr Milliseconds kShortestNap{5};
+  static constexpr Milliseconds kShortestNap{2};
 
   using Job = CallQueue::Job;
   using Answer = CallQueue::Answer;
@@ -90,8 +90,7 @@ class UrlCaller final : public BranchCaller {
     bool woken = false;
     std::optional<Job> job;            ///< taken by whoever answers it
     Connection* connection = nullptr;  ///< in use
-    SteadyTime started{};
-    bool grown = false;  ///< what pace_ knows of the call
+    CallPace::Place place;
     SteadyTime deadline{};
   };
   using WorkerAt = std::list<Worker>::iterator;
@@ -101,8 +100,8 @@ class UrlCaller final : public BranchCaller {
   /// A host with a call that may start now, or null.
   Host* Next() {
     Host* host = queue_.Next();
-    if (host == nullptr || pace_.MayStart()) return host;
-    CheckBefore(Clock::now() + CallPace::kYoung);
+    if (host == nullptr || pace_.MayStart(Clock::now())) return host;
+    CheckBefore(pace_.NextChange());
     return nullptr;
   }
 
@@ -166,9 +165,7 @@ class UrlCaller final : public BranchCaller {
     if (!taken.too_late) {
       self.job = job;
       self.connection = taken.connection.get();
-      self.started = now;
-      self.grown = false;
-      pace_.Started();
+      pace_.Started(self.place, now);
       self.deadline = now + job.call.timeout;
       CheckBefore(self.deadline + kBreakAfter);
     }
@@ -182,7 +179,7 @@ class UrlCaller final : public BranchCaller {
     CallOutcome reply = Send(host, job, taken.connection, self);
     lock.lock();
     self.connection = nullptr;
-    pace_.Ended(self.grown);
+    pace_.Ended(self.place);
     const SteadyTime end = Clock::now();
     queue_.Return(host, reply.silent, taken.connection, end);
     CheckBefore(end + options_.keep_idle);
@@ -259,10 +256,6 @@ class UrlCaller final : public BranchCaller {
     for (Worker& worker : workers_) {
       const bool working = worker.connection != nullptr || worker.job.has_value();
       if (!working) continue;
-      if (!worker.grown && worker.started + CallPace::kYoung <= now) {
-        worker.grown = true;
-        pace_.GrewUp();
-      }
       const SteadyTime overdue = worker.deadline + kBreakAfter;
       if (overdue > now && !stopping_) {
         next_check_ = (std::min)(next_check_, overdue);
@@ -295,7 +288,7 @@ class UrlCaller final : public BranchCaller {
   std::list<Worker> workers_;
   std::list<Worker> finished_;  ///< to be joined
   std::vector<Worker*> idle_;
-  CallPace pace_;
+  CallPace pace_{std::thread::hardware_concurrency()};
   bool waking_ = false;
   bool stopping_ = false;
   SteadyTime next_check_{};
