@@ -2982,7 +2982,7 @@ struct Options {
   std::size_t max_threads_per_function = 64;
   /// Called at the `alert_retry_limit`-th error in a row of a branch that is called until it succeeds, and at every
   /// later one, also when the wait between tries does not grow any more; not for questions to initiators (msg,
-  /// workflow). Success, ONGOING and RetryNow count anew; a restart does not. 0 is taken for 1.
+  /// workflow). Success, ONGOING, a call that could not be sent and RetryNow count anew; a restart does not. 0 is taken for 1.
   ///
   /// It tells of what is durable, and runs on a thread of its own (without Start: inside Poll), one alert after the
   /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 wait already, if the
@@ -4360,6 +4360,16 @@ class Board {
     Touch(live);
   }
 
+  /// While nothing is released: the time of those who wait for it must not be forgotten.
+  void ArmWaiters(Live& live) {
+    for (const Waiter& waiter : live.waiters) {
+      const Time time = (std::max)(waiter.deadline, context.now + Duration(1));
+      if (waiter.deadline == kNever || time >= live.armed) continue;
+      timers.Move(live, live.armed, time);
+      live.armed = time;
+    }
+  }
+
   /// An event that is durable now.
   void Count(const Live& live, const Stepped& event) {
     if (event.alert) alerts.push_back(event.alert);
@@ -5439,7 +5449,10 @@ class Collect {
     live.armed = kNever;
     if (live.timer <= board_.context.now) board_.Step(live, {engine::EventKind::kTimer, 0, {}});
     board_.Touch(live);  // the time of a waiter may be over
-    if (!board_.health.Good()) AnswerExpired(live);
+    if (!board_.health.Good()) {
+      AnswerExpired(live);
+      board_.ArmWaiters(live);
+    }
   }
 
   /// Its record may have been replaced by the stored one: what had happened to it happens again.
@@ -5890,6 +5903,7 @@ class Commit {
     };
     works_.Failed(error);
     RefuseFresh(error);
+    for (Live* live : board_.touched) board_.ArmWaiters(*live);
   }
 
   Time NextRetention() const { return retention_.NextStep(); }
@@ -6329,6 +6343,12 @@ class Loop {
     const std::string& gid = live.transaction.definition->gid;
     if (!live.dirty) return Board::Answer(waiter, ResultOf(live.transaction));
     if (live.Fresh()) return Board::Refuse(waiter, NotStored("gid '" + gid + "'"));
+    if (waiter.when == AnswerWhen::kStored) {
+      return Board::Refuse(waiter, std::make_exception_ptr(InDoubtError(
+                                       "the change of gid '" + gid +
+                                       "' could not be stored before the coordinator stopped, "
+                                       "unless a commit in doubt has it; ask for it again")));
+    }
     try {
       const std::optional<Transaction> stored = board_.store.Load(gid);
       if (stored) return Board::Answer(waiter, ResultOf(*stored));

@@ -77,7 +77,7 @@ TEST_CASE("no statement looks through the table, but the scan by number") {
   dtm::sqlite_store::Writer writer(Open(dir / "s.db"));
   dtm::sqlite_store::Reader reader(Open(dir / "s.db"));
   std::vector<std::string> texts = Prepared(writer.db);
-  CHECK(texts.size() == 15);
+  CHECK(texts.size() == 19);
   for (const std::string& text : Prepared(*reader.owned)) texts.push_back(text);
   for (const std::string& text : texts) {
     if (text.compare(0, 5, "BEGIN") == 0 || text == "COMMIT") continue;
@@ -93,7 +93,13 @@ TEST_CASE("no statement looks through the table, but the scan by number") {
              ContainsSubstring("USING INDEX dtm_trans_due"));
   CHECK_THAT(PlanOf(writer.db, Only(texts, "min(due)")),
              ContainsSubstring("USING COVERING INDEX dtm_trans_due (due>?"));
-  CHECK_THAT(PlanOf(writer.db, Only(texts, "WHERE gid = ?1")), ContainsSubstring("(gid=?)"));
+  int by_gid = 0;
+  for (const std::string& text : texts) {
+    if (text.find("WHERE gid = ?1") == std::string::npos) continue;
+    CHECK_THAT(PlanOf(writer.db, text), ContainsSubstring("(gid=?)"));
+    ++by_gid;
+  }
+  CHECK(by_gid == 2);
   CHECK_THAT(PlanOf(writer.db, Only(texts, "WHERE id > ?1 ORDER BY id")),
              ContainsSubstring("USING INTEGER PRIMARY KEY (rowid>?)"));
   CHECK_THAT(PlanOf(writer.db, Only(texts, "ORDER BY id DESC")),

@@ -104,6 +104,16 @@ class Board {
     Touch(live);
   }
 
+  /// While nothing is released: the time of those who wait for it must not be forgotten.
+  void ArmWaiters(Live& live) {
+    for (const Waiter& waiter : live.waiters) {
+      const Time time = (std::max)(waiter.deadline, context.now + Duration(1));
+      if (waiter.deadline == kNever || time >= live.armed) continue;
+      timers.Move(live, live.armed, time);
+      live.armed = time;
+    }
+  }
+
   /// An event that is durable now.
   void Count(const Live& live, const Stepped& event) {
     if (event.alert) alerts.push_back(event.alert);

@@ -83,7 +83,10 @@ class Collect {
     live.armed = kNever;
     if (live.timer <= board_.context.now) board_.Step(live, {engine::EventKind::kTimer, 0, {}});
     board_.Touch(live);  // the time of a waiter may be over
-    if (!board_.health.Good()) AnswerExpired(live);
+    if (!board_.health.Good()) {
+      AnswerExpired(live);
+      board_.ArmWaiters(live);
+    }
   }
 
   /// Its record may have been replaced by the stored one: what had happened to it happens again.

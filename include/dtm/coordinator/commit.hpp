@@ -79,6 +79,7 @@ class Commit {
     };
     works_.Failed(error);
     RefuseFresh(error);
+    for (Live* live : board_.touched) board_.ArmWaiters(*live);
   }
 
   Time NextRetention() const { return retention_.NextStep(); }

@@ -78,7 +78,7 @@ class UrlCaller final : public BranchCaller {
   // and if even that does not help (the resolver hangs) the call is answered for it.
   static constexpr Milliseconds kBreakAfter{10};
   static constexpr Milliseconds kAnswerAfter{60};
-  static constexpr Milliseconds kShortestNap{2};
+  static constexpr Milliseconds kShortestNap{1};
 
   using Job = CallQueue::Job;
   using Answer = CallQueue::Answer;

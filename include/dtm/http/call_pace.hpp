@@ -12,15 +12,15 @@ inline namespace v1 {
 
 /// A call of a fast branch is back in less than kYoung, and its thread takes the next call; that costs less than to
 /// wake another thread, and at 256 calls at a time it is a third of all work. So few threads are in such young calls.
-///
-/// Calls that take longer show that the branches are slow: each of them admits one more, so that threads double every
-/// kYoung, up to a limit: calls that begin together are answered together, and wait for each other again each time
-/// (1000 calls of 100 ms on 2 processors: 7,700/s if they may, 9,700/s if not).
+/// Older ones do not count: slow branches get as many threads as they need, 6 calls a millisecond and processor. Calls
+/// that begin together are answered together and wait for each other again each time; so they spread (1000 calls
+/// of 100 ms on 2 processors: 7,700/s without this).
 class CallPace {
  public:
   using SteadyTime = std::chrono::steady_clock::time_point;
 
-  static constexpr std::chrono::milliseconds kYoung{10};
+  static constexpr std::chrono::milliseconds kYoung{2};
+  static constexpr std::size_t kYoungPerProcessor = 12;
 
   /// What one thread is doing. Made once for it, so that nothing is allocated for a call.
   class Place {
@@ -33,21 +33,21 @@ class CallPace {
     friend class CallPace;
     struct Out {
       SteadyTime started{};
-      bool grown = false;
+      bool young = false;
     };
     std::list<Out> out_;  ///< its only element is here while no call is out
     std::list<Out>::iterator at_ = out_.begin();
   };
 
   explicit CallPace(unsigned processors)
-      : min_young_(std::size_t{8} * (std::max)(processors, 2U)), max_young_(8 * min_young_) {}
+      : max_young_(kYoungPerProcessor * (std::max)(processors, 2U)) {}
 
   bool MayStart(SteadyTime now) {
     while (!young_.empty() && young_.front().started + kYoung <= now) {
-      young_.front().grown = true;
+      young_.front().young = false;
       grown_.splice(grown_.end(), young_, young_.begin());
     }
-    return young_.size() < (std::min)(min_young_ + grown_.size(), max_young_);
+    return young_.size() < max_young_;
   }
 
   /// After MayStart has said no: when it says something else although no call has ended.
@@ -55,16 +55,15 @@ class CallPace {
 
   /// `now` never goes back.
   void Started(Place& place, SteadyTime now) {
-    *place.at_ = {now, false};
+    *place.at_ = {now, true};
     young_.splice(young_.end(), place.out_);
   }
 
   void Ended(Place& place) {
-    place.out_.splice(place.out_.end(), place.at_->grown ? grown_ : young_, place.at_);
+    place.out_.splice(place.out_.end(), place.at_->young ? young_ : grown_, place.at_);
   }
 
  private:
-  const std::size_t min_young_;
   const std::size_t max_young_;
   std::list<Place::Out> young_;  ///< in the order of their start
   std::list<Place::Out> grown_;
