@@ -96,10 +96,7 @@ class Board {
     if (waiter.when == AnswerWhen::kStored && !live.Fresh()) {
       waiter.deadline = (std::min)(waiter.deadline, context.now + kLongestWaitForStore);
     }
-    if (waiter.deadline < live.armed) {  // also if no commit works and nothing is released
-      timers.Move(live, live.armed, waiter.deadline);
-      live.armed = waiter.deadline;
-    }
+    ArmBefore(live, waiter.deadline);  // also if no commit works and nothing is released
     live.waiters.push_back(std::move(waiter));
     Touch(live);
   }
@@ -107,11 +104,13 @@ class Board {
   /// While nothing is released: the time of those who wait for it must not be forgotten.
   void ArmWaiters(Live& live) {
     for (const Waiter& waiter : live.waiters) {
-      const Time time = (std::max)(waiter.deadline, context.now + Duration(1));
-      if (waiter.deadline == kNever || time >= live.armed) continue;
-      timers.Move(live, live.armed, time);
-      live.armed = time;
+      ArmBefore(live, (std::max)(waiter.deadline, context.now + Duration(1)));
     }
+  }
+  void ArmBefore(Live& live, Time time) {
+    if (time >= live.armed) return;
+    timers.Move(live, live.armed, time);
+    live.armed = time;
   }
 
   /// An event that is durable now.
