@@ -46,6 +46,8 @@ struct DirectCall {
   std::string phase2_url;
 };
 
+/// What changes something throws InDoubtError if the change may or may not be stored (no answer, or the store began to
+/// fail: the same again settles it), and StoreError if it is not.
 class Endpoint {
  public:
   virtual ~Endpoint() = default;
