@@ -1309,6 +1309,8 @@ struct DirectCall {
   std::string phase2_url;
 };
 
+/// What changes something throws InDoubtError if the change may or may not be stored (no answer, or the store began to
+/// fail: the same again settles it), and StoreError if it is not.
 class Endpoint {
  public:
   virtual ~Endpoint() = default;
@@ -2982,7 +2984,8 @@ struct Options {
   std::size_t max_threads_per_function = 64;
   /// Called at the `alert_retry_limit`-th error in a row of a branch that is called until it succeeds, and at every
   /// later one, also when the wait between tries does not grow any more; not for questions to initiators (msg,
-  /// workflow). Success, ONGOING, a call that could not be sent and RetryNow count anew; a restart does not. 0 is taken for 1.
+  /// workflow). Success, ONGOING, a call that could not be sent and RetryNow count anew; a restart does not. 0 is taken
+  /// for 1.
   ///
   /// It tells of what is durable, and runs on a thread of its own (without Start: inside Poll), one alert after the
   /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 wait already, if the
@@ -4352,10 +4355,7 @@ class Board {
     if (waiter.when == AnswerWhen::kStored && !live.Fresh()) {
       waiter.deadline = (std::min)(waiter.deadline, context.now + kLongestWaitForStore);
     }
-    if (waiter.deadline < live.armed) {  // also if no commit works and nothing is released
-      timers.Move(live, live.armed, waiter.deadline);
-      live.armed = waiter.deadline;
-    }
+    ArmBefore(live, waiter.deadline);  // also if no commit works and nothing is released
     live.waiters.push_back(std::move(waiter));
     Touch(live);
   }
@@ -4363,11 +4363,13 @@ class Board {
   /// While nothing is released: the time of those who wait for it must not be forgotten.
   void ArmWaiters(Live& live) {
     for (const Waiter& waiter : live.waiters) {
-      const Time time = (std::max)(waiter.deadline, context.now + Duration(1));
-      if (waiter.deadline == kNever || time >= live.armed) continue;
-      timers.Move(live, live.armed, time);
-      live.armed = time;
+      ArmBefore(live, (std::max)(waiter.deadline, context.now + Duration(1)));
     }
+  }
+  void ArmBefore(Live& live, Time time) {
+    if (time >= live.armed) return;
+    timers.Move(live, live.armed, time);
+    live.armed = time;
   }
 
   /// An event that is durable now.
@@ -4471,6 +4473,11 @@ class Board {
     return std::make_exception_ptr(InDoubtError(
         "gid '" + gid + "' may or may not be stored, the store is failing: " + health.Problem() +
         "; submit it again later"));
+  }
+  static std::exception_ptr ChangeInDoubt(const std::string& gid, const std::string& why) {
+    return std::make_exception_ptr(InDoubtError("the change of gid '" + gid +
+                                                "' may or may not be stored: " + why +
+                                                "; ask for it again later"));
   }
   static std::exception_ptr Rejected(const std::string& why) {
     return std::make_exception_ptr(RejectedError(why));
@@ -5472,10 +5479,8 @@ class Collect {
         [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
     for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
       if (waiter->when == AnswerWhen::kStored) {
-        Board::Refuse(*waiter, std::make_exception_ptr(InDoubtError(
-                                   "the change of gid '" + gid +
-                                   "' may or may not be stored, the store is failing: " +
-                                   board_.health.Problem() + "; ask for it again later")));
+        const std::string why = "the store is failing: " + board_.health.Problem();
+        Board::Refuse(*waiter, Board::ChangeInDoubt(gid, why));
         continue;
       }
       try {
@@ -6344,10 +6349,7 @@ class Loop {
     if (!live.dirty) return Board::Answer(waiter, ResultOf(live.transaction));
     if (live.Fresh()) return Board::Refuse(waiter, NotStored("gid '" + gid + "'"));
     if (waiter.when == AnswerWhen::kStored) {
-      return Board::Refuse(waiter, std::make_exception_ptr(InDoubtError(
-                                       "the change of gid '" + gid +
-                                       "' could not be stored before the coordinator stopped, "
-                                       "unless a commit in doubt has it; ask for it again")));
+      return Board::Refuse(waiter, Board::ChangeInDoubt(gid, "the coordinator stopped"));
     }
     try {
       const std::optional<Transaction> stored = board_.store.Load(gid);

@@ -2428,18 +2428,18 @@ class CallPace {
   /// What one thread is doing. Made once for it, so that nothing is allocated for a call.
   class Place {
    public:
-    Place() : out_(1) {}
+    Place() : here_(1) {}
     Place(const Place&) = delete;
     Place& operator=(const Place&) = delete;
 
    private:
     friend class CallPace;
-    struct Out {
+    struct Young {
+      Place* place = nullptr;
       SteadyTime started{};
-      bool young = false;
     };
-    std::list<Out> out_;  ///< its only element is here while no call is out
-    std::list<Out>::iterator at_ = out_.begin();
+    std::list<Young> here_;  ///< its only element is here, unless a young call is out
+    std::list<Young>::iterator at_ = here_.begin();
   };
 
   explicit CallPace(unsigned processors)
@@ -2447,8 +2447,8 @@ class CallPace {
 
   bool MayStart(SteadyTime now) {
     while (!young_.empty() && young_.front().started + kYoung <= now) {
-      young_.front().young = false;
-      grown_.splice(grown_.end(), young_, young_.begin());
+      std::list<Place::Young>& here = young_.front().place->here_;
+      here.splice(here.end(), young_, young_.begin());
     }
     return young_.size() < max_young_;
   }
@@ -2458,18 +2458,17 @@ class CallPace {
 
   /// `now` never goes back.
   void Started(Place& place, SteadyTime now) {
-    *place.at_ = {now, true};
-    young_.splice(young_.end(), place.out_);
+    *place.at_ = {&place, now};
+    young_.splice(young_.end(), place.here_);
   }
 
   void Ended(Place& place) {
-    place.out_.splice(place.out_.end(), place.at_->young ? young_ : grown_, place.at_);
+    if (place.here_.empty()) place.here_.splice(place.here_.end(), young_, place.at_);
   }
 
  private:
   const std::size_t max_young_;
-  std::list<Place::Out> young_;  ///< in the order of their start
-  std::list<Place::Out> grown_;
+  std::list<Place::Young> young_;  ///< in the order of their start
 };
 
 }  // namespace v1

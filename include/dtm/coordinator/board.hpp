@@ -215,6 +215,11 @@ class Board {
         "gid '" + gid + "' may or may not be stored, the store is failing: " + health.Problem() +
         "; submit it again later"));
   }
+  static std::exception_ptr ChangeInDoubt(const std::string& gid, const std::string& why) {
+    return std::make_exception_ptr(InDoubtError("the change of gid '" + gid +
+                                                "' may or may not be stored: " + why +
+                                                "; ask for it again later"));
+  }
   static std::exception_ptr Rejected(const std::string& why) {
     return std::make_exception_ptr(RejectedError(why));
   }

@@ -106,10 +106,8 @@ class Collect {
         [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
     for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
       if (waiter->when == AnswerWhen::kStored) {
-        Board::Refuse(*waiter, std::make_exception_ptr(InDoubtError(
-                                   "the change of gid '" + gid +
-                                   "' may or may not be stored, the store is failing: " +
-                                   board_.health.Problem() + "; ask for it again later")));
+        const std::string why = "the store is failing: " + board_.health.Problem();
+        Board::Refuse(*waiter, Board::ChangeInDoubt(gid, why));
         continue;
       }
       try {

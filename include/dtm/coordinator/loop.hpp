@@ -108,10 +108,7 @@ class Loop {
     if (!live.dirty) return Board::Answer(waiter, ResultOf(live.transaction));
     if (live.Fresh()) return Board::Refuse(waiter, NotStored("gid '" + gid + "'"));
     if (waiter.when == AnswerWhen::kStored) {
-      return Board::Refuse(waiter, std::make_exception_ptr(InDoubtError(
-                                       "the change of gid '" + gid +
-                                       "' could not be stored before the coordinator stopped, "
-                                       "unless a commit in doubt has it; ask for it again")));
+      return Board::Refuse(waiter, Board::ChangeInDoubt(gid, "the coordinator stopped"));
     }
     try {
       const std::optional<Transaction> stored = board_.store.Load(gid);

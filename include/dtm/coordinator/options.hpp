@@ -65,7 +65,8 @@ struct Options {
   std::size_t max_threads_per_function = 64;
   /// Called at the `alert_retry_limit`-th error in a row of a branch that is called until it succeeds, and at every
   /// later one, also when the wait between tries does not grow any more; not for questions to initiators (msg,
-  /// workflow). Success, ONGOING, a call that could not be sent and RetryNow count anew; a restart does not. 0 is taken for 1.
+  /// workflow). Success, ONGOING, a call that could not be sent and RetryNow count anew; a restart does not. 0 is taken
+  /// for 1.
   ///
   /// It tells of what is durable, and runs on a thread of its own (without Start: inside Poll), one alert after the
   /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 wait already, if the
