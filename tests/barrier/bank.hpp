@@ -63,7 +63,7 @@ inline void Credit(sqlite3* db) {
   Exec(db, "UPDATE account SET balance = balance + 30 WHERE name = 'a'");
 }
 
-inline dtm::Barrier Saga(const std::string& op, const std::string& branch = "01") {
+inline dtm::Barrier SagaBranch(const std::string& op, const std::string& branch = "01") {
   return dtm::Barrier("saga", "g", branch, op);
 }
 inline dtm::Barrier Tcc(const std::string& op, const std::string& branch = "01") {

@@ -60,10 +60,11 @@ std::string TextOf(const Function& function) {
 
 TEST_CASE("n deliveries have one effect") {
   World world;
-  for (int i = 0; i < 5; ++i) CHECK(world.Deliver(Saga("action"), Debit) == Kind::kSuccess);
+  for (int i = 0; i < 5; ++i) CHECK(world.Deliver(SagaBranch("action"), Debit) == Kind::kSuccess);
   CHECK(world.bank.Balance() == 70);
   CHECK(world.bank.Rows() == "action/01/action");
-  for (int i = 0; i < 5; ++i) CHECK(world.Deliver(Saga("compensate"), Credit) == Kind::kSuccess);
+  for (int i = 0; i < 5; ++i)
+    CHECK(world.Deliver(SagaBranch("compensate"), Credit) == Kind::kSuccess);
   CHECK(world.bank.Balance() == 100);
   CHECK(world.bank.Rows() == "action/01/action compensate/01/compensate");
 }
@@ -114,7 +115,7 @@ TEST_CASE("a confirmation undoes nothing, so it runs without its try") {
 TEST_CASE("each call of a barrier is remembered by its number") {
   World world;
   const auto deliver = [&world](int calls) {
-    Barrier barrier = Saga("action");
+    Barrier barrier = SagaBranch("action");
     for (int i = 0; i < calls; ++i) {
       CHECK(world.table.Call(barrier, Debit).kind == Kind::kSuccess);
     }
@@ -126,7 +127,7 @@ TEST_CASE("each call of a barrier is remembered by its number") {
   CHECK(world.bank.Balance() == 10);
   CHECK(world.bank.Rows() == "action/01/action action/02/action action/03/action");
 
-  Barrier undo = Saga("compensate");  // four calls: the last has nothing to undo
+  Barrier undo = SagaBranch("compensate");  // four calls: the last has nothing to undo
   for (int i = 0; i < 3; ++i) CHECK(world.table.Call(undo, Credit).kind == Kind::kSuccess);
   CHECK(world.table.Call(undo, Never).kind == Kind::kSuccess);
   CHECK(world.bank.Balance() == 100);
@@ -140,21 +141,21 @@ TEST_CASE("what the business does not finish is rolled back and said") {
       return result;
     };
   };
-  Barrier failing = Saga("action");
+  Barrier failing = SagaBranch("action");
   const Result failure = world.table.Call(failing, with(Result::Failure("no money")));
   CHECK(failure.kind == Kind::kFailure);
   CHECK(failure.text == "no money");
-  CHECK(world.Deliver(Saga("action"), with(Result::Ongoing())) == Kind::kOngoing);
-  CHECK(world.Deliver(Saga("action"), with(Result::Error("odd"))) == Kind::kError);
-  CHECK(world.Deliver(Saga("action"), with(Result::NotSent("odd"))) == Kind::kNotSent);
+  CHECK(world.Deliver(SagaBranch("action"), with(Result::Ongoing())) == Kind::kOngoing);
+  CHECK(world.Deliver(SagaBranch("action"), with(Result::Error("odd"))) == Kind::kError);
+  CHECK(world.Deliver(SagaBranch("action"), with(Result::NotSent("odd"))) == Kind::kNotSent);
   CHECK(world.bank.Balance() == 100);
   CHECK(world.bank.Rows().empty());
 
   // It failed, so its compensation has nothing to undo.
-  CHECK(world.Deliver(Saga("compensate"), Never) == Kind::kSuccess);
+  CHECK(world.Deliver(SagaBranch("compensate"), Never) == Kind::kSuccess);
 
   // Ongoing is asked again until it is done.
-  const Barrier later = Saga("action", "02");
+  const Barrier later = SagaBranch("action", "02");
   CHECK(world.Deliver(later, with(Result::Ongoing())) == Kind::kOngoing);
   CHECK(world.Deliver(later, with(Result::Success())) == Kind::kSuccess);
   CHECK(world.Deliver(later, Never) == Kind::kSuccess);
@@ -169,21 +170,21 @@ TEST_CASE("an exception of the business rolls back and passes") {
       throw error;
     };
   };
-  CHECK_THROWS_AS(world.Deliver(Saga("action"), throwing(dtm::FailureError("no"))),
+  CHECK_THROWS_AS(world.Deliver(SagaBranch("action"), throwing(dtm::FailureError("no"))),
                   dtm::FailureError);
-  CHECK_THROWS_AS(world.Deliver(Saga("action"), throwing(std::runtime_error("no"))),
+  CHECK_THROWS_AS(world.Deliver(SagaBranch("action"), throwing(std::runtime_error("no"))),
                   std::runtime_error);
-  CHECK_THROWS_AS(world.Deliver(Saga("action"), throwing(7)), int);
+  CHECK_THROWS_AS(world.Deliver(SagaBranch("action"), throwing(7)), int);
   CHECK(world.bank.Balance() == 100);
   CHECK(world.bank.Rows().empty());
   CHECK_FALSE(world.bank.db.InTransaction());
-  CHECK(world.Deliver(Saga("action"), Debit) == Kind::kSuccess);
+  CHECK(world.Deliver(SagaBranch("action"), Debit) == Kind::kSuccess);
   CHECK(world.bank.Balance() == 70);
 }
 
 TEST_CASE("after a call that did not commit a barrier numbers no other") {
   World world;
-  Barrier barrier = Saga("action");
+  Barrier barrier = SagaBranch("action");
   CHECK(world.table.Call(barrier, Debit).kind == Kind::kSuccess);
   CHECK(world.table.Call(barrier, [](sqlite3*) { return Result::Ongoing(); }).kind ==
         Kind::kOngoing);
@@ -246,7 +247,7 @@ TEST_CASE("a call that meets another writer stores nothing and says so") {
   World world;
   Bank other(world.dir / "bank.db");
   other.db.Exec("BEGIN IMMEDIATE");
-  Barrier barrier = Saga("action");
+  Barrier barrier = SagaBranch("action");
   try {
     (void)world.table.Call(barrier, Never);
     FAIL("it did not throw");
@@ -261,7 +262,7 @@ TEST_CASE("a call that meets another writer stores nothing and says so") {
   CHECK_FALSE(world.bank.db.InTransaction());
   CHECK_THROWS_AS(world.table.Call(barrier, Never), dtm::LogicError);
   other.db.Exec("COMMIT");
-  CHECK(world.Deliver(Saga("action"), Debit) == Kind::kSuccess);
+  CHECK(world.Deliver(SagaBranch("action"), Debit) == Kind::kSuccess);
 }
 
 TEST_CASE("a call waits for another writer as long as its busy timeout") {
@@ -273,7 +274,7 @@ TEST_CASE("a call waits for another writer as long as its busy timeout") {
   Kind said = Kind::kError;
   std::thread deliver([&] {
     begun = true;
-    said = Guarded([&] { return Result{world.Deliver(Saga("action"), Debit), {}}; }).kind;
+    said = Guarded([&] { return Result{world.Deliver(SagaBranch("action"), Debit), {}}; }).kind;
   });
   while (!begun) std::this_thread::yield();
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -288,12 +289,13 @@ TEST_CASE("without WAL, COMMIT may find readers: it did not commit") {
   Bank reader(world.dir / "bank.db", "DELETE");
   reader.db.Exec("BEGIN");
   CHECK(reader.Balance() == 100);  // holds the shared lock
-  const std::string text = TextOf<SqliteError>([&] { (void)world.Deliver(Saga("action"), Debit); });
+  const std::string text =
+      TextOf<SqliteError>([&] { (void)world.Deliver(SagaBranch("action"), Debit); });
   CHECK_THAT(text, ContainsSubstring("locked") && ContainsSubstring("nothing was stored"));
   CHECK_FALSE(world.bank.db.InTransaction());
   reader.db.Exec("COMMIT");
   CHECK(world.bank.Rows().empty());
-  CHECK(world.Deliver(Saga("action"), Debit) == Kind::kSuccess);
+  CHECK(world.Deliver(SagaBranch("action"), Debit) == Kind::kSuccess);
   CHECK(world.bank.Balance() == 70);
 }
 
@@ -323,11 +325,12 @@ TEST_CASE("a business that ends the transaction is found out") {
     const auto business = [&row](sqlite3* db) {
       sqlite3_exec(db, row.text, nullptr, nullptr, nullptr);  // and does not look
     };
-    CHECK_THAT(TextOf<dtm::LogicError>([&] { (void)world.Deliver(Saga("action"), business); }),
-               ContainsSubstring("saga gid 'g'") && ContainsSubstring("ended inside the business"));
+    CHECK_THAT(
+        TextOf<dtm::LogicError>([&] { (void)world.Deliver(SagaBranch("action"), business); }),
+        ContainsSubstring("saga gid 'g'") && ContainsSubstring("ended inside the business"));
     CHECK_FALSE(world.bank.db.InTransaction());
     CHECK(world.bank.Balance() == row.balance);
-    CHECK(world.Deliver(Saga("action", "02"), Debit) == Kind::kSuccess);  // it goes on
+    CHECK(world.Deliver(SagaBranch("action", "02"), Debit) == Kind::kSuccess);  // it goes on
   }
 }
 
@@ -339,7 +342,7 @@ TEST_CASE("a business may use savepoints of its own") {
     Exec(db, "ROLLBACK TO s; RELEASE s; SAVEPOINT left_open");
     Debit(db);
   };
-  CHECK(world.Deliver(Saga("action"), business) == Kind::kSuccess);
+  CHECK(world.Deliver(SagaBranch("action"), business) == Kind::kSuccess);
   CHECK_FALSE(world.bank.db.InTransaction());
   CHECK(world.bank.Balance() == 70);
 }
@@ -350,7 +353,7 @@ TEST_CASE("a statement that the business leaves open does not hide a half effect
       world.bank.db, "UPDATE account SET balance = balance - 30 RETURNING name");
   const auto business = [&open](sqlite3*) { REQUIRE(open->Step()); };
   const std::string text =
-      TextOf<SqliteError>([&] { (void)world.Deliver(Saga("action"), business); });
+      TextOf<SqliteError>([&] { (void)world.Deliver(SagaBranch("action"), business); });
   CHECK_THAT(text, ContainsSubstring("SQL statements in progress"));
   open.reset();
   CHECK_FALSE(world.bank.db.InTransaction());
@@ -368,7 +371,7 @@ TEST_CASE("a COMMIT that the database refuses leaves neither row nor effect") {
     Exec(db, "INSERT INTO entry VALUES ('nobody')");
   };
   const std::string text =
-      TextOf<SqliteError>([&] { (void)world.Deliver(Saga("action"), business); });
+      TextOf<SqliteError>([&] { (void)world.Deliver(SagaBranch("action"), business); });
   CHECK_THAT(text, ContainsSubstring("FOREIGN KEY") && ContainsSubstring("did not commit"));
   CHECK_FALSE(world.bank.db.InTransaction());
   CHECK(world.bank.Balance() == 100);
@@ -376,17 +379,17 @@ TEST_CASE("a COMMIT that the database refuses leaves neither row nor effect") {
 
   sqlite3_commit_hook(
       world.bank.db.Handle(), [](void*) { return 1; }, nullptr);
-  CHECK_THROWS_AS(world.Deliver(Saga("action"), Debit), SqliteError);
+  CHECK_THROWS_AS(world.Deliver(SagaBranch("action"), Debit), SqliteError);
   sqlite3_commit_hook(world.bank.db.Handle(), nullptr, nullptr);
   CHECK_FALSE(world.bank.db.InTransaction());
   CHECK(world.bank.Rows().empty());
-  CHECK(world.Deliver(Saga("action"), Debit) == Kind::kSuccess);
+  CHECK(world.Deliver(SagaBranch("action"), Debit) == Kind::kSuccess);
 }
 
 TEST_CASE("a barrier inside the program's transaction") {
   World world;
   sqlite3* db = world.bank.db.Handle();
-  Barrier barrier = Saga("action");
+  Barrier barrier = SagaBranch("action");
   CHECK_THAT(TextOf<dtm::LogicError>([&] { (void)world.table.CallInTransaction(barrier, Never); }),
              ContainsSubstring("is in no transaction") && ContainsSubstring("BEGIN IMMEDIATE"));
   Exec(db, "BEGIN IMMEDIATE");
@@ -399,9 +402,9 @@ TEST_CASE("a barrier inside the program's transaction") {
   CHECK(world.bank.Rows().empty());
 
   Exec(db, "BEGIN IMMEDIATE; UPDATE account SET balance = 1 WHERE name = 'b'");
-  Barrier first = Saga("action", "01");
-  Barrier second = Saga("action", "02");
-  Barrier third = Saga("compensate", "03");
+  Barrier first = SagaBranch("action", "01");
+  Barrier second = SagaBranch("action", "02");
+  Barrier third = SagaBranch("compensate", "03");
   CHECK(world.table.CallInTransaction(first, Debit).kind == Kind::kSuccess);
   CHECK(world.table
             .CallInTransaction(second,
@@ -423,7 +426,7 @@ TEST_CASE("a call inside the business of another counts on and shares its fate")
   for (const bool commits : {false, true}) {
     CAPTURE(commits);
     World world;
-    Barrier barrier = Saga("action");
+    Barrier barrier = SagaBranch("action");
     const Result result = world.table.Call(barrier, [&](sqlite3* db) {
       Debit(db);
       CHECK(world.table.CallInTransaction(barrier, Debit).kind == Kind::kSuccess);
@@ -435,8 +438,8 @@ TEST_CASE("a call inside the business of another counts on and shares its fate")
   }
   // The inner one fails, the outer one goes on.
   World world;
-  Barrier outer = Saga("action");
-  Barrier inner = Saga("action", "02");
+  Barrier outer = SagaBranch("action");
+  Barrier inner = SagaBranch("action", "02");
   CHECK(world.table
             .Call(outer,
                   [&](sqlite3* db) {
@@ -524,8 +527,9 @@ TEST_CASE("asked while the local step runs on another connection") {
 
 TEST_CASE("QueryPrepared is for messages, outside of transactions") {
   World world;
-  CHECK_THAT(TextOf<dtm::LogicError>([&] { (void)world.table.QueryPrepared(Saga("action")); }),
-             ContainsSubstring("op msg") && ContainsSubstring("use Call"));
+  CHECK_THAT(
+      TextOf<dtm::LogicError>([&] { (void)world.table.QueryPrepared(SagaBranch("action")); }),
+      ContainsSubstring("op msg") && ContainsSubstring("use Call"));
   world.bank.db.Exec("BEGIN");
   CHECK_THAT(TextOf<dtm::LogicError>([&] { (void)world.table.QueryPrepared(Msg()); }),
              ContainsSubstring("is in a transaction"));
@@ -550,9 +554,9 @@ TEST_CASE("tables have names, and each its own rows") {
   dtm::CreateBarrierTable(db, "order");  // stays
   SqliteBarrierTable orders(db, "order");
   for (int i = 0; i < 2; ++i) {
-    Barrier barrier = Saga("action");
+    Barrier barrier = SagaBranch("action");
     CHECK(orders.Call(barrier, Debit).kind == Kind::kSuccess);
-    CHECK(world.Deliver(Saga("action"), Debit) == Kind::kSuccess);
+    CHECK(world.Deliver(SagaBranch("action"), Debit) == Kind::kSuccess);
   }
   CHECK(world.bank.Balance() == 40);
   CHECK(world.Deliver(Msg(), Debit) == Kind::kSuccess);
@@ -580,7 +584,7 @@ TEST_CASE("tables have names, and each its own rows") {
       "UNIQUE (gid, branch_id, op, barrier_id))");
   SqliteBarrierTable theirs(db, "theirs");
   for (int i = 0; i < 2; ++i) {
-    Barrier barrier = Saga("compensate");
+    Barrier barrier = SagaBranch("compensate");
     CHECK(theirs.Call(barrier, Never).kind == Kind::kSuccess);
   }
   CHECK(world.bank.Rows("g", "theirs") == "action/01/compensate compensate/01/compensate");
@@ -595,7 +599,7 @@ TEST_CASE("tables have names, and each its own rows") {
 
 TEST_CASE("the table has dtm's columns") {
   World world;
-  CHECK(world.Deliver(Saga("compensate"), Never) == Kind::kSuccess);
+  CHECK(world.Deliver(SagaBranch("compensate"), Never) == Kind::kSuccess);
   dtm::sql::Statement read(world.bank.db,
                            "SELECT id, trans_type, gid, branch_id, op, barrier_id, reason, "
                            "create_time, update_time FROM barrier ORDER BY op");
@@ -615,17 +619,17 @@ TEST_CASE("a table in memory or in temp does not stand in for that of the file")
   World world;
   world.bank.db.Exec("CREATE TEMP TABLE barrier (gid TEXT)");
   SqliteBarrierTable table(world.bank.db.Handle());
-  Barrier barrier = Saga("action");
+  Barrier barrier = SagaBranch("action");
   CHECK(table.Call(barrier, Debit).kind == Kind::kSuccess);
   CHECK(world.bank.Number("SELECT count(*) FROM main.barrier") == 1);
 
   dtm::sql::Database memory(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
   dtm::CreateBarrierTable(memory.Handle());
   SqliteBarrierTable in_memory(memory.Handle());
-  Barrier again = Saga("action");
+  Barrier again = SagaBranch("action");
   int effects = 0;
   CHECK(in_memory.Call(again, [&](sqlite3*) { ++effects; }).kind == Kind::kSuccess);
-  Barrier repeat = Saga("action");
+  Barrier repeat = SagaBranch("action");
   CHECK(in_memory.Call(repeat, [&](sqlite3*) { ++effects; }).kind == Kind::kSuccess);
   CHECK(effects == 1);
 }
@@ -637,16 +641,16 @@ TEST_CASE("a changed schema, and a connection that was opened plainly") {
   REQUIRE(sqlite3_open((dir / "bank.db").c_str(), &plain) == SQLITE_OK);
   {
     SqliteBarrierTable table(plain);
-    Barrier barrier = Saga("action");
+    Barrier barrier = SagaBranch("action");
     CHECK(table.Call(barrier, Debit).kind == Kind::kSuccess);
     Exec(plain, "CREATE TABLE more (a); ALTER TABLE barrier ADD COLUMN note TEXT");
-    Barrier undo = Saga("compensate");
+    Barrier undo = SagaBranch("compensate");
     CHECK(table.Call(undo, Credit).kind == Kind::kSuccess);
     Exec(plain, "DROP TABLE barrier");
-    Barrier lost = Saga("action");
+    Barrier lost = SagaBranch("action");
     CHECK_THAT(TextOf<SqliteError>([&] { (void)table.Call(lost, Never); }),
                ContainsSubstring("no such table"));
-    Barrier next = Saga("action");
+    Barrier next = SagaBranch("action");
     dtm::CreateBarrierTable(plain);
     CHECK(table.Call(next, Debit).kind == Kind::kSuccess);
   }
