@@ -867,7 +867,7 @@ inline std::function<void(const Alert&)> AlertWebHook(const std::string& url) {
 /// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
 
 #include <map>
-#include <set>
+#include <vector>
 
 namespace dtm {
 inline namespace v1 {
@@ -923,18 +923,26 @@ class Fields {
  public:
   /// `what` names the object in error messages.
   Fields(const nlohmann::json& object, std::string what) : what_(std::move(what)) {
+    fields_.reserve(object.size());
     for (const auto& item : object.items()) {
-      if (!keys_.insert(Lowered(item.key())).second) {
-        throw BadInput(what_ + ": the key '" + Printable(item.key()) +
-                       "' is given twice, in different case");
-      }
-      if (!item.value().is_null()) fields_[Lowered(item.key())] = &item.value();
+      fields_.emplace_back(Lowered(item.key()), item.value().is_null() ? nullptr : &item.value());
+    }
+    std::sort(fields_.begin(), fields_.end(),
+              [](const Field& a, const Field& b) { return a.first < b.first; });
+    const auto twice =
+        std::adjacent_find(fields_.begin(), fields_.end(),
+                           [](const Field& a, const Field& b) { return a.first == b.first; });
+    if (twice != fields_.end()) {
+      throw BadInput(what_ + ": the key '" + Printable(twice->first) +
+                     "' is given twice, in different case");
     }
   }
 
   const nlohmann::json* Find(const char* key) const {
-    const auto found = fields_.find(key);
-    return found == fields_.end() ? nullptr : found->second;
+    const auto found = std::lower_bound(
+        fields_.begin(), fields_.end(), key,
+        [](const Field& field, const char* wanted) { return field.first < wanted; });
+    return found == fields_.end() || found->first != key ? nullptr : found->second;
   }
 
   std::string Text(const char* key) const {
@@ -994,9 +1002,10 @@ class Fields {
   }
 
  private:
+  using Field = std::pair<std::string, const nlohmann::json*>;
+
   std::string what_;
-  std::set<std::string> keys_;
-  std::map<std::string, const nlohmann::json*> fields_;
+  std::vector<Field> fields_;  ///< in the order of their names
 };
 
 }  // namespace json_input
@@ -1007,8 +1016,6 @@ class Fields {
 
 /// A transaction as clients send it: from JSON to the record, and back.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
-
-#include <vector>
 
 namespace dtm {
 inline namespace v1 {
@@ -2531,22 +2538,23 @@ inline httplib::Request BranchRequest(const BranchCall& call, const Url& url) {
     request.path = wire::BranchTarget(url.target, call.Info());
     request.body = call.Payload();
   }
-  std::map<std::string, std::pair<std::string, std::string>> all = {
-      {"host", {"Host", url.Authority()}},
-      {"content-type", {"Content-Type", wire::kJson}},
-      {"accept", {"Accept", wire::kJson}},
-      // A few bytes of gzip can be gigabytes of answer.
-      {"accept-encoding", {"Accept-Encoding", "identity"}},
-      {"user-agent", {"User-Agent", wire::UserAgent()}}};
   for (const auto& [name, value] : call.definition->options.branch_headers) {
     if (!headers::ValidName(name) || !headers::ValidValue(value)) {
       throw Error("the branch header \"" + StorableText(name) +
                   "\" has a name or value that HTTP does not allow; the call was not sent");
     }
-    std::string lower = Lowered(name);
-    if (!headers::IsFraming(lower)) all[std::move(lower)] = {name, value};
+    if (headers::IsFraming(Lowered(name))) continue;
+    request.headers.erase(name);
+    request.set_header(name, value);
   }
-  for (const auto& [lower, header] : all) request.set_header(header.first, header.second);
+  const auto otherwise = [&request](const char* name, const std::string& value) {
+    if (!request.has_header(name)) request.set_header(name, value);
+  };
+  otherwise("Host", url.Authority());
+  otherwise("Content-Type", wire::kJson);
+  otherwise("Accept", wire::kJson);
+  otherwise("Accept-Encoding", "identity");  // a few bytes of gzip can be gigabytes of answer
+  otherwise("User-Agent", wire::UserAgent());
   return request;
 }
 
@@ -2979,17 +2987,11 @@ class UrlCaller final : public BranchCaller {
 
   // With the mutex held, where nothing else is said.
 
-  /// A host with a call that may start now, or null.
-  Host* Next() {
-    Host* host = queue_.Next();
-    if (host == nullptr || pace_.MayStart(Clock::now())) return host;
-    CheckBefore(pace_.NextChange());
-    return nullptr;
-  }
-
-  /// One at a time: who wakes up and sees more work wakes the next.
+  /// One at a time: who wakes up and sees more work wakes the next. While the pace lets no call begin, one waits at
+  /// the gate.
   void WakeWorker() noexcept {
-    if (waking_ || stopping_ || Next() == nullptr) return;
+    if (waking_ || stopping_ || queue_.Next() == nullptr) return;
+    if (at_gate_ && !pace_.MayStart(Clock::now())) return;
     if (!idle_.empty()) {
       Worker* worker = idle_.back();  // the one whose stack and connection are still warm
       idle_.pop_back();
@@ -3017,8 +3019,11 @@ class UrlCaller final : public BranchCaller {
     std::unique_lock<std::mutex> lock(mutex_);
     waking_ = false;
     for (bool stay = true; stay && !stopping_;) {
-      if (Host* host = Next()) {
+      Host* host = queue_.Next();
+      if (host != nullptr && pace_.MayStart(Clock::now())) {
         RunOne(*host, *self, lock);
+      } else if (host != nullptr && !at_gate_) {
+        WaitAtGate(*self, lock);
       } else {
         stay = WaitForWork(*self, lock);
       }
@@ -3038,6 +3043,12 @@ class UrlCaller final : public BranchCaller {
       idle_.erase(std::find(idle_.begin(), idle_.end(), &self));
     }
     return self.woken;
+  }
+
+  void WaitAtGate(Worker& self, std::unique_lock<std::mutex>& lock) {
+    at_gate_ = true;
+    self.wake.wait_until(lock, pace_.NextChange(), [&] { return stopping_; });
+    at_gate_ = false;
   }
 
   void RunOne(Host& host, Worker& self, std::unique_lock<std::mutex>& lock) {
@@ -3172,6 +3183,7 @@ class UrlCaller final : public BranchCaller {
   std::vector<Worker*> idle_;
   CallPace pace_{std::thread::hardware_concurrency()};
   bool waking_ = false;
+  bool at_gate_ = false;
   bool stopping_ = false;
   SteadyTime next_check_{};
   std::condition_variable housekeeping_;
@@ -3615,6 +3627,7 @@ class ThreadPool {
 /// deadline for a request, polls while it is idle, and takes connections without end.
 
 #include <atomic>
+#include <set>
 
 namespace dtm {
 inline namespace v1 {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <exception>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -75,29 +76,21 @@ class Driver {
   template <typename Ask>
   TransResult WaitFor(const Ask& ask) {
     CheckNotLoop();
-    struct Box {
-      std::mutex mutex;
-      std::condition_variable answered;
-      std::atomic<bool> done{false};
-      Reply reply;
-    };
-    const auto box = std::make_shared<Box>();
-    ask([this, box](const Reply& reply) {
-      {
-        const std::lock_guard<std::mutex> lock(box->mutex);
-        box->reply = reply;
-        box->done = true;
-        box->answered.notify_all();
-      }
+    // Not a condition variable: whoever wakes up with its mutex makes a system call to let it go.
+    const auto promise = std::make_shared<std::promise<Reply>>();
+    std::future<Reply> answer = promise->get_future();
+    ask([this, promise](const Reply& reply) {
+      promise->set_value(reply);
       if (!threaded_) inbox.Interrupt();
     });
-    while (!threaded_ && !box->done) {
+    const auto answered = [&answer] {
+      return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+    };
+    while (!threaded_ && !answered()) {
       const Time next = Drive();
-      inbox.Wait(*clock, next, [&box] { return box->done.load(); });
+      inbox.Wait(*clock, next, answered);
     }
-    std::unique_lock<std::mutex> lock(box->mutex);
-    box->answered.wait(lock, [&box] { return box->done.load(); });
-    return box->reply.Get();
+    return answer.get().Get();
   }
 
   /// One call by URL for somebody who waits for it.

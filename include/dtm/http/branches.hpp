@@ -97,17 +97,11 @@ class UrlCaller final : public BranchCaller {
 
   // With the mutex held, where nothing else is said.
 
-  /// A host with a call that may start now, or null.
-  Host* Next() {
-    Host* host = queue_.Next();
-    if (host == nullptr || pace_.MayStart(Clock::now())) return host;
-    CheckBefore(pace_.NextChange());
-    return nullptr;
-  }
-
-  /// One at a time: who wakes up and sees more work wakes the next.
+  /// One at a time: who wakes up and sees more work wakes the next. While the pace lets no call begin, one waits at
+  /// the gate.
   void WakeWorker() noexcept {
-    if (waking_ || stopping_ || Next() == nullptr) return;
+    if (waking_ || stopping_ || queue_.Next() == nullptr) return;
+    if (at_gate_ && !pace_.MayStart(Clock::now())) return;
     if (!idle_.empty()) {
       Worker* worker = idle_.back();  // the one whose stack and connection are still warm
       idle_.pop_back();
@@ -135,8 +129,11 @@ class UrlCaller final : public BranchCaller {
     std::unique_lock<std::mutex> lock(mutex_);
     waking_ = false;
     for (bool stay = true; stay && !stopping_;) {
-      if (Host* host = Next()) {
+      Host* host = queue_.Next();
+      if (host != nullptr && pace_.MayStart(Clock::now())) {
         RunOne(*host, *self, lock);
+      } else if (host != nullptr && !at_gate_) {
+        WaitAtGate(*self, lock);
       } else {
         stay = WaitForWork(*self, lock);
       }
@@ -156,6 +153,12 @@ class UrlCaller final : public BranchCaller {
       idle_.erase(std::find(idle_.begin(), idle_.end(), &self));
     }
     return self.woken;
+  }
+
+  void WaitAtGate(Worker& self, std::unique_lock<std::mutex>& lock) {
+    at_gate_ = true;
+    self.wake.wait_until(lock, pace_.NextChange(), [&] { return stopping_; });
+    at_gate_ = false;
   }
 
   void RunOne(Host& host, Worker& self, std::unique_lock<std::mutex>& lock) {
@@ -290,6 +293,7 @@ class UrlCaller final : public BranchCaller {
   std::vector<Worker*> idle_;
   CallPace pace_{std::thread::hardware_concurrency()};
   bool waking_ = false;
+  bool at_gate_ = false;
   bool stopping_ = false;
   SteadyTime next_check_{};
   std::condition_variable housekeeping_;

@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <map>
 #include <string>
 #include <string_view>
 
@@ -72,22 +71,23 @@ inline httplib::Request BranchRequest(const BranchCall& call, const Url& url) {
     request.path = wire::BranchTarget(url.target, call.Info());
     request.body = call.Payload();
   }
-  std::map<std::string, std::pair<std::string, std::string>> all = {
-      {"host", {"Host", url.Authority()}},
-      {"content-type", {"Content-Type", wire::kJson}},
-      {"accept", {"Accept", wire::kJson}},
-      // A few bytes of gzip can be gigabytes of answer.
-      {"accept-encoding", {"Accept-Encoding", "identity"}},
-      {"user-agent", {"User-Agent", wire::UserAgent()}}};
   for (const auto& [name, value] : call.definition->options.branch_headers) {
     if (!headers::ValidName(name) || !headers::ValidValue(value)) {
       throw Error("the branch header \"" + StorableText(name) +
                   "\" has a name or value that HTTP does not allow; the call was not sent");
     }
-    std::string lower = Lowered(name);
-    if (!headers::IsFraming(lower)) all[std::move(lower)] = {name, value};
+    if (headers::IsFraming(Lowered(name))) continue;
+    request.headers.erase(name);
+    request.set_header(name, value);
   }
-  for (const auto& [lower, header] : all) request.set_header(header.first, header.second);
+  const auto otherwise = [&request](const char* name, const std::string& value) {
+    if (!request.has_header(name)) request.set_header(name, value);
+  };
+  otherwise("Host", url.Authority());
+  otherwise("Content-Type", wire::kJson);
+  otherwise("Accept", wire::kJson);
+  otherwise("Accept-Encoding", "identity");  // a few bytes of gzip can be gigabytes of answer
+  otherwise("User-Agent", wire::UserAgent());
   return request;
 }
 

@@ -2,12 +2,14 @@
 /// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -68,18 +70,26 @@ class Fields {
  public:
   /// `what` names the object in error messages.
   Fields(const nlohmann::json& object, std::string what) : what_(std::move(what)) {
+    fields_.reserve(object.size());
     for (const auto& item : object.items()) {
-      if (!keys_.insert(Lowered(item.key())).second) {
-        throw BadInput(what_ + ": the key '" + Printable(item.key()) +
-                       "' is given twice, in different case");
-      }
-      if (!item.value().is_null()) fields_[Lowered(item.key())] = &item.value();
+      fields_.emplace_back(Lowered(item.key()), item.value().is_null() ? nullptr : &item.value());
+    }
+    std::sort(fields_.begin(), fields_.end(),
+              [](const Field& a, const Field& b) { return a.first < b.first; });
+    const auto twice =
+        std::adjacent_find(fields_.begin(), fields_.end(),
+                           [](const Field& a, const Field& b) { return a.first == b.first; });
+    if (twice != fields_.end()) {
+      throw BadInput(what_ + ": the key '" + Printable(twice->first) +
+                     "' is given twice, in different case");
     }
   }
 
   const nlohmann::json* Find(const char* key) const {
-    const auto found = fields_.find(key);
-    return found == fields_.end() ? nullptr : found->second;
+    const auto found = std::lower_bound(
+        fields_.begin(), fields_.end(), key,
+        [](const Field& field, const char* wanted) { return field.first < wanted; });
+    return found == fields_.end() || found->first != key ? nullptr : found->second;
   }
 
   std::string Text(const char* key) const {
@@ -139,9 +149,10 @@ class Fields {
   }
 
  private:
+  using Field = std::pair<std::string, const nlohmann::json*>;
+
   std::string what_;
-  std::set<std::string> keys_;
-  std::map<std::string, const nlohmann::json*> fields_;
+  std::vector<Field> fields_;  ///< in the order of their names
 };
 
 }  // namespace json_input
