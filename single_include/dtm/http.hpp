@@ -2538,23 +2538,26 @@ inline httplib::Request BranchRequest(const BranchCall& call, const Url& url) {
     request.path = wire::BranchTarget(url.target, call.Info());
     request.body = call.Payload();
   }
+  // By the name in lower case; the last of equal ones counts.
+  std::map<std::string, std::pair<const std::string*, const std::string*>> given;
   for (const auto& [name, value] : call.definition->options.branch_headers) {
     if (!headers::ValidName(name) || !headers::ValidValue(value)) {
       throw Error("the branch header \"" + StorableText(name) +
                   "\" has a name or value that HTTP does not allow; the call was not sent");
     }
-    if (headers::IsFraming(Lowered(name))) continue;
-    request.headers.erase(name);
-    request.set_header(name, value);
+    std::string lower = Lowered(name);
+    if (!headers::IsFraming(lower)) given[std::move(lower)] = {&name, &value};
   }
-  const auto otherwise = [&request](const char* name, const std::string& value) {
-    if (!request.has_header(name)) request.set_header(name, value);
+  const auto otherwise = [&](const char* lower, const char* name, const std::string& value) {
+    if (given.count(lower) == 0) request.set_header(name, value);
   };
-  otherwise("Host", url.Authority());
-  otherwise("Content-Type", wire::kJson);
-  otherwise("Accept", wire::kJson);
-  otherwise("Accept-Encoding", "identity");  // a few bytes of gzip can be gigabytes of answer
-  otherwise("User-Agent", wire::UserAgent());
+  otherwise("host", "Host", url.Authority());
+  otherwise("content-type", "Content-Type", wire::kJson);
+  otherwise("accept", "Accept", wire::kJson);
+  // A few bytes of gzip can be gigabytes of answer.
+  otherwise("accept-encoding", "Accept-Encoding", "identity");
+  otherwise("user-agent", "User-Agent", wire::UserAgent());
+  for (const auto& [lower, header] : given) request.set_header(*header.first, *header.second);
   return request;
 }
 
@@ -3009,8 +3012,10 @@ class UrlCaller final : public BranchCaller {
         waking_ = true;
       } catch (...) {
         workers_.erase(worker);
+        throw;
       }
-    } catch (...) {  // the threads there are go on; calls that come too late are answered NotSent
+    } catch (...) {  // the threads there are go on, and the housekeeper tries again
+      CheckBefore(Clock::now() + kBreakAfter);
     }
   }
 

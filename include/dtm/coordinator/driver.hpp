@@ -77,11 +77,13 @@ class Driver {
   TransResult WaitFor(const Ask& ask) {
     CheckNotLoop();
     // Not a condition variable: whoever wakes up with its mutex makes a system call to let it go.
+    // Shared, so that the answer, which may be an exception, lives as long as the callback.
     const auto promise = std::make_shared<std::promise<Reply>>();
-    std::future<Reply> answer = promise->get_future();
-    ask([this, promise](const Reply& reply) {
+    const std::shared_future<Reply> answer = promise->get_future().share();
+    const bool driving = !threaded_;
+    ask([this, promise, driving](const Reply& reply) {
       promise->set_value(reply);
-      if (!threaded_) inbox.Interrupt();
+      if (driving) inbox.Interrupt();
     });
     const auto answered = [&answer] {
       return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;

@@ -119,8 +119,10 @@ class UrlCaller final : public BranchCaller {
         waking_ = true;
       } catch (...) {
         workers_.erase(worker);
+        throw;
       }
-    } catch (...) {  // the threads there are go on; calls that come too late are answered NotSent
+    } catch (...) {  // the threads there are go on, and the housekeeper tries again
+      CheckBefore(Clock::now() + kBreakAfter);
     }
   }
 
