@@ -182,14 +182,26 @@ TEST_CASE("connections are kept, shared by all threads, and closed when nobody n
 }
 
 TEST_CASE("slow branches run side by side") {
-  RawServer server = Answering(Ms(300));
+  std::atomic<int> delay_ms{100};
+  RawServer server([&delay_ms](int fd, int) {
+    while (!RawServer::ReadRequest(fd).empty()) {
+      std::this_thread::sleep_for(Ms(delay_ms));
+      if (!RawServer::Write(fd, RawServer::Ok())) return;
+    }
+  });
   auto caller = dtm::HttpBranches();
   Results results;
-  const auto start = Clock::now();
+  auto start = Clock::now();
   caller->Call(Times(200, CallTo(server.Url())), results);
-  const auto done = results.Wait(200);
-  CHECK(CountOf(done, Kind::kSuccess) == 200);
-  CHECK(Since(start) < Ms(3000));  // one after the other: 60 s
+  CHECK(CountOf(results.Wait(200), Kind::kSuccess) == 200);
+  CHECK(Since(start) < Ms(3000));  // one after the other: 20 s
+  // Now the threads are there and begin at once as many as the pace allows. If nobody looked again before those are
+  // back, the others would end after 2 s.
+  delay_ms = 1000;
+  start = Clock::now();
+  caller->Call(Times(100, CallTo(server.Url())), results);
+  CHECK(CountOf(results.Wait(300), Kind::kSuccess) == 300);
+  CHECK(Since(start) < Ms(1900));
 }
 
 TEST_CASE("a dead host delays nobody else") {
