@@ -3745,7 +3745,8 @@ class MachineParts {
     branch.unsent = kind == Result::Kind::kNotSent;
     const Duration interval = RetryInterval(def_.options, context_);
     if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
-      branch.errors = 0;
+      // Of a host that answers nothing most calls find no slot: its errors still come in a row.
+      if (kind == Result::Kind::kOngoing) branch.errors = 0;
       branch.next_try = context_.now + interval;
     } else {
       ++branch.errors;

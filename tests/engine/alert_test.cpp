@@ -62,7 +62,8 @@ TEST_CASE("alert: who is told of, and who is not") {
       // no error, or none of those that count
       {"success", "saga 2", kSubmitted, "P >5 P P", "a1", kOk, false, kSubmitted, 0},
       {"ONGOING", "saga 2", kSubmitted, "P >5 P P", "a1", kLater, false, kSubmitted, 0},
-      {"not sent", "saga 2", kSubmitted, "P >5 P P", "a1", kUnsent, false, kSubmitted, 0},
+      {"not sent says nothing of the branch", "saga 2", kSubmitted, "P >5 P P", "a1", kUnsent,
+       false, kSubmitted, 5},
       {"a definite failure", "saga 2", kSubmitted, "P >5 P P", "a1", kNo, false, kAborting, 5},
       {"it is compensated whatever it was", "saga 2", kAborting, "P >5 P P", "a1", kBroken, false,
        kAborting, 5},

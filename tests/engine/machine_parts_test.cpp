@@ -136,8 +136,10 @@ TEST_CASE("parts: errors in a row double the wait, ONGOING and not sent wait one
   CHECK_FALSE(row.unsent);
   CHECK(wait(Result::Kind::kError) <= seconds(10));
   CHECK(wait(Result::Kind::kNotSent) == seconds(8));
-  CHECK(row.errors == 0);
+  CHECK(row.errors == 1);  // still in a row
   CHECK(row.unsent);
+  CHECK(wait(Result::Kind::kError) >= seconds(16));
+  CHECK(row.errors == 2);
 }
 
 TEST_CASE("parts: a required answer is success, or a wait") {
