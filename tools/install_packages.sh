@@ -2,15 +2,17 @@
 
 # install_packages NAME...   Debian package names; elsewhere it only says what is needed.
 install_packages() {
-  local package missing=() sudo=()
+  local missing lock sudo=()
   if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     require_tools "$@"
     return
   fi
-  for package in "$@"; do
-    dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
-  done
-  [ ${#missing[@]} -eq 0 ] && return
+  [ -z "$(missing_packages "$@")" ] && return
+  # Tests that run side by side may want the same: one installs, the other finds it there.
+  exec {lock}<"${BASH_SOURCE[0]}"
+  flock "$lock"
+  mapfile -t missing < <(missing_packages "$@")
+  [ ${#missing[@]} -eq 0 ] && exec {lock}<&- && return
   if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null; then
       echo "These packages are missing: ${missing[*]}. Neither root nor sudo is at hand; run as root: apt-get install ${missing[*]}" >&2
@@ -20,10 +22,19 @@ install_packages() {
   fi
   echo "== installing ${missing[*]}"
   "${sudo[@]}" apt-get update -qq
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || {
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    -o DPkg::Lock::Timeout=300 "${missing[@]}" >/dev/null {lock}<&- || {
     echo "apt-get could not install: ${missing[*]}. See its message above." >&2
     exit 1
   }
+  exec {lock}<&-
+}
+
+missing_packages() {
+  local package
+  for package in "$@"; do
+    dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q 'install ok installed' || echo "$package"
+  done
 }
 
 # Systems without apt: name the missing tools; missing libraries are named by CMake.

@@ -3632,6 +3632,7 @@ class ThreadPool {
 /// deadline for a request, polls while it is idle, and takes connections without end.
 
 #include <atomic>
+#include <netdb.h>
 #include <set>
 
 namespace dtm {
@@ -3683,14 +3684,16 @@ class GuardedServer : public httplib::Server {
       throw Error("cannot listen on " + host + ":" + std::to_string(port) +
                   ": a port is 0 (any) to 65535");
     }
-    errno = 0;
-    const int bound = port == 0 ? bind_to_any_port(host) : bind_to_port(host, port) ? port : -1;
-    if (bound < 0) {
-      const std::string why =
-          errno == 0 ? "the name is unknown" : std::generic_category().message(errno);
-      throw Error("cannot listen on " + host + ":" + std::to_string(port) + ": " + why +
-                  "; stop the program that does, or choose another port or address");
-    }
+    const auto refuse = [&](const std::string& why) -> Error {
+      return Error("cannot listen on " + host + ":" + std::to_string(port) + ": " + why +
+                   "; stop the program that does, or choose another port or address");
+    };
+    // RFC 6761: it is the loopback without asking anybody; small machines have no /etc/hosts.
+    const std::string address = host == "localhost" ? "127.0.0.1" : host;
+    if (!IsKnown(address)) throw refuse("the name is unknown");
+    const bool any = port == 0;
+    const int bound = any ? bind_to_any_port(address) : bind_to_port(address, port) ? port : -1;
+    if (bound < 0) throw refuse(std::generic_category().message(errno));
     (void)::listen(listening_fd_, kBacklog);  // httplib's 5 makes simultaneous clients wait 1 s
     return bound;
   }
@@ -3725,6 +3728,13 @@ class GuardedServer : public httplib::Server {
 
  private:
   static constexpr int kBacklog = 1024;
+
+  static bool IsKnown(const std::string& host) {
+    addrinfo* found = nullptr;
+    if (::getaddrinfo(host.c_str(), nullptr, nullptr, &found) != 0) return false;
+    ::freeaddrinfo(found);
+    return true;
+  }
 
   bool process_and_close_socket(int fd) override {
     (void)::fcntl(fd, F_SETFD, FD_CLOEXEC);
