@@ -18,7 +18,7 @@ bool Warm() {
   std::thread listener([&server] { server.listen_after_bind(); });
   httplib::Client client("127.0.0.1", port);
   const bool plain = static_cast<bool>(client.Get("/"));
-  const bool part = static_cast<bool>(client.Get("/", {{"Range", "bytes=1-3"}}));
+  const bool part = static_cast<bool>(client.Get("/", httplib::Headers{{"Range", "bytes=1-3"}}));
   const bool post = static_cast<bool>(client.Post("/", "{}", "application/json"));
   server.stop();
   listener.join();
