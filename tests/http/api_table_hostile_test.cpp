@@ -160,24 +160,38 @@ TEST_CASE("many requests on one connection, also before the answers") {
   for (int i = 0; i < 20; ++i) {
     client.Send(Post("submit", Saga("k" + std::to_string(i))));
     REQUIRE(Wrong(client.Read(), 200, kDone) == "");
-    client.Send(Get("nowhere"));
-    REQUIRE(client.Read().status == 404);
-    client.Send(Post("submit", "{"));
-    REQUIRE(client.Read().status == 400);
+    client.Send(Get("/api/ping"));
+    REQUIRE(Wrong(client.Read(), 200, kPong) == "");
   }
   std::string pipeline;
   for (int i = 0; i < 20; ++i) {
-    pipeline +=
-        Post("submit", Saga("m" + std::to_string(i))) + Get("/api/ping") + Post("submit", "[]");
+    pipeline += Post("submit", Saga("m" + std::to_string(i))) + Get("/api/ping");
   }
   client.Send(pipeline);
   for (int i = 0; i < 20; ++i) {
     INFO(i);
     REQUIRE(Wrong(client.Read(), 200, kDone) == "");
     REQUIRE(Wrong(client.Read(), 200, kPong) == "");
-    REQUIRE(Wrong(client.Read(), 400, "") == "");
   }
   CHECK(api.Stored("m19"));
+}
+
+TEST_CASE("after an error the connection goes on, or the answer says that it ends") {
+  Api api;
+  for (const std::string& wrong :
+       {Get("nowhere"), Post("submit", "{"), Post("submit", "[]"), Post("submit", Saga(""))}) {
+    INFO(wrong);
+    RawClient client(api.port);
+    client.Send(wrong + Post("submit", Saga("next")));
+    const RawReply reply = client.Read();
+    REQUIRE(reply.status / 100 == 4);
+    // The newest cpp-httplib ends it, older ones do not: both are HTTP, silence is not.
+    if (reply.Header("connection") == "close") {
+      REQUIRE(client.Closed());
+    } else {
+      REQUIRE(Wrong(client.Read(), 200, kDone) == "");
+    }
+  }
 }
 
 TEST_CASE("a request byte by byte, and in two halves at every place") {
