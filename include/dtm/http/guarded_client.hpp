@@ -120,14 +120,16 @@ auto KeepTarget(Client& client, long) -> decltype(client.set_url_encode(false)) 
   return client.set_url_encode(false);
 }
 
-/// Newer versions can end a whole request at a time.
-template <class Client>
-auto SetWholeTimeout(Client& client, std::chrono::microseconds time, int)
-    -> decltype(client.set_max_timeout(time)) {
+/// Newer versions can end a whole request at a time, which they count from a moment that only their
+/// Get and Post set.
+template <class Client, class Request>
+auto SetWholeTimeout(Client& client, Request& request, std::chrono::microseconds time, int)
+    -> decltype((void)request.start_time_, client.set_max_timeout(time)) {
+  request.start_time_ = std::chrono::steady_clock::now();
   return client.set_max_timeout(time);
 }
-template <class Client>
-void SetWholeTimeout(Client&, std::chrono::microseconds, long) {}
+template <class Client, class Request>
+void SetWholeTimeout(Client&, Request&, std::chrono::microseconds, long) {}
 
 }  // namespace guard
 
@@ -165,7 +167,7 @@ class GuardedClient {
     client_->set_connection_timeout(left);
     client_->set_read_timeout(left);
     client_->set_write_timeout(left);
-    guard::SetWholeTimeout(*client_, left, 0);
+    guard::SetWholeTimeout(*client_, request, left, 0);
     return client_->send(request, response, error);
   }
 
