@@ -145,6 +145,10 @@ inline bool IsUtf8(const std::string& text) {
   return true;
 }
 
+inline bool HasPrefix(std::string_view text, std::string_view prefix) {
+  return text.substr(0, prefix.size()) == prefix;
+}
+
 /// With A to Z in lower case; other letters stay.
 inline std::string Lowered(std::string_view text) {
   std::string lower(text);
@@ -1076,25 +1080,20 @@ struct Step {
 inline constexpr const char kLocalPrefix[] = "local:";
 inline constexpr std::size_t kLocalPrefixSize = sizeof(kLocalPrefix) - 1;
 
-inline bool IsLocal(const std::string& url) {
-  return url.compare(0, kLocalPrefixSize, kLocalPrefix) == 0;
-}
+inline bool IsLocal(std::string_view url) { return HasPrefix(url, kLocalPrefix); }
 
 /// Begins the name of a function that runs inside the commit of its result. If there is no result, it has certainly
 /// had no effect.
 inline constexpr const char kInTransactionPrefix[] = "tx/";
 
-inline bool RunsInTransaction(const std::string& url) {
-  return IsLocal(url) &&
-         url.compare(kLocalPrefixSize, sizeof(kInTransactionPrefix) - 1, kInTransactionPrefix) == 0;
+inline bool RunsInTransaction(std::string_view url) {
+  return IsLocal(url) && HasPrefix(url.substr(kLocalPrefixSize), kInTransactionPrefix);
 }
 
 inline constexpr const char kTopicPrefix[] = "topic://";
 inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
 
-inline bool IsTopic(const std::string& url) {
-  return url.compare(0, kTopicPrefixSize, kTopicPrefix) == 0;
-}
+inline bool IsTopic(std::string_view url) { return HasPrefix(url, kTopicPrefix); }
 
 /// What the initiator asked for.
 struct Definition {
@@ -3429,15 +3428,29 @@ inline namespace v1 {
 
 struct Live;
 
-/// One timer per transaction in memory, in order of time.
+/// One timer per transaction in memory, in order of time. Nodes are used again: most transactions have one, for who
+/// waits for their end.
 class Timers {
  public:
   /// Replaces the timer at `old` by one at `time`; kNever is none.
   void Move(Live& live, Time old, Time time) {
     if (old == time) return;
-    if (old != kNever) timers_.erase({old, &live});
-    if (time != kNever)
-      timers_.emplace_hint(timers_.end(), time, &live);  // mostly later than others
+    Ordered::node_type node;
+    if (old != kNever) {
+      node = timers_.extract({old, &live});
+    } else if (!spare_nodes_.empty()) {
+      node = std::move(spare_nodes_.back());
+      spare_nodes_.pop_back();
+    }
+    const auto hint = timers_.end();  // mostly later than others
+    if (time == kNever) {
+      if (node) spare_nodes_.push_back(std::move(node));
+    } else if (node) {
+      node.value() = {time, &live};
+      timers_.insert(hint, std::move(node));
+    } else {
+      timers_.emplace_hint(hint, time, &live);
+    }
   }
   Time Next() const { return timers_.empty() ? kNever : timers_.begin()->first; }
   /// Takes the first one that is due; null if none is.
@@ -3449,7 +3462,10 @@ class Timers {
   }
 
  private:
-  std::set<std::pair<Time, Live*>> timers_;
+  using Ordered = std::set<std::pair<Time, Live*>>;
+
+  Ordered timers_;
+  std::vector<Ordered::node_type> spare_nodes_;
 };
 
 }  // namespace v1
@@ -4745,7 +4761,7 @@ class Functions : public BranchCaller {
       }
       results_ = &results;
       for (BranchCall& call : calls) {
-        const auto found = entries_.find(call.Url().c_str() + kLocalPrefixSize);
+        const auto found = entries_.find(std::string_view(call.Url()).substr(kLocalPrefixSize));
         if (found == entries_.end()) {
           unknown.push_back(&call);
           continue;
@@ -5982,10 +5998,10 @@ class Commit {
   }
 
   void Written() {
-    std::vector<Live*> dirty;
-    dirty.swap(board_.dirty);
-    for (std::size_t i = 0; i < dirty.size(); ++i) {
-      Live& live = *dirty[i];
+    written_.clear();
+    written_.swap(board_.dirty);
+    for (std::size_t i = 0; i < written_.size(); ++i) {
+      Live& live = *written_[i];
       live.dirty = false;
       if (changes_[i].applied) {
         ++live.transaction.version;
@@ -6128,6 +6144,7 @@ class Commit {
   Board& board_;
   Retention retention_;
   std::vector<Change> changes_;
+  std::vector<Live*> written_;  // a member for its memory
   Works works_;
   std::size_t alone_ = 0;  // works that get a commit of their own, since a batch with them was lost
 };
@@ -6153,16 +6170,12 @@ class Release {
   void Use(BranchCaller* urls) { urls_ = urls; }
 
   void Run() {
-    std::vector<Live*> touched;
-    touched.swap(board_.touched);
-    // What is still dirty met a conflict that is not settled; it waits for the next commit.
-    const auto settled = std::stable_partition(touched.begin(), touched.end(),
-                                               [](const Live* live) { return live->dirty; });
-    board_.touched.assign(touched.begin(), settled);
-    touched.erase(touched.begin(), settled);
-    for (Live* live : touched) TakeCalls(*live);
+    released_.clear();
+    released_.swap(board_.touched);
+    if (!board_.dirty.empty()) KeepUnsettled();
+    for (Live* live : released_) TakeCalls(*live);
     StartCalls();
-    for (Live* live : touched) {
+    for (Live* live : released_) {
       live->touched = false;
       Count(*live);
       live->events.clear();
@@ -6173,6 +6186,14 @@ class Release {
   }
 
  private:
+  /// What is dirty again met a conflict that is not settled; it waits for the next commit.
+  void KeepUnsettled() {
+    const auto settled = std::stable_partition(released_.begin(), released_.end(),
+                                               [](const Live* live) { return live->dirty; });
+    board_.touched.assign(released_.begin(), settled);
+    released_.erase(released_.begin(), settled);
+  }
+
   void Count(const Live& live) {
     const Transaction& transaction = live.transaction;
     for (const Stepped& event : live.events) board_.Count(live, event);
@@ -6250,6 +6271,7 @@ class Release {
   BranchResults& results_;
   Alerts& alerts_;
   BranchCaller* urls_ = nullptr;
+  std::vector<Live*> released_;  // in this turn; a member for its memory
   std::vector<BranchCall> local_calls_;
   std::vector<BranchCall> url_calls_;
 };

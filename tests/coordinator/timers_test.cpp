@@ -53,3 +53,18 @@ TEST_CASE("timers: a timer is moved and taken back, never is none") {
   CHECK(timers.Next() == kNever);
   CHECK(TakeAll(timers, kNever).empty());
 }
+
+TEST_CASE("timers: one that is not armed where it is said to be gets a timer, and harms no other") {
+  Timers timers;
+  Live a, b;
+  timers.Move(a, kNever, Time(seconds(1)));
+  timers.Move(b, Time(seconds(7)), Time(seconds(2)));
+  timers.Move(b, Time(seconds(7)), kNever);  // none there: nothing to take back
+  CHECK(TakeAll(timers, Time(seconds(9))) == std::vector<Live*>{&a, &b});
+  // Those taken back leave room that the next ones use.
+  timers.Move(a, kNever, Time(seconds(3)));
+  timers.Move(a, Time(seconds(3)), kNever);
+  timers.Move(b, kNever, Time(seconds(5)));
+  timers.Move(a, kNever, Time(seconds(4)));
+  CHECK(TakeAll(timers, Time(seconds(9))) == std::vector<Live*>{&a, &b});
+}

@@ -6,6 +6,7 @@
 #include <dtm/core/text.hpp>
 
 using dtm::IsUtf8;
+using dtm::HasPrefix;
 using dtm::Lowered;
 using dtm::Printable;
 using dtm::Truncated;
@@ -99,4 +100,14 @@ TEST_CASE("text: lower case of A to Z, and nothing else") {
     CAPTURE(i);
     CHECK(Lowered(one) == (upper ? std::string(1, static_cast<char>(i + 32)) : one));
   }
+}
+
+TEST_CASE("text: what it starts with") {
+  CHECK(HasPrefix("local:F", "local:"));
+  CHECK(HasPrefix("local:", "local:"));
+  CHECK(HasPrefix("x", ""));
+  CHECK_FALSE(HasPrefix("local", "local:"));
+  CHECK_FALSE(HasPrefix("Local:F", "local:"));
+  CHECK_FALSE(HasPrefix("", "l"));
+  CHECK_FALSE(HasPrefix(" local:F", "local:"));
 }

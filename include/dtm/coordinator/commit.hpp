@@ -152,10 +152,10 @@ class Commit {
   }
 
   void Written() {
-    std::vector<Live*> dirty;
-    dirty.swap(board_.dirty);
-    for (std::size_t i = 0; i < dirty.size(); ++i) {
-      Live& live = *dirty[i];
+    written_.clear();
+    written_.swap(board_.dirty);
+    for (std::size_t i = 0; i < written_.size(); ++i) {
+      Live& live = *written_[i];
       live.dirty = false;
       if (changes_[i].applied) {
         ++live.transaction.version;
@@ -298,6 +298,7 @@ class Commit {
   Board& board_;
   Retention retention_;
   std::vector<Change> changes_;
+  std::vector<Live*> written_;  // a member for its memory
   Works works_;
   std::size_t alone_ = 0;  // works that get a commit of their own, since a batch with them was lost
 };

@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -81,7 +82,7 @@ class Functions : public BranchCaller {
       }
       results_ = &results;
       for (BranchCall& call : calls) {
-        const auto found = entries_.find(call.Url().c_str() + kLocalPrefixSize);
+        const auto found = entries_.find(std::string_view(call.Url()).substr(kLocalPrefixSize));
         if (found == entries_.end()) {
           unknown.push_back(&call);
           continue;

@@ -27,16 +27,12 @@ class Release {
   void Use(BranchCaller* urls) { urls_ = urls; }
 
   void Run() {
-    std::vector<Live*> touched;
-    touched.swap(board_.touched);
-    // What is still dirty met a conflict that is not settled; it waits for the next commit.
-    const auto settled = std::stable_partition(touched.begin(), touched.end(),
-                                               [](const Live* live) { return live->dirty; });
-    board_.touched.assign(touched.begin(), settled);
-    touched.erase(touched.begin(), settled);
-    for (Live* live : touched) TakeCalls(*live);
+    released_.clear();
+    released_.swap(board_.touched);
+    if (!board_.dirty.empty()) KeepUnsettled();
+    for (Live* live : released_) TakeCalls(*live);
     StartCalls();
-    for (Live* live : touched) {
+    for (Live* live : released_) {
       live->touched = false;
       Count(*live);
       live->events.clear();
@@ -47,6 +43,14 @@ class Release {
   }
 
  private:
+  /// What is dirty again met a conflict that is not settled; it waits for the next commit.
+  void KeepUnsettled() {
+    const auto settled = std::stable_partition(released_.begin(), released_.end(),
+                                               [](const Live* live) { return live->dirty; });
+    board_.touched.assign(released_.begin(), settled);
+    released_.erase(released_.begin(), settled);
+  }
+
   void Count(const Live& live) {
     const Transaction& transaction = live.transaction;
     for (const Stepped& event : live.events) board_.Count(live, event);
@@ -124,6 +128,7 @@ class Release {
   BranchResults& results_;
   Alerts& alerts_;
   BranchCaller* urls_ = nullptr;
+  std::vector<Live*> released_;  // in this turn; a member for its memory
   std::vector<BranchCall> local_calls_;
   std::vector<BranchCall> url_calls_;
 };

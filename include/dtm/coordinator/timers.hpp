@@ -4,6 +4,7 @@
 
 #include <set>
 #include <utility>
+#include <vector>
 
 #include <dtm/core/types.hpp>
 
@@ -12,15 +13,29 @@ inline namespace v1 {
 
 struct Live;
 
-/// One timer per transaction in memory, in order of time.
+/// One timer per transaction in memory, in order of time. Nodes are used again: most transactions have one, for who
+/// waits for their end.
 class Timers {
  public:
   /// Replaces the timer at `old` by one at `time`; kNever is none.
   void Move(Live& live, Time old, Time time) {
     if (old == time) return;
-    if (old != kNever) timers_.erase({old, &live});
-    if (time != kNever)
-      timers_.emplace_hint(timers_.end(), time, &live);  // mostly later than others
+    Ordered::node_type node;
+    if (old != kNever) {
+      node = timers_.extract({old, &live});
+    } else if (!spare_nodes_.empty()) {
+      node = std::move(spare_nodes_.back());
+      spare_nodes_.pop_back();
+    }
+    const auto hint = timers_.end();  // mostly later than others
+    if (time == kNever) {
+      if (node) spare_nodes_.push_back(std::move(node));
+    } else if (node) {
+      node.value() = {time, &live};
+      timers_.insert(hint, std::move(node));
+    } else {
+      timers_.emplace_hint(hint, time, &live);
+    }
   }
   Time Next() const { return timers_.empty() ? kNever : timers_.begin()->first; }
   /// Takes the first one that is due; null if none is.
@@ -32,7 +47,10 @@ class Timers {
   }
 
  private:
-  std::set<std::pair<Time, Live*>> timers_;
+  using Ordered = std::set<std::pair<Time, Live*>>;
+
+  Ordered timers_;
+  std::vector<Ordered::node_type> spare_nodes_;
 };
 
 }  // namespace v1

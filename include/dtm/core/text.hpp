@@ -45,6 +45,10 @@ inline bool IsUtf8(const std::string& text) {
   return true;
 }
 
+inline bool HasPrefix(std::string_view text, std::string_view prefix) {
+  return text.substr(0, prefix.size()) == prefix;
+}
+
 /// With A to Z in lower case; other letters stay.
 inline std::string Lowered(std::string_view text) {
   std::string lower(text);

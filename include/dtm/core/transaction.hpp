@@ -10,10 +10,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <dtm/core/result.hpp>
+#include <dtm/core/text.hpp>
 #include <dtm/core/types.hpp>
 
 namespace dtm {
@@ -46,25 +48,20 @@ struct Step {
 inline constexpr const char kLocalPrefix[] = "local:";
 inline constexpr std::size_t kLocalPrefixSize = sizeof(kLocalPrefix) - 1;
 
-inline bool IsLocal(const std::string& url) {
-  return url.compare(0, kLocalPrefixSize, kLocalPrefix) == 0;
-}
+inline bool IsLocal(std::string_view url) { return HasPrefix(url, kLocalPrefix); }
 
 /// Begins the name of a function that runs inside the commit of its result. If there is no result, it has certainly
 /// had no effect.
 inline constexpr const char kInTransactionPrefix[] = "tx/";
 
-inline bool RunsInTransaction(const std::string& url) {
-  return IsLocal(url) &&
-         url.compare(kLocalPrefixSize, sizeof(kInTransactionPrefix) - 1, kInTransactionPrefix) == 0;
+inline bool RunsInTransaction(std::string_view url) {
+  return IsLocal(url) && HasPrefix(url.substr(kLocalPrefixSize), kInTransactionPrefix);
 }
 
 inline constexpr const char kTopicPrefix[] = "topic://";
 inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
 
-inline bool IsTopic(const std::string& url) {
-  return url.compare(0, kTopicPrefixSize, kTopicPrefix) == 0;
-}
+inline bool IsTopic(std::string_view url) { return HasPrefix(url, kTopicPrefix); }
 
 /// What the initiator asked for.
 struct Definition {
