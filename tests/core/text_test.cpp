@@ -5,8 +5,8 @@
 #include "tests/catch.hpp"
 #include <dtm/core/text.hpp>
 
-using dtm::IsUtf8;
 using dtm::HasPrefix;
+using dtm::IsUtf8;
 using dtm::Lowered;
 using dtm::Printable;
 using dtm::Truncated;
