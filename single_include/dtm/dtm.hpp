@@ -1294,6 +1294,7 @@ struct WorkflowState {
   Status status = Status::kPrepared;
   std::string reason;          ///< why it failed
   std::string result;          ///< what it returned
+  TransOptions options;        ///< it was started with
   std::vector<Step> recorded;  ///< its steps so far: branch_id, op, payload = the answer, failed
 };
 
@@ -1949,9 +1950,9 @@ class WorkflowBranch;
 /// gave. So it must do the same steps in the same order every time, and nothing that matters outside of steps.
 class Workflow {
  public:
-  Workflow(Endpoint& endpoint, std::string gid, const std::vector<Step>& recorded)
-      : endpoint_(&endpoint), gid_(std::move(gid)) {
-    for (const Step& step : recorded) recorded_[{step.branch_id, step.op}] = step;
+  Workflow(Endpoint& endpoint, std::string gid, const WorkflowState& state)
+      : endpoint_(&endpoint), gid_(std::move(gid)), options_(state.options) {
+    for (const Step& step : state.recorded) recorded_[{step.branch_id, step.op}] = step;
   }
   Workflow(const Workflow&) = delete;
   Workflow& operator=(const Workflow&) = delete;
@@ -2016,6 +2017,7 @@ class Workflow {
     call.info = {gid_, TransType::kWorkflow, branch_id, op, {}};
     call.url = url;
     call.payload = payload;
+    call.options = options_;
     return AnswerOf(endpoint_->CallBranch(call), "gid '" + gid_ + "': branch " + branch_id);
   }
 
@@ -2058,6 +2060,7 @@ class Workflow {
 
   Endpoint* endpoint_;
   const std::string gid_;
+  const TransOptions options_;
   SubBranches branches_;
   std::mutex mutex_;
   std::map<std::pair<std::string, Op>, Step> recorded_;
@@ -2186,7 +2189,8 @@ class WorkflowHandle {
       : shared_(std::make_shared<Shared>(endpoint, std::move(name), std::move(function))) {}
 
   /// Runs the workflow in this thread, or returns what it returned if it has run before. If the process dies, the
-  /// coordinator resumes it where its name is registered.
+  /// coordinator resumes it where its name is registered. Of `options`, request_timeout and branch_headers are for its
+  /// calls by URL too.
   /// @throws FailureError   it was rolled back.
   /// @throws RejectedError  the gid is another transaction's.
   /// @throws what a step threw: it is undecided, and the coordinator will have it run again.
@@ -2257,7 +2261,7 @@ class WorkflowHandle {
     const WorkflowState state = endpoint.PrepareWorkflow(std::move(definition));
     if (state.status == Status::kSucceed) return state.result;
     if (state.status == Status::kFailed) throw FailureError(state.reason);
-    Workflow workflow(endpoint, gid, state.recorded);
+    Workflow workflow(endpoint, gid, state);
     std::string result;
     try {
       result = shared_->function(workflow, data);
@@ -2526,8 +2530,9 @@ class FileLock {
       const std::string why = LastErrorText();
       ::close(file_);
       throw StoreError(
-          taken ? "another coordinator, in this process or another, uses the store of '" + path +
-                      "'; stop it first, or give this one a file of its own"
+          taken ? "another coordinator, in this process or another, uses this store: it holds the "
+                  "lock file '" +
+                      path + "'; stop it first, or give this one a store of its own"
                 : "the lock file '" + path + "' cannot be locked: " + why);
     }
   }
@@ -6173,6 +6178,7 @@ class Release {
     released_.clear();
     released_.swap(board_.touched);
     if (!board_.dirty.empty()) KeepUnsettled();
+    local_calls_.reserve(released_.size());
     for (Live* live : released_) TakeCalls(*live);
     StartCalls();
     for (Live* live : released_) {
@@ -7013,7 +7019,8 @@ class EmbeddedEndpoint : public Endpoint {
                           ", not a workflow; nothing was changed. Use a new gid");
     }
     if (!stored) throw StoreError("gid '" + gid + "' was removed at this moment; try again");
-    return {stored->status, stored->reason, stored->result, stored->definition->steps};
+    return {stored->status, stored->reason, stored->result, stored->definition->options,
+            stored->definition->steps};
   }
 
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,

@@ -2060,6 +2060,7 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
     state.status = StatusNamed(transaction.value(kStatus, ""));
     state.reason = transaction.value(kRollbackReason, "");
     state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
+    decode::Options(json_input::Fields(transaction, kTransaction), state.options);
     const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
     for (const nlohmann::json& progress : progresses) {
       Step step;
@@ -2072,7 +2073,7 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
     return state;
   } catch (const nlohmann::json::exception&) {  // a value of another kind
     return std::nullopt;
-  } catch (const BadInput&) {  // an operation that dtm does not know
+  } catch (const BadInput&) {  // an operation or option that dtm does not know
     return std::nullopt;
   }
 }

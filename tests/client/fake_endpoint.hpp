@@ -42,6 +42,7 @@ class FakeEndpoint : public dtm::Endpoint {
   }
   dtm::WorkflowState PrepareWorkflow(dtm::Definition definition) override {
     Note("prepare " + definition.gid);
+    if (prepared.empty()) workflow.options = definition.options;  // later ones change nothing
     prepared.push_back(std::move(definition));
     return workflow;
   }

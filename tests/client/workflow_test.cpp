@@ -267,3 +267,25 @@ TEST_CASE("workflow client: RegisterWorkflow takes a function that returns a tex
   CHECK(handle.Execute("g", 1) == "a text");
   CHECK(f.endpoint.workflow.result == "a text");
 }
+
+TEST_CASE("workflow client: its options are those of its calls, also when it is resumed") {
+  Fixture f;
+  dtm::TransOptions options;
+  options.request_timeout = std::chrono::seconds(8);
+  options.branch_headers["k"] = "v";
+  bool broken = true;
+  const Handle handle = f.Make([&](Workflow& wf) {
+    wf.NewBranch().OnCommit("http://b/commit", 1).Call("http://b/action", 1);
+    if (broken) throw std::runtime_error("connection lost");
+    return std::string();
+  });
+  CHECK_THROWS_AS(handle.Execute("g", 1, options), std::runtime_error);
+  broken = false;
+  CHECK(handle.Resume("g", 1).kind == Result::Kind::kSuccess);
+  REQUIRE(f.endpoint.called.size() == 2);
+  for (const dtm::DirectCall& call : f.endpoint.called) {
+    CAPTURE(call.url);
+    CHECK(call.options.request_timeout == std::chrono::seconds(8));
+    CHECK(call.options.branch_headers == options.branch_headers);
+  }
+}

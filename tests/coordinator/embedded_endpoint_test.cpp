@@ -270,7 +270,10 @@ TEST_CASE("endpoint: a subscriber fails as often as it likes, the message arrive
 
 TEST_CASE("endpoint: a workflow records its steps and is finished") {
   House house(GENERATE(false, true));
-  CHECK(Told(house.kit->PrepareWorkflow(Workflow())) == "prepared:");
+  Definition with_options = Workflow();
+  with_options.options.request_timeout = std::chrono::seconds(8);
+  with_options.options.branch_headers["k"] = "v";
+  CHECK(Told(house.kit->PrepareWorkflow(with_options)) == "prepared:");
   house.MayCrash();
   house.kit->RegisterBranch("g", TransType::kWorkflow, Record("01", Op::kAction, "answer"));
   house.MayCrash();
@@ -285,6 +288,8 @@ TEST_CASE("endpoint: a workflow records its steps and is finished") {
   CHECK(Told(state) == std::string("failed:") + recorded);
   CHECK(state.reason == "no money");
   CHECK(state.result == "result");
+  CHECK(state.options.request_timeout == std::chrono::seconds(8));
+  CHECK(state.options.branch_headers == with_options.options.branch_headers);
   house.kit.Advance(hours(1));
   CHECK(house.kit.Branches().Calls().empty());
 }

@@ -132,11 +132,14 @@ TEST_CASE("wire_registration: the answer of prepareWorkflow") {
   const auto state = wire::DecodeWorkflow(
       R"({"progresses":[{"branch_id":"01","op":"action","status":"succeed","bin_data":"aGk="},)"
       R"({"branch_id":"02","op":"rollback","status":"failed"}],)"
-      R"("transaction":{"gid":"w","status":"failed","rollback_reason":"no","result":"aGk="}})");
+      R"("transaction":{"gid":"w","status":"failed","rollback_reason":"no","result":"aGk=",)"
+      R"("request_timeout":8,"branch_headers":{"k":"v"},"concurrent":false}})");
   REQUIRE(state.has_value());
   CHECK(state->status == Status::kFailed);
   CHECK(state->reason == "no");
   CHECK(state->result == "hi");
+  CHECK(state->options.request_timeout == std::chrono::seconds(8));
+  CHECK(state->options.branch_headers.at("k") == "v");
   REQUIRE(state->recorded.size() == 2);
   CHECK(state->recorded[0].branch_id == "01");
   CHECK(state->recorded[0].op == Op::kAction);
@@ -161,6 +164,7 @@ TEST_CASE(
         R"({"transaction":7})", R"({"transaction":{"status":5}})",
         R"({"transaction":{"status":null}})", R"({"transaction":{"status":"prepared","result":7}})",
         R"({"transaction":{"status":"prepared","rollback_reason":{}}})",
+        R"({"transaction":{"status":"prepared","request_timeout":"8"}})",
         R"({"progresses":7,"transaction":{"status":"prepared"}})",
         R"({"progresses":[7],"transaction":{"status":"prepared"}})",
         R"({"progresses":[{"op":7}],"transaction":{"status":"prepared"}})",

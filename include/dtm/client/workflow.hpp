@@ -32,7 +32,8 @@ class WorkflowHandle {
       : shared_(std::make_shared<Shared>(endpoint, std::move(name), std::move(function))) {}
 
   /// Runs the workflow in this thread, or returns what it returned if it has run before. If the process dies, the
-  /// coordinator resumes it where its name is registered.
+  /// coordinator resumes it where its name is registered. Of `options`, request_timeout and branch_headers are for its
+  /// calls by URL too.
   /// @throws FailureError   it was rolled back.
   /// @throws RejectedError  the gid is another transaction's.
   /// @throws what a step threw: it is undecided, and the coordinator will have it run again.
@@ -103,7 +104,7 @@ class WorkflowHandle {
     const WorkflowState state = endpoint.PrepareWorkflow(std::move(definition));
     if (state.status == Status::kSucceed) return state.result;
     if (state.status == Status::kFailed) throw FailureError(state.reason);
-    Workflow workflow(endpoint, gid, state.recorded);
+    Workflow workflow(endpoint, gid, state);
     std::string result;
     try {
       result = shared_->function(workflow, data);

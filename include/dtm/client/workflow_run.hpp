@@ -31,9 +31,9 @@ class WorkflowBranch;
 /// gave. So it must do the same steps in the same order every time, and nothing that matters outside of steps.
 class Workflow {
  public:
-  Workflow(Endpoint& endpoint, std::string gid, const std::vector<Step>& recorded)
-      : endpoint_(&endpoint), gid_(std::move(gid)) {
-    for (const Step& step : recorded) recorded_[{step.branch_id, step.op}] = step;
+  Workflow(Endpoint& endpoint, std::string gid, const WorkflowState& state)
+      : endpoint_(&endpoint), gid_(std::move(gid)), options_(state.options) {
+    for (const Step& step : state.recorded) recorded_[{step.branch_id, step.op}] = step;
   }
   Workflow(const Workflow&) = delete;
   Workflow& operator=(const Workflow&) = delete;
@@ -98,6 +98,7 @@ class Workflow {
     call.info = {gid_, TransType::kWorkflow, branch_id, op, {}};
     call.url = url;
     call.payload = payload;
+    call.options = options_;
     return AnswerOf(endpoint_->CallBranch(call), "gid '" + gid_ + "': branch " + branch_id);
   }
 
@@ -140,6 +141,7 @@ class Workflow {
 
   Endpoint* endpoint_;
   const std::string gid_;
+  const TransOptions options_;
   SubBranches branches_;
   std::mutex mutex_;
   std::map<std::pair<std::string, Op>, Step> recorded_;

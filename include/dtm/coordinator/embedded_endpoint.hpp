@@ -98,7 +98,8 @@ class EmbeddedEndpoint : public Endpoint {
                           ", not a workflow; nothing was changed. Use a new gid");
     }
     if (!stored) throw StoreError("gid '" + gid + "' was removed at this moment; try again");
-    return {stored->status, stored->reason, stored->result, stored->definition->steps};
+    return {stored->status, stored->reason, stored->result, stored->definition->options,
+            stored->definition->steps};
   }
 
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,

@@ -30,6 +30,7 @@ class Release {
     released_.clear();
     released_.swap(board_.touched);
     if (!board_.dirty.empty()) KeepUnsettled();
+    local_calls_.reserve(released_.size());
     for (Live* live : released_) TakeCalls(*live);
     StartCalls();
     for (Live* live : released_) {

@@ -32,6 +32,7 @@ struct WorkflowState {
   Status status = Status::kPrepared;
   std::string reason;          ///< why it failed
   std::string result;          ///< what it returned
+  TransOptions options;        ///< it was started with
   std::vector<Step> recorded;  ///< its steps so far: branch_id, op, payload = the answer, failed
 };
 

@@ -82,8 +82,9 @@ class FileLock {
       const std::string why = LastErrorText();
       ::close(file_);
       throw StoreError(
-          taken ? "another coordinator, in this process or another, uses the store of '" + path +
-                      "'; stop it first, or give this one a file of its own"
+          taken ? "another coordinator, in this process or another, uses this store: it holds the "
+                  "lock file '" +
+                      path + "'; stop it first, or give this one a store of its own"
                 : "the lock file '" + path + "' cannot be locked: " + why);
     }
   }
