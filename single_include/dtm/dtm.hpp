@@ -26,6 +26,13 @@ class FailureError : public Error {
   using Error::Error;
 };
 
+/// Not finished yet, and not failed: the same is asked again after the plain retry interval. Thrown by a branch
+/// function it means that, as Result::Ongoing; out of a call it is what the branch said.
+class OngoingError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Definite: refused, and nothing was changed (other content under this gid, a limit, a status
 /// that does not allow it).
 class RejectedError : public Error {
@@ -541,6 +548,8 @@ Result Guarded(const Function& function) {
     return function();
   } catch (const FailureError& error) {
     return Result::Failure(error.what());
+  } catch (const OngoingError& error) {
+    return Result::Ongoing(error.what());
   } catch (const std::exception& error) {
     return Result::Error(error.what());
   } catch (...) {
@@ -1847,6 +1856,9 @@ class SubBranches {
 inline std::string AnswerOf(const Result& answer, const std::string& what) {
   if (answer.kind == Result::Kind::kSuccess) return answer.text;
   if (answer.kind == Result::Kind::kFailure) throw FailureError(what + " failed: " + answer.text);
+  if (answer.kind == Result::Kind::kOngoing) {
+    throw OngoingError(what + " is not finished yet: " + answer.text);
+  }
   throw Error(what + " gave no definite answer: " + answer.text);
 }
 
@@ -2106,7 +2118,8 @@ class WorkflowBranch {
   /// Runs `step()` here and records what it returned: nothing, a text, or anything nlohmann can serialise. Returns
   /// the recorded text. It may run again if the program dies between its end and the record: give it a barrier.
   /// @throws FailureError  it failed (and is recorded as that): let it pass, and the workflow is rolled back.
-  /// @throws what it threw  nothing is recorded, the workflow is run again later.
+  /// @throws what it threw  nothing is recorded, the workflow is run again later: after OngoingError at the
+  /// retry interval, after others with growing waits.
   template <typename Function>
   std::string Do(const Function& step) {
     return RunStep([&]() -> std::string {
@@ -2193,7 +2206,8 @@ class WorkflowHandle {
   /// calls by URL too.
   /// @throws FailureError   it was rolled back.
   /// @throws RejectedError  the gid is another transaction's.
-  /// @throws what a step threw: it is undecided, and the coordinator will have it run again.
+  /// @throws what a step threw: it is undecided, and the coordinator will have it run again; OngoingError: at the
+  /// retry interval.
   std::string Execute(const std::string& gid, const T& data, TransOptions options = {}) const {
     const Running running(*shared_, gid);
     if (!running.Alone()) throw LogicError("gid '" + gid + "' is running in this process already");

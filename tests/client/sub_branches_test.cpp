@@ -35,19 +35,24 @@ TEST_CASE(
   CHECK_THROWS_WITH(SubBranches(std::string(20, '0')).Next(), ContainsSubstring("nested too deep"));
 }
 
-TEST_CASE("sub branches: an answer is its body, FailureError, or an error that is none") {
+TEST_CASE(
+    "sub branches: an answer is its body, FailureError, OngoingError, or an error that is none") {
   CHECK(dtm::AnswerOf({Result::Kind::kSuccess, "the body"}, "it") == "the body");
   CHECK(dtm::AnswerOf(Result::Success(), "it").empty());
   CHECK_THROWS_WITH(dtm::AnswerOf(Result::Failure("no money"), "the try"),
                     "the try failed: no money");
   CHECK_THROWS_AS(dtm::AnswerOf(Result::Failure("no money"), "the try"), dtm::FailureError);
-  for (const Result& open :
-       {Result::Ongoing("later"), Result::Error("later"), Result::NotSent("later")}) {
+  CHECK_THROWS_AS(dtm::AnswerOf(Result::Ongoing("soon"), "the try"), dtm::OngoingError);
+  CHECK_THROWS_WITH(dtm::AnswerOf(Result::Ongoing("soon"), "the try"),
+                    "the try is not finished yet: soon");
+  for (const Result& open : {Result::Error("later"), Result::NotSent("later")}) {
     try {
       dtm::AnswerOf(open, "the try");
       FAIL("it returned");
     } catch (const dtm::FailureError&) {
       FAIL("it is not definite");
+    } catch (const dtm::OngoingError&) {
+      FAIL("nobody said so");
     } catch (const dtm::Error& error) {
       CHECK(std::string(error.what()) == "the try gave no definite answer: later");
     }

@@ -289,3 +289,21 @@ TEST_CASE("workflow client: its options are those of its calls, also when it is 
     CHECK(call.options.branch_headers == options.branch_headers);
   }
 }
+
+TEST_CASE("workflow client: a step that is not finished yet ends nothing and is told as that") {
+  Fixture f;
+  f.endpoint.answer = Result::Ongoing("until noon");
+  const Handle called = f.Make([&](Workflow& wf) {
+    return wf.NewBranch().OnRollback(f.Does("undo")).Call("http://b/action", 1);
+  });
+  CHECK_THROWS_AS(called.Execute("g", 1), dtm::OngoingError);
+  CHECK_THROWS_WITH(called.Resume("g", 1), "gid 'g': branch 01 is not finished yet: until noon");
+  const Handle done = f.Make([&](Workflow& wf) {
+    wf.NewBranch().Do([] { throw dtm::OngoingError("wait"); });
+    return std::string();
+  });
+  CHECK_THROWS_AS(done.Execute("g", 1), dtm::OngoingError);
+  CHECK(f.endpoint.registered.empty());
+  CHECK(f.did.empty());
+  CHECK(f.endpoint.workflow.status == Status::kPrepared);
+}

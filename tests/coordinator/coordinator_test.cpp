@@ -334,3 +334,24 @@ TEST_CASE("coordinator: on a file, what was accepted goes on in the next life") 
   CHECK(tm.Wait("a", hours(1)).Succeeded());
   CHECK(runs == 7);
 }
+
+TEST_CASE("coordinator: a workflow whose step is not finished yet is resumed at its interval") {
+  TestCoordinator kit({}, World::Quiet({}));
+  const dtm::Time start = kit.Clock().Now();
+  std::vector<dtm::Duration> asked;
+  const auto handle =
+      dtm::RegisterWorkflow<int>(*kit, "wf", [&](dtm::Workflow& wf, const int& times) {
+        return wf.NewBranch().Do([&] {
+          asked.push_back(kit.Clock().Now() - start);
+          if (asked.size() < static_cast<std::size_t>(times)) throw dtm::OngoingError("not yet");
+          return std::string("done");
+        });
+      });
+  dtm::TransOptions options;
+  options.retry_interval = seconds(7);
+  CHECK_THROWS_AS(handle.Execute("g", 5, options), dtm::OngoingError);
+  kit.Advance(minutes(2));
+  CHECK(kit->Query("g")->status == Status::kSucceed);
+  CHECK(asked ==
+        std::vector<dtm::Duration>{seconds(0), seconds(7), seconds(14), seconds(21), seconds(28)});
+}

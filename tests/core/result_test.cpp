@@ -29,6 +29,10 @@ TEST_CASE("result: FailureError rolls back, every other exception is tried again
   CHECK(failure.kind == Kind::kFailure);
   CHECK(failure.text == "no money");
 
+  const Result ongoing = Guarded([]() -> Result { throw dtm::OngoingError("not yet"); });
+  CHECK(ongoing.kind == Kind::kOngoing);
+  CHECK(ongoing.text == "not yet");
+
   const Result error = Guarded([]() -> Result { throw std::runtime_error("lost"); });
   CHECK(error.kind == Kind::kError);
   CHECK(error.text == "lost");

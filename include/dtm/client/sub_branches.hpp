@@ -37,6 +37,9 @@ class SubBranches {
 inline std::string AnswerOf(const Result& answer, const std::string& what) {
   if (answer.kind == Result::Kind::kSuccess) return answer.text;
   if (answer.kind == Result::Kind::kFailure) throw FailureError(what + " failed: " + answer.text);
+  if (answer.kind == Result::Kind::kOngoing) {
+    throw OngoingError(what + " is not finished yet: " + answer.text);
+  }
   throw Error(what + " gave no definite answer: " + answer.text);
 }
 

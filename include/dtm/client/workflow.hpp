@@ -36,7 +36,8 @@ class WorkflowHandle {
   /// calls by URL too.
   /// @throws FailureError   it was rolled back.
   /// @throws RejectedError  the gid is another transaction's.
-  /// @throws what a step threw: it is undecided, and the coordinator will have it run again.
+  /// @throws what a step threw: it is undecided, and the coordinator will have it run again; OngoingError: at the
+  /// retry interval.
   std::string Execute(const std::string& gid, const T& data, TransOptions options = {}) const {
     const Running running(*shared_, gid);
     if (!running.Alone()) throw LogicError("gid '" + gid + "' is running in this process already");

@@ -187,7 +187,8 @@ class WorkflowBranch {
   /// Runs `step()` here and records what it returned: nothing, a text, or anything nlohmann can serialise. Returns
   /// the recorded text. It may run again if the program dies between its end and the record: give it a barrier.
   /// @throws FailureError  it failed (and is recorded as that): let it pass, and the workflow is rolled back.
-  /// @throws what it threw  nothing is recorded, the workflow is run again later.
+  /// @throws what it threw  nothing is recorded, the workflow is run again later: after OngoingError at the
+  /// retry interval, after others with growing waits.
   template <typename Function>
   std::string Do(const Function& step) {
     return RunStep([&]() -> std::string {

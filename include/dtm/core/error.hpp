@@ -21,6 +21,13 @@ class FailureError : public Error {
   using Error::Error;
 };
 
+/// Not finished yet, and not failed: the same is asked again after the plain retry interval. Thrown by a branch
+/// function it means that, as Result::Ongoing; out of a call it is what the branch said.
+class OngoingError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// Definite: refused, and nothing was changed (other content under this gid, a limit, a status
 /// that does not allow it).
 class RejectedError : public Error {

@@ -55,6 +55,8 @@ Result Guarded(const Function& function) {
     return function();
   } catch (const FailureError& error) {
     return Result::Failure(error.what());
+  } catch (const OngoingError& error) {
+    return Result::Ongoing(error.what());
   } catch (const std::exception& error) {
     return Result::Error(error.what());
   } catch (...) {
