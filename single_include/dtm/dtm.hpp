@@ -4378,6 +4378,14 @@ class Board {
     return std::move(effects.refused);
   }
 
+  /// Starts nothing without room: it leaves memory, and is loaded when there is.
+  void StepIfRoom(Live& live, engine::EventKind kind, bool room) {
+    const bool may_call = context.may_call;
+    context.may_call = may_call && room;
+    Step(live, {kind, 0, {}});
+    context.may_call = may_call;
+  }
+
   /// Something of it is to be released: calls, timers, answers.
   void Touch(Live& live) {
     if (live.touched) return;
@@ -5501,7 +5509,7 @@ class Collect {
   /// Its record may have been replaced by the stored one: what had happened to it happens again.
   void StepAgain(Live& live, engine::EventKind kind) {
     const std::vector<Stepped> events = std::exchange(live.events, {});
-    kind == engine::EventKind::kLoaded ? StepIfRoom(live, kind, !board_.Overfull())
+    kind == engine::EventKind::kLoaded ? board_.StepIfRoom(live, kind, !board_.Overfull())
                                        : (void)board_.Step(live, {kind, 0, {}});
     for (const engine::Event& event : events) board_.Step(live, event);
   }
@@ -5547,9 +5555,9 @@ class Collect {
     transaction.definition = std::move(submission.definition);
     Live& live = board_.lives.Add(std::move(transaction));
     board_.AddWaiter(live, std::move(submission.waiter));
-    StepIfRoom(live,
-               submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
-               !full);
+    board_.StepIfRoom(
+        live, submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
+        !full);
   }
 
   /// The submit of a prepared one, whose steps are in the store, may have orders without steps.
@@ -5570,14 +5578,6 @@ class Collect {
     return {};
   }
 
-  /// Starts nothing without room: it leaves memory, and is loaded when there is.
-  void StepIfRoom(Live& live, engine::EventKind kind, bool room) {
-    const bool may_call = board_.context.may_call;
-    board_.context.may_call = may_call && room;
-    board_.Step(live, {kind, 0, {}});
-    board_.context.may_call = may_call;
-  }
-
   void OnSubmittedAgain(Live& live, Submission& submission) {
     if (live.Fresh()) return OnSubmittedTwiceInATurn(live, submission);
     const engine::Repeat repeat =
@@ -5589,7 +5589,7 @@ class Collect {
       if (refused.empty()) refused = OrdersProblem(merged);
       if (refused.empty()) {
         board_.lives.Redefine(live, std::move(merged));
-        StepIfRoom(live, engine::EventKind::kSubmitted, !board_.Overfull());
+        board_.StepIfRoom(live, engine::EventKind::kSubmitted, !board_.Overfull());
       }
     }
     if (!refused.empty()) return board_.Refuse(submission.waiter, Board::Rejected(refused));
@@ -5852,10 +5852,11 @@ class Works {
     for (const auto& definition : context.submitted) {
       Transaction transaction;
       transaction.definition = definition;
+      const bool room = !board_.Full();
       Live& live = board_.lives.Add(std::move(transaction));
       live.surely_new = true;
       added_.push_back(&live);
-      board_.Step(live, {engine::EventKind::kSubmitted, 0, {}});
+      board_.StepIfRoom(live, engine::EventKind::kSubmitted, room);
       TakeCallsOf(live);
     }
   }
@@ -7149,6 +7150,7 @@ class Tx : public Endpoint {
       : coordinator_(coordinator), driver_(driver), context_(context) {}
 
   /// The connection. Do not begin, commit or roll back (it is denied), and do not touch the dtm_ tables.
+  /// Finalize your statements in here: after a failure of the store the connection is another one.
   sqlite3* Db() const { return context_.db; }
 
   std::string NewGid() override { return coordinator_.NewGid(); }

@@ -229,6 +229,21 @@ TEST_CASE("tx: the same limits as outside, and nothing gets stuck") {
   CHECK(bank.Notes("asked") == 6);  // it is up to the work what it makes of it
 }
 
+TEST_CASE("tx: what does not fit into memory waits in the store, and begins when there is room") {
+  dtm::Options options;
+  options.max_in_memory = 4;
+  Bank bank({}, options);
+  for (int i = 0; i < 20; ++i) {
+    const std::string n = std::to_string(i);
+    bank.kit.Branches().On("http://a" + n, {{Result::Success(), seconds(1), false}});
+    bank->Transact([&](Tx& tx) { OneStep(tx, "g" + n, ("http://a" + n).c_str()).Submit(); });
+  }
+  CHECK(bank.kit.Branches().Calls().size() == 4);
+  bank.kit.Advance(seconds(30));
+  CHECK(bank.kit.Branches().Calls().size() == 20);
+  for (int i = 0; i < 20; ++i) CHECK(bank.Status("g" + std::to_string(i)) == "succeed");
+}
+
 TEST_CASE("tx: a topic of that moment is expanded") {
   Bank bank;
   bank->Subscribe("all", "http://x");

@@ -83,6 +83,14 @@ class Board {
     return std::move(effects.refused);
   }
 
+  /// Starts nothing without room: it leaves memory, and is loaded when there is.
+  void StepIfRoom(Live& live, engine::EventKind kind, bool room) {
+    const bool may_call = context.may_call;
+    context.may_call = may_call && room;
+    Step(live, {kind, 0, {}});
+    context.may_call = may_call;
+  }
+
   /// Something of it is to be released: calls, timers, answers.
   void Touch(Live& live) {
     if (live.touched) return;

@@ -92,7 +92,7 @@ class Collect {
   /// Its record may have been replaced by the stored one: what had happened to it happens again.
   void StepAgain(Live& live, engine::EventKind kind) {
     const std::vector<Stepped> events = std::exchange(live.events, {});
-    kind == engine::EventKind::kLoaded ? StepIfRoom(live, kind, !board_.Overfull())
+    kind == engine::EventKind::kLoaded ? board_.StepIfRoom(live, kind, !board_.Overfull())
                                        : (void)board_.Step(live, {kind, 0, {}});
     for (const engine::Event& event : events) board_.Step(live, event);
   }
@@ -138,9 +138,9 @@ class Collect {
     transaction.definition = std::move(submission.definition);
     Live& live = board_.lives.Add(std::move(transaction));
     board_.AddWaiter(live, std::move(submission.waiter));
-    StepIfRoom(live,
-               submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
-               !full);
+    board_.StepIfRoom(
+        live, submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
+        !full);
   }
 
   /// The submit of a prepared one, whose steps are in the store, may have orders without steps.
@@ -161,14 +161,6 @@ class Collect {
     return {};
   }
 
-  /// Starts nothing without room: it leaves memory, and is loaded when there is.
-  void StepIfRoom(Live& live, engine::EventKind kind, bool room) {
-    const bool may_call = board_.context.may_call;
-    board_.context.may_call = may_call && room;
-    board_.Step(live, {kind, 0, {}});
-    board_.context.may_call = may_call;
-  }
-
   void OnSubmittedAgain(Live& live, Submission& submission) {
     if (live.Fresh()) return OnSubmittedTwiceInATurn(live, submission);
     const engine::Repeat repeat =
@@ -180,7 +172,7 @@ class Collect {
       if (refused.empty()) refused = OrdersProblem(merged);
       if (refused.empty()) {
         board_.lives.Redefine(live, std::move(merged));
-        StepIfRoom(live, engine::EventKind::kSubmitted, !board_.Overfull());
+        board_.StepIfRoom(live, engine::EventKind::kSubmitted, !board_.Overfull());
       }
     }
     if (!refused.empty()) return board_.Refuse(submission.waiter, Board::Rejected(refused));

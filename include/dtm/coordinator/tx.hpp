@@ -26,6 +26,7 @@ class Tx : public Endpoint {
       : coordinator_(coordinator), driver_(driver), context_(context) {}
 
   /// The connection. Do not begin, commit or roll back (it is denied), and do not touch the dtm_ tables.
+  /// Finalize your statements in here: after a failure of the store the connection is another one.
   sqlite3* Db() const { return context_.db; }
 
   std::string NewGid() override { return coordinator_.NewGid(); }

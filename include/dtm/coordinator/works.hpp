@@ -205,10 +205,11 @@ class Works {
     for (const auto& definition : context.submitted) {
       Transaction transaction;
       transaction.definition = definition;
+      const bool room = !board_.Full();
       Live& live = board_.lives.Add(std::move(transaction));
       live.surely_new = true;
       added_.push_back(&live);
-      board_.Step(live, {engine::EventKind::kSubmitted, 0, {}});
+      board_.StepIfRoom(live, engine::EventKind::kSubmitted, room);
       TakeCallsOf(live);
     }
   }
