@@ -156,6 +156,13 @@ inline bool HasPrefix(std::string_view text, std::string_view prefix) {
   return text.substr(0, prefix.size()) == prefix;
 }
 
+/// Without blanks and tabs at its ends.
+inline std::string_view Trimmed(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
 /// With A to Z in lower case; other letters stay.
 inline std::string Lowered(std::string_view text) {
   std::string lower(text);
@@ -1879,9 +1886,13 @@ class Tcc {
   Tcc(Endpoint& endpoint, std::string gid, TransOptions options)
       : endpoint_(&endpoint), gid_(std::move(gid)), options_(std::move(options)) {}
 
-  /// Inside a try, to have branches below it: `caller` is what the try was told.
-  Tcc(Endpoint& endpoint, const BranchInfo& caller)
-      : endpoint_(&endpoint), gid_(caller.gid), branches_(caller.branch_id) {}
+  /// Inside a try, to have branches below it: `caller` is what the try was told; `options` are for the calls of
+  /// its own tries (request_timeout, branch_headers).
+  Tcc(Endpoint& endpoint, const BranchInfo& caller, TransOptions options = {})
+      : endpoint_(&endpoint),
+        gid_(caller.gid),
+        options_(std::move(options)),
+        branches_(caller.branch_id) {}
 
   /// Registers the branch, then calls its try. Confirm or cancel follow when the transaction is decided, with
   /// the same payload, also if the try failed or was never reached: both have to cope with that. Branches are

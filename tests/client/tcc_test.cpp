@@ -81,8 +81,10 @@ TEST_CASE(
     CAPTURE(static_cast<int>(answer.kind));
     FakeEndpoint endpoint;
     endpoint.answer = answer;
-    CHECK_THROWS_WITH(RunOne(endpoint),
-                      "gid 'g': the try of branch 01 gave no definite answer: wait");
+    const bool ongoing = answer.kind == Result::Kind::kOngoing;
+    CHECK_THROWS_WITH(RunOne(endpoint), std::string("gid 'g': the try of branch 01 ") +
+                                            (ongoing ? "is not finished yet: wait"
+                                                     : "gave no definite answer: wait"));
     CHECK_THROWS_AS(RunOne(endpoint), dtm::Error);
     try {
       RunOne(endpoint);
@@ -142,13 +144,16 @@ TEST_CASE("tcc client: functions are branches too") {
 TEST_CASE("tcc client: inside a try there are branches below it, under the same gid") {
   FakeEndpoint endpoint;
   const dtm::BranchInfo caller{"g", dtm::TransType::kTcc, "02", dtm::Op::kTry, {}};
-  Tcc nested(endpoint, caller);
+  dtm::TransOptions options;
+  options.branch_headers["k"] = "v";
+  Tcc nested(endpoint, caller, options);
   CHECK(nested.Gid() == "g");
   CallOne(nested);
   CallOne(nested);
   CHECK(endpoint.log == Lines{"register tcc g 0201", "call 0201 try http://b/Try",
                               "register tcc g 0202", "call 0202 try http://b/Try"});
   CHECK(endpoint.called.at(1).info.branch_id == "0202");
+  CHECK(endpoint.called.at(1).options.branch_headers == options.branch_headers);
 }
 
 TEST_CASE("tcc client: 99 branches, and the hundredth is misuse that cancels") {

@@ -195,7 +195,7 @@ class Embedded : public appendix_a::House {
           workflow.NewBranch().Do([this] { steps += "1"; });
           workflow.NewBranch().Do([this] {
             steps += "2";
-            if (ongoing_-- > 0) throw std::runtime_error("ongoing");
+            if (ongoing_-- > 0) throw dtm::OngoingError("ongoing");
           });
           return "done";
         }));

@@ -111,3 +111,11 @@ TEST_CASE("text: what it starts with") {
   CHECK_FALSE(HasPrefix("", "l"));
   CHECK_FALSE(HasPrefix(" local:F", "local:"));
 }
+
+TEST_CASE("text: without blanks at its ends") {
+  CHECK(dtm::Trimmed("").empty());
+  CHECK(dtm::Trimmed(" \t ").empty());
+  CHECK(dtm::Trimmed("a") == "a");
+  CHECK(dtm::Trimmed("\t a b\tc  ") == "a b\tc");
+  CHECK(dtm::Trimmed("\na\n") == "\na\n");
+}

@@ -66,11 +66,14 @@ TEST_CASE("the request names the branch and carries the payload") {
 
 TEST_CASE("branch headers override, but do not touch the framing") {
   dtm::TransOptions options;
-  options.branch_headers = {{"X-Token", "a b\tc"},        {"content-type", "text/plain"},
-                            {"Content-Length", "1000"},   {"Transfer-Encoding", "chunked"},
-                            {"connection", "keep-alive"}, {"HOST", "other"}};
+  options.branch_headers = {
+      {"X-Token", "a b\tc"},          {"X-Blank", " \tx "},       {"X-Empty", " "},
+      {"content-type", "text/plain"}, {"Content-Length", "1000"}, {"Transfer-Encoding", "chunked"},
+      {"connection", "keep-alive"},   {"HOST", "other"}};
   const std::string text = Requested("{}", options);
   CHECK_THAT(text, ContainsSubstring("X-Token: a b\tc\n"));
+  CHECK_THAT(text, ContainsSubstring("X-Blank: x\n"));
+  CHECK_THAT(text, ContainsSubstring("X-Empty: \n"));
   CHECK_THAT(text, ContainsSubstring("content-type: text/plain\n"));
   CHECK_THAT(text, ContainsSubstring("HOST: other\n"));
   for (const char* gone :

@@ -442,9 +442,10 @@ void Workflow(const Client& client) {
 void WorkflowResumed(const Client& client) {
   dtm::TransOptions options;
   options.retry_interval = seconds(1);
-  for (const char* how : {"later", "broken"}) {
+  for (const auto& [how, says] : {std::pair<const char*, const char*>{"later", "not finished yet"},
+                                  {"broken", "no definite answer"}}) {
     const std::string gid = MustGenGid(client.remote);
-    Throws<dtm::Error>([&] { (void)client.flow.Execute(gid, how, options); }, "no definite answer");
+    Throws<dtm::Error>([&, how = how] { (void)client.flow.Execute(gid, how, options); }, says);
     client.Ends(gid, "succeed", "a01 a02 a02 y02");
     Expect(client.flow.Execute(gid, how) == "did it <ü>", "the result of the run that succeeded");
   }

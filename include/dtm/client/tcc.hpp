@@ -22,9 +22,13 @@ class Tcc {
   Tcc(Endpoint& endpoint, std::string gid, TransOptions options)
       : endpoint_(&endpoint), gid_(std::move(gid)), options_(std::move(options)) {}
 
-  /// Inside a try, to have branches below it: `caller` is what the try was told.
-  Tcc(Endpoint& endpoint, const BranchInfo& caller)
-      : endpoint_(&endpoint), gid_(caller.gid), branches_(caller.branch_id) {}
+  /// Inside a try, to have branches below it: `caller` is what the try was told; `options` are for the calls of
+  /// its own tries (request_timeout, branch_headers).
+  Tcc(Endpoint& endpoint, const BranchInfo& caller, TransOptions options = {})
+      : endpoint_(&endpoint),
+        gid_(caller.gid),
+        options_(std::move(options)),
+        branches_(caller.branch_id) {}
 
   /// Registers the branch, then calls its try. Confirm or cancel follow when the transaction is decided, with
   /// the same payload, also if the try failed or was never reached: both have to cope with that. Branches are

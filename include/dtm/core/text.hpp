@@ -49,6 +49,13 @@ inline bool HasPrefix(std::string_view text, std::string_view prefix) {
   return text.substr(0, prefix.size()) == prefix;
 }
 
+/// Without blanks and tabs at its ends.
+inline std::string_view Trimmed(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
 /// With A to Z in lower case; other letters stay.
 inline std::string Lowered(std::string_view text) {
   std::string lower(text);

@@ -92,7 +92,10 @@ inline httplib::Request BranchRequest(const BranchCall& call, const Url& url) {
   // A few bytes of gzip can be gigabytes of answer.
   otherwise("accept-encoding", "Accept-Encoding", "identity");
   otherwise("user-agent", "User-Agent", wire::UserAgent());
-  for (const auto& [lower, header] : given) request.set_header(*header.first, *header.second);
+  for (const auto& [lower, header] : given) {
+    // Blanks around a value are none of it (RFC 9110); newer httplib would leave the header out.
+    request.set_header(*header.first, std::string(Trimmed(*header.second)));
+  }
   return request;
 }
 
