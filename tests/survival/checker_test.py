@@ -345,6 +345,33 @@ class CheckerTest(unittest.TestCase):
         self.f.list(g='succeed')
         self.expect('repeated')
 
+    def test_url_again_after_success(self):
+        self.f.submit('g', urls=[1])
+        self.f.call('g', 1, who='url')
+        self.f.wait(0.9)
+        self.f.call('g', 1, who='url')
+        self.f.call('g', 2)
+        self.f.list(g='succeed')
+        self.expect('repeated')
+
+    def test_good_url_again_after_an_answer_that_came_late(self):
+        self.f.submit('g', urls=[1])
+        self.f.call('g', 1, who='url')
+        self.f.wait(1.1)
+        self.f.call('g', 1, who='url')
+        self.f.call('g', 2)
+        self.f.list(g='succeed')
+        self.expect()
+
+    def test_function_again_long_after_its_success(self):
+        self.f.submit('g')
+        self.f.call('g', 1)
+        self.f.wait(3)
+        self.f.call('g', 1)
+        self.f.call('g', 2)
+        self.f.list(g='succeed')
+        self.expect('repeated')
+
     def test_again_after_failure(self):
         self.failed()
         self.f.call('g', 2, answer='failure')
