@@ -1308,9 +1308,10 @@ using ReplyCallback = std::function<void(const Reply&)>;
 /// A workflow as its coordinator knows it.
 struct WorkflowState {
   Status status = Status::kPrepared;
-  std::string reason;          ///< why it failed
-  std::string result;          ///< what it returned
-  TransOptions options;        ///< it was started with
+  std::string reason;  ///< why it failed
+  std::string result;  ///< what it returned
+  TransOptions
+      options;  ///< for its calls, as far as they are told: request_timeout, branch_headers
   std::vector<Step> recorded;  ///< its steps so far: branch_id, op, payload = the answer, failed
 };
 
@@ -1899,7 +1900,7 @@ class Tcc {
   /// URLs or registered functions. Returns the body of the answer (empty for a function).
   /// @throws FailureError   the try said no: let it pass, and everything is cancelled.
   /// @throws RejectedError  the transaction is decided already (its timeout); the try was not called.
-  /// @throws Error          no definite answer of the try.
+  /// @throws Error          no definite answer of the try (OngoingError: not yet); cancelled as well.
   template <typename Payload, typename Try, typename Confirm, typename Cancel>
   std::string CallBranch(const Payload& payload, const Try& try_branch, const Confirm& confirm,
                          const Cancel& cancel) {
@@ -2200,6 +2201,8 @@ inline WorkflowBranch Workflow::NewBranch() {
 /// crash stopped it.
 /// Needs: nlohmann/json. Threads: thread-safe; a gid runs once at a time. Protocol: §4.5, §11.7.
 
+#include <optional>
+
 namespace dtm {
 inline namespace v1 {
 
@@ -2214,7 +2217,7 @@ class WorkflowHandle {
 
   /// Runs the workflow in this thread, or returns what it returned if it has run before. If the process dies, the
   /// coordinator resumes it where its name is registered. Of `options`, request_timeout and branch_headers are for its
-  /// calls by URL too.
+  /// calls by URL too; a dtm::Server elsewhere does not tell the headers to who resumes it.
   /// @throws FailureError   it was rolled back.
   /// @throws RejectedError  the gid is another transaction's.
   /// @throws what a step threw: it is undecided, and the coordinator will have it run again; OngoingError: at the
@@ -2228,8 +2231,8 @@ class WorkflowHandle {
     definition.workflow = shared_->name;
     definition.query_prepared = shared_->resume_url;
     definition.data = branch_args::Text(gid, "the workflow", nlohmann::json(data));
-    definition.options = std::move(options);
-    return Run(std::move(definition), data);
+    definition.options = options;
+    return Run(std::move(definition), data, std::move(options));
   }
 
   /// What the coordinator calls to go on with it.
@@ -2239,7 +2242,7 @@ class WorkflowHandle {
     Definition definition;
     definition.gid = gid;
     definition.type = TransType::kWorkflow;
-    (void)Run(std::move(definition), data);
+    (void)Run(std::move(definition), data, std::nullopt);
     return Result::Success();
   }
 
@@ -2280,10 +2283,12 @@ class WorkflowHandle {
     bool alone_ = false;
   };
 
-  std::string Run(Definition definition, const T& data) const {
+  /// `given`: nothing if it is resumed, then it has the stored options.
+  std::string Run(Definition definition, const T& data, std::optional<TransOptions> given) const {
     Endpoint& endpoint = shared_->endpoint;
     const std::string gid = definition.gid;
-    const WorkflowState state = endpoint.PrepareWorkflow(std::move(definition));
+    WorkflowState state = endpoint.PrepareWorkflow(std::move(definition));
+    if (given) state.options = std::move(*given);
     if (state.status == Status::kSucceed) return state.result;
     if (state.status == Status::kFailed) throw FailureError(state.reason);
     Workflow workflow(endpoint, gid, state);
@@ -2626,7 +2631,6 @@ class SystemClock : public Clock {
 /// thread may.
 
 #include <atomic>
-#include <optional>
 
 struct sqlite3;
 
@@ -6264,7 +6268,8 @@ class Release {
     if (live.waiters.empty()) return;
     const Transaction& transaction = live.transaction;
     const bool ended = IsFinal(transaction.status);
-    const bool settled = ended || transaction.stuck || (live.timer != kNever && !live.CallsOut());
+    const bool settled =
+        ended || transaction.stuck || (live.timer != kNever && !live.CallsOut() && !HeldBack(live));
     auto keep = live.waiters.begin();
     for (Waiter& waiter : live.waiters) {
       const bool now = ended || waiter.when == AnswerWhen::kStored ||
@@ -6280,6 +6285,9 @@ class Release {
     live.waiters.erase(keep, live.waiters.end());
   }
 
+  /// It could go on but was not allowed to; a timer it may have is for its timeout.
+  bool HeldBack(const Live& live) const { return live.transaction.due <= board_.context.now; }
+
   void ArmTimerOrLeave(Live& live) {
     const Transaction& transaction = live.transaction;
     if (IsFinal(transaction.status)) return board_.Remove(live);
@@ -6287,8 +6295,8 @@ class Release {
     if (live.CallsOut() || transaction.unreadable) return;
     const bool waits_for_submit =
         transaction.status == Status::kPrepared && live.timer == kNever && !transaction.stuck;
-    const bool idle = live.timer == kNever && !transaction.stuck &&
-                      !waits_for_submit;  // could go on but was not allowed to
+    const bool idle =
+        (live.timer == kNever || HeldBack(live)) && !transaction.stuck && !waits_for_submit;
     const bool leave = waits_for_submit || (idle ? board_.Full() : board_.HalfFull());
     if (live.waiters.empty() && leave) {
       board_.loader.LeaveBehind(transaction.due);
@@ -8268,8 +8276,8 @@ class Coordinator : public EmbeddedEndpoint {
   ///
   /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; T is anything
   /// nlohmann/json can read. It returns nothing (success) or Result: Success, Failure (definite:
-  /// roll back), Ongoing (ask again after the retry interval). FailureError thrown is a Failure;
-  /// any other exception is a temporary error and is tried again. It may be called again after a
+  /// roll back), Ongoing (ask again after the retry interval). FailureError thrown is a Failure,
+  /// OngoingError an Ongoing; any other exception is a temporary error and is tried again. It may be called again after a
   /// crash, so it has to be idempotent (BranchInfo says for whom it is called); and a compensation
   /// may be called although its action did nothing. It may block; there is no deadline, and while
   /// it runs nothing else of its branch is called.

@@ -730,6 +730,7 @@ inline constexpr const char kUpdateTime[] = "update_time";
 inline constexpr const char kFinishTime[] = "finish_time";
 inline constexpr const char kRollbackTime[] = "rollback_time";
 inline constexpr const char kOptions[] = "options";
+inline constexpr const char kNotShown[] = "***";  ///< instead of the value of a header
 inline constexpr const char kNextCronInterval[] = "next_cron_interval";
 inline constexpr const char kNextCronTime[] = "next_cron_time";
 inline constexpr const char kUrl[] = "url";
@@ -1334,7 +1335,7 @@ inline std::string TimeText(Time time) {
 /// Header values may be credentials: they are not shown.
 inline Definition Redacted(const Definition& definition) {
   Definition shown = definition;
-  for (auto& header : shown.options.branch_headers) header.second = "***";
+  for (auto& header : shown.options.branch_headers) header.second = kNotShown;
   return shown;
 }
 
@@ -2048,6 +2049,30 @@ inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
           {kResult, base64::Encode(outcome.result)}};
 }
 
+/// What the shown transaction tells of the options for calls; Go on SQL tells them as text only. What does not fit is
+/// left out, a workflow can be run without.
+inline TransOptions CallOptions(const nlohmann::json& transaction) {
+  const auto text = transaction.find(kOptions);
+  const nlohmann::json inner = text != transaction.end() && text->is_string()
+                                   ? nlohmann::json::parse(text->get<std::string>(), nullptr, false)
+                                   : nlohmann::json();
+  const nlohmann::json& told = inner.is_object() ? inner : transaction;
+  TransOptions options;
+  const auto timeout = told.find(kRequestTimeout);
+  if (timeout != told.end() && timeout->is_number_unsigned()) {
+    const std::uint64_t seconds = timeout->get<std::uint64_t>();
+    const auto longest = static_cast<std::uint64_t>(kMaxOptionSeconds.count());
+    if (seconds <= longest) options.request_timeout = std::chrono::seconds(seconds);
+  }
+  const auto headers = told.find(kBranchHeaders);
+  if (headers == told.end() || !headers->is_object()) return options;
+  for (const auto& header : headers->items()) {
+    if (!header.value().is_string() || header.value() == kNotShown) continue;
+    options.branch_headers[header.key()] = header.value().get<std::string>();
+  }
+  return options;
+}
+
 /// The answer of prepareWorkflow; nothing if it is none.
 inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
   const nlohmann::json body = nlohmann::json::parse(text, nullptr, false);
@@ -2060,7 +2085,7 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
     state.status = StatusNamed(transaction.value(kStatus, ""));
     state.reason = transaction.value(kRollbackReason, "");
     state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
-    decode::Options(json_input::Fields(transaction, kTransaction), state.options);
+    state.options = CallOptions(transaction);
     const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
     for (const nlohmann::json& progress : progresses) {
       Step step;
@@ -2073,7 +2098,7 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
     return state;
   } catch (const nlohmann::json::exception&) {  // a value of another kind
     return std::nullopt;
-  } catch (const BadInput&) {  // an operation or option that dtm does not know
+  } catch (const BadInput&) {  // an operation that dtm does not know
     return std::nullopt;
   }
 }
@@ -2392,8 +2417,8 @@ inline Barrier BarrierFromRequest(const httplib::Request& request) {
 }
 
 /// Runs `serve()` and answers the coordinator with what it says: nothing or Success 200, Failure or
-/// a FailureError 409 (definite: roll back), Ongoing 425 (ask again later), any other Result or
-/// exception 500 (ask again, with growing waits). No exception leaves. What serve did must be
+/// a FailureError 409 (definite: roll back), Ongoing or an OngoingError 425 (ask again later), any
+/// other Result or exception 500 (ask again, with growing waits). No exception leaves. What serve did must be
 /// durable when it returns:
 ///
 ///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {

@@ -249,3 +249,30 @@ TEST_CASE("release: the timeout of a transaction that was left in the store come
   CHECK(world.AllFinal());
   CHECK(world.Violations() == std::vector<std::string>{});
 }
+
+TEST_CASE("release: one that has a timeout and found no room begins when there is some") {
+  dtm::Options options;
+  options.max_in_memory = 4;
+  dtm::testing::TestCoordinator kit({}, options);
+  const auto definition = [](const std::string& gid) {
+    dtm::Definition saga;
+    saga.gid = gid;
+    saga.steps = {{"http://" + gid, "http://undo", "{}"}};
+    return saga;
+  };
+  for (const char* gid : {"a", "b", "c", "d"}) {
+    kit.Branches().On(std::string("http://") + gid, {{Result::Success(), seconds(10), false}});
+    kit->Submit(definition(gid));
+  }
+  kit.Settle();
+  REQUIRE(kit.Branches().Calls().size() == 4);
+  dtm::Definition late = definition("late");
+  late.options.timeout_to_fail = seconds(30);
+  late.options.wait_result = GENERATE(false, true);
+  std::vector<dtm::TransResult> answers;
+  kit->SubmitAsync(late, [&](const dtm::Reply& reply) { answers.push_back(reply.Get()); });
+  kit.Advance(minutes(2));
+  CHECK(kit->Query("late")->status == dtm::Status::kSucceed);
+  REQUIRE(answers.size() == 1);
+  CHECK(answers[0].Succeeded() == late.options.wait_result);
+}

@@ -244,6 +244,26 @@ TEST_CASE("tx: what does not fit into memory waits in the store, and begins when
   for (int i = 0; i < 20; ++i) CHECK(bank.Status("g" + std::to_string(i)) == "succeed");
 }
 
+TEST_CASE("tx: room that comes in the same turn is used, also by one that has a timeout") {
+  dtm::Options options;
+  options.max_in_memory = 4;
+  Bank bank({}, options);
+  for (int i = 0; i < 4; ++i) {
+    const std::string url = "http://a" + std::to_string(i);
+    bank.kit.Branches().On(url, {{Result::Success(), seconds(10), false}});
+    OneStep(*bank, "g" + std::to_string(i), url.c_str()).Submit();
+  }
+  bank.kit.Settle();
+  bank.kit.Clock().MoveTowards(bank.kit.Clock().Now() +
+                               seconds(10));  // they answer in the next turn
+  bank->Transact([](Tx& tx) {
+    auto saga = OneStep(tx, "late");
+    saga.SetTimeoutToFail(seconds(30)).Submit();
+  });
+  bank.kit.Advance(seconds(60));
+  CHECK(bank.Status("late") == "succeed");
+}
+
 TEST_CASE("tx: a topic of that moment is expanded") {
   Bank bank;
   bank->Subscribe("all", "http://x");

@@ -154,8 +154,12 @@ TEST_CASE("remote_types: a workflow is prepared, recorded and finished") {
   Definition workflow = Of(TransType::kWorkflow);
   workflow.workflow = "wf";
   workflow.data = std::string("\0data", 5);
+  workflow.options.request_timeout = std::chrono::seconds(8);
+  workflow.options.branch_headers["Authorization"] = "canary";
   dtm::WorkflowState state = remote.PrepareWorkflow(workflow);
   CHECK(state.status == Status::kPrepared);
+  CHECK(state.options.request_timeout == std::chrono::seconds(8));
+  CHECK(state.options.branch_headers.empty());  // they may be credentials, and are not shown
   CHECK(state.recorded.empty());
   CHECK(house.tm.Query("g")->definition->workflow == "wf");
   CHECK(house.tm.Query("g")->definition->data == workflow.data);

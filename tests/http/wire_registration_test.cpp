@@ -164,7 +164,6 @@ TEST_CASE(
         R"({"transaction":7})", R"({"transaction":{"status":5}})",
         R"({"transaction":{"status":null}})", R"({"transaction":{"status":"prepared","result":7}})",
         R"({"transaction":{"status":"prepared","rollback_reason":{}}})",
-        R"({"transaction":{"status":"prepared","request_timeout":"8"}})",
         R"({"progresses":7,"transaction":{"status":"prepared"}})",
         R"({"progresses":[7],"transaction":{"status":"prepared"}})",
         R"({"progresses":[{"op":7}],"transaction":{"status":"prepared"}})",
@@ -172,4 +171,33 @@ TEST_CASE(
     CAPTURE(text);
     CHECK_FALSE(wire::DecodeWorkflow(text).has_value());
   }
+}
+
+TEST_CASE(
+    "wire_registration: options for the calls of a workflow, as far as they are told and fit") {
+  const auto told = [](const std::string& members) {
+    const auto state =
+        wire::DecodeWorkflow(R"({"transaction":{"status":"prepared",)" + members + "}}");
+    REQUIRE(state.has_value());
+    std::string text = std::to_string(state->options.request_timeout.count());
+    for (const auto& [name, value] : state->options.branch_headers)
+      text += " " + name + "=" + value;
+    return text;
+  };
+  CHECK(told(R"("request_timeout":8,"branch_headers":{"k":"v","a":"b"})") == "8 a=b k=v");
+  // Go on SQL.
+  CHECK(
+      told(
+          R"("options":"{\"request_timeout\":8,\"branch_headers\":{\"k\":\"v\"}}","concurrent":false)") ==
+      "8 k=v");
+  CHECK(told(R"("options":"no","request_timeout":8)") == "8");
+  CHECK(told(R"("options":7,"request_timeout":8)") == "8");
+  // A header whose value is not shown is none.
+  CHECK(told(R"("branch_headers":{"k":"***","a":"b"})") == "0 a=b");
+  for (const char* wrong : {"-1", "\"8\"", "86401", "1e9", "null", "[]"}) {
+    CAPTURE(wrong);
+    CHECK(told(R"("request_timeout":)" + std::string(wrong)) == "0");
+  }
+  CHECK(told(R"("branch_headers":7)") == "0");
+  CHECK(told(R"("branch_headers":{"k":7,"a":null})") == "0");
 }

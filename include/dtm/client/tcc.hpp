@@ -35,7 +35,7 @@ class Tcc {
   /// URLs or registered functions. Returns the body of the answer (empty for a function).
   /// @throws FailureError   the try said no: let it pass, and everything is cancelled.
   /// @throws RejectedError  the transaction is decided already (its timeout); the try was not called.
-  /// @throws Error          no definite answer of the try.
+  /// @throws Error          no definite answer of the try (OngoingError: not yet); cancelled as well.
   template <typename Payload, typename Try, typename Confirm, typename Cancel>
   std::string CallBranch(const Payload& payload, const Try& try_branch, const Confirm& confirm,
                          const Cancel& cancel) {

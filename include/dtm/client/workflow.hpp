@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <type_traits>
@@ -33,7 +34,7 @@ class WorkflowHandle {
 
   /// Runs the workflow in this thread, or returns what it returned if it has run before. If the process dies, the
   /// coordinator resumes it where its name is registered. Of `options`, request_timeout and branch_headers are for its
-  /// calls by URL too.
+  /// calls by URL too; a dtm::Server elsewhere does not tell the headers to who resumes it.
   /// @throws FailureError   it was rolled back.
   /// @throws RejectedError  the gid is another transaction's.
   /// @throws what a step threw: it is undecided, and the coordinator will have it run again; OngoingError: at the
@@ -47,8 +48,8 @@ class WorkflowHandle {
     definition.workflow = shared_->name;
     definition.query_prepared = shared_->resume_url;
     definition.data = branch_args::Text(gid, "the workflow", nlohmann::json(data));
-    definition.options = std::move(options);
-    return Run(std::move(definition), data);
+    definition.options = options;
+    return Run(std::move(definition), data, std::move(options));
   }
 
   /// What the coordinator calls to go on with it.
@@ -58,7 +59,7 @@ class WorkflowHandle {
     Definition definition;
     definition.gid = gid;
     definition.type = TransType::kWorkflow;
-    (void)Run(std::move(definition), data);
+    (void)Run(std::move(definition), data, std::nullopt);
     return Result::Success();
   }
 
@@ -99,10 +100,12 @@ class WorkflowHandle {
     bool alone_ = false;
   };
 
-  std::string Run(Definition definition, const T& data) const {
+  /// `given`: nothing if it is resumed, then it has the stored options.
+  std::string Run(Definition definition, const T& data, std::optional<TransOptions> given) const {
     Endpoint& endpoint = shared_->endpoint;
     const std::string gid = definition.gid;
-    const WorkflowState state = endpoint.PrepareWorkflow(std::move(definition));
+    WorkflowState state = endpoint.PrepareWorkflow(std::move(definition));
+    if (given) state.options = std::move(*given);
     if (state.status == Status::kSucceed) return state.result;
     if (state.status == Status::kFailed) throw FailureError(state.reason);
     Workflow workflow(endpoint, gid, state);

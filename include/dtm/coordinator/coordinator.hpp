@@ -61,8 +61,8 @@ class Coordinator : public EmbeddedEndpoint {
   ///
   /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; T is anything
   /// nlohmann/json can read. It returns nothing (success) or Result: Success, Failure (definite:
-  /// roll back), Ongoing (ask again after the retry interval). FailureError thrown is a Failure;
-  /// any other exception is a temporary error and is tried again. It may be called again after a
+  /// roll back), Ongoing (ask again after the retry interval). FailureError thrown is a Failure,
+  /// OngoingError an Ongoing; any other exception is a temporary error and is tried again. It may be called again after a
   /// crash, so it has to be idempotent (BranchInfo says for whom it is called); and a compensation
   /// may be called although its action did nothing. It may block; there is no deadline, and while
   /// it runs nothing else of its branch is called.

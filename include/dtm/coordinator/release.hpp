@@ -90,7 +90,8 @@ class Release {
     if (live.waiters.empty()) return;
     const Transaction& transaction = live.transaction;
     const bool ended = IsFinal(transaction.status);
-    const bool settled = ended || transaction.stuck || (live.timer != kNever && !live.CallsOut());
+    const bool settled =
+        ended || transaction.stuck || (live.timer != kNever && !live.CallsOut() && !HeldBack(live));
     auto keep = live.waiters.begin();
     for (Waiter& waiter : live.waiters) {
       const bool now = ended || waiter.when == AnswerWhen::kStored ||
@@ -106,6 +107,9 @@ class Release {
     live.waiters.erase(keep, live.waiters.end());
   }
 
+  /// It could go on but was not allowed to; a timer it may have is for its timeout.
+  bool HeldBack(const Live& live) const { return live.transaction.due <= board_.context.now; }
+
   void ArmTimerOrLeave(Live& live) {
     const Transaction& transaction = live.transaction;
     if (IsFinal(transaction.status)) return board_.Remove(live);
@@ -113,8 +117,8 @@ class Release {
     if (live.CallsOut() || transaction.unreadable) return;
     const bool waits_for_submit =
         transaction.status == Status::kPrepared && live.timer == kNever && !transaction.stuck;
-    const bool idle = live.timer == kNever && !transaction.stuck &&
-                      !waits_for_submit;  // could go on but was not allowed to
+    const bool idle =
+        (live.timer == kNever || HeldBack(live)) && !transaction.stuck && !waits_for_submit;
     const bool leave = waits_for_submit || (idle ? board_.Full() : board_.HalfFull());
     if (live.waiters.empty() && leave) {
       board_.loader.LeaveBehind(transaction.due);

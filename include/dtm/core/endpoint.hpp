@@ -30,9 +30,10 @@ using ReplyCallback = std::function<void(const Reply&)>;
 /// A workflow as its coordinator knows it.
 struct WorkflowState {
   Status status = Status::kPrepared;
-  std::string reason;          ///< why it failed
-  std::string result;          ///< what it returned
-  TransOptions options;        ///< it was started with
+  std::string reason;  ///< why it failed
+  std::string result;  ///< what it returned
+  TransOptions
+      options;  ///< for its calls, as far as they are told: request_timeout, branch_headers
   std::vector<Step> recorded;  ///< its steps so far: branch_id, op, payload = the answer, failed
 };
 

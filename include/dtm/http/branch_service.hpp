@@ -21,8 +21,8 @@ inline Barrier BarrierFromRequest(const httplib::Request& request) {
 }
 
 /// Runs `serve()` and answers the coordinator with what it says: nothing or Success 200, Failure or
-/// a FailureError 409 (definite: roll back), Ongoing 425 (ask again later), any other Result or
-/// exception 500 (ask again, with growing waits). No exception leaves. What serve did must be
+/// a FailureError 409 (definite: roll back), Ongoing or an OngoingError 425 (ask again later), any
+/// other Result or exception 500 (ask again, with growing waits). No exception leaves. What serve did must be
 /// durable when it returns:
 ///
 ///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {

@@ -50,6 +50,7 @@ inline constexpr const char kUpdateTime[] = "update_time";
 inline constexpr const char kFinishTime[] = "finish_time";
 inline constexpr const char kRollbackTime[] = "rollback_time";
 inline constexpr const char kOptions[] = "options";
+inline constexpr const char kNotShown[] = "***";  ///< instead of the value of a header
 inline constexpr const char kNextCronInterval[] = "next_cron_interval";
 inline constexpr const char kNextCronTime[] = "next_cron_time";
 inline constexpr const char kUrl[] = "url";

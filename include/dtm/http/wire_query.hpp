@@ -43,7 +43,7 @@ inline std::string TimeText(Time time) {
 /// Header values may be credentials: they are not shown.
 inline Definition Redacted(const Definition& definition) {
   Definition shown = definition;
-  for (auto& header : shown.options.branch_headers) header.second = "***";
+  for (auto& header : shown.options.branch_headers) header.second = kNotShown;
   return shown;
 }
 

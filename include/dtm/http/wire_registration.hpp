@@ -2,6 +2,8 @@
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.4 (registerBranch body).
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -117,6 +119,30 @@ inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
           {kResult, base64::Encode(outcome.result)}};
 }
 
+/// What the shown transaction tells of the options for calls; Go on SQL tells them as text only. What does not fit is
+/// left out, a workflow can be run without.
+inline TransOptions CallOptions(const nlohmann::json& transaction) {
+  const auto text = transaction.find(kOptions);
+  const nlohmann::json inner = text != transaction.end() && text->is_string()
+                                   ? nlohmann::json::parse(text->get<std::string>(), nullptr, false)
+                                   : nlohmann::json();
+  const nlohmann::json& told = inner.is_object() ? inner : transaction;
+  TransOptions options;
+  const auto timeout = told.find(kRequestTimeout);
+  if (timeout != told.end() && timeout->is_number_unsigned()) {
+    const std::uint64_t seconds = timeout->get<std::uint64_t>();
+    const auto longest = static_cast<std::uint64_t>(kMaxOptionSeconds.count());
+    if (seconds <= longest) options.request_timeout = std::chrono::seconds(seconds);
+  }
+  const auto headers = told.find(kBranchHeaders);
+  if (headers == told.end() || !headers->is_object()) return options;
+  for (const auto& header : headers->items()) {
+    if (!header.value().is_string() || header.value() == kNotShown) continue;
+    options.branch_headers[header.key()] = header.value().get<std::string>();
+  }
+  return options;
+}
+
 /// The answer of prepareWorkflow; nothing if it is none.
 inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
   const nlohmann::json body = nlohmann::json::parse(text, nullptr, false);
@@ -129,7 +155,7 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
     state.status = StatusNamed(transaction.value(kStatus, ""));
     state.reason = transaction.value(kRollbackReason, "");
     state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
-    decode::Options(json_input::Fields(transaction, kTransaction), state.options);
+    state.options = CallOptions(transaction);
     const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
     for (const nlohmann::json& progress : progresses) {
       Step step;
@@ -142,7 +168,7 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
     return state;
   } catch (const nlohmann::json::exception&) {  // a value of another kind
     return std::nullopt;
-  } catch (const BadInput&) {  // an operation or option that dtm does not know
+  } catch (const BadInput&) {  // an operation that dtm does not know
     return std::nullopt;
   }
 }
