@@ -291,7 +291,7 @@ TEST_CASE("a full disk of its own") {
 TEST_CASE("files that may not grow") {
   const Folder folder;
   NoGrowth limit;
-  OutOfSpace(folder.File(), limit, "disk I/O error");
+  OutOfSpace(folder.File(), limit, "disk I/O error (its disk is full or fails");
 }
 
 TEST_CASE("no space to create a store") {

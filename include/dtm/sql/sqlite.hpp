@@ -79,6 +79,9 @@ class Database {
       case SQLITE_BUSY:
         text += " (another program holds a write transaction on it; end that one)";
         break;
+      case SQLITE_IOERR:
+        text += " (its disk is full or fails: see that it has space and works)";
+        break;
       default: text += " (while: " + std::string(doing.substr(0, 60)) + ")"; break;
     }
     throw SqliteError(text, code);
