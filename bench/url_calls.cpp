@@ -23,12 +23,12 @@ namespace {
 /// What was answered since it was last asked; as the coordinator's inbox, it wakes one thread.
 class Answers : public dtm::BranchResults {
  public:
-  void Done(const dtm::BranchCall& call, dtm::Result result) override {
+  void Done(dtm::BranchCall call, dtm::Result result) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (result.kind != dtm::Result::Kind::kSuccess && problem_.empty()) {
       problem_ = "a call had no success: " + result.text;
     }
-    calls_.push_back(call);
+    calls_.push_back(std::move(call));
     if (calls_.size() == 1) arrived_.notify_one();
   }
 

@@ -2464,7 +2464,7 @@ inline BranchCall ToBranchCall(const DirectCall& direct, const std::string& coor
 class BranchResults {
  public:
   virtual ~BranchResults() = default;
-  virtual void Done(const BranchCall& call, Result result) = 0;
+  virtual void Done(BranchCall call, Result result) = 0;
 };
 
 class BranchCaller {
@@ -2848,6 +2848,9 @@ struct Mail {
   std::vector<Answer> answers;
   std::vector<Command> commands;
   std::vector<QueuedWork> works;
+  /// To be freed by who submits next, else in the next turn: memory is freed best where it was allocated, and the
+  /// loop's thread is the one that bounds the throughput.
+  std::vector<std::shared_ptr<const Definition>> ended;
 
   bool Empty() const {
     return submissions.empty() && answers.empty() && commands.empty() && works.empty();
@@ -2857,6 +2860,7 @@ struct Mail {
     answers.clear();
     commands.clear();
     works.clear();
+    ended.clear();
   }
 };
 
@@ -2866,9 +2870,15 @@ class Inbox : public BranchResults {
 
   /// False: too many submissions are waiting, or the inbox is closed; nothing was taken.
   bool Push(Submission submission) {
+    std::shared_ptr<const Definition> ended[2];  // one for the one that came, and one to catch up
     const std::lock_guard<std::mutex> lock(mutex_);
     if (closed_ || mail_.submissions.size() >= max_submissions_) return false;
     mail_.submissions.push_back(std::move(submission));
+    for (auto& definition : ended) {
+      if (mail_.ended.empty()) break;
+      definition = std::move(mail_.ended.back());
+      mail_.ended.pop_back();
+    }
     NotifyIfWaiting();
     return true;
   }
@@ -2887,13 +2897,13 @@ class Inbox : public BranchResults {
     NotifyIfWaiting();
     return true;
   }
-  void Done(const BranchCall& call, Result result) override {
+  void Done(BranchCall call, Result result) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    mail_.answers.push_back({call, std::move(result)});
+    mail_.answers.push_back({std::move(call), std::move(result)});
     NotifyIfWaiting();
   }
 
-  /// Swaps all that has arrived into `mail`, which must be empty; its memory is used again.
+  /// Swaps all that has arrived into `mail`, which must be empty but for what has ended; its memory is used again.
   void Take(Mail& mail) {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::swap(mail, mail_);
@@ -3199,11 +3209,14 @@ class Lives {
     node.key() = live.transaction.definition->gid;
     index_.insert(std::move(node));
   }
-  void Remove(Live& live) {
+  /// Returns its definition, for whoever frees it.
+  std::shared_ptr<const Definition> Remove(Live& live) {
     bytes_ -= live.bytes;
     spare_nodes_.push_back(index_.extract(live.transaction.definition->gid));
+    std::shared_ptr<const Definition> definition = std::move(live.transaction.definition);
     live.Clear();
     free_.push_back(&live);
+    return definition;
   }
   std::size_t Count() const { return index_.size(); }
   std::size_t Bytes() const { return bytes_; }
@@ -3720,8 +3733,11 @@ namespace engine {
 
 class MachineParts {
  protected:
-  MachineParts(Transaction& transaction, const Context& context)
-      : t_(transaction), def_(*transaction.definition), context_(context) {}
+  MachineParts(Transaction& transaction, const Context& context, Effects&& effects)
+      : t_(transaction),
+        def_(*transaction.definition),
+        context_(context),
+        effects_(std::move(effects)) {}
 
   /// Deals with what means the same for every type. False: nothing follows.
   bool GoesOn(const Event& event) {
@@ -3935,8 +3951,9 @@ namespace engine {
 
 class MsgMachine : private MachineParts {
  public:
-  static Effects Step(Transaction& transaction, const Event& event, const Context& context) {
-    MsgMachine machine(transaction, context);
+  static Effects Step(Transaction& transaction, const Event& event, const Context& context,
+                      Effects&& effects = {}) {
+    MsgMachine machine(transaction, context, std::move(effects));
     machine.Run(event);
     return std::move(machine.effects_);
   }
@@ -4023,8 +4040,9 @@ namespace engine {
 class SagaMachine : private MachineParts {
  public:
   /// Applies the event to `transaction` and returns what must follow.
-  static Effects Step(Transaction& transaction, const Event& event, const Context& context) {
-    SagaMachine machine(transaction, context);
+  static Effects Step(Transaction& transaction, const Event& event, const Context& context,
+                      Effects&& effects = {}) {
+    SagaMachine machine(transaction, context, std::move(effects));
     machine.Run(event);
     return std::move(machine.effects_);
   }
@@ -4177,8 +4195,9 @@ namespace engine {
 
 class TccMachine : private MachineParts {
  public:
-  static Effects Step(Transaction& transaction, const Event& event, const Context& context) {
-    TccMachine machine(transaction, context);
+  static Effects Step(Transaction& transaction, const Event& event, const Context& context,
+                      Effects&& effects = {}) {
+    TccMachine machine(transaction, context, std::move(effects));
     machine.Run(event);
     return std::move(machine.effects_);
   }
@@ -4248,8 +4267,9 @@ namespace engine {
 
 class WorkflowMachine : private MachineParts {
  public:
-  static Effects Step(Transaction& transaction, const Event& event, const Context& context) {
-    WorkflowMachine machine(transaction, context);
+  static Effects Step(Transaction& transaction, const Event& event, const Context& context,
+                      Effects&& effects = {}) {
+    WorkflowMachine machine(transaction, context, std::move(effects));
     machine.Run(event);
     return std::move(machine.effects_);
   }
@@ -4317,15 +4337,19 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-/// Pure: the same transaction, event and context always give the same result.
+/// Pure: the same transaction, event and context always give the same result. `effects` is empty, and there for its
+/// memory only.
 /// @throws LogicError  the type is none that exists.
-inline Effects Step(Transaction& transaction, const Event& event, const Context& context) {
+inline Effects Step(Transaction& transaction, const Event& event, const Context& context,
+                    Effects&& effects = {}) {
   switch (transaction.definition->type) {
-    case TransType::kSaga: return SagaMachine::Step(transaction, event, context);
-    case TransType::kMsg: return MsgMachine::Step(transaction, event, context);
+    case TransType::kSaga:
+      return SagaMachine::Step(transaction, event, context, std::move(effects));
+    case TransType::kMsg: return MsgMachine::Step(transaction, event, context, std::move(effects));
     case TransType::kTcc:
-    case TransType::kXa: return TccMachine::Step(transaction, event, context);
-    case TransType::kWorkflow: return WorkflowMachine::Step(transaction, event, context);
+    case TransType::kXa: return TccMachine::Step(transaction, event, context, std::move(effects));
+    case TransType::kWorkflow:
+      return WorkflowMachine::Step(transaction, event, context, std::move(effects));
   }
   throw LogicError("gid '" + transaction.definition->gid + "' is of a type that does not exist");
 }
@@ -4367,8 +4391,9 @@ class Board {
     if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
     const bool was_stuck = transaction.stuck;
     engine::Effects effects;
+    if (live.held_calls.empty()) effects.calls.swap(live.held_calls);  // its memory
     try {
-      effects = engine::Step(transaction, event, context);
+      effects = engine::Step(transaction, event, context, std::move(effects));
     } catch (const std::exception& error) {
       transaction.stuck = true;
       transaction.last_error = error.what();
@@ -4449,9 +4474,12 @@ class Board {
     live.armed = next;
   }
 
+  /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
   void Remove(Live& live) {
     timers.Move(live, live.armed, kNever);
-    lives.Remove(live);
+    const bool keep = live.bytes <= kSmallBytes && ended.size() < kMostEnded;
+    std::shared_ptr<const Definition> definition = lives.Remove(live);
+    if (keep) ended.push_back(std::move(definition));
   }
 
   void Untouch(Live& live) {
@@ -4545,6 +4573,8 @@ class Board {
     return std::make_exception_ptr(RejectedError(why));
   }
 
+  static constexpr std::size_t kSmallBytes = 4096;
+  static constexpr std::size_t kMostEnded = 4096;
   static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
 
   Store& store;
@@ -4561,9 +4591,10 @@ class Board {
   std::vector<Submission> returned;     ///< met a stored record, which is in memory now: again
   std::vector<Command> again_commands;  ///< of one that no commit has taken yet: again
   std::set<std::string> in_doubt;       ///< submitted in a commit whose outcome is not known yet
-  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
-  std::deque<QueuedWork> works;                      ///< user work for the next commits
-  std::deque<BranchWork> branch_works;               ///< branches that run inside the next commits
+  std::vector<std::shared_ptr<const Alert>> alerts;      ///< of what is durable
+  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
+  std::deque<QueuedWork> works;                          ///< user work for the next commits
+  std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
 
  private:
   static std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t branch) {
@@ -4797,7 +4828,7 @@ class Functions : public BranchCaller {
   }
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
-    std::vector<const BranchCall*> unknown;
+    std::vector<BranchCall> unknown;
     {
       std::unique_lock<std::mutex> lock(mutex_);
       if (refusing_) {
@@ -4808,7 +4839,7 @@ class Functions : public BranchCaller {
       for (BranchCall& call : calls) {
         const auto found = entries_.find(std::string_view(call.Url()).substr(kLocalPrefixSize));
         if (found == entries_.end()) {
-          unknown.push_back(&call);
+          unknown.push_back(std::move(call));
           continue;
         }
         Entry& entry = *found->second;
@@ -4818,8 +4849,9 @@ class Functions : public BranchCaller {
       }
       WakeThreads();
     }
-    for (const BranchCall* call : unknown) {
-      results.Done(*call, Missing(*call));
+    for (BranchCall& call : unknown) {
+      Result missing = Missing(call);
+      results.Done(std::move(call), std::move(missing));
     }
   }
 
@@ -4985,7 +5017,7 @@ class Functions : public BranchCaller {
     Entry& entry = *ready_.front();
     ready_.pop_front();
     entry.ready = false;
-    const BranchCall call = std::move(entry.queue.front());
+    BranchCall call = std::move(entry.queue.front());
     entry.queue.pop_front();
     --queued_;
     ++taken_;
@@ -4994,7 +5026,8 @@ class Functions : public BranchCaller {
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
     lock.unlock();
-    results.Done(call, Guarded([&] { return entry.function(call.Payload(), Caller(call)); }));
+    Result result = Guarded([&] { return entry.function(call.Payload(), Caller(call)); });
+    results.Done(std::move(call), std::move(result));
     lock.lock();
     running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
     --entry.running;
@@ -5466,6 +5499,7 @@ class Collect {
 
   /// Returns whether anything had arrived or was due.
   bool Run() {
+    mail_.ended.swap(board_.ended);
     inbox_.Take(mail_);
     bool something = !mail_.Empty() || board_.SomethingAgain();
     std::vector<std::pair<std::string, engine::EventKind>> again;
@@ -6527,7 +6561,7 @@ class Driver {
           "Use(dtm::HttpBranches())");
     }
     struct OneResult : BranchResults {
-      void Done(const BranchCall&, Result answer) override {
+      void Done(BranchCall, Result answer) override {
         const std::lock_guard<std::mutex> lock(mutex);
         result = std::move(answer);
         answered.notify_all();
@@ -7009,8 +7043,9 @@ class EmbeddedEndpoint : public Endpoint {
   TransResult Submit(Definition definition) override {
     if (definition.options.wait_result) CheckMayBlock("Submit with wait_result");
     CheckSubmittable(definition);
-    Waiter waiter = Asking().SubmitWaiter(definition);
-    return Asking().EnqueueAndWait(std::move(definition), std::move(waiter), false);
+    Requests asking = Asking();
+    Waiter waiter = asking.SubmitWaiter(definition);
+    return asking.EnqueueAndWait(std::move(definition), std::move(waiter), false);
   }
 
   TransResult SubmitAndWait(Definition definition, Duration timeout) override {
@@ -7022,9 +7057,10 @@ class EmbeddedEndpoint : public Endpoint {
 
   void SubmitAsync(Definition definition, ReplyCallback callback) override {
     CheckSubmittable(definition);
-    Waiter waiter = Asking().SubmitWaiter(definition);
+    Requests asking = Asking();
+    Waiter waiter = asking.SubmitWaiter(definition);
     waiter.callback = std::move(callback);
-    Asking().Enqueue(std::move(definition), std::move(waiter), false);
+    asking.Enqueue(std::move(definition), std::move(waiter), false);
   }
 
   TransResult Prepare(Definition definition) override {

@@ -3101,7 +3101,7 @@ class UrlCaller final : public BranchCaller {
     WakeWorker();
     lock.unlock();
     if (taken.too_late) {
-      Deliver(job, std::move(*taken.too_late));
+      Deliver(std::move(job), std::move(*taken.too_late));
       lock.lock();
       return;
     }
@@ -3116,7 +3116,7 @@ class UrlCaller final : public BranchCaller {
     self.job.reset();
     lock.unlock();
     taken.connection.reset();  // closing may take a while
-    if (answer) Deliver(job, std::move(reply.result));
+    if (answer) Deliver(std::move(job), std::move(reply.result));
     lock.lock();
   }
 
@@ -3202,11 +3202,11 @@ class UrlCaller final : public BranchCaller {
 
   /// Without the mutex.
   static void Deliver(std::vector<Answer>& answers) {
-    for (Answer& answer : answers) Deliver(answer.job, std::move(answer.result));
+    for (Answer& answer : answers) Deliver(std::move(answer.job), std::move(answer.result));
   }
-  static void Deliver(const Job& job, Result result) {
+  static void Deliver(Job job, Result result) {
     try {
-      job.results->Done(job.call, std::move(result));
+      job.results->Done(std::move(job.call), std::move(result));
     } catch (...) {  // not ours to mend, and no reason to end the process
     }
   }

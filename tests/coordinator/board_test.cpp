@@ -49,6 +49,28 @@ TEST_CASE("board: what a step wants is held back until it is released") {
   CHECK_THAT(board.Step(live, {EventKind::kCancel, 0, {}}), ContainsSubstring("already ended"));
 }
 
+TEST_CASE(
+    "board: the definition of what leaves is kept to be freed elsewhere, unless it is large") {
+  MemoryStore store;
+  Options options;
+  Board board(store, options);
+  board.Remove(board.lives.Add(NewTransaction("small")));
+  REQUIRE(board.ended.size() == 1);
+  CHECK(board.ended[0]->gid == "small");
+  Transaction large = NewTransaction("large");
+  auto definition = std::make_shared<dtm::Definition>(*large.definition);
+  definition->steps[0].payload.assign(Board::kSmallBytes, 'x');
+  large.definition = definition;
+  definition.reset();
+  const std::weak_ptr<const dtm::Definition> watched = large.definition;
+  board.Remove(board.lives.Add(std::move(large)));
+  CHECK(watched.expired());
+  for (std::size_t i = 0; i < Board::kMostEnded; ++i) {
+    board.Remove(board.lives.Add(NewTransaction("g")));
+  }
+  CHECK(board.ended.size() == Board::kMostEnded);
+}
+
 TEST_CASE("board: a type that does not exist is stuck and logged, not fatal") {
   MemoryStore store;
   std::string log;

@@ -28,7 +28,7 @@ namespace {
 /// Collects results; waits for a number of them.
 class Results : public dtm::BranchResults {
  public:
-  void Done(const BranchCall& call, Result result) override {
+  void Done(BranchCall call, Result result) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     results_.emplace_back(call.definition->gid, std::move(result));
     changed_.notify_all();

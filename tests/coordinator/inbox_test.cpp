@@ -1,4 +1,5 @@
 /// The inbox: bounded, closes, wakes whoever waits.
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <future>
@@ -45,6 +46,40 @@ class BlockingClock : public dtm::Clock {
 };
 
 }  // namespace
+
+TEST_CASE(
+    "inbox: what has ended is freed by those who submit, two each, and what they leave in the next "
+    "turn") {
+  Inbox inbox(3);
+  std::vector<std::weak_ptr<const Definition>> ended;
+  const auto freed = [&ended] {
+    return std::count_if(ended.begin(), ended.end(), [](const auto& one) { return one.expired(); });
+  };
+  Mail mail;
+  for (int i = 0; i < 6; ++i) {
+    mail.ended.push_back(NewSubmission("e").definition);
+    ended.push_back(mail.ended.back());
+  }
+  inbox.Take(mail);
+  CHECK(mail.ended.empty());
+  CHECK(freed() == 0);
+  CHECK(inbox.Push(NewSubmission("a")));
+  CHECK(freed() == 2);
+  CHECK(inbox.Push(NewSubmission("b")));
+  CHECK(freed() == 4);
+  SECTION("left for the next turn") {
+    inbox.Take(mail);
+    CHECK(mail.ended.size() == 2);
+    CHECK(mail.submissions.size() == 2);
+    mail.Clear();
+    CHECK(freed() == 6);
+  }
+  SECTION("none is left") {
+    CHECK(inbox.Push(NewSubmission("c")));
+    CHECK(freed() == 6);
+    CHECK_FALSE(inbox.Push(NewSubmission("d")));
+  }
+}
 
 TEST_CASE("inbox: everything comes out once, in its order") {
   Inbox inbox(10);

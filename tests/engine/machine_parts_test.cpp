@@ -37,7 +37,8 @@ class Parts : public dtm::engine::MachineParts {
   using MachineParts::WaitForNextTry;
   using MachineParts::WakeAt;
 
-  Parts(Transaction& transaction, const Context& context) : MachineParts(transaction, context) {}
+  Parts(Transaction& transaction, const Context& context)
+      : MachineParts(transaction, context, {}) {}
 };
 
 const dtm::Time kNow = kStart + seconds(100);

@@ -145,7 +145,7 @@ inline dtm::BranchCall CallTo(const std::string& url, const std::string& payload
 /// Collects results, in the order of their arrival.
 class Results : public dtm::BranchResults {
  public:
-  void Done(const dtm::BranchCall& call, dtm::Result result) override {
+  void Done(dtm::BranchCall call, dtm::Result result) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     done_.push_back({call.Url(), std::move(result)});
     changed_.notify_all();

@@ -19,7 +19,7 @@ namespace {
 
 class Results : public dtm::BranchResults {
  public:
-  void Done(const BranchCall& call, Result result) override {
+  void Done(BranchCall call, Result result) override {
     got.push_back({call.Url(), std::move(result)});
   }
   std::vector<std::pair<std::string, Result>> got;

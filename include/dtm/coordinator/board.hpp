@@ -54,8 +54,9 @@ class Board {
     if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
     const bool was_stuck = transaction.stuck;
     engine::Effects effects;
+    if (live.held_calls.empty()) effects.calls.swap(live.held_calls);  // its memory
     try {
-      effects = engine::Step(transaction, event, context);
+      effects = engine::Step(transaction, event, context, std::move(effects));
     } catch (const std::exception& error) {
       transaction.stuck = true;
       transaction.last_error = error.what();
@@ -136,9 +137,12 @@ class Board {
     live.armed = next;
   }
 
+  /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
   void Remove(Live& live) {
     timers.Move(live, live.armed, kNever);
-    lives.Remove(live);
+    const bool keep = live.bytes <= kSmallBytes && ended.size() < kMostEnded;
+    std::shared_ptr<const Definition> definition = lives.Remove(live);
+    if (keep) ended.push_back(std::move(definition));
   }
 
   void Untouch(Live& live) {
@@ -232,6 +236,8 @@ class Board {
     return std::make_exception_ptr(RejectedError(why));
   }
 
+  static constexpr std::size_t kSmallBytes = 4096;
+  static constexpr std::size_t kMostEnded = 4096;
   static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
 
   Store& store;
@@ -248,9 +254,10 @@ class Board {
   std::vector<Submission> returned;     ///< met a stored record, which is in memory now: again
   std::vector<Command> again_commands;  ///< of one that no commit has taken yet: again
   std::set<std::string> in_doubt;       ///< submitted in a commit whose outcome is not known yet
-  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
-  std::deque<QueuedWork> works;                      ///< user work for the next commits
-  std::deque<BranchWork> branch_works;               ///< branches that run inside the next commits
+  std::vector<std::shared_ptr<const Alert>> alerts;      ///< of what is durable
+  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
+  std::deque<QueuedWork> works;                          ///< user work for the next commits
+  std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
 
  private:
   static std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t branch) {

@@ -67,7 +67,7 @@ inline BranchCall ToBranchCall(const DirectCall& direct, const std::string& coor
 class BranchResults {
  public:
   virtual ~BranchResults() = default;
-  virtual void Done(const BranchCall& call, Result result) = 0;
+  virtual void Done(BranchCall call, Result result) = 0;
 };
 
 class BranchCaller {

@@ -31,6 +31,7 @@ class Collect {
 
   /// Returns whether anything had arrived or was due.
   bool Run() {
+    mail_.ended.swap(board_.ended);
     inbox_.Take(mail_);
     bool something = !mail_.Empty() || board_.SomethingAgain();
     std::vector<std::pair<std::string, engine::EventKind>> again;

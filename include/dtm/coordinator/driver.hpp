@@ -104,7 +104,7 @@ class Driver {
           "Use(dtm::HttpBranches())");
     }
     struct OneResult : BranchResults {
-      void Done(const BranchCall&, Result answer) override {
+      void Done(BranchCall, Result answer) override {
         const std::lock_guard<std::mutex> lock(mutex);
         result = std::move(answer);
         answered.notify_all();

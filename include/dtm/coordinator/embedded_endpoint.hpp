@@ -51,8 +51,9 @@ class EmbeddedEndpoint : public Endpoint {
   TransResult Submit(Definition definition) override {
     if (definition.options.wait_result) CheckMayBlock("Submit with wait_result");
     CheckSubmittable(definition);
-    Waiter waiter = Asking().SubmitWaiter(definition);
-    return Asking().EnqueueAndWait(std::move(definition), std::move(waiter), false);
+    Requests asking = Asking();
+    Waiter waiter = asking.SubmitWaiter(definition);
+    return asking.EnqueueAndWait(std::move(definition), std::move(waiter), false);
   }
 
   TransResult SubmitAndWait(Definition definition, Duration timeout) override {
@@ -64,9 +65,10 @@ class EmbeddedEndpoint : public Endpoint {
 
   void SubmitAsync(Definition definition, ReplyCallback callback) override {
     CheckSubmittable(definition);
-    Waiter waiter = Asking().SubmitWaiter(definition);
+    Requests asking = Asking();
+    Waiter waiter = asking.SubmitWaiter(definition);
     waiter.callback = std::move(callback);
-    Asking().Enqueue(std::move(definition), std::move(waiter), false);
+    asking.Enqueue(std::move(definition), std::move(waiter), false);
   }
 
   TransResult Prepare(Definition definition) override {

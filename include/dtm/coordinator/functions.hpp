@@ -73,7 +73,7 @@ class Functions : public BranchCaller {
   }
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
-    std::vector<const BranchCall*> unknown;
+    std::vector<BranchCall> unknown;
     {
       std::unique_lock<std::mutex> lock(mutex_);
       if (refusing_) {
@@ -84,7 +84,7 @@ class Functions : public BranchCaller {
       for (BranchCall& call : calls) {
         const auto found = entries_.find(std::string_view(call.Url()).substr(kLocalPrefixSize));
         if (found == entries_.end()) {
-          unknown.push_back(&call);
+          unknown.push_back(std::move(call));
           continue;
         }
         Entry& entry = *found->second;
@@ -94,8 +94,9 @@ class Functions : public BranchCaller {
       }
       WakeThreads();
     }
-    for (const BranchCall* call : unknown) {
-      results.Done(*call, Missing(*call));
+    for (BranchCall& call : unknown) {
+      Result missing = Missing(call);
+      results.Done(std::move(call), std::move(missing));
     }
   }
 
@@ -261,7 +262,7 @@ class Functions : public BranchCaller {
     Entry& entry = *ready_.front();
     ready_.pop_front();
     entry.ready = false;
-    const BranchCall call = std::move(entry.queue.front());
+    BranchCall call = std::move(entry.queue.front());
     entry.queue.pop_front();
     --queued_;
     ++taken_;
@@ -270,7 +271,8 @@ class Functions : public BranchCaller {
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
     lock.unlock();
-    results.Done(call, Guarded([&] { return entry.function(call.Payload(), Caller(call)); }));
+    Result result = Guarded([&] { return entry.function(call.Payload(), Caller(call)); });
+    results.Done(std::move(call), std::move(result));
     lock.lock();
     running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
     --entry.running;

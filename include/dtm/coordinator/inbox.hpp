@@ -95,6 +95,9 @@ struct Mail {
   std::vector<Answer> answers;
   std::vector<Command> commands;
   std::vector<QueuedWork> works;
+  /// To be freed by who submits next, else in the next turn: memory is freed best where it was allocated, and the
+  /// loop's thread is the one that bounds the throughput.
+  std::vector<std::shared_ptr<const Definition>> ended;
 
   bool Empty() const {
     return submissions.empty() && answers.empty() && commands.empty() && works.empty();
@@ -104,6 +107,7 @@ struct Mail {
     answers.clear();
     commands.clear();
     works.clear();
+    ended.clear();
   }
 };
 
@@ -113,9 +117,15 @@ class Inbox : public BranchResults {
 
   /// False: too many submissions are waiting, or the inbox is closed; nothing was taken.
   bool Push(Submission submission) {
+    std::shared_ptr<const Definition> ended[2];  // one for the one that came, and one to catch up
     const std::lock_guard<std::mutex> lock(mutex_);
     if (closed_ || mail_.submissions.size() >= max_submissions_) return false;
     mail_.submissions.push_back(std::move(submission));
+    for (auto& definition : ended) {
+      if (mail_.ended.empty()) break;
+      definition = std::move(mail_.ended.back());
+      mail_.ended.pop_back();
+    }
     NotifyIfWaiting();
     return true;
   }
@@ -134,13 +144,13 @@ class Inbox : public BranchResults {
     NotifyIfWaiting();
     return true;
   }
-  void Done(const BranchCall& call, Result result) override {
+  void Done(BranchCall call, Result result) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    mail_.answers.push_back({call, std::move(result)});
+    mail_.answers.push_back({std::move(call), std::move(result)});
     NotifyIfWaiting();
   }
 
-  /// Swaps all that has arrived into `mail`, which must be empty; its memory is used again.
+  /// Swaps all that has arrived into `mail`, which must be empty but for what has ended; its memory is used again.
   void Take(Mail& mail) {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::swap(mail, mail_);

@@ -118,11 +118,14 @@ class Lives {
     node.key() = live.transaction.definition->gid;
     index_.insert(std::move(node));
   }
-  void Remove(Live& live) {
+  /// Returns its definition, for whoever frees it.
+  std::shared_ptr<const Definition> Remove(Live& live) {
     bytes_ -= live.bytes;
     spare_nodes_.push_back(index_.extract(live.transaction.definition->gid));
+    std::shared_ptr<const Definition> definition = std::move(live.transaction.definition);
     live.Clear();
     free_.push_back(&live);
+    return definition;
   }
   std::size_t Count() const { return index_.size(); }
   std::size_t Bytes() const { return bytes_; }

@@ -22,8 +22,11 @@ namespace engine {
 
 class MachineParts {
  protected:
-  MachineParts(Transaction& transaction, const Context& context)
-      : t_(transaction), def_(*transaction.definition), context_(context) {}
+  MachineParts(Transaction& transaction, const Context& context, Effects&& effects)
+      : t_(transaction),
+        def_(*transaction.definition),
+        context_(context),
+        effects_(std::move(effects)) {}
 
   /// Deals with what means the same for every type. False: nothing follows.
   bool GoesOn(const Event& event) {

@@ -18,8 +18,9 @@ namespace engine {
 
 class MsgMachine : private MachineParts {
  public:
-  static Effects Step(Transaction& transaction, const Event& event, const Context& context) {
-    MsgMachine machine(transaction, context);
+  static Effects Step(Transaction& transaction, const Event& event, const Context& context,
+                      Effects&& effects = {}) {
+    MsgMachine machine(transaction, context, std::move(effects));
     machine.Run(event);
     return std::move(machine.effects_);
   }

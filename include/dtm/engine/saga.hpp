@@ -23,8 +23,9 @@ namespace engine {
 class SagaMachine : private MachineParts {
  public:
   /// Applies the event to `transaction` and returns what must follow.
-  static Effects Step(Transaction& transaction, const Event& event, const Context& context) {
-    SagaMachine machine(transaction, context);
+  static Effects Step(Transaction& transaction, const Event& event, const Context& context,
+                      Effects&& effects = {}) {
+    SagaMachine machine(transaction, context, std::move(effects));
     machine.Run(event);
     return std::move(machine.effects_);
   }

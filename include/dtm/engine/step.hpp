@@ -2,6 +2,8 @@
 /// Needs: std. Threads: pure. Protocol: §4.
 #pragma once
 
+#include <utility>
+
 #include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
@@ -14,15 +16,19 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-/// Pure: the same transaction, event and context always give the same result.
+/// Pure: the same transaction, event and context always give the same result. `effects` is empty, and there for its
+/// memory only.
 /// @throws LogicError  the type is none that exists.
-inline Effects Step(Transaction& transaction, const Event& event, const Context& context) {
+inline Effects Step(Transaction& transaction, const Event& event, const Context& context,
+                    Effects&& effects = {}) {
   switch (transaction.definition->type) {
-    case TransType::kSaga: return SagaMachine::Step(transaction, event, context);
-    case TransType::kMsg: return MsgMachine::Step(transaction, event, context);
+    case TransType::kSaga:
+      return SagaMachine::Step(transaction, event, context, std::move(effects));
+    case TransType::kMsg: return MsgMachine::Step(transaction, event, context, std::move(effects));
     case TransType::kTcc:
-    case TransType::kXa: return TccMachine::Step(transaction, event, context);
-    case TransType::kWorkflow: return WorkflowMachine::Step(transaction, event, context);
+    case TransType::kXa: return TccMachine::Step(transaction, event, context, std::move(effects));
+    case TransType::kWorkflow:
+      return WorkflowMachine::Step(transaction, event, context, std::move(effects));
   }
   throw LogicError("gid '" + transaction.definition->gid + "' is of a type that does not exist");
 }

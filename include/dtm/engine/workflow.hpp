@@ -20,8 +20,9 @@ namespace engine {
 
 class WorkflowMachine : private MachineParts {
  public:
-  static Effects Step(Transaction& transaction, const Event& event, const Context& context) {
-    WorkflowMachine machine(transaction, context);
+  static Effects Step(Transaction& transaction, const Event& event, const Context& context,
+                      Effects&& effects = {}) {
+    WorkflowMachine machine(transaction, context, std::move(effects));
     machine.Run(event);
     return std::move(machine.effects_);
   }
