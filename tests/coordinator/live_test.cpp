@@ -91,3 +91,24 @@ TEST_CASE("lives: another definition of the same gid; it stays where it is, the 
   CHECK(lives.Find(gid) == nullptr);
   CHECK(lives.Count() == 1001);
 }
+
+TEST_CASE(
+    "lives: a visit of many comes to each once, in their order, and does not mind what has left") {
+  Lives lives;
+  std::vector<Live*> list;
+  for (int i = 0; i < 20; ++i)
+    list.push_back(&lives.Add(NewTransaction("g" + std::to_string(i), 10)));
+  const std::vector<Live*> expected = list;
+  std::vector<Live*> visited;
+  dtm::ForEachLive(list, [&](Live& live) {
+    visited.push_back(&live);
+    lives.Remove(live);
+  });
+  CHECK(visited == expected);
+  CHECK(lives.Count() == 0);
+  std::size_t looked_at = 0;
+  const auto look = [&looked_at](const Live&) { ++looked_at; };
+  lives.PrefetchAt(list[3]->place, look);
+  lives.PrefetchAt(20, look);  // none was ever there
+  CHECK(looked_at == 1);
+}

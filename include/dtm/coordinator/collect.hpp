@@ -17,6 +17,7 @@
 #include <dtm/coordinator/commands.hpp>
 #include <dtm/coordinator/inbox.hpp>
 #include <dtm/core/error.hpp>
+#include <dtm/core/prefetch.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
 #include <dtm/engine/machine.hpp>
@@ -39,10 +40,10 @@ class Collect {
     for (const auto& entry : again) {
       if (Live* live = board_.lives.Find(entry.first)) StepAgain(*live, entry.second);
     }
-    for (Answer& answer : mail_.answers) OnAnswer(answer);
+    TakeAnswers();
     for (Submission& submission : std::exchange(board_.returned, {})) OnSubmission(submission);
     for (Command& command : std::exchange(board_.again_commands, {})) commands_.Do(command);
-    for (Submission& submission : mail_.submissions) OnSubmission(submission);
+    TakeSubmissions();
     for (Command& command : mail_.commands) commands_.Do(command);
     for (QueuedWork& work : mail_.works) OnWork(work);
     mail_.Clear();
@@ -65,6 +66,34 @@ class Collect {
 
  private:
   static constexpr std::uint32_t kErrorsBeforeWarning = 3;
+
+  void TakeAnswers() {
+    std::vector<Answer>& answers = mail_.answers;
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      if (i + kLiveAhead < answers.size()) {
+        board_.lives.PrefetchAt(answers[i + kLiveAhead].call.place, PrefetchLive);
+      }
+      if (i + kPartsAhead < answers.size()) {
+        board_.lives.PrefetchAt(answers[i + kPartsAhead].call.place, PrefetchParts);
+      }
+      OnAnswer(answers[i]);
+    }
+  }
+
+  void TakeSubmissions() {
+    std::vector<Submission>& submissions = mail_.submissions;
+    for (std::size_t i = 0; i < submissions.size(); ++i) {
+      if (i + kLiveAhead < submissions.size()) {
+        Prefetch<LinesOf(sizeof(Definition))>(submissions[i + kLiveAhead].definition.get());
+      }
+      if (i + kPartsAhead < submissions.size()) {
+        const Definition& soon = *submissions[i + kPartsAhead].definition;
+        Prefetch<1>(soon.gid.data());
+        Prefetch<LinesOf(2 * sizeof(Step))>(soon.steps.data());
+      }
+      OnSubmission(submissions[i]);
+    }
+  }
 
   void OnAnswer(Answer& answer) {
     Live* live = board_.lives.At(answer.call.place, answer.call.life);

@@ -155,6 +155,7 @@ class Commit {
     written_.clear();
     written_.swap(board_.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
+      if (i + kLiveAhead < written_.size()) PrefetchLive(*written_[i + kLiveAhead]);
       Live& live = *written_[i];
       live.dirty = false;
       if (changes_[i].applied) {

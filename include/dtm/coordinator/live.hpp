@@ -16,6 +16,7 @@
 #include <dtm/coordinator/inbox.hpp>
 #include <dtm/coordinator/options.hpp>
 #include <dtm/core/endpoint.hpp>
+#include <dtm/core/prefetch.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
 
@@ -75,6 +76,29 @@ struct Live {
   }
 };
 
+/// What is looked at soon: first the Live itself, then what it points to.
+inline void PrefetchLive(const Live& live) { Prefetch<LinesOf(sizeof(Live))>(&live); }
+inline void PrefetchParts(const Live& live) {
+  Prefetch<LinesOf(4 * sizeof(Branch))>(live.transaction.branches.data());
+  const Definition* definition = live.transaction.definition.get();
+  if (definition == nullptr) return;  // it has left
+  Prefetch<2>(definition);
+  Prefetch<1>(&definition->options);
+}
+inline constexpr std::size_t kLiveAhead = 8;
+inline constexpr std::size_t kPartsAhead = 4;
+
+/// Visits them in their order, with the next ones on their way from memory.
+template <typename Visit>
+void ForEachLive(const std::vector<Live*>& lives, Visit visit) {
+  const std::size_t count = lives.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + kLiveAhead < count) PrefetchLive(*lives[i + kLiveAhead]);
+    if (i + kPartsAhead < count) PrefetchParts(*lives[i + kPartsAhead]);
+    visit(*lives[i]);
+  }
+}
+
 inline std::size_t BytesOf(const Definition& definition) {
   std::size_t bytes = sizeof(Live) + definition.gid.size() + definition.data.size();
   for (const Step& step : definition.steps) {
@@ -95,6 +119,11 @@ class Lives {
   /// The one that got this place and life; null if it has left.
   Live* At(std::size_t place, std::uint64_t life) {
     return place < places_.size() && places_[place].life == life ? &places_[place] : nullptr;
+  }
+  /// Calls one of the above with what is at this place, if it was ever used.
+  template <typename PrefetchOne>
+  void PrefetchAt(std::size_t place, PrefetchOne prefetch) const {
+    if (place < places_.size()) prefetch(places_[place]);
   }
   Live& Add(Transaction transaction) {
     Live& live = TakePlace();

@@ -31,15 +31,15 @@ class Release {
     released_.swap(board_.touched);
     if (!board_.dirty.empty()) KeepUnsettled();
     local_calls_.reserve(released_.size());
-    for (Live* live : released_) TakeCalls(*live);
+    ForEachLive(released_, [this](Live& live) { TakeCalls(live); });
     StartCalls();
-    for (Live* live : released_) {
-      live->touched = false;
-      Count(*live);
-      live->events.clear();
-      AnswerWaiters(*live);
-      ArmTimerOrLeave(*live);
-    }
+    ForEachLive(released_, [this](Live& live) {
+      live.touched = false;
+      Count(live);
+      live.events.clear();
+      AnswerWaiters(live);
+      ArmTimerOrLeave(live);
+    });
     if (!board_.alerts.empty()) alerts_.Tell(std::exchange(board_.alerts, {}));
   }
 

@@ -36,7 +36,7 @@ class Works {
 
   /// Of what is to be called once the turn is durable, takes the branches that run inside a commit.
   void TakeCalls() {
-    for (Live* live : board_.touched) TakeCallsOf(*live);
+    ForEachLive(board_.touched, [this](Live& live) { TakeCallsOf(live); });
   }
 
   /// Runs at most `limit` of them inside the open batch, and no more once it takes long.

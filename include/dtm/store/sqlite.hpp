@@ -18,6 +18,7 @@
 
 #include <dtm/core/error.hpp>
 #include <dtm/core/os.hpp>
+#include <dtm/core/prefetch.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/sql/sqlite.hpp>
 #include <dtm/store/codec.hpp>
@@ -101,7 +102,13 @@ class SqliteStore : public Store {
   }
 
   void Apply(std::vector<Change>& changes) override {
-    for (Change& change : changes) {
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+      if (i + 2 < changes.size())
+        Prefetch<LinesOf(sizeof(Transaction))>(changes[i + 2].transaction);
+      if (i + 1 < changes.size()) {
+        Prefetch<LinesOf(4 * sizeof(Branch))>(changes[i + 1].transaction->branches.data());
+      }
+      Change& change = changes[i];
       codec::EncodeState(*change.transaction, state_);
       change.applied = change.transaction->row == 0 ? writer_->Insert(*change.transaction, state_)
                                                     : writer_->Update(change, state_);
