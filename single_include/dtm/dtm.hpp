@@ -98,6 +98,7 @@ inline constexpr std::size_t kMaxHeaders = 32;
 inline constexpr std::size_t kMaxHeaderBytes = 4096;
 inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reason or error text
 inline constexpr std::size_t kMaxAnswerBytes = 64 * 1024;  ///< read of a branch's answer
+inline constexpr std::size_t kMaxJsonDepth = 64;           ///< copying and dumping it recurse
 inline constexpr std::size_t kMaxListLimit = 1000;
 inline constexpr std::chrono::seconds kMaxOptionSeconds{86400};
 inline constexpr std::chrono::seconds kMaxDelay{366 * 86400};  ///< of a message
@@ -109,7 +110,7 @@ inline constexpr int kMaxRetryLimit = 1000000;
 // ---- dtm/core/text.hpp -------------------------------------------------------------------------
 
 /// Small facts about text that comes from outside.
-/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8), RFC 3986 (URLs).
+/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8), RFC 3986 (URLs), RFC 8259 (JSON).
 
 #include <string_view>
 #include <utility>
@@ -190,6 +191,24 @@ inline std::string PercentEncoded(std::string_view text) {
   return result;
 }
 
+/// Every %XX as its byte; what only looks like one stays.
+inline std::string PercentDecoded(std::string_view text) {
+  const auto digit = [](char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+  };
+  std::string result;
+  result.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool encoded =
+        text[i] == '%' && text.size() - i > 2 && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0;
+    result += encoded ? static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2])) : text[i];
+    if (encoded) i += 2;
+  }
+  return result;
+}
+
 /// The url up to where one more `key=value` of its query goes.
 inline std::string WithQueryOpen(std::string url) {
   if (url.find('?') == std::string::npos) return url + '?';
@@ -199,6 +218,26 @@ inline std::string WithQueryOpen(std::string url) {
 
 inline std::string WithQuery(std::string url, const char* key, const std::string& value) {
   return WithQueryOpen(std::move(url)) + key + '=' + PercentEncoded(value);
+}
+
+/// How deeply JSON is nested: its brackets outside of strings.
+inline std::size_t JsonDepth(std::string_view text) {
+  std::size_t depth = 0, deepest = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      deepest = (++depth > deepest) ? depth : deepest;
+    } else if ((c == '}' || c == ']') && depth > 0) {
+      --depth;
+    }
+  }
+  return deepest;
 }
 
 /// At most `max_bytes` of the text, cut between characters.
@@ -7362,6 +7401,10 @@ inline namespace v1 {
 
 template <typename T>
 T ParsePayload(const std::string& text) {
+  if (JsonDepth(text) > kMaxJsonDepth) {
+    throw Error("its payload is nested more than " + std::to_string(kMaxJsonDepth) +
+                " levels deep");
+  }
   try {
     return nlohmann::json::parse(text.empty() ? "null" : text).template get<T>();
   } catch (const nlohmann::json::exception& error) {

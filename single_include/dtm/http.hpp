@@ -866,7 +866,7 @@ inline std::function<void(const Alert&)> AlertWebHook(const std::string& url) {
 
 // ---- dtm/http/json_input.hpp -------------------------------------------------------------------
 
-/// JSON from strangers: parsed with limits, read without conversions, refused with a sentence.
+/// JSON from strangers, whether they ask or answer: parsed with limits, read without conversions, refused with a sentence.
 /// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
 
 #include <map>
@@ -883,32 +883,16 @@ class BadInput : public Error {
 
 namespace json_input {
 
-inline constexpr std::size_t kMaxDepth = 64;  ///< nlohmann's dump and comparison recurse
-
-/// How deep the brackets outside of strings are nested.
-inline std::size_t DepthOf(const std::string& text) {
-  std::size_t depth = 0, deepest = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      deepest = (++depth > deepest) ? depth : deepest;
-    } else if ((c == '}' || c == ']') && depth > 0) {
-      --depth;
-    }
-  }
-  return deepest;
+/// Any value; discarded if the text is none, or is nested too deeply to be copied or dumped.
+inline nlohmann::json Parse(const std::string& text) {
+  if (JsonDepth(text) > kMaxJsonDepth) return nlohmann::json::value_t::discarded;
+  return nlohmann::json::parse(text, nullptr, false);
 }
 
 /// @throws BadInput  with what and where.
 inline nlohmann::json ParseObject(const std::string& text, const std::string& what) {
-  if (DepthOf(text) > kMaxDepth) {
-    throw BadInput(what + " is nested more than " + std::to_string(kMaxDepth) + " levels deep");
+  if (JsonDepth(text) > kMaxJsonDepth) {
+    throw BadInput(what + " is nested more than " + std::to_string(kMaxJsonDepth) + " levels deep");
   }
   if (text.find('\0') != std::string::npos) throw BadInput(what + " contains a NUL byte");
   nlohmann::json json;
@@ -1015,6 +999,121 @@ class Fields {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/reply_rule.hpp -------------------------------------------------------------------
+
+/// Rule A: what the HTTP answer of a branch means.
+/// Needs: std. Threads: pure functions. Protocol: §1, Rule A.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What a stranger sent, as text that can be stored and shown: at most kMaxReasonBytes of valid
+/// UTF-8, cut between characters; other bytes and control characters (but for tab and line feed)
+/// become '?'.
+inline std::string StorableText(const std::string& bytes) {
+  std::string text;
+  text.reserve((std::min)(bytes.size(), kMaxReasonBytes));
+  for (std::size_t at = 0; at < bytes.size();) {
+    const std::size_t length = Utf8Length(bytes, at);
+    if (text.size() + (length == 0 ? 1 : length) > kMaxReasonBytes) break;
+    const char c = bytes[at];
+    const bool control = length == 1 && ((c >= 0 && c < ' ' && c != '\t' && c != '\n') || c == 127);
+    if (length == 0 || control) {
+      text += '?';
+      ++at;
+    } else {
+      text.append(bytes, at, length);
+      at += length;
+    }
+  }
+  return text;
+}
+
+/// The words in the body count whatever the status is, and ONGOING counts before FAILURE; 201, 204
+/// and redirects are temporary errors. The text of the result is the body, or the status if that
+/// is empty.
+inline Result ReadReply(int status, const std::string& body) {
+  const std::string code = "HTTP status " + std::to_string(status);
+  const auto text = [&] { return StorableText(body.empty() ? code : body); };
+  if (status == 425 || body.find("ONGOING") != std::string::npos) return Result::Ongoing(text());
+  if (status == 409 || body.find("FAILURE") != std::string::npos) return Result::Failure(text());
+  if (status == 200) return Result::Success();
+  return Result::Error(StorableText(body.empty() ? code : code + ": " + body));
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/json_rpc.hpp ---------------------------------------------------------------------
+
+/// JSON-RPC 2.0 as dtm speaks it to branches: the body of a call, and what the answer means.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (results), §3 (JSON-RPC call), §12 W8, W32.
+
+namespace dtm {
+inline namespace v1 {
+namespace json_rpc {
+
+inline constexpr int kFailureCode = -32901;
+inline constexpr int kOngoingCode = -32902;
+
+/// The value of `method` in the url's query; empty if there is none.
+inline std::string MethodOf(const Url& url) {
+  const std::string query = url.target.substr((std::min)(url.target.find('?'), url.target.size()));
+  for (const char* key : {"?method=", "&method="}) {
+    const std::size_t at = query.find(key);
+    if (at == std::string::npos) continue;
+    const std::size_t begin = at + std::string(key).size();
+    return PercentDecoded(query.substr(begin, query.find('&', begin) - begin));
+  }
+  return {};
+}
+
+inline bool Speaks(const Definition& definition, const Url& url) {
+  return definition.json_rpc && !MethodOf(url).empty();
+}
+
+/// The payload as the params of a call.
+/// @throws BadInput  it is no JSON object, so it has no place for who is called for.
+inline nlohmann::json Params(const std::string& payload) {
+  return json_input::ParseObject(payload.empty() ? "{}" : payload,
+                                 "the payload of a JSON-RPC branch");
+}
+
+/// @throws BadInput  as Params.
+inline std::string BranchBody(const Url& url, const std::string& payload, const BranchInfo& info) {
+  nlohmann::json params = Params(payload);
+  params[wire::kGid] = info.gid;
+  params[wire::kTransType] = Name(info.trans_type);
+  params[wire::kBranchId] = info.branch_id;
+  params[wire::kOp] = Name(info.op);
+  return nlohmann::json{{"jsonrpc", "2.0"},
+                        {"id", info.gid + "-" + info.branch_id + "-" + Name(info.op)},
+                        {"method", MethodOf(url)},
+                        {"params", std::move(params)}}
+      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// The words in the body count first, as everywhere; then the code of the error.
+inline Result ReadReply(int status, const std::string& body) {
+  Result plain = dtm::ReadReply(status, body);
+  if (plain.kind != Result::Kind::kSuccess) return plain;
+  const nlohmann::json answer = json_input::Parse(body);
+  if (!answer.is_object())
+    return Result::Error("its answer is no JSON object, or nested too deeply: " +
+                         StorableText(body));
+  const auto error = answer.find("error");
+  if (error == answer.end() || error->is_null()) return plain;
+  const nlohmann::json code = error->is_object() ? error->value("code", nlohmann::json()) : nullptr;
+  const std::string text = StorableText(body);
+  if (code == kFailureCode) return Result::Failure(text);
+  if (code == kOngoingCode) return Result::Ongoing(text);
+  return Result::Error(text);
+}
+
+}  // namespace json_rpc
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/wire_transaction.hpp -------------------------------------------------------------
 
 /// A transaction as clients send it: from JSON to the record, and back.
@@ -1083,6 +1182,14 @@ inline void CheckUrl(const std::string& url) {
     (void)ParseUrl(url);
   } catch (const Error& error) {
     throw BadInput(error.what());
+  }
+}
+
+/// Nobody could ever call such a branch by JSON-RPC.
+inline void CheckParams(const Step& step) {
+  for (const std::string& url : {step.action, step.compensate}) {
+    if (url.empty() || IsTopic(url) || json_rpc::MethodOf(ParseUrl(url)).empty()) continue;
+    (void)json_rpc::Params(step.payload);
   }
 }
 
@@ -1216,6 +1323,7 @@ inline Definition DecodeTransaction(const json_input::Fields& fields) {
   for (const Step& step : definition.steps) {
     CheckUrl(step.action);
     CheckUrl(step.compensate);
+    if (definition.json_rpc) CheckParams(step);
   }
   const std::string problem = Problem(definition);
   if (!problem.empty()) throw BadInput(problem);
@@ -1658,116 +1766,6 @@ inline ApiAnswer OfBranch(const Result& result) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/reply_rule.hpp -------------------------------------------------------------------
-
-/// Rule A: what the HTTP answer of a branch means.
-/// Needs: std. Threads: pure functions. Protocol: §1, Rule A.
-
-namespace dtm {
-inline namespace v1 {
-
-/// What a stranger sent, as text that can be stored and shown: at most kMaxReasonBytes of valid
-/// UTF-8, cut between characters; other bytes and control characters (but for tab and line feed)
-/// become '?'.
-inline std::string StorableText(const std::string& bytes) {
-  std::string text;
-  text.reserve((std::min)(bytes.size(), kMaxReasonBytes));
-  for (std::size_t at = 0; at < bytes.size();) {
-    const std::size_t length = Utf8Length(bytes, at);
-    if (text.size() + (length == 0 ? 1 : length) > kMaxReasonBytes) break;
-    const char c = bytes[at];
-    const bool control = length == 1 && ((c >= 0 && c < ' ' && c != '\t' && c != '\n') || c == 127);
-    if (length == 0 || control) {
-      text += '?';
-      ++at;
-    } else {
-      text.append(bytes, at, length);
-      at += length;
-    }
-  }
-  return text;
-}
-
-/// The words in the body count whatever the status is, and ONGOING counts before FAILURE; 201, 204
-/// and redirects are temporary errors. The text of the result is the body, or the status if that
-/// is empty.
-inline Result ReadReply(int status, const std::string& body) {
-  const std::string code = "HTTP status " + std::to_string(status);
-  const auto text = [&] { return StorableText(body.empty() ? code : body); };
-  if (status == 425 || body.find("ONGOING") != std::string::npos) return Result::Ongoing(text());
-  if (status == 409 || body.find("FAILURE") != std::string::npos) return Result::Failure(text());
-  if (status == 200) return Result::Success();
-  return Result::Error(StorableText(body.empty() ? code : code + ": " + body));
-}
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/json_rpc.hpp ---------------------------------------------------------------------
-
-/// JSON-RPC 2.0 as dtm speaks it to branches: the body of a call, and what the answer means.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (results), §3 (JSON-RPC call), §12 W8, W32.
-
-namespace dtm {
-inline namespace v1 {
-namespace json_rpc {
-
-inline constexpr int kFailureCode = -32901;
-inline constexpr int kOngoingCode = -32902;
-
-/// The value of `method` in the url's query; empty if there is none.
-inline std::string MethodOf(const Url& url) {
-  const std::string query = url.target.substr((std::min)(url.target.find('?'), url.target.size()));
-  for (const char* key : {"?method=", "&method="}) {
-    const std::size_t at = query.find(key);
-    if (at == std::string::npos) continue;
-    const std::size_t begin = at + std::string(key).size();
-    return query.substr(begin, query.find('&', begin) - begin);
-  }
-  return {};
-}
-
-inline bool Speaks(const Definition& definition, const Url& url) {
-  return definition.json_rpc && !MethodOf(url).empty();
-}
-
-/// @throws Error  the payload is no JSON object, so it has no place for who is called for.
-inline std::string BranchBody(const Url& url, const std::string& payload, const BranchInfo& info) {
-  nlohmann::json params = nlohmann::json::parse(payload.empty() ? "{}" : payload, nullptr, false);
-  if (!params.is_object()) {
-    throw Error("the payload of a JSON-RPC branch must be a JSON object; the call was not sent");
-  }
-  params[wire::kGid] = info.gid;
-  params[wire::kTransType] = Name(info.trans_type);
-  params[wire::kBranchId] = info.branch_id;
-  params[wire::kOp] = Name(info.op);
-  return nlohmann::json{{"jsonrpc", "2.0"},
-                        {"id", info.gid + "-" + info.branch_id + "-" + Name(info.op)},
-                        {"method", MethodOf(url)},
-                        {"params", std::move(params)}}
-      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-/// The words in the body count first, as everywhere; then the code of the error.
-inline Result ReadReply(int status, const std::string& body) {
-  Result plain = dtm::ReadReply(status, body);
-  if (plain.kind != Result::Kind::kSuccess) return plain;
-  const nlohmann::json answer = nlohmann::json::parse(body, nullptr, false);
-  if (!answer.is_object())
-    return Result::Error("its answer is no JSON object: " + StorableText(body));
-  const auto error = answer.find("error");
-  if (error == answer.end() || error->is_null()) return plain;
-  const nlohmann::json code = error->is_object() ? error->value("code", nlohmann::json()) : nullptr;
-  const std::string text = StorableText(body);
-  if (code == kFailureCode) return Result::Failure(text);
-  if (code == kOngoingCode) return Result::Ongoing(text);
-  return Result::Error(text);
-}
-
-}  // namespace json_rpc
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/json_rpc_api.hpp -----------------------------------------------------------------
 
 /// The API as JSON-RPC 2.0: each method is the request of that name over HTTP, answered in JSON-RPC's form.
@@ -2054,7 +2052,7 @@ inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
 inline TransOptions CallOptions(const nlohmann::json& transaction) {
   const auto text = transaction.find(kOptions);
   const nlohmann::json inner = text != transaction.end() && text->is_string()
-                                   ? nlohmann::json::parse(text->get<std::string>(), nullptr, false)
+                                   ? json_input::Parse(text->get_ref<const std::string&>())
                                    : nlohmann::json();
   const nlohmann::json& told = inner.is_object() ? inner : transaction;
   TransOptions options;
@@ -2075,7 +2073,7 @@ inline TransOptions CallOptions(const nlohmann::json& transaction) {
 
 /// The answer of prepareWorkflow; nothing if it is none.
 inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
-  const nlohmann::json body = nlohmann::json::parse(text, nullptr, false);
+  const nlohmann::json body = json_input::Parse(text);
   if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
     return std::nullopt;
   }
@@ -3905,7 +3903,7 @@ class RemoteRequests {
   }
 
   static std::string MessageOf(const Exchanged& answer) {
-    const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
+    const nlohmann::json body = json_input::Parse(answer.body);
     const bool told =
         body.is_object() && body.contains(wire::kMessage) && body[wire::kMessage].is_string();
     return StorableText(told ? body[wire::kMessage].get<std::string>() : answer.body);
@@ -4161,7 +4159,7 @@ class RemoteCoordinator : public Endpoint {
     const Exchanged answer = requests_.Send(
         "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
     if (answer.status != 200) requests_.Refuse("the query of gid '" + gid + "'", answer);
-    const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
+    const nlohmann::json body = json_input::Parse(answer.body);
     if (!body.is_object() || !body.contains(wire::kTransaction)) {
       throw InDoubtError(requests_.NoAnswer(gid) +
                          "it answered something that is not dtm's: " + StorableText(answer.body));

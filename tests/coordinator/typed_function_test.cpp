@@ -1,4 +1,5 @@
 /// Typed functions: payloads, forms of functions, what they may return and throw.
+#include <cstddef>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -7,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/catch.hpp"
+#include "tests/support/nested.hpp"
 #include <dtm/coordinator/typed_function.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -61,6 +63,16 @@ TEST_CASE("typed functions: a payload of another form is a temporary error, not 
     CHECK_THAT(result.text, ContainsSubstring("payload"));
   }
   CHECK(!called);
+}
+
+TEST_CASE("typed functions: a payload that is nested deeply is a temporary error, not called") {
+  const auto function = EraseType<nlohmann::json>([](const nlohmann::json&) {});
+  const auto kind = [&](std::size_t levels) {
+    return Guarded([&] { return function(dtm_test::Nested(levels), kCaller); }).kind;
+  };
+  CHECK(kind(64) == Result::Kind::kSuccess);
+  CHECK(kind(65) == Result::Kind::kError);
+  CHECK(kind(dtm_test::kCrashing) == Result::Kind::kError);
 }
 
 TEST_CASE("typed functions: what nlohmann throws inside the function is the function's error") {

@@ -1,4 +1,5 @@
 /// UTF-8 (RFC 3629), cutting, cleaning and lower case of text from outside.
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -7,7 +8,10 @@
 
 using dtm::HasPrefix;
 using dtm::IsUtf8;
+using dtm::JsonDepth;
 using dtm::Lowered;
+using dtm::PercentDecoded;
+using dtm::PercentEncoded;
 using dtm::Printable;
 using dtm::Truncated;
 using dtm::Utf8Length;
@@ -118,4 +122,46 @@ TEST_CASE("text: without blanks at its ends") {
   CHECK(dtm::Trimmed("a") == "a");
   CHECK(dtm::Trimmed("\t a b\tc  ") == "a b\tc");
   CHECK(dtm::Trimmed("\na\n") == "\na\n");
+}
+
+TEST_CASE("text: how deep the brackets of JSON are, outside of strings") {
+  struct Row {
+    std::string text;
+    std::size_t depth;
+  };
+  const Row rows[] = {
+      {"", 0},
+      {"1", 0},
+      {"{}", 1},
+      {"[]", 1},
+      {"[[],[]]", 2},
+      {"[[[]],{\"a\":[[]]}]", 4},
+      {"]]]][", 1},
+      {"}}{{", 2},
+      {R"("[[[[")", 0},
+      {R"(["[[[[",{}])", 2},
+      {R"(["\"[[[["])", 1},
+      {R"(["\\",[[]]])", 3},  // the string ends behind an escaped backslash
+      {R"(["\\\"[[[["])", 1},
+      {"\"[[", 0},
+      {"\"\\", 0},
+      {std::string(100000, '['), 100000},
+      {std::string(100000, ']'), 0},
+  };
+  for (const Row& row : rows) {
+    INFO(row.text.substr(0, 50));
+    CHECK(JsonDepth(row.text) == row.depth);
+  }
+}
+
+TEST_CASE("text: percent encoding, there and back") {
+  CHECK(PercentEncoded("aZ09-._~/ \xC3\xA4+%") == "aZ09-._~%2F%20%C3%A4%2B%25");
+  const std::string all = "\x01 /?&=%+\xFF~";
+  CHECK(PercentDecoded(PercentEncoded(all)) == all);
+  CHECK(PercentDecoded("%2f%2F%41") == "//A");
+  for (const char* as_is : {"", "%", "%4", "%4g", "%g4", "a+b", "%%"}) {
+    CAPTURE(as_is);
+    CHECK(PercentDecoded(as_is) == as_is);
+  }
+  CHECK(PercentDecoded("%%41") == "%A");
 }

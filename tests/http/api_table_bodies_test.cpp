@@ -5,6 +5,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_client.hpp"
+#include "tests/support/nested.hpp"
 
 using dtm_test::Api;
 using dtm_test::Bad;
@@ -24,9 +25,7 @@ using dtm_test::Step;
 namespace {
 
 /// An unknown key with a value of this many levels, as `more`.
-std::string Nested(std::size_t levels) {
-  return R"(,"x":)" + std::string(levels, '[') + std::string(levels, ']');
-}
+std::string Deep(std::size_t levels) { return R"(,"x":)" + dtm_test::Nested(levels); }
 }  // namespace
 
 TEST_CASE("a body that is no object of JSON is refused") {
@@ -45,10 +44,10 @@ TEST_CASE("a body that is no object of JSON is refused") {
       Bad("comment", "/**/" + Saga(kNever)),
       Bad("form", "gid=never-stored&trans_type=saga"),
       Bad("UTF-16", std::string("\xFE\xFF\0{\0}", 6)),
-      Bad("65 levels", Saga(kNever, Nested(64)), "64"),
+      Bad("65 levels", Saga(kNever, Deep(64)), "64"),
       Bad("65 levels of objects",
           Saga(kNever, R"(,"x":)" + Repeated(R"({"y":)", 64) + "1" + Repeated("}", 64)), "64"),
-      Bad("65 levels in a known key", Saga(kNever, R"(,"steps":)" + Nested(64).substr(5))),
+      Bad("65 levels in a known key", Saga(kNever, R"(,"steps":)" + dtm_test::Nested(64))),
       Bad("half a million levels", std::string(500000, '[')),
       Bad("half a million objects", Repeated("{\"\":", 250000)),
       Bad("invalid UTF-8 in gid", Saga(kNever + "\xFF")),
@@ -65,7 +64,7 @@ TEST_CASE("a body that is no object of JSON is refused") {
       Bad("odd escape", Saga(kNever + R"(\x41)")),
       Bad("half an escape", Saga(kNever + R"(\u12)")),
       Good("spaces around", " \r\n\t" + Saga("b1") + " \r\n\t "),
-      Good("64 levels", Saga("b2", Nested(63))),
+      Good("64 levels", Saga("b2", Deep(63))),
       Good("a pair of surrogates", Saga(R"(\ud83d\ude00)")),
       Good("unknown keys", Saga("b3", R"(,"x":{"gid":[1,null]},"":0,"ext_data":7,"owner":null)")),
       {"in chunks", Chunked("submit", Saga("b4"), 5), 200, kDone},
@@ -185,6 +184,8 @@ TEST_CASE("keys match without regard to case, and the last of equal keys counts"
 TEST_CASE("what the values may be") {
   Api api;
   const std::string orders = R"(,"steps":[{},{},{}],"payloads":["","",""],"custom_data":)";
+  const std::string rpc = R"(,"protocol":"json-rpc","steps":[{"action":"http://127.0.0.1:1/)";
+  const std::string deep = R"({\"a\":)" + dtm_test::Nested(dtm_test::kCrashing) + "}";
   std::vector<Row> rows = {
       Bad("no gid", R"({"trans_type":"saga"})", "gid"),
       Bad("empty gid", Saga(""), "gid"),
@@ -200,6 +201,15 @@ TEST_CASE("what the values may be") {
       BadSaga(R"(,"protocol":"HTTP")", "protocol|HTTP"),
       Good("protocol http", Saga("v2", R"(,"protocol":"http")")),
       Good("protocol empty", Saga("v3", R"(,"protocol":"")")),
+      // What could never be called by JSON-RPC.
+      BadSaga(rpc + R"(?method=x"}],"payloads":["7"])", "payload|object"),
+      BadSaga(rpc + R"(?method=x"}],"payloads":["{"])", "payload|JSON"),
+      BadSaga(rpc + R"(?method=x"}],"payloads":["[]"])", "payload|object"),
+      BadSaga(rpc + R"(?method=x"}],"payloads":[")" + deep + R"("])", "payload|64"),
+      BadSaga(rpc + R"("},{"compensate":"http://127.0.0.1:1/?method=x"}],"payloads":["7","7"])",
+              "payload|object"),
+      Good("no payload for JSON-RPC", Saga("r1", rpc + R"(?method=x"}],"payloads":[""])")),
+      Good("no method", Saga("r2", rpc + R"("}],"payloads":["7"])")),
       // Steps and payloads.
       BadSaga(R"(,"steps":[{}])", "payload"),
       BadSaga(R"(,"steps":[{},{}],"payloads":["x"])", "payload"),

@@ -9,13 +9,14 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/catch.hpp"
+#include "tests/support/nested.hpp"
 #include <dtm/http/json_input.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::BadInput;
-using dtm::json_input::DepthOf;
+using dtm::kMaxJsonDepth;
 using dtm::json_input::Fields;
-using dtm::json_input::kMaxDepth;
+using dtm::json_input::Parse;
 using dtm::json_input::ParseObject;
 
 namespace {
@@ -35,46 +36,29 @@ std::string Refusal(const Function& function) {
 
 }  // namespace
 
-TEST_CASE("json_input: how deep the brackets are, outside of strings") {
-  struct Row {
-    std::string text;
-    std::size_t depth;
-  };
-  const Row rows[] = {
-      {"", 0},
-      {"1", 0},
-      {"{}", 1},
-      {"[]", 1},
-      {"[[],[]]", 2},
-      {"[[[]],{\"a\":[[]]}]", 4},
-      {"]]]][", 1},
-      {"}}{{", 2},
-      {R"("[[[[")", 0},
-      {R"(["[[[[",{}])", 2},
-      {R"(["\"[[[["])", 1},
-      {R"(["\\",[[]]])", 3},  // the string ends behind an escaped backslash
-      {R"(["\\\"[[[["])", 1},
-      {"\"[[", 0},
-      {"\"\\", 0},
-      {std::string(100000, '['), 100000},
-      {std::string(100000, ']'), 0},
-  };
-  for (const Row& row : rows) {
-    INFO(row.text.substr(0, 50));
-    CHECK(DepthOf(row.text) == row.depth);
-  }
-}
-
 TEST_CASE("json_input: an object is parsed, and as deep as it may be") {
   CHECK(Object("{}").empty());
   CHECK(Object(" \r\n\t{\"a\" : [1, \"x\", null]} \n")["a"].size() == 3);
-  const std::string deep(kMaxDepth - 1, '[');
-  const std::string end(kMaxDepth - 1, ']');
+  const std::string deep(kMaxJsonDepth - 1, '[');
+  const std::string end(kMaxJsonDepth - 1, ']');
   CHECK(Object("{\"a\":" + deep + end + "}").size() == 1);
   CHECK(Object("{\"a\":\"" + std::string(1000, '[') + "\"}").size() == 1);
   CHECK_THAT(Refusal([&] { Object("{\"a\":[" + deep + end + "]}"); }),
              ContainsSubstring("the body") && ContainsSubstring("64"));
   CHECK_THAT(Refusal([&] { Object(std::string(1000000, '[')); }), ContainsSubstring("64"));
+}
+
+TEST_CASE("json_input: any value is parsed; what is none, or nested too deeply, is discarded") {
+  CHECK(Parse("[1]") == nlohmann::json{1});
+  CHECK(Parse("null").is_null());
+  CHECK(Parse(std::string(kMaxJsonDepth, '[') + std::string(kMaxJsonDepth, ']')).is_array());
+  for (const std::string& text :
+       {std::string(), std::string("x"), std::string("[1,"), std::string("\xFF"),
+        std::string(kMaxJsonDepth + 1, '[') + std::string(kMaxJsonDepth + 1, ']'),
+        dtm_test::Nested(100000)}) {
+    INFO(text.substr(0, 100));
+    CHECK(Parse(text).is_discarded());
+  }
 }
 
 TEST_CASE("json_input: what is no object is refused, with its name") {

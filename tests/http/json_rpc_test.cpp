@@ -8,6 +8,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
+#include "tests/support/nested.hpp"
 #include <dtm/http/connection.hpp>
 #include <dtm/http/json_rpc.hpp>
 
@@ -75,6 +76,7 @@ TEST_CASE("json_rpc: the method is the value of `method` in the query") {
       {"http://b/?method=no/rpc&xmethod=pay", "no/rpc"},
       {"http://b/rpc?xmethod=pay", ""},
       {"http://b/rpc?methods=pay", ""},
+      {"http://b/rpc?method=bank%2Fpay%2", "bank/pay%2"},
       {"http://b/rpc", ""},
       {"http://method/rpc", ""},
   };
@@ -109,6 +111,19 @@ TEST_CASE("json_rpc: a payload that is no object has no place for who is called 
     CAPTURE(payload);
     CHECK_THROWS_AS(BodyOf(payload), dtm::Error);
   }
+}
+
+TEST_CASE("json_rpc: a payload that is nested deeply is refused, not sent") {
+  CHECK(BodyOf(R"({"a":)" + dtm_test::Nested(63) + "}")["params"].size() == 5);
+  for (const std::size_t levels : {std::size_t{64}, dtm_test::kCrashing}) {
+    CHECK_THROWS_AS(BodyOf(R"({"a":)" + dtm_test::Nested(levels) + "}"), dtm::Error);
+  }
+}
+
+TEST_CASE("json_rpc: an answer that is nested deeply is a temporary error") {
+  const std::string deep = dtm_test::Nested(dtm_test::kCrashing);
+  CHECK(json_rpc::ReadReply(200, R"({"error":{"code":)" + deep + "}}").kind == Kind::kError);
+  CHECK(json_rpc::ReadReply(200, R"({"result":)" + deep + "}").kind == Kind::kError);
 }
 
 TEST_CASE("json_rpc: what an answer means") {

@@ -11,6 +11,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
+#include "tests/support/nested.hpp"
 #include <dtm/client/saga.hpp>
 #include <dtm/http/branches.hpp>
 #include <dtm/http/remote_coordinator.hpp>
@@ -244,6 +245,8 @@ TEST_CASE("remote: what a 409 means is what is stored") {
   CHECK_THROWS_AS(SubmitTo(silent.Url()), dtm::InDoubtError);
   Scripted nonsense({no, Says(200, "<html>")});
   CHECK_THROWS_AS(SubmitTo(nonsense.Url()), dtm::InDoubtError);
+  Scripted deep({no, IsStored("succeed", R"(,"steps":)" + dtm_test::Nested(dtm_test::kCrashing))});
+  CHECK_THROWS_AS(SubmitTo(deep.Url()), dtm::InDoubtError);
   Scripted hidden({Says(200, R"({"dtm_result":"FAILURE"})"), IsStored("aborting")});
   CHECK(SubmitTo(hidden.Url()).status == Status::kAborting);
 }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/catch.hpp"
+#include "tests/support/nested.hpp"
 #include <dtm/http/wire_registration.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -171,6 +172,17 @@ TEST_CASE(
     CAPTURE(text);
     CHECK_FALSE(wire::DecodeWorkflow(text).has_value());
   }
+}
+
+TEST_CASE("wire_registration: what is nested deeply is none") {
+  const std::string deep = dtm_test::Nested(dtm_test::kCrashing);
+  CHECK_FALSE(
+      wire::DecodeWorkflow(R"({"progresses":)" + deep + R"(,"transaction":{"status":"prepared"}})")
+          .has_value());
+  const auto state =
+      wire::DecodeWorkflow(R"({"transaction":{"status":"prepared","options":")" + deep + R"("}})");
+  REQUIRE(state.has_value());
+  CHECK(state->options.branch_headers.empty());
 }
 
 TEST_CASE(

@@ -11,13 +11,19 @@
 
 #include <dtm/coordinator/branch_function.hpp>
 #include <dtm/core/error.hpp>
+#include <dtm/core/limits.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/text.hpp>
 
 namespace dtm {
 inline namespace v1 {
 
 template <typename T>
 T ParsePayload(const std::string& text) {
+  if (JsonDepth(text) > kMaxJsonDepth) {
+    throw Error("its payload is nested more than " + std::to_string(kMaxJsonDepth) +
+                " levels deep");
+  }
   try {
     return nlohmann::json::parse(text.empty() ? "null" : text).template get<T>();
   } catch (const nlohmann::json::exception& error) {

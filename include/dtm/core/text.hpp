@@ -1,5 +1,5 @@
 /// Small facts about text that comes from outside.
-/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8), RFC 3986 (URLs).
+/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8), RFC 3986 (URLs), RFC 8259 (JSON).
 #pragma once
 
 #include <cstddef>
@@ -83,6 +83,24 @@ inline std::string PercentEncoded(std::string_view text) {
   return result;
 }
 
+/// Every %XX as its byte; what only looks like one stays.
+inline std::string PercentDecoded(std::string_view text) {
+  const auto digit = [](char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+  };
+  std::string result;
+  result.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool encoded =
+        text[i] == '%' && text.size() - i > 2 && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0;
+    result += encoded ? static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2])) : text[i];
+    if (encoded) i += 2;
+  }
+  return result;
+}
+
 /// The url up to where one more `key=value` of its query goes.
 inline std::string WithQueryOpen(std::string url) {
   if (url.find('?') == std::string::npos) return url + '?';
@@ -92,6 +110,26 @@ inline std::string WithQueryOpen(std::string url) {
 
 inline std::string WithQuery(std::string url, const char* key, const std::string& value) {
   return WithQueryOpen(std::move(url)) + key + '=' + PercentEncoded(value);
+}
+
+/// How deeply JSON is nested: its brackets outside of strings.
+inline std::size_t JsonDepth(std::string_view text) {
+  std::size_t depth = 0, deepest = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      deepest = (++depth > deepest) ? depth : deepest;
+    } else if ((c == '}' || c == ']') && depth > 0) {
+      --depth;
+    }
+  }
+  return deepest;
 }
 
 /// At most `max_bytes` of the text, cut between characters.

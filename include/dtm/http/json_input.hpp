@@ -1,4 +1,4 @@
-/// JSON from strangers: parsed with limits, read without conversions, refused with a sentence.
+/// JSON from strangers, whether they ask or answer: parsed with limits, read without conversions, refused with a sentence.
 /// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
 #pragma once
 
@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include <dtm/core/error.hpp>
+#include <dtm/core/limits.hpp>
 #include <dtm/core/text.hpp>
 
 namespace dtm {
@@ -27,32 +28,16 @@ class BadInput : public Error {
 
 namespace json_input {
 
-inline constexpr std::size_t kMaxDepth = 64;  ///< nlohmann's dump and comparison recurse
-
-/// How deep the brackets outside of strings are nested.
-inline std::size_t DepthOf(const std::string& text) {
-  std::size_t depth = 0, deepest = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      deepest = (++depth > deepest) ? depth : deepest;
-    } else if ((c == '}' || c == ']') && depth > 0) {
-      --depth;
-    }
-  }
-  return deepest;
+/// Any value; discarded if the text is none, or is nested too deeply to be copied or dumped.
+inline nlohmann::json Parse(const std::string& text) {
+  if (JsonDepth(text) > kMaxJsonDepth) return nlohmann::json::value_t::discarded;
+  return nlohmann::json::parse(text, nullptr, false);
 }
 
 /// @throws BadInput  with what and where.
 inline nlohmann::json ParseObject(const std::string& text, const std::string& what) {
-  if (DepthOf(text) > kMaxDepth) {
-    throw BadInput(what + " is nested more than " + std::to_string(kMaxDepth) + " levels deep");
+  if (JsonDepth(text) > kMaxJsonDepth) {
+    throw BadInput(what + " is nested more than " + std::to_string(kMaxJsonDepth) + " levels deep");
   }
   if (text.find('\0') != std::string::npos) throw BadInput(what + " contains a NUL byte");
   nlohmann::json json;

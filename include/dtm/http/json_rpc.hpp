@@ -7,9 +7,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include <dtm/core/error.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/http/json_input.hpp>
 #include <dtm/http/reply_rule.hpp>
 #include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
@@ -28,7 +29,7 @@ inline std::string MethodOf(const Url& url) {
     const std::size_t at = query.find(key);
     if (at == std::string::npos) continue;
     const std::size_t begin = at + std::string(key).size();
-    return query.substr(begin, query.find('&', begin) - begin);
+    return PercentDecoded(query.substr(begin, query.find('&', begin) - begin));
   }
   return {};
 }
@@ -37,12 +38,16 @@ inline bool Speaks(const Definition& definition, const Url& url) {
   return definition.json_rpc && !MethodOf(url).empty();
 }
 
-/// @throws Error  the payload is no JSON object, so it has no place for who is called for.
+/// The payload as the params of a call.
+/// @throws BadInput  it is no JSON object, so it has no place for who is called for.
+inline nlohmann::json Params(const std::string& payload) {
+  return json_input::ParseObject(payload.empty() ? "{}" : payload,
+                                 "the payload of a JSON-RPC branch");
+}
+
+/// @throws BadInput  as Params.
 inline std::string BranchBody(const Url& url, const std::string& payload, const BranchInfo& info) {
-  nlohmann::json params = nlohmann::json::parse(payload.empty() ? "{}" : payload, nullptr, false);
-  if (!params.is_object()) {
-    throw Error("the payload of a JSON-RPC branch must be a JSON object; the call was not sent");
-  }
+  nlohmann::json params = Params(payload);
   params[wire::kGid] = info.gid;
   params[wire::kTransType] = Name(info.trans_type);
   params[wire::kBranchId] = info.branch_id;
@@ -58,9 +63,10 @@ inline std::string BranchBody(const Url& url, const std::string& payload, const 
 inline Result ReadReply(int status, const std::string& body) {
   Result plain = dtm::ReadReply(status, body);
   if (plain.kind != Result::Kind::kSuccess) return plain;
-  const nlohmann::json answer = nlohmann::json::parse(body, nullptr, false);
+  const nlohmann::json answer = json_input::Parse(body);
   if (!answer.is_object())
-    return Result::Error("its answer is no JSON object: " + StorableText(body));
+    return Result::Error("its answer is no JSON object, or nested too deeply: " +
+                         StorableText(body));
   const auto error = answer.find("error");
   if (error == answer.end() || error->is_null()) return plain;
   const nlohmann::json code = error->is_object() ? error->value("code", nlohmann::json()) : nullptr;

@@ -25,6 +25,7 @@
 #include <dtm/core/validate.hpp>
 #include <dtm/http/direct_call.hpp>
 #include <dtm/http/exchange.hpp>
+#include <dtm/http/json_input.hpp>
 #include <dtm/http/remote_requests.hpp>
 #include <dtm/http/reply_rule.hpp>
 #include <dtm/http/thread_pool.hpp>
@@ -241,7 +242,7 @@ class RemoteCoordinator : public Endpoint {
     const Exchanged answer = requests_.Send(
         "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
     if (answer.status != 200) requests_.Refuse("the query of gid '" + gid + "'", answer);
-    const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
+    const nlohmann::json body = json_input::Parse(answer.body);
     if (!body.is_object() || !body.contains(wire::kTransaction)) {
       throw InDoubtError(requests_.NoAnswer(gid) +
                          "it answered something that is not dtm's: " + StorableText(answer.body));

@@ -16,6 +16,7 @@
 #include <dtm/core/error.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/http/exchange.hpp>
+#include <dtm/http/json_input.hpp>
 #include <dtm/http/reply_rule.hpp>
 #include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
@@ -81,7 +82,7 @@ class RemoteRequests {
   }
 
   static std::string MessageOf(const Exchanged& answer) {
-    const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
+    const nlohmann::json body = json_input::Parse(answer.body);
     const bool told =
         body.is_object() && body.contains(wire::kMessage) && body[wire::kMessage].is_string();
     return StorableText(told ? body[wire::kMessage].get<std::string>() : answer.body);

@@ -124,7 +124,7 @@ inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
 inline TransOptions CallOptions(const nlohmann::json& transaction) {
   const auto text = transaction.find(kOptions);
   const nlohmann::json inner = text != transaction.end() && text->is_string()
-                                   ? nlohmann::json::parse(text->get<std::string>(), nullptr, false)
+                                   ? json_input::Parse(text->get_ref<const std::string&>())
                                    : nlohmann::json();
   const nlohmann::json& told = inner.is_object() ? inner : transaction;
   TransOptions options;
@@ -145,7 +145,7 @@ inline TransOptions CallOptions(const nlohmann::json& transaction) {
 
 /// The answer of prepareWorkflow; nothing if it is none.
 inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
-  const nlohmann::json body = nlohmann::json::parse(text, nullptr, false);
+  const nlohmann::json body = json_input::Parse(text);
   if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
     return std::nullopt;
   }

@@ -17,6 +17,7 @@
 #include <dtm/core/validate.hpp>
 #include <dtm/http/base64.hpp>
 #include <dtm/http/json_input.hpp>
+#include <dtm/http/json_rpc.hpp>
 #include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
 
@@ -83,6 +84,14 @@ inline void CheckUrl(const std::string& url) {
     (void)ParseUrl(url);
   } catch (const Error& error) {
     throw BadInput(error.what());
+  }
+}
+
+/// Nobody could ever call such a branch by JSON-RPC.
+inline void CheckParams(const Step& step) {
+  for (const std::string& url : {step.action, step.compensate}) {
+    if (url.empty() || IsTopic(url) || json_rpc::MethodOf(ParseUrl(url)).empty()) continue;
+    (void)json_rpc::Params(step.payload);
   }
 }
 
@@ -216,6 +225,7 @@ inline Definition DecodeTransaction(const json_input::Fields& fields) {
   for (const Step& step : definition.steps) {
     CheckUrl(step.action);
     CheckUrl(step.compensate);
+    if (definition.json_rpc) CheckParams(step);
   }
   const std::string problem = Problem(definition);
   if (!problem.empty()) throw BadInput(problem);
