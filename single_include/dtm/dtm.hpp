@@ -93,7 +93,8 @@ inline constexpr std::size_t kMaxUrlBytes = 2048;
 inline constexpr std::size_t kMaxSteps = 1000;
 inline constexpr std::size_t kMaxPayloadBytes = 256 * 1024;
 inline constexpr std::size_t kMaxDefinitionBytes =
-    1024 * 1024;  ///< urls, payloads, headers together
+    1024 * 1024;                                  ///< urls, payloads, headers together
+inline constexpr std::size_t kMaxOrders = 10000;  ///< entries of branch orders
 inline constexpr std::size_t kMaxHeaders = 32;
 inline constexpr std::size_t kMaxHeaderBytes = 4096;
 inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reason or error text
@@ -3256,7 +3257,14 @@ void ForEachLive(const std::vector<Live*>& lives, Visit visit) {
 }
 
 inline std::size_t BytesOf(const Definition& definition) {
-  std::size_t bytes = sizeof(Live) + definition.gid.size() + definition.data.size();
+  std::size_t bytes = sizeof(Live) + definition.gid.size() + definition.data.size() +
+                      definition.query_prepared.size() + definition.workflow.size();
+  for (const auto& [name, value] : definition.options.branch_headers) {
+    bytes += 2 * sizeof(std::string) + name.size() + value.size();
+  }
+  for (const auto& order : definition.orders) {
+    bytes += sizeof order + order.second.size() * sizeof(int);
+  }
   for (const Step& step : definition.steps) {
     bytes += sizeof(Step) + 2 * sizeof(Branch) + step.action.size() + step.compensate.size() +
              step.payload.size();
@@ -4229,10 +4237,11 @@ class SagaMachine : private MachineParts {
     while (progress) {
       progress = false;
       bool all_undone = true;
+      const std::vector<bool> needed = NeededByOthers();
       for (std::size_t step = def_.steps.size(); step-- > 0;) {
         if (Undone(step)) continue;
         all_undone = false;
-        if (MayUndo(step) && TryCall(CompensateOf(step))) progress = true;
+        if (MayUndo(step) && !needed[step] && TryCall(CompensateOf(step))) progress = true;
         if (!def_.concurrent && !Undone(step)) break;
       }
       if (all_undone) {
@@ -4263,12 +4272,17 @@ class SagaMachine : private MachineParts {
       WakeAt(action.deadline);
       return false;
     }
-    for (const auto& order : def_.orders) {
-      const bool follows = std::find(order.second.begin(), order.second.end(),
-                                     static_cast<int>(step)) != order.second.end();
-      if (follows && !Undone(static_cast<std::size_t>(order.first))) return false;
-    }
     return true;
+  }
+
+  /// Which steps a step that came after them by the orders still rests on.
+  std::vector<bool> NeededByOthers() const {
+    std::vector<bool> needed(def_.steps.size(), false);
+    for (const auto& order : def_.orders) {
+      if (Undone(static_cast<std::size_t>(order.first))) continue;
+      for (const int before : order.second) needed[static_cast<std::size_t>(before)] = true;
+    }
+    return needed;
   }
 };
 
@@ -5192,6 +5206,12 @@ inline std::string GidProblem(const std::string& gid) {
 /// A cycle in "must come before" would never run. Kahn's algorithm over the steps.
 inline std::string OrdersProblem(const Definition& definition) {
   if (definition.orders.empty()) return {};
+  std::size_t entries = 0;
+  for (const auto& order : definition.orders) entries += order.second.size();
+  if (entries > kMaxOrders) {
+    return "gid '" + definition.gid + "': " + std::to_string(entries) +
+           " entries of branch orders; the limit is " + std::to_string(kMaxOrders);
+  }
   const std::size_t count = definition.steps.size();
   std::vector<std::vector<std::size_t>> followers(count);
   std::vector<std::size_t> waits_for(count, 0);
@@ -5456,9 +5476,14 @@ class Commands {
   void ListWaiting(const Command& command) {
     std::vector<std::string> gids;
     const Time last = kNever - Duration(1);
-    for (const Transaction& stored :
-         board_.store.Due(last, {command.after, INT64_MAX}, command.limit)) {
-      gids.push_back(stored.definition->gid);
+    DuePosition position{command.after, INT64_MAX};
+    bool more = true;
+    while (more && gids.size() < command.limit) {  // in small pages: each may be a megabyte
+      const std::size_t limit = (std::min)(command.limit - gids.size(), std::size_t{32});
+      const std::vector<Transaction> page = board_.store.Due(last, position, limit);
+      for (const Transaction& stored : page) gids.push_back(stored.definition->gid);
+      more = page.size() == limit;
+      if (more) position = {page.back().due, page.back().row};
     }
     Board::Protected([&] { command.listed(std::move(gids), nullptr); });
   }
@@ -6962,6 +6987,7 @@ inline void Expand(Definition& message, Store& store) {
                    std::any_of(message.steps.begin(), message.steps.end(), is_topic);
   if (!any) return;
   std::vector<Step> expanded;
+  std::size_t bytes = 0;
   for (std::size_t i = 0; i < message.steps.size(); ++i) {
     Step step = std::move(message.steps[i]);
     step.branch_id = NumberOf(i);
@@ -6974,7 +7000,9 @@ inline void Expand(Definition& message, Store& store) {
     }
     step.topic = step.action;
     for (std::size_t j = 0; j < subscribers.size(); ++j) {
-      if (expanded.size() > kMaxSteps) break;  // it will be refused: copy no more payloads
+      // It will be refused: copy no more payloads.
+      if (expanded.size() > kMaxSteps || bytes > kMaxDefinitionBytes) break;
+      bytes += subscribers[j].url.size() + step.payload.size();
       Step one = step;
       one.action = subscribers[j].url;
       if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);

@@ -125,16 +125,26 @@ inline bool IsLoopback(std::string_view host) {
 
 /// No client of dtm sends Origin or Sec-Fetch-Site: a browser does, for a page from somewhere. The
 /// Host header is what the page's author chose, so a name that leads here (DNS rebinding) shows.
-inline Verdict Judge(const Headers& headers, const std::string& token) {
+inline bool FromForeignPage(const Headers& headers) {
   const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
                           headers.origin == "https://" + headers.host;
   const bool own_site = headers.sec_fetch_site.empty() || headers.sec_fetch_site == "none" ||
                         headers.sec_fetch_site == "same-origin";
-  if (!own_origin || !own_site) return Verdict::kForeign;
+  return !own_origin || !own_site;
+}
+
+inline Verdict Judge(const Headers& headers, const std::string& token) {
+  if (FromForeignPage(headers)) return Verdict::kForeign;
   if (!token.empty()) {
     return CarriesToken(headers.authorization, token) ? Verdict::kAllowed : Verdict::kNoToken;
   }
   return IsLoopback(Lowered(WithoutPort(headers.host))) ? Verdict::kAllowed : Verdict::kForeign;
+}
+
+/// Who only asks whether a server with a token lives needs none, and reaches it by any name.
+inline Verdict JudgePing(const Headers& headers, const std::string& token) {
+  if (token.empty()) return Judge(headers, token);
+  return FromForeignPage(headers) ? Verdict::kForeign : Verdict::kAllowed;
 }
 
 }  // namespace access
@@ -1653,7 +1663,7 @@ class ApiLists {
       position = page.next;
       left -= (std::min)(left, page.transactions.size());
       for (const Transaction& stored : page.transactions) {
-        for (const Step& step : stored.definition->steps) bytes += step.payload.size();
+        bytes += BytesOf(*stored.definition);
         transactions.push_back(Shown(stored));
       }
     } while (position != 0 && left > 0 && bytes < kPageBytes);
@@ -1664,16 +1674,14 @@ class ApiLists {
     const std::int64_t position = QueryInteger(request, wire::kPosition, 0, 0, INT64_MAX);
     const std::int64_t limit =
         QueryInteger(request, wire::kLimit, 100, 1, static_cast<std::int64_t>(kMaxListLimit));
-    return Values(tm_.ListValues(request.Query(wire::kCategory), {}, position,
-                                 static_cast<std::size_t>(limit)),
-                  true);
+    return Values(
+        Read(request.Query(wire::kCategory), {}, position, static_cast<std::size_t>(limit)), true);
   }
 
   /// All that fits, of a category, with a key, or both.
   ApiAnswer QueryValues(const ApiRequest& request) {
-    return Values(
-        tm_.ListValues(request.Query(wire::kCategory), request.Query(wire::kKey), 0, kMaxListLimit),
-        false);
+    return Values(Read(request.Query(wire::kCategory), request.Query(wire::kKey), 0, kMaxListLimit),
+                  false);
   }
 
   Json Shown(const Transaction& stored) const {
@@ -1682,6 +1690,23 @@ class ApiLists {
 
  private:
   static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
+
+  /// At most so many, and no more once they are large: the text of a topic may be megabytes.
+  KeyValuePage Read(const std::string& category, const std::string& key, std::int64_t position,
+                    std::size_t limit) {
+    KeyValuePage all;
+    std::size_t bytes = 0;
+    do {
+      const std::size_t left = limit - all.values.size();
+      KeyValuePage page = tm_.ListValues(category, key, position, (std::min)(left, std::size_t{4}));
+      all.next = position = page.next;
+      for (KeyValue& value : page.values) {
+        bytes += value.value.size();
+        all.values.push_back(std::move(value));
+      }
+    } while (position != 0 && all.values.size() < limit && bytes < kPageBytes);
+    return all;
+  }
 
   static ApiAnswer Values(const KeyValuePage& page, bool with_position) {
     Json values = Json::array();
@@ -3772,9 +3797,12 @@ class GuardedServer : public httplib::Server {
       return true;
     }
     bool clean = false;
-    if (Register(fd)) {
+    try {
       BlockSigpipe();
-      clean = Serve(fd);
+      clean = Register(fd) && Serve(fd);
+    } catch (...) {  // out of memory: this connection ends, not the process
+    }
+    {
       const std::lock_guard<std::mutex> lock(mutex_);
       connections_.erase(fd);
     }
@@ -3903,10 +3931,18 @@ class RemoteRequests {
   }
 
   static std::string MessageOf(const Exchanged& answer) {
-    const nlohmann::json body = json_input::Parse(answer.body);
-    const bool told =
-        body.is_object() && body.contains(wire::kMessage) && body[wire::kMessage].is_string();
-    return StorableText(told ? body[wire::kMessage].get<std::string>() : answer.body);
+    return StorableText(Told(answer).value_or(answer.body));
+  }
+
+  /// Any page there is says 200; dtm says SUCCESS as well.
+  /// @throws InDoubtError  it was somebody else who answered.
+  void CheckSuccess(const std::string& gid, const Exchanged& answer) const {
+    if (answer.body.find(wire::kSuccess) == std::string::npos) throw NotOfDtm(gid, answer);
+  }
+
+  InDoubtError NotOfDtm(const std::string& gid, const Exchanged& answer) const {
+    return InDoubtError(NoAnswer(gid) +
+                        "it answered something that is not dtm's: " + StorableText(answer.body));
   }
 
   /// An answer that is neither "stored" nor "failed".
@@ -3914,12 +3950,20 @@ class RemoteRequests {
     const std::string text = what + " was refused by the coordinator at " + Where() +
                              " with HTTP status " + std::to_string(answer.status) + ": " +
                              MessageOf(answer);
-    if (answer.status == 503) throw BusyError(text);
+    // A gateway says it too, when it has sent the request on already.
+    if (answer.status == 503 && Told(answer)) throw BusyError(text);
     if (answer.status >= 500) throw InDoubtError(text + "; it may be stored, submit it again");
     throw RejectedError(text);
   }
 
  private:
+  static std::optional<std::string> Told(const Exchanged& answer) {
+    const nlohmann::json body = json_input::Parse(answer.body);
+    const bool told =
+        body.is_object() && body.contains(wire::kMessage) && body[wire::kMessage].is_string();
+    return told ? std::optional(body[wire::kMessage].get<std::string>()) : std::nullopt;
+  }
+
   static constexpr std::size_t kMaxIdle = 32;
   static constexpr std::size_t kMaxQueryBytes = std::size_t{8} << 20;
 
@@ -3977,6 +4021,7 @@ class RemoteCoordinator : public Endpoint {
         requests_.Post("/submit", definition.gid, wire::EncodeTransaction(definition));
     const bool failure = answer.body.find(wire::kFailure) != std::string::npos;
     if (answer.status == 200 && !failure) {
+      requests_.CheckSuccess(definition.gid, answer);
       const bool ended = definition.options.wait_result;
       return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
     }
@@ -4045,10 +4090,7 @@ class RemoteCoordinator : public Endpoint {
         requests_.Post("/prepareWorkflow", definition.gid, wire::EncodeTransaction(definition));
     if (answer.status != 200) requests_.Refuse("gid '" + definition.gid + "'", answer);
     std::optional<WorkflowState> state = wire::DecodeWorkflow(answer.body);
-    if (!state) {
-      throw InDoubtError(requests_.NoAnswer(definition.gid) +
-                         "it answered something that is not dtm's: " + StorableText(answer.body));
-    }
+    if (!state) throw requests_.NotOfDtm(definition.gid, answer);
     return std::move(*state);
   }
 
@@ -4095,7 +4137,7 @@ class RemoteCoordinator : public Endpoint {
   void Order(const char* path, const std::string& gid, std::string body) {
     const Exchanged answer = requests_.Post(path, gid, std::move(body));
     const bool failure = answer.body.find(wire::kFailure) != std::string::npos;
-    if (answer.status == 200 && !failure) return;
+    if (answer.status == 200 && !failure) return requests_.CheckSuccess(gid, answer);
     if (answer.status == 409 || failure) {
       throw RejectedError("gid '" + gid + "' was refused: " + requests_.MessageOf(answer));
     }
@@ -4161,8 +4203,7 @@ class RemoteCoordinator : public Endpoint {
     if (answer.status != 200) requests_.Refuse("the query of gid '" + gid + "'", answer);
     const nlohmann::json body = json_input::Parse(answer.body);
     if (!body.is_object() || !body.contains(wire::kTransaction)) {
-      throw InDoubtError(requests_.NoAnswer(gid) +
-                         "it answered something that is not dtm's: " + StorableText(answer.body));
+      throw requests_.NotOfDtm(gid, answer);
     }
     const nlohmann::json& told = body[wire::kTransaction];
     if (!told.is_object()) return std::nullopt;
@@ -4172,8 +4213,7 @@ class RemoteCoordinator : public Endpoint {
       stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
                        told.value(wire::kRollbackReason, "")};
     } catch (const nlohmann::json::exception&) {
-      throw InDoubtError(requests_.NoAnswer(gid) +
-                         "it answered something that is not dtm's: " + StorableText(answer.body));
+      throw requests_.NotOfDtm(gid, answer);
     }
     const auto array = [&told](const char* key) {
       const nlohmann::json value = told.value(key, nlohmann::json());
@@ -4280,9 +4320,10 @@ class ApiRoutes {
     if (length.find_first_not_of("0123456789") != std::string::npos) {
       return refuse(400, "Content-Length must be a number");
     }
-    switch (access::Judge(
-        {header("Authorization"), header("Host"), header("Origin"), header("Sec-Fetch-Site")},
-        request.path == "/api/ping" ? std::string() : token_)) {
+    const access::Headers headers{header("Authorization"), header("Host"), header("Origin"),
+                                  header("Sec-Fetch-Site")};
+    const bool ping = request.path == "/api/ping";
+    switch (ping ? access::JudgePing(headers, token_) : access::Judge(headers, token_)) {
       case access::Verdict::kAllowed: break;
       case access::Verdict::kNoToken:
         return Refusal{

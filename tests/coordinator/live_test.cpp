@@ -63,6 +63,23 @@ TEST_CASE("lives: a new one is fresh until it is stored, and knows what is out")
   CHECK(lives.Add(stored).stored_due == stored.due);
 }
 
+TEST_CASE("lives: all that strangers can make large counts for the bytes") {
+  const Definition small = *NewTransaction("g", 10).definition;
+  const auto more = [&small](auto change) {
+    Definition large = small;
+    change(large);
+    return BytesOf(large) - BytesOf(small);
+  };
+  CHECK(more([](Definition& d) { d.gid += std::string(100, 'x'); }) == 100);
+  CHECK(more([](Definition& d) { d.data = std::string(1000, 'x'); }) == 1000);
+  CHECK(more([](Definition& d) { d.query_prepared = std::string(1000, 'x'); }) == 1000);
+  CHECK(more([](Definition& d) { d.workflow = std::string(1000, 'x'); }) == 1000);
+  CHECK(more([](Definition& d) { d.steps[0].compensate += std::string(1000, 'x'); }) == 1000);
+  CHECK(more([](Definition& d) { d.options.branch_headers["name"] = std::string(1000, 'x'); }) >
+        1004);
+  CHECK(more([](Definition& d) { d.orders[1].assign(1000, 0); }) > 4000);
+}
+
 TEST_CASE("lives: another definition of the same gid; it stays where it is, the bytes follow") {
   Lives lives;
   // Long gids: their text is in the definition, which goes.

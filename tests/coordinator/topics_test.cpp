@@ -200,6 +200,11 @@ TEST_CASE("topics: the expansion of a message ends where its limit is") {
   CHECK(message.steps.size() > dtm::kMaxSteps);  // so it is refused
   CHECK(message.steps.size() <= dtm::kMaxSteps + 3);
   CHECK_THAT(dtm::Problem(message), ContainsSubstring("limit"));
+  Definition large = Message({"topic://t", "topic://t"});
+  for (dtm::Step& step : large.steps) step.payload.assign(100000, 'p');
+  topics::Expand(large, store);
+  CHECK(large.steps.size() <= dtm::kMaxDefinitionBytes / 100000 + 3);
+  CHECK_THAT(dtm::Problem(large), ContainsSubstring("limit"));
   Definition fits = Message({"topic://t"});
   topics::Expand(fits, store);
   CHECK(dtm::Problem(fits) == "");

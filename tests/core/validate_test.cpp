@@ -180,6 +180,17 @@ TEST_CASE("validate: branch orders") {
   CHECK_FALSE(Problem(With(true, {{7, {}}})).empty());
 }
 
+TEST_CASE("validate: branch orders have as many entries as can be looked at quickly") {
+  const auto entries = [](std::size_t count) {
+    std::map<int, std::vector<int>> orders = {{1, {0}}};
+    orders[2].assign(count - 1, 1);
+    return Problem(With(true, orders));
+  };
+  CHECK(entries(dtm::kMaxOrders).empty());
+  CHECK_THAT(entries(dtm::kMaxOrders + 1),
+             ContainsSubstring("10001") && ContainsSubstring("10000"));
+}
+
 TEST_CASE("validate: a thousand steps in a chain are checked without deep recursion") {
   std::map<int, std::vector<int>> chain;
   for (int i = 0; i < 999; ++i) chain[i] = {i + 1};

@@ -11,6 +11,7 @@ using dtm::access::Equal;
 using dtm::access::Headers;
 using dtm::access::IsLoopback;
 using dtm::access::Judge;
+using dtm::access::JudgePing;
 using dtm::access::Verdict;
 using dtm::access::WithoutPort;
 
@@ -192,4 +193,14 @@ TEST_CASE("access: a foreign web page is refused, with the token too") {
   const std::string rebound = "rebound.example:36789";
   CHECK(Judge({"", rebound, "http://" + rebound, "same-origin"}, "") == Verdict::kForeign);
   CHECK(Judge({"", rebound, "http://" + rebound, "same-origin"}, "secret") == Verdict::kNoToken);
+}
+
+TEST_CASE("access: ping needs no token, and with one no name, but no page of others gets it") {
+  const auto verdict = [](const char* host, const char* origin, const char* token) {
+    return JudgePing({"", host, origin, ""}, token);
+  };
+  CHECK(verdict("localhost:1", "", "") == Verdict::kAllowed);
+  CHECK(verdict("10.0.0.5:1", "", "") == Verdict::kForeign);
+  CHECK(verdict("10.0.0.5:1", "", "t") == Verdict::kAllowed);
+  CHECK(verdict("10.0.0.5:1", "http://evil", "t") == Verdict::kForeign);
 }

@@ -1,11 +1,14 @@
 /// The API's lists: pages, filters, times, and waking what waits.
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "tests/catch.hpp"
 #include "tests/http/api_kit.hpp"
+#include <dtm/coordinator/topics.hpp>
+#include <dtm/store/memory.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm_test::ApiKit;
@@ -114,6 +117,44 @@ TEST_CASE("api_lists: large ones come in more pages, and none is lost") {
   } while (!position.empty() && pages < 100);
   CHECK(all == Descending(39, 0));
   CHECK(pages > 1);
+}
+
+TEST_CASE("api_lists: large urls count as large payloads do") {
+  ApiKit kit;
+  std::string steps = R"(,"steps":[{})", payloads = R"(],"payloads":["")";
+  for (int i = 0; i < 250; ++i) {
+    steps += R"(,{"action":"http://h/)" + std::string(2000, 'u') + R"(","compensate":"http://h/)" +
+             std::string(2000, 'u') + R"("})";
+    payloads += R"(,"")";
+  }
+  Prepare(kit, 40, steps + payloads + "]");
+  CHECK(List(kit).gids.size() < 40);
+}
+
+TEST_CASE("api_lists: large values come in more pages too, and none is lost") {
+  const auto store = std::make_shared<dtm::MemoryStore>();
+  std::vector<std::string> topics;
+  store->Begin();
+  for (int i = 0; i < 50; ++i) {
+    topics.push_back("t" + std::to_string(100 + i));
+    dtm::topics::Write(*store, topics.back(), {{std::string(std::size_t{1} << 20, 'u'), ""}}, {});
+  }
+  store->Commit();
+  ApiKit kit({}, {}, store);
+  std::vector<std::string> all;
+  std::string position;
+  int pages = 0;
+  do {
+    const dtm::ApiAnswer answer = kit.AskGet("scanKV", {{"position", position}});
+    CHECK(answer.body.size() < (std::size_t{22} << 20));
+    const Json json = Json::parse(answer.body);
+    for (const Json& value : json["kv"]) all.push_back(value["k"]);
+    position = json["next_position"];
+    ++pages;
+  } while (!position.empty() && pages < 100);
+  CHECK(all == topics);
+  CHECK(pages > 1);
+  CHECK(kit.AskGet("queryKV", {{"cat", "topics"}}).body.size() < (std::size_t{22} << 20));
 }
 
 TEST_CASE("api_lists: by gid it is a list of one, or none") {

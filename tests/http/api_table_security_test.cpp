@@ -57,6 +57,7 @@ TEST_CASE("the token is asked for everywhere but at ping") {
   const std::string token = "s3:cret/+=?";
   std::vector<Row> rows = {
       {"ping", Get("/api/ping"), 200, kPong},
+      {"ping by another name", Get("/api/ping", "Host: 10.0.0.5:36789\r\n"), 200, kPong},
       {"ping with a wrong token", Get("/api/ping", Authorization("Bearer x")), 200, kPong},
       {"Bearer", Post("submit", Saga("t1"), Authorization("Bearer " + token)), 200, kDone},
       {"Bearer, from elsewhere",

@@ -214,6 +214,20 @@ TEST_CASE("remote: a definite no") {
   CHECK_THROWS_AS(SubmitTo(busy.Url()), dtm::BusyError);
 }
 
+TEST_CASE("remote: what something else than dtm answers is in doubt") {
+  for (const int status : {200, 503}) {
+    for (const char* body : {"", "<html>", "{}", R"({"message":7})", "upstream connect error"}) {
+      CAPTURE(status, body);
+      Scripted proxy({Says(status, body)});
+      CHECK_THROWS_AS(SubmitTo(proxy.Url()), dtm::InDoubtError);
+      RemoteCoordinator remote(proxy.Url());
+      CHECK_THROWS_AS(remote.Abort("g", dtm::TransType::kTcc, ""), dtm::InDoubtError);
+      CHECK_THROWS_AS(remote.RegisterBranch("g", dtm::TransType::kTcc, {"", "", ""}),
+                      dtm::InDoubtError);
+    }
+  }
+}
+
 TEST_CASE("remote: what a 409 means is what is stored") {
   const std::string no =
       Says(409, R"({"dtm_result":"FAILURE","message":"cannot sumbmit. FAILURE"})");

@@ -3,6 +3,7 @@
 /// Protocol: §2.2, §2.3, §2.4 (registration), §4.5 (the end of a workflow).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -137,9 +138,14 @@ class Commands {
   void ListWaiting(const Command& command) {
     std::vector<std::string> gids;
     const Time last = kNever - Duration(1);
-    for (const Transaction& stored :
-         board_.store.Due(last, {command.after, INT64_MAX}, command.limit)) {
-      gids.push_back(stored.definition->gid);
+    DuePosition position{command.after, INT64_MAX};
+    bool more = true;
+    while (more && gids.size() < command.limit) {  // in small pages: each may be a megabyte
+      const std::size_t limit = (std::min)(command.limit - gids.size(), std::size_t{32});
+      const std::vector<Transaction> page = board_.store.Due(last, position, limit);
+      for (const Transaction& stored : page) gids.push_back(stored.definition->gid);
+      more = page.size() == limit;
+      if (more) position = {page.back().due, page.back().row};
     }
     Board::Protected([&] { command.listed(std::move(gids), nullptr); });
   }

@@ -100,7 +100,14 @@ void ForEachLive(const std::vector<Live*>& lives, Visit visit) {
 }
 
 inline std::size_t BytesOf(const Definition& definition) {
-  std::size_t bytes = sizeof(Live) + definition.gid.size() + definition.data.size();
+  std::size_t bytes = sizeof(Live) + definition.gid.size() + definition.data.size() +
+                      definition.query_prepared.size() + definition.workflow.size();
+  for (const auto& [name, value] : definition.options.branch_headers) {
+    bytes += 2 * sizeof(std::string) + name.size() + value.size();
+  }
+  for (const auto& order : definition.orders) {
+    bytes += sizeof order + order.second.size() * sizeof(int);
+  }
   for (const Step& step : definition.steps) {
     bytes += sizeof(Step) + 2 * sizeof(Branch) + step.action.size() + step.compensate.size() +
              step.payload.size();

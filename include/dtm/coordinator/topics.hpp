@@ -131,6 +131,7 @@ inline void Expand(Definition& message, Store& store) {
                    std::any_of(message.steps.begin(), message.steps.end(), is_topic);
   if (!any) return;
   std::vector<Step> expanded;
+  std::size_t bytes = 0;
   for (std::size_t i = 0; i < message.steps.size(); ++i) {
     Step step = std::move(message.steps[i]);
     step.branch_id = NumberOf(i);
@@ -143,7 +144,9 @@ inline void Expand(Definition& message, Store& store) {
     }
     step.topic = step.action;
     for (std::size_t j = 0; j < subscribers.size(); ++j) {
-      if (expanded.size() > kMaxSteps) break;  // it will be refused: copy no more payloads
+      // It will be refused: copy no more payloads.
+      if (expanded.size() > kMaxSteps || bytes > kMaxDefinitionBytes) break;
+      bytes += subscribers[j].url.size() + step.payload.size();
       Step one = step;
       one.action = subscribers[j].url;
       if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);

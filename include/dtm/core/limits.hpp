@@ -14,7 +14,8 @@ inline constexpr std::size_t kMaxUrlBytes = 2048;
 inline constexpr std::size_t kMaxSteps = 1000;
 inline constexpr std::size_t kMaxPayloadBytes = 256 * 1024;
 inline constexpr std::size_t kMaxDefinitionBytes =
-    1024 * 1024;  ///< urls, payloads, headers together
+    1024 * 1024;                                  ///< urls, payloads, headers together
+inline constexpr std::size_t kMaxOrders = 10000;  ///< entries of branch orders
 inline constexpr std::size_t kMaxHeaders = 32;
 inline constexpr std::size_t kMaxHeaderBytes = 4096;
 inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reason or error text

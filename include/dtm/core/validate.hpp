@@ -33,6 +33,12 @@ inline std::string GidProblem(const std::string& gid) {
 /// A cycle in "must come before" would never run. Kahn's algorithm over the steps.
 inline std::string OrdersProblem(const Definition& definition) {
   if (definition.orders.empty()) return {};
+  std::size_t entries = 0;
+  for (const auto& order : definition.orders) entries += order.second.size();
+  if (entries > kMaxOrders) {
+    return "gid '" + definition.gid + "': " + std::to_string(entries) +
+           " entries of branch orders; the limit is " + std::to_string(kMaxOrders);
+  }
   const std::size_t count = definition.steps.size();
   std::vector<std::vector<std::size_t>> followers(count);
   std::vector<std::size_t> waits_for(count, 0);

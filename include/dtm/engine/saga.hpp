@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
@@ -118,10 +119,11 @@ class SagaMachine : private MachineParts {
     while (progress) {
       progress = false;
       bool all_undone = true;
+      const std::vector<bool> needed = NeededByOthers();
       for (std::size_t step = def_.steps.size(); step-- > 0;) {
         if (Undone(step)) continue;
         all_undone = false;
-        if (MayUndo(step) && TryCall(CompensateOf(step))) progress = true;
+        if (MayUndo(step) && !needed[step] && TryCall(CompensateOf(step))) progress = true;
         if (!def_.concurrent && !Undone(step)) break;
       }
       if (all_undone) {
@@ -152,12 +154,17 @@ class SagaMachine : private MachineParts {
       WakeAt(action.deadline);
       return false;
     }
-    for (const auto& order : def_.orders) {
-      const bool follows = std::find(order.second.begin(), order.second.end(),
-                                     static_cast<int>(step)) != order.second.end();
-      if (follows && !Undone(static_cast<std::size_t>(order.first))) return false;
-    }
     return true;
+  }
+
+  /// Which steps a step that came after them by the orders still rests on.
+  std::vector<bool> NeededByOthers() const {
+    std::vector<bool> needed(def_.steps.size(), false);
+    for (const auto& order : def_.orders) {
+      if (Undone(static_cast<std::size_t>(order.first))) continue;
+      for (const int before : order.second) needed[static_cast<std::size_t>(before)] = true;
+    }
+    return needed;
   }
 };
 

@@ -62,16 +62,26 @@ inline bool IsLoopback(std::string_view host) {
 
 /// No client of dtm sends Origin or Sec-Fetch-Site: a browser does, for a page from somewhere. The
 /// Host header is what the page's author chose, so a name that leads here (DNS rebinding) shows.
-inline Verdict Judge(const Headers& headers, const std::string& token) {
+inline bool FromForeignPage(const Headers& headers) {
   const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
                           headers.origin == "https://" + headers.host;
   const bool own_site = headers.sec_fetch_site.empty() || headers.sec_fetch_site == "none" ||
                         headers.sec_fetch_site == "same-origin";
-  if (!own_origin || !own_site) return Verdict::kForeign;
+  return !own_origin || !own_site;
+}
+
+inline Verdict Judge(const Headers& headers, const std::string& token) {
+  if (FromForeignPage(headers)) return Verdict::kForeign;
   if (!token.empty()) {
     return CarriesToken(headers.authorization, token) ? Verdict::kAllowed : Verdict::kNoToken;
   }
   return IsLoopback(Lowered(WithoutPort(headers.host))) ? Verdict::kAllowed : Verdict::kForeign;
+}
+
+/// Who only asks whether a server with a token lives needs none, and reaches it by any name.
+inline Verdict JudgePing(const Headers& headers, const std::string& token) {
+  if (token.empty()) return Judge(headers, token);
+  return FromForeignPage(headers) ? Verdict::kForeign : Verdict::kAllowed;
 }
 
 }  // namespace access

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include <dtm/coordinator/coordinator.hpp>
+#include <dtm/coordinator/live.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/text.hpp>
 #include <dtm/http/api_message.hpp>
@@ -71,7 +72,7 @@ class ApiLists {
       position = page.next;
       left -= (std::min)(left, page.transactions.size());
       for (const Transaction& stored : page.transactions) {
-        for (const Step& step : stored.definition->steps) bytes += step.payload.size();
+        bytes += BytesOf(*stored.definition);
         transactions.push_back(Shown(stored));
       }
     } while (position != 0 && left > 0 && bytes < kPageBytes);
@@ -82,16 +83,14 @@ class ApiLists {
     const std::int64_t position = QueryInteger(request, wire::kPosition, 0, 0, INT64_MAX);
     const std::int64_t limit =
         QueryInteger(request, wire::kLimit, 100, 1, static_cast<std::int64_t>(kMaxListLimit));
-    return Values(tm_.ListValues(request.Query(wire::kCategory), {}, position,
-                                 static_cast<std::size_t>(limit)),
-                  true);
+    return Values(
+        Read(request.Query(wire::kCategory), {}, position, static_cast<std::size_t>(limit)), true);
   }
 
   /// All that fits, of a category, with a key, or both.
   ApiAnswer QueryValues(const ApiRequest& request) {
-    return Values(
-        tm_.ListValues(request.Query(wire::kCategory), request.Query(wire::kKey), 0, kMaxListLimit),
-        false);
+    return Values(Read(request.Query(wire::kCategory), request.Query(wire::kKey), 0, kMaxListLimit),
+                  false);
   }
 
   Json Shown(const Transaction& stored) const {
@@ -100,6 +99,23 @@ class ApiLists {
 
  private:
   static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
+
+  /// At most so many, and no more once they are large: the text of a topic may be megabytes.
+  KeyValuePage Read(const std::string& category, const std::string& key, std::int64_t position,
+                    std::size_t limit) {
+    KeyValuePage all;
+    std::size_t bytes = 0;
+    do {
+      const std::size_t left = limit - all.values.size();
+      KeyValuePage page = tm_.ListValues(category, key, position, (std::min)(left, std::size_t{4}));
+      all.next = position = page.next;
+      for (KeyValue& value : page.values) {
+        bytes += value.value.size();
+        all.values.push_back(std::move(value));
+      }
+    } while (position != 0 && all.values.size() < limit && bytes < kPageBytes);
+    return all;
+  }
 
   static ApiAnswer Values(const KeyValuePage& page, bool with_position) {
     Json values = Json::array();

@@ -139,9 +139,12 @@ class GuardedServer : public httplib::Server {
       return true;
     }
     bool clean = false;
-    if (Register(fd)) {
+    try {
       BlockSigpipe();
-      clean = Serve(fd);
+      clean = Register(fd) && Serve(fd);
+    } catch (...) {  // out of memory: this connection ends, not the process
+    }
+    {
       const std::lock_guard<std::mutex> lock(mutex_);
       connections_.erase(fd);
     }

@@ -60,6 +60,7 @@ class RemoteCoordinator : public Endpoint {
         requests_.Post("/submit", definition.gid, wire::EncodeTransaction(definition));
     const bool failure = answer.body.find(wire::kFailure) != std::string::npos;
     if (answer.status == 200 && !failure) {
+      requests_.CheckSuccess(definition.gid, answer);
       const bool ended = definition.options.wait_result;
       return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
     }
@@ -128,10 +129,7 @@ class RemoteCoordinator : public Endpoint {
         requests_.Post("/prepareWorkflow", definition.gid, wire::EncodeTransaction(definition));
     if (answer.status != 200) requests_.Refuse("gid '" + definition.gid + "'", answer);
     std::optional<WorkflowState> state = wire::DecodeWorkflow(answer.body);
-    if (!state) {
-      throw InDoubtError(requests_.NoAnswer(definition.gid) +
-                         "it answered something that is not dtm's: " + StorableText(answer.body));
-    }
+    if (!state) throw requests_.NotOfDtm(definition.gid, answer);
     return std::move(*state);
   }
 
@@ -178,7 +176,7 @@ class RemoteCoordinator : public Endpoint {
   void Order(const char* path, const std::string& gid, std::string body) {
     const Exchanged answer = requests_.Post(path, gid, std::move(body));
     const bool failure = answer.body.find(wire::kFailure) != std::string::npos;
-    if (answer.status == 200 && !failure) return;
+    if (answer.status == 200 && !failure) return requests_.CheckSuccess(gid, answer);
     if (answer.status == 409 || failure) {
       throw RejectedError("gid '" + gid + "' was refused: " + requests_.MessageOf(answer));
     }
@@ -244,8 +242,7 @@ class RemoteCoordinator : public Endpoint {
     if (answer.status != 200) requests_.Refuse("the query of gid '" + gid + "'", answer);
     const nlohmann::json body = json_input::Parse(answer.body);
     if (!body.is_object() || !body.contains(wire::kTransaction)) {
-      throw InDoubtError(requests_.NoAnswer(gid) +
-                         "it answered something that is not dtm's: " + StorableText(answer.body));
+      throw requests_.NotOfDtm(gid, answer);
     }
     const nlohmann::json& told = body[wire::kTransaction];
     if (!told.is_object()) return std::nullopt;
@@ -255,8 +252,7 @@ class RemoteCoordinator : public Endpoint {
       stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
                        told.value(wire::kRollbackReason, "")};
     } catch (const nlohmann::json::exception&) {
-      throw InDoubtError(requests_.NoAnswer(gid) +
-                         "it answered something that is not dtm's: " + StorableText(answer.body));
+      throw requests_.NotOfDtm(gid, answer);
     }
     const auto array = [&told](const char* key) {
       const nlohmann::json value = told.value(key, nlohmann::json());

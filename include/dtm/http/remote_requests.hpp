@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -82,10 +83,18 @@ class RemoteRequests {
   }
 
   static std::string MessageOf(const Exchanged& answer) {
-    const nlohmann::json body = json_input::Parse(answer.body);
-    const bool told =
-        body.is_object() && body.contains(wire::kMessage) && body[wire::kMessage].is_string();
-    return StorableText(told ? body[wire::kMessage].get<std::string>() : answer.body);
+    return StorableText(Told(answer).value_or(answer.body));
+  }
+
+  /// Any page there is says 200; dtm says SUCCESS as well.
+  /// @throws InDoubtError  it was somebody else who answered.
+  void CheckSuccess(const std::string& gid, const Exchanged& answer) const {
+    if (answer.body.find(wire::kSuccess) == std::string::npos) throw NotOfDtm(gid, answer);
+  }
+
+  InDoubtError NotOfDtm(const std::string& gid, const Exchanged& answer) const {
+    return InDoubtError(NoAnswer(gid) +
+                        "it answered something that is not dtm's: " + StorableText(answer.body));
   }
 
   /// An answer that is neither "stored" nor "failed".
@@ -93,12 +102,20 @@ class RemoteRequests {
     const std::string text = what + " was refused by the coordinator at " + Where() +
                              " with HTTP status " + std::to_string(answer.status) + ": " +
                              MessageOf(answer);
-    if (answer.status == 503) throw BusyError(text);
+    // A gateway says it too, when it has sent the request on already.
+    if (answer.status == 503 && Told(answer)) throw BusyError(text);
     if (answer.status >= 500) throw InDoubtError(text + "; it may be stored, submit it again");
     throw RejectedError(text);
   }
 
  private:
+  static std::optional<std::string> Told(const Exchanged& answer) {
+    const nlohmann::json body = json_input::Parse(answer.body);
+    const bool told =
+        body.is_object() && body.contains(wire::kMessage) && body[wire::kMessage].is_string();
+    return told ? std::optional(body[wire::kMessage].get<std::string>()) : std::nullopt;
+  }
+
   static constexpr std::size_t kMaxIdle = 32;
   static constexpr std::size_t kMaxQueryBytes = std::size_t{8} << 20;
 

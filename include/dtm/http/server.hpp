@@ -103,9 +103,10 @@ class ApiRoutes {
     if (length.find_first_not_of("0123456789") != std::string::npos) {
       return refuse(400, "Content-Length must be a number");
     }
-    switch (access::Judge(
-        {header("Authorization"), header("Host"), header("Origin"), header("Sec-Fetch-Site")},
-        request.path == "/api/ping" ? std::string() : token_)) {
+    const access::Headers headers{header("Authorization"), header("Host"), header("Origin"),
+                                  header("Sec-Fetch-Site")};
+    const bool ping = request.path == "/api/ping";
+    switch (ping ? access::JudgePing(headers, token_) : access::Judge(headers, token_)) {
       case access::Verdict::kAllowed: break;
       case access::Verdict::kNoToken:
         return Refusal{
