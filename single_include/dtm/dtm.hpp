@@ -3266,8 +3266,8 @@ inline std::size_t BytesOf(const Definition& definition) {
     bytes += sizeof order + order.second.size() * sizeof(int);
   }
   for (const Step& step : definition.steps) {
-    bytes += sizeof(Step) + 2 * sizeof(Branch) + step.action.size() + step.compensate.size() +
-             step.payload.size();
+    bytes += sizeof(Step) + 2 * sizeof(Branch) + step.branch_id.size() + step.topic.size() +
+             step.action.size() + step.compensate.size() + step.payload.size();
   }
   return bytes;
 }
@@ -5747,7 +5747,12 @@ class Collect {
                                  : board_.StoreFailing("gid '" + gid + "' was not stored"));
     }
     if (Live* live = board_.lives.Find(gid)) return OnSubmittedAgain(*live, submission);
-    const std::string problem = ProblemOfNew(*submission.definition);
+    std::string problem;
+    try {
+      problem = ProblemOfNew(*submission.definition);
+    } catch (const StoreError&) {  // it cannot be read now; what came with it goes on
+      return Board::Refuse(submission.waiter, std::current_exception());
+    }
     if (!problem.empty()) return Board::Refuse(submission.waiter, Board::Rejected(problem));
     const bool full = board_.Full();
     Transaction transaction;
@@ -5760,6 +5765,7 @@ class Collect {
   }
 
   /// The submit of a prepared one, whose steps are in the store, may have orders without steps.
+  /// @throws StoreError
   std::string ProblemOfNew(const Definition& definition) const {
     if (definition.type == TransType::kMsg) return TopicProblem(definition);
     if (!definition.steps.empty() || definition.orders.empty()) return {};  // it was checked
@@ -6739,14 +6745,14 @@ class Driver {
     if (threaded_) {
       quit_ = true;
       inbox.Interrupt();
-      thread_.join();
-      check_thread_.join();
+      if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
+      if (check_thread_.joinable()) check_thread_.join();
     }
     if (urls_ != nullptr) urls_->Stop();
     urls_stopped_ = true;
     functions.Stop();
     loop_.StartNothingNew();
-    loop_.Turn();  // what was answered at the last moment
+    TurnOnce();  // what was answered at the last moment
     loop_.AnswerAll();
     stopped_ = true;
     return true;

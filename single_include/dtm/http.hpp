@@ -215,8 +215,7 @@ class BoundedStream : public httplib::Stream {
   bool Flush() {
     std::size_t sent = 0;
     while (sent < out_.size()) {
-      const ssize_t some =
-          ::send(fd_, out_.data() + sent, out_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t some = SendSome(out_.data() + sent, out_.size() - sent);
       if (some >= 0) {
         sent += static_cast<std::size_t>(some);
       } else if (errno == EAGAIN) {
@@ -264,12 +263,22 @@ class BoundedStream : public httplib::Stream {
   }
 
  private:
+  // Where the bytes come from and go to; as recv and send.
+  virtual ssize_t ReceiveSome(char* to, std::size_t size) {
+    return ::recv(fd_, to, size, MSG_DONTWAIT);
+  }
+  virtual ssize_t SendSome(const char* from, std::size_t size) {
+    return ::send(fd_, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  /// Waits until there is something; false at the deadline.
+  virtual bool MayReceive() const { return Wait(POLLIN); }
+
   ssize_t Receive() {
     // A peer may answer and close before it has read everything: the answer counts.
     Flush();
     for (;;) {
-      if (!Wait(POLLIN)) return -1;
-      const ssize_t got = ::recv(fd_, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+      if (!MayReceive()) return -1;
+      const ssize_t got = ReceiveSome(buffer_.data(), buffer_.size());
       if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return got;
     }
   }
@@ -287,6 +296,90 @@ class BoundedStream : public httplib::Stream {
 }  // namespace guard
 }  // namespace v1
 }  // namespace dtm
+
+// ---- dtm/http/bounded_tls_stream.hpp -----------------------------------------------------------
+
+/// BoundedStream over TLS: the same limits and deadline for what OpenSSL decrypts.
+/// Needs: cpp-httplib with OpenSSL, POSIX. Threads: one at a time.
+///
+/// Only for httplib before 0.20, as BoundedStream; newer versions have limits themselves.
+
+#if defined(CPPHTTPLIB_OPENSSL_SUPPORT)
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstddef>
+#include <dlfcn.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace guard {
+
+/// OpenSSL as httplib uses it. Looked up, not linked: Debian's cpp-httplib is linked with it, but the programs that use
+/// cpp-httplib are not.
+struct OpenSsl {
+  decltype(&::SSL_read) read = Find<decltype(&::SSL_read)>("SSL_read");
+  decltype(&::SSL_write) write = Find<decltype(&::SSL_write)>("SSL_write");
+  decltype(&::SSL_pending) pending = Find<decltype(&::SSL_pending)>("SSL_pending");
+  decltype(&::SSL_get_error) get_error = Find<decltype(&::SSL_get_error)>("SSL_get_error");
+  decltype(&::ERR_clear_error) clear_error = Find<decltype(&::ERR_clear_error)>("ERR_clear_error");
+
+  bool Found() const {
+    return read != nullptr && write != nullptr && pending != nullptr && get_error != nullptr &&
+           clear_error != nullptr;
+  }
+
+ private:
+  template <typename Function>
+  static Function Find(const char* name) {
+    return reinterpret_cast<Function>(::dlsym(RTLD_DEFAULT, name));
+  }
+};
+
+class BoundedTlsStream : public BoundedStream {
+ public:
+  BoundedTlsStream(const OpenSsl& openssl, SSL* ssl, int fd, SteadyTime deadline)
+      : BoundedStream(fd, deadline), openssl_(openssl), ssl_(ssl) {}
+
+ private:
+  // The socket blocks, so a record that comes in drops can outlast the deadline: whoever cannot have that breaks the
+  // connection (GuardedClient::Send).
+  ssize_t ReceiveSome(char* to, std::size_t size) override {
+    openssl_.clear_error();
+    return Outcome(openssl_.read(ssl_, to, Length(size)));
+  }
+  ssize_t SendSome(const char* from, std::size_t size) override {
+    openssl_.clear_error();
+    return Outcome(openssl_.write(ssl_, from, Length(size)));
+  }
+  /// What is decrypted already, poll does not know of.
+  bool MayReceive() const override { return openssl_.pending(ssl_) > 0 || Wait(POLLIN); }
+
+  static int Length(std::size_t size) {
+    return static_cast<int>((std::min)(size, std::size_t{INT_MAX}));
+  }
+
+  /// As of recv and send. An end that TLS did not announce may be somebody's who cut the answer: an error.
+  ssize_t Outcome(int done) const {
+    if (done > 0) return done;
+    const int error = openssl_.get_error(ssl_, done);
+    if (error == SSL_ERROR_ZERO_RETURN) return 0;
+    errno = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? EAGAIN : EIO;
+    return -1;
+  }
+
+  const OpenSsl& openssl_;
+  SSL* ssl_;
+};
+
+}  // namespace guard
+}  // namespace v1
+}  // namespace dtm
+
+#endif
 
 // ---- dtm/http/url.hpp --------------------------------------------------------------------------
 
@@ -417,7 +510,7 @@ inline Url ParseUrl(const std::string& text, const char* what = "the branch URL"
 /// head.
 /// Needs: cpp-httplib, POSIX. Threads: one at a time, but for SocketWatch.
 ///
-/// With httplib 0.11 the bytes go through BoundedStream. Newer versions have limits themselves (and a
+/// With httplib 0.11 the bytes go through BoundedStream or BoundedTlsStream. Newer versions have limits themselves (and a
 /// different private interface: then the class below overrides nothing, and httplib's own stream is
 /// used).
 
@@ -512,7 +605,45 @@ class HttpClient : public httplib::ClientImpl {
     }
   }
 };
+
+#if defined(CPPHTTPLIB_OPENSSL_SUPPORT)
+/// The same for https. A template of its base as well: newer versions' SSLClient is final.
+template <class Base, class Stream>
+class HttpsClient : public Base {
+ public:
+  using Base::Base;
+  SteadyTime deadline{};
+  const OpenSsl openssl{};
+
+ private:
+  bool process_socket(const typename Base::Socket& socket,
+                      std::function<bool(httplib::Stream&)> callback) {
+    Stream stream(openssl, socket.ssl, socket.sock, deadline);
+    return callback(stream);
+  }
+};
+#endif
 #pragma GCC diagnostic pop
+
+#if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
+/// `deadline` is set to where the client's is, if it has one.
+/// @throws Error  OpenSSL cannot be found, so the client could not be made safe.
+template <class Base = httplib::SSLClient, class Plain = BoundedStream>
+std::unique_ptr<httplib::ClientImpl> MakeHttpsClient(const Url& url, SteadyTime*& deadline) {
+#if defined(CPPHTTPLIB_OPENSSL_SUPPORT)
+  if constexpr (!std::is_abstract_v<Plain>) {
+    auto client = std::make_unique<HttpsClient<Base, BoundedTlsStream>>(url.host, url.port);
+    if (!client->openssl.Found()) {
+      throw Error("https to " + url.Origin() +
+                  " needs OpenSSL as a shared library, or cpp-httplib 0.20.1 or newer");
+    }
+    deadline = &client->deadline;
+    return client;
+  }
+#endif
+  return std::make_unique<Base>(url.host, url.port);
+}
+#endif
 
 /// The request target goes out as it is. The setting was renamed.
 template <class Client>
@@ -540,9 +671,10 @@ void SetWholeTimeout(Client&, Request&, std::chrono::microseconds, long) {}
 /// A keep-alive client of one host with a deadline for the whole request.
 class GuardedClient {
  public:
+  /// @throws Error  as MakeHttpsClient.
   explicit GuardedClient(const Url& url) {
 #if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
-    if (url.tls) client_ = std::make_unique<httplib::SSLClient>(url.host, url.port);
+    if (url.tls) client_ = guard::MakeHttpsClient(url, deadline_);
 #endif
     if (!client_) {
       auto plain = std::make_unique<guard::HttpClient<>>(url.host, url.port);
@@ -3217,6 +3349,7 @@ class UrlCaller final : public BranchCaller {
       if (worker.connection != nullptr) worker.connection->Break();
       if (worker.job.has_value() && worker.deadline + kAnswerAfter <= now) {
         Result result = Result::Error("gave no answer in time: " + worker.job->call.Url());
+        answers.reserve(answers.size() + 1);  // or the job would be lost half moved
         answers.push_back({std::move(*worker.job), std::move(result)});
         worker.job.reset();
       }
@@ -3682,44 +3815,22 @@ class ThreadPool {
 /// Needs: cpp-httplib, POSIX. Threads: Listen runs on one thread, Stop comes from any other.
 /// Document: docs/http_api.md, "Security".
 ///
-/// httplib accepts, parses and routes. The life of a connection is ours, since httplib's own has no
-/// deadline for a request, polls while it is idle, and takes connections without end.
+/// httplib parses and routes. Accepting and the life of a connection are ours, since httplib stops listening when accept
+/// fails for a moment, has no deadline for a request, polls while it is idle, and takes connections without end.
 
 #include <atomic>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <set>
 
 namespace dtm {
 inline namespace v1 {
 namespace guard {
 
-/// One thread a connection, as long as there are some.
-class ConnectionQueue final : public httplib::TaskQueue {
- public:
-  ConnectionQueue(int max_connections, std::atomic<bool>& refusing)
-      : pool_(static_cast<std::size_t>(max_connections)), refusing_(refusing) {}
-
-  using Enqueued = decltype(std::declval<httplib::TaskQueue&>().enqueue(nullptr));
-  Enqueued enqueue(std::function<void()> connection) override {
-    if (!pool_.Run(connection)) {
-      refusing_ = true;  // this thread is the only one that accepts
-      connection();
-      refusing_ = false;
-    }
-    return static_cast<Enqueued>(true);
-  }
-  void shutdown() override { pool_.Stop(); }
-
- private:
-  ThreadPool pool_;
-  std::atomic<bool>& refusing_;
-};
-
 class GuardedServer : public httplib::Server {
  public:
   explicit GuardedServer(ServerLimits limits) : limits_(limits) {
-    new_task_queue = [this] { return new ConnectionQueue(limits_.max_connections, refusing_); };
-    set_tcp_nodelay(true);                        // else 40 ms a request
     set_keep_alive_timeout(limits.idle.count());  // what answers promise
     set_keep_alive_max_count(1000000);
     set_socket_options([this](int fd) {
@@ -3754,34 +3865,48 @@ class GuardedServer : public httplib::Server {
 
   /// Serves until Stop. Once, after Bind.
   void Listen() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (stopping_) return;
-      listening_ = true;
+    ThreadPool pool(static_cast<std::size_t>(limits_.max_connections));
+    while (!stopping_ && svr_sock_ >= 0) {
+      const int fd = ::accept4(svr_sock_, nullptr, nullptr, SOCK_CLOEXEC);
+      if (fd >= 0) {
+        Take(fd, pool);
+      } else if (errno != EINTR && !stopping_) {
+        std::this_thread::sleep_for(kPause);  // for want of descriptors or memory, as a rule
+      }
     }
-    accepting_ = std::this_thread::get_id();
-    (void)listen_after_bind();
-    listening_ = false;
+    CloseListener();
+    pool.Stop();
   }
 
   /// Lets requests that are being worked on end, and everything else at once.
   void Stop() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
-      for (const int fd : connections_) ::shutdown(fd, SHUT_RD);
-    }
-    while (listening_ && !is_running()) std::this_thread::yield();  // else stop() does nothing
-    stop();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    for (const int fd : connections_) ::shutdown(fd, SHUT_RD);
+    if (svr_sock_ >= 0) ::shutdown(svr_sock_, SHUT_RDWR);  // ends accept
   }
 
-  ~GuardedServer() override {
-    const int fd = svr_sock_.exchange(-1);
-    if (fd >= 0) ::close(fd);  // bound, and never listened to
-  }
+  ~GuardedServer() override { CloseListener(); }
 
  private:
   static constexpr int kBacklog = 1024;
+  static constexpr std::chrono::milliseconds kPause{10};
+
+  void CloseListener() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const int fd = svr_sock_.exchange(-1);
+    if (fd >= 0) ::close(fd);
+  }
+
+  void Take(int fd, ThreadPool& pool) {
+    const int on = 1;
+    (void)::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // else 40 ms a request
+    try {
+      if (!pool.Run([this, fd] { Talk(fd); })) refusals_.Add(fd);
+    } catch (const std::exception&) {  // out of memory
+      ::close(fd);
+    }
+  }
 
   static bool IsKnown(const std::string& host) {
     addrinfo* found = nullptr;
@@ -3790,12 +3915,7 @@ class GuardedServer : public httplib::Server {
     return true;
   }
 
-  bool process_and_close_socket(int fd) override {
-    (void)::fcntl(fd, F_SETFD, FD_CLOEXEC);
-    if (refusing_ && accepting_ == std::this_thread::get_id()) {
-      refusals_.Add(fd);
-      return true;
-    }
+  void Talk(int fd) {
     bool clean = false;
     try {
       BlockSigpipe();
@@ -3807,7 +3927,6 @@ class GuardedServer : public httplib::Server {
       connections_.erase(fd);
     }
     clean ? (void)::close(fd) : CloseGently(fd);
-    return true;
   }
 
   bool Register(int fd) {
@@ -3852,9 +3971,6 @@ class GuardedServer : public httplib::Server {
 
   const ServerLimits limits_;
   int listening_fd_ = -1;
-  std::atomic<bool> listening_{false};
-  std::atomic<bool> refusing_{false};
-  std::atomic<std::thread::id> accepting_{std::thread::id()};
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   std::set<int> connections_;

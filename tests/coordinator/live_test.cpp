@@ -75,6 +75,8 @@ TEST_CASE("lives: all that strangers can make large counts for the bytes") {
   CHECK(more([](Definition& d) { d.query_prepared = std::string(1000, 'x'); }) == 1000);
   CHECK(more([](Definition& d) { d.workflow = std::string(1000, 'x'); }) == 1000);
   CHECK(more([](Definition& d) { d.steps[0].compensate += std::string(1000, 'x'); }) == 1000);
+  CHECK(more([](Definition& d) { d.steps[0].branch_id += std::string(1000, 'x'); }) == 1000);
+  CHECK(more([](Definition& d) { d.steps[0].topic = std::string(1000, 'x'); }) == 1000);
   CHECK(more([](Definition& d) { d.options.branch_headers["name"] = std::string(1000, 'x'); }) >
         1004);
   CHECK(more([](Definition& d) { d.orders[1].assign(1000, 0); }) > 4000);

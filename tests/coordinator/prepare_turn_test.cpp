@@ -258,6 +258,28 @@ TEST_CASE("same turn: a stored one that cannot be read at this moment is not tou
   CHECK(turns.Status("a") == "succeed");
 }
 
+TEST_CASE("same turn: one that cannot be checked, as the store cannot be read, is refused alone") {
+  auto store = std::make_shared<Shared>();
+  Turns turns(store);
+  store->broken = true;
+  Definition message;
+  message.gid = "m";
+  message.type = dtm::TransType::kMsg;
+  message.steps.push_back({"topic://none", "", "{}"});
+  Definition orders = Bare("o");
+  orders.orders[1] = {0};
+  turns.Submit(NewDefinition("a", 2));
+  turns.Submit(message);
+  turns.Submit(orders);
+  turns.Submit(NewDefinition("b", 2));
+  turns.Settle();
+  CHECK(turns.answers == Texts{"submitted", "StoreError: the test's disk cannot be read",
+                               "StoreError: the test's disk cannot be read", "submitted"});
+  store->broken = false;
+  CHECK(turns.Status("a") == "succeed");
+  CHECK(turns.Status("b") == "succeed");
+}
+
 TEST_CASE("same turn: a submit that met its prepared one as the coordinator stops") {
   Turns turns(Left("prepared"));
   turns.Settle();

@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <fstream>
 #include <memory>
+#include <netinet/in.h>
 #include <string>
+#include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -44,7 +46,43 @@ int OpenFiles() {
   return open;
 }
 
+/// The descriptor that listens on this port; -1 if there is none.
+int Listener(int port) {
+  for (int fd = 0; fd < 1024; ++fd) {
+    int listens = 0;
+    sockaddr_in address{};
+    socklen_t size = sizeof listens, address_size = sizeof address;
+    if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0 &&
+        ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &address_size) == 0 &&
+        ntohs(address.sin_port) == port) {
+      return fd;
+    }
+  }
+  return -1;
+}
+
 }  // namespace
+
+TEST_CASE("guarded_server: when connections cannot be accepted for a while, they wait") {
+  Running running;
+  RawClient before = Idle(running.port);
+  const int fd = Listener(running.port);
+  REQUIRE(fd >= 0);
+  const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0),
+            none = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  REQUIRE(::dup3(none, fd, O_CLOEXEC) == fd);
+  RawClient last = Idle(running.port);  // it waited for this one already; from here on accept fails
+  RawClient waiting(running.port);
+  waiting.Send(Get("/ok"));
+  CHECK_FALSE(waiting.Readable(Ms(100)));
+  before.Send(Get("/ok"));
+  CHECK(before.Read().status == 200);
+  REQUIRE(::dup3(copy, fd, O_CLOEXEC) == fd);
+  CHECK(waiting.Read().status == 200);
+  ::close(copy);
+  ::close(none);
+  CHECK(running.Stop() < Ms(1000));
+}
 
 TEST_CASE("guarded_server: a port of its own, and free again afterwards") {
   int port = 0;

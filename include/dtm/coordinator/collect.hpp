@@ -161,7 +161,12 @@ class Collect {
                                  : board_.StoreFailing("gid '" + gid + "' was not stored"));
     }
     if (Live* live = board_.lives.Find(gid)) return OnSubmittedAgain(*live, submission);
-    const std::string problem = ProblemOfNew(*submission.definition);
+    std::string problem;
+    try {
+      problem = ProblemOfNew(*submission.definition);
+    } catch (const StoreError&) {  // it cannot be read now; what came with it goes on
+      return Board::Refuse(submission.waiter, std::current_exception());
+    }
     if (!problem.empty()) return Board::Refuse(submission.waiter, Board::Rejected(problem));
     const bool full = board_.Full();
     Transaction transaction;
@@ -174,6 +179,7 @@ class Collect {
   }
 
   /// The submit of a prepared one, whose steps are in the store, may have orders without steps.
+  /// @throws StoreError
   std::string ProblemOfNew(const Definition& definition) const {
     if (definition.type == TransType::kMsg) return TopicProblem(definition);
     if (!definition.steps.empty() || definition.orders.empty()) return {};  // it was checked

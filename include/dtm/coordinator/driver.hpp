@@ -134,14 +134,14 @@ class Driver {
     if (threaded_) {
       quit_ = true;
       inbox.Interrupt();
-      thread_.join();
-      check_thread_.join();
+      if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
+      if (check_thread_.joinable()) check_thread_.join();
     }
     if (urls_ != nullptr) urls_->Stop();
     urls_stopped_ = true;
     functions.Stop();
     loop_.StartNothingNew();
-    loop_.Turn();  // what was answered at the last moment
+    TurnOnce();  // what was answered at the last moment
     loop_.AnswerAll();
     stopped_ = true;
     return true;

@@ -109,8 +109,8 @@ inline std::size_t BytesOf(const Definition& definition) {
     bytes += sizeof order + order.second.size() * sizeof(int);
   }
   for (const Step& step : definition.steps) {
-    bytes += sizeof(Step) + 2 * sizeof(Branch) + step.action.size() + step.compensate.size() +
-             step.payload.size();
+    bytes += sizeof(Step) + 2 * sizeof(Branch) + step.branch_id.size() + step.topic.size() +
+             step.action.size() + step.compensate.size() + step.payload.size();
   }
   return bytes;
 }

@@ -63,8 +63,7 @@ class BoundedStream : public httplib::Stream {
   bool Flush() {
     std::size_t sent = 0;
     while (sent < out_.size()) {
-      const ssize_t some =
-          ::send(fd_, out_.data() + sent, out_.size() - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t some = SendSome(out_.data() + sent, out_.size() - sent);
       if (some >= 0) {
         sent += static_cast<std::size_t>(some);
       } else if (errno == EAGAIN) {
@@ -112,12 +111,22 @@ class BoundedStream : public httplib::Stream {
   }
 
  private:
+  // Where the bytes come from and go to; as recv and send.
+  virtual ssize_t ReceiveSome(char* to, std::size_t size) {
+    return ::recv(fd_, to, size, MSG_DONTWAIT);
+  }
+  virtual ssize_t SendSome(const char* from, std::size_t size) {
+    return ::send(fd_, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  /// Waits until there is something; false at the deadline.
+  virtual bool MayReceive() const { return Wait(POLLIN); }
+
   ssize_t Receive() {
     // A peer may answer and close before it has read everything: the answer counts.
     Flush();
     for (;;) {
-      if (!Wait(POLLIN)) return -1;
-      const ssize_t got = ::recv(fd_, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+      if (!MayReceive()) return -1;
+      const ssize_t got = ReceiveSome(buffer_.data(), buffer_.size());
       if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return got;
     }
   }

@@ -270,6 +270,7 @@ class UrlCaller final : public BranchCaller {
       if (worker.connection != nullptr) worker.connection->Break();
       if (worker.job.has_value() && worker.deadline + kAnswerAfter <= now) {
         Result result = Result::Error("gave no answer in time: " + worker.job->call.Url());
+        answers.reserve(answers.size() + 1);  // or the job would be lost half moved
         answers.push_back({std::move(*worker.job), std::move(result)});
         worker.job.reset();
       }

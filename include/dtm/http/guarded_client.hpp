@@ -2,7 +2,7 @@
 /// head.
 /// Needs: cpp-httplib, POSIX. Threads: one at a time, but for SocketWatch.
 ///
-/// With httplib 0.11 the bytes go through BoundedStream. Newer versions have limits themselves (and a
+/// With httplib 0.11 the bytes go through BoundedStream or BoundedTlsStream. Newer versions have limits themselves (and a
 /// different private interface: then the class below overrides nothing, and httplib's own stream is
 /// used).
 #pragma once
@@ -24,7 +24,9 @@
 
 #include <httplib.h>
 
+#include <dtm/core/error.hpp>
 #include <dtm/http/bounded_stream.hpp>
+#include <dtm/http/bounded_tls_stream.hpp>
 #include <dtm/http/url.hpp>
 
 namespace dtm {
@@ -108,7 +110,45 @@ class HttpClient : public httplib::ClientImpl {
     }
   }
 };
+
+#if defined(CPPHTTPLIB_OPENSSL_SUPPORT)
+/// The same for https. A template of its base as well: newer versions' SSLClient is final.
+template <class Base, class Stream>
+class HttpsClient : public Base {
+ public:
+  using Base::Base;
+  SteadyTime deadline{};
+  const OpenSsl openssl{};
+
+ private:
+  bool process_socket(const typename Base::Socket& socket,
+                      std::function<bool(httplib::Stream&)> callback) {
+    Stream stream(openssl, socket.ssl, socket.sock, deadline);
+    return callback(stream);
+  }
+};
+#endif
 #pragma GCC diagnostic pop
+
+#if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
+/// `deadline` is set to where the client's is, if it has one.
+/// @throws Error  OpenSSL cannot be found, so the client could not be made safe.
+template <class Base = httplib::SSLClient, class Plain = BoundedStream>
+std::unique_ptr<httplib::ClientImpl> MakeHttpsClient(const Url& url, SteadyTime*& deadline) {
+#if defined(CPPHTTPLIB_OPENSSL_SUPPORT)
+  if constexpr (!std::is_abstract_v<Plain>) {
+    auto client = std::make_unique<HttpsClient<Base, BoundedTlsStream>>(url.host, url.port);
+    if (!client->openssl.Found()) {
+      throw Error("https to " + url.Origin() +
+                  " needs OpenSSL as a shared library, or cpp-httplib 0.20.1 or newer");
+    }
+    deadline = &client->deadline;
+    return client;
+  }
+#endif
+  return std::make_unique<Base>(url.host, url.port);
+}
+#endif
 
 /// The request target goes out as it is. The setting was renamed.
 template <class Client>
@@ -136,9 +176,10 @@ void SetWholeTimeout(Client&, Request&, std::chrono::microseconds, long) {}
 /// A keep-alive client of one host with a deadline for the whole request.
 class GuardedClient {
  public:
+  /// @throws Error  as MakeHttpsClient.
   explicit GuardedClient(const Url& url) {
 #if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
-    if (url.tls) client_ = std::make_unique<httplib::SSLClient>(url.host, url.port);
+    if (url.tls) client_ = guard::MakeHttpsClient(url, deadline_);
 #endif
     if (!client_) {
       auto plain = std::make_unique<guard::HttpClient<>>(url.host, url.port);

@@ -3,24 +3,27 @@
 /// Needs: cpp-httplib, POSIX. Threads: Listen runs on one thread, Stop comes from any other.
 /// Document: docs/http_api.md, "Security".
 ///
-/// httplib accepts, parses and routes. The life of a connection is ours, since httplib's own has no
-/// deadline for a request, polls while it is idle, and takes connections without end.
+/// httplib parses and routes. Accepting and the life of a connection are ours, since httplib stops listening when accept
+/// fails for a moment, has no deadline for a request, polls while it is idle, and takes connections without end.
 #pragma once
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
+#include <exception>
 #include <fcntl.h>
 #include <functional>
 #include <mutex>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <set>
 #include <string>
 #include <sys/socket.h>
 #include <system_error>
 #include <thread>
 #include <unistd.h>
-#include <utility>
 
 #include <httplib.h>
 
@@ -35,33 +38,9 @@ namespace dtm {
 inline namespace v1 {
 namespace guard {
 
-/// One thread a connection, as long as there are some.
-class ConnectionQueue final : public httplib::TaskQueue {
- public:
-  ConnectionQueue(int max_connections, std::atomic<bool>& refusing)
-      : pool_(static_cast<std::size_t>(max_connections)), refusing_(refusing) {}
-
-  using Enqueued = decltype(std::declval<httplib::TaskQueue&>().enqueue(nullptr));
-  Enqueued enqueue(std::function<void()> connection) override {
-    if (!pool_.Run(connection)) {
-      refusing_ = true;  // this thread is the only one that accepts
-      connection();
-      refusing_ = false;
-    }
-    return static_cast<Enqueued>(true);
-  }
-  void shutdown() override { pool_.Stop(); }
-
- private:
-  ThreadPool pool_;
-  std::atomic<bool>& refusing_;
-};
-
 class GuardedServer : public httplib::Server {
  public:
   explicit GuardedServer(ServerLimits limits) : limits_(limits) {
-    new_task_queue = [this] { return new ConnectionQueue(limits_.max_connections, refusing_); };
-    set_tcp_nodelay(true);                        // else 40 ms a request
     set_keep_alive_timeout(limits.idle.count());  // what answers promise
     set_keep_alive_max_count(1000000);
     set_socket_options([this](int fd) {
@@ -96,34 +75,48 @@ class GuardedServer : public httplib::Server {
 
   /// Serves until Stop. Once, after Bind.
   void Listen() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (stopping_) return;
-      listening_ = true;
+    ThreadPool pool(static_cast<std::size_t>(limits_.max_connections));
+    while (!stopping_ && svr_sock_ >= 0) {
+      const int fd = ::accept4(svr_sock_, nullptr, nullptr, SOCK_CLOEXEC);
+      if (fd >= 0) {
+        Take(fd, pool);
+      } else if (errno != EINTR && !stopping_) {
+        std::this_thread::sleep_for(kPause);  // for want of descriptors or memory, as a rule
+      }
     }
-    accepting_ = std::this_thread::get_id();
-    (void)listen_after_bind();
-    listening_ = false;
+    CloseListener();
+    pool.Stop();
   }
 
   /// Lets requests that are being worked on end, and everything else at once.
   void Stop() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
-      for (const int fd : connections_) ::shutdown(fd, SHUT_RD);
-    }
-    while (listening_ && !is_running()) std::this_thread::yield();  // else stop() does nothing
-    stop();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    for (const int fd : connections_) ::shutdown(fd, SHUT_RD);
+    if (svr_sock_ >= 0) ::shutdown(svr_sock_, SHUT_RDWR);  // ends accept
   }
 
-  ~GuardedServer() override {
-    const int fd = svr_sock_.exchange(-1);
-    if (fd >= 0) ::close(fd);  // bound, and never listened to
-  }
+  ~GuardedServer() override { CloseListener(); }
 
  private:
   static constexpr int kBacklog = 1024;
+  static constexpr std::chrono::milliseconds kPause{10};
+
+  void CloseListener() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const int fd = svr_sock_.exchange(-1);
+    if (fd >= 0) ::close(fd);
+  }
+
+  void Take(int fd, ThreadPool& pool) {
+    const int on = 1;
+    (void)::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // else 40 ms a request
+    try {
+      if (!pool.Run([this, fd] { Talk(fd); })) refusals_.Add(fd);
+    } catch (const std::exception&) {  // out of memory
+      ::close(fd);
+    }
+  }
 
   static bool IsKnown(const std::string& host) {
     addrinfo* found = nullptr;
@@ -132,12 +125,7 @@ class GuardedServer : public httplib::Server {
     return true;
   }
 
-  bool process_and_close_socket(int fd) override {
-    (void)::fcntl(fd, F_SETFD, FD_CLOEXEC);
-    if (refusing_ && accepting_ == std::this_thread::get_id()) {
-      refusals_.Add(fd);
-      return true;
-    }
+  void Talk(int fd) {
     bool clean = false;
     try {
       BlockSigpipe();
@@ -149,7 +137,6 @@ class GuardedServer : public httplib::Server {
       connections_.erase(fd);
     }
     clean ? (void)::close(fd) : CloseGently(fd);
-    return true;
   }
 
   bool Register(int fd) {
@@ -194,9 +181,6 @@ class GuardedServer : public httplib::Server {
 
   const ServerLimits limits_;
   int listening_fd_ = -1;
-  std::atomic<bool> listening_{false};
-  std::atomic<bool> refusing_{false};
-  std::atomic<std::thread::id> accepting_{std::thread::id()};
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   std::set<int> connections_;
