@@ -123,6 +123,8 @@ TEST_CASE("odd but correct HTTP is served") {
           {"a range beyond", Get("/api/ping", "Range: bytes=100-200\r\n"), 200, kPong},
           {"an odd range", Get("/api/ping", "Range: bytes=x, -\r\n"), 416, "Range|HTTP"},
           {"many ranges", Get("/api/ping", "Range: bytes=0-1,0-1,0-1,2-3\r\n"), 200, kPong},
+          {"a range that would take the stack",
+           Get("/api/ping", "Range: bytes=" + Repeated("-,", 4000) + "-\r\n"), 400, "HTTP"},
           {"a POST with a range", Post("submit", Saga("h5"), "Range: bytes=0-3\r\n"), 200, kDone},
           {"conditions", Get("/api/ping", "If-None-Match: *\r\nIf-Match: \"x\"\r\n"), 200, kPong},
           {"accepts gzip", Get("/api/ping", "Accept-Encoding: gzip, br\r\n"), 200, kPong},
