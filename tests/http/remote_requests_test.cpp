@@ -112,7 +112,12 @@ TEST_CASE("remote_requests: the message of an answer, or the answer itself") {
 
 TEST_CASE("remote_requests: what an answer that is neither yes nor no becomes") {
   const RemoteRequests requests("http://h:1/api", {});
-  CHECK_THROWS_AS(requests.Refuse("gid 'g'", Answer(503, "{}")), dtm::BusyError);
+  CHECK_THROWS_AS(requests.Refuse("gid 'g'", Answer(503, R"({"message":"later"})")),
+                  dtm::BusyError);
+  for (const char* gateway : {"", "{}", "<html>", R"({"message":7})"}) {
+    CAPTURE(gateway);
+    CHECK_THROWS_AS(requests.Refuse("gid 'g'", Answer(503, gateway)), dtm::InDoubtError);
+  }
   for (const int status : {400, 401, 404, 413}) {
     CAPTURE(status);
     CHECK_THROWS_AS(requests.Refuse("gid 'g'", Answer(status, "why")), dtm::RejectedError);
