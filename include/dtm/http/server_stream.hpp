@@ -24,7 +24,8 @@ struct ServerLimits {
   std::chrono::seconds idle{60};  ///< without a request
 };
 
-/// Many requests, one after the other. Implements what all versions of httplib ask of a stream.
+/// Many requests, one after the other. Implements what all versions of httplib ask of a stream;
+/// without `override`, which some functions could not have with some versions, and Clang wants for all or none.
 class ServerStream final : public BoundedStream {
  public:
   ServerStream(int fd, const ServerLimits& limits)
@@ -44,7 +45,7 @@ class ServerStream final : public BoundedStream {
     return true;
   }
 
-  ssize_t write(const char* from, std::size_t size) override {
+  virtual ssize_t write(const char* from, std::size_t size) {
     if (answer_head_.find("\r\n\r\n") == std::string::npos) {
       answer_head_.append(from, (std::min)(size, std::size_t{4096}));
       const bool interim = answer_head_.compare(0, 10, "HTTP/1.1 1") == 0;
@@ -63,7 +64,7 @@ class ServerStream final : public BoundedStream {
 
  private:
   using Clock = std::chrono::steady_clock;
-  bool Accept(const char* bytes, std::size_t size, std::size_t) override {
+  virtual bool Accept(const char* bytes, std::size_t size, std::size_t) {
     const bool in_head = !request_.HeadIsComplete();
     if (!request_.Take({bytes, size})) return false;
     if (in_head && request_.HeadIsComplete()) SetDeadline(Clock::now() + limits_.body);
