@@ -616,11 +616,13 @@ class HttpsClient : public Base {
   const OpenSsl openssl{};
 
  private:
+  // NOLINTBEGIN(performance-unnecessary-value-param): the signature is Base's.
   bool process_socket(const typename Base::Socket& socket,
                       std::function<bool(httplib::Stream&)> callback) {
     Stream stream(openssl, socket.ssl, socket.sock, deadline);
     return callback(stream);
   }
+  // NOLINTEND(performance-unnecessary-value-param)
 };
 #endif
 #pragma GCC diagnostic pop
