@@ -2596,7 +2596,7 @@ class FileLock {
       : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
     if (file_ < 0) {
       throw StoreError("the lock file '" + path + "' cannot be opened: " + LastErrorText() +
-                       "; the folder of the store must be writable");
+                       "; the folder of the store must exist and be writable");
     }
     if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
       const bool taken = errno == EWOULDBLOCK;
@@ -4241,7 +4241,7 @@ class SagaMachine : private MachineParts {
       for (std::size_t step = def_.steps.size(); step-- > 0;) {
         if (Undone(step)) continue;
         all_undone = false;
-        if (MayUndo(step) && !needed[step] && TryCall(CompensateOf(step))) progress = true;
+        if (!MayStillRun(step) && !needed[step] && TryCall(CompensateOf(step))) progress = true;
         if (!def_.concurrent && !Undone(step)) break;
       }
       if (all_undone) {
@@ -4266,12 +4266,11 @@ class SagaMachine : private MachineParts {
     return false;
   }
 
-  bool MayUndo(std::size_t step) {
+  /// Its action was called by an earlier life, and may still be running.
+  bool MayStillRun(std::size_t step) {
     const Branch& action = t_.branches[ActionOf(step)];
-    if (action.deadline > context_.now) {  // called by an earlier life, and may still be running
-      WakeAt(action.deadline);
-      return false;
-    }
+    if (action.deadline <= context_.now) return false;
+    WakeAt(action.deadline);
     return true;
   }
 

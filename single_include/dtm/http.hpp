@@ -123,8 +123,7 @@ inline bool IsLoopback(std::string_view host) {
           host.find_first_not_of("0123456789.") == std::string_view::npos);
 }
 
-/// No client of dtm sends Origin or Sec-Fetch-Site: a browser does, for a page from somewhere. The
-/// Host header is what the page's author chose, so a name that leads here (DNS rebinding) shows.
+/// No client of dtm sends Origin or Sec-Fetch-Site: a browser does, for a page from somewhere.
 inline bool FromForeignPage(const Headers& headers) {
   const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
                           headers.origin == "https://" + headers.host;
@@ -133,6 +132,7 @@ inline bool FromForeignPage(const Headers& headers) {
   return !own_origin || !own_site;
 }
 
+/// The Host header is what a page's author chose, so a name that leads here (DNS rebinding) shows.
 inline Verdict Judge(const Headers& headers, const std::string& token) {
   if (FromForeignPage(headers)) return Verdict::kForeign;
   if (!token.empty()) {
@@ -628,7 +628,7 @@ class HttpsClient : public Base {
 #pragma GCC diagnostic pop
 
 #if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
-/// `deadline` is set to where the client's is, if it has one.
+/// `deadline` is set to where the client's is, if it has one: versions in which Plain is abstract have limits themselves.
 /// @throws Error  OpenSSL cannot be found, so the client could not be made safe.
 template <class Base = httplib::SSLClient, class Plain = BoundedStream>
 std::unique_ptr<httplib::ClientImpl> MakeHttpsClient(const Url& url, SteadyTime*& deadline) {
@@ -1331,8 +1331,8 @@ inline void CheckUrl(const std::string& url) {
 
 /// Nobody could ever call such a branch by JSON-RPC.
 inline void CheckParams(const Step& step) {
-  for (const std::string& url : {step.action, step.compensate}) {
-    if (url.empty() || IsTopic(url) || json_rpc::MethodOf(ParseUrl(url)).empty()) continue;
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (url->empty() || IsTopic(*url) || json_rpc::MethodOf(ParseUrl(*url)).empty()) continue;
     (void)json_rpc::Params(step.payload);
   }
 }

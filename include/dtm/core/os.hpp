@@ -75,7 +75,7 @@ class FileLock {
       : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
     if (file_ < 0) {
       throw StoreError("the lock file '" + path + "' cannot be opened: " + LastErrorText() +
-                       "; the folder of the store must be writable");
+                       "; the folder of the store must exist and be writable");
     }
     if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
       const bool taken = errno == EWOULDBLOCK;

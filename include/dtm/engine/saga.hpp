@@ -123,7 +123,7 @@ class SagaMachine : private MachineParts {
       for (std::size_t step = def_.steps.size(); step-- > 0;) {
         if (Undone(step)) continue;
         all_undone = false;
-        if (MayUndo(step) && !needed[step] && TryCall(CompensateOf(step))) progress = true;
+        if (!MayStillRun(step) && !needed[step] && TryCall(CompensateOf(step))) progress = true;
         if (!def_.concurrent && !Undone(step)) break;
       }
       if (all_undone) {
@@ -148,12 +148,11 @@ class SagaMachine : private MachineParts {
     return false;
   }
 
-  bool MayUndo(std::size_t step) {
+  /// Its action was called by an earlier life, and may still be running.
+  bool MayStillRun(std::size_t step) {
     const Branch& action = t_.branches[ActionOf(step)];
-    if (action.deadline > context_.now) {  // called by an earlier life, and may still be running
-      WakeAt(action.deadline);
-      return false;
-    }
+    if (action.deadline <= context_.now) return false;
+    WakeAt(action.deadline);
     return true;
   }
 

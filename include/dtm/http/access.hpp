@@ -60,8 +60,7 @@ inline bool IsLoopback(std::string_view host) {
           host.find_first_not_of("0123456789.") == std::string_view::npos);
 }
 
-/// No client of dtm sends Origin or Sec-Fetch-Site: a browser does, for a page from somewhere. The
-/// Host header is what the page's author chose, so a name that leads here (DNS rebinding) shows.
+/// No client of dtm sends Origin or Sec-Fetch-Site: a browser does, for a page from somewhere.
 inline bool FromForeignPage(const Headers& headers) {
   const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
                           headers.origin == "https://" + headers.host;
@@ -70,6 +69,7 @@ inline bool FromForeignPage(const Headers& headers) {
   return !own_origin || !own_site;
 }
 
+/// The Host header is what a page's author chose, so a name that leads here (DNS rebinding) shows.
 inline Verdict Judge(const Headers& headers, const std::string& token) {
   if (FromForeignPage(headers)) return Verdict::kForeign;
   if (!token.empty()) {

@@ -133,7 +133,7 @@ class HttpsClient : public Base {
 #pragma GCC diagnostic pop
 
 #if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
-/// `deadline` is set to where the client's is, if it has one.
+/// `deadline` is set to where the client's is, if it has one: versions in which Plain is abstract have limits themselves.
 /// @throws Error  OpenSSL cannot be found, so the client could not be made safe.
 template <class Base = httplib::SSLClient, class Plain = BoundedStream>
 std::unique_ptr<httplib::ClientImpl> MakeHttpsClient(const Url& url, SteadyTime*& deadline) {

@@ -89,8 +89,8 @@ inline void CheckUrl(const std::string& url) {
 
 /// Nobody could ever call such a branch by JSON-RPC.
 inline void CheckParams(const Step& step) {
-  for (const std::string& url : {step.action, step.compensate}) {
-    if (url.empty() || IsTopic(url) || json_rpc::MethodOf(ParseUrl(url)).empty()) continue;
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (url->empty() || IsTopic(*url) || json_rpc::MethodOf(ParseUrl(*url)).empty()) continue;
     (void)json_rpc::Params(step.payload);
   }
 }
