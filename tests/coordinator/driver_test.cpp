@@ -351,6 +351,24 @@ TEST_CASE("driver: after Stop was called no function begins, even while the loop
   for (const char* gid : {"b", "c"}) CHECK(tm.Query(gid)->branches[1].tries == 0);
 }
 
+TEST_CASE("driver: a Stop that failed can be repeated") {
+  class Stubborn : public dtm::BranchCaller {
+   public:
+    void Call(std::vector<dtm::BranchCall>, dtm::BranchResults&) override {}
+    void Stop() override {
+      if (!std::exchange(failed_, true)) throw std::runtime_error("not now");
+    }
+
+   private:
+    bool failed_ = false;
+  };
+  auto tm = NewCoordinator();
+  tm->Use(std::make_unique<Stubborn>());
+  tm->Start();
+  CHECK_THROWS_AS(tm->Stop(seconds(10)), std::runtime_error);
+  CHECK(tm->Stop(seconds(10)));
+}
+
 TEST_CASE("driver: Stop does not tell what is not stored") {
   TestCoordinator kit({}, World::Quiet({}));
   kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(1), false}});
