@@ -38,7 +38,7 @@ load=$(cut -d' ' -f1 /proc/loadavg)  # before our own build
 . tools/install_packages.sh
 install_packages g++ cmake ninja-build pkg-config python3 nlohmann-json3-dev libcpp-httplib-dev libsqlite3-dev
 echo "== building (build/release)"
-cmake --preset release -DDTM_TESTS=OFF --log-level=WARNING >/dev/null
+cmake --preset release --log-level=WARNING >/dev/null
 cmake --build --preset release --target "${names[@]/#/bench_}" | tail -n 1
 
 compare=()

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 
@@ -34,12 +33,10 @@ int main() {
        "CREATE TABLE account (name TEXT PRIMARY KEY, balance INTEGER CHECK (balance >= 0));"
        "INSERT INTO account VALUES ('alice', 100), ('bob', 100)");
   dtm::CreateBarrierTable(bank);
-  dtm::SqliteBarrierTable table(bank);
-  std::mutex mutex;  // one connection, used by the functions' threads
+  dtm::SqliteBarrierTable table(bank);  // its callers wait for each other
 
   dtm::Coordinator tm("message.db");
   const auto add = [&](const Who& who, const char* name, int amount) {
-    const std::lock_guard<std::mutex> lock(mutex);
     dtm::Barrier barrier =
         dtm::BarrierFrom(who);  // a repeat, before or after a crash, changes nothing
     return table.Call(barrier, [&](sqlite3* db) {
@@ -51,7 +48,6 @@ int main() {
       "In", [&](const Transfer& t, const Who& who) { return add(who, "bob", t.amount); });
   auto was_it_committed =
       tm.Register<nlohmann::json>("WasItCommitted", [&](const nlohmann::json&, const Who& who) {
-        const std::lock_guard<std::mutex> lock(mutex);
         return table.QueryPrepared(dtm::BarrierFrom(who));
       });
   tm.Start();

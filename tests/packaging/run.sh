@@ -99,6 +99,13 @@ for _ in {1..100}; do
 done
 [ -n "$server" ] || { cat server.log; echo "packaging: the installed dtm-server does not start"; exit 1; }
 way find_package project "core client embedded everything" -DDTM_FROM=find_package -DCMAKE_PREFIX_PATH="$work/installed"
+name=plain  # what somebody gets who builds without options: what a user runs
+log cmake -S "$source" -B plain -G Ninja -DDTM_FETCH_DEPS=OFF || fail "cmake failed"
+built=$(cmake --build plain -- -t commands all | sed -n '/ -c /!s/.* -o \([^ ]*\) .*/\1/p' | sort | tr '\n' ' ')
+expected=$(cd "$source/examples" && for file in *.cpp; do echo "examples/${file%.cpp}"; done |
+  sed 's|^examples/server$|examples/dtm-server|' | sort | tr '\n' ' ')
+grep -q Catch2 plain/CMakeCache.txt && fail "it looks for Catch2 without building tests"
+[ "$built" = "$expected" ] || fail "cmake --build builds $built; expected are $expected"
 standard=20
 way add_subdirectory project everything -DDTM_FROM=add_subdirectory -DDTM_SOURCE="$source"
 standard=17
@@ -119,7 +126,7 @@ if [ -n "$upstream" ]; then
   sources=(-DDTM_FETCH_DEPS=ALWAYS "-DFETCHCONTENT_SOURCE_DIR_HTTPLIB=$upstream/cpp-httplib"
     "-DFETCHCONTENT_SOURCE_DIR_NLOHMANN_JSON=$upstream/json")
   name=upstream_installed
-  log cmake -S "$source" -B upstream_build -DDTM_TESTS=OFF -DDTM_EXAMPLES=OFF "${sources[@]}" || fail "cmake failed"
+  log cmake -S "$source" -B upstream_build -DDTM_EXAMPLES=OFF "${sources[@]}" || fail "cmake failed"
   install upstream_build upstream_installed
   way upstream_find_package project everything -DDTM_FROM=find_package -DCMAKE_PREFIX_PATH="$work/upstream_installed"
   way upstream_FetchContent project client -DDTM_FROM=FetchContent -DFETCHCONTENT_SOURCE_DIR_DTM="$source" "${sources[@]}"

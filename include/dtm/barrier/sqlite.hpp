@@ -1,6 +1,6 @@
 /// The barrier of a branch service whose rows are in SQLite: each call has its effect once, with its
 /// row in one commit.
-/// Needs: SQLite 3.35 or newer. Threads: as its connection: one thread at a time.
+/// Needs: SQLite 3.35 or newer. Threads: thread-safe, by the connection: see SqliteBarrierTable.
 /// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
 #pragma once
 
@@ -10,60 +10,15 @@
 #include <string_view>
 
 #include <dtm/barrier/barrier.hpp>
+#include <dtm/barrier/sqlite_schema.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/types.hpp>
+#include <dtm/sql/exclusive.hpp>
 #include <dtm/sql/sqlite.hpp>
 
 namespace dtm {
 inline namespace v1 {
-
-namespace barrier {
-
-/// The table as it stands in SQL. In the main file: only what is in one file commits as one.
-inline std::string Quoted(const std::string& table) {
-  bool plain = !table.empty() && table.size() <= 64;
-  for (const char c : table) {
-    plain = plain && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                      c == '_');
-  }
-  if (!plain) {
-    throw LogicError(
-        "'" + Printable(table) +
-        "' is no name for a barrier table; use up to 64 letters, digits and _, without "
-        "a schema (the table is in the main file of the connection)");
-  }
-  return "main.\"" + table + "\"";
-}
-
-inline sqlite3* NotNull(sqlite3* db) {
-  if (db == nullptr)
-    throw LogicError("the connection for the barrier table is null; open it first");
-  return db;
-}
-
-}  // namespace barrier
-
-/// Makes the table, with the columns of dtm's own, unless there is one of this name. `table`: up to
-/// 64 letters, digits and _. (Its id stays NULL: as a key it would be one more page to write for each
-/// call. A table in which it is one is as good. Rows are never updated, so update_time is NULL.)
-/// A row may be deleted once no call of its gid can come any more; create_time (UTC) is for that.
-/// @throws StoreError  the file cannot be written; nothing was changed.
-inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier") {
-  sql::Database database(barrier::NotNull(db));
-  database.Exec(("CREATE TABLE IF NOT EXISTS " + barrier::Quoted(table) + R"sql( (
-  id INTEGER,
-  trans_type TEXT NOT NULL,
-  gid TEXT NOT NULL,
-  branch_id TEXT NOT NULL,
-  op TEXT NOT NULL,
-  barrier_id TEXT NOT NULL,
-  reason TEXT NOT NULL,
-  create_time TEXT DEFAULT CURRENT_TIMESTAMP,
-  update_time TEXT,
-  PRIMARY KEY (gid, branch_id, op, barrier_id)
-) WITHOUT ROWID)sql")
-                    .c_str());
-}
 
 /// The barrier table as one connection sees it. Prepares its statements, so keep it as long as the
 /// connection (one made for each call costs 10 us of CPU more); destroy it before the connection is
@@ -73,17 +28,17 @@ inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier"
 /// (sqlite3_busy_timeout), else a call that meets another writer fails at once. What was answered
 /// survives a power loss only with PRAGMA synchronous = FULL, SQLite's default. Business rows must
 /// be in the same file: an attached one does not commit as one with it.
+///
+/// Threads may share a connection, with one table or several: each call has the connection to
+/// itself from its beginning to its commit, and the others wait. (Without the mutex that SQLite gives
+/// a connection by default, see sql::Exclusive, they are refused.) Calls side by side need a
+/// connection for each thread. A business uses the connection in the thread it is called in.
 class SqliteBarrierTable {
  public:
   /// @throws StoreError  there is no such table (make it with CreateBarrierTable), or it has not
   ///                     dtm's columns and unique key.
   explicit SqliteBarrierTable(sqlite3* db, const std::string& table = "barrier")
-      : table_(table),
-        quoted_(barrier::Quoted(table)),
-        db_(barrier::NotNull(db)),
-        save_(db_, "SAVEPOINT dtm_barrier"),
-        release_(db_, "RELEASE dtm_barrier"),
-        insert_(PrepareInsert()) {}
+      : SqliteBarrierTable(sql::Exclusive(barrier::NotNull(db)), db, table) {}
   SqliteBarrierTable(const SqliteBarrierTable&) = delete;
   SqliteBarrierTable& operator=(const SqliteBarrierTable&) = delete;
 
@@ -103,7 +58,8 @@ class SqliteBarrierTable {
   ///                          was there for longer than the busy timeout; the business did not run,
   ///                          unless it is COMMIT that waited for readers (no WAL).
   /// @throws LogicError       the connection is in a transaction, the business ended ours, or the
-  ///                          barrier had a call that did not commit.
+  ///                          barrier had a call that did not commit; or another thread is inside
+  ///                          a connection without a mutex.
   template <typename Business>
   [[nodiscard]] Result Call(Barrier& barrier, const Business& business) {
     return Run(barrier, Owner::kCall, [&] { return ResultOf(business, db_.Handle()); });
@@ -112,7 +68,8 @@ class SqliteBarrierTable {
   /// The same inside a transaction that the program has begun, with BEGIN IMMEDIATE: nothing is
   /// durable before it commits it, so do not answer before. What is rolled back here is only what
   /// this call did. For several barriers, or business and a barrier's, in one commit. After a
-  /// StoreError roll back all of it.
+  /// StoreError roll back all of it. A transaction belongs to a connection, not to a thread: if
+  /// threads share this one, hold an sql::Exclusive from before BEGIN until after COMMIT.
   template <typename Business>
   [[nodiscard]] Result CallInTransaction(Barrier& barrier, const Business& business) {
     return Run(barrier, Owner::kProgram, [&] { return ResultOf(business, db_.Handle()); });
@@ -128,6 +85,7 @@ class SqliteBarrierTable {
     if (barrier.Op() != barrier::kMsgOp) {
       throw LogicError(Where(barrier) + "QueryPrepared answers only calls with op msg; use Call");
     }
+    const sql::Exclusive exclusive(db_.Handle());
     if (db_.InTransaction()) {
       throw LogicError(Where(barrier) +
                        "the connection is in a transaction, but the answer must be durable before "
@@ -149,6 +107,14 @@ class SqliteBarrierTable {
   }
 
  private:
+  SqliteBarrierTable(const sql::Exclusive&, sqlite3* db, const std::string& table)
+      : table_(table),
+        quoted_(barrier::Quoted(table)),
+        db_(db),
+        save_(db_, "SAVEPOINT dtm_barrier"),
+        release_(db_, "RELEASE dtm_barrier"),
+        insert_(PrepareInsert()) {}
+
   /// Who begins and ends the transaction.
   enum class Owner { kCall, kProgram };
 
@@ -227,6 +193,7 @@ class SqliteBarrierTable {
   }
 
   Result Run(Barrier& barrier, Owner owner, const std::function<Result()>& business) {
+    const sql::Exclusive exclusive(db_.Handle());
     CheckUse(barrier, owner);
     const std::string number = barrier.BeginCall();
     Undo undo(db_, barrier, owner);

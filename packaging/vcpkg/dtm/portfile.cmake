@@ -14,7 +14,6 @@ set(VCPKG_POLICY_SKIP_PKGCONFIG_CHECK enabled) # share/pkgconfig is right: the o
 vcpkg_cmake_configure(
     SOURCE_PATH "${SOURCE_PATH}"
     OPTIONS
-        -DDTM_TESTS=OFF
         -DDTM_EXAMPLES=OFF
         -DDTM_FETCH_DEPS=OFF
 )

@@ -1,0 +1,65 @@
+/// The barrier table in SQLite, as it is made.
+/// Needs: SQLite 3.35 or newer. Threads: thread-safe. Protocol: §11.5 (SQL barrier).
+#pragma once
+
+#include <string>
+
+#include <dtm/core/error.hpp>
+#include <dtm/core/text.hpp>
+#include <dtm/sql/exclusive.hpp>
+#include <dtm/sql/sqlite.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+namespace barrier {
+
+/// The table as it stands in SQL. In the main file: only what is in one file commits as one.
+inline std::string Quoted(const std::string& table) {
+  bool plain = !table.empty() && table.size() <= 64;
+  for (const char c : table) {
+    plain = plain && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '_');
+  }
+  if (!plain) {
+    throw LogicError(
+        "'" + Printable(table) +
+        "' is no name for a barrier table; use up to 64 letters, digits and _, without "
+        "a schema (the table is in the main file of the connection)");
+  }
+  return "main.\"" + table + "\"";
+}
+
+inline sqlite3* NotNull(sqlite3* db) {
+  if (db == nullptr)
+    throw LogicError("the connection for the barrier table is null; open it first");
+  return db;
+}
+
+}  // namespace barrier
+
+/// Makes the table, with the columns of dtm's own, unless there is one of this name. `table`: up to
+/// 64 letters, digits and _. (Its id stays NULL: as a key it would be one more page to write for each
+/// call. A table in which it is one is as good. Rows are never updated, so update_time is NULL.)
+/// A row may be deleted once no call of its gid can come any more; create_time (UTC) is for that.
+/// @throws StoreError  the file cannot be written; nothing was changed.
+inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier") {
+  const sql::Exclusive exclusive(barrier::NotNull(db));
+  sql::Database database(db);
+  database.Exec(("CREATE TABLE IF NOT EXISTS " + barrier::Quoted(table) + R"sql( (
+  id INTEGER,
+  trans_type TEXT NOT NULL,
+  gid TEXT NOT NULL,
+  branch_id TEXT NOT NULL,
+  op TEXT NOT NULL,
+  barrier_id TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  create_time TEXT DEFAULT CURRENT_TIMESTAMP,
+  update_time TEXT,
+  PRIMARY KEY (gid, branch_id, op, barrier_id)
+) WITHOUT ROWID)sql")
+                    .c_str());
+}
+
+}  // namespace v1
+}  // namespace dtm
