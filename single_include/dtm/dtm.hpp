@@ -542,82 +542,6 @@ inline Decision Decide(const std::string& op, bool origin_inserted, bool own_ins
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/core/result.hpp -----------------------------------------------------------------------
-
-/// What a branch answered, and how a transaction ended.
-/// Needs: std. Threads: values only. Protocol: §1 (results).
-
-#include <exception>
-#include <type_traits>
-
-namespace dtm {
-inline namespace v1 {
-
-/// The outcome of one branch call. A branch function returns Success, Failure or Ongoing;
-/// the other two are how callers report that there was no such answer.
-struct Result {
-  enum class Kind {
-    kSuccess,  ///< done
-    kFailure,  ///< definite business failure: roll back, never call this again
-    kOngoing,  ///< in progress: ask again after the retry interval
-    kError,    ///< no definite answer; it may have run: ask again, with growing waits
-    kNotSent   ///< the call certainly did not start (no handler, no free slot): try again later
-  };
-
-  Kind kind = Kind::kSuccess;
-  std::string text;
-
-  static Result Success() { return {Kind::kSuccess, {}}; }
-  static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
-  static Result Ongoing(std::string text = {}) { return {Kind::kOngoing, std::move(text)}; }
-  static Result Error(std::string text) { return {Kind::kError, std::move(text)}; }
-  static Result NotSent(std::string why) { return {Kind::kNotSent, std::move(why)}; }
-};
-
-/// What user code says that returns nothing (success) or a Result.
-template <typename Function, typename... Arguments>
-Result ResultOf(const Function& function, Arguments&&... arguments) {
-  using Returned = std::invoke_result_t<const Function&, Arguments...>;
-  static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
-                "dtm: the function returns nothing or dtm::Result");
-  if constexpr (std::is_void_v<Returned>) {
-    function(std::forward<Arguments>(arguments)...);
-    return Result::Success();
-  } else {
-    return function(std::forward<Arguments>(arguments)...);
-  }
-}
-
-/// Runs user code and turns whatever it throws into a result.
-template <typename Function>
-Result Guarded(const Function& function) {
-  try {
-    return function();
-  } catch (const FailureError& error) {
-    return Result::Failure(error.what());
-  } catch (const OngoingError& error) {
-    return Result::Ongoing(error.what());
-  } catch (const std::exception& error) {
-    return Result::Error(error.what());
-  } catch (...) {
-    return Result::Error("it threw something that is no std::exception");
-  }
-}
-
-/// Where a transaction stands, as far as it is durable.
-struct TransResult {
-  std::string gid;
-  Status status = Status::kSubmitted;
-  std::string reason;  ///< why it was rolled back; empty if it was not
-
-  bool Finished() const { return IsFinal(status); }
-  bool Succeeded() const { return status == Status::kSucceed; }
-  bool Failed() const { return status == Status::kFailed; }
-};
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/sql/sqlite.hpp ------------------------------------------------------------------------
 
 /// Thin ownership of sqlite3 connections and statements; the only file that includes sqlite3.h.
@@ -786,14 +710,87 @@ class Statement {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/barrier/sqlite.hpp --------------------------------------------------------------------
+// ---- dtm/sql/exclusive.hpp ---------------------------------------------------------------------
 
-/// The barrier of a branch service whose rows are in SQLite: each call has its effect once, with its
-/// row in one commit.
-/// Needs: SQLite 3.35 or newer. Threads: as its connection: one thread at a time.
-/// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
+/// One connection for one thread at a time, whoever else has it.
+/// Needs: SQLite 3.35 or newer. Threads: thread-safe; an Exclusive itself belongs to the thread that made it.
 
-#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace dtm {
+inline namespace v1 {
+namespace sql {
+
+/// As long as it lives no other thread gets a statement into this connection. A thread may have
+/// several of one connection.
+///
+/// A connection as SQLite opens it by default has a mutex of its own, which each sqlite3_ function
+/// takes: this holds it in between as well, so other threads wait, also those that know nothing of
+/// this class. One that was opened with SQLITE_OPEN_NOMUTEX (or with a SQLite built for one thread)
+/// has none: its program promised that one thread at a time uses it, and who breaks that is refused.
+class Exclusive {
+ public:
+  /// @throws LogicError  the connection has no mutex, and another thread is inside.
+  explicit Exclusive(sqlite3* db) : db_(db), mutex_(sqlite3_db_mutex(db)) {
+    if (mutex_ != nullptr) {
+      sqlite3_mutex_enter(mutex_);
+      return;
+    }
+    const std::thread::id me = std::this_thread::get_id();
+    Inside& inside = WithoutMutex();
+    const std::lock_guard<std::mutex> lock(inside.mutex);
+    Inside::Visit& visit = inside.visits[db_];
+    if (visit.depth > 0 && visit.thread != me) {
+      throw LogicError(
+          "the SQLite connection is used by another thread at this moment, and has no mutex to "
+          "wait "
+          "for; open it without SQLITE_OPEN_NOMUTEX, or give each thread a connection of its own");
+    }
+    visit.thread = me;
+    ++visit.depth;
+  }
+  ~Exclusive() {
+    if (mutex_ != nullptr) {
+      sqlite3_mutex_leave(mutex_);
+      return;
+    }
+    Inside& inside = WithoutMutex();
+    const std::lock_guard<std::mutex> lock(inside.mutex);
+    const auto visit = inside.visits.find(db_);
+    if (--visit->second.depth == 0) inside.visits.erase(visit);
+  }
+  Exclusive(const Exclusive&) = delete;
+  Exclusive& operator=(const Exclusive&) = delete;
+
+ private:
+  struct Inside {
+    struct Visit {
+      std::thread::id thread;
+      int depth = 0;
+    };
+    std::mutex mutex;
+    std::map<sqlite3*, Visit> visits;
+  };
+  /// Of the process, because a connection is: nothing else knows both objects that use one. It is
+  /// never destroyed, so that threads may still come when the process ends.
+  static Inside& WithoutMutex() {
+    static Inside& inside = *new Inside;
+    return inside;
+  }
+
+  sqlite3* const db_;
+  sqlite3_mutex* const mutex_;
+};
+
+}  // namespace sql
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/barrier/sqlite_schema.hpp -------------------------------------------------------------
+
+/// The barrier table in SQLite, as it is made.
+/// Needs: SQLite 3.35 or newer. Threads: thread-safe. Protocol: §11.5 (SQL barrier).
 
 namespace dtm {
 inline namespace v1 {
@@ -830,7 +827,8 @@ inline sqlite3* NotNull(sqlite3* db) {
 /// A row may be deleted once no call of its gid can come any more; create_time (UTC) is for that.
 /// @throws StoreError  the file cannot be written; nothing was changed.
 inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier") {
-  sql::Database database(barrier::NotNull(db));
+  const sql::Exclusive exclusive(barrier::NotNull(db));
+  sql::Database database(db);
   database.Exec(("CREATE TABLE IF NOT EXISTS " + barrier::Quoted(table) + R"sql( (
   id INTEGER,
   trans_type TEXT NOT NULL,
@@ -846,6 +844,97 @@ inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier"
                     .c_str());
 }
 
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/result.hpp -----------------------------------------------------------------------
+
+/// What a branch answered, and how a transaction ended.
+/// Needs: std. Threads: values only. Protocol: §1 (results).
+
+#include <exception>
+#include <type_traits>
+
+namespace dtm {
+inline namespace v1 {
+
+/// The outcome of one branch call. A branch function returns Success, Failure or Ongoing;
+/// the other two are how callers report that there was no such answer.
+struct Result {
+  enum class Kind {
+    kSuccess,  ///< done
+    kFailure,  ///< definite business failure: roll back, never call this again
+    kOngoing,  ///< in progress: ask again after the retry interval
+    kError,    ///< no definite answer; it may have run: ask again, with growing waits
+    kNotSent   ///< the call certainly did not start (no handler, no free slot): try again later
+  };
+
+  Kind kind = Kind::kSuccess;
+  std::string text;
+
+  static Result Success() { return {Kind::kSuccess, {}}; }
+  static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
+  static Result Ongoing(std::string text = {}) { return {Kind::kOngoing, std::move(text)}; }
+  static Result Error(std::string text) { return {Kind::kError, std::move(text)}; }
+  static Result NotSent(std::string why) { return {Kind::kNotSent, std::move(why)}; }
+};
+
+/// What user code says that returns nothing (success) or a Result.
+template <typename Function, typename... Arguments>
+Result ResultOf(const Function& function, Arguments&&... arguments) {
+  using Returned = std::invoke_result_t<const Function&, Arguments...>;
+  static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
+                "dtm: the function returns nothing or dtm::Result");
+  if constexpr (std::is_void_v<Returned>) {
+    function(std::forward<Arguments>(arguments)...);
+    return Result::Success();
+  } else {
+    return function(std::forward<Arguments>(arguments)...);
+  }
+}
+
+/// Runs user code and turns whatever it throws into a result.
+template <typename Function>
+Result Guarded(const Function& function) {
+  try {
+    return function();
+  } catch (const FailureError& error) {
+    return Result::Failure(error.what());
+  } catch (const OngoingError& error) {
+    return Result::Ongoing(error.what());
+  } catch (const std::exception& error) {
+    return Result::Error(error.what());
+  } catch (...) {
+    return Result::Error("it threw something that is no std::exception");
+  }
+}
+
+/// Where a transaction stands, as far as it is durable.
+struct TransResult {
+  std::string gid;
+  Status status = Status::kSubmitted;
+  std::string reason;  ///< why it was rolled back; empty if it was not
+
+  bool Finished() const { return IsFinal(status); }
+  bool Succeeded() const { return status == Status::kSucceed; }
+  bool Failed() const { return status == Status::kFailed; }
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/barrier/sqlite.hpp --------------------------------------------------------------------
+
+/// The barrier of a branch service whose rows are in SQLite: each call has its effect once, with its
+/// row in one commit.
+/// Needs: SQLite 3.35 or newer. Threads: thread-safe, by the connection: see SqliteBarrierTable.
+/// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
+
+#include <functional>
+
+namespace dtm {
+inline namespace v1 {
+
 /// The barrier table as one connection sees it. Prepares its statements, so keep it as long as the
 /// connection (one made for each call costs 10 us of CPU more); destroy it before the connection is
 /// closed.
@@ -854,17 +943,17 @@ inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier"
 /// (sqlite3_busy_timeout), else a call that meets another writer fails at once. What was answered
 /// survives a power loss only with PRAGMA synchronous = FULL, SQLite's default. Business rows must
 /// be in the same file: an attached one does not commit as one with it.
+///
+/// Threads may share a connection, with one table or several: each call has the connection to
+/// itself from its beginning to its commit, and the others wait. (Without the mutex that SQLite gives
+/// a connection by default, see sql::Exclusive, they are refused.) Calls side by side need a
+/// connection for each thread. A business uses the connection in the thread it is called in.
 class SqliteBarrierTable {
  public:
   /// @throws StoreError  there is no such table (make it with CreateBarrierTable), or it has not
   ///                     dtm's columns and unique key.
   explicit SqliteBarrierTable(sqlite3* db, const std::string& table = "barrier")
-      : table_(table),
-        quoted_(barrier::Quoted(table)),
-        db_(barrier::NotNull(db)),
-        save_(db_, "SAVEPOINT dtm_barrier"),
-        release_(db_, "RELEASE dtm_barrier"),
-        insert_(PrepareInsert()) {}
+      : SqliteBarrierTable(sql::Exclusive(barrier::NotNull(db)), db, table) {}
   SqliteBarrierTable(const SqliteBarrierTable&) = delete;
   SqliteBarrierTable& operator=(const SqliteBarrierTable&) = delete;
 
@@ -884,7 +973,8 @@ class SqliteBarrierTable {
   ///                          was there for longer than the busy timeout; the business did not run,
   ///                          unless it is COMMIT that waited for readers (no WAL).
   /// @throws LogicError       the connection is in a transaction, the business ended ours, or the
-  ///                          barrier had a call that did not commit.
+  ///                          barrier had a call that did not commit; or another thread is inside
+  ///                          a connection without a mutex.
   template <typename Business>
   [[nodiscard]] Result Call(Barrier& barrier, const Business& business) {
     return Run(barrier, Owner::kCall, [&] { return ResultOf(business, db_.Handle()); });
@@ -893,7 +983,8 @@ class SqliteBarrierTable {
   /// The same inside a transaction that the program has begun, with BEGIN IMMEDIATE: nothing is
   /// durable before it commits it, so do not answer before. What is rolled back here is only what
   /// this call did. For several barriers, or business and a barrier's, in one commit. After a
-  /// StoreError roll back all of it.
+  /// StoreError roll back all of it. A transaction belongs to a connection, not to a thread: if
+  /// threads share this one, hold an sql::Exclusive from before BEGIN until after COMMIT.
   template <typename Business>
   [[nodiscard]] Result CallInTransaction(Barrier& barrier, const Business& business) {
     return Run(barrier, Owner::kProgram, [&] { return ResultOf(business, db_.Handle()); });
@@ -909,6 +1000,7 @@ class SqliteBarrierTable {
     if (barrier.Op() != barrier::kMsgOp) {
       throw LogicError(Where(barrier) + "QueryPrepared answers only calls with op msg; use Call");
     }
+    const sql::Exclusive exclusive(db_.Handle());
     if (db_.InTransaction()) {
       throw LogicError(Where(barrier) +
                        "the connection is in a transaction, but the answer must be durable before "
@@ -930,6 +1022,14 @@ class SqliteBarrierTable {
   }
 
  private:
+  SqliteBarrierTable(const sql::Exclusive&, sqlite3* db, const std::string& table)
+      : table_(table),
+        quoted_(barrier::Quoted(table)),
+        db_(db),
+        save_(db_, "SAVEPOINT dtm_barrier"),
+        release_(db_, "RELEASE dtm_barrier"),
+        insert_(PrepareInsert()) {}
+
   /// Who begins and ends the transaction.
   enum class Owner { kCall, kProgram };
 
@@ -1008,6 +1108,7 @@ class SqliteBarrierTable {
   }
 
   Result Run(Barrier& barrier, Owner owner, const std::function<Result()>& business) {
+    const sql::Exclusive exclusive(db_.Handle());
     CheckUse(barrier, owner);
     const std::string number = barrier.BeginCall();
     Undo undo(db_, barrier, owner);
@@ -2004,7 +2105,6 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body
 /// Needs: nlohmann/json. Threads: NewBranch by one thread; the branches it returned may be used side by side.
 /// Protocol: §4.5, §11.7.
 
-#include <mutex>
 #include <set>
 
 namespace dtm {
@@ -4720,8 +4820,6 @@ class Board {
 /// Alerts on their way to Options::on_alert: off the loop, one after the other, never too many.
 /// Needs: std. Threads: thread-safe. Without StartThread they run where RunWaiting is called.
 /// Protocol: §3 (alert), off the path of the transactions (§12, W9).
-
-#include <thread>
 
 namespace dtm {
 inline namespace v1 {

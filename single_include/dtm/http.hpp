@@ -2576,12 +2576,12 @@ inline Barrier BarrierFromRequest(const httplib::Request& request) {
 /// Runs `serve()` and answers the coordinator with what it says: nothing or Success 200, Failure or
 /// a FailureError 409 (definite: roll back), Ongoing or an OngoingError 425 (ask again later), any
 /// other Result or exception 500 (ask again, with growing waits). No exception leaves. What serve did must be
-/// durable when it returns:
+/// durable when it returns. Requests come in several threads: with one connection they wait for each other, with one
+/// connection and table for each thread (thread_local) they do not.
 ///
 ///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {
 ///     dtm::AnswerBranch(response, [&] {
 ///       dtm::Barrier barrier = dtm::BarrierFromRequest(request);
-///       const std::lock_guard<std::mutex> lock(mutex);  // or a connection for each thread
 ///       return table.Call(barrier, [&](sqlite3* db) { Credit(db, request.body); });
 ///     });
 ///   });
