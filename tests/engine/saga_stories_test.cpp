@@ -337,6 +337,34 @@ TEST_CASE("saga stories: a crash while aborting waits for the deadline of a url,
   CHECK(function.log == "a1 a2 c2");
 }
 
+TEST_CASE("saga stories: no compensation begins while any action of an earlier life may still begin") {
+  const char* saga = GENERATE("3 concurrent request=4", "3 request=4");
+  CAPTURE(saga);
+  Play play(saga);
+  play.Begin();
+  if (play.t.definition->concurrent) {
+    play.Happen(Answer(RowOf("a1"), Result::Success()));
+    play.Happen(Answer(RowOf("a3"), kNo));  // a2 is out until 8 s
+  } else {
+    play.Crash(seconds(1));  // a1 is out until 8 s, and is called again
+    play.AnswerOne();
+    play.answers["a2"] = {kNo};
+    play.AnswerOne();
+  }
+  CHECK(play.t.status == Status::kAborting);
+  CHECK(play.log.find('c') == std::string::npos);
+  for (int restart = 0; restart < 2; ++restart) {
+    play.Crash(seconds(1));
+    play.Happen(Happens(EventKind::kRetryNow));
+    play.Happen(Happens(EventKind::kCancel));
+    CHECK(play.log.find('c') == std::string::npos);
+    CHECK(play.effects.timer == kStart + seconds(8));
+  }
+  play.Run();
+  CHECK(play.t.status == Status::kFailed);
+  for (const char* undo : {"c1", "c2"}) CHECK(play.sent[undo].front() == kStart + seconds(8));
+}
+
 TEST_CASE("saga stories: a wall clock that was set back lengthens no wait beyond its interval") {
   const Duration a_day = std::chrono::hours(24);
   Play waits("3 concurrent");

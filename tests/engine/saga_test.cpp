@@ -705,12 +705,21 @@ std::vector<Case> Backward() {
           .On(loaded)
           .Gives(kAborting, "P S P r~4")
           .Timer("4"),
-      C("loaded, concurrent: it holds back nobody else", "2 concurrent")
+      C("loaded, concurrent: it may not have begun, so it holds back the others", "2 concurrent")
           .In(kAborting, "P S P r~4")
           .On(loaded)
-          .Gives(kAborting, "> S P r~4")
-          .Calls("c1")
+          .Gives(kAborting, "P S P r~4")
           .Timer("4"),
+      C("loaded: an earlier step that was called again and succeeded holds back a later one", "2")
+          .In(kAborting, "P S~4 P F")
+          .On(loaded)
+          .Gives(kAborting, "P S~4 P F")
+          .Timer("4"),
+      C("loaded: the last of several earlier calls counts", "3 concurrent")
+          .In(kAborting, "P S~5 P r~4 P F~2")
+          .On(loaded)
+          .Gives(kAborting, "P S~5 P r~4 P F~2")
+          .Timer("5"),
       C("loaded: a function ended with its process", "2 local")
           .In(kAborting, "P r P P")
           .On(loaded)
