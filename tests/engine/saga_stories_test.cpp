@@ -337,7 +337,8 @@ TEST_CASE("saga stories: a crash while aborting waits for the deadline of a url,
   CHECK(function.log == "a1 a2 c2");
 }
 
-TEST_CASE("saga stories: no compensation begins while any action of an earlier life may still begin") {
+TEST_CASE(
+    "saga stories: no compensation begins while any action of an earlier life may still begin") {
   const char* saga = GENERATE("3 concurrent request=4", "3 request=4");
   CAPTURE(saga);
   Play play(saga);
