@@ -4332,7 +4332,7 @@ class SagaMachine : private MachineParts {
   }
 
   void Backward() {
-    if (ActionsOut()) return;  // they may not have begun, and none may begin after a compensation
+    if (ActionsMayBegin()) return;
     bool progress = true;
     while (progress) {
       progress = false;
@@ -4341,7 +4341,7 @@ class SagaMachine : private MachineParts {
       for (std::size_t step = def_.steps.size(); step-- > 0;) {
         if (Undone(step)) continue;
         all_undone = false;
-        if (!MayStillRun(step) && !needed[step] && TryCall(CompensateOf(step))) progress = true;
+        if (!needed[step] && TryCall(CompensateOf(step))) progress = true;
         if (!def_.concurrent && !Undone(step)) break;
       }
       if (all_undone) {
@@ -4359,18 +4359,17 @@ class SagaMachine : private MachineParts {
     return !may_have_run || Succeeded(CompensateOf(step));
   }
 
-  bool ActionsOut() const {
+  /// A call that is out, or was made by an earlier life and may still be running, may not have begun: and no action
+  /// may begin after a compensation of any step.
+  bool ActionsMayBegin() {
+    Time last{};
     for (std::size_t step = 0; step < def_.steps.size(); ++step) {
-      if (t_.branches[ActionOf(step)].in_flight) return true;
+      const Branch& action = t_.branches[ActionOf(step)];
+      if (action.in_flight) return true;
+      last = (std::max)(last, action.deadline);
     }
-    return false;
-  }
-
-  /// Its action was called by an earlier life, and may still be running.
-  bool MayStillRun(std::size_t step) {
-    const Branch& action = t_.branches[ActionOf(step)];
-    if (action.deadline <= context_.now) return false;
-    WakeAt(action.deadline);
+    if (last <= context_.now) return false;
+    WakeAt(last);
     return true;
   }
 
