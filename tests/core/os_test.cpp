@@ -61,6 +61,20 @@ TEST_CASE("os: an existing store file is left alone") {
   CHECK(fs::file_size(folder / "bank.db") == 4);
 }
 
+TEST_CASE("os: a full path leads by no link and from no folder") {
+  const Folder folder;
+  fs::create_directory(folder / "real");
+  fs::create_directory_symlink(folder / "real", folder / "way");
+  const std::string real = fs::canonical(folder / "real").string();
+  CHECK(dtm::os::FullPath(folder / "way/bank.db") == real + "/bank.db");
+  CHECK(dtm::os::FullPath(folder / "way/../way/./bank.db") == real + "/bank.db");
+  CHECK(dtm::os::FullPath("bank.db") == fs::current_path().string() + "/bank.db");
+  CHECK(dtm::os::FullPath("./bank.db") == fs::current_path().string() + "/bank.db");
+  CHECK(dtm::os::FullPath("/bank.db") == "/bank.db");
+  CHECK(dtm::os::FullPath("no/such/bank.db") == "no/such/bank.db");
+  CHECK(dtm::os::FullPath("").empty());
+}
+
 TEST_CASE("os: what cannot be a store file is refused with a sentence that names it") {
   const Folder folder;
   std::ofstream(folder / "real.db") << "rows";

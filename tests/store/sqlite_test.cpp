@@ -230,6 +230,62 @@ TEST_CASE("every single damaged byte of a file: an error or a record, never a cr
   }
 }
 
+TEST_CASE("a relative name means one file, wherever the program goes afterwards") {
+  TempDir dir;
+  std::filesystem::create_directories(dir / "a");
+  std::filesystem::create_directories(dir / "b");
+  std::filesystem::create_directory_symlink(dir / "a", dir / "way");
+  const std::string end = InChild([&]() -> std::string {
+    std::filesystem::current_path(dir.Path());
+    const std::atomic<bool> never{false};
+    SqliteStore named("a/s.db"), linked("way/t.db");
+    if (::chdir("b") != 0) return "chdir failed";
+    std::filesystem::remove(dir / "way");
+    std::filesystem::create_directory_symlink(dir / "b", dir / "way");
+    std::filesystem::create_directory(dir / "b/a");
+    for (SqliteStore* store : {&named, &linked}) {
+      Put(*store, NewTransaction("before"));
+      store->Recover();  // opens it again, as after an I/O error
+      Put(*store, NewTransaction("after"));
+      if (All(*store).size() != 2) return "another file was opened";
+      if (const std::string damage = store->Check(never); !damage.empty()) return damage;
+    }
+    return "kept";
+  });
+  CHECK(end == "kept");
+  for (const char* name : {"b/s.db", "b/a/s.db", "b/t.db"}) CHECK_FALSE(Exists(dir / name));
+  CHECK(SqlNumber(dir / "a/s.db", "SELECT count(*) FROM dtm_trans") == 2);
+  CHECK(SqlNumber(dir / "a/t.db", "SELECT count(*) FROM dtm_trans") == 2);
+}
+
+TEST_CASE("names that SQLite does not take for a file are refused, and no file is made") {
+  TempDir dir;
+  const std::string end = InChild([&]() -> std::string {
+    std::filesystem::current_path(dir.Path());
+    return Refusal(":memory:") + "|" + Refusal("");
+  });
+  CHECK_THAT(end, ContainsSubstring("MemoryStore") && ContainsSubstring("|the store file ''"));
+  CHECK(std::filesystem::is_empty(dir.Path()));
+}
+
+TEST_CASE("the log does not keep the size that a long reader gave it") {
+  TempDir dir;
+  SqliteStore store(dir / "s.db", dtm::Durability::kProcess);
+  const auto log_bytes = [&] { return std::filesystem::file_size(dir / "s.db-wal"); };
+  {
+    dtm::sql::Database reader(dir / "s.db", SQLITE_OPEN_READWRITE);
+    reader.Exec("PRAGMA wal_autocheckpoint = 0; BEGIN; SELECT * FROM dtm_trans");
+    for (int i = 0; i < 40; ++i) {
+      Put(store, NewTransaction("g" + std::to_string(i), At(i), std::string(1000000, 'x')));
+    }
+    REQUIRE(log_bytes() > 40000000);
+    reader.Exec("COMMIT");
+  }
+  Put(store, NewTransaction("checkpointed"));
+  Put(store, NewTransaction("begins the log anew"));
+  CHECK(log_bytes() <= (16U << 20));
+}
+
 // ---- one coordinator per file ----
 
 TEST_CASE("a second store on the file is refused, in this process and in another") {

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cstddef>
 #include <fcntl.h>
+#include <memory>
+#include <stdlib.h>
 #include <string>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -42,6 +44,18 @@ inline void FillRandom(void* bytes, std::size_t size) {
 }
 
 inline std::string LastErrorText() { return std::generic_category().message(errno); }
+
+/// The same file by a name that stays good when the program changes its folder, or somebody points a link of the way to
+/// it elsewhere. As it is if its folder cannot be found: whoever opens it says why.
+inline std::string FullPath(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const bool bare = slash == std::string::npos;
+  const std::string folder = bare ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  const std::unique_ptr<char, void (*)(void*)> full(::realpath(folder.c_str(), nullptr), ::free);
+  if (!full || path.empty()) return path;
+  const std::string name = bare ? path : path.substr(slash + 1);
+  return (slash == 0 || full.get() == std::string("/") ? "" : full.get()) + ("/" + name);
+}
 
 /// Creates the file for its owner only (0600) if it is not there. An existing one is only looked
 /// at: closing a descriptor of it would drop the locks that this process holds on it through

@@ -33,13 +33,13 @@ inline namespace v1 {
 class SqliteStore : public Store {
  public:
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
-  /// schema. The lock is a file of its own beside it, `<path>-lock`.
+  /// schema. The lock is a file of its own beside it, `<path>-lock`. A relative path means the folder of this moment.
   /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
   /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
   /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them.
-  explicit SqliteStore(std::string path, Durability durability = Durability::kPower,
+  explicit SqliteStore(const std::string& path, Durability durability = Durability::kPower,
                        std::function<void(sqlite3*)> on_open = {})
-      : path_(std::move(path)),
+      : path_(FileAt(path)),
         durability_(durability),
         on_open_(std::move(on_open)),
         lock_(path_ + "-lock") {
@@ -229,6 +229,12 @@ class SqliteStore : public Store {
     sql::Statement& statement;
     ~Finally() { statement.Reset(); }
   };
+
+  static std::string FileAt(const std::string& path) {
+    if (!path.empty() && path != ":memory:") return os::FullPath(path);
+    throw StoreError("the store file '" + path +
+                     "' is no file; name one, or use MemoryStore for what need not be kept");
+  }
 
   std::unique_ptr<sqlite_store::Writer> OpenWriter() const {
     auto writer = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);

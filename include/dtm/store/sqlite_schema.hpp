@@ -111,7 +111,10 @@ inline void ConfigureWriter(sql::Database& db, bool sync_each_commit) {
                      "'); put it on a local disk that this user may write to");
   }
   db.Exec(sync_each_commit ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
-  db.Exec("PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -65536; PRAGMA foreign_keys = ON");
+  // A log that had to grow behind a long reader is cut to 16 MiB, four times what it is without one.
+  db.Exec(
+      "PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 16777216;"
+      "PRAGMA cache_size = -65536; PRAGMA foreign_keys = ON");
 }
 
 inline void ConfigureReader(sql::Database& db) {
