@@ -2631,6 +2631,7 @@ class BranchCaller {
 
 #include <cerrno>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <system_error>
@@ -2663,6 +2664,18 @@ inline void FillRandom(void* bytes, std::size_t size) {
 }
 
 inline std::string LastErrorText() { return std::generic_category().message(errno); }
+
+/// The same file by a name that stays good when the program changes its folder, or somebody points a link of the way to
+/// it elsewhere. As it is if its folder cannot be found: whoever opens it says why.
+inline std::string FullPath(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const bool bare = slash == std::string::npos;
+  const std::string folder = bare ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  const std::unique_ptr<char, void (*)(void*)> full(::realpath(folder.c_str(), nullptr), ::free);
+  if (!full || path.empty()) return path;
+  const std::string name = bare ? path : path.substr(slash + 1);
+  return (slash == 0 || full.get() == std::string("/") ? "" : full.get()) + ("/" + name);
+}
 
 /// Creates the file for its owner only (0600) if it is not there. An existing one is only looked
 /// at: closing a descriptor of it would drop the locks that this process holds on it through
@@ -7959,7 +7972,10 @@ inline void ConfigureWriter(sql::Database& db, bool sync_each_commit) {
                      "'); put it on a local disk that this user may write to");
   }
   db.Exec(sync_each_commit ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
-  db.Exec("PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -65536; PRAGMA foreign_keys = ON");
+  // A log that had to grow behind a long reader is cut to 16 MiB, four times what it is without one.
+  db.Exec(
+      "PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 16777216;"
+      "PRAGMA cache_size = -65536; PRAGMA foreign_keys = ON");
 }
 
 inline void ConfigureReader(sql::Database& db) {
@@ -8286,13 +8302,13 @@ inline namespace v1 {
 class SqliteStore : public Store {
  public:
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
-  /// schema. The lock is a file of its own beside it, `<path>-lock`.
+  /// schema. The lock is a file of its own beside it, `<path>-lock`. A relative path means the folder of this moment.
   /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
   /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
   /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them.
-  explicit SqliteStore(std::string path, Durability durability = Durability::kPower,
+  explicit SqliteStore(const std::string& path, Durability durability = Durability::kPower,
                        std::function<void(sqlite3*)> on_open = {})
-      : path_(std::move(path)),
+      : path_(FileAt(path)),
         durability_(durability),
         on_open_(std::move(on_open)),
         lock_(path_ + "-lock") {
@@ -8482,6 +8498,12 @@ class SqliteStore : public Store {
     sql::Statement& statement;
     ~Finally() { statement.Reset(); }
   };
+
+  static std::string FileAt(const std::string& path) {
+    if (!path.empty() && path != ":memory:") return os::FullPath(path);
+    throw StoreError("the store file '" + path +
+                     "' is no file; name one, or use MemoryStore for what need not be kept");
+  }
 
   std::unique_ptr<sqlite_store::Writer> OpenWriter() const {
     auto writer = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
