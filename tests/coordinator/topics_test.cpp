@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/catch.hpp"
@@ -70,6 +71,31 @@ Texts Expanded(Definition message, dtm::Store& store) {
   }
   return steps;
 }
+
+/// While it lives: the operations of SQLite's machine that connections opened meanwhile take to read values.
+class StepsForValues {
+ public:
+  StepsForValues() { sqlite3_auto_extension(reinterpret_cast<void (*)()>(&Watch)); }
+  ~StepsForValues() { sqlite3_cancel_auto_extension(reinterpret_cast<void (*)()>(&Watch)); }
+  StepsForValues(const StepsForValues&) = delete;
+  StepsForValues& operator=(const StepsForValues&) = delete;
+  int Since() const { return std::exchange(Count(), 0); }
+
+ private:
+  static int& Count() {
+    static int count = 0;
+    return count;
+  }
+  static int Watch(sqlite3* db, const char**, const void*) {
+    return sqlite3_trace_v2(db, SQLITE_TRACE_PROFILE, &Trace, nullptr);
+  }
+  static int Trace(unsigned, void*, void* statement, void*) {
+    auto* const done = static_cast<sqlite3_stmt*>(statement);
+    if (std::string(sqlite3_sql(done)).find("FROM dtm_kv") == std::string::npos) return 0;
+    Count() += sqlite3_stmt_status(done, SQLITE_STMTSTATUS_VM_STEP, 1);
+    return 0;
+  }
+};
 
 }  // namespace
 
@@ -303,4 +329,31 @@ TEST_CASE("topics: a store that fails at any operation leaves the topic whole") 
     }
     CHECK(topics::Parse(kit->ListValues("topics").values.at(0)).size() == 2);
   }
+}
+
+TEST_CASE("topics: a message to one of 20 000 topics looks at that one only") {
+  const dtm_test::TempDir dir;
+  const StepsForValues steps;
+  dtm::SqliteStore store(dir / "t.db");
+  CHECK(Subscribe(store, "t", "http://b/1") == "");
+  (void)steps.Since();
+  const auto expand = [&store] { return Expanded(Message({"topic://t", "topic://t"}), store); };
+  CHECK(expand() == Texts{"01 http://b/1 of topic://t", "02 http://b/1 of topic://t"});
+  const int alone = steps.Since();
+  CHECK(alone > 0);
+  (void)Do(store, [&] {
+    for (int i = 0; i < 20000; ++i) {
+      dtm::KeyValue value;
+      value.category = topics::kCategory;
+      value.key = "t" + std::to_string(i);
+      value.value = "[]";
+      store.PutValue(value);
+    }
+    return Result::Success();
+  });
+  CHECK(Do(store, [&] { return topics::Delete(store, "t"); }) == "");
+  CHECK(Subscribe(store, "t", "http://b/2") == "");  // the last row
+  (void)steps.Since();
+  CHECK(expand() == Texts{"01 http://b/2 of topic://t", "02 http://b/2 of topic://t"});
+  CHECK(steps.Since() == alone);
 }

@@ -129,6 +129,31 @@ TEST_CASE("a page of what is due costs the same at the end of a long row of the 
   CHECK(last < 2 * first);
 }
 
+TEST_CASE("one value costs the same among few and among many") {
+  TempDir dir;
+  dtm::sqlite_store::Writer writer(Open(dir / "s.db"));
+  dtm::sqlite_store::Reader reader(Open(dir / "s.db"));
+  const auto find = [&](const std::string& key) {
+    return StepsOf(*reader.owned, "cat = ?2 AND k = ?3", [&] {
+      reader.find_value.Bind(1, 0).BindText(2, "topics").BindText(3, key).Bind(4, 1);
+      CHECK(reader.find_value.Step());
+      CHECK(reader.find_value.Text(2) == key);
+      reader.find_value.Reset();
+    });
+  };
+  const auto fill = [&](int from, int to) {
+    writer.db.Exec(("WITH RECURSIVE n (i) AS (SELECT " + std::to_string(from) +
+                    " UNION ALL SELECT i + 1 FROM n WHERE i < " + std::to_string(to) +
+                    ") INSERT INTO dtm_kv (cat, k, v, version, created, updated) "
+                    "SELECT 'topics', 'topic' || i, '[]', 1, 0, 0 FROM n")
+                       .c_str());
+  };
+  fill(1, 10);
+  const int few = find("topic10");
+  fill(11, 50000);
+  CHECK(find("topic50000") == few);
+}
+
 TEST_CASE("the next due time is found without a walk") {
   TempDir dir;
   dtm::sqlite_store::Writer writer(Open(dir / "s.db"));

@@ -187,7 +187,8 @@ class SqliteStore : public Store {
   KeyValuePage ScanValues(const std::string& category, const std::string& key,
                           std::int64_t position, std::size_t limit) override {
     const std::lock_guard<std::mutex> lock(reader_mutex_);
-    sql::Statement& scan = reader_->scan_values;
+    const bool one = !category.empty() && !key.empty();
+    sql::Statement& scan = one ? reader_->find_value : reader_->scan_values;
     const Finally reset{scan};
     scan.Bind(1, position).BindText(2, category).BindText(3, key);
     scan.Bind(4, static_cast<std::int64_t>(limit));

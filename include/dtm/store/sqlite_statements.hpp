@@ -191,10 +191,13 @@ struct Reader {
                     "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")),
         scan_values(*owned, std::string(kSelectValues) +
                                 "WHERE id > ?1 AND (?2 = '' OR cat = ?2) AND (?3 = '' OR k = ?3) "
-                                "ORDER BY id LIMIT ?4") {}
+                                "ORDER BY id LIMIT ?4"),
+        // The same if both are given: by the index, however many values there are.
+        find_value(*owned,
+                   std::string(kSelectValues) + "WHERE id > ?1 AND cat = ?2 AND k = ?3 LIMIT ?4") {}
 
   std::unique_ptr<sql::Database> owned;
-  sql::Statement find, scan, scan_values;
+  sql::Statement find, scan, scan_values, find_value;
 };
 
 }  // namespace sqlite_store
