@@ -8278,10 +8278,13 @@ struct Reader {
                     "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")),
         scan_values(*owned, std::string(kSelectValues) +
                                 "WHERE id > ?1 AND (?2 = '' OR cat = ?2) AND (?3 = '' OR k = ?3) "
-                                "ORDER BY id LIMIT ?4") {}
+                                "ORDER BY id LIMIT ?4"),
+        // The same if both are given: by the index, however many values there are.
+        find_value(*owned,
+                   std::string(kSelectValues) + "WHERE id > ?1 AND cat = ?2 AND k = ?3 LIMIT ?4") {}
 
   std::unique_ptr<sql::Database> owned;
-  sql::Statement find, scan, scan_values;
+  sql::Statement find, scan, scan_values, find_value;
 };
 
 }  // namespace sqlite_store
@@ -8456,7 +8459,8 @@ class SqliteStore : public Store {
   KeyValuePage ScanValues(const std::string& category, const std::string& key,
                           std::int64_t position, std::size_t limit) override {
     const std::lock_guard<std::mutex> lock(reader_mutex_);
-    sql::Statement& scan = reader_->scan_values;
+    const bool one = !category.empty() && !key.empty();
+    sql::Statement& scan = one ? reader_->find_value : reader_->scan_values;
     const Finally reset{scan};
     scan.Bind(1, position).BindText(2, category).BindText(3, key);
     scan.Bind(4, static_cast<std::int64_t>(limit));
@@ -8797,7 +8801,7 @@ class MemoryStore : public Store {
   }
 
   Result Run(const Work& work) override {
-    const Values before = new_values_;
+    const std::shared_ptr<const Values> before = new_values_;
     Result result = Guarded([&work] { return work(nullptr); });
     if (result.kind != Result::Kind::kSuccess) new_values_ = before;
     return result;
@@ -8808,26 +8812,30 @@ class MemoryStore : public Store {
   }
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
-    const auto found = FindValue(category, key);
-    if (found == new_values_.end()) return std::nullopt;
-    return found->second;
+    const KeyValue* found = new_values_->Find(category, key);
+    if (found == nullptr) return std::nullopt;
+    return *found;
   }
 
   void PutValue(const KeyValue& value) override {
-    const auto found = FindValue(value.category, value.key);
-    const bool fresh = found == new_values_.end();
-    const std::int64_t row = fresh ? ++last_value_ : found->first;
-    KeyValue& kept = new_values_[row];
-    const KeyValue old = std::exchange(kept, value);
-    kept.row = row;
-    kept.version = old.version + 1;
-    kept.created = fresh ? value.updated : old.created;
+    const KeyValue* old = new_values_->Find(value.category, value.key);
+    KeyValue kept = value;
+    kept.row = old == nullptr ? ++last_value_ : old->row;
+    kept.version = old == nullptr ? 1 : old->version + 1;
+    kept.created = old == nullptr ? value.updated : old->created;
+    const auto changed = std::make_shared<Values>(*new_values_);
+    changed->rows_of[{value.category, value.key}] = kept.row;
+    changed->by_row[kept.row] = std::move(kept);
+    new_values_ = changed;
   }
 
   bool RemoveValue(const std::string& category, const std::string& key) override {
-    const auto found = FindValue(category, key);
-    if (found == new_values_.end()) return false;
-    new_values_.erase(found);
+    const KeyValue* old = new_values_->Find(category, key);
+    if (old == nullptr) return false;
+    const auto changed = std::make_shared<Values>(*new_values_);
+    changed->by_row.erase(old->row);
+    changed->rows_of.erase({category, key});
+    new_values_ = changed;
     return true;
   }
 
@@ -8893,12 +8901,17 @@ class MemoryStore : public Store {
                           std::int64_t position, std::size_t limit) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     KeyValuePage page;
-    for (auto entry = values_.upper_bound(position);
-         entry != values_.end() && page.values.size() < limit; ++entry) {
-      const KeyValue& value = entry->second;
-      const bool wanted =
-          (category.empty() || category == value.category) && (key.empty() || key == value.key);
-      if (wanted) page.values.push_back(value);
+    if (!category.empty() && !key.empty()) {
+      const KeyValue* found = values_->Find(category, key);
+      if (found != nullptr && found->row > position && limit > 0) page.values.push_back(*found);
+    } else {
+      for (auto entry = values_->by_row.upper_bound(position);
+           entry != values_->by_row.end() && page.values.size() < limit; ++entry) {
+        const KeyValue& value = entry->second;
+        const bool wanted =
+            (category.empty() || category == value.category) && (key.empty() || key == value.key);
+        if (wanted) page.values.push_back(value);
+      }
     }
     if (limit > 0 && page.values.size() == limit) page.next = page.values.back().row;
     return page;
@@ -8961,26 +8974,29 @@ class MemoryStore : public Store {
     for (Branch& branch : kept.branches) branch.in_flight = false;
   }
 
-  using Values = std::map<std::int64_t, KeyValue>;
+  /// Never changed once they are kept: a batch that writes values makes new ones.
+  struct Values {
+    std::map<std::int64_t, KeyValue> by_row;
+    std::map<std::pair<std::string, std::string>, std::int64_t> rows_of;
 
-  Values::iterator FindValue(const std::string& category, const std::string& key) {
-    return std::find_if(new_values_.begin(), new_values_.end(), [&](const auto& entry) {
-      return entry.second.category == category && entry.second.key == key;
-    });
-  }
+    const KeyValue* Find(const std::string& category, const std::string& key) const {
+      const auto row = rows_of.find({category, key});
+      return row == rows_of.end() ? nullptr : &by_row.at(row->second);
+    }
+  };
 
   std::mutex mutex_;  // guards what is committed; only the owner's calls change it
   std::map<std::int64_t, Transaction> records_;
   std::unordered_map<std::string, std::int64_t> rows_;
   std::map<std::pair<Time, std::int64_t>, bool> due_;
-  Values values_;
+  std::shared_ptr<const Values> values_ = std::make_shared<Values>();
   // The open batch, the owner's alone.
   bool open_ = false;
   std::int64_t last_row_ = 0;
   std::map<std::int64_t, Transaction> batch_;
   std::unordered_map<std::string, std::int64_t> new_rows_;
   std::vector<std::int64_t> removed_;
-  Values new_values_;
+  std::shared_ptr<const Values> new_values_ = values_;
   std::int64_t last_value_ = 0;
 };
 
