@@ -76,7 +76,7 @@ inline int Number(const std::string& name, const std::string& text, int smallest
 }
 
 inline void Set(ServerConfig& config, const std::string& name, const std::string& value) {
-  const auto seconds = [&] { return std::chrono::seconds(Number(name, value, 1, 100000000)); };
+  const auto seconds = [&] { return std::chrono::seconds(Number(name, value, 1, 86400)); };
   if (name == "HttpPort") {
     config.port = Number(name, value, 0, 65535);
   } else if (name == "RetryInterval") {
@@ -95,7 +95,7 @@ inline void Set(ServerConfig& config, const std::string& name, const std::string
     config.coordinator.alert_retry_limit =
         static_cast<std::uint32_t>(Number(name, value, 0, 1000000));
   } else if (name == "Store.FinishedDataExpire") {
-    config.coordinator.keep_finished = seconds();
+    config.coordinator.keep_finished = std::chrono::seconds(Number(name, value, 1, 100000000));
   } else if (name == "Store.Driver") {
     if (value != "sqlite" && value != "sqlite3") {
       throw BadSetting("Store.Driver is '" + value + "'; this server stores in SQLite, see --db");

@@ -287,6 +287,16 @@ using Duration = std::chrono::microseconds;
 using Time = std::chrono::time_point<std::chrono::system_clock, Duration>;
 inline constexpr Time kNever = (Time::max)();
 
+/// The end of a wait that somebody asked for: Duration::max() and whatever else no clock reaches is for ever.
+template <typename TimePoint>
+TimePoint Later(TimePoint from, Duration wait) {
+  constexpr Duration kCentury = std::chrono::hours(24 * 36525);
+  if (wait >= kCentury) return (TimePoint::max)();
+  if (wait <= -kCentury) return from - kCentury;
+  if (wait.count() > 0 && from > (TimePoint::max)() - wait) return (TimePoint::max)();
+  return from + wait;
+}
+
 /// The numbers of these enums are stored; never change the value of an entry.
 enum class TransType : std::uint8_t { kSaga = 1, kMsg = 2, kTcc = 3, kXa = 4, kWorkflow = 5 };
 
@@ -2593,7 +2603,7 @@ inline BranchCall ToBranchCall(const DirectCall& direct, const std::string& coor
   definition->steps.push_back(std::move(step));
   BranchCall call;
   call.branch = HasQueryRow(definition->type) ? DeliveryOf(0) : ActionOf(0);
-  const auto timeout = direct.options.request_timeout;
+  const auto timeout = (std::min)(direct.options.request_timeout, kMaxOptionSeconds);
   call.timeout = timeout.count() > 0 ? Duration(timeout) : default_timeout;
   call.keep_body = true;
   call.definition = std::move(definition);
@@ -3110,6 +3120,83 @@ class Inbox : public BranchResults {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/core/option_range.hpp -----------------------------------------------------------------
+
+/// What the options may be: one table for those of the embedded coordinator, of remote ones, of servers and of callers.
+/// Needs: std. Threads: constants and pure functions.
+
+#include <limits>
+
+namespace dtm {
+inline namespace v1 {
+
+template <typename Value>
+struct OptionRange {
+  const char* name;
+  Value least;
+  Value most;
+};
+
+namespace option_range {
+
+inline constexpr Duration kShortest = std::chrono::milliseconds(1);
+inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
+
+// Options. Those of one transaction are in validate.hpp: they have the same maximum, and 0 for "the default".
+inline constexpr OptionRange<Duration> kRetryInterval{"retry_interval", kShortest,
+                                                      kMaxOptionSeconds};
+inline constexpr OptionRange<Duration> kRequestTimeout{"request_timeout", kShortest,
+                                                       kMaxOptionSeconds};
+inline constexpr OptionRange<std::chrono::seconds> kTimeoutToFail{
+    "timeout_to_fail", std::chrono::seconds(1), kMaxOptionSeconds};
+inline constexpr OptionRange<Duration> kKeepFinished{"keep_finished", Duration(0),
+                                                     (Duration::max)()};
+inline constexpr OptionRange<std::size_t> kMaxInMemory{"max_in_memory", 1, kAnyNumber};
+inline constexpr OptionRange<std::size_t> kMaxMemoryBytes{"max_memory_bytes", 1, kAnyNumber};
+inline constexpr OptionRange<std::size_t> kMaxWaitingSubmissions{"max_waiting_submissions", 1,
+                                                                 kAnyNumber};
+inline constexpr OptionRange<std::size_t> kMaxFunctionThreads{"max_function_threads", 1, 10000};
+inline constexpr OptionRange<std::size_t> kMaxThreadsPerFunction{"max_threads_per_function", 1,
+                                                                 kAnyNumber};
+
+// RemoteOptions
+inline constexpr OptionRange<Duration> kTimeout{"timeout", kShortest, kMaxOptionSeconds};
+
+// HttpBranchOptions
+inline constexpr OptionRange<std::int64_t> kTotal{"limits.total", 1, 1000000};
+inline constexpr OptionRange<std::int64_t> kPerHost{"limits.per_host", 1, 1000000};
+inline constexpr OptionRange<std::int64_t> kSilentHost{"limits.silent_host", 1, 1000000};
+inline constexpr OptionRange<std::int64_t> kSilentAfter{"limits.silent_after", 1, 1000000};
+inline constexpr OptionRange<std::size_t> kMaxWaiting{"max_waiting", 1, kAnyNumber};
+inline constexpr OptionRange<Duration> kKeepIdle{"keep_idle", Duration(0), kMaxOptionSeconds};
+
+// ServerOptions
+inline constexpr OptionRange<std::int64_t> kMaxConnections{"max_connections", 1, 1000000};
+
+inline std::string InWords(Duration value) {
+  const auto count = value.count();
+  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
+  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
+  return std::to_string(count) + " us";
+}
+inline std::string InWords(std::chrono::seconds value) {
+  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
+}
+inline std::string InWords(std::int64_t value) { return std::to_string(value); }
+inline std::string InWords(std::size_t value) { return std::to_string(value); }
+
+/// @throws LogicError
+template <typename Value>
+void Check(const OptionRange<Value>& range, const decltype(range.least)& value) {
+  if (value >= range.least && value <= range.most) return;
+  throw LogicError(std::string("the option ") + range.name + " is " + InWords(value) +
+                   "; it must be " + InWords(range.least) + " to " + InWords(range.most));
+}
+
+}  // namespace option_range
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/durability.hpp ------------------------------------------------------------------
 
 /// How much a commit survives.
@@ -3154,31 +3241,33 @@ struct Alert {
   std::uint32_t retry_count = 0;  ///< errors in a row
 };
 
+/// A coordinator with a value out of its range is not made (LogicError).
 struct Options {
   /// What a commit survives; see Durability.
   Durability durability = Durability::kPower;
   /// Called with the connection that writes the SQLite file, whenever it was opened: create and migrate the
   /// program's own tables here, for Transact and RegisterInTransaction.
   std::function<void(sqlite3*)> on_open;
-  /// The first wait after an error, of transactions that name none.
+  /// The first wait after an error, of transactions that name none: 1 ms to 1 day.
   Duration retry_interval = std::chrono::seconds(10);
-  /// The deadline of a branch call by URL, of transactions that name none.
+  /// The deadline of a branch call by URL, of transactions that name none: 1 ms to 1 day.
   Duration request_timeout = std::chrono::seconds(3);
   /// How long a prepared msg, tcc or xa that names no timeout waits for its submit; then a message
-  /// asks its initiator, and the others are rolled back.
+  /// asks its initiator, and the others are rolled back. 1 s to 1 day.
   std::chrono::seconds timeout_to_fail{35};
   /// Where a dtm::Server serves this coordinator to others ("http://this-host:36789/api/dtmsvr"): told to
   /// branches that a tcc or xa calls, so that they can register more. Empty: they cannot.
   std::string server_url;
-  /// Finished transactions are removed after this long. Unfinished ones never are.
+  /// Finished transactions are removed after this long, with Duration::max() never. Unfinished ones never are.
   Duration keep_finished = std::chrono::hours(24);
   /// Transactions kept in memory at a time, and the bytes of what they were asked to do; the rest
-  /// waits in the store.
+  /// waits in the store. Both 1 or more.
   std::size_t max_in_memory = 20000;
   std::size_t max_memory_bytes = std::size_t{256} << 20;
-  /// Submissions waiting for a commit at a time; more are refused (RejectedError).
+  /// Submissions waiting for a commit at a time, 1 or more; more are refused (RejectedError).
   std::size_t max_waiting_submissions = 20000;
-  /// Threads that run branch functions, and how many of them one function may occupy.
+  /// Threads that run branch functions, 1 to 10,000, and how many of them one function may occupy: 1 or more, and at
+  /// most half of them, so that one that blocks leaves threads for the others.
   std::size_t max_function_threads = 128;
   std::size_t max_threads_per_function = 64;
   /// Called at the `alert_retry_limit`-th error in a row of a branch that is called until it succeeds, and at every
@@ -3195,6 +3284,25 @@ struct Options {
   /// Any thread, must not throw.
   std::function<void(LogLevel, const std::string&)> log = LogToStderr;
 };
+
+/// @throws LogicError  an option is out of its range.
+inline const Options& CheckedOptions(const Options& options) {
+  option_range::Check(option_range::kRetryInterval, options.retry_interval);
+  option_range::Check(option_range::kRequestTimeout, options.request_timeout);
+  option_range::Check(option_range::kTimeoutToFail, options.timeout_to_fail);
+  option_range::Check(option_range::kKeepFinished, options.keep_finished);
+  option_range::Check(option_range::kMaxInMemory, options.max_in_memory);
+  option_range::Check(option_range::kMaxMemoryBytes, options.max_memory_bytes);
+  option_range::Check(option_range::kMaxWaitingSubmissions, options.max_waiting_submissions);
+  option_range::Check(option_range::kMaxFunctionThreads, options.max_function_threads);
+  option_range::Check(option_range::kMaxThreadsPerFunction, options.max_threads_per_function);
+  return options;
+}
+
+inline std::size_t ThreadsPerFunction(const Options& options) {
+  const std::size_t half = (std::max)(options.max_function_threads / 2, std::size_t{1});
+  return (std::min)(options.max_threads_per_function, half);
+}
 
 }  // namespace v1
 }  // namespace dtm
@@ -6752,12 +6860,13 @@ inline namespace v1 {
 
 class Driver {
  public:
-  Driver(std::unique_ptr<Store> store_in, std::unique_ptr<Clock> clock_in, Options options_in)
-      : options(std::move(options_in)),
+  Driver(std::unique_ptr<Store> store_in, std::unique_ptr<Clock> clock_in,
+         const Options& options_in)
+      : options(CheckedOptions(options_in)),
         clock(std::move(clock_in)),
         store(std::move(store_in)),
         inbox(options.max_waiting_submissions),
-        functions(options.max_function_threads, options.max_threads_per_function),
+        functions(options.max_function_threads, ThreadsPerFunction(options)),
         alerts(options),
         loop_(*store, *clock, inbox, functions, alerts, options) {}
 
@@ -7427,10 +7536,7 @@ class EmbeddedEndpoint : public Endpoint {
     throw RejectedError("gid '" + definition.gid +
                         "': a workflow is prepared, and finished with its status");
   }
-  Time TimeIn(Duration wait) const {
-    const Time now = Checked().clock->Now();
-    return wait >= kNever - now ? kNever : now + wait;
-  }
+  Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
 
   static Command About(const std::string& gid, Command::Kind kind) {
     Command command;
@@ -8586,15 +8692,17 @@ class Coordinator : public EmbeddedEndpoint {
  public:
   /// Opens or creates the SQLite file, checks and locks it.
   /// @throws StoreError  taken by another coordinator, unreadable, read-only, damaged, or newer.
+  /// @throws LogicError  an option is out of its range; no file was touched.
   explicit Coordinator(const std::string& file, const Options& options = {})
-      : Coordinator(std::make_unique<SqliteStore>(file, options.durability, options.on_open),
+      : Coordinator(std::make_unique<SqliteStore>(file, CheckedOptions(options).durability,
+                                                  options.on_open),
                     options) {}
 
   /// On a store of your choice; `clock` is for tests.
-  explicit Coordinator(std::unique_ptr<Store> store, Options options = {},
+  /// @throws LogicError  an option is out of its range.
+  explicit Coordinator(std::unique_ptr<Store> store, const Options& options = {},
                        std::unique_ptr<Clock> clock = std::make_unique<SystemClock>())
-      : EmbeddedEndpoint(
-            std::make_unique<Driver>(std::move(store), std::move(clock), std::move(options))) {}
+      : EmbeddedEndpoint(std::make_unique<Driver>(std::move(store), std::move(clock), options)) {}
 
   /// Stops, and waits for the functions that still run; says so if that takes longer than a second.
   ~Coordinator() override = default;

@@ -2897,11 +2897,24 @@ class HostLimits {
 namespace dtm {
 inline namespace v1 {
 
+/// Each number is 1 or more.
 struct HttpBranchOptions {
   HostLimits::Limits limits;
   std::size_t max_waiting = 65536;  ///< calls without a free slot; more are answered NotSent
-  Duration keep_idle = std::chrono::seconds(4);  ///< how long unused connections and threads stay
+  /// How long unused connections and threads stay, at most a day.
+  Duration keep_idle = std::chrono::seconds(4);
 };
+
+/// @throws LogicError  an option is out of its range.
+inline const HttpBranchOptions& CheckedOptions(const HttpBranchOptions& options) {
+  option_range::Check(option_range::kTotal, options.limits.total);
+  option_range::Check(option_range::kPerHost, options.limits.per_host);
+  option_range::Check(option_range::kSilentHost, options.limits.silent_host);
+  option_range::Check(option_range::kSilentAfter, options.limits.silent_after);
+  option_range::Check(option_range::kMaxWaiting, options.max_waiting);
+  option_range::Check(option_range::kKeepIdle, options.keep_idle);
+  return options;
+}
 
 class CallQueue {
  public:
@@ -2945,8 +2958,9 @@ class CallQueue {
     std::unique_ptr<Connection> connection;  ///< null: make a new one
   };
 
+  /// @throws LogicError  an option is out of its range.
   explicit CallQueue(const HttpBranchOptions& options)
-      : options_(options), limits_(options.limits) {}
+      : options_(CheckedOptions(options)), limits_(options.limits) {}
 
   /// Returns the answer if the call cannot wait here.
   std::optional<Result> Push(const Job& job, SteadyTime now) noexcept {
@@ -2965,7 +2979,7 @@ class CallQueue {
       if (!host.in_ring_) ring_.push_back(&host);
       host.in_ring_ = true;
       host.last_used_ = now;
-      host.waiting_.emplace(now + job.call.timeout, job);
+      host.waiting_.emplace(Later(now, job.call.timeout), job);
       ++waiting_;
       return std::nullopt;
     } catch (const Error& error) {
@@ -3132,7 +3146,7 @@ class UrlCaller final : public BranchCaller {
         if (auto refused = queue_.Push(job, now)) {
           answers.push_back({std::move(job), std::move(*refused)});
         } else {
-          CheckBefore(now + job.call.timeout);
+          CheckBefore(Later(now, job.call.timeout));
         }
       }
       WakeWorker();
@@ -3252,7 +3266,7 @@ class UrlCaller final : public BranchCaller {
       self.job = job;
       self.connection = taken.connection.get();
       pace_.Started(self.place, now);
-      self.deadline = now + job.call.timeout;
+      self.deadline = Later(now, job.call.timeout);
       CheckBefore(self.deadline + kBreakAfter);
     }
     WakeWorker();
@@ -3386,6 +3400,7 @@ class UrlCaller final : public BranchCaller {
 
 /// Branches are called with cpp-httplib. Each call in flight takes a thread and a file descriptor:
 /// `ulimit -n` should be above `limits.total`.
+/// @throws LogicError  an option is out of its range.
 inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}) {
   return std::make_unique<UrlCaller>(options);
 }
@@ -3407,7 +3422,7 @@ inline Result CallNow(const DirectCall& direct, const std::string& coordinator) 
     const BranchCall call = ToBranchCall(direct, coordinator, std::chrono::seconds(3));
     const Url url = ParseUrl(call.Url());
     Connection connection(url);
-    return connection.Send(call, url, std::chrono::steady_clock::now() + call.timeout).result;
+    return connection.Send(call, url, Later(std::chrono::steady_clock::now(), call.timeout)).result;
   } catch (const std::exception& error) {
     return Result::Error(error.what());
   }
@@ -3996,7 +4011,7 @@ namespace dtm {
 inline namespace v1 {
 
 struct RemoteOptions {
-  /// For one request to the coordinator; with wait_result it answers after up to 6 s.
+  /// For one request to the coordinator, 1 ms to 1 day; with wait_result it answers after up to 6 s.
   Duration timeout = std::chrono::seconds(10);
   /// What its dtm::Server asks for; empty = none.
   std::string token;
@@ -4009,9 +4024,10 @@ struct RemoteOptions {
 
 class RemoteRequests {
  public:
-  /// @throws Error  it is no URL.
+  /// @throws Error  it is no URL; LogicError: an option is out of its range.
   RemoteRequests(const std::string& url, RemoteOptions options)
       : url_(ParseUrl(url)), options_(std::move(options)) {
+    option_range::Check(option_range::kTimeout, options_.timeout);
     while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
     FillRegexTable();
   }
@@ -4036,8 +4052,8 @@ class RemoteRequests {
     if (!options_.token.empty()) request.set_header("Authorization", "Bearer " + options_.token);
     BlockSigpipe();
     std::unique_ptr<Exchange> exchange = TakeIdle();
-    Exchanged exchanged =
-        exchange->Send(std::move(request), std::chrono::steady_clock::now() + options_.timeout);
+    Exchanged exchanged = exchange->Send(std::move(request),
+                                         Later(std::chrono::steady_clock::now(), options_.timeout));
     if (!exchanged.Complete()) {
       throw InDoubtError(NoAnswer(gid) + (exchanged.answered
                                               ? std::string("its answer broke off")
@@ -4123,7 +4139,7 @@ inline namespace v1 {
 class RemoteCoordinator : public Endpoint {
  public:
   /// `url` is that of the API: "http://localhost:36789/api/dtmsvr". Nothing is sent yet.
-  /// @throws Error  it is no URL.
+  /// @throws Error  it is no URL; LogicError: an option is out of its range.
   explicit RemoteCoordinator(const std::string& url, RemoteOptions options = {})
       : options_(std::move(options)), requests_(url, options_), pool_(kAsyncThreads, kMaxWaiting) {}
   ~RemoteCoordinator() override { pool_.Stop(); }
@@ -4155,7 +4171,7 @@ class RemoteCoordinator : public Endpoint {
 
   /// Asks again and again: a coordinator elsewhere does not call back.
   TransResult SubmitAndWait(Definition definition, Duration timeout) override {
-    const SteadyTime end = Now() + timeout;
+    const SteadyTime end = Later(Now(), timeout);
     const std::string gid = definition.gid;
     definition.options.wait_result = false;
     try {
@@ -4246,7 +4262,7 @@ class RemoteCoordinator : public Endpoint {
   /// @throws RejectedError  there is no such transaction.
   /// @throws InDoubtError   the coordinator gave no answer.
   TransResult Wait(const std::string& gid, Duration timeout) {
-    return WaitUntil(gid, Now() + timeout);
+    return WaitUntil(gid, Later(Now(), timeout));
   }
 
  private:
@@ -4369,7 +4385,7 @@ struct ServerOptions {
   /// What every request has to carry (docs/http_api.md, "Security"). Without one only the loopback
   /// is served.
   std::string token;
-  /// Each takes a thread; more are answered 503. `ulimit -n` has to be above.
+  /// Each takes a thread; more are answered 503. `ulimit -n` has to be above. 1 to 1,000,000.
   int max_connections = 1024;
 };
 
@@ -4500,8 +4516,11 @@ class ApiRoutes {
 
 class Server {
  public:
+  /// @throws LogicError  an option is out of its range.
   explicit Server(Coordinator& tm, ServerOptions options = {})
-      : options_(std::move(options)), routes_(tm, options_.token) {}
+      : options_(std::move(options)), routes_(tm, options_.token) {
+    option_range::Check(option_range::kMaxConnections, options_.max_connections);
+  }
   Server(Coordinator&& tm, ServerOptions options = {}) = delete;
   ~Server() { Stop(); }
   Server(const Server&) = delete;

@@ -161,8 +161,11 @@ TEST_CASE("api_errors: the reason of a failed one cannot be read: not told as a 
 
 TEST_CASE("api_errors: too many submissions wait: 503, and the rest goes on") {
   dtm::Options options = dtm_test::Quiet();
-  options.max_waiting_submissions = 0;
+  options.max_waiting_submissions = 1;
   ApiKit kit({}, options);
+  dtm::Definition first;
+  first.gid = "first";
+  kit.kit->SubmitAsync(first, {});  // and no turn takes it
   CheckError(kit.AskPost("submit", Saga("g")), 503, "gid 'g'");
   CheckError(kit.AskPost("prepare", Saga("g")), 503, "gid 'g'");
   CHECK(kit.StatusOf("g") == "none");

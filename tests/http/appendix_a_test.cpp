@@ -436,9 +436,16 @@ TEST_CASE("what may be stored is told as that, and may be sent again") {
 
 TEST_CASE("too many waiting submissions are told to come later") {
   dtm::Options options = dtm_test::Quiet();
-  options.max_waiting_submissions = 0;
+  options.max_waiting_submissions = 1;
   World world(options);
+  const auto fill = [&](const std::string& gid) {
+    dtm::Definition other;
+    other.gid = gid;
+    world.kit->SubmitAsync(other, {});  // and no turn takes it yet
+  };
+  fill("first");
   CHECK(world.Submit("g", kTwo, 503, "") == "");
+  fill("second");
   CHECK(Wrong(world.Ask(Post("prepare", Saga("g", kTwo))), 503, "") == "");
   CHECK(world.Seen("g") == "not shown");
 }

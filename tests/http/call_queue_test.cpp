@@ -41,6 +41,33 @@ Checked Check(CallQueue& queue, dtm::SteadyTime now) {
 
 }  // namespace
 
+TEST_CASE("options out of their range are refused with their name") {
+  using Options = dtm::HttpBranchOptions;
+  const auto refused = [](const char* says, void (*set)(Options&)) {
+    Options options;
+    set(options);
+    CAPTURE(says);
+    CHECK_THROWS_AS(CallQueue(options), dtm::LogicError);
+    CHECK_THROWS_WITH(CallQueue(options), ContainsSubstring(says));
+  };
+  refused("limits.total is 0;", [](Options& o) { o.limits.total = 0; });
+  refused("limits.total is 2147483647;", [](Options& o) { o.limits.total = 2147483647; });
+  refused("limits.per_host is -1;", [](Options& o) { o.limits.per_host = -1; });
+  refused("limits.silent_host is 0;", [](Options& o) { o.limits.silent_host = 0; });
+  refused("limits.silent_after is 0;", [](Options& o) { o.limits.silent_after = 0; });
+  refused("max_waiting is 0;", [](Options& o) { o.max_waiting = 0; });
+  refused("keep_idle is -1 s;", [](Options& o) { o.keep_idle = std::chrono::seconds(-1); });
+  refused("keep_idle is ", [](Options& o) { o.keep_idle = (dtm::Duration::max)(); });
+}
+
+TEST_CASE("a call whose deadline no clock reaches waits its turn") {
+  CallQueue queue({});
+  CallQueue::Job job = JobTo("http://a/1");
+  job.call.timeout = (dtm::Duration::max)();
+  CHECK_FALSE(queue.Push(job, kStart));
+  CHECK(TakeOne(queue, kStart + std::chrono::hours(1)) == "http://a/1");
+}
+
 TEST_CASE("hosts take turns") {
   CallQueue queue({});
   for (const char* url : {"http://a/1", "http://a/2", "http://a/3", "http://b/1", "http://c/1"}) {

@@ -128,6 +128,7 @@ TEST_CASE("remote: sagas of functions of this process, through the coordinator a
   CHECK_THROWS_WITH(NewSaga(remote, "g1").Add(out, undo, 9).Submit(),
                     ContainsSubstring("other content"));
   CHECK(remote.Wait("g1", seconds(1)).Succeeded());
+  CHECK(remote.Wait("g1", (dtm::Duration::max)()).Succeeded());  // for ever
   CHECK_THROWS_AS(remote.Wait("unknown", seconds(1)), dtm::RejectedError);
 }
 

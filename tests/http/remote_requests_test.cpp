@@ -1,6 +1,7 @@
 /// Requests to a coordinator elsewhere: what is sent, which connections are kept, and what an answer that
 /// is neither yes nor no becomes.
 #include <atomic>
+#include <chrono>
 #include <string>
 #include <thread>
 #include <vector>
@@ -49,6 +50,19 @@ TEST_CASE("remote_requests: a request as dtm's clients send it, with the token i
     const bool told = request.find("Authorization: Bearer secret\r\n") != std::string::npos;
     CHECK(told == !options.token.empty());
     CHECK((request.find("Authorization") != std::string::npos) == told);
+  }
+}
+
+TEST_CASE("remote_requests: a timeout out of its range is refused at once") {
+  for (const dtm::Duration timeout :
+       {dtm::Duration(0), dtm::Duration(-1), (dtm::Duration::min)(), (dtm::Duration::max)(),
+        dtm::Duration(std::chrono::hours(24)) + dtm::Duration(1)}) {
+    RemoteOptions options;
+    options.timeout = timeout;
+    CHECK_THROWS_AS(RemoteRequests("http://127.0.0.1:1/api", options), dtm::LogicError);
+    CHECK_THROWS_WITH(RemoteRequests("http://127.0.0.1:1/api", options),
+                      ContainsSubstring("the option timeout is ") &&
+                          ContainsSubstring("; it must be 1 ms to 86400 s"));
   }
 }
 

@@ -126,6 +126,13 @@ TEST_CASE("the server is destroyed while a request waits for its result") {
   CHECK((reply.status == 409 || reply.status == 425 || reply.problem == "closed"));
 }
 
+TEST_CASE("a server for nobody is refused") {
+  dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>());
+  dtm::ServerOptions options;
+  options.max_connections = GENERATE(0, -1, 1000001);
+  CHECK_THROWS_AS(dtm::Server(tm, options), dtm::LogicError);
+}
+
 TEST_CASE("connections above the limit get 503, and those that come later are served") {
   dtm::ServerOptions options;
   options.max_connections = 4;

@@ -4,6 +4,7 @@
 /// delivered from any thread, also from inside Call.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include <dtm/core/endpoint.hpp>
+#include <dtm/core/limits.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
@@ -56,7 +58,7 @@ inline BranchCall ToBranchCall(const DirectCall& direct, const std::string& coor
   definition->steps.push_back(std::move(step));
   BranchCall call;
   call.branch = HasQueryRow(definition->type) ? DeliveryOf(0) : ActionOf(0);
-  const auto timeout = direct.options.request_timeout;
+  const auto timeout = (std::min)(direct.options.request_timeout, kMaxOptionSeconds);
   call.timeout = timeout.count() > 0 ? Duration(timeout) : default_timeout;
   call.keep_body = true;
   call.definition = std::move(definition);

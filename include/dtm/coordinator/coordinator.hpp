@@ -43,15 +43,17 @@ class Coordinator : public EmbeddedEndpoint {
  public:
   /// Opens or creates the SQLite file, checks and locks it.
   /// @throws StoreError  taken by another coordinator, unreadable, read-only, damaged, or newer.
+  /// @throws LogicError  an option is out of its range; no file was touched.
   explicit Coordinator(const std::string& file, const Options& options = {})
-      : Coordinator(std::make_unique<SqliteStore>(file, options.durability, options.on_open),
+      : Coordinator(std::make_unique<SqliteStore>(file, CheckedOptions(options).durability,
+                                                  options.on_open),
                     options) {}
 
   /// On a store of your choice; `clock` is for tests.
-  explicit Coordinator(std::unique_ptr<Store> store, Options options = {},
+  /// @throws LogicError  an option is out of its range.
+  explicit Coordinator(std::unique_ptr<Store> store, const Options& options = {},
                        std::unique_ptr<Clock> clock = std::make_unique<SystemClock>())
-      : EmbeddedEndpoint(
-            std::make_unique<Driver>(std::move(store), std::move(clock), std::move(options))) {}
+      : EmbeddedEndpoint(std::make_unique<Driver>(std::move(store), std::move(clock), options)) {}
 
   /// Stops, and waits for the functions that still run; says so if that takes longer than a second.
   ~Coordinator() override = default;

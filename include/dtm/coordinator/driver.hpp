@@ -32,12 +32,13 @@ inline namespace v1 {
 
 class Driver {
  public:
-  Driver(std::unique_ptr<Store> store_in, std::unique_ptr<Clock> clock_in, Options options_in)
-      : options(std::move(options_in)),
+  Driver(std::unique_ptr<Store> store_in, std::unique_ptr<Clock> clock_in,
+         const Options& options_in)
+      : options(CheckedOptions(options_in)),
         clock(std::move(clock_in)),
         store(std::move(store_in)),
         inbox(options.max_waiting_submissions),
-        functions(options.max_function_threads, options.max_threads_per_function),
+        functions(options.max_function_threads, ThreadsPerFunction(options)),
         alerts(options),
         loop_(*store, *clock, inbox, functions, alerts, options) {}
 

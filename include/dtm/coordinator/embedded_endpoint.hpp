@@ -169,10 +169,7 @@ class EmbeddedEndpoint : public Endpoint {
     throw RejectedError("gid '" + definition.gid +
                         "': a workflow is prepared, and finished with its status");
   }
-  Time TimeIn(Duration wait) const {
-    const Time now = Checked().clock->Now();
-    return wait >= kNever - now ? kNever : now + wait;
-  }
+  Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
 
   static Command About(const std::string& gid, Command::Kind kind) {
     Command command;

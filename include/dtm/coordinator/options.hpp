@@ -3,6 +3,7 @@
 /// Protocol: §3 (alert).
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <functional>
 #include <string>
 
+#include <dtm/core/option_range.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/store/durability.hpp>
 
@@ -36,31 +38,33 @@ struct Alert {
   std::uint32_t retry_count = 0;  ///< errors in a row
 };
 
+/// A coordinator with a value out of its range is not made (LogicError).
 struct Options {
   /// What a commit survives; see Durability.
   Durability durability = Durability::kPower;
   /// Called with the connection that writes the SQLite file, whenever it was opened: create and migrate the
   /// program's own tables here, for Transact and RegisterInTransaction.
   std::function<void(sqlite3*)> on_open;
-  /// The first wait after an error, of transactions that name none.
+  /// The first wait after an error, of transactions that name none: 1 ms to 1 day.
   Duration retry_interval = std::chrono::seconds(10);
-  /// The deadline of a branch call by URL, of transactions that name none.
+  /// The deadline of a branch call by URL, of transactions that name none: 1 ms to 1 day.
   Duration request_timeout = std::chrono::seconds(3);
   /// How long a prepared msg, tcc or xa that names no timeout waits for its submit; then a message
-  /// asks its initiator, and the others are rolled back.
+  /// asks its initiator, and the others are rolled back. 1 s to 1 day.
   std::chrono::seconds timeout_to_fail{35};
   /// Where a dtm::Server serves this coordinator to others ("http://this-host:36789/api/dtmsvr"): told to
   /// branches that a tcc or xa calls, so that they can register more. Empty: they cannot.
   std::string server_url;
-  /// Finished transactions are removed after this long. Unfinished ones never are.
+  /// Finished transactions are removed after this long, with Duration::max() never. Unfinished ones never are.
   Duration keep_finished = std::chrono::hours(24);
   /// Transactions kept in memory at a time, and the bytes of what they were asked to do; the rest
-  /// waits in the store.
+  /// waits in the store. Both 1 or more.
   std::size_t max_in_memory = 20000;
   std::size_t max_memory_bytes = std::size_t{256} << 20;
-  /// Submissions waiting for a commit at a time; more are refused (RejectedError).
+  /// Submissions waiting for a commit at a time, 1 or more; more are refused (RejectedError).
   std::size_t max_waiting_submissions = 20000;
-  /// Threads that run branch functions, and how many of them one function may occupy.
+  /// Threads that run branch functions, 1 to 10,000, and how many of them one function may occupy: 1 or more, and at
+  /// most half of them, so that one that blocks leaves threads for the others.
   std::size_t max_function_threads = 128;
   std::size_t max_threads_per_function = 64;
   /// Called at the `alert_retry_limit`-th error in a row of a branch that is called until it succeeds, and at every
@@ -77,6 +81,25 @@ struct Options {
   /// Any thread, must not throw.
   std::function<void(LogLevel, const std::string&)> log = LogToStderr;
 };
+
+/// @throws LogicError  an option is out of its range.
+inline const Options& CheckedOptions(const Options& options) {
+  option_range::Check(option_range::kRetryInterval, options.retry_interval);
+  option_range::Check(option_range::kRequestTimeout, options.request_timeout);
+  option_range::Check(option_range::kTimeoutToFail, options.timeout_to_fail);
+  option_range::Check(option_range::kKeepFinished, options.keep_finished);
+  option_range::Check(option_range::kMaxInMemory, options.max_in_memory);
+  option_range::Check(option_range::kMaxMemoryBytes, options.max_memory_bytes);
+  option_range::Check(option_range::kMaxWaitingSubmissions, options.max_waiting_submissions);
+  option_range::Check(option_range::kMaxFunctionThreads, options.max_function_threads);
+  option_range::Check(option_range::kMaxThreadsPerFunction, options.max_threads_per_function);
+  return options;
+}
+
+inline std::size_t ThreadsPerFunction(const Options& options) {
+  const std::size_t half = (std::max)(options.max_function_threads / 2, std::size_t{1});
+  return (std::min)(options.max_threads_per_function, half);
+}
 
 }  // namespace v1
 }  // namespace dtm

@@ -14,6 +14,16 @@ using Duration = std::chrono::microseconds;
 using Time = std::chrono::time_point<std::chrono::system_clock, Duration>;
 inline constexpr Time kNever = (Time::max)();
 
+/// The end of a wait that somebody asked for: Duration::max() and whatever else no clock reaches is for ever.
+template <typename TimePoint>
+TimePoint Later(TimePoint from, Duration wait) {
+  constexpr Duration kCentury = std::chrono::hours(24 * 36525);
+  if (wait >= kCentury) return (TimePoint::max)();
+  if (wait <= -kCentury) return from - kCentury;
+  if (wait.count() > 0 && from > (TimePoint::max)() - wait) return (TimePoint::max)();
+  return from + wait;
+}
+
 /// The numbers of these enums are stored; never change the value of an entry.
 enum class TransType : std::uint8_t { kSaga = 1, kMsg = 2, kTcc = 3, kXa = 4, kWorkflow = 5 };
 

@@ -51,7 +51,7 @@ class UrlCaller final : public BranchCaller {
         if (auto refused = queue_.Push(job, now)) {
           answers.push_back({std::move(job), std::move(*refused)});
         } else {
-          CheckBefore(now + job.call.timeout);
+          CheckBefore(Later(now, job.call.timeout));
         }
       }
       WakeWorker();
@@ -171,7 +171,7 @@ class UrlCaller final : public BranchCaller {
       self.job = job;
       self.connection = taken.connection.get();
       pace_.Started(self.place, now);
-      self.deadline = now + job.call.timeout;
+      self.deadline = Later(now, job.call.timeout);
       CheckBefore(self.deadline + kBreakAfter);
     }
     WakeWorker();
@@ -305,6 +305,7 @@ class UrlCaller final : public BranchCaller {
 
 /// Branches are called with cpp-httplib. Each call in flight takes a thread and a file descriptor:
 /// `ulimit -n` should be above `limits.total`.
+/// @throws LogicError  an option is out of its range.
 inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}) {
   return std::make_unique<UrlCaller>(options);
 }

@@ -19,6 +19,8 @@
 #include <vector>
 
 #include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/core/option_range.hpp>
+#include <dtm/core/types.hpp>
 #include <dtm/http/connection.hpp>
 #include <dtm/http/host_limits.hpp>
 #include <dtm/http/url.hpp>
@@ -26,11 +28,24 @@
 namespace dtm {
 inline namespace v1 {
 
+/// Each number is 1 or more.
 struct HttpBranchOptions {
   HostLimits::Limits limits;
   std::size_t max_waiting = 65536;  ///< calls without a free slot; more are answered NotSent
-  Duration keep_idle = std::chrono::seconds(4);  ///< how long unused connections and threads stay
+  /// How long unused connections and threads stay, at most a day.
+  Duration keep_idle = std::chrono::seconds(4);
 };
+
+/// @throws LogicError  an option is out of its range.
+inline const HttpBranchOptions& CheckedOptions(const HttpBranchOptions& options) {
+  option_range::Check(option_range::kTotal, options.limits.total);
+  option_range::Check(option_range::kPerHost, options.limits.per_host);
+  option_range::Check(option_range::kSilentHost, options.limits.silent_host);
+  option_range::Check(option_range::kSilentAfter, options.limits.silent_after);
+  option_range::Check(option_range::kMaxWaiting, options.max_waiting);
+  option_range::Check(option_range::kKeepIdle, options.keep_idle);
+  return options;
+}
 
 class CallQueue {
  public:
@@ -74,8 +89,9 @@ class CallQueue {
     std::unique_ptr<Connection> connection;  ///< null: make a new one
   };
 
+  /// @throws LogicError  an option is out of its range.
   explicit CallQueue(const HttpBranchOptions& options)
-      : options_(options), limits_(options.limits) {}
+      : options_(CheckedOptions(options)), limits_(options.limits) {}
 
   /// Returns the answer if the call cannot wait here.
   std::optional<Result> Push(const Job& job, SteadyTime now) noexcept {
@@ -94,7 +110,7 @@ class CallQueue {
       if (!host.in_ring_) ring_.push_back(&host);
       host.in_ring_ = true;
       host.last_used_ = now;
-      host.waiting_.emplace(now + job.call.timeout, job);
+      host.waiting_.emplace(Later(now, job.call.timeout), job);
       ++waiting_;
       return std::nullopt;
     } catch (const Error& error) {

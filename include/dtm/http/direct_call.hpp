@@ -8,6 +8,7 @@
 
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/core/endpoint.hpp>
+#include <dtm/core/types.hpp>
 #include <dtm/http/connection.hpp>
 #include <dtm/http/url.hpp>
 
@@ -20,7 +21,7 @@ inline Result CallNow(const DirectCall& direct, const std::string& coordinator) 
     const BranchCall call = ToBranchCall(direct, coordinator, std::chrono::seconds(3));
     const Url url = ParseUrl(call.Url());
     Connection connection(url);
-    return connection.Send(call, url, std::chrono::steady_clock::now() + call.timeout).result;
+    return connection.Send(call, url, Later(std::chrono::steady_clock::now(), call.timeout)).result;
   } catch (const std::exception& error) {
     return Result::Error(error.what());
   }

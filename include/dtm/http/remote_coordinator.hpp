@@ -22,6 +22,7 @@
 #include <dtm/core/gid.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/types.hpp>
 #include <dtm/core/validate.hpp>
 #include <dtm/http/direct_call.hpp>
 #include <dtm/http/exchange.hpp>
@@ -40,7 +41,7 @@ inline namespace v1 {
 class RemoteCoordinator : public Endpoint {
  public:
   /// `url` is that of the API: "http://localhost:36789/api/dtmsvr". Nothing is sent yet.
-  /// @throws Error  it is no URL.
+  /// @throws Error  it is no URL; LogicError: an option is out of its range.
   explicit RemoteCoordinator(const std::string& url, RemoteOptions options = {})
       : options_(std::move(options)), requests_(url, options_), pool_(kAsyncThreads, kMaxWaiting) {}
   ~RemoteCoordinator() override { pool_.Stop(); }
@@ -72,7 +73,7 @@ class RemoteCoordinator : public Endpoint {
 
   /// Asks again and again: a coordinator elsewhere does not call back.
   TransResult SubmitAndWait(Definition definition, Duration timeout) override {
-    const SteadyTime end = Now() + timeout;
+    const SteadyTime end = Later(Now(), timeout);
     const std::string gid = definition.gid;
     definition.options.wait_result = false;
     try {
@@ -163,7 +164,7 @@ class RemoteCoordinator : public Endpoint {
   /// @throws RejectedError  there is no such transaction.
   /// @throws InDoubtError   the coordinator gave no answer.
   TransResult Wait(const std::string& gid, Duration timeout) {
-    return WaitUntil(gid, Now() + timeout);
+    return WaitUntil(gid, Later(Now(), timeout));
   }
 
  private:

@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include <dtm/core/error.hpp>
+#include <dtm/core/option_range.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/http/exchange.hpp>
 #include <dtm/http/json_input.hpp>
@@ -26,7 +27,7 @@ namespace dtm {
 inline namespace v1 {
 
 struct RemoteOptions {
-  /// For one request to the coordinator; with wait_result it answers after up to 6 s.
+  /// For one request to the coordinator, 1 ms to 1 day; with wait_result it answers after up to 6 s.
   Duration timeout = std::chrono::seconds(10);
   /// What its dtm::Server asks for; empty = none.
   std::string token;
@@ -39,9 +40,10 @@ struct RemoteOptions {
 
 class RemoteRequests {
  public:
-  /// @throws Error  it is no URL.
+  /// @throws Error  it is no URL; LogicError: an option is out of its range.
   RemoteRequests(const std::string& url, RemoteOptions options)
       : url_(ParseUrl(url)), options_(std::move(options)) {
+    option_range::Check(option_range::kTimeout, options_.timeout);
     while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
     FillRegexTable();
   }
@@ -66,8 +68,8 @@ class RemoteRequests {
     if (!options_.token.empty()) request.set_header("Authorization", "Bearer " + options_.token);
     BlockSigpipe();
     std::unique_ptr<Exchange> exchange = TakeIdle();
-    Exchanged exchanged =
-        exchange->Send(std::move(request), std::chrono::steady_clock::now() + options_.timeout);
+    Exchanged exchanged = exchange->Send(std::move(request),
+                                         Later(std::chrono::steady_clock::now(), options_.timeout));
     if (!exchanged.Complete()) {
       throw InDoubtError(NoAnswer(gid) + (exchanged.answered
                                               ? std::string("its answer broke off")

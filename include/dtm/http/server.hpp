@@ -17,6 +17,7 @@
 
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/core/error.hpp>
+#include <dtm/core/option_range.hpp>
 #include <dtm/core/text.hpp>
 #include <dtm/http/access.hpp>
 #include <dtm/http/api.hpp>
@@ -30,7 +31,7 @@ struct ServerOptions {
   /// What every request has to carry (docs/http_api.md, "Security"). Without one only the loopback
   /// is served.
   std::string token;
-  /// Each takes a thread; more are answered 503. `ulimit -n` has to be above.
+  /// Each takes a thread; more are answered 503. `ulimit -n` has to be above. 1 to 1,000,000.
   int max_connections = 1024;
 };
 
@@ -161,8 +162,11 @@ class ApiRoutes {
 
 class Server {
  public:
+  /// @throws LogicError  an option is out of its range.
   explicit Server(Coordinator& tm, ServerOptions options = {})
-      : options_(std::move(options)), routes_(tm, options_.token) {}
+      : options_(std::move(options)), routes_(tm, options_.token) {
+    option_range::Check(option_range::kMaxConnections, options_.max_connections);
+  }
   Server(Coordinator&& tm, ServerOptions options = {}) = delete;
   ~Server() { Stop(); }
   Server(const Server&) = delete;

@@ -11,6 +11,7 @@
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/coordinator/options.hpp>
 #include <dtm/core/error.hpp>
+#include <dtm/core/types.hpp>
 #include <dtm/store/memory.hpp>
 #include <dtm/store/store.hpp>
 #include <dtm/testing/failing_store.hpp>
@@ -59,7 +60,7 @@ class TestCoordinator {
 
   /// Lets this much time pass, with everything that happens in it.
   void Advance(Duration duration) {
-    const Time end = time_->Now() + duration;
+    const Time end = Later(time_->Now(), duration);
     Settle();
     while (time_->Now() < end) {
       const Time next = coordinator_->Poll();
