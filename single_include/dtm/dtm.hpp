@@ -1467,6 +1467,8 @@ struct WorkflowState {
   TransOptions
       options;  ///< for its calls, as far as they are told: request_timeout, branch_headers
   std::vector<Step> recorded;  ///< its steps so far: branch_id, op, payload = the answer, failed
+  std::string workflow{};      ///< its name; empty: not told
+  std::string data{};          ///< what it was started with
 };
 
 /// A call that the initiator makes itself: the try of a tcc, the action of an xa, the step of a workflow.
@@ -1518,7 +1520,9 @@ class Endpoint {
   /// @throws RejectedError  it is not prepared (any more), or the branch is registered otherwise.
   virtual void RegisterBranch(const std::string& gid, TransType type, Step step) = 0;
 
-  /// Stores a workflow, or finds the stored one: then it tells what has happened to it.
+  /// Stores a workflow, or finds the stored one: then it tells what has happened to it. A definition without name or
+  /// data says nothing of them.
+  /// @throws RejectedError  the gid is another type's, another workflow's, or was started with other data.
   virtual WorkflowState PrepareWorkflow(Definition definition) = 0;
 
   /// The end of a workflow: kSucceed, or kFailed and why. The same status again is accepted.
@@ -2372,7 +2376,8 @@ class WorkflowHandle {
   /// coordinator resumes it where its name is registered. Of `options`, request_timeout and branch_headers are for its
   /// calls by URL too; a dtm::Server elsewhere does not tell the headers to who resumes it.
   /// @throws FailureError   it was rolled back.
-  /// @throws RejectedError  the gid is another transaction's.
+  /// @throws RejectedError  the gid is another transaction's, another workflow's, or was started with other data; nothing
+  /// is run.
   /// @throws what a step threw: it is undecided, and the coordinator will have it run again; OngoingError: at the
   /// retry interval.
   std::string Execute(const std::string& gid, const T& data, TransOptions options = {}) const {
@@ -2383,19 +2388,21 @@ class WorkflowHandle {
     definition.type = TransType::kWorkflow;
     definition.workflow = shared_->name;
     definition.query_prepared = shared_->resume_url;
-    definition.data = branch_args::Text(gid, "the workflow", nlohmann::json(data));
+    const nlohmann::json given(data);
+    definition.data = branch_args::Text(gid, "the workflow", given);
     definition.options = options;
-    return Run(std::move(definition), data, std::move(options));
+    return Run(std::move(definition), given, data, std::move(options));
   }
 
-  /// What the coordinator calls to go on with it.
-  Result Resume(const std::string& gid, const T& data) const {
+  /// What the coordinator calls to go on with it: `given` is what it was started with.
+  Result Resume(const std::string& gid, const nlohmann::json& given) const {
     const Running running(*shared_, gid);
     if (!running.Alone()) return Result::Ongoing("it is running in this process");
     Definition definition;
     definition.gid = gid;
     definition.type = TransType::kWorkflow;
-    (void)Run(std::move(definition), data, std::nullopt);
+    definition.workflow = shared_->name;
+    (void)Run(std::move(definition), given, DataOf(given), std::nullopt);
     return Result::Success();
   }
 
@@ -2436,12 +2443,39 @@ class WorkflowHandle {
     bool alone_ = false;
   };
 
-  /// `given`: nothing if it is resumed, then it has the stored options.
-  std::string Run(Definition definition, const T& data, std::optional<TransOptions> given) const {
+  static T DataOf(const nlohmann::json& given) {
+    try {
+      return given.template get<T>();
+    } catch (const nlohmann::json::exception& error) {
+      throw Error(std::string("its data is not what the workflow takes: ") + error.what());
+    }
+  }
+
+  /// Not every coordinator compares (Go's does not), so this does.
+  void CheckSame(const std::string& gid, const WorkflowState& state,
+                 const nlohmann::json& given) const {
+    if (state.workflow.empty() && state.data.empty()) return;  // it is not told
+    if (state.workflow != shared_->name) {
+      throw RejectedError("gid '" + gid + "' is the workflow '" + state.workflow + "', not '" +
+                          shared_->name + "'; nothing was run. Use a new gid");
+    }
+    const nlohmann::json stored =
+        nlohmann::json::parse(state.data.empty() ? "null" : state.data, nullptr, false);
+    if (stored != given) {
+      throw RejectedError("gid '" + gid +
+                          "' was started with other data than it is run with now; " +
+                          "nothing was run. Use a new gid, or the data it was started with");
+    }
+  }
+
+  /// `options`: nothing if it is resumed, then it has the stored ones.
+  std::string Run(Definition definition, const nlohmann::json& given, const T& data,
+                  std::optional<TransOptions> options) const {
     Endpoint& endpoint = shared_->endpoint;
     const std::string gid = definition.gid;
     WorkflowState state = endpoint.PrepareWorkflow(std::move(definition));
-    if (given) state.options = std::move(*given);
+    CheckSame(gid, state, given);
+    if (options) state.options = std::move(*options);
     if (state.status == Status::kSucceed) return state.result;
     if (state.status == Status::kFailed) throw FailureError(state.reason);
     Workflow workflow(endpoint, gid, state);
@@ -2478,9 +2512,9 @@ WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
                                return std::string(function(workflow, data));
                              }
                            });
-  const auto resume = functions.template Register<T>(
-      name, [handle](const T& data, const BranchInfo& info) -> Result {
-        return handle.Resume(info.gid, data);
+  const auto resume = functions.template Register<nlohmann::json>(
+      name, [handle](const nlohmann::json& given, const BranchInfo& info) -> Result {
+        return handle.Resume(info.gid, given);
       });
   handle.ResumeAt(endpoint.UrlOfLocal(resume.name, resume.owner));
   return handle;
@@ -5794,6 +5828,23 @@ inline Repeat OnRepeat(const Transaction& stored, const Definition& again, bool 
   return {Repeat::Kind::kAttach, {}};
 }
 
+/// Why what is stored under this gid is not the workflow that is prepared `again`; empty if it is. Where it is resumed
+/// may have changed; what it does not say of itself, is not compared.
+inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
+  const std::string gid = "gid '" + again.gid + "' ";
+  const char* end = "; nothing was changed or run. Use a new gid";
+  if (stored.type != TransType::kWorkflow) {
+    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
+  }
+  if (!again.workflow.empty() && again.workflow != stored.workflow) {
+    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
+  }
+  if (!again.data.empty() && again.data != stored.data) {
+    return gid + "was started with other data" + end;
+  }
+  return {};
+}
+
 /// The steps stay those of the prepare; options and order of the submit count where it has any.
 inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
   Definition merged = prepared;
@@ -7460,15 +7511,16 @@ class EmbeddedEndpoint : public Endpoint {
     const std::string gid = definition.gid;
     std::optional<Transaction> stored = Checked().store->Load(gid);
     if (!stored) {
-      Prepare(std::move(definition));
+      Prepare(definition);
       stored = Checked().store->Load(gid);
-    } else if (stored->definition->type != TransType::kWorkflow) {
-      throw RejectedError("gid '" + gid + "' is a " + Name(stored->definition->type) +
-                          ", not a workflow; nothing was changed. Use a new gid");
     }
     if (!stored) throw StoreError("gid '" + gid + "' was removed at this moment; try again");
-    return {stored->status, stored->reason, stored->result, stored->definition->options,
-            stored->definition->steps};
+    if (stored->unreadable) throw RejectedError("gid '" + gid + "': " + stored->last_error);
+    const Definition& found = *stored->definition;
+    const std::string problem = engine::OtherWorkflow(found, definition);
+    if (!problem.empty()) throw RejectedError(problem);
+    return {stored->status, stored->reason, stored->result, found.options,
+            found.steps,    found.workflow, found.data};
   }
 
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,

@@ -2231,6 +2231,7 @@ inline TransOptions CallOptions(const nlohmann::json& transaction) {
 }
 
 /// The answer of prepareWorkflow; nothing if it is none.
+/// @throws RejectedError  the Go server gives any transaction that has the gid.
 inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
   const nlohmann::json body = json_input::Parse(text);
   if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
@@ -2238,7 +2239,18 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
   }
   try {
     const nlohmann::json& transaction = body[kTransaction];
+    const std::string type = transaction.value(kTransType, "");
+    if (!type.empty() && type != Name(TransType::kWorkflow)) {
+      throw RejectedError("gid '" + transaction.value(kGid, "") + "' is a " + Printable(type) +
+                          ", not a workflow; nothing was run. Use a new gid");
+    }
     WorkflowState state;
+    if (const std::string told = transaction.value(kCustomData, ""); !told.empty()) {
+      Definition stored;
+      decode::WorkflowCustomData(told, stored);
+      state.workflow = std::move(stored.workflow);
+      state.data = std::move(stored.data);
+    }
     state.status = StatusNamed(transaction.value(kStatus, ""));
     state.reason = transaction.value(kRollbackReason, "");
     state.result = base64::Decode(transaction.value(kResult, "")).value_or("");

@@ -42,7 +42,11 @@ class FakeEndpoint : public dtm::Endpoint {
   }
   dtm::WorkflowState PrepareWorkflow(dtm::Definition definition) override {
     Note("prepare " + definition.gid);
-    if (prepared.empty()) workflow.options = definition.options;  // later ones change nothing
+    if (prepared.empty()) {  // later ones change nothing
+      workflow.options = definition.options;
+      if (!definition.data.empty()) workflow.workflow = definition.workflow;
+      workflow.data = definition.data;
+    }
     prepared.push_back(std::move(definition));
     return workflow;
   }

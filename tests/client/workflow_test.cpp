@@ -224,12 +224,72 @@ TEST_CASE("workflow client: Resume goes on from what is recorded and answers wha
   CHECK_THROWS_AS(handle.Resume("g", 1), dtm::FailureError);
 }
 
+TEST_CASE(
+    "workflow client: a gid is one workflow with one input: anything else is refused, nothing "
+    "runs") {
+  const std::string status = GENERATE(as<std::string>{}, "half done", "succeed", "failed");
+  CAPTURE(status);
+  Fixture f;
+  bool broken = true;
+  const Handle handle = f.Make([&](Workflow& wf) {
+    wf.NewBranch().Do(f.Does("one"));
+    if (broken) throw std::runtime_error("crash");
+    return std::string("paid 30");
+  });
+  CHECK_THROWS_WITH(handle.Execute("g", 30), "crash");
+  if (status == "succeed") f.endpoint.workflow.status = Status::kSucceed;
+  if (status == "failed") f.endpoint.workflow.status = Status::kFailed;
+  f.TakeDid();
+  f.TakeLog();
+  broken = false;
+  CHECK_THROWS_AS(handle.Execute("g", 60), dtm::RejectedError);
+  CHECK_THROWS_WITH(handle.Resume("g", 60),
+                    ContainsSubstring("gid 'g'") && ContainsSubstring("other data"));
+  Handle other(f.endpoint, "other", [&](Workflow&, const int&) {
+    f.did.push_back("other");
+    return std::string();
+  });
+  other.ResumeAt("local:other");
+  CHECK_THROWS_AS(other.Execute("g", 30), dtm::RejectedError);
+  CHECK_THROWS_WITH(other.Resume("g", 30),
+                    ContainsSubstring("'wf'") && ContainsSubstring("'other'"));
+  CHECK(f.did.empty());
+  CHECK(f.endpoint.log == Lines(4, "prepare g"));
+  if (status == "half done") CHECK(handle.Execute("g", 30) == "paid 30");
+}
+
+TEST_CASE(
+    "workflow client: the same data in another notation is the same, and what is not told is not "
+    "compared") {
+  Fixture f;
+  dtm::WorkflowHandle<nlohmann::json> handle(
+      f.endpoint, "wf", [](Workflow&, const nlohmann::json&) { return std::string("ran"); });
+  handle.ResumeAt("local:wf");
+  handle.Execute("g", {{"a", 1}, {"b", 2}});
+  f.endpoint.workflow.status = Status::kPrepared;
+  f.endpoint.workflow.data = R"({"b": 2, "a": 1})";
+  CHECK(handle.Resume("g", {{"a", 1}, {"b", 2}}).kind == Result::Kind::kSuccess);
+  f.endpoint.workflow.data.clear();
+  CHECK_THROWS_AS(handle.Resume("g", 1), dtm::RejectedError);
+  f.endpoint.workflow.status = Status::kPrepared;
+  CHECK(handle.Resume("g", nullptr).kind == Result::Kind::kSuccess);
+  f.endpoint.workflow.workflow.clear();
+  CHECK(handle.Execute("g", 1) == "ran");
+}
+
+TEST_CASE("workflow client: data that the workflow cannot take is a temporary error") {
+  Fixture f;
+  const Handle handle = f.Make([](Workflow&) { return std::string(); });
+  CHECK_THROWS_WITH(handle.Resume("g", "text"), ContainsSubstring("not what the workflow takes"));
+  CHECK(f.endpoint.log.empty());
+}
+
 namespace {
 
 /// Where functions are registered.
 struct FakeFunctions {
   std::string name;
-  std::function<Result(const int&, const dtm::BranchInfo&)> function;
+  std::function<Result(const nlohmann::json&, const dtm::BranchInfo&)> function;
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& as, Function what) {
     name = as;

@@ -397,6 +397,27 @@ TEST_CASE("endpoint: the gid of another transaction is no workflow's") {
   CHECK(house.Seen() == "prepared");
 }
 
+TEST_CASE("endpoint: the gid of a workflow is no other workflow's, nor one with other data") {
+  House house(GENERATE(false, true));
+  const bool ended = GENERATE(false, true);
+  house.kit->PrepareWorkflow(Workflow());
+  if (ended) house.kit->FinishWorkflow("g", Status::kSucceed, "", "result");
+  house.MayCrash();
+  Definition other = Workflow();
+  other.workflow = "other";
+  CHECK_THROWS_WITH(house.kit->PrepareWorkflow(other),
+                    ContainsSubstring("'wf'") && ContainsSubstring("'other'"));
+  other = Workflow();
+  other.data = "other data";
+  CHECK_THROWS_AS(house.kit->PrepareWorkflow(other), dtm::RejectedError);
+  other = Workflow("http://b/moved");  // where it is resumed may have changed
+  CHECK(house.kit->PrepareWorkflow(other).data == "data");
+  other.workflow.clear();  // what is not said is not compared
+  other.data.clear();
+  CHECK(house.kit->PrepareWorkflow(other).workflow == "wf");
+  CHECK(house.kit->Query("g")->definition->query_prepared == "http://b/resume");
+}
+
 TEST_CASE("endpoint: a workflow on a store that fails at any operation loses nothing it told") {
   const auto fault =
       GENERATE(StoreFault::kDefinite, StoreFault::kInDoubtNotStored, StoreFault::kInDoubtButStored);

@@ -192,6 +192,15 @@ TEST_CASE("api_types: prepareWorkflow of what is none, or of the gid of somethin
   CHECK(kit.StatusOf("g") == "none");
   CHECK(kit.AskPost("prepare", Of("tcc")).body == kDone);
   CHECK(Refused(kit.AskPost("prepareWorkflow", Of("workflow")), 409, "tcc") == "");
+  const auto named = [](const char* name, const char* data) {
+    return Of("workflow", "h",
+              std::string(R"(,"custom_data":"{\"name\":\")") + name + R"(\",\"data\":\")" + data +
+                  R"(\"}")");
+  };
+  CHECK(kit.AskPost("prepareWorkflow", named("wf", "aGk=")).status == 200);
+  CHECK(Refused(kit.AskPost("prepareWorkflow", named("wf", "aGo=")), 409, "other data") == "");
+  CHECK(Refused(kit.AskPost("prepareWorkflow", named("fw", "aGk=")), 409, "'wf'") == "");
+  CHECK(kit.AskPost("prepareWorkflow", Of("workflow", "h")).status == 200);
 }
 
 TEST_CASE("api_types: the submit of a workflow says in req_extra how it ended") {

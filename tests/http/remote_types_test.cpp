@@ -8,6 +8,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
+#include <dtm/client/workflow.hpp>
 #include <dtm/http/branches.hpp>
 #include <dtm/http/remote_coordinator.hpp>
 #include <dtm/http/server.hpp>
@@ -186,6 +187,50 @@ TEST_CASE("remote_types: a workflow is prepared, recorded and finished") {
   remote.Prepare(Of(TransType::kTcc, "tcc"));
   workflow.gid = "tcc";
   CHECK_THROWS_AS(remote.PrepareWorkflow(workflow), dtm::RejectedError);
+}
+
+TEST_CASE(
+    "remote_types: a gid is one workflow with one input, at the start and when it is resumed") {
+  House house;
+  RemoteOptions options;
+  options.branch_url = house.url + "/branch";
+  RemoteCoordinator remote(house.url, options);
+  bool broken = true;
+  std::vector<int> ran;
+  const auto run = [&](dtm::Workflow& wf, const int& amount) {
+    wf.NewBranch().Do([&] { ran.push_back(amount); });
+    if (broken) throw dtm::OngoingError("later");
+    return "paid " + std::to_string(amount);
+  };
+  const auto pay = dtm::RegisterWorkflow<int>(remote, house.tm, "pay", run);
+  const auto refund = dtm::RegisterWorkflow<int>(remote, house.tm, "refund", run);
+  for (const bool ended : {false, true}) {
+    CAPTURE(ended);
+    broken = !ended;
+    if (ended) {
+      CHECK(pay.Execute("g", 30) == "paid 30");
+    } else {
+      CHECK_THROWS_AS(pay.Execute("g", 30), dtm::OngoingError);
+    }
+    CHECK_THROWS_AS(pay.Execute("g", 60), dtm::RejectedError);
+    CHECK_THROWS_AS(refund.Execute("g", 30), dtm::RejectedError);
+    dtm::BranchInfo info{"g", TransType::kWorkflow, "00", Op::kResume, "pay"};
+    CHECK_THAT(house.tm.CallFunction("pay", "60", info).text, ContainsSubstring("other data"));
+    CHECK_THAT(house.tm.CallFunction("refund", "30", info).text, ContainsSubstring("'refund'"));
+    CHECK(ran == std::vector<int>{30});
+  }
+  CHECK(pay.Execute("g", 30) == "paid 30");
+}
+
+TEST_CASE("remote_types: Go's server gives what has the gid, whatever it is: it is refused here") {
+  RawServer server([&](int fd, int) {
+    while (!RawServer::ReadRequest(fd).empty()) {
+      RawServer::Write(fd, Says(R"({"progresses":[],"transaction":{"gid":"g","trans_type":"saga",)"
+                                R"("status":"succeed"}})"));
+    }
+  });
+  RemoteCoordinator remote(server.Url("/api/dtmsvr"));
+  CHECK_THROWS_AS(remote.PrepareWorkflow(Of(TransType::kWorkflow)), dtm::RejectedError);
 }
 
 TEST_CASE("remote_types: a branch is told where the coordinator is") {

@@ -36,7 +36,8 @@ class WorkflowHandle {
   /// coordinator resumes it where its name is registered. Of `options`, request_timeout and branch_headers are for its
   /// calls by URL too; a dtm::Server elsewhere does not tell the headers to who resumes it.
   /// @throws FailureError   it was rolled back.
-  /// @throws RejectedError  the gid is another transaction's.
+  /// @throws RejectedError  the gid is another transaction's, another workflow's, or was started with other data; nothing
+  /// is run.
   /// @throws what a step threw: it is undecided, and the coordinator will have it run again; OngoingError: at the
   /// retry interval.
   std::string Execute(const std::string& gid, const T& data, TransOptions options = {}) const {
@@ -47,19 +48,21 @@ class WorkflowHandle {
     definition.type = TransType::kWorkflow;
     definition.workflow = shared_->name;
     definition.query_prepared = shared_->resume_url;
-    definition.data = branch_args::Text(gid, "the workflow", nlohmann::json(data));
+    const nlohmann::json given(data);
+    definition.data = branch_args::Text(gid, "the workflow", given);
     definition.options = options;
-    return Run(std::move(definition), data, std::move(options));
+    return Run(std::move(definition), given, data, std::move(options));
   }
 
-  /// What the coordinator calls to go on with it.
-  Result Resume(const std::string& gid, const T& data) const {
+  /// What the coordinator calls to go on with it: `given` is what it was started with.
+  Result Resume(const std::string& gid, const nlohmann::json& given) const {
     const Running running(*shared_, gid);
     if (!running.Alone()) return Result::Ongoing("it is running in this process");
     Definition definition;
     definition.gid = gid;
     definition.type = TransType::kWorkflow;
-    (void)Run(std::move(definition), data, std::nullopt);
+    definition.workflow = shared_->name;
+    (void)Run(std::move(definition), given, DataOf(given), std::nullopt);
     return Result::Success();
   }
 
@@ -100,12 +103,39 @@ class WorkflowHandle {
     bool alone_ = false;
   };
 
-  /// `given`: nothing if it is resumed, then it has the stored options.
-  std::string Run(Definition definition, const T& data, std::optional<TransOptions> given) const {
+  static T DataOf(const nlohmann::json& given) {
+    try {
+      return given.template get<T>();
+    } catch (const nlohmann::json::exception& error) {
+      throw Error(std::string("its data is not what the workflow takes: ") + error.what());
+    }
+  }
+
+  /// Not every coordinator compares (Go's does not), so this does.
+  void CheckSame(const std::string& gid, const WorkflowState& state,
+                 const nlohmann::json& given) const {
+    if (state.workflow.empty() && state.data.empty()) return;  // it is not told
+    if (state.workflow != shared_->name) {
+      throw RejectedError("gid '" + gid + "' is the workflow '" + state.workflow + "', not '" +
+                          shared_->name + "'; nothing was run. Use a new gid");
+    }
+    const nlohmann::json stored =
+        nlohmann::json::parse(state.data.empty() ? "null" : state.data, nullptr, false);
+    if (stored != given) {
+      throw RejectedError("gid '" + gid +
+                          "' was started with other data than it is run with now; " +
+                          "nothing was run. Use a new gid, or the data it was started with");
+    }
+  }
+
+  /// `options`: nothing if it is resumed, then it has the stored ones.
+  std::string Run(Definition definition, const nlohmann::json& given, const T& data,
+                  std::optional<TransOptions> options) const {
     Endpoint& endpoint = shared_->endpoint;
     const std::string gid = definition.gid;
     WorkflowState state = endpoint.PrepareWorkflow(std::move(definition));
-    if (given) state.options = std::move(*given);
+    CheckSame(gid, state, given);
+    if (options) state.options = std::move(*options);
     if (state.status == Status::kSucceed) return state.result;
     if (state.status == Status::kFailed) throw FailureError(state.reason);
     Workflow workflow(endpoint, gid, state);
@@ -142,9 +172,9 @@ WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
                                return std::string(function(workflow, data));
                              }
                            });
-  const auto resume = functions.template Register<T>(
-      name, [handle](const T& data, const BranchInfo& info) -> Result {
-        return handle.Resume(info.gid, data);
+  const auto resume = functions.template Register<nlohmann::json>(
+      name, [handle](const nlohmann::json& given, const BranchInfo& info) -> Result {
+        return handle.Resume(info.gid, given);
       });
   handle.ResumeAt(endpoint.UrlOfLocal(resume.name, resume.owner));
   return handle;

@@ -24,6 +24,8 @@
 #include <dtm/core/limits.hpp>
 #include <dtm/core/local_branch.hpp>
 #include <dtm/core/os.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/repeat.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -93,15 +95,16 @@ class EmbeddedEndpoint : public Endpoint {
     const std::string gid = definition.gid;
     std::optional<Transaction> stored = Checked().store->Load(gid);
     if (!stored) {
-      Prepare(std::move(definition));
+      Prepare(definition);
       stored = Checked().store->Load(gid);
-    } else if (stored->definition->type != TransType::kWorkflow) {
-      throw RejectedError("gid '" + gid + "' is a " + Name(stored->definition->type) +
-                          ", not a workflow; nothing was changed. Use a new gid");
     }
     if (!stored) throw StoreError("gid '" + gid + "' was removed at this moment; try again");
-    return {stored->status, stored->reason, stored->result, stored->definition->options,
-            stored->definition->steps};
+    if (stored->unreadable) throw RejectedError("gid '" + gid + "': " + stored->last_error);
+    const Definition& found = *stored->definition;
+    const std::string problem = engine::OtherWorkflow(found, definition);
+    if (!problem.empty()) throw RejectedError(problem);
+    return {stored->status, stored->reason, stored->result, found.options,
+            found.steps,    found.workflow, found.data};
   }
 
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,

@@ -35,6 +35,8 @@ struct WorkflowState {
   TransOptions
       options;  ///< for its calls, as far as they are told: request_timeout, branch_headers
   std::vector<Step> recorded;  ///< its steps so far: branch_id, op, payload = the answer, failed
+  std::string workflow{};      ///< its name; empty: not told
+  std::string data{};          ///< what it was started with
 };
 
 /// A call that the initiator makes itself: the try of a tcc, the action of an xa, the step of a workflow.
@@ -86,7 +88,9 @@ class Endpoint {
   /// @throws RejectedError  it is not prepared (any more), or the branch is registered otherwise.
   virtual void RegisterBranch(const std::string& gid, TransType type, Step step) = 0;
 
-  /// Stores a workflow, or finds the stored one: then it tells what has happened to it.
+  /// Stores a workflow, or finds the stored one: then it tells what has happened to it. A definition without name or
+  /// data says nothing of them.
+  /// @throws RejectedError  the gid is another type's, another workflow's, or was started with other data.
   virtual WorkflowState PrepareWorkflow(Definition definition) = 0;
 
   /// The end of a workflow: kSucceed, or kFailed and why. The same status again is accepted.

@@ -50,6 +50,23 @@ inline Repeat OnRepeat(const Transaction& stored, const Definition& again, bool 
   return {Repeat::Kind::kAttach, {}};
 }
 
+/// Why what is stored under this gid is not the workflow that is prepared `again`; empty if it is. Where it is resumed
+/// may have changed; what it does not say of itself, is not compared.
+inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
+  const std::string gid = "gid '" + again.gid + "' ";
+  const char* end = "; nothing was changed or run. Use a new gid";
+  if (stored.type != TransType::kWorkflow) {
+    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
+  }
+  if (!again.workflow.empty() && again.workflow != stored.workflow) {
+    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
+  }
+  if (!again.data.empty() && again.data != stored.data) {
+    return gid + "was started with other data" + end;
+  }
+  return {};
+}
+
 /// The steps stay those of the prepare; options and order of the submit count where it has any.
 inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
   Definition merged = prepared;
