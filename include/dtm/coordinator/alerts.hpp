@@ -71,7 +71,8 @@ class Alerts {
     std::unique_lock<std::mutex> lock(mutex_);
     if (threaded_ || running_) return;
     // What is told meanwhile is for the next time.
-    for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty(); --n) RunOne(lock);
+    for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
+      RunOne(lock);
   }
 
   /// Drops what has not begun and waits for the one that runs. False: it still runs.
@@ -96,7 +97,8 @@ class Alerts {
   void ThreadMain() {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-      changed_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+      // One that began before there was this thread may still run.
+      changed_.wait(lock, [this] { return stopping_ || (!waiting_.empty() && !running_); });
       if (stopping_) return;
       RunOne(lock);
     }
