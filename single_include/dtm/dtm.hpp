@@ -5028,7 +5028,8 @@ class Alerts {
     std::unique_lock<std::mutex> lock(mutex_);
     if (threaded_ || running_) return;
     // What is told meanwhile is for the next time.
-    for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty(); --n) RunOne(lock);
+    for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
+      RunOne(lock);
   }
 
   /// Drops what has not begun and waits for the one that runs. False: it still runs.
@@ -5053,7 +5054,8 @@ class Alerts {
   void ThreadMain() {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-      changed_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+      // One that began before there was this thread may still run.
+      changed_.wait(lock, [this] { return stopping_ || (!waiting_.empty() && !running_); });
       if (stopping_) return;
       RunOne(lock);
     }
@@ -6924,9 +6926,12 @@ class Driver {
   void Use(std::unique_ptr<BranchCaller> urls) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);
-    if (threaded_ || urls_ != nullptr) throw LogicError("Use() comes once, and before Start()");
-    urls_ = std::move(urls);
-    loop_.Use(urls_.get());
+    if (threaded_ || urls_ != nullptr || inbox.Closed()) {
+      throw LogicError("Use() comes once, and before Start() and Stop()");
+    }
+    url_caller_ = std::move(urls);
+    urls_ = url_caller_.get();
+    loop_.Use(urls_);
   }
 
   void Start() {
@@ -6978,7 +6983,8 @@ class Driver {
   /// One call by URL for somebody who waits for it.
   /// @throws LogicError  there is nobody who calls URLs.
   Result CallNow(const DirectCall& direct) {
-    if (urls_ == nullptr) {
+    BranchCaller* const urls = urls_;
+    if (urls == nullptr) {
       throw LogicError(
           "this program calls no URLs: include <dtm/http.hpp> and say "
           "Use(dtm::HttpBranches())");
@@ -6993,7 +6999,7 @@ class Driver {
       std::condition_variable answered;
       std::optional<Result> result;
     } one;
-    urls_->Call({ToBranchCall(direct, options.server_url, options.request_timeout)}, one);
+    urls->Call({ToBranchCall(direct, options.server_url, options.request_timeout)}, one);
     std::unique_lock<std::mutex> lock(one.mutex);
     // A caller that was stopped answers nothing any more.
     while (!one.result && !urls_stopped_)
@@ -7006,8 +7012,12 @@ class Driver {
     CheckNotLoop();
     const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
     if (stopped_) return true;
-    inbox.Close();
-    stopping_ = true;
+    {
+      // Start and Use have come before, or come never.
+      const std::lock_guard<std::mutex> lock(drive_mutex_);
+      inbox.Close();
+      stopping_ = true;
+    }
     functions.BeginNothingNew();  // here: the loop may be busy for a while
     if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
     if (!alerts.Stop(*clock, until)) return false;
@@ -7017,12 +7027,15 @@ class Driver {
       if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
       if (check_thread_.joinable()) check_thread_.join();
     }
-    if (urls_ != nullptr) urls_->Stop();
+    if (url_caller_ != nullptr) url_caller_->Stop();
     urls_stopped_ = true;
     functions.Stop();
-    loop_.StartNothingNew();
+    const std::lock_guard<std::mutex> lock(
+        drive_mutex_);  // without a thread: others may wait, and drive
+    loop_thread_ = std::this_thread::get_id();
     TurnOnce();  // what was answered at the last moment
     loop_.AnswerAll();
+    loop_thread_ = std::thread::id();
     stopped_ = true;
     return true;
   }
@@ -7068,6 +7081,7 @@ class Driver {
     {
       const std::lock_guard<std::mutex> lock(drive_mutex_);
       if (threaded_) return clock->Now();  // started meanwhile
+      if (stopped_) return kNever;         // everybody was answered
       loop_thread_ = std::this_thread::get_id();
       TurnOnce();
       loop_thread_ = std::thread::id();
@@ -7095,6 +7109,8 @@ class Driver {
       const std::lock_guard<std::mutex> lock(quiet_mutex_);
       quiet_ = !loop_.Busy();
       quiet_changed_.notify_all();
+      if (quiet_)
+        inbox.Interrupt();  // without a thread Stop waits there, and this may be another's turn
     }
   }
 
@@ -7123,8 +7139,9 @@ class Driver {
     return quiet_;
   }
 
-  std::unique_ptr<BranchCaller> urls_;
-  std::mutex drive_mutex_;  // without a thread: one caller drives at a time
+  std::unique_ptr<BranchCaller> url_caller_;
+  std::atomic<BranchCaller*> urls_{nullptr};  // the same, once it is there
+  std::mutex drive_mutex_;                    // without a thread: one caller drives at a time
   Loop loop_;
   std::thread thread_;
   std::thread check_thread_;  // looks for damage of the file, once
@@ -7135,7 +7152,7 @@ class Driver {
   std::atomic<bool> quit_{false};
   std::atomic<bool> urls_stopped_{false};
   std::mutex stop_mutex_;
-  bool stopped_ = false;
+  std::atomic<bool> stopped_{false};
   std::mutex quiet_mutex_;
   std::condition_variable quiet_changed_;
   std::atomic<bool> quiet_{false};
