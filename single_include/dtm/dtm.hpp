@@ -610,6 +610,25 @@ class Database {
     if (code != SQLITE_OK) Fail(code, text);
   }
 
+  /// Another file, or none, is at its path now.
+  bool HasMoved() const {
+    int moved = 0;
+    return sqlite3_file_control(handle_, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+           moved != 0;
+  }
+
+  /// Copies the whole log into the file.
+  /// @throws SqliteError  not all of it could be; what was, is no harm.
+  void CopyLog() {
+    int frames = 0, copied = 0;
+    const int code =
+        sqlite3_wal_checkpoint_v2(handle_, "main", SQLITE_CHECKPOINT_FULL, &frames, &copied);
+    if (code != SQLITE_OK) Fail(code, "copying the log");
+  }
+
+  /// From now on closing it leaves the log as it is: neither copied into the file nor removed.
+  void KeepLog() { sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr); }
+
   /// @throws SqliteError  always: what happened, on which file, and what to do where that is known.
   [[noreturn]] void Fail(int code, std::string_view doing) const {
     std::string text = name_ + (" '" + path_ + "': ") + sqlite3_errmsg(handle_);
@@ -640,6 +659,41 @@ class Database {
   const char* name_;  ///< what the file is to its user
   sqlite3* handle_ = nullptr;
   bool owned_ = true;
+};
+
+/// How far the log (WAL) of a connection was copied into its file: the index that all connections to the file share,
+/// at fixed places. Source: sqlite.org/walformat.html, 2.1 and 2.2.
+class LogIndex {
+ public:
+  struct State {
+    bool known = false;
+    std::uint32_t salt = 0;    ///< another one whenever the log begins anew
+    std::uint32_t frames = 0;  ///< that are committed
+    std::uint32_t copied = 0;  ///< of them, at the beginning
+
+    bool operator!=(const State& other) const {
+      return known != other.known || salt != other.salt || copied != other.copied;
+    }
+  };
+
+  /// The connection has read something, and outlives this.
+  explicit LogIndex(const Database& database) {
+    sqlite3_file* file = nullptr;
+    sqlite3_file_control(database.Handle(), "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    if (file == nullptr || file->pMethods == nullptr || file->pMethods->iVersion < 2) return;
+    void volatile* mapped = nullptr;
+    constexpr int kRegionBytes = 32768;
+    if (file->pMethods->xShmMap(file, 0, kRegionBytes, 0, &mapped) != SQLITE_OK) return;
+    words_ = static_cast<const volatile std::uint32_t*>(mapped);
+  }
+
+  State Now() const {
+    if (words_ == nullptr) return {};
+    return {true, words_[8], words_[4], words_[24]};
+  }
+
+ private:
+  const volatile std::uint32_t* words_ = nullptr;
 };
 
 /// A prepared statement. Binding does not copy: what is bound must live until Step returned.
@@ -2721,6 +2775,30 @@ inline std::string FullPath(const std::string& path) {
   return (slash == 0 || full.get() == std::string("/") ? "" : full.get()) + ("/" + name);
 }
 
+/// What tells a file from another, and its content from what it was.
+struct FileStamp {
+  dev_t device = 0;
+  ino_t number = 0;
+  off_t bytes = 0;
+  time_t seconds = 0;  ///< when it was last written
+  long nanoseconds = 0;
+
+  bool SameFile(const std::optional<FileStamp>& other) const {
+    return other && device == other->device && number == other->number;
+  }
+  bool SameContent(const FileStamp& other) const {
+    return bytes == other.bytes && seconds == other.seconds && nanoseconds == other.nanoseconds;
+  }
+};
+
+/// Nothing if no file, or none that may be looked at, is there. A link is not followed.
+inline std::optional<FileStamp> StampOf(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) return std::nullopt;
+  return FileStamp{info.st_dev, info.st_ino, info.st_size, info.st_mtim.tv_sec,
+                   info.st_mtim.tv_nsec};
+}
+
 /// Creates the file for its owner only (0600) if it is not there. An existing one is only looked
 /// at: closing a descriptor of it would drop the locks that this process holds on it through
 /// SQLite.
@@ -2750,7 +2828,7 @@ class FileLock {
  public:
   /// @throws StoreError  somebody else holds it, or the file cannot be opened.
   explicit FileLock(const std::string& path)
-      : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
+      : path_(path), file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
     if (file_ < 0) {
       throw StoreError("the lock file '" + path + "' cannot be opened: " + LastErrorText() +
                        "; the folder of the store must exist and be writable");
@@ -2765,12 +2843,29 @@ class FileLock {
                       path + "'; stop it first, or give this one a store of its own"
                 : "the lock file '" + path + "' cannot be locked: " + why);
     }
+    if (AtItsPath()) return;
+    ::close(file_);
+    throw StoreError("the lock file '" + path + "' was replaced at this moment; try again");
   }
   ~FileLock() { ::close(file_); }
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
+  /// False: the file was removed or replaced, so that somebody else may hold the lock of its name.
+  bool AtItsPath() const {
+    struct stat mine {};
+    if (::fstat(file_, &mine) != 0) return false;
+    const std::optional<FileStamp> there = StampOf(path_);
+    return there && there->device == mine.st_dev && there->number == mine.st_ino;
+  }
+  /// The cheaper look.
+  bool Removed() const {
+    struct stat mine {};
+    return ::fstat(file_, &mine) != 0 || mine.st_nlink == 0;
+  }
+
  private:
+  const std::string path_;
   int file_;
 };
 
@@ -8025,6 +8120,127 @@ inline void DecodeState(std::string_view bytes, Transaction& transaction) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/sqlite_files.hpp ----------------------------------------------------------------
+
+/// Whether the files that the SQLite store has open are still those at their path, and nobody else wrote into them.
+/// Needs: SQLite through sql/sqlite.hpp. Threads: the owner's. Document: docs/store_format.md, "Files".
+///
+/// SQLite goes on in files that were removed, renamed or overwritten, and says that all is well: what is committed
+/// then is lost. So the store looks after each commit, before it believes it, and before it copies its log into a file
+/// that may be another's.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+class OpenFiles {
+ public:
+  enum class State {
+    kGood,
+    kReopen,  ///< the file is the same, its log is no longer at its path: what is committed can be saved
+    kLost  ///< not the file that was opened; nothing may be written into it, not even the log
+  };
+  struct Finding {
+    State state = State::kGood;
+    std::string what;  ///< a sentence
+  };
+
+  explicit OpenFiles(std::string path) : path_(std::move(path)) {}
+
+  /// Once a connection that writes is open, with its log.
+  /// @throws StoreError  it is not the file that was opened at first, or another connection of this process keeps a log
+  ///                     that was removed.
+  void Opened(const sql::Database& writer) {
+    Copied(sql::LogIndex(writer).Now());
+    if (!main_ || !main_->SameFile(first_) || writer.HasMoved()) throw StoreError(Another());
+    wal_ = os::StampOf(path_ + "-wal");
+    shm_ = os::StampOf(path_ + "-shm");
+    if (wal_ && shm_) return;
+    throw StoreError("the store file '" + path_ +
+                     "': its log was removed, and a connection of this program to the file still "
+                     "uses the removed one; close that "
+                     "connection, or start the program again");
+  }
+
+  /// A batch begins: nobody else writes until it has ended.
+  void Begun(const sql::LogIndex::State& log) { at_begin_ = log; }
+
+  /// The log was copied into the file by its owner, or may have been.
+  void Copied(const sql::LogIndex::State& log) {
+    main_ = os::StampOf(path_);
+    if (!first_) first_ = main_;
+    at_begin_ = copied_ = log;
+  }
+
+  /// Takes a few microseconds. `log`: of the connection that writes, if there is one.
+  Finding Look(const sql::LogIndex::State& log) {
+    if (!lost_.empty()) return {State::kLost, lost_};
+    const std::string file = "the store file '" + path_ + "'";
+    const std::optional<os::FileStamp> main = os::StampOf(path_);
+    if (!main) {
+      return {State::kLost,
+              file +
+                  " is no longer at its path, it was removed or its folder renamed; put "
+                  "it back, or start the program again on the right file"};
+    }
+    if (!first_ || !main->SameFile(*first_)) {
+      return {State::kLost, Another()};
+    }
+    if (!main_ || (!main->SameContent(*main_) && !CopiedByOthers(log))) {
+      lost_ = "another program has written into " + file +
+              ", as a backup that is copied over it would; stop this program, put the right file "
+              "there without '" +
+              path_ + "-wal' and '" + path_ + "-shm', and start it again";
+      return {State::kLost, lost_};
+    }
+    main_ = main;
+    copied_ = at_begin_ = log;
+    const std::optional<os::FileStamp> wal = os::StampOf(path_ + "-wal");
+    const std::optional<os::FileStamp> shm = os::StampOf(path_ + "-shm");
+    // A new log without anything in it is of somebody who only looked.
+    const bool gone = !wal || (!wal->SameFile(wal_) && wal->bytes == 0);
+    if (!gone && (!wal->SameFile(wal_) || (shm && !shm->SameFile(shm_)))) {
+      return {State::kLost,
+              file +
+                  " was given another log by somebody, after its own was removed; stop the "
+                  "other programs that use it, and start this one again"};
+    }
+    if (gone || !shm) {
+      return {State::kReopen,
+              "the log of " + file + ", '" + path_ + (gone ? "-wal" : "-shm") +
+                  "', is no longer at its path; somebody removed it, or another copy of SQLite "
+                  "in this process has opened and closed the file"};
+    }
+    return {};
+  }
+
+ private:
+  std::string Another() const {
+    return "another file has taken the place of the store file '" + path_ +
+           "'; start the program again on the right one";
+  }
+
+  /// Since `main_` was looked at somebody else may have copied the log into the file, as every connection with wal_autocheckpoint
+  /// does: that changes the file, and is no harm.
+  bool CopiedByOthers(const sql::LogIndex::State& now) const {
+    if (!now.known || at_begin_ != copied_) return true;
+    if (now.salt == at_begin_.salt) return now.copied != at_begin_.copied;
+    // Our own commit has begun the log anew, which it may once all of it was copied.
+    return now.copied > 0 || at_begin_.copied != at_begin_.frames;
+  }
+
+  const std::string path_;
+  std::optional<os::FileStamp> first_;  ///< the file that was opened at first
+  std::optional<os::FileStamp> main_, wal_, shm_;
+  sql::LogIndex::State copied_,
+      at_begin_;  ///< the log when `main_` was looked at, and when the batch began
+  std::string lost_;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/core/version.hpp ----------------------------------------------------------------------
 
 /// The version of the library; the one place it is written (CMake and the packages read it from
@@ -8376,7 +8592,27 @@ struct Writer {
         savepoint(db, "SAVEPOINT dtm_work"),
         roll_back(db, "ROLLBACK TO dtm_work"),
         release(db, "RELEASE dtm_work"),
-        guard(db, sqlite_schema::OwnTables()) {}
+        guard(db, sqlite_schema::OwnTables()),
+        log(db) {
+    sqlite3_wal_hook(db.Handle(), &NoteLog, &log_pages);
+  }
+
+  /// In place of SQLite's own: the log is copied into the file only after the store has looked whose file it is.
+  static int NoteLog(void* log_pages, sqlite3*, const char*, int pages) {
+    *static_cast<int*>(log_pages) = pages;
+    return SQLITE_OK;
+  }
+
+  /// A log above this is copied into the file as far as its readers allow; SQLite's own choice.
+  static constexpr int kLogPages = 1000;
+
+  bool LogIsLong() const { return log_pages >= kLogPages; }
+  /// What fails now is tried again after the next commit.
+  void CopyLogIfFree() {
+    log_pages = 0;
+    (void)sqlite3_wal_checkpoint_v2(db.Handle(), "main", SQLITE_CHECKPOINT_PASSIVE, nullptr,
+                                    nullptr);
+  }
 
   /// False: the gid exists.
   bool Insert(Transaction& transaction, const std::string& state) {
@@ -8441,6 +8677,8 @@ struct Writer {
       look, remove, remove_big, has, get_value, put_value, remove_value, savepoint, roll_back,
       release;
   sql::Guard guard;
+  sql::LogIndex log;
+  int log_pages = 0;  ///< of the log after the last commit
 };
 
 /// Sees committed records only.
@@ -8460,6 +8698,176 @@ struct Reader {
 
   std::unique_ptr<sql::Database> owned;
   sql::Statement find, scan, scan_values, find_value;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite_connections.hpp ----------------------------------------------------------
+
+/// The connections of the SQLite store to its file: opened, looked after, opened again after an error, closed.
+/// Needs: SQLite through sql/sqlite.hpp. Threads: the owner's, but for what has the mutex of the reader.
+/// Document: docs/store_format.md, "Files".
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+class Connections {
+ public:
+  /// See SqliteStore.
+  Connections(const std::string& path, Durability durability, std::function<void(sqlite3*)> on_open)
+      : path_(FileAt(path)),
+        durability_(durability),
+        on_open_(std::move(on_open)),
+        lock_(std::make_unique<os::FileLock>(path_ + "-lock")),
+        files_(path_) {
+    const std::optional<os::FileStamp> log = os::StampOf(path_ + "-wal");
+    if (log && log->bytes > 0 && !os::StampOf(path_)) {
+      throw StoreError(
+          "the store file '" + path_ + "' is gone, but its log '" + path_ +
+          "-wal' is there; put the file back beside it, or remove the log to begin a new store");
+    }
+    os::EnsurePrivateFile(path_);
+    writer_ = OpenWriter();
+    reader_ = OpenReader();
+  }
+  ~Connections() {
+    if (Look().state == OpenFiles::State::kLost) KeepLog();
+  }
+  Connections(const Connections&) = delete;
+  Connections& operator=(const Connections&) = delete;
+
+  const std::string& Path() const { return path_; }
+
+  /// @throws StoreError  Recover comes first.
+  Writer& Writing() {
+    if (writer_ == nullptr) {
+      throw StoreError("the store file '" + path_ + "' has to be recovered after an I/O error");
+    }
+    return *writer_;
+  }
+
+  /// The reader is the caller's as long as this lives.
+  class Reading {
+   public:
+    /// @throws StoreError  it is not open now.
+    explicit Reading(Connections& all) : lock_(all.reader_mutex_), reader_(all.reader_.get()) {
+      if (reader_ != nullptr) return;
+      throw StoreError("the store file '" + all.path_ + "' is not open now; try again");
+    }
+    Reader* operator->() const { return reader_; }
+
+   private:
+    const std::lock_guard<std::mutex> lock_;
+    Reader* reader_;
+  };
+
+  void Begin() {
+    Writing().begin.Step();
+    files_.Begun(writer_->log.Now());
+  }
+
+  /// After COMMIT has returned: whether it went where it belongs. Only then is the log copied, if it is long.
+  /// @throws CommitInDoubt
+  void AfterCommit() {
+    OpenFiles::Finding found = Look();
+    if (found.state == OpenFiles::State::kGood && lock_->Removed()) {
+      found.what = "the lock file '" + path_ +
+                   "-lock' was removed, so that another coordinator may have opened the store";
+    }
+    if (!found.what.empty()) throw CommitInDoubt(found.what);
+    if (!writer_->LogIsLong()) return;
+    writer_->CopyLogIfFree();
+    files_.Copied(writer_->log.Now());
+  }
+
+  void Rollback() noexcept {
+    if (writer_ == nullptr || !writer_->db.InTransaction()) return;
+    sqlite3_exec(writer_->db.Handle(), "ROLLBACK", nullptr, nullptr, nullptr);
+  }
+
+  /// Reading goes on meanwhile, but where the log has gone.
+  void Recover() {
+    Rollback();  // a connection whose statements the user keeps stays open, with its transaction
+    const OpenFiles::Finding found = Look();
+    if (found.state == OpenFiles::State::kLost) throw StoreError(found.what);
+    if (!lock_->AtItsPath()) lock_ = std::make_unique<os::FileLock>(path_ + "-lock");
+    if (found.state == OpenFiles::State::kReopen) SaveLog();
+    writer_.reset();
+    auto writer = OpenWriter();
+    writer->db.Exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    files_.Copied(writer->log.Now());
+    const std::string damage = QuickCheck(writer->db);
+    if (!damage.empty()) throw StoreError(damage);
+    auto reader = OpenReader();
+    writer_ = std::move(writer);
+    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    reader_ = std::move(reader);
+  }
+
+  /// What is wrong with the file, or nothing.
+  std::string QuickCheck(sql::Database& db) const {
+    sql::Statement check(db, "PRAGMA quick_check(1)");
+    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
+    if (verdict == "ok") return {};
+    return "the store file '" + path_ + "' is damaged: " + verdict + "; restore it from a backup";
+  }
+
+ private:
+  static std::string FileAt(const std::string& path) {
+    if (!path.empty() && path != ":memory:") return os::FullPath(path);
+    throw StoreError("the store file '" + path +
+                     "' is no file; name one, or use MemoryStore for what need not be kept");
+  }
+
+  OpenFiles::Finding Look() {
+    return files_.Look(writer_ != nullptr ? writer_->log.Now() : sql::LogIndex::State());
+  }
+
+  std::unique_ptr<Writer> OpenWriter() {
+    auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
+    sqlite_schema::ConfigureWriter(*db, durability_ == Durability::kPower);
+    sqlite_schema::Migrate(*db);
+    files_.Opened(*db);
+    if (on_open_) on_open_(db->Handle());
+    auto writer = std::make_unique<Writer>(std::move(db));
+    files_.Copied(writer->log.Now());
+    return writer;
+  }
+  std::unique_ptr<Reader> OpenReader() const {
+    auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
+    sqlite_schema::ConfigureReader(*db);
+    return std::make_unique<Reader>(std::move(db));
+  }
+
+  /// The log was removed and is only in the connections that have it open: it is copied into the file. Then all of them
+  /// let go of it, since SQLite shares its index between those of a process.
+  void SaveLog() {
+    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    if (writer_ != nullptr || reader_ != nullptr) {
+      (writer_ != nullptr ? writer_->db : *reader_->owned).CopyLog();
+    }
+    KeepLog();
+    writer_.reset();
+    reader_.reset();
+  }
+
+  /// Closing would copy the log into a file that may be another's, and remove what has its name.
+  void KeepLog() {
+    if (writer_ != nullptr) writer_->db.KeepLog();
+    if (reader_ != nullptr) reader_->owned->KeepLog();
+  }
+
+  const std::string path_;
+  const Durability durability_;
+  const std::function<void(sqlite3*)> on_open_;
+  std::unique_ptr<os::FileLock> lock_;
+  OpenFiles files_;
+  std::unique_ptr<Writer> writer_;
+  std::mutex reader_mutex_;
+  std::unique_ptr<Reader> reader_;
 };
 
 }  // namespace sqlite_store
@@ -8486,16 +8894,9 @@ class SqliteStore : public Store {
   /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them.
   explicit SqliteStore(const std::string& path, Durability durability = Durability::kPower,
                        std::function<void(sqlite3*)> on_open = {})
-      : path_(FileAt(path)),
-        durability_(durability),
-        on_open_(std::move(on_open)),
-        lock_(path_ + "-lock") {
-    os::EnsurePrivateFile(path_);
-    writer_ = OpenWriter();
-    reader_ = OpenReader();
-  }
+      : connections_(path, durability, std::move(on_open)) {}
 
-  void Begin() override { Writing().begin.Step(); }
+  void Begin() override { connections_.Begin(); }
 
   Result Run(const Work& work) override {
     sqlite_store::Writer& writer = Writing();
@@ -8521,14 +8922,14 @@ class SqliteStore : public Store {
 
   bool Has(const std::string& gid) override {
     sql::Statement& has = Writing().has;
-    const sql::Guard::Off ours(writer_->guard);
+    const sql::Guard::Off ours(Writing().guard);
     const Finally reset{has};
     return has.BindText(1, gid).Step();
   }
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
     sql::Statement& get = Writing().get_value;
-    const sql::Guard::Off ours(writer_->guard);
+    const sql::Guard::Off ours(Writing().guard);
     const Finally reset{get};
     if (!get.BindText(1, category).BindText(2, key).Step()) return std::nullopt;
     return sqlite_store::ReadValue(get);
@@ -8536,19 +8937,20 @@ class SqliteStore : public Store {
 
   void PutValue(const KeyValue& value) override {
     sql::Statement& put = Writing().put_value;
-    const sql::Guard::Off ours(writer_->guard);
+    const sql::Guard::Off ours(Writing().guard);
     put.BindText(1, value.category).BindText(2, value.key).BindText(3, value.value);
     put.Bind(4, sqlite_store::Stored(value.updated)).Step();
   }
 
   bool RemoveValue(const std::string& category, const std::string& key) override {
     sql::Statement& remove = Writing().remove_value;
-    const sql::Guard::Off ours(writer_->guard);
+    const sql::Guard::Off ours(Writing().guard);
     remove.BindText(1, category).BindText(2, key).Step();
-    return writer_->db.Changes() > 0;
+    return Writing().db.Changes() > 0;
   }
 
   void Apply(std::vector<Change>& changes) override {
+    sqlite_store::Writer& writer = Writing();
     for (std::size_t i = 0; i < changes.size(); ++i) {
       if (i + 2 < changes.size())
         Prefetch<LinesOf(sizeof(Transaction))>(changes[i + 2].transaction);
@@ -8557,8 +8959,8 @@ class SqliteStore : public Store {
       }
       Change& change = changes[i];
       codec::EncodeState(*change.transaction, state_);
-      change.applied = change.transaction->row == 0 ? writer_->Insert(*change.transaction, state_)
-                                                    : writer_->Update(change, state_);
+      change.applied = change.transaction->row == 0 ? writer.Insert(*change.transaction, state_)
+                                                    : writer.Update(change, state_);
     }
   }
 
@@ -8572,52 +8974,37 @@ class SqliteStore : public Store {
       if (!in_doubt) throw;
       throw CommitInDoubt(std::string(error.what()) + "; it may or may not be stored");
     }
+    connections_.AfterCommit();
   }
 
-  void Rollback() noexcept override {
-    if (writer_ == nullptr || !writer_->db.InTransaction()) return;
-    sqlite3_exec(writer_->db.Handle(), "ROLLBACK", nullptr, nullptr, nullptr);
-  }
-
-  /// Reading goes on meanwhile.
-  void Recover() override {
-    Rollback();  // a connection whose statements the user keeps stays open, with its transaction
-    writer_.reset();
-    auto writer = OpenWriter();
-    writer->db.Exec("PRAGMA wal_checkpoint(TRUNCATE)");
-    const std::string damage = QuickCheck(writer->db);
-    if (!damage.empty()) throw StoreError(damage);
-    auto reader = OpenReader();
-    writer_ = std::move(writer);
-    const std::lock_guard<std::mutex> lock(reader_mutex_);
-    reader_ = std::move(reader);
-  }
+  void Rollback() noexcept override { connections_.Rollback(); }
+  void Recover() override { connections_.Recover(); }
 
   std::string Check(const std::atomic<bool>& stop) override {
     try {
-      sql::Database db(path_, SQLITE_OPEN_READWRITE);
+      sql::Database db(connections_.Path(), SQLITE_OPEN_READWRITE);
       sqlite_schema::ConfigureReader(db);
       const auto stopped = [](void* flag) {
         return static_cast<const std::atomic<bool>*>(flag)->load() ? 1 : 0;
       };
       sqlite3_progress_handler(db.Handle(), 10000, stopped, const_cast<std::atomic<bool>*>(&stop));
-      return QuickCheck(db);
+      return connections_.QuickCheck(db);
     } catch (const sql::SqliteError& error) {
       return error.Primary() == SQLITE_INTERRUPT ? "" : error.what();
     }
   }
 
   std::optional<Transaction> Load(const std::string& gid) override {
-    const std::lock_guard<std::mutex> lock(reader_mutex_);
-    sql::Statement& find = reader_->find;
+    const Connections::Reading reader(connections_);
+    sql::Statement& find = reader->find;
     const Finally reset{find};
     if (!find.BindText(1, gid).Step()) return std::nullopt;
     return sqlite_store::ReadTransaction(find);
   }
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
-    const std::lock_guard<std::mutex> lock(reader_mutex_);
-    sql::Statement& scan = reader_->scan;
+    const Connections::Reading reader(connections_);
+    sql::Statement& scan = reader->scan;
     const Finally reset{scan};
     scan.Bind(1, position > 0 ? position : INT64_MAX);
     scan.Bind(2, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
@@ -8633,9 +9020,9 @@ class SqliteStore : public Store {
 
   KeyValuePage ScanValues(const std::string& category, const std::string& key,
                           std::int64_t position, std::size_t limit) override {
-    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    const Connections::Reading reader(connections_);
     const bool one = !category.empty() && !key.empty();
-    sql::Statement& scan = one ? reader_->find_value : reader_->scan_values;
+    sql::Statement& scan = one ? reader->find_value : reader->scan_values;
     const Finally reset{scan};
     scan.Bind(1, position).BindText(2, category).BindText(3, key);
     scan.Bind(4, static_cast<std::int64_t>(limit));
@@ -8666,51 +9053,21 @@ class SqliteStore : public Store {
     std::vector<std::int64_t> expired;
     const std::int64_t next = FindExpired(sqlite_store::Stored(before), after, limit, expired);
     for (const std::int64_t row : expired) {
-      writer_->remove.Bind(1, row).Step();
-      writer_->remove_big.Bind(1, row).Step();
+      Writing().remove.Bind(1, row).Step();
+      Writing().remove_big.Bind(1, row).Step();
     }
     return next;
   }
 
  private:
+  using Connections = sqlite_store::Connections;
   struct Finally {
     sql::Statement& statement;
     ~Finally() { statement.Reset(); }
   };
 
-  static std::string FileAt(const std::string& path) {
-    if (!path.empty() && path != ":memory:") return os::FullPath(path);
-    throw StoreError("the store file '" + path +
-                     "' is no file; name one, or use MemoryStore for what need not be kept");
-  }
+  sqlite_store::Writer& Writing() { return connections_.Writing(); }
 
-  std::unique_ptr<sqlite_store::Writer> OpenWriter() const {
-    auto writer = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
-    sqlite_schema::ConfigureWriter(*writer, durability_ == Durability::kPower);
-    sqlite_schema::Migrate(*writer);
-    if (on_open_) on_open_(writer->Handle());
-    return std::make_unique<sqlite_store::Writer>(std::move(writer));
-  }
-  std::unique_ptr<sqlite_store::Reader> OpenReader() const {
-    auto reader = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
-    sqlite_schema::ConfigureReader(*reader);
-    return std::make_unique<sqlite_store::Reader>(std::move(reader));
-  }
-
-  /// What is wrong with the file, or nothing.
-  std::string QuickCheck(sql::Database& db) const {
-    sql::Statement check(db, "PRAGMA quick_check(1)");
-    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
-    if (verdict == "ok") return {};
-    return "the store file '" + path_ + "' is damaged: " + verdict + "; restore it from a backup";
-  }
-
-  sqlite_store::Writer& Writing() {
-    if (writer_ == nullptr) {
-      throw StoreError("the store file '" + path_ + "' has to be recovered after an I/O error");
-    }
-    return *writer_;
-  }
   std::int64_t FindExpired(std::int64_t before, std::int64_t after, std::size_t limit,
                            std::vector<std::int64_t>& expired) {
     sql::Statement& look = Writing().look;
@@ -8727,14 +9084,8 @@ class SqliteStore : public Store {
     return seen == limit ? last : 0;
   }
 
-  const std::string path_;
-  const Durability durability_;
-  const std::function<void(sqlite3*)> on_open_;
-  os::FileLock lock_;
+  sqlite_store::Connections connections_;
   std::string state_;  // reused, the encoded state of the change at hand
-  std::unique_ptr<sqlite_store::Writer> writer_;
-  std::mutex reader_mutex_;
-  std::unique_ptr<sqlite_store::Reader> reader_;
 };
 
 }  // namespace v1

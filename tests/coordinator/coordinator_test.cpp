@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/temp_dir.hpp"
 #include <tests/coordinator/world.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -259,6 +260,43 @@ TEST_CASE("coordinator: a compensation waits for a call of the former life, what
   CHECK(waited <= seconds(6));  // 2 x request_timeout
   if (jump == hours(0)) CHECK(waited == seconds(6));
   CHECK(kit.Branches().Urls().back() == "http://a/01/compensate");
+}
+
+TEST_CASE("coordinator: what is submitted into a file that is gone is never answered as stored") {
+  const dtm_test::TempDir dir;
+  std::vector<std::string> errors;
+  dtm::Options options;
+  options.log = [&errors](dtm::LogLevel level, const std::string& text) {
+    if (level == dtm::LogLevel::kError) errors.push_back(text);
+  };
+  TestCoordinator kit({}, options, std::make_shared<dtm::SqliteStore>(dir / "a.db"));
+  CHECK(kit->Submit(NewDefinition("kept", 0)).Succeeded());
+  SECTION("the file was removed: refused until somebody acts") {
+    ::unlink((dir / "a.db").c_str());
+    CHECK_THROWS_AS(kit->Submit(NewDefinition("first", 1)), dtm::InDoubtError);
+    kit.Advance(minutes(1));
+    for (int i = 0; i < 3; ++i) {
+      CHECK_THROWS_AS(kit->Submit(NewDefinition(std::to_string(i), 1)), dtm::StoreError);
+      kit.Advance(seconds(10));
+    }
+    CHECK_THROWS_WITH(
+        kit->Submit(NewDefinition("last", 1)),
+        ContainsSubstring(dir / "a.db") && ContainsSubstring("no longer at its path"));
+    CHECK(kit.Branches().Calls().empty());
+    REQUIRE(errors.size() == 1);
+    CHECK_THAT(errors[0], ContainsSubstring("nothing goes on") && ContainsSubstring(dir / "a.db"));
+  }
+  SECTION("its log was removed: it goes on by itself, and nothing is lost") {
+    ::unlink((dir / "a.db-wal").c_str());
+    CHECK_THROWS_AS(kit->Submit(NewDefinition("first", 1)), dtm::InDoubtError);
+    kit.Advance(minutes(1));
+    CHECK(kit->Query("first")->status == Status::kSucceed);
+    CHECK(kit.Branches().Calls().size() == 1);
+    CHECK(kit->Submit(NewDefinition("second", 0)).Succeeded());
+    CHECK(kit->Query("kept").has_value());
+    REQUIRE(errors.size() == 1);
+    CHECK_THAT(errors[0], ContainsSubstring("a.db-wal"));
+  }
 }
 
 TEST_CASE("coordinator: a forked child can do nothing, and harms nothing") {

@@ -61,6 +61,20 @@ TEST_CASE("os: an existing store file is left alone") {
   CHECK(fs::file_size(folder / "bank.db") == 4);
 }
 
+TEST_CASE("os: a lock knows that its file is another one") {
+  const Folder folder;
+  const dtm::os::FileLock lock(folder / "l");
+  CHECK(lock.AtItsPath());
+  CHECK_FALSE(lock.Removed());
+  fs::rename(folder / "l", folder / "m");
+  CHECK_FALSE(lock.AtItsPath());
+  CHECK_FALSE(lock.Removed());
+  std::ofstream(folder / "l") << "";
+  CHECK_FALSE(lock.AtItsPath());
+  fs::remove(folder / "m");
+  CHECK(lock.Removed());
+}
+
 TEST_CASE("os: a full path leads by no link and from no folder") {
   const Folder folder;
   fs::create_directory(folder / "real");

@@ -1,6 +1,7 @@
 /// The wrappers of sqlite3: what they own, what they say, and that a statement is ready again
 /// after whatever happened.
 #include <cstdint>
+#include <cstdio>
 #include <limits>
 #include <memory>
 #include <string>
@@ -220,4 +221,42 @@ TEST_CASE("a statement may be destroyed after its database was closed") {
   db->Exec("CREATE TABLE t (a)");
   Statement read(*db, "SELECT * FROM t");
   db.reset();  // close_v2 waits for the last statement
+}
+
+TEST_CASE("the index of the log tells what was copied, and that the log began anew") {
+  TempDir dir;
+  Database db(dir / "s.db", kOpen);
+  db.Exec("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a)");
+  const dtm::sql::LogIndex log(db);
+  const auto begin = log.Now();
+  REQUIRE(begin.known);
+  CHECK(begin.frames > 0);
+  CHECK(begin.copied == 0);
+  db.Exec("INSERT INTO t VALUES (1)");
+  CHECK_FALSE(log.Now() != begin);
+  CHECK(log.Now().frames > begin.frames);
+  Database(dir / "s.db", kOpen).Exec("PRAGMA wal_checkpoint");
+  CHECK(log.Now().copied == log.Now().frames);
+  CHECK(log.Now().salt == begin.salt);
+  db.Exec("INSERT INTO t VALUES (2)");
+  CHECK(log.Now().salt != begin.salt);
+  CHECK(log.Now().copied == 0);
+  db.CopyLog();
+  CHECK(log.Now().copied == log.Now().frames);
+  CHECK_FALSE(dtm::sql::LogIndex(Database(":memory:", kOpen)).Now().known);
+}
+
+TEST_CASE("a database knows that its file has moved, and may leave its log when it is closed") {
+  TempDir dir;
+  {
+    Database db(dir / "s.db", kOpen);
+    db.Exec("PRAGMA journal_mode = WAL; CREATE TABLE t (a)");
+    CHECK_FALSE(db.HasMoved());
+    db.KeepLog();
+  }
+  CHECK(dtm_test::Exists(dir / "s.db-wal"));
+  Database db(dir / "s.db", kOpen);
+  db.Exec("SELECT * FROM t");
+  REQUIRE(::rename((dir / "s.db").c_str(), (dir / "other").c_str()) == 0);
+  CHECK(db.HasMoved());
 }

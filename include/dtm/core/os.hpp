@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <fcntl.h>
 #include <memory>
+#include <optional>
 #include <stdlib.h>
 #include <string>
 #include <sys/file.h>
@@ -57,6 +58,30 @@ inline std::string FullPath(const std::string& path) {
   return (slash == 0 || full.get() == std::string("/") ? "" : full.get()) + ("/" + name);
 }
 
+/// What tells a file from another, and its content from what it was.
+struct FileStamp {
+  dev_t device = 0;
+  ino_t number = 0;
+  off_t bytes = 0;
+  time_t seconds = 0;  ///< when it was last written
+  long nanoseconds = 0;
+
+  bool SameFile(const std::optional<FileStamp>& other) const {
+    return other && device == other->device && number == other->number;
+  }
+  bool SameContent(const FileStamp& other) const {
+    return bytes == other.bytes && seconds == other.seconds && nanoseconds == other.nanoseconds;
+  }
+};
+
+/// Nothing if no file, or none that may be looked at, is there. A link is not followed.
+inline std::optional<FileStamp> StampOf(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) return std::nullopt;
+  return FileStamp{info.st_dev, info.st_ino, info.st_size, info.st_mtim.tv_sec,
+                   info.st_mtim.tv_nsec};
+}
+
 /// Creates the file for its owner only (0600) if it is not there. An existing one is only looked
 /// at: closing a descriptor of it would drop the locks that this process holds on it through
 /// SQLite.
@@ -86,7 +111,7 @@ class FileLock {
  public:
   /// @throws StoreError  somebody else holds it, or the file cannot be opened.
   explicit FileLock(const std::string& path)
-      : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
+      : path_(path), file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
     if (file_ < 0) {
       throw StoreError("the lock file '" + path + "' cannot be opened: " + LastErrorText() +
                        "; the folder of the store must exist and be writable");
@@ -101,12 +126,29 @@ class FileLock {
                       path + "'; stop it first, or give this one a store of its own"
                 : "the lock file '" + path + "' cannot be locked: " + why);
     }
+    if (AtItsPath()) return;
+    ::close(file_);
+    throw StoreError("the lock file '" + path + "' was replaced at this moment; try again");
   }
   ~FileLock() { ::close(file_); }
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
+  /// False: the file was removed or replaced, so that somebody else may hold the lock of its name.
+  bool AtItsPath() const {
+    struct stat mine {};
+    if (::fstat(file_, &mine) != 0) return false;
+    const std::optional<FileStamp> there = StampOf(path_);
+    return there && there->device == mine.st_dev && there->number == mine.st_ino;
+  }
+  /// The cheaper look.
+  bool Removed() const {
+    struct stat mine {};
+    return ::fstat(file_, &mine) != 0 || mine.st_nlink == 0;
+  }
+
  private:
+  const std::string path_;
   int file_;
 };
 

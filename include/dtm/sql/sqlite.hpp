@@ -62,6 +62,25 @@ class Database {
     if (code != SQLITE_OK) Fail(code, text);
   }
 
+  /// Another file, or none, is at its path now.
+  bool HasMoved() const {
+    int moved = 0;
+    return sqlite3_file_control(handle_, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+           moved != 0;
+  }
+
+  /// Copies the whole log into the file.
+  /// @throws SqliteError  not all of it could be; what was, is no harm.
+  void CopyLog() {
+    int frames = 0, copied = 0;
+    const int code =
+        sqlite3_wal_checkpoint_v2(handle_, "main", SQLITE_CHECKPOINT_FULL, &frames, &copied);
+    if (code != SQLITE_OK) Fail(code, "copying the log");
+  }
+
+  /// From now on closing it leaves the log as it is: neither copied into the file nor removed.
+  void KeepLog() { sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr); }
+
   /// @throws SqliteError  always: what happened, on which file, and what to do where that is known.
   [[noreturn]] void Fail(int code, std::string_view doing) const {
     std::string text = name_ + (" '" + path_ + "': ") + sqlite3_errmsg(handle_);
@@ -92,6 +111,41 @@ class Database {
   const char* name_;  ///< what the file is to its user
   sqlite3* handle_ = nullptr;
   bool owned_ = true;
+};
+
+/// How far the log (WAL) of a connection was copied into its file: the index that all connections to the file share,
+/// at fixed places. Source: sqlite.org/walformat.html, 2.1 and 2.2.
+class LogIndex {
+ public:
+  struct State {
+    bool known = false;
+    std::uint32_t salt = 0;    ///< another one whenever the log begins anew
+    std::uint32_t frames = 0;  ///< that are committed
+    std::uint32_t copied = 0;  ///< of them, at the beginning
+
+    bool operator!=(const State& other) const {
+      return known != other.known || salt != other.salt || copied != other.copied;
+    }
+  };
+
+  /// The connection has read something, and outlives this.
+  explicit LogIndex(const Database& database) {
+    sqlite3_file* file = nullptr;
+    sqlite3_file_control(database.Handle(), "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    if (file == nullptr || file->pMethods == nullptr || file->pMethods->iVersion < 2) return;
+    void volatile* mapped = nullptr;
+    constexpr int kRegionBytes = 32768;
+    if (file->pMethods->xShmMap(file, 0, kRegionBytes, 0, &mapped) != SQLITE_OK) return;
+    words_ = static_cast<const volatile std::uint32_t*>(mapped);
+  }
+
+  State Now() const {
+    if (words_ == nullptr) return {};
+    return {true, words_[8], words_[4], words_[24]};
+  }
+
+ private:
+  const volatile std::uint32_t* words_ = nullptr;
 };
 
 /// A prepared statement. Binding does not copy: what is bound must live until Step returned.

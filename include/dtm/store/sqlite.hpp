@@ -23,6 +23,7 @@
 #include <dtm/sql/sqlite.hpp>
 #include <dtm/store/codec.hpp>
 #include <dtm/store/durability.hpp>
+#include <dtm/store/sqlite_connections.hpp>
 #include <dtm/store/sqlite_schema.hpp>
 #include <dtm/store/sqlite_statements.hpp>
 #include <dtm/store/store.hpp>
@@ -39,16 +40,9 @@ class SqliteStore : public Store {
   /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them.
   explicit SqliteStore(const std::string& path, Durability durability = Durability::kPower,
                        std::function<void(sqlite3*)> on_open = {})
-      : path_(FileAt(path)),
-        durability_(durability),
-        on_open_(std::move(on_open)),
-        lock_(path_ + "-lock") {
-    os::EnsurePrivateFile(path_);
-    writer_ = OpenWriter();
-    reader_ = OpenReader();
-  }
+      : connections_(path, durability, std::move(on_open)) {}
 
-  void Begin() override { Writing().begin.Step(); }
+  void Begin() override { connections_.Begin(); }
 
   Result Run(const Work& work) override {
     sqlite_store::Writer& writer = Writing();
@@ -74,14 +68,14 @@ class SqliteStore : public Store {
 
   bool Has(const std::string& gid) override {
     sql::Statement& has = Writing().has;
-    const sql::Guard::Off ours(writer_->guard);
+    const sql::Guard::Off ours(Writing().guard);
     const Finally reset{has};
     return has.BindText(1, gid).Step();
   }
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
     sql::Statement& get = Writing().get_value;
-    const sql::Guard::Off ours(writer_->guard);
+    const sql::Guard::Off ours(Writing().guard);
     const Finally reset{get};
     if (!get.BindText(1, category).BindText(2, key).Step()) return std::nullopt;
     return sqlite_store::ReadValue(get);
@@ -89,19 +83,20 @@ class SqliteStore : public Store {
 
   void PutValue(const KeyValue& value) override {
     sql::Statement& put = Writing().put_value;
-    const sql::Guard::Off ours(writer_->guard);
+    const sql::Guard::Off ours(Writing().guard);
     put.BindText(1, value.category).BindText(2, value.key).BindText(3, value.value);
     put.Bind(4, sqlite_store::Stored(value.updated)).Step();
   }
 
   bool RemoveValue(const std::string& category, const std::string& key) override {
     sql::Statement& remove = Writing().remove_value;
-    const sql::Guard::Off ours(writer_->guard);
+    const sql::Guard::Off ours(Writing().guard);
     remove.BindText(1, category).BindText(2, key).Step();
-    return writer_->db.Changes() > 0;
+    return Writing().db.Changes() > 0;
   }
 
   void Apply(std::vector<Change>& changes) override {
+    sqlite_store::Writer& writer = Writing();
     for (std::size_t i = 0; i < changes.size(); ++i) {
       if (i + 2 < changes.size())
         Prefetch<LinesOf(sizeof(Transaction))>(changes[i + 2].transaction);
@@ -110,8 +105,8 @@ class SqliteStore : public Store {
       }
       Change& change = changes[i];
       codec::EncodeState(*change.transaction, state_);
-      change.applied = change.transaction->row == 0 ? writer_->Insert(*change.transaction, state_)
-                                                    : writer_->Update(change, state_);
+      change.applied = change.transaction->row == 0 ? writer.Insert(*change.transaction, state_)
+                                                    : writer.Update(change, state_);
     }
   }
 
@@ -125,52 +120,37 @@ class SqliteStore : public Store {
       if (!in_doubt) throw;
       throw CommitInDoubt(std::string(error.what()) + "; it may or may not be stored");
     }
+    connections_.AfterCommit();
   }
 
-  void Rollback() noexcept override {
-    if (writer_ == nullptr || !writer_->db.InTransaction()) return;
-    sqlite3_exec(writer_->db.Handle(), "ROLLBACK", nullptr, nullptr, nullptr);
-  }
-
-  /// Reading goes on meanwhile.
-  void Recover() override {
-    Rollback();  // a connection whose statements the user keeps stays open, with its transaction
-    writer_.reset();
-    auto writer = OpenWriter();
-    writer->db.Exec("PRAGMA wal_checkpoint(TRUNCATE)");
-    const std::string damage = QuickCheck(writer->db);
-    if (!damage.empty()) throw StoreError(damage);
-    auto reader = OpenReader();
-    writer_ = std::move(writer);
-    const std::lock_guard<std::mutex> lock(reader_mutex_);
-    reader_ = std::move(reader);
-  }
+  void Rollback() noexcept override { connections_.Rollback(); }
+  void Recover() override { connections_.Recover(); }
 
   std::string Check(const std::atomic<bool>& stop) override {
     try {
-      sql::Database db(path_, SQLITE_OPEN_READWRITE);
+      sql::Database db(connections_.Path(), SQLITE_OPEN_READWRITE);
       sqlite_schema::ConfigureReader(db);
       const auto stopped = [](void* flag) {
         return static_cast<const std::atomic<bool>*>(flag)->load() ? 1 : 0;
       };
       sqlite3_progress_handler(db.Handle(), 10000, stopped, const_cast<std::atomic<bool>*>(&stop));
-      return QuickCheck(db);
+      return connections_.QuickCheck(db);
     } catch (const sql::SqliteError& error) {
       return error.Primary() == SQLITE_INTERRUPT ? "" : error.what();
     }
   }
 
   std::optional<Transaction> Load(const std::string& gid) override {
-    const std::lock_guard<std::mutex> lock(reader_mutex_);
-    sql::Statement& find = reader_->find;
+    const Connections::Reading reader(connections_);
+    sql::Statement& find = reader->find;
     const Finally reset{find};
     if (!find.BindText(1, gid).Step()) return std::nullopt;
     return sqlite_store::ReadTransaction(find);
   }
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
-    const std::lock_guard<std::mutex> lock(reader_mutex_);
-    sql::Statement& scan = reader_->scan;
+    const Connections::Reading reader(connections_);
+    sql::Statement& scan = reader->scan;
     const Finally reset{scan};
     scan.Bind(1, position > 0 ? position : INT64_MAX);
     scan.Bind(2, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
@@ -186,9 +166,9 @@ class SqliteStore : public Store {
 
   KeyValuePage ScanValues(const std::string& category, const std::string& key,
                           std::int64_t position, std::size_t limit) override {
-    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    const Connections::Reading reader(connections_);
     const bool one = !category.empty() && !key.empty();
-    sql::Statement& scan = one ? reader_->find_value : reader_->scan_values;
+    sql::Statement& scan = one ? reader->find_value : reader->scan_values;
     const Finally reset{scan};
     scan.Bind(1, position).BindText(2, category).BindText(3, key);
     scan.Bind(4, static_cast<std::int64_t>(limit));
@@ -219,51 +199,21 @@ class SqliteStore : public Store {
     std::vector<std::int64_t> expired;
     const std::int64_t next = FindExpired(sqlite_store::Stored(before), after, limit, expired);
     for (const std::int64_t row : expired) {
-      writer_->remove.Bind(1, row).Step();
-      writer_->remove_big.Bind(1, row).Step();
+      Writing().remove.Bind(1, row).Step();
+      Writing().remove_big.Bind(1, row).Step();
     }
     return next;
   }
 
  private:
+  using Connections = sqlite_store::Connections;
   struct Finally {
     sql::Statement& statement;
     ~Finally() { statement.Reset(); }
   };
 
-  static std::string FileAt(const std::string& path) {
-    if (!path.empty() && path != ":memory:") return os::FullPath(path);
-    throw StoreError("the store file '" + path +
-                     "' is no file; name one, or use MemoryStore for what need not be kept");
-  }
+  sqlite_store::Writer& Writing() { return connections_.Writing(); }
 
-  std::unique_ptr<sqlite_store::Writer> OpenWriter() const {
-    auto writer = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
-    sqlite_schema::ConfigureWriter(*writer, durability_ == Durability::kPower);
-    sqlite_schema::Migrate(*writer);
-    if (on_open_) on_open_(writer->Handle());
-    return std::make_unique<sqlite_store::Writer>(std::move(writer));
-  }
-  std::unique_ptr<sqlite_store::Reader> OpenReader() const {
-    auto reader = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
-    sqlite_schema::ConfigureReader(*reader);
-    return std::make_unique<sqlite_store::Reader>(std::move(reader));
-  }
-
-  /// What is wrong with the file, or nothing.
-  std::string QuickCheck(sql::Database& db) const {
-    sql::Statement check(db, "PRAGMA quick_check(1)");
-    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
-    if (verdict == "ok") return {};
-    return "the store file '" + path_ + "' is damaged: " + verdict + "; restore it from a backup";
-  }
-
-  sqlite_store::Writer& Writing() {
-    if (writer_ == nullptr) {
-      throw StoreError("the store file '" + path_ + "' has to be recovered after an I/O error");
-    }
-    return *writer_;
-  }
   std::int64_t FindExpired(std::int64_t before, std::int64_t after, std::size_t limit,
                            std::vector<std::int64_t>& expired) {
     sql::Statement& look = Writing().look;
@@ -280,14 +230,8 @@ class SqliteStore : public Store {
     return seen == limit ? last : 0;
   }
 
-  const std::string path_;
-  const Durability durability_;
-  const std::function<void(sqlite3*)> on_open_;
-  os::FileLock lock_;
+  sqlite_store::Connections connections_;
   std::string state_;  // reused, the encoded state of the change at hand
-  std::unique_ptr<sqlite_store::Writer> writer_;
-  std::mutex reader_mutex_;
-  std::unique_ptr<sqlite_store::Reader> reader_;
 };
 
 }  // namespace v1

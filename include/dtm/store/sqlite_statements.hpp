@@ -114,7 +114,27 @@ struct Writer {
         savepoint(db, "SAVEPOINT dtm_work"),
         roll_back(db, "ROLLBACK TO dtm_work"),
         release(db, "RELEASE dtm_work"),
-        guard(db, sqlite_schema::OwnTables()) {}
+        guard(db, sqlite_schema::OwnTables()),
+        log(db) {
+    sqlite3_wal_hook(db.Handle(), &NoteLog, &log_pages);
+  }
+
+  /// In place of SQLite's own: the log is copied into the file only after the store has looked whose file it is.
+  static int NoteLog(void* log_pages, sqlite3*, const char*, int pages) {
+    *static_cast<int*>(log_pages) = pages;
+    return SQLITE_OK;
+  }
+
+  /// A log above this is copied into the file as far as its readers allow; SQLite's own choice.
+  static constexpr int kLogPages = 1000;
+
+  bool LogIsLong() const { return log_pages >= kLogPages; }
+  /// What fails now is tried again after the next commit.
+  void CopyLogIfFree() {
+    log_pages = 0;
+    (void)sqlite3_wal_checkpoint_v2(db.Handle(), "main", SQLITE_CHECKPOINT_PASSIVE, nullptr,
+                                    nullptr);
+  }
 
   /// False: the gid exists.
   bool Insert(Transaction& transaction, const std::string& state) {
@@ -179,6 +199,8 @@ struct Writer {
       look, remove, remove_big, has, get_value, put_value, remove_value, savepoint, roll_back,
       release;
   sql::Guard guard;
+  sql::LogIndex log;
+  int log_pages = 0;  ///< of the log after the last commit
 };
 
 /// Sees committed records only.

@@ -1,0 +1,51 @@
+/// The connections of the SQLite store: what is left of them when opening again fails. What they do when the files are
+/// no longer those they have open: sqlite_files_test.cpp.
+#include <stdexcept>
+#include <string>
+
+#include "tests/catch.hpp"
+#include "tests/support/temp_dir.hpp"
+#include <dtm/core/error.hpp>
+#include <dtm/store/sqlite_connections.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using dtm::sqlite_store::Connections;
+using dtm_test::TempDir;
+
+TEST_CASE("connections: opening again fails, reading goes on, the next try works") {
+  TempDir dir;
+  bool fails = false;
+  int opened = 0;
+  Connections connections(dir / "s.db", dtm::Durability::kProcess, [&](sqlite3*) {
+    ++opened;
+    if (fails) throw std::runtime_error("no tables today");
+  });
+  REQUIRE(connections.Path() == dir / "s.db");
+  fails = true;
+  CHECK_THROWS_WITH(connections.Recover(), ContainsSubstring("no tables today"));
+  CHECK_THROWS_WITH(connections.Writing(), ContainsSubstring("has to be recovered"));
+  {
+    const Connections::Reading reader(connections);
+    CHECK_FALSE(reader->find.BindText(1, "gid").Step());
+  }
+  fails = false;
+  connections.Recover();
+  CHECK(opened == 3);
+  connections.Begin();
+  connections.Writing().commit.Step();
+  connections.AfterCommit();
+}
+
+TEST_CASE("connections: an open batch is dropped by Recover") {
+  TempDir dir;
+  Connections connections(dir / "s.db", dtm::Durability::kProcess, {});
+  connections.Begin();
+  connections.Writing()
+      .put_value.BindText(1, "c")
+      .BindText(2, "k")
+      .BindText(3, "v")
+      .Bind(4, 1)
+      .Step();
+  connections.Recover();
+  CHECK_FALSE(connections.Writing().get_value.BindText(1, "c").BindText(2, "k").Step());
+}
