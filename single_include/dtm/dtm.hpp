@@ -1292,13 +1292,14 @@ struct TransOptions {
 /// What one branch does. It is named by a URL, or by `local:` and the name of a registered function;
 /// empty = nothing to call. The payload is the request body, as text.
 struct Step {
-  std::string action;       ///< tcc: confirm; xa: both; workflow: none
+  std::string action;       ///< tcc: confirm; xa: both; workflow: what was called, see kOwnCode
   std::string compensate;   ///< tcc: cancel; xa: both; msg, workflow: none
   std::string payload;      ///< workflow: the recorded answer
   std::string branch_id{};  ///< empty: the number of the step
-  std::string topic{};      ///< msg: `topic://name` of which `action` is a subscriber
-  Op op{};                  ///< workflow: what was recorded; else given by the type
-  bool failed = false;      ///< workflow: recorded as failed
+  /// msg: `topic://name` of which `action` is a subscriber; workflow: the name its branch was given
+  std::string topic{};
+  Op op{};              ///< workflow: what was recorded; else given by the type
+  bool failed = false;  ///< workflow: recorded as failed
 };
 
 inline constexpr const char kLocalPrefix[] = "local:";
@@ -1313,6 +1314,11 @@ inline constexpr const char kInTransactionPrefix[] = "tx/";
 inline bool RunsInTransaction(std::string_view url) {
   return IsLocal(url) && HasPrefix(url.substr(kLocalPrefixSize), kInTransactionPrefix);
 }
+
+/// What a recorded step of a workflow was, where it called no URL and no function; empty: it was recorded by who does not
+/// say (an earlier dtm, other clients, or through the Go server, which does not keep it).
+inline constexpr const char kOwnCode[] = "do:";
+inline constexpr const char kNoCall[] = "none:";
 
 inline constexpr const char kTopicPrefix[] = "topic://";
 inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
@@ -2167,13 +2173,153 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/client/workflow_ledger.hpp ------------------------------------------------------------
+
+/// What a workflow has recorded, before and in this run: a recorded step is not done again. If what is recorded is not
+/// what this run does, nothing more is done.
+/// Needs: std. Threads: thread-safe. Protocol: §4.5, §11.7; what a step was is this library's addition.
+
+#include <optional>
+#include <set>
+
+namespace dtm {
+inline namespace v1 {
+
+class WorkflowLedger {
+ public:
+  using Work = std::function<std::string()>;
+
+  WorkflowLedger(Endpoint& endpoint, std::string gid, const WorkflowState& state)
+      : endpoint_(&endpoint), gid_(std::move(gid)) {
+    for (const Step& step : state.recorded) recorded_[{step.branch_id, step.op}] = step;
+  }
+
+  /// Does `work` and records its answer, or gives what it gave before. `step` says which it is: branch_id, op, action
+  /// and topic.
+  /// @throws FailureError  it failed, now or before.
+  /// @throws LogicError    something else is recorded: see Refuse.
+  /// @throws what `work` threw, and then nothing is recorded.
+  std::string Take(Step step, const Work& work) {
+    if (std::optional<std::string> before = Before(step)) return std::move(*before);
+    try {
+      step.payload = work();
+    } catch (const FailureError& error) {
+      step.payload = Truncated(error.what(), kMaxReasonBytes);
+      step.failed = true;
+      Record(step);
+      throw;
+    }
+    Record(step);
+    return step.payload;
+  }
+
+  /// The function has ended: everything that is recorded must have come again, and what began after an earlier decision
+  /// must fit to this one. `callbacks`: the branches that have one for it.
+  /// @throws LogicError  see Refuse.
+  void Decide(bool succeeded, const std::set<std::string>& callbacks) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    CheckRefused();
+    const Op wrong = succeeded ? Op::kRollback : Op::kCommit;
+    for (const auto& entry : recorded_) {
+      const Step& step = entry.second;
+      const bool callback = step.op == Op::kRollback || step.op == Op::kCommit;
+      if (step.op == Op::kAction && done_.count(entry.first) == 0) {
+        Refuse(Named(step) + " is recorded, and this run ended without it");
+      } else if (step.op == wrong) {
+        Refuse(Named(step) + " is recorded, so it was decided to " +
+               (succeeded ? "roll back" : "commit") + ", and this run " +
+               (succeeded ? "succeeded" : "failed"));
+      } else if (callback && callbacks.count(step.branch_id) == 0) {
+        Refuse(Named(step) + " is recorded, and this run has registered none");
+      }
+    }
+  }
+
+  /// @throws LogicError  this run was refused, and the function went on all the same.
+  void CheckNotRefused() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    CheckRefused();
+  }
+
+ private:
+  using Key = std::pair<std::string, Op>;
+
+  std::optional<std::string> Before(const Step& step) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    CheckRefused();
+    const Key key{step.branch_id, step.op};
+    if (done_.count(key) > 0) {
+      throw LogicError("branch " + step.branch_id + " has such a step already; take a NewBranch()");
+    }
+    const auto found = recorded_.find(key);
+    if (found == recorded_.end()) {
+      if (step.op == Op::kAction) CheckUndecided(step);
+      return std::nullopt;
+    }
+    const Step& old = found->second;
+    if (!old.action.empty() && (old.action != step.action || old.topic != step.topic)) {
+      Refuse(Named(step) + " was recorded as " + What(old) + " and is " + What(step) + " now");
+    }
+    done_.insert(key);
+    if (old.failed) throw FailureError(old.payload);
+    return old.payload;
+  }
+
+  /// Who had decided before had done all its steps.
+  void CheckUndecided(const Step& step) {
+    for (const auto& entry : recorded_) {
+      const Op op = entry.first.second;
+      if (op != Op::kRollback && op != Op::kCommit) continue;
+      Refuse(Named(entry.second) +
+             " is recorded, so all steps were done before, and this run has " + Named(step) +
+             " as well, " + What(step));
+    }
+  }
+
+  void Record(const Step& step) {
+    endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    done_.insert({step.branch_id, step.op});
+  }
+
+  /// From now on this run does and undoes nothing, whatever the function makes of it.
+  [[noreturn]] void Refuse(const std::string& why) {
+    refused_ = "gid '" + gid_ + "' does not go on: " + why +
+               ". Nothing more is done or undone. Run the code that recorded it, or ForceStop it; "
+               "new code of a workflow "
+               "gets a new name";
+    throw LogicError(refused_);
+  }
+  void CheckRefused() const {
+    if (!refused_.empty()) throw LogicError(refused_);
+  }
+
+  static std::string Named(const Step& step) {
+    return "the " + std::string(Name(step.op)) + " of branch " + step.branch_id;
+  }
+  static std::string What(const Step& step) {
+    const std::string what = step.action == kOwnCode  ? "own code"
+                             : step.action == kNoCall ? "no call"
+                                                      : "a call of " + step.action;
+    return step.topic.empty() ? what : what + " named '" + step.topic + "'";
+  }
+
+  Endpoint* endpoint_;
+  const std::string gid_;
+  std::mutex mutex_;
+  std::map<Key, Step> recorded_;  // before this run
+  std::set<Key> done_;            // in this run, or replayed by it
+  std::string refused_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/client/workflow_run.hpp ---------------------------------------------------------------
 
 /// One run of a workflow: its branches, whose steps are recorded and not done again.
 /// Needs: nlohmann/json. Threads: NewBranch by one thread; the branches it returned may be used side by side.
 /// Protocol: §4.5, §11.7.
-
-#include <set>
 
 namespace dtm {
 inline namespace v1 {
@@ -2182,19 +2328,25 @@ class WorkflowBranch;
 
 /// One run of a workflow: what its function gets. The function may run several times (after a crash, or after
 /// an error that was none of FailureError): steps that are recorded are not done again, but give the answer they
-/// gave. So it must do the same steps in the same order every time, and nothing that matters outside of steps.
+/// gave. So it must do the same steps in the same order every time, and nothing that matters outside of steps; also
+/// whether it fails is decided by answers of steps. A step that is recorded as another one (own code or a call, of which
+/// URL or function, the name of its branch) is refused: LogicError, before it or anything after it is done or undone. The
+/// transaction stays as it is and is tried again, with alerts, until the code that recorded it is back. (A Go server does
+/// not keep what a step was, there only missing steps and another decision are noticed.)
 class Workflow {
  public:
   Workflow(Endpoint& endpoint, std::string gid, const WorkflowState& state)
-      : endpoint_(&endpoint), gid_(std::move(gid)), options_(state.options) {
-    for (const Step& step : state.recorded) recorded_[{step.branch_id, step.op}] = step;
-  }
+      : endpoint_(&endpoint),
+        gid_(std::move(gid)),
+        options_(state.options),
+        ledger_(endpoint, gid_, state) {}
   Workflow(const Workflow&) = delete;
   Workflow& operator=(const Workflow&) = delete;
 
-  /// The next branch, "01", "02", ...: at most one step (Do or Call), one OnRollback and one OnCommit.
-  /// @throws LogicError  more than 99; or in a callback.
-  WorkflowBranch NewBranch();
+  /// The next branch, "01", "02", ...: at most one step (Do or Call), one OnRollback and one OnCommit. Its name is
+  /// recorded with them: steps of own code (Do) differ in nothing else.
+  /// @throws LogicError  more than 99; in a callback; a name of more than 128 bytes, or not UTF-8.
+  WorkflowBranch NewBranch(std::string name = {});
 
   const std::string& Gid() const { return gid_; }
 
@@ -2204,46 +2356,9 @@ class Workflow {
   friend class WorkflowHandle;
   using Callback = std::function<void()>;
   struct Undo {
-    std::string branch_id;
+    Step step;  ///< what it is, for the ledger
     Callback callback;
   };
-
-  /// Runs `work`, or gives what it gave before.
-  /// @throws FailureError  it failed, now or before; else what it threw, and then nothing is recorded.
-  std::string Recorded(const std::string& branch_id, Op op,
-                       const std::function<std::string()>& work) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (done_.count({branch_id, op}) > 0) {
-        throw LogicError("branch " + branch_id + " has such a step already; take a NewBranch()");
-      }
-      const auto found = recorded_.find({branch_id, op});
-      if (found != recorded_.end()) {
-        done_.insert(found->first);
-        if (found->second.failed) throw FailureError(found->second.payload);
-        return found->second.payload;
-      }
-    }
-    Step step;
-    step.branch_id = branch_id;
-    step.op = op;
-    try {
-      step.payload = work();
-    } catch (const FailureError& error) {
-      step.payload = error.what();
-      step.failed = true;
-      Record(step);
-      throw;
-    }
-    Record(step);
-    return step.payload;
-  }
-
-  void Record(const Step& step) {
-    endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    done_.insert({step.branch_id, step.op});
-  }
 
   std::string CallUrl(const std::string& branch_id, Op op, const std::string& url,
                       const std::string& payload) const {
@@ -2256,21 +2371,22 @@ class Workflow {
     return AnswerOf(endpoint_->CallBranch(call), "gid '" + gid_ + "': branch " + branch_id);
   }
 
-  void Keep(std::vector<Undo>& list, const std::string& branch_id, Callback callback) {
+  void Keep(std::vector<Undo>& list, Step step, Callback callback) {
     if (deciding_) throw LogicError("a callback of a workflow registers no callbacks");
     const std::lock_guard<std::mutex> lock(mutex_);
     for (const Undo& other : list) {
-      if (other.branch_id != branch_id) continue;
-      throw LogicError("branch " + branch_id + " has such a callback already; take a NewBranch()");
+      if (other.step.branch_id != step.branch_id) continue;
+      throw LogicError("branch " + step.branch_id +
+                       " has such a callback already; take a NewBranch()");
     }
-    list.push_back({branch_id, std::move(callback)});
+    list.push_back({std::move(step), std::move(callback)});
   }
 
   /// A branch that failed did nothing, so there is nothing of it to undo.
   void ForgetRollbackOf(const std::string& branch_id) {
     const std::lock_guard<std::mutex> lock(mutex_);
     for (auto undo = rollbacks_.begin(); undo != rollbacks_.end(); ++undo) {
-      if (undo->branch_id != branch_id) continue;
+      if (undo->step.branch_id != branch_id) continue;
       rollbacks_.erase(undo);
       return;
     }
@@ -2280,12 +2396,15 @@ class Workflow {
   void RunCallbacks(bool succeeded) {
     deciding_ = true;
     const std::vector<Undo>& list = succeeded ? commits_ : rollbacks_;
+    std::set<std::string> branches;
+    for (const Undo& undo : list) branches.insert(undo.step.branch_id);
+    ledger_.Decide(succeeded, branches);
     for (auto undo = list.rbegin(); undo != list.rend(); ++undo) {
-      (void)Recorded(undo->branch_id, succeeded ? Op::kCommit : Op::kRollback, [&] {
+      (void)ledger_.Take(undo->step, [&] {
         try {
           undo->callback();
         } catch (const FailureError& error) {
-          throw Error("gid '" + gid_ + "': a callback of branch " + undo->branch_id +
+          throw Error("gid '" + gid_ + "': a callback of branch " + undo->step.branch_id +
                       " must not fail: " + error.what());
         }
         return std::string();
@@ -2296,10 +2415,9 @@ class Workflow {
   Endpoint* endpoint_;
   const std::string gid_;
   const TransOptions options_;
+  WorkflowLedger ledger_;
   SubBranches branches_;
-  std::mutex mutex_;
-  std::map<std::pair<std::string, Op>, Step> recorded_;
-  std::set<std::pair<std::string, Op>> done_;  // in this run, or replayed by it
+  std::mutex mutex_;  // of the callbacks
   std::vector<Undo> rollbacks_;
   std::vector<Undo> commits_;
   bool deciding_ = false;
@@ -2308,48 +2426,54 @@ class Workflow {
 /// One branch of a workflow; a value that refers to its workflow.
 class WorkflowBranch {
  public:
-  WorkflowBranch(Workflow& workflow, std::string id) : workflow_(&workflow), id_(std::move(id)) {}
+  WorkflowBranch(Workflow& workflow, std::string id, std::string name)
+      : workflow_(&workflow), id_(std::move(id)), name_(std::move(name)) {}
 
   /// Called if the workflow fails, after the branches that came later were undone. Register it before the step.
-  /// `undo` takes nothing; it must cope with a step that did nothing, and may be called several times.
-  WorkflowBranch& OnRollback(std::function<void()> undo) {
-    workflow_->Keep(workflow_->rollbacks_, id_, std::move(undo));
-    return *this;
+  /// `undo()` returns nothing or Result; it must cope with a step that did nothing, and may be called several times.
+  template <typename Function>
+  WorkflowBranch& OnRollback(Function undo) {
+    return Keep(Op::kRollback, kOwnCode, CallbackOf(std::move(undo)));
   }
   /// The same, as a branch: a URL or a registered function with its payload.
   template <typename Branch, typename Payload>
   WorkflowBranch& OnRollback(const Branch& branch, const Payload& payload) {
-    return OnRollback(CallLater(Op::kRollback, branch, payload));
+    return CallLater(Op::kRollback, branch, payload);
   }
 
   /// Called if the workflow succeeds.
-  WorkflowBranch& OnCommit(std::function<void()> commit) {
-    workflow_->Keep(workflow_->commits_, id_, std::move(commit));
-    return *this;
+  template <typename Function>
+  WorkflowBranch& OnCommit(Function commit) {
+    return Keep(Op::kCommit, kOwnCode, CallbackOf(std::move(commit)));
   }
   template <typename Branch, typename Payload>
   WorkflowBranch& OnCommit(const Branch& branch, const Payload& payload) {
-    return OnCommit(CallLater(Op::kCommit, branch, payload));
+    return CallLater(Op::kCommit, branch, payload);
   }
 
   /// Called in both cases, with whether it succeeded.
-  WorkflowBranch& OnFinish(const std::function<void(bool)>& finish) {
-    OnCommit([finish] { finish(true); });
-    return OnRollback([finish] { finish(false); });
+  template <typename Function>
+  WorkflowBranch& OnFinish(const Function& finish) {
+    OnCommit([finish] { return finish(true); });
+    return OnRollback([finish] { return finish(false); });
   }
 
   /// Runs `step()` here and records what it returned: nothing, a text, or anything nlohmann can serialise. Returns
-  /// the recorded text. It may run again if the program dies between its end and the record: give it a barrier.
+  /// the recorded text. A Result is what it says: the text of a success, else what is thrown. It may run again if the
+  /// program dies between its end and the record: give it a barrier.
   /// @throws FailureError  it failed (and is recorded as that): let it pass, and the workflow is rolled back.
+  /// @throws LogicError    another step is recorded in its place: let it pass; see Workflow.
   /// @throws what it threw  nothing is recorded, the workflow is run again later: after OngoingError at the
   /// retry interval, after others with growing waits.
   template <typename Function>
   std::string Do(const Function& step) {
-    return RunStep([&]() -> std::string {
+    return RunStep(kOwnCode, [&]() -> std::string {
       using Returned = decltype(step());
       if constexpr (std::is_void_v<Returned>) {
         step();
         return {};
+      } else if constexpr (std::is_same_v<Returned, Result>) {
+        return AnswerOf(step(), "gid '" + workflow_->gid_ + "': branch " + id_);
       } else if constexpr (std::is_convertible_v<Returned, std::string> &&
                            !std::is_same_v<std::decay_t<Returned>, nlohmann::json>) {
         return step();
@@ -2363,44 +2487,103 @@ class WorkflowBranch {
   /// @throws as Do
   template <typename Branch, typename Payload>
   std::string Call(const Branch& branch, const Payload& payload) {
-    const auto call = TextOf(branch, payload);
-    return RunStep([&] { return workflow_->CallUrl(id_, Op::kAction, call.first, call.second); });
+    const Target target = TargetOf(branch, payload);
+    return RunStep(target.what, [&] {
+      return workflow_->CallUrl(id_, Op::kAction, target.url, target.payload);
+    });
   }
 
   const std::string& Id() const { return id_; }
 
  private:
-  std::string RunStep(const std::function<std::string()>& work) {
+  struct Target {
+    std::string what;  ///< as it is recorded; the url by which a function is reached may change
+    std::string url;
+    std::string payload;
+  };
+
+  Step StepOf(Op op, std::string what) const {
+    Step step;
+    step.branch_id = id_;
+    step.op = op;
+    step.action = std::move(what);
+    step.topic = name_;
+    return step;
+  }
+
+  std::string RunStep(const std::string& what, const std::function<std::string()>& work) {
     try {
-      return workflow_->Recorded(id_, Op::kAction, work);
+      return workflow_->ledger_.Take(StepOf(Op::kAction, what), work);
     } catch (const FailureError&) {
       workflow_->ForgetRollbackOf(id_);
       throw;
     }
   }
 
+  WorkflowBranch& Keep(Op op, std::string what, Workflow::Callback callback) {
+    workflow_->Keep(op == Op::kCommit ? workflow_->commits_ : workflow_->rollbacks_,
+                    StepOf(op, std::move(what)), std::move(callback));
+    return *this;
+  }
+
+  template <typename Function>
+  Workflow::Callback CallbackOf(Function function) const {
+    using Returned = std::invoke_result_t<Function&>;
+    const std::function<Returned()> shared = std::move(function);
+    return [shared, what = "gid '" + workflow_->gid_ + "': the callback of branch " + id_] {
+      (void)AnswerOf(ResultOf(shared), what);
+    };
+  }
+
+  template <typename T>
+  static std::string WhatIs(const LocalBranch<T>& branch, const std::string&) {
+    return kLocalPrefix + branch.name;
+  }
+  template <typename Branch>
+  static std::string WhatIs(const Branch&, const std::string& url) {
+    return url.empty() ? kNoCall : url;
+  }
+
+  /// @throws LogicError  what could not be recorded is not called.
   template <typename Branch, typename Payload>
-  std::pair<std::string, std::string> TextOf(const Branch& branch, const Payload& payload) const {
+  Target TargetOf(const Branch& branch, const Payload& payload) const {
     branch_args::CheckPayload<Branch, Payload>();
-    return {branch_args::Url(*workflow_->endpoint_, workflow_->gid_, branch),
-            branch_args::Text(workflow_->gid_, "branch " + id_, nlohmann::json(payload))};
+    Target target;
+    target.url = branch_args::Url(*workflow_->endpoint_, workflow_->gid_, branch);
+    target.what = WhatIs(branch, target.url);
+    target.payload = branch_args::Text(workflow_->gid_, "branch " + id_, nlohmann::json(payload));
+    if (target.what.size() > kMaxUrlBytes || !IsUtf8(target.what) || IsTopic(target.what)) {
+      throw LogicError("gid '" + workflow_->gid_ + "': branch " + id_ + " calls '" +
+                       Printable(Truncated(target.what, 200)) + "', which has " +
+                       std::to_string(target.what.size()) +
+                       " bytes; a workflow calls URLs and functions with UTF-8 names of at most " +
+                       std::to_string(kMaxUrlBytes) + " bytes, and no topics");
+    }
+    return target;
   }
 
   template <typename Branch, typename Payload>
-  std::function<void()> CallLater(Op op, const Branch& branch, const Payload& payload) const {
-    Workflow* workflow = workflow_;
-    return [workflow, op, id = id_, call = TextOf(branch, payload)] {
-      (void)workflow->CallUrl(id, op, call.first, call.second);
-    };
+  WorkflowBranch& CallLater(Op op, const Branch& branch, const Payload& payload) {
+    Target target = TargetOf(branch, payload);
+    std::string what = target.what;
+    return Keep(op, std::move(what),
+                [workflow = workflow_, op, id = id_, target = std::move(target)] {
+                  (void)workflow->CallUrl(id, op, target.url, target.payload);
+                });
   }
 
   Workflow* workflow_;
   std::string id_;
+  std::string name_;
 };
 
-inline WorkflowBranch Workflow::NewBranch() {
+inline WorkflowBranch Workflow::NewBranch(std::string name) {
   if (deciding_) throw LogicError("a callback of a workflow has no branches of its own");
-  return WorkflowBranch(*this, branches_.Next());
+  if (name.size() > kMaxGidBytes || !IsUtf8(name)) {
+    throw LogicError("gid '" + gid_ + "': the name of a branch is UTF-8 of at most " +
+                     std::to_string(kMaxGidBytes) + " bytes");
+  }
+  return WorkflowBranch(*this, branches_.Next(), std::move(name));
 }
 
 }  // namespace v1
@@ -2411,8 +2594,6 @@ inline WorkflowBranch Workflow::NewBranch() {
 /// Workflows: a transaction as a C++ function, whose steps are recorded, so that it can be run again from where a
 /// crash stopped it.
 /// Needs: nlohmann/json. Threads: thread-safe; a gid runs once at a time. Protocol: §4.5, §11.7.
-
-#include <optional>
 
 namespace dtm {
 inline namespace v1 {
@@ -2432,6 +2613,7 @@ class WorkflowHandle {
   /// @throws FailureError   it was rolled back.
   /// @throws RejectedError  the gid is another transaction's, another workflow's, or was started with other data; nothing
   /// is run.
+  /// @throws LogicError     other steps are recorded than it does now; see Workflow.
   /// @throws what a step threw: it is undecided, and the coordinator will have it run again; OngoingError: at the
   /// retry interval.
   std::string Execute(const std::string& gid, const T& data, TransOptions options = {}) const {
@@ -2539,6 +2721,9 @@ class WorkflowHandle {
     } catch (const FailureError& error) {
       workflow.RunCallbacks(false);
       endpoint.FinishWorkflow(gid, Status::kFailed, error.what(), {});
+      throw;
+    } catch (...) {
+      workflow.ledger_.CheckNotRefused();  // which is the cause, whatever the function made of it
       throw;
     }
     workflow.RunCallbacks(true);
@@ -4276,10 +4461,10 @@ class MachineParts {
     }
   }
 
-  /// Questions to the initiator may fail for long without harm: it is asked because it is away. The
+  /// The question of a message may fail for long without harm: its initiator is asked because it is away. The
   /// n-th error in a row is meant to be told, whether or not the wait still doubles.
   void AlertIfItKeepsFailing(std::size_t index) {
-    const bool question = HasQueryRow(def_.type) && index == kQueryRow;
+    const bool question = def_.type == TransType::kMsg && index == kQueryRow;
     if (question || context_.alert_after == 0) return;
     if (t_.branches[index].errors >= context_.alert_after) effects_.alert = index;
   }
@@ -5626,7 +5811,7 @@ inline std::string Problem(const Definition& definition) {
   for (std::size_t i = 0; i < definition.steps.size(); ++i) {
     const Step& step = definition.steps[i];
     const auto name = [i] { return "step " + std::to_string(i); };
-    for (const std::string* url : {&step.action, &step.compensate, &step.branch_id}) {
+    for (const std::string* url : {&step.action, &step.compensate, &step.branch_id, &step.topic}) {
       if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
       if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
     }
@@ -5808,7 +5993,8 @@ class Commands {
     for (const Step& old : definition.steps) {
       if (old.branch_id != step.branch_id || old.op != step.op) continue;
       const bool same = old.action == step.action && old.compensate == step.compensate &&
-                        old.payload == step.payload && old.failed == step.failed;
+                        old.payload == step.payload && old.failed == step.failed &&
+                        old.topic == step.topic;
       return same ? std::string()
                   : "branch " + step.branch_id + " is registered already, otherwise";
     }

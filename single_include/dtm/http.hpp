@@ -1647,6 +1647,8 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
     json[kBranchId] = BranchIdOf(definition, i);
     json[kOp] = Name(OpOf(definition, i));
     json[kStatus] = Name(transaction.branches[i].status);
+    const std::string& name = definition.steps[StepOf(definition.type, i)].topic;
+    if (definition.type == TransType::kWorkflow && !name.empty()) json[kName] = name;
     branches.push_back(std::move(json));
   }
   return branches;
@@ -2138,6 +2140,8 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
     case TransType::kXa: step.action = step.compensate = fields.Text(kUrl); break;
     case TransType::kWorkflow: {
       step.op = OpNamed(fields.Text(kOp));
+      step.action = fields.Text(kUrl);  // what it was; nobody calls it
+      step.topic = fields.Text(kName);
       const std::string status = fields.Text(kStatus);
       step.failed = status == Name(BranchStatus::kFailed);
       if (!step.failed && status != Name(BranchStatus::kSucceed)) {
@@ -2151,6 +2155,7 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
                      Name(branch.type) + "; tcc, xa and workflow register them");
   }
   for (const std::string* url : {&step.action, &step.compensate}) {
+    if (branch.type == TransType::kWorkflow) break;
     if (IsTopic(*url))
       throw BadInput("gid '" + branch.gid + "': a branch that is registered is no topic");
     CheckUrl(*url);
@@ -2172,6 +2177,8 @@ inline std::string EncodeRegistration(const Registration& branch) {
       break;
     case TransType::kXa: json[kUrl] = step.action; break;
     default:
+      if (!step.action.empty()) json[kUrl] = step.action;
+      if (!step.topic.empty()) json[kName] = step.topic;
       json[kOp] = Name(step.op);
       json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
       json[kSync] =
@@ -2259,6 +2266,8 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
     for (const nlohmann::json& progress : progresses) {
       Step step;
       step.branch_id = progress.value(kBranchId, "");
+      step.action = progress.value(kUrl, "");
+      step.topic = progress.value(kName, "");
       step.op = OpNamed(progress.value(kOp, ""));
       step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
       step.payload = base64::Decode(progress.value(kBinData, "")).value_or("");

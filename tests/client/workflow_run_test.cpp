@@ -106,6 +106,55 @@ TEST_CASE("workflow client: Do records nothing, text or JSON") {
   CHECK(AnswerOf([] { return std::vector<int>{1, 2}; }) == "[1,2]");
 }
 
+TEST_CASE("workflow client: a step that returns Result is what that says") {
+  CHECK(AnswerOf([] { return Result::Success(); }).empty());
+  CHECK(AnswerOf([] { return Result{Result::Kind::kSuccess, "seat 7"}; }) == "seat 7");
+  for (const Result& result :
+       {kNo, Result::Ongoing("later"), Result::Error("lost"), Result::NotSent("full")}) {
+    CAPTURE(result.text);
+    Fixture f;
+    const Handle handle = f.Make([&](Workflow& wf) {
+      return wf.NewBranch().OnRollback(f.Does("undo")).Do([&] { return result; });
+    });
+    if (result.kind == Result::Kind::kFailure) {
+      CHECK_THROWS_AS(handle.Execute("g", 1), dtm::FailureError);
+      CHECK(f.endpoint.registered.at(0).failed);
+      CHECK(f.did.empty());
+      continue;
+    }
+    if (result.kind == Result::Kind::kOngoing) {
+      CHECK_THROWS_AS(handle.Execute("g", 1), dtm::OngoingError);
+    } else {
+      CHECK_THROWS_WITH(handle.Execute("g", 1), ContainsSubstring(result.text));
+    }
+    CHECK(f.endpoint.registered.empty());
+  }
+}
+
+TEST_CASE("workflow client: a callback that returns Result is done only with a success") {
+  for (const bool rollback : {false, true}) {
+    Fixture f;
+    Result result = kNo;
+    const Handle handle = f.Make([&](Workflow& wf) -> std::string {
+      wf.NewBranch().OnCommit([&] { return result; }).OnRollback([&] { return result; });
+      wf.NewBranch().OnFinish([&](bool) { return Result::Success(); });
+      if (rollback) throw dtm::FailureError("sold out");
+      return "done";
+    });
+    for (const Result& bad : {kNo, Result::Ongoing("later"), Result::Error("lost")}) {
+      result = bad;
+      CHECK_THROWS_WITH(handle.Execute("g", 1), ContainsSubstring(bad.text));
+      CHECK(f.endpoint.registered.size() == 1);
+    }
+    result = Result::Success();
+    if (rollback) {
+      CHECK_THROWS_WITH(handle.Execute("g", 1), "sold out");
+    } else {
+      CHECK(handle.Execute("g", 1) == "done");
+    }
+  }
+}
+
 TEST_CASE("workflow client: Do records a JSON value as JSON, whatever it holds") {
   CHECK(AnswerOf([] { return nlohmann::json{{"seat", 7}}; }) == R"({"seat":7})");
   CHECK(AnswerOf([] { return nlohmann::json(); }) == "null");

@@ -129,7 +129,8 @@ TEST_CASE("alerts: no more and no less than the limit says") {
   CHECK(InWords(told) == (limit == 9 ? "" : limit == 2 ? "a 2, a 3" : "a 1, a 2, a 3"));
 }
 
-TEST_CASE("alerts: questions to initiators are none, deliveries are") {
+TEST_CASE(
+    "alerts: the questions of messages are none, deliveries and workflows that do not go on are") {
   Told told;
   TestCoordinator kit({}, Telling(told));
   kit.Branches().On("http://m/query", Times(6, Result::Error("away")));
@@ -148,7 +149,7 @@ TEST_CASE("alerts: questions to initiators are none, deliveries are") {
   kit->PrepareWorkflow(workflow);
   kit.Advance(hours(10));
   CHECK(kit.Branches().Urls().back() == "http://w/resume");
-  CHECK(InWords(told) == "m 3");
+  CHECK(InWords(told) == "m 3, w 3, w 4, w 5, w 6");
 }
 
 TEST_CASE("alerts: while the store fails nobody is told; once it works, once") {

@@ -71,8 +71,10 @@ TEST_CASE("alert: who is told of, and who is not") {
       {"it has ended", "tcc 1", kFailed, "P >5", "a1", kBroken, false, kFailed, 5},
       {"query-back, error", "msg 1", kPrepared, ">5 P", "q", kBroken, false, kPrepared, 6},
       {"query-back, ONGOING", "msg 1", kPrepared, ">5 P", "q", kLater, false, kPrepared, 0},
-      {"workflow callback, error", "workflow 1", kPrepared, ">5 S", "q", kBroken, false, kPrepared,
-       6},
+      {"workflow, second error", "workflow 1", kPrepared, ">1 S", "q", kBroken, false, kPrepared,
+       2},
+      {"workflow, third error", "workflow 1", kPrepared, ">2 S", "q", kBroken, true, kPrepared, 3},
+      {"workflow, ONGOING", "workflow 1", kPrepared, ">5 S", "q", kLater, false, kPrepared, 0},
       {"workflow callback, FAILURE", "workflow 1", kPrepared, ">5 S", "q", kNo, false, kPrepared,
        0},
   };

@@ -222,6 +222,40 @@ TEST_CASE(
   CHECK(pay.Execute("g", 30) == "paid 30");
 }
 
+TEST_CASE(
+    "remote_types: what a step was is kept by our server, and a mismatch is refused when it is "
+    "resumed") {
+  House house;
+  RemoteOptions options;
+  options.branch_url = house.url + "/branch";
+  RemoteCoordinator remote(house.url, options);
+  std::vector<std::string> did;
+  bool checks = false, broken = true;
+  const auto pay =
+      dtm::RegisterWorkflow<int>(remote, house.tm, "pay", [&](dtm::Workflow& wf, const int&) {
+        if (checks) wf.NewBranch("check").Do([&] { did.push_back("check"); });
+        wf.NewBranch("charge").Call(house.branches.Url("/charge"), 1);
+        wf.NewBranch().Do([&] { did.push_back("ship"); });
+        if (broken) throw dtm::OngoingError("later");
+      });
+  CHECK_THROWS_AS(pay.Execute("g", 30), dtm::OngoingError);
+  const auto& steps = house.tm.Query("g")->definition->steps;
+  CHECK(steps[0].action == house.branches.Url("/charge"));
+  CHECK(steps[0].topic == "charge");
+  CHECK(steps[1].action == dtm::kOwnCode);
+  checks = true;
+  const dtm::BranchInfo info{"g", TransType::kWorkflow, "00", Op::kResume, "pay"};
+  const dtm::Result resumed = house.tm.CallFunction("pay", "30", info);
+  CHECK(resumed.kind == dtm::Result::Kind::kError);
+  CHECK_THAT(resumed.text,
+             ContainsSubstring("/charge named 'charge'") && ContainsSubstring("'check'"));
+  CHECK(did == std::vector<std::string>{"ship"});
+  checks = broken = false;
+  pay.Execute("g", 30);
+  CHECK(did.size() == 1);
+  CHECK(house.Asked().size() == 1);
+}
+
 TEST_CASE("remote_types: Go's server gives what has the gid, whatever it is: it is refused here") {
   RawServer server([&](int fd, int) {
     while (!RawServer::ReadRequest(fd).empty()) {

@@ -38,6 +38,7 @@ class WorkflowHandle {
   /// @throws FailureError   it was rolled back.
   /// @throws RejectedError  the gid is another transaction's, another workflow's, or was started with other data; nothing
   /// is run.
+  /// @throws LogicError     other steps are recorded than it does now; see Workflow.
   /// @throws what a step threw: it is undecided, and the coordinator will have it run again; OngoingError: at the
   /// retry interval.
   std::string Execute(const std::string& gid, const T& data, TransOptions options = {}) const {
@@ -145,6 +146,9 @@ class WorkflowHandle {
     } catch (const FailureError& error) {
       workflow.RunCallbacks(false);
       endpoint.FinishWorkflow(gid, Status::kFailed, error.what(), {});
+      throw;
+    } catch (...) {
+      workflow.ledger_.CheckNotRefused();  // which is the cause, whatever the function made of it
       throw;
     }
     workflow.RunCallbacks(true);

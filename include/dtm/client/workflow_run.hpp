@@ -3,9 +3,7 @@
 /// Protocol: §4.5, §11.7.
 #pragma once
 
-#include <cstddef>
 #include <functional>
-#include <map>
 #include <mutex>
 #include <set>
 #include <string>
@@ -17,8 +15,13 @@
 
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/sub_branches.hpp>
+#include <dtm/client/workflow_ledger.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/error.hpp>
+#include <dtm/core/limits.hpp>
+#include <dtm/core/local_branch.hpp>
+#include <dtm/core/result.hpp>
+#include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {
@@ -28,19 +31,25 @@ class WorkflowBranch;
 
 /// One run of a workflow: what its function gets. The function may run several times (after a crash, or after
 /// an error that was none of FailureError): steps that are recorded are not done again, but give the answer they
-/// gave. So it must do the same steps in the same order every time, and nothing that matters outside of steps.
+/// gave. So it must do the same steps in the same order every time, and nothing that matters outside of steps; also
+/// whether it fails is decided by answers of steps. A step that is recorded as another one (own code or a call, of which
+/// URL or function, the name of its branch) is refused: LogicError, before it or anything after it is done or undone. The
+/// transaction stays as it is and is tried again, with alerts, until the code that recorded it is back. (A Go server does
+/// not keep what a step was, there only missing steps and another decision are noticed.)
 class Workflow {
  public:
   Workflow(Endpoint& endpoint, std::string gid, const WorkflowState& state)
-      : endpoint_(&endpoint), gid_(std::move(gid)), options_(state.options) {
-    for (const Step& step : state.recorded) recorded_[{step.branch_id, step.op}] = step;
-  }
+      : endpoint_(&endpoint),
+        gid_(std::move(gid)),
+        options_(state.options),
+        ledger_(endpoint, gid_, state) {}
   Workflow(const Workflow&) = delete;
   Workflow& operator=(const Workflow&) = delete;
 
-  /// The next branch, "01", "02", ...: at most one step (Do or Call), one OnRollback and one OnCommit.
-  /// @throws LogicError  more than 99; or in a callback.
-  WorkflowBranch NewBranch();
+  /// The next branch, "01", "02", ...: at most one step (Do or Call), one OnRollback and one OnCommit. Its name is
+  /// recorded with them: steps of own code (Do) differ in nothing else.
+  /// @throws LogicError  more than 99; in a callback; a name of more than 128 bytes, or not UTF-8.
+  WorkflowBranch NewBranch(std::string name = {});
 
   const std::string& Gid() const { return gid_; }
 
@@ -50,46 +59,9 @@ class Workflow {
   friend class WorkflowHandle;
   using Callback = std::function<void()>;
   struct Undo {
-    std::string branch_id;
+    Step step;  ///< what it is, for the ledger
     Callback callback;
   };
-
-  /// Runs `work`, or gives what it gave before.
-  /// @throws FailureError  it failed, now or before; else what it threw, and then nothing is recorded.
-  std::string Recorded(const std::string& branch_id, Op op,
-                       const std::function<std::string()>& work) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (done_.count({branch_id, op}) > 0) {
-        throw LogicError("branch " + branch_id + " has such a step already; take a NewBranch()");
-      }
-      const auto found = recorded_.find({branch_id, op});
-      if (found != recorded_.end()) {
-        done_.insert(found->first);
-        if (found->second.failed) throw FailureError(found->second.payload);
-        return found->second.payload;
-      }
-    }
-    Step step;
-    step.branch_id = branch_id;
-    step.op = op;
-    try {
-      step.payload = work();
-    } catch (const FailureError& error) {
-      step.payload = error.what();
-      step.failed = true;
-      Record(step);
-      throw;
-    }
-    Record(step);
-    return step.payload;
-  }
-
-  void Record(const Step& step) {
-    endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    done_.insert({step.branch_id, step.op});
-  }
 
   std::string CallUrl(const std::string& branch_id, Op op, const std::string& url,
                       const std::string& payload) const {
@@ -102,21 +74,22 @@ class Workflow {
     return AnswerOf(endpoint_->CallBranch(call), "gid '" + gid_ + "': branch " + branch_id);
   }
 
-  void Keep(std::vector<Undo>& list, const std::string& branch_id, Callback callback) {
+  void Keep(std::vector<Undo>& list, Step step, Callback callback) {
     if (deciding_) throw LogicError("a callback of a workflow registers no callbacks");
     const std::lock_guard<std::mutex> lock(mutex_);
     for (const Undo& other : list) {
-      if (other.branch_id != branch_id) continue;
-      throw LogicError("branch " + branch_id + " has such a callback already; take a NewBranch()");
+      if (other.step.branch_id != step.branch_id) continue;
+      throw LogicError("branch " + step.branch_id +
+                       " has such a callback already; take a NewBranch()");
     }
-    list.push_back({branch_id, std::move(callback)});
+    list.push_back({std::move(step), std::move(callback)});
   }
 
   /// A branch that failed did nothing, so there is nothing of it to undo.
   void ForgetRollbackOf(const std::string& branch_id) {
     const std::lock_guard<std::mutex> lock(mutex_);
     for (auto undo = rollbacks_.begin(); undo != rollbacks_.end(); ++undo) {
-      if (undo->branch_id != branch_id) continue;
+      if (undo->step.branch_id != branch_id) continue;
       rollbacks_.erase(undo);
       return;
     }
@@ -126,12 +99,15 @@ class Workflow {
   void RunCallbacks(bool succeeded) {
     deciding_ = true;
     const std::vector<Undo>& list = succeeded ? commits_ : rollbacks_;
+    std::set<std::string> branches;
+    for (const Undo& undo : list) branches.insert(undo.step.branch_id);
+    ledger_.Decide(succeeded, branches);
     for (auto undo = list.rbegin(); undo != list.rend(); ++undo) {
-      (void)Recorded(undo->branch_id, succeeded ? Op::kCommit : Op::kRollback, [&] {
+      (void)ledger_.Take(undo->step, [&] {
         try {
           undo->callback();
         } catch (const FailureError& error) {
-          throw Error("gid '" + gid_ + "': a callback of branch " + undo->branch_id +
+          throw Error("gid '" + gid_ + "': a callback of branch " + undo->step.branch_id +
                       " must not fail: " + error.what());
         }
         return std::string();
@@ -142,10 +118,9 @@ class Workflow {
   Endpoint* endpoint_;
   const std::string gid_;
   const TransOptions options_;
+  WorkflowLedger ledger_;
   SubBranches branches_;
-  std::mutex mutex_;
-  std::map<std::pair<std::string, Op>, Step> recorded_;
-  std::set<std::pair<std::string, Op>> done_;  // in this run, or replayed by it
+  std::mutex mutex_;  // of the callbacks
   std::vector<Undo> rollbacks_;
   std::vector<Undo> commits_;
   bool deciding_ = false;
@@ -154,48 +129,54 @@ class Workflow {
 /// One branch of a workflow; a value that refers to its workflow.
 class WorkflowBranch {
  public:
-  WorkflowBranch(Workflow& workflow, std::string id) : workflow_(&workflow), id_(std::move(id)) {}
+  WorkflowBranch(Workflow& workflow, std::string id, std::string name)
+      : workflow_(&workflow), id_(std::move(id)), name_(std::move(name)) {}
 
   /// Called if the workflow fails, after the branches that came later were undone. Register it before the step.
-  /// `undo` takes nothing; it must cope with a step that did nothing, and may be called several times.
-  WorkflowBranch& OnRollback(std::function<void()> undo) {
-    workflow_->Keep(workflow_->rollbacks_, id_, std::move(undo));
-    return *this;
+  /// `undo()` returns nothing or Result; it must cope with a step that did nothing, and may be called several times.
+  template <typename Function>
+  WorkflowBranch& OnRollback(Function undo) {
+    return Keep(Op::kRollback, kOwnCode, CallbackOf(std::move(undo)));
   }
   /// The same, as a branch: a URL or a registered function with its payload.
   template <typename Branch, typename Payload>
   WorkflowBranch& OnRollback(const Branch& branch, const Payload& payload) {
-    return OnRollback(CallLater(Op::kRollback, branch, payload));
+    return CallLater(Op::kRollback, branch, payload);
   }
 
   /// Called if the workflow succeeds.
-  WorkflowBranch& OnCommit(std::function<void()> commit) {
-    workflow_->Keep(workflow_->commits_, id_, std::move(commit));
-    return *this;
+  template <typename Function>
+  WorkflowBranch& OnCommit(Function commit) {
+    return Keep(Op::kCommit, kOwnCode, CallbackOf(std::move(commit)));
   }
   template <typename Branch, typename Payload>
   WorkflowBranch& OnCommit(const Branch& branch, const Payload& payload) {
-    return OnCommit(CallLater(Op::kCommit, branch, payload));
+    return CallLater(Op::kCommit, branch, payload);
   }
 
   /// Called in both cases, with whether it succeeded.
-  WorkflowBranch& OnFinish(const std::function<void(bool)>& finish) {
-    OnCommit([finish] { finish(true); });
-    return OnRollback([finish] { finish(false); });
+  template <typename Function>
+  WorkflowBranch& OnFinish(const Function& finish) {
+    OnCommit([finish] { return finish(true); });
+    return OnRollback([finish] { return finish(false); });
   }
 
   /// Runs `step()` here and records what it returned: nothing, a text, or anything nlohmann can serialise. Returns
-  /// the recorded text. It may run again if the program dies between its end and the record: give it a barrier.
+  /// the recorded text. A Result is what it says: the text of a success, else what is thrown. It may run again if the
+  /// program dies between its end and the record: give it a barrier.
   /// @throws FailureError  it failed (and is recorded as that): let it pass, and the workflow is rolled back.
+  /// @throws LogicError    another step is recorded in its place: let it pass; see Workflow.
   /// @throws what it threw  nothing is recorded, the workflow is run again later: after OngoingError at the
   /// retry interval, after others with growing waits.
   template <typename Function>
   std::string Do(const Function& step) {
-    return RunStep([&]() -> std::string {
+    return RunStep(kOwnCode, [&]() -> std::string {
       using Returned = decltype(step());
       if constexpr (std::is_void_v<Returned>) {
         step();
         return {};
+      } else if constexpr (std::is_same_v<Returned, Result>) {
+        return AnswerOf(step(), "gid '" + workflow_->gid_ + "': branch " + id_);
       } else if constexpr (std::is_convertible_v<Returned, std::string> &&
                            !std::is_same_v<std::decay_t<Returned>, nlohmann::json>) {
         return step();
@@ -209,44 +190,103 @@ class WorkflowBranch {
   /// @throws as Do
   template <typename Branch, typename Payload>
   std::string Call(const Branch& branch, const Payload& payload) {
-    const auto call = TextOf(branch, payload);
-    return RunStep([&] { return workflow_->CallUrl(id_, Op::kAction, call.first, call.second); });
+    const Target target = TargetOf(branch, payload);
+    return RunStep(target.what, [&] {
+      return workflow_->CallUrl(id_, Op::kAction, target.url, target.payload);
+    });
   }
 
   const std::string& Id() const { return id_; }
 
  private:
-  std::string RunStep(const std::function<std::string()>& work) {
+  struct Target {
+    std::string what;  ///< as it is recorded; the url by which a function is reached may change
+    std::string url;
+    std::string payload;
+  };
+
+  Step StepOf(Op op, std::string what) const {
+    Step step;
+    step.branch_id = id_;
+    step.op = op;
+    step.action = std::move(what);
+    step.topic = name_;
+    return step;
+  }
+
+  std::string RunStep(const std::string& what, const std::function<std::string()>& work) {
     try {
-      return workflow_->Recorded(id_, Op::kAction, work);
+      return workflow_->ledger_.Take(StepOf(Op::kAction, what), work);
     } catch (const FailureError&) {
       workflow_->ForgetRollbackOf(id_);
       throw;
     }
   }
 
+  WorkflowBranch& Keep(Op op, std::string what, Workflow::Callback callback) {
+    workflow_->Keep(op == Op::kCommit ? workflow_->commits_ : workflow_->rollbacks_,
+                    StepOf(op, std::move(what)), std::move(callback));
+    return *this;
+  }
+
+  template <typename Function>
+  Workflow::Callback CallbackOf(Function function) const {
+    using Returned = std::invoke_result_t<Function&>;
+    const std::function<Returned()> shared = std::move(function);
+    return [shared, what = "gid '" + workflow_->gid_ + "': the callback of branch " + id_] {
+      (void)AnswerOf(ResultOf(shared), what);
+    };
+  }
+
+  template <typename T>
+  static std::string WhatIs(const LocalBranch<T>& branch, const std::string&) {
+    return kLocalPrefix + branch.name;
+  }
+  template <typename Branch>
+  static std::string WhatIs(const Branch&, const std::string& url) {
+    return url.empty() ? kNoCall : url;
+  }
+
+  /// @throws LogicError  what could not be recorded is not called.
   template <typename Branch, typename Payload>
-  std::pair<std::string, std::string> TextOf(const Branch& branch, const Payload& payload) const {
+  Target TargetOf(const Branch& branch, const Payload& payload) const {
     branch_args::CheckPayload<Branch, Payload>();
-    return {branch_args::Url(*workflow_->endpoint_, workflow_->gid_, branch),
-            branch_args::Text(workflow_->gid_, "branch " + id_, nlohmann::json(payload))};
+    Target target;
+    target.url = branch_args::Url(*workflow_->endpoint_, workflow_->gid_, branch);
+    target.what = WhatIs(branch, target.url);
+    target.payload = branch_args::Text(workflow_->gid_, "branch " + id_, nlohmann::json(payload));
+    if (target.what.size() > kMaxUrlBytes || !IsUtf8(target.what) || IsTopic(target.what)) {
+      throw LogicError("gid '" + workflow_->gid_ + "': branch " + id_ + " calls '" +
+                       Printable(Truncated(target.what, 200)) + "', which has " +
+                       std::to_string(target.what.size()) +
+                       " bytes; a workflow calls URLs and functions with UTF-8 names of at most " +
+                       std::to_string(kMaxUrlBytes) + " bytes, and no topics");
+    }
+    return target;
   }
 
   template <typename Branch, typename Payload>
-  std::function<void()> CallLater(Op op, const Branch& branch, const Payload& payload) const {
-    Workflow* workflow = workflow_;
-    return [workflow, op, id = id_, call = TextOf(branch, payload)] {
-      (void)workflow->CallUrl(id, op, call.first, call.second);
-    };
+  WorkflowBranch& CallLater(Op op, const Branch& branch, const Payload& payload) {
+    Target target = TargetOf(branch, payload);
+    std::string what = target.what;
+    return Keep(op, std::move(what),
+                [workflow = workflow_, op, id = id_, target = std::move(target)] {
+                  (void)workflow->CallUrl(id, op, target.url, target.payload);
+                });
   }
 
   Workflow* workflow_;
   std::string id_;
+  std::string name_;
 };
 
-inline WorkflowBranch Workflow::NewBranch() {
+inline WorkflowBranch Workflow::NewBranch(std::string name) {
   if (deciding_) throw LogicError("a callback of a workflow has no branches of its own");
-  return WorkflowBranch(*this, branches_.Next());
+  if (name.size() > kMaxGidBytes || !IsUtf8(name)) {
+    throw LogicError("gid '" + gid_ + "': the name of a branch is UTF-8 of at most " +
+                     std::to_string(kMaxGidBytes) + " bytes");
+  }
+  return WorkflowBranch(*this, branches_.Next(), std::move(name));
 }
 
 }  // namespace v1

@@ -122,7 +122,8 @@ class Commands {
     for (const Step& old : definition.steps) {
       if (old.branch_id != step.branch_id || old.op != step.op) continue;
       const bool same = old.action == step.action && old.compensate == step.compensate &&
-                        old.payload == step.payload && old.failed == step.failed;
+                        old.payload == step.payload && old.failed == step.failed &&
+                        old.topic == step.topic;
       return same ? std::string()
                   : "branch " + step.branch_id + " is registered already, otherwise";
     }

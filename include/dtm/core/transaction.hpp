@@ -36,13 +36,14 @@ struct TransOptions {
 /// What one branch does. It is named by a URL, or by `local:` and the name of a registered function;
 /// empty = nothing to call. The payload is the request body, as text.
 struct Step {
-  std::string action;       ///< tcc: confirm; xa: both; workflow: none
+  std::string action;       ///< tcc: confirm; xa: both; workflow: what was called, see kOwnCode
   std::string compensate;   ///< tcc: cancel; xa: both; msg, workflow: none
   std::string payload;      ///< workflow: the recorded answer
   std::string branch_id{};  ///< empty: the number of the step
-  std::string topic{};      ///< msg: `topic://name` of which `action` is a subscriber
-  Op op{};                  ///< workflow: what was recorded; else given by the type
-  bool failed = false;      ///< workflow: recorded as failed
+  /// msg: `topic://name` of which `action` is a subscriber; workflow: the name its branch was given
+  std::string topic{};
+  Op op{};              ///< workflow: what was recorded; else given by the type
+  bool failed = false;  ///< workflow: recorded as failed
 };
 
 inline constexpr const char kLocalPrefix[] = "local:";
@@ -57,6 +58,11 @@ inline constexpr const char kInTransactionPrefix[] = "tx/";
 inline bool RunsInTransaction(std::string_view url) {
   return IsLocal(url) && HasPrefix(url.substr(kLocalPrefixSize), kInTransactionPrefix);
 }
+
+/// What a recorded step of a workflow was, where it called no URL and no function; empty: it was recorded by who does not
+/// say (an earlier dtm, other clients, or through the Go server, which does not keep it).
+inline constexpr const char kOwnCode[] = "do:";
+inline constexpr const char kNoCall[] = "none:";
 
 inline constexpr const char kTopicPrefix[] = "topic://";
 inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;

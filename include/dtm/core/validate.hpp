@@ -105,7 +105,7 @@ inline std::string Problem(const Definition& definition) {
   for (std::size_t i = 0; i < definition.steps.size(); ++i) {
     const Step& step = definition.steps[i];
     const auto name = [i] { return "step " + std::to_string(i); };
-    for (const std::string* url : {&step.action, &step.compensate, &step.branch_id}) {
+    for (const std::string* url : {&step.action, &step.compensate, &step.branch_id, &step.topic}) {
       if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
       if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
     }

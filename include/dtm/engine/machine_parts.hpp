@@ -113,10 +113,10 @@ class MachineParts {
     }
   }
 
-  /// Questions to the initiator may fail for long without harm: it is asked because it is away. The
+  /// The question of a message may fail for long without harm: its initiator is asked because it is away. The
   /// n-th error in a row is meant to be told, whether or not the wait still doubles.
   void AlertIfItKeepsFailing(std::size_t index) {
-    const bool question = HasQueryRow(def_.type) && index == kQueryRow;
+    const bool question = def_.type == TransType::kMsg && index == kQueryRow;
     if (question || context_.alert_after == 0) return;
     if (t_.branches[index].errors >= context_.alert_after) effects_.alert = index;
   }

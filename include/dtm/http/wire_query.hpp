@@ -103,6 +103,8 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
     json[kBranchId] = BranchIdOf(definition, i);
     json[kOp] = Name(OpOf(definition, i));
     json[kStatus] = Name(transaction.branches[i].status);
+    const std::string& name = definition.steps[StepOf(definition.type, i)].topic;
+    if (definition.type == TransType::kWorkflow && !name.empty()) json[kName] = name;
     branches.push_back(std::move(json));
   }
   return branches;

@@ -51,6 +51,8 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
     case TransType::kXa: step.action = step.compensate = fields.Text(kUrl); break;
     case TransType::kWorkflow: {
       step.op = OpNamed(fields.Text(kOp));
+      step.action = fields.Text(kUrl);  // what it was; nobody calls it
+      step.topic = fields.Text(kName);
       const std::string status = fields.Text(kStatus);
       step.failed = status == Name(BranchStatus::kFailed);
       if (!step.failed && status != Name(BranchStatus::kSucceed)) {
@@ -64,6 +66,7 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
                      Name(branch.type) + "; tcc, xa and workflow register them");
   }
   for (const std::string* url : {&step.action, &step.compensate}) {
+    if (branch.type == TransType::kWorkflow) break;
     if (IsTopic(*url))
       throw BadInput("gid '" + branch.gid + "': a branch that is registered is no topic");
     CheckUrl(*url);
@@ -85,6 +88,8 @@ inline std::string EncodeRegistration(const Registration& branch) {
       break;
     case TransType::kXa: json[kUrl] = step.action; break;
     default:
+      if (!step.action.empty()) json[kUrl] = step.action;
+      if (!step.topic.empty()) json[kName] = step.topic;
       json[kOp] = Name(step.op);
       json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
       json[kSync] =
@@ -172,6 +177,8 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
     for (const nlohmann::json& progress : progresses) {
       Step step;
       step.branch_id = progress.value(kBranchId, "");
+      step.action = progress.value(kUrl, "");
+      step.topic = progress.value(kName, "");
       step.op = OpNamed(progress.value(kOp, ""));
       step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
       step.payload = base64::Decode(progress.value(kBinData, "")).value_or("");

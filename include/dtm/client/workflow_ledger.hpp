@@ -1,0 +1,152 @@
+/// What a workflow has recorded, before and in this run: a recorded step is not done again. If what is recorded is not
+/// what this run does, nothing more is done.
+/// Needs: std. Threads: thread-safe. Protocol: §4.5, §11.7; what a step was is this library's addition.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/error.hpp>
+#include <dtm/core/limits.hpp>
+#include <dtm/core/text.hpp>
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class WorkflowLedger {
+ public:
+  using Work = std::function<std::string()>;
+
+  WorkflowLedger(Endpoint& endpoint, std::string gid, const WorkflowState& state)
+      : endpoint_(&endpoint), gid_(std::move(gid)) {
+    for (const Step& step : state.recorded) recorded_[{step.branch_id, step.op}] = step;
+  }
+
+  /// Does `work` and records its answer, or gives what it gave before. `step` says which it is: branch_id, op, action
+  /// and topic.
+  /// @throws FailureError  it failed, now or before.
+  /// @throws LogicError    something else is recorded: see Refuse.
+  /// @throws what `work` threw, and then nothing is recorded.
+  std::string Take(Step step, const Work& work) {
+    if (std::optional<std::string> before = Before(step)) return std::move(*before);
+    try {
+      step.payload = work();
+    } catch (const FailureError& error) {
+      step.payload = Truncated(error.what(), kMaxReasonBytes);
+      step.failed = true;
+      Record(step);
+      throw;
+    }
+    Record(step);
+    return step.payload;
+  }
+
+  /// The function has ended: everything that is recorded must have come again, and what began after an earlier decision
+  /// must fit to this one. `callbacks`: the branches that have one for it.
+  /// @throws LogicError  see Refuse.
+  void Decide(bool succeeded, const std::set<std::string>& callbacks) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    CheckRefused();
+    const Op wrong = succeeded ? Op::kRollback : Op::kCommit;
+    for (const auto& entry : recorded_) {
+      const Step& step = entry.second;
+      const bool callback = step.op == Op::kRollback || step.op == Op::kCommit;
+      if (step.op == Op::kAction && done_.count(entry.first) == 0) {
+        Refuse(Named(step) + " is recorded, and this run ended without it");
+      } else if (step.op == wrong) {
+        Refuse(Named(step) + " is recorded, so it was decided to " +
+               (succeeded ? "roll back" : "commit") + ", and this run " +
+               (succeeded ? "succeeded" : "failed"));
+      } else if (callback && callbacks.count(step.branch_id) == 0) {
+        Refuse(Named(step) + " is recorded, and this run has registered none");
+      }
+    }
+  }
+
+  /// @throws LogicError  this run was refused, and the function went on all the same.
+  void CheckNotRefused() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    CheckRefused();
+  }
+
+ private:
+  using Key = std::pair<std::string, Op>;
+
+  std::optional<std::string> Before(const Step& step) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    CheckRefused();
+    const Key key{step.branch_id, step.op};
+    if (done_.count(key) > 0) {
+      throw LogicError("branch " + step.branch_id + " has such a step already; take a NewBranch()");
+    }
+    const auto found = recorded_.find(key);
+    if (found == recorded_.end()) {
+      if (step.op == Op::kAction) CheckUndecided(step);
+      return std::nullopt;
+    }
+    const Step& old = found->second;
+    if (!old.action.empty() && (old.action != step.action || old.topic != step.topic)) {
+      Refuse(Named(step) + " was recorded as " + What(old) + " and is " + What(step) + " now");
+    }
+    done_.insert(key);
+    if (old.failed) throw FailureError(old.payload);
+    return old.payload;
+  }
+
+  /// Who had decided before had done all its steps.
+  void CheckUndecided(const Step& step) {
+    for (const auto& entry : recorded_) {
+      const Op op = entry.first.second;
+      if (op != Op::kRollback && op != Op::kCommit) continue;
+      Refuse(Named(entry.second) +
+             " is recorded, so all steps were done before, and this run has " + Named(step) +
+             " as well, " + What(step));
+    }
+  }
+
+  void Record(const Step& step) {
+    endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    done_.insert({step.branch_id, step.op});
+  }
+
+  /// From now on this run does and undoes nothing, whatever the function makes of it.
+  [[noreturn]] void Refuse(const std::string& why) {
+    refused_ = "gid '" + gid_ + "' does not go on: " + why +
+               ". Nothing more is done or undone. Run the code that recorded it, or ForceStop it; "
+               "new code of a workflow "
+               "gets a new name";
+    throw LogicError(refused_);
+  }
+  void CheckRefused() const {
+    if (!refused_.empty()) throw LogicError(refused_);
+  }
+
+  static std::string Named(const Step& step) {
+    return "the " + std::string(Name(step.op)) + " of branch " + step.branch_id;
+  }
+  static std::string What(const Step& step) {
+    const std::string what = step.action == kOwnCode  ? "own code"
+                             : step.action == kNoCall ? "no call"
+                                                      : "a call of " + step.action;
+    return step.topic.empty() ? what : what + " named '" + step.topic + "'";
+  }
+
+  Endpoint* endpoint_;
+  const std::string gid_;
+  std::mutex mutex_;
+  std::map<Key, Step> recorded_;  // before this run
+  std::set<Key> done_;            // in this run, or replayed by it
+  std::string refused_;
+};
+
+}  // namespace v1
+}  // namespace dtm
