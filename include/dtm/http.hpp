@@ -36,4 +36,5 @@
 #include <dtm/http/wire.hpp>
 #include <dtm/http/wire_query.hpp>
 #include <dtm/http/wire_registration.hpp>
+#include <dtm/http/wire_told.hpp>
 #include <dtm/http/wire_transaction.hpp>

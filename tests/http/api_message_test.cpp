@@ -33,6 +33,8 @@ TEST_CASE("api_message: every answer, byte for byte") {
       {answers::Success(), 200, R"({"dtm_result":"SUCCESS"})", false},
       {answers::Failure("no money"), 409, R"({"dtm_result":"FAILURE","message":"no money"})",
        false},
+      {answers::Rejected("other"), 409,
+       R"({"dtm_result":"FAILURE","message":"other","rejected":true})", false},
       {answers::Failure(""), 409, R"({"dtm_result":"FAILURE","message":""})", false},
       {answers::Ongoing("later"), 425, R"({"dtm_result":"ONGOING","message":"later"})", false},
       {answers::Error(400, "bad"), 400, R"({"message":"bad"})", false},

@@ -156,7 +156,7 @@ TEST_CASE("what a repeat means in every stored status") {
   const std::string fails = Step("http://b/fail", "http://b/wait");
   const std::string reason = R"(,"rollback_reason":"because <of> & me")";
   const std::string on_submitted =
-      R"({"dtm_result":"FAILURE","message":"gid 'gid-s': current status 'submitted', cannot prepare. FAILURE"})";
+      R"({"dtm_result":"FAILURE","message":"gid 'gid-s': current status 'submitted', cannot prepare. FAILURE","rejected":true})";
   CheckRows(
       api,
       {

@@ -329,7 +329,8 @@ inline bool IsSentence(const RawReply& reply, const std::string& words) {
   if (reply.status == 409) start = R"({"dtm_result":"FAILURE","message":")";
   if (reply.status == 425) start = R"({"dtm_result":"ONGOING","message":")";
   const Json json = reply.Parsed();
-  const std::size_t keys = start[2] == 'm' ? 1 : 2;
+  const bool rejected = reply.status == 409 && json.is_object() && json.value("rejected", false);
+  const std::size_t keys = start[2] == 'm' ? 1 : rejected ? 3 : 2;
   if (reply.body.compare(0, start.size(), start) != 0 || json.size() != keys) return false;
   const std::string message = json["message"];
   if (message.empty()) return false;

@@ -83,8 +83,12 @@ std::string Says(int status, const std::string& body) {
          " x\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
+/// As the Go server tells it on SQL, without steps and payloads.
 std::string IsStored(const std::string& status, const std::string& more = "") {
-  return Says(200, R"({"branches":[],"transaction":{"gid":"g","trans_type":"saga","status":")" +
+  return Says(200, R"({"branches":[)"
+                   R"({"branch_id":"01","op":"compensate","url":"http://a/y","bin_data":"MQ=="},)"
+                   R"({"branch_id":"01","op":"action","url":"http://a/x","bin_data":"MQ=="}],)"
+                   R"("transaction":{"gid":"g","trans_type":"saga","status":")" +
                        status + "\"" + more + "}}");
 }
 
@@ -223,10 +227,32 @@ TEST_CASE("remote: what something else than dtm answers is in doubt") {
       CHECK_THROWS_AS(SubmitTo(proxy.Url()), dtm::InDoubtError);
       RemoteCoordinator remote(proxy.Url());
       CHECK_THROWS_AS(remote.Abort("g", dtm::TransType::kTcc, ""), dtm::InDoubtError);
-      CHECK_THROWS_AS(remote.RegisterBranch("g", dtm::TransType::kTcc, {"", "", ""}),
+      CHECK_THROWS_AS(remote.RegisterBranch("g", dtm::TransType::kTcc, {"", "", "", "01"}),
                       dtm::InDoubtError);
     }
   }
+}
+
+TEST_CASE("remote: a word in a sentence is no answer") {
+  // The gid, a url or a reason stands in it.
+  for (const char* word : {"FAILURE", "ONGOING", "SUCCESS"}) {
+    for (const int status : {200, 409, 425, 500}) {
+      CAPTURE(word, status);
+      Scripted server({Says(status, R"({"message":"gid 'g )" + std::string(word) + R"(' ..."})")});
+      RemoteCoordinator remote(server.Url());
+      CHECK_THROWS_AS(SubmitTo(server.Url()), dtm::InDoubtError);
+      CHECK_THROWS_AS(remote.Abort("g", dtm::TransType::kTcc, ""), dtm::InDoubtError);
+      CHECK_THROWS_AS(remote.RegisterBranch("g", dtm::TransType::kTcc, {"", "", "", "01"}),
+                      dtm::InDoubtError);
+      CHECK(server.Requests().size() == 3);
+    }
+  }
+}
+
+TEST_CASE("remote: a 409 that says that nothing was changed needs no query") {
+  Scripted server({Says(409, R"({"dtm_result":"FAILURE","message":"other","rejected":true})")});
+  CHECK_THROWS_AS(SubmitTo(server.Url()), dtm::RejectedError);
+  CHECK(server.Requests().size() == 1);
 }
 
 TEST_CASE("remote: what a 409 means is what is stored") {
@@ -260,6 +286,16 @@ TEST_CASE("remote: what a 409 means is what is stored") {
   CHECK_THROWS_AS(SubmitTo(silent.Url()), dtm::InDoubtError);
   Scripted nonsense({no, Says(200, "<html>")});
   CHECK_THROWS_AS(SubmitTo(nonsense.Url()), dtm::InDoubtError);
+  for (const char* differs :
+       {R"(,"custom_data":"{\"concurrent\":true}")", R"(,"steps":[],"payloads":[])",
+        R"(,"custom_data":"{\"concurrent\":true,\"orders\":{\"1\":[0]}}")"}) {
+    Scripted stored({no, IsStored("succeed", differs)});
+    CHECK_THROWS_WITH(SubmitTo(stored.Url()), ContainsSubstring("other content"));
+  }
+  for (const char* broken : {R"(,"custom_data":7)", R"(,"custom_data":"[")", R"(,"trans_type":7)"}) {
+    Scripted stored({no, IsStored("succeed", broken)});
+    CHECK_THROWS_AS(SubmitTo(stored.Url()), dtm::InDoubtError);
+  }
   Scripted deep({no, IsStored("succeed", R"(,"steps":)" + dtm_test::Nested(dtm_test::kCrashing))});
   CHECK_THROWS_AS(SubmitTo(deep.Url()), dtm::InDoubtError);
   Scripted hidden({Says(200, R"({"dtm_result":"FAILURE"})"), IsStored("aborting")});

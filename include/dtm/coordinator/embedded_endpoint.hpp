@@ -26,6 +26,7 @@
 #include <dtm/core/os.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/repeat.hpp>
+#include <dtm/core/validate.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -85,6 +86,8 @@ class EmbeddedEndpoint : public Endpoint {
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
+    const std::string problem = RegistrationProblem(gid, type, step);
+    if (!problem.empty()) throw RejectedError(problem);
     Command command = About(gid, Command::Kind::kAddBranch);
     command.type = type;
     command.step = std::move(step);
@@ -168,9 +171,8 @@ class EmbeddedEndpoint : public Endpoint {
   }
 
   static void CheckSubmittable(const Definition& definition) {
-    if (definition.type != TransType::kWorkflow) return;
-    throw RejectedError("gid '" + definition.gid +
-                        "': a workflow is prepared, and finished with its status");
+    const std::string problem = SubmitProblem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
   }
   Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
 

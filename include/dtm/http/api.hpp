@@ -40,6 +40,7 @@ class Api {
     const auto begin = std::chrono::steady_clock::now();
     const Route* route = Find(request);
     ApiAnswer answer = route == nullptr ? answers::NotFound() : Answer(*route, request);
+    if (route != nullptr && route->handler == &Api::Branch) answers::HideWords(answer);
     counters_.Answered(
         route == nullptr ? "unknown" : route->name, answer.status,
         std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - begin));
@@ -104,7 +105,7 @@ class Api {
     } catch (const BusyError& error) {
       return answers::TryLater(error.what());
     } catch (const RejectedError& error) {
-      return answers::Failure(error.what());
+      return answers::Rejected(error.what());
     } catch (const InDoubtError& error) {
       return answers::Error(500, error.what());
     } catch (const StoreError& error) {
@@ -216,13 +217,13 @@ class Api {
     const std::string reason = fields.Text(wire::kRollbackReason);
     const Transaction stored = Existing(gid);
     if (stored.definition->type != type) {
-      return answers::Failure("gid '" + gid + "' is a " + Name(stored.definition->type) +
+      return answers::Rejected("gid '" + gid + "' is a " + Name(stored.definition->type) +
                               ", so it is not aborted as a " + Name(type));
     }
     const bool carried_through =
         type != TransType::kSaga && stored.status == Status::kSubmitted;  // a workflow never is
     if (IsFinal(stored.status) || carried_through || type == TransType::kWorkflow) {
-      return answers::Failure("trans type: '" + std::string(Name(type)) + "' current status '" +
+      return answers::Rejected("trans type: '" + std::string(Name(type)) + "' current status '" +
                               Name(stored.status) + "', cannot abort. FAILURE");
     }
     tm_.Cancel(gid, reason.empty() ? "aborted by request" : reason);
@@ -238,7 +239,7 @@ class Api {
     const std::string gid = GidIn(request);
     const Transaction stored = Existing(gid);
     if (IsFinal(stored.status)) {
-      return answers::Failure(std::string("global transaction force stop error. status: ") +
+      return answers::Rejected(std::string("global transaction force stop error. status: ") +
                               Name(stored.status) + ". error: FAILURE");
     }
     tm_.ForceStop(gid);

@@ -45,6 +45,12 @@ inline ApiAnswer Success() { return {200, R"({"dtm_result":"SUCCESS"})"}; }
 inline ApiAnswer Failure(const std::string& message) {
   return {409, wire::JsonText({{wire::kDtmResult, wire::kFailure}, {wire::kMessage, message}})};
 }
+/// The same "no", with a field that says that it was not rolled back: nothing was changed.
+inline ApiAnswer Rejected(const std::string& message) {
+  return {409, wire::JsonText({{wire::kDtmResult, wire::kFailure},
+                               {wire::kMessage, message},
+                               {wire::kRejected, true}})};
+}
 inline ApiAnswer Ongoing(const std::string& message) {
   return {425, wire::JsonText({{wire::kDtmResult, wire::kOngoing}, {wire::kMessage, message}})};
 }

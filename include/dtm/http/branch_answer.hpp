@@ -25,23 +25,26 @@ inline void Hide(const std::string& word, std::string& json) {
   }
 }
 
-/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`. The caller understands just
-/// that, whatever the text is.
+/// The caller understands just what the status says, whatever names and texts stand in the body.
+inline void HideWords(ApiAnswer& answer) {
+  if (answer.status == 200 || answer.status == 425) return;
+  Hide(wire::kOngoing, answer.body);
+  if (answer.status != 409) Hide(wire::kFailure, answer.body);
+}
+
+/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`.
 inline ApiAnswer OfBranch(const Result& result) {
+  ApiAnswer answer;
   switch (result.kind) {
     case Result::Kind::kSuccess: return Success();
     case Result::Kind::kOngoing: return Ongoing(result.text);
-    case Result::Kind::kFailure: {
-      ApiAnswer answer = Failure(result.text);
-      Hide(wire::kOngoing, answer.body);
-      return answer;
-    }
+    case Result::Kind::kFailure: answer = Failure(result.text); break;
     case Result::Kind::kError:
-    case Result::Kind::kNotSent: break;
+    case Result::Kind::kNotSent:
+      answer = {500, wire::JsonText({{wire::kError, result.text}})};
+      break;
   }
-  ApiAnswer answer{500, wire::JsonText({{wire::kError, result.text}})};
-  Hide(wire::kOngoing, answer.body);
-  Hide(wire::kFailure, answer.body);
+  HideWords(answer);
   return answer;
 }
 

@@ -33,6 +33,7 @@
 #include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
 #include <dtm/http/wire_registration.hpp>
+#include <dtm/http/wire_told.hpp>
 #include <dtm/http/wire_transaction.hpp>
 
 namespace dtm {
@@ -56,19 +57,16 @@ class RemoteCoordinator : public Endpoint {
   }
 
   TransResult Submit(Definition definition) override {
-    Check(definition);
+    Check(definition, SubmitProblem(definition));
     const Exchanged answer =
         requests_.Post("/submit", definition.gid, wire::EncodeTransaction(definition));
-    const bool failure = answer.body.find(wire::kFailure) != std::string::npos;
-    if (answer.status == 200 && !failure) {
-      requests_.CheckSuccess(definition.gid, answer);
+    if (requests_.SaysYes(definition.gid, answer)) {
       const bool ended = definition.options.wait_result;
       return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
     }
-    if (answer.status == 409 || answer.status == 425 || failure) {
-      return Settle(definition, requests_.MessageOf(answer));
-    }
-    requests_.Refuse("gid '" + definition.gid + "'", answer);
+    const std::string message = RemoteRequests::MessageOf(answer);
+    if (SaidIn(answer).rejected) throw Refused(definition.gid, message);
+    return Settle(definition, message);
   }
 
   /// Asks again and again: a coordinator elsewhere does not call back.
@@ -86,6 +84,7 @@ class RemoteCoordinator : public Endpoint {
   /// On one of a few threads; the callback comes on it.
   /// @throws BusyError  too many wait already.
   void SubmitAsync(Definition definition, ReplyCallback callback) override {
+    Check(definition, SubmitProblem(definition));
     const std::string gid = definition.gid;
     const auto job = [this, definition = std::move(definition), callback = std::move(callback)] {
       Reply reply;
@@ -106,9 +105,7 @@ class RemoteCoordinator : public Endpoint {
   }
 
   TransResult Prepare(Definition definition) override {
-    Check(definition);
-    const std::string problem = PrepareProblem(definition);
-    if (!problem.empty()) throw RejectedError(problem);
+    Check(definition, PrepareProblem(definition));
     Order("/prepare", definition.gid, wire::EncodeTransaction(definition));
     return {definition.gid, Status::kPrepared, {}};
   }
@@ -121,6 +118,8 @@ class RemoteCoordinator : public Endpoint {
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
+    const std::string problem = RegistrationProblem(gid, type, step);
+    if (!problem.empty()) throw RejectedError(problem);
     Order("/registerBranch", gid, wire::EncodeRegistration({gid, type, std::move(step)}));
   }
 
@@ -136,6 +135,7 @@ class RemoteCoordinator : public Endpoint {
 
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
                       const std::string& result) override {
+    if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
     Definition definition;
     definition.gid = gid;
     definition.type = TransType::kWorkflow;
@@ -168,20 +168,20 @@ class RemoteCoordinator : public Endpoint {
   }
 
  private:
-  static void Check(const Definition& definition) {
-    const std::string problem = Problem(definition);
+  /// `besides`: what else is wrong with it.
+  static void Check(const Definition& definition, const std::string& besides = {}) {
+    const std::string problem = besides.empty() ? Problem(definition) : besides;
     if (!problem.empty()) throw RejectedError(problem);
   }
 
-  /// A request that is either done or refused (Rule B).
+  static RejectedError Refused(const std::string& gid, const std::string& message) {
+    return RejectedError("gid '" + gid + "' was refused: " + message);
+  }
+
+  /// A request that is either done or refused.
   void Order(const char* path, const std::string& gid, std::string body) {
     const Exchanged answer = requests_.Post(path, gid, std::move(body));
-    const bool failure = answer.body.find(wire::kFailure) != std::string::npos;
-    if (answer.status == 200 && !failure) return requests_.CheckSuccess(gid, answer);
-    if (answer.status == 409 || failure) {
-      throw RejectedError("gid '" + gid + "' was refused: " + requests_.MessageOf(answer));
-    }
-    requests_.Refuse("gid '" + gid + "'", answer);
+    if (!requests_.SaysYes(gid, answer)) throw Refused(gid, RemoteRequests::MessageOf(answer));
   }
 
   static constexpr std::size_t kAsyncThreads = 32;
@@ -190,8 +190,7 @@ class RemoteCoordinator : public Endpoint {
   /// What query says of a transaction.
   struct Stored {
     TransResult result;
-    std::string type;
-    std::string steps, payloads;  ///< as JSON; empty if the coordinator does not tell them
+    nlohmann::json transaction, branches;
   };
 
   static SteadyTime Now() { return std::chrono::steady_clock::now(); }
@@ -209,23 +208,16 @@ class RemoteCoordinator : public Endpoint {
     }
   }
 
-  /// A "no" may mean that it was rolled back, that it has succeeded before, that it is not finished
-  /// yet, or that another transaction has its gid. Coordinators say it in different words; what is
-  /// stored tells.
+  /// A "no" of the Go server may mean that it was rolled back, that it has succeeded before, that it is not finished
+  /// yet, or that another transaction has its gid; what is stored tells.
   TransResult Settle(const Definition& definition, const std::string& message) {
     const std::string& gid = definition.gid;
     const std::optional<Stored> stored = Query(gid);
-    if (!stored) throw RejectedError("gid '" + gid + "' was refused: " + message);
-    const auto differs = [](const std::string& told, const nlohmann::ordered_json& ours) {
-      return !told.empty() && told != nlohmann::json::parse(ours.dump()).dump();
-    };
-    const bool registers = RegistersSteps(definition.type);
-    if (registers && stored->result.status == Status::kAborting) {
+    if (!stored) throw Refused(gid, message);
+    if (RegistersSteps(definition.type) && stored->result.status == Status::kAborting) {
       throw RejectedError("gid '" + gid + "' is rolled back already: " + message);
     }
-    if (stored->type != Name(definition.type) ||
-        (!registers && differs(stored->steps, wire::StepsJson(definition))) ||
-        (!registers && differs(stored->payloads, wire::PayloadsJson(definition)))) {
+    if (!MayBeSame(definition, *stored)) {
       throw RejectedError("gid '" + gid +
                           "' exists with other content: use a new gid, or submit exactly what was "
                           "submitted first (the coordinator says: " +
@@ -237,30 +229,33 @@ class RemoteCoordinator : public Endpoint {
     return stored->result;
   }
 
+  bool MayBeSame(const Definition& definition, const Stored& stored) const {
+    try {
+      return wire::MayBeSame(definition, stored.transaction, stored.branches);
+    } catch (const nlohmann::json::exception& error) {
+      throw InDoubtError(requests_.NoAnswer(definition.gid) + "its query says " + error.what());
+    } catch (const BadInput& error) {
+      throw InDoubtError(requests_.NoAnswer(definition.gid) + "its query says " + error.what());
+    }
+  }
+
   std::optional<Stored> Query(const std::string& gid) {
     const Exchanged answer = requests_.Send(
         "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
     if (answer.status != 200) requests_.Refuse("the query of gid '" + gid + "'", answer);
-    const nlohmann::json body = json_input::Parse(answer.body);
+    nlohmann::json body = json_input::Parse(answer.body);
     if (!body.is_object() || !body.contains(wire::kTransaction)) {
       throw requests_.NotOfDtm(gid, answer);
     }
-    const nlohmann::json& told = body[wire::kTransaction];
+    Stored stored{{}, std::move(body[wire::kTransaction]), std::move(body[wire::kBranches])};
+    const nlohmann::json& told = stored.transaction;
     if (!told.is_object()) return std::nullopt;
-    Stored stored;
     try {
-      stored.type = told.value(wire::kTransType, "");
       stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
                        told.value(wire::kRollbackReason, "")};
     } catch (const nlohmann::json::exception&) {
       throw requests_.NotOfDtm(gid, answer);
     }
-    const auto array = [&told](const char* key) {
-      const nlohmann::json value = told.value(key, nlohmann::json());
-      return value.is_array() ? value.dump() : std::string();
-    };
-    stored.steps = array(wire::kSteps);
-    stored.payloads = array(wire::kPayloads);
     return stored;
   }
 

@@ -38,6 +38,29 @@ struct RemoteOptions {
   std::string url_in_branches;
 };
 
+/// What the fields of an answer say; words elsewhere in its body say nothing.
+struct Said {
+  std::string result;                  ///< dtm_result: SUCCESS, FAILURE, ONGOING, or empty
+  std::optional<std::string> message;  ///< nothing: it is no answer of dtm's, or has none
+  bool rejected = false;               ///< nothing was changed; the Go server does not say it
+};
+
+inline Said SaidIn(const Exchanged& answer) {
+  Said said;
+  const nlohmann::json body = json_input::Parse(answer.body);
+  if (!body.is_object()) return said;
+  const auto text = [&body](const char* key) {
+    const auto found = body.find(key);
+    const bool told = found != body.end() && found->is_string();
+    return told ? std::optional(found->get<std::string>()) : std::nullopt;
+  };
+  said.result = text(wire::kDtmResult).value_or("");
+  said.message = text(wire::kMessage);
+  const auto rejected = body.find(wire::kRejected);
+  said.rejected = rejected != body.end() && *rejected == true;
+  return said;
+}
+
 class RemoteRequests {
  public:
   /// @throws Error  it is no URL; LogicError: an option is out of its range.
@@ -85,13 +108,20 @@ class RemoteRequests {
   }
 
   static std::string MessageOf(const Exchanged& answer) {
-    return StorableText(Told(answer).value_or(answer.body));
+    return StorableText(SaidIn(answer).message.value_or(answer.body));
   }
 
-  /// Any page there is says 200; dtm says SUCCESS as well.
-  /// @throws InDoubtError  it was somebody else who answered.
-  void CheckSuccess(const std::string& gid, const Exchanged& answer) const {
-    if (answer.body.find(wire::kSuccess) == std::string::npos) throw NotOfDtm(gid, answer);
+  /// Yes, or a definite no (Rule B, but read from fields: a gid may contain any word). Any page there is says 200; dtm
+  /// says SUCCESS as well.
+  /// @throws InDoubtError, BusyError, RejectedError  it was neither, see Refuse; or somebody else who answered.
+  bool SaysYes(const std::string& gid, const Exchanged& answer) const {
+    const Said said = SaidIn(answer);
+    if (answer.status == 200 && said.result == wire::kSuccess) return true;
+    const bool definite =
+        answer.status == 200 || answer.status == 409 || answer.status == 425;
+    if (!definite) Refuse("gid '" + gid + "'", answer);
+    if (said.result != wire::kFailure && said.result != wire::kOngoing) throw NotOfDtm(gid, answer);
+    return false;
   }
 
   InDoubtError NotOfDtm(const std::string& gid, const Exchanged& answer) const {
@@ -105,19 +135,12 @@ class RemoteRequests {
                              " with HTTP status " + std::to_string(answer.status) + ": " +
                              MessageOf(answer);
     // A gateway says it too, when it has sent the request on already.
-    if (answer.status == 503 && Told(answer)) throw BusyError(text);
+    if (answer.status == 503 && SaidIn(answer).message) throw BusyError(text);
     if (answer.status >= 500) throw InDoubtError(text + "; it may be stored, submit it again");
     throw RejectedError(text);
   }
 
  private:
-  static std::optional<std::string> Told(const Exchanged& answer) {
-    const nlohmann::json body = json_input::Parse(answer.body);
-    const bool told =
-        body.is_object() && body.contains(wire::kMessage) && body[wire::kMessage].is_string();
-    return told ? std::optional(body[wire::kMessage].get<std::string>()) : std::nullopt;
-  }
-
   static constexpr std::size_t kMaxIdle = 32;
   static constexpr std::size_t kMaxQueryBytes = std::size_t{8} << 20;
 

@@ -38,10 +38,6 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
   branch.type = TypeNamed(fields.Text(kTransType));
   Step& step = branch.step;
   step.branch_id = fields.Text(kBranchId);
-  if (step.branch_id.empty() || step.branch_id.size() > kMaxGidBytes) {
-    throw BadInput("gid '" + branch.gid + "': branch_id must have 1 to " +
-                   std::to_string(kMaxGidBytes) + " bytes");
-  }
   step.payload = fields.Text(kData);
   switch (branch.type) {
     case TransType::kTcc:
@@ -61,15 +57,12 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
       }
       break;
     }
-    default:
-      throw BadInput("gid '" + branch.gid + "': no branches are registered with a " +
-                     Name(branch.type) + "; tcc, xa and workflow register them");
+    default: break;
   }
+  const std::string problem = RegistrationProblem(branch.gid, branch.type, step);
+  if (!problem.empty()) throw BadInput(problem);
   for (const std::string* url : {&step.action, &step.compensate}) {
-    if (branch.type == TransType::kWorkflow) break;
-    if (IsTopic(*url))
-      throw BadInput("gid '" + branch.gid + "': a branch that is registered is no topic");
-    CheckUrl(*url);
+    if (branch.type != TransType::kWorkflow) CheckUrl(*url);
   }
   return branch;
 }
@@ -124,14 +117,20 @@ inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
           {kResult, base64::Encode(outcome.result)}};
 }
 
-/// What the shown transaction tells of the options for calls; Go on SQL tells them as text only. What does not fit is
-/// left out, a workflow can be run without.
-inline TransOptions CallOptions(const nlohmann::json& transaction) {
+/// The options in a shown transaction; Go on SQL tells them as text only.
+inline nlohmann::json ToldOptions(const nlohmann::json& transaction) {
   const auto text = transaction.find(kOptions);
-  const nlohmann::json inner = text != transaction.end() && text->is_string()
-                                   ? json_input::Parse(text->get_ref<const std::string&>())
-                                   : nlohmann::json();
-  const nlohmann::json& told = inner.is_object() ? inner : transaction;
+  nlohmann::json inner;
+  if (text != transaction.end() && text->is_string()) {
+    inner = json_input::Parse(text->get_ref<const std::string&>());
+  }
+  return inner.is_object() ? inner : transaction;
+}
+
+/// What the shown transaction tells of the options for calls. What does not fit is left out, a workflow can be run
+/// without.
+inline TransOptions CallOptions(const nlohmann::json& transaction) {
+  const nlohmann::json told = ToldOptions(transaction);
   TransOptions options;
   const auto timeout = told.find(kRequestTimeout);
   if (timeout != told.end() && timeout->is_number_unsigned()) {

@@ -239,9 +239,9 @@ inline std::string CustomData(const Definition& saga) {
   if (saga.type == TransType::kWorkflow) {
     return nlohmann::json{{kName, saga.workflow}, {kData, base64::Encode(saga.data)}}.dump();
   }
-  // dtm's clients build it only for concurrent ones.
-  if (saga.type != TransType::kSaga || !saga.concurrent) return {};
-  nlohmann::ordered_json json = {{kConcurrent, true}};
+  // dtm's clients build it only for concurrent ones; orders of a sequential one change nothing, but are its content.
+  if (saga.type != TransType::kSaga || (!saga.concurrent && saga.orders.empty())) return {};
+  nlohmann::ordered_json json = {{kConcurrent, saga.concurrent}};
   nlohmann::ordered_json orders = nlohmann::ordered_json::object();
   for (const auto& order : saga.orders) orders[std::to_string(order.first)] = order.second;
   json[kOrders] = std::move(orders);
