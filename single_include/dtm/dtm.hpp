@@ -5794,6 +5794,35 @@ inline std::string PrepareProblem(const Definition& definition) {
          "no submit comes";
 }
 
+/// Besides, why it cannot be submitted.
+inline std::string SubmitProblem(const Definition& definition) {
+  if (definition.type != TransType::kWorkflow) return {};
+  return "gid '" + definition.gid + "': a workflow is prepared, and finished with its status";
+}
+
+/// Why this branch cannot be registered with any transaction of that gid and type.
+inline std::string RegistrationProblem(const std::string& gid, TransType type, const Step& step) {
+  std::string problem = GidProblem(gid);
+  if (!problem.empty()) return problem;
+  const std::string who = "gid '" + gid + "': ";
+  if (!RegistersSteps(type)) {
+    return who + "no branches are registered with a " + Name(type) +
+           "; tcc, xa and workflow register them";
+  }
+  if (step.branch_id.empty() || step.branch_id.size() > kMaxGidBytes) {
+    return who + "branch_id must have 1 to " + std::to_string(kMaxGidBytes) + " bytes";
+  }
+  if (!IsUtf8(step.branch_id)) return who + "branch_id is not valid UTF-8";
+  if (type == TransType::kWorkflow && (step.op == Op{} || step.op > Op::kBusiness)) {
+    return who + "a workflow records what was done: action, commit, rollback, ...";
+  }
+  if (type == TransType::kWorkflow) return {};  // what it was is called by nobody
+  if (IsTopic(step.action) || IsTopic(step.compensate)) {
+    return who + "a branch that is registered is no topic";
+  }
+  return {};
+}
+
 /// Empty if the definition can be carried out, else the sentence that says why not.
 inline std::string Problem(const Definition& definition) {
   std::string problem = GidProblem(definition.gid);
@@ -7799,6 +7828,8 @@ class EmbeddedEndpoint : public Endpoint {
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
+    const std::string problem = RegistrationProblem(gid, type, step);
+    if (!problem.empty()) throw RejectedError(problem);
     Command command = About(gid, Command::Kind::kAddBranch);
     command.type = type;
     command.step = std::move(step);
@@ -7882,9 +7913,8 @@ class EmbeddedEndpoint : public Endpoint {
   }
 
   static void CheckSubmittable(const Definition& definition) {
-    if (definition.type != TransType::kWorkflow) return;
-    throw RejectedError("gid '" + definition.gid +
-                        "': a workflow is prepared, and finished with its status");
+    const std::string problem = SubmitProblem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
   }
   Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
 

@@ -886,6 +886,7 @@ inline constexpr const char kSuccess[] = "SUCCESS";
 inline constexpr const char kFailure[] = "FAILURE";
 inline constexpr const char kOngoing[] = "ONGOING";
 inline constexpr const char kMessage[] = "message";
+inline constexpr const char kRejected[] = "rejected";
 inline constexpr const char kError[] = "error";
 inline constexpr const char kTransaction[] = "transaction";
 inline constexpr const char kTransactions[] = "transactions";
@@ -1481,9 +1482,9 @@ inline std::string CustomData(const Definition& saga) {
   if (saga.type == TransType::kWorkflow) {
     return nlohmann::json{{kName, saga.workflow}, {kData, base64::Encode(saga.data)}}.dump();
   }
-  // dtm's clients build it only for concurrent ones.
-  if (saga.type != TransType::kSaga || !saga.concurrent) return {};
-  nlohmann::ordered_json json = {{kConcurrent, true}};
+  // dtm's clients build it only for concurrent ones; orders of a sequential one change nothing, but are its content.
+  if (saga.type != TransType::kSaga || (!saga.concurrent && saga.orders.empty())) return {};
+  nlohmann::ordered_json json = {{kConcurrent, saga.concurrent}};
   nlohmann::ordered_json orders = nlohmann::ordered_json::object();
   for (const auto& order : saga.orders) orders[std::to_string(order.first)] = order.second;
   json[kOrders] = std::move(orders);
@@ -1713,6 +1714,12 @@ inline ApiAnswer Success() { return {200, R"({"dtm_result":"SUCCESS"})"}; }
 inline ApiAnswer Failure(const std::string& message) {
   return {409, wire::JsonText({{wire::kDtmResult, wire::kFailure}, {wire::kMessage, message}})};
 }
+/// The same "no", with a field that says that it was not rolled back: nothing was changed.
+inline ApiAnswer Rejected(const std::string& message) {
+  return {409, wire::JsonText({{wire::kDtmResult, wire::kFailure},
+                               {wire::kMessage, message},
+                               {wire::kRejected, true}})};
+}
 inline ApiAnswer Ongoing(const std::string& message) {
   return {425, wire::JsonText({{wire::kDtmResult, wire::kOngoing}, {wire::kMessage, message}})};
 }
@@ -1903,23 +1910,26 @@ inline void Hide(const std::string& word, std::string& json) {
   }
 }
 
-/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`. The caller understands just
-/// that, whatever the text is.
+/// The caller understands just what the status says, whatever names and texts stand in the body.
+inline void HideWords(ApiAnswer& answer) {
+  if (answer.status == 200 || answer.status == 425) return;
+  Hide(wire::kOngoing, answer.body);
+  if (answer.status != 409) Hide(wire::kFailure, answer.body);
+}
+
+/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`.
 inline ApiAnswer OfBranch(const Result& result) {
+  ApiAnswer answer;
   switch (result.kind) {
     case Result::Kind::kSuccess: return Success();
     case Result::Kind::kOngoing: return Ongoing(result.text);
-    case Result::Kind::kFailure: {
-      ApiAnswer answer = Failure(result.text);
-      Hide(wire::kOngoing, answer.body);
-      return answer;
-    }
+    case Result::Kind::kFailure: answer = Failure(result.text); break;
     case Result::Kind::kError:
-    case Result::Kind::kNotSent: break;
+    case Result::Kind::kNotSent:
+      answer = {500, wire::JsonText({{wire::kError, result.text}})};
+      break;
   }
-  ApiAnswer answer{500, wire::JsonText({{wire::kError, result.text}})};
-  Hide(wire::kOngoing, answer.body);
-  Hide(wire::kFailure, answer.body);
+  HideWords(answer);
   return answer;
 }
 
@@ -2127,10 +2137,6 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
   branch.type = TypeNamed(fields.Text(kTransType));
   Step& step = branch.step;
   step.branch_id = fields.Text(kBranchId);
-  if (step.branch_id.empty() || step.branch_id.size() > kMaxGidBytes) {
-    throw BadInput("gid '" + branch.gid + "': branch_id must have 1 to " +
-                   std::to_string(kMaxGidBytes) + " bytes");
-  }
   step.payload = fields.Text(kData);
   switch (branch.type) {
     case TransType::kTcc:
@@ -2150,15 +2156,12 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
       }
       break;
     }
-    default:
-      throw BadInput("gid '" + branch.gid + "': no branches are registered with a " +
-                     Name(branch.type) + "; tcc, xa and workflow register them");
+    default: break;
   }
+  const std::string problem = RegistrationProblem(branch.gid, branch.type, step);
+  if (!problem.empty()) throw BadInput(problem);
   for (const std::string* url : {&step.action, &step.compensate}) {
-    if (branch.type == TransType::kWorkflow) break;
-    if (IsTopic(*url))
-      throw BadInput("gid '" + branch.gid + "': a branch that is registered is no topic");
-    CheckUrl(*url);
+    if (branch.type != TransType::kWorkflow) CheckUrl(*url);
   }
   return branch;
 }
@@ -2213,14 +2216,20 @@ inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
           {kResult, base64::Encode(outcome.result)}};
 }
 
-/// What the shown transaction tells of the options for calls; Go on SQL tells them as text only. What does not fit is
-/// left out, a workflow can be run without.
-inline TransOptions CallOptions(const nlohmann::json& transaction) {
+/// The options in a shown transaction; Go on SQL tells them as text only.
+inline nlohmann::json ToldOptions(const nlohmann::json& transaction) {
   const auto text = transaction.find(kOptions);
-  const nlohmann::json inner = text != transaction.end() && text->is_string()
-                                   ? json_input::Parse(text->get_ref<const std::string&>())
-                                   : nlohmann::json();
-  const nlohmann::json& told = inner.is_object() ? inner : transaction;
+  nlohmann::json inner;
+  if (text != transaction.end() && text->is_string()) {
+    inner = json_input::Parse(text->get_ref<const std::string&>());
+  }
+  return inner.is_object() ? inner : transaction;
+}
+
+/// What the shown transaction tells of the options for calls. What does not fit is left out, a workflow can be run
+/// without.
+inline TransOptions CallOptions(const nlohmann::json& transaction) {
+  const nlohmann::json told = ToldOptions(transaction);
   TransOptions options;
   const auto timeout = told.find(kRequestTimeout);
   if (timeout != told.end() && timeout->is_number_unsigned()) {
@@ -2304,6 +2313,7 @@ class Api {
     const auto begin = std::chrono::steady_clock::now();
     const Route* route = Find(request);
     ApiAnswer answer = route == nullptr ? answers::NotFound() : Answer(*route, request);
+    if (route != nullptr && route->handler == &Api::Branch) answers::HideWords(answer);
     counters_.Answered(
         route == nullptr ? "unknown" : route->name, answer.status,
         std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - begin));
@@ -2368,7 +2378,7 @@ class Api {
     } catch (const BusyError& error) {
       return answers::TryLater(error.what());
     } catch (const RejectedError& error) {
-      return answers::Failure(error.what());
+      return answers::Rejected(error.what());
     } catch (const InDoubtError& error) {
       return answers::Error(500, error.what());
     } catch (const StoreError& error) {
@@ -2480,14 +2490,14 @@ class Api {
     const std::string reason = fields.Text(wire::kRollbackReason);
     const Transaction stored = Existing(gid);
     if (stored.definition->type != type) {
-      return answers::Failure("gid '" + gid + "' is a " + Name(stored.definition->type) +
-                              ", so it is not aborted as a " + Name(type));
+      return answers::Rejected("gid '" + gid + "' is a " + Name(stored.definition->type) +
+                               ", so it is not aborted as a " + Name(type));
     }
     const bool carried_through =
         type != TransType::kSaga && stored.status == Status::kSubmitted;  // a workflow never is
     if (IsFinal(stored.status) || carried_through || type == TransType::kWorkflow) {
-      return answers::Failure("trans type: '" + std::string(Name(type)) + "' current status '" +
-                              Name(stored.status) + "', cannot abort. FAILURE");
+      return answers::Rejected("trans type: '" + std::string(Name(type)) + "' current status '" +
+                               Name(stored.status) + "', cannot abort. FAILURE");
     }
     tm_.Cancel(gid, reason.empty() ? "aborted by request" : reason);
     return answers::Success();
@@ -2502,8 +2512,8 @@ class Api {
     const std::string gid = GidIn(request);
     const Transaction stored = Existing(gid);
     if (IsFinal(stored.status)) {
-      return answers::Failure(std::string("global transaction force stop error. status: ") +
-                              Name(stored.status) + ". error: FAILURE");
+      return answers::Rejected(std::string("global transaction force stop error. status: ") +
+                               Name(stored.status) + ". error: FAILURE");
     }
     tm_.ForceStop(gid);
     return answers::Success();
@@ -4043,6 +4053,29 @@ struct RemoteOptions {
   std::string url_in_branches;
 };
 
+/// What the fields of an answer say; words elsewhere in its body say nothing.
+struct Said {
+  std::string result;                  ///< dtm_result: SUCCESS, FAILURE, ONGOING, or empty
+  std::optional<std::string> message;  ///< nothing: it is no answer of dtm's, or has none
+  bool rejected = false;               ///< nothing was changed; the Go server does not say it
+};
+
+inline Said SaidIn(const Exchanged& answer) {
+  Said said;
+  const nlohmann::json body = json_input::Parse(answer.body);
+  if (!body.is_object()) return said;
+  const auto text = [&body](const char* key) {
+    const auto found = body.find(key);
+    const bool told = found != body.end() && found->is_string();
+    return told ? std::optional(found->get<std::string>()) : std::nullopt;
+  };
+  said.result = text(wire::kDtmResult).value_or("");
+  said.message = text(wire::kMessage);
+  const auto rejected = body.find(wire::kRejected);
+  said.rejected = rejected != body.end() && *rejected == true;
+  return said;
+}
+
 class RemoteRequests {
  public:
   /// @throws Error  it is no URL; LogicError: an option is out of its range.
@@ -4090,13 +4123,19 @@ class RemoteRequests {
   }
 
   static std::string MessageOf(const Exchanged& answer) {
-    return StorableText(Told(answer).value_or(answer.body));
+    return StorableText(SaidIn(answer).message.value_or(answer.body));
   }
 
-  /// Any page there is says 200; dtm says SUCCESS as well.
-  /// @throws InDoubtError  it was somebody else who answered.
-  void CheckSuccess(const std::string& gid, const Exchanged& answer) const {
-    if (answer.body.find(wire::kSuccess) == std::string::npos) throw NotOfDtm(gid, answer);
+  /// Yes, or a definite no (Rule B, but read from fields: a gid may contain any word). Any page there is says 200; dtm
+  /// says SUCCESS as well.
+  /// @throws InDoubtError, BusyError, RejectedError  it was neither, see Refuse; or somebody else who answered.
+  bool SaysYes(const std::string& gid, const Exchanged& answer) const {
+    const Said said = SaidIn(answer);
+    if (answer.status == 200 && said.result == wire::kSuccess) return true;
+    const bool definite = answer.status == 200 || answer.status == 409 || answer.status == 425;
+    if (!definite) Refuse("gid '" + gid + "'", answer);
+    if (said.result != wire::kFailure && said.result != wire::kOngoing) throw NotOfDtm(gid, answer);
+    return false;
   }
 
   InDoubtError NotOfDtm(const std::string& gid, const Exchanged& answer) const {
@@ -4110,19 +4149,12 @@ class RemoteRequests {
                              " with HTTP status " + std::to_string(answer.status) + ": " +
                              MessageOf(answer);
     // A gateway says it too, when it has sent the request on already.
-    if (answer.status == 503 && Told(answer)) throw BusyError(text);
+    if (answer.status == 503 && SaidIn(answer).message) throw BusyError(text);
     if (answer.status >= 500) throw InDoubtError(text + "; it may be stored, submit it again");
     throw RejectedError(text);
   }
 
  private:
-  static std::optional<std::string> Told(const Exchanged& answer) {
-    const nlohmann::json body = json_input::Parse(answer.body);
-    const bool told =
-        body.is_object() && body.contains(wire::kMessage) && body[wire::kMessage].is_string();
-    return told ? std::optional(body[wire::kMessage].get<std::string>()) : std::nullopt;
-  }
-
   static constexpr std::size_t kMaxIdle = 32;
   static constexpr std::size_t kMaxQueryBytes = std::size_t{8} << 20;
 
@@ -4146,6 +4178,80 @@ class RemoteRequests {
   std::vector<std::unique_ptr<Exchange>> idle_;
 };
 
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire_told.hpp --------------------------------------------------------------------
+
+/// Whether a transaction that a coordinator elsewhere tells of can be the one that was submitted.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.5 (what the Go server leaves out on SQL and redis).
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+namespace told {
+
+/// By (branch_id, op): url and payload.
+using Rows = std::map<std::pair<std::string, std::string>, std::pair<std::string, std::string>>;
+
+inline Rows RowsOf(const nlohmann::json& branches) {
+  Rows rows;
+  for (const nlohmann::json& branch : branches) {
+    rows[{branch.value(kBranchId, ""), branch.value(kOp, "")}] = {
+        branch.value(kUrl, ""), base64::Decode(branch.value(kBinData, "")).value_or("")};
+  }
+  return rows;
+}
+
+/// The rows that a saga or message has there. False: its topics were replaced, so that is not known.
+inline bool ExpectedRows(const Definition& ours, Rows& rows) {
+  for (std::size_t i = 0; i < ours.steps.size(); ++i) {
+    const Step& step = ours.steps[i];
+    if (IsTopic(step.action)) return false;
+    rows[{NumberOf(i), Name(Op::kAction)}] = {step.action, step.payload};
+    if (ours.type != TransType::kSaga) continue;
+    rows[{NumberOf(i), Name(Op::kCompensate)}] = {step.compensate, step.payload};
+  }
+  return true;
+}
+
+inline bool SameSteps(const Definition& ours, const nlohmann::json& transaction,
+                      const nlohmann::json& branches) {
+  const auto steps = transaction.find(kSteps), payloads = transaction.find(kPayloads);
+  const auto plain = [](const nlohmann::ordered_json& json) {
+    return nlohmann::json::parse(json.dump());
+  };
+  if (steps != transaction.end() && steps->is_array()) {
+    return *steps == plain(StepsJson(ours)) &&
+           (payloads == transaction.end() || *payloads == plain(PayloadsJson(ours)));
+  }
+  Rows rows;
+  return !branches.is_array() || !ExpectedRows(ours, rows) || rows == RowsOf(branches);
+}
+
+}  // namespace told
+
+/// As SameContent, as far as it is told: `transaction` and `branches` are those of query.
+/// @throws nlohmann::json::exception, BadInput  it is not told as dtm tells it.
+inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
+                      const nlohmann::json& branches) {
+  if (transaction.value(kTransType, "") != Name(ours.type)) return false;
+  if (RegistersSteps(ours.type)) return true;
+  Definition stored;
+  if (ours.type == TransType::kMsg) {
+    // It was prepared, and the submit of that need not repeat anything.
+    if (!transaction.value(kQueryPrepared, "").empty()) return true;
+    if (!ours.query_prepared.empty()) return false;
+    stored.concurrent = ToldOptions(transaction).value(kConcurrent, false);
+  } else {
+    decode::SagaCustomData(transaction.value(kCustomData, ""), stored);
+  }
+  return stored.concurrent == ours.concurrent && stored.orders == ours.orders &&
+         told::SameSteps(ours, transaction, branches);
+}
+
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm
 
@@ -4175,19 +4281,16 @@ class RemoteCoordinator : public Endpoint {
   }
 
   TransResult Submit(Definition definition) override {
-    Check(definition);
+    Check(definition, SubmitProblem(definition));
     const Exchanged answer =
         requests_.Post("/submit", definition.gid, wire::EncodeTransaction(definition));
-    const bool failure = answer.body.find(wire::kFailure) != std::string::npos;
-    if (answer.status == 200 && !failure) {
-      requests_.CheckSuccess(definition.gid, answer);
+    if (requests_.SaysYes(definition.gid, answer)) {
       const bool ended = definition.options.wait_result;
       return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
     }
-    if (answer.status == 409 || answer.status == 425 || failure) {
-      return Settle(definition, requests_.MessageOf(answer));
-    }
-    requests_.Refuse("gid '" + definition.gid + "'", answer);
+    const std::string message = RemoteRequests::MessageOf(answer);
+    if (SaidIn(answer).rejected) throw Refused(definition.gid, message);
+    return Settle(definition, message);
   }
 
   /// Asks again and again: a coordinator elsewhere does not call back.
@@ -4205,6 +4308,7 @@ class RemoteCoordinator : public Endpoint {
   /// On one of a few threads; the callback comes on it.
   /// @throws BusyError  too many wait already.
   void SubmitAsync(Definition definition, ReplyCallback callback) override {
+    Check(definition, SubmitProblem(definition));
     const std::string gid = definition.gid;
     const auto job = [this, definition = std::move(definition), callback = std::move(callback)] {
       Reply reply;
@@ -4225,9 +4329,7 @@ class RemoteCoordinator : public Endpoint {
   }
 
   TransResult Prepare(Definition definition) override {
-    Check(definition);
-    const std::string problem = PrepareProblem(definition);
-    if (!problem.empty()) throw RejectedError(problem);
+    Check(definition, PrepareProblem(definition));
     Order("/prepare", definition.gid, wire::EncodeTransaction(definition));
     return {definition.gid, Status::kPrepared, {}};
   }
@@ -4240,6 +4342,8 @@ class RemoteCoordinator : public Endpoint {
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
+    const std::string problem = RegistrationProblem(gid, type, step);
+    if (!problem.empty()) throw RejectedError(problem);
     Order("/registerBranch", gid, wire::EncodeRegistration({gid, type, std::move(step)}));
   }
 
@@ -4255,6 +4359,7 @@ class RemoteCoordinator : public Endpoint {
 
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
                       const std::string& result) override {
+    if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
     Definition definition;
     definition.gid = gid;
     definition.type = TransType::kWorkflow;
@@ -4287,20 +4392,20 @@ class RemoteCoordinator : public Endpoint {
   }
 
  private:
-  static void Check(const Definition& definition) {
-    const std::string problem = Problem(definition);
+  /// `besides`: what else is wrong with it.
+  static void Check(const Definition& definition, const std::string& besides = {}) {
+    const std::string problem = besides.empty() ? Problem(definition) : besides;
     if (!problem.empty()) throw RejectedError(problem);
   }
 
-  /// A request that is either done or refused (Rule B).
+  static RejectedError Refused(const std::string& gid, const std::string& message) {
+    return RejectedError("gid '" + gid + "' was refused: " + message);
+  }
+
+  /// A request that is either done or refused.
   void Order(const char* path, const std::string& gid, std::string body) {
     const Exchanged answer = requests_.Post(path, gid, std::move(body));
-    const bool failure = answer.body.find(wire::kFailure) != std::string::npos;
-    if (answer.status == 200 && !failure) return requests_.CheckSuccess(gid, answer);
-    if (answer.status == 409 || failure) {
-      throw RejectedError("gid '" + gid + "' was refused: " + requests_.MessageOf(answer));
-    }
-    requests_.Refuse("gid '" + gid + "'", answer);
+    if (!requests_.SaysYes(gid, answer)) throw Refused(gid, RemoteRequests::MessageOf(answer));
   }
 
   static constexpr std::size_t kAsyncThreads = 32;
@@ -4309,8 +4414,7 @@ class RemoteCoordinator : public Endpoint {
   /// What query says of a transaction.
   struct Stored {
     TransResult result;
-    std::string type;
-    std::string steps, payloads;  ///< as JSON; empty if the coordinator does not tell them
+    nlohmann::json transaction, branches;
   };
 
   static SteadyTime Now() { return std::chrono::steady_clock::now(); }
@@ -4328,23 +4432,16 @@ class RemoteCoordinator : public Endpoint {
     }
   }
 
-  /// A "no" may mean that it was rolled back, that it has succeeded before, that it is not finished
-  /// yet, or that another transaction has its gid. Coordinators say it in different words; what is
-  /// stored tells.
+  /// A "no" of the Go server may mean that it was rolled back, that it has succeeded before, that it is not finished
+  /// yet, or that another transaction has its gid; what is stored tells.
   TransResult Settle(const Definition& definition, const std::string& message) {
     const std::string& gid = definition.gid;
     const std::optional<Stored> stored = Query(gid);
-    if (!stored) throw RejectedError("gid '" + gid + "' was refused: " + message);
-    const auto differs = [](const std::string& told, const nlohmann::ordered_json& ours) {
-      return !told.empty() && told != nlohmann::json::parse(ours.dump()).dump();
-    };
-    const bool registers = RegistersSteps(definition.type);
-    if (registers && stored->result.status == Status::kAborting) {
+    if (!stored) throw Refused(gid, message);
+    if (RegistersSteps(definition.type) && stored->result.status == Status::kAborting) {
       throw RejectedError("gid '" + gid + "' is rolled back already: " + message);
     }
-    if (stored->type != Name(definition.type) ||
-        (!registers && differs(stored->steps, wire::StepsJson(definition))) ||
-        (!registers && differs(stored->payloads, wire::PayloadsJson(definition)))) {
+    if (!MayBeSame(definition, *stored)) {
       throw RejectedError("gid '" + gid +
                           "' exists with other content: use a new gid, or submit exactly what was "
                           "submitted first (the coordinator says: " +
@@ -4356,30 +4453,33 @@ class RemoteCoordinator : public Endpoint {
     return stored->result;
   }
 
+  bool MayBeSame(const Definition& definition, const Stored& stored) const {
+    try {
+      return wire::MayBeSame(definition, stored.transaction, stored.branches);
+    } catch (const nlohmann::json::exception& error) {
+      throw InDoubtError(requests_.NoAnswer(definition.gid) + "its query says " + error.what());
+    } catch (const BadInput& error) {
+      throw InDoubtError(requests_.NoAnswer(definition.gid) + "its query says " + error.what());
+    }
+  }
+
   std::optional<Stored> Query(const std::string& gid) {
     const Exchanged answer = requests_.Send(
         "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
     if (answer.status != 200) requests_.Refuse("the query of gid '" + gid + "'", answer);
-    const nlohmann::json body = json_input::Parse(answer.body);
+    nlohmann::json body = json_input::Parse(answer.body);
     if (!body.is_object() || !body.contains(wire::kTransaction)) {
       throw requests_.NotOfDtm(gid, answer);
     }
-    const nlohmann::json& told = body[wire::kTransaction];
+    Stored stored{{}, std::move(body[wire::kTransaction]), std::move(body[wire::kBranches])};
+    const nlohmann::json& told = stored.transaction;
     if (!told.is_object()) return std::nullopt;
-    Stored stored;
     try {
-      stored.type = told.value(wire::kTransType, "");
       stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
                        told.value(wire::kRollbackReason, "")};
     } catch (const nlohmann::json::exception&) {
       throw requests_.NotOfDtm(gid, answer);
     }
-    const auto array = [&told](const char* key) {
-      const nlohmann::json value = told.value(key, nlohmann::json());
-      return value.is_array() ? value.dump() : std::string();
-    };
-    stored.steps = array(wire::kSteps);
-    stored.payloads = array(wire::kPayloads);
     return stored;
   }
 

@@ -237,8 +237,9 @@ TEST_CASE("api: a function of this program is a branch of a coordinator elsewher
     CHECK(Json::parse(answer.body).count("error") == 1);
   }
   // Nor does a name say anything to who calls the branch.
-  for (const auto& [path, query] : {std::pair{"branch/FAILURE-ONGOING", Branch("g", "01", "action")},
-                                    {"branch/say", Branch("g", "01", "FAILURE-ONGOING")}}) {
+  for (const auto& [path, query] :
+       {std::pair{"branch/FAILURE-ONGOING", Branch("g", "01", "action")},
+        {"branch/say", Branch("g", "01", "FAILURE-ONGOING")}}) {
     const ApiAnswer answer = kit.Ask("POST", path, query, "1");
     CHECK(answer.status == 400);
     CHECK(dtm::ReadReply(answer.status, answer.body).kind == Result::Kind::kError);

@@ -292,7 +292,8 @@ TEST_CASE("remote: what a 409 means is what is stored") {
     Scripted stored({no, IsStored("succeed", differs)});
     CHECK_THROWS_WITH(SubmitTo(stored.Url()), ContainsSubstring("other content"));
   }
-  for (const char* broken : {R"(,"custom_data":7)", R"(,"custom_data":"[")", R"(,"trans_type":7)"}) {
+  for (const char* broken :
+       {R"(,"custom_data":7)", R"(,"custom_data":"[")", R"(,"trans_type":7)"}) {
     Scripted stored({no, IsStored("succeed", broken)});
     CHECK_THROWS_AS(SubmitTo(stored.Url()), dtm::InDoubtError);
   }

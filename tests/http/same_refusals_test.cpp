@@ -105,8 +105,12 @@ Definition Workflow(const std::string& gid) {
   workflow.data = "data";
   return workflow;
 }
-Step Branch(const std::string& id = "01") { return {"http://a/confirm", "http://a/cancel", "{}", id}; }
-Step Recorded(const std::string& id = "01") { return {"", "", "answer", id, "", Op::kAction, false}; }
+Step Branch(const std::string& id = "01") {
+  return {"http://a/confirm", "http://a/cancel", "{}", id};
+}
+Step Recorded(const std::string& id = "01") {
+  return {"", "", "answer", id, "", Op::kAction, false};
+}
 
 using Change = std::function<void(Definition&)>;
 
@@ -154,19 +158,28 @@ std::vector<Row> Repeats() {
       Again("another compensation", "rejected", Saga,
             [](Definition& d) { d.steps[1].compensate.clear(); }),
       Again("one step less", "rejected", Saga, [](Definition& d) { d.steps.pop_back(); }),
-      Again("one step more", "rejected", Saga, [](Definition& d) { d.steps.push_back({"", "", ""}); }),
+      Again("one step more", "rejected", Saga,
+            [](Definition& d) {
+              d.steps.push_back({"", "", ""});
+            }),
       Again("no steps any more", "rejected", Saga, [](Definition& d) { d.steps.clear(); }),
-      Again("steps where there were none", "rejected",
-            [](const std::string& gid) { return Of(TransType::kSaga, gid); },
-            [](Definition& d) { d.steps = Saga("x").steps; }),
+      Again(
+          "steps where there were none", "rejected",
+          [](const std::string& gid) { return Of(TransType::kSaga, gid); },
+          [](Definition& d) { d.steps = Saga("x").steps; }),
       Again("concurrent where it was not", "rejected", Saga,
             [](Definition& d) { d.concurrent = true; }),
       Again("not concurrent any more", "rejected", Concurrent,
             [](Definition& d) { d.concurrent = false; }),
-      Again("other orders", "rejected", Concurrent, [](Definition& d) { d.orders = {{0, {1}}}; }),
+      Again("other orders", "rejected", Concurrent,
+            [](Definition& d) {
+              d.orders = {{0, {1}}};
+            }),
       Again("no orders any more", "rejected", Concurrent, [](Definition& d) { d.orders.clear(); }),
       Again("orders of a sequential saga", "rejected", Saga,
-            [](Definition& d) { d.orders = {{1, {0}}}; }),
+            [](Definition& d) {
+              d.orders = {{1, {0}}};
+            }),
       Again("the same with orders", "done", Concurrent, Nothing),
       Again("other options", "done", Saga,
             [](Definition& d) { d.options.retry_interval = seconds(9); }),
@@ -176,19 +189,20 @@ std::vector<Row> Repeats() {
       Again("the same after success", "done", Done, Nothing),
       Again("another one after success", "rejected", Done,
             [](Definition& d) { d.steps[0].payload = "2"; }),
-      Again("steps after success where there were none", "rejected",
-            [](const std::string& gid) { return Of(TransType::kSaga, gid); },
-            [](Definition& d) { d.steps = Done("x").steps; }),
-      Again("orders after success", "rejected", Done,
-            [](Definition& d) { d.concurrent = true; }),
+      Again(
+          "steps after success where there were none", "rejected",
+          [](const std::string& gid) { return Of(TransType::kSaga, gid); },
+          [](Definition& d) { d.steps = Done("x").steps; }),
+      Again("orders after success", "rejected", Done, [](Definition& d) { d.concurrent = true; }),
       Again("the same message", "done", Msg, Nothing),
       Again("another message", "rejected", Msg,
             [](Definition& d) { d.steps[0].action = "http://a/9"; }),
       Again("a concurrent message", "rejected", Msg, [](Definition& d) { d.concurrent = true; }),
       Again("a message that asks elsewhere", "rejected", Msg,
             [](Definition& d) { d.query_prepared = "http://other"; }),
-      Again("the same tcc", "done",
-            [](const std::string& gid) { return Of(TransType::kTcc, gid); }, Nothing),
+      Again(
+          "the same tcc", "done", [](const std::string& gid) { return Of(TransType::kTcc, gid); },
+          Nothing),
   };
 }
 
@@ -343,16 +357,26 @@ std::vector<Row> Limits() {
       Bad("too many steps", Saga, [](Definition& d) { d.steps.resize(1001); }),
       Bad("a large payload", Saga,
           [](Definition& d) { d.steps[0].payload = std::string(256 * 1024 + 1, 'p'); }),
-      Bad("a url that is no text", Saga, [](Definition& d) { d.steps[0].action = "http://a/\xFF"; }),
-      Bad("a cycle", Concurrent, [](Definition& d) { d.orders = {{0, {1}}, {1, {0}}}; }),
-      Bad("an order of no step", Concurrent, [](Definition& d) { d.orders = {{7, {0}}}; }),
+      Bad("a url that is no text", Saga,
+          [](Definition& d) { d.steps[0].action = "http://a/\xFF"; }),
+      Bad("a cycle", Concurrent,
+          [](Definition& d) {
+            d.orders = {{0, {1}}, {1, {0}}};
+          }),
+      Bad("an order of no step", Concurrent,
+          [](Definition& d) {
+            d.orders = {{7, {0}}};
+          }),
       Bad("orders without steps", Concurrent, [](Definition& d) { d.steps.clear(); }),
       Bad("a topic in a saga", Saga, [](Definition& d) { d.steps[0].action = "topic://t"; }),
-      Bad("a topic without subscribers", Msg, [](Definition& d) { d.steps[0].action = "topic://t"; }),
+      Bad("a topic without subscribers", Msg,
+          [](Definition& d) { d.steps[0].action = "topic://t"; }),
       Bad("a topic that is asked", Msg, [](Definition& d) { d.query_prepared = "topic://t"; }),
       Bad("a negative delay", Msg, [](Definition& d) { d.delay = seconds(-1); }),
-      Bad("a long timeout", Saga, [](Definition& d) { d.options.timeout_to_fail = seconds(86401); }),
-      Bad("a negative interval", Saga, [](Definition& d) { d.options.retry_interval = seconds(-1); }),
+      Bad("a long timeout", Saga,
+          [](Definition& d) { d.options.timeout_to_fail = seconds(86401); }),
+      Bad("a negative interval", Saga,
+          [](Definition& d) { d.options.retry_interval = seconds(-1); }),
       Bad("a negative limit", Saga, [](Definition& d) { d.options.retry_limit = -1; }),
       Bad("a header with a line break", Saga,
           [](Definition& d) { d.options.branch_headers["a"] = "b\nc"; }),
@@ -362,7 +386,8 @@ std::vector<Row> Limits() {
           }),
   };
   for (const char* in_it : {"\n", "\r", ";", "\t", "\x7F", "\xFF"}) {
-    rows.push_back(Bad("a gid with what no gid has", Saga, [in_it](Definition& d) { d.gid += in_it; }));
+    rows.push_back(
+        Bad("a gid with what no gid has", Saga, [in_it](Definition& d) { d.gid += in_it; }));
   }
   return rows;
 }

@@ -75,8 +75,8 @@ TEST_CASE("wire_told: the type, and what the custom data of a saga says") {
 }
 
 TEST_CASE("wire_told: a message, prepared or not, to a topic or not") {
-  const Json rows = Json::parse(
-      R"([{"branch_id":"01","op":"action","url":"http://a/1","bin_data":"e30="}])");
+  const Json rows =
+      Json::parse(R"([{"branch_id":"01","op":"action","url":"http://a/1","bin_data":"e30="}])");
   const Json plain = {{"trans_type", "msg"}};
   CHECK(MayBeSame(Msg(), plain, rows));
   CHECK_FALSE(MayBeSame(Msg("http://other"), plain, rows));
@@ -86,9 +86,9 @@ TEST_CASE("wire_told: a message, prepared or not, to a topic or not") {
   concurrent.concurrent = true;
   CHECK_FALSE(MayBeSame(concurrent, plain, rows));
   CHECK(MayBeSame(concurrent, {{"trans_type", "msg"}, {"concurrent", true}}, rows));
-  CHECK(MayBeSame(concurrent,
-                  {{"trans_type", "msg"}, {"concurrent", false}, {"options", R"({"concurrent":true})"}},
-                  rows));
+  CHECK(MayBeSame(
+      concurrent,
+      {{"trans_type", "msg"}, {"concurrent", false}, {"options", R"({"concurrent":true})"}}, rows));
   const Json prepared = {{"trans_type", "msg"}, {"query_prepared", "http://q"}};
   CHECK(MayBeSame(Msg("http://other"), prepared, rows));
   Definition asks = Msg();

@@ -25,8 +25,8 @@
 #include <dtm/core/local_branch.hpp>
 #include <dtm/core/os.hpp>
 #include <dtm/core/transaction.hpp>
-#include <dtm/engine/repeat.hpp>
 #include <dtm/core/validate.hpp>
+#include <dtm/engine/repeat.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {

@@ -218,13 +218,13 @@ class Api {
     const Transaction stored = Existing(gid);
     if (stored.definition->type != type) {
       return answers::Rejected("gid '" + gid + "' is a " + Name(stored.definition->type) +
-                              ", so it is not aborted as a " + Name(type));
+                               ", so it is not aborted as a " + Name(type));
     }
     const bool carried_through =
         type != TransType::kSaga && stored.status == Status::kSubmitted;  // a workflow never is
     if (IsFinal(stored.status) || carried_through || type == TransType::kWorkflow) {
       return answers::Rejected("trans type: '" + std::string(Name(type)) + "' current status '" +
-                              Name(stored.status) + "', cannot abort. FAILURE");
+                               Name(stored.status) + "', cannot abort. FAILURE");
     }
     tm_.Cancel(gid, reason.empty() ? "aborted by request" : reason);
     return answers::Success();
@@ -240,7 +240,7 @@ class Api {
     const Transaction stored = Existing(gid);
     if (IsFinal(stored.status)) {
       return answers::Rejected(std::string("global transaction force stop error. status: ") +
-                              Name(stored.status) + ". error: FAILURE");
+                               Name(stored.status) + ". error: FAILURE");
     }
     tm_.ForceStop(gid);
     return answers::Success();

@@ -117,8 +117,7 @@ class RemoteRequests {
   bool SaysYes(const std::string& gid, const Exchanged& answer) const {
     const Said said = SaidIn(answer);
     if (answer.status == 200 && said.result == wire::kSuccess) return true;
-    const bool definite =
-        answer.status == 200 || answer.status == 409 || answer.status == 425;
+    const bool definite = answer.status == 200 || answer.status == 409 || answer.status == 425;
     if (!definite) Refuse("gid '" + gid + "'", answer);
     if (said.result != wire::kFailure && said.result != wire::kOngoing) throw NotOfDtm(gid, answer);
     return false;
