@@ -259,6 +259,53 @@ TEST_CASE("saga stories: the retry limit waits between tries and survives restar
   CHECK(play.t.status == Status::kFailed);
 }
 
+TEST_CASE("saga stories: a retry limit of n is n tries after the first, of all actions together") {
+  const struct {
+    const char* saga;
+    std::deque<Result> a1, a2;  // then success
+    std::size_t tries_a1, tries_a2;
+    Status ends;
+  } stories[] = {
+      {"1 limit=1", {kBroken}, {}, 2, 0, Status::kSucceed},
+      {"1 limit=1", {kBroken, kBroken}, {}, 2, 0, Status::kFailed},
+      {"1 local limit=1", {kBroken, kBroken}, {}, 2, 0, Status::kFailed},
+      {"1 limit=2", {kLater, kLater}, {}, 3, 0, Status::kSucceed},  // ONGOING counts
+      {"1 limit=2", {kLater, kLater, kLater}, {}, 3, 0, Status::kFailed},
+      {"1 limit=3", {kBroken, kLater, kBroken}, {}, 4, 0, Status::kSucceed},
+      {"1 limit=3", {kBroken, kLater, kBroken, kLater}, {}, 4, 0, Status::kFailed},
+      {"2 limit=3", {kBroken, kBroken}, {kBroken}, 3, 2, Status::kSucceed},
+      {"2 limit=3", {kBroken, kBroken}, {kBroken, kBroken}, 3, 2, Status::kFailed},
+      {"1", std::deque<Result>(20, kBroken), {}, 21, 0, Status::kSucceed},  // no limit
+      {"1 limit=1",
+       {Result::NotSent("no slot"), kBroken, Result::NotSent("no slot")},
+       {},
+       4,
+       0,
+       Status::kSucceed},  // a call that did not start is no try
+  };
+  for (const auto& story : stories) {
+    CAPTURE(story.saga, story.a1.size(), story.a2.size());
+    for (const bool crashes : {false, true}) {
+      CAPTURE(crashes);
+      Play play(story.saga);
+      play.answers["a1"] = story.a1;
+      play.answers["a2"] = story.a2;
+      play.Begin();
+      play.AnswerAll();
+      for (int i = 0; i < 100 && play.t.status == Status::kSubmitted; ++i) {
+        if (crashes) play.Crash(seconds(1));  // the count is stored
+        play.ToTimer();
+        play.AnswerAll();
+      }
+      CHECK(play.sent["a1"].size() == story.tries_a1);
+      CHECK(play.sent["a2"].size() == story.tries_a2);
+      CHECK(play.t.status == story.ends);
+      const bool said = play.t.reason.find("RetryCount is greater than RetryLimit") == 0;
+      CHECK(said == (story.ends == Status::kFailed));
+    }
+  }
+}
+
 TEST_CASE("saga stories: a timeout while an action is out waits for its answer") {
   for (const Result& answer : {Result::Success(), kNo, kLater, kBroken}) {
     Play play("2 timeout=60 interval=5 local");

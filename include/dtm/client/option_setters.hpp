@@ -42,7 +42,9 @@ class OptionSetters {
     return std::move(SetRetryInterval(interval));
   }
 
-  /// After this many tries that brought no result, all actions together, it is rolled back.
+  /// How often actions of a saga that brought no result are tried again, all of them together; the next such
+  /// result rolls it back. So SetRetryLimit(3) of a saga with one action allows four tries, as with dtm's own
+  /// server. 0: no limit. Calls that did not start do not count; what is no saga action is tried until it is done.
   Builder& SetRetryLimit(int limit) & {
     Options().retry_limit = limit;
     return Self();

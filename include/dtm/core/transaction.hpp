@@ -28,8 +28,8 @@ struct TransOptions {
   std::chrono::seconds timeout_to_fail{0};  ///< after this long an unfinished saga is rolled back
   std::chrono::seconds request_timeout{0};  ///< deadline of one branch call by URL
   std::chrono::seconds retry_interval{0};   ///< first wait after an error; fixed wait after ONGOING
-  int retry_limit =
-      0;  ///< tries of saga actions, all together, before it is rolled back; 0 = no limit
+  /// How often actions of a saga are tried again, all together, before it is rolled back; 0 = no limit.
+  int retry_limit = 0;
   std::map<std::string, std::string> branch_headers;  ///< sent with every branch call by URL
 };
 
