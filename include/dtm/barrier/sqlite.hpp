@@ -11,6 +11,7 @@
 
 #include <dtm/barrier/barrier.hpp>
 #include <dtm/barrier/sqlite_schema.hpp>
+#include <dtm/core/callable.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/types.hpp>
@@ -62,6 +63,7 @@ class SqliteBarrierTable {
   ///                          a connection without a mutex.
   template <typename Business>
   [[nodiscard]] Result Call(Barrier& barrier, const Business& business) {
+    CheckBusiness<Business>();
     return Run(barrier, Owner::kCall, [&] { return ResultOf(business, db_.Handle()); });
   }
 
@@ -72,6 +74,7 @@ class SqliteBarrierTable {
   /// threads share this one, hold an sql::Exclusive from before BEGIN until after COMMIT.
   template <typename Business>
   [[nodiscard]] Result CallInTransaction(Barrier& barrier, const Business& business) {
+    CheckBusiness<Business>();
     return Run(barrier, Owner::kProgram, [&] { return ResultOf(business, db_.Handle()); });
   }
 
@@ -107,6 +110,12 @@ class SqliteBarrierTable {
   }
 
  private:
+  template <typename Business>
+  static constexpr void CheckBusiness() {
+    static_assert(callable::Check<Business, sqlite3*>(),
+                  "dtm: the business of a barrier takes the connection: [&](sqlite3* db)");
+  }
+
   SqliteBarrierTable(const sql::Exclusive&, sqlite3* db, const std::string& table)
       : table_(table),
         quoted_(barrier::Quoted(table)),

@@ -10,6 +10,7 @@
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/local_branch.hpp>
+#include <dtm/core/payload.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {
@@ -29,14 +30,56 @@ struct IsLocalBranch<LocalBranch<T>> : std::true_type {
   using Type = T;
 };
 
+/// What the compiler can say of a branch.
+template <typename Branch>
+constexpr void CheckBranch() {
+  static_assert(!std::is_null_pointer_v<Branch>,
+                "dtm: nullptr is no branch; where there is nothing to call write dtm::kNoBranch");
+  static_assert(IsLocalBranch<Branch>::value || std::is_same_v<Branch, NoBranch> ||
+                    std::is_convertible_v<Branch, std::string>,
+                "dtm: a branch is a URL, a registered function, or dtm::kNoBranch");
+}
+
+/// And of a branch and its payload: what a registered function takes is what it gets.
 template <typename Branch, typename Payload>
-void CheckPayload() {
+constexpr void CheckPayload() {
+  CheckBranch<Branch>();
+  static_assert(
+      payload::kWritable<Payload>,
+      "dtm: nlohmann/json cannot write the payload; write "
+      "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Type, members...) in the namespace of its type");
   if constexpr (IsLocalBranch<Branch>::value) {
     static_assert(std::is_same_v<typename IsLocalBranch<Branch>::Type, Payload>,
                   "dtm: this function was registered for another payload type");
+  }
+}
+
+template <typename Payload>
+nlohmann::json Json(const Payload& payload) {
+  if constexpr (payload::kWritable<Payload>) {
+    return nlohmann::json(payload);
   } else {
-    static_assert(std::is_same_v<Branch, NoBranch> || std::is_convertible_v<Branch, std::string>,
-                  "dtm: a branch is a URL, a registered function, or dtm::kNoBranch");
+    return {};  // CheckPayload has said so
+  }
+}
+
+/// A branch that is called later with the payload of another one (compensation, confirm, cancel): a registered function
+/// may take a type of its own, if that can be read from the same JSON.
+/// @throws LogicError  it cannot: it would be found out when the branch is needed.
+template <typename Payload, typename Branch>
+void CheckReads(const Branch&, const std::string& gid, const std::string& where,
+                const nlohmann::json& payload) {
+  CheckBranch<Branch>();
+  if constexpr (IsLocalBranch<Branch>::value) {
+    using Type = typename IsLocalBranch<Branch>::Type;
+    if constexpr (!std::is_same_v<Type, Payload>) {
+      try {
+        (void)payload.get<Type>();
+      } catch (const nlohmann::json::exception& error) {
+        throw LogicError("gid '" + gid + "': the payload of " + where +
+                         " is not what one of its functions takes: " + error.what());
+      }
+    }
   }
 }
 
@@ -48,7 +91,7 @@ std::string Url(const Endpoint& endpoint, const std::string&, const LocalBranch<
   return endpoint.UrlOfLocal(branch.name, branch.owner);
 }
 
-/// @throws LogicError  a name where a function is meant.
+/// @throws LogicError  a name where a function is meant; a null pointer.
 inline std::string Url(const Endpoint&, const std::string& gid, const std::string& url) {
   if (IsLocal(url)) {
     throw LogicError("gid '" + gid + "': '" + url +
@@ -58,16 +101,17 @@ inline std::string Url(const Endpoint&, const std::string& gid, const std::strin
   return url;
 }
 
+inline std::string Url(const Endpoint& endpoint, const std::string& gid, const char* url) {
+  if (url != nullptr) return Url(endpoint, gid, std::string(url));
+  throw LogicError("gid '" + gid +
+                   "': a branch is a null pointer; where there is nothing to call write kNoBranch");
+}
+
 /// The JSON text of a payload; `where` says of what.
 /// @throws LogicError  it cannot be written.
 inline std::string Text(const std::string& gid, const std::string& where,
                         const nlohmann::json& payload) {
-  try {
-    return payload.dump();
-  } catch (const nlohmann::json::exception& error) {
-    throw LogicError("gid '" + gid + "': the payload of " + where +
-                     " cannot be written as JSON: " + error.what());
-  }
+  return payload::Text("gid '" + gid + "': the payload of " + where, payload);
 }
 
 }  // namespace branch_args

@@ -5,12 +5,14 @@
 #include <chrono>
 #include <exception>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/option_setters.hpp>
+#include <dtm/core/callable.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/result.hpp>
@@ -29,11 +31,13 @@ class Msg : public OptionSetters<Msg> {
 
   /// Adds a branch, a URL or a registered function, and its payload. Branches are called in this order, each
   /// until it succeeds: it cannot say no, so it must be able to do what it is asked.
-  /// @throws LogicError  the function belongs to another coordinator.
+  /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
+  /// a text that is not UTF-8).
   template <typename Action, typename Payload>
   Msg& Add(const Action& action, const Payload& payload) & {
     branch_args::CheckPayload<Action, Payload>();
-    return AddStep(branch_args::Url(*endpoint_, definition_.gid, action), nlohmann::json(payload));
+    return AddStep(branch_args::Url(*endpoint_, definition_.gid, action),
+                   branch_args::Json(payload));
   }
   template <typename Action, typename Payload>
   Msg Add(const Action& action, const Payload& payload) && {
@@ -43,7 +47,8 @@ class Msg : public OptionSetters<Msg> {
   /// Adds everybody who has subscribed to the topic when the message is stored.
   template <typename Payload>
   Msg& AddTopic(const std::string& topic, const Payload& payload) & {
-    return AddStep(kTopicPrefix + topic, nlohmann::json(payload));
+    branch_args::CheckPayload<std::string, Payload>();
+    return AddStep(kTopicPrefix + topic, branch_args::Json(payload));
   }
   template <typename Payload>
   Msg AddTopic(const std::string& topic, const Payload& payload) && {
@@ -70,6 +75,12 @@ class Msg : public OptionSetters<Msg> {
   /// @throws as Submit
   template <typename Query>
   void Prepare(const Query& query_prepared) {
+    branch_args::CheckBranch<Query>();
+    if constexpr (branch_args::IsLocalBranch<Query>::value) {
+      static_assert(
+          std::is_same_v<typename branch_args::IsLocalBranch<Query>::Type, nlohmann::json>,
+          "dtm: the query of a message gets no payload; register it for nlohmann::json");
+    }
     definition_.query_prepared = branch_args::Url(*endpoint_, definition_.gid, query_prepared);
     endpoint_->Prepare(definition_);
   }
@@ -99,6 +110,8 @@ class Msg : public OptionSetters<Msg> {
   /// @throws what `business` threw, else as Submit.
   template <typename Query, typename Business>
   TransResult DoAndSubmit(const Query& query_prepared, const Business& business) {
+    static_assert(callable::Check<Business, const BranchInfo&>(),
+                  "dtm: what DoAndSubmit runs takes const dtm::BranchInfo&");
     Prepare(query_prepared);
     const BranchInfo info{definition_.gid, TransType::kMsg, "00", Op::kMsg, {}};
     std::exception_ptr error;

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -12,6 +13,7 @@
 
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/option_setters.hpp>
+#include <dtm/core/callable.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 
@@ -29,22 +31,25 @@ class Saga : public OptionSetters<Saga> {
   /// Adds a step: what to do, how to undo it, and the payload that both get.
   ///
   /// A branch is a URL, a function registered with the coordinator, or kNoBranch. The payload is
-  /// anything nlohmann/json can serialise, and is serialised here; for a registered function it
-  /// must be of the function's payload type. At most 1000 steps of 256 KiB.
+  /// anything nlohmann/json can serialise, and is serialised here; if the action is a registered
+  /// function it must be of the function's payload type. A compensation may take another type, which
+  /// can be read from the same JSON. At most 1000 steps of 256 KiB.
   ///
   /// An action that failed, or gave no definite answer, is compensated too, since it may have left
   /// something behind: a compensation must do nothing if its action did nothing.
-  /// @throws LogicError  the function belongs to another coordinator.
+  /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
+  ///                     a text that is not UTF-8), or the compensation cannot read it.
   template <typename Action, typename Compensate, typename Payload>
   Saga& Add(const Action& action, const Compensate& compensate, const Payload& payload) & {
     branch_args::CheckPayload<Action, Payload>();
-    branch_args::CheckPayload<Compensate, Payload>();
     const std::string& gid = definition_.gid;
+    const std::string where = "step " + std::to_string(definition_.steps.size());
+    const nlohmann::json json = branch_args::Json(payload);
     Step step;
+    step.payload = branch_args::Text(gid, where, json);
+    branch_args::CheckReads<Payload>(compensate, gid, where, json);
     step.action = branch_args::Url(*endpoint_, gid, action);
     step.compensate = branch_args::Url(*endpoint_, gid, compensate);
-    step.payload = branch_args::Text(gid, "step " + std::to_string(definition_.steps.size()),
-                                     nlohmann::json(payload));
     definition_.steps.push_back(std::move(step));
     return *this;
   }
@@ -89,8 +94,11 @@ class Saga : public OptionSetters<Saga> {
   /// Submit without waiting. `callback` gets what Submit would have returned or thrown, on a thread
   /// of the coordinator: it must be quick and must not wait for the coordinator.
   /// @throws RejectedError  refused at once (a limit, too much is waiting); no callback follows.
-  void SubmitAsync(ReplyCallback callback) const {
-    endpoint_->SubmitAsync(definition_, std::move(callback));
+  template <typename Callback>
+  void SubmitAsync(Callback callback) const {
+    static_assert(std::is_invocable_v<Callback&, const Reply&>,
+                  "dtm: the callback of SubmitAsync takes const dtm::Reply&");
+    endpoint_->SubmitAsync(definition_, callable::Keep<void(const Reply&)>(std::move(callback)));
   }
 
   const std::string& Gid() const { return definition_.gid; }

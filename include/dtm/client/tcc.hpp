@@ -10,6 +10,7 @@
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/global_transaction.hpp>
 #include <dtm/client/sub_branches.hpp>
+#include <dtm/core/callable.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 
@@ -32,21 +33,25 @@ class Tcc {
 
   /// Registers the branch, then calls its try. Confirm or cancel follow when the transaction is decided, with
   /// the same payload, also if the try failed or was never reached: both have to cope with that. Branches are
-  /// URLs or registered functions. Returns the body of the answer (empty for a function).
+  /// URLs or registered functions; functions for confirm and cancel may take another type than the try, which can be
+  /// read from the same JSON. Returns the body of the answer (empty for a function).
   /// @throws FailureError   the try said no: let it pass, and everything is cancelled.
   /// @throws RejectedError  the transaction is decided already (its timeout); the try was not called.
+  /// @throws LogicError     JSON cannot hold the payload, or a function cannot read it; the try was not called.
   /// @throws Error          no definite answer of the try (OngoingError: not yet); cancelled as well.
   template <typename Payload, typename Try, typename Confirm, typename Cancel>
   std::string CallBranch(const Payload& payload, const Try& try_branch, const Confirm& confirm,
                          const Cancel& cancel) {
     branch_args::CheckPayload<Try, Payload>();
-    branch_args::CheckPayload<Confirm, Payload>();
-    branch_args::CheckPayload<Cancel, Payload>();
     Step step;
     step.branch_id = branches_.Next();
+    const std::string where = "branch " + step.branch_id;
+    const nlohmann::json json = branch_args::Json(payload);
+    step.payload = branch_args::Text(gid_, where, json);
+    branch_args::CheckReads<Payload>(confirm, gid_, where, json);
+    branch_args::CheckReads<Payload>(cancel, gid_, where, json);
     step.action = branch_args::Url(*endpoint_, gid_, confirm);
     step.compensate = branch_args::Url(*endpoint_, gid_, cancel);
-    step.payload = branch_args::Text(gid_, "branch " + step.branch_id, nlohmann::json(payload));
     DirectCall call;
     call.info = {gid_, TransType::kTcc, step.branch_id, Op::kTry, {}};
     call.url = branch_args::Url(*endpoint_, gid_, try_branch);
@@ -75,6 +80,7 @@ class Tcc {
 template <typename Body>
 TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
                                  const Body& body) {
+  static_assert(callable::Check<Body, Tcc&>(), "dtm: the body takes dtm::Tcc&");
   Definition definition;
   definition.gid = std::move(gid);
   definition.type = TransType::kTcc;

@@ -11,6 +11,7 @@
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/global_transaction.hpp>
 #include <dtm/client/sub_branches.hpp>
+#include <dtm/core/callable.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 
@@ -34,7 +35,7 @@ class Xa {
     call.info = {gid_, TransType::kXa, branches_.Next(), Op::kAction, {}};
     call.url = branch_args::Url(*endpoint_, gid_, branch);
     call.payload =
-        branch_args::Text(gid_, "branch " + call.info.branch_id, nlohmann::json(payload));
+        branch_args::Text(gid_, "branch " + call.info.branch_id, branch_args::Json(payload));
     call.options = options_;
     call.tell_coordinator = true;
     call.phase2_url = call.url;
@@ -56,6 +57,7 @@ class Xa {
 template <typename Body>
 TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
                                 const Body& body) {
+  static_assert(callable::Check<Body, Xa&>(), "dtm: the body takes dtm::Xa&");
   Definition definition;
   definition.gid = std::move(gid);
   definition.type = TransType::kXa;

@@ -22,6 +22,7 @@
 #include <dtm/coordinator/topics.hpp>
 #include <dtm/coordinator/tx.hpp>
 #include <dtm/coordinator/typed_function.hpp>
+#include <dtm/core/callable.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/local_branch.hpp>
@@ -102,6 +103,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws StoreError, InDoubtError  the commit failed; in doubt: both may be stored, ask for the gid.
   template <typename Function>
   void Transact(const Function& function) {
+    static_assert(callable::Check<Function, Tx&>(), "dtm: what Transact runs takes dtm::Tx&");
     Driver& driver = Checked();
     const auto thrown = std::make_shared<std::exception_ptr>();
     const Result result = Asking().RunWork([&, thrown](WorkContext& context) -> Result {

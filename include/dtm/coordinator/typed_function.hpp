@@ -1,8 +1,7 @@
 /// From a function with a payload type of its own to one the registry can keep.
-/// Needs: nlohmann/json. Threads: the result runs on any thread.
+/// Needs: nlohmann/json. Threads: the result runs on any thread; the function has to allow that.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -10,8 +9,10 @@
 #include <nlohmann/json.hpp>
 
 #include <dtm/coordinator/branch_function.hpp>
+#include <dtm/core/callable.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
+#include <dtm/core/payload.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/text.hpp>
 
@@ -31,41 +32,78 @@ T ParsePayload(const std::string& text) {
   }
 }
 
+namespace typed_function {
+
+template <typename T, typename Function, typename... Before>
+inline constexpr bool kPlain = callable::kFits<Function, Before..., const T&>;
+template <typename T, typename Function, typename... Before>
+inline constexpr bool kFits = kPlain<T, Function, Before...> ||
+                              callable::kFits<Function, Before..., const T&, const BranchInfo&>;
+template <typename T, typename Function, typename... Before>
+inline constexpr bool kFitsMutable =
+    callable::kFitsMutable<Function, Before..., const T&> ||
+    callable::kFitsMutable<Function, Before..., const T&, const BranchInfo&>;
+
+/// `Before` is nothing, or sqlite3* for a function inside a commit.
+template <typename T, typename Function, typename... Before>
+constexpr void Check() {
+  static_assert(payload::kReadable<T>,
+                "dtm: nlohmann/json cannot read the payload type T of Register<T>; write "
+                "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(T, members...) in the namespace of T");
+  constexpr bool in_commit = sizeof...(Before) > 0;
+  // The same function for the other kind of registration.
+  constexpr bool other = in_commit ? kFits<T, Function> : kFits<T, Function, sqlite3*>;
+  constexpr bool ours = kFits<T, Function, Before...> || kFitsMutable<T, Function, Before...>;
+  static_assert(ours || !other || !in_commit,
+                "dtm: a function of RegisterInTransaction takes sqlite3* first: "
+                "[](sqlite3* db, const T& payload)");
+  static_assert(ours || !other || in_commit,
+                "dtm: a function that takes sqlite3* is registered with RegisterInTransaction");
+  static_assert((other && !ours) || callable::Check<Function, kFits<T, Function, Before...>,
+                                                    kFitsMutable<T, Function, Before...>>(),
+                "dtm: a branch function takes `const T&`, or `const T&` and "
+                "`const dtm::BranchInfo&`, where T is the payload type of Register<T>");
+}
+
+template <typename T, typename Function, typename... Before>
+Result Call(const Function& function, const std::string& text, const Caller& caller,
+            Before... before) {
+  if constexpr (payload::kReadable<T> && kFits<T, Function, Before...>) {
+    const T payload = ParsePayload<T>(text);
+    if constexpr (kPlain<T, Function, Before...>) {
+      return ResultOf(function, before..., payload);
+    } else {
+      return ResultOf(function, before..., payload, caller.Info());
+    }
+  } else {
+    return Result::Success();  // Check has said what is wrong
+  }
+}
+
+}  // namespace typed_function
+
 /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; it returns nothing (success)
-/// or a Result. No payload at all is null. A payload that does not parse as T is a temporary error, not the function's
+/// or a Result. An empty one stays empty. No payload at all is null. A payload that does not parse as T is a temporary error, not the function's
 /// failure.
 template <typename T, typename Function>
 BranchFunction EraseType(Function function) {
-  return [function = std::move(function)](const std::string& text, const Caller& caller) -> Result {
-    const T payload = ParsePayload<T>(text);
-    const auto invoke = [&] {
-      if constexpr (std::is_invocable_v<const Function&, const T&>) {
-        return function(payload);
-      } else {
-        return function(payload, caller.Info());
-      }
-    };
-    using Returned = decltype(invoke());
-    static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
-                  "dtm: a branch function returns nothing or dtm::Result");
-    return ResultOf(invoke);
-  };
+  typed_function::Check<T, Function>();
+  if (callable::Empty(function)) return {};
+  return callable::Keep<Result(const std::string&, const Caller&)>(
+      [function = std::move(function)](const std::string& text, const Caller& caller) {
+        return typed_function::Call<T>(function, text, caller);
+      });
 }
 
 /// The same for a function that runs inside a commit: it takes `sqlite3*` before these.
 template <typename T, typename Function>
 TransactionFunction EraseTransactionType(Function function) {
-  return [function = std::move(function)](sqlite3* db, const std::string& text,
-                                          const Caller& caller) -> Result {
-    return EraseType<T>([&](const T& payload, const BranchInfo& info) {
-      if constexpr (std::is_invocable_v<const Function&, sqlite3*, const T&>) {
-        (void)info;
-        return function(db, payload);
-      } else {
-        return function(db, payload, info);
-      }
-    })(text, caller);
-  };
+  typed_function::Check<T, Function, sqlite3*>();
+  if (callable::Empty(function)) return {};
+  return callable::Keep<Result(sqlite3*, const std::string&, const Caller&)>(
+      [function = std::move(function)](sqlite3* db, const std::string& text, const Caller& caller) {
+        return typed_function::Call<T>(function, text, caller, db);
+      });
 }
 
 }  // namespace v1

@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <dtm/core/callable.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/types.hpp>
 
@@ -37,15 +38,19 @@ struct Result {
 /// What user code says that returns nothing (success) or a Result.
 template <typename Function, typename... Arguments>
 Result ResultOf(const Function& function, Arguments&&... arguments) {
-  using Returned = std::invoke_result_t<const Function&, Arguments...>;
-  static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
-                "dtm: the function returns nothing or dtm::Result");
-  if constexpr (std::is_void_v<Returned>) {
-    function(std::forward<Arguments>(arguments)...);
-    return Result::Success();
-  } else {
-    return function(std::forward<Arguments>(arguments)...);
+  static_assert(callable::Check<Function, Arguments...>(),
+                "dtm: the function does not take what it is called with");
+  if constexpr (callable::kFits<Function, Arguments...>) {
+    using Returned = std::invoke_result_t<const Function&, Arguments...>;
+    static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
+                  "dtm: the function returns nothing or dtm::Result");
+    if constexpr (std::is_void_v<Returned>) {
+      function(std::forward<Arguments>(arguments)...);
+    } else if constexpr (std::is_same_v<Returned, Result>) {
+      return function(std::forward<Arguments>(arguments)...);
+    }
   }
+  return Result::Success();
 }
 
 /// Runs user code and turns whatever it throws into a result.

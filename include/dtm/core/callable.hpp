@@ -1,0 +1,73 @@
+/// What functions of the program have to be so that they can be called and kept; what is wrong with one is said by the
+/// compiler in one sentence.
+/// Needs: std. Threads: nothing shared.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace dtm {
+inline namespace v1 {
+namespace callable {
+
+/// `function(arguments...)` compiles for a `const Function&`.
+template <typename Function, typename... Arguments>
+inline constexpr bool kFits =
+    !std::is_member_pointer_v<Function> && std::is_invocable_v<const Function&, Arguments...>;
+
+/// It would if it were not const.
+template <typename Function, typename... Arguments>
+inline constexpr bool kFitsMutable =
+    !std::is_member_pointer_v<Function> && std::is_invocable_v<Function&, Arguments...>;
+
+/// Says what may be wrong with any function. Returns false if it is another thing: then the caller
+/// says what such a function takes.
+template <typename Function, bool fits, bool fits_mutable>
+constexpr bool Check() {
+  constexpr bool member = std::is_member_pointer_v<Function>;
+  static_assert(!member,
+                "dtm: a member function lacks its object; pass a lambda that calls it: "
+                "[&object](const auto& payload) { object.Method(payload); }");
+  static_assert(member || fits || !fits_mutable,
+                "dtm: this function is called as a const object, perhaps by several threads at "
+                "once; leave out `mutable` or make its operator() const, and capture by reference "
+                "what it changes");
+  return member || fits || fits_mutable;
+}
+template <typename Function, typename... Arguments>
+constexpr bool Check() {
+  return Check<Function, kFits<Function, Arguments...>, kFitsMutable<Function, Arguments...>>();
+}
+
+template <typename Function>
+struct IsStdFunction : std::false_type {};
+template <typename Signature>
+struct IsStdFunction<std::function<Signature>> : std::true_type {};
+
+/// A null pointer or an empty std::function.
+template <typename Function>
+bool Empty(const Function& function) {
+  if constexpr (std::is_pointer_v<Function> || IsStdFunction<Function>::value) {
+    return function == nullptr;
+  } else {
+    return false;
+  }
+}
+
+/// A std::function, also of what can only be moved (its captures are): copies then share it.
+template <typename Signature, typename Function>
+std::function<Signature> Keep(Function function) {
+  if constexpr (std::is_copy_constructible_v<Function>) {
+    return function;
+  } else {
+    return [shared = std::make_shared<Function>(std::move(function))](auto&&... arguments) {
+      return (*shared)(std::forward<decltype(arguments)>(arguments)...);
+    };
+  }
+}
+
+}  // namespace callable
+}  // namespace v1
+}  // namespace dtm
