@@ -911,13 +911,86 @@ inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier"
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/core/callable.hpp ---------------------------------------------------------------------
+
+/// What functions of the program have to be so that they can be called and kept; what is wrong with one is said by the
+/// compiler in one sentence.
+/// Needs: std. Threads: nothing shared.
+
+#include <functional>
+#include <memory>
+#include <type_traits>
+
+namespace dtm {
+inline namespace v1 {
+namespace callable {
+
+/// `function(arguments...)` compiles for a `const Function&`.
+template <typename Function, typename... Arguments>
+inline constexpr bool kFits =
+    !std::is_member_pointer_v<Function> && std::is_invocable_v<const Function&, Arguments...>;
+
+/// It would if it were not const.
+template <typename Function, typename... Arguments>
+inline constexpr bool kFitsMutable =
+    !std::is_member_pointer_v<Function> && std::is_invocable_v<Function&, Arguments...>;
+
+/// Says what may be wrong with any function. Returns false if it is another thing: then the caller
+/// says what such a function takes.
+template <typename Function, bool fits, bool fits_mutable>
+constexpr bool Check() {
+  constexpr bool member = std::is_member_pointer_v<Function>;
+  static_assert(!member,
+                "dtm: a member function lacks its object; pass a lambda that calls it: "
+                "[&object](const auto& payload) { object.Method(payload); }");
+  static_assert(member || fits || !fits_mutable,
+                "dtm: this function is called as a const object, perhaps by several threads at "
+                "once; leave out `mutable` or make its operator() const, and capture by reference "
+                "what it changes");
+  return member || fits || fits_mutable;
+}
+template <typename Function, typename... Arguments>
+constexpr bool Check() {
+  return Check<Function, kFits<Function, Arguments...>, kFitsMutable<Function, Arguments...>>();
+}
+
+template <typename Function>
+struct IsStdFunction : std::false_type {};
+template <typename Signature>
+struct IsStdFunction<std::function<Signature>> : std::true_type {};
+
+/// A null pointer or an empty std::function.
+template <typename Function>
+bool Empty(const Function& function) {
+  if constexpr (std::is_pointer_v<Function> || IsStdFunction<Function>::value) {
+    return function == nullptr;
+  } else {
+    return false;
+  }
+}
+
+/// A std::function, also of what can only be moved (its captures are): copies then share it.
+template <typename Signature, typename Function>
+std::function<Signature> Keep(Function function) {
+  if constexpr (std::is_copy_constructible_v<Function>) {
+    return function;
+  } else {
+    return [shared = std::make_shared<Function>(std::move(function))](auto&&... arguments) {
+      return (*shared)(std::forward<decltype(arguments)>(arguments)...);
+    };
+  }
+}
+
+}  // namespace callable
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/core/result.hpp -----------------------------------------------------------------------
 
 /// What a branch answered, and how a transaction ended.
 /// Needs: std. Threads: values only. Protocol: §1 (results).
 
 #include <exception>
-#include <type_traits>
 
 namespace dtm {
 inline namespace v1 {
@@ -946,15 +1019,19 @@ struct Result {
 /// What user code says that returns nothing (success) or a Result.
 template <typename Function, typename... Arguments>
 Result ResultOf(const Function& function, Arguments&&... arguments) {
-  using Returned = std::invoke_result_t<const Function&, Arguments...>;
-  static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
-                "dtm: the function returns nothing or dtm::Result");
-  if constexpr (std::is_void_v<Returned>) {
-    function(std::forward<Arguments>(arguments)...);
-    return Result::Success();
-  } else {
-    return function(std::forward<Arguments>(arguments)...);
+  static_assert(callable::Check<Function, Arguments...>(),
+                "dtm: the function does not take what it is called with");
+  if constexpr (callable::kFits<Function, Arguments...>) {
+    using Returned = std::invoke_result_t<const Function&, Arguments...>;
+    static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
+                  "dtm: the function returns nothing or dtm::Result");
+    if constexpr (std::is_void_v<Returned>) {
+      function(std::forward<Arguments>(arguments)...);
+    } else if constexpr (std::is_same_v<Returned, Result>) {
+      return function(std::forward<Arguments>(arguments)...);
+    }
   }
+  return Result::Success();
 }
 
 /// Runs user code and turns whatever it throws into a result.
@@ -993,8 +1070,6 @@ struct TransResult {
 /// row in one commit.
 /// Needs: SQLite 3.35 or newer. Threads: thread-safe, by the connection: see SqliteBarrierTable.
 /// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
-
-#include <functional>
 
 namespace dtm {
 inline namespace v1 {
@@ -1041,6 +1116,7 @@ class SqliteBarrierTable {
   ///                          a connection without a mutex.
   template <typename Business>
   [[nodiscard]] Result Call(Barrier& barrier, const Business& business) {
+    CheckBusiness<Business>();
     return Run(barrier, Owner::kCall, [&] { return ResultOf(business, db_.Handle()); });
   }
 
@@ -1051,6 +1127,7 @@ class SqliteBarrierTable {
   /// threads share this one, hold an sql::Exclusive from before BEGIN until after COMMIT.
   template <typename Business>
   [[nodiscard]] Result CallInTransaction(Barrier& barrier, const Business& business) {
+    CheckBusiness<Business>();
     return Run(barrier, Owner::kProgram, [&] { return ResultOf(business, db_.Handle()); });
   }
 
@@ -1086,6 +1163,12 @@ class SqliteBarrierTable {
   }
 
  private:
+  template <typename Business>
+  static constexpr void CheckBusiness() {
+    static_assert(callable::Check<Business, sqlite3*>(),
+                  "dtm: the business of a barrier takes the connection: [&](sqlite3* db)");
+  }
+
   SqliteBarrierTable(const sql::Exclusive&, sqlite3* db, const std::string& table)
       : table_(table),
         quoted_(barrier::Quoted(table)),
@@ -1271,7 +1354,6 @@ class SqliteBarrierTable {
 
 #include <algorithm>
 #include <cstdio>
-#include <memory>
 #include <vector>
 
 namespace dtm {
@@ -1284,8 +1366,8 @@ struct TransOptions {
   std::chrono::seconds timeout_to_fail{0};  ///< after this long an unfinished saga is rolled back
   std::chrono::seconds request_timeout{0};  ///< deadline of one branch call by URL
   std::chrono::seconds retry_interval{0};   ///< first wait after an error; fixed wait after ONGOING
-  int retry_limit =
-      0;  ///< tries of saga actions, all together, before it is rolled back; 0 = no limit
+  /// How often actions of a saga are tried again, all together, before it is rolled back; 0 = no limit.
+  int retry_limit = 0;
   std::map<std::string, std::string> branch_headers;  ///< sent with every branch call by URL
 };
 
@@ -1622,12 +1704,79 @@ struct LocalBranch {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/core/payload.hpp ----------------------------------------------------------------------
+
+/// Payloads: C++ values as the JSON text that is stored and sent. What JSON cannot hold is refused, never changed.
+/// Needs: nlohmann/json. Threads: pure functions.
+
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace payload {
+
+/// nlohmann/json can write a T.
+template <typename T>
+inline constexpr bool kWritable = std::is_constructible_v<nlohmann::json, const T&>;
+
+template <typename T, typename = void>
+struct Readable : std::false_type {};
+template <typename T>
+struct Readable<T, std::void_t<decltype(std::declval<const nlohmann::json&>().template get<T>())>>
+    : std::true_type {};
+
+/// nlohmann/json can read a T, which then owns what it holds.
+template <typename T>
+inline constexpr bool kReadable =
+    std::conjunction_v<std::negation<std::is_pointer<T>>,
+                       std::negation<std::is_same<T, std::string_view>>, Readable<T>>;
+
+/// Where a number is that JSON does not have (NaN, infinity), as "/a/0"; nlohmann would write null.
+inline bool FindNotFinite(const nlohmann::json& value, std::string& place) {
+  if (value.is_number_float()) return !std::isfinite(value.get<double>());
+  if (value.is_object()) {
+    for (auto entry = value.begin(); entry != value.end(); ++entry) {
+      if (!FindNotFinite(*entry, place)) continue;
+      place.insert(0, "/" + entry.key());
+      return true;
+    }
+  } else if (value.is_array()) {
+    for (std::size_t i = 0; i < value.size(); ++i) {
+      if (!FindNotFinite(value[i], place)) continue;
+      place.insert(0, "/" + std::to_string(i));
+      return true;
+    }
+  }
+  return false;
+}
+
+/// The JSON text; `what` names it in errors: "gid 'g': the payload of step 0".
+/// @throws LogicError  it cannot be written, or only as something else.
+inline std::string Text(const std::string& what, const nlohmann::json& value) {
+  std::string place;
+  if (FindNotFinite(value, place)) {
+    throw LogicError(what + " cannot be written as JSON: " +
+                     (place.empty() ? "it is" : "at '" + place + "' is") +
+                     " a number that is not finite (NaN or infinity); check it before, or send a "
+                     "text or null in its place");
+  }
+  try {
+    return value.dump();
+  } catch (const nlohmann::json::exception& error) {
+    throw LogicError(what + " cannot be written as JSON: " + error.what());
+  }
+}
+
+}  // namespace payload
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/client/branch_args.hpp ----------------------------------------------------------------
 
 /// What every builder does with a branch and a payload: checks that they fit, and turns them into text.
 /// Needs: nlohmann/json. Threads: pure functions.
-
-#include <nlohmann/json.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -1646,14 +1795,58 @@ struct IsLocalBranch<LocalBranch<T>> : std::true_type {
   using Type = T;
 };
 
+/// What the compiler can say of a branch. It is said first if this stands in a static_assert.
+template <typename Branch>
+constexpr bool CheckBranch() {
+  static_assert(!std::is_null_pointer_v<Branch>,
+                "dtm: nullptr is no branch; where there is nothing to call write dtm::kNoBranch");
+  static_assert(IsLocalBranch<Branch>::value || std::is_same_v<Branch, NoBranch> ||
+                    std::is_convertible_v<Branch, std::string>,
+                "dtm: a branch is a URL, a registered function, or dtm::kNoBranch");
+  return true;
+}
+
+/// And of a branch and its payload: what a registered function takes is what it gets.
 template <typename Branch, typename Payload>
-void CheckPayload() {
+constexpr bool CheckPayload() {
+  static_assert(CheckBranch<Branch>());
+  static_assert(
+      payload::kWritable<Payload>,
+      "dtm: nlohmann/json cannot write the payload; write "
+      "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Type, members...) in the namespace of its type");
   if constexpr (IsLocalBranch<Branch>::value) {
     static_assert(std::is_same_v<typename IsLocalBranch<Branch>::Type, Payload>,
                   "dtm: this function was registered for another payload type");
+  }
+  return true;
+}
+
+template <typename Payload>
+nlohmann::json Json(const Payload& payload) {
+  if constexpr (payload::kWritable<Payload>) {
+    return nlohmann::json(payload);
   } else {
-    static_assert(std::is_same_v<Branch, NoBranch> || std::is_convertible_v<Branch, std::string>,
-                  "dtm: a branch is a URL, a registered function, or dtm::kNoBranch");
+    return {};  // CheckPayload has said so
+  }
+}
+
+/// A branch that is called later with the payload of another one (compensation, confirm, cancel): a registered function
+/// may take a type of its own, if that can be read from the same JSON.
+/// @throws LogicError  it cannot: it would be found out when the branch is needed.
+template <typename Payload, typename Branch>
+void CheckReads(const Branch&, const std::string& gid, const std::string& where,
+                const nlohmann::json& payload) {
+  static_assert(CheckBranch<Branch>());
+  if constexpr (IsLocalBranch<Branch>::value) {
+    using Type = typename IsLocalBranch<Branch>::Type;
+    if constexpr (!std::is_same_v<Type, Payload>) {
+      try {
+        (void)payload.get<Type>();
+      } catch (const nlohmann::json::exception& error) {
+        throw LogicError("gid '" + gid + "': the payload of " + where +
+                         " is not what one of its functions takes: " + error.what());
+      }
+    }
   }
 }
 
@@ -1665,7 +1858,7 @@ std::string Url(const Endpoint& endpoint, const std::string&, const LocalBranch<
   return endpoint.UrlOfLocal(branch.name, branch.owner);
 }
 
-/// @throws LogicError  a name where a function is meant.
+/// @throws LogicError  a name where a function is meant; a null pointer.
 inline std::string Url(const Endpoint&, const std::string& gid, const std::string& url) {
   if (IsLocal(url)) {
     throw LogicError("gid '" + gid + "': '" + url +
@@ -1675,16 +1868,17 @@ inline std::string Url(const Endpoint&, const std::string& gid, const std::strin
   return url;
 }
 
+inline std::string Url(const Endpoint& endpoint, const std::string& gid, const char* url) {
+  if (url != nullptr) return Url(endpoint, gid, std::string(url));
+  throw LogicError("gid '" + gid +
+                   "': a branch is a null pointer; where there is nothing to call write kNoBranch");
+}
+
 /// The JSON text of a payload; `where` says of what.
 /// @throws LogicError  it cannot be written.
 inline std::string Text(const std::string& gid, const std::string& where,
                         const nlohmann::json& payload) {
-  try {
-    return payload.dump();
-  } catch (const nlohmann::json::exception& error) {
-    throw LogicError("gid '" + gid + "': the payload of " + where +
-                     " cannot be written as JSON: " + error.what());
-  }
+  return payload::Text("gid '" + gid + "': the payload of " + where, payload);
 }
 
 }  // namespace branch_args
@@ -1730,7 +1924,9 @@ class OptionSetters {
     return std::move(SetRetryInterval(interval));
   }
 
-  /// After this many tries that brought no result, all actions together, it is rolled back.
+  /// How often actions of a saga that brought no result are tried again, all of them together; the next such
+  /// result rolls it back. So SetRetryLimit(3) of a saga with one action allows four tries, as with dtm's own
+  /// server. 0: no limit. Calls that did not start do not count; what is no saga action is tried until it is done.
   Builder& SetRetryLimit(int limit) & {
     Options().retry_limit = limit;
     return Self();
@@ -1781,11 +1977,13 @@ class Msg : public OptionSetters<Msg> {
 
   /// Adds a branch, a URL or a registered function, and its payload. Branches are called in this order, each
   /// until it succeeds: it cannot say no, so it must be able to do what it is asked.
-  /// @throws LogicError  the function belongs to another coordinator.
+  /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
+  /// a text that is not UTF-8).
   template <typename Action, typename Payload>
   Msg& Add(const Action& action, const Payload& payload) & {
-    branch_args::CheckPayload<Action, Payload>();
-    return AddStep(branch_args::Url(*endpoint_, definition_.gid, action), nlohmann::json(payload));
+    static_assert(branch_args::CheckPayload<Action, Payload>());
+    return AddStep(branch_args::Url(*endpoint_, definition_.gid, action),
+                   branch_args::Json(payload));
   }
   template <typename Action, typename Payload>
   Msg Add(const Action& action, const Payload& payload) && {
@@ -1795,7 +1993,8 @@ class Msg : public OptionSetters<Msg> {
   /// Adds everybody who has subscribed to the topic when the message is stored.
   template <typename Payload>
   Msg& AddTopic(const std::string& topic, const Payload& payload) & {
-    return AddStep(kTopicPrefix + topic, nlohmann::json(payload));
+    static_assert(branch_args::CheckPayload<std::string, Payload>());
+    return AddStep(kTopicPrefix + topic, branch_args::Json(payload));
   }
   template <typename Payload>
   Msg AddTopic(const std::string& topic, const Payload& payload) && {
@@ -1822,6 +2021,12 @@ class Msg : public OptionSetters<Msg> {
   /// @throws as Submit
   template <typename Query>
   void Prepare(const Query& query_prepared) {
+    static_assert(branch_args::CheckBranch<Query>());
+    if constexpr (branch_args::IsLocalBranch<Query>::value) {
+      static_assert(
+          std::is_same_v<typename branch_args::IsLocalBranch<Query>::Type, nlohmann::json>,
+          "dtm: the query of a message gets no payload; register it for nlohmann::json");
+    }
     definition_.query_prepared = branch_args::Url(*endpoint_, definition_.gid, query_prepared);
     endpoint_->Prepare(definition_);
   }
@@ -1851,6 +2056,8 @@ class Msg : public OptionSetters<Msg> {
   /// @throws what `business` threw, else as Submit.
   template <typename Query, typename Business>
   TransResult DoAndSubmit(const Query& query_prepared, const Business& business) {
+    static_assert(callable::Check<Business, const BranchInfo&>(),
+                  "dtm: what DoAndSubmit runs takes const dtm::BranchInfo&");
     Prepare(query_prepared);
     const BranchInfo info{definition_.gid, TransType::kMsg, "00", Op::kMsg, {}};
     std::exception_ptr error;
@@ -1935,22 +2142,26 @@ class Saga : public OptionSetters<Saga> {
   /// Adds a step: what to do, how to undo it, and the payload that both get.
   ///
   /// A branch is a URL, a function registered with the coordinator, or kNoBranch. The payload is
-  /// anything nlohmann/json can serialise, and is serialised here; for a registered function it
-  /// must be of the function's payload type. At most 1000 steps of 256 KiB.
+  /// anything nlohmann/json can serialise, and is serialised here; if the action is a registered
+  /// function it must be of the function's payload type. A compensation may take another type, which
+  /// can be read from the same JSON. At most 1000 steps of 256 KiB.
   ///
   /// An action that failed, or gave no definite answer, is compensated too, since it may have left
   /// something behind: a compensation must do nothing if its action did nothing.
-  /// @throws LogicError  the function belongs to another coordinator.
+  /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
+  ///                     a text that is not UTF-8), or the compensation cannot read it.
   template <typename Action, typename Compensate, typename Payload>
   Saga& Add(const Action& action, const Compensate& compensate, const Payload& payload) & {
-    branch_args::CheckPayload<Action, Payload>();
-    branch_args::CheckPayload<Compensate, Payload>();
+    static_assert(branch_args::CheckPayload<Action, Payload>());
+    static_assert(branch_args::CheckBranch<Compensate>());
     const std::string& gid = definition_.gid;
+    const std::string where = "step " + std::to_string(definition_.steps.size());
+    const nlohmann::json json = branch_args::Json(payload);
     Step step;
+    step.payload = branch_args::Text(gid, where, json);
+    branch_args::CheckReads<Payload>(compensate, gid, where, json);
     step.action = branch_args::Url(*endpoint_, gid, action);
     step.compensate = branch_args::Url(*endpoint_, gid, compensate);
-    step.payload = branch_args::Text(gid, "step " + std::to_string(definition_.steps.size()),
-                                     nlohmann::json(payload));
     definition_.steps.push_back(std::move(step));
     return *this;
   }
@@ -1995,8 +2206,11 @@ class Saga : public OptionSetters<Saga> {
   /// Submit without waiting. `callback` gets what Submit would have returned or thrown, on a thread
   /// of the coordinator: it must be quick and must not wait for the coordinator.
   /// @throws RejectedError  refused at once (a limit, too much is waiting); no callback follows.
-  void SubmitAsync(ReplyCallback callback) const {
-    endpoint_->SubmitAsync(definition_, std::move(callback));
+  template <typename Callback>
+  void SubmitAsync(Callback callback) const {
+    static_assert(std::is_invocable_v<Callback&, const Reply&>,
+                  "dtm: the callback of SubmitAsync takes const dtm::Reply&");
+    endpoint_->SubmitAsync(definition_, callable::Keep<void(const Reply&)>(std::move(callback)));
   }
 
   const std::string& Gid() const { return definition_.gid; }
@@ -2115,21 +2329,25 @@ class Tcc {
 
   /// Registers the branch, then calls its try. Confirm or cancel follow when the transaction is decided, with
   /// the same payload, also if the try failed or was never reached: both have to cope with that. Branches are
-  /// URLs or registered functions. Returns the body of the answer (empty for a function).
+  /// URLs or registered functions; functions for confirm and cancel may take another type than the try, which can be
+  /// read from the same JSON. Returns the body of the answer (empty for a function).
   /// @throws FailureError   the try said no: let it pass, and everything is cancelled.
   /// @throws RejectedError  the transaction is decided already (its timeout); the try was not called.
+  /// @throws LogicError     JSON cannot hold the payload, or a function cannot read it; the try was not called.
   /// @throws Error          no definite answer of the try (OngoingError: not yet); cancelled as well.
   template <typename Payload, typename Try, typename Confirm, typename Cancel>
   std::string CallBranch(const Payload& payload, const Try& try_branch, const Confirm& confirm,
                          const Cancel& cancel) {
-    branch_args::CheckPayload<Try, Payload>();
-    branch_args::CheckPayload<Confirm, Payload>();
-    branch_args::CheckPayload<Cancel, Payload>();
+    static_assert(branch_args::CheckPayload<Try, Payload>());
     Step step;
     step.branch_id = branches_.Next();
+    const std::string where = "branch " + step.branch_id;
+    const nlohmann::json json = branch_args::Json(payload);
+    step.payload = branch_args::Text(gid_, where, json);
+    branch_args::CheckReads<Payload>(confirm, gid_, where, json);
+    branch_args::CheckReads<Payload>(cancel, gid_, where, json);
     step.action = branch_args::Url(*endpoint_, gid_, confirm);
     step.compensate = branch_args::Url(*endpoint_, gid_, cancel);
-    step.payload = branch_args::Text(gid_, "branch " + step.branch_id, nlohmann::json(payload));
     DirectCall call;
     call.info = {gid_, TransType::kTcc, step.branch_id, Op::kTry, {}};
     call.url = branch_args::Url(*endpoint_, gid_, try_branch);
@@ -2158,6 +2376,7 @@ class Tcc {
 template <typename Body>
 TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
                                  const Body& body) {
+  static_assert(callable::Check<Body, Tcc&>(), "dtm: the body takes dtm::Tcc&");
   Definition definition;
   definition.gid = std::move(gid);
   definition.type = TransType::kTcc;
@@ -2787,12 +3006,12 @@ class Xa {
   /// @throws Error         no definite answer.
   template <typename Payload, typename Branch>
   std::string CallBranch(const Payload& payload, const Branch& branch) {
-    branch_args::CheckPayload<Branch, Payload>();
+    static_assert(branch_args::CheckPayload<Branch, Payload>());
     DirectCall call;
     call.info = {gid_, TransType::kXa, branches_.Next(), Op::kAction, {}};
     call.url = branch_args::Url(*endpoint_, gid_, branch);
     call.payload =
-        branch_args::Text(gid_, "branch " + call.info.branch_id, nlohmann::json(payload));
+        branch_args::Text(gid_, "branch " + call.info.branch_id, branch_args::Json(payload));
     call.options = options_;
     call.tell_coordinator = true;
     call.phase2_url = call.url;
@@ -2814,6 +3033,7 @@ class Xa {
 template <typename Body>
 TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
                                 const Body& body) {
+  static_assert(callable::Check<Body, Xa&>(), "dtm: the body takes dtm::Xa&");
   Definition definition;
   definition.gid = std::move(gid);
   definition.type = TransType::kXa;
@@ -8023,7 +8243,7 @@ class Tx : public Endpoint {
 // ---- dtm/coordinator/typed_function.hpp --------------------------------------------------------
 
 /// From a function with a payload type of its own to one the registry can keep.
-/// Needs: nlohmann/json. Threads: the result runs on any thread.
+/// Needs: nlohmann/json. Threads: the result runs on any thread; the function has to allow that.
 
 namespace dtm {
 inline namespace v1 {
@@ -8041,41 +8261,78 @@ T ParsePayload(const std::string& text) {
   }
 }
 
+namespace typed_function {
+
+template <typename T, typename Function, typename... Before>
+inline constexpr bool kPlain = callable::kFits<Function, Before..., const T&>;
+template <typename T, typename Function, typename... Before>
+inline constexpr bool kFits = kPlain<T, Function, Before...> ||
+                              callable::kFits<Function, Before..., const T&, const BranchInfo&>;
+template <typename T, typename Function, typename... Before>
+inline constexpr bool kFitsMutable =
+    callable::kFitsMutable<Function, Before..., const T&> ||
+    callable::kFitsMutable<Function, Before..., const T&, const BranchInfo&>;
+
+/// `Before` is nothing, or sqlite3* for a function inside a commit.
+template <typename T, typename Function, typename... Before>
+constexpr void Check() {
+  static_assert(payload::kReadable<T>,
+                "dtm: nlohmann/json cannot read the payload type T of Register<T>; write "
+                "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(T, members...) in the namespace of T");
+  constexpr bool in_commit = sizeof...(Before) > 0;
+  // The same function for the other kind of registration.
+  constexpr bool other = in_commit ? kFits<T, Function> : kFits<T, Function, sqlite3*>;
+  constexpr bool ours = kFits<T, Function, Before...> || kFitsMutable<T, Function, Before...>;
+  static_assert(ours || !other || !in_commit,
+                "dtm: a function of RegisterInTransaction takes sqlite3* first: "
+                "[](sqlite3* db, const T& payload)");
+  static_assert(ours || !other || in_commit,
+                "dtm: a function that takes sqlite3* is registered with RegisterInTransaction");
+  static_assert((other && !ours) || callable::Check<Function, kFits<T, Function, Before...>,
+                                                    kFitsMutable<T, Function, Before...>>(),
+                "dtm: a branch function takes `const T&`, or `const T&` and "
+                "`const dtm::BranchInfo&`, where T is the payload type of Register<T>");
+}
+
+template <typename T, typename Function, typename... Before>
+Result Call(const Function& function, const std::string& text, const Caller& caller,
+            Before... before) {
+  if constexpr (payload::kReadable<T> && kFits<T, Function, Before...>) {
+    const T payload = ParsePayload<T>(text);
+    if constexpr (kPlain<T, Function, Before...>) {
+      return ResultOf(function, before..., payload);
+    } else {
+      return ResultOf(function, before..., payload, caller.Info());
+    }
+  } else {
+    return Result::Success();  // Check has said what is wrong
+  }
+}
+
+}  // namespace typed_function
+
 /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; it returns nothing (success)
-/// or a Result. No payload at all is null. A payload that does not parse as T is a temporary error, not the function's
+/// or a Result. An empty one stays empty. No payload at all is null. A payload that does not parse as T is a temporary error, not the function's
 /// failure.
 template <typename T, typename Function>
 BranchFunction EraseType(Function function) {
-  return [function = std::move(function)](const std::string& text, const Caller& caller) -> Result {
-    const T payload = ParsePayload<T>(text);
-    const auto invoke = [&] {
-      if constexpr (std::is_invocable_v<const Function&, const T&>) {
-        return function(payload);
-      } else {
-        return function(payload, caller.Info());
-      }
-    };
-    using Returned = decltype(invoke());
-    static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
-                  "dtm: a branch function returns nothing or dtm::Result");
-    return ResultOf(invoke);
-  };
+  typed_function::Check<T, Function>();
+  if (callable::Empty(function)) return {};
+  return callable::Keep<Result(const std::string&, const Caller&)>(
+      [function = std::move(function)](const std::string& text, const Caller& caller) {
+        return typed_function::Call<T>(function, text, caller);
+      });
 }
 
 /// The same for a function that runs inside a commit: it takes `sqlite3*` before these.
 template <typename T, typename Function>
 TransactionFunction EraseTransactionType(Function function) {
-  return [function = std::move(function)](sqlite3* db, const std::string& text,
-                                          const Caller& caller) -> Result {
-    return EraseType<T>([&](const T& payload, const BranchInfo& info) {
-      if constexpr (std::is_invocable_v<const Function&, sqlite3*, const T&>) {
-        (void)info;
-        return function(db, payload);
-      } else {
-        return function(db, payload, info);
-      }
-    })(text, caller);
-  };
+  typed_function::Check<T, Function, sqlite3*>();
+  if (callable::Empty(function)) return {};
+  return callable::Keep<Result(sqlite3*, const std::string&, const Caller&)>(
+      [function = std::move(function)](sqlite3* db, const std::string& text, const Caller& caller) {
+        return typed_function::Call<T>(function, text, caller, db);
+      });
 }
 
 }  // namespace v1
@@ -9352,12 +9609,13 @@ class Coordinator : public EmbeddedEndpoint {
   /// OngoingError an Ongoing; any other exception is a temporary error and is tried again. It may be called again after a
   /// crash, so it has to be idempotent (BranchInfo says for whom it is called); and a compensation
   /// may be called although its action did nothing. It may block; there is no deadline, and while
-  /// it runs nothing else of its branch is called.
-  /// @throws LogicError  the name is taken.
+  /// it runs nothing else of its branch is called. Several threads may call it at once, so it is called as const (no
+  /// `mutable` lambda); its captures may be of the kind that can only be moved.
+  /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
     Driver& driver = Checked();
-    driver.functions.Register(name, EraseType<T>(std::move(function)));
+    driver.functions.Register(name, NotEmpty(name, EraseType<T>(std::move(function))));
     (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
     return {name, Owner()};
   }
@@ -9369,12 +9627,13 @@ class Coordinator : public EmbeddedEndpoint {
   /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
   /// but SQL. Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed
   /// once. It cannot be called for a coordinator elsewhere.
-  /// @throws LogicError  the name is taken.
+  /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
     Driver& driver = Checked();
     const std::string full_name = kInTransactionPrefix + name;
-    driver.functions.RegisterInTransaction(full_name, EraseTransactionType<T>(std::move(function)));
+    driver.functions.RegisterInTransaction(
+        full_name, NotEmpty(name, EraseTransactionType<T>(std::move(function))));
     (void)driver.inbox.Push(About(kLocalPrefix + full_name, Command::Kind::kRegistered));
     return {full_name, Owner()};
   }
@@ -9387,6 +9646,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws StoreError, InDoubtError  the commit failed; in doubt: both may be stored, ask for the gid.
   template <typename Function>
   void Transact(const Function& function) {
+    static_assert(callable::Check<Function, Tx&>(), "dtm: what Transact runs takes dtm::Tx&");
     Driver& driver = Checked();
     const auto thrown = std::make_shared<std::exception_ptr>();
     const Result result = Asking().RunWork([&, thrown](WorkContext& context) -> Result {
@@ -9511,6 +9771,12 @@ class Coordinator : public EmbeddedEndpoint {
     if (limit == 0 || limit > kMaxListLimit) {
       throw RejectedError("the limit of a list must be 1 to " + std::to_string(kMaxListLimit));
     }
+  }
+
+  template <typename Function>
+  static Function NotEmpty(const std::string& name, Function function) {
+    if (!function) throw LogicError("the branch function '" + name + "' is an empty function");
+    return function;
   }
 
   template <typename Change>

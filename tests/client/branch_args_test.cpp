@@ -1,4 +1,5 @@
 /// What every builder does with a branch and a payload: urls, functions, none, and the text of the payload.
+#include <map>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -46,4 +47,28 @@ TEST_CASE("branch args: what JSON cannot say is misuse, with the gid and the pla
   CHECK_THROWS_AS(branch_args::Text("g", "step 3", "\xFF"), dtm::LogicError);
   CHECK_THROWS_WITH(branch_args::Text("gid-7", "step 3", "\xFF"),
                     ContainsSubstring("gid 'gid-7'") && ContainsSubstring("payload of step 3"));
+}
+
+TEST_CASE("branch args: a null pointer is misuse, not undefined") {
+  const FakeEndpoint endpoint;
+  const char* const none = nullptr;
+  CHECK_THROWS_AS(branch_args::Url(endpoint, "g", none), dtm::LogicError);
+  CHECK_THROWS_WITH(branch_args::Url(endpoint, "gid-7", none),
+                    ContainsSubstring("gid 'gid-7'") && ContainsSubstring("kNoBranch"));
+}
+
+TEST_CASE("branch args: a function that is called later has to be able to read the payload") {
+  const nlohmann::json payload = {{"amount", 30}};
+  const auto check = [&](const auto& branch) {
+    branch_args::CheckReads<nlohmann::json>(branch, "gid-7", "step 0", payload);
+  };
+  CHECK_NOTHROW(check("http://a"));
+  CHECK_NOTHROW(check(dtm::kNoBranch));
+  CHECK_NOTHROW(check(LocalBranch<nlohmann::json>{"Undo", 1}));
+  using Amounts = std::map<std::string, int>;
+  CHECK_NOTHROW(check(LocalBranch<Amounts>{"Undo", 1}));
+  CHECK_THROWS_AS(check(LocalBranch<int>{"Undo", 1}), dtm::LogicError);
+  using Texts = std::map<std::string, std::string>;
+  CHECK_THROWS_WITH(check(LocalBranch<Texts>{"Undo", 1}),
+                    ContainsSubstring("gid 'gid-7': the payload of step 0 is not what one"));
 }

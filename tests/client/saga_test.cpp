@@ -1,6 +1,8 @@
 /// The saga builder: the definition it hands over (design §4, protocol §4.1 and §11.1).
 #include <chrono>
+#include <cmath>
 #include <map>
+#include <memory>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -248,4 +250,40 @@ TEST_CASE("saga builder: the coordinator's answer and its errors come through") 
 TEST_CASE("saga builder: no temporary coordinator") {
   STATIC_REQUIRE_FALSE(std::is_constructible_v<Saga, FakeEndpoint, std::string>);
   STATIC_REQUIRE(std::is_constructible_v<Saga, FakeEndpoint&, std::string>);
+}
+
+TEST_CASE("saga builder: a compensation may take a type of its own that reads the same payload") {
+  FakeEndpoint endpoint;
+  const LocalBranch<std::map<std::string, nlohmann::json>> undo{"Undo", FakeEndpoint::kOwner};
+  const LocalBranch<std::string> text{"Text", FakeEndpoint::kOwner};
+  Saga saga = NewSaga(endpoint, "gid-7");
+  saga.Add(kOut, undo, Transfer{30, "A"}).Add("http://a", kOutCom, Transfer{1, "B"});
+  CHECK_THROWS_AS(saga.Add(kOut, text, Transfer{30, "A"}), dtm::LogicError);
+  CHECK_THROWS_WITH(saga.Add(kOut, text, Transfer{30, "A"}),
+                    ContainsSubstring("gid 'gid-7': the payload of step 2"));
+  saga.Submit();
+  REQUIRE(endpoint.submitted.at(0).steps.size() == 2);  // a refused step is not there
+  CHECK(endpoint.submitted[0].steps[0].compensate == "local:Undo");
+}
+
+TEST_CASE("saga builder: NaN is refused when the step is added, and leaves no step") {
+  FakeEndpoint endpoint;
+  Saga saga = NewSaga(endpoint, "gid-7");
+  const double nan = std::nan("");
+  CHECK_THROWS_AS(saga.Add("http://a", kNoBranch, nan), dtm::LogicError);
+  CHECK_THROWS_WITH(
+      saga.Add("http://a", kNoBranch, std::map<std::string, double>{{"sum", nan}}),
+      ContainsSubstring("gid 'gid-7': the payload of step 0") && ContainsSubstring("'/sum'"));
+  saga.Submit();
+  CHECK(endpoint.submitted.at(0).steps.empty());
+}
+
+TEST_CASE("saga builder: a callback whose captures can only be moved") {
+  FakeEndpoint endpoint;
+  auto said = std::make_unique<std::string>();
+  const std::string* const seen = said.get();
+  NewSaga(endpoint, "g").SubmitAsync([said = std::move(said)](const dtm::Reply& reply) mutable {
+    *said = reply.result.gid;
+  });
+  CHECK_FALSE(seen == nullptr);
 }

@@ -1,4 +1,5 @@
 /// The tcc client: what is registered and called, in which order and under which ids (protocol §11.2, W31).
+#include <cmath>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -166,4 +167,22 @@ TEST_CASE("tcc client: 99 branches, and the hundredth is misuse that cancels") {
   CHECK(endpoint.registered.size() == 99);
   CHECK(endpoint.registered.back().branch_id == "99");
   CHECK(endpoint.aborted.size() == 1);
+}
+
+TEST_CASE(
+    "tcc client: confirm and cancel may take types of their own; what cannot be read is not "
+    "tried") {
+  FakeEndpoint endpoint;
+  const LocalBranch<int> try_it{"Try", FakeEndpoint::kOwner};
+  const LocalBranch<double> confirm{"Confirm", FakeEndpoint::kOwner};
+  const LocalBranch<nlohmann::json> cancel{"Cancel", FakeEndpoint::kOwner};
+  const LocalBranch<std::string> text{"Text", FakeEndpoint::kOwner};
+  Tcc tcc(endpoint, "g", {});
+  tcc.CallBranch(30, try_it, confirm, cancel);
+  endpoint.log.clear();
+  CHECK_THROWS_AS(tcc.CallBranch(30, try_it, text, cancel), dtm::LogicError);
+  CHECK_THROWS_AS(tcc.CallBranch(30, try_it, confirm, text), dtm::LogicError);
+  CHECK_THROWS_AS(tcc.CallBranch(std::nan(""), "http://b/Try", "http://b/C", "http://b/D"),
+                  dtm::LogicError);
+  CHECK(endpoint.log.empty());  // neither registered nor tried
 }

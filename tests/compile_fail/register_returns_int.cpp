@@ -1,4 +1,4 @@
-// error: a branch function returns nothing or dtm::Result
+// error: the function returns nothing or dtm::Result
 #include <dtm/dtm.hpp>
 
 dtm::LocalBranch<int> Register(dtm::Coordinator& coordinator) {

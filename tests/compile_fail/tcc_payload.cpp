@@ -1,12 +1,11 @@
 // error: payload type
 #include <dtm/client/tcc.hpp>
 
-void Build(dtm::Tcc& tcc, const dtm::LocalBranch<int>& reserve, const dtm::LocalBranch<long>& other,
-           const dtm::LocalBranch<int>& cancel) {
+void Build(dtm::Tcc& tcc, const dtm::LocalBranch<int>& reserve,
+           const dtm::LocalBranch<long>& other) {
 #ifndef DTM_RIGHT
-  tcc.CallBranch(30, reserve, other, cancel);
+  tcc.CallBranch(30, other, reserve, other);
 #else
-  (void)other;
-  tcc.CallBranch(30, reserve, reserve, cancel);
+  tcc.CallBranch(30, reserve, reserve, other);  // confirm and cancel may take another type
 #endif
 }

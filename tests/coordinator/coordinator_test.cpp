@@ -2,11 +2,13 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 #include "tests/catch.hpp"
@@ -392,4 +394,23 @@ TEST_CASE("coordinator: a workflow whose step is not finished yet is resumed at 
   CHECK(kit->Query("g")->status == Status::kSucceed);
   CHECK(asked ==
         std::vector<dtm::Duration>{seconds(0), seconds(7), seconds(14), seconds(21), seconds(28)});
+}
+
+TEST_CASE("coordinator: functions that own what they use, and empty ones") {
+  Coordinator tm(std::make_unique<dtm::MemoryStore>());
+  auto owned = std::make_unique<int>(0);
+  const int* const sum = owned.get();
+  const auto in = tm.Register<Transfer>(
+      "In", [owned = std::move(owned)](const Transfer& t) { *owned += t.amount; });
+  CHECK(dtm::NewSaga(tm, "g")
+            .Add(in, dtm::kNoBranch, Transfer{30})
+            .SubmitAndWait(seconds(9))
+            .Succeeded());
+  CHECK(*sum == 30);
+  using Function = std::function<void(const Transfer&)>;
+  CHECK_THROWS_WITH(tm.Register<Transfer>("Empty", Function()),
+                    ContainsSubstring("'Empty' is an empty"));
+  using InCommit = std::function<void(sqlite3*, const Transfer&)>;
+  CHECK_THROWS_WITH(tm.RegisterInTransaction<Transfer>("Empty", InCommit()),
+                    ContainsSubstring("'Empty' is an empty"));
 }

@@ -1,8 +1,10 @@
 /// Typed functions: payloads, forms of functions, what they may return and throw.
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -82,4 +84,33 @@ TEST_CASE("typed functions: what nlohmann throws inside the function is the func
   const Result result = Guarded([&] { return function(R"({"amount":1})", kCaller); });
   CHECK(result.kind == Result::Kind::kError);
   CHECK(result.text.find("payload") == std::string::npos);
+}
+
+TEST_CASE("typed functions: captures that can only be moved") {
+  auto sum = std::make_unique<int>(0);
+  const int* const seen = sum.get();
+  const dtm::BranchFunction function =
+      EraseType<Transfer>([sum = std::move(sum)](const Transfer& t) { *sum += t.amount; });
+  const dtm::BranchFunction copy = function;  // NOLINT(performance-unnecessary-copy-initialization)
+  CHECK(function(R"({"amount":30})", kCaller).kind == Result::Kind::kSuccess);
+  CHECK(copy(R"({"amount":12})", kCaller).kind == Result::Kind::kSuccess);
+  CHECK(*seen == 42);
+
+  auto times = std::make_unique<int>(0);
+  const int* const called = times.get();
+  const dtm::TransactionFunction in_commit = dtm::EraseTransactionType<Transfer>(
+      [times = std::move(times)](sqlite3* db, const Transfer&, const BranchInfo& info) {
+        if (db == nullptr && info.gid == "g1") ++*times;
+      });
+  CHECK(in_commit(nullptr, R"({"amount":30})", kCaller).kind == Result::Kind::kSuccess);
+  CHECK(*called == 1);
+}
+
+TEST_CASE("typed functions: an empty function stays empty, so that it can be refused") {
+  using Typed = std::function<void(const Transfer&)>;
+  CHECK_FALSE(EraseType<Transfer>(Typed()));
+  CHECK_FALSE(EraseType<Transfer>(static_cast<void (*)(const Transfer&)>(nullptr)));
+  CHECK(EraseType<Transfer>(Typed([](const Transfer&) {})));
+  using InCommit = std::function<void(sqlite3*, const Transfer&)>;
+  CHECK_FALSE(dtm::EraseTransactionType<Transfer>(InCommit()));
 }

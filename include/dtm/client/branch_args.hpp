@@ -30,20 +30,21 @@ struct IsLocalBranch<LocalBranch<T>> : std::true_type {
   using Type = T;
 };
 
-/// What the compiler can say of a branch.
+/// What the compiler can say of a branch. It is said first if this stands in a static_assert.
 template <typename Branch>
-constexpr void CheckBranch() {
+constexpr bool CheckBranch() {
   static_assert(!std::is_null_pointer_v<Branch>,
                 "dtm: nullptr is no branch; where there is nothing to call write dtm::kNoBranch");
   static_assert(IsLocalBranch<Branch>::value || std::is_same_v<Branch, NoBranch> ||
                     std::is_convertible_v<Branch, std::string>,
                 "dtm: a branch is a URL, a registered function, or dtm::kNoBranch");
+  return true;
 }
 
 /// And of a branch and its payload: what a registered function takes is what it gets.
 template <typename Branch, typename Payload>
-constexpr void CheckPayload() {
-  CheckBranch<Branch>();
+constexpr bool CheckPayload() {
+  static_assert(CheckBranch<Branch>());
   static_assert(
       payload::kWritable<Payload>,
       "dtm: nlohmann/json cannot write the payload; write "
@@ -52,6 +53,7 @@ constexpr void CheckPayload() {
     static_assert(std::is_same_v<typename IsLocalBranch<Branch>::Type, Payload>,
                   "dtm: this function was registered for another payload type");
   }
+  return true;
 }
 
 template <typename Payload>
@@ -69,7 +71,7 @@ nlohmann::json Json(const Payload& payload) {
 template <typename Payload, typename Branch>
 void CheckReads(const Branch&, const std::string& gid, const std::string& where,
                 const nlohmann::json& payload) {
-  CheckBranch<Branch>();
+  static_assert(CheckBranch<Branch>());
   if constexpr (IsLocalBranch<Branch>::value) {
     using Type = typename IsLocalBranch<Branch>::Type;
     if constexpr (!std::is_same_v<Type, Payload>) {

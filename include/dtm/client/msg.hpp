@@ -35,7 +35,7 @@ class Msg : public OptionSetters<Msg> {
   /// a text that is not UTF-8).
   template <typename Action, typename Payload>
   Msg& Add(const Action& action, const Payload& payload) & {
-    branch_args::CheckPayload<Action, Payload>();
+    static_assert(branch_args::CheckPayload<Action, Payload>());
     return AddStep(branch_args::Url(*endpoint_, definition_.gid, action),
                    branch_args::Json(payload));
   }
@@ -47,7 +47,7 @@ class Msg : public OptionSetters<Msg> {
   /// Adds everybody who has subscribed to the topic when the message is stored.
   template <typename Payload>
   Msg& AddTopic(const std::string& topic, const Payload& payload) & {
-    branch_args::CheckPayload<std::string, Payload>();
+    static_assert(branch_args::CheckPayload<std::string, Payload>());
     return AddStep(kTopicPrefix + topic, branch_args::Json(payload));
   }
   template <typename Payload>
@@ -75,7 +75,7 @@ class Msg : public OptionSetters<Msg> {
   /// @throws as Submit
   template <typename Query>
   void Prepare(const Query& query_prepared) {
-    branch_args::CheckBranch<Query>();
+    static_assert(branch_args::CheckBranch<Query>());
     if constexpr (branch_args::IsLocalBranch<Query>::value) {
       static_assert(
           std::is_same_v<typename branch_args::IsLocalBranch<Query>::Type, nlohmann::json>,

@@ -41,7 +41,8 @@ class Saga : public OptionSetters<Saga> {
   ///                     a text that is not UTF-8), or the compensation cannot read it.
   template <typename Action, typename Compensate, typename Payload>
   Saga& Add(const Action& action, const Compensate& compensate, const Payload& payload) & {
-    branch_args::CheckPayload<Action, Payload>();
+    static_assert(branch_args::CheckPayload<Action, Payload>());
+    static_assert(branch_args::CheckBranch<Compensate>());
     const std::string& gid = definition_.gid;
     const std::string where = "step " + std::to_string(definition_.steps.size());
     const nlohmann::json json = branch_args::Json(payload);

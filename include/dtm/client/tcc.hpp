@@ -42,7 +42,7 @@ class Tcc {
   template <typename Payload, typename Try, typename Confirm, typename Cancel>
   std::string CallBranch(const Payload& payload, const Try& try_branch, const Confirm& confirm,
                          const Cancel& cancel) {
-    branch_args::CheckPayload<Try, Payload>();
+    static_assert(branch_args::CheckPayload<Try, Payload>());
     Step step;
     step.branch_id = branches_.Next();
     const std::string where = "branch " + step.branch_id;

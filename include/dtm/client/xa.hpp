@@ -30,7 +30,7 @@ class Xa {
   /// @throws Error         no definite answer.
   template <typename Payload, typename Branch>
   std::string CallBranch(const Payload& payload, const Branch& branch) {
-    branch_args::CheckPayload<Branch, Payload>();
+    static_assert(branch_args::CheckPayload<Branch, Payload>());
     DirectCall call;
     call.info = {gid_, TransType::kXa, branches_.Next(), Op::kAction, {}};
     call.url = branch_args::Url(*endpoint_, gid_, branch);

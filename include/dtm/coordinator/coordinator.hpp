@@ -68,12 +68,13 @@ class Coordinator : public EmbeddedEndpoint {
   /// OngoingError an Ongoing; any other exception is a temporary error and is tried again. It may be called again after a
   /// crash, so it has to be idempotent (BranchInfo says for whom it is called); and a compensation
   /// may be called although its action did nothing. It may block; there is no deadline, and while
-  /// it runs nothing else of its branch is called.
-  /// @throws LogicError  the name is taken.
+  /// it runs nothing else of its branch is called. Several threads may call it at once, so it is called as const (no
+  /// `mutable` lambda); its captures may be of the kind that can only be moved.
+  /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
     Driver& driver = Checked();
-    driver.functions.Register(name, EraseType<T>(std::move(function)));
+    driver.functions.Register(name, NotEmpty(name, EraseType<T>(std::move(function))));
     (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
     return {name, Owner()};
   }
@@ -85,12 +86,13 @@ class Coordinator : public EmbeddedEndpoint {
   /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
   /// but SQL. Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed
   /// once. It cannot be called for a coordinator elsewhere.
-  /// @throws LogicError  the name is taken.
+  /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
     Driver& driver = Checked();
     const std::string full_name = kInTransactionPrefix + name;
-    driver.functions.RegisterInTransaction(full_name, EraseTransactionType<T>(std::move(function)));
+    driver.functions.RegisterInTransaction(
+        full_name, NotEmpty(name, EraseTransactionType<T>(std::move(function))));
     (void)driver.inbox.Push(About(kLocalPrefix + full_name, Command::Kind::kRegistered));
     return {full_name, Owner()};
   }
@@ -228,6 +230,12 @@ class Coordinator : public EmbeddedEndpoint {
     if (limit == 0 || limit > kMaxListLimit) {
       throw RejectedError("the limit of a list must be 1 to " + std::to_string(kMaxListLimit));
     }
+  }
+
+  template <typename Function>
+  static Function NotEmpty(const std::string& name, Function function) {
+    if (!function) throw LogicError("the branch function '" + name + "' is an empty function");
+    return function;
   }
 
   template <typename Change>

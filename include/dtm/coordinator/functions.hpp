@@ -35,10 +35,9 @@ class Functions : public BranchCaller {
       : max_threads_(max_threads), max_per_function_(max_per_function) {}
   ~Functions() override { Functions::Stop(); }
 
-  /// @throws LogicError  the name is taken, or the function is empty.
+  /// @throws LogicError  the name is taken.
   void Register(const std::string& name, BranchFunction function) {
     if (name.empty()) throw LogicError("a branch function needs a name; the store keeps it");
-    if (!function) throw LogicError("the branch function '" + name + "' is empty");
     if (RunsInTransaction(kLocalPrefix + name)) {
       throw LogicError("'" + name + "' begins like the name of a function inside a transaction, '" +
                        kInTransactionPrefix + "'; give it another one");
@@ -55,7 +54,6 @@ class Functions : public BranchCaller {
   /// The same for one that runs inside a commit; see Works.
   void RegisterInTransaction(const std::string& name, TransactionFunction function) {
     if (name == kInTransactionPrefix) throw LogicError("a branch function needs a name");
-    if (!function) throw LogicError("the branch function '" + name + "' is empty");
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!in_transaction_.emplace(name, std::move(function)).second) {
       throw LogicError("a branch function named '" + name +
