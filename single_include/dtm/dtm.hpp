@@ -93,8 +93,15 @@ inline constexpr std::size_t kMaxUrlBytes = 2048;
 inline constexpr std::size_t kMaxSteps = 1000;
 inline constexpr std::size_t kMaxPayloadBytes = 256 * 1024;
 inline constexpr std::size_t kMaxDefinitionBytes =
-    1024 * 1024;                                  ///< urls, payloads, headers together
-inline constexpr std::size_t kMaxOrders = 10000;  ///< entries of branch orders
+    1024 * 1024;  ///< urls, payloads, headers together
+/// Of a workflow: its steps are done when it is known how much there is to record, so what is beyond a limit is rolled
+/// back. The limits of what is stored leave room for the URLs and failures of all branches, and for base64.
+inline constexpr std::size_t kMaxWorkflowBranches = 400;
+inline constexpr std::size_t kMaxAnswersBytes =
+    4 * 1024 * 1024;                                        ///< answers of its steps, together
+inline constexpr std::size_t kMaxRecordBytes = 512 * 1024;  ///< stored of one answer
+inline constexpr std::size_t kMaxWorkflowBytes = 10 * 1024 * 1024;  ///< all that is stored
+inline constexpr std::size_t kMaxOrders = 10000;                    ///< entries of branch orders
 inline constexpr std::size_t kMaxHeaders = 32;
 inline constexpr std::size_t kMaxHeaderBytes = 4096;
 inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reason or error text
@@ -1008,6 +1015,7 @@ struct Result {
 
   Kind kind = Kind::kSuccess;
   std::string text;
+  bool done = false;  ///< kError: it was done all the same, only its answer is of no use
 
   static Result Success() { return {Kind::kSuccess, {}}; }
   static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
@@ -2053,6 +2061,8 @@ class Msg : public OptionSetters<Msg> {
   /// FailureError or Result::Failure: nothing was committed, the message is aborted. Any other error leaves
   /// open whether it was: `query_prepared` is asked at once; if it says success the message is submitted and
   /// this returns as if nothing had happened.
+  /// @throws InDoubtError  also if the submit was refused for now (too much is waiting, the store failed) when
+  /// `business` had committed: the message is prepared, and delivered when `query_prepared` is asked.
   /// @throws what `business` threw, else as Submit.
   template <typename Query, typename Business>
   TransResult DoAndSubmit(const Query& query_prepared, const Business& business) {
@@ -2069,9 +2079,9 @@ class Msg : public OptionSetters<Msg> {
         throw;
       }
     });
-    if (done.kind == Result::Kind::kSuccess) return Submit();
+    if (done.kind == Result::Kind::kSuccess) return SubmitCommitted();
     const Result committed = done.kind == Result::Kind::kFailure ? done : AskInitiator(info);
-    if (committed.kind == Result::Kind::kSuccess) return Submit();
+    if (committed.kind == Result::Kind::kSuccess) return SubmitCommitted();
     if (committed.kind == Result::Kind::kFailure) Abort(done.text);
     if (error) std::rethrow_exception(error);
     if (committed.kind == Result::Kind::kFailure) throw FailureError(committed.text);
@@ -2093,6 +2103,24 @@ class Msg : public OptionSetters<Msg> {
                                      "step " + std::to_string(definition_.steps.size()), payload);
     definition_.steps.push_back(std::move(step));
     return *this;
+  }
+
+  /// "Nothing was changed" would not be true: the local transaction is committed.
+  TransResult SubmitCommitted() const {
+    const auto in_doubt = [this](const Error& error) {
+      return InDoubtError("gid '" + definition_.gid +
+                          "': the local transaction is committed and the message prepared, but its "
+                          "submit was refused (" +
+                          error.what() + "); submit it again, or the coordinator will ask " +
+                          definition_.query_prepared);
+    };
+    try {
+      return Submit();
+    } catch (const BusyError& error) {
+      throw in_doubt(error);
+    } catch (const StoreError& error) {
+      throw in_doubt(error);
+    }
   }
 
   Result AskInitiator(const BranchInfo& info) const {
@@ -2404,32 +2432,76 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body
 namespace dtm {
 inline namespace v1 {
 
+/// A step was done, but there is no answer of it that could be kept.
+struct NotKept {
+  std::string why;
+};
+
+/// A limit was met when it was too late to refuse: the workflow fails, and what was done is undone.
+class BeyondLimit : public FailureError {
+ public:
+  using FailureError::FailureError;
+};
+
 class WorkflowLedger {
  public:
   using Work = std::function<std::string()>;
 
   WorkflowLedger(Endpoint& endpoint, std::string gid, const WorkflowState& state)
       : endpoint_(&endpoint), gid_(std::move(gid)) {
-    for (const Step& step : state.recorded) recorded_[{step.branch_id, step.op}] = step;
+    for (const Step& step : state.recorded) {
+      recorded_[{step.branch_id, step.op}] = step;
+      answers_bytes_ += step.payload.size();
+    }
   }
 
   /// Does `work` and records its answer, or gives what it gave before. `step` says which it is: branch_id, op, action
   /// and topic.
-  /// @throws FailureError  it failed, now or before.
+  /// @throws FailureError  it failed, now or before. BeyondLimit: it was done, but its answer cannot be kept; that is
+  /// recorded, so it is not done again.
   /// @throws LogicError    something else is recorded: see Refuse.
   /// @throws what `work` threw, and then nothing is recorded.
   std::string Take(Step step, const Work& work) {
     if (std::optional<std::string> before = Before(step)) return std::move(*before);
+    std::string unkept;
     try {
       step.payload = work();
+      unkept = Unkept(step);
     } catch (const FailureError& error) {
       step.payload = Truncated(error.what(), kMaxReasonBytes);
       step.failed = true;
       Record(step);
       throw;
+    } catch (const NotKept& error) {
+      unkept = error.why;
+    }
+    if (!unkept.empty()) {
+      step.op = Op::kBusiness;
+      step.payload = Truncated(unkept, kMaxReasonBytes);
+      Record(step);
+      Doom(unkept);
     }
     Record(step);
     return step.payload;
+  }
+
+  /// From now on no step begins and the workflow fails, whatever the function makes of it.
+  [[noreturn]] void Doom(const std::string& why) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    doomed_ = Truncated(why, kMaxReasonBytes);
+    throw BeyondLimit(doomed_);
+  }
+
+  /// The function has returned `result`.
+  /// @throws BeyondLimit  a limit was met.
+  void CheckKept(const std::string& result) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!doomed_.empty()) throw BeyondLimit(doomed_);
+    }
+    if (result.size() <= kMaxPayloadBytes) return;
+    Doom("gid '" + gid_ + "': the workflow returned " + std::to_string(result.size()) +
+         " bytes; the limit is " + std::to_string(kMaxPayloadBytes));
   }
 
   /// The function has ended: everything that is recorded must have come again, and what began after an earlier decision
@@ -2442,7 +2514,8 @@ class WorkflowLedger {
     for (const auto& entry : recorded_) {
       const Step& step = entry.second;
       const bool callback = step.op == Op::kRollback || step.op == Op::kCommit;
-      if (step.op == Op::kAction && done_.count(entry.first) == 0) {
+      const bool action = step.op == Op::kAction || step.op == Op::kBusiness;
+      if (action && done_.count({step.branch_id, Op::kAction}) == 0) {
         Refuse(Named(step) + " is recorded, and this run ended without it");
       } else if (step.op == wrong) {
         Refuse(Named(step) + " is recorded, so it was decided to " +
@@ -2470,9 +2543,14 @@ class WorkflowLedger {
     if (done_.count(key) > 0) {
       throw LogicError("branch " + step.branch_id + " has such a step already; take a NewBranch()");
     }
-    const auto found = recorded_.find(key);
+    auto found = recorded_.find(key);
+    if (found == recorded_.end() && step.op == Op::kAction) {
+      found = recorded_.find({step.branch_id, Op::kBusiness});
+    }
     if (found == recorded_.end()) {
-      if (step.op == Op::kAction) CheckUndecided(step);
+      if (step.op != Op::kAction) return std::nullopt;
+      CheckUndecided(step);
+      if (!doomed_.empty()) throw BeyondLimit(doomed_);
       return std::nullopt;
     }
     const Step& old = found->second;
@@ -2480,6 +2558,7 @@ class WorkflowLedger {
       Refuse(Named(step) + " was recorded as " + What(old) + " and is " + What(step) + " now");
     }
     done_.insert(key);
+    if (old.op == Op::kBusiness) throw BeyondLimit(doomed_ = old.payload);
     if (old.failed) throw FailureError(old.payload);
     return old.payload;
   }
@@ -2495,10 +2574,26 @@ class WorkflowLedger {
     }
   }
 
+  /// Why the answer cannot be recorded; empty if it can.
+  std::string Unkept(const Step& step) {
+    if (step.op != Op::kAction) return {};  // a callback, which answers nothing
+    const std::string done = "gid '" + gid_ + "': branch " + step.branch_id +
+                             " was done, but its answer cannot be kept: ";
+    if (step.payload.size() > kMaxPayloadBytes) {
+      return done + "it has " + std::to_string(step.payload.size()) + " bytes; the limit is " +
+             std::to_string(kMaxPayloadBytes);
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    answers_bytes_ += step.payload.size();
+    if (answers_bytes_ <= kMaxAnswersBytes) return {};
+    return done + "with those before it has " + std::to_string(answers_bytes_) +
+           " bytes; the limit is " + std::to_string(kMaxAnswersBytes);
+  }
+
   void Record(const Step& step) {
     endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
     const std::lock_guard<std::mutex> lock(mutex_);
-    done_.insert({step.branch_id, step.op});
+    done_.insert({step.branch_id, step.op == Op::kBusiness ? Op::kAction : step.op});
   }
 
   /// From now on this run does and undoes nothing, whatever the function makes of it.
@@ -2528,7 +2623,9 @@ class WorkflowLedger {
   std::mutex mutex_;
   std::map<Key, Step> recorded_;  // before this run
   std::set<Key> done_;            // in this run, or replayed by it
+  std::size_t answers_bytes_ = 0;
   std::string refused_;
+  std::string doomed_;
 };
 
 }  // namespace v1
@@ -2564,7 +2661,8 @@ class Workflow {
 
   /// The next branch, "01", "02", ...: at most one step (Do or Call), one OnRollback and one OnCommit. Its name is
   /// recorded with them: steps of own code (Do) differ in nothing else.
-  /// @throws LogicError  more than 99; in a callback; a name of more than 128 bytes, or not UTF-8.
+  /// @throws BeyondLimit  more than 400: the workflow is rolled back.
+  /// @throws LogicError   in a callback; a name of more than 128 bytes, or not UTF-8.
   WorkflowBranch NewBranch(std::string name = {});
 
   const std::string& Gid() const { return gid_; }
@@ -2587,7 +2685,11 @@ class Workflow {
     call.url = url;
     call.payload = payload;
     call.options = options_;
-    return AnswerOf(endpoint_->CallBranch(call), "gid '" + gid_ + "': branch " + branch_id);
+    const std::string who = "gid '" + gid_ + "': branch " + branch_id;
+    const Result answer = endpoint_->CallBranch(call);
+    if (answer.done)
+      throw NotKept{who + " was done, but its answer cannot be kept: " + answer.text};
+    return AnswerOf(answer, who);
   }
 
   void Keep(std::vector<Undo>& list, Step step, Callback callback) {
@@ -2635,7 +2737,7 @@ class Workflow {
   const std::string gid_;
   const TransOptions options_;
   WorkflowLedger ledger_;
-  SubBranches branches_;
+  std::size_t branches_ = 0;
   std::mutex mutex_;  // of the callbacks
   std::vector<Undo> rollbacks_;
   std::vector<Undo> commits_;
@@ -2681,6 +2783,8 @@ class WorkflowBranch {
   /// the recorded text. A Result is what it says: the text of a success, else what is thrown. It may run again if the
   /// program dies between its end and the record: give it a barrier.
   /// @throws FailureError  it failed (and is recorded as that): let it pass, and the workflow is rolled back.
+  /// @throws BeyondLimit   it was done, but its answer has more than 256 KiB, or those of all steps more than 4 MiB: the
+  /// workflow is rolled back, with this branch, even if you do not let it pass.
   /// @throws LogicError    another step is recorded in its place: let it pass; see Workflow.
   /// @throws what it threw  nothing is recorded, the workflow is run again later: after OngoingError at the
   /// retry interval, after others with growing waits.
@@ -2733,6 +2837,8 @@ class WorkflowBranch {
   std::string RunStep(const std::string& what, const std::function<std::string()>& work) {
     try {
       return workflow_->ledger_.Take(StepOf(Op::kAction, what), work);
+    } catch (const BeyondLimit&) {  // it may have been done
+      throw;
     } catch (const FailureError&) {
       workflow_->ForgetRollbackOf(id_);
       throw;
@@ -2787,7 +2893,10 @@ class WorkflowBranch {
     std::string what = target.what;
     return Keep(op, std::move(what),
                 [workflow = workflow_, op, id = id_, target = std::move(target)] {
-                  (void)workflow->CallUrl(id, op, target.url, target.payload);
+                  try {
+                    (void)workflow->CallUrl(id, op, target.url, target.payload);
+                  } catch (const NotKept&) {  // nobody wants its answer
+                  }
                 });
   }
 
@@ -2802,7 +2911,11 @@ inline WorkflowBranch Workflow::NewBranch(std::string name) {
     throw LogicError("gid '" + gid_ + "': the name of a branch is UTF-8 of at most " +
                      std::to_string(kMaxGidBytes) + " bytes");
   }
-  return WorkflowBranch(*this, branches_.Next(), std::move(name));
+  if (branches_ == kMaxWorkflowBranches) {
+    ledger_.Doom("gid '" + gid_ + "': a workflow has at most " +
+                 std::to_string(kMaxWorkflowBranches) + " branches");
+  }
+  return WorkflowBranch(*this, NumberOf(branches_++), std::move(name));
 }
 
 }  // namespace v1
@@ -2829,7 +2942,7 @@ class WorkflowHandle {
   /// Runs the workflow in this thread, or returns what it returned if it has run before. If the process dies, the
   /// coordinator resumes it where its name is registered. Of `options`, request_timeout and branch_headers are for its
   /// calls by URL too; a dtm::Server elsewhere does not tell the headers to who resumes it.
-  /// @throws FailureError   it was rolled back.
+  /// @throws FailureError   it was rolled back; also if it returned more than 256 KiB, or met another limit.
   /// @throws RejectedError  the gid is another transaction's, another workflow's, or was started with other data; nothing
   /// is run.
   /// @throws LogicError     other steps are recorded than it does now; see Workflow.
@@ -2936,14 +3049,21 @@ class WorkflowHandle {
     Workflow workflow(endpoint, gid, state);
     std::string result;
     try {
-      result = shared_->function(workflow, data);
+      try {
+        result = shared_->function(workflow, data);
+      } catch (const FailureError&) {
+        throw;
+      } catch (...) {  // what stopped it counts, whatever the function made of it
+        workflow.ledger_.CheckNotRefused();
+        workflow.ledger_.CheckKept({});
+        throw;
+      }
+      workflow.ledger_.CheckKept(result);
     } catch (const FailureError& error) {
       workflow.RunCallbacks(false);
       endpoint.FinishWorkflow(gid, Status::kFailed, error.what(), {});
-      throw;
-    } catch (...) {
-      workflow.ledger_.CheckNotRefused();  // which is the cause, whatever the function made of it
-      throw;
+      if (dynamic_cast<const BeyondLimit*>(&error) == nullptr) throw;
+      throw FailureError(error.what());  // of another workflow it would be a failed step like any
     }
     workflow.RunCallbacks(true);
     endpoint.FinishWorkflow(gid, Status::kSucceed, {}, result);
@@ -6056,6 +6176,9 @@ inline std::string Problem(const Definition& definition) {
     return who() + std::to_string(definition.steps.size()) + " steps; the limit is " +
            std::to_string(kMaxSteps);
   }
+  const bool workflow = definition.type == TransType::kWorkflow;
+  const std::size_t most_payload = workflow ? kMaxRecordBytes : kMaxPayloadBytes;
+  const std::size_t most = workflow ? kMaxWorkflowBytes : kMaxDefinitionBytes;
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < definition.steps.size(); ++i) {
     const Step& step = definition.steps[i];
@@ -6064,8 +6187,8 @@ inline std::string Problem(const Definition& definition) {
       if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
       if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
     }
-    if (step.payload.size() > kMaxPayloadBytes) {
-      return above("the payload of " + name(), step.payload.size(), kMaxPayloadBytes);
+    if (step.payload.size() > most_payload) {
+      return above("the payload of " + name(), step.payload.size(), most_payload);
     }
     const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
     if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
@@ -6110,7 +6233,7 @@ inline std::string Problem(const Definition& definition) {
     }
     bytes += size;
   }
-  if (bytes > kMaxDefinitionBytes) return above("the transaction", bytes, kMaxDefinitionBytes);
+  if (bytes > most) return above("the transaction", bytes, most);
   const auto out_of_range = [&who](const char* name, std::chrono::seconds value) {
     return who() + name + " is " + std::to_string(value.count()) +
            " s; it must be 0 (default) to " + std::to_string(kMaxOptionSeconds.count()) + " s";
@@ -7530,10 +7653,20 @@ class Driver {
       std::optional<Result> result;
     } one;
     urls->Call({ToBranchCall(direct, options.server_url, options.request_timeout)}, one);
+    const bool in_loop = loop_thread_ == std::this_thread::get_id();
     std::unique_lock<std::mutex> lock(one.mutex);
     // A caller that was stopped answers nothing any more.
-    while (!one.result && !urls_stopped_)
-      one.answered.wait_for(lock, std::chrono::milliseconds(20));
+    while (!one.result && !urls_stopped_) {
+      Time next = kNever;
+      if (!threaded_ &&
+          !in_loop) {  // the others go on meanwhile, as while anything else is awaited
+        lock.unlock();
+        next = Drive();
+        lock.lock();
+        if (one.result) break;
+      }
+      clock->Wait(one.answered, lock, (std::min)(next, clock->Now() + kLook));
+    }
     return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
   }
 
@@ -7669,6 +7802,8 @@ class Driver {
     return quiet_;
   }
 
+  static constexpr Duration kLook = std::chrono::milliseconds(20);
+
   std::unique_ptr<BranchCaller> url_caller_;
   std::atomic<BranchCaller*> urls_{nullptr};  // the same, once it is there
   std::mutex drive_mutex_;                    // without a thread: one caller drives at a time
@@ -7802,12 +7937,13 @@ inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topi
 }
 
 /// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
-/// A topic without any stays, and is refused where a new message is stored.
+/// A topic without any stays, and is refused where a new message is stored. A message that is stored already keeps the
+/// subscribers it has: new ones must not bring its submit beyond a limit when its local transaction is committed.
 inline void Expand(Definition& message, Store& store) {
   const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
   const bool any = message.type == TransType::kMsg &&
                    std::any_of(message.steps.begin(), message.steps.end(), is_topic);
-  if (!any) return;
+  if (!any || store.Load(message.gid)) return;
   std::vector<Step> expanded;
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < message.steps.size(); ++i) {

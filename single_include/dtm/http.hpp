@@ -781,6 +781,9 @@ class Exchange {
     return exchanged;
   }
 
+  /// From the next answer on.
+  void LimitBody(std::size_t max_body) { max_body_ = max_body; }
+
   bool IsOpen() const { return client_.IsOpen(); }
 
   /// Any thread: ends what Send waits for, as far as there is a socket yet.
@@ -2166,13 +2169,32 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
   return branch;
 }
 
+/// Begins the recorded answer of a workflow's step that would not come back as it is, or would grow, as JSON text, and
+/// one that begins like this itself. Servers keep it as any text; who recorded it reads it.
+inline constexpr const char kAsBase64[] = "base64:";
+
+inline std::string EncodeAnswer(const std::string& answer) {
+  bool as_it_is = !HasPrefix(answer, kAsBase64) && IsUtf8(answer);
+  for (const char c : answer) {
+    const bool control = c >= 0 && c < ' ' && c != '\t' && c != '\n' && c != '\r';
+    as_it_is = as_it_is && !control;
+  }
+  return as_it_is ? answer : kAsBase64 + base64::Encode(answer);
+}
+inline std::string DecodeAnswer(std::string answer) {
+  if (!HasPrefix(answer, kAsBase64)) return answer;
+  std::optional<std::string> bytes = base64::Decode(answer.substr(sizeof(kAsBase64) - 1));
+  return bytes ? std::move(*bytes) : answer;
+}
+
 /// The body of registerBranch, as dtm's clients send it (§11.2, §11.4, §11.7).
 inline std::string EncodeRegistration(const Registration& branch) {
   const Step& step = branch.step;
-  nlohmann::ordered_json json = {{kGid, branch.gid},
-                                 {kTransType, Name(branch.type)},
-                                 {kBranchId, step.branch_id},
-                                 {kData, step.payload}};
+  nlohmann::ordered_json json = {
+      {kGid, branch.gid},
+      {kTransType, Name(branch.type)},
+      {kBranchId, step.branch_id},
+      {kData, branch.type == TransType::kWorkflow ? EncodeAnswer(step.payload) : step.payload}};
   switch (branch.type) {
     case TransType::kTcc:
       json[kConfirm] = step.action;
@@ -2279,7 +2301,7 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
       step.topic = progress.value(kName, "");
       step.op = OpNamed(progress.value(kOp, ""));
       step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
-      step.payload = base64::Decode(progress.value(kBinData, "")).value_or("");
+      step.payload = DecodeAnswer(base64::Decode(progress.value(kBinData, "")).value_or(""));
       state.recorded.push_back(std::move(step));
     }
     return state;
@@ -2787,6 +2809,7 @@ class Connection {
   /// Throws Error if the call cannot be sent as it is. Afterwards IsOpen() says whether the
   /// connection can take another call.
   CallOutcome Send(const BranchCall& call, const Url& url, SteadyTime deadline) {
+    exchange_.LimitBody(MaxBody(call));
     return Interpret(exchange_.Send(BranchRequest(call, url), deadline), call,
                      json_rpc::Speaks(*call.definition, url), deadline);
   }
@@ -2797,6 +2820,11 @@ class Connection {
   void Break() { exchange_.Break(); }
 
  private:
+  /// An answer that somebody wants may be as long as what he can keep of it.
+  static std::size_t MaxBody(const BranchCall& call) {
+    return call.keep_body ? kMaxPayloadBytes : kMaxAnswerBytes;
+  }
+
   CallOutcome Interpret(const Exchanged& attempt, const BranchCall& call, bool as_json_rpc,
                         SteadyTime deadline) const {
     using Kind = httplib::Error;
@@ -2809,11 +2837,14 @@ class Connection {
         return {ReadReply(attempt.status, attempt.encoded ? std::string() : attempt.body), false};
       }
       const std::string what = "answered with HTTP status " + std::to_string(attempt.status);
-      return attempt.encoded
-                 ? error(what + " and a compressed body; answer branch calls without it", false)
-                 : error(what + " and a body of more than " + std::to_string(kMaxAnswerBytes) +
-                             " bytes; answer branch calls with less",
-                         false);
+      CallOutcome outcome =
+          attempt.encoded
+              ? error(what + " and a compressed body; answer branch calls without it", false)
+              : error(what + " and a body of more than " + std::to_string(MaxBody(call)) +
+                          " bytes; answer branch calls with less",
+                      false);
+      outcome.result.done = attempt.status == 200;
+      return outcome;
     }
     switch (attempt.error) {
       case Kind::Success: {
@@ -4156,7 +4187,8 @@ class RemoteRequests {
 
  private:
   static constexpr std::size_t kMaxIdle = 32;
-  static constexpr std::size_t kMaxQueryBytes = std::size_t{8} << 20;
+  static constexpr std::size_t kMaxQueryBytes = std::size_t{16}
+                                                << 20;  // a workflow with all its answers in base64
 
   std::unique_ptr<Exchange> TakeIdle() {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -4338,7 +4370,9 @@ class RemoteCoordinator : public Endpoint {
     Definition definition;
     definition.gid = gid;
     definition.type = type;
-    Order("/abort", gid, wire::EncodeTransaction(definition, {{wire::kRollbackReason, reason}}));
+    const nlohmann::ordered_json why = {
+        {wire::kRollbackReason, Truncated(reason, kMaxReasonBytes)}};
+    Order("/abort", gid, wire::EncodeTransaction(definition, why));
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
@@ -4363,7 +4397,8 @@ class RemoteCoordinator : public Endpoint {
     Definition definition;
     definition.gid = gid;
     definition.type = TransType::kWorkflow;
-    const nlohmann::ordered_json extra = wire::OutcomeJson({status, reason, result});
+    const nlohmann::ordered_json extra =
+        wire::OutcomeJson({status, Truncated(reason, kMaxReasonBytes), result});
     Order("/submit", gid, wire::EncodeTransaction(definition, {{wire::kReqExtra, extra}}));
   }
 

@@ -255,3 +255,20 @@ TEST_CASE("msg DoAndSubmit: an error of the submit comes out, and is not followe
   CHECK(Outcome(endpoint, [](const BranchInfo&) {}) == "InDoubtError: no answer");
   CHECK(endpoint.log == Lines{kPrepare, kSubmit});
 }
+
+TEST_CASE(
+    "msg DoAndSubmit: a submit refused for now, after the commit, is in doubt: nothing was changed "
+    "is not true") {
+  for (const bool busy : {false, true}) {
+    FakeEndpoint endpoint;
+    endpoint.instead_of_taking[kSubmit] = [busy] {
+      if (busy) throw dtm::BusyError("too much waits");
+      throw dtm::StoreError("disk full");
+    };
+    const std::string outcome = Outcome(endpoint, [](const BranchInfo&) {});
+    CHECK_THAT(outcome,
+               ContainsSubstring("InDoubtError: gid 'g': the local transaction is committed") &&
+                   ContainsSubstring("http://a/Query"));
+    CHECK(endpoint.log == Lines{kPrepare, kSubmit});
+  }
+}

@@ -224,3 +224,136 @@ TEST_CASE("workflow ledger: what could not be recorded is not done") {
    }).Execute("g", 1);
   CHECK(f.endpoint.called.size() == 1);
 }
+
+// ---- a limit that is met when the step is done ----
+
+namespace {
+
+std::string Long(std::size_t bytes) { return std::string(bytes, 'a'); }
+constexpr std::size_t kLongest = dtm::kMaxPayloadBytes;
+
+}  // namespace
+
+TEST_CASE(
+    "workflow ledger: the answer of a step that is too long to keep fails it once, and it is "
+    "undone") {
+  const std::string how = GENERATE(as<std::string>{}, "passes", "plan B", "returns", "throws");
+  const bool dies = GENERATE(false, true);
+  CAPTURE(how, dies);
+  Fixture f;
+  const Handle handle = f.Make([&](Workflow& wf) {
+    wf.NewBranch().OnRollback(f.Does("undo 01")).Do(f.Does("01"));
+    try {
+      wf.NewBranch().OnRollback(f.Does("undo 02")).Do([&] {
+        f.did.push_back("02");
+        return Long(kLongest + 1);
+      });
+    } catch (const dtm::BeyondLimit&) {
+      if (how == "passes") throw;
+      if (how == "plan B") wf.NewBranch().Do(f.Does("plan B"));
+      if (how == "throws") throw std::runtime_error("something else");
+    }
+    return std::string("done");
+  });
+  Lines did{"01", "02", "undo 02", "undo 01"};
+  if (dies) {
+    bool broken = true;
+    f.endpoint.instead_of_taking["register workflow g 02 rollback"] = [&] {
+      if (std::exchange(broken, false)) throw dtm::InDoubtError("crash");
+    };
+    CHECK_THROWS_AS(handle.Execute("g", 1), dtm::InDoubtError);
+    CHECK(f.did == Lines{"01", "02", "undo 02"});
+    f.TakeDid();
+    did = {"undo 02", "undo 01"};
+  }
+  try {
+    handle.Execute("g", 1);
+    FAIL("it succeeded");
+  } catch (const dtm::BeyondLimit&) {
+    FAIL("of another workflow this would look like its own limit");
+  } catch (const dtm::FailureError& error) {
+    CHECK_THAT(error.what(),
+               ContainsSubstring("branch 02 was done") && ContainsSubstring("262144"));
+  }
+  CHECK(f.did == did);
+  CHECK(f.endpoint.workflow.status == Status::kFailed);
+  CHECK(f.endpoint.registered.at(1).op == Op::kBusiness);
+  CHECK_THROWS_AS(handle.Execute("g", 1), dtm::FailureError);
+  CHECK(f.did == did);
+}
+
+TEST_CASE("workflow ledger: what fits is kept, to the byte: one answer, all together, the result") {
+  const std::size_t answers = dtm::kMaxAnswersBytes / kLongest;
+  const std::string beyond = GENERATE(as<std::string>{}, "nothing", "answers", "result");
+  CAPTURE(beyond);
+  Fixture f;
+  const Handle handle = f.Make([&](Workflow& wf) {
+    for (std::size_t i = 0; i < answers; ++i) {
+      wf.NewBranch().OnRollback(f.Does("undo")).Do([] { return Long(kLongest); });
+    }
+    wf.NewBranch().OnRollback(f.Does("undo the last")).Do([&] {
+      return Long(beyond == "answers" ? 1 : 0);
+    });
+    return Long(kLongest + (beyond == "result" ? 1 : 0));
+  });
+  if (beyond == "nothing") {
+    CHECK(handle.Execute("g", 1).size() == kLongest);
+    CHECK(f.did.empty());
+    return;
+  }
+  CHECK_THROWS_WITH(handle.Execute("g", 1), ContainsSubstring("limit"));
+  CHECK(f.did.size() == answers + 1);
+  CHECK(f.did.at(0) == "undo the last");
+  CHECK(f.endpoint.workflow.status == Status::kFailed);
+}
+
+TEST_CASE("workflow ledger: 400 branches, and one more rolls back all of them, once") {
+  Fixture f;
+  std::size_t count = dtm::kMaxWorkflowBranches;
+  const Handle handle = f.Make([&](Workflow& wf) {
+    for (std::size_t i = 0; i < count; ++i) wf.NewBranch().OnRollback(f.Does("undo")).Do([] {});
+    return std::string("done");
+  });
+  CHECK(handle.Execute("g", 1) == "done");
+  CHECK(f.endpoint.registered.back().branch_id == "400");
+  f.endpoint.workflow = {};
+  ++count;
+  CHECK_THROWS_WITH(handle.Execute("g", 1), ContainsSubstring("at most 400 branches"));
+  CHECK(f.did.size() == dtm::kMaxWorkflowBranches);
+  CHECK(f.endpoint.workflow.status == Status::kFailed);
+}
+
+TEST_CASE("workflow ledger: the reason of a failure is kept as far as there is room") {
+  Fixture f;
+  const Handle handle = f.Make([&](Workflow& wf) {
+    return wf.NewBranch().Do([]() -> std::string { throw dtm::FailureError(Long(kLongest + 1)); });
+  });
+  CHECK_THROWS_AS(handle.Execute("g", 1), dtm::FailureError);
+  CHECK(f.endpoint.registered.at(0).failed);
+  CHECK(f.endpoint.registered.at(0).payload.size() == dtm::kMaxReasonBytes);
+}
+
+TEST_CASE("workflow ledger: a call that was done without an answer that can be kept") {
+  Fixture f;
+  f.endpoint.answers = [](const dtm::DirectCall& call) {
+    Result result = Result::Error("a body of more than 262144 bytes");
+    result.done = call.url != "http://b/ok";
+    return result.done ? result : Result::Success();
+  };
+  const bool commits = GENERATE(false, true);
+  const Handle handle = f.Make([&](Workflow& wf) {
+    wf.NewBranch()
+        .OnCommit("http://b/commit", 1)
+        .OnRollback("http://b/undo", 1)
+        .Call(commits ? "http://b/ok" : "http://b/long", 1);
+    return std::string("done");
+  });
+  if (commits) {
+    CHECK(handle.Execute("g", 1) == "done");  // nobody wants the answer of a callback
+    return;
+  }
+  CHECK_THROWS_AS(handle.Execute("g", 1), dtm::FailureError);
+  CHECK(f.endpoint.called.size() == 2);
+  CHECK(f.endpoint.called.back().url == "http://b/undo");
+  CHECK(f.endpoint.workflow.status == Status::kFailed);
+}

@@ -327,16 +327,6 @@ TEST_CASE("workflow client: a callback makes no branches and registers no callba
   CHECK(f.did.empty());
 }
 
-TEST_CASE("workflow client: 99 branches, and the hundredth is misuse that ends nothing") {
-  Fixture f;
-  CHECK_THROWS_AS(f.Make([](Workflow& wf) {
-                     for (int i = 0; i < 100; ++i) wf.NewBranch();
-                     return std::string();
-                   }).Execute("g", 1),
-                  dtm::LogicError);
-  CHECK(f.endpoint.log == Lines{"prepare g"});
-}
-
 TEST_CASE("workflow client: misuse of a branch is found before anything is done") {
   Fixture f;
   f.Make([&](Workflow& wf) {

@@ -241,6 +241,23 @@ TEST_CASE("endpoint: a message goes to those who subscribed when it was stored")
   CHECK_THROWS_WITH(house.kit->Submit(fresh), ContainsSubstring("topic not found"));
 }
 
+TEST_CASE("endpoint: new subscribers bring the submit of a prepared message beyond no limit") {
+  House house(GENERATE(false, true));
+  Definition message = Message({"topic://t"});
+  message.steps[0].payload = std::string(dtm::kMaxPayloadBytes, '1');
+  house.kit->Subscribe("t", "http://b/1");
+  house.kit->Prepare(message);
+  for (int i = 2; i < 8; ++i) house.kit->Subscribe("t", "http://b/" + std::to_string(i));
+  house.MayCrash();
+  house.kit->Submit(message);  // the local transaction is committed by now
+  house.kit.Advance(seconds(10));
+  CHECK(house.Seen() == "succeed");
+  CHECK(house.kit.Branches().Urls() == Texts{"http://b/1"});
+  CHECK(house.kit->Submit(message).Succeeded());
+  message.gid = "fresh";
+  CHECK_THROWS_AS(house.kit->Submit(message), dtm::RejectedError);
+}
+
 TEST_CASE("endpoint: a repeat while the topic has other subscribers is the same message") {
   House house;
   house.kit.Branches().On("http://b/1", {{Result::Ongoing()}});

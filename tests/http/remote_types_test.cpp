@@ -256,6 +256,100 @@ TEST_CASE(
   CHECK(house.Asked().size() == 1);
 }
 
+TEST_CASE("remote_types: the answer of a step comes back as the same bytes, up to its limit") {
+  House house;
+  RemoteCoordinator remote(house.url);
+  const std::vector<std::string> answers = {
+      "\xff\xfe",
+      std::string("\0a\r\n\t\x7f", 6),
+      "text \xc3\xa9 \"\\",
+      "base64:",
+      "base64:AAAA",
+      "base64:base64:",
+      std::string(dtm::kMaxPayloadBytes, '\xff'),
+      std::string(dtm::kMaxPayloadBytes, '\0'),
+      std::string(dtm::kMaxPayloadBytes, '"'),
+      std::string(dtm::kMaxPayloadBytes, '\n'),
+  };
+  std::vector<std::string> seen;
+  bool broken = true;
+  int done = 0;
+  dtm::WorkflowHandle<int> handle(remote, "wf", [&](dtm::Workflow& wf, const int&) {
+    seen.clear();
+    for (const std::string& answer : answers) {
+      seen.push_back(wf.NewBranch().Do([&] {
+        ++done;
+        return answer;
+      }));
+    }
+    if (broken) throw dtm::OngoingError("later");
+    return seen[0];
+  });
+  for (int i = 0; i < 2; ++i) {
+    CHECK_THROWS_AS(handle.Execute("g", 1), dtm::OngoingError);
+    CHECK((seen == answers));
+  }
+  broken = false;
+  CHECK(handle.Execute("g", 1) == "\xff\xfe");
+  CHECK(handle.Execute("g", 1) == "\xff\xfe");
+  CHECK(done == static_cast<int>(answers.size()));
+}
+
+TEST_CASE("remote_types: all that a workflow may keep can be stored and read again") {
+  House house;
+  RemoteCoordinator remote(house.url);
+  const std::size_t each = dtm::kMaxAnswersBytes / dtm::kMaxWorkflowBranches;
+  int done = 0;
+  bool broken = true;
+  dtm::WorkflowHandle<int> handle(remote, "wf", [&](dtm::Workflow& wf, const int&) {
+    for (std::size_t i = 0; i < dtm::kMaxWorkflowBranches; ++i) {
+      wf.NewBranch(std::string(128, 'n')).Do([&] {
+        ++done;
+        return std::string(each, '\xff');
+      });
+    }
+    if (broken) throw dtm::OngoingError("later");
+    return std::string("done");
+  });
+  CHECK_THROWS_AS(handle.Execute("g", 1), dtm::OngoingError);
+  broken = false;
+  CHECK(handle.Execute("g", 1) == "done");
+  CHECK(done == static_cast<int>(dtm::kMaxWorkflowBranches));
+}
+
+TEST_CASE("remote_types: a step whose branch answers more than can be kept is rolled back, once") {
+  House house;
+  RawServer talker([](int fd, int) {
+    while (!RawServer::ReadRequest(fd).empty()) {
+      RawServer::Write(fd, Says(std::string(dtm::kMaxPayloadBytes + 1, 'x')));
+    }
+  });
+  RemoteCoordinator remote(house.url);
+  dtm::Endpoint& endpoint = GENERATE(false, true) ? static_cast<dtm::Endpoint&>(house.tm) : remote;
+  int undone = 0;
+  dtm::WorkflowHandle<int> handle(endpoint, "wf", [&](dtm::Workflow& wf, const int&) {
+    return wf.NewBranch().OnRollback([&] { ++undone; }).Call(talker.Url("/long"), 1);
+  });
+  CHECK_THROWS_WITH(handle.Execute("g", 1), ContainsSubstring("branch 01 was done") &&
+                                                ContainsSubstring("more than 262144 bytes"));
+  CHECK_THROWS_AS(handle.Execute("g", 1), dtm::FailureError);
+  CHECK(undone == 1);
+  CHECK(house.tm.Query("g")->status == Status::kFailed);
+}
+
+TEST_CASE("remote_types: a reason without end is cut, and ends what it is for") {
+  House house;
+  RemoteCoordinator remote(house.url);
+  dtm::WorkflowHandle<int> handle(remote, "wf", [](dtm::Workflow&, const int&) -> std::string {
+    throw dtm::FailureError(std::string(2 << 20, 'x'));
+  });
+  CHECK_THROWS_AS(handle.Execute("g", 1), dtm::FailureError);
+  CHECK(house.tm.Query("g")->status == Status::kFailed);
+  remote.Prepare(Of(TransType::kTcc, "tcc"));
+  remote.Abort("tcc", TransType::kTcc, std::string(2 << 20, 'x'));
+  CHECK(house.tm.Query("tcc")->reason.size() == dtm::kMaxReasonBytes);
+}
+
 TEST_CASE("remote_types: Go's server gives what has the gid, whatever it is: it is refused here") {
   RawServer server([&](int fd, int) {
     while (!RawServer::ReadRequest(fd).empty()) {

@@ -5,11 +5,16 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include <dtm/client/msg.hpp>
 #include <dtm/client/saga.hpp>
+#include <dtm/client/tcc.hpp>
+#include <dtm/client/workflow.hpp>
+#include <dtm/client/xa.hpp>
 #include <dtm/testing/test_coordinator.hpp>
 
 using dtm::Result;
 using dtm::Status;
+using dtm::testing::ScriptedAnswer;
 using dtm::testing::StoreFault;
 using dtm::testing::TestCoordinator;
 using std::chrono::hours;
@@ -96,4 +101,41 @@ TEST_CASE("test coordinator: faults of the store end with a crash, records do no
   kit.Crash();
   CHECK(OneStep(kit, "h").SubmitAndWait(hours(1)).Succeeded());
   CHECK(kit->Wait("g", hours(1)).Succeeded());
+}
+
+TEST_CASE("test coordinator: calls that initiators make themselves take virtual time, never real") {
+  TestCoordinator kit;
+  const auto begin = kit.Clock().Now();
+  const std::string type = GENERATE(as<std::string>{}, "tcc", "xa", "workflow", "msg");
+  const bool silent = GENERATE(false, true);
+  CAPTURE(type, silent);
+  const ScriptedAnswer slow{Result::Success(), seconds(2), false};
+  kit.Branches().On("http://slow", {silent ? ScriptedAnswer::Silence() : slow});
+  kit.Branches().On("http://a", {{Result::Success(), seconds(1), false}});
+  OneStep(kit, "other").Submit();  // which goes on meanwhile
+  const auto call = [&] {
+    if (type == "tcc") {
+      dtm::TccGlobalTransaction(*kit, "g", [](dtm::Tcc& tcc) {
+        tcc.CallBranch(1, "http://slow", "http://confirm", "http://cancel");
+      });
+    } else if (type == "xa") {
+      dtm::XaGlobalTransaction(*kit, "g", [](dtm::Xa& xa) { xa.CallBranch(1, "http://slow"); });
+    } else if (type == "workflow") {
+      dtm::RegisterWorkflow<int>(*kit, "wf", [](dtm::Workflow& wf, const int&) {
+        wf.NewBranch().Call("http://slow", 1);
+      }).Execute("g", 1);
+    } else {
+      dtm::NewMsg(*kit, "g")
+          .Add("http://b", 1)
+          .DoAndSubmit("http://slow", [](const dtm::BranchInfo&) { return Result::Error("lost"); });
+    }
+  };
+  if (silent) {
+    CHECK_THROWS_AS(call(), dtm::Error);
+    CHECK(kit.Clock().Now() == begin + seconds(3));
+  } else {
+    call();
+    CHECK(kit.Clock().Now() == begin + seconds(2));
+  }
+  CHECK(kit->Query("other")->status == Status::kSucceed);
 }

@@ -107,6 +107,8 @@ class Msg : public OptionSetters<Msg> {
   /// FailureError or Result::Failure: nothing was committed, the message is aborted. Any other error leaves
   /// open whether it was: `query_prepared` is asked at once; if it says success the message is submitted and
   /// this returns as if nothing had happened.
+  /// @throws InDoubtError  also if the submit was refused for now (too much is waiting, the store failed) when
+  /// `business` had committed: the message is prepared, and delivered when `query_prepared` is asked.
   /// @throws what `business` threw, else as Submit.
   template <typename Query, typename Business>
   TransResult DoAndSubmit(const Query& query_prepared, const Business& business) {
@@ -123,9 +125,9 @@ class Msg : public OptionSetters<Msg> {
         throw;
       }
     });
-    if (done.kind == Result::Kind::kSuccess) return Submit();
+    if (done.kind == Result::Kind::kSuccess) return SubmitCommitted();
     const Result committed = done.kind == Result::Kind::kFailure ? done : AskInitiator(info);
-    if (committed.kind == Result::Kind::kSuccess) return Submit();
+    if (committed.kind == Result::Kind::kSuccess) return SubmitCommitted();
     if (committed.kind == Result::Kind::kFailure) Abort(done.text);
     if (error) std::rethrow_exception(error);
     if (committed.kind == Result::Kind::kFailure) throw FailureError(committed.text);
@@ -147,6 +149,24 @@ class Msg : public OptionSetters<Msg> {
                                      "step " + std::to_string(definition_.steps.size()), payload);
     definition_.steps.push_back(std::move(step));
     return *this;
+  }
+
+  /// "Nothing was changed" would not be true: the local transaction is committed.
+  TransResult SubmitCommitted() const {
+    const auto in_doubt = [this](const Error& error) {
+      return InDoubtError("gid '" + definition_.gid +
+                          "': the local transaction is committed and the message prepared, but its "
+                          "submit was refused (" +
+                          error.what() + "); submit it again, or the coordinator will ask " +
+                          definition_.query_prepared);
+    };
+    try {
+      return Submit();
+    } catch (const BusyError& error) {
+      throw in_doubt(error);
+    } catch (const StoreError& error) {
+      throw in_doubt(error);
+    }
   }
 
   Result AskInitiator(const BranchInfo& info) const {

@@ -35,7 +35,7 @@ class WorkflowHandle {
   /// Runs the workflow in this thread, or returns what it returned if it has run before. If the process dies, the
   /// coordinator resumes it where its name is registered. Of `options`, request_timeout and branch_headers are for its
   /// calls by URL too; a dtm::Server elsewhere does not tell the headers to who resumes it.
-  /// @throws FailureError   it was rolled back.
+  /// @throws FailureError   it was rolled back; also if it returned more than 256 KiB, or met another limit.
   /// @throws RejectedError  the gid is another transaction's, another workflow's, or was started with other data; nothing
   /// is run.
   /// @throws LogicError     other steps are recorded than it does now; see Workflow.
@@ -142,14 +142,21 @@ class WorkflowHandle {
     Workflow workflow(endpoint, gid, state);
     std::string result;
     try {
-      result = shared_->function(workflow, data);
+      try {
+        result = shared_->function(workflow, data);
+      } catch (const FailureError&) {
+        throw;
+      } catch (...) {  // what stopped it counts, whatever the function made of it
+        workflow.ledger_.CheckNotRefused();
+        workflow.ledger_.CheckKept({});
+        throw;
+      }
+      workflow.ledger_.CheckKept(result);
     } catch (const FailureError& error) {
       workflow.RunCallbacks(false);
       endpoint.FinishWorkflow(gid, Status::kFailed, error.what(), {});
-      throw;
-    } catch (...) {
-      workflow.ledger_.CheckNotRefused();  // which is the cause, whatever the function made of it
-      throw;
+      if (dynamic_cast<const BeyondLimit*>(&error) == nullptr) throw;
+      throw FailureError(error.what());  // of another workflow it would be a failed step like any
     }
     workflow.RunCallbacks(true);
     endpoint.FinishWorkflow(gid, Status::kSucceed, {}, result);

@@ -21,32 +21,76 @@
 namespace dtm {
 inline namespace v1 {
 
+/// A step was done, but there is no answer of it that could be kept.
+struct NotKept {
+  std::string why;
+};
+
+/// A limit was met when it was too late to refuse: the workflow fails, and what was done is undone.
+class BeyondLimit : public FailureError {
+ public:
+  using FailureError::FailureError;
+};
+
 class WorkflowLedger {
  public:
   using Work = std::function<std::string()>;
 
   WorkflowLedger(Endpoint& endpoint, std::string gid, const WorkflowState& state)
       : endpoint_(&endpoint), gid_(std::move(gid)) {
-    for (const Step& step : state.recorded) recorded_[{step.branch_id, step.op}] = step;
+    for (const Step& step : state.recorded) {
+      recorded_[{step.branch_id, step.op}] = step;
+      answers_bytes_ += step.payload.size();
+    }
   }
 
   /// Does `work` and records its answer, or gives what it gave before. `step` says which it is: branch_id, op, action
   /// and topic.
-  /// @throws FailureError  it failed, now or before.
+  /// @throws FailureError  it failed, now or before. BeyondLimit: it was done, but its answer cannot be kept; that is
+  /// recorded, so it is not done again.
   /// @throws LogicError    something else is recorded: see Refuse.
   /// @throws what `work` threw, and then nothing is recorded.
   std::string Take(Step step, const Work& work) {
     if (std::optional<std::string> before = Before(step)) return std::move(*before);
+    std::string unkept;
     try {
       step.payload = work();
+      unkept = Unkept(step);
     } catch (const FailureError& error) {
       step.payload = Truncated(error.what(), kMaxReasonBytes);
       step.failed = true;
       Record(step);
       throw;
+    } catch (const NotKept& error) {
+      unkept = error.why;
+    }
+    if (!unkept.empty()) {
+      step.op = Op::kBusiness;
+      step.payload = Truncated(unkept, kMaxReasonBytes);
+      Record(step);
+      Doom(unkept);
     }
     Record(step);
     return step.payload;
+  }
+
+  /// From now on no step begins and the workflow fails, whatever the function makes of it.
+  [[noreturn]] void Doom(const std::string& why) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    doomed_ = Truncated(why, kMaxReasonBytes);
+    throw BeyondLimit(doomed_);
+  }
+
+  /// The function has returned `result`.
+  /// @throws BeyondLimit  a limit was met.
+  void CheckKept(const std::string& result) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!doomed_.empty()) throw BeyondLimit(doomed_);
+    }
+    if (result.size() <= kMaxPayloadBytes) return;
+    Doom("gid '" + gid_ + "': the workflow returned " + std::to_string(result.size()) +
+         " bytes; the limit is " + std::to_string(kMaxPayloadBytes));
   }
 
   /// The function has ended: everything that is recorded must have come again, and what began after an earlier decision
@@ -59,7 +103,8 @@ class WorkflowLedger {
     for (const auto& entry : recorded_) {
       const Step& step = entry.second;
       const bool callback = step.op == Op::kRollback || step.op == Op::kCommit;
-      if (step.op == Op::kAction && done_.count(entry.first) == 0) {
+      const bool action = step.op == Op::kAction || step.op == Op::kBusiness;
+      if (action && done_.count({step.branch_id, Op::kAction}) == 0) {
         Refuse(Named(step) + " is recorded, and this run ended without it");
       } else if (step.op == wrong) {
         Refuse(Named(step) + " is recorded, so it was decided to " +
@@ -87,9 +132,14 @@ class WorkflowLedger {
     if (done_.count(key) > 0) {
       throw LogicError("branch " + step.branch_id + " has such a step already; take a NewBranch()");
     }
-    const auto found = recorded_.find(key);
+    auto found = recorded_.find(key);
+    if (found == recorded_.end() && step.op == Op::kAction) {
+      found = recorded_.find({step.branch_id, Op::kBusiness});
+    }
     if (found == recorded_.end()) {
-      if (step.op == Op::kAction) CheckUndecided(step);
+      if (step.op != Op::kAction) return std::nullopt;
+      CheckUndecided(step);
+      if (!doomed_.empty()) throw BeyondLimit(doomed_);
       return std::nullopt;
     }
     const Step& old = found->second;
@@ -97,6 +147,7 @@ class WorkflowLedger {
       Refuse(Named(step) + " was recorded as " + What(old) + " and is " + What(step) + " now");
     }
     done_.insert(key);
+    if (old.op == Op::kBusiness) throw BeyondLimit(doomed_ = old.payload);
     if (old.failed) throw FailureError(old.payload);
     return old.payload;
   }
@@ -112,10 +163,26 @@ class WorkflowLedger {
     }
   }
 
+  /// Why the answer cannot be recorded; empty if it can.
+  std::string Unkept(const Step& step) {
+    if (step.op != Op::kAction) return {};  // a callback, which answers nothing
+    const std::string done = "gid '" + gid_ + "': branch " + step.branch_id +
+                             " was done, but its answer cannot be kept: ";
+    if (step.payload.size() > kMaxPayloadBytes) {
+      return done + "it has " + std::to_string(step.payload.size()) + " bytes; the limit is " +
+             std::to_string(kMaxPayloadBytes);
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    answers_bytes_ += step.payload.size();
+    if (answers_bytes_ <= kMaxAnswersBytes) return {};
+    return done + "with those before it has " + std::to_string(answers_bytes_) +
+           " bytes; the limit is " + std::to_string(kMaxAnswersBytes);
+  }
+
   void Record(const Step& step) {
     endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
     const std::lock_guard<std::mutex> lock(mutex_);
-    done_.insert({step.branch_id, step.op});
+    done_.insert({step.branch_id, step.op == Op::kBusiness ? Op::kAction : step.op});
   }
 
   /// From now on this run does and undoes nothing, whatever the function makes of it.
@@ -145,7 +212,9 @@ class WorkflowLedger {
   std::mutex mutex_;
   std::map<Key, Step> recorded_;  // before this run
   std::set<Key> done_;            // in this run, or replayed by it
+  std::size_t answers_bytes_ = 0;
   std::string refused_;
+  std::string doomed_;
 };
 
 }  // namespace v1

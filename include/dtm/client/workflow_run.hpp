@@ -3,6 +3,7 @@
 /// Protocol: §4.5, §11.7.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <mutex>
 #include <set>
@@ -48,7 +49,8 @@ class Workflow {
 
   /// The next branch, "01", "02", ...: at most one step (Do or Call), one OnRollback and one OnCommit. Its name is
   /// recorded with them: steps of own code (Do) differ in nothing else.
-  /// @throws LogicError  more than 99; in a callback; a name of more than 128 bytes, or not UTF-8.
+  /// @throws BeyondLimit  more than 400: the workflow is rolled back.
+  /// @throws LogicError   in a callback; a name of more than 128 bytes, or not UTF-8.
   WorkflowBranch NewBranch(std::string name = {});
 
   const std::string& Gid() const { return gid_; }
@@ -71,7 +73,11 @@ class Workflow {
     call.url = url;
     call.payload = payload;
     call.options = options_;
-    return AnswerOf(endpoint_->CallBranch(call), "gid '" + gid_ + "': branch " + branch_id);
+    const std::string who = "gid '" + gid_ + "': branch " + branch_id;
+    const Result answer = endpoint_->CallBranch(call);
+    if (answer.done)
+      throw NotKept{who + " was done, but its answer cannot be kept: " + answer.text};
+    return AnswerOf(answer, who);
   }
 
   void Keep(std::vector<Undo>& list, Step step, Callback callback) {
@@ -119,7 +125,7 @@ class Workflow {
   const std::string gid_;
   const TransOptions options_;
   WorkflowLedger ledger_;
-  SubBranches branches_;
+  std::size_t branches_ = 0;
   std::mutex mutex_;  // of the callbacks
   std::vector<Undo> rollbacks_;
   std::vector<Undo> commits_;
@@ -165,6 +171,8 @@ class WorkflowBranch {
   /// the recorded text. A Result is what it says: the text of a success, else what is thrown. It may run again if the
   /// program dies between its end and the record: give it a barrier.
   /// @throws FailureError  it failed (and is recorded as that): let it pass, and the workflow is rolled back.
+  /// @throws BeyondLimit   it was done, but its answer has more than 256 KiB, or those of all steps more than 4 MiB: the
+  /// workflow is rolled back, with this branch, even if you do not let it pass.
   /// @throws LogicError    another step is recorded in its place: let it pass; see Workflow.
   /// @throws what it threw  nothing is recorded, the workflow is run again later: after OngoingError at the
   /// retry interval, after others with growing waits.
@@ -217,6 +225,8 @@ class WorkflowBranch {
   std::string RunStep(const std::string& what, const std::function<std::string()>& work) {
     try {
       return workflow_->ledger_.Take(StepOf(Op::kAction, what), work);
+    } catch (const BeyondLimit&) {  // it may have been done
+      throw;
     } catch (const FailureError&) {
       workflow_->ForgetRollbackOf(id_);
       throw;
@@ -271,7 +281,10 @@ class WorkflowBranch {
     std::string what = target.what;
     return Keep(op, std::move(what),
                 [workflow = workflow_, op, id = id_, target = std::move(target)] {
-                  (void)workflow->CallUrl(id, op, target.url, target.payload);
+                  try {
+                    (void)workflow->CallUrl(id, op, target.url, target.payload);
+                  } catch (const NotKept&) {  // nobody wants its answer
+                  }
                 });
   }
 
@@ -286,7 +299,11 @@ inline WorkflowBranch Workflow::NewBranch(std::string name) {
     throw LogicError("gid '" + gid_ + "': the name of a branch is UTF-8 of at most " +
                      std::to_string(kMaxGidBytes) + " bytes");
   }
-  return WorkflowBranch(*this, branches_.Next(), std::move(name));
+  if (branches_ == kMaxWorkflowBranches) {
+    ledger_.Doom("gid '" + gid_ + "': a workflow has at most " +
+                 std::to_string(kMaxWorkflowBranches) + " branches");
+  }
+  return WorkflowBranch(*this, NumberOf(branches_++), std::move(name));
 }
 
 }  // namespace v1

@@ -119,10 +119,20 @@ class Driver {
       std::optional<Result> result;
     } one;
     urls->Call({ToBranchCall(direct, options.server_url, options.request_timeout)}, one);
+    const bool in_loop = loop_thread_ == std::this_thread::get_id();
     std::unique_lock<std::mutex> lock(one.mutex);
     // A caller that was stopped answers nothing any more.
-    while (!one.result && !urls_stopped_)
-      one.answered.wait_for(lock, std::chrono::milliseconds(20));
+    while (!one.result && !urls_stopped_) {
+      Time next = kNever;
+      if (!threaded_ &&
+          !in_loop) {  // the others go on meanwhile, as while anything else is awaited
+        lock.unlock();
+        next = Drive();
+        lock.lock();
+        if (one.result) break;
+      }
+      clock->Wait(one.answered, lock, (std::min)(next, clock->Now() + kLook));
+    }
     return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
   }
 
@@ -257,6 +267,8 @@ class Driver {
     while (!quiet_ && clock->Now() < until) clock->Wait(quiet_changed_, lock, until);
     return quiet_;
   }
+
+  static constexpr Duration kLook = std::chrono::milliseconds(20);
 
   std::unique_ptr<BranchCaller> url_caller_;
   std::atomic<BranchCaller*> urls_{nullptr};  // the same, once it is there

@@ -124,12 +124,13 @@ inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topi
 }
 
 /// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
-/// A topic without any stays, and is refused where a new message is stored.
+/// A topic without any stays, and is refused where a new message is stored. A message that is stored already keeps the
+/// subscribers it has: new ones must not bring its submit beyond a limit when its local transaction is committed.
 inline void Expand(Definition& message, Store& store) {
   const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
   const bool any = message.type == TransType::kMsg &&
                    std::any_of(message.steps.begin(), message.steps.end(), is_topic);
-  if (!any) return;
+  if (!any || store.Load(message.gid)) return;
   std::vector<Step> expanded;
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < message.steps.size(); ++i) {

@@ -14,8 +14,15 @@ inline constexpr std::size_t kMaxUrlBytes = 2048;
 inline constexpr std::size_t kMaxSteps = 1000;
 inline constexpr std::size_t kMaxPayloadBytes = 256 * 1024;
 inline constexpr std::size_t kMaxDefinitionBytes =
-    1024 * 1024;                                  ///< urls, payloads, headers together
-inline constexpr std::size_t kMaxOrders = 10000;  ///< entries of branch orders
+    1024 * 1024;  ///< urls, payloads, headers together
+/// Of a workflow: its steps are done when it is known how much there is to record, so what is beyond a limit is rolled
+/// back. The limits of what is stored leave room for the URLs and failures of all branches, and for base64.
+inline constexpr std::size_t kMaxWorkflowBranches = 400;
+inline constexpr std::size_t kMaxAnswersBytes =
+    4 * 1024 * 1024;                                        ///< answers of its steps, together
+inline constexpr std::size_t kMaxRecordBytes = 512 * 1024;  ///< stored of one answer
+inline constexpr std::size_t kMaxWorkflowBytes = 10 * 1024 * 1024;  ///< all that is stored
+inline constexpr std::size_t kMaxOrders = 10000;                    ///< entries of branch orders
 inline constexpr std::size_t kMaxHeaders = 32;
 inline constexpr std::size_t kMaxHeaderBytes = 4096;
 inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reason or error text

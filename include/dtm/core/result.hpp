@@ -27,6 +27,7 @@ struct Result {
 
   Kind kind = Kind::kSuccess;
   std::string text;
+  bool done = false;  ///< kError: it was done all the same, only its answer is of no use
 
   static Result Success() { return {Kind::kSuccess, {}}; }
   static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }

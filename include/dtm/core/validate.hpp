@@ -130,6 +130,9 @@ inline std::string Problem(const Definition& definition) {
     return who() + std::to_string(definition.steps.size()) + " steps; the limit is " +
            std::to_string(kMaxSteps);
   }
+  const bool workflow = definition.type == TransType::kWorkflow;
+  const std::size_t most_payload = workflow ? kMaxRecordBytes : kMaxPayloadBytes;
+  const std::size_t most = workflow ? kMaxWorkflowBytes : kMaxDefinitionBytes;
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < definition.steps.size(); ++i) {
     const Step& step = definition.steps[i];
@@ -138,8 +141,8 @@ inline std::string Problem(const Definition& definition) {
       if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
       if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
     }
-    if (step.payload.size() > kMaxPayloadBytes) {
-      return above("the payload of " + name(), step.payload.size(), kMaxPayloadBytes);
+    if (step.payload.size() > most_payload) {
+      return above("the payload of " + name(), step.payload.size(), most_payload);
     }
     const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
     if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
@@ -184,7 +187,7 @@ inline std::string Problem(const Definition& definition) {
     }
     bytes += size;
   }
-  if (bytes > kMaxDefinitionBytes) return above("the transaction", bytes, kMaxDefinitionBytes);
+  if (bytes > most) return above("the transaction", bytes, most);
   const auto out_of_range = [&who](const char* name, std::chrono::seconds value) {
     return who() + name + " is " + std::to_string(value.count()) +
            " s; it must be 0 (default) to " + std::to_string(kMaxOptionSeconds.count()) + " s";

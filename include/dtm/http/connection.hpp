@@ -106,6 +106,7 @@ class Connection {
   /// Throws Error if the call cannot be sent as it is. Afterwards IsOpen() says whether the
   /// connection can take another call.
   CallOutcome Send(const BranchCall& call, const Url& url, SteadyTime deadline) {
+    exchange_.LimitBody(MaxBody(call));
     return Interpret(exchange_.Send(BranchRequest(call, url), deadline), call,
                      json_rpc::Speaks(*call.definition, url), deadline);
   }
@@ -116,6 +117,11 @@ class Connection {
   void Break() { exchange_.Break(); }
 
  private:
+  /// An answer that somebody wants may be as long as what he can keep of it.
+  static std::size_t MaxBody(const BranchCall& call) {
+    return call.keep_body ? kMaxPayloadBytes : kMaxAnswerBytes;
+  }
+
   CallOutcome Interpret(const Exchanged& attempt, const BranchCall& call, bool as_json_rpc,
                         SteadyTime deadline) const {
     using Kind = httplib::Error;
@@ -128,11 +134,14 @@ class Connection {
         return {ReadReply(attempt.status, attempt.encoded ? std::string() : attempt.body), false};
       }
       const std::string what = "answered with HTTP status " + std::to_string(attempt.status);
-      return attempt.encoded
-                 ? error(what + " and a compressed body; answer branch calls without it", false)
-                 : error(what + " and a body of more than " + std::to_string(kMaxAnswerBytes) +
-                             " bytes; answer branch calls with less",
-                         false);
+      CallOutcome outcome =
+          attempt.encoded
+              ? error(what + " and a compressed body; answer branch calls without it", false)
+              : error(what + " and a body of more than " + std::to_string(MaxBody(call)) +
+                          " bytes; answer branch calls with less",
+                      false);
+      outcome.result.done = attempt.status == 200;
+      return outcome;
     }
     switch (attempt.error) {
       case Kind::Success: {

@@ -54,6 +54,9 @@ class Exchange {
     return exchanged;
   }
 
+  /// From the next answer on.
+  void LimitBody(std::size_t max_body) { max_body_ = max_body; }
+
   bool IsOpen() const { return client_.IsOpen(); }
 
   /// Any thread: ends what Send waits for, as far as there is a socket yet.

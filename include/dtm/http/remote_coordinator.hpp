@@ -20,7 +20,9 @@
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/gid.hpp>
+#include <dtm/core/limits.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/validate.hpp>
@@ -114,7 +116,9 @@ class RemoteCoordinator : public Endpoint {
     Definition definition;
     definition.gid = gid;
     definition.type = type;
-    Order("/abort", gid, wire::EncodeTransaction(definition, {{wire::kRollbackReason, reason}}));
+    const nlohmann::ordered_json why = {
+        {wire::kRollbackReason, Truncated(reason, kMaxReasonBytes)}};
+    Order("/abort", gid, wire::EncodeTransaction(definition, why));
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
@@ -139,7 +143,8 @@ class RemoteCoordinator : public Endpoint {
     Definition definition;
     definition.gid = gid;
     definition.type = TransType::kWorkflow;
-    const nlohmann::ordered_json extra = wire::OutcomeJson({status, reason, result});
+    const nlohmann::ordered_json extra =
+        wire::OutcomeJson({status, Truncated(reason, kMaxReasonBytes), result});
     Order("/submit", gid, wire::EncodeTransaction(definition, {{wire::kReqExtra, extra}}));
   }
 

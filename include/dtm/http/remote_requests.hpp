@@ -141,7 +141,8 @@ class RemoteRequests {
 
  private:
   static constexpr std::size_t kMaxIdle = 32;
-  static constexpr std::size_t kMaxQueryBytes = std::size_t{8} << 20;
+  static constexpr std::size_t kMaxQueryBytes = std::size_t{16}
+                                                << 20;  // a workflow with all its answers in base64
 
   std::unique_ptr<Exchange> TakeIdle() {
     const std::lock_guard<std::mutex> lock(mutex_);

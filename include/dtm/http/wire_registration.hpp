@@ -67,13 +67,32 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
   return branch;
 }
 
+/// Begins the recorded answer of a workflow's step that would not come back as it is, or would grow, as JSON text, and
+/// one that begins like this itself. Servers keep it as any text; who recorded it reads it.
+inline constexpr const char kAsBase64[] = "base64:";
+
+inline std::string EncodeAnswer(const std::string& answer) {
+  bool as_it_is = !HasPrefix(answer, kAsBase64) && IsUtf8(answer);
+  for (const char c : answer) {
+    const bool control = c >= 0 && c < ' ' && c != '\t' && c != '\n' && c != '\r';
+    as_it_is = as_it_is && !control;
+  }
+  return as_it_is ? answer : kAsBase64 + base64::Encode(answer);
+}
+inline std::string DecodeAnswer(std::string answer) {
+  if (!HasPrefix(answer, kAsBase64)) return answer;
+  std::optional<std::string> bytes = base64::Decode(answer.substr(sizeof(kAsBase64) - 1));
+  return bytes ? std::move(*bytes) : answer;
+}
+
 /// The body of registerBranch, as dtm's clients send it (§11.2, §11.4, §11.7).
 inline std::string EncodeRegistration(const Registration& branch) {
   const Step& step = branch.step;
-  nlohmann::ordered_json json = {{kGid, branch.gid},
-                                 {kTransType, Name(branch.type)},
-                                 {kBranchId, step.branch_id},
-                                 {kData, step.payload}};
+  nlohmann::ordered_json json = {
+      {kGid, branch.gid},
+      {kTransType, Name(branch.type)},
+      {kBranchId, step.branch_id},
+      {kData, branch.type == TransType::kWorkflow ? EncodeAnswer(step.payload) : step.payload}};
   switch (branch.type) {
     case TransType::kTcc:
       json[kConfirm] = step.action;
@@ -180,7 +199,7 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
       step.topic = progress.value(kName, "");
       step.op = OpNamed(progress.value(kOp, ""));
       step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
-      step.payload = base64::Decode(progress.value(kBinData, "")).value_or("");
+      step.payload = DecodeAnswer(base64::Decode(progress.value(kBinData, "")).value_or(""));
       state.recorded.push_back(std::move(step));
     }
     return state;

@@ -94,10 +94,19 @@ class ScriptedBranches {
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   };
 
+  /// What an initiator is to be called by does not name where the coordinator is: that is added to it.
+  static std::string WithoutCoordinator(const std::string& url) {
+    std::size_t end = url.size();
+    for (const char* added : {"dtm=", "phase2_url="}) end = (std::min)(end, url.find(added));
+    return url.substr(0, end == url.size() || end == 0 ? end : end - 1);
+  }
+
   ScriptedAnswer Next(const BranchCall& call) {
     calls_.push_back({time_->Now(), call.Url(), call.Info()});
-    std::deque<ScriptedAnswer>& queue = answers_[call.Url()];
-    if (queue.empty()) return {};
+    auto found = answers_.find(call.Url());
+    if (found == answers_.end()) found = answers_.find(WithoutCoordinator(call.Url()));
+    if (found == answers_.end() || found->second.empty()) return {};
+    std::deque<ScriptedAnswer>& queue = found->second;
     ScriptedAnswer answer = std::move(queue.front());
     queue.pop_front();
     return answer;
