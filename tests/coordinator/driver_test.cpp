@@ -1,5 +1,6 @@
 /// Who drives: a thread or the callers; callbacks, misuse, Stop. Real threads here, so that the
 /// thread sanitizer sees them; nothing sleeps, everything waits for something to happen.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -321,7 +322,49 @@ TEST_CASE("driver: calls that were queued when Stop came are not made, and not c
   CHECK(tm.Stop(seconds(20)));
   CHECK(runs == 1);
   CHECK(tm.Query("a")->status == Status::kSucceed);
-  CHECK(tm.Query("b")->branches[1].tries == 0);
+  const auto b = tm.Query("b");
+  CHECK(b->branches[1].tries == 0);
+  CHECK(b->branches[1].next_try == dtm::Time{});  // a restart calls it at once
+  CHECK(b->due <= std::chrono::system_clock::now());
+}
+
+TEST_CASE("driver: Stop tells those who wait for an end at once what the status is") {
+  TestCoordinator kit({}, World::Quiet({}));
+  std::vector<std::string> told;
+  const auto submit = [&](const char* gid, dtm::Time when) {
+    kit.Branches().On("http://" + std::string(gid) + "/01/action",
+                      {{Result::Success(), hours(1), false}});
+    auto definition = NewDefinition(gid, 1);
+    definition.options.wait_result = true;
+    definition.options.request_timeout = hours(2);
+    kit->SubmitAsync(definition, [&, when](const dtm::Reply& reply) {
+      CHECK(kit.Clock().Now() == when);
+      told.push_back(reply.result.gid + " " + dtm::Name(reply.result.status));
+    });
+  };
+  const auto now = kit.Clock().Now();
+  submit("a", now);
+  submit("b", now);
+  kit.Settle();
+  CHECK(told.empty());
+  submit("with Stop", now);
+  CHECK(kit->Stop(seconds(10)));
+  CHECK(kit.Clock().Now() == now + seconds(10));  // it waited for the calls
+  std::sort(told.begin(), told.end());
+  CHECK(told == std::vector<std::string>{"a submitted", "b submitted", "with Stop submitted"});
+}
+
+TEST_CASE("driver: Stop ends a Wait of another thread") {
+  TestCoordinator kit({}, World::Quiet({}));
+  kit.Branches().On("http://a/01/action", {{Result::Success(), hours(1), false}});
+  auto definition = NewDefinition("a", 1);
+  definition.options.request_timeout = hours(2);
+  kit->Submit(definition);
+  bool stopped = false;
+  // While the test waits, as another thread would.
+  kit.Clock().At(kit.Clock().Now() + seconds(1), [&] { stopped = kit->Stop(seconds(10)); });
+  CHECK(kit->Wait("a", hours(1)).status == Status::kSubmitted);
+  CHECK(stopped);
 }
 
 TEST_CASE("driver: after Stop was called no function begins, even while the loop is busy") {

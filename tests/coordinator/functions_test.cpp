@@ -201,7 +201,7 @@ TEST_CASE("functions: without threads, what a function queues is for the next ti
 }
 
 TEST_CASE("functions: the pool grows while calls wait and all that run are blocked") {
-  Functions functions(32, 32);
+  Functions functions(64, 64);
   Barrier barrier;
   functions.Register("Block",
                      [&](const std::string&, const dtm::Caller&) { return barrier.Pass(); });
@@ -257,8 +257,35 @@ TEST_CASE("functions: one that blocks takes its share of the threads, the others
   CHECK(barrier.Most() == 3);
 }
 
+TEST_CASE("functions: however many block, one that does not is called") {
+  const std::size_t blocked = GENERATE(2u, 8u, 20u);
+  CAPTURE(blocked);
+  Functions functions(8, 8);
+  Barrier barrier;
+  Results results;
+  functions.StartThreads();
+  Time now(std::chrono::seconds(1));
+  for (std::size_t i = 1; i <= blocked; ++i) {
+    const std::string name = "Block" + std::to_string(i);
+    functions.Register(name,
+                       [&](const std::string&, const dtm::Caller&) { return barrier.Pass(); });
+    functions.Call(std::vector<BranchCall>(100, CallOf(name)), results);
+    LetGrow(functions, now, [&] { return functions.Running() >= 7 + i; });
+    REQUIRE(barrier.WaitUntilInside(i));
+  }
+  functions.Register("Quick",
+                     [](const std::string&, const dtm::Caller&) { return Result::Success(); });
+  functions.Call(std::vector<BranchCall>(100, CallOf("Quick")), results);
+  LetGrow(functions, now, [&] { return results.Count() >= 100; });
+  CHECK(results.WaitFor(100));
+  CHECK(functions.Running() == barrier.Inside());
+  CHECK(functions.Running() <= 8 + blocked);
+  barrier.Open();
+  CHECK(results.WaitFor(100 + 100 * blocked));
+}
+
 TEST_CASE("functions: BeginNothingNew and Stop") {
-  Functions functions(2, 2);
+  Functions functions(4, 2);
   Barrier barrier;
   functions.Register("Block",
                      [&](const std::string&, const dtm::Caller&) { return barrier.Pass(); });
@@ -267,6 +294,8 @@ TEST_CASE("functions: BeginNothingNew and Stop") {
   functions.Call(std::vector<BranchCall>(5, CallOf("Block")), results);
   REQUIRE(barrier.WaitUntilInside(2));
   functions.BeginNothingNew();
+  CHECK(results.Count() == 0);
+  functions.RefuseWaiting();
   CHECK(results.Count() == 3);
   CHECK(results.Of("g").kind == Result::Kind::kNotSent);
   functions.Call({CallOf("Block")}, results);  // nor does what comes later

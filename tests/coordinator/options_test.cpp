@@ -150,15 +150,3 @@ TEST_CASE("options: to wait for ever is a time as any other") {
   CHECK(kit->ListWaiting((Duration::min)(), 10).empty());
   CHECK(kit->Stop(ever));
 }
-
-TEST_CASE("options: one function gets at most half of the threads, and at least one") {
-  Options options;
-  CHECK(dtm::ThreadsPerFunction(options) == 64);
-  options.max_function_threads = 8;
-  CHECK(dtm::ThreadsPerFunction(options) == 4);
-  options.max_function_threads = 1;
-  CHECK(dtm::ThreadsPerFunction(options) == 1);
-  options.max_function_threads = 128;
-  options.max_threads_per_function = 3;
-  CHECK(dtm::ThreadsPerFunction(options) == 3);
-}

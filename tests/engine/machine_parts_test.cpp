@@ -143,6 +143,18 @@ TEST_CASE("parts: errors in a row double the wait, ONGOING and not sent wait one
   CHECK(row.errors == 2);
 }
 
+TEST_CASE("parts: what was not called because the coordinator stops leaves no wait") {
+  Fixture f("msg 1", kSubmitted, "P >");
+  f.context.may_call = false;
+  Parts parts = f.Machine();
+  parts.OnRequiredAnswer(1, Result::NotSent("stopping"));
+  CHECK(f.t.branches[1].next_try == dtm::Time{});
+  CHECK(f.t.branches[1].tries == 0);
+  parts.Schedule();
+  CHECK(f.t.due <= kNow);
+  CHECK_FALSE(f.t.stuck);
+}
+
 TEST_CASE("parts: a required answer is success, or a wait") {
   for (const Result& answer : Answers()) {
     Fixture f("msg 1", kSubmitted, "P >");

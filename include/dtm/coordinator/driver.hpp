@@ -38,7 +38,7 @@ class Driver {
         clock(std::move(clock_in)),
         store(std::move(store_in)),
         inbox(options.max_waiting_submissions),
-        functions(options.max_function_threads, ThreadsPerFunction(options)),
+        functions(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
         loop_(*store, *clock, inbox, functions, alerts, options) {}
 
@@ -136,7 +136,8 @@ class Driver {
     return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
   }
 
-  /// See Coordinator::Stop.
+  /// See Coordinator::Stop. Functions begin no more from here on, though the loop may be busy for a while; the loop
+  /// refuses those that wait when it knows, so that this leaves no wait behind.
   bool Stop(Time until) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
@@ -147,7 +148,7 @@ class Driver {
       inbox.Close();
       stopping_ = true;
     }
-    functions.BeginNothingNew();  // here: the loop may be busy for a while
+    functions.BeginNothingNew();
     if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
     if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {

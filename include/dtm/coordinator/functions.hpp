@@ -7,9 +7,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -21,18 +19,19 @@
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/coordinator/branch_function.hpp>
 #include <dtm/coordinator/clock.hpp>
+#include <dtm/coordinator/function_queue.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/result.hpp>
 
 namespace dtm {
 inline namespace v1 {
 
-/// Runs functions on a pool that grows while calls wait and shrinks when threads idle. A function
-/// that blocks occupies at most `max_per_function` of its threads, so the others go on.
+/// Runs functions on a pool that grows while calls wait and shrinks when threads idle. Functions that block delay no
+/// others, see FunctionQueue; for one of which none runs there is a thread beyond `max_threads` if need be.
 class Functions : public BranchCaller {
  public:
   Functions(std::size_t max_threads, std::size_t max_per_function)
-      : max_threads_(max_threads), max_per_function_(max_per_function) {}
+      : max_threads_(max_threads), queue_(max_threads, max_per_function) {}
   ~Functions() override { Functions::Stop(); }
 
   /// @throws LogicError  the name is taken.
@@ -42,10 +41,8 @@ class Functions : public BranchCaller {
       throw LogicError("'" + name + "' begins like the name of a function inside a transaction, '" +
                        kInTransactionPrefix + "'; give it another one");
     }
-    auto entry = std::make_unique<Entry>();
-    entry->function = std::move(function);
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (!entries_.emplace(name, std::move(entry)).second) {
+    if (!queue_.Add(name, std::move(function))) {
       throw LogicError("a branch function named '" + name +
                        "' is registered already; give each function a name of its own");
     }
@@ -82,15 +79,13 @@ class Functions : public BranchCaller {
       }
       results_ = &results;
       for (BranchCall& call : calls) {
-        const auto found = entries_.find(std::string_view(call.Url()).substr(kLocalPrefixSize));
-        if (found == entries_.end()) {
+        FunctionQueue::Entry* entry =
+            queue_.Find(std::string_view(call.Url()).substr(kLocalPrefixSize));
+        if (entry == nullptr) {
           unknown.push_back(std::move(call));
-          continue;
+        } else {
+          queue_.Push(*entry, std::move(call));
         }
-        Entry& entry = *found->second;
-        entry.queue.push_back(std::move(call));
-        ++queued_;
-        MakeReady(entry);
       }
       WakeThreads();
     }
@@ -103,8 +98,8 @@ class Functions : public BranchCaller {
   /// The function of this name; empty if there is none.
   BranchFunction Find(const std::string& name) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = entries_.find(name);
-    return found == entries_.end() ? BranchFunction() : found->second->function;
+    const FunctionQueue::Entry* entry = queue_.Find(name);
+    return entry == nullptr ? BranchFunction() : entry->Function();
   }
 
   /// From now on functions run on threads of their own.
@@ -121,7 +116,10 @@ class Functions : public BranchCaller {
   /// blocked. Returns when to look again.
   Time Grow(Time now) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (!threaded_ || ready_.empty() || idle_ > 0 || threads_.size() >= max_threads_) {
+    const FunctionQueue::Entry* next = threaded_ && idle_ == 0 ? Next() : nullptr;
+    const bool starves = next != nullptr && next->Running() == 0;
+    const std::size_t most = starves ? (std::max)(max_threads_, running_.size() + 1) : max_threads_;
+    if (next == nullptr || threads_.size() >= most) {
       stalled_since_ = kNever;
       return kNever;
     }
@@ -130,8 +128,7 @@ class Functions : public BranchCaller {
       taken_before_ = taken_;
     } else if (now - stalled_since_ >= kPatience) {
       const std::size_t more =
-          (std::min)(threads_.size(),
-                     (std::min)(ready_.size() * max_per_function_, max_threads_ - threads_.size()));
+          (std::min)({threads_.size(), queue_.Waiting(), most - threads_.size()});
       stalled_since_ = now;
       try {
         for (std::size_t i = 0; i < more; ++i) AddThread();
@@ -144,9 +141,13 @@ class Functions : public BranchCaller {
   /// Without threads: runs what is queued, here. Returns false if there was nothing.
   bool RunQueued() {
     std::unique_lock<std::mutex> lock(mutex_);
-    if (threaded_ || queued_ == 0) return false;
+    if (threaded_ || queue_.Waiting() == 0) return false;
     // What a function submits may queue more calls; those are for the next time.
-    for (std::size_t n = queued_; n > 0 && !ready_.empty(); --n) RunOne(lock);
+    for (std::size_t n = queue_.Waiting(); n > 0; --n) {
+      FunctionQueue::Entry* entry = Next();
+      if (entry == nullptr) break;
+      RunOne(*entry, lock);
+    }
     return true;
   }
 
@@ -168,7 +169,7 @@ class Functions : public BranchCaller {
     std::map<std::thread::id, std::thread> threads;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      (void)TakeQueued();
+      refusing_ = true;
       stopping_ = true;
       threads.swap(threads_);
       ready_changed_.notify_all();
@@ -178,15 +179,21 @@ class Functions : public BranchCaller {
     ended_.clear();
   }
 
-  /// From now on no function begins: what is queued, and what comes, is answered NotSent.
+  /// From now on no function begins; what comes is answered NotSent.
   void BeginNothingNew() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    refusing_ = true;
+  }
+
+  /// Answers what waits NotSent, once nothing begins any more.
+  void RefuseWaiting() {
     std::vector<BranchCall> calls;
     BranchResults* results = nullptr;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      refusing_ = true;
+      if (!refusing_) return;
       results = results_;
-      calls = TakeQueued();
+      calls = queue_.TakeAllWaiting();
     }
     if (!calls.empty()) Refuse(calls, *results);
   }
@@ -203,25 +210,15 @@ class Functions : public BranchCaller {
     }
   }
 
-  struct Entry {
-    BranchFunction function;
-    std::deque<BranchCall> queue;
-    std::size_t running = 0;
-    bool ready = false;
-  };
   static constexpr Duration kPatience = std::chrono::milliseconds(2);
   static constexpr std::chrono::seconds kIdleBeforeLeaving{10};
 
   /// All below with mutex_ held.
-  void MakeReady(Entry& entry) {
-    if (entry.ready || entry.queue.empty() || entry.running >= max_per_function_) return;
-    entry.ready = true;
-    ready_.push_back(&entry);
-  }
+  FunctionQueue::Entry* Next() { return refusing_ ? nullptr : queue_.Next(); }
 
   void WakeThreads() {
-    if (idle_ == 0 || ready_.empty()) return;
-    if (queued_ > 1) {
+    if (idle_ == 0 || queue_.Waiting() == 0) return;
+    if (queue_.Waiting() > 1) {
       ready_changed_.notify_all();
     } else {
       ready_changed_.notify_one();
@@ -237,14 +234,14 @@ class Functions : public BranchCaller {
   void ThreadMain() {
     std::unique_lock<std::mutex> lock(mutex_);
     while (!stopping_) {
-      if (!ready_.empty()) {
-        RunOne(lock);
+      if (FunctionQueue::Entry* entry = Next()) {
+        RunOne(*entry, lock);
         continue;
       }
       ++idle_;
       const auto woken = ready_changed_.wait_for(lock, kIdleBeforeLeaving);
       --idle_;
-      if (woken == std::cv_status::timeout && ready_.empty() && threads_.size() > min_threads_ &&
+      if (woken == std::cv_status::timeout && Next() == nullptr && threads_.size() > min_threads_ &&
           !stopping_) {
         const auto self = threads_.find(std::this_thread::get_id());
         if (self == threads_.end()) return;
@@ -257,48 +254,25 @@ class Functions : public BranchCaller {
     }
   }
 
-  /// Takes one call in turn of the functions and runs it without the lock.
-  void RunOne(std::unique_lock<std::mutex>& lock) {
-    Entry& entry = *ready_.front();
-    ready_.pop_front();
-    entry.ready = false;
-    BranchCall call = std::move(entry.queue.front());
-    entry.queue.pop_front();
-    --queued_;
+  /// Takes a call of what Next has just returned, and runs it without the lock.
+  void RunOne(FunctionQueue::Entry& entry, std::unique_lock<std::mutex>& lock) {
+    BranchCall call = queue_.Take();
     ++taken_;
-    ++entry.running;
-    MakeReady(entry);
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
     lock.unlock();
-    Result result = Guarded([&] { return entry.function(call.Payload(), Caller(call)); });
+    Result result = Guarded([&] { return entry.Function()(call.Payload(), Caller(call)); });
     results.Done(std::move(call), std::move(result));
     lock.lock();
     running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
-    --entry.running;
-    MakeReady(entry);
-  }
-
-  std::vector<BranchCall> TakeQueued() {
-    std::vector<BranchCall> calls;
-    for (auto& entry : entries_) {
-      for (BranchCall& call : entry.second->queue) calls.push_back(std::move(call));
-      entry.second->queue.clear();
-      entry.second->ready = false;
-    }
-    ready_.clear();
-    queued_ = 0;
-    return calls;
+    if (queue_.Ended(entry)) WakeThreads();
   }
 
   const std::size_t max_threads_;
-  const std::size_t max_per_function_;
   std::mutex mutex_;
   std::condition_variable ready_changed_;
-  std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
+  FunctionQueue queue_;
   std::map<std::string, TransactionFunction, std::less<>> in_transaction_;
-  std::deque<Entry*> ready_;  // functions with something to run, in turn
-  std::size_t queued_ = 0;
   std::size_t idle_ = 0;
   std::size_t min_threads_ = 0;
   std::size_t taken_ = 0;

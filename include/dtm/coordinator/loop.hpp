@@ -7,6 +7,7 @@
 #include <exception>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include <dtm/coordinator/alerts.hpp>
 #include <dtm/coordinator/board.hpp>
@@ -38,8 +39,15 @@ class Loop {
   /// The caller of branches by URL; before the first turn.
   void Use(BranchCaller* urls) { release_.Use(urls); }
 
-  /// From the next turn on nothing is called any more; what is answered is still recorded.
-  void StartNothingNew() { board_.context.may_call = false; }
+  /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
+  void StartNothingNew() {
+    functions_.RefuseWaiting();
+    if (!std::exchange(board_.context.may_call, false)) return;
+    // Those who wait for an end are told now what the status is.
+    board_.lives.ForEach([this](Live& live) {
+      if (!live.waiters.empty()) board_.Touch(live);
+    });
+  }
 
   /// One turn; returns whether anything had happened.
   bool Turn() {

@@ -3,7 +3,6 @@
 /// Protocol: §3 (alert).
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -64,7 +63,8 @@ struct Options {
   /// Submissions waiting for a commit at a time, 1 or more; more are refused (RejectedError).
   std::size_t max_waiting_submissions = 20000;
   /// Threads that run branch functions, 1 to 10,000, and how many of them one function may occupy: 1 or more, and at
-  /// most half of them, so that one that blocks leaves threads for the others.
+  /// most half of what the others leave. A function of which none runs always gets a thread, so that those that block
+  /// delay no others; if there are more functions than threads, even beyond the maximum.
   std::size_t max_function_threads = 128;
   std::size_t max_threads_per_function = 64;
   /// Called at the `alert_retry_limit`-th error in a row of a branch that is called until it succeeds, and at every
@@ -94,11 +94,6 @@ inline const Options& CheckedOptions(const Options& options) {
   option_range::Check(option_range::kMaxFunctionThreads, options.max_function_threads);
   option_range::Check(option_range::kMaxThreadsPerFunction, options.max_threads_per_function);
   return options;
-}
-
-inline std::size_t ThreadsPerFunction(const Options& options) {
-  const std::size_t half = (std::max)(options.max_function_threads / 2, std::size_t{1});
-  return (std::min)(options.max_threads_per_function, half);
 }
 
 }  // namespace v1

@@ -94,7 +94,7 @@ class Release {
         ended || transaction.stuck || (live.timer != kNever && !live.CallsOut() && !HeldBack(live));
     auto keep = live.waiters.begin();
     for (Waiter& waiter : live.waiters) {
-      const bool now = ended || waiter.when == AnswerWhen::kStored ||
+      const bool now = ended || waiter.when == AnswerWhen::kStored || !board_.context.may_call ||
                        (settled && waiter.when == AnswerWhen::kSettled) ||
                        waiter.deadline <= board_.context.now;
       if (now) {

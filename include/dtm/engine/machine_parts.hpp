@@ -97,7 +97,8 @@ class MachineParts {
     return true;
   }
 
-  /// ONGOING and what was not sent wait for one interval, errors for longer and longer.
+  /// ONGOING and what was not sent wait for one interval, errors for longer and longer. What was not sent because the
+  /// coordinator stops does not wait: a restart calls it first.
   void WaitForNextTry(std::size_t index, Result::Kind kind) {
     Branch& branch = t_.branches[index];
     branch.unsent = kind == Result::Kind::kNotSent;
@@ -105,7 +106,8 @@ class MachineParts {
     if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
       // Of a host that answers nothing most calls find no slot: its errors still come in a row.
       if (kind == Result::Kind::kOngoing) branch.errors = 0;
-      branch.next_try = context_.now + interval;
+      const bool stopped = kind == Result::Kind::kNotSent && !context_.may_call;
+      branch.next_try = stopped ? Time{} : context_.now + interval;
     } else {
       ++branch.errors;
       branch.next_try = context_.now + RetryWait(t_, index, interval);

@@ -1,0 +1,135 @@
+/// Which call of a function begins next: a queue per function, in turn, and no function takes all threads.
+/// Needs: std. Threads: none inside; the caller holds its own lock.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/coordinator/branch_function.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Functions that block delay no others, however many they are: one of which no call runs may always begin, which
+/// a thread is reserved for; beyond that a function takes at most half of the threads that the others leave.
+class FunctionQueue {
+ public:
+  /// A function and its calls. Stays for ever.
+  class Entry {
+   public:
+    const BranchFunction& Function() const { return function_; }
+    std::size_t Running() const { return running_; }
+
+   private:
+    friend class FunctionQueue;
+    BranchFunction function_;
+    std::deque<BranchCall> waiting_;
+    std::size_t running_ = 0;
+    bool in_ring_ = false;
+  };
+
+  FunctionQueue(std::size_t max_threads, std::size_t max_per_function)
+      : max_threads_(max_threads), max_per_function_(max_per_function) {}
+
+  /// False: the name is taken.
+  bool Add(const std::string& name, BranchFunction function) {
+    auto entry = std::make_unique<Entry>();
+    entry->function_ = std::move(function);
+    if (!entries_.emplace(name, std::move(entry)).second) return false;
+    ++resting_;
+    return true;
+  }
+
+  /// Null: there is none of this name.
+  Entry* Find(std::string_view name) {
+    const auto found = entries_.find(name);
+    return found == entries_.end() ? nullptr : found->second.get();
+  }
+
+  void Push(Entry& entry, BranchCall call) {
+    entry.waiting_.push_back(std::move(call));
+    ++waiting_;
+    JoinRing(entry);
+  }
+
+  /// The function whose turn it is; null: nothing may begin.
+  Entry* Next() {
+    for (std::size_t left = ring_.size(); left > 0; --left) {
+      if (MayBegin(*ring_.front())) return ring_.front();
+      held_back_ = true;
+      ring_.push_back(ring_.front());
+      ring_.pop_front();
+    }
+    return nullptr;
+  }
+
+  /// A call of what Next has just returned; Ended must follow.
+  BranchCall Take() {
+    Entry& entry = *ring_.front();
+    ring_.pop_front();
+    entry.in_ring_ = false;
+    BranchCall call = std::move(entry.waiting_.front());
+    entry.waiting_.pop_front();
+    --waiting_;
+    ++running_;
+    if (entry.running_++ == 0) --resting_;
+    JoinRing(entry);
+    return call;
+  }
+
+  /// True: others may begin now that had to wait for it.
+  bool Ended(Entry& entry) {
+    --running_;
+    if (--entry.running_ == 0) ++resting_;
+    return std::exchange(held_back_, false);
+  }
+
+  std::vector<BranchCall> TakeAllWaiting() {
+    std::vector<BranchCall> calls;
+    for (Entry* entry : ring_) {
+      for (BranchCall& call : entry->waiting_) calls.push_back(std::move(call));
+      entry->waiting_.clear();
+      entry->in_ring_ = false;
+    }
+    ring_.clear();
+    waiting_ = 0;
+    return calls;
+  }
+
+  std::size_t Waiting() const { return waiting_; }  ///< calls
+  std::size_t Running() const { return running_; }  ///< calls
+
+ private:
+  void JoinRing(Entry& entry) {
+    if (entry.in_ring_ || entry.waiting_.empty()) return;
+    entry.in_ring_ = true;
+    ring_.push_back(&entry);
+  }
+
+  bool MayBegin(const Entry& entry) const {
+    if (entry.running_ == 0) return true;
+    if (entry.running_ >= max_per_function_) return false;
+    const std::size_t others = running_ - entry.running_ + resting_;
+    return others < max_threads_ && entry.running_ < (max_threads_ - others) / 2;
+  }
+
+  const std::size_t max_threads_;
+  const std::size_t max_per_function_;
+  std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
+  std::deque<Entry*> ring_;  // functions with calls that wait, in turn
+  std::size_t waiting_ = 0;
+  std::size_t running_ = 0;
+  std::size_t resting_ = 0;  // functions of which none runs
+  bool held_back_ = false;   // one had to wait for others since the last end
+};
+
+}  // namespace v1
+}  // namespace dtm
