@@ -1,10 +1,13 @@
 /// dtm-server: the coordinator as a program of its own, with dtm's HTTP API.
 /// Needs: dtm/http.hpp, POSIX. `dtm-server --help` says how it is used.
+#include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <string>
 #include <sys/resource.h>
+#include <thread>
 #include <vector>
 
 #include <sqlite3.h>
@@ -20,6 +23,15 @@ void AllowManyFiles() {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/// Others may hang: a resolver, a web hook, a client that does not read its answer. What was accepted is in the file.
+void EndWithin(std::chrono::milliseconds limit) {
+  std::thread([limit] {
+    std::this_thread::sleep_for(limit);
+    std::fputs("dtm-server: something hangs, so it ends without waiting longer\n", stderr);
+    std::_Exit(0);
+  }).detach();
 }
 
 int Serve(ServerConfig config) {
@@ -44,8 +56,10 @@ int Serve(ServerConfig config) {
 
   int signal = 0;
   (void)sigwait(&stop, &signal);
+  EndWithin(std::chrono::milliseconds(1800));
+  // First the coordinator: who waits for a result is answered 425 at once. What is unfinished goes on at the next start.
+  (void)tm.Stop(std::chrono::seconds(1));
   server.Stop();
-  (void)tm.Stop(std::chrono::seconds(5));  // what is unfinished goes on at the next start
   return 0;
 }
 

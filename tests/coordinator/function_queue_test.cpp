@@ -46,8 +46,8 @@ TEST_CASE("function queue: the functions take turns, each in order") {
     call.branch = branch;
     queue.Push(entry, std::move(call));
   };
-  for (const std::size_t branch : {1, 2, 3}) push(a, branch);
-  for (const std::size_t branch : {11, 12}) push(b, branch);
+  for (const auto branch : {1U, 2U, 3U}) push(a, branch);
+  for (const auto branch : {11U, 12U}) push(b, branch);
   CHECK(queue.Waiting() == 5);
   std::vector<std::size_t> taken;
   while (queue.Next() != nullptr) taken.push_back(queue.Take().branch);

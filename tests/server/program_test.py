@@ -115,7 +115,7 @@ class ProgramTest(unittest.TestCase):
         port = server.url.rsplit(':')[-1]
         self.refused(f'cannot listen on 127.0.0.1:{port}: Address already in use', '--db', 'b.db',
                      '--listen', f'127.0.0.1:{port}')
-        self.refused("another coordinator.*'a.db", '--db', 'a.db', '--listen', '127.0.0.1:0')
+        self.refused(r"another coordinator.*'\S*a.db", '--db', 'a.db', '--listen', '127.0.0.1:0')
         (self.folder / 'text.db').write_text('this is no database, it is text' * 50)
         self.refused('text.db', '--db', 'text.db', '--listen', '127.0.0.1:0')
         self.refused('folder', '--db', 'no/such/folder/a.db', '--listen', '127.0.0.1:0')
@@ -183,6 +183,55 @@ class ProgramTest(unittest.TestCase):
         self.assertEqual(alert, {'gid': 'g1', 'status': 'submitted', 'branch': 'http://127.0.0.1:1/x', 'retry_count': 2})
         self.assertEqual(told.get(timeout=20)[1]['retry_count'], 3)
         self.assertEqual(server.stop()[0], 0)
+
+    def silent(self):
+        """A service that takes connections and says nothing."""
+        listener = socket.create_server(('127.0.0.1', 0), backlog=100)
+        self.addCleanup(listener.close)
+        return f'http://127.0.0.1:{listener.getsockname()[1]}/x'
+
+    def test_sigterm_answers_who_waits_and_ends_soon(self):
+        url = self.silent()
+        for trans_type, body in (('saga', {'steps': [{'action': url, 'compensate': url}], 'payloads': ['1']}),
+                                 ('msg', {'steps': [{'action': url}], 'payloads': ['1'], 'query_prepared': url})):
+            server = self.start('--db', trans_type + '.db')
+            answers = queue.Queue()
+
+            def submit(gid):
+                begin = {'gid': gid, 'trans_type': trans_type, 'wait_result': True, 'request_timeout': 30, **body}
+                answers.put((server.ask('/api/dtmsvr/submit', begin), time.monotonic()))
+
+            gids = [f'{trans_type}{i}' for i in range(20)]
+            threads = [threading.Thread(target=submit, args=[gid]) for gid in gids]
+            for thread in threads:
+                thread.start()
+            for gid in gids:
+                while server.ask('/api/dtmsvr/query?gid=' + gid)[1]['transaction'] is None:
+                    time.sleep(0.01)
+            self.assertTrue(answers.empty())
+            begin = time.monotonic()
+            self.assertEqual(server.stop(), (0, '', ''))
+            self.assertLess(time.monotonic() - begin, 2)
+            for _ in threads:
+                (status, answer), when = answers.get(timeout=20)
+                self.assertEqual(status, 425, answer)
+                self.assertLess(when - begin, 0.9)  # at once: not when the second for its calls is over
+            for thread in threads:
+                thread.join()
+
+    def test_sigterm_does_not_wait_for_what_hangs(self):
+        (self.folder / 'dtm.yml').write_text(f'AlertWebHook: "{self.silent()}"\n')
+        server = self.start('-c', 'dtm.yml', ALERT_RETRY_LIMIT='1', RETRY_INTERVAL='1')
+        server.ask('/api/dtmsvr/submit', {'gid': 'g1', 'trans_type': 'saga', 'payloads': ['1'],
+                                          'steps': [{'action': 'http://127.0.0.1:1/x', 'compensate': ''}]})
+        while not server.ask('/api/dtmsvr/all')[1]['transactions']:
+            time.sleep(0.01)
+        time.sleep(0.3)  # the alert is on its way
+        begin = time.monotonic()
+        code, out, err = server.stop()
+        self.assertLess(time.monotonic() - begin, 2)
+        self.assertEqual((code, out), (0, ''))
+        self.assertRegex(err, 'something hangs')
 
 
 if __name__ == '__main__':

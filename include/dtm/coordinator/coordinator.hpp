@@ -135,8 +135,8 @@ class Coordinator : public EmbeddedEndpoint {
   /// call it then, and after submitting.
   Time Poll() { return Checked().Poll(); }
 
-  /// Refuses what is new, waits up to `limit` for calls that are out, and commits their results.
-  /// What is unfinished goes on after a restart. False: functions or on_alert still run; call it
+  /// Refuses what is new, tells who waits for an end what the status is, waits up to `limit` for calls that are out,
+  /// and commits their results. What is unfinished goes on after a restart; what had not begun goes first. False: functions or on_alert still run; call it
   /// again.
   bool Stop(Duration limit) { return Checked().Stop(TimeIn(limit)); }
 
