@@ -3921,7 +3921,8 @@ struct Options {
   /// Submissions waiting for a commit at a time, 1 or more; more are refused (RejectedError).
   std::size_t max_waiting_submissions = 20000;
   /// Threads that run branch functions, 1 to 10,000, and how many of them one function may occupy: 1 or more, and at
-  /// most half of them, so that one that blocks leaves threads for the others.
+  /// most half of what the others leave. A function of which none runs always gets a thread, so that those that block
+  /// delay no others; if there are more functions than threads, even beyond the maximum.
   std::size_t max_function_threads = 128;
   std::size_t max_threads_per_function = 64;
   /// Called at the `alert_retry_limit`-th error in a row of a branch that is called until it succeeds, and at every
@@ -3951,11 +3952,6 @@ inline const Options& CheckedOptions(const Options& options) {
   option_range::Check(option_range::kMaxFunctionThreads, options.max_function_threads);
   option_range::Check(option_range::kMaxThreadsPerFunction, options.max_threads_per_function);
   return options;
-}
-
-inline std::size_t ThreadsPerFunction(const Options& options) {
-  const std::size_t half = (std::max)(options.max_function_threads / 2, std::size_t{1});
-  return (std::min)(options.max_threads_per_function, half);
 }
 
 }  // namespace v1
@@ -4785,7 +4781,8 @@ class MachineParts {
     return true;
   }
 
-  /// ONGOING and what was not sent wait for one interval, errors for longer and longer.
+  /// ONGOING and what was not sent wait for one interval, errors for longer and longer. What was not sent because the
+  /// coordinator stops does not wait: a restart calls it first.
   void WaitForNextTry(std::size_t index, Result::Kind kind) {
     Branch& branch = t_.branches[index];
     branch.unsent = kind == Result::Kind::kNotSent;
@@ -4793,7 +4790,8 @@ class MachineParts {
     if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
       // Of a host that answers nothing most calls find no slot: its errors still come in a row.
       if (kind == Result::Kind::kOngoing) branch.errors = 0;
-      branch.next_try = context_.now + interval;
+      const bool stopped = kind == Result::Kind::kNotSent && !context_.may_call;
+      branch.next_try = stopped ? Time{} : context_.now + interval;
     } else {
       ++branch.errors;
       branch.next_try = context_.now + RetryWait(t_, index, interval);
@@ -5754,6 +5752,130 @@ using TransactionFunction = std::function<Result(sqlite3*, const std::string&, c
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/function_queue.hpp --------------------------------------------------------
+
+/// Which call of a function begins next: a queue per function, in turn, and no function takes all threads.
+/// Needs: std. Threads: none inside; the caller holds its own lock.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Functions that block delay no others, however many they are: one of which no call runs may always begin, which
+/// a thread is reserved for; beyond that a function takes at most half of the threads that the others leave.
+class FunctionQueue {
+ public:
+  /// A function and its calls. Stays for ever.
+  class Entry {
+   public:
+    const BranchFunction& Function() const { return function_; }
+    std::size_t Running() const { return running_; }
+
+   private:
+    friend class FunctionQueue;
+    BranchFunction function_;
+    std::deque<BranchCall> waiting_;
+    std::size_t running_ = 0;
+    bool in_ring_ = false;
+  };
+
+  FunctionQueue(std::size_t max_threads, std::size_t max_per_function)
+      : max_threads_(max_threads), max_per_function_(max_per_function) {}
+
+  /// False: the name is taken.
+  bool Add(const std::string& name, BranchFunction function) {
+    auto entry = std::make_unique<Entry>();
+    entry->function_ = std::move(function);
+    if (!entries_.emplace(name, std::move(entry)).second) return false;
+    ++resting_;
+    return true;
+  }
+
+  /// Null: there is none of this name.
+  Entry* Find(std::string_view name) {
+    const auto found = entries_.find(name);
+    return found == entries_.end() ? nullptr : found->second.get();
+  }
+
+  void Push(Entry& entry, BranchCall call) {
+    entry.waiting_.push_back(std::move(call));
+    ++waiting_;
+    JoinRing(entry);
+  }
+
+  /// The function whose turn it is; null: nothing may begin.
+  Entry* Next() {
+    for (std::size_t left = ring_.size(); left > 0; --left) {
+      if (MayBegin(*ring_.front())) return ring_.front();
+      held_back_ = true;
+      ring_.push_back(ring_.front());
+      ring_.pop_front();
+    }
+    return nullptr;
+  }
+
+  /// A call of what Next has just returned; Ended must follow.
+  BranchCall Take() {
+    Entry& entry = *ring_.front();
+    ring_.pop_front();
+    entry.in_ring_ = false;
+    BranchCall call = std::move(entry.waiting_.front());
+    entry.waiting_.pop_front();
+    --waiting_;
+    ++running_;
+    if (entry.running_++ == 0) --resting_;
+    JoinRing(entry);
+    return call;
+  }
+
+  /// True: others may begin now that had to wait for it.
+  bool Ended(Entry& entry) {
+    --running_;
+    if (--entry.running_ == 0) ++resting_;
+    return std::exchange(held_back_, false);
+  }
+
+  std::vector<BranchCall> TakeAllWaiting() {
+    std::vector<BranchCall> calls;
+    for (Entry* entry : ring_) {
+      for (BranchCall& call : entry->waiting_) calls.push_back(std::move(call));
+      entry->waiting_.clear();
+      entry->in_ring_ = false;
+    }
+    ring_.clear();
+    waiting_ = 0;
+    return calls;
+  }
+
+  std::size_t Waiting() const { return waiting_; }  ///< calls
+  std::size_t Running() const { return running_; }  ///< calls
+
+ private:
+  void JoinRing(Entry& entry) {
+    if (entry.in_ring_ || entry.waiting_.empty()) return;
+    entry.in_ring_ = true;
+    ring_.push_back(&entry);
+  }
+
+  bool MayBegin(const Entry& entry) const {
+    if (entry.running_ == 0) return true;
+    if (entry.running_ >= max_per_function_) return false;
+    const std::size_t others = running_ - entry.running_ + resting_;
+    return others < max_threads_ && entry.running_ < (max_threads_ - others) / 2;
+  }
+
+  const std::size_t max_threads_;
+  const std::size_t max_per_function_;
+  std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
+  std::deque<Entry*> ring_;  // functions with calls that wait, in turn
+  std::size_t waiting_ = 0;
+  std::size_t running_ = 0;
+  std::size_t resting_ = 0;  // functions of which none runs
+  bool held_back_ = false;   // one had to wait for others since the last end
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/functions.hpp -------------------------------------------------------------
 
 /// The registry of branch functions, and the threads that run them.
@@ -5763,12 +5885,12 @@ using TransactionFunction = std::function<Result(sqlite3*, const std::string&, c
 namespace dtm {
 inline namespace v1 {
 
-/// Runs functions on a pool that grows while calls wait and shrinks when threads idle. A function
-/// that blocks occupies at most `max_per_function` of its threads, so the others go on.
+/// Runs functions on a pool that grows while calls wait and shrinks when threads idle. Functions that block delay no
+/// others, see FunctionQueue; for one of which none runs there is a thread beyond `max_threads` if need be.
 class Functions : public BranchCaller {
  public:
   Functions(std::size_t max_threads, std::size_t max_per_function)
-      : max_threads_(max_threads), max_per_function_(max_per_function) {}
+      : max_threads_(max_threads), queue_(max_threads, max_per_function) {}
   ~Functions() override { Functions::Stop(); }
 
   /// @throws LogicError  the name is taken.
@@ -5778,10 +5900,8 @@ class Functions : public BranchCaller {
       throw LogicError("'" + name + "' begins like the name of a function inside a transaction, '" +
                        kInTransactionPrefix + "'; give it another one");
     }
-    auto entry = std::make_unique<Entry>();
-    entry->function = std::move(function);
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (!entries_.emplace(name, std::move(entry)).second) {
+    if (!queue_.Add(name, std::move(function))) {
       throw LogicError("a branch function named '" + name +
                        "' is registered already; give each function a name of its own");
     }
@@ -5818,15 +5938,13 @@ class Functions : public BranchCaller {
       }
       results_ = &results;
       for (BranchCall& call : calls) {
-        const auto found = entries_.find(std::string_view(call.Url()).substr(kLocalPrefixSize));
-        if (found == entries_.end()) {
+        FunctionQueue::Entry* entry =
+            queue_.Find(std::string_view(call.Url()).substr(kLocalPrefixSize));
+        if (entry == nullptr) {
           unknown.push_back(std::move(call));
-          continue;
+        } else {
+          queue_.Push(*entry, std::move(call));
         }
-        Entry& entry = *found->second;
-        entry.queue.push_back(std::move(call));
-        ++queued_;
-        MakeReady(entry);
       }
       WakeThreads();
     }
@@ -5839,8 +5957,8 @@ class Functions : public BranchCaller {
   /// The function of this name; empty if there is none.
   BranchFunction Find(const std::string& name) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = entries_.find(name);
-    return found == entries_.end() ? BranchFunction() : found->second->function;
+    const FunctionQueue::Entry* entry = queue_.Find(name);
+    return entry == nullptr ? BranchFunction() : entry->Function();
   }
 
   /// From now on functions run on threads of their own.
@@ -5857,7 +5975,10 @@ class Functions : public BranchCaller {
   /// blocked. Returns when to look again.
   Time Grow(Time now) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (!threaded_ || ready_.empty() || idle_ > 0 || threads_.size() >= max_threads_) {
+    const FunctionQueue::Entry* next = threaded_ && idle_ == 0 ? Next() : nullptr;
+    const bool starves = next != nullptr && next->Running() == 0;
+    const std::size_t most = starves ? (std::max)(max_threads_, running_.size() + 1) : max_threads_;
+    if (next == nullptr || threads_.size() >= most) {
       stalled_since_ = kNever;
       return kNever;
     }
@@ -5866,8 +5987,7 @@ class Functions : public BranchCaller {
       taken_before_ = taken_;
     } else if (now - stalled_since_ >= kPatience) {
       const std::size_t more =
-          (std::min)(threads_.size(),
-                     (std::min)(ready_.size() * max_per_function_, max_threads_ - threads_.size()));
+          (std::min)({threads_.size(), queue_.Waiting(), most - threads_.size()});
       stalled_since_ = now;
       try {
         for (std::size_t i = 0; i < more; ++i) AddThread();
@@ -5880,9 +6000,13 @@ class Functions : public BranchCaller {
   /// Without threads: runs what is queued, here. Returns false if there was nothing.
   bool RunQueued() {
     std::unique_lock<std::mutex> lock(mutex_);
-    if (threaded_ || queued_ == 0) return false;
+    if (threaded_ || queue_.Waiting() == 0) return false;
     // What a function submits may queue more calls; those are for the next time.
-    for (std::size_t n = queued_; n > 0 && !ready_.empty(); --n) RunOne(lock);
+    for (std::size_t n = queue_.Waiting(); n > 0; --n) {
+      FunctionQueue::Entry* entry = Next();
+      if (entry == nullptr) break;
+      RunOne(*entry, lock);
+    }
     return true;
   }
 
@@ -5904,7 +6028,7 @@ class Functions : public BranchCaller {
     std::map<std::thread::id, std::thread> threads;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      (void)TakeQueued();
+      refusing_ = true;
       stopping_ = true;
       threads.swap(threads_);
       ready_changed_.notify_all();
@@ -5914,15 +6038,21 @@ class Functions : public BranchCaller {
     ended_.clear();
   }
 
-  /// From now on no function begins: what is queued, and what comes, is answered NotSent.
+  /// From now on no function begins; what comes is answered NotSent.
   void BeginNothingNew() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    refusing_ = true;
+  }
+
+  /// Answers what waits NotSent, once nothing begins any more.
+  void RefuseWaiting() {
     std::vector<BranchCall> calls;
     BranchResults* results = nullptr;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      refusing_ = true;
+      if (!refusing_) return;
       results = results_;
-      calls = TakeQueued();
+      calls = queue_.TakeAllWaiting();
     }
     if (!calls.empty()) Refuse(calls, *results);
   }
@@ -5939,25 +6069,15 @@ class Functions : public BranchCaller {
     }
   }
 
-  struct Entry {
-    BranchFunction function;
-    std::deque<BranchCall> queue;
-    std::size_t running = 0;
-    bool ready = false;
-  };
   static constexpr Duration kPatience = std::chrono::milliseconds(2);
   static constexpr std::chrono::seconds kIdleBeforeLeaving{10};
 
   /// All below with mutex_ held.
-  void MakeReady(Entry& entry) {
-    if (entry.ready || entry.queue.empty() || entry.running >= max_per_function_) return;
-    entry.ready = true;
-    ready_.push_back(&entry);
-  }
+  FunctionQueue::Entry* Next() { return refusing_ ? nullptr : queue_.Next(); }
 
   void WakeThreads() {
-    if (idle_ == 0 || ready_.empty()) return;
-    if (queued_ > 1) {
+    if (idle_ == 0 || queue_.Waiting() == 0) return;
+    if (queue_.Waiting() > 1) {
       ready_changed_.notify_all();
     } else {
       ready_changed_.notify_one();
@@ -5973,14 +6093,14 @@ class Functions : public BranchCaller {
   void ThreadMain() {
     std::unique_lock<std::mutex> lock(mutex_);
     while (!stopping_) {
-      if (!ready_.empty()) {
-        RunOne(lock);
+      if (FunctionQueue::Entry* entry = Next()) {
+        RunOne(*entry, lock);
         continue;
       }
       ++idle_;
       const auto woken = ready_changed_.wait_for(lock, kIdleBeforeLeaving);
       --idle_;
-      if (woken == std::cv_status::timeout && ready_.empty() && threads_.size() > min_threads_ &&
+      if (woken == std::cv_status::timeout && Next() == nullptr && threads_.size() > min_threads_ &&
           !stopping_) {
         const auto self = threads_.find(std::this_thread::get_id());
         if (self == threads_.end()) return;
@@ -5993,48 +6113,25 @@ class Functions : public BranchCaller {
     }
   }
 
-  /// Takes one call in turn of the functions and runs it without the lock.
-  void RunOne(std::unique_lock<std::mutex>& lock) {
-    Entry& entry = *ready_.front();
-    ready_.pop_front();
-    entry.ready = false;
-    BranchCall call = std::move(entry.queue.front());
-    entry.queue.pop_front();
-    --queued_;
+  /// Takes a call of what Next has just returned, and runs it without the lock.
+  void RunOne(FunctionQueue::Entry& entry, std::unique_lock<std::mutex>& lock) {
+    BranchCall call = queue_.Take();
     ++taken_;
-    ++entry.running;
-    MakeReady(entry);
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
     lock.unlock();
-    Result result = Guarded([&] { return entry.function(call.Payload(), Caller(call)); });
+    Result result = Guarded([&] { return entry.Function()(call.Payload(), Caller(call)); });
     results.Done(std::move(call), std::move(result));
     lock.lock();
     running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
-    --entry.running;
-    MakeReady(entry);
-  }
-
-  std::vector<BranchCall> TakeQueued() {
-    std::vector<BranchCall> calls;
-    for (auto& entry : entries_) {
-      for (BranchCall& call : entry.second->queue) calls.push_back(std::move(call));
-      entry.second->queue.clear();
-      entry.second->ready = false;
-    }
-    ready_.clear();
-    queued_ = 0;
-    return calls;
+    if (queue_.Ended(entry)) WakeThreads();
   }
 
   const std::size_t max_threads_;
-  const std::size_t max_per_function_;
   std::mutex mutex_;
   std::condition_variable ready_changed_;
-  std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
+  FunctionQueue queue_;
   std::map<std::string, TransactionFunction, std::less<>> in_transaction_;
-  std::deque<Entry*> ready_;  // functions with something to run, in turn
-  std::size_t queued_ = 0;
   std::size_t idle_ = 0;
   std::size_t min_threads_ = 0;
   std::size_t taken_ = 0;
@@ -7386,7 +7483,7 @@ class Release {
         ended || transaction.stuck || (live.timer != kNever && !live.CallsOut() && !HeldBack(live));
     auto keep = live.waiters.begin();
     for (Waiter& waiter : live.waiters) {
-      const bool now = ended || waiter.when == AnswerWhen::kStored ||
+      const bool now = ended || waiter.when == AnswerWhen::kStored || !board_.context.may_call ||
                        (settled && waiter.when == AnswerWhen::kSettled) ||
                        waiter.deadline <= board_.context.now;
       if (now) {
@@ -7456,8 +7553,15 @@ class Loop {
   /// The caller of branches by URL; before the first turn.
   void Use(BranchCaller* urls) { release_.Use(urls); }
 
-  /// From the next turn on nothing is called any more; what is answered is still recorded.
-  void StartNothingNew() { board_.context.may_call = false; }
+  /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
+  void StartNothingNew() {
+    functions_.RefuseWaiting();
+    if (!std::exchange(board_.context.may_call, false)) return;
+    // Those who wait for an end are told now what the status is.
+    board_.lives.ForEach([this](Live& live) {
+      if (!live.waiters.empty()) board_.Touch(live);
+    });
+  }
 
   /// One turn; returns whether anything had happened.
   bool Turn() {
@@ -7572,7 +7676,7 @@ class Driver {
         clock(std::move(clock_in)),
         store(std::move(store_in)),
         inbox(options.max_waiting_submissions),
-        functions(options.max_function_threads, ThreadsPerFunction(options)),
+        functions(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
         loop_(*store, *clock, inbox, functions, alerts, options) {}
 
@@ -7670,7 +7774,8 @@ class Driver {
     return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
   }
 
-  /// See Coordinator::Stop.
+  /// See Coordinator::Stop. Functions begin no more from here on, though the loop may be busy for a while; the loop
+  /// refuses those that wait when it knows, so that this leaves no wait behind.
   bool Stop(Time until) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
@@ -7681,7 +7786,7 @@ class Driver {
       inbox.Close();
       stopping_ = true;
     }
-    functions.BeginNothingNew();  // here: the loop may be busy for a while
+    functions.BeginNothingNew();
     if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
     if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {
@@ -9812,8 +9917,8 @@ class Coordinator : public EmbeddedEndpoint {
   /// call it then, and after submitting.
   Time Poll() { return Checked().Poll(); }
 
-  /// Refuses what is new, waits up to `limit` for calls that are out, and commits their results.
-  /// What is unfinished goes on after a restart. False: functions or on_alert still run; call it
+  /// Refuses what is new, tells who waits for an end what the status is, waits up to `limit` for calls that are out,
+  /// and commits their results. What is unfinished goes on after a restart; what had not begun goes first. False: functions or on_alert still run; call it
   /// again.
   bool Stop(Duration limit) { return Checked().Stop(TimeIn(limit)); }
 

@@ -4696,7 +4696,8 @@ class Server {
     server_->Listen();
   }
 
-  /// Lets the requests at hand end (at most 6 s, if one waits for a result); no new ones come.
+  /// Lets the requests at hand end (at most 6 s, if one waits for a result; none, if the coordinator was stopped
+  /// before); no new ones come.
   /// Once, then the server can be started again.
   void Stop() {
     if (server_) server_->Stop();
