@@ -1,4 +1,4 @@
-// examples/twenty_lines.cpp: g++ -std=c++17 twenty_lines.cpp -lsqlite3 -pthread
+// examples/twenty_lines.cpp: g++ -std=c++17 -Isingle_include examples/twenty_lines.cpp -lsqlite3 -pthread
 #include <cstdio>
 
 #include <dtm/dtm.hpp>
