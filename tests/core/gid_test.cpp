@@ -2,8 +2,10 @@
 #include <chrono>
 #include <set>
 #include <string>
+#include <type_traits>
 
 #include "tests/catch.hpp"
+#include "tests/support/child.hpp"
 #include <dtm/core/gid.hpp>
 #include <dtm/core/validate.hpp>
 
@@ -59,3 +61,20 @@ TEST_CASE("gid: no two are the same, neither of one millisecond nor of two gener
   }
   CHECK(gids.size() == 100000);
 }
+
+TEST_CASE("gid: a forked child makes others than its parent") {
+  GidGenerator gids;
+  std::set<std::string> all{gids.Make(kNow)};  // the next ones come from what it has in stock
+  const auto sixty = [&gids] {
+    std::string text;
+    for (int i = 0; i < 60; ++i) text += gids.Make(kNow);
+    return text;
+  };
+  for (const std::string& text : {dtm_test::InChild(sixty), dtm_test::InChild(sixty), sixty()}) {
+    REQUIRE(text.size() == 60 * 22);
+    for (std::size_t at = 0; at < text.size(); at += 22) all.insert(text.substr(at, 22));
+  }
+  CHECK(all.size() == 181);
+}
+
+static_assert(!std::is_copy_constructible_v<GidGenerator>, "a copy would make the same gids");

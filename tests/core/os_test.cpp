@@ -1,12 +1,15 @@
 /// Files of the owner only, locks, and the clock that never jumps.
 #include <cstdlib>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/catch.hpp"
+#include "tests/support/child.hpp"
 #include <dtm/core/os.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -59,6 +62,23 @@ TEST_CASE("os: an existing store file is left alone") {
   dtm::os::EnsurePrivateFile(folder / "bank.db");
   CHECK(ModeOf(folder / "bank.db") == 0640u);
   CHECK(fs::file_size(folder / "bank.db") == 4);
+}
+
+TEST_CASE("os: a forked child keeps no lock, and closes nothing of its own by it") {
+  const Folder folder;
+  auto lock = std::make_unique<dtm::os::FileLock>(folder / "l");
+  const dtm_test::LivingChild child;
+  CHECK_THROWS_AS(dtm::os::FileLock(folder / "l"), StoreError);
+  lock.reset();
+  CHECK_NOTHROW(dtm::os::FileLock(folder / "l"));
+  lock = std::make_unique<dtm::os::FileLock>(folder / "l");
+  const std::string end = dtm_test::InChild([&]() -> std::string {
+    const int own = ::open("/dev/null", O_RDONLY);  // gets the number of the lock's
+    lock.reset();
+    return ::fcntl(own, F_GETFD) == -1 ? "closed" : "open";
+  });
+  CHECK(end == "open");
+  CHECK_THROWS_AS(dtm::os::FileLock(folder / "l"), StoreError);
 }
 
 TEST_CASE("os: a lock knows that its file is another one") {
@@ -145,7 +165,6 @@ TEST_CASE("os: time since boot goes on and never back") {
 }
 
 TEST_CASE("os: this process, and the text of the last error") {
-  CHECK(dtm::os::ProcessId() == static_cast<long>(::getpid()));
   errno = ENOSPC;
   CHECK_THAT(dtm::os::LastErrorText(), ContainsSubstring("No space"));
 }

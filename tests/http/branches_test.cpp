@@ -11,6 +11,7 @@
 #include <httplib.h>
 
 #include "tests/catch.hpp"
+#include "tests/support/child.hpp"
 #include "tests/http/raw_server.hpp"
 #include <dtm/http/branches.hpp>
 
@@ -301,4 +302,14 @@ TEST_CASE("every call is answered exactly once, whatever the servers do") {
   CHECK(results.Count() == count);
   CHECK(CountOf(results.Wait(count), Kind::kSuccess, fine.Url()) > 0);
   CHECK(CountOf(results.Wait(count), Kind::kSuccess, silent.Url()) == 0);
+}
+
+TEST_CASE("callers of URLs belong to the process that made them") {
+  auto caller = dtm::HttpBranches();
+  const std::string end = dtm_test::InChild([&]() -> std::string {
+    ::alarm(20);
+    caller.reset();
+    return "ended";
+  });
+  CHECK(end == "ended");
 }

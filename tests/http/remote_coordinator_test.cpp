@@ -11,6 +11,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
+#include "tests/support/child.hpp"
 #include "tests/support/nested.hpp"
 #include <dtm/client/saga.hpp>
 #include <dtm/http/branches.hpp>
@@ -301,4 +302,78 @@ TEST_CASE("remote: what a 409 means is what is stored") {
   CHECK_THROWS_AS(SubmitTo(deep.Url()), dtm::InDoubtError);
   Scripted hidden({Says(200, R"({"dtm_result":"FAILURE"})"), IsStored("aborting")});
   CHECK(SubmitTo(hidden.Url()).status == Status::kAborting);
+}
+
+TEST_CASE("remote coordinator: a forked child can send nothing, and harms nothing") {
+  House house;
+  auto remote = std::make_unique<RemoteCoordinator>(house.url, house.options);
+  const dtm::Definition definition = [] {
+    dtm::Definition made;
+    made.gid = "before";
+    return made;
+  }();
+  (void)remote->Submit(definition);  // leaves a connection that the child gets as well
+  const std::string end = dtm_test::InChild([&]() -> std::string {
+    ::alarm(20);
+    int wrong = 0;
+    const auto expect = [&wrong](const auto& function) {
+      try {
+        function();
+        ++wrong;
+      } catch (const dtm::LogicError&) {
+      }
+    };
+    using dtm::TransType;
+    expect([&] { (void)remote->Submit(definition); });
+    expect([&] { (void)remote->SubmitAndWait(definition, seconds(1)); });
+    expect([&] { remote->SubmitAsync(definition, {}); });
+    expect([&] { (void)remote->Prepare(definition); });
+    expect([&] { remote->Abort("before", TransType::kSaga, ""); });
+    expect([&] { remote->RegisterBranch("before", TransType::kTcc, {}); });
+    expect([&] { (void)remote->PrepareWorkflow(definition); });
+    expect([&] { remote->FinishWorkflow("before", Status::kFailed, "", ""); });
+    expect([&] { (void)remote->CallBranch({}); });
+    expect([&] { (void)remote->Wait("before", seconds(1)); });
+    expect([&] { (void)remote->NewGid(); });
+    remote.reset();
+    return std::to_string(wrong) + " of them did something";
+  });
+  CHECK(end == "0 of them did something");
+  CHECK(remote->Wait("before", seconds(9)).Succeeded());
+}
+
+TEST_CASE("remote coordinator: destroyed, it sends nothing more and tells everybody") {
+  RawServer silent([](int fd, int) {
+    while (!RawServer::ReadRequest(fd).empty()) {
+    }
+  });
+  RemoteOptions options;
+  options.timeout = std::chrono::milliseconds(500);
+  std::mutex mutex;
+  int refused = 0, in_doubt = 0, other = 0;
+  auto remote = std::make_unique<RemoteCoordinator>(silent.Url("/api/dtmsvr"), options);
+  const auto told = [&](const dtm::Reply& reply) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    try {
+      (void)reply.Get();
+      ++other;
+    } catch (const dtm::InDoubtError&) {
+      ++in_doubt;
+    } catch (const dtm::RejectedError& error) {
+      const bool says = std::string(error.what()).find("was not sent") != std::string::npos;
+      ++(says ? refused : other);
+    }
+  };
+  for (int i = 0; i < 1000; ++i) {
+    dtm::Definition definition;
+    definition.gid = std::to_string(i);
+    remote->SubmitAsync(definition, told);
+  }
+  const auto start = std::chrono::steady_clock::now();
+  remote.reset();
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::milliseconds(1500));  // not 16 s
+  CHECK(refused + in_doubt == 1000);
+  CHECK(refused > 900);
+  CHECK(in_doubt > 0);
+  CHECK(other == 0);
 }

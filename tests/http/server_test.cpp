@@ -3,16 +3,20 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <map>
 #include <memory>
 #include <sstream>
 #include <string>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_client.hpp"
+#include "tests/support/child.hpp"
 #include <dtm/core/error.hpp>
 #include <dtm/http/server.hpp>
 
@@ -372,4 +376,61 @@ TEST_CASE("metrics have dtm's names") {
   CHECK(types["dtm_transaction_handled_duration"] == "histogram");
   CHECK(types["dtm_branch_process_total"] == "counter");
   CHECK(text.back() == '\n');
+}
+
+TEST_CASE("a forked child ends without the server, and keeps neither its port nor its connections") {
+  auto api = std::make_unique<Api>();
+  const int port = api->port;
+  const auto client = Idle(port);
+  const std::string end = dtm_test::InChild([&]() -> std::string {
+    ::alarm(20);
+    std::string said;
+    try {
+      api->server.Stop();
+    } catch (const dtm::LogicError& error) {
+      said = error.what();
+    }
+    api->server.~Server();  // as at the end of a child's main
+    return said;
+  });
+  CHECK_THAT(end, ContainsSubstring("this server belongs to the parent process"));
+  const dtm_test::LivingChild child;
+  client->Send(kPing);
+  CHECK(Wrong(client->Read(), 200, kPong) == "");
+  api->server.Stop();
+  CHECK(client->Read().problem == "closed");
+  CHECK(api->server.Start("127.0.0.1", port) == port);
+}
+
+TEST_CASE("a forked child does not keep the port and connections of a server that was killed") {
+  int up[2], down[2];
+  REQUIRE((::pipe(up) == 0 && ::pipe(down) == 0));
+  const pid_t program = ::fork();
+  REQUIRE(program >= 0);
+  if (program == 0) {
+    ::alarm(60);
+    Api api;
+    (void)!::write(up[1], &api.port, sizeof api.port);
+    char connected = 0;
+    (void)!::read(down[0], &connected, 1);
+    const pid_t worker = ::fork();
+    if (worker > 0) (void)!::write(up[1], &worker, sizeof worker);
+    ::alarm(60);
+    for (;;) ::pause();
+  }
+  int port = 0;
+  REQUIRE(::read(up[0], &port, sizeof port) == sizeof port);
+  const auto client = Idle(port);
+  REQUIRE(::write(down[1], "c", 1) == 1);
+  pid_t worker = 0;
+  REQUIRE(::read(up[0], &worker, sizeof worker) == sizeof worker);
+  ::kill(program, SIGKILL);
+  ::waitpid(program, nullptr, 0);
+  REQUIRE(::kill(worker, 0) == 0);
+  CHECK(client->Read().problem != "silence");
+  Api next;
+  next.server.Stop();
+  CHECK(next.server.Start("127.0.0.1", port) == port);
+  ::kill(worker, SIGKILL);
+  for (const int end : {up[0], up[1], down[0], down[1]}) ::close(end);
 }

@@ -1,9 +1,11 @@
 /// The connections of the SQLite store: what is left of them when opening again fails. What they do when the files are
 /// no longer those they have open: sqlite_files_test.cpp.
+#include <memory>
 #include <stdexcept>
 #include <string>
 
 #include "tests/catch.hpp"
+#include "tests/support/child.hpp"
 #include "tests/support/temp_dir.hpp"
 #include <dtm/core/error.hpp>
 #include <dtm/store/sqlite_connections.hpp>
@@ -48,4 +50,18 @@ TEST_CASE("connections: an open batch is dropped by Recover") {
       .Step();
   connections.Recover();
   CHECK_FALSE(connections.Writing().get_value.BindText(1, "c").BindText(2, "k").Step());
+}
+
+TEST_CASE("connections: a forked child that destroys them closes nothing of its parent") {
+  TempDir dir;
+  auto connections = std::make_unique<Connections>(dir / "s.db", dtm::Durability::kProcess, nullptr);
+  CHECK(dtm_test::InChild([&]() -> std::string {
+          connections.reset();
+          return "ended";
+        }) == "ended");
+  CHECK(dtm_test::Exists(dir / "s.db-wal"));
+  CHECK_THROWS_AS(Connections(dir / "s.db", dtm::Durability::kProcess, nullptr), dtm::StoreError);
+  connections->Begin();
+  connections->Writing().commit.Step();
+  connections->AfterCommit();
 }

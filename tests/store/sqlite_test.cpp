@@ -332,6 +332,30 @@ TEST_CASE("the lock file is not inherited by programs that are started") {
   }
 }
 
+TEST_CASE("a worker that was forked from the program does not keep the store taken") {
+  TempDir dir;
+  const std::string path = dir / "s.db";
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  const pid_t program = ::fork();
+  REQUIRE(program >= 0);
+  if (program == 0) {
+    const SqliteStore store(path);
+    const pid_t worker = ::fork();
+    if (worker != 0) ::_exit(::write(ends[1], &worker, sizeof worker) == sizeof worker ? 0 : 1);
+    ::alarm(60);
+    for (;;) ::pause();
+  }
+  pid_t worker = 0;
+  REQUIRE(::read(ends[0], &worker, sizeof worker) == sizeof worker);
+  REQUIRE(::waitpid(program, nullptr, 0) == program);
+  REQUIRE(::kill(worker, 0) == 0);
+  CHECK(Refusal(path).empty());
+  ::kill(worker, SIGKILL);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
 TEST_CASE("another program that reads does not stop the store") {
   TempDir dir;
   SqliteStore store(dir / "s.db");

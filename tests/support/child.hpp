@@ -2,6 +2,7 @@
 /// Needs: POSIX. Threads: call it while the test has one thread only.
 #pragma once
 
+#include <csignal>
 #include <exception>
 #include <functional>
 #include <stdexcept>
@@ -42,7 +43,36 @@ inline std::string InChild(const std::function<std::string()>& function) {
   return text;
 }
 
-/// The same without the rights of root, for whom no file is read-only.
+/// A forked child that does `first`, if anything, and then lives on as long as this.
+class LivingChild {
+ public:
+  explicit LivingChild(const std::function<void()>& first = {}) {
+    int ends[2];
+    if (::pipe(ends) != 0 || (pid_ = ::fork()) < 0) throw std::runtime_error("fork failed");
+    if (pid_ == 0) {
+      if (first) first();
+      ::close(ends[0]);
+      ::close(ends[1]);  // tells that it lives
+      ::alarm(60);       // if the test dies
+      for (;;) ::pause();
+    }
+    ::close(ends[1]);
+    char none = 0;
+    (void)!::read(ends[0], &none, 1);
+    ::close(ends[0]);
+  }
+  ~LivingChild() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  LivingChild(const LivingChild&) = delete;
+  LivingChild& operator=(const LivingChild&) = delete;
+
+ private:
+  pid_t pid_ = -1;
+};
+
+/// InChild without the rights of root, for whom no file is read-only.
 inline std::string InChildWithoutRights(const std::function<std::string()>& function) {
   return InChild([&]() -> std::string {
     constexpr unsigned kNobody = 65534;

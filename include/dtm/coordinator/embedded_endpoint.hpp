@@ -23,6 +23,7 @@
 #include <dtm/core/gid.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/local_branch.hpp>
+#include <dtm/core/of_this_process.hpp>
 #include <dtm/core/os.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
@@ -36,11 +37,7 @@ class EmbeddedEndpoint : public Endpoint {
  public:
   /// Stops, and waits for the functions that still run.
   ~EmbeddedEndpoint() override {
-    if (process_ != os::ProcessId()) {
-      (void)driver_.release();  // a forked child: the threads and the file are the parent's
-      return;
-    }
-    driver_->StopForGood();
+    if (driver_.Here()) driver_.Get().StopForGood();
   }
   EmbeddedEndpoint(const EmbeddedEndpoint&) = delete;
   EmbeddedEndpoint& operator=(const EmbeddedEndpoint&) = delete;
@@ -148,17 +145,10 @@ class EmbeddedEndpoint : public Endpoint {
 
  protected:
   explicit EmbeddedEndpoint(std::unique_ptr<Driver> driver)
-      : owner_(RandomOwner()), driver_(std::move(driver)) {}
+      : owner_(RandomOwner()), driver_("coordinator", std::move(driver)) {}
 
   /// @throws LogicError  this is a forked child.
-  Driver& Checked() const {
-    if (process_ != os::ProcessId()) {
-      throw LogicError(
-          "this coordinator belongs to the parent process; a forked child has to open a "
-          "store of its own");
-    }
-    return *driver_;
-  }
+  Driver& Checked() const { return driver_.Get(); }
   Requests Asking() const { return Requests(Checked()); }
 
   /// A branch function that waits for a transaction may wait for itself.
@@ -193,10 +183,9 @@ class EmbeddedEndpoint : public Endpoint {
   }
 
   const std::uint64_t owner_;
-  const long process_ = os::ProcessId();
   std::mutex gid_mutex_;
   GidGenerator gids_;
-  std::unique_ptr<Driver> driver_;
+  OfThisProcess<Driver> driver_;
 };
 
 }  // namespace v1

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include <dtm/core/os.hpp>
 #include <dtm/core/types.hpp>
@@ -18,8 +19,15 @@ inline namespace v1 {
 /// Makes gids without I/O: 48 bits of milliseconds, then 74 random bits.
 class GidGenerator {
  public:
+  GidGenerator() = default;
+  GidGenerator(const GidGenerator&) = delete;  // a copy would make the same ones
+  GidGenerator& operator=(const GidGenerator&) = delete;
+
   std::string Make(Time now) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
+    // A forked child has the same stock as its parent: it asks for one of its own.
+    const unsigned generation = os::Forking::Generation();
+    if (std::exchange(generation_, generation) != generation) used_ = kStock;
     const std::uint64_t first = Random();
     std::string gid(22, kAlphabet[0]);
     Put((static_cast<std::uint64_t>(ms.count()) << 10 & kTimeMask) | (first & 0x3FF), 10, &gid[0]);
@@ -41,15 +49,17 @@ class GidGenerator {
 
   /// Asks the system for a few at a time: asking costs more than making a gid.
   std::uint64_t Random() {
-    if (used_ == sizeof random_ / sizeof random_[0]) {
+    if (used_ == kStock) {
       os::FillRandom(random_, sizeof random_);
       used_ = 0;
     }
     return random_[used_++];
   }
 
-  std::uint64_t random_[32];
-  std::size_t used_ = sizeof random_ / sizeof random_[0];
+  static constexpr std::size_t kStock = 32;
+  std::uint64_t random_[kStock];
+  std::size_t used_ = kStock;
+  unsigned generation_ = os::Forking::Generation();
 };
 
 }  // namespace v1

@@ -2,12 +2,16 @@
 /// Needs: POSIX. Threads: thread-safe functions; a FileLock belongs to one owner.
 #pragma once
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <fcntl.h>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <pthread.h>
+#include <set>
 #include <stdlib.h>
 #include <string>
 #include <sys/file.h>
@@ -22,8 +26,6 @@
 namespace dtm {
 inline namespace v1 {
 namespace os {
-
-inline long ProcessId() { return static_cast<long>(::getpid()); }
 
 /// Time since boot, going on while the machine sleeps; never jumps.
 inline Duration SinceBoot() {
@@ -105,7 +107,60 @@ inline void EnsurePrivateFile(const std::string& path) {
   ::close(file);
 }
 
-/// An exclusive lock on `path`, held until destroyed or the process ends (also by a forked child).
+/// What fork() does to this process. One state for the process, since the handlers of fork take no context and cannot be
+/// taken back; it counts the forks that come after its first use.
+class Forking {
+ public:
+  /// How many forks lead from the process that asked first to this one: another number in a child than in its parent.
+  static unsigned Generation() { return Get().generation.load(std::memory_order_relaxed); }
+
+  /// A forked child does not get this descriptor: what it holds, a lock or a port, would live on in the child when this
+  /// process has died. Close it by Close. It is closed if there is no memory to note it.
+  static void CloseInChildren(int file) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    try {
+      state.files.insert(file);
+    } catch (...) {
+      ::close(file);
+      throw;
+    }
+  }
+  static void Forget(int file) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    state.files.erase(file);
+  }
+  /// A forked child, where it is closed already, closes nothing.
+  static void Close(int file) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    if (state.files.erase(file) > 0) ::close(file);
+  }
+
+ private:
+  struct State {
+    State() { ::pthread_atfork(&BeforeFork, &AfterFork, &InChild); }
+    std::atomic<unsigned> generation{0};
+    std::mutex mutex;
+    std::set<int> files;
+  };
+  static State& Get() {
+    static State* const state = new State;  // for ever: what closes files may be destroyed later than it
+    return *state;
+  }
+  static void BeforeFork() { Get().mutex.lock(); }
+  static void AfterFork() { Get().mutex.unlock(); }
+  static void InChild() {
+    State& state = Get();
+    for (const int file : state.files) ::close(file);
+    state.files.clear();
+    ++state.generation;
+    state.mutex.unlock();
+  }
+};
+
+/// An exclusive lock on `path`, held until destroyed or the process ends; a forked child has no part in it.
 /// Two locks on one file exclude each other also within one process.
 class FileLock {
  public:
@@ -126,11 +181,12 @@ class FileLock {
                       path + "'; stop it first, or give this one a store of its own"
                 : "the lock file '" + path + "' cannot be locked: " + why);
     }
+    Forking::CloseInChildren(file_);
     if (AtItsPath()) return;
-    ::close(file_);
+    Forking::Close(file_);
     throw StoreError("the lock file '" + path + "' was replaced at this moment; try again");
   }
-  ~FileLock() { ::close(file_); }
+  ~FileLock() { Forking::Close(file_); }
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 

@@ -1,5 +1,4 @@
-/// Calls branches by URL: threads that grow and shrink, connections that are kept, a queue per
-/// host.
+/// Calls branches by URL: threads that grow and shrink, connections that are kept, a queue per host.
 /// Needs: cpp-httplib, POSIX. Threads: as BranchCaller says; inside, one mutex over all state.
 /// Protocol: §3 (calling branches).
 #pragma once
@@ -20,6 +19,7 @@
 #include <vector>
 
 #include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/core/of_this_process.hpp>
 #include <dtm/http/call_pace.hpp>
 #include <dtm/http/call_queue.hpp>
 #include <dtm/http/connection.hpp>
@@ -29,18 +29,16 @@
 namespace dtm {
 inline namespace v1 {
 
-class UrlCaller final : public BranchCaller {
+class UrlCaller {
  public:
   explicit UrlCaller(HttpBranchOptions options) : options_(options), queue_(options) {
     FillRegexTable();
     housekeeper_ = std::thread([this] { KeepHouse(); });
   }
 
-  UrlCaller(const UrlCaller&) = delete;
-  UrlCaller& operator=(const UrlCaller&) = delete;
-  ~UrlCaller() override { Stop(); }
+  ~UrlCaller() { Stop(); }
 
-  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+  void Call(std::vector<BranchCall> calls, BranchResults& results) {
     std::vector<Answer> answers;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -60,7 +58,7 @@ class UrlCaller final : public BranchCaller {
   }
 
   /// Waits for calls that hang in the resolver: getaddrinfo cannot be interrupted.
-  void Stop() override {
+  void Stop() {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       stopping_ = true;
@@ -74,8 +72,8 @@ class UrlCaller final : public BranchCaller {
   using Clock = std::chrono::steady_clock;
   using Milliseconds = std::chrono::milliseconds;
 
-  // When a deadline has passed: first the worker may notice by itself, then its socket is broken,
-  // and if even that does not help (the resolver hangs) the call is answered for it.
+  // When a deadline has passed: first the worker may notice by itself, then its socket is broken, and if even that
+  // does not help (the resolver hangs) the call is answered for it.
   static constexpr Milliseconds kBreakAfter{10};
   static constexpr Milliseconds kAnswerAfter{60};
   static constexpr Milliseconds kShortestNap{1};
@@ -303,11 +301,20 @@ class UrlCaller final : public BranchCaller {
   std::thread housekeeper_;
 };
 
+struct HttpBranchCaller final : BranchCaller {
+  explicit HttpBranchCaller(const HttpBranchOptions& options) : own("caller of URLs", options) {}
+  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+    own.Get().Call(std::move(calls), results);
+  }
+  void Stop() override { own.Get().Stop(); }
+  OfThisProcess<UrlCaller> own;
+};
+
 /// Branches are called with cpp-httplib. Each call in flight takes a thread and a file descriptor:
 /// `ulimit -n` should be above `limits.total`.
 /// @throws LogicError  an option is out of its range.
 inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}) {
-  return std::make_unique<UrlCaller>(options);
+  return std::make_unique<HttpBranchCaller>(options);
 }
 
 }  // namespace v1

@@ -28,6 +28,7 @@
 #include <httplib.h>
 
 #include <dtm/core/error.hpp>
+#include <dtm/core/os.hpp>
 #include <dtm/http/bounded_stream.hpp>
 #include <dtm/http/guarded_client.hpp>
 #include <dtm/http/refusals.hpp>
@@ -69,6 +70,7 @@ class GuardedServer : public httplib::Server {
     const bool any = port == 0;
     const int bound = any ? bind_to_any_port(address) : bind_to_port(address, port) ? port : -1;
     if (bound < 0) throw refuse(std::generic_category().message(errno));
+    os::Forking::CloseInChildren(svr_sock_);  // else the port stays taken when this process has died
     (void)::listen(listening_fd_, kBacklog);  // httplib's 5 makes simultaneous clients wait 1 s
     return bound;
   }
@@ -105,16 +107,19 @@ class GuardedServer : public httplib::Server {
   void CloseListener() {
     const std::lock_guard<std::mutex> lock(mutex_);
     const int fd = svr_sock_.exchange(-1);
-    if (fd >= 0) ::close(fd);
+    if (fd >= 0) os::Forking::Close(fd);
   }
 
   void Take(int fd, ThreadPool& pool) {
     const int on = 1;
     (void)::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // else 40 ms a request
     try {
-      if (!pool.Run([this, fd] { Talk(fd); })) refusals_.Add(fd);
+      os::Forking::CloseInChildren(fd);  // the other side is to notice when this process dies
+      if (pool.Run([this, fd] { Talk(fd); })) return;
+      os::Forking::Forget(fd);
+      refusals_.Add(fd);
     } catch (const std::exception&) {  // out of memory
-      ::close(fd);
+      os::Forking::Close(fd);
     }
   }
 
@@ -136,7 +141,9 @@ class GuardedServer : public httplib::Server {
       const std::lock_guard<std::mutex> lock(mutex_);
       connections_.erase(fd);
     }
-    clean ? (void)::close(fd) : CloseGently(fd);
+    if (clean) return os::Forking::Close(fd);
+    os::Forking::Forget(fd);
+    CloseGently(fd);
   }
 
   bool Register(int fd) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -21,6 +22,7 @@
 #include <dtm/core/error.hpp>
 #include <dtm/core/gid.hpp>
 #include <dtm/core/limits.hpp>
+#include <dtm/core/of_this_process.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
@@ -41,28 +43,35 @@
 namespace dtm {
 inline namespace v1 {
 
+/// In a forked child every method that sends something throws LogicError, and the destructor touches nothing: the
+/// connections are the parent's.
 class RemoteCoordinator : public Endpoint {
  public:
   /// `url` is that of the API: "http://localhost:36789/api/dtmsvr". Nothing is sent yet.
   /// @throws Error  it is no URL; LogicError: an option is out of its range.
   explicit RemoteCoordinator(const std::string& url, RemoteOptions options = {})
-      : options_(std::move(options)), requests_(url, options_), pool_(kAsyncThreads, kMaxWaiting) {}
-  ~RemoteCoordinator() override { pool_.Stop(); }
+      : options_(std::move(options)), own_("remote coordinator", url, options_) {}
+  /// Takes the timeout of one request at most: what waits in SubmitAsync is not sent any more, and told so
+  /// (RejectedError).
+  ~RemoteCoordinator() override {
+    if (own_.Here()) own_.Get().Stop();
+  }
   RemoteCoordinator(const RemoteCoordinator&) = delete;
   RemoteCoordinator& operator=(const RemoteCoordinator&) = delete;
 
   /// Made here, in dtm's form, without asking.
   std::string NewGid() override {
     const auto now = std::chrono::system_clock::now();
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return gids_.Make(std::chrono::time_point_cast<Duration>(now));
+    Own& own = own_.Get();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    return own.gids.Make(std::chrono::time_point_cast<Duration>(now));
   }
 
   TransResult Submit(Definition definition) override {
     Check(definition, SubmitProblem(definition));
     const Exchanged answer =
-        requests_.Post("/submit", definition.gid, wire::EncodeTransaction(definition));
-    if (requests_.SaysYes(definition.gid, answer)) {
+        Requests().Post("/submit", definition.gid, wire::EncodeTransaction(definition));
+    if (Requests().SaysYes(definition.gid, answer)) {
       const bool ended = definition.options.wait_result;
       return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
     }
@@ -83,7 +92,7 @@ class RemoteCoordinator : public Endpoint {
     return WaitUntil(gid, end);
   }
 
-  /// On one of a few threads; the callback comes on it.
+  /// On one of a few threads; the callback comes on it, also while this is destroyed.
   /// @throws BusyError  too many wait already.
   void SubmitAsync(Definition definition, ReplyCallback callback) override {
     Check(definition, SubmitProblem(definition));
@@ -91,6 +100,10 @@ class RemoteCoordinator : public Endpoint {
     const auto job = [this, definition = std::move(definition), callback = std::move(callback)] {
       Reply reply;
       try {
+        if (own_.Get().stopping) {
+          throw RejectedError("gid '" + definition.gid +
+                              "' was not sent, the RemoteCoordinator was destroyed before; submit it again");
+        }
         reply.result = Submit(definition);
       } catch (...) {
         reply.error = std::current_exception();
@@ -100,7 +113,7 @@ class RemoteCoordinator : public Endpoint {
       } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
       }
     };
-    if (!pool_.Run(job)) {
+    if (!own_.Get().pool.Run(job)) {
       throw BusyError("gid '" + gid + "' was not sent: " + std::to_string(kMaxWaiting) +
                       " submissions are waiting already; submit it again later");
     }
@@ -130,10 +143,10 @@ class RemoteCoordinator : public Endpoint {
   WorkflowState PrepareWorkflow(Definition definition) override {
     Check(definition);
     const Exchanged answer =
-        requests_.Post("/prepareWorkflow", definition.gid, wire::EncodeTransaction(definition));
-    if (answer.status != 200) requests_.Refuse("gid '" + definition.gid + "'", answer);
+        Requests().Post("/prepareWorkflow", definition.gid, wire::EncodeTransaction(definition));
+    if (answer.status != 200) Requests().Refuse("gid '" + definition.gid + "'", answer);
     std::optional<WorkflowState> state = wire::DecodeWorkflow(answer.body);
-    if (!state) throw requests_.NotOfDtm(definition.gid, answer);
+    if (!state) throw Requests().NotOfDtm(definition.gid, answer);
     return std::move(*state);
   }
 
@@ -152,13 +165,13 @@ class RemoteCoordinator : public Endpoint {
   Result CallBranch(const DirectCall& call) override {
     BlockSigpipe();
     return CallNow(call,
-                   options_.url_in_branches.empty() ? requests_.Where() : options_.url_in_branches);
+                   options_.url_in_branches.empty() ? Requests().Where() : options_.url_in_branches);
   }
 
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override {
     if (options_.branch_url.empty()) {
       throw LogicError("function '" + name + "' cannot be called by the coordinator at " +
-                       requests_.Where() +
+                       Requests().Where() +
                        "; set RemoteOptions::branch_url to the branch endpoint of a dtm::Server of "
                        "this program");
     }
@@ -185,8 +198,8 @@ class RemoteCoordinator : public Endpoint {
 
   /// A request that is either done or refused.
   void Order(const char* path, const std::string& gid, std::string body) {
-    const Exchanged answer = requests_.Post(path, gid, std::move(body));
-    if (!requests_.SaysYes(gid, answer)) throw Refused(gid, RemoteRequests::MessageOf(answer));
+    const Exchanged answer = Requests().Post(path, gid, std::move(body));
+    if (!Requests().SaysYes(gid, answer)) throw Refused(gid, RemoteRequests::MessageOf(answer));
   }
 
   static constexpr std::size_t kAsyncThreads = 32;
@@ -217,6 +230,10 @@ class RemoteCoordinator : public Endpoint {
   /// yet, or that another transaction has its gid; what is stored tells.
   TransResult Settle(const Definition& definition, const std::string& message) {
     const std::string& gid = definition.gid;
+    if (own_.Get().stopping) {
+      throw InDoubtError("gid '" + gid + "' may or may not be stored, nobody asks any more: " + message +
+                         "; submit it again");
+    }
     const std::optional<Stored> stored = Query(gid);
     if (!stored) throw Refused(gid, message);
     if (RegistersSteps(definition.type) && stored->result.status == Status::kAborting) {
@@ -238,19 +255,19 @@ class RemoteCoordinator : public Endpoint {
     try {
       return wire::MayBeSame(definition, stored.transaction, stored.branches);
     } catch (const nlohmann::json::exception& error) {
-      throw InDoubtError(requests_.NoAnswer(definition.gid) + "its query says " + error.what());
+      throw InDoubtError(Requests().NoAnswer(definition.gid) + "its query says " + error.what());
     } catch (const BadInput& error) {
-      throw InDoubtError(requests_.NoAnswer(definition.gid) + "its query says " + error.what());
+      throw InDoubtError(Requests().NoAnswer(definition.gid) + "its query says " + error.what());
     }
   }
 
   std::optional<Stored> Query(const std::string& gid) {
-    const Exchanged answer = requests_.Send(
+    const Exchanged answer = Requests().Send(
         "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
-    if (answer.status != 200) requests_.Refuse("the query of gid '" + gid + "'", answer);
+    if (answer.status != 200) Requests().Refuse("the query of gid '" + gid + "'", answer);
     nlohmann::json body = json_input::Parse(answer.body);
     if (!body.is_object() || !body.contains(wire::kTransaction)) {
-      throw requests_.NotOfDtm(gid, answer);
+      throw Requests().NotOfDtm(gid, answer);
     }
     Stored stored{{}, std::move(body[wire::kTransaction]), std::move(body[wire::kBranches])};
     const nlohmann::json& told = stored.transaction;
@@ -259,16 +276,30 @@ class RemoteCoordinator : public Endpoint {
       stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
                        told.value(wire::kRollbackReason, "")};
     } catch (const nlohmann::json::exception&) {
-      throw requests_.NotOfDtm(gid, answer);
+      throw Requests().NotOfDtm(gid, answer);
     }
     return stored;
   }
 
+  struct Own {
+    Own(const std::string& url, const RemoteOptions& options)
+        : requests(url, options), pool(kAsyncThreads, kMaxWaiting) {}
+    void Stop() {
+      stopping = true;
+      pool.Stop();
+    }
+
+    RemoteRequests requests;
+    std::mutex mutex;
+    GidGenerator gids;
+    std::atomic<bool> stopping{false};
+    ThreadPool pool;
+  };
+
+  RemoteRequests& Requests() const { return own_.Get().requests; }
+
   const RemoteOptions options_;
-  RemoteRequests requests_;
-  std::mutex mutex_;
-  GidGenerator gids_;
-  ThreadPool pool_;
+  OfThisProcess<Own> own_;
 };
 
 }  // namespace v1

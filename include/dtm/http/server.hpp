@@ -17,6 +17,7 @@
 
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/core/error.hpp>
+#include <dtm/core/of_this_process.hpp>
 #include <dtm/core/option_range.hpp>
 #include <dtm/core/text.hpp>
 #include <dtm/http/access.hpp>
@@ -160,6 +161,8 @@ class ApiRoutes {
   const std::string token_;
 };
 
+/// In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
+/// connections.
 class Server {
  public:
   /// @throws LogicError  an option is out of its range.
@@ -168,32 +171,36 @@ class Server {
     option_range::Check(option_range::kMaxConnections, options_.max_connections);
   }
   Server(Coordinator&& tm, ServerOptions options = {}) = delete;
-  ~Server() { Stop(); }
+  ~Server() {
+    if (own_.Here()) Stop();
+  }
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
   /// Serves on threads of its own. Port 0: any that is free. Returns the port.
   /// @throws Error  it cannot listen there, or the address is public and there is no token.
   int Start(const std::string& host, int port) {
+    Own& own = own_.Get();
     const int bound = Prepare(host, port);
-    thread_ = std::thread([this] { server_->Listen(); });
+    own.thread = std::thread([&own] { own.server->Listen(); });
     return bound;
   }
 
   /// The same, and returns when Stop was called.
   void Listen(const std::string& host, int port) {
     (void)Prepare(host, port);
-    server_->Listen();
+    own_.Get().server->Listen();
   }
 
   /// Lets the requests at hand end (at most 6 s, if one waits for a result; none, if the coordinator was stopped
   /// before); no new ones come.
   /// Once, then the server can be started again.
   void Stop() {
-    if (server_) server_->Stop();
-    if (thread_.joinable()) {
-      thread_.join();
-      server_.reset();
+    Own& own = own_.Get();
+    if (own.server) own.server->Stop();
+    if (own.thread.joinable()) {
+      own.thread.join();
+      own.server.reset();
     }
   }
 
@@ -210,7 +217,7 @@ class Server {
 
  private:
   int Prepare(const std::string& host, int port) {
-    if (server_) throw LogicError("this server listens already; use another one");
+    if (own_.Get().server) throw LogicError("this server listens already; use another one");
     for (const char c : options_.token) {
       if (c > ' ' && c < 127 && c != '%') continue;  // httplib 0.11 would decode a %
       throw Error("the token may have no blanks, no % and only characters of ASCII");
@@ -241,7 +248,7 @@ class Server {
     });
     AddBodyRoutes(*server, R"([\s\S]*)", true);
     const int bound = server->Bind(host, port);
-    server_ = std::move(server);
+    own_.Get().server = std::move(server);
     return bound;
   }
 
@@ -258,10 +265,14 @@ class Server {
     server.Patch(pattern, with_body);
   }
 
+  struct Own {
+    std::unique_ptr<guard::GuardedServer> server;
+    std::thread thread;
+  };
+
   const ServerOptions options_;
   ApiRoutes routes_;
-  std::unique_ptr<guard::GuardedServer> server_;
-  std::thread thread_;
+  OfThisProcess<Own> own_{"server"};
 };
 
 }  // namespace v1

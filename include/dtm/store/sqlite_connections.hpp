@@ -42,7 +42,12 @@ class Connections {
     reader_ = OpenReader();
   }
   ~Connections() {
-    if (Look().state == OpenFiles::State::kLost) KeepLog();
+    if (generation_ != os::Forking::Generation()) {  // a forked child: the connections are the parent's
+      (void)writer_.release();
+      (void)reader_.release();
+    } else if (Look().state == OpenFiles::State::kLost) {
+      KeepLog();
+    }
   }
   Connections(const Connections&) = delete;
   Connections& operator=(const Connections&) = delete;
@@ -168,6 +173,7 @@ class Connections {
     if (reader_ != nullptr) reader_->owned->KeepLog();
   }
 
+  const unsigned generation_ = os::Forking::Generation();
   const std::string path_;
   const Durability durability_;
   const std::function<void(sqlite3*)> on_open_;
