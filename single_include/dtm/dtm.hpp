@@ -3252,8 +3252,10 @@ class BranchCaller {
 /// Everything that is asked of the operating system: the one file to port.
 /// Needs: POSIX. Threads: thread-safe functions; a FileLock belongs to one owner.
 
+#include <atomic>
 #include <cerrno>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -3264,8 +3266,6 @@ class BranchCaller {
 namespace dtm {
 inline namespace v1 {
 namespace os {
-
-inline long ProcessId() { return static_cast<long>(::getpid()); }
 
 /// Time since boot, going on while the machine sleeps; never jumps.
 inline Duration SinceBoot() {
@@ -3347,7 +3347,61 @@ inline void EnsurePrivateFile(const std::string& path) {
   ::close(file);
 }
 
-/// An exclusive lock on `path`, held until destroyed or the process ends (also by a forked child).
+/// What fork() does to this process. One state for the process, since the handlers of fork take no context and cannot be
+/// taken back; it counts the forks that come after its first use.
+class Forking {
+ public:
+  /// How many forks lead from the process that asked first to this one: another number in a child than in its parent.
+  static unsigned Generation() { return Get().generation.load(std::memory_order_relaxed); }
+
+  /// A forked child does not get this descriptor: what it holds, a lock or a port, would live on in the child when this
+  /// process has died. Close it by Close. It is closed if there is no memory to note it.
+  static void CloseInChildren(int file) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    try {
+      state.files.insert(file);
+    } catch (...) {
+      ::close(file);
+      throw;
+    }
+  }
+  static void Forget(int file) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    state.files.erase(file);
+  }
+  /// A forked child, where it is closed already, closes nothing.
+  static void Close(int file) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    if (state.files.erase(file) > 0) ::close(file);
+  }
+
+ private:
+  struct State {
+    State() { ::pthread_atfork(&BeforeFork, &AfterFork, &InChild); }
+    std::atomic<unsigned> generation{0};
+    std::mutex mutex;
+    std::set<int> files;
+  };
+  static State& Get() {
+    static State* const state =
+        new State;  // for ever: what closes files may be destroyed later than it
+    return *state;
+  }
+  static void BeforeFork() { Get().mutex.lock(); }
+  static void AfterFork() { Get().mutex.unlock(); }
+  static void InChild() {
+    State& state = Get();
+    for (const int file : state.files) ::close(file);
+    state.files.clear();
+    ++state.generation;
+    state.mutex.unlock();
+  }
+};
+
+/// An exclusive lock on `path`, held until destroyed or the process ends; a forked child has no part in it.
 /// Two locks on one file exclude each other also within one process.
 class FileLock {
  public:
@@ -3368,11 +3422,12 @@ class FileLock {
                       path + "'; stop it first, or give this one a store of its own"
                 : "the lock file '" + path + "' cannot be locked: " + why);
     }
+    Forking::CloseInChildren(file_);
     if (AtItsPath()) return;
-    ::close(file_);
+    Forking::Close(file_);
     throw StoreError("the lock file '" + path + "' was replaced at this moment; try again");
   }
-  ~FileLock() { ::close(file_); }
+  ~FileLock() { Forking::Close(file_); }
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
@@ -3449,8 +3504,6 @@ class SystemClock : public Clock {
 /// store to it.
 /// Needs: std. Threads: one owner thread calls everything but Load, Scan and ScanValues, which any
 /// thread may.
-
-#include <atomic>
 
 struct sqlite3;
 
@@ -8190,8 +8243,15 @@ inline namespace v1 {
 /// Makes gids without I/O: 48 bits of milliseconds, then 74 random bits.
 class GidGenerator {
  public:
+  GidGenerator() = default;
+  GidGenerator(const GidGenerator&) = delete;  // a copy would make the same ones
+  GidGenerator& operator=(const GidGenerator&) = delete;
+
   std::string Make(Time now) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
+    // A forked child has the same stock as its parent: it asks for one of its own.
+    const unsigned generation = os::Forking::Generation();
+    if (std::exchange(generation_, generation) != generation) used_ = kStock;
     const std::uint64_t first = Random();
     std::string gid(22, kAlphabet[0]);
     Put((static_cast<std::uint64_t>(ms.count()) << 10 & kTimeMask) | (first & 0x3FF), 10, &gid[0]);
@@ -8213,15 +8273,60 @@ class GidGenerator {
 
   /// Asks the system for a few at a time: asking costs more than making a gid.
   std::uint64_t Random() {
-    if (used_ == sizeof random_ / sizeof random_[0]) {
+    if (used_ == kStock) {
       os::FillRandom(random_, sizeof random_);
       used_ = 0;
     }
     return random_[used_++];
   }
 
-  std::uint64_t random_[32];
-  std::size_t used_ = sizeof random_ / sizeof random_[0];
+  static constexpr std::size_t kStock = 32;
+  std::uint64_t random_[kStock];
+  std::size_t used_ = kStock;
+  unsigned generation_ = os::Forking::Generation();
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/of_this_process.hpp --------------------------------------------------------------
+
+/// Owns what belongs to one process: threads, sockets and locks that a forked child has no part in.
+/// Needs: POSIX through core/os.hpp. Threads: as the owned object.
+
+namespace dtm {
+inline namespace v1 {
+
+/// In a forked child Get() throws, and the destructor leaves the object alone: its threads are not there to be joined, and
+/// its connections are the parent's.
+template <typename T>
+class OfThisProcess {
+ public:
+  /// `what` it is to the user, for the sentence.
+  template <typename... Arguments>
+  explicit OfThisProcess(const char* what, Arguments&&... arguments)
+      : what_(what), owned_(std::make_unique<T>(std::forward<Arguments>(arguments)...)) {}
+  OfThisProcess(const char* what, std::unique_ptr<T> owned)
+      : what_(what), owned_(std::move(owned)) {}
+  ~OfThisProcess() {
+    if (!Here()) (void)owned_.release();
+  }
+  OfThisProcess(const OfThisProcess&) = delete;
+  OfThisProcess& operator=(const OfThisProcess&) = delete;
+
+  bool Here() const { return generation_ == os::Forking::Generation(); }
+
+  /// @throws LogicError  this is a forked child.
+  T& Get() const {
+    if (Here()) return *owned_;
+    throw LogicError(std::string("this ") + what_ +
+                     " belongs to the parent process; a forked child has to make one of its own");
+  }
+
+ private:
+  const char* const what_;
+  const unsigned generation_ = os::Forking::Generation();
+  std::unique_ptr<T> owned_;
 };
 
 }  // namespace v1
@@ -8239,11 +8344,7 @@ class EmbeddedEndpoint : public Endpoint {
  public:
   /// Stops, and waits for the functions that still run.
   ~EmbeddedEndpoint() override {
-    if (process_ != os::ProcessId()) {
-      (void)driver_.release();  // a forked child: the threads and the file are the parent's
-      return;
-    }
-    driver_->StopForGood();
+    if (driver_.Here()) driver_.Get().StopForGood();
   }
   EmbeddedEndpoint(const EmbeddedEndpoint&) = delete;
   EmbeddedEndpoint& operator=(const EmbeddedEndpoint&) = delete;
@@ -8351,17 +8452,10 @@ class EmbeddedEndpoint : public Endpoint {
 
  protected:
   explicit EmbeddedEndpoint(std::unique_ptr<Driver> driver)
-      : owner_(RandomOwner()), driver_(std::move(driver)) {}
+      : owner_(RandomOwner()), driver_("coordinator", std::move(driver)) {}
 
   /// @throws LogicError  this is a forked child.
-  Driver& Checked() const {
-    if (process_ != os::ProcessId()) {
-      throw LogicError(
-          "this coordinator belongs to the parent process; a forked child has to open a "
-          "store of its own");
-    }
-    return *driver_;
-  }
+  Driver& Checked() const { return driver_.Get(); }
   Requests Asking() const { return Requests(Checked()); }
 
   /// A branch function that waits for a transaction may wait for itself.
@@ -8396,10 +8490,9 @@ class EmbeddedEndpoint : public Endpoint {
   }
 
   const std::uint64_t owner_;
-  const long process_ = os::ProcessId();
   std::mutex gid_mutex_;
   GidGenerator gids_;
-  std::unique_ptr<Driver> driver_;
+  OfThisProcess<Driver> driver_;
 };
 
 }  // namespace v1
@@ -9448,7 +9541,13 @@ class Connections {
     reader_ = OpenReader();
   }
   ~Connections() {
-    if (Look().state == OpenFiles::State::kLost) KeepLog();
+    if (generation_ !=
+        os::Forking::Generation()) {  // a forked child: the connections are the parent's
+      (void)writer_.release();
+      (void)reader_.release();
+    } else if (Look().state == OpenFiles::State::kLost) {
+      KeepLog();
+    }
   }
   Connections(const Connections&) = delete;
   Connections& operator=(const Connections&) = delete;
@@ -9574,6 +9673,7 @@ class Connections {
     if (reader_ != nullptr) reader_->owned->KeepLog();
   }
 
+  const unsigned generation_ = os::Forking::Generation();
   const std::string path_;
   const Durability durability_;
   const std::function<void(sqlite3*)> on_open_;

@@ -3175,8 +3175,7 @@ class CallQueue {
 
 // ---- dtm/http/branches.hpp ---------------------------------------------------------------------
 
-/// Calls branches by URL: threads that grow and shrink, connections that are kept, a queue per
-/// host.
+/// Calls branches by URL: threads that grow and shrink, connections that are kept, a queue per host.
 /// Needs: cpp-httplib, POSIX. Threads: as BranchCaller says; inside, one mutex over all state.
 /// Protocol: §3 (calling branches).
 
@@ -3186,18 +3185,16 @@ class CallQueue {
 namespace dtm {
 inline namespace v1 {
 
-class UrlCaller final : public BranchCaller {
+class UrlCaller {
  public:
   explicit UrlCaller(HttpBranchOptions options) : options_(options), queue_(options) {
     FillRegexTable();
     housekeeper_ = std::thread([this] { KeepHouse(); });
   }
 
-  UrlCaller(const UrlCaller&) = delete;
-  UrlCaller& operator=(const UrlCaller&) = delete;
-  ~UrlCaller() override { Stop(); }
+  ~UrlCaller() { Stop(); }
 
-  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+  void Call(std::vector<BranchCall> calls, BranchResults& results) {
     std::vector<Answer> answers;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -3217,7 +3214,7 @@ class UrlCaller final : public BranchCaller {
   }
 
   /// Waits for calls that hang in the resolver: getaddrinfo cannot be interrupted.
-  void Stop() override {
+  void Stop() {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       stopping_ = true;
@@ -3231,8 +3228,8 @@ class UrlCaller final : public BranchCaller {
   using Clock = std::chrono::steady_clock;
   using Milliseconds = std::chrono::milliseconds;
 
-  // When a deadline has passed: first the worker may notice by itself, then its socket is broken,
-  // and if even that does not help (the resolver hangs) the call is answered for it.
+  // When a deadline has passed: first the worker may notice by itself, then its socket is broken, and if even that
+  // does not help (the resolver hangs) the call is answered for it.
   static constexpr Milliseconds kBreakAfter{10};
   static constexpr Milliseconds kAnswerAfter{60};
   static constexpr Milliseconds kShortestNap{1};
@@ -3460,11 +3457,20 @@ class UrlCaller final : public BranchCaller {
   std::thread housekeeper_;
 };
 
+struct HttpBranchCaller final : BranchCaller {
+  explicit HttpBranchCaller(const HttpBranchOptions& options) : own("caller of URLs", options) {}
+  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+    own.Get().Call(std::move(calls), results);
+  }
+  void Stop() override { own.Get().Stop(); }
+  OfThisProcess<UrlCaller> own;
+};
+
 /// Branches are called with cpp-httplib. Each call in flight takes a thread and a file descriptor:
 /// `ulimit -n` should be above `limits.total`.
 /// @throws LogicError  an option is out of its range.
 inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}) {
-  return std::make_unique<UrlCaller>(options);
+  return std::make_unique<HttpBranchCaller>(options);
 }
 
 }  // namespace v1
@@ -3942,6 +3948,8 @@ class GuardedServer : public httplib::Server {
     const bool any = port == 0;
     const int bound = any ? bind_to_any_port(address) : bind_to_port(address, port) ? port : -1;
     if (bound < 0) throw refuse(std::generic_category().message(errno));
+    os::Forking::CloseInChildren(
+        svr_sock_);  // else the port stays taken when this process has died
     (void)::listen(listening_fd_, kBacklog);  // httplib's 5 makes simultaneous clients wait 1 s
     return bound;
   }
@@ -3978,16 +3986,19 @@ class GuardedServer : public httplib::Server {
   void CloseListener() {
     const std::lock_guard<std::mutex> lock(mutex_);
     const int fd = svr_sock_.exchange(-1);
-    if (fd >= 0) ::close(fd);
+    if (fd >= 0) os::Forking::Close(fd);
   }
 
   void Take(int fd, ThreadPool& pool) {
     const int on = 1;
     (void)::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // else 40 ms a request
     try {
-      if (!pool.Run([this, fd] { Talk(fd); })) refusals_.Add(fd);
+      os::Forking::CloseInChildren(fd);  // the other side is to notice when this process dies
+      if (pool.Run([this, fd] { Talk(fd); })) return;
+      os::Forking::Forget(fd);
+      refusals_.Add(fd);
     } catch (const std::exception&) {  // out of memory
-      ::close(fd);
+      os::Forking::Close(fd);
     }
   }
 
@@ -4009,7 +4020,9 @@ class GuardedServer : public httplib::Server {
       const std::lock_guard<std::mutex> lock(mutex_);
       connections_.erase(fd);
     }
-    clean ? (void)::close(fd) : CloseGently(fd);
+    if (clean) return os::Forking::Close(fd);
+    os::Forking::Forget(fd);
+    CloseGently(fd);
   }
 
   bool Register(int fd) {
@@ -4295,28 +4308,35 @@ inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
 namespace dtm {
 inline namespace v1 {
 
+/// In a forked child every method that sends something throws LogicError, and the destructor touches nothing: the
+/// connections are the parent's.
 class RemoteCoordinator : public Endpoint {
  public:
   /// `url` is that of the API: "http://localhost:36789/api/dtmsvr". Nothing is sent yet.
   /// @throws Error  it is no URL; LogicError: an option is out of its range.
   explicit RemoteCoordinator(const std::string& url, RemoteOptions options = {})
-      : options_(std::move(options)), requests_(url, options_), pool_(kAsyncThreads, kMaxWaiting) {}
-  ~RemoteCoordinator() override { pool_.Stop(); }
+      : options_(std::move(options)), own_("remote coordinator", url, options_) {}
+  /// Takes the timeout of one request at most: what waits in SubmitAsync is not sent any more, and told so
+  /// (RejectedError).
+  ~RemoteCoordinator() override {
+    if (own_.Here()) own_.Get().Stop();
+  }
   RemoteCoordinator(const RemoteCoordinator&) = delete;
   RemoteCoordinator& operator=(const RemoteCoordinator&) = delete;
 
   /// Made here, in dtm's form, without asking.
   std::string NewGid() override {
     const auto now = std::chrono::system_clock::now();
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return gids_.Make(std::chrono::time_point_cast<Duration>(now));
+    Own& own = own_.Get();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    return own.gids.Make(std::chrono::time_point_cast<Duration>(now));
   }
 
   TransResult Submit(Definition definition) override {
     Check(definition, SubmitProblem(definition));
     const Exchanged answer =
-        requests_.Post("/submit", definition.gid, wire::EncodeTransaction(definition));
-    if (requests_.SaysYes(definition.gid, answer)) {
+        Requests().Post("/submit", definition.gid, wire::EncodeTransaction(definition));
+    if (Requests().SaysYes(definition.gid, answer)) {
       const bool ended = definition.options.wait_result;
       return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
     }
@@ -4337,7 +4357,7 @@ class RemoteCoordinator : public Endpoint {
     return WaitUntil(gid, end);
   }
 
-  /// On one of a few threads; the callback comes on it.
+  /// On one of a few threads; the callback comes on it, also while this is destroyed.
   /// @throws BusyError  too many wait already.
   void SubmitAsync(Definition definition, ReplyCallback callback) override {
     Check(definition, SubmitProblem(definition));
@@ -4345,6 +4365,11 @@ class RemoteCoordinator : public Endpoint {
     const auto job = [this, definition = std::move(definition), callback = std::move(callback)] {
       Reply reply;
       try {
+        if (own_.Get().stopping) {
+          throw RejectedError(
+              "gid '" + definition.gid +
+              "' was not sent, the RemoteCoordinator was destroyed before; submit it again");
+        }
         reply.result = Submit(definition);
       } catch (...) {
         reply.error = std::current_exception();
@@ -4354,7 +4379,7 @@ class RemoteCoordinator : public Endpoint {
       } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
       }
     };
-    if (!pool_.Run(job)) {
+    if (!own_.Get().pool.Run(job)) {
       throw BusyError("gid '" + gid + "' was not sent: " + std::to_string(kMaxWaiting) +
                       " submissions are waiting already; submit it again later");
     }
@@ -4384,10 +4409,10 @@ class RemoteCoordinator : public Endpoint {
   WorkflowState PrepareWorkflow(Definition definition) override {
     Check(definition);
     const Exchanged answer =
-        requests_.Post("/prepareWorkflow", definition.gid, wire::EncodeTransaction(definition));
-    if (answer.status != 200) requests_.Refuse("gid '" + definition.gid + "'", answer);
+        Requests().Post("/prepareWorkflow", definition.gid, wire::EncodeTransaction(definition));
+    if (answer.status != 200) Requests().Refuse("gid '" + definition.gid + "'", answer);
     std::optional<WorkflowState> state = wire::DecodeWorkflow(answer.body);
-    if (!state) throw requests_.NotOfDtm(definition.gid, answer);
+    if (!state) throw Requests().NotOfDtm(definition.gid, answer);
     return std::move(*state);
   }
 
@@ -4405,14 +4430,14 @@ class RemoteCoordinator : public Endpoint {
   /// On a connection of its own, with the request timeout of the call (3 s).
   Result CallBranch(const DirectCall& call) override {
     BlockSigpipe();
-    return CallNow(call,
-                   options_.url_in_branches.empty() ? requests_.Where() : options_.url_in_branches);
+    return CallNow(
+        call, options_.url_in_branches.empty() ? Requests().Where() : options_.url_in_branches);
   }
 
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override {
     if (options_.branch_url.empty()) {
       throw LogicError("function '" + name + "' cannot be called by the coordinator at " +
-                       requests_.Where() +
+                       Requests().Where() +
                        "; set RemoteOptions::branch_url to the branch endpoint of a dtm::Server of "
                        "this program");
     }
@@ -4439,8 +4464,8 @@ class RemoteCoordinator : public Endpoint {
 
   /// A request that is either done or refused.
   void Order(const char* path, const std::string& gid, std::string body) {
-    const Exchanged answer = requests_.Post(path, gid, std::move(body));
-    if (!requests_.SaysYes(gid, answer)) throw Refused(gid, RemoteRequests::MessageOf(answer));
+    const Exchanged answer = Requests().Post(path, gid, std::move(body));
+    if (!Requests().SaysYes(gid, answer)) throw Refused(gid, RemoteRequests::MessageOf(answer));
   }
 
   static constexpr std::size_t kAsyncThreads = 32;
@@ -4471,6 +4496,10 @@ class RemoteCoordinator : public Endpoint {
   /// yet, or that another transaction has its gid; what is stored tells.
   TransResult Settle(const Definition& definition, const std::string& message) {
     const std::string& gid = definition.gid;
+    if (own_.Get().stopping) {
+      throw InDoubtError("gid '" + gid + "' may or may not be stored, nobody asks any more: " +
+                         message + "; submit it again");
+    }
     const std::optional<Stored> stored = Query(gid);
     if (!stored) throw Refused(gid, message);
     if (RegistersSteps(definition.type) && stored->result.status == Status::kAborting) {
@@ -4492,19 +4521,19 @@ class RemoteCoordinator : public Endpoint {
     try {
       return wire::MayBeSame(definition, stored.transaction, stored.branches);
     } catch (const nlohmann::json::exception& error) {
-      throw InDoubtError(requests_.NoAnswer(definition.gid) + "its query says " + error.what());
+      throw InDoubtError(Requests().NoAnswer(definition.gid) + "its query says " + error.what());
     } catch (const BadInput& error) {
-      throw InDoubtError(requests_.NoAnswer(definition.gid) + "its query says " + error.what());
+      throw InDoubtError(Requests().NoAnswer(definition.gid) + "its query says " + error.what());
     }
   }
 
   std::optional<Stored> Query(const std::string& gid) {
-    const Exchanged answer = requests_.Send(
+    const Exchanged answer = Requests().Send(
         "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
-    if (answer.status != 200) requests_.Refuse("the query of gid '" + gid + "'", answer);
+    if (answer.status != 200) Requests().Refuse("the query of gid '" + gid + "'", answer);
     nlohmann::json body = json_input::Parse(answer.body);
     if (!body.is_object() || !body.contains(wire::kTransaction)) {
-      throw requests_.NotOfDtm(gid, answer);
+      throw Requests().NotOfDtm(gid, answer);
     }
     Stored stored{{}, std::move(body[wire::kTransaction]), std::move(body[wire::kBranches])};
     const nlohmann::json& told = stored.transaction;
@@ -4513,16 +4542,30 @@ class RemoteCoordinator : public Endpoint {
       stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
                        told.value(wire::kRollbackReason, "")};
     } catch (const nlohmann::json::exception&) {
-      throw requests_.NotOfDtm(gid, answer);
+      throw Requests().NotOfDtm(gid, answer);
     }
     return stored;
   }
 
+  struct Own {
+    Own(const std::string& url, const RemoteOptions& options)
+        : requests(url, options), pool(kAsyncThreads, kMaxWaiting) {}
+    void Stop() {
+      stopping = true;
+      pool.Stop();
+    }
+
+    RemoteRequests requests;
+    std::mutex mutex;
+    GidGenerator gids;
+    std::atomic<bool> stopping{false};
+    ThreadPool pool;
+  };
+
+  RemoteRequests& Requests() const { return own_.Get().requests; }
+
   const RemoteOptions options_;
-  RemoteRequests requests_;
-  std::mutex mutex_;
-  GidGenerator gids_;
-  ThreadPool pool_;
+  OfThisProcess<Own> own_;
 };
 
 }  // namespace v1
@@ -4670,6 +4713,8 @@ class ApiRoutes {
   const std::string token_;
 };
 
+/// In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
+/// connections.
 class Server {
  public:
   /// @throws LogicError  an option is out of its range.
@@ -4678,32 +4723,36 @@ class Server {
     option_range::Check(option_range::kMaxConnections, options_.max_connections);
   }
   Server(Coordinator&& tm, ServerOptions options = {}) = delete;
-  ~Server() { Stop(); }
+  ~Server() {
+    if (own_.Here()) Stop();
+  }
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
   /// Serves on threads of its own. Port 0: any that is free. Returns the port.
   /// @throws Error  it cannot listen there, or the address is public and there is no token.
   int Start(const std::string& host, int port) {
+    Own& own = own_.Get();
     const int bound = Prepare(host, port);
-    thread_ = std::thread([this] { server_->Listen(); });
+    own.thread = std::thread([&own] { own.server->Listen(); });
     return bound;
   }
 
   /// The same, and returns when Stop was called.
   void Listen(const std::string& host, int port) {
     (void)Prepare(host, port);
-    server_->Listen();
+    own_.Get().server->Listen();
   }
 
   /// Lets the requests at hand end (at most 6 s, if one waits for a result; none, if the coordinator was stopped
   /// before); no new ones come.
   /// Once, then the server can be started again.
   void Stop() {
-    if (server_) server_->Stop();
-    if (thread_.joinable()) {
-      thread_.join();
-      server_.reset();
+    Own& own = own_.Get();
+    if (own.server) own.server->Stop();
+    if (own.thread.joinable()) {
+      own.thread.join();
+      own.server.reset();
     }
   }
 
@@ -4720,7 +4769,7 @@ class Server {
 
  private:
   int Prepare(const std::string& host, int port) {
-    if (server_) throw LogicError("this server listens already; use another one");
+    if (own_.Get().server) throw LogicError("this server listens already; use another one");
     for (const char c : options_.token) {
       if (c > ' ' && c < 127 && c != '%') continue;  // httplib 0.11 would decode a %
       throw Error("the token may have no blanks, no % and only characters of ASCII");
@@ -4751,7 +4800,7 @@ class Server {
     });
     AddBodyRoutes(*server, R"([\s\S]*)", true);
     const int bound = server->Bind(host, port);
-    server_ = std::move(server);
+    own_.Get().server = std::move(server);
     return bound;
   }
 
@@ -4768,10 +4817,14 @@ class Server {
     server.Patch(pattern, with_body);
   }
 
+  struct Own {
+    std::unique_ptr<guard::GuardedServer> server;
+    std::thread thread;
+  };
+
   const ServerOptions options_;
   ApiRoutes routes_;
-  std::unique_ptr<guard::GuardedServer> server_;
-  std::thread thread_;
+  OfThisProcess<Own> own_{"server"};
 };
 
 }  // namespace v1

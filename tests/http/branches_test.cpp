@@ -11,8 +11,8 @@
 #include <httplib.h>
 
 #include "tests/catch.hpp"
-#include "tests/support/child.hpp"
 #include "tests/http/raw_server.hpp"
+#include "tests/support/child.hpp"
 #include <dtm/http/branches.hpp>
 
 using Catch::Matchers::ContainsSubstring;

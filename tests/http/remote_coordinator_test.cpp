@@ -329,8 +329,14 @@ TEST_CASE("remote coordinator: a forked child can send nothing, and harms nothin
     expect([&] { remote->SubmitAsync(definition, {}); });
     expect([&] { (void)remote->Prepare(definition); });
     expect([&] { remote->Abort("before", TransType::kSaga, ""); });
-    expect([&] { remote->RegisterBranch("before", TransType::kTcc, {}); });
-    expect([&] { (void)remote->PrepareWorkflow(definition); });
+    dtm::Step step{"http://a/confirm", "http://a/cancel", "{}"};
+    step.branch_id = "01";
+    expect([&] { remote->RegisterBranch("before", TransType::kTcc, step); });
+    dtm::Definition workflow = definition;
+    workflow.type = TransType::kWorkflow;
+    workflow.workflow = "checkout";
+    workflow.query_prepared = "http://a/resume";
+    expect([&] { (void)remote->PrepareWorkflow(workflow); });
     expect([&] { remote->FinishWorkflow("before", Status::kFailed, "", ""); });
     expect([&] { (void)remote->CallBranch({}); });
     expect([&] { (void)remote->Wait("before", seconds(1)); });

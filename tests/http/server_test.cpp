@@ -378,7 +378,8 @@ TEST_CASE("metrics have dtm's names") {
   CHECK(text.back() == '\n');
 }
 
-TEST_CASE("a forked child ends without the server, and keeps neither its port nor its connections") {
+TEST_CASE(
+    "a forked child ends without the server, and keeps neither its port nor its connections") {
   auto api = std::make_unique<Api>();
   const int port = api->port;
   const auto client = Idle(port);

@@ -54,7 +54,8 @@ TEST_CASE("connections: an open batch is dropped by Recover") {
 
 TEST_CASE("connections: a forked child that destroys them closes nothing of its parent") {
   TempDir dir;
-  auto connections = std::make_unique<Connections>(dir / "s.db", dtm::Durability::kProcess, nullptr);
+  auto connections =
+      std::make_unique<Connections>(dir / "s.db", dtm::Durability::kProcess, nullptr);
   CHECK(dtm_test::InChild([&]() -> std::string {
           connections.reset();
           return "ended";

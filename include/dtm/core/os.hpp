@@ -146,7 +146,8 @@ class Forking {
     std::set<int> files;
   };
   static State& Get() {
-    static State* const state = new State;  // for ever: what closes files may be destroyed later than it
+    static State* const state =
+        new State;  // for ever: what closes files may be destroyed later than it
     return *state;
   }
   static void BeforeFork() { Get().mutex.lock(); }

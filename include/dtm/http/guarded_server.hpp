@@ -70,7 +70,8 @@ class GuardedServer : public httplib::Server {
     const bool any = port == 0;
     const int bound = any ? bind_to_any_port(address) : bind_to_port(address, port) ? port : -1;
     if (bound < 0) throw refuse(std::generic_category().message(errno));
-    os::Forking::CloseInChildren(svr_sock_);  // else the port stays taken when this process has died
+    os::Forking::CloseInChildren(
+        svr_sock_);  // else the port stays taken when this process has died
     (void)::listen(listening_fd_, kBacklog);  // httplib's 5 makes simultaneous clients wait 1 s
     return bound;
   }

@@ -101,8 +101,9 @@ class RemoteCoordinator : public Endpoint {
       Reply reply;
       try {
         if (own_.Get().stopping) {
-          throw RejectedError("gid '" + definition.gid +
-                              "' was not sent, the RemoteCoordinator was destroyed before; submit it again");
+          throw RejectedError(
+              "gid '" + definition.gid +
+              "' was not sent, the RemoteCoordinator was destroyed before; submit it again");
         }
         reply.result = Submit(definition);
       } catch (...) {
@@ -164,8 +165,8 @@ class RemoteCoordinator : public Endpoint {
   /// On a connection of its own, with the request timeout of the call (3 s).
   Result CallBranch(const DirectCall& call) override {
     BlockSigpipe();
-    return CallNow(call,
-                   options_.url_in_branches.empty() ? Requests().Where() : options_.url_in_branches);
+    return CallNow(
+        call, options_.url_in_branches.empty() ? Requests().Where() : options_.url_in_branches);
   }
 
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override {
@@ -231,8 +232,8 @@ class RemoteCoordinator : public Endpoint {
   TransResult Settle(const Definition& definition, const std::string& message) {
     const std::string& gid = definition.gid;
     if (own_.Get().stopping) {
-      throw InDoubtError("gid '" + gid + "' may or may not be stored, nobody asks any more: " + message +
-                         "; submit it again");
+      throw InDoubtError("gid '" + gid + "' may or may not be stored, nobody asks any more: " +
+                         message + "; submit it again");
     }
     const std::optional<Stored> stored = Query(gid);
     if (!stored) throw Refused(gid, message);

@@ -42,7 +42,8 @@ class Connections {
     reader_ = OpenReader();
   }
   ~Connections() {
-    if (generation_ != os::Forking::Generation()) {  // a forked child: the connections are the parent's
+    if (generation_ !=
+        os::Forking::Generation()) {  // a forked child: the connections are the parent's
       (void)writer_.release();
       (void)reader_.release();
     } else if (Look().state == OpenFiles::State::kLost) {
