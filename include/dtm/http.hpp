@@ -2,6 +2,7 @@
 /// Needs: cpp-httplib. Threads: see the headers.
 #pragma once
 
+#include <dtm/core/url.hpp>
 #include <dtm/dtm.hpp>
 #include <dtm/http/access.hpp>
 #include <dtm/http/alert_web_hook.hpp>
@@ -32,7 +33,6 @@
 #include <dtm/http/server.hpp>
 #include <dtm/http/server_stream.hpp>
 #include <dtm/http/thread_pool.hpp>
-#include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
 #include <dtm/http/wire_query.hpp>
 #include <dtm/http/wire_registration.hpp>

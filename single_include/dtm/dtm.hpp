@@ -110,6 +110,7 @@ inline constexpr std::size_t kMaxJsonDepth = 64;           ///< copying and dump
 inline constexpr std::size_t kMaxListLimit = 1000;
 inline constexpr std::chrono::seconds kMaxOptionSeconds{86400};
 inline constexpr std::chrono::seconds kMaxDelay{366 * 86400};  ///< of a message
+inline constexpr std::chrono::seconds kMaxRetryAfter{3600};    ///< that a branch may ask for
 inline constexpr int kMaxRetryLimit = 1000000;
 
 }  // namespace v1
@@ -1680,6 +1681,7 @@ class Endpoint {
                               const std::string& result) = 0;
 
   /// Calls a branch here and now, without the coordinator's retries. A success carries the answer's body.
+  /// @throws RejectedError  the url is none that can be called.
   virtual Result CallBranch(const DirectCall& call) = 0;
 
   /// The url by which this coordinator reaches a function of this process.
@@ -1781,6 +1783,180 @@ inline std::string Text(const std::string& what, const nlohmann::json& value) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/core/url.hpp --------------------------------------------------------------------------
+
+/// URLs of branches and others, taken apart and checked where they are given, and shown without credentials.
+/// Needs: std. Threads: pure functions. Protocol: §3 (calling branches). Source: RFC 3986; user and password as Go reads
+/// them.
+
+namespace dtm {
+inline namespace v1 {
+
+struct Url {
+  bool tls = false;
+  std::string host;  ///< lower case; an IPv6 address without its brackets
+  int port = 0;
+  std::string target;       ///< path and query, ready for the request line
+  std::string credentials;  ///< "user:password", decoded; empty = none. Never shown
+
+  /// `host:port` as the Host header wants it.
+  std::string Authority() const {
+    const bool ipv6 = host.find(':') != std::string::npos;
+    std::string text = ipv6 ? "[" + host + "]" : host;
+    if (port != (tls ? 443 : 80)) text += ":" + std::to_string(port);
+    return text;
+  }
+  /// `http://host:port`: calls with the same origin share connections and limits.
+  std::string Origin() const { return (tls ? "https://" : "http://") + Authority(); }
+};
+
+namespace url_parts {
+
+inline bool Lower(std::string& text, bool (*allowed)(char)) {
+  for (char& c : text) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    if (!allowed(c)) return false;
+  }
+  return !text.empty();
+}
+
+/// 1 .. 65535, or 0 if it is no port.
+inline int Port(std::string_view text) {
+  if (text.empty() || text.size() > 5) return 0;
+  int port = 0;
+  for (const char c : text) {
+    if (c < '0' || c > '9') return 0;
+    port = port * 10 + (c - '0');
+  }
+  return port <= 65535 ? port : 0;
+}
+
+/// Path and query as they are; spaces and bytes beyond ASCII would break the request line.
+inline std::string Target(std::string_view rest) {
+  std::string target = rest.empty() || rest.front() != '/' ? "/" : "";
+  target.reserve(rest.size() + 1);
+  for (const char c : rest) {
+    if (c == '#') break;
+    if (c > ' ' && c < 127) {
+      target += c;
+    } else {
+      target += PercentEncoded(std::string_view(&c, 1));
+    }
+  }
+  return target;
+}
+
+/// With "***" instead of what stands between `begin` and `at`.
+inline std::string Hidden(std::string_view url, std::size_t begin, std::size_t at) {
+  return std::string(url.substr(0, begin)) + "***" + std::string(url.substr(at));
+}
+
+/// As Go reads it: the password may be missing, other characters than these are encoded.
+inline bool Credentials(std::string_view text, std::string& credentials) {
+  constexpr std::string_view kMarks = "-._:~!$&'()*+,;=%@";
+  for (const char c : text) {
+    const bool word = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    if (!word && kMarks.find(c) == std::string_view::npos) return false;
+  }
+  if (text.empty()) return true;
+  const std::size_t colon = text.find(':');
+  credentials = PercentDecoded(text.substr(0, colon)) + ':';
+  if (colon != std::string_view::npos) credentials += PercentDecoded(text.substr(colon + 1));
+  return true;
+}
+
+}  // namespace url_parts
+
+/// The url as it may be shown, stored as a text for people, or logged: without user and password.
+inline std::string ShownUrl(const std::string& url) {
+  const std::size_t scheme = url.find("://");
+  if (scheme == std::string::npos || IsLocal(url) || IsTopic(url)) return url;
+  const std::size_t begin = scheme + 3;
+  const std::size_t end = (std::min)(url.find_first_of("/?#", begin), url.size());
+  const std::size_t at = std::string_view(url).substr(0, end).rfind('@');
+  return at == std::string::npos || at < begin ? url : url_parts::Hidden(url, begin, at);
+}
+
+/// Throws Error with a sentence that says what is wrong with `text`, which is `what`.
+inline Url ParseUrl(const std::string& text, const char* what = "the branch URL") {
+  const auto refuse = [&text, what](const char* why) -> Error {
+    // Where the credentials of something broken end is not known, so whatever they can be is hidden.
+    const std::size_t at = text.rfind('@');
+    const std::size_t scheme = text.find("://");
+    const std::size_t begin = scheme == std::string::npos || scheme > at ? 0 : scheme + 3;
+    std::string shown;
+    for (const char c :
+         (at == std::string::npos ? text : url_parts::Hidden(text, begin, at)).substr(0, 200))
+      shown += c >= ' ' && c != 127 ? c : '?';
+    return Error(std::string(what) + " \"" + shown + "\" " + why);
+  };
+  if (text.size() > kMaxUrlBytes) throw refuse("is too long");
+  for (const char c : text) {
+    if ((c >= 0 && c < ' ') || c == 127) throw refuse("contains a control character");
+  }
+  Url url;
+  const std::size_t colon = text.find("://");
+  std::string scheme = text.substr(0, colon == std::string::npos ? 0 : colon);
+  url_parts::Lower(scheme, [](char) { return true; });
+  if (scheme != "http" && scheme != "https") {
+    throw refuse("does not start with http:// or https://");
+  }
+  url.tls = scheme == "https";
+
+  const std::string_view after = std::string_view(text).substr(colon + 3);
+  std::string_view authority = after.substr(0, after.find_first_of("/?#"));
+  url.target = url_parts::Target(after.substr(authority.size()));
+  if (const std::size_t at = authority.rfind('@'); at != std::string_view::npos) {
+    if (!url_parts::Credentials(authority.substr(0, at), url.credentials)) {
+      throw refuse("has a user name or password with a character that has to be written as %XX");
+    }
+    authority.remove_prefix(at + 1);
+  }
+  std::string_view rest;  // of the authority, behind the host
+  bool valid = false;
+  if (!authority.empty() && authority.front() == '[') {
+    const std::size_t end = authority.find(']');
+    if (end == std::string_view::npos) throw refuse("has an IPv6 address without its closing ]");
+    url.host = authority.substr(1, end - 1);
+    rest = authority.substr(end + 1);
+    valid = url_parts::Lower(url.host,
+                             [](char c) {
+                               return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') ||
+                                      c == ':' || c == '.';
+                             }) &&
+            url.host.find(':') != std::string::npos;
+  } else {
+    const std::size_t end =
+        (authority.find(':') == std::string_view::npos) ? authority.size() : authority.find(':');
+    url.host = authority.substr(0, end);
+    rest = authority.substr(end);
+    valid = url_parts::Lower(url.host, [](char c) {
+      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_';
+    });
+  }
+  if (!valid) throw refuse("has no valid host name");
+  url.port = url.tls ? 443 : 80;
+  if (!rest.empty()) {
+    url.port = rest.front() == ':' ? url_parts::Port(rest.substr(1)) : 0;
+    if (url.port == 0) throw refuse("has no valid port (1 to 65535)");
+  }
+  return url;
+}
+
+/// Why nobody could call this branch: empty if it is a URL, names a function or a topic, or is empty (nothing to call).
+inline std::string UrlProblem(const std::string& url) {
+  if (url.empty() || IsLocal(url) || IsTopic(url)) return {};
+  try {
+    (void)ParseUrl(url);
+    return {};
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/client/branch_args.hpp ----------------------------------------------------------------
 
 /// What every builder does with a branch and a payload: checks that they fit, and turns them into text.
@@ -1867,12 +2043,15 @@ std::string Url(const Endpoint& endpoint, const std::string&, const LocalBranch<
 }
 
 /// @throws LogicError  a name where a function is meant; a null pointer.
+/// @throws RejectedError  nobody could call it.
 inline std::string Url(const Endpoint&, const std::string& gid, const std::string& url) {
   if (IsLocal(url)) {
     throw LogicError("gid '" + gid + "': '" + url +
                      "' names a function; pass what Register returned, so that its payload type is "
                      "checked");
   }
+  const std::string problem = UrlProblem(url);
+  if (!problem.empty()) throw RejectedError("gid '" + gid + "': " + problem);
   return url;
 }
 
@@ -1987,6 +2166,7 @@ class Msg : public OptionSetters<Msg> {
   /// until it succeeds: it cannot say no, so it must be able to do what it is asked.
   /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
   /// a text that is not UTF-8).
+  /// @throws RejectedError  the URL is none that could be called (no http://, no host, ...).
   template <typename Action, typename Payload>
   Msg& Add(const Action& action, const Payload& payload) & {
     static_assert(branch_args::CheckPayload<Action, Payload>());
@@ -2087,7 +2267,7 @@ class Msg : public OptionSetters<Msg> {
     if (committed.kind == Result::Kind::kFailure) throw FailureError(committed.text);
     throw InDoubtError("gid '" + definition_.gid +
                        "': the local transaction gave no definite answer (" + done.text +
-                       "); the coordinator will ask " + definition_.query_prepared);
+                       "); the coordinator will ask " + ShownUrl(definition_.query_prepared));
   }
 
   const std::string& Gid() const { return definition_.gid; }
@@ -2178,6 +2358,7 @@ class Saga : public OptionSetters<Saga> {
   /// something behind: a compensation must do nothing if its action did nothing.
   /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
   ///                     a text that is not UTF-8), or the compensation cannot read it.
+  /// @throws RejectedError  the URL is none that could be called (no http://, no host, ...).
   template <typename Action, typename Compensate, typename Payload>
   Saga& Add(const Action& action, const Compensate& compensate, const Payload& payload) & {
     static_assert(branch_args::CheckPayload<Action, Payload>());
@@ -2866,7 +3047,7 @@ class WorkflowBranch {
   }
   template <typename Branch>
   static std::string WhatIs(const Branch&, const std::string& url) {
-    return url.empty() ? kNoCall : url;
+    return url.empty() ? kNoCall : ShownUrl(url);
   }
 
   /// @throws LogicError  what could not be recorded is not called.
@@ -3900,6 +4081,17 @@ void Check(const OptionRange<Value>& range, const decltype(range.least)& value) 
                    "; it must be " + InWords(range.least) + " to " + InWords(range.most));
 }
 
+/// Empty, or a URL that can be called.
+/// @throws LogicError
+inline void CheckUrl(const char* name, const std::string& url) {
+  if (url.empty()) return;
+  try {
+    (void)ParseUrl(url, name);
+  } catch (const Error& error) {
+    throw LogicError(std::string("the option ") + error.what());
+  }
+}
+
 }  // namespace option_range
 }  // namespace v1
 }  // namespace dtm
@@ -3993,7 +4185,7 @@ struct Options {
   std::function<void(LogLevel, const std::string&)> log = LogToStderr;
 };
 
-/// @throws LogicError  an option is out of its range.
+/// @throws LogicError  an option is out of its range, or no URL where it is to be one.
 inline const Options& CheckedOptions(const Options& options) {
   option_range::Check(option_range::kRetryInterval, options.retry_interval);
   option_range::Check(option_range::kRequestTimeout, options.request_timeout);
@@ -4004,6 +4196,7 @@ inline const Options& CheckedOptions(const Options& options) {
   option_range::Check(option_range::kMaxWaitingSubmissions, options.max_waiting_submissions);
   option_range::Check(option_range::kMaxFunctionThreads, options.max_function_threads);
   option_range::Check(option_range::kMaxThreadsPerFunction, options.max_threads_per_function);
+  option_range::CheckUrl("server_url", options.server_url);
   return options;
 }
 
@@ -4568,7 +4761,8 @@ inline std::string DescribeAnswer(const Definition& definition, std::size_t inde
     case Result::Kind::kNotSent: said = "was not called"; break;
   }
   std::string text = "branch " + BranchIdOf(definition, index) + " " +
-                     Name(OpOf(definition, index)) + " " + UrlOf(definition, index) + " " + said;
+                     Name(OpOf(definition, index)) + " " + ShownUrl(UrlOf(definition, index)) +
+                     " " + said;
   if (!result.text.empty()) text += ": " + result.text;
   return text;
 }
@@ -4585,7 +4779,8 @@ inline std::string ExplainBranch(const Transaction& transaction, std::size_t ind
   const Branch& branch = transaction.branches[index];
   const Definition& definition = *transaction.definition;
   std::string text = "branch " + BranchIdOf(definition, index) + " " +
-                     Name(OpOf(definition, index)) + " " + UrlOf(definition, index) + ": ";
+                     Name(OpOf(definition, index)) + " " + ShownUrl(UrlOf(definition, index)) +
+                     ": ";
   if (branch.in_flight) {
     text += "called, its answer is awaited";
   } else if (branch.deadline > now) {
@@ -5631,9 +5826,9 @@ class Board {
  private:
   static std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t branch) {
     const Definition& definition = *transaction.definition;
-    return std::make_shared<const Alert>(Alert{definition.gid, transaction.status,
-                                               UrlOf(definition, branch), transaction.last_error,
-                                               transaction.branches[branch].errors});
+    return std::make_shared<const Alert>(
+        Alert{definition.gid, transaction.status, ShownUrl(UrlOf(definition, branch)),
+              transaction.last_error, transaction.branches[branch].errors});
   }
 };
 
@@ -6310,7 +6505,20 @@ inline std::string RegistrationProblem(const std::string& gid, TransType type, c
   if (IsTopic(step.action) || IsTopic(step.compensate)) {
     return who + "a branch that is registered is no topic";
   }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    problem = UrlProblem(*url);
+    if (!problem.empty()) return who + "branch " + step.branch_id + ": " + problem;
+  }
   return {};
+}
+
+/// @throws RejectedError  the url of a call that is made here and now is none that can be called.
+inline void CheckCallable(const DirectCall& call) {
+  try {
+    (void)ParseUrl(call.url);
+  } catch (const Error& error) {
+    throw RejectedError("gid '" + call.info.gid + "': " + error.what());
+  }
 }
 
 /// Empty if the definition can be carried out, else the sentence that says why not.
@@ -6337,6 +6545,11 @@ inline std::string Problem(const Definition& definition) {
       if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
       if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
     }
+    for (const std::string* url : {&step.action, &step.compensate}) {
+      if (definition.type == TransType::kWorkflow) break;  // what was recorded is called by nobody
+      problem = UrlProblem(*url);
+      if (!problem.empty()) return who() + name() + ": " + problem;
+    }
     if (step.payload.size() > most_payload) {
       return above("the payload of " + name(), step.payload.size(), most_payload);
     }
@@ -6351,6 +6564,8 @@ inline std::string Problem(const Definition& definition) {
       return above("query_prepared or the name", text->size(), kMaxUrlBytes);
     if (!IsUtf8(*text)) return who() + "query_prepared or the name is not valid UTF-8";
   }
+  const std::string asked = UrlProblem(definition.query_prepared);
+  if (!asked.empty()) return who() + "query_prepared: " + asked;
   if (IsTopic(definition.query_prepared)) {
     return who() + "query_prepared is a topic; one place is asked, not its subscribers";
   }
@@ -8430,6 +8645,7 @@ class EmbeddedEndpoint : public Endpoint {
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
+    CheckCallable(call);
     return Checked().CallNow(call);
   }
 
@@ -10078,7 +10294,8 @@ class Coordinator : public EmbeddedEndpoint {
   /// Messages to `topic://<topic>` that are stored from now on go to this url as well.
   /// @throws RejectedError  "this url exists", a limit; nothing was changed.
   void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {}) {
-    const std::string problem = topics::Problem(topic, url, remark);
+    std::string problem = topics::Problem(topic, url, remark);
+    if (problem.empty()) problem = UrlProblem(url);
     if (!problem.empty()) throw RejectedError(problem);
     RunOnStore([=](Store& store, Time now) {
       return topics::Subscribe(store, topic, {url, remark}, now);

@@ -7,6 +7,11 @@
 #include "tests/catch.hpp"
 #include "tests/client/fake_endpoint.hpp"
 #include <dtm/client/branch_args.hpp>
+#include <dtm/client/msg.hpp>
+#include <dtm/client/saga.hpp>
+#include <dtm/client/tcc.hpp>
+#include <dtm/client/workflow_run.hpp>
+#include <dtm/client/xa.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::LocalBranch;
@@ -34,6 +39,31 @@ TEST_CASE("branch args: a function of another coordinator, and a name for a func
                       ContainsSubstring("gid 'gid-7'") && ContainsSubstring(name) &&
                           ContainsSubstring("pass what Register returned"));
   }
+}
+
+TEST_CASE("branch args: what is no url is refused when it is added, by every builder") {
+  FakeEndpoint endpoint;
+  for (const char* bad : {"bank/TransIn", "http://", "ftp://h/", "h:80/x"}) {
+    CAPTURE(bad);
+    CHECK_THROWS_AS(branch_args::Url(endpoint, "g", bad), dtm::RejectedError);
+    CHECK_THROWS_AS(dtm::NewSaga(endpoint, "g").Add(bad, dtm::kNoBranch, 1), dtm::RejectedError);
+    CHECK_THROWS_WITH(dtm::NewSaga(endpoint, "g").Add("http://a", bad, 1),
+                      ContainsSubstring("gid 'g'") && ContainsSubstring(bad));
+    CHECK_THROWS_AS(dtm::NewMsg(endpoint, "g").Add(bad, 1), dtm::RejectedError);
+    CHECK_THROWS_AS(dtm::NewMsg(endpoint, "g").Prepare(bad), dtm::RejectedError);
+    dtm::Tcc tcc(endpoint, "g", {});
+    CHECK_THROWS_AS(tcc.CallBranch(1, bad, "http://a", "http://a"), dtm::RejectedError);
+    CHECK_THROWS_AS(tcc.CallBranch(1, "http://a", bad, "http://a"), dtm::RejectedError);
+    CHECK_THROWS_AS(tcc.CallBranch(1, "http://a", "http://a", bad), dtm::RejectedError);
+    dtm::Xa xa(endpoint, "g", {});
+    CHECK_THROWS_AS(xa.CallBranch(1, bad), dtm::RejectedError);
+    dtm::Workflow workflow(endpoint, "g", dtm::WorkflowState{});
+    CHECK_THROWS_AS(workflow.NewBranch().Call(bad, 1), dtm::RejectedError);
+    CHECK_THROWS_AS(workflow.NewBranch().OnRollback(bad, 1), dtm::RejectedError);
+    CHECK_THROWS_AS(workflow.NewBranch().OnCommit(bad, 1), dtm::RejectedError);
+  }
+  CHECK(endpoint.log.empty());  // nobody was told, and nothing was called
+  CHECK(endpoint.called.empty());
 }
 
 TEST_CASE("branch args: payloads are compact JSON") {

@@ -150,3 +150,17 @@ TEST_CASE("options: to wait for ever is a time as any other") {
   CHECK(kit->ListWaiting((Duration::min)(), 10).empty());
   CHECK(kit->Stop(ever));
 }
+
+TEST_CASE("options: a server_url that nobody could call is refused") {
+  dtm::Options options;
+  for (const char* good : {"", "http://me/api/dtmsvr"}) {
+    options.server_url = good;
+    CHECK_NOTHROW(dtm::CheckedOptions(options));
+  }
+  for (const char* bad : {"me/api", "http://", "http://u:secret@/"}) {
+    options.server_url = bad;
+    CHECK_THROWS_AS(dtm::CheckedOptions(options), dtm::LogicError);
+    CHECK_THROWS_WITH(dtm::CheckedOptions(options), Catch::Matchers::Contains("server_url") &&
+                                                        !Catch::Matchers::Contains("secret"));
+  }
+}

@@ -62,7 +62,7 @@ TEST_CASE("validate: number of steps, also none") {
 TEST_CASE("validate: urls and payloads, each at its limit") {
   for (std::string dtm::Step::*url : {&dtm::Step::action, &dtm::Step::compensate}) {
     Definition saga = Steps(2);
-    saga.steps[1].*url = std::string(2048, 'u');
+    saga.steps[1].*url = "http://a/" + std::string(2048 - 9, 'u');
     CHECK(Problem(saga).empty());
     saga.steps[1].*url += 'u';
     CHECK_THAT(Problem(saga), ContainsSubstring("gid 'g'") && ContainsSubstring("step 1") &&
@@ -84,9 +84,12 @@ TEST_CASE("validate: everything together is at most 1 MiB") {
   for (dtm::Step& step : saga.steps) step = {"", "", std::string(200 * 1024, 'p')};
   saga.steps[4].payload.resize(224 * 1024);
   REQUIRE(Problem(saga).empty());
-  saga.steps[0].action = "u";
+  saga.steps[1].payload.resize(saga.steps[1].payload.size() - 8);
+  saga.steps[0].action = "http://a/";
   CHECK_THAT(Problem(saga), ContainsSubstring("1048577") && ContainsSubstring("1048576"));
   saga.steps[0].action.clear();
+  saga.steps[1].payload.resize(saga.steps[1].payload.size() + 8);
+  REQUIRE(Problem(saga).empty());
   saga.options.branch_headers["h"] = "";
   CHECK_FALSE(Problem(saga).empty());
 }
@@ -237,7 +240,7 @@ TEST_CASE("validate: query_prepared, the workflow's name and its data, at their 
   for (std::string Definition::*text : {&Definition::query_prepared, &Definition::workflow}) {
     Definition definition = Steps(0);
     definition.type = dtm::TransType::kWorkflow;
-    definition.*text = std::string(2048, 'u');
+    definition.*text = "http://a/" + std::string(2048 - 9, 'u');
     CHECK(Problem(definition).empty());
     definition.*text += 'u';
     CHECK_THAT(Problem(definition),
@@ -283,4 +286,33 @@ TEST_CASE("validate: a prepared message needs somebody to ask, others do not") {
   CHECK_THAT(dtm::PrepareProblem(msg),
              ContainsSubstring("gid 'g'") && ContainsSubstring("query_prepared"));
   CHECK(Problem(msg).empty());  // to be submitted it needs nobody
+}
+
+TEST_CASE("validate: a url that nobody could call, of every type and in every place") {
+  using dtm::TransType;
+  for (const TransType type :
+       {TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
+    for (std::string dtm::Step::*url : {&dtm::Step::action, &dtm::Step::compensate}) {
+      for (const char* bad : {"bank/TransIn", "http://", "http:///x", "ftp://h/", "h:80/x"}) {
+        CAPTURE(Name(type), bad);
+        Definition definition = Steps(2);
+        definition.type = type;
+        definition.steps[1].*url = bad;
+        if (type == TransType::kWorkflow) {  // what was recorded is called by nobody
+          CHECK(Problem(definition).empty());
+        } else {
+          CHECK_THAT(Problem(definition), ContainsSubstring("step 1") && ContainsSubstring(bad));
+        }
+        definition.steps[1].*url = "http://a/x";
+        definition.query_prepared = bad;
+        CHECK_THAT(Problem(definition),
+                   ContainsSubstring("query_prepared") && ContainsSubstring(bad));
+        if (type != TransType::kTcc && type != TransType::kXa) continue;
+        dtm::Step step{"http://a", "http://a", "", "01", "", dtm::Op::kAction};
+        CHECK(dtm::RegistrationProblem("g", type, step).empty());
+        step.*url = bad;
+        CHECK_THAT(dtm::RegistrationProblem("g", type, step), ContainsSubstring(bad));
+      }
+    }
+  }
 }

@@ -49,6 +49,18 @@ struct Hook {
 
 }  // namespace
 
+TEST_CASE("alert web hook: user and password of its URL are sent, and shown nowhere") {
+  Hook hook(RawServer::Ok());
+  std::string url = hook.server.Url("/bell");
+  AlertWebHook(url.insert(7, "u:secret@"))(Some());
+  hook.server.AwaitClosed(1);
+  CHECK_THAT(hook.request, ContainsSubstring("Authorization: Basic dTpzZWNyZXQ=\r\n"));
+  CHECK_THROWS_WITH(AlertWebHook("http://u:secret@127.0.0.1:1/")(Some()),
+                    ContainsSubstring("nothing listens there") && !ContainsSubstring("secret"));
+  CHECK_THROWS_WITH(AlertWebHook("http://u:secret@no-such-host.invalid/")(Some()),
+                    ContainsSubstring("its name is unknown") && !ContainsSubstring("secret"));
+}
+
 TEST_CASE("alert web hook: a POST with the five fields, to the URL as it is") {
   Hook hook(RawServer::Ok());
   AlertWebHook(hook.server.Url("/bell/a%20b?who=me"))(Some());
@@ -110,7 +122,7 @@ TEST_CASE("alert web hook: a peer that drips is given up after 3 s") {
 
 TEST_CASE("alert web hook: a URL that cannot be called is refused at once") {
   for (const char* url : {"", "bell", "ftp://h/", "local:F", "topic://t", "file:///etc/passwd",
-                          "http://", "http://me@h/", "http://h:0/", "http://h/\r\nX: y"}) {
+                          "http://", "http://me@/", "http://h:0/", "http://h/\r\nX: y"}) {
     CAPTURE(url);
     CHECK_THROWS_WITH(AlertWebHook(url), StartsWith("the alert web hook \""));
   }

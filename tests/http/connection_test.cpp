@@ -82,6 +82,23 @@ TEST_CASE("branch headers override, but do not touch the framing") {
   }
 }
 
+TEST_CASE(
+    "user and password of the URL are sent as Basic authentication, unless a header says more") {
+  dtm::TransOptions options;
+  const auto requested = [&options](const char* url) {
+    const dtm::BranchCall call = CallTo(url, "{}", Ms(1), options);
+    return Requested(call, dtm::ParseUrl(call.Url()));
+  };
+  const std::string both = requested("http://Aladdin:open%20sesame@h/x");
+  CHECK_THAT(both, ContainsSubstring("Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\n"));
+  CHECK_THAT(both, ContainsSubstring("Host: h\n") && !ContainsSubstring("sesame"));
+  CHECK_THAT(requested("http://Aladdin@h/x"), ContainsSubstring("Basic QWxhZGRpbjo=\n"));
+  CHECK_THAT(requested("http://h/x"), !ContainsSubstring("Authorization"));
+  options.branch_headers["authorization"] = "Bearer t";
+  const std::string own = requested("http://Aladdin:secret@h/x");
+  CHECK_THAT(own, ContainsSubstring("authorization: Bearer t\n") && !ContainsSubstring("Basic"));
+}
+
 TEST_CASE("headers that would smuggle are not sent") {
   const std::vector<std::pair<std::string, std::string>> bad = {
       {"X", "a\r\nY: z"}, {"X", "a\nb"},   {"X", std::string("a\0b", 3)},
@@ -193,8 +210,12 @@ TEST_CASE("nobody there, and nobody answering") {
   }
   const dtm::CallOutcome refused = SendOnce(CallTo(url));
   CHECK(refused.result.kind == Kind::kError);
-  CHECK_THAT(refused.result.text, ContainsSubstring("cannot be reached"));
+  CHECK_THAT(refused.result.text, ContainsSubstring("cannot be reached: nothing listens there"));
   CHECK(refused.silent);
+  const dtm::CallOutcome unknown = SendOnce(CallTo("http://no-such-host.invalid/x"));
+  CHECK(unknown.result.kind == Kind::kError);
+  CHECK_THAT(unknown.result.text, ContainsSubstring("cannot be reached: its name is unknown"));
+  CHECK(unknown.silent);
 
   RawServer silent([](int fd, int) {
     while (!RawServer::ReadRequest(fd).empty()) continue;

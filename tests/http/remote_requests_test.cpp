@@ -147,3 +147,42 @@ TEST_CASE("remote_requests: what is no URL is refused at once") {
     CHECK_THROWS_AS(RemoteRequests(url, {}), dtm::Error);
   }
 }
+
+TEST_CASE("remote_requests: so is a url among the options") {
+  for (std::string RemoteOptions::*option :
+       {&RemoteOptions::branch_url, &RemoteOptions::url_in_branches}) {
+    RemoteOptions options;
+    options.*option = "http://h/branch";
+    CHECK_NOTHROW(RemoteRequests("http://h", options));
+    options.*option = "h/branch";
+    CHECK_THROWS_AS(RemoteRequests("http://h", options), dtm::LogicError);
+  }
+}
+
+TEST_CASE("remote_requests: user and password of the url are sent, and shown nowhere") {
+  std::string request;
+  RawServer server([&](int fd, int) {
+    request = RawServer::ReadRequest(fd);
+    RawServer::Write(fd, RawServer::Ok("{}"));
+  });
+  std::string url = server.Url("/api");
+  url.insert(7, "dtm:secret@");
+  RemoteOptions options;
+  const bool token = GENERATE(false, true);
+  if (token) options.token = "token";
+  RemoteRequests requests(url, options);
+  (void)requests.Post("/x", "g", "{}");
+  CHECK_THAT(request, ContainsSubstring(token ? "Authorization: Bearer token\r\n"
+                                              : "Authorization: Basic ZHRtOnNlY3JldA==\r\n"));
+  CHECK_THAT(request, !ContainsSubstring("secret"));
+  CHECK(requests.Where() == server.Url("/api"));
+  CHECK_THAT(requests.NoAnswer("g"), !ContainsSubstring("secret"));
+}
+
+TEST_CASE(
+    "remote_requests: a name that is unknown and a port where nobody listens are told apart") {
+  RemoteRequests unknown("http://no-such-host.invalid/api", {});
+  CHECK_THROWS_WITH(unknown.Post("/x", "g", "{}"), ContainsSubstring("its name is unknown"));
+  RemoteRequests nobody("http://127.0.0.1:1/api", {});
+  CHECK_THROWS_WITH(nobody.Post("/x", "g", "{}"), ContainsSubstring("nothing listens there"));
+}

@@ -392,6 +392,39 @@ std::vector<Row> Limits() {
   return rows;
 }
 
+std::vector<Row> Urls() {
+  std::vector<Row> rows;
+  for (const char* bad : {"bank/TransIn", "http://", "http://:80/x", "ftp://h/", "http://h:0/"}) {
+    rows.push_back(Bad("an action", Saga, [bad](Definition& d) { d.steps[1].action = bad; }));
+    rows.push_back(
+        Bad("a compensation", Saga, [bad](Definition& d) { d.steps[1].compensate = bad; }));
+    rows.push_back(Bad("of a message", Msg, [bad](Definition& d) { d.steps[0].action = bad; }));
+    rows.push_back(Bad("who is asked", Msg, [bad](Definition& d) { d.query_prepared = bad; }));
+    rows.push_back(
+        {"who resumes it", "rejected", nullptr, [bad](Endpoint& tm, const std::string& gid) {
+           Definition workflow = Workflow(gid);
+           workflow.query_prepared = bad;
+           (void)tm.PrepareWorkflow(workflow);
+         }});
+    for (const bool undo : {false, true}) {
+      Step branch = Branch();
+      (undo ? branch.compensate : branch.action) = bad;
+      rows.push_back(Registers("of a tcc", "rejected", TransType::kTcc, TransType::kTcc, branch));
+    }
+    Step branch = Branch();
+    branch.action = branch.compensate = bad;
+    rows.push_back(Registers("of an xa", "rejected", TransType::kXa, TransType::kXa, branch));
+    rows.push_back(
+        {"a call here and now", "rejected", nullptr, [bad](Endpoint& tm, const std::string& gid) {
+           dtm::DirectCall call;
+           call.info.gid = gid;
+           call.url = bad;
+           (void)tm.CallBranch(call);
+         }});
+  }
+  return rows;
+}
+
 std::string StoredIn(House& house, const std::string& gid) {
   const auto stored = house.tm.Query(gid);
   if (!stored) return "nothing";
@@ -405,7 +438,8 @@ TEST_CASE("same refusals: what the embedded coordinator refuses, the remote one 
   House house;
   dtm::RemoteCoordinator remote(house.url);
   int n = 0;
-  for (const auto& rows : {Repeats(), AfterTheEnd(), Registrations(), Workflows(), Limits()}) {
+  for (const auto& rows :
+       {Repeats(), AfterTheEnd(), Registrations(), Workflows(), Limits(), Urls()}) {
     for (const Row& row : rows) {
       // The words in the gid mean nothing.
       for (const char* word : {"g", "FAILURE", "ONGOING SUCCESS"}) {

@@ -12,6 +12,7 @@
 #include <dtm/core/local_branch.hpp>
 #include <dtm/core/payload.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -94,12 +95,15 @@ std::string Url(const Endpoint& endpoint, const std::string&, const LocalBranch<
 }
 
 /// @throws LogicError  a name where a function is meant; a null pointer.
+/// @throws RejectedError  nobody could call it.
 inline std::string Url(const Endpoint&, const std::string& gid, const std::string& url) {
   if (IsLocal(url)) {
     throw LogicError("gid '" + gid + "': '" + url +
                      "' names a function; pass what Register returned, so that its payload type is "
                      "checked");
   }
+  const std::string problem = UrlProblem(url);
+  if (!problem.empty()) throw RejectedError("gid '" + gid + "': " + problem);
   return url;
 }
 

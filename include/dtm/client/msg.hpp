@@ -17,6 +17,7 @@
 #include <dtm/core/error.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -33,6 +34,7 @@ class Msg : public OptionSetters<Msg> {
   /// until it succeeds: it cannot say no, so it must be able to do what it is asked.
   /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
   /// a text that is not UTF-8).
+  /// @throws RejectedError  the URL is none that could be called (no http://, no host, ...).
   template <typename Action, typename Payload>
   Msg& Add(const Action& action, const Payload& payload) & {
     static_assert(branch_args::CheckPayload<Action, Payload>());
@@ -133,7 +135,7 @@ class Msg : public OptionSetters<Msg> {
     if (committed.kind == Result::Kind::kFailure) throw FailureError(committed.text);
     throw InDoubtError("gid '" + definition_.gid +
                        "': the local transaction gave no definite answer (" + done.text +
-                       "); the coordinator will ask " + definition_.query_prepared);
+                       "); the coordinator will ask " + ShownUrl(definition_.query_prepared));
   }
 
   const std::string& Gid() const { return definition_.gid; }

@@ -39,6 +39,7 @@ class Saga : public OptionSetters<Saga> {
   /// something behind: a compensation must do nothing if its action did nothing.
   /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
   ///                     a text that is not UTF-8), or the compensation cannot read it.
+  /// @throws RejectedError  the URL is none that could be called (no http://, no host, ...).
   template <typename Action, typename Compensate, typename Payload>
   Saga& Add(const Action& action, const Compensate& compensate, const Payload& payload) & {
     static_assert(branch_args::CheckPayload<Action, Payload>());

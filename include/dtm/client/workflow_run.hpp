@@ -24,6 +24,7 @@
 #include <dtm/core/result.hpp>
 #include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -254,7 +255,7 @@ class WorkflowBranch {
   }
   template <typename Branch>
   static std::string WhatIs(const Branch&, const std::string& url) {
-    return url.empty() ? kNoCall : url;
+    return url.empty() ? kNoCall : ShownUrl(url);
   }
 
   /// @throws LogicError  what could not be recorded is not called.

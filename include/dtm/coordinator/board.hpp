@@ -23,6 +23,7 @@
 #include <dtm/coordinator/store_health.hpp>
 #include <dtm/coordinator/timers.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/engine/explain.hpp>
 #include <dtm/engine/step.hpp>
 #include <dtm/store/store.hpp>
@@ -262,9 +263,9 @@ class Board {
  private:
   static std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t branch) {
     const Definition& definition = *transaction.definition;
-    return std::make_shared<const Alert>(Alert{definition.gid, transaction.status,
-                                               UrlOf(definition, branch), transaction.last_error,
-                                               transaction.branches[branch].errors});
+    return std::make_shared<const Alert>(
+        Alert{definition.gid, transaction.status, ShownUrl(UrlOf(definition, branch)),
+              transaction.last_error, transaction.branches[branch].errors});
   }
 };
 

@@ -26,6 +26,7 @@
 #include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/local_branch.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/store/sqlite.hpp>
 #include <dtm/store/store.hpp>
 
@@ -196,7 +197,8 @@ class Coordinator : public EmbeddedEndpoint {
   /// Messages to `topic://<topic>` that are stored from now on go to this url as well.
   /// @throws RejectedError  "this url exists", a limit; nothing was changed.
   void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {}) {
-    const std::string problem = topics::Problem(topic, url, remark);
+    std::string problem = topics::Problem(topic, url, remark);
+    if (problem.empty()) problem = UrlProblem(url);
     if (!problem.empty()) throw RejectedError(problem);
     RunOnStore([=](Store& store, Time now) {
       return topics::Subscribe(store, topic, {url, remark}, now);

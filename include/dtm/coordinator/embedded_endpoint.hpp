@@ -123,6 +123,7 @@ class EmbeddedEndpoint : public Endpoint {
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
+    CheckCallable(call);
     return Checked().CallNow(call);
   }
 

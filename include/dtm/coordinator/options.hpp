@@ -82,7 +82,7 @@ struct Options {
   std::function<void(LogLevel, const std::string&)> log = LogToStderr;
 };
 
-/// @throws LogicError  an option is out of its range.
+/// @throws LogicError  an option is out of its range, or no URL where it is to be one.
 inline const Options& CheckedOptions(const Options& options) {
   option_range::Check(option_range::kRetryInterval, options.retry_interval);
   option_range::Check(option_range::kRequestTimeout, options.request_timeout);
@@ -93,6 +93,7 @@ inline const Options& CheckedOptions(const Options& options) {
   option_range::Check(option_range::kMaxWaitingSubmissions, options.max_waiting_submissions);
   option_range::Check(option_range::kMaxFunctionThreads, options.max_function_threads);
   option_range::Check(option_range::kMaxThreadsPerFunction, options.max_threads_per_function);
+  option_range::CheckUrl("server_url", options.server_url);
   return options;
 }
 

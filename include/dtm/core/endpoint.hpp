@@ -98,6 +98,7 @@ class Endpoint {
                               const std::string& result) = 0;
 
   /// Calls a branch here and now, without the coordinator's retries. A success carries the answer's body.
+  /// @throws RejectedError  the url is none that can be called.
   virtual Result CallBranch(const DirectCall& call) = 0;
 
   /// The url by which this coordinator reaches a function of this process.

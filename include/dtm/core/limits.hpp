@@ -31,6 +31,7 @@ inline constexpr std::size_t kMaxJsonDepth = 64;           ///< copying and dump
 inline constexpr std::size_t kMaxListLimit = 1000;
 inline constexpr std::chrono::seconds kMaxOptionSeconds{86400};
 inline constexpr std::chrono::seconds kMaxDelay{366 * 86400};  ///< of a message
+inline constexpr std::chrono::seconds kMaxRetryAfter{3600};    ///< that a branch may ask for
 inline constexpr int kMaxRetryLimit = 1000000;
 
 }  // namespace v1

@@ -11,6 +11,7 @@
 #include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/types.hpp>
+#include <dtm/core/url.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -76,6 +77,17 @@ void Check(const OptionRange<Value>& range, const decltype(range.least)& value) 
   if (value >= range.least && value <= range.most) return;
   throw LogicError(std::string("the option ") + range.name + " is " + InWords(value) +
                    "; it must be " + InWords(range.least) + " to " + InWords(range.most));
+}
+
+/// Empty, or a URL that can be called.
+/// @throws LogicError
+inline void CheckUrl(const char* name, const std::string& url) {
+  if (url.empty()) return;
+  try {
+    (void)ParseUrl(url, name);
+  } catch (const Error& error) {
+    throw LogicError(std::string("the option ") + error.what());
+  }
 }
 
 }  // namespace option_range

@@ -7,9 +7,12 @@
 #include <string>
 #include <vector>
 
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -114,7 +117,20 @@ inline std::string RegistrationProblem(const std::string& gid, TransType type, c
   if (IsTopic(step.action) || IsTopic(step.compensate)) {
     return who + "a branch that is registered is no topic";
   }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    problem = UrlProblem(*url);
+    if (!problem.empty()) return who + "branch " + step.branch_id + ": " + problem;
+  }
   return {};
+}
+
+/// @throws RejectedError  the url of a call that is made here and now is none that can be called.
+inline void CheckCallable(const DirectCall& call) {
+  try {
+    (void)ParseUrl(call.url);
+  } catch (const Error& error) {
+    throw RejectedError("gid '" + call.info.gid + "': " + error.what());
+  }
 }
 
 /// Empty if the definition can be carried out, else the sentence that says why not.
@@ -141,6 +157,11 @@ inline std::string Problem(const Definition& definition) {
       if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
       if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
     }
+    for (const std::string* url : {&step.action, &step.compensate}) {
+      if (definition.type == TransType::kWorkflow) break;  // what was recorded is called by nobody
+      problem = UrlProblem(*url);
+      if (!problem.empty()) return who() + name() + ": " + problem;
+    }
     if (step.payload.size() > most_payload) {
       return above("the payload of " + name(), step.payload.size(), most_payload);
     }
@@ -155,6 +176,8 @@ inline std::string Problem(const Definition& definition) {
       return above("query_prepared or the name", text->size(), kMaxUrlBytes);
     if (!IsUtf8(*text)) return who() + "query_prepared or the name is not valid UTF-8";
   }
+  const std::string asked = UrlProblem(definition.query_prepared);
+  if (!asked.empty()) return who() + "query_prepared: " + asked;
   if (IsTopic(definition.query_prepared)) {
     return who() + "query_prepared is a topic; one place is asked, not its subscribers";
   }

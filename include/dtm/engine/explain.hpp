@@ -9,6 +9,7 @@
 
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -26,7 +27,8 @@ inline std::string DescribeAnswer(const Definition& definition, std::size_t inde
     case Result::Kind::kNotSent: said = "was not called"; break;
   }
   std::string text = "branch " + BranchIdOf(definition, index) + " " +
-                     Name(OpOf(definition, index)) + " " + UrlOf(definition, index) + " " + said;
+                     Name(OpOf(definition, index)) + " " + ShownUrl(UrlOf(definition, index)) +
+                     " " + said;
   if (!result.text.empty()) text += ": " + result.text;
   return text;
 }
@@ -43,7 +45,8 @@ inline std::string ExplainBranch(const Transaction& transaction, std::size_t ind
   const Branch& branch = transaction.branches[index];
   const Definition& definition = *transaction.definition;
   std::string text = "branch " + BranchIdOf(definition, index) + " " +
-                     Name(OpOf(definition, index)) + " " + UrlOf(definition, index) + ": ";
+                     Name(OpOf(definition, index)) + " " + ShownUrl(UrlOf(definition, index)) +
+                     ": ";
   if (branch.in_flight) {
     text += "called, its answer is awaited";
   } else if (branch.deadline > now) {

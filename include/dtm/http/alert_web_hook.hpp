@@ -14,9 +14,9 @@
 
 #include <dtm/coordinator/options.hpp>
 #include <dtm/core/error.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/http/exchange.hpp>
 #include <dtm/http/guarded_client.hpp>
-#include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
 
 namespace dtm {
@@ -49,13 +49,14 @@ inline void Post(const Url& url, const Alert& alert) {
   request.set_header("Accept-Encoding", "identity");
   request.set_header("User-Agent", wire::UserAgent());
   request.set_header("Connection", "close");
+  if (!url.credentials.empty()) request.set_header("Authorization", BasicAuthorization(url));
   // Alerts are rare: none leaves a connection behind.
   const Exchanged exchanged =
       Exchange(url, kMaxAnswer)
           .Send(std::move(request), std::chrono::steady_clock::now() + kTimeout);
   if (!exchanged.answered) {
     throw Error("the alert web hook at " + url.Origin() +
-                " did not answer: " + httplib::to_string(exchanged.error));
+                " did not answer: " + exchanged.Problem());
   }
 }
 

@@ -180,7 +180,8 @@ class Api {
 
   ApiAnswer Subscribe(const ApiRequest& request) {
     const std::string url = request.Query(wire::kUrl);
-    wire::CheckUrl(url);
+    wire::CheckNotLocal(url);
+    if (const std::string problem = UrlProblem(url); !problem.empty()) throw BadInput(problem);
     tm_.Subscribe(request.Query(wire::kTopic), url, request.Query(wire::kRemark));
     return answers::Success();
   }

@@ -14,8 +14,10 @@
 
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/coordinator/live.hpp>
+#include <dtm/coordinator/topics.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/text.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/http/api_message.hpp>
 #include <dtm/http/json_input.hpp>
 #include <dtm/http/wire.hpp>
@@ -117,6 +119,21 @@ class ApiLists {
     return all;
   }
 
+  /// The subscribers of a topic, without credentials in their URLs.
+  static std::string ShownValue(const KeyValue& value) {
+    if (value.category != topics::kCategory || value.value.find('@') == std::string::npos) {
+      return value.value;
+    }
+    Json list = Json::parse(value.value, nullptr, false);
+    if (!list.is_array()) return value.value;
+    for (Json& entry : list) {
+      if (!entry.is_object() || !entry.contains(wire::kUrl) || !entry[wire::kUrl].is_string())
+        continue;
+      entry[wire::kUrl] = ShownUrl(entry[wire::kUrl].get<std::string>());
+    }
+    return list.dump(-1, ' ', false, Json::error_handler_t::replace);
+  }
+
   static ApiAnswer Values(const KeyValuePage& page, bool with_position) {
     Json values = Json::array();
     for (const KeyValue& value : page.values) {
@@ -125,7 +142,7 @@ class ApiLists {
                         {wire::kUpdateTime, wire::TimeText(value.updated)},
                         {wire::kCategory, value.category},
                         {"k", value.key},
-                        {"v", value.value},
+                        {"v", ShownValue(value)},
                         {"version", value.version}});
     }
     Json answer = {{wire::kValues, std::move(values)}};

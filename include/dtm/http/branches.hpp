@@ -20,11 +20,11 @@
 
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/core/of_this_process.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/http/call_pace.hpp>
 #include <dtm/http/call_queue.hpp>
 #include <dtm/http/connection.hpp>
 #include <dtm/http/guarded_client.hpp>
-#include <dtm/http/url.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -267,7 +267,8 @@ class UrlCaller {
       next_check_ = (std::min)(next_check_, now + kBreakAfter);
       if (worker.connection != nullptr) worker.connection->Break();
       if (worker.job.has_value() && worker.deadline + kAnswerAfter <= now) {
-        Result result = Result::Error("gave no answer in time: " + worker.job->call.Url());
+        Result result =
+            Result::Error("gave no answer in time: " + ShownUrl(worker.job->call.Url()));
         answers.reserve(answers.size() + 1);  // or the job would be lost half moved
         answers.push_back({std::move(*worker.job), std::move(result)});
         worker.job.reset();

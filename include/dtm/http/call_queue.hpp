@@ -21,9 +21,9 @@
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/core/option_range.hpp>
 #include <dtm/core/types.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/http/connection.hpp>
 #include <dtm/http/host_limits.hpp>
-#include <dtm/http/url.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -15,11 +15,11 @@
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/text.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/http/exchange.hpp>
 #include <dtm/http/guarded_client.hpp>
 #include <dtm/http/json_rpc.hpp>
 #include <dtm/http/reply_rule.hpp>
-#include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
 
 namespace dtm {
@@ -92,6 +92,9 @@ inline httplib::Request BranchRequest(const BranchCall& call, const Url& url) {
   // A few bytes of gzip can be gigabytes of answer.
   otherwise("accept-encoding", "Accept-Encoding", "identity");
   otherwise("user-agent", "User-Agent", wire::UserAgent());
+  if (!url.credentials.empty()) {
+    otherwise("authorization", "Authorization", BasicAuthorization(url));
+  }
   for (const auto& [lower, header] : given) {
     // Blanks around a value are none of it (RFC 9110); newer httplib would leave the header out.
     request.set_header(*header.first, std::string(Trimmed(*header.second)));
@@ -155,7 +158,7 @@ class Connection {
       case Kind::Connection:
       case Kind::ConnectionTimeout:
         if (Exchange::Passed(deadline)) break;
-        return error("cannot be reached: the name is unknown or nothing listens there", true);
+        return error("cannot be reached: " + attempt.Problem(), true);
       case Kind::Read:
       case Kind::Write:
         if (Exchange::Passed(deadline)) break;

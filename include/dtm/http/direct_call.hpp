@@ -9,8 +9,8 @@
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/types.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/http/connection.hpp>
-#include <dtm/http/url.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -2,15 +2,20 @@
 /// Needs: cpp-httplib, POSIX. Threads: one at a time, but for Break(); SIGPIPE must be blocked.
 #pragma once
 
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <cstring>
 #include <string>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <httplib.h>
 
 #include <dtm/core/text.hpp>
+#include <dtm/core/url.hpp>
+#include <dtm/http/base64.hpp>
 #include <dtm/http/guarded_client.hpp>
-#include <dtm/http/url.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -18,6 +23,7 @@ inline namespace v1 {
 /// What came of a request.
 struct Exchanged {
   httplib::Error error = httplib::Error::Success;
+  bool found = false;     ///< its name had an address, and a socket for it was opened
   bool answered = false;  ///< a status line and headers came
   bool too_long = false;
   bool encoded = false;
@@ -27,7 +33,27 @@ struct Exchanged {
   bool Complete() const {
     return error == httplib::Error::Success && answered && !too_long && !encoded;
   }
+
+  bool NotReached() const {
+    return error == httplib::Error::Connection || error == httplib::Error::ConnectionTimeout;
+  }
+
+  /// Why there is no whole answer.
+  std::string Problem() const {
+    if (answered) return "its answer broke off";
+    if (!NotReached()) return httplib::to_string(error);
+    if (found) return "nothing listens there";
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return std::string("no socket can be opened: ") + std::strerror(errno);
+    ::close(fd);
+    return "its name is unknown (it cannot be resolved)";
+  }
 };
+
+/// User and password of a URL, as the value of Authorization.
+inline std::string BasicAuthorization(const Url& url) {
+  return "Basic " + base64::Encode(url.credentials);
+}
 
 class Exchange {
  public:
@@ -84,7 +110,9 @@ class Exchange {
       return !exchanged.too_long;
     };
     httplib::Response response;
-    if (client_.Send(request, response, exchanged.error, deadline)) {
+    const bool sent = client_.Send(request, response, exchanged.error, deadline);
+    exchanged.found = client_.Found();
+    if (sent) {
       exchanged.error = httplib::Error::Success;
       exchanged.answered = true;
       exchanged.status = response.status;

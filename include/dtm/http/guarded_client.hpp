@@ -25,9 +25,9 @@
 #include <httplib.h>
 
 #include <dtm/core/error.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/http/bounded_stream.hpp>
 #include <dtm/http/bounded_tls_stream.hpp>
-#include <dtm/http/url.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -192,7 +192,10 @@ class GuardedClient {
     client_->set_follow_location(false);
     client_->set_decompress(false);
     client_->set_tcp_nodelay(true);  // head and body are two writes; without it 40 ms a call
-    client_->set_socket_options([this](int fd) { watch_.Opened(fd); });
+    client_->set_socket_options([this](int fd) {
+      found_ = true;
+      watch_.Opened(fd);
+    });
     guard::KeepTarget(*client_, 0);
   }
 
@@ -206,6 +209,7 @@ class GuardedClient {
     const auto left = (std::max)(std::chrono::duration_cast<std::chrono::microseconds>(
                                      deadline - std::chrono::steady_clock::now()),
                                  std::chrono::microseconds(1000));
+    found_ = false;
     if (deadline_ != nullptr) *deadline_ = deadline;
     client_->set_connection_timeout(left);
     client_->set_read_timeout(left);
@@ -213,6 +217,9 @@ class GuardedClient {
     guard::SetWholeTimeout(*client_, request, left, 0);
     return client_->send(request, response, error);
   }
+
+  /// The last Send knew an address: it opened a socket to connect it.
+  bool Found() const { return found_; }
 
   bool IsOpen() const { return client_->is_socket_open() != 0; }
 
@@ -232,6 +239,7 @@ class GuardedClient {
 
  private:
   SocketWatch watch_;
+  bool found_ = false;
   SteadyTime* deadline_ = nullptr;
   std::unique_ptr<httplib::ClientImpl> client_;
 };

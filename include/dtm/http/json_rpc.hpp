@@ -10,9 +10,9 @@
 #include <dtm/core/result.hpp>
 #include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/http/json_input.hpp>
 #include <dtm/http/reply_rule.hpp>
-#include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
 
 namespace dtm {

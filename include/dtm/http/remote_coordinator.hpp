@@ -27,6 +27,7 @@
 #include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/types.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/core/validate.hpp>
 #include <dtm/http/direct_call.hpp>
 #include <dtm/http/exchange.hpp>
@@ -34,7 +35,6 @@
 #include <dtm/http/remote_requests.hpp>
 #include <dtm/http/reply_rule.hpp>
 #include <dtm/http/thread_pool.hpp>
-#include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
 #include <dtm/http/wire_registration.hpp>
 #include <dtm/http/wire_told.hpp>
@@ -164,6 +164,8 @@ class RemoteCoordinator : public Endpoint {
 
   /// On a connection of its own, with the request timeout of the call (3 s).
   Result CallBranch(const DirectCall& call) override {
+    if (call.url.empty()) return Result::Success();  // there is nothing to call
+    CheckCallable(call);
     BlockSigpipe();
     return CallNow(
         call, options_.url_in_branches.empty() ? Requests().Where() : options_.url_in_branches);

@@ -17,10 +17,10 @@
 #include <dtm/core/error.hpp>
 #include <dtm/core/option_range.hpp>
 #include <dtm/core/types.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/http/exchange.hpp>
 #include <dtm/http/json_input.hpp>
 #include <dtm/http/reply_rule.hpp>
-#include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
 
 namespace dtm {
@@ -65,8 +65,10 @@ class RemoteRequests {
  public:
   /// @throws Error  it is no URL; LogicError: an option is out of its range.
   RemoteRequests(const std::string& url, RemoteOptions options)
-      : url_(ParseUrl(url)), options_(std::move(options)) {
+      : url_(ParseUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
     option_range::Check(option_range::kTimeout, options_.timeout);
+    option_range::CheckUrl("branch_url", options_.branch_url);
+    option_range::CheckUrl("url_in_branches", options_.url_in_branches);
     while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
     FillRegexTable();
   }
@@ -88,15 +90,17 @@ class RemoteRequests {
     request.set_header("Content-Type", wire::kJson);
     request.set_header("Accept-Encoding", "identity");
     request.set_header("User-Agent", wire::UserAgent());
-    if (!options_.token.empty()) request.set_header("Authorization", "Bearer " + options_.token);
+    if (!options_.token.empty()) {
+      request.set_header("Authorization", "Bearer " + options_.token);
+    } else if (!url_.credentials.empty()) {
+      request.set_header("Authorization", BasicAuthorization(url_));
+    }
     BlockSigpipe();
     std::unique_ptr<Exchange> exchange = TakeIdle();
     Exchanged exchanged = exchange->Send(std::move(request),
                                          Later(std::chrono::steady_clock::now(), options_.timeout));
     if (!exchanged.Complete()) {
-      throw InDoubtError(NoAnswer(gid) + (exchanged.answered
-                                              ? std::string("its answer broke off")
-                                              : httplib::to_string(exchanged.error)));
+      throw InDoubtError(NoAnswer(gid) + exchanged.Problem());
     }
     Keep(std::move(exchange));
     return exchanged;

@@ -7,8 +7,8 @@
 
 #include <dtm/core/text.hpp>
 #include <dtm/core/types.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/core/version.hpp>
-#include <dtm/http/url.hpp>
 
 namespace dtm {
 inline namespace v1 {

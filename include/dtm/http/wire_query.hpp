@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/http/base64.hpp>
 #include <dtm/http/wire.hpp>
 #include <dtm/http/wire_transaction.hpp>
@@ -40,10 +41,15 @@ inline std::string TimeText(Time time) {
   return result + "Z";
 }
 
-/// Header values may be credentials: they are not shown.
+/// Header values may be credentials, and URLs may contain some: they are not shown.
 inline Definition Redacted(const Definition& definition) {
   Definition shown = definition;
   for (auto& header : shown.options.branch_headers) header.second = kNotShown;
+  shown.query_prepared = ShownUrl(shown.query_prepared);
+  for (Step& step : shown.steps) {
+    step.action = ShownUrl(step.action);
+    step.compensate = ShownUrl(step.compensate);
+  }
   return shown;
 }
 
@@ -96,7 +102,7 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
                                    {kCreateTime, TimeText(transaction.created)},
                                    {kUpdateTime, nullptr},
                                    {kGid, definition.gid}};
-    const std::string& url = UrlOf(definition, i);
+    const std::string url = ShownUrl(UrlOf(definition, i));
     if (!url.empty()) json[kUrl] = url;
     const std::string& payload = PayloadOf(definition, i);
     if (!payload.empty()) json[kBinData] = base64::Encode(payload);

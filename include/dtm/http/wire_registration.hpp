@@ -62,7 +62,7 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
   const std::string problem = RegistrationProblem(branch.gid, branch.type, step);
   if (!problem.empty()) throw BadInput(problem);
   for (const std::string* url : {&step.action, &step.compensate}) {
-    if (branch.type != TransType::kWorkflow) CheckUrl(*url);
+    if (branch.type != TransType::kWorkflow) CheckNotLocal(*url);
   }
   return branch;
 }

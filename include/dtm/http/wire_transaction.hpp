@@ -14,11 +14,11 @@
 
 #include <dtm/core/limits.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/core/validate.hpp>
 #include <dtm/http/base64.hpp>
 #include <dtm/http/json_input.hpp>
 #include <dtm/http/json_rpc.hpp>
-#include <dtm/http/url.hpp>
 #include <dtm/http/wire.hpp>
 
 namespace dtm {
@@ -72,19 +72,11 @@ inline Op OpNamed(const std::string& name) {
                  "business");
 }
 
-/// What could not be called is refused now, not tried for ever.
-inline void CheckUrl(const std::string& url) {
-  if (url.empty() || IsTopic(url)) return;
-  if (IsLocal(url)) {
-    throw BadInput("'" + Printable(Truncated(url, 200)) +
-                   "' names a function of the coordinator's program; from outside a branch is a "
-                   "URL");
-  }
-  try {
-    (void)ParseUrl(url);
-  } catch (const Error& error) {
-    throw BadInput(error.what());
-  }
+/// A function of the coordinator's program is not for others.
+inline void CheckNotLocal(const std::string& url) {
+  if (!IsLocal(url)) return;
+  throw BadInput("'" + Printable(Truncated(url, 200)) +
+                 "' names a function of the coordinator's program; from outside a branch is a URL");
 }
 
 /// Nobody could ever call such a branch by JSON-RPC.
@@ -221,14 +213,16 @@ inline Definition DecodeTransaction(const json_input::Fields& fields) {
     case TransType::kTcc:
     case TransType::kXa: break;
   }
-  CheckUrl(definition.query_prepared);
+  CheckNotLocal(definition.query_prepared);
   for (const Step& step : definition.steps) {
-    CheckUrl(step.action);
-    CheckUrl(step.compensate);
-    if (definition.json_rpc) CheckParams(step);
+    CheckNotLocal(step.action);
+    CheckNotLocal(step.compensate);
   }
   const std::string problem = Problem(definition);
   if (!problem.empty()) throw BadInput(problem);
+  if (definition.json_rpc) {
+    for (const Step& step : definition.steps) CheckParams(step);
+  }
   return definition;
 }
 

@@ -2,7 +2,7 @@
 #include <string>
 
 #include "tests/catch.hpp"
-#include <dtm/http/url.hpp>
+#include <dtm/core/url.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::ParseUrl;
@@ -73,9 +73,9 @@ TEST_CASE("what is no branch URL is refused with the reason") {
       {"http://h:-1/", "no valid port"},
       {"http://h:8a/", "no valid port"},
       {"http://::1/", "no valid host"},
-      {"http://user@h/", "user name"},
-      {"http://user:pass@h:80/", "user name"},
-      {"http://good@evil/", "user name"},
+      {"http://us er@h/", "as %XX"},
+      {"http://us\"er@h/", "as %XX"},
+      {"http://user@/", "no valid host"},
       {"http://h/a\r\nX: y", "control character"},
       {std::string("http://h/\0", 10), "control character"},
       {"http://h/\x7F", "control character"},
@@ -88,6 +88,60 @@ TEST_CASE("what is no branch URL is refused with the reason") {
   CHECK_NOTHROW(ParseUrl("http://h/" + std::string(dtm::kMaxUrlBytes - 9, 'a')));
   CHECK_THROWS_WITH(ParseUrl("x"), ContainsSubstring("the branch URL \"x\""));
   CHECK_THROWS_WITH(ParseUrl("x", "the bell"), ContainsSubstring("the bell \"x\""));
+}
+
+TEST_CASE("user and password are taken out, and are no part of where a URL leads") {
+  struct Row {
+    const char* text;
+    const char* credentials;
+    const char* shown;
+  };
+  const Row rows[] = {
+      {"http://user:secret@h:81/x?y", "user:secret", "http://***@h:81/x?y"},
+      {"https://user@h", "user:", "https://***@h"},
+      {"http://:secret@h/", ":secret", "http://***@h/"},
+      {"http://u:a:b@c@h/", "u:a:b@c", "http://***@h/"},  // the last @ counts, and the first colon
+      {"http://%75%3A:s%40%2f@[::1]:1/", "u::s@/", "http://***@[::1]:1/"},
+      {"http://@h/", "", "http://***@h/"},
+      {"http://h/a@b:c", "", "http://h/a@b:c"},
+      {"http://h?a@b", "", "http://h?a@b"},
+      {"http://h#a@b", "", "http://h#a@b"},
+      {"http://h/?u=http://a:b@c", "", "http://h/?u=http://a:b@c"},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.text);
+    const Url url = ParseUrl(row.text);
+    CHECK(url.credentials == row.credentials);
+    CHECK((url.host == "h" || url.host == "::1"));
+    CHECK(url.Origin().find('@') == std::string::npos);
+    CHECK(dtm::ShownUrl(row.text) == row.shown);
+  }
+  for (const char* other : {"", "local:a@b", "topic://a@b", "a@b"}) {
+    CHECK(dtm::ShownUrl(other) == other);
+  }
+}
+
+TEST_CASE("the sentence about a broken URL shows no credentials") {
+  for (const char* text :
+       {"http://u:secret@h:0/", "http://u:secret@/", "http://u:sec ret@h/", "http://u:secret/x@h/",
+        "http://u:secret?x@h/", "u:secret@h/x", "ftp://u:secret@h/", "//u:secret@h/"}) {
+    CAPTURE(text);
+    try {
+      (void)ParseUrl(text);
+      FAIL("it is a URL");
+    } catch (const dtm::Error& error) {
+      CHECK_THAT(error.what(), !ContainsSubstring("sec"));
+    }
+  }
+}
+
+TEST_CASE("what nobody could call has a problem") {
+  for (const char* good : {"", "http://h", "local:F", "topic://t"}) {
+    CHECK(dtm::UrlProblem(good) == "");
+  }
+  for (const char* bad : {"bank/TransIn", "h:80", "http://", "ftp://h", "http:/h", "LOCAL:F"}) {
+    CHECK(dtm::UrlProblem(bad) != "");
+  }
 }
 
 TEST_CASE("values are percent-encoded") {

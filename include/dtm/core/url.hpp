@@ -1,7 +1,9 @@
-/// URLs of branches and others, taken apart and checked before anything is sent to them.
-/// Needs: std. Threads: pure functions. Protocol: §3 (calling branches).
+/// URLs of branches and others, taken apart and checked where they are given, and shown without credentials.
+/// Needs: std. Threads: pure functions. Protocol: §3 (calling branches). Source: RFC 3986; user and password as Go reads
+/// them.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -9,6 +11,7 @@
 #include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/text.hpp>
+#include <dtm/core/transaction.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -17,7 +20,8 @@ struct Url {
   bool tls = false;
   std::string host;  ///< lower case; an IPv6 address without its brackets
   int port = 0;
-  std::string target;  ///< path and query, ready for the request line
+  std::string target;       ///< path and query, ready for the request line
+  std::string credentials;  ///< "user:password", decoded; empty = none. Never shown
 
   /// `host:port` as the Host header wants it.
   std::string Authority() const {
@@ -66,13 +70,48 @@ inline std::string Target(std::string_view rest) {
   return target;
 }
 
+/// With "***" instead of what stands between `begin` and `at`.
+inline std::string Hidden(std::string_view url, std::size_t begin, std::size_t at) {
+  return std::string(url.substr(0, begin)) + "***" + std::string(url.substr(at));
+}
+
+/// As Go reads it: the password may be missing, other characters than these are encoded.
+inline bool Credentials(std::string_view text, std::string& credentials) {
+  constexpr std::string_view kMarks = "-._:~!$&'()*+,;=%@";
+  for (const char c : text) {
+    const bool word = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    if (!word && kMarks.find(c) == std::string_view::npos) return false;
+  }
+  if (text.empty()) return true;
+  const std::size_t colon = text.find(':');
+  credentials = PercentDecoded(text.substr(0, colon)) + ':';
+  if (colon != std::string_view::npos) credentials += PercentDecoded(text.substr(colon + 1));
+  return true;
+}
+
 }  // namespace url_parts
+
+/// The url as it may be shown, stored as a text for people, or logged: without user and password.
+inline std::string ShownUrl(const std::string& url) {
+  const std::size_t scheme = url.find("://");
+  if (scheme == std::string::npos || IsLocal(url) || IsTopic(url)) return url;
+  const std::size_t begin = scheme + 3;
+  const std::size_t end = (std::min)(url.find_first_of("/?#", begin), url.size());
+  const std::size_t at = std::string_view(url).substr(0, end).rfind('@');
+  return at == std::string::npos || at < begin ? url : url_parts::Hidden(url, begin, at);
+}
 
 /// Throws Error with a sentence that says what is wrong with `text`, which is `what`.
 inline Url ParseUrl(const std::string& text, const char* what = "the branch URL") {
   const auto refuse = [&text, what](const char* why) -> Error {
+    // Where the credentials of something broken end is not known, so whatever they can be is hidden.
+    const std::size_t at = text.rfind('@');
+    const std::size_t scheme = text.find("://");
+    const std::size_t begin = scheme == std::string::npos || scheme > at ? 0 : scheme + 3;
     std::string shown;
-    for (const char c : text.substr(0, 200)) shown += c >= ' ' && c != 127 ? c : '?';
+    for (const char c :
+         (at == std::string::npos ? text : url_parts::Hidden(text, begin, at)).substr(0, 200))
+      shown += c >= ' ' && c != 127 ? c : '?';
     return Error(std::string(what) + " \"" + shown + "\" " + why);
   };
   if (text.size() > kMaxUrlBytes) throw refuse("is too long");
@@ -89,9 +128,13 @@ inline Url ParseUrl(const std::string& text, const char* what = "the branch URL"
   url.tls = scheme == "https";
 
   const std::string_view after = std::string_view(text).substr(colon + 3);
-  const std::string_view authority = after.substr(0, after.find_first_of("/?#"));
-  if (authority.find('@') != std::string_view::npos) {
-    throw refuse("contains a user name; branch headers can carry credentials, URLs cannot");
+  std::string_view authority = after.substr(0, after.find_first_of("/?#"));
+  url.target = url_parts::Target(after.substr(authority.size()));
+  if (const std::size_t at = authority.rfind('@'); at != std::string_view::npos) {
+    if (!url_parts::Credentials(authority.substr(0, at), url.credentials)) {
+      throw refuse("has a user name or password with a character that has to be written as %XX");
+    }
+    authority.remove_prefix(at + 1);
   }
   std::string_view rest;  // of the authority, behind the host
   bool valid = false;
@@ -121,8 +164,18 @@ inline Url ParseUrl(const std::string& text, const char* what = "the branch URL"
     url.port = rest.front() == ':' ? url_parts::Port(rest.substr(1)) : 0;
     if (url.port == 0) throw refuse("has no valid port (1 to 65535)");
   }
-  url.target = url_parts::Target(after.substr(authority.size()));
   return url;
+}
+
+/// Why nobody could call this branch: empty if it is a URL, names a function or a topic, or is empty (nothing to call).
+inline std::string UrlProblem(const std::string& url) {
+  if (url.empty() || IsLocal(url) || IsTopic(url)) return {};
+  try {
+    (void)ParseUrl(url);
+    return {};
+  } catch (const Error& error) {
+    return error.what();
+  }
 }
 
 }  // namespace v1
