@@ -2812,6 +2812,112 @@ class WorkflowLedger {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/client/workflow_function.hpp ----------------------------------------------------------
+
+/// What workflows are written in: the program's functions, steps and callbacks, and what they return as text.
+/// Needs: nlohmann/json. Threads: what is returned may be called in one thread at a time.
+
+namespace dtm {
+inline namespace v1 {
+
+class Workflow;
+
+namespace workflow_function {
+
+/// A workflow, which returns nothing or a text.
+template <typename T, typename Function>
+std::function<std::string(Workflow&, const T&)> Erase(Function function) {
+  static_assert(payload::kReadable<T> && payload::kWritable<T>,
+                "dtm: nlohmann/json has to read and to write the data T of RegisterWorkflow<T>; "
+                "write NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(T, members...) in the namespace of T");
+  static_assert(callable::Check<Function, Workflow&, const T&>(),
+                "dtm: a workflow takes `dtm::Workflow&` and `const T&`, where T is the data of "
+                "RegisterWorkflow<T>");
+  return callable::Keep<std::string(Workflow&, const T&)>(
+      [function = std::move(function)](Workflow& workflow, const T& data) -> std::string {
+        if constexpr (callable::kFits<Function, Workflow&, const T&>) {
+          using Returned = std::invoke_result_t<const Function&, Workflow&, const T&>;
+          constexpr bool text = std::is_constructible_v<std::string, Returned>;
+          static_assert(std::is_void_v<Returned> || text,
+                        "dtm: a workflow returns nothing or a text");
+          if constexpr (std::is_void_v<Returned>) {
+            function(workflow, data);
+          } else if constexpr (text) {
+            return std::string(function(workflow, data));
+          }
+        }
+        return {};
+      });
+}
+
+/// The JSON of what a step returned.
+/// @throws NotKept  JSON cannot hold it; the step was done, so it is not done again.
+template <typename Returned>
+std::string Written(const Returned& returned, const std::string& where) {
+  static_assert(
+      payload::kWritable<Returned>,
+      "dtm: nlohmann/json cannot write what the step returns; write "
+      "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Type, members...) in the namespace of its type");
+  try {
+    return payload::Text(where + ": what the step returned", branch_args::Json(returned));
+  } catch (const std::exception& error) {
+    throw NotKept{error.what()};
+  }
+}
+
+/// Does a step: what it returned, as the text that is recorded. `where` names its branch.
+/// @throws what it threw, and what its Result says.
+template <typename Step>
+std::string Answer(const Step& step, const std::string& where) {
+  static_assert(callable::Check<Step>(),
+                "dtm: a step of a workflow takes nothing; capture what it needs");
+  if constexpr (callable::kFits<Step>) {
+    using Returned = std::invoke_result_t<const Step&>;
+    if constexpr (std::is_void_v<Returned>) {
+      step();
+    } else if constexpr (std::is_same_v<Returned, Result>) {
+      return AnswerOf(step(), where);
+    } else if constexpr (std::is_convertible_v<Returned, std::string> &&
+                         !std::is_same_v<std::decay_t<Returned>, nlohmann::json>) {
+      return step();
+    } else {
+      return Written(step(), where);
+    }
+  }
+  return {};
+}
+
+/// A callback: it returns nothing or Result.
+template <typename Function>
+std::function<void()> Callback(Function function, const std::string& where) {
+  static_assert(std::is_invocable_v<Function&>,
+                "dtm: a callback of a workflow takes nothing; capture what it needs");
+  if constexpr (std::is_invocable_v<Function&>) {
+    using Returned = std::invoke_result_t<Function&>;
+    const std::function<Returned()> kept = callable::Keep<Returned()>(std::move(function));
+    return [kept, what = where + ": its callback"] { (void)AnswerOf(ResultOf(kept), what); };
+  } else {
+    return {};
+  }
+}
+
+/// What is called in both cases, with whether the workflow succeeded.
+template <typename Function>
+auto Finish(Function finish) {
+  static_assert(std::is_invocable_v<Function&, bool>,
+                "dtm: the callback of OnFinish takes bool: whether the workflow succeeded");
+  if constexpr (std::is_invocable_v<Function&, bool>) {
+    using Returned = std::invoke_result_t<Function&, bool>;
+    return callable::Keep<Returned(bool)>(std::move(finish));
+  } else {
+    return std::function<void(bool)>();
+  }
+}
+
+}  // namespace workflow_function
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/client/workflow_run.hpp ---------------------------------------------------------------
 
 /// One run of a workflow: its branches, whose steps are recorded and not done again.
@@ -2935,7 +3041,7 @@ class WorkflowBranch {
   /// `undo()` returns nothing or Result; it must cope with a step that did nothing, and may be called several times.
   template <typename Function>
   WorkflowBranch& OnRollback(Function undo) {
-    return Keep(Op::kRollback, kOwnCode, CallbackOf(std::move(undo)));
+    return Keep(Op::kRollback, kOwnCode, workflow_function::Callback(std::move(undo), Where()));
   }
   /// The same, as a branch: a URL or a registered function with its payload.
   template <typename Branch, typename Payload>
@@ -2946,7 +3052,7 @@ class WorkflowBranch {
   /// Called if the workflow succeeds.
   template <typename Function>
   WorkflowBranch& OnCommit(Function commit) {
-    return Keep(Op::kCommit, kOwnCode, CallbackOf(std::move(commit)));
+    return Keep(Op::kCommit, kOwnCode, workflow_function::Callback(std::move(commit), Where()));
   }
   template <typename Branch, typename Payload>
   WorkflowBranch& OnCommit(const Branch& branch, const Payload& payload) {
@@ -2955,36 +3061,24 @@ class WorkflowBranch {
 
   /// Called in both cases, with whether it succeeded.
   template <typename Function>
-  WorkflowBranch& OnFinish(const Function& finish) {
-    OnCommit([finish] { return finish(true); });
-    return OnRollback([finish] { return finish(false); });
+  WorkflowBranch& OnFinish(Function finish) {
+    const auto shared = workflow_function::Finish(std::move(finish));
+    OnCommit([shared] { return shared(true); });
+    return OnRollback([shared] { return shared(false); });
   }
 
   /// Runs `step()` here and records what it returned: nothing, a text, or anything nlohmann can serialise. Returns
   /// the recorded text. A Result is what it says: the text of a success, else what is thrown. It may run again if the
   /// program dies between its end and the record: give it a barrier.
   /// @throws FailureError  it failed (and is recorded as that): let it pass, and the workflow is rolled back.
-  /// @throws BeyondLimit   it was done, but its answer has more than 256 KiB, or those of all steps more than 4 MiB: the
-  /// workflow is rolled back, with this branch, even if you do not let it pass.
+  /// @throws BeyondLimit   it was done, but JSON cannot hold its answer (NaN), it has more than 256 KiB, or those of all
+  /// steps more than 4 MiB: the workflow is rolled back, with this branch, even if you do not let it pass.
   /// @throws LogicError    another step is recorded in its place: let it pass; see Workflow.
   /// @throws what it threw  nothing is recorded, the workflow is run again later: after OngoingError at the
   /// retry interval, after others with growing waits.
   template <typename Function>
   std::string Do(const Function& step) {
-    return RunStep(kOwnCode, [&]() -> std::string {
-      using Returned = decltype(step());
-      if constexpr (std::is_void_v<Returned>) {
-        step();
-        return {};
-      } else if constexpr (std::is_same_v<Returned, Result>) {
-        return AnswerOf(step(), "gid '" + workflow_->gid_ + "': branch " + id_);
-      } else if constexpr (std::is_convertible_v<Returned, std::string> &&
-                           !std::is_same_v<std::decay_t<Returned>, nlohmann::json>) {
-        return step();
-      } else {
-        return nlohmann::json(step()).dump();
-      }
-    });
+    return RunStep(kOwnCode, [&] { return workflow_function::Answer(step, Where()); });
   }
 
   /// Calls a branch, a URL or a registered function, and records the body of its answer; returns it.
@@ -3015,6 +3109,8 @@ class WorkflowBranch {
     return step;
   }
 
+  std::string Where() const { return "gid '" + workflow_->gid_ + "': branch " + id_; }
+
   std::string RunStep(const std::string& what, const std::function<std::string()>& work) {
     try {
       return workflow_->ledger_.Take(StepOf(Op::kAction, what), work);
@@ -3032,15 +3128,6 @@ class WorkflowBranch {
     return *this;
   }
 
-  template <typename Function>
-  Workflow::Callback CallbackOf(Function function) const {
-    using Returned = std::invoke_result_t<Function&>;
-    const std::function<Returned()> shared = std::move(function);
-    return [shared, what = "gid '" + workflow_->gid_ + "': the callback of branch " + id_] {
-      (void)AnswerOf(ResultOf(shared), what);
-    };
-  }
-
   template <typename T>
   static std::string WhatIs(const LocalBranch<T>& branch, const std::string&) {
     return kLocalPrefix + branch.name;
@@ -3053,11 +3140,12 @@ class WorkflowBranch {
   /// @throws LogicError  what could not be recorded is not called.
   template <typename Branch, typename Payload>
   Target TargetOf(const Branch& branch, const Payload& payload) const {
-    branch_args::CheckPayload<Branch, Payload>();
+    static_assert(branch_args::CheckPayload<Branch, Payload>());
     Target target;
     target.url = branch_args::Url(*workflow_->endpoint_, workflow_->gid_, branch);
     target.what = WhatIs(branch, target.url);
-    target.payload = branch_args::Text(workflow_->gid_, "branch " + id_, nlohmann::json(payload));
+    target.payload =
+        branch_args::Text(workflow_->gid_, "branch " + id_, branch_args::Json(payload));
     if (target.what.size() > kMaxUrlBytes || !IsUtf8(target.what) || IsTopic(target.what)) {
       throw LogicError("gid '" + workflow_->gid_ + "': branch " + id_ + " calls '" +
                        Printable(Truncated(target.what, 200)) + "', which has " +
@@ -3137,7 +3225,7 @@ class WorkflowHandle {
     definition.type = TransType::kWorkflow;
     definition.workflow = shared_->name;
     definition.query_prepared = shared_->resume_url;
-    const nlohmann::json given(data);
+    const nlohmann::json given = branch_args::Json(data);
     definition.data = branch_args::Text(gid, "the workflow", given);
     definition.options = options;
     return Run(std::move(definition), given, data, std::move(options));
@@ -3258,19 +3346,14 @@ class WorkflowHandle {
 /// stored; after a restart register the same again, and what a crash left goes on. `functions` is the Coordinator of
 /// this program, which runs it when `endpoint` asks to go on: the same one, or, for a coordinator elsewhere, one that a
 /// dtm::Server serves.
-/// @throws LogicError  the name is taken, or `endpoint` cannot reach `functions`.
+/// @throws LogicError  the name is taken, the function is empty, or `endpoint` cannot reach `functions`.
 template <typename T, typename Functions, typename Function>
 WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
                                    const std::string& name, Function function) {
-  WorkflowHandle<T> handle(endpoint, name,
-                           [function = std::move(function)](Workflow& workflow, const T& data) {
-                             if constexpr (std::is_void_v<decltype(function(workflow, data))>) {
-                               function(workflow, data);
-                               return std::string();
-                             } else {
-                               return std::string(function(workflow, data));
-                             }
-                           });
+  if (callable::Empty(function)) {
+    throw LogicError("the workflow '" + name + "' is an empty function");
+  }
+  WorkflowHandle<T> handle(endpoint, name, workflow_function::Erase<T>(std::move(function)));
   const auto resume = functions.template Register<nlohmann::json>(
       name, [handle](const nlohmann::json& given, const BranchInfo& info) -> Result {
         return handle.Resume(info.gid, given);

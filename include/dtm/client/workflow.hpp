@@ -15,7 +15,9 @@
 #include <nlohmann/json.hpp>
 
 #include <dtm/client/branch_args.hpp>
+#include <dtm/client/workflow_function.hpp>
 #include <dtm/client/workflow_run.hpp>
+#include <dtm/core/callable.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
@@ -49,7 +51,7 @@ class WorkflowHandle {
     definition.type = TransType::kWorkflow;
     definition.workflow = shared_->name;
     definition.query_prepared = shared_->resume_url;
-    const nlohmann::json given(data);
+    const nlohmann::json given = branch_args::Json(data);
     definition.data = branch_args::Text(gid, "the workflow", given);
     definition.options = options;
     return Run(std::move(definition), given, data, std::move(options));
@@ -170,19 +172,14 @@ class WorkflowHandle {
 /// stored; after a restart register the same again, and what a crash left goes on. `functions` is the Coordinator of
 /// this program, which runs it when `endpoint` asks to go on: the same one, or, for a coordinator elsewhere, one that a
 /// dtm::Server serves.
-/// @throws LogicError  the name is taken, or `endpoint` cannot reach `functions`.
+/// @throws LogicError  the name is taken, the function is empty, or `endpoint` cannot reach `functions`.
 template <typename T, typename Functions, typename Function>
 WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
                                    const std::string& name, Function function) {
-  WorkflowHandle<T> handle(endpoint, name,
-                           [function = std::move(function)](Workflow& workflow, const T& data) {
-                             if constexpr (std::is_void_v<decltype(function(workflow, data))>) {
-                               function(workflow, data);
-                               return std::string();
-                             } else {
-                               return std::string(function(workflow, data));
-                             }
-                           });
+  if (callable::Empty(function)) {
+    throw LogicError("the workflow '" + name + "' is an empty function");
+  }
+  WorkflowHandle<T> handle(endpoint, name, workflow_function::Erase<T>(std::move(function)));
   const auto resume = functions.template Register<nlohmann::json>(
       name, [handle](const nlohmann::json& given, const BranchInfo& info) -> Result {
         return handle.Resume(info.gid, given);

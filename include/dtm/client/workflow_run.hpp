@@ -16,6 +16,7 @@
 
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/sub_branches.hpp>
+#include <dtm/client/workflow_function.hpp>
 #include <dtm/client/workflow_ledger.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/error.hpp>
@@ -143,7 +144,7 @@ class WorkflowBranch {
   /// `undo()` returns nothing or Result; it must cope with a step that did nothing, and may be called several times.
   template <typename Function>
   WorkflowBranch& OnRollback(Function undo) {
-    return Keep(Op::kRollback, kOwnCode, CallbackOf(std::move(undo)));
+    return Keep(Op::kRollback, kOwnCode, workflow_function::Callback(std::move(undo), Where()));
   }
   /// The same, as a branch: a URL or a registered function with its payload.
   template <typename Branch, typename Payload>
@@ -154,7 +155,7 @@ class WorkflowBranch {
   /// Called if the workflow succeeds.
   template <typename Function>
   WorkflowBranch& OnCommit(Function commit) {
-    return Keep(Op::kCommit, kOwnCode, CallbackOf(std::move(commit)));
+    return Keep(Op::kCommit, kOwnCode, workflow_function::Callback(std::move(commit), Where()));
   }
   template <typename Branch, typename Payload>
   WorkflowBranch& OnCommit(const Branch& branch, const Payload& payload) {
@@ -163,36 +164,24 @@ class WorkflowBranch {
 
   /// Called in both cases, with whether it succeeded.
   template <typename Function>
-  WorkflowBranch& OnFinish(const Function& finish) {
-    OnCommit([finish] { return finish(true); });
-    return OnRollback([finish] { return finish(false); });
+  WorkflowBranch& OnFinish(Function finish) {
+    const auto shared = workflow_function::Finish(std::move(finish));
+    OnCommit([shared] { return shared(true); });
+    return OnRollback([shared] { return shared(false); });
   }
 
   /// Runs `step()` here and records what it returned: nothing, a text, or anything nlohmann can serialise. Returns
   /// the recorded text. A Result is what it says: the text of a success, else what is thrown. It may run again if the
   /// program dies between its end and the record: give it a barrier.
   /// @throws FailureError  it failed (and is recorded as that): let it pass, and the workflow is rolled back.
-  /// @throws BeyondLimit   it was done, but its answer has more than 256 KiB, or those of all steps more than 4 MiB: the
-  /// workflow is rolled back, with this branch, even if you do not let it pass.
+  /// @throws BeyondLimit   it was done, but JSON cannot hold its answer (NaN), it has more than 256 KiB, or those of all
+  /// steps more than 4 MiB: the workflow is rolled back, with this branch, even if you do not let it pass.
   /// @throws LogicError    another step is recorded in its place: let it pass; see Workflow.
   /// @throws what it threw  nothing is recorded, the workflow is run again later: after OngoingError at the
   /// retry interval, after others with growing waits.
   template <typename Function>
   std::string Do(const Function& step) {
-    return RunStep(kOwnCode, [&]() -> std::string {
-      using Returned = decltype(step());
-      if constexpr (std::is_void_v<Returned>) {
-        step();
-        return {};
-      } else if constexpr (std::is_same_v<Returned, Result>) {
-        return AnswerOf(step(), "gid '" + workflow_->gid_ + "': branch " + id_);
-      } else if constexpr (std::is_convertible_v<Returned, std::string> &&
-                           !std::is_same_v<std::decay_t<Returned>, nlohmann::json>) {
-        return step();
-      } else {
-        return nlohmann::json(step()).dump();
-      }
-    });
+    return RunStep(kOwnCode, [&] { return workflow_function::Answer(step, Where()); });
   }
 
   /// Calls a branch, a URL or a registered function, and records the body of its answer; returns it.
@@ -223,6 +212,8 @@ class WorkflowBranch {
     return step;
   }
 
+  std::string Where() const { return "gid '" + workflow_->gid_ + "': branch " + id_; }
+
   std::string RunStep(const std::string& what, const std::function<std::string()>& work) {
     try {
       return workflow_->ledger_.Take(StepOf(Op::kAction, what), work);
@@ -240,15 +231,6 @@ class WorkflowBranch {
     return *this;
   }
 
-  template <typename Function>
-  Workflow::Callback CallbackOf(Function function) const {
-    using Returned = std::invoke_result_t<Function&>;
-    const std::function<Returned()> shared = std::move(function);
-    return [shared, what = "gid '" + workflow_->gid_ + "': the callback of branch " + id_] {
-      (void)AnswerOf(ResultOf(shared), what);
-    };
-  }
-
   template <typename T>
   static std::string WhatIs(const LocalBranch<T>& branch, const std::string&) {
     return kLocalPrefix + branch.name;
@@ -261,11 +243,12 @@ class WorkflowBranch {
   /// @throws LogicError  what could not be recorded is not called.
   template <typename Branch, typename Payload>
   Target TargetOf(const Branch& branch, const Payload& payload) const {
-    branch_args::CheckPayload<Branch, Payload>();
+    static_assert(branch_args::CheckPayload<Branch, Payload>());
     Target target;
     target.url = branch_args::Url(*workflow_->endpoint_, workflow_->gid_, branch);
     target.what = WhatIs(branch, target.url);
-    target.payload = branch_args::Text(workflow_->gid_, "branch " + id_, nlohmann::json(payload));
+    target.payload =
+        branch_args::Text(workflow_->gid_, "branch " + id_, branch_args::Json(payload));
     if (target.what.size() > kMaxUrlBytes || !IsUtf8(target.what) || IsTopic(target.what)) {
       throw LogicError("gid '" + workflow_->gid_ + "': branch " + id_ + " calls '" +
                        Printable(Truncated(target.what, 200)) + "', which has " +
