@@ -3354,7 +3354,7 @@ WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
     throw LogicError("the workflow '" + name + "' is an empty function");
   }
   WorkflowHandle<T> handle(endpoint, name, workflow_function::Erase<T>(std::move(function)));
-  const auto resume = functions.template Register<nlohmann::json>(
+  const auto resume = functions.template RegisterResume<nlohmann::json>(
       name, [handle](const nlohmann::json& given, const BranchInfo& info) -> Result {
         return handle.Resume(info.gid, given);
       });
@@ -6259,6 +6259,9 @@ class Functions : public BranchCaller {
     return function(db, call.Payload(), Caller(call));
   }
 
+  /// Calls of names that are not registered here go there; before the first call.
+  void ElseCall(BranchCaller& others) { else_ = &others; }
+
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
     std::vector<BranchCall> unknown;
     {
@@ -6279,6 +6282,7 @@ class Functions : public BranchCaller {
       }
       WakeThreads();
     }
+    if (else_ != nullptr && !unknown.empty()) return else_->Call(std::move(unknown), results);
     for (BranchCall& call : unknown) {
       Result missing = Missing(call);
       results.Done(std::move(call), std::move(missing));
@@ -6472,6 +6476,7 @@ class Functions : public BranchCaller {
   bool refusing_ = false;
   bool stopping_ = false;
   BranchResults* results_ = nullptr;
+  BranchCaller* else_ = nullptr;
   std::vector<std::thread::id> running_;
   std::map<std::thread::id, std::thread> threads_;
   std::vector<std::thread> ended_;  // left the pool, to be joined
@@ -8028,8 +8033,11 @@ class Driver {
         store(std::move(store_in)),
         inbox(options.max_waiting_submissions),
         functions(options.max_function_threads, options.max_threads_per_function),
+        workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
-        loop_(*store, *clock, inbox, functions, alerts, options) {}
+        loop_(*store, *clock, inbox, functions, alerts, options) {
+    functions.ElseCall(workflows);
+  }
 
   void Use(std::unique_ptr<BranchCaller> urls) {
     CheckNotLoop();
@@ -8049,11 +8057,25 @@ class Driver {
     functions.StartThreads();
     alerts.StartThread();
     threaded_ = true;
+    if (resumes_) workflows.StartThreads();
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
       const std::string damage = store->Check(stopping_);
       if (!damage.empty()) Log(LogLevel::kError, damage);
     });
+  }
+
+  /// @throws LogicError  the name is taken.
+  void Register(const std::string& name, BranchFunction function) {
+    CheckFree(name, workflows);
+    functions.Register(name, std::move(function));
+  }
+  /// The same for what resumes a workflow. Its threads are there once there is one.
+  void RegisterResume(const std::string& name, BranchFunction function) {
+    CheckFree(name, functions);
+    workflows.Register(name, std::move(function));
+    resumes_ = true;
+    if (threaded_) workflows.StartThreads();
   }
 
   /// One turn, and the functions and alerts it queued, on this thread. Returns when there is more to do.
@@ -8138,7 +8160,8 @@ class Driver {
       stopping_ = true;
     }
     functions.BeginNothingNew();
-    if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
+    workflows.BeginNothingNew();
+    if (!WaitUntilQuiet(until) && functions.Running() + workflows.Running() > 0) return false;
     if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {
       quit_ = true;
@@ -8149,6 +8172,7 @@ class Driver {
     if (url_caller_ != nullptr) url_caller_->Stop();
     urls_stopped_ = true;
     functions.Stop();
+    workflows.Stop();
     const std::lock_guard<std::mutex> lock(
         drive_mutex_);  // without a thread: others may wait, and drive
     loop_thread_ = std::this_thread::get_id();
@@ -8185,9 +8209,18 @@ class Driver {
   const std::unique_ptr<Store> store;
   Inbox inbox;
   Functions functions;
+  /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
+  Functions workflows;
   Alerts alerts;
 
  private:
+  static void CheckFree(const std::string& name, Functions& others) {
+    if (!others.Find(name)) return;
+    throw LogicError(
+        "'" + name +
+        "' is registered already; a workflow and a branch function have different names");
+  }
+
   /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
   void CheckNotLoop() const {
     if (loop_thread_ == std::this_thread::get_id()) {
@@ -8209,6 +8242,8 @@ class Driver {
     // A function that submits drives the loop as well, but runs no other function inside itself.
     if (!functions.OnFunctionThread()) {
       (void)functions.RunQueued();
+      // A workflow that waits drives as well, and lets others' functions run, but no other workflow inside itself.
+      if (!workflows.OnFunctionThread()) (void)workflows.RunQueued();
       alerts.RunWaiting();
     }
     return inbox.Empty() ? next : clock->Now();
@@ -8218,6 +8253,7 @@ class Driver {
     if (stopping_) {
       stop_noticed_ = true;
       loop_.StartNothingNew();
+      workflows.RefuseWaiting();
     }
     try {
       loop_.Turn();
@@ -8237,7 +8273,8 @@ class Driver {
     loop_thread_ = std::this_thread::get_id();
     while (!quit_) {
       TurnOnce();
-      inbox.Wait(*clock, loop_.NextTurn(), [this] { return quit_ || StopNoticed(); });
+      const Time next = (std::min)(loop_.NextTurn(), workflows.Grow(clock->Now()));
+      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed(); });
     }
     loop_thread_ = std::thread::id();
   }
@@ -8268,6 +8305,7 @@ class Driver {
   std::thread check_thread_;  // looks for damage of the file, once
   std::atomic<std::thread::id> loop_thread_{std::thread::id()};
   std::atomic<bool> threaded_{false};
+  std::atomic<bool> resumes_{false};  // a workflow is registered
   std::atomic<bool> stopping_{false};
   std::atomic<bool> stop_noticed_{false};
   std::atomic<bool> quit_{false};
@@ -8744,7 +8782,8 @@ class EmbeddedEndpoint : public Endpoint {
   /// Runs a registered function here and now, for a transaction of a coordinator elsewhere.
   /// @throws RejectedError  no function has this name.
   Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
-    const BranchFunction function = Checked().functions.Find(name);
+    BranchFunction function = Checked().functions.Find(name);
+    if (!function) function = Checked().workflows.Find(name);
     if (!function) throw RejectedError("no branch function is registered as '" + name + "'");
     return Guarded([&] { return function(payload, Caller(info)); });
   }
@@ -10255,12 +10294,22 @@ class Coordinator : public EmbeddedEndpoint {
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
     Driver& driver = Checked();
-    driver.functions.Register(name, NotEmpty(name, EraseType<T>(std::move(function))));
+    driver.Register(name, NotEmpty(name, EraseType<T>(std::move(function))));
     (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
     return {name, Owner()};
   }
 
-  /// The same for a function that writes to the coordinator's own SQLite file, through the connection it gets:
+  /// The same for what RegisterWorkflow registers: it may wait for other transactions, so it runs on other threads than
+  /// branch functions, of which there are as many again.
+  template <typename T, typename Function>
+  LocalBranch<T> RegisterResume(const std::string& name, Function function) {
+    Driver& driver = Checked();
+    driver.RegisterResume(name, EraseType<T>(std::move(function)));
+    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
+    return {name, Owner()};
+  }
+
+  /// The same as Register for a function that writes to the coordinator's own SQLite file, through the connection it gets:
   /// `function(sqlite3*, const T&)`, or also `const BranchInfo&`. Its writes, its result and the next step are one
   /// commit: its effect happens exactly once, without a barrier. A Failure or an exception undoes its writes.
   ///

@@ -291,7 +291,7 @@ struct FakeFunctions {
   std::string name;
   std::function<Result(const nlohmann::json&, const dtm::BranchInfo&)> function;
   template <typename T, typename Function>
-  LocalBranch<T> Register(const std::string& as, Function what) {
+  LocalBranch<T> RegisterResume(const std::string& as, Function what) {
     name = as;
     function = what;
     return {as, FakeEndpoint::kOwner};

@@ -180,7 +180,7 @@ WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
     throw LogicError("the workflow '" + name + "' is an empty function");
   }
   WorkflowHandle<T> handle(endpoint, name, workflow_function::Erase<T>(std::move(function)));
-  const auto resume = functions.template Register<nlohmann::json>(
+  const auto resume = functions.template RegisterResume<nlohmann::json>(
       name, [handle](const nlohmann::json& given, const BranchInfo& info) -> Result {
         return handle.Resume(info.gid, given);
       });

@@ -75,12 +75,22 @@ class Coordinator : public EmbeddedEndpoint {
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
     Driver& driver = Checked();
-    driver.functions.Register(name, NotEmpty(name, EraseType<T>(std::move(function))));
+    driver.Register(name, NotEmpty(name, EraseType<T>(std::move(function))));
     (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
     return {name, Owner()};
   }
 
-  /// The same for a function that writes to the coordinator's own SQLite file, through the connection it gets:
+  /// The same for what RegisterWorkflow registers: it may wait for other transactions, so it runs on other threads than
+  /// branch functions, of which there are as many again.
+  template <typename T, typename Function>
+  LocalBranch<T> RegisterResume(const std::string& name, Function function) {
+    Driver& driver = Checked();
+    driver.RegisterResume(name, EraseType<T>(std::move(function)));
+    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
+    return {name, Owner()};
+  }
+
+  /// The same as Register for a function that writes to the coordinator's own SQLite file, through the connection it gets:
   /// `function(sqlite3*, const T&)`, or also `const BranchInfo&`. Its writes, its result and the next step are one
   /// commit: its effect happens exactly once, without a barrier. A Failure or an exception undoes its writes.
   ///

@@ -39,8 +39,11 @@ class Driver {
         store(std::move(store_in)),
         inbox(options.max_waiting_submissions),
         functions(options.max_function_threads, options.max_threads_per_function),
+        workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
-        loop_(*store, *clock, inbox, functions, alerts, options) {}
+        loop_(*store, *clock, inbox, functions, alerts, options) {
+    functions.ElseCall(workflows);
+  }
 
   void Use(std::unique_ptr<BranchCaller> urls) {
     CheckNotLoop();
@@ -60,11 +63,25 @@ class Driver {
     functions.StartThreads();
     alerts.StartThread();
     threaded_ = true;
+    if (resumes_) workflows.StartThreads();
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
       const std::string damage = store->Check(stopping_);
       if (!damage.empty()) Log(LogLevel::kError, damage);
     });
+  }
+
+  /// @throws LogicError  the name is taken.
+  void Register(const std::string& name, BranchFunction function) {
+    CheckFree(name, workflows);
+    functions.Register(name, std::move(function));
+  }
+  /// The same for what resumes a workflow. Its threads are there once there is one.
+  void RegisterResume(const std::string& name, BranchFunction function) {
+    CheckFree(name, functions);
+    workflows.Register(name, std::move(function));
+    resumes_ = true;
+    if (threaded_) workflows.StartThreads();
   }
 
   /// One turn, and the functions and alerts it queued, on this thread. Returns when there is more to do.
@@ -149,7 +166,8 @@ class Driver {
       stopping_ = true;
     }
     functions.BeginNothingNew();
-    if (!WaitUntilQuiet(until) && functions.Running() > 0) return false;
+    workflows.BeginNothingNew();
+    if (!WaitUntilQuiet(until) && functions.Running() + workflows.Running() > 0) return false;
     if (!alerts.Stop(*clock, until)) return false;
     if (threaded_) {
       quit_ = true;
@@ -160,6 +178,7 @@ class Driver {
     if (url_caller_ != nullptr) url_caller_->Stop();
     urls_stopped_ = true;
     functions.Stop();
+    workflows.Stop();
     const std::lock_guard<std::mutex> lock(
         drive_mutex_);  // without a thread: others may wait, and drive
     loop_thread_ = std::this_thread::get_id();
@@ -196,9 +215,18 @@ class Driver {
   const std::unique_ptr<Store> store;
   Inbox inbox;
   Functions functions;
+  /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
+  Functions workflows;
   Alerts alerts;
 
  private:
+  static void CheckFree(const std::string& name, Functions& others) {
+    if (!others.Find(name)) return;
+    throw LogicError(
+        "'" + name +
+        "' is registered already; a workflow and a branch function have different names");
+  }
+
   /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
   void CheckNotLoop() const {
     if (loop_thread_ == std::this_thread::get_id()) {
@@ -220,6 +248,8 @@ class Driver {
     // A function that submits drives the loop as well, but runs no other function inside itself.
     if (!functions.OnFunctionThread()) {
       (void)functions.RunQueued();
+      // A workflow that waits drives as well, and lets others' functions run, but no other workflow inside itself.
+      if (!workflows.OnFunctionThread()) (void)workflows.RunQueued();
       alerts.RunWaiting();
     }
     return inbox.Empty() ? next : clock->Now();
@@ -229,6 +259,7 @@ class Driver {
     if (stopping_) {
       stop_noticed_ = true;
       loop_.StartNothingNew();
+      workflows.RefuseWaiting();
     }
     try {
       loop_.Turn();
@@ -248,7 +279,8 @@ class Driver {
     loop_thread_ = std::this_thread::get_id();
     while (!quit_) {
       TurnOnce();
-      inbox.Wait(*clock, loop_.NextTurn(), [this] { return quit_ || StopNoticed(); });
+      const Time next = (std::min)(loop_.NextTurn(), workflows.Grow(clock->Now()));
+      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed(); });
     }
     loop_thread_ = std::thread::id();
   }
@@ -279,6 +311,7 @@ class Driver {
   std::thread check_thread_;  // looks for damage of the file, once
   std::atomic<std::thread::id> loop_thread_{std::thread::id()};
   std::atomic<bool> threaded_{false};
+  std::atomic<bool> resumes_{false};  // a workflow is registered
   std::atomic<bool> stopping_{false};
   std::atomic<bool> stop_noticed_{false};
   std::atomic<bool> quit_{false};

@@ -139,7 +139,8 @@ class EmbeddedEndpoint : public Endpoint {
   /// Runs a registered function here and now, for a transaction of a coordinator elsewhere.
   /// @throws RejectedError  no function has this name.
   Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
-    const BranchFunction function = Checked().functions.Find(name);
+    BranchFunction function = Checked().functions.Find(name);
+    if (!function) function = Checked().workflows.Find(name);
     if (!function) throw RejectedError("no branch function is registered as '" + name + "'");
     return Guarded([&] { return function(payload, Caller(info)); });
   }

@@ -69,6 +69,9 @@ class Functions : public BranchCaller {
     return function(db, call.Payload(), Caller(call));
   }
 
+  /// Calls of names that are not registered here go there; before the first call.
+  void ElseCall(BranchCaller& others) { else_ = &others; }
+
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
     std::vector<BranchCall> unknown;
     {
@@ -89,6 +92,7 @@ class Functions : public BranchCaller {
       }
       WakeThreads();
     }
+    if (else_ != nullptr && !unknown.empty()) return else_->Call(std::move(unknown), results);
     for (BranchCall& call : unknown) {
       Result missing = Missing(call);
       results.Done(std::move(call), std::move(missing));
@@ -282,6 +286,7 @@ class Functions : public BranchCaller {
   bool refusing_ = false;
   bool stopping_ = false;
   BranchResults* results_ = nullptr;
+  BranchCaller* else_ = nullptr;
   std::vector<std::thread::id> running_;
   std::map<std::thread::id, std::thread> threads_;
   std::vector<std::thread> ended_;  // left the pool, to be joined
