@@ -75,6 +75,13 @@ TEST_CASE("payload: numbers that JSON does not have are refused with their place
   }
 }
 
+TEST_CASE("payload: what nlohmann would write as something else is refused as well") {
+  CHECK_THROWS_WITH(payload::Text("it", json{{"a", json::binary({1, 2})}}),
+                    ContainsSubstring("at '/a' is binary data"));
+  const json discarded = json::parse("{", nullptr, false);
+  CHECK_THROWS_WITH(payload::Text("it", discarded), ContainsSubstring("it is a discarded value"));
+}
+
 TEST_CASE("payload: every other value is written as it is") {
   const char* const texts[] = {
       "null", "true", "-0.0", "1.7976931348623157e+308", "5e-324", R"({"a":[1,[2.5,{}],"NaN"]})"};

@@ -33,34 +33,40 @@ inline constexpr bool kReadable =
     std::conjunction_v<std::negation<std::is_pointer<T>>,
                        std::negation<std::is_same<T, std::string_view>>, Readable<T>>;
 
-/// Where a number is that JSON does not have (NaN, infinity), as "/a/0"; nlohmann would write null.
-inline bool FindNotFinite(const nlohmann::json& value, std::string& place) {
-  if (value.is_number_float()) return !std::isfinite(value.get<double>());
-  if (value.is_object()) {
-    for (auto entry = value.begin(); entry != value.end(); ++entry) {
-      if (!FindNotFinite(*entry, place)) continue;
-      place.insert(0, "/" + entry.key());
-      return true;
+/// What of a value JSON does not have, or null; nlohmann would write something else for it. `place`
+/// says where it is, as "/a/0".
+inline const char* Unwritable(const nlohmann::json& value, std::string& place) {
+  const char* found = nullptr;
+  if (value.is_number_float()) {
+    if (!std::isfinite(value.get<double>()))
+      found = "a number that is not finite (NaN or infinity)";
+  } else if (value.is_object()) {
+    for (auto entry = value.begin(); entry != value.end() && found == nullptr; ++entry) {
+      found = Unwritable(*entry, place);
+      if (found != nullptr) place.insert(0, "/" + entry.key());
     }
   } else if (value.is_array()) {
-    for (std::size_t i = 0; i < value.size(); ++i) {
-      if (!FindNotFinite(value[i], place)) continue;
-      place.insert(0, "/" + std::to_string(i));
-      return true;
+    for (std::size_t i = 0; i < value.size() && found == nullptr; ++i) {
+      found = Unwritable(value[i], place);
+      if (found != nullptr) place.insert(0, "/" + std::to_string(i));
     }
+  } else if (value.is_binary()) {
+    found = "binary data";
+  } else if (value.is_discarded()) {
+    found = "a discarded value (a text that did not parse)";
   }
-  return false;
+  return found;
 }
 
 /// The JSON text; `what` names it in errors: "gid 'g': the payload of step 0".
 /// @throws LogicError  it cannot be written, or only as something else.
 inline std::string Text(const std::string& what, const nlohmann::json& value) {
   std::string place;
-  if (FindNotFinite(value, place)) {
+  if (const char* found = Unwritable(value, place)) {
     throw LogicError(what + " cannot be written as JSON: " +
-                     (place.empty() ? "it is" : "at '" + place + "' is") +
-                     " a number that is not finite (NaN or infinity); check it before, or send a "
-                     "text or null in its place");
+                     (place.empty() ? "it is " : "at '" + place + "' is ") + found +
+                     ", which JSON does not have; check it before, or send a text or null in its "
+                     "place");
   }
   try {
     return value.dump();
