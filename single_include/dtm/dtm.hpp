@@ -3929,6 +3929,7 @@ struct Waiter {
   bool failure_is_error = false;  ///< a rollback is told as FailureError
   Time deadline = kNever;         ///< then it is answered with the status there is
   ReplyCallback callback;
+  bool submits = false;  ///< a status in which it is not submitted yet is no answer
 };
 
 struct Submission {
@@ -4438,6 +4439,13 @@ struct Live {
                        [](const Branch& branch) { return branch.in_flight; });
   }
 };
+
+/// Nothing goes on with it until somebody submits it, retries it or repairs its record: it takes no room.
+inline bool WaitsForPeople(const Live& live) {
+  const Transaction& transaction = live.transaction;
+  return transaction.stuck || transaction.unreadable ||
+         (transaction.status == Status::kPrepared && live.timer == kNever && !live.CallsOut());
+}
 
 /// What is looked at soon: first the Live itself, then what it points to.
 inline void PrefetchLive(const Live& live) { Prefetch<LinesOf(sizeof(Live))>(&live); }
@@ -5712,7 +5720,9 @@ class Board {
       effects = engine::Step(transaction, event, context, std::move(effects));
     } catch (const std::exception& error) {
       transaction.stuck = true;
+      transaction.due = kNever;
       transaction.last_error = error.what();
+      effects.changed = true;  // or it would be believed to be stored
     }
     // What nobody else knows of cannot lose its compare-and-set, so it is only kept for what it tells.
     if (!live.Fresh() || effects.alert) {
@@ -5790,12 +5800,26 @@ class Board {
     live.armed = next;
   }
 
-  /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
+  /// The one way out of memory. The loader finds again what has not ended; of what no commit has taken yet, an earlier
+  /// record may be in the store, which the loader may have passed by. Those that wait for people are left alone.
   void Remove(Live& live) {
-    timers.Move(live, live.armed, kNever);
-    const bool keep = live.bytes <= kSmallBytes && ended.size() < kMostEnded;
-    std::shared_ptr<const Definition> definition = lives.Remove(live);
-    if (keep) ended.push_back(std::move(definition));
+    const Transaction& transaction = live.transaction;
+    const bool as_stored = !live.dirty && !live.Fresh();
+    if (!as_stored) {
+      loader.LeaveBehind(context.now);
+    } else if (!IsFinal(transaction.status) && !transaction.unreadable) {
+      loader.LeaveBehind(transaction.due);
+    }
+    Free(live);
+  }
+
+  /// A new one turned out to be stored: that record takes its place, unless it has ended.
+  void Replace(Live& fresh, Transaction stored) {
+    Untouch(fresh);
+    Free(fresh);
+    if (IsFinal(stored.status)) return;
+    again.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
+    lives.Add(std::move(stored));
   }
 
   void Untouch(Live& live) {
@@ -5813,11 +5837,8 @@ class Board {
   /// Takes a stored, unfinished transaction into memory.
   Live& Bring(Transaction stored) {
     Live& live = lives.Add(std::move(stored));
-    if (live.transaction.unreadable) {
-      Log(LogLevel::kError, engine::Explain(live.transaction, context.now));
-    } else if (!live.transaction.stuck) {
-      Step(live, {engine::EventKind::kLoaded, 0, {}});
-    }
+    Touch(live);
+    if (!live.transaction.stuck) Step(live, {engine::EventKind::kLoaded, 0, {}});
     return live;
   }
 
@@ -5869,21 +5890,47 @@ class Board {
     if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
   }
 
+  /// While no change becomes durable: the stored status, but for who waits for a change.
+  void AnswerAsStored(const Waiter& waiter, const std::string& gid, const std::string& why) {
+    if (waiter.when != AnswerWhen::kStored) {
+      try {
+        const std::optional<Transaction> stored = store.Load(gid);
+        const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
+        if (told) return Answer(waiter, ResultOf(*stored));
+      } catch (const StoreError&) {  // then it is in doubt
+      }
+    }
+    Refuse(waiter, std::make_exception_ptr(InDoubtError("the change of gid '" + gid +
+                                                        "' may or may not be stored: " + why +
+                                                        "; ask for it again later")));
+  }
+
   bool MayUseStore() const { return health.MayTry(context.now); }
+
+  /// For who submitted what no commit has taken. It is definite only where it is sure that the gid is not in the
+  /// store, since an earlier submission may have brought it there.
+  std::exception_ptr NotTaken(const std::string& gid, const std::string& why) {
+    if (!MayBeThere(gid)) {
+      return std::make_exception_ptr(
+          StoreError("gid '" + gid + "' was not stored: " + why + "; submit it again later"));
+    }
+    return std::make_exception_ptr(
+        InDoubtError("gid '" + gid + "' may or may not be stored: " + why + "; submit it again"));
+  }
+  bool MayBeThere(const std::string& gid) {
+    if (in_doubt.count(gid) > 0) return true;
+    const Live* live = lives.Find(gid);
+    if (live != nullptr && !live->Fresh()) return true;
+    try {
+      return store.Load(gid).has_value();
+    } catch (const std::exception&) {
+      return true;
+    }
+  }
 
   std::exception_ptr StoreFailing(const std::string& what) const {
     return std::make_exception_ptr(
         StoreError(what + ", the store is failing: " + health.Problem() + "; try again later"));
-  }
-  std::exception_ptr MayBeStored(const std::string& gid) const {
-    return std::make_exception_ptr(InDoubtError(
-        "gid '" + gid + "' may or may not be stored, the store is failing: " + health.Problem() +
-        "; submit it again later"));
-  }
-  static std::exception_ptr ChangeInDoubt(const std::string& gid, const std::string& why) {
-    return std::make_exception_ptr(InDoubtError("the change of gid '" + gid +
-                                                "' may or may not be stored: " + why +
-                                                "; ask for it again later"));
   }
   static std::exception_ptr Rejected(const std::string& why) {
     return std::make_exception_ptr(RejectedError(why));
@@ -5913,6 +5960,14 @@ class Board {
   std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
 
  private:
+  /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
+  void Free(Live& live) {
+    timers.Move(live, live.armed, kNever);
+    const bool keep = live.bytes <= kSmallBytes && ended.size() < kMostEnded;
+    std::shared_ptr<const Definition> definition = lives.Remove(live);
+    if (keep) ended.push_back(std::move(definition));
+  }
+
   static std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t branch) {
     const Definition& definition = *transaction.definition;
     return std::make_shared<const Alert>(
@@ -7028,12 +7083,25 @@ class Collect {
     if (board_.Full() || !board_.context.may_call) return;
     for (Transaction& stored : board_.loader.NextPage(board_.store, board_.context.now,
                                                       !board_.HalfFull(), board_.Room())) {
-      if (board_.lives.Find(stored.definition->gid) == nullptr) board_.Bring(std::move(stored));
+      if (board_.lives.Find(stored.definition->gid) != nullptr) continue;
+      if (stored.unreadable) LogDamaged(stored);
+      if (stored.unreadable || stored.stuck) continue;  // it waits for people, and takes no room
+      board_.Bring(std::move(stored));
     }
   }
 
  private:
   static constexpr std::uint32_t kErrorsBeforeWarning = 3;
+  static constexpr std::size_t kDamagedNamed = 100;
+
+  /// Once each, as far as anybody would read.
+  void LogDamaged(const Transaction& stored) {
+    if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.row).second) return;
+    board_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
+                                     ? engine::Explain(stored, board_.context.now)
+                                     : "more stored records are damaged; a query or Explain of "
+                                       "each says so");
+  }
 
   void TakeAnswers() {
     std::vector<Answer>& answers = mail_.answers;
@@ -7103,37 +7171,22 @@ class Collect {
         live.waiters.begin(), live.waiters.end(),
         [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
     for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
-      if (waiter->when == AnswerWhen::kStored) {
-        const std::string why = "the store is failing: " + board_.health.Problem();
-        Board::Refuse(*waiter, Board::ChangeInDoubt(gid, why));
-        continue;
-      }
-      try {
-        const std::optional<Transaction> stored = board_.store.Load(gid);
-        stored ? Board::Answer(*waiter, ResultOf(*stored))
-               : Board::Refuse(*waiter, board_.MayBeStored(gid));
-      } catch (const StoreError&) {
-        Board::Refuse(*waiter, board_.MayBeStored(gid));
-      }
+      board_.AnswerAsStored(*waiter, gid, "the store is failing: " + board_.health.Problem());
     }
     live.waiters.erase(expired, live.waiters.end());
   }
 
   void OnSubmission(Submission& submission) {
     const std::string& gid = submission.definition->gid;
-    if (!board_.MayUseStore()) {
-      // An earlier submission of it may have been stored.
-      const bool doubt = board_.in_doubt.count(gid) > 0 || board_.lives.Find(gid) != nullptr;
-      return Board::Refuse(submission.waiter,
-                           doubt ? board_.MayBeStored(gid)
-                                 : board_.StoreFailing("gid '" + gid + "' was not stored"));
-    }
+    submission.waiter.submits = !submission.prepare;
+    if (!board_.MayUseStore())
+      return NotTaken(submission, "the store is failing: " + board_.health.Problem());
     if (Live* live = board_.lives.Find(gid)) return OnSubmittedAgain(*live, submission);
     std::string problem;
     try {
       problem = ProblemOfNew(*submission.definition);
-    } catch (const StoreError&) {  // it cannot be read now; what came with it goes on
-      return Board::Refuse(submission.waiter, std::current_exception());
+    } catch (const StoreError& error) {  // it cannot be read now; what came with it goes on
+      return NotTaken(submission, error.what());
     }
     if (!problem.empty()) return Board::Refuse(submission.waiter, Board::Rejected(problem));
     const bool full = board_.Full();
@@ -7144,6 +7197,10 @@ class Collect {
     board_.StepIfRoom(
         live, submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
         !full);
+  }
+
+  void NotTaken(const Submission& submission, const std::string& why) {
+    Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, why));
   }
 
   /// The submit of a prepared one, whose steps are in the store, may have orders without steps.
@@ -7205,6 +7262,7 @@ class Collect {
   Inbox& inbox_;
   Commands commands_;
   Mail mail_;
+  std::set<std::int64_t> damaged_;  // rows of which the log has told
 };
 
 }  // namespace v1
@@ -7387,23 +7445,24 @@ class Works {
   Live* Alive(const BranchWork& work) { return board_.lives.At(work.place, work.life); }
 
   void RunBranch() {
-    BranchWork work = board_.branch_works.front();
-    board_.branch_works.pop_front();
+    const BranchWork work = board_.branch_works.front();
     Live* live = Alive(work);
     // Nobody waits for it any more: it was stopped, or has its result in a commit that had been in doubt.
-    if (live == nullptr || work.branch >= live->transaction.branches.size() ||
-        !live->transaction.branches[work.branch].in_flight) {
-      return;
+    const bool wanted = live != nullptr && work.branch < live->transaction.branches.size() &&
+                        live->transaction.branches[work.branch].in_flight;
+    // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
+    if (!wanted || (live->Fresh() && !live->surely_new &&
+                    board_.store.Has(live->transaction.definition->gid))) {
+      return board_.branch_works.pop_front();
     }
     if (!board_.context.may_call) {
+      board_.branch_works.pop_front();
       return StepResult(work, Result::NotSent("the coordinator was stopping"));
     }
-    // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
-    if (live->Fresh() && !live->surely_new && board_.store.Has(live->transaction.definition->gid))
-      return;
     live->surely_new = true;
     branches_.push_back(
         {work, live->transaction, live->held_calls, live->events.size(), live->timer});
+    board_.branch_works.pop_front();  // not before: what is in neither queue never runs
     BranchCall call;
     call.definition = live->transaction.definition;
     call.branch = work.branch;
@@ -7524,14 +7583,13 @@ class Commit {
         if (live->Fresh()) board_.in_doubt.insert(live->transaction.definition->gid);
       }
     }
-    const auto error = [&](const std::string& what) {
+    works_.Failed([&](const std::string& what) {
       return in_doubt ? std::make_exception_ptr(InDoubtError(
                             what + " may or may not be stored: " + problem + "; submit it again"))
                       : std::make_exception_ptr(StoreError(what + " was not stored: " + problem +
                                                            "; submit it again later"));
-    };
-    works_.Failed(error);
-    RefuseFresh(error);
+    });
+    RefuseFresh(problem);
     for (Live* live : board_.touched) board_.ArmWaiters(*live);
   }
 
@@ -7586,6 +7644,7 @@ class Commit {
     works_.Run(works);
     changes_.clear();
     for (Live* live : board_.dirty) {
+      if (live->Fresh()) live->transaction.row = 0;  // given by a batch that was lost
       const bool due_changed = live->transaction.due != live->stored_due;
       changes_.push_back({&live->transaction, due_changed, live->redefined, false});
     }
@@ -7635,43 +7694,48 @@ class Commit {
     std::vector<Waiter> waiters = std::move(live.waiters);
     std::move(live.commands.begin(), live.commands.end(),
               std::back_inserter(board_.again_commands));
-    board_.RemoveFresh(live);
     std::exception_ptr refused;
+    std::optional<Transaction> stored;
     try {
-      std::optional<Transaction> stored = board_.store.Load(definition->gid);
+      stored = board_.store.Load(definition->gid);
       if (!stored) {
         refused = std::make_exception_ptr(StoreError(
             "gid '" + definition->gid + "' was removed at this moment; submit it again"));
-      } else if (!IsFinal(stored->status)) {
-        board_.again.emplace_back(definition->gid, engine::EventKind::kLoaded);
-        board_.lives.Add(std::move(*stored));
-        if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
-        std::vector<Submission> returned;
-        returned.reserve(waiters.size() + board_.returned.size());
-        for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
-        // Before those that came later.
-        std::move(board_.returned.begin(), board_.returned.end(), std::back_inserter(returned));
-        board_.returned.swap(returned);
-        return;
-      } else {
-        const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
-        if (repeat.kind != engine::Repeat::Kind::kRefuse) {
-          for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
-          return;
-        }
-        refused = std::make_exception_ptr(RejectedError(repeat.refused));
       }
-    } catch (const StoreError&) {
-      refused = std::current_exception();
+    } catch (const std::exception& error) {
+      refused = board_.NotTaken(definition->gid, error.what());
+    }
+    if (!stored) {
+      board_.RemoveFresh(live);
+    } else {
+      board_.Replace(live, *stored);
+      if (!IsFinal(stored->status)) return Return(definition, std::move(waiters), prepare);
+      const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
+      if (repeat.kind != engine::Repeat::Kind::kRefuse) {
+        for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
+        return;
+      }
+      refused = std::make_exception_ptr(RejectedError(repeat.refused));
     }
     for (const Waiter& waiter : waiters) Board::Refuse(waiter, refused);
+  }
+
+  /// For the next turn, before those that came later.
+  void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter> waiters,
+              bool prepare) {
+    if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
+    std::vector<Submission> returned;
+    returned.reserve(waiters.size() + board_.returned.size());
+    for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
+    std::move(board_.returned.begin(), board_.returned.end(), std::back_inserter(returned));
+    board_.returned.swap(returned);
   }
 
   /// If the record cannot be read now, the same conflict comes back with the next commit.
   void OnConflictOrLater(Live& live) {
     try {
       OnConflict(live);
-    } catch (const StoreError& error) {
+    } catch (const std::exception& error) {
       board_.Log(LogLevel::kError, error.what());
       live.dirty = true;
       board_.dirty.push_back(&live);
@@ -7732,20 +7796,23 @@ class Commit {
     }
   }
 
-  template <typename MakeError>
-  void RefuseFresh(const MakeError& error) {
+  /// Nothing that is new goes on without its client: all of it is refused.
+  void RefuseFresh(const std::string& problem) {
     std::vector<Live*> fresh;
     for (Live* live : board_.dirty) {
       if (live->Fresh()) fresh.push_back(live);
     }
     for (Live* live : fresh) {
-      const std::exception_ptr refusal = error("gid '" + live->transaction.definition->gid + "'");
-      for (const Waiter& waiter : live->waiters) Board::Refuse(waiter, refusal);
-      for (const Command& command : live->commands) Board::Refuse(command.waiter, refusal);
+      const std::shared_ptr<const Definition> definition = live->transaction.definition;
+      const std::vector<Waiter> waiters = std::move(live->waiters);
+      const std::vector<Command> commands = std::move(live->commands);
       board_.RemoveFresh(*live);
+      const std::exception_ptr refusal = board_.NotTaken(definition->gid, problem);
+      for (const Waiter& waiter : waiters) Board::Refuse(waiter, refusal);
+      for (const Command& command : commands) Board::Refuse(command.waiter, refusal);
     }
     for (const Submission& submission : std::exchange(board_.returned, {})) {
-      Board::Refuse(submission.waiter, error("gid '" + submission.definition->gid + "'"));
+      Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, problem));
     }
   }
 
@@ -7865,14 +7932,11 @@ class Release {
     const Transaction& transaction = live.transaction;
     if (IsFinal(transaction.status)) return board_.Remove(live);
     board_.ArmTimer(live);
-    if (live.CallsOut() || transaction.unreadable) return;
-    const bool waits_for_submit =
-        transaction.status == Status::kPrepared && live.timer == kNever && !transaction.stuck;
-    const bool idle =
-        (live.timer == kNever || HeldBack(live)) && !transaction.stuck && !waits_for_submit;
-    const bool leave = waits_for_submit || (idle ? board_.Full() : board_.HalfFull());
+    if (live.CallsOut()) return;
+    const bool waits = WaitsForPeople(live);
+    const bool idle = (live.timer == kNever || HeldBack(live)) && !waits;
+    const bool leave = waits || (idle ? board_.Full() : board_.HalfFull());
     if (live.waiters.empty() && leave) {
-      board_.loader.LeaveBehind(transaction.due);
       board_.Remove(live);
     } else if (idle && board_.context.may_call) {
       board_.again.emplace_back(transaction.definition->gid, engine::EventKind::kTimer);
@@ -7887,6 +7951,114 @@ class Release {
   std::vector<Live*> released_;  // in this turn; a member for its memory
   std::vector<BranchCall> local_calls_;
   std::vector<BranchCall> url_calls_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/sweep.hpp -----------------------------------------------------------------
+
+/// Looks now and then for transactions in memory with which nothing would go on, and sets them going. There are none
+/// unless a turn was broken off (no memory was left) or this library has a fault, which the log then tells.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Sweep {
+ public:
+  explicit Sweep(Board& board) : board_(board) {}
+
+  /// At the end of each turn.
+  void NowAndThen() {
+    if (board_.context.now >= next_) Run();
+  }
+
+  void Run() {
+    next_ = board_.context.now + kEvery;
+    Complete(board_.dirty, &Live::dirty);
+    Complete(board_.touched, &Live::touched);
+    QueueLostWorks();
+    std::vector<Live*> lost;
+    board_.lives.ForEach([&](Live& live) {
+      if (!GoesOn(live)) lost.push_back(&live);
+    });
+    for (Live* live : lost) SetGoing(*live);
+  }
+
+ private:
+  static constexpr Duration kEvery = std::chrono::seconds(30);
+
+  /// A list that lacks some of those whose flag says that they are in it.
+  void Complete(std::vector<Live*>& list, bool Live::*flag) {
+    std::size_t flagged = 0;
+    board_.lives.ForEach([&](const Live& live) { flagged += live.*flag ? 1 : 0; });
+    if (flagged == list.size()) return;
+    std::vector<Live*> complete;
+    board_.lives.ForEach([&](Live& live) {
+      if (live.*flag) complete.push_back(&live);
+    });
+    list.swap(complete);
+  }
+
+  /// Branches that run inside a commit: called, and in no queue.
+  void QueueLostWorks() {
+    std::set<std::pair<std::size_t, std::size_t>> queued;
+    for (const BranchWork& work : board_.branch_works) queued.emplace(work.place, work.branch);
+    board_.lives.ForEach([&](const Live& live) {
+      const Transaction& transaction = live.transaction;
+      for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+        if (!transaction.branches[i].in_flight ||
+            !RunsInTransaction(UrlOf(*transaction.definition, i))) {
+          continue;
+        }
+        const auto& held = live.held_calls;
+        const bool waits = std::find(held.begin(), held.end(), i) != held.end() ||
+                           queued.count({live.place, i}) > 0;
+        if (waits) continue;
+        board_.branch_works.push_back({live.place, live.life, i});
+        Tell(live);
+      }
+    });
+  }
+
+  /// A commit, the release, an answer, a timer, the next turn or somebody will come to it.
+  bool GoesOn(const Live& live) const {
+    const Transaction& transaction = live.transaction;
+    if (live.dirty) return true;
+    if (live.Fresh()) return false;
+    if (live.touched || live.armed != kNever || live.CallsOut()) return true;
+    if (!live.waiters.empty() && WaitsForPeople(live)) return true;
+    if (!board_.context.may_call && !IsFinal(transaction.status)) return true;  // after the restart
+    return std::any_of(board_.again.begin(), board_.again.end(), [&](const auto& entry) {
+      return entry.first == transaction.definition->gid;
+    });
+  }
+
+  void SetGoing(Live& live) {
+    Tell(live);
+    if (!live.Fresh()) {
+      board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
+      return;
+    }
+    // Its turn was broken off before it was complete: it is not stored.
+    const std::string gid = live.transaction.definition->gid;
+    const std::vector<Waiter> waiters = std::move(live.waiters);
+    board_.RemoveFresh(live);
+    const auto refusal = board_.NotTaken(gid, "a turn of the coordinator failed");
+    for (const Waiter& waiter : waiters) Board::Refuse(waiter, refusal);
+  }
+
+  void Tell(const Live& live) const {
+    board_.Log(LogLevel::kError,
+               "gid '" + live.transaction.definition->gid +
+                   "' was in memory and nothing would have gone on with it; it is set going. If no "
+                   "turn of the "
+                   "coordinator failed before, this is a fault of dtm: please report it");
+  }
+
+  Board& board_;
+  Time next_{};
 };
 
 }  // namespace v1
@@ -7910,7 +8082,8 @@ class Loop {
         board_(store, options),
         collect_(board_, inbox),
         commit_(board_, functions, clock),
-        release_(board_, functions, inbox, alerts) {}
+        release_(board_, functions, inbox, alerts),
+        sweep_(board_) {}
 
   /// The caller of branches by URL; before the first turn.
   void Use(BranchCaller* urls) { release_.Use(urls); }
@@ -7928,15 +8101,14 @@ class Loop {
   /// One turn; returns whether anything had happened.
   bool Turn() {
     board_.context.now = clock_.Now();
-    const bool something = collect_.Run();
-    if (!board_.health.MayTry(board_.context.now)) return something;
-    try {
-      if (!board_.health.NeedsRecovery()) collect_.Load();
-    } catch (const std::exception& error) {
-      commit_.Failed(error.what(), false);
-      return something;
+    if (broken_off_) {
+      board_.store.Rollback();
+      sweep_.Run();
     }
-    if (commit_.Run()) release_.Run();
+    broken_off_ = true;  // should it throw
+    const bool something = Stages();
+    sweep_.NowAndThen();
+    broken_off_ = false;
     return something;
   }
 
@@ -7947,6 +8119,7 @@ class Loop {
     const bool pending = !board_.dirty.empty() || !board_.touched.empty() ||
                          !board_.works.empty() || !board_.branch_works.empty() ||
                          board_.SomethingAgain() || board_.health.NeedsRecovery();
+    if (broken_off_) return now + kAfterBrokenTurn;
     Time next = pending ? now : (std::min)(board_.timers.Next(), commit_.NextRetention());
     if (!board_.Full() && board_.context.may_call) {
       next = (std::min)(next, board_.loader.NextPass());
@@ -7967,7 +8140,7 @@ class Loop {
   /// Answers everybody who still waits, with the status that is durable; for the end.
   void AnswerAll() {
     for (const Submission& submission : board_.returned) {
-      Board::Refuse(submission.waiter, NotStored("gid '" + submission.definition->gid + "'"));
+      Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, kStopped));
     }
     board_.returned.clear();
     for (const Command& command : board_.again_commands) {
@@ -7987,21 +8160,27 @@ class Loop {
   }
 
  private:
+  bool Stages() {
+    const bool something = collect_.Run();
+    if (!board_.health.MayTry(board_.context.now)) return something;
+    try {
+      if (!board_.health.NeedsRecovery()) collect_.Load();
+    } catch (const std::exception& error) {
+      commit_.Failed(error.what(), false);
+      return something;
+    }
+    if (commit_.Run()) release_.Run();
+    return something;
+  }
+
+  static constexpr Duration kAfterBrokenTurn = std::chrono::milliseconds(10);
+  static constexpr char kStopped[] = "the coordinator stopped";
+
   void AnswerAtTheEnd(const Waiter& waiter, const Live& live) {
     const std::string& gid = live.transaction.definition->gid;
     if (!live.dirty) return Board::Answer(waiter, ResultOf(live.transaction));
-    if (live.Fresh()) return Board::Refuse(waiter, NotStored("gid '" + gid + "'"));
-    if (waiter.when == AnswerWhen::kStored) {
-      return Board::Refuse(waiter, Board::ChangeInDoubt(gid, "the coordinator stopped"));
-    }
-    try {
-      const std::optional<Transaction> stored = board_.store.Load(gid);
-      if (stored) return Board::Answer(waiter, ResultOf(*stored));
-    } catch (const StoreError&) {  // then it is in doubt
-    }
-    Board::Refuse(waiter,
-                  std::make_exception_ptr(InDoubtError(
-                      "gid '" + gid + "': its status cannot be read, the coordinator stopped")));
+    if (live.Fresh()) return Board::Refuse(waiter, board_.NotTaken(gid, kStopped));
+    board_.AnswerAsStored(waiter, gid, kStopped);
   }
 
   static std::exception_ptr NotStored(const std::string& what) {
@@ -8015,6 +8194,8 @@ class Loop {
   Collect collect_;
   Commit commit_;
   Release release_;
+  Sweep sweep_;
+  bool broken_off_ = false;  // the last turn ended with an exception
 };
 
 }  // namespace v1

@@ -86,17 +86,14 @@ TEST_CASE("board: a type that does not exist is stuck and logged, not fatal") {
   CHECK_THAT(log, ContainsSubstring("'a'") && ContainsSubstring("does not exist"));
 }
 
-TEST_CASE("board: an unreadable record is brought in, logged and left alone") {
+TEST_CASE("board: an unreadable record is brought in for who asks for it, and left alone") {
   MemoryStore store;
-  std::string log;
   Options options;
-  options.log = [&log](dtm::LogLevel, const std::string& text) { log += text; };
   Board board(store, options);
   Transaction damaged = NewTransaction("a");
   damaged.unreadable = true;
   damaged.last_error = "bad bytes";
   Live& live = board.Bring(std::move(damaged));
-  CHECK_THAT(log, ContainsSubstring("bad bytes") && ContainsSubstring("backup"));
   CHECK_THAT(board.Step(live, {EventKind::kRetryNow, 0, {}}), ContainsSubstring("damaged"));
   CHECK(!live.dirty);
 }

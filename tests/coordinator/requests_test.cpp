@@ -395,13 +395,18 @@ TEST_CASE(
       }
       FAIL_CHECK("the store works again and is not used");
     };
+    const auto seen = [&] {
+      std::string status;
+      until_done([&] { status = house.Seen(); });
+      return status;
+    };
     until_done([&] { house.kit->Prepare(Of(TransType::kTcc)); });
-    CHECK(house.Seen() == "prepared");
+    CHECK(seen() == "prepared");
     for (const char* id : {"01", "02"}) {
       until_done(
           [&] { house.kit->RegisterBranch("g", TransType::kTcc, Branch(TransType::kTcc, id)); });
     }
-    CHECK(house.Seen() == "prepared P P P P");
+    CHECK(seen() == "prepared P P P P");
     CHECK(house.Called().empty());
     until_done([&] {
       commit ? (void)house.kit->Submit(Of(TransType::kTcc))
@@ -411,7 +416,7 @@ TEST_CASE(
     CHECK(decided);
     house.kit.Crash();
     house.kit.Advance(seconds(60));
-    CHECK(house.Seen() == (commit ? "succeed P S P S" : "failed S P S P"));
+    CHECK(seen() == (commit ? "succeed P S P S" : "failed S P S P"));
     for (const std::string& call : house.Called()) {
       CHECK_THAT(call, ContainsSubstring(commit ? "confirm" : "cancel"));
     }

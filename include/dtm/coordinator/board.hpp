@@ -10,6 +10,7 @@
 #include <deque>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -60,7 +61,9 @@ class Board {
       effects = engine::Step(transaction, event, context, std::move(effects));
     } catch (const std::exception& error) {
       transaction.stuck = true;
+      transaction.due = kNever;
       transaction.last_error = error.what();
+      effects.changed = true;  // or it would be believed to be stored
     }
     // What nobody else knows of cannot lose its compare-and-set, so it is only kept for what it tells.
     if (!live.Fresh() || effects.alert) {
@@ -138,12 +141,26 @@ class Board {
     live.armed = next;
   }
 
-  /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
+  /// The one way out of memory. The loader finds again what has not ended; of what no commit has taken yet, an earlier
+  /// record may be in the store, which the loader may have passed by. Those that wait for people are left alone.
   void Remove(Live& live) {
-    timers.Move(live, live.armed, kNever);
-    const bool keep = live.bytes <= kSmallBytes && ended.size() < kMostEnded;
-    std::shared_ptr<const Definition> definition = lives.Remove(live);
-    if (keep) ended.push_back(std::move(definition));
+    const Transaction& transaction = live.transaction;
+    const bool as_stored = !live.dirty && !live.Fresh();
+    if (!as_stored) {
+      loader.LeaveBehind(context.now);
+    } else if (!IsFinal(transaction.status) && !transaction.unreadable) {
+      loader.LeaveBehind(transaction.due);
+    }
+    Free(live);
+  }
+
+  /// A new one turned out to be stored: that record takes its place, unless it has ended.
+  void Replace(Live& fresh, Transaction stored) {
+    Untouch(fresh);
+    Free(fresh);
+    if (IsFinal(stored.status)) return;
+    again.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
+    lives.Add(std::move(stored));
   }
 
   void Untouch(Live& live) {
@@ -161,11 +178,8 @@ class Board {
   /// Takes a stored, unfinished transaction into memory.
   Live& Bring(Transaction stored) {
     Live& live = lives.Add(std::move(stored));
-    if (live.transaction.unreadable) {
-      Log(LogLevel::kError, engine::Explain(live.transaction, context.now));
-    } else if (!live.transaction.stuck) {
-      Step(live, {engine::EventKind::kLoaded, 0, {}});
-    }
+    Touch(live);
+    if (!live.transaction.stuck) Step(live, {engine::EventKind::kLoaded, 0, {}});
     return live;
   }
 
@@ -217,21 +231,47 @@ class Board {
     if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
   }
 
+  /// While no change becomes durable: the stored status, but for who waits for a change.
+  void AnswerAsStored(const Waiter& waiter, const std::string& gid, const std::string& why) {
+    if (waiter.when != AnswerWhen::kStored) {
+      try {
+        const std::optional<Transaction> stored = store.Load(gid);
+        const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
+        if (told) return Answer(waiter, ResultOf(*stored));
+      } catch (const StoreError&) {  // then it is in doubt
+      }
+    }
+    Refuse(waiter, std::make_exception_ptr(InDoubtError("the change of gid '" + gid +
+                                                        "' may or may not be stored: " + why +
+                                                        "; ask for it again later")));
+  }
+
   bool MayUseStore() const { return health.MayTry(context.now); }
+
+  /// For who submitted what no commit has taken. It is definite only where it is sure that the gid is not in the
+  /// store, since an earlier submission may have brought it there.
+  std::exception_ptr NotTaken(const std::string& gid, const std::string& why) {
+    if (!MayBeThere(gid)) {
+      return std::make_exception_ptr(
+          StoreError("gid '" + gid + "' was not stored: " + why + "; submit it again later"));
+    }
+    return std::make_exception_ptr(
+        InDoubtError("gid '" + gid + "' may or may not be stored: " + why + "; submit it again"));
+  }
+  bool MayBeThere(const std::string& gid) {
+    if (in_doubt.count(gid) > 0) return true;
+    const Live* live = lives.Find(gid);
+    if (live != nullptr && !live->Fresh()) return true;
+    try {
+      return store.Load(gid).has_value();
+    } catch (const std::exception&) {
+      return true;
+    }
+  }
 
   std::exception_ptr StoreFailing(const std::string& what) const {
     return std::make_exception_ptr(
         StoreError(what + ", the store is failing: " + health.Problem() + "; try again later"));
-  }
-  std::exception_ptr MayBeStored(const std::string& gid) const {
-    return std::make_exception_ptr(InDoubtError(
-        "gid '" + gid + "' may or may not be stored, the store is failing: " + health.Problem() +
-        "; submit it again later"));
-  }
-  static std::exception_ptr ChangeInDoubt(const std::string& gid, const std::string& why) {
-    return std::make_exception_ptr(InDoubtError("the change of gid '" + gid +
-                                                "' may or may not be stored: " + why +
-                                                "; ask for it again later"));
   }
   static std::exception_ptr Rejected(const std::string& why) {
     return std::make_exception_ptr(RejectedError(why));
@@ -261,6 +301,14 @@ class Board {
   std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
 
  private:
+  /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
+  void Free(Live& live) {
+    timers.Move(live, live.armed, kNever);
+    const bool keep = live.bytes <= kSmallBytes && ended.size() < kMostEnded;
+    std::shared_ptr<const Definition> definition = lives.Remove(live);
+    if (keep) ended.push_back(std::move(definition));
+  }
+
   static std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t branch) {
     const Definition& definition = *transaction.definition;
     return std::make_shared<const Alert>(

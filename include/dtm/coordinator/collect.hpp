@@ -9,6 +9,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -60,12 +61,25 @@ class Collect {
     if (board_.Full() || !board_.context.may_call) return;
     for (Transaction& stored : board_.loader.NextPage(board_.store, board_.context.now,
                                                       !board_.HalfFull(), board_.Room())) {
-      if (board_.lives.Find(stored.definition->gid) == nullptr) board_.Bring(std::move(stored));
+      if (board_.lives.Find(stored.definition->gid) != nullptr) continue;
+      if (stored.unreadable) LogDamaged(stored);
+      if (stored.unreadable || stored.stuck) continue;  // it waits for people, and takes no room
+      board_.Bring(std::move(stored));
     }
   }
 
  private:
   static constexpr std::uint32_t kErrorsBeforeWarning = 3;
+  static constexpr std::size_t kDamagedNamed = 100;
+
+  /// Once each, as far as anybody would read.
+  void LogDamaged(const Transaction& stored) {
+    if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.row).second) return;
+    board_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
+                                     ? engine::Explain(stored, board_.context.now)
+                                     : "more stored records are damaged; a query or Explain of "
+                                       "each says so");
+  }
 
   void TakeAnswers() {
     std::vector<Answer>& answers = mail_.answers;
@@ -135,37 +149,22 @@ class Collect {
         live.waiters.begin(), live.waiters.end(),
         [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
     for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
-      if (waiter->when == AnswerWhen::kStored) {
-        const std::string why = "the store is failing: " + board_.health.Problem();
-        Board::Refuse(*waiter, Board::ChangeInDoubt(gid, why));
-        continue;
-      }
-      try {
-        const std::optional<Transaction> stored = board_.store.Load(gid);
-        stored ? Board::Answer(*waiter, ResultOf(*stored))
-               : Board::Refuse(*waiter, board_.MayBeStored(gid));
-      } catch (const StoreError&) {
-        Board::Refuse(*waiter, board_.MayBeStored(gid));
-      }
+      board_.AnswerAsStored(*waiter, gid, "the store is failing: " + board_.health.Problem());
     }
     live.waiters.erase(expired, live.waiters.end());
   }
 
   void OnSubmission(Submission& submission) {
     const std::string& gid = submission.definition->gid;
-    if (!board_.MayUseStore()) {
-      // An earlier submission of it may have been stored.
-      const bool doubt = board_.in_doubt.count(gid) > 0 || board_.lives.Find(gid) != nullptr;
-      return Board::Refuse(submission.waiter,
-                           doubt ? board_.MayBeStored(gid)
-                                 : board_.StoreFailing("gid '" + gid + "' was not stored"));
-    }
+    submission.waiter.submits = !submission.prepare;
+    if (!board_.MayUseStore())
+      return NotTaken(submission, "the store is failing: " + board_.health.Problem());
     if (Live* live = board_.lives.Find(gid)) return OnSubmittedAgain(*live, submission);
     std::string problem;
     try {
       problem = ProblemOfNew(*submission.definition);
-    } catch (const StoreError&) {  // it cannot be read now; what came with it goes on
-      return Board::Refuse(submission.waiter, std::current_exception());
+    } catch (const StoreError& error) {  // it cannot be read now; what came with it goes on
+      return NotTaken(submission, error.what());
     }
     if (!problem.empty()) return Board::Refuse(submission.waiter, Board::Rejected(problem));
     const bool full = board_.Full();
@@ -176,6 +175,10 @@ class Collect {
     board_.StepIfRoom(
         live, submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
         !full);
+  }
+
+  void NotTaken(const Submission& submission, const std::string& why) {
+    Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, why));
   }
 
   /// The submit of a prepared one, whose steps are in the store, may have orders without steps.
@@ -237,6 +240,7 @@ class Collect {
   Inbox& inbox_;
   Commands commands_;
   Mail mail_;
+  std::set<std::int64_t> damaged_;  // rows of which the log has told
 };
 
 }  // namespace v1

@@ -71,14 +71,13 @@ class Commit {
         if (live->Fresh()) board_.in_doubt.insert(live->transaction.definition->gid);
       }
     }
-    const auto error = [&](const std::string& what) {
+    works_.Failed([&](const std::string& what) {
       return in_doubt ? std::make_exception_ptr(InDoubtError(
                             what + " may or may not be stored: " + problem + "; submit it again"))
                       : std::make_exception_ptr(StoreError(what + " was not stored: " + problem +
                                                            "; submit it again later"));
-    };
-    works_.Failed(error);
-    RefuseFresh(error);
+    });
+    RefuseFresh(problem);
     for (Live* live : board_.touched) board_.ArmWaiters(*live);
   }
 
@@ -133,6 +132,7 @@ class Commit {
     works_.Run(works);
     changes_.clear();
     for (Live* live : board_.dirty) {
+      if (live->Fresh()) live->transaction.row = 0;  // given by a batch that was lost
       const bool due_changed = live->transaction.due != live->stored_due;
       changes_.push_back({&live->transaction, due_changed, live->redefined, false});
     }
@@ -182,43 +182,48 @@ class Commit {
     std::vector<Waiter> waiters = std::move(live.waiters);
     std::move(live.commands.begin(), live.commands.end(),
               std::back_inserter(board_.again_commands));
-    board_.RemoveFresh(live);
     std::exception_ptr refused;
+    std::optional<Transaction> stored;
     try {
-      std::optional<Transaction> stored = board_.store.Load(definition->gid);
+      stored = board_.store.Load(definition->gid);
       if (!stored) {
         refused = std::make_exception_ptr(StoreError(
             "gid '" + definition->gid + "' was removed at this moment; submit it again"));
-      } else if (!IsFinal(stored->status)) {
-        board_.again.emplace_back(definition->gid, engine::EventKind::kLoaded);
-        board_.lives.Add(std::move(*stored));
-        if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
-        std::vector<Submission> returned;
-        returned.reserve(waiters.size() + board_.returned.size());
-        for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
-        // Before those that came later.
-        std::move(board_.returned.begin(), board_.returned.end(), std::back_inserter(returned));
-        board_.returned.swap(returned);
-        return;
-      } else {
-        const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
-        if (repeat.kind != engine::Repeat::Kind::kRefuse) {
-          for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
-          return;
-        }
-        refused = std::make_exception_ptr(RejectedError(repeat.refused));
       }
-    } catch (const StoreError&) {
-      refused = std::current_exception();
+    } catch (const std::exception& error) {
+      refused = board_.NotTaken(definition->gid, error.what());
+    }
+    if (!stored) {
+      board_.RemoveFresh(live);
+    } else {
+      board_.Replace(live, *stored);
+      if (!IsFinal(stored->status)) return Return(definition, std::move(waiters), prepare);
+      const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
+      if (repeat.kind != engine::Repeat::Kind::kRefuse) {
+        for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
+        return;
+      }
+      refused = std::make_exception_ptr(RejectedError(repeat.refused));
     }
     for (const Waiter& waiter : waiters) Board::Refuse(waiter, refused);
+  }
+
+  /// For the next turn, before those that came later.
+  void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter> waiters,
+              bool prepare) {
+    if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
+    std::vector<Submission> returned;
+    returned.reserve(waiters.size() + board_.returned.size());
+    for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
+    std::move(board_.returned.begin(), board_.returned.end(), std::back_inserter(returned));
+    board_.returned.swap(returned);
   }
 
   /// If the record cannot be read now, the same conflict comes back with the next commit.
   void OnConflictOrLater(Live& live) {
     try {
       OnConflict(live);
-    } catch (const StoreError& error) {
+    } catch (const std::exception& error) {
       board_.Log(LogLevel::kError, error.what());
       live.dirty = true;
       board_.dirty.push_back(&live);
@@ -279,20 +284,23 @@ class Commit {
     }
   }
 
-  template <typename MakeError>
-  void RefuseFresh(const MakeError& error) {
+  /// Nothing that is new goes on without its client: all of it is refused.
+  void RefuseFresh(const std::string& problem) {
     std::vector<Live*> fresh;
     for (Live* live : board_.dirty) {
       if (live->Fresh()) fresh.push_back(live);
     }
     for (Live* live : fresh) {
-      const std::exception_ptr refusal = error("gid '" + live->transaction.definition->gid + "'");
-      for (const Waiter& waiter : live->waiters) Board::Refuse(waiter, refusal);
-      for (const Command& command : live->commands) Board::Refuse(command.waiter, refusal);
+      const std::shared_ptr<const Definition> definition = live->transaction.definition;
+      const std::vector<Waiter> waiters = std::move(live->waiters);
+      const std::vector<Command> commands = std::move(live->commands);
       board_.RemoveFresh(*live);
+      const std::exception_ptr refusal = board_.NotTaken(definition->gid, problem);
+      for (const Waiter& waiter : waiters) Board::Refuse(waiter, refusal);
+      for (const Command& command : commands) Board::Refuse(command.waiter, refusal);
     }
     for (const Submission& submission : std::exchange(board_.returned, {})) {
-      Board::Refuse(submission.waiter, error("gid '" + submission.definition->gid + "'"));
+      Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, problem));
     }
   }
 

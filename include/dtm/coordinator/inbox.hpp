@@ -36,6 +36,7 @@ struct Waiter {
   bool failure_is_error = false;  ///< a rollback is told as FailureError
   Time deadline = kNever;         ///< then it is answered with the status there is
   ReplyCallback callback;
+  bool submits = false;  ///< a status in which it is not submitted yet is no answer
 };
 
 struct Submission {

@@ -76,6 +76,13 @@ struct Live {
   }
 };
 
+/// Nothing goes on with it until somebody submits it, retries it or repairs its record: it takes no room.
+inline bool WaitsForPeople(const Live& live) {
+  const Transaction& transaction = live.transaction;
+  return transaction.stuck || transaction.unreadable ||
+         (transaction.status == Status::kPrepared && live.timer == kNever && !live.CallsOut());
+}
+
 /// What is looked at soon: first the Live itself, then what it points to.
 inline void PrefetchLive(const Live& live) { Prefetch<LinesOf(sizeof(Live))>(&live); }
 inline void PrefetchParts(const Live& live) {

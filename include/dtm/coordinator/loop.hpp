@@ -4,8 +4,8 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <exception>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -19,6 +19,7 @@
 #include <dtm/coordinator/inbox.hpp>
 #include <dtm/coordinator/options.hpp>
 #include <dtm/coordinator/release.hpp>
+#include <dtm/coordinator/sweep.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/store/store.hpp>
 
@@ -34,7 +35,8 @@ class Loop {
         board_(store, options),
         collect_(board_, inbox),
         commit_(board_, functions, clock),
-        release_(board_, functions, inbox, alerts) {}
+        release_(board_, functions, inbox, alerts),
+        sweep_(board_) {}
 
   /// The caller of branches by URL; before the first turn.
   void Use(BranchCaller* urls) { release_.Use(urls); }
@@ -52,15 +54,14 @@ class Loop {
   /// One turn; returns whether anything had happened.
   bool Turn() {
     board_.context.now = clock_.Now();
-    const bool something = collect_.Run();
-    if (!board_.health.MayTry(board_.context.now)) return something;
-    try {
-      if (!board_.health.NeedsRecovery()) collect_.Load();
-    } catch (const std::exception& error) {
-      commit_.Failed(error.what(), false);
-      return something;
+    if (broken_off_) {
+      board_.store.Rollback();
+      sweep_.Run();
     }
-    if (commit_.Run()) release_.Run();
+    broken_off_ = true;  // should it throw
+    const bool something = Stages();
+    sweep_.NowAndThen();
+    broken_off_ = false;
     return something;
   }
 
@@ -71,6 +72,7 @@ class Loop {
     const bool pending = !board_.dirty.empty() || !board_.touched.empty() ||
                          !board_.works.empty() || !board_.branch_works.empty() ||
                          board_.SomethingAgain() || board_.health.NeedsRecovery();
+    if (broken_off_) return now + kAfterBrokenTurn;
     Time next = pending ? now : (std::min)(board_.timers.Next(), commit_.NextRetention());
     if (!board_.Full() && board_.context.may_call) {
       next = (std::min)(next, board_.loader.NextPass());
@@ -91,7 +93,7 @@ class Loop {
   /// Answers everybody who still waits, with the status that is durable; for the end.
   void AnswerAll() {
     for (const Submission& submission : board_.returned) {
-      Board::Refuse(submission.waiter, NotStored("gid '" + submission.definition->gid + "'"));
+      Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, kStopped));
     }
     board_.returned.clear();
     for (const Command& command : board_.again_commands) {
@@ -111,21 +113,27 @@ class Loop {
   }
 
  private:
+  bool Stages() {
+    const bool something = collect_.Run();
+    if (!board_.health.MayTry(board_.context.now)) return something;
+    try {
+      if (!board_.health.NeedsRecovery()) collect_.Load();
+    } catch (const std::exception& error) {
+      commit_.Failed(error.what(), false);
+      return something;
+    }
+    if (commit_.Run()) release_.Run();
+    return something;
+  }
+
+  static constexpr Duration kAfterBrokenTurn = std::chrono::milliseconds(10);
+  static constexpr char kStopped[] = "the coordinator stopped";
+
   void AnswerAtTheEnd(const Waiter& waiter, const Live& live) {
     const std::string& gid = live.transaction.definition->gid;
     if (!live.dirty) return Board::Answer(waiter, ResultOf(live.transaction));
-    if (live.Fresh()) return Board::Refuse(waiter, NotStored("gid '" + gid + "'"));
-    if (waiter.when == AnswerWhen::kStored) {
-      return Board::Refuse(waiter, Board::ChangeInDoubt(gid, "the coordinator stopped"));
-    }
-    try {
-      const std::optional<Transaction> stored = board_.store.Load(gid);
-      if (stored) return Board::Answer(waiter, ResultOf(*stored));
-    } catch (const StoreError&) {  // then it is in doubt
-    }
-    Board::Refuse(waiter,
-                  std::make_exception_ptr(InDoubtError(
-                      "gid '" + gid + "': its status cannot be read, the coordinator stopped")));
+    if (live.Fresh()) return Board::Refuse(waiter, board_.NotTaken(gid, kStopped));
+    board_.AnswerAsStored(waiter, gid, kStopped);
   }
 
   static std::exception_ptr NotStored(const std::string& what) {
@@ -139,6 +147,8 @@ class Loop {
   Collect collect_;
   Commit commit_;
   Release release_;
+  Sweep sweep_;
+  bool broken_off_ = false;  // the last turn ended with an exception
 };
 
 }  // namespace v1

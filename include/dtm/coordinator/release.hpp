@@ -114,14 +114,11 @@ class Release {
     const Transaction& transaction = live.transaction;
     if (IsFinal(transaction.status)) return board_.Remove(live);
     board_.ArmTimer(live);
-    if (live.CallsOut() || transaction.unreadable) return;
-    const bool waits_for_submit =
-        transaction.status == Status::kPrepared && live.timer == kNever && !transaction.stuck;
-    const bool idle =
-        (live.timer == kNever || HeldBack(live)) && !transaction.stuck && !waits_for_submit;
-    const bool leave = waits_for_submit || (idle ? board_.Full() : board_.HalfFull());
+    if (live.CallsOut()) return;
+    const bool waits = WaitsForPeople(live);
+    const bool idle = (live.timer == kNever || HeldBack(live)) && !waits;
+    const bool leave = waits || (idle ? board_.Full() : board_.HalfFull());
     if (live.waiters.empty() && leave) {
-      board_.loader.LeaveBehind(transaction.due);
       board_.Remove(live);
     } else if (idle && board_.context.may_call) {
       board_.again.emplace_back(transaction.definition->gid, engine::EventKind::kTimer);

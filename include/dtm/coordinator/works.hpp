@@ -153,23 +153,24 @@ class Works {
   Live* Alive(const BranchWork& work) { return board_.lives.At(work.place, work.life); }
 
   void RunBranch() {
-    BranchWork work = board_.branch_works.front();
-    board_.branch_works.pop_front();
+    const BranchWork work = board_.branch_works.front();
     Live* live = Alive(work);
     // Nobody waits for it any more: it was stopped, or has its result in a commit that had been in doubt.
-    if (live == nullptr || work.branch >= live->transaction.branches.size() ||
-        !live->transaction.branches[work.branch].in_flight) {
-      return;
+    const bool wanted = live != nullptr && work.branch < live->transaction.branches.size() &&
+                        live->transaction.branches[work.branch].in_flight;
+    // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
+    if (!wanted || (live->Fresh() && !live->surely_new &&
+                    board_.store.Has(live->transaction.definition->gid))) {
+      return board_.branch_works.pop_front();
     }
     if (!board_.context.may_call) {
+      board_.branch_works.pop_front();
       return StepResult(work, Result::NotSent("the coordinator was stopping"));
     }
-    // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
-    if (live->Fresh() && !live->surely_new && board_.store.Has(live->transaction.definition->gid))
-      return;
     live->surely_new = true;
     branches_.push_back(
         {work, live->transaction, live->held_calls, live->events.size(), live->timer});
+    board_.branch_works.pop_front();  // not before: what is in neither queue never runs
     BranchCall call;
     call.definition = live->transaction.definition;
     call.branch = work.branch;

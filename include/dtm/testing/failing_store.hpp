@@ -25,14 +25,16 @@ class FailingStore : public Store {
  public:
   explicit FailingStore(std::shared_ptr<Store> inner) : inner_(std::move(inner)) {}
 
-  /// The n-th operation from now on (1 = the next) fails once. Begin, Run, Apply, Commit, Recover,
-  /// Due and Expire count as operations.
+  /// The n-th operation from now on (1 = the next) fails once. Begin, Run, Has, Apply, Commit, Recover, Load, Due,
+  /// NextDue and Expire count as operations; Query is a Load too.
   void FailOnce(std::uint64_t n, StoreFault fault) {
     fail_at_ = operations_ + n;
     fault_ = fault;
   }
-  /// All operations fail, until set to kNone.
+  /// All operations fail but those that only read (Has, Load, NextDue), until set to kNone.
   void FailAlways(StoreFault fault) { always_ = fault; }
+  /// Those fail too, until set to false.
+  void FailReading(bool fails) { reading_fails_ = fails; }
 
   std::uint64_t Operations() const { return operations_; }
   std::uint64_t Commits() const { return commits_; }
@@ -45,7 +47,10 @@ class FailingStore : public Store {
     Definite("Run");
     return inner_->Run(work);
   }
-  bool Has(const std::string& gid) override { return inner_->Has(gid); }
+  bool Has(const std::string& gid) override {
+    Reading("Has");
+    return inner_->Has(gid);
+  }
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
     return inner_->GetValue(category, key);
   }
@@ -76,7 +81,10 @@ class FailingStore : public Store {
     inner_->Recover();
   }
   std::string Check(const std::atomic<bool>& stop) override { return inner_->Check(stop); }
-  std::optional<Transaction> Load(const std::string& gid) override { return inner_->Load(gid); }
+  std::optional<Transaction> Load(const std::string& gid) override {
+    Reading("Load");
+    return inner_->Load(gid);
+  }
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
     return inner_->Scan(filter, position, limit);
   }
@@ -88,7 +96,10 @@ class FailingStore : public Store {
     Definite("Due");
     return inner_->Due(now, after, limit);
   }
-  Time NextDue(Time now) override { return inner_->NextDue(now); }
+  Time NextDue(Time now) override {
+    Reading("NextDue");
+    return inner_->NextDue(now);
+  }
   std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) override {
     Definite("Expire");
     return inner_->Expire(before, after, limit);
@@ -96,9 +107,15 @@ class FailingStore : public Store {
 
  private:
   StoreFault Next() {
-    ++operations_;
+    const bool now = ++operations_ == fail_at_;
     if (always_ != StoreFault::kNone) return always_;
-    return operations_ == fail_at_ ? fault_ : StoreFault::kNone;
+    return now ? fault_ : StoreFault::kNone;
+  }
+  void Reading(const char* operation) {
+    const bool now = ++operations_ == fail_at_ && fault_ != StoreFault::kNone;
+    if (now || reading_fails_) {
+      throw StoreError(std::string("the test's disk failed at ") + operation);
+    }
   }
   void Definite(const char* operation) {
     if (Next() != StoreFault::kNone) {
@@ -107,11 +124,12 @@ class FailingStore : public Store {
   }
 
   std::shared_ptr<Store> inner_;
-  std::uint64_t operations_ = 0;
+  std::atomic<std::uint64_t> operations_{0};  // Load comes from any thread
   std::uint64_t commits_ = 0;
   std::uint64_t fail_at_ = 0;
   StoreFault fault_ = StoreFault::kNone;
   StoreFault always_ = StoreFault::kNone;
+  bool reading_fails_ = false;
 };
 
 }  // namespace testing
