@@ -2,7 +2,6 @@
 /// Needs: cpp-httplib. Threads: see the headers.
 #pragma once
 
-#include <dtm/core/url.hpp>
 #include <dtm/dtm.hpp>
 #include <dtm/http/access.hpp>
 #include <dtm/http/alert_web_hook.hpp>
@@ -30,6 +29,7 @@
 #include <dtm/http/remote_requests.hpp>
 #include <dtm/http/reply_rule.hpp>
 #include <dtm/http/request_guard.hpp>
+#include <dtm/http/retry_after.hpp>
 #include <dtm/http/server.hpp>
 #include <dtm/http/server_stream.hpp>
 #include <dtm/http/thread_pool.hpp>

@@ -7,6 +7,7 @@
 /// The errors of the public edge: one small tree.
 /// Needs: std. Threads: values only.
 
+#include <chrono>
 #include <stdexcept>
 #include <string>
 
@@ -18,7 +19,18 @@ inline namespace v1 {
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+
+  /// Who said this asked to be left alone for so long (Retry-After): try the same again no sooner. 0: nothing was asked.
+  /// A branch function may set it before it throws; at most an hour counts.
+  std::chrono::microseconds retry_after{0};
 };
+
+/// The error, with what was asked for.
+template <typename Kind>
+Kind AskingToWait(Kind error, std::chrono::microseconds retry_after) {
+  error.retry_after = retry_after;
+  return error;
+}
 
 /// Definite: the transaction was rolled back. Thrown by a branch function it means "roll back".
 class FailureError : public Error {
@@ -82,7 +94,6 @@ class LogicError : public Error {
 /// Needs: std. Threads: constants and pure functions. Source: what protocols and databases of the
 /// field accept.
 
-#include <chrono>
 #include <cstddef>
 
 namespace dtm {
@@ -1017,6 +1028,8 @@ struct Result {
   Kind kind = Kind::kSuccess;
   std::string text;
   bool done = false;  ///< kError: it was done all the same, only its answer is of no use
+  /// Of Ongoing and Error: not asked again before this has passed; at most an hour. The usual wait counts as well.
+  Duration retry_after{};
 
   static Result Success() { return {Kind::kSuccess, {}}; }
   static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
@@ -1051,7 +1064,9 @@ Result Guarded(const Function& function) {
   } catch (const FailureError& error) {
     return Result::Failure(error.what());
   } catch (const OngoingError& error) {
-    return Result::Ongoing(error.what());
+    return {Result::Kind::kOngoing, error.what(), false, error.retry_after};
+  } catch (const Error& error) {
+    return {Result::Kind::kError, error.what(), false, error.retry_after};
   } catch (const std::exception& error) {
     return Result::Error(error.what());
   } catch (...) {
@@ -1476,6 +1491,8 @@ struct Branch {
   Time deadline{};         ///< a call by URL is out that may still be running until then; 0 = none
   Time former_deadline{};  ///< the same, of calls by earlier lives only; not stored
   bool unsent = false;     ///< it waits because its last call was not sent; not stored
+  bool told_when =
+      false;  ///< it waits until then because the branch itself asked for it (Retry-After)
 };
 
 /// A transaction as the coordinator drives it and the store keeps it.
@@ -2512,9 +2529,10 @@ inline std::string AnswerOf(const Result& answer, const std::string& what) {
   if (answer.kind == Result::Kind::kSuccess) return answer.text;
   if (answer.kind == Result::Kind::kFailure) throw FailureError(what + " failed: " + answer.text);
   if (answer.kind == Result::Kind::kOngoing) {
-    throw OngoingError(what + " is not finished yet: " + answer.text);
+    throw AskingToWait(OngoingError(what + " is not finished yet: " + answer.text),
+                       answer.retry_after);
   }
-  throw Error(what + " gave no definite answer: " + answer.text);
+  throw AskingToWait(Error(what + " gave no definite answer: " + answer.text), answer.retry_after);
 }
 
 }  // namespace v1
@@ -4885,6 +4903,7 @@ inline std::string ExplainBranch(const Transaction& transaction, std::size_t ind
         "called; it may still be running, for at most " + InWords(branch.deadline - now).substr(3);
   } else {
     text += "next try " + InWords(branch.next_try - now);
+    if (branch.told_when && branch.next_try > now) text += ", as it asked for (Retry-After)";
   }
   text += " (" + std::to_string(branch.tries) + (branch.tries == 1 ? " try" : " tries");
   if (branch.errors > 0) text += ", " + std::to_string(branch.errors) + " errors in a row";
@@ -5015,6 +5034,7 @@ inline void ForgetWaits(Transaction& transaction) {
   for (Branch& branch : transaction.branches) {
     branch.errors = 0;
     branch.next_try = Time{};
+    branch.told_when = false;
   }
   transaction.stuck = false;
 }
@@ -5028,8 +5048,10 @@ inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
   for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
     Branch& branch = transaction.branches[i];
     branch.in_flight = false;
-    branch.next_try =
-        (std::min)(branch.next_try, context.now + RetryWait(transaction, i, interval));
+    const Duration longest = RetryWait(transaction, i, interval);
+    branch.next_try = (std::min)(
+        branch.next_try,
+        context.now + (branch.told_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));
     branch.deadline = (std::min)(branch.deadline, last_deadline);
     branch.former_deadline = branch.deadline;
   }
@@ -5119,6 +5141,7 @@ class MachineParts {
       branch.status = BranchStatus::kSucceed;
       branch.errors = 0;
       branch.next_try = Time{};
+      branch.told_when = false;
       return true;
     }
     t_.last_error = Truncated(DescribeAnswer(def_, index, result), kMaxReasonBytes);
@@ -5126,22 +5149,27 @@ class MachineParts {
     return true;
   }
 
-  /// ONGOING and what was not sent wait for one interval, errors for longer and longer. What was not sent because the
-  /// coordinator stops does not wait: a restart calls it first.
-  void WaitForNextTry(std::size_t index, Result::Kind kind) {
+  /// ONGOING and what was not sent wait for one interval, errors for longer and longer; each at least as long as the
+  /// branch asked for. What was not sent because the coordinator stops does not wait: a restart calls it first.
+  void WaitForNextTry(std::size_t index, Result::Kind kind, Duration retry_after) {
     Branch& branch = t_.branches[index];
     branch.unsent = kind == Result::Kind::kNotSent;
     const Duration interval = RetryInterval(def_.options, context_);
+    Duration wait = interval;
     if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
       // Of a host that answers nothing most calls find no slot: its errors still come in a row.
       if (kind == Result::Kind::kOngoing) branch.errors = 0;
       const bool stopped = kind == Result::Kind::kNotSent && !context_.may_call;
-      branch.next_try = stopped ? Time{} : context_.now + interval;
+      if (stopped) wait = Duration(0);
     } else {
       ++branch.errors;
-      branch.next_try = context_.now + RetryWait(t_, index, interval);
+      wait = RetryWait(t_, index, interval);
       AlertIfItKeepsFailing(index);
     }
+    const Duration asked = (std::min)(retry_after, Duration(kMaxRetryAfter));
+    branch.told_when = asked > wait;
+    wait = (std::max)(wait, asked);
+    branch.next_try = wait == Duration(0) ? Time{} : context_.now + wait;
   }
 
   /// The question of a message may fail for long without harm: its initiator is asked because it is away. The
@@ -5155,7 +5183,7 @@ class MachineParts {
   /// An answer of a branch that has to succeed in the end: all but success is tried again.
   void OnRequiredAnswer(std::size_t index, const Result& result) {
     if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
-    WaitForNextTry(index, result.kind);
+    WaitForNextTry(index, result.kind, result.retry_after);
   }
 
   /// The wait of a call that found no function is over; the waits after errors are not.
@@ -5318,7 +5346,7 @@ class MsgMachine : private MachineParts {
       t_.reason = t_.last_error;
       Finish(Status::kFailed);
     } else {
-      WaitForNextTry(kQueryRow, result.kind);
+      WaitForNextTry(kQueryRow, result.kind, result.retry_after);
     }
   }
 
@@ -5399,7 +5427,7 @@ class SagaMachine : private MachineParts {
       return;
     }
     if (action && t_.status == Status::kAborting) return;  // whatever it was, it is compensated
-    WaitForNextTry(index, result.kind);
+    WaitForNextTry(index, result.kind, result.retry_after);
     if (action && result.kind != Result::Kind::kNotSent) CountAgainstRetryLimit();
   }
 
@@ -5640,7 +5668,7 @@ class WorkflowMachine : private MachineParts {
     t_.branches[index].status = BranchStatus::kPrepared;
     const bool heard =
         result.kind == Result::Kind::kSuccess || result.kind == Result::Kind::kFailure;
-    WaitForNextTry(index, heard ? Result::Kind::kOngoing : result.kind);
+    WaitForNextTry(index, heard ? Result::Kind::kOngoing : result.kind, result.retry_after);
   }
 
   void WaitForInitiator() {
@@ -8950,6 +8978,7 @@ class EmbeddedEndpoint : public Endpoint {
 
   Result CallBranch(const DirectCall& call) override {
     if (call.url.empty()) return Result::Success();  // there is nothing to call
+    if (RunsInTransaction(call.url)) return CallInTransaction(call);
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
@@ -8969,6 +8998,12 @@ class EmbeddedEndpoint : public Endpoint {
   /// Runs a registered function here and now, for a transaction of a coordinator elsewhere.
   /// @throws RejectedError  no function has this name.
   Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
+    if (RunsInTransaction(kLocalPrefix + name)) {
+      throw RejectedError(
+          "'" + name +
+          "' runs inside the commit of this coordinator, so no other one can call it; "
+          "use Register for it");
+    }
     BranchFunction function = Checked().functions.Find(name);
     if (!function) function = Checked().workflows.Find(name);
     if (!function) throw RejectedError("no branch function is registered as '" + name + "'");
@@ -8997,6 +9032,16 @@ class EmbeddedEndpoint : public Endpoint {
     if (!problem.empty()) throw RejectedError(problem);
   }
   Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
+
+  /// What is called here and now has a commit of its own.
+  Result CallInTransaction(DirectCall direct) {
+    direct.phase2_url.clear();
+    const BranchCall call = ToBranchCall(direct, {}, {});
+    const auto functions = &Checked().functions;
+    return Asking().RunWork([call, functions](WorkContext& context) {
+      return functions->RunInTransaction(call, context.db);
+    });
+  }
 
   static Command About(const std::string& gid, Command::Kind kind) {
     Command command;
@@ -10502,7 +10547,9 @@ class Coordinator : public EmbeddedEndpoint {
   ///
   /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
   /// but SQL. Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed
-  /// once. It cannot be called for a coordinator elsewhere.
+  /// once. What the initiator calls itself (the try of a tcc, the action of an xa, the step of a workflow) has a commit of
+  /// its own: the record of a workflow's step is the next one, so a crash between them runs the step again. It cannot be
+  /// called for a coordinator elsewhere.
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {

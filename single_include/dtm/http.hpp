@@ -619,6 +619,81 @@ class GuardedClient {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/retry_after.hpp ------------------------------------------------------------------
+
+/// The header Retry-After: how long whoever answered wants to be left alone.
+/// Needs: std. Threads: pure functions. Source: RFC 9110 §10.2.3 (seconds or a date), §5.6.7 (the three forms of a date).
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace dtm {
+inline namespace v1 {
+namespace retry_after {
+
+/// Days from 1970-01-01 to a day of the proleptic Gregorian calendar (Howard Hinnant, days_from_civil).
+inline std::int64_t DaysTo(std::int64_t year, unsigned month, unsigned day) {
+  year -= month <= 2 ? 1 : 0;
+  const std::int64_t era = (year >= 0 ? year : year - 399) / 400;
+  const auto of_era = static_cast<std::int64_t>(year - era * 400);
+  const std::int64_t of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+  return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+}
+
+/// An HTTP date: "Sun, 06 Nov 1994 08:49:37 GMT", or one of the two forms that nobody should send any more.
+inline std::optional<Time> Date(const std::string& text) {
+  static constexpr std::array<const char*, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  char month[4] = "";
+  unsigned day = 0, year = 0, hour = 0, minute = 0, second = 0;
+  int end = -1;
+  const auto whole = [&] { return end == static_cast<int>(text.size()); };
+  const char* c = text.c_str();
+  if (std::strlen(c) != text.size()) return std::nullopt;
+  std::sscanf(c, "%*3[A-Za-z], %2u %3[A-Za-z] %4u %2u:%2u:%2u GMT%n", &day, month, &year, &hour,
+              &minute, &second, &end);
+  if (!whole()) {
+    std::sscanf(c, "%*[A-Za-z], %2u-%3[A-Za-z]-%2u %2u:%2u:%2u GMT%n", &day, month, &year, &hour,
+                &minute, &second, &end);
+    year += year < 70 ? 2000 : 1900;
+  }
+  if (!whole()) {
+    std::sscanf(c, "%*3[A-Za-z] %3[A-Za-z] %2u %2u:%2u:%2u %4u%n", month, &day, &hour, &minute,
+                &second, &year, &end);
+  }
+  const auto named = std::find_if(kMonths.begin(), kMonths.end(), [&month](const char* name) {
+    return std::strcmp(name, month) == 0;
+  });
+  const bool possible = whole() && named != kMonths.end() && day >= 1 && day <= 31 && hour < 24 &&
+                        minute < 60 && second <= 60 && year >= 1970;
+  if (!possible) return std::nullopt;
+  const std::int64_t days = DaysTo(year, static_cast<unsigned>(named - kMonths.begin()) + 1, day);
+  return Time(std::chrono::seconds(((days * 24 + hour) * 60 + minute) * 60 + second));
+}
+
+/// Seconds, or the time from `date` (the header Date of the same answer, else `now`) to the date that it names; 0 if it
+/// is neither or past, at most kMaxRetryAfter.
+inline Duration Wait(std::string_view header, const std::string& date, Time now) {
+  const std::string text(Trimmed(header));
+  if (text.empty()) return Duration(0);
+  if (text.find_first_not_of("0123456789") == std::string::npos) {
+    const bool huge = text.size() > 9;
+    return huge ? Duration(kMaxRetryAfter)
+                : (std::min)(
+                      Duration(kMaxRetryAfter),
+                      Duration(std::chrono::seconds(std::strtoul(text.c_str(), nullptr, 10))));
+  }
+  const std::optional<Time> until = Date(text);
+  if (!until) return Duration(0);
+  // Whoever answered may have another clock.
+  const Time from = Date(std::string(Trimmed(date))).value_or(now);
+  return (std::min)((std::max)(*until - from, Duration(0)), Duration(kMaxRetryAfter));
+}
+
+}  // namespace retry_after
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/exchange.hpp ---------------------------------------------------------------------
 
 /// One request and its answer on a keep-alive connection, whoever the other side is.
@@ -635,6 +710,7 @@ struct Exchanged {
   bool too_long = false;
   bool encoded = false;
   int status = 0;
+  Duration retry_after{};  ///< of a 425, 429 or 503: do not ask again before
   std::string body;
 
   bool Complete() const {
@@ -708,6 +784,11 @@ class Exchange {
     request.response_handler = [&exchanged](const httplib::Response& response) {
       exchanged.answered = true;
       exchanged.status = response.status;
+      if (response.status == 425 || response.status == 429 || response.status == 503) {
+        exchanged.retry_after = retry_after::Wait(
+            response.get_header_value("Retry-After"), response.get_header_value("Date"),
+            std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
+      }
       return true;
     };
     request.content_receiver = [this, &exchanged](const char* data, std::size_t size, auto, auto) {
@@ -1462,7 +1543,6 @@ inline std::string EncodeTransaction(const Definition& definition,
 /// A stored transaction as query and all show it.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.5 (JSON objects).
 
-#include <cstdio>
 #include <ctime>
 
 namespace dtm {
@@ -1611,7 +1691,7 @@ struct ApiAnswer {
   int status = 200;
   std::string body;
   const char* type = "application/json; charset=utf-8";
-  bool retry_after = false;  ///< refused for now: the same may work in a second
+  int retry_after = 0;  ///< seconds after which the same may work; 0 = not said
 };
 
 namespace answers {
@@ -1636,7 +1716,7 @@ inline ApiAnswer Ongoing(const std::string& message) {
 }
 inline ApiAnswer TryLater(const std::string& message) {
   ApiAnswer answer = Error(503, message);
-  answer.retry_after = true;
+  answer.retry_after = 1;
   return answer;
 }
 
@@ -1843,17 +1923,22 @@ inline void HideWords(ApiAnswer& answer) {
   if (answer.status != 409) Hide(wire::kFailure, answer.body);
 }
 
-/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`.
+/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`; 503 if it asks to wait.
 inline ApiAnswer OfBranch(const Result& result) {
   ApiAnswer answer;
   switch (result.kind) {
     case Result::Kind::kSuccess: return Success();
-    case Result::Kind::kOngoing: return Ongoing(result.text);
+    case Result::Kind::kOngoing: answer = Ongoing(result.text); break;
     case Result::Kind::kFailure: answer = Failure(result.text); break;
     case Result::Kind::kError:
     case Result::Kind::kNotSent:
-      answer = {500, wire::JsonText({{wire::kError, result.text}})};
+      answer.status = result.retry_after.count() > 0 ? 503 : 500;
+      answer.body = wire::JsonText({{wire::kError, result.text}});
       break;
+  }
+  if (result.kind != Result::Kind::kFailure) {
+    const Duration wait = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
+    answer.retry_after = static_cast<int>((wait.count() + 999999) / 1000000);
   }
   HideWords(answer);
   return answer;
@@ -2552,7 +2637,8 @@ inline Barrier BarrierFromRequest(const httplib::Request& request) {
 
 /// Runs `serve()` and answers the coordinator with what it says: nothing or Success 200, Failure or
 /// a FailureError 409 (definite: roll back), Ongoing or an OngoingError 425 (ask again later), any
-/// other Result or exception 500 (ask again, with growing waits). No exception leaves. What serve did must be
+/// other Result or exception 500 (ask again, with growing waits). With `retry_after`, of a Result or an Error, it is said
+/// how long not to ask (and 500 becomes 503). No exception leaves. What serve did must be
 /// durable when it returns. Requests come in several threads: with one connection they wait for each other, with one
 /// connection and table for each thread (thread_local) they do not.
 ///
@@ -2567,6 +2653,8 @@ void AnswerBranch(httplib::Response& response, const Serve& serve) {
   const ApiAnswer answer = answers::OfBranch(Guarded([&serve] { return ResultOf(serve); }));
   response.status = answer.status;
   response.set_content(answer.body, answer.type);
+  if (answer.retry_after > 0)
+    response.set_header("Retry-After", std::to_string(answer.retry_after));
 }
 
 }  // namespace v1
@@ -2737,8 +2825,11 @@ class Connection {
   /// connection can take another call.
   CallOutcome Send(const BranchCall& call, const Url& url, SteadyTime deadline) {
     exchange_.LimitBody(MaxBody(call));
-    return Interpret(exchange_.Send(BranchRequest(call, url), deadline), call,
-                     json_rpc::Speaks(*call.definition, url), deadline);
+    const Exchanged attempt = exchange_.Send(BranchRequest(call, url), deadline);
+    CallOutcome outcome =
+        Interpret(attempt, call, json_rpc::Speaks(*call.definition, url), deadline);
+    outcome.result.retry_after = attempt.retry_after;
+    return outcome;
   }
 
   bool IsOpen() const { return exchange_.IsOpen(); }
@@ -4125,9 +4216,14 @@ class RemoteRequests {
                              " with HTTP status " + std::to_string(answer.status) + ": " +
                              MessageOf(answer);
     // A gateway says it too, when it has sent the request on already.
-    if (answer.status == 503 && SaidIn(answer).message) throw BusyError(text);
-    if (answer.status >= 500) throw InDoubtError(text + "; it may be stored, submit it again");
-    throw RejectedError(text);
+    if (answer.status == 503 && SaidIn(answer).message) {
+      throw AskingToWait(BusyError(text), answer.retry_after);
+    }
+    if (answer.status >= 500) {
+      throw AskingToWait(InDoubtError(text + "; it may be stored, submit it again"),
+                         answer.retry_after);
+    }
+    throw AskingToWait(RejectedError(text), answer.retry_after);
   }
 
  private:
@@ -4367,14 +4463,18 @@ class RemoteCoordinator : public Endpoint {
 
   /// On a connection of its own, with the request timeout of the call (3 s).
   Result CallBranch(const DirectCall& call) override {
-    if (call.url.empty()) return Result::Success();  // there is nothing to call
-    CheckCallable(call);
+    const std::string where = Requests().Where();
+    if (!call.url.empty()) CheckCallable(call);
     BlockSigpipe();
-    return CallNow(
-        call, options_.url_in_branches.empty() ? Requests().Where() : options_.url_in_branches);
+    return CallNow(call, options_.url_in_branches.empty() ? where : options_.url_in_branches);
   }
 
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override {
+    if (RunsInTransaction(kLocalPrefix + name)) {
+      throw LogicError("function '" + name.substr(std::string(kInTransactionPrefix).size()) +
+                       "' runs inside the commit of its own coordinator, so the one at " +
+                       Requests().Where() + " cannot call it; use Register for it");
+    }
     if (options_.branch_url.empty()) {
       throw LogicError("function '" + name + "' cannot be called by the coordinator at " +
                        Requests().Where() +
@@ -4419,15 +4519,22 @@ class RemoteCoordinator : public Endpoint {
 
   static SteadyTime Now() { return std::chrono::steady_clock::now(); }
 
+  /// A coordinator that is busy is asked again when it says, but within the time.
   TransResult WaitUntil(const std::string& gid, SteadyTime end) {
     Duration pause = std::chrono::milliseconds(2);
     for (;;) {
-      const std::optional<Stored> stored = Query(gid);
-      if (!stored) throw RejectedError("there is no transaction with gid '" + gid + "'");
-      const SteadyTime now = Now();
-      if (stored->result.Finished() || now >= end) return stored->result;
-      std::this_thread::sleep_for(
-          (std::min)(pause, std::chrono::duration_cast<Duration>(end - now) + Duration(1)));
+      const auto left = [end] { return std::chrono::duration_cast<Duration>(end - Now()); };
+      Duration wait = pause;
+      try {
+        const std::optional<Stored> stored = Query(gid);
+        if (!stored) throw RejectedError("there is no transaction with gid '" + gid + "'");
+        if (stored->result.Finished() || left() <= Duration(0)) return stored->result;
+        wait = (std::min)(wait, left() + Duration(1));
+      } catch (const BusyError& error) {
+        wait = (std::max)(wait, error.retry_after);
+        if (wait > left()) throw;
+      }
+      std::this_thread::sleep_for(wait);
       pause = (std::min)(pause * 2, Duration(std::chrono::milliseconds(200)));
     }
   }
@@ -4641,7 +4748,9 @@ class ApiRoutes {
   static void Send(const ApiAnswer& answer, httplib::Response& response) {
     response.status = answer.status;
     response.set_content(answer.body, answer.type);
-    if (answer.retry_after) response.set_header("Retry-After", "1");
+    if (answer.retry_after > 0) {
+      response.set_header("Retry-After", std::to_string(answer.retry_after));
+    }
   }
   static void Send(const Refusal& refusal, httplib::Response& response) {
     Send(refusal.answer, response);

@@ -1,4 +1,5 @@
 /// The ids of branches that an initiator makes (protocol §1), and what the answer of a direct call means.
+#include <chrono>
 #include <string>
 
 #include "tests/catch.hpp"
@@ -55,6 +56,18 @@ TEST_CASE(
       FAIL("nobody said so");
     } catch (const dtm::Error& error) {
       CHECK(std::string(error.what()) == "the try gave no definite answer: later");
+    }
+  }
+}
+
+TEST_CASE("sub branches: an error carries what the branch asked for") {
+  for (Result answer : {Result::Ongoing("later"), Result::Error("later")}) {
+    answer.retry_after = std::chrono::seconds(60);
+    try {
+      (void)dtm::AnswerOf(answer, "it");
+      FAIL("it returned");
+    } catch (const dtm::Error& error) {
+      CHECK(error.retry_after == std::chrono::seconds(60));
     }
   }
 }

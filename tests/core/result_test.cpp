@@ -1,4 +1,5 @@
 /// Results of branches, what exceptions of user code become, and results of transactions.
+#include <chrono>
 #include <stdexcept>
 #include <string>
 
@@ -42,6 +43,17 @@ TEST_CASE("result: FailureError rolls back, every other exception is tried again
   const Result odd = Guarded([]() -> Result { throw 42; });
   CHECK(odd.kind == Kind::kError);
   CHECK_THAT(odd.text, ContainsSubstring("no std::exception"));
+}
+
+TEST_CASE("result: what an error asks for goes with it") {
+  const std::chrono::seconds wait(7);
+  CHECK(Guarded([&]() -> Result {
+          throw dtm::AskingToWait(dtm::OngoingError("o"), wait);
+        }).retry_after == wait);
+  CHECK(Guarded([&]() -> Result {
+          throw dtm::AskingToWait(dtm::BusyError("b"), wait);
+        }).retry_after == wait);
+  CHECK(Guarded([]() -> Result { throw dtm::Error("e"); }).retry_after == dtm::Duration(0));
 }
 
 TEST_CASE("result: of code that returns nothing or one") {

@@ -1,4 +1,5 @@
 /// What a branch answers, and that rule A reads just that out of it, whatever the texts contain.
+#include <chrono>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -37,6 +38,22 @@ TEST_CASE("every result has its status and body") {
     CHECK(answer.body == row.body);
     CHECK(std::string(answer.type) == "application/json; charset=utf-8");
   }
+}
+
+TEST_CASE("who asks to wait says so in whole seconds, where whoever calls looks for it") {
+  const auto asking = [](Result result, dtm::Duration wait) {
+    result.retry_after = wait;
+    return OfBranch(result);
+  };
+  const ApiAnswer ongoing = asking(Result::Ongoing("x"), std::chrono::milliseconds(1500));
+  CHECK(ongoing.status == 425);
+  CHECK(ongoing.retry_after == 2);
+  const ApiAnswer error = asking(Result::Error("FAILURE"), std::chrono::hours(9));
+  CHECK(error.status == 503);
+  CHECK(error.retry_after == 3600);
+  CHECK(dtm::ReadReply(error.status, error.body).kind == Kind::kError);
+  CHECK(asking(Result::Failure("x"), std::chrono::hours(1)).retry_after == 0);
+  CHECK(OfBranch(Result::Error("x")).retry_after == 0);
 }
 
 TEST_CASE("rule A reads the outcome, and JSON the text") {

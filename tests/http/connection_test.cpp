@@ -153,6 +153,35 @@ TEST_CASE("rule A over a real connection") {
   }
 }
 
+TEST_CASE("Retry-After counts where it can mean the next try") {
+  struct Row {
+    const char* head;
+    Kind kind;
+    int seconds;
+  };
+  const Row rows[] = {
+      {"425 x\r\nRetry-After: 120", Kind::kOngoing, 120},
+      {"429 x\r\nretry-after: 120", Kind::kError, 120},
+      {"503 x\r\nRetry-After: 120", Kind::kError, 120},
+      {"503 x\r\nRetry-After: 86400", Kind::kError, 3600},
+      {"503 x\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:50:37 GMT",
+       Kind::kError, 60},
+      {"503 x\r\nRetry-After: Sun, 06 Nov 1994 08:50:37 GMT", Kind::kError, 0},
+      {"503 x\r\nRetry-After: soon", Kind::kError, 0},
+      {"503 x", Kind::kError, 0},
+      {"500 x\r\nRetry-After: 120", Kind::kError, 0},
+      {"200 x\r\nRetry-After: 120", Kind::kSuccess, 0},
+      {"409 x\r\nRetry-After: 120", Kind::kFailure, 0},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.head);
+    const dtm::CallOutcome reply =
+        ReplyTo("HTTP/1.1 " + std::string(row.head) + "\r\nContent-Length: 0\r\n\r\n");
+    CHECK(reply.result.kind == row.kind);
+    CHECK(reply.result.retry_after == std::chrono::seconds(row.seconds));
+  }
+}
+
 TEST_CASE("redirects are not followed") {
   RawServer target([](int fd, int) {
     RawServer::ReadRequest(fd);

@@ -14,6 +14,7 @@
 #include "tests/support/child.hpp"
 #include "tests/support/nested.hpp"
 #include <dtm/client/saga.hpp>
+#include <dtm/client/tcc.hpp>
 #include <dtm/http/branches.hpp>
 #include <dtm/http/remote_coordinator.hpp>
 #include <dtm/http/server.hpp>
@@ -382,4 +383,44 @@ TEST_CASE("remote coordinator: destroyed, it sends nothing more and tells everyb
   CHECK(refused > 900);
   CHECK(in_doubt > 0);
   CHECK(other == 0);
+}
+
+TEST_CASE(
+    "remote: a coordinator that is busy says when, and who waits for the end asks again then") {
+  const auto busy = [](const char* header) {
+    return "HTTP/1.1 503 x\r\n" + std::string(header) +
+           "Content-Length: 18\r\n\r\n{\"message\":\"busy\"}";
+  };
+  Scripted later({busy("Retry-After: 100\r\n")});
+  try {
+    (void)SubmitTo(later.Url());
+    FAIL("it was busy");
+  } catch (const dtm::BusyError& error) {
+    CHECK(error.retry_after == seconds(100));
+  }
+  RemoteCoordinator patient(later.Url());
+  CHECK_THROWS_AS(patient.Wait("g", seconds(1)), dtm::BusyError);  // it would not be in time
+  CHECK(later.Requests().size() == 2);
+  Scripted soon({busy("Retry-After: 0\r\n"), busy(""), IsStored("succeed")});
+  RemoteCoordinator remote(soon.Url());
+  CHECK(remote.Wait("g", seconds(10)).Succeeded());
+  CHECK(soon.Requests().size() == 3);
+}
+
+TEST_CASE("remote: a function inside a commit is its own coordinator's") {
+  House house;
+  const auto inside = house.tm.RegisterInTransaction<int>("In", [](sqlite3*, const int&) {});
+  house.tm.Start();
+  RemoteCoordinator remote(house.url, house.options);
+  CHECK_THROWS_AS(NewSaga(remote, "x1").Add(inside, dtm::kNoBranch, 1), dtm::LogicError);
+  CHECK_THROWS_WITH(NewSaga(remote, "x1").Add(inside, dtm::kNoBranch, 1),
+                    ContainsSubstring("'In'") && ContainsSubstring("use Register"));
+  dtm::TccGlobalTransaction(house.tm, "x2", [&](dtm::Tcc& tcc) {
+    const auto ok = house.tm.Register<int>("Ok", [](const int&) {});
+    CHECK_THROWS_AS(dtm::Tcc(remote, tcc.Gid(), {}).CallBranch(1, inside, ok, ok), dtm::LogicError);
+  });
+  // Somebody else asks for it all the same.
+  CHECK_THROWS_WITH(
+      house.tm.CallFunction("tx/In", "1", {"g", dtm::TransType::kSaga, "01", dtm::Op::kAction}),
+      ContainsSubstring("inside the commit"));
 }

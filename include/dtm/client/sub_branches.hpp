@@ -38,9 +38,10 @@ inline std::string AnswerOf(const Result& answer, const std::string& what) {
   if (answer.kind == Result::Kind::kSuccess) return answer.text;
   if (answer.kind == Result::Kind::kFailure) throw FailureError(what + " failed: " + answer.text);
   if (answer.kind == Result::Kind::kOngoing) {
-    throw OngoingError(what + " is not finished yet: " + answer.text);
+    throw AskingToWait(OngoingError(what + " is not finished yet: " + answer.text),
+                       answer.retry_after);
   }
-  throw Error(what + " gave no definite answer: " + answer.text);
+  throw AskingToWait(Error(what + " gave no definite answer: " + answer.text), answer.retry_after);
 }
 
 }  // namespace v1

@@ -96,7 +96,9 @@ class Coordinator : public EmbeddedEndpoint {
   ///
   /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
   /// but SQL. Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed
-  /// once. It cannot be called for a coordinator elsewhere.
+  /// once. What the initiator calls itself (the try of a tcc, the action of an xa, the step of a workflow) has a commit of
+  /// its own: the record of a workflow's step is the next one, so a crash between them runs the step again. It cannot be
+  /// called for a coordinator elsewhere.
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {

@@ -120,6 +120,7 @@ class EmbeddedEndpoint : public Endpoint {
 
   Result CallBranch(const DirectCall& call) override {
     if (call.url.empty()) return Result::Success();  // there is nothing to call
+    if (RunsInTransaction(call.url)) return CallInTransaction(call);
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
@@ -139,6 +140,12 @@ class EmbeddedEndpoint : public Endpoint {
   /// Runs a registered function here and now, for a transaction of a coordinator elsewhere.
   /// @throws RejectedError  no function has this name.
   Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
+    if (RunsInTransaction(kLocalPrefix + name)) {
+      throw RejectedError(
+          "'" + name +
+          "' runs inside the commit of this coordinator, so no other one can call it; "
+          "use Register for it");
+    }
     BranchFunction function = Checked().functions.Find(name);
     if (!function) function = Checked().workflows.Find(name);
     if (!function) throw RejectedError("no branch function is registered as '" + name + "'");
@@ -167,6 +174,16 @@ class EmbeddedEndpoint : public Endpoint {
     if (!problem.empty()) throw RejectedError(problem);
   }
   Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
+
+  /// What is called here and now has a commit of its own.
+  Result CallInTransaction(DirectCall direct) {
+    direct.phase2_url.clear();
+    const BranchCall call = ToBranchCall(direct, {}, {});
+    const auto functions = &Checked().functions;
+    return Asking().RunWork([call, functions](WorkContext& context) {
+      return functions->RunInTransaction(call, context.db);
+    });
+  }
 
   static Command About(const std::string& gid, Command::Kind kind) {
     Command command;

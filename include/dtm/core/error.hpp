@@ -2,6 +2,7 @@
 /// Needs: std. Threads: values only.
 #pragma once
 
+#include <chrono>
 #include <stdexcept>
 #include <string>
 
@@ -13,7 +14,18 @@ inline namespace v1 {
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+
+  /// Who said this asked to be left alone for so long (Retry-After): try the same again no sooner. 0: nothing was asked.
+  /// A branch function may set it before it throws; at most an hour counts.
+  std::chrono::microseconds retry_after{0};
 };
+
+/// The error, with what was asked for.
+template <typename Kind>
+Kind AskingToWait(Kind error, std::chrono::microseconds retry_after) {
+  error.retry_after = retry_after;
+  return error;
+}
 
 /// Definite: the transaction was rolled back. Thrown by a branch function it means "roll back".
 class FailureError : public Error {

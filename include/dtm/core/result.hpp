@@ -28,6 +28,8 @@ struct Result {
   Kind kind = Kind::kSuccess;
   std::string text;
   bool done = false;  ///< kError: it was done all the same, only its answer is of no use
+  /// Of Ongoing and Error: not asked again before this has passed; at most an hour. The usual wait counts as well.
+  Duration retry_after{};
 
   static Result Success() { return {Kind::kSuccess, {}}; }
   static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
@@ -62,7 +64,9 @@ Result Guarded(const Function& function) {
   } catch (const FailureError& error) {
     return Result::Failure(error.what());
   } catch (const OngoingError& error) {
-    return Result::Ongoing(error.what());
+    return {Result::Kind::kOngoing, error.what(), false, error.retry_after};
+  } catch (const Error& error) {
+    return {Result::Kind::kError, error.what(), false, error.retry_after};
   } catch (const std::exception& error) {
     return Result::Error(error.what());
   } catch (...) {

@@ -129,6 +129,8 @@ struct Branch {
   Time deadline{};         ///< a call by URL is out that may still be running until then; 0 = none
   Time former_deadline{};  ///< the same, of calls by earlier lives only; not stored
   bool unsent = false;     ///< it waits because its last call was not sent; not stored
+  bool told_when =
+      false;  ///< it waits until then because the branch itself asked for it (Retry-After)
 };
 
 /// A transaction as the coordinator drives it and the store keeps it.

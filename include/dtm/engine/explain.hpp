@@ -54,6 +54,7 @@ inline std::string ExplainBranch(const Transaction& transaction, std::size_t ind
         "called; it may still be running, for at most " + InWords(branch.deadline - now).substr(3);
   } else {
     text += "next try " + InWords(branch.next_try - now);
+    if (branch.told_when && branch.next_try > now) text += ", as it asked for (Retry-After)";
   }
   text += " (" + std::to_string(branch.tries) + (branch.tries == 1 ? " try" : " tries");
   if (branch.errors > 0) text += ", " + std::to_string(branch.errors) + " errors in a row";

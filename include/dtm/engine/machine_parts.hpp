@@ -90,6 +90,7 @@ class MachineParts {
       branch.status = BranchStatus::kSucceed;
       branch.errors = 0;
       branch.next_try = Time{};
+      branch.told_when = false;
       return true;
     }
     t_.last_error = Truncated(DescribeAnswer(def_, index, result), kMaxReasonBytes);
@@ -97,22 +98,27 @@ class MachineParts {
     return true;
   }
 
-  /// ONGOING and what was not sent wait for one interval, errors for longer and longer. What was not sent because the
-  /// coordinator stops does not wait: a restart calls it first.
-  void WaitForNextTry(std::size_t index, Result::Kind kind) {
+  /// ONGOING and what was not sent wait for one interval, errors for longer and longer; each at least as long as the
+  /// branch asked for. What was not sent because the coordinator stops does not wait: a restart calls it first.
+  void WaitForNextTry(std::size_t index, Result::Kind kind, Duration retry_after) {
     Branch& branch = t_.branches[index];
     branch.unsent = kind == Result::Kind::kNotSent;
     const Duration interval = RetryInterval(def_.options, context_);
+    Duration wait = interval;
     if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
       // Of a host that answers nothing most calls find no slot: its errors still come in a row.
       if (kind == Result::Kind::kOngoing) branch.errors = 0;
       const bool stopped = kind == Result::Kind::kNotSent && !context_.may_call;
-      branch.next_try = stopped ? Time{} : context_.now + interval;
+      if (stopped) wait = Duration(0);
     } else {
       ++branch.errors;
-      branch.next_try = context_.now + RetryWait(t_, index, interval);
+      wait = RetryWait(t_, index, interval);
       AlertIfItKeepsFailing(index);
     }
+    const Duration asked = (std::min)(retry_after, Duration(kMaxRetryAfter));
+    branch.told_when = asked > wait;
+    wait = (std::max)(wait, asked);
+    branch.next_try = wait == Duration(0) ? Time{} : context_.now + wait;
   }
 
   /// The question of a message may fail for long without harm: its initiator is asked because it is away. The
@@ -126,7 +132,7 @@ class MachineParts {
   /// An answer of a branch that has to succeed in the end: all but success is tried again.
   void OnRequiredAnswer(std::size_t index, const Result& result) {
     if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
-    WaitForNextTry(index, result.kind);
+    WaitForNextTry(index, result.kind, result.retry_after);
   }
 
   /// The wait of a call that found no function is over; the waits after errors are not.

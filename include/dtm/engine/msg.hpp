@@ -65,7 +65,7 @@ class MsgMachine : private MachineParts {
       t_.reason = t_.last_error;
       Finish(Status::kFailed);
     } else {
-      WaitForNextTry(kQueryRow, result.kind);
+      WaitForNextTry(kQueryRow, result.kind, result.retry_after);
     }
   }
 

@@ -63,7 +63,7 @@ class SagaMachine : private MachineParts {
       return;
     }
     if (action && t_.status == Status::kAborting) return;  // whatever it was, it is compensated
-    WaitForNextTry(index, result.kind);
+    WaitForNextTry(index, result.kind, result.retry_after);
     if (action && result.kind != Result::Kind::kNotSent) CountAgainstRetryLimit();
   }
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include <dtm/core/limits.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
 
@@ -76,6 +77,7 @@ inline void ForgetWaits(Transaction& transaction) {
   for (Branch& branch : transaction.branches) {
     branch.errors = 0;
     branch.next_try = Time{};
+    branch.told_when = false;
   }
   transaction.stuck = false;
 }
@@ -89,8 +91,10 @@ inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
   for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
     Branch& branch = transaction.branches[i];
     branch.in_flight = false;
-    branch.next_try =
-        (std::min)(branch.next_try, context.now + RetryWait(transaction, i, interval));
+    const Duration longest = RetryWait(transaction, i, interval);
+    branch.next_try = (std::min)(
+        branch.next_try,
+        context.now + (branch.told_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));
     branch.deadline = (std::min)(branch.deadline, last_deadline);
     branch.former_deadline = branch.deadline;
   }

@@ -69,7 +69,7 @@ class WorkflowMachine : private MachineParts {
     t_.branches[index].status = BranchStatus::kPrepared;
     const bool heard =
         result.kind == Result::Kind::kSuccess || result.kind == Result::Kind::kFailure;
-    WaitForNextTry(index, heard ? Result::Kind::kOngoing : result.kind);
+    WaitForNextTry(index, heard ? Result::Kind::kOngoing : result.kind, result.retry_after);
   }
 
   void WaitForInitiator() {

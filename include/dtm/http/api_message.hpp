@@ -31,7 +31,7 @@ struct ApiAnswer {
   int status = 200;
   std::string body;
   const char* type = "application/json; charset=utf-8";
-  bool retry_after = false;  ///< refused for now: the same may work in a second
+  int retry_after = 0;  ///< seconds after which the same may work; 0 = not said
 };
 
 namespace answers {
@@ -56,7 +56,7 @@ inline ApiAnswer Ongoing(const std::string& message) {
 }
 inline ApiAnswer TryLater(const std::string& message) {
   ApiAnswer answer = Error(503, message);
-  answer.retry_after = true;
+  answer.retry_after = 1;
   return answer;
 }
 

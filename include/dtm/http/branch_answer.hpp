@@ -3,9 +3,11 @@
 /// services).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 
+#include <dtm/core/limits.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/http/api_message.hpp>
 #include <dtm/http/wire.hpp>
@@ -32,17 +34,22 @@ inline void HideWords(ApiAnswer& answer) {
   if (answer.status != 409) Hide(wire::kFailure, answer.body);
 }
 
-/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`.
+/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`; 503 if it asks to wait.
 inline ApiAnswer OfBranch(const Result& result) {
   ApiAnswer answer;
   switch (result.kind) {
     case Result::Kind::kSuccess: return Success();
-    case Result::Kind::kOngoing: return Ongoing(result.text);
+    case Result::Kind::kOngoing: answer = Ongoing(result.text); break;
     case Result::Kind::kFailure: answer = Failure(result.text); break;
     case Result::Kind::kError:
     case Result::Kind::kNotSent:
-      answer = {500, wire::JsonText({{wire::kError, result.text}})};
+      answer.status = result.retry_after.count() > 0 ? 503 : 500;
+      answer.body = wire::JsonText({{wire::kError, result.text}});
       break;
+  }
+  if (result.kind != Result::Kind::kFailure) {
+    const Duration wait = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
+    answer.retry_after = static_cast<int>((wait.count() + 999999) / 1000000);
   }
   HideWords(answer);
   return answer;

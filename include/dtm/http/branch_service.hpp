@@ -3,6 +3,8 @@
 /// a query), §11 (helper for branch services).
 #pragma once
 
+#include <string>
+
 #include <httplib.h>
 
 #include <dtm/barrier/barrier.hpp>
@@ -22,7 +24,8 @@ inline Barrier BarrierFromRequest(const httplib::Request& request) {
 
 /// Runs `serve()` and answers the coordinator with what it says: nothing or Success 200, Failure or
 /// a FailureError 409 (definite: roll back), Ongoing or an OngoingError 425 (ask again later), any
-/// other Result or exception 500 (ask again, with growing waits). No exception leaves. What serve did must be
+/// other Result or exception 500 (ask again, with growing waits). With `retry_after`, of a Result or an Error, it is said
+/// how long not to ask (and 500 becomes 503). No exception leaves. What serve did must be
 /// durable when it returns. Requests come in several threads: with one connection they wait for each other, with one
 /// connection and table for each thread (thread_local) they do not.
 ///
@@ -37,6 +40,8 @@ void AnswerBranch(httplib::Response& response, const Serve& serve) {
   const ApiAnswer answer = answers::OfBranch(Guarded([&serve] { return ResultOf(serve); }));
   response.status = answer.status;
   response.set_content(answer.body, answer.type);
+  if (answer.retry_after > 0)
+    response.set_header("Retry-After", std::to_string(answer.retry_after));
 }
 
 }  // namespace v1

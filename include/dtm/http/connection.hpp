@@ -110,8 +110,11 @@ class Connection {
   /// connection can take another call.
   CallOutcome Send(const BranchCall& call, const Url& url, SteadyTime deadline) {
     exchange_.LimitBody(MaxBody(call));
-    return Interpret(exchange_.Send(BranchRequest(call, url), deadline), call,
-                     json_rpc::Speaks(*call.definition, url), deadline);
+    const Exchanged attempt = exchange_.Send(BranchRequest(call, url), deadline);
+    CallOutcome outcome =
+        Interpret(attempt, call, json_rpc::Speaks(*call.definition, url), deadline);
+    outcome.result.retry_after = attempt.retry_after;
+    return outcome;
   }
 
   bool IsOpen() const { return exchange_.IsOpen(); }

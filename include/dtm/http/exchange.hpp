@@ -16,6 +16,7 @@
 #include <dtm/core/url.hpp>
 #include <dtm/http/base64.hpp>
 #include <dtm/http/guarded_client.hpp>
+#include <dtm/http/retry_after.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -28,6 +29,7 @@ struct Exchanged {
   bool too_long = false;
   bool encoded = false;
   int status = 0;
+  Duration retry_after{};  ///< of a 425, 429 or 503: do not ask again before
   std::string body;
 
   bool Complete() const {
@@ -101,6 +103,11 @@ class Exchange {
     request.response_handler = [&exchanged](const httplib::Response& response) {
       exchanged.answered = true;
       exchanged.status = response.status;
+      if (response.status == 425 || response.status == 429 || response.status == 503) {
+        exchanged.retry_after = retry_after::Wait(
+            response.get_header_value("Retry-After"), response.get_header_value("Date"),
+            std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
+      }
       return true;
     };
     request.content_receiver = [this, &exchanged](const char* data, std::size_t size, auto, auto) {

@@ -164,14 +164,18 @@ class RemoteCoordinator : public Endpoint {
 
   /// On a connection of its own, with the request timeout of the call (3 s).
   Result CallBranch(const DirectCall& call) override {
-    if (call.url.empty()) return Result::Success();  // there is nothing to call
-    CheckCallable(call);
+    const std::string where = Requests().Where();
+    if (!call.url.empty()) CheckCallable(call);
     BlockSigpipe();
-    return CallNow(
-        call, options_.url_in_branches.empty() ? Requests().Where() : options_.url_in_branches);
+    return CallNow(call, options_.url_in_branches.empty() ? where : options_.url_in_branches);
   }
 
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override {
+    if (RunsInTransaction(kLocalPrefix + name)) {
+      throw LogicError("function '" + name.substr(std::string(kInTransactionPrefix).size()) +
+                       "' runs inside the commit of its own coordinator, so the one at " +
+                       Requests().Where() + " cannot call it; use Register for it");
+    }
     if (options_.branch_url.empty()) {
       throw LogicError("function '" + name + "' cannot be called by the coordinator at " +
                        Requests().Where() +
@@ -216,15 +220,22 @@ class RemoteCoordinator : public Endpoint {
 
   static SteadyTime Now() { return std::chrono::steady_clock::now(); }
 
+  /// A coordinator that is busy is asked again when it says, but within the time.
   TransResult WaitUntil(const std::string& gid, SteadyTime end) {
     Duration pause = std::chrono::milliseconds(2);
     for (;;) {
-      const std::optional<Stored> stored = Query(gid);
-      if (!stored) throw RejectedError("there is no transaction with gid '" + gid + "'");
-      const SteadyTime now = Now();
-      if (stored->result.Finished() || now >= end) return stored->result;
-      std::this_thread::sleep_for(
-          (std::min)(pause, std::chrono::duration_cast<Duration>(end - now) + Duration(1)));
+      const auto left = [end] { return std::chrono::duration_cast<Duration>(end - Now()); };
+      Duration wait = pause;
+      try {
+        const std::optional<Stored> stored = Query(gid);
+        if (!stored) throw RejectedError("there is no transaction with gid '" + gid + "'");
+        if (stored->result.Finished() || left() <= Duration(0)) return stored->result;
+        wait = (std::min)(wait, left() + Duration(1));
+      } catch (const BusyError& error) {
+        wait = (std::max)(wait, error.retry_after);
+        if (wait > left()) throw;
+      }
+      std::this_thread::sleep_for(wait);
       pause = (std::min)(pause * 2, Duration(std::chrono::milliseconds(200)));
     }
   }

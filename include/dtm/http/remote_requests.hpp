@@ -138,9 +138,14 @@ class RemoteRequests {
                              " with HTTP status " + std::to_string(answer.status) + ": " +
                              MessageOf(answer);
     // A gateway says it too, when it has sent the request on already.
-    if (answer.status == 503 && SaidIn(answer).message) throw BusyError(text);
-    if (answer.status >= 500) throw InDoubtError(text + "; it may be stored, submit it again");
-    throw RejectedError(text);
+    if (answer.status == 503 && SaidIn(answer).message) {
+      throw AskingToWait(BusyError(text), answer.retry_after);
+    }
+    if (answer.status >= 500) {
+      throw AskingToWait(InDoubtError(text + "; it may be stored, submit it again"),
+                         answer.retry_after);
+    }
+    throw AskingToWait(RejectedError(text), answer.retry_after);
   }
 
  private:

@@ -149,7 +149,9 @@ class ApiRoutes {
   static void Send(const ApiAnswer& answer, httplib::Response& response) {
     response.status = answer.status;
     response.set_content(answer.body, answer.type);
-    if (answer.retry_after) response.set_header("Retry-After", "1");
+    if (answer.retry_after > 0) {
+      response.set_header("Retry-After", std::to_string(answer.retry_after));
+    }
   }
   static void Send(const Refusal& refusal, httplib::Response& response) {
     Send(refusal.answer, response);
