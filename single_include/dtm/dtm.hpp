@@ -3855,12 +3855,20 @@ class BatchLost : public StoreError {
   using StoreError::StoreError;
 };
 
+/// Somebody else writes to it at this moment, and the batch was not opened: nothing has failed, and the same can be done
+/// a little later.
+class StoreBusy : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
+
 class Store {
  public:
   virtual ~Store() = default;
 
   /// Opens a batch. Nothing of it is visible to Load and Scan before Commit; Due and NextDue are
   /// asked between batches only. In a batch Apply comes before Expire.
+  /// @throws StoreBusy   somebody else is writing; it waits only for a moment.
   /// @throws StoreError  nothing was changed.
   virtual void Begin() = 0;
 
@@ -4762,18 +4770,29 @@ namespace dtm {
 inline namespace v1 {
 
 /// After a failed commit: 10 ms, 20 ms, ... 1 s until the next try. Until one succeeds nothing
-/// leaves.
+/// leaves. While somebody else holds the lock of the store, every 5 ms; that is no failure until it lasts.
 class StoreHealth {
  public:
   bool Good() const { return failures_ == 0; }
-  bool MayTry(Time now) const { return Good() || now >= next_try_; }
+  bool MayTry(Time now) const { return (Good() && !WaitsForLock()) || now >= next_try_; }
+  bool WaitsForLock() const { return locked_since_ != kNever; }
   Time NextTry() const { return next_try_; }
   /// The outcome of a commit is unknown: the store has to be recovered before it is used.
   bool NeedsRecovery() const { return needs_recovery_; }
   const std::string& Problem() const { return problem_; }
 
+  /// False: it has lasted too long, or the store was failing before.
+  bool Locked(Time now, const std::string& problem) {
+    if (!Good()) return false;
+    if (!WaitsForLock()) locked_since_ = now;
+    if (now - locked_since_ >= kPatience) return false;
+    problem_ = problem;
+    next_try_ = now + kBetweenLocked;
+    return true;
+  }
   void Failed(Time now, std::string problem, bool in_doubt, bool writing) {
     writing_failed_ = writing_failed_ || writing;
+    locked_since_ = kNever;
     problem_ = std::move(problem);
     needs_recovery_ = needs_recovery_ || in_doubt;
     Duration wait = std::chrono::milliseconds(10);
@@ -4784,6 +4803,7 @@ class StoreHealth {
   void Recovered() { needs_recovery_ = false; }
   /// A commit that wrote nothing does not prove that one that writes would work.
   void Worked(bool writing) {
+    locked_since_ = kNever;
     if (writing_failed_ && !writing) return;
     failures_ = 0;
     writing_failed_ = false;
@@ -4792,6 +4812,9 @@ class StoreHealth {
 
  private:
   static constexpr Duration kLongestWait = std::chrono::seconds(1);
+  static constexpr Duration kBetweenLocked = std::chrono::milliseconds(5);
+  static constexpr Duration kPatience = std::chrono::seconds(5);
+  Time locked_since_ = kNever;
   int failures_ = 0;
   Time next_try_{};
   bool needs_recovery_ = false;
@@ -5879,7 +5902,6 @@ class Board {
   bool Overfull() const {
     return lives.Count() > options.max_in_memory || lives.Bytes() > options.max_memory_bytes;
   }
-  /// Something did not come to its end in the last turn.
   bool SomethingAgain() const {
     return !again.empty() || !returned.empty() || !again_commands.empty();
   }
@@ -5925,25 +5947,25 @@ class Board {
         const std::optional<Transaction> stored = store.Load(gid);
         const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
         if (told) return Answer(waiter, ResultOf(*stored));
-      } catch (const StoreError&) {  // then it is in doubt
+      } catch (const StoreError&) {
       }
     }
-    Refuse(waiter, std::make_exception_ptr(InDoubtError("the change of gid '" + gid +
-                                                        "' may or may not be stored: " + why +
-                                                        "; ask for it again later")));
+    const std::string doubt = "the change of gid '" + gid + "' may or may not be stored: " + why;
+    Refuse(waiter, std::make_exception_ptr(InDoubtError(doubt + "; ask for it again later")));
   }
 
-  bool MayUseStore() const { return health.MayTry(context.now); }
+  /// While a lock is waited for, what comes is taken as far as there is room.
+  bool MayUseStore() const {
+    return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
+  }
 
-  /// For who submitted what no commit has taken. It is definite only where it is sure that the gid is not in the
-  /// store, since an earlier submission may have brought it there.
+  /// For who submitted what no commit has taken. Definite only if no earlier submission brought its gid there.
   std::exception_ptr NotTaken(const std::string& gid, const std::string& why) {
-    if (!MayBeThere(gid)) {
-      return std::make_exception_ptr(
-          StoreError("gid '" + gid + "' was not stored: " + why + "; submit it again later"));
-    }
-    return std::make_exception_ptr(
-        InDoubtError("gid '" + gid + "' may or may not be stored: " + why + "; submit it again"));
+    const std::string doing = ": " + why + "; submit it again";
+    return MayBeThere(gid) ? std::make_exception_ptr(
+                                 InDoubtError("gid '" + gid + "' may or may not be stored" + doing))
+                           : std::make_exception_ptr(
+                                 StoreError("gid '" + gid + "' was not stored" + doing + " later"));
   }
   bool MayBeThere(const std::string& gid) {
     if (in_doubt.count(gid) > 0) return true;
@@ -5957,8 +5979,8 @@ class Board {
   }
 
   std::exception_ptr StoreFailing(const std::string& what) const {
-    return std::make_exception_ptr(
-        StoreError(what + ", the store is failing: " + health.Problem() + "; try again later"));
+    const std::string why = ", the store is failing: " + health.Problem() + "; try again later";
+    return std::make_exception_ptr(StoreError(what + why));
   }
   static std::exception_ptr Rejected(const std::string& why) {
     return std::make_exception_ptr(RejectedError(why));
@@ -7177,7 +7199,7 @@ class Collect {
     live.armed = kNever;
     if (live.timer <= board_.context.now) board_.Step(live, {engine::EventKind::kTimer, 0, {}});
     board_.Touch(live);  // the time of a waiter may be over
-    if (!board_.health.Good()) {
+    if (!board_.health.Good() || board_.health.WaitsForLock()) {
       AnswerExpired(live);
       board_.ArmWaiters(live);
     }
@@ -7199,7 +7221,8 @@ class Collect {
         live.waiters.begin(), live.waiters.end(),
         [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
     for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
-      board_.AnswerAsStored(*waiter, gid, "the store is failing: " + board_.health.Problem());
+      board_.AnswerAsStored(*waiter, gid,
+                            "the store cannot be written: " + board_.health.Problem());
     }
     live.waiters.erase(expired, live.waiters.end());
   }
@@ -7579,6 +7602,9 @@ class Commit {
     if (!writes && !expire && !board_.health.NeedsRecovery()) return true;
     try {
       WriteWithWorks(expire);
+    } catch (const StoreBusy& error) {
+      if (!board_.health.Locked(board_.context.now, error.what())) Failed(error.what(), false);
+      return false;
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
       return false;
@@ -7644,6 +7670,8 @@ class Commit {
     try {
       Write(false, 1);
       Written();
+    } catch (const StoreBusy&) {
+      ++alone_;  // it has not run
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
     } catch (const std::exception& error) {
@@ -7657,8 +7685,8 @@ class Commit {
 
   void Write(bool expire, std::size_t works) {
     Store& store = board_.store;
-    if (!board_.health.Good()) {
-      // What was decided before the store failed leaves late, and may run that much longer.
+    if (!board_.health.Good() || board_.health.WaitsForLock()) {
+      // What was decided before leaves late, and may run that much longer.
       for (Live* live : board_.dirty) {
         engine::MoveDeadlines(live->transaction, live->held_calls, board_.context);
       }
@@ -7726,10 +7754,7 @@ class Commit {
     std::optional<Transaction> stored;
     try {
       stored = board_.store.Load(definition->gid);
-      if (!stored) {
-        refused = std::make_exception_ptr(StoreError(
-            "gid '" + definition->gid + "' was removed at this moment; submit it again"));
-      }
+      if (!stored) refused = board_.NotTaken(definition->gid, "it was removed at this moment");
     } catch (const std::exception& error) {
       refused = board_.NotTaken(definition->gid, error.what());
     }
@@ -7759,7 +7784,7 @@ class Commit {
     board_.returned.swap(returned);
   }
 
-  /// If the record cannot be read now, the same conflict comes back with the next commit.
+  /// If it cannot be read now, the same conflict comes back with the next commit.
   void OnConflictOrLater(Live& live) {
     try {
       OnConflict(live);
@@ -8152,7 +8177,9 @@ class Loop {
     if (!board_.Full() && board_.context.may_call) {
       next = (std::min)(next, board_.loader.NextPass());
     }
-    if (!board_.health.Good()) next = (std::max)(next, board_.health.NextTry());
+    if (!board_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
+      next = (std::min)((std::max)(next, board_.health.NextTry()), board_.timers.Next());
+    }
     return (std::min)(next, growth);
   }
 
@@ -9712,6 +9739,7 @@ inline int StoredVersion(sql::Database& db) {
 /// Brings the tables to kVersion in one transaction.
 /// @throws StoreError  the file is of a newer version; nothing is changed.
 inline void Migrate(sql::Database& db) {
+  if (StoredVersion(db) == kVersion) return;  // without the lock that somebody may hold
   db.Exec("BEGIN IMMEDIATE");
   try {
     const int stored = StoredVersion(db);
@@ -9728,8 +9756,13 @@ inline void Migrate(sql::Database& db) {
   }
 }
 
+/// How long an open connection waits for the lock of another: the loop has answers and deadlines to see to.
+inline constexpr int kLockWaitMs = 20;
+/// The same while it is opened.
+inline constexpr int kOpenWaitMs = 5000;
+
 inline void ConfigureWriter(sql::Database& db, bool sync_each_commit) {
-  sqlite3_busy_timeout(db.Handle(), 5000);
+  sqlite3_busy_timeout(db.Handle(), kOpenWaitMs);
   StoredVersion(db);  // a newer file is refused before anything is changed in it
   db.Exec("PRAGMA trusted_schema = OFF");
   sql::Statement mode(db, "PRAGMA journal_mode = WAL");
@@ -9747,7 +9780,7 @@ inline void ConfigureWriter(sql::Database& db, bool sync_each_commit) {
 }
 
 inline void ConfigureReader(sql::Database& db) {
-  sqlite3_busy_timeout(db.Handle(), 5000);
+  sqlite3_busy_timeout(db.Handle(), kOpenWaitMs);
   db.Exec(
       "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -8192;"
       "PRAGMA wal_autocheckpoint = 0");
@@ -10148,7 +10181,12 @@ class Connections {
   };
 
   void Begin() {
-    Writing().begin.Step();
+    try {
+      Writing().begin.Step();
+    } catch (const sql::SqliteError& error) {
+      if (error.Primary() != SQLITE_BUSY) throw;
+      throw StoreBusy(error.what());
+    }
     files_.Begun(writer_->log.Now());
   }
 
@@ -10215,6 +10253,7 @@ class Connections {
     sqlite_schema::Migrate(*db);
     files_.Opened(*db);
     if (on_open_) on_open_(db->Handle());
+    sqlite3_busy_timeout(db->Handle(), sqlite_schema::kLockWaitMs);
     auto writer = std::make_unique<Writer>(std::move(db));
     files_.Copied(writer->log.Now());
     return writer;
@@ -10222,6 +10261,7 @@ class Connections {
   std::unique_ptr<Reader> OpenReader() const {
     auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
     sqlite_schema::ConfigureReader(*db);
+    sqlite3_busy_timeout(db->Handle(), sqlite_schema::kLockWaitMs);
     return std::make_unique<Reader>(std::move(db));
   }
 

@@ -413,3 +413,66 @@ TEST_CASE("commit: commands that meet a failing store wait 3 s for it, then they
     CHECK(kit->Query("a")->status == Status::kFailed);  // it was not lost
   }
 }
+
+TEST_CASE("commit: somebody else's lock holds up no answer and no deadline, and refuses nobody") {
+  TestCoordinator kit({}, World::Quiet({}));
+  kit.Branches().On("http://a/01/action", {{Result::Success(), milliseconds(100), false}});
+  kit->Submit(NewDefinition("a", 2));
+  kit.Settle();
+  kit.Store().Lock(true);
+  const dtm::Time begin = kit.Clock().Now();
+  std::string answer;
+  kit->SubmitAsync(NewDefinition("b", 1), [&answer](const dtm::Reply& reply) {
+    try {
+      answer = Name(reply.Get().status);
+    } catch (const std::exception& error) {
+      answer = error.what();
+    }
+  });
+  kit.Advance(seconds(2));  // a's answer comes meanwhile
+  CHECK(answer.empty());
+  CHECK(kit->Wait("a", milliseconds(200)).status == Status::kSubmitted);
+  CHECK(kit.Clock().Now() - begin <= milliseconds(2300));
+  CHECK(kit.Branches().Calls().size() == 1);  // nothing leaves before its cause is durable
+  SECTION("it ends in time") {
+    kit.Advance(seconds(2));
+    CHECK(answer.empty());
+    kit.Store().Lock(false);
+    kit.Advance(milliseconds(20));
+    CHECK(answer == "submitted");
+    CHECK(kit->Wait("a", seconds(10)).Succeeded());
+    CHECK(kit->Wait("b", seconds(10)).Succeeded());
+  }
+  SECTION("it does not: as any other failure") {
+    kit.Advance(seconds(4));
+    CHECK_THAT(answer, ContainsSubstring("gid 'b' was not stored: somebody else writes"));
+    CHECK_THROWS_AS(kit->Submit(NewDefinition("c", 1)), dtm::StoreError);
+    kit.Store().Lock(false);
+    kit.Advance(seconds(2));
+    CHECK(kit->Wait("a", seconds(10)).Succeeded());
+    CHECK(kit->Submit(NewDefinition("c", 1)).status == Status::kSubmitted);
+  }
+  SECTION("a stop waits no longer than it was told") {
+    CHECK(kit->Stop(milliseconds(100)));
+    CHECK(kit.Clock().Now() - begin <= milliseconds(2500));
+    CHECK_THAT(answer, ContainsSubstring("gid 'b' was not stored"));
+  }
+}
+
+TEST_CASE("commit: what a lock held back may run that much longer after a crash") {
+  World world;
+  world.Script("a", 0, Op::kAction, Times(1, Result::Success(), milliseconds(10)));
+  world.Script("a", 1, Op::kAction, {ScriptedAnswer::Silence()});
+  world.Submit(NewDefinition("a", 2));
+  world.Run(milliseconds(5));
+  world.kit.Store().Lock(true);
+  world.Run(milliseconds(4500));
+  CHECK(world.Calls() == 1);
+  world.kit.Store().Lock(false);
+  world.Run(seconds(1), [&] { return world.Calls() > 1; });
+  world.Crash();
+  world.kit->Cancel("a");
+  world.Run(hours(1), [&] { return world.AllFinal(); });
+  CHECK(world.StatusOf("a") == Status::kFailed);
+  CHECK(world.Violations() == std::vector<std::string>{});
+}

@@ -105,6 +105,7 @@ class Repeats {
       if (OneIn(2)) life_->store.FailOnce(1 + static_cast<std::uint64_t>(Below(12)), RandomFault());
       if (OneIn(6)) life_->store.FailAlways(RandomFault());
       if (OneIn(8)) life_->store.FailAlways(StoreFault::kNone);
+      if (OneIn(8)) life_->store.Lock(OneIn(2));
       for (int turns = Below(6); turns > 0; --turns) Turn();
       if (OneIn(6)) {
         ++counts_.crashes;
@@ -115,6 +116,7 @@ class Repeats {
       }
     }
     life_->store.FailAlways(StoreFault::kNone);
+    life_->store.Lock(false);
     if (OneIn(2)) {  // the last thing to happen: no later repeat finds what this loses
       if (OneIn(2)) Start();
       RepeatAtOnce();

@@ -1,6 +1,7 @@
 /// The SQLite store keeps the contract, and what it does with files: who may open them, what is
 /// refused with which sentence, what a damaged record or a killed process leaves.
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <fcntl.h>
 #include <filesystem>
@@ -100,6 +101,21 @@ TEST_CASE("a killed process leaves what it committed, and no lock") {
 }
 
 // ---- files and rights ----
+
+TEST_CASE("the lock of another connection is waited for only for a moment, and is no failure") {
+  TempDir dir;
+  SqliteStore store(dir / "s.db");
+  sqlite3* other = nullptr;
+  REQUIRE(sqlite3_open((dir / "s.db").c_str(), &other) == SQLITE_OK);
+  REQUIRE(sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK);
+  const auto begin = std::chrono::steady_clock::now();
+  CHECK_THROWS_AS(store.Begin(), dtm::StoreBusy);
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(2));
+  REQUIRE(sqlite3_exec(other, "ROLLBACK", nullptr, nullptr, nullptr) == SQLITE_OK);
+  CHECK_NOTHROW(store.Begin());
+  CHECK_NOTHROW(store.Commit());
+  sqlite3_close(other);
+}
 
 TEST_CASE("files are created for their owner only and use a write-ahead log") {
   TempDir dir;

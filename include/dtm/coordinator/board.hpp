@@ -192,7 +192,6 @@ class Board {
   bool Overfull() const {
     return lives.Count() > options.max_in_memory || lives.Bytes() > options.max_memory_bytes;
   }
-  /// Something did not come to its end in the last turn.
   bool SomethingAgain() const {
     return !again.empty() || !returned.empty() || !again_commands.empty();
   }
@@ -238,25 +237,25 @@ class Board {
         const std::optional<Transaction> stored = store.Load(gid);
         const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
         if (told) return Answer(waiter, ResultOf(*stored));
-      } catch (const StoreError&) {  // then it is in doubt
+      } catch (const StoreError&) {
       }
     }
-    Refuse(waiter, std::make_exception_ptr(InDoubtError("the change of gid '" + gid +
-                                                        "' may or may not be stored: " + why +
-                                                        "; ask for it again later")));
+    const std::string doubt = "the change of gid '" + gid + "' may or may not be stored: " + why;
+    Refuse(waiter, std::make_exception_ptr(InDoubtError(doubt + "; ask for it again later")));
   }
 
-  bool MayUseStore() const { return health.MayTry(context.now); }
+  /// While a lock is waited for, what comes is taken as far as there is room.
+  bool MayUseStore() const {
+    return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
+  }
 
-  /// For who submitted what no commit has taken. It is definite only where it is sure that the gid is not in the
-  /// store, since an earlier submission may have brought it there.
+  /// For who submitted what no commit has taken. Definite only if no earlier submission brought its gid there.
   std::exception_ptr NotTaken(const std::string& gid, const std::string& why) {
-    if (!MayBeThere(gid)) {
-      return std::make_exception_ptr(
-          StoreError("gid '" + gid + "' was not stored: " + why + "; submit it again later"));
-    }
-    return std::make_exception_ptr(
-        InDoubtError("gid '" + gid + "' may or may not be stored: " + why + "; submit it again"));
+    const std::string doing = ": " + why + "; submit it again";
+    return MayBeThere(gid) ? std::make_exception_ptr(
+                                 InDoubtError("gid '" + gid + "' may or may not be stored" + doing))
+                           : std::make_exception_ptr(
+                                 StoreError("gid '" + gid + "' was not stored" + doing + " later"));
   }
   bool MayBeThere(const std::string& gid) {
     if (in_doubt.count(gid) > 0) return true;
@@ -270,8 +269,8 @@ class Board {
   }
 
   std::exception_ptr StoreFailing(const std::string& what) const {
-    return std::make_exception_ptr(
-        StoreError(what + ", the store is failing: " + health.Problem() + "; try again later"));
+    const std::string why = ", the store is failing: " + health.Problem() + "; try again later";
+    return std::make_exception_ptr(StoreError(what + why));
   }
   static std::exception_ptr Rejected(const std::string& why) {
     return std::make_exception_ptr(RejectedError(why));

@@ -127,7 +127,7 @@ class Collect {
     live.armed = kNever;
     if (live.timer <= board_.context.now) board_.Step(live, {engine::EventKind::kTimer, 0, {}});
     board_.Touch(live);  // the time of a waiter may be over
-    if (!board_.health.Good()) {
+    if (!board_.health.Good() || board_.health.WaitsForLock()) {
       AnswerExpired(live);
       board_.ArmWaiters(live);
     }
@@ -149,7 +149,8 @@ class Collect {
         live.waiters.begin(), live.waiters.end(),
         [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
     for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
-      board_.AnswerAsStored(*waiter, gid, "the store is failing: " + board_.health.Problem());
+      board_.AnswerAsStored(*waiter, gid,
+                            "the store cannot be written: " + board_.health.Problem());
     }
     live.waiters.erase(expired, live.waiters.end());
   }

@@ -39,6 +39,9 @@ class Commit {
     if (!writes && !expire && !board_.health.NeedsRecovery()) return true;
     try {
       WriteWithWorks(expire);
+    } catch (const StoreBusy& error) {
+      if (!board_.health.Locked(board_.context.now, error.what())) Failed(error.what(), false);
+      return false;
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
       return false;
@@ -104,6 +107,8 @@ class Commit {
     try {
       Write(false, 1);
       Written();
+    } catch (const StoreBusy&) {
+      ++alone_;  // it has not run
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
     } catch (const std::exception& error) {
@@ -117,8 +122,8 @@ class Commit {
 
   void Write(bool expire, std::size_t works) {
     Store& store = board_.store;
-    if (!board_.health.Good()) {
-      // What was decided before the store failed leaves late, and may run that much longer.
+    if (!board_.health.Good() || board_.health.WaitsForLock()) {
+      // What was decided before leaves late, and may run that much longer.
       for (Live* live : board_.dirty) {
         engine::MoveDeadlines(live->transaction, live->held_calls, board_.context);
       }
@@ -186,10 +191,7 @@ class Commit {
     std::optional<Transaction> stored;
     try {
       stored = board_.store.Load(definition->gid);
-      if (!stored) {
-        refused = std::make_exception_ptr(StoreError(
-            "gid '" + definition->gid + "' was removed at this moment; submit it again"));
-      }
+      if (!stored) refused = board_.NotTaken(definition->gid, "it was removed at this moment");
     } catch (const std::exception& error) {
       refused = board_.NotTaken(definition->gid, error.what());
     }
@@ -219,7 +221,7 @@ class Commit {
     board_.returned.swap(returned);
   }
 
-  /// If the record cannot be read now, the same conflict comes back with the next commit.
+  /// If it cannot be read now, the same conflict comes back with the next commit.
   void OnConflictOrLater(Live& live) {
     try {
       OnConflict(live);

@@ -77,7 +77,9 @@ class Loop {
     if (!board_.Full() && board_.context.may_call) {
       next = (std::min)(next, board_.loader.NextPass());
     }
-    if (!board_.health.Good()) next = (std::max)(next, board_.health.NextTry());
+    if (!board_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
+      next = (std::min)((std::max)(next, board_.health.NextTry()), board_.timers.Next());
+    }
     return (std::min)(next, growth);
   }
 

@@ -13,18 +13,29 @@ namespace dtm {
 inline namespace v1 {
 
 /// After a failed commit: 10 ms, 20 ms, ... 1 s until the next try. Until one succeeds nothing
-/// leaves.
+/// leaves. While somebody else holds the lock of the store, every 5 ms; that is no failure until it lasts.
 class StoreHealth {
  public:
   bool Good() const { return failures_ == 0; }
-  bool MayTry(Time now) const { return Good() || now >= next_try_; }
+  bool MayTry(Time now) const { return (Good() && !WaitsForLock()) || now >= next_try_; }
+  bool WaitsForLock() const { return locked_since_ != kNever; }
   Time NextTry() const { return next_try_; }
   /// The outcome of a commit is unknown: the store has to be recovered before it is used.
   bool NeedsRecovery() const { return needs_recovery_; }
   const std::string& Problem() const { return problem_; }
 
+  /// False: it has lasted too long, or the store was failing before.
+  bool Locked(Time now, const std::string& problem) {
+    if (!Good()) return false;
+    if (!WaitsForLock()) locked_since_ = now;
+    if (now - locked_since_ >= kPatience) return false;
+    problem_ = problem;
+    next_try_ = now + kBetweenLocked;
+    return true;
+  }
   void Failed(Time now, std::string problem, bool in_doubt, bool writing) {
     writing_failed_ = writing_failed_ || writing;
+    locked_since_ = kNever;
     problem_ = std::move(problem);
     needs_recovery_ = needs_recovery_ || in_doubt;
     Duration wait = std::chrono::milliseconds(10);
@@ -35,6 +46,7 @@ class StoreHealth {
   void Recovered() { needs_recovery_ = false; }
   /// A commit that wrote nothing does not prove that one that writes would work.
   void Worked(bool writing) {
+    locked_since_ = kNever;
     if (writing_failed_ && !writing) return;
     failures_ = 0;
     writing_failed_ = false;
@@ -43,6 +55,9 @@ class StoreHealth {
 
  private:
   static constexpr Duration kLongestWait = std::chrono::seconds(1);
+  static constexpr Duration kBetweenLocked = std::chrono::milliseconds(5);
+  static constexpr Duration kPatience = std::chrono::seconds(5);
+  Time locked_since_ = kNever;
   int failures_ = 0;
   Time next_try_{};
   bool needs_recovery_ = false;

@@ -79,7 +79,12 @@ class Connections {
   };
 
   void Begin() {
-    Writing().begin.Step();
+    try {
+      Writing().begin.Step();
+    } catch (const sql::SqliteError& error) {
+      if (error.Primary() != SQLITE_BUSY) throw;
+      throw StoreBusy(error.what());
+    }
     files_.Begun(writer_->log.Now());
   }
 
@@ -146,6 +151,7 @@ class Connections {
     sqlite_schema::Migrate(*db);
     files_.Opened(*db);
     if (on_open_) on_open_(db->Handle());
+    sqlite3_busy_timeout(db->Handle(), sqlite_schema::kLockWaitMs);
     auto writer = std::make_unique<Writer>(std::move(db));
     files_.Copied(writer->log.Now());
     return writer;
@@ -153,6 +159,7 @@ class Connections {
   std::unique_ptr<Reader> OpenReader() const {
     auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
     sqlite_schema::ConfigureReader(*db);
+    sqlite3_busy_timeout(db->Handle(), sqlite_schema::kLockWaitMs);
     return std::make_unique<Reader>(std::move(db));
   }
 

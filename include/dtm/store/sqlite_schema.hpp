@@ -83,6 +83,7 @@ inline int StoredVersion(sql::Database& db) {
 /// Brings the tables to kVersion in one transaction.
 /// @throws StoreError  the file is of a newer version; nothing is changed.
 inline void Migrate(sql::Database& db) {
+  if (StoredVersion(db) == kVersion) return;  // without the lock that somebody may hold
   db.Exec("BEGIN IMMEDIATE");
   try {
     const int stored = StoredVersion(db);
@@ -99,8 +100,13 @@ inline void Migrate(sql::Database& db) {
   }
 }
 
+/// How long an open connection waits for the lock of another: the loop has answers and deadlines to see to.
+inline constexpr int kLockWaitMs = 20;
+/// The same while it is opened.
+inline constexpr int kOpenWaitMs = 5000;
+
 inline void ConfigureWriter(sql::Database& db, bool sync_each_commit) {
-  sqlite3_busy_timeout(db.Handle(), 5000);
+  sqlite3_busy_timeout(db.Handle(), kOpenWaitMs);
   StoredVersion(db);  // a newer file is refused before anything is changed in it
   db.Exec("PRAGMA trusted_schema = OFF");
   sql::Statement mode(db, "PRAGMA journal_mode = WAL");
@@ -118,7 +124,7 @@ inline void ConfigureWriter(sql::Database& db, bool sync_each_commit) {
 }
 
 inline void ConfigureReader(sql::Database& db) {
-  sqlite3_busy_timeout(db.Handle(), 5000);
+  sqlite3_busy_timeout(db.Handle(), kOpenWaitMs);
   db.Exec(
       "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -8192;"
       "PRAGMA wal_autocheckpoint = 0");

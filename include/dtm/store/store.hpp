@@ -78,12 +78,20 @@ class BatchLost : public StoreError {
   using StoreError::StoreError;
 };
 
+/// Somebody else writes to it at this moment, and the batch was not opened: nothing has failed, and the same can be done
+/// a little later.
+class StoreBusy : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
+
 class Store {
  public:
   virtual ~Store() = default;
 
   /// Opens a batch. Nothing of it is visible to Load and Scan before Commit; Due and NextDue are
   /// asked between batches only. In a batch Apply comes before Expire.
+  /// @throws StoreBusy   somebody else is writing; it waits only for a moment.
   /// @throws StoreError  nothing was changed.
   virtual void Begin() = 0;
 

@@ -36,11 +36,15 @@ class FailingStore : public Store {
   /// Those fail too, until set to false.
   void FailReading(bool fails) { reading_fails_ = fails; }
 
+  /// Somebody else writes: no batch can be opened, until set to false. That is no failure yet.
+  void Lock(bool locked) { locked_ = locked; }
+
   std::uint64_t Operations() const { return operations_; }
   std::uint64_t Commits() const { return commits_; }
 
   void Begin() override {
     Definite("Begin");
+    if (locked_) throw StoreBusy("somebody else writes to the test's store");
     inner_->Begin();
   }
   Result Run(const Work& work) override {
@@ -130,6 +134,7 @@ class FailingStore : public Store {
   StoreFault fault_ = StoreFault::kNone;
   StoreFault always_ = StoreFault::kNone;
   bool reading_fails_ = false;
+  bool locked_ = false;
 };
 
 }  // namespace testing
