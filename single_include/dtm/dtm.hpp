@@ -764,12 +764,15 @@ class Statement {
   std::int64_t Int(int column) const { return sqlite3_column_int64(handle_, column); }
   bool IsNull(int column) const { return sqlite3_column_type(handle_, column) == SQLITE_NULL; }
   /// A text as UTF-8, whatever the encoding of the file; a blob as it is.
-  std::string Text(int column) const {
+  std::string Text(int column) const { return std::string(View(column)); }
+  /// The same without a copy, until the next step.
+  std::string_view View(int column) const {
     const void* data = sqlite3_column_type(handle_, column) == SQLITE_BLOB
                            ? sqlite3_column_blob(handle_, column)
                            : sqlite3_column_text(handle_, column);
     const auto size = static_cast<std::size_t>(sqlite3_column_bytes(handle_, column));
-    return data == nullptr ? std::string() : std::string(static_cast<const char*>(data), size);
+    return data == nullptr ? std::string_view()
+                           : std::string_view(static_cast<const char*>(data), size);
   }
 
  private:
@@ -1446,6 +1449,26 @@ struct Definition {
   std::string data;               ///< workflow: what it was started with
   TransOptions options;
 };
+
+/// What it takes in memory, with the record of how far it has come.
+inline std::size_t BytesOf(const Definition& definition) {
+  constexpr std::size_t kRecord = 512;
+  constexpr std::size_t kBytesOfBranch = 48;
+  std::size_t bytes = sizeof(Definition) + kRecord + definition.gid.size() +
+                      definition.data.size() + definition.query_prepared.size() +
+                      definition.workflow.size();
+  for (const auto& [name, value] : definition.options.branch_headers) {
+    bytes += 2 * sizeof(std::string) + name.size() + value.size();
+  }
+  for (const auto& order : definition.orders) {
+    bytes += sizeof order + order.second.size() * sizeof(int);
+  }
+  for (const Step& step : definition.steps) {
+    bytes += sizeof(Step) + 2 * kBytesOfBranch + step.branch_id.size() + step.topic.size() +
+             step.action.size() + step.compensate.size() + step.payload.size();
+  }
+  return bytes;
+}
 
 /// Steps that clients register one after the other, while the transaction is prepared.
 inline bool RegistersSteps(TransType type) {
@@ -3831,6 +3854,9 @@ struct DuePosition {
   std::int64_t row = 0;
 };
 
+/// Gets one transaction; returns whether it wants more.
+using DueVisitor = std::function<bool(Transaction&&)>;
+
 /// A small text that is kept under a name, such as a topic with its subscribers (category "topics").
 struct KeyValue {
   std::string category, key, value;
@@ -3919,8 +3945,9 @@ class Store {
   virtual KeyValuePage ScanValues(const std::string& category, const std::string& key,
                                   std::int64_t position, std::size_t limit) = 0;
 
-  /// Unfinished transactions with due <= `now`, in order of (due, row), after `after`.
-  virtual std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) = 0;
+  /// Reads unfinished transactions with due <= `now`, in order of (due, row), after `after`, one by one until `visit`
+  /// returns false: each may be a megabyte. `visit` must not use the store.
+  virtual void Due(Time now, DuePosition after, const DueVisitor& visit) = 0;
 
   /// When the first unfinished transaction after `now` is due; kNever if there is none.
   virtual Time NextDue(Time now) = 0;
@@ -3961,7 +3988,8 @@ struct Waiter {
 struct Submission {
   std::shared_ptr<const Definition> definition;
   Waiter waiter;
-  bool prepare = false;  ///< to be stored, and to run when it is submitted
+  bool prepare = false;   ///< to be stored, and to run when it is submitted
+  std::size_t bytes = 0;  ///< of the definition, counted by the inbox
 };
 
 struct Answer {
@@ -4033,14 +4061,21 @@ struct Mail {
 
 class Inbox : public BranchResults {
  public:
-  explicit Inbox(std::size_t max_submissions) : max_submissions_(max_submissions) {}
+  Inbox(std::size_t max_submissions, std::size_t max_bytes)
+      : max_submissions_(max_submissions), max_bytes_(max_bytes) {}
 
-  /// False: too many submissions are waiting, or the inbox is closed; nothing was taken.
+  /// False: too many submissions are waiting, or too many bytes of them, or the inbox is closed; nothing was taken.
   bool Push(Submission submission) {
+    submission.bytes = BytesOf(*submission.definition);
     std::shared_ptr<const Definition> ended[2];  // one for the one that came, and one to catch up
     const std::lock_guard<std::mutex> lock(mutex_);
     if (closed_ || mail_.submissions.size() >= max_submissions_) return false;
+    const std::size_t before = bytes_.load(std::memory_order_relaxed);
+    if (before > 0 && submission.bytes > max_bytes_ - (std::min)(before, max_bytes_)) return false;
+    const std::size_t bytes = submission.bytes;
     mail_.submissions.push_back(std::move(submission));
+    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    arrived_bytes_ += bytes;
     for (auto& definition : ended) {
       if (mail_.ended.empty()) break;
       definition = std::move(mail_.ended.back());
@@ -4071,9 +4106,15 @@ class Inbox : public BranchResults {
   }
 
   /// Swaps all that has arrived into `mail`, which must be empty but for what has ended; its memory is used again.
+  /// Until DoneWithTaken, what was taken still counts for the bytes.
   void Take(Mail& mail) {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::swap(mail, mail_);
+    taken_bytes_ += std::exchange(arrived_bytes_, 0);
+  }
+  /// The submissions that were taken are in memory for good, in the store, or refused.
+  void DoneWithTaken() {
+    bytes_.fetch_sub(std::exchange(taken_bytes_, 0), std::memory_order_relaxed);
   }
 
   /// Returns when something has arrived, when `enough()`, at `until`, or earlier. Who makes
@@ -4114,6 +4155,11 @@ class Inbox : public BranchResults {
   }
 
   const std::size_t max_submissions_;
+  const std::size_t max_bytes_;
+  std::atomic<std::size_t> bytes_{
+      0};  // of submissions that arrived, or were taken and not dealt with
+  std::size_t arrived_bytes_ = 0;
+  std::size_t taken_bytes_ = 0;  // used by who takes
   std::mutex mutex_;
   std::condition_variable arrived_;
   Mail mail_;
@@ -4275,8 +4321,10 @@ struct Options {
   std::string server_url;
   /// Finished transactions are removed after this long, with Duration::max() never. Unfinished ones never are.
   Duration keep_finished = std::chrono::hours(24);
-  /// Transactions kept in memory at a time, and the bytes of what they were asked to do; the rest
-  /// waits in the store. Both 1 or more.
+  /// Transactions kept in memory at a time, and the memory that the coordinator takes (within a third): half of it for
+  /// what they were asked to do, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
+  /// file; the rest is for work. What does not fit waits in the store, and a submission that would have to wait in
+  /// memory is refused (RejectedError). Both 1 or more.
   std::size_t max_in_memory = 20000;
   std::size_t max_memory_bytes = std::size_t{256} << 20;
   /// Submissions waiting for a commit at a time, 1 or more; more are refused (RejectedError).
@@ -4314,6 +4362,20 @@ inline const Options& CheckedOptions(const Options& options) {
   option_range::Check(option_range::kMaxThreadsPerFunction, options.max_threads_per_function);
   option_range::CheckUrl("server_url", options.server_url);
   return options;
+}
+
+/// The parts of `max_memory_bytes`: what is driven, what waits to be stored, pages of the file.
+inline std::size_t LivesBytes(const Options& options) {
+  return (std::max)(options.max_memory_bytes / 2, std::size_t{1});
+}
+inline std::size_t InboxBytes(const Options& options) { return options.max_memory_bytes / 8; }
+/// What has ended and is small is freed later, and counts for none of them: that many at a time.
+inline constexpr std::size_t kSmallBytes = 4096;
+inline std::size_t MostEnded(const Options& options) {
+  return (std::min)(std::size_t{4096}, options.max_memory_bytes / (16 * kSmallBytes));
+}
+inline std::size_t CacheBytes(const Options& options) {
+  return (std::min)(options.max_memory_bytes / 4, std::size_t{64} << 20);
 }
 
 }  // namespace v1
@@ -4496,22 +4558,6 @@ void ForEachLive(const std::vector<Live*>& lives, Visit visit) {
   }
 }
 
-inline std::size_t BytesOf(const Definition& definition) {
-  std::size_t bytes = sizeof(Live) + definition.gid.size() + definition.data.size() +
-                      definition.query_prepared.size() + definition.workflow.size();
-  for (const auto& [name, value] : definition.options.branch_headers) {
-    bytes += 2 * sizeof(std::string) + name.size() + value.size();
-  }
-  for (const auto& order : definition.orders) {
-    bytes += sizeof order + order.second.size() * sizeof(int);
-  }
-  for (const Step& step : definition.steps) {
-    bytes += sizeof(Step) + 2 * sizeof(Branch) + step.branch_id.size() + step.topic.size() +
-             step.action.size() + step.compensate.size() + step.payload.size();
-  }
-  return bytes;
-}
-
 /// The transactions in memory, by gid. A Live stays where it is until it is removed; its place is then used again,
 /// with the memory its vectors have, since allocating them anew for each transaction costs as much as driving it.
 class Lives {
@@ -4530,9 +4576,13 @@ class Lives {
     if (place < places_.size()) prefetch(places_[place]);
   }
   Live& Add(Transaction transaction) {
+    const std::size_t bytes = BytesOf(*transaction.definition);
+    return Add(std::move(transaction), bytes);
+  }
+  Live& Add(Transaction transaction, std::size_t bytes) {
     Live& live = TakePlace();
     live.life = ++last_life_;
-    live.bytes = BytesOf(*transaction.definition);
+    live.bytes = bytes;
     live.stored_due = transaction.due;
     if (transaction.branches.empty()) transaction.branches.swap(live.transaction.branches);
     live.transaction = std::move(transaction);
@@ -4622,16 +4672,26 @@ class Loader {
   /// When there is something to load; kNever if all that is unfinished is in memory.
   Time NextPass() const { return next_pass_; }
 
-  /// The next page of the pass, or nothing. `with_waiting`: there is room for those that are not
-  /// due yet. The page may hold transactions that are in memory already.
-  std::vector<Transaction> NextPage(Store& store, Time now, bool with_waiting, std::size_t room) {
-    if (next_pass_ > now || room == 0) return {};
+  /// The next page of the pass, or nothing: as many as there is room for, and bytes of what they were asked to do, but
+  /// for the last one. `with_waiting`: there is room for those that are not due yet. The page may hold transactions that
+  /// are in memory already.
+  std::vector<Transaction> NextPage(Store& store, Time now, bool with_waiting, std::size_t room,
+                                    std::size_t bytes) {
+    if (next_pass_ > now || room == 0 || bytes == 0) return {};
     // The first pass looks at all: if the wall clock was set back, due times may be far off.
     const bool all = with_waiting || first_pass_;
     const std::size_t limit = (std::min)(kPage, room);
     if (cursor_.row == 0) left_behind_ = kNever;  // a pass begins; it finds them
-    std::vector<Transaction> page = store.Due(all ? kNever : now, cursor_, limit);
-    if (page.size() < limit) {
+    std::vector<Transaction> page;
+    bool at_end = true;
+    store.Due(all ? kNever : now, cursor_, [&](Transaction&& stored) {
+      const std::size_t size = BytesOf(*stored.definition);
+      bytes -= (std::min)(bytes, size);
+      page.push_back(std::move(stored));
+      at_end = page.size() < limit && bytes > 0;
+      return at_end;
+    });
+    if (at_end) {
       next_pass_ = (std::min)(left_behind_, all ? kNever : store.NextDue(now));
       left_behind_ = kNever;
       cursor_ = DuePosition{};
@@ -5895,20 +5955,20 @@ class Board {
 
   /// How many more fit into memory.
   std::size_t Room() const { return Full() ? 0 : options.max_in_memory - lives.Count(); }
+  std::size_t RoomBytes() const { return Full() ? 0 : LivesBytes(options) - lives.Bytes(); }
   bool Full() const {
-    return lives.Count() >= options.max_in_memory || lives.Bytes() >= options.max_memory_bytes;
+    return lives.Count() >= options.max_in_memory || lives.Bytes() >= LivesBytes(options);
   }
   /// More are in memory than fit: one that was just added should not begin.
   bool Overfull() const {
-    return lives.Count() > options.max_in_memory || lives.Bytes() > options.max_memory_bytes;
+    return lives.Count() > options.max_in_memory || lives.Bytes() > LivesBytes(options);
   }
   bool SomethingAgain() const {
     return !again.empty() || !returned.empty() || !again_commands.empty();
   }
   /// Transactions that only wait for a time may take half of the room.
   bool HalfFull() const {
-    return lives.Count() >= options.max_in_memory / 2 ||
-           lives.Bytes() >= options.max_memory_bytes / 2;
+    return lives.Count() >= options.max_in_memory / 2 || lives.Bytes() >= LivesBytes(options) / 2;
   }
 
   void Log(LogLevel level, const std::string& text) const {
@@ -5986,8 +6046,6 @@ class Board {
     return std::make_exception_ptr(RejectedError(why));
   }
 
-  static constexpr std::size_t kSmallBytes = 4096;
-  static constexpr std::size_t kMostEnded = 4096;
   static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
 
   Store& store;
@@ -6013,7 +6071,7 @@ class Board {
   /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
   void Free(Live& live) {
     timers.Move(live, live.armed, kNever);
-    const bool keep = live.bytes <= kSmallBytes && ended.size() < kMostEnded;
+    const bool keep = live.bytes <= kSmallBytes && ended.size() < MostEnded(options);
     std::shared_ptr<const Definition> definition = lives.Remove(live);
     if (keep) ended.push_back(std::move(definition));
   }
@@ -6946,14 +7004,11 @@ class Commands {
   void ListWaiting(const Command& command) {
     std::vector<std::string> gids;
     const Time last = kNever - Duration(1);
-    DuePosition position{command.after, INT64_MAX};
-    bool more = true;
-    while (more && gids.size() < command.limit) {  // in small pages: each may be a megabyte
-      const std::size_t limit = (std::min)(command.limit - gids.size(), std::size_t{32});
-      const std::vector<Transaction> page = board_.store.Due(last, position, limit);
-      for (const Transaction& stored : page) gids.push_back(stored.definition->gid);
-      more = page.size() == limit;
-      if (more) position = {page.back().due, page.back().row};
+    if (command.limit > 0) {
+      board_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
+        gids.push_back(stored.definition->gid);
+        return gids.size() < command.limit;
+      });
     }
     Board::Protected([&] { command.listed(std::move(gids), nullptr); });
   }
@@ -7131,8 +7186,9 @@ class Collect {
   /// @throws StoreError
   void Load() {
     if (board_.Full() || !board_.context.may_call) return;
-    for (Transaction& stored : board_.loader.NextPage(board_.store, board_.context.now,
-                                                      !board_.HalfFull(), board_.Room())) {
+    for (Transaction& stored :
+         board_.loader.NextPage(board_.store, board_.context.now, !board_.HalfFull(), board_.Room(),
+                                board_.RoomBytes())) {
       if (board_.lives.Find(stored.definition->gid) != nullptr) continue;
       if (stored.unreadable) LogDamaged(stored);
       if (stored.unreadable || stored.stuck) continue;  // it waits for people, and takes no room
@@ -7243,7 +7299,7 @@ class Collect {
     const bool full = board_.Full();
     Transaction transaction;
     transaction.definition = std::move(submission.definition);
-    Live& live = board_.lives.Add(std::move(transaction));
+    Live& live = board_.lives.Add(std::move(transaction), submission.bytes);
     board_.AddWaiter(live, std::move(submission.waiter));
     board_.StepIfRoom(
         live, submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
@@ -7387,8 +7443,9 @@ class Works {
   void Run(std::size_t limit) {
     const Time end = clock_.Now() + kTimePerTurn;
     branch_was_next_ = branch_next_;
+    added_bytes_ = 0;
     for (std::size_t n = 0; n < limit && Pending(); ++n) {
-      if (n > 0 && clock_.Now() >= end) return;
+      if (n > 0 && (clock_.Now() >= end || added_bytes_ > InboxBytes(board_.options))) return;
       const bool branch = BranchIsNext();
       branch_next_ = !branch;
       branch ? RunBranch() : RunTransact();
@@ -7553,6 +7610,7 @@ class Works {
       Live& live = board_.lives.Add(std::move(transaction));
       live.surely_new = true;
       added_.push_back(&live);
+      added_bytes_ += live.bytes;
       board_.StepIfRoom(live, engine::EventKind::kSubmitted, room);
       TakeCallsOf(live);
     }
@@ -7572,8 +7630,9 @@ class Works {
   std::vector<Transact> transacts_;  // that ran in the open batch
   std::vector<Branch> branches_;     // the same
   std::vector<Live*> added_;         // submitted by them
-  bool branch_next_ = false;         // if both kinds wait
-  bool branch_was_next_ = false;     // before what ran in the open batch
+  std::size_t added_bytes_ = 0;
+  bool branch_next_ = false;      // if both kinds wait
+  bool branch_was_next_ = false;  // before what ran in the open batch
 };
 
 }  // namespace v1
@@ -8132,6 +8191,7 @@ class Loop {
        const Options& options)
       : clock_(clock),
         functions_(functions),
+        inbox_(inbox),
         board_(store, options),
         collect_(board_, inbox),
         commit_(board_, functions, clock),
@@ -8153,6 +8213,7 @@ class Loop {
 
   /// One turn; returns whether anything had happened.
   bool Turn() {
+    const TakenMail taken{inbox_};
     board_.context.now = clock_.Now();
     if (broken_off_) {
       board_.store.Rollback();
@@ -8231,6 +8292,11 @@ class Loop {
   static constexpr Duration kAfterBrokenTurn = std::chrono::milliseconds(10);
   static constexpr char kStopped[] = "the coordinator stopped";
 
+  struct TakenMail {
+    Inbox& inbox;
+    ~TakenMail() { inbox.DoneWithTaken(); }
+  };
+
   void AnswerAtTheEnd(const Waiter& waiter, const Live& live) {
     const std::string& gid = live.transaction.definition->gid;
     if (!live.dirty) return Board::Answer(waiter, ResultOf(live.transaction));
@@ -8245,6 +8311,7 @@ class Loop {
 
   Clock& clock_;
   Functions& functions_;
+  Inbox& inbox_;
   Board board_;
   Collect collect_;
   Commit commit_;
@@ -8273,7 +8340,7 @@ class Driver {
       : options(CheckedOptions(options_in)),
         clock(std::move(clock_in)),
         store(std::move(store_in)),
-        inbox(options.max_waiting_submissions),
+        inbox(options.max_waiting_submissions, InboxBytes(options)),
         functions(options.max_function_threads, options.max_threads_per_function),
         workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
@@ -8798,8 +8865,11 @@ class Requests {
 
   [[noreturn]] void Refused(const std::string& who) {
     if (driver_.inbox.Closed()) throw LogicError(who + "the coordinator was stopped");
-    throw BusyError(who + std::to_string(driver_.options.max_waiting_submissions) +
-                    " submissions are waiting already; submit it again later");
+    const Options& options = driver_.options;
+    throw BusyError(who + "too much is waiting to be stored, " +
+                    std::to_string(options.max_waiting_submissions) + " submissions or " +
+                    std::to_string(InboxBytes(options)) +
+                    " bytes (an eighth of max_memory_bytes); submit it again later");
   }
 
   Driver& driver_;
@@ -9761,7 +9831,15 @@ inline constexpr int kLockWaitMs = 20;
 /// The same while it is opened.
 inline constexpr int kOpenWaitMs = 5000;
 
-inline void ConfigureWriter(sql::Database& db, bool sync_each_commit) {
+/// Pages of the file that the connections keep in memory; the reader an eighth of it.
+inline constexpr std::size_t kCacheBytes = std::size_t{64} << 20;
+
+inline std::string CachePragma(std::size_t bytes) {
+  return "PRAGMA cache_size = -" + std::to_string((std::max)(bytes / 1024, std::size_t{64}));
+}
+
+inline void ConfigureWriter(sql::Database& db, bool sync_each_commit,
+                            std::size_t cache_bytes = kCacheBytes) {
   sqlite3_busy_timeout(db.Handle(), kOpenWaitMs);
   StoredVersion(db);  // a newer file is refused before anything is changed in it
   db.Exec("PRAGMA trusted_schema = OFF");
@@ -9776,14 +9854,14 @@ inline void ConfigureWriter(sql::Database& db, bool sync_each_commit) {
   // A log that had to grow behind a long reader is cut to 16 MiB, four times what it is without one.
   db.Exec(
       "PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 16777216;"
-      "PRAGMA cache_size = -65536; PRAGMA foreign_keys = ON");
+      "PRAGMA foreign_keys = ON");
+  db.Exec(CachePragma(cache_bytes).c_str());
 }
 
-inline void ConfigureReader(sql::Database& db) {
+inline void ConfigureReader(sql::Database& db, std::size_t cache_bytes = kCacheBytes) {
   sqlite3_busy_timeout(db.Handle(), kOpenWaitMs);
-  db.Exec(
-      "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -8192;"
-      "PRAGMA wal_autocheckpoint = 0");
+  db.Exec("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 0");
+  db.Exec(CachePragma(cache_bytes / 8).c_str());
 }
 
 }  // namespace sqlite_schema
@@ -9936,8 +10014,8 @@ inline Transaction ReadTransaction(const sql::Statement& row) {
   try {
     const auto known = [](std::int64_t number) { return number >= 1 && number <= 5; };
     if (!known(row.Int(2)) || !known(row.Int(3))) codec::Reader::Fail();
-    codec::DecodeState(row.Text(8), transaction);
-    transaction.definition = codec::DecodeDefinition(gid, type, row.Text(9));
+    codec::DecodeState(row.View(8), transaction);
+    transaction.definition = codec::DecodeDefinition(gid, type, row.View(9));
   } catch (const StoreError& error) {
     auto unreadable = std::make_shared<Definition>();
     unreadable->gid = gid;
@@ -9987,7 +10065,7 @@ struct Writer {
                    "state = ?5, due = ?6 WHERE id = ?1 AND version = ?2"),
         // Not as (due, id) > (?1, ?2): SQLite would walk all that are due at the moment ?1 again.
         due(db, Select("WHERE due = ?1 AND id > ?2 AND due <= ?3 UNION ALL ") +
-                    Select("WHERE due > ?1 AND due <= ?3 ORDER BY due, id LIMIT ?4")),
+                    Select("WHERE due > ?1 AND due <= ?3 ORDER BY due, id")),
         next_due(db, "SELECT min(due) FROM dtm_trans WHERE due IS NOT NULL AND due > ?1"),
         look(db, "SELECT id, created, finished FROM dtm_trans WHERE id > ?1 ORDER BY id LIMIT ?2"),
         remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),
@@ -10127,10 +10205,12 @@ namespace sqlite_store {
 class Connections {
  public:
   /// See SqliteStore.
-  Connections(const std::string& path, Durability durability, std::function<void(sqlite3*)> on_open)
+  Connections(const std::string& path, Durability durability, std::function<void(sqlite3*)> on_open,
+              std::size_t cache_bytes)
       : path_(FileAt(path)),
         durability_(durability),
         on_open_(std::move(on_open)),
+        cache_bytes_(cache_bytes),
         lock_(std::make_unique<os::FileLock>(path_ + "-lock")),
         files_(path_) {
     const std::optional<os::FileStamp> log = os::StampOf(path_ + "-wal");
@@ -10228,6 +10308,10 @@ class Connections {
     reader_ = std::move(reader);
   }
 
+  void ConfigureReader(sql::Database& db) const {
+    sqlite_schema::ConfigureReader(db, cache_bytes_);
+  }
+
   /// What is wrong with the file, or nothing.
   std::string QuickCheck(sql::Database& db) const {
     sql::Statement check(db, "PRAGMA quick_check(1)");
@@ -10249,7 +10333,7 @@ class Connections {
 
   std::unique_ptr<Writer> OpenWriter() {
     auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
-    sqlite_schema::ConfigureWriter(*db, durability_ == Durability::kPower);
+    sqlite_schema::ConfigureWriter(*db, durability_ == Durability::kPower, cache_bytes_);
     sqlite_schema::Migrate(*db);
     files_.Opened(*db);
     if (on_open_) on_open_(db->Handle());
@@ -10260,7 +10344,7 @@ class Connections {
   }
   std::unique_ptr<Reader> OpenReader() const {
     auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
-    sqlite_schema::ConfigureReader(*db);
+    ConfigureReader(*db);
     sqlite3_busy_timeout(db->Handle(), sqlite_schema::kLockWaitMs);
     return std::make_unique<Reader>(std::move(db));
   }
@@ -10287,6 +10371,7 @@ class Connections {
   const std::string path_;
   const Durability durability_;
   const std::function<void(sqlite3*)> on_open_;
+  const std::size_t cache_bytes_;
   std::unique_ptr<os::FileLock> lock_;
   OpenFiles files_;
   std::unique_ptr<Writer> writer_;
@@ -10316,9 +10401,11 @@ class SqliteStore : public Store {
   /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
   /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
   /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them.
+  /// `cache_bytes`: pages of the file that are kept in memory.
   explicit SqliteStore(const std::string& path, Durability durability = Durability::kPower,
-                       std::function<void(sqlite3*)> on_open = {})
-      : connections_(path, durability, std::move(on_open)) {}
+                       std::function<void(sqlite3*)> on_open = {},
+                       std::size_t cache_bytes = sqlite_schema::kCacheBytes)
+      : connections_(path, durability, std::move(on_open), cache_bytes) {}
 
   void Begin() override { connections_.Begin(); }
 
@@ -10407,7 +10494,7 @@ class SqliteStore : public Store {
   std::string Check(const std::atomic<bool>& stop) override {
     try {
       sql::Database db(connections_.Path(), SQLITE_OPEN_READWRITE);
-      sqlite_schema::ConfigureReader(db);
+      connections_.ConfigureReader(db);
       const auto stopped = [](void* flag) {
         return static_cast<const std::atomic<bool>*>(flag)->load() ? 1 : 0;
       };
@@ -10456,14 +10543,14 @@ class SqliteStore : public Store {
     return page;
   }
 
-  std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) override {
+  void Due(Time now, DuePosition after, const DueVisitor& visit) override {
     sql::Statement& due = Writing().due;
     const Finally reset{due};
     due.Bind(1, sqlite_store::Stored(after.due)).Bind(2, after.row);
-    due.Bind(3, sqlite_store::Stored(now)).Bind(4, static_cast<std::int64_t>(limit));
-    std::vector<Transaction> transactions;
-    while (due.Step()) transactions.push_back(sqlite_store::ReadTransaction(due));
-    return transactions;
+    due.Bind(3, sqlite_store::Stored(now));
+    while (due.Step()) {
+      if (!visit(sqlite_store::ReadTransaction(due))) return;
+    }
   }
 
   Time NextDue(Time now) override {
@@ -10539,7 +10626,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  an option is out of its range; no file was touched.
   explicit Coordinator(const std::string& file, const Options& options = {})
       : Coordinator(std::make_unique<SqliteStore>(file, CheckedOptions(options).durability,
-                                                  options.on_open),
+                                                  options.on_open, CacheBytes(options)),
                     options) {}
 
   /// On a store of your choice; `clock` is for tests.
@@ -10891,14 +10978,12 @@ class MemoryStore : public Store {
     return page;
   }
 
-  std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) override {
+  void Due(Time now, DuePosition after, const DueVisitor& visit) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    std::vector<Transaction> transactions;
     for (auto entry = due_.upper_bound({after.due, after.row});
-         entry != due_.end() && entry->first.first <= now && transactions.size() < limit; ++entry) {
-      transactions.push_back(records_.at(entry->first.second));
+         entry != due_.end() && entry->first.first <= now; ++entry) {
+      if (!visit(Transaction(records_.at(entry->first.second)))) return;
     }
-    return transactions;
   }
 
   Time NextDue(Time now) override {

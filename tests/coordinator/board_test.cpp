@@ -59,16 +59,16 @@ TEST_CASE(
   CHECK(board.ended[0]->gid == "small");
   Transaction large = NewTransaction("large");
   auto definition = std::make_shared<dtm::Definition>(*large.definition);
-  definition->steps[0].payload.assign(Board::kSmallBytes, 'x');
+  definition->steps[0].payload.assign(dtm::kSmallBytes, 'x');
   large.definition = definition;
   definition.reset();
   const std::weak_ptr<const dtm::Definition> watched = large.definition;
   board.Remove(board.lives.Add(std::move(large)));
   CHECK(watched.expired());
-  for (std::size_t i = 0; i < Board::kMostEnded; ++i) {
+  for (std::size_t i = 0; i < dtm::MostEnded(Options()); ++i) {
     board.Remove(board.lives.Add(NewTransaction("g")));
   }
-  CHECK(board.ended.size() == Board::kMostEnded);
+  CHECK(board.ended.size() == dtm::MostEnded(Options()));
 }
 
 TEST_CASE("board: a type that does not exist is stuck and logged, not fatal") {

@@ -145,8 +145,9 @@ TEST_CASE("coordinator: too many waiting submissions are refused as busy") {
   CHECK_THROWS_AS(kit->Submit(NewDefinition("5", 0)), dtm::BusyError);
   CHECK_THROWS_AS(kit->SubmitAndWait(NewDefinition("5", 0), hours(1)), dtm::BusyError);
   CHECK_THROWS_AS(kit->Prepare(NewDefinition("5", 0)), dtm::BusyError);
-  CHECK_THROWS_WITH(kit->Prepare(NewDefinition("5", 0)),
-                    ContainsSubstring("'5' was not stored: 5 submissions are waiting"));
+  CHECK_THROWS_WITH(
+      kit->Prepare(NewDefinition("5", 0)),
+      ContainsSubstring("'5' was not stored: too much is waiting to be stored, 5 submissions or"));
   try {
     kit->Submit(NewDefinition("", 0));  // that will not do later either
   } catch (const dtm::BusyError&) {

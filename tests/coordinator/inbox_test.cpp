@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -25,9 +26,12 @@ using dtm::Time;
 
 namespace {
 
-Submission NewSubmission(const std::string& gid) {
+constexpr std::size_t kBytes = std::size_t{1} << 30;
+
+Submission NewSubmission(const std::string& gid, std::size_t payload = 0) {
   auto definition = std::make_shared<Definition>();
   definition->gid = gid;
+  definition->data.assign(payload, 'x');
   return {definition, {}};
 }
 
@@ -50,7 +54,7 @@ class BlockingClock : public dtm::Clock {
 TEST_CASE(
     "inbox: what has ended is freed by those who submit, two each, and what they leave in the next "
     "turn") {
-  Inbox inbox(3);
+  Inbox inbox(3, kBytes);
   std::vector<std::weak_ptr<const Definition>> ended;
   const auto freed = [&ended] {
     return std::count_if(ended.begin(), ended.end(), [](const auto& one) { return one.expired(); });
@@ -82,7 +86,7 @@ TEST_CASE(
 }
 
 TEST_CASE("inbox: everything comes out once, in its order") {
-  Inbox inbox(10);
+  Inbox inbox(10, kBytes);
   CHECK(inbox.Push(NewSubmission("a")));
   CHECK(inbox.Push(NewSubmission("b")));
   Command command;
@@ -108,7 +112,7 @@ TEST_CASE("inbox: everything comes out once, in its order") {
 }
 
 TEST_CASE("inbox: submissions and works are bounded, answers and commands are not") {
-  Inbox inbox(2);
+  Inbox inbox(2, kBytes);
   CHECK(inbox.Push(NewSubmission("a")));
   CHECK(inbox.Push(NewSubmission("b")));
   CHECK(!inbox.Push(NewSubmission("c")));
@@ -129,7 +133,7 @@ TEST_CASE("inbox: submissions and works are bounded, answers and commands are no
 }
 
 TEST_CASE("inbox: closed, it takes answers only") {
-  Inbox inbox(2);
+  Inbox inbox(2, kBytes);
   inbox.Close();
   CHECK(inbox.Closed());
   CHECK(!inbox.Push(NewSubmission("a")));
@@ -142,7 +146,7 @@ TEST_CASE("inbox: closed, it takes answers only") {
 }
 
 TEST_CASE("inbox: does not wait if there is mail, or if it is enough") {
-  Inbox inbox(2);
+  Inbox inbox(2, kBytes);
   BlockingClock clock;
   CHECK(inbox.Empty());
   inbox.Wait(clock, kNever, [] { return true; });  // else it would take 5 s
@@ -153,7 +157,7 @@ TEST_CASE("inbox: does not wait if there is mail, or if it is enough") {
 }
 
 TEST_CASE("inbox: mail wakes a waiting thread, also after another one stopped waiting") {
-  Inbox inbox(2);
+  Inbox inbox(2, kBytes);
   BlockingClock clock;
   const auto never = [] { return false; };
   std::thread waiter([&] { inbox.Wait(clock, kNever, never); });
@@ -167,4 +171,34 @@ TEST_CASE("inbox: mail wakes a waiting thread, also after another one stopped wa
   SECTION("it is interrupted") { inbox.Interrupt(); }
   waiter.join();
   CHECK(clock.notified);
+}
+
+TEST_CASE("inbox: bounded by bytes, which count until the turn that took them is over") {
+  Inbox inbox(100, 10000);
+  CHECK(inbox.Push(NewSubmission("a", 4000)));
+  CHECK(inbox.Push(NewSubmission("b", 1000)));
+  CHECK_FALSE(inbox.Push(NewSubmission("c", 4000)));
+  CHECK(inbox.Push(NewSubmission("d", 1000)));  // a smaller one still fits
+  Mail mail;
+  inbox.Take(mail);
+  CHECK(mail.submissions.size() == 3);
+  CHECK_FALSE(inbox.Push(NewSubmission("c", 4000)));  // those are being stored
+  mail.Clear();
+  inbox.DoneWithTaken();
+  CHECK(inbox.Push(NewSubmission("c", 4000)));
+  inbox.Take(mail);
+  inbox.DoneWithTaken();
+  inbox.DoneWithTaken();
+  CHECK(inbox.Push(NewSubmission("e", 8000)));
+}
+
+TEST_CASE("inbox: one that is larger than all the bytes is taken alone") {
+  Inbox inbox(100, 10);
+  CHECK(inbox.Push(NewSubmission("a", 4000)));
+  CHECK_FALSE(inbox.Push(NewSubmission("b", 0)));
+  Mail mail;
+  inbox.Take(mail);
+  CHECK_FALSE(inbox.Push(NewSubmission("b", 0)));
+  inbox.DoneWithTaken();
+  CHECK(inbox.Push(NewSubmission("b", 0)));
 }

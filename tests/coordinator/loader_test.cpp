@@ -21,10 +21,12 @@ namespace {
 
 const Time kNow(seconds(1000));
 constexpr std::size_t kRoom = 10000;
+constexpr std::size_t kBytes = std::size_t{1} << 30;
 
-void Put(MemoryStore& store, const std::string& gid, Time due) {
+void Put(MemoryStore& store, const std::string& gid, Time due, std::size_t bytes = 0) {
   auto definition = std::make_shared<dtm::Definition>();
   definition->gid = gid;
+  definition->data.assign(bytes, 'x');
   Transaction transaction;
   transaction.definition = definition;
   transaction.due = due;
@@ -50,7 +52,7 @@ TEST_CASE("loader: one pass sees all that is unfinished, once, in order of due")
   std::set<std::string> seen;
   Time last = (Time::min)();
   for (int pages = 0; loader.NextPass() <= kNow && pages < 10; ++pages) {
-    const auto page = loader.NextPage(store, kNow, true, kRoom);
+    const auto page = loader.NextPage(store, kNow, true, kRoom, kBytes);
     CHECK(page.size() <= Loader::kPage);
     for (const auto& transaction : page) {
       CHECK(transaction.due >= last);
@@ -60,7 +62,7 @@ TEST_CASE("loader: one pass sees all that is unfinished, once, in order of due")
   }
   CHECK(seen.size() == 600);
   CHECK(loader.NextPass() == kNever);
-  CHECK(loader.NextPage(store, kNow, true, kRoom).empty());
+  CHECK(loader.NextPage(store, kNow, true, kRoom, kBytes).empty());
 }
 
 TEST_CASE("loader: with room it takes those that wait, without it waits for the first of them") {
@@ -70,23 +72,24 @@ TEST_CASE("loader: with room it takes those that wait, without it waits for the 
   Put(store, "much later", kNow + seconds(60));
   Loader loader;
   SECTION("with room") {
-    CHECK(Gids(loader.NextPage(store, kNow, true, kRoom)) ==
+    CHECK(Gids(loader.NextPage(store, kNow, true, kRoom, kBytes)) ==
           std::vector<std::string>{"due", "later", "much later"});
     CHECK(loader.NextPass() == kNever);
   }
   SECTION("without, but in the first pass") {
     // The wall clock may have been set back: the times in the store may mean nothing.
-    CHECK(loader.NextPage(store, kNow, false, kRoom).size() == 3);
+    CHECK(loader.NextPage(store, kNow, false, kRoom, kBytes).size() == 3);
   }
   SECTION("without") {
     MemoryStore empty;
-    (void)loader.NextPage(empty, kNow, true, kRoom);
+    (void)loader.NextPage(empty, kNow, true, kRoom, kBytes);
     loader.LeaveBehind(kNow);
-    CHECK(Gids(loader.NextPage(store, kNow, false, kRoom)) == std::vector<std::string>{"due"});
-    while (loader.NextPass() <= kNow) (void)loader.NextPage(store, kNow, false, kRoom);
+    CHECK(Gids(loader.NextPage(store, kNow, false, kRoom, kBytes)) ==
+          std::vector<std::string>{"due"});
+    while (loader.NextPass() <= kNow) (void)loader.NextPage(store, kNow, false, kRoom, kBytes);
     CHECK(loader.NextPass() == kNow + seconds(30));
-    CHECK(loader.NextPage(store, kNow + seconds(29), false, kRoom).empty());
-    CHECK(Gids(loader.NextPage(store, kNow + seconds(30), false, kRoom)).back() == "later");
+    CHECK(loader.NextPage(store, kNow + seconds(29), false, kRoom, kBytes).empty());
+    CHECK(Gids(loader.NextPage(store, kNow + seconds(30), false, kRoom, kBytes)).back() == "later");
     CHECK(loader.NextPass() == kNow + seconds(60));
   }
 }
@@ -94,14 +97,14 @@ TEST_CASE("loader: with room it takes those that wait, without it waits for the 
 TEST_CASE("loader: what is left behind is looked for when it is due") {
   MemoryStore store;
   Loader loader;
-  CHECK(loader.NextPage(store, kNow, true, kRoom).empty());
+  CHECK(loader.NextPage(store, kNow, true, kRoom, kBytes).empty());
   CHECK(loader.NextPass() == kNever);
   Put(store, "a", kNow + seconds(20));
   loader.LeaveBehind(kNow + seconds(20));
   loader.LeaveBehind(kNow + seconds(40));
   CHECK(loader.NextPass() == kNow + seconds(20));
-  CHECK(loader.NextPage(store, kNow + seconds(19), true, kRoom).empty());
-  CHECK(Gids(loader.NextPage(store, kNow + seconds(20), true, kRoom)) ==
+  CHECK(loader.NextPage(store, kNow + seconds(19), true, kRoom, kBytes).empty());
+  CHECK(Gids(loader.NextPage(store, kNow + seconds(20), true, kRoom, kBytes)) ==
         std::vector<std::string>{"a"});
 }
 
@@ -109,9 +112,9 @@ TEST_CASE("loader: what is left behind during a pass is not forgotten") {
   MemoryStore store;
   for (int i = 0; i < 300; ++i) Put(store, std::to_string(i), kNow - seconds(300 - i));
   Loader loader;
-  REQUIRE(loader.NextPage(store, kNow, true, kRoom).size() == Loader::kPage);
+  REQUIRE(loader.NextPage(store, kNow, true, kRoom, kBytes).size() == Loader::kPage);
   loader.LeaveBehind(kNow + seconds(5));  // of the first page
-  CHECK(loader.NextPage(store, kNow, true, kRoom).size() == 44);
+  CHECK(loader.NextPage(store, kNow, true, kRoom, kBytes).size() == 44);
   CHECK(loader.NextPass() == kNow + seconds(5));
 }
 
@@ -119,21 +122,49 @@ TEST_CASE("loader: a restart begins at the beginning") {
   MemoryStore store;
   Put(store, "a", kNow);
   Loader loader;
-  (void)loader.NextPage(store, kNow, true, kRoom);
+  (void)loader.NextPage(store, kNow, true, kRoom, kBytes);
   REQUIRE(loader.NextPass() == kNever);
   loader.Restart();
-  CHECK(Gids(loader.NextPage(store, kNow, true, kRoom)) == std::vector<std::string>{"a"});
+  CHECK(Gids(loader.NextPage(store, kNow, true, kRoom, kBytes)) == std::vector<std::string>{"a"});
 }
 
 TEST_CASE("loader: a page is no larger than the room, and the rest comes later") {
   MemoryStore store;
   for (int i = 0; i < 10; ++i) Put(store, std::to_string(i), kNow - seconds(10 - i));
   Loader loader;
-  CHECK(loader.NextPage(store, kNow, true, 0).empty());
-  CHECK(Gids(loader.NextPage(store, kNow, true, 4)) ==
+  CHECK(loader.NextPage(store, kNow, true, 0, kBytes).empty());
+  CHECK(Gids(loader.NextPage(store, kNow, true, 4, kBytes)) ==
         std::vector<std::string>{"0", "1", "2", "3"});
   CHECK(loader.NextPass() <= kNow);
-  CHECK(loader.NextPage(store, kNow, true, 6).size() == 6);
-  CHECK(loader.NextPage(store, kNow, true, 6).empty());
+  CHECK(loader.NextPage(store, kNow, true, 6, kBytes).size() == 6);
+  CHECK(loader.NextPage(store, kNow, true, 6, kBytes).empty());
   CHECK(loader.NextPass() == kNever);
+}
+
+TEST_CASE("loader: a page ends where its bytes are used, and the next one goes on there") {
+  MemoryStore store;
+  const std::size_t large = 100000;
+  for (int i = 0; i < 20; ++i) Put(store, std::to_string(i), kNow, large);
+  Loader loader;
+  CHECK(loader.NextPage(store, kNow, true, kRoom, 0).empty());
+  std::set<std::string> seen;
+  std::vector<std::size_t> sizes;
+  while (loader.NextPass() <= kNow && sizes.size() < 100) {
+    const auto page = loader.NextPage(store, kNow, true, kRoom, 3 * large);
+    sizes.push_back(page.size());
+    for (const auto& transaction : page) CHECK(seen.insert(transaction.definition->gid).second);
+  }
+  CHECK(seen.size() == 20);
+  CHECK(sizes == std::vector<std::size_t>{3, 3, 3, 3, 3, 3, 2});
+  CHECK(loader.NextPass() == kNever);
+}
+
+TEST_CASE("loader: one that is larger than the room is loaded alone, or it would wait for ever") {
+  MemoryStore store;
+  for (int i = 0; i < 3; ++i) Put(store, std::to_string(i), kNow, 5000);
+  Loader loader;
+  for (int i = 0; i < 3; ++i) {
+    CHECK(Gids(loader.NextPage(store, kNow, true, kRoom, 1)) ==
+          std::vector<std::string>{std::to_string(i)});
+  }
 }

@@ -49,7 +49,7 @@ struct Life {
        dtm::testing::ScriptedBranches& branches)
       : store(inner),
         clock(time),
-        inbox(1000),
+        inbox(1000, std::size_t{1} << 30),
         functions(1, 1),
         alerts(options),
         urls(branches.NewCaller()),

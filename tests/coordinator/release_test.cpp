@@ -203,6 +203,7 @@ TEST_CASE("release: bytes bound memory too") {
     definition.steps[0].payload = "\"" + std::string(200 * 1024, 'x') + "\"";
     world.Script(definition.gid, 0, dtm::Op::kAction, Times(1, Result::Success(), seconds(1)));
     world.Submit(definition);
+    world.Run(milliseconds(0));
   }
   world.Run(milliseconds(500));
   CHECK(world.Calls() <= 6);

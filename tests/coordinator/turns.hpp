@@ -39,7 +39,7 @@ class Turns {
         branches(time),
         store(std::move(inner)),
         clock_(time),
-        inbox_(1000),
+        inbox_(1000, std::size_t{1} << 30),
         functions_(1, 1),
         alerts_(options_),
         urls_(branches.NewCaller()),

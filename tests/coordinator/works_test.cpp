@@ -37,7 +37,7 @@ struct WorkTurns : sql_kit::Disk {
         store(std::make_shared<dtm::SqliteStore>(path, dtm::Durability::kProcess,
                                                  sql_kit::CreateTables)),
         clock(time),
-        inbox(100000),
+        inbox(100000, std::size_t{1} << 30),
         functions(1, 1),
         alerts(options),
         loop(store, clock, inbox, functions, alerts, options) {}

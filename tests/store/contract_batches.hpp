@@ -42,7 +42,7 @@ inline void BatchIsInvisibleBeforeCommit(Store& store) {
 
   CHECK(Gids(All(store)) == Texts{"fresh", "old"});
   CHECK(store.Load("old")->retry_count == 7);
-  CHECK(Gids(store.Due(At(99), {}, 10)) == Texts{"fresh", "old"});
+  CHECK(Gids(DuePage(store, At(99), {}, 10)) == Texts{"fresh", "old"});
 }
 
 inline void RollbackLeavesNothing(Store& store) {
@@ -60,7 +60,7 @@ inline void RollbackLeavesNothing(Store& store) {
 
   CHECK(Gids(All(store)) == Texts{"old"});
   CHECK(Difference(*store.Load("old"), old).empty());
-  CHECK(Gids(store.Due(At(99), {}, 10)) == Texts{"old"});
+  CHECK(Gids(DuePage(store, At(99), {}, 10)) == Texts{"old"});
   CHECK(store.NextDue(At(0)) == At(50));
 
   fresh.row = 0;
@@ -138,7 +138,7 @@ inline void GidTwiceInABatch(Store& store) {
   first.version = 1;
   CHECK(Difference(*store.Load("gid"), first).empty());
   CHECK(All(store).size() == 1);
-  CHECK(store.Due(At(99), {}, 10).size() == 1);
+  CHECK(DuePage(store, At(99), {}, 10).size() == 1);
 }
 
 inline void StaleVersionIsLeftOut(Store& store) {

@@ -40,7 +40,7 @@ inline void DueInOrderPageByPage(Store& store) {
     Texts walked;
     dtm::DuePosition after;
     for (;;) {
-      const std::vector<Transaction> page = store.Due(At(3), after, limit);
+      const std::vector<Transaction> page = DuePage(store, At(3), after, limit);
       REQUIRE(page.size() <= limit);
       if (page.empty()) break;
       for (const std::string& gid : Gids(page)) walked.push_back(gid);
@@ -52,8 +52,8 @@ inline void DueInOrderPageByPage(Store& store) {
     }
     CHECK(walked == wanted);
   }
-  CHECK(store.Due(At(99), {}, 0).empty());
-  CHECK(store.Due(At(0) - std::chrono::microseconds(1), {}, 10).empty());
+  CHECK(DuePage(store, At(99), {}, 0).empty());
+  CHECK(DuePage(store, At(0) - std::chrono::microseconds(1), {}, 10).empty());
 }
 
 inline void NextDueIsTheFirstLater(Store& store) {
@@ -65,8 +65,8 @@ inline void NextDueIsTheFirstLater(Store& store) {
   CHECK(store.NextDue(At(10) - std::chrono::microseconds(1)) == At(10));
   CHECK(store.NextDue(At(10)) == At(20));
   CHECK(store.NextDue(At(20)) == dtm::kNever);
-  CHECK(Gids(store.Due(dtm::kNever, {}, 10)) == Texts{"a", "b", "never"});
-  CHECK(Gids(store.Due(At(1000000), {}, 10)) == Texts{"a", "b"});
+  CHECK(Gids(DuePage(store, dtm::kNever, {}, 10)) == Texts{"a", "b", "never"});
+  CHECK(Gids(DuePage(store, At(1000000), {}, 10)) == Texts{"a", "b"});
 }
 
 inline void DueFollowsUpdates(Store& store) {
@@ -76,11 +76,11 @@ inline void DueFollowsUpdates(Store& store) {
   REQUIRE(Put(store, two));
   one.due = At(30);
   REQUIRE(Put(store, one));
-  CHECK(Gids(store.Due(At(99), {}, 10)) == Texts{"two", "one"});
+  CHECK(Gids(DuePage(store, At(99), {}, 10)) == Texts{"two", "one"});
   CHECK(store.NextDue(At(20)) == At(30));
   two.retry_count = 1;
   REQUIRE(Put(store, two, false));  // not changed, and said so
-  CHECK(Gids(store.Due(At(99), {}, 10)) == Texts{"two", "one"});
+  CHECK(Gids(DuePage(store, At(99), {}, 10)) == Texts{"two", "one"});
   CHECK(store.Load("two")->due == At(20));
   CHECK(store.Load("two")->retry_count == 1);
 }
@@ -100,10 +100,10 @@ inline void FinishedIsNotDue(Store& store) {
       }
     }
   }
-  CHECK(Gids(store.Due(dtm::kNever, {}, 10)).empty());
+  CHECK(Gids(DuePage(store, dtm::kNever, {}, 10)).empty());
   CHECK(store.NextDue(At(0)) == dtm::kNever);
   REQUIRE(Put(store, Finished("from the start", At(0), At(0))));
-  CHECK(store.Due(dtm::kNever, {}, 10).empty());
+  CHECK(DuePage(store, dtm::kNever, {}, 10).empty());
 }
 
 // ---- Scan ----
@@ -206,7 +206,7 @@ inline void ExpireInSmallSteps(Store& store) {
   CHECK(steps >= 30 / 4);
   CHECK(Gids(All(store)) == kept);
   CHECK_FALSE(store.Load("gid1").has_value());
-  CHECK(store.Due(dtm::kNever, {}, 100).size() == 10);
+  CHECK(DuePage(store, dtm::kNever, {}, 100).size() == 10);
 
   // A gid that is gone may come again, and is not mistaken for the old one.
   Transaction again = NewTransaction("gid1", At(3), "another");

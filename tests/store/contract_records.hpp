@@ -212,7 +212,7 @@ inline void DefinitionFollowsChanges(Store& store) {
     }
   }
   CHECK(Difference(*store.Load("other"), other).empty());
-  CHECK(store.Due(At(number), {}, 1000).size() == 1 + std::size(kSizes));
+  CHECK(DuePage(store, At(number), {}, 1000).size() == 1 + std::size(kSizes));
   CHECK(All(store).size() == 1 + std::size(kSizes));
 }
 

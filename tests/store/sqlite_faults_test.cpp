@@ -52,7 +52,7 @@ World Look(Store& store) {
   }
   std::size_t due = 0;
   for (const auto& entry : world) due += dtm::IsFinal(std::get<1>(entry.second)) ? 0u : 1u;
-  REQUIRE(store.Due(dtm::kNever, {}, 100).size() == due);
+  REQUIRE(DuePage(store, dtm::kNever, {}, 100).size() == due);
   return world;
 }
 
@@ -364,7 +364,7 @@ TEST_CASE("until Recover has worked, nothing is written and reading goes on") {
   CHECK_THROWS_WITH(store.Begin(), ContainsSubstring("recovered"));
   CHECK(store.Load("gid").has_value());
   CHECK(store.Scan({}, 0, 1).transactions.size() == 1);
-  CHECK_THROWS_AS(store.Due(At(9), {}, 1), dtm::StoreError);
+  CHECK_THROWS_AS(DuePage(store, At(9), {}, 1), dtm::StoreError);
   CHECK_THROWS_AS(store.NextDue(At(0)), dtm::StoreError);
   CHECK_THROWS_AS(store.Commit(), dtm::StoreError);
   store.Rollback();

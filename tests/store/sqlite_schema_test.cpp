@@ -89,7 +89,7 @@ TEST_CASE("a file of version 1 gets the table of values, and keeps its transacti
     CHECK(old->branches.at(1).tries == 1);
     CHECK(old->version == 3);
     CHECK(old->row == 7);
-    CHECK(Gids(store.Due(At(99), {}, 10)) == std::vector<std::string>{"old"});
+    CHECK(Gids(DuePage(store, At(99), {}, 10)) == std::vector<std::string>{"old"});
     CHECK(store.ScanValues("", "", 0, 10).values.empty());
     store.Begin();
     dtm::KeyValue value;
@@ -197,6 +197,9 @@ TEST_CASE("the writer's settings") {
     CHECK(Value(db, "PRAGMA wal_autocheckpoint") == "1000");
     CHECK(Value(db, "PRAGMA busy_timeout") == "5000");
     CHECK(Value(db, "PRAGMA mmap_size") == "0");
+    CHECK(Value(db, "PRAGMA cache_size") == "-65536");
+    schema::ConfigureWriter(db, each_commit, std::size_t{2} << 20);
+    CHECK(Value(db, "PRAGMA cache_size") == "-2048");
   }
 }
 
@@ -210,6 +213,7 @@ TEST_CASE("the reader cannot write and does not checkpoint") {
   Database db(dir / "s.db", SQLITE_OPEN_READWRITE);
   schema::ConfigureReader(db);
   CHECK(Value(db, "PRAGMA wal_autocheckpoint") == "0");
+  CHECK(Value(db, "PRAGMA cache_size") == "-8192");
   CHECK(Value(db, "PRAGMA trusted_schema") == "0");
   CHECK_THROWS_AS(db.Exec("DELETE FROM dtm_trans"), dtm::StoreError);
 }

@@ -78,7 +78,7 @@ TEST_CASE("what is committed is there after reopening") {
   SqliteStore store(dir / "s.db");
   CHECK(Difference(*store.Load("small"), small).empty());
   CHECK(Difference(*store.Load("big"), big).empty());
-  CHECK(Gids(store.Due(At(99), {}, 9)) == Texts{"big", "small"});
+  CHECK(Gids(DuePage(store, At(99), {}, 9)) == Texts{"big", "small"});
   CHECK_FALSE(store.Load("open").has_value());
 }
 
@@ -237,7 +237,7 @@ TEST_CASE("every single damaged byte of a file: an error or a record, never a cr
     try {
       SqliteStore store(path);
       for (const Transaction& transaction : All(store)) REQUIRE(transaction.definition != nullptr);
-      store.Due(dtm::kNever, {}, 100);
+      DuePage(store, dtm::kNever, {}, 100);
       Put(store, NewTransaction("new"));
       store.Recover();
     } catch (const dtm::StoreError& error) {
@@ -460,7 +460,7 @@ TEST_CASE("a damaged record is unreadable, and the others are not") {
       CHECK_FALSE(bad->last_error.empty());
       CHECK_FALSE(store.Load("first")->unreadable);
       CHECK(Gids(All(store)) == Texts{"last", "bad", "first"});
-      const std::vector<Transaction> due = store.Due(At(9), {}, 10);
+      const std::vector<Transaction> due = DuePage(store, At(9), {}, 10);
       CHECK(Gids(due) == Texts{"first", "bad", "last"});
       CHECK(due[1].unreadable);
       CHECK_FALSE(due[2].unreadable);

@@ -129,7 +129,7 @@ class Twins {
     std::string text;
     dtm::DuePosition after;
     for (;;) {
-      const std::vector<Transaction> page = store.Due(now, after, limit);
+      const std::vector<Transaction> page = DuePage(store, now, after, limit);
       if (page.empty()) return text;
       text += Text(page) + "| ";
       after = {page.back().due, page.back().row};

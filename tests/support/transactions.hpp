@@ -70,6 +70,18 @@ inline std::vector<std::string> Gids(const std::vector<dtm::Transaction>& transa
   return gids;
 }
 
+/// The first of what is due.
+inline std::vector<dtm::Transaction> DuePage(dtm::Store& store, dtm::Time now,
+                                             dtm::DuePosition after, std::size_t limit) {
+  std::vector<dtm::Transaction> page;
+  if (limit == 0) return page;
+  store.Due(now, after, [&](dtm::Transaction&& transaction) {
+    page.push_back(std::move(transaction));
+    return page.size() < limit;
+  });
+  return page;
+}
+
 /// All that is stored, newest first.
 inline std::vector<dtm::Transaction> All(dtm::Store& store) {
   return store.Scan({}, 0, 1000000).transactions;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/transactions.hpp"
 #include <dtm/store/memory.hpp>
 #include <dtm/testing/failing_store.hpp>
 
@@ -36,7 +37,7 @@ TEST_CASE("failing store: passes everything on, and counts") {
   CHECK(inner->Load("a"));
   CHECK(store.Load("a"));
   CHECK(store.Scan({}, 0, 10).transactions.size() == 1);
-  CHECK(store.Due(dtm::kNever, {}, 10).size() == 1);
+  CHECK(dtm_test::DuePage(store, dtm::kNever, {}, 10).size() == 1);
   CHECK(store.NextDue((dtm::Time::min)()) == dtm::Time{});
   store.Begin();
   bool ran = false;
@@ -89,7 +90,7 @@ TEST_CASE("failing store: always, until it heals") {
   store.FailAlways(StoreFault::kDefinite);
   for (int i = 0; i < 3; ++i) CHECK_THROWS_AS(store.Begin(), dtm::StoreError);
   CHECK_THROWS_AS(store.Recover(), dtm::StoreError);
-  CHECK_THROWS_AS(store.Due(dtm::kNever, {}, 1), dtm::StoreError);
+  CHECK_THROWS_AS(dtm_test::DuePage(store, dtm::kNever, {}, 1), dtm::StoreError);
   CHECK_THROWS_AS(store.Expire(dtm::Time{}, 0, 1), dtm::StoreError);
   CHECK(!store.Load("a"));  // reading goes on
   store.FailAlways(StoreFault::kNone);

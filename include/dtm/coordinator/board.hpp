@@ -185,20 +185,20 @@ class Board {
 
   /// How many more fit into memory.
   std::size_t Room() const { return Full() ? 0 : options.max_in_memory - lives.Count(); }
+  std::size_t RoomBytes() const { return Full() ? 0 : LivesBytes(options) - lives.Bytes(); }
   bool Full() const {
-    return lives.Count() >= options.max_in_memory || lives.Bytes() >= options.max_memory_bytes;
+    return lives.Count() >= options.max_in_memory || lives.Bytes() >= LivesBytes(options);
   }
   /// More are in memory than fit: one that was just added should not begin.
   bool Overfull() const {
-    return lives.Count() > options.max_in_memory || lives.Bytes() > options.max_memory_bytes;
+    return lives.Count() > options.max_in_memory || lives.Bytes() > LivesBytes(options);
   }
   bool SomethingAgain() const {
     return !again.empty() || !returned.empty() || !again_commands.empty();
   }
   /// Transactions that only wait for a time may take half of the room.
   bool HalfFull() const {
-    return lives.Count() >= options.max_in_memory / 2 ||
-           lives.Bytes() >= options.max_memory_bytes / 2;
+    return lives.Count() >= options.max_in_memory / 2 || lives.Bytes() >= LivesBytes(options) / 2;
   }
 
   void Log(LogLevel level, const std::string& text) const {
@@ -276,8 +276,6 @@ class Board {
     return std::make_exception_ptr(RejectedError(why));
   }
 
-  static constexpr std::size_t kSmallBytes = 4096;
-  static constexpr std::size_t kMostEnded = 4096;
   static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
 
   Store& store;
@@ -303,7 +301,7 @@ class Board {
   /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
   void Free(Live& live) {
     timers.Move(live, live.armed, kNever);
-    const bool keep = live.bytes <= kSmallBytes && ended.size() < kMostEnded;
+    const bool keep = live.bytes <= kSmallBytes && ended.size() < MostEnded(options);
     std::shared_ptr<const Definition> definition = lives.Remove(live);
     if (keep) ended.push_back(std::move(definition));
   }

@@ -59,8 +59,9 @@ class Collect {
   /// @throws StoreError
   void Load() {
     if (board_.Full() || !board_.context.may_call) return;
-    for (Transaction& stored : board_.loader.NextPage(board_.store, board_.context.now,
-                                                      !board_.HalfFull(), board_.Room())) {
+    for (Transaction& stored :
+         board_.loader.NextPage(board_.store, board_.context.now, !board_.HalfFull(), board_.Room(),
+                                board_.RoomBytes())) {
       if (board_.lives.Find(stored.definition->gid) != nullptr) continue;
       if (stored.unreadable) LogDamaged(stored);
       if (stored.unreadable || stored.stuck) continue;  // it waits for people, and takes no room
@@ -171,7 +172,7 @@ class Collect {
     const bool full = board_.Full();
     Transaction transaction;
     transaction.definition = std::move(submission.definition);
-    Live& live = board_.lives.Add(std::move(transaction));
+    Live& live = board_.lives.Add(std::move(transaction), submission.bytes);
     board_.AddWaiter(live, std::move(submission.waiter));
     board_.StepIfRoom(
         live, submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,

@@ -139,14 +139,11 @@ class Commands {
   void ListWaiting(const Command& command) {
     std::vector<std::string> gids;
     const Time last = kNever - Duration(1);
-    DuePosition position{command.after, INT64_MAX};
-    bool more = true;
-    while (more && gids.size() < command.limit) {  // in small pages: each may be a megabyte
-      const std::size_t limit = (std::min)(command.limit - gids.size(), std::size_t{32});
-      const std::vector<Transaction> page = board_.store.Due(last, position, limit);
-      for (const Transaction& stored : page) gids.push_back(stored.definition->gid);
-      more = page.size() == limit;
-      if (more) position = {page.back().due, page.back().row};
+    if (command.limit > 0) {
+      board_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
+        gids.push_back(stored.definition->gid);
+        return gids.size() < command.limit;
+      });
     }
     Board::Protected([&] { command.listed(std::move(gids), nullptr); });
   }

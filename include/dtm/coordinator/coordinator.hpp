@@ -48,7 +48,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  an option is out of its range; no file was touched.
   explicit Coordinator(const std::string& file, const Options& options = {})
       : Coordinator(std::make_unique<SqliteStore>(file, CheckedOptions(options).durability,
-                                                  options.on_open),
+                                                  options.on_open, CacheBytes(options)),
                     options) {}
 
   /// On a store of your choice; `clock` is for tests.

@@ -37,7 +37,7 @@ class Driver {
       : options(CheckedOptions(options_in)),
         clock(std::move(clock_in)),
         store(std::move(store_in)),
-        inbox(options.max_waiting_submissions),
+        inbox(options.max_waiting_submissions, InboxBytes(options)),
         functions(options.max_function_threads, options.max_threads_per_function),
         workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),

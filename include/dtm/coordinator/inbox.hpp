@@ -2,6 +2,8 @@
 /// Needs: std. Threads: thread-safe; Take and Wait by the thread that drives the loop.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <exception>
@@ -42,7 +44,8 @@ struct Waiter {
 struct Submission {
   std::shared_ptr<const Definition> definition;
   Waiter waiter;
-  bool prepare = false;  ///< to be stored, and to run when it is submitted
+  bool prepare = false;   ///< to be stored, and to run when it is submitted
+  std::size_t bytes = 0;  ///< of the definition, counted by the inbox
 };
 
 struct Answer {
@@ -114,14 +117,21 @@ struct Mail {
 
 class Inbox : public BranchResults {
  public:
-  explicit Inbox(std::size_t max_submissions) : max_submissions_(max_submissions) {}
+  Inbox(std::size_t max_submissions, std::size_t max_bytes)
+      : max_submissions_(max_submissions), max_bytes_(max_bytes) {}
 
-  /// False: too many submissions are waiting, or the inbox is closed; nothing was taken.
+  /// False: too many submissions are waiting, or too many bytes of them, or the inbox is closed; nothing was taken.
   bool Push(Submission submission) {
+    submission.bytes = BytesOf(*submission.definition);
     std::shared_ptr<const Definition> ended[2];  // one for the one that came, and one to catch up
     const std::lock_guard<std::mutex> lock(mutex_);
     if (closed_ || mail_.submissions.size() >= max_submissions_) return false;
+    const std::size_t before = bytes_.load(std::memory_order_relaxed);
+    if (before > 0 && submission.bytes > max_bytes_ - (std::min)(before, max_bytes_)) return false;
+    const std::size_t bytes = submission.bytes;
     mail_.submissions.push_back(std::move(submission));
+    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    arrived_bytes_ += bytes;
     for (auto& definition : ended) {
       if (mail_.ended.empty()) break;
       definition = std::move(mail_.ended.back());
@@ -152,9 +162,15 @@ class Inbox : public BranchResults {
   }
 
   /// Swaps all that has arrived into `mail`, which must be empty but for what has ended; its memory is used again.
+  /// Until DoneWithTaken, what was taken still counts for the bytes.
   void Take(Mail& mail) {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::swap(mail, mail_);
+    taken_bytes_ += std::exchange(arrived_bytes_, 0);
+  }
+  /// The submissions that were taken are in memory for good, in the store, or refused.
+  void DoneWithTaken() {
+    bytes_.fetch_sub(std::exchange(taken_bytes_, 0), std::memory_order_relaxed);
   }
 
   /// Returns when something has arrived, when `enough()`, at `until`, or earlier. Who makes
@@ -195,6 +211,11 @@ class Inbox : public BranchResults {
   }
 
   const std::size_t max_submissions_;
+  const std::size_t max_bytes_;
+  std::atomic<std::size_t> bytes_{
+      0};  // of submissions that arrived, or were taken and not dealt with
+  std::size_t arrived_bytes_ = 0;
+  std::size_t taken_bytes_ = 0;  // used by who takes
   std::mutex mutex_;
   std::condition_variable arrived_;
   Mail mail_;

@@ -106,22 +106,6 @@ void ForEachLive(const std::vector<Live*>& lives, Visit visit) {
   }
 }
 
-inline std::size_t BytesOf(const Definition& definition) {
-  std::size_t bytes = sizeof(Live) + definition.gid.size() + definition.data.size() +
-                      definition.query_prepared.size() + definition.workflow.size();
-  for (const auto& [name, value] : definition.options.branch_headers) {
-    bytes += 2 * sizeof(std::string) + name.size() + value.size();
-  }
-  for (const auto& order : definition.orders) {
-    bytes += sizeof order + order.second.size() * sizeof(int);
-  }
-  for (const Step& step : definition.steps) {
-    bytes += sizeof(Step) + 2 * sizeof(Branch) + step.branch_id.size() + step.topic.size() +
-             step.action.size() + step.compensate.size() + step.payload.size();
-  }
-  return bytes;
-}
-
 /// The transactions in memory, by gid. A Live stays where it is until it is removed; its place is then used again,
 /// with the memory its vectors have, since allocating them anew for each transaction costs as much as driving it.
 class Lives {
@@ -140,9 +124,13 @@ class Lives {
     if (place < places_.size()) prefetch(places_[place]);
   }
   Live& Add(Transaction transaction) {
+    const std::size_t bytes = BytesOf(*transaction.definition);
+    return Add(std::move(transaction), bytes);
+  }
+  Live& Add(Transaction transaction, std::size_t bytes) {
     Live& live = TakePlace();
     live.life = ++last_life_;
-    live.bytes = BytesOf(*transaction.definition);
+    live.bytes = bytes;
     live.stored_due = transaction.due;
     if (transaction.branches.empty()) transaction.branches.swap(live.transaction.branches);
     live.transaction = std::move(transaction);

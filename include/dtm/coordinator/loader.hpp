@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include <dtm/core/transaction.hpp>
@@ -22,16 +23,26 @@ class Loader {
   /// When there is something to load; kNever if all that is unfinished is in memory.
   Time NextPass() const { return next_pass_; }
 
-  /// The next page of the pass, or nothing. `with_waiting`: there is room for those that are not
-  /// due yet. The page may hold transactions that are in memory already.
-  std::vector<Transaction> NextPage(Store& store, Time now, bool with_waiting, std::size_t room) {
-    if (next_pass_ > now || room == 0) return {};
+  /// The next page of the pass, or nothing: as many as there is room for, and bytes of what they were asked to do, but
+  /// for the last one. `with_waiting`: there is room for those that are not due yet. The page may hold transactions that
+  /// are in memory already.
+  std::vector<Transaction> NextPage(Store& store, Time now, bool with_waiting, std::size_t room,
+                                    std::size_t bytes) {
+    if (next_pass_ > now || room == 0 || bytes == 0) return {};
     // The first pass looks at all: if the wall clock was set back, due times may be far off.
     const bool all = with_waiting || first_pass_;
     const std::size_t limit = (std::min)(kPage, room);
     if (cursor_.row == 0) left_behind_ = kNever;  // a pass begins; it finds them
-    std::vector<Transaction> page = store.Due(all ? kNever : now, cursor_, limit);
-    if (page.size() < limit) {
+    std::vector<Transaction> page;
+    bool at_end = true;
+    store.Due(all ? kNever : now, cursor_, [&](Transaction&& stored) {
+      const std::size_t size = BytesOf(*stored.definition);
+      bytes -= (std::min)(bytes, size);
+      page.push_back(std::move(stored));
+      at_end = page.size() < limit && bytes > 0;
+      return at_end;
+    });
+    if (at_end) {
       next_pass_ = (std::min)(left_behind_, all ? kNever : store.NextDue(now));
       left_behind_ = kNever;
       cursor_ = DuePosition{};

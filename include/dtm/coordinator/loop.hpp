@@ -32,6 +32,7 @@ class Loop {
        const Options& options)
       : clock_(clock),
         functions_(functions),
+        inbox_(inbox),
         board_(store, options),
         collect_(board_, inbox),
         commit_(board_, functions, clock),
@@ -53,6 +54,7 @@ class Loop {
 
   /// One turn; returns whether anything had happened.
   bool Turn() {
+    const TakenMail taken{inbox_};
     board_.context.now = clock_.Now();
     if (broken_off_) {
       board_.store.Rollback();
@@ -131,6 +133,11 @@ class Loop {
   static constexpr Duration kAfterBrokenTurn = std::chrono::milliseconds(10);
   static constexpr char kStopped[] = "the coordinator stopped";
 
+  struct TakenMail {
+    Inbox& inbox;
+    ~TakenMail() { inbox.DoneWithTaken(); }
+  };
+
   void AnswerAtTheEnd(const Waiter& waiter, const Live& live) {
     const std::string& gid = live.transaction.definition->gid;
     if (!live.dirty) return Board::Answer(waiter, ResultOf(live.transaction));
@@ -145,6 +152,7 @@ class Loop {
 
   Clock& clock_;
   Functions& functions_;
+  Inbox& inbox_;
   Board board_;
   Collect collect_;
   Commit commit_;

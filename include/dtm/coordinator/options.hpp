@@ -56,8 +56,10 @@ struct Options {
   std::string server_url;
   /// Finished transactions are removed after this long, with Duration::max() never. Unfinished ones never are.
   Duration keep_finished = std::chrono::hours(24);
-  /// Transactions kept in memory at a time, and the bytes of what they were asked to do; the rest
-  /// waits in the store. Both 1 or more.
+  /// Transactions kept in memory at a time, and the memory that the coordinator takes (within a third): half of it for
+  /// what they were asked to do, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
+  /// file; the rest is for work. What does not fit waits in the store, and a submission that would have to wait in
+  /// memory is refused (RejectedError). Both 1 or more.
   std::size_t max_in_memory = 20000;
   std::size_t max_memory_bytes = std::size_t{256} << 20;
   /// Submissions waiting for a commit at a time, 1 or more; more are refused (RejectedError).
@@ -95,6 +97,20 @@ inline const Options& CheckedOptions(const Options& options) {
   option_range::Check(option_range::kMaxThreadsPerFunction, options.max_threads_per_function);
   option_range::CheckUrl("server_url", options.server_url);
   return options;
+}
+
+/// The parts of `max_memory_bytes`: what is driven, what waits to be stored, pages of the file.
+inline std::size_t LivesBytes(const Options& options) {
+  return (std::max)(options.max_memory_bytes / 2, std::size_t{1});
+}
+inline std::size_t InboxBytes(const Options& options) { return options.max_memory_bytes / 8; }
+/// What has ended and is small is freed later, and counts for none of them: that many at a time.
+inline constexpr std::size_t kSmallBytes = 4096;
+inline std::size_t MostEnded(const Options& options) {
+  return (std::min)(std::size_t{4096}, options.max_memory_bytes / (16 * kSmallBytes));
+}
+inline std::size_t CacheBytes(const Options& options) {
+  return (std::min)(options.max_memory_bytes / 4, std::size_t{64} << 20);
 }
 
 }  // namespace v1

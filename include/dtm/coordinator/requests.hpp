@@ -104,8 +104,11 @@ class Requests {
 
   [[noreturn]] void Refused(const std::string& who) {
     if (driver_.inbox.Closed()) throw LogicError(who + "the coordinator was stopped");
-    throw BusyError(who + std::to_string(driver_.options.max_waiting_submissions) +
-                    " submissions are waiting already; submit it again later");
+    const Options& options = driver_.options;
+    throw BusyError(who + "too much is waiting to be stored, " +
+                    std::to_string(options.max_waiting_submissions) + " submissions or " +
+                    std::to_string(InboxBytes(options)) +
+                    " bytes (an eighth of max_memory_bytes); submit it again later");
   }
 
   Driver& driver_;

@@ -44,8 +44,9 @@ class Works {
   void Run(std::size_t limit) {
     const Time end = clock_.Now() + kTimePerTurn;
     branch_was_next_ = branch_next_;
+    added_bytes_ = 0;
     for (std::size_t n = 0; n < limit && Pending(); ++n) {
-      if (n > 0 && clock_.Now() >= end) return;
+      if (n > 0 && (clock_.Now() >= end || added_bytes_ > InboxBytes(board_.options))) return;
       const bool branch = BranchIsNext();
       branch_next_ = !branch;
       branch ? RunBranch() : RunTransact();
@@ -210,6 +211,7 @@ class Works {
       Live& live = board_.lives.Add(std::move(transaction));
       live.surely_new = true;
       added_.push_back(&live);
+      added_bytes_ += live.bytes;
       board_.StepIfRoom(live, engine::EventKind::kSubmitted, room);
       TakeCallsOf(live);
     }
@@ -229,8 +231,9 @@ class Works {
   std::vector<Transact> transacts_;  // that ran in the open batch
   std::vector<Branch> branches_;     // the same
   std::vector<Live*> added_;         // submitted by them
-  bool branch_next_ = false;         // if both kinds wait
-  bool branch_was_next_ = false;     // before what ran in the open batch
+  std::size_t added_bytes_ = 0;
+  bool branch_next_ = false;      // if both kinds wait
+  bool branch_was_next_ = false;  // before what ran in the open batch
 };
 
 }  // namespace v1

@@ -85,6 +85,26 @@ struct Definition {
   TransOptions options;
 };
 
+/// What it takes in memory, with the record of how far it has come.
+inline std::size_t BytesOf(const Definition& definition) {
+  constexpr std::size_t kRecord = 512;
+  constexpr std::size_t kBytesOfBranch = 48;
+  std::size_t bytes = sizeof(Definition) + kRecord + definition.gid.size() +
+                      definition.data.size() + definition.query_prepared.size() +
+                      definition.workflow.size();
+  for (const auto& [name, value] : definition.options.branch_headers) {
+    bytes += 2 * sizeof(std::string) + name.size() + value.size();
+  }
+  for (const auto& order : definition.orders) {
+    bytes += sizeof order + order.second.size() * sizeof(int);
+  }
+  for (const Step& step : definition.steps) {
+    bytes += sizeof(Step) + 2 * kBytesOfBranch + step.branch_id.size() + step.topic.size() +
+             step.action.size() + step.compensate.size() + step.payload.size();
+  }
+  return bytes;
+}
+
 /// Steps that clients register one after the other, while the transaction is prepared.
 inline bool RegistersSteps(TransType type) {
   return type == TransType::kTcc || type == TransType::kXa || type == TransType::kWorkflow;

@@ -197,12 +197,15 @@ class Statement {
   std::int64_t Int(int column) const { return sqlite3_column_int64(handle_, column); }
   bool IsNull(int column) const { return sqlite3_column_type(handle_, column) == SQLITE_NULL; }
   /// A text as UTF-8, whatever the encoding of the file; a blob as it is.
-  std::string Text(int column) const {
+  std::string Text(int column) const { return std::string(View(column)); }
+  /// The same without a copy, until the next step.
+  std::string_view View(int column) const {
     const void* data = sqlite3_column_type(handle_, column) == SQLITE_BLOB
                            ? sqlite3_column_blob(handle_, column)
                            : sqlite3_column_text(handle_, column);
     const auto size = static_cast<std::size_t>(sqlite3_column_bytes(handle_, column));
-    return data == nullptr ? std::string() : std::string(static_cast<const char*>(data), size);
+    return data == nullptr ? std::string_view()
+                           : std::string_view(static_cast<const char*>(data), size);
   }
 
  private:

@@ -148,14 +148,12 @@ class MemoryStore : public Store {
     return page;
   }
 
-  std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) override {
+  void Due(Time now, DuePosition after, const DueVisitor& visit) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    std::vector<Transaction> transactions;
     for (auto entry = due_.upper_bound({after.due, after.row});
-         entry != due_.end() && entry->first.first <= now && transactions.size() < limit; ++entry) {
-      transactions.push_back(records_.at(entry->first.second));
+         entry != due_.end() && entry->first.first <= now; ++entry) {
+      if (!visit(Transaction(records_.at(entry->first.second)))) return;
     }
-    return transactions;
   }
 
   Time NextDue(Time now) override {

@@ -38,9 +38,11 @@ class SqliteStore : public Store {
   /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
   /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
   /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them.
+  /// `cache_bytes`: pages of the file that are kept in memory.
   explicit SqliteStore(const std::string& path, Durability durability = Durability::kPower,
-                       std::function<void(sqlite3*)> on_open = {})
-      : connections_(path, durability, std::move(on_open)) {}
+                       std::function<void(sqlite3*)> on_open = {},
+                       std::size_t cache_bytes = sqlite_schema::kCacheBytes)
+      : connections_(path, durability, std::move(on_open), cache_bytes) {}
 
   void Begin() override { connections_.Begin(); }
 
@@ -129,7 +131,7 @@ class SqliteStore : public Store {
   std::string Check(const std::atomic<bool>& stop) override {
     try {
       sql::Database db(connections_.Path(), SQLITE_OPEN_READWRITE);
-      sqlite_schema::ConfigureReader(db);
+      connections_.ConfigureReader(db);
       const auto stopped = [](void* flag) {
         return static_cast<const std::atomic<bool>*>(flag)->load() ? 1 : 0;
       };
@@ -178,14 +180,14 @@ class SqliteStore : public Store {
     return page;
   }
 
-  std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) override {
+  void Due(Time now, DuePosition after, const DueVisitor& visit) override {
     sql::Statement& due = Writing().due;
     const Finally reset{due};
     due.Bind(1, sqlite_store::Stored(after.due)).Bind(2, after.row);
-    due.Bind(3, sqlite_store::Stored(now)).Bind(4, static_cast<std::int64_t>(limit));
-    std::vector<Transaction> transactions;
-    while (due.Step()) transactions.push_back(sqlite_store::ReadTransaction(due));
-    return transactions;
+    due.Bind(3, sqlite_store::Stored(now));
+    while (due.Step()) {
+      if (!visit(sqlite_store::ReadTransaction(due))) return;
+    }
   }
 
   Time NextDue(Time now) override {

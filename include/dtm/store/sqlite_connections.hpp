@@ -3,6 +3,7 @@
 /// Document: docs/store_format.md, "Files".
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -25,10 +26,12 @@ namespace sqlite_store {
 class Connections {
  public:
   /// See SqliteStore.
-  Connections(const std::string& path, Durability durability, std::function<void(sqlite3*)> on_open)
+  Connections(const std::string& path, Durability durability, std::function<void(sqlite3*)> on_open,
+              std::size_t cache_bytes)
       : path_(FileAt(path)),
         durability_(durability),
         on_open_(std::move(on_open)),
+        cache_bytes_(cache_bytes),
         lock_(std::make_unique<os::FileLock>(path_ + "-lock")),
         files_(path_) {
     const std::optional<os::FileStamp> log = os::StampOf(path_ + "-wal");
@@ -126,6 +129,10 @@ class Connections {
     reader_ = std::move(reader);
   }
 
+  void ConfigureReader(sql::Database& db) const {
+    sqlite_schema::ConfigureReader(db, cache_bytes_);
+  }
+
   /// What is wrong with the file, or nothing.
   std::string QuickCheck(sql::Database& db) const {
     sql::Statement check(db, "PRAGMA quick_check(1)");
@@ -147,7 +154,7 @@ class Connections {
 
   std::unique_ptr<Writer> OpenWriter() {
     auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
-    sqlite_schema::ConfigureWriter(*db, durability_ == Durability::kPower);
+    sqlite_schema::ConfigureWriter(*db, durability_ == Durability::kPower, cache_bytes_);
     sqlite_schema::Migrate(*db);
     files_.Opened(*db);
     if (on_open_) on_open_(db->Handle());
@@ -158,7 +165,7 @@ class Connections {
   }
   std::unique_ptr<Reader> OpenReader() const {
     auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
-    sqlite_schema::ConfigureReader(*db);
+    ConfigureReader(*db);
     sqlite3_busy_timeout(db->Handle(), sqlite_schema::kLockWaitMs);
     return std::make_unique<Reader>(std::move(db));
   }
@@ -185,6 +192,7 @@ class Connections {
   const std::string path_;
   const Durability durability_;
   const std::function<void(sqlite3*)> on_open_;
+  const std::size_t cache_bytes_;
   std::unique_ptr<os::FileLock> lock_;
   OpenFiles files_;
   std::unique_ptr<Writer> writer_;

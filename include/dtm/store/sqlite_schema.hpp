@@ -3,6 +3,8 @@
 /// Needs: SQLite through sql/sqlite.hpp. Threads: the owner's. Document: docs/store_format.md.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -105,7 +107,15 @@ inline constexpr int kLockWaitMs = 20;
 /// The same while it is opened.
 inline constexpr int kOpenWaitMs = 5000;
 
-inline void ConfigureWriter(sql::Database& db, bool sync_each_commit) {
+/// Pages of the file that the connections keep in memory; the reader an eighth of it.
+inline constexpr std::size_t kCacheBytes = std::size_t{64} << 20;
+
+inline std::string CachePragma(std::size_t bytes) {
+  return "PRAGMA cache_size = -" + std::to_string((std::max)(bytes / 1024, std::size_t{64}));
+}
+
+inline void ConfigureWriter(sql::Database& db, bool sync_each_commit,
+                            std::size_t cache_bytes = kCacheBytes) {
   sqlite3_busy_timeout(db.Handle(), kOpenWaitMs);
   StoredVersion(db);  // a newer file is refused before anything is changed in it
   db.Exec("PRAGMA trusted_schema = OFF");
@@ -120,14 +130,14 @@ inline void ConfigureWriter(sql::Database& db, bool sync_each_commit) {
   // A log that had to grow behind a long reader is cut to 16 MiB, four times what it is without one.
   db.Exec(
       "PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 16777216;"
-      "PRAGMA cache_size = -65536; PRAGMA foreign_keys = ON");
+      "PRAGMA foreign_keys = ON");
+  db.Exec(CachePragma(cache_bytes).c_str());
 }
 
-inline void ConfigureReader(sql::Database& db) {
+inline void ConfigureReader(sql::Database& db, std::size_t cache_bytes = kCacheBytes) {
   sqlite3_busy_timeout(db.Handle(), kOpenWaitMs);
-  db.Exec(
-      "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -8192;"
-      "PRAGMA wal_autocheckpoint = 0");
+  db.Exec("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 0");
+  db.Exec(CachePragma(cache_bytes / 8).c_str());
 }
 
 }  // namespace sqlite_schema

@@ -48,8 +48,8 @@ inline Transaction ReadTransaction(const sql::Statement& row) {
   try {
     const auto known = [](std::int64_t number) { return number >= 1 && number <= 5; };
     if (!known(row.Int(2)) || !known(row.Int(3))) codec::Reader::Fail();
-    codec::DecodeState(row.Text(8), transaction);
-    transaction.definition = codec::DecodeDefinition(gid, type, row.Text(9));
+    codec::DecodeState(row.View(8), transaction);
+    transaction.definition = codec::DecodeDefinition(gid, type, row.View(9));
   } catch (const StoreError& error) {
     auto unreadable = std::make_shared<Definition>();
     unreadable->gid = gid;
@@ -99,7 +99,7 @@ struct Writer {
                    "state = ?5, due = ?6 WHERE id = ?1 AND version = ?2"),
         // Not as (due, id) > (?1, ?2): SQLite would walk all that are due at the moment ?1 again.
         due(db, Select("WHERE due = ?1 AND id > ?2 AND due <= ?3 UNION ALL ") +
-                    Select("WHERE due > ?1 AND due <= ?3 ORDER BY due, id LIMIT ?4")),
+                    Select("WHERE due > ?1 AND due <= ?3 ORDER BY due, id")),
         next_due(db, "SELECT min(due) FROM dtm_trans WHERE due IS NOT NULL AND due > ?1"),
         look(db, "SELECT id, created, finished FROM dtm_trans WHERE id > ?1 ORDER BY id LIMIT ?2"),
         remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),

@@ -54,6 +54,9 @@ struct DuePosition {
   std::int64_t row = 0;
 };
 
+/// Gets one transaction; returns whether it wants more.
+using DueVisitor = std::function<bool(Transaction&&)>;
+
 /// A small text that is kept under a name, such as a topic with its subscribers (category "topics").
 struct KeyValue {
   std::string category, key, value;
@@ -142,8 +145,9 @@ class Store {
   virtual KeyValuePage ScanValues(const std::string& category, const std::string& key,
                                   std::int64_t position, std::size_t limit) = 0;
 
-  /// Unfinished transactions with due <= `now`, in order of (due, row), after `after`.
-  virtual std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) = 0;
+  /// Reads unfinished transactions with due <= `now`, in order of (due, row), after `after`, one by one until `visit`
+  /// returns false: each may be a megabyte. `visit` must not use the store.
+  virtual void Due(Time now, DuePosition after, const DueVisitor& visit) = 0;
 
   /// When the first unfinished transaction after `now` is due; kNever if there is none.
   virtual Time NextDue(Time now) = 0;

@@ -96,9 +96,9 @@ class FailingStore : public Store {
                           std::int64_t position, std::size_t limit) override {
     return inner_->ScanValues(category, key, position, limit);
   }
-  std::vector<Transaction> Due(Time now, DuePosition after, std::size_t limit) override {
+  void Due(Time now, DuePosition after, const DueVisitor& visit) override {
     Definite("Due");
-    return inner_->Due(now, after, limit);
+    inner_->Due(now, after, visit);
   }
   Time NextDue(Time now) override {
     Reading("NextDue");
