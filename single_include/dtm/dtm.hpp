@@ -2736,23 +2736,16 @@ class WorkflowLedger {
   /// must fit to this one. `callbacks`: the branches that have one for it.
   /// @throws LogicError  see Refuse.
   void Decide(bool succeeded, const std::set<std::string>& callbacks) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    CheckRefused();
-    const Op wrong = succeeded ? Op::kRollback : Op::kCommit;
-    for (const auto& entry : recorded_) {
-      const Step& step = entry.second;
-      const bool callback = step.op == Op::kRollback || step.op == Op::kCommit;
-      const bool action = step.op == Op::kAction || step.op == Op::kBusiness;
-      if (action && done_.count({step.branch_id, Op::kAction}) == 0) {
-        Refuse(Named(step) + " is recorded, and this run ended without it");
-      } else if (step.op == wrong) {
-        Refuse(Named(step) + " is recorded, so it was decided to " +
-               (succeeded ? "roll back" : "commit") + ", and this run " +
-               (succeeded ? "succeeded" : "failed"));
-      } else if (callback && callbacks.count(step.branch_id) == 0) {
-        Refuse(Named(step) + " is recorded, and this run has registered none");
-      }
-    }
+    CheckDecision(succeeded, callbacks);
+    if (callbacks.empty()) return;
+    // Before the first callback begins: if the program dies in it, the next run must not decide otherwise, nor may
+    // another process, which the coordinator refuses.
+    Step decision;
+    decision.branch_id = kDecision;
+    decision.op = Op::kAction;
+    decision.action = kOwnCode;
+    decision.payload = Name(succeeded ? Op::kCommit : Op::kRollback);
+    if (recorded_.count({decision.branch_id, decision.op}) == 0) Record(decision);
   }
 
   /// @throws LogicError  this run was refused, and the function went on all the same.
@@ -2763,6 +2756,35 @@ class WorkflowLedger {
 
  private:
   using Key = std::pair<std::string, Op>;
+  static constexpr const char* kDecision = "00";  ///< its branch id
+
+  void CheckDecision(bool succeeded, const std::set<std::string>& callbacks) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    CheckRefused();
+    const Op wrong = succeeded ? Op::kRollback : Op::kCommit;
+    for (const auto& entry : recorded_) {
+      const Step& step = entry.second;
+      if (step.branch_id == kDecision) {
+        if (step.payload == Name(wrong)) RefuseDecision(step, succeeded);
+        continue;
+      }
+      const bool callback = step.op == Op::kRollback || step.op == Op::kCommit;
+      const bool action = step.op == Op::kAction || step.op == Op::kBusiness;
+      if (action && done_.count({step.branch_id, Op::kAction}) == 0) {
+        Refuse(Named(step) + " is recorded, and this run ended without it");
+      } else if (step.op == wrong) {
+        RefuseDecision(step, succeeded);
+      } else if (callback && callbacks.count(step.branch_id) == 0) {
+        Refuse(Named(step) + " is recorded, and this run has registered none");
+      }
+    }
+  }
+
+  [[noreturn]] void RefuseDecision(const Step& step, bool succeeded) {
+    Refuse(Named(step) + " is recorded, so it was decided to " +
+           (succeeded ? "roll back" : "commit") + ", and this run " +
+           (succeeded ? "succeeded" : "failed"));
+  }
 
   std::optional<std::string> Before(const Step& step) {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -2777,8 +2799,8 @@ class WorkflowLedger {
     }
     if (found == recorded_.end()) {
       if (step.op != Op::kAction) return std::nullopt;
-      CheckUndecided(step);
       if (!doomed_.empty()) throw BeyondLimit(doomed_);
+      CheckUndecided(step);
       return std::nullopt;
     }
     const Step& old = found->second;
@@ -2795,7 +2817,7 @@ class WorkflowLedger {
   void CheckUndecided(const Step& step) {
     for (const auto& entry : recorded_) {
       const Op op = entry.first.second;
-      if (op != Op::kRollback && op != Op::kCommit) continue;
+      if (op != Op::kRollback && op != Op::kCommit && entry.first.first != kDecision) continue;
       Refuse(Named(entry.second) +
              " is recorded, so all steps were done before, and this run has " + Named(step) +
              " as well, " + What(step));
@@ -2837,6 +2859,7 @@ class WorkflowLedger {
   }
 
   static std::string Named(const Step& step) {
+    if (step.branch_id == kDecision) return "the decision to " + step.payload;
     return "the " + std::string(Name(step.op)) + " of branch " + step.branch_id;
   }
   static std::string What(const Step& step) {

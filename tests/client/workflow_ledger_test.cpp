@@ -189,11 +189,21 @@ TEST_CASE("workflow ledger: a decision that was made differently once is refused
   }
   f.TakeDid();
   f.TakeLog();
-  const std::string branch = now == "no callback" || now == "another callback" ? "01" : "03";
-  CHECK_THROWS_WITH(handle.Execute("g", 1),
-                    ContainsSubstring(std::string("the ") + op + " of branch " + branch));
+  const bool about_01 = now == "no callback" || now == "another callback";
+  std::string what =
+      about_01 ? std::string("the ") + op + " of branch 01" : std::string("the decision to ") + op;
+  if (GENERATE(false, true)) {  // versions before did not record the decision
+    auto& recorded = f.endpoint.workflow.recorded;
+    for (auto step = recorded.begin(); step != recorded.end(); ++step) {
+      if (step->branch_id != "00") continue;
+      recorded.erase(step);
+      break;
+    }
+    if (!about_01) what = std::string("the ") + op + " of branch 03";
+  }
+  CHECK_THROWS_WITH(handle.Execute("g", 1), ContainsSubstring(what));
   CHECK(f.did.empty());
-  CHECK(f.endpoint.log == Lines{"prepare g"});
+  if (now != "another callback") CHECK(f.endpoint.log == Lines{"prepare g"});
   CHECK(f.endpoint.workflow.status == Status::kPrepared);
   if (now == "another callback") return;
   fails = failed_before;
@@ -213,12 +223,12 @@ TEST_CASE("workflow ledger: what could not be recorded is not done") {
      CHECK_THROWS_AS(wf.NewBranch("\xFF"), dtm::LogicError);
      WorkflowBranch branch = wf.NewBranch(std::string(128, 'n'));
      const std::string longest = "http://b/" + std::string(dtm::kMaxUrlBytes - 9, 'x');
-     CHECK_THROWS_AS(branch.Call(longest + "x", 1), dtm::LogicError);
-     CHECK_THROWS_AS(branch.Call("http://b/\xFF", 1), dtm::LogicError);
+     CHECK_THROWS_AS(branch.Call(longest + "x", 1), dtm::Error);
+     CHECK_THROWS_AS(branch.Call("http://b/\xFF", 1), dtm::Error);
      CHECK_THROWS_AS(branch.Call("topic://t", 1), dtm::LogicError);
      CHECK_THROWS_AS(branch.Call(LocalBranch<int>{std::string(3000, 'f'), kOwner}, 1),
                      dtm::LogicError);
-     CHECK_THROWS_AS(branch.OnRollback(longest + "x", 1), dtm::LogicError);
+     CHECK_THROWS_AS(branch.OnRollback(longest + "x", 1), dtm::Error);
      CHECK(f.endpoint.called.empty());
      return branch.Call(longest, 1);
    }).Execute("g", 1);

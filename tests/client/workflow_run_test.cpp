@@ -27,7 +27,8 @@ TEST_CASE(
   });
   CHECK_THROWS_WITH(handle.Execute("g", 1), "connection lost");
   CHECK(f.TakeDid() == Lines{"commit three", "commit two"});
-  CHECK(f.TakeLog() == Lines{"prepare g", "register workflow g 03 commit"});
+  CHECK(f.TakeLog() ==
+        Lines{"prepare g", "register workflow g 00 action", "register workflow g 03 commit"});
   broken = false;
   CHECK(handle.Execute("g", 1) == "r");
   CHECK(f.TakeDid() == Lines{"commit two", "commit one"});
@@ -49,7 +50,8 @@ TEST_CASE("workflow client: OnFinish is told how it ended") {
       handle.Execute("g", 1);
     }
     CHECK(f.did == Lines{fails ? "bad" : "good"});
-    CHECK(f.endpoint.registered.at(0).op == (fails ? Op::kRollback : Op::kCommit));
+    CHECK(f.endpoint.registered.at(0).payload == (fails ? "rollback" : "commit"));
+    CHECK(f.endpoint.registered.at(1).op == (fails ? Op::kRollback : Op::kCommit));
   }
 }
 
@@ -76,7 +78,7 @@ TEST_CASE(
       }
     }
     CHECK(f.did == Lines(2, rollback ? "undo" : "commit"));  // it comes again
-    CHECK(f.endpoint.registered.empty());
+    CHECK(f.endpoint.registered.size() == 1);                // the decision
     CHECK(f.endpoint.workflow.status == Status::kPrepared);
   }
 }
@@ -144,7 +146,7 @@ TEST_CASE("workflow client: a callback that returns Result is done only with a s
     for (const Result& bad : {kNo, Result::Ongoing("later"), Result::Error("lost")}) {
       result = bad;
       CHECK_THROWS_WITH(handle.Execute("g", 1), ContainsSubstring(bad.text));
-      CHECK(f.endpoint.registered.size() == 1);
+      CHECK(f.endpoint.registered.size() == 2);  // the decision, and the last callback
     }
     result = Result::Success();
     if (rollback) {
@@ -250,7 +252,8 @@ TEST_CASE(
     for (const Result& answer : {kNo, Result::Ongoing(), Result::Error("lost")}) {
       f.endpoint.answer = answer;
       CHECK(execute() == "open");
-      CHECK(f.endpoint.log == Lines{"prepare g", call});
+      const Lines decides{"prepare g", "register workflow g 00 action", call};
+      CHECK(f.endpoint.log == (answer.text == kNo.text ? decides : Lines{"prepare g", call}));
     }
     f.endpoint.answer = Result::Success();
     CHECK(execute() == (fails ? "failed: sold out" : "done"));

@@ -117,7 +117,7 @@ TEST_CASE(
   CHECK(f.did == Lines{"one", "two", "three", "undo two", "undo one"});
   CHECK(f.endpoint.log == Lines{"prepare g", "register workflow g 01 action",
                                 "register workflow g 02 action", "register workflow g 03 action",
-                                "register workflow g 02 rollback",
+                                "register workflow g 00 action", "register workflow g 02 rollback",
                                 "register workflow g 01 rollback", "finish g failed"});
   CHECK(f.endpoint.registered.at(2).failed);
   CHECK(f.endpoint.registered.at(2).payload == "no money");
@@ -139,7 +139,8 @@ TEST_CASE(
   });
   CHECK_THROWS_WITH(handle.Execute("g", 1), "sold out");
   CHECK(f.did == Lines{"undo one"});
-  CHECK(f.endpoint.log == Lines{"prepare g", "register workflow g 01 rollback", "finish g failed"});
+  CHECK(f.endpoint.log == Lines{"prepare g", "register workflow g 00 action",
+                                "register workflow g 01 rollback", "finish g failed"});
 }
 
 TEST_CASE("workflow client: a failure that the function deals with is no failure of the workflow") {

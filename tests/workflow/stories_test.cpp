@@ -123,10 +123,33 @@ TEST_CASE(
   house.kit.Advance(seconds(100));
   CHECK(house.did.empty());
   CHECK(house.Seen() == "prepared");
-  CHECK_THAT(house.kit->Explain("g"), ContainsSubstring("the rollback of branch 02 is recorded"));
+  CHECK_THAT(house.kit->Explain("g"), ContainsSubstring("the decision to rollback is recorded"));
   CHECK_FALSE(house.alerts.empty());
   late = true;
   house.kit.Advance(hours(1));
   CHECK(house.Seen() == "failed");
   CHECK(house.did == Lines{"undo 01"});
+}
+
+TEST_CASE(
+    "workflow stories: a rollback that died in its first callback is carried through, or nothing") {
+  const bool late = GENERATE(true, false);
+  CAPTURE(late);
+  bool first = true;
+  House house([&](House& h, Workflow& wf) {
+    wf.NewBranch("charge")
+        .OnRollback([&] {
+          h.did.push_back("refund");
+          if (first) throw std::runtime_error("the power is gone");
+        })
+        .Do(h.Does("charge"));
+    if (first || late) throw dtm::FailureError("too late today");
+    return std::string("done");
+  });
+  CHECK_THROWS_WITH(house.handle->Execute("g", 1), "the power is gone");
+  first = false;
+  house.kit.Crash();
+  house.kit.Advance(seconds(100));
+  CHECK(house.Seen() == (late ? "failed" : "prepared"));
+  CHECK(house.did == (late ? Lines{"charge", "refund", "refund"} : Lines{"charge", "refund"}));
 }
