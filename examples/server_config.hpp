@@ -101,14 +101,15 @@ inline void Set(ServerConfig& config, const std::string& name, const std::string
       throw BadSetting("Store.Driver is '" + value + "'; this server stores in SQLite, see --db");
     }
   } else if (name == "LogLevel") {
-    const dtm::LogLevel least = value == "error"  ? dtm::LogLevel::kError
-                                : value == "warn" ? dtm::LogLevel::kWarning
+    const std::string level = dtm::Lowered(value);
+    const dtm::LogLevel least = level == "error"  ? dtm::LogLevel::kError
+                                : level == "warn" ? dtm::LogLevel::kWarning
                                                   : dtm::LogLevel::kInfo;
-    if (value != "debug" && value != "info" && value != "warn" && value != "error") {
+    if (level != "debug" && level != "info" && level != "warn" && level != "error") {
       throw BadSetting("LogLevel is '" + value + "'; it must be debug, info, warn or error");
     }
-    config.coordinator.log = [least](dtm::LogLevel level, const std::string& text) {
-      if (level >= least) dtm::LogToStderr(level, text);
+    config.coordinator.log = [least](dtm::LogLevel of, const std::string& text) {
+      if (of >= least) dtm::LogToStderr(of, text);
     };
   } else {
     std::fprintf(stderr, "dtm-server: the setting %s is not known here; it is ignored\n",
@@ -116,12 +117,15 @@ inline void Set(ServerConfig& config, const std::string& name, const std::string
   }
 }
 
-/// `Name: value` lines; what is indented below `Store:` is Store.Name. Quotes and # comments go.
+/// `Name: value` lines; what is indented below `Store:` is Store.Name. Quotes and # comments go, and so do the marks
+/// of a YAML document: a byte order mark, `---` at its begin and `...` at its end.
 inline void ReadFile(ServerConfig& config, const std::string& path) {
   std::ifstream file(path);
   if (!file) throw BadSetting("the settings file '" + path + "' cannot be read; check the path");
   std::string section;
-  for (std::string line; std::getline(file, line);) {
+  bool first = true, any = false;
+  for (std::string line; std::getline(file, line); first = false) {
+    if (first && line.compare(0, 3, "\xEF\xBB\xBF") == 0) line.erase(0, 3);
     const std::string bare = line.substr(0, line.find('#'));
     const auto trimmed = [](const std::string& text) {
       const char* blanks = " \t\r'\"";
@@ -129,7 +133,10 @@ inline void ReadFile(ServerConfig& config, const std::string& path) {
       if (first == std::string::npos) return std::string();
       return text.substr(first, text.find_last_not_of(blanks) - first + 1);
     };
-    if (trimmed(bare).empty()) continue;
+    const std::string text = trimmed(bare);
+    if (text == "..." || (text == "---" && any)) return;  // only the first document counts
+    if (text.empty() || text == "---") continue;
+    any = true;
     const std::size_t colon = bare.find(':');
     if (colon == std::string::npos) {
       throw BadSetting(path + ": the line '" + line + "' is not `Name: value`");

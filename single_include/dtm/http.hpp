@@ -869,6 +869,8 @@ inline constexpr const char kOptions[] = "options";
 inline constexpr const char kNotShown[] = "***";  ///< instead of the value of a header
 inline constexpr const char kNextCronInterval[] = "next_cron_interval";
 inline constexpr const char kNextCronTime[] = "next_cron_time";
+inline constexpr const char kRollbackFrom[] = "rollback_from";
+inline constexpr const char kLastError[] = "last_error";
 inline constexpr const char kUrl[] = "url";
 inline constexpr const char kBinData[] = "bin_data";
 
@@ -1140,7 +1142,7 @@ class Fields {
 // ---- dtm/http/reply_rule.hpp -------------------------------------------------------------------
 
 /// Rule A: what the HTTP answer of a branch means.
-/// Needs: std. Threads: pure functions. Protocol: §1, Rule A.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1, Rule A.
 
 namespace dtm {
 inline namespace v1 {
@@ -1167,14 +1169,32 @@ inline std::string StorableText(const std::string& bytes) {
   return text;
 }
 
+/// What a branch that said no tells people: the `message` or `error` of a JSON object, else all it said.
+inline std::string OwnWords(const std::string& body) {
+  const nlohmann::json json =
+      !body.empty() && body.front() == '{' ? json_input::Parse(body) : nlohmann::json();
+  for (const char* key : {"message", "error"}) {
+    const auto told = json.is_object() ? json.find(key) : json.end();
+    if (told == json.end()) continue;
+    if (told->is_object())
+      return OwnWords(told->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    if (told->is_string() && !told->get_ref<const std::string&>().empty()) {
+      return StorableText(told->get_ref<const std::string&>());
+    }
+  }
+  return StorableText(body);
+}
+
 /// The words in the body count whatever the status is, and ONGOING counts before FAILURE; 201, 204
-/// and redirects are temporary errors. The text of the result is the body, or the status if that
-/// is empty.
+/// and redirects are temporary errors. The text of the result is the body (of a failure, its own
+/// words), or the status if that is empty.
 inline Result ReadReply(int status, const std::string& body) {
   const std::string code = "HTTP status " + std::to_string(status);
   const auto text = [&] { return StorableText(body.empty() ? code : body); };
   if (status == 425 || body.find("ONGOING") != std::string::npos) return Result::Ongoing(text());
-  if (status == 409 || body.find("FAILURE") != std::string::npos) return Result::Failure(text());
+  if (status == 409 || body.find("FAILURE") != std::string::npos) {
+    return Result::Failure(body.empty() ? code : OwnWords(body));
+  }
   if (status == 200) return Result::Success();
   return Result::Error(StorableText(body.empty() ? code : code + ": " + body));
 }
@@ -1243,7 +1263,7 @@ inline Result ReadReply(int status, const std::string& body) {
   if (error == answer.end() || error->is_null()) return plain;
   const nlohmann::json code = error->is_object() ? error->value("code", nlohmann::json()) : nullptr;
   const std::string text = StorableText(body);
-  if (code == kFailureCode) return Result::Failure(text);
+  if (code == kFailureCode) return Result::Failure(OwnWords(body));
   if (code == kOngoingCode) return Result::Ongoing(text);
   return Result::Error(text);
 }
@@ -1412,57 +1432,9 @@ inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
 
 }  // namespace decode
 
-/// @throws BadInput  it has another form, or nobody could carry it out.
-inline Definition DecodeTransaction(const json_input::Fields& fields) {
-  Definition definition;
-  definition.gid = GidOf(fields);
-  definition.type = TypeNamed(fields.Text(kTransType));
-  const std::string protocol = fields.Text(kProtocol);
-  if (!protocol.empty() && protocol != kHttp && protocol != kJsonRpc) {
-    throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
-                   "' is not spoken here; leave it empty, or say http or json-rpc");
-  }
-  definition.json_rpc = protocol == kJsonRpc;
-  decode::Options(fields, definition.options);
-  const bool concurrent = fields.Bool(kConcurrent);
-  const std::string query_prepared = fields.Text(kQueryPrepared);
-  const std::string custom_data = fields.Text(kCustomData);
-  (void)fields.Text(kRollbackReason);
-  (void)fields.Texts(kReqExtra);
-  std::vector<Step> steps = decode::Steps(fields);
-  switch (definition.type) {
-    case TransType::kSaga:  // only the `concurrent` of custom_data counts
-      definition.steps = std::move(steps);
-      decode::SagaCustomData(custom_data, definition);
-      break;
-    case TransType::kMsg:
-      definition.steps = std::move(steps);
-      for (Step& step : definition.steps) step.compensate.clear();
-      definition.concurrent = concurrent;
-      definition.query_prepared = query_prepared;
-      decode::MsgCustomData(custom_data, definition);
-      break;
-    case TransType::kWorkflow:
-      definition.query_prepared = query_prepared;
-      if (!custom_data.empty()) decode::WorkflowCustomData(custom_data, definition);
-      break;
-    case TransType::kTcc:
-    case TransType::kXa: break;
-  }
-  CheckNotLocal(definition.query_prepared);
-  for (const Step& step : definition.steps) {
-    CheckNotLocal(step.action);
-    CheckNotLocal(step.compensate);
-  }
-  const std::string problem = Problem(definition);
-  if (!problem.empty()) throw BadInput(problem);
-  if (definition.json_rpc) {
-    for (const Step& step : definition.steps) CheckParams(step);
-  }
-  return definition;
-}
-
+/// As the client sent it, else as dtm's clients would.
 inline std::string CustomData(const Definition& saga) {
+  if (!saga.custom_data.empty()) return saga.custom_data;
   if (saga.type == TransType::kMsg && saga.delay.count() > 0) {
     return nlohmann::json{{kDelay, saga.delay.count()}}.dump();
   }
@@ -1476,6 +1448,55 @@ inline std::string CustomData(const Definition& saga) {
   for (const auto& order : saga.orders) orders[std::to_string(order.first)] = order.second;
   json[kOrders] = std::move(orders);
   return json.dump();
+}
+
+/// @throws BadInput  it has another form, or nobody could carry it out.
+inline Definition DecodeTransaction(const json_input::Fields& fields) {
+  Definition definition;
+  definition.gid = GidOf(fields);
+  definition.type = TypeNamed(fields.Text(kTransType));
+  const std::string protocol = fields.Text(kProtocol);
+  if (!protocol.empty() && protocol != kHttp && protocol != kJsonRpc) {
+    throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
+                   "' is not spoken here; leave it empty, or say http or json-rpc");
+  }
+  definition.json_rpc = protocol == kJsonRpc;
+  decode::Options(fields, definition.options);
+  const bool concurrent = fields.Bool(kConcurrent);
+  definition.query_prepared = fields.Text(kQueryPrepared);
+  const std::string custom_data = fields.Text(kCustomData);
+  (void)fields.Text(kRollbackReason);
+  (void)fields.Texts(kReqExtra);
+  std::vector<Step> steps = decode::Steps(fields);
+  switch (definition.type) {
+    case TransType::kSaga:  // only the `concurrent` of custom_data counts
+      definition.steps = std::move(steps);
+      decode::SagaCustomData(custom_data, definition);
+      break;
+    case TransType::kMsg:
+      definition.steps = std::move(steps);
+      for (Step& step : definition.steps) step.compensate.clear();
+      definition.concurrent = concurrent;
+      decode::MsgCustomData(custom_data, definition);
+      break;
+    case TransType::kWorkflow:
+      if (!custom_data.empty()) decode::WorkflowCustomData(custom_data, definition);
+      break;
+    case TransType::kTcc:
+    case TransType::kXa: break;
+  }
+  if (custom_data != CustomData(definition)) definition.custom_data = custom_data;
+  CheckNotLocal(definition.query_prepared);
+  for (const Step& step : definition.steps) {
+    CheckNotLocal(step.action);
+    CheckNotLocal(step.compensate);
+  }
+  const std::string problem = Problem(definition);
+  if (!problem.empty()) throw BadInput(problem);
+  if (definition.json_rpc) {
+    for (const Step& step : definition.steps) CheckParams(step);
+  }
+  return definition;
 }
 
 /// The options that are set, under their names.
@@ -1583,13 +1604,19 @@ inline Definition Redacted(const Definition& definition) {
   return shown;
 }
 
-inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
-                                              Duration retry_interval) {
+/// Old records do not tell when they changed (store format 1).
+inline Time UpdateTime(const Transaction& transaction) {
+  return IsFinal(transaction.status) ? transaction.finished
+                                     : (std::max)(transaction.created, transaction.updated);
+}
+
+/// `interval`: the wait between tries that it has come to.
+inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Duration interval) {
   const Definition definition = Redacted(*transaction.definition);
   const Status status = transaction.status;
   nlohmann::ordered_json json = {{kId, transaction.row},
                                  {kCreateTime, TimeText(transaction.created)},
-                                 {kUpdateTime, nullptr},
+                                 {kUpdateTime, TimeText(UpdateTime(transaction))},
                                  {kGid, definition.gid},
                                  {kTransType, Name(definition.type)}};
   if (!definition.steps.empty() && !RegistersSteps(definition.type)) {
@@ -1600,9 +1627,7 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
   if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
   json[kProtocol] = definition.json_rpc ? kJsonRpc : kHttp;
   if (IsFinal(status)) {
-    const std::string finished = TimeText(transaction.finished);
-    json[kUpdateTime] = finished;
-    json[status == Status::kSucceed ? kFinishTime : kRollbackTime] = finished;
+    json[status == Status::kSucceed ? kFinishTime : kRollbackTime] = TimeText(transaction.finished);
   }
   if (!transaction.result.empty()) json[kResult] = base64::Encode(transaction.result);
   if (!transaction.reason.empty()) json[kRollbackReason] = transaction.reason;
@@ -1611,8 +1636,6 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
   json[kOptions] = options.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   const std::string custom_data = CustomData(definition);
   if (!custom_data.empty()) json[kCustomData] = custom_data;
-  const auto own = definition.options.retry_interval;
-  const auto interval = own.count() > 0 ? Duration(own) : retry_interval;
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(interval).count();
   if (seconds > 0) json[kNextCronInterval] = seconds;
   if (!IsFinal(status) && transaction.due != kNever) {
@@ -1620,6 +1643,9 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
   }
   AddOptions(definition, json);
   if (transaction.retry_count > 0) json[kRetryCount] = transaction.retry_count;
+  // What only this library tells comes last.
+  if (const std::string from = ReasonFrom(transaction); !from.empty()) json[kRollbackFrom] = from;
+  if (!transaction.last_error.empty()) json[kLastError] = transaction.last_error;
   return json;
 }
 
@@ -1628,17 +1654,21 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
   auto branches = nlohmann::ordered_json::array();
   const std::size_t first = HasQueryRow(definition.type) ? DeliveryOf(0) : 0;
   for (std::size_t i = first; i < transaction.branches.size(); ++i) {
-    nlohmann::ordered_json json = {{kId, 0},
-                                   {kCreateTime, TimeText(transaction.created)},
-                                   {kUpdateTime, nullptr},
-                                   {kGid, definition.gid}};
+    const Branch& branch = transaction.branches[i];
+    const bool finished = branch.finished != Time{};
+    nlohmann::ordered_json json = {
+        {kId, 0},
+        {kCreateTime, TimeText(transaction.created)},
+        {kUpdateTime, TimeText(finished ? branch.finished : transaction.created)},
+        {kGid, definition.gid}};
     const std::string url = ShownUrl(UrlOf(definition, i));
     if (!url.empty()) json[kUrl] = url;
     const std::string& payload = PayloadOf(definition, i);
     if (!payload.empty()) json[kBinData] = base64::Encode(payload);
     json[kBranchId] = BranchIdOf(definition, i);
     json[kOp] = Name(OpOf(definition, i));
-    json[kStatus] = Name(transaction.branches[i].status);
+    json[kStatus] = Name(branch.status);
+    if (finished) json[kFinishTime] = TimeText(branch.finished);
     const std::string& name = definition.steps[StepOf(definition.type, i)].topic;
     if (definition.type == TransType::kWorkflow && !name.empty()) json[kName] = name;
     branches.push_back(std::move(json));
@@ -1819,7 +1849,7 @@ class ApiLists {
   }
 
   Json Shown(const Transaction& stored) const {
-    return wire::TransactionJson(stored, tm_.Settings().retry_interval);
+    return wire::TransactionJson(stored, tm_.IntervalOf(stored));
   }
 
  private:
@@ -2018,6 +2048,9 @@ ApiAnswer Handle(const ApiRequest& request, const HandleHttp& handle) {
 /// Counters of the API and the coordinator in Prometheus' text format, under dtm's names.
 /// Needs: std. Threads: ApiCounters is thread-safe, the rest are pure functions. Protocol: §9.
 
+#include <charconv>
+#include <tuple>
+
 namespace dtm {
 inline namespace v1 {
 
@@ -2057,32 +2090,104 @@ inline void Head(std::string& out, const char* name, const char* type, const cha
 
 inline void Line(std::string& out, const std::string& name, const std::string& labels,
                  std::uint64_t value) {
-  out.append(name).append("{").append(labels).append("} ");
-  out.append(std::to_string(value)).append("\n");
+  out.append(name);
+  if (!labels.empty()) out.append("{").append(labels).append("}");
+  out.append(" ").append(std::to_string(value)).append("\n");
 }
 
+/// With a point whatever the locale of the program.
 inline std::string Number(double value) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.9g", value);
-  return text;
+  const auto end =
+      std::to_chars(text, text + sizeof text, value, std::chars_format::general, 9).ptr;
+  return std::string(text, end);
+}
+
+inline void NumberLine(std::string& out, const std::string& name, const std::string& labels,
+                       double value) {
+  out.append(name);
+  if (!labels.empty()) out.append("{").append(labels).append("}");
+  out.append(" ").append(Number(value)).append("\n");
 }
 
 inline void Lines(std::string& out, const std::string& name, const std::string& labels,
                   const Histogram& histogram) {
   std::uint64_t total = 0;
+  const std::string before = labels.empty() ? "" : labels + ",";
   for (std::size_t i = 0; i < histogram.counts.size(); ++i) {
     total += histogram.counts[i];
     const std::string bound =
-        i < Histogram::kBounds.size() ? Number(Histogram::kBounds[i]) : "+Inf";
-    Line(out, name + "_bucket", labels + ",le=\"" + bound + "\"", total);
+        i < histogram.bounds->size() ? Number((*histogram.bounds)[i]) : "+Inf";
+    Line(out, name + "_bucket", before + "le=\"" + bound + "\"", total);
   }
-  out.append(name).append("_sum{").append(labels).append("} ");
-  out.append(Number(histogram.sum)).append("\n");
+  NumberLine(out, name + "_sum", labels, histogram.sum);
   Line(out, name + "_count", labels, total);
 }
 
+inline void Gauge(std::string& out, const char* name, const char* help, std::uint64_t value) {
+  Head(out, name, "gauge", help);
+  Line(out, name, "", value);
+}
+
+/// A label's value: quotes and backslashes in it are escaped, other bytes stand as they are.
+inline std::string Label(const std::string& value) {
+  std::string text;
+  for (const char c : value) {
+    if (c == '"' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text;
+}
+
+/// What is limited comes first, then what has most calls waiting; the number of series is bounded.
+inline void HostLines(std::string& out, std::vector<HostLoad> hosts) {
+  constexpr std::size_t kMost = 100;
+  std::sort(hosts.begin(), hosts.end(), [](const HostLoad& a, const HostLoad& b) {
+    return std::tie(b.limited, b.waiting, b.in_flight, a.host) <
+           std::tie(a.limited, a.waiting, a.in_flight, b.host);
+  });
+  if (hosts.size() > kMost) hosts.resize(kMost);
+  const auto each = [&](const char* name, const char* help, auto value) {
+    Head(out, name, "gauge", help);
+    for (const HostLoad& host : hosts) {
+      Line(out, name, "host=\"" + Label(host.host) + "\"", value(host));
+    }
+  };
+  each("dtm_host_calls_in_flight", "Calls by URL that are out, by host.",
+       [](const HostLoad& host) { return host.in_flight; });
+  each("dtm_host_calls_waiting", "Calls by URL that wait for a slot, by host.",
+       [](const HostLoad& host) { return host.waiting; });
+  each("dtm_host_limited", "1: the host does not answer, so few calls at a time go to it.",
+       [](const HostLoad& host) { return host.limited ? 1u : 0u; });
+}
+
+inline void GaugeLines(std::string& out, const Gauges& now) {
+  if (now.backlog) {
+    Gauge(out, "dtm_transactions_unfinished", "Transactions that have not ended.",
+          now.backlog->unfinished);
+    Gauge(out, "dtm_transactions_waiting",
+          "Of them: those that wait for a time or for their submit.", now.backlog->waiting);
+    Gauge(out, "dtm_transactions_stuck",
+          "Of them: those that go on only with RetryNow or ForceStop, or are damaged.",
+          now.backlog->stuck + now.damaged);
+    Head(out, "dtm_oldest_unfinished_seconds", "gauge", "Age of the oldest of them.");
+    NumberLine(out, "dtm_oldest_unfinished_seconds", "",
+               static_cast<double>(now.oldest_age.count()) / 1e6);
+  }
+  Gauge(out, "dtm_transactions_in_memory", "Transactions in memory; the others wait in the store.",
+        now.in_memory);
+  Head(out, "dtm_calls_in_flight", "gauge", "Branch calls that are out.");
+  Line(out, "dtm_calls_in_flight", "to=\"function\"", now.functions.in_flight);
+  Line(out, "dtm_calls_in_flight", "to=\"url\"", now.urls.in_flight);
+  Head(out, "dtm_calls_waiting", "gauge", "Branch calls that wait for a thread or a slot.");
+  Line(out, "dtm_calls_waiting", "to=\"function\"", now.functions.waiting);
+  Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
+  HostLines(out, now.urls.hosts);
+  Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
+}
+
 inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
-                        const Metrics::Snapshot& done) {
+                        const Metrics::Snapshot& done, const Gauges& now) {
   std::string out;
   Head(out, "dtm_server_info", "gauge", "The version of the server.");
   Line(out, "dtm_server_info", std::string("version=\"") + kVersion + "\"", 1);
@@ -2118,6 +2223,9 @@ inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
              Name(branch.op) + "\",status=\"" + (branch.ok ? "ok" : "fail") + "\"",
          count);
   }
+  Head(out, "dtm_store_commit_duration", "histogram", "Seconds that the store took for a commit.");
+  Lines(out, "dtm_store_commit_duration", "", done.commits);
+  GaugeLines(out, now);
   return out;
 }
 
@@ -2530,7 +2638,7 @@ class Api {
       return answers::Rejected("trans type: '" + std::string(Name(type)) + "' current status '" +
                                Name(stored.status) + "', cannot abort. FAILURE");
     }
-    tm_.Cancel(gid, reason.empty() ? "aborted by request" : reason);
+    tm_.Cancel(gid, reason);
     return answers::Success();
   }
 
@@ -2583,7 +2691,8 @@ class Api {
   }
   ApiAnswer Ping(const ApiRequest&) { return {200, R"({"msg":"pong"})"}; }
   ApiAnswer MetricsText(const ApiRequest&) {
-    return {200, metrics_text::Text(counters_.Get(), tm_.Counted()), "text/plain; version=0.0.4"};
+    return {200, metrics_text::Text(counters_.Get(), tm_.Counted(), tm_.Measure()),
+            "text/plain; version=0.0.4"};
   }
 
   ApiAnswer Branch(const ApiRequest& request) {
@@ -2656,77 +2765,6 @@ void AnswerBranch(httplib::Response& response, const Serve& serve) {
   if (answer.retry_after > 0)
     response.set_header("Retry-After", std::to_string(answer.retry_after));
 }
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/call_pace.hpp --------------------------------------------------------------------
-
-/// How many threads begin calls at once, so that fast branches are served by few of them and slow ones not in bursts.
-/// Needs: std. Threads: none inside; the caller holds its own lock. No clock: time is passed in.
-
-#include <list>
-
-namespace dtm {
-inline namespace v1 {
-
-/// A call of a fast branch is back in less than kYoung, and its thread takes the next call; that costs less than to
-/// wake another thread, and at 256 calls at a time it is a third of all work. So few threads are in such young calls.
-/// Older ones do not count: slow branches get as many threads as they need, 6 calls a millisecond and processor. Calls
-/// that begin together are answered together and wait for each other again each time; so they spread (1000 calls
-/// of 100 ms on 2 processors: 7,700/s without this).
-class CallPace {
- public:
-  using SteadyTime = std::chrono::steady_clock::time_point;
-
-  static constexpr std::chrono::milliseconds kYoung{2};
-  static constexpr std::size_t kYoungPerProcessor = 12;
-
-  /// What one thread is doing. Made once for it, so that nothing is allocated for a call.
-  class Place {
-   public:
-    Place() : here_(1) {}
-    Place(const Place&) = delete;
-    Place& operator=(const Place&) = delete;
-
-   private:
-    friend class CallPace;
-    struct Young {
-      Place* place = nullptr;
-      SteadyTime started{};
-    };
-    std::list<Young> here_;  ///< its only element is here, unless a young call is out
-    std::list<Young>::iterator at_ = here_.begin();
-  };
-
-  explicit CallPace(unsigned processors)
-      : max_young_(kYoungPerProcessor * (std::max)(processors, 2U)) {}
-
-  bool MayStart(SteadyTime now) {
-    while (!young_.empty() && young_.front().started + kYoung <= now) {
-      std::list<Place::Young>& here = young_.front().place->here_;
-      here.splice(here.end(), young_, young_.begin());
-    }
-    return young_.size() < max_young_;
-  }
-
-  /// After MayStart has said no: when it says something else although no call has ended.
-  SteadyTime NextChange() const { return young_.front().started + kYoung; }
-
-  /// `now` never goes back.
-  void Started(Place& place, SteadyTime now) {
-    *place.at_ = {&place, now};
-    young_.splice(young_.end(), place.here_);
-  }
-
-  void Ended(Place& place) {
-    if (place.here_.empty()) place.here_.splice(place.here_.end(), young_, place.at_);
-  }
-
- private:
-  const std::size_t max_young_;
-  std::list<Place::Young> young_;  ///< in the order of their start
-};
 
 }  // namespace v1
 }  // namespace dtm
@@ -2931,9 +2969,12 @@ class HostLimits {
   /// 1,280, and each host leaves a fifth of what it found, also when several die at once.
   bool MayStart(const Load& host) const {
     const int free = limits_.total - in_flight_;
-    const int cap = host.silent >= limits_.silent_after ? limits_.silent_host : limits_.per_host;
+    const int cap = Silent(host) ? limits_.silent_host : limits_.per_host;
     return host.in_flight < cap && host.in_flight < kShare * free;
   }
+
+  /// So many calls in a row had no answer that it gets few at a time.
+  bool Silent(const Load& host) const { return host.silent >= limits_.silent_after; }
 
   void Started(Load& host) {
     ++host.in_flight;
@@ -2971,6 +3012,7 @@ class HostLimits {
 /// Needs: cpp-httplib (connections). Threads: none inside; the caller holds its own lock. No clock:
 /// time is passed in.
 
+#include <list>
 #include <new>
 #include <unordered_map>
 
@@ -3151,6 +3193,17 @@ class CallQueue {
 
   std::size_t Hosts() const { return hosts_.size(); }
 
+  CallLoad Load() const {
+    CallLoad load{static_cast<std::size_t>(limits_.InFlight()), waiting_, {}};
+    for (const auto& [origin, host] : hosts_) {
+      const auto in_flight = static_cast<std::size_t>(host->load_.in_flight);
+      const bool limited = limits_.Silent(host->load_);
+      if (in_flight == 0 && host->waiting_.empty() && !limited) continue;
+      load.hosts.push_back({origin, in_flight, host->waiting_.size(), limited});
+    }
+    return load;
+  }
+
  private:
   // A dead host nobody calls is remembered so long, and so many of them.
   static constexpr std::chrono::seconds kRemember{60};
@@ -3191,7 +3244,76 @@ class CallQueue {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/branches.hpp ---------------------------------------------------------------------
+// ---- dtm/http/call_pace.hpp --------------------------------------------------------------------
+
+/// How many threads begin calls at once, so that fast branches are served by few of them and slow ones not in bursts.
+/// Needs: std. Threads: none inside; the caller holds its own lock. No clock: time is passed in.
+
+namespace dtm {
+inline namespace v1 {
+
+/// A call of a fast branch is back in less than kYoung, and its thread takes the next call; that costs less than to
+/// wake another thread, and at 256 calls at a time it is a third of all work. So few threads are in such young calls.
+/// Older ones do not count: slow branches get as many threads as they need, 6 calls a millisecond and processor. Calls
+/// that begin together are answered together and wait for each other again each time; so they spread (1000 calls
+/// of 100 ms on 2 processors: 7,700/s without this).
+class CallPace {
+ public:
+  using SteadyTime = std::chrono::steady_clock::time_point;
+
+  static constexpr std::chrono::milliseconds kYoung{2};
+  static constexpr std::size_t kYoungPerProcessor = 12;
+
+  /// What one thread is doing. Made once for it, so that nothing is allocated for a call.
+  class Place {
+   public:
+    Place() : here_(1) {}
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+
+   private:
+    friend class CallPace;
+    struct Young {
+      Place* place = nullptr;
+      SteadyTime started{};
+    };
+    std::list<Young> here_;  ///< its only element is here, unless a young call is out
+    std::list<Young>::iterator at_ = here_.begin();
+  };
+
+  explicit CallPace(unsigned processors)
+      : max_young_(kYoungPerProcessor * (std::max)(processors, 2U)) {}
+
+  bool MayStart(SteadyTime now) {
+    while (!young_.empty() && young_.front().started + kYoung <= now) {
+      std::list<Place::Young>& here = young_.front().place->here_;
+      here.splice(here.end(), young_, young_.begin());
+    }
+    return young_.size() < max_young_;
+  }
+
+  /// After MayStart has said no: when it says something else although no call has ended.
+  SteadyTime NextChange() const { return young_.front().started + kYoung; }
+
+  /// `now` never goes back.
+  void Started(Place& place, SteadyTime now) {
+    *place.at_ = {&place, now};
+    young_.splice(young_.end(), place.here_);
+  }
+
+  void Ended(Place& place) {
+    if (place.here_.empty()) place.here_.splice(place.here_.end(), young_, place.at_);
+  }
+
+ private:
+  const std::size_t max_young_;
+  std::list<Place::Young> young_;  ///< in the order of their start
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/url_caller.hpp -------------------------------------------------------------------
 
 /// Calls branches by URL: threads that grow and shrink, connections that are kept, a queue per host.
 /// Needs: cpp-httplib, POSIX. Threads: as BranchCaller says; inside, one mutex over all state.
@@ -3229,6 +3351,11 @@ class UrlCaller {
       WakeWorker();
     }
     Deliver(answers);
+  }
+
+  CallLoad Load() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return queue_.Load();
   }
 
   /// Waits for calls that hang in the resolver: getaddrinfo cannot be interrupted.
@@ -3476,11 +3603,23 @@ class UrlCaller {
   std::thread housekeeper_;
 };
 
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/branches.hpp ---------------------------------------------------------------------
+
+/// Branches by URL, as a coordinator uses them: `tm.Use(dtm::HttpBranches())`.
+/// Needs: cpp-httplib, POSIX. Threads: as BranchCaller says. Protocol: §3 (calling branches).
+
+namespace dtm {
+inline namespace v1 {
+
 struct HttpBranchCaller final : BranchCaller {
   explicit HttpBranchCaller(const HttpBranchOptions& options) : own("caller of URLs", options) {}
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
     own.Get().Call(std::move(calls), results);
   }
+  CallLoad Load() override { return own.Get().Load(); }
   void Stop() override { own.Get().Stop(); }
   OfThisProcess<UrlCaller> own;
 };
@@ -4559,7 +4698,7 @@ class RemoteCoordinator : public Endpoint {
                           message + ")");
     }
     if (stored->result.Failed()) {
-      throw FailureError("gid '" + gid + "' was rolled back: " + stored->result.reason);
+      throw FailureError(RolledBack(stored->result));
     }
     return stored->result;
   }
@@ -4587,7 +4726,8 @@ class RemoteCoordinator : public Endpoint {
     if (!told.is_object()) return std::nullopt;
     try {
       stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
-                       told.value(wire::kRollbackReason, "")};
+                       told.value(wire::kRollbackReason, ""), told.value(wire::kRollbackFrom, ""),
+                       told.value(wire::kLastError, "")};
     } catch (const nlohmann::json::exception&) {
       throw Requests().NotOfDtm(gid, answer);
     }
@@ -4638,6 +4778,9 @@ struct ServerOptions {
 /// Between httplib's requests and the Api. For servers of our own and of others.
 class ApiRoutes {
  public:
+  /// What Mount listens to: the paths of the API, also in the absolute form ("GET http://host/api/ping").
+  static constexpr const char kPattern[] = R"((?:[Hh][Tt][Tt][Pp][Ss]?://[^/]*)?/api/[\s\S]*)";
+
   ApiRoutes(Coordinator& tm, std::string token) : api_(tm), token_(std::move(token)) {}
 
   /// Answers requests whose body need not be read. False: read it, then Answer.
@@ -4679,6 +4822,23 @@ class ApiRoutes {
     std::string challenge;  ///< WWW-Authenticate
   };
 
+  /// Where a request goes. A target in the absolute form names the host itself, and the Host header does not count
+  /// then (RFC 9112 §3.2.2).
+  struct Target {
+    explicit Target(const httplib::Request& request)
+        : path(request.path), host(request.get_header_value("Host")) {
+      for (const std::string_view scheme : {"http://", "https://"}) {
+        if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
+        const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
+        host = path.substr(scheme.size(), end - scheme.size());
+        path.erase(0, end);
+        if (path.empty()) path = "/";
+        return;
+      }
+    }
+    std::string path, host;
+  };
+
   static bool MayHaveBody(const std::string& method) {
     return method == "POST" || method == "PUT" || method == "PATCH";
   }
@@ -4704,9 +4864,10 @@ class ApiRoutes {
     if (length.find_first_not_of("0123456789") != std::string::npos) {
       return refuse(400, "Content-Length must be a number");
     }
-    const access::Headers headers{header("Authorization"), header("Host"), header("Origin"),
+    const Target target(request);
+    const access::Headers headers{header("Authorization"), target.host, header("Origin"),
                                   header("Sec-Fetch-Site")};
-    const bool ping = request.path == "/api/ping";
+    const bool ping = target.path == "/api/ping";
     switch (ping ? access::JudgePing(headers, token_) : access::Judge(headers, token_)) {
       case access::Verdict::kAllowed: break;
       case access::Verdict::kNoToken:
@@ -4740,7 +4901,7 @@ class ApiRoutes {
   static ApiRequest InputOf(const httplib::Request& request) {
     ApiRequest input;
     input.method = request.method;
-    input.path = request.path;
+    input.path = Target(request).path;
     input.query = {request.params.begin(), request.params.end()};
     return input;
   }
@@ -4808,7 +4969,7 @@ class Server {
   /// Adds the API to a server of the program's own, which has to be stopped before this one is
   /// destroyed. Its limits, addresses and threads are the program's choice.
   void Mount(httplib::Server& server) {
-    const std::string pattern = R"(/api/[\s\S]*)";
+    const std::string pattern = ApiRoutes::kPattern;
     const auto without_body = [this](const httplib::Request& request, httplib::Response& response) {
       (void)routes_.AnswerWithoutBody(request, response);
     };

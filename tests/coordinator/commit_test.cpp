@@ -343,6 +343,23 @@ TEST_CASE("commit: the store breaks while a lost change is read back") {
   CHECK(kit->Query("a")->status == Status::kSucceed);
 }
 
+TEST_CASE("commit: after a refused submission Explain says that others go on") {
+  TestCoordinator kit({}, World::Quiet({}));
+  auto definition = NewDefinition("a", 1);
+  definition.options.retry_interval = hours(5);
+  kit.Branches().On("http://a/01/action", Result::Ongoing("busy"));
+  kit->Submit(definition);
+  kit.Settle();
+  kit.Store().FailOnce(1, StoreFault::kDefinite);
+  CHECK_THROWS_AS(kit->Submit(NewDefinition("b", 1)), dtm::StoreError);
+  CHECK_THAT(kit->Explain("a"), ContainsSubstring("the store is failing, so nothing goes on"));
+  kit.Advance(seconds(1));  // it may be tried again, and nothing waits for that
+  CHECK_THAT(kit->Explain("a"), !ContainsSubstring("nothing goes on") &&
+                                    ContainsSubstring("the last write to the store failed"));
+  kit->Submit(NewDefinition("b", 1));
+  CHECK_THAT(kit->Explain("a"), !ContainsSubstring("store"));
+}
+
 TEST_CASE("commit: after one failure without anything to write the store counts as working again") {
   dtm::Options options;
   options.keep_finished = hours(100);  // a step of retention every 10 minutes

@@ -98,17 +98,6 @@ TEST_CASE("transaction: same content is type, steps, payloads, concurrency and o
   CHECK(SameContent(saga, options));
 }
 
-TEST_CASE("transaction: its result") {
-  dtm::Transaction t;
-  t.definition = std::make_shared<const Definition>(Transfer());
-  t.status = dtm::Status::kFailed;
-  t.reason = "no money";
-  const dtm::TransResult result = ResultOf(t);
-  CHECK(result.gid == "g");
-  CHECK(result.Failed());
-  CHECK(result.reason == "no money");
-}
-
 namespace {
 
 using dtm::TransType;
@@ -293,11 +282,16 @@ TEST_CASE("transaction: same content of tcc, xa and workflow is not what was reg
     Definition bare = first;
     bare.steps.clear();
     CHECK(SameContent(first, bare));
-    std::vector<Definition> others(3, first);
+    std::vector<Definition> others(2, first);
     others[0].workflow = "another";
     others[1].data = "other data";
-    others[2].query_prepared = "http://q/Other";
     for (const Definition& other : others) CHECK_FALSE(SameContent(first, other));
+    Definition asked_elsewhere = first;
+    asked_elsewhere.query_prepared = "http://q/Other";  // of tcc and xa only shown
+    CHECK(SameContent(first, asked_elsewhere) == (type != TransType::kWorkflow));
+    Definition written_otherwise = first;
+    written_otherwise.custom_data = "{ }";
+    CHECK(SameContent(first, written_otherwise));
   }
 }
 

@@ -155,7 +155,7 @@ std::vector<Case> Prepared() {
           .In(kPrepared, "> P")
           .On("q", kNo)
           .Gives(kFailed, "r P")
-          .Because("branch 00 msg http://bank/q answered FAILURE: no money"),
+          .Because("no money"),
       C("ONGOING asks again", "msg 1")
           .In(kPrepared, "> P")
           .On("q", kLater)

@@ -190,7 +190,8 @@ class World {
     }
     if (event.kind == EventKind::kCancel) cancelled_ = true;
     if (event.kind == EventKind::kForceStop) forced_ = true;
-    if (event.kind == EventKind::kRetryNow) {
+    const bool cancelled_again = event.kind == EventKind::kCancel && before == Status::kAborting;
+    if (event.kind == EventKind::kRetryNow || cancelled_again) {
       for (Seen& row : rows_) row.may_retry.reset();
     }
     if (event.kind == EventKind::kRegistered && rows_[event.branch].unsent) {
@@ -409,7 +410,8 @@ class World {
       }
     } else {
       ++counts_.rolled_back;
-      Must(!stored_->reason.empty(), "it does not say why it was rolled back");
+      // Who cancels may say nothing.
+      Must(!stored_->reason.empty() || cancelled_, "it does not say why it was rolled back");
       bool failed = false;
       for (std::size_t step = 0; step < definition_.steps.size(); ++step) {
         const Seen& action = rows_[dtm::ActionOf(step)];

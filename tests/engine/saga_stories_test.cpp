@@ -491,7 +491,10 @@ TEST_CASE("saga stories: what the reason and the last error say") {
   play.AnswerOne();
   CHECK(play.t.reason.size() <= dtm::kMaxReasonBytes);
   CHECK(dtm::IsUtf8(play.t.reason));
-  CHECK_THAT(play.t.reason, ContainsSubstring("http://bank/a1") && ContainsSubstring("FAILURE"));
+  CHECK(play.t.reason.substr(0, 4) == "\xC3\xBCxx");  // its own words, and nothing before them
+  CHECK(ReasonFrom(play.t) == "branch 01 action http://bank/a1");
+  CHECK_THAT(play.t.last_error,
+             ContainsSubstring("branch 01 action http://bank/a1 answered FAILURE"));
 
   const std::pair<Result, const char*> rows[] = {
       {Result::Ongoing("busy"), "ONGOING: busy"},
@@ -511,6 +514,67 @@ TEST_CASE("saga stories: what the reason and the last error say") {
   two.answers["a1"] = {Result::Failure("first")};
   two.answers["a2"] = {Result::Failure("second")};
   two.Run();
-  CHECK_THAT(two.t.reason, ContainsSubstring("first"));
+  CHECK(two.t.reason == "first");
+  CHECK(ReasonFrom(two.t) == "branch 01 action http://bank/a1");
   CHECK(Statuses(two.t) == "S F S F");
+  // Who says no and nothing more.
+  Play silent("1");
+  silent.answers["a1"] = {Result::Failure({})};
+  silent.Run();
+  CHECK(silent.t.reason == "FAILURE, without a reason");
+}
+
+TEST_CASE("saga stories: a reason that is no branch's comes from none, whatever fails afterwards") {
+  Play play("2 concurrent");
+  play.answers["a1"] = {Result::Failure("late")};
+  play.Begin();
+  dtm::engine::Event cancel = Happens(EventKind::kCancel);
+  cancel.result = Result::Failure("by hand");
+  play.Happen(cancel);
+  play.Run();
+  CHECK(play.t.reason == "by hand");
+  CHECK(ReasonFrom(play.t).empty());
+  CHECK(Statuses(play.t) == "S F S S");
+
+  Play unsaid("1");
+  unsaid.Begin();
+  unsaid.Happen(Happens(EventKind::kCancel));
+  unsaid.Run();
+  CHECK(unsaid.t.status == Status::kFailed);
+  CHECK(unsaid.t.reason.empty());  // nothing is invented
+}
+
+TEST_CASE("saga stories: cancelled again, what waits is tried at once, with the first reason") {
+  Play play("2");
+  play.answers["a2"] = {Result::Failure("no")};
+  play.answers["c2"] = {Result::Error("1"), Result::Error("2"), Result::Error("3"),
+                        Result::Success()};
+  play.Begin();
+  for (int i = 0; i < 3; ++i) play.AnswerOne();  // a1, a2, c2
+  REQUIRE(play.t.status == Status::kAborting);
+  REQUIRE(play.log == "a1 a2 c2");
+  dtm::engine::Event again = Happens(EventKind::kCancel);
+  again.result = Result::Failure("another reason");
+  play.Happen(again);
+  CHECK(play.effects.refused.empty());
+  CHECK(play.log == "a1 a2 c2 c2");
+  CHECK(play.t.reason == "no");
+  play.Run();
+  CHECK(play.t.status == Status::kFailed);
+}
+
+TEST_CASE("saga stories: each branch has the time at which it succeeded or failed") {
+  Play play("3");
+  play.answers["a1"] = {Result::Error("later"), Result::Success()};
+  play.answers["a2"] = {Result::Failure("no")};
+  play.Run();
+  REQUIRE(Statuses(play.t) == "S S S F P P");
+  const auto& rows = play.t.branches;
+  CHECK(rows[1].finished >= play.t.created + std::chrono::seconds(10));
+  CHECK(rows[3].finished >= rows[1].finished);
+  CHECK(rows[2].finished >= rows[3].finished);
+  CHECK(rows[0].finished >= rows[2].finished);
+  CHECK(play.t.finished >= rows[0].finished);
+  CHECK(rows[4].finished == dtm::Time{});
+  CHECK(rows[5].finished == dtm::Time{});
 }

@@ -111,8 +111,7 @@ std::vector<Case> Prepared() {
       C("cancel", "2 timeout=60")
           .In(kPrepared, "P P P P")
           .On(EventKind::kCancel)
-          .Gives(kFailed, "P P P P")
-          .Because("cancelled"),
+          .Gives(kFailed, "P P P P"),
       C("force stop", "2")
           .In(kPrepared, "P P P P")
           .On(EventKind::kForceStop)
@@ -544,24 +543,20 @@ std::vector<Case> Turning() {
           .In(kSubmitted, "P w9 P P")
           .On(EventKind::kCancel)
           .Gives(kAborting, "> w9 P P")
-          .Calls("c1")
-          .Because("cancel"),
+          .Calls("c1"),
       C("cancel, a call is out", "2")
           .In(kSubmitted, "P > P P")
           .On(EventKind::kCancel)
-          .Gives(kAborting, "P > P P")
-          .Because("cancel"),
+          .Gives(kAborting, "P > P P"),
       C("cancel, nothing ran", "2")
           .In(kSubmitted, "P n9 P P")
           .On(EventKind::kCancel)
-          .Gives(kFailed, "P n9 P P")
-          .Because("cancel"),
+          .Gives(kFailed, "P n9 P P"),
       C("cancel, former life", "2")
           .In(kSubmitted, "P r~4 P P")
           .MayNotCall()
           .On(EventKind::kCancel)
           .Gives(kAborting, "P r~4 P P")
-          .Because("cancel")
           .Timer("4"),
       C("force stop", "2 timeout=200")
           .In(kSubmitted, "P S P >")

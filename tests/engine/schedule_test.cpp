@@ -98,3 +98,22 @@ TEST_CASE("schedule: the spread is the same for the same record, and differs bet
   CHECK(by_branch.size() > 4);
   CHECK(by_errors.size() > 4);
 }
+
+TEST_CASE("schedule: the interval now is that of the branch that waits longest") {
+  dtm::engine::Context context;
+  dtm::Transaction transaction = After(0);
+  const auto now = [&] { return dtm::engine::IntervalNow(transaction, context); };
+  CHECK(now() == seconds(10));
+  transaction.branches[1].errors = 1;
+  CHECK(now() == seconds(10));
+  transaction.branches[1].errors = 3;
+  CHECK(now() == seconds(40));
+  transaction.branches[0].errors = 9;  // what undoes it has not its turn
+  CHECK(now() == seconds(40));
+  transaction.status = dtm::Status::kAborting;
+  CHECK(now() == seconds(2560));
+  transaction.branches[0].errors = 99;
+  CHECK(now() == std::chrono::hours(1));
+  transaction.branches[0].status = dtm::BranchStatus::kSucceed;
+  CHECK(now() == seconds(10));
+}

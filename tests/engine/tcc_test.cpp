@@ -532,6 +532,23 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("tcc and xa: cancelled again, what waits is tried at once") {
+  for (const std::string type : {"tcc", "xa"}) {
+    CAPTURE(type);
+    Play play = PreparedWith(type, 1);
+    play.answers["c1"] = {Result::Error("1"), Result::Error("2"), Result::Success()};
+    play.Happen(kCancel);
+    play.AnswerOne();
+    REQUIRE(play.log == "c1");
+    CHECK(play.t.branches[0].next_try > play.context.now);
+    play.Happen(kCancel);
+    CHECK(play.log == "c1 c1");
+    play.Run();
+    CHECK(play.t.status == kFailed);
+    CHECK(play.t.branches[0].finished != dtm::Time{});
+  }
+}
+
 TEST_CASE(
     "tcc and xa: submitted again, what is confirmed is not confirmed twice, nor skipped (W1)") {
   for (const auto& [type, log] : {std::pair("tcc", "a2 a1 a1"), {"xa", "a1 a2 a2"}}) {

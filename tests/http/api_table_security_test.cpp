@@ -152,6 +152,34 @@ TEST_CASE("the name of the host is not decoded") {
   CheckRows(api, {{"a letter", Get("version", "Host: %6cocalhost\r\n"), 400, ""}});
 }
 
+TEST_CASE(
+    "a target in the absolute form is the same request, and its host is the one that counts") {
+  Api api;
+  const auto ask = [&](const std::string& line, const std::string& host, const std::string& body) {
+    return api.Ask(line + " HTTP/1.1\r\nHost: " + host + "\r\nContent-Length: " +
+                   std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + body);
+  };
+  const std::string own = "http://127.0.0.1:" + std::to_string(api.port);
+  CHECK(Wrong(ask("GET " + own + "/api/ping", "127.0.0.1", ""), 200, kPong) == "");
+  CHECK(Wrong(ask("GET HTTP://LocalHost/api/ping", "evil.example", ""), 200, kPong) == "");
+  CHECK(Wrong(ask("GET https://[::1]:7/api/ping", "localhost", ""), 200, kPong) == "");
+  CHECK(Wrong(ask("POST " + own + "/api/dtmsvr/submit", "localhost", Saga("absolute")), 200,
+              kDone) == "");
+  CHECK(api.Stored("absolute"));
+  CHECK(ask("GET " + own + "/api/dtmsvr/query?gid=absolute", "localhost", "")
+            .body.find(R"("gid":"absolute")") != std::string::npos);
+  for (const char* foreign :
+       {"http://evil.example", "http://127.0.0.1@evil.example", "http://evil.example@127.0.0.1",
+        "http://", "http://localhost.evil.example"}) {
+    INFO(foreign);
+    const std::string target = std::string(foreign) + "/api/dtmsvr/submit";
+    CHECK(ask("POST " + target, "127.0.0.1", Saga(kNever)).status == 403);
+  }
+  CHECK(!api.Stored(kNever));
+  CHECK(ask("GET " + own, "localhost", "").status == 404);
+  CHECK(ask("GET ftp://localhost/api/ping", "localhost", "").status == 404);
+}
+
 TEST_CASE("without a token only the loopback's names are served") {
   Api api;
   const std::string port = ":" + std::to_string(api.port);

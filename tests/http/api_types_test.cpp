@@ -150,15 +150,14 @@ TEST_CASE("api_types: prepareWorkflow stores a workflow, and shows the stored on
   const std::string body =
       Of("workflow", "g",
          R"(,"protocol":"http","concurrent":false,"query_prepared":"http://h/resume",)"
-         R"("custom_data":"{\"name\":\"wf\",\"data\":\"aGk=\"}")");
+         R"("custom_data":"{\"name\":\"wf\", \"data\":\"aGk=\",\"own\":[1]}")");
   const Json fresh = Json::parse(kit.AskPost("prepareWorkflow", body).body);
   CHECK(fresh.size() == 2);
   CHECK(fresh["progresses"] == Json::array());
   CHECK(fresh["transaction"]["gid"] == "g");
   CHECK(fresh["transaction"]["status"] == "prepared");
   CHECK(fresh["transaction"]["query_prepared"] == "http://h/resume");
-  CHECK(Json::parse(fresh["transaction"]["custom_data"].get<std::string>()) ==
-        Json{{"data", "aGk="}, {"name", "wf"}});
+  CHECK(fresh["transaction"]["custom_data"] == R"({"name":"wf", "data":"aGk=","own":[1]})");
   CHECK(kit.AskPost("registerBranch", Branch("workflow")).body == kDone);
   const Json again = Json::parse(kit.AskPost("prepareWorkflow", body).body);
   REQUIRE(again["progresses"].size() == 1);
@@ -222,6 +221,73 @@ TEST_CASE("api_types: the submit of a workflow says in req_extra how it ended") 
   CHECK(kit.Shown("g")["status"] == "succeed");
   CHECK(kit.Shown("g")["result"] == "/+8=");
   CHECK(Refused(kit.AskPost("registerBranch", Branch("workflow")), 409) == "");
+}
+
+namespace {
+const char kStep[] =
+    R"(,"steps":[{"action":"http://b/a","compensate":"http://b/c"}],"payloads":["{}"])";
+}
+
+TEST_CASE("api_types: an abort without a reason invents none, and a second one tries at once") {
+  for (const std::string type : {"tcc", "xa", "saga"}) {
+    CAPTURE(type);
+    ApiKit kit;
+    const bool saga = type == "saga";
+    const std::string undo = saga            ? "http://b/c"
+                             : type == "tcc" ? "http://b/cancel"
+                                             : "http://b/xa";
+    kit.kit.Branches().On(undo, std::vector<dtm::testing::ScriptedAnswer>(
+                                    2, {Result::Error("down"), hours(0), false}));
+    if (saga) {
+      kit.kit.Branches().On("http://b/a", Result::Ongoing());
+      CHECK(kit.AskPost("submit", Of("saga", "g", kStep)).body == kDone);
+      kit.kit.Settle();
+    } else {
+      CHECK(kit.AskPost("prepare", Of(type)).body == kDone);
+      CHECK(kit.AskPost("registerBranch", Branch(type)).body == kDone);
+    }
+    CHECK(kit.AskPost("abort", Of(type)).body == kDone);
+    kit.kit.Settle();
+    CHECK(kit.StatusOf("g") == "aborting");
+    CHECK_FALSE(kit.Shown("g").contains("rollback_reason"));
+    CHECK(kit.Shown("g")["last_error"].get<std::string>().find("down") != std::string::npos);
+    const std::size_t calls = kit.kit.Branches().Calls().size();
+    CHECK(kit.AskPost("abort", Of(type, "g", R"(,"rollback_reason":"again")")).body == kDone);
+    kit.kit.Settle();
+    CHECK(kit.kit.Branches().Calls().size() == calls + 1);
+    CHECK_FALSE(kit.Shown("g").contains("rollback_reason"));
+    CHECK(kit.AskPost("abort", Of(type)).body == kDone);
+    kit.kit.Settle();
+    CHECK(kit.StatusOf("g") == "failed");
+  }
+}
+
+TEST_CASE("api_types: what a client sends is shown as it was sent") {
+  for (const std::string type : {"tcc", "xa", "saga", "msg"}) {
+    CAPTURE(type);
+    ApiKit kit;
+    const std::string more = R"(,"query_prepared":"http://h/q","custom_data":"{ \"own\":[1,  2]}")";
+    CHECK(kit.AskPost("prepare", Of(type, "g", more)).body == kDone);
+    CHECK(kit.Shown("g")["query_prepared"] == "http://h/q");
+    CHECK(kit.Shown("g")["custom_data"] == R"({ "own":[1,  2]})");
+    CHECK(kit.AskPost("prepare", Of(type, "g", R"(,"query_prepared":"http://h/q")")).body == kDone);
+    CHECK(kit.AskPost("submit", Of(type)).body == kDone);
+    CHECK(kit.Shown("g")["custom_data"] == R"({ "own":[1,  2]})");
+  }
+}
+
+TEST_CASE("api_types: the interval that is shown grows with the errors") {
+  ApiKit kit;
+  kit.kit.Branches().On("http://b/a", std::vector<dtm::testing::ScriptedAnswer>(
+                                          5, {Result::Error("down"), hours(0), false}));
+  CHECK(kit.AskPost("submit", Of("saga", "g", kStep)).body == kDone);
+  std::string seen;
+  for (int i = 0; i < 4; ++i) {
+    kit.kit.Settle();
+    seen += std::to_string(kit.Shown("g")["next_cron_interval"].get<int>()) + " ";
+    kit.kit.Advance(std::chrono::seconds(kit.Shown("g")["next_cron_interval"].get<int>() * 5 / 4));
+  }
+  CHECK(seen == "10 20 40 80 ");
 }
 
 TEST_CASE("api_types: abort of each type in each status") {

@@ -1,4 +1,5 @@
 /// The queue of calls without threads, sockets or time.
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -155,4 +156,34 @@ TEST_CASE("a host is forgotten when nothing is left of it, a dead one a minute l
   CHECK(Check(queue, kStart + std::chrono::seconds(59)).next == kStart + std::chrono::seconds(60));
   Check(queue, kStart + std::chrono::seconds(60));
   CHECK(queue.Hosts() == 0);
+}
+
+TEST_CASE("how busy it is, by host, and which hosts are limited") {
+  dtm::HttpBranchOptions options;
+  options.limits.per_host = 1;
+  options.limits.silent_after = 2;
+  CallQueue queue(options);
+  CHECK(queue.Load().hosts.empty());
+  for (const char* url : {"http://a/1", "http://a/2", "http://b:8080/1"}) {
+    queue.Push(JobTo(url), kStart);
+  }
+  CallQueue::Host* a = queue.Next();
+  queue.Take(*a, kStart);
+  const auto told = [&] {
+    std::string text;
+    dtm::CallLoad load = queue.Load();
+    std::sort(load.hosts.begin(), load.hosts.end(),
+              [](const auto& x, const auto& y) { return x.host < y.host; });
+    for (const dtm::HostLoad& host : load.hosts) {
+      text += host.host + " " + std::to_string(host.in_flight) + " " +
+              std::to_string(host.waiting) + (host.limited ? " limited, " : ", ");
+    }
+    return std::to_string(load.in_flight) + " " + std::to_string(load.waiting) + ": " + text;
+  };
+  CHECK(told() == "1 2: http://a 1 1, http://b:8080 0 1, ");
+  std::unique_ptr<dtm::Connection> none;
+  queue.Return(*a, true, none, kStart);
+  queue.Take(*a, kStart);
+  queue.Return(*a, true, none, kStart);
+  CHECK(told() == "0 1: http://a 0 0 limited, http://b:8080 0 1, ");
 }

@@ -1,6 +1,10 @@
 /// The text of the metrics, line by line, as Prometheus reads it.
 #include <chrono>
+#include <clocale>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
 #include <map>
 #include <set>
 #include <sstream>
@@ -9,7 +13,9 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/temp_dir.hpp"
 #include <dtm/core/version.hpp>
+#include <dtm/engine/explain.hpp>
 #include <dtm/http/metrics_text.hpp>
 
 using dtm::ApiCounters;
@@ -116,7 +122,16 @@ TEST_CASE("metrics_text: everything that was counted, under dtm's names") {
   done.durations[TransType::kSaga].Add(Ms(700));
   done.branches[{TransType::kSaga, "01", Op::kAction, true}] = 5;
   done.branches[{TransType::kSaga, "01", Op::kCompensate, false}] = 1;
-  const std::string text = "\n" + dtm::metrics_text::Text(counters.Get(), done);
+  dtm::Gauges now;
+  now.backlog = dtm::Backlog{7, 4, 1, {}};
+  now.oldest_age = Ms(1500);
+  now.in_memory = 5;
+  now.damaged = 2;
+  now.store_fails = true;
+  now.functions = {3, 9, {}};
+  now.urls = {8, 100, {{"http://a:1", 1, 0, false}, {"http://b\\\"", 7, 100, true}}};
+  done.commits.Add(std::chrono::microseconds(700));
+  const std::string text = "\n" + dtm::metrics_text::Text(counters.Get(), done, now);
   const std::string version = dtm::kVersion;
   for (const std::string& line : {
            std::string("# TYPE dtm_server_info gauge"),
@@ -143,6 +158,26 @@ TEST_CASE("metrics_text: everything that was counted, under dtm's names") {
                        R"(branchtype="action",status="ok"} 5)"),
            std::string(R"(dtm_branch_process_total{model="saga",branchid="01",)"
                        R"(branchtype="compensate",status="fail"} 1)"),
+           std::string("# TYPE dtm_store_commit_duration histogram"),
+           std::string(R"(dtm_store_commit_duration_bucket{le="0.0005"} 0)"),
+           std::string(R"(dtm_store_commit_duration_bucket{le="0.001"} 1)"),
+           std::string("dtm_store_commit_duration_sum 0.0007"),
+           std::string("dtm_store_commit_duration_count 1"),
+           std::string("# TYPE dtm_transactions_unfinished gauge"),
+           std::string("dtm_transactions_unfinished 7"),
+           std::string("dtm_transactions_waiting 4"),
+           std::string("dtm_transactions_stuck 3"),
+           std::string("dtm_oldest_unfinished_seconds 1.5"),
+           std::string("dtm_transactions_in_memory 5"),
+           std::string(R"(dtm_calls_in_flight{to="function"} 3)"),
+           std::string(R"(dtm_calls_in_flight{to="url"} 8)"),
+           std::string(R"(dtm_calls_waiting{to="function"} 9)"),
+           std::string(R"(dtm_calls_waiting{to="url"} 100)"),
+           std::string(R"(dtm_host_calls_in_flight{host="http://a:1"} 1)"),
+           std::string(R"(dtm_host_calls_waiting{host="http://b\\\""} 100)"),
+           std::string(R"(dtm_host_limited{host="http://a:1"} 0)"),
+           std::string(R"(dtm_host_limited{host="http://b\\\""} 1)"),
+           std::string("dtm_store_failing 1"),
        }) {
     INFO(line);
     CHECK(Has(text, line));
@@ -152,8 +187,13 @@ TEST_CASE("metrics_text: everything that was counted, under dtm's names") {
 TEST_CASE("metrics_text: the format, with nothing counted and with much") {
   ApiCounters counters;
   Metrics::Snapshot done;
+  dtm::Gauges now;
   for (const bool much : {false, true}) {
     if (much) {
+      now.backlog = dtm::Backlog{};
+      for (std::size_t i = 0; i < 1000; ++i) {
+        now.urls.hosts.push_back({"http://h" + std::to_string(i), 1, i, false});
+      }
       for (const char* api : {"a", "b"}) counters.Answered(api, 200, Ms(1));
       for (const TransType type : {TransType::kSaga, TransType::kMsg, TransType::kWorkflow}) {
         done.ended[{type, Status::kSucceed}] = UINT64_MAX;
@@ -161,7 +201,7 @@ TEST_CASE("metrics_text: the format, with nothing counted and with much") {
         done.branches[{type, "100", Op::kAction, true}] = 1;
       }
     }
-    const std::string text = dtm::metrics_text::Text(counters.Get(), done);
+    const std::string text = dtm::metrics_text::Text(counters.Get(), done, now);
     REQUIRE_FALSE(text.empty());
     CHECK(text.back() == '\n');
     std::set<std::string> series, families;
@@ -177,11 +217,33 @@ TEST_CASE("metrics_text: the format, with nothing counted and with much") {
       const std::string name = line.substr(0, line.rfind(' '));
       CHECK(line.compare(0, family.size(), family) == 0);  // behind its TYPE
       CHECK(series.insert(name).second);                   // once
-      CHECK(name.back() == '}');
+      CHECK(name.find_first_of("{ ") == (name.back() == '}' ? name.find('{') : std::string::npos));
       CHECK(line.substr(line.rfind(' ') + 1).find_first_not_of("0123456789.e+-") ==
             std::string::npos);
     }
-    CHECK(families.size() == 6);
-    CHECK(series.size() == (much ? 81 : 1));
+    CHECK(families.size() == (much ? 18 : 14));
+    CHECK(series.size() == (much ? 81 + 14 + 10 + 300 : 1 + 14 + 6));
   }
+}
+
+TEST_CASE("metrics_text: a program whose locale writes commas changes no number") {
+  dtm_test::TempDir dir;  // with a locale of its own: a machine for builds may have none
+  std::ofstream(dir / "source") << "LC_NUMERIC\ndecimal_point \"<U002C>\"\nthousands_sep \"\"\n"
+                                   "grouping -1\nEND LC_NUMERIC\n";
+  const std::string make = "localedef -c -i '" + (dir / "source") + "' -f ANSI_X3.4-1968 '" +
+                           (dir / "comma") + "' 2>/dev/null";
+  (void)!std::system(make.c_str());  // it warns of all the other categories
+  const std::string path = dir / "";
+  setenv("LOCPATH", path.c_str(), 1);
+  const bool set = std::setlocale(LC_NUMERIC, "comma") != nullptr;
+  char plain[16];
+  std::snprintf(plain, sizeof plain, "%.1f", 1.5);
+  const std::string number = dtm::metrics_text::Number(1234567.25);
+  const std::string words = dtm::engine::Seconds(Ms(2500));
+  std::setlocale(LC_NUMERIC, "C");
+  unsetenv("LOCPATH");
+  REQUIRE(set);
+  REQUIRE(std::string(plain) == "1,5");
+  CHECK(number == "1234567.25");
+  CHECK(words == "2.5");
 }

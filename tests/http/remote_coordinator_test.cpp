@@ -126,7 +126,9 @@ TEST_CASE("remote: sagas of functions of this process, through the coordinator a
   const auto bad = NewSaga(remote, "g2").Add(out, undo, 3).Add(no, dtm::kNoBranch, 4);
   const dtm::TransResult result = bad.SubmitAndWait(seconds(10));
   CHECK(result.Failed());
-  CHECK_THAT(result.reason, ContainsSubstring("poor"));
+  CHECK(result.reason == "poor");
+  CHECK_THAT(result.reason_from, ContainsSubstring("branch 02 action http://"));
+  CHECK_THAT(result.last_error, ContainsSubstring("answered FAILURE: poor"));
   CHECK(calls == std::vector<std::string>{"out1 01 action g1", "out2 02 action g1",
                                           "out3 01 action g2", "no4 02 action g2",
                                           "undo3 01 compensate g2"});

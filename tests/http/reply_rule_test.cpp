@@ -1,5 +1,6 @@
 /// Rule A as a table, and what is kept of a stranger's text.
 #include <string>
+#include <utility>
 
 #include "tests/catch.hpp"
 #include <dtm/http/reply_rule.hpp>
@@ -43,6 +44,31 @@ TEST_CASE("rule A reads status and body") {
     CHECK(result.kind == row.kind);
     CHECK(result.text == row.text);
   }
+}
+
+TEST_CASE("a failure is told in the branch's own words") {
+  const std::pair<const char*, const char*> rows[] = {
+      {R"({"dtm_result":"FAILURE","message":"no money"})", "no money"},
+      {R"({"error":"no money","message":""})", "no money"},
+      {R"({"jsonrpc":"2.0","error":{"code":-32901,"message":"no money"}})", "no money"},
+      {R"({"dtm_result":"FAILURE"})", R"({"dtm_result":"FAILURE"})"},
+      {R"({"message":7})", R"({"message":7})"},
+      {R"({"message":"broken)", R"({"message":"broken)"},
+      {R"(["message"])", R"(["message"])"},
+      {"no money", "no money"},
+  };
+  for (const auto& [body, words] : rows) {
+    CAPTURE(body);
+    CHECK(ReadReply(409, body).text == words);
+  }
+  CHECK(ReadReply(409, R"({"message":"a\u0000b"})").text == "a?b");
+  CHECK(ReadReply(409, "{\"message\":\"" + std::string(100000, 'x') + "\"}").text.size() ==
+        dtm::kMaxReasonBytes);
+  const std::string deep = std::string(100000, '[');
+  CHECK(ReadReply(409, R"({"error":)" + deep).kind == Kind::kFailure);
+  std::string nested;  // as deep as JSON may be here
+  for (int i = 0; i < 60; ++i) nested += R"({"error":)";
+  CHECK(ReadReply(409, nested + "\"no\"" + std::string(60, '}')).text == "no");
 }
 
 TEST_CASE("texts are bounded and valid UTF-8") {

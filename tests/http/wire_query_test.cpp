@@ -92,18 +92,19 @@ TEST_CASE("wire_query: a transaction in every status, byte for byte") {
   const std::string options = R"("options":"{\"concurrent\":false}","next_cron_interval":10)";
   const std::string next = R"(,"next_cron_time":"2026-11-22T07:08:17Z")";
   const std::string end = R"(,"concurrent":false})";
+  const std::string created = "\"2026-11-22T07:08:07.0045Z\"";
   const std::string finished = "\"2026-11-22T07:08:08Z\"";
   struct Row {
     Status status;
     std::string text;
   };
   const Row rows[] = {
-      {Status::kPrepared,
-       begin + "null," + what + R"("status":"prepared","protocol":"http",)" + options + next + end},
-      {Status::kSubmitted, begin + "null," + what + R"("status":"submitted","protocol":"http",)" +
-                               options + next + end},
-      {Status::kAborting,
-       begin + "null," + what + R"("status":"aborting","protocol":"http",)" + options + next + end},
+      {Status::kPrepared, begin + created + "," + what +
+                              R"("status":"prepared","protocol":"http",)" + options + next + end},
+      {Status::kSubmitted, begin + created + "," + what +
+                               R"("status":"submitted","protocol":"http",)" + options + next + end},
+      {Status::kAborting, begin + created + "," + what +
+                              R"("status":"aborting","protocol":"http",)" + options + next + end},
       {Status::kSucceed, begin + finished + "," + what +
                              R"("status":"succeed","protocol":"http","finish_time":)" + finished +
                              "," + options + end},
@@ -113,10 +114,15 @@ TEST_CASE("wire_query: a transaction in every status, byte for byte") {
   };
   for (const Row& row : rows) CHECK(Shown(Stored(Saga(), row.status)) == row.text);
 
+  Transaction changed = Stored(Saga(), Status::kSubmitted);
+  changed.updated = At(kStart + 1);
+  CHECK(Shown(changed) == begin + finished + "," + what +
+                              R"("status":"submitted","protocol":"http",)" + options + next + end);
+
   Transaction waits = Stored(Saga(), Status::kPrepared);
   waits.due = dtm::kNever;  // nothing tries it by itself
   CHECK(Shown(waits) ==
-        begin + "null," + what + R"("status":"prepared","protocol":"http",)" + options + end);
+        begin + created + "," + what + R"("status":"prepared","protocol":"http",)" + options + end);
 }
 
 TEST_CASE("wire_query: every field, in the order of the reference") {
@@ -133,6 +139,10 @@ TEST_CASE("wire_query: every field, in the order of the reference") {
   Transaction transaction = Stored(saga, Status::kAborting);
   transaction.reason = "<no> money";
   transaction.retry_count = 2;
+  transaction.reason_from = 2;
+  transaction.last_error = "reset";
+  saga.query_prepared = "http://h/asked";
+  transaction.definition = std::make_shared<const Definition>(saga);
   const auto json = TransactionJson(transaction, Seconds(10));
   CHECK(Keys(json) == std::vector<std::string>{"id",
                                                "create_time",
@@ -142,6 +152,7 @@ TEST_CASE("wire_query: every field, in the order of the reference") {
                                                "steps",
                                                "payloads",
                                                "status",
+                                               "query_prepared",
                                                "protocol",
                                                "rollback_reason",
                                                "options",
@@ -155,13 +166,18 @@ TEST_CASE("wire_query: every field, in the order of the reference") {
                                                "branch_headers",
                                                "concurrent",
                                                "retry_limit",
-                                               "retry_count"});
+                                               "retry_count",
+                                               "rollback_from",
+                                               "last_error"});
+  CHECK(json["rollback_from"] == "branch 01 action http://h/a1");
+  CHECK(json["last_error"] == "reset");
+  CHECK(json["query_prepared"] == "http://h/asked");
   CHECK(json["options"] ==
         R"({"wait_result":true,"timeout_to_fail":60,"request_timeout":5,"retry_interval":7,)"
         R"("branch_headers":{"Authorization":"***","x":"***"},"concurrent":true,"retry_limit":3})");
   CHECK(json["custom_data"] == R"({"concurrent":true,"orders":{"1":[0]}})");
   CHECK(json["payloads"] == nlohmann::ordered_json::parse(R"(["{\"amount\":30}",""])"));
-  CHECK(json["next_cron_interval"] == 7);
+  CHECK(json["next_cron_interval"] == 10);  // what it has come to is the caller's
   CHECK(json["retry_count"] == 2);
   const std::string text = JsonText(json);
   CHECK(text.find("secret") == std::string::npos);
@@ -179,7 +195,7 @@ TEST_CASE("wire_query: empty and zero fields are left out") {
                                                "next_cron_interval", "next_cron_time",
                                                "concurrent"});
   CHECK(json["id"] == 0);
-  CHECK(json["update_time"].is_null());
+  CHECK(json["update_time"] == json["create_time"]);
   CHECK(json["concurrent"] == false);
   CHECK(BranchesJson(transaction).dump() == "[]");
 }
@@ -196,20 +212,29 @@ TEST_CASE("wire_query: branches in the order compensate, action, byte for byte")
   saga.steps.push_back({"", "http://h/c2?a=1&b=<2>", std::string("\0\xFF", 2)});
   Transaction transaction = Stored(saga, Status::kAborting);
   transaction.branches[1].status = BranchStatus::kSucceed;
+  transaction.branches[1].finished = At(kStart + 1);
   transaction.branches[3].status = BranchStatus::kFailed;
-  const std::string head =
-      R"({"id":0,"create_time":"2026-11-22T07:08:07.0045Z","update_time":null,"gid":"s1",)";
+  transaction.branches[3].finished = At(kStart + 2);
+  const std::string created = R"("2026-11-22T07:08:07.0045Z")";
+  const auto head_at = [&](const std::string& updated) {
+    return R"({"id":0,"create_time":)" + created + R"(,"update_time":)" + updated +
+           R"(,"gid":"s1",)";
+  };
+  const std::string head = head_at(created);
+  const std::string first = R"("2026-11-22T07:08:08Z")", second = R"("2026-11-22T07:08:09Z")";
   CHECK(JsonText(BranchesJson(transaction)) ==
         "[" + head +
             R"("url":"http://h/c1","bin_data":"eyJhbW91bnQiOjMwfQ==","branch_id":"01",)"
             R"("op":"compensate","status":"prepared"},)" +
-            head +
+            head_at(first) +
             R"("url":"http://h/a1","bin_data":"eyJhbW91bnQiOjMwfQ==","branch_id":"01",)"
-            R"("op":"action","status":"succeed"},)" +
-            head +
+            R"("op":"action","status":"succeed","finish_time":)" +
+            first + "}," + head +
             R"("url":"http://h/c2?a=1\u0026b=\u003c2\u003e","bin_data":"AP8=","branch_id":"02",)"
             R"("op":"compensate","status":"prepared"},)" +
-            head + R"("bin_data":"AP8=","branch_id":"02","op":"action","status":"failed"}])");
+            head_at(second) +
+            R"("bin_data":"AP8=","branch_id":"02","op":"action","status":"failed","finish_time":)" +
+            second + "}]");
 }
 
 TEST_CASE("wire_query: hundred steps, and a record that cannot be read") {

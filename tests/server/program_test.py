@@ -141,6 +141,14 @@ class ProgramTest(unittest.TestCase):
         server.ask('/api/dtmsvr/submit', body)
         self.assertEqual(server.ask('/api/dtmsvr/query?gid=g1')[1]['transaction']['next_cron_interval'], 77)
         server.stop()
+        # As YAML of other tools begins and ends; a second document does not count.
+        (self.folder / 'marks.yml').write_bytes(b'\xef\xbb\xbf--- # settings\r\nRetryInterval: 78\r\nLogLevel: WARN\r\n...\r\nwhatever\r\n')
+        for settings, seconds in (('marks.yml', 78), ('two.yml', 79)):
+            (self.folder / 'two.yml').write_text('---\nRetryInterval: 79\n---\nRetryInterval: 80\n')
+            server = self.start('-c', settings, '--db', settings + '.db', LOG_LEVEL='Info')
+            self.assertEqual(server.ask('/api/dtmsvr/submit', body)[0], 200)
+            self.assertEqual(server.ask('/api/dtmsvr/query?gid=g1')[1]['transaction']['next_cron_interval'], seconds)
+            server.stop()
         server = self.start(TIMEOUT_TO_FAIL='1')
         server.ask('/api/dtmsvr/prepare', {'gid': 't1', 'trans_type': 'tcc'})
         for _ in range(100):

@@ -40,7 +40,7 @@ std::shared_ptr<dtm::Definition> GoldenDefinition() {
 }
 
 std::string GoldenDefinitionBytes() {
-  return Bytes({1,                          // format
+  return Bytes({2,                          // format
                 3,                          // concurrent, wait_result
                 0xAC, 0x02,                 // timeout_to_fail
                 3,    10,   5,              // request_timeout, retry_interval, retry_limit
@@ -69,19 +69,24 @@ Transaction GoldenState() {
   transaction.branches[3].tries = 1;
   transaction.branches[3].deadline = dtm::Time(dtm::Duration(2));
   transaction.branches[3].in_flight = true;  // is not stored
+  transaction.created = dtm::Time(std::chrono::seconds(7));
+  transaction.branches[1].finished = transaction.created + dtm::Duration(300);
+  transaction.updated = transaction.created + dtm::Duration(2);
+  transaction.reason_from = 4;
   return transaction;
 }
 
 std::string GoldenStateBytes() {
-  return Bytes({1,                                  // format
-                1,                                  // stuck
-                0x82, 0x01,                         // retry_count
-                2,    'n',  'o', 0,                 // reason, last_error
-                4,                                  // branches
-                0x01,                               // prepared
-                0x06, 1,                            // succeed; tries
-                0x1D, 3,    2,   0xC0, 0x84, 0x3D,  // prepared; tries, errors, next_try
-                0x27, 1,    2});                    // failed; tries, deadline
+  return Bytes({2,                                   // format
+                13,                                  // stuck; updated, reason_from
+                0x82, 0x01,                          // retry_count
+                2,    'n',  'o',  0,                 // reason, last_error
+                4,                                   // branches
+                0x01,                                // prepared
+                0x46, 1,    0xAC, 0x02,              // succeed; tries, finished
+                0x1D, 3,    2,    0xC0, 0x84, 0x3D,  // prepared; tries, errors, next_try
+                0x27, 1,    2,                       // failed; tries, deadline
+                2,    4});                           // updated, reason_from
 }
 
 std::string Encoded(const Transaction& transaction) {
@@ -144,7 +149,7 @@ void ExpectNoByteIsBelieved(const std::string& bytes, const Decodes& decodes) {
 
 }  // namespace
 
-TEST_CASE("format 1 of a definition, byte by byte") {
+TEST_CASE("format 2 of a definition, byte by byte") {
   CHECK(codec::EncodeDefinition(*GoldenDefinition()) == GoldenDefinitionBytes());
   const auto definition =
       codec::DecodeDefinition("gid", dtm::TransType::kSaga, GoldenDefinitionBytes());
@@ -153,7 +158,7 @@ TEST_CASE("format 1 of a definition, byte by byte") {
   Transaction got;
   got.definition = definition;
   CHECK(Difference(got, expected).empty());
-  CHECK(codec::EncodeDefinition(dtm::Definition{}) == Bytes({1, 0, 0, 0, 0, 0, 0, 0, 0}));
+  CHECK(codec::EncodeDefinition(dtm::Definition{}) == Bytes({2, 0, 0, 0, 0, 0, 0, 0, 0}));
 }
 
 TEST_CASE("the flags of a definition are one bit each, and nothing else depends on them") {
@@ -173,17 +178,80 @@ TEST_CASE("the flags of a definition are one bit each, and nothing else depends 
   }
   dtm::Definition empty;
   empty.prepared_first = true;
-  CHECK(codec::EncodeDefinition(empty) == Bytes({1, 4, 0, 0, 0, 0, 0, 0, 0}));
+  CHECK(codec::EncodeDefinition(empty) == Bytes({2, 4, 0, 0, 0, 0, 0, 0, 0}));
 }
 
-TEST_CASE("format 1 of a state, byte by byte") {
+TEST_CASE("format 2 of a state, byte by byte") {
   CHECK(Encoded(GoldenState()) == GoldenStateBytes());
   Transaction got;
   got.definition = GoldenDefinition();
+  got.created = GoldenState().created;  // a column
   codec::DecodeState(GoldenStateBytes(), got);
   CHECK(Difference(got, GoldenState()).empty());
   CHECK_FALSE(got.branches[3].in_flight);
-  CHECK(Encoded(Transaction{}) == Bytes({1, 0, 0, 0, 0, 0}));
+  CHECK(Encoded(Transaction{}) == Bytes({2, 0, 0, 0, 0, 0}));
+}
+
+TEST_CASE("format 1 is read for ever") {
+  const auto definition = codec::DecodeDefinition("gid", dtm::TransType::kSaga,
+                                                  Bytes({1}) + GoldenDefinitionBytes().substr(1));
+  CHECK(codec::EncodeDefinition(*definition) == GoldenDefinitionBytes());
+  Transaction got, expected = GoldenState();
+  got.created = expected.updated = expected.created;
+  expected.branches[1].finished = dtm::Time{};
+  expected.reason_from = 0;
+  got.definition = definition;
+  codec::DecodeState(Bytes({1,                                  // format
+                            1,                                  // stuck
+                            0x82, 0x01,                         // retry_count
+                            2,    'n',  'o', 0,                 // reason, last_error
+                            4,                                  // branches
+                            0x01,                               // prepared
+                            0x06, 1,                            // succeed; tries
+                            0x1D, 3,    2,   0xC0, 0x84, 0x3D,  // prepared; tries, errors, next_try
+                            0x27, 1,    2}),                    // failed; tries, deadline
+                     got);
+  CHECK(Difference(got, expected).empty());
+  // What came with format 2 is damage in format 1.
+  CHECK_FALSE(StateDecodes(Bytes({1, 4, 0, 0, 0, 0, 1})));
+  CHECK_FALSE(StateDecodes(Bytes({1, 0, 0, 0, 0, 1, 0x42, 1})));
+}
+
+TEST_CASE("the time of the last change is stored while it is not the creation or the end") {
+  Transaction transaction;
+  transaction.created = transaction.updated = dtm::Time(std::chrono::seconds(5));
+  CHECK(Encoded(transaction) == Bytes({2, 0, 0, 0, 0, 0}));
+  const auto read = [&] {
+    Transaction got;
+    got.created = transaction.created;
+    got.finished = transaction.finished;
+    got.status = transaction.status;
+    codec::DecodeState(Encoded(transaction), got);
+    return got.updated;
+  };
+  CHECK(read() == transaction.created);
+  transaction.updated += std::chrono::hours(24 * 366);
+  CHECK(read() == transaction.updated);
+  transaction.status = dtm::Status::kFailed;
+  transaction.finished = transaction.updated += dtm::Duration(1);
+  CHECK(Encoded(transaction) == Bytes({2, 0, 0, 0, 0, 0}));
+  CHECK(read() == transaction.finished);
+  transaction.status = dtm::Status::kSubmitted;
+  transaction.updated = dtm::Time{};  // the clock was set back
+  CHECK(read() == transaction.created);
+}
+
+TEST_CASE("custom_data of a client and the question of a saga come back from a definition") {
+  auto saga = GoldenDefinition();
+  saga->query_prepared = "q";
+  saga->custom_data = "{ }";
+  const std::string bytes = codec::EncodeDefinition(*saga);
+  CHECK(static_cast<int>(bytes[1]) == 3 + codec::kMore + codec::kCustomData);
+  const auto read = codec::DecodeDefinition("gid", dtm::TransType::kSaga, bytes);
+  CHECK(read->query_prepared == "q");
+  CHECK(read->custom_data == "{ }");
+  CHECK(codec::EncodeDefinition(*read) == bytes);
+  CHECK_FALSE(DefinitionDecodes(bytes.substr(0, bytes.size() - 1)));
 }
 
 TEST_CASE("what only a message has follows in a definition, byte by byte") {
@@ -195,7 +263,7 @@ TEST_CASE("what only a message has follows in a definition, byte by byte") {
   msg.delay = std::chrono::seconds(300);
   msg.steps = {{"a", "", "p", "01-02", "topic://t"}};
   const std::string bytes =
-      Bytes({1, 8 + 16,                                            // format; more, json_rpc
+      Bytes({2, 8 + 16,                                            // format; more, json_rpc
              0, 0,      0,    0,    0,   0,                        // options, headers, orders
              1, 1,      'a',  0,    1,   'p',                      // steps
              5, '0',    '1',  '-',  '0', '2',                      // branch_id
@@ -257,7 +325,6 @@ TEST_CASE("a saga is stored as before, whatever other types have") {
   auto saga = GoldenDefinition();
   saga->steps[0].branch_id = "09";
   saga->steps[0].topic = "topic://t";
-  saga->query_prepared = "q";
   saga->workflow = "w";
   CHECK(codec::EncodeDefinition(*saga) == GoldenDefinitionBytes());
   std::string json_rpc = GoldenDefinitionBytes();
@@ -272,9 +339,11 @@ TEST_CASE("a saga is stored as before, whatever other types have") {
 TEST_CASE("the result of a workflow is behind its state") {
   Transaction transaction = GoldenState();
   transaction.result = std::string("r\0", 2);
+  transaction.updated = dtm::Time{};
+  transaction.reason_from = 0;
   std::string bytes = GoldenStateBytes();
   bytes[1] = 3;  // stuck, result
-  bytes += Bytes({2, 'r', 0});
+  bytes.replace(bytes.size() - 2, 2, Bytes({2, 'r', 0}));
   CHECK(Encoded(transaction) == bytes);
   Transaction got;
   codec::DecodeState(bytes, got);
@@ -283,7 +352,7 @@ TEST_CASE("the result of a workflow is behind its state") {
   codec::DecodeState(GoldenStateBytes(), got);
   CHECK(got.result.empty());  // not that of what was read before
   CHECK_FALSE(StateDecodes(bytes.substr(0, bytes.size() - 1)));
-  bytes[1] = 4;
+  bytes[1] = 19;
   CHECK_FALSE(StateDecodes(bytes));
 }
 
@@ -321,7 +390,7 @@ TEST_CASE("a text cannot be longer than what is there") {
 }
 
 TEST_CASE("another format is refused with a sentence") {
-  for (const int format : {0, 2, 255}) {
+  for (const int format : {0, 3, 255}) {
     std::string definition = GoldenDefinitionBytes();
     definition[0] = static_cast<char>(format);
     CHECK_FALSE(DefinitionDecodes(definition));
@@ -330,7 +399,7 @@ TEST_CASE("another format is refused with a sentence") {
     CHECK_FALSE(StateDecodes(state));
   }
   Transaction transaction;
-  CHECK_THROWS_WITH(codec::DecodeState(Bytes({2}), transaction),
+  CHECK_THROWS_WITH(codec::DecodeState(Bytes({3}), transaction),
                     Catch::Matchers::ContainsSubstring("newer version"));
 }
 
@@ -347,15 +416,15 @@ TEST_CASE("random bytes are read without harm") {
   for (int round = 0; round < 20000; ++round) {
     std::string bytes(random() % 64, '\0');
     for (char& byte : bytes) byte = static_cast<char>(random());
-    if (!bytes.empty() && round % 2 == 0) bytes[0] = 1;
+    if (!bytes.empty() && round % 2 == 0) bytes[0] = static_cast<char>(1 + round / 2 % 2);
     DefinitionDecodes(bytes);
     StateDecodes(bytes);
   }
 }
 
 TEST_CASE("a status or a bit that does not exist is refused") {
-  for (const int bits : {0x00, 0x04, 0x41, 0x81, 0xFF}) {
-    CHECK_FALSE(StateDecodes(Bytes({1, 0, 0, 0, 0, 1, bits, 1, 1, 1, 1})));
+  for (const int bits : {0x00, 0x04, 0x40, 0x81, 0xFF}) {
+    CHECK_FALSE(StateDecodes(Bytes({2, 0, 0, 0, 0, 1, bits, 1, 1, 1, 1})));
   }
 }
 

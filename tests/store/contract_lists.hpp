@@ -24,6 +24,29 @@ using dtm::Time;
 using dtm::Transaction;
 using Texts = std::vector<std::string>;
 
+// ---- what is unfinished ----
+
+inline void UnfinishedIsCounted(Store& store) {
+  CHECK(store.CountUnfinished(At(100)).unfinished == 0);
+  CHECK(store.CountUnfinished(At(100)).oldest == dtm::kNever);
+  for (int i = 0; i < 30; ++i) {
+    Transaction transaction = NewTransaction("gid" + std::to_string(i), At(i));
+    transaction.created = At(i + 1000);
+    if (i % 10 == 3) transaction.stuck = true, transaction.due = dtm::kNever;
+    if (i % 10 == 7) transaction.status = Status::kPrepared, transaction.due = dtm::kNever;
+    if (i < 5) transaction.status = Status::kFailed, transaction.finished = At(i + 2000);
+    REQUIRE(Put(store, transaction));
+  }
+  const dtm::Backlog backlog = store.CountUnfinished(At(25));
+  CHECK(backlog.unfinished == 25);
+  CHECK(backlog.stuck == 2);    // 13, 23
+  CHECK(backlog.waiting == 6);  // 7, 17, 27, and 26, 28, 29
+  CHECK(backlog.oldest == At(1005));
+  store.Begin();  // an open batch changes nothing
+  CHECK(store.CountUnfinished(At(25)).unfinished == 25);
+  store.Rollback();
+}
+
 // ---- what is due ----
 
 inline void DueInOrderPageByPage(Store& store) {

@@ -41,6 +41,8 @@ inline void EveryFieldComesBack(Store& store) {
   definition->concurrent = true;
   definition->orders = {{2, {0, 1}}, {1, {}}, {999, {998, 0}}};
   const std::string binary("\0\x01\xFF\r\n'\"%\xC3\x28", 10);
+  definition->query_prepared = "http://host/asked";
+  definition->custom_data = binary;
   for (std::size_t i = 0; i < dtm::kMaxSteps; ++i) {
     definition->steps.push_back({"http://host/" + std::to_string(i), i % 3 == 0 ? "" : "local:Ä",
                                  i % 2 == 0 ? binary : std::string()});
@@ -64,6 +66,8 @@ inline void EveryFieldComesBack(Store& store) {
   transaction.reason = std::string(dtm::kMaxReasonBytes, 'r');
   transaction.last_error = binary;
   transaction.retry_count = std::numeric_limits<std::uint32_t>::max();
+  transaction.reason_from = 2000;
+  transaction.updated = At(2) + std::chrono::microseconds(3);
   transaction.stuck = true;
   for (std::size_t i = 0; i < 2 * dtm::kMaxSteps; ++i) {
     dtm::Branch branch;
@@ -72,6 +76,7 @@ inline void EveryFieldComesBack(Store& store) {
     if (i % 5 == 0) branch.errors = static_cast<std::uint32_t>(i + 1);
     if (i % 7 == 0) branch.next_try = i % 2 == 0 ? dtm::kNever : At(static_cast<int>(i));
     if (i % 11 == 0) branch.deadline = At(static_cast<int>(i)) + std::chrono::microseconds(1);
+    if (i % 13 == 0) branch.finished = transaction.created + std::chrono::microseconds(i * i * i);
     transaction.branches.push_back(branch);
   }
   ExpectRoundtrip(store, transaction);

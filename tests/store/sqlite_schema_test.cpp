@@ -45,7 +45,7 @@ TEST_CASE("an empty file gets the tables and the version in dtm_meta") {
   schema::Migrate(db);
   CHECK(Objects(db) == kTables);
   CHECK(schema::StoredVersion(db) == schema::kVersion);
-  CHECK(Value(db, "SELECT value FROM dtm_meta WHERE key = 'schema_version'") == "2");
+  CHECK(Value(db, "SELECT value FROM dtm_meta WHERE key = 'schema_version'") == "3");
   CHECK(Value(db, "PRAGMA user_version") == "0");
   CHECK(Value(db, "SELECT group_concat(name, ' ') FROM pragma_table_info('dtm_trans')") ==
         "id gid type status version created finished due definition state");
@@ -102,9 +102,46 @@ TEST_CASE("a file of version 1 gets the table of values, and keeps its transacti
     const dtm::SqliteStore again(path);  // and it is not migrated twice
   }
   Database db(path, kOpen);
-  CHECK(schema::StoredVersion(db) == 2);
+  CHECK(schema::StoredVersion(db) == schema::kVersion);
   CHECK(Objects(db) == kTables);
   CHECK(Value(db, "SELECT group_concat(k || version) FROM dtm_kv") == "t1");
+}
+
+TEST_CASE("a file of version 2 is read and goes on in the newer format") {
+  TempDir dir;
+  const std::string path = dir / "s.db";
+  {
+    Database db(path, kOpen);
+    db.Exec("CREATE TABLE dtm_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID");
+    db.Exec(schema::kMigrations[0]);
+    db.Exec(schema::kMigrations[1]);
+    db.Exec("INSERT INTO dtm_meta (key, value) VALUES ('schema_version', 2)");
+    // A message of one step, as version 2 wrote it: submitted, called once, "no" was the last error.
+    db.Exec(
+        "INSERT INTO dtm_trans VALUES (7, 'old', 2, 2, 3, 1700000000000000, 0, 1700000005000000,"
+        "x'010800000000000001' || x'036F7574' || x'00' || x'027B7D' || x'00000000' || x'00000000',"
+        "x'0100' || x'00' || x'00' || x'026E6F' || x'02' || x'01' || x'0501')");
+  }
+  {
+    dtm::SqliteStore store(path);
+    auto old = store.Load("old");
+    REQUIRE(old.has_value());
+    REQUIRE_FALSE(old->unreadable);
+    CHECK(old->last_error == "no");
+    CHECK(old->updated == old->created);
+    CHECK(old->reason_from == 0);
+    REQUIRE(old->branches.size() == 2);
+    CHECK(old->branches[1].finished == dtm::Time{});
+    old->branches[1].status = dtm::BranchStatus::kSucceed;
+    old->branches[1].finished = old->updated = old->created + std::chrono::seconds(9);
+    REQUIRE(Put(store, *old));
+    const auto now = store.Load("old");
+    REQUIRE(now.has_value());
+    CHECK(now->branches.at(1).finished == old->branches[1].finished);
+    CHECK(now->updated == old->updated);
+  }
+  Database db(path, kOpen);
+  CHECK(schema::StoredVersion(db) == schema::kVersion);
 }
 
 TEST_CASE("a migration from version 1 that fails leaves the file at version 1") {
@@ -158,10 +195,10 @@ TEST_CASE("a newer schema is refused with both versions, and nothing is changed"
         const dtm::SqliteStore store(path);
         FAIL("it was opened");
       } catch (const dtm::StoreError& error) {
-        CHECK_THAT(error.what(), ContainsSubstring(path) && ContainsSubstring("version 99") &&
-                                     ContainsSubstring("up to 2") &&
-                                     ContainsSubstring(dtm::kVersion) &&
-                                     ContainsSubstring("use the newer dtm"));
+        CHECK_THAT(error.what(),
+                   ContainsSubstring(path) && ContainsSubstring("version 99") &&
+                       ContainsSubstring("up to " + std::to_string(schema::kVersion)) &&
+                       ContainsSubstring(dtm::kVersion) && ContainsSubstring("use the newer dtm"));
       }
       const bool unchanged = ReadFile(path) == bytes;
       CHECK(unchanged);

@@ -170,6 +170,34 @@ TEST_CASE("the next due time is found without a walk") {
   CHECK(steps < 100);
 }
 
+TEST_CASE("the unfinished are counted by the index, whatever has ended before them") {
+  TempDir dir;
+  dtm::sqlite_store::Writer writer(Open(dir / "s.db"));
+  const auto fill = [&](int from, int to, const char* due) {
+    writer.db.Exec(("WITH RECURSIVE n (i) AS (SELECT " + std::to_string(from) +
+                    " UNION ALL SELECT i + 1 FROM n WHERE i < " + std::to_string(to) +
+                    ") INSERT INTO dtm_trans (gid, type, status, version, created, finished, due, "
+                    "definition, state) SELECT 'gid' || i, 1, 2, 1, i, 0, " +
+                    due + ", x'00', x'0201' FROM n")
+                       .c_str());
+  };
+  fill(1, 20000, "NULL");
+  fill(20001, 20010, "i");
+  fill(20011, 20012, "9223372036854775807");
+  dtm::sqlite_store::Reader reader(Open(dir / "s.db"));
+  const int steps = StepsOf(*reader.owned, "count(*)", [&] {
+    REQUIRE(reader.unfinished.Bind(1, 20005).Step());
+    CHECK(reader.unfinished.Int(0) == 12);
+    CHECK(reader.unfinished.Int(1) == 7);
+    CHECK(reader.unfinished.Int(2) == 20001);
+    reader.unfinished.Reset();
+    REQUIRE(reader.stuck.Step());
+    CHECK(reader.stuck.Int(0) == 2);
+    reader.stuck.Reset();
+  });
+  CHECK(steps < 500);
+}
+
 TEST_CASE("only the unfinished are in the index of what is due") {
   TempDir dir;
   {

@@ -44,6 +44,7 @@ inline std::vector<Check> Checks() {
           {"a lost change leaves the definition alone", LostChangeLeavesTheDefinition},
           {"a definition that was rolled back is the old one", RolledBackDefinitionIsTheOldOne},
           {"the definition may change inside a batch", DefinitionChangesInsideABatch},
+          {"what is unfinished is counted", UnfinishedIsCounted},
           {"what is due comes in order, page by page", DueInOrderPageByPage},
           {"NextDue is the first one later", NextDueIsTheFirstLater},
           {"due follows updates", DueFollowsUpdates},

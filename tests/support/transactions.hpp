@@ -2,6 +2,7 @@
 /// Needs: store. Threads: values and pure functions.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -92,6 +93,8 @@ inline std::vector<dtm::Transaction> All(dtm::Store& store) {
 inline std::string Difference(const dtm::Transaction& a, const dtm::Transaction& b) {
   if (!dtm::SameContent(*a.definition, *b.definition)) return "content";
   if (a.definition->prepared_first != b.definition->prepared_first) return "prepared_first";
+  if (a.definition->query_prepared != b.definition->query_prepared) return "query_prepared";
+  if (a.definition->custom_data != b.definition->custom_data) return "custom_data";
   const dtm::TransOptions& x = a.definition->options;
   const dtm::TransOptions& y = b.definition->options;
   if (x.wait_result != y.wait_result) return "wait_result";
@@ -103,8 +106,13 @@ inline std::string Difference(const dtm::Transaction& a, const dtm::Transaction&
   if (a.status != b.status) return "status";
   if (a.created != b.created) return "created";
   if (a.finished != b.finished) return "finished";
+  const auto updated = [](const dtm::Transaction& t) {
+    return dtm::IsFinal(t.status) ? t.finished : (std::max)(t.created, t.updated);
+  };
+  if (updated(a) != updated(b)) return "updated";
   if (!dtm::IsFinal(a.status) && a.due != b.due) return "due";
   if (a.reason != b.reason) return "reason";
+  if (a.reason_from != b.reason_from) return "reason_from";
   if (a.last_error != b.last_error) return "last_error";
   if (a.retry_count != b.retry_count) return "retry_count";
   if (a.stuck != b.stuck) return "stuck";
@@ -116,7 +124,7 @@ inline std::string Difference(const dtm::Transaction& a, const dtm::Transaction&
     const dtm::Branch& p = a.branches[i];
     const dtm::Branch& q = b.branches[i];
     if (p.status != q.status || p.tries != q.tries || p.errors != q.errors ||
-        p.next_try != q.next_try || p.deadline != q.deadline) {
+        p.next_try != q.next_try || p.deadline != q.deadline || p.finished != q.finished) {
       return "branch " + std::to_string(i);
     }
   }

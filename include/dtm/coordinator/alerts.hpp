@@ -14,7 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/coordinator/board.hpp>
 #include <dtm/coordinator/clock.hpp>
 #include <dtm/coordinator/options.hpp>
 
@@ -126,11 +125,7 @@ class Alerts {
     changed_.notify_all();
   }
 
-  void Warn(const std::string& text) const {
-    Board::Protected([&] {
-      if (options_.log) options_.log(LogLevel::kWarning, text);
-    });
-  }
+  void Warn(const std::string& text) const { LogTo(options_, LogLevel::kWarning, text); }
 
   const Options& options_;
   std::mutex mutex_;

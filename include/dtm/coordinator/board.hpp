@@ -20,9 +20,11 @@
 #include <dtm/coordinator/live.hpp>
 #include <dtm/coordinator/loader.hpp>
 #include <dtm/coordinator/metrics.hpp>
+#include <dtm/coordinator/news.hpp>
 #include <dtm/coordinator/options.hpp>
 #include <dtm/coordinator/store_health.hpp>
 #include <dtm/coordinator/timers.hpp>
+#include <dtm/core/in_words.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/engine/explain.hpp>
@@ -41,7 +43,8 @@ struct BranchWork {
 
 class Board {
  public:
-  Board(Store& store_in, const Options& options_in) : store(store_in), options(options_in) {
+  Board(Store& store_in, const Options& options_in)
+      : store(store_in), options(options_in), news(options_in) {
     context.retry_interval = options.retry_interval;
     context.request_timeout = options.request_timeout;
     context.timeout_to_fail = options.timeout_to_fail;
@@ -55,6 +58,9 @@ class Board {
     Touch(live);
     if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
     const bool was_stuck = transaction.stuck;
+    const Status before = transaction.status;
+    const bool answer = event.kind == engine::EventKind::kResult;
+    const std::uint32_t errors = answer ? ErrorsOf(transaction, event.branch) : 0;
     engine::Effects effects;
     if (live.held_calls.empty()) effects.calls.swap(live.held_calls);  // its memory
     try {
@@ -64,6 +70,17 @@ class Board {
       transaction.due = kNever;
       transaction.last_error = error.what();
       effects.changed = true;  // or it would be believed to be stored
+    }
+    const bool failed = transaction.status == Status::kFailed && before != Status::kAborting;
+    const bool aborting = transaction.status == Status::kAborting;
+    if (transaction.status != before && (aborting || failed)) live.rolled_back = true;
+    if (answer) {
+      if (ErrorsOf(transaction, event.branch) > errors) {
+        news.Error(transaction, errors + 1, context.now);
+      } else if (event.result.no_handler &&
+                 news.NobodyToCall(transaction, event.branch, context.now) && options.on_alert) {
+        effects.alert = event.branch;
+      }
     }
     // What nobody else knows of cannot lose its compare-and-set, so it is only kept for what it tells.
     if (!live.Fresh() || effects.alert) {
@@ -75,9 +92,10 @@ class Board {
                                 "' is stuck: " + transaction.last_error +
                                 "; see Explain, then RetryNow or ForceStop");
     }
-    if (effects.changed && !live.dirty) {
+    if (effects.changed) {
+      transaction.updated = context.now;
+      if (!live.dirty) dirty.push_back(&live);
       live.dirty = true;
-      dirty.push_back(&live);
     }
     live.timer = effects.timer;
     if (live.held_calls.empty()) {
@@ -201,11 +219,7 @@ class Board {
     return lives.Count() >= options.max_in_memory / 2 || lives.Bytes() >= LivesBytes(options) / 2;
   }
 
-  void Log(LogLevel level, const std::string& text) const {
-    Protected([&] {
-      if (options.log) options.log(level, text);
-    });
-  }
+  void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
 
   /// Runs a callback of the user: nothing it throws may stop the loop.
   template <typename Function>
@@ -220,8 +234,7 @@ class Board {
   static void Answer(const Waiter& waiter, TransResult result) {
     Reply reply;
     if (waiter.failure_is_error && result.Failed()) {
-      reply.error = std::make_exception_ptr(
-          FailureError("gid '" + result.gid + "' was rolled back: " + result.reason));
+      reply.error = std::make_exception_ptr(FailureError(RolledBack(result)));
     }
     reply.result = std::move(result);
     Protected([&] { waiter.callback(reply); });
@@ -286,6 +299,7 @@ class Board {
   Loader loader;
   StoreHealth health;
   Metrics metrics;
+  News news;
   std::vector<Live*> touched;  ///< something waits for release
   std::vector<Live*> dirty;    ///< the next commit has to write them
   std::vector<std::pair<std::string, engine::EventKind>> again;  ///< to be stepped in the next turn
@@ -298,6 +312,10 @@ class Board {
   std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
 
  private:
+  static std::uint32_t ErrorsOf(const Transaction& transaction, std::size_t branch) {
+    return branch < transaction.branches.size() ? transaction.branches[branch].errors : 0;
+  }
+
   /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
   void Free(Live& live) {
     timers.Move(live, live.armed, kNever);

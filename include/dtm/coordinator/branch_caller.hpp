@@ -65,6 +65,20 @@ inline BranchCall ToBranchCall(const DirectCall& direct, const std::string& coor
   return call;
 }
 
+/// How many calls are at a host, and wait for it.
+struct HostLoad {
+  std::string host;  ///< "http://bank-a:8080"
+  std::size_t in_flight = 0;
+  std::size_t waiting = 0;
+  bool limited = false;  ///< it did not answer for long: few calls at a time go to it
+};
+
+struct CallLoad {
+  std::size_t in_flight = 0;
+  std::size_t waiting = 0;      ///< for a free thread or slot
+  std::vector<HostLoad> hosts;  ///< those with calls, or limited
+};
+
 /// Where answers go. Thread-safe; must outlive the calls.
 class BranchResults {
  public:
@@ -80,6 +94,9 @@ class BranchCaller {
   /// a call by URL that is not sent within `call.timeout` of this moment is answered NotSent, one
   /// that was sent is answered within another `call.timeout`. Never throws.
   virtual void Call(std::vector<BranchCall> calls, BranchResults& results) = 0;
+
+  /// How busy it is now. Any thread.
+  virtual CallLoad Load() { return {}; }
 
   /// Gives up what is out: afterwards no result is delivered any more, and no thread is left.
   /// Unanswered calls stay unanswered: the coordinator goes on with them after a restart.

@@ -55,22 +55,30 @@ class Collect {
     return something;
   }
 
+  /// Stored records that could not be read so far; 101 are that many or more.
+  std::size_t Damaged() const { return damaged_.size(); }
+
   /// Takes unfinished transactions from the store, as far as there is room.
   /// @throws StoreError
   void Load() {
     if (board_.Full() || !board_.context.may_call) return;
-    for (Transaction& stored :
-         board_.loader.NextPage(board_.store, board_.context.now, !board_.HalfFull(), board_.Room(),
-                                board_.RoomBytes())) {
+    const Time now = board_.context.now;
+    if (recovery_began_ == Time{}) recovery_began_ = now;
+    for (Transaction& stored : board_.loader.NextPage(board_.store, now, !board_.HalfFull(),
+                                                      board_.Room(), board_.RoomBytes())) {
       if (board_.lives.Find(stored.definition->gid) != nullptr) continue;
       if (stored.unreadable) LogDamaged(stored);
       if (stored.unreadable || stored.stuck) continue;  // it waits for people, and takes no room
       board_.Bring(std::move(stored));
+      ++recovered_;
+    }
+    if (recovering_ && board_.loader.HasSeenAll()) {
+      board_.news.Recovered(recovered_, now - recovery_began_);
+      recovering_ = false;
     }
   }
 
  private:
-  static constexpr std::uint32_t kErrorsBeforeWarning = 3;
   static constexpr std::size_t kDamagedNamed = 100;
 
   /// Once each, as far as anybody would read.
@@ -113,15 +121,7 @@ class Collect {
   void OnAnswer(Answer& answer) {
     Live* live = board_.lives.At(answer.call.place, answer.call.life);
     if (live == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
-    const std::size_t branch = answer.call.branch;
-    board_.Step(*live, {engine::EventKind::kResult, branch, std::move(answer.result)});
-    const Transaction& transaction = live->transaction;
-    if (branch < transaction.branches.size() &&
-        transaction.branches[branch].errors == kErrorsBeforeWarning) {
-      board_.Log(LogLevel::kWarning,
-                 "gid '" + transaction.definition->gid +
-                     "' keeps failing and is retried: " + transaction.last_error);
-    }
+    board_.Step(*live, {engine::EventKind::kResult, answer.call.branch, std::move(answer.result)});
   }
 
   void OnTimer(Live& live) {
@@ -243,6 +243,9 @@ class Collect {
   Commands commands_;
   Mail mail_;
   std::set<std::int64_t> damaged_;  // rows of which the log has told
+  bool recovering_ = true;          // until all that an earlier life left was found
+  Time recovery_began_{};
+  std::size_t recovered_ = 0;
 };
 
 }  // namespace v1

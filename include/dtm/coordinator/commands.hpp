@@ -160,7 +160,11 @@ class Commands {
       text = Unknown(command.gid);
     }
     if (!board_.health.Good()) {
-      text += "\nthe store is failing, so nothing goes on: " + board_.health.Problem();
+      const bool waits =
+          !board_.dirty.empty() || board_.health.NeedsRecovery() || !board_.MayUseStore();
+      text += (waits ? "\nthe store is failing, so nothing goes on: "
+                     : "\nthe last write to the store failed, the next one will be tried: ") +
+              board_.health.Problem();
     }
     Board::Protected([&] { command.explained(text, nullptr); });
   }

@@ -29,7 +29,10 @@ inline namespace v1 {
 class Commit {
  public:
   Commit(Board& board, Functions& functions, Clock& clock)
-      : board_(board), retention_(board.options.keep_finished), works_(board, functions, clock) {}
+      : board_(board),
+        clock_(clock),
+        retention_(board.options.keep_finished),
+        works_(board, functions, clock) {}
 
   /// True: everything up to here is durable, and may be released.
   bool Run() {
@@ -38,7 +41,9 @@ class Commit {
     const bool writes = !board_.dirty.empty() || works_.Pending();
     if (!writes && !expire && !board_.health.NeedsRecovery()) return true;
     try {
+      const Time begin = clock_.Now();
       WriteWithWorks(expire);
+      board_.metrics.Committed(clock_.Now() - begin);
     } catch (const StoreBusy& error) {
       if (!board_.health.Locked(board_.context.now, error.what())) Failed(error.what(), false);
       return false;
@@ -258,6 +263,7 @@ class Commit {
                                       !RunsInTransaction(UrlOf(*stored->definition, i));
     }
     KeepEvents(live, *stored);
+    live.rolled_back = false;
     live.transaction = std::move(*stored);
     live.stored_due = live.transaction.due;
     board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
@@ -307,6 +313,7 @@ class Commit {
   }
 
   Board& board_;
+  Clock& clock_;
   Retention retention_;
   std::vector<Change> changes_;
   std::vector<Live*> written_;  // a member for its memory

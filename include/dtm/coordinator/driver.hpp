@@ -191,6 +191,24 @@ class Driver {
 
   Metrics::Snapshot Counted() const { return loop_.Counted(); }
 
+  /// Reads the store, and waits for no turn of the loop.
+  Gauges Measure() {
+    Gauges gauges;
+    const Time now = clock->Now();
+    try {
+      gauges.backlog = store->CountUnfinished(now);
+      if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
+    } catch (const StoreError&) {  // nothing is told of it then
+    }
+    const LoopGauges& loop = loop_.Measured();
+    gauges.in_memory = loop.in_memory;
+    gauges.damaged = loop.damaged;
+    gauges.store_fails = loop.store_fails;
+    gauges.functions = functions.Load();
+    if (BranchCaller* const urls = urls_) gauges.urls = urls->Load();
+    return gauges;
+  }
+
   /// Stop for a destructor: waits as long as it takes.
   void StopForGood() {
     try {
@@ -204,11 +222,7 @@ class Driver {
     }
   }
 
-  void Log(LogLevel level, const std::string& text) const {
-    Board::Protected([&] {
-      if (options.log) options.log(level, text);
-    });
-  }
+  void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
 
   const Options options;
   const std::unique_ptr<Clock> clock;

@@ -163,9 +163,10 @@ class Functions : public BranchCaller {
   }
 
   /// Calls that are running; what is queued is not counted.
-  std::size_t Running() {
+  std::size_t Running() { return Load().in_flight; }
+  CallLoad Load() override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    return running_.size();
+    return {running_.size(), queue_.Waiting(), {}};
   }
 
   /// Drops what has not begun, waits for the functions that run, joins the threads.
@@ -204,8 +205,8 @@ class Functions : public BranchCaller {
 
  private:
   static Result Missing(const BranchCall& call) {
-    return Result::NotSent("waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
-                           "\": this program has not registered it");
+    return Result::NoHandler("waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
+                             "\": this program has not registered it");
   }
 
   static void Refuse(const std::vector<BranchCall>& calls, BranchResults& results) {

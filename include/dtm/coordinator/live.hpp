@@ -29,16 +29,17 @@ struct Stepped : engine::Event {
 };
 
 struct Live {
-  Transaction transaction;  ///< as stepped; durable unless `dirty`
-  std::size_t place = 0;    ///< see Lives
-  std::uint64_t life = 0;   ///< a new one whenever it comes into memory; 0: it has left
-  bool dirty = false;       ///< changed since the last commit
-  bool redefined = false;   ///< its definition too
-  bool surely_new = false;  ///< not stored yet, and it was made sure that its gid is not taken
-  bool touched = false;     ///< something of it waits for release
-  Time stored_due{};        ///< the due time in the store's record
-  Time timer = kNever;      ///< when the machine wants to look again
-  Time armed = kNever;      ///< its place in Timers
+  Transaction transaction;   ///< as stepped; durable unless `dirty`
+  std::size_t place = 0;     ///< see Lives
+  std::uint64_t life = 0;    ///< a new one whenever it comes into memory; 0: it has left
+  bool dirty = false;        ///< changed since the last commit
+  bool redefined = false;    ///< its definition too
+  bool surely_new = false;   ///< not stored yet, and it was made sure that its gid is not taken
+  bool touched = false;      ///< something of it waits for release
+  bool rolled_back = false;  ///< that was decided; to be told once it is durable
+  Time stored_due{};         ///< the due time in the store's record
+  Time timer = kNever;       ///< when the machine wants to look again
+  Time armed = kNever;       ///< its place in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
   std::vector<Command> commands;    ///< obeyed before it was stored: again, if another one is

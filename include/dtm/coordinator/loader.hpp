@@ -53,6 +53,9 @@ class Loader {
     return page;
   }
 
+  /// All that was unfinished has been in a page.
+  bool HasSeenAll() const { return !first_pass_; }
+
   /// A transaction that is due then leaves memory, or never came into it.
   void LeaveBehind(Time due) {
     left_behind_ = (std::min)(left_behind_, due);

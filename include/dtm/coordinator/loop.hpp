@@ -16,6 +16,7 @@
 #include <dtm/coordinator/collect.hpp>
 #include <dtm/coordinator/commit.hpp>
 #include <dtm/coordinator/functions.hpp>
+#include <dtm/coordinator/gauges.hpp>
 #include <dtm/coordinator/inbox.hpp>
 #include <dtm/coordinator/options.hpp>
 #include <dtm/coordinator/release.hpp>
@@ -56,6 +57,7 @@ class Loop {
   bool Turn() {
     const TakenMail taken{inbox_};
     board_.context.now = clock_.Now();
+    board_.news.Flush(board_.context.now);
     if (broken_off_) {
       board_.store.Rollback();
       sweep_.Run();
@@ -69,6 +71,9 @@ class Loop {
 
   /// When the next turn has something to do, if nothing arrives.
   Time NextTurn() {
+    gauges_.in_memory = board_.lives.Count();
+    gauges_.damaged = collect_.Damaged();
+    gauges_.store_fails = !board_.health.Good();
     const Time now = clock_.Now();
     const Time growth = functions_.Grow(now);
     const bool pending = !board_.dirty.empty() || !board_.touched.empty() ||
@@ -82,10 +87,11 @@ class Loop {
     if (!board_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
       next = (std::min)((std::max)(next, board_.health.NextTry()), board_.timers.Next());
     }
-    return (std::min)(next, growth);
+    return (std::min)({next, growth, board_.news.NextFlush()});
   }
 
   Metrics::Snapshot Counted() const { return board_.metrics.Get(); }
+  const LoopGauges& Measured() const { return gauges_; }
 
   /// Branch calls that are out, or changes that no commit has taken yet.
   bool Busy() {
@@ -96,6 +102,7 @@ class Loop {
 
   /// Answers everybody who still waits, with the status that is durable; for the end.
   void AnswerAll() {
+    board_.news.Flush(kNever);
     for (const Submission& submission : board_.returned) {
       Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, kStopped));
     }
@@ -159,6 +166,7 @@ class Loop {
   Release release_;
   Sweep sweep_;
   bool broken_off_ = false;  // the last turn ended with an exception
+  LoopGauges gauges_;
 };
 
 }  // namespace v1

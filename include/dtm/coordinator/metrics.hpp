@@ -22,16 +22,19 @@ inline namespace v1 {
 
 /// How many took at most how long.
 struct Histogram {
-  static constexpr std::array<double, 11> kBounds = {.005, .01, .025, .05, .1, .25,
-                                                     .5,   1,   2.5,  5,   10};  ///< seconds
+  using Bounds = std::array<double, 11>;  ///< seconds
+  static constexpr Bounds kBounds = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10};
+  static constexpr Bounds kOfCommits = {.0001, .00025, .0005, .001, .0025, .005,
+                                        .01,   .025,   .1,    .5,   2.5};
 
   void Add(Duration time) {
     const double seconds = static_cast<double>(time.count()) / 1e6;
-    const auto bound = std::lower_bound(kBounds.begin(), kBounds.end(), seconds);
-    ++counts[static_cast<std::size_t>(bound - kBounds.begin())];
+    const auto bound = std::lower_bound(bounds->begin(), bounds->end(), seconds);
+    ++counts[static_cast<std::size_t>(bound - bounds->begin())];
     sum += seconds;
   }
 
+  const Bounds* bounds = &kBounds;
   std::array<std::uint64_t, kBounds.size() + 1> counts{};  ///< the last: more than all bounds
   double sum = 0;
 };
@@ -53,7 +56,13 @@ class Metrics {
     std::map<std::pair<TransType, Status>, std::uint64_t> ended;  ///< by final status
     std::map<TransType, Histogram> durations;                     ///< from creation to the end
     std::map<Branch, std::uint64_t> branches;                     ///< answered calls
+    Histogram commits{&Histogram::kOfCommits};  ///< how long the store took for each
   };
+
+  void Committed(Duration took) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    snapshot_.commits.Add(took);
+  }
 
   void Ended(const Transaction& transaction) {
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -74,6 +74,9 @@ struct Options {
   /// workflow). Success, ONGOING, a call that could not be sent and RetryNow count anew; a restart does not. 0 is taken
   /// for 1.
   ///
+  /// Also called if there is nobody to call a branch (its function is not registered, or there are URLs and no
+  /// HttpBranches), for each function once a minute, with `retry_count` as it is.
+  ///
   /// It tells of what is durable, and runs on a thread of its own (without Start: inside Poll), one alert after the
   /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 wait already, if the
   /// coordinator stops, or in a crash; the next error brings the next one. Stop and the destructor wait for the one
@@ -83,6 +86,14 @@ struct Options {
   /// Any thread, must not throw.
   std::function<void(LogLevel, const std::string&)> log = LogToStderr;
 };
+
+/// Whatever the log throws harms nobody.
+inline void LogTo(const Options& options, LogLevel level, const std::string& text) {
+  try {
+    if (options.log) options.log(level, text);
+  } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+  }
+}
 
 /// @throws LogicError  an option is out of its range, or no URL where it is to be one.
 inline const Options& CheckedOptions(const Options& options) {

@@ -52,8 +52,10 @@ class Release {
     released_.erase(released_.begin(), settled);
   }
 
-  void Count(const Live& live) {
+  void Count(Live& live) {
     const Transaction& transaction = live.transaction;
+    if (live.rolled_back) board_.news.RolledBack(transaction, board_.context.now);
+    live.rolled_back = false;
     for (const Stepped& event : live.events) board_.Count(live, event);
     if (IsFinal(transaction.status)) board_.metrics.Ended(transaction);
   }
@@ -81,8 +83,8 @@ class Release {
     if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
     for (const BranchCall& call : calls) {
       results_.Done(call,
-                    Result::NotSent("this program calls no URLs: include <dtm/http.hpp> and say "
-                                    "Use(dtm::HttpBranches())"));
+                    Result::NoHandler("this program calls no URLs: include <dtm/http.hpp> and say "
+                                      "Use(dtm::HttpBranches())"));
     }
   }
 

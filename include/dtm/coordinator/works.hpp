@@ -60,6 +60,7 @@ class Works {
       Live* live = Alive(ran->work);
       if (live != nullptr) {
         live->transaction = std::move(ran->before);
+        live->rolled_back = live->rolled_back && ran->rolled_back;
         live->events.resize((std::min)(live->events.size(), ran->events));
         live->doubtful_events = (std::min)(live->doubtful_events, live->events.size());
         live->timer = ran->timer;
@@ -133,6 +134,7 @@ class Works {
     std::vector<std::size_t> held_calls;
     std::size_t events = 0;
     Time timer = kNever;
+    bool rolled_back = false;
   };
 
   void TakeCallsOf(Live& live) {
@@ -169,8 +171,8 @@ class Works {
       return StepResult(work, Result::NotSent("the coordinator was stopping"));
     }
     live->surely_new = true;
-    branches_.push_back(
-        {work, live->transaction, live->held_calls, live->events.size(), live->timer});
+    branches_.push_back({work, live->transaction, live->held_calls, live->events.size(),
+                         live->timer, live->rolled_back});
     board_.branch_works.pop_front();  // not before: what is in neither queue never runs
     BranchCall call;
     call.definition = live->transaction.definition;

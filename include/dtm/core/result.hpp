@@ -30,12 +30,18 @@ struct Result {
   bool done = false;  ///< kError: it was done all the same, only its answer is of no use
   /// Of Ongoing and Error: not asked again before this has passed; at most an hour. The usual wait counts as well.
   Duration retry_after{};
+  bool no_handler = false;  ///< kNotSent: this program has nobody to call it
 
   static Result Success() { return {Kind::kSuccess, {}}; }
   static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
   static Result Ongoing(std::string text = {}) { return {Kind::kOngoing, std::move(text)}; }
   static Result Error(std::string text) { return {Kind::kError, std::move(text)}; }
   static Result NotSent(std::string why) { return {Kind::kNotSent, std::move(why)}; }
+  static Result NoHandler(std::string why) {
+    Result result = NotSent(std::move(why));
+    result.no_handler = true;
+    return result;
+  }
 };
 
 /// What user code says that returns nothing (success) or a Result.
@@ -78,12 +84,24 @@ Result Guarded(const Function& function) {
 struct TransResult {
   std::string gid;
   Status status = Status::kSubmitted;
-  std::string reason;  ///< why it was rolled back; empty if it was not
+  std::string
+      reason;  ///< why it was rolled back, in the words of the branch or of who cancelled it
+  std::string
+      reason_from{};  ///< the branch that said so, with its op and url; empty: it was no branch
+  std::string
+      last_error{};  ///< of the last call that had no success, also if a later one had; for people
 
   bool Finished() const { return IsFinal(status); }
   bool Succeeded() const { return status == Status::kSucceed; }
   bool Failed() const { return status == Status::kFailed; }
 };
+
+/// What a FailureError says of it.
+inline std::string RolledBack(const TransResult& result) {
+  std::string text = "gid '" + result.gid + "' was rolled back: " + result.reason;
+  if (!result.reason_from.empty()) text += " (" + result.reason_from + ")";
+  return text;
+}
 
 }  // namespace v1
 }  // namespace dtm

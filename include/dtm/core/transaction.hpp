@@ -77,11 +77,14 @@ struct Definition {
   bool prepared_first = false;             ///< stored by a prepare, to run when it is submitted
   bool concurrent = false;                 ///< steps start together, but for `orders`
   std::map<int, std::vector<int>> orders;  ///< step -> the steps that must have succeeded before it
-  std::string query_prepared;     ///< msg: who knows whether to deliver; workflow: who resumes it
+  std::string
+      query_prepared;  ///< msg: who knows whether to deliver; workflow: who resumes it; else only shown
   std::chrono::seconds delay{0};  ///< msg: not delivered before this has passed since its creation
   bool json_rpc = false;          ///< branches whose url names a method are called by JSON-RPC
   std::string workflow;           ///< workflow: its name
   std::string data;               ///< workflow: what it was started with
+  std::string
+      custom_data;  ///< as a client elsewhere sent it, unless it says just what the rest says
   TransOptions options;
 };
 
@@ -91,7 +94,7 @@ inline std::size_t BytesOf(const Definition& definition) {
   constexpr std::size_t kBytesOfBranch = 48;
   std::size_t bytes = sizeof(Definition) + kRecord + definition.gid.size() +
                       definition.data.size() + definition.query_prepared.size() +
-                      definition.workflow.size();
+                      definition.workflow.size() + definition.custom_data.size();
   for (const auto& [name, value] : definition.options.branch_headers) {
     bytes += 2 * sizeof(std::string) + name.size() + value.size();
   }
@@ -108,6 +111,11 @@ inline std::size_t BytesOf(const Definition& definition) {
 /// Steps that clients register one after the other, while the transaction is prepared.
 inline bool RegistersSteps(TransType type) {
   return type == TransType::kTcc || type == TransType::kXa || type == TransType::kWorkflow;
+}
+
+/// Its initiator can be asked: by the branch "00", before the rows of the steps.
+inline bool HasQueryRow(TransType type) {
+  return type == TransType::kMsg || type == TransType::kWorkflow;
 }
 
 /// The steps of a message as they were submitted: a topic is one, however many subscribers it has.
@@ -131,9 +139,10 @@ inline bool SameContent(const Definition& a, const Definition& b) {
     return x.action == y.action && x.compensate == y.compensate && x.payload == y.payload;
   };
   if (a.gid != b.gid || a.type != b.type || a.concurrent != b.concurrent || a.orders != b.orders ||
-      a.query_prepared != b.query_prepared || a.workflow != b.workflow || a.data != b.data) {
+      a.workflow != b.workflow || a.data != b.data) {
     return false;
   }
+  if (HasQueryRow(a.type) && a.query_prepared != b.query_prepared) return false;
   if (RegistersSteps(a.type)) return true;
   if (a.type == TransType::kMsg) return SubmittedSteps(a) == SubmittedSteps(b);
   return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(), same_step);
@@ -142,15 +151,17 @@ inline bool SameContent(const Definition& a, const Definition& b) {
 /// How far one branch has come.
 struct Branch {
   BranchStatus status = BranchStatus::kPrepared;
-  bool in_flight = false;   ///< called by this life of the coordinator and not answered; not stored
-  std::uint32_t tries = 0;  ///< calls that may have had an effect; > 0 = it may have run
+  bool in_flight = false;  ///< called by this life of the coordinator and not answered; not stored
+  bool unsent = false;     ///< it waits because its last call was not sent; not stored
+  bool told_when =
+      false;  ///< it waits until then because the branch itself asked for it (Retry-After)
+  std::uint32_t tries = 0;   ///< calls that may have had an effect; > 0 = it may have run
   std::uint32_t errors = 0;  ///< consecutive errors, drives the waits
   Time next_try{};           ///< not called again before this
   Time deadline{};         ///< a call by URL is out that may still be running until then; 0 = none
   Time former_deadline{};  ///< the same, of calls by earlier lives only; not stored
-  bool unsent = false;     ///< it waits because its last call was not sent; not stored
-  bool told_when =
-      false;  ///< it waits until then because the branch itself asked for it (Retry-After)
+  /// When it succeeded or failed; 0 before, and of records of store format 1.
+  Time finished{};
 };
 
 /// A transaction as the coordinator drives it and the store keeps it.
@@ -164,12 +175,14 @@ struct Transaction {
   Status status = Status::kSubmitted;
   std::vector<Branch> branches;
   Time created{};
+  Time updated{};                 ///< when it last changed
   Time finished{};                ///< 0 while unfinished
   Time due{};                     ///< when it next needs the coordinator, after a restart too
-  std::string reason;             ///< why it is rolled back
+  std::string reason;             ///< why it is rolled back; a branch's own words
   std::string result;             ///< workflow: what it returned
   std::string last_error;         ///< of the last call that had no success; for people
   std::uint32_t retry_count = 0;  ///< counts against retry_limit
+  std::uint32_t reason_from = 0;  ///< 1 + the row whose FAILURE is the reason; 0 = none
   bool stuck = false;       ///< an invariant broke: not driven any more until RetryNow or ForceStop
   bool unreadable = false;  ///< the stored record is damaged (see last_error); not stored
   std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it
@@ -184,9 +197,6 @@ inline std::size_t ActionOf(std::size_t step) { return 2 * step + 1; }
 inline constexpr std::size_t kQueryRow = 0;
 inline std::size_t DeliveryOf(std::size_t step) { return step + 1; }
 
-inline bool HasQueryRow(TransType type) {
-  return type == TransType::kMsg || type == TransType::kWorkflow;
-}
 inline std::size_t RowCount(const Definition& definition) {
   const std::size_t steps = definition.steps.size();
   return HasQueryRow(definition.type) ? 1 + steps : 2 * steps;
@@ -250,10 +260,6 @@ inline void AddMissingRows(Transaction& transaction) {
     }
     transaction.branches.push_back(branch);
   }
-}
-
-inline TransResult ResultOf(const Transaction& transaction) {
-  return {transaction.definition->gid, transaction.status, transaction.reason};
 }
 
 inline BranchInfo InfoOf(const Definition& definition, std::size_t row) {

@@ -4,12 +4,12 @@
 
 #include <chrono>
 #include <cstddef>
-#include <cstdio>
 #include <string>
 
+#include <dtm/core/in_words.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
-#include <dtm/core/url.hpp>
+#include <dtm/engine/schedule.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -26,27 +26,26 @@ inline std::string DescribeAnswer(const Definition& definition, std::size_t inde
     case Result::Kind::kError: said = "gave no definite answer"; break;
     case Result::Kind::kNotSent: said = "was not called"; break;
   }
-  std::string text = "branch " + BranchIdOf(definition, index) + " " +
-                     Name(OpOf(definition, index)) + " " + ShownUrl(UrlOf(definition, index)) +
-                     " " + said;
+  std::string text = BranchInWords(definition, index) + " " + said;
   if (!result.text.empty()) text += ": " + result.text;
   return text;
 }
 
+/// "2.5": with a point whatever the locale of the program.
+inline std::string Seconds(Duration time) {
+  const Duration::rep tenths = time.count() / 100000 + (time.count() % 100000 >= 50000 ? 1 : 0);
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
+}
+
 /// "in 2.5 s", "now".
 inline std::string InWords(Duration wait) {
-  if (wait.count() <= 0) return "now";
-  char text[48];
-  std::snprintf(text, sizeof text, "in %.1f s", static_cast<double>(wait.count()) / 1e6);
-  return text;
+  return wait.count() <= 0 ? "now" : "in " + Seconds(wait) + " s";
 }
 
 inline std::string ExplainBranch(const Transaction& transaction, std::size_t index, Time now) {
   const Branch& branch = transaction.branches[index];
   const Definition& definition = *transaction.definition;
-  std::string text = "branch " + BranchIdOf(definition, index) + " " +
-                     Name(OpOf(definition, index)) + " " + ShownUrl(UrlOf(definition, index)) +
-                     ": ";
+  std::string text = BranchInWords(definition, index) + ": ";
   if (branch.in_flight) {
     text += "called, its answer is awaited";
   } else if (branch.deadline > now) {
@@ -59,16 +58,6 @@ inline std::string ExplainBranch(const Transaction& transaction, std::size_t ind
   text += " (" + std::to_string(branch.tries) + (branch.tries == 1 ? " try" : " tries");
   if (branch.errors > 0) text += ", " + std::to_string(branch.errors) + " errors in a row";
   return text + ")";
-}
-
-/// Whether the row has its turn in this status: the question while it is prepared, then what does it, or
-/// what undoes it.
-inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
-  const TransType type = transaction.definition->type;
-  if (HasQueryRow(type)) {
-    return (index == kQueryRow) == (transaction.status == Status::kPrepared);
-  }
-  return (index % 2 == 0) == (transaction.status == Status::kAborting);
 }
 
 inline std::string ExplainPrepared(const Transaction& transaction) {
@@ -90,6 +79,7 @@ inline std::string Explain(const Transaction& transaction, Time now) {
   }
   text += Name(transaction.status);
   if (!transaction.reason.empty()) text += " because: " + transaction.reason;
+  if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
   if (IsFinal(transaction.status)) return text;
   if (transaction.stuck) {
     return text + "\nstuck: " + transaction.last_error +

@@ -41,17 +41,22 @@ class MachineParts {
     switch (event.kind) {
       case EventKind::kRegistered: Awaken(event.branch); break;
       case EventKind::kForceStop: Finish(Status::kFailed); return false;
-      case EventKind::kRetryNow:
-        ForgetWaits(t_);
-        effects_.changed = true;
-        break;
-      case EventKind::kBranchAdded:
-        AddMissingRows(t_);
-        effects_.changed = true;
-        break;
+      case EventKind::kRetryNow: TryAgainNow(); break;
+      case EventKind::kBranchAdded: AddRows(); break;
       default: break;
     }
     return true;
+  }
+
+  /// Of what was registered; a workflow's is recorded as done.
+  void AddRows() {
+    std::size_t row = t_.branches.size();
+    AddMissingRows(t_);
+    for (; row < t_.branches.size(); ++row) {
+      Branch& branch = t_.branches[row];
+      if (branch.status != BranchStatus::kPrepared) branch.finished = context_.now;
+    }
+    effects_.changed = true;
   }
 
   /// False: it is stuck, or has ended.
@@ -88,6 +93,7 @@ class MachineParts {
     effects_.changed = true;
     if (result.kind == Result::Kind::kSuccess) {
       branch.status = BranchStatus::kSucceed;
+      branch.finished = context_.now;
       branch.errors = 0;
       branch.next_try = Time{};
       branch.told_when = false;
@@ -145,10 +151,21 @@ class MachineParts {
     effects_.changed = true;
   }
 
+  void TryAgainNow() {
+    if (ForgetWaits(t_)) effects_.changed = true;
+  }
+
   void Abort(std::string reason) {
     t_.status = Status::kAborting;
     t_.reason = Truncated(std::move(reason), kMaxReasonBytes);
     effects_.changed = true;
+  }
+
+  /// The branch's own words; whose they are is kept beside them.
+  void GiveReason(std::size_t index, const Result& result) {
+    t_.reason =
+        Truncated(result.text.empty() ? "FAILURE, without a reason" : result.text, kMaxReasonBytes);
+    t_.reason_from = static_cast<std::uint32_t>(index + 1);
   }
 
   /// Answers that are still awaited mean nothing any more.
@@ -181,6 +198,7 @@ class MachineParts {
     const std::string& url = UrlOf(def_, index);
     if (url.empty()) {
       branch.status = BranchStatus::kSucceed;
+      branch.finished = context_.now;
       effects_.changed = true;
       return true;
     }

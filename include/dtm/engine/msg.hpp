@@ -62,7 +62,7 @@ class MsgMachine : private MachineParts {
     if (result.kind == Result::Kind::kSuccess) {
       OnSubmitted();
     } else if (result.kind == Result::Kind::kFailure) {
-      t_.reason = t_.last_error;
+      GiveReason(kQueryRow, result);
       Finish(Status::kFailed);
     } else {
       WaitForNextTry(kQueryRow, result.kind, result.retry_after);

@@ -82,9 +82,13 @@ inline Definition Promoted(const Definition& prepared, const Definition& submitt
   take(options.retry_limit, later.retry_limit);
   take(options.branch_headers, later.branch_headers);
   take(merged.delay, submitted.delay);
-  if (submitted.concurrent || !submitted.orders.empty()) {
+  const bool order = submitted.concurrent || !submitted.orders.empty();
+  if (order) {
     merged.concurrent = submitted.concurrent;
     merged.orders = submitted.orders;
+  }
+  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
+    merged.custom_data = submitted.custom_data;
   }
   return merged;
 }

@@ -41,9 +41,7 @@ class SagaMachine : private MachineParts {
       case EventKind::kPrepared: Create(Status::kPrepared); break;
       case EventKind::kResult: OnResult(event.branch, event.result); break;
       case EventKind::kCancel:
-        if (t_.status != Status::kAborting) {
-          Abort(event.result.text.empty() ? "cancelled" : event.result.text);
-        }
+        t_.status == Status::kAborting ? TryAgainNow() : Abort(event.result.text);
         break;
       default: break;
     }
@@ -59,8 +57,10 @@ class SagaMachine : private MachineParts {
     const bool action = OpOf(TransType::kSaga, index) == Op::kAction;
     if (action && result.kind == Result::Kind::kFailure) {
       t_.branches[index].status = BranchStatus::kFailed;
-      if (t_.status == Status::kSubmitted) Abort(t_.last_error);
-      return;
+      t_.branches[index].finished = context_.now;
+      if (t_.status != Status::kSubmitted) return;
+      Abort({});
+      return GiveReason(index, result);
     }
     if (action && t_.status == Status::kAborting) return;  // whatever it was, it is compensated
     WaitForNextTry(index, result.kind, result.retry_after);

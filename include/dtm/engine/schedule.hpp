@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <dtm/core/limits.hpp>
@@ -40,19 +41,44 @@ inline std::chrono::seconds PreparedTimeout(const TransOptions& options, const C
   return options.timeout_to_fail.count() > 0 ? options.timeout_to_fail : context.timeout_to_fail;
 }
 
+/// The interval after so many errors in a row: it doubles up to one hour (but is never less than at first).
+inline Duration DoubledInterval(Duration interval, std::uint32_t errors) {
+  const Duration cap = (std::max)(kMaxRetryWait, interval);
+  for (std::uint32_t i = 1; i < errors && interval < cap; ++i) interval *= 2;
+  return (std::min)(interval, cap);
+}
+
 /// The wait after the n-th consecutive error (n >= 1): interval * 2^(n-1), at most one hour (but
 /// never less than the interval). It never comes early; up to a fifth is added, different for each
 /// branch and try, so that what failed together is not tried again together. The spread is computed
 /// from the names, so the same record always gives the same wait.
 inline Duration RetryWait(const Transaction& transaction, std::size_t branch, Duration interval) {
   const std::uint32_t errors = (std::max)(transaction.branches[branch].errors, std::uint32_t{1});
-  const Duration cap = (std::max)(kMaxRetryWait, interval);
-  Duration wait = interval;
-  for (std::uint32_t i = 1; i < errors && wait < cap; ++i) wait *= 2;
-  wait = (std::min)(wait, cap);
+  const Duration wait = DoubledInterval(interval, errors);
   const std::size_t seed =
       std::hash<std::string>{}(transaction.definition->gid) ^ (branch * 7919 + errors * 104729);
   return wait + wait * static_cast<Duration::rep>(seed % 1000) / 5000;
+}
+
+/// Whether the row has its turn in this status: the question while it is prepared, then what does it, or
+/// what undoes it.
+inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
+  const TransType type = transaction.definition->type;
+  if (HasQueryRow(type)) {
+    return (index == kQueryRow) == (transaction.status == Status::kPrepared);
+  }
+  return (index % 2 == 0) == (transaction.status == Status::kAborting);
+}
+
+/// The interval it has come to: that of the branch with the most errors in a row, of those it waits for.
+inline Duration IntervalNow(const Transaction& transaction, const Context& context) {
+  std::uint32_t errors = 0;
+  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+    const Branch& branch = transaction.branches[i];
+    const bool waits = branch.status == BranchStatus::kPrepared && HasItsTurn(transaction, i);
+    if (waits) errors = (std::max)(errors, branch.errors);
+  }
+  return DoubledInterval(RetryInterval(transaction.definition->options, context), errors);
 }
 
 /// Until when a call started now may be running: a caller may hold it back for one timeout and then
@@ -72,14 +98,16 @@ inline void MoveDeadlines(Transaction& transaction, const std::vector<std::size_
   }
 }
 
-/// Everything that waits may be tried at once, also what is stuck.
-inline void ForgetWaits(Transaction& transaction) {
+/// Everything that waits may be tried at once, also what is stuck. False: nothing waited.
+inline bool ForgetWaits(Transaction& transaction) {
+  bool waited = std::exchange(transaction.stuck, false);
   for (Branch& branch : transaction.branches) {
+    waited = waited || branch.errors > 0 || branch.next_try != Time{};
     branch.errors = 0;
     branch.next_try = Time{};
     branch.told_when = false;
   }
-  transaction.stuck = false;
+  return waited;
 }
 
 /// After a restart nothing is in flight as far as this life knows, and the clock may have been set: no

@@ -50,8 +50,8 @@ class TccMachine : private MachineParts {
   void OnCancel(const Event& event) {
     if (t_.status == Status::kSubmitted) {
       effects_.refused = "it is submitted, so it is carried through";
-    } else if (t_.status == Status::kPrepared) {
-      Abort(event.result.text);
+    } else {
+      t_.status == Status::kAborting ? TryAgainNow() : Abort(event.result.text);
     }
   }
 

@@ -227,7 +227,7 @@ class Api {
       return answers::Rejected("trans type: '" + std::string(Name(type)) + "' current status '" +
                                Name(stored.status) + "', cannot abort. FAILURE");
     }
-    tm_.Cancel(gid, reason.empty() ? "aborted by request" : reason);
+    tm_.Cancel(gid, reason);
     return answers::Success();
   }
 
@@ -280,7 +280,8 @@ class Api {
   }
   ApiAnswer Ping(const ApiRequest&) { return {200, R"({"msg":"pong"})"}; }
   ApiAnswer MetricsText(const ApiRequest&) {
-    return {200, metrics_text::Text(counters_.Get(), tm_.Counted()), "text/plain; version=0.0.4"};
+    return {200, metrics_text::Text(counters_.Get(), tm_.Counted(), tm_.Measure()),
+            "text/plain; version=0.0.4"};
   }
 
   ApiAnswer Branch(const ApiRequest& request) {

@@ -96,7 +96,7 @@ class ApiLists {
   }
 
   Json Shown(const Transaction& stored) const {
-    return wire::TransactionJson(stored, tm_.Settings().retry_interval);
+    return wire::TransactionJson(stored, tm_.IntervalOf(stored));
   }
 
  private:

@@ -202,6 +202,17 @@ class CallQueue {
 
   std::size_t Hosts() const { return hosts_.size(); }
 
+  CallLoad Load() const {
+    CallLoad load{static_cast<std::size_t>(limits_.InFlight()), waiting_, {}};
+    for (const auto& [origin, host] : hosts_) {
+      const auto in_flight = static_cast<std::size_t>(host->load_.in_flight);
+      const bool limited = limits_.Silent(host->load_);
+      if (in_flight == 0 && host->waiting_.empty() && !limited) continue;
+      load.hosts.push_back({origin, in_flight, host->waiting_.size(), limited});
+    }
+    return load;
+  }
+
  private:
   // A dead host nobody calls is remembered so long, and so many of them.
   static constexpr std::chrono::seconds kRemember{60};

@@ -26,9 +26,12 @@ class HostLimits {
   /// 1,280, and each host leaves a fifth of what it found, also when several die at once.
   bool MayStart(const Load& host) const {
     const int free = limits_.total - in_flight_;
-    const int cap = host.silent >= limits_.silent_after ? limits_.silent_host : limits_.per_host;
+    const int cap = Silent(host) ? limits_.silent_host : limits_.per_host;
     return host.in_flight < cap && host.in_flight < kShare * free;
   }
+
+  /// So many calls in a row had no answer that it gets few at a time.
+  bool Silent(const Load& host) const { return host.silent >= limits_.silent_after; }
 
   void Started(Load& host) {
     ++host.in_flight;

@@ -71,7 +71,7 @@ inline Result ReadReply(int status, const std::string& body) {
   if (error == answer.end() || error->is_null()) return plain;
   const nlohmann::json code = error->is_object() ? error->value("code", nlohmann::json()) : nullptr;
   const std::string text = StorableText(body);
-  if (code == kFailureCode) return Result::Failure(text);
+  if (code == kFailureCode) return Result::Failure(OwnWords(body));
   if (code == kOngoingCode) return Result::Ongoing(text);
   return Result::Error(text);
 }

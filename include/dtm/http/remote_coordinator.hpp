@@ -260,7 +260,7 @@ class RemoteCoordinator : public Endpoint {
                           message + ")");
     }
     if (stored->result.Failed()) {
-      throw FailureError("gid '" + gid + "' was rolled back: " + stored->result.reason);
+      throw FailureError(RolledBack(stored->result));
     }
     return stored->result;
   }
@@ -288,7 +288,8 @@ class RemoteCoordinator : public Endpoint {
     if (!told.is_object()) return std::nullopt;
     try {
       stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
-                       told.value(wire::kRollbackReason, "")};
+                       told.value(wire::kRollbackReason, ""), told.value(wire::kRollbackFrom, ""),
+                       told.value(wire::kLastError, "")};
     } catch (const nlohmann::json::exception&) {
       throw Requests().NotOfDtm(gid, answer);
     }

@@ -3,6 +3,7 @@
 /// Protocol: §2; document: docs/http_api.md.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <exception>
@@ -10,6 +11,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -39,6 +41,9 @@ struct ServerOptions {
 /// Between httplib's requests and the Api. For servers of our own and of others.
 class ApiRoutes {
  public:
+  /// What Mount listens to: the paths of the API, also in the absolute form ("GET http://host/api/ping").
+  static constexpr const char kPattern[] = R"((?:[Hh][Tt][Tt][Pp][Ss]?://[^/]*)?/api/[\s\S]*)";
+
   ApiRoutes(Coordinator& tm, std::string token) : api_(tm), token_(std::move(token)) {}
 
   /// Answers requests whose body need not be read. False: read it, then Answer.
@@ -80,6 +85,23 @@ class ApiRoutes {
     std::string challenge;  ///< WWW-Authenticate
   };
 
+  /// Where a request goes. A target in the absolute form names the host itself, and the Host header does not count
+  /// then (RFC 9112 §3.2.2).
+  struct Target {
+    explicit Target(const httplib::Request& request)
+        : path(request.path), host(request.get_header_value("Host")) {
+      for (const std::string_view scheme : {"http://", "https://"}) {
+        if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
+        const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
+        host = path.substr(scheme.size(), end - scheme.size());
+        path.erase(0, end);
+        if (path.empty()) path = "/";
+        return;
+      }
+    }
+    std::string path, host;
+  };
+
   static bool MayHaveBody(const std::string& method) {
     return method == "POST" || method == "PUT" || method == "PATCH";
   }
@@ -105,9 +127,10 @@ class ApiRoutes {
     if (length.find_first_not_of("0123456789") != std::string::npos) {
       return refuse(400, "Content-Length must be a number");
     }
-    const access::Headers headers{header("Authorization"), header("Host"), header("Origin"),
+    const Target target(request);
+    const access::Headers headers{header("Authorization"), target.host, header("Origin"),
                                   header("Sec-Fetch-Site")};
-    const bool ping = request.path == "/api/ping";
+    const bool ping = target.path == "/api/ping";
     switch (ping ? access::JudgePing(headers, token_) : access::Judge(headers, token_)) {
       case access::Verdict::kAllowed: break;
       case access::Verdict::kNoToken:
@@ -141,7 +164,7 @@ class ApiRoutes {
   static ApiRequest InputOf(const httplib::Request& request) {
     ApiRequest input;
     input.method = request.method;
-    input.path = request.path;
+    input.path = Target(request).path;
     input.query = {request.params.begin(), request.params.end()};
     return input;
   }
@@ -209,7 +232,7 @@ class Server {
   /// Adds the API to a server of the program's own, which has to be stopped before this one is
   /// destroyed. Its limits, addresses and threads are the program's choice.
   void Mount(httplib::Server& server) {
-    const std::string pattern = R"(/api/[\s\S]*)";
+    const std::string pattern = ApiRoutes::kPattern;
     const auto without_body = [this](const httplib::Request& request, httplib::Response& response) {
       (void)routes_.AnswerWithoutBody(request, response);
     };

@@ -53,6 +53,8 @@ inline constexpr const char kOptions[] = "options";
 inline constexpr const char kNotShown[] = "***";  ///< instead of the value of a header
 inline constexpr const char kNextCronInterval[] = "next_cron_interval";
 inline constexpr const char kNextCronTime[] = "next_cron_time";
+inline constexpr const char kRollbackFrom[] = "rollback_from";
+inline constexpr const char kLastError[] = "last_error";
 inline constexpr const char kUrl[] = "url";
 inline constexpr const char kBinData[] = "bin_data";
 

@@ -2,6 +2,7 @@
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.5 (JSON objects).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <ctime>
@@ -9,6 +10,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/core/in_words.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/base64.hpp>
@@ -53,13 +55,19 @@ inline Definition Redacted(const Definition& definition) {
   return shown;
 }
 
-inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
-                                              Duration retry_interval) {
+/// Old records do not tell when they changed (store format 1).
+inline Time UpdateTime(const Transaction& transaction) {
+  return IsFinal(transaction.status) ? transaction.finished
+                                     : (std::max)(transaction.created, transaction.updated);
+}
+
+/// `interval`: the wait between tries that it has come to.
+inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Duration interval) {
   const Definition definition = Redacted(*transaction.definition);
   const Status status = transaction.status;
   nlohmann::ordered_json json = {{kId, transaction.row},
                                  {kCreateTime, TimeText(transaction.created)},
-                                 {kUpdateTime, nullptr},
+                                 {kUpdateTime, TimeText(UpdateTime(transaction))},
                                  {kGid, definition.gid},
                                  {kTransType, Name(definition.type)}};
   if (!definition.steps.empty() && !RegistersSteps(definition.type)) {
@@ -70,9 +78,7 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
   if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
   json[kProtocol] = definition.json_rpc ? kJsonRpc : kHttp;
   if (IsFinal(status)) {
-    const std::string finished = TimeText(transaction.finished);
-    json[kUpdateTime] = finished;
-    json[status == Status::kSucceed ? kFinishTime : kRollbackTime] = finished;
+    json[status == Status::kSucceed ? kFinishTime : kRollbackTime] = TimeText(transaction.finished);
   }
   if (!transaction.result.empty()) json[kResult] = base64::Encode(transaction.result);
   if (!transaction.reason.empty()) json[kRollbackReason] = transaction.reason;
@@ -81,8 +87,6 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
   json[kOptions] = options.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   const std::string custom_data = CustomData(definition);
   if (!custom_data.empty()) json[kCustomData] = custom_data;
-  const auto own = definition.options.retry_interval;
-  const auto interval = own.count() > 0 ? Duration(own) : retry_interval;
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(interval).count();
   if (seconds > 0) json[kNextCronInterval] = seconds;
   if (!IsFinal(status) && transaction.due != kNever) {
@@ -90,6 +94,9 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction,
   }
   AddOptions(definition, json);
   if (transaction.retry_count > 0) json[kRetryCount] = transaction.retry_count;
+  // What only this library tells comes last.
+  if (const std::string from = ReasonFrom(transaction); !from.empty()) json[kRollbackFrom] = from;
+  if (!transaction.last_error.empty()) json[kLastError] = transaction.last_error;
   return json;
 }
 
@@ -98,17 +105,21 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
   auto branches = nlohmann::ordered_json::array();
   const std::size_t first = HasQueryRow(definition.type) ? DeliveryOf(0) : 0;
   for (std::size_t i = first; i < transaction.branches.size(); ++i) {
-    nlohmann::ordered_json json = {{kId, 0},
-                                   {kCreateTime, TimeText(transaction.created)},
-                                   {kUpdateTime, nullptr},
-                                   {kGid, definition.gid}};
+    const Branch& branch = transaction.branches[i];
+    const bool finished = branch.finished != Time{};
+    nlohmann::ordered_json json = {
+        {kId, 0},
+        {kCreateTime, TimeText(transaction.created)},
+        {kUpdateTime, TimeText(finished ? branch.finished : transaction.created)},
+        {kGid, definition.gid}};
     const std::string url = ShownUrl(UrlOf(definition, i));
     if (!url.empty()) json[kUrl] = url;
     const std::string& payload = PayloadOf(definition, i);
     if (!payload.empty()) json[kBinData] = base64::Encode(payload);
     json[kBranchId] = BranchIdOf(definition, i);
     json[kOp] = Name(OpOf(definition, i));
-    json[kStatus] = Name(transaction.branches[i].status);
+    json[kStatus] = Name(branch.status);
+    if (finished) json[kFinishTime] = TimeText(branch.finished);
     const std::string& name = definition.steps[StepOf(definition.type, i)].topic;
     if (definition.type == TransType::kWorkflow && !name.empty()) json[kName] = name;
     branches.push_back(std::move(json));

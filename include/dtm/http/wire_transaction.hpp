@@ -176,57 +176,9 @@ inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
 
 }  // namespace decode
 
-/// @throws BadInput  it has another form, or nobody could carry it out.
-inline Definition DecodeTransaction(const json_input::Fields& fields) {
-  Definition definition;
-  definition.gid = GidOf(fields);
-  definition.type = TypeNamed(fields.Text(kTransType));
-  const std::string protocol = fields.Text(kProtocol);
-  if (!protocol.empty() && protocol != kHttp && protocol != kJsonRpc) {
-    throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
-                   "' is not spoken here; leave it empty, or say http or json-rpc");
-  }
-  definition.json_rpc = protocol == kJsonRpc;
-  decode::Options(fields, definition.options);
-  const bool concurrent = fields.Bool(kConcurrent);
-  const std::string query_prepared = fields.Text(kQueryPrepared);
-  const std::string custom_data = fields.Text(kCustomData);
-  (void)fields.Text(kRollbackReason);
-  (void)fields.Texts(kReqExtra);
-  std::vector<Step> steps = decode::Steps(fields);
-  switch (definition.type) {
-    case TransType::kSaga:  // only the `concurrent` of custom_data counts
-      definition.steps = std::move(steps);
-      decode::SagaCustomData(custom_data, definition);
-      break;
-    case TransType::kMsg:
-      definition.steps = std::move(steps);
-      for (Step& step : definition.steps) step.compensate.clear();
-      definition.concurrent = concurrent;
-      definition.query_prepared = query_prepared;
-      decode::MsgCustomData(custom_data, definition);
-      break;
-    case TransType::kWorkflow:
-      definition.query_prepared = query_prepared;
-      if (!custom_data.empty()) decode::WorkflowCustomData(custom_data, definition);
-      break;
-    case TransType::kTcc:
-    case TransType::kXa: break;
-  }
-  CheckNotLocal(definition.query_prepared);
-  for (const Step& step : definition.steps) {
-    CheckNotLocal(step.action);
-    CheckNotLocal(step.compensate);
-  }
-  const std::string problem = Problem(definition);
-  if (!problem.empty()) throw BadInput(problem);
-  if (definition.json_rpc) {
-    for (const Step& step : definition.steps) CheckParams(step);
-  }
-  return definition;
-}
-
+/// As the client sent it, else as dtm's clients would.
 inline std::string CustomData(const Definition& saga) {
+  if (!saga.custom_data.empty()) return saga.custom_data;
   if (saga.type == TransType::kMsg && saga.delay.count() > 0) {
     return nlohmann::json{{kDelay, saga.delay.count()}}.dump();
   }
@@ -240,6 +192,55 @@ inline std::string CustomData(const Definition& saga) {
   for (const auto& order : saga.orders) orders[std::to_string(order.first)] = order.second;
   json[kOrders] = std::move(orders);
   return json.dump();
+}
+
+/// @throws BadInput  it has another form, or nobody could carry it out.
+inline Definition DecodeTransaction(const json_input::Fields& fields) {
+  Definition definition;
+  definition.gid = GidOf(fields);
+  definition.type = TypeNamed(fields.Text(kTransType));
+  const std::string protocol = fields.Text(kProtocol);
+  if (!protocol.empty() && protocol != kHttp && protocol != kJsonRpc) {
+    throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
+                   "' is not spoken here; leave it empty, or say http or json-rpc");
+  }
+  definition.json_rpc = protocol == kJsonRpc;
+  decode::Options(fields, definition.options);
+  const bool concurrent = fields.Bool(kConcurrent);
+  definition.query_prepared = fields.Text(kQueryPrepared);
+  const std::string custom_data = fields.Text(kCustomData);
+  (void)fields.Text(kRollbackReason);
+  (void)fields.Texts(kReqExtra);
+  std::vector<Step> steps = decode::Steps(fields);
+  switch (definition.type) {
+    case TransType::kSaga:  // only the `concurrent` of custom_data counts
+      definition.steps = std::move(steps);
+      decode::SagaCustomData(custom_data, definition);
+      break;
+    case TransType::kMsg:
+      definition.steps = std::move(steps);
+      for (Step& step : definition.steps) step.compensate.clear();
+      definition.concurrent = concurrent;
+      decode::MsgCustomData(custom_data, definition);
+      break;
+    case TransType::kWorkflow:
+      if (!custom_data.empty()) decode::WorkflowCustomData(custom_data, definition);
+      break;
+    case TransType::kTcc:
+    case TransType::kXa: break;
+  }
+  if (custom_data != CustomData(definition)) definition.custom_data = custom_data;
+  CheckNotLocal(definition.query_prepared);
+  for (const Step& step : definition.steps) {
+    CheckNotLocal(step.action);
+    CheckNotLocal(step.compensate);
+  }
+  const std::string problem = Problem(definition);
+  if (!problem.empty()) throw BadInput(problem);
+  if (definition.json_rpc) {
+    for (const Step& step : definition.steps) CheckParams(step);
+  }
+  return definition;
 }
 
 /// The options that are set, under their names.

@@ -23,9 +23,15 @@ namespace dtm {
 inline namespace v1 {
 namespace codec {
 
-inline constexpr std::uint8_t kFormat = 1;
-/// Flag of a definition: it goes on with what only other types than saga have.
+inline constexpr std::uint8_t kFormat = 2;
+/// Flags of a definition: it goes on with what a plain saga has not, and with the custom_data of a client.
 inline constexpr std::uint8_t kMore = 8;
+inline constexpr std::uint8_t kCustomData = 32;
+/// Flags of a state.
+inline constexpr std::uint8_t kStuck = 1;
+inline constexpr std::uint8_t kResult = 2;
+inline constexpr std::uint8_t kUpdated = 4;
+inline constexpr std::uint8_t kReasonFrom = 8;
 
 /// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
 class Writer {
@@ -101,6 +107,22 @@ inline Time FromMicros(std::uint64_t micros) {
   return Time(Duration(static_cast<Duration::rep>(micros)));
 }
 
+/// Times that come soon after the creation: a few bytes.
+inline std::uint64_t MicrosAfter(Time created, Time time) {
+  return time <= created ? 0 : static_cast<std::uint64_t>((time - created).count());
+}
+inline Time FromMicrosAfter(Time created, std::uint64_t micros) {
+  const auto since = static_cast<std::uint64_t>(created.time_since_epoch().count());
+  return Time(Duration(static_cast<Duration::rep>(since + micros)));  // damaged ones overflow
+}
+
+/// @throws StoreError  the format is none that was ever written.
+inline std::uint8_t ReadFormat(Reader& reader) {
+  const std::uint8_t format = reader.Byte();
+  if (format == 0 || format > kFormat) Reader::Fail();
+  return format;
+}
+
 /// Everything of a definition but its gid and type, which are columns.
 inline std::string EncodeDefinition(const Definition& definition) {
   std::string out;
@@ -111,11 +133,12 @@ inline std::string EncodeDefinition(const Definition& definition) {
   out.reserve(size);
   Writer writer(out);
   const TransOptions& options = definition.options;
-  const bool more = definition.type != TransType::kSaga;  // than a saga has
+  const bool more = definition.type != TransType::kSaga || !definition.query_prepared.empty();
   writer.Byte(kFormat);
   writer.Byte(static_cast<std::uint8_t>(
       (definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0) |
-      (definition.prepared_first ? 4 : 0) | (more ? kMore : 0) | (definition.json_rpc ? 16 : 0)));
+      (definition.prepared_first ? 4 : 0) | (more ? kMore : 0) | (definition.json_rpc ? 16 : 0) |
+      (definition.custom_data.empty() ? 0 : kCustomData)));
   writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
   writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
   writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
@@ -148,6 +171,7 @@ inline std::string EncodeDefinition(const Definition& definition) {
     writer.Text(definition.workflow);
     writer.Text(definition.data);
   }
+  if (!definition.custom_data.empty()) writer.Text(definition.custom_data);
   return out;
 }
 
@@ -158,7 +182,7 @@ inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, Trans
   definition->gid = std::move(gid);
   definition->type = type;
   Reader reader(bytes);
-  if (reader.Byte() != kFormat) Reader::Fail();
+  (void)ReadFormat(reader);
   const std::uint8_t flags = reader.Byte();
   definition->concurrent = (flags & 1) != 0;
   TransOptions& options = definition->options;
@@ -197,6 +221,7 @@ inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, Trans
     definition->workflow = reader.Text();
     definition->data = reader.Text();
   }
+  if ((flags & kCustomData) != 0) definition->custom_data = reader.Text();
   reader.ExpectEnd();
   const auto known = [&](int step) {
     return step >= 0 && static_cast<std::size_t>(step) < definition->steps.size();
@@ -214,9 +239,12 @@ inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, Trans
 inline void EncodeState(const Transaction& transaction, std::string& out) {
   out.clear();
   Writer writer(out);
+  const Time created = transaction.created;
+  const bool updated = transaction.updated > created && !IsFinal(transaction.status);
   writer.Byte(kFormat);
-  writer.Byte(static_cast<std::uint8_t>((transaction.stuck ? 1 : 0) |
-                                        (transaction.result.empty() ? 0 : 2)));
+  writer.Byte(static_cast<std::uint8_t>(
+      (transaction.stuck ? kStuck : 0) | (transaction.result.empty() ? 0 : kResult) |
+      (updated ? kUpdated : 0) | (transaction.reason_from == 0 ? 0 : kReasonFrom)));
   writer.Number(transaction.retry_count);
   writer.Text(transaction.reason);
   writer.Text(transaction.last_error);
@@ -224,24 +252,31 @@ inline void EncodeState(const Transaction& transaction, std::string& out) {
   for (const Branch& branch : transaction.branches) {
     const bool next_try = branch.next_try != Time{};
     const bool deadline = branch.deadline != Time{};
-    writer.Byte(static_cast<std::uint8_t>(
-        static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
-        (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u)));
+    const bool finished = branch.finished != Time{};
+    writer.Byte(static_cast<std::uint8_t>(static_cast<unsigned>(branch.status) |
+                                          (branch.tries > 0 ? 4u : 0u) |
+                                          (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) |
+                                          (deadline ? 32u : 0u) | (finished ? 64u : 0u)));
     if (branch.tries > 0) writer.Number(branch.tries);
     if (branch.errors > 0) writer.Number(branch.errors);
     if (next_try) writer.Number(Micros(branch.next_try));
     if (deadline) writer.Number(Micros(branch.deadline));
+    if (finished) writer.Number(MicrosAfter(created, branch.finished));
   }
   if (!transaction.result.empty()) writer.Text(transaction.result);
+  if (updated) writer.Number(MicrosAfter(created, transaction.updated));
+  if (transaction.reason_from != 0) writer.Number(transaction.reason_from);
 }
 
+/// `transaction` has what is in columns already.
 /// @throws StoreError  damaged, or of a newer format.
 inline void DecodeState(std::string_view bytes, Transaction& transaction) {
   Reader reader(bytes);
-  if (reader.Byte() != kFormat) Reader::Fail();
+  const bool old = ReadFormat(reader) == 1;
   const std::uint8_t flags = reader.Byte();
-  if (flags > 3) Reader::Fail();
-  transaction.stuck = (flags & 1) != 0;
+  if (flags >= (old ? 4 : 16)) Reader::Fail();
+  const Time created = transaction.created;
+  transaction.stuck = (flags & kStuck) != 0;
   transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
   transaction.reason = reader.Text();
   transaction.last_error = reader.Text();
@@ -249,14 +284,19 @@ inline void DecodeState(std::string_view bytes, Transaction& transaction) {
   for (Branch& branch : transaction.branches) {
     const std::uint8_t bits = reader.Byte();
     const unsigned status = bits & 3u;
-    if (status == 0 || bits >= 64) Reader::Fail();
+    if (status == 0 || bits >= (old ? 64 : 128)) Reader::Fail();
     branch.status = static_cast<BranchStatus>(status);
     if ((bits & 4u) != 0) branch.tries = static_cast<std::uint32_t>(reader.Number());
     if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
     if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
     if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
+    if ((bits & 64u) != 0) branch.finished = FromMicrosAfter(created, reader.Number());
   }
-  transaction.result = (flags & 2) != 0 ? reader.Text() : std::string();
+  transaction.result = (flags & kResult) != 0 ? reader.Text() : std::string();
+  transaction.updated = IsFinal(transaction.status) ? transaction.finished : created;
+  if ((flags & kUpdated) != 0) transaction.updated = FromMicrosAfter(created, reader.Number());
+  transaction.reason_from =
+      (flags & kReasonFrom) != 0 ? static_cast<std::uint32_t>(reader.Number()) : 0;
   reader.ExpectEnd();
 }
 

@@ -111,6 +111,19 @@ class MemoryStore : public Store {
     return records_.at(row->second);
   }
 
+  Backlog CountUnfinished(Time now) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Backlog backlog;
+    for (const auto& [row, transaction] : records_) {
+      if (IsFinal(transaction.status)) continue;
+      if (backlog.unfinished++ == 0) backlog.oldest = transaction.created;
+      const bool stuck = transaction.stuck && transaction.due == kNever;
+      if (stuck) ++backlog.stuck;
+      if (!stuck && transaction.due > now) ++backlog.waiting;
+    }
+    return backlog;
+  }
+
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     ScanPage page;

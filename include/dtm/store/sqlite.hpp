@@ -5,6 +5,7 @@
 /// checkpoints, since SQLite before 3.51.3 can lose pages when two do.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -178,6 +179,30 @@ class SqliteStore : public Store {
     while (scan.Step()) page.values.push_back(sqlite_store::ReadValue(scan));
     if (limit > 0 && page.values.size() == limit) page.next = page.values.back().row;
     return page;
+  }
+
+  Backlog CountUnfinished(Time now) override {
+    const Connections::Reading reader(connections_);
+    const auto number = [](std::int64_t value) { return static_cast<std::uint64_t>(value); };
+    Backlog backlog;
+    sql::Statement& unfinished = reader->unfinished;
+    const Finally reset_unfinished{unfinished};
+    if (!unfinished.Bind(1, sqlite_store::Stored(now)).Step() || unfinished.IsNull(2)) {
+      return backlog;
+    }
+    backlog.unfinished = number(unfinished.Int(0));
+    sql::Statement& created = reader->created;
+    const Finally reset_created{created};
+    if (created.Bind(1, unfinished.Int(2)).Step()) {
+      backlog.oldest = sqlite_store::FromStored(created.Int(0));
+    }
+    sql::Statement& stuck = reader->stuck;
+    const Finally reset_stuck{stuck};
+    if (stuck.Step()) backlog.stuck = number(stuck.Int(0));
+    // They were counted one after the other.
+    const std::uint64_t waiting = number(unfinished.Int(1));
+    backlog.waiting = waiting - (std::min)(waiting, backlog.stuck);
+    return backlog;
   }
 
   void Due(Time now, DuePosition after, const DueVisitor& visit) override {

@@ -216,10 +216,19 @@ struct Reader {
                                 "ORDER BY id LIMIT ?4"),
         // The same if both are given: by the index, however many values there are.
         find_value(*owned,
-                   std::string(kSelectValues) + "WHERE id > ?1 AND cat = ?2 AND k = ?3 LIMIT ?4") {}
+                   std::string(kSelectValues) + "WHERE id > ?1 AND cat = ?2 AND k = ?3 LIMIT ?4"),
+        // By the index of what is due alone. Ids are in order of creation.
+        unfinished(*owned,
+                   "SELECT count(*), count(CASE WHEN due > ?1 THEN 1 END), min(id) FROM dtm_trans "
+                   "WHERE due IS NOT NULL"),
+        created(*owned, "SELECT created FROM dtm_trans WHERE id = ?1"),
+        // Among those that nothing will wake: the flag is the lowest bit of the second byte of the state.
+        stuck(*owned,
+              "SELECT count(*) FROM dtm_trans WHERE due = 9223372036854775807 AND "
+              "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
 
   std::unique_ptr<sql::Database> owned;
-  sql::Statement find, scan, scan_values, find_value;
+  sql::Statement find, scan, scan_values, find_value, unfinished, created, stuck;
 };
 
 }  // namespace sqlite_store

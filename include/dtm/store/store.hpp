@@ -1,7 +1,7 @@
 /// The contract of what is durable. One test suite (tests/store/store_contract.hpp) holds every
 /// store to it.
-/// Needs: std. Threads: one owner thread calls everything but Load, Scan and ScanValues, which any
-/// thread may.
+/// Needs: std. Threads: one owner thread calls everything but Load, Scan, ScanValues and CountUnfinished,
+/// which any thread may.
 #pragma once
 
 #include <atomic>
@@ -46,6 +46,14 @@ struct ScanFilter {
 struct ScanPage {
   std::vector<Transaction> transactions;  ///< newest first
   std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
+};
+
+/// How much is unfinished.
+struct Backlog {
+  std::uint64_t unfinished = 0;
+  std::uint64_t waiting = 0;  ///< of them: for a time that has not come, or for their submit
+  std::uint64_t stuck = 0;    ///< of them: see Transaction
+  Time oldest = kNever;       ///< when the oldest was created; kNever: there is none
 };
 
 /// A place in the order in which unfinished transactions are due.
@@ -144,6 +152,9 @@ class Store {
   /// empty category or key is any. Any thread.
   virtual KeyValuePage ScanValues(const std::string& category, const std::string& key,
                                   std::int64_t position, std::size_t limit) = 0;
+
+  /// The committed ones. Any thread. It takes some time for each of them: 50 ns or so.
+  virtual Backlog CountUnfinished(Time now) = 0;
 
   /// Reads unfinished transactions with due <= `now`, in order of (due, row), after `after`, one by one until `visit`
   /// returns false: each may be a megabyte. `visit` must not use the store.

@@ -92,6 +92,7 @@ class FailingStore : public Store {
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
     return inner_->Scan(filter, position, limit);
   }
+  Backlog CountUnfinished(Time now) override { return inner_->CountUnfinished(now); }
   KeyValuePage ScanValues(const std::string& category, const std::string& key,
                           std::int64_t position, std::size_t limit) override {
     return inner_->ScanValues(category, key, position, limit);
