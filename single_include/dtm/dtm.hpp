@@ -6047,6 +6047,11 @@ class MachineParts {
       return false;
     }
     switch (event.kind) {
+      case EventKind::kLoaded:
+        if (t_.created <= context_.now) break;
+        t_.created = context_.now;  // its clock was ahead: timeouts and delays count from here
+        effects_.changed = true;
+        break;
       case EventKind::kRegistered: Awaken(event.branch); break;
       case EventKind::kForceStop: Finish(Status::kFailed); return false;
       case EventKind::kRetryNow: TryAgainNow(); break;
@@ -10510,16 +10515,18 @@ struct Writer {
         insert_big(db,
                    "INSERT OR REPLACE INTO dtm_big_definition (id, definition) VALUES (?1, ?2)"),
         redefine(db, "UPDATE dtm_trans SET definition = ?2 WHERE id = ?1"),
-        update(db,
-               "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5 "
-               "WHERE id = ?1 AND version = ?2"),
+        update(
+            db,
+            "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5, "
+            "created = ?7 WHERE id = ?1 AND version = ?2"),
         update_due(db,
                    "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, "
-                   "state = ?5, due = ?6 WHERE id = ?1 AND version = ?2"),
+                   "state = ?5, due = ?6, created = ?7 WHERE id = ?1 AND version = ?2"),
         // Not as (due, id) > (?1, ?2): SQLite would walk all that are due at the moment ?1 again.
         due(db, Select("WHERE due = ?1 AND id > ?2 AND due <= ?3 UNION ALL ") +
                     Select("WHERE due > ?1 AND due <= ?3 ORDER BY due, id")),
         next_due(db, "SELECT min(due) FROM dtm_trans WHERE due IS NOT NULL AND due > ?1"),
+        newest(db, "SELECT created FROM dtm_trans WHERE id = (SELECT max(id) FROM dtm_trans)"),
         look(db, "SELECT id, created, finished FROM dtm_trans WHERE id > ?1 ORDER BY id LIMIT ?2"),
         remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),
         remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1"),
@@ -10582,7 +10589,7 @@ struct Writer {
     write.Bind(2, static_cast<std::int64_t>(transaction.version));
     write.Bind(3, static_cast<std::int64_t>(transaction.status));
     write.Bind(4, Stored(transaction.finished));
-    write.BindBlob(5, state);
+    write.BindBlob(5, state).Bind(7, Stored(transaction.created));
     if (due_changed) BindDue(write, 6, transaction);
     write.Step();
     const bool applied = db.Changes() > 0;
@@ -10615,8 +10622,8 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
-      look, remove, remove_big, has, get_value, put_value, remove_value, savepoint, roll_back,
-      release;
+      newest, look, remove, remove_big, has, get_value, put_value, remove_value, savepoint,
+      roll_back, release;
   sql::Guard guard;
   sql::LogIndex log;
   int log_pages = 0;  ///< of the log after the last commit
@@ -11065,15 +11072,24 @@ class SqliteStore : public Store {
 
   sqlite_store::Writer& Writing() { return connections_.Writing(); }
 
+  /// When the last row was made.
+  std::int64_t Newest() {
+    sql::Statement& newest = Writing().newest;
+    const Finally reset{newest};
+    return newest.Step() ? newest.Int(0) : 0;
+  }
   std::int64_t FindExpired(std::int64_t before, std::int64_t after, std::size_t limit,
                            std::vector<std::int64_t>& expired) {
     sql::Statement& look = Writing().look;
     const Finally reset{look};
+    const std::int64_t newest = Newest();
     look.Bind(1, after).Bind(2, static_cast<std::int64_t>(limit));
     std::int64_t last = 0;
     std::size_t seen = 0;
     for (; look.Step(); ++seen) {
-      if (look.Int(1) >= before) return 0;  // rows are in order of creation: the rest is younger
+      const std::int64_t created = look.Int(1);
+      // Rows are in order of creation: the rest is younger, but behind one that was made with a clock ahead.
+      if (created >= before && created <= newest) return 0;
       last = look.Int(0);
       const std::int64_t finished = look.Int(2);
       if (finished != 0 && finished < before) expired.push_back(last);
@@ -11507,7 +11523,8 @@ class MemoryStore : public Store {
     for (auto record = records_.upper_bound(after); record != records_.end() && seen < limit;
          ++record, ++seen) {
       const Transaction& transaction = record->second;
-      if (transaction.created >= before) return 0;
+      const Time newest = records_.rbegin()->second.created;
+      if (transaction.created >= before && transaction.created <= newest) return 0;
       last = record->first;
       if (IsFinal(transaction.status) && transaction.finished < before) removed_.push_back(last);
     }

@@ -39,6 +39,11 @@ class MachineParts {
       return false;
     }
     switch (event.kind) {
+      case EventKind::kLoaded:
+        if (t_.created <= context_.now) break;
+        t_.created = context_.now;  // its clock was ahead: timeouts and delays count from here
+        effects_.changed = true;
+        break;
       case EventKind::kRegistered: Awaken(event.branch); break;
       case EventKind::kForceStop: Finish(Status::kFailed); return false;
       case EventKind::kRetryNow: TryAgainNow(); break;

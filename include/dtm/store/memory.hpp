@@ -182,7 +182,8 @@ class MemoryStore : public Store {
     for (auto record = records_.upper_bound(after); record != records_.end() && seen < limit;
          ++record, ++seen) {
       const Transaction& transaction = record->second;
-      if (transaction.created >= before) return 0;
+      const Time newest = records_.rbegin()->second.created;
+      if (transaction.created >= before && transaction.created <= newest) return 0;
       last = record->first;
       if (IsFinal(transaction.status) && transaction.finished < before) removed_.push_back(last);
     }

@@ -241,15 +241,24 @@ class SqliteStore : public Store {
 
   sqlite_store::Writer& Writing() { return connections_.Writing(); }
 
+  /// When the last row was made.
+  std::int64_t Newest() {
+    sql::Statement& newest = Writing().newest;
+    const Finally reset{newest};
+    return newest.Step() ? newest.Int(0) : 0;
+  }
   std::int64_t FindExpired(std::int64_t before, std::int64_t after, std::size_t limit,
                            std::vector<std::int64_t>& expired) {
     sql::Statement& look = Writing().look;
     const Finally reset{look};
+    const std::int64_t newest = Newest();
     look.Bind(1, after).Bind(2, static_cast<std::int64_t>(limit));
     std::int64_t last = 0;
     std::size_t seen = 0;
     for (; look.Step(); ++seen) {
-      if (look.Int(1) >= before) return 0;  // rows are in order of creation: the rest is younger
+      const std::int64_t created = look.Int(1);
+      // Rows are in order of creation: the rest is younger, but behind one that was made with a clock ahead.
+      if (created >= before && created <= newest) return 0;
       last = look.Int(0);
       const std::int64_t finished = look.Int(2);
       if (finished != 0 && finished < before) expired.push_back(last);

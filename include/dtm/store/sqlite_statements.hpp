@@ -91,16 +91,18 @@ struct Writer {
         insert_big(db,
                    "INSERT OR REPLACE INTO dtm_big_definition (id, definition) VALUES (?1, ?2)"),
         redefine(db, "UPDATE dtm_trans SET definition = ?2 WHERE id = ?1"),
-        update(db,
-               "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5 "
-               "WHERE id = ?1 AND version = ?2"),
+        update(
+            db,
+            "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5, "
+            "created = ?7 WHERE id = ?1 AND version = ?2"),
         update_due(db,
                    "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, "
-                   "state = ?5, due = ?6 WHERE id = ?1 AND version = ?2"),
+                   "state = ?5, due = ?6, created = ?7 WHERE id = ?1 AND version = ?2"),
         // Not as (due, id) > (?1, ?2): SQLite would walk all that are due at the moment ?1 again.
         due(db, Select("WHERE due = ?1 AND id > ?2 AND due <= ?3 UNION ALL ") +
                     Select("WHERE due > ?1 AND due <= ?3 ORDER BY due, id")),
         next_due(db, "SELECT min(due) FROM dtm_trans WHERE due IS NOT NULL AND due > ?1"),
+        newest(db, "SELECT created FROM dtm_trans WHERE id = (SELECT max(id) FROM dtm_trans)"),
         look(db, "SELECT id, created, finished FROM dtm_trans WHERE id > ?1 ORDER BY id LIMIT ?2"),
         remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),
         remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1"),
@@ -163,7 +165,7 @@ struct Writer {
     write.Bind(2, static_cast<std::int64_t>(transaction.version));
     write.Bind(3, static_cast<std::int64_t>(transaction.status));
     write.Bind(4, Stored(transaction.finished));
-    write.BindBlob(5, state);
+    write.BindBlob(5, state).Bind(7, Stored(transaction.created));
     if (due_changed) BindDue(write, 6, transaction);
     write.Step();
     const bool applied = db.Changes() > 0;
@@ -196,8 +198,8 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
-      look, remove, remove_big, has, get_value, put_value, remove_value, savepoint, roll_back,
-      release;
+      newest, look, remove, remove_big, has, get_value, put_value, remove_value, savepoint,
+      roll_back, release;
   sql::Guard guard;
   sql::LogIndex log;
   int log_pages = 0;  ///< of the log after the last commit
