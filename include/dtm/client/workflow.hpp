@@ -20,6 +20,7 @@
 #include <dtm/core/callable.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/error.hpp>
+#include <dtm/core/payload.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {
@@ -107,11 +108,14 @@ class WorkflowHandle {
   };
 
   static T DataOf(const nlohmann::json& given) {
-    try {
-      return given.template get<T>();
-    } catch (const nlohmann::json::exception& error) {
-      throw Error(std::string("its data is not what the workflow takes: ") + error.what());
+    if constexpr (payload::kReadable<T>) {  // else RegisterWorkflow has said so
+      try {
+        return given.template get<T>();
+      } catch (const nlohmann::json::exception& error) {
+        throw Error(std::string("its data is not what the workflow takes: ") + error.what());
+      }
     }
+    throw LogicError("its data cannot be read");
   }
 
   /// Not every coordinator compares (Go's does not), so this does.
