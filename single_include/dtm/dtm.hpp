@@ -6122,7 +6122,7 @@ class MachineParts {
 
   /// ONGOING and what was not sent wait for one interval, errors for longer and longer; each at least as long as the
   /// branch asked for. What was not sent because the coordinator stops does not wait: a restart calls it first.
-  void WaitForNextTry(std::size_t index, Result::Kind kind, Duration retry_after) {
+  void WaitForNextTry(std::size_t index, Result::Kind kind, Duration retry_after = {}) {
     Branch& branch = t_.branches[index];
     branch.unsent = kind == Result::Kind::kNotSent;
     const Duration interval = RetryInterval(def_.options, context_);
@@ -10003,10 +10003,10 @@ inline void EncodeState(const Transaction& transaction, std::string& out) {
     const bool next_try = branch.next_try != Time{};
     const bool deadline = branch.deadline != Time{};
     const bool finished = branch.finished != Time{};
-    writer.Byte(static_cast<std::uint8_t>(static_cast<unsigned>(branch.status) |
-                                          (branch.tries > 0 ? 4u : 0u) |
-                                          (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) |
-                                          (deadline ? 32u : 0u) | (finished ? 64u : 0u)));
+    writer.Byte(static_cast<std::uint8_t>(
+        static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
+        (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u) |
+        (finished ? 64u : 0u) | (branch.told_when ? 128u : 0u)));
     if (branch.tries > 0) writer.Number(branch.tries);
     if (branch.errors > 0) writer.Number(branch.errors);
     if (next_try) writer.Number(Micros(branch.next_try));
@@ -10034,12 +10034,13 @@ inline void DecodeState(std::string_view bytes, Transaction& transaction) {
   for (Branch& branch : transaction.branches) {
     const std::uint8_t bits = reader.Byte();
     const unsigned status = bits & 3u;
-    if (status == 0 || bits >= (old ? 64 : 128)) Reader::Fail();
+    if (status == 0 || (old && bits >= 64)) Reader::Fail();
     branch.status = static_cast<BranchStatus>(status);
     if ((bits & 4u) != 0) branch.tries = static_cast<std::uint32_t>(reader.Number());
     if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
     if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
     if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
+    branch.told_when = (bits & 128u) != 0;
     if ((bits & 64u) != 0) branch.finished = FromMicrosAfter(created, reader.Number());
   }
   transaction.result = (flags & kResult) != 0 ? reader.Text() : std::string();

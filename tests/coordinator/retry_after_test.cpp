@@ -1,14 +1,17 @@
 /// What a branch asks for with Retry-After: no try comes earlier, of any type, also after a crash.
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/temp_dir.hpp"
 #include <dtm/client/msg.hpp>
 #include <dtm/client/saga.hpp>
 #include <dtm/client/tcc.hpp>
 #include <dtm/client/workflow.hpp>
+#include <dtm/store/sqlite.hpp>
 #include <dtm/testing/test_coordinator.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -115,7 +118,9 @@ TEST_CASE(
     "it") {
   for (const Row& row : kRows) {
     CAPTURE(row.name);
-    TestCoordinator kit({}, Quiet());
+    const dtm_test::TempDir dir;
+    TestCoordinator kit(
+        {}, Quiet(), std::make_shared<dtm::SqliteStore>(dir / "a.db", dtm::Durability::kProcess));
     kit.Branches().On(row.url, Asking(Result::Error("503"), minutes(50)));
     row.begin(kit);
     kit.Advance(minutes(2));

@@ -261,8 +261,8 @@ TEST_CASE("wire_transaction: what cannot be carried out is refused, and the fiel
       {Body(one + R"([{"compensate":"local:"}])"), "'local:'"},
       {Body(one + R"([{"action":"h/a"}])"), "\"h/a\""},
       {Body(one + R"([{"compensate":"ftp://h/c"}])"), "\"ftp://h/c\""},
-      {Body(one + R"([{"action":"http://u@h/a"}])"), "user name"},
-      {Body(one + R"([{"action":"http://h/)" + std::string(2048, 'u') + "\"}]"), "URL"},
+      {Body(one + R"([{"action":"http://u s@h/a"}])"), "as %XX"},
+      {Body(one + R"([{"action":"http://h/)" + std::string(2048, 'u') + "\"}]"), "a url of step 0"},
       {Body(R"(,"steps":[{}],"payloads":[")" + big + "\"]"), "payload of step 0"},
       {Body(R"(,"steps":[{},{},{},{},{"action":"http://h"}],"payloads":[)" + Repeated(quarter, 4) +
             R"(,""])"),

@@ -422,8 +422,20 @@ TEST_CASE("random bytes are read without harm") {
   }
 }
 
+TEST_CASE("that a branch asked to wait is a bit of its own, of format 2") {
+  Transaction transaction, got;
+  transaction.branches.resize(1);
+  transaction.branches[0].next_try = dtm::Time(dtm::Duration(5));
+  CHECK(Encoded(transaction) == Bytes({2, 0, 0, 0, 0, 1, 0x11, 5}));
+  transaction.branches[0].told_when = true;
+  CHECK(Encoded(transaction) == Bytes({2, 0, 0, 0, 0, 1, 0x91, 5}));
+  codec::DecodeState(Encoded(transaction), got);
+  CHECK(got.branches[0].told_when);
+  CHECK_FALSE(StateDecodes(Bytes({1, 0, 0, 0, 0, 1, 0x91, 5})));
+}
+
 TEST_CASE("a status or a bit that does not exist is refused") {
-  for (const int bits : {0x00, 0x04, 0x40, 0x81, 0xFF}) {
+  for (const int bits : {0x00, 0x04, 0x40, 0x80, 0xFF}) {
     CHECK_FALSE(StateDecodes(Bytes({2, 0, 0, 0, 0, 1, bits, 1, 1, 1, 1})));
   }
 }

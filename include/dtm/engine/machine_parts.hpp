@@ -111,7 +111,7 @@ class MachineParts {
 
   /// ONGOING and what was not sent wait for one interval, errors for longer and longer; each at least as long as the
   /// branch asked for. What was not sent because the coordinator stops does not wait: a restart calls it first.
-  void WaitForNextTry(std::size_t index, Result::Kind kind, Duration retry_after) {
+  void WaitForNextTry(std::size_t index, Result::Kind kind, Duration retry_after = {}) {
     Branch& branch = t_.branches[index];
     branch.unsent = kind == Result::Kind::kNotSent;
     const Duration interval = RetryInterval(def_.options, context_);
