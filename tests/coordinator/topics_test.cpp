@@ -181,7 +181,7 @@ TEST_CASE("topics: a topic takes as many subscribers as a transaction has steps"
   MemoryStore store;
   store.Begin();
   std::vector<dtm::Subscriber> many(dtm::kMaxSteps - 1);
-  for (std::size_t i = 0; i < many.size(); ++i) many[i].url = "u" + std::to_string(i);
+  for (std::size_t i = 0; i < many.size(); ++i) many[i].url = "http://b/" + std::to_string(i);
   topics::Write(store, "t", many, kNow);
   store.Commit();
   CHECK(Subscribe(store, "t", "last") == "");
@@ -218,7 +218,7 @@ TEST_CASE("topics: the expansion of a message ends where its limit is") {
   MemoryStore store;
   store.Begin();
   std::vector<dtm::Subscriber> many(dtm::kMaxSteps);
-  for (std::size_t i = 0; i < many.size(); ++i) many[i].url = "u" + std::to_string(i);
+  for (std::size_t i = 0; i < many.size(); ++i) many[i].url = "http://b/" + std::to_string(i);
   topics::Write(store, "t", many, kNow);
   store.Commit();
   Definition message = Message({"topic://t", "topic://t", "topic://t"});
