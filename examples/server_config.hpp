@@ -49,6 +49,8 @@ inline constexpr const char kHelp[] =
     "  LogLevel [LOG_LEVEL]               debug, info, warn or error (info)\n"
     "  Store.FinishedDataExpire [STORE_FINISHED_DATA_EXPIRE]\n"
     "                                     how long finished transactions are kept (86400)\n"
+    "  Store.FinishedGidExpire [STORE_FINISHED_GID_EXPIRE]\n"
+    "                                     how long their gids are, so that none runs again (604800)\n"
     "The command line counts before the file, the file before the environment.\n";
 
 namespace server_config {
@@ -62,7 +64,8 @@ inline const std::map<std::string, std::string> kEnvironment = {
     {"AlertRetryLimit", "ALERT_RETRY_LIMIT"},
     {"LogLevel", "LOG_LEVEL"},
     {"Store.Driver", "STORE_DRIVER"},
-    {"Store.FinishedDataExpire", "STORE_FINISHED_DATA_EXPIRE"}};
+    {"Store.FinishedDataExpire", "STORE_FINISHED_DATA_EXPIRE"},
+    {"Store.FinishedGidExpire", "STORE_FINISHED_GID_EXPIRE"}};
 
 inline int Number(const std::string& name, const std::string& text, int smallest, int largest) {
   const bool digits = !text.empty() && text.size() <= 9 &&
@@ -96,6 +99,8 @@ inline void Set(ServerConfig& config, const std::string& name, const std::string
         static_cast<std::uint32_t>(Number(name, value, 0, 1000000));
   } else if (name == "Store.FinishedDataExpire") {
     config.coordinator.keep_finished = std::chrono::seconds(Number(name, value, 1, 100000000));
+  } else if (name == "Store.FinishedGidExpire") {
+    config.coordinator.keep_gids = std::chrono::seconds(Number(name, value, 0, 999999999));
   } else if (name == "Store.Driver") {
     if (value != "sqlite" && value != "sqlite3") {
       throw BadSetting("Store.Driver is '" + value + "'; this server stores in SQLite, see --db");

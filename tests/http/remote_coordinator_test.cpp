@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/catch.hpp"
@@ -425,4 +426,43 @@ TEST_CASE("remote: a function inside a commit is its own coordinator's") {
   CHECK_THROWS_WITH(
       house.tm.CallFunction("tx/In", "1", {"g", dtm::TransType::kSaga, "01", dtm::Op::kAction}),
       ContainsSubstring("inside the commit"));
+}
+
+TEST_CASE("remote coordinator: a gid whose record has expired does not run again") {
+  dtm::Options options;
+  options.keep_finished = dtm::Duration(0);
+  dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), options);
+  std::atomic<int> runs{0};
+  tm.Register<int>("A", [&runs](const int&) { ++runs; });
+  tm.Register<int>("No", [](const int&) { return Result::Failure("no"); });
+  tm.Use(dtm::HttpBranches());
+  tm.Start();
+  dtm::Server server(tm);
+  const std::string url =
+      "http://127.0.0.1:" + std::to_string(server.Start("127.0.0.1", 0)) + "/api/dtmsvr";
+  RemoteCoordinator remote(url);
+  const auto definition = [&url](const char* gid, const char* name, const char* payload) {
+    dtm::Definition made;
+    made.gid = gid;
+    made.steps = {{url + "/branch/" + name, "", payload}};
+    return made;
+  };
+  const auto good = definition("good", "A", "1");
+  const auto bad = definition("bad", "No", "1");
+  REQUIRE(tm.SubmitAndWait(good, seconds(9)).Succeeded());
+  REQUIRE(tm.SubmitAndWait(bad, seconds(9)).Failed());
+  const auto end = std::chrono::steady_clock::now() + seconds(20);  // retention looks every second
+  while (!tm.List().transactions.empty() && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  REQUIRE(tm.List().transactions.empty());
+  CHECK(remote.SubmitAndWait(good, seconds(9)).Succeeded());
+  CHECK(remote.SubmitAndWait(bad, seconds(9)).Failed());
+  CHECK(remote.Submit(good).gid == "good");
+  CHECK_THROWS_AS(remote.Submit(bad), dtm::FailureError);
+  CHECK_THROWS_WITH(remote.Submit(definition("good", "A", "2")),
+                    ContainsSubstring("other content"));
+  CHECK_THROWS_AS(remote.Submit(definition("bad", "A", "2")), dtm::RejectedError);
+  CHECK(remote.Wait("good", seconds(1)).Succeeded());
+  CHECK(runs == 1);
 }

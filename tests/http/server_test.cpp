@@ -414,8 +414,10 @@ TEST_CASE("a forked child does not keep the port and connections of a server tha
     (void)!::write(up[1], &api.port, sizeof api.port);
     char connected = 0;
     (void)!::read(down[0], &connected, 1);
-    const pid_t worker = ::fork();
-    if (worker > 0) (void)!::write(up[1], &worker, sizeof worker);
+    if (::fork() == 0) {
+      const pid_t worker = ::getpid();
+      (void)!::write(up[1], &worker, sizeof worker);
+    }
     ::alarm(60);
     for (;;) ::pause();
   }

@@ -216,7 +216,7 @@ inline void ExpireInSmallSteps(Store& store) {
   int steps = 0;
   do {
     store.Begin();
-    const std::int64_t next = store.Expire(At(100), position, 4);
+    const std::int64_t next = store.Expire(At(100), position, 4, false);
     CHECK(All(store).size() == count);  // not before Commit
     store.Commit();
     const std::size_t left = All(store).size();
@@ -240,7 +240,7 @@ inline void ExpireInSmallSteps(Store& store) {
 inline void ExpireRolledBackRemovesNothing(Store& store) {
   REQUIRE(Put(store, Finished("old", At(0), At(1))));
   store.Begin();
-  store.Expire(At(100), 0, 10);
+  store.Expire(At(100), 0, 10, false);
   store.Rollback();
   REQUIRE(Put(store, NewTransaction("other")));
   CHECK(store.Load("old").has_value());
@@ -250,22 +250,110 @@ inline void ExpireTwiceInABatch(Store& store) {
   REQUIRE(Put(store, Finished("old", At(0), At(1))));
   REQUIRE(Put(store, NewTransaction("other")));
   store.Begin();
-  store.Expire(At(100), 0, 10);
-  store.Expire(At(100), 0, 10);
+  store.Expire(At(100), 0, 10, false);
+  store.Expire(At(100), 0, 10, false);
   store.Commit();
   CHECK(Gids(All(store)) == Texts{"other"});
 }
 
 inline void ExpireStopsAtTheYoung(Store& store) {
-  CHECK(store.Expire(At(100), 0, 10) == 0);
+  CHECK(store.Expire(At(100), 0, 10, false) == 0);
   for (int i = 0; i < 4; ++i) REQUIRE(Put(store, Finished(std::to_string(i), At(0), At(100))));
   store.Begin();
   // Finished at the very moment is not before it; and the end of the rows is the end.
-  std::int64_t next = store.Expire(At(100), 0, 4);
-  if (next != 0) next = store.Expire(At(100), next, 4);
+  std::int64_t next = store.Expire(At(100), 0, 4, false);
+  if (next != 0) next = store.Expire(At(100), next, 4, false);
   store.Commit();
   CHECK(next == 0);
   CHECK(All(store).size() == 4);
+}
+
+inline void ExpireKeepsGids(Store& store) {
+  Transaction saga = Finished("saga", At(0), At(1));
+  Transaction failed = Finished("failed", At(0), At(2));
+  failed.status = Status::kFailed;
+  failed.reason = "no";
+  auto prepared = std::make_shared<dtm::Definition>(*saga.definition);
+  prepared->gid = "prepared";
+  prepared->prepared_first = true;
+  prepared->type = dtm::TransType::kTcc;
+  Transaction tcc = Finished("prepared", At(0), At(3));
+  tcc.definition = prepared;
+  for (Transaction* transaction : {&saga, &failed, &tcc}) REQUIRE(Put(store, *transaction));
+  REQUIRE(Put(store, Finished("big", At(0), At(4))));
+  store.Begin();
+  std::int64_t position = 0;
+  while ((position = store.Expire(At(100), position, 2, true)) != 0) {
+  }
+  store.Commit();
+  CHECK(All(store).empty());
+  CHECK(store.Due(dtm::kNever, {}, 10).empty());
+
+  const auto left = store.Load("saga");
+  REQUIRE(left.has_value());
+  CHECK(left->expired);
+  CHECK(left->definition->gid == "saga");
+  CHECK(left->definition->type == dtm::TransType::kSaga);
+  CHECK(left->status == Status::kSucceed);
+  CHECK(left->content == dtm::ContentHash(*saga.definition));
+  CHECK_FALSE(left->unreadable);
+  CHECK(store.Load("failed")->status == Status::kFailed);
+  CHECK(store.Load("prepared")->definition->type == dtm::TransType::kTcc);
+  CHECK(store.Load("prepared")->content == 0);
+  CHECK_FALSE(store.Load("other").has_value());
+
+  CHECK_FALSE(Put(store, NewTransaction("saga")));  // also with other content
+  CHECK_FALSE(Put(store, NewTransaction("big")));
+  REQUIRE(Put(store, NewTransaction("later than all")));
+  REQUIRE(Put(store, NewTransaction("a gid before them")));
+  store.Begin();
+  CHECK(store.Has("saga"));
+  CHECK_FALSE(store.Has("other"));
+  store.Rollback();
+}
+
+inline void KeptGidsAreForgotten(Store& store) {
+  for (int i = 0; i < 10; ++i) {
+    REQUIRE(Put(store, Finished("gid" + std::to_string(i), At(0), At(i))));
+  }
+  store.Begin();
+  CHECK(store.Expire(At(100), 0, 100, true) == 0);
+  CHECK(store.ForgetGids(At(0), "", 100).empty());
+  store.Commit();
+  store.Begin();
+  (void)store.ForgetGids(At(100), "", 100);
+  store.Rollback();
+  REQUIRE(Put(store, NewTransaction("other")));
+  CHECK(store.Load("gid0").has_value());  // rolled back
+
+  std::string position;
+  int steps = 0;
+  do {
+    store.Begin();
+    const std::string next = store.ForgetGids(At(5), position, 3);
+    store.Commit();
+    CHECK((next.empty() || next > position));
+    position = next;
+    REQUIRE(++steps < 10);
+  } while (!position.empty());
+  CHECK(steps >= 3);
+  for (int i = 0; i < 10; ++i) {
+    INFO(i);
+    CHECK(store.Load("gid" + std::to_string(i)).has_value() == (i >= 5));
+  }
+  REQUIRE(Put(store, NewTransaction("gid0")));
+  CHECK_FALSE(store.Load("gid0")->expired);
+  CHECK_FALSE(Put(store, NewTransaction("gid9")));
+}
+
+inline void RolledBackExpireKeepsNoGid(Store& store) {
+  REQUIRE(Put(store, Finished("old", At(0), At(1))));
+  store.Begin();
+  store.Expire(At(100), 0, 10, true);
+  store.Rollback();
+  CHECK_FALSE(store.Load("old")->expired);
+  REQUIRE(Put(store, NewTransaction("other")));
+  CHECK_FALSE(store.Load("old")->expired);
 }
 
 inline void UnfinishedNeverExpires(Store& store) {
@@ -277,7 +365,7 @@ inline void UnfinishedNeverExpires(Store& store) {
     REQUIRE(Put(store, transaction));
   }
   store.Begin();
-  store.Expire(dtm::kNever, 0, 100);
+  store.Expire(dtm::kNever, 0, 100, false);
   store.Commit();
   CHECK(All(store).size() == 3);
 }

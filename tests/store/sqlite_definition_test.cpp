@@ -73,7 +73,7 @@ TEST_CASE("sqlite: what became large by a change leaves nothing behind when it e
   one.finished = At(1);
   REQUIRE(Put(store, one));
   store.Begin();
-  store.Expire(At(100), 0, 10);
+  store.Expire(At(100), 0, 10, false);
   store.Commit();
   CHECK(Number(path, "SELECT count(*) FROM dtm_trans") == 0);
   CHECK(Number(path, "SELECT count(*) FROM dtm_big_definition") == 0);

@@ -127,7 +127,7 @@ void WriteBatch(Store& store, const Batch& batch) {
   const bool all_applied = std::all_of(changes.begin(), changes.end(),
                                        [](const dtm::Change& change) { return change.applied; });
   REQUIRE(all_applied);
-  if (batch.expire) store.Expire(At(1000), 0, 100);
+  if (batch.expire) store.Expire(At(1000), 0, 100, true);
   store.Commit();
 }
 

@@ -35,7 +35,7 @@ std::string Objects(Database& db) {
                "WHERE name NOT LIKE 'sqlite%' ORDER BY name)");
 }
 
-constexpr const char* kTables = "dtm_big_definition dtm_kv dtm_meta dtm_trans dtm_trans_due";
+constexpr const char* kTables = "dtm_big_definition dtm_gids dtm_kv dtm_meta dtm_trans dtm_trans_due";
 
 }  // namespace
 
@@ -212,7 +212,7 @@ TEST_CASE("a version that no dtm wrote is refused") {
     Database db(dir / "s.db", kOpen);
     db.Exec(
         "DROP TABLE IF EXISTS dtm_meta; DROP TABLE IF EXISTS dtm_trans;"
-        "DROP TABLE IF EXISTS dtm_kv");
+        "DROP TABLE IF EXISTS dtm_kv; DROP TABLE IF EXISTS dtm_gids");
     schema::Migrate(db);
     db.Exec(("UPDATE dtm_meta SET value = " + std::string(version)).c_str());
     INFO(version);

@@ -357,14 +357,15 @@ TEST_CASE("a worker that was forked from the program does not keep the store tak
   REQUIRE(program >= 0);
   if (program == 0) {
     const SqliteStore store(path);
-    const pid_t worker = ::fork();
-    if (worker != 0) ::_exit(::write(ends[1], &worker, sizeof worker) == sizeof worker ? 0 : 1);
+    if (::fork() != 0) ::_exit(0);
+    const pid_t worker = ::getpid();
+    (void)!::write(ends[1], &worker, sizeof worker);
     ::alarm(60);
     for (;;) ::pause();
   }
   pid_t worker = 0;
-  REQUIRE(::read(ends[0], &worker, sizeof worker) == sizeof worker);
   REQUIRE(::waitpid(program, nullptr, 0) == program);
+  REQUIRE(::read(ends[0], &worker, sizeof worker) == sizeof worker);
   REQUIRE(::kill(worker, 0) == 0);
   CHECK(Refusal(path).empty());
   ::kill(worker, SIGKILL);
@@ -498,7 +499,7 @@ TEST_CASE("removing a finished transaction removes its big definition") {
     big.finished = At(2);
     REQUIRE(Put(store, big));
     store.Begin();
-    CHECK(store.Expire(At(100), 0, 10) == 0);
+    CHECK(store.Expire(At(100), 0, 10, false) == 0);
     store.Commit();
     CHECK(Gids(All(store)) == Texts{"unfinished"});
     CHECK(Difference(*store.Load("unfinished"), unfinished).empty());

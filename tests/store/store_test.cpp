@@ -84,7 +84,7 @@ class Twins {
     for (Transaction& transaction : transactions) changes.push_back({&transaction, true, false});
     store.Begin();
     store.Apply(changes);
-    if (expire > 0) store.Expire(At(now_ - 20), 0, expire);
+    if (expire > 0) store.Expire(At(now_ - 20), 0, expire, false);
     commit ? store.Commit() : store.Rollback();
     std::vector<bool> applied;
     for (const dtm::Change& change : changes) applied.push_back(change.applied);

@@ -48,7 +48,7 @@ TEST_CASE("failing store: passes everything on, and counts") {
             })
             .kind == dtm::Result::Kind::kFailure);
   CHECK(ran);
-  CHECK(store.Expire(dtm::Time{}, 0, 10) == 0);
+  CHECK(store.Expire(dtm::Time{}, 0, 10, false) == 0);
   store.Rollback();
   store.Recover();
 }
@@ -91,7 +91,7 @@ TEST_CASE("failing store: always, until it heals") {
   for (int i = 0; i < 3; ++i) CHECK_THROWS_AS(store.Begin(), dtm::StoreError);
   CHECK_THROWS_AS(store.Recover(), dtm::StoreError);
   CHECK_THROWS_AS(dtm_test::DuePage(store, dtm::kNever, {}, 1), dtm::StoreError);
-  CHECK_THROWS_AS(store.Expire(dtm::Time{}, 0, 1), dtm::StoreError);
+  CHECK_THROWS_AS(store.Expire(dtm::Time{}, 0, 1, false), dtm::StoreError);
   CHECK(!store.Load("a"));  // reading goes on
   store.FailAlways(StoreFault::kNone);
   Put(store, "a");

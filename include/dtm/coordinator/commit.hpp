@@ -31,7 +31,7 @@ class Commit {
   Commit(Board& board, Functions& functions, Clock& clock)
       : board_(board),
         clock_(clock),
-        retention_(board.options.keep_finished),
+        retention_(board.options.keep_finished, board.options.keep_gids),
         works_(board, functions, clock) {}
 
   /// True: everything up to here is durable, and may be released.

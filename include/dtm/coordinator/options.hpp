@@ -56,6 +56,10 @@ struct Options {
   std::string server_url;
   /// Finished transactions are removed after this long, with Duration::max() never. Unfinished ones never are.
   Duration keep_finished = std::chrono::hours(24);
+  /// The gids of finished transactions are kept for this long after their end, so that the same gid again does not run
+  /// again: the same content is answered with the status that it ended with, other content is refused, and so is a
+  /// workflow, whose result is gone with its record. About 50 bytes each. Up to keep_finished: no longer than the records.
+  Duration keep_gids = std::chrono::hours(24 * 7);
   /// Transactions kept in memory at a time, and the memory that the coordinator takes (within a third): half of it for
   /// what they were asked to do, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
   /// file; the rest is for work. What does not fit waits in the store, and a submission that would have to wait in
@@ -101,6 +105,7 @@ inline const Options& CheckedOptions(const Options& options) {
   option_range::Check(option_range::kRequestTimeout, options.request_timeout);
   option_range::Check(option_range::kTimeoutToFail, options.timeout_to_fail);
   option_range::Check(option_range::kKeepFinished, options.keep_finished);
+  option_range::Check(option_range::kKeepGids, options.keep_gids);
   option_range::Check(option_range::kMaxInMemory, options.max_in_memory);
   option_range::Check(option_range::kMaxMemoryBytes, options.max_memory_bytes);
   option_range::Check(option_range::kMaxWaitingSubmissions, options.max_waiting_submissions);

@@ -37,6 +37,7 @@ inline constexpr OptionRange<std::chrono::seconds> kTimeoutToFail{
     "timeout_to_fail", std::chrono::seconds(1), kMaxOptionSeconds};
 inline constexpr OptionRange<Duration> kKeepFinished{"keep_finished", Duration(0),
                                                      (Duration::max)()};
+inline constexpr OptionRange<Duration> kKeepGids{"keep_gids", Duration(0), (Duration::max)()};
 inline constexpr OptionRange<std::size_t> kMaxInMemory{"max_in_memory", 1, kAnyNumber};
 inline constexpr OptionRange<std::size_t> kMaxMemoryBytes{"max_memory_bytes", 1, kAnyNumber};
 inline constexpr OptionRange<std::size_t> kMaxWaitingSubmissions{"max_waiting_submissions", 1,

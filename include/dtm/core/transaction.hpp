@@ -148,6 +148,43 @@ inline bool SameContent(const Definition& a, const Definition& b) {
   return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(), same_step);
 }
 
+/// Of what SameContent compares, but for the gid. Stored, so it never changes; never 0. FNV-1a, 64 bits.
+inline std::uint64_t ContentHash(const Definition& definition) {
+  std::uint64_t hash = 14695981039346656037u;
+  const auto add_byte = [&hash](std::uint64_t byte) {
+    hash = (hash ^ (byte & 0xFF)) * 1099511628211u;
+  };
+  const auto add_number = [&](std::uint64_t number) {
+    for (int i = 0; i < 64; i += 8) add_byte(number >> i);
+  };
+  const auto add = [&](const std::string& text) {
+    add_number(text.size());
+    for (const char c : text) add_byte(static_cast<unsigned char>(c));
+  };
+  add_number(static_cast<std::uint64_t>(definition.type));
+  add_number(definition.concurrent ? 1 : 0);
+  add_number(definition.orders.size());
+  for (const auto& order : definition.orders) {
+    add_number(static_cast<std::uint64_t>(order.first));
+    add_number(order.second.size());
+    for (const int step : order.second) add_number(static_cast<std::uint64_t>(step));
+  }
+  for (const std::string* text : {&definition.query_prepared, &definition.workflow, &definition.data}) {
+    add(*text);
+  }
+  if (definition.type == TransType::kMsg) {
+    for (const auto& step : SubmittedSteps(definition)) {
+      add(step.first);
+      add(step.second);
+    }
+  } else if (!RegistersSteps(definition.type)) {
+    for (const Step& step : definition.steps) {
+      for (const std::string* text : {&step.action, &step.compensate, &step.payload}) add(*text);
+    }
+  }
+  return hash == 0 ? 1 : hash;
+}
+
 /// How far one branch has come.
 struct Branch {
   BranchStatus status = BranchStatus::kPrepared;
@@ -185,6 +222,8 @@ struct Transaction {
   std::uint32_t reason_from = 0;  ///< 1 + the row whose FAILURE is the reason; 0 = none
   bool stuck = false;       ///< an invariant broke: not driven any more until RetryNow or ForceStop
   bool unreadable = false;  ///< the stored record is damaged (see last_error); not stored
+  bool expired = false;     ///< ended, and only its gid, type, status and `content` are left; not stored
+  std::uint64_t content = 0;  ///< expired: see ContentHash; 0 = it was prepared first, and is not compared
   std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it
   std::int64_t row = 0;       ///< the store's own key; 0 = not stored yet
 };

@@ -80,6 +80,7 @@ inline std::string Explain(const Transaction& transaction, Time now) {
   text += Name(transaction.status);
   if (!transaction.reason.empty()) text += " because: " + transaction.reason;
   if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
+  if (transaction.expired) return text + " (its record has expired, the gid is kept)";
   if (IsFinal(transaction.status)) return text;
   if (transaction.stuck) {
     return text + "\nstuck: " + transaction.last_error +

@@ -41,7 +41,9 @@ inline Repeat OnRepeat(const Transaction& stored, const Definition& again, bool 
   if (!prepare && prepared) return {Repeat::Kind::kPromote, {}};
   // The initiator has to learn that its submit came too late.
   if (RegistersSteps(first.type) && stored.status == Status::kAborting) return cannot("submit");
-  if (first.prepared_first == prepare && !SameContent(first, again)) {
+  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
+                                   : first.prepared_first != prepare || SameContent(first, again);
+  if (!same) {
     return {Repeat::Kind::kRefuse,
             gid +
                 " exists with other content; nothing was changed. Use a new gid, or submit "

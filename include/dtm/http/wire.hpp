@@ -64,6 +64,7 @@ inline constexpr const char kSuccess[] = "SUCCESS";
 inline constexpr const char kFailure[] = "FAILURE";
 inline constexpr const char kOngoing[] = "ONGOING";
 inline constexpr const char kMessage[] = "message";
+inline constexpr const char kExpired[] = "expired";
 inline constexpr const char kRejected[] = "rejected";
 inline constexpr const char kError[] = "error";
 inline constexpr const char kTransaction[] = "transaction";

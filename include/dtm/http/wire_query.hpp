@@ -75,6 +75,7 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Du
     json[kPayloads] = PayloadsJson(definition);
   }
   json[kStatus] = Name(status);
+  if (transaction.expired) json[kExpired] = true;
   if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
   json[kProtocol] = definition.json_rpc ? kJsonRpc : kHttp;
   if (IsFinal(status)) {

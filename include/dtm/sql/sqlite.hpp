@@ -2,6 +2,7 @@
 /// Needs: SQLite 3.35 or newer. Threads: one connection and its statements by one thread at a time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -195,6 +196,9 @@ class Statement {
   void Reset() { sqlite3_reset(handle_); }
 
   std::int64_t Int(int column) const { return sqlite3_column_int64(handle_, column); }
+  std::size_t Bytes(int column) const {
+    return static_cast<std::size_t>(sqlite3_column_bytes(handle_, column));
+  }
   bool IsNull(int column) const { return sqlite3_column_type(handle_, column) == SQLITE_NULL; }
   /// A text as UTF-8, whatever the encoding of the file; a blob as it is.
   std::string Text(int column) const { return std::string(View(column)); }

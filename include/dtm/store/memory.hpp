@@ -27,6 +27,7 @@ class MemoryStore : public Store {
     open_ = true;
     batch_.clear();
     removed_.clear();
+    forgotten_.clear();
     new_rows_.clear();
     new_values_ = values_;
   }
@@ -39,7 +40,7 @@ class MemoryStore : public Store {
   }
 
   bool Has(const std::string& gid) override {
-    return rows_.count(gid) > 0 || new_rows_.count(gid) > 0;
+    return rows_.count(gid) > 0 || new_rows_.count(gid) > 0 || kept_.count(gid) > 0;
   }
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
@@ -93,9 +94,12 @@ class MemoryStore : public Store {
     for (const std::int64_t row : removed_) {
       const auto record = records_.find(row);
       if (record == records_.end()) continue;  // two steps of retention in one batch
+      KeptGid kept = KeptOf(record->second);
+      if (keep_gids_) kept_[kept.gid] = std::move(kept);
       rows_.erase(record->second.definition->gid);
       records_.erase(record);
     }
+    for (const std::string& gid : forgotten_) kept_.erase(gid);
   }
 
   void Rollback() noexcept override { open_ = false; }
@@ -107,8 +111,9 @@ class MemoryStore : public Store {
   std::optional<Transaction> Load(const std::string& gid) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto row = rows_.find(gid);
-    if (row == rows_.end()) return std::nullopt;
-    return records_.at(row->second);
+    if (row != rows_.end()) return records_.at(row->second);
+    const auto kept = kept_.find(gid);
+    return kept == kept_.end() ? std::nullopt : std::optional(RecordOf(kept->second));
   }
 
   Backlog CountUnfinished(Time now) override {
@@ -175,8 +180,10 @@ class MemoryStore : public Store {
     return entry == due_.end() ? kNever : entry->first.first;
   }
 
-  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) override {
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit,
+                      bool keep_gids) override {
     const std::lock_guard<std::mutex> lock(mutex_);
+    keep_gids_ = keep_gids;
     std::int64_t last = 0;
     std::size_t seen = 0;
     for (auto record = records_.upper_bound(after); record != records_.end() && seen < limit;
@@ -188,6 +195,17 @@ class MemoryStore : public Store {
       if (IsFinal(transaction.status) && transaction.finished < before) removed_.push_back(last);
     }
     return seen == limit ? last : 0;
+  }
+
+  std::string ForgetGids(Time before, const std::string& after, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::string last;
+    std::size_t seen = 0;
+    for (auto kept = kept_.upper_bound(after); kept != kept_.end() && seen < limit; ++kept, ++seen) {
+      last = kept->first;
+      if (kept->second.finished < before) forgotten_.push_back(last);
+    }
+    return seen == limit ? last : std::string();
   }
 
  private:
@@ -232,6 +250,7 @@ class MemoryStore : public Store {
   std::map<std::int64_t, Transaction> records_;
   std::unordered_map<std::string, std::int64_t> rows_;
   std::map<std::pair<Time, std::int64_t>, bool> due_;
+  std::map<std::string, KeptGid> kept_;
   std::shared_ptr<const Values> values_ = std::make_shared<Values>();
   // The open batch, the owner's alone.
   bool open_ = false;
@@ -239,6 +258,8 @@ class MemoryStore : public Store {
   std::map<std::int64_t, Transaction> batch_;
   std::unordered_map<std::string, std::int64_t> new_rows_;
   std::vector<std::int64_t> removed_;
+  bool keep_gids_ = false;
+  std::vector<std::string> forgotten_;
   std::shared_ptr<const Values> new_values_ = values_;
   std::int64_t last_value_ = 0;
 };

@@ -147,8 +147,11 @@ class SqliteStore : public Store {
     const Connections::Reading reader(connections_);
     sql::Statement& find = reader->find;
     const Finally reset{find};
-    if (!find.BindText(1, gid).Step()) return std::nullopt;
-    return sqlite_store::ReadTransaction(find);
+    if (find.BindText(1, gid).Step()) return sqlite_store::ReadTransaction(find);
+    sql::Statement& find_kept = reader->find_kept;
+    const Finally reset_kept{find_kept};
+    if (!find_kept.BindText(1, gid).Step()) return std::nullopt;
+    return sqlite_store::ReadKept(find_kept);
   }
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
@@ -222,14 +225,33 @@ class SqliteStore : public Store {
     return next.Step() && !next.IsNull(0) ? sqlite_store::FromStored(next.Int(0)) : kNever;
   }
 
-  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) override {
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit,
+                      bool keep_gids) override {
     std::vector<std::int64_t> expired;
     const std::int64_t next = FindExpired(sqlite_store::Stored(before), after, limit, expired);
+    std::size_t bytes = 0;
     for (const std::int64_t row : expired) {
-      Writing().remove.Bind(1, row).Step();
-      Writing().remove_big.Bind(1, row).Step();
+      keep_gids ? void(bytes += Writing().ReplaceByGid(row)) : Writing().Remove(row);
+      if (bytes > kMostBytesOfAStep) return row;
     }
     return next;
+  }
+
+  std::string ForgetGids(Time before, const std::string& after, std::size_t limit) override {
+    std::vector<std::string> forgotten;
+    std::string last;
+    std::size_t seen = 0;
+    {
+      sql::Statement& look = Writing().look_kept;
+      const Finally reset{look};
+      look.BindText(1, after).Bind(2, static_cast<std::int64_t>(limit));
+      for (; look.Step(); ++seen) {
+        last = look.Text(0);
+        if (sqlite_store::FromKept(look.Int(1)) < before) forgotten.push_back(last);
+      }
+    }
+    for (const std::string& gid : forgotten) Writing().forget.BindText(1, gid).Step();
+    return seen == limit ? last : std::string();
   }
 
  private:
@@ -238,6 +260,9 @@ class SqliteStore : public Store {
     sql::Statement& statement;
     ~Finally() { statement.Reset(); }
   };
+
+  // What is read for the hash of its content holds up the loop.
+  static constexpr std::size_t kMostBytesOfAStep = std::size_t{1} << 20;
 
   sqlite_store::Writer& Writing() { return connections_.Writing(); }
 

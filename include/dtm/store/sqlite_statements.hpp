@@ -3,6 +3,7 @@
 /// Document: docs/store_format.md.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -77,6 +78,17 @@ inline KeyValue ReadValue(const sql::Statement& row) {
   return value;
 }
 
+inline constexpr char kSelectKept[] =
+    "SELECT gid, type, status, finished, content FROM dtm_gids ";
+
+/// Seconds are enough, and half as long.
+inline Time FromKept(std::int64_t seconds) { return Time(std::chrono::seconds(seconds)); }
+
+inline Transaction ReadKept(const sql::Statement& row) {
+  return RecordOf({row.Text(0), static_cast<TransType>(row.Int(1)), static_cast<Status>(row.Int(2)),
+                   FromKept(row.Int(3)), static_cast<std::uint64_t>(row.Int(4))});
+}
+
 /// Writes and checkpoints.
 struct Writer {
   explicit Writer(std::unique_ptr<sql::Database> configured)
@@ -106,7 +118,15 @@ struct Writer {
         look(db, "SELECT id, created, finished FROM dtm_trans WHERE id > ?1 ORDER BY id LIMIT ?2"),
         remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),
         remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1"),
-        has(db, "SELECT 1 FROM dtm_trans WHERE gid = ?1"),
+        has(db,
+            "SELECT 1 FROM dtm_trans WHERE gid = ?1 UNION ALL SELECT 1 FROM dtm_gids WHERE gid = ?1"),
+        find_row(db, Select("WHERE id = ?1")),
+        kept(db, "SELECT 1 FROM dtm_gids WHERE gid = ?1"),
+        keep(db,
+             "INSERT OR REPLACE INTO dtm_gids (gid, type, status, finished, content) "
+             "VALUES (?1, ?2, ?3, ?4, ?5)"),
+        look_kept(db, "SELECT gid, finished FROM dtm_gids WHERE gid > ?1 ORDER BY gid LIMIT ?2"),
+        forget(db, "DELETE FROM dtm_gids WHERE gid = ?1"),
         get_value(db, std::string(kSelectValues) + "WHERE cat = ?1 AND k = ?2"),
         put_value(db,
                   "INSERT INTO dtm_kv (cat, k, v, version, created, updated) "
@@ -119,6 +139,38 @@ struct Writer {
         guard(db, sqlite_schema::OwnTables()),
         log(db) {
     sqlite3_wal_hook(db.Handle(), &NoteLog, &log_pages);
+    sql::Statement last(db, "SELECT max(gid) FROM dtm_gids");
+    if (last.Step()) last_kept = last.Text(0);
+    sql::Statement encoding(db, "PRAGMA encoding");
+    // Other encodings have another order: then every gid is looked for.
+    if (encoding.Step() && encoding.Text(0) != "UTF-8") last_kept = "\xFF";
+  }
+
+  /// The gids that this library makes are later than all that are kept, so they are not even looked for.
+  bool IsKept(const std::string& gid) {
+    if (gid > last_kept) return false;
+    const bool found = kept.BindText(1, gid).Step();
+    kept.Reset();
+    return found;
+  }
+
+  /// Removes the record, and keeps its gid. Returns how many bytes that took.
+  std::size_t ReplaceByGid(std::int64_t row) {
+    if (!find_row.Bind(1, row).Step()) return 0;
+    const KeptGid gid = KeptOf(ReadTransaction(find_row));
+    const std::size_t bytes = find_row.Bytes(8) + find_row.Bytes(9);
+    find_row.Reset();
+    keep.BindText(1, gid.gid).Bind(2, static_cast<std::int64_t>(gid.type));
+    keep.Bind(3, static_cast<std::int64_t>(gid.status));
+    keep.Bind(4, std::chrono::duration_cast<std::chrono::seconds>(gid.finished.time_since_epoch()).count());
+    keep.Bind(5, static_cast<std::int64_t>(gid.content)).Step();
+    if (gid.gid > last_kept) last_kept = gid.gid;
+    Remove(row);
+    return bytes;
+  }
+  void Remove(std::int64_t row) {
+    remove.Bind(1, row).Step();
+    remove_big.Bind(1, row).Step();
   }
 
   /// In place of SQLite's own: the log is copied into the file only after the store has looked whose file it is.
@@ -141,6 +193,7 @@ struct Writer {
   /// False: the gid exists.
   bool Insert(Transaction& transaction, const std::string& state) {
     const Definition& definition = *transaction.definition;
+    if (IsKept(definition.gid)) return false;
     const std::string encoded = codec::EncodeDefinition(definition);
     const bool big = encoded.size() > kInlineBytes;
     insert.BindText(1, definition.gid);
@@ -198,10 +251,11 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
-      newest, look, remove, remove_big, has, get_value, put_value, remove_value, savepoint,
+      newest, look, remove, remove_big, has, find_row, kept, keep, look_kept, forget, get_value, put_value, remove_value, savepoint,
       roll_back, release;
   sql::Guard guard;
   sql::LogIndex log;
+  std::string last_kept;  ///< no later gid is kept
   int log_pages = 0;  ///< of the log after the last commit
 };
 
@@ -210,6 +264,7 @@ struct Reader {
   explicit Reader(std::unique_ptr<sql::Database> configured)
       : owned(std::move(configured)),
         find(*owned, Select("WHERE gid = ?1")),
+        find_kept(*owned, std::string(kSelectKept) + "WHERE gid = ?1"),
         scan(*owned,
              Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
                     "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")),
@@ -230,7 +285,7 @@ struct Reader {
               "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
 
   std::unique_ptr<sql::Database> owned;
-  sql::Statement find, scan, scan_values, find_value, unfinished, created, stuck;
+  sql::Statement find, find_kept, scan, scan_values, find_value, unfinished, created, stuck;
 };
 
 }  // namespace sqlite_store

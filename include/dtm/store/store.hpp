@@ -8,8 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <dtm/core/error.hpp>
@@ -34,6 +36,42 @@ struct Change {
   bool definition_changed = false;  ///< an update writes the definition as well
   bool applied = false;  ///< out: false = the gid exists already, or the stored version is another
 };
+
+/// What is kept of a finished transaction when its record is removed, so that the same gid does not run again.
+struct KeptGid {
+  std::string gid;
+  TransType type{};  ///< 0: its record was damaged
+  Status status{};
+  Time finished{};
+  std::uint64_t content = 0;  ///< see Transaction
+};
+
+inline KeptGid KeptOf(const Transaction& transaction) {
+  const Definition& definition = *transaction.definition;
+  if (transaction.unreadable) return {definition.gid, {}, transaction.status, transaction.finished, 0};
+  return {definition.gid, definition.type, transaction.status, transaction.finished,
+          definition.prepared_first ? 0 : ContentHash(definition)};
+}
+
+inline Transaction RecordOf(const KeptGid& kept) {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = kept.gid;
+  Transaction transaction;
+  if (kept.type == TransType{}) {
+    transaction.unreadable = true;
+    transaction.last_error = "its record was damaged, and has expired";
+  } else {
+    definition->type = kept.type;
+  }
+  transaction.definition = std::move(definition);
+  transaction.status = kept.status;
+  transaction.created = transaction.finished = kept.finished;
+  if (kept.status == Status::kFailed) transaction.reason = "its record has expired, and the reason with it";
+  transaction.expired = true;
+  transaction.content = kept.content;
+  transaction.version = 1;
+  return transaction;
+}
 
 /// What Scan returns; unset = any.
 struct ScanFilter {
@@ -111,7 +149,7 @@ class Store {
   /// @throws BatchLost
   virtual Result Run(const Work& work) = 0;
 
-  /// Whether there is a record of this gid, stored or written by the open batch.
+  /// Whether there is a record of this gid, or the gid is kept, stored or written by the open batch.
   virtual bool Has(const std::string& gid) = 0;
 
   /// In the open batch, as it has left them: for work that Run runs. PutValue writes `value` under its
@@ -120,7 +158,7 @@ class Store {
   virtual void PutValue(const KeyValue& value) = 0;
   virtual bool RemoveValue(const std::string& category, const std::string& key) = 0;
 
-  /// Writes the changes; each is compare-and-set on (row, version), or on the gid being new, and
+  /// Writes the changes; each is compare-and-set on (row, version), or on the gid being new (and not kept), and
   /// says in `applied` how it went. Gives inserted transactions their `row`. The caller counts
   /// `version` up once Commit has returned.
   virtual void Apply(std::vector<Change>& changes) = 0;
@@ -142,7 +180,7 @@ class Store {
   /// true. Any thread, beside everything else. Returns what is wrong, or nothing.
   virtual std::string Check(const std::atomic<bool>& stop) = 0;
 
-  /// The committed record.
+  /// The committed record; or, `expired`, what is kept of it.
   virtual std::optional<Transaction> Load(const std::string& gid) = 0;
 
   /// Committed records, newest first, from `position` (0 = the newest) on.
@@ -164,9 +202,14 @@ class Store {
   virtual Time NextDue(Time now) = 0;
 
   /// One small step of retention: looks at up to `limit` records after row `after` and removes
-  /// those that finished before `before`. Returns where to go on; 0 = the end was reached, or all
+  /// those that finished before `before`; with `keep_gids` their gids are kept. Returns where to go on; 0 = the end was reached, or all
   /// that is left is younger. Unfinished transactions never expire.
-  virtual std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) = 0;
+  virtual std::int64_t Expire(Time before, std::int64_t after, std::size_t limit,
+                              bool keep_gids) = 0;
+
+  /// The same for kept gids: looks at up to `limit` of them after `after`, in their order, and forgets those of
+  /// transactions that finished before `before`. Returns where to go on; empty = the end was reached.
+  virtual std::string ForgetGids(Time before, const std::string& after, std::size_t limit) = 0;
 };
 
 }  // namespace v1

@@ -26,7 +26,7 @@ class FailingStore : public Store {
   explicit FailingStore(std::shared_ptr<Store> inner) : inner_(std::move(inner)) {}
 
   /// The n-th operation from now on (1 = the next) fails once. Begin, Run, Has, Apply, Commit, Recover, Load, Due,
-  /// NextDue and Expire count as operations; Query is a Load too.
+  /// NextDue, Expire and ForgetGids count as operations; Query is a Load too.
   void FailOnce(std::uint64_t n, StoreFault fault) {
     fail_at_ = operations_ + n;
     fault_ = fault;
@@ -105,9 +105,14 @@ class FailingStore : public Store {
     Reading("NextDue");
     return inner_->NextDue(now);
   }
-  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) override {
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit,
+                      bool keep_gids) override {
     Definite("Expire");
-    return inner_->Expire(before, after, limit);
+    return inner_->Expire(before, after, limit, keep_gids);
+  }
+  std::string ForgetGids(Time before, const std::string& after, std::size_t limit) override {
+    Definite("ForgetGids");
+    return inner_->ForgetGids(before, after, limit);
   }
 
  private:
