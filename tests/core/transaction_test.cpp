@@ -1,5 +1,7 @@
 /// The record: branch ids (protocol §1), the rows of a saga (§4.1), same content (design §6).
 #include <memory>
+#include <chrono>
+#include <cstddef>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -321,4 +323,44 @@ TEST_CASE(
   CHECK(workflow.branches[0].status == dtm::BranchStatus::kPrepared);
   CHECK(workflow.branches[1].status == dtm::BranchStatus::kSucceed);
   CHECK(workflow.branches[2].status == dtm::BranchStatus::kFailed);
+}
+
+TEST_CASE("transaction: the hash of a content is stored, so it never changes, and tells what SameContent tells") {
+  using dtm::ContentHash;
+  using dtm::Definition;
+  Definition saga;
+  saga.gid = "g";
+  saga.steps = {{"http://a/1", "http://a/2", "{}"}, {"local:B", "", "1"}};
+  CHECK(ContentHash(Definition{}) == 0x57A3E9BEC8B15E24u);
+  CHECK(ContentHash(saga) == 0xBEEF42490A6E8825u);
+  const std::vector<void (*)(Definition&)> changes = {
+      [](Definition& d) { d.type = dtm::TransType::kMsg; },
+      [](Definition& d) { d.type = dtm::TransType::kTcc; },
+      [](Definition& d) { d.concurrent = true; },
+      [](Definition& d) { d.orders = {{1, {0}}}; },
+      [](Definition& d) { d.orders = {{0, {}}}; },
+      [](Definition& d) { d.query_prepared = "q"; },
+      [](Definition& d) { d.workflow = "q"; },
+      [](Definition& d) { d.data = "q"; },
+      [](Definition& d) { d.steps.pop_back(); },
+      [](Definition& d) { std::swap(d.steps[0], d.steps[1]); },
+      [](Definition& d) { d.steps[0].payload = "{} "; },
+      [](Definition& d) { d.steps[1].compensate = "1"; },
+      [](Definition& d) { d.steps[1] = {"local:", "B", "1"}; },
+      [](Definition& d) { d.options.retry_limit = 3; },
+      [](Definition& d) { d.delay = std::chrono::seconds(1); },
+      [](Definition& d) { d.prepared_first = true; },
+  };
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    INFO(i);
+    Definition other = saga;
+    changes[i](other);
+    CHECK((ContentHash(other) == ContentHash(saga)) == dtm::SameContent(other, saga));
+  }
+  Definition topic, expanded;
+  topic.type = expanded.type = dtm::TransType::kMsg;
+  topic.steps = {{"topic://t", "", "1"}};
+  expanded.steps = {{"http://s/1", "", "1", "01-01", "topic://t"},
+                    {"http://s/2", "", "1", "01-02", "topic://t"}};
+  CHECK(ContentHash(topic) == ContentHash(expanded));
 }

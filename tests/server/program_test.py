@@ -134,7 +134,7 @@ class ProgramTest(unittest.TestCase):
 
     def test_settings(self):
         (self.folder / 'dtm.yml').write_text("# dtm's own form\nRetryInterval: 77 # s\nLogLevel: 'warn'\n"
-                                             'Store:\n  Driver: sqlite\n  FinishedDataExpire: 60\n')
+                                             'Store:\n  Driver: sqlite\n  FinishedDataExpire: 60\n  FinishedGidExpire: 600\n')
         server = self.start('-c', 'dtm.yml', RETRY_INTERVAL='55', REQUEST_TIMEOUT='4')
         body = {'gid': 'g1', 'trans_type': 'saga', 'payloads': ['1'],
                 'steps': [{'action': 'http://127.0.0.1:1/x', 'compensate': ''}]}

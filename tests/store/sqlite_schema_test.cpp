@@ -259,3 +259,26 @@ TEST_CASE("a database that cannot use a log is refused") {
   Database db(":memory:", kOpen);
   CHECK_THROWS_WITH(schema::ConfigureWriter(db, true), ContainsSubstring("cannot use WAL"));
 }
+
+TEST_CASE("a file of version 2 is migrated, and keeps what is in it") {
+  TempDir dir;
+  {
+    Database db(dir / "s.db", kOpen);
+    db.Exec("CREATE TABLE dtm_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID");
+    db.Exec(schema::kMigrations[0]);
+    db.Exec(schema::kMigrations[1]);
+    db.Exec(
+        "INSERT INTO dtm_meta (key, value) VALUES ('schema_version', 2);"
+        "INSERT INTO dtm_trans VALUES (7, 'old', 1, 4, 3, 1700000000000000, 1700000001000000, NULL,"
+        "x'010000000000000001016100' || x'00', x'01000000000002' || x'0202')");
+  }
+  dtm::SqliteStore store(dir / "s.db");
+  REQUIRE(store.Load("old").has_value());
+  CHECK_FALSE(store.Load("old")->expired);
+  store.Begin();
+  CHECK(store.Expire(dtm::Time(std::chrono::seconds(1800000000)), 0, 10, true) == 0);
+  store.Commit();
+  REQUIRE(store.Load("old").has_value());
+  CHECK(store.Load("old")->expired);
+  CHECK(store.Load("old")->status == dtm::Status::kSucceed);
+}
