@@ -50,7 +50,8 @@ inline constexpr const char kHelp[] =
     "  Store.FinishedDataExpire [STORE_FINISHED_DATA_EXPIRE]\n"
     "                                     how long finished transactions are kept (86400)\n"
     "  Store.FinishedGidExpire [STORE_FINISHED_GID_EXPIRE]\n"
-    "                                     how long their gids are, so that none runs again (604800)\n"
+    "                                     how long their gids are, so that none runs again "
+    "(604800)\n"
     "The command line counts before the file, the file before the environment.\n";
 
 namespace server_config {

@@ -762,6 +762,9 @@ class Statement {
   void Reset() { sqlite3_reset(handle_); }
 
   std::int64_t Int(int column) const { return sqlite3_column_int64(handle_, column); }
+  std::size_t Bytes(int column) const {
+    return static_cast<std::size_t>(sqlite3_column_bytes(handle_, column));
+  }
   bool IsNull(int column) const { return sqlite3_column_type(handle_, column) == SQLITE_NULL; }
   /// A text as UTF-8, whatever the encoding of the file; a blob as it is.
   std::string Text(int column) const { return std::string(View(column)); }
@@ -1531,6 +1534,43 @@ inline bool SameContent(const Definition& a, const Definition& b) {
   return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(), same_step);
 }
 
+/// Of what SameContent compares, but for the gid. Stored, so it never changes; never 0. FNV-1a, 64 bits.
+inline std::uint64_t ContentHash(const Definition& definition) {
+  std::uint64_t hash = 14695981039346656037u;
+  const auto add_byte = [&hash](std::uint64_t byte) {
+    hash = (hash ^ (byte & 0xFF)) * 1099511628211u;
+  };
+  const auto add_number = [&](std::uint64_t number) {
+    for (int i = 0; i < 64; i += 8) add_byte(number >> i);
+  };
+  const auto add = [&](const std::string& text) {
+    add_number(text.size());
+    for (const char c : text) add_byte(static_cast<unsigned char>(c));
+  };
+  add_number(static_cast<std::uint64_t>(definition.type));
+  add_number(definition.concurrent ? 1 : 0);
+  add_number(definition.orders.size());
+  for (const auto& order : definition.orders) {
+    add_number(static_cast<std::uint64_t>(order.first));
+    add_number(order.second.size());
+    for (const int step : order.second) add_number(static_cast<std::uint64_t>(step));
+  }
+  add(HasQueryRow(definition.type) ? definition.query_prepared : std::string());
+  add(definition.workflow);
+  add(definition.data);
+  if (definition.type == TransType::kMsg) {
+    for (const auto& step : SubmittedSteps(definition)) {
+      add(step.first);
+      add(step.second);
+    }
+  } else if (!RegistersSteps(definition.type)) {
+    for (const Step& step : definition.steps) {
+      for (const std::string* text : {&step.action, &step.compensate, &step.payload}) add(*text);
+    }
+  }
+  return hash == 0 ? 1 : hash;
+}
+
 /// How far one branch has come.
 struct Branch {
   BranchStatus status = BranchStatus::kPrepared;
@@ -1568,6 +1608,10 @@ struct Transaction {
   std::uint32_t reason_from = 0;  ///< 1 + the row whose FAILURE is the reason; 0 = none
   bool stuck = false;       ///< an invariant broke: not driven any more until RetryNow or ForceStop
   bool unreadable = false;  ///< the stored record is damaged (see last_error); not stored
+  bool expired =
+      false;  ///< ended, and only its gid, type, status and `content` are left; not stored
+  std::uint64_t content =
+      0;  ///< expired: see ContentHash; 0 = it was prepared first, and is not compared
   std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it
   std::int64_t row = 0;       ///< the store's own key; 0 = not stored yet
 };
@@ -3907,6 +3951,7 @@ inline constexpr OptionRange<std::chrono::seconds> kTimeoutToFail{
     "timeout_to_fail", std::chrono::seconds(1), kMaxOptionSeconds};
 inline constexpr OptionRange<Duration> kKeepFinished{"keep_finished", Duration(0),
                                                      (Duration::max)()};
+inline constexpr OptionRange<Duration> kKeepGids{"keep_gids", Duration(0), (Duration::max)()};
 inline constexpr OptionRange<std::size_t> kMaxInMemory{"max_in_memory", 1, kAnyNumber};
 inline constexpr OptionRange<std::size_t> kMaxMemoryBytes{"max_memory_bytes", 1, kAnyNumber};
 inline constexpr OptionRange<std::size_t> kMaxWaitingSubmissions{"max_waiting_submissions", 1,
@@ -4027,6 +4072,10 @@ struct Options {
   std::string server_url;
   /// Finished transactions are removed after this long, with Duration::max() never. Unfinished ones never are.
   Duration keep_finished = std::chrono::hours(24);
+  /// The gids of finished transactions are kept for this long after their end, so that the same gid again does not run
+  /// again: the same content is answered with the status that it ended with, other content is refused, and so is a
+  /// workflow, whose result is gone with its record. About 50 bytes each. Up to keep_finished: no longer than the records.
+  Duration keep_gids = std::chrono::hours(24 * 7);
   /// Transactions kept in memory at a time, and the memory that the coordinator takes (within a third): half of it for
   /// what they were asked to do, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
   /// file; the rest is for work. What does not fit waits in the store, and a submission that would have to wait in
@@ -4072,6 +4121,7 @@ inline const Options& CheckedOptions(const Options& options) {
   option_range::Check(option_range::kRequestTimeout, options.request_timeout);
   option_range::Check(option_range::kTimeoutToFail, options.timeout_to_fail);
   option_range::Check(option_range::kKeepFinished, options.keep_finished);
+  option_range::Check(option_range::kKeepGids, options.keep_gids);
   option_range::Check(option_range::kMaxInMemory, options.max_in_memory);
   option_range::Check(option_range::kMaxMemoryBytes, options.max_memory_bytes);
   option_range::Check(option_range::kMaxWaitingSubmissions, options.max_waiting_submissions);
@@ -4690,6 +4740,44 @@ struct Change {
   bool applied = false;  ///< out: false = the gid exists already, or the stored version is another
 };
 
+/// What is kept of a finished transaction when its record is removed, so that the same gid does not run again.
+struct KeptGid {
+  std::string gid;
+  TransType type{};  ///< 0: its record was damaged
+  Status status{};
+  Time finished{};
+  std::uint64_t content = 0;  ///< see Transaction
+};
+
+inline KeptGid KeptOf(const Transaction& transaction) {
+  const Definition& definition = *transaction.definition;
+  if (transaction.unreadable)
+    return {definition.gid, {}, transaction.status, transaction.finished, 0};
+  return {definition.gid, definition.type, transaction.status, transaction.finished,
+          definition.prepared_first ? 0 : ContentHash(definition)};
+}
+
+inline Transaction RecordOf(const KeptGid& kept) {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = kept.gid;
+  Transaction transaction;
+  if (kept.type == TransType{}) {
+    transaction.unreadable = true;
+    transaction.last_error = "its record was damaged, and has expired";
+  } else {
+    definition->type = kept.type;
+  }
+  transaction.definition = std::move(definition);
+  transaction.status = kept.status;
+  transaction.created = transaction.finished = kept.finished;
+  if (kept.status == Status::kFailed)
+    transaction.reason = "its record has expired, and the reason with it";
+  transaction.expired = true;
+  transaction.content = kept.content;
+  transaction.version = 1;
+  return transaction;
+}
+
 /// What Scan returns; unset = any.
 struct ScanFilter {
   std::optional<TransType> type;
@@ -4766,7 +4854,7 @@ class Store {
   /// @throws BatchLost
   virtual Result Run(const Work& work) = 0;
 
-  /// Whether there is a record of this gid, stored or written by the open batch.
+  /// Whether there is a record of this gid, or the gid is kept, stored or written by the open batch.
   virtual bool Has(const std::string& gid) = 0;
 
   /// In the open batch, as it has left them: for work that Run runs. PutValue writes `value` under its
@@ -4775,7 +4863,7 @@ class Store {
   virtual void PutValue(const KeyValue& value) = 0;
   virtual bool RemoveValue(const std::string& category, const std::string& key) = 0;
 
-  /// Writes the changes; each is compare-and-set on (row, version), or on the gid being new, and
+  /// Writes the changes; each is compare-and-set on (row, version), or on the gid being new (and not kept), and
   /// says in `applied` how it went. Gives inserted transactions their `row`. The caller counts
   /// `version` up once Commit has returned.
   virtual void Apply(std::vector<Change>& changes) = 0;
@@ -4797,7 +4885,7 @@ class Store {
   /// true. Any thread, beside everything else. Returns what is wrong, or nothing.
   virtual std::string Check(const std::atomic<bool>& stop) = 0;
 
-  /// The committed record.
+  /// The committed record; or, `expired`, what is kept of it.
   virtual std::optional<Transaction> Load(const std::string& gid) = 0;
 
   /// Committed records, newest first, from `position` (0 = the newest) on.
@@ -4819,9 +4907,14 @@ class Store {
   virtual Time NextDue(Time now) = 0;
 
   /// One small step of retention: looks at up to `limit` records after row `after` and removes
-  /// those that finished before `before`. Returns where to go on; 0 = the end was reached, or all
+  /// those that finished before `before`; with `keep_gids` their gids are kept. Returns where to go on; 0 = the end was reached, or all
   /// that is left is younger. Unfinished transactions never expire.
-  virtual std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) = 0;
+  virtual std::int64_t Expire(Time before, std::int64_t after, std::size_t limit,
+                              bool keep_gids) = 0;
+
+  /// The same for kept gids: looks at up to `limit` of them after `after`, in their order, and forgets those of
+  /// transactions that finished before `before`. Returns where to go on; empty = the end was reached.
+  virtual std::string ForgetGids(Time before, const std::string& after, std::size_t limit) = 0;
 };
 
 }  // namespace v1
@@ -5713,6 +5806,7 @@ inline std::string Explain(const Transaction& transaction, Time now) {
   text += Name(transaction.status);
   if (!transaction.reason.empty()) text += " because: " + transaction.reason;
   if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
+  if (transaction.expired) return text + " (its record has expired, the gid is kept)";
   if (IsFinal(transaction.status)) return text;
   if (transaction.stuck) {
     return text + "\nstuck: " + transaction.last_error +
@@ -7446,7 +7540,9 @@ inline Repeat OnRepeat(const Transaction& stored, const Definition& again, bool 
   if (!prepare && prepared) return {Repeat::Kind::kPromote, {}};
   // The initiator has to learn that its submit came too late.
   if (RegistersSteps(first.type) && stored.status == Status::kAborting) return cannot("submit");
-  if (first.prepared_first == prepare && !SameContent(first, again)) {
+  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
+                                   : first.prepared_first != prepare || SameContent(first, again);
+  if (!same) {
     return {Repeat::Kind::kRefuse,
             gid +
                 " exists with other content; nothing was changed. Use a new gid, or submit "
@@ -7745,29 +7841,50 @@ inline namespace v1 {
 
 class Retention {
  public:
-  explicit Retention(Duration keep) : keep_(keep) {}
+  /// Both from the end of a transaction on; gids that are to go before their records are not kept.
+  Retention(Duration keep_finished, Duration keep_gids)
+      : keep_finished_(keep_finished), keep_gids_((std::max)(keep_gids, keep_finished)) {}
 
-  Time NextStep() const { return next_; }
+  Time NextStep() const { return (std::min)(next_, next_gids_); }
 
   /// One step inside the open batch.
   void Step(Store& store, Time now) {
-    position_ = store.Expire(now - keep_, position_, kRowsPerStep);
-    // A pass over, the next one waits for a fraction of the time that things are kept.
-    const Duration pause = (std::min)((std::max)(keep_ / 100, kShortestPause), kLongestPause);
-    next_ = now + (position_ == 0 ? pause : kBetweenSteps);
+    if (next_ <= now) {
+      position_ = store.Expire(Before(now, keep_finished_), position_, kRowsPerStep,
+                               keep_gids_ > keep_finished_);
+      next_ = now + (position_ == 0 ? Pause(keep_finished_, kLongestPause) : kBetweenSteps);
+    }
+    if (next_gids_ <= now) {
+      gid_ = store.ForgetGids(Before(now, keep_gids_), gid_, kGidsPerStep);
+      next_gids_ = now + (gid_.empty() ? Pause(keep_gids_, kLongestPauseOfGids) : kBetweenSteps);
+    }
   }
 
   /// The step was lost with its batch.
-  void Failed(Time now) { next_ = now + kShortestPause; }
+  void Failed(Time now) { next_ = next_gids_ = now + kShortestPause; }
 
  private:
   static constexpr std::size_t kRowsPerStep = 256;
+  static constexpr std::size_t kGidsPerStep = 1024;  // most are only looked at
   static constexpr Duration kBetweenSteps = std::chrono::milliseconds(5);
   static constexpr Duration kShortestPause = std::chrono::seconds(1);
   static constexpr Duration kLongestPause = std::chrono::minutes(10);
-  Duration keep_;
-  Time next_{};
+  static constexpr Duration kLongestPauseOfGids =
+      std::chrono::hours(24);  // a pass walks all of them
+
+  /// A pass over, the next one waits for a fraction of the time that things are kept.
+  static Duration Pause(Duration keep, Duration longest) {
+    return (std::min)((std::max)(keep / 100, kShortestPause), longest);
+  }
+
+  static Time Before(Time now, Duration keep) {
+    return keep >= now.time_since_epoch() ? Time{} : now - keep;
+  }
+
+  const Duration keep_finished_, keep_gids_;
+  Time next_{}, next_gids_{};
   std::int64_t position_ = 0;
+  std::string gid_;
 };
 
 }  // namespace v1
@@ -8013,7 +8130,7 @@ class Commit {
   Commit(Board& board, Functions& functions, Clock& clock)
       : board_(board),
         clock_(clock),
-        retention_(board.options.keep_finished),
+        retention_(board.options.keep_finished, board.options.keep_gids),
         works_(board, functions, clock) {}
 
   /// True: everything up to here is durable, and may be released.
@@ -9475,6 +9592,11 @@ class EmbeddedEndpoint : public Endpoint {
     }
     if (!stored) throw StoreError("gid '" + gid + "' was removed at this moment; try again");
     if (stored->unreadable) throw RejectedError("gid '" + gid + "': " + stored->last_error);
+    if (stored->expired && stored->definition->type == TransType::kWorkflow) {
+      throw RejectedError(
+          "gid '" + gid + "' has ended as " + Name(stored->status) +
+          " and its result is no longer kept (keep_finished); nothing was run. Use a new gid");
+    }
     const Definition& found = *stored->definition;
     const std::string problem = engine::OtherWorkflow(found, definition);
     if (!problem.empty()) throw RejectedError(problem);
@@ -10204,7 +10326,7 @@ namespace sqlite_schema {
 
 /// Counted up with every change of the tables or of the codec. Kept in dtm_meta, not in
 /// user_version, which belongs to the program whose file this may also be.
-inline constexpr int kVersion = 3;
+inline constexpr int kVersion = 4;
 
 /// The steps from version n to n + 1, in order. Never change one that was released.
 inline constexpr const char* kMigrations[kVersion] = {
@@ -10239,11 +10361,20 @@ CREATE TABLE dtm_kv (
   UNIQUE (cat, k)
 );
 )sql",
-    ""};  // 3: format 2 of the blobs; what is stored stays as it is
+    "",  // 3: format 2 of the blobs; what is stored stays as it is
+    R"sql(
+CREATE TABLE dtm_gids (
+  gid TEXT PRIMARY KEY,
+  type INTEGER NOT NULL,
+  status INTEGER NOT NULL,
+  finished INTEGER NOT NULL,
+  content INTEGER NOT NULL
+) WITHOUT ROWID;
+)sql"};
 
 /// What no SQL of the user may touch.
 inline std::vector<std::string> OwnTables() {
-  return {"dtm_meta", "dtm_trans", "dtm_big_definition", "dtm_kv", "dtm_trans_due"};
+  return {"dtm_meta", "dtm_trans", "dtm_big_definition", "dtm_kv", "dtm_trans_due", "dtm_gids"};
 }
 
 /// The schema version of the file; 0 = it has no tables of ours yet. Only reads.
@@ -10505,6 +10636,16 @@ inline KeyValue ReadValue(const sql::Statement& row) {
   return value;
 }
 
+inline constexpr char kSelectKept[] = "SELECT gid, type, status, finished, content FROM dtm_gids ";
+
+/// Seconds are enough, and half as long.
+inline Time FromKept(std::int64_t seconds) { return Time(std::chrono::seconds(seconds)); }
+
+inline Transaction ReadKept(const sql::Statement& row) {
+  return RecordOf({row.Text(0), static_cast<TransType>(row.Int(1)), static_cast<Status>(row.Int(2)),
+                   FromKept(row.Int(3)), static_cast<std::uint64_t>(row.Int(4))});
+}
+
 /// Writes and checkpoints.
 struct Writer {
   explicit Writer(std::unique_ptr<sql::Database> configured)
@@ -10534,7 +10675,16 @@ struct Writer {
         look(db, "SELECT id, created, finished FROM dtm_trans WHERE id > ?1 ORDER BY id LIMIT ?2"),
         remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),
         remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1"),
-        has(db, "SELECT 1 FROM dtm_trans WHERE gid = ?1"),
+        has(db,
+            "SELECT 1 FROM dtm_trans WHERE gid = ?1 UNION ALL SELECT 1 FROM dtm_gids WHERE gid = "
+            "?1"),
+        find_row(db, Select("WHERE id = ?1")),
+        kept(db, "SELECT 1 FROM dtm_gids WHERE gid = ?1"),
+        keep(db,
+             "INSERT OR REPLACE INTO dtm_gids (gid, type, status, finished, content) "
+             "VALUES (?1, ?2, ?3, ?4, ?5)"),
+        look_kept(db, "SELECT gid, finished FROM dtm_gids WHERE gid > ?1 ORDER BY gid LIMIT ?2"),
+        forget(db, "DELETE FROM dtm_gids WHERE gid = ?1"),
         get_value(db, std::string(kSelectValues) + "WHERE cat = ?1 AND k = ?2"),
         put_value(db,
                   "INSERT INTO dtm_kv (cat, k, v, version, created, updated) "
@@ -10547,6 +10697,40 @@ struct Writer {
         guard(db, sqlite_schema::OwnTables()),
         log(db) {
     sqlite3_wal_hook(db.Handle(), &NoteLog, &log_pages);
+    sql::Statement last(db, "SELECT max(gid) FROM dtm_gids");
+    if (last.Step()) last_kept = last.Text(0);
+    sql::Statement encoding(db, "PRAGMA encoding");
+    // Other encodings have another order: then every gid is looked for.
+    if (encoding.Step() && encoding.Text(0) != "UTF-8") last_kept = "\xFF";
+  }
+
+  /// The gids that this library makes are later than all that are kept, so they are not even looked for.
+  bool IsKept(const std::string& gid) {
+    if (gid > last_kept) return false;
+    const bool found = kept.BindText(1, gid).Step();
+    kept.Reset();
+    return found;
+  }
+
+  /// Removes the record, and keeps its gid. Returns how many bytes that took.
+  std::size_t ReplaceByGid(std::int64_t row) {
+    if (!find_row.Bind(1, row).Step()) return 0;
+    const KeptGid gid = KeptOf(ReadTransaction(find_row));
+    const std::size_t bytes = find_row.Bytes(8) + find_row.Bytes(9);
+    find_row.Reset();
+    keep.BindText(1, gid.gid).Bind(2, static_cast<std::int64_t>(gid.type));
+    keep.Bind(3, static_cast<std::int64_t>(gid.status));
+    keep.Bind(
+        4,
+        std::chrono::duration_cast<std::chrono::seconds>(gid.finished.time_since_epoch()).count());
+    keep.Bind(5, static_cast<std::int64_t>(gid.content)).Step();
+    if (gid.gid > last_kept) last_kept = gid.gid;
+    Remove(row);
+    return bytes;
+  }
+  void Remove(std::int64_t row) {
+    remove.Bind(1, row).Step();
+    remove_big.Bind(1, row).Step();
   }
 
   /// In place of SQLite's own: the log is copied into the file only after the store has looked whose file it is.
@@ -10569,6 +10753,7 @@ struct Writer {
   /// False: the gid exists.
   bool Insert(Transaction& transaction, const std::string& state) {
     const Definition& definition = *transaction.definition;
+    if (IsKept(definition.gid)) return false;
     const std::string encoded = codec::EncodeDefinition(definition);
     const bool big = encoded.size() > kInlineBytes;
     insert.BindText(1, definition.gid);
@@ -10626,11 +10811,12 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
-      newest, look, remove, remove_big, has, get_value, put_value, remove_value, savepoint,
-      roll_back, release;
+      newest, look, remove, remove_big, has, find_row, kept, keep, look_kept, forget, get_value,
+      put_value, remove_value, savepoint, roll_back, release;
   sql::Guard guard;
   sql::LogIndex log;
-  int log_pages = 0;  ///< of the log after the last commit
+  std::string last_kept;  ///< no later gid is kept
+  int log_pages = 0;      ///< of the log after the last commit
 };
 
 /// Sees committed records only.
@@ -10638,6 +10824,7 @@ struct Reader {
   explicit Reader(std::unique_ptr<sql::Database> configured)
       : owned(std::move(configured)),
         find(*owned, Select("WHERE gid = ?1")),
+        find_kept(*owned, std::string(kSelectKept) + "WHERE gid = ?1"),
         scan(*owned,
              Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
                     "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")),
@@ -10658,7 +10845,7 @@ struct Reader {
               "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
 
   std::unique_ptr<sql::Database> owned;
-  sql::Statement find, scan, scan_values, find_value, unfinished, created, stuck;
+  sql::Statement find, find_kept, scan, scan_values, find_value, unfinished, created, stuck;
 };
 
 }  // namespace sqlite_store
@@ -10982,8 +11169,11 @@ class SqliteStore : public Store {
     const Connections::Reading reader(connections_);
     sql::Statement& find = reader->find;
     const Finally reset{find};
-    if (!find.BindText(1, gid).Step()) return std::nullopt;
-    return sqlite_store::ReadTransaction(find);
+    if (find.BindText(1, gid).Step()) return sqlite_store::ReadTransaction(find);
+    sql::Statement& find_kept = reader->find_kept;
+    const Finally reset_kept{find_kept};
+    if (!find_kept.BindText(1, gid).Step()) return std::nullopt;
+    return sqlite_store::ReadKept(find_kept);
   }
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
@@ -11057,14 +11247,32 @@ class SqliteStore : public Store {
     return next.Step() && !next.IsNull(0) ? sqlite_store::FromStored(next.Int(0)) : kNever;
   }
 
-  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) override {
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) override {
     std::vector<std::int64_t> expired;
     const std::int64_t next = FindExpired(sqlite_store::Stored(before), after, limit, expired);
+    std::size_t bytes = 0;
     for (const std::int64_t row : expired) {
-      Writing().remove.Bind(1, row).Step();
-      Writing().remove_big.Bind(1, row).Step();
+      keep_gids ? void(bytes += Writing().ReplaceByGid(row)) : Writing().Remove(row);
+      if (bytes > kMostBytesOfAStep) return row;
     }
     return next;
+  }
+
+  std::string ForgetGids(Time before, const std::string& after, std::size_t limit) override {
+    std::vector<std::string> forgotten;
+    std::string last;
+    std::size_t seen = 0;
+    {
+      sql::Statement& look = Writing().look_kept;
+      const Finally reset{look};
+      look.BindText(1, after).Bind(2, static_cast<std::int64_t>(limit));
+      for (; look.Step(); ++seen) {
+        last = look.Text(0);
+        if (sqlite_store::FromKept(look.Int(1)) < before) forgotten.push_back(last);
+      }
+    }
+    for (const std::string& gid : forgotten) Writing().forget.BindText(1, gid).Step();
+    return seen == limit ? last : std::string();
   }
 
  private:
@@ -11073,6 +11281,9 @@ class SqliteStore : public Store {
     sql::Statement& statement;
     ~Finally() { statement.Reset(); }
   };
+
+  // What is read for the hash of its content holds up the loop.
+  static constexpr std::size_t kMostBytesOfAStep = std::size_t{1} << 20;
 
   sqlite_store::Writer& Writing() { return connections_.Writing(); }
 
@@ -11372,6 +11583,7 @@ class MemoryStore : public Store {
     open_ = true;
     batch_.clear();
     removed_.clear();
+    forgotten_.clear();
     new_rows_.clear();
     new_values_ = values_;
   }
@@ -11384,7 +11596,7 @@ class MemoryStore : public Store {
   }
 
   bool Has(const std::string& gid) override {
-    return rows_.count(gid) > 0 || new_rows_.count(gid) > 0;
+    return rows_.count(gid) > 0 || new_rows_.count(gid) > 0 || kept_.count(gid) > 0;
   }
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
@@ -11438,9 +11650,12 @@ class MemoryStore : public Store {
     for (const std::int64_t row : removed_) {
       const auto record = records_.find(row);
       if (record == records_.end()) continue;  // two steps of retention in one batch
+      KeptGid kept = KeptOf(record->second);
+      if (keep_gids_) kept_[kept.gid] = std::move(kept);
       rows_.erase(record->second.definition->gid);
       records_.erase(record);
     }
+    for (const std::string& gid : forgotten_) kept_.erase(gid);
   }
 
   void Rollback() noexcept override { open_ = false; }
@@ -11452,8 +11667,9 @@ class MemoryStore : public Store {
   std::optional<Transaction> Load(const std::string& gid) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto row = rows_.find(gid);
-    if (row == rows_.end()) return std::nullopt;
-    return records_.at(row->second);
+    if (row != rows_.end()) return records_.at(row->second);
+    const auto kept = kept_.find(gid);
+    return kept == kept_.end() ? std::nullopt : std::optional(RecordOf(kept->second));
   }
 
   Backlog CountUnfinished(Time now) override {
@@ -11520,8 +11736,9 @@ class MemoryStore : public Store {
     return entry == due_.end() ? kNever : entry->first.first;
   }
 
-  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit) override {
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) override {
     const std::lock_guard<std::mutex> lock(mutex_);
+    keep_gids_ = keep_gids;
     std::int64_t last = 0;
     std::size_t seen = 0;
     for (auto record = records_.upper_bound(after); record != records_.end() && seen < limit;
@@ -11533,6 +11750,18 @@ class MemoryStore : public Store {
       if (IsFinal(transaction.status) && transaction.finished < before) removed_.push_back(last);
     }
     return seen == limit ? last : 0;
+  }
+
+  std::string ForgetGids(Time before, const std::string& after, std::size_t limit) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::string last;
+    std::size_t seen = 0;
+    for (auto kept = kept_.upper_bound(after); kept != kept_.end() && seen < limit;
+         ++kept, ++seen) {
+      last = kept->first;
+      if (kept->second.finished < before) forgotten_.push_back(last);
+    }
+    return seen == limit ? last : std::string();
   }
 
  private:
@@ -11577,6 +11806,7 @@ class MemoryStore : public Store {
   std::map<std::int64_t, Transaction> records_;
   std::unordered_map<std::string, std::int64_t> rows_;
   std::map<std::pair<Time, std::int64_t>, bool> due_;
+  std::map<std::string, KeptGid> kept_;
   std::shared_ptr<const Values> values_ = std::make_shared<Values>();
   // The open batch, the owner's alone.
   bool open_ = false;
@@ -11584,6 +11814,8 @@ class MemoryStore : public Store {
   std::map<std::int64_t, Transaction> batch_;
   std::unordered_map<std::string, std::int64_t> new_rows_;
   std::vector<std::int64_t> removed_;
+  bool keep_gids_ = false;
+  std::vector<std::string> forgotten_;
   std::shared_ptr<const Values> new_values_ = values_;
   std::int64_t last_value_ = 0;
 };

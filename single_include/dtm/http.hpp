@@ -880,6 +880,7 @@ inline constexpr const char kSuccess[] = "SUCCESS";
 inline constexpr const char kFailure[] = "FAILURE";
 inline constexpr const char kOngoing[] = "ONGOING";
 inline constexpr const char kMessage[] = "message";
+inline constexpr const char kExpired[] = "expired";
 inline constexpr const char kRejected[] = "rejected";
 inline constexpr const char kError[] = "error";
 inline constexpr const char kTransaction[] = "transaction";
@@ -1624,6 +1625,7 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Du
     json[kPayloads] = PayloadsJson(definition);
   }
   json[kStatus] = Name(status);
+  if (transaction.expired) json[kExpired] = true;
   if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
   json[kProtocol] = definition.json_rpc ? kJsonRpc : kHttp;
   if (IsFinal(status)) {
@@ -4456,6 +4458,7 @@ inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
                       const nlohmann::json& branches) {
   if (transaction.value(kTransType, "") != Name(ours.type)) return false;
   if (RegistersSteps(ours.type)) return true;
+  if (transaction.value(kExpired, false)) return true;  // who keeps gids has compared them
   Definition stored;
   if (ours.type == TransType::kMsg) {
     // It was prepared, and the submit of that need not repeat anything.

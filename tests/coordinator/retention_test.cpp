@@ -168,7 +168,8 @@ TEST_CASE("retention: an expired gid does not run again, for as long as gids are
   const bool crash = GENERATE(false, true);
   if (crash) kit.Crash();
   const auto again = dtm::RegisterWorkflow<int>(
-      *kit, crash ? "wf" : "wf2", [&](dtm::Workflow&, const int&) { return std::to_string(++runs); });
+      *kit, crash ? "wf" : "wf2",
+      [&](dtm::Workflow&, const int&) { return std::to_string(++runs); });
 
   // The same content: what it ended with, and nothing is called.
   CHECK(kit->Submit(NewDefinition("good", 1)).Succeeded());
@@ -177,24 +178,27 @@ TEST_CASE("retention: an expired gid does not run again, for as long as gids are
   CHECK_THROWS_AS(kit->Submit(NewDefinition("bad", 1)), dtm::FailureError);
   CHECK(kit->SubmitAndWait(message, seconds(9)).Succeeded());
   // Other content, another type, a prepare: refused.
-  CHECK_THROWS_WITH(kit->Submit(NewDefinition("good", 2)), Catch::Matchers::ContainsSubstring("other content"));
+  CHECK_THROWS_WITH(kit->Submit(NewDefinition("good", 2)),
+                    Catch::Matchers::ContainsSubstring("other content"));
   auto other = message;
   other.gid = "good";
   other.steps.pop_back();
   CHECK_THROWS_WITH(kit->Submit(other), Catch::Matchers::ContainsSubstring("exists as a saga"));
   CHECK_THROWS_AS(kit->Prepare(message), dtm::RejectedError);
-  CHECK_THROWS_WITH(workflow.Execute("flow", 7), Catch::Matchers::ContainsSubstring("no longer kept"));
+  CHECK_THROWS_WITH(workflow.Execute("flow", 7),
+                    Catch::Matchers::ContainsSubstring("no longer kept"));
   CHECK_THROWS_AS(again.Execute("flow", 8), dtm::RejectedError);
   CHECK(runs == 1);
-  kit->Transact([&](dtm::Tx& tx) {
-    CHECK_THROWS_AS(dtm::NewSaga(tx, "good").Submit(), dtm::RejectedError);
-  });
+  kit->Transact(
+      [&](dtm::Tx& tx) { CHECK_THROWS_AS(dtm::NewSaga(tx, "good").Submit(), dtm::RejectedError); });
   kit.Advance(hours(1));
   CHECK(calls() == before);
   // What is told of it.
   CHECK(kit->Wait("good", seconds(1)).Succeeded());
-  CHECK_THAT(kit->Explain("good"), Catch::Matchers::ContainsSubstring("succeed") && Catch::Matchers::ContainsSubstring("expired"));
-  CHECK_THROWS_WITH(kit->Cancel("good"), Catch::Matchers::ContainsSubstring("already ended as succeed"));
+  CHECK_THAT(kit->Explain("good"), Catch::Matchers::ContainsSubstring("succeed") &&
+                                       Catch::Matchers::ContainsSubstring("expired"));
+  CHECK_THROWS_WITH(kit->Cancel("good"),
+                    Catch::Matchers::ContainsSubstring("already ended as succeed"));
   CHECK(kit->Query("good")->expired);
 
   kit.Advance(hours(110));

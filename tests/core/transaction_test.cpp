@@ -1,7 +1,7 @@
 /// The record: branch ids (protocol §1), the rows of a saga (§4.1), same content (design §6).
-#include <memory>
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -325,7 +325,9 @@ TEST_CASE(
   CHECK(workflow.branches[2].status == dtm::BranchStatus::kFailed);
 }
 
-TEST_CASE("transaction: the hash of a content is stored, so it never changes, and tells what SameContent tells") {
+TEST_CASE(
+    "transaction: the hash of a content is stored, so it never changes, and tells what SameContent "
+    "tells") {
   using dtm::ContentHash;
   using dtm::Definition;
   Definition saga;
@@ -337,8 +339,12 @@ TEST_CASE("transaction: the hash of a content is stored, so it never changes, an
       [](Definition& d) { d.type = dtm::TransType::kMsg; },
       [](Definition& d) { d.type = dtm::TransType::kTcc; },
       [](Definition& d) { d.concurrent = true; },
-      [](Definition& d) { d.orders = {{1, {0}}}; },
-      [](Definition& d) { d.orders = {{0, {}}}; },
+      [](Definition& d) {
+        d.orders = {{1, {0}}};
+      },
+      [](Definition& d) {
+        d.orders = {{0, {}}};
+      },
       [](Definition& d) { d.query_prepared = "q"; },
       [](Definition& d) { d.workflow = "q"; },
       [](Definition& d) { d.data = "q"; },
@@ -346,7 +352,9 @@ TEST_CASE("transaction: the hash of a content is stored, so it never changes, an
       [](Definition& d) { std::swap(d.steps[0], d.steps[1]); },
       [](Definition& d) { d.steps[0].payload = "{} "; },
       [](Definition& d) { d.steps[1].compensate = "1"; },
-      [](Definition& d) { d.steps[1] = {"local:", "B", "1"}; },
+      [](Definition& d) {
+        d.steps[1] = {"local:", "B", "1"};
+      },
       [](Definition& d) { d.options.retry_limit = 3; },
       [](Definition& d) { d.delay = std::chrono::seconds(1); },
       [](Definition& d) { d.prepared_first = true; },

@@ -35,7 +35,8 @@ std::string Objects(Database& db) {
                "WHERE name NOT LIKE 'sqlite%' ORDER BY name)");
 }
 
-constexpr const char* kTables = "dtm_big_definition dtm_gids dtm_kv dtm_meta dtm_trans dtm_trans_due";
+constexpr const char* kTables =
+    "dtm_big_definition dtm_gids dtm_kv dtm_meta dtm_trans dtm_trans_due";
 
 }  // namespace
 
@@ -45,7 +46,7 @@ TEST_CASE("an empty file gets the tables and the version in dtm_meta") {
   schema::Migrate(db);
   CHECK(Objects(db) == kTables);
   CHECK(schema::StoredVersion(db) == schema::kVersion);
-  CHECK(Value(db, "SELECT value FROM dtm_meta WHERE key = 'schema_version'") == "3");
+  CHECK(Value(db, "SELECT value FROM dtm_meta WHERE key = 'schema_version'") == "4");
   CHECK(Value(db, "PRAGMA user_version") == "0");
   CHECK(Value(db, "SELECT group_concat(name, ' ') FROM pragma_table_info('dtm_trans')") ==
         "id gid type status version created finished due definition state");

@@ -101,8 +101,9 @@ class EmbeddedEndpoint : public Endpoint {
     if (!stored) throw StoreError("gid '" + gid + "' was removed at this moment; try again");
     if (stored->unreadable) throw RejectedError("gid '" + gid + "': " + stored->last_error);
     if (stored->expired && stored->definition->type == TransType::kWorkflow) {
-      throw RejectedError("gid '" + gid + "' has ended as " + Name(stored->status) +
-                          " and its result is no longer kept (keep_finished); nothing was run. Use a new gid");
+      throw RejectedError(
+          "gid '" + gid + "' has ended as " + Name(stored->status) +
+          " and its result is no longer kept (keep_finished); nothing was run. Use a new gid");
     }
     const Definition& found = *stored->definition;
     const std::string problem = engine::OtherWorkflow(found, definition);

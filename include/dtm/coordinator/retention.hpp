@@ -25,8 +25,8 @@ class Retention {
   /// One step inside the open batch.
   void Step(Store& store, Time now) {
     if (next_ <= now) {
-      position_ =
-          store.Expire(Before(now, keep_finished_), position_, kRowsPerStep, keep_gids_ > keep_finished_);
+      position_ = store.Expire(Before(now, keep_finished_), position_, kRowsPerStep,
+                               keep_gids_ > keep_finished_);
       next_ = now + (position_ == 0 ? Pause(keep_finished_, kLongestPause) : kBetweenSteps);
     }
     if (next_gids_ <= now) {
@@ -44,7 +44,8 @@ class Retention {
   static constexpr Duration kBetweenSteps = std::chrono::milliseconds(5);
   static constexpr Duration kShortestPause = std::chrono::seconds(1);
   static constexpr Duration kLongestPause = std::chrono::minutes(10);
-  static constexpr Duration kLongestPauseOfGids = std::chrono::hours(24);  // a pass walks all of them
+  static constexpr Duration kLongestPauseOfGids =
+      std::chrono::hours(24);  // a pass walks all of them
 
   /// A pass over, the next one waits for a fraction of the time that things are kept.
   static Duration Pause(Duration keep, Duration longest) {

@@ -169,9 +169,9 @@ inline std::uint64_t ContentHash(const Definition& definition) {
     add_number(order.second.size());
     for (const int step : order.second) add_number(static_cast<std::uint64_t>(step));
   }
-  for (const std::string* text : {&definition.query_prepared, &definition.workflow, &definition.data}) {
-    add(*text);
-  }
+  add(HasQueryRow(definition.type) ? definition.query_prepared : std::string());
+  add(definition.workflow);
+  add(definition.data);
   if (definition.type == TransType::kMsg) {
     for (const auto& step : SubmittedSteps(definition)) {
       add(step.first);
@@ -222,8 +222,10 @@ struct Transaction {
   std::uint32_t reason_from = 0;  ///< 1 + the row whose FAILURE is the reason; 0 = none
   bool stuck = false;       ///< an invariant broke: not driven any more until RetryNow or ForceStop
   bool unreadable = false;  ///< the stored record is damaged (see last_error); not stored
-  bool expired = false;     ///< ended, and only its gid, type, status and `content` are left; not stored
-  std::uint64_t content = 0;  ///< expired: see ContentHash; 0 = it was prepared first, and is not compared
+  bool expired =
+      false;  ///< ended, and only its gid, type, status and `content` are left; not stored
+  std::uint64_t content =
+      0;  ///< expired: see ContentHash; 0 = it was prepared first, and is not compared
   std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it
   std::int64_t row = 0;       ///< the store's own key; 0 = not stored yet
 };

@@ -180,8 +180,7 @@ class MemoryStore : public Store {
     return entry == due_.end() ? kNever : entry->first.first;
   }
 
-  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit,
-                      bool keep_gids) override {
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     keep_gids_ = keep_gids;
     std::int64_t last = 0;
@@ -201,7 +200,8 @@ class MemoryStore : public Store {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::string last;
     std::size_t seen = 0;
-    for (auto kept = kept_.upper_bound(after); kept != kept_.end() && seen < limit; ++kept, ++seen) {
+    for (auto kept = kept_.upper_bound(after); kept != kept_.end() && seen < limit;
+         ++kept, ++seen) {
       last = kept->first;
       if (kept->second.finished < before) forgotten_.push_back(last);
     }

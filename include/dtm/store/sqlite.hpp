@@ -225,8 +225,7 @@ class SqliteStore : public Store {
     return next.Step() && !next.IsNull(0) ? sqlite_store::FromStored(next.Int(0)) : kNever;
   }
 
-  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit,
-                      bool keep_gids) override {
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) override {
     std::vector<std::int64_t> expired;
     const std::int64_t next = FindExpired(sqlite_store::Stored(before), after, limit, expired);
     std::size_t bytes = 0;

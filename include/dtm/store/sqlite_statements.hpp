@@ -78,8 +78,7 @@ inline KeyValue ReadValue(const sql::Statement& row) {
   return value;
 }
 
-inline constexpr char kSelectKept[] =
-    "SELECT gid, type, status, finished, content FROM dtm_gids ";
+inline constexpr char kSelectKept[] = "SELECT gid, type, status, finished, content FROM dtm_gids ";
 
 /// Seconds are enough, and half as long.
 inline Time FromKept(std::int64_t seconds) { return Time(std::chrono::seconds(seconds)); }
@@ -119,7 +118,8 @@ struct Writer {
         remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),
         remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1"),
         has(db,
-            "SELECT 1 FROM dtm_trans WHERE gid = ?1 UNION ALL SELECT 1 FROM dtm_gids WHERE gid = ?1"),
+            "SELECT 1 FROM dtm_trans WHERE gid = ?1 UNION ALL SELECT 1 FROM dtm_gids WHERE gid = "
+            "?1"),
         find_row(db, Select("WHERE id = ?1")),
         kept(db, "SELECT 1 FROM dtm_gids WHERE gid = ?1"),
         keep(db,
@@ -162,7 +162,9 @@ struct Writer {
     find_row.Reset();
     keep.BindText(1, gid.gid).Bind(2, static_cast<std::int64_t>(gid.type));
     keep.Bind(3, static_cast<std::int64_t>(gid.status));
-    keep.Bind(4, std::chrono::duration_cast<std::chrono::seconds>(gid.finished.time_since_epoch()).count());
+    keep.Bind(
+        4,
+        std::chrono::duration_cast<std::chrono::seconds>(gid.finished.time_since_epoch()).count());
     keep.Bind(5, static_cast<std::int64_t>(gid.content)).Step();
     if (gid.gid > last_kept) last_kept = gid.gid;
     Remove(row);
@@ -251,12 +253,12 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
-      newest, look, remove, remove_big, has, find_row, kept, keep, look_kept, forget, get_value, put_value, remove_value, savepoint,
-      roll_back, release;
+      newest, look, remove, remove_big, has, find_row, kept, keep, look_kept, forget, get_value,
+      put_value, remove_value, savepoint, roll_back, release;
   sql::Guard guard;
   sql::LogIndex log;
   std::string last_kept;  ///< no later gid is kept
-  int log_pages = 0;  ///< of the log after the last commit
+  int log_pages = 0;      ///< of the log after the last commit
 };
 
 /// Sees committed records only.

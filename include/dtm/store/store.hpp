@@ -48,7 +48,8 @@ struct KeptGid {
 
 inline KeptGid KeptOf(const Transaction& transaction) {
   const Definition& definition = *transaction.definition;
-  if (transaction.unreadable) return {definition.gid, {}, transaction.status, transaction.finished, 0};
+  if (transaction.unreadable)
+    return {definition.gid, {}, transaction.status, transaction.finished, 0};
   return {definition.gid, definition.type, transaction.status, transaction.finished,
           definition.prepared_first ? 0 : ContentHash(definition)};
 }
@@ -66,7 +67,8 @@ inline Transaction RecordOf(const KeptGid& kept) {
   transaction.definition = std::move(definition);
   transaction.status = kept.status;
   transaction.created = transaction.finished = kept.finished;
-  if (kept.status == Status::kFailed) transaction.reason = "its record has expired, and the reason with it";
+  if (kept.status == Status::kFailed)
+    transaction.reason = "its record has expired, and the reason with it";
   transaction.expired = true;
   transaction.content = kept.content;
   transaction.version = 1;

@@ -105,8 +105,7 @@ class FailingStore : public Store {
     Reading("NextDue");
     return inner_->NextDue(now);
   }
-  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit,
-                      bool keep_gids) override {
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) override {
     Definite("Expire");
     return inner_->Expire(before, after, limit, keep_gids);
   }
