@@ -6,7 +6,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . tools/install_packages.sh
-install_packages g++ cmake ninja-build pkg-config python3 nlohmann-json3-dev libcpp-httplib-dev libsqlite3-dev catch2 \
+install_packages g++ cmake ninja-build pkg-config python3 nlohmann-json3-dev libcpp-httplib-dev libsqlite3-dev libboost-dev catch2 \
   clang libclang-rt-14-dev clang-tidy-14 clang-format-14 openssl
 
 presets=("$@")

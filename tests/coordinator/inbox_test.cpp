@@ -202,3 +202,44 @@ TEST_CASE("inbox: one that is larger than all the bytes is taken alone") {
   inbox.DoneWithTaken();
   CHECK(inbox.Push(NewSubmission("b", 0)));
 }
+
+TEST_CASE("inbox: who sleeps is woken once, by whatever arrives, without the lock") {
+  int woken = 0;
+  Inbox* self = nullptr;
+  Inbox inbox(10, 1000000, [&] {
+    ++woken;
+    CHECK_FALSE(self->Empty());  // may ask
+    throw 7;
+  });
+  self = &inbox;
+  const Time until(std::chrono::seconds(100));
+  Mail mail;
+  const auto sleeps = [&] {
+    inbox.Take(mail);
+    mail.Clear();
+    woken = 0;
+    REQUIRE(inbox.FallAsleep(until));
+  };
+  CHECK(inbox.Push(NewSubmission("awake")));
+  CHECK(woken == 0);
+  CHECK_FALSE(inbox.FallAsleep(until));  // something has arrived
+  sleeps();
+  CHECK(inbox.Push(NewSubmission("a")));
+  CHECK(inbox.Push(NewSubmission("b")));
+  CHECK(woken == 1);
+  sleeps();
+  CHECK(inbox.Push(Command()));
+  CHECK(woken == 1);
+  sleeps();
+  CHECK(inbox.Push(QueuedWork()));
+  CHECK(woken == 1);
+  sleeps();
+  inbox.Done({}, Result::Success());
+  CHECK(woken == 1);
+  sleeps();
+  inbox.Interrupt();  // nothing to do
+  CHECK(woken == 0);
+  inbox.WokeUp();
+  inbox.Done({}, Result::Success());
+  CHECK(woken == 0);
+}

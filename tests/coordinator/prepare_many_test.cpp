@@ -30,7 +30,7 @@ namespace {
 /// Like Settle, and how many turns that took.
 int SettleInTurns(TestCoordinator& kit) {
   for (int turns = 1; turns < 1000000; ++turns) {
-    if (kit->Poll() > kit.Clock().Now()) return turns;
+    if (kit->Poll() > dtm::Duration(0)) return turns;
   }
   FAIL("the coordinator does not come to rest");
   return 0;
@@ -41,7 +41,8 @@ int TurnsIn(TestCoordinator& kit, dtm::Duration duration) {
   const auto end = kit.Clock().Now() + duration;
   int turns = SettleInTurns(kit);
   while (kit.Clock().Now() < end) {
-    kit.Clock().MoveTowards((std::min)(end, kit->Poll()));
+    const dtm::Duration sleep = kit->Poll();
+    kit.Clock().MoveTowards((std::min)(end, kit.Clock().Now() + sleep));
     turns += SettleInTurns(kit);
   }
   return turns;

@@ -107,12 +107,12 @@ class World {
   void Run(Duration duration, const std::function<bool()>& stop = {}) {
     const Time end = kit.Clock().Now() + duration;
     for (int turns = 0; turns < 200000; ++turns) {
-      const Time next = kit->Poll();
+      const Duration sleep = kit->Poll();
       LookAtTurn();
       if (stop && stop()) return;
-      if (next <= kit.Clock().Now()) continue;
+      if (sleep == Duration(0)) continue;
       if (kit.Clock().Now() >= end) return;
-      kit.Clock().MoveTowards((std::min)(end, next));
+      kit.Clock().MoveTowards((std::min)(end, kit.Clock().Now() + sleep));
     }
     Violated("the coordinator does not come to rest");
   }

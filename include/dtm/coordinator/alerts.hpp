@@ -65,13 +65,14 @@ class Alerts {
     }
   }
 
-  /// Without a thread: runs what waits, here. Does nothing inside on_alert.
-  void RunWaiting() {
+  /// Without a thread: runs what waits, here. Does nothing inside on_alert. True: there is more to run.
+  bool RunWaiting() {
     std::unique_lock<std::mutex> lock(mutex_);
-    if (threaded_ || running_) return;
+    if (threaded_ || running_) return false;
     // What is told meanwhile is for the next time.
     for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
       RunOne(lock);
+    return !threaded_ && !running_ && !waiting_.empty();
   }
 
   /// Drops what has not begun and waits for the one that runs. False: it still runs.

@@ -23,6 +23,7 @@
 #include <dtm/coordinator/topics.hpp>
 #include <dtm/coordinator/tx.hpp>
 #include <dtm/coordinator/typed_function.hpp>
+#include <dtm/coordinator/wake_fd.hpp>
 #include <dtm/core/callable.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
@@ -146,9 +147,12 @@ class Coordinator : public EmbeddedEndpoint {
   /// From now on a thread drives the coordinator, starting with what a crash left unfinished.
   void Start() { Checked().Start(); }
 
-  /// Instead of Start, for event loops: does what there is to do, and returns when there is more;
-  /// call it then, and after submitting.
-  Time Poll() { return Checked().Poll(); }
+  /// Instead of Start, for event loops: does what there is to do, runs functions and alerts, and returns how long the
+  /// program may sleep before it calls again: zero if there is more to do already, at most an hour, also if there is
+  /// nothing. Options::on_wake tells of what comes earlier; WakeFd makes a file descriptor of it.
+  /// Any thread may poll; turns are made one at a time. After Stop it does nothing.
+  /// @throws LogicError  it was started.
+  Duration Poll() { return Checked().Poll(); }
 
   /// Refuses what is new, tells who waits for an end what the status is, waits up to `limit` for calls that are out,
   /// and commits their results. What is unfinished goes on after a restart; what had not begun goes first. False: functions or on_alert still run; call it

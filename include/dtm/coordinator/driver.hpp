@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <exception>
 #include <future>
 #include <memory>
@@ -22,6 +23,7 @@
 #include <dtm/coordinator/inbox.hpp>
 #include <dtm/coordinator/loop.hpp>
 #include <dtm/coordinator/options.hpp>
+#include <dtm/coordinator/url_calls.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/text.hpp>
@@ -37,7 +39,7 @@ class Driver {
       : options(CheckedOptions(options_in)),
         clock(std::move(clock_in)),
         store(std::move(store_in)),
-        inbox(options.max_waiting_submissions, InboxBytes(options)),
+        inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
         workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
@@ -48,12 +50,11 @@ class Driver {
   void Use(std::unique_ptr<BranchCaller> urls) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);
-    if (threaded_ || urls_ != nullptr || inbox.Closed()) {
+    if (threaded_ || urls_.Get() != nullptr || inbox.Closed()) {
       throw LogicError("Use() comes once, and before Start() and Stop()");
     }
-    url_caller_ = std::move(urls);
-    urls_ = url_caller_.get();
-    loop_.Use(urls_);
+    urls_.Use(std::move(urls));
+    loop_.Use(urls_.Get());
   }
 
   void Start() {
@@ -84,11 +85,18 @@ class Driver {
     if (threaded_) workflows.StartThreads();
   }
 
-  /// One turn, and the functions and alerts it queued, on this thread. Returns when there is more to do.
-  Time Poll() {
+  /// One turn, and the functions and alerts it queued, on this thread. See Coordinator::Poll.
+  Duration Poll() {
     CheckNotLoop();
     if (threaded_) throw LogicError("Poll() is for a coordinator that was not started");
-    return Drive();
+    inbox.WokeUp();
+    std::uint64_t turn = 0;
+    const Time next = Drive(&turn);
+    const Time now = clock->Now();
+    const Time until = (std::min)(next, now + kLongestSleep);
+    if (until <= now || !inbox.FallAsleep(until)) return Duration(0);
+    // Another's turn since ours may have set an earlier time; those that come now wake us when they go.
+    return turns_ == turn ? until - now : Duration(0);
   }
 
   /// Calls `ask` with a callback, and returns what that callback is called with. Drives the loop
@@ -109,38 +117,25 @@ class Driver {
     const auto answered = [&answer] {
       return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
     };
+    Time next = kNever;
     while (!threaded_ && !answered()) {
-      const Time next = Drive();
+      next = Drive();
       inbox.Wait(*clock, next, answered);
     }
+    if (driving) inbox.WakeBefore(next);  // from now on this is for who polls
     return answer.get().Get();
   }
 
   /// One call by URL for somebody who waits for it.
   /// @throws LogicError  there is nobody who calls URLs.
   Result CallNow(const DirectCall& direct) {
-    BranchCaller* const urls = urls_;
-    if (urls == nullptr) {
-      throw LogicError(
-          "this program calls no URLs: include <dtm/http.hpp> and say "
-          "Use(dtm::HttpBranches())");
-    }
-    struct OneResult : BranchResults {
-      void Done(BranchCall, Result answer) override {
-        const std::lock_guard<std::mutex> lock(mutex);
-        result = std::move(answer);
-        answered.notify_all();
-      }
-      std::mutex mutex;
-      std::condition_variable answered;
-      std::optional<Result> result;
-    } one;
-    urls->Call({ToBranchCall(direct, options.server_url, options.request_timeout)}, one);
+    UrlCalls::One one;
+    urls_.Needed().Call({ToBranchCall(direct, options.server_url, options.request_timeout)}, one);
     const bool in_loop = loop_thread_ == std::this_thread::get_id();
     std::unique_lock<std::mutex> lock(one.mutex);
     // A caller that was stopped answers nothing any more.
-    while (!one.result && !urls_stopped_) {
-      Time next = kNever;
+    Time next = kNever;
+    while (!one.result && !urls_.Stopped()) {
       if (!threaded_ &&
           !in_loop) {  // the others go on meanwhile, as while anything else is awaited
         lock.unlock();
@@ -150,6 +145,7 @@ class Driver {
       }
       clock->Wait(one.answered, lock, (std::min)(next, clock->Now() + kLook));
     }
+    if (next != kNever) inbox.WakeBefore(next);  // from now on this is for who polls
     return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
   }
 
@@ -175,8 +171,7 @@ class Driver {
       if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
       if (check_thread_.joinable()) check_thread_.join();
     }
-    if (url_caller_ != nullptr) url_caller_->Stop();
-    urls_stopped_ = true;
+    urls_.Stop();
     functions.Stop();
     workflows.Stop();
     const std::lock_guard<std::mutex> lock(
@@ -234,6 +229,8 @@ class Driver {
   Alerts alerts;
 
  private:
+  static constexpr Duration kLongestSleep = std::chrono::hours(1);
+
   static void CheckFree(const std::string& name, Functions& others) {
     if (!others.Find(name)) return;
     throw LogicError(
@@ -248,10 +245,13 @@ class Driver {
     }
   }
 
-  Time Drive() {
+  /// `turn`: out, its number.
+  Time Drive(std::uint64_t* turn = nullptr) {
     Time next;
     {
       const std::lock_guard<std::mutex> lock(drive_mutex_);
+      ++turns_;
+      if (turn != nullptr) *turn = turns_;
       if (threaded_) return clock->Now();  // started meanwhile
       if (stopped_) return kNever;         // everybody was answered
       loop_thread_ = std::this_thread::get_id();
@@ -264,7 +264,7 @@ class Driver {
       (void)functions.RunQueued();
       // A workflow that waits drives as well, and lets others' functions run, but no other workflow inside itself.
       if (!workflows.OnFunctionThread()) (void)workflows.RunQueued();
-      alerts.RunWaiting();
+      if (alerts.RunWaiting()) next = clock->Now();
     }
     return inbox.Empty() ? next : clock->Now();
   }
@@ -317,10 +317,10 @@ class Driver {
 
   static constexpr Duration kLook = std::chrono::milliseconds(20);
 
-  std::unique_ptr<BranchCaller> url_caller_;
-  std::atomic<BranchCaller*> urls_{nullptr};  // the same, once it is there
-  std::mutex drive_mutex_;                    // without a thread: one caller drives at a time
+  UrlCalls urls_;
+  std::mutex drive_mutex_;  // without a thread: one caller drives at a time
   Loop loop_;
+  std::atomic<std::uint64_t> turns_{0};  // without a thread
   std::thread thread_;
   std::thread check_thread_;  // looks for damage of the file, once
   std::atomic<std::thread::id> loop_thread_{std::thread::id()};
@@ -329,7 +329,6 @@ class Driver {
   std::atomic<bool> stopping_{false};
   std::atomic<bool> stop_noticed_{false};
   std::atomic<bool> quit_{false};
-  std::atomic<bool> urls_stopped_{false};
   std::mutex stop_mutex_;
   std::atomic<bool> stopped_{false};
   std::mutex quiet_mutex_;

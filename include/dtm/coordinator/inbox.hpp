@@ -117,14 +117,15 @@ struct Mail {
 
 class Inbox : public BranchResults {
  public:
-  Inbox(std::size_t max_submissions, std::size_t max_bytes)
-      : max_submissions_(max_submissions), max_bytes_(max_bytes) {}
+  /// `on_wake`: see Options.
+  Inbox(std::size_t max_submissions, std::size_t max_bytes, std::function<void()> on_wake = {})
+      : max_submissions_(max_submissions), max_bytes_(max_bytes), on_wake_(std::move(on_wake)) {}
 
   /// False: too many submissions are waiting, or too many bytes of them, or the inbox is closed; nothing was taken.
   bool Push(Submission submission) {
     submission.bytes = BytesOf(*submission.definition);
     std::shared_ptr<const Definition> ended[2];  // one for the one that came, and one to catch up
-    const std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(mutex_);
     if (closed_ || mail_.submissions.size() >= max_submissions_) return false;
     const std::size_t before = bytes_.load(std::memory_order_relaxed);
     if (before > 0 && submission.bytes > max_bytes_ - (std::min)(before, max_bytes_)) return false;
@@ -137,28 +138,28 @@ class Inbox : public BranchResults {
       definition = std::move(mail_.ended.back());
       mail_.ended.pop_back();
     }
-    NotifyIfWaiting();
+    Arrived(lock);
     return true;
   }
   bool Push(QueuedWork work) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(mutex_);
     if (closed_ || mail_.works.size() >= max_submissions_) return false;
     mail_.works.push_back(std::move(work));
-    NotifyIfWaiting();
+    Arrived(lock);
     return true;
   }
   /// False: the inbox is closed.
   bool Push(Command command) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(mutex_);
     if (closed_) return false;
     mail_.commands.push_back(std::move(command));
-    NotifyIfWaiting();
+    Arrived(lock);
     return true;
   }
   void Done(BranchCall call, Result result) override {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(mutex_);
     mail_.answers.push_back({std::move(call), std::move(result)});
-    NotifyIfWaiting();
+    Arrived(lock);
   }
 
   /// Swaps all that has arrived into `mail`, which must be empty but for what has ended; its memory is used again.
@@ -184,6 +185,24 @@ class Inbox : public BranchResults {
     --waiting_;
   }
 
+  /// Whoever polls is about to sleep until then; false: something has arrived. What comes earlier wakes them, once.
+  bool FallAsleep(Time until) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!mail_.Empty()) return false;
+    asleep_until_ = until;
+    return true;
+  }
+  /// They poll again.
+  void WokeUp() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    asleep_until_ = kAwake;
+  }
+  /// Without anything that arrives there is something to do at `time`.
+  void WakeBefore(Time time) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (time < asleep_until_) Arrived(lock);
+  }
+
   bool Empty() {
     const std::lock_guard<std::mutex> lock(mutex_);
     return mail_.Empty();
@@ -192,7 +211,7 @@ class Inbox : public BranchResults {
   /// Lets whoever waits look again.
   void Interrupt() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    NotifyIfWaiting();
+    if (waiting_ > 0) arrived_.notify_all();
   }
 
   /// From now on only answers are taken.
@@ -206,9 +225,19 @@ class Inbox : public BranchResults {
   }
 
  private:
-  void NotifyIfWaiting() {
+  /// Tells who waits for it; lets the lock go, since on_wake is the program's.
+  void Arrived(std::unique_lock<std::mutex>& lock) {
     if (waiting_ > 0) arrived_.notify_all();
+    const bool wake = std::exchange(asleep_until_, kAwake) != kAwake;
+    lock.unlock();
+    if (!wake || !on_wake_) return;
+    try {
+      on_wake_();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
   }
+
+  static constexpr Time kAwake = (Time::min)();
 
   const std::size_t max_submissions_;
   const std::size_t max_bytes_;
@@ -216,10 +245,12 @@ class Inbox : public BranchResults {
       0};  // of submissions that arrived, or were taken and not dealt with
   std::size_t arrived_bytes_ = 0;
   std::size_t taken_bytes_ = 0;  // used by who takes
+  const std::function<void()> on_wake_;
   std::mutex mutex_;
   std::condition_variable arrived_;
   Mail mail_;
   int waiting_ = 0;
+  Time asleep_until_ = kAwake;  ///< of who polls
   bool closed_ = false;
 };
 

@@ -87,6 +87,10 @@ struct Options {
   /// that runs. For a web hook: dtm::AlertWebHook(url) of <dtm/http.hpp>.
   std::function<void(const Alert&)> on_alert;
   std::uint32_t alert_retry_limit = 3;
+  /// Without Start: there is something to do earlier than the last Poll said - a submission of another thread, a URL's
+  /// answer, a function that has returned -, so call Poll. Called once until that, from any thread, also from inside
+  /// calls of the coordinator: it is to be cheap, to wake an event loop and not to use the coordinator. See WakeFd.
+  std::function<void()> on_wake;
   /// Any thread, must not throw.
   std::function<void(LogLevel, const std::string&)> log = LogToStderr;
 };

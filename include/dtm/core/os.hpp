@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <fcntl.h>
 #include <memory>
 #include <mutex>
@@ -14,6 +15,7 @@
 #include <set>
 #include <stdlib.h>
 #include <string>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <system_error>
@@ -159,6 +161,31 @@ class Forking {
     ++state.generation;
     state.mutex.unlock();
   }
+};
+
+/// Its descriptor is readable from Signal to Clear: for epoll, poll and the like.
+class EventFd {
+ public:
+  /// @throws Error  there is no descriptor to be had.
+  EventFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (fd_ < 0) throw Error("no eventfd can be had: " + LastErrorText() + "; see ulimit -n");
+  }
+  ~EventFd() { ::close(fd_); }
+  EventFd(const EventFd&) = delete;
+  EventFd& operator=(const EventFd&) = delete;
+
+  int Get() const { return fd_; }
+  void Signal() const {
+    const std::uint64_t one = 1;
+    (void)!::write(fd_, &one, sizeof one);  // it fails if it is readable anyway
+  }
+  void Clear() const {
+    std::uint64_t count = 0;
+    (void)!::read(fd_, &count, sizeof count);  // it fails if it was not readable
+  }
+
+ private:
+  int fd_;
 };
 
 /// An exclusive lock on `path`, held until destroyed or the process ends; a forked child has no part in it.
