@@ -347,11 +347,11 @@ TEST_CASE("driver: Stop tells those who wait for an end at once what the status 
   submit("b", now);
   kit.Settle();
   CHECK(told.empty());
-  submit("with Stop", now);
+  submit("late", now);
   CHECK(kit->Stop(seconds(10)));
   CHECK(kit.Clock().Now() == now + seconds(10));  // it waited for the calls
   std::sort(told.begin(), told.end());
-  CHECK(told == std::vector<std::string>{"a submitted", "b submitted", "with Stop submitted"});
+  CHECK(told == std::vector<std::string>{"a submitted", "b submitted", "late submitted"});
 }
 
 TEST_CASE("driver: Stop ends a Wait of another thread") {

@@ -11,7 +11,6 @@
 #include <future>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -133,11 +132,10 @@ class Driver {
     urls_.Needed().Call({ToBranchCall(direct, options.server_url, options.request_timeout)}, one);
     const bool in_loop = loop_thread_ == std::this_thread::get_id();
     std::unique_lock<std::mutex> lock(one.mutex);
-    // A caller that was stopped answers nothing any more.
     Time next = kNever;
+    // A caller that was stopped answers nothing any more. The others go on, as while anything else is awaited.
     while (!one.result && !urls_.Stopped()) {
-      if (!threaded_ &&
-          !in_loop) {  // the others go on meanwhile, as while anything else is awaited
+      if (!threaded_ && !in_loop) {
         lock.unlock();
         next = Drive();
         lock.lock();
@@ -174,8 +172,7 @@ class Driver {
     urls_.Stop();
     functions.Stop();
     workflows.Stop();
-    const std::lock_guard<std::mutex> lock(
-        drive_mutex_);  // without a thread: others may wait, and drive
+    const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
     loop_thread_ = std::this_thread::get_id();
     TurnOnce();  // what was answered at the last moment
     loop_.AnswerAll();
@@ -233,9 +230,7 @@ class Driver {
 
   static void CheckFree(const std::string& name, Functions& others) {
     if (!others.Find(name)) return;
-    throw LogicError(
-        "'" + name +
-        "' is registered already; a workflow and a branch function have different names");
+    throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
   }
 
   /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
@@ -284,8 +279,7 @@ class Driver {
       const std::lock_guard<std::mutex> lock(quiet_mutex_);
       quiet_ = !loop_.Busy();
       quiet_changed_.notify_all();
-      if (quiet_)
-        inbox.Interrupt();  // without a thread Stop waits there, and this may be another's turn
+      if (quiet_) inbox.Interrupt();  // without a thread Stop waits there
     }
   }
 
