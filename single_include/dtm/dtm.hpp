@@ -3679,6 +3679,7 @@ class BranchCaller {
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <system_error>
@@ -3821,6 +3822,31 @@ class Forking {
     ++state.generation;
     state.mutex.unlock();
   }
+};
+
+/// Its descriptor is readable from Signal to Clear: for epoll, poll and the like.
+class EventFd {
+ public:
+  /// @throws Error  there is no descriptor to be had.
+  EventFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (fd_ < 0) throw Error("no eventfd can be had: " + LastErrorText() + "; see ulimit -n");
+  }
+  ~EventFd() { ::close(fd_); }
+  EventFd(const EventFd&) = delete;
+  EventFd& operator=(const EventFd&) = delete;
+
+  int Get() const { return fd_; }
+  void Signal() const {
+    const std::uint64_t one = 1;
+    (void)!::write(fd_, &one, sizeof one);  // it fails if it is readable anyway
+  }
+  void Clear() const {
+    std::uint64_t count = 0;
+    (void)!::read(fd_, &count, sizeof count);  // it fails if it was not readable
+  }
+
+ private:
+  int fd_;
 };
 
 /// An exclusive lock on `path`, held until destroyed or the process ends; a forked child has no part in it.
@@ -4103,6 +4129,10 @@ struct Options {
   /// that runs. For a web hook: dtm::AlertWebHook(url) of <dtm/http.hpp>.
   std::function<void(const Alert&)> on_alert;
   std::uint32_t alert_retry_limit = 3;
+  /// Without Start: there is something to do earlier than the last Poll said - a submission of another thread, a URL's
+  /// answer, a function that has returned -, so call Poll. Called once until that, from any thread, also from inside
+  /// calls of the coordinator: it is to be cheap, to wake an event loop and not to use the coordinator. See WakeFd.
+  std::function<void()> on_wake;
   /// Any thread, must not throw.
   std::function<void(LogLevel, const std::string&)> log = LogToStderr;
 };
@@ -4204,13 +4234,14 @@ class Alerts {
     }
   }
 
-  /// Without a thread: runs what waits, here. Does nothing inside on_alert.
-  void RunWaiting() {
+  /// Without a thread: runs what waits, here. Does nothing inside on_alert. True: there is more to run.
+  bool RunWaiting() {
     std::unique_lock<std::mutex> lock(mutex_);
-    if (threaded_ || running_) return;
+    if (threaded_ || running_) return false;
     // What is told meanwhile is for the next time.
     for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
       RunOne(lock);
+    return !threaded_ && !running_ && !waiting_.empty();
   }
 
   /// Drops what has not begun and waits for the one that runs. False: it still runs.
@@ -5020,14 +5051,15 @@ struct Mail {
 
 class Inbox : public BranchResults {
  public:
-  Inbox(std::size_t max_submissions, std::size_t max_bytes)
-      : max_submissions_(max_submissions), max_bytes_(max_bytes) {}
+  /// `on_wake`: see Options.
+  Inbox(std::size_t max_submissions, std::size_t max_bytes, std::function<void()> on_wake = {})
+      : max_submissions_(max_submissions), max_bytes_(max_bytes), on_wake_(std::move(on_wake)) {}
 
   /// False: too many submissions are waiting, or too many bytes of them, or the inbox is closed; nothing was taken.
   bool Push(Submission submission) {
     submission.bytes = BytesOf(*submission.definition);
     std::shared_ptr<const Definition> ended[2];  // one for the one that came, and one to catch up
-    const std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(mutex_);
     if (closed_ || mail_.submissions.size() >= max_submissions_) return false;
     const std::size_t before = bytes_.load(std::memory_order_relaxed);
     if (before > 0 && submission.bytes > max_bytes_ - (std::min)(before, max_bytes_)) return false;
@@ -5040,28 +5072,28 @@ class Inbox : public BranchResults {
       definition = std::move(mail_.ended.back());
       mail_.ended.pop_back();
     }
-    NotifyIfWaiting();
+    Arrived(lock);
     return true;
   }
   bool Push(QueuedWork work) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(mutex_);
     if (closed_ || mail_.works.size() >= max_submissions_) return false;
     mail_.works.push_back(std::move(work));
-    NotifyIfWaiting();
+    Arrived(lock);
     return true;
   }
   /// False: the inbox is closed.
   bool Push(Command command) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(mutex_);
     if (closed_) return false;
     mail_.commands.push_back(std::move(command));
-    NotifyIfWaiting();
+    Arrived(lock);
     return true;
   }
   void Done(BranchCall call, Result result) override {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(mutex_);
     mail_.answers.push_back({std::move(call), std::move(result)});
-    NotifyIfWaiting();
+    Arrived(lock);
   }
 
   /// Swaps all that has arrived into `mail`, which must be empty but for what has ended; its memory is used again.
@@ -5087,6 +5119,24 @@ class Inbox : public BranchResults {
     --waiting_;
   }
 
+  /// Whoever polls is about to sleep until then; false: something has arrived. What comes earlier wakes them, once.
+  bool FallAsleep(Time until) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!mail_.Empty()) return false;
+    asleep_until_ = until;
+    return true;
+  }
+  /// They poll again.
+  void WokeUp() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    asleep_until_ = kAwake;
+  }
+  /// Without anything that arrives there is something to do at `time`.
+  void WakeBefore(Time time) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (time < asleep_until_) Arrived(lock);
+  }
+
   bool Empty() {
     const std::lock_guard<std::mutex> lock(mutex_);
     return mail_.Empty();
@@ -5095,7 +5145,7 @@ class Inbox : public BranchResults {
   /// Lets whoever waits look again.
   void Interrupt() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    NotifyIfWaiting();
+    if (waiting_ > 0) arrived_.notify_all();
   }
 
   /// From now on only answers are taken.
@@ -5109,9 +5159,19 @@ class Inbox : public BranchResults {
   }
 
  private:
-  void NotifyIfWaiting() {
+  /// Tells who waits for it; lets the lock go, since on_wake is the program's.
+  void Arrived(std::unique_lock<std::mutex>& lock) {
     if (waiting_ > 0) arrived_.notify_all();
+    const bool wake = std::exchange(asleep_until_, kAwake) != kAwake;
+    lock.unlock();
+    if (!wake || !on_wake_) return;
+    try {
+      on_wake_();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
   }
+
+  static constexpr Time kAwake = (Time::min)();
 
   const std::size_t max_submissions_;
   const std::size_t max_bytes_;
@@ -5119,10 +5179,12 @@ class Inbox : public BranchResults {
       0};  // of submissions that arrived, or were taken and not dealt with
   std::size_t arrived_bytes_ = 0;
   std::size_t taken_bytes_ = 0;  // used by who takes
+  const std::function<void()> on_wake_;
   std::mutex mutex_;
   std::condition_variable arrived_;
   Mail mail_;
   int waiting_ = 0;
+  Time asleep_until_ = kAwake;  ///< of who polls
   bool closed_ = false;
 };
 
@@ -8846,6 +8908,75 @@ class Loop {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/url_calls.hpp -------------------------------------------------------------
+
+/// Who calls URLs, for the loop and for those who call a branch themselves and wait for its answer.
+/// Needs: std. Threads: thread-safe; Use and Stop come once.
+
+namespace dtm {
+inline namespace v1 {
+
+class UrlCalls {
+ public:
+  void Use(std::unique_ptr<BranchCaller> caller) {
+    owned_ = std::move(caller);
+    caller_ = owned_.get();
+  }
+  /// Null: nobody calls URLs.
+  BranchCaller* Get() const { return caller_; }
+
+  /// One call for somebody who waits for its answer. `drive` lets everything else go on meanwhile, and says when that
+  /// is wanted again.
+  /// @throws LogicError  nobody calls URLs.
+  template <typename Drive>
+  Result CallNow(BranchCall call, Clock& clock, const Drive& drive) {
+    BranchCaller* const caller = caller_;
+    if (caller == nullptr) {
+      throw LogicError(
+          "this program calls no URLs: include <dtm/http.hpp> and say "
+          "Use(dtm::HttpBranches())");
+    }
+    One one;
+    caller->Call({std::move(call)}, one);
+    std::unique_lock<std::mutex> lock(one.mutex);
+    // A caller that was stopped answers nothing any more.
+    while (!one.result && !stopped_) {
+      lock.unlock();
+      const Time next = drive();
+      lock.lock();
+      if (!one.result) clock.Wait(one.answered, lock, (std::min)(next, clock.Now() + kLook));
+    }
+    return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
+  }
+
+  /// Afterwards no call is answered any more.
+  void Stop() {
+    if (owned_ != nullptr) owned_->Stop();
+    stopped_ = true;
+  }
+
+ private:
+  static constexpr Duration kLook = std::chrono::milliseconds(20);
+
+  struct One : BranchResults {
+    void Done(BranchCall, Result answer) override {
+      const std::lock_guard<std::mutex> lock(mutex);
+      result = std::move(answer);
+      answered.notify_all();
+    }
+    std::mutex mutex;
+    std::condition_variable answered;
+    std::optional<Result> result;
+  };
+
+  std::unique_ptr<BranchCaller> owned_;
+  std::atomic<BranchCaller*> caller_{nullptr};  // the same, once it is there
+  std::atomic<bool> stopped_{false};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/driver.hpp ----------------------------------------------------------------
 
 /// Who drives the loop: a thread of its own, or whoever calls Poll or waits for an answer.
@@ -8863,7 +8994,7 @@ class Driver {
       : options(CheckedOptions(options_in)),
         clock(std::move(clock_in)),
         store(std::move(store_in)),
-        inbox(options.max_waiting_submissions, InboxBytes(options)),
+        inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
         functions(options.max_function_threads, options.max_threads_per_function),
         workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
@@ -8874,12 +9005,11 @@ class Driver {
   void Use(std::unique_ptr<BranchCaller> urls) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);
-    if (threaded_ || urls_ != nullptr || inbox.Closed()) {
+    if (threaded_ || urls_.Get() != nullptr || inbox.Closed()) {
       throw LogicError("Use() comes once, and before Start() and Stop()");
     }
-    url_caller_ = std::move(urls);
-    urls_ = url_caller_.get();
-    loop_.Use(urls_);
+    urls_.Use(std::move(urls));
+    loop_.Use(urls_.Get());
   }
 
   void Start() {
@@ -8910,11 +9040,18 @@ class Driver {
     if (threaded_) workflows.StartThreads();
   }
 
-  /// One turn, and the functions and alerts it queued, on this thread. Returns when there is more to do.
-  Time Poll() {
+  /// One turn, and the functions and alerts it queued, on this thread. See Coordinator::Poll.
+  Duration Poll() {
     CheckNotLoop();
     if (threaded_) throw LogicError("Poll() is for a coordinator that was not started");
-    return Drive();
+    inbox.WokeUp();
+    std::uint64_t turn = 0;
+    const Time next = Drive(&turn);
+    const Time now = clock->Now();
+    const Time until = (std::min)(next, now + std::chrono::hours(1));
+    if (until <= now || !inbox.FallAsleep(until)) return Duration(0);
+    // Another's turn since ours may have set an earlier time; those that come now wake us when they go.
+    return turns_ == turn ? until - now : Duration(0);
   }
 
   /// Calls `ask` with a callback, and returns what that callback is called with. Drives the loop
@@ -8935,48 +9072,25 @@ class Driver {
     const auto answered = [&answer] {
       return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
     };
+    Time next = kNever;
     while (!threaded_ && !answered()) {
-      const Time next = Drive();
+      next = Drive();
       inbox.Wait(*clock, next, answered);
     }
+    if (driving) inbox.WakeBefore(next);  // from now on this is for who polls
     return answer.get().Get();
   }
 
   /// One call by URL for somebody who waits for it.
   /// @throws LogicError  there is nobody who calls URLs.
   Result CallNow(const DirectCall& direct) {
-    BranchCaller* const urls = urls_;
-    if (urls == nullptr) {
-      throw LogicError(
-          "this program calls no URLs: include <dtm/http.hpp> and say "
-          "Use(dtm::HttpBranches())");
-    }
-    struct OneResult : BranchResults {
-      void Done(BranchCall, Result answer) override {
-        const std::lock_guard<std::mutex> lock(mutex);
-        result = std::move(answer);
-        answered.notify_all();
-      }
-      std::mutex mutex;
-      std::condition_variable answered;
-      std::optional<Result> result;
-    } one;
-    urls->Call({ToBranchCall(direct, options.server_url, options.request_timeout)}, one);
     const bool in_loop = loop_thread_ == std::this_thread::get_id();
-    std::unique_lock<std::mutex> lock(one.mutex);
-    // A caller that was stopped answers nothing any more.
-    while (!one.result && !urls_stopped_) {
-      Time next = kNever;
-      if (!threaded_ &&
-          !in_loop) {  // the others go on meanwhile, as while anything else is awaited
-        lock.unlock();
-        next = Drive();
-        lock.lock();
-        if (one.result) break;
-      }
-      clock->Wait(one.answered, lock, (std::min)(next, clock->Now() + kLook));
-    }
-    return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
+    Time next = kNever;
+    BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
+    const auto drive = [&] { return next = threaded_ || in_loop ? kNever : Drive(); };
+    Result result = urls_.CallNow(std::move(call), *clock, drive);
+    if (next != kNever) inbox.WakeBefore(next);  // from now on this is for who polls
+    return result;
   }
 
   /// See Coordinator::Stop. Functions begin no more from here on, though the loop may be busy for a while; the loop
@@ -9001,12 +9115,10 @@ class Driver {
       if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
       if (check_thread_.joinable()) check_thread_.join();
     }
-    if (url_caller_ != nullptr) url_caller_->Stop();
-    urls_stopped_ = true;
+    urls_.Stop();
     functions.Stop();
     workflows.Stop();
-    const std::lock_guard<std::mutex> lock(
-        drive_mutex_);  // without a thread: others may wait, and drive
+    const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
     loop_thread_ = std::this_thread::get_id();
     TurnOnce();  // what was answered at the last moment
     loop_.AnswerAll();
@@ -9031,7 +9143,7 @@ class Driver {
     gauges.damaged = loop.damaged;
     gauges.store_fails = loop.store_fails;
     gauges.functions = functions.Load();
-    if (BranchCaller* const urls = urls_) gauges.urls = urls->Load();
+    if (BranchCaller* const urls = urls_.Get()) gauges.urls = urls->Load();
     return gauges;
   }
 
@@ -9062,9 +9174,7 @@ class Driver {
  private:
   static void CheckFree(const std::string& name, Functions& others) {
     if (!others.Find(name)) return;
-    throw LogicError(
-        "'" + name +
-        "' is registered already; a workflow and a branch function have different names");
+    throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
   }
 
   /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
@@ -9074,10 +9184,13 @@ class Driver {
     }
   }
 
-  Time Drive() {
+  /// `turn`: out, its number.
+  Time Drive(std::uint64_t* turn = nullptr) {
     Time next;
     {
       const std::lock_guard<std::mutex> lock(drive_mutex_);
+      ++turns_;
+      if (turn != nullptr) *turn = turns_;
       if (threaded_) return clock->Now();  // started meanwhile
       if (stopped_) return kNever;         // everybody was answered
       loop_thread_ = std::this_thread::get_id();
@@ -9090,7 +9203,7 @@ class Driver {
       (void)functions.RunQueued();
       // A workflow that waits drives as well, and lets others' functions run, but no other workflow inside itself.
       if (!workflows.OnFunctionThread()) (void)workflows.RunQueued();
-      alerts.RunWaiting();
+      if (alerts.RunWaiting()) next = clock->Now();
     }
     return inbox.Empty() ? next : clock->Now();
   }
@@ -9110,8 +9223,7 @@ class Driver {
       const std::lock_guard<std::mutex> lock(quiet_mutex_);
       quiet_ = !loop_.Busy();
       quiet_changed_.notify_all();
-      if (quiet_)
-        inbox.Interrupt();  // without a thread Stop waits there, and this may be another's turn
+      if (quiet_) inbox.Interrupt();  // without a thread Stop waits there
     }
   }
 
@@ -9141,12 +9253,10 @@ class Driver {
     return quiet_;
   }
 
-  static constexpr Duration kLook = std::chrono::milliseconds(20);
-
-  std::unique_ptr<BranchCaller> url_caller_;
-  std::atomic<BranchCaller*> urls_{nullptr};  // the same, once it is there
-  std::mutex drive_mutex_;                    // without a thread: one caller drives at a time
+  UrlCalls urls_;
+  std::mutex drive_mutex_;  // without a thread: one caller drives at a time
   Loop loop_;
+  std::atomic<std::uint64_t> turns_{0};  // without a thread
   std::thread thread_;
   std::thread check_thread_;  // looks for damage of the file, once
   std::atomic<std::thread::id> loop_thread_{std::thread::id()};
@@ -9155,7 +9265,6 @@ class Driver {
   std::atomic<bool> stopping_{false};
   std::atomic<bool> stop_noticed_{false};
   std::atomic<bool> quit_{false};
-  std::atomic<bool> urls_stopped_{false};
   std::mutex stop_mutex_;
   std::atomic<bool> stopped_{false};
   std::mutex quiet_mutex_;
@@ -9877,6 +9986,35 @@ TransactionFunction EraseTransactionType(Function function) {
         return typed_function::Call<T>(function, text, caller, db);
       });
 }
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/wake_fd.hpp ---------------------------------------------------------------
+
+/// Tells an event loop that watches file descriptors when Poll has something to do.
+/// Needs: core/os.hpp. Threads: thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+/// `options.on_wake = wake.OnWake()` makes Fd() readable; then Clear and Poll. Poll as well when the time that it
+/// returned is over (examples/event_loop_poll.cpp).
+class WakeFd {
+ public:
+  /// @throws Error  there is no descriptor to be had.
+  WakeFd() : event_(std::make_shared<const os::EventFd>()) {}
+
+  int Fd() const { return event_->Get(); }
+  void Clear() const { event_->Clear(); }
+  /// May outlive this.
+  std::function<void()> OnWake() const {
+    return [event = event_] { event->Signal(); };
+  }
+
+ private:
+  std::shared_ptr<const os::EventFd> event_;
+};
 
 }  // namespace v1
 }  // namespace dtm
@@ -11439,9 +11577,12 @@ class Coordinator : public EmbeddedEndpoint {
   /// From now on a thread drives the coordinator, starting with what a crash left unfinished.
   void Start() { Checked().Start(); }
 
-  /// Instead of Start, for event loops: does what there is to do, and returns when there is more;
-  /// call it then, and after submitting.
-  Time Poll() { return Checked().Poll(); }
+  /// Instead of Start, for event loops: does what there is to do, runs functions and alerts, and returns how long the
+  /// program may sleep before it calls again: zero if there is more to do already, at most an hour, also if there is
+  /// nothing. Options::on_wake tells of what comes earlier; WakeFd makes a file descriptor of it.
+  /// Any thread may poll; turns are made one at a time. After Stop it does nothing.
+  /// @throws LogicError  it was started.
+  Duration Poll() { return Checked().Poll(); }
 
   /// Refuses what is new, tells who waits for an end what the status is, waits up to `limit` for calls that are out,
   /// and commits their results. What is unfinished goes on after a restart; what had not begun goes first. False: functions or on_alert still run; call it

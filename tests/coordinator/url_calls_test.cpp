@@ -22,26 +22,44 @@ struct Caller : dtm::BranchCaller {
 
 }  // namespace
 
-TEST_CASE("url calls: nobody calls them until somebody is there") {
+TEST_CASE(
+    "url calls: nobody calls them until somebody is there, and after Stop nobody is waited for") {
   int stops = 0;
+  int driven = 0;
+  dtm::SystemClock clock;
+  const auto drive = [&] {
+    ++driven;
+    return clock.Now();
+  };
   UrlCalls urls;
   CHECK(urls.Get() == nullptr);
-  CHECK_THROWS_AS(urls.Needed(), dtm::LogicError);
+  CHECK_THROWS_AS(urls.CallNow({}, clock, drive), dtm::LogicError);
   urls.Use(std::make_unique<Caller>(stops));
-  CHECK(urls.Get() == &urls.Needed());
-  UrlCalls::One one;
-  CHECK_FALSE(one.result);
-  urls.Needed().Call({dtm::BranchCall{}}, one);
-  REQUIRE(one.result);
-  CHECK(one.result->text == "no");
-  CHECK_FALSE(urls.Stopped());
+  CHECK(urls.Get() != nullptr);
+  CHECK(urls.CallNow({}, clock, drive).text == "no");
+  CHECK(driven == 0);
   urls.Stop();
   CHECK(stops == 1);
-  CHECK(urls.Stopped());
+}
+
+TEST_CASE("url calls: who waits drives the others, and is let go by Stop") {
+  struct Silent : dtm::BranchCaller {
+    void Call(std::vector<dtm::BranchCall>, dtm::BranchResults&) override {}
+    void Stop() override {}
+  };
+  dtm::SystemClock clock;
+  UrlCalls urls;
+  urls.Use(std::make_unique<Silent>());
+  int driven = 0;
+  const Result result = urls.CallNow({}, clock, [&] {
+    if (++driven == 3) urls.Stop();
+    return clock.Now();
+  });
+  CHECK(driven == 3);
+  CHECK(result.text == "the coordinator was stopped");
 }
 
 TEST_CASE("url calls: stopping without a caller") {
   UrlCalls urls;
   urls.Stop();
-  CHECK(urls.Stopped());
 }

@@ -92,7 +92,7 @@ class Driver {
     std::uint64_t turn = 0;
     const Time next = Drive(&turn);
     const Time now = clock->Now();
-    const Time until = (std::min)(next, now + kLongestSleep);
+    const Time until = (std::min)(next, now + std::chrono::hours(1));
     if (until <= now || !inbox.FallAsleep(until)) return Duration(0);
     // Another's turn since ours may have set an earlier time; those that come now wake us when they go.
     return turns_ == turn ? until - now : Duration(0);
@@ -128,23 +128,13 @@ class Driver {
   /// One call by URL for somebody who waits for it.
   /// @throws LogicError  there is nobody who calls URLs.
   Result CallNow(const DirectCall& direct) {
-    UrlCalls::One one;
-    urls_.Needed().Call({ToBranchCall(direct, options.server_url, options.request_timeout)}, one);
     const bool in_loop = loop_thread_ == std::this_thread::get_id();
-    std::unique_lock<std::mutex> lock(one.mutex);
     Time next = kNever;
-    // A caller that was stopped answers nothing any more. The others go on, as while anything else is awaited.
-    while (!one.result && !urls_.Stopped()) {
-      if (!threaded_ && !in_loop) {
-        lock.unlock();
-        next = Drive();
-        lock.lock();
-        if (one.result) break;
-      }
-      clock->Wait(one.answered, lock, (std::min)(next, clock->Now() + kLook));
-    }
+    BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
+    const auto drive = [&] { return next = threaded_ || in_loop ? kNever : Drive(); };
+    Result result = urls_.CallNow(std::move(call), *clock, drive);
     if (next != kNever) inbox.WakeBefore(next);  // from now on this is for who polls
-    return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
+    return result;
   }
 
   /// See Coordinator::Stop. Functions begin no more from here on, though the loop may be busy for a while; the loop
@@ -197,7 +187,7 @@ class Driver {
     gauges.damaged = loop.damaged;
     gauges.store_fails = loop.store_fails;
     gauges.functions = functions.Load();
-    if (BranchCaller* const urls = urls_) gauges.urls = urls->Load();
+    if (BranchCaller* const urls = urls_.Get()) gauges.urls = urls->Load();
     return gauges;
   }
 
@@ -226,8 +216,6 @@ class Driver {
   Alerts alerts;
 
  private:
-  static constexpr Duration kLongestSleep = std::chrono::hours(1);
-
   static void CheckFree(const std::string& name, Functions& others) {
     if (!others.Find(name)) return;
     throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
@@ -308,8 +296,6 @@ class Driver {
     while (!quiet_ && clock->Now() < until) clock->Wait(quiet_changed_, lock, until);
     return quiet_;
   }
-
-  static constexpr Duration kLook = std::chrono::milliseconds(20);
 
   UrlCalls urls_;
   std::mutex drive_mutex_;  // without a thread: one caller drives at a time

@@ -2,7 +2,9 @@
 /// Needs: std. Threads: thread-safe; Use and Stop come once.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -10,6 +12,7 @@
 #include <utility>
 
 #include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/coordinator/clock.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/result.hpp>
 
@@ -18,7 +21,46 @@ inline namespace v1 {
 
 class UrlCalls {
  public:
-  /// The answer of one call, when it is there.
+  void Use(std::unique_ptr<BranchCaller> caller) {
+    owned_ = std::move(caller);
+    caller_ = owned_.get();
+  }
+  /// Null: nobody calls URLs.
+  BranchCaller* Get() const { return caller_; }
+
+  /// One call for somebody who waits for its answer. `drive` lets everything else go on meanwhile, and says when that
+  /// is wanted again.
+  /// @throws LogicError  nobody calls URLs.
+  template <typename Drive>
+  Result CallNow(BranchCall call, Clock& clock, const Drive& drive) {
+    BranchCaller* const caller = caller_;
+    if (caller == nullptr) {
+      throw LogicError(
+          "this program calls no URLs: include <dtm/http.hpp> and say "
+          "Use(dtm::HttpBranches())");
+    }
+    One one;
+    caller->Call({std::move(call)}, one);
+    std::unique_lock<std::mutex> lock(one.mutex);
+    // A caller that was stopped answers nothing any more.
+    while (!one.result && !stopped_) {
+      lock.unlock();
+      const Time next = drive();
+      lock.lock();
+      if (!one.result) clock.Wait(one.answered, lock, (std::min)(next, clock.Now() + kLook));
+    }
+    return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
+  }
+
+  /// Afterwards no call is answered any more.
+  void Stop() {
+    if (owned_ != nullptr) owned_->Stop();
+    stopped_ = true;
+  }
+
+ private:
+  static constexpr Duration kLook = std::chrono::milliseconds(20);
+
   struct One : BranchResults {
     void Done(BranchCall, Result answer) override {
       const std::lock_guard<std::mutex> lock(mutex);
@@ -30,29 +72,6 @@ class UrlCalls {
     std::optional<Result> result;
   };
 
-  void Use(std::unique_ptr<BranchCaller> caller) {
-    owned_ = std::move(caller);
-    caller_ = owned_.get();
-  }
-  /// Null: nobody calls URLs.
-  BranchCaller* Get() const { return caller_; }
-  /// @throws LogicError  nobody calls URLs.
-  BranchCaller& Needed() const {
-    BranchCaller* const caller = caller_;
-    if (caller != nullptr) return *caller;
-    throw LogicError(
-        "this program calls no URLs: include <dtm/http.hpp> and say "
-        "Use(dtm::HttpBranches())");
-  }
-
-  /// Afterwards no call is answered any more.
-  void Stop() {
-    if (owned_ != nullptr) owned_->Stop();
-    stopped_ = true;
-  }
-  bool Stopped() const { return stopped_; }
-
- private:
   std::unique_ptr<BranchCaller> owned_;
   std::atomic<BranchCaller*> caller_{nullptr};  // the same, once it is there
   std::atomic<bool> stopped_{false};
