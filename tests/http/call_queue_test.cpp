@@ -132,7 +132,7 @@ TEST_CASE("one host fills at most half of the queue") {
 
 TEST_CASE("what is no URL is answered at once") {
   CallQueue queue({});
-  const auto refused = queue.Push(JobTo("http://u@h/"), kStart);
+  const auto refused = queue.Push(JobTo("http:///"), kStart);
   REQUIRE(refused);
   CHECK(refused->kind == Kind::kError);
   CHECK(queue.Hosts() == 0);

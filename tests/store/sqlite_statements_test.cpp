@@ -117,10 +117,11 @@ TEST_CASE("a page of what is due costs the same at the end of a long row of the 
       "n");
   const auto page = [&](std::int64_t row) {
     return StepsOf(writer.db, "ORDER BY due, id", [&] {
-      writer.due.Bind(1, 1000).Bind(2, row).Bind(3, 2000).Bind(4, 10);
+      writer.due.Bind(1, 1000).Bind(2, row).Bind(3, 2000);
       int rows = 0;
-      while (writer.due.Step()) ++rows;
+      while (rows < 10 && writer.due.Step()) ++rows;
       CHECK(rows == 10);
+      writer.due.Reset();
     });
   };
   const int first = page(0);
