@@ -4489,6 +4489,7 @@ inline namespace v1 {
 class RemoteCoordinator : public Endpoint {
  public:
   /// `url` is that of the API: "http://localhost:36789/api/dtmsvr". Nothing is sent yet.
+  /// User and password in it are sent (a token counts before them); branches are not told them.
   /// @throws Error  it is no URL; LogicError: an option is out of its range.
   explicit RemoteCoordinator(const std::string& url, RemoteOptions options = {})
       : options_(std::move(options)), own_("remote coordinator", url, options_) {}
