@@ -135,9 +135,9 @@ inline void ReadFile(ServerConfig& config, const std::string& path) {
     const std::string bare = line.substr(0, line.find('#'));
     const auto trimmed = [](const std::string& text) {
       const char* blanks = " \t\r'\"";
-      const std::size_t first = text.find_first_not_of(blanks);
-      if (first == std::string::npos) return std::string();
-      return text.substr(first, text.find_last_not_of(blanks) - first + 1);
+      const std::size_t begin = text.find_first_not_of(blanks);
+      if (begin == std::string::npos) return std::string();
+      return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
     };
     const std::string text = trimmed(bare);
     if (text == "..." || (text == "---" && any)) return;  // only the first document counts
