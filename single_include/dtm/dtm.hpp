@@ -4870,6 +4870,15 @@ class StoreBusy : public StoreError {
   using StoreError::StoreError;
 };
 
+/// Some of what expired could not be removed, since a table of the user refers to it; the rest was, and the batch is as
+/// it would be without them.
+class NotAllExpired : public StoreError {
+ public:
+  NotAllExpired(const std::string& text, std::int64_t next_row)
+      : StoreError(text), next(next_row) {}
+  const std::int64_t next;  ///< what Expire would have returned
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -7893,6 +7902,132 @@ class Collect {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/conflicts.hpp -------------------------------------------------------------
+
+/// What a commit left out, since the store holds something else: the stored record counts.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Conflicts {
+ public:
+  explicit Conflicts(Board& board) : board_(board) {}
+
+  /// A submission of a gid that is stored but was not in memory: the same again, or another.
+  void OnGidExists(Live& live) {
+    const std::shared_ptr<const Definition> definition = live.transaction.definition;
+    const bool prepare = live.transaction.status == Status::kPrepared;
+    std::vector<Waiter> waiters = std::move(live.waiters);
+    std::move(live.commands.begin(), live.commands.end(),
+              std::back_inserter(board_.again_commands));
+    std::exception_ptr refused;
+    std::optional<Transaction> stored;
+    try {
+      stored = board_.store.Load(definition->gid);
+      if (!stored) refused = board_.NotTaken(definition->gid, "it was removed at this moment");
+    } catch (const std::exception& error) {
+      refused = board_.NotTaken(definition->gid, error.what());
+    }
+    if (!stored) {
+      board_.RemoveFresh(live);
+    } else {
+      board_.Replace(live, *stored);
+      if (!IsFinal(stored->status)) return Return(definition, std::move(waiters), prepare);
+      const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
+      if (repeat.kind != engine::Repeat::Kind::kRefuse) {
+        for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
+        return;
+      }
+      refused = std::make_exception_ptr(RejectedError(repeat.refused));
+    }
+    for (const Waiter& waiter : waiters) Board::Refuse(waiter, refused);
+  }
+
+  /// If it cannot be read now, the same conflict comes back with the next commit.
+  void OnConflictOrLater(Live& live) {
+    try {
+      OnConflict(live);
+    } catch (const std::exception& error) {
+      board_.Log(LogLevel::kError, error.what());
+      live.dirty = true;
+      board_.dirty.push_back(&live);
+    }
+  }
+
+ private:
+  /// For the next turn, before those that came later.
+  void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter> waiters,
+              bool prepare) {
+    if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
+    std::vector<Submission> returned;
+    returned.reserve(waiters.size() + board_.returned.size());
+    for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
+    std::move(board_.returned.begin(), board_.returned.end(), std::back_inserter(returned));
+    board_.returned.swap(returned);
+  }
+
+  /// The stored record is not the one this change was made from: the stored one counts. What was
+  /// held back is dropped; calls that really are out stay out.
+  void OnConflict(Live& live) {
+    for (const std::size_t call : live.held_calls)
+      live.transaction.branches[call].in_flight = false;
+    live.held_calls.clear();
+    std::optional<Transaction> stored = board_.store.Load(live.transaction.definition->gid);
+    if (!stored) {
+      board_.Log(LogLevel::kError, "gid '" + live.transaction.definition->gid +
+                                       "' has vanished from the store; somebody else removed it");
+      const std::exception_ptr gone = std::make_exception_ptr(
+          StoreError("gid '" + live.transaction.definition->gid + "' has vanished from the store"));
+      for (const Waiter& waiter : live.waiters) Board::Refuse(waiter, gone);
+      return board_.RemoveFresh(live);
+    }
+    // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
+    const bool whole = stored->branches.size() == RowCount(*stored->definition);
+    stored->definition = live.transaction.definition;
+    if (whole) AddMissingRows(*stored);
+    for (std::size_t i = 0; i < stored->branches.size(); ++i) {
+      // What runs inside a commit is never out: it is called again if it is still wanted.
+      stored->branches[i].in_flight = i < live.transaction.branches.size() &&
+                                      live.transaction.branches[i].in_flight &&
+                                      !RunsInTransaction(UrlOf(*stored->definition, i));
+    }
+    KeepEvents(live, *stored);
+    live.rolled_back = false;
+    live.transaction = std::move(*stored);
+    live.stored_due = live.transaction.due;
+    board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
+    board_.Untouch(live);  // nothing of it leaves before it was stepped again
+  }
+
+  /// What happened since the stored record was written happens again, on top of it: answers that
+  /// came (their calls count as out until then) and commands. A commit in doubt that did become
+  /// durable holds the first of them already.
+  void KeepEvents(Live& live, Transaction& stored) {
+    const bool ours = live.doubtful_events > 0 && stored.version == live.transaction.version + 1;
+    const auto first = live.events.begin();
+    const auto end = first + static_cast<std::ptrdiff_t>(ours ? live.doubtful_events : 0);
+    for (auto event = first; event != end; ++event) board_.Count(live, *event);
+    live.events.erase(first, end);
+    live.doubtful_events = 0;
+    using engine::EventKind;
+    const auto look = [](const engine::Event& event) {
+      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer;
+    };
+    live.events.erase(std::remove_if(live.events.begin(), live.events.end(), look),
+                      live.events.end());
+    for (const engine::Event& event : live.events) {
+      const bool answer = event.kind == EventKind::kResult && event.branch < stored.branches.size();
+      if (answer) stored.branches[event.branch].in_flight = true;
+    }
+  }
+
+  Board& board_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/retention.hpp -------------------------------------------------------------
 
 /// Removes finished transactions after their time, in small steps that share a commit with others.
@@ -7909,17 +8044,24 @@ class Retention {
 
   Time NextStep() const { return (std::min)(next_, next_gids_); }
 
-  /// One step inside the open batch.
-  void Step(Store& store, Time now) {
+  /// One step inside the open batch. Returns what is to be said about it, once: what could not be removed.
+  std::string Step(Store& store, Time now) {
+    std::string problem;
     if (next_ <= now) {
-      position_ = store.Expire(Before(now, keep_finished_), position_, kRowsPerStep,
-                               keep_gids_ > keep_finished_);
+      try {
+        position_ = store.Expire(Before(now, keep_finished_), position_, kRowsPerStep,
+                                 keep_gids_ > keep_finished_);
+      } catch (const NotAllExpired& error) {
+        position_ = error.next;
+        if (told_ != error.what()) problem = told_ = error.what();
+      }
       next_ = now + (position_ == 0 ? Pause(keep_finished_, kLongestPause) : kBetweenSteps);
     }
     if (next_gids_ <= now) {
       gid_ = store.ForgetGids(Before(now, keep_gids_), gid_, kGidsPerStep);
       next_gids_ = now + (gid_.empty() ? Pause(keep_gids_, kLongestPauseOfGids) : kBetweenSteps);
     }
+    return problem;
   }
 
   /// The step was lost with its batch.
@@ -7947,6 +8089,7 @@ class Retention {
   Time next_{}, next_gids_{};
   std::int64_t position_ = 0;
   std::string gid_;
+  std::string told_;
 };
 
 }  // namespace v1
@@ -8192,6 +8335,7 @@ class Commit {
   Commit(Board& board, Functions& functions, Clock& clock)
       : board_(board),
         clock_(clock),
+        conflicts_(board),
         retention_(board.options.keep_finished, board.options.keep_gids),
         works_(board, functions, clock) {}
 
@@ -8262,7 +8406,8 @@ class Commit {
       alone_ = works_.Ran();
       board_.store.Rollback();
       works_.Undo();
-      Write(expire, 0);
+      if (expire) retention_.Failed(board_.context.now);  // it may have been the reason
+      Write(false, 0);
     }
   }
 
@@ -8309,7 +8454,10 @@ class Commit {
     }
     store.Apply(changes_);
     if (works_.Ran() > 0) CheckAllApplied();
-    if (expire) retention_.Step(store, board_.context.now);
+    if (expire) {
+      const std::string problem = retention_.Step(store, board_.context.now);
+      if (!problem.empty()) board_.Log(LogLevel::kError, problem);
+    }
     store.Commit();
   }
 
@@ -8338,119 +8486,12 @@ class Commit {
         }
         live.doubtful_events = 0;
       } else if (live.Fresh()) {
-        OnGidExists(live);
+        conflicts_.OnGidExists(live);
       } else {
-        OnConflictOrLater(live);
+        conflicts_.OnConflictOrLater(live);
       }
     }
     works_.Committed();
-  }
-
-  /// A submission of a gid that is stored but was not in memory: the same again, or another.
-  void OnGidExists(Live& live) {
-    const std::shared_ptr<const Definition> definition = live.transaction.definition;
-    const bool prepare = live.transaction.status == Status::kPrepared;
-    std::vector<Waiter> waiters = std::move(live.waiters);
-    std::move(live.commands.begin(), live.commands.end(),
-              std::back_inserter(board_.again_commands));
-    std::exception_ptr refused;
-    std::optional<Transaction> stored;
-    try {
-      stored = board_.store.Load(definition->gid);
-      if (!stored) refused = board_.NotTaken(definition->gid, "it was removed at this moment");
-    } catch (const std::exception& error) {
-      refused = board_.NotTaken(definition->gid, error.what());
-    }
-    if (!stored) {
-      board_.RemoveFresh(live);
-    } else {
-      board_.Replace(live, *stored);
-      if (!IsFinal(stored->status)) return Return(definition, std::move(waiters), prepare);
-      const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
-      if (repeat.kind != engine::Repeat::Kind::kRefuse) {
-        for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
-        return;
-      }
-      refused = std::make_exception_ptr(RejectedError(repeat.refused));
-    }
-    for (const Waiter& waiter : waiters) Board::Refuse(waiter, refused);
-  }
-
-  /// For the next turn, before those that came later.
-  void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter> waiters,
-              bool prepare) {
-    if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
-    std::vector<Submission> returned;
-    returned.reserve(waiters.size() + board_.returned.size());
-    for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
-    std::move(board_.returned.begin(), board_.returned.end(), std::back_inserter(returned));
-    board_.returned.swap(returned);
-  }
-
-  /// If it cannot be read now, the same conflict comes back with the next commit.
-  void OnConflictOrLater(Live& live) {
-    try {
-      OnConflict(live);
-    } catch (const std::exception& error) {
-      board_.Log(LogLevel::kError, error.what());
-      live.dirty = true;
-      board_.dirty.push_back(&live);
-    }
-  }
-
-  /// The stored record is not the one this change was made from: the stored one counts. What was
-  /// held back is dropped; calls that really are out stay out.
-  void OnConflict(Live& live) {
-    for (const std::size_t call : live.held_calls)
-      live.transaction.branches[call].in_flight = false;
-    live.held_calls.clear();
-    std::optional<Transaction> stored = board_.store.Load(live.transaction.definition->gid);
-    if (!stored) {
-      board_.Log(LogLevel::kError, "gid '" + live.transaction.definition->gid +
-                                       "' has vanished from the store; somebody else removed it");
-      const std::exception_ptr gone = std::make_exception_ptr(
-          StoreError("gid '" + live.transaction.definition->gid + "' has vanished from the store"));
-      for (const Waiter& waiter : live.waiters) Board::Refuse(waiter, gone);
-      return board_.RemoveFresh(live);
-    }
-    // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
-    const bool whole = stored->branches.size() == RowCount(*stored->definition);
-    stored->definition = live.transaction.definition;
-    if (whole) AddMissingRows(*stored);
-    for (std::size_t i = 0; i < stored->branches.size(); ++i) {
-      // What runs inside a commit is never out: it is called again if it is still wanted.
-      stored->branches[i].in_flight = i < live.transaction.branches.size() &&
-                                      live.transaction.branches[i].in_flight &&
-                                      !RunsInTransaction(UrlOf(*stored->definition, i));
-    }
-    KeepEvents(live, *stored);
-    live.rolled_back = false;
-    live.transaction = std::move(*stored);
-    live.stored_due = live.transaction.due;
-    board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
-    board_.Untouch(live);  // nothing of it leaves before it was stepped again
-  }
-
-  /// What happened since the stored record was written happens again, on top of it: answers that
-  /// came (their calls count as out until then) and commands. A commit in doubt that did become
-  /// durable holds the first of them already.
-  void KeepEvents(Live& live, Transaction& stored) {
-    const bool ours = live.doubtful_events > 0 && stored.version == live.transaction.version + 1;
-    const auto first = live.events.begin();
-    const auto end = first + static_cast<std::ptrdiff_t>(ours ? live.doubtful_events : 0);
-    for (auto event = first; event != end; ++event) board_.Count(live, *event);
-    live.events.erase(first, end);
-    live.doubtful_events = 0;
-    using engine::EventKind;
-    const auto look = [](const engine::Event& event) {
-      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer;
-    };
-    live.events.erase(std::remove_if(live.events.begin(), live.events.end(), look),
-                      live.events.end());
-    for (const engine::Event& event : live.events) {
-      const bool answer = event.kind == EventKind::kResult && event.branch < stored.branches.size();
-      if (answer) stored.branches[event.branch].in_flight = true;
-    }
   }
 
   /// Nothing that is new goes on without its client: all of it is refused.
@@ -8475,6 +8516,7 @@ class Commit {
 
   Board& board_;
   Clock& clock_;
+  Conflicts conflicts_;
   Retention retention_;
   std::vector<Change> changes_;
   std::vector<Live*> written_;  // a member for its memory
@@ -11181,6 +11223,112 @@ class Connections {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/sqlite_expiry.hpp ---------------------------------------------------------------
+
+/// One step of retention in the SQLite store: what has expired is removed without harm to the rest of the batch.
+/// Needs: SQLite through sql/sqlite.hpp. Threads: the owner's.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+class Expiry {
+ public:
+  explicit Expiry(Writer& writer) : writer_(writer) {}
+
+  /// See Store::Expire.
+  std::int64_t Step(std::int64_t before, std::int64_t after, std::size_t limit, bool keep_gids) {
+    std::vector<std::int64_t> expired;
+    const std::int64_t next = Find(before, after, limit, expired);
+    if (expired.empty()) return next;
+    std::int64_t reached = next;
+    const bool all = IfAllowed([&] {
+      std::size_t bytes = 0;
+      for (const std::int64_t row : expired) {
+        bytes += Remove(row, keep_gids);
+        if (bytes > kMostBytes) return void(reached = row);
+      }
+    });
+    if (all) return reached;
+    std::size_t kept = 0;
+    for (const std::int64_t row : expired) {
+      if (!IfAllowed([&] { (void)Remove(row, keep_gids); })) ++kept;
+    }
+    throw NotAllExpired(std::to_string(kept) +
+                            " finished transactions have expired and cannot be removed: " + why_ +
+                            "; let no foreign key or trigger of yours hold rows of dtm_trans",
+                        next);
+  }
+
+ private:
+  // What is read for the hash of its content holds up the loop.
+  static constexpr std::size_t kMostBytes = std::size_t{1} << 20;
+
+  struct Finally {
+    sql::Statement& statement;
+    ~Finally() { statement.Reset(); }
+  };
+
+  std::int64_t Find(std::int64_t before, std::int64_t after, std::size_t limit,
+                    std::vector<std::int64_t>& expired) {
+    sql::Statement& look = writer_.look;
+    const Finally reset{look};
+    const std::int64_t newest = Newest();
+    look.Bind(1, after).Bind(2, static_cast<std::int64_t>(limit));
+    std::int64_t last = 0;
+    std::size_t seen = 0;
+    for (; look.Step(); ++seen) {
+      const std::int64_t created = look.Int(1);
+      // Rows are in order of creation: the rest is younger, but behind one that was made with a clock ahead.
+      if (created >= before && created <= newest) return 0;
+      last = look.Int(0);
+      const std::int64_t finished = look.Int(2);
+      if (finished != 0 && finished < before) expired.push_back(last);
+    }
+    return seen == limit ? last : 0;
+  }
+
+  /// When the last row was made.
+  std::int64_t Newest() {
+    const Finally reset{writer_.newest};
+    return writer_.newest.Step() ? writer_.newest.Int(0) : 0;
+  }
+
+  /// Returns the bytes that had to be read for it.
+  std::size_t Remove(std::int64_t row, bool keep_gid) {
+    if (keep_gid) return writer_.ReplaceByGid(row);
+    writer_.Remove(row);
+    return 0;
+  }
+
+  /// In a savepoint of its own; false, and nothing was changed, if a constraint of the user's tables forbids it.
+  template <typename Change>
+  bool IfAllowed(const Change& change) {
+    writer_.savepoint.Step();
+    bool allowed = true;
+    try {
+      change();
+      allowed = !writer_.guard.ForeignKeysPending();
+      if (!allowed) why_ = "a foreign key refers to one";
+    } catch (const sql::SqliteError& error) {
+      if (error.Primary() != SQLITE_CONSTRAINT) throw;
+      allowed = false;
+      why_ = error.what();
+    }
+    if (!writer_.db.InTransaction()) throw BatchLost("removing what has expired: " + why_);
+    if (!allowed) writer_.roll_back.Step();
+    writer_.release.Step();
+    return allowed;
+  }
+
+  Writer& writer_;
+  std::string why_;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/sqlite.hpp ----------------------------------------------------------------------
 
 /// The store on one SQLite file (WAL): what a program uses by default.
@@ -11386,14 +11534,8 @@ class SqliteStore : public Store {
   }
 
   std::int64_t Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) override {
-    std::vector<std::int64_t> expired;
-    const std::int64_t next = FindExpired(sqlite_store::Stored(before), after, limit, expired);
-    std::size_t bytes = 0;
-    for (const std::int64_t row : expired) {
-      keep_gids ? void(bytes += Writing().ReplaceByGid(row)) : Writing().Remove(row);
-      if (bytes > kMostBytesOfAStep) return row;
-    }
-    return next;
+    return sqlite_store::Expiry(Writing()).Step(sqlite_store::Stored(before), after, limit,
+                                                keep_gids);
   }
 
   std::string ForgetGids(Time before, const std::string& after, std::size_t limit) override {
@@ -11415,40 +11557,13 @@ class SqliteStore : public Store {
 
  private:
   using Connections = sqlite_store::Connections;
+
   struct Finally {
     sql::Statement& statement;
     ~Finally() { statement.Reset(); }
   };
 
-  // What is read for the hash of its content holds up the loop.
-  static constexpr std::size_t kMostBytesOfAStep = std::size_t{1} << 20;
-
   sqlite_store::Writer& Writing() { return connections_.Writing(); }
-
-  /// When the last row was made.
-  std::int64_t Newest() {
-    sql::Statement& newest = Writing().newest;
-    const Finally reset{newest};
-    return newest.Step() ? newest.Int(0) : 0;
-  }
-  std::int64_t FindExpired(std::int64_t before, std::int64_t after, std::size_t limit,
-                           std::vector<std::int64_t>& expired) {
-    sql::Statement& look = Writing().look;
-    const Finally reset{look};
-    const std::int64_t newest = Newest();
-    look.Bind(1, after).Bind(2, static_cast<std::int64_t>(limit));
-    std::int64_t last = 0;
-    std::size_t seen = 0;
-    for (; look.Step(); ++seen) {
-      const std::int64_t created = look.Int(1);
-      // Rows are in order of creation: the rest is younger, but behind one that was made with a clock ahead.
-      if (created >= before && created <= newest) return 0;
-      last = look.Int(0);
-      const std::int64_t finished = look.Int(2);
-      if (finished != 0 && finished < before) expired.push_back(last);
-    }
-    return seen == limit ? last : 0;
-  }
 
   sqlite_store::Connections connections_;
   std::string state_;  // reused, the encoded state of the change at hand

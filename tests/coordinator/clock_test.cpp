@@ -56,7 +56,7 @@ struct Ahead {
                    : std::make_shared<dtm::MemoryStore>()) {}
   static dtm::Options Options() {
     dtm::Options options;
-    options.keep_finished = hours(1);
+    options.keep_finished = options.keep_gids = hours(1);
     options.log = [](dtm::LogLevel, const std::string&) {};
     return options;
   }

@@ -5,21 +5,19 @@
 #include <algorithm>
 #include <cstddef>
 #include <exception>
-#include <iterator>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <dtm/coordinator/board.hpp>
 #include <dtm/coordinator/clock.hpp>
+#include <dtm/coordinator/conflicts.hpp>
 #include <dtm/coordinator/functions.hpp>
 #include <dtm/coordinator/retention.hpp>
 #include <dtm/coordinator/works.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
-#include <dtm/engine/repeat.hpp>
 #include <dtm/engine/schedule.hpp>
 #include <dtm/store/store.hpp>
 
@@ -31,6 +29,7 @@ class Commit {
   Commit(Board& board, Functions& functions, Clock& clock)
       : board_(board),
         clock_(clock),
+        conflicts_(board),
         retention_(board.options.keep_finished, board.options.keep_gids),
         works_(board, functions, clock) {}
 
@@ -101,7 +100,8 @@ class Commit {
       alone_ = works_.Ran();
       board_.store.Rollback();
       works_.Undo();
-      Write(expire, 0);
+      if (expire) retention_.Failed(board_.context.now);  // it may have been the reason
+      Write(false, 0);
     }
   }
 
@@ -148,7 +148,10 @@ class Commit {
     }
     store.Apply(changes_);
     if (works_.Ran() > 0) CheckAllApplied();
-    if (expire) retention_.Step(store, board_.context.now);
+    if (expire) {
+      const std::string problem = retention_.Step(store, board_.context.now);
+      if (!problem.empty()) board_.Log(LogLevel::kError, problem);
+    }
     store.Commit();
   }
 
@@ -177,119 +180,12 @@ class Commit {
         }
         live.doubtful_events = 0;
       } else if (live.Fresh()) {
-        OnGidExists(live);
+        conflicts_.OnGidExists(live);
       } else {
-        OnConflictOrLater(live);
+        conflicts_.OnConflictOrLater(live);
       }
     }
     works_.Committed();
-  }
-
-  /// A submission of a gid that is stored but was not in memory: the same again, or another.
-  void OnGidExists(Live& live) {
-    const std::shared_ptr<const Definition> definition = live.transaction.definition;
-    const bool prepare = live.transaction.status == Status::kPrepared;
-    std::vector<Waiter> waiters = std::move(live.waiters);
-    std::move(live.commands.begin(), live.commands.end(),
-              std::back_inserter(board_.again_commands));
-    std::exception_ptr refused;
-    std::optional<Transaction> stored;
-    try {
-      stored = board_.store.Load(definition->gid);
-      if (!stored) refused = board_.NotTaken(definition->gid, "it was removed at this moment");
-    } catch (const std::exception& error) {
-      refused = board_.NotTaken(definition->gid, error.what());
-    }
-    if (!stored) {
-      board_.RemoveFresh(live);
-    } else {
-      board_.Replace(live, *stored);
-      if (!IsFinal(stored->status)) return Return(definition, std::move(waiters), prepare);
-      const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
-      if (repeat.kind != engine::Repeat::Kind::kRefuse) {
-        for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
-        return;
-      }
-      refused = std::make_exception_ptr(RejectedError(repeat.refused));
-    }
-    for (const Waiter& waiter : waiters) Board::Refuse(waiter, refused);
-  }
-
-  /// For the next turn, before those that came later.
-  void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter> waiters,
-              bool prepare) {
-    if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
-    std::vector<Submission> returned;
-    returned.reserve(waiters.size() + board_.returned.size());
-    for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
-    std::move(board_.returned.begin(), board_.returned.end(), std::back_inserter(returned));
-    board_.returned.swap(returned);
-  }
-
-  /// If it cannot be read now, the same conflict comes back with the next commit.
-  void OnConflictOrLater(Live& live) {
-    try {
-      OnConflict(live);
-    } catch (const std::exception& error) {
-      board_.Log(LogLevel::kError, error.what());
-      live.dirty = true;
-      board_.dirty.push_back(&live);
-    }
-  }
-
-  /// The stored record is not the one this change was made from: the stored one counts. What was
-  /// held back is dropped; calls that really are out stay out.
-  void OnConflict(Live& live) {
-    for (const std::size_t call : live.held_calls)
-      live.transaction.branches[call].in_flight = false;
-    live.held_calls.clear();
-    std::optional<Transaction> stored = board_.store.Load(live.transaction.definition->gid);
-    if (!stored) {
-      board_.Log(LogLevel::kError, "gid '" + live.transaction.definition->gid +
-                                       "' has vanished from the store; somebody else removed it");
-      const std::exception_ptr gone = std::make_exception_ptr(
-          StoreError("gid '" + live.transaction.definition->gid + "' has vanished from the store"));
-      for (const Waiter& waiter : live.waiters) Board::Refuse(waiter, gone);
-      return board_.RemoveFresh(live);
-    }
-    // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
-    const bool whole = stored->branches.size() == RowCount(*stored->definition);
-    stored->definition = live.transaction.definition;
-    if (whole) AddMissingRows(*stored);
-    for (std::size_t i = 0; i < stored->branches.size(); ++i) {
-      // What runs inside a commit is never out: it is called again if it is still wanted.
-      stored->branches[i].in_flight = i < live.transaction.branches.size() &&
-                                      live.transaction.branches[i].in_flight &&
-                                      !RunsInTransaction(UrlOf(*stored->definition, i));
-    }
-    KeepEvents(live, *stored);
-    live.rolled_back = false;
-    live.transaction = std::move(*stored);
-    live.stored_due = live.transaction.due;
-    board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
-    board_.Untouch(live);  // nothing of it leaves before it was stepped again
-  }
-
-  /// What happened since the stored record was written happens again, on top of it: answers that
-  /// came (their calls count as out until then) and commands. A commit in doubt that did become
-  /// durable holds the first of them already.
-  void KeepEvents(Live& live, Transaction& stored) {
-    const bool ours = live.doubtful_events > 0 && stored.version == live.transaction.version + 1;
-    const auto first = live.events.begin();
-    const auto end = first + static_cast<std::ptrdiff_t>(ours ? live.doubtful_events : 0);
-    for (auto event = first; event != end; ++event) board_.Count(live, *event);
-    live.events.erase(first, end);
-    live.doubtful_events = 0;
-    using engine::EventKind;
-    const auto look = [](const engine::Event& event) {
-      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer;
-    };
-    live.events.erase(std::remove_if(live.events.begin(), live.events.end(), look),
-                      live.events.end());
-    for (const engine::Event& event : live.events) {
-      const bool answer = event.kind == EventKind::kResult && event.branch < stored.branches.size();
-      if (answer) stored.branches[event.branch].in_flight = true;
-    }
   }
 
   /// Nothing that is new goes on without its client: all of it is refused.
@@ -314,6 +210,7 @@ class Commit {
 
   Board& board_;
   Clock& clock_;
+  Conflicts conflicts_;
   Retention retention_;
   std::vector<Change> changes_;
   std::vector<Live*> written_;  // a member for its memory

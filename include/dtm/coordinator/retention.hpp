@@ -22,17 +22,24 @@ class Retention {
 
   Time NextStep() const { return (std::min)(next_, next_gids_); }
 
-  /// One step inside the open batch.
-  void Step(Store& store, Time now) {
+  /// One step inside the open batch. Returns what is to be said about it, once: what could not be removed.
+  std::string Step(Store& store, Time now) {
+    std::string problem;
     if (next_ <= now) {
-      position_ = store.Expire(Before(now, keep_finished_), position_, kRowsPerStep,
-                               keep_gids_ > keep_finished_);
+      try {
+        position_ = store.Expire(Before(now, keep_finished_), position_, kRowsPerStep,
+                                 keep_gids_ > keep_finished_);
+      } catch (const NotAllExpired& error) {
+        position_ = error.next;
+        if (told_ != error.what()) problem = told_ = error.what();
+      }
       next_ = now + (position_ == 0 ? Pause(keep_finished_, kLongestPause) : kBetweenSteps);
     }
     if (next_gids_ <= now) {
       gid_ = store.ForgetGids(Before(now, keep_gids_), gid_, kGidsPerStep);
       next_gids_ = now + (gid_.empty() ? Pause(keep_gids_, kLongestPauseOfGids) : kBetweenSteps);
     }
+    return problem;
   }
 
   /// The step was lost with its batch.
@@ -60,6 +67,7 @@ class Retention {
   Time next_{}, next_gids_{};
   std::int64_t position_ = 0;
   std::string gid_;
+  std::string told_;
 };
 
 }  // namespace v1

@@ -25,6 +25,7 @@
 #include <dtm/store/codec.hpp>
 #include <dtm/store/durability.hpp>
 #include <dtm/store/sqlite_connections.hpp>
+#include <dtm/store/sqlite_expiry.hpp>
 #include <dtm/store/sqlite_schema.hpp>
 #include <dtm/store/sqlite_statements.hpp>
 #include <dtm/store/store.hpp>
@@ -226,14 +227,8 @@ class SqliteStore : public Store {
   }
 
   std::int64_t Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) override {
-    std::vector<std::int64_t> expired;
-    const std::int64_t next = FindExpired(sqlite_store::Stored(before), after, limit, expired);
-    std::size_t bytes = 0;
-    for (const std::int64_t row : expired) {
-      keep_gids ? void(bytes += Writing().ReplaceByGid(row)) : Writing().Remove(row);
-      if (bytes > kMostBytesOfAStep) return row;
-    }
-    return next;
+    return sqlite_store::Expiry(Writing()).Step(sqlite_store::Stored(before), after, limit,
+                                                keep_gids);
   }
 
   std::string ForgetGids(Time before, const std::string& after, std::size_t limit) override {
@@ -255,40 +250,13 @@ class SqliteStore : public Store {
 
  private:
   using Connections = sqlite_store::Connections;
+
   struct Finally {
     sql::Statement& statement;
     ~Finally() { statement.Reset(); }
   };
 
-  // What is read for the hash of its content holds up the loop.
-  static constexpr std::size_t kMostBytesOfAStep = std::size_t{1} << 20;
-
   sqlite_store::Writer& Writing() { return connections_.Writing(); }
-
-  /// When the last row was made.
-  std::int64_t Newest() {
-    sql::Statement& newest = Writing().newest;
-    const Finally reset{newest};
-    return newest.Step() ? newest.Int(0) : 0;
-  }
-  std::int64_t FindExpired(std::int64_t before, std::int64_t after, std::size_t limit,
-                           std::vector<std::int64_t>& expired) {
-    sql::Statement& look = Writing().look;
-    const Finally reset{look};
-    const std::int64_t newest = Newest();
-    look.Bind(1, after).Bind(2, static_cast<std::int64_t>(limit));
-    std::int64_t last = 0;
-    std::size_t seen = 0;
-    for (; look.Step(); ++seen) {
-      const std::int64_t created = look.Int(1);
-      // Rows are in order of creation: the rest is younger, but behind one that was made with a clock ahead.
-      if (created >= before && created <= newest) return 0;
-      last = look.Int(0);
-      const std::int64_t finished = look.Int(2);
-      if (finished != 0 && finished < before) expired.push_back(last);
-    }
-    return seen == limit ? last : 0;
-  }
 
   sqlite_store::Connections connections_;
   std::string state_;  // reused, the encoded state of the change at hand

@@ -136,6 +136,15 @@ class StoreBusy : public StoreError {
   using StoreError::StoreError;
 };
 
+/// Some of what expired could not be removed, since a table of the user refers to it; the rest was, and the batch is as
+/// it would be without them.
+class NotAllExpired : public StoreError {
+ public:
+  NotAllExpired(const std::string& text, std::int64_t next_row)
+      : StoreError(text), next(next_row) {}
+  const std::int64_t next;  ///< what Expire would have returned
+};
+
 class Store {
  public:
   virtual ~Store() = default;
