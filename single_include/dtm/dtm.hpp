@@ -6069,6 +6069,41 @@ class News {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/replies.hpp ---------------------------------------------------------------
+
+/// How those who asked get their answer.
+/// Needs: std. Threads: any.
+
+namespace dtm {
+inline namespace v1 {
+
+struct Replies {
+  /// Runs a callback of the user: nothing it throws may stop the loop.
+  template <typename Function>
+  static void Protected(const Function& function) {
+    try {
+      function();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
+  }
+
+  /// Answers in the form that the waiter's function promised.
+  static void Answer(const Waiter& waiter, TransResult result) {
+    Reply reply;
+    if (waiter.failure_is_error && result.Failed()) {
+      reply.error = std::make_exception_ptr(FailureError(RolledBack(result)));
+    }
+    reply.result = std::move(result);
+    Protected([&] { waiter.callback(reply); });
+  }
+  static void Refuse(const Waiter& waiter, std::exception_ptr error) {
+    if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
+  }
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/store_health.hpp ----------------------------------------------------------
 
 /// Whether the store works, and when to try again after it did not.
@@ -6874,7 +6909,7 @@ struct BranchWork {
   std::size_t branch = 0;
 };
 
-class Board {
+class Board : public Replies {
  public:
   Board(Store& store_in, const Options& options_in)
       : store(store_in), options(options_in), news(options_in) {
@@ -7053,28 +7088,6 @@ class Board {
   }
 
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
-
-  /// Runs a callback of the user: nothing it throws may stop the loop.
-  template <typename Function>
-  static void Protected(const Function& function) {
-    try {
-      function();
-    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
-    }
-  }
-
-  /// Answers in the form that the waiter's function promised.
-  static void Answer(const Waiter& waiter, TransResult result) {
-    Reply reply;
-    if (waiter.failure_is_error && result.Failed()) {
-      reply.error = std::make_exception_ptr(FailureError(RolledBack(result)));
-    }
-    reply.result = std::move(result);
-    Protected([&] { waiter.callback(reply); });
-  }
-  static void Refuse(const Waiter& waiter, std::exception_ptr error) {
-    if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
-  }
 
   /// While no change becomes durable: the stored status, but for who waits for a change.
   void AnswerAsStored(const Waiter& waiter, const std::string& gid, const std::string& why) {

@@ -22,6 +22,7 @@
 #include <dtm/coordinator/metrics.hpp>
 #include <dtm/coordinator/news.hpp>
 #include <dtm/coordinator/options.hpp>
+#include <dtm/coordinator/replies.hpp>
 #include <dtm/coordinator/store_health.hpp>
 #include <dtm/coordinator/timers.hpp>
 #include <dtm/core/in_words.hpp>
@@ -41,7 +42,7 @@ struct BranchWork {
   std::size_t branch = 0;
 };
 
-class Board {
+class Board : public Replies {
  public:
   Board(Store& store_in, const Options& options_in)
       : store(store_in), options(options_in), news(options_in) {
@@ -220,28 +221,6 @@ class Board {
   }
 
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
-
-  /// Runs a callback of the user: nothing it throws may stop the loop.
-  template <typename Function>
-  static void Protected(const Function& function) {
-    try {
-      function();
-    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
-    }
-  }
-
-  /// Answers in the form that the waiter's function promised.
-  static void Answer(const Waiter& waiter, TransResult result) {
-    Reply reply;
-    if (waiter.failure_is_error && result.Failed()) {
-      reply.error = std::make_exception_ptr(FailureError(RolledBack(result)));
-    }
-    reply.result = std::move(result);
-    Protected([&] { waiter.callback(reply); });
-  }
-  static void Refuse(const Waiter& waiter, std::exception_ptr error) {
-    if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
-  }
 
   /// While no change becomes durable: the stored status, but for who waits for a change.
   void AnswerAsStored(const Waiter& waiter, const std::string& gid, const std::string& why) {
