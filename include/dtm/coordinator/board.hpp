@@ -10,6 +10,7 @@
 #include <deque>
 #include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 #include <set>
 #include <string>
@@ -35,13 +36,6 @@
 namespace dtm {
 inline namespace v1 {
 
-/// A branch whose function runs inside a commit.
-struct BranchWork {
-  std::size_t place = 0;  ///< see Lives
-  std::uint64_t life = 0;
-  std::size_t branch = 0;
-};
-
 class Board : public Replies {
  public:
   Board(Store& store_in, const Options& options_in)
@@ -52,77 +46,55 @@ class Board : public Replies {
     if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
   }
 
-  /// Asks the machine; what must follow is kept in `live` until its record is durable. Returns why
-  /// the event was refused, or nothing.
-  std::string Step(Live& live, const engine::Event& event) {
+  /// Asks the machine; what must follow is kept in `live` until its record is durable. Returns why the event was
+  /// refused, or nothing. Without memory the stored record counts again, with what has happened since.
+  /// @throws std::bad_alloc  nothing was changed, also not `event`; or it is new, and the sweep refuses it.
+  std::string Step(Live& live, engine::Event&& event) {
     Transaction& transaction = live.transaction;
     Touch(live);
     if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
-    const bool was_stuck = transaction.stuck;
-    const Status before = transaction.status;
-    const bool answer = event.kind == engine::EventKind::kResult;
-    const std::uint32_t errors = answer ? ErrorsOf(transaction, event.branch) : 0;
+    MakeRoom(live.events);
+    MakeRoom(dirty);
+    out_.clear();
+    for (const Branch& branch : transaction.branches) out_.push_back(branch.in_flight ? 1 : 0);
     engine::Effects effects;
-    if (live.held_calls.empty()) effects.calls.swap(live.held_calls);  // its memory
     try {
-      effects = engine::Step(transaction, event, context, std::move(effects));
-    } catch (const std::exception& error) {
-      transaction.stuck = true;
-      transaction.due = kNever;
-      transaction.last_error = error.what();
-      effects.changed = true;  // or it would be believed to be stored
-    }
-    const bool failed = transaction.status == Status::kFailed && before != Status::kAborting;
-    const bool aborting = transaction.status == Status::kAborting;
-    if (transaction.status != before && (aborting || failed)) live.rolled_back = true;
-    if (answer) {
-      if (ErrorsOf(transaction, event.branch) > errors) {
-        news.Error(transaction, errors + 1, context.now);
-      } else if (event.result.no_handler &&
-                 news.NobodyToCall(transaction, event.branch, context.now) && options.on_alert) {
-        effects.alert = event.branch;
+      StepNow(live, event, effects);
+    } catch (const std::bad_alloc&) {
+      if (live.Fresh()) {
+        dirty.erase(std::remove(dirty.begin(), dirty.end(), &live), dirty.end());
+        live.dirty = false;
+        throw;
       }
-    }
-    // What nobody else knows of cannot lose its compare-and-set, so it is only kept for what it tells.
-    if (!live.Fresh() || effects.alert) {
-      live.events.push_back(
-          {event, effects.alert ? AlertOf(transaction, *effects.alert) : nullptr});
-    }
-    if (transaction.stuck && !was_stuck) {
-      Log(LogLevel::kError, "gid '" + transaction.definition->gid +
-                                "' is stuck: " + transaction.last_error +
-                                "; see Explain, then RetryNow or ForceStop");
-    }
-    if (effects.changed) {
-      transaction.updated = context.now;
-      if (!live.dirty) dirty.push_back(&live);
-      live.dirty = true;
-    }
-    live.timer = effects.timer;
-    if (live.held_calls.empty()) {
-      live.held_calls = std::move(effects.calls);
-    } else {
-      live.held_calls.insert(live.held_calls.end(), effects.calls.begin(), effects.calls.end());
+      for (std::size_t i = 0; i < out_.size() && i < transaction.branches.size(); ++i) {
+        transaction.branches[i].in_flight = out_[i] != 0;
+      }
+      live.events.push_back({std::move(event), nullptr});
+      // Of no record: the next commit finds a conflict, and the stored record takes the place of this one.
+      transaction.version |= std::uint64_t{1} << 63;
+      if (!std::exchange(live.dirty, true)) dirty.push_back(&live);
     }
     return std::move(effects.refused);
   }
 
   /// Starts nothing without room: it leaves memory, and is loaded when there is.
   void StepIfRoom(Live& live, engine::EventKind kind, bool room) {
-    const bool may_call = context.may_call;
-    context.may_call = may_call && room;
-    Step(live, {kind, 0, {}});
+    const bool may_call = std::exchange(context.may_call, context.may_call && room);
+    try {
+      Step(live, {kind, 0, {}});
+    } catch (...) {
+      context.may_call = may_call;
+      throw;
+    }
     context.may_call = may_call;
   }
 
   /// Something of it is to be released: calls, timers, answers.
   void Touch(Live& live) {
-    if (live.touched) return;
-    live.touched = true;
-    touched.push_back(&live);
+    if (!std::exchange(live.touched, true)) touched.push_back(&live);
   }
 
-  void AddWaiter(Live& live, Waiter waiter) {
+  void AddWaiter(Live& live, Waiter&& waiter) {
     if (!waiter.callback) return;
     // A failing store keeps nobody; those of a new one are refused with its commit.
     if (waiter.when == AnswerWhen::kStored && !live.Fresh()) {
@@ -264,9 +236,6 @@ class Board : public Replies {
     const std::string why = ", the store is failing: " + health.Problem() + "; try again later";
     return std::make_exception_ptr(StoreError(what + why));
   }
-  static std::exception_ptr Rejected(const std::string& why) {
-    return std::make_exception_ptr(RejectedError(why));
-  }
 
   static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
 
@@ -291,8 +260,50 @@ class Board : public Replies {
   std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
 
  private:
-  static std::uint32_t ErrorsOf(const Transaction& transaction, std::size_t branch) {
-    return branch < transaction.branches.size() ? transaction.branches[branch].errors : 0;
+  void StepNow(Live& live, engine::Event& event, engine::Effects& effects) {
+    Transaction& transaction = live.transaction;
+    const bool was_stuck = transaction.stuck;
+    const Status before = transaction.status;
+    const bool answer = event.kind == engine::EventKind::kResult;
+    const std::uint32_t errors = answer ? ErrorsOf(transaction, event.branch) : 0;
+    if (live.held_calls.empty()) effects.calls.swap(live.held_calls);  // its memory
+    try {
+      effects = engine::Step(transaction, event, context, std::move(effects));
+    } catch (const std::exception& error) {
+      if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) throw;
+      transaction.stuck = true;
+      transaction.due = kNever;
+      transaction.last_error = error.what();
+      effects.changed = true;  // or it would be believed to be stored
+    }
+    if (answer) {
+      if (ErrorsOf(transaction, event.branch) > errors) {
+        news.Error(transaction, errors + 1, context.now);
+      } else if (event.result.no_handler &&
+                 news.NobodyToCall(transaction, event.branch, context.now) && options.on_alert) {
+        effects.alert = event.branch;
+      }
+    }
+    if (transaction.stuck && !was_stuck) {
+      Log(LogLevel::kError, "gid '" + transaction.definition->gid +
+                                "' is stuck: " + transaction.last_error +
+                                "; see Explain, then RetryNow or ForceStop");
+    }
+    std::shared_ptr<const Alert> alert;
+    if (effects.alert) alert = AlertOf(transaction, *effects.alert);
+    if (live.held_calls.empty()) {
+      live.held_calls.swap(effects.calls);
+    } else {
+      live.held_calls.insert(live.held_calls.end(), effects.calls.begin(), effects.calls.end());
+    }
+    // Nothing below can fail. What nobody else knows of loses no compare-and-set: it is kept for what it tells.
+    if (BeganToFail(before, transaction.status)) live.rolled_back = true;
+    if (!live.Fresh() || alert) live.events.push_back({std::move(event), std::move(alert)});
+    if (effects.changed) {
+      transaction.updated = context.now;
+      if (!std::exchange(live.dirty, true)) dirty.push_back(&live);
+    }
+    live.timer = effects.timer;
   }
 
   /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
@@ -302,13 +313,7 @@ class Board : public Replies {
     std::shared_ptr<const Definition> definition = lives.Remove(live);
     if (keep) ended.push_back(std::move(definition));
   }
-
-  static std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t branch) {
-    const Definition& definition = *transaction.definition;
-    return std::make_shared<const Alert>(
-        Alert{definition.gid, transaction.status, ShownUrl(UrlOf(definition, branch)),
-              transaction.last_error, transaction.branches[branch].errors});
-  }
+  std::vector<char> out_;  // a member for its memory
 };
 
 }  // namespace v1

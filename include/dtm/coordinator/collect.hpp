@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 #include <set>
 #include <string>
@@ -42,10 +43,10 @@ class Collect {
       if (Live* live = board_.lives.Find(entry.first)) StepAgain(*live, entry.second);
     }
     TakeAnswers();
-    for (Submission& submission : std::exchange(board_.returned, {})) OnSubmission(submission);
-    for (Command& command : std::exchange(board_.again_commands, {})) commands_.Do(command);
+    for (Submission& submission : std::exchange(board_.returned, {})) Guarded(submission);
+    for (Command& command : std::exchange(board_.again_commands, {})) Guarded(command);
     TakeSubmissions();
-    for (Command& command : mail_.commands) commands_.Do(command);
+    for (Command& command : mail_.commands) Guarded(command);
     for (QueuedWork& work : mail_.works) OnWork(work);
     mail_.Clear();
     while (Live* live = board_.timers.TakeDue(board_.context.now)) {
@@ -57,6 +58,9 @@ class Collect {
 
   /// Stored records that could not be read so far; 101 are that many or more.
   std::size_t Damaged() const { return damaged_.size(); }
+
+  /// Whether something is not as it should be since no memory was left; asked once.
+  bool Incomplete() { return std::exchange(incomplete_, false); }
 
   /// Takes unfinished transactions from the store, as far as there is room.
   /// @throws StoreError
@@ -114,14 +118,48 @@ class Collect {
         Prefetch<1>(soon.gid.data());
         Prefetch<LinesOf(2 * sizeof(Step))>(soon.steps.data());
       }
-      OnSubmission(submissions[i]);
+      Guarded(submissions[i]);
+    }
+  }
+
+  /// What no memory is left for is refused, and the others of the turn go on. What got into memory without being complete
+  /// is refused by the sweep.
+  void Guarded(Submission& submission) {
+    try {
+      OnSubmission(submission);
+    } catch (const std::bad_alloc&) {
+      Board::Refuse(submission.waiter, std::current_exception());
+      Live* live = board_.lives.Find(submission.definition->gid);
+      if (live != nullptr && live->Fresh() && !live->dirty) {
+        for (const Waiter& waiter : live->waiters) {
+          Board::Refuse(waiter, std::current_exception());
+        }
+        board_.RemoveFresh(*live);
+      }
+      incomplete_ = true;
+    }
+  }
+  void Guarded(Command& command) {
+    try {
+      commands_.Do(command);
+    } catch (const std::bad_alloc&) {
+      const std::exception_ptr error = std::current_exception();
+      if (command.explained) Board::Protected([&] { command.explained({}, error); });
+      if (command.listed) Board::Protected([&] { command.listed({}, error); });
+      Board::Refuse(command.waiter, error);
+      incomplete_ = true;
     }
   }
 
   void OnAnswer(Answer& answer) {
     Live* live = board_.lives.At(answer.call.place, answer.call.life);
     if (live == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
-    board_.Step(*live, {engine::EventKind::kResult, answer.call.branch, std::move(answer.result)});
+    engine::Event event{engine::EventKind::kResult, answer.call.branch, std::move(answer.result)};
+    try {
+      board_.Step(*live, std::move(event));
+    } catch (const std::bad_alloc&) {  // it comes again
+      inbox_.Done(std::move(answer.call), std::move(event.result));
+    }
   }
 
   void OnTimer(Live& live) {
@@ -136,10 +174,10 @@ class Collect {
 
   /// Its record may have been replaced by the stored one: what had happened to it happens again.
   void StepAgain(Live& live, engine::EventKind kind) {
-    const std::vector<Stepped> events = std::exchange(live.events, {});
+    std::vector<Stepped> events = std::exchange(live.events, {});
     kind == engine::EventKind::kLoaded ? board_.StepIfRoom(live, kind, !board_.Overfull())
                                        : (void)board_.Step(live, {kind, 0, {}});
-    for (const engine::Event& event : events) board_.Step(live, event);
+    for (engine::Event& event : events) board_.Step(live, std::move(event));
   }
 
   /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, but for those who
@@ -171,7 +209,7 @@ class Collect {
     if (!problem.empty()) return Board::Refuse(submission.waiter, Board::Rejected(problem));
     const bool full = board_.Full();
     Transaction transaction;
-    transaction.definition = std::move(submission.definition);
+    transaction.definition = submission.definition;
     Live& live = board_.lives.Add(std::move(transaction), submission.bytes);
     board_.AddWaiter(live, std::move(submission.waiter));
     board_.StepIfRoom(
@@ -242,6 +280,7 @@ class Collect {
   Inbox& inbox_;
   Commands commands_;
   Mail mail_;
+  bool incomplete_ = false;
   std::set<std::int64_t> damaged_;  // rows of which the log has told
   bool recovering_ = true;          // until all that an earlier life left was found
   Time recovery_began_{};

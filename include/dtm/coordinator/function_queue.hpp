@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -54,10 +55,17 @@ class FunctionQueue {
     return found == entries_.end() ? nullptr : found->second.get();
   }
 
-  void Push(Entry& entry, BranchCall call) {
+  /// @throws std::bad_alloc  nothing was changed, also not `call`.
+  void Push(Entry& entry, BranchCall&& call) {
     entry.waiting_.push_back(std::move(call));
+    try {
+      JoinRing(entry);
+    } catch (const std::bad_alloc&) {
+      call = std::move(entry.waiting_.back());
+      entry.waiting_.pop_back();
+      throw;
+    }
     ++waiting_;
-    JoinRing(entry);
   }
 
   /// The function whose turn it is; null: nothing may begin.
@@ -74,14 +82,15 @@ class FunctionQueue {
   /// A call of what Next has just returned; Ended must follow.
   BranchCall Take() {
     Entry& entry = *ring_.front();
+    const bool more = entry.waiting_.size() > 1;
+    if (more) ring_.push_back(&entry);  // first, since it may throw
     ring_.pop_front();
-    entry.in_ring_ = false;
+    entry.in_ring_ = more;
     BranchCall call = std::move(entry.waiting_.front());
     entry.waiting_.pop_front();
     --waiting_;
     ++running_;
     if (entry.running_++ == 0) --resting_;
-    JoinRing(entry);
     return call;
   }
 
@@ -110,8 +119,8 @@ class FunctionQueue {
  private:
   void JoinRing(Entry& entry) {
     if (entry.in_ring_ || entry.waiting_.empty()) return;
-    entry.in_ring_ = true;
     ring_.push_back(&entry);
+    entry.in_ring_ = true;
   }
 
   bool MayBegin(const Entry& entry) const {

@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <map>
 #include <mutex>
+#include <new>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -84,13 +86,19 @@ class Functions : public BranchCaller {
       for (BranchCall& call : calls) {
         FunctionQueue::Entry* entry =
             queue_.Find(std::string_view(call.Url()).substr(kLocalPrefixSize));
-        if (entry == nullptr) {
-          unknown.push_back(std::move(call));
-        } else {
-          queue_.Push(*entry, std::move(call));
+        try {
+          if (entry == nullptr) {
+            unknown.push_back(std::move(call));
+          } else {
+            queue_.Push(*entry, std::move(call));
+          }
+        } catch (const std::bad_alloc&) {  // it stays here
         }
       }
       WakeThreads();
+    }
+    for (BranchCall& call : calls) {
+      if (call.definition) results.Done(std::move(call), Result::NotSent({}));
     }
     if (else_ != nullptr && !unknown.empty()) return else_->Call(std::move(unknown), results);
     for (BranchCall& call : unknown) {
@@ -261,7 +269,15 @@ class Functions : public BranchCaller {
 
   /// Takes a call of what Next has just returned, and runs it without the lock.
   void RunOne(FunctionQueue::Entry& entry, std::unique_lock<std::mutex>& lock) {
-    BranchCall call = queue_.Take();
+    BranchCall call;
+    try {
+      if (running_.size() == running_.capacity()) running_.reserve(2 * running_.size() + 4);
+      call = queue_.Take();
+    } catch (const std::bad_alloc&) {  // it is still in the queue
+      lock.unlock();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      return lock.lock();
+    }
     ++taken_;
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;

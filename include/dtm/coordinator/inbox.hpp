@@ -4,14 +4,17 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -156,10 +159,10 @@ class Inbox : public BranchResults {
     Arrived(lock);
     return true;
   }
+  /// An answer that is lost would be waited for for ever: without memory it waits until there is some.
   void Done(BranchCall call, Result result) override {
-    std::unique_lock<std::mutex> lock(mutex_);
-    mail_.answers.push_back({std::move(call), std::move(result)});
-    Arrived(lock);
+    Answer answer{std::move(call), std::move(result)};
+    while (!Keep(answer)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 
   /// Swaps all that has arrived into `mail`, which must be empty but for what has ended; its memory is used again.
@@ -225,6 +228,17 @@ class Inbox : public BranchResults {
   }
 
  private:
+  bool Keep(Answer& answer) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    try {
+      mail_.answers.push_back(std::move(answer));  // which moves nothing if it throws
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    Arrived(lock);
+    return true;
+  }
+
   /// Tells who waits for it; lets the lock go, since on_wake is the program's.
   void Arrived(std::unique_lock<std::mutex>& lock) {
     if (waiting_ > 0) arrived_.notify_all();

@@ -84,6 +84,35 @@ inline bool WaitsForPeople(const Live& live) {
          (transaction.status == Status::kPrepared && live.timer == kNever && !live.CallsOut());
 }
 
+inline std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t branch) {
+  const Definition& definition = *transaction.definition;
+  return std::make_shared<const Alert>(
+      Alert{definition.gid, transaction.status, ShownUrl(UrlOf(definition, branch)),
+            transaction.last_error, transaction.branches[branch].errors});
+}
+
+/// A branch whose function runs inside a commit.
+struct BranchWork {
+  std::size_t place = 0;  ///< see Lives
+  std::uint64_t life = 0;
+  std::size_t branch = 0;
+};
+
+inline std::uint32_t ErrorsOf(const Transaction& transaction, std::size_t branch) {
+  return branch < transaction.branches.size() ? transaction.branches[branch].errors : 0;
+}
+
+inline bool BeganToFail(Status before, Status now) {
+  return now != before &&
+         (now == Status::kAborting || (now == Status::kFailed && before != Status::kAborting));
+}
+
+/// So that the next push_back cannot fail.
+template <typename T>
+inline void MakeRoom(std::vector<T>& vector) {
+  if (vector.size() == vector.capacity()) vector.reserve(2 * vector.size() + 4);
+}
+
 /// What is looked at soon: first the Live itself, then what it points to.
 inline void PrefetchLive(const Live& live) { Prefetch<LinesOf(sizeof(Live))>(&live); }
 inline void PrefetchParts(const Live& live) {

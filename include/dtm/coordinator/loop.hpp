@@ -65,7 +65,7 @@ class Loop {
     broken_off_ = true;  // should it throw
     const bool something = Stages();
     sweep_.NowAndThen();
-    broken_off_ = false;
+    broken_off_ = collect_.Incomplete();
     return something;
   }
 

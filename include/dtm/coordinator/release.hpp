@@ -63,6 +63,11 @@ class Release {
   void TakeCalls(Live& live) {
     const Transaction& transaction = live.transaction;
     if (!IsFinal(transaction.status)) {
+      // Or some would be taken and still be held when no memory is left for the others.
+      for (auto* calls : {&local_calls_, &url_calls_}) {
+        const std::size_t needed = calls->size() + live.held_calls.size();
+        if (needed > calls->capacity()) calls->reserve(2 * needed);
+      }
       for (const std::size_t branch : live.held_calls) {
         BranchCall call;
         call.definition = transaction.definition;

@@ -81,16 +81,26 @@ class MemoryStore : public Store {
   void Commit() override {
     if (!open_) throw StoreError("there is no open batch to commit");
     const std::lock_guard<std::mutex> lock(mutex_);
+    std::map<std::pair<Time, std::int64_t>, bool> due;
+    for (const auto& [row, transaction] : batch_) {
+      if (!IsFinal(transaction.status)) due[{transaction.due, row}] = true;
+    }
+    rows_.reserve(rows_.size() + new_rows_.size());
+    // All or nothing: below nothing needs memory.
     open_ = false;
     values_ = new_values_;
-    for (auto& entry : batch_) {
-      const Transaction& transaction = entry.second;
-      const auto old = records_.find(entry.first);
-      if (old != records_.end()) due_.erase({old->second.due, entry.first});
-      if (!IsFinal(transaction.status)) due_[{transaction.due, entry.first}] = true;
-      rows_[transaction.definition->gid] = entry.first;
-      records_[entry.first] = transaction;
+    rows_.merge(new_rows_);
+    while (!batch_.empty()) {
+      auto node = batch_.extract(batch_.begin());
+      const auto old = records_.find(node.key());
+      if (old == records_.end()) {
+        records_.insert(std::move(node));
+      } else {
+        due_.erase({old->second.due, node.key()});
+        old->second = std::move(node.mapped());
+      }
     }
+    due_.merge(due);
     for (const std::int64_t row : removed_) {
       const auto record = records_.find(row);
       if (record == records_.end()) continue;  // two steps of retention in one batch

@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -72,24 +73,31 @@ class ScriptedBranches {
 
     void Call(std::vector<BranchCall> calls, BranchResults& results) override {
       for (const BranchCall& call : calls) {
-        ScriptedAnswer answer = script_.Next(call);
-        if (answer.never || answer.after > call.timeout) {
-          answer.result = Result::Error("no answer within its deadline");
-          answer.after = call.timeout;
+        try {
+          Answer(call, results);
+        } catch (const std::bad_alloc&) {
+          results.Done(call, Result::NotSent({}));
         }
-        if (answer.after == Duration{}) {
-          results.Done(call, answer.result);
-          continue;
-        }
-        script_.time_->At(script_.time_->Now() + answer.after,
-                          [alive = alive_, &results, call, result = answer.result] {
-                            if (*alive) results.Done(call, result);
-                          });
       }
     }
     void Stop() override { *alive_ = false; }
 
    private:
+    void Answer(const BranchCall& call, BranchResults& results) {
+      ScriptedAnswer answer = script_.Next(call);
+      if (answer.never || answer.after > call.timeout) {
+        answer.result = Result::Error("no answer within its deadline");
+        answer.after = call.timeout;
+      }
+      if (answer.after == Duration{}) {
+        return results.Done(call, answer.result);
+      }
+      script_.time_->At(script_.time_->Now() + answer.after,
+                        [alive = alive_, &results, call, result = answer.result] {
+                          if (*alive) results.Done(call, result);
+                        });
+    }
+
     ScriptedBranches& script_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   };
