@@ -142,7 +142,7 @@ TEST_CASE("board: logs and callbacks that throw, or are not there") {
   Waiter waiter;
   Board::Refuse(waiter, nullptr);  // nobody to tell
   Live& live = board.lives.Add(NewTransaction("a"));
-  board.AddWaiter(live, waiter);
+  board.AddWaiter(live, dtm::Waiter(waiter));
   CHECK(live.waiters.empty());
   waiter.callback = [](const dtm::Reply&) { throw 7; };
   Board::Answer(waiter, {"a", Status::kSucceed, {}});
