@@ -34,6 +34,9 @@ struct Replies {
   static void Refuse(const Waiter& waiter, std::exception_ptr error) {
     if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
   }
+  static std::exception_ptr Rejected(const std::string& why) {
+    return std::make_exception_ptr(RejectedError(why));
+  }
 };
 
 }  // namespace v1
