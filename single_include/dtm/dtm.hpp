@@ -4347,6 +4347,8 @@ using TransactionFunction = std::function<Result(sqlite3*, const std::string&, c
 /// Which call of a function begins next: a queue per function, in turn, and no function takes all threads.
 /// Needs: std. Threads: none inside; the caller holds its own lock.
 
+#include <new>
+
 namespace dtm {
 inline namespace v1 {
 
@@ -4386,10 +4388,17 @@ class FunctionQueue {
     return found == entries_.end() ? nullptr : found->second.get();
   }
 
-  void Push(Entry& entry, BranchCall call) {
+  /// @throws std::bad_alloc  nothing was changed, also not `call`.
+  void Push(Entry& entry, BranchCall&& call) {
     entry.waiting_.push_back(std::move(call));
+    try {
+      JoinRing(entry);
+    } catch (const std::bad_alloc&) {
+      call = std::move(entry.waiting_.back());
+      entry.waiting_.pop_back();
+      throw;
+    }
     ++waiting_;
-    JoinRing(entry);
   }
 
   /// The function whose turn it is; null: nothing may begin.
@@ -4406,14 +4415,15 @@ class FunctionQueue {
   /// A call of what Next has just returned; Ended must follow.
   BranchCall Take() {
     Entry& entry = *ring_.front();
+    const bool more = entry.waiting_.size() > 1;
+    if (more) ring_.push_back(&entry);  // first, since it may throw
     ring_.pop_front();
-    entry.in_ring_ = false;
+    entry.in_ring_ = more;
     BranchCall call = std::move(entry.waiting_.front());
     entry.waiting_.pop_front();
     --waiting_;
     ++running_;
     if (entry.running_++ == 0) --resting_;
-    JoinRing(entry);
     return call;
   }
 
@@ -4442,8 +4452,8 @@ class FunctionQueue {
  private:
   void JoinRing(Entry& entry) {
     if (entry.in_ring_ || entry.waiting_.empty()) return;
-    entry.in_ring_ = true;
     ring_.push_back(&entry);
+    entry.in_ring_ = true;
   }
 
   bool MayBegin(const Entry& entry) const {
@@ -4533,13 +4543,19 @@ class Functions : public BranchCaller {
       for (BranchCall& call : calls) {
         FunctionQueue::Entry* entry =
             queue_.Find(std::string_view(call.Url()).substr(kLocalPrefixSize));
-        if (entry == nullptr) {
-          unknown.push_back(std::move(call));
-        } else {
-          queue_.Push(*entry, std::move(call));
+        try {
+          if (entry == nullptr) {
+            unknown.push_back(std::move(call));
+          } else {
+            queue_.Push(*entry, std::move(call));
+          }
+        } catch (const std::bad_alloc&) {  // it stays here
         }
       }
       WakeThreads();
+    }
+    for (BranchCall& call : calls) {
+      if (call.definition) results.Done(std::move(call), Result::NotSent({}));
     }
     if (else_ != nullptr && !unknown.empty()) return else_->Call(std::move(unknown), results);
     for (BranchCall& call : unknown) {
@@ -4710,7 +4726,15 @@ class Functions : public BranchCaller {
 
   /// Takes a call of what Next has just returned, and runs it without the lock.
   void RunOne(FunctionQueue::Entry& entry, std::unique_lock<std::mutex>& lock) {
-    BranchCall call = queue_.Take();
+    BranchCall call;
+    try {
+      if (running_.size() == running_.capacity()) running_.reserve(2 * running_.size() + 4);
+      call = queue_.Take();
+    } catch (const std::bad_alloc&) {  // it is still in the queue
+      lock.unlock();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      return lock.lock();
+    }
     ++taken_;
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
@@ -5099,10 +5123,10 @@ class Inbox : public BranchResults {
     Arrived(lock);
     return true;
   }
+  /// An answer that is lost would be waited for for ever: without memory it waits until there is some.
   void Done(BranchCall call, Result result) override {
-    std::unique_lock<std::mutex> lock(mutex_);
-    mail_.answers.push_back({std::move(call), std::move(result)});
-    Arrived(lock);
+    Answer answer{std::move(call), std::move(result)};
+    while (!Keep(answer)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 
   /// Swaps all that has arrived into `mail`, which must be empty but for what has ended; its memory is used again.
@@ -5168,6 +5192,17 @@ class Inbox : public BranchResults {
   }
 
  private:
+  bool Keep(Answer& answer) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    try {
+      mail_.answers.push_back(std::move(answer));  // which moves nothing if it throws
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    Arrived(lock);
+    return true;
+  }
+
   /// Tells who waits for it; lets the lock go, since on_wake is the program's.
   void Arrived(std::unique_lock<std::mutex>& lock) {
     if (waiting_ > 0) arrived_.notify_all();
@@ -5352,6 +5387,35 @@ inline bool WaitsForPeople(const Live& live) {
   const Transaction& transaction = live.transaction;
   return transaction.stuck || transaction.unreadable ||
          (transaction.status == Status::kPrepared && live.timer == kNever && !live.CallsOut());
+}
+
+inline std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t branch) {
+  const Definition& definition = *transaction.definition;
+  return std::make_shared<const Alert>(
+      Alert{definition.gid, transaction.status, ShownUrl(UrlOf(definition, branch)),
+            transaction.last_error, transaction.branches[branch].errors});
+}
+
+/// A branch whose function runs inside a commit.
+struct BranchWork {
+  std::size_t place = 0;  ///< see Lives
+  std::uint64_t life = 0;
+  std::size_t branch = 0;
+};
+
+inline std::uint32_t ErrorsOf(const Transaction& transaction, std::size_t branch) {
+  return branch < transaction.branches.size() ? transaction.branches[branch].errors : 0;
+}
+
+inline bool BeganToFail(Status before, Status now) {
+  return now != before &&
+         (now == Status::kAborting || (now == Status::kFailed && before != Status::kAborting));
+}
+
+/// So that the next push_back cannot fail.
+template <typename T>
+inline void MakeRoom(std::vector<T>& vector) {
+  if (vector.size() == vector.capacity()) vector.reserve(2 * vector.size() + 4);
 }
 
 /// What is looked at soon: first the Live itself, then what it points to.
@@ -6098,6 +6162,9 @@ struct Replies {
   }
   static void Refuse(const Waiter& waiter, std::exception_ptr error) {
     if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
+  }
+  static std::exception_ptr Rejected(const std::string& why) {
+    return std::make_exception_ptr(RejectedError(why));
   }
 };
 
@@ -6902,13 +6969,6 @@ inline Effects Step(Transaction& transaction, const Event& event, const Context&
 namespace dtm {
 inline namespace v1 {
 
-/// A branch whose function runs inside a commit.
-struct BranchWork {
-  std::size_t place = 0;  ///< see Lives
-  std::uint64_t life = 0;
-  std::size_t branch = 0;
-};
-
 class Board : public Replies {
  public:
   Board(Store& store_in, const Options& options_in)
@@ -6919,77 +6979,55 @@ class Board : public Replies {
     if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
   }
 
-  /// Asks the machine; what must follow is kept in `live` until its record is durable. Returns why
-  /// the event was refused, or nothing.
-  std::string Step(Live& live, const engine::Event& event) {
+  /// Asks the machine; what must follow is kept in `live` until its record is durable. Returns why the event was
+  /// refused, or nothing. Without memory the stored record counts again, with what has happened since.
+  /// @throws std::bad_alloc  nothing was changed, also not `event`; or it is new, and the sweep refuses it.
+  std::string Step(Live& live, engine::Event&& event) {
     Transaction& transaction = live.transaction;
     Touch(live);
     if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
-    const bool was_stuck = transaction.stuck;
-    const Status before = transaction.status;
-    const bool answer = event.kind == engine::EventKind::kResult;
-    const std::uint32_t errors = answer ? ErrorsOf(transaction, event.branch) : 0;
+    MakeRoom(live.events);
+    MakeRoom(dirty);
+    out_.clear();
+    for (const Branch& branch : transaction.branches) out_.push_back(branch.in_flight ? 1 : 0);
     engine::Effects effects;
-    if (live.held_calls.empty()) effects.calls.swap(live.held_calls);  // its memory
     try {
-      effects = engine::Step(transaction, event, context, std::move(effects));
-    } catch (const std::exception& error) {
-      transaction.stuck = true;
-      transaction.due = kNever;
-      transaction.last_error = error.what();
-      effects.changed = true;  // or it would be believed to be stored
-    }
-    const bool failed = transaction.status == Status::kFailed && before != Status::kAborting;
-    const bool aborting = transaction.status == Status::kAborting;
-    if (transaction.status != before && (aborting || failed)) live.rolled_back = true;
-    if (answer) {
-      if (ErrorsOf(transaction, event.branch) > errors) {
-        news.Error(transaction, errors + 1, context.now);
-      } else if (event.result.no_handler &&
-                 news.NobodyToCall(transaction, event.branch, context.now) && options.on_alert) {
-        effects.alert = event.branch;
+      StepNow(live, event, effects);
+    } catch (const std::bad_alloc&) {
+      if (live.Fresh()) {
+        dirty.erase(std::remove(dirty.begin(), dirty.end(), &live), dirty.end());
+        live.dirty = false;
+        throw;
       }
-    }
-    // What nobody else knows of cannot lose its compare-and-set, so it is only kept for what it tells.
-    if (!live.Fresh() || effects.alert) {
-      live.events.push_back(
-          {event, effects.alert ? AlertOf(transaction, *effects.alert) : nullptr});
-    }
-    if (transaction.stuck && !was_stuck) {
-      Log(LogLevel::kError, "gid '" + transaction.definition->gid +
-                                "' is stuck: " + transaction.last_error +
-                                "; see Explain, then RetryNow or ForceStop");
-    }
-    if (effects.changed) {
-      transaction.updated = context.now;
-      if (!live.dirty) dirty.push_back(&live);
-      live.dirty = true;
-    }
-    live.timer = effects.timer;
-    if (live.held_calls.empty()) {
-      live.held_calls = std::move(effects.calls);
-    } else {
-      live.held_calls.insert(live.held_calls.end(), effects.calls.begin(), effects.calls.end());
+      for (std::size_t i = 0; i < out_.size() && i < transaction.branches.size(); ++i) {
+        transaction.branches[i].in_flight = out_[i] != 0;
+      }
+      live.events.push_back({std::move(event), nullptr});
+      // Of no record: the next commit finds a conflict, and the stored record takes the place of this one.
+      transaction.version |= std::uint64_t{1} << 63;
+      if (!std::exchange(live.dirty, true)) dirty.push_back(&live);
     }
     return std::move(effects.refused);
   }
 
   /// Starts nothing without room: it leaves memory, and is loaded when there is.
   void StepIfRoom(Live& live, engine::EventKind kind, bool room) {
-    const bool may_call = context.may_call;
-    context.may_call = may_call && room;
-    Step(live, {kind, 0, {}});
+    const bool may_call = std::exchange(context.may_call, context.may_call && room);
+    try {
+      Step(live, {kind, 0, {}});
+    } catch (...) {
+      context.may_call = may_call;
+      throw;
+    }
     context.may_call = may_call;
   }
 
   /// Something of it is to be released: calls, timers, answers.
   void Touch(Live& live) {
-    if (live.touched) return;
-    live.touched = true;
-    touched.push_back(&live);
+    if (!std::exchange(live.touched, true)) touched.push_back(&live);
   }
 
-  void AddWaiter(Live& live, Waiter waiter) {
+  void AddWaiter(Live& live, Waiter&& waiter) {
     if (!waiter.callback) return;
     // A failing store keeps nobody; those of a new one are refused with its commit.
     if (waiter.when == AnswerWhen::kStored && !live.Fresh()) {
@@ -7131,9 +7169,6 @@ class Board : public Replies {
     const std::string why = ", the store is failing: " + health.Problem() + "; try again later";
     return std::make_exception_ptr(StoreError(what + why));
   }
-  static std::exception_ptr Rejected(const std::string& why) {
-    return std::make_exception_ptr(RejectedError(why));
-  }
 
   static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
 
@@ -7158,8 +7193,50 @@ class Board : public Replies {
   std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
 
  private:
-  static std::uint32_t ErrorsOf(const Transaction& transaction, std::size_t branch) {
-    return branch < transaction.branches.size() ? transaction.branches[branch].errors : 0;
+  void StepNow(Live& live, engine::Event& event, engine::Effects& effects) {
+    Transaction& transaction = live.transaction;
+    const bool was_stuck = transaction.stuck;
+    const Status before = transaction.status;
+    const bool answer = event.kind == engine::EventKind::kResult;
+    const std::uint32_t errors = answer ? ErrorsOf(transaction, event.branch) : 0;
+    if (live.held_calls.empty()) effects.calls.swap(live.held_calls);  // its memory
+    try {
+      effects = engine::Step(transaction, event, context, std::move(effects));
+    } catch (const std::exception& error) {
+      if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) throw;
+      transaction.stuck = true;
+      transaction.due = kNever;
+      transaction.last_error = error.what();
+      effects.changed = true;  // or it would be believed to be stored
+    }
+    if (answer) {
+      if (ErrorsOf(transaction, event.branch) > errors) {
+        news.Error(transaction, errors + 1, context.now);
+      } else if (event.result.no_handler &&
+                 news.NobodyToCall(transaction, event.branch, context.now) && options.on_alert) {
+        effects.alert = event.branch;
+      }
+    }
+    if (transaction.stuck && !was_stuck) {
+      Log(LogLevel::kError, "gid '" + transaction.definition->gid +
+                                "' is stuck: " + transaction.last_error +
+                                "; see Explain, then RetryNow or ForceStop");
+    }
+    std::shared_ptr<const Alert> alert;
+    if (effects.alert) alert = AlertOf(transaction, *effects.alert);
+    if (live.held_calls.empty()) {
+      live.held_calls.swap(effects.calls);
+    } else {
+      live.held_calls.insert(live.held_calls.end(), effects.calls.begin(), effects.calls.end());
+    }
+    // Nothing below can fail. What nobody else knows of loses no compare-and-set: it is kept for what it tells.
+    if (BeganToFail(before, transaction.status)) live.rolled_back = true;
+    if (!live.Fresh() || alert) live.events.push_back({std::move(event), std::move(alert)});
+    if (effects.changed) {
+      transaction.updated = context.now;
+      if (!std::exchange(live.dirty, true)) dirty.push_back(&live);
+    }
+    live.timer = effects.timer;
   }
 
   /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
@@ -7169,13 +7246,7 @@ class Board : public Replies {
     std::shared_ptr<const Definition> definition = lives.Remove(live);
     if (keep) ended.push_back(std::move(definition));
   }
-
-  static std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t branch) {
-    const Definition& definition = *transaction.definition;
-    return std::make_shared<const Alert>(
-        Alert{definition.gid, transaction.status, ShownUrl(UrlOf(definition, branch)),
-              transaction.last_error, transaction.branches[branch].errors});
-  }
+  std::vector<char> out_;  // a member for its memory
 };
 
 }  // namespace v1
@@ -7706,10 +7777,10 @@ class Collect {
       if (Live* live = board_.lives.Find(entry.first)) StepAgain(*live, entry.second);
     }
     TakeAnswers();
-    for (Submission& submission : std::exchange(board_.returned, {})) OnSubmission(submission);
-    for (Command& command : std::exchange(board_.again_commands, {})) commands_.Do(command);
+    for (Submission& submission : std::exchange(board_.returned, {})) Guarded(submission);
+    for (Command& command : std::exchange(board_.again_commands, {})) Guarded(command);
     TakeSubmissions();
-    for (Command& command : mail_.commands) commands_.Do(command);
+    for (Command& command : mail_.commands) Guarded(command);
     for (QueuedWork& work : mail_.works) OnWork(work);
     mail_.Clear();
     while (Live* live = board_.timers.TakeDue(board_.context.now)) {
@@ -7721,6 +7792,9 @@ class Collect {
 
   /// Stored records that could not be read so far; 101 are that many or more.
   std::size_t Damaged() const { return damaged_.size(); }
+
+  /// Whether something is not as it should be since no memory was left; asked once.
+  bool Incomplete() { return std::exchange(incomplete_, false); }
 
   /// Takes unfinished transactions from the store, as far as there is room.
   /// @throws StoreError
@@ -7778,14 +7852,48 @@ class Collect {
         Prefetch<1>(soon.gid.data());
         Prefetch<LinesOf(2 * sizeof(Step))>(soon.steps.data());
       }
-      OnSubmission(submissions[i]);
+      Guarded(submissions[i]);
+    }
+  }
+
+  /// What no memory is left for is refused, and the others of the turn go on. What got into memory without being complete
+  /// is refused by the sweep.
+  void Guarded(Submission& submission) {
+    try {
+      OnSubmission(submission);
+    } catch (const std::bad_alloc&) {
+      Board::Refuse(submission.waiter, std::current_exception());
+      Live* live = board_.lives.Find(submission.definition->gid);
+      if (live != nullptr && live->Fresh() && !live->dirty) {
+        for (const Waiter& waiter : live->waiters) {
+          Board::Refuse(waiter, std::current_exception());
+        }
+        board_.RemoveFresh(*live);
+      }
+      incomplete_ = true;
+    }
+  }
+  void Guarded(Command& command) {
+    try {
+      commands_.Do(command);
+    } catch (const std::bad_alloc&) {
+      const std::exception_ptr error = std::current_exception();
+      if (command.explained) Board::Protected([&] { command.explained({}, error); });
+      if (command.listed) Board::Protected([&] { command.listed({}, error); });
+      Board::Refuse(command.waiter, error);
+      incomplete_ = true;
     }
   }
 
   void OnAnswer(Answer& answer) {
     Live* live = board_.lives.At(answer.call.place, answer.call.life);
     if (live == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
-    board_.Step(*live, {engine::EventKind::kResult, answer.call.branch, std::move(answer.result)});
+    engine::Event event{engine::EventKind::kResult, answer.call.branch, std::move(answer.result)};
+    try {
+      board_.Step(*live, std::move(event));
+    } catch (const std::bad_alloc&) {  // it comes again
+      inbox_.Done(std::move(answer.call), std::move(event.result));
+    }
   }
 
   void OnTimer(Live& live) {
@@ -7800,10 +7908,10 @@ class Collect {
 
   /// Its record may have been replaced by the stored one: what had happened to it happens again.
   void StepAgain(Live& live, engine::EventKind kind) {
-    const std::vector<Stepped> events = std::exchange(live.events, {});
+    std::vector<Stepped> events = std::exchange(live.events, {});
     kind == engine::EventKind::kLoaded ? board_.StepIfRoom(live, kind, !board_.Overfull())
                                        : (void)board_.Step(live, {kind, 0, {}});
-    for (const engine::Event& event : events) board_.Step(live, event);
+    for (engine::Event& event : events) board_.Step(live, std::move(event));
   }
 
   /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, but for those who
@@ -7835,7 +7943,7 @@ class Collect {
     if (!problem.empty()) return Board::Refuse(submission.waiter, Board::Rejected(problem));
     const bool full = board_.Full();
     Transaction transaction;
-    transaction.definition = std::move(submission.definition);
+    transaction.definition = submission.definition;
     Live& live = board_.lives.Add(std::move(transaction), submission.bytes);
     board_.AddWaiter(live, std::move(submission.waiter));
     board_.StepIfRoom(
@@ -7906,6 +8014,7 @@ class Collect {
   Inbox& inbox_;
   Commands commands_;
   Mail mail_;
+  bool incomplete_ = false;
   std::set<std::int64_t> damaged_;  // rows of which the log has told
   bool recovering_ = true;          // until all that an earlier life left was found
   Time recovery_began_{};
@@ -8624,6 +8733,11 @@ class Release {
   void TakeCalls(Live& live) {
     const Transaction& transaction = live.transaction;
     if (!IsFinal(transaction.status)) {
+      // Or some would be taken and still be held when no memory is left for the others.
+      for (auto* calls : {&local_calls_, &url_calls_}) {
+        const std::size_t needed = calls->size() + live.held_calls.size();
+        if (needed > calls->capacity()) calls->reserve(2 * needed);
+      }
       for (const std::size_t branch : live.held_calls) {
         BranchCall call;
         call.definition = transaction.definition;
@@ -8856,7 +8970,7 @@ class Loop {
     broken_off_ = true;  // should it throw
     const bool something = Stages();
     sweep_.NowAndThen();
-    broken_off_ = false;
+    broken_off_ = collect_.Incomplete();
     return something;
   }
 
@@ -11906,16 +12020,26 @@ class MemoryStore : public Store {
   void Commit() override {
     if (!open_) throw StoreError("there is no open batch to commit");
     const std::lock_guard<std::mutex> lock(mutex_);
+    std::map<std::pair<Time, std::int64_t>, bool> due;
+    for (const auto& [row, transaction] : batch_) {
+      if (!IsFinal(transaction.status)) due[{transaction.due, row}] = true;
+    }
+    rows_.reserve(rows_.size() + new_rows_.size());
+    // All or nothing: below nothing needs memory.
     open_ = false;
     values_ = new_values_;
-    for (auto& entry : batch_) {
-      const Transaction& transaction = entry.second;
-      const auto old = records_.find(entry.first);
-      if (old != records_.end()) due_.erase({old->second.due, entry.first});
-      if (!IsFinal(transaction.status)) due_[{transaction.due, entry.first}] = true;
-      rows_[transaction.definition->gid] = entry.first;
-      records_[entry.first] = transaction;
+    rows_.merge(new_rows_);
+    while (!batch_.empty()) {
+      auto node = batch_.extract(batch_.begin());
+      const auto old = records_.find(node.key());
+      if (old == records_.end()) {
+        records_.insert(std::move(node));
+      } else {
+        due_.erase({old->second.due, node.key()});
+        old->second = std::move(node.mapped());
+      }
     }
+    due_.merge(due);
     for (const std::int64_t row : removed_) {
       const auto record = records_.find(row);
       if (record == records_.end()) continue;  // two steps of retention in one batch
