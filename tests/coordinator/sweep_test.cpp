@@ -135,10 +135,9 @@ TEST_CASE("sweep: no memory at any reading of the store: nothing is lost, nobody
       Fail();
       return MemoryStore::Load(gid);
     }
-    std::vector<Transaction> Due(dtm::Time now, dtm::DuePosition after,
-                                 std::size_t limit) override {
+    void Due(dtm::Time now, dtm::DuePosition after, const dtm::DueVisitor& visit) override {
       Fail();
-      return MemoryStore::Due(now, after, limit);
+      MemoryStore::Due(now, after, visit);
     }
     int fail_at = 0;
 
