@@ -1450,6 +1450,10 @@ inline bool RunsInTransaction(std::string_view url) {
 inline constexpr const char kOwnCode[] = "do:";
 inline constexpr const char kNoCall[] = "none:";
 
+/// The branch as which a workflow records what it has decided, before its first callback; its answer is the name of
+/// Op::kCommit or Op::kRollback.
+inline constexpr const char kDecision[] = "00";
+
 inline constexpr const char kTopicPrefix[] = "topic://";
 inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
 
@@ -2824,7 +2828,6 @@ class WorkflowLedger {
 
  private:
   using Key = std::pair<std::string, Op>;
-  static constexpr const char* kDecision = "00";  ///< its branch id
 
   void CheckDecision(bool succeeded, const std::set<std::string>& callbacks) {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -5297,6 +5300,7 @@ struct Event {
 /// What the machine may know besides the transaction.
 struct Context {
   Time now{};
+  Time started{};                                      ///< of this life of the coordinator
   Duration retry_interval = std::chrono::seconds(10);  ///< of a transaction that names none
   Duration request_timeout = std::chrono::seconds(3);  ///< of a transaction that names none
   std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
@@ -5846,15 +5850,20 @@ inline bool ForgetWaits(Transaction& transaction) {
 }
 
 /// After a restart nothing is in flight as far as this life knows, and the clock may have been set: no
-/// wait may be longer than it could have been made.
+/// wait may be longer than it could have been made. A workflow that this program resumes is tried again after one
+/// interval: what it waits for may be the code that this start brought.
 inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
   const TransOptions& options = transaction.definition->options;
   const Duration interval = RetryInterval(options, context);
   const Time last_deadline = CallDeadline(options, context);
+  const Definition& definition = *transaction.definition;
+  const bool new_code = definition.type == TransType::kWorkflow &&
+                        IsLocal(definition.query_prepared) &&
+                        transaction.updated <= context.started;
   for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
     Branch& branch = transaction.branches[i];
     branch.in_flight = false;
-    const Duration longest = RetryWait(transaction, i, interval);
+    const Duration longest = new_code ? interval : RetryWait(transaction, i, interval);
     branch.next_try = (std::min)(
         branch.next_try,
         context.now + (branch.told_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));
@@ -6905,6 +6914,14 @@ class WorkflowMachine : private MachineParts {
       if (t_.status != status) {
         effects_.refused = "it has already ended as " + std::string(Name(t_.status));
       }
+      return;
+    }
+    // Somebody runs it elsewhere, and its callbacks have begun.
+    const Op wrong = success ? Op::kRollback : Op::kCommit;
+    for (const dtm::Step& step : def_.steps) {
+      if (step.branch_id != kDecision || step.payload != Name(wrong)) continue;
+      effects_.refused =
+          "the decision to " + step.payload + " is recorded, so it does not end as " + Name(status);
       return;
     }
     t_.result = event.data;
@@ -8943,7 +8960,9 @@ class Loop {
         collect_(board_, inbox),
         commit_(board_, functions, clock),
         release_(board_, functions, inbox, alerts),
-        sweep_(board_) {}
+        sweep_(board_) {
+    board_.context.started = clock.Now();
+  }
 
   /// The caller of branches by URL; before the first turn.
   void Use(BranchCaller* urls) { release_.Use(urls); }

@@ -153,3 +153,70 @@ TEST_CASE(
   CHECK(house.Seen() == (late ? "failed" : "prepared"));
   CHECK(house.did == (late ? Lines{"charge", "refund", "refund"} : Lines{"charge", "refund"}));
 }
+
+TEST_CASE("workflow stories: another process that decides otherwise at the same time is refused") {
+  const bool first_fails = GENERATE(true, false);  // the other process decides otherwise, first
+  const bool first_has_callbacks = GENERATE(true, false);
+  const bool other_dies = GENERATE(true, false);  // in its callback
+  CAPTURE(first_fails, first_has_callbacks, other_dies);
+  bool dies = other_dies;
+  const auto run = [&](House& h, Workflow& wf, bool fails, const std::string& who) {
+    auto branch = wf.NewBranch();
+    if (first_has_callbacks || who == "other") {
+      branch.OnFinish([&h, &dies, who](bool success) {
+        h.did.push_back(who + (success ? " commits" : " rolls back"));
+        if (dies) throw std::runtime_error("the power is gone");
+      });
+    }
+    branch.Do([] {});
+    if (who == "first") {
+      const dtm::WorkflowHandle<int> other(*h.kit, "pay", [&, fails](Workflow& again, const int&) {
+        again.NewBranch()
+            .OnFinish([&h, &dies](bool success) {
+              h.did.push_back(std::string("other") + (success ? " commits" : " rolls back"));
+              if (dies) throw std::runtime_error("the power is gone");
+            })
+            .Do([] {});
+        if (!fails) throw dtm::FailureError("not today");
+        return std::string();
+      });
+      try {
+        other.Execute("g", 1);
+      } catch (const std::exception& error) {
+        h.logged.push_back(error.what());
+      }
+    }
+    if (fails) throw dtm::FailureError("too late today");
+    return std::string("done");
+  };
+  House house([&](House& h, Workflow& wf) { return run(h, wf, first_fails, "first"); });
+  CHECK_THROWS_AS(house.handle->Execute("g", 1), dtm::RejectedError);
+  const std::string told = first_fails ? "other commits" : "other rolls back";
+  CHECK(house.did == Lines{told});
+  const char* ended = first_fails ? "succeed" : "failed";
+  CHECK(house.Seen() == (other_dies ? "prepared" : ended));
+  if (!other_dies) return;
+  dies = false;
+  house.did.clear();
+  house.Deploy([&](House& h, Workflow& wf) { return run(h, wf, !first_fails, "other"); });
+  house.kit.Advance(seconds(15));
+  CHECK(house.Seen() == ended);
+  CHECK(house.did == Lines{told});
+}
+
+TEST_CASE("workflow stories: a start tries soon what waited long because of other code") {
+  House house(Charge);
+  CHECK_THROWS_WITH(house.handle->Execute("g", 30), "no van");
+  house.Deploy(CheckAndCharge);
+  house.kit.Advance(hours(5));
+  CHECK(house.Seen() == "prepared");
+  house.did.clear();
+  house.Deploy([](House& h, Workflow& wf) {
+    wf.NewBranch("charge").OnRollback(h.Does("refund")).Do(h.Does("charge"));
+    wf.NewBranch("ship").Do(h.Does("ship"));
+    return std::string("shipped");
+  });
+  house.kit.Advance(seconds(12));
+  CHECK(house.Seen() == "succeed");
+  CHECK(house.did == Lines{"ship"});
+}

@@ -117,7 +117,6 @@ class WorkflowLedger {
 
  private:
   using Key = std::pair<std::string, Op>;
-  static constexpr const char* kDecision = "00";  ///< its branch id
 
   void CheckDecision(bool succeeded, const std::set<std::string>& callbacks) {
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -38,7 +38,9 @@ class Loop {
         collect_(board_, inbox),
         commit_(board_, functions, clock),
         release_(board_, functions, inbox, alerts),
-        sweep_(board_) {}
+        sweep_(board_) {
+    board_.context.started = clock.Now();
+  }
 
   /// The caller of branches by URL; before the first turn.
   void Use(BranchCaller* urls) { release_.Use(urls); }

@@ -64,6 +64,10 @@ inline bool RunsInTransaction(std::string_view url) {
 inline constexpr const char kOwnCode[] = "do:";
 inline constexpr const char kNoCall[] = "none:";
 
+/// The branch as which a workflow records what it has decided, before its first callback; its answer is the name of
+/// Op::kCommit or Op::kRollback.
+inline constexpr const char kDecision[] = "00";
+
 inline constexpr const char kTopicPrefix[] = "topic://";
 inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
 

@@ -41,6 +41,7 @@ struct Event {
 /// What the machine may know besides the transaction.
 struct Context {
   Time now{};
+  Time started{};                                      ///< of this life of the coordinator
   Duration retry_interval = std::chrono::seconds(10);  ///< of a transaction that names none
   Duration request_timeout = std::chrono::seconds(3);  ///< of a transaction that names none
   std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none

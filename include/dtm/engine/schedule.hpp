@@ -111,15 +111,20 @@ inline bool ForgetWaits(Transaction& transaction) {
 }
 
 /// After a restart nothing is in flight as far as this life knows, and the clock may have been set: no
-/// wait may be longer than it could have been made.
+/// wait may be longer than it could have been made. A workflow that this program resumes is tried again after one
+/// interval: what it waits for may be the code that this start brought.
 inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
   const TransOptions& options = transaction.definition->options;
   const Duration interval = RetryInterval(options, context);
   const Time last_deadline = CallDeadline(options, context);
+  const Definition& definition = *transaction.definition;
+  const bool new_code = definition.type == TransType::kWorkflow &&
+                        IsLocal(definition.query_prepared) &&
+                        transaction.updated <= context.started;
   for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
     Branch& branch = transaction.branches[i];
     branch.in_flight = false;
-    const Duration longest = RetryWait(transaction, i, interval);
+    const Duration longest = new_code ? interval : RetryWait(transaction, i, interval);
     branch.next_try = (std::min)(
         branch.next_try,
         context.now + (branch.told_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));

@@ -58,6 +58,14 @@ class WorkflowMachine : private MachineParts {
       }
       return;
     }
+    // Somebody runs it elsewhere, and its callbacks have begun.
+    const Op wrong = success ? Op::kRollback : Op::kCommit;
+    for (const dtm::Step& step : def_.steps) {
+      if (step.branch_id != kDecision || step.payload != Name(wrong)) continue;
+      effects_.refused =
+          "the decision to " + step.payload + " is recorded, so it does not end as " + Name(status);
+      return;
+    }
     t_.result = event.data;
     t_.reason = Truncated(event.result.text, kMaxReasonBytes);
     Finish(status);
