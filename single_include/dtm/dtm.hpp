@@ -2936,7 +2936,7 @@ class WorkflowLedger {
   static std::string What(const Step& step) {
     const std::string what = step.action == kOwnCode  ? "own code"
                              : step.action == kNoCall ? "no call"
-                                                      : "a call of " + step.action;
+                                                      : "a call of " + Truncated(step.action, 200);
     return step.topic.empty() ? what : what + " named '" + step.topic + "'";
   }
 

@@ -105,6 +105,17 @@ TEST_CASE(
   }
 }
 
+TEST_CASE(
+    "workflow ledger: however long what was called is, the sentence keeps room for both names") {
+  Fixture f;
+  const std::string path(dtm::kMaxUrlBytes - 9, 'x');
+  CHECK(Run(f, {"http://b/" + path, "crash"}) == "crash");
+  const std::string told = Run(f, {"http://c/" + path});
+  CHECK_THAT(told, ContainsSubstring("http://b/x") && ContainsSubstring("http://c/x"));
+  CHECK(told.size() <
+        dtm::kMaxReasonBytes * 3 / 4);  // those who tell it say who they are before it
+}
+
 TEST_CASE("workflow ledger: what was recorded without saying what it was is accepted, as before") {
   Fixture f;
   CHECK(Run(f, {"http://b/charge", "own", "fn f", "crash"}) == "crash");
