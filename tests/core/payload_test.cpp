@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/catch.hpp"
+#include "tests/core/no_default.hpp"
 #include <dtm/core/payload.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -27,25 +28,15 @@ struct Both {
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Both, amount)
 struct WriteOnly {};
 inline void to_json(json&, const WriteOnly&) {}
-struct NoDefault {
-  explicit NoDefault(int) {}
-};
 
 }  // namespace payload_test
-
-template <>
-struct nlohmann::adl_serializer<payload_test::NoDefault> {
-  static payload_test::NoDefault from_json(const json& value) {
-    return payload_test::NoDefault(value.get<int>());
-  }
-};
 
 static_assert(!kReadable<payload_test::Neither> && !kWritable<payload_test::Neither>);
 static_assert(!kReadable<std::vector<payload_test::Neither>>);
 static_assert(!kWritable<std::vector<payload_test::Neither>>);
 static_assert(kReadable<payload_test::Both> && kWritable<payload_test::Both>);
 static_assert(!kReadable<payload_test::WriteOnly> && kWritable<payload_test::WriteOnly>);
-static_assert(kReadable<payload_test::NoDefault> && !kWritable<payload_test::NoDefault>);
+static_assert(kReadable<NoDefault> && !kWritable<NoDefault>);
 static_assert(kReadable<int> && kReadable<bool> && kReadable<std::string> && kReadable<json>);
 static_assert(kReadable<std::map<std::string, payload_test::Both>>);
 static_assert(!kReadable<const char*> && !kReadable<std::string_view>);  // of what is gone
