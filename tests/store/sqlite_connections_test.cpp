@@ -14,14 +14,23 @@ using Catch::Matchers::ContainsSubstring;
 using dtm::sqlite_store::Connections;
 using dtm_test::TempDir;
 
+namespace {
+
+constexpr std::size_t kCacheBytes = std::size_t{1} << 20;
+
+}  // namespace
+
 TEST_CASE("connections: opening again fails, reading goes on, the next try works") {
   TempDir dir;
   bool fails = false;
   int opened = 0;
-  Connections connections(dir / "s.db", dtm::Durability::kProcess, [&](sqlite3*) {
-    ++opened;
-    if (fails) throw std::runtime_error("no tables today");
-  });
+  Connections connections(
+      dir / "s.db", dtm::Durability::kProcess,
+      [&](sqlite3*) {
+        ++opened;
+        if (fails) throw std::runtime_error("no tables today");
+      },
+      kCacheBytes);
   REQUIRE(connections.Path() == dir / "s.db");
   fails = true;
   CHECK_THROWS_WITH(connections.Recover(), ContainsSubstring("no tables today"));
@@ -40,7 +49,7 @@ TEST_CASE("connections: opening again fails, reading goes on, the next try works
 
 TEST_CASE("connections: an open batch is dropped by Recover") {
   TempDir dir;
-  Connections connections(dir / "s.db", dtm::Durability::kProcess, {});
+  Connections connections(dir / "s.db", dtm::Durability::kProcess, {}, kCacheBytes);
   connections.Begin();
   connections.Writing()
       .put_value.BindText(1, "c")
@@ -55,13 +64,14 @@ TEST_CASE("connections: an open batch is dropped by Recover") {
 TEST_CASE("connections: a forked child that destroys them closes nothing of its parent") {
   TempDir dir;
   auto connections =
-      std::make_unique<Connections>(dir / "s.db", dtm::Durability::kProcess, nullptr);
+      std::make_unique<Connections>(dir / "s.db", dtm::Durability::kProcess, nullptr, kCacheBytes);
   CHECK(dtm_test::InChild([&]() -> std::string {
           connections.reset();
           return "ended";
         }) == "ended");
   CHECK(dtm_test::Exists(dir / "s.db-wal"));
-  CHECK_THROWS_AS(Connections(dir / "s.db", dtm::Durability::kProcess, nullptr), dtm::StoreError);
+  CHECK_THROWS_AS(Connections(dir / "s.db", dtm::Durability::kProcess, nullptr, kCacheBytes),
+                  dtm::StoreError);
   connections->Begin();
   connections->Writing().commit.Step();
   connections->AfterCommit();
