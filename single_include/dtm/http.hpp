@@ -664,8 +664,9 @@ inline std::optional<Time> Date(const std::string& text) {
   const auto named = std::find_if(kMonths.begin(), kMonths.end(), [&month](const char* name) {
     return std::strcmp(name, month) == 0;
   });
+  // A year may be read as "-999".
   const bool possible = whole() && named != kMonths.end() && day >= 1 && day <= 31 && hour < 24 &&
-                        minute < 60 && second <= 60 && year >= 1970;
+                        minute < 60 && second <= 60 && year >= 1970 && year <= 9999;
   if (!possible) return std::nullopt;
   const std::int64_t days = DaysTo(year, static_cast<unsigned>(named - kMonths.begin()) + 1, day);
   return Time(std::chrono::seconds(((days * 24 + hour) * 60 + minute) * 60 + second));
@@ -4367,6 +4368,17 @@ class RemoteRequests {
     throw AskingToWait(RejectedError(text), answer.retry_after);
   }
 
+  /// What was sent may be stored, whoever refuses to tell of it.
+  template <typename Ask>
+  static auto InDoubtIfRefused(const std::string& gid, const Ask& ask) {
+    try {
+      return ask();
+    } catch (const RejectedError& error) {
+      const std::string text = "gid '" + gid + "' may be stored, submit it again: " + error.what();
+      throw AskingToWait(InDoubtError(text), error.retry_after);
+    }
+  }
+
  private:
   static constexpr std::size_t kMaxIdle = 32;
   static constexpr std::size_t kMaxQueryBytes = std::size_t{16}
@@ -4531,7 +4543,7 @@ class RemoteCoordinator : public Endpoint {
       (void)Submit(std::move(definition));
     } catch (const FailureError&) {  // it was submitted before; the query tells how it ended
     }
-    return WaitUntil(gid, end);
+    return RemoteRequests::InDoubtIfRefused(gid, [&] { return WaitUntil(gid, end); });
   }
 
   /// On one of a few threads; the callback comes on it, also while this is destroyed.
@@ -4690,7 +4702,8 @@ class RemoteCoordinator : public Endpoint {
       throw InDoubtError("gid '" + gid + "' may or may not be stored, nobody asks any more: " +
                          message + "; submit it again");
     }
-    const std::optional<Stored> stored = Query(gid);
+    const std::optional<Stored> stored =
+        RemoteRequests::InDoubtIfRefused(gid, [&] { return Query(gid); });
     if (!stored) throw Refused(gid, message);
     if (RegistersSteps(definition.type) && stored->result.status == Status::kAborting) {
       throw RejectedError("gid '" + gid + "' is rolled back already: " + message);

@@ -412,6 +412,21 @@ TEST_CASE(
   CHECK(soon.Requests().size() == 3);
 }
 
+TEST_CASE("remote: what may be stored is in doubt, whatever refuses the query") {
+  const std::string yes = Says(200, R"({"dtm_result":"SUCCESS"})");
+  const std::string no = Says(409, R"({"dtm_result":"FAILURE","message":"x"})");
+  for (const std::string& refused : {Says(401, R"({"message":"no token"})"), Says(404, "?"),
+                                     Says(503, R"({"message":"busy"})")}) {
+    CAPTURE(refused);
+    Scripted stored({yes, refused});
+    RemoteCoordinator remote(stored.Url());
+    CHECK_THROWS_AS(NewSaga(remote, "g").Add("http://a/x", "", 1).SubmitAndWait(seconds(0)),
+                    dtm::InDoubtError);
+    Scripted unclear({no, refused});
+    CHECK_THROWS_AS(SubmitTo(unclear.Url()), dtm::InDoubtError);
+  }
+}
+
 TEST_CASE("remote: a function inside a commit is its own coordinator's") {
   House house;
   const auto inside = house.tm.RegisterInTransaction<int>("In", [](sqlite3*, const int&) {});

@@ -27,7 +27,8 @@ TEST_CASE("retry_after: dates in the three forms") {
         "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 06 Nov 1994 08:49:37 GMT+1",
         "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 32 Nov 1994 08:49:37 GMT",
         "Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 06 Nov 1994 08:60:37 GMT",
-        "Sun, -6 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1694 08:49:37 GMT"}) {
+        "Sun, -6 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1694 08:49:37 GMT",
+        "Sun, 06 Nov -999 08:49:37 GMT", "Sun Nov  6 08:49:37 -999"}) {
     CAPTURE(none);
     CHECK_FALSE(Date(none));
   }

@@ -90,7 +90,7 @@ class RemoteCoordinator : public Endpoint {
       (void)Submit(std::move(definition));
     } catch (const FailureError&) {  // it was submitted before; the query tells how it ended
     }
-    return WaitUntil(gid, end);
+    return RemoteRequests::InDoubtIfRefused(gid, [&] { return WaitUntil(gid, end); });
   }
 
   /// On one of a few threads; the callback comes on it, also while this is destroyed.
@@ -249,7 +249,8 @@ class RemoteCoordinator : public Endpoint {
       throw InDoubtError("gid '" + gid + "' may or may not be stored, nobody asks any more: " +
                          message + "; submit it again");
     }
-    const std::optional<Stored> stored = Query(gid);
+    const std::optional<Stored> stored =
+        RemoteRequests::InDoubtIfRefused(gid, [&] { return Query(gid); });
     if (!stored) throw Refused(gid, message);
     if (RegistersSteps(definition.type) && stored->result.status == Status::kAborting) {
       throw RejectedError("gid '" + gid + "' is rolled back already: " + message);

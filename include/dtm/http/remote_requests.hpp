@@ -148,6 +148,17 @@ class RemoteRequests {
     throw AskingToWait(RejectedError(text), answer.retry_after);
   }
 
+  /// What was sent may be stored, whoever refuses to tell of it.
+  template <typename Ask>
+  static auto InDoubtIfRefused(const std::string& gid, const Ask& ask) {
+    try {
+      return ask();
+    } catch (const RejectedError& error) {
+      const std::string text = "gid '" + gid + "' may be stored, submit it again: " + error.what();
+      throw AskingToWait(InDoubtError(text), error.retry_after);
+    }
+  }
+
  private:
   static constexpr std::size_t kMaxIdle = 32;
   static constexpr std::size_t kMaxQueryBytes = std::size_t{16}

@@ -55,8 +55,9 @@ inline std::optional<Time> Date(const std::string& text) {
   const auto named = std::find_if(kMonths.begin(), kMonths.end(), [&month](const char* name) {
     return std::strcmp(name, month) == 0;
   });
+  // A year may be read as "-999".
   const bool possible = whole() && named != kMonths.end() && day >= 1 && day <= 31 && hour < 24 &&
-                        minute < 60 && second <= 60 && year >= 1970;
+                        minute < 60 && second <= 60 && year >= 1970 && year <= 9999;
   if (!possible) return std::nullopt;
   const std::int64_t days = DaysTo(year, static_cast<unsigned>(named - kMonths.begin()) + 1, day);
   return Time(std::chrono::seconds(((days * 24 + hour) * 60 + minute) * 60 + second));
