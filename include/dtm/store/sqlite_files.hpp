@@ -30,7 +30,8 @@ class OpenFiles {
     std::string what;  ///< a sentence
   };
 
-  explicit OpenFiles(std::string path) : path_(std::move(path)) {}
+  explicit OpenFiles(std::string path)
+      : path_(std::move(path)), wal_path_(path_ + "-wal"), shm_path_(path_ + "-shm") {}
 
   /// Once a connection that writes is open, with its log.
   /// @throws StoreError  it is not the file that was opened at first, or another connection of this process keeps a log
@@ -38,8 +39,8 @@ class OpenFiles {
   void Opened(const sql::Database& writer) {
     Copied(sql::LogIndex(writer).Now());
     if (!main_ || !main_->SameFile(first_) || writer.HasMoved()) throw StoreError(Another());
-    wal_ = os::StampOf(path_ + "-wal");
-    shm_ = os::StampOf(path_ + "-shm");
+    wal_ = os::StampOf(wal_path_);
+    shm_ = os::StampOf(shm_path_);
     if (wal_ && shm_) return;
     throw StoreError("the store file '" + path_ +
                      "': its log was removed, and a connection of this program to the file still "
@@ -60,11 +61,10 @@ class OpenFiles {
   /// Takes a few microseconds. `log`: of the connection that writes, if there is one.
   Finding Look(const sql::LogIndex::State& log) {
     if (!lost_.empty()) return {State::kLost, lost_};
-    const std::string file = "the store file '" + path_ + "'";
     const std::optional<os::FileStamp> main = os::StampOf(path_);
     if (!main) {
       return {State::kLost,
-              file +
+              File() +
                   " is no longer at its path, it was removed or its folder renamed; put "
                   "it back, or start the program again on the right file"};
     }
@@ -72,27 +72,27 @@ class OpenFiles {
       return {State::kLost, Another()};
     }
     if (!main_ || (!main->SameContent(*main_) && !CopiedByOthers(log))) {
-      lost_ = "another program has written into " + file +
+      lost_ = "another program has written into " + File() +
               ", as a backup that is copied over it would; stop this program, put the right file "
               "there without '" +
-              path_ + "-wal' and '" + path_ + "-shm', and start it again";
+              wal_path_ + "' and '" + shm_path_ + "', and start it again";
       return {State::kLost, lost_};
     }
     main_ = main;
     copied_ = at_begin_ = log;
-    const std::optional<os::FileStamp> wal = os::StampOf(path_ + "-wal");
-    const std::optional<os::FileStamp> shm = os::StampOf(path_ + "-shm");
+    const std::optional<os::FileStamp> wal = os::StampOf(wal_path_);
+    const std::optional<os::FileStamp> shm = os::StampOf(shm_path_);
     // A new log without anything in it is of somebody who only looked.
     const bool gone = !wal || (!wal->SameFile(wal_) && wal->bytes == 0);
     if (!gone && (!wal->SameFile(wal_) || (shm && !shm->SameFile(shm_)))) {
       return {State::kLost,
-              file +
+              File() +
                   " was given another log by somebody, after its own was removed; stop the "
                   "other programs that use it, and start this one again"};
     }
     if (gone || !shm) {
       return {State::kReopen,
-              "the log of " + file + ", '" + path_ + (gone ? "-wal" : "-shm") +
+              "the log of " + File() + ", '" + (gone ? wal_path_ : shm_path_) +
                   "', is no longer at its path; somebody removed it, or another copy of SQLite "
                   "in this process has opened and closed the file"};
     }
@@ -100,6 +100,7 @@ class OpenFiles {
   }
 
  private:
+  std::string File() const { return "the store file '" + path_ + "'"; }
   std::string Another() const {
     return "another file has taken the place of the store file '" + path_ +
            "'; start the program again on the right one";
@@ -114,7 +115,7 @@ class OpenFiles {
     return now.copied > 0 || at_begin_.copied != at_begin_.frames;
   }
 
-  const std::string path_;
+  const std::string path_, wal_path_, shm_path_;
   std::optional<os::FileStamp> first_;  ///< the file that was opened at first
   std::optional<os::FileStamp> main_, wal_, shm_;
   sql::LogIndex::State copied_,
