@@ -4115,7 +4115,7 @@ struct Options {
   std::size_t max_waiting_submissions = 20000;
   /// Threads that run branch functions, 1 to 10,000, and how many of them one function may occupy: 1 or more, and at
   /// most half of what the others leave. A function of which none runs always gets a thread, so that those that block
-  /// delay no others; if there are more functions than threads, even beyond the maximum.
+  /// delay no others, even beyond the maximum.
   std::size_t max_function_threads = 128;
   std::size_t max_threads_per_function = 64;
   /// Called at the `alert_retry_limit`-th error in a row of a branch that is called until it succeeds, and at every
@@ -4355,8 +4355,9 @@ using TransactionFunction = std::function<Result(sqlite3*, const std::string&, c
 namespace dtm {
 inline namespace v1 {
 
-/// Functions that block delay no others, however many they are: one of which no call runs may always begin, which
-/// a thread is reserved for; beyond that a function takes at most half of the threads that the others leave.
+/// Functions that block delay no others, however many they are: one of which no call runs may always begin, even beyond
+/// the maximum; for more a function takes at most half of the threads that the others leave. So never more run than the
+/// maximum and one of each function.
 class FunctionQueue {
  public:
   /// A function and its calls. Stays for ever.
@@ -4380,9 +4381,7 @@ class FunctionQueue {
   bool Add(const std::string& name, BranchFunction function) {
     auto entry = std::make_unique<Entry>();
     entry->function_ = std::move(function);
-    if (!entries_.emplace(name, std::move(entry)).second) return false;
-    ++resting_;
-    return true;
+    return entries_.emplace(name, std::move(entry)).second;
   }
 
   /// Null: there is none of this name.
@@ -4426,14 +4425,14 @@ class FunctionQueue {
     entry.waiting_.pop_front();
     --waiting_;
     ++running_;
-    if (entry.running_++ == 0) --resting_;
+    ++entry.running_;
     return call;
   }
 
   /// True: others may begin now that had to wait for it.
   bool Ended(Entry& entry) {
     --running_;
-    if (--entry.running_ == 0) ++resting_;
+    --entry.running_;
     return std::exchange(held_back_, false);
   }
 
@@ -4462,7 +4461,7 @@ class FunctionQueue {
   bool MayBegin(const Entry& entry) const {
     if (entry.running_ == 0) return true;
     if (entry.running_ >= max_per_function_) return false;
-    const std::size_t others = running_ - entry.running_ + resting_;
+    const std::size_t others = running_ - entry.running_;
     return others < max_threads_ && entry.running_ < (max_threads_ - others) / 2;
   }
 
@@ -4472,8 +4471,7 @@ class FunctionQueue {
   std::deque<Entry*> ring_;  // functions with calls that wait, in turn
   std::size_t waiting_ = 0;
   std::size_t running_ = 0;
-  std::size_t resting_ = 0;  // functions of which none runs
-  bool held_back_ = false;   // one had to wait for others since the last end
+  bool held_back_ = false;  // one had to wait for others since the last end
 };
 
 }  // namespace v1
@@ -4588,7 +4586,8 @@ class Functions : public BranchCaller {
   /// blocked. Returns when to look again.
   Time Grow(Time now) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const FunctionQueue::Entry* next = threaded_ && idle_ == 0 ? Next() : nullptr;
+    const FunctionQueue::Entry* next = threaded_ ? Next() : nullptr;
+    if (next != nullptr && idle_ > 0) return now + kPatience;  // somebody wakes up to take it
     const bool starves = next != nullptr && next->Running() == 0;
     const std::size_t most = starves ? (std::max)(max_threads_, running_.size() + 1) : max_threads_;
     if (next == nullptr || threads_.size() >= most) {
@@ -4690,7 +4689,7 @@ class Functions : public BranchCaller {
   FunctionQueue::Entry* Next() { return refusing_ ? nullptr : queue_.Next(); }
 
   void WakeThreads() {
-    if (idle_ == 0 || queue_.Waiting() == 0) return;
+    if (idle_ == 0 || Next() == nullptr) return;
     if (queue_.Waiting() > 1) {
       ready_changed_.notify_all();
     } else {
@@ -10528,7 +10527,8 @@ class OpenFiles {
     std::string what;  ///< a sentence
   };
 
-  explicit OpenFiles(std::string path) : path_(std::move(path)) {}
+  explicit OpenFiles(std::string path)
+      : path_(std::move(path)), wal_path_(path_ + "-wal"), shm_path_(path_ + "-shm") {}
 
   /// Once a connection that writes is open, with its log.
   /// @throws StoreError  it is not the file that was opened at first, or another connection of this process keeps a log
@@ -10536,8 +10536,8 @@ class OpenFiles {
   void Opened(const sql::Database& writer) {
     Copied(sql::LogIndex(writer).Now());
     if (!main_ || !main_->SameFile(first_) || writer.HasMoved()) throw StoreError(Another());
-    wal_ = os::StampOf(path_ + "-wal");
-    shm_ = os::StampOf(path_ + "-shm");
+    wal_ = os::StampOf(wal_path_);
+    shm_ = os::StampOf(shm_path_);
     if (wal_ && shm_) return;
     throw StoreError("the store file '" + path_ +
                      "': its log was removed, and a connection of this program to the file still "
@@ -10558,11 +10558,10 @@ class OpenFiles {
   /// Takes a few microseconds. `log`: of the connection that writes, if there is one.
   Finding Look(const sql::LogIndex::State& log) {
     if (!lost_.empty()) return {State::kLost, lost_};
-    const std::string file = "the store file '" + path_ + "'";
     const std::optional<os::FileStamp> main = os::StampOf(path_);
     if (!main) {
       return {State::kLost,
-              file +
+              File() +
                   " is no longer at its path, it was removed or its folder renamed; put "
                   "it back, or start the program again on the right file"};
     }
@@ -10570,27 +10569,27 @@ class OpenFiles {
       return {State::kLost, Another()};
     }
     if (!main_ || (!main->SameContent(*main_) && !CopiedByOthers(log))) {
-      lost_ = "another program has written into " + file +
+      lost_ = "another program has written into " + File() +
               ", as a backup that is copied over it would; stop this program, put the right file "
               "there without '" +
-              path_ + "-wal' and '" + path_ + "-shm', and start it again";
+              wal_path_ + "' and '" + shm_path_ + "', and start it again";
       return {State::kLost, lost_};
     }
     main_ = main;
     copied_ = at_begin_ = log;
-    const std::optional<os::FileStamp> wal = os::StampOf(path_ + "-wal");
-    const std::optional<os::FileStamp> shm = os::StampOf(path_ + "-shm");
+    const std::optional<os::FileStamp> wal = os::StampOf(wal_path_);
+    const std::optional<os::FileStamp> shm = os::StampOf(shm_path_);
     // A new log without anything in it is of somebody who only looked.
     const bool gone = !wal || (!wal->SameFile(wal_) && wal->bytes == 0);
     if (!gone && (!wal->SameFile(wal_) || (shm && !shm->SameFile(shm_)))) {
       return {State::kLost,
-              file +
+              File() +
                   " was given another log by somebody, after its own was removed; stop the "
                   "other programs that use it, and start this one again"};
     }
     if (gone || !shm) {
       return {State::kReopen,
-              "the log of " + file + ", '" + path_ + (gone ? "-wal" : "-shm") +
+              "the log of " + File() + ", '" + (gone ? wal_path_ : shm_path_) +
                   "', is no longer at its path; somebody removed it, or another copy of SQLite "
                   "in this process has opened and closed the file"};
     }
@@ -10598,6 +10597,7 @@ class OpenFiles {
   }
 
  private:
+  std::string File() const { return "the store file '" + path_ + "'"; }
   std::string Another() const {
     return "another file has taken the place of the store file '" + path_ +
            "'; start the program again on the right one";
@@ -10612,7 +10612,7 @@ class OpenFiles {
     return now.copied > 0 || at_begin_.copied != at_begin_.frames;
   }
 
-  const std::string path_;
+  const std::string path_, wal_path_, shm_path_;
   std::optional<os::FileStamp> first_;  ///< the file that was opened at first
   std::optional<os::FileStamp> main_, wal_, shm_;
   sql::LogIndex::State copied_,

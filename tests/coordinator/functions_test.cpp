@@ -219,6 +219,22 @@ TEST_CASE("functions: the pool grows while calls wait and all that run are block
   CHECK(barrier.Most() == 32);
 }
 
+TEST_CASE(
+    "functions: the pool is looked at again while a call waits, also if a thread wakes up only "
+    "now") {
+  Functions functions(8, 8);
+  Barrier barrier;
+  functions.Register("Block",
+                     [&](const std::string&, const dtm::Caller&) { return barrier.Pass(); });
+  functions.StartThreads();
+  Results results;
+  const dtm::Time now{std::chrono::seconds(1)};
+  functions.Call(std::vector<BranchCall>(4, CallOf("Block")), results);
+  CHECK(functions.Grow(now) != dtm::kNever);
+  barrier.Open();
+  CHECK(results.WaitFor(4));
+}
+
 TEST_CASE("functions: no thread is added while the threads there are keep up") {
   Functions functions(32, 32);
   functions.Register("Quick",

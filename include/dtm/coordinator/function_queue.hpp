@@ -19,8 +19,9 @@
 namespace dtm {
 inline namespace v1 {
 
-/// Functions that block delay no others, however many they are: one of which no call runs may always begin, which
-/// a thread is reserved for; beyond that a function takes at most half of the threads that the others leave.
+/// Functions that block delay no others, however many they are: one of which no call runs may always begin, even beyond
+/// the maximum; for more a function takes at most half of the threads that the others leave. So never more run than the
+/// maximum and one of each function.
 class FunctionQueue {
  public:
   /// A function and its calls. Stays for ever.
@@ -44,9 +45,7 @@ class FunctionQueue {
   bool Add(const std::string& name, BranchFunction function) {
     auto entry = std::make_unique<Entry>();
     entry->function_ = std::move(function);
-    if (!entries_.emplace(name, std::move(entry)).second) return false;
-    ++resting_;
-    return true;
+    return entries_.emplace(name, std::move(entry)).second;
   }
 
   /// Null: there is none of this name.
@@ -90,14 +89,14 @@ class FunctionQueue {
     entry.waiting_.pop_front();
     --waiting_;
     ++running_;
-    if (entry.running_++ == 0) --resting_;
+    ++entry.running_;
     return call;
   }
 
   /// True: others may begin now that had to wait for it.
   bool Ended(Entry& entry) {
     --running_;
-    if (--entry.running_ == 0) ++resting_;
+    --entry.running_;
     return std::exchange(held_back_, false);
   }
 
@@ -126,7 +125,7 @@ class FunctionQueue {
   bool MayBegin(const Entry& entry) const {
     if (entry.running_ == 0) return true;
     if (entry.running_ >= max_per_function_) return false;
-    const std::size_t others = running_ - entry.running_ + resting_;
+    const std::size_t others = running_ - entry.running_;
     return others < max_threads_ && entry.running_ < (max_threads_ - others) / 2;
   }
 
@@ -136,8 +135,7 @@ class FunctionQueue {
   std::deque<Entry*> ring_;  // functions with calls that wait, in turn
   std::size_t waiting_ = 0;
   std::size_t running_ = 0;
-  std::size_t resting_ = 0;  // functions of which none runs
-  bool held_back_ = false;   // one had to wait for others since the last end
+  bool held_back_ = false;  // one had to wait for others since the last end
 };
 
 }  // namespace v1

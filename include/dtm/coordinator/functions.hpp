@@ -128,7 +128,8 @@ class Functions : public BranchCaller {
   /// blocked. Returns when to look again.
   Time Grow(Time now) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const FunctionQueue::Entry* next = threaded_ && idle_ == 0 ? Next() : nullptr;
+    const FunctionQueue::Entry* next = threaded_ ? Next() : nullptr;
+    if (next != nullptr && idle_ > 0) return now + kPatience;  // somebody wakes up to take it
     const bool starves = next != nullptr && next->Running() == 0;
     const std::size_t most = starves ? (std::max)(max_threads_, running_.size() + 1) : max_threads_;
     if (next == nullptr || threads_.size() >= most) {
@@ -230,7 +231,7 @@ class Functions : public BranchCaller {
   FunctionQueue::Entry* Next() { return refusing_ ? nullptr : queue_.Next(); }
 
   void WakeThreads() {
-    if (idle_ == 0 || queue_.Waiting() == 0) return;
+    if (idle_ == 0 || Next() == nullptr) return;
     if (queue_.Waiting() > 1) {
       ready_changed_.notify_all();
     } else {

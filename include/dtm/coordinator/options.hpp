@@ -70,7 +70,7 @@ struct Options {
   std::size_t max_waiting_submissions = 20000;
   /// Threads that run branch functions, 1 to 10,000, and how many of them one function may occupy: 1 or more, and at
   /// most half of what the others leave. A function of which none runs always gets a thread, so that those that block
-  /// delay no others; if there are more functions than threads, even beyond the maximum.
+  /// delay no others, even beyond the maximum.
   std::size_t max_function_threads = 128;
   std::size_t max_threads_per_function = 64;
   /// Called at the `alert_retry_limit`-th error in a row of a branch that is called until it succeeds, and at every
