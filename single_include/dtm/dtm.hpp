@@ -7045,10 +7045,7 @@ class Board : public Replies {
 
   void AddWaiter(Live& live, Waiter&& waiter) {
     if (!waiter.callback) return;
-    // A failing store keeps nobody; those of a new one are refused with its commit.
-    if (waiter.when == AnswerWhen::kStored && !live.Fresh()) {
-      waiter.deadline = (std::min)(waiter.deadline, context.now + kLongestWaitForStore);
-    }
+    LimitWait(live, waiter);
     ArmBefore(live, waiter.deadline);  // also if no commit works and nothing is released
     live.waiters.push_back(std::move(waiter));
     Touch(live);
@@ -7056,9 +7053,15 @@ class Board : public Replies {
 
   /// While nothing is released: the time of those who wait for it must not be forgotten.
   void ArmWaiters(Live& live) {
-    for (const Waiter& waiter : live.waiters) {
+    for (Waiter& waiter : live.waiters) {
+      LimitWait(live, waiter);
       ArmBefore(live, (std::max)(waiter.deadline, context.now + Duration(1)));
     }
+  }
+  /// A failing store keeps nobody; those of a new one are refused with it.
+  void LimitWait(const Live& live, Waiter& waiter) const {
+    if (waiter.when != AnswerWhen::kStored || live.Fresh()) return;
+    waiter.deadline = (std::min)(waiter.deadline, context.now + kLongestWaitForStore);
   }
   void ArmBefore(Live& live, Time time) {
     if (time >= live.armed) return;
@@ -7081,8 +7084,8 @@ class Board : public Replies {
     live.armed = next;
   }
 
-  /// The one way out of memory. The loader finds again what has not ended; of what no commit has taken yet, an earlier
-  /// record may be in the store, which the loader may have passed by. Those that wait for people are left alone.
+  /// The one way out of memory. The loader finds again what has not ended, and, of what no commit has taken, the earlier
+  /// record that may be in the store. Those that wait for people are left alone.
   void Remove(Live& live) {
     const Transaction& transaction = live.transaction;
     const bool as_stored = !live.dirty && !live.Fresh();
@@ -7157,7 +7160,6 @@ class Board : public Replies {
     Refuse(waiter, std::make_exception_ptr(InDoubtError(doubt + "; ask for it again later")));
   }
 
-  /// While a lock is waited for, what comes is taken as far as there is room.
   bool MayUseStore() const {
     return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
   }
