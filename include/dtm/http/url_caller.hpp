@@ -271,8 +271,9 @@ class UrlCaller {
       next_check_ = (std::min)(next_check_, now + kBreakAfter);
       if (worker.connection != nullptr) worker.connection->Break();
       if (worker.job.has_value() && worker.deadline + kAnswerAfter <= now) {
+        // Not the whole url: the query of an xa's has another one in it, with its credentials.
         Result result =
-            Result::Error("gave no answer in time: " + ShownUrl(worker.job->call.Url()));
+            Result::Error(ParseUrl(worker.job->call.Url()).Origin() + " gave no answer in time");
         answers.reserve(answers.size() + 1);  // or the job would be lost half moved
         answers.push_back({std::move(*worker.job), std::move(result)});
         worker.job.reset();
