@@ -81,7 +81,7 @@ TEST_CASE("tx: nothing is called before its rows are durable, and nothing if the
       CHECK_THROWS_AS(bank->Transact(submit), dtm::StoreError);
     } else {
       bank.kit.Store().FailAlways(StoreFault::kNone);
-      bank.kit.Store().FailOnce(4, fault);  // Begin, Run, Apply, Commit
+      bank.kit.Store().FailOnce(5, fault);  // Begin, Run, Has, Apply, Commit
       CHECK_THROWS_AS(bank->Transact(submit), dtm::InDoubtError);
     }
     CHECK(bank.kit.Branches().Calls().empty());

@@ -1,5 +1,6 @@
 /// The connections of the SQLite store: what is left of them when opening again fails. What they do when the files are
 /// no longer those they have open: sqlite_files_test.cpp.
+#include <cstddef>
 #include <memory>
 #include <stdexcept>
 #include <string>
