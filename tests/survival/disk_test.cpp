@@ -258,6 +258,7 @@ std::string SaidOfDamage(const std::string& file, std::size_t sagas) {
   try {
     Said said;
     dtm::Coordinator tm(file, said.Options());
+    (void)tm.Register<std::string>("OnlyThere", [](const std::string&) {});  // or the log misses it
     tm.Start();
     if (CountStored(tm) != sagas) return "it lists " + std::to_string(CountStored(tm)) + " sagas";
     for (const auto& transaction : tm.List({}, 0, 1000).transactions) {
@@ -399,7 +400,7 @@ TEST_CASE("a damaged file") {
   Write(folder.File(), good.substr(0, good.size() / kPage / 2 * kPage));
   CHECK_THAT(SaidOfDamage(folder.File(), kSagas + 1), ContainsSubstring("damaged"));
   Write(folder.File(), good);  // the backup
-  CHECK(SaidOfDamage(folder.File(), kSagas + 1).empty());
+  CHECK(SaidOfDamage(folder.File(), kSagas + 1) == "");
 }
 
 TEST_CASE("a newer schema") {
