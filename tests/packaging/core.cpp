@@ -42,8 +42,8 @@ class Sum : public dtm::Endpoint {
 int main() {
   Sum endpoint;
   const dtm::TransResult result = dtm::NewSaga(endpoint, dtm::MustGenGid(endpoint))
-                                      .Add("add", dtm::kNoBranch, 30)
-                                      .Add("add", "subtract", 12)
+                                      .Add("http://sum/add", dtm::kNoBranch, 30)
+                                      .Add("http://sum/add", "http://sum/subtract", 12)
                                       .SubmitAndWait(std::chrono::seconds(1));
   const dtm::MemoryStore store;
   return result.Succeeded() && endpoint.sum == 42 ? 0 : 1;
