@@ -237,6 +237,7 @@ TEST_CASE("the index of the log tells what was copied, and that the log began an
   CHECK(log.Now().frames > begin.frames);
   Database(dir / "s.db", kOpen).Exec("PRAGMA wal_checkpoint");
   CHECK(log.Now().copied == log.Now().frames);
+  CHECK_FALSE(log.Now().Copying());
   CHECK(log.Now().salt == begin.salt);
   db.Exec("INSERT INTO t VALUES (2)");
   CHECK(log.Now().salt != begin.salt);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "tests/catch.hpp"
+#include "tests/support/faulty_vfs.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
 #include <dtm/sql/sqlite.hpp>
@@ -384,6 +385,42 @@ TEST_CASE("files: other programs that read, write and copy the log disturb nothi
                                               std::string(900000, 'x'))));
     }
   }
+  shop.ExpectAllThere();
+}
+
+TEST_CASE("files: a commit while another connection is in the middle of copying the log") {
+  Shop shop;
+  for (int i = 0; i < 5; ++i) {
+    REQUIRE(Put(*shop.store,
+                NewTransaction("big" + std::to_string(i), At(1), std::string(90000, 'x'))));
+  }
+  const bool it_dies = GENERATE(false, true);
+  int writes = 0, stored = 0;
+  {
+    using Vfs = FaultyVfs;
+    Vfs disk;  // of the other connection alone: the store has its files open
+    dtm::sql::Database other(shop.path, SQLITE_OPEN_READWRITE);
+    other.Exec("PRAGMA wal_autocheckpoint = 0; SELECT count(*) FROM dtm_trans");
+    Vfs::Plan plan;
+    plan.fail_at = it_dies ? 20 : 1000000;
+    plan.sticky = true;
+    plan.matches = [&](Vfs::Op op, Vfs::Kind kind) {
+      if (op != Vfs::Op::kWrite || kind != Vfs::Kind::kMain) return false;
+      // Time goes on between its writes.
+      fs::last_write_time(shop.path, fs::last_write_time(shop.path) + std::chrono::seconds(1));
+      const std::string gid = "meanwhile" + std::to_string(++writes);
+      if (writes % 7 == 0 && shop.Commit(gid) == Said::kStored) ++stored;
+      return true;
+    };
+    disk.Arm(plan);
+    const int code = sqlite3_wal_checkpoint_v2(other.Handle(), "main", SQLITE_CHECKPOINT_PASSIVE,
+                                               nullptr, nullptr);
+    CHECK((code != SQLITE_OK) == it_dies);
+  }
+  INFO(shop.said);
+  CHECK(stored > 0);
+  CHECK(stored == writes / 7);
+  for (int i = 0; i < 3; ++i) CHECK(shop.Commit("after" + std::to_string(i)) == Said::kStored);
   shop.ExpectAllThere();
 }
 

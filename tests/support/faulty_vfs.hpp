@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -26,7 +27,7 @@ class FaultyVfs {
     bool sticky = false;
     Effect effect = Effect::kNothing;
     int write_code = SQLITE_IOERR_WRITE;
-    bool (*matches)(Op, Kind) = nullptr;  ///< null = all
+    std::function<bool(Op, Kind)> matches;  ///< none = all
   };
 
   FaultyVfs() : original_(sqlite3_vfs_find(nullptr)), vfs_(*original_) {

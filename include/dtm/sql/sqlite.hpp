@@ -123,10 +123,13 @@ class LogIndex {
     std::uint32_t salt = 0;    ///< another one whenever the log begins anew
     std::uint32_t frames = 0;  ///< that are committed
     std::uint32_t copied = 0;  ///< of them, at the beginning
+    std::uint32_t begun = 0;   ///< that will have been copied when whoever is copying is done
 
     bool operator!=(const State& other) const {
       return known != other.known || salt != other.salt || copied != other.copied;
     }
+    /// Somebody copies at this moment, or died while it did.
+    bool Copying() const { return begun != copied; }
   };
 
   /// The connection has read something, and outlives this.
@@ -141,11 +144,13 @@ class LogIndex {
   }
 
   State Now() const {
-    if (words_ == nullptr) return {};
-    return {true, words_[8], words_[4], words_[24]};
+    if (words_ == nullptr || words_[0] != kVersion) return {};
+    return {true, words_[8], words_[4], words_[24], words_[32]};
   }
 
  private:
+  static constexpr std::uint32_t kVersion = 3007000;  ///< of the index; it was never another
+
   const volatile std::uint32_t* words_ = nullptr;
 };
 

@@ -149,7 +149,7 @@ class Connections {
   }
 
   OpenFiles::Finding Look() {
-    return files_.Look(writer_ != nullptr ? writer_->log.Now() : sql::LogIndex::State());
+    return files_.Look(writer_ != nullptr ? &writer_->log : nullptr);
   }
 
   std::unique_ptr<Writer> OpenWriter() {

@@ -58,9 +58,12 @@ class OpenFiles {
     at_begin_ = copied_ = log;
   }
 
-  /// Takes a few microseconds. `log`: of the connection that writes, if there is one.
-  Finding Look(const sql::LogIndex::State& log) {
+  /// Takes a few microseconds. `index`: of the connection that writes, if there is one.
+  Finding Look(const sql::LogIndex* index) {
     if (!lost_.empty()) return {State::kLost, lost_};
+    // Whoever copies the log says so before it writes and again when it is done: read before the stamp it tells what may
+    // still come, behind it what may have come.
+    const sql::LogIndex::State before = StateOf(index);
     const std::optional<os::FileStamp> main = os::StampOf(path_);
     if (!main) {
       return {State::kLost,
@@ -71,7 +74,7 @@ class OpenFiles {
     if (!first_ || !main->SameFile(*first_)) {
       return {State::kLost, Another()};
     }
-    if (!main_ || (!main->SameContent(*main_) && !CopiedByOthers(log))) {
+    if (!main_ || (!main->SameContent(*main_) && !CopiedByOthers(StateOf(index)))) {
       lost_ = "another program has written into " + File() +
               ", as a backup that is copied over it would; stop this program, put the right file "
               "there without '" +
@@ -79,7 +82,7 @@ class OpenFiles {
       return {State::kLost, lost_};
     }
     main_ = main;
-    copied_ = at_begin_ = log;
+    copied_ = at_begin_ = before;
     const std::optional<os::FileStamp> wal = os::StampOf(wal_path_);
     const std::optional<os::FileStamp> shm = os::StampOf(shm_path_);
     // A new log without anything in it is of somebody who only looked.
@@ -106,10 +109,14 @@ class OpenFiles {
            "'; start the program again on the right one";
   }
 
+  static sql::LogIndex::State StateOf(const sql::LogIndex* index) {
+    return index != nullptr ? index->Now() : sql::LogIndex::State();
+  }
+
   /// Since `main_` was looked at somebody else may have copied the log into the file, as every connection with wal_autocheckpoint
   /// does: that changes the file, and is no harm.
   bool CopiedByOthers(const sql::LogIndex::State& now) const {
-    if (!now.known || at_begin_ != copied_) return true;
+    if (!now.known || now.Copying() || at_begin_ != copied_) return true;
     if (now.salt == at_begin_.salt) return now.copied != at_begin_.copied;
     // Our own commit has begun the log anew, which it may once all of it was copied.
     return now.copied > 0 || at_begin_.copied != at_begin_.frames;
