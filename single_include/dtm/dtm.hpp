@@ -689,10 +689,13 @@ class LogIndex {
     std::uint32_t salt = 0;    ///< another one whenever the log begins anew
     std::uint32_t frames = 0;  ///< that are committed
     std::uint32_t copied = 0;  ///< of them, at the beginning
+    std::uint32_t begun = 0;   ///< that will have been copied when whoever is copying is done
 
     bool operator!=(const State& other) const {
       return known != other.known || salt != other.salt || copied != other.copied;
     }
+    /// Somebody copies at this moment, or died while it did.
+    bool Copying() const { return begun != copied; }
   };
 
   /// The connection has read something, and outlives this.
@@ -707,11 +710,13 @@ class LogIndex {
   }
 
   State Now() const {
-    if (words_ == nullptr) return {};
-    return {true, words_[8], words_[4], words_[24]};
+    if (words_ == nullptr || words_[0] != kVersion) return {};
+    return {true, words_[8], words_[4], words_[24], words_[32]};
   }
 
  private:
+  static constexpr std::uint32_t kVersion = 3007000;  ///< of the index; it was never another
+
   const volatile std::uint32_t* words_ = nullptr;
 };
 
@@ -10557,9 +10562,12 @@ class OpenFiles {
     at_begin_ = copied_ = log;
   }
 
-  /// Takes a few microseconds. `log`: of the connection that writes, if there is one.
-  Finding Look(const sql::LogIndex::State& log) {
+  /// Takes a few microseconds. `index`: of the connection that writes, if there is one.
+  Finding Look(const sql::LogIndex* index) {
     if (!lost_.empty()) return {State::kLost, lost_};
+    // Whoever copies the log says so before it writes and again when it is done: read before the stamp it tells what may
+    // still come, behind it what may have come.
+    const sql::LogIndex::State before = StateOf(index);
     const std::optional<os::FileStamp> main = os::StampOf(path_);
     if (!main) {
       return {State::kLost,
@@ -10570,7 +10578,7 @@ class OpenFiles {
     if (!first_ || !main->SameFile(*first_)) {
       return {State::kLost, Another()};
     }
-    if (!main_ || (!main->SameContent(*main_) && !CopiedByOthers(log))) {
+    if (!main_ || (!main->SameContent(*main_) && !CopiedByOthers(StateOf(index)))) {
       lost_ = "another program has written into " + File() +
               ", as a backup that is copied over it would; stop this program, put the right file "
               "there without '" +
@@ -10578,7 +10586,7 @@ class OpenFiles {
       return {State::kLost, lost_};
     }
     main_ = main;
-    copied_ = at_begin_ = log;
+    copied_ = at_begin_ = before;
     const std::optional<os::FileStamp> wal = os::StampOf(wal_path_);
     const std::optional<os::FileStamp> shm = os::StampOf(shm_path_);
     // A new log without anything in it is of somebody who only looked.
@@ -10605,10 +10613,14 @@ class OpenFiles {
            "'; start the program again on the right one";
   }
 
+  static sql::LogIndex::State StateOf(const sql::LogIndex* index) {
+    return index != nullptr ? index->Now() : sql::LogIndex::State();
+  }
+
   /// Since `main_` was looked at somebody else may have copied the log into the file, as every connection with wal_autocheckpoint
   /// does: that changes the file, and is no harm.
   bool CopiedByOthers(const sql::LogIndex::State& now) const {
-    if (!now.known || at_begin_ != copied_) return true;
+    if (!now.known || now.Copying() || at_begin_ != copied_) return true;
     if (now.salt == at_begin_.salt) return now.copied != at_begin_.copied;
     // Our own commit has begun the log anew, which it may once all of it was copied.
     return now.copied > 0 || at_begin_.copied != at_begin_.frames;
@@ -11315,9 +11327,7 @@ class Connections {
                      "' is no file; name one, or use MemoryStore for what need not be kept");
   }
 
-  OpenFiles::Finding Look() {
-    return files_.Look(writer_ != nullptr ? writer_->log.Now() : sql::LogIndex::State());
-  }
+  OpenFiles::Finding Look() { return files_.Look(writer_ != nullptr ? &writer_->log : nullptr); }
 
   std::unique_ptr<Writer> OpenWriter() {
     auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);

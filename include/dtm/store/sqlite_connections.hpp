@@ -148,9 +148,7 @@ class Connections {
                      "' is no file; name one, or use MemoryStore for what need not be kept");
   }
 
-  OpenFiles::Finding Look() {
-    return files_.Look(writer_ != nullptr ? &writer_->log : nullptr);
-  }
+  OpenFiles::Finding Look() { return files_.Look(writer_ != nullptr ? &writer_->log : nullptr); }
 
   std::unique_ptr<Writer> OpenWriter() {
     auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
