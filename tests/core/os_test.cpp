@@ -5,7 +5,10 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/catch.hpp"
@@ -79,6 +82,22 @@ TEST_CASE("os: a forked child keeps no lock, and closes nothing of its own by it
   });
   CHECK(end == "open");
   CHECK_THROWS_AS(dtm::os::FileLock(folder / "l"), StoreError);
+}
+
+TEST_CASE("os: a lock ends with its owner, also while a child that ran no handler has its descriptor") {
+  const Folder folder;
+  auto lock = std::make_unique<dtm::os::FileLock>(folder / "l");
+  const auto child = static_cast<pid_t>(::syscall(SYS_fork));  // as a spawned one before its exec
+  if (child == 0) {
+    ::alarm(60);
+    for (;;) ::pause();
+  }
+  REQUIRE(child > 0);
+  CHECK_THROWS_AS(dtm::os::FileLock(folder / "l"), StoreError);
+  lock.reset();
+  CHECK_NOTHROW(dtm::os::FileLock(folder / "l"));
+  ::kill(child, SIGKILL);
+  CHECK(::waitpid(child, nullptr, 0) == child);
 }
 
 TEST_CASE("os: a lock knows that its file is another one") {
