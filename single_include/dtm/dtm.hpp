@@ -3883,7 +3883,11 @@ class FileLock {
     Forking::Close(file_);
     throw StoreError("the lock file '" + path + "' was replaced at this moment; try again");
   }
-  ~FileLock() { Forking::Close(file_); }
+  /// Closing alone would not end it while a child has the descriptor that has not come to its exec or its handler yet.
+  ~FileLock() {
+    if (generation_ == Forking::Generation()) ::flock(file_, LOCK_UN);
+    Forking::Close(file_);
+  }
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
 
@@ -3902,6 +3906,7 @@ class FileLock {
 
  private:
   const std::string path_;
+  const unsigned generation_ = Forking::Generation();
   int file_;
 };
 

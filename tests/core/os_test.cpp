@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
-#include <string>
 #include <signal.h>
+#include <string>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -84,7 +84,8 @@ TEST_CASE("os: a forked child keeps no lock, and closes nothing of its own by it
   CHECK_THROWS_AS(dtm::os::FileLock(folder / "l"), StoreError);
 }
 
-TEST_CASE("os: a lock ends with its owner, also while a child that ran no handler has its descriptor") {
+TEST_CASE(
+    "os: a lock ends with its owner, also while a child that ran no handler has its descriptor") {
   const Folder folder;
   auto lock = std::make_unique<dtm::os::FileLock>(folder / "l");
   const auto child = static_cast<pid_t>(::syscall(SYS_fork));  // as a spawned one before its exec

@@ -155,6 +155,26 @@ TEST_CASE("parts: what was not called because the coordinator stops leaves no wa
   CHECK_FALSE(f.t.stuck);
 }
 
+TEST_CASE(
+    "parts: what was called while the coordinator stops waits as ever, and errors stay in a row") {
+  for (const Result& answer : Answers()) {
+    if (answer.kind == Result::Kind::kSuccess) continue;
+    CAPTURE(static_cast<int>(answer.kind));
+    Fixture f("msg 1 interval=8", kSubmitted, "P >2");
+    const Branch& row = f.t.branches[1];
+    f.context.may_call = false;
+    f.Machine().OnRequiredAnswer(1, answer);
+    switch (answer.kind) {
+      case Result::Kind::kNotSent:
+        CHECK(row.next_try == dtm::Time{});
+        CHECK(row.errors == 2);
+        break;
+      case Result::Kind::kOngoing: CHECK(row.next_try == kNow + seconds(8)); break;
+      default: CHECK(row.next_try >= kNow + seconds(32)); CHECK(row.errors == 3);
+    }
+  }
+}
+
 TEST_CASE("parts: a required answer is success, or a wait") {
   for (const Result& answer : Answers()) {
     Fixture f("msg 1", kSubmitted, "P >");
