@@ -1,9 +1,11 @@
 /// User work inside commits: what it breaks harms itself only, what fails is done again or not at all, nobody
 /// starves, and what is in doubt happens once.
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -504,6 +506,38 @@ TEST_CASE("works: an I/O error at COMMIT is in doubt, and the branch has its eff
     CHECK(bank.Status("g") == "succeed");
     CHECK(bank.Notes("pay") == 1);
   }
+}
+
+TEST_CASE(
+    "works: what on_open throws when the file is opened again is told, and tried until it works") {
+  const bool odd = GENERATE(true, false);
+  bool fails = false;
+  const auto on_open = [&](sqlite3* db) {
+    sql_kit::CreateTables(db);
+    if (fails && odd) throw 42;
+    if (fails) throw std::runtime_error("no tables today");
+  };
+  dtm_test::FaultyVfs vfs;
+  Bank bank({}, {}, on_open);
+  dtm_test::FaultyVfs::Plan plan;
+  plan.fail_at = 1;
+  plan.matches = [](dtm_test::FaultyVfs::Op op, dtm_test::FaultyVfs::Kind kind) {
+    return op == dtm_test::FaultyVfs::Op::kWrite && kind == dtm_test::FaultyVfs::Kind::kWal;
+  };
+  vfs.Arm(plan);
+  fails = true;
+  CHECK_FALSE(bank.Try([](dtm::Tx& tx) { Note(tx.Db(), "in doubt"); }).empty());
+  vfs.Disarm();
+  const char* says = odd ? "no std::exception" : "no tables today";
+  bank.kit.Advance(seconds(3));
+  CHECK_THAT(bank.Try([](dtm::Tx& tx) { Note(tx.Db(), "no"); }), ContainsSubstring(says));
+  const auto told = [&](const std::string& line) { return line.find(says) != std::string::npos; };
+  CHECK(std::any_of(bank.log->begin(), bank.log->end(), told));
+  fails = false;
+  bank.kit.Advance(seconds(3));
+  CHECK(bank.Try([](dtm::Tx& tx) { Note(tx.Db(), "again"); }).empty());
+  CHECK(bank.Notes("again") == 1);
+  CHECK(bank.Notes("no") == 0);
 }
 
 TEST_CASE("works: a disk that is full inside the statement harms only the statement's work") {

@@ -390,6 +390,39 @@ TEST_CASE("remote coordinator: destroyed, it sends nothing more and tells everyb
   CHECK(other == 0);
 }
 
+TEST_CASE("remote coordinator: what waits to be sent is bounded by its bytes") {
+  std::promise<void> open;
+  RawServer slow([gate = open.get_future().share()](int fd, int) {
+    while (!RawServer::ReadRequest(fd).empty()) {
+      gate.wait();
+      RawServer::Write(fd, RawServer::Ok("{\"dtm_result\":\"SUCCESS\"}"));
+    }
+  });
+  RemoteOptions options;
+  options.timeout = seconds(30);
+  std::atomic<int> stored{0};
+  RemoteCoordinator remote(slow.Url("/api/dtmsvr"), options);
+  const auto submit = [&](int i) {
+    dtm::Definition definition;
+    definition.gid = std::to_string(i);
+    definition.steps = {{"http://a/x", "http://a/y", std::string(800000, ' ') + "1"}};
+    remote.SubmitAsync(definition, [&](const dtm::Reply& reply) {
+      if (reply.error == nullptr) ++stored;
+    });
+  };
+  int taken = 0;
+  try {
+    for (; taken < 100; ++taken) submit(taken);
+  } catch (const dtm::BusyError& error) {
+    CHECK_THAT(error.what(), ContainsSubstring(std::to_string(taken) + "' was not sent"));
+  }
+  CHECK(taken >= 41);       // 32 MiB,
+  CHECK(taken <= 41 + 32);  // besides those that are being sent
+  open.set_value();
+  while (stored < taken) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  submit(100);  // there is room again
+}
+
 TEST_CASE(
     "remote: a coordinator that is busy says when, and who waits for the end asks again then") {
   const auto busy = [](const char* header) {

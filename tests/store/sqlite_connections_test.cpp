@@ -48,6 +48,29 @@ TEST_CASE("connections: opening again fails, reading goes on, the next try works
   connections.AfterCommit();
 }
 
+TEST_CASE("connections: on_open may throw anything") {
+  TempDir dir;
+  bool fails = true;
+  const auto on_open = [&](sqlite3*) {
+    if (fails) throw 42;
+  };
+  const auto says = ContainsSubstring(dir / "s.db") && ContainsSubstring("on_open") &&
+                    ContainsSubstring("no std::exception");
+  try {
+    const Connections none(dir / "s.db", dtm::Durability::kProcess, on_open, 1 << 20);
+    FAIL("it was opened");
+  } catch (const dtm::StoreError& error) {
+    CHECK_THAT(error.what(), says);
+  }
+  fails = false;
+  Connections connections(dir / "s.db", dtm::Durability::kProcess, on_open, 1 << 20);
+  fails = true;
+  CHECK_THROWS_AS(connections.Recover(), dtm::StoreError);
+  fails = false;
+  connections.Recover();
+  connections.Writing();
+}
+
 TEST_CASE("connections: an open batch is dropped by Recover") {
   TempDir dir;
   Connections connections(dir / "s.db", dtm::Durability::kProcess, {}, kCacheBytes);

@@ -6,9 +6,9 @@
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
-#include <exception>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <string>
 #include <thread>
 #include <utility>
@@ -16,6 +16,7 @@
 
 #include <dtm/coordinator/clock.hpp>
 #include <dtm/coordinator/options.hpp>
+#include <dtm/core/error.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -110,16 +111,14 @@ class Alerts {
     waiting_.pop_front();
     running_ = true;
     lock.unlock();
-    std::string problem;
     try {
-      options_.on_alert(*alert);
-    } catch (const std::exception& error) {
-      problem = error.what();
-    } catch (...) {
-      problem = "it threw something that is no std::exception";
-    }
-    if (!problem.empty()) {
-      Warn("on_alert failed for gid '" + alert->gid + "': " + problem);
+      try {
+        options_.on_alert(*alert);
+      } catch (...) {
+        Warn("on_alert failed for gid '" + alert->gid + "': " + WhatWasThrown());
+      }
+    } catch (const std::bad_alloc&) {
+      Warn(alert->gid);
     }
     lock.lock();
     running_ = false;

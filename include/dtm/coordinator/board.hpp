@@ -169,7 +169,7 @@ class Board : public Replies {
     Remove(live);
   }
 
-  /// Takes a stored, unfinished transaction into memory.
+  /// Takes a stored, unfinished one into memory.
   Live& Bring(Transaction stored) {
     Live& live = lives.Add(std::move(stored));
     Touch(live);
@@ -204,39 +204,39 @@ class Board : public Replies {
         const std::optional<Transaction> stored = store.Load(gid);
         const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
         if (told) return Answer(waiter, ResultOf(*stored));
-      } catch (const StoreError&) {
+      } catch (...) {  // NOLINT(bugprone-empty-catch): then it is not known
       }
     }
-    const std::string doubt = "the change of gid '" + gid + "' may or may not be stored: " + why;
-    Refuse(waiter, std::make_exception_ptr(InDoubtError(doubt + "; ask for it again later")));
+    Refuse(waiter, Made<InDoubtError>([&] {
+             return "the change of gid '" + gid + "' may or may not be stored: " + why +
+                    "; ask for it again later";
+           }));
   }
 
   bool MayUseStore() const {
     return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
   }
-
   /// For who submitted what no commit has taken. Definite only if no earlier submission brought its gid there.
   std::exception_ptr NotTaken(const std::string& gid, const std::string& why) {
-    const std::string doing = ": " + why + "; submit it again";
-    return MayBeThere(gid) ? std::make_exception_ptr(
-                                 InDoubtError("gid '" + gid + "' may or may not be stored" + doing))
-                           : std::make_exception_ptr(
-                                 StoreError("gid '" + gid + "' was not stored" + doing + " later"));
+    const bool maybe = MayBeThere(gid);
+    const auto sentence = [&] {
+      return "gid '" + gid + (maybe ? "' may or may not be stored: " : "' was not stored: ") + why +
+             "; submit it again" + (maybe ? "" : " later");
+    };
+    return maybe ? Made<InDoubtError>(sentence) : Made<StoreError>(sentence);
   }
   bool MayBeThere(const std::string& gid) {
-    if (in_doubt.count(gid) > 0) return true;
     const Live* live = lives.Find(gid);
-    if (live != nullptr && !live->Fresh()) return true;
+    if (in_doubt.count(gid) > 0 || (live != nullptr && !live->Fresh())) return true;
     try {
       return store.Load(gid).has_value();
-    } catch (const std::exception&) {
+    } catch (...) {
       return true;
     }
   }
-
   std::exception_ptr StoreFailing(const std::string& what) const {
-    const std::string why = ", the store is failing: " + health.Problem() + "; try again later";
-    return std::make_exception_ptr(StoreError(what + why));
+    return Made<StoreError>(
+        [&] { return what + ", the store is failing: " + health.Problem() + "; try again later"; });
   }
 
   static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);

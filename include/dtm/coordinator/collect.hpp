@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -12,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -177,7 +179,19 @@ class Collect {
     std::vector<Stepped> events = std::exchange(live.events, {});
     kind == engine::EventKind::kLoaded ? board_.StepIfRoom(live, kind, !board_.Overfull())
                                        : (void)board_.Step(live, {kind, 0, {}});
-    for (engine::Event& event : events) board_.Step(live, std::move(event));
+    for (Stepped& event : events) StepForSure(live, std::move(event));
+  }
+
+  /// An answer that is lost would be waited for for ever, see Inbox::Done.
+  void StepForSure(Live& live, engine::Event&& event) {
+    for (;;) {
+      try {
+        board_.Step(live, std::move(event));
+        return;
+      } catch (const std::bad_alloc&) {  // `event` is what it was
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
   }
 
   /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, but for those who
@@ -269,10 +283,13 @@ class Collect {
   }
 
   void OnWork(QueuedWork& work) {
-    if (board_.MayUseStore()) {
-      board_.works.push_back(std::move(work));
-    } else {
-      Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
+    if (!board_.MayUseStore()) {
+      return Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
+    }
+    try {
+      board_.works.push_back(std::move(work));  // which moves nothing if it throws
+    } catch (const std::bad_alloc&) {
+      Board::Protected([&] { work.done({}, std::current_exception()); });
     }
   }
 

@@ -166,7 +166,7 @@ class Commands {
                      : "\nthe last write to the store failed, the next one will be tried: ") +
               board_.health.Problem();
     }
-    Board::Protected([&] { command.explained(text, nullptr); });
+    Board::Protected([&] { command.explained(std::move(text), nullptr); });
   }
 
   /// Wakes what waits for this function.

@@ -49,8 +49,8 @@ class Commit {
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
       return false;
-    } catch (const std::exception& error) {
-      Failed(error.what(), false);
+    } catch (...) {
+      Failed(WhatWasThrown(), false);
       return false;
     }
     const bool was_good = board_.health.Good();
@@ -78,12 +78,11 @@ class Commit {
         if (live->Fresh()) board_.in_doubt.insert(live->transaction.definition->gid);
       }
     }
-    works_.Failed([&](const std::string& what) {
-      return in_doubt ? std::make_exception_ptr(InDoubtError(
-                            what + " may or may not be stored: " + problem + "; submit it again"))
-                      : std::make_exception_ptr(StoreError(what + " was not stored: " + problem +
-                                                           "; submit it again later"));
-    });
+    const auto work = [&] {
+      return (in_doubt ? "the work may or may not be stored: " : "the work was not stored: ") +
+             problem + "; submit it again" + (in_doubt ? "" : " later");
+    };
+    works_.Failed(in_doubt ? Board::Made<InDoubtError>(work) : Board::Made<StoreError>(work));
     RefuseFresh(problem);
     for (Live* live : board_.touched) board_.ArmWaiters(*live);
   }
@@ -116,12 +115,12 @@ class Commit {
       ++alone_;  // it has not run
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
-    } catch (const std::exception& error) {
+    } catch (...) {
+      const std::string problem = WhatWasThrown();
       board_.store.Rollback();
       works_.Undo();
-      works_.GiveUpFirst(std::make_exception_ptr(
-                             StoreError(std::string("the work was not stored: ") + error.what())),
-                         error.what());
+      works_.GiveUpFirst(
+          Board::Made<StoreError>([&] { return "the work was not stored: " + problem; }), problem);
     }
   }
 

@@ -37,8 +37,8 @@ class Conflicts {
     try {
       stored = board_.store.Load(definition->gid);
       if (!stored) refused = board_.NotTaken(definition->gid, "it was removed at this moment");
-    } catch (const std::exception& error) {
-      refused = board_.NotTaken(definition->gid, error.what());
+    } catch (...) {
+      refused = board_.NotTaken(definition->gid, WhatWasThrown());
     }
     if (!stored) {
       board_.RemoveFresh(live);
@@ -59,8 +59,8 @@ class Conflicts {
   void OnConflictOrLater(Live& live) {
     try {
       OnConflict(live);
-    } catch (const std::exception& error) {
-      board_.Log(LogLevel::kError, error.what());
+    } catch (...) {
+      board_.Log(LogLevel::kError, WhatWasThrown());
       live.dirty = true;
       board_.dirty.push_back(&live);
     }

@@ -22,6 +22,7 @@
 #include <dtm/coordinator/inbox.hpp>
 #include <dtm/coordinator/loop.hpp>
 #include <dtm/coordinator/options.hpp>
+#include <dtm/coordinator/replies.hpp>
 #include <dtm/coordinator/url_calls.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/error.hpp>
@@ -66,8 +67,12 @@ class Driver {
     if (resumes_) workflows.StartThreads();
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
-      const std::string damage = store->Check(stopping_);
-      if (!damage.empty()) Log(LogLevel::kError, damage);
+      try {
+        const std::string damage = store->Check(stopping_);
+        if (!damage.empty()) Log(LogLevel::kError, damage);
+      } catch (...) {
+        LogFailure(options, "looking for damage of the store failed: ");
+      }
     });
   }
 
@@ -110,7 +115,7 @@ class Driver {
     const std::shared_future<Reply> answer = promise->get_future().share();
     const bool driving = !threaded_;
     ask([this, promise, driving](const Reply& reply) {
-      promise->set_value(reply);
+      Replies::Fulfil(*promise, reply);
       if (driving) inbox.Interrupt();
     });
     const auto answered = [&answer] {
@@ -176,12 +181,7 @@ class Driver {
   /// Reads the store, and waits for no turn of the loop.
   Gauges Measure() {
     Gauges gauges;
-    const Time now = clock->Now();
-    try {
-      gauges.backlog = store->CountUnfinished(now);
-      if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
-    } catch (const StoreError&) {  // nothing is told of it then
-    }
+    MeasureBacklog(gauges, *store, clock->Now());
     const LoopGauges& loop = loop_.Measured();
     gauges.in_memory = loop.in_memory;
     gauges.damaged = loop.damaged;
@@ -199,8 +199,8 @@ class Driver {
           "the coordinator is destroyed while branch functions run, or on_alert; waiting for them");
       while (!Stop(clock->Now() + std::chrono::hours(1))) {
       }
-    } catch (const std::exception& error) {
-      Log(LogLevel::kError, std::string("stopping the coordinator failed: ") + error.what());
+    } catch (...) {
+      LogFailure(options, "stopping the coordinator failed: ");
     }
   }
 
@@ -253,15 +253,15 @@ class Driver {
   }
 
   void TurnOnce() {
-    if (stopping_) {
-      stop_noticed_ = true;
-      loop_.StartNothingNew();
-      workflows.RefuseWaiting();
-    }
     try {
+      if (stopping_) {
+        stop_noticed_ = true;
+        loop_.StartNothingNew();
+        workflows.RefuseWaiting();
+      }
       loop_.Turn();
-    } catch (const std::exception& error) {  // out of memory, or a mistake of ours: go on
-      Log(LogLevel::kError, std::string("a turn of the coordinator failed: ") + error.what());
+    } catch (...) {  // out of memory, or a mistake of ours: go on
+      LogFailure(options, "a turn of the coordinator failed: ");
     }
     if (stopping_) {
       const std::lock_guard<std::mutex> lock(quiet_mutex_);

@@ -2,12 +2,10 @@
 /// Needs: std. Threads: none inside; the caller holds its own lock.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <deque>
 #include <map>
 #include <memory>
-#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -35,7 +33,7 @@ class FunctionQueue {
     BranchFunction function_;
     std::deque<BranchCall> waiting_;
     std::size_t running_ = 0;
-    bool in_ring_ = false;
+    Entry* next_ = nullptr;  // in the ring; null: it is not in it
   };
 
   FunctionQueue(std::size_t max_threads, std::size_t max_per_function)
@@ -57,36 +55,34 @@ class FunctionQueue {
   /// @throws std::bad_alloc  nothing was changed, also not `call`.
   void Push(Entry& entry, BranchCall&& call) {
     entry.waiting_.push_back(std::move(call));
-    try {
-      JoinRing(entry);
-    } catch (const std::bad_alloc&) {
-      call = std::move(entry.waiting_.back());
-      entry.waiting_.pop_back();
-      throw;
-    }
     ++waiting_;
+    if (entry.next_ != nullptr) return;
+    entry.next_ = last_ == nullptr ? &entry : last_->next_;
+    if (last_ != nullptr) last_->next_ = &entry;
+    last_ = &entry;
+    ++in_ring_;
   }
 
   /// The function whose turn it is; null: nothing may begin.
   Entry* Next() {
-    for (std::size_t left = ring_.size(); left > 0; --left) {
-      if (MayBegin(*ring_.front())) return ring_.front();
+    for (std::size_t left = in_ring_; left > 0; --left) {
+      if (MayBegin(*last_->next_)) return last_->next_;
       held_back_ = true;
-      ring_.push_back(ring_.front());
-      ring_.pop_front();
+      last_ = last_->next_;
     }
     return nullptr;
   }
 
   /// A call of what Next has just returned; Ended must follow.
   BranchCall Take() {
-    Entry& entry = *ring_.front();
-    const bool more = entry.waiting_.size() > 1;
-    if (more) ring_.push_back(&entry);  // first, since it may throw
-    ring_.pop_front();
-    entry.in_ring_ = more;
+    Entry& entry = *last_->next_;
     BranchCall call = std::move(entry.waiting_.front());
     entry.waiting_.pop_front();
+    if (entry.waiting_.empty()) {
+      LeaveRing(entry);
+    } else {
+      last_ = &entry;
+    }
     --waiting_;
     ++running_;
     ++entry.running_;
@@ -100,14 +96,16 @@ class FunctionQueue {
     return std::exchange(held_back_, false);
   }
 
+  /// @throws std::bad_alloc  nothing was changed.
   std::vector<BranchCall> TakeAllWaiting() {
     std::vector<BranchCall> calls;
-    for (Entry* entry : ring_) {
-      for (BranchCall& call : entry->waiting_) calls.push_back(std::move(call));
-      entry->waiting_.clear();
-      entry->in_ring_ = false;
+    calls.reserve(waiting_);
+    while (last_ != nullptr) {
+      Entry& entry = *last_->next_;
+      for (BranchCall& call : entry.waiting_) calls.push_back(std::move(call));
+      entry.waiting_.clear();
+      LeaveRing(entry);
     }
-    ring_.clear();
     waiting_ = 0;
     return calls;
   }
@@ -116,10 +114,12 @@ class FunctionQueue {
   std::size_t Running() const { return running_; }  ///< calls
 
  private:
-  void JoinRing(Entry& entry) {
-    if (entry.in_ring_ || entry.waiting_.empty()) return;
-    ring_.push_back(&entry);
-    entry.in_ring_ = true;
+  /// The first one.
+  void LeaveRing(Entry& entry) {
+    last_->next_ = entry.next_;
+    if (last_ == &entry) last_ = nullptr;
+    entry.next_ = nullptr;
+    --in_ring_;
   }
 
   bool MayBegin(const Entry& entry) const {
@@ -132,7 +132,9 @@ class FunctionQueue {
   const std::size_t max_threads_;
   const std::size_t max_per_function_;
   std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
-  std::deque<Entry*> ring_;  // functions with calls that wait, in turn
+  // The ring of functions with calls that wait, in turn; the last one leads to the first. Nothing is allocated for it.
+  Entry* last_ = nullptr;
+  std::size_t in_ring_ = 0;
   std::size_t waiting_ = 0;
   std::size_t running_ = 0;
   bool held_back_ = false;  // one had to wait for others since the last end

@@ -8,12 +8,13 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <exception>
+#include <list>
 #include <map>
 #include <mutex>
 #include <new>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -101,10 +102,7 @@ class Functions : public BranchCaller {
       if (call.definition) results.Done(std::move(call), Result::NotSent({}));
     }
     if (else_ != nullptr && !unknown.empty()) return else_->Call(std::move(unknown), results);
-    for (BranchCall& call : unknown) {
-      Result missing = Missing(call);
-      results.Done(std::move(call), std::move(missing));
-    }
+    for (const BranchCall& call : unknown) results.Done(call, Missing(call));
   }
 
   /// The function of this name; empty if there is none.
@@ -145,7 +143,7 @@ class Functions : public BranchCaller {
       stalled_since_ = now;
       try {
         for (std::size_t i = 0; i < more; ++i) AddThread();
-      } catch (const std::system_error&) {  // no thread to be had now; the ones there are go on
+      } catch (const std::exception&) {  // no thread to be had now; the ones there are go on
       }
     }
     return now + kPatience;
@@ -180,7 +178,7 @@ class Functions : public BranchCaller {
 
   /// Drops what has not begun, waits for the functions that run, joins the threads.
   void Stop() override {
-    std::map<std::thread::id, std::thread> threads;
+    std::list<std::thread> threads;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       refusing_ = true;
@@ -188,7 +186,7 @@ class Functions : public BranchCaller {
       threads.swap(threads_);
       ready_changed_.notify_all();
     }
-    for (auto& thread : threads) thread.second.join();
+    for (auto& thread : threads) thread.join();
     for (auto& thread : ended_) thread.join();
     ended_.clear();
   }
@@ -214,13 +212,16 @@ class Functions : public BranchCaller {
 
  private:
   static Result Missing(const BranchCall& call) {
-    return Result::NoHandler("waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
-                             "\": this program has not registered it");
+    return Result::NoHandler(IfThereIsMemory([&] {
+      return "waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
+             "\": this program has not registered it";
+    }));
   }
 
   static void Refuse(const std::vector<BranchCall>& calls, BranchResults& results) {
     for (const BranchCall& call : calls) {
-      results.Done(call, Result::NotSent("the coordinator was stopping"));
+      results.Done(call,
+                   Result::NotSent(IfThereIsMemory([] { return "the coordinator was stopping"; })));
     }
   }
 
@@ -240,9 +241,13 @@ class Functions : public BranchCaller {
   }
 
   void AddThread() {
-    std::thread thread([this] { ThreadMain(); });
-    const std::thread::id id = thread.get_id();
-    threads_.emplace(id, std::move(thread));
+    threads_.emplace_back();
+    try {
+      threads_.back() = std::thread([this] { ThreadMain(); });
+    } catch (...) {
+      threads_.pop_back();
+      throw;
+    }
   }
 
   void ThreadMain() {
@@ -257,12 +262,13 @@ class Functions : public BranchCaller {
       --idle_;
       if (woken == std::cv_status::timeout && Next() == nullptr && threads_.size() > min_threads_ &&
           !stopping_) {
-        const auto self = threads_.find(std::this_thread::get_id());
+        const auto self = std::find_if(threads_.begin(), threads_.end(), [](const auto& thread) {
+          return thread.get_id() == std::this_thread::get_id();
+        });
         if (self == threads_.end()) return;
         for (auto& thread : ended_) thread.join();  // these have left the loop already
         ended_.clear();
-        ended_.push_back(std::move(self->second));
-        threads_.erase(self);
+        ended_.splice(ended_.end(), threads_, self);
         return;
       }
     }
@@ -270,15 +276,14 @@ class Functions : public BranchCaller {
 
   /// Takes a call of what Next has just returned, and runs it without the lock.
   void RunOne(FunctionQueue::Entry& entry, std::unique_lock<std::mutex>& lock) {
-    BranchCall call;
     try {
       if (running_.size() == running_.capacity()) running_.reserve(2 * running_.size() + 4);
-      call = queue_.Take();
-    } catch (const std::bad_alloc&) {  // it is still in the queue
+    } catch (const std::bad_alloc&) {
       lock.unlock();
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       return lock.lock();
     }
+    BranchCall call = queue_.Take();
     ++taken_;
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
@@ -306,8 +311,8 @@ class Functions : public BranchCaller {
   BranchResults* results_ = nullptr;
   BranchCaller* else_ = nullptr;
   std::vector<std::thread::id> running_;
-  std::map<std::thread::id, std::thread> threads_;
-  std::vector<std::thread> ended_;  // left the pool, to be joined
+  std::list<std::thread> threads_;
+  std::list<std::thread> ended_;  // left the pool, to be joined
 };
 
 }  // namespace v1

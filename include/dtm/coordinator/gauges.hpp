@@ -7,6 +7,7 @@
 #include <optional>
 
 #include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/core/error.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/store/store.hpp>
 
@@ -31,6 +32,15 @@ struct Gauges {
   CallLoad functions;        ///< calls of registered functions
   CallLoad urls;
 };
+
+/// Nothing is told of it if the store cannot be read.
+inline void MeasureBacklog(Gauges& gauges, Store& store, Time now) {
+  try {
+    gauges.backlog = store.CountUnfinished(now);
+    if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
+  } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch)
+  }
+}
 
 }  // namespace v1
 }  // namespace dtm

@@ -131,8 +131,8 @@ class Loop {
     if (!board_.health.MayTry(board_.context.now)) return something;
     try {
       if (!board_.health.NeedsRecovery()) collect_.Load();
-    } catch (const std::exception& error) {
-      commit_.Failed(error.what(), false);
+    } catch (...) {
+      commit_.Failed(WhatWasThrown(), false);
       return something;
     }
     if (commit_.Run()) release_.Run();

@@ -10,6 +10,7 @@
 #include <functional>
 #include <string>
 
+#include <dtm/core/error.hpp>
 #include <dtm/core/option_range.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/store/durability.hpp>
@@ -100,6 +101,16 @@ inline void LogTo(const Options& options, LogLevel level, const std::string& tex
   try {
     if (options.log) options.log(level, text);
   } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+  }
+}
+
+/// Inside a `catch (...)`: `what` failed, and why.
+inline void LogFailure(const Options& options, const char* what) noexcept {
+  const std::string thrown = WhatWasThrown();
+  try {
+    LogTo(options, LogLevel::kError, what + thrown);
+  } catch (...) {  // out of memory
+    LogTo(options, LogLevel::kError, thrown);
   }
 }
 

@@ -87,9 +87,10 @@ class Release {
     std::vector<BranchCall> calls = std::exchange(url_calls_, {});
     if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
     for (const BranchCall& call : calls) {
-      results_.Done(call,
-                    Result::NoHandler("this program calls no URLs: include <dtm/http.hpp> and say "
-                                      "Use(dtm::HttpBranches())"));
+      results_.Done(call, Result::NoHandler(IfThereIsMemory([] {
+                      return "this program calls no URLs: include <dtm/http.hpp> and say "
+                             "Use(dtm::HttpBranches())";
+                    })));
     }
   }
 
@@ -99,19 +100,17 @@ class Release {
     const bool ended = IsFinal(transaction.status);
     const bool settled =
         ended || transaction.stuck || (live.timer != kNever && !live.CallsOut() && !HeldBack(live));
-    auto keep = live.waiters.begin();
     for (Waiter& waiter : live.waiters) {
       const bool now = ended || waiter.when == AnswerWhen::kStored || !board_.context.may_call ||
                        (settled && waiter.when == AnswerWhen::kSettled) ||
                        waiter.deadline <= board_.context.now;
-      if (now) {
-        Board::Answer(waiter, ResultOf(transaction));
-      } else {
-        if (&*keep != &waiter) *keep = std::move(waiter);
-        ++keep;
-      }
+      if (!now || !waiter.callback) continue;
+      Board::Answer(waiter, ResultOf(transaction));
+      waiter.callback = nullptr;  // should the next answer fail, this one is not given again
     }
-    live.waiters.erase(keep, live.waiters.end());
+    const auto answered = [](const Waiter& waiter) { return !waiter.callback; };
+    live.waiters.erase(std::remove_if(live.waiters.begin(), live.waiters.end(), answered),
+                       live.waiters.end());
   }
 
   /// It could go on but was not allowed to; a timer it may have is for its timeout.

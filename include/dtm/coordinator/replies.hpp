@@ -3,6 +3,8 @@
 #pragma once
 
 #include <exception>
+#include <future>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -23,6 +25,16 @@ struct Replies {
     }
   }
 
+  /// An error; without memory for its sentence, what is thrown then.
+  template <typename Kind, typename Sentence>
+  static std::exception_ptr Made(const Sentence& sentence) noexcept {
+    try {
+      return std::make_exception_ptr(Kind(sentence()));
+    } catch (...) {
+      return std::current_exception();
+    }
+  }
+
   /// Answers in the form that the waiter's function promised.
   static void Answer(const Waiter& waiter, TransResult result) {
     Reply reply;
@@ -35,8 +47,15 @@ struct Replies {
   static void Refuse(const Waiter& waiter, std::exception_ptr error) {
     if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
   }
+  static void Fulfil(std::promise<Reply>& promise, const Reply& reply) {
+    try {
+      promise.set_value(reply);
+    } catch (const std::bad_alloc&) {  // of its copy
+      promise.set_exception(std::current_exception());
+    }
+  }
   static std::exception_ptr Rejected(const std::string& why) {
-    return std::make_exception_ptr(RejectedError(why));
+    return Made<RejectedError>([&] { return why; });
   }
 };
 

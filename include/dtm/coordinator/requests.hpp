@@ -87,7 +87,11 @@ class Requests {
     driver_.WaitFor([&](const ReplyCallback& answer) {
       QueuedWork queued{std::move(work),
                         [box, answer](const Result& result, const std::exception_ptr& error) {
-                          *box = result;
+                          try {
+                            *box = result;
+                          } catch (const std::bad_alloc&) {
+                            return answer({{}, std::current_exception()});
+                          }
                           answer({{}, error});
                         }};
       if (!driver_.inbox.Push(std::move(queued))) Refused("");

@@ -99,14 +99,15 @@ class Works {
 
   /// The batch is not stored, and those who wait for a work are told, whether it ran in it or not: as with
   /// submissions, nobody waits for the store to work again.
-  template <typename MakeError>
-  void Failed(const MakeError& error) {
+  void Failed(const std::exception_ptr& error) {
     for (Transact& ran : transacts_) {
-      Board::Protected([&] { ran.work.done({}, error("the work")); });
+      Board::Protected([&] { ran.work.done({}, error); });
     }
     transacts_.clear();
     Undo();
-    for (QueuedWork& work : std::exchange(board_.works, {})) {
+    while (!board_.works.empty()) {
+      const QueuedWork work = std::move(board_.works.front());
+      board_.works.pop_front();
       Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
     }
   }
@@ -192,7 +193,8 @@ class Works {
   }
 
   void RunTransact() {
-    transacts_.push_back({std::move(board_.works.front()), {}});
+    transacts_.emplace_back();  // before anything is moved, since it may throw
+    transacts_.back().work = std::move(board_.works.front());
     board_.works.pop_front();
     WorkContext context;
     context.exists = [this](const std::string& gid) {

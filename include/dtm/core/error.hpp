@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -79,6 +80,31 @@ class LogicError : public Error {
  public:
   using Error::Error;
 };
+
+/// Inside a `catch (...)`: what it was, for people; short if no memory is left for it.
+inline std::string WhatWasThrown() noexcept {
+  try {
+    try {
+      throw;
+    } catch (const std::exception& error) {
+      return error.what();
+    } catch (...) {
+      return "it threw something that is no std::exception";
+    }
+  } catch (...) {
+    return "out of memory";  // so short that it takes none
+  }
+}
+
+/// A sentence that may be missing: nothing if no memory is left for it.
+template <typename Sentence>
+std::string IfThereIsMemory(const Sentence& sentence) noexcept {
+  try {
+    return sentence();
+  } catch (...) {
+    return {};
+  }
+}
 
 }  // namespace v1
 }  // namespace dtm

@@ -62,21 +62,21 @@ Result ResultOf(const Function& function, Arguments&&... arguments) {
   return Result::Success();
 }
 
-/// Runs user code and turns whatever it throws into a result.
+/// Runs user code and turns whatever it throws into a result; without memory for that, into an error.
 template <typename Function>
-Result Guarded(const Function& function) {
+Result Guarded(const Function& function) noexcept {
   try {
-    return function();
-  } catch (const FailureError& error) {
-    return Result::Failure(error.what());
-  } catch (const OngoingError& error) {
-    return {Result::Kind::kOngoing, error.what(), false, error.retry_after};
-  } catch (const Error& error) {
-    return {Result::Kind::kError, error.what(), false, error.retry_after};
-  } catch (const std::exception& error) {
-    return Result::Error(error.what());
+    try {
+      return function();
+    } catch (const FailureError& error) {
+      return Result::Failure(error.what());
+    } catch (const OngoingError& error) {
+      return {Result::Kind::kOngoing, error.what(), false, error.retry_after};
+    } catch (const Error& error) {
+      return {Result::Kind::kError, error.what(), false, error.retry_after};
+    }
   } catch (...) {
-    return Result::Error("it threw something that is no std::exception");
+    return Result::Error(WhatWasThrown());
   }
 }
 

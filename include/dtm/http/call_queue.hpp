@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <exception>
 #include <list>
 #include <map>
 #include <memory>
@@ -94,7 +93,8 @@ class CallQueue {
       : options_(CheckedOptions(options)), limits_(options.limits) {}
 
   /// Returns the answer if the call cannot wait here.
-  std::optional<Result> Push(const Job& job, SteadyTime now) noexcept {
+  /// @throws std::bad_alloc  nothing was changed.
+  std::optional<Result> Push(const Job& job, SteadyTime now) {
     try {
       Url url = ParseUrl(job.call.Url());
       if (url.tls && !kHttpsSupported) {
@@ -115,8 +115,6 @@ class CallQueue {
       return std::nullopt;
     } catch (const Error& error) {
       return Result::Error(StorableText(error.what()));
-    } catch (const std::exception&) {
-      return Result::NotSent("out of memory");
     }
   }
 
@@ -239,7 +237,8 @@ class CallQueue {
   }
 
   static Result TooLate(const Host& host) {
-    return Result::NotSent("no slot for a call to " + host.url_.Origin() + " became free in time");
+    return Result::NotSent(IfThereIsMemory(
+        [&] { return "no slot for a call to " + host.url_.Origin() + " became free in time"; }));
   }
 
   const HttpBranchOptions options_;

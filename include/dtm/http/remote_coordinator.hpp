@@ -94,11 +94,12 @@ class RemoteCoordinator : public Endpoint {
   }
 
   /// On one of a few threads; the callback comes on it, also while this is destroyed.
-  /// @throws BusyError  too many wait already.
+  /// @throws BusyError  20,000 or 32 MiB of them wait already.
   void SubmitAsync(Definition definition, ReplyCallback callback) override {
     Check(definition, SubmitProblem(definition));
     const std::string gid = definition.gid;
-    const auto job = [this, definition = std::move(definition), callback = std::move(callback)] {
+    const std::size_t bytes = BytesOf(definition);
+    auto job = [this, definition = std::move(definition), callback = std::move(callback)] {
       Reply reply;
       try {
         if (own_.Get().stopping) {
@@ -115,9 +116,10 @@ class RemoteCoordinator : public Endpoint {
       } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
       }
     };
-    if (!own_.Get().pool.Run(job)) {
-      throw BusyError("gid '" + gid + "' was not sent: " + std::to_string(kMaxWaiting) +
-                      " submissions are waiting already; submit it again later");
+    if (!own_.Get().pool.Run(std::move(job), bytes)) {
+      throw BusyError("gid '" + gid + "' was not sent: too much is waiting to be sent, " +
+                      std::to_string(kMaxWaiting) + " submissions or " +
+                      std::to_string(kMaxWaitingBytes) + " bytes; submit it again later");
     }
   }
 
@@ -212,6 +214,7 @@ class RemoteCoordinator : public Endpoint {
 
   static constexpr std::size_t kAsyncThreads = 32;
   static constexpr std::size_t kMaxWaiting = 20000;
+  static constexpr std::size_t kMaxWaitingBytes = std::size_t{32} << 20;
 
   /// What query says of a transaction.
   struct Stored {
@@ -300,7 +303,7 @@ class RemoteCoordinator : public Endpoint {
 
   struct Own {
     Own(const std::string& url, const RemoteOptions& options)
-        : requests(url, options), pool(kAsyncThreads, kMaxWaiting) {}
+        : requests(url, options), pool(kAsyncThreads, kMaxWaiting, kMaxWaitingBytes) {}
     void Stop() {
       stopping = true;
       pool.Stop();

@@ -3,51 +3,60 @@
 /// Needs: std. Threads: thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
+#include <exception>
 #include <functional>
-#include <map>
+#include <list>
 #include <mutex>
-#include <system_error>
+#include <new>
 #include <thread>
 #include <utility>
-#include <vector>
 
 namespace dtm {
 inline namespace v1 {
 
 class ThreadPool {
  public:
-  /// `max_waiting`: jobs that may wait while all threads are busy.
-  explicit ThreadPool(std::size_t max_threads, std::size_t max_waiting = 0)
-      : max_threads_(max_threads), max_waiting_(max_waiting) {}
+  /// `max_waiting`: jobs that may wait while all threads are busy; one always fits into the bytes.
+  explicit ThreadPool(std::size_t max_threads, std::size_t max_waiting = 0,
+                      std::size_t max_waiting_bytes = SIZE_MAX)
+      : max_threads_(max_threads),
+        max_waiting_(max_waiting),
+        max_waiting_bytes_(max_waiting_bytes) {}
   ~ThreadPool() { Stop(); }
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   /// False: there is no room for it. A job must not throw.
-  bool Run(std::function<void()> job) {
+  bool Run(std::function<void()> job, std::size_t bytes = 0) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopping_) return false;
     if (jobs_.size() >= idle_ && threads_.size() < max_threads_) (void)AddThread();
     if (threads_.empty() || jobs_.size() >= idle_ + starting_ + max_waiting_) return false;
-    jobs_.push_back(std::move(job));
+    if (waiting_bytes_ > 0 &&
+        bytes > max_waiting_bytes_ - (std::min)(waiting_bytes_, max_waiting_bytes_))
+      return false;
+    jobs_.push_back({std::move(job), bytes});
+    waiting_bytes_ += bytes;
     arrived_.notify_one();
     return true;
   }
 
   /// Waits for everything that was taken, and joins the threads.
   void Stop() {
-    std::map<std::thread::id, std::thread> threads;
+    std::list<std::thread> threads;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       stopping_ = true;
       threads.swap(threads_);
       arrived_.notify_all();
     }
-    for (auto& thread : threads) thread.second.join();
+    for (auto& thread : threads) thread.join();
     for (auto& thread : ended_) thread.join();
     ended_.clear();
   }
@@ -55,18 +64,27 @@ class ThreadPool {
  private:
   static constexpr std::chrono::seconds kIdleBeforeLeaving{10};
 
+  struct Job {
+    std::function<void()> run;
+    std::size_t bytes;
+  };
+
   // All with mutex_ held.
 
   bool AddThread() {
     try {
-      std::thread thread([this] { ThreadMain(); });
-      const std::thread::id id = thread.get_id();
-      threads_.emplace(id, std::move(thread));
-      ++starting_;
-      return true;
-    } catch (const std::system_error&) {  // none to be had now
+      threads_.emplace_back();
+    } catch (const std::bad_alloc&) {
       return false;
     }
+    try {
+      threads_.back() = std::thread([this] { ThreadMain(); });
+    } catch (const std::exception&) {  // none to be had now
+      threads_.pop_back();
+      return false;
+    }
+    ++starting_;
+    return true;
   }
 
   void ThreadMain() {
@@ -74,7 +92,8 @@ class ThreadPool {
     --starting_;
     for (;;) {
       if (!jobs_.empty()) {
-        std::function<void()> job = std::move(jobs_.front());
+        std::function<void()> job = std::move(jobs_.front().run);
+        waiting_bytes_ -= jobs_.front().bytes;
         jobs_.pop_front();
         lock.unlock();
         job();
@@ -93,24 +112,27 @@ class ThreadPool {
   }
 
   void Leave() {
-    const auto self = threads_.find(std::this_thread::get_id());
+    const auto self = std::find_if(threads_.begin(), threads_.end(), [](const auto& thread) {
+      return thread.get_id() == std::this_thread::get_id();
+    });
     if (self == threads_.end()) return;
     for (auto& thread : ended_) thread.join();  // these have left the loop already
     ended_.clear();
-    ended_.push_back(std::move(self->second));
-    threads_.erase(self);
+    ended_.splice(ended_.end(), threads_, self);
   }
 
   const std::size_t max_threads_;
   const std::size_t max_waiting_;
   std::mutex mutex_;
   std::condition_variable arrived_;
-  std::deque<std::function<void()>> jobs_;
+  const std::size_t max_waiting_bytes_;
+  std::deque<Job> jobs_;
+  std::size_t waiting_bytes_ = 0;
   std::size_t idle_ = 0;
   std::size_t starting_ = 0;
   bool stopping_ = false;
-  std::map<std::thread::id, std::thread> threads_;
-  std::vector<std::thread> ended_;  // left the pool, to be joined
+  std::list<std::thread> threads_;
+  std::list<std::thread> ended_;  // left the pool, to be joined
 };
 
 }  // namespace v1

@@ -7,7 +7,6 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
-#include <exception>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -19,6 +18,7 @@
 #include <vector>
 
 #include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/core/result.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/call_pace.hpp>
 #include <dtm/http/call_queue.hpp>
@@ -44,16 +44,23 @@ class UrlCaller {
       if (stopping_) return;
       const SteadyTime now = Clock::now();
       for (BranchCall& call : calls) {
-        Job job{std::move(call), &results};
-        if (auto refused = queue_.Push(job, now)) {
-          answers.push_back({std::move(job), std::move(*refused)});
-        } else {
-          CheckBefore(Later(now, job.call.timeout));
+        const Job job{call, &results};
+        try {
+          if (auto refused = queue_.Push(job, now)) {
+            answers.push_back({job, std::move(*refused)});
+          } else {
+            CheckBefore(Later(now, call.timeout));
+          }
+          call.definition = nullptr;
+        } catch (const std::bad_alloc&) {  // it stays here
         }
       }
       WakeWorker();
     }
     Deliver(answers);
+    for (BranchCall& call : calls) {
+      if (call.definition) Deliver({std::move(call), &results}, Result::NotSent({}));
+    }
   }
 
   CallLoad Load() {
@@ -201,19 +208,17 @@ class UrlCaller {
   /// Without the mutex.
   CallOutcome Send(Host& host, const Job& job, std::unique_ptr<Connection>& connection,
                    Worker& self) {
-    try {
+    CallOutcome outcome{{}, false};
+    outcome.result = Guarded([&] {
       if (!connection) {
         connection = std::make_unique<Connection>(host.Where());
         const std::lock_guard<std::mutex> lock(mutex_);
         self.connection = connection.get();
       }
-      Url url = ParseUrl(job.call.Url());
-      return connection->Send(job.call, url, self.deadline);
-    } catch (const std::exception& error) {
-      return {Result::Error(StorableText(error.what())), false};
-    } catch (...) {
-      return {Result::Error("the call to " + host.Where().Origin() + " failed"), false};
-    }
+      outcome = connection->Send(job.call, ParseUrl(job.call.Url()), self.deadline);
+      return std::move(outcome.result);
+    });
+    return outcome;
   }
 
   void CheckBefore(SteadyTime time) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -155,11 +156,22 @@ class Connections {
     sqlite_schema::ConfigureWriter(*db, durability_ == Durability::kPower, cache_bytes_);
     sqlite_schema::Migrate(*db);
     files_.Opened(*db);
-    if (on_open_) on_open_(db->Handle());
+    CallOnOpen(*db);
     sqlite3_busy_timeout(db->Handle(), sqlite_schema::kLockWaitMs);
     auto writer = std::make_unique<Writer>(std::move(db));
     files_.Copied(writer->log.Now());
     return writer;
+  }
+  /// @throws what on_open threw; StoreError: it is no std::exception.
+  void CallOnOpen(const sql::Database& db) const {
+    try {
+      if (on_open_) on_open_(db.Handle());
+    } catch (const std::exception&) {
+      throw;
+    } catch (...) {
+      throw StoreError("the store file '" + path_ +
+                       "' was not opened: on_open failed: " + WhatWasThrown());
+    }
   }
   std::unique_ptr<Reader> OpenReader() const {
     auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
