@@ -8,6 +8,7 @@
 /// Needs: std. Threads: values only.
 
 #include <chrono>
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -84,6 +85,31 @@ class LogicError : public Error {
  public:
   using Error::Error;
 };
+
+/// Inside a `catch (...)`: what it was, for people; short if no memory is left for it.
+inline std::string WhatWasThrown() noexcept {
+  try {
+    try {
+      throw;
+    } catch (const std::exception& error) {
+      return error.what();
+    } catch (...) {
+      return "it threw something that is no std::exception";
+    }
+  } catch (...) {
+    return "out of memory";  // so short that it takes none
+  }
+}
+
+/// A sentence that may be missing: nothing if no memory is left for it.
+template <typename Sentence>
+std::string IfThereIsMemory(const Sentence& sentence) noexcept {
+  try {
+    return sentence();
+  } catch (...) {
+    return {};
+  }
+}
 
 }  // namespace v1
 }  // namespace dtm
@@ -1020,8 +1046,6 @@ std::function<Signature> Keep(Function function) {
 /// What a branch answered, and how a transaction ended.
 /// Needs: std. Threads: values only. Protocol: §1 (results).
 
-#include <exception>
-
 namespace dtm {
 inline namespace v1 {
 
@@ -1073,21 +1097,21 @@ Result ResultOf(const Function& function, Arguments&&... arguments) {
   return Result::Success();
 }
 
-/// Runs user code and turns whatever it throws into a result.
+/// Runs user code and turns whatever it throws into a result; without memory for that, into an error.
 template <typename Function>
-Result Guarded(const Function& function) {
+Result Guarded(const Function& function) noexcept {
   try {
-    return function();
-  } catch (const FailureError& error) {
-    return Result::Failure(error.what());
-  } catch (const OngoingError& error) {
-    return {Result::Kind::kOngoing, error.what(), false, error.retry_after};
-  } catch (const Error& error) {
-    return {Result::Kind::kError, error.what(), false, error.retry_after};
-  } catch (const std::exception& error) {
-    return Result::Error(error.what());
+    try {
+      return function();
+    } catch (const FailureError& error) {
+      return Result::Failure(error.what());
+    } catch (const OngoingError& error) {
+      return {Result::Kind::kOngoing, error.what(), false, error.retry_after};
+    } catch (const Error& error) {
+      return {Result::Kind::kError, error.what(), false, error.retry_after};
+    }
   } catch (...) {
-    return Result::Error("it threw something that is no std::exception");
+    return Result::Error(WhatWasThrown());
   }
 }
 
@@ -4158,6 +4182,16 @@ inline void LogTo(const Options& options, LogLevel level, const std::string& tex
   }
 }
 
+/// Inside a `catch (...)`: `what` failed, and why.
+inline void LogFailure(const Options& options, const char* what) noexcept {
+  const std::string thrown = WhatWasThrown();
+  try {
+    LogTo(options, LogLevel::kError, what + thrown);
+  } catch (...) {  // out of memory
+    LogTo(options, LogLevel::kError, thrown);
+  }
+}
+
 /// @throws LogicError  an option is out of its range, or no URL where it is to be one.
 inline const Options& CheckedOptions(const Options& options) {
   option_range::Check(option_range::kRetryInterval, options.retry_interval);
@@ -4198,6 +4232,7 @@ inline std::size_t CacheBytes(const Options& options) {
 /// Protocol: §3 (alert), off the path of the transactions (§12, W9).
 
 #include <deque>
+#include <new>
 
 namespace dtm {
 inline namespace v1 {
@@ -4292,16 +4327,14 @@ class Alerts {
     waiting_.pop_front();
     running_ = true;
     lock.unlock();
-    std::string problem;
     try {
-      options_.on_alert(*alert);
-    } catch (const std::exception& error) {
-      problem = error.what();
-    } catch (...) {
-      problem = "it threw something that is no std::exception";
-    }
-    if (!problem.empty()) {
-      Warn("on_alert failed for gid '" + alert->gid + "': " + problem);
+      try {
+        options_.on_alert(*alert);
+      } catch (...) {
+        Warn("on_alert failed for gid '" + alert->gid + "': " + WhatWasThrown());
+      }
+    } catch (const std::bad_alloc&) {
+      Warn(alert->gid);
     }
     lock.lock();
     running_ = false;
@@ -4360,8 +4393,6 @@ using TransactionFunction = std::function<Result(sqlite3*, const std::string&, c
 /// Which call of a function begins next: a queue per function, in turn, and no function takes all threads.
 /// Needs: std. Threads: none inside; the caller holds its own lock.
 
-#include <new>
-
 namespace dtm {
 inline namespace v1 {
 
@@ -4381,7 +4412,7 @@ class FunctionQueue {
     BranchFunction function_;
     std::deque<BranchCall> waiting_;
     std::size_t running_ = 0;
-    bool in_ring_ = false;
+    Entry* next_ = nullptr;  // in the ring; null: it is not in it
   };
 
   FunctionQueue(std::size_t max_threads, std::size_t max_per_function)
@@ -4403,36 +4434,34 @@ class FunctionQueue {
   /// @throws std::bad_alloc  nothing was changed, also not `call`.
   void Push(Entry& entry, BranchCall&& call) {
     entry.waiting_.push_back(std::move(call));
-    try {
-      JoinRing(entry);
-    } catch (const std::bad_alloc&) {
-      call = std::move(entry.waiting_.back());
-      entry.waiting_.pop_back();
-      throw;
-    }
     ++waiting_;
+    if (entry.next_ != nullptr) return;
+    entry.next_ = last_ == nullptr ? &entry : last_->next_;
+    if (last_ != nullptr) last_->next_ = &entry;
+    last_ = &entry;
+    ++in_ring_;
   }
 
   /// The function whose turn it is; null: nothing may begin.
   Entry* Next() {
-    for (std::size_t left = ring_.size(); left > 0; --left) {
-      if (MayBegin(*ring_.front())) return ring_.front();
+    for (std::size_t left = in_ring_; left > 0; --left) {
+      if (MayBegin(*last_->next_)) return last_->next_;
       held_back_ = true;
-      ring_.push_back(ring_.front());
-      ring_.pop_front();
+      last_ = last_->next_;
     }
     return nullptr;
   }
 
   /// A call of what Next has just returned; Ended must follow.
   BranchCall Take() {
-    Entry& entry = *ring_.front();
-    const bool more = entry.waiting_.size() > 1;
-    if (more) ring_.push_back(&entry);  // first, since it may throw
-    ring_.pop_front();
-    entry.in_ring_ = more;
+    Entry& entry = *last_->next_;
     BranchCall call = std::move(entry.waiting_.front());
     entry.waiting_.pop_front();
+    if (entry.waiting_.empty()) {
+      LeaveRing(entry);
+    } else {
+      last_ = &entry;
+    }
     --waiting_;
     ++running_;
     ++entry.running_;
@@ -4446,14 +4475,16 @@ class FunctionQueue {
     return std::exchange(held_back_, false);
   }
 
+  /// @throws std::bad_alloc  nothing was changed.
   std::vector<BranchCall> TakeAllWaiting() {
     std::vector<BranchCall> calls;
-    for (Entry* entry : ring_) {
-      for (BranchCall& call : entry->waiting_) calls.push_back(std::move(call));
-      entry->waiting_.clear();
-      entry->in_ring_ = false;
+    calls.reserve(waiting_);
+    while (last_ != nullptr) {
+      Entry& entry = *last_->next_;
+      for (BranchCall& call : entry.waiting_) calls.push_back(std::move(call));
+      entry.waiting_.clear();
+      LeaveRing(entry);
     }
-    ring_.clear();
     waiting_ = 0;
     return calls;
   }
@@ -4462,10 +4493,12 @@ class FunctionQueue {
   std::size_t Running() const { return running_; }  ///< calls
 
  private:
-  void JoinRing(Entry& entry) {
-    if (entry.in_ring_ || entry.waiting_.empty()) return;
-    ring_.push_back(&entry);
-    entry.in_ring_ = true;
+  /// The first one.
+  void LeaveRing(Entry& entry) {
+    last_->next_ = entry.next_;
+    if (last_ == &entry) last_ = nullptr;
+    entry.next_ = nullptr;
+    --in_ring_;
   }
 
   bool MayBegin(const Entry& entry) const {
@@ -4478,7 +4511,9 @@ class FunctionQueue {
   const std::size_t max_threads_;
   const std::size_t max_per_function_;
   std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
-  std::deque<Entry*> ring_;  // functions with calls that wait, in turn
+  // The ring of functions with calls that wait, in turn; the last one leads to the first. Nothing is allocated for it.
+  Entry* last_ = nullptr;
+  std::size_t in_ring_ = 0;
   std::size_t waiting_ = 0;
   std::size_t running_ = 0;
   bool held_back_ = false;  // one had to wait for others since the last end
@@ -4492,6 +4527,8 @@ class FunctionQueue {
 /// The registry of branch functions, and the threads that run them.
 /// Needs: std. Threads: thread-safe. Without StartThreads the functions run where RunQueued is
 /// called.
+
+#include <list>
 
 namespace dtm {
 inline namespace v1 {
@@ -4569,10 +4606,7 @@ class Functions : public BranchCaller {
       if (call.definition) results.Done(std::move(call), Result::NotSent({}));
     }
     if (else_ != nullptr && !unknown.empty()) return else_->Call(std::move(unknown), results);
-    for (BranchCall& call : unknown) {
-      Result missing = Missing(call);
-      results.Done(std::move(call), std::move(missing));
-    }
+    for (const BranchCall& call : unknown) results.Done(call, Missing(call));
   }
 
   /// The function of this name; empty if there is none.
@@ -4613,7 +4647,7 @@ class Functions : public BranchCaller {
       stalled_since_ = now;
       try {
         for (std::size_t i = 0; i < more; ++i) AddThread();
-      } catch (const std::system_error&) {  // no thread to be had now; the ones there are go on
+      } catch (const std::exception&) {  // no thread to be had now; the ones there are go on
       }
     }
     return now + kPatience;
@@ -4648,7 +4682,7 @@ class Functions : public BranchCaller {
 
   /// Drops what has not begun, waits for the functions that run, joins the threads.
   void Stop() override {
-    std::map<std::thread::id, std::thread> threads;
+    std::list<std::thread> threads;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       refusing_ = true;
@@ -4656,7 +4690,7 @@ class Functions : public BranchCaller {
       threads.swap(threads_);
       ready_changed_.notify_all();
     }
-    for (auto& thread : threads) thread.second.join();
+    for (auto& thread : threads) thread.join();
     for (auto& thread : ended_) thread.join();
     ended_.clear();
   }
@@ -4682,13 +4716,16 @@ class Functions : public BranchCaller {
 
  private:
   static Result Missing(const BranchCall& call) {
-    return Result::NoHandler("waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
-                             "\": this program has not registered it");
+    return Result::NoHandler(IfThereIsMemory([&] {
+      return "waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
+             "\": this program has not registered it";
+    }));
   }
 
   static void Refuse(const std::vector<BranchCall>& calls, BranchResults& results) {
     for (const BranchCall& call : calls) {
-      results.Done(call, Result::NotSent("the coordinator was stopping"));
+      results.Done(call,
+                   Result::NotSent(IfThereIsMemory([] { return "the coordinator was stopping"; })));
     }
   }
 
@@ -4708,9 +4745,13 @@ class Functions : public BranchCaller {
   }
 
   void AddThread() {
-    std::thread thread([this] { ThreadMain(); });
-    const std::thread::id id = thread.get_id();
-    threads_.emplace(id, std::move(thread));
+    threads_.emplace_back();
+    try {
+      threads_.back() = std::thread([this] { ThreadMain(); });
+    } catch (...) {
+      threads_.pop_back();
+      throw;
+    }
   }
 
   void ThreadMain() {
@@ -4725,12 +4766,13 @@ class Functions : public BranchCaller {
       --idle_;
       if (woken == std::cv_status::timeout && Next() == nullptr && threads_.size() > min_threads_ &&
           !stopping_) {
-        const auto self = threads_.find(std::this_thread::get_id());
+        const auto self = std::find_if(threads_.begin(), threads_.end(), [](const auto& thread) {
+          return thread.get_id() == std::this_thread::get_id();
+        });
         if (self == threads_.end()) return;
         for (auto& thread : ended_) thread.join();  // these have left the loop already
         ended_.clear();
-        ended_.push_back(std::move(self->second));
-        threads_.erase(self);
+        ended_.splice(ended_.end(), threads_, self);
         return;
       }
     }
@@ -4738,15 +4780,14 @@ class Functions : public BranchCaller {
 
   /// Takes a call of what Next has just returned, and runs it without the lock.
   void RunOne(FunctionQueue::Entry& entry, std::unique_lock<std::mutex>& lock) {
-    BranchCall call;
     try {
       if (running_.size() == running_.capacity()) running_.reserve(2 * running_.size() + 4);
-      call = queue_.Take();
-    } catch (const std::bad_alloc&) {  // it is still in the queue
+    } catch (const std::bad_alloc&) {
       lock.unlock();
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       return lock.lock();
     }
+    BranchCall call = queue_.Take();
     ++taken_;
     running_.push_back(std::this_thread::get_id());
     BranchResults& results = *results_;
@@ -4774,8 +4815,8 @@ class Functions : public BranchCaller {
   BranchResults* results_ = nullptr;
   BranchCaller* else_ = nullptr;
   std::vector<std::thread::id> running_;
-  std::map<std::thread::id, std::thread> threads_;
-  std::vector<std::thread> ended_;  // left the pool, to be joined
+  std::list<std::thread> threads_;
+  std::list<std::thread> ended_;  // left the pool, to be joined
 };
 
 }  // namespace v1
@@ -6156,6 +6197,8 @@ class News {
 /// How those who asked get their answer.
 /// Needs: std. Threads: any.
 
+#include <future>
+
 namespace dtm {
 inline namespace v1 {
 
@@ -6166,6 +6209,16 @@ struct Replies {
     try {
       function();
     } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
+  }
+
+  /// An error; without memory for its sentence, what is thrown then.
+  template <typename Kind, typename Sentence>
+  static std::exception_ptr Made(const Sentence& sentence) noexcept {
+    try {
+      return std::make_exception_ptr(Kind(sentence()));
+    } catch (...) {
+      return std::current_exception();
     }
   }
 
@@ -6181,8 +6234,15 @@ struct Replies {
   static void Refuse(const Waiter& waiter, std::exception_ptr error) {
     if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
   }
+  static void Fulfil(std::promise<Reply>& promise, const Reply& reply) {
+    try {
+      promise.set_value(reply);
+    } catch (const std::bad_alloc&) {  // of its copy
+      promise.set_exception(std::current_exception());
+    }
+  }
   static std::exception_ptr Rejected(const std::string& why) {
-    return std::make_exception_ptr(RejectedError(why));
+    return Made<RejectedError>([&] { return why; });
   }
 };
 
@@ -6279,7 +6339,7 @@ class Timers {
     }
     const auto hint = timers_.end();  // mostly later than others
     if (time == kNever) {
-      if (node) spare_nodes_.push_back(std::move(node));
+      if (node) Spare(std::move(node));
     } else if (node) {
       node.value() = {time, &live};
       timers_.insert(hint, std::move(node));
@@ -6298,6 +6358,13 @@ class Timers {
 
  private:
   using Ordered = std::set<std::pair<Time, Live*>>;
+
+  void Spare(Ordered::node_type&& node) {
+    try {
+      spare_nodes_.push_back(std::move(node));
+    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): one less
+    }
+  }
 
   Ordered timers_;
   std::vector<Ordered::node_type> spare_nodes_;
@@ -7128,7 +7195,7 @@ class Board : public Replies {
     Remove(live);
   }
 
-  /// Takes a stored, unfinished transaction into memory.
+  /// Takes a stored, unfinished one into memory.
   Live& Bring(Transaction stored) {
     Live& live = lives.Add(std::move(stored));
     Touch(live);
@@ -7163,39 +7230,39 @@ class Board : public Replies {
         const std::optional<Transaction> stored = store.Load(gid);
         const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
         if (told) return Answer(waiter, ResultOf(*stored));
-      } catch (const StoreError&) {
+      } catch (...) {  // NOLINT(bugprone-empty-catch): then it is not known
       }
     }
-    const std::string doubt = "the change of gid '" + gid + "' may or may not be stored: " + why;
-    Refuse(waiter, std::make_exception_ptr(InDoubtError(doubt + "; ask for it again later")));
+    Refuse(waiter, Made<InDoubtError>([&] {
+             return "the change of gid '" + gid + "' may or may not be stored: " + why +
+                    "; ask for it again later";
+           }));
   }
 
   bool MayUseStore() const {
     return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
   }
-
   /// For who submitted what no commit has taken. Definite only if no earlier submission brought its gid there.
   std::exception_ptr NotTaken(const std::string& gid, const std::string& why) {
-    const std::string doing = ": " + why + "; submit it again";
-    return MayBeThere(gid) ? std::make_exception_ptr(
-                                 InDoubtError("gid '" + gid + "' may or may not be stored" + doing))
-                           : std::make_exception_ptr(
-                                 StoreError("gid '" + gid + "' was not stored" + doing + " later"));
+    const bool maybe = MayBeThere(gid);
+    const auto sentence = [&] {
+      return "gid '" + gid + (maybe ? "' may or may not be stored: " : "' was not stored: ") + why +
+             "; submit it again" + (maybe ? "" : " later");
+    };
+    return maybe ? Made<InDoubtError>(sentence) : Made<StoreError>(sentence);
   }
   bool MayBeThere(const std::string& gid) {
-    if (in_doubt.count(gid) > 0) return true;
     const Live* live = lives.Find(gid);
-    if (live != nullptr && !live->Fresh()) return true;
+    if (in_doubt.count(gid) > 0 || (live != nullptr && !live->Fresh())) return true;
     try {
       return store.Load(gid).has_value();
-    } catch (const std::exception&) {
+    } catch (...) {
       return true;
     }
   }
-
   std::exception_ptr StoreFailing(const std::string& what) const {
-    const std::string why = ", the store is failing: " + health.Problem() + "; try again later";
-    return std::make_exception_ptr(StoreError(what + why));
+    return Made<StoreError>(
+        [&] { return what + ", the store is failing: " + health.Problem() + "; try again later"; });
   }
 
   static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
@@ -7272,7 +7339,7 @@ class Board : public Replies {
     timers.Move(live, live.armed, kNever);
     const bool keep = live.bytes <= kSmallBytes && ended.size() < MostEnded(options);
     std::shared_ptr<const Definition> definition = lives.Remove(live);
-    if (keep) ended.push_back(std::move(definition));
+    if (keep) Protected([&] { ended.push_back(std::move(definition)); });
   }
   std::vector<char> out_;  // a member for its memory
 };
@@ -7657,7 +7724,7 @@ class Commands {
                      : "\nthe last write to the store failed, the next one will be tried: ") +
               board_.health.Problem();
     }
-    Board::Protected([&] { command.explained(text, nullptr); });
+    Board::Protected([&] { command.explained(std::move(text), nullptr); });
   }
 
   /// Wakes what waits for this function.
@@ -7939,7 +8006,19 @@ class Collect {
     std::vector<Stepped> events = std::exchange(live.events, {});
     kind == engine::EventKind::kLoaded ? board_.StepIfRoom(live, kind, !board_.Overfull())
                                        : (void)board_.Step(live, {kind, 0, {}});
-    for (engine::Event& event : events) board_.Step(live, std::move(event));
+    for (Stepped& event : events) StepForSure(live, std::move(event));
+  }
+
+  /// An answer that is lost would be waited for for ever, see Inbox::Done.
+  void StepForSure(Live& live, engine::Event&& event) {
+    for (;;) {
+      try {
+        board_.Step(live, std::move(event));
+        return;
+      } catch (const std::bad_alloc&) {  // `event` is what it was
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
   }
 
   /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, but for those who
@@ -8031,10 +8110,13 @@ class Collect {
   }
 
   void OnWork(QueuedWork& work) {
-    if (board_.MayUseStore()) {
-      board_.works.push_back(std::move(work));
-    } else {
-      Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
+    if (!board_.MayUseStore()) {
+      return Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
+    }
+    try {
+      board_.works.push_back(std::move(work));  // which moves nothing if it throws
+    } catch (const std::bad_alloc&) {
+      Board::Protected([&] { work.done({}, std::current_exception()); });
     }
   }
 
@@ -8069,6 +8151,29 @@ class Conflicts {
     const std::shared_ptr<const Definition> definition = live.transaction.definition;
     const bool prepare = live.transaction.status == Status::kPrepared;
     std::vector<Waiter> waiters = std::move(live.waiters);
+    try {
+      OnGidExists(live, definition, waiters, prepare);
+    } catch (...) {
+      board_.loader.LeaveBehind(board_.context.now);  // no memory was left to take it
+      for (const Waiter& waiter : waiters) Board::Refuse(waiter, std::current_exception());
+      throw;
+    }
+  }
+
+  /// If it cannot be read now, the same conflict comes back with the next commit.
+  void OnConflictOrLater(Live& live) {
+    try {
+      OnConflict(live);
+    } catch (...) {
+      board_.Log(LogLevel::kError, WhatWasThrown());
+      live.dirty = true;
+      board_.dirty.push_back(&live);
+    }
+  }
+
+ private:
+  void OnGidExists(Live& live, const std::shared_ptr<const Definition>& definition,
+                   std::vector<Waiter>& waiters, bool prepare) {
     std::move(live.commands.begin(), live.commands.end(),
               std::back_inserter(board_.again_commands));
     std::exception_ptr refused;
@@ -8076,38 +8181,29 @@ class Conflicts {
     try {
       stored = board_.store.Load(definition->gid);
       if (!stored) refused = board_.NotTaken(definition->gid, "it was removed at this moment");
-    } catch (const std::exception& error) {
-      refused = board_.NotTaken(definition->gid, error.what());
+    } catch (...) {
+      refused = board_.NotTaken(definition->gid, WhatWasThrown());
     }
     if (!stored) {
       board_.RemoveFresh(live);
     } else {
       board_.Replace(live, *stored);
-      if (!IsFinal(stored->status)) return Return(definition, std::move(waiters), prepare);
+      if (!IsFinal(stored->status)) return Return(definition, waiters, prepare);
       const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
       if (repeat.kind != engine::Repeat::Kind::kRefuse) {
-        for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
+        for (Waiter& waiter : waiters) {
+          Board::Answer(waiter, ResultOf(*stored));
+          waiter.callback = nullptr;  // should the next one fail
+        }
         return;
       }
-      refused = std::make_exception_ptr(RejectedError(repeat.refused));
+      refused = Board::Rejected(repeat.refused);
     }
     for (const Waiter& waiter : waiters) Board::Refuse(waiter, refused);
   }
 
-  /// If it cannot be read now, the same conflict comes back with the next commit.
-  void OnConflictOrLater(Live& live) {
-    try {
-      OnConflict(live);
-    } catch (const std::exception& error) {
-      board_.Log(LogLevel::kError, error.what());
-      live.dirty = true;
-      board_.dirty.push_back(&live);
-    }
-  }
-
- private:
   /// For the next turn, before those that came later.
-  void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter> waiters,
+  void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter>& waiters,
               bool prepare) {
     if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
     std::vector<Submission> returned;
@@ -8330,14 +8426,15 @@ class Works {
 
   /// The batch is not stored, and those who wait for a work are told, whether it ran in it or not: as with
   /// submissions, nobody waits for the store to work again.
-  template <typename MakeError>
-  void Failed(const MakeError& error) {
+  void Failed(const std::exception_ptr& error) {
     for (Transact& ran : transacts_) {
-      Board::Protected([&] { ran.work.done({}, error("the work")); });
+      Board::Protected([&] { ran.work.done({}, error); });
     }
     transacts_.clear();
     Undo();
-    for (QueuedWork& work : std::exchange(board_.works, {})) {
+    while (!board_.works.empty()) {
+      const QueuedWork work = std::move(board_.works.front());
+      board_.works.pop_front();
       Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
     }
   }
@@ -8423,7 +8520,8 @@ class Works {
   }
 
   void RunTransact() {
-    transacts_.push_back({std::move(board_.works.front()), {}});
+    transacts_.emplace_back();  // before anything is moved, since it may throw
+    transacts_.back().work = std::move(board_.works.front());
     board_.works.pop_front();
     WorkContext context;
     context.exists = [this](const std::string& gid) {
@@ -8505,8 +8603,8 @@ class Commit {
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
       return false;
-    } catch (const std::exception& error) {
-      Failed(error.what(), false);
+    } catch (...) {
+      Failed(WhatWasThrown(), false);
       return false;
     }
     const bool was_good = board_.health.Good();
@@ -8520,7 +8618,7 @@ class Commit {
   /// Drops the batch. What came with it is refused, all else stays and is tried again.
   void Failed(const std::string& problem, bool in_doubt) {
     board_.store.Rollback();
-    if (board_.health.Good()) {
+    if (board_.health.Good() || board_.health.Problem() != problem) {
       board_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
     }
     const bool writing = !board_.dirty.empty() || works_.Ran() > 0;
@@ -8534,12 +8632,11 @@ class Commit {
         if (live->Fresh()) board_.in_doubt.insert(live->transaction.definition->gid);
       }
     }
-    works_.Failed([&](const std::string& what) {
-      return in_doubt ? std::make_exception_ptr(InDoubtError(
-                            what + " may or may not be stored: " + problem + "; submit it again"))
-                      : std::make_exception_ptr(StoreError(what + " was not stored: " + problem +
-                                                           "; submit it again later"));
-    });
+    const auto work = [&] {
+      return (in_doubt ? "the work may or may not be stored: " : "the work was not stored: ") +
+             problem + "; submit it again" + (in_doubt ? "" : " later");
+    };
+    works_.Failed(in_doubt ? Board::Made<InDoubtError>(work) : Board::Made<StoreError>(work));
     RefuseFresh(problem);
     for (Live* live : board_.touched) board_.ArmWaiters(*live);
   }
@@ -8572,12 +8669,12 @@ class Commit {
       ++alone_;  // it has not run
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
-    } catch (const std::exception& error) {
+    } catch (...) {
+      const std::string problem = WhatWasThrown();
       board_.store.Rollback();
       works_.Undo();
-      works_.GiveUpFirst(std::make_exception_ptr(
-                             StoreError(std::string("the work was not stored: ") + error.what())),
-                         error.what());
+      works_.GiveUpFirst(
+          Board::Made<StoreError>([&] { return "the work was not stored: " + problem; }), problem);
     }
   }
 
@@ -8704,6 +8801,15 @@ struct Gauges {
   CallLoad urls;
 };
 
+/// Nothing is told of it if the store cannot be read.
+inline void MeasureBacklog(Gauges& gauges, Store& store, Time now) {
+  try {
+    gauges.backlog = store.CountUnfinished(now);
+    if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
+  } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch)
+  }
+}
+
 }  // namespace v1
 }  // namespace dtm
 
@@ -8785,9 +8891,10 @@ class Release {
     std::vector<BranchCall> calls = std::exchange(url_calls_, {});
     if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
     for (const BranchCall& call : calls) {
-      results_.Done(call,
-                    Result::NoHandler("this program calls no URLs: include <dtm/http.hpp> and say "
-                                      "Use(dtm::HttpBranches())"));
+      results_.Done(call, Result::NoHandler(IfThereIsMemory([] {
+                      return "this program calls no URLs: include <dtm/http.hpp> and say "
+                             "Use(dtm::HttpBranches())";
+                    })));
     }
   }
 
@@ -8797,19 +8904,17 @@ class Release {
     const bool ended = IsFinal(transaction.status);
     const bool settled =
         ended || transaction.stuck || (live.timer != kNever && !live.CallsOut() && !HeldBack(live));
-    auto keep = live.waiters.begin();
     for (Waiter& waiter : live.waiters) {
       const bool now = ended || waiter.when == AnswerWhen::kStored || !board_.context.may_call ||
                        (settled && waiter.when == AnswerWhen::kSettled) ||
                        waiter.deadline <= board_.context.now;
-      if (now) {
-        Board::Answer(waiter, ResultOf(transaction));
-      } else {
-        if (&*keep != &waiter) *keep = std::move(waiter);
-        ++keep;
-      }
+      if (!now || !waiter.callback) continue;
+      Board::Answer(waiter, ResultOf(transaction));
+      waiter.callback = nullptr;  // should the next answer fail, this one is not given again
     }
-    live.waiters.erase(keep, live.waiters.end());
+    const auto answered = [](const Waiter& waiter) { return !waiter.callback; };
+    live.waiters.erase(std::remove_if(live.waiters.begin(), live.waiters.end(), answered),
+                       live.waiters.end());
   }
 
   /// It could go on but was not allowed to; a timer it may have is for its timeout.
@@ -9064,8 +9169,8 @@ class Loop {
     if (!board_.health.MayTry(board_.context.now)) return something;
     try {
       if (!board_.health.NeedsRecovery()) collect_.Load();
-    } catch (const std::exception& error) {
-      commit_.Failed(error.what(), false);
+    } catch (...) {
+      commit_.Failed(WhatWasThrown(), false);
       return something;
     }
     if (commit_.Run()) release_.Run();
@@ -9181,8 +9286,6 @@ class UrlCalls {
 /// Who drives the loop: a thread of its own, or whoever calls Poll or waits for an answer.
 /// Needs: std. Threads: thread-safe.
 
-#include <future>
-
 namespace dtm {
 inline namespace v1 {
 
@@ -9221,8 +9324,12 @@ class Driver {
     if (resumes_) workflows.StartThreads();
     thread_ = std::thread([this] { ThreadMain(); });
     check_thread_ = std::thread([this] {
-      const std::string damage = store->Check(stopping_);
-      if (!damage.empty()) Log(LogLevel::kError, damage);
+      try {
+        const std::string damage = store->Check(stopping_);
+        if (!damage.empty()) Log(LogLevel::kError, damage);
+      } catch (...) {
+        LogFailure(options, "looking for damage of the store failed: ");
+      }
     });
   }
 
@@ -9265,7 +9372,7 @@ class Driver {
     const std::shared_future<Reply> answer = promise->get_future().share();
     const bool driving = !threaded_;
     ask([this, promise, driving](const Reply& reply) {
-      promise->set_value(reply);
+      Replies::Fulfil(*promise, reply);
       if (driving) inbox.Interrupt();
     });
     const auto answered = [&answer] {
@@ -9331,12 +9438,7 @@ class Driver {
   /// Reads the store, and waits for no turn of the loop.
   Gauges Measure() {
     Gauges gauges;
-    const Time now = clock->Now();
-    try {
-      gauges.backlog = store->CountUnfinished(now);
-      if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
-    } catch (const StoreError&) {  // nothing is told of it then
-    }
+    MeasureBacklog(gauges, *store, clock->Now());
     const LoopGauges& loop = loop_.Measured();
     gauges.in_memory = loop.in_memory;
     gauges.damaged = loop.damaged;
@@ -9354,8 +9456,8 @@ class Driver {
           "the coordinator is destroyed while branch functions run, or on_alert; waiting for them");
       while (!Stop(clock->Now() + std::chrono::hours(1))) {
       }
-    } catch (const std::exception& error) {
-      Log(LogLevel::kError, std::string("stopping the coordinator failed: ") + error.what());
+    } catch (...) {
+      LogFailure(options, "stopping the coordinator failed: ");
     }
   }
 
@@ -9408,15 +9510,15 @@ class Driver {
   }
 
   void TurnOnce() {
-    if (stopping_) {
-      stop_noticed_ = true;
-      loop_.StartNothingNew();
-      workflows.RefuseWaiting();
-    }
     try {
+      if (stopping_) {
+        stop_noticed_ = true;
+        loop_.StartNothingNew();
+        workflows.RefuseWaiting();
+      }
       loop_.Turn();
-    } catch (const std::exception& error) {  // out of memory, or a mistake of ours: go on
-      Log(LogLevel::kError, std::string("a turn of the coordinator failed: ") + error.what());
+    } catch (...) {  // out of memory, or a mistake of ours: go on
+      LogFailure(options, "a turn of the coordinator failed: ");
     }
     if (stopping_) {
       const std::lock_guard<std::mutex> lock(quiet_mutex_);
@@ -9693,7 +9795,11 @@ class Requests {
     driver_.WaitFor([&](const ReplyCallback& answer) {
       QueuedWork queued{std::move(work),
                         [box, answer](const Result& result, const std::exception_ptr& error) {
-                          *box = result;
+                          try {
+                            *box = result;
+                          } catch (const std::bad_alloc&) {
+                            return answer({{}, std::current_exception()});
+                          }
                           answer({{}, error});
                         }};
       if (!driver_.inbox.Push(std::move(queued))) Refused("");
@@ -11339,11 +11445,22 @@ class Connections {
     sqlite_schema::ConfigureWriter(*db, durability_ == Durability::kPower, cache_bytes_);
     sqlite_schema::Migrate(*db);
     files_.Opened(*db);
-    if (on_open_) on_open_(db->Handle());
+    CallOnOpen(*db);
     sqlite3_busy_timeout(db->Handle(), sqlite_schema::kLockWaitMs);
     auto writer = std::make_unique<Writer>(std::move(db));
     files_.Copied(writer->log.Now());
     return writer;
+  }
+  /// @throws what on_open threw; StoreError: it is no std::exception.
+  void CallOnOpen(const sql::Database& db) const {
+    try {
+      if (on_open_) on_open_(db.Handle());
+    } catch (const std::exception&) {
+      throw;
+    } catch (...) {
+      throw StoreError("the store file '" + path_ +
+                       "' was not opened: on_open failed: " + WhatWasThrown());
+    }
   }
   std::unique_ptr<Reader> OpenReader() const {
     auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);

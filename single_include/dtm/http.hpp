@@ -3088,7 +3088,8 @@ class CallQueue {
       : options_(CheckedOptions(options)), limits_(options.limits) {}
 
   /// Returns the answer if the call cannot wait here.
-  std::optional<Result> Push(const Job& job, SteadyTime now) noexcept {
+  /// @throws std::bad_alloc  nothing was changed.
+  std::optional<Result> Push(const Job& job, SteadyTime now) {
     try {
       Url url = ParseUrl(job.call.Url());
       if (url.tls && !kHttpsSupported) {
@@ -3109,8 +3110,6 @@ class CallQueue {
       return std::nullopt;
     } catch (const Error& error) {
       return Result::Error(StorableText(error.what()));
-    } catch (const std::exception&) {
-      return Result::NotSent("out of memory");
     }
   }
 
@@ -3233,7 +3232,8 @@ class CallQueue {
   }
 
   static Result TooLate(const Host& host) {
-    return Result::NotSent("no slot for a call to " + host.url_.Origin() + " became free in time");
+    return Result::NotSent(IfThereIsMemory(
+        [&] { return "no slot for a call to " + host.url_.Origin() + " became free in time"; }));
   }
 
   const HttpBranchOptions options_;
@@ -3344,16 +3344,23 @@ class UrlCaller {
       if (stopping_) return;
       const SteadyTime now = Clock::now();
       for (BranchCall& call : calls) {
-        Job job{std::move(call), &results};
-        if (auto refused = queue_.Push(job, now)) {
-          answers.push_back({std::move(job), std::move(*refused)});
-        } else {
-          CheckBefore(Later(now, job.call.timeout));
+        const Job job{call, &results};
+        try {
+          if (auto refused = queue_.Push(job, now)) {
+            answers.push_back({job, std::move(*refused)});
+          } else {
+            CheckBefore(Later(now, call.timeout));
+          }
+          call.definition = nullptr;
+        } catch (const std::bad_alloc&) {  // it stays here
         }
       }
       WakeWorker();
     }
     Deliver(answers);
+    for (BranchCall& call : calls) {
+      if (call.definition) Deliver({std::move(call), &results}, Result::NotSent({}));
+    }
   }
 
   CallLoad Load() {
@@ -3501,19 +3508,21 @@ class UrlCaller {
   /// Without the mutex.
   CallOutcome Send(Host& host, const Job& job, std::unique_ptr<Connection>& connection,
                    Worker& self) {
-    try {
+    CallOutcome outcome{{}, false};
+    outcome.result = Guarded([&] {
       if (!connection) {
         connection = std::make_unique<Connection>(host.Where());
         const std::lock_guard<std::mutex> lock(mutex_);
         self.connection = connection.get();
       }
-      Url url = ParseUrl(job.call.Url());
-      return connection->Send(job.call, url, self.deadline);
-    } catch (const std::exception& error) {
-      return {Result::Error(StorableText(error.what())), false};
-    } catch (...) {
-      return {Result::Error("the call to " + host.Where().Origin() + " failed"), false};
-    }
+      try {
+        outcome = connection->Send(job.call, ParseUrl(job.call.Url()), self.deadline);
+      } catch (const std::exception& error) {
+        outcome.result = Result::Error(StorableText(error.what()));
+      }
+      return std::move(outcome.result);
+    });
+    return outcome;
   }
 
   void CheckBefore(SteadyTime time) {
@@ -3956,41 +3965,46 @@ class ServerStream final : public BoundedStream {
 /// work.
 /// Needs: std. Threads: thread-safe.
 
-#include <system_error>
-
 namespace dtm {
 inline namespace v1 {
 
 class ThreadPool {
  public:
-  /// `max_waiting`: jobs that may wait while all threads are busy.
-  explicit ThreadPool(std::size_t max_threads, std::size_t max_waiting = 0)
-      : max_threads_(max_threads), max_waiting_(max_waiting) {}
+  /// `max_waiting`: jobs that may wait while all threads are busy; one always fits into the bytes.
+  explicit ThreadPool(std::size_t max_threads, std::size_t max_waiting = 0,
+                      std::size_t max_waiting_bytes = SIZE_MAX)
+      : max_threads_(max_threads),
+        max_waiting_(max_waiting),
+        max_waiting_bytes_(max_waiting_bytes) {}
   ~ThreadPool() { Stop(); }
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   /// False: there is no room for it. A job must not throw.
-  bool Run(std::function<void()> job) {
+  bool Run(std::function<void()> job, std::size_t bytes = 0) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopping_) return false;
     if (jobs_.size() >= idle_ && threads_.size() < max_threads_) (void)AddThread();
     if (threads_.empty() || jobs_.size() >= idle_ + starting_ + max_waiting_) return false;
-    jobs_.push_back(std::move(job));
+    if (waiting_bytes_ > 0 &&
+        bytes > max_waiting_bytes_ - (std::min)(waiting_bytes_, max_waiting_bytes_))
+      return false;
+    jobs_.push_back({std::move(job), bytes});
+    waiting_bytes_ += bytes;
     arrived_.notify_one();
     return true;
   }
 
   /// Waits for everything that was taken, and joins the threads.
   void Stop() {
-    std::map<std::thread::id, std::thread> threads;
+    std::list<std::thread> threads;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       stopping_ = true;
       threads.swap(threads_);
       arrived_.notify_all();
     }
-    for (auto& thread : threads) thread.second.join();
+    for (auto& thread : threads) thread.join();
     for (auto& thread : ended_) thread.join();
     ended_.clear();
   }
@@ -3998,18 +4012,27 @@ class ThreadPool {
  private:
   static constexpr std::chrono::seconds kIdleBeforeLeaving{10};
 
+  struct Job {
+    std::function<void()> run;
+    std::size_t bytes;
+  };
+
   // All with mutex_ held.
 
   bool AddThread() {
     try {
-      std::thread thread([this] { ThreadMain(); });
-      const std::thread::id id = thread.get_id();
-      threads_.emplace(id, std::move(thread));
-      ++starting_;
-      return true;
-    } catch (const std::system_error&) {  // none to be had now
+      threads_.emplace_back();
+    } catch (const std::bad_alloc&) {
       return false;
     }
+    try {
+      threads_.back() = std::thread([this] { ThreadMain(); });
+    } catch (const std::exception&) {  // none to be had now
+      threads_.pop_back();
+      return false;
+    }
+    ++starting_;
+    return true;
   }
 
   void ThreadMain() {
@@ -4017,7 +4040,8 @@ class ThreadPool {
     --starting_;
     for (;;) {
       if (!jobs_.empty()) {
-        std::function<void()> job = std::move(jobs_.front());
+        std::function<void()> job = std::move(jobs_.front().run);
+        waiting_bytes_ -= jobs_.front().bytes;
         jobs_.pop_front();
         lock.unlock();
         job();
@@ -4036,24 +4060,27 @@ class ThreadPool {
   }
 
   void Leave() {
-    const auto self = threads_.find(std::this_thread::get_id());
+    const auto self = std::find_if(threads_.begin(), threads_.end(), [](const auto& thread) {
+      return thread.get_id() == std::this_thread::get_id();
+    });
     if (self == threads_.end()) return;
     for (auto& thread : ended_) thread.join();  // these have left the loop already
     ended_.clear();
-    ended_.push_back(std::move(self->second));
-    threads_.erase(self);
+    ended_.splice(ended_.end(), threads_, self);
   }
 
   const std::size_t max_threads_;
   const std::size_t max_waiting_;
   std::mutex mutex_;
   std::condition_variable arrived_;
-  std::deque<std::function<void()>> jobs_;
+  const std::size_t max_waiting_bytes_;
+  std::deque<Job> jobs_;
+  std::size_t waiting_bytes_ = 0;
   std::size_t idle_ = 0;
   std::size_t starting_ = 0;
   bool stopping_ = false;
-  std::map<std::thread::id, std::thread> threads_;
-  std::vector<std::thread> ended_;  // left the pool, to be joined
+  std::list<std::thread> threads_;
+  std::list<std::thread> ended_;  // left the pool, to be joined
 };
 
 }  // namespace v1
@@ -4074,6 +4101,7 @@ class ThreadPool {
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <set>
+#include <system_error>
 
 namespace dtm {
 inline namespace v1 {
@@ -4548,11 +4576,12 @@ class RemoteCoordinator : public Endpoint {
   }
 
   /// On one of a few threads; the callback comes on it, also while this is destroyed.
-  /// @throws BusyError  too many wait already.
+  /// @throws BusyError  20,000 or 32 MiB of them wait already.
   void SubmitAsync(Definition definition, ReplyCallback callback) override {
     Check(definition, SubmitProblem(definition));
     const std::string gid = definition.gid;
-    const auto job = [this, definition = std::move(definition), callback = std::move(callback)] {
+    const std::size_t bytes = BytesOf(definition);
+    auto job = [this, definition = std::move(definition), callback = std::move(callback)] {
       Reply reply;
       try {
         if (own_.Get().stopping) {
@@ -4569,9 +4598,10 @@ class RemoteCoordinator : public Endpoint {
       } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
       }
     };
-    if (!own_.Get().pool.Run(job)) {
-      throw BusyError("gid '" + gid + "' was not sent: " + std::to_string(kMaxWaiting) +
-                      " submissions are waiting already; submit it again later");
+    if (!own_.Get().pool.Run(std::move(job), bytes)) {
+      throw BusyError("gid '" + gid + "' was not sent: too much is waiting to be sent, " +
+                      std::to_string(kMaxWaiting) + " submissions or " +
+                      std::to_string(kMaxWaitingBytes) + " bytes; submit it again later");
     }
   }
 
@@ -4666,6 +4696,7 @@ class RemoteCoordinator : public Endpoint {
 
   static constexpr std::size_t kAsyncThreads = 32;
   static constexpr std::size_t kMaxWaiting = 20000;
+  static constexpr std::size_t kMaxWaitingBytes = std::size_t{32} << 20;
 
   /// What query says of a transaction.
   struct Stored {
@@ -4754,7 +4785,7 @@ class RemoteCoordinator : public Endpoint {
 
   struct Own {
     Own(const std::string& url, const RemoteOptions& options)
-        : requests(url, options), pool(kAsyncThreads, kMaxWaiting) {}
+        : requests(url, options), pool(kAsyncThreads, kMaxWaiting, kMaxWaitingBytes) {}
     void Stop() {
       stopping = true;
       pool.Stop();

@@ -355,9 +355,9 @@ TEST_CASE("remote coordinator: a forked child can send nothing, and harms nothin
 }
 
 TEST_CASE("remote coordinator: destroyed, it sends nothing more and tells everybody") {
-  RawServer silent([](int fd, int) {
-    while (!RawServer::ReadRequest(fd).empty()) {
-    }
+  std::atomic<bool> begun{false};
+  RawServer silent([&](int fd, int) {
+    while (!RawServer::ReadRequest(fd).empty()) begun = true;
   });
   RemoteOptions options;
   options.timeout = std::chrono::milliseconds(500);
@@ -381,6 +381,7 @@ TEST_CASE("remote coordinator: destroyed, it sends nothing more and tells everyb
     definition.gid = std::to_string(i);
     remote->SubmitAsync(definition, told);
   }
+  while (!begun) std::this_thread::yield();
   const auto start = std::chrono::steady_clock::now();
   remote.reset();
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::milliseconds(1500));  // not 16 s
@@ -405,22 +406,22 @@ TEST_CASE("remote coordinator: what waits to be sent is bounded by its bytes") {
   const auto submit = [&](int i) {
     dtm::Definition definition;
     definition.gid = std::to_string(i);
-    definition.steps = {{"http://a/x", "http://a/y", std::string(800000, ' ') + "1"}};
+    definition.steps = {{"http://a/x", "http://a/y", std::string(250000, ' ') + "1"}};
     remote.SubmitAsync(definition, [&](const dtm::Reply& reply) {
       if (reply.error == nullptr) ++stored;
     });
   };
   int taken = 0;
   try {
-    for (; taken < 100; ++taken) submit(taken);
+    for (; taken < 300; ++taken) submit(taken);
   } catch (const dtm::BusyError& error) {
     CHECK_THAT(error.what(), ContainsSubstring(std::to_string(taken) + "' was not sent"));
   }
-  CHECK(taken >= 41);       // 32 MiB,
-  CHECK(taken <= 41 + 32);  // besides those that are being sent
+  CHECK(taken >= 130);       // 32 MiB,
+  CHECK(taken <= 134 + 32);  // besides those that are being sent
   open.set_value();
   while (stored < taken) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  submit(100);  // there is room again
+  submit(300);  // there is room again
 }
 
 TEST_CASE(

@@ -54,16 +54,15 @@ TEST_CASE("connections: on_open may throw anything") {
   const auto on_open = [&](sqlite3*) {
     if (fails) throw 42;
   };
-  const auto says = ContainsSubstring(dir / "s.db") && ContainsSubstring("on_open") &&
-                    ContainsSubstring("no std::exception");
   try {
-    const Connections none(dir / "s.db", dtm::Durability::kProcess, on_open, 1 << 20);
+    const Connections none(dir / "s.db", dtm::Durability::kProcess, on_open, kCacheBytes);
     FAIL("it was opened");
   } catch (const dtm::StoreError& error) {
-    CHECK_THAT(error.what(), says);
+    CHECK_THAT(error.what(), ContainsSubstring(dir / "s.db") && ContainsSubstring("on_open") &&
+                                 ContainsSubstring("no std::exception"));
   }
   fails = false;
-  Connections connections(dir / "s.db", dtm::Durability::kProcess, on_open, 1 << 20);
+  Connections connections(dir / "s.db", dtm::Durability::kProcess, on_open, kCacheBytes);
   fails = true;
   CHECK_THROWS_AS(connections.Recover(), dtm::StoreError);
   fails = false;

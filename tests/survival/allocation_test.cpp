@@ -1,16 +1,39 @@
-/// The N-th allocation of the thread that drives the coordinator fails, for every N of a scenario, and then another one
-/// soon after it: the coordinator goes on, everybody is answered, and what was accepted ends. A program of its own, since operator new is everybody's.
+/// The N-th allocation of the thread that drives the coordinator fails, for every N of a scenario: the coordinator goes
+/// on, everybody is answered, and what was accepted ends. A program of its own, since operator new is everybody's.
 /// Needs: the test kit. Threads: one.
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
-#include "failing_new.hpp"
 #include "tests/support/temp_dir.hpp"
 #include <dtm/dtm.hpp>
 #include <dtm/testing/test_coordinator.hpp>
+
+namespace {
+
+thread_local long allocations_left = -1;  // until one fails; negative: none does
+thread_local bool failed = false;
+
+bool FailsNow() {
+  if (allocations_left < 0) return false;
+  if (allocations_left-- > 0) return false;
+  failed = true;
+  return true;
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  if (FailsNow()) throw std::bad_alloc();
+  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace {
 
@@ -53,8 +76,8 @@ std::vector<Asked> Everything(bool with_sql) {
   return all;
 }
 
-/// One run; returns what was wrong. `fail_at`: which allocation fails; `then`: so many later another one, -1: none.
-std::string Run(long fail_at, long then, const std::shared_ptr<dtm::Store>& store, bool& reached) {
+/// One run; returns what was wrong. `fail_at`: which allocation fails.
+std::string Run(long fail_at, const std::shared_ptr<dtm::Store>& store, bool& reached) {
   dtm::Options options;
   options.log = [](dtm::LogLevel, const std::string&) {};
   bool later = true;
@@ -72,19 +95,20 @@ std::string Run(long fail_at, long then, const std::shared_ptr<dtm::Store>& stor
   std::vector<Asked> all = Everything(dynamic_cast<dtm::SqliteStore*>(store.get()) != nullptr);
   (void)kit->Prepare(all.back().definition);
   kit->RegisterBranch("tcc", TransType::kTcc, {"local:Ok", "local:Ok", "1", "01"});
-  failing_new::failed = 0;
-  failing_new::between = then;
+  failed = false;
   const auto poll = [&] {
-    failing_new::left = fail_at;
-    dtm::Duration wait{};
+    allocations_left = fail_at;
+    dtm::Time next{};
     try {
-      wait = kit->Poll();
+      next = dtm::Later(kit.Clock().Now(), kit->Poll());
     } catch (...) {
-      failing_new::left = -1;
+      allocations_left = -1;
       throw;
     }
-    fail_at = std::exchange(failing_new::left, -1);
-    return dtm::Later(kit.Clock().Now(), wait);
+    if (allocations_left >= 0) fail_at = allocations_left;
+    if (failed) fail_at = -1;
+    allocations_left = -1;
+    return next;
   };
   for (Asked& asked : all) {
     kit->SubmitAsync(asked.definition, [&asked](const dtm::Reply& reply) {
@@ -98,7 +122,7 @@ std::string Run(long fail_at, long then, const std::shared_ptr<dtm::Store>& stor
     const dtm::Time next = poll();
     if (next > kit.Clock().Now()) kit.Clock().MoveTowards(std::min(next, end));
   }
-  reached = failing_new::failed > 0;
+  reached = failed;
   std::string wrong;
   for (const Asked& asked : all) {
     const std::string& gid = asked.definition.gid;
@@ -117,23 +141,19 @@ std::string Run(long fail_at, long then, const std::shared_ptr<dtm::Store>& stor
 
 int RunAll(const char* name, const std::function<std::shared_ptr<dtm::Store>(long)>& make) {
   int problems = 0;
-  long runs = 0;
-  for (const long then : {-1L, 0L, 1L, 2L, 5L}) {
-    bool reached = true;
-    for (long n = 0; reached && problems < 10; ++n) {
-      std::string wrong;
-      try {
-        wrong = Run(n, then, make(runs++), reached);
-      } catch (const std::exception& error) {
-        wrong = std::string("thrown: ") + error.what();
-      }
-      if (wrong.empty()) continue;
-      ++problems;
-      std::printf("%s: allocation %ld fails, and another %ld later: %s\n", name, n, then,
-                  wrong.c_str());
+  long n = 0;
+  for (bool reached = true; reached && problems < 10; ++n) {
+    std::string wrong;
+    try {
+      wrong = Run(n, make(n), reached);
+    } catch (const std::exception& error) {
+      wrong = std::string("thrown: ") + error.what();
     }
+    if (wrong.empty()) continue;
+    ++problems;
+    std::printf("%s: allocation %ld fails: %s\n", name, n, wrong.c_str());
   }
-  std::printf("%s: %ld runs, %d problems\n", name, runs, problems);
+  std::printf("%s: %ld allocations, %d problems\n", name, n - 1, problems);
   return problems;
 }
 

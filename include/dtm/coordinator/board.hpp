@@ -313,7 +313,7 @@ class Board : public Replies {
     timers.Move(live, live.armed, kNever);
     const bool keep = live.bytes <= kSmallBytes && ended.size() < MostEnded(options);
     std::shared_ptr<const Definition> definition = lives.Remove(live);
-    if (keep) ended.push_back(std::move(definition));
+    if (keep) Protected([&] { ended.push_back(std::move(definition)); });
   }
   std::vector<char> out_;  // a member for its memory
 };

@@ -64,7 +64,7 @@ class Commit {
   /// Drops the batch. What came with it is refused, all else stays and is tried again.
   void Failed(const std::string& problem, bool in_doubt) {
     board_.store.Rollback();
-    if (board_.health.Good()) {
+    if (board_.health.Good() || board_.health.Problem() != problem) {
       board_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
     }
     const bool writing = !board_.dirty.empty() || works_.Ran() > 0;

@@ -30,29 +30,13 @@ class Conflicts {
     const std::shared_ptr<const Definition> definition = live.transaction.definition;
     const bool prepare = live.transaction.status == Status::kPrepared;
     std::vector<Waiter> waiters = std::move(live.waiters);
-    std::move(live.commands.begin(), live.commands.end(),
-              std::back_inserter(board_.again_commands));
-    std::exception_ptr refused;
-    std::optional<Transaction> stored;
     try {
-      stored = board_.store.Load(definition->gid);
-      if (!stored) refused = board_.NotTaken(definition->gid, "it was removed at this moment");
+      OnGidExists(live, definition, waiters, prepare);
     } catch (...) {
-      refused = board_.NotTaken(definition->gid, WhatWasThrown());
+      board_.loader.LeaveBehind(board_.context.now);  // no memory was left to take it
+      for (const Waiter& waiter : waiters) Board::Refuse(waiter, std::current_exception());
+      throw;
     }
-    if (!stored) {
-      board_.RemoveFresh(live);
-    } else {
-      board_.Replace(live, *stored);
-      if (!IsFinal(stored->status)) return Return(definition, std::move(waiters), prepare);
-      const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
-      if (repeat.kind != engine::Repeat::Kind::kRefuse) {
-        for (const Waiter& waiter : waiters) Board::Answer(waiter, ResultOf(*stored));
-        return;
-      }
-      refused = std::make_exception_ptr(RejectedError(repeat.refused));
-    }
-    for (const Waiter& waiter : waiters) Board::Refuse(waiter, refused);
   }
 
   /// If it cannot be read now, the same conflict comes back with the next commit.
@@ -67,8 +51,38 @@ class Conflicts {
   }
 
  private:
+  void OnGidExists(Live& live, const std::shared_ptr<const Definition>& definition,
+                   std::vector<Waiter>& waiters, bool prepare) {
+    std::move(live.commands.begin(), live.commands.end(),
+              std::back_inserter(board_.again_commands));
+    std::exception_ptr refused;
+    std::optional<Transaction> stored;
+    try {
+      stored = board_.store.Load(definition->gid);
+      if (!stored) refused = board_.NotTaken(definition->gid, "it was removed at this moment");
+    } catch (...) {
+      refused = board_.NotTaken(definition->gid, WhatWasThrown());
+    }
+    if (!stored) {
+      board_.RemoveFresh(live);
+    } else {
+      board_.Replace(live, *stored);
+      if (!IsFinal(stored->status)) return Return(definition, waiters, prepare);
+      const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
+      if (repeat.kind != engine::Repeat::Kind::kRefuse) {
+        for (Waiter& waiter : waiters) {
+          Board::Answer(waiter, ResultOf(*stored));
+          waiter.callback = nullptr;  // should the next one fail
+        }
+        return;
+      }
+      refused = Board::Rejected(repeat.refused);
+    }
+    for (const Waiter& waiter : waiters) Board::Refuse(waiter, refused);
+  }
+
   /// For the next turn, before those that came later.
-  void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter> waiters,
+  void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter>& waiters,
               bool prepare) {
     if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
     std::vector<Submission> returned;

@@ -2,6 +2,7 @@
 /// Needs: std. Threads: one owner.
 #pragma once
 
+#include <new>
 #include <set>
 #include <utility>
 #include <vector>
@@ -29,7 +30,7 @@ class Timers {
     }
     const auto hint = timers_.end();  // mostly later than others
     if (time == kNever) {
-      if (node) spare_nodes_.push_back(std::move(node));
+      if (node) Spare(std::move(node));
     } else if (node) {
       node.value() = {time, &live};
       timers_.insert(hint, std::move(node));
@@ -48,6 +49,13 @@ class Timers {
 
  private:
   using Ordered = std::set<std::pair<Time, Live*>>;
+
+  void Spare(Ordered::node_type&& node) {
+    try {
+      spare_nodes_.push_back(std::move(node));
+    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): one less
+    }
+  }
 
   Ordered timers_;
   std::vector<Ordered::node_type> spare_nodes_;

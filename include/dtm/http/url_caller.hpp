@@ -7,6 +7,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <exception>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -215,7 +216,11 @@ class UrlCaller {
         const std::lock_guard<std::mutex> lock(mutex_);
         self.connection = connection.get();
       }
-      outcome = connection->Send(job.call, ParseUrl(job.call.Url()), self.deadline);
+      try {
+        outcome = connection->Send(job.call, ParseUrl(job.call.Url()), self.deadline);
+      } catch (const std::exception& error) {
+        outcome.result = Result::Error(StorableText(error.what()));
+      }
       return std::move(outcome.result);
     });
     return outcome;
