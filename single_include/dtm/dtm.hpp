@@ -10652,11 +10652,13 @@ class OpenFiles {
   /// @throws StoreError  it is not the file that was opened at first, or another connection of this process keeps a log
   ///                     that was removed.
   void Opened(const sql::Database& writer) {
-    Copied(sql::LogIndex(writer).Now());
-    if (!main_ || !main_->SameFile(first_) || writer.HasMoved()) throw StoreError(Another());
     wal_ = os::StampOf(wal_path_);
     shm_ = os::StampOf(shm_path_);
-    if (wal_ && shm_) return;
+    // Where SQLite has no log open, the index would be opened here, and closed by nobody.
+    const bool log = wal_ && shm_;
+    Copied(log ? sql::LogIndex(writer).Now() : sql::LogIndex::State());
+    if (!main_ || !main_->SameFile(first_) || writer.HasMoved()) throw StoreError(Another());
+    if (log) return;
     throw StoreError("the store file '" + path_ +
                      "': its log was removed, and a connection of this program to the file still "
                      "uses the removed one; close that "
