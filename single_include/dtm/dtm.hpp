@@ -7260,9 +7260,12 @@ class Board : public Replies {
       return true;
     }
   }
-  std::exception_ptr StoreFailing(const std::string& what) const {
-    return Made<StoreError>(
-        [&] { return what + ", the store is failing: " + health.Problem() + "; try again later"; });
+  /// No std::string is taken: making one may throw where somebody waits for this.
+  std::exception_ptr StoreFailing(const char* what) const {
+    return Made<StoreError>([&] {
+      return std::string(what) + ", the store is failing: " + health.Problem() +
+             "; try again later";
+    });
   }
 
   static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
@@ -7627,7 +7630,8 @@ class Commands {
     }
     if (command.kind != Command::Kind::kWait) {
       if (!board_.MayUseStore()) {
-        std::rethrow_exception(board_.StoreFailing("gid '" + command.gid + "' was not changed"));
+        std::rethrow_exception(
+            board_.StoreFailing(("gid '" + command.gid + "' was not changed").c_str()));
       }
       CheckType(command, live->transaction);
       const std::string refused = command.kind == Command::Kind::kAddBranch

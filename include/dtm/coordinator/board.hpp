@@ -234,9 +234,12 @@ class Board : public Replies {
       return true;
     }
   }
-  std::exception_ptr StoreFailing(const std::string& what) const {
-    return Made<StoreError>(
-        [&] { return what + ", the store is failing: " + health.Problem() + "; try again later"; });
+  /// No std::string is taken: making one may throw where somebody waits for this.
+  std::exception_ptr StoreFailing(const char* what) const {
+    return Made<StoreError>([&] {
+      return std::string(what) + ", the store is failing: " + health.Problem() +
+             "; try again later";
+    });
   }
 
   static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);

@@ -69,7 +69,8 @@ class Commands {
     }
     if (command.kind != Command::Kind::kWait) {
       if (!board_.MayUseStore()) {
-        std::rethrow_exception(board_.StoreFailing("gid '" + command.gid + "' was not changed"));
+        std::rethrow_exception(
+            board_.StoreFailing(("gid '" + command.gid + "' was not changed").c_str()));
       }
       CheckType(command, live->transaction);
       const std::string refused = command.kind == Command::Kind::kAddBranch
