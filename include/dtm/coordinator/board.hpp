@@ -127,7 +127,6 @@ class Board : public Replies {
     metrics.Answered(*live.transaction.definition, event.branch, event.result);
   }
 
-  /// Sets its timer to what the machine and the waiters want.
   void ArmTimer(Live& live) {
     Time next = live.timer;
     for (const Waiter& waiter : live.waiters) next = (std::min)(next, waiter.deadline);
@@ -162,14 +161,12 @@ class Board : public Replies {
     touched.erase(std::remove(touched.begin(), touched.end(), &live), touched.end());
   }
 
-  /// Removes one that waits for release or commit.
   void RemoveFresh(Live& live) {
     Untouch(live);
     dirty.erase(std::remove(dirty.begin(), dirty.end(), &live), dirty.end());
     Remove(live);
   }
 
-  /// Takes a stored, unfinished one into memory.
   Live& Bring(Transaction stored) {
     Live& live = lives.Add(std::move(stored));
     Touch(live);
@@ -177,7 +174,6 @@ class Board : public Replies {
     return live;
   }
 
-  /// How many more fit into memory.
   std::size_t Room() const { return Full() ? 0 : options.max_in_memory - lives.Count(); }
   std::size_t RoomBytes() const { return Full() ? 0 : LivesBytes(options) - lives.Bytes(); }
   bool Full() const {
@@ -234,8 +230,7 @@ class Board : public Replies {
       return true;
     }
   }
-  /// No std::string is taken: making one may throw where somebody waits for this.
-  std::exception_ptr StoreFailing(const char* what) const {
+  std::exception_ptr StoreFailing(const char* what) const {  // making a std::string may throw
     return Made<StoreError>([&] {
       return std::string(what) + ", the store is failing: " + health.Problem() +
              "; try again later";

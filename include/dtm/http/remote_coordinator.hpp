@@ -55,7 +55,9 @@ class RemoteCoordinator : public Endpoint {
   /// Takes the timeout of one request at most: what waits in SubmitAsync is not sent any more, and told so
   /// (RejectedError).
   ~RemoteCoordinator() override {
-    if (own_.Here()) own_.Get().Stop();
+    if (!own_.Here()) return;
+    own_.Get().stopping = true;
+    own_.Get().pool.Stop();
   }
   RemoteCoordinator(const RemoteCoordinator&) = delete;
   RemoteCoordinator& operator=(const RemoteCoordinator&) = delete;
@@ -216,7 +218,6 @@ class RemoteCoordinator : public Endpoint {
   static constexpr std::size_t kMaxWaiting = 20000;
   static constexpr std::size_t kMaxWaitingBytes = std::size_t{32} << 20;
 
-  /// What query says of a transaction.
   struct Stored {
     TransResult result;
     nlohmann::json transaction, branches;
@@ -273,9 +274,7 @@ class RemoteCoordinator : public Endpoint {
   bool MayBeSame(const Definition& definition, const Stored& stored) const {
     try {
       return wire::MayBeSame(definition, stored.transaction, stored.branches);
-    } catch (const nlohmann::json::exception& error) {
-      throw InDoubtError(Requests().NoAnswer(definition.gid) + "its query says " + error.what());
-    } catch (const BadInput& error) {
+    } catch (const std::exception& error) {  // of JSON, or BadInput
       throw InDoubtError(Requests().NoAnswer(definition.gid) + "its query says " + error.what());
     }
   }
@@ -304,11 +303,6 @@ class RemoteCoordinator : public Endpoint {
   struct Own {
     Own(const std::string& url, const RemoteOptions& options)
         : requests(url, options), pool(kAsyncThreads, kMaxWaiting, kMaxWaitingBytes) {}
-    void Stop() {
-      stopping = true;
-      pool.Stop();
-    }
-
     RemoteRequests requests;
     std::mutex mutex;
     GidGenerator gids;

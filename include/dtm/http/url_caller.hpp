@@ -35,7 +35,6 @@ class UrlCaller {
     FillRegexTable();
     housekeeper_ = std::thread([this] { KeepHouse(); });
   }
-
   ~UrlCaller() { Stop(); }
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) {
