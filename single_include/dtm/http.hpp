@@ -650,6 +650,7 @@ inline std::optional<Time> Date(const std::string& text) {
   const auto whole = [&] { return end == static_cast<int>(text.size()); };
   const char* c = text.c_str();
   if (std::strlen(c) != text.size()) return std::nullopt;
+  // NOLINTBEGIN(cert-err34-c): widths bound the numbers, and `end` says whether all was read.
   std::sscanf(c, "%*3[A-Za-z], %2u %3[A-Za-z] %4u %2u:%2u:%2u GMT%n", &day, month, &year, &hour,
               &minute, &second, &end);
   if (!whole()) {
@@ -661,6 +662,7 @@ inline std::optional<Time> Date(const std::string& text) {
     std::sscanf(c, "%*3[A-Za-z] %3[A-Za-z] %2u %2u:%2u:%2u %4u%n", month, &day, &hour, &minute,
                 &second, &year, &end);
   }
+  // NOLINTEND(cert-err34-c)
   const auto named = std::find_if(kMonths.begin(), kMonths.end(), [&month](const char* name) {
     return std::strcmp(name, month) == 0;
   });
@@ -728,7 +730,7 @@ struct Exchanged {
     if (!NotReached()) return httplib::to_string(error);
     if (found) return "nothing listens there";
     const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return std::string("no socket can be opened: ") + std::strerror(errno);
+    if (fd < 0) return "no socket can be opened: " + os::LastErrorText();
     ::close(fd);
     return "its name is unknown (it cannot be resolved)";
   }
@@ -4976,7 +4978,7 @@ class Server {
   }
   Server(Coordinator&& tm, ServerOptions options = {}) = delete;
   ~Server() {
-    if (own_.Here()) Stop();
+    if (Own* const own = own_.IfHere()) End(*own);
   }
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -4999,14 +5001,7 @@ class Server {
   /// Lets the requests at hand end (at most 6 s, if one waits for a result; none, if the coordinator was stopped
   /// before); no new ones come.
   /// Once, then the server can be started again.
-  void Stop() {
-    Own& own = own_.Get();
-    if (own.server) own.server->Stop();
-    if (own.thread.joinable()) {
-      own.thread.join();
-      own.server.reset();
-    }
-  }
+  void Stop() { End(own_.Get()); }
 
   /// Adds the API to a server of the program's own, which has to be stopped before this one is
   /// destroyed. Its limits, addresses and threads are the program's choice.
@@ -5020,6 +5015,15 @@ class Server {
   }
 
  private:
+  struct Own;
+
+  static void End(Own& own) {
+    if (own.server) own.server->Stop();
+    if (!own.thread.joinable()) return;
+    own.thread.join();
+    own.server.reset();
+  }
+
   int Prepare(const std::string& host, int port) {
     if (own_.Get().server) throw LogicError("this server listens already; use another one");
     for (const char c : options_.token) {

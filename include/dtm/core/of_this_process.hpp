@@ -31,6 +31,9 @@ class OfThisProcess {
 
   bool Here() const { return generation_ == os::Forking::Generation(); }
 
+  /// For destructors: null in a forked child.
+  T* IfHere() const noexcept { return Here() ? owned_.get() : nullptr; }
+
   /// @throws LogicError  this is a forked child.
   T& Get() const {
     if (Here()) return *owned_;

@@ -2,16 +2,15 @@
 /// Needs: cpp-httplib, POSIX. Threads: one at a time, but for Break(); SIGPIPE must be blocked.
 #pragma once
 
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
-#include <cstring>
 #include <string>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <httplib.h>
 
+#include <dtm/core/os.hpp>
 #include <dtm/core/text.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/base64.hpp>
@@ -46,7 +45,7 @@ struct Exchanged {
     if (!NotReached()) return httplib::to_string(error);
     if (found) return "nothing listens there";
     const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return std::string("no socket can be opened: ") + std::strerror(errno);
+    if (fd < 0) return "no socket can be opened: " + os::LastErrorText();
     ::close(fd);
     return "its name is unknown (it cannot be resolved)";
   }

@@ -41,6 +41,7 @@ inline std::optional<Time> Date(const std::string& text) {
   const auto whole = [&] { return end == static_cast<int>(text.size()); };
   const char* c = text.c_str();
   if (std::strlen(c) != text.size()) return std::nullopt;
+  // NOLINTBEGIN(cert-err34-c): widths bound the numbers, and `end` says whether all was read.
   std::sscanf(c, "%*3[A-Za-z], %2u %3[A-Za-z] %4u %2u:%2u:%2u GMT%n", &day, month, &year, &hour,
               &minute, &second, &end);
   if (!whole()) {
@@ -52,6 +53,7 @@ inline std::optional<Time> Date(const std::string& text) {
     std::sscanf(c, "%*3[A-Za-z] %3[A-Za-z] %2u %2u:%2u:%2u %4u%n", month, &day, &hour, &minute,
                 &second, &year, &end);
   }
+  // NOLINTEND(cert-err34-c)
   const auto named = std::find_if(kMonths.begin(), kMonths.end(), [&month](const char* name) {
     return std::strcmp(name, month) == 0;
   });

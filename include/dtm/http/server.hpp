@@ -197,7 +197,7 @@ class Server {
   }
   Server(Coordinator&& tm, ServerOptions options = {}) = delete;
   ~Server() {
-    if (own_.Here()) Stop();
+    if (Own* const own = own_.IfHere()) End(*own);
   }
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -220,14 +220,7 @@ class Server {
   /// Lets the requests at hand end (at most 6 s, if one waits for a result; none, if the coordinator was stopped
   /// before); no new ones come.
   /// Once, then the server can be started again.
-  void Stop() {
-    Own& own = own_.Get();
-    if (own.server) own.server->Stop();
-    if (own.thread.joinable()) {
-      own.thread.join();
-      own.server.reset();
-    }
-  }
+  void Stop() { End(own_.Get()); }
 
   /// Adds the API to a server of the program's own, which has to be stopped before this one is
   /// destroyed. Its limits, addresses and threads are the program's choice.
@@ -241,6 +234,15 @@ class Server {
   }
 
  private:
+  struct Own;
+
+  static void End(Own& own) {
+    if (own.server) own.server->Stop();
+    if (!own.thread.joinable()) return;
+    own.thread.join();
+    own.server.reset();
+  }
+
   int Prepare(const std::string& host, int port) {
     if (own_.Get().server) throw LogicError("this server listens already; use another one");
     for (const char c : options_.token) {
