@@ -294,6 +294,8 @@ TEST_CASE("functions: however many block, one that does not is called") {
   functions.Call(std::vector<BranchCall>(100, CallOf("Quick")), results);
   LetGrow(functions, now, [&] { return results.Count() >= 100; });
   CHECK(results.WaitFor(100));
+  // The last of them has told its result, but may not have left its thread.
+  LetGrow(functions, now, [&] { return functions.Running() == barrier.Inside(); });
   CHECK(functions.Running() == barrier.Inside());
   CHECK(functions.Running() <= 8 + blocked);
   barrier.Open();
