@@ -5,9 +5,11 @@
 #include <csignal>
 #include <fcntl.h>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -325,6 +327,28 @@ TEST_CASE("a second store on the file is refused, in this process and in another
     CHECK_THAT(InChild([&] { return Refusal(path); }), taken);
     REQUIRE(Put(store, NewTransaction("gid")));  // being refused has not disturbed the first
   }
+  CHECK(Refusal(path).empty());
+}
+
+TEST_CASE(
+    "what was open at a fork cannot be opened by the child, which would go on with its parent's "
+    "locks") {
+  TempDir dir;
+  const std::string path = dir / "s.db";
+  { const SqliteStore closed(path); }
+  CHECK(InChild([&] { return Refusal(path); }).empty());
+  const auto in_orphan = [&](const std::function<std::string()>& function) {
+    return InChild([&] {
+      const pid_t parent = ::getpid();
+      const SqliteStore open(path);
+      if (::fork() != 0) ::_exit(0);
+      while (::getppid() == parent) std::this_thread::yield();
+      return function();
+    });
+  };
+  CHECK_THAT(in_orphan([&] { return Refusal(path); }),
+             ContainsSubstring("forked") && ContainsSubstring(path));
+  CHECK(in_orphan([&] { return Refusal(dir / "own.db"); }).empty());
   CHECK(Refusal(path).empty());
 }
 

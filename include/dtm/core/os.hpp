@@ -8,11 +8,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <fcntl.h>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <pthread.h>
-#include <set>
 #include <stdlib.h>
 #include <string>
 #include <sys/eventfd.h>
@@ -117,13 +117,14 @@ class Forking {
   static unsigned Generation() { return Get().generation.load(std::memory_order_relaxed); }
 
   /// A forked child does not get this descriptor: what it holds, a lock or a port, would live on in the child when this
-  /// process has died. Close it by Close. It is closed if there is no memory to note it.
-  static void CloseInChildren(int file) {
+  /// process has died. Close it by Close. It is closed if there is no memory to note it. `name`: for Inherited.
+  static void CloseInChildren(int file, const std::string& name = {}) {
     State& state = Get();
     const std::lock_guard<std::mutex> lock(state.mutex);
     try {
-      state.files.insert(file);
+      state.files[file] = name;
     } catch (...) {
+      state.files.erase(file);
       ::close(file);
       throw;
     }
@@ -139,13 +140,23 @@ class Forking {
     const std::lock_guard<std::mutex> lock(state.mutex);
     if (state.files.erase(file) > 0) ::close(file);
   }
+  /// A descriptor of that name was open in a parent of this process when it forked.
+  static bool Inherited(const std::string& name) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    for (const auto& [file, its_name] : state.inherited) {
+      if (its_name == name) return true;
+    }
+    return false;
+  }
 
  private:
   struct State {
     State() { ::pthread_atfork(&BeforeFork, &AfterFork, &InChild); }
     std::atomic<unsigned> generation{0};
     std::mutex mutex;
-    std::set<int> files;
+    std::map<int, std::string> files;
+    std::multimap<int, std::string> inherited;  // closed here
   };
   static State& Get() {
     static State* const state =
@@ -156,8 +167,8 @@ class Forking {
   static void AfterFork() { Get().mutex.unlock(); }
   static void InChild() {
     State& state = Get();
-    for (const int file : state.files) ::close(file);
-    state.files.clear();
+    for (const auto& [file, name] : state.files) ::close(file);
+    state.inherited.merge(state.files);
     ++state.generation;
     state.mutex.unlock();
   }
@@ -188,11 +199,11 @@ class EventFd {
   int fd_;
 };
 
-/// An exclusive lock on `path`, held until destroyed or the process ends; a forked child has no part in it.
-/// Two locks on one file exclude each other also within one process.
+/// An exclusive lock on `path`, held until destroyed or the process ends; a forked child has no part in it, and cannot have
+/// it later either: whatever it guards, SQLite for one, still believes there to have what the parent had. Two locks on one file exclude each other also within one process.
 class FileLock {
  public:
-  /// @throws StoreError  somebody else holds it, or the file cannot be opened.
+  /// @throws StoreError  somebody else holds it, or a parent did when it forked this process, or the file cannot be opened.
   explicit FileLock(const std::string& path)
       : path_(path), file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
     if (file_ < 0) {
@@ -209,9 +220,16 @@ class FileLock {
                       path + "'; stop it first, or give this one a store of its own"
                 : "the lock file '" + path + "' cannot be locked: " + why);
     }
-    Forking::CloseInChildren(file_);
-    if (AtItsPath()) return;
+    Forking::CloseInChildren(file_, path_);
+    const bool inherited = Forking::Inherited(path_);
+    if (!inherited && AtItsPath()) return;
     Forking::Close(file_);
+    if (inherited) {
+      throw StoreError("the store of the lock file '" + path +
+                       "' was open when this process was forked, and cannot be opened in it any "
+                       "more; fork before it "
+                       "is opened, or open it in a program that is started by exec");
+    }
     throw StoreError("the lock file '" + path + "' was replaced at this moment; try again");
   }
   /// Closing alone would not end it while a child has the descriptor that has not come to its exec or its handler yet.
