@@ -28,9 +28,8 @@ def includes(header):
 
 
 def room(header):
-    """'core' of 'dtm/core/types.hpp'; '' for the umbrella headers."""
-    parts = header.split('/')
-    return parts[1] if len(parts) > 2 else ''
+    """'core' of 'dtm/core/types.hpp', 'http/wire' of 'dtm/http/wire/names.hpp'; '' for the umbrella headers."""
+    return '/'.join(header.split('/')[1:-1])
 
 
 def reachable(umbrella):

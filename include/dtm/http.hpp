@@ -33,6 +33,9 @@
 #include <dtm/http/server.hpp>
 #include <dtm/http/server_stream.hpp>
 #include <dtm/http/thread_pool.hpp>
+#include <dtm/http/transport/body_reader.hpp>
+#include <dtm/http/transport/head_parser.hpp>
+#include <dtm/http/transport/message_head.hpp>
 #include <dtm/http/wire.hpp>
 #include <dtm/http/wire_query.hpp>
 #include <dtm/http/wire_registration.hpp>

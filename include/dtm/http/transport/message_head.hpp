@@ -1,0 +1,100 @@
+/// The first line and the headers of a message: its bytes as they came, and where in them each part is.
+/// Needs: std. Threads: values only. Source: RFC 9112 §2 to §6.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <dtm/core/text.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+inline bool EqualsLower(std::string_view text, std::string_view lower) {
+  if (text.size() != lower.size()) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c =
+        text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] + ('a' - 'A')) : text[i];
+    if (c != lower[i]) return false;
+  }
+  return true;
+}
+
+/// Whether a list as of Connection, "a, B ,c", has this element.
+inline bool ListHas(std::string_view list, std::string_view lower) {
+  for (;;) {
+    const std::size_t comma = list.find(',');
+    if (EqualsLower(Trimmed(list.substr(0, comma)), lower)) return true;
+    if (comma == std::string_view::npos) return false;
+    list.remove_prefix(comma + 1);
+  }
+}
+
+/// How the body behind a head is delimited, and what becomes of the connection.
+struct Framing {
+  enum class Body { kNone, kLength, kChunked, kToClose };
+  Body body = Body::kNone;
+  std::uint64_t length = 0;
+  bool keep_alive = true;         ///< the connection may take another message
+  bool encoded = false;           ///< the body is compressed, or coded in another way
+  bool expects_continue = false;  ///< the other side waits for a 100 before it sends the body
+};
+
+/// Filled by HeadParser; the views live as long as it is not changed.
+class MessageHead {
+ public:
+  struct Header {
+    std::string_view name;
+    std::string_view value;
+  };
+
+  std::string_view Method() const { return View(method_); }
+  std::string_view Target() const { return View(target_); }
+  int Status() const { return status_; }
+  int MinorVersion() const { return minor_; }  ///< 1 of HTTP/1.1
+  const Framing& BodyFraming() const { return framing_; }
+
+  std::size_t Count() const { return headers_.size(); }
+  Header At(std::size_t i) const { return {View(headers_[i].name), View(headers_[i].value)}; }
+
+  /// The value of the first header of this name, which is given in lower case; empty if there is none.
+  std::string_view Find(std::string_view lower) const {
+    for (const Place& header : headers_) {
+      if (EqualsLower(View(header.name), lower)) return View(header.value);
+    }
+    return {};
+  }
+
+  std::size_t Bytes() const { return text_.size(); }
+
+ private:
+  friend class HeadParser;
+  struct Part {
+    std::uint32_t at = 0;
+    std::uint32_t size = 0;
+  };
+  struct Place {
+    Part name;
+    Part value;
+  };
+
+  std::string_view View(Part part) const {
+    return std::string_view(text_).substr(part.at, part.size);
+  }
+
+  std::string text_;
+  std::vector<Place> headers_;
+  Part method_;
+  Part target_;
+  int status_ = 0;
+  int minor_ = 1;
+  Framing framing_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
