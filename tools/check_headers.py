@@ -17,6 +17,7 @@ NO_TEST = {
     'dtm/core/version.hpp': 'one constant',
     'dtm/coordinator/branch_caller.hpp': 'interfaces; tested with each caller',
     'dtm/core/limits.hpp': 'constants; tested where they are enforced',
+    'dtm/http/transport/framing.hpp': 'the rules of head_parser_test',
     'dtm/http/transport/message_head.hpp': 'a value; tested with the parser that fills it',
     'dtm/http/url_caller.hpp': 'what stands behind HttpBranches(); tested by branches_test',
 }

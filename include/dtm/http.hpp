@@ -34,6 +34,7 @@
 #include <dtm/http/server_stream.hpp>
 #include <dtm/http/thread_pool.hpp>
 #include <dtm/http/transport/body_reader.hpp>
+#include <dtm/http/transport/framing.hpp>
 #include <dtm/http/transport/head_parser.hpp>
 #include <dtm/http/transport/message_head.hpp>
 #include <dtm/http/wire.hpp>

@@ -5086,14 +5086,23 @@ class Server {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/transport/message_head.hpp -------------------------------------------------------
+// ---- dtm/http/transport/framing.hpp ------------------------------------------------------------
 
-/// The first line and the headers of a message: its bytes as they came, and where in them each part is.
-/// Needs: std. Threads: values only. Source: RFC 9112 §2 to §6.
+/// What the headers of a message say of the message itself: how its body is delimited, whether the connection goes on.
+/// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §9.
 
 namespace dtm {
 inline namespace v1 {
 namespace transport {
+
+enum class MessageKind { kRequest, kReply };
+enum class Parsed { kMore, kDone, kRefused };
+
+/// Why a message is not taken: in words, and with the status that a server answers.
+struct Refusal {
+  int status = 400;
+  const char* text = "";
+};
 
 inline bool EqualsLower(std::string_view text, std::string_view lower) {
   if (text.size() != lower.size()) return false;
@@ -5125,385 +5134,122 @@ struct Framing {
   bool expects_continue = false;  ///< the other side waits for a 100 before it sends the body
 };
 
-/// Filled by HeadParser; the views live as long as it is not changed.
-class MessageHead {
+/// Looks at the headers, one after the other, and tells at the end.
+class FramingReader {
  public:
-  struct Header {
-    std::string_view name;
-    std::string_view value;
-  };
-
-  std::string_view Method() const { return View(method_); }
-  std::string_view Target() const { return View(target_); }
-  int Status() const { return status_; }
-  int MinorVersion() const { return minor_; }  ///< 1 of HTTP/1.1
-  const Framing& BodyFraming() const { return framing_; }
-
-  std::size_t Count() const { return headers_.size(); }
-  Header At(std::size_t i) const { return {View(headers_[i].name), View(headers_[i].value)}; }
-
-  /// The value of the first header of this name, which is given in lower case; empty if there is none.
-  std::string_view Find(std::string_view lower) const {
-    for (const Place& header : headers_) {
-      if (EqualsLower(View(header.name), lower)) return View(header.value);
-    }
-    return {};
+  FramingReader(MessageKind kind, int minor_version)
+      : request_(kind == MessageKind::kRequest), minor_(minor_version) {
+    framing_.keep_alive = minor_ == 1;
   }
 
-  std::size_t Bytes() const { return text_.size(); }
-
- private:
-  friend class HeadParser;
-  struct Part {
-    std::uint32_t at = 0;
-    std::uint32_t size = 0;
-  };
-  struct Place {
-    Part name;
-    Part value;
-  };
-
-  std::string_view View(Part part) const {
-    return std::string_view(text_).substr(part.at, part.size);
-  }
-
-  std::string text_;
-  std::vector<Place> headers_;
-  Part method_;
-  Part target_;
-  int status_ = 0;
-  int minor_ = 1;
-  Framing framing_;
-};
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/head_parser.hpp --------------------------------------------------------
-
-/// Reads the heads of requests and replies from bytes as they come: each byte is looked at once, however small the pieces.
-/// Needs: std. Threads: one at a time. Source: RFC 9112 §2 to §6, request smuggling §11.2.
-///
-/// Requests are read strictly: what two readers could understand in two ways is refused, so that no request can hide in
-/// another one. Replies are read as services write them (folded or many headers, bare line feeds, 1xx before the reply);
-/// a connection whose reply was framed oddly is not used again.
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-/// Against abuse; a line is counted without its line feed.
-struct HeadLimits {
-  std::size_t headers;
-  std::size_t line_bytes;
-  std::size_t head_bytes;  ///< of a reply, together with the 1xx before it
-};
-inline constexpr HeadLimits kRequestHead{64, 8 * 1024, 64 * 1024};
-inline constexpr HeadLimits kReplyHead{4096, 256 * 1024, 256 * 1024};
-
-enum class Parsed { kMore, kDone, kRefused };
-
-/// Why a message is not taken: in words, and with the status that a server answers.
-struct Refusal {
-  int status = 400;
-  const char* text = "";
-};
-
-class HeadParser {
- public:
-  enum class Kind { kRequest, kReply };
-
-  /// `to_head`: a reply to a HEAD request has no body.
-  explicit HeadParser(Kind kind, bool to_head = false)
-      : limits_(kind == Kind::kRequest ? kRequestHead : kReplyHead),
-        kind_(kind),
-        to_head_(to_head) {}
-
-  /// Takes from `bytes` what belongs to the head. After kDone, what is left of them is behind it.
-  Parsed Take(std::string_view& bytes) {
-    while (!bytes.empty() && state_ == Parsed::kMore) {
-      const std::size_t feed = bytes.find('\n');
-      const bool ends = feed != std::string_view::npos;
-      const std::string_view piece = bytes.substr(0, ends ? feed + 1 : bytes.size());
-      bytes.remove_prefix(piece.size());
-      const std::size_t line = head_.text_.size() - line_at_ + piece.size() - (ends ? 1 : 0);
-      if (line > limits_.line_bytes) {
-        Refuse(431, first_line_ ? "its first line is too long" : "a header is too long");
-      } else if (interim_bytes_ + head_.text_.size() + piece.size() > limits_.head_bytes) {
-        Refuse(431, "its headers are too long");
-      } else {
-        head_.text_.append(piece);
-        if (ends) TakeLine();
-      }
-    }
-    return state_;
-  }
-
-  const MessageHead& Head() const { return head_; }
-  /// After kRefused.
-  const Refusal& Why() const { return why_; }
-  /// Something of a message came already.
-  bool Begun() const { return !head_.text_.empty() || interim_bytes_ > 0; }
-
-  /// For the next message on the connection; the memory is used again.
-  void Reset(bool to_head = false) {
-    ResetHead();
-    interim_bytes_ = 0;
-    to_head_ = to_head;
-    odd_ = false;
-  }
-
- private:
-  using Part = MessageHead::Part;
-
-  void ResetHead() {
-    head_.text_.clear();
-    head_.headers_.clear();
-    head_.status_ = 0;
-    head_.framing_ = Framing();
-    line_at_ = 0;
-    first_line_ = true;
-    state_ = Parsed::kMore;
-  }
-
-  void Refuse(int status, const char* text) {
-    state_ = Parsed::kRefused;
-    why_ = {status, text};
-  }
-
-  /// What goes from line_at_ to the end of the text, which is a line feed.
-  void TakeLine() {
-    std::size_t end = head_.text_.size() - 1;
-    const bool has_return = end > line_at_ && head_.text_[end - 1] == '\r';
-    if (has_return) {
-      --end;
-    } else if (kind_ == Kind::kRequest) {  // a line to some readers, and none to others
-      return Refuse(400, "a line does not end with carriage return and line feed");
-    } else {
-      odd_ = true;
-    }
-    const std::size_t begin = line_at_;
-    line_at_ = head_.text_.size();
-    const std::string_view line = std::string_view(head_.text_).substr(begin, end - begin);
-    if (first_line_) {
-      first_line_ = false;
-      return kind_ == Kind::kRequest ? RequestLine(line, begin) : StatusLine(line);
-    }
-    if (line.empty()) return EndOfHead();
-    TakeHeader(line, begin);
-  }
-
-  static Part Of(std::size_t at, std::size_t size) {
-    return {static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(size)};
-  }
-
-  void RequestLine(std::string_view line, std::size_t begin) {
-    const std::size_t first = line.find(' '), last = line.rfind(' ');
-    if (first == std::string_view::npos || first == last) {
-      return Refuse(400, "its first line is not METHOD TARGET HTTP/1.1");
-    }
-    const std::string_view method = line.substr(0, first);
-    const std::string_view target = line.substr(first + 1, last - first - 1);
-    const std::string_view version = line.substr(last + 1);
-    if (!IsToken(method) || target.empty())
-      return Refuse(400, "its first line is not METHOD TARGET HTTP/1.1");
-    for (const char c : target) {
-      if (c <= ' ' || c == 127)
-        return Refuse(400, "its target has a byte that has to be written as %XX");
-    }
-    if (version != "HTTP/1.1" && version != "HTTP/1.0") {
-      return Refuse(HasPrefix(version, "HTTP/") ? 505 : 400, "it is neither HTTP/1.1 nor HTTP/1.0");
-    }
-    head_.method_ = Of(begin, method.size());
-    head_.target_ = Of(begin + first + 1, target.size());
-    head_.minor_ = version.back() - '0';
-  }
-
-  void StatusLine(std::string_view line) {
-    constexpr std::string_view kStart = "HTTP/1.";
-    const bool starts = line.size() >= 12 && HasPrefix(line, kStart) &&
-                        (line[7] == '0' || line[7] == '1') && line[8] == ' ' &&
-                        (line.size() == 12 || line[12] == ' ');
-    if (!starts) return Refuse(502, "its first line is no status of HTTP/1.1 or HTTP/1.0");
-    head_.minor_ = line[7] - '0';
-    for (const char c : line.substr(9, 3)) {
-      if (c < '0' || c > '9') return Refuse(502, "its status is no number");
-      head_.status_ = head_.status_ * 10 + (c - '0');
-    }
-    if (head_.status_ < 100) Refuse(502, "its status is below 100");
-  }
-
-  void TakeHeader(std::string_view line, std::size_t begin) {
-    for (const char c : line) {
-      if ((c >= 0 && c < ' ' && c != '\t') || c == 127)
-        return Refuse(400, "a header has a control character");
-    }
-    if (line.front() == ' ' || line.front() == '\t') return Fold(line, begin);
-    if (head_.headers_.size() == limits_.headers) return Refuse(431, "it has too many headers");
-    const std::size_t colon = line.find(':');
-    if (colon == std::string_view::npos) return Refuse(400, "a header has no colon");
-    std::string_view name = line.substr(0, colon);
-    if (kind_ == Kind::kReply) {  // RFC 9112 §5.1: a blank before the colon is removed from a reply
-      name = Trimmed(name);
-      odd_ = odd_ || name.size() != colon;
-    }
-    if (kind_ == Kind::kRequest ? !IsToken(name) : name.empty())
-      return Refuse(400, "a header has no valid name");
-    const std::string_view value = Trimmed(line.substr(colon + 1));
-    const std::size_t value_at = value.empty()
-                                     ? begin + colon + 1
-                                     : begin + static_cast<std::size_t>(value.data() - line.data());
-    head_.headers_.push_back({Of(begin, name.size()), Of(value_at, value.size())});
-  }
-
-  /// The line goes on with the header before it: its line end becomes blanks, and counts as one.
-  void Fold(std::string_view line, std::size_t begin) {
-    if (kind_ == Kind::kRequest || head_.headers_.empty())
-      return Refuse(400, "a header begins with a blank");
-    odd_ = true;
-    const std::string_view more = Trimmed(line);
-    if (more.empty()) return;
-    Part& value = head_.headers_.back().value;
-    const std::size_t more_at = begin + static_cast<std::size_t>(more.data() - line.data());
-    const std::size_t value_end = std::size_t{value.at} + value.size;
-    if (value.size == 0) {
-      value = Of(more_at, more.size());
-    } else {
-      std::memset(&head_.text_[value_end], ' ', more_at - value_end);
-      value = Of(value.at, more_at + more.size() - value.at);
-    }
-  }
-
-  void EndOfHead() {
-    const bool interim = kind_ == Kind::kReply && head_.status_ < 200;
-    if (interim && head_.status_ != 101) {
-      interim_bytes_ += head_.text_.size();
-      return ResetHead();
-    }
-    if (interim)
-      return Refuse(502, "it changes to another protocol (status 101), for which nobody asked");
-    state_ = Parsed::kDone;
-    Framing& framing = head_.framing_;
-    framing.keep_alive = head_.minor_ == 1;
-    Lengths lengths;
-    for (std::size_t i = 0; i < head_.Count() && state_ == Parsed::kDone; ++i)
-      Look(head_.At(i), lengths);
-    if (state_ != Parsed::kDone) return;
-    if (lengths.closes) framing.keep_alive = false;
-    if (kind_ == Kind::kReply) return FrameReply(lengths);
-    if (lengths.has_coding) {
-      framing.body = Framing::Body::kChunked;
-    } else if (lengths.has_length) {
-      framing.body = Framing::Body::kLength;
-    }
-  }
-
-  struct Lengths {
-    bool has_length = false;
-    bool has_coding = false;
-    bool chunked = false;  ///< the last coding
-    bool has_host = false;
-    bool closes = false;  ///< the other side ends the connection
-  };
-
-  /// Takes what a header means for the message itself.
-  void Look(const MessageHead::Header& header, Lengths& lengths) {
-    Framing& framing = head_.framing_;
-    const auto is = [&header](std::string_view lower) { return EqualsLower(header.name, lower); };
-    switch (header.name.size()) {
-      case 4:
-        if (kind_ == Kind::kRequest && is("host")) {
-          if (lengths.has_host || header.value.find('%') != std::string_view::npos) {
-            return Refuse(400, "its Host is given twice, or is none");
-          }
-          lengths.has_host = true;
-        }
-        break;
+  /// False: the message is refused, see Why().
+  bool Look(std::string_view name, std::string_view value) {
+    const auto is = [name](std::string_view lower) { return EqualsLower(name, lower); };
+    switch (name.size()) {
+      case 4: return !request_ || !is("host") || Host(value);
       case 6:
         if (is("expect"))
-          framing.expects_continue = head_.minor_ == 1 && EqualsLower(header.value, "100-continue");
-        break;
+          framing_.expects_continue = minor_ == 1 && EqualsLower(value, "100-continue");
+        return true;
       case 10:
-        if (!is("connection")) break;
-        if (head_.minor_ == 0 && ListHas(header.value, "keep-alive")) framing.keep_alive = true;
-        if (ListHas(header.value, "close")) lengths.closes = true;
-        break;
-      case 14:
-        if (is("content-length")) TakeLength(header.value, lengths);
-        break;
+        if (!is("connection")) return true;
+        if (minor_ == 0 && ListHas(value, "keep-alive")) framing_.keep_alive = true;
+        if (ListHas(value, "close")) closes_ = true;
+        return true;
+      case 14: return !is("content-length") || Length(value);
       case 16:
-        if (is("content-encoding") && !header.value.empty() &&
-            !EqualsLower(header.value, "identity"))
-          framing.encoded = true;
-        break;
-      case 17:
-        if (is("transfer-encoding")) TakeCoding(header.value, lengths);
-        break;
-      default: break;
+        if (is("content-encoding") && !value.empty() && !EqualsLower(value, "identity"))
+          framing_.encoded = true;
+        return true;
+      case 17: return !is("transfer-encoding") || (request_ ? Coding(value) : Codings(value));
+      default: return true;
     }
   }
 
-  void TakeLength(std::string_view value, Lengths& lengths) {
-    const bool request = kind_ == Kind::kRequest;
-    if (request && (lengths.has_length || lengths.has_coding)) {
-      return Refuse(400, "its length is given twice");
+  Framing OfRequest() {
+    if (closes_) framing_.keep_alive = false;
+    framing_.body = has_coding_   ? Framing::Body::kChunked
+                    : has_length_ ? Framing::Body::kLength
+                                  : Framing::Body::kNone;
+    return framing_;
+  }
+
+  /// `odd`: it was written so that another reader may find another end; the connection is not used again.
+  Framing OfReply(int status, bool to_head, bool odd) {
+    using Body = Framing::Body;
+    odd = odd || odd_ || (has_coding_ && (has_length_ || minor_ == 0));
+    if (to_head || status == 204 || status == 304) {
+      framing_.body = Body::kNone;
+    } else if (has_coding_) {
+      framing_.body = chunked_ ? Body::kChunked : Body::kToClose;
+    } else {
+      framing_.body = has_length_ ? Body::kLength : Body::kToClose;
     }
+    if (closes_ || odd || framing_.body == Body::kToClose) framing_.keep_alive = false;
+    return framing_;
+  }
+
+  const Refusal& Why() const { return why_; }
+
+ private:
+  bool Refuse(int status, const char* text) {
+    why_ = {status, text};
+    return false;
+  }
+
+  bool Host(std::string_view value) {
+    if (has_host_ || value.find('%') != std::string_view::npos) {
+      return Refuse(400, "its Host is given twice, or is none");
+    }
+    return has_host_ = true;
+  }
+
+  bool Length(std::string_view value) {
+    if (request_ && (has_length_ || has_coding_)) return Refuse(400, "its length is given twice");
     // "5, 5" of a reply that went through careless hands is 5 (RFC 9110 §8.6).
     for (bool more = true; more;) {
-      const std::size_t comma = request ? std::string_view::npos : value.find(',');
+      const std::size_t comma = request_ ? std::string_view::npos : value.find(',');
       std::uint64_t length = 0;
       if (!Number(Trimmed(value.substr(0, comma)), length))
         return Refuse(400, "its Content-Length is no number");
-      if (lengths.has_length && length != head_.framing_.length) {
+      if (has_length_ && length != framing_.length)
         return Refuse(400, "it has two lengths that differ");
-      }
-      odd_ = odd_ || lengths.has_length;
-      lengths.has_length = true;
-      head_.framing_.length = length;
+      odd_ = odd_ || has_length_;
+      has_length_ = true;
+      framing_.length = length;
       more = comma != std::string_view::npos;
       if (more) value.remove_prefix(comma + 1);
     }
+    return true;
   }
 
-  void TakeCoding(std::string_view value, Lengths& lengths) {
-    if (kind_ == Kind::kRequest) {
-      if (lengths.has_coding || lengths.has_length) return Refuse(400, "its length is given twice");
-      if (!EqualsLower(value, "chunked"))
-        return Refuse(501, "its Transfer-Encoding is not chunked");
-      if (head_.minor_ == 0) return Refuse(400, "HTTP/1.0 has no Transfer-Encoding");
-      lengths.has_coding = true;
-      return;
-    }
+  /// Of a request: chunked, and nothing else.
+  bool Coding(std::string_view value) {
+    if (has_coding_ || has_length_) return Refuse(400, "its length is given twice");
+    if (!EqualsLower(value, "chunked")) return Refuse(501, "its Transfer-Encoding is not chunked");
+    if (minor_ == 0) return Refuse(400, "HTTP/1.0 has no Transfer-Encoding");
+    return has_coding_ = true;
+  }
+
+  /// Of a reply: what is chunked ends with its chunks, what is coded in another way with the connection.
+  bool Codings(std::string_view value) {
     for (bool more = true; more;) {
       const std::size_t comma = value.find(',');
       const std::string_view coding = Trimmed(value.substr(0, comma));
       more = comma != std::string_view::npos;
       if (more) value.remove_prefix(comma + 1);
       if (coding.empty() || EqualsLower(coding, "identity")) continue;
-      if (lengths.chunked) return Refuse(502, "its Transfer-Encoding goes on behind chunked");
-      lengths.has_coding = true;
-      lengths.chunked = EqualsLower(coding, "chunked");
-      if (!lengths.chunked) head_.framing_.encoded = true;
+      if (chunked_) return Refuse(400, "its Transfer-Encoding goes on behind chunked");
+      has_coding_ = true;
+      chunked_ = EqualsLower(coding, "chunked");
+      if (!chunked_) framing_.encoded = true;
     }
-  }
-
-  void FrameReply(const Lengths& lengths) {
-    Framing& framing = head_.framing_;
-    const bool without_body = to_head_ || head_.status_ == 204 || head_.status_ == 304;
-    if (without_body) {
-      framing.body = Framing::Body::kNone;
-    } else if (lengths.has_coding) {
-      framing.body = lengths.chunked ? Framing::Body::kChunked : Framing::Body::kToClose;
-      odd_ = odd_ || lengths.has_length || head_.minor_ == 0;
-    } else {
-      framing.body = lengths.has_length ? Framing::Body::kLength : Framing::Body::kToClose;
-    }
-    if (odd_ || framing.body == Framing::Body::kToClose) framing.keep_alive = false;
+    return true;
   }
 
   static bool Number(std::string_view text, std::uint64_t& number) {
-    if (text.empty() || text.size() > 18) return false;
+    constexpr std::size_t kMaxDigits = 18;
+    if (text.empty() || text.size() > kMaxDigits) return false;
     for (const char c : text) {
       if (c < '0' || c > '9') return false;
       number = number * 10 + static_cast<std::uint64_t>(c - '0');
@@ -5511,31 +5257,15 @@ class HeadParser {
     return true;
   }
 
-  /// RFC 9110 §5.6.2.
-  static bool IsToken(std::string_view text) {
-    static constexpr std::array<bool, 128> kToken = [] {
-      std::array<bool, 128> table{};
-      for (std::size_t c = '0'; c <= '9'; ++c) table[c] = true;
-      for (std::size_t c = 'a'; c <= 'z'; ++c) table[c] = table[c - 'a' + 'A'] = true;
-      for (const char c : std::string_view("!#$%&'*+-.^_`|~"))
-        table[static_cast<std::size_t>(c)] = true;
-      return table;
-    }();
-    for (const char c : text) {
-      if (c < 0 || !kToken[static_cast<std::size_t>(c)]) return false;
-    }
-    return !text.empty();
-  }
-
-  const HeadLimits limits_;
-  const Kind kind_;
-  bool to_head_;
-  MessageHead head_;
-  Parsed state_ = Parsed::kMore;
+  const bool request_;
+  const int minor_;
+  Framing framing_;
   Refusal why_;
-  std::size_t line_at_ = 0;  ///< where in the text the line begins that is not complete
-  std::size_t interim_bytes_ = 0;
-  bool first_line_ = true;
+  bool has_host_ = false;
+  bool has_length_ = false;
+  bool has_coding_ = false;
+  bool chunked_ = false;  ///< the last coding
+  bool closes_ = false;   ///< the other side ends the connection
   bool odd_ = false;
 };
 
@@ -5554,8 +5284,8 @@ namespace transport {
 
 class BodyReader {
  public:
-  BodyReader(HeadParser::Kind kind, const Framing& framing)
-      : strict_(kind == HeadParser::Kind::kRequest), left_(framing.length) {
+  BodyReader(MessageKind kind, const Framing& framing)
+      : strict_(kind == MessageKind::kRequest), left_(framing.length) {
     switch (framing.body) {
       case Framing::Body::kNone: state_ = State::kDone; break;
       case Framing::Body::kLength: state_ = left_ == 0 ? State::kDone : State::kLength; break;
@@ -5679,6 +5409,308 @@ class BodyReader {
   std::int64_t excess_ = 0;
   std::size_t trailers_ = 0;
   Refusal why_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/message_head.hpp -------------------------------------------------------
+
+/// The first line and the headers of a message: its bytes as they came, and where in them each part is.
+/// Needs: std. Threads: values only. Source: RFC 9112 §2 to §6.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// Filled by HeadParser; the views live as long as it is not changed.
+class MessageHead {
+ public:
+  struct Header {
+    std::string_view name;
+    std::string_view value;
+  };
+
+  std::string_view Method() const { return View(method_); }
+  std::string_view Target() const { return View(target_); }
+  int Status() const { return status_; }
+  int MinorVersion() const { return minor_; }  ///< 1 of HTTP/1.1
+  const Framing& BodyFraming() const { return framing_; }
+
+  std::size_t Count() const { return headers_.size(); }
+  Header At(std::size_t i) const { return {View(headers_[i].name), View(headers_[i].value)}; }
+
+  /// The value of the first header of this name, which is given in lower case; empty if there is none.
+  std::string_view Find(std::string_view lower) const {
+    for (const Place& header : headers_) {
+      if (EqualsLower(View(header.name), lower)) return View(header.value);
+    }
+    return {};
+  }
+
+  std::size_t Bytes() const { return text_.size(); }
+
+ private:
+  friend class HeadParser;
+  struct Part {
+    std::uint32_t at = 0;
+    std::uint32_t size = 0;
+  };
+  struct Place {
+    Part name;
+    Part value;
+  };
+
+  std::string_view View(Part part) const {
+    return std::string_view(text_).substr(part.at, part.size);
+  }
+
+  std::string text_;
+  std::vector<Place> headers_;
+  Part method_;
+  Part target_;
+  int status_ = 0;
+  int minor_ = 1;
+  Framing framing_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/head_parser.hpp --------------------------------------------------------
+
+/// Reads the heads of requests and replies from bytes as they come: each byte is looked at once, however small the pieces.
+/// Needs: std. Threads: one at a time. Source: RFC 9112 §2 to §6, request smuggling §11.2.
+///
+/// Requests are read strictly: what two readers could understand in two ways is refused, so that no request can hide in
+/// another one. Replies are read as services write them (folded or many headers, bare line feeds, 1xx before the reply);
+/// a connection whose reply was framed oddly is not used again.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// Against abuse; a line is counted without its line feed.
+struct HeadLimits {
+  std::size_t headers;
+  std::size_t line_bytes;
+  std::size_t head_bytes;  ///< of a reply, together with the 1xx before it
+};
+inline constexpr HeadLimits kRequestHead{64, 8 * 1024, 64 * 1024};
+inline constexpr HeadLimits kReplyHead{4096, 256 * 1024, 256 * 1024};
+
+class HeadParser {
+ public:
+  using Kind = MessageKind;
+
+  /// `to_head`: a reply to a HEAD request has no body.
+  explicit HeadParser(Kind kind, bool to_head = false)
+      : limits_(kind == Kind::kRequest ? kRequestHead : kReplyHead),
+        kind_(kind),
+        to_head_(to_head) {}
+
+  /// Takes from `bytes` what belongs to the head. After kDone, what is left of them is behind it.
+  Parsed Take(std::string_view& bytes) {
+    while (!bytes.empty() && state_ == Parsed::kMore) {
+      const std::size_t feed = bytes.find('\n');
+      const bool ends = feed != std::string_view::npos;
+      const std::string_view piece = bytes.substr(0, ends ? feed + 1 : bytes.size());
+      bytes.remove_prefix(piece.size());
+      const std::size_t line = head_.text_.size() - line_at_ + piece.size() - (ends ? 1 : 0);
+      if (line > limits_.line_bytes) {
+        Refuse(431, first_line_ ? "its first line is too long" : "a header is too long");
+      } else if (interim_bytes_ + head_.text_.size() + piece.size() > limits_.head_bytes) {
+        Refuse(431, "its headers are too long");
+      } else {
+        head_.text_.append(piece);
+        if (ends) TakeLine();
+      }
+    }
+    return state_;
+  }
+
+  const MessageHead& Head() const { return head_; }
+  /// After kRefused.
+  const Refusal& Why() const { return why_; }
+  /// Something of a message came already.
+  bool Begun() const { return !head_.text_.empty() || interim_bytes_ > 0; }
+
+  /// For the next message on the connection; the memory is used again.
+  void Reset(bool to_head = false) {
+    ResetHead();
+    interim_bytes_ = 0;
+    to_head_ = to_head;
+    odd_ = false;
+  }
+
+ private:
+  using Part = MessageHead::Part;
+
+  void ResetHead() {
+    head_.text_.clear();
+    head_.headers_.clear();
+    head_.status_ = 0;
+    head_.framing_ = Framing();
+    line_at_ = 0;
+    first_line_ = true;
+    state_ = Parsed::kMore;
+  }
+
+  void Refuse(int status, const char* text) {
+    state_ = Parsed::kRefused;
+    why_ = {status, text};
+  }
+
+  /// What goes from line_at_ to the end of the text, which is a line feed.
+  void TakeLine() {
+    std::size_t end = head_.text_.size() - 1;
+    const bool has_return = end > line_at_ && head_.text_[end - 1] == '\r';
+    if (has_return) {
+      --end;
+    } else if (kind_ == Kind::kRequest) {  // a line to some readers, and none to others
+      return Refuse(400, "a line does not end with carriage return and line feed");
+    } else {
+      odd_ = true;
+    }
+    const std::size_t begin = line_at_;
+    line_at_ = head_.text_.size();
+    const std::string_view line = std::string_view(head_.text_).substr(begin, end - begin);
+    if (first_line_) {
+      first_line_ = false;
+      return kind_ == Kind::kRequest ? RequestLine(line, begin) : StatusLine(line);
+    }
+    if (line.empty()) return EndOfHead();
+    TakeHeader(line, begin);
+  }
+
+  static Part Of(std::size_t at, std::size_t size) {
+    return {static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(size)};
+  }
+
+  void RequestLine(std::string_view line, std::size_t begin) {
+    const std::size_t first = line.find(' '), last = line.rfind(' ');
+    if (first == std::string_view::npos || first == last) {
+      return Refuse(400, "its first line is not METHOD TARGET HTTP/1.1");
+    }
+    const std::string_view method = line.substr(0, first);
+    const std::string_view target = line.substr(first + 1, last - first - 1);
+    const std::string_view version = line.substr(last + 1);
+    if (!IsToken(method) || target.empty())
+      return Refuse(400, "its first line is not METHOD TARGET HTTP/1.1");
+    for (const char c : target) {
+      if (c <= ' ' || c == 127)
+        return Refuse(400, "its target has a byte that has to be written as %XX");
+    }
+    if (version != "HTTP/1.1" && version != "HTTP/1.0") {
+      return Refuse(HasPrefix(version, "HTTP/") ? 505 : 400, "it is neither HTTP/1.1 nor HTTP/1.0");
+    }
+    head_.method_ = Of(begin, method.size());
+    head_.target_ = Of(begin + first + 1, target.size());
+    head_.minor_ = version.back() - '0';
+  }
+
+  void StatusLine(std::string_view line) {
+    constexpr std::string_view kStart = "HTTP/1.";
+    const bool starts = line.size() >= 12 && HasPrefix(line, kStart) &&
+                        (line[7] == '0' || line[7] == '1') && line[8] == ' ' &&
+                        (line.size() == 12 || line[12] == ' ');
+    if (!starts) return Refuse(400, "its first line is no status of HTTP/1.1 or HTTP/1.0");
+    head_.minor_ = line[7] - '0';
+    for (const char c : line.substr(9, 3)) {
+      if (c < '0' || c > '9') return Refuse(400, "its status is no number");
+      head_.status_ = head_.status_ * 10 + (c - '0');
+    }
+    if (head_.status_ < 100) Refuse(400, "its status is below 100");
+  }
+
+  void TakeHeader(std::string_view line, std::size_t begin) {
+    for (const char c : line) {
+      if ((c >= 0 && c < ' ' && c != '\t') || c == 127)
+        return Refuse(400, "a header has a control character");
+    }
+    if (line.front() == ' ' || line.front() == '\t') return Fold(line, begin);
+    if (head_.headers_.size() == limits_.headers) return Refuse(431, "it has too many headers");
+    const std::size_t colon = line.find(':');
+    if (colon == std::string_view::npos) return Refuse(400, "a header has no colon");
+    std::string_view name = line.substr(0, colon);
+    if (kind_ == Kind::kReply) {  // RFC 9112 §5.1: a blank before the colon is removed from a reply
+      name = Trimmed(name);
+      odd_ = odd_ || name.size() != colon;
+    }
+    if (kind_ == Kind::kRequest ? !IsToken(name) : name.empty())
+      return Refuse(400, "a header has no valid name");
+    const std::string_view value = Trimmed(line.substr(colon + 1));
+    const std::size_t value_at = value.empty()
+                                     ? begin + colon + 1
+                                     : begin + static_cast<std::size_t>(value.data() - line.data());
+    head_.headers_.push_back({Of(begin, name.size()), Of(value_at, value.size())});
+  }
+
+  /// The line goes on with the header before it: its line end becomes blanks, and counts as one.
+  void Fold(std::string_view line, std::size_t begin) {
+    if (kind_ == Kind::kRequest || head_.headers_.empty())
+      return Refuse(400, "a header begins with a blank");
+    odd_ = true;
+    const std::string_view more = Trimmed(line);
+    if (more.empty()) return;
+    Part& value = head_.headers_.back().value;
+    const std::size_t more_at = begin + static_cast<std::size_t>(more.data() - line.data());
+    const std::size_t value_end = std::size_t{value.at} + value.size;
+    if (value.size == 0) {
+      value = Of(more_at, more.size());
+    } else {
+      std::memset(&head_.text_[value_end], ' ', more_at - value_end);
+      value = Of(value.at, more_at + more.size() - value.at);
+    }
+  }
+
+  void EndOfHead() {
+    const bool interim = kind_ == Kind::kReply && head_.status_ < 200;
+    if (interim && head_.status_ != 101) {
+      interim_bytes_ += head_.text_.size();
+      return ResetHead();
+    }
+    if (interim)
+      return Refuse(400, "it changes to another protocol (status 101), for which nobody asked");
+    state_ = Parsed::kDone;
+    FramingReader framing(kind_, head_.minor_);
+    for (std::size_t i = 0; i < head_.Count(); ++i) {
+      if (!framing.Look(head_.At(i).name, head_.At(i).value)) {
+        return Refuse(framing.Why().status, framing.Why().text);
+      }
+    }
+    head_.framing_ = kind_ == Kind::kRequest ? framing.OfRequest()
+                                             : framing.OfReply(head_.status_, to_head_, odd_);
+  }
+
+  /// RFC 9110 §5.6.2.
+  static bool IsToken(std::string_view text) {
+    static constexpr std::array<bool, 128> kToken = [] {
+      std::array<bool, 128> table{};
+      for (std::size_t c = '0'; c <= '9'; ++c) table[c] = true;
+      for (std::size_t c = 'a'; c <= 'z'; ++c) table[c] = table[c - 'a' + 'A'] = true;
+      for (const char c : std::string_view("!#$%&'*+-.^_`|~"))
+        table[static_cast<std::size_t>(c)] = true;
+      return table;
+    }();
+    for (const char c : text) {
+      if (c < 0 || !kToken[static_cast<std::size_t>(c)]) return false;
+    }
+    return !text.empty();
+  }
+
+  const HeadLimits limits_;
+  const Kind kind_;
+  bool to_head_;
+  MessageHead head_;
+  Parsed state_ = Parsed::kMore;
+  Refusal why_;
+  std::size_t line_at_ = 0;  ///< where in the text the line begins that is not complete
+  std::size_t interim_bytes_ = 0;
+  bool first_line_ = true;
+  bool odd_ = false;
 };
 
 }  // namespace transport

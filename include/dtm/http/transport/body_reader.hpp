@@ -7,8 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include <dtm/http/transport/head_parser.hpp>
-#include <dtm/http/transport/message_head.hpp>
+#include <dtm/http/transport/framing.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -16,8 +15,8 @@ namespace transport {
 
 class BodyReader {
  public:
-  BodyReader(HeadParser::Kind kind, const Framing& framing)
-      : strict_(kind == HeadParser::Kind::kRequest), left_(framing.length) {
+  BodyReader(MessageKind kind, const Framing& framing)
+      : strict_(kind == MessageKind::kRequest), left_(framing.length) {
     switch (framing.body) {
       case Framing::Body::kNone: state_ = State::kDone; break;
       case Framing::Body::kLength: state_ = left_ == 0 ? State::kDone : State::kLength; break;

@@ -29,17 +29,9 @@ struct HeadLimits {
 inline constexpr HeadLimits kRequestHead{64, 8 * 1024, 64 * 1024};
 inline constexpr HeadLimits kReplyHead{4096, 256 * 1024, 256 * 1024};
 
-enum class Parsed { kMore, kDone, kRefused };
-
-/// Why a message is not taken: in words, and with the status that a server answers.
-struct Refusal {
-  int status = 400;
-  const char* text = "";
-};
-
 class HeadParser {
  public:
-  enum class Kind { kRequest, kReply };
+  using Kind = MessageKind;
 
   /// `to_head`: a reply to a HEAD request has no body.
   explicit HeadParser(Kind kind, bool to_head = false)
@@ -152,13 +144,13 @@ class HeadParser {
     const bool starts = line.size() >= 12 && HasPrefix(line, kStart) &&
                         (line[7] == '0' || line[7] == '1') && line[8] == ' ' &&
                         (line.size() == 12 || line[12] == ' ');
-    if (!starts) return Refuse(502, "its first line is no status of HTTP/1.1 or HTTP/1.0");
+    if (!starts) return Refuse(400, "its first line is no status of HTTP/1.1 or HTTP/1.0");
     head_.minor_ = line[7] - '0';
     for (const char c : line.substr(9, 3)) {
-      if (c < '0' || c > '9') return Refuse(502, "its status is no number");
+      if (c < '0' || c > '9') return Refuse(400, "its status is no number");
       head_.status_ = head_.status_ * 10 + (c - '0');
     }
-    if (head_.status_ < 100) Refuse(502, "its status is below 100");
+    if (head_.status_ < 100) Refuse(400, "its status is below 100");
   }
 
   void TakeHeader(std::string_view line, std::size_t begin) {
@@ -209,133 +201,16 @@ class HeadParser {
       return ResetHead();
     }
     if (interim)
-      return Refuse(502, "it changes to another protocol (status 101), for which nobody asked");
+      return Refuse(400, "it changes to another protocol (status 101), for which nobody asked");
     state_ = Parsed::kDone;
-    Framing& framing = head_.framing_;
-    framing.keep_alive = head_.minor_ == 1;
-    Lengths lengths;
-    for (std::size_t i = 0; i < head_.Count() && state_ == Parsed::kDone; ++i)
-      Look(head_.At(i), lengths);
-    if (state_ != Parsed::kDone) return;
-    if (lengths.closes) framing.keep_alive = false;
-    if (kind_ == Kind::kReply) return FrameReply(lengths);
-    if (lengths.has_coding) {
-      framing.body = Framing::Body::kChunked;
-    } else if (lengths.has_length) {
-      framing.body = Framing::Body::kLength;
-    }
-  }
-
-  struct Lengths {
-    bool has_length = false;
-    bool has_coding = false;
-    bool chunked = false;  ///< the last coding
-    bool has_host = false;
-    bool closes = false;  ///< the other side ends the connection
-  };
-
-  /// Takes what a header means for the message itself.
-  void Look(const MessageHead::Header& header, Lengths& lengths) {
-    Framing& framing = head_.framing_;
-    const auto is = [&header](std::string_view lower) { return EqualsLower(header.name, lower); };
-    switch (header.name.size()) {
-      case 4:
-        if (kind_ == Kind::kRequest && is("host")) {
-          if (lengths.has_host || header.value.find('%') != std::string_view::npos) {
-            return Refuse(400, "its Host is given twice, or is none");
-          }
-          lengths.has_host = true;
-        }
-        break;
-      case 6:
-        if (is("expect"))
-          framing.expects_continue = head_.minor_ == 1 && EqualsLower(header.value, "100-continue");
-        break;
-      case 10:
-        if (!is("connection")) break;
-        if (head_.minor_ == 0 && ListHas(header.value, "keep-alive")) framing.keep_alive = true;
-        if (ListHas(header.value, "close")) lengths.closes = true;
-        break;
-      case 14:
-        if (is("content-length")) TakeLength(header.value, lengths);
-        break;
-      case 16:
-        if (is("content-encoding") && !header.value.empty() &&
-            !EqualsLower(header.value, "identity"))
-          framing.encoded = true;
-        break;
-      case 17:
-        if (is("transfer-encoding")) TakeCoding(header.value, lengths);
-        break;
-      default: break;
-    }
-  }
-
-  void TakeLength(std::string_view value, Lengths& lengths) {
-    const bool request = kind_ == Kind::kRequest;
-    if (request && (lengths.has_length || lengths.has_coding)) {
-      return Refuse(400, "its length is given twice");
-    }
-    // "5, 5" of a reply that went through careless hands is 5 (RFC 9110 §8.6).
-    for (bool more = true; more;) {
-      const std::size_t comma = request ? std::string_view::npos : value.find(',');
-      std::uint64_t length = 0;
-      if (!Number(Trimmed(value.substr(0, comma)), length))
-        return Refuse(400, "its Content-Length is no number");
-      if (lengths.has_length && length != head_.framing_.length) {
-        return Refuse(400, "it has two lengths that differ");
+    FramingReader framing(kind_, head_.minor_);
+    for (std::size_t i = 0; i < head_.Count(); ++i) {
+      if (!framing.Look(head_.At(i).name, head_.At(i).value)) {
+        return Refuse(framing.Why().status, framing.Why().text);
       }
-      odd_ = odd_ || lengths.has_length;
-      lengths.has_length = true;
-      head_.framing_.length = length;
-      more = comma != std::string_view::npos;
-      if (more) value.remove_prefix(comma + 1);
     }
-  }
-
-  void TakeCoding(std::string_view value, Lengths& lengths) {
-    if (kind_ == Kind::kRequest) {
-      if (lengths.has_coding || lengths.has_length) return Refuse(400, "its length is given twice");
-      if (!EqualsLower(value, "chunked"))
-        return Refuse(501, "its Transfer-Encoding is not chunked");
-      if (head_.minor_ == 0) return Refuse(400, "HTTP/1.0 has no Transfer-Encoding");
-      lengths.has_coding = true;
-      return;
-    }
-    for (bool more = true; more;) {
-      const std::size_t comma = value.find(',');
-      const std::string_view coding = Trimmed(value.substr(0, comma));
-      more = comma != std::string_view::npos;
-      if (more) value.remove_prefix(comma + 1);
-      if (coding.empty() || EqualsLower(coding, "identity")) continue;
-      if (lengths.chunked) return Refuse(502, "its Transfer-Encoding goes on behind chunked");
-      lengths.has_coding = true;
-      lengths.chunked = EqualsLower(coding, "chunked");
-      if (!lengths.chunked) head_.framing_.encoded = true;
-    }
-  }
-
-  void FrameReply(const Lengths& lengths) {
-    Framing& framing = head_.framing_;
-    const bool without_body = to_head_ || head_.status_ == 204 || head_.status_ == 304;
-    if (without_body) {
-      framing.body = Framing::Body::kNone;
-    } else if (lengths.has_coding) {
-      framing.body = lengths.chunked ? Framing::Body::kChunked : Framing::Body::kToClose;
-      odd_ = odd_ || lengths.has_length || head_.minor_ == 0;
-    } else {
-      framing.body = lengths.has_length ? Framing::Body::kLength : Framing::Body::kToClose;
-    }
-    if (odd_ || framing.body == Framing::Body::kToClose) framing.keep_alive = false;
-  }
-
-  static bool Number(std::string_view text, std::uint64_t& number) {
-    if (text.empty() || text.size() > 18) return false;
-    for (const char c : text) {
-      if (c < '0' || c > '9') return false;
-      number = number * 10 + static_cast<std::uint64_t>(c - '0');
-    }
-    return true;
+    head_.framing_ = kind_ == Kind::kRequest ? framing.OfRequest()
+                                             : framing.OfReply(head_.status_, to_head_, odd_);
   }
 
   /// RFC 9110 §5.6.2.

@@ -8,41 +8,11 @@
 #include <string_view>
 #include <vector>
 
-#include <dtm/core/text.hpp>
+#include <dtm/http/transport/framing.hpp>
 
 namespace dtm {
 inline namespace v1 {
 namespace transport {
-
-inline bool EqualsLower(std::string_view text, std::string_view lower) {
-  if (text.size() != lower.size()) return false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c =
-        text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] + ('a' - 'A')) : text[i];
-    if (c != lower[i]) return false;
-  }
-  return true;
-}
-
-/// Whether a list as of Connection, "a, B ,c", has this element.
-inline bool ListHas(std::string_view list, std::string_view lower) {
-  for (;;) {
-    const std::size_t comma = list.find(',');
-    if (EqualsLower(Trimmed(list.substr(0, comma)), lower)) return true;
-    if (comma == std::string_view::npos) return false;
-    list.remove_prefix(comma + 1);
-  }
-}
-
-/// How the body behind a head is delimited, and what becomes of the connection.
-struct Framing {
-  enum class Body { kNone, kLength, kChunked, kToClose };
-  Body body = Body::kNone;
-  std::uint64_t length = 0;
-  bool keep_alive = true;         ///< the connection may take another message
-  bool encoded = false;           ///< the body is compressed, or coded in another way
-  bool expects_continue = false;  ///< the other side waits for a 100 before it sends the body
-};
 
 /// Filled by HeadParser; the views live as long as it is not changed.
 class MessageHead {
