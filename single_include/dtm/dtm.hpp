@@ -1998,6 +1998,20 @@ inline std::string Hidden(std::string_view url, std::size_t begin, std::size_t a
   return std::string(url.substr(0, begin)) + "***" + std::string(url.substr(at));
 }
 
+/// Where user and password stand, and the '@' behind them.
+struct User {
+  std::size_t begin = 0;
+  std::size_t at = std::string::npos;  ///< npos: there are none
+};
+inline User FindUser(const std::string& url) {
+  const std::size_t scheme = url.find("://");
+  if (scheme == std::string::npos || IsLocal(url) || IsTopic(url)) return {};
+  const std::size_t begin = scheme + 3;
+  const std::size_t end = (std::min)(url.find_first_of("/?#", begin), url.size());
+  const std::size_t at = std::string_view(url).substr(0, end).rfind('@');
+  return {begin, at == std::string::npos || at < begin ? std::string::npos : at};
+}
+
 /// As Go reads it: the password may be missing, other characters than these are encoded.
 inline bool Credentials(std::string_view text, std::string& credentials) {
   constexpr std::string_view kMarks = "-._:~!$&'()*+,;=%@";
@@ -2016,12 +2030,17 @@ inline bool Credentials(std::string_view text, std::string& credentials) {
 
 /// The url as it may be shown, stored as a text for people, or logged: without user and password.
 inline std::string ShownUrl(const std::string& url) {
-  const std::size_t scheme = url.find("://");
-  if (scheme == std::string::npos || IsLocal(url) || IsTopic(url)) return url;
-  const std::size_t begin = scheme + 3;
-  const std::size_t end = (std::min)(url.find_first_of("/?#", begin), url.size());
-  const std::size_t at = std::string_view(url).substr(0, end).rfind('@');
-  return at == std::string::npos || at < begin ? url : url_parts::Hidden(url, begin, at);
+  const url_parts::User user = url_parts::FindUser(url);
+  return user.at == std::string::npos ? url : url_parts::Hidden(url, user.begin, user.at);
+}
+
+/// Both call the same, as whoever it is.
+inline bool SameCall(const std::string& url, const std::string& other) {
+  const auto bare = [](std::string text) {
+    const url_parts::User user = url_parts::FindUser(text);
+    return user.at == std::string::npos ? text : text.erase(user.begin, user.at + 1 - user.begin);
+  };
+  return url == other || bare(url) == bare(other);
 }
 
 /// Throws Error with a sentence that says what is wrong with `text`, which is `what`.
@@ -2904,7 +2923,8 @@ class WorkflowLedger {
       return std::nullopt;
     }
     const Step& old = found->second;
-    if (!old.action.empty() && (old.action != step.action || old.topic != step.topic)) {
+    const bool same = SameCall(old.action, step.action) && old.topic == step.topic;
+    if (!old.action.empty() && !same) {
       Refuse(Named(step) + " was recorded as " + What(old) + " and is " + What(step) + " now");
     }
     done_.insert(key);
@@ -6048,7 +6068,8 @@ inline std::string Explain(const Transaction& transaction, Time now) {
 
 // ---- dtm/coordinator/news.hpp ------------------------------------------------------------------
 
-/// What people are told in the log of how transactions fare: rollbacks, first errors, missing functions, the recovery.
+/// What people are told in the log of how transactions fare: rollbacks, first errors, missing functions, what is stuck,
+/// the recovery.
 /// Needs: std, engine. Threads: the thread that drives the loop.
 ///
 /// Ten thousand transactions may meet one dead host in a second: of each kind a few lines a second are written, then
@@ -6116,6 +6137,14 @@ class News {
     }
   }
 
+  /// It goes on only with somebody's help.
+  void Stuck(const Transaction& transaction, Time now) {
+    Say(kStuck, now, [&] {
+      return Who(transaction) + " is stuck: " + transaction.last_error +
+             "; see Explain, then RetryNow or ForceStop";
+    });
+  }
+
   /// This program has nobody to call the branch. True: people are to be alerted; of each function once a minute.
   bool NobodyToCall(const Transaction& transaction, std::size_t branch, Time now) {
     bool tell = false;
@@ -6157,12 +6186,13 @@ class News {
   }
 
  private:
-  enum Kind { kRollbacks, kFirstErrors, kMoreErrors, kNobody, kKinds };
+  enum Kind { kRollbacks, kFirstErrors, kMoreErrors, kNobody, kStuck, kKinds };
   static constexpr std::array<const char*, kKinds> kNames = {
       "rollbacks", "first errors of branches", "branches that keep failing",
-      "functions that are missing"};
+      "functions that are missing", "stuck transactions"};
   static constexpr std::array<LogLevel, kKinds> kLevels = {LogLevel::kInfo, LogLevel::kWarning,
-                                                           LogLevel::kWarning, LogLevel::kWarning};
+                                                           LogLevel::kWarning, LogLevel::kWarning,
+                                                           LogLevel::kError};
   static constexpr std::uint32_t kErrorsThatGoOn = 3;
   static constexpr Duration kTellAgain = std::chrono::minutes(1);
   static constexpr std::size_t kMostNames = 1000;
@@ -7328,11 +7358,7 @@ class Board : public Replies {
         effects.alert = event.branch;
       }
     }
-    if (transaction.stuck && !was_stuck) {
-      Log(LogLevel::kError, "gid '" + transaction.definition->gid +
-                                "' is stuck: " + transaction.last_error +
-                                "; see Explain, then RetryNow or ForceStop");
-    }
+    if (transaction.stuck && !was_stuck) news.Stuck(transaction, context.now);
     std::shared_ptr<const Alert> alert;
     if (effects.alert) alert = AlertOf(transaction, *effects.alert);
     if (live.held_calls.empty()) {

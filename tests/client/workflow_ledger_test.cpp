@@ -116,6 +116,23 @@ TEST_CASE(
         dtm::kMaxReasonBytes * 3 / 4);  // those who tell it say who they are before it
 }
 
+TEST_CASE("workflow ledger: a call stays the same when its url gains, changes or loses a user") {
+  for (const char* before : {"http://b/charge", "http://u:old@b/charge"}) {
+    for (const char* now : {"http://b/charge", "http://u:new@b/charge", "http://u@b/charge"}) {
+      CAPTURE(before, now);
+      Fixture f;
+      CHECK(Run(f, {before, "crash"}) == "crash");
+      CHECK(Run(f, {now}) == "succeed");
+      CHECK(f.endpoint.called.empty());
+    }
+  }
+  Fixture f;
+  CHECK(Run(f, {"http://b/charge", "crash"}) == "crash");
+  CHECK_THAT(Run(f, {"http://u:new@c/charge"}),
+             ContainsSubstring("does not go on") && ContainsSubstring("http://***@c/charge"));
+  CHECK_THAT(Run(f, {"http://b/@b/charge"}), ContainsSubstring("does not go on"));
+}
+
 TEST_CASE("workflow ledger: what was recorded without saying what it was is accepted, as before") {
   Fixture f;
   CHECK(Run(f, {"http://b/charge", "own", "fn f", "crash"}) == "crash");

@@ -9,13 +9,17 @@
 #include "tests/catch.hpp"
 #include <dtm/coordinator/loader.hpp>
 #include <dtm/store/memory.hpp>
+#include <tests/coordinator/sql_kit.hpp>
+#include <tests/coordinator/world.hpp>
 
 using dtm::kNever;
 using dtm::Loader;
 using dtm::MemoryStore;
 using dtm::Time;
 using dtm::Transaction;
+using std::chrono::hours;
 using std::chrono::seconds;
+using world::NewDefinition;
 
 namespace {
 
@@ -167,4 +171,39 @@ TEST_CASE("loader: one that is larger than the room is loaded alone, or it would
     CHECK(Gids(loader.NextPage(store, kNow, true, kRoom, 1)) ==
           std::vector<std::string>{std::to_string(i)});
   }
+}
+
+TEST_CASE("loader: 20 000 damaged records take no room and hide nothing behind them") {
+  dtm::Options options;
+  options.max_in_memory = 8;
+  sql_kit::Bank bank({}, options);
+  bank->Prepare(NewDefinition("damaged", 1));
+  bank.kit.Settle();
+  const auto write = [&](const std::string& text) {
+    dtm::sql::Database db(bank.path, SQLITE_OPEN_READWRITE);
+    sql_kit::Sql(db.Handle(), text);
+  };
+  write(
+      "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 20000) "
+      "INSERT INTO dtm_trans (gid, type, status, version, created, finished, due, definition, "
+      "state) SELECT 'd' || i, type, " +
+      std::to_string(static_cast<int>(dtm::Status::kSubmitted)) +
+      ", version, created, finished, i, x'00', x'00' FROM n, dtm_trans");
+  bank->Submit(NewDefinition("before", 1));
+  CHECK(bank->Wait("before", hours(1)).Succeeded());
+  bank->Submit([] {
+    auto later = NewDefinition("later", 1);
+    later.type = dtm::TransType::kMsg;
+    later.steps[0].compensate.clear();
+    later.delay = seconds(100);
+    return later;
+  }());
+  bank.kit.Crash();
+  bank->Submit(NewDefinition("after", 1));
+  CHECK(bank->Wait("after", hours(1)).Succeeded());
+  CHECK(bank->Wait("later", hours(1)).Succeeded());
+  const dtm::Gauges now = bank->Measure();
+  CHECK(now.damaged == 101);  // that many or more
+  CHECK(now.in_memory == 0);
+  CHECK(bank.log->size() < 210);  // named once each, as far as anybody would read, in each run
 }

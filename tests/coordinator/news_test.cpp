@@ -260,3 +260,22 @@ TEST_CASE("news: so many lines a second, then how many were left out") {
   CHECK(limit.Allow(start + seconds(1)));
   CHECK(limit.Allow(start - hours(1)));  // the clock was set back
 }
+
+TEST_CASE("news: a thousand transactions that get stuck at once write no thousand lines") {
+  Said said;
+  dtm::MemoryStore store;
+  const Options options = said.Listening();
+  dtm::Board board(store, options);
+  board.context.now = Time(seconds(1));
+  for (int i = 0; i < 1000; ++i) {
+    dtm::Transaction transaction;
+    dtm::Definition definition = NewDefinition("g" + std::to_string(i), 1);
+    definition.type = static_cast<dtm::TransType>(9);
+    transaction.definition = std::make_shared<const dtm::Definition>(std::move(definition));
+    board.Step(board.lives.Add(std::move(transaction)), {dtm::engine::EventKind::kTimer, 0, {}});
+  }
+  CHECK(said.With("error gid 'g0' is stuck: ") == 1);
+  CHECK(said.lines.size() == dtm::LineLimit::kPerSecond);
+  board.news.Flush(dtm::kNever);
+  CHECK(said.With("error and 990 more stuck transactions in that second") == 1);
+}

@@ -17,6 +17,7 @@
 #include <dtm/core/limits.hpp>
 #include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -164,7 +165,8 @@ class WorkflowLedger {
       return std::nullopt;
     }
     const Step& old = found->second;
-    if (!old.action.empty() && (old.action != step.action || old.topic != step.topic)) {
+    const bool same = SameCall(old.action, step.action) && old.topic == step.topic;
+    if (!old.action.empty() && !same) {
       Refuse(Named(step) + " was recorded as " + What(old) + " and is " + What(step) + " now");
     }
     done_.insert(key);

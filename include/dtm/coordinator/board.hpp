@@ -284,11 +284,7 @@ class Board : public Replies {
         effects.alert = event.branch;
       }
     }
-    if (transaction.stuck && !was_stuck) {
-      Log(LogLevel::kError, "gid '" + transaction.definition->gid +
-                                "' is stuck: " + transaction.last_error +
-                                "; see Explain, then RetryNow or ForceStop");
-    }
+    if (transaction.stuck && !was_stuck) news.Stuck(transaction, context.now);
     std::shared_ptr<const Alert> alert;
     if (effects.alert) alert = AlertOf(transaction, *effects.alert);
     if (live.held_calls.empty()) {

@@ -1,4 +1,5 @@
-/// What people are told in the log of how transactions fare: rollbacks, first errors, missing functions, the recovery.
+/// What people are told in the log of how transactions fare: rollbacks, first errors, missing functions, what is stuck,
+/// the recovery.
 /// Needs: std, engine. Threads: the thread that drives the loop.
 ///
 /// Ten thousand transactions may meet one dead host in a second: of each kind a few lines a second are written, then
@@ -79,6 +80,14 @@ class News {
     }
   }
 
+  /// It goes on only with somebody's help.
+  void Stuck(const Transaction& transaction, Time now) {
+    Say(kStuck, now, [&] {
+      return Who(transaction) + " is stuck: " + transaction.last_error +
+             "; see Explain, then RetryNow or ForceStop";
+    });
+  }
+
   /// This program has nobody to call the branch. True: people are to be alerted; of each function once a minute.
   bool NobodyToCall(const Transaction& transaction, std::size_t branch, Time now) {
     bool tell = false;
@@ -120,12 +129,13 @@ class News {
   }
 
  private:
-  enum Kind { kRollbacks, kFirstErrors, kMoreErrors, kNobody, kKinds };
+  enum Kind { kRollbacks, kFirstErrors, kMoreErrors, kNobody, kStuck, kKinds };
   static constexpr std::array<const char*, kKinds> kNames = {
       "rollbacks", "first errors of branches", "branches that keep failing",
-      "functions that are missing"};
+      "functions that are missing", "stuck transactions"};
   static constexpr std::array<LogLevel, kKinds> kLevels = {LogLevel::kInfo, LogLevel::kWarning,
-                                                           LogLevel::kWarning, LogLevel::kWarning};
+                                                           LogLevel::kWarning, LogLevel::kWarning,
+                                                           LogLevel::kError};
   static constexpr std::uint32_t kErrorsThatGoOn = 3;
   static constexpr Duration kTellAgain = std::chrono::minutes(1);
   static constexpr std::size_t kMostNames = 1000;

@@ -75,6 +75,20 @@ inline std::string Hidden(std::string_view url, std::size_t begin, std::size_t a
   return std::string(url.substr(0, begin)) + "***" + std::string(url.substr(at));
 }
 
+/// Where user and password stand, and the '@' behind them.
+struct User {
+  std::size_t begin = 0;
+  std::size_t at = std::string::npos;  ///< npos: there are none
+};
+inline User FindUser(const std::string& url) {
+  const std::size_t scheme = url.find("://");
+  if (scheme == std::string::npos || IsLocal(url) || IsTopic(url)) return {};
+  const std::size_t begin = scheme + 3;
+  const std::size_t end = (std::min)(url.find_first_of("/?#", begin), url.size());
+  const std::size_t at = std::string_view(url).substr(0, end).rfind('@');
+  return {begin, at == std::string::npos || at < begin ? std::string::npos : at};
+}
+
 /// As Go reads it: the password may be missing, other characters than these are encoded.
 inline bool Credentials(std::string_view text, std::string& credentials) {
   constexpr std::string_view kMarks = "-._:~!$&'()*+,;=%@";
@@ -93,12 +107,17 @@ inline bool Credentials(std::string_view text, std::string& credentials) {
 
 /// The url as it may be shown, stored as a text for people, or logged: without user and password.
 inline std::string ShownUrl(const std::string& url) {
-  const std::size_t scheme = url.find("://");
-  if (scheme == std::string::npos || IsLocal(url) || IsTopic(url)) return url;
-  const std::size_t begin = scheme + 3;
-  const std::size_t end = (std::min)(url.find_first_of("/?#", begin), url.size());
-  const std::size_t at = std::string_view(url).substr(0, end).rfind('@');
-  return at == std::string::npos || at < begin ? url : url_parts::Hidden(url, begin, at);
+  const url_parts::User user = url_parts::FindUser(url);
+  return user.at == std::string::npos ? url : url_parts::Hidden(url, user.begin, user.at);
+}
+
+/// Both call the same, as whoever it is.
+inline bool SameCall(const std::string& url, const std::string& other) {
+  const auto bare = [](std::string text) {
+    const url_parts::User user = url_parts::FindUser(text);
+    return user.at == std::string::npos ? text : text.erase(user.begin, user.at + 1 - user.begin);
+  };
+  return url == other || bare(url) == bare(other);
 }
 
 /// Throws Error with a sentence that says what is wrong with `text`, which is `what`.
