@@ -40,6 +40,7 @@ struct Play {
 
   void Happen(const dtm::engine::Event& event) {
     effects = dtm::engine::SagaMachine::Step(t, event, context);
+    if (effects.changed) t.updated = context.now;  // as the coordinator does
     for (const std::size_t row : effects.calls) {
       const std::string name = NameOfRow(row);
       log += (log.empty() ? "" : " ") + name;
@@ -450,6 +451,27 @@ TEST_CASE("saga stories: a wall clock that was set back lengthens no wait beyond
   CHECK(deadline.effects.timer == deadline.context.now + seconds(6));
   deadline.Run();
   CHECK(deadline.log == "a1 c1");
+}
+
+TEST_CASE("saga stories: a start with a lower request_timeout does not shorten a stored deadline") {
+  for (const seconds later :
+       {seconds(1), seconds(-3600), seconds(59)}) {  // or the clock is set back
+    CAPTURE(later.count());
+    Play play("2 concurrent");
+    play.context.request_timeout = seconds(30);
+    play.Begin();  // both are out until 60 s
+    play.Happen(Happens(EventKind::kCancel));
+    play.context.request_timeout = seconds(1);
+    play.Crash(later);
+    CHECK(play.log == "a1 a2");
+    const Duration left = later < seconds(0) ? seconds(60) : seconds(60) - later;
+    CHECK(play.effects.timer == play.context.now + left);
+    play.context.now += left / 2;
+    play.Crash({});
+    CHECK(play.effects.timer == play.context.now + left - left / 2);
+    play.Run();
+    CHECK(play.log == "a1 a2 c2 c1");
+  }
 }
 
 // The call of the former life is not the one that was answered: its compensation has to wait for

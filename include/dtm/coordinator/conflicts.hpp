@@ -112,10 +112,12 @@ class Conflicts {
     stored->definition = live.transaction.definition;
     if (whole) AddMissingRows(*stored);
     for (std::size_t i = 0; i < stored->branches.size(); ++i) {
+      if (i >= live.transaction.branches.size()) continue;
+      const Branch& known = live.transaction.branches[i];
+      stored->branches[i].former_deadline = known.former_deadline;  // which the store cannot tell
       // What runs inside a commit is never out: it is called again if it is still wanted.
-      stored->branches[i].in_flight = i < live.transaction.branches.size() &&
-                                      live.transaction.branches[i].in_flight &&
-                                      !RunsInTransaction(UrlOf(*stored->definition, i));
+      stored->branches[i].in_flight =
+          known.in_flight && !RunsInTransaction(UrlOf(*stored->definition, i));
     }
     KeepEvents(live, *stored);
     live.rolled_back = false;

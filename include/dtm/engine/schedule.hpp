@@ -111,12 +111,13 @@ inline bool ForgetWaits(Transaction& transaction) {
 }
 
 /// After a restart nothing is in flight as far as this life knows, and the clock may have been set: no
-/// wait may be longer than it could have been made. A workflow that this program resumes is tried again after one
-/// interval: what it waits for may be the code that this start brought.
+/// wait may be longer than it could have been made. Of a deadline only what the clock was ahead is taken, since the
+/// request_timeout that made it may have been longer than today's. A workflow that this program resumes is tried again
+/// after one interval: what it waits for may be the code that this start brought.
 inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
   const TransOptions& options = transaction.definition->options;
   const Duration interval = RetryInterval(options, context);
-  const Time last_deadline = CallDeadline(options, context);
+  const Duration ahead = (std::max)(transaction.updated - context.now, Duration(0));
   const Definition& definition = *transaction.definition;
   const bool new_code = definition.type == TransType::kWorkflow &&
                         IsLocal(definition.query_prepared) &&
@@ -128,7 +129,7 @@ inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
     branch.next_try = (std::min)(
         branch.next_try,
         context.now + (branch.told_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));
-    branch.deadline = (std::min)(branch.deadline, last_deadline);
+    branch.deadline = (std::max)(branch.deadline - ahead, Time{});
     branch.former_deadline = branch.deadline;
   }
 }

@@ -242,7 +242,10 @@ class MemoryStore : public Store {
   void Keep(const Transaction& transaction, std::uint64_t version) {
     Transaction& kept = batch_[transaction.row] = transaction;
     kept.version = version;
-    for (Branch& branch : kept.branches) branch.in_flight = false;
+    for (Branch& branch : kept.branches) {  // what no store keeps
+      branch.in_flight = branch.unsent = false;
+      branch.former_deadline = Time{};
+    }
   }
 
   /// Never changed once they are kept: a batch that writes values makes new ones.
