@@ -5488,6 +5488,8 @@ inline std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std:
             transaction.last_error, transaction.branches[branch].errors});
 }
 
+inline constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
+
 /// A branch whose function runs inside a commit.
 struct BranchWork {
   std::size_t place = 0;  ///< see Lives
@@ -5938,12 +5940,13 @@ inline bool ForgetWaits(Transaction& transaction) {
 }
 
 /// After a restart nothing is in flight as far as this life knows, and the clock may have been set: no
-/// wait may be longer than it could have been made. A workflow that this program resumes is tried again after one
-/// interval: what it waits for may be the code that this start brought.
+/// wait may be longer than it could have been made. Of a deadline only what the clock was ahead is taken, since the
+/// request_timeout that made it may have been longer than today's. A workflow that this program resumes is tried again
+/// after one interval: what it waits for may be the code that this start brought.
 inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
   const TransOptions& options = transaction.definition->options;
   const Duration interval = RetryInterval(options, context);
-  const Time last_deadline = CallDeadline(options, context);
+  const Duration ahead = (std::max)(transaction.updated - context.now, Duration(0));
   const Definition& definition = *transaction.definition;
   const bool new_code = definition.type == TransType::kWorkflow &&
                         IsLocal(definition.query_prepared) &&
@@ -5955,7 +5958,7 @@ inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
     branch.next_try = (std::min)(
         branch.next_try,
         context.now + (branch.told_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));
-    branch.deadline = (std::min)(branch.deadline, last_deadline);
+    branch.deadline = (std::max)(branch.deadline - ahead, Time{});
     branch.former_deadline = branch.deadline;
   }
 }
@@ -7243,9 +7246,14 @@ class Board : public Replies {
 
   Live& Bring(Transaction stored) {
     Live& live = lives.Add(std::move(stored));
-    Touch(live);
-    if (!live.transaction.stuck) Step(live, {engine::EventKind::kLoaded, 0, {}});
-    return live;
+    try {
+      Step(live, {engine::EventKind::kLoaded, 0, {}});
+      return live;
+    } catch (...) {
+      Untouch(live);
+      Remove(live);
+      throw;
+    }
   }
 
   std::size_t Room() const { return Full() ? 0 : options.max_in_memory - lives.Count(); }
@@ -7310,8 +7318,6 @@ class Board : public Replies {
              "; try again later";
     });
   }
-
-  static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
 
   Store& store;
   const Options& options;
@@ -7940,13 +7946,13 @@ class Collect {
     if (board_.Full() || !board_.context.may_call) return;
     const Time now = board_.context.now;
     if (recovery_began_ == Time{}) recovery_began_ = now;
-    for (Transaction& stored : board_.loader.NextPage(board_.store, now, !board_.HalfFull(),
-                                                      board_.Room(), board_.RoomBytes())) {
-      if (board_.lives.Find(stored.definition->gid) != nullptr) continue;
-      if (stored.unreadable) LogDamaged(stored);
-      if (stored.unreadable || stored.stuck) continue;  // it waits for people, and takes no room
-      board_.Bring(std::move(stored));
-      ++recovered_;
+    std::vector<Transaction> page = board_.loader.NextPage(board_.store, now, !board_.HalfFull(),
+                                                           board_.Room(), board_.RoomBytes());
+    try {
+      for (Transaction& stored : page) Load(std::move(stored));
+    } catch (...) {
+      board_.loader.LeaveBehind(now);  // the rest of the page
+      throw;
     }
     if (recovering_ && board_.loader.HasSeenAll()) {
       board_.news.Recovered(recovered_, now - recovery_began_);
@@ -7956,6 +7962,14 @@ class Collect {
 
  private:
   static constexpr std::size_t kDamagedNamed = 100;
+
+  void Load(Transaction&& stored) {
+    if (board_.lives.Find(stored.definition->gid) != nullptr) return;
+    if (stored.unreadable) LogDamaged(stored);
+    if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
+    board_.Bring(std::move(stored));
+    ++recovered_;
+  }
 
   /// Once each, as far as anybody would read.
   void LogDamaged(const Transaction& stored) {
@@ -8276,10 +8290,12 @@ class Conflicts {
     stored->definition = live.transaction.definition;
     if (whole) AddMissingRows(*stored);
     for (std::size_t i = 0; i < stored->branches.size(); ++i) {
+      if (i >= live.transaction.branches.size()) continue;
+      const Branch& known = live.transaction.branches[i];
+      stored->branches[i].former_deadline = known.former_deadline;  // which the store cannot tell
       // What runs inside a commit is never out: it is called again if it is still wanted.
-      stored->branches[i].in_flight = i < live.transaction.branches.size() &&
-                                      live.transaction.branches[i].in_flight &&
-                                      !RunsInTransaction(UrlOf(*stored->definition, i));
+      stored->branches[i].in_flight =
+          known.in_flight && !RunsInTransaction(UrlOf(*stored->definition, i));
     }
     KeepEvents(live, *stored);
     live.rolled_back = false;
@@ -9073,7 +9089,8 @@ class Sweep {
   void SetGoing(Live& live) {
     Tell(live);
     if (!live.Fresh()) {
-      board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
+      // Perhaps it was lost before it was looked at for the first time; nothing of it is out.
+      board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kLoaded);
       return;
     }
     // Its turn was broken off before it was complete: it is not stored.
@@ -12382,7 +12399,10 @@ class MemoryStore : public Store {
   void Keep(const Transaction& transaction, std::uint64_t version) {
     Transaction& kept = batch_[transaction.row] = transaction;
     kept.version = version;
-    for (Branch& branch : kept.branches) branch.in_flight = false;
+    for (Branch& branch : kept.branches) {  // what no store keeps
+      branch.in_flight = branch.unsent = false;
+      branch.former_deadline = Time{};
+    }
   }
 
   /// Never changed once they are kept: a batch that writes values makes new ones.

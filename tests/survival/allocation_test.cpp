@@ -96,9 +96,15 @@ std::string Run(long fail_at, const std::shared_ptr<dtm::Store>& store, bool& re
       },
       options, store);
   kit.Branches().On("http://branch", {{Result::Error("down"), {}, false}});
+  for (int i = 0; i < 3; ++i) {  // what an earlier life left
+    kit.Branches().On("http://old", {dtm::testing::ScriptedAnswer::Silence()});
+    kit->Submit(Saga("old" + std::to_string(i), "http://old"));
+  }
+  kit.Settle();
   std::vector<Asked> all = Everything(dynamic_cast<dtm::SqliteStore*>(store.get()) != nullptr);
   (void)kit->Prepare(all.back().definition);
   kit->RegisterBranch("tcc", TransType::kTcc, {"local:Ok", "local:Ok", "1", "01"});
+  kit.Crash();
   failed = false;
   const auto poll = [&] {
     allocations_left = fail_at;
@@ -114,6 +120,7 @@ std::string Run(long fail_at, const std::shared_ptr<dtm::Store>& store, bool& re
     allocations_left = -1;
     return next;
   };
+  (void)poll();  // finds what is old, before anything new
   for (Asked& asked : all) {
     kit->SubmitAsync(asked.definition, [&asked](const dtm::Reply& reply) {
       ++asked.answers;
@@ -139,6 +146,13 @@ std::string Run(long fail_at, const std::shared_ptr<dtm::Store>& store, bool& re
       wrong += gid + " was accepted and has not ended: " + kit->Explain(gid) + "; ";
     }
     if (stored && stored->stuck) wrong += gid + " is stuck; ";
+  }
+  for (int i = 0; i < 3; ++i) {
+    const std::string gid = "old" + std::to_string(i);
+    const auto stored = kit->Query(gid);
+    if (!stored || stored->status != Status::kSucceed) {
+      wrong += "after the restart: " + kit->Explain(gid) + "; ";
+    }
   }
   return wrong;
 }

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -26,10 +25,7 @@
 #include <dtm/coordinator/replies.hpp>
 #include <dtm/coordinator/store_health.hpp>
 #include <dtm/coordinator/timers.hpp>
-#include <dtm/core/in_words.hpp>
 #include <dtm/core/transaction.hpp>
-#include <dtm/core/url.hpp>
-#include <dtm/engine/explain.hpp>
 #include <dtm/engine/step.hpp>
 #include <dtm/store/store.hpp>
 
@@ -169,9 +165,14 @@ class Board : public Replies {
 
   Live& Bring(Transaction stored) {
     Live& live = lives.Add(std::move(stored));
-    Touch(live);
-    if (!live.transaction.stuck) Step(live, {engine::EventKind::kLoaded, 0, {}});
-    return live;
+    try {
+      Step(live, {engine::EventKind::kLoaded, 0, {}});
+      return live;
+    } catch (...) {
+      Untouch(live);
+      Remove(live);
+      throw;
+    }
   }
 
   std::size_t Room() const { return Full() ? 0 : options.max_in_memory - lives.Count(); }
@@ -236,8 +237,6 @@ class Board : public Replies {
              "; try again later";
     });
   }
-
-  static constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
 
   Store& store;
   const Options& options;

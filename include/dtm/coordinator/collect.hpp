@@ -70,13 +70,13 @@ class Collect {
     if (board_.Full() || !board_.context.may_call) return;
     const Time now = board_.context.now;
     if (recovery_began_ == Time{}) recovery_began_ = now;
-    for (Transaction& stored : board_.loader.NextPage(board_.store, now, !board_.HalfFull(),
-                                                      board_.Room(), board_.RoomBytes())) {
-      if (board_.lives.Find(stored.definition->gid) != nullptr) continue;
-      if (stored.unreadable) LogDamaged(stored);
-      if (stored.unreadable || stored.stuck) continue;  // it waits for people, and takes no room
-      board_.Bring(std::move(stored));
-      ++recovered_;
+    std::vector<Transaction> page = board_.loader.NextPage(board_.store, now, !board_.HalfFull(),
+                                                           board_.Room(), board_.RoomBytes());
+    try {
+      for (Transaction& stored : page) Load(std::move(stored));
+    } catch (...) {
+      board_.loader.LeaveBehind(now);  // the rest of the page
+      throw;
     }
     if (recovering_ && board_.loader.HasSeenAll()) {
       board_.news.Recovered(recovered_, now - recovery_began_);
@@ -86,6 +86,14 @@ class Collect {
 
  private:
   static constexpr std::size_t kDamagedNamed = 100;
+
+  void Load(Transaction&& stored) {
+    if (board_.lives.Find(stored.definition->gid) != nullptr) return;
+    if (stored.unreadable) LogDamaged(stored);
+    if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
+    board_.Bring(std::move(stored));
+    ++recovered_;
+  }
 
   /// Once each, as far as anybody would read.
   void LogDamaged(const Transaction& stored) {

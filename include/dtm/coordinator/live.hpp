@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -90,6 +91,8 @@ inline std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std:
       Alert{definition.gid, transaction.status, ShownUrl(UrlOf(definition, branch)),
             transaction.last_error, transaction.branches[branch].errors});
 }
+
+inline constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
 
 /// A branch whose function runs inside a commit.
 struct BranchWork {

@@ -90,7 +90,8 @@ class Sweep {
   void SetGoing(Live& live) {
     Tell(live);
     if (!live.Fresh()) {
-      board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
+      // Perhaps it was lost before it was looked at for the first time; nothing of it is out.
+      board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kLoaded);
       return;
     }
     // Its turn was broken off before it was complete: it is not stored.
