@@ -1817,6 +1817,10 @@ class Endpoint {
   /// @throws RejectedError  the gid is another type's, another workflow's, or was started with other data.
   virtual WorkflowState PrepareWorkflow(Definition definition) = 0;
 
+  /// The same of one that is stored, for whoever is told to go on with it; stores nothing.
+  /// @throws RejectedError  as PrepareWorkflow, or it is not stored: that was a mistake, or came too late.
+  virtual WorkflowState ResumeWorkflow(Definition definition) = 0;
+
   /// The end of a workflow: kSucceed, or kFailed and why. The same status again is accepted.
   virtual void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
                               const std::string& result) = 0;
@@ -3503,7 +3507,8 @@ class WorkflowHandle {
                   std::optional<TransOptions> options) const {
     Endpoint& endpoint = shared_->endpoint;
     const std::string gid = definition.gid;
-    WorkflowState state = endpoint.PrepareWorkflow(std::move(definition));
+    WorkflowState state = options ? endpoint.PrepareWorkflow(std::move(definition))
+                                  : endpoint.ResumeWorkflow(std::move(definition));
     CheckSame(gid, state, given);
     if (options) state.options = std::move(*options);
     if (state.status == Status::kSucceed) return state.result;
@@ -7617,6 +7622,11 @@ inline std::string Problem(const Definition& definition) {
   return definition.steps.empty() ? std::string() : OrdersProblem(definition);
 }
 
+inline std::string NothingToResume(const std::string& gid) {
+  return "gid '" + gid +
+         "' is not stored, so there is no workflow to go on with; nothing was run or stored";
+}
+
 }  // namespace v1
 }  // namespace dtm
 
@@ -10081,6 +10091,12 @@ class EmbeddedEndpoint : public Endpoint {
             found.steps,    found.workflow, found.data};
   }
 
+  WorkflowState ResumeWorkflow(Definition definition) override {
+    if (!Checked().store->Load(definition.gid))
+      throw RejectedError(NothingToResume(definition.gid));
+    return PrepareWorkflow(std::move(definition));
+  }
+
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
                       const std::string& result) override {
     if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
@@ -10241,6 +10257,7 @@ class Tx : public Endpoint {
   void Abort(const std::string&, TransType, const std::string&) override { Waits("Abort"); }
   void RegisterBranch(const std::string&, TransType, Step) override { Waits("RegisterBranch"); }
   WorkflowState PrepareWorkflow(Definition) override { Waits("PrepareWorkflow"); }
+  WorkflowState ResumeWorkflow(Definition) override { Waits("ResumeWorkflow"); }
   void FinishWorkflow(const std::string&, Status, const std::string&, const std::string&) override {
     Waits("FinishWorkflow");
   }

@@ -4365,6 +4365,10 @@ class RemoteRequests {
     return StorableText(SaidIn(answer).message.value_or(answer.body));
   }
 
+  static RejectedError Refused(const std::string& gid, const std::string& message) {
+    return RejectedError("gid '" + gid + "' was refused: " + message);
+  }
+
   /// Yes, or a definite no (Rule B, but read from fields: a gid may contain any word). Any page there is says 200; dtm
   /// says SUCCESS as well.
   /// @throws InDoubtError, BusyError, RejectedError  it was neither, see Refuse; or somebody else who answered.
@@ -4562,7 +4566,7 @@ class RemoteCoordinator : public Endpoint {
       return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
     }
     const std::string message = RemoteRequests::MessageOf(answer);
-    if (SaidIn(answer).rejected) throw Refused(definition.gid, message);
+    if (SaidIn(answer).rejected) throw RemoteRequests::Refused(definition.gid, message);
     return Settle(definition, message);
   }
 
@@ -4634,9 +4638,13 @@ class RemoteCoordinator : public Endpoint {
     const Exchanged answer =
         Requests().Post("/prepareWorkflow", definition.gid, wire::EncodeTransaction(definition));
     if (answer.status != 200) Requests().Refuse("gid '" + definition.gid + "'", answer);
-    std::optional<WorkflowState> state = wire::DecodeWorkflow(answer.body);
-    if (!state) throw Requests().NotOfDtm(definition.gid, answer);
-    return std::move(*state);
+    if (auto state = wire::DecodeWorkflow(answer.body)) return std::move(*state);
+    throw Requests().NotOfDtm(definition.gid, answer);
+  }
+
+  WorkflowState ResumeWorkflow(Definition definition) override {
+    if (!Query(definition.gid)) throw RejectedError(NothingToResume(definition.gid));
+    return PrepareWorkflow(std::move(definition));
   }
 
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
@@ -4687,14 +4695,11 @@ class RemoteCoordinator : public Endpoint {
     if (!problem.empty()) throw RejectedError(problem);
   }
 
-  static RejectedError Refused(const std::string& gid, const std::string& message) {
-    return RejectedError("gid '" + gid + "' was refused: " + message);
-  }
-
   /// A request that is either done or refused.
   void Order(const char* path, const std::string& gid, std::string body) {
     const Exchanged answer = Requests().Post(path, gid, std::move(body));
-    if (!Requests().SaysYes(gid, answer)) throw Refused(gid, RemoteRequests::MessageOf(answer));
+    if (!Requests().SaysYes(gid, answer))
+      throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(answer));
   }
 
   static constexpr std::size_t kAsyncThreads = 32;
@@ -4738,7 +4743,7 @@ class RemoteCoordinator : public Endpoint {
     }
     const std::optional<Stored> stored =
         RemoteRequests::InDoubtIfRefused(gid, [&] { return Query(gid); });
-    if (!stored) throw Refused(gid, message);
+    if (!stored) throw RemoteRequests::Refused(gid, message);
     if (RegistersSteps(definition.type) && stored->result.status == Status::kAborting) {
       throw RejectedError("gid '" + gid + "' is rolled back already: " + message);
     }

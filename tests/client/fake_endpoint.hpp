@@ -50,6 +50,9 @@ class FakeEndpoint : public dtm::Endpoint {
     prepared.push_back(std::move(definition));
     return workflow;
   }
+  dtm::WorkflowState ResumeWorkflow(dtm::Definition definition) override {
+    return PrepareWorkflow(std::move(definition));
+  }
   void FinishWorkflow(const std::string& gid, dtm::Status ended, const std::string& reason,
                       const std::string& result) override {
     Note("finish " + gid + " " + Name(ended));

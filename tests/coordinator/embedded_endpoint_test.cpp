@@ -576,6 +576,14 @@ TEST_CASE(
   CHECK_THAT(result.text, ContainsSubstring("stopped"));
 }
 
+TEST_CASE("endpoint: a workflow that is not stored is not resumed, and not stored by that") {
+  House house;
+  CHECK_THROWS_WITH(house.kit->ResumeWorkflow(Workflow()), ContainsSubstring("is not stored"));
+  CHECK(!house.kit->Query(Workflow().gid));
+  house.kit->PrepareWorkflow(Workflow());
+  CHECK(house.kit->ResumeWorkflow(Workflow()).status == Status::kPrepared);
+}
+
 TEST_CASE("endpoint: the url of a function is that of its own coordinator only") {
   House one, two;
   const auto branch = one.kit->Register<int>("f", [](const int&) {});

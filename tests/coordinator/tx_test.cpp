@@ -285,6 +285,7 @@ TEST_CASE("tx: whatever would wait inside is a LogicError, and the work goes on"
       [&](Tx& tx) { tx.Abort("g", dtm::TransType::kMsg, ""); },
       [&](Tx& tx) { tx.RegisterBranch("g", dtm::TransType::kTcc, {}); },
       [&](Tx& tx) { tx.PrepareWorkflow(definition); },
+      [&](Tx& tx) { tx.ResumeWorkflow(definition); },
       [&](Tx& tx) { tx.FinishWorkflow("g", dtm::Status::kSucceed, "", ""); },
       [&](Tx& tx) { (void)tx.CallBranch({}); },
       [&](Tx&) { bank->Transact([](Tx&) {}); },

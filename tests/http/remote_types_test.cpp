@@ -217,6 +217,9 @@ TEST_CASE(
     dtm::BranchInfo info{"g", TransType::kWorkflow, "00", Op::kResume, "pay"};
     CHECK_THAT(house.tm.CallFunction("pay", "60", info).text, ContainsSubstring("other data"));
     CHECK_THAT(house.tm.CallFunction("refund", "30", info).text, ContainsSubstring("'refund'"));
+    info.gid = "unknown";  // forged, or long after its end
+    CHECK_THAT(house.tm.CallFunction("pay", "30", info).text, ContainsSubstring("is not stored"));
+    CHECK(!house.tm.Query("unknown"));
     CHECK(ran == std::vector<int>{30});
   }
   CHECK(pay.Execute("g", 30) == "paid 30");

@@ -26,6 +26,7 @@ class Sum : public dtm::Endpoint {
   void Abort(const std::string&, dtm::TransType, const std::string&) override { Cannot(); }
   void RegisterBranch(const std::string&, dtm::TransType, dtm::Step) override { Cannot(); }
   dtm::WorkflowState PrepareWorkflow(dtm::Definition) override { Cannot(); }
+  dtm::WorkflowState ResumeWorkflow(dtm::Definition) override { Cannot(); }
   void FinishWorkflow(const std::string&, dtm::Status, const std::string&,
                       const std::string&) override {
     Cannot();

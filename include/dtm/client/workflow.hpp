@@ -140,7 +140,8 @@ class WorkflowHandle {
                   std::optional<TransOptions> options) const {
     Endpoint& endpoint = shared_->endpoint;
     const std::string gid = definition.gid;
-    WorkflowState state = endpoint.PrepareWorkflow(std::move(definition));
+    WorkflowState state = options ? endpoint.PrepareWorkflow(std::move(definition))
+                                  : endpoint.ResumeWorkflow(std::move(definition));
     CheckSame(gid, state, given);
     if (options) state.options = std::move(*options);
     if (state.status == Status::kSucceed) return state.result;

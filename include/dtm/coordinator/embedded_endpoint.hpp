@@ -112,6 +112,12 @@ class EmbeddedEndpoint : public Endpoint {
             found.steps,    found.workflow, found.data};
   }
 
+  WorkflowState ResumeWorkflow(Definition definition) override {
+    if (!Checked().store->Load(definition.gid))
+      throw RejectedError(NothingToResume(definition.gid));
+    return PrepareWorkflow(std::move(definition));
+  }
+
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
                       const std::string& result) override {
     if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");

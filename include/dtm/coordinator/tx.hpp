@@ -67,6 +67,7 @@ class Tx : public Endpoint {
   void Abort(const std::string&, TransType, const std::string&) override { Waits("Abort"); }
   void RegisterBranch(const std::string&, TransType, Step) override { Waits("RegisterBranch"); }
   WorkflowState PrepareWorkflow(Definition) override { Waits("PrepareWorkflow"); }
+  WorkflowState ResumeWorkflow(Definition) override { Waits("ResumeWorkflow"); }
   void FinishWorkflow(const std::string&, Status, const std::string&, const std::string&) override {
     Waits("FinishWorkflow");
   }

@@ -93,6 +93,10 @@ class Endpoint {
   /// @throws RejectedError  the gid is another type's, another workflow's, or was started with other data.
   virtual WorkflowState PrepareWorkflow(Definition definition) = 0;
 
+  /// The same of one that is stored, for whoever is told to go on with it; stores nothing.
+  /// @throws RejectedError  as PrepareWorkflow, or it is not stored: that was a mistake, or came too late.
+  virtual WorkflowState ResumeWorkflow(Definition definition) = 0;
+
   /// The end of a workflow: kSucceed, or kFailed and why. The same status again is accepted.
   virtual void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
                               const std::string& result) = 0;

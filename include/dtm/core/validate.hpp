@@ -231,5 +231,10 @@ inline std::string Problem(const Definition& definition) {
   return definition.steps.empty() ? std::string() : OrdersProblem(definition);
 }
 
+inline std::string NothingToResume(const std::string& gid) {
+  return "gid '" + gid +
+         "' is not stored, so there is no workflow to go on with; nothing was run or stored";
+}
+
 }  // namespace v1
 }  // namespace dtm

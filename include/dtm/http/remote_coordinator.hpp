@@ -8,13 +8,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -79,7 +77,7 @@ class RemoteCoordinator : public Endpoint {
       return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
     }
     const std::string message = RemoteRequests::MessageOf(answer);
-    if (SaidIn(answer).rejected) throw Refused(definition.gid, message);
+    if (SaidIn(answer).rejected) throw RemoteRequests::Refused(definition.gid, message);
     return Settle(definition, message);
   }
 
@@ -151,9 +149,13 @@ class RemoteCoordinator : public Endpoint {
     const Exchanged answer =
         Requests().Post("/prepareWorkflow", definition.gid, wire::EncodeTransaction(definition));
     if (answer.status != 200) Requests().Refuse("gid '" + definition.gid + "'", answer);
-    std::optional<WorkflowState> state = wire::DecodeWorkflow(answer.body);
-    if (!state) throw Requests().NotOfDtm(definition.gid, answer);
-    return std::move(*state);
+    if (auto state = wire::DecodeWorkflow(answer.body)) return std::move(*state);
+    throw Requests().NotOfDtm(definition.gid, answer);
+  }
+
+  WorkflowState ResumeWorkflow(Definition definition) override {
+    if (!Query(definition.gid)) throw RejectedError(NothingToResume(definition.gid));
+    return PrepareWorkflow(std::move(definition));
   }
 
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
@@ -204,14 +206,11 @@ class RemoteCoordinator : public Endpoint {
     if (!problem.empty()) throw RejectedError(problem);
   }
 
-  static RejectedError Refused(const std::string& gid, const std::string& message) {
-    return RejectedError("gid '" + gid + "' was refused: " + message);
-  }
-
   /// A request that is either done or refused.
   void Order(const char* path, const std::string& gid, std::string body) {
     const Exchanged answer = Requests().Post(path, gid, std::move(body));
-    if (!Requests().SaysYes(gid, answer)) throw Refused(gid, RemoteRequests::MessageOf(answer));
+    if (!Requests().SaysYes(gid, answer))
+      throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(answer));
   }
 
   static constexpr std::size_t kAsyncThreads = 32;
@@ -255,7 +254,7 @@ class RemoteCoordinator : public Endpoint {
     }
     const std::optional<Stored> stored =
         RemoteRequests::InDoubtIfRefused(gid, [&] { return Query(gid); });
-    if (!stored) throw Refused(gid, message);
+    if (!stored) throw RemoteRequests::Refused(gid, message);
     if (RegistersSteps(definition.type) && stored->result.status == Status::kAborting) {
       throw RejectedError("gid '" + gid + "' is rolled back already: " + message);
     }

@@ -115,6 +115,10 @@ class RemoteRequests {
     return StorableText(SaidIn(answer).message.value_or(answer.body));
   }
 
+  static RejectedError Refused(const std::string& gid, const std::string& message) {
+    return RejectedError("gid '" + gid + "' was refused: " + message);
+  }
+
   /// Yes, or a definite no (Rule B, but read from fields: a gid may contain any word). Any page there is says 200; dtm
   /// says SUCCESS as well.
   /// @throws InDoubtError, BusyError, RejectedError  it was neither, see Refuse; or somebody else who answered.
