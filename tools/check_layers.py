@@ -26,6 +26,7 @@ UMBRELLAS = ['dtm/dtm.hpp', 'dtm/http.hpp', 'dtm/testing.hpp']
 # header from outside: the only places that may include it, and why.
 ONLY_IN = {
     'httplib.h': (['dtm/http/*'], 'it costs seconds of compile time'),
+    'openssl/*': (['dtm/http/tls.hpp', 'dtm/http/bounded_tls_stream.hpp'], 'programs without https need no OpenSSL'),
     'sqlite3.h': (['dtm/sql/*'], 'programs choose their database by the file they include'),
     **dict.fromkeys(
         ['unistd.h', 'fcntl.h', 'poll.h', 'pthread.h', 'signal.h', 'netdb.h', 'sys/*', 'netinet/*', 'arpa/*', 'linux/*'],

@@ -5420,6 +5420,640 @@ class BodyReader {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/transport/poller.hpp -------------------------------------------------------------
+
+/// Waits for sockets: epoll, edge-triggered. The one file of the loop to port (kqueue).
+/// Needs: Linux. Threads: one at a time, but for Wake.
+
+#include <sys/epoll.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// What happened at a socket since it was told last.
+struct Readiness {
+  bool readable = false;  ///< there may be bytes, or the end
+  bool writable = false;
+  bool ended = false;  ///< the other side sends no more, or the connection broke: read to see
+};
+
+class Poller {
+ public:
+  /// @throws Error  no descriptor is to be had.
+  Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+    if (epoll_ < 0) throw Error("no epoll can be had: " + os::LastErrorText() + "; see ulimit -n");
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.ptr = nullptr;
+    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_.Get(), &event) != 0) {
+      const std::string why = os::LastErrorText();
+      ::close(epoll_);
+      throw Error("epoll does not take an eventfd: " + why);
+    }
+  }
+  ~Poller() { ::close(epoll_); }
+  Poller(const Poller&) = delete;
+  Poller& operator=(const Poller&) = delete;
+
+  /// From now on Wait tells of it, first of all how it is now. Closing the descriptor ends that.
+  /// False: the system has no room for it.
+  bool Add(int fd, void* who) { return Control(EPOLL_CTL_ADD, fd, who); }
+  /// To somebody else; again first how it is now.
+  bool Change(int fd, void* who) { return Control(EPOLL_CTL_MOD, fd, who); }
+  void Remove(int fd) { (void)Control(EPOLL_CTL_DEL, fd, nullptr); }
+
+  /// Waits until something happened, Wake was called or `until` has come (max(): for ever), and calls
+  /// `tell(who, Readiness)` for each.
+  template <typename Tell>
+  void Wait(std::chrono::steady_clock::time_point until, const Tell& tell) {
+    const int count =
+        ::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), Milliseconds(until));
+    for (int i = 0; i < count; ++i) {
+      const epoll_event& event = events_[static_cast<std::size_t>(i)];
+      if (event.data.ptr == nullptr) {
+        wake_.Clear();
+        continue;
+      }
+      const bool broken = (event.events & (EPOLLERR | EPOLLHUP)) != 0;
+      tell(event.data.ptr, Readiness{broken || (event.events & (EPOLLIN | EPOLLRDHUP)) != 0,
+                                     broken || (event.events & EPOLLOUT) != 0,
+                                     broken || (event.events & EPOLLRDHUP) != 0});
+    }
+  }
+
+  /// Any thread: ends Wait, or the next one.
+  void Wake() const { wake_.Signal(); }
+
+  /// Readable when Wait would not wait: for the event loop of a host.
+  int Fd() const { return epoll_; }
+
+ private:
+  bool Control(int what, int fd, void* who) {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    event.data.ptr = who;
+    return ::epoll_ctl(epoll_, what, fd, &event) == 0;
+  }
+
+  static int Milliseconds(std::chrono::steady_clock::time_point until) {
+    if (until == (std::chrono::steady_clock::time_point::max)()) return -1;
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now())
+            .count();
+    return static_cast<int>((std::min<long long>)((std::max<long long>)(left, 0), 3600 * 1000));
+  }
+
+  int epoll_;
+  os::EventFd wake_;
+  std::array<epoll_event, 256> events_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/timers.hpp -------------------------------------------------------------
+
+/// Deadlines of many things, the earliest first.
+/// Needs: std. Threads: one at a time. No clock: time is passed in.
+
+namespace dtm {
+inline namespace v1 {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+namespace transport {
+
+class Timers;
+
+/// Something with a deadline. One that is moved to a later time costs nothing until its old time comes.
+class Timer {
+ public:
+  Timer() = default;
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  bool IsSet() const { return timers_ != nullptr && deadline_ != kNever; }
+  SteadyTime Deadline() const { return deadline_; }
+
+ protected:
+  inline ~Timer();
+
+ private:
+  friend class Timers;
+  static constexpr SteadyTime kNever = (SteadyTime::max)();
+
+  /// It may set and destroy timers, also this one.
+  virtual void OnDeadline() = 0;
+
+  Timers* timers_ = nullptr;  ///< while it is in the heap
+  std::size_t place_ = 0;
+  SteadyTime key_ = kNever;  ///< in the heap; never later than the deadline
+  SteadyTime deadline_ = kNever;
+};
+
+/// A binary heap.
+class Timers {
+ public:
+  Timers() = default;
+  Timers(const Timers&) = delete;
+  Timers& operator=(const Timers&) = delete;
+  ~Timers() {
+    for (Timer* timer : heap_) timer->timers_ = nullptr;
+  }
+
+  /// @throws std::bad_alloc  it is not set.
+  void Set(Timer& timer, SteadyTime deadline) {
+    if (timer.timers_ == nullptr) {
+      heap_.push_back(&timer);
+      timer.timers_ = this;
+      timer.place_ = heap_.size() - 1;
+      timer.key_ = deadline;
+      Up(timer.place_);
+    } else if (deadline < timer.key_) {
+      timer.key_ = deadline;
+      Up(timer.place_);
+    }
+    timer.deadline_ = deadline;
+  }
+
+  void Cancel(Timer& timer) { timer.deadline_ = Timer::kNever; }
+
+  /// When to come again; max() if there is nothing to wait for.
+  SteadyTime Next() const { return heap_.empty() ? Timer::kNever : heap_.front()->key_; }
+
+  /// Calls what is due.
+  void Run(SteadyTime now) {
+    while (!heap_.empty() && heap_.front()->key_ <= now) {
+      Timer& timer = *heap_.front();
+      if (timer.deadline_ == Timer::kNever) {
+        Remove(timer);
+      } else if (timer.deadline_ > timer.key_) {
+        timer.key_ = timer.deadline_;
+        Down(0);
+      } else {
+        Remove(timer);
+        timer.deadline_ = Timer::kNever;
+        timer.OnDeadline();
+      }
+    }
+  }
+
+ private:
+  friend class Timer;
+
+  void Remove(Timer& timer) {
+    const std::size_t place = timer.place_;
+    timer.timers_ = nullptr;
+    Timer* const last = heap_.back();
+    heap_.pop_back();
+    if (last == &timer) return;
+    Put(place, last);
+    Up(place);
+    Down(last->place_);
+  }
+
+  void Put(std::size_t place, Timer* timer) {
+    heap_[place] = timer;
+    timer->place_ = place;
+  }
+
+  void Up(std::size_t place) {
+    Timer* const timer = heap_[place];
+    while (place > 0 && timer->key_ < heap_[(place - 1) / 2]->key_) {
+      Put(place, heap_[(place - 1) / 2]);
+      place = (place - 1) / 2;
+    }
+    Put(place, timer);
+  }
+
+  void Down(std::size_t place) {
+    Timer* const timer = heap_[place];
+    for (std::size_t child = 2 * place + 1; child < heap_.size(); child = 2 * place + 1) {
+      if (child + 1 < heap_.size() && heap_[child + 1]->key_ < heap_[child]->key_) ++child;
+      if (timer->key_ <= heap_[child]->key_) break;
+      Put(place, heap_[child]);
+      place = child;
+    }
+    Put(place, timer);
+  }
+
+  std::vector<Timer*> heap_;
+};
+
+inline Timer::~Timer() {
+  if (timers_ != nullptr) timers_->Remove(*this);
+}
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/io_loop.hpp ------------------------------------------------------------
+
+/// One thread for all sockets, their deadlines, and what other threads hand to it. Nothing that runs on it may wait.
+/// Needs: Linux (poller.hpp). Threads: Post and Stop come from any; everything else belongs to the thread of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// Whoever is told about a socket. Something may still be told after the socket was closed, until it is destroyed:
+/// Dispose of it.
+class Watcher {
+ public:
+  virtual ~Watcher() = default;
+  virtual void OnReady(Readiness readiness) = 0;
+};
+
+/// Runs on a thread of its own after Start, or in Poll on the thread of a host.
+class IoLoop {
+ public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::size_t kBuffer = std::size_t{64} * 1024;
+
+  /// @throws Error  no descriptor is to be had.
+  IoLoop() : now_(Clock::now()), buffer_(kBuffer) {}
+  ~IoLoop() { Stop(); }
+  IoLoop(const IoLoop&) = delete;
+  IoLoop& operator=(const IoLoop&) = delete;
+
+  /// @throws std::system_error  no thread is to be had.
+  void Start() {
+    thread_ = std::thread([this] {
+      while (!stopping_.load(std::memory_order_acquire)) Turn((SteadyTime::max)());
+    });
+  }
+
+  /// What was posted and did not run yet is dropped. Not from the thread of the loop.
+  void Stop() {
+    stopping_.store(true, std::memory_order_release);
+    poller_.Wake();
+    if (thread_.joinable()) thread_.join();
+  }
+
+  /// Instead of Start: does what there is to do, after waiting for it no longer than `wait`.
+  void Poll(std::chrono::microseconds wait) { Turn(Clock::now() + wait); }
+  /// Readable when Poll has something to do before NextDeadline.
+  int Fd() const { return poller_.Fd(); }
+  SteadyTime NextDeadline() const { return timers_.Next(); }
+
+  /// Any thread: `task` runs on the loop, after what was posted before. It must not throw.
+  /// @throws std::bad_alloc  it does not.
+  void Post(std::function<void()> task) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      posted_.push_back(std::move(task));
+    }
+    if (asleep_.exchange(false)) poller_.Wake();
+  }
+
+  /// False: the system has no room for it.
+  bool Watch(int fd, Watcher& watcher) { return poller_.Add(fd, &watcher); }
+  /// The same socket, for another watcher, who is told first how it is now.
+  bool Rewatch(int fd, Watcher& watcher) { return poller_.Change(fd, &watcher); }
+  void Unwatch(int fd) { poller_.Remove(fd); }
+
+  void Set(Timer& timer, SteadyTime deadline) { timers_.Set(timer, deadline); }
+  void Cancel(Timer& timer) { timers_.Cancel(timer); }
+
+  /// When this turn of the loop began. Cheap, and a little old.
+  SteadyTime Now() const { return now_; }
+
+  /// Destroyed at the end of the turn, when nobody can be in the middle of it any more.
+  void Dispose(std::unique_ptr<Watcher> watcher) { disposed_.push_back(std::move(watcher)); }
+
+  /// For bytes on their way through a function; not kept by anybody.
+  char* Buffer() { return buffer_.data(); }
+
+ private:
+  void Turn(SteadyTime until) {
+    until = (std::min)(until, timers_.Next());
+    if (HasPosted() || stopping_.load(std::memory_order_acquire)) until = SteadyTime();
+    poller_.Wait(until, [this](void* who, Readiness readiness) {
+      if (!told_) Begin();
+      static_cast<Watcher*>(who)->OnReady(readiness);
+    });
+    Begin();
+    told_ = false;
+    RunPosted();
+    timers_.Run(now_);
+    dying_.swap(disposed_);
+    dying_.clear();
+    asleep_.store(true);  // a host may wait for Fd() now
+    if (HasPosted()) poller_.Wake();
+  }
+
+  void Begin() {
+    asleep_.store(false);
+    now_ = Clock::now();
+    told_ = true;
+  }
+
+  bool HasPosted() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return !posted_.empty();
+  }
+
+  void RunPosted() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      running_.swap(posted_);
+    }
+    for (std::function<void()>& task : running_) {
+      task();
+      task = nullptr;  // what it holds may post
+    }
+    running_.clear();
+  }
+
+  Poller poller_;
+  Timers timers_;
+  SteadyTime now_;
+  std::vector<char> buffer_;
+  std::vector<std::unique_ptr<Watcher>> disposed_;
+  std::vector<std::unique_ptr<Watcher>> dying_;
+  std::vector<std::function<void()>> running_;
+  bool told_ = false;
+  std::atomic<bool> asleep_{true};  ///< who posts has to wake it
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::vector<std::function<void()>> posted_;
+  std::thread thread_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/socket.hpp -------------------------------------------------------------
+
+/// What the transport asks of sockets, none of which blocks.
+/// Needs: POSIX. Threads: pure functions over descriptors.
+
+#include <arpa/inet.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// Where a socket connects to.
+struct SocketAddress {
+  sockaddr_storage bytes{};
+  socklen_t size = 0;
+
+  int Family() const { return bytes.ss_family; }
+  const sockaddr* Get() const { return reinterpret_cast<const sockaddr*>(&bytes); }
+
+  /// False: `text` is no address in figures.
+  static bool FromFigures(const std::string& text, int port, SocketAddress& address) {
+    address = SocketAddress();
+    auto* const v4 = reinterpret_cast<sockaddr_in*>(&address.bytes);
+    auto* const v6 = reinterpret_cast<sockaddr_in6*>(&address.bytes);
+    const std::uint16_t number = htons(static_cast<std::uint16_t>(port));
+    if (::inet_pton(AF_INET, text.c_str(), &v4->sin_addr) == 1) {
+      v4->sin_family = AF_INET;
+      v4->sin_port = number;
+      address.size = sizeof *v4;
+    } else if (::inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) == 1) {
+      v6->sin6_family = AF_INET6;
+      v6->sin6_port = number;
+      address.size = sizeof *v6;
+    }
+    return address.size != 0;
+  }
+
+  /// "127.0.0.1:80", "[::1]:80".
+  std::string Text() const {
+    char text[INET6_ADDRSTRLEN] = "";
+    if (Family() == AF_INET6) {
+      const auto* const v6 = reinterpret_cast<const sockaddr_in6*>(&bytes);
+      (void)::inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+      return "[" + std::string(text) + "]:" + std::to_string(ntohs(v6->sin6_port));
+    }
+    const auto* const v4 = reinterpret_cast<const sockaddr_in*>(&bytes);
+    (void)::inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+    return std::string(text) + ":" + std::to_string(ntohs(v4->sin_port));
+  }
+};
+
+/// A descriptor that is closed when its owner goes.
+class Socket {
+ public:
+  Socket() = default;
+  explicit Socket(int fd) : fd_(fd) {}
+  Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Socket& operator=(Socket&& other) noexcept {
+    if (this != &other) {
+      Close();
+      fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+  }
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+  ~Socket() { Close(); }
+
+  int Fd() const { return fd_; }
+  bool IsOpen() const { return fd_ >= 0; }
+  void Close() {
+    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+/// Small packets leave at once: the other side waits for them.
+inline void SendWithoutDelay(int fd) {
+  const int on = 1;
+  (void)::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+/// Begins to connect. `error`: 0, or why there is nothing to wait for.
+inline Socket BeginConnect(const SocketAddress& to, int& error) {
+  error = 0;
+  Socket socket(::socket(to.Family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket.IsOpen()) {
+    error = errno;
+    return socket;
+  }
+  SendWithoutDelay(socket.Fd());
+  if (::connect(socket.Fd(), to.Get(), to.size) != 0 && errno != EINPROGRESS && errno != EINTR) {
+    error = errno;
+    socket.Close();
+  }
+  return socket;
+}
+
+/// How connecting ended: 0, or why it failed; EINPROGRESS if it did not end.
+inline int ConnectError(int fd) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
+  if (error != 0) return error;
+  sockaddr_storage peer{};
+  size = sizeof peer;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0) return 0;
+  return errno == ENOTCONN ? EINPROGRESS : errno;
+}
+
+/// What came of moving bytes.
+struct Moved {
+  enum class Kind { kSome, kWait, kEnd, kBroken };
+  Kind kind = Kind::kBroken;
+  std::size_t size = 0;  ///< of kSome
+
+  static Moved Some(std::size_t size) { return {Kind::kSome, size}; }
+  /// What recv or send returned.
+  static Moved Of(ssize_t done) {
+    if (done >= 0) return {Kind::kSome, static_cast<std::size_t>(done)};
+    return {errno == EAGAIN || errno == EWOULDBLOCK ? Kind::kWait : Kind::kBroken, 0};
+  }
+};
+
+inline Moved ReceiveSome(int fd, char* to, std::size_t size) {
+  ssize_t got = 0;
+  do {
+    got = ::recv(fd, to, size, MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  return got == 0 ? Moved{Moved::Kind::kEnd, 0} : Moved::Of(got);
+}
+
+inline Moved SendSome(int fd, const char* from, std::size_t size) {
+  ssize_t sent = 0;
+  do {
+    sent = ::send(fd, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  return Moved::Of(sent);
+}
+
+inline std::string ErrorText(int error) { return std::generic_category().message(error); }
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/connector.hpp ----------------------------------------------------------
+
+/// Connects to the first of several addresses that takes it: one that swallows packets costs little of the time for all.
+/// Needs: POSIX. Threads: that of the loop. Source: RFC 8305 §5.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+class Connector final : private Timer {
+ public:
+  /// A connected socket, watched by the loop already (IoLoop::Rewatch); or none and why, in words.
+  using Done = std::function<void(Socket, const std::string& problem)>;
+
+  explicit Connector(IoLoop& loop) : loop_(loop) {}
+  ~Connector() { Cancel(); }
+
+  /// Calls `done` once, perhaps at once, unless it is cancelled. Whoever has a deadline cancels it then.
+  void Start(const std::vector<SocketAddress>& addresses, SteadyTime deadline, Done done) {
+    Cancel();
+    addresses_ = addresses;
+    next_ = 0;
+    error_ = 0;
+    done_ = std::move(done);
+    // RFC 8305: 250 ms for each, less if they are many for the time there is.
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - IoLoop::Clock::now());
+    pause_ =
+        (std::min)(std::chrono::milliseconds(250), left / static_cast<int>(addresses.size() + 1));
+    TryNext();
+  }
+
+  void Cancel() {
+    loop_.Cancel(*this);
+    for (std::unique_ptr<Attempt>& attempt : attempts_) Drop(attempt);
+    attempts_.clear();
+    done_ = nullptr;
+  }
+
+ private:
+  struct Attempt final : Watcher {
+    Attempt(Connector& connector, Socket begun) : owner(connector), socket(std::move(begun)) {}
+    void OnReady(Readiness ready) override {
+      if (socket.IsOpen()) owner.OnReady(*this, ready);
+    }
+    Connector& owner;
+    Socket socket;
+  };
+
+  void OnDeadline() override { TryNext(); }
+
+  /// The next address; after a failure at once, else when those before had some time.
+  void TryNext() {
+    while (next_ < addresses_.size()) {
+      int error = 0;
+      Socket socket = BeginConnect(addresses_[next_++], error);
+      if (error == 0) {
+        auto attempt = std::make_unique<Attempt>(*this, std::move(socket));
+        if (loop_.Watch(attempt->socket.Fd(), *attempt)) {
+          attempts_.push_back(std::move(attempt));
+          if (next_ < addresses_.size()) loop_.Set(*this, IoLoop::Clock::now() + pause_);
+          return;
+        }
+        error = errno;
+      }
+      error_ = error;
+    }
+    if (attempts_.empty()) Finish(Socket(), Problem(error_));
+  }
+
+  void OnReady(Attempt& attempt, Readiness ready) {
+    if (!ready.writable && !ready.ended) return;
+    const int error = ConnectError(attempt.socket.Fd());
+    if (error == EINPROGRESS) return;
+    Socket socket;
+    if (error == 0) {
+      socket = std::move(attempt.socket);
+    } else {
+      error_ = error;
+    }
+    const auto at = std::find_if(attempts_.begin(), attempts_.end(),
+                                 [&attempt](const auto& one) { return one.get() == &attempt; });
+    Drop(*at);
+    attempts_.erase(at);
+    if (error == 0) return Finish(std::move(socket), {});
+    TryNext();
+  }
+
+  void Drop(std::unique_ptr<Attempt>& attempt) {
+    attempt->socket.Close();
+    loop_.Dispose(std::move(attempt));
+  }
+
+  void Finish(Socket socket, const std::string& problem) {
+    const Done done = std::exchange(done_, nullptr);
+    Cancel();
+    if (done) done(std::move(socket), problem);
+  }
+
+  static std::string Problem(int error) {
+    if (error == ECONNREFUSED) return "nothing listens there";
+    if (error == EMFILE || error == ENFILE)
+      return "no socket can be opened: " + ErrorText(error) + "; see ulimit -n";
+    return error == 0 ? "it has no address" : ErrorText(error);
+  }
+
+  IoLoop& loop_;
+  std::vector<SocketAddress> addresses_;
+  std::size_t next_ = 0;
+  std::chrono::milliseconds pause_{};
+  int error_ = 0;
+  std::vector<std::unique_ptr<Attempt>> attempts_;
+  Done done_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/transport/message_head.hpp -------------------------------------------------------
 
 /// The first line and the headers of a message: its bytes as they came, and where in them each part is.
@@ -5719,6 +6353,745 @@ class HeadParser {
 };
 
 }  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/http_call.hpp ----------------------------------------------------------
+
+/// One request to be sent, and what came of it.
+/// Needs: std. Threads: that of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+struct HttpOutcome {
+  enum class Kind {
+    kReply,       ///< a whole one
+    kTooLong,     ///< its status is known, the rest of its body was not read
+    kBrokeOff,    ///< in the middle of a reply; its status may be known
+    kNoReply,     ///< the connection ended before one
+    kInvalid,     ///< what came is no HTTP
+    kNotReached,  ///< nothing was sent
+    kLate         ///< the deadline has passed
+  };
+  Kind kind = Kind::kReply;
+  int status = 0;  ///< 0: not known
+  const MessageHead* head =
+      nullptr;       ///< of the reply; null without a status. Gone when OnDone begins the next call
+  std::string body;  ///< at most keep_body bytes
+  bool cut = false;  ///< there was more
+  bool encoded = false;  ///< the body is compressed, or coded in another way
+  std::string problem;   ///< in words, to be put behind the name of the host
+};
+
+class HttpCall {
+ public:
+  virtual ~HttpCall() = default;
+
+  std::string request;  ///< its bytes, see RequestText
+  SteadyTime deadline{};
+  std::size_t keep_body = 64 * 1024;       ///< the rest is only shown to OnBody
+  std::size_t max_body = 8 * 1024 * 1024;  ///< a longer one is not read to its end
+
+  /// Each piece of the reply's body, as it comes.
+  virtual void OnBody(std::string_view) {}
+  /// Once, at the latest a little after the deadline; not if the host is destroyed before.
+  virtual void OnDone(HttpOutcome outcome) = 0;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/resolver.hpp -----------------------------------------------------------
+
+/// Finds the addresses of a name on threads that may wait, and tells of them on the loop.
+/// Needs: POSIX. Threads: that of the loop; the lookup runs on others.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+struct FoundAddresses {
+  std::vector<SocketAddress> addresses;  ///< in the order in which they are to be tried
+  std::string problem;                   ///< why there is none, in words
+};
+
+/// RFC 8305 §4: the kinds of addresses take turns, so that one that leads nowhere does not hold up the other.
+inline void TakeTurns(std::vector<SocketAddress>& addresses) {
+  for (std::size_t i = 1; i + 1 < addresses.size(); ++i) {
+    if (addresses[i].Family() != addresses[i - 1].Family()) continue;
+    for (std::size_t other = i + 1; other < addresses.size(); ++other) {
+      if (addresses[other].Family() == addresses[i].Family()) continue;
+      const SocketAddress found = addresses[other];
+      addresses.erase(addresses.begin() + static_cast<std::ptrdiff_t>(other));
+      addresses.insert(addresses.begin() + static_cast<std::ptrdiff_t>(i), found);
+      break;
+    }
+  }
+}
+
+/// Asks the system, which may take long.
+inline FoundAddresses LookUp(const std::string& host, int port) {
+  FoundAddresses found;
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* list = nullptr;
+  const int error = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
+  if (error != 0) {
+    found.problem =
+        "its name is unknown (it cannot be resolved: " + std::string(::gai_strerror(error)) + ")";
+    return found;
+  }
+  for (const addrinfo* one = list; one != nullptr; one = one->ai_next) {
+    SocketAddress address;
+    if (one->ai_addrlen > sizeof address.bytes) continue;
+    std::memcpy(&address.bytes, one->ai_addr, one->ai_addrlen);
+    address.size = one->ai_addrlen;
+    found.addresses.push_back(address);
+  }
+  ::freeaddrinfo(list);
+  if (found.addresses.empty()) found.problem = "its name has no address";
+  TakeTurns(found.addresses);
+  return found;
+}
+
+class Resolver {
+ public:
+  using Answer = std::function<void(FoundAddresses)>;
+  using Lookup = std::function<FoundAddresses(const std::string& host, int port)>;
+
+  explicit Resolver(IoLoop& loop, Lookup lookup = LookUp)
+      : loop_(loop), lookup_(std::move(lookup)), threads_(kThreads, kMaxWaiting) {}
+
+  /// What needs nobody to be asked: figures, and localhost (RFC 6761). False: it is some other name.
+  static bool IsKnown(const std::string& host, int port, FoundAddresses& found) {
+    SocketAddress address;
+    if (SocketAddress::FromFigures(host, port, address)) {
+      found.addresses = {address};
+      return true;
+    }
+    if (host != "localhost") return false;
+    for (const char* figures : {"127.0.0.1", "::1"}) {
+      if (SocketAddress::FromFigures(figures, port, address)) found.addresses.push_back(address);
+    }
+    return true;
+  }
+
+  /// `answer` is called on the loop, unless the loop ends before.
+  void Find(std::string host, int port, Answer answer) {
+    const auto job = [this, host = std::move(host), port, answer] {
+      FoundAddresses found;
+      try {
+        found = lookup_(host, port);
+      } catch (const std::exception& error) {
+        found.problem = std::string("its name cannot be resolved: ") + error.what();
+      }
+      try {
+        loop_.Post([answer, found = std::move(found)]() mutable { answer(std::move(found)); });
+      } catch (const std::exception&) {  // out of memory: who waits has a deadline
+      }
+    };
+    if (threads_.Run(job)) return;
+    FoundAddresses none;
+    none.problem =
+        "its name cannot be resolved now: too many names wait for that, or no thread is to be had";
+    loop_.Post([answer = std::move(answer), none]() mutable { answer(std::move(none)); });
+  }
+
+  /// Waits for lookups that hang: the system's cannot be interrupted. Before the loop is destroyed.
+  void Stop() { threads_.Stop(); }
+
+ private:
+  static constexpr std::size_t kThreads = 16;
+  static constexpr std::size_t kMaxWaiting = 1024;
+
+  IoLoop& loop_;
+  const Lookup lookup_;
+  ThreadPool threads_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/tls_session.hpp --------------------------------------------------------
+
+/// What the transport wants of TLS; who makes it is another file, so that a program without https needs no library for it.
+/// Needs: std. Threads: a session belongs to its connection, a TlsClient may be shared by all threads.
+
+namespace dtm {
+inline namespace v1 {
+
+namespace transport {
+
+/// TLS on one connected socket that does not block. Whatever waits may go on when the socket is readable or writable.
+class TlsSession {
+ public:
+  virtual ~TlsSession() = default;
+  /// kSome: it is done.
+  virtual Moved Handshake() = 0;
+  /// An end that the other side did not announce is kBroken: somebody may have cut off the rest.
+  virtual Moved Receive(char* to, std::size_t size) = 0;
+  virtual Moved Send(const char* from, std::size_t size) = 0;
+  /// Why something is broken, in words; empty: the connection itself is.
+  virtual std::string Problem() const = 0;
+};
+
+}  // namespace transport
+
+/// Makes the sessions of outgoing connections.
+class TlsClient {
+ public:
+  virtual ~TlsClient() = default;
+  /// `host`: whose certificate it has to be, a name or an address.
+  /// @throws Error  there is no session to be had.
+  virtual std::unique_ptr<transport::TlsSession> Connect(int fd, const std::string& host) = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/socket_connection.hpp --------------------------------------------------
+
+/// One connected socket on the loop: bytes in and out, with TLS or without, and a deadline.
+/// Needs: POSIX. Threads: that of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// For either side; what the bytes mean is the business of those who derive from it. From every On... it may be closed
+/// and disposed of (IoLoop::Dispose); no On... comes after Close. It keeps no bytes that came: OnBytes takes all.
+class SocketConnection : public Watcher, protected Timer {
+ public:
+  explicit SocketConnection(IoLoop& loop) : loop_(loop) {}
+  ~SocketConnection() override { Close(); }
+
+  bool IsOpen() const { return socket_.IsOpen(); }
+  int Fd() const { return socket_.Fd(); }
+  IoLoop& Loop() const { return loop_; }
+
+  /// Closes it now, whatever is unsent.
+  void Close() {
+    loop_.Cancel(*this);
+    tls_.reset();
+    socket_.Close();
+    out_ = std::string();
+    sent_ = 0;
+  }
+
+ protected:
+  /// `socket` is connected, or about to be. `tls`: its session, or null.
+  /// False: the system has no room for it.
+  bool Open(Socket socket, std::unique_ptr<TlsSession> tls, bool known_to_loop = false) {
+    socket_ = std::move(socket);
+    tls_ = std::move(tls);
+    shaking_ = tls_ != nullptr;
+    sending_ends_ = false;
+    paused_ = false;
+    return known_to_loop ? loop_.Rewatch(socket_.Fd(), *this) : loop_.Watch(socket_.Fd(), *this);
+  }
+
+  /// Sent as far as it goes, the rest when there is room. A connection that breaks is told of by reading, so that what
+  /// the other side said before counts.
+  void Write(std::string_view bytes) {
+    if (sending_ends_ || !IsOpen()) return;
+    if (Unsent() == 0 && !shaking_) bytes.remove_prefix(Send(bytes));
+    if (!sending_ends_) out_.append(bytes);
+  }
+  std::size_t Unsent() const { return out_.size() - sent_; }
+
+  /// No OnBytes until ResumeReading: who writes faster than he is answered has to wait.
+  void PauseReading() { paused_ = true; }
+  /// Calls OnBytes for what has come meanwhile.
+  void ResumeReading() {
+    paused_ = false;
+    if (!shaking_) Read(true);
+  }
+
+  void SetDeadline(SteadyTime deadline) { loop_.Set(*this, deadline); }
+  void CancelDeadline() { loop_.Cancel(*this); }
+
+  /// Why TLS broke, in words; empty if it did not.
+  std::string TlsProblem() const { return tls_ ? tls_->Problem() : std::string(); }
+  bool InHandshake() const { return shaking_; }
+
+  /// TLS is agreed on.
+  virtual void OnSecure() {}
+  virtual void OnBytes(std::string_view bytes) = 0;
+  /// All that was written has left.
+  virtual void OnSent() {}
+  /// The other side sends no more; `broken`: and nothing can be sent to it. Told once, and not while reading is paused.
+  virtual void OnEnd(bool broken) = 0;
+
+ private:
+  void OnReady(Readiness ready) final {
+    if (!IsOpen()) return;
+    if (shaking_ && !Shake()) return;
+    if (ready.writable && Unsent() > 0) {
+      Flush();
+      if (IsOpen() && out_.empty()) OnSent();
+    }
+    if (IsOpen() && !paused_ && (ready.readable || sending_ends_ || tls_ != nullptr)) {
+      Read(ready.ended || sending_ends_);
+    }
+  }
+
+  /// True: TLS is agreed on.
+  bool Shake() {
+    const Moved moved = tls_->Handshake();
+    if (moved.kind == Moved::Kind::kWait) return false;
+    if (moved.kind != Moved::Kind::kSome) {
+      OnEnd(true);
+      return false;
+    }
+    shaking_ = false;
+    OnSecure();
+    if (IsOpen() && Unsent() > 0) Flush();
+    return IsOpen();
+  }
+
+  /// How much of it could be sent; if nothing can be sent any more, all of it.
+  std::size_t Send(std::string_view bytes) {
+    std::size_t sent = 0;
+    while (sent < bytes.size()) {
+      const char* const from = bytes.data() + sent;
+      const std::size_t size = bytes.size() - sent;
+      const Moved moved = tls_ ? tls_->Send(from, size) : SendSome(socket_.Fd(), from, size);
+      if (moved.kind == Moved::Kind::kWait) return sent;
+      if (moved.kind != Moved::Kind::kSome) {
+        sending_ends_ = true;
+        return bytes.size();
+      }
+      sent += moved.size;
+    }
+    return sent;
+  }
+
+  void Flush() {
+    sent_ += Send(std::string_view(out_).substr(sent_));
+    if (Unsent() > 0) return;
+    out_ = std::string();
+    sent_ = 0;
+  }
+
+  /// `to_the_end`: something is behind the bytes, so a read that was not filled is not the last.
+  void Read(bool to_the_end) {
+    char* const buffer = loop_.Buffer();
+    while (IsOpen() && !paused_) {
+      const Moved moved = tls_ ? tls_->Receive(buffer, IoLoop::kBuffer)
+                               : ReceiveSome(socket_.Fd(), buffer, IoLoop::kBuffer);
+      if (moved.kind == Moved::Kind::kWait) {
+        // TLS may have waited with sending for something to receive.
+        if (tls_ && Unsent() > 0) Flush();
+        return;
+      }
+      if (moved.kind != Moved::Kind::kSome) {
+        paused_ = true;  // told once
+        return OnEnd(moved.kind == Moved::Kind::kBroken || sending_ends_);
+      }
+      OnBytes({buffer, moved.size});
+      if (!tls_ && !to_the_end && moved.size < IoLoop::kBuffer) return;
+    }
+  }
+
+  IoLoop& loop_;
+  Socket socket_;
+  std::unique_ptr<TlsSession> tls_;
+  std::string out_;
+  std::size_t sent_ = 0;
+  bool shaking_ = false;
+  bool paused_ = false;
+  bool sending_ends_ = false;  ///< nothing can be sent any more
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/client_connection.hpp --------------------------------------------------
+
+/// A connection to a host from its first call to its end: connects, sends a request, reads the reply, rests.
+/// Needs: POSIX. Threads: that of the loop. Source: RFC 9112 §9.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+class ClientConnection final : public SocketConnection {
+ public:
+  /// Whose connection it is.
+  class Owner {
+   public:
+    virtual const Url& Origin() const = 0;
+    virtual TlsClient* Tls() = 0;
+    /// False: there are enough of them. True: Rest was called.
+    virtual bool Keep(ClientConnection& connection) = 0;
+    /// Disposes of it.
+    virtual void Drop(ClientConnection& connection) = 0;
+    virtual void SendFresh(std::unique_ptr<HttpCall> call) = 0;
+    virtual void OnUnreachable() = 0;
+
+   protected:
+    virtual ~Owner() = default;
+  };
+
+  ClientConnection(IoLoop& loop, Owner& owner)
+      : SocketConnection(loop), owner_(owner), connector_(loop) {}
+
+  /// Takes the first call; Connect follows. False: it was too late for it.
+  bool Begin(std::unique_ptr<HttpCall> call) {
+    call_ = std::move(call);
+    return InTime();
+  }
+
+  void Connect(const FoundAddresses& found) {
+    if (found.addresses.empty()) return NotReached(found.problem);
+    connector_.Start(found.addresses, call_->deadline,
+                     [this](Socket socket, const std::string& problem) {
+                       OnConnected(std::move(socket), problem);
+                     });
+  }
+
+  /// The next call, on a connection that rested.
+  void SendAgain(std::unique_ptr<HttpCall> call) {
+    call_ = std::move(call);
+    used_before_ = true;
+    parser_.Reset();
+    body_.reset();
+    outcome_ = HttpOutcome();
+    if (InTime()) Write(call_->request);
+  }
+
+  /// Nothing is to be done until the next call; too long, and it ends.
+  void Rest(SteadyTime until) { SetDeadline(until); }
+
+  /// The call is not answered any more.
+  void Abandon() {
+    connector_.Cancel();
+    call_.reset();
+    Close();
+  }
+
+  std::size_t place = 0;  ///< the owner's
+
+ private:
+  using Kind = HttpOutcome::Kind;
+
+  /// Nothing is sent after the deadline.
+  bool InTime() {
+    if (IoLoop::Clock::now() >= call_->deadline) {
+      Finish(Kind::kLate, false);
+      return false;
+    }
+    SetDeadline(call_->deadline);
+    return true;
+  }
+
+  void NotReached(const std::string& problem) {
+    owner_.OnUnreachable();
+    outcome_.problem = "cannot be reached: " + problem;
+    Finish(Kind::kNotReached, false);
+  }
+
+  void OnConnected(Socket socket, const std::string& problem) {
+    if (!socket.IsOpen()) return NotReached(problem);
+    const Url& origin = owner_.Origin();
+    std::unique_ptr<TlsSession> tls;
+    if (origin.tls) {
+      try {
+        if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
+        tls = owner_.Tls()->Connect(socket.Fd(), origin.host);
+      } catch (const std::exception& error) {
+        return NotReached(error.what());
+      }
+    }
+    if (!Open(std::move(socket), std::move(tls), true))
+      return NotReached("the system watches no more sockets");
+    if (InTime()) Write(call_->request);
+  }
+
+  void OnBytes(std::string_view bytes) override {
+    if (call_ == nullptr) return Ended();  // nobody asked for them
+    if (!body_) {
+      const Parsed parsed = parser_.Take(bytes);
+      if (parsed == Parsed::kRefused) return Invalid(parser_.Why());
+      if (parsed == Parsed::kMore) return;
+      const MessageHead& head = parser_.Head();
+      outcome_.status = head.Status();
+      outcome_.encoded = head.BodyFraming().encoded;
+      body_.emplace(MessageKind::kReply, head.BodyFraming());
+      body_bytes_ = 0;
+      const bool length_known = head.BodyFraming().body == Framing::Body::kLength;
+      if (length_known && head.BodyFraming().length > call_->max_body)
+        return Finish(Kind::kTooLong, false);
+    }
+    const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
+    if (parsed == Parsed::kRefused) return Invalid(body_->Why());
+    if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
+    if (parsed == Parsed::kDone)
+      Finish(Kind::kReply,
+             bytes.empty() && Unsent() == 0 && parser_.Head().BodyFraming().keep_alive);
+  }
+
+  void TakeBody(std::string_view piece) {
+    body_bytes_ += piece.size();
+    const std::size_t room = call_->keep_body - outcome_.body.size();
+    outcome_.body.append(piece.substr(0, room));
+    outcome_.cut = outcome_.cut || piece.size() > room;
+    call_->OnBody(piece);
+  }
+
+  void Invalid(const Refusal& why) {
+    outcome_.problem = std::string("sent no valid HTTP answer: ") + why.text;
+    Finish(outcome_.status == 0 ? Kind::kInvalid : Kind::kBrokeOff, false);
+  }
+
+  void OnEnd(bool broken) override {
+    if (call_ == nullptr) return Ended();
+    if (body_ && !broken && body_->End()) return Finish(Kind::kReply, false);
+    const std::string tls = TlsProblem();
+    if (InHandshake())
+      return NotReached("TLS is not agreed on: " +
+                        (tls.empty() ? "the connection was closed" : tls));
+    if (used_before_ && !parser_.Begun()) {
+      // The host closed it while it rested, or at the very moment it was used again: as a rule the request did not
+      // arrive, and a fresh connection settles it at once. The worst case is a request that arrives twice, which
+      // the other side has to take in any case.
+      std::unique_ptr<HttpCall> call = std::move(call_);
+      Owner& owner = owner_;
+      Ended();
+      return owner.SendFresh(std::move(call));
+    }
+    if (parser_.Begun()) {
+      outcome_.problem = outcome_.status == 0 ? "closed the connection without a valid HTTP answer"
+                                              : "broke off its answer";
+    } else {
+      outcome_.problem = "closed the connection without a valid HTTP answer";
+    }
+    if (!tls.empty()) outcome_.problem += " (" + tls + ")";
+    Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
+  }
+
+  void OnDeadline() override {
+    if (call_ == nullptr) return Ended();
+    Finish(Kind::kLate, false);
+  }
+
+  void Ended() {
+    connector_.Cancel();
+    Close();
+    owner_.Drop(*this);
+  }
+
+  /// `reusable`: the connection can take another call.
+  void Finish(Kind kind, bool reusable) {
+    const std::unique_ptr<HttpCall> call = std::move(call_);
+    HttpOutcome outcome = std::move(outcome_);
+    outcome.kind = kind;
+    if (outcome.status != 0) outcome.head = &parser_.Head();
+    if (!reusable || !owner_.Keep(*this)) Ended();
+    call->OnDone(std::move(outcome));
+  }
+
+  Owner& owner_;
+  Connector connector_;
+  std::unique_ptr<HttpCall> call_;  ///< null: it rests
+  HeadParser parser_{MessageKind::kReply};
+  std::optional<BodyReader> body_;
+  HttpOutcome outcome_;
+  std::size_t body_bytes_ = 0;
+  bool used_before_ = false;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/http_host.hpp ----------------------------------------------------------
+
+/// Sends requests to one host: its addresses, and connections that are kept for the next request.
+/// Needs: POSIX. Threads: that of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// What all hosts of a client share; it outlives them.
+struct HttpClientParts {
+  IoLoop& loop;
+  Resolver& resolver;
+  TlsClient* tls = nullptr;  ///< null: https is not to be had
+  Duration keep_idle = std::chrono::seconds(4);
+  std::size_t max_idle = 1280;  ///< connections that are kept, of all hosts
+  std::size_t idle = 0;
+};
+
+class HttpHost final : ClientConnection::Owner {
+ public:
+  HttpHost(HttpClientParts& parts, Url url)
+      : parts_(parts), url_(std::move(url)), self_(std::make_shared<HttpHost*>(this)) {
+    always_known_ = Resolver::IsKnown(url_.host, url_.port, found_);
+  }
+  /// Calls that are out are not answered any more.
+  ~HttpHost() override {
+    parts_.idle -= idle_.size();
+    for (std::unique_ptr<ClientConnection>& connection : connections_) {
+      connection->Abandon();
+      parts_.loop.Dispose(std::move(connection));
+    }
+  }
+  HttpHost(const HttpHost&) = delete;
+  HttpHost& operator=(const HttpHost&) = delete;
+
+  const Url& Where() const { return url_; }
+
+  /// On a connection that is kept if there is one, else on a new one.
+  void Send(std::unique_ptr<HttpCall> call) {
+    if (idle_.empty()) return SendFresh(std::move(call));
+    ClientConnection* const connection = idle_.back();  // the one that rested least
+    idle_.pop_back();
+    --parts_.idle;
+    connection->SendAgain(std::move(call));
+  }
+
+  std::size_t Connections() const { return connections_.size(); }
+  std::size_t Idle() const { return idle_.size(); }
+
+ private:
+  /// So long they are believed without asking again.
+  static constexpr std::chrono::seconds kAddressesStay{1};
+
+  // What connections want.
+
+  const Url& Origin() const override { return url_; }
+  TlsClient* Tls() override { return parts_.tls; }
+
+  void SendFresh(std::unique_ptr<HttpCall> call) override {
+    connections_.push_back(std::make_unique<ClientConnection>(
+        parts_.loop, static_cast<ClientConnection::Owner&>(*this)));
+    ClientConnection& connection = *connections_.back();
+    connection.place = connections_.size() - 1;
+    if (!connection.Begin(std::move(call))) return;
+    if (always_known_ || IoLoop::Clock::now() < believed_until_) return connection.Connect(found_);
+    waiting_.push_back(&connection);
+    if (waiting_.size() > 1) return;
+    // The answer may come when this host is gone, or even another one is at its place.
+    const std::weak_ptr<HttpHost*> self = self_;
+    parts_.resolver.Find(url_.host, url_.port, [self](FoundAddresses found) {
+      if (const auto host = self.lock()) (*host)->OnFound(std::move(found));
+    });
+  }
+
+  bool Keep(ClientConnection& connection) override {
+    if (parts_.idle >= parts_.max_idle) return false;
+    idle_.push_back(&connection);
+    ++parts_.idle;
+    connection.Rest(parts_.loop.Now() + parts_.keep_idle);
+    return true;
+  }
+
+  void OnUnreachable() override { believed_until_ = SteadyTime(); }
+
+  void Drop(ClientConnection& connection) override {
+    const auto rested = std::find(idle_.begin(), idle_.end(), &connection);
+    if (rested != idle_.end()) {
+      idle_.erase(rested);
+      --parts_.idle;
+    }
+    waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), &connection), waiting_.end());
+    std::unique_ptr<ClientConnection>& place = connections_[connection.place];
+    std::swap(place, connections_.back());
+    place->place = connection.place;
+    parts_.loop.Dispose(std::move(connections_.back()));
+    connections_.pop_back();
+  }
+
+  void OnFound(FoundAddresses found) {
+    found_ = std::move(found);
+    believed_until_ =
+        found_.addresses.empty() ? SteadyTime() : IoLoop::Clock::now() + kAddressesStay;
+    const std::vector<ClientConnection*> waiting = std::exchange(waiting_, {});
+    for (ClientConnection* connection : waiting) connection->Connect(found_);
+  }
+
+  HttpClientParts& parts_;
+  const Url url_;
+  const std::shared_ptr<HttpHost*> self_;
+  bool always_known_ = false;
+  FoundAddresses found_;
+  SteadyTime believed_until_{};
+  std::vector<std::unique_ptr<ClientConnection>> connections_;
+  std::vector<ClientConnection*> idle_;     ///< the freshest at the back
+  std::vector<ClientConnection*> waiting_;  ///< for addresses
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/http_message.hpp -------------------------------------------------------
+
+/// Requests and replies as everybody above the transport sees them, whatever brings them.
+/// Needs: std. Threads: values only. Source: RFC 9110.
+
+namespace dtm {
+inline namespace v1 {
+
+struct HttpHeader {
+  std::string name;
+  std::string value;
+};
+
+/// The value of the first header of this name, which is given in lower case; empty if there is none.
+inline std::string_view FindHeader(const std::vector<HttpHeader>& headers, std::string_view lower) {
+  for (const HttpHeader& header : headers) {
+    if (transport::EqualsLower(header.name, lower)) return header.value;
+  }
+  return {};
+}
+
+struct HttpRequest {
+  std::string method = "GET";
+  std::string target = "/";  ///< path and query, as they go into the first line
+  std::vector<HttpHeader> headers;
+  std::string body;
+
+  void Set(std::string name, std::string value) {
+    headers.push_back({std::move(name), std::move(value)});
+  }
+  std::string_view Header(std::string_view lower) const { return FindHeader(headers, lower); }
+};
+
+struct HttpReply {
+  int status = 0;
+  std::vector<HttpHeader> headers;
+  std::string body;
+
+  std::string_view Header(std::string_view lower) const { return FindHeader(headers, lower); }
+};
+
+/// The bytes of a request; its length is added. Names and values must be such as HTTP allows.
+inline std::string RequestText(const HttpRequest& request) {
+  std::size_t size = request.method.size() + request.target.size() + request.body.size() + 64;
+  for (const HttpHeader& header : request.headers)
+    size += header.name.size() + header.value.size() + 4;
+  std::string text;
+  text.reserve(size);
+  text.append(request.method).append(" ").append(request.target).append(" HTTP/1.1\r\n");
+  for (const HttpHeader& header : request.headers) {
+    text.append(header.name).append(": ").append(header.value).append("\r\n");
+  }
+  // RFC 9110 §8.6: what could have a body says that it has none.
+  if (!request.body.empty() || (request.method != "GET" && request.method != "HEAD")) {
+    text.append("Content-Length: ").append(std::to_string(request.body.size())).append("\r\n");
+  }
+  return text.append("\r\n").append(request.body);
+}
+
 }  // namespace v1
 }  // namespace dtm
 

@@ -1,0 +1,214 @@
+/// A connection to a host from its first call to its end: connects, sends a request, reads the reply, rests.
+/// Needs: POSIX. Threads: that of the loop. Source: RFC 9112 §9.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <dtm/core/url.hpp>
+#include <dtm/http/transport/body_reader.hpp>
+#include <dtm/http/transport/connector.hpp>
+#include <dtm/http/transport/head_parser.hpp>
+#include <dtm/http/transport/http_call.hpp>
+#include <dtm/http/transport/resolver.hpp>
+#include <dtm/http/transport/socket_connection.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+class ClientConnection final : public SocketConnection {
+ public:
+  /// Whose connection it is.
+  class Owner {
+   public:
+    virtual const Url& Origin() const = 0;
+    virtual TlsClient* Tls() = 0;
+    /// False: there are enough of them. True: Rest was called.
+    virtual bool Keep(ClientConnection& connection) = 0;
+    /// Disposes of it.
+    virtual void Drop(ClientConnection& connection) = 0;
+    virtual void SendFresh(std::unique_ptr<HttpCall> call) = 0;
+    virtual void OnUnreachable() = 0;
+
+   protected:
+    virtual ~Owner() = default;
+  };
+
+  ClientConnection(IoLoop& loop, Owner& owner)
+      : SocketConnection(loop), owner_(owner), connector_(loop) {}
+
+  /// Takes the first call; Connect follows. False: it was too late for it.
+  bool Begin(std::unique_ptr<HttpCall> call) {
+    call_ = std::move(call);
+    return InTime();
+  }
+
+  void Connect(const FoundAddresses& found) {
+    if (found.addresses.empty()) return NotReached(found.problem);
+    connector_.Start(found.addresses, call_->deadline,
+                     [this](Socket socket, const std::string& problem) {
+                       OnConnected(std::move(socket), problem);
+                     });
+  }
+
+  /// The next call, on a connection that rested.
+  void SendAgain(std::unique_ptr<HttpCall> call) {
+    call_ = std::move(call);
+    used_before_ = true;
+    parser_.Reset();
+    body_.reset();
+    outcome_ = HttpOutcome();
+    if (InTime()) Write(call_->request);
+  }
+
+  /// Nothing is to be done until the next call; too long, and it ends.
+  void Rest(SteadyTime until) { SetDeadline(until); }
+
+  /// The call is not answered any more.
+  void Abandon() {
+    connector_.Cancel();
+    call_.reset();
+    Close();
+  }
+
+  std::size_t place = 0;  ///< the owner's
+
+ private:
+  using Kind = HttpOutcome::Kind;
+
+  /// Nothing is sent after the deadline.
+  bool InTime() {
+    if (IoLoop::Clock::now() >= call_->deadline) {
+      Finish(Kind::kLate, false);
+      return false;
+    }
+    SetDeadline(call_->deadline);
+    return true;
+  }
+
+  void NotReached(const std::string& problem) {
+    owner_.OnUnreachable();
+    outcome_.problem = "cannot be reached: " + problem;
+    Finish(Kind::kNotReached, false);
+  }
+
+  void OnConnected(Socket socket, const std::string& problem) {
+    if (!socket.IsOpen()) return NotReached(problem);
+    const Url& origin = owner_.Origin();
+    std::unique_ptr<TlsSession> tls;
+    if (origin.tls) {
+      try {
+        if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
+        tls = owner_.Tls()->Connect(socket.Fd(), origin.host);
+      } catch (const std::exception& error) {
+        return NotReached(error.what());
+      }
+    }
+    if (!Open(std::move(socket), std::move(tls), true))
+      return NotReached("the system watches no more sockets");
+    if (InTime()) Write(call_->request);
+  }
+
+  void OnBytes(std::string_view bytes) override {
+    if (call_ == nullptr) return Ended();  // nobody asked for them
+    if (!body_) {
+      const Parsed parsed = parser_.Take(bytes);
+      if (parsed == Parsed::kRefused) return Invalid(parser_.Why());
+      if (parsed == Parsed::kMore) return;
+      const MessageHead& head = parser_.Head();
+      outcome_.status = head.Status();
+      outcome_.encoded = head.BodyFraming().encoded;
+      body_.emplace(MessageKind::kReply, head.BodyFraming());
+      body_bytes_ = 0;
+      const bool length_known = head.BodyFraming().body == Framing::Body::kLength;
+      if (length_known && head.BodyFraming().length > call_->max_body)
+        return Finish(Kind::kTooLong, false);
+    }
+    const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
+    if (parsed == Parsed::kRefused) return Invalid(body_->Why());
+    if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
+    if (parsed == Parsed::kDone)
+      Finish(Kind::kReply,
+             bytes.empty() && Unsent() == 0 && parser_.Head().BodyFraming().keep_alive);
+  }
+
+  void TakeBody(std::string_view piece) {
+    body_bytes_ += piece.size();
+    const std::size_t room = call_->keep_body - outcome_.body.size();
+    outcome_.body.append(piece.substr(0, room));
+    outcome_.cut = outcome_.cut || piece.size() > room;
+    call_->OnBody(piece);
+  }
+
+  void Invalid(const Refusal& why) {
+    outcome_.problem = std::string("sent no valid HTTP answer: ") + why.text;
+    Finish(outcome_.status == 0 ? Kind::kInvalid : Kind::kBrokeOff, false);
+  }
+
+  void OnEnd(bool broken) override {
+    if (call_ == nullptr) return Ended();
+    if (body_ && !broken && body_->End()) return Finish(Kind::kReply, false);
+    const std::string tls = TlsProblem();
+    if (InHandshake())
+      return NotReached("TLS is not agreed on: " +
+                        (tls.empty() ? "the connection was closed" : tls));
+    if (used_before_ && !parser_.Begun()) {
+      // The host closed it while it rested, or at the very moment it was used again: as a rule the request did not
+      // arrive, and a fresh connection settles it at once. The worst case is a request that arrives twice, which
+      // the other side has to take in any case.
+      std::unique_ptr<HttpCall> call = std::move(call_);
+      Owner& owner = owner_;
+      Ended();
+      return owner.SendFresh(std::move(call));
+    }
+    if (parser_.Begun()) {
+      outcome_.problem = outcome_.status == 0 ? "closed the connection without a valid HTTP answer"
+                                              : "broke off its answer";
+    } else {
+      outcome_.problem = "closed the connection without a valid HTTP answer";
+    }
+    if (!tls.empty()) outcome_.problem += " (" + tls + ")";
+    Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
+  }
+
+  void OnDeadline() override {
+    if (call_ == nullptr) return Ended();
+    Finish(Kind::kLate, false);
+  }
+
+  void Ended() {
+    connector_.Cancel();
+    Close();
+    owner_.Drop(*this);
+  }
+
+  /// `reusable`: the connection can take another call.
+  void Finish(Kind kind, bool reusable) {
+    const std::unique_ptr<HttpCall> call = std::move(call_);
+    HttpOutcome outcome = std::move(outcome_);
+    outcome.kind = kind;
+    if (outcome.status != 0) outcome.head = &parser_.Head();
+    if (!reusable || !owner_.Keep(*this)) Ended();
+    call->OnDone(std::move(outcome));
+  }
+
+  Owner& owner_;
+  Connector connector_;
+  std::unique_ptr<HttpCall> call_;  ///< null: it rests
+  HeadParser parser_{MessageKind::kReply};
+  std::optional<BodyReader> body_;
+  HttpOutcome outcome_;
+  std::size_t body_bytes_ = 0;
+  bool used_before_ = false;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,54 @@
+/// One request to be sent, and what came of it.
+/// Needs: std. Threads: that of the loop.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include <dtm/http/transport/message_head.hpp>
+#include <dtm/http/transport/timers.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+struct HttpOutcome {
+  enum class Kind {
+    kReply,       ///< a whole one
+    kTooLong,     ///< its status is known, the rest of its body was not read
+    kBrokeOff,    ///< in the middle of a reply; its status may be known
+    kNoReply,     ///< the connection ended before one
+    kInvalid,     ///< what came is no HTTP
+    kNotReached,  ///< nothing was sent
+    kLate         ///< the deadline has passed
+  };
+  Kind kind = Kind::kReply;
+  int status = 0;  ///< 0: not known
+  const MessageHead* head =
+      nullptr;       ///< of the reply; null without a status. Gone when OnDone begins the next call
+  std::string body;  ///< at most keep_body bytes
+  bool cut = false;  ///< there was more
+  bool encoded = false;  ///< the body is compressed, or coded in another way
+  std::string problem;   ///< in words, to be put behind the name of the host
+};
+
+class HttpCall {
+ public:
+  virtual ~HttpCall() = default;
+
+  std::string request;  ///< its bytes, see RequestText
+  SteadyTime deadline{};
+  std::size_t keep_body = 64 * 1024;       ///< the rest is only shown to OnBody
+  std::size_t max_body = 8 * 1024 * 1024;  ///< a longer one is not read to its end
+
+  /// Each piece of the reply's body, as it comes.
+  virtual void OnBody(std::string_view) {}
+  /// Once, at the latest a little after the deadline; not if the host is destroyed before.
+  virtual void OnDone(HttpOutcome outcome) = 0;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,136 @@
+/// Sends requests to one host: its addresses, and connections that are kept for the next request.
+/// Needs: POSIX. Threads: that of the loop.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/core/url.hpp>
+#include <dtm/http/transport/client_connection.hpp>
+#include <dtm/http/transport/http_call.hpp>
+#include <dtm/http/transport/io_loop.hpp>
+#include <dtm/http/transport/resolver.hpp>
+#include <dtm/http/transport/tls_session.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// What all hosts of a client share; it outlives them.
+struct HttpClientParts {
+  IoLoop& loop;
+  Resolver& resolver;
+  TlsClient* tls = nullptr;  ///< null: https is not to be had
+  Duration keep_idle = std::chrono::seconds(4);
+  std::size_t max_idle = 1280;  ///< connections that are kept, of all hosts
+  std::size_t idle = 0;
+};
+
+class HttpHost final : ClientConnection::Owner {
+ public:
+  HttpHost(HttpClientParts& parts, Url url)
+      : parts_(parts), url_(std::move(url)), self_(std::make_shared<HttpHost*>(this)) {
+    always_known_ = Resolver::IsKnown(url_.host, url_.port, found_);
+  }
+  /// Calls that are out are not answered any more.
+  ~HttpHost() override {
+    parts_.idle -= idle_.size();
+    for (std::unique_ptr<ClientConnection>& connection : connections_) {
+      connection->Abandon();
+      parts_.loop.Dispose(std::move(connection));
+    }
+  }
+  HttpHost(const HttpHost&) = delete;
+  HttpHost& operator=(const HttpHost&) = delete;
+
+  const Url& Where() const { return url_; }
+
+  /// On a connection that is kept if there is one, else on a new one.
+  void Send(std::unique_ptr<HttpCall> call) {
+    if (idle_.empty()) return SendFresh(std::move(call));
+    ClientConnection* const connection = idle_.back();  // the one that rested least
+    idle_.pop_back();
+    --parts_.idle;
+    connection->SendAgain(std::move(call));
+  }
+
+  std::size_t Connections() const { return connections_.size(); }
+  std::size_t Idle() const { return idle_.size(); }
+
+ private:
+  /// So long they are believed without asking again.
+  static constexpr std::chrono::seconds kAddressesStay{1};
+
+  // What connections want.
+
+  const Url& Origin() const override { return url_; }
+  TlsClient* Tls() override { return parts_.tls; }
+
+  void SendFresh(std::unique_ptr<HttpCall> call) override {
+    connections_.push_back(std::make_unique<ClientConnection>(
+        parts_.loop, static_cast<ClientConnection::Owner&>(*this)));
+    ClientConnection& connection = *connections_.back();
+    connection.place = connections_.size() - 1;
+    if (!connection.Begin(std::move(call))) return;
+    if (always_known_ || IoLoop::Clock::now() < believed_until_) return connection.Connect(found_);
+    waiting_.push_back(&connection);
+    if (waiting_.size() > 1) return;
+    // The answer may come when this host is gone, or even another one is at its place.
+    const std::weak_ptr<HttpHost*> self = self_;
+    parts_.resolver.Find(url_.host, url_.port, [self](FoundAddresses found) {
+      if (const auto host = self.lock()) (*host)->OnFound(std::move(found));
+    });
+  }
+
+  bool Keep(ClientConnection& connection) override {
+    if (parts_.idle >= parts_.max_idle) return false;
+    idle_.push_back(&connection);
+    ++parts_.idle;
+    connection.Rest(parts_.loop.Now() + parts_.keep_idle);
+    return true;
+  }
+
+  void OnUnreachable() override { believed_until_ = SteadyTime(); }
+
+  void Drop(ClientConnection& connection) override {
+    const auto rested = std::find(idle_.begin(), idle_.end(), &connection);
+    if (rested != idle_.end()) {
+      idle_.erase(rested);
+      --parts_.idle;
+    }
+    waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), &connection), waiting_.end());
+    std::unique_ptr<ClientConnection>& place = connections_[connection.place];
+    std::swap(place, connections_.back());
+    place->place = connection.place;
+    parts_.loop.Dispose(std::move(connections_.back()));
+    connections_.pop_back();
+  }
+
+  void OnFound(FoundAddresses found) {
+    found_ = std::move(found);
+    believed_until_ =
+        found_.addresses.empty() ? SteadyTime() : IoLoop::Clock::now() + kAddressesStay;
+    const std::vector<ClientConnection*> waiting = std::exchange(waiting_, {});
+    for (ClientConnection* connection : waiting) connection->Connect(found_);
+  }
+
+  HttpClientParts& parts_;
+  const Url url_;
+  const std::shared_ptr<HttpHost*> self_;
+  bool always_known_ = false;
+  FoundAddresses found_;
+  SteadyTime believed_until_{};
+  std::vector<std::unique_ptr<ClientConnection>> connections_;
+  std::vector<ClientConnection*> idle_;     ///< the freshest at the back
+  std::vector<ClientConnection*> waiting_;  ///< for addresses
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,150 @@
+/// One thread for all sockets, their deadlines, and what other threads hand to it. Nothing that runs on it may wait.
+/// Needs: Linux (poller.hpp). Threads: Post and Stop come from any; everything else belongs to the thread of the loop.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <dtm/http/transport/poller.hpp>
+#include <dtm/http/transport/timers.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// Whoever is told about a socket. Something may still be told after the socket was closed, until it is destroyed:
+/// Dispose of it.
+class Watcher {
+ public:
+  virtual ~Watcher() = default;
+  virtual void OnReady(Readiness readiness) = 0;
+};
+
+/// Runs on a thread of its own after Start, or in Poll on the thread of a host.
+class IoLoop {
+ public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::size_t kBuffer = std::size_t{64} * 1024;
+
+  /// @throws Error  no descriptor is to be had.
+  IoLoop() : now_(Clock::now()), buffer_(kBuffer) {}
+  ~IoLoop() { Stop(); }
+  IoLoop(const IoLoop&) = delete;
+  IoLoop& operator=(const IoLoop&) = delete;
+
+  /// @throws std::system_error  no thread is to be had.
+  void Start() {
+    thread_ = std::thread([this] {
+      while (!stopping_.load(std::memory_order_acquire)) Turn((SteadyTime::max)());
+    });
+  }
+
+  /// What was posted and did not run yet is dropped. Not from the thread of the loop.
+  void Stop() {
+    stopping_.store(true, std::memory_order_release);
+    poller_.Wake();
+    if (thread_.joinable()) thread_.join();
+  }
+
+  /// Instead of Start: does what there is to do, after waiting for it no longer than `wait`.
+  void Poll(std::chrono::microseconds wait) { Turn(Clock::now() + wait); }
+  /// Readable when Poll has something to do before NextDeadline.
+  int Fd() const { return poller_.Fd(); }
+  SteadyTime NextDeadline() const { return timers_.Next(); }
+
+  /// Any thread: `task` runs on the loop, after what was posted before. It must not throw.
+  /// @throws std::bad_alloc  it does not.
+  void Post(std::function<void()> task) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      posted_.push_back(std::move(task));
+    }
+    if (asleep_.exchange(false)) poller_.Wake();
+  }
+
+  /// False: the system has no room for it.
+  bool Watch(int fd, Watcher& watcher) { return poller_.Add(fd, &watcher); }
+  /// The same socket, for another watcher, who is told first how it is now.
+  bool Rewatch(int fd, Watcher& watcher) { return poller_.Change(fd, &watcher); }
+  void Unwatch(int fd) { poller_.Remove(fd); }
+
+  void Set(Timer& timer, SteadyTime deadline) { timers_.Set(timer, deadline); }
+  void Cancel(Timer& timer) { timers_.Cancel(timer); }
+
+  /// When this turn of the loop began. Cheap, and a little old.
+  SteadyTime Now() const { return now_; }
+
+  /// Destroyed at the end of the turn, when nobody can be in the middle of it any more.
+  void Dispose(std::unique_ptr<Watcher> watcher) { disposed_.push_back(std::move(watcher)); }
+
+  /// For bytes on their way through a function; not kept by anybody.
+  char* Buffer() { return buffer_.data(); }
+
+ private:
+  void Turn(SteadyTime until) {
+    until = (std::min)(until, timers_.Next());
+    if (HasPosted() || stopping_.load(std::memory_order_acquire)) until = SteadyTime();
+    poller_.Wait(until, [this](void* who, Readiness readiness) {
+      if (!told_) Begin();
+      static_cast<Watcher*>(who)->OnReady(readiness);
+    });
+    Begin();
+    told_ = false;
+    RunPosted();
+    timers_.Run(now_);
+    dying_.swap(disposed_);
+    dying_.clear();
+    asleep_.store(true);  // a host may wait for Fd() now
+    if (HasPosted()) poller_.Wake();
+  }
+
+  void Begin() {
+    asleep_.store(false);
+    now_ = Clock::now();
+    told_ = true;
+  }
+
+  bool HasPosted() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return !posted_.empty();
+  }
+
+  void RunPosted() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      running_.swap(posted_);
+    }
+    for (std::function<void()>& task : running_) {
+      task();
+      task = nullptr;  // what it holds may post
+    }
+    running_.clear();
+  }
+
+  Poller poller_;
+  Timers timers_;
+  SteadyTime now_;
+  std::vector<char> buffer_;
+  std::vector<std::unique_ptr<Watcher>> disposed_;
+  std::vector<std::unique_ptr<Watcher>> dying_;
+  std::vector<std::function<void()>> running_;
+  bool told_ = false;
+  std::atomic<bool> asleep_{true};  ///< who posts has to wake it
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::vector<std::function<void()>> posted_;
+  std::thread thread_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm

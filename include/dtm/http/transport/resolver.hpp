@@ -1,0 +1,125 @@
+/// Finds the addresses of a name on threads that may wait, and tells of them on the loop.
+/// Needs: POSIX. Threads: that of the loop; the lookup runs on others.
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <exception>
+#include <functional>
+#include <netdb.h>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/http/thread_pool.hpp>
+#include <dtm/http/transport/io_loop.hpp>
+#include <dtm/http/transport/socket.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+struct FoundAddresses {
+  std::vector<SocketAddress> addresses;  ///< in the order in which they are to be tried
+  std::string problem;                   ///< why there is none, in words
+};
+
+/// RFC 8305 §4: the kinds of addresses take turns, so that one that leads nowhere does not hold up the other.
+inline void TakeTurns(std::vector<SocketAddress>& addresses) {
+  for (std::size_t i = 1; i + 1 < addresses.size(); ++i) {
+    if (addresses[i].Family() != addresses[i - 1].Family()) continue;
+    for (std::size_t other = i + 1; other < addresses.size(); ++other) {
+      if (addresses[other].Family() == addresses[i].Family()) continue;
+      const SocketAddress found = addresses[other];
+      addresses.erase(addresses.begin() + static_cast<std::ptrdiff_t>(other));
+      addresses.insert(addresses.begin() + static_cast<std::ptrdiff_t>(i), found);
+      break;
+    }
+  }
+}
+
+/// Asks the system, which may take long.
+inline FoundAddresses LookUp(const std::string& host, int port) {
+  FoundAddresses found;
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* list = nullptr;
+  const int error = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
+  if (error != 0) {
+    found.problem =
+        "its name is unknown (it cannot be resolved: " + std::string(::gai_strerror(error)) + ")";
+    return found;
+  }
+  for (const addrinfo* one = list; one != nullptr; one = one->ai_next) {
+    SocketAddress address;
+    if (one->ai_addrlen > sizeof address.bytes) continue;
+    std::memcpy(&address.bytes, one->ai_addr, one->ai_addrlen);
+    address.size = one->ai_addrlen;
+    found.addresses.push_back(address);
+  }
+  ::freeaddrinfo(list);
+  if (found.addresses.empty()) found.problem = "its name has no address";
+  TakeTurns(found.addresses);
+  return found;
+}
+
+class Resolver {
+ public:
+  using Answer = std::function<void(FoundAddresses)>;
+  using Lookup = std::function<FoundAddresses(const std::string& host, int port)>;
+
+  explicit Resolver(IoLoop& loop, Lookup lookup = LookUp)
+      : loop_(loop), lookup_(std::move(lookup)), threads_(kThreads, kMaxWaiting) {}
+
+  /// What needs nobody to be asked: figures, and localhost (RFC 6761). False: it is some other name.
+  static bool IsKnown(const std::string& host, int port, FoundAddresses& found) {
+    SocketAddress address;
+    if (SocketAddress::FromFigures(host, port, address)) {
+      found.addresses = {address};
+      return true;
+    }
+    if (host != "localhost") return false;
+    for (const char* figures : {"127.0.0.1", "::1"}) {
+      if (SocketAddress::FromFigures(figures, port, address)) found.addresses.push_back(address);
+    }
+    return true;
+  }
+
+  /// `answer` is called on the loop, unless the loop ends before.
+  void Find(std::string host, int port, Answer answer) {
+    const auto job = [this, host = std::move(host), port, answer] {
+      FoundAddresses found;
+      try {
+        found = lookup_(host, port);
+      } catch (const std::exception& error) {
+        found.problem = std::string("its name cannot be resolved: ") + error.what();
+      }
+      try {
+        loop_.Post([answer, found = std::move(found)]() mutable { answer(std::move(found)); });
+      } catch (const std::exception&) {  // out of memory: who waits has a deadline
+      }
+    };
+    if (threads_.Run(job)) return;
+    FoundAddresses none;
+    none.problem =
+        "its name cannot be resolved now: too many names wait for that, or no thread is to be had";
+    loop_.Post([answer = std::move(answer), none]() mutable { answer(std::move(none)); });
+  }
+
+  /// Waits for lookups that hang: the system's cannot be interrupted. Before the loop is destroyed.
+  void Stop() { threads_.Stop(); }
+
+ private:
+  static constexpr std::size_t kThreads = 16;
+  static constexpr std::size_t kMaxWaiting = 1024;
+
+  IoLoop& loop_;
+  const Lookup lookup_;
+  ThreadPool threads_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
