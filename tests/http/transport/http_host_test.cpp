@@ -59,12 +59,12 @@ struct Kit {
 
   std::unique_ptr<Call> Post(Told& told, Ms timeout = Ms(5000), const std::string& body = "{}") {
     auto call = std::make_unique<Call>(told);
-    dtm::HttpRequest request;
+    dtm::transport::HttpRequest request;
     request.method = "POST";
     request.target = "/x";
     request.headers = {{"Host", "h"}};
     request.body = body;
-    call->request = dtm::RequestText(request);
+    call->request = dtm::transport::RequestText(request);
     call->deadline = Clock::now() + timeout;
     return call;
   }

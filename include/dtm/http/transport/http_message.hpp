@@ -12,6 +12,7 @@
 
 namespace dtm {
 inline namespace v1 {
+namespace transport {
 
 struct HttpHeader {
   std::string name;
@@ -21,7 +22,7 @@ struct HttpHeader {
 /// The value of the first header of this name, which is given in lower case; empty if there is none.
 inline std::string_view FindHeader(const std::vector<HttpHeader>& headers, std::string_view lower) {
   for (const HttpHeader& header : headers) {
-    if (transport::EqualsLower(header.name, lower)) return header.value;
+    if (EqualsLower(header.name, lower)) return header.value;
   }
   return {};
 }
@@ -64,5 +65,6 @@ inline std::string RequestText(const HttpRequest& request) {
   return text.append("\r\n").append(request.body);
 }
 
+}  // namespace transport
 }  // namespace v1
 }  // namespace dtm
