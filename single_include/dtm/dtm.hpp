@@ -8227,14 +8227,15 @@ class Conflicts {
     }
   }
 
-  /// If it cannot be read now, the same conflict comes back with the next commit.
-  void OnConflictOrLater(Live& live) {
+  /// If it cannot be read now, the same conflict comes back with the next commit. Returns why, or nothing.
+  std::string OnConflictOrLater(Live& live) {
     try {
       OnConflict(live);
+      return {};
     } catch (...) {
-      board_.Log(LogLevel::kError, WhatWasThrown());
       live.dirty = true;
       board_.dirty.push_back(&live);
+      return WhatWasThrown();
     }
   }
 
@@ -8676,10 +8677,15 @@ class Commit {
       Failed(WhatWasThrown(), false);
       return false;
     }
+    const std::string unread = Written();
+    if (!unread.empty()) {
+      CannotGoOn(unread);
+      board_.health.Failed(board_.context.now, unread, false, false);
+      return true;
+    }
     const bool was_good = board_.health.Good();
     board_.health.Worked(writes);
     if (!was_good && board_.health.Good()) board_.Log(LogLevel::kInfo, "the store works again");
-    Written();
     RunOneAlone();
     return true;
   }
@@ -8687,9 +8693,7 @@ class Commit {
   /// Drops the batch. What came with it is refused, all else stays and is tried again.
   void Failed(const std::string& problem, bool in_doubt) {
     board_.store.Rollback();
-    if (board_.health.Good() || board_.health.Problem() != problem) {
-      board_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
-    }
+    CannotGoOn(problem);
     const bool writing = !board_.dirty.empty() || works_.Ran() > 0;
     alone_ = (std::max)(alone_, works_.Ran());  // one of them may be the reason
     board_.health.Failed(board_.context.now, problem, in_doubt, writing);
@@ -8727,13 +8731,18 @@ class Commit {
     }
   }
 
+  void CannotGoOn(const std::string& problem) {
+    if (!board_.health.Good() && board_.health.Problem() == problem) return;
+    board_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
+  }
+
   void RunOneAlone() {
     if (alone_ == 0) return;
     --alone_;
     if (!works_.Pending()) return;
     try {
       Write(false, 1);
-      Written();
+      (void)Written();  // what cannot be read is in the next commit again
     } catch (const StoreBusy&) {
       ++alone_;  // it has not run
     } catch (const CommitInDoubt& error) {
@@ -8786,7 +8795,9 @@ class Commit {
     }
   }
 
-  void Written() {
+  /// Returns why a stored record that counts could not be read, or nothing.
+  std::string Written() {
+    std::string unread;
     written_.clear();
     written_.swap(board_.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
@@ -8804,10 +8815,12 @@ class Commit {
       } else if (live.Fresh()) {
         conflicts_.OnGidExists(live);
       } else {
-        conflicts_.OnConflictOrLater(live);
+        std::string problem = conflicts_.OnConflictOrLater(live);
+        if (!problem.empty()) unread = std::move(problem);
       }
     }
     works_.Committed();
+    return unread;
   }
 
   /// Nothing that is new goes on without its client: all of it is refused.
@@ -9226,6 +9239,10 @@ class Loop {
         AnswerAtTheEnd(waiter, live);
       }
       live.waiters.clear();
+      for (const Command& command : live.commands) {
+        Board::Refuse(command.waiter, NotStored("gid '" + command.gid + "'"));
+      }
+      live.commands.clear();
     });
     for (const QueuedWork& work : board_.works) {
       Board::Protected([&work] { work.done({}, NotStored("the work")); });

@@ -1,6 +1,7 @@
 /// Whatever leaves memory without having ended is found again: a few gids that are submitted again and again to a
 /// loop with hardly any memory, on a store that fails at every position, with restarts between.
-/// DTM_SEEDS=300000 in the environment runs so many seeds instead of those of every day.
+/// DTM_SEEDS=300000 in the environment runs so many seeds instead of those of every day (from DTM_FIRST on), DTM_SQLITE=1
+/// with files.
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/temp_dir.hpp"
 #include <tests/coordinator/turns.hpp>
 
 using dtm::Command;
@@ -82,7 +84,7 @@ class Repeats {
   Repeats(std::uint64_t seed, Counts& counts)
       : random_(seed),
         counts_(counts),
-        inner_(std::make_shared<StoreWithWorks>()),
+        inner_(MakeStore()),
         time_(std::make_shared<dtm::testing::VirtualTime>()),
         branches_(time_) {
     options_.log = [this](dtm::LogLevel level, const std::string& text) {
@@ -93,6 +95,7 @@ class Repeats {
     };
     const std::size_t memory[] = {1, 2, 3, 5, 100, 100};
     options_.max_in_memory = memory[Below(6)];
+    if (OneIn(4)) options_.max_memory_bytes = static_cast<std::size_t>(100 + Below(8000));
     const int gids = 3 + Below(8);
     for (int i = 0; i < gids; ++i)
       definitions_.push_back(RandomDefinition("g" + std::to_string(i)));
@@ -106,9 +109,11 @@ class Repeats {
       if (OneIn(6)) life_->store.FailAlways(RandomFault());
       if (OneIn(8)) life_->store.FailAlways(StoreFault::kNone);
       if (OneIn(8)) life_->store.Lock(OneIn(2));
+      if (OneIn(8)) life_->store.FailReading(OneIn(3));
       for (int turns = Below(6); turns > 0; --turns) Turn();
       if (OneIn(6)) {
         ++counts_.crashes;
+        if (OneIn(3)) StopGracefully();
         Start();
         if (OneIn(2)) RepeatAtOnce();
       } else if (OneIn(2)) {
@@ -117,17 +122,23 @@ class Repeats {
     }
     life_->store.FailAlways(StoreFault::kNone);
     life_->store.Lock(false);
+    life_->store.FailReading(false);
     if (OneIn(2)) {  // the last thing to happen: no later repeat finds what this loses
       if (OneIn(2)) Start();
       RepeatAtOnce();
     }
     life_->store.FailOnce(1, StoreFault::kNone);
+    calls_before_end_ = branches_.Calls().size();
     Pass(hours(1), [this] { return AllEnded(); });
     CheckEnd();
     return std::move(violations_);
   }
 
  private:
+  std::shared_ptr<dtm::Store> MakeStore() const {
+    if (std::getenv("DTM_SQLITE") == nullptr) return std::make_shared<StoreWithWorks>();
+    return std::make_shared<dtm::SqliteStore>(dir_ / "s.db", dtm::Durability::kProcess);
+  }
   int Below(int n) { return static_cast<int>(random_() % static_cast<std::uint64_t>(n)); }
   bool OneIn(int n) { return Below(n) == 0; }
   StoreFault RandomFault() {
@@ -155,6 +166,22 @@ class Repeats {
           Script(*url, url == &step.action && definition.type == dtm::TransType::kSaga);
       }
     }
+    if (OneIn(4)) {
+      const dtm::TransType types[] = {dtm::TransType::kTcc, dtm::TransType::kXa,
+                                      dtm::TransType::kWorkflow};
+      definition.type = types[Below(3)];
+      definition.concurrent = false;
+      definition.delay = {};
+      definition.query_prepared.clear();
+      definition.steps.clear();
+      if (definition.type == dtm::TransType::kWorkflow) {
+        definition.query_prepared = "http://" + gid + "/resume";
+        definition.workflow = "wf";
+        definition.data = "1";
+      } else if (OneIn(2)) {
+        definition.options.timeout_to_fail = seconds(1 + Below(20));
+      }
+    }
     definition.options.retry_interval = seconds(1 + Below(10));
     if (OneIn(4)) definition.options.wait_result = true;
     return definition;
@@ -171,6 +198,14 @@ class Repeats {
     branches_.On(url, std::move(answers));
   }
 
+  /// Everybody is answered by its end.
+  void StopGracefully() {
+    life_->loop.StartNothingNew();
+    for (int turns = 1 + Below(3); turns > 0; --turns) Turn();
+    life_->loop.AnswerAll();
+    for (const auto& entry : unanswered_) Violated("not answered by Stop: " + entry.second.what);
+  }
+
   void Start() {
     life_.reset();
     ++lives_;
@@ -183,6 +218,9 @@ class Repeats {
   void Ask() {
     const Definition& definition =
         definitions_[static_cast<std::size_t>(Below(static_cast<int>(definitions_.size())))];
+    if (RegistersSteps(definition.type) || definition.type == dtm::TransType::kWorkflow) {
+      return AskRegistering(definition);
+    }
     switch (Below(8)) {
       case 0:
         if (definition.type != dtm::TransType::kSaga || OneIn(2)) return Submit(definition, true);
@@ -196,11 +234,28 @@ class Repeats {
     Submit(definition, false);
   }
 
+  void AskRegistering(const Definition& definition) {
+    const bool workflow = definition.type == dtm::TransType::kWorkflow;
+    switch (Below(8)) {
+      case 0:
+      case 1: return Submit(definition, true);
+      case 2:
+      case 3: return Do(Command::Kind::kAddBranch, definition.gid, workflow);
+      case 4: return Do(Command::Kind::kWait, definition.gid);
+      case 5:
+        return Do(OneIn(3) ? Command::Kind::kForceStop : Command::Kind::kRetryNow, definition.gid);
+      case 6:
+        if (!workflow) return Do(Command::Kind::kCancel, definition.gid);
+        return OneIn(3) ? Do(Command::Kind::kFinish, definition.gid) : Submit(definition, true);
+      default: return Submit(definition, workflow);
+    }
+  }
+
   /// After a restart the clients repeat what they had no answer to, in the turns in which the loader reads it.
   void RepeatAtOnce() {
     if (OneIn(2)) Turn();
     for (const Definition& definition : definitions_) {
-      if (OneIn(2)) Submit(definition, false);
+      if (OneIn(2)) Submit(definition, definition.type == dtm::TransType::kWorkflow);
     }
     life_->store.FailOnce(1 + static_cast<std::uint64_t>(Below(8)), RandomFault());
     Turn();
@@ -241,14 +296,33 @@ class Repeats {
     } catch (const dtm::InDoubtError&) {
       ++counts_.in_doubt;
     } catch (const dtm::RejectedError& error) {
-      if (!prepare && std::string(error.what()).find("exists") == std::string::npos) {
+      const std::string what = error.what();
+      if (!prepare && what.find("exists") == std::string::npos &&
+          what.find("cannot submit") == std::string::npos) {
         Violated(gid + " was rejected: " + error.what());
       }
     }
   }
 
-  void Do(Command::Kind kind, const std::string& gid) {
+  void Do(Command::Kind kind, const std::string& gid, bool workflow = false) {
     Command command;
+    std::string branch;
+    if (kind == Command::Kind::kAddBranch) {
+      branch = dtm::NumberOf(static_cast<std::size_t>(Below(3)));
+      const std::string url = "http://" + gid + "/" + branch;
+      if (workflow) {
+        command.step.branch_id = branch;
+        command.step.op = dtm::Op::kAction;
+      } else {
+        command.step = {url, url + "/undo", "1", branch};
+        for (const std::string& each : {url, url + "/undo"}) {
+          if (OneIn(2))
+            branches_.On(each,
+                         {ScriptedAnswer{Result::Error("busy"), milliseconds(Below(300)), false}});
+        }
+      }
+    }
+    command.status = Status::kSucceed;
     command.kind = kind;
     command.gid = gid;
     command.waiter.deadline = time_->Now() + seconds(Below(5));
@@ -256,8 +330,21 @@ class Repeats {
     const std::size_t id = asked_++;
     unanswered_[id] = {time_->Now(),
                        "command " + std::to_string(static_cast<int>(kind)) + " for " + gid};
-    command.waiter.callback = [this, id, life = lives_, gid](const dtm::Reply&) {
-      if (life == lives_) Answered(id, "a command for " + gid);
+    command.waiter.callback = [this, id, life = lives_, gid, kind,
+                               branch](const dtm::Reply& reply) {
+      if (life != lives_) return;
+      Answered(id, "a command for " + gid);
+      if (reply.error) return;
+      const auto stored = inner_->Load(gid);
+      if (!stored) return Violated("a command was obeyed and nothing is stored: " + gid);
+      const auto& steps = stored->definition->steps;
+      if (!branch.empty() && std::none_of(steps.begin(), steps.end(), [&](const dtm::Step& step) {
+            return step.branch_id == branch;
+          })) {
+        Violated(gid + ": branch " + branch + " was accepted and is not stored");
+      }
+      const bool ends = kind == Command::Kind::kForceStop || kind == Command::Kind::kFinish;
+      if (ends && !IsFinal(stored->status)) Violated(gid + " was ended and that is not stored");
     };
     (void)life_->inbox.Push(std::move(command));
   }
@@ -316,10 +403,18 @@ class Repeats {
            std::all_of(definitions_.begin(), definitions_.end(),
                        [this](const Definition& definition) {
                          const auto stored = inner_->Load(definition.gid);
-                         return !stored || IsFinal(stored->status) ||
+                         return !stored || IsFinal(stored->status) || Resumed(*stored) ||
                                 (stored->status == Status::kPrepared &&
                                  stored->definition->type == dtm::TransType::kSaga);
                        });
+  }
+
+  /// Nobody ends it here; it goes on to be asked for.
+  bool Resumed(const dtm::Transaction& stored) const {
+    if (stored.definition->type != dtm::TransType::kWorkflow) return false;
+    const auto& calls = branches_.Calls();
+    return std::any_of(calls.begin() + static_cast<std::ptrdiff_t>(calls_before_end_), calls.end(),
+                       [&](const auto& call) { return call.info.gid == stored.definition->gid; });
   }
 
   void CheckEnd() {
@@ -333,7 +428,7 @@ class Repeats {
       const bool waits_for_submit = stored->status == Status::kPrepared &&
                                     definition.type == dtm::TransType::kSaga &&
                                     accepted_.count(definition.gid) == 0;
-      if (!IsFinal(stored->status) && !waits_for_submit) {
+      if (!IsFinal(stored->status) && !waits_for_submit && !Resumed(*stored)) {
         Violated("accepted, then never driven: " + dtm::engine::Explain(*stored, time_->Now()));
       }
       ++counts_.ended;
@@ -344,7 +439,8 @@ class Repeats {
   std::mt19937_64 random_;
   Counts& counts_;
   dtm::Options options_;
-  const std::shared_ptr<StoreWithWorks> inner_;
+  dtm_test::TempDir dir_;
+  const std::shared_ptr<dtm::Store> inner_;
   const std::shared_ptr<dtm::testing::VirtualTime> time_;
   dtm::testing::ScriptedBranches branches_;
   std::vector<Definition> definitions_;
@@ -356,6 +452,7 @@ class Repeats {
   std::map<std::size_t, Unanswered> unanswered_;
   std::vector<std::string> violations_;
   std::size_t asked_ = 0;
+  std::size_t calls_before_end_ = 0;
   int lives_ = 0;
   std::unique_ptr<Life> life_;
 };
@@ -363,11 +460,14 @@ class Repeats {
 }  // namespace
 
 TEST_CASE("loop: what leaves memory without having ended is found again, whatever fails") {
-  const char* wanted = std::getenv("DTM_SEEDS");
-  const std::uint64_t seeds = wanted == nullptr ? 1500 : std::strtoull(wanted, nullptr, 10);
+  const auto number = [](const char* name, std::uint64_t otherwise) {
+    const char* wanted = std::getenv(name);
+    return wanted == nullptr ? otherwise : std::strtoull(wanted, nullptr, 10);
+  };
+  const std::uint64_t seeds = number("DTM_SEEDS", 1500);
   Counts counts;
   int broken = 0;
-  for (std::uint64_t seed = 1; seed <= seeds && broken < 10; ++seed) {
+  for (std::uint64_t seed = number("DTM_FIRST", 1); seed <= seeds && broken < 10; ++seed) {
     const std::vector<std::string> violations = Repeats(seed, counts).Run();
     CAPTURE(seed);
     CHECK(violations == std::vector<std::string>{});

@@ -39,14 +39,15 @@ class Conflicts {
     }
   }
 
-  /// If it cannot be read now, the same conflict comes back with the next commit.
-  void OnConflictOrLater(Live& live) {
+  /// If it cannot be read now, the same conflict comes back with the next commit. Returns why, or nothing.
+  std::string OnConflictOrLater(Live& live) {
     try {
       OnConflict(live);
+      return {};
     } catch (...) {
-      board_.Log(LogLevel::kError, WhatWasThrown());
       live.dirty = true;
       board_.dirty.push_back(&live);
+      return WhatWasThrown();
     }
   }
 

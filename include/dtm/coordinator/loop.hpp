@@ -118,6 +118,10 @@ class Loop {
         AnswerAtTheEnd(waiter, live);
       }
       live.waiters.clear();
+      for (const Command& command : live.commands) {
+        Board::Refuse(command.waiter, NotStored("gid '" + command.gid + "'"));
+      }
+      live.commands.clear();
     });
     for (const QueuedWork& work : board_.works) {
       Board::Protected([&work] { work.done({}, NotStored("the work")); });
