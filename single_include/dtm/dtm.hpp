@@ -1085,7 +1085,7 @@ Result ResultOf(const Function& function, Arguments&&... arguments) {
   static_assert(callable::Check<Function, Arguments...>(),
                 "dtm: the function does not take what it is called with");
   if constexpr (callable::kFits<Function, Arguments...>) {
-    using Returned = std::invoke_result_t<const Function&, Arguments...>;
+    using Returned = std::decay_t<std::invoke_result_t<const Function&, Arguments...>>;
     static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
                   "dtm: the function returns nothing or dtm::Result");
     if constexpr (std::is_void_v<Returned>) {
@@ -1885,7 +1885,7 @@ struct Readable<T, std::void_t<decltype(std::declval<const nlohmann::json&>().te
 /// nlohmann/json can read a T, which then owns what it holds.
 template <typename T>
 inline constexpr bool kReadable =
-    std::conjunction_v<std::negation<std::is_pointer<T>>,
+    std::conjunction_v<std::negation<std::is_pointer<T>>, std::negation<std::is_reference<T>>,
                        std::negation<std::is_same<T, std::string_view>>, Readable<T>>;
 
 /// What of a value JSON does not have, or null; nlohmann would write something else for it. `place`
@@ -3066,13 +3066,13 @@ std::string Answer(const Step& step, const std::string& where) {
   static_assert(callable::Check<Step>(),
                 "dtm: a step of a workflow takes nothing; capture what it needs");
   if constexpr (callable::kFits<Step>) {
-    using Returned = std::invoke_result_t<const Step&>;
+    using Returned = std::decay_t<std::invoke_result_t<const Step&>>;
     if constexpr (std::is_void_v<Returned>) {
       step();
     } else if constexpr (std::is_same_v<Returned, Result>) {
       return AnswerOf(step(), where);
     } else if constexpr (std::is_convertible_v<Returned, std::string> &&
-                         !std::is_same_v<std::decay_t<Returned>, nlohmann::json>) {
+                         !std::is_same_v<Returned, nlohmann::json>) {
       return step();
     } else {
       return Written(step(), where);
@@ -7886,6 +7886,7 @@ inline Definition Promoted(const Definition& prepared, const Definition& submitt
   const auto take = [](auto& value, const auto& newer) {
     if (newer != std::decay_t<decltype(newer)>{}) value = newer;
   };
+  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
   take(options.timeout_to_fail, later.timeout_to_fail);
   take(options.request_timeout, later.request_timeout);
   take(options.retry_interval, later.retry_interval);

@@ -70,6 +70,12 @@ TEST_CASE("result: of code that returns nothing or one") {
   CHECK_THROWS_AS(dtm::ResultOf([] { throw dtm::FailureError("no"); }), dtm::FailureError);
 }
 
+TEST_CASE("result: of code that returns one it keeps") {
+  const Result kept = Result::Ongoing("not yet");
+  CHECK(dtm::ResultOf([&]() -> const Result& { return kept; }).kind == Kind::kOngoing);
+  CHECK(dtm::ResultOf([&]() -> const Result { return kept; }).text == "not yet");
+}
+
 TEST_CASE("result: of a transaction is succeed, failed or unfinished") {
   using dtm::Status;
   struct Row {

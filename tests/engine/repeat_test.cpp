@@ -278,6 +278,16 @@ TEST_CASE("promoted: options and order of the submit count where it has any") {
   }
 }
 
+TEST_CASE("promoted: a url that is only kept is taken from the submit if the prepare had none") {
+  Definition prepared = Saga("1");
+  prepared.prepared_first = true;
+  Definition submitted = prepared;
+  submitted.query_prepared = "http://a/later";
+  CHECK(Promoted(prepared, submitted).query_prepared == "http://a/later");
+  prepared.query_prepared = "http://a/first";
+  CHECK(Promoted(prepared, submitted).query_prepared == "http://a/first");
+}
+
 namespace {
 
 dtm::Transaction Standing(const std::string& text, bool prepared_first, Status status) {

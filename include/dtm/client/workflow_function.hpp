@@ -74,13 +74,13 @@ std::string Answer(const Step& step, const std::string& where) {
   static_assert(callable::Check<Step>(),
                 "dtm: a step of a workflow takes nothing; capture what it needs");
   if constexpr (callable::kFits<Step>) {
-    using Returned = std::invoke_result_t<const Step&>;
+    using Returned = std::decay_t<std::invoke_result_t<const Step&>>;
     if constexpr (std::is_void_v<Returned>) {
       step();
     } else if constexpr (std::is_same_v<Returned, Result>) {
       return AnswerOf(step(), where);
     } else if constexpr (std::is_convertible_v<Returned, std::string> &&
-                         !std::is_same_v<std::decay_t<Returned>, nlohmann::json>) {
+                         !std::is_same_v<Returned, nlohmann::json>) {
       return step();
     } else {
       return Written(step(), where);

@@ -30,7 +30,7 @@ struct Readable<T, std::void_t<decltype(std::declval<const nlohmann::json&>().te
 /// nlohmann/json can read a T, which then owns what it holds.
 template <typename T>
 inline constexpr bool kReadable =
-    std::conjunction_v<std::negation<std::is_pointer<T>>,
+    std::conjunction_v<std::negation<std::is_pointer<T>>, std::negation<std::is_reference<T>>,
                        std::negation<std::is_same<T, std::string_view>>, Readable<T>>;
 
 /// What of a value JSON does not have, or null; nlohmann would write something else for it. `place`

@@ -50,7 +50,7 @@ Result ResultOf(const Function& function, Arguments&&... arguments) {
   static_assert(callable::Check<Function, Arguments...>(),
                 "dtm: the function does not take what it is called with");
   if constexpr (callable::kFits<Function, Arguments...>) {
-    using Returned = std::invoke_result_t<const Function&, Arguments...>;
+    using Returned = std::decay_t<std::invoke_result_t<const Function&, Arguments...>>;
     static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
                   "dtm: the function returns nothing or dtm::Result");
     if constexpr (std::is_void_v<Returned>) {

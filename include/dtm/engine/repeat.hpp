@@ -78,6 +78,7 @@ inline Definition Promoted(const Definition& prepared, const Definition& submitt
   const auto take = [](auto& value, const auto& newer) {
     if (newer != std::decay_t<decltype(newer)>{}) value = newer;
   };
+  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
   take(options.timeout_to_fail, later.timeout_to_fail);
   take(options.request_timeout, later.request_timeout);
   take(options.retry_interval, later.retry_interval);
