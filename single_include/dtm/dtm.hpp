@@ -3647,6 +3647,7 @@ struct BranchCall {
   std::shared_ptr<const Definition> definition;
   std::size_t branch = 0;  ///< index of the row, see Transaction
   Duration timeout{};      ///< total deadline of a call by URL, from when it is sent
+  Duration late{};         ///< of a call by URL: what it has waited already of the time to be sent
   std::size_t place = 0;   ///< whose call it is, see Lives
   std::uint64_t life = 0;
   bool keep_body = false;  ///< the answer's body is wanted, as the text of a success
@@ -3711,7 +3712,7 @@ class BranchCaller {
   virtual ~BranchCaller() = default;
 
   /// Starts the calls and returns without waiting for them. Every call is answered exactly once:
-  /// a call by URL that is not sent within `call.timeout` of this moment is answered NotSent, one
+  /// a call by URL that is not sent within `call.timeout - call.late` of this moment is answered NotSent, one
   /// that was sent is answered within another `call.timeout`. Never throws.
   virtual void Call(std::vector<BranchCall> calls, BranchResults& results) = 0;
 
@@ -5399,6 +5400,8 @@ struct Context {
   std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
   /// A branch that has had so many errors in a row is told to people, and so is every later one. 0: none is.
   std::uint32_t alert_after = 0;
+  Duration
+      lateness{};  ///< by how much calls may leave later than they are decided: commits take a while
   bool may_call = true;  ///< false while the coordinator stops: record results, start nothing
 };
 
@@ -5915,10 +5918,10 @@ inline Duration IntervalNow(const Transaction& transaction, const Context& conte
   return DoubledInterval(RetryInterval(transaction.definition->options, context), errors);
 }
 
-/// Until when a call started now may be running: a caller may hold it back for one timeout and then
-/// give it another (see BranchCaller::Call).
+/// Until when a call decided now may be running: it leaves when that is durable, a caller may hold it back for one
+/// timeout and then give it another (see BranchCaller::Call).
 inline Time CallDeadline(const TransOptions& options, const Context& context) {
-  return context.now + 2 * RequestTimeout(options, context);
+  return context.now + context.lateness + 2 * RequestTimeout(options, context);
 }
 
 /// Calls that were decided earlier leave only now.
@@ -8907,8 +8910,9 @@ inline namespace v1 {
 
 class Release {
  public:
-  Release(Board& board, BranchCaller& functions, BranchResults& results, Alerts& alerts)
-      : board_(board), functions_(functions), results_(results), alerts_(alerts) {}
+  Release(Board& board, Clock& clock, BranchCaller& functions, BranchResults& results,
+          Alerts& alerts)
+      : board_(board), clock_(clock), functions_(functions), results_(results), alerts_(alerts) {}
 
   /// The caller of branches by URL; none: such branches wait.
   void Use(BranchCaller* urls) { urls_ = urls; }
@@ -8971,6 +8975,7 @@ class Release {
   void StartCalls() {
     if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
     if (url_calls_.empty()) return;
+    TellLateness();
     std::vector<BranchCall> calls = std::exchange(url_calls_, {});
     if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
     for (const BranchCall& call : calls) {
@@ -8979,6 +8984,14 @@ class Release {
                              "Use(dtm::HttpBranches())";
                     })));
     }
+  }
+
+  /// The deadlines that are stored hold also after a commit that took long; the next ones allow for another.
+  void TellLateness() {
+    const Duration late = clock_.Now() - board_.context.now;
+    const Duration beyond = (std::max)(late - board_.context.lateness, Duration(0));
+    for (BranchCall& call : url_calls_) call.late = beyond;
+    board_.context.lateness = 2 * late;
   }
 
   void AnswerWaiters(Live& live) {
@@ -9019,6 +9032,7 @@ class Release {
   }
 
   Board& board_;
+  Clock& clock_;
   BranchCaller& functions_;
   BranchResults& results_;
   Alerts& alerts_;
@@ -9159,7 +9173,7 @@ class Loop {
         board_(store, options),
         collect_(board_, inbox),
         commit_(board_, functions, clock),
-        release_(board_, functions, inbox, alerts),
+        release_(board_, clock, functions, inbox, alerts),
         sweep_(board_) {
     board_.context.started = clock.Now();
   }

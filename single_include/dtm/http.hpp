@@ -3107,7 +3107,7 @@ class CallQueue {
       if (!host.in_ring_) ring_.push_back(&host);
       host.in_ring_ = true;
       host.last_used_ = now;
-      host.waiting_.emplace(Later(now, job.call.timeout), job);
+      host.waiting_.emplace(Later(now, job.call.timeout - job.call.late), job);
       ++waiting_;
       return std::nullopt;
     } catch (const Error& error) {
@@ -3350,7 +3350,7 @@ class UrlCaller {
           if (auto refused = queue_.Push(job, now)) {
             answers.push_back({job, std::move(*refused)});
           } else {
-            CheckBefore(Later(now, call.timeout));
+            CheckBefore(Later(now, call.timeout - call.late));
           }
           call.definition = nullptr;
         } catch (const std::bad_alloc&) {  // it stays here

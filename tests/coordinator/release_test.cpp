@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include <tests/coordinator/turns.hpp>
 #include <tests/coordinator/world.hpp>
 
 using dtm::Result;
@@ -276,4 +277,44 @@ TEST_CASE("release: one that has a timeout and found no room begins when there i
   CHECK(kit->Query("late")->status == dtm::Status::kSucceed);
   REQUIRE(answers.size() == 1);
   CHECK(answers[0].Succeeded() == late.options.wait_result);
+}
+
+namespace {
+
+/// A disk that stalls.
+class SlowStore : public dtm::MemoryStore {
+ public:
+  void Commit() override {
+    MemoryStore::Commit();
+    if (time != nullptr) time->MoveTowards(time->Now() + takes);
+  }
+  std::shared_ptr<dtm::testing::VirtualTime> time;
+  dtm::Duration takes{};
+};
+
+}  // namespace
+
+// What is killed behind a slow commit has calls on their way; their deadlines were stored before it.
+TEST_CASE("release: the stored deadline of a call holds however long its commit took") {
+  const seconds takes{GENERATE(0, 2, 4, 20)};
+  CAPTURE(takes.count());
+  const auto store = std::make_shared<SlowStore>();
+  turns::Turns kit(store);
+  store->time = kit.time;
+  store->takes = takes;
+  kit.branches.On("http://g/01/action", {dtm::testing::ScriptedAnswer::Silence()});
+  kit.Submit(NewDefinition("g", 1));
+  for (int turn = 0; turn < 100 && kit.branches.Calls().empty(); ++turn) {
+    kit.loop.Turn();
+    const dtm::Time next = kit.loop.NextTurn();
+    if (kit.branches.Calls().empty())
+      kit.time->MoveTowards((std::min)(next, kit.time->Now() + seconds(60)));
+  }
+  REQUIRE(kit.branches.Calls().size() == 1);  // it is called in the end
+  const dtm::Time sent = kit.branches.Calls()[0].at;
+  const auto stored = kit.store.Load("g");
+  // Two timeouts of 3 s; of the first one, what the commit took is gone.
+  CHECK(stored->branches[1].deadline >= sent + seconds(6) - (std::min)(takes, seconds(3)));
+  CHECK(stored->branches[1].deadline >= sent + seconds(3));
+  CHECK(stored->branches[1].tries == 1);
 }

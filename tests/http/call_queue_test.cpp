@@ -114,6 +114,13 @@ TEST_CASE("who waits longer than the timeout is not sent") {
   const CallQueue::Taken taken = queue.Take(*host, kStart + Ms(300));
   REQUIRE(taken.too_late);
   CHECK(taken.too_late->kind == Kind::kNotSent);
+
+  // What it has waited before it came counts.
+  CallQueue::Job late = JobTo("http://a/late", Ms(100));
+  late.call.late = Ms(70);
+  queue.Push(late, kStart);
+  CHECK(Check(queue, kStart).next == kStart + Ms(30));
+  CHECK(Check(queue, kStart + Ms(30)).answers.size() == 1);
   CHECK(Check(queue, kStart + Ms(300)).answers.empty());
   CHECK(queue.Hosts() == 0);
 }

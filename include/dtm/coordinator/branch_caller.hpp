@@ -27,6 +27,7 @@ struct BranchCall {
   std::shared_ptr<const Definition> definition;
   std::size_t branch = 0;  ///< index of the row, see Transaction
   Duration timeout{};      ///< total deadline of a call by URL, from when it is sent
+  Duration late{};         ///< of a call by URL: what it has waited already of the time to be sent
   std::size_t place = 0;   ///< whose call it is, see Lives
   std::uint64_t life = 0;
   bool keep_body = false;  ///< the answer's body is wanted, as the text of a success
@@ -91,7 +92,7 @@ class BranchCaller {
   virtual ~BranchCaller() = default;
 
   /// Starts the calls and returns without waiting for them. Every call is answered exactly once:
-  /// a call by URL that is not sent within `call.timeout` of this moment is answered NotSent, one
+  /// a call by URL that is not sent within `call.timeout - call.late` of this moment is answered NotSent, one
   /// that was sent is answered within another `call.timeout`. Never throws.
   virtual void Call(std::vector<BranchCall> calls, BranchResults& results) = 0;
 

@@ -37,7 +37,7 @@ class Loop {
         board_(store, options),
         collect_(board_, inbox),
         commit_(board_, functions, clock),
-        release_(board_, functions, inbox, alerts),
+        release_(board_, clock, functions, inbox, alerts),
         sweep_(board_) {
     board_.context.started = clock.Now();
   }

@@ -12,6 +12,7 @@
 #include <dtm/coordinator/alerts.hpp>
 #include <dtm/coordinator/board.hpp>
 #include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/coordinator/clock.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/schedule.hpp>
 
@@ -20,8 +21,9 @@ inline namespace v1 {
 
 class Release {
  public:
-  Release(Board& board, BranchCaller& functions, BranchResults& results, Alerts& alerts)
-      : board_(board), functions_(functions), results_(results), alerts_(alerts) {}
+  Release(Board& board, Clock& clock, BranchCaller& functions, BranchResults& results,
+          Alerts& alerts)
+      : board_(board), clock_(clock), functions_(functions), results_(results), alerts_(alerts) {}
 
   /// The caller of branches by URL; none: such branches wait.
   void Use(BranchCaller* urls) { urls_ = urls; }
@@ -84,6 +86,7 @@ class Release {
   void StartCalls() {
     if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
     if (url_calls_.empty()) return;
+    TellLateness();
     std::vector<BranchCall> calls = std::exchange(url_calls_, {});
     if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
     for (const BranchCall& call : calls) {
@@ -92,6 +95,14 @@ class Release {
                              "Use(dtm::HttpBranches())";
                     })));
     }
+  }
+
+  /// The deadlines that are stored hold also after a commit that took long; the next ones allow for another.
+  void TellLateness() {
+    const Duration late = clock_.Now() - board_.context.now;
+    const Duration beyond = (std::max)(late - board_.context.lateness, Duration(0));
+    for (BranchCall& call : url_calls_) call.late = beyond;
+    board_.context.lateness = 2 * late;
   }
 
   void AnswerWaiters(Live& live) {
@@ -132,6 +143,7 @@ class Release {
   }
 
   Board& board_;
+  Clock& clock_;
   BranchCaller& functions_;
   BranchResults& results_;
   Alerts& alerts_;

@@ -47,6 +47,8 @@ struct Context {
   std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
   /// A branch that has had so many errors in a row is told to people, and so is every later one. 0: none is.
   std::uint32_t alert_after = 0;
+  Duration
+      lateness{};  ///< by how much calls may leave later than they are decided: commits take a while
   bool may_call = true;  ///< false while the coordinator stops: record results, start nothing
 };
 

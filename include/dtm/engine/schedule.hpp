@@ -81,10 +81,10 @@ inline Duration IntervalNow(const Transaction& transaction, const Context& conte
   return DoubledInterval(RetryInterval(transaction.definition->options, context), errors);
 }
 
-/// Until when a call started now may be running: a caller may hold it back for one timeout and then
-/// give it another (see BranchCaller::Call).
+/// Until when a call decided now may be running: it leaves when that is durable, a caller may hold it back for one
+/// timeout and then give it another (see BranchCaller::Call).
 inline Time CallDeadline(const TransOptions& options, const Context& context) {
-  return context.now + 2 * RequestTimeout(options, context);
+  return context.now + context.lateness + 2 * RequestTimeout(options, context);
 }
 
 /// Calls that were decided earlier leave only now.

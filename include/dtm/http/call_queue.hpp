@@ -110,7 +110,7 @@ class CallQueue {
       if (!host.in_ring_) ring_.push_back(&host);
       host.in_ring_ = true;
       host.last_used_ = now;
-      host.waiting_.emplace(Later(now, job.call.timeout), job);
+      host.waiting_.emplace(Later(now, job.call.timeout - job.call.late), job);
       ++waiting_;
       return std::nullopt;
     } catch (const Error& error) {

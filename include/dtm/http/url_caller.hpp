@@ -49,7 +49,7 @@ class UrlCaller {
           if (auto refused = queue_.Push(job, now)) {
             answers.push_back({job, std::move(*refused)});
           } else {
-            CheckBefore(Later(now, call.timeout));
+            CheckBefore(Later(now, call.timeout - call.late));
           }
           call.definition = nullptr;
         } catch (const std::bad_alloc&) {  // it stays here
