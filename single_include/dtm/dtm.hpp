@@ -11654,6 +11654,14 @@ class Expiry {
                         next);
   }
 
+  /// Removes kept gids; those that the user's tables hold stay, and do no harm.
+  void Forget(const std::vector<std::string>& gids) {
+    const auto forget = [this](const std::string& gid) { writer_.forget.BindText(1, gid).Step(); };
+    const auto forget_all = [&] { std::for_each(gids.begin(), gids.end(), forget); };
+    if (gids.empty() || IfAllowed(forget_all)) return;
+    for (const std::string& gid : gids) (void)IfAllowed([&] { forget(gid); });
+  }
+
  private:
   // What is read for the hash of its content holds up the loop.
   static constexpr std::size_t kMostBytes = std::size_t{1} << 20;
@@ -11945,7 +11953,7 @@ class SqliteStore : public Store {
         if (sqlite_store::FromKept(look.Int(1)) < before) forgotten.push_back(last);
       }
     }
-    for (const std::string& gid : forgotten) Writing().forget.BindText(1, gid).Step();
+    sqlite_store::Expiry(Writing()).Forget(forgotten);
     return seen == limit ? last : std::string();
   }
 

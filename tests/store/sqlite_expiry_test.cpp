@@ -76,3 +76,45 @@ TEST_CASE(
     CHECK((keep_gids ? left && left->row == 0 : !left));
   }
 }
+
+TEST_CASE("a foreign key to a kept gid holds it, and harms nothing else") {
+  TempDir dir;
+  const std::string deferred = GENERATE("", " DEFERRABLE INITIALLY DEFERRED");
+  SqliteStore store(dir / "s.db", dtm::Durability::kPower);
+  const auto batch = [&](const auto& change) {
+    store.Begin();
+    change();
+    store.Commit();
+  };
+  const auto ended = [&](const char* gid) {
+    auto definition = std::make_shared<dtm::Definition>();
+    definition->gid = gid;
+    dtm::Transaction transaction;
+    transaction.definition = definition;
+    transaction.status = dtm::Status::kSucceed;
+    transaction.created = transaction.finished = dtm::Time(std::chrono::seconds(100));
+    std::vector<dtm::Change> changes{{&transaction, true, false, false}};
+    store.Apply(changes);
+    CHECK(changes[0].applied);
+  };
+  const dtm::Time later{std::chrono::seconds(200)};
+  batch([&] {
+    for (const char* gid : {"a", "b", "c"}) ended(gid);
+  });
+  batch([&] { store.Expire(later, 0, 10, true); });
+  REQUIRE(store.Load("b")->expired);
+  sqlite3* db = nullptr;
+  REQUIRE(sqlite3_open((dir / "s.db").c_str(), &db) == SQLITE_OK);
+  const std::string mine = "CREATE TABLE t (gid TEXT REFERENCES dtm_gids(gid)" + deferred +
+                           "); INSERT INTO t VALUES ('b')";
+  REQUIRE(sqlite3_exec(db, mine.c_str(), nullptr, nullptr, nullptr) == SQLITE_OK);
+  sqlite3_close(db);
+  batch([&] {
+    ended("innocent");
+    CHECK(store.ForgetGids(later, "", 10).empty());
+  });
+  CHECK(store.Load("innocent"));
+  CHECK(store.Load("b"));
+  CHECK(!store.Load("a"));
+  CHECK(!store.Load("c"));
+}

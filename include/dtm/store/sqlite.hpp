@@ -244,7 +244,7 @@ class SqliteStore : public Store {
         if (sqlite_store::FromKept(look.Int(1)) < before) forgotten.push_back(last);
       }
     }
-    for (const std::string& gid : forgotten) Writing().forget.BindText(1, gid).Step();
+    sqlite_store::Expiry(Writing()).Forget(forgotten);
     return seen == limit ? last : std::string();
   }
 

@@ -2,6 +2,7 @@
 /// Needs: SQLite through sql/sqlite.hpp. Threads: the owner's.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -41,6 +42,14 @@ class Expiry {
                             " finished transactions have expired and cannot be removed: " + why_ +
                             "; let no foreign key or trigger of yours hold rows of dtm_trans",
                         next);
+  }
+
+  /// Removes kept gids; those that the user's tables hold stay, and do no harm.
+  void Forget(const std::vector<std::string>& gids) {
+    const auto forget = [this](const std::string& gid) { writer_.forget.BindText(1, gid).Step(); };
+    const auto forget_all = [&] { std::for_each(gids.begin(), gids.end(), forget); };
+    if (gids.empty() || IfAllowed(forget_all)) return;
+    for (const std::string& gid : gids) (void)IfAllowed([&] { forget(gid); });
   }
 
  private:
