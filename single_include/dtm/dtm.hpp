@@ -2762,7 +2762,9 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptio
   definition.type = TransType::kTcc;
   definition.options = std::move(options);
   Tcc tcc(endpoint, definition.gid, definition.options);
-  return RunGlobalTransaction(endpoint, std::move(definition), [&] { body(tcc); });
+  return RunGlobalTransaction(endpoint, std::move(definition), [&] {
+    if constexpr (callable::kFits<Body, Tcc&>) body(tcc);
+  });
 }
 template <typename Body>
 TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
@@ -3621,7 +3623,9 @@ TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, TransOption
   definition.type = TransType::kXa;
   definition.options = std::move(options);
   Xa xa(endpoint, definition.gid, definition.options);
-  return RunGlobalTransaction(endpoint, std::move(definition), [&] { body(xa); });
+  return RunGlobalTransaction(endpoint, std::move(definition), [&] {
+    if constexpr (callable::kFits<Body, Xa&>) body(xa);
+  });
 }
 template <typename Body>
 TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {

@@ -86,7 +86,9 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptio
   definition.type = TransType::kTcc;
   definition.options = std::move(options);
   Tcc tcc(endpoint, definition.gid, definition.options);
-  return RunGlobalTransaction(endpoint, std::move(definition), [&] { body(tcc); });
+  return RunGlobalTransaction(endpoint, std::move(definition), [&] {
+    if constexpr (callable::kFits<Body, Tcc&>) body(tcc);
+  });
 }
 template <typename Body>
 TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {

@@ -63,7 +63,9 @@ TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, TransOption
   definition.type = TransType::kXa;
   definition.options = std::move(options);
   Xa xa(endpoint, definition.gid, definition.options);
-  return RunGlobalTransaction(endpoint, std::move(definition), [&] { body(xa); });
+  return RunGlobalTransaction(endpoint, std::move(definition), [&] {
+    if constexpr (callable::kFits<Body, Xa&>) body(xa);
+  });
 }
 template <typename Body>
 TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
