@@ -1459,6 +1459,10 @@ struct Step {
   std::string topic{};
   Op op{};              ///< workflow: what was recorded; else given by the type
   bool failed = false;  ///< workflow: recorded as failed
+  /// What counts against the limits.
+  std::size_t UrlAndPayloadBytes() const {
+    return action.size() + compensate.size() + payload.size();
+  }
 };
 
 inline constexpr const char kLocalPrefix[] = "local:";
@@ -1488,7 +1492,7 @@ inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
 
 inline bool IsTopic(std::string_view url) { return HasPrefix(url, kTopicPrefix); }
 
-/// What the initiator asked for.
+/// What the initiator asked for. Made as `Definition`, not as `const Definition`: see Lives::AddStep.
 struct Definition {
   std::string gid;
   TransType type = TransType::kSaga;
@@ -1508,9 +1512,13 @@ struct Definition {
 };
 
 /// What it takes in memory, with the record of how far it has come.
+inline std::size_t BytesOf(const Step& step) {
+  constexpr std::size_t kBytesOfBranch = 48;
+  return sizeof(Step) + 2 * kBytesOfBranch + step.branch_id.size() + step.topic.size() +
+         step.UrlAndPayloadBytes();
+}
 inline std::size_t BytesOf(const Definition& definition) {
   constexpr std::size_t kRecord = 512;
-  constexpr std::size_t kBytesOfBranch = 48;
   std::size_t bytes = sizeof(Definition) + kRecord + definition.gid.size() +
                       definition.data.size() + definition.query_prepared.size() +
                       definition.workflow.size() + definition.custom_data.size();
@@ -1520,10 +1528,7 @@ inline std::size_t BytesOf(const Definition& definition) {
   for (const auto& order : definition.orders) {
     bytes += sizeof order + order.second.size() * sizeof(int);
   }
-  for (const Step& step : definition.steps) {
-    bytes += sizeof(Step) + 2 * kBytesOfBranch + step.branch_id.size() + step.topic.size() +
-             step.action.size() + step.compensate.size() + step.payload.size();
-  }
+  for (const Step& step : definition.steps) bytes += BytesOf(step);
   return bytes;
 }
 
@@ -1607,11 +1612,10 @@ inline std::uint64_t ContentHash(const Definition& definition) {
 /// How far one branch has come.
 struct Branch {
   BranchStatus status = BranchStatus::kPrepared;
-  bool in_flight = false;  ///< called by this life of the coordinator and not answered; not stored
-  bool unsent = false;     ///< it waits because its last call was not sent; not stored
-  bool told_when =
-      false;  ///< it waits until then because the branch itself asked for it (Retry-After)
-  std::uint32_t tries = 0;   ///< calls that may have had an effect; > 0 = it may have run
+  bool in_flight = false;   ///< called by this life of the coordinator and not answered; not stored
+  bool unsent = false;      ///< it waits because its last call was not sent; not stored
+  bool told_when = false;   ///< it waits because the branch asked for that time (Retry-After)
+  std::uint32_t tries = 0;  ///< calls that may have had an effect; > 0 = it may have run
   std::uint32_t errors = 0;  ///< consecutive errors, drives the waits
   Time next_try{};           ///< not called again before this
   Time deadline{};         ///< a call by URL is out that may still be running until then; 0 = none
@@ -1641,8 +1645,7 @@ struct Transaction {
   std::uint32_t reason_from = 0;  ///< 1 + the row whose FAILURE is the reason; 0 = none
   bool stuck = false;       ///< an invariant broke: not driven any more until RetryNow or ForceStop
   bool unreadable = false;  ///< the stored record is damaged (see last_error); not stored
-  bool expired =
-      false;  ///< ended, and only its gid, type, status and `content` are left; not stored
+  bool expired = false;     ///< only its gid, type, status and `content` are left; not stored
   std::uint64_t content =
       0;  ///< expired: see ContentHash; 0 = it was prepared first, and is not compared
   std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it
@@ -4892,8 +4895,10 @@ class CommitInDoubt : public StoreError {
 struct Change {
   Transaction* transaction = nullptr;
   bool due_changed = true;          ///< false spares the update of the index
-  bool definition_changed = false;  ///< an update writes the definition as well
+  bool definition_changed = false;  ///< an update writes the whole definition as well
   bool applied = false;  ///< out: false = the gid exists already, or the stored version is another
+  /// Without definition_changed, an update adds the last so many steps: all that is new in the definition.
+  std::size_t new_steps = 0;
 };
 
 /// What is kept of a finished transaction when its record is removed, so that the same gid does not run again.
@@ -5438,17 +5443,18 @@ struct Stepped : engine::Event {
 };
 
 struct Live {
-  Transaction transaction;   ///< as stepped; durable unless `dirty`
-  std::size_t place = 0;     ///< see Lives
-  std::uint64_t life = 0;    ///< a new one whenever it comes into memory; 0: it has left
-  bool dirty = false;        ///< changed since the last commit
-  bool redefined = false;    ///< its definition too
-  bool surely_new = false;   ///< not stored yet, and it was made sure that its gid is not taken
-  bool touched = false;      ///< something of it waits for release
-  bool rolled_back = false;  ///< that was decided; to be told once it is durable
-  Time stored_due{};         ///< the due time in the store's record
-  Time timer = kNever;       ///< when the machine wants to look again
-  Time armed = kNever;       ///< its place in Timers
+  Transaction transaction;    ///< as stepped; durable unless `dirty`
+  std::size_t place = 0;      ///< see Lives
+  std::uint64_t life = 0;     ///< a new one whenever it comes into memory; 0: it has left
+  bool dirty = false;         ///< changed since the last commit
+  bool redefined = false;     ///< its definition too
+  std::size_t new_steps = 0;  ///< or only these last steps of it
+  bool surely_new = false;    ///< not stored yet, and it was made sure that its gid is not taken
+  bool touched = false;       ///< something of it waits for release
+  bool rolled_back = false;   ///< that was decided; to be told once it is durable
+  Time stored_due{};          ///< the due time in the store's record
+  Time timer = kNever;        ///< when the machine wants to look again
+  Time armed = kNever;        ///< its place in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
   std::vector<Command> commands;    ///< obeyed before it was stored: again, if another one is
@@ -5581,14 +5587,22 @@ class Lives {
   }
   /// Gives it another definition, of the same gid.
   void Redefine(Live& live, Definition definition) {
-    bytes_ -= live.bytes;
-    auto node = index_.extract(live.transaction.definition->gid);  // its key is in there
-    live.transaction.definition = std::make_shared<const Definition>(std::move(definition));
+    Exchange(live, std::move(definition));
     live.redefined = true;
-    live.bytes = BytesOf(*live.transaction.definition);
-    bytes_ += live.bytes;
-    node.key() = live.transaction.definition->gid;
-    index_.insert(std::move(node));
+  }
+  /// Adds a step to its definition, in place if nobody else holds it: the n-th costs as much as the first.
+  void AddStep(Live& live, const Step& step) {
+    std::shared_ptr<const Definition>& definition = live.transaction.definition;
+    if (IsSoleOwner(definition)) {
+      std::const_pointer_cast<Definition>(definition)->steps.push_back(step);
+      live.bytes += BytesOf(step);
+      bytes_ += BytesOf(step);
+    } else {
+      Definition larger = *definition;
+      larger.steps.push_back(step);
+      Exchange(live, std::move(larger));
+    }
+    ++live.new_steps;
   }
   /// Returns its definition, for whoever frees it.
   std::shared_ptr<const Definition> Remove(Live& live) {
@@ -5607,6 +5621,24 @@ class Lives {
   }
 
  private:
+  /// True: no other thread has it, or will, and what they did with it is over. (Where the count alone is read, it may not
+  /// be over; the last of them has counted it down, and that is what counting it up and down is ordered after.)
+  static bool IsSoleOwner(const std::shared_ptr<const Definition>& definition) {
+    if (definition.use_count() != 1) return false;
+    std::shared_ptr<const Definition>(definition).reset();
+    return true;
+  }
+
+  void Exchange(Live& live, Definition definition) {
+    bytes_ -= live.bytes;
+    auto node = index_.extract(live.transaction.definition->gid);  // its key is in there
+    live.transaction.definition = std::make_shared<Definition>(std::move(definition));
+    live.bytes = BytesOf(*live.transaction.definition);
+    bytes_ += live.bytes;
+    node.key() = live.transaction.definition->gid;
+    index_.insert(std::move(node));
+  }
+
   using Index =
       std::unordered_map<std::string_view, Live*>;  // keys are in the definitions, which stay
 
@@ -7531,44 +7563,84 @@ inline void CheckCallable(const DirectCall& call) {
   }
 }
 
+namespace limit {
+
+/// "gid 'x': the payload of step 3 has 300000 bytes; the limit is 262144"
+inline std::string Above(const std::string& gid, const std::string& what, std::size_t is,
+                         std::size_t most) {
+  return "gid '" + gid + "': " + what + " has " + std::to_string(is) + " bytes; the limit is " +
+         std::to_string(most);
+}
+
+inline std::string AboveSteps(const std::string& gid, std::size_t count) {
+  if (count <= kMaxSteps) return {};
+  return "gid '" + gid + "': " + std::to_string(count) + " steps; the limit is " +
+         std::to_string(kMaxSteps);
+}
+
+/// All that counts against the limit of the whole.
+inline std::string AboveBytes(const Definition& definition, std::size_t more) {
+  std::size_t bytes = more + definition.data.size();
+  for (const Step& step : definition.steps) bytes += step.UrlAndPayloadBytes();
+  for (const auto& header : definition.options.branch_headers) {
+    bytes += header.first.size() + header.second.size();
+  }
+  const std::size_t most =
+      definition.type == TransType::kWorkflow ? kMaxWorkflowBytes : kMaxDefinitionBytes;
+  return bytes <= most ? std::string() : Above(definition.gid, "the transaction", bytes, most);
+}
+
+}  // namespace limit
+
+/// Why this cannot be the `index`-th step of such a transaction, from 0.
+inline std::string StepProblem(const Definition& definition, const Step& step, std::size_t index) {
+  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
+  const auto name = [index] { return "step " + std::to_string(index); };
+  const bool workflow = definition.type == TransType::kWorkflow;
+  for (const std::string* url : {&step.action, &step.compensate, &step.branch_id, &step.topic}) {
+    if (url->size() > kMaxUrlBytes) {
+      return limit::Above(definition.gid, "a url of " + name(), url->size(), kMaxUrlBytes);
+    }
+    if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (workflow) break;  // what was recorded is called by nobody
+    const std::string problem = UrlProblem(*url);
+    if (!problem.empty()) return who() + name() + ": " + problem;
+  }
+  const std::size_t most = workflow ? kMaxRecordBytes : kMaxPayloadBytes;
+  if (step.payload.size() > most) {
+    return limit::Above(definition.gid, "the payload of " + name(), step.payload.size(), most);
+  }
+  const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
+  if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
+    return who() + name() + " goes to a topic; only messages do";
+  }
+  return {};
+}
+
+/// Why this step cannot be added at its end.
+inline std::string AddedStepProblem(const Definition& definition, const Step& step) {
+  const std::size_t index = definition.steps.size();
+  std::string problem = limit::AboveSteps(definition.gid, index + 1);
+  if (problem.empty()) problem = StepProblem(definition, step, index);
+  if (problem.empty()) problem = limit::AboveBytes(definition, step.UrlAndPayloadBytes());
+  return problem;
+}
+
 /// Empty if the definition can be carried out, else the sentence that says why not.
 inline std::string Problem(const Definition& definition) {
   std::string problem = GidProblem(definition.gid);
   if (!problem.empty()) return problem;
   const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
-  const auto above = [&who](const std::string& what, std::size_t is, std::size_t limit) {
-    return who() + what + " has " + std::to_string(is) + " bytes; the limit is " +
-           std::to_string(limit);
+  const auto above = [&definition](const std::string& what, std::size_t is, std::size_t most) {
+    return limit::Above(definition.gid, what, is, most);
   };
-  if (definition.steps.size() > kMaxSteps) {
-    return who() + std::to_string(definition.steps.size()) + " steps; the limit is " +
-           std::to_string(kMaxSteps);
+  problem = limit::AboveSteps(definition.gid, definition.steps.size());
+  for (std::size_t i = 0; problem.empty() && i < definition.steps.size(); ++i) {
+    problem = StepProblem(definition, definition.steps[i], i);
   }
-  const bool workflow = definition.type == TransType::kWorkflow;
-  const std::size_t most_payload = workflow ? kMaxRecordBytes : kMaxPayloadBytes;
-  const std::size_t most = workflow ? kMaxWorkflowBytes : kMaxDefinitionBytes;
-  std::size_t bytes = 0;
-  for (std::size_t i = 0; i < definition.steps.size(); ++i) {
-    const Step& step = definition.steps[i];
-    const auto name = [i] { return "step " + std::to_string(i); };
-    for (const std::string* url : {&step.action, &step.compensate, &step.branch_id, &step.topic}) {
-      if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
-      if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
-    }
-    for (const std::string* url : {&step.action, &step.compensate}) {
-      if (definition.type == TransType::kWorkflow) break;  // what was recorded is called by nobody
-      problem = UrlProblem(*url);
-      if (!problem.empty()) return who() + name() + ": " + problem;
-    }
-    if (step.payload.size() > most_payload) {
-      return above("the payload of " + name(), step.payload.size(), most_payload);
-    }
-    const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
-    if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
-      return who() + name() + " goes to a topic; only messages do";
-    }
-    bytes += step.action.size() + step.compensate.size() + step.payload.size();
-  }
+  if (!problem.empty()) return problem;
   for (const std::string* text : {&definition.query_prepared, &definition.workflow}) {
     if (text->size() > kMaxUrlBytes)
       return above("query_prepared or the name", text->size(), kMaxUrlBytes);
@@ -7582,7 +7654,6 @@ inline std::string Problem(const Definition& definition) {
   if (definition.data.size() > kMaxPayloadBytes) {
     return above("its data", definition.data.size(), kMaxPayloadBytes);
   }
-  bytes += definition.data.size();
   if (definition.delay.count() < 0 || definition.delay > kMaxDelay) {
     return who() + "the delay is " + std::to_string(definition.delay.count()) +
            " s; it must be 0 to " + std::to_string(kMaxDelay.count()) + " s";
@@ -7606,9 +7677,9 @@ inline std::string Problem(const Definition& definition) {
                "' contains a line break or NUL";
       }
     }
-    bytes += size;
   }
-  if (bytes > most) return above("the transaction", bytes, most);
+  problem = limit::AboveBytes(definition, 0);
+  if (!problem.empty()) return problem;
   const auto out_of_range = [&who](const char* name, std::chrono::seconds value) {
     return who() + name + " is " + std::to_string(value.count()) +
            " s; it must be 0 (default) to " + std::to_string(kMaxOptionSeconds.count()) + " s";
@@ -7751,11 +7822,9 @@ class Commands {
       return same ? std::string()
                   : "branch " + step.branch_id + " is registered already, otherwise";
     }
-    Definition larger = definition;
-    larger.steps.push_back(step);
-    const std::string problem = Problem(larger);
+    const std::string problem = AddedStepProblem(definition, step);
     if (!problem.empty()) throw RejectedError(problem);
-    board_.lives.Redefine(live, std::move(larger));
+    board_.lives.AddStep(live, step);
     return board_.Step(live, {engine::EventKind::kBranchAdded, 0, {}});
   }
 
@@ -8307,6 +8376,7 @@ class Conflicts {
     // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
     const bool whole = stored->branches.size() == RowCount(*stored->definition);
     stored->definition = live.transaction.definition;
+    live.redefined = live.redefined || live.new_steps > 0;  // some of them may be stored
     if (whole) AddMissingRows(*stored);
     for (std::size_t i = 0; i < stored->branches.size(); ++i) {
       if (i >= live.transaction.branches.size()) continue;
@@ -8783,7 +8853,8 @@ class Commit {
     for (Live* live : board_.dirty) {
       if (live->Fresh()) live->transaction.row = 0;  // given by a batch that was lost
       const bool due_changed = live->transaction.due != live->stored_due;
-      changes_.push_back({&live->transaction, due_changed, live->redefined, false});
+      changes_.push_back(
+          {&live->transaction, due_changed, live->redefined, false, live->new_steps});
     }
     store.Apply(changes_);
     if (works_.Ran() > 0) CheckAllApplied();
@@ -8816,6 +8887,7 @@ class Commit {
         ++live.transaction.version;
         live.stored_due = live.transaction.due;
         live.redefined = false;
+        live.new_steps = 0;
         for (Command& command : std::exchange(live.commands, {})) {
           board_.AddWaiter(live, std::move(command.waiter));
         }
@@ -9859,7 +9931,7 @@ class Requests {
     std::string problem = Problem(definition);
     if (problem.empty() && prepare) problem = PrepareProblem(definition);
     if (!problem.empty()) throw RejectedError(problem);
-    const auto shared = std::make_shared<const Definition>(std::move(definition));
+    const auto shared = std::make_shared<Definition>(std::move(definition));
     Submission submission{shared, std::move(waiter), prepare};
     if (driver_.inbox.Push(std::move(submission))) return;
     Refused("gid '" + shared->gid + "' was not stored: ");
@@ -10278,7 +10350,7 @@ class Tx : public Endpoint {
     bool taken = context_.exists(gid);
     for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
     if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
-    context_.submitted.push_back(std::make_shared<const Definition>(std::move(definition)));
+    context_.submitted.push_back(std::make_shared<Definition>(std::move(definition)));
     return {gid, Status::kSubmitted, {}};
   }
 
@@ -10440,29 +10512,14 @@ class WakeFd {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
+// ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
 
-/// The stored form of a definition and of a state; the only place that knows it.
-/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
-/// only with a new format number.
-///
-/// Its own code because it is written three times per saga on the thread that bounds the
-/// throughput: a JSON or MessagePack document of the same content costs more than the database
-/// does.
+/// Numbers and texts as bytes: what the stored form of a record is made of.
+/// Needs: std. Threads: values only. Document: docs/store_format.md.
 
 namespace dtm {
 inline namespace v1 {
 namespace codec {
-
-inline constexpr std::uint8_t kFormat = 2;
-/// Flags of a definition: it goes on with what a plain saga has not, and with the custom_data of a client.
-inline constexpr std::uint8_t kMore = 8;
-inline constexpr std::uint8_t kCustomData = 32;
-/// Flags of a state.
-inline constexpr std::uint8_t kStuck = 1;
-inline constexpr std::uint8_t kResult = 2;
-inline constexpr std::uint8_t kUpdated = 4;
-inline constexpr std::uint8_t kReasonFrom = 8;
 
 /// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
 class Writer {
@@ -10530,6 +10587,34 @@ class Reader {
   std::string_view rest_;
 };
 
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
+
+/// The stored form of a definition and of a state; the only place that knows it.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
+/// only with a new format number.
+///
+/// Its own code because it is written three times per saga on the thread that bounds the
+/// throughput: a JSON or MessagePack document of the same content costs more than the database
+/// does.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kFormat = 2;
+/// Flags of a definition: it goes on with what a plain saga has not, and with the custom_data of a client.
+inline constexpr std::uint8_t kMore = 8;
+inline constexpr std::uint8_t kCustomData = 32;
+/// Flags of a state.
+inline constexpr std::uint8_t kStuck = 1;
+inline constexpr std::uint8_t kResult = 2;
+inline constexpr std::uint8_t kUpdated = 4;
+inline constexpr std::uint8_t kReasonFrom = 8;
+
 inline std::uint64_t Micros(Time time) {
   const auto count = time.time_since_epoch().count();
   return count < 0 ? 0 : static_cast<std::uint64_t>(count);
@@ -10552,6 +10637,48 @@ inline std::uint8_t ReadFormat(Reader& reader) {
   const std::uint8_t format = reader.Byte();
   if (format == 0 || format > kFormat) Reader::Fail();
   return format;
+}
+
+/// `more`: as of all but plain sagas.
+inline void WriteStep(Writer& writer, const Step& step, bool more) {
+  writer.Text(step.action);
+  writer.Text(step.compensate);
+  writer.Text(step.payload);
+  if (!more) return;
+  writer.Text(step.branch_id);
+  writer.Text(step.topic);
+  writer.Byte(static_cast<std::uint8_t>(step.op));
+  writer.Byte(step.failed ? 1 : 0);
+}
+
+inline Step ReadStep(Reader& reader, bool more) {
+  Step step;
+  step.action = reader.Text();
+  step.compensate = reader.Text();
+  step.payload = reader.Text();
+  if (!more) return step;
+  step.branch_id = reader.Text();
+  step.topic = reader.Text();
+  step.op = static_cast<Op>(reader.Byte());
+  step.failed = reader.Byte() != 0;
+  return step;
+}
+
+/// A step that was added to the stored definition later, in a row of its own.
+inline void EncodeStep(const Step& step, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  writer.Byte(kFormat);
+  WriteStep(writer, step, true);
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline Step DecodeStep(std::string_view bytes) {
+  Reader reader(bytes);
+  (void)ReadFormat(reader);
+  Step step = ReadStep(reader, true);
+  reader.ExpectEnd();
+  return step;
 }
 
 /// Everything of a definition but its gid and type, which are columns.
@@ -10586,16 +10713,7 @@ inline std::string EncodeDefinition(const Definition& definition) {
     for (const int before : order.second) writer.Number(static_cast<std::uint64_t>(before));
   }
   writer.Number(definition.steps.size());
-  for (const Step& step : definition.steps) {
-    writer.Text(step.action);
-    writer.Text(step.compensate);
-    writer.Text(step.payload);
-    if (!more) continue;
-    writer.Text(step.branch_id);
-    writer.Text(step.topic);
-    writer.Byte(static_cast<std::uint8_t>(step.op));
-    writer.Byte(step.failed ? 1 : 0);
-  }
+  for (const Step& step : definition.steps) WriteStep(writer, step, more);
   if (more) {
     writer.Text(definition.query_prepared);
     writer.Number(static_cast<std::uint64_t>(definition.delay.count()));
@@ -10607,8 +10725,8 @@ inline std::string EncodeDefinition(const Definition& definition) {
 }
 
 /// @throws StoreError  damaged, or of a newer format.
-inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, TransType type,
-                                                          std::string_view bytes) {
+inline std::shared_ptr<Definition> DecodeDefinition(std::string gid, TransType type,
+                                                    std::string_view bytes) {
   auto definition = std::make_shared<Definition>();
   definition->gid = std::move(gid);
   definition->type = type;
@@ -10636,16 +10754,7 @@ inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, Trans
     }
   }
   definition->steps.resize(reader.Count());
-  for (Step& step : definition->steps) {
-    step.action = reader.Text();
-    step.compensate = reader.Text();
-    step.payload = reader.Text();
-    if (!more) continue;
-    step.branch_id = reader.Text();
-    step.topic = reader.Text();
-    step.op = static_cast<Op>(reader.Byte());
-    step.failed = reader.Byte() != 0;
-  }
+  for (Step& step : definition->steps) step = ReadStep(reader, more);
   if (more) {
     definition->query_prepared = reader.Text();
     definition->delay = std::chrono::seconds(reader.Number());
@@ -10895,7 +11004,7 @@ namespace sqlite_schema {
 
 /// Counted up with every change of the tables or of the codec. Kept in dtm_meta, not in
 /// user_version, which belongs to the program whose file this may also be.
-inline constexpr int kVersion = 4;
+inline constexpr int kVersion = 5;
 
 /// The steps from version n to n + 1, in order. Never change one that was released.
 inline constexpr const char* kMigrations[kVersion] = {
@@ -10939,11 +11048,20 @@ CREATE TABLE dtm_gids (
   finished INTEGER NOT NULL,
   content INTEGER NOT NULL
 ) WITHOUT ROWID;
+)sql",
+    R"sql(
+CREATE TABLE dtm_step (
+  trans INTEGER NOT NULL,
+  nr INTEGER NOT NULL,
+  step BLOB NOT NULL,
+  PRIMARY KEY (trans, nr)
+) WITHOUT ROWID;
 )sql"};
 
 /// What no SQL of the user may touch.
 inline std::vector<std::string> OwnTables() {
-  return {"dtm_meta", "dtm_trans", "dtm_big_definition", "dtm_kv", "dtm_trans_due", "dtm_gids"};
+  return {"dtm_meta", "dtm_trans", "dtm_big_definition", "dtm_kv", "dtm_trans_due",
+          "dtm_gids", "dtm_step"};
 }
 
 /// The schema version of the file; 0 = it has no tables of ours yet. Only reads.
@@ -11139,15 +11257,20 @@ class Guard {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_statements.hpp -----------------------------------------------------------
+// ---- dtm/store/sqlite_records.hpp --------------------------------------------------------------
 
-/// The two connections of the SQLite store, with the statements that run on them.
-/// Needs: SQLite through sql/sqlite.hpp. Threads: one at a time for each connection.
-/// Document: docs/store_format.md.
+/// How the SQLite store reads rows back into records.
+/// Needs: SQLite through sql/sqlite.hpp. Threads: those of the statement. Document: docs/store_format.md.
 
 namespace dtm {
 inline namespace v1 {
 namespace sqlite_store {
+
+/// Ends the reading of a statement.
+struct Finally {
+  sql::Statement& statement;
+  ~Finally() { statement.Reset(); }
+};
 
 inline std::int64_t Stored(Time time) { return time.time_since_epoch().count(); }
 inline Time FromStored(std::int64_t micros) { return Time(Duration(micros)); }
@@ -11161,9 +11284,23 @@ inline std::string Select(const std::string& rest) {
          rest;
 }
 
+inline constexpr char kSelectSteps[] = "SELECT nr, step FROM dtm_step WHERE trans = ?1 ORDER BY nr";
+
+/// Those that were added since the definition was written.
+/// @throws StoreError  damaged.
+inline void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition& definition) {
+  const Finally reset{steps};
+  steps.Bind(1, trans);
+  while (steps.Step()) {
+    const auto nr = static_cast<std::int64_t>(definition.steps.size());
+    if (steps.Int(0) != nr) codec::Reader::Fail();
+    definition.steps.push_back(codec::DecodeStep(steps.View(1)));
+  }
+}
+
 /// A record that cannot be read comes back `unreadable`, with its gid and the reason: it stops that
-/// transaction and no other.
-inline Transaction ReadTransaction(const sql::Statement& row) {
+/// transaction and no other. `steps`: kSelectSteps on the same connection.
+inline Transaction ReadTransaction(const sql::Statement& row, sql::Statement& steps) {
   Transaction transaction;
   transaction.row = row.Int(0);
   const std::string gid = row.Text(1);
@@ -11177,7 +11314,9 @@ inline Transaction ReadTransaction(const sql::Statement& row) {
     const auto known = [](std::int64_t number) { return number >= 1 && number <= 5; };
     if (!known(row.Int(2)) || !known(row.Int(3))) codec::Reader::Fail();
     codec::DecodeState(row.View(8), transaction);
-    transaction.definition = codec::DecodeDefinition(gid, type, row.View(9));
+    const std::shared_ptr<Definition> definition = codec::DecodeDefinition(gid, type, row.View(9));
+    if (RegistersSteps(type)) ReadAddedSteps(steps, transaction.row, *definition);
+    transaction.definition = definition;
   } catch (const StoreError& error) {
     auto unreadable = std::make_shared<Definition>();
     unreadable->gid = gid;
@@ -11215,6 +11354,20 @@ inline Transaction ReadKept(const sql::Statement& row) {
                    FromKept(row.Int(3)), static_cast<std::uint64_t>(row.Int(4))});
 }
 
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite_statements.hpp -----------------------------------------------------------
+
+/// The two connections of the SQLite store, with the statements that run on them.
+/// Needs: SQLite through sql/sqlite.hpp. Threads: one at a time for each connection.
+/// Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
 /// Writes and checkpoints.
 struct Writer {
   explicit Writer(std::unique_ptr<sql::Database> configured)
@@ -11229,6 +11382,9 @@ struct Writer {
         insert_big(db,
                    "INSERT OR REPLACE INTO dtm_big_definition (id, definition) VALUES (?1, ?2)"),
         redefine(db, "UPDATE dtm_trans SET definition = ?2 WHERE id = ?1"),
+        add_step(db, "INSERT INTO dtm_step (trans, nr, step) VALUES (?1, ?2, ?3)"),
+        remove_steps(db, "DELETE FROM dtm_step WHERE trans = ?1"),
+        steps(db, kSelectSteps),
         update(
             db,
             "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5, "
@@ -11284,7 +11440,7 @@ struct Writer {
   /// Removes the record, and keeps its gid. Returns how many bytes that took.
   std::size_t ReplaceByGid(std::int64_t row) {
     if (!find_row.Bind(1, row).Step()) return 0;
-    const KeptGid gid = KeptOf(ReadTransaction(find_row));
+    const KeptGid gid = KeptOf(ReadTransaction(find_row, steps));
     const std::size_t bytes = find_row.Bytes(8) + find_row.Bytes(9);
     find_row.Reset();
     keep.BindText(1, gid.gid).Bind(2, static_cast<std::int64_t>(gid.type));
@@ -11300,6 +11456,7 @@ struct Writer {
   void Remove(std::int64_t row) {
     remove.Bind(1, row).Step();
     remove_big.Bind(1, row).Step();
+    remove_steps.Bind(1, row).Step();
   }
 
   /// In place of SQLite's own: the log is copied into the file only after the store has looked whose file it is.
@@ -11351,8 +11508,22 @@ struct Writer {
     if (due_changed) BindDue(write, 6, transaction);
     write.Step();
     const bool applied = db.Changes() > 0;
-    if (applied && change.definition_changed) Redefine(transaction);
+    if (applied && change.definition_changed) {
+      Redefine(transaction);
+    } else if (applied) {
+      AddSteps(transaction, change.new_steps);
+    }
     return applied;
+  }
+
+  void AddSteps(const Transaction& transaction, std::size_t count) {
+    const std::vector<Step>& all = transaction.definition->steps;
+    std::string encoded;
+    for (std::size_t nr = all.size() - count; nr < all.size(); ++nr) {
+      codec::EncodeStep(all[nr], encoded);
+      add_step.Bind(1, transaction.row).Bind(2, static_cast<std::int64_t>(nr));
+      add_step.BindBlob(3, encoded).Step();
+    }
   }
 
   void Redefine(const Transaction& transaction) {
@@ -11366,6 +11537,7 @@ struct Writer {
     } else {
       remove_big.Bind(1, transaction.row).Step();
     }
+    remove_steps.Bind(1, transaction.row).Step();
   }
 
   /// Only the unfinished have a place in the index of what is due.
@@ -11379,9 +11551,9 @@ struct Writer {
 
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
-  sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
-      newest, look, remove, remove_big, has, find_row, kept, keep, look_kept, forget, get_value,
-      put_value, remove_value, savepoint, roll_back, release;
+  sql::Statement begin, commit, insert, insert_big, redefine, add_step, remove_steps, steps, update,
+      update_due, due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep,
+      look_kept, forget, get_value, put_value, remove_value, savepoint, roll_back, release;
   sql::Guard guard;
   sql::LogIndex log;
   std::string last_kept;  ///< no later gid is kept
@@ -11393,6 +11565,7 @@ struct Reader {
   explicit Reader(std::unique_ptr<sql::Database> configured)
       : owned(std::move(configured)),
         find(*owned, Select("WHERE gid = ?1")),
+        steps(*owned, kSelectSteps),
         find_kept(*owned, std::string(kSelectKept) + "WHERE gid = ?1"),
         scan(*owned,
              Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
@@ -11414,7 +11587,7 @@ struct Reader {
               "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
 
   std::unique_ptr<sql::Database> owned;
-  sql::Statement find, find_kept, scan, scan_values, find_value, unfinished, created, stuck;
+  sql::Statement find, steps, find_kept, scan, scan_values, find_value, unfinished, created, stuck;
 };
 
 }  // namespace sqlite_store
@@ -11670,11 +11843,6 @@ class Expiry {
   // What is read for the hash of its content holds up the loop.
   static constexpr std::size_t kMostBytes = std::size_t{1} << 20;
 
-  struct Finally {
-    sql::Statement& statement;
-    ~Finally() { statement.Reset(); }
-  };
-
   std::int64_t Find(std::int64_t before, std::int64_t after, std::size_t limit,
                     std::vector<std::int64_t>& expired) {
     sql::Statement& look = writer_.look;
@@ -11861,7 +12029,9 @@ class SqliteStore : public Store {
     const Connections::Reading reader(connections_);
     sql::Statement& find = reader->find;
     const Finally reset{find};
-    if (find.BindText(1, gid).Step()) return sqlite_store::ReadTransaction(find);
+    if (find.BindText(1, gid).Step()) {
+      return sqlite_store::ReadTransaction(find, reader->steps);
+    }
     sql::Statement& find_kept = reader->find_kept;
     const Finally reset_kept{find_kept};
     if (!find_kept.BindText(1, gid).Step()) return std::nullopt;
@@ -11879,7 +12049,9 @@ class SqliteStore : public Store {
     scan.Bind(5, sqlite_store::Stored(filter.created_to));
     scan.Bind(6, static_cast<std::int64_t>(limit));
     ScanPage page;
-    while (scan.Step()) page.transactions.push_back(sqlite_store::ReadTransaction(scan));
+    while (scan.Step()) {
+      page.transactions.push_back(sqlite_store::ReadTransaction(scan, reader->steps));
+    }
     if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().row;
     return page;
   }
@@ -11928,7 +12100,7 @@ class SqliteStore : public Store {
     due.Bind(1, sqlite_store::Stored(after.due)).Bind(2, after.row);
     due.Bind(3, sqlite_store::Stored(now));
     while (due.Step()) {
-      if (!visit(sqlite_store::ReadTransaction(due))) return;
+      if (!visit(sqlite_store::ReadTransaction(due, Writing().steps))) return;
     }
   }
 
@@ -11963,11 +12135,7 @@ class SqliteStore : public Store {
 
  private:
   using Connections = sqlite_store::Connections;
-
-  struct Finally {
-    sql::Statement& statement;
-    ~Finally() { statement.Reset(); }
-  };
+  using Finally = sqlite_store::Finally;
 
   sqlite_store::Writer& Writing() { return connections_.Writing(); }
 

@@ -21,7 +21,7 @@ TEST_CASE("conflicts: a repeat brings its stored record into memory, and reads n
   dtm::Board board(*inner, options);
   dtm::Conflicts conflicts(board);
   dtm::Transaction fresh;
-  fresh.definition = std::make_shared<const dtm::Definition>(NewDefinition("a", 1));
+  fresh.definition = std::make_shared<dtm::Definition>(NewDefinition("a", 1));
   dtm::Live& live = board.lives.Add(std::move(fresh));
   conflicts.OnGidExists(live);
   CHECK(board.lives.Count() == 1);

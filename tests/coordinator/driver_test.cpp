@@ -518,7 +518,7 @@ TEST_CASE("driver: works share commits, at most so many a turn, and one that fai
     dtm::Waiter waiter;
     waiter.callback = [&submitted](const dtm::Reply& reply) { submitted += !reply.error; };
     REQUIRE(driver.inbox.Push(
-        {std::make_shared<const dtm::Definition>(NewDefinition("a", 0)), std::move(waiter)}));
+        {std::make_shared<dtm::Definition>(NewDefinition("a", 0)), std::move(waiter)}));
     driver.Poll();
     REQUIRE(done.size() == 5);
     CHECK(done[0] == "ok");

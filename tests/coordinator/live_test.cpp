@@ -111,6 +111,27 @@ TEST_CASE("lives: another definition of the same gid; it stays where it is, the 
   CHECK(lives.Count() == 1001);
 }
 
+TEST_CASE("lives: a step is added in place, unless somebody else holds the definition") {
+  Lives lives;
+  Live& live = lives.Add(NewTransaction("a", 1));
+  const std::size_t steps = live.transaction.definition->steps.size();
+  const Definition* const first = live.transaction.definition.get();
+  lives.AddStep(live, {"http://h/a", "http://h/c", "one"});
+  CHECK(live.transaction.definition.get() == first);
+  const std::shared_ptr<const Definition> held = live.transaction.definition;
+  lives.AddStep(live, {"http://h/a", "http://h/c", "two"});
+  CHECK(live.transaction.definition.get() != first);
+  CHECK(held->steps.size() == steps + 1);
+  REQUIRE(live.transaction.definition->steps.size() == steps + 2);
+  CHECK(live.transaction.definition->steps[steps + 1].payload == "two");
+  CHECK(live.new_steps == 2);
+  CHECK_FALSE(live.redefined);
+  CHECK(lives.Find("a") == &live);
+  CHECK(lives.Bytes() == BytesOf(*live.transaction.definition));
+  lives.Remove(live);
+  CHECK(lives.Bytes() == 0);
+}
+
 TEST_CASE(
     "lives: a visit of many comes to each once, in their order, and does not mind what has left") {
   Lives lives;

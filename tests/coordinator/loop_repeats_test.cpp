@@ -277,7 +277,7 @@ class Repeats {
       Answered(id, "the submission of " + gid);
       OnReply(gid, prepare, reply);
     };
-    const auto shared = std::make_shared<const Definition>(std::move(definition));
+    const auto shared = std::make_shared<Definition>(std::move(definition));
     (void)life_->inbox.Push(dtm::Submission{shared, std::move(waiter), prepare});
   }
 
@@ -350,7 +350,7 @@ class Repeats {
   }
 
   void Transact(const Definition& definition) {
-    const auto shared = std::make_shared<const Definition>(definition);
+    const auto shared = std::make_shared<Definition>(definition);
     const std::size_t id = asked_++;
     unanswered_[id] = {time_->Now(), "a work"};
     dtm::QueuedWork work;

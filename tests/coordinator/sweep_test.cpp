@@ -34,7 +34,7 @@ struct Memory {
   /// A stored one in memory: its first call is out.
   Live& Add(const std::string& gid) {
     Transaction transaction;
-    transaction.definition = std::make_shared<const dtm::Definition>(NewDefinition(gid, 1));
+    transaction.definition = std::make_shared<dtm::Definition>(NewDefinition(gid, 1));
     Live& live = board.lives.Add(std::move(transaction));
     board.Step(live, {EventKind::kSubmitted, 0, {}});
     live.transaction.version = 1;
@@ -117,7 +117,7 @@ TEST_CASE(
     "sweep: a submission whose turn was broken off is refused, definitely if it is not stored") {
   Memory memory;
   Transaction transaction;
-  transaction.definition = std::make_shared<const dtm::Definition>(NewDefinition("a", 1));
+  transaction.definition = std::make_shared<dtm::Definition>(NewDefinition("a", 1));
   Live& live = memory.board.lives.Add(std::move(transaction));
   std::string answer;
   dtm::Waiter waiter;

@@ -93,7 +93,7 @@ class Turns {
       CHECK(answers[place].empty());  // nobody is answered twice
       answers[place] = InWords(reply);
     };
-    CHECK(inbox_.Push(dtm::Submission{std::make_shared<const dtm::Definition>(definition),
+    CHECK(inbox_.Push(dtm::Submission{std::make_shared<dtm::Definition>(definition),
                                       std::move(waiter), prepare}));
     return place;
   }

@@ -74,8 +74,8 @@ struct WorkTurns : sql_kit::Disk {
     dtm::Definition definition;
     definition.gid = gid;
     definition.steps.push_back({url, "", "1"});
-    REQUIRE(inbox.Push(dtm::Submission{std::make_shared<const dtm::Definition>(definition),
-                                       dtm::Waiter{}, false}));
+    REQUIRE(inbox.Push(
+        dtm::Submission{std::make_shared<dtm::Definition>(definition), dtm::Waiter{}, false}));
   }
   std::size_t Answered() const {
     std::size_t n = 0;

@@ -14,7 +14,7 @@ dtm::Transaction Failed() {
   saga.steps = {{"http://bank/out", "http://bank/undo", ""},
                 {"http://dtm:secret@bank/in", "http://bank/undo", ""}};
   dtm::Transaction transaction;
-  transaction.definition = std::make_shared<const dtm::Definition>(std::move(saga));
+  transaction.definition = std::make_shared<dtm::Definition>(std::move(saga));
   transaction.branches.resize(4);
   transaction.status = dtm::Status::kFailed;
   transaction.reason = "no money";

@@ -299,7 +299,7 @@ TEST_CASE("transaction: same content of tcc, xa and workflow is not what was reg
 
 TEST_CASE("transaction: registered steps get their rows, and the rows that are there stay") {
   dtm::Transaction tcc;
-  tcc.definition = std::make_shared<const Definition>(Of(TransType::kTcc));
+  tcc.definition = std::make_shared<Definition>(Of(TransType::kTcc));
   tcc.branches.resize(2);
   tcc.branches[1].tries = 7;
   for (int i = 0; i < 2; ++i) {  // once is enough
@@ -317,7 +317,7 @@ TEST_CASE(
   dtm::Transaction workflow;
   Definition definition = Of(TransType::kWorkflow);
   definition.steps[1].failed = true;
-  workflow.definition = std::make_shared<const Definition>(definition);
+  workflow.definition = std::make_shared<Definition>(definition);
   AddMissingRows(workflow);
   REQUIRE(workflow.branches.size() == 3);
   CHECK(workflow.branches[0].status == dtm::BranchStatus::kPrepared);

@@ -437,7 +437,7 @@ struct Play {
     dtm::Definition larger = *t.definition;
     const std::size_t count = larger.steps.size() + 1;
     larger.steps = Make(std::string(Name(Type())) + " " + std::to_string(count)).steps;
-    t.definition = std::make_shared<const dtm::Definition>(std::move(larger));
+    t.definition = std::make_shared<dtm::Definition>(std::move(larger));
     Happen(EventKind::kBranchAdded);
   }
   double Gap(const char* row, std::size_t n) const {

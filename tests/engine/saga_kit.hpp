@@ -172,7 +172,7 @@ inline std::string Statuses(const dtm::Transaction& transaction) {
 
 inline dtm::Transaction NewTransaction(dtm::Definition saga) {
   dtm::Transaction transaction;
-  transaction.definition = std::make_shared<const dtm::Definition>(std::move(saga));
+  transaction.definition = std::make_shared<dtm::Definition>(std::move(saga));
   return transaction;
 }
 

@@ -40,7 +40,7 @@ Definition Saga() {
 Transaction Stored(Definition definition, Status status) {
   Transaction transaction;
   transaction.branches.resize(2 * definition.steps.size());
-  transaction.definition = std::make_shared<const Definition>(std::move(definition));
+  transaction.definition = std::make_shared<Definition>(std::move(definition));
   transaction.status = status;
   transaction.created = At(kStart, 4500);
   transaction.due = At(kStart + 10);  // of a finished one it means nothing
@@ -142,7 +142,7 @@ TEST_CASE("wire_query: every field, in the order of the reference") {
   transaction.reason_from = 2;
   transaction.last_error = "reset";
   saga.query_prepared = "http://h/asked";
-  transaction.definition = std::make_shared<const Definition>(saga);
+  transaction.definition = std::make_shared<Definition>(saga);
   const auto json = TransactionJson(transaction, Seconds(10));
   CHECK(Keys(json) == std::vector<std::string>{"id",
                                                "create_time",

@@ -7,6 +7,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/store/contract_records.hpp"
+#include "tests/store/contract_steps.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
 #include <dtm/store/codec.hpp>
@@ -77,6 +78,56 @@ TEST_CASE("sqlite: what became large by a change leaves nothing behind when it e
   store.Commit();
   CHECK(Number(path, "SELECT count(*) FROM dtm_trans") == 0);
   CHECK(Number(path, "SELECT count(*) FROM dtm_big_definition") == 0);
+}
+
+TEST_CASE(
+    "sqlite: an added step has a row of its own, until the definition is written as a whole") {
+  const TempDir dir;
+  const std::string path = dir / "a.db";
+  dtm::SqliteStore store(path, dtm::Durability::kProcess);
+  Transaction one = store_contract::Registering("one", dtm::TransType::kTcc, 10);
+  REQUIRE(Put(store, one));
+  const std::string kDefinitionBytes = "SELECT length(definition) FROM dtm_trans";
+  const std::int64_t before = Number(path, kDefinitionBytes);
+  REQUIRE(store_contract::PutAdded(store, one, 3));
+  CHECK(Number(path, kDefinitionBytes) == before);
+  CHECK(Number(path, "SELECT count(*) FROM dtm_step") == 3);
+  REQUIRE(store_contract::PutRedefined(store, one));
+  CHECK(Number(path, "SELECT count(*) FROM dtm_step") == 0);
+  CHECK(Difference(*store.Load("one"), one).empty());
+}
+
+TEST_CASE("sqlite: a damaged or missing step stops that transaction and no other") {
+  const TempDir dir;
+  const std::string path = dir / "a.db";
+  const std::string damage = GENERATE(as<std::string>{}, "DELETE FROM dtm_step WHERE nr = 2",
+                                      "UPDATE dtm_step SET step = x'02' WHERE nr = 2",
+                                      "UPDATE dtm_step SET step = x'63' WHERE nr = 2",
+                                      "UPDATE dtm_step SET step = step || x'00' WHERE nr = 3",
+                                      "UPDATE dtm_step SET nr = 9 WHERE nr = 3");
+  CAPTURE(damage);
+  Transaction one = store_contract::Registering("one", dtm::TransType::kWorkflow, 10);
+  Transaction other = store_contract::Registering("other", dtm::TransType::kWorkflow, 10);
+  {
+    dtm::SqliteStore store(path, dtm::Durability::kProcess);
+    REQUIRE(Put(store, one));
+    REQUIRE(Put(store, other));
+    REQUIRE(store_contract::PutAdded(store, other, 1));
+    REQUIRE(store_contract::PutAdded(store, one, 3));
+    const auto last = static_cast<int>(one.definition->steps.size()) - 1;
+    REQUIRE(last == 3);
+  }
+  {
+    dtm::sql::Database db(path, SQLITE_OPEN_READWRITE);
+    db.Exec((damage + " AND trans = " + std::to_string(one.row)).c_str());
+  }
+  dtm::SqliteStore store(path, dtm::Durability::kProcess);
+  const auto loaded = store.Load("one");
+  REQUIRE(loaded.has_value());
+  CHECK(loaded->unreadable);
+  CHECK_FALSE(loaded->last_error.empty());
+  CHECK(Difference(*store.Load("other"), other).empty());
+  CHECK(DuePage(store, At(1000), {}, 10).size() == 2);
 }
 
 TEST_CASE("sqlite: a definition written by a change is there when the file is opened again") {

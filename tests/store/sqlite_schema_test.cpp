@@ -36,7 +36,7 @@ std::string Objects(Database& db) {
 }
 
 constexpr const char* kTables =
-    "dtm_big_definition dtm_gids dtm_kv dtm_meta dtm_trans dtm_trans_due";
+    "dtm_big_definition dtm_gids dtm_kv dtm_meta dtm_step dtm_trans dtm_trans_due";
 
 }  // namespace
 
@@ -46,7 +46,8 @@ TEST_CASE("an empty file gets the tables and the version in dtm_meta") {
   schema::Migrate(db);
   CHECK(Objects(db) == kTables);
   CHECK(schema::StoredVersion(db) == schema::kVersion);
-  CHECK(Value(db, "SELECT value FROM dtm_meta WHERE key = 'schema_version'") == "4");
+  CHECK(Value(db, "SELECT value FROM dtm_meta WHERE key = 'schema_version'") ==
+        std::to_string(schema::kVersion));
   CHECK(Value(db, "PRAGMA user_version") == "0");
   CHECK(Value(db, "SELECT group_concat(name, ' ') FROM pragma_table_info('dtm_trans')") ==
         "id gid type status version created finished due definition state");
@@ -213,7 +214,8 @@ TEST_CASE("a version that no dtm wrote is refused") {
     Database db(dir / "s.db", kOpen);
     db.Exec(
         "DROP TABLE IF EXISTS dtm_meta; DROP TABLE IF EXISTS dtm_trans;"
-        "DROP TABLE IF EXISTS dtm_kv; DROP TABLE IF EXISTS dtm_gids");
+        "DROP TABLE IF EXISTS dtm_kv; DROP TABLE IF EXISTS dtm_gids; "
+        "DROP TABLE IF EXISTS dtm_step");
     schema::Migrate(db);
     db.Exec(("UPDATE dtm_meta SET value = " + std::string(version)).c_str());
     INFO(version);

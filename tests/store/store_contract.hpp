@@ -12,6 +12,7 @@
 #include "tests/store/contract_batches.hpp"
 #include "tests/store/contract_lists.hpp"
 #include "tests/store/contract_records.hpp"
+#include "tests/store/contract_steps.hpp"
 #include "tests/store/contract_values.hpp"
 #include "tests/store/contract_works.hpp"
 #include <dtm/store/store.hpp>
@@ -44,6 +45,8 @@ inline std::vector<Check> Checks() {
           {"a lost change leaves the definition alone", LostChangeLeavesTheDefinition},
           {"a definition that was rolled back is the old one", RolledBackDefinitionIsTheOldOne},
           {"the definition may change inside a batch", DefinitionChangesInsideABatch},
+          {"steps are added", StepsAreAdded},
+          {"added steps expire with their transaction", AddedStepsExpireWithTheirTransaction},
           {"what is unfinished is counted", UnfinishedIsCounted},
           {"what is due comes in order, page by page", DueInOrderPageByPage},
           {"NextDue is the first one later", NextDueIsTheFirstLater},

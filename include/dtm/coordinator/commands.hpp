@@ -128,11 +128,9 @@ class Commands {
       return same ? std::string()
                   : "branch " + step.branch_id + " is registered already, otherwise";
     }
-    Definition larger = definition;
-    larger.steps.push_back(step);
-    const std::string problem = Problem(larger);
+    const std::string problem = AddedStepProblem(definition, step);
     if (!problem.empty()) throw RejectedError(problem);
-    board_.lives.Redefine(live, std::move(larger));
+    board_.lives.AddStep(live, step);
     return board_.Step(live, {engine::EventKind::kBranchAdded, 0, {}});
   }
 

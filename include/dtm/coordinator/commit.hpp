@@ -151,7 +151,8 @@ class Commit {
     for (Live* live : board_.dirty) {
       if (live->Fresh()) live->transaction.row = 0;  // given by a batch that was lost
       const bool due_changed = live->transaction.due != live->stored_due;
-      changes_.push_back({&live->transaction, due_changed, live->redefined, false});
+      changes_.push_back(
+          {&live->transaction, due_changed, live->redefined, false, live->new_steps});
     }
     store.Apply(changes_);
     if (works_.Ran() > 0) CheckAllApplied();
@@ -184,6 +185,7 @@ class Commit {
         ++live.transaction.version;
         live.stored_due = live.transaction.due;
         live.redefined = false;
+        live.new_steps = 0;
         for (Command& command : std::exchange(live.commands, {})) {
           board_.AddWaiter(live, std::move(command.waiter));
         }

@@ -111,6 +111,7 @@ class Conflicts {
     // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
     const bool whole = stored->branches.size() == RowCount(*stored->definition);
     stored->definition = live.transaction.definition;
+    live.redefined = live.redefined || live.new_steps > 0;  // some of them may be stored
     if (whole) AddMissingRows(*stored);
     for (std::size_t i = 0; i < stored->branches.size(); ++i) {
       if (i >= live.transaction.branches.size()) continue;

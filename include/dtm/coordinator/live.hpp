@@ -30,17 +30,18 @@ struct Stepped : engine::Event {
 };
 
 struct Live {
-  Transaction transaction;   ///< as stepped; durable unless `dirty`
-  std::size_t place = 0;     ///< see Lives
-  std::uint64_t life = 0;    ///< a new one whenever it comes into memory; 0: it has left
-  bool dirty = false;        ///< changed since the last commit
-  bool redefined = false;    ///< its definition too
-  bool surely_new = false;   ///< not stored yet, and it was made sure that its gid is not taken
-  bool touched = false;      ///< something of it waits for release
-  bool rolled_back = false;  ///< that was decided; to be told once it is durable
-  Time stored_due{};         ///< the due time in the store's record
-  Time timer = kNever;       ///< when the machine wants to look again
-  Time armed = kNever;       ///< its place in Timers
+  Transaction transaction;    ///< as stepped; durable unless `dirty`
+  std::size_t place = 0;      ///< see Lives
+  std::uint64_t life = 0;     ///< a new one whenever it comes into memory; 0: it has left
+  bool dirty = false;         ///< changed since the last commit
+  bool redefined = false;     ///< its definition too
+  std::size_t new_steps = 0;  ///< or only these last steps of it
+  bool surely_new = false;    ///< not stored yet, and it was made sure that its gid is not taken
+  bool touched = false;       ///< something of it waits for release
+  bool rolled_back = false;   ///< that was decided; to be told once it is durable
+  Time stored_due{};          ///< the due time in the store's record
+  Time timer = kNever;        ///< when the machine wants to look again
+  Time armed = kNever;        ///< its place in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
   std::vector<Command> commands;    ///< obeyed before it was stored: again, if another one is
@@ -173,14 +174,22 @@ class Lives {
   }
   /// Gives it another definition, of the same gid.
   void Redefine(Live& live, Definition definition) {
-    bytes_ -= live.bytes;
-    auto node = index_.extract(live.transaction.definition->gid);  // its key is in there
-    live.transaction.definition = std::make_shared<const Definition>(std::move(definition));
+    Exchange(live, std::move(definition));
     live.redefined = true;
-    live.bytes = BytesOf(*live.transaction.definition);
-    bytes_ += live.bytes;
-    node.key() = live.transaction.definition->gid;
-    index_.insert(std::move(node));
+  }
+  /// Adds a step to its definition, in place if nobody else holds it: the n-th costs as much as the first.
+  void AddStep(Live& live, const Step& step) {
+    std::shared_ptr<const Definition>& definition = live.transaction.definition;
+    if (IsSoleOwner(definition)) {
+      std::const_pointer_cast<Definition>(definition)->steps.push_back(step);
+      live.bytes += BytesOf(step);
+      bytes_ += BytesOf(step);
+    } else {
+      Definition larger = *definition;
+      larger.steps.push_back(step);
+      Exchange(live, std::move(larger));
+    }
+    ++live.new_steps;
   }
   /// Returns its definition, for whoever frees it.
   std::shared_ptr<const Definition> Remove(Live& live) {
@@ -199,6 +208,24 @@ class Lives {
   }
 
  private:
+  /// True: no other thread has it, or will, and what they did with it is over. (Where the count alone is read, it may not
+  /// be over; the last of them has counted it down, and that is what counting it up and down is ordered after.)
+  static bool IsSoleOwner(const std::shared_ptr<const Definition>& definition) {
+    if (definition.use_count() != 1) return false;
+    std::shared_ptr<const Definition>(definition).reset();
+    return true;
+  }
+
+  void Exchange(Live& live, Definition definition) {
+    bytes_ -= live.bytes;
+    auto node = index_.extract(live.transaction.definition->gid);  // its key is in there
+    live.transaction.definition = std::make_shared<Definition>(std::move(definition));
+    live.bytes = BytesOf(*live.transaction.definition);
+    bytes_ += live.bytes;
+    node.key() = live.transaction.definition->gid;
+    index_.insert(std::move(node));
+  }
+
   using Index =
       std::unordered_map<std::string_view, Live*>;  // keys are in the definitions, which stay
 

@@ -45,7 +45,7 @@ class Requests {
     std::string problem = Problem(definition);
     if (problem.empty() && prepare) problem = PrepareProblem(definition);
     if (!problem.empty()) throw RejectedError(problem);
-    const auto shared = std::make_shared<const Definition>(std::move(definition));
+    const auto shared = std::make_shared<Definition>(std::move(definition));
     Submission submission{shared, std::move(waiter), prepare};
     if (driver_.inbox.Push(std::move(submission))) return;
     Refused("gid '" + shared->gid + "' was not stored: ");

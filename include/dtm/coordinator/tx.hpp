@@ -52,7 +52,7 @@ class Tx : public Endpoint {
     bool taken = context_.exists(gid);
     for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
     if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
-    context_.submitted.push_back(std::make_shared<const Definition>(std::move(definition)));
+    context_.submitted.push_back(std::make_shared<Definition>(std::move(definition)));
     return {gid, Status::kSubmitted, {}};
   }
 

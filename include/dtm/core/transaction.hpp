@@ -44,6 +44,10 @@ struct Step {
   std::string topic{};
   Op op{};              ///< workflow: what was recorded; else given by the type
   bool failed = false;  ///< workflow: recorded as failed
+  /// What counts against the limits.
+  std::size_t UrlAndPayloadBytes() const {
+    return action.size() + compensate.size() + payload.size();
+  }
 };
 
 inline constexpr const char kLocalPrefix[] = "local:";
@@ -73,7 +77,7 @@ inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
 
 inline bool IsTopic(std::string_view url) { return HasPrefix(url, kTopicPrefix); }
 
-/// What the initiator asked for.
+/// What the initiator asked for. Made as `Definition`, not as `const Definition`: see Lives::AddStep.
 struct Definition {
   std::string gid;
   TransType type = TransType::kSaga;
@@ -93,9 +97,13 @@ struct Definition {
 };
 
 /// What it takes in memory, with the record of how far it has come.
+inline std::size_t BytesOf(const Step& step) {
+  constexpr std::size_t kBytesOfBranch = 48;
+  return sizeof(Step) + 2 * kBytesOfBranch + step.branch_id.size() + step.topic.size() +
+         step.UrlAndPayloadBytes();
+}
 inline std::size_t BytesOf(const Definition& definition) {
   constexpr std::size_t kRecord = 512;
-  constexpr std::size_t kBytesOfBranch = 48;
   std::size_t bytes = sizeof(Definition) + kRecord + definition.gid.size() +
                       definition.data.size() + definition.query_prepared.size() +
                       definition.workflow.size() + definition.custom_data.size();
@@ -105,10 +113,7 @@ inline std::size_t BytesOf(const Definition& definition) {
   for (const auto& order : definition.orders) {
     bytes += sizeof order + order.second.size() * sizeof(int);
   }
-  for (const Step& step : definition.steps) {
-    bytes += sizeof(Step) + 2 * kBytesOfBranch + step.branch_id.size() + step.topic.size() +
-             step.action.size() + step.compensate.size() + step.payload.size();
-  }
+  for (const Step& step : definition.steps) bytes += BytesOf(step);
   return bytes;
 }
 
@@ -192,11 +197,10 @@ inline std::uint64_t ContentHash(const Definition& definition) {
 /// How far one branch has come.
 struct Branch {
   BranchStatus status = BranchStatus::kPrepared;
-  bool in_flight = false;  ///< called by this life of the coordinator and not answered; not stored
-  bool unsent = false;     ///< it waits because its last call was not sent; not stored
-  bool told_when =
-      false;  ///< it waits until then because the branch itself asked for it (Retry-After)
-  std::uint32_t tries = 0;   ///< calls that may have had an effect; > 0 = it may have run
+  bool in_flight = false;   ///< called by this life of the coordinator and not answered; not stored
+  bool unsent = false;      ///< it waits because its last call was not sent; not stored
+  bool told_when = false;   ///< it waits because the branch asked for that time (Retry-After)
+  std::uint32_t tries = 0;  ///< calls that may have had an effect; > 0 = it may have run
   std::uint32_t errors = 0;  ///< consecutive errors, drives the waits
   Time next_try{};           ///< not called again before this
   Time deadline{};         ///< a call by URL is out that may still be running until then; 0 = none
@@ -226,8 +230,7 @@ struct Transaction {
   std::uint32_t reason_from = 0;  ///< 1 + the row whose FAILURE is the reason; 0 = none
   bool stuck = false;       ///< an invariant broke: not driven any more until RetryNow or ForceStop
   bool unreadable = false;  ///< the stored record is damaged (see last_error); not stored
-  bool expired =
-      false;  ///< ended, and only its gid, type, status and `content` are left; not stored
+  bool expired = false;     ///< only its gid, type, status and `content` are left; not stored
   std::uint64_t content =
       0;  ///< expired: see ContentHash; 0 = it was prepared first, and is not compared
   std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it

@@ -133,44 +133,84 @@ inline void CheckCallable(const DirectCall& call) {
   }
 }
 
+namespace limit {
+
+/// "gid 'x': the payload of step 3 has 300000 bytes; the limit is 262144"
+inline std::string Above(const std::string& gid, const std::string& what, std::size_t is,
+                         std::size_t most) {
+  return "gid '" + gid + "': " + what + " has " + std::to_string(is) + " bytes; the limit is " +
+         std::to_string(most);
+}
+
+inline std::string AboveSteps(const std::string& gid, std::size_t count) {
+  if (count <= kMaxSteps) return {};
+  return "gid '" + gid + "': " + std::to_string(count) + " steps; the limit is " +
+         std::to_string(kMaxSteps);
+}
+
+/// All that counts against the limit of the whole.
+inline std::string AboveBytes(const Definition& definition, std::size_t more) {
+  std::size_t bytes = more + definition.data.size();
+  for (const Step& step : definition.steps) bytes += step.UrlAndPayloadBytes();
+  for (const auto& header : definition.options.branch_headers) {
+    bytes += header.first.size() + header.second.size();
+  }
+  const std::size_t most =
+      definition.type == TransType::kWorkflow ? kMaxWorkflowBytes : kMaxDefinitionBytes;
+  return bytes <= most ? std::string() : Above(definition.gid, "the transaction", bytes, most);
+}
+
+}  // namespace limit
+
+/// Why this cannot be the `index`-th step of such a transaction, from 0.
+inline std::string StepProblem(const Definition& definition, const Step& step, std::size_t index) {
+  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
+  const auto name = [index] { return "step " + std::to_string(index); };
+  const bool workflow = definition.type == TransType::kWorkflow;
+  for (const std::string* url : {&step.action, &step.compensate, &step.branch_id, &step.topic}) {
+    if (url->size() > kMaxUrlBytes) {
+      return limit::Above(definition.gid, "a url of " + name(), url->size(), kMaxUrlBytes);
+    }
+    if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (workflow) break;  // what was recorded is called by nobody
+    const std::string problem = UrlProblem(*url);
+    if (!problem.empty()) return who() + name() + ": " + problem;
+  }
+  const std::size_t most = workflow ? kMaxRecordBytes : kMaxPayloadBytes;
+  if (step.payload.size() > most) {
+    return limit::Above(definition.gid, "the payload of " + name(), step.payload.size(), most);
+  }
+  const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
+  if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
+    return who() + name() + " goes to a topic; only messages do";
+  }
+  return {};
+}
+
+/// Why this step cannot be added at its end.
+inline std::string AddedStepProblem(const Definition& definition, const Step& step) {
+  const std::size_t index = definition.steps.size();
+  std::string problem = limit::AboveSteps(definition.gid, index + 1);
+  if (problem.empty()) problem = StepProblem(definition, step, index);
+  if (problem.empty()) problem = limit::AboveBytes(definition, step.UrlAndPayloadBytes());
+  return problem;
+}
+
 /// Empty if the definition can be carried out, else the sentence that says why not.
 inline std::string Problem(const Definition& definition) {
   std::string problem = GidProblem(definition.gid);
   if (!problem.empty()) return problem;
   const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
-  const auto above = [&who](const std::string& what, std::size_t is, std::size_t limit) {
-    return who() + what + " has " + std::to_string(is) + " bytes; the limit is " +
-           std::to_string(limit);
+  const auto above = [&definition](const std::string& what, std::size_t is, std::size_t most) {
+    return limit::Above(definition.gid, what, is, most);
   };
-  if (definition.steps.size() > kMaxSteps) {
-    return who() + std::to_string(definition.steps.size()) + " steps; the limit is " +
-           std::to_string(kMaxSteps);
+  problem = limit::AboveSteps(definition.gid, definition.steps.size());
+  for (std::size_t i = 0; problem.empty() && i < definition.steps.size(); ++i) {
+    problem = StepProblem(definition, definition.steps[i], i);
   }
-  const bool workflow = definition.type == TransType::kWorkflow;
-  const std::size_t most_payload = workflow ? kMaxRecordBytes : kMaxPayloadBytes;
-  const std::size_t most = workflow ? kMaxWorkflowBytes : kMaxDefinitionBytes;
-  std::size_t bytes = 0;
-  for (std::size_t i = 0; i < definition.steps.size(); ++i) {
-    const Step& step = definition.steps[i];
-    const auto name = [i] { return "step " + std::to_string(i); };
-    for (const std::string* url : {&step.action, &step.compensate, &step.branch_id, &step.topic}) {
-      if (url->size() > kMaxUrlBytes) return above("a url of " + name(), url->size(), kMaxUrlBytes);
-      if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
-    }
-    for (const std::string* url : {&step.action, &step.compensate}) {
-      if (definition.type == TransType::kWorkflow) break;  // what was recorded is called by nobody
-      problem = UrlProblem(*url);
-      if (!problem.empty()) return who() + name() + ": " + problem;
-    }
-    if (step.payload.size() > most_payload) {
-      return above("the payload of " + name(), step.payload.size(), most_payload);
-    }
-    const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
-    if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
-      return who() + name() + " goes to a topic; only messages do";
-    }
-    bytes += step.action.size() + step.compensate.size() + step.payload.size();
-  }
+  if (!problem.empty()) return problem;
   for (const std::string* text : {&definition.query_prepared, &definition.workflow}) {
     if (text->size() > kMaxUrlBytes)
       return above("query_prepared or the name", text->size(), kMaxUrlBytes);
@@ -184,7 +224,6 @@ inline std::string Problem(const Definition& definition) {
   if (definition.data.size() > kMaxPayloadBytes) {
     return above("its data", definition.data.size(), kMaxPayloadBytes);
   }
-  bytes += definition.data.size();
   if (definition.delay.count() < 0 || definition.delay > kMaxDelay) {
     return who() + "the delay is " + std::to_string(definition.delay.count()) +
            " s; it must be 0 to " + std::to_string(kMaxDelay.count()) + " s";
@@ -208,9 +247,9 @@ inline std::string Problem(const Definition& definition) {
                "' contains a line break or NUL";
       }
     }
-    bytes += size;
   }
-  if (bytes > most) return above("the transaction", bytes, most);
+  problem = limit::AboveBytes(definition, 0);
+  if (!problem.empty()) return problem;
   const auto out_of_range = [&who](const char* name, std::chrono::seconds value) {
     return who() + name + " is " + std::to_string(value.count()) +
            " s; it must be 0 (default) to " + std::to_string(kMaxOptionSeconds.count()) + " s";

@@ -16,8 +16,8 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/store/codec_bytes.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -32,72 +32,6 @@ inline constexpr std::uint8_t kStuck = 1;
 inline constexpr std::uint8_t kResult = 2;
 inline constexpr std::uint8_t kUpdated = 4;
 inline constexpr std::uint8_t kReasonFrom = 8;
-
-/// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
-class Writer {
- public:
-  explicit Writer(std::string& out) : out_(out) {}
-  void Byte(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
-  void Number(std::uint64_t value) {
-    while (value >= 0x80) {
-      Byte(static_cast<std::uint8_t>(value | 0x80));
-      value >>= 7;
-    }
-    Byte(static_cast<std::uint8_t>(value));
-  }
-  void Text(std::string_view text) {
-    Number(text.size());
-    out_.append(text);
-  }
-
- private:
-  std::string& out_;
-};
-
-/// Reads the same, and never beyond the end.
-/// @throws StoreError  the bytes are not of this format.
-class Reader {
- public:
-  explicit Reader(std::string_view bytes) : rest_(bytes) {}
-  std::uint8_t Byte() {
-    if (rest_.empty()) Fail();
-    const auto value = static_cast<std::uint8_t>(rest_.front());
-    rest_.remove_prefix(1);
-    return value;
-  }
-  std::uint64_t Number() {
-    std::uint64_t value = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-      const std::uint8_t byte = Byte();
-      value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
-      if ((byte & 0x80) == 0) return value;
-    }
-    Fail();
-  }
-  std::string Text() {
-    const std::uint64_t size = Number();
-    if (size > rest_.size()) Fail();
-    std::string text(rest_.substr(0, static_cast<std::size_t>(size)));
-    rest_.remove_prefix(static_cast<std::size_t>(size));
-    return text;
-  }
-  /// A count of things that take at least one byte each, so a damaged one cannot ask for much
-  /// memory.
-  std::size_t Count() {
-    const std::uint64_t count = Number();
-    if (count > rest_.size()) Fail();
-    return static_cast<std::size_t>(count);
-  }
-  void ExpectEnd() const {
-    if (!rest_.empty()) Fail();
-  }
-  [[noreturn]] static void Fail() {
-    throw StoreError("a stored record is damaged or was written by a newer version");
-  }
-
- private:
-  std::string_view rest_;
-};
 
 inline std::uint64_t Micros(Time time) {
   const auto count = time.time_since_epoch().count();
@@ -121,6 +55,48 @@ inline std::uint8_t ReadFormat(Reader& reader) {
   const std::uint8_t format = reader.Byte();
   if (format == 0 || format > kFormat) Reader::Fail();
   return format;
+}
+
+/// `more`: as of all but plain sagas.
+inline void WriteStep(Writer& writer, const Step& step, bool more) {
+  writer.Text(step.action);
+  writer.Text(step.compensate);
+  writer.Text(step.payload);
+  if (!more) return;
+  writer.Text(step.branch_id);
+  writer.Text(step.topic);
+  writer.Byte(static_cast<std::uint8_t>(step.op));
+  writer.Byte(step.failed ? 1 : 0);
+}
+
+inline Step ReadStep(Reader& reader, bool more) {
+  Step step;
+  step.action = reader.Text();
+  step.compensate = reader.Text();
+  step.payload = reader.Text();
+  if (!more) return step;
+  step.branch_id = reader.Text();
+  step.topic = reader.Text();
+  step.op = static_cast<Op>(reader.Byte());
+  step.failed = reader.Byte() != 0;
+  return step;
+}
+
+/// A step that was added to the stored definition later, in a row of its own.
+inline void EncodeStep(const Step& step, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  writer.Byte(kFormat);
+  WriteStep(writer, step, true);
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline Step DecodeStep(std::string_view bytes) {
+  Reader reader(bytes);
+  (void)ReadFormat(reader);
+  Step step = ReadStep(reader, true);
+  reader.ExpectEnd();
+  return step;
 }
 
 /// Everything of a definition but its gid and type, which are columns.
@@ -155,16 +131,7 @@ inline std::string EncodeDefinition(const Definition& definition) {
     for (const int before : order.second) writer.Number(static_cast<std::uint64_t>(before));
   }
   writer.Number(definition.steps.size());
-  for (const Step& step : definition.steps) {
-    writer.Text(step.action);
-    writer.Text(step.compensate);
-    writer.Text(step.payload);
-    if (!more) continue;
-    writer.Text(step.branch_id);
-    writer.Text(step.topic);
-    writer.Byte(static_cast<std::uint8_t>(step.op));
-    writer.Byte(step.failed ? 1 : 0);
-  }
+  for (const Step& step : definition.steps) WriteStep(writer, step, more);
   if (more) {
     writer.Text(definition.query_prepared);
     writer.Number(static_cast<std::uint64_t>(definition.delay.count()));
@@ -176,8 +143,8 @@ inline std::string EncodeDefinition(const Definition& definition) {
 }
 
 /// @throws StoreError  damaged, or of a newer format.
-inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, TransType type,
-                                                          std::string_view bytes) {
+inline std::shared_ptr<Definition> DecodeDefinition(std::string gid, TransType type,
+                                                    std::string_view bytes) {
   auto definition = std::make_shared<Definition>();
   definition->gid = std::move(gid);
   definition->type = type;
@@ -205,16 +172,7 @@ inline std::shared_ptr<const Definition> DecodeDefinition(std::string gid, Trans
     }
   }
   definition->steps.resize(reader.Count());
-  for (Step& step : definition->steps) {
-    step.action = reader.Text();
-    step.compensate = reader.Text();
-    step.payload = reader.Text();
-    if (!more) continue;
-    step.branch_id = reader.Text();
-    step.topic = reader.Text();
-    step.op = static_cast<Op>(reader.Byte());
-    step.failed = reader.Byte() != 0;
-  }
+  for (Step& step : definition->steps) step = ReadStep(reader, more);
   if (more) {
     definition->query_prepared = reader.Text();
     definition->delay = std::chrono::seconds(reader.Number());

@@ -148,7 +148,9 @@ class SqliteStore : public Store {
     const Connections::Reading reader(connections_);
     sql::Statement& find = reader->find;
     const Finally reset{find};
-    if (find.BindText(1, gid).Step()) return sqlite_store::ReadTransaction(find);
+    if (find.BindText(1, gid).Step()) {
+      return sqlite_store::ReadTransaction(find, reader->steps);
+    }
     sql::Statement& find_kept = reader->find_kept;
     const Finally reset_kept{find_kept};
     if (!find_kept.BindText(1, gid).Step()) return std::nullopt;
@@ -166,7 +168,9 @@ class SqliteStore : public Store {
     scan.Bind(5, sqlite_store::Stored(filter.created_to));
     scan.Bind(6, static_cast<std::int64_t>(limit));
     ScanPage page;
-    while (scan.Step()) page.transactions.push_back(sqlite_store::ReadTransaction(scan));
+    while (scan.Step()) {
+      page.transactions.push_back(sqlite_store::ReadTransaction(scan, reader->steps));
+    }
     if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().row;
     return page;
   }
@@ -215,7 +219,7 @@ class SqliteStore : public Store {
     due.Bind(1, sqlite_store::Stored(after.due)).Bind(2, after.row);
     due.Bind(3, sqlite_store::Stored(now));
     while (due.Step()) {
-      if (!visit(sqlite_store::ReadTransaction(due))) return;
+      if (!visit(sqlite_store::ReadTransaction(due, Writing().steps))) return;
     }
   }
 
@@ -250,11 +254,7 @@ class SqliteStore : public Store {
 
  private:
   using Connections = sqlite_store::Connections;
-
-  struct Finally {
-    sql::Statement& statement;
-    ~Finally() { statement.Reset(); }
-  };
+  using Finally = sqlite_store::Finally;
 
   sqlite_store::Writer& Writing() { return connections_.Writing(); }
 

@@ -56,11 +56,6 @@ class Expiry {
   // What is read for the hash of its content holds up the loop.
   static constexpr std::size_t kMostBytes = std::size_t{1} << 20;
 
-  struct Finally {
-    sql::Statement& statement;
-    ~Finally() { statement.Reset(); }
-  };
-
   std::int64_t Find(std::int64_t before, std::int64_t after, std::size_t limit,
                     std::vector<std::int64_t>& expired) {
     sql::Statement& look = writer_.look;

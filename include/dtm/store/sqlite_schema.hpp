@@ -19,7 +19,7 @@ namespace sqlite_schema {
 
 /// Counted up with every change of the tables or of the codec. Kept in dtm_meta, not in
 /// user_version, which belongs to the program whose file this may also be.
-inline constexpr int kVersion = 4;
+inline constexpr int kVersion = 5;
 
 /// The steps from version n to n + 1, in order. Never change one that was released.
 inline constexpr const char* kMigrations[kVersion] = {
@@ -63,11 +63,20 @@ CREATE TABLE dtm_gids (
   finished INTEGER NOT NULL,
   content INTEGER NOT NULL
 ) WITHOUT ROWID;
+)sql",
+    R"sql(
+CREATE TABLE dtm_step (
+  trans INTEGER NOT NULL,
+  nr INTEGER NOT NULL,
+  step BLOB NOT NULL,
+  PRIMARY KEY (trans, nr)
+) WITHOUT ROWID;
 )sql"};
 
 /// What no SQL of the user may touch.
 inline std::vector<std::string> OwnTables() {
-  return {"dtm_meta", "dtm_trans", "dtm_big_definition", "dtm_kv", "dtm_trans_due", "dtm_gids"};
+  return {"dtm_meta", "dtm_trans", "dtm_big_definition", "dtm_kv", "dtm_trans_due",
+          "dtm_gids", "dtm_step"};
 }
 
 /// The schema version of the file; 0 = it has no tables of ours yet. Only reads.

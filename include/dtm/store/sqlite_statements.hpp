@@ -9,84 +9,20 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/sql/guard.hpp>
 #include <dtm/sql/sqlite.hpp>
 #include <dtm/store/codec.hpp>
+#include <dtm/store/sqlite_records.hpp>
 #include <dtm/store/sqlite_schema.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
 inline namespace v1 {
 namespace sqlite_store {
-
-inline std::int64_t Stored(Time time) { return time.time_since_epoch().count(); }
-inline Time FromStored(std::int64_t micros) { return Time(Duration(micros)); }
-
-/// SELECT of whole records, completed by `rest`; ReadTransaction reads these columns.
-inline std::string Select(const std::string& rest) {
-  return "SELECT id, gid, type, status, version, created, finished, due, state, "
-         "coalesce(definition, "
-         "(SELECT b.definition FROM dtm_big_definition b WHERE b.id = dtm_trans.id)) "
-         "FROM dtm_trans " +
-         rest;
-}
-
-/// A record that cannot be read comes back `unreadable`, with its gid and the reason: it stops that
-/// transaction and no other.
-inline Transaction ReadTransaction(const sql::Statement& row) {
-  Transaction transaction;
-  transaction.row = row.Int(0);
-  const std::string gid = row.Text(1);
-  const auto type = static_cast<TransType>(row.Int(2));
-  transaction.status = static_cast<Status>(row.Int(3));
-  transaction.version = static_cast<std::uint64_t>(row.Int(4));
-  transaction.created = FromStored(row.Int(5));
-  transaction.finished = FromStored(row.Int(6));
-  transaction.due = row.IsNull(7) ? kNever : FromStored(row.Int(7));
-  try {
-    const auto known = [](std::int64_t number) { return number >= 1 && number <= 5; };
-    if (!known(row.Int(2)) || !known(row.Int(3))) codec::Reader::Fail();
-    codec::DecodeState(row.View(8), transaction);
-    transaction.definition = codec::DecodeDefinition(gid, type, row.View(9));
-  } catch (const StoreError& error) {
-    auto unreadable = std::make_shared<Definition>();
-    unreadable->gid = gid;
-    unreadable->type = type;
-    transaction.definition = std::move(unreadable);
-    transaction.branches.clear();
-    transaction.unreadable = true;
-    transaction.last_error = error.what();
-  }
-  return transaction;
-}
-
-inline constexpr char kSelectValues[] =
-    "SELECT id, cat, k, v, version, created, updated FROM dtm_kv ";
-
-inline KeyValue ReadValue(const sql::Statement& row) {
-  KeyValue value;
-  value.row = row.Int(0);
-  value.category = row.Text(1);
-  value.key = row.Text(2);
-  value.value = row.Text(3);
-  value.version = static_cast<std::uint64_t>(row.Int(4));
-  value.created = FromStored(row.Int(5));
-  value.updated = FromStored(row.Int(6));
-  return value;
-}
-
-inline constexpr char kSelectKept[] = "SELECT gid, type, status, finished, content FROM dtm_gids ";
-
-/// Seconds are enough, and half as long.
-inline Time FromKept(std::int64_t seconds) { return Time(std::chrono::seconds(seconds)); }
-
-inline Transaction ReadKept(const sql::Statement& row) {
-  return RecordOf({row.Text(0), static_cast<TransType>(row.Int(1)), static_cast<Status>(row.Int(2)),
-                   FromKept(row.Int(3)), static_cast<std::uint64_t>(row.Int(4))});
-}
 
 /// Writes and checkpoints.
 struct Writer {
@@ -102,6 +38,9 @@ struct Writer {
         insert_big(db,
                    "INSERT OR REPLACE INTO dtm_big_definition (id, definition) VALUES (?1, ?2)"),
         redefine(db, "UPDATE dtm_trans SET definition = ?2 WHERE id = ?1"),
+        add_step(db, "INSERT INTO dtm_step (trans, nr, step) VALUES (?1, ?2, ?3)"),
+        remove_steps(db, "DELETE FROM dtm_step WHERE trans = ?1"),
+        steps(db, kSelectSteps),
         update(
             db,
             "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5, "
@@ -157,7 +96,7 @@ struct Writer {
   /// Removes the record, and keeps its gid. Returns how many bytes that took.
   std::size_t ReplaceByGid(std::int64_t row) {
     if (!find_row.Bind(1, row).Step()) return 0;
-    const KeptGid gid = KeptOf(ReadTransaction(find_row));
+    const KeptGid gid = KeptOf(ReadTransaction(find_row, steps));
     const std::size_t bytes = find_row.Bytes(8) + find_row.Bytes(9);
     find_row.Reset();
     keep.BindText(1, gid.gid).Bind(2, static_cast<std::int64_t>(gid.type));
@@ -173,6 +112,7 @@ struct Writer {
   void Remove(std::int64_t row) {
     remove.Bind(1, row).Step();
     remove_big.Bind(1, row).Step();
+    remove_steps.Bind(1, row).Step();
   }
 
   /// In place of SQLite's own: the log is copied into the file only after the store has looked whose file it is.
@@ -224,8 +164,22 @@ struct Writer {
     if (due_changed) BindDue(write, 6, transaction);
     write.Step();
     const bool applied = db.Changes() > 0;
-    if (applied && change.definition_changed) Redefine(transaction);
+    if (applied && change.definition_changed) {
+      Redefine(transaction);
+    } else if (applied) {
+      AddSteps(transaction, change.new_steps);
+    }
     return applied;
+  }
+
+  void AddSteps(const Transaction& transaction, std::size_t count) {
+    const std::vector<Step>& all = transaction.definition->steps;
+    std::string encoded;
+    for (std::size_t nr = all.size() - count; nr < all.size(); ++nr) {
+      codec::EncodeStep(all[nr], encoded);
+      add_step.Bind(1, transaction.row).Bind(2, static_cast<std::int64_t>(nr));
+      add_step.BindBlob(3, encoded).Step();
+    }
   }
 
   void Redefine(const Transaction& transaction) {
@@ -239,6 +193,7 @@ struct Writer {
     } else {
       remove_big.Bind(1, transaction.row).Step();
     }
+    remove_steps.Bind(1, transaction.row).Step();
   }
 
   /// Only the unfinished have a place in the index of what is due.
@@ -252,9 +207,9 @@ struct Writer {
 
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
-  sql::Statement begin, commit, insert, insert_big, redefine, update, update_due, due, next_due,
-      newest, look, remove, remove_big, has, find_row, kept, keep, look_kept, forget, get_value,
-      put_value, remove_value, savepoint, roll_back, release;
+  sql::Statement begin, commit, insert, insert_big, redefine, add_step, remove_steps, steps, update,
+      update_due, due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep,
+      look_kept, forget, get_value, put_value, remove_value, savepoint, roll_back, release;
   sql::Guard guard;
   sql::LogIndex log;
   std::string last_kept;  ///< no later gid is kept
@@ -266,6 +221,7 @@ struct Reader {
   explicit Reader(std::unique_ptr<sql::Database> configured)
       : owned(std::move(configured)),
         find(*owned, Select("WHERE gid = ?1")),
+        steps(*owned, kSelectSteps),
         find_kept(*owned, std::string(kSelectKept) + "WHERE gid = ?1"),
         scan(*owned,
              Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
@@ -287,7 +243,7 @@ struct Reader {
               "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
 
   std::unique_ptr<sql::Database> owned;
-  sql::Statement find, find_kept, scan, scan_values, find_value, unfinished, created, stuck;
+  sql::Statement find, steps, find_kept, scan, scan_values, find_value, unfinished, created, stuck;
 };
 
 }  // namespace sqlite_store

@@ -33,8 +33,10 @@ class CommitInDoubt : public StoreError {
 struct Change {
   Transaction* transaction = nullptr;
   bool due_changed = true;          ///< false spares the update of the index
-  bool definition_changed = false;  ///< an update writes the definition as well
+  bool definition_changed = false;  ///< an update writes the whole definition as well
   bool applied = false;  ///< out: false = the gid exists already, or the stored version is another
+  /// Without definition_changed, an update adds the last so many steps: all that is new in the definition.
+  std::size_t new_steps = 0;
 };
 
 /// What is kept of a finished transaction when its record is removed, so that the same gid does not run again.

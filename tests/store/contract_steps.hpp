@@ -1,0 +1,143 @@
+/// The contract of stores: steps that are added to a stored definition, one after the other.
+/// Needs: Catch2, store. Threads: the test's.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include "tests/store/contract_records.hpp"
+#include "tests/support/transactions.hpp"
+#include <dtm/store/store.hpp>
+
+namespace dtm_test {
+namespace store_contract {
+
+inline dtm::Step NumberedStep(int number, std::size_t bytes) {
+  return {"http://a" + std::to_string(number),
+          number % 3 == 0 ? "" : "local:c",
+          std::string(bytes, static_cast<char>(number)),
+          std::to_string(number),
+          number % 2 == 0 ? "topic" : "",
+          number % 2 == 0 ? dtm::Op::kTry : dtm::Op{},
+          number % 5 == 0};
+}
+
+/// The same definition with `count` more steps.
+inline void AddSteps(Transaction& transaction, std::size_t count, std::size_t bytes) {
+  auto definition = std::make_shared<dtm::Definition>(*transaction.definition);
+  for (std::size_t i = 0; i < count; ++i) {
+    definition->steps.push_back(NumberedStep(static_cast<int>(definition->steps.size()), bytes));
+  }
+  transaction.definition = std::move(definition);
+}
+
+inline bool PutAdded(Store& store, Transaction& transaction, std::size_t count,
+                     std::size_t bytes = 20) {
+  Transaction larger = transaction;
+  AddSteps(larger, count, bytes);
+  std::vector<dtm::Change> changes{{&larger, false, false, false, count}};
+  store.Begin();
+  store.Apply(changes);
+  store.Commit();
+  if (!changes[0].applied) return false;
+  ++larger.version;
+  transaction = larger;
+  return true;
+}
+
+inline Transaction Registering(const std::string& gid, dtm::TransType type, std::size_t bytes) {
+  Transaction transaction = NewTransaction(gid, At(0), std::string(bytes, 'f'));
+  auto definition = std::make_shared<dtm::Definition>(*transaction.definition);
+  definition->type = type;
+  transaction.definition = std::move(definition);
+  transaction.status = Status::kPrepared;
+  return transaction;
+}
+
+/// Whichever way it is read.
+inline void ExpectStored(Store& store, const Transaction& transaction) {
+  CHECK(Difference(*store.Load(transaction.definition->gid), transaction).empty());
+  for (const Transaction& scanned : All(store)) {
+    if (scanned.row == transaction.row) CHECK(Difference(scanned, transaction).empty());
+  }
+  for (const Transaction& due : DuePage(store, At(1000), {}, 1000)) {
+    if (due.row == transaction.row) CHECK(Difference(due, transaction) == "");
+  }
+}
+
+inline void StepsAreAdded(Store& store) {
+  Transaction other = Registering("other", dtm::TransType::kTcc, 10);
+  REQUIRE(Put(store, other));
+  REQUIRE(PutAdded(store, other, 2));
+  for (const auto type : {dtm::TransType::kTcc, dtm::TransType::kXa, dtm::TransType::kWorkflow}) {
+    for (const std::size_t bytes : {std::size_t{0}, std::size_t{5000}}) {
+      Transaction one = Registering(std::string(Name(type)) + std::to_string(bytes), type, bytes);
+      REQUIRE(Put(store, one));
+      for (const std::size_t count : {1u, 3u, 0u, 1u}) {
+        REQUIRE(PutAdded(store, one, count, bytes));
+        ExpectStored(store, one);
+        REQUIRE(Put(store, one));  // a change of the state alone keeps them
+        ExpectStored(store, one);
+      }
+      Transaction stale = one;
+      --stale.version;
+      CHECK_FALSE(PutAdded(store, stale, 1));
+      ExpectStored(store, one);
+      for (const bool recover : {false, true}) {
+        Transaction lost = one;
+        AddSteps(lost, 2, bytes);
+        std::vector<dtm::Change> changes{{&lost, true, false, false, 2}};
+        store.Begin();
+        store.Apply(changes);
+        CHECK(Difference(*store.Load(one.definition->gid), one) == "");  // not before Commit
+        recover ? store.Recover() : store.Rollback();
+        ExpectStored(store, one);
+      }
+      REQUIRE(PutAdded(store, one, 1));
+      REQUIRE(PutRedefined(store, one));  // written as a whole, and more of them after that
+      ExpectStored(store, one);
+      REQUIRE(PutAdded(store, one, 2));
+      ExpectStored(store, one);
+      auto fewer = std::make_shared<dtm::Definition>(*one.definition);
+      fewer->steps.resize(1);
+      one.definition = fewer;
+      REQUIRE(PutRedefined(store, one));
+      ExpectStored(store, one);
+      REQUIRE(PutAdded(store, one, 1));
+      ExpectStored(store, one);
+    }
+  }
+  ExpectStored(store, other);
+}
+
+/// A row may be given again; what had been added to the old one is not the new one's.
+inline void AddedStepsExpireWithTheirTransaction(Store& store) {
+  for (const bool keep_gid : {false, true}) {
+    Transaction old = Registering(keep_gid ? "kept" : "old", dtm::TransType::kTcc, 10);
+    REQUIRE(Put(store, old));
+    REQUIRE(PutAdded(store, old, 3));
+    old.status = Status::kSucceed;
+    old.finished = At(1);
+    REQUIRE(Put(store, old));
+    store.Begin();
+    store.Expire(At(1000), 0, 100, keep_gid);
+    store.Commit();
+    REQUIRE(All(store).empty());
+    Transaction next = Registering(keep_gid ? "next" : "new", dtm::TransType::kTcc, 10);
+    REQUIRE(Put(store, next));
+    ExpectStored(store, next);
+    next.status = Status::kSucceed;
+    next.finished = At(1);
+    REQUIRE(Put(store, next));
+    store.Begin();
+    store.Expire(At(1000), 0, 100, keep_gid);
+    store.Commit();
+  }
+}
+
+}  // namespace store_contract
+}  // namespace dtm_test
