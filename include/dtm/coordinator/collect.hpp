@@ -20,6 +20,7 @@
 #include <dtm/coordinator/board.hpp>
 #include <dtm/coordinator/commands.hpp>
 #include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/topics.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/prefetch.hpp>
 #include <dtm/core/transaction.hpp>
@@ -222,13 +223,13 @@ class Collect {
     if (!board_.MayUseStore())
       return NotTaken(submission, "the store is failing: " + board_.health.Problem());
     if (Live* live = board_.lives.Find(gid)) return OnSubmittedAgain(*live, submission);
-    std::string problem;
+    std::exception_ptr refused;
     try {
-      problem = ProblemOfNew(*submission.definition);
+      refused = ProblemOfNew(*submission.definition);
     } catch (const StoreError& error) {  // it cannot be read now; what came with it goes on
       return NotTaken(submission, error.what());
     }
-    if (!problem.empty()) return Board::Refuse(submission.waiter, Board::Rejected(problem));
+    if (refused) return Board::Refuse(submission.waiter, refused);
     const bool full = board_.Full();
     Transaction transaction;
     transaction.definition = submission.definition;
@@ -243,23 +244,14 @@ class Collect {
     Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, why));
   }
 
-  /// The submit of a prepared one, whose steps are in the store, may have orders without steps.
   /// @throws StoreError
-  std::string ProblemOfNew(const Definition& definition) const {
-    if (definition.type == TransType::kMsg) return TopicProblem(definition);
-    if (!definition.steps.empty() || definition.orders.empty()) return {};  // it was checked
-    return board_.store.Load(definition.gid) ? std::string() : OrdersProblem(definition);
-  }
-
-  /// A topic that nobody had subscribed to; a repeat does not need one.
-  std::string TopicProblem(const Definition& definition) const {
-    for (const Step& step : definition.steps) {
-      if (!IsTopic(step.action) || board_.store.Load(definition.gid)) continue;
-      return "gid '" + definition.gid +
-             "': topic not found: " + step.action.substr(kTopicPrefixSize) +
-             "; subscribe somebody to it first";
+  std::exception_ptr ProblemOfNew(const Definition& definition) const {
+    try {
+      topics::CheckNew(definition);
+      return nullptr;
+    } catch (const RejectedError&) {
+      return board_.store.Load(definition.gid) ? nullptr : std::current_exception();
     }
-    return {};
   }
 
   void OnSubmittedAgain(Live& live, Submission& submission) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <new>
 #include <optional>
 #include <string>
 #include <utility>
@@ -35,7 +36,9 @@ class Commands {
         case Command::Kind::kListWaiting: ListWaiting(command); break;
         default: Obey(command);
       }
-    } catch (const Error&) {
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (...) {  // a store of the program's may throw anything
       const std::exception_ptr error = std::current_exception();
       if (command.explained) Board::Protected([&] { command.explained({}, error); });
       if (command.listed) Board::Protected([&] { command.listed({}, error); });
@@ -46,47 +49,68 @@ class Commands {
  private:
   void Obey(Command& command) {
     Live* live = board_.lives.Find(command.gid);
-
     if (live == nullptr) {
       std::optional<Transaction> stored = board_.store.Load(command.gid);
-      if (!stored) {
-        throw RejectedError(command.kind == Command::Kind::kAddBranch ? NotPrepared(command.gid)
-                                                                      : Unknown(command.gid));
-      }
+      if (!stored) RefuseUnknown(command);
       CheckType(command, *stored);
       if (IsFinal(stored->status)) {
         const bool again =
             command.kind == Command::Kind::kFinish && command.status == stored->status;
-        if (command.kind == Command::Kind::kWait || again) {
-          return Board::Answer(command.waiter, ResultOf(*stored));
-        }
-        if (command.kind == Command::Kind::kAddBranch)
-          throw RejectedError(NotPrepared(command.gid));
-        throw RejectedError("gid '" + command.gid + "' was not changed: it has already ended as " +
-                            Name(stored->status));
+        if (command.kind != Command::Kind::kWait && !again) RefuseEnded(command, *stored);
+        return Board::Answer(command.waiter, ResultOf(*stored));
       }
       live = &board_.Bring(std::move(*stored));
     }
+    CheckType(command, live->transaction);
     if (command.kind != Command::Kind::kWait) {
       if (!board_.MayUseStore()) {
         std::rethrow_exception(
             board_.StoreFailing(("gid '" + command.gid + "' was not changed").c_str()));
       }
-      CheckType(command, live->transaction);
       const std::string refused = command.kind == Command::Kind::kAddBranch
                                       ? AddBranch(*live, command)
                                       : board_.Step(*live, EventOf(command));
       if (!refused.empty()) {
         // It may be the submit of a prepared one, whose record is in the store.
         if (live->Fresh()) return board_.again_commands.push_back(std::move(command));
-        throw RejectedError("gid '" + command.gid + "' was not changed: " + refused);
+        if (IsFinal(live->transaction.status)) RefuseEnded(command, live->transaction);
+        throw RejectedError(Refusal(command, live->transaction, refused));
       }
-    } else {
-      CheckType(command, live->transaction);
     }
     if (!live->Fresh()) return board_.AddWaiter(*live, std::move(command.waiter));
     // It may lose its gid to a stored record; then the command is for that.
     live->commands.push_back(std::move(command));
+  }
+
+  /// Begins as dtm's clients know it.
+  static std::string Refusal(const Command& command, const Transaction& transaction,
+                             const std::string& why) {
+    const std::string status = Name(transaction.status);
+    const std::string unchanged = "gid '" + command.gid + "' was not changed: " + why;
+    switch (command.kind) {
+      case Command::Kind::kCancel:
+        return "trans type: '" + std::string(Name(transaction.definition->type)) +
+               "' current status '" + status + "', cannot abort. FAILURE: " + unchanged;
+      case Command::Kind::kForceStop:
+        return "global transaction force stop error. status: " + status +
+               ". error: FAILURE: " + unchanged;
+      default: return unchanged;
+    }
+  }
+
+  [[noreturn]] static void RefuseEnded(const Command& command, const Transaction& transaction) {
+    if (command.kind == Command::Kind::kAddBranch) throw RejectedError(NotPrepared(command.gid));
+    const std::string status = Name(transaction.status);
+    throw EndedError(Refusal(command, transaction, "it has already ended as " + status));
+  }
+
+  /// Who registers or finishes believes that it was there: that is no mistake in what is asked.
+  [[noreturn]] static void RefuseUnknown(const Command& command) {
+    switch (command.kind) {
+      case Command::Kind::kAddBranch: throw RejectedError(NotPrepared(command.gid));
+      case Command::Kind::kFinish: throw RejectedError(Unknown(command.gid));
+      default: throw BadInput(Unknown(command.gid));
+    }
   }
 
   static engine::Event EventOf(const Command& command) {
@@ -183,7 +207,7 @@ class Commands {
   }
 
   static std::string Unknown(const std::string& gid) {
-    return "there is no transaction with gid '" + gid +
+    return "no TransGlobal with gid: " + gid + " found; there is no transaction with gid '" + gid +
            "', or it ended and its time was over; check the gid";
   }
 

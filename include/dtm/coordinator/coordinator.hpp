@@ -18,9 +18,8 @@
 #include <dtm/coordinator/embedded_endpoint.hpp>
 #include <dtm/coordinator/gauges.hpp>
 #include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/operations.hpp>
 #include <dtm/coordinator/options.hpp>
-#include <dtm/coordinator/requests.hpp>
-#include <dtm/coordinator/topics.hpp>
 #include <dtm/coordinator/tx.hpp>
 #include <dtm/coordinator/typed_function.hpp>
 #include <dtm/coordinator/wake_fd.hpp>
@@ -124,7 +123,7 @@ class Coordinator : public EmbeddedEndpoint {
     static_assert(callable::Check<Function, Tx&>(), "dtm: what Transact runs takes dtm::Tx&");
     Driver& driver = Checked();
     const auto thrown = std::make_shared<std::exception_ptr>();
-    const Result result = Asking().RunWork([&, thrown](WorkContext& context) -> Result {
+    const Result result = RunWork([&, thrown](WorkContext& context) -> Result {
       *thrown = nullptr;
       Tx tx(*this, driver, context);
       try {
@@ -173,14 +172,13 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws RejectedError  there is no such transaction.
   TransResult Wait(const std::string& gid, Duration timeout) {
     CheckMayBlock("Wait");
-    Command command = About(gid, Command::Kind::kWait);
-    command.waiter.deadline = TimeIn(timeout);
-    return Asking().Ask(std::move(command));
+    return Await([&](ReplyCallback answer) { WaitAsync(gid, timeout, std::move(answer)); });
   }
 
   /// In words: where it stands, what it waits for, the last error, the next try.
   std::string Explain(const std::string& gid) {
-    return Asking().AskFor(About(gid, Command::Kind::kExplain), &Command::explained);
+    return AwaitValue<std::string>(
+        [&](ValueCallback<std::string> answer) { ExplainAsync(gid, std::move(answer)); });
   }
 
   /// Rolls an unfinished saga back: compensates what may have run; and what was prepared and is not yet
@@ -188,49 +186,43 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, it has ended, or it is carried through.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
-    Command command = About(gid, Command::Kind::kCancel);
-    command.reason = reason;
-    Asking().Ask(std::move(command));
+    Await([&](ReplyCallback answer) { AbortAsync(gid, {}, reason, std::move(answer)); });
   }
 
   /// Ends an unfinished transaction as failed; nothing is called any more, nothing is undone.
   /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void ForceStop(const std::string& gid) { Asking().Ask(About(gid, Command::Kind::kForceStop)); }
+  void ForceStop(const std::string& gid) {
+    Await([&](ReplyCallback answer) { ForceStopAsync(gid, std::move(answer)); });
+  }
 
   /// Forgets the waits of an unfinished transaction and tries at once; also wakes a stuck one.
   /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void RetryNow(const std::string& gid) { Asking().Ask(About(gid, Command::Kind::kRetryNow)); }
+  void RetryNow(const std::string& gid) {
+    Await([&](ReplyCallback answer) { RetryNowAsync(gid, std::move(answer)); });
+  }
 
   /// The gids of at most `limit` unfinished transactions that are to be tried again later than in
   /// `wait`, the earliest first: RetryNow wakes them.
   std::vector<std::string> ListWaiting(Duration wait, std::size_t limit) {
-    Command command = About({}, Command::Kind::kListWaiting);
-    command.after = TimeIn(wait);
-    command.limit = limit;
-    return Asking().AskFor(std::move(command), &Command::listed);
+    using Gids = std::vector<std::string>;
+    return AwaitValue<Gids>(
+        [&](ValueCallback<Gids> answer) { ListWaitingAsync(wait, limit, std::move(answer)); });
   }
 
   /// Messages to `topic://<topic>` that are stored from now on go to this url as well.
   /// @throws RejectedError  "this url exists", a limit; nothing was changed.
   void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {}) {
-    std::string problem = topics::Problem(topic, url, remark);
-    if (problem.empty()) problem = UrlProblem(url);
-    if (!problem.empty()) throw RejectedError(problem);
-    RunOnStore([=](Store& store, Time now) {
-      return topics::Subscribe(store, topic, {url, remark}, now);
-    });
+    Await([&](ReplyCallback answer) { SubscribeAsync(topic, url, remark, std::move(answer)); });
   }
   /// @throws RejectedError  there is no such topic or url.
   void Unsubscribe(const std::string& topic, const std::string& url) {
-    const std::string problem = topics::Problem(topic, url, {});
-    if (!problem.empty()) throw RejectedError(problem);
-    RunOnStore([=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); });
+    Await([&](ReplyCallback answer) { UnsubscribeAsync(topic, url, std::move(answer)); });
   }
   /// @throws RejectedError  there is no such topic.
   void DeleteTopic(const std::string& topic) {
-    RunOnStore([=](Store& store, Time) { return topics::Delete(store, topic); });
+    Await([&](ReplyCallback answer) { DeleteTopicAsync(topic, std::move(answer)); });
   }
 
   /// Committed values such as topics; an empty category or key is any, `position` what the page before
@@ -265,14 +257,6 @@ class Coordinator : public EmbeddedEndpoint {
   static Function NotEmpty(const std::string& name, Function function) {
     if (!function) throw LogicError("the branch function '" + name + "' is an empty function");
     return function;
-  }
-
-  template <typename Change>
-  void RunOnStore(const Change& change) {
-    Driver& driver = Checked();
-    const Result result = Asking().RunWork(
-        [&driver, change](WorkContext&) { return change(*driver.store, driver.clock->Now()); });
-    if (result.kind != Result::Kind::kSuccess) throw RejectedError(result.text);
   }
 };
 

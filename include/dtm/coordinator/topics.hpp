@@ -17,6 +17,7 @@
 #include <dtm/core/result.hpp>
 #include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/validate.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -126,11 +127,12 @@ inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topi
 /// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
 /// A topic without any stays, and is refused where a new message is stored. A message that is stored already keeps the
 /// subscribers it has: new ones must not bring its submit beyond a limit when its local transaction is committed.
-inline void Expand(Definition& message, Store& store) {
+/// False: nothing was replaced.
+inline bool Expand(Definition& message, Store& store) {
   const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
   const bool any = message.type == TransType::kMsg &&
                    std::any_of(message.steps.begin(), message.steps.end(), is_topic);
-  if (!any || store.Load(message.gid)) return;
+  if (!any || store.Load(message.gid)) return false;
   std::vector<Step> expanded;
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < message.steps.size(); ++i) {
@@ -155,6 +157,32 @@ inline void Expand(Definition& message, Store& store) {
     }
   }
   message.steps = std::move(expanded);
+  return true;
+}
+
+/// @throws BadInput       nobody could carry it out.
+/// @throws RejectedError  not with the subscribers that its topics have now.
+inline void CheckAndExpand(Definition& definition, Store& store) {
+  std::string problem = dtm::Problem(definition);
+  if (!problem.empty()) throw BadInput(problem);
+  if (Expand(definition, store)) problem = dtm::Problem(definition);
+  if (!problem.empty()) throw RejectedError(problem);
+}
+
+/// Besides, what only a repeat, or the submit of a prepared one, may have: a topic without subscribers, or orders for
+/// steps that it does not bring.
+/// @throws RejectedError, BadInput
+inline void CheckNew(const Definition& definition) {
+  if (definition.steps.empty()) {
+    const std::string problem = OrdersProblem(definition);
+    if (!problem.empty()) throw BadInput(problem);
+  }
+  if (definition.type != TransType::kMsg) return;
+  for (const Step& step : definition.steps) {
+    if (!IsTopic(step.action)) continue;
+    throw RejectedError("gid '" + definition.gid + "': topic not found: " +
+                        step.action.substr(kTopicPrefixSize) + "; subscribe somebody to it first");
+  }
 }
 
 }  // namespace topics

@@ -41,14 +41,8 @@ class Tx : public Endpoint {
           "gid '" + gid +
           "': inside Transact only sagas and messages are submitted, and nobody waits");
     }
-    topics::Expand(definition, *driver_.store);
-    std::string problem = Problem(definition);
-    if (problem.empty()) problem = OrdersProblem(definition);  // nothing prepared it before
-    if (!problem.empty()) throw RejectedError(problem);
-    for (const Step& step : definition.steps) {
-      if (IsTopic(step.action))
-        throw RejectedError("gid '" + gid + "': topic not found: " + step.action);
-    }
+    topics::CheckAndExpand(definition, *driver_.store);
+    topics::CheckNew(definition);
     bool taken = context_.exists(gid);
     for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
     if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");

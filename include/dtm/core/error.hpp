@@ -48,6 +48,19 @@ class RejectedError : public Error {
   using Error::Error;
 };
 
+/// Refused, whatever is stored: what was asked cannot be carried out by anybody (a limit, a form), or is for a gid
+/// that nobody has.
+class BadInput : public RejectedError {
+ public:
+  using RejectedError::RejectedError;
+};
+
+/// Refused because the transaction has ended already.
+class EndedError : public RejectedError {
+ public:
+  using RejectedError::RejectedError;
+};
+
 /// Refused because too much is waiting already; the same may be accepted a moment later.
 class BusyError : public RejectedError {
  public:

@@ -20,12 +20,6 @@
 namespace dtm {
 inline namespace v1 {
 
-/// What a caller sent cannot be used; nothing was changed.
-class BadInput : public Error {
- public:
-  using Error::Error;
-};
-
 namespace json_input {
 
 /// Any value; discarded if the text is none, or is nested too deeply to be copied or dumped.

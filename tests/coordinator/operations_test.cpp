@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
-#include <dtm/coordinator/requests.hpp>
+#include <dtm/coordinator/operations.hpp>
 #include <dtm/testing/test_coordinator.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -95,7 +95,8 @@ struct House {
 }  // namespace
 
 TEST_CASE(
-    "requests: a tcc is prepared, its branches register, and the submit confirms the last first") {
+    "operations: a tcc is prepared, its branches register, and the submit confirms the last "
+    "first") {
   House house(GENERATE(false, true));
   house.Prepare(TransType::kTcc);
   house.Register(TransType::kTcc, "01");
@@ -112,7 +113,7 @@ TEST_CASE(
   CHECK(house.kit.Branches().Calls().at(1).info.branch_id == "0101");
 }
 
-TEST_CASE("requests: an xa commits the first registered first, by one url") {
+TEST_CASE("operations: an xa commits the first registered first, by one url") {
   House house(GENERATE(false, true));
   house.Prepare(TransType::kXa);
   house.Register(TransType::kXa, "01");
@@ -127,7 +128,7 @@ TEST_CASE("requests: an xa commits the first registered first, by one url") {
   CHECK(house.Called() == Texts{"xa01" + op, "xa02" + op});
 }
 
-TEST_CASE("requests: an abort cancels every branch that registered, the last first") {
+TEST_CASE("operations: an abort cancels every branch that registered, the last first") {
   House house(GENERATE(false, true));
   house.Prepare(TransType::kTcc);
   house.Register(TransType::kTcc, "01");
@@ -146,7 +147,7 @@ TEST_CASE("requests: an abort cancels every branch that registered, the last fir
   CHECK(called.size() >= 3);  // the failure of a cancel is no answer
 }
 
-TEST_CASE("requests: the same branch again is accepted, and is one branch") {
+TEST_CASE("operations: the same branch again is accepted, and is one branch") {
   House house(GENERATE(false, true));
   const TransType type = GENERATE(TransType::kTcc, TransType::kXa);
   house.Prepare(type);
@@ -158,7 +159,8 @@ TEST_CASE("requests: the same branch again is accepted, and is one branch") {
   CHECK(house.kit.Branches().Calls().size() == 1);
 }
 
-TEST_CASE("requests: a branch that contradicts what is registered is refused and changes nothing") {
+TEST_CASE(
+    "operations: a branch that contradicts what is registered is refused and changes nothing") {
   House house(GENERATE(false, true));
   house.Prepare(TransType::kTcc);
   house.Register(TransType::kTcc, "01");
@@ -173,7 +175,7 @@ TEST_CASE("requests: a branch that contradicts what is registered is refused and
   CHECK(house.kit->Query("g")->definition->steps.at(0).action == "http://b/confirm01");
 }
 
-TEST_CASE("requests: nobody registers once it is decided") {
+TEST_CASE("operations: nobody registers once it is decided") {
   House house(GENERATE(false, true));
   const TransType type = GENERATE(TransType::kTcc, TransType::kXa);
   const std::string url = type == TransType::kTcc ? "http://b/confirm01" : "http://b/xa01";
@@ -203,7 +205,7 @@ TEST_CASE("requests: nobody registers once it is decided") {
   CHECK(house.kit->Query("g")->branches.size() == 2);
 }
 
-TEST_CASE("requests: who names the wrong type or an unknown gid changes nothing") {
+TEST_CASE("operations: who names the wrong type or an unknown gid changes nothing") {
   House house(GENERATE(false, true));
   house.Prepare(TransType::kTcc);
   for (const TransType wrong :
@@ -228,7 +230,7 @@ TEST_CASE("requests: who names the wrong type or an unknown gid changes nothing"
   CHECK(house.Seen("none") == "none");
 }
 
-TEST_CASE("requests: nobody registers a branch with what has its steps already") {
+TEST_CASE("operations: nobody registers a branch with what has its steps already") {
   House house;
   Definition definition = Of(GENERATE(TransType::kSaga, TransType::kMsg));
   definition.query_prepared = definition.type == TransType::kMsg ? "http://b/q" : "";
@@ -239,7 +241,7 @@ TEST_CASE("requests: nobody registers a branch with what has its steps already")
   CHECK(house.kit->Query("g")->definition->steps.size() == 1);
 }
 
-TEST_CASE("requests: a branch that nobody could call is refused") {
+TEST_CASE("operations: a branch that nobody could call is refused") {
   House house;
   house.Prepare(TransType::kTcc);
   dtm::Step step = Branch(TransType::kTcc, "01");
@@ -252,7 +254,7 @@ TEST_CASE("requests: a branch that nobody could call is refused") {
   CHECK(house.Seen() == "prepared");
 }
 
-TEST_CASE("requests: as many branches register as a transaction may have steps") {
+TEST_CASE("operations: as many branches register as a transaction may have steps") {
   House house;
   house.Prepare(TransType::kXa);
   for (std::size_t i = 0; i < dtm::kMaxSteps; ++i) {
@@ -265,7 +267,7 @@ TEST_CASE("requests: as many branches register as a transaction may have steps")
 }
 
 TEST_CASE(
-    "requests: a prepared one that nobody submits is rolled back with the number of seconds") {
+    "operations: a prepared one that nobody submits is rolled back with the number of seconds") {
   House house(GENERATE(false, true));
   const bool own = GENERATE(false, true);
   Definition definition = Of(TransType::kTcc);
@@ -281,7 +283,7 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "requests: a submit and the timeout at the same moment end one way, and the submit is told") {
+    "operations: a submit and the timeout at the same moment end one way, and the submit is told") {
   const bool submit_first = GENERATE(true, false);
   const bool crash = GENERATE(false, true);
   House house(crash);
@@ -313,7 +315,7 @@ TEST_CASE(
   for (const std::string& call : house.Called()) CHECK(call == undone);
 }
 
-TEST_CASE("requests: the submit after the abort is refused, the abort after the submit too") {
+TEST_CASE("operations: the submit after the abort is refused, the abort after the submit too") {
   House house(GENERATE(false, true));
   const TransType type = GENERATE(TransType::kTcc, TransType::kXa);
   const std::string url = type == TransType::kTcc ? "http://b/cancel01" : "http://b/xa01";
@@ -343,7 +345,7 @@ TEST_CASE("requests: the submit after the abort is refused, the abort after the 
   CHECK(house.kit->Submit(Of(type, "submitted")).Succeeded());
 }
 
-TEST_CASE("requests: a tcc or xa without branches ends at once, prepared or not") {
+TEST_CASE("operations: a tcc or xa without branches ends at once, prepared or not") {
   House house(GENERATE(false, true));
   const TransType type = GENERATE(TransType::kTcc, TransType::kXa);
   if (GENERATE(false, true)) house.Prepare(type);
@@ -357,7 +359,8 @@ TEST_CASE("requests: a tcc or xa without branches ends at once, prepared or not"
 }
 
 TEST_CASE(
-    "requests: with wait_result the submit of a tcc answers when all is confirmed, or must wait") {
+    "operations: with wait_result the submit of a tcc answers when all is confirmed, or must "
+    "wait") {
   House house;
   Definition definition = Of(TransType::kTcc);
   definition.options.wait_result = true;
@@ -370,7 +373,7 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "requests: a store that fails at any operation loses nothing and leaves nothing half done") {
+    "operations: a store that fails at any operation loses nothing and leaves nothing half done") {
   const auto fault =
       GENERATE(StoreFault::kDefinite, StoreFault::kInDoubtNotStored, StoreFault::kInDoubtButStored);
   const bool commit = GENERATE(true, false);
@@ -424,7 +427,7 @@ TEST_CASE(
   CHECK(refused > 0);  // the faults did hit
 }
 
-TEST_CASE("requests: what was refused by a failing store is not there after a crash") {
+TEST_CASE("operations: what was refused by a failing store is not there after a crash") {
   House house;
   house.kit.Store().FailAlways(StoreFault::kDefinite);
   CHECK_THROWS_AS(house.kit->Prepare(Of(TransType::kXa)), dtm::Error);
@@ -434,7 +437,7 @@ TEST_CASE("requests: what was refused by a failing store is not there after a cr
   CHECK(house.Seen() == "prepared");
 }
 
-TEST_CASE("requests: a tcc whose stored rows are lost is stuck, not carried out a second time") {
+TEST_CASE("operations: a tcc whose stored rows are lost is stuck, not carried out a second time") {
   const auto inner = std::make_shared<dtm::MemoryStore>();
   TestCoordinator kit({}, Quiet(), inner);
   kit->Prepare(Of(TransType::kTcc));
@@ -456,10 +459,12 @@ TEST_CASE("requests: a tcc whose stored rows are lost is stuck, not carried out 
   CHECK(kit.Branches().Calls().size() == 1);
 }
 
-TEST_CASE("requests: work shares a commit, and its result is told") {
-  dtm::Driver driver(std::make_unique<dtm::MemoryStore>(), std::make_unique<dtm::SystemClock>(),
-                     Quiet());
-  dtm::Requests requests(driver);
+TEST_CASE("operations: work shares a commit, and its result is told") {
+  struct Open : dtm::Coordinator {
+    using Coordinator::Coordinator;
+    using Coordinator::RunWork;
+  };
+  Open requests(std::make_unique<dtm::MemoryStore>(), Quiet());
   CHECK(requests.RunWork([](dtm::WorkContext&) { return Result::Success(); }).kind ==
         Result::Kind::kSuccess);
   const Result failure = requests.RunWork([](dtm::WorkContext&) { return Result::Failure("no"); });
@@ -467,8 +472,12 @@ TEST_CASE("requests: work shares a commit, and its result is told") {
   CHECK(failure.text == "no");
   CHECK(requests.RunWork([](dtm::WorkContext&) -> Result { throw std::runtime_error("oops"); })
             .text == "oops");
-  driver.StopForGood();
+  CHECK(requests.Stop(seconds(1)));
   CHECK_THROWS_AS(requests.RunWork([](dtm::WorkContext&) { return Result::Success(); }),
                   dtm::LogicError);
-  CHECK_THROWS_AS(requests.Enqueue(Of(TransType::kTcc), {}, true), dtm::LogicError);
+  bool called = false;
+  CHECK_THROWS_AS(
+      requests.PrepareAsync(Of(TransType::kTcc), [&](const dtm::Reply&) { called = true; }),
+      dtm::LogicError);
+  CHECK_FALSE(called);
 }

@@ -1,0 +1,311 @@
+/// What may be asked of a coordinator, by C++, HTTP or JSON-RPC alike: each thing once, with the rules that need no stored
+/// record. Those that do are the loop's: commands.hpp for what exists, engine/repeat.hpp for what is submitted again.
+/// Needs: std, store. Threads: every method is thread-safe, and none waits for a commit. Protocol: §2.2, §2.3, §6.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/coordinator/driver.hpp>
+#include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/options.hpp>
+#include <dtm/coordinator/replies.hpp>
+#include <dtm/coordinator/topics.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/error.hpp>
+#include <dtm/core/gid.hpp>
+#include <dtm/core/of_this_process.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
+#include <dtm/core/validate.hpp>
+#include <dtm/engine/repeat.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Gets a value, or the error.
+template <typename T>
+using ValueCallback = std::function<void(const T&, std::exception_ptr)>;
+
+/// The methods with a callback: what can be refused at once is thrown (RejectedError and its kinds; LogicError: the
+/// coordinator was stopped, or this is a forked child), and the callback does not come. Else it comes once, with what the
+/// method without Async returns or throws: before this one returns, or in a thread of the coordinator, so it must not wait.
+class Operations : public Endpoint {
+ public:
+  Operations(const Operations&) = delete;
+  Operations& operator=(const Operations&) = delete;
+
+  /// The blocking form: calls `ask` with a callback, and returns what that is called with. Drives the coordinator
+  /// meanwhile if no thread does.
+  /// @throws LogicError  called in a callback of the coordinator, which would wait for itself.
+  template <typename Ask>
+  TransResult Await(const Ask& ask) const {
+    return Checked().WaitFor(ask);
+  }
+  /// The same for a ValueCallback.
+  template <typename T, typename Ask>
+  T AwaitValue(const Ask& ask) const {
+    const auto box = std::make_shared<T>();
+    Await([&](const ReplyCallback& answer) {
+      ask([box, answer](const T& value, const std::exception_ptr& error) {
+        try {
+          *box = value;
+        } catch (const std::bad_alloc&) {
+          return answer({{}, std::current_exception()});
+        }
+        answer({{}, error});
+      });
+    });
+    return std::move(*box);
+  }
+
+  // A new transaction, or the same again.
+
+  std::string NewGid() override {
+    const Time now = Checked().clock->Now();
+    const std::lock_guard<std::mutex> lock(gid_mutex_);
+    return gids_.Make(now);
+  }
+
+  /// With `wait_result` it is answered once it has ended or must wait for a timer, after 6 s at the latest: an unfinished
+  /// status then says that it goes on.
+  void SubmitAsync(Definition definition, ReplyCallback callback) override {
+    CheckSubmittable(definition);
+    Waiter waiter;
+    waiter.failure_is_error = true;
+    waiter.callback = std::move(callback);
+    if (definition.options.wait_result) {
+      waiter.when = AnswerWhen::kSettled;
+      waiter.deadline = TimeIn(kLongestWaitResult);
+    }
+    Enqueue(std::move(definition), std::move(waiter), false);
+  }
+
+  void SubmitAndWaitAsync(Definition definition, Duration timeout, ReplyCallback callback) {
+    CheckSubmittable(definition);
+    Waiter waiter;
+    waiter.when = AnswerWhen::kFinished;
+    waiter.deadline = TimeIn(timeout);
+    waiter.callback = std::move(callback);
+    Enqueue(std::move(definition), std::move(waiter), false);
+  }
+
+  void PrepareAsync(Definition definition, ReplyCallback callback) {
+    Waiter waiter;
+    waiter.callback = std::move(callback);
+    Enqueue(std::move(definition), std::move(waiter), true);
+  }
+
+  /// Answers with its record. Reads the store.
+  void PrepareWorkflowAsync(Definition definition, ValueCallback<Transaction> callback) {
+    if (const std::optional<Transaction> stored = StoredWorkflow(definition)) {
+      return callback(*stored, nullptr);
+    }
+    const auto asked = std::make_shared<const Definition>(definition);
+    PrepareAsync(std::move(definition), [this, asked, callback](const Reply& reply) {
+      std::optional<Transaction> stored;
+      std::exception_ptr error = reply.error;
+      try {
+        if (!error) stored = StoredWorkflow(*asked);
+        if (!error && !stored) {
+          throw StoreError("gid '" + asked->gid + "' was removed at this moment; try again");
+        }
+      } catch (...) {
+        error = std::current_exception();
+      }
+      callback(stored ? *stored : Transaction(), error);
+    });
+  }
+
+  // A transaction that exists.
+
+  void RegisterBranchAsync(const std::string& gid, TransType type, Step step,
+                           ReplyCallback callback) {
+    Refuse(RegistrationProblem(gid, type, step));
+    Command command = About(gid, Command::Kind::kAddBranch);
+    command.type = type;
+    command.step = std::move(step);
+    Push(std::move(command), std::move(callback));
+  }
+
+  void FinishWorkflowAsync(const std::string& gid, Status status, const std::string& reason,
+                           const std::string& result, ReplyCallback callback) {
+    if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
+    Command command = About(gid, Command::Kind::kFinish);
+    command.type = TransType::kWorkflow;
+    command.status = status;
+    command.reason = reason;
+    command.data = result;
+    Push(std::move(command), std::move(callback));
+  }
+
+  /// `type`: it is refused if it has another one.
+  void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
+                  ReplyCallback callback) {
+    Command command = About(gid, Command::Kind::kCancel);
+    command.type = type;
+    command.reason = reason;
+    Push(std::move(command), std::move(callback));
+  }
+
+  void ForceStopAsync(const std::string& gid, ReplyCallback callback) {
+    Push(About(gid, Command::Kind::kForceStop), std::move(callback));
+  }
+
+  void RetryNowAsync(const std::string& gid, ReplyCallback callback) {
+    Push(About(gid, Command::Kind::kRetryNow), std::move(callback));
+  }
+
+  void WaitAsync(const std::string& gid, Duration timeout, ReplyCallback callback) {
+    Command command = About(gid, Command::Kind::kWait);
+    command.waiter.when = AnswerWhen::kFinished;
+    command.waiter.deadline = TimeIn(timeout);
+    Push(std::move(command), std::move(callback));
+  }
+
+  void ExplainAsync(const std::string& gid, ValueCallback<std::string> callback) {
+    Command command = About(gid, Command::Kind::kExplain);
+    command.explained = std::move(callback);
+    Push(std::move(command));
+  }
+
+  void ListWaitingAsync(Duration wait, std::size_t limit,
+                        ValueCallback<std::vector<std::string>> callback) {
+    Command command = About({}, Command::Kind::kListWaiting);
+    command.after = TimeIn(wait);
+    command.limit = limit;
+    command.listed = std::move(callback);
+    Push(std::move(command));
+  }
+
+  // Topics.
+
+  void SubscribeAsync(const std::string& topic, const std::string& url, const std::string& remark,
+                      ReplyCallback callback) {
+    CheckTopic(topic, url, remark);
+    Refuse(UrlProblem(url));
+    ChangeTopic(
+        [=](Store& store, Time now) {
+          return topics::Subscribe(store, topic, {url, remark}, now);
+        },
+        std::move(callback));
+  }
+  void UnsubscribeAsync(const std::string& topic, const std::string& url, ReplyCallback callback) {
+    CheckTopic(topic, url, {});
+    ChangeTopic([=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); },
+                std::move(callback));
+  }
+  void DeleteTopicAsync(const std::string& topic, ReplyCallback callback) {
+    ChangeTopic([=](Store& store, Time) { return topics::Delete(store, topic); },
+                std::move(callback));
+  }
+
+ protected:
+  explicit Operations(std::unique_ptr<Driver> driver) : driver_("coordinator", std::move(driver)) {}
+
+  void StopForGood() {
+    if (driver_.Here()) Checked().StopForGood();
+  }
+
+  /// @throws LogicError  this is a forked child.
+  Driver& Checked() const { return driver_.Get(); }
+
+  static Command About(const std::string& gid, Command::Kind kind) {
+    Command command;
+    command.kind = kind;
+    command.gid = gid;
+    return command;
+  }
+
+  /// Runs the work inside the next commit; answers with what it returned, once that is durable.
+  void RunWorkAsync(std::function<Result(WorkContext&)> work, ValueCallback<Result> callback) {
+    if (!Checked().inbox.Push(QueuedWork{std::move(work), std::move(callback)})) NotTaken("");
+  }
+
+  Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
+
+ private:
+  static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
+
+  static void Refuse(const std::string& problem) {
+    if (!problem.empty()) throw BadInput(problem);
+  }
+  static void CheckSubmittable(const Definition& definition) {
+    const std::string problem = SubmitProblem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
+  }
+  static void CheckTopic(const std::string& topic, const std::string& url,
+                         const std::string& remark) {
+    const std::string problem = topics::Problem(topic, url, remark);
+    if (!problem.empty()) throw RejectedError(problem);
+  }
+
+  void Enqueue(Definition definition, Waiter waiter, bool prepare) {
+    Driver& driver = Checked();
+    definition.prepared_first = prepare;
+    topics::CheckAndExpand(definition, *driver.store);
+    const std::string problem = prepare ? PrepareProblem(definition) : std::string();
+    if (!problem.empty()) throw RejectedError(problem);
+    const auto shared = std::make_shared<Definition>(std::move(definition));
+    if (driver.inbox.Push(Submission{shared, std::move(waiter), prepare})) return;
+    NotTaken("gid '" + shared->gid + "' was not stored: ");
+  }
+
+  void Push(Command command, ReplyCallback callback = {}) {
+    command.waiter.callback = std::move(callback);
+    if (!Checked().inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
+  }
+
+  [[noreturn]] void NotTaken(const std::string& who) const {
+    if (Checked().inbox.Closed()) throw LogicError(who + "the coordinator was stopped");
+    const Options& options = Checked().options;
+    throw BusyError(who + "too much is waiting to be stored, " +
+                    std::to_string(options.max_waiting_submissions) + " submissions or " +
+                    std::to_string(InboxBytes(options)) +
+                    " bytes (an eighth of max_memory_bytes); submit it again later");
+  }
+
+  /// Nothing if the gid is free.
+  std::optional<Transaction> StoredWorkflow(const Definition& asked) {
+    std::optional<Transaction> stored = Checked().store->Load(asked.gid);
+    if (!stored) return stored;
+    if (stored->unreadable) throw RejectedError("gid '" + asked.gid + "': " + stored->last_error);
+    if (stored->expired && stored->definition->type == TransType::kWorkflow) {
+      throw RejectedError(
+          "gid '" + asked.gid + "' has ended as " + Name(stored->status) +
+          " and its result is no longer kept (keep_finished); nothing was run. Use a new gid");
+    }
+    const std::string problem = engine::OtherWorkflow(*stored->definition, asked);
+    if (!problem.empty()) throw RejectedError(problem);
+    return stored;
+  }
+
+  template <typename Change>
+  void ChangeTopic(const Change& change, ReplyCallback callback) {
+    Driver& driver = Checked();
+    RunWorkAsync(
+        [&driver, change](WorkContext&) { return change(*driver.store, driver.clock->Now()); },
+        [callback = std::move(callback)](const Result& result, const std::exception_ptr& error) {
+          const bool refused = !error && result.kind != Result::Kind::kSuccess;
+          callback({{}, refused ? Replies::Rejected(result.text) : error});
+        });
+  }
+
+  std::mutex gid_mutex_;
+  GidGenerator gids_;
+  OfThisProcess<Driver> driver_;
+};
+
+}  // namespace v1
+}  // namespace dtm
