@@ -6,8 +6,10 @@
 #include <dtm/http/access.hpp>
 #include <dtm/http/alert_web_hook.hpp>
 #include <dtm/http/api.hpp>
+#include <dtm/http/api_head.hpp>
 #include <dtm/http/api_lists.hpp>
 #include <dtm/http/api_message.hpp>
+#include <dtm/http/api_orders.hpp>
 #include <dtm/http/base64.hpp>
 #include <dtm/http/bounded_stream.hpp>
 #include <dtm/http/branch_answer.hpp>

@@ -53,6 +53,19 @@ class RejectedError : public Error {
   using Error::Error;
 };
 
+/// Refused, whatever is stored: what was asked cannot be carried out by anybody (a limit, a form), or is for a gid
+/// that nobody has.
+class BadInput : public RejectedError {
+ public:
+  using RejectedError::RejectedError;
+};
+
+/// Refused because the transaction has ended already.
+class EndedError : public RejectedError {
+ public:
+  using RejectedError::RejectedError;
+};
+
 /// Refused because too much is waiting already; the same may be accepted a moment later.
 class BusyError : public RejectedError {
  public:
@@ -7729,7 +7742,9 @@ class Commands {
         case Command::Kind::kListWaiting: ListWaiting(command); break;
         default: Obey(command);
       }
-    } catch (const Error&) {
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (...) {  // a store of the program's may throw anything
       const std::exception_ptr error = std::current_exception();
       if (command.explained) Board::Protected([&] { command.explained({}, error); });
       if (command.listed) Board::Protected([&] { command.listed({}, error); });
@@ -7740,47 +7755,68 @@ class Commands {
  private:
   void Obey(Command& command) {
     Live* live = board_.lives.Find(command.gid);
-
     if (live == nullptr) {
       std::optional<Transaction> stored = board_.store.Load(command.gid);
-      if (!stored) {
-        throw RejectedError(command.kind == Command::Kind::kAddBranch ? NotPrepared(command.gid)
-                                                                      : Unknown(command.gid));
-      }
+      if (!stored) RefuseUnknown(command);
       CheckType(command, *stored);
       if (IsFinal(stored->status)) {
         const bool again =
             command.kind == Command::Kind::kFinish && command.status == stored->status;
-        if (command.kind == Command::Kind::kWait || again) {
-          return Board::Answer(command.waiter, ResultOf(*stored));
-        }
-        if (command.kind == Command::Kind::kAddBranch)
-          throw RejectedError(NotPrepared(command.gid));
-        throw RejectedError("gid '" + command.gid + "' was not changed: it has already ended as " +
-                            Name(stored->status));
+        if (command.kind != Command::Kind::kWait && !again) RefuseEnded(command, *stored);
+        return Board::Answer(command.waiter, ResultOf(*stored));
       }
       live = &board_.Bring(std::move(*stored));
     }
+    CheckType(command, live->transaction);
     if (command.kind != Command::Kind::kWait) {
       if (!board_.MayUseStore()) {
         std::rethrow_exception(
             board_.StoreFailing(("gid '" + command.gid + "' was not changed").c_str()));
       }
-      CheckType(command, live->transaction);
       const std::string refused = command.kind == Command::Kind::kAddBranch
                                       ? AddBranch(*live, command)
                                       : board_.Step(*live, EventOf(command));
       if (!refused.empty()) {
         // It may be the submit of a prepared one, whose record is in the store.
         if (live->Fresh()) return board_.again_commands.push_back(std::move(command));
-        throw RejectedError("gid '" + command.gid + "' was not changed: " + refused);
+        if (IsFinal(live->transaction.status)) RefuseEnded(command, live->transaction);
+        throw RejectedError(Refusal(command, live->transaction, refused));
       }
-    } else {
-      CheckType(command, live->transaction);
     }
     if (!live->Fresh()) return board_.AddWaiter(*live, std::move(command.waiter));
     // It may lose its gid to a stored record; then the command is for that.
     live->commands.push_back(std::move(command));
+  }
+
+  /// Begins as dtm's clients know it.
+  static std::string Refusal(const Command& command, const Transaction& transaction,
+                             const std::string& why) {
+    const std::string status = Name(transaction.status);
+    const std::string unchanged = "gid '" + command.gid + "' was not changed: " + why;
+    switch (command.kind) {
+      case Command::Kind::kCancel:
+        return "trans type: '" + std::string(Name(transaction.definition->type)) +
+               "' current status '" + status + "', cannot abort. FAILURE: " + unchanged;
+      case Command::Kind::kForceStop:
+        return "global transaction force stop error. status: " + status +
+               ". error: FAILURE: " + unchanged;
+      default: return unchanged;
+    }
+  }
+
+  [[noreturn]] static void RefuseEnded(const Command& command, const Transaction& transaction) {
+    if (command.kind == Command::Kind::kAddBranch) throw RejectedError(NotPrepared(command.gid));
+    const std::string status = Name(transaction.status);
+    throw EndedError(Refusal(command, transaction, "it has already ended as " + status));
+  }
+
+  /// Who registers or finishes believes that it was there: that is no mistake in what is asked.
+  [[noreturn]] static void RefuseUnknown(const Command& command) {
+    switch (command.kind) {
+      case Command::Kind::kAddBranch: throw RejectedError(NotPrepared(command.gid));
+      case Command::Kind::kFinish: throw RejectedError(Unknown(command.gid));
+      default: throw BadInput(Unknown(command.gid));
+    }
   }
 
   static engine::Event EventOf(const Command& command) {
@@ -7877,13 +7913,188 @@ class Commands {
   }
 
   static std::string Unknown(const std::string& gid) {
-    return "there is no transaction with gid '" + gid +
+    return "no TransGlobal with gid: " + gid + " found; there is no transaction with gid '" + gid +
            "', or it ended and its time was over; check the gid";
   }
 
   Board& board_;
 };
 
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/topics.hpp ----------------------------------------------------------------
+
+/// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
+/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run.
+/// Protocol: §6. What is subscribed counts at once, for messages that are prepared or submitted later.
+
+namespace dtm {
+inline namespace v1 {
+
+struct Subscriber {
+  std::string url;
+  std::string remark;
+};
+
+namespace topics {
+
+inline constexpr const char kCategory[] = "topics";
+
+/// @throws StoreError  the stored list is damaged.
+inline std::vector<Subscriber> Parse(const KeyValue& stored) {
+  std::vector<Subscriber> subscribers;
+  const nlohmann::json list = nlohmann::json::parse(stored.value, nullptr, false);
+  try {
+    if (list.is_array()) {
+      for (const nlohmann::json& entry : list) {
+        subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
+      }
+      return subscribers;
+    }
+  } catch (const nlohmann::json::exception&) {  // an entry of another form
+  }
+  throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
+}
+
+inline void Write(Store& store, const std::string& topic,
+                  const std::vector<Subscriber>& subscribers, Time now) {
+  // By hand: ordered_json would cost everybody who includes this as much compile time as json.
+  std::string list = "[";
+  for (const Subscriber& subscriber : subscribers) {
+    if (list.size() > 1) list += ',';
+    list += R"({"url":)" + nlohmann::json(subscriber.url).dump() + R"(,"remark":)" +
+            nlohmann::json(subscriber.remark).dump() + '}';
+  }
+  list += ']';
+  KeyValue value;
+  value.category = kCategory;
+  value.key = topic;
+  value.value = std::move(list);
+  value.updated = now;
+  store.PutValue(value);
+}
+
+/// Why nobody can subscribe so; empty if somebody can.
+inline std::string Problem(const std::string& topic, const std::string& url,
+                           const std::string& remark) {
+  if (topic.empty()) return "empty topic";
+  if (url.empty()) return "empty url";
+  if (IsTopic(url)) return "a topic cannot subscribe to topic '" + Printable(topic) + "'";
+  if (topic.size() > kMaxGidBytes || !IsUtf8(topic)) {
+    return "the name of a topic is UTF-8 of at most " + std::to_string(kMaxGidBytes) + " bytes";
+  }
+  if (url.size() > kMaxUrlBytes || !IsUtf8(url) || remark.size() > kMaxReasonBytes ||
+      !IsUtf8(remark)) {
+    return "the url or the remark of topic '" + topic + "' is too long or not UTF-8";
+  }
+  return {};
+}
+
+inline Result Subscribe(Store& store, const std::string& topic, const Subscriber& subscriber,
+                        Time now) {
+  std::vector<Subscriber> all;
+  if (const auto stored = store.GetValue(kCategory, topic)) all = Parse(*stored);
+  const bool known = std::any_of(
+      all.begin(), all.end(), [&](const Subscriber& other) { return other.url == subscriber.url; });
+  if (known) return Result::Failure("this url exists");
+  if (all.size() >= kMaxSteps) {
+    return Result::Failure("topic '" + topic + "' has " + std::to_string(kMaxSteps) +
+                           " subscribers, which is the limit");
+  }
+  all.push_back(subscriber);
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+inline Result Unsubscribe(Store& store, const std::string& topic, const std::string& url,
+                          Time now) {
+  const std::optional<KeyValue> stored = store.GetValue(kCategory, topic);
+  if (!stored) return Result::Failure("no such a topic");
+  std::vector<Subscriber> all = Parse(*stored);
+  if (all.empty()) return Result::Failure("this topic is empty");
+  const auto gone = std::remove_if(all.begin(), all.end(),
+                                   [&](const Subscriber& other) { return other.url == url; });
+  if (gone == all.end()) return Result::Failure("no such an url ");
+  all.erase(gone, all.end());
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+inline Result Delete(Store& store, const std::string& topic) {
+  if (store.RemoveValue(kCategory, topic)) return Result::Success();
+  return Result::Failure("there is no topic '" + topic + "'");
+}
+
+/// Those of a topic now; none if there is no such topic.
+inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topic) {
+  if (topic.empty()) return {};  // ScanValues takes an empty key for any
+  const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
+  return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
+}
+
+/// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
+/// A topic without any stays, and is refused where a new message is stored. A message that is stored already keeps the
+/// subscribers it has: new ones must not bring its submit beyond a limit when its local transaction is committed.
+/// False: nothing was replaced.
+inline bool Expand(Definition& message, Store& store) {
+  const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
+  const bool any = message.type == TransType::kMsg &&
+                   std::any_of(message.steps.begin(), message.steps.end(), is_topic);
+  if (!any || store.Load(message.gid)) return false;
+  std::vector<Step> expanded;
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < message.steps.size(); ++i) {
+    Step step = std::move(message.steps[i]);
+    step.branch_id = NumberOf(i);
+    const std::vector<Subscriber> subscribers =
+        is_topic(step) ? Subscribers(store, step.action.substr(kTopicPrefixSize))
+                       : std::vector<Subscriber>();
+    if (subscribers.empty()) {
+      expanded.push_back(std::move(step));
+      continue;
+    }
+    step.topic = step.action;
+    for (std::size_t j = 0; j < subscribers.size(); ++j) {
+      // It will be refused: copy no more payloads.
+      if (expanded.size() > kMaxSteps || bytes > kMaxDefinitionBytes) break;
+      bytes += subscribers[j].url.size() + step.payload.size();
+      Step one = step;
+      one.action = subscribers[j].url;
+      if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);
+      expanded.push_back(std::move(one));
+    }
+  }
+  message.steps = std::move(expanded);
+  return true;
+}
+
+/// @throws BadInput       nobody could carry it out.
+/// @throws RejectedError  not with the subscribers that its topics have now.
+inline void CheckAndExpand(Definition& definition, Store& store) {
+  std::string problem = dtm::Problem(definition);
+  if (!problem.empty()) throw BadInput(problem);
+  if (Expand(definition, store)) problem = dtm::Problem(definition);
+  if (!problem.empty()) throw RejectedError(problem);
+}
+
+/// Besides, what only a repeat, or the submit of a prepared one, may have: a topic without subscribers, or orders for
+/// steps that it does not bring.
+/// @throws RejectedError, BadInput
+inline void CheckNew(const Definition& definition) {
+  if (definition.steps.empty()) {
+    const std::string problem = OrdersProblem(definition);
+    if (!problem.empty()) throw BadInput(problem);
+  }
+  if (definition.type != TransType::kMsg) return;
+  for (const Step& step : definition.steps) {
+    if (!IsTopic(step.action)) continue;
+    throw RejectedError("gid '" + definition.gid + "': topic not found: " +
+                        step.action.substr(kTopicPrefixSize) + "; subscribe somebody to it first");
+  }
+}
+
+}  // namespace topics
 }  // namespace v1
 }  // namespace dtm
 
@@ -8185,13 +8396,13 @@ class Collect {
     if (!board_.MayUseStore())
       return NotTaken(submission, "the store is failing: " + board_.health.Problem());
     if (Live* live = board_.lives.Find(gid)) return OnSubmittedAgain(*live, submission);
-    std::string problem;
+    std::exception_ptr refused;
     try {
-      problem = ProblemOfNew(*submission.definition);
+      refused = ProblemOfNew(*submission.definition);
     } catch (const StoreError& error) {  // it cannot be read now; what came with it goes on
       return NotTaken(submission, error.what());
     }
-    if (!problem.empty()) return Board::Refuse(submission.waiter, Board::Rejected(problem));
+    if (refused) return Board::Refuse(submission.waiter, refused);
     const bool full = board_.Full();
     Transaction transaction;
     transaction.definition = submission.definition;
@@ -8206,23 +8417,14 @@ class Collect {
     Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, why));
   }
 
-  /// The submit of a prepared one, whose steps are in the store, may have orders without steps.
   /// @throws StoreError
-  std::string ProblemOfNew(const Definition& definition) const {
-    if (definition.type == TransType::kMsg) return TopicProblem(definition);
-    if (!definition.steps.empty() || definition.orders.empty()) return {};  // it was checked
-    return board_.store.Load(definition.gid) ? std::string() : OrdersProblem(definition);
-  }
-
-  /// A topic that nobody had subscribed to; a repeat does not need one.
-  std::string TopicProblem(const Definition& definition) const {
-    for (const Step& step : definition.steps) {
-      if (!IsTopic(step.action) || board_.store.Load(definition.gid)) continue;
-      return "gid '" + definition.gid +
-             "': topic not found: " + step.action.substr(kTopicPrefixSize) +
-             "; subscribe somebody to it first";
+  std::exception_ptr ProblemOfNew(const Definition& definition) const {
+    try {
+      topics::CheckNew(definition);
+      return nullptr;
+    } catch (const RejectedError&) {
+      return board_.store.Load(definition.gid) ? nullptr : std::current_exception();
     }
-    return {};
   }
 
   void OnSubmittedAgain(Live& live, Submission& submission) {
@@ -9754,259 +9956,6 @@ class Driver {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/topics.hpp ----------------------------------------------------------------
-
-/// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
-/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run.
-/// Protocol: §6. What is subscribed counts at once, for messages that are prepared or submitted later.
-
-namespace dtm {
-inline namespace v1 {
-
-struct Subscriber {
-  std::string url;
-  std::string remark;
-};
-
-namespace topics {
-
-inline constexpr const char kCategory[] = "topics";
-
-/// @throws StoreError  the stored list is damaged.
-inline std::vector<Subscriber> Parse(const KeyValue& stored) {
-  std::vector<Subscriber> subscribers;
-  const nlohmann::json list = nlohmann::json::parse(stored.value, nullptr, false);
-  try {
-    if (list.is_array()) {
-      for (const nlohmann::json& entry : list) {
-        subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
-      }
-      return subscribers;
-    }
-  } catch (const nlohmann::json::exception&) {  // an entry of another form
-  }
-  throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
-}
-
-inline void Write(Store& store, const std::string& topic,
-                  const std::vector<Subscriber>& subscribers, Time now) {
-  // By hand: ordered_json would cost everybody who includes this as much compile time as json.
-  std::string list = "[";
-  for (const Subscriber& subscriber : subscribers) {
-    if (list.size() > 1) list += ',';
-    list += R"({"url":)" + nlohmann::json(subscriber.url).dump() + R"(,"remark":)" +
-            nlohmann::json(subscriber.remark).dump() + '}';
-  }
-  list += ']';
-  KeyValue value;
-  value.category = kCategory;
-  value.key = topic;
-  value.value = std::move(list);
-  value.updated = now;
-  store.PutValue(value);
-}
-
-/// Why nobody can subscribe so; empty if somebody can.
-inline std::string Problem(const std::string& topic, const std::string& url,
-                           const std::string& remark) {
-  if (topic.empty()) return "empty topic";
-  if (url.empty()) return "empty url";
-  if (IsTopic(url)) return "a topic cannot subscribe to topic '" + Printable(topic) + "'";
-  if (topic.size() > kMaxGidBytes || !IsUtf8(topic)) {
-    return "the name of a topic is UTF-8 of at most " + std::to_string(kMaxGidBytes) + " bytes";
-  }
-  if (url.size() > kMaxUrlBytes || !IsUtf8(url) || remark.size() > kMaxReasonBytes ||
-      !IsUtf8(remark)) {
-    return "the url or the remark of topic '" + topic + "' is too long or not UTF-8";
-  }
-  return {};
-}
-
-inline Result Subscribe(Store& store, const std::string& topic, const Subscriber& subscriber,
-                        Time now) {
-  std::vector<Subscriber> all;
-  if (const auto stored = store.GetValue(kCategory, topic)) all = Parse(*stored);
-  const bool known = std::any_of(
-      all.begin(), all.end(), [&](const Subscriber& other) { return other.url == subscriber.url; });
-  if (known) return Result::Failure("this url exists");
-  if (all.size() >= kMaxSteps) {
-    return Result::Failure("topic '" + topic + "' has " + std::to_string(kMaxSteps) +
-                           " subscribers, which is the limit");
-  }
-  all.push_back(subscriber);
-  Write(store, topic, all, now);
-  return Result::Success();
-}
-
-inline Result Unsubscribe(Store& store, const std::string& topic, const std::string& url,
-                          Time now) {
-  const std::optional<KeyValue> stored = store.GetValue(kCategory, topic);
-  if (!stored) return Result::Failure("no such a topic");
-  std::vector<Subscriber> all = Parse(*stored);
-  if (all.empty()) return Result::Failure("this topic is empty");
-  const auto gone = std::remove_if(all.begin(), all.end(),
-                                   [&](const Subscriber& other) { return other.url == url; });
-  if (gone == all.end()) return Result::Failure("no such an url ");
-  all.erase(gone, all.end());
-  Write(store, topic, all, now);
-  return Result::Success();
-}
-
-inline Result Delete(Store& store, const std::string& topic) {
-  if (store.RemoveValue(kCategory, topic)) return Result::Success();
-  return Result::Failure("there is no topic '" + topic + "'");
-}
-
-/// Those of a topic now; none if there is no such topic.
-inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topic) {
-  if (topic.empty()) return {};  // ScanValues takes an empty key for any
-  const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
-  return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
-}
-
-/// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
-/// A topic without any stays, and is refused where a new message is stored. A message that is stored already keeps the
-/// subscribers it has: new ones must not bring its submit beyond a limit when its local transaction is committed.
-inline void Expand(Definition& message, Store& store) {
-  const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
-  const bool any = message.type == TransType::kMsg &&
-                   std::any_of(message.steps.begin(), message.steps.end(), is_topic);
-  if (!any || store.Load(message.gid)) return;
-  std::vector<Step> expanded;
-  std::size_t bytes = 0;
-  for (std::size_t i = 0; i < message.steps.size(); ++i) {
-    Step step = std::move(message.steps[i]);
-    step.branch_id = NumberOf(i);
-    const std::vector<Subscriber> subscribers =
-        is_topic(step) ? Subscribers(store, step.action.substr(kTopicPrefixSize))
-                       : std::vector<Subscriber>();
-    if (subscribers.empty()) {
-      expanded.push_back(std::move(step));
-      continue;
-    }
-    step.topic = step.action;
-    for (std::size_t j = 0; j < subscribers.size(); ++j) {
-      // It will be refused: copy no more payloads.
-      if (expanded.size() > kMaxSteps || bytes > kMaxDefinitionBytes) break;
-      bytes += subscribers[j].url.size() + step.payload.size();
-      Step one = step;
-      one.action = subscribers[j].url;
-      if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);
-      expanded.push_back(std::move(one));
-    }
-  }
-  message.steps = std::move(expanded);
-}
-
-}  // namespace topics
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/requests.hpp --------------------------------------------------------------
-
-/// How what a program asks gets into the inbox, and its answer back.
-/// Needs: std. Threads: thread-safe; the waiting ones drive the loop if no thread does.
-
-namespace dtm {
-inline namespace v1 {
-
-class Requests {
- public:
-  explicit Requests(Driver& driver) : driver_(driver) {}
-
-  Waiter SubmitWaiter(const Definition& definition) const {
-    Waiter waiter;
-    waiter.failure_is_error = true;
-    if (definition.options.wait_result) {
-      waiter.when = AnswerWhen::kSettled;
-      waiter.deadline = driver_.clock->Now() + kLongestWaitResult;
-    }
-    return waiter;
-  }
-
-  /// @throws RejectedError  it cannot be carried out; nothing was changed.
-  void Enqueue(Definition definition, Waiter waiter, bool prepare) {
-    definition.prepared_first = prepare;
-    topics::Expand(definition, *driver_.store);
-    std::string problem = Problem(definition);
-    if (problem.empty() && prepare) problem = PrepareProblem(definition);
-    if (!problem.empty()) throw RejectedError(problem);
-    const auto shared = std::make_shared<Definition>(std::move(definition));
-    Submission submission{shared, std::move(waiter), prepare};
-    if (driver_.inbox.Push(std::move(submission))) return;
-    Refused("gid '" + shared->gid + "' was not stored: ");
-  }
-
-  TransResult EnqueueAndWait(Definition definition, Waiter waiter, bool prepare) {
-    return driver_.WaitFor([&](ReplyCallback answer) {
-      waiter.callback = std::move(answer);
-      Enqueue(std::move(definition), std::move(waiter), prepare);
-    });
-  }
-
-  TransResult Ask(Command command) {
-    return driver_.WaitFor([&](ReplyCallback answer) {
-      command.waiter.when =
-          command.kind == Command::Kind::kWait ? AnswerWhen::kFinished : AnswerWhen::kStored;
-      command.waiter.callback = std::move(answer);
-      Push(std::move(command));
-    });
-  }
-
-  /// A command that the loop answers with a value.
-  template <typename T>
-  T AskFor(Command command, std::function<void(T, std::exception_ptr)> Command::*answer_to) {
-    const auto box = std::make_shared<T>();
-    driver_.WaitFor([&](const ReplyCallback& answer) {
-      command.*answer_to = [box, answer](T value, const std::exception_ptr& error) {
-        *box = std::move(value);
-        answer({{}, error});
-      };
-      Push(std::move(command));
-    });
-    return std::move(*box);
-  }
-
-  /// Runs the work inside the next commit; returns what it returned, once that is durable.
-  Result RunWork(std::function<Result(WorkContext&)> work) {
-    const auto box = std::make_shared<Result>();
-    driver_.WaitFor([&](const ReplyCallback& answer) {
-      QueuedWork queued{std::move(work),
-                        [box, answer](const Result& result, const std::exception_ptr& error) {
-                          try {
-                            *box = result;
-                          } catch (const std::bad_alloc&) {
-                            return answer({{}, std::current_exception()});
-                          }
-                          answer({{}, error});
-                        }};
-      if (!driver_.inbox.Push(std::move(queued))) Refused("");
-    });
-    return std::move(*box);
-  }
-
- private:
-  static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
-
-  void Push(Command command) {
-    if (!driver_.inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
-  }
-
-  [[noreturn]] void Refused(const std::string& who) {
-    if (driver_.inbox.Closed()) throw LogicError(who + "the coordinator was stopped");
-    const Options& options = driver_.options;
-    throw BusyError(who + "too much is waiting to be stored, " +
-                    std::to_string(options.max_waiting_submissions) + " submissions or " +
-                    std::to_string(InboxBytes(options)) +
-                    " bytes (an eighth of max_memory_bytes); submit it again later");
-  }
-
-  Driver& driver_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/core/gid.hpp --------------------------------------------------------------------------
 
 /// Global transaction ids: 22 base-57 characters, the time first.
@@ -10112,22 +10061,52 @@ class OfThisProcess {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/embedded_endpoint.hpp -----------------------------------------------------
+// ---- dtm/coordinator/operations.hpp ------------------------------------------------------------
 
-/// What builders ask of the embedded coordinator: the part of it that a remote one has too.
-/// Needs: std, store. Threads: every method is thread-safe. Protocol: §2.2, as a C++ interface.
+/// What may be asked of a coordinator, by C++, HTTP or JSON-RPC alike: each thing once, with the rules that need no stored
+/// record. Those that do are the loop's: commands.hpp for what exists, engine/repeat.hpp for what is submitted again.
+/// Needs: std, store. Threads: every method is thread-safe, and none waits for a commit. Protocol: §2.2, §2.3, §6.
 
 namespace dtm {
 inline namespace v1 {
 
-class EmbeddedEndpoint : public Endpoint {
+/// Gets a value, or the error.
+template <typename T>
+using ValueCallback = std::function<void(const T&, std::exception_ptr)>;
+
+/// The methods with a callback: what can be refused at once is thrown (RejectedError and its kinds; LogicError: the
+/// coordinator was stopped, or this is a forked child), and the callback does not come. Else it comes once, with what the
+/// method without Async returns or throws: before this one returns, or in a thread of the coordinator, so it must not wait.
+class Operations : public Endpoint {
  public:
-  /// Stops, and waits for the functions that still run.
-  ~EmbeddedEndpoint() override {
-    if (driver_.Here()) driver_.Get().StopForGood();
+  Operations(const Operations&) = delete;
+  Operations& operator=(const Operations&) = delete;
+
+  /// The blocking form: calls `ask` with a callback, and returns what that is called with. Drives the coordinator
+  /// meanwhile if no thread does.
+  /// @throws LogicError  called in a callback of the coordinator, which would wait for itself.
+  template <typename Ask>
+  TransResult Await(const Ask& ask) const {
+    return Checked().WaitFor(ask);
   }
-  EmbeddedEndpoint(const EmbeddedEndpoint&) = delete;
-  EmbeddedEndpoint& operator=(const EmbeddedEndpoint&) = delete;
+  /// The same for a ValueCallback.
+  template <typename T, typename Ask>
+  T AwaitValue(const Ask& ask) const {
+    const auto box = std::make_shared<T>();
+    Await([&](const ReplyCallback& answer) {
+      ask([box, answer](const T& value, const std::exception_ptr& error) {
+        try {
+          *box = value;
+        } catch (const std::bad_alloc&) {
+          return answer({{}, std::current_exception()});
+        }
+        answer({{}, error});
+      });
+    });
+    return std::move(*box);
+  }
+
+  // A new transaction, or the same again.
 
   std::string NewGid() override {
     const Time now = Checked().clock->Now();
@@ -10135,68 +10114,286 @@ class EmbeddedEndpoint : public Endpoint {
     return gids_.Make(now);
   }
 
+  /// With `wait_result` it is answered once it has ended or must wait for a timer, after 6 s at the latest: an unfinished
+  /// status then says that it goes on.
+  void SubmitAsync(Definition definition, ReplyCallback callback) override {
+    CheckSubmittable(definition);
+    Waiter waiter;
+    waiter.failure_is_error = true;
+    waiter.callback = std::move(callback);
+    if (definition.options.wait_result) {
+      waiter.when = AnswerWhen::kSettled;
+      waiter.deadline = TimeIn(kLongestWaitResult);
+    }
+    Enqueue(std::move(definition), std::move(waiter), false);
+  }
+
+  void SubmitAndWaitAsync(Definition definition, Duration timeout, ReplyCallback callback) {
+    CheckSubmittable(definition);
+    Waiter waiter;
+    waiter.when = AnswerWhen::kFinished;
+    waiter.deadline = TimeIn(timeout);
+    waiter.callback = std::move(callback);
+    Enqueue(std::move(definition), std::move(waiter), false);
+  }
+
+  void PrepareAsync(Definition definition, ReplyCallback callback) {
+    Waiter waiter;
+    waiter.callback = std::move(callback);
+    Enqueue(std::move(definition), std::move(waiter), true);
+  }
+
+  /// Answers with its record. Reads the store.
+  void PrepareWorkflowAsync(Definition definition, ValueCallback<Transaction> callback) {
+    if (const std::optional<Transaction> stored = StoredWorkflow(definition)) {
+      return callback(*stored, nullptr);
+    }
+    const auto asked = std::make_shared<const Definition>(definition);
+    PrepareAsync(std::move(definition), [this, asked, callback](const Reply& reply) {
+      std::optional<Transaction> stored;
+      std::exception_ptr error = reply.error;
+      try {
+        if (!error) stored = StoredWorkflow(*asked);
+        if (!error && !stored) {
+          throw StoreError("gid '" + asked->gid + "' was removed at this moment; try again");
+        }
+      } catch (...) {
+        error = std::current_exception();
+      }
+      callback(stored ? *stored : Transaction(), error);
+    });
+  }
+
+  // A transaction that exists.
+
+  void RegisterBranchAsync(const std::string& gid, TransType type, Step step,
+                           ReplyCallback callback) {
+    Refuse(RegistrationProblem(gid, type, step));
+    Command command = About(gid, Command::Kind::kAddBranch);
+    command.type = type;
+    command.step = std::move(step);
+    Push(std::move(command), std::move(callback));
+  }
+
+  void FinishWorkflowAsync(const std::string& gid, Status status, const std::string& reason,
+                           const std::string& result, ReplyCallback callback) {
+    if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
+    Command command = About(gid, Command::Kind::kFinish);
+    command.type = TransType::kWorkflow;
+    command.status = status;
+    command.reason = reason;
+    command.data = result;
+    Push(std::move(command), std::move(callback));
+  }
+
+  /// `type`: it is refused if it has another one.
+  void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
+                  ReplyCallback callback) {
+    Command command = About(gid, Command::Kind::kCancel);
+    command.type = type;
+    command.reason = reason;
+    Push(std::move(command), std::move(callback));
+  }
+
+  void ForceStopAsync(const std::string& gid, ReplyCallback callback) {
+    Push(About(gid, Command::Kind::kForceStop), std::move(callback));
+  }
+
+  void RetryNowAsync(const std::string& gid, ReplyCallback callback) {
+    Push(About(gid, Command::Kind::kRetryNow), std::move(callback));
+  }
+
+  void WaitAsync(const std::string& gid, Duration timeout, ReplyCallback callback) {
+    Command command = About(gid, Command::Kind::kWait);
+    command.waiter.when = AnswerWhen::kFinished;
+    command.waiter.deadline = TimeIn(timeout);
+    Push(std::move(command), std::move(callback));
+  }
+
+  void ExplainAsync(const std::string& gid, ValueCallback<std::string> callback) {
+    Command command = About(gid, Command::Kind::kExplain);
+    command.explained = std::move(callback);
+    Push(std::move(command));
+  }
+
+  void ListWaitingAsync(Duration wait, std::size_t limit,
+                        ValueCallback<std::vector<std::string>> callback) {
+    Command command = About({}, Command::Kind::kListWaiting);
+    command.after = TimeIn(wait);
+    command.limit = limit;
+    command.listed = std::move(callback);
+    Push(std::move(command));
+  }
+
+  // Topics.
+
+  void SubscribeAsync(const std::string& topic, const std::string& url, const std::string& remark,
+                      ReplyCallback callback) {
+    CheckTopic(topic, url, remark);
+    Refuse(UrlProblem(url));
+    ChangeTopic(
+        [=](Store& store, Time now) {
+          return topics::Subscribe(store, topic, {url, remark}, now);
+        },
+        std::move(callback));
+  }
+  void UnsubscribeAsync(const std::string& topic, const std::string& url, ReplyCallback callback) {
+    CheckTopic(topic, url, {});
+    ChangeTopic([=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); },
+                std::move(callback));
+  }
+  void DeleteTopicAsync(const std::string& topic, ReplyCallback callback) {
+    ChangeTopic([=](Store& store, Time) { return topics::Delete(store, topic); },
+                std::move(callback));
+  }
+
+ protected:
+  explicit Operations(std::unique_ptr<Driver> driver) : driver_("coordinator", std::move(driver)) {}
+
+  void StopForGood() {
+    if (driver_.Here()) Checked().StopForGood();
+  }
+
+  /// @throws LogicError  this is a forked child.
+  Driver& Checked() const { return driver_.Get(); }
+
+  static Command About(const std::string& gid, Command::Kind kind) {
+    Command command;
+    command.kind = kind;
+    command.gid = gid;
+    return command;
+  }
+
+  /// Runs the work inside the next commit; answers with what it returned, once that is durable.
+  void RunWorkAsync(std::function<Result(WorkContext&)> work, ValueCallback<Result> callback) {
+    if (!Checked().inbox.Push(QueuedWork{std::move(work), std::move(callback)})) NotTaken("");
+  }
+
+  Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
+
+ private:
+  static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
+
+  static void Refuse(const std::string& problem) {
+    if (!problem.empty()) throw BadInput(problem);
+  }
+  static void CheckSubmittable(const Definition& definition) {
+    const std::string problem = SubmitProblem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
+  }
+  static void CheckTopic(const std::string& topic, const std::string& url,
+                         const std::string& remark) {
+    const std::string problem = topics::Problem(topic, url, remark);
+    if (!problem.empty()) throw RejectedError(problem);
+  }
+
+  void Enqueue(Definition definition, Waiter waiter, bool prepare) {
+    Driver& driver = Checked();
+    definition.prepared_first = prepare;
+    topics::CheckAndExpand(definition, *driver.store);
+    const std::string problem = prepare ? PrepareProblem(definition) : std::string();
+    if (!problem.empty()) throw RejectedError(problem);
+    const auto shared = std::make_shared<Definition>(std::move(definition));
+    if (driver.inbox.Push(Submission{shared, std::move(waiter), prepare})) return;
+    NotTaken("gid '" + shared->gid + "' was not stored: ");
+  }
+
+  void Push(Command command, ReplyCallback callback = {}) {
+    command.waiter.callback = std::move(callback);
+    if (!Checked().inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
+  }
+
+  [[noreturn]] void NotTaken(const std::string& who) const {
+    if (Checked().inbox.Closed()) throw LogicError(who + "the coordinator was stopped");
+    const Options& options = Checked().options;
+    throw BusyError(who + "too much is waiting to be stored, " +
+                    std::to_string(options.max_waiting_submissions) + " submissions or " +
+                    std::to_string(InboxBytes(options)) +
+                    " bytes (an eighth of max_memory_bytes); submit it again later");
+  }
+
+  /// Nothing if the gid is free.
+  std::optional<Transaction> StoredWorkflow(const Definition& asked) {
+    std::optional<Transaction> stored = Checked().store->Load(asked.gid);
+    if (!stored) return stored;
+    if (stored->unreadable) throw RejectedError("gid '" + asked.gid + "': " + stored->last_error);
+    if (stored->expired && stored->definition->type == TransType::kWorkflow) {
+      throw RejectedError(
+          "gid '" + asked.gid + "' has ended as " + Name(stored->status) +
+          " and its result is no longer kept (keep_finished); nothing was run. Use a new gid");
+    }
+    const std::string problem = engine::OtherWorkflow(*stored->definition, asked);
+    if (!problem.empty()) throw RejectedError(problem);
+    return stored;
+  }
+
+  template <typename Change>
+  void ChangeTopic(const Change& change, ReplyCallback callback) {
+    Driver& driver = Checked();
+    RunWorkAsync(
+        [&driver, change](WorkContext&) { return change(*driver.store, driver.clock->Now()); },
+        [callback = std::move(callback)](const Result& result, const std::exception_ptr& error) {
+          const bool refused = !error && result.kind != Result::Kind::kSuccess;
+          callback({{}, refused ? Replies::Rejected(result.text) : error});
+        });
+  }
+
+  std::mutex gid_mutex_;
+  GidGenerator gids_;
+  OfThisProcess<Driver> driver_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/embedded_endpoint.hpp -----------------------------------------------------
+
+/// What builders ask of the embedded coordinator: operations.hpp for who waits, and calls that are made here and now.
+/// Needs: std, store. Threads: every method is thread-safe. Protocol: §2.2, as a C++ interface.
+
+namespace dtm {
+inline namespace v1 {
+
+class EmbeddedEndpoint : public Operations {
+ public:
+  /// Stops, and waits for the functions that still run.
+  ~EmbeddedEndpoint() override { StopForGood(); }
+
   TransResult Submit(Definition definition) override {
     if (definition.options.wait_result) CheckMayBlock("Submit with wait_result");
-    CheckSubmittable(definition);
-    Requests asking = Asking();
-    Waiter waiter = asking.SubmitWaiter(definition);
-    return asking.EnqueueAndWait(std::move(definition), std::move(waiter), false);
+    return Await(
+        [&](ReplyCallback answer) { SubmitAsync(std::move(definition), std::move(answer)); });
   }
 
   TransResult SubmitAndWait(Definition definition, Duration timeout) override {
     CheckMayBlock("SubmitAndWait");
-    CheckSubmittable(definition);
-    return Asking().EnqueueAndWait(std::move(definition),
-                                   {AnswerWhen::kFinished, false, TimeIn(timeout), {}}, false);
-  }
-
-  void SubmitAsync(Definition definition, ReplyCallback callback) override {
-    CheckSubmittable(definition);
-    Requests asking = Asking();
-    Waiter waiter = asking.SubmitWaiter(definition);
-    waiter.callback = std::move(callback);
-    asking.Enqueue(std::move(definition), std::move(waiter), false);
+    return Await([&](ReplyCallback answer) {
+      SubmitAndWaitAsync(std::move(definition), timeout, std::move(answer));
+    });
   }
 
   TransResult Prepare(Definition definition) override {
-    return Asking().EnqueueAndWait(std::move(definition), {}, true);
+    return Await(
+        [&](ReplyCallback answer) { PrepareAsync(std::move(definition), std::move(answer)); });
   }
 
   void Abort(const std::string& gid, TransType type, const std::string& reason) override {
-    Command command = About(gid, Command::Kind::kCancel);
-    command.type = type;
-    command.reason = reason;
-    Asking().Ask(std::move(command));
+    Await([&](ReplyCallback answer) { AbortAsync(gid, type, reason, std::move(answer)); });
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
-    const std::string problem = RegistrationProblem(gid, type, step);
-    if (!problem.empty()) throw RejectedError(problem);
-    Command command = About(gid, Command::Kind::kAddBranch);
-    command.type = type;
-    command.step = std::move(step);
-    Asking().Ask(std::move(command));
+    Await([&](ReplyCallback answer) {
+      RegisterBranchAsync(gid, type, std::move(step), std::move(answer));
+    });
   }
 
   WorkflowState PrepareWorkflow(Definition definition) override {
-    const std::string gid = definition.gid;
-    std::optional<Transaction> stored = Checked().store->Load(gid);
-    if (!stored) {
-      Prepare(definition);
-      stored = Checked().store->Load(gid);
-    }
-    if (!stored) throw StoreError("gid '" + gid + "' was removed at this moment; try again");
-    if (stored->unreadable) throw RejectedError("gid '" + gid + "': " + stored->last_error);
-    if (stored->expired && stored->definition->type == TransType::kWorkflow) {
-      throw RejectedError(
-          "gid '" + gid + "' has ended as " + Name(stored->status) +
-          " and its result is no longer kept (keep_finished); nothing was run. Use a new gid");
-    }
-    const Definition& found = *stored->definition;
-    const std::string problem = engine::OtherWorkflow(found, definition);
-    if (!problem.empty()) throw RejectedError(problem);
-    return {stored->status, stored->reason, stored->result, found.options,
-            found.steps,    found.workflow, found.data};
+    const Transaction stored = AwaitValue<Transaction>([&](ValueCallback<Transaction> answer) {
+      PrepareWorkflowAsync(std::move(definition), std::move(answer));
+    });
+    const Definition& found = *stored.definition;
+    return {stored.status, stored.reason,  stored.result, found.options,
+            found.steps,   found.workflow, found.data};
   }
 
   WorkflowState ResumeWorkflow(Definition definition) override {
@@ -10207,13 +10404,9 @@ class EmbeddedEndpoint : public Endpoint {
 
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
                       const std::string& result) override {
-    if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
-    Command command = About(gid, Command::Kind::kFinish);
-    command.type = TransType::kWorkflow;
-    command.status = status;
-    command.reason = reason;
-    command.data = result;
-    Asking().Ask(std::move(command));
+    Await([&](ReplyCallback answer) {
+      FinishWorkflowAsync(gid, status, reason, result, std::move(answer));
+    });
   }
 
   Result CallBranch(const DirectCall& call) override {
@@ -10239,24 +10432,19 @@ class EmbeddedEndpoint : public Endpoint {
   /// @throws RejectedError  no function has this name.
   Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
     if (RunsInTransaction(kLocalPrefix + name)) {
-      throw RejectedError(
-          "'" + name +
-          "' runs inside the commit of this coordinator, so no other one can call it; "
-          "use Register for it");
+      throw BadInput("'" + name +
+                     "' runs inside the commit of this coordinator, so no other one can call it; "
+                     "use Register for it");
     }
     BranchFunction function = Checked().functions.Find(name);
     if (!function) function = Checked().workflows.Find(name);
-    if (!function) throw RejectedError("no branch function is registered as '" + name + "'");
+    if (!function) throw BadInput("no branch function is registered as '" + name + "'");
     return Guarded([&] { return function(payload, Caller(info)); });
   }
 
  protected:
   explicit EmbeddedEndpoint(std::unique_ptr<Driver> driver)
-      : owner_(RandomOwner()), driver_("coordinator", std::move(driver)) {}
-
-  /// @throws LogicError  this is a forked child.
-  Driver& Checked() const { return driver_.Get(); }
-  Requests Asking() const { return Requests(Checked()); }
+      : Operations(std::move(driver)), owner_(RandomOwner()) {}
 
   /// A branch function that waits for a transaction may wait for itself.
   void CheckMayBlock(const char* what) const {
@@ -10267,27 +10455,19 @@ class EmbeddedEndpoint : public Endpoint {
     }
   }
 
-  static void CheckSubmittable(const Definition& definition) {
-    const std::string problem = SubmitProblem(definition);
-    if (!problem.empty()) throw RejectedError(problem);
+  Result RunWork(std::function<Result(WorkContext&)> work) {
+    return AwaitValue<Result>(
+        [&](ValueCallback<Result> answer) { RunWorkAsync(std::move(work), std::move(answer)); });
   }
-  Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
 
   /// What is called here and now has a commit of its own.
   Result CallInTransaction(DirectCall direct) {
     direct.phase2_url.clear();
     const BranchCall call = ToBranchCall(direct, {}, {});
     const auto functions = &Checked().functions;
-    return Asking().RunWork([call, functions](WorkContext& context) {
+    return RunWork([call, functions](WorkContext& context) {
       return functions->RunInTransaction(call, context.db);
     });
-  }
-
-  static Command About(const std::string& gid, Command::Kind kind) {
-    Command command;
-    command.kind = kind;
-    command.gid = gid;
-    return command;
   }
 
   std::uint64_t Owner() const { return owner_; }
@@ -10300,9 +10480,6 @@ class EmbeddedEndpoint : public Endpoint {
   }
 
   const std::uint64_t owner_;
-  std::mutex gid_mutex_;
-  GidGenerator gids_;
-  OfThisProcess<Driver> driver_;
 };
 
 }  // namespace v1
@@ -10339,14 +10516,8 @@ class Tx : public Endpoint {
           "gid '" + gid +
           "': inside Transact only sagas and messages are submitted, and nobody waits");
     }
-    topics::Expand(definition, *driver_.store);
-    std::string problem = Problem(definition);
-    if (problem.empty()) problem = OrdersProblem(definition);  // nothing prepared it before
-    if (!problem.empty()) throw RejectedError(problem);
-    for (const Step& step : definition.steps) {
-      if (IsTopic(step.action))
-        throw RejectedError("gid '" + gid + "': topic not found: " + step.action);
-    }
+    topics::CheckAndExpand(definition, *driver_.store);
+    topics::CheckNew(definition);
     bool taken = context_.exists(gid);
     for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
     if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
@@ -12243,7 +12414,7 @@ class Coordinator : public EmbeddedEndpoint {
     static_assert(callable::Check<Function, Tx&>(), "dtm: what Transact runs takes dtm::Tx&");
     Driver& driver = Checked();
     const auto thrown = std::make_shared<std::exception_ptr>();
-    const Result result = Asking().RunWork([&, thrown](WorkContext& context) -> Result {
+    const Result result = RunWork([&, thrown](WorkContext& context) -> Result {
       *thrown = nullptr;
       Tx tx(*this, driver, context);
       try {
@@ -12292,14 +12463,13 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws RejectedError  there is no such transaction.
   TransResult Wait(const std::string& gid, Duration timeout) {
     CheckMayBlock("Wait");
-    Command command = About(gid, Command::Kind::kWait);
-    command.waiter.deadline = TimeIn(timeout);
-    return Asking().Ask(std::move(command));
+    return Await([&](ReplyCallback answer) { WaitAsync(gid, timeout, std::move(answer)); });
   }
 
   /// In words: where it stands, what it waits for, the last error, the next try.
   std::string Explain(const std::string& gid) {
-    return Asking().AskFor(About(gid, Command::Kind::kExplain), &Command::explained);
+    return AwaitValue<std::string>(
+        [&](ValueCallback<std::string> answer) { ExplainAsync(gid, std::move(answer)); });
   }
 
   /// Rolls an unfinished saga back: compensates what may have run; and what was prepared and is not yet
@@ -12307,49 +12477,43 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, it has ended, or it is carried through.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
-    Command command = About(gid, Command::Kind::kCancel);
-    command.reason = reason;
-    Asking().Ask(std::move(command));
+    Await([&](ReplyCallback answer) { AbortAsync(gid, {}, reason, std::move(answer)); });
   }
 
   /// Ends an unfinished transaction as failed; nothing is called any more, nothing is undone.
   /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void ForceStop(const std::string& gid) { Asking().Ask(About(gid, Command::Kind::kForceStop)); }
+  void ForceStop(const std::string& gid) {
+    Await([&](ReplyCallback answer) { ForceStopAsync(gid, std::move(answer)); });
+  }
 
   /// Forgets the waits of an unfinished transaction and tries at once; also wakes a stuck one.
   /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
-  void RetryNow(const std::string& gid) { Asking().Ask(About(gid, Command::Kind::kRetryNow)); }
+  void RetryNow(const std::string& gid) {
+    Await([&](ReplyCallback answer) { RetryNowAsync(gid, std::move(answer)); });
+  }
 
   /// The gids of at most `limit` unfinished transactions that are to be tried again later than in
   /// `wait`, the earliest first: RetryNow wakes them.
   std::vector<std::string> ListWaiting(Duration wait, std::size_t limit) {
-    Command command = About({}, Command::Kind::kListWaiting);
-    command.after = TimeIn(wait);
-    command.limit = limit;
-    return Asking().AskFor(std::move(command), &Command::listed);
+    using Gids = std::vector<std::string>;
+    return AwaitValue<Gids>(
+        [&](ValueCallback<Gids> answer) { ListWaitingAsync(wait, limit, std::move(answer)); });
   }
 
   /// Messages to `topic://<topic>` that are stored from now on go to this url as well.
   /// @throws RejectedError  "this url exists", a limit; nothing was changed.
   void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {}) {
-    std::string problem = topics::Problem(topic, url, remark);
-    if (problem.empty()) problem = UrlProblem(url);
-    if (!problem.empty()) throw RejectedError(problem);
-    RunOnStore([=](Store& store, Time now) {
-      return topics::Subscribe(store, topic, {url, remark}, now);
-    });
+    Await([&](ReplyCallback answer) { SubscribeAsync(topic, url, remark, std::move(answer)); });
   }
   /// @throws RejectedError  there is no such topic or url.
   void Unsubscribe(const std::string& topic, const std::string& url) {
-    const std::string problem = topics::Problem(topic, url, {});
-    if (!problem.empty()) throw RejectedError(problem);
-    RunOnStore([=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); });
+    Await([&](ReplyCallback answer) { UnsubscribeAsync(topic, url, std::move(answer)); });
   }
   /// @throws RejectedError  there is no such topic.
   void DeleteTopic(const std::string& topic) {
-    RunOnStore([=](Store& store, Time) { return topics::Delete(store, topic); });
+    Await([&](ReplyCallback answer) { DeleteTopicAsync(topic, std::move(answer)); });
   }
 
   /// Committed values such as topics; an empty category or key is any, `position` what the page before
@@ -12384,14 +12548,6 @@ class Coordinator : public EmbeddedEndpoint {
   static Function NotEmpty(const std::string& name, Function function) {
     if (!function) throw LogicError("the branch function '" + name + "' is an empty function");
     return function;
-  }
-
-  template <typename Change>
-  void RunOnStore(const Change& change) {
-    Driver& driver = Checked();
-    const Result result = Asking().RunWork(
-        [&driver, change](WorkContext&) { return change(*driver.store, driver.clock->Now()); });
-    if (result.kind != Result::Kind::kSuccess) throw RejectedError(result.text);
   }
 };
 

@@ -1019,18 +1019,17 @@ inline std::function<void(const Alert&)> AlertWebHook(const std::string& url) {
 namespace dtm {
 inline namespace v1 {
 
-/// What a caller sent cannot be used; nothing was changed.
-class BadInput : public Error {
- public:
-  using Error::Error;
-};
-
 namespace json_input {
 
 /// Any value; discarded if the text is none, or is nested too deeply to be copied or dumped.
 inline nlohmann::json Parse(const std::string& text) {
   if (JsonDepth(text) > kMaxJsonDepth) return nlohmann::json::value_t::discarded;
   return nlohmann::json::parse(text, nullptr, false);
+}
+
+/// @throws BadInput
+inline void CheckObject(const nlohmann::json& json, const std::string& what) {
+  if (!json.is_object()) throw BadInput(what + " must be a JSON object");
 }
 
 /// @throws BadInput  with what and where.
@@ -1045,7 +1044,7 @@ inline nlohmann::json ParseObject(const std::string& text, const std::string& wh
   } catch (const nlohmann::json::exception& error) {
     throw BadInput(what + " is not valid JSON: " + Printable(error.what()));
   }
-  if (!json.is_object()) throw BadInput(what + " must be a JSON object");
+  CheckObject(json, what);
   return json;
 }
 
@@ -1342,7 +1341,8 @@ inline void CheckNotLocal(const std::string& url) {
 /// Nobody could ever call such a branch by JSON-RPC.
 inline void CheckParams(const Step& step) {
   for (const std::string* url : {&step.action, &step.compensate}) {
-    if (url->empty() || IsTopic(*url) || json_rpc::MethodOf(ParseUrl(*url)).empty()) continue;
+    if (url->empty() || IsTopic(*url) || !UrlProblem(*url).empty()) continue;
+    if (json_rpc::MethodOf(ParseUrl(*url)).empty()) continue;
     (void)json_rpc::Params(step.payload);
   }
 }
@@ -1454,7 +1454,7 @@ inline std::string CustomData(const Definition& saga) {
   return json.dump();
 }
 
-/// @throws BadInput  it has another form, or nobody could carry it out.
+/// @throws BadInput  it has another form, or names what is not for others.
 inline Definition DecodeTransaction(const json_input::Fields& fields) {
   Definition definition;
   definition.gid = GidOf(fields);
@@ -1495,8 +1495,6 @@ inline Definition DecodeTransaction(const json_input::Fields& fields) {
     CheckNotLocal(step.action);
     CheckNotLocal(step.compensate);
   }
-  const std::string problem = Problem(definition);
-  if (!problem.empty()) throw BadInput(problem);
   if (definition.json_rpc) {
     for (const Step& step : definition.steps) CheckParams(step);
   }
@@ -1704,8 +1702,10 @@ inline std::string JsonText(const nlohmann::ordered_json& json) {
 
 // ---- dtm/http/api_message.hpp ------------------------------------------------------------------
 
-/// A request to the API and its answer, without any socket.
+/// A request to the API and its answer, without any socket; what an outcome is in HTTP.
 /// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
+
+#include <exception>
 
 namespace dtm {
 inline namespace v1 {
@@ -1715,6 +1715,8 @@ struct ApiRequest {
   std::string path;                               ///< decoded, without the query
   std::multimap<std::string, std::string> query;  ///< decoded
   std::string body;
+  std::vector<std::pair<std::string, std::string>> headers{};  ///< for api_head.hpp, as this:
+  std::string host{};                                          ///< for whom it is
 
   std::string Query(const char* key) const {
     const auto found = query.find(key);
@@ -1727,31 +1729,61 @@ struct ApiAnswer {
   std::string body;
   const char* type = "application/json; charset=utf-8";
   int retry_after = 0;  ///< seconds after which the same may work; 0 = not said
+  bool close = false;   ///< the connection is closed, the body of the request was not read
+  const char* challenge = nullptr;  ///< WWW-Authenticate
 };
+
+/// Gets the answer, once. It must not throw, and not wait: it may come in the coordinator's thread.
+using ApiDone = std::function<void(ApiAnswer)>;
+
+/// What became of what was asked; HTTP and JSON-RPC write it down, each in its own way.
+struct ApiOutcome {
+  int status = 200;       ///< of HTTP
+  std::string message{};  ///< unless it is 200
+  bool rejected = false;  ///< of a 409: nothing was changed, so it was not rolled back
+};
+
+inline ApiOutcome OutcomeOf(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const BadInput& bad) {
+    return {400, bad.what()};
+  } catch (const BusyError& busy) {
+    return {503, busy.what()};
+  } catch (const RejectedError& rejected) {
+    return {409, rejected.what(), true};
+  } catch (const FailureError& failure) {
+    return {409, failure.what()};
+  } catch (const OngoingError& ongoing) {
+    return {425, ongoing.what()};
+  } catch (const StoreError& failed) {
+    return {503, failed.what()};
+  } catch (const LogicError& stopped) {
+    return {503, stopped.what()};
+  } catch (...) {  // in doubt, or of nobody knows whom
+    return {500, WhatWasThrown()};
+  }
+}
+inline ApiOutcome OutcomeOf(const Reply& reply) {
+  if (!reply.error) return {};
+  // The error says more than the clients of dtm are told of a rollback.
+  if (reply.result.Failed()) return {409, reply.result.reason};
+  return OutcomeOf(reply.error);
+}
 
 namespace answers {
 
-inline ApiAnswer Error(int status, const std::string& message) {
-  return {status, wire::JsonText({{wire::kMessage, message}})};
-}
-
 inline ApiAnswer NotFound() { return {404, "404 page not found", "text/plain"}; }
-inline ApiAnswer Success() { return {200, R"({"dtm_result":"SUCCESS"})"}; }
-inline ApiAnswer Failure(const std::string& message) {
-  return {409, wire::JsonText({{wire::kDtmResult, wire::kFailure}, {wire::kMessage, message}})};
-}
-/// The same "no", with a field that says that it was not rolled back: nothing was changed.
-inline ApiAnswer Rejected(const std::string& message) {
-  return {409, wire::JsonText({{wire::kDtmResult, wire::kFailure},
-                               {wire::kMessage, message},
-                               {wire::kRejected, true}})};
-}
-inline ApiAnswer Ongoing(const std::string& message) {
-  return {425, wire::JsonText({{wire::kDtmResult, wire::kOngoing}, {wire::kMessage, message}})};
-}
-inline ApiAnswer TryLater(const std::string& message) {
-  ApiAnswer answer = Error(503, message);
-  answer.retry_after = 1;
+
+inline ApiAnswer Of(const ApiOutcome& outcome) {
+  if (outcome.status == 200) return {200, R"({"dtm_result":"SUCCESS"})"};
+  nlohmann::ordered_json json;
+  if (outcome.status == 409) json[wire::kDtmResult] = wire::kFailure;
+  if (outcome.status == 425) json[wire::kDtmResult] = wire::kOngoing;
+  json[wire::kMessage] = outcome.message;
+  if (outcome.rejected) json[wire::kRejected] = true;
+  ApiAnswer answer{outcome.status, wire::JsonText(json)};
+  if (outcome.status == 503) answer.retry_after = 1;
   return answer;
 }
 
@@ -1774,6 +1806,115 @@ inline std::int64_t QueryInteger(const ApiRequest& request, const char* key, std
   return value;
 }
 
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api_head.hpp ---------------------------------------------------------------------
+
+/// What is decided from the head of a request to the API, before its body is read.
+/// Needs: std. Threads: pure functions. Protocol: RFC 9112 §3.2.2, §6; document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace api_head {
+
+inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
+
+/// An answer after which the connection is closed, since the body was not read.
+inline ApiAnswer Refusal(int status, const std::string& why) {
+  ApiAnswer answer = answers::Of({status, why});
+  answer.close = true;
+  return answer;
+}
+inline ApiAnswer TooLong() {
+  return Refusal(
+      413, "the body is longer than the limit of " + std::to_string(kMaxBodyBytes) + " bytes");
+}
+
+inline bool MayHaveBody(const std::string& method) {
+  return method == "POST" || method == "PUT" || method == "PATCH";
+}
+
+/// The first header of this name, in lower case; `count`: how many there are.
+inline std::string HeaderOf(const ApiRequest& request, std::string_view name,
+                            std::size_t* count = nullptr) {
+  const std::string* first = nullptr;
+  for (const auto& header : request.headers) {
+    if (header.first.size() != name.size() || Lowered(header.first) != name) continue;
+    if (first == nullptr) first = &header.second;
+    if (count != nullptr) ++*count;
+  }
+  return first == nullptr ? std::string() : *first;
+}
+
+/// Called once path and headers are there. A target in the absolute form ("GET http://host/api/ping") names the host
+/// itself, and the Host header does not count then.
+inline void TakeHost(ApiRequest& request) {
+  std::string& path = request.path;
+  request.host = HeaderOf(request, "host");
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
+    const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
+    request.host = path.substr(scheme.size(), end - scheme.size());
+    path.erase(0, end);
+    if (path.empty()) path = "/";
+    return;
+  }
+}
+
+/// The refusal of a request whose body need not be read for it.
+inline std::optional<ApiAnswer> Check(const ApiRequest& request, const std::string& token) {
+  std::size_t lengths = 0, encodings = 0, hosts = 0;
+  const std::string length = HeaderOf(request, "content-length", &lengths);
+  (void)HeaderOf(request, "transfer-encoding", &encodings);
+  (void)HeaderOf(request, "host", &hosts);
+  const bool chunked = encodings > 0;
+  if (lengths > 1 || (chunked && !length.empty())) {
+    return Refusal(400, "the length of the body is said twice; send one Content-Length");
+  }
+  if (hosts > 1) return Refusal(400, "there are two Host headers");
+  if (length.find_first_not_of("0123456789") != std::string::npos) {
+    return Refusal(400, "Content-Length must be a number");
+  }
+  const access::Headers headers{HeaderOf(request, "authorization"), request.host,
+                                HeaderOf(request, "origin"), HeaderOf(request, "sec-fetch-site")};
+  const bool ping = request.path == "/api/ping";
+  switch (ping ? access::JudgePing(headers, token) : access::Judge(headers, token)) {
+    case access::Verdict::kAllowed: break;
+    case access::Verdict::kNoToken: {
+      ApiAnswer answer =
+          Refusal(401, "this server needs its token: send Authorization: Bearer <token>");
+      answer.challenge = "Bearer";
+      return answer;
+    }
+    case access::Verdict::kForeign:
+      return Refusal(403,
+                     "refused: it came from a foreign web page, or Host is not this machine; "
+                     "a server with a token accepts any Host");
+  }
+  const std::string& method = request.method;
+  const bool body = chunked || !(length.empty() || length == "0");
+  if (!MayHaveBody(method) && body) {
+    return Refusal(400, "a request of this method must not have a body");
+  }
+  if (!MayHaveBody(method) && method != "GET" && method != "HEAD" && method != "DELETE" &&
+      method != "OPTIONS") {
+    ApiAnswer answer = answers::NotFound();
+    answer.close = true;
+    return answer;
+  }
+  const std::string encoding = Lowered(HeaderOf(request, "content-encoding"));
+  const std::string type = Lowered(HeaderOf(request, "content-type"));
+  if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
+    return Refusal(415, "the body must be JSON, neither compressed nor in parts");
+  }
+  if (length.size() > 7 || (!length.empty() && std::stoul(length) > kMaxBodyBytes)) {
+    return TooLong();
+  }
+  return std::nullopt;
+}
+
+}  // namespace api_head
 }  // namespace v1
 }  // namespace dtm
 
@@ -1930,6 +2071,280 @@ class ApiLists {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/wire_registration.hpp ------------------------------------------------------------
+
+/// A branch as clients register it with a prepared tcc, xa or workflow: from JSON to a step, and back.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.4 (registerBranch body).
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+struct Registration {
+  std::string gid;
+  TransType type = TransType::kTcc;
+  Step step;
+};
+
+/// A flat object of strings; keys that the type does not use are ignored.
+/// @throws BadInput
+inline Registration DecodeRegistration(const json_input::Fields& fields) {
+  Registration branch;
+  branch.gid = GidOf(fields);
+  branch.type = TypeNamed(fields.Text(kTransType));
+  Step& step = branch.step;
+  step.branch_id = fields.Text(kBranchId);
+  step.payload = fields.Text(kData);
+  switch (branch.type) {
+    case TransType::kTcc:
+      step.action = fields.Text(kConfirm);
+      step.compensate = fields.Text(kCancel);
+      break;
+    case TransType::kXa: step.action = step.compensate = fields.Text(kUrl); break;
+    case TransType::kWorkflow: {
+      step.op = OpNamed(fields.Text(kOp));
+      step.action = fields.Text(kUrl);  // what it was; nobody calls it
+      step.topic = fields.Text(kName);
+      const std::string status = fields.Text(kStatus);
+      step.failed = status == Name(BranchStatus::kFailed);
+      if (!step.failed && status != Name(BranchStatus::kSucceed)) {
+        throw BadInput("gid '" + branch.gid +
+                       "': the status of a recorded step is succeed or failed");
+      }
+      break;
+    }
+    default: break;
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (branch.type != TransType::kWorkflow) CheckNotLocal(*url);
+  }
+  return branch;
+}
+
+/// Begins the recorded answer of a workflow's step that would not come back as it is, or would grow, as JSON text, and
+/// one that begins like this itself. Servers keep it as any text; who recorded it reads it.
+inline constexpr const char kAsBase64[] = "base64:";
+
+inline std::string EncodeAnswer(const std::string& answer) {
+  bool as_it_is = !HasPrefix(answer, kAsBase64) && IsUtf8(answer);
+  for (const char c : answer) {
+    const bool control = c >= 0 && c < ' ' && c != '\t' && c != '\n' && c != '\r';
+    as_it_is = as_it_is && !control;
+  }
+  return as_it_is ? answer : kAsBase64 + base64::Encode(answer);
+}
+inline std::string DecodeAnswer(std::string answer) {
+  if (!HasPrefix(answer, kAsBase64)) return answer;
+  std::optional<std::string> bytes = base64::Decode(answer.substr(sizeof(kAsBase64) - 1));
+  return bytes ? std::move(*bytes) : answer;
+}
+
+/// The body of registerBranch, as dtm's clients send it (§11.2, §11.4, §11.7).
+inline std::string EncodeRegistration(const Registration& branch) {
+  const Step& step = branch.step;
+  nlohmann::ordered_json json = {
+      {kGid, branch.gid},
+      {kTransType, Name(branch.type)},
+      {kBranchId, step.branch_id},
+      {kData, branch.type == TransType::kWorkflow ? EncodeAnswer(step.payload) : step.payload}};
+  switch (branch.type) {
+    case TransType::kTcc:
+      json[kConfirm] = step.action;
+      json[kCancel] = step.compensate;
+      break;
+    case TransType::kXa: json[kUrl] = step.action; break;
+    default:
+      if (!step.action.empty()) json[kUrl] = step.action;
+      if (!step.topic.empty()) json[kName] = step.topic;
+      json[kOp] = Name(step.op);
+      json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
+      json[kSync] =
+          "1";  // else the Go server answers before it has stored anything, and may lose it
+  }
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// How a workflow ended.
+struct Outcome {
+  Status status = Status::kSucceed;
+  std::string reason;
+  std::string result;
+};
+
+/// From the `req_extra` of its submit.
+/// @throws BadInput
+inline Outcome DecodeOutcome(std::map<std::string, std::string> extra) {
+  const std::string& status = extra[kStatus];
+  const bool succeed = status == Name(Status::kSucceed);
+  if (!succeed && status != Name(Status::kFailed)) {
+    throw BadInput("req_extra.status of a workflow is succeed or failed");
+  }
+  std::optional<std::string> result = base64::Decode(extra[kResult]);
+  if (!result) throw BadInput("req_extra.result of a workflow is base64 text");
+  return {succeed ? Status::kSucceed : Status::kFailed, extra[kRollbackReason], std::move(*result)};
+}
+
+inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
+  return {{kStatus, Name(outcome.status)},
+          {kRollbackReason, outcome.reason},
+          {kResult, base64::Encode(outcome.result)}};
+}
+
+/// The options in a shown transaction; Go on SQL tells them as text only.
+inline nlohmann::json ToldOptions(const nlohmann::json& transaction) {
+  const auto text = transaction.find(kOptions);
+  nlohmann::json inner;
+  if (text != transaction.end() && text->is_string()) {
+    inner = json_input::Parse(text->get_ref<const std::string&>());
+  }
+  return inner.is_object() ? inner : transaction;
+}
+
+/// What the shown transaction tells of the options for calls. What does not fit is left out, a workflow can be run
+/// without.
+inline TransOptions CallOptions(const nlohmann::json& transaction) {
+  const nlohmann::json told = ToldOptions(transaction);
+  TransOptions options;
+  const auto timeout = told.find(kRequestTimeout);
+  if (timeout != told.end() && timeout->is_number_unsigned()) {
+    const std::uint64_t seconds = timeout->get<std::uint64_t>();
+    const auto longest = static_cast<std::uint64_t>(kMaxOptionSeconds.count());
+    if (seconds <= longest) options.request_timeout = std::chrono::seconds(seconds);
+  }
+  const auto headers = told.find(kBranchHeaders);
+  if (headers == told.end() || !headers->is_object()) return options;
+  for (const auto& header : headers->items()) {
+    if (!header.value().is_string() || header.value() == kNotShown) continue;
+    options.branch_headers[header.key()] = header.value().get<std::string>();
+  }
+  return options;
+}
+
+/// The answer of prepareWorkflow; nothing if it is none.
+/// @throws RejectedError  the Go server gives any transaction that has the gid.
+inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
+  const nlohmann::json body = json_input::Parse(text);
+  if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
+    return std::nullopt;
+  }
+  try {
+    const nlohmann::json& transaction = body[kTransaction];
+    const std::string type = transaction.value(kTransType, "");
+    if (!type.empty() && type != Name(TransType::kWorkflow)) {
+      throw RejectedError("gid '" + transaction.value(kGid, "") + "' is a " + Printable(type) +
+                          ", not a workflow; nothing was run. Use a new gid");
+    }
+    WorkflowState state;
+    if (const std::string told = transaction.value(kCustomData, ""); !told.empty()) {
+      Definition stored;
+      decode::WorkflowCustomData(told, stored);
+      state.workflow = std::move(stored.workflow);
+      state.data = std::move(stored.data);
+    }
+    state.status = StatusNamed(transaction.value(kStatus, ""));
+    state.reason = transaction.value(kRollbackReason, "");
+    state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
+    state.options = CallOptions(transaction);
+    const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
+    for (const nlohmann::json& progress : progresses) {
+      Step step;
+      step.branch_id = progress.value(kBranchId, "");
+      step.action = progress.value(kUrl, "");
+      step.topic = progress.value(kName, "");
+      step.op = OpNamed(progress.value(kOp, ""));
+      step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
+      step.payload = DecodeAnswer(base64::Decode(progress.value(kBinData, "")).value_or(""));
+      state.recorded.push_back(std::move(step));
+    }
+    return state;
+  } catch (const nlohmann::json::exception&) {  // a value of another kind
+    return std::nullopt;
+  } catch (const BadInput&) {  // an operation that dtm does not know
+    return std::nullopt;
+  }
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api_orders.hpp -------------------------------------------------------------------
+
+/// Orders to a coordinator, out of the JSON that says them: the body of an HTTP request, or the params of a JSON-RPC call.
+/// Needs: nlohmann/json. Threads: any. Protocol: §2.1, §2.2, §7.
+
+namespace dtm {
+inline namespace v1 {
+namespace api_orders {
+
+/// @throws what is wrong with `body`, and what can be refused at once; `done` does not come then.
+using Order = void (*)(Operations& tm, const nlohmann::json& body, const ReplyCallback& done);
+
+inline Definition TransactionOf(const nlohmann::json& body) {
+  return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
+}
+
+/// `req_extra` says how it ended.
+inline void FinishWorkflow(Operations& tm, const nlohmann::json& body, const ReplyCallback& done) {
+  const json_input::Fields fields(body, "the transaction");
+  const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
+  tm.FinishWorkflowAsync(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result, done);
+}
+
+inline void Submit(Operations& tm, const nlohmann::json& body, const ReplyCallback& done) {
+  Definition definition = TransactionOf(body);
+  if (definition.type == TransType::kWorkflow) return FinishWorkflow(tm, body, done);
+  if (!definition.options.wait_result) return tm.SubmitAsync(std::move(definition), done);
+  tm.SubmitAsync(std::move(definition), [done](const Reply& reply) {
+    if (reply.error || reply.result.Succeeded()) return done(reply);
+    done({{}, Replies::Made<OngoingError>([&] {
+            return "gid '" + reply.result.gid + "' is " + Name(reply.result.status) +
+                   " and goes on; ask query";
+          })});
+  });
+}
+
+inline void Prepare(Operations& tm, const nlohmann::json& body, const ReplyCallback& done) {
+  tm.PrepareAsync(TransactionOf(body), done);
+}
+
+inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const ReplyCallback& done) {
+  wire::Registration branch = wire::DecodeRegistration(json_input::Fields(body, "the branch"));
+  tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
+}
+
+inline void Abort(Operations& tm, const nlohmann::json& body, const ReplyCallback& done) {
+  const json_input::Fields fields(body, "the transaction");
+  tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
+                fields.Text(wire::kRollbackReason), done);
+}
+
+inline std::string GidIn(const nlohmann::json& body) {
+  return wire::GidOf(json_input::Fields(body, "the body"));
+}
+
+inline void ForceStop(Operations& tm, const nlohmann::json& body, const ReplyCallback& done) {
+  tm.ForceStopAsync(GidIn(body), done);
+}
+
+/// What has ended needs no try, and that is no error here.
+inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
+                              const ReplyCallback& done) {
+  tm.RetryNowAsync(GidIn(body), [done](const Reply& reply) {
+    try {
+      (void)reply.Get();
+    } catch (const EndedError&) {
+      return done({});
+    } catch (...) {  // NOLINT(bugprone-empty-catch): `done` is told
+    }
+    done(reply);
+  });
+}
+
+}  // namespace api_orders
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/branch_answer.hpp ----------------------------------------------------------------
 
 /// What a branch answers over HTTP: rule A from the side of the branch.
@@ -1962,9 +2377,9 @@ inline void HideWords(ApiAnswer& answer) {
 inline ApiAnswer OfBranch(const Result& result) {
   ApiAnswer answer;
   switch (result.kind) {
-    case Result::Kind::kSuccess: return Success();
-    case Result::Kind::kOngoing: answer = Ongoing(result.text); break;
-    case Result::Kind::kFailure: answer = Failure(result.text); break;
+    case Result::Kind::kSuccess: return Of({});
+    case Result::Kind::kOngoing: answer = Of({425, result.text}); break;
+    case Result::Kind::kFailure: answer = Of({409, result.text}); break;
     case Result::Kind::kError:
     case Result::Kind::kNotSent:
       answer.status = result.retry_after.count() > 0 ? 503 : 500;
@@ -1985,8 +2400,8 @@ inline ApiAnswer OfBranch(const Result& result) {
 
 // ---- dtm/http/json_rpc_api.hpp -----------------------------------------------------------------
 
-/// The API as JSON-RPC 2.0: each method is the request of that name over HTTP, answered in JSON-RPC's form.
-/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §7.
+/// The form of the API as JSON-RPC 2.0: a call, and its answer. What the methods do is in api.hpp.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §7.
 
 namespace dtm {
 inline namespace v1 {
@@ -2005,43 +2420,44 @@ inline ApiAnswer Error(int status, const std::string& id, int code, const std::s
   return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
 }
 
-/// `handle` answers requests to the HTTP API.
-template <typename HandleHttp>
-ApiAnswer Handle(const ApiRequest& request, const HandleHttp& handle) {
-  nlohmann::json call;
-  std::string id, version, method;
+struct Call {
+  std::string id, method;
+  nlohmann::json params;  ///< null if there are none
+};
+
+/// The answer if it is no call.
+inline std::optional<ApiAnswer> Read(const std::string& body, Call& call) {
   try {
-    call = json_input::ParseObject(request.body, "the body");
-    const json_input::Fields fields(call, "the request");
-    id = fields.Text("id");
-    version = fields.Text("jsonrpc");
-    method = fields.Text("method");
+    nlohmann::json json = json_input::ParseObject(body, "the body");
+    const json_input::Fields fields(json, "the request");
+    std::string id = fields.Text("id");
+    const std::string version = fields.Text("jsonrpc");
+    call.method = fields.Text("method");
+    call.id = std::move(id);
+    if (call.id.empty() || version != "2.0") {
+      return Error(200, call.id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
+    }
+    const auto params = json.find("params");
+    if (params != json.end()) call.params = std::move(*params);
+    return std::nullopt;
   } catch (const BadInput& error) {
     return Error(400, "", -32700, std::string("Parse json error: ") + error.what());
   }
-  if (id.empty() || version != "2.0") {
-    return Error(200, id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
-  }
-  const bool known = method == "newGid" || method == "prepare" || method == "submit" ||
-                     method == "abort" || method == "registerBranch";
-  if (!known) return Error(200, id, -32601, "Method not found: " + Printable(method));
-  ApiRequest inner;
-  inner.method = method == "newGid" ? "GET" : "POST";
-  inner.path = "/api/dtmsvr/" + method;
-  const auto params = call.find("params");
-  if (params != call.end()) inner.body = params->dump();
-  const ApiAnswer answer = handle(inner);
-  const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
-  if (answer.status == 200) {
-    const bool gid = body.is_object() && body.contains(wire::kGid);
-    return Reply(200, id, nullptr,
-                 gid ? nlohmann::ordered_json{{wire::kGid, body[wire::kGid]}} : nullptr);
-  }
-  const std::string message = body.is_object() ? body.value(wire::kMessage, "") : answer.body;
-  const int code = answer.status == 409   ? json_rpc::kFailureCode
-                   : answer.status == 425 ? json_rpc::kOngoingCode
-                                          : -32603;
-  return Error(200, id, code, message, nlohmann::ordered_json::object());
+}
+
+inline ApiAnswer NotFound(const Call& call) {
+  return Error(200, call.id, -32601, "Method not found: " + Printable(call.method));
+}
+
+inline ApiAnswer OfGid(const std::string& id, const std::string& gid) {
+  return Reply(200, id, nullptr, {{wire::kGid, gid}});
+}
+inline ApiAnswer Of(const std::string& id, const ApiOutcome& outcome) {
+  if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
+  const int code = outcome.status == 409   ? json_rpc::kFailureCode
+                   : outcome.status == 425 ? json_rpc::kOngoingCode
+                                           : -32603;
+  return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
 }
 
 }  // namespace json_rpc_api
@@ -2238,435 +2654,222 @@ inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/wire_registration.hpp ------------------------------------------------------------
-
-/// A branch as clients register it with a prepared tcc, xa or workflow: from JSON to a step, and back.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.4 (registerBranch body).
-
-namespace dtm {
-inline namespace v1 {
-namespace wire {
-
-struct Registration {
-  std::string gid;
-  TransType type = TransType::kTcc;
-  Step step;
-};
-
-/// A flat object of strings; keys that the type does not use are ignored.
-/// @throws BadInput
-inline Registration DecodeRegistration(const json_input::Fields& fields) {
-  Registration branch;
-  branch.gid = GidOf(fields);
-  branch.type = TypeNamed(fields.Text(kTransType));
-  Step& step = branch.step;
-  step.branch_id = fields.Text(kBranchId);
-  step.payload = fields.Text(kData);
-  switch (branch.type) {
-    case TransType::kTcc:
-      step.action = fields.Text(kConfirm);
-      step.compensate = fields.Text(kCancel);
-      break;
-    case TransType::kXa: step.action = step.compensate = fields.Text(kUrl); break;
-    case TransType::kWorkflow: {
-      step.op = OpNamed(fields.Text(kOp));
-      step.action = fields.Text(kUrl);  // what it was; nobody calls it
-      step.topic = fields.Text(kName);
-      const std::string status = fields.Text(kStatus);
-      step.failed = status == Name(BranchStatus::kFailed);
-      if (!step.failed && status != Name(BranchStatus::kSucceed)) {
-        throw BadInput("gid '" + branch.gid +
-                       "': the status of a recorded step is succeed or failed");
-      }
-      break;
-    }
-    default: break;
-  }
-  const std::string problem = RegistrationProblem(branch.gid, branch.type, step);
-  if (!problem.empty()) throw BadInput(problem);
-  for (const std::string* url : {&step.action, &step.compensate}) {
-    if (branch.type != TransType::kWorkflow) CheckNotLocal(*url);
-  }
-  return branch;
-}
-
-/// Begins the recorded answer of a workflow's step that would not come back as it is, or would grow, as JSON text, and
-/// one that begins like this itself. Servers keep it as any text; who recorded it reads it.
-inline constexpr const char kAsBase64[] = "base64:";
-
-inline std::string EncodeAnswer(const std::string& answer) {
-  bool as_it_is = !HasPrefix(answer, kAsBase64) && IsUtf8(answer);
-  for (const char c : answer) {
-    const bool control = c >= 0 && c < ' ' && c != '\t' && c != '\n' && c != '\r';
-    as_it_is = as_it_is && !control;
-  }
-  return as_it_is ? answer : kAsBase64 + base64::Encode(answer);
-}
-inline std::string DecodeAnswer(std::string answer) {
-  if (!HasPrefix(answer, kAsBase64)) return answer;
-  std::optional<std::string> bytes = base64::Decode(answer.substr(sizeof(kAsBase64) - 1));
-  return bytes ? std::move(*bytes) : answer;
-}
-
-/// The body of registerBranch, as dtm's clients send it (§11.2, §11.4, §11.7).
-inline std::string EncodeRegistration(const Registration& branch) {
-  const Step& step = branch.step;
-  nlohmann::ordered_json json = {
-      {kGid, branch.gid},
-      {kTransType, Name(branch.type)},
-      {kBranchId, step.branch_id},
-      {kData, branch.type == TransType::kWorkflow ? EncodeAnswer(step.payload) : step.payload}};
-  switch (branch.type) {
-    case TransType::kTcc:
-      json[kConfirm] = step.action;
-      json[kCancel] = step.compensate;
-      break;
-    case TransType::kXa: json[kUrl] = step.action; break;
-    default:
-      if (!step.action.empty()) json[kUrl] = step.action;
-      if (!step.topic.empty()) json[kName] = step.topic;
-      json[kOp] = Name(step.op);
-      json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
-      json[kSync] =
-          "1";  // else the Go server answers before it has stored anything, and may lose it
-  }
-  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-/// How a workflow ended.
-struct Outcome {
-  Status status = Status::kSucceed;
-  std::string reason;
-  std::string result;
-};
-
-/// From the `req_extra` of its submit.
-/// @throws BadInput
-inline Outcome DecodeOutcome(std::map<std::string, std::string> extra) {
-  const std::string& status = extra[kStatus];
-  const bool succeed = status == Name(Status::kSucceed);
-  if (!succeed && status != Name(Status::kFailed)) {
-    throw BadInput("req_extra.status of a workflow is succeed or failed");
-  }
-  std::optional<std::string> result = base64::Decode(extra[kResult]);
-  if (!result) throw BadInput("req_extra.result of a workflow is base64 text");
-  return {succeed ? Status::kSucceed : Status::kFailed, extra[kRollbackReason], std::move(*result)};
-}
-
-inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
-  return {{kStatus, Name(outcome.status)},
-          {kRollbackReason, outcome.reason},
-          {kResult, base64::Encode(outcome.result)}};
-}
-
-/// The options in a shown transaction; Go on SQL tells them as text only.
-inline nlohmann::json ToldOptions(const nlohmann::json& transaction) {
-  const auto text = transaction.find(kOptions);
-  nlohmann::json inner;
-  if (text != transaction.end() && text->is_string()) {
-    inner = json_input::Parse(text->get_ref<const std::string&>());
-  }
-  return inner.is_object() ? inner : transaction;
-}
-
-/// What the shown transaction tells of the options for calls. What does not fit is left out, a workflow can be run
-/// without.
-inline TransOptions CallOptions(const nlohmann::json& transaction) {
-  const nlohmann::json told = ToldOptions(transaction);
-  TransOptions options;
-  const auto timeout = told.find(kRequestTimeout);
-  if (timeout != told.end() && timeout->is_number_unsigned()) {
-    const std::uint64_t seconds = timeout->get<std::uint64_t>();
-    const auto longest = static_cast<std::uint64_t>(kMaxOptionSeconds.count());
-    if (seconds <= longest) options.request_timeout = std::chrono::seconds(seconds);
-  }
-  const auto headers = told.find(kBranchHeaders);
-  if (headers == told.end() || !headers->is_object()) return options;
-  for (const auto& header : headers->items()) {
-    if (!header.value().is_string() || header.value() == kNotShown) continue;
-    options.branch_headers[header.key()] = header.value().get<std::string>();
-  }
-  return options;
-}
-
-/// The answer of prepareWorkflow; nothing if it is none.
-/// @throws RejectedError  the Go server gives any transaction that has the gid.
-inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
-  const nlohmann::json body = json_input::Parse(text);
-  if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
-    return std::nullopt;
-  }
-  try {
-    const nlohmann::json& transaction = body[kTransaction];
-    const std::string type = transaction.value(kTransType, "");
-    if (!type.empty() && type != Name(TransType::kWorkflow)) {
-      throw RejectedError("gid '" + transaction.value(kGid, "") + "' is a " + Printable(type) +
-                          ", not a workflow; nothing was run. Use a new gid");
-    }
-    WorkflowState state;
-    if (const std::string told = transaction.value(kCustomData, ""); !told.empty()) {
-      Definition stored;
-      decode::WorkflowCustomData(told, stored);
-      state.workflow = std::move(stored.workflow);
-      state.data = std::move(stored.data);
-    }
-    state.status = StatusNamed(transaction.value(kStatus, ""));
-    state.reason = transaction.value(kRollbackReason, "");
-    state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
-    state.options = CallOptions(transaction);
-    const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
-    for (const nlohmann::json& progress : progresses) {
-      Step step;
-      step.branch_id = progress.value(kBranchId, "");
-      step.action = progress.value(kUrl, "");
-      step.topic = progress.value(kName, "");
-      step.op = OpNamed(progress.value(kOp, ""));
-      step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
-      step.payload = DecodeAnswer(base64::Decode(progress.value(kBinData, "")).value_or(""));
-      state.recorded.push_back(std::move(step));
-    }
-    return state;
-  } catch (const nlohmann::json::exception&) {  // a value of another kind
-    return std::nullopt;
-  } catch (const BadInput&) {  // an operation that dtm does not know
-    return std::nullopt;
-  }
-}
-
-}  // namespace wire
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/api.hpp --------------------------------------------------------------------------
 
-/// The HTTP API as a function from a request to an answer, without any socket.
-/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2; document: docs/http_api.md.
-
-#include <exception>
+/// The HTTP API as a function from a request to an answer, without any socket: the seam below which a server is.
+/// Bytes to what operations.hpp is asked, and its answer to bytes; the rules are there.
+/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2, §7; document: docs/http_api.md.
 
 namespace dtm {
 inline namespace v1 {
 
+/// What a server does with a request:
+///   1. It reads the head into an ApiRequest, and calls api_head::TakeHost. If Refusal(head) gives an answer, it sends that
+///      and closes the connection.
+///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the answer is api_head::TooLong().
+///   3. It calls Handle(request, done), and sends what `done` gets. If MayBlock(request), a thread that may wait calls it.
+/// The Api has to outlive the answers it owes; the coordinator gives all of them when it is stopped.
 class Api {
  public:
-  explicit Api(Coordinator& tm) : tm_(tm), lists_(tm) {}
+  explicit Api(Coordinator& tm, std::string token = {})
+      : tm_(tm), lists_(tm), token_(std::move(token)) {}
 
-  /// Never throws.
+  std::optional<ApiAnswer> Refusal(const ApiRequest& head) const {
+    return api_head::Check(head, token_);
+  }
+
+  /// It reads the store, or runs a function of the program.
+  static bool MayBlock(const ApiRequest& request) {
+    const Route* const route = Find(request);
+    return route != nullptr && route->blocks;
+  }
+
+  /// `request` is not needed any more when this returns.
+  /// @throws std::bad_alloc  `done` does not come.
+  void Handle(const ApiRequest& request, const ApiDone& done) {
+    const Route* const route = Find(request);
+    const char* const name = route == nullptr ? "unknown" : route->name;
+    const ApiDone counted = [this, name, done,
+                             begin = std::chrono::steady_clock::now()](ApiAnswer answer) {
+      Count(name, answer.status, begin);
+      done(std::move(answer));
+    };
+    if (route == nullptr) return counted(answers::NotFound());
+    try {
+      (this->*route->handler)(request, counted);
+    } catch (...) {
+      Tell(counted, {{}, std::current_exception()}, answers::Of);
+    }
+  }
+
+  /// The same, and waits for the answer. Never throws.
   ApiAnswer Handle(const ApiRequest& request) {
-    const auto begin = std::chrono::steady_clock::now();
-    const Route* route = Find(request);
-    ApiAnswer answer = route == nullptr ? answers::NotFound() : Answer(*route, request);
-    if (route != nullptr && route->handler == &Api::Branch) answers::HideWords(answer);
-    counters_.Answered(
-        route == nullptr ? "unknown" : route->name, answer.status,
-        std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - begin));
-    return answer;
+    const auto box = std::make_shared<ApiAnswer>();
+    try {
+      tm_.Await([&](const ReplyCallback& answer) {
+        Handle(request, [box, answer](ApiAnswer given) {
+          *box = std::move(given);
+          answer({});
+        });
+      });
+    } catch (...) {
+      return answers::Of(OutcomeOf(std::current_exception()));
+    }
+    return std::move(*box);
   }
 
  private:
-  using Handler = ApiAnswer (Api::*)(const ApiRequest&);
+  using Handler = void (Api::*)(const ApiRequest&, const ApiDone&);
   struct Route {
     const char* name;  ///< of the metrics
     const char* path;
     const char* methods;  ///< "*" = any
     Handler handler;
+    bool blocks = false;
     bool prefix = false;  ///< the path goes on
   };
 
   static const Route* Find(const ApiRequest& request) {
     static constexpr Route kRoutes[] = {
-        {"submit", "/api/dtmsvr/submit", "POST", &Api::Submit},
-        {"newgid", "/api/dtmsvr/newGid", "GET", &Api::NewGid},
-        {"query", "/api/dtmsvr/query", "GET", &Api::Query},
-        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Prepare},
-        {"abort", "/api/dtmsvr/abort", "POST", &Api::Abort},
-        {"all", "/api/dtmsvr/all", "GET", &Api::All},
-        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::ForceStop},
-        {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST", &Api::ResetNextCronTime},
-        {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::ResetCronTime},
-        {"version", "/api/dtmsvr/version", "GET", &Api::Version},
-        {"registerbranch", "/api/dtmsvr/registerBranch", "POST", &Api::RegisterBranch},
-        {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST", &Api::RegisterBranch},
-        {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST", &Api::RegisterBranch},
-        {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST", &Api::PrepareWorkflow},
+        {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&api_orders::Submit>},
+        {"newgid", "/api/dtmsvr/newGid", "GET", &Api::Now<&Api::NewGid>},
+        {"query", "/api/dtmsvr/query", "GET", &Api::Listed<&ApiLists::Query>, true},
+        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&api_orders::Prepare>},
+        {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&api_orders::Abort>},
+        {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},
+        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&api_orders::ForceStop>},
+        {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
+         &Api::Asked<&api_orders::ResetNextCronTime>},
+        {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::Now<&Api::ResetCronTime>,
+         true},
+        {"version", "/api/dtmsvr/version", "GET", &Api::Now<&Api::Version>},
+        {"registerbranch", "/api/dtmsvr/registerBranch", "POST",
+         &Api::Asked<&api_orders::RegisterBranch>},
+        {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST",
+         &Api::Asked<&api_orders::RegisterBranch>},
+        {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST",
+         &Api::Asked<&api_orders::RegisterBranch>},
+        {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST", &Api::Now<&Api::PrepareWorkflow>,
+         true},
         {"subscribe", "/api/dtmsvr/subscribe", "GET POST", &Api::Subscribe},
         {"unsubscribe", "/api/dtmsvr/unsubscribe", "GET POST", &Api::Unsubscribe},
-        {"topic", "/api/dtmsvr/topic/", "DELETE", &Api::DeleteTopic, true},
-        {"scankv", "/api/dtmsvr/scanKV", "GET", &Api::ScanValues},
-        {"querykv", "/api/dtmsvr/queryKV", "GET", &Api::QueryValues},
+        {"topic", "/api/dtmsvr/topic/", "DELETE", &Api::DeleteTopic, false, true},
+        {"scankv", "/api/dtmsvr/scanKV", "GET", &Api::Listed<&ApiLists::ScanValues>, true},
+        {"querykv", "/api/dtmsvr/queryKV", "GET", &Api::Listed<&ApiLists::QueryValues>, true},
         {"jsonrpc", "/api/json-rpc", "POST", &Api::JsonRpc},
-        {"branch", "/api/dtmsvr/branch/", "GET POST", &Api::Branch, true},
-        {"ping", "/api/ping", "*", &Api::Ping},
-        {"metrics", "/api/metrics", "GET", &Api::MetricsText},
+        {"branch", "/api/dtmsvr/branch/", "GET POST", &Api::Now<&Api::Branch>, true, true},
+        {"ping", "/api/ping", "*", &Api::Now<&Api::Ping>},
+        {"metrics", "/api/metrics", "GET", &Api::Now<&Api::MetricsText>, true},
     };
     for (const Route& route : kRoutes) {
-      const std::string path = route.path;
-      const bool here =
-          route.prefix ? request.path.compare(0, path.size(), path) == 0 : request.path == path;
+      const std::string_view path = route.path;
+      const bool here = route.prefix ? request.path.compare(0, path.size(), path) == 0
+                                     : std::string_view(request.path) == path;
+      if (!here) continue;
       const std::string methods = route.methods;
       const bool fits = methods == "*" ||
                         (" " + methods + " ").find(" " + request.method + " ") != std::string::npos;
-      if (here && fits) return &route;
+      if (fits) return &route;
     }
     return nullptr;
   }
 
-  ApiAnswer Answer(const Route& route, const ApiRequest& request) {
-    try {
-      return (this->*route.handler)(request);
-    } catch (const BadInput& error) {
-      return answers::Error(400, error.what());
-    } catch (const FailureError& error) {
-      return answers::Failure(error.what());
-    } catch (const BusyError& error) {
-      return answers::TryLater(error.what());
-    } catch (const RejectedError& error) {
-      return answers::Rejected(error.what());
-    } catch (const InDoubtError& error) {
-      return answers::Error(500, error.what());
-    } catch (const StoreError& error) {
-      return answers::TryLater(error.what());
-    } catch (const LogicError& error) {  // it was stopped
-      return answers::TryLater(error.what());
-    } catch (const std::exception& error) {
-      return answers::Error(500, error.what());
+  using Begin = std::chrono::steady_clock::time_point;
+  void Count(const char* name, int status, Begin begin) {
+    const auto took = std::chrono::steady_clock::now() - begin;
+    Replies::Protected(
+        [&] { counters_.Answered(name, status, std::chrono::duration_cast<Duration>(took)); });
+  }
+
+  /// `write` makes the answer of the reply's outcome; without memory for it, only the status is told.
+  template <typename Write>
+  static void Tell(const ApiDone& done, const Reply& reply, const Write& write) {
+    ApiAnswer answer;
+    answer.status = 500;
+    Replies::Protected([&] { answer = write(OutcomeOf(reply)); });
+    done(std::move(answer));
+  }
+  static ReplyCallback InHttp(const ApiDone& done) {
+    return [done](const Reply& reply) { Tell(done, reply, answers::Of); };
+  }
+
+  template <ApiAnswer (ApiLists::*kRead)(const ApiRequest&)>
+  void Listed(const ApiRequest& request, const ApiDone& done) {
+    done((lists_.*kRead)(request));
+  }
+  template <ApiAnswer (Api::*kRead)(const ApiRequest&)>
+  void Now(const ApiRequest& request, const ApiDone& done) {
+    done((this->*kRead)(request));
+  }
+  template <api_orders::Order kOrder>
+  void Asked(const ApiRequest& request, const ApiDone& done) {
+    kOrder(tm_, json_input::ParseObject(request.body, "the body"), InHttp(done));
+  }
+
+  void JsonRpc(const ApiRequest& request, const ApiDone& done) {
+    static constexpr struct {
+      const char* name;
+      const char* counted;
+      api_orders::Order order;
+    } kMethods[] = {{"submit", "submit", &api_orders::Submit},
+                    {"prepare", "prepare", &api_orders::Prepare},
+                    {"abort", "abort", &api_orders::Abort},
+                    {"registerBranch", "registerbranch", &api_orders::RegisterBranch}};
+    json_rpc_api::Call call;
+    if (std::optional<ApiAnswer> wrong = json_rpc_api::Read(request.body, call)) {
+      return done(std::move(*wrong));
     }
-  }
-
-  static nlohmann::json Body(const ApiRequest& request) {
-    return json_input::ParseObject(request.body, "the body");
-  }
-  static Definition TransactionOf(const ApiRequest& request) {
-    const nlohmann::json body = Body(request);
-    return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
-  }
-
-  /// @throws BadInput  there is no such transaction.
-  Transaction Existing(const std::string& gid) {
-    std::optional<Transaction> stored = tm_.Query(gid);
-    if (!stored) throw BadInput("no TransGlobal with gid: " + gid + " found; check the gid");
-    return std::move(*stored);
-  }
-
-  ApiAnswer Submit(const ApiRequest& request) {
-    Definition definition = TransactionOf(request);
-    if (definition.type == TransType::kWorkflow) return FinishWorkflow(request);
-    const std::string gid = definition.gid;
-    const bool wait = definition.options.wait_result;
-    if (definition.steps.empty() && !definition.orders.empty() && !tm_.Query(gid)) {
-      throw BadInput(OrdersProblem(definition));  // no prepare gave it steps
+    const Begin begin = std::chrono::steady_clock::now();
+    if (call.method == "newGid") {
+      Count("newgid", 200, begin);
+      return done(json_rpc_api::OfGid(call.id, tm_.NewGid()));
     }
-    try {
-      const TransResult result = tm_.Submit(std::move(definition));
-      if (!wait || result.Succeeded()) return answers::Success();
-      return answers::Ongoing("gid '" + gid + "' is " + Name(result.status) +
-                              " and goes on; ask query");
-    } catch (const FailureError&) {
-      return answers::Failure(Existing(gid).reason);
+    for (const auto& method : kMethods) {
+      if (call.method != method.name) continue;
+      const ReplyCallback told = [this, done, begin, counted = method.counted,
+                                  id = call.id](const Reply& reply) {
+        Tell(done, reply, [&](const ApiOutcome& outcome) {
+          Count(counted, outcome.status, begin);
+          return json_rpc_api::Of(id, outcome);
+        });
+      };
+      try {
+        json_input::CheckObject(call.params, "params");
+        return method.order(tm_, call.params, told);
+      } catch (...) {
+        return told({{}, std::current_exception()});
+      }
     }
+    done(json_rpc_api::NotFound(call));
   }
 
-  /// `req_extra` says how it ended.
-  ApiAnswer FinishWorkflow(const ApiRequest& request) {
-    const nlohmann::json body = Body(request);
-    const json_input::Fields fields(body, "the transaction");
-    const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
-    tm_.FinishWorkflow(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result);
-    return answers::Success();
+  void Subscribe(const ApiRequest& request, const ApiDone& done) {
+    const std::string url = request.Query(wire::kUrl);
+    wire::CheckNotLocal(url);
+    tm_.SubscribeAsync(request.Query(wire::kTopic), url, request.Query(wire::kRemark),
+                       InHttp(done));
   }
-
-  ApiAnswer RegisterBranch(const ApiRequest& request) {
-    const nlohmann::json body = Body(request);
-    wire::Registration branch = wire::DecodeRegistration(json_input::Fields(body, "the branch"));
-    tm_.RegisterBranch(branch.gid, branch.type, std::move(branch.step));
-    return answers::Success();
+  void Unsubscribe(const ApiRequest& request, const ApiDone& done) {
+    tm_.UnsubscribeAsync(request.Query(wire::kTopic), request.Query(wire::kUrl), InHttp(done));
+  }
+  void DeleteTopic(const ApiRequest& request, const ApiDone& done) {
+    const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
+    if (name.empty()) return done(answers::NotFound());
+    tm_.DeleteTopicAsync(name, InHttp(done));
   }
 
   ApiAnswer PrepareWorkflow(const ApiRequest& request) {
-    const Definition definition = TransactionOf(request);
+    Definition definition =
+        api_orders::TransactionOf(json_input::ParseObject(request.body, "the body"));
     if (definition.type != TransType::kWorkflow) {
       throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
                      " is prepared with prepare");
     }
-    (void)tm_.PrepareWorkflow(definition);
-    const Transaction stored = Existing(definition.gid);
+    const auto stored = tm_.AwaitValue<Transaction>([&](ValueCallback<Transaction> answer) {
+      tm_.PrepareWorkflowAsync(std::move(definition), std::move(answer));
+    });
     return {200, wire::JsonText({{wire::kProgresses, wire::BranchesJson(stored)},
                                  {wire::kTransaction, lists_.Shown(stored)}})};
-  }
-
-  ApiAnswer Subscribe(const ApiRequest& request) {
-    const std::string url = request.Query(wire::kUrl);
-    wire::CheckNotLocal(url);
-    if (const std::string problem = UrlProblem(url); !problem.empty()) throw BadInput(problem);
-    tm_.Subscribe(request.Query(wire::kTopic), url, request.Query(wire::kRemark));
-    return answers::Success();
-  }
-  ApiAnswer Unsubscribe(const ApiRequest& request) {
-    tm_.Unsubscribe(request.Query(wire::kTopic), request.Query(wire::kUrl));
-    return answers::Success();
-  }
-  ApiAnswer DeleteTopic(const ApiRequest& request) {
-    const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
-    if (name.empty()) return answers::NotFound();
-    tm_.DeleteTopic(name);
-    return answers::Success();
-  }
-
-  ApiAnswer JsonRpc(const ApiRequest& request) {
-    return json_rpc_api::Handle(request, [this](const ApiRequest& inner) { return Handle(inner); });
-  }
-
-  ApiAnswer Query(const ApiRequest& request) { return lists_.Query(request); }
-  ApiAnswer All(const ApiRequest& request) { return lists_.All(request); }
-  ApiAnswer ScanValues(const ApiRequest& request) { return lists_.ScanValues(request); }
-  ApiAnswer QueryValues(const ApiRequest& request) { return lists_.QueryValues(request); }
-
-  ApiAnswer Prepare(const ApiRequest& request) {
-    (void)tm_.Prepare(TransactionOf(request));
-    return answers::Success();
-  }
-
-  ApiAnswer Abort(const ApiRequest& request) {
-    const nlohmann::json body = Body(request);
-    const json_input::Fields fields(body, "the transaction");
-    const std::string gid = wire::GidOf(fields);
-    const TransType type = wire::TypeNamed(fields.Text(wire::kTransType));
-    const std::string reason = fields.Text(wire::kRollbackReason);
-    const Transaction stored = Existing(gid);
-    if (stored.definition->type != type) {
-      return answers::Rejected("gid '" + gid + "' is a " + Name(stored.definition->type) +
-                               ", so it is not aborted as a " + Name(type));
-    }
-    const bool carried_through =
-        type != TransType::kSaga && stored.status == Status::kSubmitted;  // a workflow never is
-    if (IsFinal(stored.status) || carried_through || type == TransType::kWorkflow) {
-      return answers::Rejected("trans type: '" + std::string(Name(type)) + "' current status '" +
-                               Name(stored.status) + "', cannot abort. FAILURE");
-    }
-    tm_.Cancel(gid, reason);
-    return answers::Success();
-  }
-
-  static std::string GidIn(const ApiRequest& request) {
-    const nlohmann::json body = Body(request);
-    return wire::GidOf(json_input::Fields(body, "the body"));
-  }
-
-  ApiAnswer ForceStop(const ApiRequest& request) {
-    const std::string gid = GidIn(request);
-    const Transaction stored = Existing(gid);
-    if (IsFinal(stored.status)) {
-      return answers::Rejected(std::string("global transaction force stop error. status: ") +
-                               Name(stored.status) + ". error: FAILURE");
-    }
-    tm_.ForceStop(gid);
-    return answers::Success();
-  }
-
-  ApiAnswer ResetNextCronTime(const ApiRequest& request) {
-    const std::string gid = GidIn(request);
-    if (!IsFinal(Existing(gid).status)) tm_.RetryNow(gid);
-    return answers::Success();
   }
 
   ApiAnswer ResetCronTime(const ApiRequest& request) {
@@ -2700,7 +2903,19 @@ class Api {
             "text/plain; version=0.0.4"};
   }
 
+  /// The caller understands just what the status says, whatever names and texts stand in the body.
   ApiAnswer Branch(const ApiRequest& request) {
+    ApiAnswer answer;
+    try {
+      answer = answers::OfBranch(Called(request));
+    } catch (...) {
+      answer = answers::Of(OutcomeOf(std::current_exception()));
+      answers::HideWords(answer);
+    }
+    return answer;
+  }
+
+  Result Called(const ApiRequest& request) {
     const std::string name = request.path.substr(std::string("/api/dtmsvr/branch/").size());
     BranchInfo info;
     info.gid = request.Query(wire::kGid);
@@ -2716,18 +2931,13 @@ class Api {
     } else {
       info.op = wire::OpNamed(op);
     }
-    Result result;
-    try {
-      result = tm_.CallFunction(name, request.body, info);
-    } catch (const RejectedError& error) {
-      throw BadInput(error.what());
-    }
-    return answers::OfBranch(result);
+    return tm_.CallFunction(name, request.body, info);
   }
 
   Coordinator& tm_;
   ApiLists lists_;
   ApiCounters counters_;
+  const std::string token_;
 };
 
 }  // namespace v1
@@ -4830,16 +5040,17 @@ class ApiRoutes {
   /// What Mount listens to: the paths of the API, also in the absolute form ("GET http://host/api/ping").
   static constexpr const char kPattern[] = R"((?:[Hh][Tt][Tt][Pp][Ss]?://[^/]*)?/api/[\s\S]*)";
 
-  ApiRoutes(Coordinator& tm, std::string token) : api_(tm), token_(std::move(token)) {}
+  ApiRoutes(Coordinator& tm, std::string token) : api_(tm, std::move(token)) {}
 
   /// Answers requests whose body need not be read. False: read it, then Answer.
   bool AnswerWithoutBody(const httplib::Request& request, httplib::Response& response) {
-    if (const std::optional<Refusal> refusal = CheckHead(request)) {
+    const ApiRequest input = InputOf(request);
+    if (const std::optional<ApiAnswer> refusal = api_.Refusal(input)) {
       Send(*refusal, response);
       return true;
     }
-    if (MayHaveBody(request.method)) return false;
-    Send(api_.Handle(InputOf(request)), response);
+    if (api_head::MayHaveBody(request.method)) return false;
+    Send(api_.Handle(input), response);
     return true;
   }
 
@@ -4850,108 +5061,26 @@ class ApiRoutes {
     const bool has_body =
         request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
     const bool complete = !has_body || read([&](const char* data, std::size_t size) {
-      too_long = size > kMaxBodyBytes - input.body.size();
+      too_long = size > api_head::kMaxBodyBytes - input.body.size();
       if (!too_long) input.body.append(data, size);
       return !too_long;
     });
-    if (too_long) return Send(TooLong(), response);
+    if (too_long) return Send(api_head::TooLong(), response);
     if (!complete) {
-      return Send(Refusal{answers::Error(400, "the body ended too early or is not valid HTTP"), {}},
+      return Send(api_head::Refusal(400, "the body ended too early or is not valid HTTP"),
                   response);
     }
     Send(api_.Handle(input), response);
   }
 
  private:
-  static constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
-
-  /// An answer after which the connection is closed, since its body was not read.
-  struct Refusal {
-    ApiAnswer answer;
-    std::string challenge;  ///< WWW-Authenticate
-  };
-
-  /// Where a request goes. A target in the absolute form names the host itself, and the Host header does not count
-  /// then (RFC 9112 §3.2.2).
-  struct Target {
-    explicit Target(const httplib::Request& request)
-        : path(request.path), host(request.get_header_value("Host")) {
-      for (const std::string_view scheme : {"http://", "https://"}) {
-        if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
-        const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
-        host = path.substr(scheme.size(), end - scheme.size());
-        path.erase(0, end);
-        if (path.empty()) path = "/";
-        return;
-      }
-    }
-    std::string path, host;
-  };
-
-  static bool MayHaveBody(const std::string& method) {
-    return method == "POST" || method == "PUT" || method == "PATCH";
-  }
-
-  static Refusal TooLong() {
-    return {answers::Error(413, "the body is longer than the limit of " +
-                                    std::to_string(kMaxBodyBytes) + " bytes"),
-            {}};
-  }
-
-  std::optional<Refusal> CheckHead(const httplib::Request& request) const {
-    const auto refuse = [](int status, const char* why) {
-      return Refusal{answers::Error(status, why), {}};
-    };
-    const auto header = [&request](const char* name) { return request.get_header_value(name); };
-    const std::string length = header("Content-Length");
-    const bool chunked = request.has_header("Transfer-Encoding");
-    if (request.get_header_value_count("Content-Length") > 1 || (chunked && !length.empty())) {
-      return refuse(400, "the length of the body is said twice; send one Content-Length");
-    }
-    if (request.get_header_value_count("Host") > 1)
-      return refuse(400, "there are two Host headers");
-    if (length.find_first_not_of("0123456789") != std::string::npos) {
-      return refuse(400, "Content-Length must be a number");
-    }
-    const Target target(request);
-    const access::Headers headers{header("Authorization"), target.host, header("Origin"),
-                                  header("Sec-Fetch-Site")};
-    const bool ping = target.path == "/api/ping";
-    switch (ping ? access::JudgePing(headers, token_) : access::Judge(headers, token_)) {
-      case access::Verdict::kAllowed: break;
-      case access::Verdict::kNoToken:
-        return Refusal{
-            answers::Error(401, "this server needs its token: send Authorization: Bearer <token>"),
-            "Bearer"};
-      case access::Verdict::kForeign:
-        return refuse(403,
-                      "refused: it came from a foreign web page, or Host is not this machine; "
-                      "a server with a token accepts any Host");
-    }
-    const bool body = chunked || !(length.empty() || length == "0");
-    if (!MayHaveBody(request.method) && body) {
-      return refuse(400, "a request of this method must not have a body");
-    }
-    const std::string& method = request.method;
-    const bool known = MayHaveBody(method) || method == "GET" || method == "HEAD" ||
-                       method == "DELETE" || method == "OPTIONS";
-    if (!known) return Refusal{answers::NotFound(), {}};
-    const std::string encoding = Lowered(header("Content-Encoding"));
-    const std::string type = Lowered(header("Content-Type"));
-    if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
-      return refuse(415, "the body must be JSON, neither compressed nor in parts");
-    }
-    if (length.size() > 7 || (!length.empty() && std::stoul(length) > kMaxBodyBytes)) {
-      return TooLong();
-    }
-    return std::nullopt;
-  }
-
   static ApiRequest InputOf(const httplib::Request& request) {
     ApiRequest input;
     input.method = request.method;
-    input.path = Target(request).path;
+    input.path = request.path;
     input.query = {request.params.begin(), request.params.end()};
+    input.headers = {request.headers.begin(), request.headers.end()};
+    api_head::TakeHost(input);
     return input;
   }
 
@@ -4961,15 +5090,11 @@ class ApiRoutes {
     if (answer.retry_after > 0) {
       response.set_header("Retry-After", std::to_string(answer.retry_after));
     }
-  }
-  static void Send(const Refusal& refusal, httplib::Response& response) {
-    Send(refusal.answer, response);
-    response.set_header("Connection", "close");
-    if (!refusal.challenge.empty()) response.set_header("WWW-Authenticate", refusal.challenge);
+    if (answer.close) response.set_header("Connection", "close");
+    if (answer.challenge != nullptr) response.set_header("WWW-Authenticate", answer.challenge);
   }
 
   Api api_;
-  const std::string token_;
 };
 
 /// In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
@@ -5056,7 +5181,7 @@ class Server {
     server->set_error_handler([](const httplib::Request&, httplib::Response& response) {
       if (!response.body.empty()) return;
       const ApiAnswer answer =
-          answers::Error(response.status, "this is not valid HTTP for a server");
+          answers::Of({response.status, "this is not valid HTTP for a server"});
       response.set_content(answer.body, answer.type);
     });
     AddBodyRoutes(*server, R"([\s\S]*)", true);

@@ -1,7 +1,8 @@
-/// Prepare, register, submit and abort of tcc and xa as a program asks for them: what is accepted, what is
-/// refused, what races; after a restart at any moment, and on a store that fails at any operation.
+/// What may be asked of a coordinator: what is accepted, what is refused and how, what races; after a restart at any moment, and on a store that fails at any operation.
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -46,6 +47,25 @@ dtm::Step Branch(TransType type, const std::string& id, const std::string& paylo
   step.payload = payload;
   step.branch_id = id;
   return step;
+}
+
+/// The kind of what is thrown, and its first words, up to "; " or ": " behind what clients know.
+std::string Outcome(const std::function<void()>& ask) {
+  const auto first = [](const char* kind, const std::exception& error) {
+    const std::string text = error.what();
+    const std::size_t end = (std::min)(text.find(": gid '"), text.find(';'));
+    return kind + (": " + text.substr(0, end));
+  };
+  try {
+    ask();
+    return "done";
+  } catch (const dtm::BadInput& error) {
+    return first("bad input", error);
+  } catch (const dtm::EndedError& error) {
+    return first("ended", error);
+  } catch (const dtm::RejectedError& error) {
+    return first("rejected", error);
+  }
 }
 
 /// A test coordinator that may crash wherever the test says so.
@@ -145,6 +165,128 @@ TEST_CASE("operations: an abort cancels every branch that registered, the last f
   CHECK(called.front() == "cancel02 cancel");
   CHECK(called.back() == "cancel01 cancel");
   CHECK(called.size() >= 3);  // the failure of a cancel is no answer
+}
+
+TEST_CASE("operations: abort of each type in each status") {
+  House house(GENERATE(false, true));
+  const TransType type =
+      GENERATE(TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa);
+  const bool saga = type == TransType::kSaga;
+  CAPTURE(Name(type));
+  for (const char* url : {"confirm01", "cancel01", "xa01", "m", "undo"}) {
+    house.kit.Branches().On("http://b/" + std::string(url), Result::Ongoing());
+  }
+  Definition definition = Of(type);
+  if (type == TransType::kMsg) definition.query_prepared = "http://b/query";
+  if (!dtm::RegistersSteps(type))
+    definition.steps = {{"http://b/m", saga ? "http://b/undo" : "", "p"}};
+  const auto abort = [&] { house.kit->Abort("g", type, "no"); };
+  CHECK(Outcome(abort) == "bad input: no TransGlobal with gid: g found");
+  house.kit->Prepare(definition);
+  if (dtm::RegistersSteps(type)) house.Register(type, "01");
+  SECTION("as another type it is refused") {
+    for (const TransType other : {TransType::kSaga, TransType::kMsg, TransType::kTcc,
+                                  TransType::kXa, TransType::kWorkflow}) {
+      if (other == type) continue;
+      CHECK(Outcome([&] { house.kit->Abort("g", other, "no"); }) ==
+            "rejected: gid 'g' is a " + std::string(Name(type)) + ", not a " + Name(other));
+    }
+  }
+  SECTION("prepared it is rolled back, and a repeat is accepted while that goes on") {
+    CHECK(Outcome(abort) == "done");
+    house.kit.Settle();
+    const Status status = house.kit->Query("g")->status;
+    CHECK(status == (dtm::RegistersSteps(type) ? Status::kAborting : Status::kFailed));
+    if (!dtm::IsFinal(status)) CHECK(Outcome(abort) == "done");
+    CHECK(house.Reason() == "no");
+  }
+  SECTION("submitted it is refused, but for a saga; and after its success") {
+    const std::string form = "trans type: '" + std::string(Name(type)) + "' current status '";
+    house.kit->Submit(definition);
+    if (!saga) CHECK(Outcome(abort) == "rejected: " + form + "submitted', cannot abort. FAILURE");
+    house.kit.Advance(hours(1));
+    CHECK(Outcome(abort) == "ended: " + form + "succeed', cannot abort. FAILURE");
+  }
+  SECTION("stopped it is refused, and is not stopped again") {
+    house.kit->ForceStop("g");
+    house.MayCrash();
+    CHECK(Outcome(abort).find("failed', cannot abort. FAILURE") != std::string::npos);
+    CHECK(Outcome([&] { house.kit->ForceStop("g"); }) ==
+          "ended: global transaction force stop error. status: failed. error: FAILURE");
+    CHECK(Outcome([&] { house.kit->RetryNow("g"); }).substr(0, 6) == "ended:");
+    CHECK_THROWS_WITH(house.kit->ForceStop("g"),
+                      ContainsSubstring("gid 'g' was not changed: it has already ended as failed"));
+  }
+}
+
+TEST_CASE("operations: what nobody could carry out is bad input, whatever is stored") {
+  House house;
+  house.Prepare(TransType::kTcc);
+  Definition no_url = Of(TransType::kSaga);
+  no_url.steps = {{"h/a", "", ""}};
+  Definition orders = Of(TransType::kSaga, "new");
+  orders.orders = {{1, {0}}};
+  const auto kind = [](const std::function<void()>& ask) {
+    const std::string outcome = Outcome(ask);
+    return outcome.substr(0, outcome.find(':'));
+  };
+  CHECK(kind([&] { house.kit->Submit(no_url); }) == "bad input");
+  CHECK(kind([&] { house.kit->Prepare(no_url); }) == "bad input");
+  CHECK(kind([&] { house.kit->SubmitAsync(no_url, {}); }) == "bad input");
+  CHECK(kind([&] { house.kit->Submit(orders); }) == "bad input");  // no prepare gave it steps
+  CHECK(kind([&] {
+          house.kit->RegisterBranch("g", TransType::kTcc, Branch(TransType::kTcc, ""));
+        }) == "bad input");
+  CHECK(kind([&] { house.kit->Subscribe("t", "ftp://h"); }) == "bad input");
+  for (const char* gid : {"", "none"}) {
+    CHECK(kind([&] { house.kit->ForceStop(gid); }) == "bad input");
+    CHECK(kind([&] { house.kit->RetryNow(gid); }) == "bad input");
+    CHECK(kind([&] { house.kit->Cancel(gid); }) == "bad input");
+  }
+  // What another one could do, or could be done at another time, is not.
+  CHECK(kind([&] { house.kit->Submit(Of(TransType::kXa)); }) == "rejected");
+  CHECK(kind([&] { house.kit->Submit(Of(TransType::kWorkflow)); }) == "rejected");
+  CHECK(kind([&] { house.kit->FinishWorkflow("none", Status::kSucceed, "", ""); }) == "rejected");
+  CHECK(kind([&] { house.kit->Subscribe("", "http://h"); }) == "rejected");
+  CHECK(kind([&] {
+          house.kit->RegisterBranch("none", TransType::kTcc, Branch(TransType::kTcc, "01"));
+        }) == "rejected");
+  CHECK(house.Seen() == "prepared");
+}
+
+TEST_CASE("operations: nobody waits, and every callback comes once") {
+  House house;
+  std::vector<std::string> told;
+  const auto say = [&told](const std::string& what) {
+    return [&told, what](const dtm::Reply& reply) {
+      told.push_back(what +
+                     (reply.error ? " error" : std::string(" ") + Name(reply.result.status)));
+    };
+  };
+  dtm::Operations& tm = *house.kit;
+  tm.PrepareAsync(Of(TransType::kTcc), say("prepare"));
+  CHECK(told.empty());
+  house.kit.Settle();
+  tm.RegisterBranchAsync("g", TransType::kTcc, Branch(TransType::kTcc, "01"), say("register"));
+  house.kit.Settle();
+  CHECK(told == Texts{"prepare prepared", "register prepared"});
+  tm.SubmitAndWaitAsync(Of(TransType::kTcc), seconds(9), say("submit"));
+  tm.WaitAsync("g", seconds(9), say("wait"));
+  tm.AbortAsync("none", {}, "no", say("abort"));
+  tm.ExplainAsync("none", [&](const std::string& text, const std::exception_ptr& error) {
+    told.push_back(error ? "explain error" : text.substr(0, 14));
+  });
+  tm.ListWaitingAsync(seconds(0), 9, [&](const Texts& gids, const std::exception_ptr&) {
+    told.push_back("list " + std::to_string(gids.size()));
+  });
+  tm.SubscribeAsync("t", "http://b", "", say("subscribe"));
+  tm.DeleteTopicAsync("none", say("delete"));
+  CHECK(told.size() == 2);
+  house.kit.Settle();
+  std::sort(told.begin(), told.end());
+  CHECK(told == Texts{"abort error", "delete error", "list 1", "no TransGlobal", "prepare prepared",
+                      "register prepared", "submit succeed", "subscribe submitted",
+                      "wait succeed"});
 }
 
 TEST_CASE("operations: the same branch again is accepted, and is one branch") {

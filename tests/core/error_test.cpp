@@ -28,3 +28,10 @@ TEST_CASE("error: six kinds under one base, none of which is another") {
   CheckLeaf<dtm::LogicError>();
   CheckLeaf<dtm::DuplicatedError>();
 }
+
+TEST_CASE("error: kinds of refusal, which a handler of refusals catches all") {
+  CheckLeaf<dtm::BadInput>();
+  CheckLeaf<dtm::EndedError>();
+  CheckLeaf<dtm::BusyError>();
+  STATIC_REQUIRE_FALSE(std::is_base_of_v<dtm::BadInput, dtm::EndedError>);
+}

@@ -30,22 +30,22 @@ TEST_CASE("api_message: every answer, byte for byte") {
     bool retry_after;
   };
   const Row rows[] = {
-      {answers::Success(), 200, R"({"dtm_result":"SUCCESS"})", false},
-      {answers::Failure("no money"), 409, R"({"dtm_result":"FAILURE","message":"no money"})",
+      {answers::Of({}), 200, R"({"dtm_result":"SUCCESS"})", false},
+      {answers::Of({409, "no money"}), 409, R"({"dtm_result":"FAILURE","message":"no money"})",
        false},
-      {answers::Rejected("other"), 409,
+      {answers::Of({409, "other", true}), 409,
        R"({"dtm_result":"FAILURE","message":"other","rejected":true})", false},
-      {answers::Failure(""), 409, R"({"dtm_result":"FAILURE","message":""})", false},
-      {answers::Ongoing("later"), 425, R"({"dtm_result":"ONGOING","message":"later"})", false},
-      {answers::Error(400, "bad"), 400, R"({"message":"bad"})", false},
-      {answers::Error(500, "a\"b\\c\n\x01"), 500, R"({"message":"a\"b\\c\n\u0001"})", false},
-      {answers::Error(400, "<a href='x'>&"), 400, R"({"message":"\u003ca href='x'\u003e\u0026"})",
+      {answers::Of({409, ""}), 409, R"({"dtm_result":"FAILURE","message":""})", false},
+      {answers::Of({425, "later"}), 425, R"({"dtm_result":"ONGOING","message":"later"})", false},
+      {answers::Of({400, "bad"}), 400, R"({"message":"bad"})", false},
+      {answers::Of({500, "a\"b\\c\n\x01"}), 500, R"({"message":"a\"b\\c\n\u0001"})", false},
+      {answers::Of({400, "<a href='x'>&"}), 400, R"({"message":"\u003ca href='x'\u003e\u0026"})",
        false},
-      {answers::Error(400, "gr\xC3\xBC\xC3\x9F"), 400, "{\"message\":\"gr\xC3\xBC\xC3\x9F\"}",
+      {answers::Of({400, "gr\xC3\xBC\xC3\x9F"}), 400, "{\"message\":\"gr\xC3\xBC\xC3\x9F\"}",
        false},
-      {answers::Failure("a\xFFz"), 409,
+      {answers::Of({409, "a\xFFz"}), 409,
        "{\"dtm_result\":\"FAILURE\",\"message\":\"a\xEF\xBF\xBDz\"}", false},
-      {answers::TryLater("busy"), 503, R"({"message":"busy"})", true},
+      {answers::Of({503, "busy"}), 503, R"({"message":"busy"})", true},
   };
   for (const Row& row : rows) {
     CAPTURE(row.body);

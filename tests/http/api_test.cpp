@@ -296,6 +296,59 @@ TEST_CASE("api: requests are counted under the name of their route") {
   CHECK(answer.body.find("evil") == std::string::npos);
 }
 
+TEST_CASE("api: what does not block is answered by a callback, once, and nobody waits") {
+  ApiKit kit;
+  const auto ask = [&](const dtm::ApiRequest& request, std::vector<ApiAnswer>& answers) {
+    kit.api.Handle(request, [&answers](ApiAnswer answer) { answers.push_back(std::move(answer)); });
+  };
+  const auto post = [](const std::string& path, const std::string& body) {
+    return dtm::ApiRequest{"POST", "/api/" + path, {}, body};
+  };
+  const std::string rpc =
+      R"({"jsonrpc":"2.0","id":"7","method":"abort","params":)" + Saga("g") + "}";
+  for (const dtm::ApiRequest& request :
+       {post("dtmsvr/prepare", Saga("g")), post("json-rpc", rpc),
+        post("dtmsvr/submit", Saga("h", Step("http://b/a") + kWait)),
+        dtm::ApiRequest{
+            "POST", "/api/dtmsvr/subscribe", {{"topic", "t"}, {"url", "http://b"}}, {}}}) {
+    CAPTURE(request.path, request.body);
+    CHECK_FALSE(dtm::Api::MayBlock(request));
+    std::vector<ApiAnswer> answers;
+    ask(request, answers);
+    CHECK(answers.empty());  // no turn has been made
+    kit.kit.Settle();
+    REQUIRE(answers.size() == 1);
+    CHECK(answers[0].status == 200);
+  }
+  CHECK(kit.StatusOf("g") == "failed");
+  CHECK(kit.StatusOf("h") == "succeed");
+  for (const dtm::ApiRequest& request :
+       {post("dtmsvr/submit", "{"), post("dtmsvr/forceStop", "{}"), post("json-rpc", "7"),
+        post("nowhere", ""), dtm::ApiRequest{"GET", "/api/ping", {}, {}}}) {
+    CAPTURE(request.path);
+    CHECK_FALSE(dtm::Api::MayBlock(request));
+    std::vector<ApiAnswer> answers;
+    ask(request, answers);
+    CHECK(answers.size() == 1);  // at once
+  }
+  for (const char* path : {"query", "all", "scanKV", "queryKV", "resetCronTime", "branch/x"}) {
+    CAPTURE(path);
+    CHECK(dtm::Api::MayBlock({"GET", std::string("/api/dtmsvr/") + path, {}, {}}));
+  }
+  CHECK(dtm::Api::MayBlock({"GET", "/api/metrics", {}, {}}));
+  CHECK(dtm::Api::MayBlock(post("dtmsvr/prepareWorkflow", "")));
+}
+
+TEST_CASE("api: who waits for an answer when the coordinator is stopped gets it") {
+  ApiKit kit;
+  std::vector<ApiAnswer> answers;
+  kit.api.Handle({"POST", "/api/dtmsvr/prepare", {}, Saga("g")},
+                 [&](ApiAnswer answer) { answers.push_back(std::move(answer)); });
+  CHECK(kit.kit->Stop(Seconds(1)));
+  REQUIRE(answers.size() == 1);
+  CHECK(answers[0].body == kDone);
+}
+
 TEST_CASE("api: from many threads at a time") {
   dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), dtm_test::Quiet());
   tm.Start();

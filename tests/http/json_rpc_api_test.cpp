@@ -1,7 +1,6 @@
 /// The API as JSON-RPC (protocol §7): the table of answers, and that each method does what the request of
 /// that name does.
 #include <string>
-#include <vector>
 
 #include "tests/catch.hpp"
 #include "tests/http/api_kit.hpp"
@@ -9,7 +8,6 @@
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::ApiAnswer;
-using dtm::ApiRequest;
 using dtm_test::ApiKit;
 using dtm_test::Json;
 
@@ -122,37 +120,32 @@ TEST_CASE("json_rpc_api: bad params are an error of the call, not of JSON-RPC") 
   CHECK(kit.StatusOf("g") == "none");
 }
 
-TEST_CASE("json_rpc_api: the status of the request of that name decides the code") {
-  ApiRequest request;
-  request.body = Rpc("submit", R"({"x":"<&>"})");
+TEST_CASE("json_rpc_api: the outcome decides the code") {
   struct Row {
-    int status;
-    std::string body;
+    dtm::ApiOutcome outcome;
     int code;
-    std::string message;
   };
-  const std::vector<Row> rows = {
-      {200, R"({"dtm_result":"SUCCESS"})", 0, ""},
-      {409, R"({"dtm_result":"FAILURE","message":"no <b>"})", -32901, "no <b>"},
-      {400, R"({"message":"bad"})", -32603, "bad"},
-      {500, R"({"message":"oops"})", -32603, "oops"},
-      {503, R"({"message":"later"})", -32603, "later"},
-      {404, "404 page not found", -32603, "404 page not found"},
-  };
-  for (const Row& row : rows) {
-    CAPTURE(row.status);
-    ApiRequest asked;
-    const ApiAnswer answer =
-        dtm::json_rpc_api::Handle(request, [&](const ApiRequest& inner) -> ApiAnswer {
-          asked = inner;
-          return {row.status, row.body};
-        });
-    CHECK(asked.method == "POST");
-    CHECK(asked.path == "/api/dtmsvr/submit");
-    CHECK(Json::parse(asked.body) == Json{{"x", "<&>"}});
+  for (const Row& row :
+       {Row{{200, ""}, 0}, Row{{409, "no <b>"}, -32901}, Row{{409, "no & no", true}, -32901},
+        Row{{425, "later"}, -32902}, Row{{400, "bad"}, -32603}, Row{{500, "oops"}, -32603},
+        Row{{503, "later"}, -32603}}) {
+    CAPTURE(row.outcome.status);
+    const ApiAnswer answer = dtm::json_rpc_api::Of("<id>", row.outcome);
     CHECK(CodeOf(answer) == row.code);
     CHECK(answer.body.find_first_of("<>&") == std::string::npos);
-    if (row.code != 0) CHECK(Json::parse(answer.body)["error"]["message"] == row.message);
+    CHECK(Json::parse(answer.body)["id"] == "<id>");
+    if (row.code != 0) CHECK(Json::parse(answer.body)["error"]["message"] == row.outcome.message);
+  }
+}
+
+TEST_CASE("json_rpc_api: a call counts as JSON-RPC, and as what it asks for") {
+  ApiKit kit;
+  (void)kit.AskPost("/api/json-rpc", Rpc("newGid", "{}"));
+  (void)kit.AskPost("/api/json-rpc", Rpc("prepare", "{}"));
+  const std::string metrics = kit.AskGet("/api/metrics").body;
+  for (const char* line : {R"(api="jsonrpc",status="ok"} 2)", R"(api="newgid",status="ok"} 1)",
+                           R"(api="prepare",status="fail"} 1)"}) {
+    CHECK_THAT(metrics, ContainsSubstring(line));
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "tests/catch.hpp"
 #include <dtm/core/limits.hpp>
+#include <dtm/core/validate.hpp>
 #include <dtm/http/json_input.hpp>
 #include <dtm/http/wire_transaction.hpp>
 
@@ -32,13 +33,14 @@ std::string Body(const std::string& more) {
   return R"({"gid":"g1","trans_type":"saga")" + more + "}";
 }
 
+/// Of who decodes it, or who then submits it.
 std::string Refusal(const std::string& body) {
   try {
-    (void)Decode(body);
+    const std::string problem = dtm::Problem(Decode(body));
+    return problem.empty() ? "it was taken" : problem;
   } catch (const BadInput& error) {
     return error.what();
   }
-  return "it was taken";
 }
 
 std::string Repeated(const std::string& text, std::size_t count) {

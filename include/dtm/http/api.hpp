@@ -1,256 +1,249 @@
-/// The HTTP API as a function from a request to an answer, without any socket.
-/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2; document: docs/http_api.md.
+/// The HTTP API as a function from a request to an answer, without any socket: the seam below which a server is.
+/// Bytes to what operations.hpp is asked, and its answer to bytes; the rules are there.
+/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2, §7; document: docs/http_api.md.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include <dtm/coordinator/coordinator.hpp>
+#include <dtm/coordinator/replies.hpp>
+#include <dtm/core/endpoint.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/version.hpp>
+#include <dtm/http/api_head.hpp>
 #include <dtm/http/api_lists.hpp>
 #include <dtm/http/api_message.hpp>
+#include <dtm/http/api_orders.hpp>
 #include <dtm/http/branch_answer.hpp>
 #include <dtm/http/json_input.hpp>
 #include <dtm/http/json_rpc_api.hpp>
 #include <dtm/http/metrics_text.hpp>
 #include <dtm/http/wire.hpp>
 #include <dtm/http/wire_query.hpp>
-#include <dtm/http/wire_registration.hpp>
 #include <dtm/http/wire_transaction.hpp>
 
 namespace dtm {
 inline namespace v1 {
 
+/// What a server does with a request:
+///   1. It reads the head into an ApiRequest, and calls api_head::TakeHost. If Refusal(head) gives an answer, it sends that
+///      and closes the connection.
+///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the answer is api_head::TooLong().
+///   3. It calls Handle(request, done), and sends what `done` gets. If MayBlock(request), a thread that may wait calls it.
+/// The Api has to outlive the answers it owes; the coordinator gives all of them when it is stopped.
 class Api {
  public:
-  explicit Api(Coordinator& tm) : tm_(tm), lists_(tm) {}
+  explicit Api(Coordinator& tm, std::string token = {})
+      : tm_(tm), lists_(tm), token_(std::move(token)) {}
 
-  /// Never throws.
+  std::optional<ApiAnswer> Refusal(const ApiRequest& head) const {
+    return api_head::Check(head, token_);
+  }
+
+  /// It reads the store, or runs a function of the program.
+  static bool MayBlock(const ApiRequest& request) {
+    const Route* const route = Find(request);
+    return route != nullptr && route->blocks;
+  }
+
+  /// `request` is not needed any more when this returns.
+  /// @throws std::bad_alloc  `done` does not come.
+  void Handle(const ApiRequest& request, const ApiDone& done) {
+    const Route* const route = Find(request);
+    const char* const name = route == nullptr ? "unknown" : route->name;
+    const ApiDone counted = [this, name, done,
+                             begin = std::chrono::steady_clock::now()](ApiAnswer answer) {
+      Count(name, answer.status, begin);
+      done(std::move(answer));
+    };
+    if (route == nullptr) return counted(answers::NotFound());
+    try {
+      (this->*route->handler)(request, counted);
+    } catch (...) {
+      Tell(counted, {{}, std::current_exception()}, answers::Of);
+    }
+  }
+
+  /// The same, and waits for the answer. Never throws.
   ApiAnswer Handle(const ApiRequest& request) {
-    const auto begin = std::chrono::steady_clock::now();
-    const Route* route = Find(request);
-    ApiAnswer answer = route == nullptr ? answers::NotFound() : Answer(*route, request);
-    if (route != nullptr && route->handler == &Api::Branch) answers::HideWords(answer);
-    counters_.Answered(
-        route == nullptr ? "unknown" : route->name, answer.status,
-        std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - begin));
-    return answer;
+    const auto box = std::make_shared<ApiAnswer>();
+    try {
+      tm_.Await([&](const ReplyCallback& answer) {
+        Handle(request, [box, answer](ApiAnswer given) {
+          *box = std::move(given);
+          answer({});
+        });
+      });
+    } catch (...) {
+      return answers::Of(OutcomeOf(std::current_exception()));
+    }
+    return std::move(*box);
   }
 
  private:
-  using Handler = ApiAnswer (Api::*)(const ApiRequest&);
+  using Handler = void (Api::*)(const ApiRequest&, const ApiDone&);
   struct Route {
     const char* name;  ///< of the metrics
     const char* path;
     const char* methods;  ///< "*" = any
     Handler handler;
+    bool blocks = false;
     bool prefix = false;  ///< the path goes on
   };
 
   static const Route* Find(const ApiRequest& request) {
     static constexpr Route kRoutes[] = {
-        {"submit", "/api/dtmsvr/submit", "POST", &Api::Submit},
-        {"newgid", "/api/dtmsvr/newGid", "GET", &Api::NewGid},
-        {"query", "/api/dtmsvr/query", "GET", &Api::Query},
-        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Prepare},
-        {"abort", "/api/dtmsvr/abort", "POST", &Api::Abort},
-        {"all", "/api/dtmsvr/all", "GET", &Api::All},
-        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::ForceStop},
-        {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST", &Api::ResetNextCronTime},
-        {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::ResetCronTime},
-        {"version", "/api/dtmsvr/version", "GET", &Api::Version},
-        {"registerbranch", "/api/dtmsvr/registerBranch", "POST", &Api::RegisterBranch},
-        {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST", &Api::RegisterBranch},
-        {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST", &Api::RegisterBranch},
-        {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST", &Api::PrepareWorkflow},
+        {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&api_orders::Submit>},
+        {"newgid", "/api/dtmsvr/newGid", "GET", &Api::Now<&Api::NewGid>},
+        {"query", "/api/dtmsvr/query", "GET", &Api::Listed<&ApiLists::Query>, true},
+        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&api_orders::Prepare>},
+        {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&api_orders::Abort>},
+        {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},
+        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&api_orders::ForceStop>},
+        {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
+         &Api::Asked<&api_orders::ResetNextCronTime>},
+        {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::Now<&Api::ResetCronTime>,
+         true},
+        {"version", "/api/dtmsvr/version", "GET", &Api::Now<&Api::Version>},
+        {"registerbranch", "/api/dtmsvr/registerBranch", "POST",
+         &Api::Asked<&api_orders::RegisterBranch>},
+        {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST",
+         &Api::Asked<&api_orders::RegisterBranch>},
+        {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST",
+         &Api::Asked<&api_orders::RegisterBranch>},
+        {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST", &Api::Now<&Api::PrepareWorkflow>,
+         true},
         {"subscribe", "/api/dtmsvr/subscribe", "GET POST", &Api::Subscribe},
         {"unsubscribe", "/api/dtmsvr/unsubscribe", "GET POST", &Api::Unsubscribe},
-        {"topic", "/api/dtmsvr/topic/", "DELETE", &Api::DeleteTopic, true},
-        {"scankv", "/api/dtmsvr/scanKV", "GET", &Api::ScanValues},
-        {"querykv", "/api/dtmsvr/queryKV", "GET", &Api::QueryValues},
+        {"topic", "/api/dtmsvr/topic/", "DELETE", &Api::DeleteTopic, false, true},
+        {"scankv", "/api/dtmsvr/scanKV", "GET", &Api::Listed<&ApiLists::ScanValues>, true},
+        {"querykv", "/api/dtmsvr/queryKV", "GET", &Api::Listed<&ApiLists::QueryValues>, true},
         {"jsonrpc", "/api/json-rpc", "POST", &Api::JsonRpc},
-        {"branch", "/api/dtmsvr/branch/", "GET POST", &Api::Branch, true},
-        {"ping", "/api/ping", "*", &Api::Ping},
-        {"metrics", "/api/metrics", "GET", &Api::MetricsText},
+        {"branch", "/api/dtmsvr/branch/", "GET POST", &Api::Now<&Api::Branch>, true, true},
+        {"ping", "/api/ping", "*", &Api::Now<&Api::Ping>},
+        {"metrics", "/api/metrics", "GET", &Api::Now<&Api::MetricsText>, true},
     };
     for (const Route& route : kRoutes) {
-      const std::string path = route.path;
-      const bool here =
-          route.prefix ? request.path.compare(0, path.size(), path) == 0 : request.path == path;
+      const std::string_view path = route.path;
+      const bool here = route.prefix ? request.path.compare(0, path.size(), path) == 0
+                                     : std::string_view(request.path) == path;
+      if (!here) continue;
       const std::string methods = route.methods;
       const bool fits = methods == "*" ||
                         (" " + methods + " ").find(" " + request.method + " ") != std::string::npos;
-      if (here && fits) return &route;
+      if (fits) return &route;
     }
     return nullptr;
   }
 
-  ApiAnswer Answer(const Route& route, const ApiRequest& request) {
-    try {
-      return (this->*route.handler)(request);
-    } catch (const BadInput& error) {
-      return answers::Error(400, error.what());
-    } catch (const FailureError& error) {
-      return answers::Failure(error.what());
-    } catch (const BusyError& error) {
-      return answers::TryLater(error.what());
-    } catch (const RejectedError& error) {
-      return answers::Rejected(error.what());
-    } catch (const InDoubtError& error) {
-      return answers::Error(500, error.what());
-    } catch (const StoreError& error) {
-      return answers::TryLater(error.what());
-    } catch (const LogicError& error) {  // it was stopped
-      return answers::TryLater(error.what());
-    } catch (const std::exception& error) {
-      return answers::Error(500, error.what());
+  using Begin = std::chrono::steady_clock::time_point;
+  void Count(const char* name, int status, Begin begin) {
+    const auto took = std::chrono::steady_clock::now() - begin;
+    Replies::Protected(
+        [&] { counters_.Answered(name, status, std::chrono::duration_cast<Duration>(took)); });
+  }
+
+  /// `write` makes the answer of the reply's outcome; without memory for it, only the status is told.
+  template <typename Write>
+  static void Tell(const ApiDone& done, const Reply& reply, const Write& write) {
+    ApiAnswer answer;
+    answer.status = 500;
+    Replies::Protected([&] { answer = write(OutcomeOf(reply)); });
+    done(std::move(answer));
+  }
+  static ReplyCallback InHttp(const ApiDone& done) {
+    return [done](const Reply& reply) { Tell(done, reply, answers::Of); };
+  }
+
+  template <ApiAnswer (ApiLists::*kRead)(const ApiRequest&)>
+  void Listed(const ApiRequest& request, const ApiDone& done) {
+    done((lists_.*kRead)(request));
+  }
+  template <ApiAnswer (Api::*kRead)(const ApiRequest&)>
+  void Now(const ApiRequest& request, const ApiDone& done) {
+    done((this->*kRead)(request));
+  }
+  template <api_orders::Order kOrder>
+  void Asked(const ApiRequest& request, const ApiDone& done) {
+    kOrder(tm_, json_input::ParseObject(request.body, "the body"), InHttp(done));
+  }
+
+  void JsonRpc(const ApiRequest& request, const ApiDone& done) {
+    static constexpr struct {
+      const char* name;
+      const char* counted;
+      api_orders::Order order;
+    } kMethods[] = {{"submit", "submit", &api_orders::Submit},
+                    {"prepare", "prepare", &api_orders::Prepare},
+                    {"abort", "abort", &api_orders::Abort},
+                    {"registerBranch", "registerbranch", &api_orders::RegisterBranch}};
+    json_rpc_api::Call call;
+    if (std::optional<ApiAnswer> wrong = json_rpc_api::Read(request.body, call)) {
+      return done(std::move(*wrong));
     }
-  }
-
-  static nlohmann::json Body(const ApiRequest& request) {
-    return json_input::ParseObject(request.body, "the body");
-  }
-  static Definition TransactionOf(const ApiRequest& request) {
-    const nlohmann::json body = Body(request);
-    return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
-  }
-
-  /// @throws BadInput  there is no such transaction.
-  Transaction Existing(const std::string& gid) {
-    std::optional<Transaction> stored = tm_.Query(gid);
-    if (!stored) throw BadInput("no TransGlobal with gid: " + gid + " found; check the gid");
-    return std::move(*stored);
-  }
-
-  ApiAnswer Submit(const ApiRequest& request) {
-    Definition definition = TransactionOf(request);
-    if (definition.type == TransType::kWorkflow) return FinishWorkflow(request);
-    const std::string gid = definition.gid;
-    const bool wait = definition.options.wait_result;
-    if (definition.steps.empty() && !definition.orders.empty() && !tm_.Query(gid)) {
-      throw BadInput(OrdersProblem(definition));  // no prepare gave it steps
+    const Begin begin = std::chrono::steady_clock::now();
+    if (call.method == "newGid") {
+      Count("newgid", 200, begin);
+      return done(json_rpc_api::OfGid(call.id, tm_.NewGid()));
     }
-    try {
-      const TransResult result = tm_.Submit(std::move(definition));
-      if (!wait || result.Succeeded()) return answers::Success();
-      return answers::Ongoing("gid '" + gid + "' is " + Name(result.status) +
-                              " and goes on; ask query");
-    } catch (const FailureError&) {
-      return answers::Failure(Existing(gid).reason);
+    for (const auto& method : kMethods) {
+      if (call.method != method.name) continue;
+      const ReplyCallback told = [this, done, begin, counted = method.counted,
+                                  id = call.id](const Reply& reply) {
+        Tell(done, reply, [&](const ApiOutcome& outcome) {
+          Count(counted, outcome.status, begin);
+          return json_rpc_api::Of(id, outcome);
+        });
+      };
+      try {
+        json_input::CheckObject(call.params, "params");
+        return method.order(tm_, call.params, told);
+      } catch (...) {
+        return told({{}, std::current_exception()});
+      }
     }
+    done(json_rpc_api::NotFound(call));
   }
 
-  /// `req_extra` says how it ended.
-  ApiAnswer FinishWorkflow(const ApiRequest& request) {
-    const nlohmann::json body = Body(request);
-    const json_input::Fields fields(body, "the transaction");
-    const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
-    tm_.FinishWorkflow(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result);
-    return answers::Success();
+  void Subscribe(const ApiRequest& request, const ApiDone& done) {
+    const std::string url = request.Query(wire::kUrl);
+    wire::CheckNotLocal(url);
+    tm_.SubscribeAsync(request.Query(wire::kTopic), url, request.Query(wire::kRemark),
+                       InHttp(done));
   }
-
-  ApiAnswer RegisterBranch(const ApiRequest& request) {
-    const nlohmann::json body = Body(request);
-    wire::Registration branch = wire::DecodeRegistration(json_input::Fields(body, "the branch"));
-    tm_.RegisterBranch(branch.gid, branch.type, std::move(branch.step));
-    return answers::Success();
+  void Unsubscribe(const ApiRequest& request, const ApiDone& done) {
+    tm_.UnsubscribeAsync(request.Query(wire::kTopic), request.Query(wire::kUrl), InHttp(done));
+  }
+  void DeleteTopic(const ApiRequest& request, const ApiDone& done) {
+    const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
+    if (name.empty()) return done(answers::NotFound());
+    tm_.DeleteTopicAsync(name, InHttp(done));
   }
 
   ApiAnswer PrepareWorkflow(const ApiRequest& request) {
-    const Definition definition = TransactionOf(request);
+    Definition definition =
+        api_orders::TransactionOf(json_input::ParseObject(request.body, "the body"));
     if (definition.type != TransType::kWorkflow) {
       throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
                      " is prepared with prepare");
     }
-    (void)tm_.PrepareWorkflow(definition);
-    const Transaction stored = Existing(definition.gid);
+    const auto stored = tm_.AwaitValue<Transaction>([&](ValueCallback<Transaction> answer) {
+      tm_.PrepareWorkflowAsync(std::move(definition), std::move(answer));
+    });
     return {200, wire::JsonText({{wire::kProgresses, wire::BranchesJson(stored)},
                                  {wire::kTransaction, lists_.Shown(stored)}})};
-  }
-
-  ApiAnswer Subscribe(const ApiRequest& request) {
-    const std::string url = request.Query(wire::kUrl);
-    wire::CheckNotLocal(url);
-    if (const std::string problem = UrlProblem(url); !problem.empty()) throw BadInput(problem);
-    tm_.Subscribe(request.Query(wire::kTopic), url, request.Query(wire::kRemark));
-    return answers::Success();
-  }
-  ApiAnswer Unsubscribe(const ApiRequest& request) {
-    tm_.Unsubscribe(request.Query(wire::kTopic), request.Query(wire::kUrl));
-    return answers::Success();
-  }
-  ApiAnswer DeleteTopic(const ApiRequest& request) {
-    const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
-    if (name.empty()) return answers::NotFound();
-    tm_.DeleteTopic(name);
-    return answers::Success();
-  }
-
-  ApiAnswer JsonRpc(const ApiRequest& request) {
-    return json_rpc_api::Handle(request, [this](const ApiRequest& inner) { return Handle(inner); });
-  }
-
-  ApiAnswer Query(const ApiRequest& request) { return lists_.Query(request); }
-  ApiAnswer All(const ApiRequest& request) { return lists_.All(request); }
-  ApiAnswer ScanValues(const ApiRequest& request) { return lists_.ScanValues(request); }
-  ApiAnswer QueryValues(const ApiRequest& request) { return lists_.QueryValues(request); }
-
-  ApiAnswer Prepare(const ApiRequest& request) {
-    (void)tm_.Prepare(TransactionOf(request));
-    return answers::Success();
-  }
-
-  ApiAnswer Abort(const ApiRequest& request) {
-    const nlohmann::json body = Body(request);
-    const json_input::Fields fields(body, "the transaction");
-    const std::string gid = wire::GidOf(fields);
-    const TransType type = wire::TypeNamed(fields.Text(wire::kTransType));
-    const std::string reason = fields.Text(wire::kRollbackReason);
-    const Transaction stored = Existing(gid);
-    if (stored.definition->type != type) {
-      return answers::Rejected("gid '" + gid + "' is a " + Name(stored.definition->type) +
-                               ", so it is not aborted as a " + Name(type));
-    }
-    const bool carried_through =
-        type != TransType::kSaga && stored.status == Status::kSubmitted;  // a workflow never is
-    if (IsFinal(stored.status) || carried_through || type == TransType::kWorkflow) {
-      return answers::Rejected("trans type: '" + std::string(Name(type)) + "' current status '" +
-                               Name(stored.status) + "', cannot abort. FAILURE");
-    }
-    tm_.Cancel(gid, reason);
-    return answers::Success();
-  }
-
-  static std::string GidIn(const ApiRequest& request) {
-    const nlohmann::json body = Body(request);
-    return wire::GidOf(json_input::Fields(body, "the body"));
-  }
-
-  ApiAnswer ForceStop(const ApiRequest& request) {
-    const std::string gid = GidIn(request);
-    const Transaction stored = Existing(gid);
-    if (IsFinal(stored.status)) {
-      return answers::Rejected(std::string("global transaction force stop error. status: ") +
-                               Name(stored.status) + ". error: FAILURE");
-    }
-    tm_.ForceStop(gid);
-    return answers::Success();
-  }
-
-  ApiAnswer ResetNextCronTime(const ApiRequest& request) {
-    const std::string gid = GidIn(request);
-    if (!IsFinal(Existing(gid).status)) tm_.RetryNow(gid);
-    return answers::Success();
   }
 
   ApiAnswer ResetCronTime(const ApiRequest& request) {
@@ -284,7 +277,19 @@ class Api {
             "text/plain; version=0.0.4"};
   }
 
+  /// The caller understands just what the status says, whatever names and texts stand in the body.
   ApiAnswer Branch(const ApiRequest& request) {
+    ApiAnswer answer;
+    try {
+      answer = answers::OfBranch(Called(request));
+    } catch (...) {
+      answer = answers::Of(OutcomeOf(std::current_exception()));
+      answers::HideWords(answer);
+    }
+    return answer;
+  }
+
+  Result Called(const ApiRequest& request) {
     const std::string name = request.path.substr(std::string("/api/dtmsvr/branch/").size());
     BranchInfo info;
     info.gid = request.Query(wire::kGid);
@@ -300,18 +305,13 @@ class Api {
     } else {
       info.op = wire::OpNamed(op);
     }
-    Result result;
-    try {
-      result = tm_.CallFunction(name, request.body, info);
-    } catch (const RejectedError& error) {
-      throw BadInput(error.what());
-    }
-    return answers::OfBranch(result);
+    return tm_.CallFunction(name, request.body, info);
   }
 
   Coordinator& tm_;
   ApiLists lists_;
   ApiCounters counters_;
+  const std::string token_;
 };
 
 }  // namespace v1

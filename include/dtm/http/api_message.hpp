@@ -1,12 +1,20 @@
-/// A request to the API and its answer, without any socket.
+/// A request to the API and its answer, without any socket; what an outcome is in HTTP.
 /// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include <nlohmann/json.hpp>
+
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/error.hpp>
 #include <dtm/core/text.hpp>
 #include <dtm/http/json_input.hpp>
 #include <dtm/http/wire.hpp>
@@ -20,6 +28,8 @@ struct ApiRequest {
   std::string path;                               ///< decoded, without the query
   std::multimap<std::string, std::string> query;  ///< decoded
   std::string body;
+  std::vector<std::pair<std::string, std::string>> headers{};  ///< for api_head.hpp, as this:
+  std::string host{};                                          ///< for whom it is
 
   std::string Query(const char* key) const {
     const auto found = query.find(key);
@@ -32,31 +42,61 @@ struct ApiAnswer {
   std::string body;
   const char* type = "application/json; charset=utf-8";
   int retry_after = 0;  ///< seconds after which the same may work; 0 = not said
+  bool close = false;   ///< the connection is closed, the body of the request was not read
+  const char* challenge = nullptr;  ///< WWW-Authenticate
 };
+
+/// Gets the answer, once. It must not throw, and not wait: it may come in the coordinator's thread.
+using ApiDone = std::function<void(ApiAnswer)>;
+
+/// What became of what was asked; HTTP and JSON-RPC write it down, each in its own way.
+struct ApiOutcome {
+  int status = 200;       ///< of HTTP
+  std::string message{};  ///< unless it is 200
+  bool rejected = false;  ///< of a 409: nothing was changed, so it was not rolled back
+};
+
+inline ApiOutcome OutcomeOf(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const BadInput& bad) {
+    return {400, bad.what()};
+  } catch (const BusyError& busy) {
+    return {503, busy.what()};
+  } catch (const RejectedError& rejected) {
+    return {409, rejected.what(), true};
+  } catch (const FailureError& failure) {
+    return {409, failure.what()};
+  } catch (const OngoingError& ongoing) {
+    return {425, ongoing.what()};
+  } catch (const StoreError& failed) {
+    return {503, failed.what()};
+  } catch (const LogicError& stopped) {
+    return {503, stopped.what()};
+  } catch (...) {  // in doubt, or of nobody knows whom
+    return {500, WhatWasThrown()};
+  }
+}
+inline ApiOutcome OutcomeOf(const Reply& reply) {
+  if (!reply.error) return {};
+  // The error says more than the clients of dtm are told of a rollback.
+  if (reply.result.Failed()) return {409, reply.result.reason};
+  return OutcomeOf(reply.error);
+}
 
 namespace answers {
 
-inline ApiAnswer Error(int status, const std::string& message) {
-  return {status, wire::JsonText({{wire::kMessage, message}})};
-}
-
 inline ApiAnswer NotFound() { return {404, "404 page not found", "text/plain"}; }
-inline ApiAnswer Success() { return {200, R"({"dtm_result":"SUCCESS"})"}; }
-inline ApiAnswer Failure(const std::string& message) {
-  return {409, wire::JsonText({{wire::kDtmResult, wire::kFailure}, {wire::kMessage, message}})};
-}
-/// The same "no", with a field that says that it was not rolled back: nothing was changed.
-inline ApiAnswer Rejected(const std::string& message) {
-  return {409, wire::JsonText({{wire::kDtmResult, wire::kFailure},
-                               {wire::kMessage, message},
-                               {wire::kRejected, true}})};
-}
-inline ApiAnswer Ongoing(const std::string& message) {
-  return {425, wire::JsonText({{wire::kDtmResult, wire::kOngoing}, {wire::kMessage, message}})};
-}
-inline ApiAnswer TryLater(const std::string& message) {
-  ApiAnswer answer = Error(503, message);
-  answer.retry_after = 1;
+
+inline ApiAnswer Of(const ApiOutcome& outcome) {
+  if (outcome.status == 200) return {200, R"({"dtm_result":"SUCCESS"})"};
+  nlohmann::ordered_json json;
+  if (outcome.status == 409) json[wire::kDtmResult] = wire::kFailure;
+  if (outcome.status == 425) json[wire::kDtmResult] = wire::kOngoing;
+  json[wire::kMessage] = outcome.message;
+  if (outcome.rejected) json[wire::kRejected] = true;
+  ApiAnswer answer{outcome.status, wire::JsonText(json)};
+  if (outcome.status == 503) answer.retry_after = 1;
   return answer;
 }
 

@@ -38,9 +38,9 @@ inline void HideWords(ApiAnswer& answer) {
 inline ApiAnswer OfBranch(const Result& result) {
   ApiAnswer answer;
   switch (result.kind) {
-    case Result::Kind::kSuccess: return Success();
-    case Result::Kind::kOngoing: answer = Ongoing(result.text); break;
-    case Result::Kind::kFailure: answer = Failure(result.text); break;
+    case Result::Kind::kSuccess: return Of({});
+    case Result::Kind::kOngoing: answer = Of({425, result.text}); break;
+    case Result::Kind::kFailure: answer = Of({409, result.text}); break;
     case Result::Kind::kError:
     case Result::Kind::kNotSent:
       answer.status = result.retry_after.count() > 0 ? 503 : 500;

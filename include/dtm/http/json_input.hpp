@@ -28,6 +28,11 @@ inline nlohmann::json Parse(const std::string& text) {
   return nlohmann::json::parse(text, nullptr, false);
 }
 
+/// @throws BadInput
+inline void CheckObject(const nlohmann::json& json, const std::string& what) {
+  if (!json.is_object()) throw BadInput(what + " must be a JSON object");
+}
+
 /// @throws BadInput  with what and where.
 inline nlohmann::json ParseObject(const std::string& text, const std::string& what) {
   if (JsonDepth(text) > kMaxJsonDepth) {
@@ -40,7 +45,7 @@ inline nlohmann::json ParseObject(const std::string& text, const std::string& wh
   } catch (const nlohmann::json::exception& error) {
     throw BadInput(what + " is not valid JSON: " + Printable(error.what()));
   }
-  if (!json.is_object()) throw BadInput(what + " must be a JSON object");
+  CheckObject(json, what);
   return json;
 }
 

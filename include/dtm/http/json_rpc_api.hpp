@@ -1,12 +1,15 @@
-/// The API as JSON-RPC 2.0: each method is the request of that name over HTTP, answered in JSON-RPC's form.
-/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §7.
+/// The form of the API as JSON-RPC 2.0: a call, and its answer. What the methods do is in api.hpp.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §7.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/core/error.hpp>
+#include <dtm/core/text.hpp>
 #include <dtm/http/api_message.hpp>
 #include <dtm/http/json_input.hpp>
 #include <dtm/http/json_rpc.hpp>
@@ -29,43 +32,44 @@ inline ApiAnswer Error(int status, const std::string& id, int code, const std::s
   return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
 }
 
-/// `handle` answers requests to the HTTP API.
-template <typename HandleHttp>
-ApiAnswer Handle(const ApiRequest& request, const HandleHttp& handle) {
-  nlohmann::json call;
-  std::string id, version, method;
+struct Call {
+  std::string id, method;
+  nlohmann::json params;  ///< null if there are none
+};
+
+/// The answer if it is no call.
+inline std::optional<ApiAnswer> Read(const std::string& body, Call& call) {
   try {
-    call = json_input::ParseObject(request.body, "the body");
-    const json_input::Fields fields(call, "the request");
-    id = fields.Text("id");
-    version = fields.Text("jsonrpc");
-    method = fields.Text("method");
+    nlohmann::json json = json_input::ParseObject(body, "the body");
+    const json_input::Fields fields(json, "the request");
+    std::string id = fields.Text("id");
+    const std::string version = fields.Text("jsonrpc");
+    call.method = fields.Text("method");
+    call.id = std::move(id);
+    if (call.id.empty() || version != "2.0") {
+      return Error(200, call.id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
+    }
+    const auto params = json.find("params");
+    if (params != json.end()) call.params = std::move(*params);
+    return std::nullopt;
   } catch (const BadInput& error) {
     return Error(400, "", -32700, std::string("Parse json error: ") + error.what());
   }
-  if (id.empty() || version != "2.0") {
-    return Error(200, id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
-  }
-  const bool known = method == "newGid" || method == "prepare" || method == "submit" ||
-                     method == "abort" || method == "registerBranch";
-  if (!known) return Error(200, id, -32601, "Method not found: " + Printable(method));
-  ApiRequest inner;
-  inner.method = method == "newGid" ? "GET" : "POST";
-  inner.path = "/api/dtmsvr/" + method;
-  const auto params = call.find("params");
-  if (params != call.end()) inner.body = params->dump();
-  const ApiAnswer answer = handle(inner);
-  const nlohmann::json body = nlohmann::json::parse(answer.body, nullptr, false);
-  if (answer.status == 200) {
-    const bool gid = body.is_object() && body.contains(wire::kGid);
-    return Reply(200, id, nullptr,
-                 gid ? nlohmann::ordered_json{{wire::kGid, body[wire::kGid]}} : nullptr);
-  }
-  const std::string message = body.is_object() ? body.value(wire::kMessage, "") : answer.body;
-  const int code = answer.status == 409   ? json_rpc::kFailureCode
-                   : answer.status == 425 ? json_rpc::kOngoingCode
-                                          : -32603;
-  return Error(200, id, code, message, nlohmann::ordered_json::object());
+}
+
+inline ApiAnswer NotFound(const Call& call) {
+  return Error(200, call.id, -32601, "Method not found: " + Printable(call.method));
+}
+
+inline ApiAnswer OfGid(const std::string& id, const std::string& gid) {
+  return Reply(200, id, nullptr, {{wire::kGid, gid}});
+}
+inline ApiAnswer Of(const std::string& id, const ApiOutcome& outcome) {
+  if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
+  const int code = outcome.status == 409   ? json_rpc::kFailureCode
+                   : outcome.status == 425 ? json_rpc::kOngoingCode
+                                           : -32603;
+  return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
 }
 
 }  // namespace json_rpc_api

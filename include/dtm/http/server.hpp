@@ -3,7 +3,6 @@
 /// Protocol: §2; document: docs/http_api.md.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <exception>
@@ -11,7 +10,6 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -21,9 +19,9 @@
 #include <dtm/core/error.hpp>
 #include <dtm/core/of_this_process.hpp>
 #include <dtm/core/option_range.hpp>
-#include <dtm/core/text.hpp>
 #include <dtm/http/access.hpp>
 #include <dtm/http/api.hpp>
+#include <dtm/http/api_head.hpp>
 #include <dtm/http/api_message.hpp>
 #include <dtm/http/guarded_server.hpp>
 
@@ -44,16 +42,17 @@ class ApiRoutes {
   /// What Mount listens to: the paths of the API, also in the absolute form ("GET http://host/api/ping").
   static constexpr const char kPattern[] = R"((?:[Hh][Tt][Tt][Pp][Ss]?://[^/]*)?/api/[\s\S]*)";
 
-  ApiRoutes(Coordinator& tm, std::string token) : api_(tm), token_(std::move(token)) {}
+  ApiRoutes(Coordinator& tm, std::string token) : api_(tm, std::move(token)) {}
 
   /// Answers requests whose body need not be read. False: read it, then Answer.
   bool AnswerWithoutBody(const httplib::Request& request, httplib::Response& response) {
-    if (const std::optional<Refusal> refusal = CheckHead(request)) {
+    const ApiRequest input = InputOf(request);
+    if (const std::optional<ApiAnswer> refusal = api_.Refusal(input)) {
       Send(*refusal, response);
       return true;
     }
-    if (MayHaveBody(request.method)) return false;
-    Send(api_.Handle(InputOf(request)), response);
+    if (api_head::MayHaveBody(request.method)) return false;
+    Send(api_.Handle(input), response);
     return true;
   }
 
@@ -64,108 +63,26 @@ class ApiRoutes {
     const bool has_body =
         request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
     const bool complete = !has_body || read([&](const char* data, std::size_t size) {
-      too_long = size > kMaxBodyBytes - input.body.size();
+      too_long = size > api_head::kMaxBodyBytes - input.body.size();
       if (!too_long) input.body.append(data, size);
       return !too_long;
     });
-    if (too_long) return Send(TooLong(), response);
+    if (too_long) return Send(api_head::TooLong(), response);
     if (!complete) {
-      return Send(Refusal{answers::Error(400, "the body ended too early or is not valid HTTP"), {}},
+      return Send(api_head::Refusal(400, "the body ended too early or is not valid HTTP"),
                   response);
     }
     Send(api_.Handle(input), response);
   }
 
  private:
-  static constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
-
-  /// An answer after which the connection is closed, since its body was not read.
-  struct Refusal {
-    ApiAnswer answer;
-    std::string challenge;  ///< WWW-Authenticate
-  };
-
-  /// Where a request goes. A target in the absolute form names the host itself, and the Host header does not count
-  /// then (RFC 9112 §3.2.2).
-  struct Target {
-    explicit Target(const httplib::Request& request)
-        : path(request.path), host(request.get_header_value("Host")) {
-      for (const std::string_view scheme : {"http://", "https://"}) {
-        if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
-        const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
-        host = path.substr(scheme.size(), end - scheme.size());
-        path.erase(0, end);
-        if (path.empty()) path = "/";
-        return;
-      }
-    }
-    std::string path, host;
-  };
-
-  static bool MayHaveBody(const std::string& method) {
-    return method == "POST" || method == "PUT" || method == "PATCH";
-  }
-
-  static Refusal TooLong() {
-    return {answers::Error(413, "the body is longer than the limit of " +
-                                    std::to_string(kMaxBodyBytes) + " bytes"),
-            {}};
-  }
-
-  std::optional<Refusal> CheckHead(const httplib::Request& request) const {
-    const auto refuse = [](int status, const char* why) {
-      return Refusal{answers::Error(status, why), {}};
-    };
-    const auto header = [&request](const char* name) { return request.get_header_value(name); };
-    const std::string length = header("Content-Length");
-    const bool chunked = request.has_header("Transfer-Encoding");
-    if (request.get_header_value_count("Content-Length") > 1 || (chunked && !length.empty())) {
-      return refuse(400, "the length of the body is said twice; send one Content-Length");
-    }
-    if (request.get_header_value_count("Host") > 1)
-      return refuse(400, "there are two Host headers");
-    if (length.find_first_not_of("0123456789") != std::string::npos) {
-      return refuse(400, "Content-Length must be a number");
-    }
-    const Target target(request);
-    const access::Headers headers{header("Authorization"), target.host, header("Origin"),
-                                  header("Sec-Fetch-Site")};
-    const bool ping = target.path == "/api/ping";
-    switch (ping ? access::JudgePing(headers, token_) : access::Judge(headers, token_)) {
-      case access::Verdict::kAllowed: break;
-      case access::Verdict::kNoToken:
-        return Refusal{
-            answers::Error(401, "this server needs its token: send Authorization: Bearer <token>"),
-            "Bearer"};
-      case access::Verdict::kForeign:
-        return refuse(403,
-                      "refused: it came from a foreign web page, or Host is not this machine; "
-                      "a server with a token accepts any Host");
-    }
-    const bool body = chunked || !(length.empty() || length == "0");
-    if (!MayHaveBody(request.method) && body) {
-      return refuse(400, "a request of this method must not have a body");
-    }
-    const std::string& method = request.method;
-    const bool known = MayHaveBody(method) || method == "GET" || method == "HEAD" ||
-                       method == "DELETE" || method == "OPTIONS";
-    if (!known) return Refusal{answers::NotFound(), {}};
-    const std::string encoding = Lowered(header("Content-Encoding"));
-    const std::string type = Lowered(header("Content-Type"));
-    if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
-      return refuse(415, "the body must be JSON, neither compressed nor in parts");
-    }
-    if (length.size() > 7 || (!length.empty() && std::stoul(length) > kMaxBodyBytes)) {
-      return TooLong();
-    }
-    return std::nullopt;
-  }
-
   static ApiRequest InputOf(const httplib::Request& request) {
     ApiRequest input;
     input.method = request.method;
-    input.path = Target(request).path;
+    input.path = request.path;
     input.query = {request.params.begin(), request.params.end()};
+    input.headers = {request.headers.begin(), request.headers.end()};
+    api_head::TakeHost(input);
     return input;
   }
 
@@ -175,15 +92,11 @@ class ApiRoutes {
     if (answer.retry_after > 0) {
       response.set_header("Retry-After", std::to_string(answer.retry_after));
     }
-  }
-  static void Send(const Refusal& refusal, httplib::Response& response) {
-    Send(refusal.answer, response);
-    response.set_header("Connection", "close");
-    if (!refusal.challenge.empty()) response.set_header("WWW-Authenticate", refusal.challenge);
+    if (answer.close) response.set_header("Connection", "close");
+    if (answer.challenge != nullptr) response.set_header("WWW-Authenticate", answer.challenge);
   }
 
   Api api_;
-  const std::string token_;
 };
 
 /// In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
@@ -270,7 +183,7 @@ class Server {
     server->set_error_handler([](const httplib::Request&, httplib::Response& response) {
       if (!response.body.empty()) return;
       const ApiAnswer answer =
-          answers::Error(response.status, "this is not valid HTTP for a server");
+          answers::Of({response.status, "this is not valid HTTP for a server"});
       response.set_content(answer.body, answer.type);
     });
     AddBodyRoutes(*server, R"([\s\S]*)", true);

@@ -59,8 +59,6 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
     }
     default: break;
   }
-  const std::string problem = RegistrationProblem(branch.gid, branch.type, step);
-  if (!problem.empty()) throw BadInput(problem);
   for (const std::string* url : {&step.action, &step.compensate}) {
     if (branch.type != TransType::kWorkflow) CheckNotLocal(*url);
   }

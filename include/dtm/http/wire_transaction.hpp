@@ -82,7 +82,8 @@ inline void CheckNotLocal(const std::string& url) {
 /// Nobody could ever call such a branch by JSON-RPC.
 inline void CheckParams(const Step& step) {
   for (const std::string* url : {&step.action, &step.compensate}) {
-    if (url->empty() || IsTopic(*url) || json_rpc::MethodOf(ParseUrl(*url)).empty()) continue;
+    if (url->empty() || IsTopic(*url) || !UrlProblem(*url).empty()) continue;
+    if (json_rpc::MethodOf(ParseUrl(*url)).empty()) continue;
     (void)json_rpc::Params(step.payload);
   }
 }
@@ -194,7 +195,7 @@ inline std::string CustomData(const Definition& saga) {
   return json.dump();
 }
 
-/// @throws BadInput  it has another form, or nobody could carry it out.
+/// @throws BadInput  it has another form, or names what is not for others.
 inline Definition DecodeTransaction(const json_input::Fields& fields) {
   Definition definition;
   definition.gid = GidOf(fields);
@@ -235,8 +236,6 @@ inline Definition DecodeTransaction(const json_input::Fields& fields) {
     CheckNotLocal(step.action);
     CheckNotLocal(step.compensate);
   }
-  const std::string problem = Problem(definition);
-  if (!problem.empty()) throw BadInput(problem);
   if (definition.json_rpc) {
     for (const Step& step : definition.steps) CheckParams(step);
   }

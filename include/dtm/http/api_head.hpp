@@ -1,0 +1,117 @@
+/// What is decided from the head of a request to the API, before its body is read.
+/// Needs: std. Threads: pure functions. Protocol: RFC 9112 §3.2.2, §6; document: docs/http_api.md, "Security".
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <dtm/core/text.hpp>
+#include <dtm/http/access.hpp>
+#include <dtm/http/api_message.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace api_head {
+
+inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
+
+/// An answer after which the connection is closed, since the body was not read.
+inline ApiAnswer Refusal(int status, const std::string& why) {
+  ApiAnswer answer = answers::Of({status, why});
+  answer.close = true;
+  return answer;
+}
+inline ApiAnswer TooLong() {
+  return Refusal(
+      413, "the body is longer than the limit of " + std::to_string(kMaxBodyBytes) + " bytes");
+}
+
+inline bool MayHaveBody(const std::string& method) {
+  return method == "POST" || method == "PUT" || method == "PATCH";
+}
+
+/// The first header of this name, in lower case; `count`: how many there are.
+inline std::string HeaderOf(const ApiRequest& request, std::string_view name,
+                            std::size_t* count = nullptr) {
+  const std::string* first = nullptr;
+  for (const auto& header : request.headers) {
+    if (header.first.size() != name.size() || Lowered(header.first) != name) continue;
+    if (first == nullptr) first = &header.second;
+    if (count != nullptr) ++*count;
+  }
+  return first == nullptr ? std::string() : *first;
+}
+
+/// Called once path and headers are there. A target in the absolute form ("GET http://host/api/ping") names the host
+/// itself, and the Host header does not count then.
+inline void TakeHost(ApiRequest& request) {
+  std::string& path = request.path;
+  request.host = HeaderOf(request, "host");
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
+    const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
+    request.host = path.substr(scheme.size(), end - scheme.size());
+    path.erase(0, end);
+    if (path.empty()) path = "/";
+    return;
+  }
+}
+
+/// The refusal of a request whose body need not be read for it.
+inline std::optional<ApiAnswer> Check(const ApiRequest& request, const std::string& token) {
+  std::size_t lengths = 0, encodings = 0, hosts = 0;
+  const std::string length = HeaderOf(request, "content-length", &lengths);
+  (void)HeaderOf(request, "transfer-encoding", &encodings);
+  (void)HeaderOf(request, "host", &hosts);
+  const bool chunked = encodings > 0;
+  if (lengths > 1 || (chunked && !length.empty())) {
+    return Refusal(400, "the length of the body is said twice; send one Content-Length");
+  }
+  if (hosts > 1) return Refusal(400, "there are two Host headers");
+  if (length.find_first_not_of("0123456789") != std::string::npos) {
+    return Refusal(400, "Content-Length must be a number");
+  }
+  const access::Headers headers{HeaderOf(request, "authorization"), request.host,
+                                HeaderOf(request, "origin"), HeaderOf(request, "sec-fetch-site")};
+  const bool ping = request.path == "/api/ping";
+  switch (ping ? access::JudgePing(headers, token) : access::Judge(headers, token)) {
+    case access::Verdict::kAllowed: break;
+    case access::Verdict::kNoToken: {
+      ApiAnswer answer =
+          Refusal(401, "this server needs its token: send Authorization: Bearer <token>");
+      answer.challenge = "Bearer";
+      return answer;
+    }
+    case access::Verdict::kForeign:
+      return Refusal(403,
+                     "refused: it came from a foreign web page, or Host is not this machine; "
+                     "a server with a token accepts any Host");
+  }
+  const std::string& method = request.method;
+  const bool body = chunked || !(length.empty() || length == "0");
+  if (!MayHaveBody(method) && body) {
+    return Refusal(400, "a request of this method must not have a body");
+  }
+  if (!MayHaveBody(method) && method != "GET" && method != "HEAD" && method != "DELETE" &&
+      method != "OPTIONS") {
+    ApiAnswer answer = answers::NotFound();
+    answer.close = true;
+    return answer;
+  }
+  const std::string encoding = Lowered(HeaderOf(request, "content-encoding"));
+  const std::string type = Lowered(HeaderOf(request, "content-type"));
+  if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
+    return Refusal(415, "the body must be JSON, neither compressed nor in parts");
+  }
+  if (length.size() > 7 || (!length.empty() && std::stoul(length) > kMaxBodyBytes)) {
+    return TooLong();
+  }
+  return std::nullopt;
+}
+
+}  // namespace api_head
+}  // namespace v1
+}  // namespace dtm
