@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include <tests/coordinator/turns.hpp>
 #include <tests/coordinator/world.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -344,4 +345,40 @@ TEST_CASE("collect: Explain in words") {
   kit->Poll();
   kit.Advance(hours(1));
   CHECK_THAT(kit->Explain("a"), ContainsSubstring("saga a is succeed"));
+}
+
+TEST_CASE(
+    "collect: commands load no more than fits at a time; the others are obeyed in the next turns") {
+  const auto inner = std::make_shared<dtm::MemoryStore>();
+  dtm::Definition tcc;
+  tcc.type = dtm::TransType::kTcc;
+  {
+    turns::Turns before(inner);
+    for (int i = 0; i < 10; ++i) {
+      tcc.gid = "t" + std::to_string(i);
+      before.Prepare(tcc);
+    }
+    before.Settle();
+  }
+  dtm::Options options = World::Quiet({});
+  options.max_memory_bytes = 4096;
+  dtm::Board board(*inner, options);
+  dtm::Inbox inbox(100, 1 << 20);
+  dtm::Collect collect(board, inbox);
+  for (int i = 0; i < 10; ++i) {
+    dtm::Command command;
+    command.gid = "t" + std::to_string(i);
+    command.kind = dtm::Command::Kind::kAddBranch;
+    command.step = {"http://a", "http://b", "1", "01"};
+    command.waiter.callback = [](const dtm::Reply&) {};
+    REQUIRE(inbox.Push(std::move(command)));
+  }
+  (void)collect.Run();
+  const std::size_t first = board.lives.Count();
+  CHECK(first >= 2);
+  CHECK(first <= 5);
+  REQUIRE(board.again_commands.size() == 10 - first);
+  CHECK(board.again_commands[0].gid == "t" + std::to_string(first));
+  (void)collect.Run();  // nothing has left memory, but each turn obeys one
+  CHECK(board.lives.Count() == first + 1);
 }

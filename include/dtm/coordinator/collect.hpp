@@ -8,9 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <new>
-#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -46,6 +44,7 @@ class Collect {
       if (Live* live = board_.lives.Find(entry.first)) StepAgain(*live, entry.second);
     }
     TakeAnswers();
+    obeyed_ = 0;
     for (Submission& submission : std::exchange(board_.returned, {})) Guarded(submission);
     for (Command& command : std::exchange(board_.again_commands, {})) Guarded(command);
     TakeSubmissions();
@@ -150,8 +149,12 @@ class Collect {
       incomplete_ = true;
     }
   }
+  /// What it is for may have to be loaded: without room one is obeyed in a turn, and the others in the next.
   void Guarded(Command& command) {
     try {
+      const bool full = board_.Overfull() && board_.health.MayTry(board_.context.now);
+      const bool next_turn = full && obeyed_++ > 0 && command.waiter.callback;
+      if (next_turn) return board_.again_commands.push_back(std::move(command));
       commands_.Do(command);
     } catch (const std::bad_alloc&) {
       const std::exception_ptr error = std::current_exception();
@@ -298,6 +301,7 @@ class Collect {
   Commands commands_;
   Mail mail_;
   bool incomplete_ = false;
+  std::size_t obeyed_ = 0;          // commands, in this turn
   std::set<std::int64_t> damaged_;  // rows of which the log has told
   bool recovering_ = true;          // until all that an earlier life left was found
   Time recovery_began_{};
