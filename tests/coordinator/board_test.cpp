@@ -139,25 +139,7 @@ TEST_CASE("board: logs and callbacks that throw, or are not there") {
   options.log = nullptr;
   Board board(store, options);
   board.Log(dtm::LogLevel::kError, "text");
-  Waiter waiter;
-  Board::Refuse(waiter, nullptr);  // nobody to tell
   Live& live = board.lives.Add(NewTransaction("a"));
-  board.AddWaiter(live, dtm::Waiter(waiter));
+  board.AddWaiter(live, Waiter());  // nobody to tell
   CHECK(live.waiters.empty());
-  waiter.callback = [](const dtm::Reply&) { throw 7; };
-  Board::Answer(waiter, {"a", Status::kSucceed, {}});
-  Board::Refuse(waiter, nullptr);
-}
-
-TEST_CASE("board: a rollback is an error only for those who asked for that") {
-  dtm::Reply got;
-  Waiter waiter;
-  waiter.callback = [&got](const dtm::Reply& reply) { got = reply; };
-  Board::Answer(waiter, {"a", Status::kFailed, "poor"});
-  CHECK(got.Get().Failed());
-  waiter.failure_is_error = true;
-  Board::Answer(waiter, {"a", Status::kFailed, "poor"});
-  CHECK_THROWS_WITH(got.Get(), ContainsSubstring("'a'") && ContainsSubstring("poor"));
-  Board::Answer(waiter, {"a", Status::kAborting, "poor"});
-  CHECK(!got.error);
 }

@@ -370,7 +370,7 @@ TEST_CASE(
     command.gid = "t" + std::to_string(i);
     command.kind = dtm::Command::Kind::kAddBranch;
     command.step = {"http://a", "http://b", "1", "01"};
-    command.waiter.callback = [](const dtm::Reply&) {};
+    command.waiter.promise = [](const dtm::Reply&) {};
     REQUIRE(inbox.Push(std::move(command)));
   }
   (void)collect.Run();

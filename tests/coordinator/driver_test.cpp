@@ -499,13 +499,14 @@ TEST_CASE("driver: works share commits, at most so many a turn, and one that fai
   std::vector<std::string> done;
   constexpr int kPerTurn = dtm::Works::kPerTurn;
   const auto push = [&](const std::function<Result()>& work) {
-    REQUIRE(driver.inbox.Push(
-        dtm::QueuedWork{[work](dtm::WorkContext&) { return work(); },
-                        [&done](const Result& result, std::exception_ptr error) {
-                          done.push_back(error                                   ? "error"
-                                         : result.kind == Result::Kind::kSuccess ? "ok"
-                                                                                 : result.text);
-                        }}));
+    const auto result = std::make_shared<Result>();
+    dtm::QueuedWork queued{[work](dtm::WorkContext&) { return work(); }, result};
+    queued.promise = [&done, result](const dtm::Reply& reply) {
+      done.push_back(reply.error                              ? "error"
+                     : result->kind == Result::Kind::kSuccess ? "ok"
+                                                              : result->text);
+    };
+    REQUIRE(driver.inbox.Push(std::move(queued)));
   };
   SECTION("results and exceptions") {
     const auto commits = store.Commits();
@@ -516,7 +517,7 @@ TEST_CASE("driver: works share commits, at most so many a turn, and one that fai
     push([] { return Result::Success(); });
     int submitted = 0;
     dtm::Waiter waiter;
-    waiter.callback = [&submitted](const dtm::Reply& reply) { submitted += !reply.error; };
+    waiter.promise = [&submitted](const dtm::Reply& reply) { submitted += !reply.error; };
     REQUIRE(driver.inbox.Push(
         {std::make_shared<dtm::Definition>(NewDefinition("a", 0)), std::move(waiter)}));
     driver.Poll();

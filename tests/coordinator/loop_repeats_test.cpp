@@ -271,8 +271,8 @@ class Repeats {
     }
     const std::size_t id = asked_++;
     unanswered_[id] = {time_->Now(), "the submission of " + definition.gid};
-    waiter.callback = [this, id, life = lives_, gid = definition.gid,
-                       prepare](const dtm::Reply& reply) {
+    waiter.promise = [this, id, life = lives_, gid = definition.gid,
+                      prepare](const dtm::Reply& reply) {
       if (life != lives_) return;  // told by a dying process to nobody
       Answered(id, "the submission of " + gid);
       OnReply(gid, prepare, reply);
@@ -330,8 +330,7 @@ class Repeats {
     const std::size_t id = asked_++;
     unanswered_[id] = {time_->Now(),
                        "command " + std::to_string(static_cast<int>(kind)) + " for " + gid};
-    command.waiter.callback = [this, id, life = lives_, gid, kind,
-                               branch](const dtm::Reply& reply) {
+    command.waiter.promise = [this, id, life = lives_, gid, kind, branch](const dtm::Reply& reply) {
       if (life != lives_) return;
       Answered(id, "a command for " + gid);
       if (reply.error) return;
@@ -359,11 +358,12 @@ class Repeats {
       context.submitted.push_back(shared);
       return Result::Success();
     };
-    work.done = [this, id, life = lives_, gid = definition.gid](const Result& result,
-                                                                const std::exception_ptr& error) {
+    work.result = std::make_shared<Result>();
+    work.promise = [this, id, life = lives_, gid = definition.gid,
+                    result = work.result](const dtm::Reply& reply) {
       if (life != lives_) return;
       Answered(id, "a work");
-      if (error || result.kind != Result::Kind::kSuccess) return;
+      if (reply.error || result->kind != Result::Kind::kSuccess) return;
       if (!inner_->Load(gid)) return Violated(gid + " was accepted in a work and is not stored");
       accepted_.insert(gid);
     };

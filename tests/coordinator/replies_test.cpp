@@ -1,14 +1,17 @@
-/// How those who asked get their answer: nothing a callback throws leaves, and a rollback is told as was promised.
+/// How those who asked get their answer: once, whatever happens to it, and a rollback is told as was promised.
 #include <exception>
 #include <future>
 #include <new>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "tests/catch.hpp"
+#include <dtm/coordinator/inbox.hpp>
 #include <dtm/coordinator/replies.hpp>
 
 using Catch::Matchers::ContainsSubstring;
+using dtm::Promise;
 using dtm::Replies;
 using dtm::Reply;
 using dtm::Status;
@@ -27,11 +30,15 @@ TransResult RolledBack() {
 
 struct Asked {
   std::optional<Reply> reply;
+  int answers = 0;
   Waiter waiter;
 
   explicit Asked(bool failure_is_error = false) {
     waiter.failure_is_error = failure_is_error;
-    waiter.callback = [this](const Reply& answer) { reply = answer; };
+    waiter.promise = [this](const Reply& answer) {
+      reply = answer;
+      ++answers;
+    };
   }
 };
 
@@ -39,32 +46,96 @@ struct Asked {
 
 TEST_CASE("replies: a rollback is a status, or an error where that was promised") {
   Asked status;
-  Replies::Answer(status.waiter, RolledBack());
+  status.waiter.Answer(RolledBack());
   REQUIRE(status.reply);
   CHECK(status.reply->Get().status == Status::kFailed);
 
   Asked error(true);
-  Replies::Answer(error.waiter, RolledBack());
+  error.waiter.Answer(RolledBack());
   REQUIRE(error.reply);
   CHECK_THROWS_AS(error.reply->Get(), dtm::FailureError);
   CHECK_THROWS_WITH(error.reply->Get(), ContainsSubstring("'g'") && ContainsSubstring("no money"));
+
+  Asked aborting(true);
+  TransResult still = RolledBack();
+  still.status = Status::kAborting;
+  aborting.waiter.Answer(still);
+  CHECK(!aborting.reply->error);
+}
+
+TEST_CASE("replies: whoever answers again, or after it was given away, answers nobody") {
+  Asked asked;
+  Waiter other = std::move(asked.waiter);
+  CHECK(!asked.waiter.promise.Open());  // NOLINT(bugprone-use-after-move): it is empty
+  asked.waiter.Answer(RolledBack());
+  CHECK(asked.answers == 0);
+  other.Answer(RolledBack());
+  other.Refuse(Replies::Rejected("no"));
+  CHECK(asked.answers == 1);
+  CHECK(!asked.reply->error);
+}
+
+TEST_CASE("replies: what the inbox has taken and somebody drops is in doubt") {
+  Asked asked;
+  dtm::Inbox inbox(1, 1000);
+  SECTION("it is answered once") {
+    dtm::Command command;
+    command.waiter = std::move(asked.waiter);
+    REQUIRE(inbox.Push(std::move(command)));
+    {
+      dtm::Mail mail;
+      inbox.Take(mail);
+      dtm::Command moved = std::move(mail.commands.front());
+      mail.Clear();
+      CHECK(asked.answers == 0);
+    }
+    CHECK(asked.answers == 1);
+    CHECK_THROWS_AS(asked.reply->Get(), dtm::InDoubtError);
+  }
+  SECTION("what has been answered is not answered again") {
+    dtm::QueuedWork work;
+    work.promise = std::move(asked.waiter.promise);
+    REQUIRE(inbox.Push(std::move(work)));
+    dtm::Mail mail;
+    inbox.Take(mail);
+    mail.works.front().promise.Keep({});
+    mail.Clear();
+    CHECK(asked.answers == 1);
+    CHECK(!asked.reply->error);
+  }
+  SECTION("another takes its place") {
+    asked.waiter.promise.Bind();
+    asked.waiter.promise = Promise();
+    CHECK(asked.answers == 1);
+  }
+  SECTION("who was refused by the inbox is told by its caller") {
+    inbox.Close();
+    dtm::Command command;
+    command.waiter = std::move(asked.waiter);
+    CHECK(!inbox.Push(std::move(command)));
+    CHECK(asked.answers == 0);
+  }
 }
 
 TEST_CASE("replies: what a callback throws leaves nobody, and nobody to ask is no harm") {
-  Waiter throws;
-  throws.callback = [](const Reply&) { throw 42; };
-  CHECK_NOTHROW(Replies::Answer(throws, RolledBack()));
-  CHECK_NOTHROW(Replies::Refuse(throws, Replies::Rejected("no")));
-  CHECK_NOTHROW(Replies::Refuse(Waiter(), Replies::Rejected("no")));
+  for (const bool dropped : {false, true}) {
+    Waiter throws;
+    throws.promise = [](const Reply&) { throw 42; };
+    throws.promise.Bind();
+    if (!dropped) CHECK_NOTHROW(throws.Answer(RolledBack()));
+  }
+  Waiter nobody;
+  nobody.promise.Bind();
+  CHECK_NOTHROW(nobody.Refuse(Replies::Rejected("no")));
 }
 
-TEST_CASE("replies: an error without memory for its sentence is bad_alloc, not none") {
+TEST_CASE("replies: an error without memory for its sentence is in doubt, not none") {
   const std::exception_ptr told =
-      Replies::Made<dtm::StoreError>([] { return std::string("the disk is full"); });
+      dtm::Made<dtm::StoreError>([] { return std::string("the disk is full"); });
   CHECK_THROWS_WITH(std::rethrow_exception(told), "the disk is full");
   const std::exception_ptr without =
-      Replies::Made<dtm::StoreError>([]() -> std::string { throw std::bad_alloc(); });
-  CHECK_THROWS_AS(std::rethrow_exception(without), std::bad_alloc);
+      dtm::Made<dtm::StoreError>([]() -> std::string { throw std::bad_alloc(); });
+  CHECK_THROWS_AS(std::rethrow_exception(without), dtm::InDoubtError);
 }
 
 TEST_CASE("replies: a promise gets the answer, or its error") {

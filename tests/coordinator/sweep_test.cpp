@@ -121,7 +121,7 @@ TEST_CASE(
   Live& live = memory.board.lives.Add(std::move(transaction));
   std::string answer;
   dtm::Waiter waiter;
-  waiter.callback = [&answer](const dtm::Reply& reply) { answer = turns::InWords(reply); };
+  waiter.promise = [&answer](const dtm::Reply& reply) { answer = turns::InWords(reply); };
   live.waiters.push_back(std::move(waiter));
   memory.sweep.Run();
   CHECK_THAT(answer, ContainsSubstring("StoreError: gid 'a' was not stored"));

@@ -89,7 +89,7 @@ class Turns {
   std::size_t Push(dtm::Definition definition, dtm::Waiter waiter, bool prepare) {
     const std::size_t place = answers.size();
     answers.emplace_back();
-    waiter.callback = [this, place](const dtm::Reply& reply) {
+    waiter.promise = [this, place](const dtm::Reply& reply) {
       CHECK(answers[place].empty());  // nobody is answered twice
       answers[place] = InWords(reply);
     };

@@ -48,19 +48,20 @@ struct WorkTurns : sql_kit::Disk {
   std::size_t Push(std::function<Result(dtm::WorkContext&)> work) {
     const std::size_t place = answers.size();
     answers.emplace_back();
-    REQUIRE(inbox.Push(dtm::QueuedWork{
-        std::move(work), [this, place](const Result& result, const std::exception_ptr& error) {
-          CHECK(answers[place].empty());  // nobody is told twice
-          answers[place] = result.kind == Result::Kind::kSuccess ? "success" : result.text;
-          if (!error) return;
-          try {
-            std::rethrow_exception(error);
-          } catch (const dtm::InDoubtError& e) {
-            answers[place] = std::string("in doubt: ") + e.what();
-          } catch (const dtm::StoreError& e) {
-            answers[place] = std::string("store: ") + e.what();
-          }
-        }}));
+    const auto result = std::make_shared<Result>();
+    dtm::QueuedWork queued{std::move(work), result};
+    queued.promise = [this, place, result](const dtm::Reply& reply) {
+      CHECK(answers[place].empty());  // nobody is told twice
+      answers[place] = result->kind == Result::Kind::kSuccess ? "success" : result->text;
+      try {
+        (void)reply.Get();
+      } catch (const dtm::InDoubtError& e) {
+        answers[place] = std::string("in doubt: ") + e.what();
+      } catch (const dtm::StoreError& e) {
+        answers[place] = std::string("store: ") + e.what();
+      }
+    };
+    REQUIRE(inbox.Push(std::move(queued)));
     return place;
   }
   std::size_t PushNote(const std::string& what, milliseconds takes = {}) {

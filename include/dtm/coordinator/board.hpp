@@ -47,10 +47,8 @@ class Board : public Replies {
   /// @throws std::bad_alloc  nothing was changed, also not `event`; or it is new, and the sweep refuses it.
   std::string Step(Live& live, engine::Event&& event) {
     Transaction& transaction = live.transaction;
-    Touch(live);
+    MakeReady(live);
     if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
-    MakeRoom(live.events);
-    MakeRoom(dirty);
     out_.clear();
     for (const Branch& branch : transaction.branches) out_.push_back(branch.in_flight ? 1 : 0);
     engine::Effects effects;
@@ -58,6 +56,7 @@ class Board : public Replies {
       StepNow(live, event, effects);
     } catch (const std::bad_alloc&) {
       if (live.Fresh()) {
+        Untouch(live);
         dirty.erase(std::remove(dirty.begin(), dirty.end(), &live), dirty.end());
         live.dirty = false;
         throw;
@@ -71,6 +70,14 @@ class Board : public Replies {
       if (!std::exchange(live.dirty, true)) dirty.push_back(&live);
     }
     return std::move(effects.refused);
+  }
+
+  /// Takes the memory that it may need to be stepped: after that Step throws nothing, unless it is new.
+  void MakeReady(Live& live) {
+    Touch(live);
+    MakeRoom(live.events);
+    MakeRoom(dirty);
+    out_.reserve(live.transaction.branches.size());
   }
 
   /// Starts nothing without room: it leaves memory, and is loaded when there is.
@@ -91,11 +98,11 @@ class Board : public Replies {
   }
 
   void AddWaiter(Live& live, Waiter&& waiter) {
-    if (!waiter.callback) return;
+    if (!waiter.promise.Open()) return;
     LimitWait(live, waiter);
     ArmBefore(live, waiter.deadline);  // also if no commit works and nothing is released
-    live.waiters.push_back(std::move(waiter));
     Touch(live);
+    live.waiters.push_back(std::move(waiter));
   }
 
   /// While nothing is released: the time of those who wait for it must not be forgotten.
@@ -144,12 +151,13 @@ class Board : public Replies {
   }
 
   /// A new one turned out to be stored: that record takes its place, unless it has ended.
-  void Replace(Live& fresh, Transaction stored) {
+  /// @throws std::bad_alloc  nothing was changed.
+  void Replace(Live& fresh, Transaction&& stored) {
+    const bool goes_on = !IsFinal(stored.status);
+    if (goes_on) again.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
     Untouch(fresh);
     Free(fresh);
-    if (IsFinal(stored.status)) return;
-    again.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
-    lives.Add(std::move(stored));
+    if (goes_on) lives.Add(std::move(stored));  // in the place that is free now
   }
 
   void Untouch(Live& live) {
@@ -194,48 +202,8 @@ class Board : public Replies {
 
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
 
-  /// While no change becomes durable: the stored status, but for who waits for a change.
-  void AnswerAsStored(const Waiter& waiter, const std::string& gid, const std::string& why) {
-    if (waiter.when != AnswerWhen::kStored) {
-      try {
-        const std::optional<Transaction> stored = store.Load(gid);
-        const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
-        if (told) return Answer(waiter, ResultOf(*stored));
-      } catch (...) {  // NOLINT(bugprone-empty-catch): then it is not known
-      }
-    }
-    Refuse(waiter, Made<InDoubtError>([&] {
-             return "the change of gid '" + gid + "' may or may not be stored: " + why +
-                    "; ask for it again later";
-           }));
-  }
-
   bool MayUseStore() const {
     return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
-  }
-  /// For who submitted what no commit has taken. Definite only if no earlier submission brought its gid there.
-  std::exception_ptr NotTaken(const std::string& gid, const std::string& why) {
-    const bool maybe = MayBeThere(gid);
-    const auto sentence = [&] {
-      return "gid '" + gid + (maybe ? "' may or may not be stored: " : "' was not stored: ") + why +
-             "; submit it again" + (maybe ? "" : " later");
-    };
-    return maybe ? Made<InDoubtError>(sentence) : Made<StoreError>(sentence);
-  }
-  bool MayBeThere(const std::string& gid) {
-    const Live* live = lives.Find(gid);
-    if (in_doubt.count(gid) > 0 || (live != nullptr && !live->Fresh())) return true;
-    try {
-      return store.Load(gid).has_value();
-    } catch (...) {
-      return true;
-    }
-  }
-  std::exception_ptr StoreFailing(const char* what) const {  // making a std::string may throw
-    return Made<StoreError>([&] {
-      return std::string(what) + ", the store is failing: " + health.Problem() +
-             "; try again later";
-    });
   }
 
   Store& store;

@@ -18,6 +18,7 @@
 #include <dtm/coordinator/board.hpp>
 #include <dtm/coordinator/commands.hpp>
 #include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/not_stored.hpp>
 #include <dtm/coordinator/topics.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/prefetch.hpp>
@@ -45,14 +46,14 @@ class Collect {
     }
     TakeAnswers();
     obeyed_ = 0;
-    for (Submission& submission : std::exchange(board_.returned, {})) Guarded(submission);
-    for (Command& command : std::exchange(board_.again_commands, {})) Guarded(command);
+    if (!board_.returned.empty() || !board_.again_commands.empty()) TakeAgain();
     TakeSubmissions();
     for (Command& command : mail_.commands) Guarded(command);
-    for (QueuedWork& work : mail_.works) OnWork(work);
+    for (QueuedWork& work : mail_.works) OrInDoubt([&] { OnWork(work); });
     mail_.Clear();
     while (Live* live = board_.timers.TakeDue(board_.context.now)) {
-      OnTimer(*live);
+      live->armed = kNever;
+      ForSure([&] { OnTimer(*live); });
       something = true;
     }
     return something;
@@ -117,6 +118,11 @@ class Collect {
     }
   }
 
+  void TakeAgain() {
+    for (Submission& submission : std::exchange(board_.returned, {})) Guarded(submission);
+    for (Command& command : std::exchange(board_.again_commands, {})) Guarded(command);
+  }
+
   void TakeSubmissions() {
     std::vector<Submission>& submissions = mail_.submissions;
     for (std::size_t i = 0; i < submissions.size(); ++i) {
@@ -132,36 +138,40 @@ class Collect {
     }
   }
 
-  /// What no memory is left for is refused, and the others of the turn go on. What got into memory without being complete
-  /// is refused by the sweep.
   void Guarded(Submission& submission) {
-    try {
-      OnSubmission(submission);
-    } catch (const std::bad_alloc&) {
-      Board::Refuse(submission.waiter, std::current_exception());
-      Live* live = board_.lives.Find(submission.definition->gid);
-      if (live != nullptr && live->Fresh() && !live->dirty) {
-        for (const Waiter& waiter : live->waiters) {
-          Board::Refuse(waiter, std::current_exception());
-        }
-        board_.RemoveFresh(*live);
-      }
-      incomplete_ = true;
-    }
+    OrInDoubt([&] { OnSubmission(submission); });
+    Live* live = incomplete_ ? board_.lives.Find(submission.definition->gid) : nullptr;
+    if (live != nullptr && live->Fresh() && !live->dirty) board_.RemoveFresh(*live);
   }
   /// What it is for may have to be loaded: without room one is obeyed in a turn, and the others in the next.
   void Guarded(Command& command) {
-    try {
+    OrInDoubt([&] {
       const bool full = board_.Overfull() && board_.health.MayTry(board_.context.now);
-      const bool next_turn = full && obeyed_++ > 0 && command.waiter.callback;
-      if (next_turn) return board_.again_commands.push_back(std::move(command));
-      commands_.Do(command);
+      const bool loads = command.waiter.promise.Open() && !command.explained && !command.listed;
+      const bool next_turn = full && obeyed_++ > 0 && loads;
+      next_turn ? board_.again_commands.push_back(std::move(command)) : commands_.Do(command);
+    });
+  }
+
+  /// What no memory is left for is dropped, which answers it, and the others of the turn go on.
+  template <typename Function>
+  void OrInDoubt(const Function& function) {
+    try {
+      function();
     } catch (const std::bad_alloc&) {
-      const std::exception_ptr error = std::current_exception();
-      if (command.explained) Board::Protected([&] { command.explained({}, error); });
-      if (command.listed) Board::Protected([&] { command.listed({}, error); });
-      Board::Refuse(command.waiter, error);
       incomplete_ = true;
+    }
+  }
+
+  /// What would be waited for for ever if it did not happen, see Inbox::Done. Without memory it changes nothing.
+  template <typename Function>
+  void ForSure(const Function& function) {
+    for (;;) {
+      try {
+        return function();
+      } catch (const std::bad_alloc&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
     }
   }
 
@@ -177,7 +187,6 @@ class Collect {
   }
 
   void OnTimer(Live& live) {
-    live.armed = kNever;
     if (live.timer <= board_.context.now) board_.Step(live, {engine::EventKind::kTimer, 0, {}});
     board_.Touch(live);  // the time of a waiter may be over
     if (!board_.health.Good() || board_.health.WaitsForLock()) {
@@ -189,20 +198,11 @@ class Collect {
   /// Its record may have been replaced by the stored one: what had happened to it happens again.
   void StepAgain(Live& live, engine::EventKind kind) {
     std::vector<Stepped> events = std::exchange(live.events, {});
-    kind == engine::EventKind::kLoaded ? board_.StepIfRoom(live, kind, !board_.Overfull())
-                                       : (void)board_.Step(live, {kind, 0, {}});
-    for (Stepped& event : events) StepForSure(live, std::move(event));
-  }
-
-  /// An answer that is lost would be waited for for ever, see Inbox::Done.
-  void StepForSure(Live& live, engine::Event&& event) {
-    for (;;) {
-      try {
-        board_.Step(live, std::move(event));
-        return;
-      } catch (const std::bad_alloc&) {  // `event` is what it was
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      }
+    ForSure([&] {
+      board_.StepIfRoom(live, kind, kind != engine::EventKind::kLoaded || !board_.Overfull());
+    });
+    for (Stepped& event : events) {
+      ForSure([&] { board_.Step(live, std::move(event)); });
     }
   }
 
@@ -214,8 +214,8 @@ class Collect {
         live.waiters.begin(), live.waiters.end(),
         [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
     for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
-      board_.AnswerAsStored(*waiter, gid,
-                            "the store cannot be written: " + board_.health.Problem());
+      AnswerAsStored(board_, *waiter, gid,
+                     "the store cannot be written: " + board_.health.Problem());
     }
     live.waiters.erase(expired, live.waiters.end());
   }
@@ -232,7 +232,7 @@ class Collect {
     } catch (const StoreError& error) {  // it cannot be read now; what came with it goes on
       return NotTaken(submission, error.what());
     }
-    if (refused) return Board::Refuse(submission.waiter, refused);
+    if (refused) return submission.waiter.Refuse(refused);
     const bool full = board_.Full();
     Transaction transaction;
     transaction.definition = submission.definition;
@@ -243,8 +243,8 @@ class Collect {
         !full);
   }
 
-  void NotTaken(const Submission& submission, const std::string& why) {
-    Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, why));
+  void NotTaken(Submission& submission, const std::string& why) {
+    submission.waiter.Refuse(dtm::NotTaken(board_, submission.definition->gid, why));
   }
 
   /// @throws StoreError
@@ -267,11 +267,12 @@ class Collect {
       refused = Problem(merged);
       if (refused.empty()) refused = OrdersProblem(merged);
       if (refused.empty()) {
+        board_.MakeReady(live);
         board_.lives.Redefine(live, std::move(merged));
         board_.StepIfRoom(live, engine::EventKind::kSubmitted, !board_.Overfull());
       }
     }
-    if (!refused.empty()) return board_.Refuse(submission.waiter, Board::Rejected(refused));
+    if (!refused.empty()) return submission.waiter.Refuse(Board::Rejected(refused));
     board_.AddWaiter(live, std::move(submission.waiter));
   }
 
@@ -287,13 +288,9 @@ class Collect {
 
   void OnWork(QueuedWork& work) {
     if (!board_.MayUseStore()) {
-      return Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
+      return work.promise.Keep({{}, StoreFailing(board_, "the work was not run")});
     }
-    try {
-      board_.works.push_back(std::move(work));  // which moves nothing if it throws
-    } catch (const std::bad_alloc&) {
-      Board::Protected([&] { work.done({}, std::current_exception()); });
-    }
+    board_.works.push_back(std::move(work));
   }
 
   Board& board_;

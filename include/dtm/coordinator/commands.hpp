@@ -15,6 +15,7 @@
 
 #include <dtm/coordinator/board.hpp>
 #include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/not_stored.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
@@ -39,10 +40,7 @@ class Commands {
     } catch (const std::bad_alloc&) {
       throw;
     } catch (...) {  // a store of the program's may throw anything
-      const std::exception_ptr error = std::current_exception();
-      if (command.explained) Board::Protected([&] { command.explained({}, error); });
-      if (command.listed) Board::Protected([&] { command.listed({}, error); });
-      Board::Refuse(command.waiter, error);
+      command.waiter.Refuse(std::current_exception());
     }
   }
 
@@ -57,15 +55,14 @@ class Commands {
         const bool again =
             command.kind == Command::Kind::kFinish && command.status == stored->status;
         if (command.kind != Command::Kind::kWait && !again) RefuseEnded(command, *stored);
-        return Board::Answer(command.waiter, ResultOf(*stored));
+        return command.waiter.Answer(ResultOf(*stored));
       }
       live = &board_.Bring(std::move(*stored));
     }
     CheckType(command, live->transaction);
     if (command.kind != Command::Kind::kWait) {
       if (!board_.MayUseStore()) {
-        std::rethrow_exception(
-            board_.StoreFailing(("gid '" + command.gid + "' was not changed").c_str()));
+        std::rethrow_exception(StoreFailing(board_, "gid '" + command.gid + "' was not changed"));
       }
       const std::string refused = command.kind == Command::Kind::kAddBranch
                                       ? AddBranch(*live, command)
@@ -154,13 +151,14 @@ class Commands {
     }
     const std::string problem = AddedStepProblem(definition, step);
     if (!problem.empty()) throw RejectedError(problem);
+    board_.MakeReady(live);
     board_.lives.AddStep(live, step);
     return board_.Step(live, {engine::EventKind::kBranchAdded, 0, {}});
   }
 
   /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
-  void ListWaiting(const Command& command) {
-    std::vector<std::string> gids;
+  void ListWaiting(Command& command) {
+    std::vector<std::string>& gids = *command.listed;
     const Time last = kNever - Duration(1);
     if (command.limit > 0) {
       board_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
@@ -168,13 +166,13 @@ class Commands {
         return gids.size() < command.limit;
       });
     }
-    Board::Protected([&] { command.listed(std::move(gids), nullptr); });
+    command.waiter.promise.Keep({});
   }
 
   /// Committed state only: a change that is not stored did not happen yet.
   void Explain(Command& command) {
     const Live* live = board_.lives.Find(command.gid);
-    std::string text;
+    std::string& text = *command.explained;
     if (live != nullptr && !live->dirty) {
       text = engine::Explain(live->transaction, board_.context.now);
     } else if (const std::optional<Transaction> stored = board_.store.Load(command.gid)) {
@@ -189,7 +187,7 @@ class Commands {
                      : "\nthe last write to the store failed, the next one will be tried: ") +
               board_.health.Problem();
     }
-    Board::Protected([&] { command.explained(std::move(text), nullptr); });
+    command.waiter.promise.Keep({});
   }
 
   /// Wakes what waits for this function.

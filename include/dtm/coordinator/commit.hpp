@@ -14,6 +14,7 @@
 #include <dtm/coordinator/clock.hpp>
 #include <dtm/coordinator/conflicts.hpp>
 #include <dtm/coordinator/functions.hpp>
+#include <dtm/coordinator/not_stored.hpp>
 #include <dtm/coordinator/retention.hpp>
 #include <dtm/coordinator/works.hpp>
 #include <dtm/core/error.hpp>
@@ -69,9 +70,11 @@ class Commit {
   /// Drops the batch. What came with it is refused, all else stays and is tried again.
   void Failed(const std::string& problem, bool in_doubt) {
     board_.store.Rollback();
+    const std::size_t ran = works_.Ran();
+    works_.Failed(problem, in_doubt);
     CannotGoOn(problem);
-    const bool writing = !board_.dirty.empty() || works_.Ran() > 0;
-    alone_ = (std::max)(alone_, works_.Ran());  // one of them may be the reason
+    const bool writing = !board_.dirty.empty() || ran > 0;
+    alone_ = (std::max)(alone_, ran);  // one of them may be the reason
     board_.health.Failed(board_.context.now, problem, in_doubt, writing);
     retention_.Failed(board_.context.now);
     if (in_doubt) {
@@ -81,12 +84,12 @@ class Commit {
         if (live->Fresh()) board_.in_doubt.insert(live->transaction.definition->gid);
       }
     }
-    const auto work = [&] {
-      return (in_doubt ? "the work may or may not be stored: " : "the work was not stored: ") +
-             problem + "; submit it again" + (in_doubt ? "" : " later");
-    };
-    works_.Failed(in_doubt ? Board::Made<InDoubtError>(work) : Board::Made<StoreError>(work));
-    RefuseFresh(problem);
+    for (std::size_t i = 0; i < board_.dirty.size();) {  // nothing new goes on without its client
+      board_.dirty[i]->Fresh() ? RefuseFresh(board_, *board_.dirty[i], problem) : (void)++i;
+    }
+    for (Submission& submission : std::exchange(board_.returned, {})) {
+      submission.waiter.Refuse(NotTaken(board_, submission.definition->gid, problem));
+    }
     for (Live* live : board_.touched) board_.ArmWaiters(*live);
   }
 
@@ -109,7 +112,9 @@ class Commit {
 
   void CannotGoOn(const std::string& problem) {
     if (!board_.health.Good() && board_.health.Problem() == problem) return;
-    board_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
+    Board::Protected([&] {
+      board_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
+    });
   }
 
   void RunOneAlone() {
@@ -127,8 +132,8 @@ class Commit {
       const std::string problem = WhatWasThrown();
       board_.store.Rollback();
       works_.Undo();
-      works_.GiveUpFirst(
-          Board::Made<StoreError>([&] { return "the work was not stored: " + problem; }), problem);
+      works_.GiveUpFirst(Made<StoreError>([&] { return "the work was not stored: " + problem; }),
+                         problem);
     }
   }
 
@@ -175,6 +180,7 @@ class Commit {
   /// Returns why a stored record that counts could not be read, or nothing.
   std::string Written() {
     std::string unread;
+    works_.Committed();
     written_.clear();
     written_.swap(board_.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
@@ -186,10 +192,11 @@ class Commit {
         live.stored_due = live.transaction.due;
         live.redefined = false;
         live.new_steps = 0;
-        for (Command& command : std::exchange(live.commands, {})) {
-          board_.AddWaiter(live, std::move(command.waiter));
-        }
         live.doubtful_events = 0;
+        for (Command& command : live.commands) {
+          Board::Protected([&] { board_.AddWaiter(live, std::move(command.waiter)); });
+        }
+        live.commands.clear();
       } else if (live.Fresh()) {
         conflicts_.OnGidExists(live);
       } else {
@@ -197,28 +204,7 @@ class Commit {
         if (!problem.empty()) unread = std::move(problem);
       }
     }
-    works_.Committed();
     return unread;
-  }
-
-  /// Nothing that is new goes on without its client: all of it is refused.
-  void RefuseFresh(const std::string& problem) {
-    std::vector<Live*> fresh;
-    for (Live* live : board_.dirty) {
-      if (live->Fresh()) fresh.push_back(live);
-    }
-    for (Live* live : fresh) {
-      const std::shared_ptr<const Definition> definition = live->transaction.definition;
-      const std::vector<Waiter> waiters = std::move(live->waiters);
-      const std::vector<Command> commands = std::move(live->commands);
-      board_.RemoveFresh(*live);
-      const std::exception_ptr refusal = board_.NotTaken(definition->gid, problem);
-      for (const Waiter& waiter : waiters) Board::Refuse(waiter, refusal);
-      for (const Command& command : commands) Board::Refuse(command.waiter, refusal);
-    }
-    for (const Submission& submission : std::exchange(board_.returned, {})) {
-      Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, problem));
-    }
   }
 
   Board& board_;

@@ -7,12 +7,14 @@
 #include <exception>
 #include <iterator>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <dtm/coordinator/board.hpp>
+#include <dtm/coordinator/not_stored.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/repeat.hpp>
@@ -27,15 +29,31 @@ class Conflicts {
 
   /// A submission of a gid that is stored but was not in memory: the same again, or another.
   void OnGidExists(Live& live) {
+    std::optional<Transaction> stored;
+    try {
+      stored = board_.store.Load(live.transaction.definition->gid);
+      if (!stored) return RefuseFresh(board_, live, "it was removed at this moment");
+    } catch (...) {
+      return RefuseFresh(board_, live, WhatWasThrown());
+    }
     const std::shared_ptr<const Definition> definition = live.transaction.definition;
     const bool prepare = live.transaction.status == Status::kPrepared;
     std::vector<Waiter> waiters = std::move(live.waiters);
+    std::vector<Command> commands = std::move(live.commands);
     try {
-      OnGidExists(live, definition, waiters, prepare);
-    } catch (...) {
-      board_.loader.LeaveBehind(board_.context.now);  // no memory was left to take it
-      for (const Waiter& waiter : waiters) Board::Refuse(waiter, std::current_exception());
-      throw;
+      std::move(commands.begin(), commands.end(), std::back_inserter(board_.again_commands));
+      const bool ended = IsFinal(stored->status);
+      board_.Replace(live, std::move(*stored));
+      if (!ended) return Return(definition, waiters, prepare);
+      const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
+      if (repeat.kind != engine::Repeat::Kind::kRefuse) {
+        for (Waiter& waiter : waiters) waiter.Answer(ResultOf(*stored));
+        return;
+      }
+      for (Waiter& waiter : waiters) waiter.Refuse(Board::Rejected(repeat.refused));
+    } catch (const std::bad_alloc&) {  // who is not answered yet is told that it is in doubt
+      const Live* still = board_.lives.Find(definition->gid);
+      if (still == &live && live.Fresh()) board_.RemoveFresh(live);
     }
   }
 
@@ -52,36 +70,6 @@ class Conflicts {
   }
 
  private:
-  void OnGidExists(Live& live, const std::shared_ptr<const Definition>& definition,
-                   std::vector<Waiter>& waiters, bool prepare) {
-    std::move(live.commands.begin(), live.commands.end(),
-              std::back_inserter(board_.again_commands));
-    std::exception_ptr refused;
-    std::optional<Transaction> stored;
-    try {
-      stored = board_.store.Load(definition->gid);
-      if (!stored) refused = board_.NotTaken(definition->gid, "it was removed at this moment");
-    } catch (...) {
-      refused = board_.NotTaken(definition->gid, WhatWasThrown());
-    }
-    if (!stored) {
-      board_.RemoveFresh(live);
-    } else {
-      board_.Replace(live, *stored);
-      if (!IsFinal(stored->status)) return Return(definition, waiters, prepare);
-      const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
-      if (repeat.kind != engine::Repeat::Kind::kRefuse) {
-        for (Waiter& waiter : waiters) {
-          Board::Answer(waiter, ResultOf(*stored));
-          waiter.callback = nullptr;  // should the next one fail
-        }
-        return;
-      }
-      refused = Board::Rejected(repeat.refused);
-    }
-    for (const Waiter& waiter : waiters) Board::Refuse(waiter, refused);
-  }
-
   /// For the next turn, before those that came later.
   void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter>& waiters,
               bool prepare) {
@@ -103,11 +91,13 @@ class Conflicts {
     if (!stored) {
       board_.Log(LogLevel::kError, "gid '" + live.transaction.definition->gid +
                                        "' has vanished from the store; somebody else removed it");
-      const std::exception_ptr gone = std::make_exception_ptr(
-          StoreError("gid '" + live.transaction.definition->gid + "' has vanished from the store"));
-      for (const Waiter& waiter : live.waiters) Board::Refuse(waiter, gone);
+      const auto gone = Made<StoreError>([&] {
+        return "gid '" + live.transaction.definition->gid + "' has vanished from the store";
+      });
+      for (Waiter& waiter : live.waiters) waiter.Refuse(gone);
       return board_.RemoveFresh(live);
     }
+    board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
     // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
     const bool whole = stored->branches.size() == RowCount(*stored->definition);
     stored->definition = live.transaction.definition;
@@ -125,7 +115,6 @@ class Conflicts {
     live.rolled_back = false;
     live.transaction = std::move(*stored);
     live.stored_due = live.transaction.due;
-    board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
     board_.Untouch(live);  // nothing of it leaves before it was stepped again
   }
 

@@ -20,29 +20,12 @@
 
 #include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/coordinator/clock.hpp>
-#include <dtm/core/endpoint.hpp>
-#include <dtm/core/error.hpp>
+#include <dtm/coordinator/replies.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
 inline namespace v1 {
-
-/// When a caller wants its answer.
-enum class AnswerWhen {
-  kStored,   ///< once it is durable
-  kSettled,  ///< once it has ended, or has to wait for a timer
-  kFinished  ///< once it has ended
-};
-
-/// Somebody who waits for an answer about a transaction.
-struct Waiter {
-  AnswerWhen when = AnswerWhen::kStored;
-  bool failure_is_error = false;  ///< a rollback is told as FailureError
-  Time deadline = kNever;         ///< then it is answered with the status there is
-  ReplyCallback callback;
-  bool submits = false;  ///< a status in which it is not submitted yet is no answer
-};
 
 struct Submission {
   std::shared_ptr<const Definition> definition;
@@ -76,10 +59,10 @@ struct Command {
   std::string data;               ///< kFinish: what the workflow returned
   std::optional<TransType> type;  ///< refused if it has another one
   Waiter waiter;
-  std::function<void(std::string, std::exception_ptr)> explained;  ///< kExplain
-  Time after{};           ///< kListWaiting: due later than this
-  std::size_t limit = 0;  ///< kListWaiting
-  std::function<void(std::vector<std::string>, std::exception_ptr)> listed;  ///< kListWaiting
+  std::shared_ptr<std::string> explained;            ///< kExplain, out
+  Time after{};                                      ///< kListWaiting: due later than this
+  std::size_t limit = 0;                             ///< kListWaiting
+  std::shared_ptr<std::vector<std::string>> listed;  ///< kListWaiting, out
 };
 
 /// What user work has at hand while it runs inside a commit.
@@ -90,11 +73,12 @@ struct WorkContext {
       submitted;  ///< out: to be stored by the same commit
 };
 
-/// User work for the next commit; `done` is called after it, or with the error of its failure. It may run several
-/// times, and is committed once.
+/// User work for the next commit; answered after it, or with the error of its failure. It may run several times, and is
+/// committed once.
 struct QueuedWork {
   std::function<Result(WorkContext&)> work;
-  std::function<void(const Result&, std::exception_ptr)> done;
+  std::shared_ptr<Result> result;  ///< out: what it returned
+  Promise promise{};
 };
 
 struct Mail {
@@ -122,7 +106,9 @@ class Inbox : public BranchResults {
  public:
   /// `on_wake`: see Options.
   Inbox(std::size_t max_submissions, std::size_t max_bytes, std::function<void()> on_wake = {})
-      : max_submissions_(max_submissions), max_bytes_(max_bytes), on_wake_(std::move(on_wake)) {}
+      : max_submissions_(max_submissions), max_bytes_(max_bytes), on_wake_(std::move(on_wake)) {
+    (void)Promise::InDoubt();  // it is made now, while there is memory
+  }
 
   /// False: too many submissions are waiting, or too many bytes of them, or the inbox is closed; nothing was taken.
   bool Push(Submission submission) {
@@ -134,6 +120,7 @@ class Inbox : public BranchResults {
     if (before > 0 && submission.bytes > max_bytes_ - (std::min)(before, max_bytes_)) return false;
     const std::size_t bytes = submission.bytes;
     mail_.submissions.push_back(std::move(submission));
+    mail_.submissions.back().waiter.promise.Bind();
     bytes_.fetch_add(bytes, std::memory_order_relaxed);
     arrived_bytes_ += bytes;
     for (auto& definition : ended) {
@@ -148,6 +135,7 @@ class Inbox : public BranchResults {
     std::unique_lock<std::mutex> lock(mutex_);
     if (closed_ || mail_.works.size() >= max_submissions_) return false;
     mail_.works.push_back(std::move(work));
+    mail_.works.back().promise.Bind();
     Arrived(lock);
     return true;
   }
@@ -156,6 +144,7 @@ class Inbox : public BranchResults {
     std::unique_lock<std::mutex> lock(mutex_);
     if (closed_) return false;
     mail_.commands.push_back(std::move(command));
+    mail_.commands.back().waiter.promise.Bind();
     Arrived(lock);
     return true;
   }

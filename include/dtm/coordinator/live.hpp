@@ -217,9 +217,10 @@ class Lives {
   }
 
   void Exchange(Live& live, Definition definition) {
+    auto shared = std::make_shared<Definition>(std::move(definition));
     bytes_ -= live.bytes;
     auto node = index_.extract(live.transaction.definition->gid);  // its key is in there
-    live.transaction.definition = std::make_shared<Definition>(std::move(definition));
+    live.transaction.definition = std::move(shared);
     live.bytes = BytesOf(*live.transaction.definition);
     bytes_ += live.bytes;
     node.key() = live.transaction.definition->gid;
@@ -231,6 +232,10 @@ class Lives {
 
   Live& TakePlace() {
     if (free_.empty()) {
+      if (free_.capacity() <= places_.size()) {  // what leaves memory needs none for that
+        spare_nodes_.reserve(2 * places_.size() + 4);
+        free_.reserve(2 * places_.size() + 4);
+      }
       places_.emplace_back();
       places_.back().place = places_.size() - 1;
       return places_.back();

@@ -18,6 +18,7 @@
 #include <dtm/coordinator/functions.hpp>
 #include <dtm/coordinator/gauges.hpp>
 #include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/not_stored.hpp>
 #include <dtm/coordinator/options.hpp>
 #include <dtm/coordinator/release.hpp>
 #include <dtm/coordinator/sweep.hpp>
@@ -105,28 +106,25 @@ class Loop {
   /// Answers everybody who still waits, with the status that is durable; for the end.
   void AnswerAll() {
     board_.news.Flush(kNever);
-    for (const Submission& submission : board_.returned) {
-      Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, kStopped));
+    Mail never_read;  // the last turn was broken off
+    inbox_.Take(never_read);
+    for (Submission& submission : std::exchange(board_.returned, {})) {
+      submission.waiter.Refuse(NotTaken(board_, submission.definition->gid, kStopped));
     }
-    board_.returned.clear();
-    for (const Command& command : board_.again_commands) {
-      Board::Refuse(command.waiter, NotStored("gid '" + command.gid + "'"));
+    for (Command& command : std::exchange(board_.again_commands, {})) {
+      command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
     }
-    board_.again_commands.clear();
     board_.lives.ForEach([this](Live& live) {
-      for (const Waiter& waiter : live.waiters) {
-        AnswerAtTheEnd(waiter, live);
+      for (Waiter& waiter : std::exchange(live.waiters, {})) {
+        Board::Protected([&] { AnswerAtTheEnd(waiter, live); });
       }
-      live.waiters.clear();
-      for (const Command& command : live.commands) {
-        Board::Refuse(command.waiter, NotStored("gid '" + command.gid + "'"));
+      for (Command& command : std::exchange(live.commands, {})) {
+        command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
       }
-      live.commands.clear();
     });
-    for (const QueuedWork& work : board_.works) {
-      Board::Protected([&work] { work.done({}, NotStored("the work")); });
+    for (QueuedWork& work : std::exchange(board_.works, {})) {
+      work.promise.Keep({{}, NotStored([] { return "the work"; })});
     }
-    board_.works.clear();
   }
 
  private:
@@ -151,16 +149,19 @@ class Loop {
     ~TakenMail() { inbox.DoneWithTaken(); }
   };
 
-  void AnswerAtTheEnd(const Waiter& waiter, const Live& live) {
+  void AnswerAtTheEnd(Waiter& waiter, const Live& live) {
     const std::string& gid = live.transaction.definition->gid;
-    if (!live.dirty) return Board::Answer(waiter, ResultOf(live.transaction));
-    if (live.Fresh()) return Board::Refuse(waiter, board_.NotTaken(gid, kStopped));
-    board_.AnswerAsStored(waiter, gid, kStopped);
+    if (!live.dirty) return waiter.Answer(ResultOf(live.transaction));
+    if (live.Fresh()) return waiter.Refuse(NotTaken(board_, gid, kStopped));
+    AnswerAsStored(board_, waiter, gid, kStopped);
   }
 
-  static std::exception_ptr NotStored(const std::string& what) {
-    return std::make_exception_ptr(
-        StoreError(what + ": its last change could not be stored before the coordinator stopped"));
+  template <typename What>
+  static std::exception_ptr NotStored(const What& what) {
+    return Made<StoreError>([&] {
+      return std::string(what()) +
+             ": its last change could not be stored before the coordinator stopped";
+    });
   }
 
   Clock& clock_;

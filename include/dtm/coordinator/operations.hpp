@@ -62,7 +62,7 @@ class Operations : public Endpoint {
         try {
           *box = value;
         } catch (const std::bad_alloc&) {
-          return answer({{}, std::current_exception()});
+          return answer({{}, Promise::InDoubt()});
         }
         answer({{}, error});
       });
@@ -84,7 +84,7 @@ class Operations : public Endpoint {
     CheckSubmittable(definition);
     Waiter waiter;
     waiter.failure_is_error = true;
-    waiter.callback = std::move(callback);
+    waiter.promise = std::move(callback);
     if (definition.options.wait_result) {
       waiter.when = AnswerWhen::kSettled;
       waiter.deadline = TimeIn(kLongestWaitResult);
@@ -97,13 +97,13 @@ class Operations : public Endpoint {
     Waiter waiter;
     waiter.when = AnswerWhen::kFinished;
     waiter.deadline = TimeIn(timeout);
-    waiter.callback = std::move(callback);
+    waiter.promise = std::move(callback);
     Enqueue(std::move(definition), std::move(waiter), false);
   }
 
   void PrepareAsync(Definition definition, ReplyCallback callback) {
     Waiter waiter;
-    waiter.callback = std::move(callback);
+    waiter.promise = std::move(callback);
     Enqueue(std::move(definition), std::move(waiter), true);
   }
 
@@ -176,8 +176,9 @@ class Operations : public Endpoint {
 
   void ExplainAsync(const std::string& gid, ValueCallback<std::string> callback) {
     Command command = About(gid, Command::Kind::kExplain);
-    command.explained = std::move(callback);
-    Push(std::move(command));
+    command.explained = std::make_shared<std::string>();
+    ReplyCallback answer = AnswerWith(command.explained, std::move(callback));
+    Push(std::move(command), std::move(answer));
   }
 
   void ListWaitingAsync(Duration wait, std::size_t limit,
@@ -185,8 +186,9 @@ class Operations : public Endpoint {
     Command command = About({}, Command::Kind::kListWaiting);
     command.after = TimeIn(wait);
     command.limit = limit;
-    command.listed = std::move(callback);
-    Push(std::move(command));
+    command.listed = std::make_shared<std::vector<std::string>>();
+    ReplyCallback answer = AnswerWith(command.listed, std::move(callback));
+    Push(std::move(command), std::move(answer));
   }
 
   // Topics.
@@ -230,7 +232,9 @@ class Operations : public Endpoint {
 
   /// Runs the work inside the next commit; answers with what it returned, once that is durable.
   void RunWorkAsync(std::function<Result(WorkContext&)> work, ValueCallback<Result> callback) {
-    if (!Checked().inbox.Push(QueuedWork{std::move(work), std::move(callback)})) NotTaken("");
+    QueuedWork queued{std::move(work), std::make_shared<Result>()};
+    queued.promise = AnswerWith(queued.result, std::move(callback));
+    if (!Checked().inbox.Push(std::move(queued))) NotTaken("");
   }
 
   Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
@@ -238,6 +242,11 @@ class Operations : public Endpoint {
  private:
   static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
 
+  /// With the value that is there by then.
+  template <typename T>
+  static ReplyCallback AnswerWith(std::shared_ptr<T> value, ValueCallback<T> callback) {
+    return [value, callback](const Reply& reply) { callback(*value, reply.error); };
+  }
   static void Refuse(const std::string& problem) {
     if (!problem.empty()) throw BadInput(problem);
   }
@@ -263,7 +272,7 @@ class Operations : public Endpoint {
   }
 
   void Push(Command command, ReplyCallback callback = {}) {
-    command.waiter.callback = std::move(callback);
+    command.waiter.promise = std::move(callback);
     if (!Checked().inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
   }
 

@@ -36,7 +36,6 @@ class Release {
     ForEachLive(released_, [this](Live& live) { TakeCalls(live); });
     StartCalls();
     ForEachLive(released_, [this](Live& live) {
-      live.touched = false;
       Count(live);
       live.events.clear();
       AnswerWaiters(live);
@@ -115,11 +114,9 @@ class Release {
       const bool now = ended || waiter.when == AnswerWhen::kStored || !board_.context.may_call ||
                        (settled && waiter.when == AnswerWhen::kSettled) ||
                        waiter.deadline <= board_.context.now;
-      if (!now || !waiter.callback) continue;
-      Board::Answer(waiter, ResultOf(transaction));
-      waiter.callback = nullptr;  // should the next answer fail, this one is not given again
+      if (now && waiter.promise.Open()) waiter.Answer(ResultOf(transaction));
     }
-    const auto answered = [](const Waiter& waiter) { return !waiter.callback; };
+    const auto answered = [](const Waiter& waiter) { return !waiter.promise.Open(); };
     live.waiters.erase(std::remove_if(live.waiters.begin(), live.waiters.end(), answered),
                        live.waiters.end());
   }
@@ -131,6 +128,7 @@ class Release {
     const Transaction& transaction = live.transaction;
     if (IsFinal(transaction.status)) return board_.Remove(live);
     board_.ArmTimer(live);
+    live.touched = false;
     if (live.CallsOut()) return;
     const bool waits = WaitsForPeople(live);
     const bool idle = (live.timer == kNever || HeldBack(live)) && !waits;

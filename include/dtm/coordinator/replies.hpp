@@ -1,5 +1,5 @@
-/// How those who asked get their answer.
-/// Needs: std. Threads: any.
+/// How those who asked get their answer: once, whatever happens.
+/// Needs: std. Threads: any, one at a time for each.
 #pragma once
 
 #include <exception>
@@ -8,50 +8,116 @@
 #include <string>
 #include <utility>
 
-#include <dtm/coordinator/inbox.hpp>
+#include <dtm/core/endpoint.hpp>
 #include <dtm/core/error.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/types.hpp>
 
 namespace dtm {
 inline namespace v1 {
 
+/// Somebody was promised an answer and gets one. From when the inbox has taken it, that is so even if it is dropped (no
+/// memory was left to go on with it): then the outcome is in doubt.
+class Promise {
+ public:
+  Promise() = default;  ///< nobody wants the answer
+  Promise(Promise&& other) noexcept
+      : callback_(std::move(other.callback_)), binds_(std::exchange(other.binds_, false)) {
+    if (other.callback_) other.callback_ = nullptr;  // most libraries have done so
+  }
+  Promise& operator=(Promise&& other) noexcept {
+    if (binds_) Keep({{}, InDoubt()});
+    callback_ = std::move(other.callback_);
+    binds_ = std::exchange(other.binds_, false);
+    return *this;
+  }
+  /// Of one that was not taken by the inbox yet.
+  Promise& operator=(ReplyCallback callback) {
+    callback_.swap(callback);
+    return *this;
+  }
+  ~Promise() {
+    if (binds_) Keep({{}, InDoubt()});
+  }
+
+  /// Not answered yet.
+  bool Open() const { return callback_ != nullptr; }
+  void Bind() { binds_ = Open(); }
+  /// Gives the answer, if nobody has: whatever the callback throws stops nobody.
+  void Keep(const Reply& reply) noexcept {
+    if (!callback_) return;
+    const ReplyCallback callback = std::exchange(callback_, nullptr);
+    binds_ = false;
+    try {
+      callback(reply);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
+  }
+
+  /// The answer if there is no memory for a better one. It is made when it is first asked for.
+  static const std::exception_ptr& InDoubt() {
+    static const std::exception_ptr in_doubt = std::make_exception_ptr(
+        InDoubtError("no memory was left for the answer, so what was asked for may or may not be "
+                     "done; ask for it again"));
+    return in_doubt;
+  }
+
+ private:
+  ReplyCallback callback_;
+  bool binds_ = false;
+};
+
+/// An error; without memory for its sentence, that it is not known.
+template <typename Kind, typename Sentence>
+std::exception_ptr Made(const Sentence& sentence) noexcept {
+  try {
+    return std::make_exception_ptr(Kind(sentence()));
+  } catch (...) {
+    return Promise::InDoubt();
+  }
+}
+
+/// When a caller wants its answer.
+enum class AnswerWhen {
+  kStored,   ///< once it is durable
+  kSettled,  ///< once it has ended, or has to wait for a timer
+  kFinished  ///< once it has ended
+};
+
+/// Somebody who waits for an answer about a transaction.
+struct Waiter {
+  AnswerWhen when = AnswerWhen::kStored;
+  bool failure_is_error = false;  ///< a rollback is told as FailureError
+  bool submits = false;           ///< a status in which it is not submitted yet is no answer
+  Time deadline = kNever;         ///< then it is answered with the status there is
+  Promise promise{};
+
+  /// Answers in the form that was promised.
+  void Answer(TransResult result) {
+    Reply reply;
+    if (failure_is_error && result.Failed()) {
+      reply.error = std::make_exception_ptr(FailureError(RolledBack(result)));
+    }
+    reply.result = std::move(result);
+    promise.Keep(reply);
+  }
+  void Refuse(const std::exception_ptr& error) { promise.Keep({{}, error}); }
+};
+
 struct Replies {
-  /// Runs a callback of the user: nothing it throws may stop the loop.
+  /// What must not stop the loop if it throws.
   template <typename Function>
-  static void Protected(const Function& function) {
+  static void Protected(const Function& function) noexcept {
     try {
       function();
     } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
     }
   }
-
-  /// An error; without memory for its sentence, what is thrown then.
-  template <typename Kind, typename Sentence>
-  static std::exception_ptr Made(const Sentence& sentence) noexcept {
-    try {
-      return std::make_exception_ptr(Kind(sentence()));
-    } catch (...) {
-      return std::current_exception();
-    }
-  }
-
-  /// Answers in the form that the waiter's function promised.
-  static void Answer(const Waiter& waiter, TransResult result) {
-    Reply reply;
-    if (waiter.failure_is_error && result.Failed()) {
-      reply.error = std::make_exception_ptr(FailureError(RolledBack(result)));
-    }
-    reply.result = std::move(result);
-    Protected([&] { waiter.callback(reply); });
-  }
-  static void Refuse(const Waiter& waiter, std::exception_ptr error) {
-    if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
-  }
   static void Fulfil(std::promise<Reply>& promise, const Reply& reply) {
     try {
       promise.set_value(reply);
     } catch (const std::bad_alloc&) {  // of its copy
-      promise.set_exception(std::current_exception());
+      promise.set_exception(Promise::InDoubt());
     }
   }
   static std::exception_ptr Rejected(const std::string& why) {

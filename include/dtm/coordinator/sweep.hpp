@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <dtm/coordinator/board.hpp>
+#include <dtm/coordinator/not_stored.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {
@@ -95,11 +96,7 @@ class Sweep {
       return;
     }
     // Its turn was broken off before it was complete: it is not stored.
-    const std::string gid = live.transaction.definition->gid;
-    const std::vector<Waiter> waiters = std::move(live.waiters);
-    board_.RemoveFresh(live);
-    const auto refusal = board_.NotTaken(gid, "a turn of the coordinator failed");
-    for (const Waiter& waiter : waiters) Board::Refuse(waiter, refusal);
+    RefuseFresh(board_, live, "a turn of the coordinator failed");
   }
 
   void Tell(const Live& live) const {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <deque>
 #include <exception>
 #include <memory>
 #include <string>
@@ -30,9 +31,9 @@ class Works {
   Works(Board& board, Functions& functions, Clock& clock)
       : board_(board), functions_(functions), clock_(clock) {}
 
-  bool Pending() const { return !board_.works.empty() || !board_.branch_works.empty(); }
+  bool Pending() const { return TransactsLeft() || BranchesLeft(); }
   /// How many ran in the open batch.
-  std::size_t Ran() const { return transacts_.size() + branches_.size(); }
+  std::size_t Ran() const { return transacts_ + branches_.size(); }
 
   /// Of what is to be called once the turn is durable, takes the branches that run inside a commit.
   void TakeCalls() {
@@ -42,6 +43,7 @@ class Works {
   /// Runs at most `limit` of them inside the open batch, and no more once it takes long.
   /// @throws BatchLost, StoreError  then Undo.
   void Run(std::size_t limit) {
+    if (Ran() > 0) Undo();  // a turn was broken off
     const Time end = clock_.Now() + kTimePerTurn;
     branch_was_next_ = branch_next_;
     added_bytes_ = 0;
@@ -66,20 +68,13 @@ class Works {
         live->timer = ran->timer;
         live->held_calls = std::move(ran->held_calls);
       }
-      board_.branch_works.push_front(ran->work);
     }
     branches_.clear();
+    transacts_ = 0;
     // Calls that followed from what is undone.
-    for (auto& work : std::exchange(board_.branch_works, {})) {
-      const Live* live = Alive(work);
-      const bool called = live != nullptr && work.branch < live->transaction.branches.size() &&
-                          live->transaction.branches[work.branch].in_flight;
-      if (called) board_.branch_works.push_back(work);
-    }
-    for (auto ran = transacts_.rbegin(); ran != transacts_.rend(); ++ran) {
-      board_.works.push_front(std::move(ran->work));
-    }
-    transacts_.clear();
+    auto& works = board_.branch_works;
+    const auto unwanted = [this](const BranchWork& work) { return !Wanted(work); };
+    works.erase(std::remove_if(works.begin(), works.end(), unwanted), works.end());
     for (Live* live : added_) board_.RemoveFresh(*live);
     added_.clear();
   }
@@ -87,48 +82,48 @@ class Works {
   /// The first one will not work out.
   void GiveUpFirst(const std::exception_ptr& error, const std::string& problem) {
     if (Pending() && !BranchIsNext()) {
-      const QueuedWork work = std::move(board_.works.front());
-      board_.works.pop_front();
-      Board::Protected([&] { work.done({}, error); });
+      Answer({{}, error});
     } else if (!board_.branch_works.empty()) {
-      const BranchWork work = board_.branch_works.front();
+      StepResult(board_.branch_works.front(), Result::Error(problem));
       board_.branch_works.pop_front();
-      StepResult(work, Result::Error(problem));
     }
   }
 
   /// The batch is not stored, and those who wait for a work are told, whether it ran in it or not: as with
   /// submissions, nobody waits for the store to work again.
-  void Failed(const std::exception_ptr& error) {
-    for (Transact& ran : transacts_) {
-      Board::Protected([&] { ran.work.done({}, error); });
-    }
-    transacts_.clear();
+  void Failed(const std::string& problem, bool in_doubt) {
+    const std::size_t ran = transacts_;
     Undo();
-    while (!board_.works.empty()) {
-      const QueuedWork work = std::move(board_.works.front());
-      board_.works.pop_front();
-      Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
+    const auto sentence = [&](const char* what, const char* then) {
+      return std::string("the work ") + what + problem + then;
+    };
+    for (std::size_t n = 0; !board_.works.empty(); ++n) {
+      Answer({{},
+              n >= ran   ? Made<StoreError>([&] {
+                return sentence("was not run, the store is failing: ", "; try again later");
+              })
+              : in_doubt ? Made<InDoubtError>([&] {
+                  return sentence("may or may not be stored: ", "; submit it again");
+                })
+                         : Made<StoreError>([&] {
+                             return sentence("was not stored: ", "; submit it again later");
+                           })});
     }
   }
 
   /// All of it is durable.
   void Committed() {
+    if (Ran() == 0) return;
+    board_.branch_works.erase(board_.branch_works.begin(), FirstLeft());
     branches_.clear();
     added_.clear();
-    for (Transact& ran : std::exchange(transacts_, {})) {
-      Board::Protected([&] { ran.work.done(ran.result, nullptr); });
-    }
+    for (; transacts_ > 0; --transacts_) Answer({});
   }
 
  private:
   static constexpr Duration kTimePerTurn = std::chrono::milliseconds(5);
   static constexpr Duration kSlow = std::chrono::milliseconds(50);
 
-  struct Transact {
-    QueuedWork work;
-    Result result;
-  };
   struct Branch {
     BranchWork work;
     Transaction before;
@@ -143,38 +138,54 @@ class Works {
     const auto others = std::stable_partition(
         live.held_calls.begin(), live.held_calls.end(),
         [&](std::size_t branch) { return !RunsInTransaction(UrlOf(definition, branch)); });
-    for (auto branch = others; branch != live.held_calls.end(); ++branch) {
+    for (auto branch = others; branch != live.held_calls.end();) {
       board_.branch_works.push_back({live.place, live.life, *branch});
+      branch = live.held_calls.erase(branch);
     }
-    live.held_calls.erase(others, live.held_calls.end());
   }
 
   /// They take turns: a steady flow of one kind must not starve the other.
-  bool BranchIsNext() const {
-    return board_.works.empty() || (branch_next_ && !board_.branch_works.empty());
+  bool BranchIsNext() const { return !TransactsLeft() || (branch_next_ && BranchesLeft()); }
+  bool TransactsLeft() const { return board_.works.size() > transacts_; }
+  bool BranchesLeft() const { return board_.branch_works.size() > branches_.size(); }
+
+  /// The first one of the queue.
+  void Answer(const Reply& reply) {
+    QueuedWork work = std::move(board_.works.front());
+    board_.works.pop_front();
+    work.promise.Keep(reply);
   }
 
   Live* Alive(const BranchWork& work) { return board_.lives.At(work.place, work.life); }
 
+  std::deque<BranchWork>::iterator FirstLeft() {
+    return board_.branch_works.begin() + static_cast<std::ptrdiff_t>(branches_.size());
+  }
+
+  /// Somebody waits for it: it was not stopped, and has no result from a commit that had been in doubt.
+  bool Wanted(const BranchWork& work) {
+    const Live* live = Alive(work);
+    return live != nullptr && work.branch < live->transaction.branches.size() &&
+           live->transaction.branches[work.branch].in_flight;
+  }
+
   void RunBranch() {
-    const BranchWork work = board_.branch_works.front();
+    const BranchWork work = *FirstLeft();
     Live* live = Alive(work);
-    // Nobody waits for it any more: it was stopped, or has its result in a commit that had been in doubt.
-    const bool wanted = live != nullptr && work.branch < live->transaction.branches.size() &&
-                        live->transaction.branches[work.branch].in_flight;
     // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
-    if (!wanted || (live->Fresh() && !live->surely_new &&
-                    board_.store.Has(live->transaction.definition->gid))) {
-      return board_.branch_works.pop_front();
+    if (!Wanted(work) || (live->Fresh() && !live->surely_new &&
+                          board_.store.Has(live->transaction.definition->gid))) {
+      board_.branch_works.erase(FirstLeft());
+      return;
     }
     if (!board_.context.may_call) {
-      board_.branch_works.pop_front();
-      return StepResult(work, Result::NotSent("the coordinator was stopping"));
+      StepResult(work, Result::NotSent("the coordinator was stopping"));
+      board_.branch_works.erase(FirstLeft());
+      return;
     }
     live->surely_new = true;
     branches_.push_back({work, live->transaction, live->held_calls, live->events.size(),
                          live->timer, live->rolled_back});
-    board_.branch_works.pop_front();  // not before: what is in neither queue never runs
     BranchCall call;
     call.definition = live->transaction.definition;
     call.branch = work.branch;
@@ -193,21 +204,19 @@ class Works {
   }
 
   void RunTransact() {
-    transacts_.emplace_back();  // before anything is moved, since it may throw
-    transacts_.back().work = std::move(board_.works.front());
-    board_.works.pop_front();
+    QueuedWork& work = board_.works[transacts_++];
     WorkContext context;
     context.exists = [this](const std::string& gid) {
       return board_.lives.Find(gid) != nullptr || board_.store.Has(gid);
     };
     const Time begin = clock_.Now();
-    transacts_.back().result = board_.store.Run([&](sqlite3* db) {
+    *work.result = board_.store.Run([&](sqlite3* db) {
       context.db = db;
       context.submitted.clear();
-      return transacts_.back().work.work(context);
+      return work.work(context);
     });
     WarnIfSlow(begin, "Transact");
-    if (transacts_.back().result.kind != Result::Kind::kSuccess) return;
+    if (work.result->kind != Result::Kind::kSuccess) return;
     for (const auto& definition : context.submitted) {
       Transaction transaction;
       transaction.definition = definition;
@@ -232,9 +241,10 @@ class Works {
   Board& board_;
   Functions& functions_;
   Clock& clock_;
-  std::vector<Transact> transacts_;  // that ran in the open batch
-  std::vector<Branch> branches_;     // the same
-  std::vector<Live*> added_;         // submitted by them
+  // What ran in the open batch stays at the front of its queue until that is durable.
+  std::size_t transacts_ = 0;
+  std::vector<Branch> branches_;
+  std::vector<Live*> added_;  // submitted by them
   std::size_t added_bytes_ = 0;
   bool branch_next_ = false;      // if both kinds wait
   bool branch_was_next_ = false;  // before what ran in the open batch

@@ -1,0 +1,77 @@
+/// What those are told whose change no commit has taken.
+/// Needs: std, store. Threads: the thread that drives the loop.
+#pragma once
+
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/coordinator/board.hpp>
+#include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/live.hpp>
+#include <dtm/coordinator/replies.hpp>
+#include <dtm/core/error.hpp>
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+inline bool MayBeStored(Board& board, const std::string& gid) {
+  const Live* live = board.lives.Find(gid);
+  if (board.in_doubt.count(gid) > 0 || (live != nullptr && !live->Fresh())) return true;
+  try {
+    return board.store.Load(gid).has_value();
+  } catch (...) {
+    return true;
+  }
+}
+
+/// For who submitted it. Definite only if no earlier submission brought its gid into the store.
+inline std::exception_ptr NotTaken(Board& board, const std::string& gid, const std::string& why) {
+  const bool maybe = MayBeStored(board, gid);
+  const auto sentence = [&] {
+    return "gid '" + gid + (maybe ? "' may or may not be stored: " : "' was not stored: ") + why +
+           "; submit it again" + (maybe ? "" : " later");
+  };
+  return maybe ? Made<InDoubtError>(sentence) : Made<StoreError>(sentence);
+}
+
+/// A new one leaves memory, and those who wait for it are told why.
+inline void RefuseFresh(Board& board, Live& live, const std::string& why) {
+  const std::shared_ptr<const Definition> definition = live.transaction.definition;
+  std::vector<Waiter> waiters = std::move(live.waiters);
+  std::vector<Command> commands = std::move(live.commands);
+  board.RemoveFresh(live);
+  const std::exception_ptr refusal = NotTaken(board, definition->gid, why);
+  for (Waiter& waiter : waiters) waiter.Refuse(refusal);
+  for (Command& command : commands) command.waiter.Refuse(refusal);
+}
+
+/// While no change becomes durable: the stored status, but for who waits for a change.
+inline void AnswerAsStored(Board& board, Waiter& waiter, const std::string& gid,
+                           const std::string& why) {
+  if (waiter.when != AnswerWhen::kStored) {
+    try {
+      const std::optional<Transaction> stored = board.store.Load(gid);
+      const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
+      if (told) return waiter.Answer(ResultOf(*stored));
+    } catch (...) {  // NOLINT(bugprone-empty-catch): then it is not known
+    }
+  }
+  waiter.Refuse(Made<InDoubtError>([&] {
+    return "the change of gid '" + gid + "' may or may not be stored: " + why +
+           "; ask for it again later";
+  }));
+}
+
+inline std::exception_ptr StoreFailing(const Board& board, const std::string& what) {
+  return Made<StoreError>([&] {
+    return what + ", the store is failing: " + board.health.Problem() + "; try again later";
+  });
+}
+
+}  // namespace v1
+}  // namespace dtm
