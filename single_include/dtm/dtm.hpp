@@ -4886,6 +4886,128 @@ class Functions : public BranchCaller {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/replies.hpp ---------------------------------------------------------------
+
+/// How those who asked get their answer: once, whatever happens.
+/// Needs: std. Threads: any, one at a time for each.
+
+#include <future>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Somebody was promised an answer and gets one. From when the inbox has taken it, that is so even if it is dropped (no
+/// memory was left to go on with it): then the outcome is in doubt.
+class Promise {
+ public:
+  Promise() = default;  ///< nobody wants the answer
+  Promise(Promise&& other) noexcept
+      : callback_(std::move(other.callback_)), binds_(std::exchange(other.binds_, false)) {
+    if (other.callback_) other.callback_ = nullptr;  // most libraries have done so
+  }
+  Promise& operator=(Promise&& other) noexcept {
+    if (binds_) Keep({{}, InDoubt()});
+    callback_ = std::move(other.callback_);
+    binds_ = std::exchange(other.binds_, false);
+    return *this;
+  }
+  /// Of one that was not taken by the inbox yet.
+  Promise& operator=(ReplyCallback callback) {
+    callback_.swap(callback);
+    return *this;
+  }
+  ~Promise() {
+    if (binds_) Keep({{}, InDoubt()});
+  }
+
+  /// Not answered yet.
+  bool Open() const { return callback_ != nullptr; }
+  void Bind() { binds_ = Open(); }
+  /// Gives the answer, if nobody has: whatever the callback throws stops nobody.
+  void Keep(const Reply& reply) noexcept {
+    if (!callback_) return;
+    const ReplyCallback callback = std::exchange(callback_, nullptr);
+    binds_ = false;
+    try {
+      callback(reply);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
+  }
+
+  /// The answer if there is no memory for a better one. It is made when it is first asked for.
+  static const std::exception_ptr& InDoubt() {
+    static const std::exception_ptr in_doubt = std::make_exception_ptr(
+        InDoubtError("no memory was left for the answer, so what was asked for may or may not be "
+                     "done; ask for it again"));
+    return in_doubt;
+  }
+
+ private:
+  ReplyCallback callback_;
+  bool binds_ = false;
+};
+
+/// An error; without memory for its sentence, that it is not known.
+template <typename Kind, typename Sentence>
+std::exception_ptr Made(const Sentence& sentence) noexcept {
+  try {
+    return std::make_exception_ptr(Kind(sentence()));
+  } catch (...) {
+    return Promise::InDoubt();
+  }
+}
+
+/// When a caller wants its answer.
+enum class AnswerWhen {
+  kStored,   ///< once it is durable
+  kSettled,  ///< once it has ended, or has to wait for a timer
+  kFinished  ///< once it has ended
+};
+
+/// Somebody who waits for an answer about a transaction.
+struct Waiter {
+  AnswerWhen when = AnswerWhen::kStored;
+  bool failure_is_error = false;  ///< a rollback is told as FailureError
+  bool submits = false;           ///< a status in which it is not submitted yet is no answer
+  Time deadline = kNever;         ///< then it is answered with the status there is
+  Promise promise{};
+
+  /// Answers in the form that was promised.
+  void Answer(TransResult result) {
+    Reply reply;
+    if (failure_is_error && result.Failed()) {
+      reply.error = std::make_exception_ptr(FailureError(RolledBack(result)));
+    }
+    reply.result = std::move(result);
+    promise.Keep(reply);
+  }
+  void Refuse(const std::exception_ptr& error) { promise.Keep({{}, error}); }
+};
+
+struct Replies {
+  /// What must not stop the loop if it throws.
+  template <typename Function>
+  static void Protected(const Function& function) noexcept {
+    try {
+      function();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
+  }
+  static void Fulfil(std::promise<Reply>& promise, const Reply& reply) {
+    try {
+      promise.set_value(reply);
+    } catch (const std::bad_alloc&) {  // of its copy
+      promise.set_exception(Promise::InDoubt());
+    }
+  }
+  static std::exception_ptr Rejected(const std::string& why) {
+    return Made<RejectedError>([&] { return why; });
+  }
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/store.hpp -----------------------------------------------------------------------
 
 /// The contract of what is durable. One test suite (tests/store/store_contract.hpp) holds every
@@ -5111,22 +5233,6 @@ class Store {
 namespace dtm {
 inline namespace v1 {
 
-/// When a caller wants its answer.
-enum class AnswerWhen {
-  kStored,   ///< once it is durable
-  kSettled,  ///< once it has ended, or has to wait for a timer
-  kFinished  ///< once it has ended
-};
-
-/// Somebody who waits for an answer about a transaction.
-struct Waiter {
-  AnswerWhen when = AnswerWhen::kStored;
-  bool failure_is_error = false;  ///< a rollback is told as FailureError
-  Time deadline = kNever;         ///< then it is answered with the status there is
-  ReplyCallback callback;
-  bool submits = false;  ///< a status in which it is not submitted yet is no answer
-};
-
 struct Submission {
   std::shared_ptr<const Definition> definition;
   Waiter waiter;
@@ -5159,10 +5265,10 @@ struct Command {
   std::string data;               ///< kFinish: what the workflow returned
   std::optional<TransType> type;  ///< refused if it has another one
   Waiter waiter;
-  std::function<void(std::string, std::exception_ptr)> explained;  ///< kExplain
-  Time after{};           ///< kListWaiting: due later than this
-  std::size_t limit = 0;  ///< kListWaiting
-  std::function<void(std::vector<std::string>, std::exception_ptr)> listed;  ///< kListWaiting
+  std::shared_ptr<std::string> explained;            ///< kExplain, out
+  Time after{};                                      ///< kListWaiting: due later than this
+  std::size_t limit = 0;                             ///< kListWaiting
+  std::shared_ptr<std::vector<std::string>> listed;  ///< kListWaiting, out
 };
 
 /// What user work has at hand while it runs inside a commit.
@@ -5173,11 +5279,12 @@ struct WorkContext {
       submitted;  ///< out: to be stored by the same commit
 };
 
-/// User work for the next commit; `done` is called after it, or with the error of its failure. It may run several
-/// times, and is committed once.
+/// User work for the next commit; answered after it, or with the error of its failure. It may run several times, and is
+/// committed once.
 struct QueuedWork {
   std::function<Result(WorkContext&)> work;
-  std::function<void(const Result&, std::exception_ptr)> done;
+  std::shared_ptr<Result> result;  ///< out: what it returned
+  Promise promise{};
 };
 
 struct Mail {
@@ -5205,7 +5312,9 @@ class Inbox : public BranchResults {
  public:
   /// `on_wake`: see Options.
   Inbox(std::size_t max_submissions, std::size_t max_bytes, std::function<void()> on_wake = {})
-      : max_submissions_(max_submissions), max_bytes_(max_bytes), on_wake_(std::move(on_wake)) {}
+      : max_submissions_(max_submissions), max_bytes_(max_bytes), on_wake_(std::move(on_wake)) {
+    (void)Promise::InDoubt();  // it is made now, while there is memory
+  }
 
   /// False: too many submissions are waiting, or too many bytes of them, or the inbox is closed; nothing was taken.
   bool Push(Submission submission) {
@@ -5217,6 +5326,7 @@ class Inbox : public BranchResults {
     if (before > 0 && submission.bytes > max_bytes_ - (std::min)(before, max_bytes_)) return false;
     const std::size_t bytes = submission.bytes;
     mail_.submissions.push_back(std::move(submission));
+    mail_.submissions.back().waiter.promise.Bind();
     bytes_.fetch_add(bytes, std::memory_order_relaxed);
     arrived_bytes_ += bytes;
     for (auto& definition : ended) {
@@ -5231,6 +5341,7 @@ class Inbox : public BranchResults {
     std::unique_lock<std::mutex> lock(mutex_);
     if (closed_ || mail_.works.size() >= max_submissions_) return false;
     mail_.works.push_back(std::move(work));
+    mail_.works.back().promise.Bind();
     Arrived(lock);
     return true;
   }
@@ -5239,6 +5350,7 @@ class Inbox : public BranchResults {
     std::unique_lock<std::mutex> lock(mutex_);
     if (closed_) return false;
     mail_.commands.push_back(std::move(command));
+    mail_.commands.back().waiter.promise.Bind();
     Arrived(lock);
     return true;
   }
@@ -5643,9 +5755,10 @@ class Lives {
   }
 
   void Exchange(Live& live, Definition definition) {
+    auto shared = std::make_shared<Definition>(std::move(definition));
     bytes_ -= live.bytes;
     auto node = index_.extract(live.transaction.definition->gid);  // its key is in there
-    live.transaction.definition = std::make_shared<Definition>(std::move(definition));
+    live.transaction.definition = std::move(shared);
     live.bytes = BytesOf(*live.transaction.definition);
     bytes_ += live.bytes;
     node.key() = live.transaction.definition->gid;
@@ -5657,6 +5770,10 @@ class Lives {
 
   Live& TakePlace() {
     if (free_.empty()) {
+      if (free_.capacity() <= places_.size()) {  // what leaves memory needs none for that
+        spare_nodes_.reserve(2 * places_.size() + 4);
+        free_.reserve(2 * places_.size() + 4);
+      }
       places_.emplace_back();
       places_.back().place = places_.size() - 1;
       return places_.back();
@@ -6295,63 +6412,6 @@ class News {
   const Options& options_;
   std::array<LineLimit, kKinds> limits_;
   std::map<std::string, Time> told_;  ///< until when who is missing is not told again
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/replies.hpp ---------------------------------------------------------------
-
-/// How those who asked get their answer.
-/// Needs: std. Threads: any.
-
-#include <future>
-
-namespace dtm {
-inline namespace v1 {
-
-struct Replies {
-  /// Runs a callback of the user: nothing it throws may stop the loop.
-  template <typename Function>
-  static void Protected(const Function& function) {
-    try {
-      function();
-    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
-    }
-  }
-
-  /// An error; without memory for its sentence, what is thrown then.
-  template <typename Kind, typename Sentence>
-  static std::exception_ptr Made(const Sentence& sentence) noexcept {
-    try {
-      return std::make_exception_ptr(Kind(sentence()));
-    } catch (...) {
-      return std::current_exception();
-    }
-  }
-
-  /// Answers in the form that the waiter's function promised.
-  static void Answer(const Waiter& waiter, TransResult result) {
-    Reply reply;
-    if (waiter.failure_is_error && result.Failed()) {
-      reply.error = std::make_exception_ptr(FailureError(RolledBack(result)));
-    }
-    reply.result = std::move(result);
-    Protected([&] { waiter.callback(reply); });
-  }
-  static void Refuse(const Waiter& waiter, std::exception_ptr error) {
-    if (waiter.callback) Protected([&] { waiter.callback({{}, error}); });
-  }
-  static void Fulfil(std::promise<Reply>& promise, const Reply& reply) {
-    try {
-      promise.set_value(reply);
-    } catch (const std::bad_alloc&) {  // of its copy
-      promise.set_exception(std::current_exception());
-    }
-  }
-  static std::exception_ptr Rejected(const std::string& why) {
-    return Made<RejectedError>([&] { return why; });
-  }
 };
 
 }  // namespace v1
@@ -7185,10 +7245,8 @@ class Board : public Replies {
   /// @throws std::bad_alloc  nothing was changed, also not `event`; or it is new, and the sweep refuses it.
   std::string Step(Live& live, engine::Event&& event) {
     Transaction& transaction = live.transaction;
-    Touch(live);
+    MakeReady(live);
     if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
-    MakeRoom(live.events);
-    MakeRoom(dirty);
     out_.clear();
     for (const Branch& branch : transaction.branches) out_.push_back(branch.in_flight ? 1 : 0);
     engine::Effects effects;
@@ -7196,6 +7254,7 @@ class Board : public Replies {
       StepNow(live, event, effects);
     } catch (const std::bad_alloc&) {
       if (live.Fresh()) {
+        Untouch(live);
         dirty.erase(std::remove(dirty.begin(), dirty.end(), &live), dirty.end());
         live.dirty = false;
         throw;
@@ -7209,6 +7268,14 @@ class Board : public Replies {
       if (!std::exchange(live.dirty, true)) dirty.push_back(&live);
     }
     return std::move(effects.refused);
+  }
+
+  /// Takes the memory that it may need to be stepped: after that Step throws nothing, unless it is new.
+  void MakeReady(Live& live) {
+    Touch(live);
+    MakeRoom(live.events);
+    MakeRoom(dirty);
+    out_.reserve(live.transaction.branches.size());
   }
 
   /// Starts nothing without room: it leaves memory, and is loaded when there is.
@@ -7229,11 +7296,11 @@ class Board : public Replies {
   }
 
   void AddWaiter(Live& live, Waiter&& waiter) {
-    if (!waiter.callback) return;
+    if (!waiter.promise.Open()) return;
     LimitWait(live, waiter);
     ArmBefore(live, waiter.deadline);  // also if no commit works and nothing is released
-    live.waiters.push_back(std::move(waiter));
     Touch(live);
+    live.waiters.push_back(std::move(waiter));
   }
 
   /// While nothing is released: the time of those who wait for it must not be forgotten.
@@ -7282,12 +7349,13 @@ class Board : public Replies {
   }
 
   /// A new one turned out to be stored: that record takes its place, unless it has ended.
-  void Replace(Live& fresh, Transaction stored) {
+  /// @throws std::bad_alloc  nothing was changed.
+  void Replace(Live& fresh, Transaction&& stored) {
+    const bool goes_on = !IsFinal(stored.status);
+    if (goes_on) again.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
     Untouch(fresh);
     Free(fresh);
-    if (IsFinal(stored.status)) return;
-    again.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
-    lives.Add(std::move(stored));
+    if (goes_on) lives.Add(std::move(stored));  // in the place that is free now
   }
 
   void Untouch(Live& live) {
@@ -7332,48 +7400,8 @@ class Board : public Replies {
 
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
 
-  /// While no change becomes durable: the stored status, but for who waits for a change.
-  void AnswerAsStored(const Waiter& waiter, const std::string& gid, const std::string& why) {
-    if (waiter.when != AnswerWhen::kStored) {
-      try {
-        const std::optional<Transaction> stored = store.Load(gid);
-        const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
-        if (told) return Answer(waiter, ResultOf(*stored));
-      } catch (...) {  // NOLINT(bugprone-empty-catch): then it is not known
-      }
-    }
-    Refuse(waiter, Made<InDoubtError>([&] {
-             return "the change of gid '" + gid + "' may or may not be stored: " + why +
-                    "; ask for it again later";
-           }));
-  }
-
   bool MayUseStore() const {
     return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
-  }
-  /// For who submitted what no commit has taken. Definite only if no earlier submission brought its gid there.
-  std::exception_ptr NotTaken(const std::string& gid, const std::string& why) {
-    const bool maybe = MayBeThere(gid);
-    const auto sentence = [&] {
-      return "gid '" + gid + (maybe ? "' may or may not be stored: " : "' was not stored: ") + why +
-             "; submit it again" + (maybe ? "" : " later");
-    };
-    return maybe ? Made<InDoubtError>(sentence) : Made<StoreError>(sentence);
-  }
-  bool MayBeThere(const std::string& gid) {
-    const Live* live = lives.Find(gid);
-    if (in_doubt.count(gid) > 0 || (live != nullptr && !live->Fresh())) return true;
-    try {
-      return store.Load(gid).has_value();
-    } catch (...) {
-      return true;
-    }
-  }
-  std::exception_ptr StoreFailing(const char* what) const {  // making a std::string may throw
-    return Made<StoreError>([&] {
-      return std::string(what) + ", the store is failing: " + health.Problem() +
-             "; try again later";
-    });
   }
 
   Store& store;
@@ -7448,6 +7476,71 @@ class Board : public Replies {
   }
   std::vector<char> out_;  // a member for its memory
 };
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/not_stored.hpp ------------------------------------------------------------
+
+/// What those are told whose change no commit has taken.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+inline bool MayBeStored(Board& board, const std::string& gid) {
+  const Live* live = board.lives.Find(gid);
+  if (board.in_doubt.count(gid) > 0 || (live != nullptr && !live->Fresh())) return true;
+  try {
+    return board.store.Load(gid).has_value();
+  } catch (...) {
+    return true;
+  }
+}
+
+/// For who submitted it. Definite only if no earlier submission brought its gid into the store.
+inline std::exception_ptr NotTaken(Board& board, const std::string& gid, const std::string& why) {
+  const bool maybe = MayBeStored(board, gid);
+  const auto sentence = [&] {
+    return "gid '" + gid + (maybe ? "' may or may not be stored: " : "' was not stored: ") + why +
+           "; submit it again" + (maybe ? "" : " later");
+  };
+  return maybe ? Made<InDoubtError>(sentence) : Made<StoreError>(sentence);
+}
+
+/// A new one leaves memory, and those who wait for it are told why.
+inline void RefuseFresh(Board& board, Live& live, const std::string& why) {
+  const std::shared_ptr<const Definition> definition = live.transaction.definition;
+  std::vector<Waiter> waiters = std::move(live.waiters);
+  std::vector<Command> commands = std::move(live.commands);
+  board.RemoveFresh(live);
+  const std::exception_ptr refusal = NotTaken(board, definition->gid, why);
+  for (Waiter& waiter : waiters) waiter.Refuse(refusal);
+  for (Command& command : commands) command.waiter.Refuse(refusal);
+}
+
+/// While no change becomes durable: the stored status, but for who waits for a change.
+inline void AnswerAsStored(Board& board, Waiter& waiter, const std::string& gid,
+                           const std::string& why) {
+  if (waiter.when != AnswerWhen::kStored) {
+    try {
+      const std::optional<Transaction> stored = board.store.Load(gid);
+      const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
+      if (told) return waiter.Answer(ResultOf(*stored));
+    } catch (...) {  // NOLINT(bugprone-empty-catch): then it is not known
+    }
+  }
+  waiter.Refuse(Made<InDoubtError>([&] {
+    return "the change of gid '" + gid + "' may or may not be stored: " + why +
+           "; ask for it again later";
+  }));
+}
+
+inline std::exception_ptr StoreFailing(const Board& board, const std::string& what) {
+  return Made<StoreError>([&] {
+    return what + ", the store is failing: " + board.health.Problem() + "; try again later";
+  });
+}
 
 }  // namespace v1
 }  // namespace dtm
@@ -7745,10 +7838,7 @@ class Commands {
     } catch (const std::bad_alloc&) {
       throw;
     } catch (...) {  // a store of the program's may throw anything
-      const std::exception_ptr error = std::current_exception();
-      if (command.explained) Board::Protected([&] { command.explained({}, error); });
-      if (command.listed) Board::Protected([&] { command.listed({}, error); });
-      Board::Refuse(command.waiter, error);
+      command.waiter.Refuse(std::current_exception());
     }
   }
 
@@ -7763,15 +7853,14 @@ class Commands {
         const bool again =
             command.kind == Command::Kind::kFinish && command.status == stored->status;
         if (command.kind != Command::Kind::kWait && !again) RefuseEnded(command, *stored);
-        return Board::Answer(command.waiter, ResultOf(*stored));
+        return command.waiter.Answer(ResultOf(*stored));
       }
       live = &board_.Bring(std::move(*stored));
     }
     CheckType(command, live->transaction);
     if (command.kind != Command::Kind::kWait) {
       if (!board_.MayUseStore()) {
-        std::rethrow_exception(
-            board_.StoreFailing(("gid '" + command.gid + "' was not changed").c_str()));
+        std::rethrow_exception(StoreFailing(board_, "gid '" + command.gid + "' was not changed"));
       }
       const std::string refused = command.kind == Command::Kind::kAddBranch
                                       ? AddBranch(*live, command)
@@ -7860,13 +7949,14 @@ class Commands {
     }
     const std::string problem = AddedStepProblem(definition, step);
     if (!problem.empty()) throw RejectedError(problem);
+    board_.MakeReady(live);
     board_.lives.AddStep(live, step);
     return board_.Step(live, {engine::EventKind::kBranchAdded, 0, {}});
   }
 
   /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
-  void ListWaiting(const Command& command) {
-    std::vector<std::string> gids;
+  void ListWaiting(Command& command) {
+    std::vector<std::string>& gids = *command.listed;
     const Time last = kNever - Duration(1);
     if (command.limit > 0) {
       board_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
@@ -7874,13 +7964,13 @@ class Commands {
         return gids.size() < command.limit;
       });
     }
-    Board::Protected([&] { command.listed(std::move(gids), nullptr); });
+    command.waiter.promise.Keep({});
   }
 
   /// Committed state only: a change that is not stored did not happen yet.
   void Explain(Command& command) {
     const Live* live = board_.lives.Find(command.gid);
-    std::string text;
+    std::string& text = *command.explained;
     if (live != nullptr && !live->dirty) {
       text = engine::Explain(live->transaction, board_.context.now);
     } else if (const std::optional<Transaction> stored = board_.store.Load(command.gid)) {
@@ -7895,7 +7985,7 @@ class Commands {
                      : "\nthe last write to the store failed, the next one will be tried: ") +
               board_.health.Problem();
     }
-    Board::Protected([&] { command.explained(std::move(text), nullptr); });
+    command.waiter.promise.Keep({});
   }
 
   /// Wakes what waits for this function.
@@ -8220,14 +8310,14 @@ class Collect {
     }
     TakeAnswers();
     obeyed_ = 0;
-    for (Submission& submission : std::exchange(board_.returned, {})) Guarded(submission);
-    for (Command& command : std::exchange(board_.again_commands, {})) Guarded(command);
+    if (!board_.returned.empty() || !board_.again_commands.empty()) TakeAgain();
     TakeSubmissions();
     for (Command& command : mail_.commands) Guarded(command);
-    for (QueuedWork& work : mail_.works) OnWork(work);
+    for (QueuedWork& work : mail_.works) OrInDoubt([&] { OnWork(work); });
     mail_.Clear();
     while (Live* live = board_.timers.TakeDue(board_.context.now)) {
-      OnTimer(*live);
+      live->armed = kNever;
+      ForSure([&] { OnTimer(*live); });
       something = true;
     }
     return something;
@@ -8292,6 +8382,11 @@ class Collect {
     }
   }
 
+  void TakeAgain() {
+    for (Submission& submission : std::exchange(board_.returned, {})) Guarded(submission);
+    for (Command& command : std::exchange(board_.again_commands, {})) Guarded(command);
+  }
+
   void TakeSubmissions() {
     std::vector<Submission>& submissions = mail_.submissions;
     for (std::size_t i = 0; i < submissions.size(); ++i) {
@@ -8307,36 +8402,40 @@ class Collect {
     }
   }
 
-  /// What no memory is left for is refused, and the others of the turn go on. What got into memory without being complete
-  /// is refused by the sweep.
   void Guarded(Submission& submission) {
-    try {
-      OnSubmission(submission);
-    } catch (const std::bad_alloc&) {
-      Board::Refuse(submission.waiter, std::current_exception());
-      Live* live = board_.lives.Find(submission.definition->gid);
-      if (live != nullptr && live->Fresh() && !live->dirty) {
-        for (const Waiter& waiter : live->waiters) {
-          Board::Refuse(waiter, std::current_exception());
-        }
-        board_.RemoveFresh(*live);
-      }
-      incomplete_ = true;
-    }
+    OrInDoubt([&] { OnSubmission(submission); });
+    Live* live = incomplete_ ? board_.lives.Find(submission.definition->gid) : nullptr;
+    if (live != nullptr && live->Fresh() && !live->dirty) board_.RemoveFresh(*live);
   }
   /// What it is for may have to be loaded: without room one is obeyed in a turn, and the others in the next.
   void Guarded(Command& command) {
-    try {
+    OrInDoubt([&] {
       const bool full = board_.Overfull() && board_.health.MayTry(board_.context.now);
-      const bool next_turn = full && obeyed_++ > 0 && command.waiter.callback;
-      if (next_turn) return board_.again_commands.push_back(std::move(command));
-      commands_.Do(command);
+      const bool loads = command.waiter.promise.Open() && !command.explained && !command.listed;
+      const bool next_turn = full && obeyed_++ > 0 && loads;
+      next_turn ? board_.again_commands.push_back(std::move(command)) : commands_.Do(command);
+    });
+  }
+
+  /// What no memory is left for is dropped, which answers it, and the others of the turn go on.
+  template <typename Function>
+  void OrInDoubt(const Function& function) {
+    try {
+      function();
     } catch (const std::bad_alloc&) {
-      const std::exception_ptr error = std::current_exception();
-      if (command.explained) Board::Protected([&] { command.explained({}, error); });
-      if (command.listed) Board::Protected([&] { command.listed({}, error); });
-      Board::Refuse(command.waiter, error);
       incomplete_ = true;
+    }
+  }
+
+  /// What would be waited for for ever if it did not happen, see Inbox::Done. Without memory it changes nothing.
+  template <typename Function>
+  void ForSure(const Function& function) {
+    for (;;) {
+      try {
+        return function();
+      } catch (const std::bad_alloc&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
     }
   }
 
@@ -8352,7 +8451,6 @@ class Collect {
   }
 
   void OnTimer(Live& live) {
-    live.armed = kNever;
     if (live.timer <= board_.context.now) board_.Step(live, {engine::EventKind::kTimer, 0, {}});
     board_.Touch(live);  // the time of a waiter may be over
     if (!board_.health.Good() || board_.health.WaitsForLock()) {
@@ -8364,20 +8462,11 @@ class Collect {
   /// Its record may have been replaced by the stored one: what had happened to it happens again.
   void StepAgain(Live& live, engine::EventKind kind) {
     std::vector<Stepped> events = std::exchange(live.events, {});
-    kind == engine::EventKind::kLoaded ? board_.StepIfRoom(live, kind, !board_.Overfull())
-                                       : (void)board_.Step(live, {kind, 0, {}});
-    for (Stepped& event : events) StepForSure(live, std::move(event));
-  }
-
-  /// An answer that is lost would be waited for for ever, see Inbox::Done.
-  void StepForSure(Live& live, engine::Event&& event) {
-    for (;;) {
-      try {
-        board_.Step(live, std::move(event));
-        return;
-      } catch (const std::bad_alloc&) {  // `event` is what it was
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      }
+    ForSure([&] {
+      board_.StepIfRoom(live, kind, kind != engine::EventKind::kLoaded || !board_.Overfull());
+    });
+    for (Stepped& event : events) {
+      ForSure([&] { board_.Step(live, std::move(event)); });
     }
   }
 
@@ -8389,8 +8478,8 @@ class Collect {
         live.waiters.begin(), live.waiters.end(),
         [this](const Waiter& waiter) { return waiter.deadline > board_.context.now; });
     for (auto waiter = expired; waiter != live.waiters.end(); ++waiter) {
-      board_.AnswerAsStored(*waiter, gid,
-                            "the store cannot be written: " + board_.health.Problem());
+      AnswerAsStored(board_, *waiter, gid,
+                     "the store cannot be written: " + board_.health.Problem());
     }
     live.waiters.erase(expired, live.waiters.end());
   }
@@ -8407,7 +8496,7 @@ class Collect {
     } catch (const StoreError& error) {  // it cannot be read now; what came with it goes on
       return NotTaken(submission, error.what());
     }
-    if (refused) return Board::Refuse(submission.waiter, refused);
+    if (refused) return submission.waiter.Refuse(refused);
     const bool full = board_.Full();
     Transaction transaction;
     transaction.definition = submission.definition;
@@ -8418,8 +8507,8 @@ class Collect {
         !full);
   }
 
-  void NotTaken(const Submission& submission, const std::string& why) {
-    Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, why));
+  void NotTaken(Submission& submission, const std::string& why) {
+    submission.waiter.Refuse(dtm::NotTaken(board_, submission.definition->gid, why));
   }
 
   /// @throws StoreError
@@ -8442,11 +8531,12 @@ class Collect {
       refused = Problem(merged);
       if (refused.empty()) refused = OrdersProblem(merged);
       if (refused.empty()) {
+        board_.MakeReady(live);
         board_.lives.Redefine(live, std::move(merged));
         board_.StepIfRoom(live, engine::EventKind::kSubmitted, !board_.Overfull());
       }
     }
-    if (!refused.empty()) return board_.Refuse(submission.waiter, Board::Rejected(refused));
+    if (!refused.empty()) return submission.waiter.Refuse(Board::Rejected(refused));
     board_.AddWaiter(live, std::move(submission.waiter));
   }
 
@@ -8462,13 +8552,9 @@ class Collect {
 
   void OnWork(QueuedWork& work) {
     if (!board_.MayUseStore()) {
-      return Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
+      return work.promise.Keep({{}, StoreFailing(board_, "the work was not run")});
     }
-    try {
-      board_.works.push_back(std::move(work));  // which moves nothing if it throws
-    } catch (const std::bad_alloc&) {
-      Board::Protected([&] { work.done({}, std::current_exception()); });
-    }
+    board_.works.push_back(std::move(work));
   }
 
   Board& board_;
@@ -8500,15 +8586,31 @@ class Conflicts {
 
   /// A submission of a gid that is stored but was not in memory: the same again, or another.
   void OnGidExists(Live& live) {
+    std::optional<Transaction> stored;
+    try {
+      stored = board_.store.Load(live.transaction.definition->gid);
+      if (!stored) return RefuseFresh(board_, live, "it was removed at this moment");
+    } catch (...) {
+      return RefuseFresh(board_, live, WhatWasThrown());
+    }
     const std::shared_ptr<const Definition> definition = live.transaction.definition;
     const bool prepare = live.transaction.status == Status::kPrepared;
     std::vector<Waiter> waiters = std::move(live.waiters);
+    std::vector<Command> commands = std::move(live.commands);
     try {
-      OnGidExists(live, definition, waiters, prepare);
-    } catch (...) {
-      board_.loader.LeaveBehind(board_.context.now);  // no memory was left to take it
-      for (const Waiter& waiter : waiters) Board::Refuse(waiter, std::current_exception());
-      throw;
+      std::move(commands.begin(), commands.end(), std::back_inserter(board_.again_commands));
+      const bool ended = IsFinal(stored->status);
+      board_.Replace(live, std::move(*stored));
+      if (!ended) return Return(definition, waiters, prepare);
+      const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
+      if (repeat.kind != engine::Repeat::Kind::kRefuse) {
+        for (Waiter& waiter : waiters) waiter.Answer(ResultOf(*stored));
+        return;
+      }
+      for (Waiter& waiter : waiters) waiter.Refuse(Board::Rejected(repeat.refused));
+    } catch (const std::bad_alloc&) {  // who is not answered yet is told that it is in doubt
+      const Live* still = board_.lives.Find(definition->gid);
+      if (still == &live && live.Fresh()) board_.RemoveFresh(live);
     }
   }
 
@@ -8525,36 +8627,6 @@ class Conflicts {
   }
 
  private:
-  void OnGidExists(Live& live, const std::shared_ptr<const Definition>& definition,
-                   std::vector<Waiter>& waiters, bool prepare) {
-    std::move(live.commands.begin(), live.commands.end(),
-              std::back_inserter(board_.again_commands));
-    std::exception_ptr refused;
-    std::optional<Transaction> stored;
-    try {
-      stored = board_.store.Load(definition->gid);
-      if (!stored) refused = board_.NotTaken(definition->gid, "it was removed at this moment");
-    } catch (...) {
-      refused = board_.NotTaken(definition->gid, WhatWasThrown());
-    }
-    if (!stored) {
-      board_.RemoveFresh(live);
-    } else {
-      board_.Replace(live, *stored);
-      if (!IsFinal(stored->status)) return Return(definition, waiters, prepare);
-      const engine::Repeat repeat = engine::OnRepeat(*stored, *definition, prepare);
-      if (repeat.kind != engine::Repeat::Kind::kRefuse) {
-        for (Waiter& waiter : waiters) {
-          Board::Answer(waiter, ResultOf(*stored));
-          waiter.callback = nullptr;  // should the next one fail
-        }
-        return;
-      }
-      refused = Board::Rejected(repeat.refused);
-    }
-    for (const Waiter& waiter : waiters) Board::Refuse(waiter, refused);
-  }
-
   /// For the next turn, before those that came later.
   void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter>& waiters,
               bool prepare) {
@@ -8576,11 +8648,13 @@ class Conflicts {
     if (!stored) {
       board_.Log(LogLevel::kError, "gid '" + live.transaction.definition->gid +
                                        "' has vanished from the store; somebody else removed it");
-      const std::exception_ptr gone = std::make_exception_ptr(
-          StoreError("gid '" + live.transaction.definition->gid + "' has vanished from the store"));
-      for (const Waiter& waiter : live.waiters) Board::Refuse(waiter, gone);
+      const auto gone = Made<StoreError>([&] {
+        return "gid '" + live.transaction.definition->gid + "' has vanished from the store";
+      });
+      for (Waiter& waiter : live.waiters) waiter.Refuse(gone);
       return board_.RemoveFresh(live);
     }
+    board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
     // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
     const bool whole = stored->branches.size() == RowCount(*stored->definition);
     stored->definition = live.transaction.definition;
@@ -8598,7 +8672,6 @@ class Conflicts {
     live.rolled_back = false;
     live.transaction = std::move(*stored);
     live.stored_due = live.transaction.due;
-    board_.again.emplace_back(live.transaction.definition->gid, engine::EventKind::kTimer);
     board_.Untouch(live);  // nothing of it leaves before it was stepped again
   }
 
@@ -8713,9 +8786,9 @@ class Works {
   Works(Board& board, Functions& functions, Clock& clock)
       : board_(board), functions_(functions), clock_(clock) {}
 
-  bool Pending() const { return !board_.works.empty() || !board_.branch_works.empty(); }
+  bool Pending() const { return TransactsLeft() || BranchesLeft(); }
   /// How many ran in the open batch.
-  std::size_t Ran() const { return transacts_.size() + branches_.size(); }
+  std::size_t Ran() const { return transacts_ + branches_.size(); }
 
   /// Of what is to be called once the turn is durable, takes the branches that run inside a commit.
   void TakeCalls() {
@@ -8725,6 +8798,7 @@ class Works {
   /// Runs at most `limit` of them inside the open batch, and no more once it takes long.
   /// @throws BatchLost, StoreError  then Undo.
   void Run(std::size_t limit) {
+    if (Ran() > 0) Undo();  // a turn was broken off
     const Time end = clock_.Now() + kTimePerTurn;
     branch_was_next_ = branch_next_;
     added_bytes_ = 0;
@@ -8749,20 +8823,13 @@ class Works {
         live->timer = ran->timer;
         live->held_calls = std::move(ran->held_calls);
       }
-      board_.branch_works.push_front(ran->work);
     }
     branches_.clear();
+    transacts_ = 0;
     // Calls that followed from what is undone.
-    for (auto& work : std::exchange(board_.branch_works, {})) {
-      const Live* live = Alive(work);
-      const bool called = live != nullptr && work.branch < live->transaction.branches.size() &&
-                          live->transaction.branches[work.branch].in_flight;
-      if (called) board_.branch_works.push_back(work);
-    }
-    for (auto ran = transacts_.rbegin(); ran != transacts_.rend(); ++ran) {
-      board_.works.push_front(std::move(ran->work));
-    }
-    transacts_.clear();
+    auto& works = board_.branch_works;
+    const auto unwanted = [this](const BranchWork& work) { return !Wanted(work); };
+    works.erase(std::remove_if(works.begin(), works.end(), unwanted), works.end());
     for (Live* live : added_) board_.RemoveFresh(*live);
     added_.clear();
   }
@@ -8770,48 +8837,48 @@ class Works {
   /// The first one will not work out.
   void GiveUpFirst(const std::exception_ptr& error, const std::string& problem) {
     if (Pending() && !BranchIsNext()) {
-      const QueuedWork work = std::move(board_.works.front());
-      board_.works.pop_front();
-      Board::Protected([&] { work.done({}, error); });
+      Answer({{}, error});
     } else if (!board_.branch_works.empty()) {
-      const BranchWork work = board_.branch_works.front();
+      StepResult(board_.branch_works.front(), Result::Error(problem));
       board_.branch_works.pop_front();
-      StepResult(work, Result::Error(problem));
     }
   }
 
   /// The batch is not stored, and those who wait for a work are told, whether it ran in it or not: as with
   /// submissions, nobody waits for the store to work again.
-  void Failed(const std::exception_ptr& error) {
-    for (Transact& ran : transacts_) {
-      Board::Protected([&] { ran.work.done({}, error); });
-    }
-    transacts_.clear();
+  void Failed(const std::string& problem, bool in_doubt) {
+    const std::size_t ran = transacts_;
     Undo();
-    while (!board_.works.empty()) {
-      const QueuedWork work = std::move(board_.works.front());
-      board_.works.pop_front();
-      Board::Protected([&] { work.done({}, board_.StoreFailing("the work was not run")); });
+    const auto sentence = [&](const char* what, const char* then) {
+      return std::string("the work ") + what + problem + then;
+    };
+    for (std::size_t n = 0; !board_.works.empty(); ++n) {
+      Answer({{},
+              n >= ran   ? Made<StoreError>([&] {
+                return sentence("was not run, the store is failing: ", "; try again later");
+              })
+              : in_doubt ? Made<InDoubtError>([&] {
+                  return sentence("may or may not be stored: ", "; submit it again");
+                })
+                         : Made<StoreError>([&] {
+                             return sentence("was not stored: ", "; submit it again later");
+                           })});
     }
   }
 
   /// All of it is durable.
   void Committed() {
+    if (Ran() == 0) return;
+    board_.branch_works.erase(board_.branch_works.begin(), FirstLeft());
     branches_.clear();
     added_.clear();
-    for (Transact& ran : std::exchange(transacts_, {})) {
-      Board::Protected([&] { ran.work.done(ran.result, nullptr); });
-    }
+    for (; transacts_ > 0; --transacts_) Answer({});
   }
 
  private:
   static constexpr Duration kTimePerTurn = std::chrono::milliseconds(5);
   static constexpr Duration kSlow = std::chrono::milliseconds(50);
 
-  struct Transact {
-    QueuedWork work;
-    Result result;
-  };
   struct Branch {
     BranchWork work;
     Transaction before;
@@ -8826,38 +8893,54 @@ class Works {
     const auto others = std::stable_partition(
         live.held_calls.begin(), live.held_calls.end(),
         [&](std::size_t branch) { return !RunsInTransaction(UrlOf(definition, branch)); });
-    for (auto branch = others; branch != live.held_calls.end(); ++branch) {
+    for (auto branch = others; branch != live.held_calls.end();) {
       board_.branch_works.push_back({live.place, live.life, *branch});
+      branch = live.held_calls.erase(branch);
     }
-    live.held_calls.erase(others, live.held_calls.end());
   }
 
   /// They take turns: a steady flow of one kind must not starve the other.
-  bool BranchIsNext() const {
-    return board_.works.empty() || (branch_next_ && !board_.branch_works.empty());
+  bool BranchIsNext() const { return !TransactsLeft() || (branch_next_ && BranchesLeft()); }
+  bool TransactsLeft() const { return board_.works.size() > transacts_; }
+  bool BranchesLeft() const { return board_.branch_works.size() > branches_.size(); }
+
+  /// The first one of the queue.
+  void Answer(const Reply& reply) {
+    QueuedWork work = std::move(board_.works.front());
+    board_.works.pop_front();
+    work.promise.Keep(reply);
   }
 
   Live* Alive(const BranchWork& work) { return board_.lives.At(work.place, work.life); }
 
+  std::deque<BranchWork>::iterator FirstLeft() {
+    return board_.branch_works.begin() + static_cast<std::ptrdiff_t>(branches_.size());
+  }
+
+  /// Somebody waits for it: it was not stopped, and has no result from a commit that had been in doubt.
+  bool Wanted(const BranchWork& work) {
+    const Live* live = Alive(work);
+    return live != nullptr && work.branch < live->transaction.branches.size() &&
+           live->transaction.branches[work.branch].in_flight;
+  }
+
   void RunBranch() {
-    const BranchWork work = board_.branch_works.front();
+    const BranchWork work = *FirstLeft();
     Live* live = Alive(work);
-    // Nobody waits for it any more: it was stopped, or has its result in a commit that had been in doubt.
-    const bool wanted = live != nullptr && work.branch < live->transaction.branches.size() &&
-                        live->transaction.branches[work.branch].in_flight;
     // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
-    if (!wanted || (live->Fresh() && !live->surely_new &&
-                    board_.store.Has(live->transaction.definition->gid))) {
-      return board_.branch_works.pop_front();
+    if (!Wanted(work) || (live->Fresh() && !live->surely_new &&
+                          board_.store.Has(live->transaction.definition->gid))) {
+      board_.branch_works.erase(FirstLeft());
+      return;
     }
     if (!board_.context.may_call) {
-      board_.branch_works.pop_front();
-      return StepResult(work, Result::NotSent("the coordinator was stopping"));
+      StepResult(work, Result::NotSent("the coordinator was stopping"));
+      board_.branch_works.erase(FirstLeft());
+      return;
     }
     live->surely_new = true;
     branches_.push_back({work, live->transaction, live->held_calls, live->events.size(),
                          live->timer, live->rolled_back});
-    board_.branch_works.pop_front();  // not before: what is in neither queue never runs
     BranchCall call;
     call.definition = live->transaction.definition;
     call.branch = work.branch;
@@ -8876,21 +8959,19 @@ class Works {
   }
 
   void RunTransact() {
-    transacts_.emplace_back();  // before anything is moved, since it may throw
-    transacts_.back().work = std::move(board_.works.front());
-    board_.works.pop_front();
+    QueuedWork& work = board_.works[transacts_++];
     WorkContext context;
     context.exists = [this](const std::string& gid) {
       return board_.lives.Find(gid) != nullptr || board_.store.Has(gid);
     };
     const Time begin = clock_.Now();
-    transacts_.back().result = board_.store.Run([&](sqlite3* db) {
+    *work.result = board_.store.Run([&](sqlite3* db) {
       context.db = db;
       context.submitted.clear();
-      return transacts_.back().work.work(context);
+      return work.work(context);
     });
     WarnIfSlow(begin, "Transact");
-    if (transacts_.back().result.kind != Result::Kind::kSuccess) return;
+    if (work.result->kind != Result::Kind::kSuccess) return;
     for (const auto& definition : context.submitted) {
       Transaction transaction;
       transaction.definition = definition;
@@ -8915,9 +8996,10 @@ class Works {
   Board& board_;
   Functions& functions_;
   Clock& clock_;
-  std::vector<Transact> transacts_;  // that ran in the open batch
-  std::vector<Branch> branches_;     // the same
-  std::vector<Live*> added_;         // submitted by them
+  // What ran in the open batch stays at the front of its queue until that is durable.
+  std::size_t transacts_ = 0;
+  std::vector<Branch> branches_;
+  std::vector<Live*> added_;  // submitted by them
   std::size_t added_bytes_ = 0;
   bool branch_next_ = false;      // if both kinds wait
   bool branch_was_next_ = false;  // before what ran in the open batch
@@ -8979,9 +9061,11 @@ class Commit {
   /// Drops the batch. What came with it is refused, all else stays and is tried again.
   void Failed(const std::string& problem, bool in_doubt) {
     board_.store.Rollback();
+    const std::size_t ran = works_.Ran();
+    works_.Failed(problem, in_doubt);
     CannotGoOn(problem);
-    const bool writing = !board_.dirty.empty() || works_.Ran() > 0;
-    alone_ = (std::max)(alone_, works_.Ran());  // one of them may be the reason
+    const bool writing = !board_.dirty.empty() || ran > 0;
+    alone_ = (std::max)(alone_, ran);  // one of them may be the reason
     board_.health.Failed(board_.context.now, problem, in_doubt, writing);
     retention_.Failed(board_.context.now);
     if (in_doubt) {
@@ -8991,12 +9075,12 @@ class Commit {
         if (live->Fresh()) board_.in_doubt.insert(live->transaction.definition->gid);
       }
     }
-    const auto work = [&] {
-      return (in_doubt ? "the work may or may not be stored: " : "the work was not stored: ") +
-             problem + "; submit it again" + (in_doubt ? "" : " later");
-    };
-    works_.Failed(in_doubt ? Board::Made<InDoubtError>(work) : Board::Made<StoreError>(work));
-    RefuseFresh(problem);
+    for (std::size_t i = 0; i < board_.dirty.size();) {  // nothing new goes on without its client
+      board_.dirty[i]->Fresh() ? RefuseFresh(board_, *board_.dirty[i], problem) : (void)++i;
+    }
+    for (Submission& submission : std::exchange(board_.returned, {})) {
+      submission.waiter.Refuse(NotTaken(board_, submission.definition->gid, problem));
+    }
     for (Live* live : board_.touched) board_.ArmWaiters(*live);
   }
 
@@ -9019,7 +9103,9 @@ class Commit {
 
   void CannotGoOn(const std::string& problem) {
     if (!board_.health.Good() && board_.health.Problem() == problem) return;
-    board_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
+    Board::Protected([&] {
+      board_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
+    });
   }
 
   void RunOneAlone() {
@@ -9037,8 +9123,8 @@ class Commit {
       const std::string problem = WhatWasThrown();
       board_.store.Rollback();
       works_.Undo();
-      works_.GiveUpFirst(
-          Board::Made<StoreError>([&] { return "the work was not stored: " + problem; }), problem);
+      works_.GiveUpFirst(Made<StoreError>([&] { return "the work was not stored: " + problem; }),
+                         problem);
     }
   }
 
@@ -9085,6 +9171,7 @@ class Commit {
   /// Returns why a stored record that counts could not be read, or nothing.
   std::string Written() {
     std::string unread;
+    works_.Committed();
     written_.clear();
     written_.swap(board_.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
@@ -9096,10 +9183,11 @@ class Commit {
         live.stored_due = live.transaction.due;
         live.redefined = false;
         live.new_steps = 0;
-        for (Command& command : std::exchange(live.commands, {})) {
-          board_.AddWaiter(live, std::move(command.waiter));
-        }
         live.doubtful_events = 0;
+        for (Command& command : live.commands) {
+          Board::Protected([&] { board_.AddWaiter(live, std::move(command.waiter)); });
+        }
+        live.commands.clear();
       } else if (live.Fresh()) {
         conflicts_.OnGidExists(live);
       } else {
@@ -9107,28 +9195,7 @@ class Commit {
         if (!problem.empty()) unread = std::move(problem);
       }
     }
-    works_.Committed();
     return unread;
-  }
-
-  /// Nothing that is new goes on without its client: all of it is refused.
-  void RefuseFresh(const std::string& problem) {
-    std::vector<Live*> fresh;
-    for (Live* live : board_.dirty) {
-      if (live->Fresh()) fresh.push_back(live);
-    }
-    for (Live* live : fresh) {
-      const std::shared_ptr<const Definition> definition = live->transaction.definition;
-      const std::vector<Waiter> waiters = std::move(live->waiters);
-      const std::vector<Command> commands = std::move(live->commands);
-      board_.RemoveFresh(*live);
-      const std::exception_ptr refusal = board_.NotTaken(definition->gid, problem);
-      for (const Waiter& waiter : waiters) Board::Refuse(waiter, refusal);
-      for (const Command& command : commands) Board::Refuse(command.waiter, refusal);
-    }
-    for (const Submission& submission : std::exchange(board_.returned, {})) {
-      Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, problem));
-    }
   }
 
   Board& board_;
@@ -9209,7 +9276,6 @@ class Release {
     ForEachLive(released_, [this](Live& live) { TakeCalls(live); });
     StartCalls();
     ForEachLive(released_, [this](Live& live) {
-      live.touched = false;
       Count(live);
       live.events.clear();
       AnswerWaiters(live);
@@ -9288,11 +9354,9 @@ class Release {
       const bool now = ended || waiter.when == AnswerWhen::kStored || !board_.context.may_call ||
                        (settled && waiter.when == AnswerWhen::kSettled) ||
                        waiter.deadline <= board_.context.now;
-      if (!now || !waiter.callback) continue;
-      Board::Answer(waiter, ResultOf(transaction));
-      waiter.callback = nullptr;  // should the next answer fail, this one is not given again
+      if (now && waiter.promise.Open()) waiter.Answer(ResultOf(transaction));
     }
-    const auto answered = [](const Waiter& waiter) { return !waiter.callback; };
+    const auto answered = [](const Waiter& waiter) { return !waiter.promise.Open(); };
     live.waiters.erase(std::remove_if(live.waiters.begin(), live.waiters.end(), answered),
                        live.waiters.end());
   }
@@ -9304,6 +9368,7 @@ class Release {
     const Transaction& transaction = live.transaction;
     if (IsFinal(transaction.status)) return board_.Remove(live);
     board_.ArmTimer(live);
+    live.touched = false;
     if (live.CallsOut()) return;
     const bool waits = WaitsForPeople(live);
     const bool idle = (live.timer == kNever || HeldBack(live)) && !waits;
@@ -9416,11 +9481,7 @@ class Sweep {
       return;
     }
     // Its turn was broken off before it was complete: it is not stored.
-    const std::string gid = live.transaction.definition->gid;
-    const std::vector<Waiter> waiters = std::move(live.waiters);
-    board_.RemoveFresh(live);
-    const auto refusal = board_.NotTaken(gid, "a turn of the coordinator failed");
-    for (const Waiter& waiter : waiters) Board::Refuse(waiter, refusal);
+    RefuseFresh(board_, live, "a turn of the coordinator failed");
   }
 
   void Tell(const Live& live) const {
@@ -9525,28 +9586,25 @@ class Loop {
   /// Answers everybody who still waits, with the status that is durable; for the end.
   void AnswerAll() {
     board_.news.Flush(kNever);
-    for (const Submission& submission : board_.returned) {
-      Board::Refuse(submission.waiter, board_.NotTaken(submission.definition->gid, kStopped));
+    Mail never_read;  // the last turn was broken off
+    inbox_.Take(never_read);
+    for (Submission& submission : std::exchange(board_.returned, {})) {
+      submission.waiter.Refuse(NotTaken(board_, submission.definition->gid, kStopped));
     }
-    board_.returned.clear();
-    for (const Command& command : board_.again_commands) {
-      Board::Refuse(command.waiter, NotStored("gid '" + command.gid + "'"));
+    for (Command& command : std::exchange(board_.again_commands, {})) {
+      command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
     }
-    board_.again_commands.clear();
     board_.lives.ForEach([this](Live& live) {
-      for (const Waiter& waiter : live.waiters) {
-        AnswerAtTheEnd(waiter, live);
+      for (Waiter& waiter : std::exchange(live.waiters, {})) {
+        Board::Protected([&] { AnswerAtTheEnd(waiter, live); });
       }
-      live.waiters.clear();
-      for (const Command& command : live.commands) {
-        Board::Refuse(command.waiter, NotStored("gid '" + command.gid + "'"));
+      for (Command& command : std::exchange(live.commands, {})) {
+        command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
       }
-      live.commands.clear();
     });
-    for (const QueuedWork& work : board_.works) {
-      Board::Protected([&work] { work.done({}, NotStored("the work")); });
+    for (QueuedWork& work : std::exchange(board_.works, {})) {
+      work.promise.Keep({{}, NotStored([] { return "the work"; })});
     }
-    board_.works.clear();
   }
 
  private:
@@ -9571,16 +9629,19 @@ class Loop {
     ~TakenMail() { inbox.DoneWithTaken(); }
   };
 
-  void AnswerAtTheEnd(const Waiter& waiter, const Live& live) {
+  void AnswerAtTheEnd(Waiter& waiter, const Live& live) {
     const std::string& gid = live.transaction.definition->gid;
-    if (!live.dirty) return Board::Answer(waiter, ResultOf(live.transaction));
-    if (live.Fresh()) return Board::Refuse(waiter, board_.NotTaken(gid, kStopped));
-    board_.AnswerAsStored(waiter, gid, kStopped);
+    if (!live.dirty) return waiter.Answer(ResultOf(live.transaction));
+    if (live.Fresh()) return waiter.Refuse(NotTaken(board_, gid, kStopped));
+    AnswerAsStored(board_, waiter, gid, kStopped);
   }
 
-  static std::exception_ptr NotStored(const std::string& what) {
-    return std::make_exception_ptr(
-        StoreError(what + ": its last change could not be stored before the coordinator stopped"));
+  template <typename What>
+  static std::exception_ptr NotStored(const What& what) {
+    return Made<StoreError>([&] {
+      return std::string(what()) +
+             ": its last change could not be stored before the coordinator stopped";
+    });
   }
 
   Clock& clock_;
@@ -10095,8 +10156,7 @@ class Operations : public Endpoint {
   TransResult Await(const Ask& ask) const {
     return Checked().WaitFor(ask);
   }
-  /// The same for a ValueCallback.
-  template <typename T, typename Ask>
+  template <typename T, typename Ask>  // the same for a ValueCallback
   T AwaitValue(const Ask& ask) const {
     const auto box = std::make_shared<T>();
     Await([&](const ReplyCallback& answer) {
@@ -10104,7 +10164,7 @@ class Operations : public Endpoint {
         try {
           *box = value;
         } catch (const std::bad_alloc&) {
-          return answer({{}, std::current_exception()});
+          return answer({{}, Promise::InDoubt()});
         }
         answer({{}, error});
       });
@@ -10126,7 +10186,7 @@ class Operations : public Endpoint {
     CheckSubmittable(definition);
     Waiter waiter;
     waiter.failure_is_error = true;
-    waiter.callback = std::move(callback);
+    waiter.promise = std::move(callback);
     if (definition.options.wait_result) {
       waiter.when = AnswerWhen::kSettled;
       waiter.deadline = TimeIn(kLongestWaitResult);
@@ -10139,13 +10199,13 @@ class Operations : public Endpoint {
     Waiter waiter;
     waiter.when = AnswerWhen::kFinished;
     waiter.deadline = TimeIn(timeout);
-    waiter.callback = std::move(callback);
+    waiter.promise = std::move(callback);
     Enqueue(std::move(definition), std::move(waiter), false);
   }
 
   void PrepareAsync(Definition definition, ReplyCallback callback) {
     Waiter waiter;
-    waiter.callback = std::move(callback);
+    waiter.promise = std::move(callback);
     Enqueue(std::move(definition), std::move(waiter), true);
   }
 
@@ -10166,7 +10226,8 @@ class Operations : public Endpoint {
       } catch (...) {
         error = std::current_exception();
       }
-      callback(stored ? *stored : Transaction(), error);
+      if (!stored) stored.emplace();
+      callback(*stored, error);
     });
   }
 
@@ -10218,8 +10279,9 @@ class Operations : public Endpoint {
 
   void ExplainAsync(const std::string& gid, ValueCallback<std::string> callback) {
     Command command = About(gid, Command::Kind::kExplain);
-    command.explained = std::move(callback);
-    Push(std::move(command));
+    command.explained = std::make_shared<std::string>();
+    ReplyCallback answer = AnswerWith(command.explained, std::move(callback));
+    Push(std::move(command), std::move(answer));
   }
 
   void ListWaitingAsync(Duration wait, std::size_t limit,
@@ -10227,8 +10289,9 @@ class Operations : public Endpoint {
     Command command = About({}, Command::Kind::kListWaiting);
     command.after = TimeIn(wait);
     command.limit = limit;
-    command.listed = std::move(callback);
-    Push(std::move(command));
+    command.listed = std::make_shared<std::vector<std::string>>();
+    ReplyCallback answer = AnswerWith(command.listed, std::move(callback));
+    Push(std::move(command), std::move(answer));
   }
 
   // Topics.
@@ -10272,7 +10335,9 @@ class Operations : public Endpoint {
 
   /// Runs the work inside the next commit; answers with what it returned, once that is durable.
   void RunWorkAsync(std::function<Result(WorkContext&)> work, ValueCallback<Result> callback) {
-    if (!Checked().inbox.Push(QueuedWork{std::move(work), std::move(callback)})) NotTaken("");
+    QueuedWork queued{std::move(work), std::make_shared<Result>()};
+    queued.promise = AnswerWith(queued.result, std::move(callback));
+    if (!Checked().inbox.Push(std::move(queued))) NotTaken("");
   }
 
   Time TimeIn(Duration wait) const { return Later(Checked().clock->Now(), wait); }
@@ -10280,6 +10345,11 @@ class Operations : public Endpoint {
  private:
   static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
 
+  /// With the value that is there by then.
+  template <typename T>
+  static ReplyCallback AnswerWith(std::shared_ptr<T> value, ValueCallback<T> callback) {
+    return [value, callback](const Reply& reply) { callback(*value, reply.error); };
+  }
   static void Refuse(const std::string& problem) {
     if (!problem.empty()) throw BadInput(problem);
   }
@@ -10305,7 +10375,7 @@ class Operations : public Endpoint {
   }
 
   void Push(Command command, ReplyCallback callback = {}) {
-    command.waiter.callback = std::move(callback);
+    command.waiter.promise = std::move(callback);
     if (!Checked().inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
   }
 

@@ -2297,7 +2297,7 @@ inline void Submit(Operations& tm, const nlohmann::json& body, const ReplyCallba
   if (!definition.options.wait_result) return tm.SubmitAsync(std::move(definition), done);
   tm.SubmitAsync(std::move(definition), [done](const Reply& reply) {
     if (reply.error || reply.result.Succeeded()) return done(reply);
-    done({{}, Replies::Made<OngoingError>([&] {
+    done({{}, Made<OngoingError>([&] {
             return "gid '" + reply.result.gid + "' is " + Name(reply.result.status) +
                    " and goes on; ask query";
           })});

@@ -53,8 +53,7 @@ class Operations : public Endpoint {
   TransResult Await(const Ask& ask) const {
     return Checked().WaitFor(ask);
   }
-  /// The same for a ValueCallback.
-  template <typename T, typename Ask>
+  template <typename T, typename Ask>  // the same for a ValueCallback
   T AwaitValue(const Ask& ask) const {
     const auto box = std::make_shared<T>();
     Await([&](const ReplyCallback& answer) {
@@ -124,7 +123,8 @@ class Operations : public Endpoint {
       } catch (...) {
         error = std::current_exception();
       }
-      callback(stored ? *stored : Transaction(), error);
+      if (!stored) stored.emplace();
+      callback(*stored, error);
     });
   }
 
