@@ -1142,6 +1142,257 @@ class Fields {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/transport/framing.hpp ------------------------------------------------------------
+
+/// What the headers of a message say of the message itself: how its body is delimited, whether the connection goes on.
+/// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §9.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+enum class MessageKind { kRequest, kReply };
+enum class Parsed { kMore, kDone, kRefused };
+
+/// Why a message is not taken: in words, and with the status that a server answers.
+struct Refusal {
+  int status = 400;
+  const char* text = "";
+};
+
+inline bool EqualsLower(std::string_view text, std::string_view lower) {
+  if (text.size() != lower.size()) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c =
+        text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] + ('a' - 'A')) : text[i];
+    if (c != lower[i]) return false;
+  }
+  return true;
+}
+
+/// Whether a list as of Connection, "a, B ,c", has this element.
+inline bool ListHas(std::string_view list, std::string_view lower) {
+  for (;;) {
+    const std::size_t comma = list.find(',');
+    if (EqualsLower(Trimmed(list.substr(0, comma)), lower)) return true;
+    if (comma == std::string_view::npos) return false;
+    list.remove_prefix(comma + 1);
+  }
+}
+
+/// How the body behind a head is delimited, and what becomes of the connection.
+struct Framing {
+  enum class Body { kNone, kLength, kChunked, kToClose };
+  Body body = Body::kNone;
+  std::uint64_t length = 0;
+  bool keep_alive = true;         ///< the connection may take another message
+  bool encoded = false;           ///< the body is compressed, or coded in another way
+  bool expects_continue = false;  ///< the other side waits for a 100 before it sends the body
+};
+
+/// Looks at the headers, one after the other, and tells at the end.
+class FramingReader {
+ public:
+  FramingReader(MessageKind kind, int minor_version)
+      : request_(kind == MessageKind::kRequest), minor_(minor_version) {
+    framing_.keep_alive = minor_ == 1;
+  }
+
+  /// False: the message is refused, see Why().
+  bool Look(std::string_view name, std::string_view value) {
+    const auto is = [name](std::string_view lower) { return EqualsLower(name, lower); };
+    switch (name.size()) {
+      case 4: return !request_ || !is("host") || Host(value);
+      case 6:
+        if (is("expect"))
+          framing_.expects_continue = minor_ == 1 && EqualsLower(value, "100-continue");
+        return true;
+      case 10:
+        if (!is("connection")) return true;
+        if (minor_ == 0 && ListHas(value, "keep-alive")) framing_.keep_alive = true;
+        if (ListHas(value, "close")) closes_ = true;
+        return true;
+      case 14: return !is("content-length") || Length(value);
+      case 16:
+        if (is("content-encoding") && !value.empty() && !EqualsLower(value, "identity"))
+          framing_.encoded = true;
+        return true;
+      case 17: return !is("transfer-encoding") || (request_ ? Coding(value) : Codings(value));
+      default: return true;
+    }
+  }
+
+  Framing OfRequest() {
+    if (closes_) framing_.keep_alive = false;
+    framing_.body = has_coding_   ? Framing::Body::kChunked
+                    : has_length_ ? Framing::Body::kLength
+                                  : Framing::Body::kNone;
+    return framing_;
+  }
+
+  /// `odd`: it was written so that another reader may find another end; the connection is not used again.
+  Framing OfReply(int status, bool to_head, bool odd) {
+    using Body = Framing::Body;
+    odd = odd || odd_ || (has_coding_ && (has_length_ || minor_ == 0));
+    if (to_head || status == 204 || status == 304) {
+      framing_.body = Body::kNone;
+    } else if (has_coding_) {
+      framing_.body = chunked_ ? Body::kChunked : Body::kToClose;
+    } else {
+      framing_.body = has_length_ ? Body::kLength : Body::kToClose;
+    }
+    if (closes_ || odd || framing_.body == Body::kToClose) framing_.keep_alive = false;
+    return framing_;
+  }
+
+  const Refusal& Why() const { return why_; }
+
+ private:
+  bool Refuse(int status, const char* text) {
+    why_ = {status, text};
+    return false;
+  }
+
+  bool Host(std::string_view value) {
+    if (has_host_ || value.find('%') != std::string_view::npos) {
+      return Refuse(400, "its Host is given twice, or is none");
+    }
+    return has_host_ = true;
+  }
+
+  bool Length(std::string_view value) {
+    if (request_ && (has_length_ || has_coding_)) return Refuse(400, "its length is given twice");
+    // "5, 5" of a reply that went through careless hands is 5 (RFC 9110 §8.6).
+    for (bool more = true; more;) {
+      const std::size_t comma = request_ ? std::string_view::npos : value.find(',');
+      std::uint64_t length = 0;
+      if (!Number(Trimmed(value.substr(0, comma)), length))
+        return Refuse(400, "its Content-Length is no number");
+      if (has_length_ && length != framing_.length)
+        return Refuse(400, "it has two lengths that differ");
+      odd_ = odd_ || has_length_;
+      has_length_ = true;
+      framing_.length = length;
+      more = comma != std::string_view::npos;
+      if (more) value.remove_prefix(comma + 1);
+    }
+    return true;
+  }
+
+  /// Of a request: chunked, and nothing else.
+  bool Coding(std::string_view value) {
+    if (has_coding_ || has_length_) return Refuse(400, "its length is given twice");
+    if (!EqualsLower(value, "chunked")) return Refuse(501, "its Transfer-Encoding is not chunked");
+    if (minor_ == 0) return Refuse(400, "HTTP/1.0 has no Transfer-Encoding");
+    return has_coding_ = true;
+  }
+
+  /// Of a reply: what is chunked ends with its chunks, what is coded in another way with the connection.
+  bool Codings(std::string_view value) {
+    for (bool more = true; more;) {
+      const std::size_t comma = value.find(',');
+      const std::string_view coding = Trimmed(value.substr(0, comma));
+      more = comma != std::string_view::npos;
+      if (more) value.remove_prefix(comma + 1);
+      if (coding.empty() || EqualsLower(coding, "identity")) continue;
+      if (chunked_) return Refuse(400, "its Transfer-Encoding goes on behind chunked");
+      has_coding_ = true;
+      chunked_ = EqualsLower(coding, "chunked");
+      if (!chunked_) framing_.encoded = true;
+    }
+    return true;
+  }
+
+  static bool Number(std::string_view text, std::uint64_t& number) {
+    constexpr std::size_t kMaxDigits = 18;
+    if (text.empty() || text.size() > kMaxDigits) return false;
+    for (const char c : text) {
+      if (c < '0' || c > '9') return false;
+      number = number * 10 + static_cast<std::uint64_t>(c - '0');
+    }
+    return true;
+  }
+
+  const bool request_;
+  const int minor_;
+  Framing framing_;
+  Refusal why_;
+  bool has_host_ = false;
+  bool has_length_ = false;
+  bool has_coding_ = false;
+  bool chunked_ = false;  ///< the last coding
+  bool closes_ = false;   ///< the other side ends the connection
+  bool odd_ = false;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/http_message.hpp -------------------------------------------------------
+
+/// Requests and replies as everybody above the transport sees them, whatever brings them.
+/// Needs: std. Threads: values only. Source: RFC 9110.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+struct HttpHeader {
+  std::string name;
+  std::string value;
+};
+
+/// The value of the first header of this name, which is given in lower case; empty if there is none.
+inline std::string_view FindHeader(const std::vector<HttpHeader>& headers, std::string_view lower) {
+  for (const HttpHeader& header : headers) {
+    if (EqualsLower(header.name, lower)) return header.value;
+  }
+  return {};
+}
+
+struct HttpRequest {
+  std::string method = "GET";
+  std::string target = "/";  ///< path and query, as they go into the first line
+  std::vector<HttpHeader> headers;
+  std::string body;
+
+  void Set(std::string name, std::string value) {
+    headers.push_back({std::move(name), std::move(value)});
+  }
+  std::string_view Header(std::string_view lower) const { return FindHeader(headers, lower); }
+};
+
+struct HttpReply {
+  int status = 0;
+  std::vector<HttpHeader> headers;
+  std::string body;
+
+  std::string_view Header(std::string_view lower) const { return FindHeader(headers, lower); }
+};
+
+/// The bytes of a request; its length is added. Names and values must be such as HTTP allows.
+inline std::string RequestText(const HttpRequest& request) {
+  std::size_t size = request.method.size() + request.target.size() + request.body.size() + 64;
+  for (const HttpHeader& header : request.headers)
+    size += header.name.size() + header.value.size() + 4;
+  std::string text;
+  text.reserve(size);
+  text.append(request.method).append(" ").append(request.target).append(" HTTP/1.1\r\n");
+  for (const HttpHeader& header : request.headers) {
+    text.append(header.name).append(": ").append(header.value).append("\r\n");
+  }
+  // RFC 9110 §8.6: what could have a body says that it has none.
+  if (!request.body.empty() || (request.method != "GET" && request.method != "HEAD")) {
+    text.append("Content-Length: ").append(std::to_string(request.body.size())).append("\r\n");
+  }
+  return text.append("\r\n").append(request.body);
+}
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/reply_rule.hpp -------------------------------------------------------------------
 
 /// Rule A: what the HTTP answer of a branch means.
@@ -1715,8 +1966,8 @@ struct ApiRequest {
   std::string path;                               ///< decoded, without the query
   std::multimap<std::string, std::string> query;  ///< decoded
   std::string body;
-  std::vector<std::pair<std::string, std::string>> headers{};  ///< for api_head.hpp, as this:
-  std::string host{};                                          ///< for whom it is
+  std::vector<transport::HttpHeader> headers{};  ///< for api_head.hpp, as this:
+  std::string host{};                            ///< for whom it is
 
   std::string Query(const char* key) const {
     const auto found = query.find(key);
@@ -1835,23 +2086,19 @@ inline bool MayHaveBody(const std::string& method) {
   return method == "POST" || method == "PUT" || method == "PATCH";
 }
 
-/// The first header of this name, in lower case; `count`: how many there are.
-inline std::string HeaderOf(const ApiRequest& request, std::string_view name,
-                            std::size_t* count = nullptr) {
-  const std::string* first = nullptr;
+inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lower) {
+  std::size_t count = 0;
   for (const auto& header : request.headers) {
-    if (header.first.size() != name.size() || Lowered(header.first) != name) continue;
-    if (first == nullptr) first = &header.second;
-    if (count != nullptr) ++*count;
+    if (transport::EqualsLower(header.name, lower)) ++count;
   }
-  return first == nullptr ? std::string() : *first;
+  return count;
 }
 
 /// Called once path and headers are there. A target in the absolute form ("GET http://host/api/ping") names the host
 /// itself, and the Host header does not count then.
 inline void TakeHost(ApiRequest& request) {
   std::string& path = request.path;
-  request.host = HeaderOf(request, "host");
+  request.host = transport::FindHeader(request.headers, "host");
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
     const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
@@ -1864,20 +2111,20 @@ inline void TakeHost(ApiRequest& request) {
 
 /// The refusal of a request whose body need not be read for it.
 inline std::optional<ApiAnswer> Check(const ApiRequest& request, const std::string& token) {
-  std::size_t lengths = 0, encodings = 0, hosts = 0;
-  const std::string length = HeaderOf(request, "content-length", &lengths);
-  (void)HeaderOf(request, "transfer-encoding", &encodings);
-  (void)HeaderOf(request, "host", &hosts);
-  const bool chunked = encodings > 0;
-  if (lengths > 1 || (chunked && !length.empty())) {
+  const auto header = [&request](std::string_view lower) {
+    return std::string(transport::FindHeader(request.headers, lower));
+  };
+  const std::string length = header("content-length");
+  const bool chunked = CountHeaders(request, "transfer-encoding") > 0;
+  if (CountHeaders(request, "content-length") > 1 || (chunked && !length.empty())) {
     return Refusal(400, "the length of the body is said twice; send one Content-Length");
   }
-  if (hosts > 1) return Refusal(400, "there are two Host headers");
+  if (CountHeaders(request, "host") > 1) return Refusal(400, "there are two Host headers");
   if (length.find_first_not_of("0123456789") != std::string::npos) {
     return Refusal(400, "Content-Length must be a number");
   }
-  const access::Headers headers{HeaderOf(request, "authorization"), request.host,
-                                HeaderOf(request, "origin"), HeaderOf(request, "sec-fetch-site")};
+  const access::Headers headers{header("authorization"), request.host, header("origin"),
+                                header("sec-fetch-site")};
   const bool ping = request.path == "/api/ping";
   switch (ping ? access::JudgePing(headers, token) : access::Judge(headers, token)) {
     case access::Verdict::kAllowed: break;
@@ -1903,8 +2150,8 @@ inline std::optional<ApiAnswer> Check(const ApiRequest& request, const std::stri
     answer.close = true;
     return answer;
   }
-  const std::string encoding = Lowered(HeaderOf(request, "content-encoding"));
-  const std::string type = Lowered(HeaderOf(request, "content-type"));
+  const std::string encoding = Lowered(header("content-encoding"));
+  const std::string type = Lowered(header("content-type"));
   if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
     return Refusal(415, "the body must be JSON, neither compressed nor in parts");
   }
@@ -5079,7 +5326,9 @@ class ApiRoutes {
     input.method = request.method;
     input.path = request.path;
     input.query = {request.params.begin(), request.params.end()};
-    input.headers = {request.headers.begin(), request.headers.end()};
+    for (const auto& header : request.headers) {
+      input.headers.push_back({header.first, header.second});
+    }
     api_head::TakeHost(input);
     return input;
   }
@@ -5213,193 +5462,6 @@ class Server {
   OfThisProcess<Own> own_{"server"};
 };
 
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/framing.hpp ------------------------------------------------------------
-
-/// What the headers of a message say of the message itself: how its body is delimited, whether the connection goes on.
-/// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §9.
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-enum class MessageKind { kRequest, kReply };
-enum class Parsed { kMore, kDone, kRefused };
-
-/// Why a message is not taken: in words, and with the status that a server answers.
-struct Refusal {
-  int status = 400;
-  const char* text = "";
-};
-
-inline bool EqualsLower(std::string_view text, std::string_view lower) {
-  if (text.size() != lower.size()) return false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c =
-        text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] + ('a' - 'A')) : text[i];
-    if (c != lower[i]) return false;
-  }
-  return true;
-}
-
-/// Whether a list as of Connection, "a, B ,c", has this element.
-inline bool ListHas(std::string_view list, std::string_view lower) {
-  for (;;) {
-    const std::size_t comma = list.find(',');
-    if (EqualsLower(Trimmed(list.substr(0, comma)), lower)) return true;
-    if (comma == std::string_view::npos) return false;
-    list.remove_prefix(comma + 1);
-  }
-}
-
-/// How the body behind a head is delimited, and what becomes of the connection.
-struct Framing {
-  enum class Body { kNone, kLength, kChunked, kToClose };
-  Body body = Body::kNone;
-  std::uint64_t length = 0;
-  bool keep_alive = true;         ///< the connection may take another message
-  bool encoded = false;           ///< the body is compressed, or coded in another way
-  bool expects_continue = false;  ///< the other side waits for a 100 before it sends the body
-};
-
-/// Looks at the headers, one after the other, and tells at the end.
-class FramingReader {
- public:
-  FramingReader(MessageKind kind, int minor_version)
-      : request_(kind == MessageKind::kRequest), minor_(minor_version) {
-    framing_.keep_alive = minor_ == 1;
-  }
-
-  /// False: the message is refused, see Why().
-  bool Look(std::string_view name, std::string_view value) {
-    const auto is = [name](std::string_view lower) { return EqualsLower(name, lower); };
-    switch (name.size()) {
-      case 4: return !request_ || !is("host") || Host(value);
-      case 6:
-        if (is("expect"))
-          framing_.expects_continue = minor_ == 1 && EqualsLower(value, "100-continue");
-        return true;
-      case 10:
-        if (!is("connection")) return true;
-        if (minor_ == 0 && ListHas(value, "keep-alive")) framing_.keep_alive = true;
-        if (ListHas(value, "close")) closes_ = true;
-        return true;
-      case 14: return !is("content-length") || Length(value);
-      case 16:
-        if (is("content-encoding") && !value.empty() && !EqualsLower(value, "identity"))
-          framing_.encoded = true;
-        return true;
-      case 17: return !is("transfer-encoding") || (request_ ? Coding(value) : Codings(value));
-      default: return true;
-    }
-  }
-
-  Framing OfRequest() {
-    if (closes_) framing_.keep_alive = false;
-    framing_.body = has_coding_   ? Framing::Body::kChunked
-                    : has_length_ ? Framing::Body::kLength
-                                  : Framing::Body::kNone;
-    return framing_;
-  }
-
-  /// `odd`: it was written so that another reader may find another end; the connection is not used again.
-  Framing OfReply(int status, bool to_head, bool odd) {
-    using Body = Framing::Body;
-    odd = odd || odd_ || (has_coding_ && (has_length_ || minor_ == 0));
-    if (to_head || status == 204 || status == 304) {
-      framing_.body = Body::kNone;
-    } else if (has_coding_) {
-      framing_.body = chunked_ ? Body::kChunked : Body::kToClose;
-    } else {
-      framing_.body = has_length_ ? Body::kLength : Body::kToClose;
-    }
-    if (closes_ || odd || framing_.body == Body::kToClose) framing_.keep_alive = false;
-    return framing_;
-  }
-
-  const Refusal& Why() const { return why_; }
-
- private:
-  bool Refuse(int status, const char* text) {
-    why_ = {status, text};
-    return false;
-  }
-
-  bool Host(std::string_view value) {
-    if (has_host_ || value.find('%') != std::string_view::npos) {
-      return Refuse(400, "its Host is given twice, or is none");
-    }
-    return has_host_ = true;
-  }
-
-  bool Length(std::string_view value) {
-    if (request_ && (has_length_ || has_coding_)) return Refuse(400, "its length is given twice");
-    // "5, 5" of a reply that went through careless hands is 5 (RFC 9110 §8.6).
-    for (bool more = true; more;) {
-      const std::size_t comma = request_ ? std::string_view::npos : value.find(',');
-      std::uint64_t length = 0;
-      if (!Number(Trimmed(value.substr(0, comma)), length))
-        return Refuse(400, "its Content-Length is no number");
-      if (has_length_ && length != framing_.length)
-        return Refuse(400, "it has two lengths that differ");
-      odd_ = odd_ || has_length_;
-      has_length_ = true;
-      framing_.length = length;
-      more = comma != std::string_view::npos;
-      if (more) value.remove_prefix(comma + 1);
-    }
-    return true;
-  }
-
-  /// Of a request: chunked, and nothing else.
-  bool Coding(std::string_view value) {
-    if (has_coding_ || has_length_) return Refuse(400, "its length is given twice");
-    if (!EqualsLower(value, "chunked")) return Refuse(501, "its Transfer-Encoding is not chunked");
-    if (minor_ == 0) return Refuse(400, "HTTP/1.0 has no Transfer-Encoding");
-    return has_coding_ = true;
-  }
-
-  /// Of a reply: what is chunked ends with its chunks, what is coded in another way with the connection.
-  bool Codings(std::string_view value) {
-    for (bool more = true; more;) {
-      const std::size_t comma = value.find(',');
-      const std::string_view coding = Trimmed(value.substr(0, comma));
-      more = comma != std::string_view::npos;
-      if (more) value.remove_prefix(comma + 1);
-      if (coding.empty() || EqualsLower(coding, "identity")) continue;
-      if (chunked_) return Refuse(400, "its Transfer-Encoding goes on behind chunked");
-      has_coding_ = true;
-      chunked_ = EqualsLower(coding, "chunked");
-      if (!chunked_) framing_.encoded = true;
-    }
-    return true;
-  }
-
-  static bool Number(std::string_view text, std::uint64_t& number) {
-    constexpr std::size_t kMaxDigits = 18;
-    if (text.empty() || text.size() > kMaxDigits) return false;
-    for (const char c : text) {
-      if (c < '0' || c > '9') return false;
-      number = number * 10 + static_cast<std::uint64_t>(c - '0');
-    }
-    return true;
-  }
-
-  const bool request_;
-  const int minor_;
-  Framing framing_;
-  Refusal why_;
-  bool has_host_ = false;
-  bool has_length_ = false;
-  bool has_coding_ = false;
-  bool chunked_ = false;  ///< the last coding
-  bool closes_ = false;   ///< the other side ends the connection
-  bool odd_ = false;
-};
-
-}  // namespace transport
 }  // namespace v1
 }  // namespace dtm
 
@@ -7153,70 +7215,6 @@ class HttpHost final : ClientConnection::Owner {
   std::vector<ClientConnection*> idle_;     ///< the freshest at the back
   std::vector<ClientConnection*> waiting_;  ///< for addresses
 };
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/http_message.hpp -------------------------------------------------------
-
-/// Requests and replies as everybody above the transport sees them, whatever brings them.
-/// Needs: std. Threads: values only. Source: RFC 9110.
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-struct HttpHeader {
-  std::string name;
-  std::string value;
-};
-
-/// The value of the first header of this name, which is given in lower case; empty if there is none.
-inline std::string_view FindHeader(const std::vector<HttpHeader>& headers, std::string_view lower) {
-  for (const HttpHeader& header : headers) {
-    if (EqualsLower(header.name, lower)) return header.value;
-  }
-  return {};
-}
-
-struct HttpRequest {
-  std::string method = "GET";
-  std::string target = "/";  ///< path and query, as they go into the first line
-  std::vector<HttpHeader> headers;
-  std::string body;
-
-  void Set(std::string name, std::string value) {
-    headers.push_back({std::move(name), std::move(value)});
-  }
-  std::string_view Header(std::string_view lower) const { return FindHeader(headers, lower); }
-};
-
-struct HttpReply {
-  int status = 0;
-  std::vector<HttpHeader> headers;
-  std::string body;
-
-  std::string_view Header(std::string_view lower) const { return FindHeader(headers, lower); }
-};
-
-/// The bytes of a request; its length is added. Names and values must be such as HTTP allows.
-inline std::string RequestText(const HttpRequest& request) {
-  std::size_t size = request.method.size() + request.target.size() + request.body.size() + 64;
-  for (const HttpHeader& header : request.headers)
-    size += header.name.size() + header.value.size() + 4;
-  std::string text;
-  text.reserve(size);
-  text.append(request.method).append(" ").append(request.target).append(" HTTP/1.1\r\n");
-  for (const HttpHeader& header : request.headers) {
-    text.append(header.name).append(": ").append(header.value).append("\r\n");
-  }
-  // RFC 9110 §8.6: what could have a body says that it has none.
-  if (!request.body.empty() || (request.method != "GET" && request.method != "HEAD")) {
-    text.append("Content-Length: ").append(std::to_string(request.body.size())).append("\r\n");
-  }
-  return text.append("\r\n").append(request.body);
-}
 
 }  // namespace transport
 }  // namespace v1

@@ -12,7 +12,7 @@ namespace api_head = dtm::api_head;
 
 namespace {
 
-using Headers = std::vector<std::pair<std::string, std::string>>;
+using Headers = std::vector<dtm::transport::HttpHeader>;
 
 /// As a client on this machine sends it, with these besides.
 ApiRequest Head(const std::string& method, Headers more = {}) {
@@ -20,7 +20,7 @@ ApiRequest Head(const std::string& method, Headers more = {}) {
   request.method = method;
   request.path = "/api/dtmsvr/submit";
   request.headers = std::move(more);
-  request.headers.emplace_back("hOST", "localhost:36789");
+  request.headers.push_back({"hOST", "localhost:36789"});
   api_head::TakeHost(request);
   return request;
 }

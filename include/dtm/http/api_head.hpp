@@ -11,6 +11,8 @@
 #include <dtm/core/text.hpp>
 #include <dtm/http/access.hpp>
 #include <dtm/http/api_message.hpp>
+#include <dtm/http/transport/framing.hpp>
+#include <dtm/http/transport/http_message.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -33,23 +35,19 @@ inline bool MayHaveBody(const std::string& method) {
   return method == "POST" || method == "PUT" || method == "PATCH";
 }
 
-/// The first header of this name, in lower case; `count`: how many there are.
-inline std::string HeaderOf(const ApiRequest& request, std::string_view name,
-                            std::size_t* count = nullptr) {
-  const std::string* first = nullptr;
+inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lower) {
+  std::size_t count = 0;
   for (const auto& header : request.headers) {
-    if (header.first.size() != name.size() || Lowered(header.first) != name) continue;
-    if (first == nullptr) first = &header.second;
-    if (count != nullptr) ++*count;
+    if (transport::EqualsLower(header.name, lower)) ++count;
   }
-  return first == nullptr ? std::string() : *first;
+  return count;
 }
 
 /// Called once path and headers are there. A target in the absolute form ("GET http://host/api/ping") names the host
 /// itself, and the Host header does not count then.
 inline void TakeHost(ApiRequest& request) {
   std::string& path = request.path;
-  request.host = HeaderOf(request, "host");
+  request.host = transport::FindHeader(request.headers, "host");
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
     const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
@@ -62,20 +60,20 @@ inline void TakeHost(ApiRequest& request) {
 
 /// The refusal of a request whose body need not be read for it.
 inline std::optional<ApiAnswer> Check(const ApiRequest& request, const std::string& token) {
-  std::size_t lengths = 0, encodings = 0, hosts = 0;
-  const std::string length = HeaderOf(request, "content-length", &lengths);
-  (void)HeaderOf(request, "transfer-encoding", &encodings);
-  (void)HeaderOf(request, "host", &hosts);
-  const bool chunked = encodings > 0;
-  if (lengths > 1 || (chunked && !length.empty())) {
+  const auto header = [&request](std::string_view lower) {
+    return std::string(transport::FindHeader(request.headers, lower));
+  };
+  const std::string length = header("content-length");
+  const bool chunked = CountHeaders(request, "transfer-encoding") > 0;
+  if (CountHeaders(request, "content-length") > 1 || (chunked && !length.empty())) {
     return Refusal(400, "the length of the body is said twice; send one Content-Length");
   }
-  if (hosts > 1) return Refusal(400, "there are two Host headers");
+  if (CountHeaders(request, "host") > 1) return Refusal(400, "there are two Host headers");
   if (length.find_first_not_of("0123456789") != std::string::npos) {
     return Refusal(400, "Content-Length must be a number");
   }
-  const access::Headers headers{HeaderOf(request, "authorization"), request.host,
-                                HeaderOf(request, "origin"), HeaderOf(request, "sec-fetch-site")};
+  const access::Headers headers{header("authorization"), request.host, header("origin"),
+                                header("sec-fetch-site")};
   const bool ping = request.path == "/api/ping";
   switch (ping ? access::JudgePing(headers, token) : access::Judge(headers, token)) {
     case access::Verdict::kAllowed: break;
@@ -101,8 +99,8 @@ inline std::optional<ApiAnswer> Check(const ApiRequest& request, const std::stri
     answer.close = true;
     return answer;
   }
-  const std::string encoding = Lowered(HeaderOf(request, "content-encoding"));
-  const std::string type = Lowered(HeaderOf(request, "content-type"));
+  const std::string encoding = Lowered(header("content-encoding"));
+  const std::string type = Lowered(header("content-type"));
   if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
     return Refusal(415, "the body must be JSON, neither compressed nor in parts");
   }

@@ -8,7 +8,6 @@
 #include <functional>
 #include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -17,6 +16,7 @@
 #include <dtm/core/error.hpp>
 #include <dtm/core/text.hpp>
 #include <dtm/http/json_input.hpp>
+#include <dtm/http/transport/http_message.hpp>
 #include <dtm/http/wire.hpp>
 #include <dtm/http/wire_query.hpp>
 
@@ -28,8 +28,8 @@ struct ApiRequest {
   std::string path;                               ///< decoded, without the query
   std::multimap<std::string, std::string> query;  ///< decoded
   std::string body;
-  std::vector<std::pair<std::string, std::string>> headers{};  ///< for api_head.hpp, as this:
-  std::string host{};                                          ///< for whom it is
+  std::vector<transport::HttpHeader> headers{};  ///< for api_head.hpp, as this:
+  std::string host{};                            ///< for whom it is
 
   std::string Query(const char* key) const {
     const auto found = query.find(key);

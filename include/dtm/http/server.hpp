@@ -81,7 +81,9 @@ class ApiRoutes {
     input.method = request.method;
     input.path = request.path;
     input.query = {request.params.begin(), request.params.end()};
-    input.headers = {request.headers.begin(), request.headers.end()};
+    for (const auto& header : request.headers) {
+      input.headers.push_back({header.first, header.second});
+    }
     api_head::TakeHost(input);
     return input;
   }
