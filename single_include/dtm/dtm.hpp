@@ -1801,7 +1801,8 @@ class Endpoint {
   /// Hands over a transaction; returns once it is durable, or with `wait_result` once it has ended
   /// or must wait for a timer.
   /// @throws InDoubtError   no answer: it may be stored. Submit the same again.
-  /// @throws RejectedError  refused (limits, other content under this gid); nothing was changed.
+  /// @throws RejectedError  refused (other content under this gid); nothing was changed. BadInput, a kind of it: a limit
+  ///                        or a form, so that it can never be accepted as it is.
   /// @throws FailureError   this transaction was rolled back.
   /// @throws StoreError     the coordinator's store failed; nothing was stored.
   virtual TransResult Submit(Definition definition) = 0;

@@ -4856,6 +4856,7 @@ class RemoteRequests {
       throw AskingToWait(InDoubtError(text + "; it may be stored, submit it again"),
                          answer.retry_after);
     }
+    if (answer.status == 400) throw BadInput(text);
     throw AskingToWait(RejectedError(text), answer.retry_after);
   }
 
@@ -5086,7 +5087,7 @@ class RemoteCoordinator : public Endpoint {
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
     const std::string problem = RegistrationProblem(gid, type, step);
-    if (!problem.empty()) throw RejectedError(problem);
+    if (!problem.empty()) throw BadInput(problem);
     Order("/registerBranch", gid, wire::EncodeRegistration({gid, type, std::move(step)}));
   }
 
@@ -5148,8 +5149,9 @@ class RemoteCoordinator : public Endpoint {
  private:
   /// `besides`: what else is wrong with it.
   static void Check(const Definition& definition, const std::string& besides = {}) {
-    const std::string problem = besides.empty() ? Problem(definition) : besides;
-    if (!problem.empty()) throw RejectedError(problem);
+    if (!besides.empty()) throw RejectedError(besides);
+    const std::string problem = Problem(definition);
+    if (!problem.empty()) throw BadInput(problem);
   }
 
   /// A request that is either done or refused.

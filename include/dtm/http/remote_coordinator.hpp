@@ -140,7 +140,7 @@ class RemoteCoordinator : public Endpoint {
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
     const std::string problem = RegistrationProblem(gid, type, step);
-    if (!problem.empty()) throw RejectedError(problem);
+    if (!problem.empty()) throw BadInput(problem);
     Order("/registerBranch", gid, wire::EncodeRegistration({gid, type, std::move(step)}));
   }
 
@@ -202,8 +202,9 @@ class RemoteCoordinator : public Endpoint {
  private:
   /// `besides`: what else is wrong with it.
   static void Check(const Definition& definition, const std::string& besides = {}) {
-    const std::string problem = besides.empty() ? Problem(definition) : besides;
-    if (!problem.empty()) throw RejectedError(problem);
+    if (!besides.empty()) throw RejectedError(besides);
+    const std::string problem = Problem(definition);
+    if (!problem.empty()) throw BadInput(problem);
   }
 
   /// A request that is either done or refused.

@@ -149,6 +149,7 @@ class RemoteRequests {
       throw AskingToWait(InDoubtError(text + "; it may be stored, submit it again"),
                          answer.retry_after);
     }
+    if (answer.status == 400) throw BadInput(text);
     throw AskingToWait(RejectedError(text), answer.retry_after);
   }
 
