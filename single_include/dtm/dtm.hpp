@@ -11535,7 +11535,7 @@ inline std::string Select(const std::string& rest) {
 inline constexpr char kSelectSteps[] = "SELECT nr, step FROM dtm_step WHERE trans = ?1 ORDER BY nr";
 
 /// Those that were added since the definition was written.
-/// @throws StoreError  damaged.
+/// @throws StoreError  damaged; SqliteError: they cannot be read now.
 inline void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition& definition) {
   const Finally reset{steps};
   steps.Bind(1, trans);
@@ -11547,7 +11547,9 @@ inline void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition
 }
 
 /// A record that cannot be read comes back `unreadable`, with its gid and the reason: it stops that
-/// transaction and no other. `steps`: kSelectSteps on the same connection.
+/// transaction and no other. `steps`: kSelectSteps on the same connection; as the row is still being read, both are of
+/// the same commit.
+/// @throws SqliteError  the step rows cannot be read now.
 inline Transaction ReadTransaction(const sql::Statement& row, sql::Statement& steps) {
   Transaction transaction;
   transaction.row = row.Int(0);
@@ -11565,6 +11567,8 @@ inline Transaction ReadTransaction(const sql::Statement& row, sql::Statement& st
     const std::shared_ptr<Definition> definition = codec::DecodeDefinition(gid, type, row.View(9));
     if (RegistersSteps(type)) ReadAddedSteps(steps, transaction.row, *definition);
     transaction.definition = definition;
+  } catch (const sql::SqliteError&) {  // of the step rows: they may be read another time
+    throw;
   } catch (const StoreError& error) {
     auto unreadable = std::make_shared<Definition>();
     unreadable->gid = gid;
@@ -11687,10 +11691,16 @@ struct Writer {
 
   /// Removes the record, and keeps its gid. Returns how many bytes that took.
   std::size_t ReplaceByGid(std::int64_t row) {
-    if (!find_row.Bind(1, row).Step()) return 0;
-    const KeptGid gid = KeptOf(ReadTransaction(find_row, steps));
-    const std::size_t bytes = find_row.Bytes(8) + find_row.Bytes(9);
-    find_row.Reset();
+    KeptGid gid;
+    std::size_t bytes = 0;
+    {
+      const Finally reset{find_row};
+      if (!find_row.Bind(1, row).Step()) return 0;
+      const Transaction transaction = ReadTransaction(find_row, steps);
+      gid = KeptOf(transaction);
+      for (const Step& step : transaction.definition->steps) bytes += step.UrlAndPayloadBytes();
+      bytes = find_row.Bytes(8) + (std::max)(find_row.Bytes(9), bytes);
+    }
     keep.BindText(1, gid.gid).Bind(2, static_cast<std::int64_t>(gid.type));
     keep.Bind(3, static_cast<std::int64_t>(gid.status));
     keep.Bind(
@@ -11741,6 +11751,8 @@ struct Writer {
     if (db.Changes() == 0) return false;
     transaction.row = db.LastRow();
     if (big) insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
+    // Of a record that somebody removed by SQL, whose number has come again.
+    if (RegistersSteps(definition.type)) remove_steps.Bind(1, transaction.row).Step();
     return true;
   }
 

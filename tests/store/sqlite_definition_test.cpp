@@ -14,6 +14,7 @@
 #include <dtm/store/sqlite.hpp>
 
 using namespace dtm_test;  // NOLINT(google-build-using-namespace)
+using dtm::Status;
 using dtm::Transaction;
 
 namespace {
@@ -128,6 +129,43 @@ TEST_CASE("sqlite: a damaged or missing step stops that transaction and no other
   CHECK_FALSE(loaded->last_error.empty());
   CHECK(Difference(*store.Load("other"), other).empty());
   CHECK(DuePage(store, At(1000), {}, 10).size() == 2);
+}
+
+TEST_CASE("sqlite: steps that were left by who removed their transaction are not the next one's") {
+  const TempDir dir;
+  const std::string path = dir / "a.db";
+  dtm::SqliteStore store(path, dtm::Durability::kProcess);
+  Transaction removed = store_contract::Registering("removed", dtm::TransType::kTcc, 10);
+  REQUIRE(Put(store, removed));
+  REQUIRE(store_contract::PutAdded(store, removed, 3));
+  {
+    dtm::sql::Database db(path, SQLITE_OPEN_READWRITE);
+    db.Exec("DELETE FROM dtm_trans");
+  }
+  Transaction next = store_contract::Registering("next", dtm::TransType::kTcc, 10);
+  REQUIRE(Put(store, next));
+  REQUIRE(next.row == removed.row);
+  store_contract::ExpectStored(store, next);
+  REQUIRE(store_contract::PutAdded(store, next, 1));
+  store_contract::ExpectStored(store, next);
+}
+
+TEST_CASE("sqlite: added steps count for how much one step of retention removes") {
+  const TempDir dir;
+  dtm::SqliteStore store(dir / "a.db", dtm::Durability::kProcess);
+  std::vector<Transaction> all;
+  for (const char* gid : {"one", "two", "three"}) {
+    all.push_back(store_contract::Registering(gid, dtm::TransType::kTcc, 10));
+    REQUIRE(Put(store, all.back()));
+    REQUIRE(store_contract::PutAdded(store, all.back(), 5, 250000));
+    all.back().status = Status::kSucceed;
+    all.back().finished = At(1);
+    REQUIRE(Put(store, all.back()));
+  }
+  store.Begin();
+  CHECK(store.Expire(At(1000), 0, 100, true) == all[0].row);
+  store.Commit();
+  CHECK(All(store).size() == 2);
 }
 
 TEST_CASE("sqlite: a definition written by a change is there when the file is opened again") {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/store/contract_steps.hpp"
 #include "tests/support/faulty_vfs.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
@@ -372,4 +373,35 @@ TEST_CASE("until Recover has worked, nothing is written and reading goes on") {
   store.Recover();
   CHECK(store.Load("gid").has_value());
   CHECK(Put(store, NewTransaction("next")));
+}
+
+TEST_CASE("a read that fails is an error of the store, and no record is taken for damaged") {
+  TempDir dir;
+  FaultyVfs vfs;
+  {
+    SqliteStore store(dir / "s.db");
+    Transaction one = store_contract::Registering("one", dtm::TransType::kTcc, 5000);
+    REQUIRE(Put(store, one));
+    REQUIRE(store_contract::PutAdded(store, one, 3, 20000));
+  }
+  const bool due = GENERATE(false, true);
+  int failed = 0;
+  for (int n = 1, fired = 1; fired > 0; ++n) {
+    SqliteStore store(dir / "s.db");
+    FaultyVfs::Plan plan;
+    plan.fail_at = n;
+    plan.matches = [](Op op, Kind) { return op == Op::kRead; };
+    vfs.Arm(plan);
+    bool damaged = false;
+    try {
+      damaged = (due ? DuePage(store, At(9), {}, 1).at(0) : *store.Load("one")).unreadable;
+    } catch (const dtm::StoreError&) {
+      ++failed;
+    }
+    CHECK_FALSE(damaged);
+    fired = vfs.Fired();
+    vfs.Disarm();
+    CHECK_FALSE(store.Load("one")->unreadable);
+  }
+  CHECK(failed > 10);
 }

@@ -39,7 +39,7 @@ inline std::string Select(const std::string& rest) {
 inline constexpr char kSelectSteps[] = "SELECT nr, step FROM dtm_step WHERE trans = ?1 ORDER BY nr";
 
 /// Those that were added since the definition was written.
-/// @throws StoreError  damaged.
+/// @throws StoreError  damaged; SqliteError: they cannot be read now.
 inline void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition& definition) {
   const Finally reset{steps};
   steps.Bind(1, trans);
@@ -51,7 +51,9 @@ inline void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition
 }
 
 /// A record that cannot be read comes back `unreadable`, with its gid and the reason: it stops that
-/// transaction and no other. `steps`: kSelectSteps on the same connection.
+/// transaction and no other. `steps`: kSelectSteps on the same connection; as the row is still being read, both are of
+/// the same commit.
+/// @throws SqliteError  the step rows cannot be read now.
 inline Transaction ReadTransaction(const sql::Statement& row, sql::Statement& steps) {
   Transaction transaction;
   transaction.row = row.Int(0);
@@ -69,6 +71,8 @@ inline Transaction ReadTransaction(const sql::Statement& row, sql::Statement& st
     const std::shared_ptr<Definition> definition = codec::DecodeDefinition(gid, type, row.View(9));
     if (RegistersSteps(type)) ReadAddedSteps(steps, transaction.row, *definition);
     transaction.definition = definition;
+  } catch (const sql::SqliteError&) {  // of the step rows: they may be read another time
+    throw;
   } catch (const StoreError& error) {
     auto unreadable = std::make_shared<Definition>();
     unreadable->gid = gid;

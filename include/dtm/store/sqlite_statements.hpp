@@ -3,6 +3,7 @@
 /// Document: docs/store_format.md.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -95,10 +96,16 @@ struct Writer {
 
   /// Removes the record, and keeps its gid. Returns how many bytes that took.
   std::size_t ReplaceByGid(std::int64_t row) {
-    if (!find_row.Bind(1, row).Step()) return 0;
-    const KeptGid gid = KeptOf(ReadTransaction(find_row, steps));
-    const std::size_t bytes = find_row.Bytes(8) + find_row.Bytes(9);
-    find_row.Reset();
+    KeptGid gid;
+    std::size_t bytes = 0;
+    {
+      const Finally reset{find_row};
+      if (!find_row.Bind(1, row).Step()) return 0;
+      const Transaction transaction = ReadTransaction(find_row, steps);
+      gid = KeptOf(transaction);
+      for (const Step& step : transaction.definition->steps) bytes += step.UrlAndPayloadBytes();
+      bytes = find_row.Bytes(8) + (std::max)(find_row.Bytes(9), bytes);
+    }
     keep.BindText(1, gid.gid).Bind(2, static_cast<std::int64_t>(gid.type));
     keep.Bind(3, static_cast<std::int64_t>(gid.status));
     keep.Bind(
@@ -149,6 +156,8 @@ struct Writer {
     if (db.Changes() == 0) return false;
     transaction.row = db.LastRow();
     if (big) insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
+    // Of a record that somebody removed by SQL, whose number has come again.
+    if (RegistersSteps(definition.type)) remove_steps.Bind(1, transaction.row).Step();
     return true;
   }
 
