@@ -3726,6 +3726,11 @@ class BranchResults {
  public:
   virtual ~BranchResults() = default;
   virtual void Done(BranchCall call, Result result) = 0;
+
+  /// In between, what this thread brings wakes nobody, and EndBatch wakes once for all of it: for a thread that gets many
+  /// at a time. It must not wait for anything meanwhile.
+  virtual void BeginBatch() {}
+  virtual void EndBatch() {}
 };
 
 class BranchCaller {
@@ -5335,7 +5340,7 @@ class Inbox : public BranchResults {
       definition = std::move(mail_.ended.back());
       mail_.ended.pop_back();
     }
-    Arrived(lock);
+    Came(lock);
     return true;
   }
   bool Push(QueuedWork work) {
@@ -5343,7 +5348,7 @@ class Inbox : public BranchResults {
     if (closed_ || mail_.works.size() >= max_submissions_) return false;
     mail_.works.push_back(std::move(work));
     mail_.works.back().promise.Bind();
-    Arrived(lock);
+    Came(lock);
     return true;
   }
   /// False: the inbox is closed.
@@ -5352,13 +5357,25 @@ class Inbox : public BranchResults {
     if (closed_) return false;
     mail_.commands.push_back(std::move(command));
     mail_.commands.back().waiter.promise.Bind();
-    Arrived(lock);
+    Came(lock);
     return true;
   }
   /// An answer that is lost would be waited for for ever: without memory it waits until there is some.
   void Done(BranchCall call, Result result) override {
     Answer answer{std::move(call), std::move(result)};
     while (!Keep(answer)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+
+  /// One thread at a time has a batch; what others push meanwhile wakes as ever.
+  void BeginBatch() override {
+    std::thread::id nobody;
+    batching_.compare_exchange_strong(nobody, std::this_thread::get_id());
+  }
+  void EndBatch() override {
+    if (!Batching()) return;
+    batching_ = std::thread::id();
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (!mail_.Empty()) Arrived(lock);
   }
 
   /// Swaps all that has arrived into `mail`, which must be empty but for what has ended; its memory is used again.
@@ -5431,8 +5448,13 @@ class Inbox : public BranchResults {
     } catch (const std::bad_alloc&) {
       return false;
     }
-    Arrived(lock);
+    Came(lock);
     return true;
+  }
+
+  bool Batching() const { return batching_ == std::this_thread::get_id(); }
+  void Came(std::unique_lock<std::mutex>& lock) {
+    if (!Batching()) Arrived(lock);
   }
 
   /// Tells who waits for it; lets the lock go, since on_wake is the program's.
@@ -5462,6 +5484,7 @@ class Inbox : public BranchResults {
   int waiting_ = 0;
   Time asleep_until_ = kAwake;  ///< of who polls
   bool closed_ = false;
+  std::atomic<std::thread::id> batching_{std::thread::id()};
 };
 
 }  // namespace v1
@@ -9808,8 +9831,7 @@ class Driver {
     return turns_ == turn ? until - now : Duration(0);
   }
 
-  /// Calls `ask` with a callback, and returns what that callback is called with. Drives the loop
-  /// meanwhile if no thread does.
+  /// Calls `ask` with a callback, and returns what it gets. Drives the loop meanwhile if no thread does.
   /// @throws LogicError  called by the loop itself, which would wait for itself.
   template <typename Ask>
   TransResult WaitFor(const Ask& ask) {
@@ -9823,6 +9845,7 @@ class Driver {
       Replies::Fulfil(*promise, reply);
       if (driving) inbox.Interrupt();
     });
+    inbox.EndBatch();  // or nobody would wake for it
     const auto answered = [&answer] {
       return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
     };
@@ -10173,6 +10196,10 @@ class Operations : public Endpoint {
     return std::move(*box);
   }
 
+  /// For a thread that has many requests at a time: see BranchResults. A call that waits ends the batch.
+  void BeginBatch() { Checked().inbox.BeginBatch(); }
+  void EndBatch() { Checked().inbox.EndBatch(); }
+
   // A new transaction, or the same again.
 
   std::string NewGid() override {
@@ -10299,22 +10326,23 @@ class Operations : public Endpoint {
 
   void SubscribeAsync(const std::string& topic, const std::string& url, const std::string& remark,
                       ReplyCallback callback) {
-    CheckTopic(topic, url, remark);
     Refuse(UrlProblem(url));
     ChangeTopic(
+        topics::Problem(topic, url, remark),
         [=](Store& store, Time now) {
           return topics::Subscribe(store, topic, {url, remark}, now);
         },
         std::move(callback));
   }
   void UnsubscribeAsync(const std::string& topic, const std::string& url, ReplyCallback callback) {
-    CheckTopic(topic, url, {});
-    ChangeTopic([=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); },
-                std::move(callback));
+    ChangeTopic(
+        topics::Problem(topic, url, {}),
+        [=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); },
+        std::move(callback));
   }
   void DeleteTopicAsync(const std::string& topic, ReplyCallback callback) {
-    ChangeTopic([=](Store& store, Time) { return topics::Delete(store, topic); },
-                std::move(callback));
+    ChangeTopic(
+        {}, [=](Store& store, Time) { return topics::Delete(store, topic); }, std::move(callback));
   }
 
  protected:
@@ -10356,11 +10384,6 @@ class Operations : public Endpoint {
   }
   static void CheckSubmittable(const Definition& definition) {
     const std::string problem = SubmitProblem(definition);
-    if (!problem.empty()) throw RejectedError(problem);
-  }
-  static void CheckTopic(const std::string& topic, const std::string& url,
-                         const std::string& remark) {
-    const std::string problem = topics::Problem(topic, url, remark);
     if (!problem.empty()) throw RejectedError(problem);
   }
 
@@ -10405,7 +10428,8 @@ class Operations : public Endpoint {
   }
 
   template <typename Change>
-  void ChangeTopic(const Change& change, ReplyCallback callback) {
+  void ChangeTopic(const std::string& problem, const Change& change, ReplyCallback callback) {
+    if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
     RunWorkAsync(
         [&driver, change](WorkContext&) { return change(*driver.store, driver.clock->Now()); },

@@ -2915,6 +2915,7 @@ inline namespace v1 {
 ///      and closes the connection.
 ///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the answer is api_head::TooLong().
 ///   3. It calls Handle(request, done), and sends what `done` gets. If MayBlock(request), a thread that may wait calls it.
+/// A thread that has many requests at a time does that between the coordinator's BeginBatch and EndBatch.
 /// The Api has to outlive the answers it owes; the coordinator gives all of them when it is stopped.
 class Api {
  public:

@@ -243,3 +243,49 @@ TEST_CASE("inbox: who sleeps is woken once, by whatever arrives, without the loc
   inbox.Done({}, Result::Success());
   CHECK(woken == 0);
 }
+
+TEST_CASE(
+    "inbox: in a batch nobody is woken, but once at its end, or by what another thread pushes") {
+  int woken = 0;
+  Inbox inbox(10, 1000000, [&] { ++woken; });
+  Mail mail;
+  const auto sleeps = [&] {
+    inbox.Take(mail);
+    mail.Clear();
+    woken = 0;
+    REQUIRE(inbox.FallAsleep(Time(std::chrono::seconds(100))));
+  };
+  const auto batch = [&] {
+    CHECK(inbox.Push(NewSubmission("a")));
+    CHECK(inbox.Push(Command()));
+    CHECK(inbox.Push(QueuedWork()));
+    inbox.Done({}, Result::Success());
+  };
+  sleeps();
+  inbox.BeginBatch();
+  inbox.BeginBatch();  // one batch
+  batch();
+  CHECK(woken == 0);
+  inbox.EndBatch();
+  CHECK(woken == 1);
+  inbox.EndBatch();
+  CHECK(woken == 1);
+  sleeps();
+  batch();  // and no more
+  CHECK(woken == 1);
+  sleeps();
+  inbox.BeginBatch();
+  inbox.EndBatch();  // an empty one
+  CHECK(woken == 0);
+  inbox.BeginBatch();
+  CHECK(inbox.Push(NewSubmission("b")));
+  std::thread([&] {
+    inbox.BeginBatch();  // there is one
+    CHECK(inbox.Push(NewSubmission("c")));
+    CHECK(woken == 1);
+    inbox.EndBatch();
+  }).join();
+  CHECK(woken == 1);
+  inbox.EndBatch();
+  CHECK(woken == 1);  // nobody sleeps any more
+}

@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -622,4 +624,33 @@ TEST_CASE("operations: work shares a commit, and its result is told") {
       requests.PrepareAsync(Of(TransType::kTcc), [&](const dtm::Reply&) { called = true; }),
       dtm::LogicError);
   CHECK_FALSE(called);
+}
+
+TEST_CASE("operations: a batch is one commit, and who waits inside one ends it") {
+  int woken = 0;
+  dtm::Options options = Quiet();
+  options.on_wake = [&] { ++woken; };
+  House house(false, options);
+  house.kit.Settle();
+  const auto commits = [&] {
+    const auto counts = house.kit->Counted().commits.counts;
+    return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
+  };
+  const std::uint64_t before = commits();
+  house.kit->BeginBatch();
+  int done = 0;
+  for (const char* gid : {"a", "b", "c"}) {
+    house.kit->PrepareAsync(Of(TransType::kTcc, gid), [&](const dtm::Reply&) { ++done; });
+  }
+  CHECK(woken == 0);
+  house.kit->EndBatch();
+  CHECK(woken == 1);
+  house.kit.Settle();
+  CHECK(done == 3);
+  CHECK(commits() == before + 1);
+
+  dtm::Coordinator threaded(std::make_unique<dtm::MemoryStore>(), Quiet());
+  threaded.Start();
+  threaded.BeginBatch();
+  CHECK(threaded.Prepare(Of(TransType::kTcc)).status == Status::kPrepared);
 }

@@ -85,6 +85,11 @@ class BranchResults {
  public:
   virtual ~BranchResults() = default;
   virtual void Done(BranchCall call, Result result) = 0;
+
+  /// In between, what this thread brings wakes nobody, and EndBatch wakes once for all of it: for a thread that gets many
+  /// at a time. It must not wait for anything meanwhile.
+  virtual void BeginBatch() {}
+  virtual void EndBatch() {}
 };
 
 class BranchCaller {

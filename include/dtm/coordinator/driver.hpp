@@ -103,8 +103,7 @@ class Driver {
     return turns_ == turn ? until - now : Duration(0);
   }
 
-  /// Calls `ask` with a callback, and returns what that callback is called with. Drives the loop
-  /// meanwhile if no thread does.
+  /// Calls `ask` with a callback, and returns what it gets. Drives the loop meanwhile if no thread does.
   /// @throws LogicError  called by the loop itself, which would wait for itself.
   template <typename Ask>
   TransResult WaitFor(const Ask& ask) {
@@ -118,6 +117,7 @@ class Driver {
       Replies::Fulfil(*promise, reply);
       if (driving) inbox.Interrupt();
     });
+    inbox.EndBatch();  // or nobody would wake for it
     const auto answered = [&answer] {
       return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
     };

@@ -128,7 +128,7 @@ class Inbox : public BranchResults {
       definition = std::move(mail_.ended.back());
       mail_.ended.pop_back();
     }
-    Arrived(lock);
+    Came(lock);
     return true;
   }
   bool Push(QueuedWork work) {
@@ -136,7 +136,7 @@ class Inbox : public BranchResults {
     if (closed_ || mail_.works.size() >= max_submissions_) return false;
     mail_.works.push_back(std::move(work));
     mail_.works.back().promise.Bind();
-    Arrived(lock);
+    Came(lock);
     return true;
   }
   /// False: the inbox is closed.
@@ -145,13 +145,25 @@ class Inbox : public BranchResults {
     if (closed_) return false;
     mail_.commands.push_back(std::move(command));
     mail_.commands.back().waiter.promise.Bind();
-    Arrived(lock);
+    Came(lock);
     return true;
   }
   /// An answer that is lost would be waited for for ever: without memory it waits until there is some.
   void Done(BranchCall call, Result result) override {
     Answer answer{std::move(call), std::move(result)};
     while (!Keep(answer)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+
+  /// One thread at a time has a batch; what others push meanwhile wakes as ever.
+  void BeginBatch() override {
+    std::thread::id nobody;
+    batching_.compare_exchange_strong(nobody, std::this_thread::get_id());
+  }
+  void EndBatch() override {
+    if (!Batching()) return;
+    batching_ = std::thread::id();
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (!mail_.Empty()) Arrived(lock);
   }
 
   /// Swaps all that has arrived into `mail`, which must be empty but for what has ended; its memory is used again.
@@ -224,8 +236,13 @@ class Inbox : public BranchResults {
     } catch (const std::bad_alloc&) {
       return false;
     }
-    Arrived(lock);
+    Came(lock);
     return true;
+  }
+
+  bool Batching() const { return batching_ == std::this_thread::get_id(); }
+  void Came(std::unique_lock<std::mutex>& lock) {
+    if (!Batching()) Arrived(lock);
   }
 
   /// Tells who waits for it; lets the lock go, since on_wake is the program's.
@@ -255,6 +272,7 @@ class Inbox : public BranchResults {
   int waiting_ = 0;
   Time asleep_until_ = kAwake;  ///< of who polls
   bool closed_ = false;
+  std::atomic<std::thread::id> batching_{std::thread::id()};
 };
 
 }  // namespace v1

@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -68,6 +67,10 @@ class Operations : public Endpoint {
     });
     return std::move(*box);
   }
+
+  /// For a thread that has many requests at a time: see BranchResults. A call that waits ends the batch.
+  void BeginBatch() { Checked().inbox.BeginBatch(); }
+  void EndBatch() { Checked().inbox.EndBatch(); }
 
   // A new transaction, or the same again.
 
@@ -195,22 +198,23 @@ class Operations : public Endpoint {
 
   void SubscribeAsync(const std::string& topic, const std::string& url, const std::string& remark,
                       ReplyCallback callback) {
-    CheckTopic(topic, url, remark);
     Refuse(UrlProblem(url));
     ChangeTopic(
+        topics::Problem(topic, url, remark),
         [=](Store& store, Time now) {
           return topics::Subscribe(store, topic, {url, remark}, now);
         },
         std::move(callback));
   }
   void UnsubscribeAsync(const std::string& topic, const std::string& url, ReplyCallback callback) {
-    CheckTopic(topic, url, {});
-    ChangeTopic([=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); },
-                std::move(callback));
+    ChangeTopic(
+        topics::Problem(topic, url, {}),
+        [=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); },
+        std::move(callback));
   }
   void DeleteTopicAsync(const std::string& topic, ReplyCallback callback) {
-    ChangeTopic([=](Store& store, Time) { return topics::Delete(store, topic); },
-                std::move(callback));
+    ChangeTopic(
+        {}, [=](Store& store, Time) { return topics::Delete(store, topic); }, std::move(callback));
   }
 
  protected:
@@ -252,11 +256,6 @@ class Operations : public Endpoint {
   }
   static void CheckSubmittable(const Definition& definition) {
     const std::string problem = SubmitProblem(definition);
-    if (!problem.empty()) throw RejectedError(problem);
-  }
-  static void CheckTopic(const std::string& topic, const std::string& url,
-                         const std::string& remark) {
-    const std::string problem = topics::Problem(topic, url, remark);
     if (!problem.empty()) throw RejectedError(problem);
   }
 
@@ -301,7 +300,8 @@ class Operations : public Endpoint {
   }
 
   template <typename Change>
-  void ChangeTopic(const Change& change, ReplyCallback callback) {
+  void ChangeTopic(const std::string& problem, const Change& change, ReplyCallback callback) {
+    if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
     RunWorkAsync(
         [&driver, change](WorkContext&) { return change(*driver.store, driver.clock->Now()); },
