@@ -15,9 +15,9 @@
 
 #include "bench.hpp"
 #include "sagas.hpp"
-#include <dtm/barrier/sqlite.hpp>
+#include <dtm/barrier/sqlite_barrier.hpp>
 #include <dtm/core/gid.hpp>
-#include <dtm/sql/sqlite.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 
 namespace {
 

@@ -84,7 +84,7 @@ SagaRates RunSagas(dtm::Coordinator& tm, const SagaFunctions& functions, int in_
         .Add(functions.out, functions.out_undo, Transfer{30})
         .Add(functions.in, functions.in_undo, Transfer{30})
         .SetWaitResult()
-        .SubmitAsync([&, start](const dtm::Reply& reply) {
+        .SubmitAsync([&, start](const dtm::Answer& reply) {
           if (!reply.Get().Succeeded()) std::abort();
           latencies_ms.push_back(1e3 * Seconds(std::chrono::steady_clock::now() - start).count());
           slots.Give();

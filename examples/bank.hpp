@@ -19,7 +19,7 @@
 #include <nlohmann/json.hpp>
 
 #include "timing_diagram.hpp"
-#include <dtm/sql/sqlite.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 
 struct Transfer {
   int amount;

@@ -70,7 +70,7 @@ int main() {
         .Add(in, dtm::kNoBranch, 30)
         .SetRetryInterval(std::chrono::seconds(1))
         .SubmitAsync(
-            [](const dtm::Reply& reply) { std::puts(reply.error ? "refused" : "stored"); });
+            [](const dtm::Answer& reply) { std::puts(reply.error ? "refused" : "stored"); });
   });
 
   dtm::Status status = dtm::Status::kSubmitted;

@@ -15,7 +15,7 @@ MAX_LINES = 320
 # header: why it has no tests/<room>/<header>_test.cpp
 NO_TEST = {
     'dtm/core/version.hpp': 'one constant',
-    'dtm/coordinator/branch_caller.hpp': 'interfaces; tested with each caller',
+    'dtm/coordinator/parts/branch_caller.hpp': 'interfaces; tested with each caller',
     'dtm/store/codec_bytes.hpp': 'tested by codec_test',
     'dtm/store/sqlite_records.hpp': 'tested with the statements that read them',
     'dtm/core/limits.hpp': 'constants; tested where they are enforced',
@@ -28,7 +28,7 @@ NO_TEST = {
     'dtm/http/transport/socket.hpp': 'tested with what connects by it',
     'dtm/http/transport/tls_session.hpp': 'an interface; tested by tls_test',
     'dtm/http/transport/message_head.hpp': 'a value; tested with the parser that fills it',
-    'dtm/http/url_caller.hpp': 'what stands behind HttpBranches(); tested by branches_test',
+    'dtm/http/calls/url_caller.hpp': 'what stands behind HttpBranches(); tested by branches_test',
 }
 
 # Programs include these themselves.

@@ -9,28 +9,40 @@ from headers import all_headers, finish, includes, room
 
 # room: the rooms whose headers it may include. A room inside a room has a line of its own.
 MAY_INCLUDE = {
-    'core': [],
-    'client': ['core'],
-    'engine': ['core'],
-    'sql': ['core'],
-    'store': ['core', 'sql'],
-    'barrier': ['core', 'sql'],
-    'coordinator': ['core', 'engine', 'store'],
-    'http/transport': ['core', 'http'],
-    'http': ['core', 'client', 'barrier', 'coordinator', 'http/transport'],
-    'testing': ['core', 'client', 'engine', 'sql', 'store', 'barrier', 'coordinator', 'http'],
+    'base': [],
+    'core': ['base'],
+    'client': ['base', 'core'],
+    'engine': ['base', 'core'],
+    'sql': ['base'],
+    'store': ['base', 'core', 'sql'],
+    'barrier': ['base', 'core', 'sql'],
+    'coordinator/parts': ['base', 'core', 'engine', 'store'],
+    'coordinator/functions': ['base', 'core', 'coordinator/parts'],
+    'coordinator/state': ['base', 'core', 'engine', 'store', 'coordinator/parts'],
+    'coordinator/loop': ['base', 'core', 'engine', 'store', 'coordinator/parts', 'coordinator/functions', 'coordinator/state'],
+    'coordinator': ['base', 'core', 'engine', 'store', 'coordinator/parts', 'coordinator/functions', 'coordinator/state',
+                    'coordinator/loop'],
+    'http/wire': ['base', 'core'],
+    'http/transport': ['base', 'core', 'http/wire'],
+    'http/api': ['base', 'core', 'coordinator', 'coordinator/parts', 'http/wire', 'http/transport'],
+    'http/httplib': ['base', 'core', 'barrier', 'http/wire', 'http/api'],
+    'http/calls': ['base', 'core', 'coordinator/parts', 'http/wire', 'http/transport', 'http/httplib'],
+    'http/remote': ['base', 'core', 'http/wire', 'http/transport', 'http/httplib'],
+    'http': ['base', 'core', 'coordinator', 'coordinator/parts', 'http/wire', 'http/transport', 'http/api', 'http/httplib', 'http/calls',
+             'http/remote'],
+    'testing': ['base', 'core', 'store', 'coordinator', 'coordinator/parts'],
 }
 # The umbrellas are for programs; only they may include each other.
-UMBRELLAS = ['dtm/dtm.hpp', 'dtm/http.hpp', 'dtm/testing.hpp']
+UMBRELLAS = ['dtm/dtm.hpp', 'dtm/http.hpp']
 
 # header from outside: the only places that may include it, and why.
 ONLY_IN = {
     'httplib.h': (['dtm/http/*'], 'it costs seconds of compile time'),
-    'openssl/*': (['dtm/http/tls.hpp', 'dtm/http/bounded_tls_stream.hpp'], 'programs without https need no OpenSSL'),
+    'openssl/*': (['dtm/http/tls.hpp', 'dtm/http/httplib/bounded_tls_stream.hpp'], 'programs without https need no OpenSSL'),
     'sqlite3.h': (['dtm/sql/*'], 'programs choose their database by the file they include'),
     **dict.fromkeys(
         ['unistd.h', 'fcntl.h', 'poll.h', 'pthread.h', 'signal.h', 'netdb.h', 'sys/*', 'netinet/*', 'arpa/*', 'linux/*'],
-        (['dtm/core/os.hpp', 'dtm/http/*'], 'so that another system is a port of one file')),
+        (['dtm/base/os.hpp', 'dtm/http/*'], 'so that another system is a port of one file')),
 }
 
 

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <dtm/barrier/barrier.hpp>
-#include <dtm/barrier/sqlite.hpp>
+#include <dtm/barrier/sqlite_barrier.hpp>
 #include <dtm/client/msg.hpp>
 #include <dtm/client/saga.hpp>
 #include <dtm/client/tcc.hpp>
@@ -13,4 +13,4 @@
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/core/version.hpp>
 #include <dtm/store/memory.hpp>
-#include <dtm/store/sqlite.hpp>
+#include <dtm/store/sqlite_store.hpp>

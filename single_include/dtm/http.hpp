@@ -4,154 +4,148 @@
 
 #include "dtm.hpp"
 
-// ---- dtm/http/base64.hpp -----------------------------------------------------------------------
+// ---- dtm/base/thread_pool.hpp ------------------------------------------------------------------
 
-/// Base64 of RFC 4648, standard alphabet, with padding: how payloads and credentials travel.
-/// Needs: std. Threads: pure functions. Protocol: §2.5 (bin_data).
+/// Threads for work that blocks: one is added when all are busy, and leaves after a while without
+/// work.
+/// Needs: std. Threads: thread-safe.
 
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
-#include <string>
-#include <string_view>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <list>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <utility>
 
 namespace dtm {
 inline namespace v1 {
-namespace base64 {
 
-inline constexpr std::string_view kAlphabet =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+class ThreadPool {
+ public:
+  /// `max_waiting`: jobs that may wait while all threads are busy; one always fits into the bytes.
+  explicit ThreadPool(std::size_t max_threads, std::size_t max_waiting = 0,
+                      std::size_t max_waiting_bytes = SIZE_MAX)
+      : max_threads_(max_threads),
+        max_waiting_(max_waiting),
+        max_waiting_bytes_(max_waiting_bytes) {}
+  ~ThreadPool() { Stop(); }
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
 
-inline std::string Encode(std::string_view bytes) {
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t at = 0; at < bytes.size(); at += 3) {
-    std::uint32_t group = 0;
-    for (std::size_t i = 0; i < 3; ++i) {
-      const bool there = at + i < bytes.size();
-      group = group << 8 | (there ? static_cast<unsigned char>(bytes[at + i]) : 0u);
+  /// False: there is no room for it. A job must not throw.
+  bool Run(std::function<void()> job, std::size_t bytes = 0) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopping_) return false;
+    if (jobs_.size() >= idle_ && threads_.size() < max_threads_) (void)AddThread();
+    if (threads_.empty() || jobs_.size() >= idle_ + starting_ + max_waiting_) return false;
+    if (waiting_bytes_ > 0 &&
+        bytes > max_waiting_bytes_ - (std::min)(waiting_bytes_, max_waiting_bytes_))
+      return false;
+    jobs_.push_back({std::move(job), bytes});
+    waiting_bytes_ += bytes;
+    arrived_.notify_one();
+    return true;
+  }
+
+  /// Waits for everything that was taken, and joins the threads.
+  void Stop() {
+    std::list<std::thread> threads;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+      threads.swap(threads_);
+      arrived_.notify_all();
     }
-    for (std::size_t i = 0; i < 4; ++i) {
-      const bool padding = at + i > bytes.size();
-      text += padding ? '=' : kAlphabet[group >> (18 - 6 * i) & 63];
+    for (auto& thread : threads) thread.join();
+    for (auto& thread : ended_) thread.join();
+    ended_.clear();
+  }
+
+ private:
+  static constexpr std::chrono::seconds kIdleBeforeLeaving{10};
+
+  struct Job {
+    std::function<void()> run;
+    std::size_t bytes;
+  };
+
+  // All with mutex_ held.
+
+  bool AddThread() {
+    try {
+      threads_.emplace_back();
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    try {
+      threads_.back() = std::thread([this] { ThreadMain(); });
+    } catch (const std::exception&) {  // none to be had now
+      threads_.pop_back();
+      return false;
+    }
+    ++starting_;
+    return true;
+  }
+
+  void ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    --starting_;
+    for (;;) {
+      if (!jobs_.empty()) {
+        std::function<void()> job = std::move(jobs_.front().run);
+        waiting_bytes_ -= jobs_.front().bytes;
+        jobs_.pop_front();
+        lock.unlock();
+        job();
+        job = nullptr;  // what it holds may use the pool
+        lock.lock();
+        continue;
+      }
+      if (stopping_) return;
+      ++idle_;
+      const auto woken = arrived_.wait_for(lock, kIdleBeforeLeaving);
+      --idle_;
+      if (woken == std::cv_status::timeout && jobs_.empty() && !stopping_) {
+        return Leave();
+      }
     }
   }
-  return text;
-}
 
-/// Nothing if it is not valid.
-inline std::optional<std::string> Decode(std::string_view text) {
-  if (text.size() % 4 != 0) return std::nullopt;
-  std::size_t padding = 0;
-  while (padding < 2 && !text.empty() && text.back() == '=') {
-    text.remove_suffix(1);
-    ++padding;
+  void Leave() {
+    const auto self = std::find_if(threads_.begin(), threads_.end(), [](const auto& thread) {
+      return thread.get_id() == std::this_thread::get_id();
+    });
+    if (self == threads_.end()) return;
+    for (auto& thread : ended_) thread.join();  // these have left the loop already
+    ended_.clear();
+    ended_.splice(ended_.end(), threads_, self);
   }
-  std::string bytes;
-  std::uint32_t group = 0;
-  int bits = 0;
-  for (const char c : text) {
-    const std::size_t digit = kAlphabet.find(c);
-    if (digit == std::string_view::npos) return std::nullopt;
-    group = (group << 6 | static_cast<std::uint32_t>(digit)) & 0xFFFFu;
-    bits += 6;
-    if (bits >= 8) {
-      bits -= 8;
-      bytes += static_cast<char>(group >> bits & 0xFFu);
-    }
-  }
-  return bytes;
-}
 
-}  // namespace base64
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/access.hpp -----------------------------------------------------------------------
-
-/// Who may use the API: the token, and requests that a foreign web page made a browser send.
-/// Needs: std. Threads: pure functions. Document: docs/http_api.md, "Security".
-
-namespace dtm {
-inline namespace v1 {
-namespace access {
-
-/// The headers that decide; empty = absent.
-struct Headers {
-  std::string authorization;
-  std::string host;
-  std::string origin;
-  std::string sec_fetch_site;
+  const std::size_t max_threads_;
+  const std::size_t max_waiting_;
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  const std::size_t max_waiting_bytes_;
+  std::deque<Job> jobs_;
+  std::size_t waiting_bytes_ = 0;
+  std::size_t idle_ = 0;
+  std::size_t starting_ = 0;
+  bool stopping_ = false;
+  std::list<std::thread> threads_;
+  std::list<std::thread> ended_;  // left the pool, to be joined
 };
 
-enum class Verdict { kAllowed, kNoToken, kForeign };
-
-/// Takes the same time wherever they differ, so that a token cannot be guessed piece by piece.
-inline bool Equal(std::string_view a, std::string_view b) {
-  unsigned difference = a.size() == b.size() ? 0u : 1u;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const char other = b.empty() ? '\0' : b[i % b.size()];
-    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(other);
-  }
-  return difference == 0;
-}
-
-/// `Bearer <token>`, or Basic with the token as the password: clients that know no tokens can say
-/// it in the URL of the server.
-inline bool CarriesToken(std::string_view authorization, std::string_view token) {
-  if (Lowered(authorization.substr(0, 7)) == "bearer ")
-    return Equal(authorization.substr(7), token);
-  if (Lowered(authorization.substr(0, 6)) != "basic ") return false;
-  const auto decoded = base64::Decode(authorization.substr(6));
-  if (!decoded) return false;
-  const std::size_t colon = decoded->find(':');
-  return colon != std::string::npos && Equal(std::string_view(*decoded).substr(colon + 1), token);
-}
-
-/// "localhost:36789" -> "localhost".
-inline std::string_view WithoutPort(std::string_view host) {
-  const std::size_t bracket = host.rfind(']');
-  const std::size_t colon = host.rfind(':');
-  const bool port = colon != std::string_view::npos &&
-                    (bracket == std::string_view::npos ? host.find(':') == colon : colon > bracket);
-  return port ? host.substr(0, colon) : host;
-}
-
-inline bool IsLoopback(std::string_view host) {
-  return host == "localhost" || host == "[::1]" || host == "::1" ||
-         (host.substr(0, 4) == "127." &&
-          host.find_first_not_of("0123456789.") == std::string_view::npos);
-}
-
-/// No client of dtm sends Origin or Sec-Fetch-Site: a browser does, for a page from somewhere.
-inline bool FromForeignPage(const Headers& headers) {
-  const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
-                          headers.origin == "https://" + headers.host;
-  const bool own_site = headers.sec_fetch_site.empty() || headers.sec_fetch_site == "none" ||
-                        headers.sec_fetch_site == "same-origin";
-  return !own_origin || !own_site;
-}
-
-/// The Host header is what a page's author chose, so a name that leads here (DNS rebinding) shows.
-inline Verdict Judge(const Headers& headers, const std::string& token) {
-  if (FromForeignPage(headers)) return Verdict::kForeign;
-  if (!token.empty()) {
-    return CarriesToken(headers.authorization, token) ? Verdict::kAllowed : Verdict::kNoToken;
-  }
-  return IsLoopback(Lowered(WithoutPort(headers.host))) ? Verdict::kAllowed : Verdict::kForeign;
-}
-
-/// Who only asks whether a server with a token lives needs none, and reaches it by any name.
-inline Verdict JudgePing(const Headers& headers, const std::string& token) {
-  if (token.empty()) return Judge(headers, token);
-  return FromForeignPage(headers) ? Verdict::kForeign : Verdict::kAllowed;
-}
-
-}  // namespace access
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/bounded_stream.hpp ---------------------------------------------------------------
+// ---- dtm/http/httplib/bounded_stream.hpp -------------------------------------------------------
 
 /// The bytes of one connection, with limits on lines and a deadline, as httplib reads and writes
 /// them.
@@ -160,12 +154,11 @@ inline Verdict JudgePing(const Headers& headers, const std::string& token) {
 /// httplib before 0.20 reads lines of any length and matches them with std::regex: about 20 KB
 /// overflow the stack and kill the process. So its bytes come from here.
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <poll.h>
+#include <string>
 #include <sys/socket.h>
 
 #include <httplib.h>
@@ -297,7 +290,7 @@ class BoundedStream : public httplib::Stream {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/bounded_tls_stream.hpp -----------------------------------------------------------
+// ---- dtm/http/httplib/bounded_tls_stream.hpp ---------------------------------------------------
 
 /// BoundedStream over TLS: the same limits and deadline for what OpenSSL decrypts.
 /// Needs: cpp-httplib with OpenSSL, POSIX. Threads: one at a time.
@@ -381,7 +374,7 @@ class BoundedTlsStream : public BoundedStream {
 
 #endif
 
-// ---- dtm/http/guarded_client.hpp ---------------------------------------------------------------
+// ---- dtm/http/httplib/guarded_client.hpp -------------------------------------------------------
 
 /// cpp-httplib's client, made safe for answers that are meant to harm: total deadline, bounded
 /// head.
@@ -392,10 +385,8 @@ class BoundedTlsStream : public BoundedStream {
 /// used).
 
 #include <fcntl.h>
-#include <functional>
 #include <locale>
 #include <memory>
-#include <mutex>
 #include <signal.h>
 #include <sys/stat.h>
 #include <type_traits>
@@ -619,7 +610,67 @@ class GuardedClient {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/retry_after.hpp ------------------------------------------------------------------
+// ---- dtm/http/wire/base64.hpp ------------------------------------------------------------------
+
+/// Base64 of RFC 4648, standard alphabet, with padding: how payloads and credentials travel.
+/// Needs: std. Threads: pure functions. Protocol: §2.5 (bin_data).
+
+#include <optional>
+#include <string_view>
+
+namespace dtm {
+inline namespace v1 {
+namespace base64 {
+
+inline constexpr std::string_view kAlphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+inline std::string Encode(std::string_view bytes) {
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t at = 0; at < bytes.size(); at += 3) {
+    std::uint32_t group = 0;
+    for (std::size_t i = 0; i < 3; ++i) {
+      const bool there = at + i < bytes.size();
+      group = group << 8 | (there ? static_cast<unsigned char>(bytes[at + i]) : 0u);
+    }
+    for (std::size_t i = 0; i < 4; ++i) {
+      const bool padding = at + i > bytes.size();
+      text += padding ? '=' : kAlphabet[group >> (18 - 6 * i) & 63];
+    }
+  }
+  return text;
+}
+
+/// Nothing if it is not valid.
+inline std::optional<std::string> Decode(std::string_view text) {
+  if (text.size() % 4 != 0) return std::nullopt;
+  std::size_t padding = 0;
+  while (padding < 2 && !text.empty() && text.back() == '=') {
+    text.remove_suffix(1);
+    ++padding;
+  }
+  std::string bytes;
+  std::uint32_t group = 0;
+  int bits = 0;
+  for (const char c : text) {
+    const std::size_t digit = kAlphabet.find(c);
+    if (digit == std::string_view::npos) return std::nullopt;
+    group = (group << 6 | static_cast<std::uint32_t>(digit)) & 0xFFFFu;
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes += static_cast<char>(group >> bits & 0xFFu);
+    }
+  }
+  return bytes;
+}
+
+}  // namespace base64
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/retry_after.hpp -------------------------------------------------------------
 
 /// The header Retry-After: how long whoever answered wants to be left alone.
 /// Needs: std. Threads: pure functions. Source: RFC 9110 §10.2.3 (seconds or a date), §5.6.7 (the three forms of a date).
@@ -697,7 +748,7 @@ inline Duration Wait(std::string_view header, const std::string& date, Time now)
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/exchange.hpp ---------------------------------------------------------------------
+// ---- dtm/http/httplib/http_connection.hpp ------------------------------------------------------
 
 /// One request and its answer on a keep-alive connection, whoever the other side is.
 /// Needs: cpp-httplib, POSIX. Threads: one at a time, but for Break(); SIGPIPE must be blocked.
@@ -741,16 +792,16 @@ inline std::string BasicAuthorization(const Url& url) {
   return "Basic " + base64::Encode(url.credentials);
 }
 
-class Exchange {
+class HttpConnection {
  public:
-  Exchange(const Url& url, std::size_t max_body) : max_body_(max_body), client_(url) {}
+  HttpConnection(const Url& url, std::size_t max_body) : max_body_(max_body), client_(url) {}
 
   /// Afterwards IsOpen() says whether the connection can take another request.
   Exchanged Send(httplib::Request request, SteadyTime deadline) {
     const bool reused = client_.IsClean();
     if (!reused && client_.IsOpen()) client_.Close();
     const bool rested = reused && std::chrono::steady_clock::now() - last_used_ >= kRested;
-    Exchanged exchanged = Try(request, deadline);
+    Exchanged reply = Try(request, deadline);
     // A connection that rested may have been closed by the server at the very moment we used it
     // again; the request never reached it then, and a fresh connection settles it at once. Whether
     // it really did not arrive cannot be known, so it is done once, only before the first byte of
@@ -758,12 +809,12 @@ class Exchange {
     // server died at work, and that is retried at the pace of the transaction. The worst case is
     // a request that arrives twice, which the other side must be able to take in any case.
     const bool unanswered =
-        exchanged.error == httplib::Error::Read || exchanged.error == httplib::Error::Write;
-    if (rested && unanswered && !exchanged.answered && !Passed(deadline)) {
-      exchanged = Try(request, deadline);
+        reply.error == httplib::Error::Read || reply.error == httplib::Error::Write;
+    if (rested && unanswered && !reply.answered && !Passed(deadline)) {
+      reply = Try(request, deadline);
     }
     last_used_ = std::chrono::steady_clock::now();
-    return exchanged;
+    return reply;
   }
 
   /// From the next answer on.
@@ -783,36 +834,36 @@ class Exchange {
   static constexpr std::chrono::milliseconds kRested{500};
 
   Exchanged Try(httplib::Request& request, SteadyTime deadline) {
-    Exchanged exchanged;
-    request.response_handler = [&exchanged](const httplib::Response& response) {
-      exchanged.answered = true;
-      exchanged.status = response.status;
+    Exchanged reply;
+    request.response_handler = [&reply](const httplib::Response& response) {
+      reply.answered = true;
+      reply.status = response.status;
       if (response.status == 425 || response.status == 429 || response.status == 503) {
-        exchanged.retry_after = retry_after::Wait(
+        reply.retry_after = retry_after::Wait(
             response.get_header_value("Retry-After"), response.get_header_value("Date"),
             std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
       }
       return true;
     };
-    request.content_receiver = [this, &exchanged](const char* data, std::size_t size, auto, auto) {
-      const std::size_t room = max_body_ - exchanged.body.size();
-      exchanged.too_long = size > room;
-      exchanged.body.append(data, exchanged.too_long ? room : size);
-      return !exchanged.too_long;
+    request.content_receiver = [this, &reply](const char* data, std::size_t size, auto, auto) {
+      const std::size_t room = max_body_ - reply.body.size();
+      reply.too_long = size > room;
+      reply.body.append(data, reply.too_long ? room : size);
+      return !reply.too_long;
     };
     httplib::Response response;
-    const bool sent = client_.Send(request, response, exchanged.error, deadline);
-    exchanged.found = client_.Found();
+    const bool sent = client_.Send(request, response, reply.error, deadline);
+    reply.found = client_.Found();
     if (sent) {
-      exchanged.error = httplib::Error::Success;
-      exchanged.answered = true;
-      exchanged.status = response.status;
+      reply.error = httplib::Error::Success;
+      reply.answered = true;
+      reply.status = response.status;
     }
-    if (exchanged.answered) {
+    if (reply.answered) {
       const std::string coding = Lowered(response.get_header_value("Content-Encoding"));
-      exchanged.encoded = !coding.empty() && coding != "identity";
+      reply.encoded = !coding.empty() && coding != "identity";
     }
-    return exchanged;
+    return reply;
   }
 
   std::size_t max_body_;
@@ -823,7 +874,7 @@ class Exchange {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/wire.hpp -------------------------------------------------------------------------
+// ---- dtm/http/wire/names.hpp -------------------------------------------------------------------
 
 /// The names that are used on the wire; nothing else spells them.
 /// Needs: std. Threads: constants and pure functions. Protocol: §2 (HTTP API), §3 (calling
@@ -945,8 +996,6 @@ inline const char* BranchMethod(TransType type, const std::string& payload) {
 /// Needs: cpp-httplib, POSIX. Threads: what it makes runs on any; SIGPIPE gets blocked there.
 /// Protocol: §3 (alert). The answer is ignored, and no redirect is followed.
 
-#include <utility>
-
 #include <nlohmann/json.hpp>
 
 namespace dtm {
@@ -981,12 +1030,11 @@ inline void Post(const Url& url, const Alert& alert) {
   request.set_header("Connection", "close");
   if (!url.credentials.empty()) request.set_header("Authorization", BasicAuthorization(url));
   // Alerts are rare: none leaves a connection behind.
-  const Exchanged exchanged =
-      Exchange(url, kMaxAnswer)
+  const Exchanged reply =
+      HttpConnection(url, kMaxAnswer)
           .Send(std::move(request), std::chrono::steady_clock::now() + kTimeout);
-  if (!exchanged.answered) {
-    throw Error("the alert web hook at " + url.Origin() +
-                " did not answer: " + exchanged.Problem());
+  if (!reply.answered) {
+    throw Error("the alert web hook at " + url.Origin() + " did not answer: " + reply.Problem());
   }
 }
 
@@ -1008,137 +1056,87 @@ inline std::function<void(const Alert&)> AlertWebHook(const std::string& url) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/json_input.hpp -------------------------------------------------------------------
+// ---- dtm/http/api/access.hpp -------------------------------------------------------------------
 
-/// JSON from strangers, whether they ask or answer: parsed with limits, read without conversions, refused with a sentence.
-/// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
-
-#include <map>
-#include <vector>
+/// Who may use the API: the token, and requests that a foreign web page made a browser send.
+/// Needs: std. Threads: pure functions. Document: docs/http_api.md, "Security".
 
 namespace dtm {
 inline namespace v1 {
+namespace access {
 
-namespace json_input {
-
-/// Any value; discarded if the text is none, or is nested too deeply to be copied or dumped.
-inline nlohmann::json Parse(const std::string& text) {
-  if (JsonDepth(text) > kMaxJsonDepth) return nlohmann::json::value_t::discarded;
-  return nlohmann::json::parse(text, nullptr, false);
-}
-
-/// @throws BadInput
-inline void CheckObject(const nlohmann::json& json, const std::string& what) {
-  if (!json.is_object()) throw BadInput(what + " must be a JSON object");
-}
-
-/// @throws BadInput  with what and where.
-inline nlohmann::json ParseObject(const std::string& text, const std::string& what) {
-  if (JsonDepth(text) > kMaxJsonDepth) {
-    throw BadInput(what + " is nested more than " + std::to_string(kMaxJsonDepth) + " levels deep");
-  }
-  if (text.find('\0') != std::string::npos) throw BadInput(what + " contains a NUL byte");
-  nlohmann::json json;
-  try {
-    json = nlohmann::json::parse(text);
-  } catch (const nlohmann::json::exception& error) {
-    throw BadInput(what + " is not valid JSON: " + Printable(error.what()));
-  }
-  CheckObject(json, what);
-  return json;
-}
-
-/// An object whose keys match without regard to case; null is the same as absent.
-class Fields {
- public:
-  /// `what` names the object in error messages.
-  Fields(const nlohmann::json& object, std::string what) : what_(std::move(what)) {
-    fields_.reserve(object.size());
-    for (const auto& item : object.items()) {
-      fields_.emplace_back(Lowered(item.key()), item.value().is_null() ? nullptr : &item.value());
-    }
-    std::sort(fields_.begin(), fields_.end(),
-              [](const Field& a, const Field& b) { return a.first < b.first; });
-    const auto twice =
-        std::adjacent_find(fields_.begin(), fields_.end(),
-                           [](const Field& a, const Field& b) { return a.first == b.first; });
-    if (twice != fields_.end()) {
-      throw BadInput(what_ + ": the key '" + Printable(twice->first) +
-                     "' is given twice, in different case");
-    }
-  }
-
-  const nlohmann::json* Find(const char* key) const {
-    const auto found = std::lower_bound(
-        fields_.begin(), fields_.end(), key,
-        [](const Field& field, const char* wanted) { return field.first < wanted; });
-    return found == fields_.end() || found->first != key ? nullptr : found->second;
-  }
-
-  std::string Text(const char* key) const {
-    const nlohmann::json* value = Find(key);
-    if (value == nullptr) return {};
-    if (!value->is_string()) Wrong(key, "a string");
-    return value->get_ref<const std::string&>();
-  }
-
-  bool Bool(const char* key) const {
-    const nlohmann::json* value = Find(key);
-    if (value == nullptr) return false;
-    if (!value->is_boolean()) Wrong(key, "true or false");
-    return value->get<bool>();
-  }
-
-  std::int64_t Integer(const char* key, std::int64_t smallest, std::int64_t largest) const {
-    const nlohmann::json* value = Find(key);
-    if (value == nullptr) return 0;
-    const std::string range =
-        "an integer from " + std::to_string(smallest) + " to " + std::to_string(largest);
-    if (!value->is_number_integer()) Wrong(key, range);
-    const bool huge = value->is_number_unsigned() &&
-                      value->get<std::uint64_t>() > static_cast<std::uint64_t>(largest);
-    if (huge || value->get<std::int64_t>() < smallest || value->get<std::int64_t>() > largest) {
-      Wrong(key, range);
-    }
-    return value->get<std::int64_t>();
-  }
-
-  std::map<std::string, std::string> Texts(const char* key) const {
-    std::map<std::string, std::string> texts;
-    const nlohmann::json* value = Find(key);
-    if (value == nullptr) return texts;
-    if (!value->is_object()) Wrong(key, "an object of strings");
-    for (const auto& item : value->items()) {
-      if (item.value().is_null()) continue;
-      if (!item.value().is_string()) Wrong(key, "an object of strings");
-      texts[item.key()] = item.value().get_ref<const std::string&>();
-    }
-    return texts;
-  }
-
-  /// Calls `each` with every element; `wanted` names what they have to be.
-  void Each(const char* key, const char* wanted,
-            const std::function<bool(const nlohmann::json&)>& each) const {
-    const nlohmann::json* value = Find(key);
-    if (value == nullptr) return;
-    if (!value->is_array()) Wrong(key, wanted);
-    for (const nlohmann::json& element : *value) {
-      if (!each(element)) Wrong(key, wanted);
-    }
-  }
-
-  [[noreturn]] void Wrong(const char* key, const std::string& wanted) const {
-    throw BadInput(what_ + ": '" + key + "' must be " + wanted);
-  }
-
- private:
-  using Field = std::pair<std::string, const nlohmann::json*>;
-
-  std::string what_;
-  std::vector<Field> fields_;  ///< in the order of their names
+/// The headers that decide; empty = absent.
+struct Headers {
+  std::string authorization;
+  std::string host;
+  std::string origin;
+  std::string sec_fetch_site;
 };
 
-}  // namespace json_input
+enum class Verdict { kAllowed, kNoToken, kForeign };
+
+/// Takes the same time wherever they differ, so that a token cannot be guessed piece by piece.
+inline bool Equal(std::string_view a, std::string_view b) {
+  unsigned difference = a.size() == b.size() ? 0u : 1u;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const char other = b.empty() ? '\0' : b[i % b.size()];
+    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(other);
+  }
+  return difference == 0;
+}
+
+/// `Bearer <token>`, or Basic with the token as the password: clients that know no tokens can say
+/// it in the URL of the server.
+inline bool CarriesToken(std::string_view authorization, std::string_view token) {
+  if (Lowered(authorization.substr(0, 7)) == "bearer ")
+    return Equal(authorization.substr(7), token);
+  if (Lowered(authorization.substr(0, 6)) != "basic ") return false;
+  const auto decoded = base64::Decode(authorization.substr(6));
+  if (!decoded) return false;
+  const std::size_t colon = decoded->find(':');
+  return colon != std::string::npos && Equal(std::string_view(*decoded).substr(colon + 1), token);
+}
+
+/// "localhost:36789" -> "localhost".
+inline std::string_view WithoutPort(std::string_view host) {
+  const std::size_t bracket = host.rfind(']');
+  const std::size_t colon = host.rfind(':');
+  const bool port = colon != std::string_view::npos &&
+                    (bracket == std::string_view::npos ? host.find(':') == colon : colon > bracket);
+  return port ? host.substr(0, colon) : host;
+}
+
+inline bool IsLoopback(std::string_view host) {
+  return host == "localhost" || host == "[::1]" || host == "::1" ||
+         (host.substr(0, 4) == "127." &&
+          host.find_first_not_of("0123456789.") == std::string_view::npos);
+}
+
+/// No client of dtm sends Origin or Sec-Fetch-Site: a browser does, for a page from somewhere.
+inline bool FromForeignPage(const Headers& headers) {
+  const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
+                          headers.origin == "https://" + headers.host;
+  const bool own_site = headers.sec_fetch_site.empty() || headers.sec_fetch_site == "none" ||
+                        headers.sec_fetch_site == "same-origin";
+  return !own_origin || !own_site;
+}
+
+/// The Host header is what a page's author chose, so a name that leads here (DNS rebinding) shows.
+inline Verdict Judge(const Headers& headers, const std::string& token) {
+  if (FromForeignPage(headers)) return Verdict::kForeign;
+  if (!token.empty()) {
+    return CarriesToken(headers.authorization, token) ? Verdict::kAllowed : Verdict::kNoToken;
+  }
+  return IsLoopback(Lowered(WithoutPort(headers.host))) ? Verdict::kAllowed : Verdict::kForeign;
+}
+
+/// Who only asks whether a server with a token lives needs none, and reaches it by any name.
+inline Verdict JudgePing(const Headers& headers, const std::string& token) {
+  if (token.empty()) return Judge(headers, token);
+  return FromForeignPage(headers) ? Verdict::kForeign : Verdict::kAllowed;
+}
+
+}  // namespace access
 }  // namespace v1
 }  // namespace dtm
 
@@ -1334,6 +1332,8 @@ class FramingReader {
 /// Requests and replies as everybody above the transport sees them, whatever brings them.
 /// Needs: std. Threads: values only. Source: RFC 9110.
 
+#include <vector>
+
 namespace dtm {
 inline namespace v1 {
 namespace transport {
@@ -1393,7 +1393,140 @@ inline std::string RequestText(const HttpRequest& request) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/reply_rule.hpp -------------------------------------------------------------------
+// ---- dtm/http/wire/json_input.hpp --------------------------------------------------------------
+
+/// JSON from strangers, whether they ask or answer: parsed with limits, read without conversions, refused with a sentence.
+/// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
+
+#include <map>
+
+namespace dtm {
+inline namespace v1 {
+
+namespace json_input {
+
+/// Any value; discarded if the text is none, or is nested too deeply to be copied or dumped.
+inline nlohmann::json Parse(const std::string& text) {
+  if (JsonDepth(text) > kMaxJsonDepth) return nlohmann::json::value_t::discarded;
+  return nlohmann::json::parse(text, nullptr, false);
+}
+
+/// @throws BadInput
+inline void CheckObject(const nlohmann::json& json, const std::string& what) {
+  if (!json.is_object()) throw BadInput(what + " must be a JSON object");
+}
+
+/// @throws BadInput  with what and where.
+inline nlohmann::json ParseObject(const std::string& text, const std::string& what) {
+  if (JsonDepth(text) > kMaxJsonDepth) {
+    throw BadInput(what + " is nested more than " + std::to_string(kMaxJsonDepth) + " levels deep");
+  }
+  if (text.find('\0') != std::string::npos) throw BadInput(what + " contains a NUL byte");
+  nlohmann::json json;
+  try {
+    json = nlohmann::json::parse(text);
+  } catch (const nlohmann::json::exception& error) {
+    throw BadInput(what + " is not valid JSON: " + Printable(error.what()));
+  }
+  CheckObject(json, what);
+  return json;
+}
+
+/// An object whose keys match without regard to case; null is the same as absent.
+class Fields {
+ public:
+  /// `what` names the object in error messages.
+  Fields(const nlohmann::json& object, std::string what) : what_(std::move(what)) {
+    fields_.reserve(object.size());
+    for (const auto& item : object.items()) {
+      fields_.emplace_back(Lowered(item.key()), item.value().is_null() ? nullptr : &item.value());
+    }
+    std::sort(fields_.begin(), fields_.end(),
+              [](const Field& a, const Field& b) { return a.first < b.first; });
+    const auto twice =
+        std::adjacent_find(fields_.begin(), fields_.end(),
+                           [](const Field& a, const Field& b) { return a.first == b.first; });
+    if (twice != fields_.end()) {
+      throw BadInput(what_ + ": the key '" + Printable(twice->first) +
+                     "' is given twice, in different case");
+    }
+  }
+
+  const nlohmann::json* Find(const char* key) const {
+    const auto found = std::lower_bound(
+        fields_.begin(), fields_.end(), key,
+        [](const Field& field, const char* wanted) { return field.first < wanted; });
+    return found == fields_.end() || found->first != key ? nullptr : found->second;
+  }
+
+  std::string Text(const char* key) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return {};
+    if (!value->is_string()) Wrong(key, "a string");
+    return value->get_ref<const std::string&>();
+  }
+
+  bool Bool(const char* key) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return false;
+    if (!value->is_boolean()) Wrong(key, "true or false");
+    return value->get<bool>();
+  }
+
+  std::int64_t Integer(const char* key, std::int64_t smallest, std::int64_t largest) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return 0;
+    const std::string range =
+        "an integer from " + std::to_string(smallest) + " to " + std::to_string(largest);
+    if (!value->is_number_integer()) Wrong(key, range);
+    const bool huge = value->is_number_unsigned() &&
+                      value->get<std::uint64_t>() > static_cast<std::uint64_t>(largest);
+    if (huge || value->get<std::int64_t>() < smallest || value->get<std::int64_t>() > largest) {
+      Wrong(key, range);
+    }
+    return value->get<std::int64_t>();
+  }
+
+  std::map<std::string, std::string> Texts(const char* key) const {
+    std::map<std::string, std::string> texts;
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return texts;
+    if (!value->is_object()) Wrong(key, "an object of strings");
+    for (const auto& item : value->items()) {
+      if (item.value().is_null()) continue;
+      if (!item.value().is_string()) Wrong(key, "an object of strings");
+      texts[item.key()] = item.value().get_ref<const std::string&>();
+    }
+    return texts;
+  }
+
+  /// Calls `each` with every element; `wanted` names what they have to be.
+  void Each(const char* key, const char* wanted,
+            const std::function<bool(const nlohmann::json&)>& each) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return;
+    if (!value->is_array()) Wrong(key, wanted);
+    for (const nlohmann::json& element : *value) {
+      if (!each(element)) Wrong(key, wanted);
+    }
+  }
+
+  [[noreturn]] void Wrong(const char* key, const std::string& wanted) const {
+    throw BadInput(what_ + ": '" + key + "' must be " + wanted);
+  }
+
+ private:
+  using Field = std::pair<std::string, const nlohmann::json*>;
+
+  std::string what_;
+  std::vector<Field> fields_;  ///< in the order of their names
+};
+
+}  // namespace json_input
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/reply_rule.hpp --------------------------------------------------------------
 
 /// Rule A: what the HTTP answer of a branch means.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §1, Rule A.
@@ -1456,7 +1589,7 @@ inline Result ReadReply(int status, const std::string& body) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/json_rpc.hpp ---------------------------------------------------------------------
+// ---- dtm/http/wire/json_rpc.hpp ----------------------------------------------------------------
 
 /// JSON-RPC 2.0 as dtm speaks it to branches: the body of a call, and what the answer means.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (results), §3 (JSON-RPC call), §12 W8, W32.
@@ -1509,12 +1642,12 @@ inline std::string BranchBody(const Url& url, const std::string& payload, const 
 inline Result ReadReply(int status, const std::string& body) {
   Result plain = dtm::ReadReply(status, body);
   if (plain.kind != Result::Kind::kSuccess) return plain;
-  const nlohmann::json answer = json_input::Parse(body);
-  if (!answer.is_object())
+  const nlohmann::json reply = json_input::Parse(body);
+  if (!reply.is_object())
     return Result::Error("its answer is no JSON object, or nested too deeply: " +
                          StorableText(body));
-  const auto error = answer.find("error");
-  if (error == answer.end() || error->is_null()) return plain;
+  const auto error = reply.find("error");
+  if (error == reply.end() || error->is_null()) return plain;
   const nlohmann::json code = error->is_object() ? error->value("code", nlohmann::json()) : nullptr;
   const std::string text = StorableText(body);
   if (code == kFailureCode) return Result::Failure(OwnWords(body));
@@ -1526,7 +1659,7 @@ inline Result ReadReply(int status, const std::string& body) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/wire_transaction.hpp -------------------------------------------------------------
+// ---- dtm/http/wire/transaction.hpp -------------------------------------------------------------
 
 /// A transaction as clients send it: from JSON to the record, and back.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
@@ -1812,7 +1945,7 @@ inline std::string EncodeTransaction(const Definition& definition,
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/wire_query.hpp -------------------------------------------------------------------
+// ---- dtm/http/wire/stored_transaction.hpp ------------------------------------------------------
 
 /// A stored transaction as query and all show it.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.5 (JSON objects).
@@ -1867,7 +2000,7 @@ inline Time UpdateTime(const Transaction& transaction) {
 inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Duration interval) {
   const Definition definition = Redacted(*transaction.definition);
   const Status status = transaction.status;
-  nlohmann::ordered_json json = {{kId, transaction.row},
+  nlohmann::ordered_json json = {{kId, transaction.id},
                                  {kCreateTime, TimeText(transaction.created)},
                                  {kUpdateTime, TimeText(UpdateTime(transaction))},
                                  {kGid, definition.gid},
@@ -1951,12 +2084,10 @@ inline std::string JsonText(const nlohmann::ordered_json& json) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api_message.hpp ------------------------------------------------------------------
+// ---- dtm/http/api/message.hpp ------------------------------------------------------------------
 
 /// A request to the API and its answer, without any socket; what an outcome is in HTTP.
 /// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
-
-#include <exception>
 
 namespace dtm {
 inline namespace v1 {
@@ -1975,7 +2106,7 @@ struct ApiRequest {
   }
 };
 
-struct ApiAnswer {
+struct ApiReply {
   int status = 200;
   std::string body;
   const char* type = "application/json; charset=utf-8";
@@ -1985,7 +2116,7 @@ struct ApiAnswer {
 };
 
 /// Gets the answer, once. It must not throw, and not wait: it may come in the coordinator's thread.
-using ApiDone = std::function<void(ApiAnswer)>;
+using ApiDone = std::function<void(ApiReply)>;
 
 /// What became of what was asked; HTTP and JSON-RPC write it down, each in its own way.
 struct ApiOutcome {
@@ -2015,30 +2146,30 @@ inline ApiOutcome OutcomeOf(const std::exception_ptr& error) {
     return {500, WhatWasThrown()};
   }
 }
-inline ApiOutcome OutcomeOf(const Reply& reply) {
-  if (!reply.error) return {};
+inline ApiOutcome OutcomeOf(const Answer& answer) {
+  if (!answer.error) return {};
   // The error says more than the clients of dtm are told of a rollback.
-  if (reply.result.Failed()) return {409, reply.result.reason};
-  return OutcomeOf(reply.error);
+  if (answer.result.Failed()) return {409, answer.result.reason};
+  return OutcomeOf(answer.error);
 }
 
-namespace answers {
+namespace replies {
 
-inline ApiAnswer NotFound() { return {404, "404 page not found", "text/plain"}; }
+inline ApiReply NotFound() { return {404, "404 page not found", "text/plain"}; }
 
-inline ApiAnswer Of(const ApiOutcome& outcome) {
+inline ApiReply Of(const ApiOutcome& outcome) {
   if (outcome.status == 200) return {200, R"({"dtm_result":"SUCCESS"})"};
   nlohmann::ordered_json json;
   if (outcome.status == 409) json[wire::kDtmResult] = wire::kFailure;
   if (outcome.status == 425) json[wire::kDtmResult] = wire::kOngoing;
   json[wire::kMessage] = outcome.message;
   if (outcome.rejected) json[wire::kRejected] = true;
-  ApiAnswer answer{outcome.status, wire::JsonText(json)};
-  if (outcome.status == 503) answer.retry_after = 1;
-  return answer;
+  ApiReply reply{outcome.status, wire::JsonText(json)};
+  if (outcome.status == 503) reply.retry_after = 1;
+  return reply;
 }
 
-}  // namespace answers
+}  // namespace replies
 
 /// An optional sign and digits, as the reference reads them.
 inline std::int64_t QueryInteger(const ApiRequest& request, const char* key, std::int64_t otherwise,
@@ -2060,7 +2191,60 @@ inline std::int64_t QueryInteger(const ApiRequest& request, const char* key, std
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api_head.hpp ---------------------------------------------------------------------
+// ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
+
+/// What a branch answers over HTTP: rule A from the side of the branch.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
+/// services).
+
+namespace dtm {
+inline namespace v1 {
+namespace replies {
+
+/// JSON in which a word of rule A that its texts happen to contain does not stand as it is: who
+/// looks for it in the body does not find it, who parses the body does.
+inline void Hide(const std::string& word, std::string& json) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  const auto first = static_cast<unsigned char>(word[0]);
+  const std::string escaped = std::string("\\u00") + kHex[first >> 4] + kHex[first & 15];
+  for (std::size_t at = json.find(word); at != std::string::npos; at = json.find(word, at)) {
+    json.replace(at, 1, escaped);
+  }
+}
+
+/// The caller understands just what the status says, whatever names and texts stand in the body.
+inline void HideWords(ApiReply& reply) {
+  if (reply.status == 200 || reply.status == 425) return;
+  Hide(wire::kOngoing, reply.body);
+  if (reply.status != 409) Hide(wire::kFailure, reply.body);
+}
+
+/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`; 503 if it asks to wait.
+inline ApiReply OfBranch(const Result& result) {
+  ApiReply reply;
+  switch (result.kind) {
+    case Result::Kind::kSuccess: return Of({});
+    case Result::Kind::kOngoing: reply = Of({425, result.text}); break;
+    case Result::Kind::kFailure: reply = Of({409, result.text}); break;
+    case Result::Kind::kError:
+    case Result::Kind::kNotSent:
+      reply.status = result.retry_after.count() > 0 ? 503 : 500;
+      reply.body = wire::JsonText({{wire::kError, result.text}});
+      break;
+  }
+  if (result.kind != Result::Kind::kFailure) {
+    const Duration wait = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
+    reply.retry_after = static_cast<int>((wait.count() + 999999) / 1000000);
+  }
+  HideWords(reply);
+  return reply;
+}
+
+}  // namespace replies
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/head.hpp ---------------------------------------------------------------------
 
 /// What is decided from the head of a request to the API, before its body is read.
 /// Needs: std. Threads: pure functions. Protocol: RFC 9112 §3.2.2, §6; document: docs/http_api.md, "Security".
@@ -2072,12 +2256,12 @@ namespace api_head {
 inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
 
 /// An answer after which the connection is closed, since the body was not read.
-inline ApiAnswer Refusal(int status, const std::string& why) {
-  ApiAnswer answer = answers::Of({status, why});
-  answer.close = true;
-  return answer;
+inline ApiReply Refusal(int status, const std::string& why) {
+  ApiReply reply = replies::Of({status, why});
+  reply.close = true;
+  return reply;
 }
-inline ApiAnswer TooLong() {
+inline ApiReply TooLong() {
   return Refusal(
       413, "the body is longer than the limit of " + std::to_string(kMaxBodyBytes) + " bytes");
 }
@@ -2110,7 +2294,7 @@ inline void TakeHost(ApiRequest& request) {
 }
 
 /// The refusal of a request whose body need not be read for it.
-inline std::optional<ApiAnswer> Check(const ApiRequest& request, const std::string& token) {
+inline std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token) {
   const auto header = [&request](std::string_view lower) {
     return std::string(transport::FindHeader(request.headers, lower));
   };
@@ -2129,10 +2313,10 @@ inline std::optional<ApiAnswer> Check(const ApiRequest& request, const std::stri
   switch (ping ? access::JudgePing(headers, token) : access::Judge(headers, token)) {
     case access::Verdict::kAllowed: break;
     case access::Verdict::kNoToken: {
-      ApiAnswer answer =
+      ApiReply reply =
           Refusal(401, "this server needs its token: send Authorization: Bearer <token>");
-      answer.challenge = "Bearer";
-      return answer;
+      reply.challenge = "Bearer";
+      return reply;
     }
     case access::Verdict::kForeign:
       return Refusal(403,
@@ -2146,9 +2330,9 @@ inline std::optional<ApiAnswer> Check(const ApiRequest& request, const std::stri
   }
   if (!MayHaveBody(method) && method != "GET" && method != "HEAD" && method != "DELETE" &&
       method != "OPTIONS") {
-    ApiAnswer answer = answers::NotFound();
-    answer.close = true;
-    return answer;
+    ApiReply reply = replies::NotFound();
+    reply.close = true;
+    return reply;
   }
   const std::string encoding = Lowered(header("content-encoding"));
   const std::string type = Lowered(header("content-type"));
@@ -2165,7 +2349,73 @@ inline std::optional<ApiAnswer> Check(const ApiRequest& request, const std::stri
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api_lists.hpp --------------------------------------------------------------------
+// ---- dtm/http/api/json_rpc_api.hpp -------------------------------------------------------------
+
+/// The form of the API as JSON-RPC 2.0: a call, and its answer. What the methods do is in api.hpp.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §7.
+
+namespace dtm {
+inline namespace v1 {
+namespace json_rpc_api {
+
+inline ApiReply Reply(int status, const std::string& id, nlohmann::ordered_json error,
+                      nlohmann::ordered_json result) {
+  return {status, wire::JsonText({{"error", std::move(error)},
+                                  {"id", id},
+                                  {"jsonrpc", "2.0"},
+                                  {"result", std::move(result)}})};
+}
+
+inline ApiReply Error(int status, const std::string& id, int code, const std::string& message,
+                      nlohmann::ordered_json result = nullptr) {
+  return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
+}
+
+struct Call {
+  std::string id, method;
+  nlohmann::json params;  ///< null if there are none
+};
+
+/// The answer if it is no call.
+inline std::optional<ApiReply> Read(const std::string& body, Call& call) {
+  try {
+    nlohmann::json json = json_input::ParseObject(body, "the body");
+    const json_input::Fields fields(json, "the request");
+    std::string id = fields.Text("id");
+    const std::string version = fields.Text("jsonrpc");
+    call.method = fields.Text("method");
+    call.id = std::move(id);
+    if (call.id.empty() || version != "2.0") {
+      return Error(200, call.id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
+    }
+    const auto params = json.find("params");
+    if (params != json.end()) call.params = std::move(*params);
+    return std::nullopt;
+  } catch (const BadInput& error) {
+    return Error(400, "", -32700, std::string("Parse json error: ") + error.what());
+  }
+}
+
+inline ApiReply NotFound(const Call& call) {
+  return Error(200, call.id, -32601, "Method not found: " + Printable(call.method));
+}
+
+inline ApiReply OfGid(const std::string& id, const std::string& gid) {
+  return Reply(200, id, nullptr, {{wire::kGid, gid}});
+}
+inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
+  if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
+  const int code = outcome.status == 409   ? json_rpc::kFailureCode
+                   : outcome.status == 425 ? json_rpc::kOngoingCode
+                                           : -32603;
+  return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
+}
+
+}  // namespace json_rpc_api
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/lists.hpp --------------------------------------------------------------------
 
 /// The part of the HTTP API that only reads: query, all, scanKV and queryKV.
 /// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2.2, §2.5, §2.6, §6; document: docs/http_api.md.
@@ -2179,7 +2429,7 @@ class ApiLists {
 
   explicit ApiLists(Coordinator& tm) : tm_(tm) {}
 
-  ApiAnswer Query(const ApiRequest& request) {
+  ApiReply Query(const ApiRequest& request) {
     const std::string gid = request.Query(wire::kGid);
     if (gid.empty()) throw BadInput("no gid specified");
     const std::optional<Transaction> stored = tm_.Query(gid);
@@ -2189,7 +2439,7 @@ class ApiLists {
                                  {wire::kTransaction, std::move(transaction)}})};
   }
 
-  ApiAnswer All(const ApiRequest& request) {
+  ApiReply All(const ApiRequest& request) {
     const std::string gid = request.Query(wire::kGid);
     if (!gid.empty()) {
       const std::optional<Transaction> stored = tm_.Query(gid);
@@ -2227,7 +2477,7 @@ class ApiLists {
     return Page(std::move(transactions), position);
   }
 
-  ApiAnswer ScanValues(const ApiRequest& request) {
+  ApiReply ScanValues(const ApiRequest& request) {
     const std::int64_t position = QueryInteger(request, wire::kPosition, 0, 0, INT64_MAX);
     const std::int64_t limit =
         QueryInteger(request, wire::kLimit, 100, 1, static_cast<std::int64_t>(kMaxListLimit));
@@ -2236,7 +2486,7 @@ class ApiLists {
   }
 
   /// All that fits, of a category, with a key, or both.
-  ApiAnswer QueryValues(const ApiRequest& request) {
+  ApiReply QueryValues(const ApiRequest& request) {
     return Values(Read(request.Query(wire::kCategory), request.Query(wire::kKey), 0, kMaxListLimit),
                   false);
   }
@@ -2280,10 +2530,10 @@ class ApiLists {
     return list.dump(-1, ' ', false, Json::error_handler_t::replace);
   }
 
-  static ApiAnswer Values(const KeyValuePage& page, bool with_position) {
+  static ApiReply Values(const KeyValuePage& page, bool with_position) {
     Json values = Json::array();
     for (const KeyValue& value : page.values) {
-      values.push_back({{wire::kId, value.row},
+      values.push_back({{wire::kId, value.id},
                         {wire::kCreateTime, wire::TimeText(value.created)},
                         {wire::kUpdateTime, wire::TimeText(value.updated)},
                         {wire::kCategory, value.category},
@@ -2291,14 +2541,14 @@ class ApiLists {
                         {"v", ShownValue(value)},
                         {"version", value.version}});
     }
-    Json answer = {{wire::kValues, std::move(values)}};
+    Json reply = {{wire::kValues, std::move(values)}};
     if (with_position) {
-      answer[wire::kNextPosition] = page.next == 0 ? "" : std::to_string(page.next);
+      reply[wire::kNextPosition] = page.next == 0 ? "" : std::to_string(page.next);
     }
-    return {200, wire::JsonText(answer)};
+    return {200, wire::JsonText(reply)};
   }
 
-  static ApiAnswer Page(Json transactions, std::int64_t next) {
+  static ApiReply Page(Json transactions, std::int64_t next) {
     return {200, wire::JsonText({{wire::kNextPosition, next == 0 ? "" : std::to_string(next)},
                                  {wire::kTransactions, std::move(transactions)}})};
   }
@@ -2318,7 +2568,197 @@ class ApiLists {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/wire_registration.hpp ------------------------------------------------------------
+// ---- dtm/http/api/metrics_text.hpp -------------------------------------------------------------
+
+/// Counters of the API and the coordinator in Prometheus' text format, under dtm's names.
+/// Needs: std. Threads: ApiCounters is thread-safe, the rest are pure functions. Protocol: §9.
+
+#include <charconv>
+#include <tuple>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Requests answered, by the name of the API.
+class ApiCounters {
+ public:
+  struct Api {
+    std::uint64_t ok = 0;
+    std::uint64_t failed = 0;
+    Histogram durations;
+  };
+
+  /// `api` is one of a few names, never what a caller sent.
+  void Answered(const std::string& api, int status, Duration took) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Api& counted = apis_[api];
+    ++(status < 400 ? counted.ok : counted.failed);
+    counted.durations.Add(took);
+  }
+
+  std::map<std::string, Api> Get() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return apis_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, Api> apis_;
+};
+
+namespace metrics_text {
+
+inline void Head(std::string& out, const char* name, const char* type, const char* help) {
+  out.append("# HELP ").append(name).append(" ").append(help).append("\n# TYPE ");
+  out.append(name).append(" ").append(type).append("\n");
+}
+
+inline void Line(std::string& out, const std::string& name, const std::string& labels,
+                 std::uint64_t value) {
+  out.append(name);
+  if (!labels.empty()) out.append("{").append(labels).append("}");
+  out.append(" ").append(std::to_string(value)).append("\n");
+}
+
+/// With a point whatever the locale of the program.
+inline std::string Number(double value) {
+  char text[32];
+  const auto end =
+      std::to_chars(text, text + sizeof text, value, std::chars_format::general, 9).ptr;
+  return std::string(text, end);
+}
+
+inline void NumberLine(std::string& out, const std::string& name, const std::string& labels,
+                       double value) {
+  out.append(name);
+  if (!labels.empty()) out.append("{").append(labels).append("}");
+  out.append(" ").append(Number(value)).append("\n");
+}
+
+inline void Lines(std::string& out, const std::string& name, const std::string& labels,
+                  const Histogram& histogram) {
+  std::uint64_t total = 0;
+  const std::string before = labels.empty() ? "" : labels + ",";
+  for (std::size_t i = 0; i < histogram.counts.size(); ++i) {
+    total += histogram.counts[i];
+    const std::string bound =
+        i < histogram.bounds->size() ? Number((*histogram.bounds)[i]) : "+Inf";
+    Line(out, name + "_bucket", before + "le=\"" + bound + "\"", total);
+  }
+  NumberLine(out, name + "_sum", labels, histogram.sum);
+  Line(out, name + "_count", labels, total);
+}
+
+inline void Gauge(std::string& out, const char* name, const char* help, std::uint64_t value) {
+  Head(out, name, "gauge", help);
+  Line(out, name, "", value);
+}
+
+/// A label's value: quotes and backslashes in it are escaped, other bytes stand as they are.
+inline std::string Label(const std::string& value) {
+  std::string text;
+  for (const char c : value) {
+    if (c == '"' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text;
+}
+
+/// What is limited comes first, then what has most calls waiting; the number of series is bounded.
+inline void HostLines(std::string& out, std::vector<HostLoad> hosts) {
+  constexpr std::size_t kMost = 100;
+  std::sort(hosts.begin(), hosts.end(), [](const HostLoad& a, const HostLoad& b) {
+    return std::tie(b.limited, b.waiting, b.in_flight, a.host) <
+           std::tie(a.limited, a.waiting, a.in_flight, b.host);
+  });
+  if (hosts.size() > kMost) hosts.resize(kMost);
+  const auto each = [&](const char* name, const char* help, auto value) {
+    Head(out, name, "gauge", help);
+    for (const HostLoad& host : hosts) {
+      Line(out, name, "host=\"" + Label(host.host) + "\"", value(host));
+    }
+  };
+  each("dtm_host_calls_in_flight", "Calls by URL that are out, by host.",
+       [](const HostLoad& host) { return host.in_flight; });
+  each("dtm_host_calls_waiting", "Calls by URL that wait for a slot, by host.",
+       [](const HostLoad& host) { return host.waiting; });
+  each("dtm_host_limited", "1: the host does not answer, so few calls at a time go to it.",
+       [](const HostLoad& host) { return host.limited ? 1u : 0u; });
+}
+
+inline void GaugeLines(std::string& out, const Gauges& now) {
+  if (now.backlog) {
+    Gauge(out, "dtm_transactions_unfinished", "Transactions that have not ended.",
+          now.backlog->unfinished);
+    Gauge(out, "dtm_transactions_waiting",
+          "Of them: those that wait for a time or for their submit.", now.backlog->waiting);
+    Gauge(out, "dtm_transactions_stuck",
+          "Of them: those that go on only with RetryNow or ForceStop, or are damaged.",
+          now.backlog->stuck + now.damaged);
+    Head(out, "dtm_oldest_unfinished_seconds", "gauge", "Age of the oldest of them.");
+    NumberLine(out, "dtm_oldest_unfinished_seconds", "",
+               static_cast<double>(now.oldest_age.count()) / 1e6);
+  }
+  Gauge(out, "dtm_transactions_in_memory", "Transactions in memory; the others wait in the store.",
+        now.in_memory);
+  Head(out, "dtm_calls_in_flight", "gauge", "Branch calls that are out.");
+  Line(out, "dtm_calls_in_flight", "to=\"function\"", now.functions.in_flight);
+  Line(out, "dtm_calls_in_flight", "to=\"url\"", now.urls.in_flight);
+  Head(out, "dtm_calls_waiting", "gauge", "Branch calls that wait for a thread or a slot.");
+  Line(out, "dtm_calls_waiting", "to=\"function\"", now.functions.waiting);
+  Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
+  HostLines(out, now.urls.hosts);
+  Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
+}
+
+inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
+                        const Metrics::Snapshot& done, const Gauges& now) {
+  std::string out;
+  Head(out, "dtm_server_info", "gauge", "The version of the server.");
+  Line(out, "dtm_server_info", std::string("version=\"") + kVersion + "\"", 1);
+  const auto api_labels = [](const std::string& api) {
+    return "type=\"http\",api=\"" + api + "\"";
+  };
+  Head(out, "dtm_server_process_total", "counter", "Requests answered.");
+  for (const auto& [api, counted] : apis) {
+    const std::string labels = api_labels(api);
+    Line(out, "dtm_server_process_total", labels + ",status=\"ok\"", counted.ok);
+    Line(out, "dtm_server_process_total", labels + ",status=\"fail\"", counted.failed);
+  }
+  Head(out, "dtm_server_response_duration", "histogram", "Seconds from a request to its answer.");
+  for (const auto& [api, counted] : apis) {
+    Lines(out, "dtm_server_response_duration", api_labels(api), counted.durations);
+  }
+  const auto model = [](TransType type) { return std::string("model=\"") + Name(type) + "\""; };
+  Head(out, "dtm_transaction_process_total", "counter", "Transactions that ended.");
+  for (const auto& [key, count] : done.ended) {
+    const char* status = key.second == Status::kSucceed ? "ok" : "fail";
+    Line(out, "dtm_transaction_process_total", model(key.first) + ",status=\"" + status + "\"",
+         count);
+  }
+  Head(out, "dtm_transaction_handled_duration", "histogram",
+       "Seconds from the creation of a transaction to its end.");
+  for (const auto& [type, histogram] : done.durations) {
+    Lines(out, "dtm_transaction_handled_duration", model(type), histogram);
+  }
+  Head(out, "dtm_branch_process_total", "counter", "Branch calls that were answered.");
+  for (const auto& [branch, count] : done.branches) {
+    Line(out, "dtm_branch_process_total",
+         model(branch.type) + ",branchid=\"" + branch.branch_id + "\",branchtype=\"" +
+             Name(branch.op) + "\",status=\"" + (branch.ok ? "ok" : "fail") + "\"",
+         count);
+  }
+  Head(out, "dtm_store_commit_duration", "histogram", "Seconds that the store took for a commit.");
+  Lines(out, "dtm_store_commit_duration", "", done.commits);
+  GaugeLines(out, now);
+  return out;
+}
+
+}  // namespace metrics_text
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/registration.hpp ------------------------------------------------------------
 
 /// A branch as clients register it with a prepared tcc, xa or workflow: from JSON to a step, and back.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.4 (registerBranch body).
@@ -2515,7 +2955,7 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api_orders.hpp -------------------------------------------------------------------
+// ---- dtm/http/api/orders.hpp -------------------------------------------------------------------
 
 /// Orders to a coordinator, out of the JSON that says them: the body of an HTTP request, or the params of a JSON-RPC call.
 /// Needs: nlohmann/json. Threads: any. Protocol: §2.1, §2.2, §7.
@@ -2525,42 +2965,42 @@ inline namespace v1 {
 namespace api_orders {
 
 /// @throws what is wrong with `body`, and what can be refused at once; `done` does not come then.
-using Order = void (*)(Operations& tm, const nlohmann::json& body, const ReplyCallback& done);
+using Order = void (*)(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
 
 inline Definition TransactionOf(const nlohmann::json& body) {
   return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
 }
 
 /// `req_extra` says how it ended.
-inline void FinishWorkflow(Operations& tm, const nlohmann::json& body, const ReplyCallback& done) {
+inline void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   const json_input::Fields fields(body, "the transaction");
   const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
   tm.FinishWorkflowAsync(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result, done);
 }
 
-inline void Submit(Operations& tm, const nlohmann::json& body, const ReplyCallback& done) {
+inline void Submit(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   Definition definition = TransactionOf(body);
   if (definition.type == TransType::kWorkflow) return FinishWorkflow(tm, body, done);
   if (!definition.options.wait_result) return tm.SubmitAsync(std::move(definition), done);
-  tm.SubmitAsync(std::move(definition), [done](const Reply& reply) {
-    if (reply.error || reply.result.Succeeded()) return done(reply);
+  tm.SubmitAsync(std::move(definition), [done](const Answer& answer) {
+    if (answer.error || answer.result.Succeeded()) return done(answer);
     done({{}, Made<OngoingError>([&] {
-            return "gid '" + reply.result.gid + "' is " + Name(reply.result.status) +
+            return "gid '" + answer.result.gid + "' is " + Name(answer.result.status) +
                    " and goes on; ask query";
           })});
   });
 }
 
-inline void Prepare(Operations& tm, const nlohmann::json& body, const ReplyCallback& done) {
+inline void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   tm.PrepareAsync(TransactionOf(body), done);
 }
 
-inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const ReplyCallback& done) {
+inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   wire::Registration branch = wire::DecodeRegistration(json_input::Fields(body, "the branch"));
   tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
 }
 
-inline void Abort(Operations& tm, const nlohmann::json& body, const ReplyCallback& done) {
+inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   const json_input::Fields fields(body, "the transaction");
   tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
                 fields.Text(wire::kRollbackReason), done);
@@ -2570,21 +3010,21 @@ inline std::string GidIn(const nlohmann::json& body) {
   return wire::GidOf(json_input::Fields(body, "the body"));
 }
 
-inline void ForceStop(Operations& tm, const nlohmann::json& body, const ReplyCallback& done) {
+inline void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   tm.ForceStopAsync(GidIn(body), done);
 }
 
 /// What has ended needs no try, and that is no error here.
 inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
-                              const ReplyCallback& done) {
-  tm.RetryNowAsync(GidIn(body), [done](const Reply& reply) {
+                              const AnswerCallback& done) {
+  tm.RetryNowAsync(GidIn(body), [done](const Answer& answer) {
     try {
-      (void)reply.Get();
+      (void)answer.Get();
     } catch (const EndedError&) {
       return done({});
     } catch (...) {  // NOLINT(bugprone-empty-catch): `done` is told
     }
-    done(reply);
+    done(answer);
   });
 }
 
@@ -2592,316 +3032,7 @@ inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/branch_answer.hpp ----------------------------------------------------------------
-
-/// What a branch answers over HTTP: rule A from the side of the branch.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
-/// services).
-
-namespace dtm {
-inline namespace v1 {
-namespace answers {
-
-/// JSON in which a word of rule A that its texts happen to contain does not stand as it is: who
-/// looks for it in the body does not find it, who parses the body does.
-inline void Hide(const std::string& word, std::string& json) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  const auto first = static_cast<unsigned char>(word[0]);
-  const std::string escaped = std::string("\\u00") + kHex[first >> 4] + kHex[first & 15];
-  for (std::size_t at = json.find(word); at != std::string::npos; at = json.find(word, at)) {
-    json.replace(at, 1, escaped);
-  }
-}
-
-/// The caller understands just what the status says, whatever names and texts stand in the body.
-inline void HideWords(ApiAnswer& answer) {
-  if (answer.status == 200 || answer.status == 425) return;
-  Hide(wire::kOngoing, answer.body);
-  if (answer.status != 409) Hide(wire::kFailure, answer.body);
-}
-
-/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`; 503 if it asks to wait.
-inline ApiAnswer OfBranch(const Result& result) {
-  ApiAnswer answer;
-  switch (result.kind) {
-    case Result::Kind::kSuccess: return Of({});
-    case Result::Kind::kOngoing: answer = Of({425, result.text}); break;
-    case Result::Kind::kFailure: answer = Of({409, result.text}); break;
-    case Result::Kind::kError:
-    case Result::Kind::kNotSent:
-      answer.status = result.retry_after.count() > 0 ? 503 : 500;
-      answer.body = wire::JsonText({{wire::kError, result.text}});
-      break;
-  }
-  if (result.kind != Result::Kind::kFailure) {
-    const Duration wait = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
-    answer.retry_after = static_cast<int>((wait.count() + 999999) / 1000000);
-  }
-  HideWords(answer);
-  return answer;
-}
-
-}  // namespace answers
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/json_rpc_api.hpp -----------------------------------------------------------------
-
-/// The form of the API as JSON-RPC 2.0: a call, and its answer. What the methods do is in api.hpp.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §7.
-
-namespace dtm {
-inline namespace v1 {
-namespace json_rpc_api {
-
-inline ApiAnswer Reply(int status, const std::string& id, nlohmann::ordered_json error,
-                       nlohmann::ordered_json result) {
-  return {status, wire::JsonText({{"error", std::move(error)},
-                                  {"id", id},
-                                  {"jsonrpc", "2.0"},
-                                  {"result", std::move(result)}})};
-}
-
-inline ApiAnswer Error(int status, const std::string& id, int code, const std::string& message,
-                       nlohmann::ordered_json result = nullptr) {
-  return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
-}
-
-struct Call {
-  std::string id, method;
-  nlohmann::json params;  ///< null if there are none
-};
-
-/// The answer if it is no call.
-inline std::optional<ApiAnswer> Read(const std::string& body, Call& call) {
-  try {
-    nlohmann::json json = json_input::ParseObject(body, "the body");
-    const json_input::Fields fields(json, "the request");
-    std::string id = fields.Text("id");
-    const std::string version = fields.Text("jsonrpc");
-    call.method = fields.Text("method");
-    call.id = std::move(id);
-    if (call.id.empty() || version != "2.0") {
-      return Error(200, call.id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
-    }
-    const auto params = json.find("params");
-    if (params != json.end()) call.params = std::move(*params);
-    return std::nullopt;
-  } catch (const BadInput& error) {
-    return Error(400, "", -32700, std::string("Parse json error: ") + error.what());
-  }
-}
-
-inline ApiAnswer NotFound(const Call& call) {
-  return Error(200, call.id, -32601, "Method not found: " + Printable(call.method));
-}
-
-inline ApiAnswer OfGid(const std::string& id, const std::string& gid) {
-  return Reply(200, id, nullptr, {{wire::kGid, gid}});
-}
-inline ApiAnswer Of(const std::string& id, const ApiOutcome& outcome) {
-  if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
-  const int code = outcome.status == 409   ? json_rpc::kFailureCode
-                   : outcome.status == 425 ? json_rpc::kOngoingCode
-                                           : -32603;
-  return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
-}
-
-}  // namespace json_rpc_api
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/metrics_text.hpp -----------------------------------------------------------------
-
-/// Counters of the API and the coordinator in Prometheus' text format, under dtm's names.
-/// Needs: std. Threads: ApiCounters is thread-safe, the rest are pure functions. Protocol: §9.
-
-#include <charconv>
-#include <tuple>
-
-namespace dtm {
-inline namespace v1 {
-
-/// Requests answered, by the name of the API.
-class ApiCounters {
- public:
-  struct Api {
-    std::uint64_t ok = 0;
-    std::uint64_t failed = 0;
-    Histogram durations;
-  };
-
-  /// `api` is one of a few names, never what a caller sent.
-  void Answered(const std::string& api, int status, Duration took) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    Api& counted = apis_[api];
-    ++(status < 400 ? counted.ok : counted.failed);
-    counted.durations.Add(took);
-  }
-
-  std::map<std::string, Api> Get() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return apis_;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::map<std::string, Api> apis_;
-};
-
-namespace metrics_text {
-
-inline void Head(std::string& out, const char* name, const char* type, const char* help) {
-  out.append("# HELP ").append(name).append(" ").append(help).append("\n# TYPE ");
-  out.append(name).append(" ").append(type).append("\n");
-}
-
-inline void Line(std::string& out, const std::string& name, const std::string& labels,
-                 std::uint64_t value) {
-  out.append(name);
-  if (!labels.empty()) out.append("{").append(labels).append("}");
-  out.append(" ").append(std::to_string(value)).append("\n");
-}
-
-/// With a point whatever the locale of the program.
-inline std::string Number(double value) {
-  char text[32];
-  const auto end =
-      std::to_chars(text, text + sizeof text, value, std::chars_format::general, 9).ptr;
-  return std::string(text, end);
-}
-
-inline void NumberLine(std::string& out, const std::string& name, const std::string& labels,
-                       double value) {
-  out.append(name);
-  if (!labels.empty()) out.append("{").append(labels).append("}");
-  out.append(" ").append(Number(value)).append("\n");
-}
-
-inline void Lines(std::string& out, const std::string& name, const std::string& labels,
-                  const Histogram& histogram) {
-  std::uint64_t total = 0;
-  const std::string before = labels.empty() ? "" : labels + ",";
-  for (std::size_t i = 0; i < histogram.counts.size(); ++i) {
-    total += histogram.counts[i];
-    const std::string bound =
-        i < histogram.bounds->size() ? Number((*histogram.bounds)[i]) : "+Inf";
-    Line(out, name + "_bucket", before + "le=\"" + bound + "\"", total);
-  }
-  NumberLine(out, name + "_sum", labels, histogram.sum);
-  Line(out, name + "_count", labels, total);
-}
-
-inline void Gauge(std::string& out, const char* name, const char* help, std::uint64_t value) {
-  Head(out, name, "gauge", help);
-  Line(out, name, "", value);
-}
-
-/// A label's value: quotes and backslashes in it are escaped, other bytes stand as they are.
-inline std::string Label(const std::string& value) {
-  std::string text;
-  for (const char c : value) {
-    if (c == '"' || c == '\\') text += '\\';
-    text += c;
-  }
-  return text;
-}
-
-/// What is limited comes first, then what has most calls waiting; the number of series is bounded.
-inline void HostLines(std::string& out, std::vector<HostLoad> hosts) {
-  constexpr std::size_t kMost = 100;
-  std::sort(hosts.begin(), hosts.end(), [](const HostLoad& a, const HostLoad& b) {
-    return std::tie(b.limited, b.waiting, b.in_flight, a.host) <
-           std::tie(a.limited, a.waiting, a.in_flight, b.host);
-  });
-  if (hosts.size() > kMost) hosts.resize(kMost);
-  const auto each = [&](const char* name, const char* help, auto value) {
-    Head(out, name, "gauge", help);
-    for (const HostLoad& host : hosts) {
-      Line(out, name, "host=\"" + Label(host.host) + "\"", value(host));
-    }
-  };
-  each("dtm_host_calls_in_flight", "Calls by URL that are out, by host.",
-       [](const HostLoad& host) { return host.in_flight; });
-  each("dtm_host_calls_waiting", "Calls by URL that wait for a slot, by host.",
-       [](const HostLoad& host) { return host.waiting; });
-  each("dtm_host_limited", "1: the host does not answer, so few calls at a time go to it.",
-       [](const HostLoad& host) { return host.limited ? 1u : 0u; });
-}
-
-inline void GaugeLines(std::string& out, const Gauges& now) {
-  if (now.backlog) {
-    Gauge(out, "dtm_transactions_unfinished", "Transactions that have not ended.",
-          now.backlog->unfinished);
-    Gauge(out, "dtm_transactions_waiting",
-          "Of them: those that wait for a time or for their submit.", now.backlog->waiting);
-    Gauge(out, "dtm_transactions_stuck",
-          "Of them: those that go on only with RetryNow or ForceStop, or are damaged.",
-          now.backlog->stuck + now.damaged);
-    Head(out, "dtm_oldest_unfinished_seconds", "gauge", "Age of the oldest of them.");
-    NumberLine(out, "dtm_oldest_unfinished_seconds", "",
-               static_cast<double>(now.oldest_age.count()) / 1e6);
-  }
-  Gauge(out, "dtm_transactions_in_memory", "Transactions in memory; the others wait in the store.",
-        now.in_memory);
-  Head(out, "dtm_calls_in_flight", "gauge", "Branch calls that are out.");
-  Line(out, "dtm_calls_in_flight", "to=\"function\"", now.functions.in_flight);
-  Line(out, "dtm_calls_in_flight", "to=\"url\"", now.urls.in_flight);
-  Head(out, "dtm_calls_waiting", "gauge", "Branch calls that wait for a thread or a slot.");
-  Line(out, "dtm_calls_waiting", "to=\"function\"", now.functions.waiting);
-  Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
-  HostLines(out, now.urls.hosts);
-  Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
-}
-
-inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
-                        const Metrics::Snapshot& done, const Gauges& now) {
-  std::string out;
-  Head(out, "dtm_server_info", "gauge", "The version of the server.");
-  Line(out, "dtm_server_info", std::string("version=\"") + kVersion + "\"", 1);
-  const auto api_labels = [](const std::string& api) {
-    return "type=\"http\",api=\"" + api + "\"";
-  };
-  Head(out, "dtm_server_process_total", "counter", "Requests answered.");
-  for (const auto& [api, counted] : apis) {
-    const std::string labels = api_labels(api);
-    Line(out, "dtm_server_process_total", labels + ",status=\"ok\"", counted.ok);
-    Line(out, "dtm_server_process_total", labels + ",status=\"fail\"", counted.failed);
-  }
-  Head(out, "dtm_server_response_duration", "histogram", "Seconds from a request to its answer.");
-  for (const auto& [api, counted] : apis) {
-    Lines(out, "dtm_server_response_duration", api_labels(api), counted.durations);
-  }
-  const auto model = [](TransType type) { return std::string("model=\"") + Name(type) + "\""; };
-  Head(out, "dtm_transaction_process_total", "counter", "Transactions that ended.");
-  for (const auto& [key, count] : done.ended) {
-    const char* status = key.second == Status::kSucceed ? "ok" : "fail";
-    Line(out, "dtm_transaction_process_total", model(key.first) + ",status=\"" + status + "\"",
-         count);
-  }
-  Head(out, "dtm_transaction_handled_duration", "histogram",
-       "Seconds from the creation of a transaction to its end.");
-  for (const auto& [type, histogram] : done.durations) {
-    Lines(out, "dtm_transaction_handled_duration", model(type), histogram);
-  }
-  Head(out, "dtm_branch_process_total", "counter", "Branch calls that were answered.");
-  for (const auto& [branch, count] : done.branches) {
-    Line(out, "dtm_branch_process_total",
-         model(branch.type) + ",branchid=\"" + branch.branch_id + "\",branchtype=\"" +
-             Name(branch.op) + "\",status=\"" + (branch.ok ? "ok" : "fail") + "\"",
-         count);
-  }
-  Head(out, "dtm_store_commit_duration", "histogram", "Seconds that the store took for a commit.");
-  Lines(out, "dtm_store_commit_duration", "", done.commits);
-  GaugeLines(out, now);
-  return out;
-}
-
-}  // namespace metrics_text
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/api.hpp --------------------------------------------------------------------------
+// ---- dtm/http/api/api.hpp ----------------------------------------------------------------------
 
 /// The HTTP API as a function from a request to an answer, without any socket: the seam below which a server is.
 /// Bytes to what operations.hpp is asked, and its answer to bytes; the rules are there.
@@ -2922,7 +3053,7 @@ class Api {
   explicit Api(Coordinator& tm, std::string token = {})
       : tm_(tm), lists_(tm), token_(std::move(token)) {}
 
-  std::optional<ApiAnswer> Refusal(const ApiRequest& head) const {
+  std::optional<ApiReply> Refusal(const ApiRequest& head) const {
     return api_head::Check(head, token_);
   }
 
@@ -2938,30 +3069,30 @@ class Api {
     const Route* const route = Find(request);
     const char* const name = route == nullptr ? "unknown" : route->name;
     const ApiDone counted = [this, name, done,
-                             begin = std::chrono::steady_clock::now()](ApiAnswer answer) {
-      Count(name, answer.status, begin);
-      done(std::move(answer));
+                             begin = std::chrono::steady_clock::now()](ApiReply reply) {
+      Count(name, reply.status, begin);
+      done(std::move(reply));
     };
-    if (route == nullptr) return counted(answers::NotFound());
+    if (route == nullptr) return counted(replies::NotFound());
     try {
       (this->*route->handler)(request, counted);
     } catch (...) {
-      Tell(counted, {{}, std::current_exception()}, answers::Of);
+      Tell(counted, {{}, std::current_exception()}, replies::Of);
     }
   }
 
   /// The same, and waits for the answer. Never throws.
-  ApiAnswer Handle(const ApiRequest& request) {
-    const auto box = std::make_shared<ApiAnswer>();
+  ApiReply Handle(const ApiRequest& request) {
+    const auto box = std::make_shared<ApiReply>();
     try {
-      tm_.Await([&](const ReplyCallback& answer) {
-        Handle(request, [box, answer](ApiAnswer given) {
+      tm_.Await([&](const AnswerCallback& answer) {
+        Handle(request, [box, answer](ApiReply given) {
           *box = std::move(given);
           answer({});
         });
       });
     } catch (...) {
-      return answers::Of(OutcomeOf(std::current_exception()));
+      return replies::Of(OutcomeOf(std::current_exception()));
     }
     return std::move(*box);
   }
@@ -3025,27 +3156,27 @@ class Api {
   using Begin = std::chrono::steady_clock::time_point;
   void Count(const char* name, int status, Begin begin) {
     const auto took = std::chrono::steady_clock::now() - begin;
-    Replies::Protected(
+    Answers::Protected(
         [&] { counters_.Answered(name, status, std::chrono::duration_cast<Duration>(took)); });
   }
 
-  /// `write` makes the answer of the reply's outcome; without memory for it, only the status is told.
+  /// `write` makes the reply of the answer's outcome; without memory for it, only the status is told.
   template <typename Write>
-  static void Tell(const ApiDone& done, const Reply& reply, const Write& write) {
-    ApiAnswer answer;
-    answer.status = 500;
-    Replies::Protected([&] { answer = write(OutcomeOf(reply)); });
-    done(std::move(answer));
+  static void Tell(const ApiDone& done, const Answer& answer, const Write& write) {
+    ApiReply reply;
+    reply.status = 500;
+    Answers::Protected([&] { reply = write(OutcomeOf(answer)); });
+    done(std::move(reply));
   }
-  static ReplyCallback InHttp(const ApiDone& done) {
-    return [done](const Reply& reply) { Tell(done, reply, answers::Of); };
+  static AnswerCallback InHttp(const ApiDone& done) {
+    return [done](const Answer& answer) { Tell(done, answer, replies::Of); };
   }
 
-  template <ApiAnswer (ApiLists::*kRead)(const ApiRequest&)>
+  template <ApiReply (ApiLists::*kRead)(const ApiRequest&)>
   void Listed(const ApiRequest& request, const ApiDone& done) {
     done((lists_.*kRead)(request));
   }
-  template <ApiAnswer (Api::*kRead)(const ApiRequest&)>
+  template <ApiReply (Api::*kRead)(const ApiRequest&)>
   void Now(const ApiRequest& request, const ApiDone& done) {
     done((this->*kRead)(request));
   }
@@ -3064,7 +3195,7 @@ class Api {
                     {"abort", "abort", &api_orders::Abort},
                     {"registerBranch", "registerbranch", &api_orders::RegisterBranch}};
     json_rpc_api::Call call;
-    if (std::optional<ApiAnswer> wrong = json_rpc_api::Read(request.body, call)) {
+    if (std::optional<ApiReply> wrong = json_rpc_api::Read(request.body, call)) {
       return done(std::move(*wrong));
     }
     const Begin begin = std::chrono::steady_clock::now();
@@ -3074,9 +3205,9 @@ class Api {
     }
     for (const auto& method : kMethods) {
       if (call.method != method.name) continue;
-      const ReplyCallback told = [this, done, begin, counted = method.counted,
-                                  id = call.id](const Reply& reply) {
-        Tell(done, reply, [&](const ApiOutcome& outcome) {
+      const AnswerCallback told = [this, done, begin, counted = method.counted,
+                                   id = call.id](const Answer& answer) {
+        Tell(done, answer, [&](const ApiOutcome& outcome) {
           Count(counted, outcome.status, begin);
           return json_rpc_api::Of(id, outcome);
         });
@@ -3102,11 +3233,11 @@ class Api {
   }
   void DeleteTopic(const ApiRequest& request, const ApiDone& done) {
     const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
-    if (name.empty()) return done(answers::NotFound());
+    if (name.empty()) return done(replies::NotFound());
     tm_.DeleteTopicAsync(name, InHttp(done));
   }
 
-  ApiAnswer PrepareWorkflow(const ApiRequest& request) {
+  ApiReply PrepareWorkflow(const ApiRequest& request) {
     Definition definition =
         api_orders::TransactionOf(json_input::ParseObject(request.body, "the body"));
     if (definition.type != TransType::kWorkflow) {
@@ -3120,7 +3251,7 @@ class Api {
                                  {wire::kTransaction, lists_.Shown(stored)}})};
   }
 
-  ApiAnswer ResetCronTime(const ApiRequest& request) {
+  ApiReply ResetCronTime(const ApiRequest& request) {
     const std::int64_t timeout = QueryInteger(request, "timeout", 105, 0, 10LL * 366 * 86400);
     const std::int64_t limit =
         QueryInteger(request, "limit", 100, 1, static_cast<std::int64_t>(kMaxListLimit));
@@ -3139,28 +3270,28 @@ class Api {
     return {200, wire::JsonText({{"has_remaining", more}, {"succeed_count", done}})};
   }
 
-  ApiAnswer NewGid(const ApiRequest&) {
+  ApiReply NewGid(const ApiRequest&) {
     return {200, wire::JsonText({{wire::kDtmResult, wire::kSuccess}, {wire::kGid, tm_.NewGid()}})};
   }
-  ApiAnswer Version(const ApiRequest&) {
+  ApiReply Version(const ApiRequest&) {
     return {200, wire::JsonText({{"version", std::string("v") + kVersion}})};
   }
-  ApiAnswer Ping(const ApiRequest&) { return {200, R"({"msg":"pong"})"}; }
-  ApiAnswer MetricsText(const ApiRequest&) {
+  ApiReply Ping(const ApiRequest&) { return {200, R"({"msg":"pong"})"}; }
+  ApiReply MetricsText(const ApiRequest&) {
     return {200, metrics_text::Text(counters_.Get(), tm_.Counted(), tm_.Measure()),
             "text/plain; version=0.0.4"};
   }
 
   /// The caller understands just what the status says, whatever names and texts stand in the body.
-  ApiAnswer Branch(const ApiRequest& request) {
-    ApiAnswer answer;
+  ApiReply Branch(const ApiRequest& request) {
+    ApiReply reply;
     try {
-      answer = answers::OfBranch(Called(request));
+      reply = replies::OfBranch(Called(request));
     } catch (...) {
-      answer = answers::Of(OutcomeOf(std::current_exception()));
-      answers::HideWords(answer);
+      reply = replies::Of(OutcomeOf(std::current_exception()));
+      replies::HideWords(reply);
     }
-    return answer;
+    return reply;
   }
 
   Result Called(const ApiRequest& request) {
@@ -3191,48 +3322,7 @@ class Api {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/branch_service.hpp ---------------------------------------------------------------
-
-/// For services that coordinators call: who is called, and the answer. Any httplib server will do.
-/// Needs: cpp-httplib. Threads: pure functions. Protocol: §3 (calling branches), §11.5 (barrier from
-/// a query), §11 (helper for branch services).
-
-namespace dtm {
-inline namespace v1 {
-
-/// The barrier of a branch call, from the query of its request.
-/// @throws Error  trans_type, gid, branch_id or op is missing or cannot be (see Barrier): whoever
-///                calls is no coordinator.
-inline Barrier BarrierFromRequest(const httplib::Request& request) {
-  return BarrierFromQuery({request.params.begin(), request.params.end()});
-}
-
-/// Runs `serve()` and answers the coordinator with what it says: nothing or Success 200, Failure or
-/// a FailureError 409 (definite: roll back), Ongoing or an OngoingError 425 (ask again later), any
-/// other Result or exception 500 (ask again, with growing waits). With `retry_after`, of a Result or an Error, it is said
-/// how long not to ask (and 500 becomes 503). No exception leaves. What serve did must be
-/// durable when it returns. Requests come in several threads: with one connection they wait for each other, with one
-/// connection and table for each thread (thread_local) they do not.
-///
-///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {
-///     dtm::AnswerBranch(response, [&] {
-///       dtm::Barrier barrier = dtm::BarrierFromRequest(request);
-///       return table.Call(barrier, [&](sqlite3* db) { Credit(db, request.body); });
-///     });
-///   });
-template <typename Serve>
-void AnswerBranch(httplib::Response& response, const Serve& serve) {
-  const ApiAnswer answer = answers::OfBranch(Guarded([&serve] { return ResultOf(serve); }));
-  response.status = answer.status;
-  response.set_content(answer.body, answer.type);
-  if (answer.retry_after > 0)
-    response.set_header("Retry-After", std::to_string(answer.retry_after));
-}
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/connection.hpp -------------------------------------------------------------------
+// ---- dtm/http/calls/branch_connection.hpp ------------------------------------------------------
 
 /// One branch call on one keep-alive connection: builds the request, reads the answer.
 /// Needs: cpp-httplib, POSIX. Threads: one at a time, but for Break(); SIGPIPE must be blocked.
@@ -3318,30 +3408,31 @@ inline httplib::Request BranchRequest(const BranchCall& call, const Url& url) {
   return request;
 }
 
-class Connection {
+class BranchConnection {
  public:
-  explicit Connection(const Url& url) : origin_(url.Origin()), exchange_(url, kMaxAnswerBytes) {}
+  explicit BranchConnection(const Url& url)
+      : origin_(url.Origin()), connection_(url, kMaxReplyBytes) {}
 
   /// Throws Error if the call cannot be sent as it is. Afterwards IsOpen() says whether the
   /// connection can take another call.
   CallOutcome Send(const BranchCall& call, const Url& url, SteadyTime deadline) {
-    exchange_.LimitBody(MaxBody(call));
-    const Exchanged attempt = exchange_.Send(BranchRequest(call, url), deadline);
+    connection_.LimitBody(MaxBody(call));
+    const Exchanged attempt = connection_.Send(BranchRequest(call, url), deadline);
     CallOutcome outcome =
         Interpret(attempt, call, json_rpc::Speaks(*call.definition, url), deadline);
     outcome.result.retry_after = attempt.retry_after;
     return outcome;
   }
 
-  bool IsOpen() const { return exchange_.IsOpen(); }
+  bool IsOpen() const { return connection_.IsOpen(); }
 
   /// Any thread: ends what Send waits for, as far as there is a socket yet.
-  void Break() { exchange_.Break(); }
+  void Break() { connection_.Break(); }
 
  private:
   /// An answer that somebody wants may be as long as what he can keep of it.
   static std::size_t MaxBody(const BranchCall& call) {
-    return call.keep_body ? kMaxPayloadBytes : kMaxAnswerBytes;
+    return call.keep_body ? kMaxPayloadBytes : kMaxReplyBytes;
   }
 
   CallOutcome Interpret(const Exchanged& attempt, const BranchCall& call, bool as_json_rpc,
@@ -3376,16 +3467,16 @@ class Connection {
       }
       case Kind::Connection:
       case Kind::ConnectionTimeout:
-        if (Exchange::Passed(deadline)) break;
+        if (HttpConnection::Passed(deadline)) break;
         return error("cannot be reached: " + attempt.Problem(), true);
       case Kind::Read:
       case Kind::Write:
-        if (Exchange::Passed(deadline)) break;
+        if (HttpConnection::Passed(deadline)) break;
         return error(attempt.answered ? "broke off its answer"
                                       : "closed the connection without a valid HTTP answer",
                      false);
       default:
-        if (Exchange::Passed(deadline)) break;
+        if (HttpConnection::Passed(deadline)) break;
         return error("failed: " + httplib::to_string(attempt.error), true);
     }
     return error("gave no answer within " + Milliseconds(call.timeout), true);
@@ -3397,13 +3488,13 @@ class Connection {
   }
 
   std::string origin_;
-  Exchange exchange_;
+  HttpConnection connection_;
 };
 
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/host_limits.hpp ------------------------------------------------------------------
+// ---- dtm/http/calls/host_limits.hpp ------------------------------------------------------------
 
 /// How many calls a host may have in flight, so that a dead or slow one delays nobody else.
 /// Needs: std. Threads: none inside; the caller holds its own lock. Pure arithmetic, no clock.
@@ -3468,15 +3559,13 @@ class HostLimits {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/call_queue.hpp -------------------------------------------------------------------
+// ---- dtm/http/calls/call_queue.hpp -------------------------------------------------------------
 
 /// Which call goes out next: a queue per host, round robin over the hosts, connections kept for
 /// them.
 /// Needs: cpp-httplib (connections). Threads: none inside; the caller holds its own lock. No clock:
 /// time is passed in.
 
-#include <list>
-#include <new>
 #include <unordered_map>
 
 namespace dtm {
@@ -3508,7 +3597,7 @@ class CallQueue {
     BranchResults* results;
   };
 
-  struct Answer {
+  struct Ended {
     Job job;
     Result result;
   };
@@ -3523,7 +3612,7 @@ class CallQueue {
     friend class CallQueue;
     struct Idle {
       SteadyTime since;
-      std::unique_ptr<Connection> connection;
+      std::unique_ptr<BranchConnection> connection;
     };
 
     Url url_;
@@ -3539,8 +3628,8 @@ class CallQueue {
   /// A call that leaves the queue.
   struct Taken {
     Job job;
-    std::optional<Result> too_late;          ///< not to be sent, this is its answer
-    std::unique_ptr<Connection> connection;  ///< null: make a new one
+    std::optional<Result> too_late;                ///< not to be sent, this is its answer
+    std::unique_ptr<BranchConnection> connection;  ///< null: make a new one
   };
 
   /// @throws LogicError  an option is out of its range.
@@ -3612,7 +3701,8 @@ class CallQueue {
 
   /// A call has ended. The connection, if it is still good, is kept; else it stays the caller's to
   /// close.
-  void Return(Host& host, bool silent, std::unique_ptr<Connection>& connection, SteadyTime now) {
+  void Return(Host& host, bool silent, std::unique_ptr<BranchConnection>& connection,
+              SteadyTime now) {
     limits_.Finished(host.load_, silent);
     host.last_used_ = now;
     if (!connection || !connection->IsOpen() || idle_ >= options_.limits.total) return;
@@ -3626,8 +3716,8 @@ class CallQueue {
   }
 
   /// Collects what has become too late or too old, and returns when to look again.
-  SteadyTime Check(SteadyTime now, std::vector<Answer>& answers,
-                   std::vector<std::unique_ptr<Connection>>& closing) {
+  SteadyTime Check(SteadyTime now, std::vector<Ended>& ended,
+                   std::vector<std::unique_ptr<BranchConnection>>& closing) {
     SteadyTime next = now + std::chrono::hours(1);
     for (auto at = hosts_.begin(); at != hosts_.end();) {
       Host& host = *at->second;
@@ -3636,7 +3726,7 @@ class CallQueue {
           next = (std::min)(next, waiting.begin()->first);
           break;
         }
-        answers.push_back({waiting.begin()->second, TooLate(host)});
+        ended.push_back({waiting.begin()->second, TooLate(host)});
         --waiting_;
       }
       next = (std::min)(next, CloseOld(host, now, closing));
@@ -3681,7 +3771,7 @@ class CallQueue {
   }
 
   SteadyTime CloseOld(Host& host, SteadyTime now,
-                      std::vector<std::unique_ptr<Connection>>& closing) {
+                      std::vector<std::unique_ptr<BranchConnection>>& closing) {
     std::size_t old = 0;
     while (old < host.idle_.size() && host.idle_[old].since + options_.keep_idle <= now) {
       closing.push_back(std::move(host.idle_[old++].connection));
@@ -3707,7 +3797,7 @@ class CallQueue {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/call_pace.hpp --------------------------------------------------------------------
+// ---- dtm/http/calls/start_throttle.hpp ---------------------------------------------------------
 
 /// How many threads begin calls at once, so that fast branches are served by few of them and slow ones not in bursts.
 /// Needs: std. Threads: none inside; the caller holds its own lock. No clock: time is passed in.
@@ -3720,7 +3810,7 @@ inline namespace v1 {
 /// Older ones do not count: slow branches get as many threads as they need, 6 calls a millisecond and processor. Calls
 /// that begin together are answered together and wait for each other again each time; so they spread (1000 calls
 /// of 100 ms on 2 processors: 7,700/s without this).
-class CallPace {
+class StartThrottle {
  public:
   using SteadyTime = std::chrono::steady_clock::time_point;
 
@@ -3735,7 +3825,7 @@ class CallPace {
     Place& operator=(const Place&) = delete;
 
    private:
-    friend class CallPace;
+    friend class StartThrottle;
     struct Young {
       Place* place = nullptr;
       SteadyTime started{};
@@ -3744,7 +3834,7 @@ class CallPace {
     std::list<Young>::iterator at_ = here_.begin();
   };
 
-  explicit CallPace(unsigned processors)
+  explicit StartThrottle(unsigned processors)
       : max_young_(kYoungPerProcessor * (std::max)(processors, 2U)) {}
 
   bool MayStart(SteadyTime now) {
@@ -3776,14 +3866,11 @@ class CallPace {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/url_caller.hpp -------------------------------------------------------------------
+// ---- dtm/http/calls/url_caller.hpp -------------------------------------------------------------
 
 /// Calls branches by URL: threads that grow and shrink, connections that are kept, a queue per host.
 /// Needs: cpp-httplib, POSIX. Threads: as BranchCaller says; inside, one mutex over all state.
 /// Protocol: §3 (calling branches).
-
-#include <condition_variable>
-#include <thread>
 
 namespace dtm {
 inline namespace v1 {
@@ -3797,7 +3884,7 @@ class UrlCaller {
   ~UrlCaller() { Stop(); }
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) {
-    std::vector<Answer> answers;
+    std::vector<Ended> ended;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (stopping_) return;
@@ -3806,7 +3893,7 @@ class UrlCaller {
         const Job job{call, &results};
         try {
           if (auto refused = queue_.Push(job, now)) {
-            answers.push_back({job, std::move(*refused)});
+            ended.push_back({job, std::move(*refused)});
           } else {
             CheckBefore(Later(now, call.timeout - call.late));
           }
@@ -3816,7 +3903,7 @@ class UrlCaller {
       }
       WakeWorker();
     }
-    Deliver(answers);
+    Deliver(ended);
     for (BranchCall& call : calls) {
       if (call.definition) Deliver({std::move(call), &results}, Result::NotSent({}));
     }
@@ -3849,16 +3936,16 @@ class UrlCaller {
   static constexpr Milliseconds kShortestNap{1};
 
   using Job = CallQueue::Job;
-  using Answer = CallQueue::Answer;
+  using Ended = CallQueue::Ended;
   using Host = CallQueue::Host;
 
   struct Worker {
     std::thread thread;
     std::condition_variable wake;
     bool woken = false;
-    std::optional<Job> job;            ///< taken by whoever answers it
-    Connection* connection = nullptr;  ///< in use
-    CallPace::Place place;
+    std::optional<Job> job;                  ///< taken by whoever ended it
+    BranchConnection* connection = nullptr;  ///< in use
+    StartThrottle::Place place;
     SteadyTime deadline{};
   };
   using WorkerAt = std::list<Worker>::iterator;
@@ -3956,21 +4043,21 @@ class UrlCaller {
     const SteadyTime end = Clock::now();
     queue_.Return(host, reply.silent, taken.connection, end);
     CheckBefore(end + options_.keep_idle);
-    const bool answer = self.job.has_value() && !stopping_;
+    const bool wanted = self.job.has_value() && !stopping_;
     self.job.reset();
     lock.unlock();
     taken.connection.reset();  // closing may take a while
-    if (answer) Deliver(std::move(job), std::move(reply.result));
+    if (wanted) Deliver(std::move(job), std::move(reply.result));
     lock.lock();
   }
 
   /// Without the mutex.
-  CallOutcome Send(Host& host, const Job& job, std::unique_ptr<Connection>& connection,
+  CallOutcome Send(Host& host, const Job& job, std::unique_ptr<BranchConnection>& connection,
                    Worker& self) {
     CallOutcome outcome{{}, false};
-    outcome.result = Guarded([&] {
+    outcome.result = CatchAsResult([&] {
       if (!connection) {
-        connection = std::make_unique<Connection>(host.Where());
+        connection = std::make_unique<BranchConnection>(host.Where());
         const std::lock_guard<std::mutex> lock(mutex_);
         self.connection = connection.get();
       }
@@ -4000,13 +4087,13 @@ class UrlCaller {
       }
       const SteadyTime now = Clock::now();
       next_check_ = now + std::chrono::hours(1);
-      std::vector<Answer> answers;
-      std::vector<std::unique_ptr<Connection>> closing;
+      std::vector<Ended> ended;
+      std::vector<std::unique_ptr<BranchConnection>> closing;
       std::list<Worker> finished = std::move(finished_);
       finished_.clear();
       try {
-        CheckWorkers(now, answers);
-        next_check_ = (std::min)(next_check_, queue_.Check(now, answers, closing));
+        CheckWorkers(now, ended);
+        next_check_ = (std::min)(next_check_, queue_.Check(now, ended, closing));
       } catch (const std::bad_alloc&) {  // what was not looked at is looked at again
         next_check_ = now + kShortestNap;
       }
@@ -4014,7 +4101,7 @@ class UrlCaller {
       next_check_ = (std::max)(next_check_, now + kShortestNap);
       const bool deliver = !stopping_;
       lock.unlock();
-      if (deliver) Deliver(answers);
+      if (deliver) Deliver(ended);
       closing.clear();
       for (Worker& worker : finished) worker.thread.join();
       finished.clear();
@@ -4027,7 +4114,7 @@ class UrlCaller {
     finished_.clear();
   }
 
-  void CheckWorkers(SteadyTime now, std::vector<Answer>& answers) {
+  void CheckWorkers(SteadyTime now, std::vector<Ended>& ended) {
     for (Worker& worker : workers_) {
       const bool working = worker.connection != nullptr || worker.job.has_value();
       if (!working) continue;
@@ -4042,16 +4129,16 @@ class UrlCaller {
         // Not the whole url: the query of an xa's has another one in it, with its credentials.
         Result result =
             Result::Error(ParseUrl(worker.job->call.Url()).Origin() + " gave no answer in time");
-        answers.reserve(answers.size() + 1);  // or the job would be lost half moved
-        answers.push_back({std::move(*worker.job), std::move(result)});
+        ended.reserve(ended.size() + 1);  // or the job would be lost half moved
+        ended.push_back({std::move(*worker.job), std::move(result)});
         worker.job.reset();
       }
     }
   }
 
   /// Without the mutex.
-  static void Deliver(std::vector<Answer>& answers) {
-    for (Answer& answer : answers) Deliver(std::move(answer.job), std::move(answer.result));
+  static void Deliver(std::vector<Ended>& ended) {
+    for (Ended& call : ended) Deliver(std::move(call.job), std::move(call.result));
   }
   static void Deliver(Job job, Result result) {
     try {
@@ -4066,7 +4153,7 @@ class UrlCaller {
   std::list<Worker> workers_;
   std::list<Worker> finished_;  ///< to be joined
   std::vector<Worker*> idle_;
-  CallPace pace_{std::thread::hardware_concurrency()};
+  StartThrottle pace_{std::thread::hardware_concurrency()};
   bool waking_ = false;
   bool at_gate_ = false;
   bool stopping_ = false;
@@ -4106,7 +4193,7 @@ inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/direct_call.hpp ------------------------------------------------------------------
+// ---- dtm/http/calls/call_once.hpp --------------------------------------------------------------
 
 /// One branch call that the caller waits for, on a connection of its own.
 /// Needs: cpp-httplib. Threads: any; SIGPIPE must be blocked. Protocol: §11.1 (direct branch request).
@@ -4114,12 +4201,12 @@ inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}
 namespace dtm {
 inline namespace v1 {
 
-inline Result CallNow(const DirectCall& direct, const std::string& coordinator) {
+inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinator) {
   if (direct.url.empty()) return Result::Success();
   try {
     const BranchCall call = ToBranchCall(direct, coordinator, std::chrono::seconds(3));
     const Url url = ParseUrl(call.Url());
-    Connection connection(url);
+    BranchConnection connection(url);
     return connection.Send(call, url, Later(std::chrono::steady_clock::now(), call.timeout)).result;
   } catch (const std::exception& error) {
     return Result::Error(error.what());
@@ -4129,12 +4216,50 @@ inline Result CallNow(const DirectCall& direct, const std::string& coordinator) 
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/refusals.hpp ---------------------------------------------------------------------
+// ---- dtm/http/httplib/branch_service.hpp -------------------------------------------------------
+
+/// For services that coordinators call: who is called, and the answer. Any httplib server will do.
+/// Needs: cpp-httplib. Threads: pure functions. Protocol: §3 (calling branches), §11.5 (barrier from
+/// a query), §11 (helper for branch services).
+
+namespace dtm {
+inline namespace v1 {
+
+/// The barrier of a branch call, from the query of its request.
+/// @throws Error  trans_type, gid, branch_id or op is missing or cannot be (see Barrier): whoever
+///                calls is no coordinator.
+inline Barrier BarrierFromRequest(const httplib::Request& request) {
+  return BarrierFromQuery({request.params.begin(), request.params.end()});
+}
+
+/// Runs `serve()` and answers the coordinator with what it says: nothing or Success 200, Failure or
+/// a FailureError 409 (definite: roll back), Ongoing or an OngoingError 425 (ask again later), any
+/// other Result or exception 500 (ask again, with growing waits). With `retry_after`, of a Result or an Error, it is said
+/// how long not to ask (and 500 becomes 503). No exception leaves. What serve did must be
+/// durable when it returns. Requests come in several threads: with one connection they wait for each other, with one
+/// connection and table for each thread (thread_local) they do not.
+///
+///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {
+///     dtm::AnswerBranch(response, [&] {
+///       dtm::Barrier barrier = dtm::BarrierFromRequest(request);
+///       return table.Call(barrier, [&](sqlite3* db) { Credit(db, request.body); });
+///     });
+///   });
+template <typename Serve>
+void AnswerBranch(httplib::Response& response, const Serve& serve) {
+  const ApiReply reply = replies::OfBranch(CatchAsResult([&serve] { return ResultOf(serve); }));
+  response.status = reply.status;
+  response.set_content(reply.body, reply.type);
+  if (reply.retry_after > 0) response.set_header("Retry-After", std::to_string(reply.retry_after));
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/httplib/refusals.hpp -------------------------------------------------------------
 
 /// Tells connections for which a server has no room to come again.
 /// Needs: POSIX. Threads: thread-safe; one of its own.
-
-#include <deque>
 
 namespace dtm {
 inline namespace v1 {
@@ -4216,7 +4341,7 @@ class Refusals {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/request_guard.hpp ----------------------------------------------------------------
+// ---- dtm/http/httplib/smuggling_guard.hpp ------------------------------------------------------
 
 /// Watches the bytes of a request and stops at what two readers could understand differently, so
 /// that no request can hide in another one.
@@ -4229,7 +4354,7 @@ namespace dtm {
 inline namespace v1 {
 namespace guard {
 
-class RequestGuard {
+class SmugglingGuard {
  public:
   static constexpr std::size_t kMaxHeaders = 64;
   static constexpr std::size_t kMaxHeadBytes = 64 * 1024;
@@ -4344,7 +4469,7 @@ class RequestGuard {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/server_stream.hpp ----------------------------------------------------------------
+// ---- dtm/http/httplib/server_stream.hpp --------------------------------------------------------
 
 /// The bytes of a connection to our server: many requests, each with its own deadlines.
 /// Needs: cpp-httplib, POSIX. Threads: one at a time. Document: docs/http_api.md, "Security".
@@ -4378,7 +4503,7 @@ class ServerStream final : public BoundedStream {
     SetDeadline(Clock::now() + limits_.idle);
     if (!HasUnread() && Fill() <= 0) return false;
     SetDeadline(Clock::now() + limits_.head);
-    request_ = RequestGuard();
+    request_ = SmugglingGuard();
     answer_head_.clear();
     return true;
   }
@@ -4410,7 +4535,7 @@ class ServerStream final : public BoundedStream {
   }
 
   const ServerLimits limits_;
-  RequestGuard request_;
+  SmugglingGuard request_;
   std::string answer_head_;
 };
 
@@ -4418,134 +4543,7 @@ class ServerStream final : public BoundedStream {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/thread_pool.hpp ------------------------------------------------------------------
-
-/// Threads for work that blocks: one is added when all are busy, and leaves after a while without
-/// work.
-/// Needs: std. Threads: thread-safe.
-
-namespace dtm {
-inline namespace v1 {
-
-class ThreadPool {
- public:
-  /// `max_waiting`: jobs that may wait while all threads are busy; one always fits into the bytes.
-  explicit ThreadPool(std::size_t max_threads, std::size_t max_waiting = 0,
-                      std::size_t max_waiting_bytes = SIZE_MAX)
-      : max_threads_(max_threads),
-        max_waiting_(max_waiting),
-        max_waiting_bytes_(max_waiting_bytes) {}
-  ~ThreadPool() { Stop(); }
-  ThreadPool(const ThreadPool&) = delete;
-  ThreadPool& operator=(const ThreadPool&) = delete;
-
-  /// False: there is no room for it. A job must not throw.
-  bool Run(std::function<void()> job, std::size_t bytes = 0) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (stopping_) return false;
-    if (jobs_.size() >= idle_ && threads_.size() < max_threads_) (void)AddThread();
-    if (threads_.empty() || jobs_.size() >= idle_ + starting_ + max_waiting_) return false;
-    if (waiting_bytes_ > 0 &&
-        bytes > max_waiting_bytes_ - (std::min)(waiting_bytes_, max_waiting_bytes_))
-      return false;
-    jobs_.push_back({std::move(job), bytes});
-    waiting_bytes_ += bytes;
-    arrived_.notify_one();
-    return true;
-  }
-
-  /// Waits for everything that was taken, and joins the threads.
-  void Stop() {
-    std::list<std::thread> threads;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
-      threads.swap(threads_);
-      arrived_.notify_all();
-    }
-    for (auto& thread : threads) thread.join();
-    for (auto& thread : ended_) thread.join();
-    ended_.clear();
-  }
-
- private:
-  static constexpr std::chrono::seconds kIdleBeforeLeaving{10};
-
-  struct Job {
-    std::function<void()> run;
-    std::size_t bytes;
-  };
-
-  // All with mutex_ held.
-
-  bool AddThread() {
-    try {
-      threads_.emplace_back();
-    } catch (const std::bad_alloc&) {
-      return false;
-    }
-    try {
-      threads_.back() = std::thread([this] { ThreadMain(); });
-    } catch (const std::exception&) {  // none to be had now
-      threads_.pop_back();
-      return false;
-    }
-    ++starting_;
-    return true;
-  }
-
-  void ThreadMain() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    --starting_;
-    for (;;) {
-      if (!jobs_.empty()) {
-        std::function<void()> job = std::move(jobs_.front().run);
-        waiting_bytes_ -= jobs_.front().bytes;
-        jobs_.pop_front();
-        lock.unlock();
-        job();
-        job = nullptr;  // what it holds may use the pool
-        lock.lock();
-        continue;
-      }
-      if (stopping_) return;
-      ++idle_;
-      const auto woken = arrived_.wait_for(lock, kIdleBeforeLeaving);
-      --idle_;
-      if (woken == std::cv_status::timeout && jobs_.empty() && !stopping_) {
-        return Leave();
-      }
-    }
-  }
-
-  void Leave() {
-    const auto self = std::find_if(threads_.begin(), threads_.end(), [](const auto& thread) {
-      return thread.get_id() == std::this_thread::get_id();
-    });
-    if (self == threads_.end()) return;
-    for (auto& thread : ended_) thread.join();  // these have left the loop already
-    ended_.clear();
-    ended_.splice(ended_.end(), threads_, self);
-  }
-
-  const std::size_t max_threads_;
-  const std::size_t max_waiting_;
-  std::mutex mutex_;
-  std::condition_variable arrived_;
-  const std::size_t max_waiting_bytes_;
-  std::deque<Job> jobs_;
-  std::size_t waiting_bytes_ = 0;
-  std::size_t idle_ = 0;
-  std::size_t starting_ = 0;
-  bool stopping_ = false;
-  std::list<std::thread> threads_;
-  std::list<std::thread> ended_;  // left the pool, to be joined
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/guarded_server.hpp ---------------------------------------------------------------
+// ---- dtm/http/httplib/guarded_server.hpp -------------------------------------------------------
 
 /// cpp-httplib's server, made safe for a network: every wait has a deadline, every size a limit,
 /// connections beyond the limit are told so, and stopping takes no longer than the requests at hand.
@@ -4726,7 +4724,7 @@ class GuardedServer : public httplib::Server {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/remote_requests.hpp --------------------------------------------------------------
+// ---- dtm/http/remote/remote_requests.hpp -------------------------------------------------------
 
 /// Requests to a coordinator elsewhere, on connections that are kept; an answer that is neither yes nor no.
 /// Needs: cpp-httplib, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
@@ -4753,9 +4751,9 @@ struct Said {
   bool rejected = false;               ///< nothing was changed; the Go server does not say it
 };
 
-inline Said SaidIn(const Exchanged& answer) {
+inline Said SaidIn(const Exchanged& reply) {
   Said said;
-  const nlohmann::json body = json_input::Parse(answer.body);
+  const nlohmann::json body = json_input::Parse(reply.body);
   if (!body.is_object()) return said;
   const auto text = [&body](const char* key) {
     const auto found = body.find(key);
@@ -4804,14 +4802,14 @@ class RemoteRequests {
       request.set_header("Authorization", BasicAuthorization(url_));
     }
     BlockSigpipe();
-    std::unique_ptr<Exchange> exchange = TakeIdle();
-    Exchanged exchanged = exchange->Send(std::move(request),
-                                         Later(std::chrono::steady_clock::now(), options_.timeout));
-    if (!exchanged.Complete()) {
-      throw InDoubtError(NoAnswer(gid) + exchanged.Problem());
+    std::unique_ptr<HttpConnection> exchange = TakeIdle();
+    Exchanged reply = exchange->Send(std::move(request),
+                                     Later(std::chrono::steady_clock::now(), options_.timeout));
+    if (!reply.Complete()) {
+      throw InDoubtError(NoAnswer(gid) + reply.Problem());
     }
     Keep(std::move(exchange));
-    return exchanged;
+    return reply;
   }
 
   std::string NoAnswer(const std::string& gid) const {
@@ -4819,8 +4817,8 @@ class RemoteRequests {
            " gave no answer; submit it again: ";
   }
 
-  static std::string MessageOf(const Exchanged& answer) {
-    return StorableText(SaidIn(answer).message.value_or(answer.body));
+  static std::string MessageOf(const Exchanged& reply) {
+    return StorableText(SaidIn(reply).message.value_or(reply.body));
   }
 
   static RejectedError Refused(const std::string& gid, const std::string& message) {
@@ -4830,35 +4828,35 @@ class RemoteRequests {
   /// Yes, or a definite no (Rule B, but read from fields: a gid may contain any word). Any page there is says 200; dtm
   /// says SUCCESS as well.
   /// @throws InDoubtError, BusyError, RejectedError  it was neither, see Refuse; or somebody else who answered.
-  bool SaysYes(const std::string& gid, const Exchanged& answer) const {
-    const Said said = SaidIn(answer);
-    if (answer.status == 200 && said.result == wire::kSuccess) return true;
-    const bool definite = answer.status == 200 || answer.status == 409 || answer.status == 425;
-    if (!definite) Refuse("gid '" + gid + "'", answer);
-    if (said.result != wire::kFailure && said.result != wire::kOngoing) throw NotOfDtm(gid, answer);
+  bool SaysYes(const std::string& gid, const Exchanged& reply) const {
+    const Said said = SaidIn(reply);
+    if (reply.status == 200 && said.result == wire::kSuccess) return true;
+    const bool definite = reply.status == 200 || reply.status == 409 || reply.status == 425;
+    if (!definite) Refuse("gid '" + gid + "'", reply);
+    if (said.result != wire::kFailure && said.result != wire::kOngoing) throw NotOfDtm(gid, reply);
     return false;
   }
 
-  InDoubtError NotOfDtm(const std::string& gid, const Exchanged& answer) const {
+  InDoubtError NotOfDtm(const std::string& gid, const Exchanged& reply) const {
     return InDoubtError(NoAnswer(gid) +
-                        "it answered something that is not dtm's: " + StorableText(answer.body));
+                        "it answered something that is not dtm's: " + StorableText(reply.body));
   }
 
   /// An answer that is neither "stored" nor "failed".
-  [[noreturn]] void Refuse(const std::string& what, const Exchanged& answer) const {
+  [[noreturn]] void Refuse(const std::string& what, const Exchanged& reply) const {
     const std::string text = what + " was refused by the coordinator at " + Where() +
-                             " with HTTP status " + std::to_string(answer.status) + ": " +
-                             MessageOf(answer);
+                             " with HTTP status " + std::to_string(reply.status) + ": " +
+                             MessageOf(reply);
     // A gateway says it too, when it has sent the request on already.
-    if (answer.status == 503 && SaidIn(answer).message) {
-      throw AskingToWait(BusyError(text), answer.retry_after);
+    if (reply.status == 503 && SaidIn(reply).message) {
+      throw AskingToWait(BusyError(text), reply.retry_after);
     }
-    if (answer.status >= 500) {
+    if (reply.status >= 500) {
       throw AskingToWait(InDoubtError(text + "; it may be stored, submit it again"),
-                         answer.retry_after);
+                         reply.retry_after);
     }
-    if (answer.status == 400) throw BadInput(text);
-    throw AskingToWait(RejectedError(text), answer.retry_after);
+    if (reply.status == 400) throw BadInput(text);
+    throw AskingToWait(RejectedError(text), reply.retry_after);
   }
 
   /// What was sent may be stored, whoever refuses to tell of it.
@@ -4877,15 +4875,15 @@ class RemoteRequests {
   static constexpr std::size_t kMaxQueryBytes = std::size_t{16}
                                                 << 20;  // a workflow with all its answers in base64
 
-  std::unique_ptr<Exchange> TakeIdle() {
+  std::unique_ptr<HttpConnection> TakeIdle() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.empty()) return std::make_unique<Exchange>(url_, kMaxQueryBytes);
-    std::unique_ptr<Exchange> exchange = std::move(idle_.back());
+    if (idle_.empty()) return std::make_unique<HttpConnection>(url_, kMaxQueryBytes);
+    std::unique_ptr<HttpConnection> exchange = std::move(idle_.back());
     idle_.pop_back();
     return exchange;
   }
 
-  void Keep(std::unique_ptr<Exchange> exchange) {
+  void Keep(std::unique_ptr<HttpConnection> exchange) {
     if (!exchange->IsOpen()) return;
     const std::lock_guard<std::mutex> lock(mutex_);
     if (idle_.size() < kMaxIdle) idle_.push_back(std::move(exchange));
@@ -4894,13 +4892,13 @@ class RemoteRequests {
   Url url_;
   const RemoteOptions options_;
   std::mutex mutex_;
-  std::vector<std::unique_ptr<Exchange>> idle_;
+  std::vector<std::unique_ptr<HttpConnection>> idle_;
 };
 
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/wire_told.hpp --------------------------------------------------------------------
+// ---- dtm/http/wire/told_transaction.hpp --------------------------------------------------------
 
 /// Whether a transaction that a coordinator elsewhere tells of can be the one that was submitted.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.5 (what the Go server leaves out on SQL and redis).
@@ -5018,14 +5016,14 @@ class RemoteCoordinator : public Endpoint {
 
   TransResult Submit(Definition definition) override {
     Check(definition, SubmitProblem(definition));
-    const Exchanged answer =
+    const Exchanged reply =
         Requests().Post("/submit", definition.gid, wire::EncodeTransaction(definition));
-    if (Requests().SaysYes(definition.gid, answer)) {
+    if (Requests().SaysYes(definition.gid, reply)) {
       const bool ended = definition.options.wait_result;
       return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
     }
-    const std::string message = RemoteRequests::MessageOf(answer);
-    if (SaidIn(answer).rejected) throw RemoteRequests::Refused(definition.gid, message);
+    const std::string message = RemoteRequests::MessageOf(reply);
+    if (SaidIn(reply).rejected) throw RemoteRequests::Refused(definition.gid, message);
     return Settle(definition, message);
   }
 
@@ -5043,12 +5041,12 @@ class RemoteCoordinator : public Endpoint {
 
   /// On one of a few threads; the callback comes on it, also while this is destroyed.
   /// @throws BusyError  20,000 or 32 MiB of them wait already.
-  void SubmitAsync(Definition definition, ReplyCallback callback) override {
+  void SubmitAsync(Definition definition, AnswerCallback callback) override {
     Check(definition, SubmitProblem(definition));
     const std::string gid = definition.gid;
     const std::size_t bytes = BytesOf(definition);
     auto job = [this, definition = std::move(definition), callback = std::move(callback)] {
-      Reply reply;
+      Answer reply;
       try {
         if (own_.Get().stopping) {
           throw RejectedError(
@@ -5094,11 +5092,11 @@ class RemoteCoordinator : public Endpoint {
 
   WorkflowState PrepareWorkflow(Definition definition) override {
     Check(definition);
-    const Exchanged answer =
+    const Exchanged reply =
         Requests().Post("/prepareWorkflow", definition.gid, wire::EncodeTransaction(definition));
-    if (answer.status != 200) Requests().Refuse("gid '" + definition.gid + "'", answer);
-    if (auto state = wire::DecodeWorkflow(answer.body)) return std::move(*state);
-    throw Requests().NotOfDtm(definition.gid, answer);
+    if (reply.status != 200) Requests().Refuse("gid '" + definition.gid + "'", reply);
+    if (auto state = wire::DecodeWorkflow(reply.body)) return std::move(*state);
+    throw Requests().NotOfDtm(definition.gid, reply);
   }
 
   WorkflowState ResumeWorkflow(Definition definition) override {
@@ -5118,11 +5116,11 @@ class RemoteCoordinator : public Endpoint {
   }
 
   /// On a connection of its own, with the request timeout of the call (3 s).
-  Result CallBranch(const DirectCall& call) override {
+  Result CallBranch(const InitiatorCall& call) override {
     const std::string where = Requests().Where();
     if (!call.url.empty()) CheckCallable(call);
     BlockSigpipe();
-    return CallNow(call, options_.url_in_branches.empty() ? where : options_.url_in_branches);
+    return CallOnce(call, options_.url_in_branches.empty() ? where : options_.url_in_branches);
   }
 
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override {
@@ -5157,9 +5155,9 @@ class RemoteCoordinator : public Endpoint {
 
   /// A request that is either done or refused.
   void Order(const char* path, const std::string& gid, std::string body) {
-    const Exchanged answer = Requests().Post(path, gid, std::move(body));
-    if (!Requests().SaysYes(gid, answer))
-      throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(answer));
+    const Exchanged reply = Requests().Post(path, gid, std::move(body));
+    if (!Requests().SaysYes(gid, reply))
+      throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(reply));
   }
 
   static constexpr std::size_t kAsyncThreads = 32;
@@ -5228,12 +5226,12 @@ class RemoteCoordinator : public Endpoint {
   }
 
   std::optional<Stored> Query(const std::string& gid) {
-    const Exchanged answer = Requests().Send(
+    const Exchanged reply = Requests().Send(
         "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
-    if (answer.status != 200) Requests().Refuse("the query of gid '" + gid + "'", answer);
-    nlohmann::json body = json_input::Parse(answer.body);
+    if (reply.status != 200) Requests().Refuse("the query of gid '" + gid + "'", reply);
+    nlohmann::json body = json_input::Parse(reply.body);
     if (!body.is_object() || !body.contains(wire::kTransaction)) {
-      throw Requests().NotOfDtm(gid, answer);
+      throw Requests().NotOfDtm(gid, reply);
     }
     Stored stored{{}, std::move(body[wire::kTransaction]), std::move(body[wire::kBranches])};
     const nlohmann::json& told = stored.transaction;
@@ -5243,7 +5241,7 @@ class RemoteCoordinator : public Endpoint {
                        told.value(wire::kRollbackReason, ""), told.value(wire::kRollbackFrom, ""),
                        told.value(wire::kLastError, "")};
     } catch (const nlohmann::json::exception&) {
-      throw Requests().NotOfDtm(gid, answer);
+      throw Requests().NotOfDtm(gid, reply);
     }
     return stored;
   }
@@ -5295,7 +5293,7 @@ class ApiRoutes {
   /// Answers requests whose body need not be read. False: read it, then Answer.
   bool AnswerWithoutBody(const httplib::Request& request, httplib::Response& response) {
     const ApiRequest input = InputOf(request);
-    if (const std::optional<ApiAnswer> refusal = api_.Refusal(input)) {
+    if (const std::optional<ApiReply> refusal = api_.Refusal(input)) {
       Send(*refusal, response);
       return true;
     }
@@ -5336,14 +5334,14 @@ class ApiRoutes {
     return input;
   }
 
-  static void Send(const ApiAnswer& answer, httplib::Response& response) {
-    response.status = answer.status;
-    response.set_content(answer.body, answer.type);
-    if (answer.retry_after > 0) {
-      response.set_header("Retry-After", std::to_string(answer.retry_after));
+  static void Send(const ApiReply& reply, httplib::Response& response) {
+    response.status = reply.status;
+    response.set_content(reply.body, reply.type);
+    if (reply.retry_after > 0) {
+      response.set_header("Retry-After", std::to_string(reply.retry_after));
     }
-    if (answer.close) response.set_header("Connection", "close");
-    if (answer.challenge != nullptr) response.set_header("WWW-Authenticate", answer.challenge);
+    if (reply.close) response.set_header("Connection", "close");
+    if (reply.challenge != nullptr) response.set_header("WWW-Authenticate", reply.challenge);
   }
 
   Api api_;
@@ -5432,9 +5430,8 @@ class Server {
         });
     server->set_error_handler([](const httplib::Request&, httplib::Response& response) {
       if (!response.body.empty()) return;
-      const ApiAnswer answer =
-          answers::Of({response.status, "this is not valid HTTP for a server"});
-      response.set_content(answer.body, answer.type);
+      const ApiReply reply = replies::Of({response.status, "this is not valid HTTP for a server"});
+      response.set_content(reply.body, reply.type);
     });
     AddBodyRoutes(*server, R"([\s\S]*)", true);
     const int bound = server->Bind(host, port);
@@ -6314,7 +6311,7 @@ class MessageHead {
 /// Needs: std. Threads: one at a time. Source: RFC 9112 §2 to §6, request smuggling §11.2.
 ///
 /// Requests are read strictly: what two readers could understand in two ways is refused, so that no request can hide in
-/// another one. Replies are read as services write them (folded or many headers, bare line feeds, 1xx before the reply);
+/// another one. Answers are read as services write them (folded or many headers, bare line feeds, 1xx before the reply);
 /// a connection whose reply was framed oddly is not used again.
 
 namespace dtm {

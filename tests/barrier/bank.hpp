@@ -1,12 +1,12 @@
 /// A SQLite file with accounts and a barrier table, seen by as many connections as a test opens.
-/// Needs: SQLite through <dtm/sql/sqlite.hpp>. Threads: each Bank by one thread.
+/// Needs: SQLite through <dtm/sql/sqlite_connection.hpp>. Threads: each Bank by one thread.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
-#include <dtm/barrier/sqlite.hpp>
-#include <dtm/sql/sqlite.hpp>
+#include <dtm/barrier/sqlite_barrier.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 
 namespace dtm_test {
 

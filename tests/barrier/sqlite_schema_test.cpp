@@ -6,7 +6,7 @@
 #include "tests/barrier/bank.hpp"
 #include "tests/catch.hpp"
 #include "tests/support/temp_dir.hpp"
-#include <dtm/barrier/sqlite.hpp>
+#include <dtm/barrier/sqlite_barrier.hpp>
 #include <dtm/barrier/sqlite_schema.hpp>
 
 using Catch::Matchers::ContainsSubstring;

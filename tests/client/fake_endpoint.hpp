@@ -22,7 +22,7 @@ class FakeEndpoint : public dtm::Endpoint {
     waited.push_back(timeout);
     return Take(std::move(definition));
   }
-  void SubmitAsync(dtm::Definition definition, dtm::ReplyCallback callback) override {
+  void SubmitAsync(dtm::Definition definition, dtm::AnswerCallback callback) override {
     callback({Take(std::move(definition)), nullptr});
   }
   dtm::TransResult Prepare(dtm::Definition definition) override {
@@ -60,7 +60,7 @@ class FakeEndpoint : public dtm::Endpoint {
     workflow.reason = reason;
     workflow.result = result;
   }
-  dtm::Result CallBranch(const dtm::DirectCall& call) override {
+  dtm::Result CallBranch(const dtm::InitiatorCall& call) override {
     called.push_back(call);
     Note("call " + call.info.branch_id + " " + Name(call.info.op) + " " + call.url);
     return answers ? answers(call) : answer;
@@ -77,12 +77,12 @@ class FakeEndpoint : public dtm::Endpoint {
   std::vector<dtm::Definition> prepared;
   std::vector<std::pair<std::string, std::string>> aborted;
   std::vector<dtm::Step> registered;
-  std::vector<dtm::DirectCall> called;
+  std::vector<dtm::InitiatorCall> called;
   dtm::Result answer = dtm::Result::Success();  ///< of every branch
   dtm::WorkflowState workflow;
 
   std::vector<std::string> log;                                    ///< "prepare g", "submit g", ...
-  std::function<dtm::Result(const dtm::DirectCall&)> answers;      ///< instead of `answer`
+  std::function<dtm::Result(const dtm::InitiatorCall&)> answers;   ///< instead of `answer`
   std::map<std::string, std::function<void()>> instead_of_taking;  ///< by line of the log: throws
 
  private:

@@ -223,7 +223,7 @@ TEST_CASE("msg DoAndSubmit: an error of the abort itself is ignored") {
 
 TEST_CASE("msg DoAndSubmit: a query-back that throws is no answer") {
   FakeEndpoint endpoint;
-  endpoint.answers = [](const dtm::DirectCall&) -> Result {
+  endpoint.answers = [](const dtm::InitiatorCall&) -> Result {
     throw std::runtime_error("no such host");
   };
   CHECK_THAT(Outcome(endpoint, [](const BranchInfo&) { return Result::Error("lost"); }),
@@ -238,7 +238,7 @@ TEST_CASE(
   Msg msg = One(endpoint).AddBranchHeader("k", "v");
   msg.DoAndSubmit(LocalBranch<nlohmann::json>{"Query", FakeEndpoint::kOwner},
                   [](const BranchInfo&) { return Result::Error("lost"); });
-  const dtm::DirectCall& call = endpoint.called.at(0);
+  const dtm::InitiatorCall& call = endpoint.called.at(0);
   CHECK(call.url == "local:Query");
   CHECK(call.url == endpoint.prepared.at(0).query_prepared);
   CHECK(call.payload.empty());

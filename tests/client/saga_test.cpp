@@ -1,4 +1,4 @@
-/// The saga builder: the definition it hands over (design §4, protocol §4.1 and §11.1).
+/// The saga builder: the definition it hands over (protocol §4.1 and §11.1).
 #include <chrono>
 #include <cmath>
 #include <map>
@@ -147,7 +147,7 @@ TEST_CASE("saga builder: the name of a function is no URL") {
                         ContainsSubstring("Register"));
 }
 
-// Everything this library throws is a dtm::Error that says what to do (core/error.hpp).
+// Everything this library throws is a dtm::Error that says what to do (base/error.hpp).
 TEST_CASE("saga builder: a payload that is no JSON text is misuse") {
   FakeEndpoint endpoint;
   Saga saga = NewSaga(endpoint, "gid-7");
@@ -224,7 +224,7 @@ TEST_CASE("saga builder: submitting repeatedly hands over the same content") {
   saga.Submit();
   const dtm::TransResult waited = saga.SubmitAndWait(std::chrono::seconds(5));
   bool answered = false;
-  saga.SubmitAsync([&](const dtm::Reply& reply) { answered = reply.Get().gid == "g"; });
+  saga.SubmitAsync([&](const dtm::Answer& reply) { answered = reply.Get().gid == "g"; });
   CHECK(answered);
   CHECK(waited.gid == "g");
   REQUIRE(endpoint.submitted.size() == 4);
@@ -282,7 +282,7 @@ TEST_CASE("saga builder: a callback whose captures can only be moved") {
   FakeEndpoint endpoint;
   auto said = std::make_unique<std::string>();
   const std::string* const seen = said.get();
-  NewSaga(endpoint, "g").SubmitAsync([said = std::move(said)](const dtm::Reply& reply) mutable {
+  NewSaga(endpoint, "g").SubmitAsync([said = std::move(said)](const dtm::Answer& reply) mutable {
     *said = reply.result.gid;
   });
   CHECK_FALSE(seen == nullptr);

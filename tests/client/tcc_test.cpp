@@ -45,7 +45,7 @@ TEST_CASE("tcc client: each branch is registered, then tried; then it is submitt
   CHECK(step.compensate == "http://b/Cancel");
   CHECK(step.payload == "30");
   CHECK(endpoint.registered.at(1).payload == R"("x")");
-  const dtm::DirectCall& call = endpoint.called.at(0);
+  const dtm::InitiatorCall& call = endpoint.called.at(0);
   CHECK(call.info.gid == "g");
   CHECK(call.info.trans_type == dtm::TransType::kTcc);
   CHECK(call.payload == "30");

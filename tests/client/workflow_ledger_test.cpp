@@ -373,7 +373,7 @@ TEST_CASE("workflow ledger: the reason of a failure is kept as far as there is r
 
 TEST_CASE("workflow ledger: a call that was done without an answer that can be kept") {
   Fixture f;
-  f.endpoint.answers = [](const dtm::DirectCall& call) {
+  f.endpoint.answers = [](const dtm::InitiatorCall& call) {
     Result result = Result::Error("a body of more than 262144 bytes");
     result.done = call.url != "http://b/ok";
     return result.done ? result : Result::Success();

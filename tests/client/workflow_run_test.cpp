@@ -180,7 +180,7 @@ TEST_CASE("workflow client: Call calls the branch, records the body, and replays
   CHECK(f.TakeLog() == Lines{"prepare g", "call 01 action http://b/Reserve",
                              "register workflow g 01 action", "call 02 action local:In",
                              "register workflow g 02 action"});
-  const dtm::DirectCall& call = f.endpoint.called.at(0);
+  const dtm::InitiatorCall& call = f.endpoint.called.at(0);
   CHECK(call.info.gid == "g");
   CHECK(call.info.trans_type == dtm::TransType::kWorkflow);
   CHECK(call.payload == R"({"a":1})");

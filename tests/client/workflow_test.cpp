@@ -344,7 +344,7 @@ TEST_CASE("workflow client: its options are those of its calls, also when it is 
   broken = false;
   CHECK(handle.Resume("g", 1).kind == Result::Kind::kSuccess);
   REQUIRE(f.endpoint.called.size() == 2);
-  for (const dtm::DirectCall& call : f.endpoint.called) {
+  for (const dtm::InitiatorCall& call : f.endpoint.called) {
     CAPTURE(call.url);
     CHECK(call.options.request_timeout == std::chrono::seconds(8));
     CHECK(call.options.branch_headers == options.branch_headers);

@@ -35,7 +35,7 @@ TEST_CASE(
   CHECK(endpoint.log ==
         Lines{"prepare g", "call 01 action http://b/Xa", "call 02 action http://c/Xa", "submit g"});
   CHECK(endpoint.registered.empty());
-  const dtm::DirectCall& call = endpoint.called.at(1);
+  const dtm::InitiatorCall& call = endpoint.called.at(1);
   CHECK(call.info.gid == "g");
   CHECK(call.info.trans_type == dtm::TransType::kXa);
   CHECK(call.info.op == dtm::Op::kAction);

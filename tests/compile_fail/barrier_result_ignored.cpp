@@ -1,5 +1,5 @@
 // error: nodiscard|unused-result|unused-value
-#include <dtm/barrier/sqlite.hpp>
+#include <dtm/barrier/sqlite_barrier.hpp>
 
 void Serve(dtm::SqliteBarrierTable& table, dtm::Barrier& barrier) {
 #ifndef DTM_RIGHT

@@ -1,5 +1,5 @@
 // error: leave out `mutable`
-#include <dtm/barrier/sqlite.hpp>
+#include <dtm/barrier/sqlite_barrier.hpp>
 
 dtm::Result Serve(dtm::SqliteBarrierTable& table, dtm::Barrier& barrier) {
   int calls = 0;

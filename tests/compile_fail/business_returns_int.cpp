@@ -1,5 +1,5 @@
 // error: the function returns nothing or dtm::Result
-#include <dtm/barrier/sqlite.hpp>
+#include <dtm/barrier/sqlite_barrier.hpp>
 
 dtm::Result Serve(dtm::SqliteBarrierTable& table, dtm::Barrier& barrier) {
 #ifndef DTM_RIGHT

@@ -1,5 +1,5 @@
 // error: the business of a barrier takes the connection
-#include <dtm/barrier/sqlite.hpp>
+#include <dtm/barrier/sqlite_barrier.hpp>
 
 dtm::Result Serve(dtm::SqliteBarrierTable& table, dtm::Barrier& barrier) {
 #ifndef DTM_RIGHT

@@ -185,7 +185,7 @@ class Crowd {
           ++asked_;
           try {
             tm.SubmitAsync(SagaOf(fresh(), {"local:Submits", "local:Fails"}),
-                           [this](const dtm::Reply&) { ++answered_; });
+                           [this](const dtm::Answer&) { ++answered_; });
           } catch (...) {
             --asked_;
             throw;
@@ -200,7 +200,7 @@ class Crowd {
         [&tm, any] { (void)tm.PrepareWorkflow(Typed(TransType::kWorkflow, "w" + any())); },
         [&tm, any] { tm.FinishWorkflow("w" + any(), dtm::Status::kSucceed, "", "done"); },
         [&tm] {
-          dtm::DirectCall call;
+          dtm::InitiatorCall call;
           call.info.gid = "direct";
           call.url = "local:A";
           call.payload = "1";

@@ -119,7 +119,7 @@ TEST_CASE("coordinator: bad definitions are refused with a sentence, and nothing
   CHECK_THROWS_WITH(kit->Submit(definition), ContainsSubstring(says));
   CHECK_THROWS_AS((void)kit->SubmitAndWait(definition, hours(1)), dtm::RejectedError);
   bool called = false;
-  CHECK_THROWS_AS(kit->SubmitAsync(definition, [&called](const dtm::Reply&) { called = true; }),
+  CHECK_THROWS_AS(kit->SubmitAsync(definition, [&called](const dtm::Answer&) { called = true; }),
                   dtm::RejectedError);
   kit.Settle();
   CHECK(!called);
@@ -247,7 +247,7 @@ TEST_CASE("coordinator: the wall clock was set while the program was down") {
   }
 }
 
-TEST_CASE("coordinator: a compensation waits for a call of the former life, whatever the clock") {
+TEST_CASE("coordinator: a compensation waits for a call of the previous run, whatever the clock") {
   const auto jump = GENERATE(hours(0), hours(-48), hours(48));
   CAPTURE(jump.count());
   TestCoordinator kit({}, World::Quiet({}));
@@ -359,7 +359,7 @@ TEST_CASE("coordinator: a forked child can do nothing, and harms nothing") {
   CHECK(tm.Stop(seconds(10)));
 }
 
-TEST_CASE("coordinator: on a file, what was accepted goes on in the next life") {
+TEST_CASE("coordinator: on a file, what was accepted goes on in the next run") {
   TempFolder folder;
   int runs = 0;
   {

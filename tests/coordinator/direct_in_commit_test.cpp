@@ -84,7 +84,7 @@ TEST_CASE("direct in commit: the action of an xa, and the step and the callbacks
 
 TEST_CASE("direct in commit: one of a former program is missing, and said to be") {
   Bank bank;
-  dtm::DirectCall call;
+  dtm::InitiatorCall call;
   call.info = {"g", dtm::TransType::kTcc, "01", dtm::Op::kTry, {}};
   call.url = "local:tx/Gone";
   const Result result = bank.tm.CallBranch(call);

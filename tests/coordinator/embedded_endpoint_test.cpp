@@ -351,7 +351,8 @@ TEST_CASE("endpoint: a workflow is neither submitted nor aborted, but it can be 
   house.kit->PrepareWorkflow(Workflow());
   CHECK_THROWS_AS(house.kit->Submit(Workflow()), dtm::RejectedError);
   CHECK_THROWS_AS(house.kit->SubmitAndWait(Workflow(), seconds(1)), dtm::RejectedError);
-  CHECK_THROWS_AS(house.kit->SubmitAsync(Workflow(), [](const dtm::Reply&) {}), dtm::RejectedError);
+  CHECK_THROWS_AS(house.kit->SubmitAsync(Workflow(), [](const dtm::Answer&) {}),
+                  dtm::RejectedError);
   CHECK_THROWS_AS(house.kit->Abort("g", TransType::kWorkflow, "no"), dtm::RejectedError);
   CHECK(house.Seen() == "prepared");
   house.kit->ForceStop("g");
@@ -480,7 +481,7 @@ TEST_CASE("endpoint: a direct call reaches a function, and its failure comes bac
       throw std::runtime_error(info.gid + info.branch_id + Name(info.op));
     });
   });
-  dtm::DirectCall call;
+  dtm::InitiatorCall call;
   call.url = "local:f";
   call.info = {"g", TransType::kTcc, "01", Op::kTry};
   using Kind = Result::Kind;
@@ -501,7 +502,7 @@ TEST_CASE("endpoint: a direct call by url tells the branch what it needs, and br
   dtm::Options options = Quiet();
   options.server_url = "http://me/api/dtmsvr";
   TestCoordinator kit({}, options);
-  dtm::DirectCall call;
+  dtm::InitiatorCall call;
   call.url = "http://b/try?x=1";
   call.info = {"g", TransType::kXa, "02", Op::kAction};
   call.tell_coordinator = true;
@@ -527,7 +528,7 @@ TEST_CASE("endpoint: a direct call by url tells the branch what it needs, and br
 
 TEST_CASE("endpoint: without a server of its own, no coordinator is told") {
   House house;
-  dtm::DirectCall call;
+  dtm::InitiatorCall call;
   call.url = "http://b/try";
   call.info = {"g", TransType::kTcc, "01", Op::kTry};
   call.tell_coordinator = true;
@@ -537,7 +538,7 @@ TEST_CASE("endpoint: without a server of its own, no coordinator is told") {
 
 TEST_CASE("endpoint: a direct call without a url is a success without a call") {
   House house;
-  dtm::DirectCall call;
+  dtm::InitiatorCall call;
   call.info = {"g", TransType::kTcc, "01", Op::kTry};
   CHECK(house.kit->CallBranch(call).kind == Result::Kind::kSuccess);
   CHECK(house.kit.Branches().Calls().empty());
@@ -545,7 +546,7 @@ TEST_CASE("endpoint: a direct call without a url is a success without a call") {
 
 TEST_CASE("endpoint: a direct call by url needs somebody who calls urls") {
   dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), Quiet());
-  dtm::DirectCall call;
+  dtm::InitiatorCall call;
   call.url = "http://b/try";
   CHECK_THROWS_WITH(tm.CallBranch(call), ContainsSubstring("HttpBranches"));
 }
@@ -566,7 +567,7 @@ TEST_CASE(
   dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), Quiet());
   tm.Use(std::make_unique<Silence>(called));
   tm.Start();
-  dtm::DirectCall call;
+  dtm::InitiatorCall call;
   call.url = "http://b/try";
   auto answer = std::async(std::launch::async, [&] { return tm.CallBranch(call); });
   called.get_future().wait();

@@ -260,7 +260,7 @@ TEST_CASE("operations: nobody waits, and every callback comes once") {
   House house;
   std::vector<std::string> told;
   const auto say = [&told](const std::string& what) {
-    return [&told, what](const dtm::Reply& reply) {
+    return [&told, what](const dtm::Answer& reply) {
       told.push_back(what +
                      (reply.error ? " error" : std::string(" ") + Name(reply.result.status)));
     };
@@ -621,7 +621,7 @@ TEST_CASE("operations: work shares a commit, and its result is told") {
                   dtm::LogicError);
   bool called = false;
   CHECK_THROWS_AS(
-      requests.PrepareAsync(Of(TransType::kTcc), [&](const dtm::Reply&) { called = true; }),
+      requests.PrepareAsync(Of(TransType::kTcc), [&](const dtm::Answer&) { called = true; }),
       dtm::LogicError);
   CHECK_FALSE(called);
 }
@@ -640,7 +640,7 @@ TEST_CASE("operations: a batch is one commit, and who waits inside one ends it")
   house.kit->BeginBatch();
   int done = 0;
   for (const char* gid : {"a", "b", "c"}) {
-    house.kit->PrepareAsync(Of(TransType::kTcc, gid), [&](const dtm::Reply&) { ++done; });
+    house.kit->PrepareAsync(Of(TransType::kTcc, gid), [&](const dtm::Answer&) { ++done; });
   }
   CHECK(woken == 0);
   house.kit->EndBatch();

@@ -144,7 +144,7 @@ TEST_CASE("prepared, many: submitted all at once, no more run at a time than fit
   for (int i = 0; i < 200; ++i) {
     const auto gid = "p" + std::to_string(i);
     kit.Branches().On("http://" + gid + "/01/action", {{Result::Success(), seconds(1), false}});
-    kit->SubmitAsync(NewDefinition(gid, 1), [](const dtm::Reply& reply) { (void)reply.Get(); });
+    kit->SubmitAsync(NewDefinition(gid, 1), [](const dtm::Answer& reply) { (void)reply.Get(); });
   }
   kit.Advance(milliseconds(1));
   CHECK(kit.Branches().Calls().size() <= 10);
@@ -174,7 +174,7 @@ namespace {
 /// A prepared one that has left memory, or is there because of a crash and a first look.
 struct OnePrepared {
   OnePrepared() : crash(GENERATE(false, true)), kit({}, World::Quiet({})) {
-    UNSCOPED_INFO((crash ? "after a crash" : "in the same life"));
+    UNSCOPED_INFO((crash ? "after a crash" : "in the same run"));
     kit->Prepare(NewDefinition("a", 2));
     kit.Settle();
     if (crash) kit.Crash();
@@ -240,7 +240,7 @@ TEST_CASE("prepared: Explain says what it waits for, and is no cause to do anyth
 TEST_CASE("prepared: Cancel or ForceStop in the turn of the submit is not lost") {
   OnePrepared world;
   auto& kit = world.kit;
-  kit->SubmitAsync(NewDefinition("a", 2), [](const dtm::Reply&) {});
+  kit->SubmitAsync(NewDefinition("a", 2), [](const dtm::Answer&) {});
   SECTION("ForceStop") { kit->ForceStop("a"); }
   SECTION("Cancel") { kit->Cancel("a"); }
   kit.Advance(hours(1));
@@ -254,7 +254,7 @@ TEST_CASE("prepared: a command in the turn of a submit that repeats no steps is 
   kit.Branches().On("http://a/01/action", Times(1, Result::Ongoing()));
   Definition submit;
   submit.gid = "a";
-  kit->SubmitAsync(submit, [](const dtm::Reply& reply) { (void)reply.Get(); });
+  kit->SubmitAsync(submit, [](const dtm::Answer& reply) { (void)reply.Get(); });
   auto ends = Status::kFailed;
   SECTION("ForceStop") { kit->ForceStop("a"); }
   SECTION("Cancel") { kit->Cancel("a"); }
@@ -273,7 +273,7 @@ TEST_CASE("restart: Cancel or ForceStop in the turn of a repeated submit is not 
   kit->Submit(NewDefinition("a", 2));
   kit.Settle();
   kit.Crash();
-  kit->SubmitAsync(NewDefinition("a", 2), [](const dtm::Reply&) {});
+  kit->SubmitAsync(NewDefinition("a", 2), [](const dtm::Answer&) {});
   SECTION("ForceStop") { kit->ForceStop("a"); }
   SECTION("Cancel") { kit->Cancel("a"); }
   kit.Advance(hours(1));

@@ -50,7 +50,7 @@ struct Fixture {
   }
 
   /// Says it again as long as the answer is that the store fails, as a client does.
-  void Repeat(const std::function<void()>& say) {
+  void Resubmission(const std::function<void()>& say) {
     for (int n = 0; n < 100; ++n) {
       try {
         return say();
@@ -64,7 +64,7 @@ struct Fixture {
     FAIL("it is refused again and again");
   }
   void SubmitUntilAccepted() {
-    Repeat([this] { kit->Submit(TheSubmit()); });
+    Resubmission([this] { kit->Submit(TheSubmit()); });
     CheckWhole();
     CHECK(inner->Load("a")->status != Status::kPrepared);
   }
@@ -115,7 +115,7 @@ std::uint64_t OperationsOf(const std::function<void(Fixture&)>& begin,
 TEST_CASE("prepare and store: whichever operation fails, a prepare is stored once") {
   const bool sqlite = GENERATE(false, true);
   const auto prepare = [](Fixture& f) {
-    f.Repeat([&f] {
+    f.Resubmission([&f] {
       const auto result = f.kit->Prepare(NewDefinition("a", 2));
       CHECK(result.status == Status::kPrepared);
     });
@@ -167,7 +167,7 @@ TEST_CASE("prepare and store: a crash at whichever operation of the submit, stor
       auto& kit = fixture.kit;
       const auto end = kit.Store().Operations() + n;
       kit.Store().FailOnce(n, fault);
-      kit->SubmitAsync(TheSubmit(), [](const dtm::Reply&) {});
+      kit->SubmitAsync(TheSubmit(), [](const dtm::Answer&) {});
       for (int turn = 0; kit.Store().Operations() < end && turn < 100; ++turn) kit->Poll();
       kit.Crash();
       fixture.CheckWhole();
@@ -213,7 +213,7 @@ struct AlmostPromoted : Fixture {
     Prepare();
     Definition submit = TheSubmit();
     submit.options.wait_result = wait_result;
-    kit->SubmitAsync(submit, [this](const dtm::Reply& reply) { said = turns::InWords(reply); });
+    kit->SubmitAsync(submit, [this](const dtm::Answer& reply) { said = turns::InWords(reply); });
     kit->Poll();
     REQUIRE(said.empty());
     REQUIRE(inner->Load("a")->status == Status::kPrepared);

@@ -279,7 +279,7 @@ TEST_CASE("prepare: every way of submitting sets it going") {
   }
   SECTION("SubmitAsync") {
     std::string said;
-    kit->SubmitAsync(Bare("a"), [&](const dtm::Reply& reply) { said = turns::InWords(reply); });
+    kit->SubmitAsync(Bare("a"), [&](const dtm::Answer& reply) { said = turns::InWords(reply); });
     kit.Settle();
     CHECK(said == "submitted");
   }
@@ -303,7 +303,7 @@ TEST_CASE("prepare: its submit comes while somebody waits for the end") {
   const auto begin = kit.Clock().Now();
   std::string said;
   kit.Clock().At(begin + minutes(10), [&] {
-    kit->SubmitAsync(Bare("a"), [&](const dtm::Reply& reply) { said = turns::InWords(reply); });
+    kit->SubmitAsync(Bare("a"), [&](const dtm::Answer& reply) { said = turns::InWords(reply); });
   });
   CHECK(kit->Wait("a", hours(1)).Succeeded());  // it is in memory, because of the waiter
   CHECK(kit.Clock().Now() == begin + minutes(10));
@@ -366,7 +366,7 @@ TEST_CASE("prepare: inside a callback it is refused, inside a branch function it
   });
   Definition definition = Bare("outer");
   definition.steps = {{"local:F", "", "1"}};
-  kit->SubmitAsync(definition, [&](const dtm::Reply&) {
+  kit->SubmitAsync(definition, [&](const dtm::Answer&) {
     CHECK_THROWS_AS(kit->Prepare(NewDefinition("callback", 1)), dtm::LogicError);
   });
   CHECK(kit->Wait("outer", hours(1)).Succeeded());

@@ -49,7 +49,7 @@ class Shared : public dtm::MemoryStore {
   bool broken = false;
 };
 
-/// What an earlier life left in the store: a prepared one, or what became of a submitted one.
+/// What a previous run left in the store: a prepared one, or what became of a submitted one.
 std::shared_ptr<Shared> Left(const std::string& status) {
   auto store = std::make_shared<Shared>();
   Turns former(store);
@@ -295,7 +295,7 @@ TEST_CASE("same turn: a submit that met its prepared one as the coordinator stop
   if (one_more) turns.loop.Turn();
   turns.loop.AnswerAll();
   CHECK(turns.branches.Calls().empty());
-  if (one_more) {  // it is stored, and goes on with the next life
+  if (one_more) {  // it is stored, and goes on with the next run
     CHECK(turns.answers == Texts{"submitted"});
     CHECK(turns.Status("a") == "submitted");
   } else {

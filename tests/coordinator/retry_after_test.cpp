@@ -11,7 +11,7 @@
 #include <dtm/client/saga.hpp>
 #include <dtm/client/tcc.hpp>
 #include <dtm/client/workflow.hpp>
-#include <dtm/store/sqlite.hpp>
+#include <dtm/store/sqlite_store.hpp>
 #include <dtm/testing/test_coordinator.hpp>
 
 using Catch::Matchers::ContainsSubstring;

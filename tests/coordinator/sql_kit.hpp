@@ -12,7 +12,7 @@
 
 #include "tests/support/temp_dir.hpp"
 #include <dtm/dtm.hpp>
-#include <dtm/sql/sqlite.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/testing/test_coordinator.hpp>
 
 namespace sql_kit {

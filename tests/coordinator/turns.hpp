@@ -15,7 +15,7 @@
 namespace turns {
 
 /// A reply in words: the status, or which error and what it says.
-inline std::string InWords(const dtm::Reply& reply) {
+inline std::string InWords(const dtm::Answer& reply) {
   try {
     return Name(reply.Get().status);
   } catch (const dtm::FailureError& error) {
@@ -89,7 +89,7 @@ class Turns {
   std::size_t Push(dtm::Definition definition, dtm::Waiter waiter, bool prepare) {
     const std::size_t place = answers.size();
     answers.emplace_back();
-    waiter.promise = [this, place](const dtm::Reply& reply) {
+    waiter.promise = [this, place](const dtm::Answer& reply) {
       CHECK(answers[place].empty());  // nobody is answered twice
       answers[place] = InWords(reply);
     };

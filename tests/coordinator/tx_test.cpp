@@ -178,7 +178,7 @@ TEST_CASE("tx: a gid submitted in the same turn, by another work or not, is take
   auto saga = dtm::NewSaga(*bank, "same");
   saga.Add(first, dtm::kNoBranch, 1);
   std::string told;
-  saga.SubmitAsync([&](const dtm::Reply& reply) { told = dtm::Name(reply.Get().status); });
+  saga.SubmitAsync([&](const dtm::Answer& reply) { told = dtm::Name(reply.Get().status); });
   CHECK_THAT(bank.Try([](Tx& tx) {
     Note(tx.Db(), "second");
     OneStep(tx, "same").Submit();
@@ -280,7 +280,7 @@ TEST_CASE("tx: whatever would wait inside is a LogicError, and the work goes on"
   definition.steps.push_back({"http://a", "", "1"});
   const std::vector<std::function<void(Tx&)>> asks = {
       [&](Tx& tx) { (void)tx.SubmitAndWait(definition, seconds(1)); },
-      [&](Tx& tx) { tx.SubmitAsync(definition, [](const dtm::Reply&) {}); },
+      [&](Tx& tx) { tx.SubmitAsync(definition, [](const dtm::Answer&) {}); },
       [&](Tx& tx) { tx.Prepare(definition); },
       [&](Tx& tx) { tx.Abort("g", dtm::TransType::kMsg, ""); },
       [&](Tx& tx) { tx.RegisterBranch("g", dtm::TransType::kTcc, {}); },
@@ -368,7 +368,7 @@ TEST_CASE(
     "tx: from a callback of the loop, or from a function in a transaction, it is a LogicError") {
   Bank bank;
   int told = 0, asked = 0;
-  OneStep(*bank, "g").SubmitAsync([&](const dtm::Reply&) {
+  OneStep(*bank, "g").SubmitAsync([&](const dtm::Answer&) {
     ++told;
     CHECK_THROWS_AS(bank->Transact([&](Tx&) { ++asked; }), dtm::LogicError);
   });

@@ -225,7 +225,7 @@ class World {
         if (life == life_ && accepted_.count(gid) == 0) TrySubmit(gid);
       });
     };
-    kit->SubmitAsync(definitions_.at(gid), [this, gid, repeat, life = life_](const dtm::Reply& r) {
+    kit->SubmitAsync(definitions_.at(gid), [this, gid, repeat, life = life_](const dtm::Answer& r) {
       if (life != life_) return;  // told by a dying process to nobody
       try {
         const dtm::TransResult& result = r.Get();

@@ -7,10 +7,10 @@
 #include <dtm/core/endpoint.hpp>
 
 TEST_CASE("endpoint: a reply is a result or the error") {
-  const dtm::Reply good{{"g", dtm::Status::kSucceed, ""}, nullptr};
+  const dtm::Answer good{{"g", dtm::Status::kSucceed, ""}, nullptr};
   CHECK(good.Get().gid == "g");
   CHECK(good.Get().Succeeded());
-  const dtm::Reply bad{{}, std::make_exception_ptr(dtm::StoreError("disk full"))};
+  const dtm::Answer bad{{}, std::make_exception_ptr(dtm::StoreError("disk full"))};
   CHECK_THROWS_AS(bad.Get(), dtm::StoreError);
   CHECK_THROWS_WITH(bad.Get(), "disk full");
 }

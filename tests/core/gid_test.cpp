@@ -1,4 +1,4 @@
-/// Gids: 22 characters of base 57, the time first (design §4).
+/// Gids: 22 characters of base 57, the time first.
 #include <chrono>
 #include <set>
 #include <string>

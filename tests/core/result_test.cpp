@@ -7,7 +7,7 @@
 #include <dtm/core/result.hpp>
 
 using Catch::Matchers::ContainsSubstring;
-using dtm::Guarded;
+using dtm::CatchAsResult;
 using dtm::Result;
 using Kind = dtm::Result::Kind;
 
@@ -25,35 +25,35 @@ TEST_CASE("result: each kind keeps its text") {
 }
 
 TEST_CASE("result: FailureError rolls back, every other exception is tried again") {
-  CHECK(Guarded([] { return Result::Ongoing("x"); }).kind == Kind::kOngoing);
-  const Result failure = Guarded([]() -> Result { throw dtm::FailureError("no money"); });
+  CHECK(CatchAsResult([] { return Result::Ongoing("x"); }).kind == Kind::kOngoing);
+  const Result failure = CatchAsResult([]() -> Result { throw dtm::FailureError("no money"); });
   CHECK(failure.kind == Kind::kFailure);
   CHECK(failure.text == "no money");
 
-  const Result ongoing = Guarded([]() -> Result { throw dtm::OngoingError("not yet"); });
+  const Result ongoing = CatchAsResult([]() -> Result { throw dtm::OngoingError("not yet"); });
   CHECK(ongoing.kind == Kind::kOngoing);
   CHECK(ongoing.text == "not yet");
 
-  const Result error = Guarded([]() -> Result { throw std::runtime_error("lost"); });
+  const Result error = CatchAsResult([]() -> Result { throw std::runtime_error("lost"); });
   CHECK(error.kind == Kind::kError);
   CHECK(error.text == "lost");
-  CHECK(Guarded([]() -> Result { throw dtm::StoreError("s"); }).kind == Kind::kError);
-  CHECK(Guarded([]() -> Result { throw dtm::RejectedError("r"); }).kind == Kind::kError);
-  CHECK(Guarded([]() -> Result { throw dtm::InDoubtError("i"); }).kind == Kind::kError);
-  const Result odd = Guarded([]() -> Result { throw 42; });
+  CHECK(CatchAsResult([]() -> Result { throw dtm::StoreError("s"); }).kind == Kind::kError);
+  CHECK(CatchAsResult([]() -> Result { throw dtm::RejectedError("r"); }).kind == Kind::kError);
+  CHECK(CatchAsResult([]() -> Result { throw dtm::InDoubtError("i"); }).kind == Kind::kError);
+  const Result odd = CatchAsResult([]() -> Result { throw 42; });
   CHECK(odd.kind == Kind::kError);
   CHECK_THAT(odd.text, ContainsSubstring("no std::exception"));
 }
 
 TEST_CASE("result: what an error asks for goes with it") {
   const std::chrono::seconds wait(7);
-  CHECK(Guarded([&]() -> Result {
+  CHECK(CatchAsResult([&]() -> Result {
           throw dtm::AskingToWait(dtm::OngoingError("o"), wait);
         }).retry_after == wait);
-  CHECK(Guarded([&]() -> Result {
+  CHECK(CatchAsResult([&]() -> Result {
           throw dtm::AskingToWait(dtm::BusyError("b"), wait);
         }).retry_after == wait);
-  CHECK(Guarded([]() -> Result { throw dtm::Error("e"); }).retry_after == dtm::Duration(0));
+  CHECK(CatchAsResult([]() -> Result { throw dtm::Error("e"); }).retry_after == dtm::Duration(0));
 }
 
 TEST_CASE("result: of code that returns nothing or one") {

@@ -1,4 +1,4 @@
-/// The record: branch ids (protocol §1), the rows of a saga (§4.1), same content (design §6).
+/// The record: branch ids (protocol §1), the rows of a saga (§4.1), same content.
 #include <chrono>
 #include <cstddef>
 #include <memory>

@@ -1,4 +1,4 @@
-/// Limits and refusals (reliability §4.1, protocol W22): each limit at its border, and the
+/// Limits and refusals (protocol §12, W22): each limit at its border, and the
 /// sentence.
 #include <chrono>
 #include <map>

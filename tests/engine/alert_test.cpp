@@ -87,7 +87,7 @@ TEST_CASE("alert: who is told of, and who is not") {
     if (t.definition->options.retry_limit > 0) t.retry_count = 1;
     const std::size_t row = RowOf(t.definition->type, line.row);
     Transaction untold = t;
-    const Effects effects = dtm::engine::Step(t, Answer(row, line.answer), context);
+    const Effects effects = dtm::engine::Advance(t, Answer(row, line.answer), context);
     CHECK(effects.alert.has_value() == line.alerts);
     if (effects.alert) {
       CHECK(*effects.alert == row);
@@ -98,7 +98,7 @@ TEST_CASE("alert: who is told of, and who is not") {
 
     // Nobody listens: the same happens, and nothing is told.
     context.alert_after = 0;
-    const Effects quiet = dtm::engine::Step(untold, Answer(row, line.answer), context);
+    const Effects quiet = dtm::engine::Advance(untold, Answer(row, line.answer), context);
     CHECK_FALSE(quiet.alert);
     CHECK(StoredText(untold) == StoredText(t));
   }

@@ -1,5 +1,5 @@
 /// What people are told about a transaction: its status, what it waits for, the last error, the
-/// attempts and the next try (design §4, Operating).
+/// attempts and the next try.
 #include <chrono>
 #include <string>
 

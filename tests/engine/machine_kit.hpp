@@ -19,7 +19,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/engine/saga_kit.hpp"
-#include <dtm/engine/step.hpp>
+#include <dtm/engine/advance.hpp>
 
 namespace machine_kit {
 
@@ -145,7 +145,7 @@ struct Case {
   Case& On(EventKind kind) { return event = Happens(kind), *this; }
   Case& On(EventKind kind, const char* row) {
     event = Happens(kind);
-    return event.branch = RowOf(Type(), row), *this;
+    return event.row = RowOf(Type(), row), *this;
   }
   Case& On(const char* row, Result answer) {
     return event = Answer(RowOf(Type(), row), std::move(answer)), *this;
@@ -227,7 +227,7 @@ inline void CheckAlways(const Transaction& before, const Transaction& after, con
   }
   // It asked for everything it needs: looking again finds nothing.
   Transaction again = after;
-  const Effects more = dtm::engine::Step(again, Happens(EventKind::kTimer), context);
+  const Effects more = dtm::engine::Advance(again, Happens(EventKind::kTimer), context);
   CHECK_FALSE(more.changed);
   CHECK(more.calls.empty());
   CHECK(more.timer == effects.timer);
@@ -266,7 +266,7 @@ inline std::string PairOf(TransType type, bool is_new, Status status, const Even
   std::string pair = is_new ? "new" : Name(status);
   pair += std::string(" + ") + name(event.kind);
   if (event.kind == EventKind::kResult) {
-    pair += " " + NameOfRow(type, event.branch).substr(0, 1);
+    pair += " " + NameOfRow(type, event.row).substr(0, 1);
   }
   if (event.kind == EventKind::kResult || event.kind == EventKind::kFinish) {
     pair += std::string(" ") + results[static_cast<int>(event.result.kind)];
@@ -310,7 +310,7 @@ inline void CheckTable(const std::vector<Case>& table, const std::set<std::strin
       before.due = waits ? dtm::kNever : kStart;
     }
     Transaction after = before;
-    const Effects effects = dtm::engine::Step(after, line.event, context);
+    const Effects effects = dtm::engine::Advance(after, line.event, context);
 
     CHECK(std::string(Name(after.status)) == Name(line.after));
     CHECK(saga_kit::InText(after.branches, context.now) == line.rows_after);
@@ -380,7 +380,7 @@ struct Play {
 
   TransType Type() const { return t.definition->type; }
   void Happen(const Event& event) {
-    effects = dtm::engine::Step(t, event, context);
+    effects = dtm::engine::Advance(t, event, context);
     for (const std::size_t row : effects.calls) {
       const std::string name = NameOfRow(Type(), row);
       log += (log.empty() ? "" : " ") + name;
@@ -426,7 +426,7 @@ struct Play {
   void Restart(seconds later) {
     for (dtm::Branch& row : t.branches) {
       row.in_flight = row.unsent = false;
-      row.former_deadline = dtm::Time{};
+      row.previous_deadline = dtm::Time{};
     }
     out.clear();
     context.now += later;

@@ -29,7 +29,7 @@ class Parts : public dtm::engine::MachineParts {
   using MachineParts::GoesOn;
   using MachineParts::MachineParts;
   using MachineParts::MayDrive;
-  using MachineParts::OnRequiredAnswer;
+  using MachineParts::OnRequiredResult;
   using MachineParts::OnSubmitted;
   using MachineParts::Schedule;
   using MachineParts::TakeAnswer;
@@ -110,9 +110,9 @@ TEST_CASE("parts: the last error names branch, op and url, and has a limit") {
              ContainsSubstring("branch 01 confirm http://bank/a1 gave no definite answer: xxx"));
 }
 
-TEST_CASE("parts: an answer says nothing about a call of an earlier life (W10)") {
+TEST_CASE("parts: an answer says nothing about a call of a previous run (W10)") {
   Fixture f("tcc 1", kAborting, "> P");
-  f.t.branches[0].former_deadline = kNow + seconds(4);
+  f.t.branches[0].previous_deadline = kNow + seconds(4);
   CHECK(f.Machine().TakeAnswer(0, Result::Error("lost")));
   CHECK(f.t.branches[0].deadline == kNow + seconds(4));
 }
@@ -147,7 +147,7 @@ TEST_CASE("parts: what was not called because the coordinator stops leaves no wa
   Fixture f("msg 1", kSubmitted, "P >");
   f.context.may_call = false;
   Parts parts = f.Machine();
-  parts.OnRequiredAnswer(1, Result::NotSent("stopping"));
+  parts.OnRequiredResult(1, Result::NotSent("stopping"));
   CHECK(f.t.branches[1].next_try == dtm::Time{});
   CHECK(f.t.branches[1].tries == 0);
   parts.Schedule();
@@ -163,7 +163,7 @@ TEST_CASE(
     Fixture f("msg 1 interval=8", kSubmitted, "P >2");
     const Branch& row = f.t.branches[1];
     f.context.may_call = false;
-    f.Machine().OnRequiredAnswer(1, answer);
+    f.Machine().OnRequiredResult(1, answer);
     switch (answer.kind) {
       case Result::Kind::kNotSent:
         CHECK(row.next_try == dtm::Time{});
@@ -178,13 +178,13 @@ TEST_CASE(
 TEST_CASE("parts: a required answer is success, or a wait") {
   for (const Result& answer : Answers()) {
     Fixture f("msg 1", kSubmitted, "P >");
-    f.Machine().OnRequiredAnswer(1, answer);
+    f.Machine().OnRequiredResult(1, answer);
     const bool ok = answer.kind == Result::Kind::kSuccess;
     CHECK((f.t.branches[1].status == BranchStatus::kSucceed) == ok);
     CHECK((f.t.branches[1].next_try > kNow) == !ok);
   }
   Fixture f("msg 1", kSubmitted, "P r");
-  f.Machine().OnRequiredAnswer(1, Result::Error("nobody asked"));
+  f.Machine().OnRequiredResult(1, Result::Error("nobody asked"));
   CHECK(f.t.branches[1].next_try == dtm::Time{});
 }
 
@@ -257,7 +257,7 @@ TEST_CASE(
   local.Machine().TryCall(1);
   CHECK(local.t.branches[1].deadline == dtm::Time{});
   Fixture former("tcc 1", kSubmitted, "P P");
-  former.t.branches[1].former_deadline = kNow + seconds(60);
+  former.t.branches[1].previous_deadline = kNow + seconds(60);
   former.Machine().TryCall(1);
   CHECK(former.t.branches[1].deadline == kNow + seconds(60));
 }

@@ -8,7 +8,7 @@
 ///   r   may have run, may be called now      w10  may have run, waits 10 s (after ONGOING)
 ///   n10 never ran, waits 10 s (after NotSent)
 ///   e2  waits after the 2nd error in a row   x2   the same, and the wait is over
-///   ~4  behind one of these: a call of an earlier life may be running for 4 s more
+///   ~4  behind one of these: a call of a previous run may be running for 4 s more
 #pragma once
 
 #include <chrono>
@@ -191,7 +191,7 @@ inline dtm::engine::Event Happens(dtm::engine::EventKind kind) {
 inline dtm::engine::Event Answer(std::size_t row, dtm::Result result) {
   dtm::engine::Event event;
   event.kind = dtm::engine::EventKind::kResult;
-  event.branch = row;
+  event.row = row;
   event.result = std::move(result);
   return event;
 }

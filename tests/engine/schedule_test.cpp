@@ -1,4 +1,4 @@
-/// The arithmetic of time: protocol §3 (schedule numbers) as design §6 decides it; reliability G11.
+/// The arithmetic of time: protocol §3 (schedule numbers), G11.
 #include <chrono>
 #include <cstdint>
 #include <set>

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "tests/http/raw_client.hpp"
-#include <dtm/http/api.hpp>
+#include <dtm/http/api/api.hpp>
 #include <dtm/testing/test_coordinator.hpp>
 
 namespace dtm_test {
@@ -21,15 +21,15 @@ struct ApiKit {
       : kit(std::move(setup), std::move(options), std::move(store)), api(*kit) {}
 
   /// `path` is below the base, or begins with a slash.
-  dtm::ApiAnswer Ask(const std::string& method, const std::string& path, Query query = {},
-                     std::string body = {}) {
+  dtm::ApiReply Ask(const std::string& method, const std::string& path, Query query = {},
+                    std::string body = {}) {
     const std::string whole = path[0] == '/' ? path : "/api/dtmsvr/" + path;
     return api.Handle({method, whole, std::move(query), std::move(body)});
   }
-  dtm::ApiAnswer AskGet(const std::string& path, Query query = {}) {
+  dtm::ApiReply AskGet(const std::string& path, Query query = {}) {
     return Ask("GET", path, std::move(query));
   }
-  dtm::ApiAnswer AskPost(const std::string& path, std::string body) {
+  dtm::ApiReply AskPost(const std::string& path, std::string body) {
     return Ask("POST", path, {}, std::move(body));
   }
   Json Shown(const std::string& gid) {

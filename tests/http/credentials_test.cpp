@@ -14,7 +14,7 @@
 #include "tests/support/temp_dir.hpp"
 #include <dtm/client/msg.hpp>
 #include <dtm/client/saga.hpp>
-#include <dtm/http/api.hpp>
+#include <dtm/http/api/api.hpp>
 #include <dtm/http/branches.hpp>
 
 using Catch::Matchers::ContainsSubstring;

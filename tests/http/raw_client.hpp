@@ -22,8 +22,8 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/catch.hpp"
-#include <dtm/coordinator/branch_caller.hpp>
 #include <dtm/coordinator/coordinator.hpp>
+#include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/http/server.hpp>
 #include <dtm/store/memory.hpp>
 

@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/coordinator/parts/branch_caller.hpp>
 
 namespace dtm_test {
 

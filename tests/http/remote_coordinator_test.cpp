@@ -174,11 +174,11 @@ TEST_CASE("remote: wait_result, options and callbacks") {
   CHECK(stored->definition->options.timeout_to_fail == seconds(60));
   CHECK(stored->definition->options.branch_headers.at("k") == "v");
 
-  std::promise<dtm::Reply> good, bad;
-  NewSaga(remote, "a1").Add(ok, ok, 1).SubmitAsync([&](const dtm::Reply& reply) {
+  std::promise<dtm::Answer> good, bad;
+  NewSaga(remote, "a1").Add(ok, ok, 1).SubmitAsync([&](const dtm::Answer& reply) {
     good.set_value(reply);
   });
-  NewSaga(remote, "w4").Add(ok, ok, 1).SubmitAsync([&](const dtm::Reply& reply) {
+  NewSaga(remote, "w4").Add(ok, ok, 1).SubmitAsync([&](const dtm::Answer& reply) {
     bad.set_value(reply);
   });
   CHECK(good.get_future().get().Get().gid == "a1");
@@ -342,7 +342,7 @@ TEST_CASE("remote coordinator: a forked child can send nothing, and harms nothin
     workflow.query_prepared = "http://a/resume";
     expect([&] { (void)remote->PrepareWorkflow(workflow); });
     expect([&] { remote->FinishWorkflow("before", Status::kFailed, "", ""); });
-    dtm::DirectCall call;
+    dtm::InitiatorCall call;
     call.url = "http://127.0.0.1:1/x";
     expect([&] { (void)remote->CallBranch(call); });
     expect([&] { (void)remote->Wait("before", seconds(1)); });
@@ -364,7 +364,7 @@ TEST_CASE("remote coordinator: destroyed, it sends nothing more and tells everyb
   std::mutex mutex;
   int refused = 0, in_doubt = 0, other = 0;
   auto remote = std::make_unique<RemoteCoordinator>(silent.Url("/api/dtmsvr"), options);
-  const auto told = [&](const dtm::Reply& reply) {
+  const auto told = [&](const dtm::Answer& reply) {
     const std::lock_guard<std::mutex> lock(mutex);
     try {
       (void)reply.Get();
@@ -407,7 +407,7 @@ TEST_CASE("remote coordinator: what waits to be sent is bounded by its bytes") {
     dtm::Definition definition;
     definition.gid = std::to_string(i);
     definition.steps = {{"http://a/x", "http://a/y", std::string(250000, ' ') + "1"}};
-    remote.SubmitAsync(definition, [&](const dtm::Reply& reply) {
+    remote.SubmitAsync(definition, [&](const dtm::Answer& reply) {
       if (reply.error == nullptr) ++stored;
     });
   };

@@ -369,7 +369,7 @@ TEST_CASE("remote_types: a branch is told where the coordinator is") {
   RemoteOptions options;
   options.url_in_branches = GENERATE(as<std::string>{}, "", "http://outside/api/dtmsvr");
   RemoteCoordinator remote(house.url, options);
-  dtm::DirectCall call;
+  dtm::InitiatorCall call;
   call.url = house.branches.Url("/xa");
   call.info = {"g", TransType::kXa, "01", Op::kAction};
   call.tell_coordinator = true;

@@ -12,7 +12,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_client.hpp"
-#include <dtm/http/guarded_server.hpp>
+#include <dtm/http/httplib/guarded_server.hpp>
 
 namespace dtm_test {
 

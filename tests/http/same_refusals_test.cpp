@@ -321,7 +321,7 @@ std::vector<Row> Workflows() {
        }},
       {"nor without waiting", "rejected", nullptr,
        [](Endpoint& tm, const std::string& gid) {
-         tm.SubmitAsync(Workflow(gid), [](const dtm::Reply&) {});
+         tm.SubmitAsync(Workflow(gid), [](const dtm::Answer&) {});
        }},
       {"a workflow is not aborted", "rejected", prepared,
        [](Endpoint& tm, const std::string& gid) { tm.Abort(gid, TransType::kWorkflow, "x"); }},
@@ -418,7 +418,7 @@ std::vector<Row> Urls() {
     rows.push_back(Registers("of an xa", "rejected", TransType::kXa, TransType::kXa, branch));
     rows.push_back(
         {"a call here and now", "rejected", nullptr, [bad](Endpoint& tm, const std::string& gid) {
-           dtm::DirectCall call;
+           dtm::InitiatorCall call;
            call.info.gid = gid;
            call.url = bad;
            (void)tm.CallBranch(call);

@@ -17,7 +17,7 @@
 #include "tests/catch.hpp"
 #include "tests/http/raw_client.hpp"
 #include "tests/support/child.hpp"
-#include <dtm/core/error.hpp>
+#include <dtm/base/error.hpp>
 #include <dtm/http/server.hpp>
 
 using Catch::Matchers::ContainsSubstring;

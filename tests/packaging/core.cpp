@@ -4,8 +4,8 @@
 #include <string>
 #include <utility>
 
+#include <dtm/base/error.hpp>
 #include <dtm/client/saga.hpp>
-#include <dtm/core/error.hpp>
 #include <dtm/store/memory.hpp>
 
 /// Makes each step at once: it adds the payload.
@@ -19,7 +19,7 @@ class Sum : public dtm::Endpoint {
   dtm::TransResult SubmitAndWait(dtm::Definition definition, dtm::Duration) override {
     return Submit(std::move(definition));
   }
-  void SubmitAsync(dtm::Definition definition, dtm::ReplyCallback callback) override {
+  void SubmitAsync(dtm::Definition definition, dtm::AnswerCallback callback) override {
     callback({Submit(std::move(definition)), nullptr});
   }
   dtm::TransResult Prepare(dtm::Definition) override { Cannot(); }
@@ -31,7 +31,7 @@ class Sum : public dtm::Endpoint {
                       const std::string&) override {
     Cannot();
   }
-  dtm::Result CallBranch(const dtm::DirectCall&) override { Cannot(); }
+  dtm::Result CallBranch(const dtm::InitiatorCall&) override { Cannot(); }
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override { return name; }
 
   int sum = 0;

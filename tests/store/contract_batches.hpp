@@ -63,7 +63,7 @@ inline void RollbackLeavesNothing(Store& store) {
   CHECK(Gids(DuePage(store, At(99), {}, 10)) == Texts{"old"});
   CHECK(store.NextDue(At(0)) == At(50));
 
-  fresh.row = 0;
+  fresh.id = 0;
   REQUIRE(Put(store, fresh));
   REQUIRE(Put(store, changed));
   CHECK(Gids(All(store)) == Texts{"fresh", "old"});
@@ -105,7 +105,7 @@ inline void RecoverKeepsWhatIsCommitted(Store& store) {
   CHECK(Gids(All(store)) == Texts{"one"});
   const std::atomic<bool> stop{false};
   CHECK(store.Check(stop).empty());
-  two.row = 0;
+  two.id = 0;
   REQUIRE(Put(store, two));
   CHECK(Gids(All(store)) == Texts{"two", "one"});
 }
@@ -117,7 +117,7 @@ inline void ExistingGidIsNotInserted(Store& store) {
   REQUIRE(Put(store, first));
   Transaction second = NewTransaction("gid", At(1), "another");
   CHECK_FALSE(Put(store, second));
-  CHECK(second.row == 0);
+  CHECK(second.id == 0);
   CHECK(Difference(*store.Load("gid"), first).empty());
   CHECK(store.NextDue(At(0)) == At(5));
 
@@ -157,7 +157,7 @@ inline void StaleVersionIsLeftOut(Store& store) {
   Transaction early = one;
   early.version = 3;
   Transaction unknown = one;
-  unknown.row = one.row + 1000;
+  unknown.id = one.id + 1000;
   Transaction exists = NewTransaction("two");
   two.retry_count = 2;
   Transaction three = NewTransaction("three");
@@ -180,7 +180,7 @@ inline void VersionsCountInsideABatch(Store& store) {
   Transaction one = NewTransaction("one");
   store.Begin();
   REQUIRE(ApplyOne(store, one));
-  CHECK(one.row != 0);
+  CHECK(one.id != 0);
   one.version = 1;
   one.retry_count = 1;
   REQUIRE(ApplyOne(store, one));
@@ -195,9 +195,9 @@ inline void RowsAscend(Store& store) {
   for (int i = 0; i < 20; ++i) {
     Transaction transaction = NewTransaction("gid" + std::to_string(i));
     REQUIRE(Put(store, transaction));
-    CHECK(transaction.row > last);
-    last = transaction.row;
-    CHECK(store.Load(transaction.definition->gid)->row == last);
+    CHECK(transaction.id > last);
+    last = transaction.id;
+    CHECK(store.Load(transaction.definition->gid)->id == last);
   }
 }
 

@@ -67,7 +67,7 @@ inline void DueInOrderPageByPage(Store& store) {
       REQUIRE(page.size() <= limit);
       if (page.empty()) break;
       for (const std::string& gid : Gids(page)) walked.push_back(gid);
-      after = {page.back().due, page.back().row};
+      after = {page.back().due, page.back().id};
     }
     Texts wanted;
     for (const auto& entry : expected) {

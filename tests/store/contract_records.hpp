@@ -234,7 +234,7 @@ inline void LostChangeLeavesTheDefinition(Store& store) {
       Transaction early = current;
       early.version = 7;
       Transaction unknown = current;
-      unknown.row = current.row + 1000;
+      unknown.id = current.id + 1000;
       for (Transaction* lost : {&stale, &early, &unknown}) {
         Redefine(*lost, to, 5);
         CHECK_FALSE(PutRedefined(store, *lost));

@@ -62,10 +62,10 @@ inline Transaction Registering(const std::string& gid, dtm::TransType type, std:
 inline void ExpectStored(Store& store, const Transaction& transaction) {
   CHECK(Difference(*store.Load(transaction.definition->gid), transaction).empty());
   for (const Transaction& scanned : All(store)) {
-    if (scanned.row == transaction.row) CHECK(Difference(scanned, transaction).empty());
+    if (scanned.id == transaction.id) CHECK(Difference(scanned, transaction).empty());
   }
   for (const Transaction& due : DuePage(store, At(1000), {}, 1000)) {
-    if (due.row == transaction.row) CHECK(Difference(due, transaction) == "");
+    if (due.id == transaction.id) CHECK(Difference(due, transaction) == "");
   }
 }
 

@@ -63,7 +63,7 @@ inline void ValuesAreSeenByTheBatchFirst(dtm::Store& store) {
   const dtm::KeyValue stored = store.ScanValues("c", "k", 0, 1).values.at(0);
   CHECK(stored.created == At(5));
   CHECK(stored.updated == At(5));
-  CHECK(stored.row > 0);
+  CHECK(stored.id > 0);
 }
 
 inline void ValuesCountTheirVersions(dtm::Store& store) {
@@ -71,13 +71,13 @@ inline void ValuesCountTheirVersions(dtm::Store& store) {
   dtm::KeyValue again = NewValue("c", "k", "two", At(9));
   again.version = 77;  // is the store's to count
   again.created = At(8);
-  again.row = 12345;
+  again.id = 12345;
   PutOne(store, again);
   const dtm::KeyValue stored = store.ScanValues("c", "k", 0, 1).values.at(0);
   CHECK(Told(stored) == "c/k=two#2");
   CHECK(stored.created == At(1));
   CHECK(stored.updated == At(9));
-  CHECK(stored.row < 12345);
+  CHECK(stored.id < 12345);
 
   store.Begin();
   store.PutValue(NewValue("c", "k", "three"));
@@ -197,7 +197,7 @@ inline void ValuesComeInPages(dtm::Store& store) {
   const dtm::KeyValuePage all = store.ScanValues("", "", 0, 8);
   CHECK(all.values.size() == 7);
   CHECK(all.next == 0);
-  CHECK(store.ScanValues("", "", all.values.back().row, 8).values.empty());
+  CHECK(store.ScanValues("", "", all.values.back().id, 8).values.empty());
   const dtm::KeyValuePage none = store.ScanValues("", "", 0, 0);
   CHECK(none.values.empty());
   CHECK(none.next == 0);

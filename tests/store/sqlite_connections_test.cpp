@@ -8,7 +8,7 @@
 #include "tests/catch.hpp"
 #include "tests/support/child.hpp"
 #include "tests/support/temp_dir.hpp"
-#include <dtm/core/error.hpp>
+#include <dtm/base/error.hpp>
 #include <dtm/store/sqlite_connections.hpp>
 
 using Catch::Matchers::ContainsSubstring;

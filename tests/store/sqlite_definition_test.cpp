@@ -11,7 +11,7 @@
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
 #include <dtm/store/codec.hpp>
-#include <dtm/store/sqlite.hpp>
+#include <dtm/store/sqlite_store.hpp>
 
 using namespace dtm_test;  // NOLINT(google-build-using-namespace)
 using dtm::Status;
@@ -120,7 +120,7 @@ TEST_CASE("sqlite: a damaged or missing step stops that transaction and no other
   }
   {
     dtm::sql::Database db(path, SQLITE_OPEN_READWRITE);
-    db.Exec((damage + " AND trans = " + std::to_string(one.row)).c_str());
+    db.Exec((damage + " AND trans = " + std::to_string(one.id)).c_str());
   }
   dtm::SqliteStore store(path, dtm::Durability::kProcess);
   const auto loaded = store.Load("one");
@@ -144,7 +144,7 @@ TEST_CASE("sqlite: steps that were left by who removed their transaction are not
   }
   Transaction next = store_contract::Registering("next", dtm::TransType::kTcc, 10);
   REQUIRE(Put(store, next));
-  REQUIRE(next.row == removed.row);
+  REQUIRE(next.id == removed.id);
   store_contract::ExpectStored(store, next);
   REQUIRE(store_contract::PutAdded(store, next, 1));
   store_contract::ExpectStored(store, next);
@@ -163,7 +163,7 @@ TEST_CASE("sqlite: added steps count for how much one step of retention removes"
     REQUIRE(Put(store, all.back()));
   }
   store.Begin();
-  CHECK(store.Expire(At(1000), 0, 100, true) == all[0].row);
+  CHECK(store.Expire(At(1000), 0, 100, true) == all[0].id);
   store.Commit();
   CHECK(All(store).size() == 2);
 }

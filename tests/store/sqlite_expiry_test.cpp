@@ -6,8 +6,8 @@
 
 #include "tests/catch.hpp"
 #include "tests/support/temp_dir.hpp"
-#include <dtm/sql/sqlite.hpp>
-#include <dtm/store/sqlite.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
+#include <dtm/store/sqlite_store.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::SqliteStore;
@@ -58,7 +58,7 @@ TEST_CASE(
   auto definition = std::make_shared<dtm::Definition>();
   definition->gid = "innocent";
   innocent.definition = definition;
-  innocent.row = 0;
+  innocent.id = 0;
   store.Begin();
   write(innocent);
   try {
@@ -70,10 +70,10 @@ TEST_CASE(
   }
   store.Commit();
   REQUIRE(store.Load("b"));
-  CHECK(store.Load("b")->row != 0);
+  CHECK(store.Load("b")->id != 0);
   for (const char* gid : {"a", "c"}) {
     const auto left = store.Load(gid);
-    CHECK((keep_gids ? left && left->row == 0 : !left));
+    CHECK((keep_gids ? left && left->id == 0 : !left));
   }
 }
 

@@ -16,8 +16,8 @@
 #include "tests/support/faulty_vfs.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
-#include <dtm/sql/sqlite.hpp>
-#include <dtm/store/sqlite.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
+#include <dtm/store/sqlite_store.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using namespace dtm_test;  // NOLINT(google-build-using-namespace)

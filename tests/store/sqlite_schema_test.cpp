@@ -7,9 +7,9 @@
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
 #include <dtm/core/version.hpp>
-#include <dtm/sql/sqlite.hpp>
-#include <dtm/store/sqlite.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/sqlite_schema.hpp>
+#include <dtm/store/sqlite_store.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using namespace dtm_test;  // NOLINT(google-build-using-namespace)
@@ -90,7 +90,7 @@ TEST_CASE("a file of version 1 gets the table of values, and keeps its transacti
     CHECK(old->definition->steps.at(0).payload == "{}");
     CHECK(old->branches.at(1).tries == 1);
     CHECK(old->version == 3);
-    CHECK(old->row == 7);
+    CHECK(old->id == 7);
     CHECK(Gids(DuePage(store, At(99), {}, 10)) == std::vector<std::string>{"old"});
     CHECK(store.ScanValues("", "", 0, 10).values.empty());
     store.Begin();

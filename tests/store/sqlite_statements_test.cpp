@@ -10,10 +10,10 @@
 #include "tests/catch.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
-#include <dtm/sql/sqlite.hpp>
-#include <dtm/store/sqlite.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/sqlite_schema.hpp>
 #include <dtm/store/sqlite_statements.hpp>
+#include <dtm/store/sqlite_store.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using namespace dtm_test;  // NOLINT(google-build-using-namespace)

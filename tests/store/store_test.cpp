@@ -13,7 +13,7 @@
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
 #include <dtm/store/memory.hpp>
-#include <dtm/store/sqlite.hpp>
+#include <dtm/store/sqlite_store.hpp>
 #include <dtm/store/store.hpp>
 
 using namespace dtm_test;  // NOLINT(google-build-using-namespace)
@@ -71,7 +71,7 @@ class Twins {
     for (int n = Below(6); n > 0; --n) mine.push_back(Below(2) == 0 ? Fresh() : Changed());
     std::vector<Transaction> yours = mine;
     for (Transaction& transaction : yours) {
-      if (transaction.row != 0) transaction.row = sqlite_.Load(transaction.definition->gid)->row;
+      if (transaction.id != 0) transaction.id = sqlite_.Load(transaction.definition->gid)->id;
     }
     const bool commit = Below(5) != 0;
     const std::size_t expire = Below(4) == 0 ? static_cast<std::size_t>(1 + Below(20)) : 0;
@@ -132,7 +132,7 @@ class Twins {
       const std::vector<Transaction> page = DuePage(store, now, after, limit);
       if (page.empty()) return text;
       text += Text(page) + "| ";
-      after = {page.back().due, page.back().row};
+      after = {page.back().due, page.back().id};
     }
   }
 

@@ -1,5 +1,5 @@
 /// The protocol's Appendix A as one table: what an initiator does, and what has to be seen then. Who plays it says how
-/// the initiator reaches the coordinator: tests/http/appendix_a_types_test.cpp by the API, as a program in any language,
+/// the initiator reaches the coordinator: tests/http/api/appendix_a_types_test.cpp by the API, as a program in any language,
 /// tests/coordinator/appendix_a_test.cpp by the builders. Where an end differs from the Go server's, a comment says so.
 /// Needs: Catch2, the test kit. Threads: one thread.
 #pragma once

@@ -1,5 +1,5 @@
 /// A disk that fails on command: SQLite's own file system, with the n-th operation failing.
-/// Needs: SQLite through <dtm/sql/sqlite.hpp>. Threads: one; it is the default for every connection
+/// Needs: SQLite through <dtm/sql/sqlite_connection.hpp>. Threads: one; it is the default for every connection
 /// opened while it lives, and no connection may outlive it.
 #pragma once
 
@@ -10,7 +10,7 @@
 #include <string>
 #include <utility>
 
-#include <dtm/sql/sqlite.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 
 namespace dtm_test {
 

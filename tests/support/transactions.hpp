@@ -118,7 +118,7 @@ inline std::string Difference(const dtm::Transaction& a, const dtm::Transaction&
   if (a.stuck != b.stuck) return "stuck";
   if (a.unreadable != b.unreadable) return "unreadable";
   if (a.version != b.version) return "version";
-  if (a.row != b.row) return "row";
+  if (a.id != b.id) return "row";
   if (a.branches.size() != b.branches.size()) return "number of branches";
   for (std::size_t i = 0; i < a.branches.size(); ++i) {
     const dtm::Branch& p = a.branches[i];

@@ -111,7 +111,7 @@ class Run {
     kit_->Transact([](dtm::Tx& tx) {
       sqlite3_exec(tx.Db(), "CREATE TABLE notes(what TEXT)", nullptr, nullptr, nullptr);
     });
-    for (const char* gid : {"old0", "old1", "old2"}) {  // what an earlier life left
+    for (const char* gid : {"old0", "old1", "old2"}) {  // what a previous run left
       kit_.Branches().On("http://old", {dtm::testing::ScriptedAnswer::Silence()});
       kit_->Submit(Saga(gid, "http://old"));
     }
@@ -126,7 +126,7 @@ class Run {
     failing_new::failed = 0;
     (void)Poll();  // finds what is old, before anything new
     for (Asked& asked : all_) {
-      kit_->SubmitAsync(asked.definition, [&asked](const dtm::Reply& reply) {
+      kit_->SubmitAsync(asked.definition, [&asked](const dtm::Answer& reply) {
         ++asked.answers;
         asked.accepted = reply.error == nullptr;
       });

@@ -168,7 +168,7 @@ class Run {
       asked = &asked_.back();
       asked->gid = definition.gid;
     }
-    tm_.SubmitAsync(std::move(definition), [asked](const dtm::Reply& reply) {
+    tm_.SubmitAsync(std::move(definition), [asked](const dtm::Answer& reply) {
       asked->accepted = reply.error == nullptr;
       ++asked->answers;
       throw 42;

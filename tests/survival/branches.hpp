@@ -48,7 +48,7 @@ class Branches {
  public:
   Branches(Log& log, std::string life) : log_(log), life_(std::move(life)) {}
 
-  /// A call of an earlier life.
+  /// A call of a previous run.
   void Remember(const std::string& gid, const std::string& branch, const std::string& op) {
     (void)Count(gid + ' ' + branch + ' ' + op);
   }

@@ -231,7 +231,7 @@ void Fill(const std::string& file, int count) {
   Bank bank(file);
   for (int i = 0; i < count; ++i) {
     bank.Saga("saga-" + std::to_string(i), std::string(500, 'p'))
-        .SubmitAsync([](const dtm::Reply&) {});
+        .SubmitAsync([](const dtm::Answer&) {});
   }
   for (int i = 0; i < count; ++i) {
     REQUIRE(bank.tm.Wait("saga-" + std::to_string(i), kPatience).Succeeded());

@@ -46,7 +46,7 @@ void Submit(dtm::Coordinator& tm, int from, int to, Outcome& outcome) {
   for (int i = from; i < to; ++i) {
     for (bool taken = false; !taken;) {
       try {
-        tm.SubmitAsync(Large("g" + std::to_string(i)), [&outcome](const dtm::Reply& reply) {
+        tm.SubmitAsync(Large("g" + std::to_string(i)), [&outcome](const dtm::Answer& reply) {
           if (!reply.error) ++outcome.accepted;
         });
         taken = true;

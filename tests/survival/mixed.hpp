@@ -185,7 +185,7 @@ class Mixed {
     threads_.clear();
   }
 
-  /// Also for one that an earlier life may have submitted.
+  /// Also for one that a previous run may have submitted.
   void SubmitRows(const std::string& gid) {
     dtm::Saga saga = dtm::NewSaga(tm_, gid).SetRetryInterval(std::chrono::seconds(1));
     for (const PlannedStep& step : planner_.PlanOf(gid).steps) {

@@ -102,7 +102,7 @@ class Client {
     log_.Line("T", life_);
   }
 
-  /// What earlier lives have written down: the last submissions, and what the functions were called
+  /// What previous runs have written down: the last submissions, and what the functions were called
   /// for.
   void ReadLog(const std::string& path) {
     std::ifstream file(path);
@@ -174,13 +174,13 @@ class Client {
     if (plan.interval_s > 0) saga.SetRetryInterval(std::chrono::seconds(plan.interval_s));
     if (plan.timeout_s > 0) saga.SetTimeoutToFail(std::chrono::seconds(plan.timeout_s));
     saga.AddBranchHeader("X-Saga", gid);
-    const auto answered = [this, gid](const dtm::Reply& reply) { Answered(gid, reply); };
+    const auto answered = [this, gid](const dtm::Answer& reply) { Answered(gid, reply); };
     ++unanswered_;
     if (plan.interval_s > 0 || random_() % 4 != 0) {
       saga.SubmitAsync(answered);
       return;
     }
-    dtm::Reply reply;
+    dtm::Answer reply;
     try {
       reply.result = saga.Submit();
     } catch (...) {
@@ -202,7 +202,7 @@ class Client {
     saga.Add(url + "/action", step.can_be_undone ? url + "/compensate" : "", step.order);
   }
 
-  void Answered(const std::string& gid, const dtm::Reply& reply) {
+  void Answered(const std::string& gid, const dtm::Answer& reply) {
     --unanswered_;
     try {
       const dtm::TransResult result = reply.Get();

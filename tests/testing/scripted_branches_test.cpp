@@ -1,4 +1,4 @@
-/// Scripted branches: answers in turn, when they are due, and not after the end of a life.
+/// Scripted branches: answers in turn, when they are due, and not after the end of a run.
 #include <chrono>
 #include <memory>
 #include <string>
@@ -77,7 +77,7 @@ TEST_CASE("scripted branches: late answers, silence, and answers after the deadl
   CHECK(results.got.size() == 3);  // each call is answered once
 }
 
-TEST_CASE("scripted branches: what is out at the end of a life is lost, the script goes on") {
+TEST_CASE("scripted branches: what is out at the end of a run is lost, the script goes on") {
   auto time = std::make_shared<VirtualTime>();
   ScriptedBranches branches(time);
   branches.On("http://a", {{Result::Failure("first"), seconds(1), false},

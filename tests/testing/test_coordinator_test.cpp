@@ -78,7 +78,7 @@ TEST_CASE("test coordinator: a crash keeps what was committed and registers agai
   OneStep(kit, "stored").Submit();
   kit.Settle();
   bool told = false;
-  OneStep(kit, "lost").SubmitAsync([&told](const dtm::Reply& reply) { told = !reply.error; });
+  OneStep(kit, "lost").SubmitAsync([&told](const dtm::Answer& reply) { told = !reply.error; });
   const auto now = kit.Clock().Now();
   kit.Crash();
   CHECK(setups == 2);

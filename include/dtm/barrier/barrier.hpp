@@ -6,7 +6,7 @@
 /// Coordinators call a branch again when they got no answer, may call its compensation although the
 /// action never arrived, and the action may arrive late, behind its compensation. A barrier makes
 /// that harmless: each call leaves a row in a table beside the business rows, in their transaction,
-/// and what the rows say decides. The file of your database does that: barrier/sqlite.hpp.
+/// and what the rows say decides. The file of your database does that: barrier/sqlite_barrier.hpp.
 #pragma once
 
 #include <cstddef>
@@ -14,9 +14,9 @@
 #include <string>
 #include <utility>
 
-#include <dtm/core/error.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/core/limits.hpp>
-#include <dtm/core/text.hpp>
 #include <dtm/core/types.hpp>
 
 namespace dtm {

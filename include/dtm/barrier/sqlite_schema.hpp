@@ -4,10 +4,10 @@
 
 #include <string>
 
-#include <dtm/core/error.hpp>
-#include <dtm/core/text.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/sql/exclusive.hpp>
-#include <dtm/sql/sqlite.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 
 namespace dtm {
 inline namespace v1 {

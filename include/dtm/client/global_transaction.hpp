@@ -6,8 +6,8 @@
 #include <string>
 #include <utility>
 
+#include <dtm/base/error.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {

@@ -10,11 +10,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/base/callable.hpp>
+#include <dtm/base/error.hpp>
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/option_setters.hpp>
-#include <dtm/core/callable.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/error.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
@@ -119,7 +119,7 @@ class Msg : public OptionSetters<Msg> {
     Prepare(query_prepared);
     const BranchInfo info{definition_.gid, TransType::kMsg, "00", Op::kMsg, {}};
     std::exception_ptr error;
-    const Result done = Guarded([&]() -> Result {
+    const Result done = CatchAsResult([&]() -> Result {
       try {
         return ResultOf(business, info);
       } catch (...) {
@@ -172,16 +172,16 @@ class Msg : public OptionSetters<Msg> {
   }
 
   Result AskInitiator(const BranchInfo& info) const {
-    DirectCall call;
+    InitiatorCall call;
     call.info = info;
     call.url = definition_.query_prepared;
     call.options = definition_.options;
-    return Guarded([&] { return endpoint_->CallBranch(call); });
+    return CatchAsResult([&] { return endpoint_->CallBranch(call); });
   }
 
   /// If this does not reach the coordinator, it asks the initiator later.
   void Abort(const std::string& reason) const {
-    (void)Guarded([&] {
+    (void)CatchAsResult([&] {
       endpoint_->Abort(definition_.gid, TransType::kMsg, reason);
       return Result::Success();
     });

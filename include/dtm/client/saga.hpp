@@ -11,9 +11,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/base/callable.hpp>
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/option_setters.hpp>
-#include <dtm/core/callable.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 
@@ -62,12 +62,12 @@ class Saga : public OptionSetters<Saga> {
 
   /// Step `branch` starts only after the steps in `after` have succeeded, and is compensated before
   /// them. Steps are counted from 0. Use it with SetConcurrent.
-  Saga& AddBranchOrder(int branch, std::vector<int> after) & {
-    definition_.orders[branch] = std::move(after);
+  Saga& AddBranchOrder(int step, std::vector<int> after) & {
+    definition_.orders[step] = std::move(after);
     return *this;
   }
-  Saga AddBranchOrder(int branch, std::vector<int> after) && {
-    return std::move(AddBranchOrder(branch, std::move(after)));
+  Saga AddBranchOrder(int step, std::vector<int> after) && {
+    return std::move(AddBranchOrder(step, std::move(after)));
   }
 
   /// Starts all steps together, but for what AddBranchOrder says.
@@ -98,9 +98,9 @@ class Saga : public OptionSetters<Saga> {
   /// @throws RejectedError  refused at once (a limit, too much is waiting); no callback follows.
   template <typename Callback>
   void SubmitAsync(Callback callback) const {
-    static_assert(std::is_invocable_v<Callback&, const Reply&>,
-                  "dtm: the callback of SubmitAsync takes const dtm::Reply&");
-    endpoint_->SubmitAsync(definition_, callable::Keep<void(const Reply&)>(std::move(callback)));
+    static_assert(std::is_invocable_v<Callback&, const Answer&>,
+                  "dtm: the callback of SubmitAsync takes const dtm::Answer&");
+    endpoint_->SubmitAsync(definition_, callable::Keep<void(const Answer&)>(std::move(callback)));
   }
 
   const std::string& Gid() const { return definition_.gid; }

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include <dtm/core/error.hpp>
+#include <dtm/base/error.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {

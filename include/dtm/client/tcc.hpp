@@ -7,10 +7,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/base/callable.hpp>
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/global_transaction.hpp>
 #include <dtm/client/sub_branches.hpp>
-#include <dtm/core/callable.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 
@@ -52,7 +52,7 @@ class Tcc {
     branch_args::CheckReads<Payload>(cancel, gid_, where, json);
     step.action = branch_args::Url(*endpoint_, gid_, confirm);
     step.compensate = branch_args::Url(*endpoint_, gid_, cancel);
-    DirectCall call;
+    InitiatorCall call;
     call.info = {gid_, TransType::kTcc, step.branch_id, Op::kTry, {}};
     call.url = branch_args::Url(*endpoint_, gid_, try_branch);
     call.payload = step.payload;

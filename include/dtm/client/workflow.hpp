@@ -14,13 +14,13 @@
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/base/callable.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/base/payload.hpp>
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/workflow_function.hpp>
 #include <dtm/client/workflow_run.hpp>
-#include <dtm/core/callable.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/error.hpp>
-#include <dtm/core/payload.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {

@@ -11,12 +11,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/base/callable.hpp>
+#include <dtm/base/payload.hpp>
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/sub_branches.hpp>
 #include <dtm/client/workflow_ledger.hpp>
-#include <dtm/core/callable.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/payload.hpp>
 #include <dtm/core/result.hpp>
 
 namespace dtm {

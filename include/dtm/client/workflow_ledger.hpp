@@ -12,10 +12,10 @@
 #include <string>
 #include <utility>
 
+#include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
-#include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
 

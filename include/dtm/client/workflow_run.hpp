@@ -14,16 +14,16 @@
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/sub_branches.hpp>
 #include <dtm/client/workflow_function.hpp>
 #include <dtm/client/workflow_ledger.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/local_branch.hpp>
 #include <dtm/core/result.hpp>
-#include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
 
@@ -70,7 +70,7 @@ class Workflow {
   std::string CallUrl(const std::string& branch_id, Op op, const std::string& url,
                       const std::string& payload) const {
     if (url.empty()) return {};
-    DirectCall call;
+    InitiatorCall call;
     call.info = {gid_, TransType::kWorkflow, branch_id, op, {}};
     call.url = url;
     call.payload = payload;

@@ -8,10 +8,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/base/callable.hpp>
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/global_transaction.hpp>
 #include <dtm/client/sub_branches.hpp>
-#include <dtm/core/callable.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 
@@ -31,7 +31,7 @@ class Xa {
   template <typename Payload, typename Branch>
   std::string CallBranch(const Payload& payload, const Branch& branch) {
     static_assert(branch_args::CheckPayload<Branch, Payload>());
-    DirectCall call;
+    InitiatorCall call;
     call.info = {gid_, TransType::kXa, branches_.Next(), Op::kAction, {}};
     call.url = branch_args::Url(*endpoint_, gid_, branch);
     call.payload =

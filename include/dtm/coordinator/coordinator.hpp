@@ -12,24 +12,24 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/coordinator/branch_caller.hpp>
-#include <dtm/coordinator/clock.hpp>
-#include <dtm/coordinator/driver.hpp>
+#include <dtm/base/callable.hpp>
+#include <dtm/base/error.hpp>
 #include <dtm/coordinator/embedded_endpoint.hpp>
-#include <dtm/coordinator/gauges.hpp>
-#include <dtm/coordinator/inbox.hpp>
+#include <dtm/coordinator/functions/typed_function.hpp>
+#include <dtm/coordinator/loop/driver.hpp>
 #include <dtm/coordinator/operations.hpp>
-#include <dtm/coordinator/options.hpp>
+#include <dtm/coordinator/parts/branch_caller.hpp>
+#include <dtm/coordinator/parts/clock.hpp>
+#include <dtm/coordinator/parts/gauges.hpp>
+#include <dtm/coordinator/parts/options.hpp>
+#include <dtm/coordinator/parts/wake_fd.hpp>
+#include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/tx.hpp>
-#include <dtm/coordinator/typed_function.hpp>
-#include <dtm/coordinator/wake_fd.hpp>
-#include <dtm/core/callable.hpp>
-#include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/local_branch.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/engine/schedule.hpp>
-#include <dtm/store/sqlite.hpp>
+#include <dtm/store/sqlite_store.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -172,7 +172,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws RejectedError  there is no such transaction.
   TransResult Wait(const std::string& gid, Duration timeout) {
     CheckMayBlock("Wait");
-    return Await([&](ReplyCallback answer) { WaitAsync(gid, timeout, std::move(answer)); });
+    return Await([&](AnswerCallback answer) { WaitAsync(gid, timeout, std::move(answer)); });
   }
 
   /// In words: where it stands, what it waits for, the last error, the next try.
@@ -186,21 +186,21 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, it has ended, or it is carried through.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
-    Await([&](ReplyCallback answer) { AbortAsync(gid, {}, reason, std::move(answer)); });
+    Await([&](AnswerCallback answer) { AbortAsync(gid, {}, reason, std::move(answer)); });
   }
 
   /// Ends an unfinished transaction as failed; nothing is called any more, nothing is undone.
   /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void ForceStop(const std::string& gid) {
-    Await([&](ReplyCallback answer) { ForceStopAsync(gid, std::move(answer)); });
+    Await([&](AnswerCallback answer) { ForceStopAsync(gid, std::move(answer)); });
   }
 
   /// Forgets the waits of an unfinished transaction and tries at once; also wakes a stuck one.
   /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void RetryNow(const std::string& gid) {
-    Await([&](ReplyCallback answer) { RetryNowAsync(gid, std::move(answer)); });
+    Await([&](AnswerCallback answer) { RetryNowAsync(gid, std::move(answer)); });
   }
 
   /// The gids of at most `limit` unfinished transactions that are to be tried again later than in
@@ -214,15 +214,15 @@ class Coordinator : public EmbeddedEndpoint {
   /// Messages to `topic://<topic>` that are stored from now on go to this url as well.
   /// @throws RejectedError  "this url exists", a limit; nothing was changed.
   void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {}) {
-    Await([&](ReplyCallback answer) { SubscribeAsync(topic, url, remark, std::move(answer)); });
+    Await([&](AnswerCallback answer) { SubscribeAsync(topic, url, remark, std::move(answer)); });
   }
   /// @throws RejectedError  there is no such topic or url.
   void Unsubscribe(const std::string& topic, const std::string& url) {
-    Await([&](ReplyCallback answer) { UnsubscribeAsync(topic, url, std::move(answer)); });
+    Await([&](AnswerCallback answer) { UnsubscribeAsync(topic, url, std::move(answer)); });
   }
   /// @throws RejectedError  there is no such topic.
   void DeleteTopic(const std::string& topic) {
-    Await([&](ReplyCallback answer) { DeleteTopicAsync(topic, std::move(answer)); });
+    Await([&](AnswerCallback answer) { DeleteTopicAsync(topic, std::move(answer)); });
   }
 
   /// Committed values such as topics; an empty category or key is any, `position` what the page before

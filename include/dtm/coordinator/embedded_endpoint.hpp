@@ -8,14 +8,14 @@
 #include <string>
 #include <utility>
 
-#include <dtm/coordinator/branch_caller.hpp>
-#include <dtm/coordinator/driver.hpp>
-#include <dtm/coordinator/inbox.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/base/os.hpp>
+#include <dtm/coordinator/loop/driver.hpp>
 #include <dtm/coordinator/operations.hpp>
+#include <dtm/coordinator/parts/branch_caller.hpp>
+#include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/error.hpp>
 #include <dtm/core/local_branch.hpp>
-#include <dtm/core/os.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
 
@@ -30,27 +30,27 @@ class EmbeddedEndpoint : public Operations {
   TransResult Submit(Definition definition) override {
     if (definition.options.wait_result) CheckMayBlock("Submit with wait_result");
     return Await(
-        [&](ReplyCallback answer) { SubmitAsync(std::move(definition), std::move(answer)); });
+        [&](AnswerCallback answer) { SubmitAsync(std::move(definition), std::move(answer)); });
   }
 
   TransResult SubmitAndWait(Definition definition, Duration timeout) override {
     CheckMayBlock("SubmitAndWait");
-    return Await([&](ReplyCallback answer) {
+    return Await([&](AnswerCallback answer) {
       SubmitAndWaitAsync(std::move(definition), timeout, std::move(answer));
     });
   }
 
   TransResult Prepare(Definition definition) override {
     return Await(
-        [&](ReplyCallback answer) { PrepareAsync(std::move(definition), std::move(answer)); });
+        [&](AnswerCallback answer) { PrepareAsync(std::move(definition), std::move(answer)); });
   }
 
   void Abort(const std::string& gid, TransType type, const std::string& reason) override {
-    Await([&](ReplyCallback answer) { AbortAsync(gid, type, reason, std::move(answer)); });
+    Await([&](AnswerCallback answer) { AbortAsync(gid, type, reason, std::move(answer)); });
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
-    Await([&](ReplyCallback answer) {
+    Await([&](AnswerCallback answer) {
       RegisterBranchAsync(gid, type, std::move(step), std::move(answer));
     });
   }
@@ -72,19 +72,19 @@ class EmbeddedEndpoint : public Operations {
 
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
                       const std::string& result) override {
-    Await([&](ReplyCallback answer) {
+    Await([&](AnswerCallback answer) {
       FinishWorkflowAsync(gid, status, reason, result, std::move(answer));
     });
   }
 
-  Result CallBranch(const DirectCall& call) override {
+  Result CallBranch(const InitiatorCall& call) override {
     if (call.url.empty()) return Result::Success();  // there is nothing to call
     if (RunsInTransaction(call.url)) return CallInTransaction(call);
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
     CheckCallable(call);
-    return Checked().CallNow(call);
+    return Checked().CallOnce(call);
   }
 
   std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
@@ -107,7 +107,7 @@ class EmbeddedEndpoint : public Operations {
     BranchFunction function = Checked().functions.Find(name);
     if (!function) function = Checked().workflows.Find(name);
     if (!function) throw BadInput("no branch function is registered as '" + name + "'");
-    return Guarded([&] { return function(payload, Caller(info)); });
+    return CatchAsResult([&] { return function(payload, Caller(info)); });
   }
 
  protected:
@@ -129,7 +129,7 @@ class EmbeddedEndpoint : public Operations {
   }
 
   /// What is called here and now has a commit of its own.
-  Result CallInTransaction(DirectCall direct) {
+  Result CallInTransaction(InitiatorCall direct) {
     direct.phase2_url.clear();
     const BranchCall call = ToBranchCall(direct, {}, {});
     const auto functions = &Checked().functions;

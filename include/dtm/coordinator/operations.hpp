@@ -1,5 +1,5 @@
 /// What may be asked of a coordinator, by C++, HTTP or JSON-RPC alike: each thing once, with the rules that need no stored
-/// record. Those that do are the loop's: commands.hpp for what exists, engine/repeat.hpp for what is submitted again.
+/// record. Those that do are the loop's: commands.hpp for what exists, engine/resubmission.hpp for what is submitted again.
 /// Needs: std, store. Threads: every method is thread-safe, and none waits for a commit. Protocol: §2.2, §2.3, §6.
 #pragma once
 
@@ -15,19 +15,19 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/coordinator/driver.hpp>
-#include <dtm/coordinator/inbox.hpp>
-#include <dtm/coordinator/options.hpp>
-#include <dtm/coordinator/replies.hpp>
-#include <dtm/coordinator/topics.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/base/of_this_process.hpp>
+#include <dtm/coordinator/loop/driver.hpp>
+#include <dtm/coordinator/parts/answers.hpp>
+#include <dtm/coordinator/parts/options.hpp>
+#include <dtm/coordinator/parts/topics.hpp>
+#include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/error.hpp>
 #include <dtm/core/gid.hpp>
-#include <dtm/core/of_this_process.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/core/validate.hpp>
-#include <dtm/engine/repeat.hpp>
+#include <dtm/engine/resubmission.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -55,7 +55,7 @@ class Operations : public Endpoint {
   template <typename T, typename Ask>  // the same for a ValueCallback
   T AwaitValue(const Ask& ask) const {
     const auto box = std::make_shared<T>();
-    Await([&](const ReplyCallback& answer) {
+    Await([&](const AnswerCallback& answer) {
       ask([box, answer](const T& value, const std::exception_ptr& error) {
         try {
           *box = value;
@@ -82,7 +82,7 @@ class Operations : public Endpoint {
 
   /// With `wait_result` it is answered once it has ended or must wait for a timer, after 6 s at the latest: an unfinished
   /// status then says that it goes on.
-  void SubmitAsync(Definition definition, ReplyCallback callback) override {
+  void SubmitAsync(Definition definition, AnswerCallback callback) override {
     CheckSubmittable(definition);
     Waiter waiter;
     waiter.failure_is_error = true;
@@ -94,7 +94,7 @@ class Operations : public Endpoint {
     Enqueue(std::move(definition), std::move(waiter), false);
   }
 
-  void SubmitAndWaitAsync(Definition definition, Duration timeout, ReplyCallback callback) {
+  void SubmitAndWaitAsync(Definition definition, Duration timeout, AnswerCallback callback) {
     CheckSubmittable(definition);
     Waiter waiter;
     waiter.when = AnswerWhen::kFinished;
@@ -103,7 +103,7 @@ class Operations : public Endpoint {
     Enqueue(std::move(definition), std::move(waiter), false);
   }
 
-  void PrepareAsync(Definition definition, ReplyCallback callback) {
+  void PrepareAsync(Definition definition, AnswerCallback callback) {
     Waiter waiter;
     waiter.promise = std::move(callback);
     Enqueue(std::move(definition), std::move(waiter), true);
@@ -115,7 +115,7 @@ class Operations : public Endpoint {
       return callback(*stored, nullptr);
     }
     const auto asked = std::make_shared<const Definition>(definition);
-    PrepareAsync(std::move(definition), [this, asked, callback](const Reply& reply) {
+    PrepareAsync(std::move(definition), [this, asked, callback](const Answer& reply) {
       std::optional<Transaction> stored;
       std::exception_ptr error = reply.error;
       try {
@@ -134,7 +134,7 @@ class Operations : public Endpoint {
   // A transaction that exists.
 
   void RegisterBranchAsync(const std::string& gid, TransType type, Step step,
-                           ReplyCallback callback) {
+                           AnswerCallback callback) {
     Refuse(RegistrationProblem(gid, type, step));
     Command command = About(gid, Command::Kind::kAddBranch);
     command.type = type;
@@ -143,7 +143,7 @@ class Operations : public Endpoint {
   }
 
   void FinishWorkflowAsync(const std::string& gid, Status status, const std::string& reason,
-                           const std::string& result, ReplyCallback callback) {
+                           const std::string& result, AnswerCallback callback) {
     if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
     Command command = About(gid, Command::Kind::kFinish);
     command.type = TransType::kWorkflow;
@@ -155,22 +155,22 @@ class Operations : public Endpoint {
 
   /// `type`: it is refused if it has another one.
   void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
-                  ReplyCallback callback) {
+                  AnswerCallback callback) {
     Command command = About(gid, Command::Kind::kCancel);
     command.type = type;
     command.reason = reason;
     Push(std::move(command), std::move(callback));
   }
 
-  void ForceStopAsync(const std::string& gid, ReplyCallback callback) {
+  void ForceStopAsync(const std::string& gid, AnswerCallback callback) {
     Push(About(gid, Command::Kind::kForceStop), std::move(callback));
   }
 
-  void RetryNowAsync(const std::string& gid, ReplyCallback callback) {
+  void RetryNowAsync(const std::string& gid, AnswerCallback callback) {
     Push(About(gid, Command::Kind::kRetryNow), std::move(callback));
   }
 
-  void WaitAsync(const std::string& gid, Duration timeout, ReplyCallback callback) {
+  void WaitAsync(const std::string& gid, Duration timeout, AnswerCallback callback) {
     Command command = About(gid, Command::Kind::kWait);
     command.waiter.when = AnswerWhen::kFinished;
     command.waiter.deadline = TimeIn(timeout);
@@ -180,7 +180,7 @@ class Operations : public Endpoint {
   void ExplainAsync(const std::string& gid, ValueCallback<std::string> callback) {
     Command command = About(gid, Command::Kind::kExplain);
     command.explained = std::make_shared<std::string>();
-    ReplyCallback answer = AnswerWith(command.explained, std::move(callback));
+    AnswerCallback answer = AnswerWith(command.explained, std::move(callback));
     Push(std::move(command), std::move(answer));
   }
 
@@ -190,14 +190,14 @@ class Operations : public Endpoint {
     command.after = TimeIn(wait);
     command.limit = limit;
     command.listed = std::make_shared<std::vector<std::string>>();
-    ReplyCallback answer = AnswerWith(command.listed, std::move(callback));
+    AnswerCallback answer = AnswerWith(command.listed, std::move(callback));
     Push(std::move(command), std::move(answer));
   }
 
   // Topics.
 
   void SubscribeAsync(const std::string& topic, const std::string& url, const std::string& remark,
-                      ReplyCallback callback) {
+                      AnswerCallback callback) {
     Refuse(UrlProblem(url));
     ChangeTopic(
         topics::Problem(topic, url, remark),
@@ -206,13 +206,13 @@ class Operations : public Endpoint {
         },
         std::move(callback));
   }
-  void UnsubscribeAsync(const std::string& topic, const std::string& url, ReplyCallback callback) {
+  void UnsubscribeAsync(const std::string& topic, const std::string& url, AnswerCallback callback) {
     ChangeTopic(
         topics::Problem(topic, url, {}),
         [=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); },
         std::move(callback));
   }
-  void DeleteTopicAsync(const std::string& topic, ReplyCallback callback) {
+  void DeleteTopicAsync(const std::string& topic, AnswerCallback callback) {
     ChangeTopic(
         {}, [=](Store& store, Time) { return topics::Delete(store, topic); }, std::move(callback));
   }
@@ -248,8 +248,8 @@ class Operations : public Endpoint {
 
   /// With the value that is there by then.
   template <typename T>
-  static ReplyCallback AnswerWith(std::shared_ptr<T> value, ValueCallback<T> callback) {
-    return [value, callback](const Reply& reply) { callback(*value, reply.error); };
+  static AnswerCallback AnswerWith(std::shared_ptr<T> value, ValueCallback<T> callback) {
+    return [value, callback](const Answer& reply) { callback(*value, reply.error); };
   }
   static void Refuse(const std::string& problem) {
     if (!problem.empty()) throw BadInput(problem);
@@ -270,7 +270,7 @@ class Operations : public Endpoint {
     NotTaken("gid '" + shared->gid + "' was not stored: ");
   }
 
-  void Push(Command command, ReplyCallback callback = {}) {
+  void Push(Command command, AnswerCallback callback = {}) {
     command.waiter.promise = std::move(callback);
     if (!Checked().inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
   }
@@ -300,14 +300,14 @@ class Operations : public Endpoint {
   }
 
   template <typename Change>
-  void ChangeTopic(const std::string& problem, const Change& change, ReplyCallback callback) {
+  void ChangeTopic(const std::string& problem, const Change& change, AnswerCallback callback) {
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
     RunWorkAsync(
         [&driver, change](WorkContext&) { return change(*driver.store, driver.clock->Now()); },
         [callback = std::move(callback)](const Result& result, const std::exception_ptr& error) {
           const bool refused = !error && result.kind != Result::Kind::kSuccess;
-          callback({{}, refused ? Replies::Rejected(result.text) : error});
+          callback({{}, refused ? Answers::Rejected(result.text) : error});
         });
   }
 

@@ -7,11 +7,11 @@
 #include <string>
 #include <utility>
 
-#include <dtm/coordinator/driver.hpp>
-#include <dtm/coordinator/inbox.hpp>
-#include <dtm/coordinator/topics.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/coordinator/loop/driver.hpp>
+#include <dtm/coordinator/parts/topics.hpp>
+#include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/error.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
 
@@ -56,7 +56,7 @@ class Tx : public Endpoint {
 
   // What would wait for the commit that this is part of.
   TransResult SubmitAndWait(Definition, Duration) override { Waits("SubmitAndWait"); }
-  void SubmitAsync(Definition, ReplyCallback) override { Waits("SubmitAsync"); }
+  void SubmitAsync(Definition, AnswerCallback) override { Waits("SubmitAsync"); }
   TransResult Prepare(Definition) override { Waits("Prepare"); }
   void Abort(const std::string&, TransType, const std::string&) override { Waits("Abort"); }
   void RegisterBranch(const std::string&, TransType, Step) override { Waits("RegisterBranch"); }
@@ -65,7 +65,7 @@ class Tx : public Endpoint {
   void FinishWorkflow(const std::string&, Status, const std::string&, const std::string&) override {
     Waits("FinishWorkflow");
   }
-  Result CallBranch(const DirectCall&) override { Waits("CallBranch"); }
+  Result CallBranch(const InitiatorCall&) override { Waits("CallBranch"); }
 
  private:
   [[noreturn]] static void Waits(const char* what) {

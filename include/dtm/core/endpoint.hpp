@@ -15,7 +15,7 @@ namespace dtm {
 inline namespace v1 {
 
 /// The answer to something asked of a coordinator: a result, or the error that Submit would throw.
-struct Reply {
+struct Answer {
   TransResult result;
   std::exception_ptr error;
 
@@ -25,7 +25,7 @@ struct Reply {
     return result;
   }
 };
-using ReplyCallback = std::function<void(const Reply&)>;
+using AnswerCallback = std::function<void(const Answer&)>;
 
 /// A workflow as its coordinator knows it.
 struct WorkflowState {
@@ -40,7 +40,7 @@ struct WorkflowState {
 };
 
 /// A call that the initiator makes itself: the try of a tcc, the action of an xa, the step of a workflow.
-struct DirectCall {
+struct InitiatorCall {
   BranchInfo info;
   std::string url;      ///< or `local:` and the name of a function
   std::string payload;  ///< the body; empty = GET, but for xa
@@ -73,7 +73,7 @@ class Endpoint {
 
   /// Submit, without waiting: `callback` gets what Submit would have returned or thrown.
   /// @throws RejectedError  refused at once; the callback is not called.
-  virtual void SubmitAsync(Definition definition, ReplyCallback callback) = 0;
+  virtual void SubmitAsync(Definition definition, AnswerCallback callback) = 0;
 
   /// Stores a transaction that runs when it is submitted under the same gid: a message, whose steps these
   /// are, or a tcc or xa, whose branches are registered one by one.
@@ -104,7 +104,7 @@ class Endpoint {
 
   /// Calls a branch here and now, without the coordinator's retries. A success carries the answer's body.
   /// @throws RejectedError  the url is none that can be called.
-  virtual Result CallBranch(const DirectCall& call) = 0;
+  virtual Result CallBranch(const InitiatorCall& call) = 0;
 
   /// The url by which this coordinator reaches a function of this process.
   /// @throws LogicError  it cannot reach it.

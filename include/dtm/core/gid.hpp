@@ -10,7 +10,7 @@
 #include <string>
 #include <utility>
 
-#include <dtm/core/os.hpp>
+#include <dtm/base/os.hpp>
 #include <dtm/core/types.hpp>
 
 namespace dtm {

@@ -25,9 +25,9 @@ inline constexpr std::size_t kMaxWorkflowBytes = 10 * 1024 * 1024;  ///< all tha
 inline constexpr std::size_t kMaxOrders = 10000;                    ///< entries of branch orders
 inline constexpr std::size_t kMaxHeaders = 32;
 inline constexpr std::size_t kMaxHeaderBytes = 4096;
-inline constexpr std::size_t kMaxReasonBytes = 1024;       ///< stored of a reason or error text
-inline constexpr std::size_t kMaxAnswerBytes = 64 * 1024;  ///< read of a branch's answer
-inline constexpr std::size_t kMaxJsonDepth = 64;           ///< copying and dumping it recurse
+inline constexpr std::size_t kMaxReasonBytes = 1024;      ///< stored of a reason or error text
+inline constexpr std::size_t kMaxReplyBytes = 64 * 1024;  ///< read of a branch's answer
+inline constexpr std::size_t kMaxJsonDepth = 64;          ///< copying and dumping it recurse
 inline constexpr std::size_t kMaxListLimit = 1000;
 inline constexpr std::chrono::seconds kMaxOptionSeconds{86400};
 inline constexpr std::chrono::seconds kMaxDelay{366 * 86400};  ///< of a message

@@ -8,7 +8,7 @@
 #include <limits>
 #include <string>
 
-#include <dtm/core/error.hpp>
+#include <dtm/base/error.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>

@@ -7,8 +7,8 @@
 #include <type_traits>
 #include <utility>
 
-#include <dtm/core/callable.hpp>
-#include <dtm/core/error.hpp>
+#include <dtm/base/callable.hpp>
+#include <dtm/base/error.hpp>
 #include <dtm/core/types.hpp>
 
 namespace dtm {
@@ -64,7 +64,7 @@ Result ResultOf(const Function& function, Arguments&&... arguments) {
 
 /// Runs user code and turns whatever it throws into a result; without memory for that, into an error.
 template <typename Function>
-Result Guarded(const Function& function) noexcept {
+Result CatchAsResult(const Function& function) noexcept {
   try {
     try {
       return function();

@@ -14,8 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/base/text.hpp>
 #include <dtm/core/result.hpp>
-#include <dtm/core/text.hpp>
 #include <dtm/core/types.hpp>
 
 namespace dtm {
@@ -77,7 +77,7 @@ inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
 
 inline bool IsTopic(std::string_view url) { return HasPrefix(url, kTopicPrefix); }
 
-/// What the initiator asked for. Made as `Definition`, not as `const Definition`: see Lives::AddStep.
+/// What the initiator asked for. Made as `Definition`, not as `const Definition`: see ActiveTable::AddStep.
 struct Definition {
   std::string gid;
   TransType type = TransType::kSaga;
@@ -197,14 +197,14 @@ inline std::uint64_t ContentHash(const Definition& definition) {
 /// How far one branch has come.
 struct Branch {
   BranchStatus status = BranchStatus::kPrepared;
-  bool in_flight = false;   ///< called by this life of the coordinator and not answered; not stored
-  bool unsent = false;      ///< it waits because its last call was not sent; not stored
-  bool told_when = false;   ///< it waits because the branch asked for that time (Retry-After)
-  std::uint32_t tries = 0;  ///< calls that may have had an effect; > 0 = it may have run
+  bool in_flight = false;    ///< called by this run of the coordinator and not answered; not stored
+  bool unsent = false;       ///< it waits because its last call was not sent; not stored
+  bool told_when = false;    ///< it waits because the branch asked for that time (Retry-After)
+  std::uint32_t tries = 0;   ///< calls that may have had an effect; > 0 = it may have run
   std::uint32_t errors = 0;  ///< consecutive errors, drives the waits
   Time next_try{};           ///< not called again before this
-  Time deadline{};         ///< a call by URL is out that may still be running until then; 0 = none
-  Time former_deadline{};  ///< the same, of calls by earlier lives only; not stored
+  Time deadline{};  ///< a call by URL is out that may still be running until then; 0 = none
+  Time previous_deadline{};  ///< the same, of calls by previous runs only; not stored
   /// When it succeeded or failed; 0 before, and of records of store format 1.
   Time finished{};
 };
@@ -234,7 +234,7 @@ struct Transaction {
   std::uint64_t content =
       0;  ///< expired: see ContentHash; 0 = it was prepared first, and is not compared
   std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it
-  std::int64_t row = 0;       ///< the store's own key; 0 = not stored yet
+  std::int64_t id = 0;        ///< the store's own key; 0 = not stored yet
 };
 
 /// Rows of a saga, tcc or xa.

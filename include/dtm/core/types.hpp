@@ -1,28 +1,14 @@
-/// The words everybody uses: transaction types, statuses, operations, time.
+/// The words everybody uses: transaction types, statuses, operations.
 /// Needs: std. Threads: values only. Protocol: §1 (vocabulary, status transitions).
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <string>
 
+#include <dtm/base/time.hpp>
+
 namespace dtm {
 inline namespace v1 {
-
-using Duration = std::chrono::microseconds;
-/// UTC. Inside the coordinator: the wall clock at open plus the time that passed since.
-using Time = std::chrono::time_point<std::chrono::system_clock, Duration>;
-inline constexpr Time kNever = (Time::max)();
-
-/// The end of a wait that somebody asked for: Duration::max() and whatever else no clock reaches is for ever.
-template <typename TimePoint>
-TimePoint Later(TimePoint from, Duration wait) {
-  constexpr Duration kCentury = std::chrono::hours(24 * 36525);
-  if (wait >= kCentury) return (TimePoint::max)();
-  if (wait <= -kCentury) return from - kCentury;
-  if (wait.count() > 0 && from > (TimePoint::max)() - wait) return (TimePoint::max)();
-  return from + wait;
-}
 
 /// The numbers of these enums are stored; never change the value of an entry.
 enum class TransType : std::uint8_t { kSaga = 1, kMsg = 2, kTcc = 3, kXa = 4, kWorkflow = 5 };

@@ -8,9 +8,9 @@
 #include <string>
 #include <string_view>
 
-#include <dtm/core/error.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/core/limits.hpp>
-#include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {

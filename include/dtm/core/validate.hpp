@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
+#include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/error.hpp>
 #include <dtm/core/limits.hpp>
-#include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
 
@@ -125,7 +125,7 @@ inline std::string RegistrationProblem(const std::string& gid, TransType type, c
 }
 
 /// @throws RejectedError  the url of a call that is made here and now is none that can be called.
-inline void CheckCallable(const DirectCall& call) {
+inline void CheckCallable(const InitiatorCall& call) {
   try {
     (void)ParseUrl(call.url);
   } catch (const Error& error) {

@@ -20,7 +20,7 @@ namespace engine {
 enum class EventKind {
   kSubmitted,    ///< new, not yet stored; or the submit of a prepared one
   kPrepared,     ///< new, not yet stored, to run when it is submitted
-  kLoaded,       ///< read from the store: whatever was in flight belongs to an earlier life
+  kLoaded,       ///< read from the store: whatever was in flight belongs to a previous run
   kResult,       ///< a call was answered
   kTimer,        ///< the time the machine asked for has come
   kBranchAdded,  ///< its definition has got one more step
@@ -33,15 +33,15 @@ enum class EventKind {
 
 struct Event {
   EventKind kind = EventKind::kTimer;
-  std::size_t branch = 0;  ///< kResult, kRegistered: the row concerned
-  Result result;           ///< kResult: its answer
-  std::string data{};      ///< kFinish
+  std::size_t row = 0;  ///< kResult, kRegistered: the row concerned
+  Result result;        ///< kResult: its answer
+  std::string data{};   ///< kFinish
 };
 
 /// What the machine may know besides the transaction.
 struct Context {
   Time now{};
-  Time started{};                                      ///< of this life of the coordinator
+  Time started{};                                      ///< of this run of the coordinator
   Duration retry_interval = std::chrono::seconds(10);  ///< of a transaction that names none
   Duration request_timeout = std::chrono::seconds(3);  ///< of a transaction that names none
   std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none

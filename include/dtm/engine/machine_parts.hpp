@@ -9,8 +9,8 @@
 #include <string>
 #include <utility>
 
+#include <dtm/base/text.hpp>
 #include <dtm/core/limits.hpp>
-#include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/explain.hpp>
 #include <dtm/engine/machine.hpp>
@@ -30,7 +30,7 @@ class MachineParts {
 
   /// Deals with what means the same for every type. False: nothing follows.
   bool GoesOn(const Event& event) {
-    if (event.kind == EventKind::kLoaded) ForgetFormerLife(t_, context_);
+    if (event.kind == EventKind::kLoaded) ForgetPreviousRun(t_, context_);
     if (IsFinal(t_.status)) {
       if (event.kind == EventKind::kCancel || event.kind == EventKind::kForceStop ||
           event.kind == EventKind::kRetryNow) {
@@ -44,7 +44,7 @@ class MachineParts {
         t_.created = context_.now;  // its clock was ahead: timeouts and delays count from here
         effects_.changed = true;
         break;
-      case EventKind::kRegistered: Awaken(event.branch); break;
+      case EventKind::kRegistered: Awaken(event.row); break;
       case EventKind::kForceStop: Finish(Status::kFailed); return false;
       case EventKind::kRetryNow: TryAgainNow(); break;
       case EventKind::kBranchAdded: AddRows(); break;
@@ -94,7 +94,7 @@ class MachineParts {
     if (index >= t_.branches.size() || !t_.branches[index].in_flight) return false;
     Branch& branch = t_.branches[index];
     branch.in_flight = false;
-    branch.deadline = branch.former_deadline;  // this answer says nothing about an earlier life's
+    branch.deadline = branch.previous_deadline;  // this answer says nothing about a previous run's
     effects_.changed = true;
     if (result.kind == Result::Kind::kSuccess) {
       branch.status = BranchStatus::kSucceed;
@@ -141,7 +141,7 @@ class MachineParts {
   }
 
   /// An answer of a branch that has to succeed in the end: all but success is tried again.
-  void OnRequiredAnswer(std::size_t index, const Result& result) {
+  void OnRequiredResult(std::size_t index, const Result& result) {
     if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
     WaitForNextTry(index, result.kind, result.retry_after);
   }
@@ -192,8 +192,8 @@ class MachineParts {
     effects_.changed = true;
   }
 
-  bool Succeeded(std::size_t branch) const {
-    return t_.branches[branch].status == BranchStatus::kSucceed;
+  bool Succeeded(std::size_t row) const {
+    return t_.branches[row].status == BranchStatus::kSucceed;
   }
 
   /// Calls the branch if it is not out and its wait is over. True: it has no url and is done.
@@ -216,7 +216,7 @@ class MachineParts {
     if (!RunsInTransaction(url)) ++branch.tries;  // its success, if any, is stored with its effect
     // A function ends with its process; a call by URL may outlive it.
     const Time deadline = IsLocal(url) ? Time{} : CallDeadline(def_.options, context_);
-    branch.deadline = (std::max)(deadline, branch.former_deadline);
+    branch.deadline = (std::max)(deadline, branch.previous_deadline);
     effects_.calls.push_back(index);
     effects_.changed = true;
     return false;

@@ -52,11 +52,11 @@ inline Duration DoubledInterval(Duration interval, std::uint32_t errors) {
 /// never less than the interval). It never comes early; up to a fifth is added, different for each
 /// branch and try, so that what failed together is not tried again together. The spread is computed
 /// from the names, so the same record always gives the same wait.
-inline Duration RetryWait(const Transaction& transaction, std::size_t branch, Duration interval) {
-  const std::uint32_t errors = (std::max)(transaction.branches[branch].errors, std::uint32_t{1});
+inline Duration RetryWait(const Transaction& transaction, std::size_t row, Duration interval) {
+  const std::uint32_t errors = (std::max)(transaction.branches[row].errors, std::uint32_t{1});
   const Duration wait = DoubledInterval(interval, errors);
   const std::size_t seed =
-      std::hash<std::string>{}(transaction.definition->gid) ^ (branch * 7919 + errors * 104729);
+      std::hash<std::string>{}(transaction.definition->gid) ^ (row * 7919 + errors * 104729);
   return wait + wait * static_cast<Duration::rep>(seed % 1000) / 5000;
 }
 
@@ -110,11 +110,11 @@ inline bool ForgetWaits(Transaction& transaction) {
   return waited;
 }
 
-/// After a restart nothing is in flight as far as this life knows, and the clock may have been set: no
+/// After a restart nothing is in flight as far as this run knows, and the clock may have been set: no
 /// wait may be longer than it could have been made. Of a deadline only what the clock was ahead is taken, since the
 /// request_timeout that made it may have been longer than today's. A workflow that this program resumes is tried again
 /// after one interval: what it waits for may be the code that this start brought.
-inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
+inline void ForgetPreviousRun(Transaction& transaction, const Context& context) {
   const TransOptions& options = transaction.definition->options;
   const Duration interval = RetryInterval(options, context);
   const Duration ahead = (std::max)(transaction.updated - context.now, Duration(0));
@@ -130,7 +130,7 @@ inline void ForgetFormerLife(Transaction& transaction, const Context& context) {
         branch.next_try,
         context.now + (branch.told_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));
     branch.deadline = (std::max)(branch.deadline - ahead, Time{});
-    branch.former_deadline = branch.deadline;
+    branch.previous_deadline = branch.deadline;
   }
 }
 

@@ -12,12 +12,12 @@
 #include <httplib.h>
 #include <nlohmann/json.hpp>
 
-#include <dtm/coordinator/options.hpp>
-#include <dtm/core/error.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/coordinator/parts/options.hpp>
 #include <dtm/core/url.hpp>
-#include <dtm/http/exchange.hpp>
-#include <dtm/http/guarded_client.hpp>
-#include <dtm/http/wire.hpp>
+#include <dtm/http/httplib/guarded_client.hpp>
+#include <dtm/http/httplib/http_connection.hpp>
+#include <dtm/http/wire/names.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -51,12 +51,11 @@ inline void Post(const Url& url, const Alert& alert) {
   request.set_header("Connection", "close");
   if (!url.credentials.empty()) request.set_header("Authorization", BasicAuthorization(url));
   // Alerts are rare: none leaves a connection behind.
-  const Exchanged exchanged =
-      Exchange(url, kMaxAnswer)
+  const Exchanged reply =
+      HttpConnection(url, kMaxAnswer)
           .Send(std::move(request), std::chrono::steady_clock::now() + kTimeout);
-  if (!exchanged.answered) {
-    throw Error("the alert web hook at " + url.Origin() +
-                " did not answer: " + exchanged.Problem());
+  if (!reply.answered) {
+    throw Error("the alert web hook at " + url.Origin() + " did not answer: " + reply.Problem());
   }
 }
 

@@ -6,10 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/coordinator/branch_caller.hpp>
-#include <dtm/core/of_this_process.hpp>
-#include <dtm/http/call_queue.hpp>
-#include <dtm/http/url_caller.hpp>
+#include <dtm/base/of_this_process.hpp>
+#include <dtm/coordinator/parts/branch_caller.hpp>
+#include <dtm/http/calls/call_queue.hpp>
+#include <dtm/http/calls/url_caller.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -16,27 +16,27 @@
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/base/error.hpp>
+#include <dtm/base/of_this_process.hpp>
+#include <dtm/base/text.hpp>
+#include <dtm/base/thread_pool.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/error.hpp>
 #include <dtm/core/gid.hpp>
 #include <dtm/core/limits.hpp>
-#include <dtm/core/of_this_process.hpp>
 #include <dtm/core/result.hpp>
-#include <dtm/core/text.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/core/validate.hpp>
-#include <dtm/http/direct_call.hpp>
-#include <dtm/http/exchange.hpp>
-#include <dtm/http/json_input.hpp>
-#include <dtm/http/remote_requests.hpp>
-#include <dtm/http/reply_rule.hpp>
-#include <dtm/http/thread_pool.hpp>
-#include <dtm/http/wire.hpp>
-#include <dtm/http/wire_registration.hpp>
-#include <dtm/http/wire_told.hpp>
-#include <dtm/http/wire_transaction.hpp>
+#include <dtm/http/calls/call_once.hpp>
+#include <dtm/http/httplib/http_connection.hpp>
+#include <dtm/http/remote/remote_requests.hpp>
+#include <dtm/http/wire/json_input.hpp>
+#include <dtm/http/wire/names.hpp>
+#include <dtm/http/wire/registration.hpp>
+#include <dtm/http/wire/reply_rule.hpp>
+#include <dtm/http/wire/told_transaction.hpp>
+#include <dtm/http/wire/transaction.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -70,14 +70,14 @@ class RemoteCoordinator : public Endpoint {
 
   TransResult Submit(Definition definition) override {
     Check(definition, SubmitProblem(definition));
-    const Exchanged answer =
+    const Exchanged reply =
         Requests().Post("/submit", definition.gid, wire::EncodeTransaction(definition));
-    if (Requests().SaysYes(definition.gid, answer)) {
+    if (Requests().SaysYes(definition.gid, reply)) {
       const bool ended = definition.options.wait_result;
       return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
     }
-    const std::string message = RemoteRequests::MessageOf(answer);
-    if (SaidIn(answer).rejected) throw RemoteRequests::Refused(definition.gid, message);
+    const std::string message = RemoteRequests::MessageOf(reply);
+    if (SaidIn(reply).rejected) throw RemoteRequests::Refused(definition.gid, message);
     return Settle(definition, message);
   }
 
@@ -95,12 +95,12 @@ class RemoteCoordinator : public Endpoint {
 
   /// On one of a few threads; the callback comes on it, also while this is destroyed.
   /// @throws BusyError  20,000 or 32 MiB of them wait already.
-  void SubmitAsync(Definition definition, ReplyCallback callback) override {
+  void SubmitAsync(Definition definition, AnswerCallback callback) override {
     Check(definition, SubmitProblem(definition));
     const std::string gid = definition.gid;
     const std::size_t bytes = BytesOf(definition);
     auto job = [this, definition = std::move(definition), callback = std::move(callback)] {
-      Reply reply;
+      Answer reply;
       try {
         if (own_.Get().stopping) {
           throw RejectedError(
@@ -146,11 +146,11 @@ class RemoteCoordinator : public Endpoint {
 
   WorkflowState PrepareWorkflow(Definition definition) override {
     Check(definition);
-    const Exchanged answer =
+    const Exchanged reply =
         Requests().Post("/prepareWorkflow", definition.gid, wire::EncodeTransaction(definition));
-    if (answer.status != 200) Requests().Refuse("gid '" + definition.gid + "'", answer);
-    if (auto state = wire::DecodeWorkflow(answer.body)) return std::move(*state);
-    throw Requests().NotOfDtm(definition.gid, answer);
+    if (reply.status != 200) Requests().Refuse("gid '" + definition.gid + "'", reply);
+    if (auto state = wire::DecodeWorkflow(reply.body)) return std::move(*state);
+    throw Requests().NotOfDtm(definition.gid, reply);
   }
 
   WorkflowState ResumeWorkflow(Definition definition) override {
@@ -170,11 +170,11 @@ class RemoteCoordinator : public Endpoint {
   }
 
   /// On a connection of its own, with the request timeout of the call (3 s).
-  Result CallBranch(const DirectCall& call) override {
+  Result CallBranch(const InitiatorCall& call) override {
     const std::string where = Requests().Where();
     if (!call.url.empty()) CheckCallable(call);
     BlockSigpipe();
-    return CallNow(call, options_.url_in_branches.empty() ? where : options_.url_in_branches);
+    return CallOnce(call, options_.url_in_branches.empty() ? where : options_.url_in_branches);
   }
 
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override {
@@ -209,9 +209,9 @@ class RemoteCoordinator : public Endpoint {
 
   /// A request that is either done or refused.
   void Order(const char* path, const std::string& gid, std::string body) {
-    const Exchanged answer = Requests().Post(path, gid, std::move(body));
-    if (!Requests().SaysYes(gid, answer))
-      throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(answer));
+    const Exchanged reply = Requests().Post(path, gid, std::move(body));
+    if (!Requests().SaysYes(gid, reply))
+      throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(reply));
   }
 
   static constexpr std::size_t kAsyncThreads = 32;
@@ -280,12 +280,12 @@ class RemoteCoordinator : public Endpoint {
   }
 
   std::optional<Stored> Query(const std::string& gid) {
-    const Exchanged answer = Requests().Send(
+    const Exchanged reply = Requests().Send(
         "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
-    if (answer.status != 200) Requests().Refuse("the query of gid '" + gid + "'", answer);
-    nlohmann::json body = json_input::Parse(answer.body);
+    if (reply.status != 200) Requests().Refuse("the query of gid '" + gid + "'", reply);
+    nlohmann::json body = json_input::Parse(reply.body);
     if (!body.is_object() || !body.contains(wire::kTransaction)) {
-      throw Requests().NotOfDtm(gid, answer);
+      throw Requests().NotOfDtm(gid, reply);
     }
     Stored stored{{}, std::move(body[wire::kTransaction]), std::move(body[wire::kBranches])};
     const nlohmann::json& told = stored.transaction;
@@ -295,7 +295,7 @@ class RemoteCoordinator : public Endpoint {
                        told.value(wire::kRollbackReason, ""), told.value(wire::kRollbackFrom, ""),
                        told.value(wire::kLastError, "")};
     } catch (const nlohmann::json::exception&) {
-      throw Requests().NotOfDtm(gid, answer);
+      throw Requests().NotOfDtm(gid, reply);
     }
     return stored;
   }

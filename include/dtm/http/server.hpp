@@ -15,15 +15,15 @@
 
 #include <httplib.h>
 
+#include <dtm/base/error.hpp>
+#include <dtm/base/of_this_process.hpp>
 #include <dtm/coordinator/coordinator.hpp>
-#include <dtm/core/error.hpp>
-#include <dtm/core/of_this_process.hpp>
 #include <dtm/core/option_range.hpp>
-#include <dtm/http/access.hpp>
-#include <dtm/http/api.hpp>
-#include <dtm/http/api_head.hpp>
-#include <dtm/http/api_message.hpp>
-#include <dtm/http/guarded_server.hpp>
+#include <dtm/http/api/access.hpp>
+#include <dtm/http/api/api.hpp>
+#include <dtm/http/api/head.hpp>
+#include <dtm/http/api/message.hpp>
+#include <dtm/http/httplib/guarded_server.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -47,7 +47,7 @@ class ApiRoutes {
   /// Answers requests whose body need not be read. False: read it, then Answer.
   bool AnswerWithoutBody(const httplib::Request& request, httplib::Response& response) {
     const ApiRequest input = InputOf(request);
-    if (const std::optional<ApiAnswer> refusal = api_.Refusal(input)) {
+    if (const std::optional<ApiReply> refusal = api_.Refusal(input)) {
       Send(*refusal, response);
       return true;
     }
@@ -88,14 +88,14 @@ class ApiRoutes {
     return input;
   }
 
-  static void Send(const ApiAnswer& answer, httplib::Response& response) {
-    response.status = answer.status;
-    response.set_content(answer.body, answer.type);
-    if (answer.retry_after > 0) {
-      response.set_header("Retry-After", std::to_string(answer.retry_after));
+  static void Send(const ApiReply& reply, httplib::Response& response) {
+    response.status = reply.status;
+    response.set_content(reply.body, reply.type);
+    if (reply.retry_after > 0) {
+      response.set_header("Retry-After", std::to_string(reply.retry_after));
     }
-    if (answer.close) response.set_header("Connection", "close");
-    if (answer.challenge != nullptr) response.set_header("WWW-Authenticate", answer.challenge);
+    if (reply.close) response.set_header("Connection", "close");
+    if (reply.challenge != nullptr) response.set_header("WWW-Authenticate", reply.challenge);
   }
 
   Api api_;
@@ -184,9 +184,8 @@ class Server {
         });
     server->set_error_handler([](const httplib::Request&, httplib::Response& response) {
       if (!response.body.empty()) return;
-      const ApiAnswer answer =
-          answers::Of({response.status, "this is not valid HTTP for a server"});
-      response.set_content(answer.body, answer.type);
+      const ApiReply reply = replies::Of({response.status, "this is not valid HTTP for a server"});
+      response.set_content(reply.body, reply.type);
     });
     AddBodyRoutes(*server, R"([\s\S]*)", true);
     const int bound = server->Bind(host, port);

@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 #include <utility>
 
-#include <dtm/core/error.hpp>
+#include <dtm/base/error.hpp>
 #include <dtm/http/transport/socket.hpp>
 #include <dtm/http/transport/tls_session.hpp>
 

@@ -6,8 +6,8 @@
 #include <mutex>
 #include <thread>
 
-#include <dtm/core/error.hpp>
-#include <dtm/sql/sqlite.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 
 namespace dtm {
 inline namespace v1 {

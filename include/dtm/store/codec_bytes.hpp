@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include <dtm/core/error.hpp>
+#include <dtm/base/error.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -34,7 +34,7 @@ class MemoryStore : public Store {
 
   Result Run(const Work& work) override {
     const std::shared_ptr<const Values> before = new_values_;
-    Result result = Guarded([&work] { return work(nullptr); });
+    Result result = CatchAsResult([&work] { return work(nullptr); });
     if (result.kind != Result::Kind::kSuccess) new_values_ = before;
     return result;
   }
@@ -52,12 +52,12 @@ class MemoryStore : public Store {
   void PutValue(const KeyValue& value) override {
     const KeyValue* old = new_values_->Find(value.category, value.key);
     KeyValue kept = value;
-    kept.row = old == nullptr ? ++last_value_ : old->row;
+    kept.id = old == nullptr ? ++last_value_ : old->id;
     kept.version = old == nullptr ? 1 : old->version + 1;
     kept.created = old == nullptr ? value.updated : old->created;
     const auto changed = std::make_shared<Values>(*new_values_);
-    changed->rows_of[{value.category, value.key}] = kept.row;
-    changed->by_row[kept.row] = std::move(kept);
+    changed->rows_of[{value.category, value.key}] = kept.id;
+    changed->by_row[kept.id] = std::move(kept);
     new_values_ = changed;
   }
 
@@ -65,7 +65,7 @@ class MemoryStore : public Store {
     const KeyValue* old = new_values_->Find(category, key);
     if (old == nullptr) return false;
     const auto changed = std::make_shared<Values>(*new_values_);
-    changed->by_row.erase(old->row);
+    changed->by_row.erase(old->id);
     changed->rows_of.erase({category, key});
     new_values_ = changed;
     return true;
@@ -74,7 +74,7 @@ class MemoryStore : public Store {
   void Apply(std::vector<Change>& changes) override {
     for (Change& change : changes) {
       Transaction& transaction = *change.transaction;
-      change.applied = transaction.row == 0 ? Insert(transaction) : Update(transaction);
+      change.applied = transaction.id == 0 ? Insert(transaction) : Update(transaction);
     }
   }
 
@@ -152,7 +152,7 @@ class MemoryStore : public Store {
                           transaction.created <= filter.created_to;
       if (wanted) page.transactions.push_back(transaction);
     }
-    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().row;
+    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
     return page;
   }
 
@@ -162,7 +162,7 @@ class MemoryStore : public Store {
     KeyValuePage page;
     if (!category.empty() && !key.empty()) {
       const KeyValue* found = values_->Find(category, key);
-      if (found != nullptr && found->row > position && limit > 0) page.values.push_back(*found);
+      if (found != nullptr && found->id > position && limit > 0) page.values.push_back(*found);
     } else {
       for (auto entry = values_->by_row.upper_bound(position);
            entry != values_->by_row.end() && page.values.size() < limit; ++entry) {
@@ -172,13 +172,13 @@ class MemoryStore : public Store {
         if (wanted) page.values.push_back(value);
       }
     }
-    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().row;
+    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().id;
     return page;
   }
 
   void Due(Time now, DuePosition after, const DueVisitor& visit) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    for (auto entry = due_.upper_bound({after.due, after.row});
+    for (auto entry = due_.upper_bound({after.due, after.id});
          entry != due_.end() && entry->first.first <= now; ++entry) {
       if (!visit(Transaction(records_.at(entry->first.second)))) return;
     }
@@ -222,15 +222,15 @@ class MemoryStore : public Store {
   bool Insert(Transaction& transaction) {
     const std::string& gid = transaction.definition->gid;
     if (Has(gid)) return false;
-    transaction.row = ++last_row_;
-    new_rows_[gid] = transaction.row;
+    transaction.id = ++last_row_;
+    new_rows_[gid] = transaction.id;
     Keep(transaction, 1);
     return true;
   }
 
   bool Update(const Transaction& transaction) {
-    const auto in_batch = batch_.find(transaction.row);
-    const auto stored = records_.find(transaction.row);
+    const auto in_batch = batch_.find(transaction.id);
+    const auto stored = records_.find(transaction.id);
     const Transaction* old = in_batch != batch_.end()   ? &in_batch->second
                              : stored != records_.end() ? &stored->second
                                                         : nullptr;
@@ -240,11 +240,11 @@ class MemoryStore : public Store {
   }
 
   void Keep(const Transaction& transaction, std::uint64_t version) {
-    Transaction& kept = batch_[transaction.row] = transaction;
+    Transaction& kept = batch_[transaction.id] = transaction;
     kept.version = version;
     for (Branch& branch : kept.branches) {  // what no store keeps
       branch.in_flight = branch.unsent = false;
-      branch.former_deadline = Time{};
+      branch.previous_deadline = Time{};
     }
   }
 

@@ -1,5 +1,5 @@
 /// The connections of the SQLite store to its file: opened, looked after, opened again after an error, closed.
-/// Needs: SQLite through sql/sqlite.hpp. Threads: the owner's, but for what has the mutex of the reader.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's, but for what has the mutex of the reader.
 /// Document: docs/store_format.md, "Files".
 #pragma once
 
@@ -12,9 +12,9 @@
 #include <string>
 #include <utility>
 
-#include <dtm/core/error.hpp>
-#include <dtm/core/os.hpp>
-#include <dtm/sql/sqlite.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/base/os.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/durability.hpp>
 #include <dtm/store/sqlite_files.hpp>
 #include <dtm/store/sqlite_schema.hpp>

@@ -1,5 +1,5 @@
 /// One step of retention in the SQLite store: what has expired is removed without harm to the rest of the batch.
-/// Needs: SQLite through sql/sqlite.hpp. Threads: the owner's.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include <dtm/sql/sqlite.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/sqlite_statements.hpp>
 #include <dtm/store/store.hpp>
 
@@ -21,7 +21,8 @@ class Expiry {
   explicit Expiry(Writer& writer) : writer_(writer) {}
 
   /// See Store::Expire.
-  std::int64_t Step(std::int64_t before, std::int64_t after, std::size_t limit, bool keep_gids) {
+  std::int64_t RemoveSome(std::int64_t before, std::int64_t after, std::size_t limit,
+                          bool keep_gids) {
     std::vector<std::int64_t> expired;
     const std::int64_t next = Find(before, after, limit, expired);
     if (expired.empty()) return next;
@@ -95,7 +96,7 @@ class Expiry {
     bool allowed = true;
     try {
       change();
-      allowed = !writer_.guard.ForeignKeysPending();
+      allowed = !writer_.user_sql.ForeignKeysPending();
       if (!allowed) why_ = "a foreign key refers to one";
     } catch (const sql::SqliteError& error) {
       if (error.Primary() != SQLITE_CONSTRAINT) throw;

@@ -1,5 +1,5 @@
 /// Whether the files that the SQLite store has open are still those at their path, and nobody else wrote into them.
-/// Needs: SQLite through sql/sqlite.hpp. Threads: the owner's. Document: docs/store_format.md, "Files".
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's. Document: docs/store_format.md, "Files".
 ///
 /// SQLite goes on in files that were removed, renamed or overwritten, and says that all is well: what is committed
 /// then is lost. So the store looks after each commit, before it believes it, and before it copies its log into a file
@@ -10,9 +10,9 @@
 #include <string>
 #include <utility>
 
-#include <dtm/core/error.hpp>
-#include <dtm/core/os.hpp>
-#include <dtm/sql/sqlite.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/base/os.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -1,5 +1,5 @@
 /// How the SQLite store reads rows back into records.
-/// Needs: SQLite through sql/sqlite.hpp. Threads: those of the statement. Document: docs/store_format.md.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: those of the statement. Document: docs/store_format.md.
 #pragma once
 
 #include <chrono>
@@ -8,9 +8,9 @@
 #include <string>
 #include <utility>
 
-#include <dtm/core/error.hpp>
+#include <dtm/base/error.hpp>
 #include <dtm/core/transaction.hpp>
-#include <dtm/sql/sqlite.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/codec.hpp>
 #include <dtm/store/store.hpp>
 
@@ -56,7 +56,7 @@ inline void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition
 /// @throws SqliteError  the step rows cannot be read now.
 inline Transaction ReadTransaction(const sql::Statement& row, sql::Statement& steps) {
   Transaction transaction;
-  transaction.row = row.Int(0);
+  transaction.id = row.Int(0);
   const std::string gid = row.Text(1);
   const auto type = static_cast<TransType>(row.Int(2));
   transaction.status = static_cast<Status>(row.Int(3));
@@ -69,7 +69,7 @@ inline Transaction ReadTransaction(const sql::Statement& row, sql::Statement& st
     if (!known(row.Int(2)) || !known(row.Int(3))) codec::Reader::Fail();
     codec::DecodeState(row.View(8), transaction);
     const std::shared_ptr<Definition> definition = codec::DecodeDefinition(gid, type, row.View(9));
-    if (RegistersSteps(type)) ReadAddedSteps(steps, transaction.row, *definition);
+    if (RegistersSteps(type)) ReadAddedSteps(steps, transaction.id, *definition);
     transaction.definition = definition;
   } catch (const sql::SqliteError&) {  // of the step rows: they may be read another time
     throw;
@@ -90,7 +90,7 @@ inline constexpr char kSelectValues[] =
 
 inline KeyValue ReadValue(const sql::Statement& row) {
   KeyValue value;
-  value.row = row.Int(0);
+  value.id = row.Int(0);
   value.category = row.Text(1);
   value.key = row.Text(2);
   value.value = row.Text(3);

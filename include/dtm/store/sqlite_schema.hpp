@@ -1,6 +1,6 @@
 /// The schema of the SQLite store: its versions, how an older one is migrated, and the settings of
 /// the two connections.
-/// Needs: SQLite through sql/sqlite.hpp. Threads: the owner's. Document: docs/store_format.md.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's. Document: docs/store_format.md.
 #pragma once
 
 #include <algorithm>
@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include <dtm/core/error.hpp>
+#include <dtm/base/error.hpp>
 #include <dtm/core/version.hpp>
-#include <dtm/sql/sqlite.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -1,5 +1,5 @@
 /// The two connections of the SQLite store, with the statements that run on them.
-/// Needs: SQLite through sql/sqlite.hpp. Threads: one at a time for each connection.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: one at a time for each connection.
 /// Document: docs/store_format.md.
 #pragma once
 
@@ -12,10 +12,10 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/core/error.hpp>
+#include <dtm/base/error.hpp>
 #include <dtm/core/transaction.hpp>
-#include <dtm/sql/guard.hpp>
-#include <dtm/sql/sqlite.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
+#include <dtm/sql/user_sql.hpp>
 #include <dtm/store/codec.hpp>
 #include <dtm/store/sqlite_records.hpp>
 #include <dtm/store/sqlite_schema.hpp>
@@ -76,7 +76,7 @@ struct Writer {
         savepoint(db, "SAVEPOINT dtm_work"),
         roll_back(db, "ROLLBACK TO dtm_work"),
         release(db, "RELEASE dtm_work"),
-        guard(db, sqlite_schema::OwnTables()),
+        user_sql(db, sqlite_schema::OwnTables()),
         log(db) {
     sqlite3_wal_hook(db.Handle(), &NoteLog, &log_pages);
     sql::Statement last(db, "SELECT max(gid) FROM dtm_gids");
@@ -154,10 +154,10 @@ struct Writer {
     big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
     insert.BindBlob(8, state).Step();
     if (db.Changes() == 0) return false;
-    transaction.row = db.LastRow();
-    if (big) insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
+    transaction.id = db.LastRow();
+    if (big) insert_big.Bind(1, transaction.id).BindBlob(2, encoded).Step();
     // Of a record that somebody removed by SQL, whose number has come again.
-    if (RegistersSteps(definition.type)) remove_steps.Bind(1, transaction.row).Step();
+    if (RegistersSteps(definition.type)) remove_steps.Bind(1, transaction.id).Step();
     return true;
   }
 
@@ -165,7 +165,7 @@ struct Writer {
     const Transaction& transaction = *change.transaction;
     const bool due_changed = change.due_changed || IsFinal(transaction.status);
     sql::Statement& write = due_changed ? update_due : update;
-    write.Bind(1, transaction.row);
+    write.Bind(1, transaction.id);
     write.Bind(2, static_cast<std::int64_t>(transaction.version));
     write.Bind(3, static_cast<std::int64_t>(transaction.status));
     write.Bind(4, Stored(transaction.finished));
@@ -186,7 +186,7 @@ struct Writer {
     std::string encoded;
     for (std::size_t nr = all.size() - count; nr < all.size(); ++nr) {
       codec::EncodeStep(all[nr], encoded);
-      add_step.Bind(1, transaction.row).Bind(2, static_cast<std::int64_t>(nr));
+      add_step.Bind(1, transaction.id).Bind(2, static_cast<std::int64_t>(nr));
       add_step.BindBlob(3, encoded).Step();
     }
   }
@@ -194,15 +194,15 @@ struct Writer {
   void Redefine(const Transaction& transaction) {
     const std::string encoded = codec::EncodeDefinition(*transaction.definition);
     const bool big = encoded.size() > kInlineBytes;
-    redefine.Bind(1, transaction.row);
+    redefine.Bind(1, transaction.id);
     big ? redefine.BindNull(2) : redefine.BindBlob(2, encoded);
     redefine.Step();
     if (big) {
-      insert_big.Bind(1, transaction.row).BindBlob(2, encoded).Step();
+      insert_big.Bind(1, transaction.id).BindBlob(2, encoded).Step();
     } else {
-      remove_big.Bind(1, transaction.row).Step();
+      remove_big.Bind(1, transaction.id).Step();
     }
-    remove_steps.Bind(1, transaction.row).Step();
+    remove_steps.Bind(1, transaction.id).Step();
   }
 
   /// Only the unfinished have a place in the index of what is due.
@@ -219,7 +219,7 @@ struct Writer {
   sql::Statement begin, commit, insert, insert_big, redefine, add_step, remove_steps, steps, update,
       update_due, due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep,
       look_kept, forget, get_value, put_value, remove_value, savepoint, roll_back, release;
-  sql::Guard guard;
+  sql::UserSqlRules user_sql;
   sql::LogIndex log;
   std::string last_kept;  ///< no later gid is kept
   int log_pages = 0;      ///< of the log after the last commit

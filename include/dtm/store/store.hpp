@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/core/error.hpp>
+#include <dtm/base/error.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
 
@@ -29,7 +29,7 @@ class CommitInDoubt : public StoreError {
   using StoreError::StoreError;
 };
 
-/// One transaction to write in the open batch: an insert if its `row` is 0, else an update.
+/// One transaction to write in the open batch: an insert if its `id` is 0, else an update.
 struct Change {
   Transaction* transaction = nullptr;
   bool due_changed = true;          ///< false spares the update of the index
@@ -101,7 +101,7 @@ struct Backlog {
 /// A place in the order in which unfinished transactions are due.
 struct DuePosition {
   Time due = (Time::min)();
-  std::int64_t row = 0;
+  std::int64_t id = 0;
 };
 
 /// Gets one transaction; returns whether it wants more.
@@ -112,7 +112,7 @@ struct KeyValue {
   std::string category, key, value;
   std::uint64_t version = 0;  ///< counted up with each write, from 1
   Time created{}, updated{};
-  std::int64_t row = 0;  ///< the store's own key
+  std::int64_t id = 0;  ///< the store's own key
 };
 
 struct KeyValuePage {
@@ -142,8 +142,7 @@ class StoreBusy : public StoreError {
 /// it would be without them.
 class NotAllExpired : public StoreError {
  public:
-  NotAllExpired(const std::string& text, std::int64_t next_row)
-      : StoreError(text), next(next_row) {}
+  NotAllExpired(const std::string& text, std::int64_t next_id) : StoreError(text), next(next_id) {}
   const std::int64_t next;  ///< what Expire would have returned
 };
 
@@ -171,8 +170,8 @@ class Store {
   virtual void PutValue(const KeyValue& value) = 0;
   virtual bool RemoveValue(const std::string& category, const std::string& key) = 0;
 
-  /// Writes the changes; each is compare-and-set on (row, version), or on the gid being new (and not kept), and
-  /// says in `applied` how it went. Gives inserted transactions their `row`. The caller counts
+  /// Writes the changes; each is compare-and-set on (id, version), or on the gid being new (and not kept), and
+  /// says in `applied` how it went. Gives inserted transactions their `id`. The caller counts
   /// `version` up once Commit has returned.
   virtual void Apply(std::vector<Change>& changes) = 0;
 
@@ -207,14 +206,14 @@ class Store {
   /// The committed ones. Any thread. It takes some time for each of them: 50 ns or so.
   virtual Backlog CountUnfinished(Time now) = 0;
 
-  /// Reads unfinished transactions with due <= `now`, in order of (due, row), after `after`, one by one until `visit`
+  /// Reads unfinished transactions with due <= `now`, in order of (due, id), after `after`, one by one until `visit`
   /// returns false: each may be a megabyte. `visit` must not use the store.
   virtual void Due(Time now, DuePosition after, const DueVisitor& visit) = 0;
 
   /// When the first unfinished transaction after `now` is due; kNever if there is none.
   virtual Time NextDue(Time now) = 0;
 
-  /// One small step of retention: looks at up to `limit` records after row `after` and removes
+  /// One small step of retention: looks at up to `limit` records after the id `after` and removes
   /// those that finished before `before`; with `keep_gids` their gids are kept. Returns where to go on; 0 = the end was reached, or all
   /// that is left is younger. Unfinished transactions never expire.
   virtual std::int64_t Expire(Time before, std::int64_t after, std::size_t limit,

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/coordinator/branch_caller.hpp>
+#include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/testing/virtual_time.hpp>
@@ -61,11 +61,11 @@ class ScriptedBranches {
     return urls;
   }
 
-  /// The caller of one life of a coordinator; this script must outlive it.
+  /// The caller of one run of a coordinator; this script must outlive it.
   std::unique_ptr<BranchCaller> NewCaller() { return std::make_unique<Caller>(*this); }
 
  private:
-  /// Answers that are out when the life ends are lost, as with a real process.
+  /// Answers that are out when the run ends are lost, as with a real process.
   class Caller : public BranchCaller {
    public:
     explicit Caller(ScriptedBranches& script) : script_(script) {}

@@ -8,9 +8,9 @@
 #include <memory>
 #include <utility>
 
+#include <dtm/base/error.hpp>
 #include <dtm/coordinator/coordinator.hpp>
-#include <dtm/coordinator/options.hpp>
-#include <dtm/core/error.hpp>
+#include <dtm/coordinator/parts/options.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/store/memory.hpp>
 #include <dtm/store/store.hpp>
@@ -36,7 +36,7 @@ class TestCoordinator {
         stored_(std::move(store)),
         time_(std::make_shared<VirtualTime>()),
         branches_(time_) {
-    Live();
+    ActiveTransaction();
   }
   ~TestCoordinator() { Die(); }
   TestCoordinator(const TestCoordinator&) = delete;
@@ -45,7 +45,7 @@ class TestCoordinator {
   Coordinator& operator*() { return *coordinator_; }
   Coordinator* operator->() { return coordinator_.get(); }
   ScriptedBranches& Branches() { return branches_; }
-  /// The store of this life; a crash makes a new one around the same records.
+  /// The store of this run; a crash makes a new one around the same records.
   FailingStore& Store() { return *store_; }
   VirtualTime& Clock() { return *time_; }
 
@@ -71,13 +71,13 @@ class TestCoordinator {
   /// Kill -9 and a new start: what was not committed is lost, and answers on their way are too.
   void Crash() {
     Die();
-    Live();
+    ActiveTransaction();
   }
 
  private:
   static constexpr int kTooManyTurns = 1000000;
 
-  void Live() {
+  void ActiveTransaction() {
     auto store = std::make_unique<FailingStore>(stored_);
     auto clock = std::make_unique<VirtualClock>(time_);
     store_ = store.get();

@@ -12,7 +12,7 @@
 #include <mutex>
 #include <utility>
 
-#include <dtm/coordinator/clock.hpp>
+#include <dtm/coordinator/parts/clock.hpp>
 #include <dtm/core/types.hpp>
 
 namespace dtm {
@@ -45,7 +45,7 @@ class VirtualTime {
   std::multimap<Time, std::function<void()>> events_;
 };
 
-/// The clock of one life of a coordinator: follows the virtual time until it is cut off from it.
+/// The clock of one run of a coordinator: follows the virtual time until it is cut off from it.
 class VirtualClock : public Clock {
  public:
   explicit VirtualClock(std::shared_ptr<VirtualTime> time) : time_(std::move(time)) {}

@@ -28,7 +28,7 @@ std::string Head(const std::string& headers) {
 std::string Chunked(const std::string& body) {
   return Head("Transfer-Encoding: chunked\r\n") + body;
 }
-std::string Reply(const std::string& headers, const std::string& body = "") {
+std::string Answer(const std::string& headers, const std::string& body = "") {
   return "HTTP/1.1 200 OK\r\n" + headers + "\r\n" + body;
 }
 std::string Headers(std::size_t count) {
@@ -226,7 +226,7 @@ TEST_CASE("head_parser: what services answer is understood, however they write i
   const std::string early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
   const std::string processing = "HTTP/1.1 102 Processing\r\n\r\n";
   const std::vector<Row> rows = {
-      {Reply("Content-Length: 2\r\n", "{}"), "200 1", "Content-Length=2;", "{}", true},
+      {Answer("Content-Length: 2\r\n", "{}"), "200 1", "Content-Length=2;", "{}", true},
       {"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", "200 1", "Content-Length=0;", "", true},
       {"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", "200 1", "Content-Length=0;", "", true},
       {"HTTP/1.1 299 Gut gemacht \xC3\xA4\r\nContent-Length: 0\r\n\r\n", "299 1",
@@ -234,39 +234,39 @@ TEST_CASE("head_parser: what services answer is understood, however they write i
       {"HTTP/1.0 200 OK\r\n\r\nuntil the end", "200 0", "", "until the end", false},
       {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx", "200 0",
        "Connection=keep-alive;Content-Length=1;", "x", true},
-      {Reply("", "until the end"), "200 1", "", "until the end", false},
-      {Reply("Connection: close\r\nContent-Length: 1\r\n", "x"), "200 1",
+      {Answer("", "until the end"), "200 1", "", "until the end", false},
+      {Answer("Connection: close\r\nContent-Length: 1\r\n", "x"), "200 1",
        "Connection=close;Content-Length=1;", "x", false},
       // 1xx before it, also several.
-      {"HTTP/1.1 100 Continue\r\n\r\n" + Reply("Content-Length: 0\r\n"), "200 1",
+      {"HTTP/1.1 100 Continue\r\n\r\n" + Answer("Content-Length: 0\r\n"), "200 1",
        "Content-Length=0;", "", true},
       {early + processing + early + "HTTP/1.1 409 No\r\nContent-Length: 2\r\n\r\nno", "409 1",
        "Content-Length=2;", "no", true},
       // Chunks, with trailers and extensions.
-      {Reply("Transfer-Encoding: chunked\r\n", "3\r\nFAI\r\n4;x=y\r\nLURE\r\n0\r\n\r\n"), "200 1",
+      {Answer("Transfer-Encoding: chunked\r\n", "3\r\nFAI\r\n4;x=y\r\nLURE\r\n0\r\n\r\n"), "200 1",
        "Transfer-Encoding=chunked;", "FAILURE", true},
-      {Reply("Transfer-Encoding: chunked\r\n",
-             "3  \r\nabc\r\n000000000000001\r\nd\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n"),
+      {Answer("Transfer-Encoding: chunked\r\n",
+              "3  \r\nabc\r\n000000000000001\r\nd\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n"),
        "200 1", "Transfer-Encoding=chunked;", "abcd", true},
-      {Reply("transfer-encoding: identity\r\nContent-Length: 1\r\n", "x"), "200 1",
+      {Answer("transfer-encoding: identity\r\nContent-Length: 1\r\n", "x"), "200 1",
        "transfer-encoding=identity;Content-Length=1;", "x", true},
       // Both: chunks count, and the connection ends (RFC 9112 §6.3).
-      {Reply("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "1\r\nx\r\n0\r\n\r\n"), "200 1",
-       "Content-Length=3;Transfer-Encoding=chunked;", "x", false},
-      {Reply("Content-Length: 1\r\nContent-Length: 1\r\n", "x"), "200 1",
+      {Answer("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "1\r\nx\r\n0\r\n\r\n"),
+       "200 1", "Content-Length=3;Transfer-Encoding=chunked;", "x", false},
+      {Answer("Content-Length: 1\r\nContent-Length: 1\r\n", "x"), "200 1",
        "Content-Length=1;Content-Length=1;", "x", false},
-      {Reply("Content-Length: 1, 1\r\n", "x"), "200 1", "Content-Length=1, 1;", "x", false},
+      {Answer("Content-Length: 1, 1\r\n", "x"), "200 1", "Content-Length=1, 1;", "x", false},
       // Without a body, whatever is said about it.
       {"HTTP/1.1 204 None\r\n\r\n", "204 1", "", "", true},
       {"HTTP/1.1 304 Same\r\nContent-Length: 7\r\n\r\n", "304 1", "Content-Length=7;", "", true},
       // Folded, with bare line feeds, with a blank before the colon.
-      {Reply("A: b\r\n  c\r\n\td \r\n \r\nContent-Length: 0\r\n"), "200 1",
+      {Answer("A: b\r\n  c\r\n\td \r\n \r\nContent-Length: 0\r\n"), "200 1",
        "A=b    c   d;Content-Length=0;", "", false},
-      {Reply("A:\r\n b\r\nContent-Length:\r\n 1\r\n", "x"), "200 1", "A=b;Content-Length=1;", "x",
+      {Answer("A:\r\n b\r\nContent-Length:\r\n 1\r\n", "x"), "200 1", "A=b;Content-Length=1;", "x",
        false},
       {"HTTP/1.1 200 OK\nContent-Length: 1\n\nx", "200 1", "Content-Length=1;", "x", false},
-      {Reply("Content-Length : 1\r\n", "x"), "200 1", "Content-Length=1;", "x", false},
-      {Reply("an odd name: 1\r\nContent-Length: 1\r\n", "x"), "200 1",
+      {Answer("Content-Length : 1\r\n", "x"), "200 1", "Content-Length=1;", "x", false},
+      {Answer("an odd name: 1\r\nContent-Length: 1\r\n", "x"), "200 1",
        "an odd name=1;Content-Length=1;", "x", true},
   };
   for (const Row& row : rows) {
@@ -285,11 +285,11 @@ TEST_CASE("head_parser: what services answer is understood, however they write i
 }
 
 TEST_CASE("head_parser: compressed or coded bodies are known as such") {
-  CHECK(ParseReply(Reply("Content-Encoding: gzip\r\nContent-Length: 0\r\n")).encoded);
-  CHECK(ParseReply(Reply("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n")).encoded);
-  CHECK(ParseReply(Reply("Transfer-Encoding: gzip\r\n", "x")).encoded);
-  CHECK_FALSE(ParseReply(Reply("Content-Encoding: Identity\r\nContent-Length: 0\r\n")).encoded);
-  CHECK_FALSE(ParseReply(Reply("Content-Encoding:\r\nContent-Length: 0\r\n")).encoded);
+  CHECK(ParseReply(Answer("Content-Encoding: gzip\r\nContent-Length: 0\r\n")).encoded);
+  CHECK(ParseReply(Answer("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n")).encoded);
+  CHECK(ParseReply(Answer("Transfer-Encoding: gzip\r\n", "x")).encoded);
+  CHECK_FALSE(ParseReply(Answer("Content-Encoding: Identity\r\nContent-Length: 0\r\n")).encoded);
+  CHECK_FALSE(ParseReply(Answer("Content-Encoding:\r\nContent-Length: 0\r\n")).encoded);
   CHECK(ParseRequest(Head("Content-Encoding: br\r\n")).encoded);
 }
 
@@ -300,7 +300,7 @@ TEST_CASE(
   for (int i = 0; i < 1000; ++i) many += "X-" + std::to_string(i) + ": y\r\n";
   for (int i = 0; i < 100; ++i) long_ones += "X: " + value + "\r\n";
   for (const std::string& headers : {many, long_ones, "X: " + std::string(100000, 'v') + "\r\n"}) {
-    const ParsedMessage message = ParseReply(Reply(headers + "Content-Length: 1\r\n", "x"), 4096);
+    const ParsedMessage message = ParseReply(Answer(headers + "Content-Length: 1\r\n", "x"), 4096);
     CHECK(message.Whole());
     CHECK(message.body == "x");
     CHECK(message.keep_alive);
@@ -309,8 +309,8 @@ TEST_CASE(
   while (interim.size() < kReplyHead.head_bytes)
     interim += "HTTP/1.1 103 x\r\nLink: " + value + "\r\n\r\n";
   for (const std::string& text :
-       {Reply(Headers(kReplyHead.headers + 1)),
-        Reply("X: " + std::string(kReplyHead.line_bytes, 'v')), interim, interim + interim}) {
+       {Answer(Headers(kReplyHead.headers + 1)),
+        Answer("X: " + std::string(kReplyHead.line_bytes, 'v')), interim, interim + interim}) {
     const ParsedMessage message = ParseReply(text, 4096);
     CHECK(message.Refused());
     CHECK_THAT(message.why, ContainsSubstring("too "));

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include <dtm/core/text.hpp>
+#include <dtm/base/text.hpp>
 
 namespace dtm {
 inline namespace v1 {

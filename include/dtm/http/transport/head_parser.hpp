@@ -2,7 +2,7 @@
 /// Needs: std. Threads: one at a time. Source: RFC 9112 §2 to §6, request smuggling §11.2.
 ///
 /// Requests are read strictly: what two readers could understand in two ways is refused, so that no request can hide in
-/// another one. Replies are read as services write them (folded or many headers, bare line feeds, 1xx before the reply);
+/// another one. Answers are read as services write them (folded or many headers, bare line feeds, 1xx before the reply);
 /// a connection whose reply was framed oddly is not used again.
 #pragma once
 
@@ -13,7 +13,7 @@
 #include <string>
 #include <string_view>
 
-#include <dtm/core/text.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/http/transport/message_head.hpp>
 
 namespace dtm {

@@ -11,8 +11,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include <dtm/core/error.hpp>
-#include <dtm/core/os.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/base/os.hpp>
 
 namespace dtm {
 inline namespace v1 {

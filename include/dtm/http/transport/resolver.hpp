@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/http/thread_pool.hpp>
+#include <dtm/base/thread_pool.hpp>
 #include <dtm/http/transport/io_loop.hpp>
 #include <dtm/http/transport/socket.hpp>
 

@@ -1,0 +1,294 @@
+/// The barrier of a branch service whose rows are in SQLite: each call has its effect once, with its
+/// row in one commit.
+/// Needs: SQLite 3.35 or newer. Threads: thread-safe, by the connection: see SqliteBarrierTable.
+/// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include <dtm/barrier/barrier.hpp>
+#include <dtm/barrier/sqlite_schema.hpp>
+#include <dtm/base/callable.hpp>
+#include <dtm/base/error.hpp>
+#include <dtm/core/result.hpp>
+#include <dtm/core/types.hpp>
+#include <dtm/sql/exclusive.hpp>
+#include <dtm/sql/sqlite_connection.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// The barrier table as one connection sees it. Prepares its statements, so keep it as long as the
+/// connection (one made for each call costs 10 us of CPU more); destroy it before the connection is
+/// closed.
+///
+/// The connection is the program's own and stays as it is. Give it a busy timeout
+/// (sqlite3_busy_timeout), else a call that meets another writer fails at once. What was answered
+/// survives a power loss only with PRAGMA synchronous = FULL, SQLite's default. Business rows must
+/// be in the same file: an attached one does not commit as one with it.
+///
+/// Threads may share a connection, with one table or several: each call has the connection to
+/// itself from its beginning to its commit, and the others wait. (Without the mutex that SQLite gives
+/// a connection by default, see sql::Exclusive, they are refused.) Calls side by side need a
+/// connection for each thread. A business uses the connection in the thread it is called in.
+class SqliteBarrierTable {
+ public:
+  /// @throws StoreError  there is no such table (make it with CreateBarrierTable), or it has not
+  ///                     dtm's columns and unique key.
+  explicit SqliteBarrierTable(sqlite3* db, const std::string& table = "barrier")
+      : SqliteBarrierTable(sql::Exclusive(barrier::NotNull(db)), db, table) {}
+  SqliteBarrierTable(const SqliteBarrierTable&) = delete;
+  SqliteBarrierTable& operator=(const SqliteBarrierTable&) = delete;
+
+  /// Runs `business(sqlite3*)` at most once for this call of this barrier, in a transaction with
+  /// the row that remembers it. It writes through this connection, leaves COMMIT and ROLLBACK
+  /// alone, and returns nothing (success) or a Result. It may run again only if it did not commit.
+  ///
+  /// Returns Success once its effect is durable, now or from an earlier call, or if there is none:
+  /// a compensation of what never ran, an action that comes after its compensation. A Failure,
+  /// Ongoing or Error of the business is rolled back and returned; an exception of it is rolled
+  /// back and passes.
+  /// @throws InDoubtError     COMMIT met an I/O error or was interrupted: row and effect are both
+  ///                          stored or both not. The same call again, with a new Barrier, is
+  ///                          safe and settles it.
+  /// @throws DuplicatedError  the local step of a message ran before, or QueryPrepared forbade it.
+  /// @throws sql::SqliteError (a StoreError) nothing was stored. Code SQLITE_BUSY: another writer
+  ///                          was there for longer than the busy timeout; the business did not run,
+  ///                          unless it is COMMIT that waited for readers (no WAL).
+  /// @throws LogicError       the connection is in a transaction, the business ended ours, or the
+  ///                          barrier had a call that did not commit; or another thread is inside
+  ///                          a connection without a mutex.
+  template <typename Business>
+  [[nodiscard]] Result Call(Barrier& barrier, const Business& business) {
+    CheckBusiness<Business>();
+    return Run(barrier, Owner::kCall, [&] { return ResultOf(business, db_.Handle()); });
+  }
+
+  /// The same inside a transaction that the program has begun, with BEGIN IMMEDIATE: nothing is
+  /// durable before it commits it, so do not answer before. What is rolled back here is only what
+  /// this call did. For several barriers, or business and a barrier's, in one commit. After a
+  /// StoreError roll back all of it. A transaction belongs to a connection, not to a thread: if
+  /// threads share this one, hold an sql::Exclusive from before BEGIN until after COMMIT.
+  template <typename Business>
+  [[nodiscard]] Result CallInTransaction(Barrier& barrier, const Business& business) {
+    CheckBusiness<Business>();
+    return Run(barrier, Owner::kProgram, [&] { return ResultOf(business, db_.Handle()); });
+  }
+
+  /// Answers a coordinator that asks whether the local step of a message was committed (op msg).
+  /// Success: it was. Failure: it was not, and from now on it cannot be: that is durable. While the
+  /// step is running on another connection this waits for its end, at most the busy timeout.
+  /// @throws sql::SqliteError  SQLITE_BUSY: the step still runs; else the file. Nothing was decided;
+  ///                           the coordinator asks again.
+  /// @throws LogicError        the connection is in a transaction, or it is no call with op msg.
+  [[nodiscard]] Result QueryPrepared(const Barrier& barrier) {
+    if (barrier.Op() != barrier::kMsgOp) {
+      throw LogicError(Where(barrier) + "QueryPrepared answers only calls with op msg; use Call");
+    }
+    const sql::Exclusive exclusive(db_.Handle());
+    if (db_.InTransaction()) {
+      throw LogicError(Where(barrier) +
+                       "the connection is in a transaction, but the answer must be durable before "
+                       "it is given; end the transaction first");
+    }
+    return Ours(barrier, [&] {
+      Insert(barrier, barrier::kMsgBranch, barrier::kMsgOp, barrier::kMsgNumber,
+             barrier::kRollback);
+      sql::Statement read(db_, "SELECT reason FROM " + quoted_ +
+                                   " WHERE gid = ?1 AND branch_id = ?2 AND op = ?3 AND "
+                                   "barrier_id = ?4");
+      read.BindText(1, barrier.Gid()).BindText(2, barrier::kMsgBranch);
+      read.BindText(3, barrier::kMsgOp).BindText(4, barrier::kMsgNumber);
+      if (!read.Step()) throw StoreError(Where(barrier) + "its row was deleted; ask again");
+      if (read.Text(0) != barrier::kRollback) return Result::Success();
+      return Result::Failure("the local step of msg gid '" + barrier.Gid() +
+                             "' was not committed, and cannot be any more");
+    });
+  }
+
+ private:
+  template <typename Business>
+  static constexpr void CheckBusiness() {
+    static_assert(callable::Check<Business, sqlite3*>(),
+                  "dtm: the business of a barrier takes the connection: [&](sqlite3* db)");
+  }
+
+  SqliteBarrierTable(const sql::Exclusive&, sqlite3* db, const std::string& table)
+      : table_(table),
+        quoted_(barrier::Quoted(table)),
+        db_(db),
+        save_(db_, "SAVEPOINT dtm_barrier"),
+        release_(db_, "RELEASE dtm_barrier"),
+        insert_(PrepareInsert()) {}
+
+  /// Who begins and ends the transaction.
+  enum class Owner { kCall, kProgram };
+
+  /// Takes back what a call did, unless it was kept.
+  class Undo {
+   public:
+    Undo(sql::Database& db, Barrier& barrier, Owner owner)
+        : db_(db), barrier_(barrier), owner_(owner) {}
+    ~Undo() {
+      if (kept_) return;
+      barrier_.Fail();
+      if (owner_ == Owner::kCall) {
+        if (db_.InTransaction()) Run("ROLLBACK");
+      } else if (begun_) {
+        Run("ROLLBACK TO dtm_barrier_inner; RELEASE dtm_barrier_inner");
+      }
+    }
+    Undo(const Undo&) = delete;
+    Undo& operator=(const Undo&) = delete;
+    void Begun() { begun_ = true; }
+    void Keep() { kept_ = true; }
+
+   private:
+    void Run(const char* text) { sqlite3_exec(db_.Handle(), text, nullptr, nullptr, nullptr); }
+    sql::Database& db_;
+    Barrier& barrier_;
+    const Owner owner_;
+    bool begun_ = false;
+    bool kept_ = false;
+  };
+
+  sql::Statement PrepareInsert() {
+    try {
+      // With the columns of its unique key, so that a table without it is refused.
+      return sql::Statement(db_, "INSERT INTO " + quoted_ +
+                                     " (trans_type, gid, branch_id, op, barrier_id, reason) "
+                                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
+                                     "ON CONFLICT (gid, branch_id, op, barrier_id) DO NOTHING");
+    } catch (const sql::SqliteError& error) {
+      if (error.Primary() != SQLITE_ERROR) throw;
+      throw sql::SqliteError("'" + table_ + "' cannot serve as barrier table: " + error.what() +
+                                 "; CreateBarrierTable makes one",
+                             error.Code());
+    }
+  }
+
+  std::string Where(const Barrier& barrier) const {
+    return "barrier of " + barrier.Who() + ", table '" + table_ + "': ";
+  }
+
+  /// Runs statements of ours; what fails says for whom.
+  template <typename Statements>
+  auto Ours(const Barrier& barrier, const Statements& statements) -> decltype(statements()) {
+    try {
+      return statements();
+    } catch (const sql::SqliteError& error) {
+      throw sql::SqliteError(Where(barrier) + error.what() + "; the call may come again",
+                             error.Code());
+    }
+  }
+
+  /// True: the row was not there before.
+  bool Insert(const Barrier& barrier, std::string_view branch_id, std::string_view op,
+              std::string_view number, std::string_view reason) {
+    insert_.BindText(1, barrier.Type()).BindText(2, barrier.Gid()).BindText(3, branch_id);
+    insert_.BindText(4, op).BindText(5, number).BindText(6, reason);
+    insert_.Step();
+    return db_.Changes() > 0;
+  }
+
+  /// Outside a transaction a savepoint begins one, and the insert that follows takes the write lock
+  /// as BEGIN IMMEDIATE would. That it is there at the end proves that the business let it stand.
+  void Begin(Owner owner) {
+    if (owner == Owner::kProgram) return db_.Exec("SAVEPOINT dtm_barrier_inner");
+    save_.Step();
+  }
+
+  Result Run(Barrier& barrier, Owner owner, const std::function<Result()>& business) {
+    const sql::Exclusive exclusive(db_.Handle());
+    CheckUse(barrier, owner);
+    const std::string number = barrier.BeginCall();
+    Undo undo(db_, barrier, owner);
+    Ours(barrier, [&] { Begin(owner); });
+    undo.Begun();
+    const barrier::Decision decision = Ours(barrier, [&] {
+      const std::string origin = barrier::OriginOf(barrier.Op());
+      const bool origin_inserted =
+          !origin.empty() && Insert(barrier, barrier.BranchId(), origin, number, barrier.Op());
+      const bool own_inserted =
+          Insert(barrier, barrier.BranchId(), barrier.Op(), number, barrier.Op());
+      return barrier::Decide(barrier.Op(), origin_inserted, own_inserted);
+    });
+    Result result = Result::Success();
+    switch (decision) {
+      case barrier::Decision::kDuplicated:
+        throw DuplicatedError("DUPLICATED: " + Where(barrier) +
+                              "the local step ran before, or was forbidden when the coordinator "
+                              "asked for it; QueryPrepared says which");
+      case barrier::Decision::kRun: result = business(); break;
+      case barrier::Decision::kNullCompensation:
+      case barrier::Decision::kRepeated: break;
+    }
+    if (result.kind != Result::Kind::kSuccess) return result;
+    Commit(barrier, owner);
+    undo.Keep();
+    return result;
+  }
+
+  void CheckUse(const Barrier& barrier, Owner owner) const {
+    if (barrier.Type() == Name(TransType::kXa)) {
+      throw LogicError(Where(barrier) +
+                       "SQLite cannot prepare a transaction for xa; use saga or tcc");
+    }
+    if (owner == Owner::kCall && db_.InTransaction()) {
+      throw LogicError(Where(barrier) +
+                       "the connection is in a transaction already; end it, or use "
+                       "CallInTransaction and commit before you answer");
+    }
+    if (owner == Owner::kProgram && !db_.InTransaction()) {
+      throw LogicError(Where(barrier) +
+                       "the connection is in no transaction; begin one with BEGIN IMMEDIATE, or "
+                       "use Call");
+    }
+  }
+
+  void Commit(const Barrier& barrier, Owner owner) {
+    bool ended = false;  // inside the business
+    try {
+      if (owner == Owner::kProgram) return db_.Exec("RELEASE dtm_barrier_inner");
+      release_.Step();
+      ended = db_.InTransaction();  // it was a savepoint of the business that we released
+    } catch (const sql::SqliteError& error) {
+      const std::string text = Where(barrier) + error.what();
+      const int code = error.Primary();
+      ended = code == SQLITE_ERROR;  // no such savepoint
+      // These may come after the commit has reached the disk.
+      const bool in_doubt =
+          code == SQLITE_IOERR || code == SQLITE_NOMEM || code == SQLITE_INTERRUPT;
+      if (owner == Owner::kCall && in_doubt) {
+        throw InDoubtError(text +
+                           "; row and effect are both stored or both not, the same call "
+                           "again settles it");
+      }
+      if (!ended) {
+        throw sql::SqliteError(
+            text + (owner == Owner::kCall ? "; it did not commit, nothing was stored"
+                                          : "; roll the transaction back"),
+            error.Code());
+      }
+    }
+    if (ended) {
+      throw LogicError(Where(barrier) +
+                       "its transaction was ended inside the business, by COMMIT, ROLLBACK or an "
+                       "error that SQLite answered with a rollback; leave the first two to the "
+                       "barrier and pass every error on. What was written since is not covered");
+    }
+  }
+
+  const std::string table_;
+  const std::string quoted_;
+  sql::Database db_;
+  sql::Statement save_;
+  sql::Statement release_;
+  sql::Statement insert_;
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,264 @@
+/// Everything that is asked of the operating system: the one file to port.
+/// Needs: POSIX. Threads: thread-safe functions; a FileLock belongs to one owner.
+#pragma once
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <fcntl.h>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <system_error>
+#include <time.h>
+#include <unistd.h>
+
+#include <dtm/base/error.hpp>
+#include <dtm/base/time.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace os {
+
+/// Time since boot, going on while the machine sleeps; never jumps.
+inline Duration SinceBoot() {
+  timespec now{};
+#ifdef CLOCK_BOOTTIME
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+#else
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+#endif
+  return std::chrono::seconds(now.tv_sec) + std::chrono::microseconds(now.tv_nsec / 1000);
+}
+
+/// Fills `size` bytes (at most 256) with random ones that nobody can foresee.
+inline void FillRandom(void* bytes, std::size_t size) {
+  if (::getentropy(bytes, size) != 0) {
+    throw Error("the operating system gives no random bytes: " +
+                std::generic_category().message(errno));
+  }
+}
+
+inline std::string LastErrorText() { return std::generic_category().message(errno); }
+
+/// The same file by a name that stays good when the program changes its folder, or somebody points a link of the way to
+/// it elsewhere. As it is if its folder cannot be found: whoever opens it says why.
+inline std::string FullPath(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const bool bare = slash == std::string::npos;
+  const std::string folder = bare ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  const std::unique_ptr<char, void (*)(void*)> full(::realpath(folder.c_str(), nullptr), ::free);
+  if (!full || path.empty()) return path;
+  const std::string name = bare ? path : path.substr(slash + 1);
+  return (slash == 0 || full.get() == std::string("/") ? "" : full.get()) + ("/" + name);
+}
+
+/// What tells a file from another, and its content from what it was.
+struct FileStamp {
+  dev_t device = 0;
+  ino_t number = 0;
+  off_t bytes = 0;
+  time_t seconds = 0;  ///< when it was last written
+  long nanoseconds = 0;
+
+  bool SameFile(const std::optional<FileStamp>& other) const {
+    return other && device == other->device && number == other->number;
+  }
+  bool SameContent(const FileStamp& other) const {
+    return bytes == other.bytes && seconds == other.seconds && nanoseconds == other.nanoseconds;
+  }
+};
+
+/// Nothing if no file, or none that may be looked at, is there. A link is not followed.
+inline std::optional<FileStamp> StampOf(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) return std::nullopt;
+  return FileStamp{info.st_dev, info.st_ino, info.st_size, info.st_mtim.tv_sec,
+                   info.st_mtim.tv_nsec};
+}
+
+/// Creates the file for its owner only (0600) if it is not there. An existing one is only looked
+/// at: closing a descriptor of it would drop the locks that this process holds on it through
+/// SQLite.
+/// @throws StoreError  it cannot be created or written, is a symbolic link, or is no plain file.
+inline void EnsurePrivateFile(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) == 0) {
+    if (!S_ISREG(info.st_mode)) {
+      throw StoreError("the store file '" + path +
+                       "' is a link or no plain file, which is refused");
+    }
+    if (::access(path.c_str(), R_OK | W_OK) == 0) return;
+    throw StoreError("the store file '" + path + "' cannot be opened for writing: " +
+                     LastErrorText() + "; make it and its folder writable for this user");
+  }
+  const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (file < 0) {
+    throw StoreError("the store file '" + path + "' cannot be created: " + LastErrorText() +
+                     "; give a file in a folder this user may write to");
+  }
+  ::close(file);
+}
+
+/// What fork() does to this process. One state for the process, since the handlers of fork take no context and cannot be
+/// taken back; it counts the forks that come after its first use.
+class Forking {
+ public:
+  /// How many forks lead from the process that asked first to this one: another number in a child than in its parent.
+  static unsigned Generation() { return Get().generation.load(std::memory_order_relaxed); }
+
+  /// A forked child does not get this descriptor: what it holds, a lock or a port, would live on in the child when this
+  /// process has died. Close it by Close. It is closed if there is no memory to note it. `name`: for Inherited.
+  static void CloseInChildren(int file, const std::string& name = {}) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    try {
+      state.files[file] = name;
+    } catch (...) {
+      state.files.erase(file);
+      ::close(file);
+      throw;
+    }
+  }
+  static void Forget(int file) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    state.files.erase(file);
+  }
+  /// A forked child, where it is closed already, closes nothing.
+  static void Close(int file) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    if (state.files.erase(file) > 0) ::close(file);
+  }
+  /// A descriptor of that name was open in a parent of this process when it forked.
+  static bool Inherited(const std::string& name) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    for (const auto& [file, its_name] : state.inherited) {
+      if (its_name == name) return true;
+    }
+    return false;
+  }
+
+ private:
+  struct State {
+    State() { ::pthread_atfork(&BeforeFork, &AfterFork, &InChild); }
+    std::atomic<unsigned> generation{0};
+    std::mutex mutex;
+    std::map<int, std::string> files;
+    std::multimap<int, std::string> inherited;  // closed here
+  };
+  static State& Get() {
+    static State* const state =
+        new State;  // for ever: what closes files may be destroyed later than it
+    return *state;
+  }
+  static void BeforeFork() { Get().mutex.lock(); }
+  static void AfterFork() { Get().mutex.unlock(); }
+  static void InChild() {
+    State& state = Get();
+    for (const auto& [file, name] : state.files) ::close(file);
+    state.inherited.merge(state.files);
+    ++state.generation;
+    state.mutex.unlock();
+  }
+};
+
+/// Its descriptor is readable from Signal to Clear: for epoll, poll and the like.
+class EventFd {
+ public:
+  /// @throws Error  there is no descriptor to be had.
+  EventFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (fd_ < 0) throw Error("no eventfd can be had: " + LastErrorText() + "; see ulimit -n");
+  }
+  ~EventFd() { ::close(fd_); }
+  EventFd(const EventFd&) = delete;
+  EventFd& operator=(const EventFd&) = delete;
+
+  int Get() const { return fd_; }
+  void Signal() const {
+    const std::uint64_t one = 1;
+    (void)!::write(fd_, &one, sizeof one);  // it fails if it is readable anyway
+  }
+  void Clear() const {
+    std::uint64_t count = 0;
+    (void)!::read(fd_, &count, sizeof count);  // it fails if it was not readable
+  }
+
+ private:
+  int fd_;
+};
+
+/// An exclusive lock on `path`, held until destroyed or the process ends; a forked child has no part in it, and cannot have
+/// it later either: whatever it guards, SQLite for one, still believes there to have what the parent had. Two locks on one file exclude each other also within one process.
+class FileLock {
+ public:
+  /// @throws StoreError  somebody else holds it, or a parent did when it forked this process, or the file cannot be opened.
+  explicit FileLock(const std::string& path)
+      : path_(path), file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
+    if (file_ < 0) {
+      throw StoreError("the lock file '" + path + "' cannot be opened: " + LastErrorText() +
+                       "; the folder of the store must exist and be writable");
+    }
+    if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+      const bool taken = errno == EWOULDBLOCK;
+      const std::string why = LastErrorText();
+      ::close(file_);
+      throw StoreError(
+          taken ? "another coordinator, in this process or another, uses this store: it holds the "
+                  "lock file '" +
+                      path + "'; stop it first, or give this one a store of its own"
+                : "the lock file '" + path + "' cannot be locked: " + why);
+    }
+    Forking::CloseInChildren(file_, path_);
+    const bool inherited = Forking::Inherited(path_);
+    if (!inherited && AtItsPath()) return;
+    Forking::Close(file_);
+    if (inherited) {
+      throw StoreError("the store of the lock file '" + path +
+                       "' was open when this process was forked, and cannot be opened in it any "
+                       "more; fork before it "
+                       "is opened, or open it in a program that is started by exec");
+    }
+    throw StoreError("the lock file '" + path + "' was replaced at this moment; try again");
+  }
+  /// Closing alone would not end it while a child has the descriptor that has not come to its exec or its handler yet.
+  ~FileLock() {
+    if (generation_ == Forking::Generation()) ::flock(file_, LOCK_UN);
+    Forking::Close(file_);
+  }
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+  /// False: the file was removed or replaced, so that somebody else may hold the lock of its name.
+  bool AtItsPath() const {
+    struct stat mine {};
+    if (::fstat(file_, &mine) != 0) return false;
+    const std::optional<FileStamp> there = StampOf(path_);
+    return there && there->device == mine.st_dev && there->number == mine.st_ino;
+  }
+  /// The cheaper look.
+  bool Removed() const {
+    struct stat mine {};
+    return ::fstat(file_, &mine) != 0 || mine.st_nlink == 0;
+  }
+
+ private:
+  const std::string path_;
+  const unsigned generation_ = Forking::Generation();
+  int file_;
+};
+
+}  // namespace os
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,36 @@
+/// A branch function as the registry keeps it: its payload type erased.
+/// Needs: std. Threads: values; a function runs on any thread.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include <dtm/coordinator/parts/branch_caller.hpp>
+#include <dtm/core/result.hpp>
+#include <dtm/core/types.hpp>
+
+struct sqlite3;
+
+namespace dtm {
+inline namespace v1 {
+
+/// For whom a function is called; most do not ask, and making it costs more than calling them.
+class Caller {
+ public:
+  explicit Caller(const BranchCall& call) : call_(&call) {}
+  explicit Caller(const BranchInfo& info) : info_(&info) {}
+  BranchInfo Info() const { return call_ != nullptr ? call_->Info() : *info_; }
+
+ private:
+  const BranchCall* call_ = nullptr;
+  const BranchInfo* info_ = nullptr;
+};
+
+/// A branch function with its payload type erased: gets the payload as text.
+using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
+
+/// The same, inside a commit: it writes through the coordinator's own connection.
+using TransactionFunction = std::function<Result(sqlite3*, const std::string&, const Caller&)>;
+
+}  // namespace v1
+}  // namespace dtm

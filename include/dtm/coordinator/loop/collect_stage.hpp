@@ -1,0 +1,313 @@
+/// The first two stages of a turn: take what arrived, and advance the transactions it concerns.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+/// Protocol: §2.3 (what a repeat means), with the differences of the README.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <new>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <dtm/base/error.hpp>
+#include <dtm/base/prefetch.hpp>
+#include <dtm/coordinator/loop/commands.hpp>
+#include <dtm/coordinator/parts/topics.hpp>
+#include <dtm/coordinator/state/inbox.hpp>
+#include <dtm/coordinator/state/not_stored.hpp>
+#include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/core/validate.hpp>
+#include <dtm/engine/machine.hpp>
+#include <dtm/engine/resubmission.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class CollectStage {
+ public:
+  CollectStage(TurnState& state, Inbox& inbox) : state_(state), inbox_(inbox), commands_(state) {}
+
+  /// Returns whether anything had arrived or was due.
+  bool Run() {
+    mail_.ended.swap(state_.ended);
+    inbox_.Take(mail_);
+    bool something = !mail_.Empty() || state_.SomethingLeftOver();
+    std::vector<std::pair<std::string, engine::EventKind>> again;
+    again.swap(state_.readvance);
+    for (const auto& entry : again) {
+      if (ActiveTransaction* active = state_.table.Find(entry.first))
+        AdvanceAgain(*active, entry.second);
+    }
+    TakeResults();
+    obeyed_ = 0;
+    if (!state_.resubmit.empty() || !state_.reissue.empty()) TakeAgain();
+    TakeSubmissions();
+    for (Command& command : mail_.commands) DoOrRefuse(command);
+    for (QueuedWork& work : mail_.works) OrInDoubt([&] { OnWork(work); });
+    mail_.Clear();
+    while (ActiveTransaction* active = state_.timers.TakeDue(state_.context.now)) {
+      active->armed = kNever;
+      ForSure([&] { OnTimer(*active); });
+      something = true;
+    }
+    return something;
+  }
+
+  /// Stored records that could not be read so far; 101 are that many or more.
+  std::size_t Damaged() const { return damaged_.size(); }
+
+  /// Whether something is not as it should be since no memory was left; asked once.
+  bool Incomplete() { return std::exchange(incomplete_, false); }
+
+  /// Takes unfinished transactions from the store, as far as there is room.
+  /// @throws StoreError
+  void Load() {
+    if (state_.Full() || !state_.context.may_call) return;
+    const Time now = state_.context.now;
+    if (recovery_began_ == Time{}) recovery_began_ = now;
+    std::vector<Transaction> page = state_.loader.NextPage(state_.store, now, !state_.HalfFull(),
+                                                           state_.Room(), state_.RoomBytes());
+    try {
+      for (Transaction& stored : page) Load(std::move(stored));
+    } catch (...) {
+      state_.loader.LeaveBehind(now);  // the rest of the page
+      throw;
+    }
+    if (recovering_ && state_.loader.HasSeenAll()) {
+      state_.news.Recovered(recovered_, now - recovery_began_);
+      recovering_ = false;
+    }
+  }
+
+ private:
+  static constexpr std::size_t kDamagedNamed = 100;
+
+  void Load(Transaction&& stored) {
+    if (state_.table.Find(stored.definition->gid) != nullptr) return;
+    if (stored.unreadable) LogDamaged(stored);
+    if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
+    state_.Bring(std::move(stored));
+    ++recovered_;
+  }
+
+  /// Once each, as far as anybody would read.
+  void LogDamaged(const Transaction& stored) {
+    if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.id).second) return;
+    state_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
+                                     ? engine::Explain(stored, state_.context.now)
+                                     : "more stored records are damaged; a query or Explain of "
+                                       "each says so");
+  }
+
+  void TakeResults() {
+    std::vector<ArrivedResult>& results = mail_.results;
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      if (i + kActiveAhead < results.size()) {
+        state_.table.PrefetchAt(results[i + kActiveAhead].call.slot, PrefetchActive);
+      }
+      if (i + kPartsAhead < results.size()) {
+        state_.table.PrefetchAt(results[i + kPartsAhead].call.slot, PrefetchParts);
+      }
+      OnResult(results[i]);
+    }
+  }
+
+  void TakeAgain() {
+    for (Submission& submission : std::exchange(state_.resubmit, {})) DoOrRefuse(submission);
+    for (Command& command : std::exchange(state_.reissue, {})) DoOrRefuse(command);
+  }
+
+  void TakeSubmissions() {
+    std::vector<Submission>& submissions = mail_.submissions;
+    for (std::size_t i = 0; i < submissions.size(); ++i) {
+      if (i + kActiveAhead < submissions.size()) {
+        Prefetch<LinesOf(sizeof(Definition))>(submissions[i + kActiveAhead].definition.get());
+      }
+      if (i + kPartsAhead < submissions.size()) {
+        const Definition& soon = *submissions[i + kPartsAhead].definition;
+        Prefetch<1>(soon.gid.data());
+        Prefetch<LinesOf(2 * sizeof(Step))>(soon.steps.data());
+      }
+      DoOrRefuse(submissions[i]);
+    }
+  }
+
+  void DoOrRefuse(Submission& submission) {
+    OrInDoubt([&] { OnSubmission(submission); });
+    ActiveTransaction* active =
+        incomplete_ ? state_.table.Find(submission.definition->gid) : nullptr;
+    if (active != nullptr && active->Fresh() && !active->dirty) state_.RemoveFresh(*active);
+  }
+  /// What it is for may have to be loaded: without room one is obeyed in a turn, and the others in the next.
+  void DoOrRefuse(Command& command) {
+    OrInDoubt([&] {
+      const bool full = state_.Overfull() && state_.health.MayTry(state_.context.now);
+      const bool loads = command.waiter.promise.Open() && !command.explained && !command.listed;
+      const bool next_turn = full && obeyed_++ > 0 && loads;
+      next_turn ? state_.reissue.push_back(std::move(command)) : commands_.Do(command);
+    });
+  }
+
+  /// What no memory is left for is dropped, which answers it, and the others of the turn go on.
+  template <typename Function>
+  void OrInDoubt(const Function& function) {
+    try {
+      function();
+    } catch (const std::bad_alloc&) {
+      incomplete_ = true;
+    }
+  }
+
+  /// What would be waited for for ever if it did not happen, see Inbox::Done. Without memory it changes nothing.
+  template <typename Function>
+  void ForSure(const Function& function) {
+    for (;;) {
+      try {
+        return function();
+      } catch (const std::bad_alloc&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
+  }
+
+  void OnResult(ArrivedResult& arrived) {
+    ActiveTransaction* active = state_.table.At(arrived.call.slot, arrived.call.generation);
+    if (active == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
+    engine::Event event{engine::EventKind::kResult, arrived.call.row, std::move(arrived.result)};
+    try {
+      state_.Advance(*active, std::move(event));
+    } catch (const std::bad_alloc&) {  // it comes again
+      inbox_.Done(std::move(arrived.call), std::move(event.result));
+    }
+  }
+
+  void OnTimer(ActiveTransaction& active) {
+    if (active.timer <= state_.context.now)
+      state_.Advance(active, {engine::EventKind::kTimer, 0, {}});
+    state_.Touch(active);  // the time of a waiter may be over
+    if (!state_.health.Good() || state_.health.WaitsForLock()) {
+      AnswerExpired(active);
+      state_.ArmWaiters(active);
+    }
+  }
+
+  /// Its record may have been replaced by the stored one: what had happened to it happens again.
+  void AdvanceAgain(ActiveTransaction& active, engine::EventKind kind) {
+    std::vector<AppliedEvent> events = std::exchange(active.events, {});
+    ForSure([&] {
+      state_.AdvanceIfRoom(active, kind, kind != engine::EventKind::kLoaded || !state_.Overfull());
+    });
+    for (AppliedEvent& event : events) {
+      ForSure([&] { state_.Advance(active, std::move(event)); });
+    }
+  }
+
+  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, but for those who
+  /// wait for a change.
+  void AnswerExpired(ActiveTransaction& active) {
+    const std::string& gid = active.transaction.definition->gid;
+    const auto expired = std::stable_partition(
+        active.waiters.begin(), active.waiters.end(),
+        [this](const Waiter& waiter) { return waiter.deadline > state_.context.now; });
+    for (auto waiter = expired; waiter != active.waiters.end(); ++waiter) {
+      AnswerAsStored(state_, *waiter, gid,
+                     "the store cannot be written: " + state_.health.Problem());
+    }
+    active.waiters.erase(expired, active.waiters.end());
+  }
+
+  void OnSubmission(Submission& submission) {
+    const std::string& gid = submission.definition->gid;
+    submission.waiter.submits = !submission.prepare;
+    if (!state_.MayUseStore())
+      return NotTaken(submission, "the store is failing: " + state_.health.Problem());
+    if (ActiveTransaction* active = state_.table.Find(gid))
+      return OnResubmitted(*active, submission);
+    std::exception_ptr refused;
+    try {
+      refused = ProblemOfNew(*submission.definition);
+    } catch (const StoreError& error) {  // it cannot be read now; what came with it goes on
+      return NotTaken(submission, error.what());
+    }
+    if (refused) return submission.waiter.Refuse(refused);
+    const bool full = state_.Full();
+    Transaction transaction;
+    transaction.definition = submission.definition;
+    ActiveTransaction& active = state_.table.Add(std::move(transaction), submission.bytes);
+    state_.AddWaiter(active, std::move(submission.waiter));
+    state_.AdvanceIfRoom(
+        active, submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
+        !full);
+  }
+
+  void NotTaken(Submission& submission, const std::string& why) {
+    submission.waiter.Refuse(dtm::NotTaken(state_, submission.definition->gid, why));
+  }
+
+  /// @throws StoreError
+  std::exception_ptr ProblemOfNew(const Definition& definition) const {
+    try {
+      topics::CheckNew(definition);
+      return nullptr;
+    } catch (const RejectedError&) {
+      return state_.store.Load(definition.gid) ? nullptr : std::current_exception();
+    }
+  }
+
+  void OnResubmitted(ActiveTransaction& active, Submission& submission) {
+    if (active.Fresh()) return OnSubmittedTwiceInATurn(active, submission);
+    const engine::Resubmission resubmission =
+        engine::OnResubmission(active.transaction, *submission.definition, submission.prepare);
+    std::string refused = resubmission.refused;
+    if (resubmission.kind == engine::Resubmission::Kind::kPromote) {
+      Definition merged = engine::Promoted(*active.transaction.definition, *submission.definition);
+      refused = Problem(merged);
+      if (refused.empty()) refused = OrdersProblem(merged);
+      if (refused.empty()) {
+        state_.MakeReady(active);
+        state_.table.Redefine(active, std::move(merged));
+        state_.AdvanceIfRoom(active, engine::EventKind::kSubmitted, !state_.Overfull());
+      }
+    }
+    if (!refused.empty()) return submission.waiter.Refuse(TurnState::Rejected(refused));
+    state_.AddWaiter(active, std::move(submission.waiter));
+  }
+
+  /// What no commit has taken yet decides nothing: it may lose its gid to a stored record, or not
+  /// become durable.
+  void OnSubmittedTwiceInATurn(ActiveTransaction& active, Submission& submission) {
+    const Definition& first = *active.transaction.definition;
+    const bool same =
+        first.prepared_first == submission.prepare && SameContent(first, *submission.definition);
+    if (same) return state_.AddWaiter(active, std::move(submission.waiter));
+    state_.resubmit.push_back(std::move(submission));
+  }
+
+  void OnWork(QueuedWork& work) {
+    if (!state_.MayUseStore()) {
+      return work.promise.Keep({{}, StoreFailing(state_, "the work was not run")});
+    }
+    state_.works.push_back(std::move(work));
+  }
+
+  TurnState& state_;
+  Inbox& inbox_;
+  Commands commands_;
+  Mail mail_;
+  bool incomplete_ = false;
+  std::size_t obeyed_ = 0;          // commands, in this turn
+  std::set<std::int64_t> damaged_;  // rows of which the log has told
+  bool recovering_ = true;          // until all that a previous run left was found
+  Time recovery_began_{};
+  std::size_t recovered_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm

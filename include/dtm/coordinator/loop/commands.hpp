@@ -1,0 +1,217 @@
+/// What somebody asks of a transaction that exists: cancel, stop, retry, register a branch, end, explain.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+/// Protocol: §2.2, §2.3, §2.4 (registration), §4.5 (the end of a workflow).
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/base/error.hpp>
+#include <dtm/coordinator/state/inbox.hpp>
+#include <dtm/coordinator/state/not_stored.hpp>
+#include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/core/validate.hpp>
+#include <dtm/engine/explain.hpp>
+#include <dtm/engine/machine.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class Commands {
+ public:
+  explicit Commands(TurnState& state) : state_(state) {}
+
+  void Do(Command& command) {
+    if (command.kind == Command::Kind::kRegistered) return OnRegistered(command.gid);
+    try {
+      switch (command.kind) {
+        case Command::Kind::kExplain: Explain(command); break;
+        case Command::Kind::kListWaiting: ListWaiting(command); break;
+        default: Obey(command);
+      }
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (...) {  // a store of the program's may throw anything
+      command.waiter.Refuse(std::current_exception());
+    }
+  }
+
+ private:
+  void Obey(Command& command) {
+    ActiveTransaction* active = state_.table.Find(command.gid);
+    if (active == nullptr) {
+      std::optional<Transaction> stored = state_.store.Load(command.gid);
+      if (!stored) RefuseUnknown(command);
+      CheckType(command, *stored);
+      if (IsFinal(stored->status)) {
+        const bool again =
+            command.kind == Command::Kind::kFinish && command.status == stored->status;
+        if (command.kind != Command::Kind::kWait && !again) RefuseEnded(command, *stored);
+        return command.waiter.Give(ResultOf(*stored));
+      }
+      active = &state_.Bring(std::move(*stored));
+    }
+    CheckType(command, active->transaction);
+    if (command.kind != Command::Kind::kWait) {
+      if (!state_.MayUseStore()) {
+        std::rethrow_exception(StoreFailing(state_, "gid '" + command.gid + "' was not changed"));
+      }
+      const std::string refused = command.kind == Command::Kind::kAddBranch
+                                      ? AddBranch(*active, command)
+                                      : state_.Advance(*active, EventOf(command));
+      if (!refused.empty()) {
+        // It may be the submit of a prepared one, whose record is in the store.
+        if (active->Fresh()) return state_.reissue.push_back(std::move(command));
+        if (IsFinal(active->transaction.status)) RefuseEnded(command, active->transaction);
+        throw RejectedError(Refusal(command, active->transaction, refused));
+      }
+    }
+    if (!active->Fresh()) return state_.AddWaiter(*active, std::move(command.waiter));
+    // It may lose its gid to a stored record; then the command is for that.
+    active->commands.push_back(std::move(command));
+  }
+
+  /// Begins as dtm's clients know it.
+  static std::string Refusal(const Command& command, const Transaction& transaction,
+                             const std::string& why) {
+    const std::string status = Name(transaction.status);
+    const std::string unchanged = "gid '" + command.gid + "' was not changed: " + why;
+    switch (command.kind) {
+      case Command::Kind::kCancel:
+        return "trans type: '" + std::string(Name(transaction.definition->type)) +
+               "' current status '" + status + "', cannot abort. FAILURE: " + unchanged;
+      case Command::Kind::kForceStop:
+        return "global transaction force stop error. status: " + status +
+               ". error: FAILURE: " + unchanged;
+      default: return unchanged;
+    }
+  }
+
+  [[noreturn]] static void RefuseEnded(const Command& command, const Transaction& transaction) {
+    if (command.kind == Command::Kind::kAddBranch) throw RejectedError(NotPrepared(command.gid));
+    const std::string status = Name(transaction.status);
+    throw EndedError(Refusal(command, transaction, "it has already ended as " + status));
+  }
+
+  /// Who registers or finishes believes that it was there: that is no mistake in what is asked.
+  [[noreturn]] static void RefuseUnknown(const Command& command) {
+    switch (command.kind) {
+      case Command::Kind::kAddBranch: throw RejectedError(NotPrepared(command.gid));
+      case Command::Kind::kFinish: throw RejectedError(Unknown(command.gid));
+      default: throw BadInput(Unknown(command.gid));
+    }
+  }
+
+  static engine::Event EventOf(const Command& command) {
+    const bool failed = command.status == Status::kFailed;
+    const Result result{failed ? Result::Kind::kFailure : Result::Kind::kSuccess, command.reason};
+    switch (command.kind) {
+      case Command::Kind::kCancel: return {engine::EventKind::kCancel, 0, result};
+      case Command::Kind::kForceStop: return {engine::EventKind::kForceStop, 0, {}};
+      case Command::Kind::kFinish: return {engine::EventKind::kFinish, 0, result, command.data};
+      default: return {engine::EventKind::kRetryNow, 0, {}};
+    }
+  }
+
+  static void CheckType(const Command& command, const Transaction& stored) {
+    if (!command.type || stored.unreadable || *command.type == stored.definition->type) return;
+    throw RejectedError("gid '" + command.gid + "' is a " + Name(stored.definition->type) +
+                        ", not a " + Name(*command.type) + "; nothing was changed");
+  }
+
+  static std::string NotPrepared(const std::string& gid) {
+    return "no trans with gid: " + gid + " status: prepared found FAILURE";
+  }
+
+  /// A branch that is registered while the transaction is prepared. The same again is accepted.
+  std::string AddBranch(ActiveTransaction& active, const Command& command) {
+    const Definition& definition = *active.transaction.definition;
+    if (active.Fresh()) return "it is not stored yet";  // and the command comes again
+    if (active.transaction.unreadable) return active.transaction.last_error;
+    if (!RegistersSteps(definition.type)) {
+      return std::string("no branches are registered with a ") + Name(definition.type);
+    }
+    if (active.transaction.status != Status::kPrepared)
+      throw RejectedError(NotPrepared(command.gid));
+    const Step& step = command.step;
+    for (const Step& old : definition.steps) {
+      if (old.branch_id != step.branch_id || old.op != step.op) continue;
+      const bool same = old.action == step.action && old.compensate == step.compensate &&
+                        old.payload == step.payload && old.failed == step.failed &&
+                        old.topic == step.topic;
+      return same ? std::string()
+                  : "branch " + step.branch_id + " is registered already, otherwise";
+    }
+    const std::string problem = AddedStepProblem(definition, step);
+    if (!problem.empty()) throw RejectedError(problem);
+    state_.MakeReady(active);
+    state_.table.AddStep(active, step);
+    return state_.Advance(active, {engine::EventKind::kBranchAdded, 0, {}});
+  }
+
+  /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
+  void ListWaiting(Command& command) {
+    std::vector<std::string>& gids = *command.listed;
+    const Time last = kNever - Duration(1);
+    if (command.limit > 0) {
+      state_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
+        gids.push_back(stored.definition->gid);
+        return gids.size() < command.limit;
+      });
+    }
+    command.waiter.promise.Keep({});
+  }
+
+  /// Committed state only: a change that is not stored did not happen yet.
+  void Explain(Command& command) {
+    const ActiveTransaction* active = state_.table.Find(command.gid);
+    std::string& text = *command.explained;
+    if (active != nullptr && !active->dirty) {
+      text = engine::Explain(active->transaction, state_.context.now);
+    } else if (const std::optional<Transaction> stored = state_.store.Load(command.gid)) {
+      text = engine::Explain(*stored, state_.context.now);
+    } else {
+      text = Unknown(command.gid);
+    }
+    if (!state_.health.Good()) {
+      const bool waits =
+          !state_.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
+      text += (waits ? "\nthe store is failing, so nothing goes on: "
+                     : "\nthe last write to the store failed, the next one will be tried: ") +
+              state_.health.Problem();
+    }
+    command.waiter.promise.Keep({});
+  }
+
+  /// Wakes what waits for this function.
+  void OnRegistered(const std::string& url) {
+    state_.table.ForEach([&](ActiveTransaction& active) {
+      const Transaction& transaction = active.transaction;
+      for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+        const Branch& branch = transaction.branches[i];
+        if (!branch.in_flight && branch.status == BranchStatus::kPrepared &&
+            branch.next_try > state_.context.now && UrlOf(*transaction.definition, i) == url) {
+          state_.Advance(active, {engine::EventKind::kRegistered, i, {}});
+        }
+      }
+    });
+  }
+
+  static std::string Unknown(const std::string& gid) {
+    return "no TransGlobal with gid: " + gid + " found; there is no transaction with gid '" + gid +
+           "', or it ended and its time was over; check the gid";
+  }
+
+  TurnState& state_;
+};
+
+}  // namespace v1
+}  // namespace dtm

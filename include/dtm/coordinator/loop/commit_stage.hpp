@@ -1,0 +1,222 @@
+/// The third stage of a turn: all changes in one commit of the store, and what to do if it fails.
+/// Needs: std, store. Threads: the thread that drives the loop.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/base/error.hpp>
+#include <dtm/coordinator/functions/functions.hpp>
+#include <dtm/coordinator/loop/conflicts.hpp>
+#include <dtm/coordinator/loop/in_commit_work.hpp>
+#include <dtm/coordinator/loop/retention.hpp>
+#include <dtm/coordinator/parts/clock.hpp>
+#include <dtm/coordinator/state/not_stored.hpp>
+#include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/schedule.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class CommitStage {
+ public:
+  CommitStage(TurnState& state, Functions& functions, Clock& clock)
+      : state_(state),
+        clock_(clock),
+        conflicts_(state),
+        retention_(state.options.keep_finished, state.options.keep_gids),
+        in_commit_work_(state, functions, clock) {}
+
+  /// True: everything up to here is durable, and may be released.
+  bool Run() {
+    in_commit_work_.TakeCalls();
+    const bool expire = retention_.NextTime() <= state_.context.now;
+    const bool writes = !state_.dirty.empty() || in_commit_work_.Pending();
+    if (!writes && !expire && !state_.health.NeedsRecovery()) return true;
+    try {
+      const Time begin = clock_.Now();
+      WriteWithWorks(expire);
+      state_.metrics.Committed(clock_.Now() - begin);
+    } catch (const StoreBusy& error) {
+      if (!state_.health.Locked(state_.context.now, error.what())) Failed(error.what(), false);
+      return false;
+    } catch (const CommitInDoubt& error) {
+      Failed(error.what(), true);
+      return false;
+    } catch (...) {
+      Failed(WhatWasThrown(), false);
+      return false;
+    }
+    const std::string unread = Written();
+    if (!unread.empty()) {
+      CannotGoOn(unread);
+      state_.health.Failed(state_.context.now, unread, false, false);
+      return true;
+    }
+    const bool was_good = state_.health.Good();
+    state_.health.Worked(writes);
+    if (!was_good && state_.health.Good()) state_.Log(LogLevel::kInfo, "the store works again");
+    RunOneAlone();
+    return true;
+  }
+
+  /// Drops the batch. What came with it is refused, all else stays and is tried again.
+  void Failed(const std::string& problem, bool in_doubt) {
+    state_.store.Rollback();
+    const std::size_t ran = in_commit_work_.Ran();
+    in_commit_work_.Failed(problem, in_doubt);
+    CannotGoOn(problem);
+    const bool writing = !state_.dirty.empty() || ran > 0;
+    retry_alone_ = (std::max)(retry_alone_, ran);  // one of them may be the reason
+    state_.health.Failed(state_.context.now, problem, in_doubt, writing);
+    retention_.Failed(state_.context.now);
+    if (in_doubt) {
+      state_.loader.Restart();
+      for (ActiveTransaction* active : state_.dirty) {
+        active->doubtful_events = active->events.size();
+        if (active->Fresh()) state_.in_doubt.insert(active->transaction.definition->gid);
+      }
+    }
+    for (std::size_t i = 0; i < state_.dirty.size();) {  // nothing new goes on without its client
+      state_.dirty[i]->Fresh() ? RefuseFresh(state_, *state_.dirty[i], problem) : (void)++i;
+    }
+    for (Submission& submission : std::exchange(state_.resubmit, {})) {
+      submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, problem));
+    }
+    for (ActiveTransaction* active : state_.touched) state_.ArmWaiters(*active);
+  }
+
+  Time NextRetention() const { return retention_.NextTime(); }
+
+ private:
+  /// A work that breaks the batch harms nobody but itself: all else is written without works, and then each
+  /// of them in a commit of its own.
+  void WriteWithWorks(bool expire) {
+    try {
+      Write(expire, retry_alone_ > 0 ? 0 : InCommitWork::kPerTurn);
+    } catch (const BatchLost&) {
+      retry_alone_ = in_commit_work_.Ran();
+      state_.store.Rollback();
+      in_commit_work_.Undo();
+      if (expire) retention_.Failed(state_.context.now);  // it may have been the reason
+      Write(false, 0);
+    }
+  }
+
+  void CannotGoOn(const std::string& problem) {
+    if (!state_.health.Good() && state_.health.Problem() == problem) return;
+    TurnState::Protected([&] {
+      state_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
+    });
+  }
+
+  void RunOneAlone() {
+    if (retry_alone_ == 0) return;
+    --retry_alone_;
+    if (!in_commit_work_.Pending()) return;
+    try {
+      Write(false, 1);
+      (void)Written();  // what cannot be read is in the next commit again
+    } catch (const StoreBusy&) {
+      ++retry_alone_;  // it has not run
+    } catch (const CommitInDoubt& error) {
+      Failed(error.what(), true);
+    } catch (...) {
+      const std::string problem = WhatWasThrown();
+      state_.store.Rollback();
+      in_commit_work_.Undo();
+      in_commit_work_.GiveUpFirst(
+          Made<StoreError>([&] { return "the work was not stored: " + problem; }), problem);
+    }
+  }
+
+  void Write(bool expire, std::size_t works) {
+    Store& store = state_.store;
+    if (!state_.health.Good() || state_.health.WaitsForLock()) {
+      // What was decided before leaves late, and may run that much longer.
+      for (ActiveTransaction* active : state_.dirty) {
+        engine::MoveDeadlines(active->transaction, active->held_calls, state_.context);
+      }
+    }
+    if (state_.health.NeedsRecovery()) {
+      store.Recover();
+      state_.health.Recovered();
+      state_.in_doubt.clear();
+    }
+    store.Begin();
+    in_commit_work_.Run(works);
+    changes_.clear();
+    for (ActiveTransaction* active : state_.dirty) {
+      if (active->Fresh()) active->transaction.id = 0;  // given by a batch that was lost
+      const bool due_changed = active->transaction.due != active->stored_due;
+      changes_.push_back(
+          {&active->transaction, due_changed, active->redefined, false, active->new_steps});
+    }
+    store.Apply(changes_);
+    if (in_commit_work_.Ran() > 0) CheckAllApplied();
+    if (expire) {
+      const std::string problem = retention_.RemoveSome(store, state_.context.now);
+      if (!problem.empty()) state_.Log(LogLevel::kError, problem);
+    }
+    store.Commit();
+  }
+
+  /// What ran inside this batch belongs to the record it was run for.
+  void CheckAllApplied() const {
+    for (const Change& change : changes_) {
+      if (!change.applied && change.transaction->version > 0) {
+        throw BatchLost("gid '" + change.transaction->definition->gid + "' was changed meanwhile");
+      }
+    }
+  }
+
+  /// Returns why a stored record that counts could not be read, or nothing.
+  std::string Written() {
+    std::string unread;
+    in_commit_work_.Committed();
+    written_.clear();
+    written_.swap(state_.dirty);
+    for (std::size_t i = 0; i < written_.size(); ++i) {
+      if (i + kActiveAhead < written_.size()) PrefetchActive(*written_[i + kActiveAhead]);
+      ActiveTransaction& active = *written_[i];
+      active.dirty = false;
+      if (changes_[i].applied) {
+        ++active.transaction.version;
+        active.stored_due = active.transaction.due;
+        active.redefined = false;
+        active.new_steps = 0;
+        active.doubtful_events = 0;
+        for (Command& command : active.commands) {
+          TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
+        }
+        active.commands.clear();
+      } else if (active.Fresh()) {
+        conflicts_.OnGidExists(active);
+      } else {
+        std::string problem = conflicts_.OnConflictOrLater(active);
+        if (!problem.empty()) unread = std::move(problem);
+      }
+    }
+    return unread;
+  }
+
+  TurnState& state_;
+  Clock& clock_;
+  Conflicts conflicts_;
+  Retention retention_;
+  std::vector<Change> changes_;
+  std::vector<ActiveTransaction*> written_;  // a member for its memory
+  InCommitWork in_commit_work_;
+  std::size_t retry_alone_ =
+      0;  // works that get a commit of their own, since a batch with them was lost
+};
+
+}  // namespace v1
+}  // namespace dtm

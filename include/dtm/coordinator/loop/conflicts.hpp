@@ -1,0 +1,150 @@
+/// What a commit left out, since the store holds something else: the stored record counts.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <exception>
+#include <iterator>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/base/error.hpp>
+#include <dtm/coordinator/state/not_stored.hpp>
+#include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/resubmission.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class Conflicts {
+ public:
+  explicit Conflicts(TurnState& state) : state_(state) {}
+
+  /// A submission of a gid that is stored but was not in memory: the same again, or another.
+  void OnGidExists(ActiveTransaction& active) {
+    std::optional<Transaction> stored;
+    try {
+      stored = state_.store.Load(active.transaction.definition->gid);
+      if (!stored) return RefuseFresh(state_, active, "it was removed at this moment");
+    } catch (...) {
+      return RefuseFresh(state_, active, WhatWasThrown());
+    }
+    const std::shared_ptr<const Definition> definition = active.transaction.definition;
+    const bool prepare = active.transaction.status == Status::kPrepared;
+    std::vector<Waiter> waiters = std::move(active.waiters);
+    std::vector<Command> commands = std::move(active.commands);
+    try {
+      std::move(commands.begin(), commands.end(), std::back_inserter(state_.reissue));
+      const bool ended = IsFinal(stored->status);
+      state_.Replace(active, std::move(*stored));
+      if (!ended) return Return(definition, waiters, prepare);
+      const engine::Resubmission resubmission =
+          engine::OnResubmission(*stored, *definition, prepare);
+      if (resubmission.kind != engine::Resubmission::Kind::kRefuse) {
+        for (Waiter& waiter : waiters) waiter.Give(ResultOf(*stored));
+        return;
+      }
+      for (Waiter& waiter : waiters) waiter.Refuse(TurnState::Rejected(resubmission.refused));
+    } catch (const std::bad_alloc&) {  // who is not answered yet is told that it is in doubt
+      const ActiveTransaction* still = state_.table.Find(definition->gid);
+      if (still == &active && active.Fresh()) state_.RemoveFresh(active);
+    }
+  }
+
+  /// If it cannot be read now, the same conflict comes back with the next commit. Returns why, or nothing.
+  std::string OnConflictOrLater(ActiveTransaction& active) {
+    try {
+      OnConflict(active);
+      return {};
+    } catch (...) {
+      active.dirty = true;
+      state_.dirty.push_back(&active);
+      return WhatWasThrown();
+    }
+  }
+
+ private:
+  /// For the next turn, before those that came later.
+  void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter>& waiters,
+              bool prepare) {
+    if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
+    std::vector<Submission> returned;
+    returned.reserve(waiters.size() + state_.resubmit.size());
+    for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
+    std::move(state_.resubmit.begin(), state_.resubmit.end(), std::back_inserter(returned));
+    state_.resubmit.swap(returned);
+  }
+
+  /// The stored record is not the one this change was made from: the stored one counts. What was
+  /// held back is dropped; calls that really are out stay out.
+  void OnConflict(ActiveTransaction& active) {
+    for (const std::size_t call : active.held_calls)
+      active.transaction.branches[call].in_flight = false;
+    active.held_calls.clear();
+    std::optional<Transaction> stored = state_.store.Load(active.transaction.definition->gid);
+    if (!stored) {
+      state_.Log(LogLevel::kError, "gid '" + active.transaction.definition->gid +
+                                       "' has vanished from the store; somebody else removed it");
+      const auto gone = Made<StoreError>([&] {
+        return "gid '" + active.transaction.definition->gid + "' has vanished from the store";
+      });
+      for (Waiter& waiter : active.waiters) waiter.Refuse(gone);
+      return state_.RemoveFresh(active);
+    }
+    state_.readvance.emplace_back(active.transaction.definition->gid, engine::EventKind::kTimer);
+    // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
+    const bool whole = stored->branches.size() == RowCount(*stored->definition);
+    stored->definition = active.transaction.definition;
+    active.redefined = active.redefined || active.new_steps > 0;  // some of them may be stored
+    if (whole) AddMissingRows(*stored);
+    for (std::size_t i = 0; i < stored->branches.size(); ++i) {
+      if (i >= active.transaction.branches.size()) continue;
+      const Branch& known = active.transaction.branches[i];
+      stored->branches[i].previous_deadline =
+          known.previous_deadline;  // which the store cannot tell
+      // What runs inside a commit is never out: it is called again if it is still wanted.
+      stored->branches[i].in_flight =
+          known.in_flight && !RunsInTransaction(UrlOf(*stored->definition, i));
+    }
+    KeepEvents(active, *stored);
+    active.rolled_back = false;
+    active.transaction = std::move(*stored);
+    active.stored_due = active.transaction.due;
+    state_.Untouch(active);  // nothing of it leaves before it was stepped again
+  }
+
+  /// What happened since the stored record was written happens again, on top of it: answers that
+  /// came (their calls count as out until then) and commands. A commit in doubt that did become
+  /// durable holds the first of them already.
+  void KeepEvents(ActiveTransaction& active, Transaction& stored) {
+    const bool ours =
+        active.doubtful_events > 0 && stored.version == active.transaction.version + 1;
+    const auto first = active.events.begin();
+    const auto end = first + static_cast<std::ptrdiff_t>(ours ? active.doubtful_events : 0);
+    for (auto event = first; event != end; ++event) state_.Count(active, *event);
+    active.events.erase(first, end);
+    active.doubtful_events = 0;
+    using engine::EventKind;
+    const auto look = [](const engine::Event& event) {
+      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer;
+    };
+    active.events.erase(std::remove_if(active.events.begin(), active.events.end(), look),
+                        active.events.end());
+    for (const engine::Event& event : active.events) {
+      const bool answer = event.kind == EventKind::kResult && event.row < stored.branches.size();
+      if (answer) stored.branches[event.row].in_flight = true;
+    }
+  }
+
+  TurnState& state_;
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,320 @@
+/// Who drives the loop: a thread of its own, or whoever calls Poll or waits for an answer.
+/// Needs: std. Threads: thread-safe.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
+#include <dtm/coordinator/functions/functions.hpp>
+#include <dtm/coordinator/loop/loop.hpp>
+#include <dtm/coordinator/loop/url_calls.hpp>
+#include <dtm/coordinator/parts/alerts.hpp>
+#include <dtm/coordinator/parts/answers.hpp>
+#include <dtm/coordinator/parts/branch_caller.hpp>
+#include <dtm/coordinator/parts/clock.hpp>
+#include <dtm/coordinator/parts/options.hpp>
+#include <dtm/coordinator/state/inbox.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class Driver {
+ public:
+  Driver(std::unique_ptr<Store> store_in, std::unique_ptr<Clock> clock_in,
+         const Options& options_in)
+      : options(CheckedOptions(options_in)),
+        clock(std::move(clock_in)),
+        store(std::move(store_in)),
+        inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
+        functions(options.max_function_threads, options.max_threads_per_function),
+        workflows(options.max_function_threads, options.max_threads_per_function),
+        alerts(options),
+        loop_(*store, *clock, inbox, functions, alerts, options) {
+    functions.ElseCall(workflows);
+  }
+
+  void Use(std::unique_ptr<BranchCaller> urls) {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> lock(drive_mutex_);
+    if (threaded_ || urls_.Get() != nullptr || inbox.Closed()) {
+      throw LogicError("Use() comes once, and before Start() and Stop()");
+    }
+    urls_.Use(std::move(urls));
+    loop_.Use(urls_.Get());
+  }
+
+  void Start() {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> lock(drive_mutex_);
+    if (threaded_ || inbox.Closed()) throw LogicError("Start() comes once, and before Stop()");
+    functions.StartThreads();
+    alerts.StartThread();
+    threaded_ = true;
+    if (resumes_) workflows.StartThreads();
+    thread_ = std::thread([this] { ThreadMain(); });
+    check_thread_ = std::thread([this] {
+      try {
+        const std::string damage = store->Check(stopping_);
+        if (!damage.empty()) Log(LogLevel::kError, damage);
+      } catch (...) {
+        LogFailure(options, "looking for damage of the store failed: ");
+      }
+    });
+  }
+
+  /// @throws LogicError  the name is taken.
+  void Register(const std::string& name, BranchFunction function) {
+    CheckFree(name, workflows);
+    functions.Register(name, std::move(function));
+  }
+  /// The same for what resumes a workflow. Its threads are there once there is one.
+  void RegisterResume(const std::string& name, BranchFunction function) {
+    CheckFree(name, functions);
+    workflows.Register(name, std::move(function));
+    resumes_ = true;
+    if (threaded_) workflows.StartThreads();
+  }
+
+  /// One turn, and the functions and alerts it queued, on this thread. See Coordinator::Poll.
+  Duration Poll() {
+    CheckNotLoop();
+    if (threaded_) throw LogicError("Poll() is for a coordinator that was not started");
+    inbox.WokeUp();
+    std::uint64_t turn = 0;
+    const Time next = Drive(&turn);
+    const Time now = clock->Now();
+    const Time until = (std::min)(next, now + std::chrono::hours(1));
+    if (until <= now || !inbox.FallAsleep(until)) return Duration(0);
+    // Another's turn since ours may have set an earlier time; those that come now wake us when they go.
+    return turns_ == turn ? until - now : Duration(0);
+  }
+
+  /// Calls `ask` with a callback, and returns what it gets. Drives the loop meanwhile if no thread does.
+  /// @throws LogicError  called by the loop itself, which would wait for itself.
+  template <typename Ask>
+  TransResult WaitFor(const Ask& ask) {
+    CheckNotLoop();
+    // Not a condition variable: whoever wakes up with its mutex makes a system call to let it go.
+    // Shared, so that the answer, which may be an exception, lives as long as the callback.
+    const auto promise = std::make_shared<std::promise<Answer>>();
+    const std::shared_future<Answer> answer = promise->get_future().share();
+    const bool driving = !threaded_;
+    ask([this, promise, driving](const Answer& reply) {
+      Answers::Fulfil(*promise, reply);
+      if (driving) inbox.Interrupt();
+    });
+    inbox.EndBatch();  // or nobody would wake for it
+    const auto answered = [&answer] {
+      return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+    };
+    Time next = kNever;
+    while (!threaded_ && !answered()) {
+      next = Drive();
+      inbox.Wait(*clock, next, answered);
+    }
+    if (driving) inbox.WakeBefore(next);  // from now on this is for who polls
+    return answer.get().Get();
+  }
+
+  /// One call by URL for somebody who waits for it.
+  /// @throws LogicError  there is nobody who calls URLs.
+  Result CallOnce(const InitiatorCall& direct) {
+    const bool in_loop = loop_thread_ == std::this_thread::get_id();
+    Time next = kNever;
+    BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
+    const auto drive = [&] { return next = threaded_ || in_loop ? kNever : Drive(); };
+    Result result = urls_.CallOnce(std::move(call), *clock, drive);
+    if (next != kNever) inbox.WakeBefore(next);  // from now on this is for who polls
+    return result;
+  }
+
+  /// See Coordinator::Stop. Functions begin no more from here on, though the loop may be busy for a while; the loop
+  /// refuses those that wait when it knows, so that this leaves no wait behind.
+  bool Stop(Time until) {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
+    if (stopped_) return true;
+    {
+      // Start and Use have come before, or come never.
+      const std::lock_guard<std::mutex> lock(drive_mutex_);
+      inbox.Close();
+      stopping_ = true;
+    }
+    functions.BeginNothingNew();
+    workflows.BeginNothingNew();
+    if (!WaitUntilQuiet(until) && functions.Running() + workflows.Running() > 0) return false;
+    if (!alerts.Stop(*clock, until)) return false;
+    if (threaded_) {
+      quit_ = true;
+      inbox.Interrupt();
+      if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
+      if (check_thread_.joinable()) check_thread_.join();
+    }
+    urls_.Stop();
+    functions.Stop();
+    workflows.Stop();
+    const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
+    loop_thread_ = std::this_thread::get_id();
+    TurnOnce();  // what was answered at the last moment
+    loop_.AnswerAll();
+    loop_thread_ = std::thread::id();
+    stopped_ = true;
+    return true;
+  }
+
+  Metrics::Snapshot Counted() const { return loop_.Counted(); }
+
+  /// Reads the store, and waits for no turn of the loop.
+  Gauges Measure() {
+    Gauges gauges;
+    MeasureBacklog(gauges, *store, clock->Now());
+    const LoopGauges& loop = loop_.Measured();
+    gauges.in_memory = loop.in_memory;
+    gauges.damaged = loop.damaged;
+    gauges.store_fails = loop.store_fails;
+    gauges.functions = functions.Load();
+    if (BranchCaller* const urls = urls_.Get()) gauges.urls = urls->Load();
+    return gauges;
+  }
+
+  /// Stop for a destructor: waits as long as it takes.
+  void StopForGood() {
+    try {
+      if (Stop(clock->Now() + std::chrono::seconds(1))) return;
+      Log(LogLevel::kWarning,
+          "the coordinator is destroyed while branch functions run, or on_alert; waiting for them");
+      while (!Stop(clock->Now() + std::chrono::hours(1))) {
+      }
+    } catch (...) {
+      LogFailure(options, "stopping the coordinator failed: ");
+    }
+  }
+
+  void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
+
+  const Options options;
+  const std::unique_ptr<Clock> clock;
+  const std::unique_ptr<Store> store;
+  Inbox inbox;
+  Functions functions;
+  /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
+  Functions workflows;
+  Alerts alerts;
+
+ private:
+  static void CheckFree(const std::string& name, Functions& others) {
+    if (!others.Find(name)) return;
+    throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
+  }
+
+  /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
+  void CheckNotLoop() const {
+    if (loop_thread_ == std::this_thread::get_id()) {
+      throw LogicError("a callback of the coordinator must not wait for it; use SubmitAsync there");
+    }
+  }
+
+  /// `turn`: out, its number.
+  Time Drive(std::uint64_t* turn = nullptr) {
+    Time next;
+    {
+      const std::lock_guard<std::mutex> lock(drive_mutex_);
+      ++turns_;
+      if (turn != nullptr) *turn = turns_;
+      if (threaded_) return clock->Now();  // started meanwhile
+      if (stopped_) return kNever;         // everybody was answered
+      loop_thread_ = std::this_thread::get_id();
+      TurnOnce();
+      loop_thread_ = std::thread::id();
+      next = loop_.NextTurn();
+    }
+    // A function that submits drives the loop as well, but runs no other function inside itself.
+    if (!functions.OnFunctionThread()) {
+      (void)functions.RunQueued();
+      // A workflow that waits drives as well, and lets others' functions run, but no other workflow inside itself.
+      if (!workflows.OnFunctionThread()) (void)workflows.RunQueued();
+      if (alerts.RunWaiting()) next = clock->Now();
+    }
+    return inbox.Empty() ? next : clock->Now();
+  }
+
+  void TurnOnce() {
+    try {
+      if (stopping_) {
+        stop_noticed_ = true;
+        loop_.StartNothingNew();
+        workflows.RefuseWaiting();
+      }
+      loop_.Turn();
+    } catch (...) {  // out of memory, or a mistake of ours: go on
+      LogFailure(options, "a turn of the coordinator failed: ");
+    }
+    if (stopping_) {
+      const std::lock_guard<std::mutex> lock(quiet_mutex_);
+      quiet_ = !loop_.Busy();
+      quiet_changed_.notify_all();
+      if (quiet_) inbox.Interrupt();  // without a thread Stop waits there
+    }
+  }
+
+  void ThreadMain() {
+    loop_thread_ = std::this_thread::get_id();
+    while (!quit_) {
+      TurnOnce();
+      const Time next = (std::min)(loop_.NextTurn(), workflows.Grow(clock->Now()));
+      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed(); });
+    }
+    loop_thread_ = std::thread::id();
+  }
+
+  /// The first turn after Stop was called has to come at once.
+  bool StopNoticed() { return stopping_ && !stop_noticed_; }
+
+  bool WaitUntilQuiet(Time until) {
+    inbox.Interrupt();
+    if (!threaded_) {
+      for (Time next = Drive(); !quiet_ && clock->Now() < until; next = Drive()) {
+        inbox.Wait(*clock, (std::min)(next, until), [this] { return quiet_.load(); });
+      }
+      return quiet_;
+    }
+    std::unique_lock<std::mutex> lock(quiet_mutex_);
+    while (!quiet_ && clock->Now() < until) clock->Wait(quiet_changed_, lock, until);
+    return quiet_;
+  }
+
+  UrlCalls urls_;
+  std::mutex drive_mutex_;  // without a thread: one caller drives at a time
+  Loop loop_;
+  std::atomic<std::uint64_t> turns_{0};  // without a thread
+  std::thread thread_;
+  std::thread check_thread_;  // looks for damage of the file, once
+  std::atomic<std::thread::id> loop_thread_{std::thread::id()};
+  std::atomic<bool> threaded_{false};
+  std::atomic<bool> resumes_{false};  // a workflow is registered
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stop_noticed_{false};
+  std::atomic<bool> quit_{false};
+  std::mutex stop_mutex_;
+  std::atomic<bool> stopped_{false};
+  std::mutex quiet_mutex_;
+  std::condition_variable quiet_changed_;
+  std::atomic<bool> quiet_{false};
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,181 @@
+/// The loop that owns all transaction state: collect and step, commit, release.
+/// Needs: std, engine, store. Threads: driven by one thread at a time; everything arrives through
+/// the inbox. Rule: nothing leaves before its cause is durable (docs/architecture.md).
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <string>
+#include <utility>
+
+#include <dtm/base/error.hpp>
+#include <dtm/coordinator/functions/functions.hpp>
+#include <dtm/coordinator/loop/collect_stage.hpp>
+#include <dtm/coordinator/loop/commit_stage.hpp>
+#include <dtm/coordinator/loop/release_stage.hpp>
+#include <dtm/coordinator/loop/sweep.hpp>
+#include <dtm/coordinator/parts/alerts.hpp>
+#include <dtm/coordinator/parts/branch_caller.hpp>
+#include <dtm/coordinator/parts/clock.hpp>
+#include <dtm/coordinator/parts/gauges.hpp>
+#include <dtm/coordinator/parts/options.hpp>
+#include <dtm/coordinator/state/inbox.hpp>
+#include <dtm/coordinator/state/not_stored.hpp>
+#include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class Loop {
+ public:
+  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, Alerts& alerts,
+       const Options& options)
+      : clock_(clock),
+        functions_(functions),
+        inbox_(inbox),
+        state_(store, options),
+        collect_(state_, inbox),
+        commit_(state_, functions, clock),
+        release_(state_, clock, functions, inbox, alerts),
+        sweep_(state_) {
+    state_.context.started = clock.Now();
+  }
+
+  /// The caller of branches by URL; before the first turn.
+  void Use(BranchCaller* urls) { release_.Use(urls); }
+
+  /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
+  void StartNothingNew() {
+    functions_.RefuseWaiting();
+    if (!std::exchange(state_.context.may_call, false)) return;
+    // Those who wait for an end are told now what the status is.
+    state_.table.ForEach([this](ActiveTransaction& active) {
+      if (!active.waiters.empty()) state_.Touch(active);
+    });
+  }
+
+  /// One turn; returns whether anything had happened.
+  bool Turn() {
+    const TakenMail taken{inbox_};
+    state_.context.now = clock_.Now();
+    state_.news.Flush(state_.context.now);
+    if (broken_off_) {
+      state_.store.Rollback();
+      sweep_.Run();
+    }
+    broken_off_ = true;  // should it throw
+    const bool something = Stages();
+    sweep_.NowAndThen();
+    broken_off_ = collect_.Incomplete();
+    return something;
+  }
+
+  /// When the next turn has something to do, if nothing arrives.
+  Time NextTurn() {
+    gauges_.in_memory = state_.table.Count();
+    gauges_.damaged = collect_.Damaged();
+    gauges_.store_fails = !state_.health.Good();
+    const Time now = clock_.Now();
+    const Time growth = functions_.Grow(now);
+    const bool pending = !state_.dirty.empty() || !state_.touched.empty() ||
+                         !state_.works.empty() || !state_.branch_works.empty() ||
+                         state_.SomethingLeftOver() || state_.health.NeedsRecovery();
+    if (broken_off_) return now + kAfterBrokenTurn;
+    Time next = pending ? now : (std::min)(state_.timers.Next(), commit_.NextRetention());
+    if (!state_.Full() && state_.context.may_call) {
+      next = (std::min)(next, state_.loader.NextPass());
+    }
+    if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
+      next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
+    }
+    return (std::min)({next, growth, state_.news.NextFlush()});
+  }
+
+  Metrics::Snapshot Counted() const { return state_.metrics.Get(); }
+  const LoopGauges& Measured() const { return gauges_; }
+
+  /// Branch calls that are out, or changes that no commit has taken yet.
+  bool Busy() {
+    bool busy = !state_.dirty.empty() || !state_.works.empty();
+    state_.table.ForEach(
+        [&busy](const ActiveTransaction& active) { busy = busy || active.CallsOut(); });
+    return busy;
+  }
+
+  /// Answers everybody who still waits, with the status that is durable; for the end.
+  void AnswerAll() {
+    state_.news.Flush(kNever);
+    Mail never_read;  // the last turn was broken off
+    inbox_.Take(never_read);
+    for (Submission& submission : std::exchange(state_.resubmit, {})) {
+      submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, kStopped));
+    }
+    for (Command& command : std::exchange(state_.reissue, {})) {
+      command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
+    }
+    state_.table.ForEach([this](ActiveTransaction& active) {
+      for (Waiter& waiter : std::exchange(active.waiters, {})) {
+        TurnState::Protected([&] { AnswerAtTheEnd(waiter, active); });
+      }
+      for (Command& command : std::exchange(active.commands, {})) {
+        command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
+      }
+    });
+    for (QueuedWork& work : std::exchange(state_.works, {})) {
+      work.promise.Keep({{}, NotStored([] { return "the work"; })});
+    }
+  }
+
+ private:
+  bool Stages() {
+    const bool something = collect_.Run();
+    if (!state_.health.MayTry(state_.context.now)) return something;
+    try {
+      if (!state_.health.NeedsRecovery()) collect_.Load();
+    } catch (...) {
+      commit_.Failed(WhatWasThrown(), false);
+      return something;
+    }
+    if (commit_.Run()) release_.Run();
+    return something;
+  }
+
+  static constexpr Duration kAfterBrokenTurn = std::chrono::milliseconds(10);
+  static constexpr char kStopped[] = "the coordinator stopped";
+
+  struct TakenMail {
+    Inbox& inbox;
+    ~TakenMail() { inbox.DoneWithTaken(); }
+  };
+
+  void AnswerAtTheEnd(Waiter& waiter, const ActiveTransaction& active) {
+    const std::string& gid = active.transaction.definition->gid;
+    if (!active.dirty) return waiter.Give(ResultOf(active.transaction));
+    if (active.Fresh()) return waiter.Refuse(NotTaken(state_, gid, kStopped));
+    AnswerAsStored(state_, waiter, gid, kStopped);
+  }
+
+  template <typename What>
+  static std::exception_ptr NotStored(const What& what) {
+    return Made<StoreError>([&] {
+      return std::string(what()) +
+             ": its last change could not be stored before the coordinator stopped";
+    });
+  }
+
+  Clock& clock_;
+  Functions& functions_;
+  Inbox& inbox_;
+  TurnState state_;
+  CollectStage collect_;
+  CommitStage commit_;
+  ReleaseStage release_;
+  Sweep sweep_;
+  bool broken_off_ = false;  // the last turn ended with an exception
+  LoopGauges gauges_;
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,158 @@
+/// The last stage of a turn: only now that their cause is durable, calls start, timers are armed
+/// and callers are answered, and people are told what keeps failing.
+/// Needs: std. Threads: the thread that drives the loop.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/coordinator/parts/alerts.hpp>
+#include <dtm/coordinator/parts/branch_caller.hpp>
+#include <dtm/coordinator/parts/clock.hpp>
+#include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/schedule.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class ReleaseStage {
+ public:
+  ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchResults& results,
+               Alerts& alerts)
+      : state_(state), clock_(clock), functions_(functions), results_(results), alerts_(alerts) {}
+
+  /// The caller of branches by URL; none: such branches wait.
+  void Use(BranchCaller* urls) { urls_ = urls; }
+
+  void Run() {
+    released_.clear();
+    released_.swap(state_.touched);
+    if (!state_.dirty.empty()) KeepUnsettled();
+    local_calls_.reserve(released_.size());
+    ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
+    StartCalls();
+    ForEachActive(released_, [this](ActiveTransaction& active) {
+      Count(active);
+      active.events.clear();
+      AnswerWaiters(active);
+      ArmTimerOrLeave(active);
+    });
+    if (!state_.alerts.empty()) alerts_.Tell(std::exchange(state_.alerts, {}));
+  }
+
+ private:
+  /// What is dirty again met a conflict that is not settled; it waits for the next commit.
+  void KeepUnsettled() {
+    const auto settled =
+        std::stable_partition(released_.begin(), released_.end(),
+                              [](const ActiveTransaction* active) { return active->dirty; });
+    state_.touched.assign(released_.begin(), settled);
+    released_.erase(released_.begin(), settled);
+  }
+
+  void Count(ActiveTransaction& active) {
+    const Transaction& transaction = active.transaction;
+    if (active.rolled_back) state_.news.RolledBack(transaction, state_.context.now);
+    active.rolled_back = false;
+    for (const AppliedEvent& event : active.events) state_.Count(active, event);
+    if (IsFinal(transaction.status)) state_.metrics.Ended(transaction);
+  }
+
+  void TakeCalls(ActiveTransaction& active) {
+    const Transaction& transaction = active.transaction;
+    if (!IsFinal(transaction.status)) {
+      // Or some would be taken and still be held when no memory is left for the others.
+      for (auto* calls : {&local_calls_, &url_calls_}) {
+        const std::size_t needed = calls->size() + active.held_calls.size();
+        if (needed > calls->capacity()) calls->reserve(2 * needed);
+      }
+      for (const std::size_t row : active.held_calls) {
+        BranchCall call;
+        call.definition = transaction.definition;
+        call.row = row;
+        call.slot = active.slot;
+        call.generation = active.generation;
+        call.timeout = engine::RequestTimeout(transaction.definition->options, state_.context);
+        (IsLocal(call.Url()) ? local_calls_ : url_calls_).push_back(std::move(call));
+      }
+    }
+    active.held_calls.clear();
+  }
+
+  void StartCalls() {
+    if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
+    if (url_calls_.empty()) return;
+    TellLateness();
+    std::vector<BranchCall> calls = std::exchange(url_calls_, {});
+    if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
+    for (const BranchCall& call : calls) {
+      results_.Done(call, Result::NoHandler(IfThereIsMemory([] {
+                      return "this program calls no URLs: include <dtm/http.hpp> and say "
+                             "Use(dtm::HttpBranches())";
+                    })));
+    }
+  }
+
+  /// The deadlines that are stored hold also after a commit that took long; the next ones allow for another.
+  void TellLateness() {
+    const Duration late = clock_.Now() - state_.context.now;
+    const Duration beyond = (std::max)(late - state_.context.lateness, Duration(0));
+    for (BranchCall& call : url_calls_) call.late = beyond;
+    state_.context.lateness = 2 * late;
+  }
+
+  void AnswerWaiters(ActiveTransaction& active) {
+    if (active.waiters.empty()) return;
+    const Transaction& transaction = active.transaction;
+    const bool ended = IsFinal(transaction.status);
+    const bool settled = ended || transaction.stuck ||
+                         (active.timer != kNever && !active.CallsOut() && !HeldBack(active));
+    for (Waiter& waiter : active.waiters) {
+      const bool now = ended || waiter.when == AnswerWhen::kStored || !state_.context.may_call ||
+                       (settled && waiter.when == AnswerWhen::kSettled) ||
+                       waiter.deadline <= state_.context.now;
+      if (now && waiter.promise.Open()) waiter.Give(ResultOf(transaction));
+    }
+    const auto answered = [](const Waiter& waiter) { return !waiter.promise.Open(); };
+    active.waiters.erase(std::remove_if(active.waiters.begin(), active.waiters.end(), answered),
+                         active.waiters.end());
+  }
+
+  /// It could go on but was not allowed to; a timer it may have is for its timeout.
+  bool HeldBack(const ActiveTransaction& active) const {
+    return active.transaction.due <= state_.context.now;
+  }
+
+  void ArmTimerOrLeave(ActiveTransaction& active) {
+    const Transaction& transaction = active.transaction;
+    if (IsFinal(transaction.status)) return state_.Remove(active);
+    state_.ArmTimer(active);
+    active.touched = false;
+    if (active.CallsOut()) return;
+    const bool waits = WaitsForPeople(active);
+    const bool idle = (active.timer == kNever || HeldBack(active)) && !waits;
+    const bool leave = waits || (idle ? state_.Full() : state_.HalfFull());
+    if (active.waiters.empty() && leave) {
+      state_.Remove(active);
+    } else if (idle && state_.context.may_call) {
+      state_.readvance.emplace_back(transaction.definition->gid, engine::EventKind::kTimer);
+    }
+  }
+
+  TurnState& state_;
+  Clock& clock_;
+  BranchCaller& functions_;
+  BranchResults& results_;
+  Alerts& alerts_;
+  BranchCaller* urls_ = nullptr;
+  std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory
+  std::vector<BranchCall> local_calls_;
+  std::vector<BranchCall> url_calls_;
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,129 @@
+/// How those who asked get their answer: once, whatever happens.
+/// Needs: std. Threads: any, one at a time for each.
+#pragma once
+
+#include <exception>
+#include <future>
+#include <new>
+#include <string>
+#include <utility>
+
+#include <dtm/base/error.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/result.hpp>
+#include <dtm/core/types.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Somebody was promised an answer and gets one. From when the inbox has taken it, that is so even if it is dropped (no
+/// memory was left to go on with it): then the outcome is in doubt.
+class Promise {
+ public:
+  Promise() = default;  ///< nobody wants the answer
+  Promise(Promise&& other) noexcept
+      : callback_(std::move(other.callback_)), binds_(std::exchange(other.binds_, false)) {
+    if (other.callback_) other.callback_ = nullptr;  // most libraries have done so
+  }
+  Promise& operator=(Promise&& other) noexcept {
+    if (binds_) Keep({{}, InDoubt()});
+    callback_ = std::move(other.callback_);
+    binds_ = std::exchange(other.binds_, false);
+    return *this;
+  }
+  /// Of one that was not taken by the inbox yet.
+  Promise& operator=(AnswerCallback callback) {
+    callback_.swap(callback);
+    return *this;
+  }
+  ~Promise() {
+    if (binds_) Keep({{}, InDoubt()});
+  }
+
+  /// Not answered yet.
+  bool Open() const { return callback_ != nullptr; }
+  void Bind() { binds_ = Open(); }
+  /// Gives the answer, if nobody has: whatever the callback throws stops nobody.
+  void Keep(const Answer& answer) noexcept {
+    if (!callback_) return;
+    const AnswerCallback callback = std::exchange(callback_, nullptr);
+    binds_ = false;
+    try {
+      callback(answer);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
+  }
+
+  /// The answer if there is no memory for a better one. It is made when it is first asked for.
+  static const std::exception_ptr& InDoubt() {
+    static const std::exception_ptr in_doubt = std::make_exception_ptr(
+        InDoubtError("no memory was left for the answer, so what was asked for may or may not be "
+                     "done; ask for it again"));
+    return in_doubt;
+  }
+
+ private:
+  AnswerCallback callback_;
+  bool binds_ = false;
+};
+
+/// An error; without memory for its sentence, that it is not known.
+template <typename Kind, typename Sentence>
+std::exception_ptr Made(const Sentence& sentence) noexcept {
+  try {
+    return std::make_exception_ptr(Kind(sentence()));
+  } catch (...) {
+    return Promise::InDoubt();
+  }
+}
+
+/// When a caller wants its answer.
+enum class AnswerWhen {
+  kStored,   ///< once it is durable
+  kSettled,  ///< once it has ended, or has to wait for a timer
+  kFinished  ///< once it has ended
+};
+
+/// Somebody who waits for an answer about a transaction.
+struct Waiter {
+  AnswerWhen when = AnswerWhen::kStored;
+  bool failure_is_error = false;  ///< a rollback is told as FailureError
+  bool submits = false;           ///< a status in which it is not submitted yet is no answer
+  Time deadline = kNever;         ///< then it is answered with the status there is
+  Promise promise{};
+
+  /// Answers in the form that was promised.
+  void Give(TransResult result) {
+    Answer answer;
+    if (failure_is_error && result.Failed()) {
+      answer.error = std::make_exception_ptr(FailureError(RolledBack(result)));
+    }
+    answer.result = std::move(result);
+    promise.Keep(answer);
+  }
+  void Refuse(const std::exception_ptr& error) { promise.Keep({{}, error}); }
+};
+
+struct Answers {
+  /// What must not stop the loop if it throws.
+  template <typename Function>
+  static void Protected(const Function& function) noexcept {
+    try {
+      function();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
+  }
+  static void Fulfil(std::promise<Answer>& promise, const Answer& answer) {
+    try {
+      promise.set_value(answer);
+    } catch (const std::bad_alloc&) {  // of its copy
+      promise.set_exception(Promise::InDoubt());
+    }
+  }
+  static std::exception_ptr Rejected(const std::string& why) {
+    return Made<RejectedError>([&] { return why; });
+  }
+};
+
+}  // namespace v1
+}  // namespace dtm

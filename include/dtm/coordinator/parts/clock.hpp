@@ -1,0 +1,49 @@
+/// Time as the coordinator sees it: one interface, so that tests can drive it.
+/// Needs: std, base/os.hpp. Threads: thread-safe.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+
+#include <dtm/base/os.hpp>
+#include <dtm/core/types.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual Time Now() = 0;
+  /// Waits for a notification, or until `until`; may return earlier. A virtual clock moves on
+  /// instead.
+  virtual void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+                    Time until) = 0;
+};
+
+/// The wall clock at construction plus the time since then: jumps of the wall clock change nothing.
+class SystemClock : public Clock {
+ public:
+  SystemClock()
+      : start_(std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now())),
+        since_boot_(os::SinceBoot()) {}
+
+  Time Now() override { return start_ + (os::SinceBoot() - since_boot_); }
+
+  void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+            Time until) override {
+    const Time now = Now();
+    if (until <= now) return;
+    // Waiting does not count the time a machine sleeps: look at the clock now and then.
+    condition.wait_for(lock, (std::min)(until - now, Duration(std::chrono::seconds(5))));
+  }
+
+ private:
+  Time start_;
+  Duration since_boot_;
+};
+
+}  // namespace v1
+}  // namespace dtm

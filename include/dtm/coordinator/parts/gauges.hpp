@@ -1,0 +1,46 @@
+/// How it stands with a coordinator at this moment.
+/// Needs: std. Threads: values; LoopGauges is written by the loop and read by any thread.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <optional>
+
+#include <dtm/base/error.hpp>
+#include <dtm/coordinator/parts/branch_caller.hpp>
+#include <dtm/core/types.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// What the loop tells after each turn.
+struct LoopGauges {
+  std::atomic<std::size_t> in_memory{0};
+  std::atomic<std::size_t> damaged{0};
+  std::atomic<bool> store_fails{false};
+};
+
+struct Gauges {
+  std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
+  Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
+  std::size_t in_memory =
+      0;  ///< transactions in memory; the rest of the unfinished waits in the store
+  /// Records that cannot be read, as far as they were met; 101 are that many or more.
+  std::size_t damaged = 0;
+  bool store_fails = false;  ///< the last commit failed
+  CallLoad functions;        ///< calls of registered functions
+  CallLoad urls;
+};
+
+/// Nothing is told of it if the store cannot be read.
+inline void MeasureBacklog(Gauges& gauges, Store& store, Time now) {
+  try {
+    gauges.backlog = store.CountUnfinished(now);
+    if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
+  } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch)
+  }
+}
+
+}  // namespace v1
+}  // namespace dtm

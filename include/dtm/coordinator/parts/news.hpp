@@ -1,0 +1,184 @@
+/// What people are told in the log of how transactions fare: rollbacks, first errors, missing functions, what is stuck,
+/// the recovery.
+/// Needs: std, engine. Threads: the thread that drives the loop.
+///
+/// Ten thousand transactions may meet one dead host in a second: of each kind a few lines a second are written, then
+/// how many were left out.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <map>
+#include <string>
+#include <utility>
+
+#include <dtm/coordinator/parts/options.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/explain.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// So many lines in a second; what does not fit is counted.
+class LineLimit {
+ public:
+  static constexpr std::size_t kPerSecond = 10;
+
+  /// Whether a line may be written now. Flush comes first.
+  bool Allow(Time now) {
+    if (now >= end_ || now + kWindow < end_) {  // over, or the clock was set back
+      end_ = now + kWindow;
+      written_ = 0;
+    }
+    if (written_ < kPerSecond) return ++written_, true;
+    ++left_out_;
+    return false;
+  }
+  /// When there is something to tell of what was left out.
+  Time NextFlush() const { return left_out_ > 0 ? end_ : kNever; }
+  /// How many lines were left out, once their second is over.
+  std::size_t Flush() { return std::exchange(left_out_, 0); }
+
+ private:
+  static constexpr Duration kWindow = std::chrono::seconds(1);
+  Time end_{};
+  std::size_t written_ = 0;
+  std::size_t left_out_ = 0;
+};
+
+class News {
+ public:
+  explicit News(const Options& options) : options_(options) {}
+
+  // Whatever becomes of a line, the loop goes on: none of these throws.
+
+  /// It is decided, and durable.
+  void RolledBack(const Transaction& transaction, Time now) {
+    Say(kRollbacks, now, [&] {
+      const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
+      std::string text = Who(transaction) + " (" + Name(transaction.definition->type) + ")" +
+                         (failed ? " has failed" : " is rolled back");
+      if (!transaction.reason.empty()) text += ": " + transaction.reason;
+      if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
+      return text;
+    });
+  }
+
+  /// A branch has had so many errors in a row now. The first is told, and that they go on.
+  void Error(const Transaction& transaction, std::uint32_t errors, Time now) {
+    if (errors == 1) {
+      Say(kFirstErrors, now,
+          [&] { return Who(transaction) + ", first error: " + transaction.last_error; });
+    } else if (errors == kErrorsThatGoOn) {
+      Say(kMoreErrors, now, [&] {
+        return Who(transaction) + " keeps failing and is retried: " + transaction.last_error;
+      });
+    }
+  }
+
+  /// It goes on only with somebody's help.
+  void Stuck(const Transaction& transaction, Time now) {
+    Say(kStuck, now, [&] {
+      return Who(transaction) + " is stuck: " + transaction.last_error +
+             "; see Explain, then RetryNow or ForceStop";
+    });
+  }
+
+  /// This program has nobody to call the branch. True: people are to be alerted; of each function once a minute.
+  bool NobodyToCall(const Transaction& transaction, std::size_t row, Time now) {
+    bool tell = false;
+    Quietly([&] { tell = RemembersAsNew(UrlOf(*transaction.definition, row), now); });
+    if (tell) {
+      Say(kNobody, now, [&] { return Who(transaction) + " waits: " + transaction.last_error; });
+    }
+    return tell;
+  }
+
+  void Recovered(std::size_t found, Duration took) const {
+    if (found == 0) return;
+    Quietly([&] {
+      LogTo(
+          options_, LogLevel::kInfo,
+          std::to_string(found) +
+              (found == 1 ? " unfinished transaction goes on" : " unfinished transactions go on") +
+              "; to find what an earlier run left took " + engine::Seconds(took) + " s");
+    });
+  }
+
+  Time NextFlush() const {
+    Time next = kNever;
+    for (const LineLimit& limit : limits_) next = (std::min)(next, limit.NextFlush());
+    return next;
+  }
+  /// Tells what was left out in seconds that are over.
+  void Flush(Time now) {
+    for (std::size_t kind = 0; kind < limits_.size(); ++kind) {
+      const Time next = limits_[kind].NextFlush();
+      if (next == kNever || next > now) continue;
+      const std::size_t left_out = limits_[kind].Flush();
+      Quietly([&] {
+        LogTo(options_, kLevels[kind],
+              "and " + std::to_string(left_out) + " more " + kNames[kind] +
+                  " in that second, without a line each");
+      });
+    }
+  }
+
+ private:
+  enum Kind { kRollbacks, kFirstErrors, kMoreErrors, kNobody, kStuck, kKinds };
+  static constexpr std::array<const char*, kKinds> kNames = {
+      "rollbacks", "first errors of branches", "branches that keep failing",
+      "functions that are missing", "stuck transactions"};
+  static constexpr std::array<LogLevel, kKinds> kLevels = {LogLevel::kInfo, LogLevel::kWarning,
+                                                           LogLevel::kWarning, LogLevel::kWarning,
+                                                           LogLevel::kError};
+  static constexpr std::uint32_t kErrorsThatGoOn = 3;
+  static constexpr Duration kTellAgain = std::chrono::minutes(1);
+  static constexpr std::size_t kMostNames = 1000;
+
+  /// False: it was told less than a minute ago.
+  bool RemembersAsNew(const std::string& url, Time now) {
+    const std::string nobody = IsLocal(url) ? url : "http";
+    const auto told = told_.find(nobody);
+    if (told != told_.end() && now < told->second) return false;
+    if (told == told_.end() && told_.size() >= kMostNames) {
+      for (auto old = told_.begin(); old != told_.end();) {
+        old = old->second <= now ? told_.erase(old) : std::next(old);
+      }
+      if (told_.size() >= kMostNames) return false;
+    }
+    told_[nobody] = now + kTellAgain;
+    return true;
+  }
+
+  static std::string Who(const Transaction& transaction) {
+    return "gid '" + transaction.definition->gid + "'";
+  }
+
+  template <typename Function>
+  static void Quietly(const Function& function) noexcept {
+    try {
+      function();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
+    }
+  }
+
+  template <typename MakeText>
+  void Say(Kind kind, Time now, const MakeText& text) {
+    Quietly([&] {
+      if (limits_[kind].NextFlush() <= now) Flush(now);
+      if (limits_[kind].Allow(now)) LogTo(options_, kLevels[kind], text());
+    });
+  }
+
+  const Options& options_;
+  std::array<LineLimit, kKinds> limits_;
+  std::map<std::string, Time> told_;  ///< until when who is missing is not told again
+};
+
+}  // namespace v1
+}  // namespace dtm

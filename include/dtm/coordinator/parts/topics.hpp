@@ -1,0 +1,190 @@
+/// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
+/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run.
+/// Protocol: §6. What is subscribed counts at once, for messages that are prepared or submitted later.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
+#include <dtm/core/limits.hpp>
+#include <dtm/core/result.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/core/validate.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+struct Subscriber {
+  std::string url;
+  std::string remark;
+};
+
+namespace topics {
+
+inline constexpr const char kCategory[] = "topics";
+
+/// @throws StoreError  the stored list is damaged.
+inline std::vector<Subscriber> Parse(const KeyValue& stored) {
+  std::vector<Subscriber> subscribers;
+  const nlohmann::json list = nlohmann::json::parse(stored.value, nullptr, false);
+  try {
+    if (list.is_array()) {
+      for (const nlohmann::json& entry : list) {
+        subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
+      }
+      return subscribers;
+    }
+  } catch (const nlohmann::json::exception&) {  // an entry of another form
+  }
+  throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
+}
+
+inline void Write(Store& store, const std::string& topic,
+                  const std::vector<Subscriber>& subscribers, Time now) {
+  // By hand: ordered_json would cost everybody who includes this as much compile time as json.
+  std::string list = "[";
+  for (const Subscriber& subscriber : subscribers) {
+    if (list.size() > 1) list += ',';
+    list += R"({"url":)" + nlohmann::json(subscriber.url).dump() + R"(,"remark":)" +
+            nlohmann::json(subscriber.remark).dump() + '}';
+  }
+  list += ']';
+  KeyValue value;
+  value.category = kCategory;
+  value.key = topic;
+  value.value = std::move(list);
+  value.updated = now;
+  store.PutValue(value);
+}
+
+/// Why nobody can subscribe so; empty if somebody can.
+inline std::string Problem(const std::string& topic, const std::string& url,
+                           const std::string& remark) {
+  if (topic.empty()) return "empty topic";
+  if (url.empty()) return "empty url";
+  if (IsTopic(url)) return "a topic cannot subscribe to topic '" + Printable(topic) + "'";
+  if (topic.size() > kMaxGidBytes || !IsUtf8(topic)) {
+    return "the name of a topic is UTF-8 of at most " + std::to_string(kMaxGidBytes) + " bytes";
+  }
+  if (url.size() > kMaxUrlBytes || !IsUtf8(url) || remark.size() > kMaxReasonBytes ||
+      !IsUtf8(remark)) {
+    return "the url or the remark of topic '" + topic + "' is too long or not UTF-8";
+  }
+  return {};
+}
+
+inline Result Subscribe(Store& store, const std::string& topic, const Subscriber& subscriber,
+                        Time now) {
+  std::vector<Subscriber> all;
+  if (const auto stored = store.GetValue(kCategory, topic)) all = Parse(*stored);
+  const bool known = std::any_of(
+      all.begin(), all.end(), [&](const Subscriber& other) { return other.url == subscriber.url; });
+  if (known) return Result::Failure("this url exists");
+  if (all.size() >= kMaxSteps) {
+    return Result::Failure("topic '" + topic + "' has " + std::to_string(kMaxSteps) +
+                           " subscribers, which is the limit");
+  }
+  all.push_back(subscriber);
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+inline Result Unsubscribe(Store& store, const std::string& topic, const std::string& url,
+                          Time now) {
+  const std::optional<KeyValue> stored = store.GetValue(kCategory, topic);
+  if (!stored) return Result::Failure("no such a topic");
+  std::vector<Subscriber> all = Parse(*stored);
+  if (all.empty()) return Result::Failure("this topic is empty");
+  const auto gone = std::remove_if(all.begin(), all.end(),
+                                   [&](const Subscriber& other) { return other.url == url; });
+  if (gone == all.end()) return Result::Failure("no such an url ");
+  all.erase(gone, all.end());
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+inline Result Delete(Store& store, const std::string& topic) {
+  if (store.RemoveValue(kCategory, topic)) return Result::Success();
+  return Result::Failure("there is no topic '" + topic + "'");
+}
+
+/// Those of a topic now; none if there is no such topic.
+inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topic) {
+  if (topic.empty()) return {};  // ScanValues takes an empty key for any
+  const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
+  return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
+}
+
+/// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
+/// A topic without any stays, and is refused where a new message is stored. A message that is stored already keeps the
+/// subscribers it has: new ones must not bring its submit beyond a limit when its local transaction is committed.
+/// False: nothing was replaced.
+inline bool Expand(Definition& message, Store& store) {
+  const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
+  const bool any = message.type == TransType::kMsg &&
+                   std::any_of(message.steps.begin(), message.steps.end(), is_topic);
+  if (!any || store.Load(message.gid)) return false;
+  std::vector<Step> expanded;
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < message.steps.size(); ++i) {
+    Step step = std::move(message.steps[i]);
+    step.branch_id = NumberOf(i);
+    const std::vector<Subscriber> subscribers =
+        is_topic(step) ? Subscribers(store, step.action.substr(kTopicPrefixSize))
+                       : std::vector<Subscriber>();
+    if (subscribers.empty()) {
+      expanded.push_back(std::move(step));
+      continue;
+    }
+    step.topic = step.action;
+    for (std::size_t j = 0; j < subscribers.size(); ++j) {
+      // It will be refused: copy no more payloads.
+      if (expanded.size() > kMaxSteps || bytes > kMaxDefinitionBytes) break;
+      bytes += subscribers[j].url.size() + step.payload.size();
+      Step one = step;
+      one.action = subscribers[j].url;
+      if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);
+      expanded.push_back(std::move(one));
+    }
+  }
+  message.steps = std::move(expanded);
+  return true;
+}
+
+/// @throws BadInput       nobody could carry it out.
+/// @throws RejectedError  not with the subscribers that its topics have now.
+inline void CheckAndExpand(Definition& definition, Store& store) {
+  std::string problem = dtm::Problem(definition);
+  if (!problem.empty()) throw BadInput(problem);
+  if (Expand(definition, store)) problem = dtm::Problem(definition);
+  if (!problem.empty()) throw RejectedError(problem);
+}
+
+/// Besides, what only a repeat, or the submit of a prepared one, may have: a topic without subscribers, or orders for
+/// steps that it does not bring.
+/// @throws RejectedError, BadInput
+inline void CheckNew(const Definition& definition) {
+  if (definition.steps.empty()) {
+    const std::string problem = OrdersProblem(definition);
+    if (!problem.empty()) throw BadInput(problem);
+  }
+  if (definition.type != TransType::kMsg) return;
+  for (const Step& step : definition.steps) {
+    if (!IsTopic(step.action)) continue;
+    throw RejectedError("gid '" + definition.gid + "': topic not found: " +
+                        step.action.substr(kTopicPrefixSize) + "; subscribe somebody to it first");
+  }
+}
+
+}  // namespace topics
+}  // namespace v1
+}  // namespace dtm

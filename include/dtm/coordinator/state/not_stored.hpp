@@ -1,0 +1,78 @@
+/// What those are told whose change no commit has taken.
+/// Needs: std, store. Threads: the thread that drives the loop.
+#pragma once
+
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/base/error.hpp>
+#include <dtm/coordinator/parts/answers.hpp>
+#include <dtm/coordinator/state/active_table.hpp>
+#include <dtm/coordinator/state/inbox.hpp>
+#include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+inline bool MayBeStored(TurnState& state, const std::string& gid) {
+  const ActiveTransaction* active = state.table.Find(gid);
+  if (state.in_doubt.count(gid) > 0 || (active != nullptr && !active->Fresh())) return true;
+  try {
+    return state.store.Load(gid).has_value();
+  } catch (...) {
+    return true;
+  }
+}
+
+/// For who submitted it. Definite only if no earlier submission brought its gid into the store.
+inline std::exception_ptr NotTaken(TurnState& state, const std::string& gid,
+                                   const std::string& why) {
+  const bool maybe = MayBeStored(state, gid);
+  const auto sentence = [&] {
+    return "gid '" + gid + (maybe ? "' may or may not be stored: " : "' was not stored: ") + why +
+           "; submit it again" + (maybe ? "" : " later");
+  };
+  return maybe ? Made<InDoubtError>(sentence) : Made<StoreError>(sentence);
+}
+
+/// A new one leaves memory, and those who wait for it are told why.
+inline void RefuseFresh(TurnState& state, ActiveTransaction& active, const std::string& why) {
+  const std::shared_ptr<const Definition> definition = active.transaction.definition;
+  std::vector<Waiter> waiters = std::move(active.waiters);
+  std::vector<Command> commands = std::move(active.commands);
+  state.RemoveFresh(active);
+  const std::exception_ptr refusal = NotTaken(state, definition->gid, why);
+  for (Waiter& waiter : waiters) waiter.Refuse(refusal);
+  for (Command& command : commands) command.waiter.Refuse(refusal);
+}
+
+/// While no change becomes durable: the stored status, but for who waits for a change.
+inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& gid,
+                           const std::string& why) {
+  if (waiter.when != AnswerWhen::kStored) {
+    try {
+      const std::optional<Transaction> stored = state.store.Load(gid);
+      const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
+      if (told) return waiter.Give(ResultOf(*stored));
+    } catch (...) {  // NOLINT(bugprone-empty-catch): then it is not known
+    }
+  }
+  waiter.Refuse(Made<InDoubtError>([&] {
+    return "the change of gid '" + gid + "' may or may not be stored: " + why +
+           "; ask for it again later";
+  }));
+}
+
+inline std::exception_ptr StoreFailing(const TurnState& state, const std::string& what) {
+  return Made<StoreError>([&] {
+    return what + ", the store is failing: " + state.health.Problem() + "; try again later";
+  });
+}
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,283 @@
+/// What the four stages of the loop share: the transactions in memory and what has happened to them
+/// since the last commit.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <new>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <dtm/coordinator/parts/answers.hpp>
+#include <dtm/coordinator/parts/metrics.hpp>
+#include <dtm/coordinator/parts/news.hpp>
+#include <dtm/coordinator/parts/options.hpp>
+#include <dtm/coordinator/state/active_table.hpp>
+#include <dtm/coordinator/state/inbox.hpp>
+#include <dtm/coordinator/state/loader.hpp>
+#include <dtm/coordinator/state/store_health.hpp>
+#include <dtm/coordinator/state/timers.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/advance.hpp>
+#include <dtm/store/store.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+class TurnState : public Answers {
+ public:
+  TurnState(Store& store_in, const Options& options_in)
+      : store(store_in), options(options_in), news(options_in) {
+    context.retry_interval = options.retry_interval;
+    context.request_timeout = options.request_timeout;
+    context.timeout_to_fail = options.timeout_to_fail;
+    if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
+  }
+
+  /// Asks the machine; what must follow is kept in `live` until its record is durable. Returns why the event was
+  /// refused, or nothing. Without memory the stored record counts again, with what has happened since.
+  /// @throws std::bad_alloc  nothing was changed, also not `event`; or it is new, and the sweep refuses it.
+  std::string Advance(ActiveTransaction& active, engine::Event&& event) {
+    Transaction& transaction = active.transaction;
+    MakeReady(active);
+    if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
+    out_.clear();
+    for (const Branch& branch : transaction.branches) out_.push_back(branch.in_flight ? 1 : 0);
+    engine::Effects effects;
+    try {
+      AdvanceNow(active, event, effects);
+    } catch (const std::bad_alloc&) {
+      if (active.Fresh()) {
+        Untouch(active);
+        dirty.erase(std::remove(dirty.begin(), dirty.end(), &active), dirty.end());
+        active.dirty = false;
+        throw;
+      }
+      for (std::size_t i = 0; i < out_.size() && i < transaction.branches.size(); ++i) {
+        transaction.branches[i].in_flight = out_[i] != 0;
+      }
+      active.events.push_back({std::move(event), nullptr});
+      // Of no record: the next commit finds a conflict, and the stored record takes the place of this one.
+      transaction.version |= std::uint64_t{1} << 63;
+      if (!std::exchange(active.dirty, true)) dirty.push_back(&active);
+    }
+    return std::move(effects.refused);
+  }
+
+  /// Takes the memory that it may need to be advanced: after that Step throws nothing, unless it is new.
+  void MakeReady(ActiveTransaction& active) {
+    Touch(active);
+    MakeRoom(active.events);
+    MakeRoom(dirty);
+    out_.reserve(active.transaction.branches.size());
+  }
+
+  /// Starts nothing without room: it leaves memory, and is loaded when there is.
+  void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool room) {
+    const bool may_call = std::exchange(context.may_call, context.may_call && room);
+    try {
+      Advance(active, {kind, 0, {}});
+    } catch (...) {
+      context.may_call = may_call;
+      throw;
+    }
+    context.may_call = may_call;
+  }
+
+  /// Something of it is to be released: calls, timers, answers.
+  void Touch(ActiveTransaction& active) {
+    if (!std::exchange(active.touched, true)) touched.push_back(&active);
+  }
+
+  void AddWaiter(ActiveTransaction& active, Waiter&& waiter) {
+    if (!waiter.promise.Open()) return;
+    LimitWait(active, waiter);
+    ArmBefore(active, waiter.deadline);  // also if no commit works and nothing is released
+    Touch(active);
+    active.waiters.push_back(std::move(waiter));
+  }
+
+  /// While nothing is released: the time of those who wait for it must not be forgotten.
+  void ArmWaiters(ActiveTransaction& active) {
+    for (Waiter& waiter : active.waiters) {
+      LimitWait(active, waiter);
+      ArmBefore(active, (std::max)(waiter.deadline, context.now + Duration(1)));
+    }
+  }
+  /// A failing store keeps nobody; those of a new one are refused with it.
+  void LimitWait(const ActiveTransaction& active, Waiter& waiter) const {
+    if (waiter.when != AnswerWhen::kStored || active.Fresh()) return;
+    waiter.deadline = (std::min)(waiter.deadline, context.now + kLongestWaitForStore);
+  }
+  void ArmBefore(ActiveTransaction& active, Time time) {
+    if (time >= active.armed) return;
+    timers.Move(active, active.armed, time);
+    active.armed = time;
+  }
+
+  /// An event that is durable now.
+  void Count(const ActiveTransaction& active, const AppliedEvent& event) {
+    if (event.alert) alerts.push_back(event.alert);
+    if (event.kind != engine::EventKind::kResult) return;
+    metrics.Answered(*active.transaction.definition, event.row, event.result);
+  }
+
+  void ArmTimer(ActiveTransaction& active) {
+    Time next = active.timer;
+    for (const Waiter& waiter : active.waiters) next = (std::min)(next, waiter.deadline);
+    timers.Move(active, active.armed, next);
+    active.armed = next;
+  }
+
+  /// The one way out of memory. The loader finds again what has not ended, and, of what no commit has taken, the earlier
+  /// record that may be in the store. Those that wait for people are left alone.
+  void Remove(ActiveTransaction& active) {
+    const Transaction& transaction = active.transaction;
+    const bool as_stored = !active.dirty && !active.Fresh();
+    if (!as_stored) {
+      loader.LeaveBehind(context.now);
+    } else if (!IsFinal(transaction.status) && !transaction.unreadable) {
+      loader.LeaveBehind(transaction.due);
+    }
+    Free(active);
+  }
+
+  /// A new one turned out to be stored: that record takes its place, unless it has ended.
+  /// @throws std::bad_alloc  nothing was changed.
+  void Replace(ActiveTransaction& fresh, Transaction&& stored) {
+    const bool goes_on = !IsFinal(stored.status);
+    if (goes_on) readvance.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
+    Untouch(fresh);
+    Free(fresh);
+    if (goes_on) table.Add(std::move(stored));  // in the place that is free now
+  }
+
+  void Untouch(ActiveTransaction& active) {
+    active.touched = false;
+    touched.erase(std::remove(touched.begin(), touched.end(), &active), touched.end());
+  }
+
+  void RemoveFresh(ActiveTransaction& active) {
+    Untouch(active);
+    dirty.erase(std::remove(dirty.begin(), dirty.end(), &active), dirty.end());
+    Remove(active);
+  }
+
+  ActiveTransaction& Bring(Transaction stored) {
+    ActiveTransaction& active = table.Add(std::move(stored));
+    try {
+      Advance(active, {engine::EventKind::kLoaded, 0, {}});
+      return active;
+    } catch (...) {
+      Untouch(active);
+      Remove(active);
+      throw;
+    }
+  }
+
+  std::size_t Room() const { return Full() ? 0 : options.max_in_memory - table.Count(); }
+  std::size_t RoomBytes() const { return Full() ? 0 : ActiveBytes(options) - table.Bytes(); }
+  bool Full() const {
+    return table.Count() >= options.max_in_memory || table.Bytes() >= ActiveBytes(options);
+  }
+  /// More are in memory than fit: one that was just added should not begin.
+  bool Overfull() const {
+    return table.Count() > options.max_in_memory || table.Bytes() > ActiveBytes(options);
+  }
+  bool SomethingLeftOver() const {
+    return !readvance.empty() || !resubmit.empty() || !reissue.empty();
+  }
+  /// Transactions that only wait for a time may take half of the room.
+  bool HalfFull() const {
+    return table.Count() >= options.max_in_memory / 2 || table.Bytes() >= ActiveBytes(options) / 2;
+  }
+
+  void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
+  bool MayUseStore() const {
+    return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
+  }
+
+  Store& store;
+  const Options& options;
+  engine::Context context;
+  ActiveTable table;
+  Timers timers;
+  Loader loader;
+  StoreHealth health;
+  Metrics metrics;
+  News news;
+  std::vector<ActiveTransaction*> touched;  ///< something waits for release
+  std::vector<ActiveTransaction*> dirty;    ///< the next commit has to write them
+  std::vector<std::pair<std::string, engine::EventKind>>
+      readvance;                     ///< to be advanced in the next turn
+  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now: again
+  std::vector<Command> reissue;      ///< of one that no commit has taken yet: again
+  std::set<std::string> in_doubt;    ///< submitted in a commit whose outcome is not known yet
+  std::vector<std::shared_ptr<const Alert>> alerts;      ///< of what is durable
+  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
+  std::deque<QueuedWork> works;                          ///< user work for the next commits
+  std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
+
+ private:
+  void AdvanceNow(ActiveTransaction& active, engine::Event& event, engine::Effects& effects) {
+    Transaction& transaction = active.transaction;
+    const bool was_stuck = transaction.stuck;
+    const Status before = transaction.status;
+    const bool answer = event.kind == engine::EventKind::kResult;
+    const std::uint32_t errors = answer ? ErrorsOf(transaction, event.row) : 0;
+    if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
+    try {
+      effects = engine::Advance(transaction, event, context, std::move(effects));
+    } catch (const std::exception& error) {
+      if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) throw;
+      transaction.stuck = true;
+      transaction.due = kNever;
+      transaction.last_error = error.what();
+      effects.changed = true;  // or it would be believed to be stored
+    }
+    if (answer) {
+      if (ErrorsOf(transaction, event.row) > errors) {
+        news.Error(transaction, errors + 1, context.now);
+      } else if (event.result.no_handler &&
+                 news.NobodyToCall(transaction, event.row, context.now) && options.on_alert) {
+        effects.alert = event.row;
+      }
+    }
+    if (transaction.stuck && !was_stuck) news.Stuck(transaction, context.now);
+    std::shared_ptr<const Alert> alert;
+    if (effects.alert) alert = AlertOf(transaction, *effects.alert);
+    if (active.held_calls.empty()) {
+      active.held_calls.swap(effects.calls);
+    } else {
+      active.held_calls.insert(active.held_calls.end(), effects.calls.begin(), effects.calls.end());
+    }
+    // Nothing below can fail. What nobody else knows of loses no compare-and-set: it is kept for what it tells.
+    if (BeganToFail(before, transaction.status)) active.rolled_back = true;
+    if (!active.Fresh() || alert) active.events.push_back({std::move(event), std::move(alert)});
+    if (effects.changed) {
+      transaction.updated = context.now;
+      if (!std::exchange(active.dirty, true)) dirty.push_back(&active);
+    }
+    active.timer = effects.timer;
+  }
+
+  /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
+  void Free(ActiveTransaction& active) {
+    timers.Move(active, active.armed, kNever);
+    const bool keep = active.bytes <= kSmallBytes && ended.size() < MostEnded(options);
+    std::shared_ptr<const Definition> definition = table.Remove(active);
+    if (keep) Protected([&] { ended.push_back(std::move(definition)); });
+  }
+  std::vector<char> out_;  // a member for its memory
+};
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,94 @@
+/// The 2-phase message machine: prepared, it waits for its submit and then asks its initiator; submitted,
+/// it delivers to every branch, as often as it takes.
+/// Needs: std. Threads: pure. Protocol: §4.2; never rolled back once it is submitted.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <utility>
+
+#include <dtm/core/transaction.hpp>
+#include <dtm/engine/machine.hpp>
+#include <dtm/engine/machine_parts.hpp>
+#include <dtm/engine/schedule.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class MsgMachine : private MachineParts {
+ public:
+  static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
+                         Effects&& effects = {}) {
+    MsgMachine machine(transaction, context, std::move(effects));
+    machine.Run(event);
+    return std::move(machine.effects_);
+  }
+
+ private:
+  using MachineParts::MachineParts;
+
+  void Run(const Event& event) {
+    if (!GoesOn(event)) return;
+    switch (event.kind) {
+      case EventKind::kSubmitted: OnSubmitted(); break;
+      case EventKind::kPrepared: Create(Status::kPrepared); break;
+      case EventKind::kResult:
+        event.row == kQueryRow ? OnQueryResult(event.result)
+                               : OnRequiredResult(event.row, event.result);
+        break;
+      case EventKind::kCancel: OnCancel(event); break;
+      default: break;
+    }
+    if (MayDrive()) {
+      if (t_.status == Status::kPrepared) AskInitiator();
+      if (t_.status == Status::kSubmitted) Deliver();
+    }
+    Schedule();
+  }
+
+  void OnCancel(const Event& event) {
+    if (t_.status != Status::kPrepared) {
+      effects_.refused = "it is submitted, and a submitted message is delivered";
+      return;
+    }
+    t_.reason = Truncated(event.result.text, kMaxReasonBytes);
+    Finish(Status::kFailed);
+  }
+
+  /// Only asked while it is prepared; a submit may have come meanwhile, then the answer is void.
+  void OnQueryResult(const Result& result) {
+    if (!TakeAnswer(kQueryRow, result) || t_.status != Status::kPrepared) return;
+    if (result.kind == Result::Kind::kSuccess) {
+      OnSubmitted();
+    } else if (result.kind == Result::Kind::kFailure) {
+      GiveReason(kQueryRow, result);
+      Finish(Status::kFailed);
+    } else {
+      WaitForNextTry(kQueryRow, result.kind, result.retry_after);
+    }
+  }
+
+  void AskInitiator() {
+    const Time asked = t_.created + PreparedTimeout(def_.options, context_);
+    if (context_.now < asked) return WakeAt(asked);
+    if (TryCall(kQueryRow)) OnSubmitted();  // there is nobody to ask
+  }
+
+  void Deliver() {
+    const Time earliest = t_.created + def_.delay;
+    if (context_.now < earliest) return WakeAt(earliest);
+    bool all_done = true;
+    for (std::size_t step = 0; step < def_.steps.size(); ++step) {
+      const std::size_t row = DeliveryOf(step);
+      if (Succeeded(row) || TryCall(row)) continue;
+      all_done = false;
+      if (!def_.concurrent) break;
+    }
+    if (all_done) Finish(Status::kSucceed);
+  }
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,103 @@
+/// What it means when something is submitted or prepared under a gid that exists already.
+/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <dtm/core/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+struct Resubmission {
+  enum class Kind {
+    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
+    kPromote,  ///< the submit of a prepared one
+    kRefuse
+  };
+  Kind kind = Kind::kAttach;
+  std::string refused;  ///< kRefuse: why
+};
+
+/// `again`: what comes now, as a submit or (`prepare`) as a prepare. Content is compared submit to
+/// submit and prepare to prepare only, since a submit after a prepare need not repeat the steps.
+inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
+                                   bool prepare) {
+  const Definition& first = *stored.definition;
+  const std::string gid = "gid '" + again.gid + "'";
+  if (stored.unreadable) return {Resubmission::Kind::kRefuse, gid + ": " + stored.last_error};
+  if (first.type != again.type) {
+    return {Resubmission::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
+                                             Name(again.type) +
+                                             "; nothing was changed. Use a new gid"};
+  }
+  const bool prepared = stored.status == Status::kPrepared;
+  const auto cannot = [&](const char* what) -> Resubmission {
+    return {Resubmission::Kind::kRefuse,
+            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
+  };
+  if (prepare && !prepared) return cannot("prepare");
+  if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
+  // The initiator has to learn that its submit came too late.
+  if (RegistersSteps(first.type) && stored.status == Status::kAborting) return cannot("submit");
+  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
+                                   : first.prepared_first != prepare || SameContent(first, again);
+  if (!same) {
+    return {Resubmission::Kind::kRefuse,
+            gid +
+                " exists with other content; nothing was changed. Use a new gid, or submit "
+                "exactly what was submitted first"};
+  }
+  return {Resubmission::Kind::kAttach, {}};
+}
+
+/// Why what is stored under this gid is not the workflow that is prepared `again`; empty if it is. Where it is resumed
+/// may have changed; what it does not say of itself, is not compared.
+inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
+  const std::string gid = "gid '" + again.gid + "' ";
+  const char* end = "; nothing was changed or run. Use a new gid";
+  if (stored.type != TransType::kWorkflow) {
+    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
+  }
+  if (!again.workflow.empty() && again.workflow != stored.workflow) {
+    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
+  }
+  if (!again.data.empty() && again.data != stored.data) {
+    return gid + "was started with other data" + end;
+  }
+  return {};
+}
+
+/// The steps stay those of the prepare; options and order of the submit count where it has any.
+inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
+  Definition merged = prepared;
+  TransOptions& options = merged.options;
+  const TransOptions& later = submitted.options;
+  options.wait_result = later.wait_result;
+  const auto take = [](auto& value, const auto& newer) {
+    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
+  };
+  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
+  take(options.timeout_to_fail, later.timeout_to_fail);
+  take(options.request_timeout, later.request_timeout);
+  take(options.retry_interval, later.retry_interval);
+  take(options.retry_limit, later.retry_limit);
+  take(options.branch_headers, later.branch_headers);
+  take(merged.delay, submitted.delay);
+  const bool order = submitted.concurrent || !submitted.orders.empty();
+  if (order) {
+    merged.concurrent = submitted.concurrent;
+    merged.orders = submitted.orders;
+  }
+  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
+    merged.custom_data = submitted.custom_data;
+  }
+  return merged;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,319 @@
+/// The HTTP API as a function from a request to an answer, without any socket: the seam below which a server is.
+/// Bytes to what operations.hpp is asked, and its answer to bytes; the rules are there.
+/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2, §7; document: docs/http_api.md.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/base/error.hpp>
+#include <dtm/coordinator/coordinator.hpp>
+#include <dtm/coordinator/parts/answers.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/core/limits.hpp>
+#include <dtm/core/version.hpp>
+#include <dtm/http/api/branch_reply.hpp>
+#include <dtm/http/api/head.hpp>
+#include <dtm/http/api/json_rpc_api.hpp>
+#include <dtm/http/api/lists.hpp>
+#include <dtm/http/api/message.hpp>
+#include <dtm/http/api/metrics_text.hpp>
+#include <dtm/http/api/orders.hpp>
+#include <dtm/http/wire/json_input.hpp>
+#include <dtm/http/wire/names.hpp>
+#include <dtm/http/wire/stored_transaction.hpp>
+#include <dtm/http/wire/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// What a server does with a request:
+///   1. It reads the head into an ApiRequest, and calls api_head::TakeHost. If Refusal(head) gives an answer, it sends that
+///      and closes the connection.
+///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the answer is api_head::TooLong().
+///   3. It calls Handle(request, done), and sends what `done` gets. If MayBlock(request), a thread that may wait calls it.
+/// A thread that has many requests at a time does that between the coordinator's BeginBatch and EndBatch.
+/// The Api has to outlive the answers it owes; the coordinator gives all of them when it is stopped.
+class Api {
+ public:
+  explicit Api(Coordinator& tm, std::string token = {})
+      : tm_(tm), lists_(tm), token_(std::move(token)) {}
+
+  std::optional<ApiReply> Refusal(const ApiRequest& head) const {
+    return api_head::Check(head, token_);
+  }
+
+  /// It reads the store, or runs a function of the program.
+  static bool MayBlock(const ApiRequest& request) {
+    const Route* const route = Find(request);
+    return route != nullptr && route->blocks;
+  }
+
+  /// `request` is not needed any more when this returns.
+  /// @throws std::bad_alloc  `done` does not come.
+  void Handle(const ApiRequest& request, const ApiDone& done) {
+    const Route* const route = Find(request);
+    const char* const name = route == nullptr ? "unknown" : route->name;
+    const ApiDone counted = [this, name, done,
+                             begin = std::chrono::steady_clock::now()](ApiReply reply) {
+      Count(name, reply.status, begin);
+      done(std::move(reply));
+    };
+    if (route == nullptr) return counted(replies::NotFound());
+    try {
+      (this->*route->handler)(request, counted);
+    } catch (...) {
+      Tell(counted, {{}, std::current_exception()}, replies::Of);
+    }
+  }
+
+  /// The same, and waits for the answer. Never throws.
+  ApiReply Handle(const ApiRequest& request) {
+    const auto box = std::make_shared<ApiReply>();
+    try {
+      tm_.Await([&](const AnswerCallback& answer) {
+        Handle(request, [box, answer](ApiReply given) {
+          *box = std::move(given);
+          answer({});
+        });
+      });
+    } catch (...) {
+      return replies::Of(OutcomeOf(std::current_exception()));
+    }
+    return std::move(*box);
+  }
+
+ private:
+  using Handler = void (Api::*)(const ApiRequest&, const ApiDone&);
+  struct Route {
+    const char* name;  ///< of the metrics
+    const char* path;
+    const char* methods;  ///< "*" = any
+    Handler handler;
+    bool blocks = false;
+    bool prefix = false;  ///< the path goes on
+  };
+
+  static const Route* Find(const ApiRequest& request) {
+    static constexpr Route kRoutes[] = {
+        {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&api_orders::Submit>},
+        {"newgid", "/api/dtmsvr/newGid", "GET", &Api::Now<&Api::NewGid>},
+        {"query", "/api/dtmsvr/query", "GET", &Api::Listed<&ApiLists::Query>, true},
+        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&api_orders::Prepare>},
+        {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&api_orders::Abort>},
+        {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},
+        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&api_orders::ForceStop>},
+        {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
+         &Api::Asked<&api_orders::ResetNextCronTime>},
+        {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::Now<&Api::ResetCronTime>,
+         true},
+        {"version", "/api/dtmsvr/version", "GET", &Api::Now<&Api::Version>},
+        {"registerbranch", "/api/dtmsvr/registerBranch", "POST",
+         &Api::Asked<&api_orders::RegisterBranch>},
+        {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST",
+         &Api::Asked<&api_orders::RegisterBranch>},
+        {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST",
+         &Api::Asked<&api_orders::RegisterBranch>},
+        {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST", &Api::Now<&Api::PrepareWorkflow>,
+         true},
+        {"subscribe", "/api/dtmsvr/subscribe", "GET POST", &Api::Subscribe},
+        {"unsubscribe", "/api/dtmsvr/unsubscribe", "GET POST", &Api::Unsubscribe},
+        {"topic", "/api/dtmsvr/topic/", "DELETE", &Api::DeleteTopic, false, true},
+        {"scankv", "/api/dtmsvr/scanKV", "GET", &Api::Listed<&ApiLists::ScanValues>, true},
+        {"querykv", "/api/dtmsvr/queryKV", "GET", &Api::Listed<&ApiLists::QueryValues>, true},
+        {"jsonrpc", "/api/json-rpc", "POST", &Api::JsonRpc},
+        {"branch", "/api/dtmsvr/branch/", "GET POST", &Api::Now<&Api::Branch>, true, true},
+        {"ping", "/api/ping", "*", &Api::Now<&Api::Ping>},
+        {"metrics", "/api/metrics", "GET", &Api::Now<&Api::MetricsText>, true},
+    };
+    for (const Route& route : kRoutes) {
+      const std::string_view path = route.path;
+      const bool here = route.prefix ? request.path.compare(0, path.size(), path) == 0
+                                     : std::string_view(request.path) == path;
+      if (!here) continue;
+      const std::string methods = route.methods;
+      const bool fits = methods == "*" ||
+                        (" " + methods + " ").find(" " + request.method + " ") != std::string::npos;
+      if (fits) return &route;
+    }
+    return nullptr;
+  }
+
+  using Begin = std::chrono::steady_clock::time_point;
+  void Count(const char* name, int status, Begin begin) {
+    const auto took = std::chrono::steady_clock::now() - begin;
+    Answers::Protected(
+        [&] { counters_.Answered(name, status, std::chrono::duration_cast<Duration>(took)); });
+  }
+
+  /// `write` makes the reply of the answer's outcome; without memory for it, only the status is told.
+  template <typename Write>
+  static void Tell(const ApiDone& done, const Answer& answer, const Write& write) {
+    ApiReply reply;
+    reply.status = 500;
+    Answers::Protected([&] { reply = write(OutcomeOf(answer)); });
+    done(std::move(reply));
+  }
+  static AnswerCallback InHttp(const ApiDone& done) {
+    return [done](const Answer& answer) { Tell(done, answer, replies::Of); };
+  }
+
+  template <ApiReply (ApiLists::*kRead)(const ApiRequest&)>
+  void Listed(const ApiRequest& request, const ApiDone& done) {
+    done((lists_.*kRead)(request));
+  }
+  template <ApiReply (Api::*kRead)(const ApiRequest&)>
+  void Now(const ApiRequest& request, const ApiDone& done) {
+    done((this->*kRead)(request));
+  }
+  template <api_orders::Order kOrder>
+  void Asked(const ApiRequest& request, const ApiDone& done) {
+    kOrder(tm_, json_input::ParseObject(request.body, "the body"), InHttp(done));
+  }
+
+  void JsonRpc(const ApiRequest& request, const ApiDone& done) {
+    static constexpr struct {
+      const char* name;
+      const char* counted;
+      api_orders::Order order;
+    } kMethods[] = {{"submit", "submit", &api_orders::Submit},
+                    {"prepare", "prepare", &api_orders::Prepare},
+                    {"abort", "abort", &api_orders::Abort},
+                    {"registerBranch", "registerbranch", &api_orders::RegisterBranch}};
+    json_rpc_api::Call call;
+    if (std::optional<ApiReply> wrong = json_rpc_api::Read(request.body, call)) {
+      return done(std::move(*wrong));
+    }
+    const Begin begin = std::chrono::steady_clock::now();
+    if (call.method == "newGid") {
+      Count("newgid", 200, begin);
+      return done(json_rpc_api::OfGid(call.id, tm_.NewGid()));
+    }
+    for (const auto& method : kMethods) {
+      if (call.method != method.name) continue;
+      const AnswerCallback told = [this, done, begin, counted = method.counted,
+                                   id = call.id](const Answer& answer) {
+        Tell(done, answer, [&](const ApiOutcome& outcome) {
+          Count(counted, outcome.status, begin);
+          return json_rpc_api::Of(id, outcome);
+        });
+      };
+      try {
+        json_input::CheckObject(call.params, "params");
+        return method.order(tm_, call.params, told);
+      } catch (...) {
+        return told({{}, std::current_exception()});
+      }
+    }
+    done(json_rpc_api::NotFound(call));
+  }
+
+  void Subscribe(const ApiRequest& request, const ApiDone& done) {
+    const std::string url = request.Query(wire::kUrl);
+    wire::CheckNotLocal(url);
+    tm_.SubscribeAsync(request.Query(wire::kTopic), url, request.Query(wire::kRemark),
+                       InHttp(done));
+  }
+  void Unsubscribe(const ApiRequest& request, const ApiDone& done) {
+    tm_.UnsubscribeAsync(request.Query(wire::kTopic), request.Query(wire::kUrl), InHttp(done));
+  }
+  void DeleteTopic(const ApiRequest& request, const ApiDone& done) {
+    const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
+    if (name.empty()) return done(replies::NotFound());
+    tm_.DeleteTopicAsync(name, InHttp(done));
+  }
+
+  ApiReply PrepareWorkflow(const ApiRequest& request) {
+    Definition definition =
+        api_orders::TransactionOf(json_input::ParseObject(request.body, "the body"));
+    if (definition.type != TransType::kWorkflow) {
+      throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
+                     " is prepared with prepare");
+    }
+    const auto stored = tm_.AwaitValue<Transaction>([&](ValueCallback<Transaction> answer) {
+      tm_.PrepareWorkflowAsync(std::move(definition), std::move(answer));
+    });
+    return {200, wire::JsonText({{wire::kProgresses, wire::BranchesJson(stored)},
+                                 {wire::kTransaction, lists_.Shown(stored)}})};
+  }
+
+  ApiReply ResetCronTime(const ApiRequest& request) {
+    const std::int64_t timeout = QueryInteger(request, "timeout", 105, 0, 10LL * 366 * 86400);
+    const std::int64_t limit =
+        QueryInteger(request, "limit", 100, 1, static_cast<std::int64_t>(kMaxListLimit));
+    std::vector<std::string> waiting =
+        tm_.ListWaiting(std::chrono::seconds(timeout), static_cast<std::size_t>(limit) + 1);
+    const bool more = waiting.size() > static_cast<std::size_t>(limit);
+    if (more) waiting.pop_back();
+    std::int64_t done = 0;
+    for (const std::string& gid : waiting) {
+      try {
+        tm_.RetryNow(gid);
+        ++done;
+      } catch (const RejectedError&) {  // it has ended meanwhile
+      }
+    }
+    return {200, wire::JsonText({{"has_remaining", more}, {"succeed_count", done}})};
+  }
+
+  ApiReply NewGid(const ApiRequest&) {
+    return {200, wire::JsonText({{wire::kDtmResult, wire::kSuccess}, {wire::kGid, tm_.NewGid()}})};
+  }
+  ApiReply Version(const ApiRequest&) {
+    return {200, wire::JsonText({{"version", std::string("v") + kVersion}})};
+  }
+  ApiReply Ping(const ApiRequest&) { return {200, R"({"msg":"pong"})"}; }
+  ApiReply MetricsText(const ApiRequest&) {
+    return {200, metrics_text::Text(counters_.Get(), tm_.Counted(), tm_.Measure()),
+            "text/plain; version=0.0.4"};
+  }
+
+  /// The caller understands just what the status says, whatever names and texts stand in the body.
+  ApiReply Branch(const ApiRequest& request) {
+    ApiReply reply;
+    try {
+      reply = replies::OfBranch(Called(request));
+    } catch (...) {
+      reply = replies::Of(OutcomeOf(std::current_exception()));
+      replies::HideWords(reply);
+    }
+    return reply;
+  }
+
+  Result Called(const ApiRequest& request) {
+    const std::string name = request.path.substr(std::string("/api/dtmsvr/branch/").size());
+    BranchInfo info;
+    info.gid = request.Query(wire::kGid);
+    info.branch_id = request.Query(wire::kBranchId);
+    if (info.gid.empty() || info.branch_id.empty()) {
+      throw BadInput("a branch call names gid, trans_type, branch_id and op in its query");
+    }
+    info.trans_type = wire::TypeNamed(request.Query(wire::kTransType));
+    const std::string op = request.Query(wire::kOp);
+    if (info.trans_type == TransType::kWorkflow && info.branch_id == "00" && !op.empty()) {
+      info.op = Op::kResume;  // a coordinator says the name of the workflow where the op is
+      info.workflow = op;
+    } else {
+      info.op = wire::OpNamed(op);
+    }
+    return tm_.CallFunction(name, request.body, info);
+  }
+
+  Coordinator& tm_;
+  ApiLists lists_;
+  ApiCounters counters_;
+  const std::string token_;
+};
+
+}  // namespace v1
+}  // namespace dtm

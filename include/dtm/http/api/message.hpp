@@ -1,0 +1,123 @@
+/// A request to the API and its answer, without any socket; what an outcome is in HTTP.
+/// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/http/transport/http_message.hpp>
+#include <dtm/http/wire/json_input.hpp>
+#include <dtm/http/wire/names.hpp>
+#include <dtm/http/wire/stored_transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+struct ApiRequest {
+  std::string method;
+  std::string path;                               ///< decoded, without the query
+  std::multimap<std::string, std::string> query;  ///< decoded
+  std::string body;
+  std::vector<transport::HttpHeader> headers{};  ///< for api_head.hpp, as this:
+  std::string host{};                            ///< for whom it is
+
+  std::string Query(const char* key) const {
+    const auto found = query.find(key);
+    return found == query.end() ? std::string() : found->second;
+  }
+};
+
+struct ApiReply {
+  int status = 200;
+  std::string body;
+  const char* type = "application/json; charset=utf-8";
+  int retry_after = 0;  ///< seconds after which the same may work; 0 = not said
+  bool close = false;   ///< the connection is closed, the body of the request was not read
+  const char* challenge = nullptr;  ///< WWW-Authenticate
+};
+
+/// Gets the answer, once. It must not throw, and not wait: it may come in the coordinator's thread.
+using ApiDone = std::function<void(ApiReply)>;
+
+/// What became of what was asked; HTTP and JSON-RPC write it down, each in its own way.
+struct ApiOutcome {
+  int status = 200;       ///< of HTTP
+  std::string message{};  ///< unless it is 200
+  bool rejected = false;  ///< of a 409: nothing was changed, so it was not rolled back
+};
+
+inline ApiOutcome OutcomeOf(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const BadInput& bad) {
+    return {400, bad.what()};
+  } catch (const BusyError& busy) {
+    return {503, busy.what()};
+  } catch (const RejectedError& rejected) {
+    return {409, rejected.what(), true};
+  } catch (const FailureError& failure) {
+    return {409, failure.what()};
+  } catch (const OngoingError& ongoing) {
+    return {425, ongoing.what()};
+  } catch (const StoreError& failed) {
+    return {503, failed.what()};
+  } catch (const LogicError& stopped) {
+    return {503, stopped.what()};
+  } catch (...) {  // in doubt, or of nobody knows whom
+    return {500, WhatWasThrown()};
+  }
+}
+inline ApiOutcome OutcomeOf(const Answer& answer) {
+  if (!answer.error) return {};
+  // The error says more than the clients of dtm are told of a rollback.
+  if (answer.result.Failed()) return {409, answer.result.reason};
+  return OutcomeOf(answer.error);
+}
+
+namespace replies {
+
+inline ApiReply NotFound() { return {404, "404 page not found", "text/plain"}; }
+
+inline ApiReply Of(const ApiOutcome& outcome) {
+  if (outcome.status == 200) return {200, R"({"dtm_result":"SUCCESS"})"};
+  nlohmann::ordered_json json;
+  if (outcome.status == 409) json[wire::kDtmResult] = wire::kFailure;
+  if (outcome.status == 425) json[wire::kDtmResult] = wire::kOngoing;
+  json[wire::kMessage] = outcome.message;
+  if (outcome.rejected) json[wire::kRejected] = true;
+  ApiReply reply{outcome.status, wire::JsonText(json)};
+  if (outcome.status == 503) reply.retry_after = 1;
+  return reply;
+}
+
+}  // namespace replies
+
+/// An optional sign and digits, as the reference reads them.
+inline std::int64_t QueryInteger(const ApiRequest& request, const char* key, std::int64_t otherwise,
+                                 std::int64_t smallest, std::int64_t largest) {
+  const std::string text = request.Query(key);
+  if (text.empty()) return otherwise;
+  const std::size_t sign = text[0] == '-' || text[0] == '+' ? 1 : 0;
+  const bool digits = text.size() > sign && text.size() - sign <= 18 &&
+                      text.find_first_not_of("0123456789", sign) == std::string::npos;
+  if (!digits) throw BadInput("convert to int error: " + Printable(Truncated(text, 100)));
+  const std::int64_t value = std::stoll(text);
+  if (value < smallest || value > largest) {
+    throw BadInput(std::string(key) + " is " + text + "; it must be " + std::to_string(smallest) +
+                   " to " + std::to_string(largest));
+  }
+  return value;
+}
+
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,89 @@
+/// Orders to a coordinator, out of the JSON that says them: the body of an HTTP request, or the params of a JSON-RPC call.
+/// Needs: nlohmann/json. Threads: any. Protocol: §2.1, §2.2, §7.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/base/error.hpp>
+#include <dtm/coordinator/operations.hpp>
+#include <dtm/coordinator/parts/answers.hpp>
+#include <dtm/core/endpoint.hpp>
+#include <dtm/http/wire/json_input.hpp>
+#include <dtm/http/wire/names.hpp>
+#include <dtm/http/wire/registration.hpp>
+#include <dtm/http/wire/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace api_orders {
+
+/// @throws what is wrong with `body`, and what can be refused at once; `done` does not come then.
+using Order = void (*)(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+inline Definition TransactionOf(const nlohmann::json& body) {
+  return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
+}
+
+/// `req_extra` says how it ended.
+inline void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  const json_input::Fields fields(body, "the transaction");
+  const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
+  tm.FinishWorkflowAsync(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result, done);
+}
+
+inline void Submit(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  Definition definition = TransactionOf(body);
+  if (definition.type == TransType::kWorkflow) return FinishWorkflow(tm, body, done);
+  if (!definition.options.wait_result) return tm.SubmitAsync(std::move(definition), done);
+  tm.SubmitAsync(std::move(definition), [done](const Answer& answer) {
+    if (answer.error || answer.result.Succeeded()) return done(answer);
+    done({{}, Made<OngoingError>([&] {
+            return "gid '" + answer.result.gid + "' is " + Name(answer.result.status) +
+                   " and goes on; ask query";
+          })});
+  });
+}
+
+inline void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  tm.PrepareAsync(TransactionOf(body), done);
+}
+
+inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  wire::Registration branch = wire::DecodeRegistration(json_input::Fields(body, "the branch"));
+  tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
+}
+
+inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  const json_input::Fields fields(body, "the transaction");
+  tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
+                fields.Text(wire::kRollbackReason), done);
+}
+
+inline std::string GidIn(const nlohmann::json& body) {
+  return wire::GidOf(json_input::Fields(body, "the body"));
+}
+
+inline void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  tm.ForceStopAsync(GidIn(body), done);
+}
+
+/// What has ended needs no try, and that is no error here.
+inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
+                              const AnswerCallback& done) {
+  tm.RetryNowAsync(GidIn(body), [done](const Answer& answer) {
+    try {
+      (void)answer.Get();
+    } catch (const EndedError&) {
+      return done({});
+    } catch (...) {  // NOLINT(bugprone-empty-catch): `done` is told
+    }
+    done(answer);
+  });
+}
+
+}  // namespace api_orders
+}  // namespace v1
+}  // namespace dtm

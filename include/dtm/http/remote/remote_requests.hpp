@@ -1,0 +1,193 @@
+/// Requests to a coordinator elsewhere, on connections that are kept; an answer that is neither yes nor no.
+/// Needs: cpp-httplib, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <httplib.h>
+#include <nlohmann/json.hpp>
+
+#include <dtm/base/error.hpp>
+#include <dtm/core/option_range.hpp>
+#include <dtm/core/types.hpp>
+#include <dtm/core/url.hpp>
+#include <dtm/http/httplib/http_connection.hpp>
+#include <dtm/http/wire/json_input.hpp>
+#include <dtm/http/wire/names.hpp>
+#include <dtm/http/wire/reply_rule.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+struct RemoteOptions {
+  /// For one request to the coordinator, 1 ms to 1 day; with wait_result it answers after up to 6 s.
+  Duration timeout = std::chrono::seconds(10);
+  /// What its dtm::Server asks for; empty = none.
+  std::string token;
+  /// Where the coordinator reaches a dtm::Server of this program, to call registered functions:
+  /// "http://this-host:36789/api/dtmsvr/branch". Empty = functions cannot be branches.
+  std::string branch_url;
+  /// How branches reach the coordinator (told to those of a tcc or xa); empty = as this program does.
+  std::string url_in_branches;
+};
+
+/// What the fields of an answer say; words elsewhere in its body say nothing.
+struct Said {
+  std::string result;                  ///< dtm_result: SUCCESS, FAILURE, ONGOING, or empty
+  std::optional<std::string> message;  ///< nothing: it is no answer of dtm's, or has none
+  bool rejected = false;               ///< nothing was changed; the Go server does not say it
+};
+
+inline Said SaidIn(const Exchanged& reply) {
+  Said said;
+  const nlohmann::json body = json_input::Parse(reply.body);
+  if (!body.is_object()) return said;
+  const auto text = [&body](const char* key) {
+    const auto found = body.find(key);
+    const bool told = found != body.end() && found->is_string();
+    return told ? std::optional(found->get<std::string>()) : std::nullopt;
+  };
+  said.result = text(wire::kDtmResult).value_or("");
+  said.message = text(wire::kMessage);
+  const auto rejected = body.find(wire::kRejected);
+  said.rejected = rejected != body.end() && *rejected == true;
+  return said;
+}
+
+class RemoteRequests {
+ public:
+  /// @throws Error  it is no URL; LogicError: an option is out of its range.
+  RemoteRequests(const std::string& url, RemoteOptions options)
+      : url_(ParseUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
+    option_range::Check(option_range::kTimeout, options_.timeout);
+    option_range::CheckUrl("branch_url", options_.branch_url);
+    option_range::CheckUrl("url_in_branches", options_.url_in_branches);
+    while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
+    FillRegexTable();
+  }
+
+  std::string Where() const { return url_.Origin() + url_.target; }
+
+  Exchanged Post(const char* path, const std::string& gid, std::string body) {
+    return Send("POST", path, gid, std::move(body));
+  }
+
+  /// @throws InDoubtError  there was no complete answer.
+  Exchanged Send(const char* method, const std::string& path, const std::string& gid,
+                 std::string body) {
+    httplib::Request request;
+    request.method = method;
+    request.path = url_.target + path;
+    request.body = std::move(body);
+    request.set_header("Host", url_.Authority());
+    request.set_header("Content-Type", wire::kJson);
+    request.set_header("Accept-Encoding", "identity");
+    request.set_header("User-Agent", wire::UserAgent());
+    if (!options_.token.empty()) {
+      request.set_header("Authorization", "Bearer " + options_.token);
+    } else if (!url_.credentials.empty()) {
+      request.set_header("Authorization", BasicAuthorization(url_));
+    }
+    BlockSigpipe();
+    std::unique_ptr<HttpConnection> exchange = TakeIdle();
+    Exchanged reply = exchange->Send(std::move(request),
+                                     Later(std::chrono::steady_clock::now(), options_.timeout));
+    if (!reply.Complete()) {
+      throw InDoubtError(NoAnswer(gid) + reply.Problem());
+    }
+    Keep(std::move(exchange));
+    return reply;
+  }
+
+  std::string NoAnswer(const std::string& gid) const {
+    return "gid '" + gid + "' may or may not be stored, the coordinator at " + Where() +
+           " gave no answer; submit it again: ";
+  }
+
+  static std::string MessageOf(const Exchanged& reply) {
+    return StorableText(SaidIn(reply).message.value_or(reply.body));
+  }
+
+  static RejectedError Refused(const std::string& gid, const std::string& message) {
+    return RejectedError("gid '" + gid + "' was refused: " + message);
+  }
+
+  /// Yes, or a definite no (Rule B, but read from fields: a gid may contain any word). Any page there is says 200; dtm
+  /// says SUCCESS as well.
+  /// @throws InDoubtError, BusyError, RejectedError  it was neither, see Refuse; or somebody else who answered.
+  bool SaysYes(const std::string& gid, const Exchanged& reply) const {
+    const Said said = SaidIn(reply);
+    if (reply.status == 200 && said.result == wire::kSuccess) return true;
+    const bool definite = reply.status == 200 || reply.status == 409 || reply.status == 425;
+    if (!definite) Refuse("gid '" + gid + "'", reply);
+    if (said.result != wire::kFailure && said.result != wire::kOngoing) throw NotOfDtm(gid, reply);
+    return false;
+  }
+
+  InDoubtError NotOfDtm(const std::string& gid, const Exchanged& reply) const {
+    return InDoubtError(NoAnswer(gid) +
+                        "it answered something that is not dtm's: " + StorableText(reply.body));
+  }
+
+  /// An answer that is neither "stored" nor "failed".
+  [[noreturn]] void Refuse(const std::string& what, const Exchanged& reply) const {
+    const std::string text = what + " was refused by the coordinator at " + Where() +
+                             " with HTTP status " + std::to_string(reply.status) + ": " +
+                             MessageOf(reply);
+    // A gateway says it too, when it has sent the request on already.
+    if (reply.status == 503 && SaidIn(reply).message) {
+      throw AskingToWait(BusyError(text), reply.retry_after);
+    }
+    if (reply.status >= 500) {
+      throw AskingToWait(InDoubtError(text + "; it may be stored, submit it again"),
+                         reply.retry_after);
+    }
+    if (reply.status == 400) throw BadInput(text);
+    throw AskingToWait(RejectedError(text), reply.retry_after);
+  }
+
+  /// What was sent may be stored, whoever refuses to tell of it.
+  template <typename Ask>
+  static auto InDoubtIfRefused(const std::string& gid, const Ask& ask) {
+    try {
+      return ask();
+    } catch (const RejectedError& error) {
+      const std::string text = "gid '" + gid + "' may be stored, submit it again: " + error.what();
+      throw AskingToWait(InDoubtError(text), error.retry_after);
+    }
+  }
+
+ private:
+  static constexpr std::size_t kMaxIdle = 32;
+  static constexpr std::size_t kMaxQueryBytes = std::size_t{16}
+                                                << 20;  // a workflow with all its answers in base64
+
+  std::unique_ptr<HttpConnection> TakeIdle() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.empty()) return std::make_unique<HttpConnection>(url_, kMaxQueryBytes);
+    std::unique_ptr<HttpConnection> exchange = std::move(idle_.back());
+    idle_.pop_back();
+    return exchange;
+  }
+
+  void Keep(std::unique_ptr<HttpConnection> exchange) {
+    if (!exchange->IsOpen()) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.size() < kMaxIdle) idle_.push_back(std::move(exchange));
+  }
+
+  Url url_;
+  const RemoteOptions options_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<HttpConnection>> idle_;
+};
+
+}  // namespace v1
+}  // namespace dtm

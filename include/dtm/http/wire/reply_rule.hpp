@@ -1,0 +1,72 @@
+/// Rule A: what the HTTP answer of a branch means.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1, Rule A.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/base/text.hpp>
+#include <dtm/core/limits.hpp>
+#include <dtm/core/result.hpp>
+#include <dtm/http/wire/json_input.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// What a stranger sent, as text that can be stored and shown: at most kMaxReasonBytes of valid
+/// UTF-8, cut between characters; other bytes and control characters (but for tab and line feed)
+/// become '?'.
+inline std::string StorableText(const std::string& bytes) {
+  std::string text;
+  text.reserve((std::min)(bytes.size(), kMaxReasonBytes));
+  for (std::size_t at = 0; at < bytes.size();) {
+    const std::size_t length = Utf8Length(bytes, at);
+    if (text.size() + (length == 0 ? 1 : length) > kMaxReasonBytes) break;
+    const char c = bytes[at];
+    const bool control = length == 1 && ((c >= 0 && c < ' ' && c != '\t' && c != '\n') || c == 127);
+    if (length == 0 || control) {
+      text += '?';
+      ++at;
+    } else {
+      text.append(bytes, at, length);
+      at += length;
+    }
+  }
+  return text;
+}
+
+/// What a branch that said no tells people: the `message` or `error` of a JSON object, else all it said.
+inline std::string OwnWords(const std::string& body) {
+  const nlohmann::json json =
+      !body.empty() && body.front() == '{' ? json_input::Parse(body) : nlohmann::json();
+  for (const char* key : {"message", "error"}) {
+    const auto told = json.is_object() ? json.find(key) : json.end();
+    if (told == json.end()) continue;
+    if (told->is_object())
+      return OwnWords(told->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    if (told->is_string() && !told->get_ref<const std::string&>().empty()) {
+      return StorableText(told->get_ref<const std::string&>());
+    }
+  }
+  return StorableText(body);
+}
+
+/// The words in the body count whatever the status is, and ONGOING counts before FAILURE; 201, 204
+/// and redirects are temporary errors. The text of the result is the body (of a failure, its own
+/// words), or the status if that is empty.
+inline Result ReadReply(int status, const std::string& body) {
+  const std::string code = "HTTP status " + std::to_string(status);
+  const auto text = [&] { return StorableText(body.empty() ? code : body); };
+  if (status == 425 || body.find("ONGOING") != std::string::npos) return Result::Ongoing(text());
+  if (status == 409 || body.find("FAILURE") != std::string::npos) {
+    return Result::Failure(body.empty() ? code : OwnWords(body));
+  }
+  if (status == 200) return Result::Success();
+  return Result::Error(StorableText(body.empty() ? code : code + ": " + body));
+}
+
+}  // namespace v1
+}  // namespace dtm

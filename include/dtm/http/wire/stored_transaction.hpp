@@ -1,0 +1,150 @@
+/// A stored transaction as query and all show it.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.5 (JSON objects).
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdio>
+#include <ctime>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include <dtm/core/in_words.hpp>
+#include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
+#include <dtm/http/wire/base64.hpp>
+#include <dtm/http/wire/names.hpp>
+#include <dtm/http/wire/transaction.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+/// RFC 3339 in UTC, "2026-11-22T07:08:07.0045Z": zeros at the end of the fraction are left out.
+inline std::string TimeText(Time time) {
+  const auto micros = time.time_since_epoch().count();
+  auto seconds = static_cast<std::time_t>(micros / 1000000);
+  auto fraction = static_cast<int>(micros % 1000000);
+  if (fraction < 0) {
+    fraction += 1000000;
+    --seconds;
+  }
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[48];
+  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  std::string result(text, length);
+  if (fraction != 0) {
+    std::snprintf(text, sizeof text, ".%06d", fraction);
+    result += text;
+    while (result.back() == '0') result.pop_back();
+  }
+  return result + "Z";
+}
+
+/// Header values may be credentials, and URLs may contain some: they are not shown.
+inline Definition Redacted(const Definition& definition) {
+  Definition shown = definition;
+  for (auto& header : shown.options.branch_headers) header.second = kNotShown;
+  shown.query_prepared = ShownUrl(shown.query_prepared);
+  for (Step& step : shown.steps) {
+    step.action = ShownUrl(step.action);
+    step.compensate = ShownUrl(step.compensate);
+  }
+  return shown;
+}
+
+/// Old records do not tell when they changed (store format 1).
+inline Time UpdateTime(const Transaction& transaction) {
+  return IsFinal(transaction.status) ? transaction.finished
+                                     : (std::max)(transaction.created, transaction.updated);
+}
+
+/// `interval`: the wait between tries that it has come to.
+inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Duration interval) {
+  const Definition definition = Redacted(*transaction.definition);
+  const Status status = transaction.status;
+  nlohmann::ordered_json json = {{kId, transaction.id},
+                                 {kCreateTime, TimeText(transaction.created)},
+                                 {kUpdateTime, TimeText(UpdateTime(transaction))},
+                                 {kGid, definition.gid},
+                                 {kTransType, Name(definition.type)}};
+  if (!definition.steps.empty() && !RegistersSteps(definition.type)) {
+    json[kSteps] = StepsJson(definition);
+    json[kPayloads] = PayloadsJson(definition);
+  }
+  json[kStatus] = Name(status);
+  if (transaction.expired) json[kExpired] = true;
+  if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
+  json[kProtocol] = definition.json_rpc ? kJsonRpc : kHttp;
+  if (IsFinal(status)) {
+    json[status == Status::kSucceed ? kFinishTime : kRollbackTime] = TimeText(transaction.finished);
+  }
+  if (!transaction.result.empty()) json[kResult] = base64::Encode(transaction.result);
+  if (!transaction.reason.empty()) json[kRollbackReason] = transaction.reason;
+  nlohmann::ordered_json options = nlohmann::ordered_json::object();
+  AddOptions(definition, options);
+  json[kOptions] = options.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::string custom_data = CustomData(definition);
+  if (!custom_data.empty()) json[kCustomData] = custom_data;
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(interval).count();
+  if (seconds > 0) json[kNextCronInterval] = seconds;
+  if (!IsFinal(status) && transaction.due != kNever) {
+    json[kNextCronTime] = TimeText(transaction.due);
+  }
+  AddOptions(definition, json);
+  if (transaction.retry_count > 0) json[kRetryCount] = transaction.retry_count;
+  // What only this library tells comes last.
+  if (const std::string from = ReasonFrom(transaction); !from.empty()) json[kRollbackFrom] = from;
+  if (!transaction.last_error.empty()) json[kLastError] = transaction.last_error;
+  return json;
+}
+
+inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
+  const Definition& definition = *transaction.definition;
+  auto branches = nlohmann::ordered_json::array();
+  const std::size_t first = HasQueryRow(definition.type) ? DeliveryOf(0) : 0;
+  for (std::size_t i = first; i < transaction.branches.size(); ++i) {
+    const Branch& branch = transaction.branches[i];
+    const bool finished = branch.finished != Time{};
+    nlohmann::ordered_json json = {
+        {kId, 0},
+        {kCreateTime, TimeText(transaction.created)},
+        {kUpdateTime, TimeText(finished ? branch.finished : transaction.created)},
+        {kGid, definition.gid}};
+    const std::string url = ShownUrl(UrlOf(definition, i));
+    if (!url.empty()) json[kUrl] = url;
+    const std::string& payload = PayloadOf(definition, i);
+    if (!payload.empty()) json[kBinData] = base64::Encode(payload);
+    json[kBranchId] = BranchIdOf(definition, i);
+    json[kOp] = Name(OpOf(definition, i));
+    json[kStatus] = Name(branch.status);
+    if (finished) json[kFinishTime] = TimeText(branch.finished);
+    const std::string& name = definition.steps[StepOf(definition.type, i)].topic;
+    if (definition.type == TransType::kWorkflow && !name.empty()) json[kName] = name;
+    branches.push_back(std::move(json));
+  }
+  return branches;
+}
+
+/// As the Go server writes JSON: these characters never stand in it as they are, so it can be
+/// shown in a web page.
+inline std::string JsonText(const nlohmann::ordered_json& json) {
+  const std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string safe;
+  safe.reserve(text.size());
+  for (const char c : text) {
+    switch (c) {
+      case '<': safe += "\\u003c"; break;
+      case '>': safe += "\\u003e"; break;
+      case '&': safe += "\\u0026"; break;
+      default: safe += c;
+    }
+  }
+  return safe;
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm

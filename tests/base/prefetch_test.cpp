@@ -1,0 +1,26 @@
+/// Prefetch reads nothing: no address harms. How many cache lines an object takes.
+#include <cstddef>
+#include <string>
+#include <sys/mman.h>
+
+#include "tests/catch.hpp"
+#include <dtm/base/prefetch.hpp>
+
+TEST_CASE("prefetch: any address will do") {
+  const std::string text(1000, 'x');
+  dtm::Prefetch<8>(text.data());
+  dtm::Prefetch<100>(text.data());  // far beyond its end
+  dtm::Prefetch<8>(nullptr);
+  constexpr std::size_t kBytes = 4096;
+  void* unreadable = ::mmap(nullptr, kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(unreadable != MAP_FAILED);
+  dtm::Prefetch<kBytes / dtm::kCacheLine>(unreadable);
+  CHECK(::munmap(unreadable, kBytes) == 0);
+  CHECK(text == std::string(1000, 'x'));
+}
+
+TEST_CASE("prefetch: a line that is begun counts") {
+  CHECK(dtm::LinesOf(1) == 1);
+  CHECK(dtm::LinesOf(64) == 1);
+  CHECK(dtm::LinesOf(65) == 2);
+}

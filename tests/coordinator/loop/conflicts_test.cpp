@@ -1,0 +1,67 @@
+/// Conflicts: a stored record that is not the one a change was made from takes its place in memory.
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include <tests/coordinator/turns.hpp>
+
+using turns::Turns;
+using world::NewDefinition;
+
+TEST_CASE("conflicts: a repeat brings its stored record into memory, and reads nothing else") {
+  auto inner = std::make_shared<dtm::MemoryStore>();
+  {
+    Turns before(inner);
+    before.Submit(NewDefinition("a", 1));
+    before.loop.Turn();  // stored, and no answer has come
+  }
+  dtm::Options options = world::World::Quiet({});
+  dtm::TurnState state(*inner, options);
+  dtm::Conflicts conflicts(state);
+  dtm::Transaction fresh;
+  fresh.definition = std::make_shared<dtm::Definition>(NewDefinition("a", 1));
+  dtm::ActiveTransaction& active = state.table.Add(std::move(fresh));
+  conflicts.OnGidExists(active);
+  CHECK(state.table.Count() == 1);
+  REQUIRE(state.table.Find("a") != nullptr);
+  CHECK(!state.table.Find("a")->Fresh());
+  CHECK(state.readvance.size() == 1);
+  CHECK(state.resubmit.size() == 1);
+}
+
+// The stored record does not say which part of a deadline is that of a previous run's call.
+TEST_CASE("conflicts: the call of a previous run is awaited also after a commit in doubt") {
+  using dtm::testing::ScriptedAnswer;
+  using std::chrono::milliseconds;
+  using std::chrono::seconds;
+  dtm::testing::TestCoordinator kit({}, world::World::Quiet({}));
+  const auto url = [](const char* rest) { return std::string("http://g/") + rest; };
+  kit.Branches().On(url("01/action"), dtm::Result::Ongoing());
+  kit.Branches().On(url("02/action"), {ScriptedAnswer::Silence()});
+  dtm::Definition saga = NewDefinition("g", 2, true);
+  saga.options.retry_interval = seconds(1);
+  kit->Submit(saga);
+  kit.Settle();
+  const dtm::Time first = kit.Clock().Now();
+  kit.Advance(milliseconds(500));
+  kit.Crash();  // what is out may be running until 6 s
+  kit.Branches().On(url("01/action"), {{dtm::Result::Failure("no"), seconds(1), false}});
+  kit.Branches().On(url("02/action"), {{dtm::Result::Error("busy"), seconds(2), false}});
+  kit.Advance(milliseconds(500));
+  REQUIRE(kit.Branches().Calls().size() == 4);
+  kit.Store().FailOnce(
+      GENERATE(1U, 2U, 3U, 4U),
+      GENERATE(dtm::testing::StoreFault::kDefinite, dtm::testing::StoreFault::kInDoubtNotStored,
+               dtm::testing::StoreFault::kInDoubtButStored));
+  kit.Advance(seconds(60));
+  REQUIRE(kit.Branches().Calls().size() > 4);
+  for (std::size_t i = 4; i < kit.Branches().Calls().size(); ++i) {
+    const auto& call = kit.Branches().Calls()[i];
+    CAPTURE(call.url, (call.at - first).count());
+    CHECK(call.info.op == dtm::Op::kCompensate);
+    CHECK(call.at >= first + seconds(6));
+  }
+  CHECK(kit->Query("g")->status == dtm::Status::kFailed);
+}

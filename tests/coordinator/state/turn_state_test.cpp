@@ -1,0 +1,147 @@
+/// The board: stepping, room, logs and answers that harm nobody.
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "tests/catch.hpp"
+#include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/store/memory.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using dtm::ActiveTransaction;
+using dtm::MemoryStore;
+using dtm::Options;
+using dtm::Status;
+using dtm::Transaction;
+using dtm::TurnState;
+using dtm::Waiter;
+using dtm::engine::EventKind;
+
+namespace {
+
+Transaction NewTransaction(const std::string& gid, dtm::TransType type = dtm::TransType::kSaga) {
+  auto definition = std::make_shared<dtm::Definition>();
+  definition->gid = gid;
+  definition->type = type;
+  definition->steps = {{"http://h/a", "http://h/c", std::string(1000, 'x')}};
+  Transaction transaction;
+  transaction.definition = definition;
+  return transaction;
+}
+
+}  // namespace
+
+TEST_CASE("turn state: what a step wants is held back until it is released") {
+  MemoryStore store;
+  Options options;
+  TurnState state(store, options);
+  ActiveTransaction& active = state.table.Add(NewTransaction("a"));
+  CHECK(state.Advance(active, {EventKind::kSubmitted, 0, {}}).empty());
+  CHECK(active.dirty);
+  CHECK(active.touched);
+  REQUIRE(active.held_calls.size() == 1);
+  CHECK(dtm::OpOf(dtm::TransType::kSaga, active.held_calls[0]) == dtm::Op::kAction);
+  CHECK(state.Advance(active, {EventKind::kResult, active.held_calls[0], dtm::Result::Success()})
+            .empty());
+  CHECK(active.transaction.status == Status::kSucceed);
+  CHECK(state.dirty.size() == 1);
+  CHECK(state.touched.size() == 1);
+  CHECK_THAT(state.Advance(active, {EventKind::kCancel, 0, {}}),
+             ContainsSubstring("already ended"));
+}
+
+TEST_CASE(
+    "turn state: the definition of what leaves is kept to be freed elsewhere, unless it is large") {
+  MemoryStore store;
+  Options options;
+  TurnState state(store, options);
+  state.Remove(state.table.Add(NewTransaction("small")));
+  REQUIRE(state.ended.size() == 1);
+  CHECK(state.ended[0]->gid == "small");
+  Transaction large = NewTransaction("large");
+  auto definition = std::make_shared<dtm::Definition>(*large.definition);
+  definition->steps[0].payload.assign(dtm::kSmallBytes, 'x');
+  large.definition = definition;
+  definition.reset();
+  const std::weak_ptr<const dtm::Definition> watched = large.definition;
+  state.Remove(state.table.Add(std::move(large)));
+  CHECK(watched.expired());
+  for (std::size_t i = 0; i < dtm::MostEnded(Options()); ++i) {
+    state.Remove(state.table.Add(NewTransaction("g")));
+  }
+  CHECK(state.ended.size() == dtm::MostEnded(Options()));
+}
+
+TEST_CASE("turn state: a type that does not exist is stuck and logged, not fatal") {
+  MemoryStore store;
+  std::string log;
+  Options options;
+  options.log = [&log](dtm::LogLevel level, const std::string& text) {
+    CHECK(level == dtm::LogLevel::kError);
+    log += text;
+  };
+  TurnState state(store, options);
+  ActiveTransaction& active = state.table.Add(NewTransaction("a", static_cast<dtm::TransType>(9)));
+  state.Advance(active, {EventKind::kTimer, 0, {}});
+  CHECK(active.transaction.stuck);
+  CHECK_THAT(log, ContainsSubstring("'a'") && ContainsSubstring("does not exist"));
+}
+
+TEST_CASE("turn state: an unreadable record is brought in for who asks for it, and left alone") {
+  MemoryStore store;
+  Options options;
+  TurnState state(store, options);
+  Transaction damaged = NewTransaction("a");
+  damaged.unreadable = true;
+  damaged.last_error = "bad bytes";
+  ActiveTransaction& active = state.Bring(std::move(damaged));
+  CHECK_THAT(state.Advance(active, {EventKind::kRetryNow, 0, {}}), ContainsSubstring("damaged"));
+  CHECK(!active.dirty);
+}
+
+TEST_CASE("turn state: room by count and by bytes") {
+  MemoryStore store;
+  Options options;
+  options.max_in_memory = 4;
+  SECTION("count") {
+    TurnState state(store, options);
+    CHECK(state.Room() == 4);
+    state.table.Add(NewTransaction("a"));
+    CHECK(!state.HalfFull());
+    state.table.Add(NewTransaction("b"));
+    CHECK(state.HalfFull());
+    CHECK(!state.Full());
+    CHECK(state.Room() == 2);
+    state.table.Add(NewTransaction("c"));
+    state.table.Add(NewTransaction("d"));
+    CHECK(state.Full());
+    state.table.Add(NewTransaction("e"));
+    CHECK(state.Room() == 0);
+  }
+  SECTION("bytes") {
+    options.max_memory_bytes = 2000;
+    TurnState state(store, options);
+    state.table.Add(NewTransaction("a"));
+    CHECK(state.HalfFull());
+    state.table.Add(NewTransaction("b"));
+    CHECK(state.Full());
+    CHECK(state.Room() == 0);
+  }
+}
+
+TEST_CASE("turn state: logs and callbacks that throw, or are not there") {
+  MemoryStore store;
+  Options options;
+  options.log = [](dtm::LogLevel, const std::string&) { throw std::runtime_error("log"); };
+  {
+    TurnState state(store, options);
+    state.Log(dtm::LogLevel::kError, "text");
+  }
+  options.log = nullptr;
+  TurnState state(store, options);
+  state.Log(dtm::LogLevel::kError, "text");
+  ActiveTransaction& active = state.table.Add(NewTransaction("a"));
+  state.AddWaiter(active, Waiter());  // nobody to tell
+  CHECK(active.waiters.empty());
+}

@@ -1,0 +1,315 @@
+/// One branch call on one connection: what is sent, and what answers of all kinds become.
+#include <chrono>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include "tests/http/raw_server.hpp"
+#include <dtm/http/calls/branch_connection.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using dtm_test::CallTo;
+using dtm_test::Clock;
+using dtm_test::Ms;
+using dtm_test::RawServer;
+using Kind = dtm::Result::Kind;
+
+namespace {
+
+dtm::CallOutcome Send(dtm::BranchConnection& connection, const dtm::BranchCall& call) {
+  dtm::BlockSigpipe();
+  return connection.Send(call, dtm::ParseUrl(call.Url()), Clock::now() + call.timeout);
+}
+
+dtm::CallOutcome SendOnce(const dtm::BranchCall& call) {
+  dtm::BranchConnection connection(dtm::ParseUrl(call.Url()));
+  return Send(connection, call);
+}
+
+/// The answer to `bytes`.
+dtm::CallOutcome ReplyTo(const std::string& bytes, Ms timeout = Ms(3000)) {
+  RawServer server([&](int fd, int) {
+    RawServer::ReadRequest(fd);
+    RawServer::Write(fd, bytes);
+  });
+  return SendOnce(CallTo(server.Url(), "{}", timeout));
+}
+
+std::string Requested(const dtm::BranchCall& call, const dtm::Url& url) {
+  const httplib::Request request = dtm::BranchRequest(call, url);
+  std::string text = request.method + " " + request.path + "\n";
+  for (const auto& [name, value] : request.headers) text += name + ": " + value + "\n";
+  return text + request.body;
+}
+
+std::string Requested(const std::string& payload, dtm::TransOptions options = {}) {
+  const dtm::BranchCall call = CallTo("http://h:81/p?q=1", payload, Ms(1), std::move(options));
+  return Requested(call, dtm::ParseUrl(call.Url()));
+}
+
+}  // namespace
+
+TEST_CASE("the request names the branch and carries the payload") {
+  const std::string post = Requested("{\"amount\":30}");
+  CHECK_THAT(post,
+             ContainsSubstring("POST /p?q=1&branch_id=01&gid=g1&op=action&trans_type=saga\n"));
+  CHECK_THAT(post, ContainsSubstring("Host: h:81\n"));
+  CHECK_THAT(post, ContainsSubstring("Content-Type: application/json\n"));
+  CHECK_THAT(post, ContainsSubstring("Accept-Encoding: identity\n"));
+  CHECK_THAT(post, ContainsSubstring("\n{\"amount\":30}"));
+  const std::string get = Requested("");
+  CHECK_THAT(get, ContainsSubstring("GET /p?q=1&branch_id=01"));
+  CHECK_THAT(get, ContainsSubstring("Content-Type: application/json\n"));
+}
+
+TEST_CASE("branch headers override, but do not touch the framing") {
+  dtm::TransOptions options;
+  options.branch_headers = {
+      {"X-Token", "a b\tc"},          {"X-Blank", " \tx "},       {"X-Empty", " "},
+      {"content-type", "text/plain"}, {"Content-Length", "1000"}, {"Transfer-Encoding", "chunked"},
+      {"connection", "keep-alive"},   {"HOST", "other"}};
+  const std::string text = Requested("{}", options);
+  CHECK_THAT(text, ContainsSubstring("X-Token: a b\tc\n"));
+  CHECK_THAT(text, ContainsSubstring("X-Blank: x\n"));
+  CHECK_THAT(text, ContainsSubstring("X-Empty: \n"));
+  CHECK_THAT(text, ContainsSubstring("content-type: text/plain\n"));
+  CHECK_THAT(text, ContainsSubstring("HOST: other\n"));
+  for (const char* gone :
+       {"application/json\nC", "Content-Length", "Transfer", "connection", "Host: h"}) {
+    CHECK_THAT(text, !ContainsSubstring(gone));
+  }
+}
+
+TEST_CASE(
+    "user and password of the URL are sent as Basic authentication, unless a header says more") {
+  dtm::TransOptions options;
+  const auto requested = [&options](const char* url) {
+    const dtm::BranchCall call = CallTo(url, "{}", Ms(1), options);
+    return Requested(call, dtm::ParseUrl(call.Url()));
+  };
+  const std::string both = requested("http://Aladdin:open%20sesame@h/x");
+  CHECK_THAT(both, ContainsSubstring("Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\n"));
+  CHECK_THAT(both, ContainsSubstring("Host: h\n") && !ContainsSubstring("sesame"));
+  CHECK_THAT(requested("http://Aladdin@h/x"), ContainsSubstring("Basic QWxhZGRpbjo=\n"));
+  CHECK_THAT(requested("http://h/x"), !ContainsSubstring("Authorization"));
+  options.branch_headers["authorization"] = "Bearer t";
+  const std::string own = requested("http://Aladdin:secret@h/x");
+  CHECK_THAT(own, ContainsSubstring("authorization: Bearer t\n") && !ContainsSubstring("Basic"));
+}
+
+TEST_CASE("headers that would smuggle are not sent") {
+  const std::vector<std::pair<std::string, std::string>> bad = {
+      {"X", "a\r\nY: z"}, {"X", "a\nb"},   {"X", std::string("a\0b", 3)},
+      {"X", "a\x7F"},     {"X\r\nY", "a"}, {"X: y", "a"},
+      {"X ", "a"},        {"", "a"},       {std::string("X\0", 2), "a"}};
+  for (const auto& [name, value] : bad) {
+    dtm::TransOptions options;
+    options.branch_headers = {{name, value}};
+    CHECK_THROWS_WITH(Requested("{}", options), ContainsSubstring("the call was not sent"));
+  }
+}
+
+TEST_CASE("rule A over a real connection") {
+  struct Row {
+    const char* bytes;
+    Kind kind;
+    const char* text;
+  };
+  const Row rows[] = {
+      {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Kind::kSuccess, ""},
+      {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Kind::kSuccess, ""},
+      {"HTTP/1.0 200 OK\r\n\r\nuntil the end", Kind::kSuccess, ""},
+      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nFAI\r\n4\r\nLURE\r\n0\r\n\r\n",
+       Kind::kFailure, "FAILURE"},
+      {"HTTP/1.1 409 No\r\nContent-Length: 8\r\n\r\nno money", Kind::kFailure, "no money"},
+      {"HTTP/1.1 425 Wait\r\nContent-Length: 0\r\n\r\n", Kind::kOngoing, "HTTP status 425"},
+      {"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nONGOING", Kind::kOngoing, "ONGOING"},
+      {"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\nboom", Kind::kError, "HTTP status 500: boom"},
+      {"HTTP/1.1 500 Oops\r\nContent-Length: 7\r\n\r\nFAILURE", Kind::kFailure, "FAILURE"},
+      {"HTTP/1.1 204 None\r\n\r\n", Kind::kError, "HTTP status 204"},
+      {"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n", Kind::kError, "HTTP status 201"},
+      {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Kind::kSuccess,
+       ""},
+      // Compressed although not asked for: what it says is not known, unless the status says it.
+      {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", Kind::kError,
+       "compressed"},
+      {"HTTP/1.1 409 No\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", Kind::kFailure,
+       "HTTP status 409"},
+      // No answers at all.
+      {"", Kind::kError, "closed the connection without a valid HTTP answer"},
+      {"garbage\r\n\r\n", Kind::kError, "without a valid HTTP answer"},
+      {"HTTP/1.1 2OO OK\r\n\r\n", Kind::kError, "without a valid HTTP answer"},
+      {"HTTP/1.1 200 OK\r\nContent-Le", Kind::kError, "without a valid HTTP answer"},
+      {"HTTP/1.1 409 No\r\nContent-Length: 10\r\n\r\nshort", Kind::kError, "broke off its answer"},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.bytes);
+    const dtm::CallOutcome reply = ReplyTo(row.bytes);
+    CHECK(reply.result.kind == row.kind);
+    CHECK_THAT(reply.result.text, ContainsSubstring(row.text));
+    CHECK_FALSE(reply.silent);
+  }
+}
+
+TEST_CASE("Retry-After counts where it can mean the next try") {
+  struct Row {
+    const char* head;
+    Kind kind;
+    int seconds;
+  };
+  const Row rows[] = {
+      {"425 x\r\nRetry-After: 120", Kind::kOngoing, 120},
+      {"429 x\r\nretry-after: 120", Kind::kError, 120},
+      {"503 x\r\nRetry-After: 120", Kind::kError, 120},
+      {"503 x\r\nRetry-After: 86400", Kind::kError, 3600},
+      {"503 x\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:50:37 GMT",
+       Kind::kError, 60},
+      {"503 x\r\nRetry-After: Sun, 06 Nov 1994 08:50:37 GMT", Kind::kError, 0},
+      {"503 x\r\nRetry-After: soon", Kind::kError, 0},
+      {"503 x", Kind::kError, 0},
+      {"500 x\r\nRetry-After: 120", Kind::kError, 0},
+      {"200 x\r\nRetry-After: 120", Kind::kSuccess, 0},
+      {"409 x\r\nRetry-After: 120", Kind::kFailure, 0},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.head);
+    const dtm::CallOutcome reply =
+        ReplyTo("HTTP/1.1 " + std::string(row.head) + "\r\nContent-Length: 0\r\n\r\n");
+    CHECK(reply.result.kind == row.kind);
+    CHECK(reply.result.retry_after == std::chrono::seconds(row.seconds));
+  }
+}
+
+TEST_CASE("redirects are not followed") {
+  RawServer target([](int fd, int) {
+    RawServer::ReadRequest(fd);
+    RawServer::Write(fd, RawServer::Ok());
+  });
+  for (const char* status : {"301", "302", "303", "307", "308"}) {
+    const dtm::CallOutcome reply =
+        ReplyTo("HTTP/1.1 " + std::string(status) +
+                " Moved\r\nContent-Length: 0\r\nLocation: " + target.Url() + "\r\n\r\n");
+    CHECK(reply.result.kind == Kind::kError);
+    CHECK(reply.result.text == "HTTP status " + std::string(status));
+  }
+  CHECK(target.Connections() == 0);
+}
+
+TEST_CASE("answers without end are cut off") {
+  struct Row {
+    const char* head;
+    Kind kind;
+  };
+  const Row rows[] = {
+      {"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n", Kind::kError},
+      {"HTTP/1.1 200 OK\r\n\r\n", Kind::kError},
+      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n", Kind::kError},
+      {"HTTP/1.1 409 No\r\nContent-Length: 1073741824\r\n\r\n", Kind::kFailure},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.head);
+    std::size_t sent = 0;
+    dtm::CallOutcome reply;
+    {
+      RawServer server([&](int fd, int) {
+        RawServer::ReadRequest(fd);
+        RawServer::Write(fd, row.head);
+        const std::string block(65536, 'x');
+        while (sent < (std::size_t{1} << 30) && RawServer::Write(fd, block)) sent += block.size();
+      });
+      reply = SendOnce(CallTo(server.Url()));
+    }
+    CHECK(reply.result.kind == row.kind);
+    CHECK(reply.result.text.size() <= dtm::kMaxReasonBytes);
+    CHECK(sent < (std::size_t{1} << 26));  // what the socket buffers hold, not the gigabyte
+  }
+  CHECK(ReplyTo(RawServer::Ok(std::string(dtm::kMaxReplyBytes, 'x'))).result.kind ==
+        Kind::kSuccess);
+  CHECK_THAT(ReplyTo(RawServer::Ok(std::string(dtm::kMaxReplyBytes + 1, 'x'))).result.text,
+             ContainsSubstring("more than 65536 bytes"));
+}
+
+TEST_CASE("nobody there, and nobody answering") {
+  std::string url;
+  {
+    RawServer server([](int, int) {});
+    url = server.Url();
+  }
+  const dtm::CallOutcome refused = SendOnce(CallTo(url));
+  CHECK(refused.result.kind == Kind::kError);
+  CHECK_THAT(refused.result.text, ContainsSubstring("cannot be reached: nothing listens there"));
+  CHECK(refused.silent);
+  const dtm::CallOutcome unknown = SendOnce(CallTo("http://no-such-host.invalid/x"));
+  CHECK(unknown.result.kind == Kind::kError);
+  CHECK_THAT(unknown.result.text, ContainsSubstring("cannot be reached: its name is unknown"));
+  CHECK(unknown.silent);
+
+  RawServer silent([](int fd, int) {
+    while (!RawServer::ReadRequest(fd).empty()) continue;
+  });
+  const auto start = Clock::now();
+  const dtm::CallOutcome reply = SendOnce(CallTo(silent.Url(), "{}", Ms(200)));
+  CHECK(reply.result.kind == Kind::kError);
+  CHECK_THAT(reply.result.text, ContainsSubstring("gave no answer within 200 ms"));
+  CHECK(reply.silent);
+  CHECK(Clock::now() - start >= Ms(190));
+}
+
+TEST_CASE("an answer is complete also when the server resets afterwards") {
+  RawServer server([](int fd, int) {
+    RawServer::ReadRequest(fd);
+    RawServer::Write(fd, RawServer::Ok("{}"));
+    std::this_thread::sleep_for(Ms(50));
+    RawServer::Reset(fd);
+  });
+  const dtm::BranchCall call = CallTo(server.Url());
+  dtm::BranchConnection connection(dtm::ParseUrl(call.Url()));
+  for (int i = 0; i < 3; ++i) {
+    CHECK(Send(connection, call).result.kind == Kind::kSuccess);
+    std::this_thread::sleep_for(Ms(100));
+  }
+  CHECK(server.Connections() == 3);
+}
+
+TEST_CASE("a connection that rested and proves dead is replaced, one that worked is not") {
+  std::vector<std::string> bodies;
+  std::mutex mutex;
+  RawServer server([&](int fd, int n) {
+    for (int i = 0;; ++i) {
+      const std::string request = RawServer::ReadRequest(fd);
+      if (request.empty() || (i == 1 && n % 2 == 0)) return;  // takes the second call, and dies
+      const std::lock_guard<std::mutex> lock(mutex);
+      RawServer::Write(fd, RawServer::Ok());
+    }
+  });
+  const dtm::BranchCall call = CallTo(server.Url());
+  {
+    dtm::BranchConnection connection(dtm::ParseUrl(call.Url()));
+    CHECK(Send(connection, call).result.kind == Kind::kSuccess);
+    std::this_thread::sleep_for(Ms(600));
+    CHECK(Send(connection, call).result.kind == Kind::kSuccess);
+    CHECK(server.Connections() == 2);
+  }
+  {
+    dtm::BranchConnection connection(dtm::ParseUrl(call.Url()));
+    CHECK(Send(connection, call).result.kind == Kind::kSuccess);
+    CHECK(Send(connection, call).result.kind == Kind::kError);
+    CHECK(server.Connections() == 3);
+  }
+}
+
+TEST_CASE("an answer that belongs to nobody is not taken for the next one") {
+  RawServer server([](int fd, int) {
+    while (!RawServer::ReadRequest(fd).empty()) {
+      RawServer::Write(fd, RawServer::Ok() + RawServer::Ok("FAILURE"));
+    }
+  });
+  const dtm::BranchCall call = CallTo(server.Url());
+  dtm::BranchConnection connection(dtm::ParseUrl(call.Url()));
+  for (int i = 0; i < 3; ++i) {
+    CHECK(Send(connection, call).result.kind == Kind::kSuccess);
+    std::this_thread::sleep_for(Ms(20));
+  }
+}
