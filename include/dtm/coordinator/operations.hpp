@@ -144,7 +144,7 @@ class Operations : public Endpoint {
 
   void FinishWorkflowAsync(const std::string& gid, Status status, const std::string& reason,
                            const std::string& result, AnswerCallback callback) {
-    if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
+    CheckEnd(status);
     Command command = About(gid, Command::Kind::kFinish);
     command.type = TransType::kWorkflow;
     command.status = status;

@@ -97,6 +97,11 @@ inline std::string SubmitProblem(const Definition& definition) {
   return "gid '" + definition.gid + "': a workflow is prepared, and finished with its status";
 }
 
+/// @throws LogicError  no workflow ends so.
+inline void CheckEnd(Status status) {
+  if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
+}
+
 /// Why this branch cannot be registered with any transaction of that gid and type.
 inline std::string RegistrationProblem(const std::string& gid, TransType type, const Step& step) {
   std::string problem = GidProblem(gid);

@@ -160,7 +160,7 @@ class RemoteCoordinator : public Endpoint {
 
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
                       const std::string& result) override {
-    if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
+    CheckEnd(status);
     Definition definition;
     definition.gid = gid;
     definition.type = TransType::kWorkflow;
