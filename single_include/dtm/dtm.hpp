@@ -3992,10 +3992,10 @@ class BranchResults {
   virtual ~BranchResults() = default;
   virtual void Done(BranchCall call, Result result) = 0;
 
-  /// In between, what this thread brings wakes nobody, and EndBatch wakes once for all of it: for a thread that gets many
+  /// In between, what this thread brings wakes nobody, and EndBurst wakes once for all of it: for a thread that gets many
   /// at a time. It must not wait for anything meanwhile.
-  virtual void BeginBatch() {}
-  virtual void EndBatch() {}
+  virtual void BeginBurst() {}
+  virtual void EndBurst() {}
 };
 
 class BranchCaller {
@@ -5031,14 +5031,14 @@ class Inbox : public BranchResults {
     while (!Keep(arrived)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 
-  /// One thread at a time has a batch; what others push meanwhile wakes as ever.
-  void BeginBatch() override {
+  /// One thread at a time has a burst; what others push meanwhile wakes as ever.
+  void BeginBurst() override {
     std::thread::id nobody;
-    batching_.compare_exchange_strong(nobody, std::this_thread::get_id());
+    burst_of_.compare_exchange_strong(nobody, std::this_thread::get_id());
   }
-  void EndBatch() override {
-    if (!Batching()) return;
-    batching_ = std::thread::id();
+  void EndBurst() override {
+    if (!InBurst()) return;
+    burst_of_ = std::thread::id();
     std::unique_lock<std::mutex> lock(mutex_);
     if (!mail_.Empty()) Arrived(lock);
   }
@@ -5117,9 +5117,9 @@ class Inbox : public BranchResults {
     return true;
   }
 
-  bool Batching() const { return batching_ == std::this_thread::get_id(); }
+  bool InBurst() const { return burst_of_ == std::this_thread::get_id(); }
   void Came(std::unique_lock<std::mutex>& lock) {
-    if (!Batching()) Arrived(lock);
+    if (!InBurst()) Arrived(lock);
   }
 
   /// Tells who waits for it; lets the lock go, since on_wake is the program's.
@@ -5149,7 +5149,7 @@ class Inbox : public BranchResults {
   int waiting_ = 0;
   Time asleep_until_ = kAwake;  ///< of who polls
   bool closed_ = false;
-  std::atomic<std::thread::id> batching_{std::thread::id()};
+  std::atomic<std::thread::id> burst_of_{std::thread::id()};
 };
 
 }  // namespace v1
@@ -7542,6 +7542,11 @@ inline std::string SubmitProblem(const Definition& definition) {
   return "gid '" + definition.gid + "': a workflow is prepared, and finished with its status";
 }
 
+/// @throws LogicError  no workflow ends so.
+inline void CheckEnd(Status status) {
+  if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
+}
+
 /// Why this branch cannot be registered with any transaction of that gid and type.
 inline std::string RegistrationProblem(const std::string& gid, TransType type, const Step& step) {
   std::string problem = GidProblem(gid);
@@ -9876,7 +9881,7 @@ class Driver {
       Answers::Fulfil(*promise, reply);
       if (driving) inbox.Interrupt();
     });
-    inbox.EndBatch();  // or nobody would wake for it
+    inbox.EndBurst();  // or nobody would wake for it
     const auto answered = [&answer] {
       return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
     };
@@ -10227,9 +10232,9 @@ class Operations : public Endpoint {
     return std::move(*box);
   }
 
-  /// For a thread that has many requests at a time: see BranchResults. A call that waits ends the batch.
-  void BeginBatch() { Checked().inbox.BeginBatch(); }
-  void EndBatch() { Checked().inbox.EndBatch(); }
+  /// For a thread that has many requests at a time: see BranchResults. A call that waits ends the burst.
+  void BeginBurst() { Checked().inbox.BeginBurst(); }
+  void EndBurst() { Checked().inbox.EndBurst(); }
 
   // A new transaction, or the same again.
 
@@ -10303,7 +10308,7 @@ class Operations : public Endpoint {
 
   void FinishWorkflowAsync(const std::string& gid, Status status, const std::string& reason,
                            const std::string& result, AnswerCallback callback) {
-    if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
+    CheckEnd(status);
     Command command = About(gid, Command::Kind::kFinish);
     command.type = TransType::kWorkflow;
     command.status = status;

@@ -2086,7 +2086,7 @@ inline std::string JsonText(const nlohmann::ordered_json& json) {
 
 // ---- dtm/http/api/message.hpp ------------------------------------------------------------------
 
-/// A request to the API and its answer, without any socket; what an outcome is in HTTP.
+/// A request to the API and its reply, without any socket; what an outcome is in HTTP.
 /// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
 
 namespace dtm {
@@ -2097,7 +2097,7 @@ struct ApiRequest {
   std::string path;                               ///< decoded, without the query
   std::multimap<std::string, std::string> query;  ///< decoded
   std::string body;
-  std::vector<transport::HttpHeader> headers{};  ///< for api_head.hpp, as this:
+  std::vector<transport::HttpHeader> headers{};  ///< for head.hpp, as this:
   std::string host{};                            ///< for whom it is
 
   std::string Query(const char* key) const {
@@ -2115,7 +2115,7 @@ struct ApiReply {
   const char* challenge = nullptr;  ///< WWW-Authenticate
 };
 
-/// Gets the answer, once. It must not throw, and not wait: it may come in the coordinator's thread.
+/// Gets the reply, once. It must not throw, and not wait: it may come in the coordinator's thread.
 using ApiDone = std::function<void(ApiReply)>;
 
 /// What became of what was asked; HTTP and JSON-RPC write it down, each in its own way.
@@ -2255,7 +2255,7 @@ namespace api_head {
 
 inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
 
-/// An answer after which the connection is closed, since the body was not read.
+/// A reply after which the connection is closed, since the body was not read.
 inline ApiReply Refusal(int status, const std::string& why) {
   ApiReply reply = replies::Of({status, why});
   reply.close = true;
@@ -2351,7 +2351,7 @@ inline std::optional<ApiReply> Check(const ApiRequest& request, const std::strin
 
 // ---- dtm/http/api/json_rpc_api.hpp -------------------------------------------------------------
 
-/// The form of the API as JSON-RPC 2.0: a call, and its answer. What the methods do is in api.hpp.
+/// The form of the API as JSON-RPC 2.0: a call, and its reply. What the methods do is in api.hpp.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §7.
 
 namespace dtm {
@@ -2376,7 +2376,7 @@ struct Call {
   nlohmann::json params;  ///< null if there are none
 };
 
-/// The answer if it is no call.
+/// The reply, if it is no call.
 inline std::optional<ApiReply> Read(const std::string& body, Call& call) {
   try {
     nlohmann::json json = json_input::ParseObject(body, "the body");
@@ -3034,20 +3034,20 @@ inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
 
 // ---- dtm/http/api/api.hpp ----------------------------------------------------------------------
 
-/// The HTTP API as a function from a request to an answer, without any socket: the seam below which a server is.
-/// Bytes to what operations.hpp is asked, and its answer to bytes; the rules are there.
+/// The HTTP API as a function from a request to a reply, without any socket: the seam below which a server is.
+/// It makes of bytes what operations.hpp is asked, and of its answer bytes; the rules are there.
 /// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2, §7; document: docs/http_api.md.
 
 namespace dtm {
 inline namespace v1 {
 
 /// What a server does with a request:
-///   1. It reads the head into an ApiRequest, and calls api_head::TakeHost. If Refusal(head) gives an answer, it sends that
-///      and closes the connection.
-///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the answer is api_head::TooLong().
+///   1. It reads the head into an ApiRequest, and calls api_head::TakeHost. If Refusal(head) gives a reply, it sends that and
+///      closes the connection.
+///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the reply is api_head::TooLong().
 ///   3. It calls Handle(request, done), and sends what `done` gets. If MayBlock(request), a thread that may wait calls it.
-/// A thread that has many requests at a time does that between the coordinator's BeginBatch and EndBatch.
-/// The Api has to outlive the answers it owes; the coordinator gives all of them when it is stopped.
+/// A thread that has many requests at a time handles them between the coordinator's BeginBurst and EndBurst.
+/// The Api has to outlive the replies it owes; the coordinator causes all of them when it is stopped.
 class Api {
  public:
   explicit Api(Coordinator& tm, std::string token = {})
@@ -3081,7 +3081,7 @@ class Api {
     }
   }
 
-  /// The same, and waits for the answer. Never throws.
+  /// The same, and waits for the reply. Never throws.
   ApiReply Handle(const ApiRequest& request) {
     const auto box = std::make_shared<ApiReply>();
     try {
@@ -5106,7 +5106,7 @@ class RemoteCoordinator : public Endpoint {
 
   void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
                       const std::string& result) override {
-    if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
+    CheckEnd(status);
     Definition definition;
     definition.gid = gid;
     definition.type = TransType::kWorkflow;

@@ -626,7 +626,7 @@ TEST_CASE("operations: work shares a commit, and its result is told") {
   CHECK_FALSE(called);
 }
 
-TEST_CASE("operations: a batch is one commit, and who waits inside one ends it") {
+TEST_CASE("operations: a burst is one commit, and who waits inside one ends it") {
   int woken = 0;
   dtm::Options options = Quiet();
   options.on_wake = [&] { ++woken; };
@@ -637,13 +637,13 @@ TEST_CASE("operations: a batch is one commit, and who waits inside one ends it")
     return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
   };
   const std::uint64_t before = commits();
-  house.kit->BeginBatch();
+  house.kit->BeginBurst();
   int done = 0;
   for (const char* gid : {"a", "b", "c"}) {
     house.kit->PrepareAsync(Of(TransType::kTcc, gid), [&](const dtm::Answer&) { ++done; });
   }
   CHECK(woken == 0);
-  house.kit->EndBatch();
+  house.kit->EndBurst();
   CHECK(woken == 1);
   house.kit.Settle();
   CHECK(done == 3);
@@ -651,6 +651,6 @@ TEST_CASE("operations: a batch is one commit, and who waits inside one ends it")
 
   dtm::Coordinator threaded(std::make_unique<dtm::MemoryStore>(), Quiet());
   threaded.Start();
-  threaded.BeginBatch();
+  threaded.BeginBurst();
   CHECK(threaded.Prepare(Of(TransType::kTcc)).status == Status::kPrepared);
 }

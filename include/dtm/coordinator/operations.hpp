@@ -68,9 +68,9 @@ class Operations : public Endpoint {
     return std::move(*box);
   }
 
-  /// For a thread that has many requests at a time: see BranchResults. A call that waits ends the batch.
-  void BeginBatch() { Checked().inbox.BeginBatch(); }
-  void EndBatch() { Checked().inbox.EndBatch(); }
+  /// For a thread that has many requests at a time: see BranchResults. A call that waits ends the burst.
+  void BeginBurst() { Checked().inbox.BeginBurst(); }
+  void EndBurst() { Checked().inbox.EndBurst(); }
 
   // A new transaction, or the same again.
 

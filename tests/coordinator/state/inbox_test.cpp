@@ -245,7 +245,7 @@ TEST_CASE("inbox: who sleeps is woken once, by whatever arrives, without the loc
 }
 
 TEST_CASE(
-    "inbox: in a batch nobody is woken, but once at its end, or by what another thread pushes") {
+    "inbox: in a burst nobody is woken, but once at its end, or by what another thread pushes") {
   int woken = 0;
   Inbox inbox(10, 1000000, [&] { ++woken; });
   Mail mail;
@@ -255,37 +255,37 @@ TEST_CASE(
     woken = 0;
     REQUIRE(inbox.FallAsleep(Time(std::chrono::seconds(100))));
   };
-  const auto batch = [&] {
+  const auto burst = [&] {
     CHECK(inbox.Push(NewSubmission("a")));
     CHECK(inbox.Push(Command()));
     CHECK(inbox.Push(QueuedWork()));
     inbox.Done({}, Result::Success());
   };
   sleeps();
-  inbox.BeginBatch();
-  inbox.BeginBatch();  // one batch
-  batch();
+  inbox.BeginBurst();
+  inbox.BeginBurst();  // one burst
+  burst();
   CHECK(woken == 0);
-  inbox.EndBatch();
+  inbox.EndBurst();
   CHECK(woken == 1);
-  inbox.EndBatch();
+  inbox.EndBurst();
   CHECK(woken == 1);
   sleeps();
-  batch();  // and no more
+  burst();  // and no more
   CHECK(woken == 1);
   sleeps();
-  inbox.BeginBatch();
-  inbox.EndBatch();  // an empty one
+  inbox.BeginBurst();
+  inbox.EndBurst();  // an empty one
   CHECK(woken == 0);
-  inbox.BeginBatch();
+  inbox.BeginBurst();
   CHECK(inbox.Push(NewSubmission("b")));
   std::thread([&] {
-    inbox.BeginBatch();  // there is one
+    inbox.BeginBurst();  // there is one
     CHECK(inbox.Push(NewSubmission("c")));
     CHECK(woken == 1);
-    inbox.EndBatch();
+    inbox.EndBurst();
   }).join();
   CHECK(woken == 1);
-  inbox.EndBatch();
+  inbox.EndBurst();
   CHECK(woken == 1);  // nobody sleeps any more
 }

@@ -117,7 +117,7 @@ class Driver {
       Answers::Fulfil(*promise, reply);
       if (driving) inbox.Interrupt();
     });
-    inbox.EndBatch();  // or nobody would wake for it
+    inbox.EndBurst();  // or nobody would wake for it
     const auto answered = [&answer] {
       return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
     };

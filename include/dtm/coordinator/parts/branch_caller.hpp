@@ -86,10 +86,10 @@ class BranchResults {
   virtual ~BranchResults() = default;
   virtual void Done(BranchCall call, Result result) = 0;
 
-  /// In between, what this thread brings wakes nobody, and EndBatch wakes once for all of it: for a thread that gets many
+  /// In between, what this thread brings wakes nobody, and EndBurst wakes once for all of it: for a thread that gets many
   /// at a time. It must not wait for anything meanwhile.
-  virtual void BeginBatch() {}
-  virtual void EndBatch() {}
+  virtual void BeginBurst() {}
+  virtual void EndBurst() {}
 };
 
 class BranchCaller {

@@ -154,14 +154,14 @@ class Inbox : public BranchResults {
     while (!Keep(arrived)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 
-  /// One thread at a time has a batch; what others push meanwhile wakes as ever.
-  void BeginBatch() override {
+  /// One thread at a time has a burst; what others push meanwhile wakes as ever.
+  void BeginBurst() override {
     std::thread::id nobody;
-    batching_.compare_exchange_strong(nobody, std::this_thread::get_id());
+    burst_of_.compare_exchange_strong(nobody, std::this_thread::get_id());
   }
-  void EndBatch() override {
-    if (!Batching()) return;
-    batching_ = std::thread::id();
+  void EndBurst() override {
+    if (!InBurst()) return;
+    burst_of_ = std::thread::id();
     std::unique_lock<std::mutex> lock(mutex_);
     if (!mail_.Empty()) Arrived(lock);
   }
@@ -240,9 +240,9 @@ class Inbox : public BranchResults {
     return true;
   }
 
-  bool Batching() const { return batching_ == std::this_thread::get_id(); }
+  bool InBurst() const { return burst_of_ == std::this_thread::get_id(); }
   void Came(std::unique_lock<std::mutex>& lock) {
-    if (!Batching()) Arrived(lock);
+    if (!InBurst()) Arrived(lock);
   }
 
   /// Tells who waits for it; lets the lock go, since on_wake is the program's.
@@ -272,7 +272,7 @@ class Inbox : public BranchResults {
   int waiting_ = 0;
   Time asleep_until_ = kAwake;  ///< of who polls
   bool closed_ = false;
-  std::atomic<std::thread::id> batching_{std::thread::id()};
+  std::atomic<std::thread::id> burst_of_{std::thread::id()};
 };
 
 }  // namespace v1

@@ -1,5 +1,5 @@
-/// The HTTP API as a function from a request to an answer, without any socket: the seam below which a server is.
-/// Bytes to what operations.hpp is asked, and its answer to bytes; the rules are there.
+/// The HTTP API as a function from a request to a reply, without any socket: the seam below which a server is.
+/// It makes of bytes what operations.hpp is asked, and of its answer bytes; the rules are there.
 /// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2, §7; document: docs/http_api.md.
 #pragma once
 
@@ -38,12 +38,12 @@ namespace dtm {
 inline namespace v1 {
 
 /// What a server does with a request:
-///   1. It reads the head into an ApiRequest, and calls api_head::TakeHost. If Refusal(head) gives an answer, it sends that
-///      and closes the connection.
-///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the answer is api_head::TooLong().
+///   1. It reads the head into an ApiRequest, and calls api_head::TakeHost. If Refusal(head) gives a reply, it sends that and
+///      closes the connection.
+///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the reply is api_head::TooLong().
 ///   3. It calls Handle(request, done), and sends what `done` gets. If MayBlock(request), a thread that may wait calls it.
-/// A thread that has many requests at a time does that between the coordinator's BeginBatch and EndBatch.
-/// The Api has to outlive the answers it owes; the coordinator gives all of them when it is stopped.
+/// A thread that has many requests at a time handles them between the coordinator's BeginBurst and EndBurst.
+/// The Api has to outlive the replies it owes; the coordinator causes all of them when it is stopped.
 class Api {
  public:
   explicit Api(Coordinator& tm, std::string token = {})
@@ -77,7 +77,7 @@ class Api {
     }
   }
 
-  /// The same, and waits for the answer. Never throws.
+  /// The same, and waits for the reply. Never throws.
   ApiReply Handle(const ApiRequest& request) {
     const auto box = std::make_shared<ApiReply>();
     try {

@@ -20,7 +20,7 @@ namespace api_head {
 
 inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
 
-/// An answer after which the connection is closed, since the body was not read.
+/// A reply after which the connection is closed, since the body was not read.
 inline ApiReply Refusal(int status, const std::string& why) {
   ApiReply reply = replies::Of({status, why});
   reply.close = true;

@@ -1,4 +1,4 @@
-/// The form of the API as JSON-RPC 2.0: a call, and its answer. What the methods do is in api.hpp.
+/// The form of the API as JSON-RPC 2.0: a call, and its reply. What the methods do is in api.hpp.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §7.
 #pragma once
 
@@ -37,7 +37,7 @@ struct Call {
   nlohmann::json params;  ///< null if there are none
 };
 
-/// The answer if it is no call.
+/// The reply, if it is no call.
 inline std::optional<ApiReply> Read(const std::string& body, Call& call) {
   try {
     nlohmann::json json = json_input::ParseObject(body, "the body");

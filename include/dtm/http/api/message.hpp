@@ -1,4 +1,4 @@
-/// A request to the API and its answer, without any socket; what an outcome is in HTTP.
+/// A request to the API and its reply, without any socket; what an outcome is in HTTP.
 /// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
 #pragma once
 
@@ -28,7 +28,7 @@ struct ApiRequest {
   std::string path;                               ///< decoded, without the query
   std::multimap<std::string, std::string> query;  ///< decoded
   std::string body;
-  std::vector<transport::HttpHeader> headers{};  ///< for api_head.hpp, as this:
+  std::vector<transport::HttpHeader> headers{};  ///< for head.hpp, as this:
   std::string host{};                            ///< for whom it is
 
   std::string Query(const char* key) const {
@@ -46,7 +46,7 @@ struct ApiReply {
   const char* challenge = nullptr;  ///< WWW-Authenticate
 };
 
-/// Gets the answer, once. It must not throw, and not wait: it may come in the coordinator's thread.
+/// Gets the reply, once. It must not throw, and not wait: it may come in the coordinator's thread.
 using ApiDone = std::function<void(ApiReply)>;
 
 /// What became of what was asked; HTTP and JSON-RPC write it down, each in its own way.
