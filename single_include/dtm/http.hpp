@@ -3047,7 +3047,7 @@ inline namespace v1 {
 ///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the reply is api_head::TooLong().
 ///   3. It calls Handle(request, done), and sends what `done` gets. If MayBlock(request), a thread that may wait calls it.
 /// A thread that has many requests at a time handles them between the coordinator's BeginBurst and EndBurst.
-/// The Api has to outlive the replies it owes; the coordinator causes all of them when it is stopped.
+/// `done` may also come when the Api is gone: the coordinator causes all replies by when it is stopped.
 class Api {
  public:
   explicit Api(Coordinator& tm, std::string token = {})
@@ -3068,9 +3068,9 @@ class Api {
   void Handle(const ApiRequest& request, const ApiDone& done) {
     const Route* const route = Find(request);
     const char* const name = route == nullptr ? "unknown" : route->name;
-    const ApiDone counted = [this, name, done,
+    const ApiDone counted = [counters = counters_, name, done,
                              begin = std::chrono::steady_clock::now()](ApiReply reply) {
-      Count(name, reply.status, begin);
+      Count(*counters, name, reply.status, begin);
       done(std::move(reply));
     };
     if (route == nullptr) return counted(replies::NotFound());
@@ -3154,10 +3154,10 @@ class Api {
   }
 
   using Begin = std::chrono::steady_clock::time_point;
-  void Count(const char* name, int status, Begin begin) {
+  static void Count(ApiCounters& counters, const char* name, int status, Begin begin) {
     const auto took = std::chrono::steady_clock::now() - begin;
     Answers::Protected(
-        [&] { counters_.Answered(name, status, std::chrono::duration_cast<Duration>(took)); });
+        [&] { counters.Answered(name, status, std::chrono::duration_cast<Duration>(took)); });
   }
 
   /// `write` makes the reply of the answer's outcome; without memory for it, only the status is told.
@@ -3200,15 +3200,15 @@ class Api {
     }
     const Begin begin = std::chrono::steady_clock::now();
     if (call.method == "newGid") {
-      Count("newgid", 200, begin);
+      Count(*counters_, "newgid", 200, begin);
       return done(json_rpc_api::OfGid(call.id, tm_.NewGid()));
     }
     for (const auto& method : kMethods) {
       if (call.method != method.name) continue;
-      const AnswerCallback told = [this, done, begin, counted = method.counted,
+      const AnswerCallback told = [counters = counters_, done, begin, counted = method.counted,
                                    id = call.id](const Answer& answer) {
         Tell(done, answer, [&](const ApiOutcome& outcome) {
-          Count(counted, outcome.status, begin);
+          Count(*counters, counted, outcome.status, begin);
           return json_rpc_api::Of(id, outcome);
         });
       };
@@ -3278,7 +3278,7 @@ class Api {
   }
   ApiReply Ping(const ApiRequest&) { return {200, R"({"msg":"pong"})"}; }
   ApiReply MetricsText(const ApiRequest&) {
-    return {200, metrics_text::Text(counters_.Get(), tm_.Counted(), tm_.Measure()),
+    return {200, metrics_text::Text(counters_->Get(), tm_.Counted(), tm_.Measure()),
             "text/plain; version=0.0.4"};
   }
 
@@ -3315,7 +3315,7 @@ class Api {
 
   Coordinator& tm_;
   ApiLists lists_;
-  ApiCounters counters_;
+  const std::shared_ptr<ApiCounters> counters_ = std::make_shared<ApiCounters>();
   const std::string token_;
 };
 

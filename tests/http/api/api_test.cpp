@@ -1,7 +1,9 @@
 /// The API as a function, without sockets: routes, what a request does, waiting, branches served
 /// here, and what is counted.
 #include <chrono>
+#include <cstring>
 #include <memory>
+#include <new>
 #include <set>
 #include <string>
 #include <thread>
@@ -346,6 +348,27 @@ TEST_CASE("api: who waits for an answer when the coordinator is stopped gets it"
   CHECK(kit.kit->Stop(Seconds(1)));
   REQUIRE(answers.size() == 1);
   CHECK(answers[0].body == kDone);
+}
+
+TEST_CASE("api: what it owes is answered also when it is gone") {
+  ApiKit kit;
+  alignas(dtm::Api) unsigned char place[sizeof(dtm::Api)];
+  auto* const api = new (place) dtm::Api(*kit.kit);
+  const std::string rpc =
+      R"({"jsonrpc":"2.0","id":"7","method":"prepare","params":)" + Saga("h") + "}";
+  std::vector<ApiReply> answers;
+  for (const dtm::ApiRequest& request :
+       {dtm::ApiRequest{"POST", "/api/dtmsvr/prepare", {}, Saga("g")},
+        dtm::ApiRequest{"POST", "/api/json-rpc", {}, rpc}}) {
+    api->Handle(request, [&](ApiReply answer) { answers.push_back(std::move(answer)); });
+  }
+  api->~Api();
+  std::memset(place, 0, sizeof place);
+  kit.kit.Settle();
+  REQUIRE(answers.size() == 2);
+  CHECK(answers[0].body == kDone);
+  CHECK(answers[1].status == 200);
+  for (const unsigned char byte : place) REQUIRE(byte == 0);
 }
 
 TEST_CASE("api: from many threads at a time") {
