@@ -49,6 +49,7 @@
 #include <dtm/http/wire/base64.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/json_rpc.hpp>
+#include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/registration.hpp>
 #include <dtm/http/wire/reply_rule.hpp>

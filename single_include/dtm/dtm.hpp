@@ -132,8 +132,12 @@ std::string IfThereIsMemory(const Sentence& sentence) noexcept {
 /// Small facts about text that comes from outside.
 /// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8), RFC 3986 (URLs), RFC 8259 (JSON).
 
+#include <algorithm>
+#include <charconv>
 #include <cstddef>
+#include <optional>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace dtm {
@@ -270,16 +274,18 @@ inline std::string Truncated(std::string text, std::size_t max_bytes) {
   return text;
 }
 
-/// The text with everything that is not printable UTF-8 replaced, fit for a log line or a record.
-inline std::string Printable(const std::string& text) {
+/// At most `max_bytes` of the text, cut between characters. `replacement(at, length)` says for the character there what
+/// stands for its first byte, or 0 to keep it; `length` is 0 where the bytes are no UTF-8.
+template <typename Replacement>
+std::string Replaced(const std::string& text, std::size_t max_bytes, Replacement replacement) {
   std::string clean;
-  clean.reserve(text.size());
+  clean.reserve((std::min)(text.size(), max_bytes));
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t length = Utf8Length(text, at);
-    const unsigned char first = static_cast<unsigned char>(text[at]);
-    const bool c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
-    if (length == 0 || first < 0x20 || first == 0x7F || c1) {
-      clean += first == '\n' || first == '\t' ? ' ' : '?';
+    const char other = replacement(at, length);
+    if (clean.size() + (other != 0 ? 1 : length) > max_bytes) break;
+    if (other != 0) {
+      clean += other;
       ++at;
     } else {
       clean.append(text, at, length);
@@ -287,6 +293,32 @@ inline std::string Printable(const std::string& text) {
     }
   }
   return clean;
+}
+
+/// The text with everything that is not printable UTF-8 replaced, fit for a log line or a record.
+inline std::string Printable(const std::string& text) {
+  return Replaced(text, text.size(), [&text](std::size_t at, std::size_t length) {
+    const unsigned char first = static_cast<unsigned char>(text[at]);
+    if (first == '\n' || first == '\t') return ' ';
+    const bool c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
+    return length == 0 || first < 0x20 || first == 0x7F || c1 ? '?' : '\0';
+  });
+}
+
+/// As all dtm servers and barriers read a gid and its like: these characters would break queries and logs.
+inline std::string CleanGid(std::string gid) {
+  const auto breaks = [](char c) { return c == '\n' || c == '\r' || c == ';'; };
+  gid.erase(std::remove_if(gid.begin(), gid.end(), breaks), gid.end());
+  return gid;
+}
+
+/// The number that the whole text is, without blanks or a plus; nothing if it is none or does not fit.
+template <typename Number>
+std::optional<Number> ParseNumber(std::string_view text, int base = 10) {
+  Number number{};
+  const char* const end = text.data() + text.size();
+  const std::from_chars_result result = std::from_chars(text.data(), end, number, base);
+  return result.ec == std::errc() && result.ptr == end ? std::optional(number) : std::nullopt;
 }
 
 }  // namespace v1
@@ -570,11 +602,7 @@ inline Barrier BarrierFromQuery(const std::multimap<std::string, std::string>& q
                     "this name, the coordinator adds it");
       }
     }
-    std::string text;
-    for (const char c : found.first->second) {
-      if (c != '\n' && c != '\r' && c != ';') text += c;
-    }
-    return text;
+    return CleanGid(found.first->second);
   };
   return Barrier(value("trans_type"), value("gid"), value("branch_id"), value("op"));
 }
@@ -1527,7 +1555,6 @@ inline std::string Text(const std::string& what, const nlohmann::json& value) {
 /// Needs: std. Threads: values only; a Definition is never changed once it is shared.
 /// Protocol: §1 (branch ids), §2.1 (transaction body), §2.4 (registered branches), §4 (rows).
 
-#include <algorithm>
 #include <cstdio>
 #include <vector>
 
@@ -1990,12 +2017,10 @@ struct Url {
 
 namespace url_parts {
 
-inline bool Lower(std::string& text, bool (*allowed)(char)) {
-  for (char& c : text) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    if (!allowed(c)) return false;
-  }
-  return !text.empty();
+/// Also makes it lower-case.
+inline bool ValidHost(std::string& host, bool (*allowed)(char)) {
+  host = Lowered(host);
+  return !host.empty() && std::all_of(host.begin(), host.end(), allowed);
 }
 
 /// 1 .. 65535, or 0 if it is no port.
@@ -2093,8 +2118,7 @@ inline Url ParseUrl(const std::string& text, const char* what = "the branch URL"
   }
   Url url;
   const std::size_t colon = text.find("://");
-  std::string scheme = text.substr(0, colon == std::string::npos ? 0 : colon);
-  url_parts::Lower(scheme, [](char) { return true; });
+  const std::string scheme = Lowered(text.substr(0, colon == std::string::npos ? 0 : colon));
   if (scheme != "http" && scheme != "https") {
     throw refuse("does not start with http:// or https://");
   }
@@ -2116,18 +2140,18 @@ inline Url ParseUrl(const std::string& text, const char* what = "the branch URL"
     if (end == std::string_view::npos) throw refuse("has an IPv6 address without its closing ]");
     url.host = authority.substr(1, end - 1);
     rest = authority.substr(end + 1);
-    valid = url_parts::Lower(url.host,
-                             [](char c) {
-                               return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') ||
-                                      c == ':' || c == '.';
-                             }) &&
+    valid = url_parts::ValidHost(url.host,
+                                 [](char c) {
+                                   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') ||
+                                          c == ':' || c == '.';
+                                 }) &&
             url.host.find(':') != std::string::npos;
   } else {
     const std::size_t end =
         (authority.find(':') == std::string_view::npos) ? authority.size() : authority.find(':');
     url.host = authority.substr(0, end);
     rest = authority.substr(end);
-    valid = url_parts::Lower(url.host, [](char c) {
+    valid = url_parts::ValidHost(url.host, [](char c) {
       return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_';
     });
   }
@@ -2807,7 +2831,6 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body
 /// what this run does, nothing more is done.
 /// Needs: std. Threads: thread-safe. Protocol: §4.5, §11.7; what a step was is this library's addition.
 
-#include <optional>
 #include <set>
 
 namespace dtm {
@@ -3675,7 +3698,6 @@ TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body&
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <system_error>
 #include <time.h>
 #include <unistd.h>
 

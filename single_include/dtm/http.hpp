@@ -1526,6 +1526,303 @@ class Fields {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/wire/json_text.hpp ---------------------------------------------------------------
+
+/// JSON as text, as the Go server writes it.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+/// `<`, `>` and `&` never stand in it as they are, so it can be shown in a web page.
+inline std::string JsonText(const nlohmann::ordered_json& json) {
+  const std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string safe;
+  safe.reserve(text.size());
+  for (const char c : text) {
+    switch (c) {
+      case '<': safe += "\\u003c"; break;
+      case '>': safe += "\\u003e"; break;
+      case '&': safe += "\\u0026"; break;
+      default: safe += c;
+    }
+  }
+  return safe;
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/message.hpp ------------------------------------------------------------------
+
+/// A request to the API and its reply, without any socket; what an outcome is in HTTP.
+/// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
+
+namespace dtm {
+inline namespace v1 {
+
+struct ApiRequest {
+  std::string method;
+  std::string path;                               ///< decoded, without the query
+  std::multimap<std::string, std::string> query;  ///< decoded
+  std::string body;
+  std::vector<transport::HttpHeader> headers{};  ///< for head.hpp, as this:
+  std::string host{};                            ///< for whom it is
+
+  std::string Query(const char* key) const {
+    const auto found = query.find(key);
+    return found == query.end() ? std::string() : found->second;
+  }
+};
+
+struct ApiReply {
+  int status = 200;
+  std::string body;
+  const char* type = "application/json; charset=utf-8";
+  int retry_after = 0;  ///< seconds after which the same may work; 0 = not said
+  bool close = false;   ///< the connection is closed, the body of the request was not read
+  const char* challenge = nullptr;  ///< WWW-Authenticate
+};
+
+/// Gets the reply, once. It must not throw, and not wait: it may come in the coordinator's thread.
+using ApiDone = std::function<void(ApiReply)>;
+
+/// What became of what was asked; HTTP and JSON-RPC write it down, each in its own way.
+struct ApiOutcome {
+  int status = 200;       ///< of HTTP
+  std::string message{};  ///< unless it is 200
+  bool rejected = false;  ///< of a 409: nothing was changed, so it was not rolled back
+};
+
+inline ApiOutcome OutcomeOf(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const BadInput& bad) {
+    return {400, bad.what()};
+  } catch (const BusyError& busy) {
+    return {503, busy.what()};
+  } catch (const RejectedError& rejected) {
+    return {409, rejected.what(), true};
+  } catch (const FailureError& failure) {
+    return {409, failure.what()};
+  } catch (const OngoingError& ongoing) {
+    return {425, ongoing.what()};
+  } catch (const StoreError& failed) {
+    return {503, failed.what()};
+  } catch (const LogicError& stopped) {
+    return {503, stopped.what()};
+  } catch (...) {  // in doubt, or of nobody knows whom
+    return {500, WhatWasThrown()};
+  }
+}
+inline ApiOutcome OutcomeOf(const Answer& answer) {
+  if (!answer.error) return {};
+  // The error says more than the clients of dtm are told of a rollback.
+  if (answer.result.Failed()) return {409, answer.result.reason};
+  return OutcomeOf(answer.error);
+}
+
+namespace replies {
+
+inline ApiReply NotFound() { return {404, "404 page not found", "text/plain"}; }
+
+inline ApiReply Of(const ApiOutcome& outcome) {
+  if (outcome.status == 200) return {200, R"({"dtm_result":"SUCCESS"})"};
+  nlohmann::ordered_json json;
+  if (outcome.status == 409) json[wire::kDtmResult] = wire::kFailure;
+  if (outcome.status == 425) json[wire::kDtmResult] = wire::kOngoing;
+  json[wire::kMessage] = outcome.message;
+  if (outcome.rejected) json[wire::kRejected] = true;
+  ApiReply reply{outcome.status, wire::JsonText(json)};
+  if (outcome.status == 503) reply.retry_after = 1;
+  return reply;
+}
+
+}  // namespace replies
+
+/// An optional sign and digits, as the reference reads them.
+inline std::int64_t QueryInteger(const ApiRequest& request, const char* key, std::int64_t otherwise,
+                                 std::int64_t smallest, std::int64_t largest) {
+  const std::string text = request.Query(key);
+  if (text.empty()) return otherwise;
+  const std::size_t sign = text[0] == '-' || text[0] == '+' ? 1 : 0;
+  const bool digits = text.size() > sign && text.size() - sign <= 18 &&
+                      text.find_first_not_of("0123456789", sign) == std::string::npos;
+  if (!digits) throw BadInput("convert to int error: " + Printable(Truncated(text, 100)));
+  const std::int64_t value =
+      ParseNumber<std::int64_t>(std::string_view(text).substr(text[0] == '+' ? 1 : 0))
+          .value_or(0);  // 18 digits always fit
+  if (value < smallest || value > largest) {
+    throw BadInput(std::string(key) + " is " + text + "; it must be " + std::to_string(smallest) +
+                   " to " + std::to_string(largest));
+  }
+  return value;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
+
+/// What a branch answers over HTTP: rule A from the side of the branch.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
+/// services).
+
+namespace dtm {
+inline namespace v1 {
+namespace replies {
+
+/// JSON in which a word of rule A that its texts happen to contain does not stand as it is: who
+/// looks for it in the body does not find it, who parses the body does.
+inline void Hide(const std::string& word, std::string& json) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  const auto first = static_cast<unsigned char>(word[0]);
+  const std::string escaped = std::string("\\u00") + kHex[first >> 4] + kHex[first & 15];
+  for (std::size_t at = json.find(word); at != std::string::npos; at = json.find(word, at)) {
+    json.replace(at, 1, escaped);
+  }
+}
+
+/// The caller understands just what the status says, whatever names and texts stand in the body.
+inline void HideWords(ApiReply& reply) {
+  if (reply.status == 200 || reply.status == 425) return;
+  Hide(wire::kOngoing, reply.body);
+  if (reply.status != 409) Hide(wire::kFailure, reply.body);
+}
+
+/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`; 503 if it asks to wait.
+inline ApiReply OfBranch(const Result& result) {
+  ApiReply reply;
+  switch (result.kind) {
+    case Result::Kind::kSuccess: return Of({});
+    case Result::Kind::kOngoing: reply = Of({425, result.text}); break;
+    case Result::Kind::kFailure: reply = Of({409, result.text}); break;
+    case Result::Kind::kError:
+    case Result::Kind::kNotSent:
+      reply.status = result.retry_after.count() > 0 ? 503 : 500;
+      reply.body = wire::JsonText({{wire::kError, result.text}});
+      break;
+  }
+  if (result.kind != Result::Kind::kFailure) {
+    const Duration wait = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
+    reply.retry_after = static_cast<int>((wait.count() + 999999) / 1000000);
+  }
+  HideWords(reply);
+  return reply;
+}
+
+}  // namespace replies
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/head.hpp ---------------------------------------------------------------------
+
+/// What is decided from the head of a request to the API, before its body is read.
+/// Needs: std. Threads: pure functions. Protocol: RFC 9112 §3.2.2, §6; document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace api_head {
+
+inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
+
+/// A reply after which the connection is closed, since the body was not read.
+inline ApiReply Refusal(int status, const std::string& why) {
+  ApiReply reply = replies::Of({status, why});
+  reply.close = true;
+  return reply;
+}
+inline ApiReply TooLong() {
+  return Refusal(
+      413, "the body is longer than the limit of " + std::to_string(kMaxBodyBytes) + " bytes");
+}
+
+inline bool MayHaveBody(const std::string& method) {
+  return method == "POST" || method == "PUT" || method == "PATCH";
+}
+
+inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lower) {
+  std::size_t count = 0;
+  for (const auto& header : request.headers) {
+    if (transport::EqualsLower(header.name, lower)) ++count;
+  }
+  return count;
+}
+
+/// Called once path and headers are there. A target in the absolute form ("GET http://host/api/ping") names the host
+/// itself, and the Host header does not count then.
+inline void TakeHost(ApiRequest& request) {
+  std::string& path = request.path;
+  request.host = transport::FindHeader(request.headers, "host");
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
+    const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
+    request.host = path.substr(scheme.size(), end - scheme.size());
+    path.erase(0, end);
+    if (path.empty()) path = "/";
+    return;
+  }
+}
+
+/// The refusal of a request whose body need not be read for it.
+inline std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token) {
+  const auto header = [&request](std::string_view lower) {
+    return std::string(transport::FindHeader(request.headers, lower));
+  };
+  const std::string length = header("content-length");
+  const bool chunked = CountHeaders(request, "transfer-encoding") > 0;
+  if (CountHeaders(request, "content-length") > 1 || (chunked && !length.empty())) {
+    return Refusal(400, "the length of the body is said twice; send one Content-Length");
+  }
+  if (CountHeaders(request, "host") > 1) return Refusal(400, "there are two Host headers");
+  if (length.find_first_not_of("0123456789") != std::string::npos) {
+    return Refusal(400, "Content-Length must be a number");
+  }
+  const access::Headers headers{header("authorization"), request.host, header("origin"),
+                                header("sec-fetch-site")};
+  const bool ping = request.path == "/api/ping";
+  switch (ping ? access::JudgePing(headers, token) : access::Judge(headers, token)) {
+    case access::Verdict::kAllowed: break;
+    case access::Verdict::kNoToken: {
+      ApiReply reply =
+          Refusal(401, "this server needs its token: send Authorization: Bearer <token>");
+      reply.challenge = "Bearer";
+      return reply;
+    }
+    case access::Verdict::kForeign:
+      return Refusal(403,
+                     "refused: it came from a foreign web page, or Host is not this machine; "
+                     "a server with a token accepts any Host");
+  }
+  const std::string& method = request.method;
+  const bool body = chunked || !(length.empty() || length == "0");
+  if (!MayHaveBody(method) && body) {
+    return Refusal(400, "a request of this method must not have a body");
+  }
+  if (!MayHaveBody(method) && method != "GET" && method != "HEAD" && method != "DELETE" &&
+      method != "OPTIONS") {
+    ApiReply reply = replies::NotFound();
+    reply.close = true;
+    return reply;
+  }
+  const std::string encoding = Lowered(header("content-encoding"));
+  const std::string type = Lowered(header("content-type"));
+  if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
+    return Refusal(415, "the body must be JSON, neither compressed nor in parts");
+  }
+  if (length.size() > 7 || (!length.empty() && ParseNumber<std::size_t>(length).value_or(
+                                                   kMaxBodyBytes + 1) > kMaxBodyBytes)) {
+    return TooLong();
+  }
+  return std::nullopt;
+}
+
+}  // namespace api_head
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/wire/reply_rule.hpp --------------------------------------------------------------
 
 /// Rule A: what the HTTP answer of a branch means.
@@ -1538,22 +1835,11 @@ inline namespace v1 {
 /// UTF-8, cut between characters; other bytes and control characters (but for tab and line feed)
 /// become '?'.
 inline std::string StorableText(const std::string& bytes) {
-  std::string text;
-  text.reserve((std::min)(bytes.size(), kMaxReasonBytes));
-  for (std::size_t at = 0; at < bytes.size();) {
-    const std::size_t length = Utf8Length(bytes, at);
-    if (text.size() + (length == 0 ? 1 : length) > kMaxReasonBytes) break;
-    const char c = bytes[at];
-    const bool control = length == 1 && ((c >= 0 && c < ' ' && c != '\t' && c != '\n') || c == 127);
-    if (length == 0 || control) {
-      text += '?';
-      ++at;
-    } else {
-      text.append(bytes, at, length);
-      at += length;
-    }
-  }
-  return text;
+  return Replaced(bytes, kMaxReasonBytes, [&bytes](std::size_t at, std::size_t length) {
+    const unsigned char first = static_cast<unsigned char>(bytes[at]);
+    const bool control = (first < 0x20 && first != '\t' && first != '\n') || first == 0x7F;
+    return length == 0 || control ? '?' : '\0';
+  });
 }
 
 /// What a branch that said no tells people: the `message` or `error` of a JSON object, else all it said.
@@ -1659,6 +1945,72 @@ inline Result ReadReply(int status, const std::string& body) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/api/json_rpc_api.hpp -------------------------------------------------------------
+
+/// The form of the API as JSON-RPC 2.0: a call, and its reply. What the methods do is in api.hpp.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §7.
+
+namespace dtm {
+inline namespace v1 {
+namespace json_rpc_api {
+
+inline ApiReply Reply(int status, const std::string& id, nlohmann::ordered_json error,
+                      nlohmann::ordered_json result) {
+  return {status, wire::JsonText({{"error", std::move(error)},
+                                  {"id", id},
+                                  {"jsonrpc", "2.0"},
+                                  {"result", std::move(result)}})};
+}
+
+inline ApiReply Error(int status, const std::string& id, int code, const std::string& message,
+                      nlohmann::ordered_json result = nullptr) {
+  return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
+}
+
+struct Call {
+  std::string id, method;
+  nlohmann::json params;  ///< null if there are none
+};
+
+/// The reply, if it is no call.
+inline std::optional<ApiReply> Read(const std::string& body, Call& call) {
+  try {
+    nlohmann::json json = json_input::ParseObject(body, "the body");
+    const json_input::Fields fields(json, "the request");
+    std::string id = fields.Text("id");
+    const std::string version = fields.Text("jsonrpc");
+    call.method = fields.Text("method");
+    call.id = std::move(id);
+    if (call.id.empty() || version != "2.0") {
+      return Error(200, call.id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
+    }
+    const auto params = json.find("params");
+    if (params != json.end()) call.params = std::move(*params);
+    return std::nullopt;
+  } catch (const BadInput& error) {
+    return Error(400, "", -32700, std::string("Parse json error: ") + error.what());
+  }
+}
+
+inline ApiReply NotFound(const Call& call) {
+  return Error(200, call.id, -32601, "Method not found: " + Printable(call.method));
+}
+
+inline ApiReply OfGid(const std::string& id, const std::string& gid) {
+  return Reply(200, id, nullptr, {{wire::kGid, gid}});
+}
+inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
+  if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
+  const int code = outcome.status == 409   ? json_rpc::kFailureCode
+                   : outcome.status == 425 ? json_rpc::kOngoingCode
+                                           : -32603;
+  return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
+}
+
+}  // namespace json_rpc_api
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/wire/transaction.hpp -------------------------------------------------------------
 
 /// A transaction as clients send it: from JSON to the record, and back.
@@ -1667,15 +2019,6 @@ inline Result ReadReply(int status, const std::string& body) {
 namespace dtm {
 inline namespace v1 {
 namespace wire {
-
-/// As all dtm servers read a gid: these characters would break queries and logs.
-inline std::string CleanGid(const std::string& gid) {
-  std::string clean;
-  for (const char c : gid) {
-    if (c != '\n' && c != '\r' && c != ';') clean += c;
-  }
-  return clean;
-}
 
 /// @throws BadInput
 inline std::string GidOf(const json_input::Fields& fields) {
@@ -1788,13 +2131,13 @@ inline void SagaCustomData(const std::string& text, Definition& saga) {
   if (!orders->is_object()) fields.Wrong(kOrders, wanted);
   for (const auto& order : orders->items()) {
     if (order.value().is_null()) continue;
-    const bool digits = !order.key().empty() && order.key().size() <= 4 &&
-                        order.key().find_first_not_of("0123456789") == std::string::npos;
-    if (!digits || !order.value().is_array()) fields.Wrong(kOrders, wanted);
-    std::vector<int>& before = saga.orders[std::stoi(order.key())];
+    const std::optional<unsigned> number = ParseNumber<unsigned>(order.key());
+    const bool fits = number && order.key().size() <= 4;
+    if (!fits || !order.value().is_array()) fields.Wrong(kOrders, wanted);
+    std::vector<int>& before = saga.orders[static_cast<int>(*number)];
     for (const nlohmann::json& step : order.value()) {
-      const bool fits = step.is_number_integer() && step >= 0 && step <= kMaxSteps;
-      if (!fits) fields.Wrong(kOrders, wanted);
+      const bool known = step.is_number_integer() && step >= 0 && step <= kMaxSteps;
+      if (!known) fields.Wrong(kOrders, wanted);
       before.push_back(step.get<int>());
     }
   }
@@ -2063,355 +2406,7 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
   return branches;
 }
 
-/// As the Go server writes JSON: these characters never stand in it as they are, so it can be
-/// shown in a web page.
-inline std::string JsonText(const nlohmann::ordered_json& json) {
-  const std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  std::string safe;
-  safe.reserve(text.size());
-  for (const char c : text) {
-    switch (c) {
-      case '<': safe += "\\u003c"; break;
-      case '>': safe += "\\u003e"; break;
-      case '&': safe += "\\u0026"; break;
-      default: safe += c;
-    }
-  }
-  return safe;
-}
-
 }  // namespace wire
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/api/message.hpp ------------------------------------------------------------------
-
-/// A request to the API and its reply, without any socket; what an outcome is in HTTP.
-/// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
-
-namespace dtm {
-inline namespace v1 {
-
-struct ApiRequest {
-  std::string method;
-  std::string path;                               ///< decoded, without the query
-  std::multimap<std::string, std::string> query;  ///< decoded
-  std::string body;
-  std::vector<transport::HttpHeader> headers{};  ///< for head.hpp, as this:
-  std::string host{};                            ///< for whom it is
-
-  std::string Query(const char* key) const {
-    const auto found = query.find(key);
-    return found == query.end() ? std::string() : found->second;
-  }
-};
-
-struct ApiReply {
-  int status = 200;
-  std::string body;
-  const char* type = "application/json; charset=utf-8";
-  int retry_after = 0;  ///< seconds after which the same may work; 0 = not said
-  bool close = false;   ///< the connection is closed, the body of the request was not read
-  const char* challenge = nullptr;  ///< WWW-Authenticate
-};
-
-/// Gets the reply, once. It must not throw, and not wait: it may come in the coordinator's thread.
-using ApiDone = std::function<void(ApiReply)>;
-
-/// What became of what was asked; HTTP and JSON-RPC write it down, each in its own way.
-struct ApiOutcome {
-  int status = 200;       ///< of HTTP
-  std::string message{};  ///< unless it is 200
-  bool rejected = false;  ///< of a 409: nothing was changed, so it was not rolled back
-};
-
-inline ApiOutcome OutcomeOf(const std::exception_ptr& error) {
-  try {
-    std::rethrow_exception(error);
-  } catch (const BadInput& bad) {
-    return {400, bad.what()};
-  } catch (const BusyError& busy) {
-    return {503, busy.what()};
-  } catch (const RejectedError& rejected) {
-    return {409, rejected.what(), true};
-  } catch (const FailureError& failure) {
-    return {409, failure.what()};
-  } catch (const OngoingError& ongoing) {
-    return {425, ongoing.what()};
-  } catch (const StoreError& failed) {
-    return {503, failed.what()};
-  } catch (const LogicError& stopped) {
-    return {503, stopped.what()};
-  } catch (...) {  // in doubt, or of nobody knows whom
-    return {500, WhatWasThrown()};
-  }
-}
-inline ApiOutcome OutcomeOf(const Answer& answer) {
-  if (!answer.error) return {};
-  // The error says more than the clients of dtm are told of a rollback.
-  if (answer.result.Failed()) return {409, answer.result.reason};
-  return OutcomeOf(answer.error);
-}
-
-namespace replies {
-
-inline ApiReply NotFound() { return {404, "404 page not found", "text/plain"}; }
-
-inline ApiReply Of(const ApiOutcome& outcome) {
-  if (outcome.status == 200) return {200, R"({"dtm_result":"SUCCESS"})"};
-  nlohmann::ordered_json json;
-  if (outcome.status == 409) json[wire::kDtmResult] = wire::kFailure;
-  if (outcome.status == 425) json[wire::kDtmResult] = wire::kOngoing;
-  json[wire::kMessage] = outcome.message;
-  if (outcome.rejected) json[wire::kRejected] = true;
-  ApiReply reply{outcome.status, wire::JsonText(json)};
-  if (outcome.status == 503) reply.retry_after = 1;
-  return reply;
-}
-
-}  // namespace replies
-
-/// An optional sign and digits, as the reference reads them.
-inline std::int64_t QueryInteger(const ApiRequest& request, const char* key, std::int64_t otherwise,
-                                 std::int64_t smallest, std::int64_t largest) {
-  const std::string text = request.Query(key);
-  if (text.empty()) return otherwise;
-  const std::size_t sign = text[0] == '-' || text[0] == '+' ? 1 : 0;
-  const bool digits = text.size() > sign && text.size() - sign <= 18 &&
-                      text.find_first_not_of("0123456789", sign) == std::string::npos;
-  if (!digits) throw BadInput("convert to int error: " + Printable(Truncated(text, 100)));
-  const std::int64_t value = std::stoll(text);
-  if (value < smallest || value > largest) {
-    throw BadInput(std::string(key) + " is " + text + "; it must be " + std::to_string(smallest) +
-                   " to " + std::to_string(largest));
-  }
-  return value;
-}
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
-
-/// What a branch answers over HTTP: rule A from the side of the branch.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
-/// services).
-
-namespace dtm {
-inline namespace v1 {
-namespace replies {
-
-/// JSON in which a word of rule A that its texts happen to contain does not stand as it is: who
-/// looks for it in the body does not find it, who parses the body does.
-inline void Hide(const std::string& word, std::string& json) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  const auto first = static_cast<unsigned char>(word[0]);
-  const std::string escaped = std::string("\\u00") + kHex[first >> 4] + kHex[first & 15];
-  for (std::size_t at = json.find(word); at != std::string::npos; at = json.find(word, at)) {
-    json.replace(at, 1, escaped);
-  }
-}
-
-/// The caller understands just what the status says, whatever names and texts stand in the body.
-inline void HideWords(ApiReply& reply) {
-  if (reply.status == 200 || reply.status == 425) return;
-  Hide(wire::kOngoing, reply.body);
-  if (reply.status != 409) Hide(wire::kFailure, reply.body);
-}
-
-/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`; 503 if it asks to wait.
-inline ApiReply OfBranch(const Result& result) {
-  ApiReply reply;
-  switch (result.kind) {
-    case Result::Kind::kSuccess: return Of({});
-    case Result::Kind::kOngoing: reply = Of({425, result.text}); break;
-    case Result::Kind::kFailure: reply = Of({409, result.text}); break;
-    case Result::Kind::kError:
-    case Result::Kind::kNotSent:
-      reply.status = result.retry_after.count() > 0 ? 503 : 500;
-      reply.body = wire::JsonText({{wire::kError, result.text}});
-      break;
-  }
-  if (result.kind != Result::Kind::kFailure) {
-    const Duration wait = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
-    reply.retry_after = static_cast<int>((wait.count() + 999999) / 1000000);
-  }
-  HideWords(reply);
-  return reply;
-}
-
-}  // namespace replies
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/api/head.hpp ---------------------------------------------------------------------
-
-/// What is decided from the head of a request to the API, before its body is read.
-/// Needs: std. Threads: pure functions. Protocol: RFC 9112 §3.2.2, §6; document: docs/http_api.md, "Security".
-
-namespace dtm {
-inline namespace v1 {
-namespace api_head {
-
-inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
-
-/// A reply after which the connection is closed, since the body was not read.
-inline ApiReply Refusal(int status, const std::string& why) {
-  ApiReply reply = replies::Of({status, why});
-  reply.close = true;
-  return reply;
-}
-inline ApiReply TooLong() {
-  return Refusal(
-      413, "the body is longer than the limit of " + std::to_string(kMaxBodyBytes) + " bytes");
-}
-
-inline bool MayHaveBody(const std::string& method) {
-  return method == "POST" || method == "PUT" || method == "PATCH";
-}
-
-inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lower) {
-  std::size_t count = 0;
-  for (const auto& header : request.headers) {
-    if (transport::EqualsLower(header.name, lower)) ++count;
-  }
-  return count;
-}
-
-/// Called once path and headers are there. A target in the absolute form ("GET http://host/api/ping") names the host
-/// itself, and the Host header does not count then.
-inline void TakeHost(ApiRequest& request) {
-  std::string& path = request.path;
-  request.host = transport::FindHeader(request.headers, "host");
-  for (const std::string_view scheme : {"http://", "https://"}) {
-    if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
-    const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
-    request.host = path.substr(scheme.size(), end - scheme.size());
-    path.erase(0, end);
-    if (path.empty()) path = "/";
-    return;
-  }
-}
-
-/// The refusal of a request whose body need not be read for it.
-inline std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token) {
-  const auto header = [&request](std::string_view lower) {
-    return std::string(transport::FindHeader(request.headers, lower));
-  };
-  const std::string length = header("content-length");
-  const bool chunked = CountHeaders(request, "transfer-encoding") > 0;
-  if (CountHeaders(request, "content-length") > 1 || (chunked && !length.empty())) {
-    return Refusal(400, "the length of the body is said twice; send one Content-Length");
-  }
-  if (CountHeaders(request, "host") > 1) return Refusal(400, "there are two Host headers");
-  if (length.find_first_not_of("0123456789") != std::string::npos) {
-    return Refusal(400, "Content-Length must be a number");
-  }
-  const access::Headers headers{header("authorization"), request.host, header("origin"),
-                                header("sec-fetch-site")};
-  const bool ping = request.path == "/api/ping";
-  switch (ping ? access::JudgePing(headers, token) : access::Judge(headers, token)) {
-    case access::Verdict::kAllowed: break;
-    case access::Verdict::kNoToken: {
-      ApiReply reply =
-          Refusal(401, "this server needs its token: send Authorization: Bearer <token>");
-      reply.challenge = "Bearer";
-      return reply;
-    }
-    case access::Verdict::kForeign:
-      return Refusal(403,
-                     "refused: it came from a foreign web page, or Host is not this machine; "
-                     "a server with a token accepts any Host");
-  }
-  const std::string& method = request.method;
-  const bool body = chunked || !(length.empty() || length == "0");
-  if (!MayHaveBody(method) && body) {
-    return Refusal(400, "a request of this method must not have a body");
-  }
-  if (!MayHaveBody(method) && method != "GET" && method != "HEAD" && method != "DELETE" &&
-      method != "OPTIONS") {
-    ApiReply reply = replies::NotFound();
-    reply.close = true;
-    return reply;
-  }
-  const std::string encoding = Lowered(header("content-encoding"));
-  const std::string type = Lowered(header("content-type"));
-  if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
-    return Refusal(415, "the body must be JSON, neither compressed nor in parts");
-  }
-  if (length.size() > 7 || (!length.empty() && std::stoul(length) > kMaxBodyBytes)) {
-    return TooLong();
-  }
-  return std::nullopt;
-}
-
-}  // namespace api_head
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/api/json_rpc_api.hpp -------------------------------------------------------------
-
-/// The form of the API as JSON-RPC 2.0: a call, and its reply. What the methods do is in api.hpp.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §7.
-
-namespace dtm {
-inline namespace v1 {
-namespace json_rpc_api {
-
-inline ApiReply Reply(int status, const std::string& id, nlohmann::ordered_json error,
-                      nlohmann::ordered_json result) {
-  return {status, wire::JsonText({{"error", std::move(error)},
-                                  {"id", id},
-                                  {"jsonrpc", "2.0"},
-                                  {"result", std::move(result)}})};
-}
-
-inline ApiReply Error(int status, const std::string& id, int code, const std::string& message,
-                      nlohmann::ordered_json result = nullptr) {
-  return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
-}
-
-struct Call {
-  std::string id, method;
-  nlohmann::json params;  ///< null if there are none
-};
-
-/// The reply, if it is no call.
-inline std::optional<ApiReply> Read(const std::string& body, Call& call) {
-  try {
-    nlohmann::json json = json_input::ParseObject(body, "the body");
-    const json_input::Fields fields(json, "the request");
-    std::string id = fields.Text("id");
-    const std::string version = fields.Text("jsonrpc");
-    call.method = fields.Text("method");
-    call.id = std::move(id);
-    if (call.id.empty() || version != "2.0") {
-      return Error(200, call.id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
-    }
-    const auto params = json.find("params");
-    if (params != json.end()) call.params = std::move(*params);
-    return std::nullopt;
-  } catch (const BadInput& error) {
-    return Error(400, "", -32700, std::string("Parse json error: ") + error.what());
-  }
-}
-
-inline ApiReply NotFound(const Call& call) {
-  return Error(200, call.id, -32601, "Method not found: " + Printable(call.method));
-}
-
-inline ApiReply OfGid(const std::string& id, const std::string& gid) {
-  return Reply(200, id, nullptr, {{wire::kGid, gid}});
-}
-inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
-  if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
-  const int code = outcome.status == 409   ? json_rpc::kFailureCode
-                   : outcome.status == 425 ? json_rpc::kOngoingCode
-                                           : -32603;
-  return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
-}
-
-}  // namespace json_rpc_api
 }  // namespace v1
 }  // namespace dtm
 
@@ -4452,7 +4447,7 @@ class SmugglingGuard {
     if (digits.empty() || digits.size() > 8 || (end != std::string::npos && !extension)) {
       return State::kRefused;
     }
-    chunk_left_ = std::stoul(digits, nullptr, 16);
+    chunk_left_ = ParseNumber<std::size_t>(digits, 16).value_or(0);
     last_ = chunk_left_ == 0;
     return last_ ? State::kChunkSize : State::kChunk;
   }

@@ -165,3 +165,13 @@ TEST_CASE("text: percent encoding, there and back") {
   }
   CHECK(PercentDecoded("%%41") == "%A");
 }
+
+TEST_CASE("text: a number is the whole text, or none") {
+  CHECK(dtm::ParseNumber<int>("42") == 42);
+  CHECK(dtm::ParseNumber<int>("-7") == -7);
+  CHECK(dtm::ParseNumber<std::size_t>("ff", 16) == std::size_t{255});
+  for (const char* none : {"", " 1", "1 ", "+1", "1x", "0x1", "99999999999"}) {
+    CHECK_FALSE(dtm::ParseNumber<int>(none));
+  }
+  CHECK_FALSE(dtm::ParseNumber<unsigned>("-1"));
+}

@@ -1,5 +1,4 @@
 /// The words of protocol §1, and the numbers under which they are stored.
-#include <chrono>
 #include <string>
 
 #include "tests/catch.hpp"
@@ -57,28 +56,4 @@ TEST_CASE("types: succeed and failed are final, nothing else") {
   CHECK_FALSE(IsFinal(Status::kPrepared));
   CHECK_FALSE(IsFinal(Status::kSubmitted));
   CHECK_FALSE(IsFinal(Status::kAborting));
-}
-
-TEST_CASE("types: never is after everything") {
-  CHECK(dtm::kNever > dtm::Time{std::chrono::hours(24 * 365 * 1000)});
-}
-
-TEST_CASE("types: a wait that no clock reaches is for ever, on every clock") {
-  using Steady = std::chrono::steady_clock::time_point;
-  const dtm::Time now{std::chrono::hours(24 * 365 * 56)};
-  const Steady steady{std::chrono::hours(1)};
-  const std::chrono::minutes wait{5};
-  CHECK(dtm::Later(now, wait) == now + wait);
-  CHECK(dtm::Later(now, -wait) == now - wait);
-  CHECK(dtm::Later(steady, wait) == steady + wait);
-  for (const dtm::Duration ever :
-       {(dtm::Duration::max)(), (dtm::Duration::max)() - dtm::Duration(1),
-        dtm::Duration(std::chrono::hours(24 * 36525))}) {
-    CHECK(dtm::Later(now, ever) == dtm::kNever);
-    CHECK(dtm::Later(steady, ever) == (Steady::max)());
-  }
-  CHECK(dtm::Later(dtm::kNever - dtm::Duration(1), dtm::Duration(2)) == dtm::kNever);
-  CHECK(dtm::Later((Steady::max)() - dtm::Duration(1), dtm::Duration(2)) == (Steady::max)());
-  CHECK(dtm::Later(now, (dtm::Duration::min)()) < now);
-  CHECK(dtm::Later(steady, (dtm::Duration::min)()) < steady);
 }

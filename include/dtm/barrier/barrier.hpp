@@ -119,11 +119,7 @@ inline Barrier BarrierFromQuery(const std::multimap<std::string, std::string>& q
                     "this name, the coordinator adds it");
       }
     }
-    std::string text;
-    for (const char c : found.first->second) {
-      if (c != '\n' && c != '\r' && c != ';') text += c;
-    }
-    return text;
+    return CleanGid(found.first->second);
   };
   return Barrier(value("trans_type"), value("gid"), value("branch_id"), value("op"));
 }

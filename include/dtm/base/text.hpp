@@ -2,9 +2,13 @@
 /// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8), RFC 3986 (URLs), RFC 8259 (JSON).
 #pragma once
 
+#include <algorithm>
+#include <charconv>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace dtm {
@@ -141,16 +145,18 @@ inline std::string Truncated(std::string text, std::size_t max_bytes) {
   return text;
 }
 
-/// The text with everything that is not printable UTF-8 replaced, fit for a log line or a record.
-inline std::string Printable(const std::string& text) {
+/// At most `max_bytes` of the text, cut between characters. `replacement(at, length)` says for the character there what
+/// stands for its first byte, or 0 to keep it; `length` is 0 where the bytes are no UTF-8.
+template <typename Replacement>
+std::string Replaced(const std::string& text, std::size_t max_bytes, Replacement replacement) {
   std::string clean;
-  clean.reserve(text.size());
+  clean.reserve((std::min)(text.size(), max_bytes));
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t length = Utf8Length(text, at);
-    const unsigned char first = static_cast<unsigned char>(text[at]);
-    const bool c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
-    if (length == 0 || first < 0x20 || first == 0x7F || c1) {
-      clean += first == '\n' || first == '\t' ? ' ' : '?';
+    const char other = replacement(at, length);
+    if (clean.size() + (other != 0 ? 1 : length) > max_bytes) break;
+    if (other != 0) {
+      clean += other;
       ++at;
     } else {
       clean.append(text, at, length);
@@ -158,6 +164,32 @@ inline std::string Printable(const std::string& text) {
     }
   }
   return clean;
+}
+
+/// The text with everything that is not printable UTF-8 replaced, fit for a log line or a record.
+inline std::string Printable(const std::string& text) {
+  return Replaced(text, text.size(), [&text](std::size_t at, std::size_t length) {
+    const unsigned char first = static_cast<unsigned char>(text[at]);
+    if (first == '\n' || first == '\t') return ' ';
+    const bool c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
+    return length == 0 || first < 0x20 || first == 0x7F || c1 ? '?' : '\0';
+  });
+}
+
+/// As all dtm servers and barriers read a gid and its like: these characters would break queries and logs.
+inline std::string CleanGid(std::string gid) {
+  const auto breaks = [](char c) { return c == '\n' || c == '\r' || c == ';'; };
+  gid.erase(std::remove_if(gid.begin(), gid.end(), breaks), gid.end());
+  return gid;
+}
+
+/// The number that the whole text is, without blanks or a plus; nothing if it is none or does not fit.
+template <typename Number>
+std::optional<Number> ParseNumber(std::string_view text, int base = 10) {
+  Number number{};
+  const char* const end = text.data() + text.size();
+  const std::from_chars_result result = std::from_chars(text.data(), end, number, base);
+  return result.ec == std::errc() && result.ptr == end ? std::optional(number) : std::nullopt;
 }
 
 }  // namespace v1

@@ -36,12 +36,10 @@ struct Url {
 
 namespace url_parts {
 
-inline bool Lower(std::string& text, bool (*allowed)(char)) {
-  for (char& c : text) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    if (!allowed(c)) return false;
-  }
-  return !text.empty();
+/// Also makes it lower-case.
+inline bool ValidHost(std::string& host, bool (*allowed)(char)) {
+  host = Lowered(host);
+  return !host.empty() && std::all_of(host.begin(), host.end(), allowed);
 }
 
 /// 1 .. 65535, or 0 if it is no port.
@@ -139,8 +137,7 @@ inline Url ParseUrl(const std::string& text, const char* what = "the branch URL"
   }
   Url url;
   const std::size_t colon = text.find("://");
-  std::string scheme = text.substr(0, colon == std::string::npos ? 0 : colon);
-  url_parts::Lower(scheme, [](char) { return true; });
+  const std::string scheme = Lowered(text.substr(0, colon == std::string::npos ? 0 : colon));
   if (scheme != "http" && scheme != "https") {
     throw refuse("does not start with http:// or https://");
   }
@@ -162,18 +159,18 @@ inline Url ParseUrl(const std::string& text, const char* what = "the branch URL"
     if (end == std::string_view::npos) throw refuse("has an IPv6 address without its closing ]");
     url.host = authority.substr(1, end - 1);
     rest = authority.substr(end + 1);
-    valid = url_parts::Lower(url.host,
-                             [](char c) {
-                               return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') ||
-                                      c == ':' || c == '.';
-                             }) &&
+    valid = url_parts::ValidHost(url.host,
+                                 [](char c) {
+                                   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') ||
+                                          c == ':' || c == '.';
+                                 }) &&
             url.host.find(':') != std::string::npos;
   } else {
     const std::size_t end =
         (authority.find(':') == std::string_view::npos) ? authority.size() : authority.find(':');
     url.host = authority.substr(0, end);
     rest = authority.substr(end);
-    valid = url_parts::Lower(url.host, [](char c) {
+    valid = url_parts::ValidHost(url.host, [](char c) {
       return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_';
     });
   }

@@ -13,9 +13,9 @@
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::BadInput;
+using dtm::CleanGid;
 using dtm::Definition;
 using dtm::SameContent;
-using dtm::wire::CleanGid;
 using dtm::wire::EncodeTransaction;
 using dtm::wire::OpNamed;
 using dtm::wire::TypeNamed;

@@ -30,6 +30,7 @@
 #include <dtm/http/api/metrics_text.hpp>
 #include <dtm/http/api/orders.hpp>
 #include <dtm/http/wire/json_input.hpp>
+#include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/stored_transaction.hpp>
 #include <dtm/http/wire/transaction.hpp>

@@ -10,6 +10,7 @@
 #include <dtm/core/limits.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/http/api/message.hpp>
+#include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>
 
 namespace dtm {

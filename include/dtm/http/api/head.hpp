@@ -104,7 +104,8 @@ inline std::optional<ApiReply> Check(const ApiRequest& request, const std::strin
   if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
     return Refusal(415, "the body must be JSON, neither compressed nor in parts");
   }
-  if (length.size() > 7 || (!length.empty() && std::stoul(length) > kMaxBodyBytes)) {
+  if (length.size() > 7 || (!length.empty() && ParseNumber<std::size_t>(length).value_or(
+                                                   kMaxBodyBytes + 1) > kMaxBodyBytes)) {
     return TooLong();
   }
   return std::nullopt;

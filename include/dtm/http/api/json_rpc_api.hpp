@@ -13,6 +13,7 @@
 #include <dtm/http/api/message.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/json_rpc.hpp>
+#include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>
 
 namespace dtm {

@@ -19,6 +19,7 @@
 #include <dtm/core/url.hpp>
 #include <dtm/http/api/message.hpp>
 #include <dtm/http/wire/json_input.hpp>
+#include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/stored_transaction.hpp>
 #include <dtm/http/wire/transaction.hpp>

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -17,8 +18,8 @@
 #include <dtm/core/endpoint.hpp>
 #include <dtm/http/transport/http_message.hpp>
 #include <dtm/http/wire/json_input.hpp>
+#include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>
-#include <dtm/http/wire/stored_transaction.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -111,7 +112,9 @@ inline std::int64_t QueryInteger(const ApiRequest& request, const char* key, std
   const bool digits = text.size() > sign && text.size() - sign <= 18 &&
                       text.find_first_not_of("0123456789", sign) == std::string::npos;
   if (!digits) throw BadInput("convert to int error: " + Printable(Truncated(text, 100)));
-  const std::int64_t value = std::stoll(text);
+  const std::int64_t value =
+      ParseNumber<std::int64_t>(std::string_view(text).substr(text[0] == '+' ? 1 : 0))
+          .value_or(0);  // 18 digits always fit
   if (value < smallest || value > largest) {
     throw BadInput(std::string(key) + " is " + text + "; it must be " + std::to_string(smallest) +
                    " to " + std::to_string(largest));

@@ -114,7 +114,7 @@ class SmugglingGuard {
     if (digits.empty() || digits.size() > 8 || (end != std::string::npos && !extension)) {
       return State::kRefused;
     }
-    chunk_left_ = std::stoul(digits, nullptr, 16);
+    chunk_left_ = ParseNumber<std::size_t>(digits, 16).value_or(0);
     last_ = chunk_left_ == 0;
     return last_ ? State::kChunkSize : State::kChunk;
   }

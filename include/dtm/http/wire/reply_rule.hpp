@@ -20,22 +20,11 @@ inline namespace v1 {
 /// UTF-8, cut between characters; other bytes and control characters (but for tab and line feed)
 /// become '?'.
 inline std::string StorableText(const std::string& bytes) {
-  std::string text;
-  text.reserve((std::min)(bytes.size(), kMaxReasonBytes));
-  for (std::size_t at = 0; at < bytes.size();) {
-    const std::size_t length = Utf8Length(bytes, at);
-    if (text.size() + (length == 0 ? 1 : length) > kMaxReasonBytes) break;
-    const char c = bytes[at];
-    const bool control = length == 1 && ((c >= 0 && c < ' ' && c != '\t' && c != '\n') || c == 127);
-    if (length == 0 || control) {
-      text += '?';
-      ++at;
-    } else {
-      text.append(bytes, at, length);
-      at += length;
-    }
-  }
-  return text;
+  return Replaced(bytes, kMaxReasonBytes, [&bytes](std::size_t at, std::size_t length) {
+    const unsigned char first = static_cast<unsigned char>(bytes[at]);
+    const bool control = (first < 0x20 && first != '\t' && first != '\n') || first == 0x7F;
+    return length == 0 || control ? '?' : '\0';
+  });
 }
 
 /// What a branch that said no tells people: the `message` or `error` of a JSON object, else all it said.

@@ -128,23 +128,6 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
   return branches;
 }
 
-/// As the Go server writes JSON: these characters never stand in it as they are, so it can be
-/// shown in a web page.
-inline std::string JsonText(const nlohmann::ordered_json& json) {
-  const std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  std::string safe;
-  safe.reserve(text.size());
-  for (const char c : text) {
-    switch (c) {
-      case '<': safe += "\\u003c"; break;
-      case '>': safe += "\\u003e"; break;
-      case '&': safe += "\\u0026"; break;
-      default: safe += c;
-    }
-  }
-  return safe;
-}
-
 }  // namespace wire
 }  // namespace v1
 }  // namespace dtm

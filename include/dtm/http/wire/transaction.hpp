@@ -12,6 +12,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/base/text.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
@@ -24,15 +25,6 @@
 namespace dtm {
 inline namespace v1 {
 namespace wire {
-
-/// As all dtm servers read a gid: these characters would break queries and logs.
-inline std::string CleanGid(const std::string& gid) {
-  std::string clean;
-  for (const char c : gid) {
-    if (c != '\n' && c != '\r' && c != ';') clean += c;
-  }
-  return clean;
-}
 
 /// @throws BadInput
 inline std::string GidOf(const json_input::Fields& fields) {
@@ -145,13 +137,13 @@ inline void SagaCustomData(const std::string& text, Definition& saga) {
   if (!orders->is_object()) fields.Wrong(kOrders, wanted);
   for (const auto& order : orders->items()) {
     if (order.value().is_null()) continue;
-    const bool digits = !order.key().empty() && order.key().size() <= 4 &&
-                        order.key().find_first_not_of("0123456789") == std::string::npos;
-    if (!digits || !order.value().is_array()) fields.Wrong(kOrders, wanted);
-    std::vector<int>& before = saga.orders[std::stoi(order.key())];
+    const std::optional<unsigned> number = ParseNumber<unsigned>(order.key());
+    const bool fits = number && order.key().size() <= 4;
+    if (!fits || !order.value().is_array()) fields.Wrong(kOrders, wanted);
+    std::vector<int>& before = saga.orders[static_cast<int>(*number)];
     for (const nlohmann::json& step : order.value()) {
-      const bool fits = step.is_number_integer() && step >= 0 && step <= kMaxSteps;
-      if (!fits) fields.Wrong(kOrders, wanted);
+      const bool known = step.is_number_integer() && step >= 0 && step <= kMaxSteps;
+      if (!known) fields.Wrong(kOrders, wanted);
       before.push_back(step.get<int>());
     }
   }
