@@ -4577,6 +4577,22 @@ void Prefetch(const void* address) {
 /// The lines of an object of this size.
 constexpr std::size_t LinesOf(std::size_t bytes) { return (bytes + kCacheLine - 1) / kCacheLine; }
 
+/// How far ahead memory is asked for: first an object itself, then what it points to.
+inline constexpr std::size_t kObjectsAhead = 8;
+inline constexpr std::size_t kPartsAhead = 4;
+
+/// Visits all in their order. Of those that come later, `object` and then `parts` are called in time to ask for what will
+/// be looked at.
+template <typename List, typename Object, typename Parts, typename Visit>
+void VisitAhead(List& list, const Object& object, const Parts& parts, Visit visit) {
+  const std::size_t count = list.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + kObjectsAhead < count) object(list[i + kObjectsAhead]);
+    if (i + kPartsAhead < count) parts(list[i + kPartsAhead]);
+    visit(list[i]);
+  }
+}
+
 }  // namespace v1
 }  // namespace dtm
 
@@ -5494,7 +5510,7 @@ struct AppliedEvent : engine::Event {
 };
 
 struct ActiveTransaction {
-  Transaction transaction;       ///< as stepped; durable unless `dirty`
+  Transaction transaction;       ///< as advanced; durable unless `dirty`
   std::size_t slot = 0;          ///< see ActiveTable
   std::uint64_t generation = 0;  ///< a new one whenever it comes into memory; 0: it has left
   bool dirty = false;            ///< changed since the last commit
@@ -5505,15 +5521,15 @@ struct ActiveTransaction {
   bool rolled_back = false;      ///< that was decided; to be told once it is durable
   Time stored_due{};             ///< the due time in the store's record
   Time timer = kNever;           ///< when the machine wants to look again
-  Time armed = kNever;           ///< its place in Timers
+  Time armed = kNever;           ///< its time in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
   std::vector<Command> commands;     ///< obeyed before it was stored: again, if another one is
-  std::vector<AppliedEvent> events;  ///< stepped since the last commit
+  std::vector<AppliedEvent> events;  ///< applied since the last commit
   std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
   std::size_t bytes = 0;             ///< of the definition, for the memory limit
 
-  /// Empty again, but for its place and the memory of vectors of ordinary size.
+  /// Empty again, but for its slot and the memory of vectors of ordinary size.
   void Clear() {
     const auto emptied = [](auto& vector) {
       if (vector.capacity() > kKeptCapacity) vector.shrink_to_fit();
@@ -5581,7 +5597,7 @@ inline void MakeRoom(std::vector<T>& vector) {
   if (vector.size() == vector.capacity()) vector.reserve(2 * vector.size() + 4);
 }
 
-/// What is looked at soon: first the ActiveTransaction itself, then what it points to.
+/// What is looked at soon: first the transaction itself, then what it points to.
 inline void PrefetchActive(const ActiveTransaction& active) {
   Prefetch<LinesOf(sizeof(ActiveTransaction))>(&active);
 }
@@ -5592,21 +5608,18 @@ inline void PrefetchParts(const ActiveTransaction& active) {
   Prefetch<2>(definition);
   Prefetch<1>(&definition->options);
 }
-inline constexpr std::size_t kActiveAhead = 8;
-inline constexpr std::size_t kPartsAhead = 4;
 
 /// Visits them in their order, with the next ones on their way from memory.
 template <typename Visit>
 void ForEachActive(const std::vector<ActiveTransaction*>& list, Visit visit) {
-  const std::size_t count = list.size();
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i + kActiveAhead < count) PrefetchActive(*list[i + kActiveAhead]);
-    if (i + kPartsAhead < count) PrefetchParts(*list[i + kPartsAhead]);
-    visit(*list[i]);
-  }
+  using Active = const ActiveTransaction*;
+  VisitAhead(
+      list, [](Active active) { PrefetchActive(*active); },
+      [](Active active) { PrefetchParts(*active); },
+      [&visit](ActiveTransaction* active) { visit(*active); });
 }
 
-/// The transactions in memory, by gid. A ActiveTransaction stays where it is until it is removed; its place is then used again,
+/// The transactions in memory, by gid. One of them stays where it is until it is removed; its slot is then used again,
 /// with the memory its vectors have, since allocating them anew for each transaction costs as much as driving it.
 class ActiveTable {
  public:
@@ -5614,11 +5627,11 @@ class ActiveTable {
     const auto found = index_.find(gid);
     return found == index_.end() ? nullptr : found->second;
   }
-  /// The one that got this place and life; null if it has left.
+  /// The one that got this slot and generation; null if it has left.
   ActiveTransaction* At(std::size_t slot, std::uint64_t generation) {
     return slot < slots_.size() && slots_[slot].generation == generation ? &slots_[slot] : nullptr;
   }
-  /// Calls one of the above with what is at this place, if it was ever used.
+  /// Calls one of the above with what is in this slot, if it was ever used.
   template <typename PrefetchOne>
   void PrefetchAt(std::size_t slot, PrefetchOne prefetch) const {
     if (slot < slots_.size()) prefetch(slots_[slot]);
@@ -5820,7 +5833,7 @@ class Metrics {
   }
 
  private:
-  /// Branches are told by their place, which bounds the number of names.
+  /// Branches are told by their row, which bounds the number of names.
   static Branch KeyOf(TransType type, std::size_t row, bool ok) {
     const bool query = HasQueryRow(type) && row == kQueryRow;
     return {type, query ? "00" : NumberOf(StepOf(type, row)), OpOf(type, row), ok};
@@ -6714,6 +6727,22 @@ class MachineParts {
   Effects effects_;
 };
 
+/// What is the same in front of every machine: one is made for an event, and says what follows from it.
+template <typename Machine>
+class MachineOf : protected MachineParts {
+ public:
+  /// Applies the event to `transaction`. `effects` is empty, and there for its memory only.
+  static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
+                         Effects&& effects = {}) {
+    Machine machine(transaction, context, std::move(effects));
+    machine.Run(event);
+    return std::move(machine.effects_);
+  }
+
+ protected:
+  using MachineParts::MachineParts;
+};
+
 }  // namespace engine
 }  // namespace v1
 }  // namespace dtm
@@ -6728,17 +6757,9 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-class MsgMachine : private MachineParts {
- public:
-  static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
-                         Effects&& effects = {}) {
-    MsgMachine machine(transaction, context, std::move(effects));
-    machine.Run(event);
-    return std::move(machine.effects_);
-  }
-
- private:
-  using MachineParts::MachineParts;
+class MsgMachine : public MachineOf<MsgMachine> {
+  friend class MachineOf<MsgMachine>;
+  using MachineOf::MachineOf;
 
   void Run(const Event& event) {
     if (!GoesOn(event)) return;
@@ -6816,18 +6837,9 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-class SagaMachine : private MachineParts {
- public:
-  /// Applies the event to `transaction` and returns what must follow.
-  static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
-                         Effects&& effects = {}) {
-    SagaMachine machine(transaction, context, std::move(effects));
-    machine.Run(event);
-    return std::move(machine.effects_);
-  }
-
- private:
-  using MachineParts::MachineParts;
+class SagaMachine : public MachineOf<SagaMachine> {
+  friend class MachineOf<SagaMachine>;
+  using MachineOf::MachineOf;
 
   void Run(const Event& event) {
     if (!GoesOn(event)) return;
@@ -6976,17 +6988,9 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-class TccMachine : private MachineParts {
- public:
-  static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
-                         Effects&& effects = {}) {
-    TccMachine machine(transaction, context, std::move(effects));
-    machine.Run(event);
-    return std::move(machine.effects_);
-  }
-
- private:
-  using MachineParts::MachineParts;
+class TccMachine : public MachineOf<TccMachine> {
+  friend class MachineOf<TccMachine>;
+  using MachineOf::MachineOf;
 
   void Run(const Event& event) {
     if (!GoesOn(event)) return;
@@ -7048,17 +7052,9 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-class WorkflowMachine : private MachineParts {
- public:
-  static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
-                         Effects&& effects = {}) {
-    WorkflowMachine machine(transaction, context, std::move(effects));
-    machine.Run(event);
-    return std::move(machine.effects_);
-  }
-
- private:
-  using MachineParts::MachineParts;
+class WorkflowMachine : public MachineOf<WorkflowMachine> {
+  friend class MachineOf<WorkflowMachine>;
+  using MachineOf::MachineOf;
 
   void Run(const Event& event) {
     if (event.kind == EventKind::kFinish) return OnFinish(event);
@@ -7170,7 +7166,7 @@ class TurnState : public Answers {
     if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
   }
 
-  /// Asks the machine; what must follow is kept in `live` until its record is durable. Returns why the event was
+  /// Asks the machine; what must follow is kept in `active` until its record is durable. Returns why the event was
   /// refused, or nothing. Without memory the stored record counts again, with what has happened since.
   /// @throws std::bad_alloc  nothing was changed, also not `event`; or it is new, and the sweep refuses it.
   std::string Advance(ActiveTransaction& active, engine::Event&& event) {
@@ -8310,16 +8306,12 @@ class CollectStage {
   }
 
   void TakeResults() {
-    std::vector<ArrivedResult>& results = mail_.results;
-    for (std::size_t i = 0; i < results.size(); ++i) {
-      if (i + kActiveAhead < results.size()) {
-        state_.table.PrefetchAt(results[i + kActiveAhead].call.slot, PrefetchActive);
-      }
-      if (i + kPartsAhead < results.size()) {
-        state_.table.PrefetchAt(results[i + kPartsAhead].call.slot, PrefetchParts);
-      }
-      OnResult(results[i]);
-    }
+    using Arrived = const ArrivedResult&;
+    VisitAhead(
+        mail_.results,
+        [this](Arrived arrived) { state_.table.PrefetchAt(arrived.call.slot, PrefetchActive); },
+        [this](Arrived arrived) { state_.table.PrefetchAt(arrived.call.slot, PrefetchParts); },
+        [this](ArrivedResult& arrived) { OnResult(arrived); });
   }
 
   void TakeAgain() {
@@ -8328,18 +8320,16 @@ class CollectStage {
   }
 
   void TakeSubmissions() {
-    std::vector<Submission>& submissions = mail_.submissions;
-    for (std::size_t i = 0; i < submissions.size(); ++i) {
-      if (i + kActiveAhead < submissions.size()) {
-        Prefetch<LinesOf(sizeof(Definition))>(submissions[i + kActiveAhead].definition.get());
-      }
-      if (i + kPartsAhead < submissions.size()) {
-        const Definition& soon = *submissions[i + kPartsAhead].definition;
-        Prefetch<1>(soon.gid.data());
-        Prefetch<LinesOf(2 * sizeof(Step))>(soon.steps.data());
-      }
-      DoOrRefuse(submissions[i]);
-    }
+    VisitAhead(
+        mail_.submissions,
+        [](const Submission& soon) {
+          Prefetch<LinesOf(sizeof(Definition))>(soon.definition.get());
+        },
+        [](const Submission& soon) {
+          Prefetch<1>(soon.definition->gid.data());
+          Prefetch<LinesOf(2 * sizeof(Step))>(soon.definition->steps.data());
+        },
+        [this](Submission& submission) { DoOrRefuse(submission); });
   }
 
   void DoOrRefuse(Submission& submission) {
@@ -9123,7 +9113,7 @@ class CommitStage {
     written_.clear();
     written_.swap(state_.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
-      if (i + kActiveAhead < written_.size()) PrefetchActive(*written_[i + kActiveAhead]);
+      if (i + kObjectsAhead < written_.size()) PrefetchActive(*written_[i + kObjectsAhead]);
       ActiveTransaction& active = *written_[i];
       active.dirty = false;
       if (changes_[i].applied) {

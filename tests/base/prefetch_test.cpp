@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <string>
 #include <sys/mman.h>
+#include <vector>
 
 #include "tests/catch.hpp"
 #include <dtm/base/prefetch.hpp>
@@ -23,4 +24,27 @@ TEST_CASE("prefetch: a line that is begun counts") {
   CHECK(dtm::LinesOf(1) == 1);
   CHECK(dtm::LinesOf(64) == 1);
   CHECK(dtm::LinesOf(65) == 2);
+}
+
+TEST_CASE(
+    "prefetch: all are visited in their order, and each is announced before, but for the first "
+    "ones") {
+  for (const std::size_t count : {0u, 1u, 4u, 5u, 8u, 9u, 20u}) {
+    std::vector<std::size_t> list(count), objects, parts, visited;
+    for (std::size_t i = 0; i < count; ++i) list[i] = i;
+    dtm::VisitAhead(
+        list,
+        [&](std::size_t i) {
+          CHECK(i == visited.size() + dtm::kObjectsAhead);
+          objects.push_back(i);
+        },
+        [&](std::size_t i) {
+          CHECK(i == visited.size() + dtm::kPartsAhead);
+          parts.push_back(i);
+        },
+        [&](std::size_t& i) { visited.push_back(i); });
+    CHECK(visited == list);
+    CHECK(objects.size() == (count > dtm::kObjectsAhead ? count - dtm::kObjectsAhead : 0));
+    CHECK(parts.size() == (count > dtm::kPartsAhead ? count - dtm::kPartsAhead : 0));
+  }
 }

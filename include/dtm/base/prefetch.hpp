@@ -23,5 +23,21 @@ void Prefetch(const void* address) {
 /// The lines of an object of this size.
 constexpr std::size_t LinesOf(std::size_t bytes) { return (bytes + kCacheLine - 1) / kCacheLine; }
 
+/// How far ahead memory is asked for: first an object itself, then what it points to.
+inline constexpr std::size_t kObjectsAhead = 8;
+inline constexpr std::size_t kPartsAhead = 4;
+
+/// Visits all in their order. Of those that come later, `object` and then `parts` are called in time to ask for what will
+/// be looked at.
+template <typename List, typename Object, typename Parts, typename Visit>
+void VisitAhead(List& list, const Object& object, const Parts& parts, Visit visit) {
+  const std::size_t count = list.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + kObjectsAhead < count) object(list[i + kObjectsAhead]);
+    if (i + kPartsAhead < count) parts(list[i + kPartsAhead]);
+    visit(list[i]);
+  }
+}
+
 }  // namespace v1
 }  // namespace dtm

@@ -255,6 +255,22 @@ class MachineParts {
   Effects effects_;
 };
 
+/// What is the same in front of every machine: one is made for an event, and says what follows from it.
+template <typename Machine>
+class MachineOf : protected MachineParts {
+ public:
+  /// Applies the event to `transaction`. `effects` is empty, and there for its memory only.
+  static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
+                         Effects&& effects = {}) {
+    Machine machine(transaction, context, std::move(effects));
+    machine.Run(event);
+    return std::move(machine.effects_);
+  }
+
+ protected:
+  using MachineParts::MachineParts;
+};
+
 }  // namespace engine
 }  // namespace v1
 }  // namespace dtm

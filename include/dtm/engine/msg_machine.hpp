@@ -16,17 +16,9 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-class MsgMachine : private MachineParts {
- public:
-  static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
-                         Effects&& effects = {}) {
-    MsgMachine machine(transaction, context, std::move(effects));
-    machine.Run(event);
-    return std::move(machine.effects_);
-  }
-
- private:
-  using MachineParts::MachineParts;
+class MsgMachine : public MachineOf<MsgMachine> {
+  friend class MachineOf<MsgMachine>;
+  using MachineOf::MachineOf;
 
   void Run(const Event& event) {
     if (!GoesOn(event)) return;

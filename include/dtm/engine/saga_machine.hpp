@@ -21,18 +21,9 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-class SagaMachine : private MachineParts {
- public:
-  /// Applies the event to `transaction` and returns what must follow.
-  static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
-                         Effects&& effects = {}) {
-    SagaMachine machine(transaction, context, std::move(effects));
-    machine.Run(event);
-    return std::move(machine.effects_);
-  }
-
- private:
-  using MachineParts::MachineParts;
+class SagaMachine : public MachineOf<SagaMachine> {
+  friend class MachineOf<SagaMachine>;
+  using MachineOf::MachineOf;
 
   void Run(const Event& event) {
     if (!GoesOn(event)) return;

@@ -18,17 +18,9 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-class TccMachine : private MachineParts {
- public:
-  static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
-                         Effects&& effects = {}) {
-    TccMachine machine(transaction, context, std::move(effects));
-    machine.Run(event);
-    return std::move(machine.effects_);
-  }
-
- private:
-  using MachineParts::MachineParts;
+class TccMachine : public MachineOf<TccMachine> {
+  friend class MachineOf<TccMachine>;
+  using MachineOf::MachineOf;
 
   void Run(const Event& event) {
     if (!GoesOn(event)) return;

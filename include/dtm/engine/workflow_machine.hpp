@@ -18,17 +18,9 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-class WorkflowMachine : private MachineParts {
- public:
-  static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
-                         Effects&& effects = {}) {
-    WorkflowMachine machine(transaction, context, std::move(effects));
-    machine.Run(event);
-    return std::move(machine.effects_);
-  }
-
- private:
-  using MachineParts::MachineParts;
+class WorkflowMachine : public MachineOf<WorkflowMachine> {
+  friend class MachineOf<WorkflowMachine>;
+  using MachineOf::MachineOf;
 
   void Run(const Event& event) {
     if (event.kind == EventKind::kFinish) return OnFinish(event);

@@ -36,7 +36,7 @@ TEST_CASE("active table: count and bytes follow what is added and removed") {
   std::vector<std::string> gids;
   for (int i = 0; i < 1000; ++i) gids.push_back("gid" + std::to_string(i));
   for (const std::string& gid : gids) table.Add(NewTransaction(gid, 10));
-  CHECK(table.Find("a") == &a);  // a ActiveTransaction stays where it is
+  CHECK(table.Find("a") == &a);  // it stays where it is
   CHECK(table.Count() == 1001);
   std::size_t visited = 0;
   table.ForEach([&visited](ActiveTransaction&) { ++visited; });

@@ -107,16 +107,12 @@ class CollectStage {
   }
 
   void TakeResults() {
-    std::vector<ArrivedResult>& results = mail_.results;
-    for (std::size_t i = 0; i < results.size(); ++i) {
-      if (i + kActiveAhead < results.size()) {
-        state_.table.PrefetchAt(results[i + kActiveAhead].call.slot, PrefetchActive);
-      }
-      if (i + kPartsAhead < results.size()) {
-        state_.table.PrefetchAt(results[i + kPartsAhead].call.slot, PrefetchParts);
-      }
-      OnResult(results[i]);
-    }
+    using Arrived = const ArrivedResult&;
+    VisitAhead(
+        mail_.results,
+        [this](Arrived arrived) { state_.table.PrefetchAt(arrived.call.slot, PrefetchActive); },
+        [this](Arrived arrived) { state_.table.PrefetchAt(arrived.call.slot, PrefetchParts); },
+        [this](ArrivedResult& arrived) { OnResult(arrived); });
   }
 
   void TakeAgain() {
@@ -125,18 +121,16 @@ class CollectStage {
   }
 
   void TakeSubmissions() {
-    std::vector<Submission>& submissions = mail_.submissions;
-    for (std::size_t i = 0; i < submissions.size(); ++i) {
-      if (i + kActiveAhead < submissions.size()) {
-        Prefetch<LinesOf(sizeof(Definition))>(submissions[i + kActiveAhead].definition.get());
-      }
-      if (i + kPartsAhead < submissions.size()) {
-        const Definition& soon = *submissions[i + kPartsAhead].definition;
-        Prefetch<1>(soon.gid.data());
-        Prefetch<LinesOf(2 * sizeof(Step))>(soon.steps.data());
-      }
-      DoOrRefuse(submissions[i]);
-    }
+    VisitAhead(
+        mail_.submissions,
+        [](const Submission& soon) {
+          Prefetch<LinesOf(sizeof(Definition))>(soon.definition.get());
+        },
+        [](const Submission& soon) {
+          Prefetch<1>(soon.definition->gid.data());
+          Prefetch<LinesOf(2 * sizeof(Step))>(soon.definition->steps.data());
+        },
+        [this](Submission& submission) { DoOrRefuse(submission); });
   }
 
   void DoOrRefuse(Submission& submission) {

@@ -184,7 +184,7 @@ class CommitStage {
     written_.clear();
     written_.swap(state_.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
-      if (i + kActiveAhead < written_.size()) PrefetchActive(*written_[i + kActiveAhead]);
+      if (i + kObjectsAhead < written_.size()) PrefetchActive(*written_[i + kObjectsAhead]);
       ActiveTransaction& active = *written_[i];
       active.dirty = false;
       if (changes_[i].applied) {

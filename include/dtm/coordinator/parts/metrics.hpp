@@ -96,7 +96,7 @@ class Metrics {
   }
 
  private:
-  /// Branches are told by their place, which bounds the number of names.
+  /// Branches are told by their row, which bounds the number of names.
   static Branch KeyOf(TransType type, std::size_t row, bool ok) {
     const bool query = HasQueryRow(type) && row == kQueryRow;
     return {type, query ? "00" : NumberOf(StepOf(type, row)), OpOf(type, row), ok};

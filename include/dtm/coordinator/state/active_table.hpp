@@ -30,7 +30,7 @@ struct AppliedEvent : engine::Event {
 };
 
 struct ActiveTransaction {
-  Transaction transaction;       ///< as stepped; durable unless `dirty`
+  Transaction transaction;       ///< as advanced; durable unless `dirty`
   std::size_t slot = 0;          ///< see ActiveTable
   std::uint64_t generation = 0;  ///< a new one whenever it comes into memory; 0: it has left
   bool dirty = false;            ///< changed since the last commit
@@ -41,15 +41,15 @@ struct ActiveTransaction {
   bool rolled_back = false;      ///< that was decided; to be told once it is durable
   Time stored_due{};             ///< the due time in the store's record
   Time timer = kNever;           ///< when the machine wants to look again
-  Time armed = kNever;           ///< its place in Timers
+  Time armed = kNever;           ///< its time in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
   std::vector<Command> commands;     ///< obeyed before it was stored: again, if another one is
-  std::vector<AppliedEvent> events;  ///< stepped since the last commit
+  std::vector<AppliedEvent> events;  ///< applied since the last commit
   std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
   std::size_t bytes = 0;             ///< of the definition, for the memory limit
 
-  /// Empty again, but for its place and the memory of vectors of ordinary size.
+  /// Empty again, but for its slot and the memory of vectors of ordinary size.
   void Clear() {
     const auto emptied = [](auto& vector) {
       if (vector.capacity() > kKeptCapacity) vector.shrink_to_fit();
@@ -117,7 +117,7 @@ inline void MakeRoom(std::vector<T>& vector) {
   if (vector.size() == vector.capacity()) vector.reserve(2 * vector.size() + 4);
 }
 
-/// What is looked at soon: first the ActiveTransaction itself, then what it points to.
+/// What is looked at soon: first the transaction itself, then what it points to.
 inline void PrefetchActive(const ActiveTransaction& active) {
   Prefetch<LinesOf(sizeof(ActiveTransaction))>(&active);
 }
@@ -128,21 +128,18 @@ inline void PrefetchParts(const ActiveTransaction& active) {
   Prefetch<2>(definition);
   Prefetch<1>(&definition->options);
 }
-inline constexpr std::size_t kActiveAhead = 8;
-inline constexpr std::size_t kPartsAhead = 4;
 
 /// Visits them in their order, with the next ones on their way from memory.
 template <typename Visit>
 void ForEachActive(const std::vector<ActiveTransaction*>& list, Visit visit) {
-  const std::size_t count = list.size();
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i + kActiveAhead < count) PrefetchActive(*list[i + kActiveAhead]);
-    if (i + kPartsAhead < count) PrefetchParts(*list[i + kPartsAhead]);
-    visit(*list[i]);
-  }
+  using Active = const ActiveTransaction*;
+  VisitAhead(
+      list, [](Active active) { PrefetchActive(*active); },
+      [](Active active) { PrefetchParts(*active); },
+      [&visit](ActiveTransaction* active) { visit(*active); });
 }
 
-/// The transactions in memory, by gid. A ActiveTransaction stays where it is until it is removed; its place is then used again,
+/// The transactions in memory, by gid. One of them stays where it is until it is removed; its slot is then used again,
 /// with the memory its vectors have, since allocating them anew for each transaction costs as much as driving it.
 class ActiveTable {
  public:
@@ -150,11 +147,11 @@ class ActiveTable {
     const auto found = index_.find(gid);
     return found == index_.end() ? nullptr : found->second;
   }
-  /// The one that got this place and life; null if it has left.
+  /// The one that got this slot and generation; null if it has left.
   ActiveTransaction* At(std::size_t slot, std::uint64_t generation) {
     return slot < slots_.size() && slots_[slot].generation == generation ? &slots_[slot] : nullptr;
   }
-  /// Calls one of the above with what is at this place, if it was ever used.
+  /// Calls one of the above with what is in this slot, if it was ever used.
   template <typename PrefetchOne>
   void PrefetchAt(std::size_t slot, PrefetchOne prefetch) const {
     if (slot < slots_.size()) prefetch(slots_[slot]);

@@ -42,7 +42,7 @@ class TurnState : public Answers {
     if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
   }
 
-  /// Asks the machine; what must follow is kept in `live` until its record is durable. Returns why the event was
+  /// Asks the machine; what must follow is kept in `active` until its record is durable. Returns why the event was
   /// refused, or nothing. Without memory the stored record counts again, with what has happened since.
   /// @throws std::bad_alloc  nothing was changed, also not `event`; or it is new, and the sweep refuses it.
   std::string Advance(ActiveTransaction& active, engine::Event&& event) {
