@@ -8667,7 +8667,6 @@ class InCommitWork {
   /// Runs at most `limit` of them inside the open batch, and no more once it takes long.
   /// @throws BatchLost, StoreError  then Undo.
   void Run(std::size_t limit) {
-    if (Ran() > 0) Undo();  // a turn was broken off
     const Time end = clock_.Now() + kTimePerTurn;
     branch_was_next_ = branch_next_;
     added_bytes_ = 0;
@@ -9020,6 +9019,12 @@ class CommitStage {
       submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, problem));
     }
     for (ActiveTransaction* active : state_.touched) state_.ArmWaiters(*active);
+  }
+
+  /// The turn was broken off: what ran in its batch is undone before the next one takes what has arrived since.
+  void BreakOff() noexcept {
+    state_.store.Rollback();
+    in_commit_work_.Undo();
   }
 
   Time NextRetention() const { return retention_.NextTime(); }
@@ -9613,7 +9618,7 @@ class Loop {
     state_.context.now = clock_.Now();
     state_.news.Flush(state_.context.now);
     if (broken_off_) {
-      state_.store.Rollback();
+      commit_.BreakOff();
       sweep_.Run();
     }
     broken_off_ = true;  // should it throw

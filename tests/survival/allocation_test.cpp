@@ -326,6 +326,46 @@ int RunAll(const char* name, long distances,
   return problems;
 }
 
+/// A commit fails, and no memory is left to say why: what ran in it is undone before the next answer is taken.
+int CommitBrokenOff() {
+  int problems = 0;
+  for (std::uint64_t operation = 1; operation < 5; ++operation) {
+    for (long n = 0; n < 30; ++n) {
+      const dtm_test::TempDir dir;
+      dtm::Options options;
+      options.log = [](dtm::LogLevel, const std::string&) {};
+      dtm::testing::TestCoordinator kit(
+          [](dtm::Coordinator& tm) {
+            tm.RegisterInTransaction<int>("Write", [](sqlite3*, const int&) {});
+          },
+          options, std::make_shared<dtm::SqliteStore>(dir / "s.db", dtm::Durability::kProcess));
+      kit.Branches().On("http://first", {{Result::Success(), 1s, false}});
+      kit.Branches().On("http://slow", {{Result::Success(), 1005ms, false}});
+      Definition saga;
+      saga.gid = "saga";
+      saga.concurrent = true;
+      saga.steps = {
+          {"http://slow", "", "1"}, {"http://first", "", "1"}, {"local:tx/Write", "", "1"}};
+      saga.orders = {{2, {1}}};
+      kit->Submit(saga);
+      kit.Settle();
+      kit.Clock().MoveTowards(kit.Clock().Now() + 1s);
+      kit.Store().FailOnce(operation, dtm::testing::StoreFault::kInDoubtNotStored);
+      failing_new::left = n;
+      (void)kit->Poll();
+      failing_new::left = -1;
+      kit.Clock().MoveTowards(kit.Clock().Now() + 5ms);  // the slow one answers
+      kit.Advance(60s);
+      kit.Store().FailOnce(1, dtm::testing::StoreFault::kNone);
+      if (kit->Query("saga")->status == dtm::Status::kSucceed) continue;
+      ++problems;
+      std::printf("operation %d, allocation %ld: %s\n", static_cast<int>(operation), n,
+                  kit->Explain("saga").c_str());
+    }
+  }
+  return problems;
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -344,5 +384,6 @@ int main(int count, char** arguments) {
     return std::make_shared<dtm::SqliteStore>(*dir / ("s" + std::to_string(files) + ".db"),
                                               dtm::Durability::kProcess);
   });
+  problems += CommitBrokenOff();
   return problems == 0 ? 0 : 1;
 }

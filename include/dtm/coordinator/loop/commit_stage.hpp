@@ -93,6 +93,12 @@ class CommitStage {
     for (ActiveTransaction* active : state_.touched) state_.ArmWaiters(*active);
   }
 
+  /// The turn was broken off: what ran in its batch is undone before the next one takes what has arrived since.
+  void BreakOff() noexcept {
+    state_.store.Rollback();
+    in_commit_work_.Undo();
+  }
+
   Time NextRetention() const { return retention_.NextTime(); }
 
  private:

@@ -43,7 +43,6 @@ class InCommitWork {
   /// Runs at most `limit` of them inside the open batch, and no more once it takes long.
   /// @throws BatchLost, StoreError  then Undo.
   void Run(std::size_t limit) {
-    if (Ran() > 0) Undo();  // a turn was broken off
     const Time end = clock_.Now() + kTimePerTurn;
     branch_was_next_ = branch_next_;
     added_bytes_ = 0;

@@ -62,7 +62,7 @@ class Loop {
     state_.context.now = clock_.Now();
     state_.news.Flush(state_.context.now);
     if (broken_off_) {
-      state_.store.Rollback();
+      commit_.BreakOff();
       sweep_.Run();
     }
     broken_off_ = true;  // should it throw
