@@ -38,7 +38,7 @@ UMBRELLAS = ['dtm/dtm.hpp', 'dtm/http.hpp']
 # header from outside: the only places that may include it, and why.
 ONLY_IN = {
     'httplib.h': (['dtm/http/*'], 'it costs seconds of compile time'),
-    'openssl/*': (['dtm/http/tls.hpp', 'dtm/http/httplib/bounded_tls_stream.hpp'], 'programs without https need no OpenSSL'),
+    'openssl/*': (['dtm/http/httplib/bounded_tls_stream.hpp'], 'programs without https need no OpenSSL'),
     'sqlite3.h': (['dtm/sql/*'], 'programs choose their database by the file they include'),
     **dict.fromkeys(
         ['unistd.h', 'fcntl.h', 'poll.h', 'pthread.h', 'signal.h', 'netdb.h', 'sys/*', 'netinet/*', 'arpa/*', 'linux/*'],
