@@ -7813,7 +7813,7 @@ class Commands {
   static std::string Refusal(const Command& command, const Transaction& transaction,
                              const std::string& why) {
     const std::string status = Name(transaction.status);
-    const std::string unchanged = "gid '" + command.gid + "' was not changed: " + why;
+    std::string unchanged = "gid '" + command.gid + "' was not changed: " + why;
     switch (command.kind) {
       case Command::Kind::kCancel:
         return "trans type: '" + std::string(Name(transaction.definition->type)) +
@@ -10291,7 +10291,7 @@ class Operations : public Endpoint {
   }
 
   /// Answers with its record. Reads the store.
-  void PrepareWorkflowAsync(Definition definition, ValueCallback<Transaction> callback) {
+  void PrepareWorkflowAsync(Definition definition, const ValueCallback<Transaction>& callback) {
     if (const std::optional<Transaction> stored = StoredWorkflow(definition)) {
       return callback(*stored, nullptr);
     }

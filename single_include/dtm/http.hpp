@@ -1967,7 +1967,7 @@ inline ApiReply Error(int status, const std::string& id, int code, const std::st
   return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
 }
 
-struct Call {
+struct Call {  // NOLINT(bugprone-exception-escape): the move of a json does not throw
   std::string id, method;
   nlohmann::json params;  ///< null if there are none
 };
@@ -6513,11 +6513,11 @@ class HeadParser {
       for (std::size_t c = '0'; c <= '9'; ++c) table[c] = true;
       for (std::size_t c = 'a'; c <= 'z'; ++c) table[c] = table[c - 'a' + 'A'] = true;
       for (const char c : std::string_view("!#$%&'*+-.^_`|~"))
-        table[static_cast<std::size_t>(c)] = true;
+        table[static_cast<unsigned char>(c)] = true;
       return table;
     }();
     for (const char c : text) {
-      if (c < 0 || !kToken[static_cast<std::size_t>(c)]) return false;
+      if (c < 0 || !kToken[static_cast<unsigned char>(c)]) return false;
     }
     return !text.empty();
   }

@@ -110,7 +110,7 @@ class Operations : public Endpoint {
   }
 
   /// Answers with its record. Reads the store.
-  void PrepareWorkflowAsync(Definition definition, ValueCallback<Transaction> callback) {
+  void PrepareWorkflowAsync(Definition definition, const ValueCallback<Transaction>& callback) {
     if (const std::optional<Transaction> stored = StoredWorkflow(definition)) {
       return callback(*stored, nullptr);
     }

@@ -83,7 +83,7 @@ class Commands {
   static std::string Refusal(const Command& command, const Transaction& transaction,
                              const std::string& why) {
     const std::string status = Name(transaction.status);
-    const std::string unchanged = "gid '" + command.gid + "' was not changed: " + why;
+    std::string unchanged = "gid '" + command.gid + "' was not changed: " + why;
     switch (command.kind) {
       case Command::Kind::kCancel:
         return "trans type: '" + std::string(Name(transaction.definition->type)) +

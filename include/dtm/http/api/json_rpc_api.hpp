@@ -33,7 +33,7 @@ inline ApiReply Error(int status, const std::string& id, int code, const std::st
   return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
 }
 
-struct Call {
+struct Call {  // NOLINT(bugprone-exception-escape): the move of a json does not throw
   std::string id, method;
   nlohmann::json params;  ///< null if there are none
 };

@@ -220,11 +220,11 @@ class HeadParser {
       for (std::size_t c = '0'; c <= '9'; ++c) table[c] = true;
       for (std::size_t c = 'a'; c <= 'z'; ++c) table[c] = table[c - 'a' + 'A'] = true;
       for (const char c : std::string_view("!#$%&'*+-.^_`|~"))
-        table[static_cast<std::size_t>(c)] = true;
+        table[static_cast<unsigned char>(c)] = true;
       return table;
     }();
     for (const char c : text) {
-      if (c < 0 || !kToken[static_cast<std::size_t>(c)]) return false;
+      if (c < 0 || !kToken[static_cast<unsigned char>(c)]) return false;
     }
     return !text.empty();
   }
