@@ -113,12 +113,16 @@ struct Answers {
     } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
     }
   }
+  /// The answer is copied beforehand: set_value runs within std::call_once, and what throws there leaves it locked for
+  /// ever in the thread sanitizer and in some libraries (GCC bug 66146).
   static void Fulfil(std::promise<Answer>& promise, const Answer& answer) {
+    Answer copy;
     try {
-      promise.set_value(answer);
-    } catch (const std::bad_alloc&) {  // of its copy
-      promise.set_exception(Promise::InDoubt());
+      copy = answer;
+    } catch (const std::bad_alloc&) {
+      return promise.set_exception(Promise::InDoubt());
     }
+    promise.set_value(std::move(copy));
   }
   static std::exception_ptr Rejected(const std::string& why) {
     return Made<RejectedError>([&] { return why; });
