@@ -3239,8 +3239,8 @@ class Api {
       throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
                      " is prepared with prepare");
     }
-    const auto stored = tm_.AwaitValue<Transaction>([&](ValueCallback<Transaction> answer) {
-      tm_.PrepareWorkflowAsync(std::move(definition), std::move(answer));
+    const auto stored = tm_.AwaitValue<Transaction>([&](const ValueCallback<Transaction>& answer) {
+      tm_.PrepareWorkflowAsync(std::move(definition), answer);
     });
     return {200, wire::JsonText({{wire::kProgresses, wire::BranchesJson(stored)},
                                  {wire::kTransaction, lists_.Shown(stored)}})};

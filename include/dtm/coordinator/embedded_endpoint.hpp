@@ -56,9 +56,10 @@ class EmbeddedEndpoint : public Operations {
   }
 
   WorkflowState PrepareWorkflow(Definition definition) override {
-    const Transaction stored = AwaitValue<Transaction>([&](ValueCallback<Transaction> answer) {
-      PrepareWorkflowAsync(std::move(definition), std::move(answer));
-    });
+    const Transaction stored =
+        AwaitValue<Transaction>([&](const ValueCallback<Transaction>& answer) {
+          PrepareWorkflowAsync(std::move(definition), answer);
+        });
     const Definition& found = *stored.definition;
     return {stored.status, stored.reason,  stored.result, found.options,
             found.steps,   found.workflow, found.data};
