@@ -52,7 +52,7 @@ inline void Request(std::string_view bytes) {
           "what was read reads the same");
 }
 
-inline void Answer(std::string_view bytes) {
+inline void Reply(std::string_view bytes) {
   const dtm_test::ParsedMessage message = InPieces(dtm::transport::HeadParser::Kind::kReply, bytes);
   if (!message.Whole()) return;
   Require(message.headers.find_first_of("\r\n") == std::string::npos, "no line end in a header");
@@ -96,6 +96,6 @@ struct Target {
   void (*run)(std::string_view);
 };
 inline constexpr Target kTargets[] = {
-    {"request", Request}, {"reply", Answer}, {"chunks", Chunks}, {"url", Url}};
+    {"request", Request}, {"reply", Reply}, {"chunks", Chunks}, {"url", Url}};
 
 }  // namespace dtm_fuzz
