@@ -3076,7 +3076,7 @@ class Api {
     }
   }
 
-  /// The same, and waits for the reply. Never throws.
+  /// The same, and waits for the reply. @throws std::bad_alloc  and nothing else.
   ApiReply Handle(const ApiRequest& request) {
     const auto box = std::make_shared<ApiReply>();
     try {
