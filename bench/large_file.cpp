@@ -11,6 +11,7 @@
 
 #include "bench.hpp"
 #include "sagas.hpp"
+#include <dtm/core/rows.hpp>
 #include <dtm/dtm.hpp>
 
 namespace {

@@ -16,6 +16,7 @@
 #include "bench.hpp"
 #include "branch_server.hpp"
 #include "child.hpp"
+#include <dtm/core/rows.hpp>
 #include <dtm/http.hpp>
 
 namespace {

@@ -13,6 +13,7 @@
 #include "tests/catch.hpp"
 #include "tests/client/fake_endpoint.hpp"
 #include <dtm/client/saga.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/validate.hpp>
 
 using Catch::Matchers::ContainsSubstring;

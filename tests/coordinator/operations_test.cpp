@@ -12,6 +12,7 @@
 
 #include "tests/catch.hpp"
 #include <dtm/coordinator/operations.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/testing/test_coordinator.hpp>
 
 using Catch::Matchers::ContainsSubstring;

@@ -19,6 +19,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/core/rows.hpp>
 #include <dtm/dtm.hpp>
 #include <dtm/testing/test_coordinator.hpp>
 

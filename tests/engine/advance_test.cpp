@@ -5,6 +5,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/engine/saga_kit.hpp"
+#include <dtm/core/rows.hpp>
 #include <dtm/engine/advance.hpp>
 
 using dtm::TransType;

@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
 

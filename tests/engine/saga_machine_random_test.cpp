@@ -16,6 +16,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/engine/saga_kit.hpp"
+#include <dtm/core/rows.hpp>
 #include <dtm/core/validate.hpp>
 #include <dtm/engine/saga_machine.hpp>
 

@@ -10,6 +10,7 @@
 #include "tests/catch.hpp"
 #include "tests/engine/saga_kit.hpp"
 #include <dtm/core/limits.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/engine/saga_machine.hpp>
 
 using Catch::Matchers::ContainsSubstring;

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include <dtm/coordinator/parts/branch_caller.hpp>
+#include <dtm/core/rows.hpp>
 
 namespace dtm_test {
 

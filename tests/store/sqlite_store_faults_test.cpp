@@ -18,6 +18,7 @@
 #include "tests/support/faulty_vfs.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
+#include <dtm/core/rows.hpp>
 #include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/sqlite_store.hpp>
 

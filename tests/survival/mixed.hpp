@@ -25,6 +25,7 @@
 
 #include "branches.hpp"
 #include "plan.hpp"
+#include <dtm/core/rows.hpp>
 #include <dtm/dtm.hpp>
 
 namespace survival {

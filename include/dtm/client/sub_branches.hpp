@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <dtm/base/error.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {

@@ -24,6 +24,7 @@
 #include <dtm/core/limits.hpp>
 #include <dtm/core/local_branch.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
 

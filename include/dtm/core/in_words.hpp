@@ -6,6 +6,7 @@
 #include <string>
 
 #include <dtm/core/result.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
 

@@ -11,6 +11,7 @@
 
 #include <dtm/base/text.hpp>
 #include <dtm/core/limits.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/explain.hpp>
 #include <dtm/engine/machine.hpp>

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <utility>
 
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
 #include <dtm/engine/machine_parts.hpp>

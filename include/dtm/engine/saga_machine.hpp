@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
 #include <dtm/engine/machine_parts.hpp>

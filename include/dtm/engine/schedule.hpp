@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <dtm/core/limits.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
 

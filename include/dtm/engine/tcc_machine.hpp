@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
 #include <dtm/engine/machine_parts.hpp>

@@ -6,6 +6,7 @@
 
 #include "tests/catch.hpp"
 #include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/store/memory.hpp>
 
 using Catch::Matchers::ContainsSubstring;

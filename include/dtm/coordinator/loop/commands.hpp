@@ -17,6 +17,7 @@
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/not_stored.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
 #include <dtm/engine/explain.hpp>

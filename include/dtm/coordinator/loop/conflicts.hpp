@@ -16,6 +16,7 @@
 #include <dtm/base/error.hpp>
 #include <dtm/coordinator/state/not_stored.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/resubmission.hpp>
 #include <dtm/store/store.hpp>

@@ -17,6 +17,7 @@
 #include <dtm/coordinator/parts/clock.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
 #include <dtm/store/store.hpp>

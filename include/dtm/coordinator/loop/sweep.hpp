@@ -13,6 +13,7 @@
 
 #include <dtm/coordinator/state/not_stored.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {

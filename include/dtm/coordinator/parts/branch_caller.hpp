@@ -16,6 +16,7 @@
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <dtm/core/result.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/types.hpp>
 

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include <dtm/coordinator/parts/options.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/explain.hpp>
 

@@ -16,6 +16,7 @@
 #include <dtm/base/text.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
 #include <dtm/store/store.hpp>

@@ -18,6 +18,7 @@
 #include <dtm/coordinator/parts/options.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/core/endpoint.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/machine.hpp>
 

@@ -9,6 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/wire/base64.hpp>
