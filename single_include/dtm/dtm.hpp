@@ -7171,6 +7171,30 @@ inline Effects Advance(Transaction& transaction, const Event& event, const Conte
 namespace dtm {
 inline namespace v1 {
 
+/// What the next turn has to take up again, before anything new. Collect empties it.
+struct ToCollect {
+  std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
+  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now
+  std::vector<Command> reissue;      ///< came before a commit had taken their transaction
+  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
+};
+
+/// What the next commit has to write and to run. Commit empties it.
+struct ToCommit {
+  std::vector<ActiveTransaction*> dirty;  ///< changed since the last commit
+  std::deque<QueuedWork> works;           ///< user work
+  std::deque<BranchWork> branch_works;    ///< branches that run inside a commit
+  std::set<std::string> in_doubt;  ///< gids submitted in a commit whose outcome is not known yet
+};
+
+/// What has to wait until its cause is durable. Release empties it.
+struct ToRelease {
+  std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
+  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
+};
+
+/// The transactions in memory, how the store does, what is counted and logged; and, for each stage, what the others
+/// leave to it.
 class TurnState : public Answers {
  public:
   TurnState(Store& store_in, const Options& options_in)
@@ -7196,7 +7220,7 @@ class TurnState : public Answers {
     } catch (const std::bad_alloc&) {
       if (active.Fresh()) {
         Untouch(active);
-        dirty.erase(std::remove(dirty.begin(), dirty.end(), &active), dirty.end());
+        Forget(to_commit.dirty, active);
         active.dirty = false;
         throw;
       }
@@ -7206,7 +7230,7 @@ class TurnState : public Answers {
       active.events.push_back({std::move(event), nullptr});
       // Of no record: the next commit finds a conflict, and the stored record takes the place of this one.
       transaction.version |= std::uint64_t{1} << 63;
-      if (!std::exchange(active.dirty, true)) dirty.push_back(&active);
+      if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     return std::move(effects.refused);
   }
@@ -7215,7 +7239,7 @@ class TurnState : public Answers {
   void MakeReady(ActiveTransaction& active) {
     Touch(active);
     MakeRoom(active.events);
-    MakeRoom(dirty);
+    MakeRoom(to_commit.dirty);
     out_.reserve(active.transaction.branches.size());
   }
 
@@ -7233,7 +7257,7 @@ class TurnState : public Answers {
 
   /// Something of it is to be released: calls, timers, answers.
   void Touch(ActiveTransaction& active) {
-    if (!std::exchange(active.touched, true)) touched.push_back(&active);
+    if (!std::exchange(active.touched, true)) to_release.touched.push_back(&active);
   }
 
   void AddWaiter(ActiveTransaction& active, Waiter&& waiter) {
@@ -7264,7 +7288,7 @@ class TurnState : public Answers {
 
   /// An event that is durable now.
   void Count(const ActiveTransaction& active, const AppliedEvent& event) {
-    if (event.alert) alerts.push_back(event.alert);
+    if (event.alert) to_release.alerts.push_back(event.alert);
     if (event.kind != engine::EventKind::kResult) return;
     metrics.Answered(*active.transaction.definition, event.row, event.result);
   }
@@ -7293,7 +7317,8 @@ class TurnState : public Answers {
   /// @throws std::bad_alloc  nothing was changed.
   void Replace(ActiveTransaction& fresh, Transaction&& stored) {
     const bool goes_on = !IsFinal(stored.status);
-    if (goes_on) readvance.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
+    if (goes_on)
+      to_collect.readvance.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
     Untouch(fresh);
     Free(fresh);
     if (goes_on) table.Add(std::move(stored));  // in the place that is free now
@@ -7301,12 +7326,12 @@ class TurnState : public Answers {
 
   void Untouch(ActiveTransaction& active) {
     active.touched = false;
-    touched.erase(std::remove(touched.begin(), touched.end(), &active), touched.end());
+    Forget(to_release.touched, active);
   }
 
   void RemoveFresh(ActiveTransaction& active) {
     Untouch(active);
-    dirty.erase(std::remove(dirty.begin(), dirty.end(), &active), dirty.end());
+    Forget(to_commit.dirty, active);
     Remove(active);
   }
 
@@ -7332,7 +7357,8 @@ class TurnState : public Answers {
     return table.Count() > options.max_in_memory || table.Bytes() > ActiveBytes(options);
   }
   bool SomethingLeftOver() const {
-    return !readvance.empty() || !resubmit.empty() || !reissue.empty();
+    return !to_collect.readvance.empty() || !to_collect.resubmit.empty() ||
+           !to_collect.reissue.empty();
   }
   /// Transactions that only wait for a time may take half of the room.
   bool HalfFull() const {
@@ -7353,19 +7379,15 @@ class TurnState : public Answers {
   StoreHealth health;
   Metrics metrics;
   News news;
-  std::vector<ActiveTransaction*> touched;  ///< something waits for release
-  std::vector<ActiveTransaction*> dirty;    ///< the next commit has to write them
-  std::vector<std::pair<std::string, engine::EventKind>>
-      readvance;                     ///< to be advanced in the next turn
-  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now: again
-  std::vector<Command> reissue;      ///< of one that no commit has taken yet: again
-  std::set<std::string> in_doubt;    ///< submitted in a commit whose outcome is not known yet
-  std::vector<std::shared_ptr<const Alert>> alerts;      ///< of what is durable
-  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
-  std::deque<QueuedWork> works;                          ///< user work for the next commits
-  std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
+  ToCollect to_collect;
+  ToCommit to_commit;
+  ToRelease to_release;
 
  private:
+  static void Forget(std::vector<ActiveTransaction*>& list, const ActiveTransaction& active) {
+    list.erase(std::remove(list.begin(), list.end(), &active), list.end());
+  }
+
   void AdvanceNow(ActiveTransaction& active, engine::Event& event, engine::Effects& effects) {
     Transaction& transaction = active.transaction;
     const bool was_stuck = transaction.stuck;
@@ -7403,7 +7425,7 @@ class TurnState : public Answers {
     if (!active.Fresh() || alert) active.events.push_back({std::move(event), std::move(alert)});
     if (effects.changed) {
       transaction.updated = context.now;
-      if (!std::exchange(active.dirty, true)) dirty.push_back(&active);
+      if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     active.timer = effects.timer;
   }
@@ -7411,9 +7433,9 @@ class TurnState : public Answers {
   /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
   void Free(ActiveTransaction& active) {
     timers.Move(active, active.armed, kNever);
-    const bool keep = active.bytes <= kSmallBytes && ended.size() < MostEnded(options);
+    const bool keep = active.bytes <= kSmallBytes && to_collect.ended.size() < MostEnded(options);
     std::shared_ptr<const Definition> definition = table.Remove(active);
-    if (keep) Protected([&] { ended.push_back(std::move(definition)); });
+    if (keep) Protected([&] { to_collect.ended.push_back(std::move(definition)); });
   }
   std::vector<char> out_;  // a member for its memory
 };
@@ -7431,7 +7453,8 @@ inline namespace v1 {
 
 inline bool MayBeStored(TurnState& state, const std::string& gid) {
   const ActiveTransaction* active = state.table.Find(gid);
-  if (state.in_doubt.count(gid) > 0 || (active != nullptr && !active->Fresh())) return true;
+  if (state.to_commit.in_doubt.count(gid) > 0 || (active != nullptr && !active->Fresh()))
+    return true;
   try {
     return state.store.Load(gid).has_value();
   } catch (...) {
@@ -7814,7 +7837,7 @@ class Commands {
                                       : state_.Advance(*active, EventOf(command));
       if (!refused.empty()) {
         // It may be the submit of a prepared one, whose record is in the store.
-        if (active->Fresh()) return state_.reissue.push_back(std::move(command));
+        if (active->Fresh()) return state_.to_collect.reissue.push_back(std::move(command));
         if (IsFinal(active->transaction.status)) RefuseEnded(command, active->transaction);
         throw RejectedError(Refusal(command, active->transaction, refused));
       }
@@ -7928,7 +7951,7 @@ class Commands {
     }
     if (!state_.health.Good()) {
       const bool waits =
-          !state_.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
+          !state_.to_commit.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
       text += (waits ? "\nthe store is failing, so nothing goes on: "
                      : "\nthe last write to the store failed, the next one will be tried: ") +
               state_.health.Problem();
@@ -8250,18 +8273,18 @@ class CollectStage {
 
   /// Returns whether anything had arrived or was due.
   bool Run() {
-    mail_.ended.swap(state_.ended);
+    mail_.ended.swap(state_.to_collect.ended);
     inbox_.Take(mail_);
     bool something = !mail_.Empty() || state_.SomethingLeftOver();
     std::vector<std::pair<std::string, engine::EventKind>> again;
-    again.swap(state_.readvance);
+    again.swap(state_.to_collect.readvance);
     for (const auto& entry : again) {
       if (ActiveTransaction* active = state_.table.Find(entry.first))
         AdvanceAgain(*active, entry.second);
     }
     TakeResults();
     obeyed_ = 0;
-    if (!state_.resubmit.empty() || !state_.reissue.empty()) TakeAgain();
+    if (!state_.to_collect.resubmit.empty() || !state_.to_collect.reissue.empty()) TakeAgain();
     TakeSubmissions();
     for (Command& command : mail_.commands) DoOrRefuse(command);
     for (QueuedWork& work : mail_.works) OrInDoubt([&] { OnWork(work); });
@@ -8330,8 +8353,9 @@ class CollectStage {
   }
 
   void TakeAgain() {
-    for (Submission& submission : std::exchange(state_.resubmit, {})) DoOrRefuse(submission);
-    for (Command& command : std::exchange(state_.reissue, {})) DoOrRefuse(command);
+    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {}))
+      DoOrRefuse(submission);
+    for (Command& command : std::exchange(state_.to_collect.reissue, {})) DoOrRefuse(command);
   }
 
   void TakeSubmissions() {
@@ -8359,7 +8383,7 @@ class CollectStage {
       const bool full = state_.Overfull() && state_.health.MayTry(state_.context.now);
       const bool loads = command.waiter.promise.Open() && !command.explained && !command.listed;
       const bool next_turn = full && obeyed_++ > 0 && loads;
-      next_turn ? state_.reissue.push_back(std::move(command)) : commands_.Do(command);
+      next_turn ? state_.to_collect.reissue.push_back(std::move(command)) : commands_.Do(command);
     });
   }
 
@@ -8495,14 +8519,14 @@ class CollectStage {
     const bool same =
         first.prepared_first == submission.prepare && SameContent(first, *submission.definition);
     if (same) return state_.AddWaiter(active, std::move(submission.waiter));
-    state_.resubmit.push_back(std::move(submission));
+    state_.to_collect.resubmit.push_back(std::move(submission));
   }
 
   void OnWork(QueuedWork& work) {
     if (!state_.MayUseStore()) {
       return work.promise.Keep({{}, StoreFailing(state_, "the work was not run")});
     }
-    state_.works.push_back(std::move(work));
+    state_.to_commit.works.push_back(std::move(work));
   }
 
   TurnState& state_;
@@ -8546,7 +8570,7 @@ class Conflicts {
     std::vector<Waiter> waiters = std::move(active.waiters);
     std::vector<Command> commands = std::move(active.commands);
     try {
-      std::move(commands.begin(), commands.end(), std::back_inserter(state_.reissue));
+      std::move(commands.begin(), commands.end(), std::back_inserter(state_.to_collect.reissue));
       const bool ended = IsFinal(stored->status);
       state_.Replace(active, std::move(*stored));
       if (!ended) return Return(definition, waiters, prepare);
@@ -8570,7 +8594,7 @@ class Conflicts {
       return {};
     } catch (...) {
       active.dirty = true;
-      state_.dirty.push_back(&active);
+      state_.to_commit.dirty.push_back(&active);
       return WhatWasThrown();
     }
   }
@@ -8581,10 +8605,11 @@ class Conflicts {
               bool prepare) {
     if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
     std::vector<Submission> returned;
-    returned.reserve(waiters.size() + state_.resubmit.size());
+    returned.reserve(waiters.size() + state_.to_collect.resubmit.size());
     for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
-    std::move(state_.resubmit.begin(), state_.resubmit.end(), std::back_inserter(returned));
-    state_.resubmit.swap(returned);
+    std::move(state_.to_collect.resubmit.begin(), state_.to_collect.resubmit.end(),
+              std::back_inserter(returned));
+    state_.to_collect.resubmit.swap(returned);
   }
 
   /// The stored record is not the one this change was made from: the stored one counts. What was
@@ -8603,7 +8628,8 @@ class Conflicts {
       for (Waiter& waiter : active.waiters) waiter.Refuse(gone);
       return state_.RemoveFresh(active);
     }
-    state_.readvance.emplace_back(active.transaction.definition->gid, engine::EventKind::kTimer);
+    state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
+                                             engine::EventKind::kTimer);
     // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
     const bool whole = stored->branches.size() == RowCount(*stored->definition);
     stored->definition = active.transaction.definition;
@@ -8676,7 +8702,8 @@ class InCommitWork {
 
   /// Of what is to be called once the turn is durable, takes the branches that run inside a commit.
   void TakeCalls() {
-    ForEachActive(state_.touched, [this](ActiveTransaction& active) { TakeCallsOf(active); });
+    ForEachActive(state_.to_release.touched,
+                  [this](ActiveTransaction& active) { TakeCallsOf(active); });
   }
 
   /// Runs at most `limit` of them inside the open batch, and no more once it takes long.
@@ -8710,7 +8737,7 @@ class InCommitWork {
     branches_.clear();
     transacts_ = 0;
     // Calls that followed from what is undone.
-    auto& works = state_.branch_works;
+    auto& works = state_.to_commit.branch_works;
     const auto unwanted = [this](const BranchWork& work) { return !Wanted(work); };
     works.erase(std::remove_if(works.begin(), works.end(), unwanted), works.end());
     for (ActiveTransaction* active : added_) state_.RemoveFresh(*active);
@@ -8721,9 +8748,9 @@ class InCommitWork {
   void GiveUpFirst(const std::exception_ptr& error, const std::string& problem) {
     if (Pending() && !BranchIsNext()) {
       AnswerWork({{}, error});
-    } else if (!state_.branch_works.empty()) {
-      AdvanceBranch(state_.branch_works.front(), Result::Error(problem));
-      state_.branch_works.pop_front();
+    } else if (!state_.to_commit.branch_works.empty()) {
+      AdvanceBranch(state_.to_commit.branch_works.front(), Result::Error(problem));
+      state_.to_commit.branch_works.pop_front();
     }
   }
 
@@ -8735,7 +8762,7 @@ class InCommitWork {
     const auto sentence = [&](const char* what, const char* then) {
       return std::string("the work ") + what + problem + then;
     };
-    for (std::size_t n = 0; !state_.works.empty(); ++n) {
+    for (std::size_t n = 0; !state_.to_commit.works.empty(); ++n) {
       AnswerWork({{},
                   n >= ran   ? Made<StoreError>([&] {
                     return sentence("was not run, the store is failing: ", "; try again later");
@@ -8752,7 +8779,7 @@ class InCommitWork {
   /// All of it is durable.
   void Committed() {
     if (Ran() == 0) return;
-    state_.branch_works.erase(state_.branch_works.begin(), FirstLeft());
+    state_.to_commit.branch_works.erase(state_.to_commit.branch_works.begin(), FirstLeft());
     branches_.clear();
     added_.clear();
     for (; transacts_ > 0; --transacts_) AnswerWork({});
@@ -8777,20 +8804,20 @@ class InCommitWork {
         active.held_calls.begin(), active.held_calls.end(),
         [&](std::size_t row) { return !RunsInTransaction(UrlOf(definition, row)); });
     for (auto row = others; row != active.held_calls.end();) {
-      state_.branch_works.push_back({active.slot, active.generation, *row});
+      state_.to_commit.branch_works.push_back({active.slot, active.generation, *row});
       row = active.held_calls.erase(row);
     }
   }
 
   /// They take turns: a steady flow of one kind must not starve the other.
   bool BranchIsNext() const { return !TransactsLeft() || (branch_next_ && BranchesLeft()); }
-  bool TransactsLeft() const { return state_.works.size() > transacts_; }
-  bool BranchesLeft() const { return state_.branch_works.size() > branches_.size(); }
+  bool TransactsLeft() const { return state_.to_commit.works.size() > transacts_; }
+  bool BranchesLeft() const { return state_.to_commit.branch_works.size() > branches_.size(); }
 
   /// The first one of the queue.
   void AnswerWork(const Answer& reply) {
-    QueuedWork work = std::move(state_.works.front());
-    state_.works.pop_front();
+    QueuedWork work = std::move(state_.to_commit.works.front());
+    state_.to_commit.works.pop_front();
     work.promise.Keep(reply);
   }
 
@@ -8799,7 +8826,7 @@ class InCommitWork {
   }
 
   std::deque<BranchWork>::iterator FirstLeft() {
-    return state_.branch_works.begin() + static_cast<std::ptrdiff_t>(branches_.size());
+    return state_.to_commit.branch_works.begin() + static_cast<std::ptrdiff_t>(branches_.size());
   }
 
   /// Somebody waits for it: it was not stopped, and has no result from a commit that had been in doubt.
@@ -8815,12 +8842,12 @@ class InCommitWork {
     // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
     if (!Wanted(work) || (active->Fresh() && !active->surely_new &&
                           state_.store.Has(active->transaction.definition->gid))) {
-      state_.branch_works.erase(FirstLeft());
+      state_.to_commit.branch_works.erase(FirstLeft());
       return;
     }
     if (!state_.context.may_call) {
       AdvanceBranch(work, Result::NotSent("the coordinator was stopping"));
-      state_.branch_works.erase(FirstLeft());
+      state_.to_commit.branch_works.erase(FirstLeft());
       return;
     }
     active->surely_new = true;
@@ -8844,7 +8871,7 @@ class InCommitWork {
   }
 
   void RunTransact() {
-    QueuedWork& work = state_.works[transacts_++];
+    QueuedWork& work = state_.to_commit.works[transacts_++];
     WorkContext context;
     context.exists = [this](const std::string& gid) {
       return state_.table.Find(gid) != nullptr || state_.store.Has(gid);
@@ -8981,7 +9008,7 @@ class CommitStage {
   bool Run() {
     in_commit_work_.TakeCalls();
     const bool expire = retention_.NextTime() <= state_.context.now;
-    const bool writes = !state_.dirty.empty() || in_commit_work_.Pending();
+    const bool writes = !state_.to_commit.dirty.empty() || in_commit_work_.Pending();
     if (!writes && !expire && !state_.health.NeedsRecovery()) return true;
     try {
       const Time begin = clock_.Now();
@@ -9016,24 +9043,26 @@ class CommitStage {
     const std::size_t ran = in_commit_work_.Ran();
     in_commit_work_.Failed(problem, in_doubt);
     CannotGoOn(problem);
-    const bool writing = !state_.dirty.empty() || ran > 0;
+    const bool writing = !state_.to_commit.dirty.empty() || ran > 0;
     retry_alone_ = (std::max)(retry_alone_, ran);  // one of them may be the reason
     state_.health.Failed(state_.context.now, problem, in_doubt, writing);
     retention_.Failed(state_.context.now);
     if (in_doubt) {
       state_.loader.Restart();
-      for (ActiveTransaction* active : state_.dirty) {
+      for (ActiveTransaction* active : state_.to_commit.dirty) {
         active->doubtful_events = active->events.size();
-        if (active->Fresh()) state_.in_doubt.insert(active->transaction.definition->gid);
+        if (active->Fresh()) state_.to_commit.in_doubt.insert(active->transaction.definition->gid);
       }
     }
-    for (std::size_t i = 0; i < state_.dirty.size();) {  // nothing new goes on without its client
-      state_.dirty[i]->Fresh() ? RefuseFresh(state_, *state_.dirty[i], problem) : (void)++i;
+    for (std::size_t i = 0;
+         i < state_.to_commit.dirty.size();) {  // nothing new goes on without its client
+      state_.to_commit.dirty[i]->Fresh() ? RefuseFresh(state_, *state_.to_commit.dirty[i], problem)
+                                         : (void)++i;
     }
-    for (Submission& submission : std::exchange(state_.resubmit, {})) {
+    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
       submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, problem));
     }
-    for (ActiveTransaction* active : state_.touched) state_.ArmWaiters(*active);
+    for (ActiveTransaction* active : state_.to_release.touched) state_.ArmWaiters(*active);
   }
 
   /// The turn was broken off: what ran in its batch is undone before the next one takes what has arrived since.
@@ -9090,19 +9119,19 @@ class CommitStage {
     Store& store = state_.store;
     if (!state_.health.Good() || state_.health.WaitsForLock()) {
       // What was decided before leaves late, and may run that much longer.
-      for (ActiveTransaction* active : state_.dirty) {
+      for (ActiveTransaction* active : state_.to_commit.dirty) {
         engine::MoveDeadlines(active->transaction, active->held_calls, state_.context);
       }
     }
     if (state_.health.NeedsRecovery()) {
       store.Recover();
       state_.health.Recovered();
-      state_.in_doubt.clear();
+      state_.to_commit.in_doubt.clear();
     }
     store.Begin();
     in_commit_work_.Run(works);
     changes_.clear();
-    for (ActiveTransaction* active : state_.dirty) {
+    for (ActiveTransaction* active : state_.to_commit.dirty) {
       if (active->Fresh()) active->transaction.id = 0;  // given by a batch that was lost
       const bool due_changed = active->transaction.due != active->stored_due;
       changes_.push_back(
@@ -9131,7 +9160,7 @@ class CommitStage {
     std::string unread;
     in_commit_work_.Committed();
     written_.clear();
-    written_.swap(state_.dirty);
+    written_.swap(state_.to_commit.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
       if (i + kObjectsAhead < written_.size()) PrefetchActive(*written_[i + kObjectsAhead]);
       ActiveTransaction& active = *written_[i];
@@ -9319,8 +9348,8 @@ class ReleaseStage {
 
   void Run() {
     released_.clear();
-    released_.swap(state_.touched);
-    if (!state_.dirty.empty()) KeepUnsettled();
+    released_.swap(state_.to_release.touched);
+    if (!state_.to_commit.dirty.empty()) KeepUnsettled();
     local_calls_.reserve(released_.size());
     ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
     StartCalls();
@@ -9330,7 +9359,8 @@ class ReleaseStage {
       AnswerWaiters(active);
       ArmTimerOrLeave(active);
     });
-    if (!state_.alerts.empty()) alerts_.Tell(std::exchange(state_.alerts, {}));
+    if (!state_.to_release.alerts.empty())
+      alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
   }
 
  private:
@@ -9339,7 +9369,7 @@ class ReleaseStage {
     const auto settled =
         std::stable_partition(released_.begin(), released_.end(),
                               [](const ActiveTransaction* active) { return active->dirty; });
-    state_.touched.assign(released_.begin(), settled);
+    state_.to_release.touched.assign(released_.begin(), settled);
     released_.erase(released_.begin(), settled);
   }
 
@@ -9428,7 +9458,8 @@ class ReleaseStage {
     if (active.waiters.empty() && leave) {
       state_.Remove(active);
     } else if (idle && state_.context.may_call) {
-      state_.readvance.emplace_back(transaction.definition->gid, engine::EventKind::kTimer);
+      state_.to_collect.readvance.emplace_back(transaction.definition->gid,
+                                               engine::EventKind::kTimer);
     }
   }
 
@@ -9466,8 +9497,8 @@ class Sweep {
 
   void Run() {
     next_ = state_.context.now + kEvery;
-    Complete(state_.dirty, &ActiveTransaction::dirty);
-    Complete(state_.touched, &ActiveTransaction::touched);
+    Complete(state_.to_commit.dirty, &ActiveTransaction::dirty);
+    Complete(state_.to_release.touched, &ActiveTransaction::touched);
     QueueLostWorks();
     std::vector<ActiveTransaction*> lost;
     state_.table.ForEach([&](ActiveTransaction& active) {
@@ -9494,7 +9525,8 @@ class Sweep {
   /// Branches that run inside a commit: called, and in no queue.
   void QueueLostWorks() {
     std::set<std::pair<std::size_t, std::size_t>> queued;
-    for (const BranchWork& work : state_.branch_works) queued.emplace(work.slot, work.row);
+    for (const BranchWork& work : state_.to_commit.branch_works)
+      queued.emplace(work.slot, work.row);
     state_.table.ForEach([&](const ActiveTransaction& active) {
       const Transaction& transaction = active.transaction;
       for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
@@ -9506,7 +9538,7 @@ class Sweep {
         const bool waits = std::find(held.begin(), held.end(), i) != held.end() ||
                            queued.count({active.slot, i}) > 0;
         if (waits) continue;
-        state_.branch_works.push_back({active.slot, active.generation, i});
+        state_.to_commit.branch_works.push_back({active.slot, active.generation, i});
         Tell(active);
       }
     });
@@ -9520,16 +9552,17 @@ class Sweep {
     if (active.touched || active.armed != kNever || active.CallsOut()) return true;
     if (!active.waiters.empty() && WaitsForPeople(active)) return true;
     if (!state_.context.may_call && !IsFinal(transaction.status)) return true;  // after the restart
-    return std::any_of(state_.readvance.begin(), state_.readvance.end(), [&](const auto& entry) {
-      return entry.first == transaction.definition->gid;
-    });
+    return std::any_of(
+        state_.to_collect.readvance.begin(), state_.to_collect.readvance.end(),
+        [&](const auto& entry) { return entry.first == transaction.definition->gid; });
   }
 
   void SetGoing(ActiveTransaction& active) {
     Tell(active);
     if (!active.Fresh()) {
       // Perhaps it was lost before it was looked at for the first time; nothing of it is out.
-      state_.readvance.emplace_back(active.transaction.definition->gid, engine::EventKind::kLoaded);
+      state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
+                                               engine::EventKind::kLoaded);
       return;
     }
     // Its turn was broken off before it was complete: it is not stored.
@@ -9650,9 +9683,10 @@ class Loop {
     gauges_.store_fails = !state_.health.Good();
     const Time now = clock_.Now();
     const Time growth = functions_.Grow(now);
-    const bool pending = !state_.dirty.empty() || !state_.touched.empty() ||
-                         !state_.works.empty() || !state_.branch_works.empty() ||
-                         state_.SomethingLeftOver() || state_.health.NeedsRecovery();
+    const bool pending = !state_.to_commit.dirty.empty() || !state_.to_release.touched.empty() ||
+                         !state_.to_commit.works.empty() ||
+                         !state_.to_commit.branch_works.empty() || state_.SomethingLeftOver() ||
+                         state_.health.NeedsRecovery();
     if (broken_off_) return now + kAfterBrokenTurn;
     Time next = pending ? now : (std::min)(state_.timers.Next(), commit_.NextRetention());
     if (!state_.Full() && state_.context.may_call) {
@@ -9669,7 +9703,7 @@ class Loop {
 
   /// Branch calls that are out, or changes that no commit has taken yet.
   bool Busy() {
-    bool busy = !state_.dirty.empty() || !state_.works.empty();
+    bool busy = !state_.to_commit.dirty.empty() || !state_.to_commit.works.empty();
     state_.table.ForEach(
         [&busy](const ActiveTransaction& active) { busy = busy || active.CallsOut(); });
     return busy;
@@ -9680,10 +9714,10 @@ class Loop {
     state_.news.Flush(kNever);
     Mail never_read;  // the last turn was broken off
     inbox_.Take(never_read);
-    for (Submission& submission : std::exchange(state_.resubmit, {})) {
+    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
       submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, kStopped));
     }
-    for (Command& command : std::exchange(state_.reissue, {})) {
+    for (Command& command : std::exchange(state_.to_collect.reissue, {})) {
       command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
     }
     state_.table.ForEach([this](ActiveTransaction& active) {
@@ -9694,7 +9728,7 @@ class Loop {
         command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
       }
     });
-    for (QueuedWork& work : std::exchange(state_.works, {})) {
+    for (QueuedWork& work : std::exchange(state_.to_commit.works, {})) {
       work.promise.Keep({{}, NotStored([] { return "the work"; })});
     }
   }

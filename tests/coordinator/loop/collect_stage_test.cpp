@@ -381,8 +381,8 @@ TEST_CASE(
   const std::size_t first = state.table.Count();
   CHECK(first >= 2);
   CHECK(first <= 5);
-  REQUIRE(state.reissue.size() == 10 - first);
-  CHECK(state.reissue[0].gid == "t" + std::to_string(first));
+  REQUIRE(state.to_collect.reissue.size() == 10 - first);
+  CHECK(state.to_collect.reissue[0].gid == "t" + std::to_string(first));
   (void)collect.Run();  // nothing has left memory, but each turn obeys one
   CHECK(state.table.Count() == first + 1);
 }

@@ -27,8 +27,8 @@ TEST_CASE("conflicts: a repeat brings its stored record into memory, and reads n
   CHECK(state.table.Count() == 1);
   REQUIRE(state.table.Find("a") != nullptr);
   CHECK(!state.table.Find("a")->Fresh());
-  CHECK(state.readvance.size() == 1);
-  CHECK(state.resubmit.size() == 1);
+  CHECK(state.to_collect.readvance.size() == 1);
+  CHECK(state.to_collect.resubmit.size() == 1);
 }
 
 // The stored record does not say which part of a deadline is that of a previous run's call.

@@ -40,8 +40,8 @@ struct Memory {
     active.transaction.version = 1;
     active.dirty = active.touched = false;
     active.held_calls.clear();
-    state.dirty.clear();
-    state.touched.clear();
+    state.to_commit.dirty.clear();
+    state.to_release.touched.clear();
     return active;
   }
   dtm::Options options;
@@ -61,8 +61,8 @@ TEST_CASE("sweep: what has a future is left alone") {
   CAPTURE(why);
   active.transaction.branches[1].in_flight = why == "out";
   if (why == "timer") memory.state.ArmBefore(active, memory.state.context.now + seconds(5));
-  if (why == "again") memory.state.readvance.emplace_back("a", EventKind::kTimer);
-  if (why == "dirty") memory.state.dirty.push_back(&active);
+  if (why == "again") memory.state.to_collect.readvance.emplace_back("a", EventKind::kTimer);
+  if (why == "dirty") memory.state.to_commit.dirty.push_back(&active);
   active.dirty = why == "dirty";
   if (why == "touched") memory.state.Touch(active);
   if (why == "stuck, waited for") {
@@ -71,23 +71,23 @@ TEST_CASE("sweep: what has a future is left alone") {
   }
   memory.sweep.Run();
   CHECK(memory.log.empty());
-  CHECK(memory.state.readvance.size() == (why == "again" ? 1 : 0));
+  CHECK(memory.state.to_collect.readvance.size() == (why == "again" ? 1 : 0));
 }
 
 TEST_CASE("sweep: what has none is stepped again, and the log says so") {
   Memory memory;
   memory.Add("a").transaction.branches[1].in_flight = false;
   memory.sweep.NowAndThen();
-  REQUIRE(memory.state.readvance.size() == 1);
-  CHECK(memory.state.readvance[0].first == "a");
+  REQUIRE(memory.state.to_collect.readvance.size() == 1);
+  CHECK(memory.state.to_collect.readvance[0].first == "a");
   REQUIRE(memory.log.size() == 1);
   CHECK_THAT(memory.log[0], ContainsSubstring("'a'"));
-  memory.state.readvance.clear();
+  memory.state.to_collect.readvance.clear();
   memory.sweep.NowAndThen();  // not in every turn
-  CHECK(memory.state.readvance.empty());
+  CHECK(memory.state.to_collect.readvance.empty());
   memory.state.context.now += seconds(30);
   memory.sweep.NowAndThen();
-  CHECK(memory.state.readvance.size() == 1);
+  CHECK(memory.state.to_collect.readvance.size() == 1);
 }
 
 TEST_CASE("sweep: lists that a broken turn left incomplete are complete again") {
@@ -95,10 +95,10 @@ TEST_CASE("sweep: lists that a broken turn left incomplete are complete again") 
   ActiveTransaction& active = memory.Add("a");
   ActiveTransaction& other = memory.Add("b");
   active.dirty = active.touched = other.touched = true;
-  memory.state.touched = {&other};
+  memory.state.to_release.touched = {&other};
   memory.sweep.Run();
-  CHECK(memory.state.dirty == std::vector<ActiveTransaction*>{&active});
-  CHECK(memory.state.touched.size() == 2);
+  CHECK(memory.state.to_commit.dirty == std::vector<ActiveTransaction*>{&active});
+  CHECK(memory.state.to_release.touched.size() == 2);
 }
 
 TEST_CASE("sweep: a branch that runs inside a commit and is in no queue is queued again") {
@@ -107,10 +107,10 @@ TEST_CASE("sweep: a branch that runs inside a commit and is in no queue is queue
   definition.steps[0].action = "local:tx/f";
   memory.state.table.Redefine(memory.Add("a"), definition);
   memory.sweep.Run();
-  REQUIRE(memory.state.branch_works.size() == 1);
-  CHECK(memory.state.branch_works[0].row == dtm::ActionOf(0));
+  REQUIRE(memory.state.to_commit.branch_works.size() == 1);
+  CHECK(memory.state.to_commit.branch_works[0].row == dtm::ActionOf(0));
   memory.sweep.Run();
-  CHECK(memory.state.branch_works.size() == 1);
+  CHECK(memory.state.to_commit.branch_works.size() == 1);
 }
 
 TEST_CASE(

@@ -36,7 +36,7 @@ TEST_CASE("not stored: that is definite only if no earlier submission brought th
   TurnState state(store, options);
   CHECK_THAT(Told(NotTaken(state, "a", "full")),
              ContainsSubstring("StoreError: gid 'a' was not stored: full"));
-  state.in_doubt.insert("a");
+  state.to_commit.in_doubt.insert("a");
   CHECK_THAT(Told(NotTaken(state, "a", "full")),
              ContainsSubstring("InDoubtError: gid 'a' may or may not"));
   CHECK_THAT(Told(StoreFailing(state, "it was not run")),

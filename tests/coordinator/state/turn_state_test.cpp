@@ -46,8 +46,8 @@ TEST_CASE("turn state: what a step wants is held back until it is released") {
   CHECK(state.Advance(active, {EventKind::kResult, active.held_calls[0], dtm::Result::Success()})
             .empty());
   CHECK(active.transaction.status == Status::kSucceed);
-  CHECK(state.dirty.size() == 1);
-  CHECK(state.touched.size() == 1);
+  CHECK(state.to_commit.dirty.size() == 1);
+  CHECK(state.to_release.touched.size() == 1);
   CHECK_THAT(state.Advance(active, {EventKind::kCancel, 0, {}}),
              ContainsSubstring("already ended"));
 }
@@ -58,8 +58,8 @@ TEST_CASE(
   Options options;
   TurnState state(store, options);
   state.Remove(state.table.Add(NewTransaction("small")));
-  REQUIRE(state.ended.size() == 1);
-  CHECK(state.ended[0]->gid == "small");
+  REQUIRE(state.to_collect.ended.size() == 1);
+  CHECK(state.to_collect.ended[0]->gid == "small");
   Transaction large = NewTransaction("large");
   auto definition = std::make_shared<dtm::Definition>(*large.definition);
   definition->steps[0].payload.assign(dtm::kSmallBytes, 'x');
@@ -71,7 +71,7 @@ TEST_CASE(
   for (std::size_t i = 0; i < dtm::MostEnded(Options()); ++i) {
     state.Remove(state.table.Add(NewTransaction("g")));
   }
-  CHECK(state.ended.size() == dtm::MostEnded(Options()));
+  CHECK(state.to_collect.ended.size() == dtm::MostEnded(Options()));
 }
 
 TEST_CASE("turn state: a type that does not exist is stuck and logged, not fatal") {

@@ -36,18 +36,18 @@ class CollectStage {
 
   /// Returns whether anything had arrived or was due.
   bool Run() {
-    mail_.ended.swap(state_.ended);
+    mail_.ended.swap(state_.to_collect.ended);
     inbox_.Take(mail_);
     bool something = !mail_.Empty() || state_.SomethingLeftOver();
     std::vector<std::pair<std::string, engine::EventKind>> again;
-    again.swap(state_.readvance);
+    again.swap(state_.to_collect.readvance);
     for (const auto& entry : again) {
       if (ActiveTransaction* active = state_.table.Find(entry.first))
         AdvanceAgain(*active, entry.second);
     }
     TakeResults();
     obeyed_ = 0;
-    if (!state_.resubmit.empty() || !state_.reissue.empty()) TakeAgain();
+    if (!state_.to_collect.resubmit.empty() || !state_.to_collect.reissue.empty()) TakeAgain();
     TakeSubmissions();
     for (Command& command : mail_.commands) DoOrRefuse(command);
     for (QueuedWork& work : mail_.works) OrInDoubt([&] { OnWork(work); });
@@ -116,8 +116,9 @@ class CollectStage {
   }
 
   void TakeAgain() {
-    for (Submission& submission : std::exchange(state_.resubmit, {})) DoOrRefuse(submission);
-    for (Command& command : std::exchange(state_.reissue, {})) DoOrRefuse(command);
+    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {}))
+      DoOrRefuse(submission);
+    for (Command& command : std::exchange(state_.to_collect.reissue, {})) DoOrRefuse(command);
   }
 
   void TakeSubmissions() {
@@ -145,7 +146,7 @@ class CollectStage {
       const bool full = state_.Overfull() && state_.health.MayTry(state_.context.now);
       const bool loads = command.waiter.promise.Open() && !command.explained && !command.listed;
       const bool next_turn = full && obeyed_++ > 0 && loads;
-      next_turn ? state_.reissue.push_back(std::move(command)) : commands_.Do(command);
+      next_turn ? state_.to_collect.reissue.push_back(std::move(command)) : commands_.Do(command);
     });
   }
 
@@ -281,14 +282,14 @@ class CollectStage {
     const bool same =
         first.prepared_first == submission.prepare && SameContent(first, *submission.definition);
     if (same) return state_.AddWaiter(active, std::move(submission.waiter));
-    state_.resubmit.push_back(std::move(submission));
+    state_.to_collect.resubmit.push_back(std::move(submission));
   }
 
   void OnWork(QueuedWork& work) {
     if (!state_.MayUseStore()) {
       return work.promise.Keep({{}, StoreFailing(state_, "the work was not run")});
     }
-    state_.works.push_back(std::move(work));
+    state_.to_commit.works.push_back(std::move(work));
   }
 
   TurnState& state_;

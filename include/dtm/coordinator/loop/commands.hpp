@@ -70,7 +70,7 @@ class Commands {
                                       : state_.Advance(*active, EventOf(command));
       if (!refused.empty()) {
         // It may be the submit of a prepared one, whose record is in the store.
-        if (active->Fresh()) return state_.reissue.push_back(std::move(command));
+        if (active->Fresh()) return state_.to_collect.reissue.push_back(std::move(command));
         if (IsFinal(active->transaction.status)) RefuseEnded(command, active->transaction);
         throw RejectedError(Refusal(command, active->transaction, refused));
       }
@@ -184,7 +184,7 @@ class Commands {
     }
     if (!state_.health.Good()) {
       const bool waits =
-          !state_.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
+          !state_.to_commit.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
       text += (waits ? "\nthe store is failing, so nothing goes on: "
                      : "\nthe last write to the store failed, the next one will be tried: ") +
               state_.health.Problem();

@@ -38,7 +38,7 @@ class CommitStage {
   bool Run() {
     in_commit_work_.TakeCalls();
     const bool expire = retention_.NextTime() <= state_.context.now;
-    const bool writes = !state_.dirty.empty() || in_commit_work_.Pending();
+    const bool writes = !state_.to_commit.dirty.empty() || in_commit_work_.Pending();
     if (!writes && !expire && !state_.health.NeedsRecovery()) return true;
     try {
       const Time begin = clock_.Now();
@@ -73,24 +73,26 @@ class CommitStage {
     const std::size_t ran = in_commit_work_.Ran();
     in_commit_work_.Failed(problem, in_doubt);
     CannotGoOn(problem);
-    const bool writing = !state_.dirty.empty() || ran > 0;
+    const bool writing = !state_.to_commit.dirty.empty() || ran > 0;
     retry_alone_ = (std::max)(retry_alone_, ran);  // one of them may be the reason
     state_.health.Failed(state_.context.now, problem, in_doubt, writing);
     retention_.Failed(state_.context.now);
     if (in_doubt) {
       state_.loader.Restart();
-      for (ActiveTransaction* active : state_.dirty) {
+      for (ActiveTransaction* active : state_.to_commit.dirty) {
         active->doubtful_events = active->events.size();
-        if (active->Fresh()) state_.in_doubt.insert(active->transaction.definition->gid);
+        if (active->Fresh()) state_.to_commit.in_doubt.insert(active->transaction.definition->gid);
       }
     }
-    for (std::size_t i = 0; i < state_.dirty.size();) {  // nothing new goes on without its client
-      state_.dirty[i]->Fresh() ? RefuseFresh(state_, *state_.dirty[i], problem) : (void)++i;
+    for (std::size_t i = 0;
+         i < state_.to_commit.dirty.size();) {  // nothing new goes on without its client
+      state_.to_commit.dirty[i]->Fresh() ? RefuseFresh(state_, *state_.to_commit.dirty[i], problem)
+                                         : (void)++i;
     }
-    for (Submission& submission : std::exchange(state_.resubmit, {})) {
+    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
       submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, problem));
     }
-    for (ActiveTransaction* active : state_.touched) state_.ArmWaiters(*active);
+    for (ActiveTransaction* active : state_.to_release.touched) state_.ArmWaiters(*active);
   }
 
   /// The turn was broken off: what ran in its batch is undone before the next one takes what has arrived since.
@@ -147,19 +149,19 @@ class CommitStage {
     Store& store = state_.store;
     if (!state_.health.Good() || state_.health.WaitsForLock()) {
       // What was decided before leaves late, and may run that much longer.
-      for (ActiveTransaction* active : state_.dirty) {
+      for (ActiveTransaction* active : state_.to_commit.dirty) {
         engine::MoveDeadlines(active->transaction, active->held_calls, state_.context);
       }
     }
     if (state_.health.NeedsRecovery()) {
       store.Recover();
       state_.health.Recovered();
-      state_.in_doubt.clear();
+      state_.to_commit.in_doubt.clear();
     }
     store.Begin();
     in_commit_work_.Run(works);
     changes_.clear();
-    for (ActiveTransaction* active : state_.dirty) {
+    for (ActiveTransaction* active : state_.to_commit.dirty) {
       if (active->Fresh()) active->transaction.id = 0;  // given by a batch that was lost
       const bool due_changed = active->transaction.due != active->stored_due;
       changes_.push_back(
@@ -188,7 +190,7 @@ class CommitStage {
     std::string unread;
     in_commit_work_.Committed();
     written_.clear();
-    written_.swap(state_.dirty);
+    written_.swap(state_.to_commit.dirty);
     for (std::size_t i = 0; i < written_.size(); ++i) {
       if (i + kObjectsAhead < written_.size()) PrefetchActive(*written_[i + kObjectsAhead]);
       ActiveTransaction& active = *written_[i];

@@ -42,7 +42,7 @@ class Conflicts {
     std::vector<Waiter> waiters = std::move(active.waiters);
     std::vector<Command> commands = std::move(active.commands);
     try {
-      std::move(commands.begin(), commands.end(), std::back_inserter(state_.reissue));
+      std::move(commands.begin(), commands.end(), std::back_inserter(state_.to_collect.reissue));
       const bool ended = IsFinal(stored->status);
       state_.Replace(active, std::move(*stored));
       if (!ended) return Return(definition, waiters, prepare);
@@ -66,7 +66,7 @@ class Conflicts {
       return {};
     } catch (...) {
       active.dirty = true;
-      state_.dirty.push_back(&active);
+      state_.to_commit.dirty.push_back(&active);
       return WhatWasThrown();
     }
   }
@@ -77,10 +77,11 @@ class Conflicts {
               bool prepare) {
     if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
     std::vector<Submission> returned;
-    returned.reserve(waiters.size() + state_.resubmit.size());
+    returned.reserve(waiters.size() + state_.to_collect.resubmit.size());
     for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
-    std::move(state_.resubmit.begin(), state_.resubmit.end(), std::back_inserter(returned));
-    state_.resubmit.swap(returned);
+    std::move(state_.to_collect.resubmit.begin(), state_.to_collect.resubmit.end(),
+              std::back_inserter(returned));
+    state_.to_collect.resubmit.swap(returned);
   }
 
   /// The stored record is not the one this change was made from: the stored one counts. What was
@@ -99,7 +100,8 @@ class Conflicts {
       for (Waiter& waiter : active.waiters) waiter.Refuse(gone);
       return state_.RemoveFresh(active);
     }
-    state_.readvance.emplace_back(active.transaction.definition->gid, engine::EventKind::kTimer);
+    state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
+                                             engine::EventKind::kTimer);
     // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
     const bool whole = stored->branches.size() == RowCount(*stored->definition);
     stored->definition = active.transaction.definition;

@@ -38,7 +38,8 @@ class InCommitWork {
 
   /// Of what is to be called once the turn is durable, takes the branches that run inside a commit.
   void TakeCalls() {
-    ForEachActive(state_.touched, [this](ActiveTransaction& active) { TakeCallsOf(active); });
+    ForEachActive(state_.to_release.touched,
+                  [this](ActiveTransaction& active) { TakeCallsOf(active); });
   }
 
   /// Runs at most `limit` of them inside the open batch, and no more once it takes long.
@@ -72,7 +73,7 @@ class InCommitWork {
     branches_.clear();
     transacts_ = 0;
     // Calls that followed from what is undone.
-    auto& works = state_.branch_works;
+    auto& works = state_.to_commit.branch_works;
     const auto unwanted = [this](const BranchWork& work) { return !Wanted(work); };
     works.erase(std::remove_if(works.begin(), works.end(), unwanted), works.end());
     for (ActiveTransaction* active : added_) state_.RemoveFresh(*active);
@@ -83,9 +84,9 @@ class InCommitWork {
   void GiveUpFirst(const std::exception_ptr& error, const std::string& problem) {
     if (Pending() && !BranchIsNext()) {
       AnswerWork({{}, error});
-    } else if (!state_.branch_works.empty()) {
-      AdvanceBranch(state_.branch_works.front(), Result::Error(problem));
-      state_.branch_works.pop_front();
+    } else if (!state_.to_commit.branch_works.empty()) {
+      AdvanceBranch(state_.to_commit.branch_works.front(), Result::Error(problem));
+      state_.to_commit.branch_works.pop_front();
     }
   }
 
@@ -97,7 +98,7 @@ class InCommitWork {
     const auto sentence = [&](const char* what, const char* then) {
       return std::string("the work ") + what + problem + then;
     };
-    for (std::size_t n = 0; !state_.works.empty(); ++n) {
+    for (std::size_t n = 0; !state_.to_commit.works.empty(); ++n) {
       AnswerWork({{},
                   n >= ran   ? Made<StoreError>([&] {
                     return sentence("was not run, the store is failing: ", "; try again later");
@@ -114,7 +115,7 @@ class InCommitWork {
   /// All of it is durable.
   void Committed() {
     if (Ran() == 0) return;
-    state_.branch_works.erase(state_.branch_works.begin(), FirstLeft());
+    state_.to_commit.branch_works.erase(state_.to_commit.branch_works.begin(), FirstLeft());
     branches_.clear();
     added_.clear();
     for (; transacts_ > 0; --transacts_) AnswerWork({});
@@ -139,20 +140,20 @@ class InCommitWork {
         active.held_calls.begin(), active.held_calls.end(),
         [&](std::size_t row) { return !RunsInTransaction(UrlOf(definition, row)); });
     for (auto row = others; row != active.held_calls.end();) {
-      state_.branch_works.push_back({active.slot, active.generation, *row});
+      state_.to_commit.branch_works.push_back({active.slot, active.generation, *row});
       row = active.held_calls.erase(row);
     }
   }
 
   /// They take turns: a steady flow of one kind must not starve the other.
   bool BranchIsNext() const { return !TransactsLeft() || (branch_next_ && BranchesLeft()); }
-  bool TransactsLeft() const { return state_.works.size() > transacts_; }
-  bool BranchesLeft() const { return state_.branch_works.size() > branches_.size(); }
+  bool TransactsLeft() const { return state_.to_commit.works.size() > transacts_; }
+  bool BranchesLeft() const { return state_.to_commit.branch_works.size() > branches_.size(); }
 
   /// The first one of the queue.
   void AnswerWork(const Answer& reply) {
-    QueuedWork work = std::move(state_.works.front());
-    state_.works.pop_front();
+    QueuedWork work = std::move(state_.to_commit.works.front());
+    state_.to_commit.works.pop_front();
     work.promise.Keep(reply);
   }
 
@@ -161,7 +162,7 @@ class InCommitWork {
   }
 
   std::deque<BranchWork>::iterator FirstLeft() {
-    return state_.branch_works.begin() + static_cast<std::ptrdiff_t>(branches_.size());
+    return state_.to_commit.branch_works.begin() + static_cast<std::ptrdiff_t>(branches_.size());
   }
 
   /// Somebody waits for it: it was not stopped, and has no result from a commit that had been in doubt.
@@ -177,12 +178,12 @@ class InCommitWork {
     // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
     if (!Wanted(work) || (active->Fresh() && !active->surely_new &&
                           state_.store.Has(active->transaction.definition->gid))) {
-      state_.branch_works.erase(FirstLeft());
+      state_.to_commit.branch_works.erase(FirstLeft());
       return;
     }
     if (!state_.context.may_call) {
       AdvanceBranch(work, Result::NotSent("the coordinator was stopping"));
-      state_.branch_works.erase(FirstLeft());
+      state_.to_commit.branch_works.erase(FirstLeft());
       return;
     }
     active->surely_new = true;
@@ -206,7 +207,7 @@ class InCommitWork {
   }
 
   void RunTransact() {
-    QueuedWork& work = state_.works[transacts_++];
+    QueuedWork& work = state_.to_commit.works[transacts_++];
     WorkContext context;
     context.exists = [this](const std::string& gid) {
       return state_.table.Find(gid) != nullptr || state_.store.Has(gid);

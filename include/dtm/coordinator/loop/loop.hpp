@@ -79,9 +79,10 @@ class Loop {
     gauges_.store_fails = !state_.health.Good();
     const Time now = clock_.Now();
     const Time growth = functions_.Grow(now);
-    const bool pending = !state_.dirty.empty() || !state_.touched.empty() ||
-                         !state_.works.empty() || !state_.branch_works.empty() ||
-                         state_.SomethingLeftOver() || state_.health.NeedsRecovery();
+    const bool pending = !state_.to_commit.dirty.empty() || !state_.to_release.touched.empty() ||
+                         !state_.to_commit.works.empty() ||
+                         !state_.to_commit.branch_works.empty() || state_.SomethingLeftOver() ||
+                         state_.health.NeedsRecovery();
     if (broken_off_) return now + kAfterBrokenTurn;
     Time next = pending ? now : (std::min)(state_.timers.Next(), commit_.NextRetention());
     if (!state_.Full() && state_.context.may_call) {
@@ -98,7 +99,7 @@ class Loop {
 
   /// Branch calls that are out, or changes that no commit has taken yet.
   bool Busy() {
-    bool busy = !state_.dirty.empty() || !state_.works.empty();
+    bool busy = !state_.to_commit.dirty.empty() || !state_.to_commit.works.empty();
     state_.table.ForEach(
         [&busy](const ActiveTransaction& active) { busy = busy || active.CallsOut(); });
     return busy;
@@ -109,10 +110,10 @@ class Loop {
     state_.news.Flush(kNever);
     Mail never_read;  // the last turn was broken off
     inbox_.Take(never_read);
-    for (Submission& submission : std::exchange(state_.resubmit, {})) {
+    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
       submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, kStopped));
     }
-    for (Command& command : std::exchange(state_.reissue, {})) {
+    for (Command& command : std::exchange(state_.to_collect.reissue, {})) {
       command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
     }
     state_.table.ForEach([this](ActiveTransaction& active) {
@@ -123,7 +124,7 @@ class Loop {
         command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
       }
     });
-    for (QueuedWork& work : std::exchange(state_.works, {})) {
+    for (QueuedWork& work : std::exchange(state_.to_commit.works, {})) {
       work.promise.Keep({{}, NotStored([] { return "the work"; })});
     }
   }

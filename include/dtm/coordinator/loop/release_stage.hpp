@@ -30,8 +30,8 @@ class ReleaseStage {
 
   void Run() {
     released_.clear();
-    released_.swap(state_.touched);
-    if (!state_.dirty.empty()) KeepUnsettled();
+    released_.swap(state_.to_release.touched);
+    if (!state_.to_commit.dirty.empty()) KeepUnsettled();
     local_calls_.reserve(released_.size());
     ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
     StartCalls();
@@ -41,7 +41,8 @@ class ReleaseStage {
       AnswerWaiters(active);
       ArmTimerOrLeave(active);
     });
-    if (!state_.alerts.empty()) alerts_.Tell(std::exchange(state_.alerts, {}));
+    if (!state_.to_release.alerts.empty())
+      alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
   }
 
  private:
@@ -50,7 +51,7 @@ class ReleaseStage {
     const auto settled =
         std::stable_partition(released_.begin(), released_.end(),
                               [](const ActiveTransaction* active) { return active->dirty; });
-    state_.touched.assign(released_.begin(), settled);
+    state_.to_release.touched.assign(released_.begin(), settled);
     released_.erase(released_.begin(), settled);
   }
 
@@ -139,7 +140,8 @@ class ReleaseStage {
     if (active.waiters.empty() && leave) {
       state_.Remove(active);
     } else if (idle && state_.context.may_call) {
-      state_.readvance.emplace_back(transaction.definition->gid, engine::EventKind::kTimer);
+      state_.to_collect.readvance.emplace_back(transaction.definition->gid,
+                                               engine::EventKind::kTimer);
     }
   }
 

@@ -30,8 +30,8 @@ class Sweep {
 
   void Run() {
     next_ = state_.context.now + kEvery;
-    Complete(state_.dirty, &ActiveTransaction::dirty);
-    Complete(state_.touched, &ActiveTransaction::touched);
+    Complete(state_.to_commit.dirty, &ActiveTransaction::dirty);
+    Complete(state_.to_release.touched, &ActiveTransaction::touched);
     QueueLostWorks();
     std::vector<ActiveTransaction*> lost;
     state_.table.ForEach([&](ActiveTransaction& active) {
@@ -58,7 +58,8 @@ class Sweep {
   /// Branches that run inside a commit: called, and in no queue.
   void QueueLostWorks() {
     std::set<std::pair<std::size_t, std::size_t>> queued;
-    for (const BranchWork& work : state_.branch_works) queued.emplace(work.slot, work.row);
+    for (const BranchWork& work : state_.to_commit.branch_works)
+      queued.emplace(work.slot, work.row);
     state_.table.ForEach([&](const ActiveTransaction& active) {
       const Transaction& transaction = active.transaction;
       for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
@@ -70,7 +71,7 @@ class Sweep {
         const bool waits = std::find(held.begin(), held.end(), i) != held.end() ||
                            queued.count({active.slot, i}) > 0;
         if (waits) continue;
-        state_.branch_works.push_back({active.slot, active.generation, i});
+        state_.to_commit.branch_works.push_back({active.slot, active.generation, i});
         Tell(active);
       }
     });
@@ -84,16 +85,17 @@ class Sweep {
     if (active.touched || active.armed != kNever || active.CallsOut()) return true;
     if (!active.waiters.empty() && WaitsForPeople(active)) return true;
     if (!state_.context.may_call && !IsFinal(transaction.status)) return true;  // after the restart
-    return std::any_of(state_.readvance.begin(), state_.readvance.end(), [&](const auto& entry) {
-      return entry.first == transaction.definition->gid;
-    });
+    return std::any_of(
+        state_.to_collect.readvance.begin(), state_.to_collect.readvance.end(),
+        [&](const auto& entry) { return entry.first == transaction.definition->gid; });
   }
 
   void SetGoing(ActiveTransaction& active) {
     Tell(active);
     if (!active.Fresh()) {
       // Perhaps it was lost before it was looked at for the first time; nothing of it is out.
-      state_.readvance.emplace_back(active.transaction.definition->gid, engine::EventKind::kLoaded);
+      state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
+                                               engine::EventKind::kLoaded);
       return;
     }
     // Its turn was broken off before it was complete: it is not stored.

@@ -21,7 +21,8 @@ inline namespace v1 {
 
 inline bool MayBeStored(TurnState& state, const std::string& gid) {
   const ActiveTransaction* active = state.table.Find(gid);
-  if (state.in_doubt.count(gid) > 0 || (active != nullptr && !active->Fresh())) return true;
+  if (state.to_commit.in_doubt.count(gid) > 0 || (active != nullptr && !active->Fresh()))
+    return true;
   try {
     return state.store.Load(gid).has_value();
   } catch (...) {

@@ -32,6 +32,30 @@
 namespace dtm {
 inline namespace v1 {
 
+/// What the next turn has to take up again, before anything new. Collect empties it.
+struct ToCollect {
+  std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
+  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now
+  std::vector<Command> reissue;      ///< came before a commit had taken their transaction
+  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
+};
+
+/// What the next commit has to write and to run. Commit empties it.
+struct ToCommit {
+  std::vector<ActiveTransaction*> dirty;  ///< changed since the last commit
+  std::deque<QueuedWork> works;           ///< user work
+  std::deque<BranchWork> branch_works;    ///< branches that run inside a commit
+  std::set<std::string> in_doubt;  ///< gids submitted in a commit whose outcome is not known yet
+};
+
+/// What has to wait until its cause is durable. Release empties it.
+struct ToRelease {
+  std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
+  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
+};
+
+/// The transactions in memory, how the store does, what is counted and logged; and, for each stage, what the others
+/// leave to it.
 class TurnState : public Answers {
  public:
   TurnState(Store& store_in, const Options& options_in)
@@ -57,7 +81,7 @@ class TurnState : public Answers {
     } catch (const std::bad_alloc&) {
       if (active.Fresh()) {
         Untouch(active);
-        dirty.erase(std::remove(dirty.begin(), dirty.end(), &active), dirty.end());
+        Forget(to_commit.dirty, active);
         active.dirty = false;
         throw;
       }
@@ -67,7 +91,7 @@ class TurnState : public Answers {
       active.events.push_back({std::move(event), nullptr});
       // Of no record: the next commit finds a conflict, and the stored record takes the place of this one.
       transaction.version |= std::uint64_t{1} << 63;
-      if (!std::exchange(active.dirty, true)) dirty.push_back(&active);
+      if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     return std::move(effects.refused);
   }
@@ -76,7 +100,7 @@ class TurnState : public Answers {
   void MakeReady(ActiveTransaction& active) {
     Touch(active);
     MakeRoom(active.events);
-    MakeRoom(dirty);
+    MakeRoom(to_commit.dirty);
     out_.reserve(active.transaction.branches.size());
   }
 
@@ -94,7 +118,7 @@ class TurnState : public Answers {
 
   /// Something of it is to be released: calls, timers, answers.
   void Touch(ActiveTransaction& active) {
-    if (!std::exchange(active.touched, true)) touched.push_back(&active);
+    if (!std::exchange(active.touched, true)) to_release.touched.push_back(&active);
   }
 
   void AddWaiter(ActiveTransaction& active, Waiter&& waiter) {
@@ -125,7 +149,7 @@ class TurnState : public Answers {
 
   /// An event that is durable now.
   void Count(const ActiveTransaction& active, const AppliedEvent& event) {
-    if (event.alert) alerts.push_back(event.alert);
+    if (event.alert) to_release.alerts.push_back(event.alert);
     if (event.kind != engine::EventKind::kResult) return;
     metrics.Answered(*active.transaction.definition, event.row, event.result);
   }
@@ -154,7 +178,8 @@ class TurnState : public Answers {
   /// @throws std::bad_alloc  nothing was changed.
   void Replace(ActiveTransaction& fresh, Transaction&& stored) {
     const bool goes_on = !IsFinal(stored.status);
-    if (goes_on) readvance.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
+    if (goes_on)
+      to_collect.readvance.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
     Untouch(fresh);
     Free(fresh);
     if (goes_on) table.Add(std::move(stored));  // in the place that is free now
@@ -162,12 +187,12 @@ class TurnState : public Answers {
 
   void Untouch(ActiveTransaction& active) {
     active.touched = false;
-    touched.erase(std::remove(touched.begin(), touched.end(), &active), touched.end());
+    Forget(to_release.touched, active);
   }
 
   void RemoveFresh(ActiveTransaction& active) {
     Untouch(active);
-    dirty.erase(std::remove(dirty.begin(), dirty.end(), &active), dirty.end());
+    Forget(to_commit.dirty, active);
     Remove(active);
   }
 
@@ -193,7 +218,8 @@ class TurnState : public Answers {
     return table.Count() > options.max_in_memory || table.Bytes() > ActiveBytes(options);
   }
   bool SomethingLeftOver() const {
-    return !readvance.empty() || !resubmit.empty() || !reissue.empty();
+    return !to_collect.readvance.empty() || !to_collect.resubmit.empty() ||
+           !to_collect.reissue.empty();
   }
   /// Transactions that only wait for a time may take half of the room.
   bool HalfFull() const {
@@ -214,19 +240,15 @@ class TurnState : public Answers {
   StoreHealth health;
   Metrics metrics;
   News news;
-  std::vector<ActiveTransaction*> touched;  ///< something waits for release
-  std::vector<ActiveTransaction*> dirty;    ///< the next commit has to write them
-  std::vector<std::pair<std::string, engine::EventKind>>
-      readvance;                     ///< to be advanced in the next turn
-  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now: again
-  std::vector<Command> reissue;      ///< of one that no commit has taken yet: again
-  std::set<std::string> in_doubt;    ///< submitted in a commit whose outcome is not known yet
-  std::vector<std::shared_ptr<const Alert>> alerts;      ///< of what is durable
-  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
-  std::deque<QueuedWork> works;                          ///< user work for the next commits
-  std::deque<BranchWork> branch_works;  ///< branches that run inside the next commits
+  ToCollect to_collect;
+  ToCommit to_commit;
+  ToRelease to_release;
 
  private:
+  static void Forget(std::vector<ActiveTransaction*>& list, const ActiveTransaction& active) {
+    list.erase(std::remove(list.begin(), list.end(), &active), list.end());
+  }
+
   void AdvanceNow(ActiveTransaction& active, engine::Event& event, engine::Effects& effects) {
     Transaction& transaction = active.transaction;
     const bool was_stuck = transaction.stuck;
@@ -264,7 +286,7 @@ class TurnState : public Answers {
     if (!active.Fresh() || alert) active.events.push_back({std::move(event), std::move(alert)});
     if (effects.changed) {
       transaction.updated = context.now;
-      if (!std::exchange(active.dirty, true)) dirty.push_back(&active);
+      if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     active.timer = effects.timer;
   }
@@ -272,9 +294,9 @@ class TurnState : public Answers {
   /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
   void Free(ActiveTransaction& active) {
     timers.Move(active, active.armed, kNever);
-    const bool keep = active.bytes <= kSmallBytes && ended.size() < MostEnded(options);
+    const bool keep = active.bytes <= kSmallBytes && to_collect.ended.size() < MostEnded(options);
     std::shared_ptr<const Definition> definition = table.Remove(active);
-    if (keep) Protected([&] { ended.push_back(std::move(definition)); });
+    if (keep) Protected([&] { to_collect.ended.push_back(std::move(definition)); });
   }
   std::vector<char> out_;  // a member for its memory
 };
