@@ -4733,12 +4733,131 @@ struct Answers {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/core/journal.hpp ----------------------------------------------------------------------
+
+/// The journal of a transaction: what happened to it, entry by entry, and how much of that is kept.
+/// Needs: std. Threads: values and pure functions. Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What an entry tells. The numbers are stored; never change the value of one.
+enum class JournalKind : std::uint8_t {
+  kPrepared = 1,   ///< it was stored, to run when it is submitted
+  kSubmitted = 2,  ///< it was submitted
+  kRegistered =
+      3,  ///< a branch was registered, or a step of a workflow recorded; `row` is what does it
+  kStarted = 4,    ///< the call of `row` is about to start
+  kSuccess = 5,    ///< `row` was done
+  kFailure = 6,    ///< `row` refused, `text` says why
+  kOngoing = 7,    ///< `row` is not finished yet
+  kError = 8,      ///< the call of `row` had no definite answer, `text` says why
+  kNotSent = 9,    ///< the call of `row` did not start, `text` says why
+  kRollback = 10,  ///< it is rolled back from now on; `text` is the reason, `row` whose words it is
+  kStuck = 11,     ///< nothing goes on with it until somebody retries or stops it; `text` says why
+  kSucceeded = 12,  ///< it ended
+  kFailed = 13,     ///< it ended, rolled back or stopped
+  kCancel = 14,     ///< somebody asked to roll it back; `text` says why
+  kForceStop = 15,  ///< somebody stopped it
+  kRetryNow = 16,   ///< somebody asked to forget its waits
+  kFinish = 17,     ///< workflow: its initiator said how it ended; `text` is why it failed
+  kTakenUp = 18,    ///< another run of the coordinator goes on with it
+  kGap = 19         ///< `row` entries were here and are not kept; 0: nobody knows how many
+};
+
+/// In words, for people and files.
+inline const char* Name(JournalKind kind) {
+  switch (kind) {
+    case JournalKind::kPrepared: return "prepared";
+    case JournalKind::kSubmitted: return "submitted";
+    case JournalKind::kRegistered: return "registered";
+    case JournalKind::kStarted: return "started";
+    case JournalKind::kSuccess: return "success";
+    case JournalKind::kFailure: return "failure";
+    case JournalKind::kOngoing: return "ongoing";
+    case JournalKind::kError: return "error";
+    case JournalKind::kNotSent: return "not sent";
+    case JournalKind::kRollback: return "rollback";
+    case JournalKind::kStuck: return "stuck";
+    case JournalKind::kSucceeded: return "succeeded";
+    case JournalKind::kFailed: return "failed";
+    case JournalKind::kCancel: return "cancel";
+    case JournalKind::kForceStop: return "force stop";
+    case JournalKind::kRetryNow: return "retry now";
+    case JournalKind::kFinish: return "finish";
+    case JournalKind::kTakenUp: return "taken up";
+    case JournalKind::kGap: return "gap";
+  }
+  return "unknown";
+}
+
+/// `row` of an entry that concerns no branch.
+inline constexpr std::size_t kNoRow = SIZE_MAX;
+
+/// One thing that happened. It becomes durable with the change of the record that followed from it.
+struct JournalEntry {
+  Time time{};
+  std::size_t row = kNoRow;  ///< of the transaction, see Transaction; kGap: a number of entries
+  Op op{};                   ///< of that row; 0 without one
+  JournalKind kind{};
+  std::string text{};  ///< at most kMaxJournalText bytes
+};
+
+inline bool operator==(const JournalEntry& a, const JournalEntry& b) {
+  return a.time == b.time && a.row == b.row && a.op == b.op && a.kind == b.kind && a.text == b.text;
+}
+
+/// What is kept of one transaction.
+inline constexpr std::size_t kMaxJournalText = 200;     ///< bytes of one text
+inline constexpr std::size_t kMaxJournalEntries = 256;  ///< more are folded, see FoldJournal
+inline constexpr std::size_t kFirstEntries = 48;
+inline constexpr std::size_t kLastEntries = 128;
+inline constexpr std::size_t kDecisionsBetween = 16;
+
+/// Of these there may be any number while nothing is decided.
+inline bool IsAttempt(JournalKind kind) {
+  return kind >= JournalKind::kRegistered && kind <= JournalKind::kNotSent;
+}
+
+/// Leaves the first kFirstEntries, the last kLastEntries and the first kDecisionsBetween decisions between
+/// them. In place of the others there is a gap that counts them. Does nothing while there are no more than
+/// kMaxJournalEntries.
+inline void FoldJournal(std::vector<JournalEntry>& entries) {
+  if (entries.size() <= kMaxJournalEntries) return;
+  const std::size_t last = entries.size() - kLastEntries;
+  std::size_t kept = kFirstEntries;
+  std::size_t decisions = 0;
+  for (std::size_t i = kFirstEntries; i < entries.size(); ++i) {
+    JournalEntry& entry = entries[i];
+    const bool gap = entry.kind == JournalKind::kGap;
+    const bool decision = !gap && !IsAttempt(entry.kind);
+    if (i >= last || (decision && ++decisions <= kDecisionsBetween)) {
+      if (i != kept) entries[kept] = std::move(entry);
+      ++kept;
+      continue;
+    }
+    const std::size_t count = gap ? entry.row : 1;
+    const Time time = entry.time;
+    JournalEntry& before = entries[kept - 1];
+    if (before.kind == JournalKind::kGap) {
+      before.row = before.row == 0 || count == 0 ? 0 : before.row + count;
+      before.time = time;
+    } else {
+      entries[kept++] = {time, count, {}, JournalKind::kGap, {}};
+    }
+  }
+  entries.resize(kept);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/store.hpp -----------------------------------------------------------------------
 
 /// The contract of what is durable. One test suite (tests/store/store_contract.hpp) holds every
 /// store to it.
-/// Needs: std. Threads: one owner thread calls everything but Load, Scan, ScanValues and CountUnfinished,
-/// which any thread may.
+/// Needs: std. Threads: one owner thread calls everything but Load, ReadJournal, Scan, ScanValues and
+/// CountUnfinished, which any thread may.
 
 struct sqlite3;
 
@@ -4759,6 +4878,8 @@ struct Change {
   bool applied = false;  ///< out: false = the gid exists already, or the stored version is another
   /// Without definition_changed, an update adds the last so many steps: all that is new in the definition.
   std::size_t new_steps = 0;
+  /// What is told of it: appended to the journal of the transaction if it is applied. Null: no journal is written.
+  const std::vector<JournalEntry>* journal = nullptr;
 };
 
 /// What is kept of a finished transaction when its record is removed, so that the same gid does not run again.
@@ -4916,6 +5037,10 @@ class Store {
 
   /// The committed record; or, `expired`, what is kept of it.
   virtual std::optional<Transaction> Load(const std::string& gid) = 0;
+
+  /// What is told of this transaction, oldest first, folded to kMaxJournalEntries; empty without a record or a
+  /// journal. It is removed with its record. Any thread.
+  virtual std::vector<JournalEntry> ReadJournal(const std::string& gid) = 0;
 
   /// Committed records, newest first, from `position` (0 = the newest) on.
   virtual ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) = 0;
@@ -10951,8 +11076,9 @@ class Reader {
     if (count > rest_.size()) Fail();
     return static_cast<std::size_t>(count);
   }
+  bool AtEnd() const { return rest_.empty(); }
   void ExpectEnd() const {
-    if (!rest_.empty()) Fail();
+    if (!AtEnd()) Fail();
   }
   [[noreturn]] static void Fail() {
     throw StoreError("a stored record is damaged or was written by a newer version");
@@ -11379,7 +11505,7 @@ namespace sqlite_schema {
 
 /// Counted up with every change of the tables or of the codec. Kept in dtm_meta, not in
 /// user_version, which belongs to the program whose file this may also be.
-inline constexpr int kVersion = 5;
+inline constexpr int kVersion = 6;
 
 /// The steps from version n to n + 1, in order. Never change one that was released.
 inline constexpr const char* kMigrations[kVersion] = {
@@ -11431,12 +11557,19 @@ CREATE TABLE dtm_step (
   step BLOB NOT NULL,
   PRIMARY KEY (trans, nr)
 ) WITHOUT ROWID;
+)sql",
+    R"sql(
+ALTER TABLE dtm_trans ADD COLUMN journal BLOB;
+CREATE TABLE dtm_journal (
+  trans INTEGER PRIMARY KEY,
+  entries BLOB NOT NULL
+);
 )sql"};
 
 /// What no SQL of the user may touch.
 inline std::vector<std::string> OwnTables() {
-  return {"dtm_meta", "dtm_trans", "dtm_big_definition", "dtm_kv", "dtm_trans_due",
-          "dtm_gids", "dtm_step"};
+  return {"dtm_meta",      "dtm_trans", "dtm_big_definition", "dtm_kv",
+          "dtm_trans_due", "dtm_gids",  "dtm_step",           "dtm_journal"};
 }
 
 /// The schema version of the file; 0 = it has no tables of ours yet. Only reads.
@@ -11634,6 +11767,75 @@ class UserSqlRules {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
+
+/// The stored form of a journal: the entries of each change one after the other, so that those of the next are
+/// appended without reading the others.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and only with a
+/// new format number.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kJournalFormat = 1;
+
+/// Appends the entries to `out`; nothing if there are none. The number of bytes is even: what SQLite concatenates
+/// in a file of UTF-16 it takes for text, and cuts half a character off.
+inline void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out) {
+  if (entries.empty()) return;
+  const std::size_t begin = out.size();
+  Writer writer(out);
+  Time before = entries.front().time;
+  writer.Byte(kJournalFormat);
+  writer.Number(entries.size());
+  writer.Number(Micros(before));
+  for (const JournalEntry& entry : entries) {
+    writer.Byte(static_cast<std::uint8_t>(entry.kind));
+    writer.Byte(static_cast<std::uint8_t>(entry.op));
+    writer.Number(entry.row == kNoRow ? 0 : static_cast<std::uint64_t>(entry.row) + 1);
+    writer.Number(MicrosAfter(before, entry.time));  // 0 if the clock was set back
+    writer.Text(entry.text);
+    if (entry.time > before) before = entry.time;
+  }
+  if ((out.size() - begin) % 2 != 0) writer.Byte(0);
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
+  const std::uint8_t format = reader.Byte();
+  if (format == 0) return;  // fills up the entries before it
+  if (format != kJournalFormat) Reader::Fail();
+  std::size_t count = reader.Count();
+  Time time = FromMicros(reader.Number());
+  for (; count > 0; --count) {
+    JournalEntry entry;
+    entry.kind = static_cast<JournalKind>(reader.Byte());
+    entry.op = static_cast<Op>(reader.Byte());
+    const std::uint64_t row = reader.Number();
+    entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
+    entry.time = time = FromMicrosAfter(time, reader.Number());
+    entry.text = reader.Text();
+    entries.push_back(std::move(entry));
+  }
+}
+
+/// Appends what `bytes` hold to `entries`. In place of what is damaged there is a gap: a journal is for people, and
+/// keeps nothing from going on.
+inline void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries) {
+  Reader reader(bytes);
+  try {
+    while (!reader.AtEnd()) ReadEntries(reader, entries);
+  } catch (const StoreError&) {
+    const Time time = entries.empty() ? Time{} : entries.back().time;
+    entries.push_back({time, 0, {}, JournalKind::kGap, {}});
+  }
+}
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/sqlite_records.hpp --------------------------------------------------------------
 
 /// How the SQLite store reads rows back into records.
@@ -11710,6 +11912,19 @@ inline Transaction ReadTransaction(const sql::Statement& row, sql::Statement& st
   return transaction;
 }
 
+/// What was moved out of the row, and what came since.
+inline constexpr char kSelectJournal[] =
+    "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = dtm_trans.id), journal FROM "
+    "dtm_trans ";
+
+inline std::vector<JournalEntry> ReadJournal(const sql::Statement& row) {
+  std::vector<JournalEntry> entries;
+  codec::DecodeJournal(row.View(0), entries);
+  codec::DecodeJournal(row.View(1), entries);
+  FoldJournal(entries);
+  return entries;
+}
+
 inline constexpr char kSelectValues[] =
     "SELECT id, cat, k, v, version, created, updated FROM dtm_kv ";
 
@@ -11758,21 +11973,22 @@ struct Writer {
         commit(db, "COMMIT"),
         insert(db,
                "INSERT INTO dtm_trans (gid, type, status, version, created, finished, due, "
-               "definition, "
-               "state) VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (gid) DO NOTHING"),
+               "definition, state, journal) VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9) "
+               "ON CONFLICT (gid) DO NOTHING"),
         insert_big(db,
                    "INSERT OR REPLACE INTO dtm_big_definition (id, definition) VALUES (?1, ?2)"),
         redefine(db, "UPDATE dtm_trans SET definition = ?2 WHERE id = ?1"),
         add_step(db, "INSERT INTO dtm_step (trans, nr, step) VALUES (?1, ?2, ?3)"),
         remove_steps(db, "DELETE FROM dtm_step WHERE trans = ?1"),
         steps(db, kSelectSteps),
-        update(
-            db,
-            "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5, "
-            "created = ?7 WHERE id = ?1 AND version = ?2"),
-        update_due(db,
-                   "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, "
-                   "state = ?5, due = ?6, created = ?7 WHERE id = ?1 AND version = ?2"),
+        update(db, UpdateSet("")),
+        update_due(db, UpdateSet(", due = ?6")),
+        update_told(db, UpdateSet(kAppend)),
+        update_due_told(db, UpdateSet(std::string(", due = ?6") + kAppend)),
+        journal(db, std::string(kSelectJournal) + "WHERE id = ?1"),
+        clear_told(db, "UPDATE dtm_trans SET journal = NULL WHERE id = ?1"),
+        put_journal(db, "INSERT OR REPLACE INTO dtm_journal (trans, entries) VALUES (?1, ?2)"),
+        remove_journal(db, "DELETE FROM dtm_journal WHERE trans = ?1"),
         // Not as (due, id) > (?1, ?2): SQLite would walk all that are due at the moment ?1 again.
         due(db, Select("WHERE due = ?1 AND id > ?2 AND due <= ?3 UNION ALL ") +
                     Select("WHERE due > ?1 AND due <= ?3 ORDER BY due, id")),
@@ -11844,6 +12060,7 @@ struct Writer {
     remove.Bind(1, row).Step();
     remove_big.Bind(1, row).Step();
     remove_steps.Bind(1, row).Step();
+    remove_journal.Bind(1, row).Step();
   }
 
   /// In place of SQLite's own: the log is copied into the file only after the store has looked whose file it is.
@@ -11864,7 +12081,8 @@ struct Writer {
   }
 
   /// False: the gid exists.
-  bool Insert(Transaction& transaction, const std::string& state) {
+  bool Insert(const Change& change, const std::string& state) {
+    Transaction& transaction = *change.transaction;
     const Definition& definition = *transaction.definition;
     if (IsKept(definition.gid)) return false;
     const std::string encoded = codec::EncodeDefinition(definition);
@@ -11876,19 +12094,28 @@ struct Writer {
     insert.Bind(5, Stored(transaction.finished));
     BindDue(insert, 6, transaction);
     big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
+    told.clear();
+    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, told);
+    told.empty() ? insert.BindNull(9) : insert.BindBlob(9, told);
     insert.BindBlob(8, state).Step();
     if (db.Changes() == 0) return false;
     transaction.id = db.LastRow();
     if (big) insert_big.Bind(1, transaction.id).BindBlob(2, encoded).Step();
     // Of a record that somebody removed by SQL, whose number has come again.
     if (RegistersSteps(definition.type)) remove_steps.Bind(1, transaction.id).Step();
+    if (change.journal != nullptr) remove_journal.Bind(1, transaction.id).Step();
     return true;
   }
 
   bool Update(const Change& change, const std::string& state) {
     const Transaction& transaction = *change.transaction;
     const bool due_changed = change.due_changed || IsFinal(transaction.status);
-    sql::Statement& write = due_changed ? update_due : update;
+    told.clear();
+    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, told);
+    sql::Statement& write = told.empty()  ? (due_changed ? update_due : update)
+                            : due_changed ? update_due_told
+                                          : update_told;
+    if (!told.empty()) write.BindBlob(8, told);
     write.Bind(1, transaction.id);
     write.Bind(2, static_cast<std::int64_t>(transaction.version));
     write.Bind(3, static_cast<std::int64_t>(transaction.status));
@@ -11902,7 +12129,24 @@ struct Writer {
     } else if (applied) {
       AddSteps(transaction, change.new_steps);
     }
+    if (applied && change.journal != nullptr && transaction.version % kChangesInRow == 0) {
+      MoveJournal(transaction.id);
+    }
     return applied;
+  }
+
+  /// Out of the row, which every step rewrites.
+  void MoveJournal(std::int64_t row) {
+    std::vector<JournalEntry> entries;
+    {
+      const Finally reset{journal};
+      if (!journal.Bind(1, row).Step() || journal.IsNull(1)) return;
+      entries = ReadJournal(journal);
+    }
+    told.clear();
+    codec::EncodeJournal(entries, told);
+    put_journal.Bind(1, row).BindBlob(2, told).Step();
+    clear_told.Bind(1, row).Step();
   }
 
   void AddSteps(const Transaction& transaction, std::size_t count) {
@@ -11937,14 +12181,25 @@ struct Writer {
 
   /// A definition above this moves to a table of its own: every step rewrites the row it is in.
   static constexpr std::size_t kInlineBytes = 2048;
+  /// So many changes of a record leave what is told of them in its row.
+  static constexpr std::uint64_t kChangesInRow = 8;
+
+  static constexpr char kAppend[] = ", journal = CAST(coalesce(journal, x'') || ?8 AS BLOB)";
+  static std::string UpdateSet(const std::string& more) {
+    return "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5, "
+           "created = ?7" +
+           more + " WHERE id = ?1 AND version = ?2";
+  }
 
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, add_step, remove_steps, steps, update,
-      update_due, due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep,
-      look_kept, forget, get_value, put_value, remove_value, savepoint, roll_back, release;
+      update_due, update_told, update_due_told, journal, clear_told, put_journal, remove_journal,
+      due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep, look_kept, forget,
+      get_value, put_value, remove_value, savepoint, roll_back, release;
   sql::UserSqlRules user_sql;
   sql::LogIndex log;
+  std::string told;       ///< reused, the encoded entries of the change at hand
   std::string last_kept;  ///< no later gid is kept
   int log_pages = 0;      ///< of the log after the last commit
 };
@@ -11955,6 +12210,7 @@ struct Reader {
       : owned(std::move(configured)),
         find(*owned, Select("WHERE gid = ?1")),
         steps(*owned, kSelectSteps),
+        journal(*owned, std::string(kSelectJournal) + "WHERE gid = ?1"),
         find_kept(*owned, std::string(kSelectKept) + "WHERE gid = ?1"),
         scan(*owned,
              Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
@@ -11976,7 +12232,8 @@ struct Reader {
               "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
 
   std::unique_ptr<sql::Database> owned;
-  sql::Statement find, steps, find_kept, scan, scan_values, find_value, unfinished, created, stuck;
+  sql::Statement find, steps, journal, find_kept, scan, scan_values, find_value, unfinished,
+      created, stuck;
 };
 
 }  // namespace sqlite_store
@@ -12380,7 +12637,7 @@ class SqliteStore : public Store {
       }
       Change& change = changes[i];
       codec::EncodeState(*change.transaction, state_);
-      change.applied = change.transaction->id == 0 ? writer.Insert(*change.transaction, state_)
+      change.applied = change.transaction->id == 0 ? writer.Insert(change, state_)
                                                    : writer.Update(change, state_);
     }
   }
@@ -12426,6 +12683,14 @@ class SqliteStore : public Store {
     const Finally reset_kept{find_kept};
     if (!find_kept.BindText(1, gid).Step()) return std::nullopt;
     return sqlite_store::ReadKept(find_kept);
+  }
+
+  std::vector<JournalEntry> ReadJournal(const std::string& gid) override {
+    const Connections::Reading reader(connections_);
+    sql::Statement& journal = reader->journal;
+    const Finally reset{journal};
+    if (!journal.BindText(1, gid).Step()) return {};
+    return sqlite_store::ReadJournal(journal);
   }
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
@@ -12790,6 +13055,7 @@ class MemoryStore : public Store {
     removed_.clear();
     forgotten_.clear();
     new_rows_.clear();
+    told_.clear();
     new_values_ = values_;
   }
 
@@ -12836,6 +13102,7 @@ class MemoryStore : public Store {
     for (Change& change : changes) {
       Transaction& transaction = *change.transaction;
       change.applied = transaction.id == 0 ? Insert(transaction) : Update(transaction);
+      if (change.applied && change.journal != nullptr) Tell(transaction.id, *change.journal);
     }
   }
 
@@ -12847,6 +13114,12 @@ class MemoryStore : public Store {
       if (!IsFinal(transaction.status)) due[{transaction.due, row}] = true;
     }
     rows_.reserve(rows_.size() + new_rows_.size());
+    for (auto& [row, entries] : told_) {
+      const auto old = journals_.find(row);
+      if (old != journals_.end())
+        entries.insert(entries.begin(), old->second.begin(), old->second.end());
+      FoldJournal(entries);
+    }
     // All or nothing: below nothing needs memory.
     open_ = false;
     values_ = new_values_;
@@ -12862,6 +13135,8 @@ class MemoryStore : public Store {
       }
     }
     due_.merge(due);
+    for (auto& entry : told_) journals_.erase(entry.first);
+    journals_.merge(told_);
     for (const std::int64_t row : removed_) {
       const auto record = records_.find(row);
       if (record == records_.end()) continue;  // two steps of retention in one batch
@@ -12869,6 +13144,7 @@ class MemoryStore : public Store {
       if (keep_gids_) kept_[kept.gid] = std::move(kept);
       rows_.erase(record->second.definition->gid);
       records_.erase(record);
+      journals_.erase(row);
     }
     for (const std::string& gid : forgotten_) kept_.erase(gid);
   }
@@ -12885,6 +13161,14 @@ class MemoryStore : public Store {
     if (row != rows_.end()) return records_.at(row->second);
     const auto kept = kept_.find(gid);
     return kept == kept_.end() ? std::nullopt : std::optional(RecordOf(kept->second));
+  }
+
+  std::vector<JournalEntry> ReadJournal(const std::string& gid) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto row = rows_.find(gid);
+    if (row == rows_.end()) return {};
+    const auto journal = journals_.find(row->second);
+    return journal == journals_.end() ? std::vector<JournalEntry>() : journal->second;
   }
 
   Backlog CountUnfinished(Time now) override {
@@ -13009,6 +13293,12 @@ class MemoryStore : public Store {
     }
   }
 
+  void Tell(std::int64_t row, const std::vector<JournalEntry>& entries) {
+    if (entries.empty()) return;
+    std::vector<JournalEntry>& told = told_[row];
+    told.insert(told.end(), entries.begin(), entries.end());
+  }
+
   /// Never changed once they are kept: a batch that writes values makes new ones.
   struct Values {
     std::map<std::int64_t, KeyValue> by_row;
@@ -13025,12 +13315,14 @@ class MemoryStore : public Store {
   std::unordered_map<std::string, std::int64_t> rows_;
   std::map<std::pair<Time, std::int64_t>, bool> due_;
   std::map<std::string, KeptGid> kept_;
+  std::map<std::int64_t, std::vector<JournalEntry>> journals_;
   std::shared_ptr<const Values> values_ = std::make_shared<Values>();
   // The open batch, the owner's alone.
   bool open_ = false;
   std::int64_t last_row_ = 0;
   std::map<std::int64_t, Transaction> batch_;
   std::unordered_map<std::string, std::int64_t> new_rows_;
+  std::map<std::int64_t, std::vector<JournalEntry>> told_;
   std::vector<std::int64_t> removed_;
   bool keep_gids_ = false;
   std::vector<std::string> forgotten_;

@@ -36,7 +36,7 @@ std::string Objects(Database& db) {
 }
 
 constexpr const char* kTables =
-    "dtm_big_definition dtm_gids dtm_kv dtm_meta dtm_step dtm_trans dtm_trans_due";
+    "dtm_big_definition dtm_gids dtm_journal dtm_kv dtm_meta dtm_step dtm_trans dtm_trans_due";
 
 }  // namespace
 
@@ -50,7 +50,7 @@ TEST_CASE("an empty file gets the tables and the version in dtm_meta") {
         std::to_string(schema::kVersion));
   CHECK(Value(db, "PRAGMA user_version") == "0");
   CHECK(Value(db, "SELECT group_concat(name, ' ') FROM pragma_table_info('dtm_trans')") ==
-        "id gid type status version created finished due definition state");
+        "id gid type status version created finished due definition state journal");
 }
 
 TEST_CASE("migrating again changes nothing") {
@@ -215,7 +215,7 @@ TEST_CASE("a version that no dtm wrote is refused") {
     db.Exec(
         "DROP TABLE IF EXISTS dtm_meta; DROP TABLE IF EXISTS dtm_trans;"
         "DROP TABLE IF EXISTS dtm_kv; DROP TABLE IF EXISTS dtm_gids; "
-        "DROP TABLE IF EXISTS dtm_step");
+        "DROP TABLE IF EXISTS dtm_step; DROP TABLE IF EXISTS dtm_journal");
     schema::Migrate(db);
     db.Exec(("UPDATE dtm_meta SET value = " + std::string(version)).c_str());
     INFO(version);
@@ -284,4 +284,32 @@ TEST_CASE("a file of version 2 is migrated, and keeps what is in it") {
   REQUIRE(store.Load("old").has_value());
   CHECK(store.Load("old")->expired);
   CHECK(store.Load("old")->status == dtm::Status::kSucceed);
+}
+
+TEST_CASE("a file of version 5 is migrated, and what happens from then on is told") {
+  TempDir dir;
+  {
+    Database db(dir / "s.db", kOpen);
+    db.Exec("CREATE TABLE dtm_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID");
+    for (int version = 0; version < 5; ++version) db.Exec(schema::kMigrations[version]);
+    db.Exec(
+        "INSERT INTO dtm_meta (key, value) VALUES ('schema_version', 5);"
+        "INSERT INTO dtm_trans VALUES (7, 'old', 1, 2, 3, 1700000000000000, 0, 1700000005000000,"
+        "x'0200000000000000' || x'01' || x'036F7574' || x'00' || x'027B7D',"
+        "x'0200' || x'00' || x'00' || x'00' || x'02' || x'01' || x'0501')");
+  }
+  dtm::SqliteStore store(dir / "s.db");
+  auto old = store.Load("old");
+  REQUIRE(old.has_value());
+  CHECK_FALSE(old->unreadable);
+  CHECK(store.ReadJournal("old").empty());
+  const std::vector<dtm::JournalEntry> told{
+      {At(1), 1, dtm::Op::kAction, dtm::JournalKind::kSuccess, ""}};
+  std::vector<dtm::Change> changes{{&*old, false, false}};
+  changes[0].journal = &told;
+  store.Begin();
+  store.Apply(changes);
+  store.Commit();
+  CHECK(changes[0].applied);
+  CHECK(store.ReadJournal("old") == told);
 }

@@ -10,6 +10,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/store/contract_batches.hpp"
+#include "tests/store/contract_journal.hpp"
 #include "tests/store/contract_lists.hpp"
 #include "tests/store/contract_records.hpp"
 #include "tests/store/contract_steps.hpp"
@@ -47,6 +48,11 @@ inline std::vector<Check> Checks() {
           {"the definition may change inside a batch", DefinitionChangesInsideABatch},
           {"steps are added", StepsAreAdded},
           {"added steps expire with their transaction", AddedStepsExpireWithTheirTransaction},
+          {"a journal grows with its changes", JournalGrowsWithItsChanges},
+          {"nothing of a journal is visible before Commit", JournalIsInvisibleBeforeCommit},
+          {"of a change that is left out nothing is told", LostChangeTellsNothing},
+          {"a long journal is folded", JournalIsFolded},
+          {"a journal expires with its transaction", JournalExpiresWithItsTransaction},
           {"what is unfinished is counted", UnfinishedIsCounted},
           {"what is due comes in order, page by page", DueInOrderPageByPage},
           {"NextDue is the first one later", NextDueIsTheFirstLater},

@@ -68,8 +68,9 @@ class Reader {
     if (count > rest_.size()) Fail();
     return static_cast<std::size_t>(count);
   }
+  bool AtEnd() const { return rest_.empty(); }
   void ExpectEnd() const {
-    if (!rest_.empty()) Fail();
+    if (!AtEnd()) Fail();
   }
   [[noreturn]] static void Fail() {
     throw StoreError("a stored record is damaged or was written by a newer version");

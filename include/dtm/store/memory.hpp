@@ -29,6 +29,7 @@ class MemoryStore : public Store {
     removed_.clear();
     forgotten_.clear();
     new_rows_.clear();
+    told_.clear();
     new_values_ = values_;
   }
 
@@ -75,6 +76,7 @@ class MemoryStore : public Store {
     for (Change& change : changes) {
       Transaction& transaction = *change.transaction;
       change.applied = transaction.id == 0 ? Insert(transaction) : Update(transaction);
+      if (change.applied && change.journal != nullptr) Tell(transaction.id, *change.journal);
     }
   }
 
@@ -86,6 +88,12 @@ class MemoryStore : public Store {
       if (!IsFinal(transaction.status)) due[{transaction.due, row}] = true;
     }
     rows_.reserve(rows_.size() + new_rows_.size());
+    for (auto& [row, entries] : told_) {
+      const auto old = journals_.find(row);
+      if (old != journals_.end())
+        entries.insert(entries.begin(), old->second.begin(), old->second.end());
+      FoldJournal(entries);
+    }
     // All or nothing: below nothing needs memory.
     open_ = false;
     values_ = new_values_;
@@ -101,6 +109,8 @@ class MemoryStore : public Store {
       }
     }
     due_.merge(due);
+    for (auto& entry : told_) journals_.erase(entry.first);
+    journals_.merge(told_);
     for (const std::int64_t row : removed_) {
       const auto record = records_.find(row);
       if (record == records_.end()) continue;  // two steps of retention in one batch
@@ -108,6 +118,7 @@ class MemoryStore : public Store {
       if (keep_gids_) kept_[kept.gid] = std::move(kept);
       rows_.erase(record->second.definition->gid);
       records_.erase(record);
+      journals_.erase(row);
     }
     for (const std::string& gid : forgotten_) kept_.erase(gid);
   }
@@ -124,6 +135,14 @@ class MemoryStore : public Store {
     if (row != rows_.end()) return records_.at(row->second);
     const auto kept = kept_.find(gid);
     return kept == kept_.end() ? std::nullopt : std::optional(RecordOf(kept->second));
+  }
+
+  std::vector<JournalEntry> ReadJournal(const std::string& gid) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto row = rows_.find(gid);
+    if (row == rows_.end()) return {};
+    const auto journal = journals_.find(row->second);
+    return journal == journals_.end() ? std::vector<JournalEntry>() : journal->second;
   }
 
   Backlog CountUnfinished(Time now) override {
@@ -248,6 +267,12 @@ class MemoryStore : public Store {
     }
   }
 
+  void Tell(std::int64_t row, const std::vector<JournalEntry>& entries) {
+    if (entries.empty()) return;
+    std::vector<JournalEntry>& told = told_[row];
+    told.insert(told.end(), entries.begin(), entries.end());
+  }
+
   /// Never changed once they are kept: a batch that writes values makes new ones.
   struct Values {
     std::map<std::int64_t, KeyValue> by_row;
@@ -264,12 +289,14 @@ class MemoryStore : public Store {
   std::unordered_map<std::string, std::int64_t> rows_;
   std::map<std::pair<Time, std::int64_t>, bool> due_;
   std::map<std::string, KeptGid> kept_;
+  std::map<std::int64_t, std::vector<JournalEntry>> journals_;
   std::shared_ptr<const Values> values_ = std::make_shared<Values>();
   // The open batch, the owner's alone.
   bool open_ = false;
   std::int64_t last_row_ = 0;
   std::map<std::int64_t, Transaction> batch_;
   std::unordered_map<std::string, std::int64_t> new_rows_;
+  std::map<std::int64_t, std::vector<JournalEntry>> told_;
   std::vector<std::int64_t> removed_;
   bool keep_gids_ = false;
   std::vector<std::string> forgotten_;

@@ -7,11 +7,14 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <dtm/base/error.hpp>
+#include <dtm/core/journal.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/codec.hpp>
+#include <dtm/store/journal_codec.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -83,6 +86,19 @@ inline Transaction ReadTransaction(const sql::Statement& row, sql::Statement& st
     transaction.last_error = error.what();
   }
   return transaction;
+}
+
+/// What was moved out of the row, and what came since.
+inline constexpr char kSelectJournal[] =
+    "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = dtm_trans.id), journal FROM "
+    "dtm_trans ";
+
+inline std::vector<JournalEntry> ReadJournal(const sql::Statement& row) {
+  std::vector<JournalEntry> entries;
+  codec::DecodeJournal(row.View(0), entries);
+  codec::DecodeJournal(row.View(1), entries);
+  FoldJournal(entries);
+  return entries;
 }
 
 inline constexpr char kSelectValues[] =

@@ -19,7 +19,7 @@ namespace sqlite_schema {
 
 /// Counted up with every change of the tables or of the codec. Kept in dtm_meta, not in
 /// user_version, which belongs to the program whose file this may also be.
-inline constexpr int kVersion = 5;
+inline constexpr int kVersion = 6;
 
 /// The steps from version n to n + 1, in order. Never change one that was released.
 inline constexpr const char* kMigrations[kVersion] = {
@@ -71,12 +71,19 @@ CREATE TABLE dtm_step (
   step BLOB NOT NULL,
   PRIMARY KEY (trans, nr)
 ) WITHOUT ROWID;
+)sql",
+    R"sql(
+ALTER TABLE dtm_trans ADD COLUMN journal BLOB;
+CREATE TABLE dtm_journal (
+  trans INTEGER PRIMARY KEY,
+  entries BLOB NOT NULL
+);
 )sql"};
 
 /// What no SQL of the user may touch.
 inline std::vector<std::string> OwnTables() {
-  return {"dtm_meta", "dtm_trans", "dtm_big_definition", "dtm_kv", "dtm_trans_due",
-          "dtm_gids", "dtm_step"};
+  return {"dtm_meta",      "dtm_trans", "dtm_big_definition", "dtm_kv",
+          "dtm_trans_due", "dtm_gids",  "dtm_step",           "dtm_journal"};
 }
 
 /// The schema version of the file; 0 = it has no tables of ours yet. Only reads.

@@ -13,10 +13,12 @@
 #include <vector>
 
 #include <dtm/base/error.hpp>
+#include <dtm/core/journal.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/sql/user_sql.hpp>
 #include <dtm/store/codec.hpp>
+#include <dtm/store/journal_codec.hpp>
 #include <dtm/store/sqlite_records.hpp>
 #include <dtm/store/sqlite_schema.hpp>
 #include <dtm/store/store.hpp>
@@ -34,21 +36,22 @@ struct Writer {
         commit(db, "COMMIT"),
         insert(db,
                "INSERT INTO dtm_trans (gid, type, status, version, created, finished, due, "
-               "definition, "
-               "state) VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (gid) DO NOTHING"),
+               "definition, state, journal) VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9) "
+               "ON CONFLICT (gid) DO NOTHING"),
         insert_big(db,
                    "INSERT OR REPLACE INTO dtm_big_definition (id, definition) VALUES (?1, ?2)"),
         redefine(db, "UPDATE dtm_trans SET definition = ?2 WHERE id = ?1"),
         add_step(db, "INSERT INTO dtm_step (trans, nr, step) VALUES (?1, ?2, ?3)"),
         remove_steps(db, "DELETE FROM dtm_step WHERE trans = ?1"),
         steps(db, kSelectSteps),
-        update(
-            db,
-            "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5, "
-            "created = ?7 WHERE id = ?1 AND version = ?2"),
-        update_due(db,
-                   "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, "
-                   "state = ?5, due = ?6, created = ?7 WHERE id = ?1 AND version = ?2"),
+        update(db, UpdateSet("")),
+        update_due(db, UpdateSet(", due = ?6")),
+        update_told(db, UpdateSet(kAppend)),
+        update_due_told(db, UpdateSet(std::string(", due = ?6") + kAppend)),
+        journal(db, std::string(kSelectJournal) + "WHERE id = ?1"),
+        clear_told(db, "UPDATE dtm_trans SET journal = NULL WHERE id = ?1"),
+        put_journal(db, "INSERT OR REPLACE INTO dtm_journal (trans, entries) VALUES (?1, ?2)"),
+        remove_journal(db, "DELETE FROM dtm_journal WHERE trans = ?1"),
         // Not as (due, id) > (?1, ?2): SQLite would walk all that are due at the moment ?1 again.
         due(db, Select("WHERE due = ?1 AND id > ?2 AND due <= ?3 UNION ALL ") +
                     Select("WHERE due > ?1 AND due <= ?3 ORDER BY due, id")),
@@ -120,6 +123,7 @@ struct Writer {
     remove.Bind(1, row).Step();
     remove_big.Bind(1, row).Step();
     remove_steps.Bind(1, row).Step();
+    remove_journal.Bind(1, row).Step();
   }
 
   /// In place of SQLite's own: the log is copied into the file only after the store has looked whose file it is.
@@ -140,7 +144,8 @@ struct Writer {
   }
 
   /// False: the gid exists.
-  bool Insert(Transaction& transaction, const std::string& state) {
+  bool Insert(const Change& change, const std::string& state) {
+    Transaction& transaction = *change.transaction;
     const Definition& definition = *transaction.definition;
     if (IsKept(definition.gid)) return false;
     const std::string encoded = codec::EncodeDefinition(definition);
@@ -152,19 +157,28 @@ struct Writer {
     insert.Bind(5, Stored(transaction.finished));
     BindDue(insert, 6, transaction);
     big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
+    told.clear();
+    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, told);
+    told.empty() ? insert.BindNull(9) : insert.BindBlob(9, told);
     insert.BindBlob(8, state).Step();
     if (db.Changes() == 0) return false;
     transaction.id = db.LastRow();
     if (big) insert_big.Bind(1, transaction.id).BindBlob(2, encoded).Step();
     // Of a record that somebody removed by SQL, whose number has come again.
     if (RegistersSteps(definition.type)) remove_steps.Bind(1, transaction.id).Step();
+    if (change.journal != nullptr) remove_journal.Bind(1, transaction.id).Step();
     return true;
   }
 
   bool Update(const Change& change, const std::string& state) {
     const Transaction& transaction = *change.transaction;
     const bool due_changed = change.due_changed || IsFinal(transaction.status);
-    sql::Statement& write = due_changed ? update_due : update;
+    told.clear();
+    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, told);
+    sql::Statement& write = told.empty()  ? (due_changed ? update_due : update)
+                            : due_changed ? update_due_told
+                                          : update_told;
+    if (!told.empty()) write.BindBlob(8, told);
     write.Bind(1, transaction.id);
     write.Bind(2, static_cast<std::int64_t>(transaction.version));
     write.Bind(3, static_cast<std::int64_t>(transaction.status));
@@ -178,7 +192,24 @@ struct Writer {
     } else if (applied) {
       AddSteps(transaction, change.new_steps);
     }
+    if (applied && change.journal != nullptr && transaction.version % kChangesInRow == 0) {
+      MoveJournal(transaction.id);
+    }
     return applied;
+  }
+
+  /// Out of the row, which every step rewrites.
+  void MoveJournal(std::int64_t row) {
+    std::vector<JournalEntry> entries;
+    {
+      const Finally reset{journal};
+      if (!journal.Bind(1, row).Step() || journal.IsNull(1)) return;
+      entries = ReadJournal(journal);
+    }
+    told.clear();
+    codec::EncodeJournal(entries, told);
+    put_journal.Bind(1, row).BindBlob(2, told).Step();
+    clear_told.Bind(1, row).Step();
   }
 
   void AddSteps(const Transaction& transaction, std::size_t count) {
@@ -213,14 +244,25 @@ struct Writer {
 
   /// A definition above this moves to a table of its own: every step rewrites the row it is in.
   static constexpr std::size_t kInlineBytes = 2048;
+  /// So many changes of a record leave what is told of them in its row.
+  static constexpr std::uint64_t kChangesInRow = 8;
+
+  static constexpr char kAppend[] = ", journal = CAST(coalesce(journal, x'') || ?8 AS BLOB)";
+  static std::string UpdateSet(const std::string& more) {
+    return "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5, "
+           "created = ?7" +
+           more + " WHERE id = ?1 AND version = ?2";
+  }
 
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, add_step, remove_steps, steps, update,
-      update_due, due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep,
-      look_kept, forget, get_value, put_value, remove_value, savepoint, roll_back, release;
+      update_due, update_told, update_due_told, journal, clear_told, put_journal, remove_journal,
+      due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep, look_kept, forget,
+      get_value, put_value, remove_value, savepoint, roll_back, release;
   sql::UserSqlRules user_sql;
   sql::LogIndex log;
+  std::string told;       ///< reused, the encoded entries of the change at hand
   std::string last_kept;  ///< no later gid is kept
   int log_pages = 0;      ///< of the log after the last commit
 };
@@ -231,6 +273,7 @@ struct Reader {
       : owned(std::move(configured)),
         find(*owned, Select("WHERE gid = ?1")),
         steps(*owned, kSelectSteps),
+        journal(*owned, std::string(kSelectJournal) + "WHERE gid = ?1"),
         find_kept(*owned, std::string(kSelectKept) + "WHERE gid = ?1"),
         scan(*owned,
              Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
@@ -252,7 +295,8 @@ struct Reader {
               "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
 
   std::unique_ptr<sql::Database> owned;
-  sql::Statement find, steps, find_kept, scan, scan_values, find_value, unfinished, created, stuck;
+  sql::Statement find, steps, journal, find_kept, scan, scan_values, find_value, unfinished,
+      created, stuck;
 };
 
 }  // namespace sqlite_store

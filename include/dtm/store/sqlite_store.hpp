@@ -109,7 +109,7 @@ class SqliteStore : public Store {
       }
       Change& change = changes[i];
       codec::EncodeState(*change.transaction, state_);
-      change.applied = change.transaction->id == 0 ? writer.Insert(*change.transaction, state_)
+      change.applied = change.transaction->id == 0 ? writer.Insert(change, state_)
                                                    : writer.Update(change, state_);
     }
   }
@@ -155,6 +155,14 @@ class SqliteStore : public Store {
     const Finally reset_kept{find_kept};
     if (!find_kept.BindText(1, gid).Step()) return std::nullopt;
     return sqlite_store::ReadKept(find_kept);
+  }
+
+  std::vector<JournalEntry> ReadJournal(const std::string& gid) override {
+    const Connections::Reading reader(connections_);
+    sql::Statement& journal = reader->journal;
+    const Finally reset{journal};
+    if (!journal.BindText(1, gid).Step()) return {};
+    return sqlite_store::ReadJournal(journal);
   }
 
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {

@@ -1,7 +1,7 @@
 /// The contract of what is durable. One test suite (tests/store/store_contract.hpp) holds every
 /// store to it.
-/// Needs: std. Threads: one owner thread calls everything but Load, Scan, ScanValues and CountUnfinished,
-/// which any thread may.
+/// Needs: std. Threads: one owner thread calls everything but Load, ReadJournal, Scan, ScanValues and
+/// CountUnfinished, which any thread may.
 #pragma once
 
 #include <atomic>
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <dtm/base/error.hpp>
+#include <dtm/core/journal.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
 
@@ -37,6 +38,8 @@ struct Change {
   bool applied = false;  ///< out: false = the gid exists already, or the stored version is another
   /// Without definition_changed, an update adds the last so many steps: all that is new in the definition.
   std::size_t new_steps = 0;
+  /// What is told of it: appended to the journal of the transaction if it is applied. Null: no journal is written.
+  const std::vector<JournalEntry>* journal = nullptr;
 };
 
 /// What is kept of a finished transaction when its record is removed, so that the same gid does not run again.
@@ -194,6 +197,10 @@ class Store {
 
   /// The committed record; or, `expired`, what is kept of it.
   virtual std::optional<Transaction> Load(const std::string& gid) = 0;
+
+  /// What is told of this transaction, oldest first, folded to kMaxJournalEntries; empty without a record or a
+  /// journal. It is removed with its record. Any thread.
+  virtual std::vector<JournalEntry> ReadJournal(const std::string& gid) = 0;
 
   /// Committed records, newest first, from `position` (0 = the newest) on.
   virtual ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) = 0;

@@ -89,6 +89,9 @@ class FailingStore : public Store {
     Reading("Load");
     return inner_->Load(gid);
   }
+  std::vector<JournalEntry> ReadJournal(const std::string& gid) override {
+    return inner_->ReadJournal(gid);
+  }
   ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
     return inner_->Scan(filter, position, limit);
   }
