@@ -15,6 +15,10 @@ target_compile_options(dtm_dev INTERFACE -Wall -Wextra -Wconversion -Wshadow)
 if(DTM_TESTS)  # who only builds dtm-server must not fail by a warning that a newer compiler invents
   target_compile_options(dtm_dev INTERFACE -Werror)
 endif()
+if(CMAKE_CXX_FLAGS MATCHES "-fsanitize=thread")
+  add_library(dtm_tsan OBJECT ${PROJECT_SOURCE_DIR}/tests/tsan_exceptions.cpp)
+  target_sources(dtm_dev INTERFACE $<TARGET_OBJECTS:dtm_tsan>)
+endif()
 
 enable_testing()
 if(DTM_TESTS)
