@@ -51,9 +51,10 @@
 #include <dtm/http/wire/json_rpc.hpp>
 #include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>
+#include <dtm/http/wire/read_transaction.hpp>
 #include <dtm/http/wire/registration.hpp>
 #include <dtm/http/wire/reply_rule.hpp>
 #include <dtm/http/wire/retry_after.hpp>
 #include <dtm/http/wire/stored_transaction.hpp>
 #include <dtm/http/wire/told_transaction.hpp>
-#include <dtm/http/wire/transaction.hpp>
+#include <dtm/http/wire/write_transaction.hpp>

@@ -2583,38 +2583,6 @@ Saga NewSaga(Endpoint&& endpoint, std::string gid) = delete;
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/client/global_transaction.hpp ---------------------------------------------------------
-
-/// What tcc and xa have in common: prepare, the initiator's code, then submit or abort.
-/// Needs: std. Threads: the caller's. Protocol: §11.2 (GlobalTransaction).
-
-namespace dtm {
-inline namespace v1 {
-
-template <typename Body>
-TransResult RunGlobalTransaction(Endpoint& endpoint, Definition definition, const Body& body) {
-  endpoint.Prepare(definition);
-  std::string reason = "it threw something that is no std::exception";
-  try {
-    try {
-      body();
-    } catch (const std::exception& error) {
-      reason = error.what();
-      throw;
-    }
-  } catch (...) {
-    try {
-      endpoint.Abort(definition.gid, definition.type, reason);
-    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): its timeout will abort it
-    }
-    throw;
-  }
-  return endpoint.Submit(std::move(definition));
-}
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/core/rows.hpp -------------------------------------------------------------------------
 
 /// The rows of a transaction: which step and operation each stands for, and what is called for it.
@@ -2733,15 +2701,101 @@ class SubBranches {
   std::size_t count_ = 0;
 };
 
-/// What the answer of a branch that was called directly means to its caller: the body, or an exception.
-inline std::string AnswerOf(const Result& answer, const std::string& what) {
-  if (answer.kind == Result::Kind::kSuccess) return answer.text;
-  if (answer.kind == Result::Kind::kFailure) throw FailureError(what + " failed: " + answer.text);
-  if (answer.kind == Result::Kind::kOngoing) {
-    throw AskingToWait(OngoingError(what + " is not finished yet: " + answer.text),
-                       answer.retry_after);
+/// What the result of a branch means to the initiator that called it: the body of its reply, or an exception.
+/// @throws OngoingError  it is not finished yet.
+/// @throws FailureError  it said no.
+/// @throws Error         it gave no definite result.
+inline std::string BodyOf(const Result& result, const std::string& what) {
+  if (result.kind == Result::Kind::kSuccess) return result.text;
+  if (result.kind == Result::Kind::kFailure) throw FailureError(what + " failed: " + result.text);
+  if (result.kind == Result::Kind::kOngoing) {
+    throw AskingToWait(OngoingError(what + " is not finished yet: " + result.text),
+                       result.retry_after);
   }
-  throw AskingToWait(Error(what + " gave no definite answer: " + answer.text), answer.retry_after);
+  throw AskingToWait(Error(what + " gave no definite answer: " + result.text), result.retry_after);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/global_transaction.hpp ---------------------------------------------------------
+
+/// What tcc and xa share: prepare, run the initiator's code, then submit or abort; and the calls that code makes.
+/// Needs: std. Threads: the caller's. Protocol: §11.2 (GlobalTransaction).
+
+namespace dtm {
+inline namespace v1 {
+
+/// A transaction that is prepared, and whose branches the initiator calls itself: what Tcc and Xa derive from.
+class GlobalTransaction {
+ public:
+  const std::string& Gid() const { return gid_; }
+
+ protected:
+  /// `parent`: the branch below which the new ones are; empty: there is none.
+  GlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
+                    std::string parent = {})
+      : endpoint_(&endpoint),
+        gid_(std::move(gid)),
+        options_(std::move(options)),
+        branches_(std::move(parent)) {}
+
+  InitiatorCall NewCall(TransType type, std::string branch_id, Op op) const {
+    InitiatorCall call;
+    call.info = {gid_, type, std::move(branch_id), op, {}};
+    call.options = options_;
+    call.tell_coordinator = true;
+    return call;
+  }
+
+  /// Makes the call and returns the body of its reply. `what`: "the try", for the sentence of an error.
+  /// @throws as BodyOf.
+  std::string Call(const InitiatorCall& call, const char* what) const {
+    if (call.url.empty()) return {};
+    return BodyOf(endpoint_->CallBranch(call),
+                  "gid '" + gid_ + "': the " + what + " of branch " + call.info.branch_id);
+  }
+
+  Endpoint* endpoint_;
+  std::string gid_;
+  TransOptions options_;
+  SubBranches branches_;
+};
+
+/// Prepares, runs `body`, and submits; if `body` throws, aborts and lets the exception pass.
+template <typename Body>
+TransResult RunGlobalTransaction(Endpoint& endpoint, Definition definition, const Body& body) {
+  endpoint.Prepare(definition);
+  std::string reason = "it threw something that is no std::exception";
+  try {
+    try {
+      body();
+    } catch (const std::exception& error) {
+      reason = error.what();
+      throw;
+    }
+  } catch (...) {
+    try {
+      endpoint.Abort(definition.gid, definition.type, reason);
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): its timeout will abort it
+    }
+    throw;
+  }
+  return endpoint.Submit(std::move(definition));
+}
+
+/// The same with a new `Transaction` (a Tcc or an Xa), which `body` gets.
+template <typename Transaction, typename Body>
+TransResult RunGlobalTransaction(Endpoint& endpoint, TransType type, std::string gid,
+                                 TransOptions options, const Body& body) {
+  Definition definition;
+  definition.gid = std::move(gid);
+  definition.type = type;
+  definition.options = std::move(options);
+  Transaction transaction(endpoint, definition.gid, definition.options);
+  return RunGlobalTransaction(endpoint, std::move(definition), [&] {
+    if constexpr (callable::kFits<Body, Transaction&>) body(transaction);
+  });
 }
 
 }  // namespace v1
@@ -2756,18 +2810,15 @@ namespace dtm {
 inline namespace v1 {
 
 /// A TCC transaction that is prepared: what the callback of TccGlobalTransaction gets.
-class Tcc {
+class Tcc : public GlobalTransaction {
  public:
   Tcc(Endpoint& endpoint, std::string gid, TransOptions options)
-      : endpoint_(&endpoint), gid_(std::move(gid)), options_(std::move(options)) {}
+      : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
 
   /// Inside a try, to have branches below it: `caller` is what the try was told; `options` are for the calls of
   /// its own tries (request_timeout, branch_headers).
   Tcc(Endpoint& endpoint, const BranchInfo& caller, TransOptions options = {})
-      : endpoint_(&endpoint),
-        gid_(caller.gid),
-        options_(std::move(options)),
-        branches_(caller.branch_id) {}
+      : GlobalTransaction(endpoint, caller.gid, std::move(options), caller.branch_id) {}
 
   /// Registers the branch, then calls its try. Confirm or cancel follow when the transaction is decided, with
   /// the same payload, also if the try failed or was never reached: both have to cope with that. Branches are
@@ -2790,25 +2841,12 @@ class Tcc {
     branch_args::CheckReads<Payload>(cancel, gid_, where, json);
     step.action = branch_args::Url(*endpoint_, gid_, confirm);
     step.compensate = branch_args::Url(*endpoint_, gid_, cancel);
-    InitiatorCall call;
-    call.info = {gid_, TransType::kTcc, step.branch_id, Op::kTry, {}};
+    InitiatorCall call = NewCall(TransType::kTcc, step.branch_id, Op::kTry);
     call.url = branch_args::Url(*endpoint_, gid_, try_branch);
     call.payload = step.payload;
-    call.options = options_;
-    call.tell_coordinator = true;
     endpoint_->RegisterBranch(gid_, TransType::kTcc, std::move(step));
-    if (call.url.empty()) return {};
-    return AnswerOf(endpoint_->CallBranch(call),
-                    "gid '" + gid_ + "': the try of branch " + call.info.branch_id);
+    return Call(call, "try");
   }
-
-  const std::string& Gid() const { return gid_; }
-
- private:
-  Endpoint* endpoint_;
-  std::string gid_;
-  TransOptions options_;
-  SubBranches branches_;
 };
 
 /// Prepares a TCC, runs `body(Tcc&)`, and submits: returns when it is durable that all branches will be
@@ -2819,14 +2857,8 @@ template <typename Body>
 TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
                                  const Body& body) {
   static_assert(callable::Check<Body, Tcc&>(), "dtm: the body takes dtm::Tcc&");
-  Definition definition;
-  definition.gid = std::move(gid);
-  definition.type = TransType::kTcc;
-  definition.options = std::move(options);
-  Tcc tcc(endpoint, definition.gid, definition.options);
-  return RunGlobalTransaction(endpoint, std::move(definition), [&] {
-    if constexpr (callable::kFits<Body, Tcc&>) body(tcc);
-  });
+  return RunGlobalTransaction<Tcc>(endpoint, TransType::kTcc, std::move(gid), std::move(options),
+                                   body);
 }
 template <typename Body>
 TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
@@ -3133,7 +3165,7 @@ std::string Answer(const Step& step, const std::string& where) {
     if constexpr (std::is_void_v<Returned>) {
       step();
     } else if constexpr (std::is_same_v<Returned, Result>) {
-      return AnswerOf(step(), where);
+      return BodyOf(step(), where);
     } else if constexpr (std::is_convertible_v<Returned, std::string> &&
                          !std::is_same_v<Returned, nlohmann::json>) {
       return step();
@@ -3152,7 +3184,7 @@ std::function<void()> Callback(Function function, const std::string& where) {
   if constexpr (std::is_invocable_v<Function&>) {
     using Returned = std::invoke_result_t<Function&>;
     const std::function<Returned()> kept = callable::Keep<Returned()>(std::move(function));
-    return [kept, what = where + ": its callback"] { (void)AnswerOf(ResultOf(kept), what); };
+    return [kept, what = where + ": its callback"] { (void)BodyOf(ResultOf(kept), what); };
   } else {
     return {};
   }
@@ -3233,7 +3265,7 @@ class Workflow {
     const Result answer = endpoint_->CallBranch(call);
     if (answer.done)
       throw NotKept{who + " was done, but its answer cannot be kept: " + answer.text};
-    return AnswerOf(answer, who);
+    return BodyOf(answer, who);
   }
 
   void Keep(std::vector<Undo>& list, Step step, Callback callback) {
@@ -3640,10 +3672,10 @@ namespace dtm {
 inline namespace v1 {
 
 /// An XA transaction that is prepared: what the callback of XaGlobalTransaction gets.
-class Xa {
+class Xa : public GlobalTransaction {
  public:
   Xa(Endpoint& endpoint, std::string gid, TransOptions options)
-      : endpoint_(&endpoint), gid_(std::move(gid)), options_(std::move(options)) {}
+      : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
 
   /// Calls the branch, which does its work in an XA transaction, prepares that and registers itself; it is
   /// told commit or rollback at the same url. Returns the body of its answer.
@@ -3652,26 +3684,13 @@ class Xa {
   template <typename Payload, typename Branch>
   std::string CallBranch(const Payload& payload, const Branch& branch) {
     static_assert(branch_args::CheckPayload<Branch, Payload>());
-    InitiatorCall call;
-    call.info = {gid_, TransType::kXa, branches_.Next(), Op::kAction, {}};
+    InitiatorCall call = NewCall(TransType::kXa, branches_.Next(), Op::kAction);
     call.url = branch_args::Url(*endpoint_, gid_, branch);
     call.payload =
         branch_args::Text(gid_, "branch " + call.info.branch_id, branch_args::Json(payload));
-    call.options = options_;
-    call.tell_coordinator = true;
     call.phase2_url = call.url;
-    if (call.url.empty()) return {};
-    return AnswerOf(endpoint_->CallBranch(call),
-                    "gid '" + gid_ + "': the action of branch " + call.info.branch_id);
+    return Call(call, "action");
   }
-
-  const std::string& Gid() const { return gid_; }
-
- private:
-  Endpoint* endpoint_;
-  std::string gid_;
-  TransOptions options_;
-  SubBranches branches_;
 };
 
 /// As TccGlobalTransaction, with `body(Xa&)`.
@@ -3679,14 +3698,8 @@ template <typename Body>
 TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
                                 const Body& body) {
   static_assert(callable::Check<Body, Xa&>(), "dtm: the body takes dtm::Xa&");
-  Definition definition;
-  definition.gid = std::move(gid);
-  definition.type = TransType::kXa;
-  definition.options = std::move(options);
-  Xa xa(endpoint, definition.gid, definition.options);
-  return RunGlobalTransaction(endpoint, std::move(definition), [&] {
-    if constexpr (callable::kFits<Body, Xa&>) body(xa);
-  });
+  return RunGlobalTransaction<Xa>(endpoint, TransType::kXa, std::move(gid), std::move(options),
+                                  body);
 }
 template <typename Body>
 TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
@@ -3950,6 +3963,65 @@ class FileLock {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/base/thread_list.hpp ------------------------------------------------------------------
+
+/// Threads of a pool, which may leave one by one and are all joined in the end.
+/// Needs: std. Threads: the owner's mutex is held for each call, but for JoinAll.
+
+#include <list>
+
+namespace dtm {
+inline namespace v1 {
+
+class ThreadList {
+ public:
+  /// @throws std::exception  there is no thread or no memory for it now; nothing was changed.
+  template <typename Main>
+  void Add(Main main) {
+    running_.emplace_back();
+    try {
+      running_.back() = std::thread(std::move(main));
+    } catch (...) {
+      running_.pop_back();
+      throw;
+    }
+  }
+
+  /// The last thing that a thread does which returns before its pool stops. The next one to leave joins it, or JoinAll.
+  void Leave() {
+    const auto self = std::find_if(running_.begin(), running_.end(), [](const auto& thread) {
+      return thread.get_id() == std::this_thread::get_id();
+    });
+    if (self == running_.end()) return;  // TakeAll has it
+    for (auto& thread : left_) thread.join();
+    left_.clear();
+    left_.splice(left_.end(), running_, self);
+  }
+
+  std::size_t Count() const { return running_.size(); }
+
+  /// All of them, to be joined by JoinAll without the mutex; none is left here.
+  ThreadList TakeAll() {
+    ThreadList all;
+    all.running_.swap(running_);
+    all.left_.swap(left_);
+    return all;
+  }
+  void JoinAll() {
+    for (auto& thread : left_) thread.join();
+    for (auto& thread : running_) thread.join();
+    left_.clear();
+    running_.clear();
+  }
+
+ private:
+  std::list<std::thread> running_;
+  std::list<std::thread> left_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/branch_caller.hpp ---------------------------------------------------
 
 /// How the coordinator calls branches: one interface, implemented by the pool of functions, by the
@@ -4078,6 +4150,20 @@ using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
 
 /// The same, inside a commit: it writes through the coordinator's own connection.
 using TransactionFunction = std::function<Result(sqlite3*, const std::string&, const Caller&)>;
+
+/// What is said where a name is registered twice.
+inline std::string NameTaken(const std::string& name) {
+  return "a branch function named '" + name +
+         "' is registered already; give each function a name of its own";
+}
+
+/// The result of a call whose function this program has not registered: it waits until it has.
+inline Result NotRegistered(const BranchCall& call) {
+  return Result::NoHandler(IfThereIsMemory([&] {
+    return "waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
+           "\": this program has not registered it";
+  }));
+}
 
 }  // namespace v1
 }  // namespace dtm
@@ -4269,7 +4355,6 @@ class SystemClock : public Clock {
 /// Needs: std. Threads: thread-safe. Without StartThreads the functions run where RunQueued is
 /// called.
 
-#include <list>
 #include <new>
 
 namespace dtm {
@@ -4292,30 +4377,8 @@ class Functions : public BranchCaller {
     }
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!queue_.Add(name, std::move(function))) {
-      throw LogicError("a branch function named '" + name +
-                       "' is registered already; give each function a name of its own");
+      throw LogicError(NameTaken(name));
     }
-  }
-
-  /// The same for one that runs inside a commit; see InCommitWork.
-  void RegisterInTransaction(const std::string& name, TransactionFunction function) {
-    if (name == kInTransactionPrefix) throw LogicError("a branch function needs a name");
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!in_transaction_.emplace(name, std::move(function)).second) {
-      throw LogicError("a branch function named '" + name +
-                       "' is registered already; give each function a name of its own");
-    }
-  }
-  /// Here and now, in the loop's thread.
-  Result RunInTransaction(const BranchCall& call, sqlite3* db) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    const auto found = in_transaction_.find(call.Url().c_str() + kLocalPrefixSize);
-    if (found == in_transaction_.end()) return Missing(call);
-    const TransactionFunction& function = found->second;  // none is ever removed
-    lock.unlock();
-    if (db == nullptr)
-      return Result::Error("the store has no SQL for functions inside a transaction");
-    return function(db, call.Payload(), Caller(call));
   }
 
   /// Calls of names that are not registered here go there; before the first call.
@@ -4348,7 +4411,7 @@ class Functions : public BranchCaller {
       if (call.definition) results.Done(std::move(call), Result::NotSent({}));
     }
     if (else_ != nullptr && !unknown.empty()) return else_->Call(std::move(unknown), results);
-    for (const BranchCall& call : unknown) results.Done(call, Missing(call));
+    for (const BranchCall& call : unknown) results.Done(call, NotRegistered(call));
   }
 
   /// The function of this name; empty if there is none.
@@ -4364,8 +4427,8 @@ class Functions : public BranchCaller {
     threaded_ = true;
     const std::size_t first =
         (std::max)(std::size_t{2}, std::size_t{std::thread::hardware_concurrency()});
-    while (threads_.size() < (std::min)(first, max_threads_)) AddThread();
-    min_threads_ = threads_.size();
+    while (threads_.Count() < (std::min)(first, max_threads_)) AddThread();
+    min_threads_ = threads_.Count();
   }
 
   /// Adds threads if calls have waited for `kPatience` while none was taken up: all that run are
@@ -4376,7 +4439,7 @@ class Functions : public BranchCaller {
     if (next != nullptr && idle_ > 0) return now + kPatience;  // somebody wakes up to take it
     const bool starves = next != nullptr && next->Running() == 0;
     const std::size_t most = starves ? (std::max)(max_threads_, running_.size() + 1) : max_threads_;
-    if (next == nullptr || threads_.size() >= most) {
+    if (next == nullptr || threads_.Count() >= most) {
       stalled_since_ = kNever;
       return kNever;
     }
@@ -4385,7 +4448,7 @@ class Functions : public BranchCaller {
       taken_before_ = taken_;
     } else if (now - stalled_since_ >= kPatience) {
       const std::size_t more =
-          (std::min)({threads_.size(), queue_.Waiting(), most - threads_.size()});
+          (std::min)({threads_.Count(), queue_.Waiting(), most - threads_.Count()});
       stalled_since_ = now;
       try {
         for (std::size_t i = 0; i < more; ++i) AddThread();
@@ -4424,17 +4487,15 @@ class Functions : public BranchCaller {
 
   /// Drops what has not begun, waits for the functions that run, joins the threads.
   void Stop() override {
-    std::list<std::thread> threads;
+    ThreadList threads;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       refusing_ = true;
       stopping_ = true;
-      threads.swap(threads_);
+      threads = threads_.TakeAll();
       ready_changed_.notify_all();
     }
-    for (auto& thread : threads) thread.join();
-    for (auto& thread : ended_) thread.join();
-    ended_.clear();
+    threads.JoinAll();
   }
 
   /// From now on no function begins; what comes is answered NotSent.
@@ -4457,13 +4518,6 @@ class Functions : public BranchCaller {
   }
 
  private:
-  static Result Missing(const BranchCall& call) {
-    return Result::NoHandler(IfThereIsMemory([&] {
-      return "waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
-             "\": this program has not registered it";
-    }));
-  }
-
   static void Refuse(const std::vector<BranchCall>& calls, BranchResults& results) {
     for (const BranchCall& call : calls) {
       results.Done(call,
@@ -4487,13 +4541,7 @@ class Functions : public BranchCaller {
   }
 
   void AddThread() {
-    threads_.emplace_back();
-    try {
-      threads_.back() = std::thread([this] { ThreadMain(); });
-    } catch (...) {
-      threads_.pop_back();
-      throw;
-    }
+    threads_.Add([this] { ThreadMain(); });
   }
 
   void ThreadMain() {
@@ -4506,16 +4554,9 @@ class Functions : public BranchCaller {
       ++idle_;
       const auto woken = ready_changed_.wait_for(lock, kIdleBeforeLeaving);
       --idle_;
-      if (woken == std::cv_status::timeout && Next() == nullptr && threads_.size() > min_threads_ &&
-          !stopping_) {
-        const auto self = std::find_if(threads_.begin(), threads_.end(), [](const auto& thread) {
-          return thread.get_id() == std::this_thread::get_id();
-        });
-        if (self == threads_.end()) return;
-        for (auto& thread : ended_) thread.join();  // these have left the loop already
-        ended_.clear();
-        ended_.splice(ended_.end(), threads_, self);
-        return;
+      if (woken == std::cv_status::timeout && Next() == nullptr &&
+          threads_.Count() > min_threads_ && !stopping_) {
+        return threads_.Leave();
       }
     }
   }
@@ -4545,7 +4586,6 @@ class Functions : public BranchCaller {
   std::mutex mutex_;
   std::condition_variable ready_changed_;
   FunctionQueue queue_;
-  std::map<std::string, TransactionFunction, std::less<>> in_transaction_;
   std::size_t idle_ = 0;
   std::size_t min_threads_ = 0;
   std::size_t taken_ = 0;
@@ -4557,8 +4597,45 @@ class Functions : public BranchCaller {
   BranchResults* results_ = nullptr;
   BranchCaller* else_ = nullptr;
   std::vector<std::thread::id> running_;
-  std::list<std::thread> threads_;
-  std::list<std::thread> ended_;  // left the pool, to be joined
+  ThreadList threads_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/functions/transaction_functions.hpp ---------------------------------------
+
+/// The registry of functions that run inside the coordinator's own commit, on the thread of the loop.
+/// Needs: std. Threads: thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Who calls them, and when, is in InCommitWork. They have names of their own, apart from those of Functions.
+class TransactionFunctions {
+ public:
+  /// @throws LogicError  the name is empty or taken.
+  void Register(const std::string& name, TransactionFunction function) {
+    if (name == kInTransactionPrefix) throw LogicError("a branch function needs a name");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!functions_.emplace(name, std::move(function)).second) throw LogicError(NameTaken(name));
+  }
+
+  /// Here and now, with the connection of the open batch.
+  Result Run(const BranchCall& call, sqlite3* db) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const auto found = functions_.find(call.Url().c_str() + kLocalPrefixSize);
+    if (found == functions_.end()) return NotRegistered(call);
+    const TransactionFunction& function = found->second;  // none is ever removed
+    lock.unlock();
+    if (db == nullptr)
+      return Result::Error("the store has no SQL for functions inside a transaction");
+    return function(db, call.Payload(), Caller(call));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, TransactionFunction, std::less<>> functions_;
 };
 
 }  // namespace v1
@@ -8818,7 +8895,7 @@ class InCommitWork {
  public:
   static constexpr std::size_t kPerTurn = 256;
 
-  InCommitWork(TurnState& state, Functions& functions, Clock& clock)
+  InCommitWork(TurnState& state, TransactionFunctions& functions, Clock& clock)
       : state_(state), functions_(functions), clock_(clock) {}
 
   bool Pending() const { return TransactsLeft() || BranchesLeft(); }
@@ -8982,8 +9059,7 @@ class InCommitWork {
     call.definition = active->transaction.definition;
     call.row = work.row;
     const Time begin = clock_.Now();
-    Result result =
-        state_.store.Run([&](sqlite3* db) { return functions_.RunInTransaction(call, db); });
+    Result result = state_.store.Run([&](sqlite3* db) { return functions_.Run(call, db); });
     WarnIfSlow(begin, call.Url());
     AdvanceBranch(work, std::move(result));
   }
@@ -9031,7 +9107,7 @@ class InCommitWork {
   }
 
   TurnState& state_;
-  Functions& functions_;
+  TransactionFunctions& functions_;
   Clock& clock_;
   // What ran in the open batch stays at the front of its queue until that is durable.
   std::size_t transacts_ = 0;
@@ -9122,7 +9198,7 @@ inline namespace v1 {
 
 class CommitStage {
  public:
-  CommitStage(TurnState& state, Functions& functions, Clock& clock)
+  CommitStage(TurnState& state, TransactionFunctions& functions, Clock& clock)
       : state_(state),
         clock_(clock),
         conflicts_(state),
@@ -9759,14 +9835,14 @@ inline namespace v1 {
 
 class Loop {
  public:
-  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, Alerts& alerts,
-       const Options& options)
+  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions,
+       TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
       : clock_(clock),
         functions_(functions),
         inbox_(inbox),
         state_(store, options),
         collect_(state_, inbox),
-        commit_(state_, functions, clock),
+        commit_(state_, transaction_functions, clock),
         release_(state_, clock, functions, inbox, alerts),
         sweep_(state_) {
     state_.context.started = clock.Now();
@@ -9998,7 +10074,7 @@ class Driver {
         functions(options.max_function_threads, options.max_threads_per_function),
         workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
-        loop_(*store, *clock, inbox, functions, alerts, options) {
+        loop_(*store, *clock, inbox, functions, transaction_functions, alerts, options) {
     functions.ElseCall(workflows);
   }
 
@@ -10036,7 +10112,7 @@ class Driver {
     CheckFree(name, workflows);
     functions.Register(name, std::move(function));
   }
-  /// The same for what resumes a workflow. Its threads are there once there is one.
+  /// The same for what resumes a workflow.
   void RegisterResume(const std::string& name, BranchFunction function) {
     CheckFree(name, functions);
     workflows.Register(name, std::move(function));
@@ -10088,24 +10164,23 @@ class Driver {
   /// One call by URL for somebody who waits for it.
   /// @throws LogicError  there is nobody who calls URLs.
   Result CallOnce(const InitiatorCall& direct) {
-    const bool in_loop = loop_thread_ == std::this_thread::get_id();
     Time next = kNever;
     BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
-    const auto drive = [&] { return next = threaded_ || in_loop ? kNever : Drive(); };
-    Result result = urls_.CallOnce(std::move(call), *clock, drive);
+    Result result = urls_.CallOnce(std::move(call), *clock, [&] {
+      const bool driven = threaded_ || loop_thread_ == std::this_thread::get_id();
+      return next = driven ? kNever : Drive();
+    });
     if (next != kNever) inbox.WakeBefore(next);  // from now on this is for who polls
     return result;
   }
 
-  /// See Coordinator::Stop. Functions begin no more from here on, though the loop may be busy for a while; the loop
-  /// refuses those that wait when it knows, so that this leaves no wait behind.
+  /// See Coordinator::Stop. From here on no function begins; the loop refuses the calls that wait when it knows.
   bool Stop(Time until) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
     if (stopped_) return true;
     {
-      // Start and Use have come before, or come never.
-      const std::lock_guard<std::mutex> lock(drive_mutex_);
+      const std::lock_guard<std::mutex> lock(drive_mutex_);  // Start and Use came before, or refuse
       inbox.Close();
       stopping_ = true;
     }
@@ -10166,6 +10241,7 @@ class Driver {
   const std::unique_ptr<Store> store;
   Inbox inbox;
   Functions functions;
+  TransactionFunctions transaction_functions;
   /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
   Functions workflows;
   Alerts alerts;
@@ -10263,9 +10339,8 @@ class Driver {
   std::atomic<bool> resumes_{false};  // a workflow is registered
   std::atomic<bool> stopping_{false};
   std::atomic<bool> stop_noticed_{false};
-  std::atomic<bool> quit_{false};
+  std::atomic<bool> quit_{false}, stopped_{false};
   std::mutex stop_mutex_;
-  std::atomic<bool> stopped_{false};
   std::mutex quiet_mutex_;
   std::condition_variable quiet_changed_;
   std::atomic<bool> quiet_{false};
@@ -10793,10 +10868,9 @@ class EmbeddedEndpoint : public Operations {
   Result CallInTransaction(InitiatorCall direct) {
     direct.phase2_url.clear();
     const BranchCall call = ToBranchCall(direct, {}, {});
-    const auto functions = &Checked().functions;
-    return RunWork([call, functions](WorkContext& context) {
-      return functions->RunInTransaction(call, context.db);
-    });
+    const auto functions = &Checked().transaction_functions;
+    return RunWork(
+        [call, functions](WorkContext& context) { return functions->Run(call, context.db); });
   }
 
   std::uint64_t Owner() const { return owner_; }
@@ -12881,7 +12955,7 @@ class Coordinator : public EmbeddedEndpoint {
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
     Driver& driver = Checked();
     const std::string full_name = kInTransactionPrefix + name;
-    driver.functions.RegisterInTransaction(
+    driver.transaction_functions.Register(
         full_name, NotEmpty(name, EraseTransactionType<T>(std::move(function))));
     (void)driver.inbox.Push(About(kLocalPrefix + full_name, Command::Kind::kRegistered));
     return {full_name, Owner()};

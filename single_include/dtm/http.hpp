@@ -18,10 +18,7 @@
 #include <deque>
 #include <exception>
 #include <functional>
-#include <list>
 #include <mutex>
-#include <new>
-#include <thread>
 #include <utility>
 
 namespace dtm {
@@ -43,8 +40,8 @@ class ThreadPool {
   bool Run(std::function<void()> job, std::size_t bytes = 0) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopping_) return false;
-    if (jobs_.size() >= idle_ && threads_.size() < max_threads_) (void)AddThread();
-    if (threads_.empty() || jobs_.size() >= idle_ + starting_ + max_waiting_) return false;
+    if (jobs_.size() >= idle_ && threads_.Count() < max_threads_) (void)AddThread();
+    if (threads_.Count() == 0 || jobs_.size() >= idle_ + starting_ + max_waiting_) return false;
     if (waiting_bytes_ > 0 &&
         bytes > max_waiting_bytes_ - (std::min)(waiting_bytes_, max_waiting_bytes_))
       return false;
@@ -56,16 +53,14 @@ class ThreadPool {
 
   /// Waits for everything that was taken, and joins the threads.
   void Stop() {
-    std::list<std::thread> threads;
+    ThreadList threads;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       stopping_ = true;
-      threads.swap(threads_);
+      threads = threads_.TakeAll();
       arrived_.notify_all();
     }
-    for (auto& thread : threads) thread.join();
-    for (auto& thread : ended_) thread.join();
-    ended_.clear();
+    threads.JoinAll();
   }
 
  private:
@@ -80,14 +75,8 @@ class ThreadPool {
 
   bool AddThread() {
     try {
-      threads_.emplace_back();
-    } catch (const std::bad_alloc&) {
-      return false;
-    }
-    try {
-      threads_.back() = std::thread([this] { ThreadMain(); });
+      threads_.Add([this] { ThreadMain(); });
     } catch (const std::exception&) {  // none to be had now
-      threads_.pop_back();
       return false;
     }
     ++starting_;
@@ -112,20 +101,8 @@ class ThreadPool {
       ++idle_;
       const auto woken = arrived_.wait_for(lock, kIdleBeforeLeaving);
       --idle_;
-      if (woken == std::cv_status::timeout && jobs_.empty() && !stopping_) {
-        return Leave();
-      }
+      if (woken == std::cv_status::timeout && jobs_.empty() && !stopping_) return threads_.Leave();
     }
-  }
-
-  void Leave() {
-    const auto self = std::find_if(threads_.begin(), threads_.end(), [](const auto& thread) {
-      return thread.get_id() == std::this_thread::get_id();
-    });
-    if (self == threads_.end()) return;
-    for (auto& thread : ended_) thread.join();  // these have left the loop already
-    ended_.clear();
-    ended_.splice(ended_.end(), threads_, self);
   }
 
   const std::size_t max_threads_;
@@ -138,8 +115,7 @@ class ThreadPool {
   std::size_t idle_ = 0;
   std::size_t starting_ = 0;
   bool stopping_ = false;
-  std::list<std::thread> threads_;
-  std::list<std::thread> ended_;  // left the pool, to be joined
+  ThreadList threads_;
 };
 
 }  // namespace v1
@@ -967,6 +943,36 @@ inline constexpr const char kDtm[] = "dtm";
 inline constexpr const char kPhase2Url[] = "phase2_url";
 
 inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
+
+/// @throws BadInput
+inline TransType TypeNamed(const std::string& name) {
+  for (const TransType type :
+       {TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
+    if (name == Name(type)) return type;
+  }
+  throw BadInput("trans_type '" + Printable(name) +
+                 "' is none of saga, msg, tcc, xa and workflow; say what the transaction is");
+}
+
+/// As a coordinator reports it; a status that is not known here counts as unfinished.
+inline Status StatusNamed(const std::string& name) {
+  for (const Status status :
+       {Status::kPrepared, Status::kAborting, Status::kSucceed, Status::kFailed}) {
+    if (name == Name(status)) return status;
+  }
+  return Status::kSubmitted;
+}
+
+/// @throws BadInput
+inline Op OpNamed(const std::string& name) {
+  for (const Op op : {Op::kAction, Op::kCompensate, Op::kTry, Op::kConfirm, Op::kCancel,
+                      Op::kCommit, Op::kRollback, Op::kMsg, Op::kBusiness}) {
+    if (name == Name(op)) return op;
+  }
+  throw BadInput("op '" + Printable(name) +
+                 "' is none of action, compensate, try, confirm, cancel, commit, rollback, msg and "
+                 "business");
+}
 
 /// The request target of a branch call: who is called for joins the query that is already there.
 inline std::string BranchTarget(const std::string& target, const BranchInfo& info) {
@@ -2011,157 +2017,14 @@ inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/wire/transaction.hpp -------------------------------------------------------------
+// ---- dtm/http/wire/write_transaction.hpp -------------------------------------------------------
 
-/// A transaction as clients send it: from JSON to the record, and back.
+/// A transaction as dtm's clients send it: from the record to JSON. read_transaction.hpp is the way back.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
 
 namespace dtm {
 inline namespace v1 {
 namespace wire {
-
-/// @throws BadInput
-inline std::string GidOf(const json_input::Fields& fields) {
-  std::string gid = CleanGid(fields.Text(kGid));
-  const std::string problem = GidProblem(gid);
-  if (!problem.empty()) throw BadInput(problem);
-  return gid;
-}
-
-/// @throws BadInput
-inline TransType TypeNamed(const std::string& name) {
-  for (const TransType type :
-       {TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
-    if (name == Name(type)) return type;
-  }
-  throw BadInput("trans_type '" + Printable(name) +
-                 "' is none of saga, msg, tcc, xa and workflow; say what the transaction is");
-}
-
-/// As a coordinator tells it; what is unknown is unfinished.
-inline Status StatusNamed(const std::string& name) {
-  for (const Status status :
-       {Status::kPrepared, Status::kAborting, Status::kSucceed, Status::kFailed}) {
-    if (name == Name(status)) return status;
-  }
-  return Status::kSubmitted;
-}
-
-/// @throws BadInput
-inline Op OpNamed(const std::string& name) {
-  for (const Op op : {Op::kAction, Op::kCompensate, Op::kTry, Op::kConfirm, Op::kCancel,
-                      Op::kCommit, Op::kRollback, Op::kMsg, Op::kBusiness}) {
-    if (name == Name(op)) return op;
-  }
-  throw BadInput("op '" + Printable(name) +
-                 "' is none of action, compensate, try, confirm, cancel, commit, rollback, msg and "
-                 "business");
-}
-
-/// A function of the coordinator's program is not for others.
-inline void CheckNotLocal(const std::string& url) {
-  if (!IsLocal(url)) return;
-  throw BadInput("'" + Printable(Truncated(url, 200)) +
-                 "' names a function of the coordinator's program; from outside a branch is a URL");
-}
-
-/// Nobody could ever call such a branch by JSON-RPC.
-inline void CheckParams(const Step& step) {
-  for (const std::string* url : {&step.action, &step.compensate}) {
-    if (url->empty() || IsTopic(*url) || !UrlProblem(*url).empty()) continue;
-    if (json_rpc::MethodOf(ParseUrl(*url)).empty()) continue;
-    (void)json_rpc::Params(step.payload);
-  }
-}
-
-namespace decode {
-
-inline void Options(const json_input::Fields& fields, TransOptions& options) {
-  const auto seconds = [&fields](const char* key) {
-    return std::chrono::seconds(fields.Integer(key, 0, kMaxOptionSeconds.count()));
-  };
-  options.wait_result = fields.Bool(kWaitResult);
-  options.timeout_to_fail = seconds(kTimeoutToFail);
-  options.request_timeout = seconds(kRequestTimeout);
-  options.retry_interval = seconds(kRetryInterval);
-  options.retry_limit = static_cast<int>(fields.Integer(kRetryLimit, 0, kMaxRetryLimit));
-  options.branch_headers = fields.Texts(kBranchHeaders);
-}
-
-/// The payloads are those of `payloads`, then the non-empty old-style `data` of the steps.
-inline std::vector<Step> Steps(const json_input::Fields& fields) {
-  std::vector<Step> steps;
-  std::vector<std::string> payloads, data;
-  fields.Each(kPayloads, "an array of strings", [&payloads](const nlohmann::json& payload) {
-    if (!payload.is_string() && !payload.is_null()) return false;
-    payloads.push_back(payload.is_null() ? "" : payload.get<std::string>());
-    return true;
-  });
-  fields.Each(kSteps, "an array of objects of strings", [&](const nlohmann::json& element) {
-    if (!element.is_object() && !element.is_null()) return false;
-    for (const auto& item : element.items()) {
-      if (!item.value().is_string() && !item.value().is_null()) return false;
-    }
-    if (steps.size() >= kMaxSteps) {
-      throw BadInput("more than " + std::to_string(kMaxSteps) + " steps; split the transaction");
-    }
-    const json_input::Fields step(element, "a step");
-    steps.push_back({step.Text(kAction), step.Text(kCompensate), {}});
-    if (std::string old = step.Text(kData); !old.empty()) data.push_back(std::move(old));
-    return true;
-  });
-  payloads.insert(payloads.end(), data.begin(), data.end());
-  if (payloads.size() < steps.size()) {
-    throw BadInput("there are " + std::to_string(steps.size()) + " steps but only " +
-                   std::to_string(payloads.size()) + " payloads; give one for each step");
-  }
-  for (std::size_t i = 0; i < steps.size(); ++i) steps[i].payload = std::move(payloads[i]);
-  return steps;
-}
-
-/// `{"concurrent":true,"orders":{"2":[0,1]}}`, as text.
-inline void SagaCustomData(const std::string& text, Definition& saga) {
-  if (text.empty()) return;
-  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
-  const json_input::Fields fields(json, "custom_data");
-  saga.concurrent = fields.Bool(kConcurrent);
-  const nlohmann::json* orders = fields.Find(kOrders);
-  if (orders == nullptr) return;
-  const char* wanted = "an object such as {\"2\":[0,1]}: step 2 comes after steps 0 and 1";
-  if (!orders->is_object()) fields.Wrong(kOrders, wanted);
-  for (const auto& order : orders->items()) {
-    if (order.value().is_null()) continue;
-    const std::optional<unsigned> number = ParseNumber<unsigned>(order.key());
-    const bool fits = number && order.key().size() <= 4;
-    if (!fits || !order.value().is_array()) fields.Wrong(kOrders, wanted);
-    std::vector<int>& before = saga.orders[static_cast<int>(*number)];
-    for (const nlohmann::json& step : order.value()) {
-      const bool known = step.is_number_integer() && step >= 0 && step <= kMaxSteps;
-      if (!known) fields.Wrong(kOrders, wanted);
-      before.push_back(step.get<int>());
-    }
-  }
-}
-
-/// `{"delay":10}`, as text.
-inline void MsgCustomData(const std::string& text, Definition& msg) {
-  if (text.empty()) return;
-  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
-  msg.delay = std::chrono::seconds(
-      json_input::Fields(json, "custom_data").Integer(kDelay, 0, kMaxDelay.count()));
-}
-
-/// `{"name":"wf","data":"<base64>"}`, as text.
-inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
-  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
-  const json_input::Fields fields(json, "custom_data");
-  workflow.workflow = fields.Text(kName);
-  const std::optional<std::string> data = base64::Decode(fields.Text(kData));
-  if (!data) fields.Wrong(kData, "base64 text");
-  workflow.data = *data;
-}
-
-}  // namespace decode
 
 /// As the client sent it, else as dtm's clients would.
 inline std::string CustomData(const Definition& saga) {
@@ -2179,53 +2042,6 @@ inline std::string CustomData(const Definition& saga) {
   for (const auto& order : saga.orders) orders[std::to_string(order.first)] = order.second;
   json[kOrders] = std::move(orders);
   return json.dump();
-}
-
-/// @throws BadInput  it has another form, or names what is not for others.
-inline Definition DecodeTransaction(const json_input::Fields& fields) {
-  Definition definition;
-  definition.gid = GidOf(fields);
-  definition.type = TypeNamed(fields.Text(kTransType));
-  const std::string protocol = fields.Text(kProtocol);
-  if (!protocol.empty() && protocol != kHttp && protocol != kJsonRpc) {
-    throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
-                   "' is not spoken here; leave it empty, or say http or json-rpc");
-  }
-  definition.json_rpc = protocol == kJsonRpc;
-  decode::Options(fields, definition.options);
-  const bool concurrent = fields.Bool(kConcurrent);
-  definition.query_prepared = fields.Text(kQueryPrepared);
-  const std::string custom_data = fields.Text(kCustomData);
-  (void)fields.Text(kRollbackReason);
-  (void)fields.Texts(kReqExtra);
-  std::vector<Step> steps = decode::Steps(fields);
-  switch (definition.type) {
-    case TransType::kSaga:  // only the `concurrent` of custom_data counts
-      definition.steps = std::move(steps);
-      decode::SagaCustomData(custom_data, definition);
-      break;
-    case TransType::kMsg:
-      definition.steps = std::move(steps);
-      for (Step& step : definition.steps) step.compensate.clear();
-      definition.concurrent = concurrent;
-      decode::MsgCustomData(custom_data, definition);
-      break;
-    case TransType::kWorkflow:
-      if (!custom_data.empty()) decode::WorkflowCustomData(custom_data, definition);
-      break;
-    case TransType::kTcc:
-    case TransType::kXa: break;
-  }
-  if (custom_data != CustomData(definition)) definition.custom_data = custom_data;
-  CheckNotLocal(definition.query_prepared);
-  for (const Step& step : definition.steps) {
-    CheckNotLocal(step.action);
-    CheckNotLocal(step.compensate);
-  }
-  if (definition.json_rpc) {
-    for (const Step& step : definition.steps) CheckParams(step);
-  }
-  return definition;
 }
 
 /// The options that are set, under their names.
@@ -2750,6 +2566,179 @@ inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
 }
 
 }  // namespace metrics_text
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/read_transaction.hpp --------------------------------------------------------
+
+/// A transaction as clients send it: from JSON to the record. write_transaction.hpp is the way back.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+/// @throws BadInput
+inline std::string GidOf(const json_input::Fields& fields) {
+  std::string gid = CleanGid(fields.Text(kGid));
+  const std::string problem = GidProblem(gid);
+  if (!problem.empty()) throw BadInput(problem);
+  return gid;
+}
+
+/// A function of the coordinator's program is not for others.
+inline void CheckNotLocal(const std::string& url) {
+  if (!IsLocal(url)) return;
+  throw BadInput("'" + Printable(Truncated(url, 200)) +
+                 "' names a function of the coordinator's program; from outside a branch is a URL");
+}
+
+/// Nobody could ever call such a branch by JSON-RPC.
+inline void CheckParams(const Step& step) {
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (url->empty() || IsTopic(*url) || !UrlProblem(*url).empty()) continue;
+    if (json_rpc::MethodOf(ParseUrl(*url)).empty()) continue;
+    (void)json_rpc::Params(step.payload);
+  }
+}
+
+namespace decode {
+
+inline void Options(const json_input::Fields& fields, TransOptions& options) {
+  const auto seconds = [&fields](const char* key) {
+    return std::chrono::seconds(fields.Integer(key, 0, kMaxOptionSeconds.count()));
+  };
+  options.wait_result = fields.Bool(kWaitResult);
+  options.timeout_to_fail = seconds(kTimeoutToFail);
+  options.request_timeout = seconds(kRequestTimeout);
+  options.retry_interval = seconds(kRetryInterval);
+  options.retry_limit = static_cast<int>(fields.Integer(kRetryLimit, 0, kMaxRetryLimit));
+  options.branch_headers = fields.Texts(kBranchHeaders);
+}
+
+/// The payloads are those of `payloads`, then the non-empty old-style `data` of the steps.
+inline std::vector<Step> Steps(const json_input::Fields& fields) {
+  std::vector<Step> steps;
+  std::vector<std::string> payloads, data;
+  fields.Each(kPayloads, "an array of strings", [&payloads](const nlohmann::json& payload) {
+    if (!payload.is_string() && !payload.is_null()) return false;
+    payloads.push_back(payload.is_null() ? "" : payload.get<std::string>());
+    return true;
+  });
+  fields.Each(kSteps, "an array of objects of strings", [&](const nlohmann::json& element) {
+    if (!element.is_object() && !element.is_null()) return false;
+    for (const auto& item : element.items()) {
+      if (!item.value().is_string() && !item.value().is_null()) return false;
+    }
+    if (steps.size() >= kMaxSteps) {
+      throw BadInput("more than " + std::to_string(kMaxSteps) + " steps; split the transaction");
+    }
+    const json_input::Fields step(element, "a step");
+    steps.push_back({step.Text(kAction), step.Text(kCompensate), {}});
+    if (std::string old = step.Text(kData); !old.empty()) data.push_back(std::move(old));
+    return true;
+  });
+  payloads.insert(payloads.end(), data.begin(), data.end());
+  if (payloads.size() < steps.size()) {
+    throw BadInput("there are " + std::to_string(steps.size()) + " steps but only " +
+                   std::to_string(payloads.size()) + " payloads; give one for each step");
+  }
+  for (std::size_t i = 0; i < steps.size(); ++i) steps[i].payload = std::move(payloads[i]);
+  return steps;
+}
+
+/// `{"concurrent":true,"orders":{"2":[0,1]}}`, as text.
+inline void SagaCustomData(const std::string& text, Definition& saga) {
+  if (text.empty()) return;
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  const json_input::Fields fields(json, "custom_data");
+  saga.concurrent = fields.Bool(kConcurrent);
+  const nlohmann::json* orders = fields.Find(kOrders);
+  if (orders == nullptr) return;
+  const char* wanted = "an object such as {\"2\":[0,1]}: step 2 comes after steps 0 and 1";
+  if (!orders->is_object()) fields.Wrong(kOrders, wanted);
+  for (const auto& order : orders->items()) {
+    if (order.value().is_null()) continue;
+    const std::optional<unsigned> number = ParseNumber<unsigned>(order.key());
+    const bool fits = number && order.key().size() <= 4;
+    if (!fits || !order.value().is_array()) fields.Wrong(kOrders, wanted);
+    std::vector<int>& before = saga.orders[static_cast<int>(*number)];
+    for (const nlohmann::json& step : order.value()) {
+      const bool known = step.is_number_integer() && step >= 0 && step <= kMaxSteps;
+      if (!known) fields.Wrong(kOrders, wanted);
+      before.push_back(step.get<int>());
+    }
+  }
+}
+
+/// `{"delay":10}`, as text.
+inline void MsgCustomData(const std::string& text, Definition& msg) {
+  if (text.empty()) return;
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  msg.delay = std::chrono::seconds(
+      json_input::Fields(json, "custom_data").Integer(kDelay, 0, kMaxDelay.count()));
+}
+
+/// `{"name":"wf","data":"<base64>"}`, as text.
+inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  const json_input::Fields fields(json, "custom_data");
+  workflow.workflow = fields.Text(kName);
+  const std::optional<std::string> data = base64::Decode(fields.Text(kData));
+  if (!data) fields.Wrong(kData, "base64 text");
+  workflow.data = *data;
+}
+
+}  // namespace decode
+
+/// @throws BadInput  it has another form, or names what is not for others.
+inline Definition DecodeTransaction(const json_input::Fields& fields) {
+  Definition definition;
+  definition.gid = GidOf(fields);
+  definition.type = TypeNamed(fields.Text(kTransType));
+  const std::string protocol = fields.Text(kProtocol);
+  if (!protocol.empty() && protocol != kHttp && protocol != kJsonRpc) {
+    throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
+                   "' is not spoken here; leave it empty, or say http or json-rpc");
+  }
+  definition.json_rpc = protocol == kJsonRpc;
+  decode::Options(fields, definition.options);
+  const bool concurrent = fields.Bool(kConcurrent);
+  definition.query_prepared = fields.Text(kQueryPrepared);
+  const std::string custom_data = fields.Text(kCustomData);
+  (void)fields.Text(kRollbackReason);
+  (void)fields.Texts(kReqExtra);
+  std::vector<Step> steps = decode::Steps(fields);
+  switch (definition.type) {
+    case TransType::kSaga:  // only the `concurrent` of custom_data counts
+      definition.steps = std::move(steps);
+      decode::SagaCustomData(custom_data, definition);
+      break;
+    case TransType::kMsg:
+      definition.steps = std::move(steps);
+      for (Step& step : definition.steps) step.compensate.clear();
+      definition.concurrent = concurrent;
+      decode::MsgCustomData(custom_data, definition);
+      break;
+    case TransType::kWorkflow:
+      if (!custom_data.empty()) decode::WorkflowCustomData(custom_data, definition);
+      break;
+    case TransType::kTcc:
+    case TransType::kXa: break;
+  }
+  if (custom_data != CustomData(definition)) definition.custom_data = custom_data;
+  CheckNotLocal(definition.query_prepared);
+  for (const Step& step : definition.steps) {
+    CheckNotLocal(step.action);
+    CheckNotLocal(step.compensate);
+  }
+  if (definition.json_rpc) {
+    for (const Step& step : definition.steps) CheckParams(step);
+  }
+  return definition;
+}
+
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm
 
@@ -3561,6 +3550,8 @@ class HostLimits {
 /// Needs: cpp-httplib (connections). Threads: none inside; the caller holds its own lock. No clock:
 /// time is passed in.
 
+#include <list>
+#include <new>
 #include <unordered_map>
 
 namespace dtm {
@@ -3866,6 +3857,8 @@ class StartThrottle {
 /// Calls branches by URL: threads that grow and shrink, connections that are kept, a queue per host.
 /// Needs: cpp-httplib, POSIX. Threads: as BranchCaller says; inside, one mutex over all state.
 /// Protocol: §3 (calling branches).
+
+#include <thread>
 
 namespace dtm {
 inline namespace v1 {

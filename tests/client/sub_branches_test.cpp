@@ -38,17 +38,17 @@ TEST_CASE(
 
 TEST_CASE(
     "sub branches: an answer is its body, FailureError, OngoingError, or an error that is none") {
-  CHECK(dtm::AnswerOf({Result::Kind::kSuccess, "the body"}, "it") == "the body");
-  CHECK(dtm::AnswerOf(Result::Success(), "it").empty());
-  CHECK_THROWS_WITH(dtm::AnswerOf(Result::Failure("no money"), "the try"),
+  CHECK(dtm::BodyOf({Result::Kind::kSuccess, "the body"}, "it") == "the body");
+  CHECK(dtm::BodyOf(Result::Success(), "it").empty());
+  CHECK_THROWS_WITH(dtm::BodyOf(Result::Failure("no money"), "the try"),
                     "the try failed: no money");
-  CHECK_THROWS_AS(dtm::AnswerOf(Result::Failure("no money"), "the try"), dtm::FailureError);
-  CHECK_THROWS_AS(dtm::AnswerOf(Result::Ongoing("soon"), "the try"), dtm::OngoingError);
-  CHECK_THROWS_WITH(dtm::AnswerOf(Result::Ongoing("soon"), "the try"),
+  CHECK_THROWS_AS(dtm::BodyOf(Result::Failure("no money"), "the try"), dtm::FailureError);
+  CHECK_THROWS_AS(dtm::BodyOf(Result::Ongoing("soon"), "the try"), dtm::OngoingError);
+  CHECK_THROWS_WITH(dtm::BodyOf(Result::Ongoing("soon"), "the try"),
                     "the try is not finished yet: soon");
   for (const Result& open : {Result::Error("later"), Result::NotSent("later")}) {
     try {
-      dtm::AnswerOf(open, "the try");
+      dtm::BodyOf(open, "the try");
       FAIL("it returned");
     } catch (const dtm::FailureError&) {
       FAIL("it is not definite");
@@ -64,7 +64,7 @@ TEST_CASE("sub branches: an error carries what the branch asked for") {
   for (Result answer : {Result::Ongoing("later"), Result::Error("later")}) {
     answer.retry_after = std::chrono::seconds(60);
     try {
-      (void)dtm::AnswerOf(answer, "it");
+      (void)dtm::BodyOf(answer, "it");
       FAIL("it returned");
     } catch (const dtm::Error& error) {
       CHECK(error.retry_after == std::chrono::seconds(60));

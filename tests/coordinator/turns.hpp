@@ -43,7 +43,7 @@ class Turns {
         functions_(1, 1),
         alerts_(options_),
         urls_(branches.NewCaller()),
-        loop(store, clock_, inbox_, functions_, alerts_, options_) {
+        loop(store, clock_, inbox_, functions_, transaction_functions_, alerts_, options_) {
     loop.Use(urls_.get());
   }
   ~Turns() { urls_->Stop(); }
@@ -101,6 +101,7 @@ class Turns {
   dtm::testing::VirtualClock clock_;
   dtm::Inbox inbox_;
   dtm::Functions functions_;
+  dtm::TransactionFunctions transaction_functions_;
   dtm::Alerts alerts_;
   std::unique_ptr<dtm::BranchCaller> urls_;
 

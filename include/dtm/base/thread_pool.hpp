@@ -11,11 +11,10 @@
 #include <deque>
 #include <exception>
 #include <functional>
-#include <list>
 #include <mutex>
-#include <new>
-#include <thread>
 #include <utility>
+
+#include <dtm/base/thread_list.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -36,8 +35,8 @@ class ThreadPool {
   bool Run(std::function<void()> job, std::size_t bytes = 0) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopping_) return false;
-    if (jobs_.size() >= idle_ && threads_.size() < max_threads_) (void)AddThread();
-    if (threads_.empty() || jobs_.size() >= idle_ + starting_ + max_waiting_) return false;
+    if (jobs_.size() >= idle_ && threads_.Count() < max_threads_) (void)AddThread();
+    if (threads_.Count() == 0 || jobs_.size() >= idle_ + starting_ + max_waiting_) return false;
     if (waiting_bytes_ > 0 &&
         bytes > max_waiting_bytes_ - (std::min)(waiting_bytes_, max_waiting_bytes_))
       return false;
@@ -49,16 +48,14 @@ class ThreadPool {
 
   /// Waits for everything that was taken, and joins the threads.
   void Stop() {
-    std::list<std::thread> threads;
+    ThreadList threads;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       stopping_ = true;
-      threads.swap(threads_);
+      threads = threads_.TakeAll();
       arrived_.notify_all();
     }
-    for (auto& thread : threads) thread.join();
-    for (auto& thread : ended_) thread.join();
-    ended_.clear();
+    threads.JoinAll();
   }
 
  private:
@@ -73,14 +70,8 @@ class ThreadPool {
 
   bool AddThread() {
     try {
-      threads_.emplace_back();
-    } catch (const std::bad_alloc&) {
-      return false;
-    }
-    try {
-      threads_.back() = std::thread([this] { ThreadMain(); });
+      threads_.Add([this] { ThreadMain(); });
     } catch (const std::exception&) {  // none to be had now
-      threads_.pop_back();
       return false;
     }
     ++starting_;
@@ -105,20 +96,8 @@ class ThreadPool {
       ++idle_;
       const auto woken = arrived_.wait_for(lock, kIdleBeforeLeaving);
       --idle_;
-      if (woken == std::cv_status::timeout && jobs_.empty() && !stopping_) {
-        return Leave();
-      }
+      if (woken == std::cv_status::timeout && jobs_.empty() && !stopping_) return threads_.Leave();
     }
-  }
-
-  void Leave() {
-    const auto self = std::find_if(threads_.begin(), threads_.end(), [](const auto& thread) {
-      return thread.get_id() == std::this_thread::get_id();
-    });
-    if (self == threads_.end()) return;
-    for (auto& thread : ended_) thread.join();  // these have left the loop already
-    ended_.clear();
-    ended_.splice(ended_.end(), threads_, self);
   }
 
   const std::size_t max_threads_;
@@ -131,8 +110,7 @@ class ThreadPool {
   std::size_t idle_ = 0;
   std::size_t starting_ = 0;
   bool stopping_ = false;
-  std::list<std::thread> threads_;
-  std::list<std::thread> ended_;  // left the pool, to be joined
+  ThreadList threads_;
 };
 
 }  // namespace v1

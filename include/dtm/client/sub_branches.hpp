@@ -34,15 +34,18 @@ class SubBranches {
   std::size_t count_ = 0;
 };
 
-/// What the answer of a branch that was called directly means to its caller: the body, or an exception.
-inline std::string AnswerOf(const Result& answer, const std::string& what) {
-  if (answer.kind == Result::Kind::kSuccess) return answer.text;
-  if (answer.kind == Result::Kind::kFailure) throw FailureError(what + " failed: " + answer.text);
-  if (answer.kind == Result::Kind::kOngoing) {
-    throw AskingToWait(OngoingError(what + " is not finished yet: " + answer.text),
-                       answer.retry_after);
+/// What the result of a branch means to the initiator that called it: the body of its reply, or an exception.
+/// @throws OngoingError  it is not finished yet.
+/// @throws FailureError  it said no.
+/// @throws Error         it gave no definite result.
+inline std::string BodyOf(const Result& result, const std::string& what) {
+  if (result.kind == Result::Kind::kSuccess) return result.text;
+  if (result.kind == Result::Kind::kFailure) throw FailureError(what + " failed: " + result.text);
+  if (result.kind == Result::Kind::kOngoing) {
+    throw AskingToWait(OngoingError(what + " is not finished yet: " + result.text),
+                       result.retry_after);
   }
-  throw AskingToWait(Error(what + " gave no definite answer: " + answer.text), answer.retry_after);
+  throw AskingToWait(Error(what + " gave no definite answer: " + result.text), result.retry_after);
 }
 
 }  // namespace v1

@@ -10,7 +10,6 @@
 #include <dtm/base/callable.hpp>
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/global_transaction.hpp>
-#include <dtm/client/sub_branches.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 
@@ -18,18 +17,15 @@ namespace dtm {
 inline namespace v1 {
 
 /// A TCC transaction that is prepared: what the callback of TccGlobalTransaction gets.
-class Tcc {
+class Tcc : public GlobalTransaction {
  public:
   Tcc(Endpoint& endpoint, std::string gid, TransOptions options)
-      : endpoint_(&endpoint), gid_(std::move(gid)), options_(std::move(options)) {}
+      : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
 
   /// Inside a try, to have branches below it: `caller` is what the try was told; `options` are for the calls of
   /// its own tries (request_timeout, branch_headers).
   Tcc(Endpoint& endpoint, const BranchInfo& caller, TransOptions options = {})
-      : endpoint_(&endpoint),
-        gid_(caller.gid),
-        options_(std::move(options)),
-        branches_(caller.branch_id) {}
+      : GlobalTransaction(endpoint, caller.gid, std::move(options), caller.branch_id) {}
 
   /// Registers the branch, then calls its try. Confirm or cancel follow when the transaction is decided, with
   /// the same payload, also if the try failed or was never reached: both have to cope with that. Branches are
@@ -52,25 +48,12 @@ class Tcc {
     branch_args::CheckReads<Payload>(cancel, gid_, where, json);
     step.action = branch_args::Url(*endpoint_, gid_, confirm);
     step.compensate = branch_args::Url(*endpoint_, gid_, cancel);
-    InitiatorCall call;
-    call.info = {gid_, TransType::kTcc, step.branch_id, Op::kTry, {}};
+    InitiatorCall call = NewCall(TransType::kTcc, step.branch_id, Op::kTry);
     call.url = branch_args::Url(*endpoint_, gid_, try_branch);
     call.payload = step.payload;
-    call.options = options_;
-    call.tell_coordinator = true;
     endpoint_->RegisterBranch(gid_, TransType::kTcc, std::move(step));
-    if (call.url.empty()) return {};
-    return AnswerOf(endpoint_->CallBranch(call),
-                    "gid '" + gid_ + "': the try of branch " + call.info.branch_id);
+    return Call(call, "try");
   }
-
-  const std::string& Gid() const { return gid_; }
-
- private:
-  Endpoint* endpoint_;
-  std::string gid_;
-  TransOptions options_;
-  SubBranches branches_;
 };
 
 /// Prepares a TCC, runs `body(Tcc&)`, and submits: returns when it is durable that all branches will be
@@ -81,14 +64,8 @@ template <typename Body>
 TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
                                  const Body& body) {
   static_assert(callable::Check<Body, Tcc&>(), "dtm: the body takes dtm::Tcc&");
-  Definition definition;
-  definition.gid = std::move(gid);
-  definition.type = TransType::kTcc;
-  definition.options = std::move(options);
-  Tcc tcc(endpoint, definition.gid, definition.options);
-  return RunGlobalTransaction(endpoint, std::move(definition), [&] {
-    if constexpr (callable::kFits<Body, Tcc&>) body(tcc);
-  });
+  return RunGlobalTransaction<Tcc>(endpoint, TransType::kTcc, std::move(gid), std::move(options),
+                                   body);
 }
 template <typename Body>
 TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {

@@ -78,7 +78,7 @@ std::string Answer(const Step& step, const std::string& where) {
     if constexpr (std::is_void_v<Returned>) {
       step();
     } else if constexpr (std::is_same_v<Returned, Result>) {
-      return AnswerOf(step(), where);
+      return BodyOf(step(), where);
     } else if constexpr (std::is_convertible_v<Returned, std::string> &&
                          !std::is_same_v<Returned, nlohmann::json>) {
       return step();
@@ -97,7 +97,7 @@ std::function<void()> Callback(Function function, const std::string& where) {
   if constexpr (std::is_invocable_v<Function&>) {
     using Returned = std::invoke_result_t<Function&>;
     const std::function<Returned()> kept = callable::Keep<Returned()>(std::move(function));
-    return [kept, what = where + ": its callback"] { (void)AnswerOf(ResultOf(kept), what); };
+    return [kept, what = where + ": its callback"] { (void)BodyOf(ResultOf(kept), what); };
   } else {
     return {};
   }

@@ -80,7 +80,7 @@ class Workflow {
     const Result answer = endpoint_->CallBranch(call);
     if (answer.done)
       throw NotKept{who + " was done, but its answer cannot be kept: " + answer.text};
-    return AnswerOf(answer, who);
+    return BodyOf(answer, who);
   }
 
   void Keep(std::vector<Undo>& list, Step step, Callback callback) {

@@ -11,7 +11,6 @@
 #include <dtm/base/callable.hpp>
 #include <dtm/client/branch_args.hpp>
 #include <dtm/client/global_transaction.hpp>
-#include <dtm/client/sub_branches.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 
@@ -19,10 +18,10 @@ namespace dtm {
 inline namespace v1 {
 
 /// An XA transaction that is prepared: what the callback of XaGlobalTransaction gets.
-class Xa {
+class Xa : public GlobalTransaction {
  public:
   Xa(Endpoint& endpoint, std::string gid, TransOptions options)
-      : endpoint_(&endpoint), gid_(std::move(gid)), options_(std::move(options)) {}
+      : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
 
   /// Calls the branch, which does its work in an XA transaction, prepares that and registers itself; it is
   /// told commit or rollback at the same url. Returns the body of its answer.
@@ -31,26 +30,13 @@ class Xa {
   template <typename Payload, typename Branch>
   std::string CallBranch(const Payload& payload, const Branch& branch) {
     static_assert(branch_args::CheckPayload<Branch, Payload>());
-    InitiatorCall call;
-    call.info = {gid_, TransType::kXa, branches_.Next(), Op::kAction, {}};
+    InitiatorCall call = NewCall(TransType::kXa, branches_.Next(), Op::kAction);
     call.url = branch_args::Url(*endpoint_, gid_, branch);
     call.payload =
         branch_args::Text(gid_, "branch " + call.info.branch_id, branch_args::Json(payload));
-    call.options = options_;
-    call.tell_coordinator = true;
     call.phase2_url = call.url;
-    if (call.url.empty()) return {};
-    return AnswerOf(endpoint_->CallBranch(call),
-                    "gid '" + gid_ + "': the action of branch " + call.info.branch_id);
+    return Call(call, "action");
   }
-
-  const std::string& Gid() const { return gid_; }
-
- private:
-  Endpoint* endpoint_;
-  std::string gid_;
-  TransOptions options_;
-  SubBranches branches_;
 };
 
 /// As TccGlobalTransaction, with `body(Xa&)`.
@@ -58,14 +44,8 @@ template <typename Body>
 TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
                                 const Body& body) {
   static_assert(callable::Check<Body, Xa&>(), "dtm: the body takes dtm::Xa&");
-  Definition definition;
-  definition.gid = std::move(gid);
-  definition.type = TransType::kXa;
-  definition.options = std::move(options);
-  Xa xa(endpoint, definition.gid, definition.options);
-  return RunGlobalTransaction(endpoint, std::move(definition), [&] {
-    if constexpr (callable::kFits<Body, Xa&>) body(xa);
-  });
+  return RunGlobalTransaction<Xa>(endpoint, TransType::kXa, std::move(gid), std::move(options),
+                                  body);
 }
 template <typename Body>
 TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {

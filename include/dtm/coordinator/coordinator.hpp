@@ -106,7 +106,7 @@ class Coordinator : public EmbeddedEndpoint {
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
     Driver& driver = Checked();
     const std::string full_name = kInTransactionPrefix + name;
-    driver.functions.RegisterInTransaction(
+    driver.transaction_functions.Register(
         full_name, NotEmpty(name, EraseTransactionType<T>(std::move(function))));
     (void)driver.inbox.Push(About(kLocalPrefix + full_name, Command::Kind::kRegistered));
     return {full_name, Owner()};

@@ -133,10 +133,9 @@ class EmbeddedEndpoint : public Operations {
   Result CallInTransaction(InitiatorCall direct) {
     direct.phase2_url.clear();
     const BranchCall call = ToBranchCall(direct, {}, {});
-    const auto functions = &Checked().functions;
-    return RunWork([call, functions](WorkContext& context) {
-      return functions->RunInTransaction(call, context.db);
-    });
+    const auto functions = &Checked().transaction_functions;
+    return RunWork(
+        [call, functions](WorkContext& context) { return functions->Run(call, context.db); });
   }
 
   std::uint64_t Owner() const { return owner_; }

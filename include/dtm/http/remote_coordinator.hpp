@@ -36,7 +36,7 @@
 #include <dtm/http/wire/registration.hpp>
 #include <dtm/http/wire/reply_rule.hpp>
 #include <dtm/http/wire/told_transaction.hpp>
-#include <dtm/http/wire/transaction.hpp>
+#include <dtm/http/wire/write_transaction.hpp>
 
 namespace dtm {
 inline namespace v1 {

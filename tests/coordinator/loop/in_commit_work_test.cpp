@@ -42,7 +42,7 @@ struct WorkTurns : sql_kit::Disk {
         inbox(100000, std::size_t{1} << 30),
         functions(1, 1),
         alerts(options),
-        loop(store, clock, inbox, functions, alerts, options) {}
+        loop(store, clock, inbox, functions, transaction_functions, alerts, options) {}
 
   /// Returns its place in `answers`: "" = not yet, "success", or what went wrong.
   std::size_t Push(std::function<Result(dtm::WorkContext&)> work) {
@@ -99,6 +99,7 @@ struct WorkTurns : sql_kit::Disk {
   dtm::testing::VirtualClock clock;
   dtm::Inbox inbox;
   dtm::Functions functions;
+  dtm::TransactionFunctions transaction_functions;
   dtm::Alerts alerts;
   dtm::Loop loop;
 };
@@ -191,11 +192,11 @@ TEST_CASE("in-commit work: what one breaks harms nobody else of its batch, and l
       WorkTurns turns;
       turns.Submit("url", "http://a");
       turns.Submit("branch", "local:tx/Branch");
-      turns.functions.RegisterInTransaction(
-          "tx/Branch", [](sqlite3* db, const std::string&, const dtm::Caller&) {
-            Note(db, "branch");
-            return Result::Success();
-          });
+      turns.transaction_functions.Register("tx/Branch",
+                                           [](sqlite3* db, const std::string&, const dtm::Caller&) {
+                                             Note(db, "branch");
+                                             return Result::Success();
+                                           });
       std::size_t at = 0;
       for (int i = 0; i < 3; ++i) {
         if (i != place) {
@@ -287,7 +288,7 @@ TEST_CASE(
     "round") {
   WorkTurns turns;
   int branches = 0;
-  turns.functions.RegisterInTransaction(
+  turns.transaction_functions.Register(
       "tx/Branch", [&](sqlite3*, const std::string&, const dtm::Caller&) {
         ++branches;
         turns.time->MoveTowards(turns.time->Now() + milliseconds(6));

@@ -55,8 +55,8 @@ struct Life {
         functions(1, 1),
         alerts(options),
         urls(branches.NewCaller()),
-        loop(store, clock, inbox, functions, alerts, options) {
-    functions.RegisterInTransaction(
+        loop(store, clock, inbox, functions, transaction_functions, alerts, options) {
+    transaction_functions.Register(
         "tx/branch", [](sqlite3*, const std::string&, const auto&) { return Result::Success(); });
     loop.Use(urls.get());
   }
@@ -69,6 +69,7 @@ struct Life {
   dtm::testing::VirtualClock clock;
   dtm::Inbox inbox;
   dtm::Functions functions;
+  dtm::TransactionFunctions transaction_functions;
   dtm::Alerts alerts;
   std::unique_ptr<dtm::BranchCaller> urls;
   dtm::Loop loop;

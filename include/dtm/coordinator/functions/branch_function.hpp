@@ -32,5 +32,19 @@ using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
 /// The same, inside a commit: it writes through the coordinator's own connection.
 using TransactionFunction = std::function<Result(sqlite3*, const std::string&, const Caller&)>;
 
+/// What is said where a name is registered twice.
+inline std::string NameTaken(const std::string& name) {
+  return "a branch function named '" + name +
+         "' is registered already; give each function a name of its own";
+}
+
+/// The result of a call whose function this program has not registered: it waits until it has.
+inline Result NotRegistered(const BranchCall& call) {
+  return Result::NoHandler(IfThereIsMemory([&] {
+    return "waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
+           "\": this program has not registered it";
+  }));
+}
+
 }  // namespace v1
 }  // namespace dtm

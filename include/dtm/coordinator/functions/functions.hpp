@@ -9,8 +9,6 @@
 #include <condition_variable>
 #include <cstddef>
 #include <exception>
-#include <list>
-#include <map>
 #include <mutex>
 #include <new>
 #include <string>
@@ -20,6 +18,7 @@
 #include <vector>
 
 #include <dtm/base/error.hpp>
+#include <dtm/base/thread_list.hpp>
 #include <dtm/coordinator/functions/branch_function.hpp>
 #include <dtm/coordinator/functions/function_queue.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
@@ -46,30 +45,8 @@ class Functions : public BranchCaller {
     }
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!queue_.Add(name, std::move(function))) {
-      throw LogicError("a branch function named '" + name +
-                       "' is registered already; give each function a name of its own");
+      throw LogicError(NameTaken(name));
     }
-  }
-
-  /// The same for one that runs inside a commit; see InCommitWork.
-  void RegisterInTransaction(const std::string& name, TransactionFunction function) {
-    if (name == kInTransactionPrefix) throw LogicError("a branch function needs a name");
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!in_transaction_.emplace(name, std::move(function)).second) {
-      throw LogicError("a branch function named '" + name +
-                       "' is registered already; give each function a name of its own");
-    }
-  }
-  /// Here and now, in the loop's thread.
-  Result RunInTransaction(const BranchCall& call, sqlite3* db) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    const auto found = in_transaction_.find(call.Url().c_str() + kLocalPrefixSize);
-    if (found == in_transaction_.end()) return Missing(call);
-    const TransactionFunction& function = found->second;  // none is ever removed
-    lock.unlock();
-    if (db == nullptr)
-      return Result::Error("the store has no SQL for functions inside a transaction");
-    return function(db, call.Payload(), Caller(call));
   }
 
   /// Calls of names that are not registered here go there; before the first call.
@@ -102,7 +79,7 @@ class Functions : public BranchCaller {
       if (call.definition) results.Done(std::move(call), Result::NotSent({}));
     }
     if (else_ != nullptr && !unknown.empty()) return else_->Call(std::move(unknown), results);
-    for (const BranchCall& call : unknown) results.Done(call, Missing(call));
+    for (const BranchCall& call : unknown) results.Done(call, NotRegistered(call));
   }
 
   /// The function of this name; empty if there is none.
@@ -118,8 +95,8 @@ class Functions : public BranchCaller {
     threaded_ = true;
     const std::size_t first =
         (std::max)(std::size_t{2}, std::size_t{std::thread::hardware_concurrency()});
-    while (threads_.size() < (std::min)(first, max_threads_)) AddThread();
-    min_threads_ = threads_.size();
+    while (threads_.Count() < (std::min)(first, max_threads_)) AddThread();
+    min_threads_ = threads_.Count();
   }
 
   /// Adds threads if calls have waited for `kPatience` while none was taken up: all that run are
@@ -130,7 +107,7 @@ class Functions : public BranchCaller {
     if (next != nullptr && idle_ > 0) return now + kPatience;  // somebody wakes up to take it
     const bool starves = next != nullptr && next->Running() == 0;
     const std::size_t most = starves ? (std::max)(max_threads_, running_.size() + 1) : max_threads_;
-    if (next == nullptr || threads_.size() >= most) {
+    if (next == nullptr || threads_.Count() >= most) {
       stalled_since_ = kNever;
       return kNever;
     }
@@ -139,7 +116,7 @@ class Functions : public BranchCaller {
       taken_before_ = taken_;
     } else if (now - stalled_since_ >= kPatience) {
       const std::size_t more =
-          (std::min)({threads_.size(), queue_.Waiting(), most - threads_.size()});
+          (std::min)({threads_.Count(), queue_.Waiting(), most - threads_.Count()});
       stalled_since_ = now;
       try {
         for (std::size_t i = 0; i < more; ++i) AddThread();
@@ -178,17 +155,15 @@ class Functions : public BranchCaller {
 
   /// Drops what has not begun, waits for the functions that run, joins the threads.
   void Stop() override {
-    std::list<std::thread> threads;
+    ThreadList threads;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       refusing_ = true;
       stopping_ = true;
-      threads.swap(threads_);
+      threads = threads_.TakeAll();
       ready_changed_.notify_all();
     }
-    for (auto& thread : threads) thread.join();
-    for (auto& thread : ended_) thread.join();
-    ended_.clear();
+    threads.JoinAll();
   }
 
   /// From now on no function begins; what comes is answered NotSent.
@@ -211,13 +186,6 @@ class Functions : public BranchCaller {
   }
 
  private:
-  static Result Missing(const BranchCall& call) {
-    return Result::NoHandler(IfThereIsMemory([&] {
-      return "waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
-             "\": this program has not registered it";
-    }));
-  }
-
   static void Refuse(const std::vector<BranchCall>& calls, BranchResults& results) {
     for (const BranchCall& call : calls) {
       results.Done(call,
@@ -241,13 +209,7 @@ class Functions : public BranchCaller {
   }
 
   void AddThread() {
-    threads_.emplace_back();
-    try {
-      threads_.back() = std::thread([this] { ThreadMain(); });
-    } catch (...) {
-      threads_.pop_back();
-      throw;
-    }
+    threads_.Add([this] { ThreadMain(); });
   }
 
   void ThreadMain() {
@@ -260,16 +222,9 @@ class Functions : public BranchCaller {
       ++idle_;
       const auto woken = ready_changed_.wait_for(lock, kIdleBeforeLeaving);
       --idle_;
-      if (woken == std::cv_status::timeout && Next() == nullptr && threads_.size() > min_threads_ &&
-          !stopping_) {
-        const auto self = std::find_if(threads_.begin(), threads_.end(), [](const auto& thread) {
-          return thread.get_id() == std::this_thread::get_id();
-        });
-        if (self == threads_.end()) return;
-        for (auto& thread : ended_) thread.join();  // these have left the loop already
-        ended_.clear();
-        ended_.splice(ended_.end(), threads_, self);
-        return;
+      if (woken == std::cv_status::timeout && Next() == nullptr &&
+          threads_.Count() > min_threads_ && !stopping_) {
+        return threads_.Leave();
       }
     }
   }
@@ -299,7 +254,6 @@ class Functions : public BranchCaller {
   std::mutex mutex_;
   std::condition_variable ready_changed_;
   FunctionQueue queue_;
-  std::map<std::string, TransactionFunction, std::less<>> in_transaction_;
   std::size_t idle_ = 0;
   std::size_t min_threads_ = 0;
   std::size_t taken_ = 0;
@@ -311,8 +265,7 @@ class Functions : public BranchCaller {
   BranchResults* results_ = nullptr;
   BranchCaller* else_ = nullptr;
   std::vector<std::thread::id> running_;
-  std::list<std::thread> threads_;
-  std::list<std::thread> ended_;  // left the pool, to be joined
+  ThreadList threads_;
 };
 
 }  // namespace v1

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include <dtm/base/error.hpp>
-#include <dtm/coordinator/functions/functions.hpp>
+#include <dtm/coordinator/functions/transaction_functions.hpp>
 #include <dtm/coordinator/loop/conflicts.hpp>
 #include <dtm/coordinator/loop/in_commit_work.hpp>
 #include <dtm/coordinator/loop/retention.hpp>
@@ -27,7 +27,7 @@ inline namespace v1 {
 
 class CommitStage {
  public:
-  CommitStage(TurnState& state, Functions& functions, Clock& clock)
+  CommitStage(TurnState& state, TransactionFunctions& functions, Clock& clock)
       : state_(state),
         clock_(clock),
         conflicts_(state),

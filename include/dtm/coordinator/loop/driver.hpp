@@ -18,6 +18,7 @@
 #include <dtm/base/error.hpp>
 #include <dtm/base/text.hpp>
 #include <dtm/coordinator/functions/functions.hpp>
+#include <dtm/coordinator/functions/transaction_functions.hpp>
 #include <dtm/coordinator/loop/loop.hpp>
 #include <dtm/coordinator/loop/url_calls.hpp>
 #include <dtm/coordinator/parts/alerts.hpp>
@@ -43,7 +44,7 @@ class Driver {
         functions(options.max_function_threads, options.max_threads_per_function),
         workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
-        loop_(*store, *clock, inbox, functions, alerts, options) {
+        loop_(*store, *clock, inbox, functions, transaction_functions, alerts, options) {
     functions.ElseCall(workflows);
   }
 
@@ -81,7 +82,7 @@ class Driver {
     CheckFree(name, workflows);
     functions.Register(name, std::move(function));
   }
-  /// The same for what resumes a workflow. Its threads are there once there is one.
+  /// The same for what resumes a workflow.
   void RegisterResume(const std::string& name, BranchFunction function) {
     CheckFree(name, functions);
     workflows.Register(name, std::move(function));
@@ -133,24 +134,23 @@ class Driver {
   /// One call by URL for somebody who waits for it.
   /// @throws LogicError  there is nobody who calls URLs.
   Result CallOnce(const InitiatorCall& direct) {
-    const bool in_loop = loop_thread_ == std::this_thread::get_id();
     Time next = kNever;
     BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
-    const auto drive = [&] { return next = threaded_ || in_loop ? kNever : Drive(); };
-    Result result = urls_.CallOnce(std::move(call), *clock, drive);
+    Result result = urls_.CallOnce(std::move(call), *clock, [&] {
+      const bool driven = threaded_ || loop_thread_ == std::this_thread::get_id();
+      return next = driven ? kNever : Drive();
+    });
     if (next != kNever) inbox.WakeBefore(next);  // from now on this is for who polls
     return result;
   }
 
-  /// See Coordinator::Stop. Functions begin no more from here on, though the loop may be busy for a while; the loop
-  /// refuses those that wait when it knows, so that this leaves no wait behind.
+  /// See Coordinator::Stop. From here on no function begins; the loop refuses the calls that wait when it knows.
   bool Stop(Time until) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
     if (stopped_) return true;
     {
-      // Start and Use have come before, or come never.
-      const std::lock_guard<std::mutex> lock(drive_mutex_);
+      const std::lock_guard<std::mutex> lock(drive_mutex_);  // Start and Use came before, or refuse
       inbox.Close();
       stopping_ = true;
     }
@@ -211,6 +211,7 @@ class Driver {
   const std::unique_ptr<Store> store;
   Inbox inbox;
   Functions functions;
+  TransactionFunctions transaction_functions;
   /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
   Functions workflows;
   Alerts alerts;
@@ -308,9 +309,8 @@ class Driver {
   std::atomic<bool> resumes_{false};  // a workflow is registered
   std::atomic<bool> stopping_{false};
   std::atomic<bool> stop_noticed_{false};
-  std::atomic<bool> quit_{false};
+  std::atomic<bool> quit_{false}, stopped_{false};
   std::mutex stop_mutex_;
-  std::atomic<bool> stopped_{false};
   std::mutex quiet_mutex_;
   std::condition_variable quiet_changed_;
   std::atomic<bool> quiet_{false};

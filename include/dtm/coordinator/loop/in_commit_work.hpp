@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/coordinator/functions/functions.hpp>
+#include <dtm/coordinator/functions/transaction_functions.hpp>
 #include <dtm/coordinator/parts/clock.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
@@ -29,7 +29,7 @@ class InCommitWork {
  public:
   static constexpr std::size_t kPerTurn = 256;
 
-  InCommitWork(TurnState& state, Functions& functions, Clock& clock)
+  InCommitWork(TurnState& state, TransactionFunctions& functions, Clock& clock)
       : state_(state), functions_(functions), clock_(clock) {}
 
   bool Pending() const { return TransactsLeft() || BranchesLeft(); }
@@ -193,8 +193,7 @@ class InCommitWork {
     call.definition = active->transaction.definition;
     call.row = work.row;
     const Time begin = clock_.Now();
-    Result result =
-        state_.store.Run([&](sqlite3* db) { return functions_.RunInTransaction(call, db); });
+    Result result = state_.store.Run([&](sqlite3* db) { return functions_.Run(call, db); });
     WarnIfSlow(begin, call.Url());
     AdvanceBranch(work, std::move(result));
   }
@@ -242,7 +241,7 @@ class InCommitWork {
   }
 
   TurnState& state_;
-  Functions& functions_;
+  TransactionFunctions& functions_;
   Clock& clock_;
   // What ran in the open batch stays at the front of its queue until that is durable.
   std::size_t transacts_ = 0;

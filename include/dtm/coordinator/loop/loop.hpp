@@ -11,6 +11,7 @@
 
 #include <dtm/base/error.hpp>
 #include <dtm/coordinator/functions/functions.hpp>
+#include <dtm/coordinator/functions/transaction_functions.hpp>
 #include <dtm/coordinator/loop/collect_stage.hpp>
 #include <dtm/coordinator/loop/commit_stage.hpp>
 #include <dtm/coordinator/loop/release_stage.hpp>
@@ -30,14 +31,14 @@ inline namespace v1 {
 
 class Loop {
  public:
-  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, Alerts& alerts,
-       const Options& options)
+  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions,
+       TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
       : clock_(clock),
         functions_(functions),
         inbox_(inbox),
         state_(store, options),
         collect_(state_, inbox),
-        commit_(state_, functions, clock),
+        commit_(state_, transaction_functions, clock),
         release_(state_, clock, functions, inbox, alerts),
         sweep_(state_) {
     state_.context.started = clock.Now();

@@ -22,7 +22,6 @@
 #include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/stored_transaction.hpp>
-#include <dtm/http/wire/transaction.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -13,8 +13,8 @@
 #include <dtm/core/endpoint.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/names.hpp>
+#include <dtm/http/wire/read_transaction.hpp>
 #include <dtm/http/wire/registration.hpp>
-#include <dtm/http/wire/transaction.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include <dtm/base/error.hpp>
 #include <dtm/base/text.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
@@ -97,6 +98,36 @@ inline constexpr const char kDtm[] = "dtm";
 inline constexpr const char kPhase2Url[] = "phase2_url";
 
 inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
+
+/// @throws BadInput
+inline TransType TypeNamed(const std::string& name) {
+  for (const TransType type :
+       {TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
+    if (name == Name(type)) return type;
+  }
+  throw BadInput("trans_type '" + Printable(name) +
+                 "' is none of saga, msg, tcc, xa and workflow; say what the transaction is");
+}
+
+/// As a coordinator reports it; a status that is not known here counts as unfinished.
+inline Status StatusNamed(const std::string& name) {
+  for (const Status status :
+       {Status::kPrepared, Status::kAborting, Status::kSucceed, Status::kFailed}) {
+    if (name == Name(status)) return status;
+  }
+  return Status::kSubmitted;
+}
+
+/// @throws BadInput
+inline Op OpNamed(const std::string& name) {
+  for (const Op op : {Op::kAction, Op::kCompensate, Op::kTry, Op::kConfirm, Op::kCancel,
+                      Op::kCommit, Op::kRollback, Op::kMsg, Op::kBusiness}) {
+    if (name == Name(op)) return op;
+  }
+  throw BadInput("op '" + Printable(name) +
+                 "' is none of action, compensate, try, confirm, cancel, commit, rollback, msg and "
+                 "business");
+}
 
 /// The request target of a branch call: who is called for joins the query that is already there.
 inline std::string BranchTarget(const std::string& target, const BranchInfo& info) {

@@ -18,7 +18,8 @@
 #include <dtm/http/wire/base64.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/names.hpp>
-#include <dtm/http/wire/transaction.hpp>
+#include <dtm/http/wire/read_transaction.hpp>
+#include <dtm/http/wire/write_transaction.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -16,7 +16,7 @@
 #include <dtm/core/url.hpp>
 #include <dtm/http/wire/base64.hpp>
 #include <dtm/http/wire/names.hpp>
-#include <dtm/http/wire/transaction.hpp>
+#include <dtm/http/wire/write_transaction.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -16,7 +16,7 @@
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/registration.hpp>
-#include <dtm/http/wire/transaction.hpp>
+#include <dtm/http/wire/write_transaction.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -1,4 +1,4 @@
-/// A transaction from JSON and back: the captured bodies of protocol §11.1, and what is refused.
+/// A transaction from JSON: what is read, that it is what was written, and what is refused.
 #include <chrono>
 #include <cstddef>
 #include <map>
@@ -9,7 +9,8 @@
 #include <dtm/core/limits.hpp>
 #include <dtm/core/validate.hpp>
 #include <dtm/http/wire/json_input.hpp>
-#include <dtm/http/wire/transaction.hpp>
+#include <dtm/http/wire/read_transaction.hpp>
+#include <dtm/http/wire/write_transaction.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::BadInput;
@@ -17,8 +18,6 @@ using dtm::CleanGid;
 using dtm::Definition;
 using dtm::SameContent;
 using dtm::wire::EncodeTransaction;
-using dtm::wire::OpNamed;
-using dtm::wire::TypeNamed;
 using Seconds = std::chrono::seconds;
 
 namespace {
@@ -49,57 +48,9 @@ std::string Repeated(const std::string& text, std::size_t count) {
   return all;
 }
 
-/// The saga of the captured bodies; their urls are shortened there.
-Definition Captured() {
-  Definition saga;
-  saga.gid = "g1";
-  saga.steps = {{"A", "C", R"({"amount":30})"}, {"A2", "", "null"}};
-  return saga;
-}
-
 }  // namespace
 
-TEST_CASE("wire_transaction: the captured bodies of dtm's client, byte for byte") {
-  Definition saga = Captured();
-  CHECK(EncodeTransaction(saga) ==
-        R"({"gid":"g1","trans_type":"saga","concurrent":false,)"
-        R"("steps":[{"action":"A","compensate":"C"},{"action":"A2","compensate":""}],)"
-        R"("payloads":["{\"amount\":30}","null"],"protocol":""})");
-  saga.concurrent = true;
-  saga.orders[1] = {0};
-  CHECK(EncodeTransaction(saga) ==
-        R"({"gid":"g1","trans_type":"saga",)"
-        R"("custom_data":"{\"concurrent\":true,\"orders\":{\"1\":[0]}}","concurrent":true,)"
-        R"("steps":[{"action":"A","compensate":"C"},{"action":"A2","compensate":""}],)"
-        R"("payloads":["{\"amount\":30}","null"],"protocol":""})");
-  saga.orders.clear();  // "orders" is there all the same
-  CHECK_THAT(EncodeTransaction(saga),
-             ContainsSubstring(R"("custom_data":"{\"concurrent\":true,\"orders\":{}}")"));
-  saga.concurrent = false;  // orders without concurrency are not sent
-  saga.orders[1] = {0};
-  CHECK_THAT(EncodeTransaction(saga), ContainsSubstring(R"("custom_data":"{\"concurrent\":false)"));
-  saga.orders.clear();
-  CHECK(EncodeTransaction(saga).find("custom_data") == std::string::npos);
-}
-
-TEST_CASE("wire_transaction: the options that are set, in the reference's order") {
-  Definition saga;
-  saga.gid = "g\"1";
-  CHECK(EncodeTransaction(saga) ==
-        R"({"gid":"g\"1","trans_type":"saga","concurrent":false,"protocol":""})");
-  saga.options.wait_result = true;
-  saga.options.timeout_to_fail = Seconds(60);
-  saga.options.request_timeout = Seconds(5);
-  saga.options.retry_interval = Seconds(7);
-  saga.options.retry_limit = 3;
-  saga.options.branch_headers = {{"b", "2"}, {"a", "1"}};
-  CHECK(EncodeTransaction(saga) ==
-        R"({"gid":"g\"1","trans_type":"saga","wait_result":true,"timeout_to_fail":60,)"
-        R"("request_timeout":5,"retry_interval":7,"branch_headers":{"a":"1","b":"2"},)"
-        R"("concurrent":false,"retry_limit":3,"protocol":""})");
-}
-
-TEST_CASE("wire_transaction: what is encoded is decoded to the same content and options") {
+TEST_CASE("read transaction: what is encoded is decoded to the same content and options") {
   std::vector<Definition> sagas(6);
   sagas[1].steps = {{"http://h/a", "http://h/c?x=1&y=<2>", R"({"n":30})"}};
   sagas[2].steps = {{"", "", ""}, {"https://h/a", "", std::string("\0\n\"\\\x7F", 5)}};
@@ -131,28 +82,13 @@ TEST_CASE("wire_transaction: what is encoded is decoded to the same content and 
   }
 }
 
-TEST_CASE("wire_transaction: gids, types and ops by name") {
+TEST_CASE("read transaction: gids lose the characters that the reference removes") {
   CHECK(CleanGid("a\nb\rc;d;;") == "abcd");
   CHECK(CleanGid(";\n\r").empty());
   CHECK(CleanGid(" \t\"\xC3\xBC,:") == " \t\"\xC3\xBC,:");
-  for (const auto type : {dtm::TransType::kSaga, dtm::TransType::kMsg, dtm::TransType::kTcc,
-                          dtm::TransType::kXa, dtm::TransType::kWorkflow}) {
-    CHECK(TypeNamed(dtm::Name(type)) == type);
-  }
-  for (const char* name : {"", "Saga", "saga ", "sagas", "unknown"}) {
-    CHECK_THROWS_WITH(TypeNamed(name), ContainsSubstring("trans_type '" + std::string(name)));
-  }
-  for (const auto op :
-       {dtm::Op::kAction, dtm::Op::kCompensate, dtm::Op::kTry, dtm::Op::kConfirm, dtm::Op::kCancel,
-        dtm::Op::kCommit, dtm::Op::kRollback, dtm::Op::kMsg, dtm::Op::kBusiness}) {
-    CHECK(OpNamed(dtm::Name(op)) == op);
-  }
-  for (const char* name : {"", "Action", "trying", "resume", "unknown"}) {
-    CHECK_THROWS_WITH(OpNamed(name), ContainsSubstring("op '" + std::string(name)));
-  }
 }
 
-TEST_CASE("wire_transaction: payloads belong to steps, old data comes behind them") {
+TEST_CASE("read transaction: payloads belong to steps, old data comes behind them") {
   struct Row {
     const char* more;
     std::vector<std::string> payloads;  // of the steps
@@ -186,7 +122,7 @@ TEST_CASE("wire_transaction: payloads belong to steps, old data comes behind the
   CHECK(saga.steps[0].compensate == "HTTPS://h");
 }
 
-TEST_CASE("wire_transaction: only custom_data makes a saga concurrent") {
+TEST_CASE("read transaction: only custom_data makes a saga concurrent") {
   const std::string steps = R"(,"steps":[{},{},{}],"payloads":["","",""])";
   const auto with = [&](const std::string& custom_data) {
     return Decode(Body(steps + R"(,"custom_data":")" + custom_data + "\""));
@@ -204,7 +140,7 @@ TEST_CASE("wire_transaction: only custom_data makes a saga concurrent") {
         std::map<int, std::vector<int>>{{2, {0}}});
 }
 
-TEST_CASE("wire_transaction: what cannot be carried out is refused, and the field is named") {
+TEST_CASE("read transaction: what cannot be carried out is refused, and the field is named") {
   struct Row {
     std::string body;
     const char* words;
@@ -293,7 +229,7 @@ TEST_CASE("wire_transaction: what cannot be carried out is refused, and the fiel
   }
 }
 
-TEST_CASE("wire_transaction: as much as the limits allow is taken") {
+TEST_CASE("read transaction: as much as the limits allow is taken") {
   const std::string url = "http://h/" + std::string(dtm::kMaxUrlBytes - 9, 'u');
   std::string headers;
   for (std::size_t i = 10; i < 10 + dtm::kMaxHeaders; ++i) {

@@ -1,10 +1,9 @@
-/// A transaction as clients send it: from JSON to the record, and back.
+/// A transaction as clients send it: from JSON to the record. write_transaction.hpp is the way back.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
-#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -21,6 +20,7 @@
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/json_rpc.hpp>
 #include <dtm/http/wire/names.hpp>
+#include <dtm/http/wire/write_transaction.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -32,36 +32,6 @@ inline std::string GidOf(const json_input::Fields& fields) {
   const std::string problem = GidProblem(gid);
   if (!problem.empty()) throw BadInput(problem);
   return gid;
-}
-
-/// @throws BadInput
-inline TransType TypeNamed(const std::string& name) {
-  for (const TransType type :
-       {TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
-    if (name == Name(type)) return type;
-  }
-  throw BadInput("trans_type '" + Printable(name) +
-                 "' is none of saga, msg, tcc, xa and workflow; say what the transaction is");
-}
-
-/// As a coordinator tells it; what is unknown is unfinished.
-inline Status StatusNamed(const std::string& name) {
-  for (const Status status :
-       {Status::kPrepared, Status::kAborting, Status::kSucceed, Status::kFailed}) {
-    if (name == Name(status)) return status;
-  }
-  return Status::kSubmitted;
-}
-
-/// @throws BadInput
-inline Op OpNamed(const std::string& name) {
-  for (const Op op : {Op::kAction, Op::kCompensate, Op::kTry, Op::kConfirm, Op::kCancel,
-                      Op::kCommit, Op::kRollback, Op::kMsg, Op::kBusiness}) {
-    if (name == Name(op)) return op;
-  }
-  throw BadInput("op '" + Printable(name) +
-                 "' is none of action, compensate, try, confirm, cancel, commit, rollback, msg and "
-                 "business");
 }
 
 /// A function of the coordinator's program is not for others.
@@ -169,24 +139,6 @@ inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
 
 }  // namespace decode
 
-/// As the client sent it, else as dtm's clients would.
-inline std::string CustomData(const Definition& saga) {
-  if (!saga.custom_data.empty()) return saga.custom_data;
-  if (saga.type == TransType::kMsg && saga.delay.count() > 0) {
-    return nlohmann::json{{kDelay, saga.delay.count()}}.dump();
-  }
-  if (saga.type == TransType::kWorkflow) {
-    return nlohmann::json{{kName, saga.workflow}, {kData, base64::Encode(saga.data)}}.dump();
-  }
-  // dtm's clients build it only for concurrent ones; orders of a sequential one change nothing, but are its content.
-  if (saga.type != TransType::kSaga || (!saga.concurrent && saga.orders.empty())) return {};
-  nlohmann::ordered_json json = {{kConcurrent, saga.concurrent}};
-  nlohmann::ordered_json orders = nlohmann::ordered_json::object();
-  for (const auto& order : saga.orders) orders[std::to_string(order.first)] = order.second;
-  json[kOrders] = std::move(orders);
-  return json.dump();
-}
-
 /// @throws BadInput  it has another form, or names what is not for others.
 inline Definition DecodeTransaction(const json_input::Fields& fields) {
   Definition definition;
@@ -232,62 +184,6 @@ inline Definition DecodeTransaction(const json_input::Fields& fields) {
     for (const Step& step : definition.steps) CheckParams(step);
   }
   return definition;
-}
-
-/// The options that are set, under their names.
-inline void AddOptions(const Definition& definition, nlohmann::ordered_json& json) {
-  const TransOptions& options = definition.options;
-  const auto add = [&json](const char* key, std::int64_t value) {
-    if (value != 0) json[key] = value;
-  };
-  if (options.wait_result) json[kWaitResult] = true;
-  add(kTimeoutToFail, options.timeout_to_fail.count());
-  add(kRequestTimeout, options.request_timeout.count());
-  add(kRetryInterval, options.retry_interval.count());
-  if (!options.branch_headers.empty()) json[kBranchHeaders] = options.branch_headers;
-  json[kConcurrent] = definition.concurrent;
-  add(kRetryLimit, options.retry_limit);
-}
-
-inline nlohmann::ordered_json StepsJson(const Definition& definition) {
-  auto steps = nlohmann::ordered_json::array();
-  if (definition.type == TransType::kMsg) {
-    for (const auto& step : SubmittedSteps(definition)) steps.push_back({{kAction, step.first}});
-    return steps;
-  }
-  for (const Step& step : definition.steps) {
-    steps.push_back({{kAction, step.action}, {kCompensate, step.compensate}});
-  }
-  return steps;
-}
-
-inline nlohmann::ordered_json PayloadsJson(const Definition& definition) {
-  auto payloads = nlohmann::ordered_json::array();
-  if (definition.type == TransType::kMsg) {
-    for (const auto& step : SubmittedSteps(definition)) payloads.push_back(step.second);
-    return payloads;
-  }
-  for (const Step& step : definition.steps) payloads.push_back(step.payload);
-  return payloads;
-}
-
-/// The body of a submit and its like, byte for byte as dtm's clients send it (§11.1); `more` comes last.
-inline std::string EncodeTransaction(const Definition& definition,
-                                     const nlohmann::ordered_json& more = {}) {
-  nlohmann::ordered_json json = {{kGid, definition.gid}, {kTransType, Name(definition.type)}};
-  const std::string custom_data = CustomData(definition);
-  if (!custom_data.empty()) json[kCustomData] = custom_data;
-  AddOptions(definition, json);
-  if (!definition.steps.empty() && !RegistersSteps(definition.type)) {
-    json[kSteps] = StepsJson(definition);
-    json[kPayloads] = PayloadsJson(definition);
-  }
-  if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
-  json[kProtocol] = definition.type == TransType::kWorkflow ? kHttp
-                    : definition.json_rpc                   ? kJsonRpc
-                                                            : "";
-  for (const auto& item : more.items()) json[item.key()] = item.value();
-  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace wire
