@@ -44,7 +44,9 @@ int Serve(ServerConfig config) {
   sqlite3_config(SQLITE_CONFIG_PAGECACHE, nullptr, 0, 0);  // no pages in advance: 0.2 MB when idle
 
   dtm::Coordinator tm(config.db, config.coordinator);
-  tm.Use(dtm::HttpBranches());
+  dtm::HttpBranchOptions calls;
+  calls.tls = ServerTls();
+  tm.Use(dtm::HttpBranches(calls));
   dtm::Server server(tm, config.server);
   const int port = server.Start(config.host, config.port);
   tm.Start();

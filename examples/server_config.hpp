@@ -6,10 +6,14 @@
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <dtm/http.hpp>
+#ifdef DTM_SERVER_TLS
+#include <dtm/http/tls.hpp>
+#endif
 
 /// What is wrong with the settings, and what to do.
 struct BadSetting : std::runtime_error {
@@ -24,6 +28,15 @@ struct ServerConfig {
   dtm::Options coordinator;
   dtm::ServerOptions server;
 };
+
+/// For https; null if this program was built without OpenSSL.
+inline std::shared_ptr<dtm::TlsClient> ServerTls() {
+#ifdef DTM_SERVER_TLS
+  return dtm::Tls();
+#else
+  return nullptr;
+#endif
+}
 
 inline constexpr const char kHelp[] =
     "dtm-server: a coordinator for distributed transactions with the HTTP API of dtm.\n"
@@ -91,7 +104,7 @@ inline void Set(ServerConfig& config, const std::string& name, const std::string
     config.coordinator.request_timeout = seconds();
   } else if (name == "AlertWebHook") {
     try {
-      config.coordinator.on_alert = dtm::AlertWebHook(value);
+      config.coordinator.on_alert = dtm::AlertWebHook(value, ServerTls());
     } catch (const dtm::Error& error) {
       throw BadSetting("AlertWebHook: " + std::string(error.what()));
     }

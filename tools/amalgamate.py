@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Makes single_include/dtm/dtm.hpp and single_include/dtm/http.hpp (which includes the first) from include/.
+"""Makes single_include/dtm/dtm.hpp, dtm/http.hpp (which includes the first) and dtm/http/tls.hpp (which includes both) from include/.
 
 Usage: amalgamate.py [--check]      --check only compares with the files that are there
 The same sources give the same bytes: no date, version control or path of this machine goes in.
 """
+import os
 import re
 import sys
 
 from headers import INCLUDE_LINE, ROOT, all_headers, finish, reachable, read
 
-OUTPUTS = ['dtm/dtm.hpp', 'dtm/http.hpp']
+OUTPUTS = ['dtm/dtm.hpp', 'dtm/http.hpp', 'dtm/http/tls.hpp']
 BEGIN = re.compile(r'^\s*#\s*if')
 END = re.compile(r'^\s*#\s*endif')
 
@@ -23,7 +24,7 @@ def amalgamate(umbrella, others):
     order = reachable(umbrella)
     for other in others:
         if any(elsewhere.get(header) == other for header in order):
-            lines += ['', f'#include "{other.split("/")[-1]}"']
+            lines += ['', f'#include "{os.path.relpath(other, os.path.dirname(umbrella))}"']
     outside = set()  # includes of std and third parties that are there already
     for header in order:
         if header in elsewhere:

@@ -1,22 +1,22 @@
 /// Options::on_alert by HTTP: tells a URL which branch keeps failing.
-/// Needs: cpp-httplib, POSIX. Threads: what it makes runs on any; SIGPIPE gets blocked there.
+/// Needs: POSIX. Threads: what it makes runs on any.
 /// Protocol: §3 (alert). The answer is ignored, and no redirect is followed.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 
-#include <httplib.h>
 #include <nlohmann/json.hpp>
 
 #include <dtm/base/error.hpp>
 #include <dtm/coordinator/parts/options.hpp>
 #include <dtm/core/url.hpp>
-#include <dtm/http/httplib/guarded_client.hpp>
-#include <dtm/http/httplib/http_connection.hpp>
+#include <dtm/http/remote/http_connection.hpp>
+#include <dtm/http/wire/base64.hpp>
 #include <dtm/http/wire/names.hpp>
 
 namespace dtm {
@@ -38,22 +38,20 @@ inline std::string Body(const Alert& alert) {
 }
 
 /// @throws Error  nobody answered; the coordinator logs it.
-inline void Post(const Url& url, const Alert& alert) {
-  BlockSigpipe();
-  httplib::Request request;
+inline void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsClient>& tls) {
+  transport::HttpRequest request;
   request.method = "POST";
-  request.path = url.target;
+  request.target = url.target;
   request.body = Body(alert);
-  request.set_header("Host", url.Authority());
-  request.set_header("Content-Type", wire::kJson);
-  request.set_header("Accept-Encoding", "identity");
-  request.set_header("User-Agent", wire::UserAgent());
-  request.set_header("Connection", "close");
-  if (!url.credentials.empty()) request.set_header("Authorization", BasicAuthorization(url));
+  request.Set("Host", url.Authority());
+  request.Set("Content-Type", wire::kJson);
+  request.Set("Accept-Encoding", "identity");
+  request.Set("User-Agent", wire::UserAgent());
+  request.Set("Connection", "close");
+  if (!url.credentials.empty()) request.Set("Authorization", BasicAuthorization(url));
   // Alerts are rare: none leaves a connection behind.
-  const Exchanged reply =
-      HttpConnection(url, kMaxAnswer)
-          .Send(std::move(request), std::chrono::steady_clock::now() + kTimeout);
+  const Exchanged reply = HttpConnection(url, kMaxAnswer, tls)
+                              .Send(request, std::chrono::steady_clock::now() + kTimeout);
   if (!reply.answered) {
     throw Error("the alert web hook at " + url.Origin() + " did not answer: " + reply.Problem());
   }
@@ -62,16 +60,18 @@ inline void Post(const Url& url, const Alert& alert) {
 }  // namespace alert_web_hook
 
 /// `options.on_alert = dtm::AlertWebHook("http://...")`: POSTs each alert as
-/// {"gid","status","branch","error","retry_count"}, within 3 s.
+/// {"gid","status","branch","error","retry_count"}, within 3 s. `tls`: for https, dtm::Tls() of <dtm/http/tls.hpp>.
 /// @throws Error  the URL is none that can be called.
-inline std::function<void(const Alert&)> AlertWebHook(const std::string& url) {
+inline std::function<void(const Alert&)> AlertWebHook(const std::string& url,
+                                                      std::shared_ptr<TlsClient> tls = nullptr) {
   Url parsed = ParseUrl(url, "the alert web hook");
-  if (parsed.tls && !kHttpsSupported) {
+  if (parsed.tls && !tls) {
     throw Error("the alert web hook " + parsed.Origin() +
-                " needs TLS, which this program was built without (CPPHTTPLIB_OPENSSL_SUPPORT)");
+                " needs TLS: include <dtm/http/tls.hpp> and give dtm::Tls() as well");
   }
-  FillRegexTable();
-  return [parsed = std::move(parsed)](const Alert& alert) { alert_web_hook::Post(parsed, alert); };
+  return [parsed = std::move(parsed), tls = std::move(tls)](const Alert& alert) {
+    alert_web_hook::Post(parsed, alert, tls);
+  };
 }
 
 }  // namespace v1

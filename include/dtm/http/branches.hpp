@@ -1,5 +1,5 @@
 /// Branches by URL, as a coordinator uses them: `tm.Use(dtm::HttpBranches())`.
-/// Needs: cpp-httplib, POSIX. Threads: as BranchCaller says. Protocol: §3 (calling branches).
+/// Needs: POSIX. Threads: as BranchCaller says. Protocol: §3 (calling branches).
 #pragma once
 
 #include <memory>
@@ -24,8 +24,7 @@ struct HttpBranchCaller final : BranchCaller {
   OfThisProcess<UrlCaller> own;
 };
 
-/// Branches are called with cpp-httplib. Each call in flight takes a thread and a file descriptor:
-/// `ulimit -n` should be above `limits.total`.
+/// Each call in flight takes a file descriptor: `ulimit -n` should be above `limits.total`. One thread serves them all.
 /// @throws LogicError  an option is out of its range.
 inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}) {
   return std::make_unique<HttpBranchCaller>(options);

@@ -1,5 +1,5 @@
 /// A coordinator elsewhere, as builders see it: this library in another process, or the Go server.
-/// Needs: cpp-httplib, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
+/// Needs: POSIX, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +29,7 @@
 #include <dtm/core/url.hpp>
 #include <dtm/core/validate.hpp>
 #include <dtm/http/calls/call_once.hpp>
-#include <dtm/http/httplib/http_connection.hpp>
+#include <dtm/http/remote/http_connection.hpp>
 #include <dtm/http/remote/remote_requests.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/names.hpp>
@@ -173,8 +173,8 @@ class RemoteCoordinator : public Endpoint {
   Result CallBranch(const InitiatorCall& call) override {
     const std::string where = Requests().Where();
     if (!call.url.empty()) CheckCallable(call);
-    BlockSigpipe();
-    return CallOnce(call, options_.url_in_branches.empty() ? where : options_.url_in_branches);
+    return CallOnce(call, options_.url_in_branches.empty() ? where : options_.url_in_branches,
+                    options_.tls);
   }
 
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override {

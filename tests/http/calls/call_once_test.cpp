@@ -4,7 +4,7 @@
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
 #include <dtm/http/calls/call_once.hpp>
-#include <dtm/http/httplib/http_connection.hpp>
+#include <dtm/http/remote/http_connection.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::InitiatorCall;
@@ -23,9 +23,7 @@ struct Once {
       : answer_(std::move(answer)), server([this](int fd, int) {
           request = RawServer::ReadRequest(fd);
           RawServer::Write(fd, answer_);
-        }) {
-    dtm::BlockSigpipe();
-  }
+        }) {}
   /// Makes the call; `request` is what arrived.
   Result Call(InitiatorCall call, const std::string& coordinator = "") {
     call.url = server.Url("/try");
@@ -149,7 +147,6 @@ TEST_CASE(
 }
 
 TEST_CASE("direct_call: nothing listens, or nobody answers within the timeout of the call") {
-  dtm::BlockSigpipe();
   InitiatorCall call = Try();
   call.url = "http://127.0.0.1:1/x";
   CHECK(dtm::CallOnce(call, "").kind == Kind::kError);

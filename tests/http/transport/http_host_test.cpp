@@ -286,7 +286,7 @@ TEST_CASE("http_host: how a request can end") {
       {"HTTP/1.1 103 Hints\r\n\r\n", Kind::kNoReply, 0,
        "closed the connection without a valid HTTP answer"},
       {"garbage\r\n\r\n", Kind::kInvalid, 0,
-       "sent no valid HTTP answer: its first line is no status"},
+       "ended without a valid HTTP answer: its first line is no status"},
       {"HTTP/1.1 409 No\r\n" + length + "short", Kind::kBrokeOff, 409, "broke off its answer"},
       {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\n", Kind::kBrokeOff, 200,
        "the size of a chunk"},

@@ -32,6 +32,7 @@ struct Talking final : SocketConnection {
   void OnSent() override { text += "[sent]"; }
   void OnEnd(bool broken) override { text += broken ? "[broken]" : "[end]"; }
   void OnDeadline() override { text += "[late]"; }
+  void OnNoMemory() override { Close(); }
   using SocketConnection::Open;
   using SocketConnection::PauseReading;
   using SocketConnection::ResumeReading;

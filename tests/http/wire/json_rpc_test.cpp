@@ -9,7 +9,8 @@
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
 #include "tests/support/nested.hpp"
-#include <dtm/http/calls/branch_connection.hpp>
+#include <dtm/http/calls/branch_http_call.hpp>
+#include <dtm/http/transport/blocking_host.hpp>
 #include <dtm/http/wire/json_rpc.hpp>
 
 using dtm::BranchInfo;
@@ -56,9 +57,18 @@ Sent Send(const std::string& target, const std::string& payload, const std::stri
     });
     const dtm::BranchCall call = RpcCall(server.Url(target), payload);
     const dtm::Url url = ParseUrl(call.Url());
-    dtm::BlockSigpipe();
-    dtm::BranchConnection connection(url);
-    result = connection.Send(call, url, dtm_test::Clock::now() + Ms(5000)).result;
+    struct One final : dtm::BranchHttpCall {
+      One(const dtm::BranchCall& sent, const dtm::Url& to)
+          : BranchHttpCall(sent, to, dtm_test::Clock::now() + Ms(5000)), call(sent), url(to) {}
+      void OnDone(dtm::transport::HttpOutcome outcome) override {
+        told = Interpret(outcome, call, url).result;
+      }
+      const dtm::BranchCall& call;
+      const dtm::Url& url;
+      Result told;
+    } one(call, url);
+    dtm::transport::BlockingHost(url).Send(one);
+    result = one.told;
     server.AwaitClosed(1);
   }
   return {request, result};

@@ -1,27 +1,43 @@
 /// One branch call that the caller waits for, on a connection of its own.
-/// Needs: cpp-httplib. Threads: any; SIGPIPE must be blocked. Protocol: §11.1 (direct branch request).
+/// Needs: POSIX. Threads: any. Protocol: §11.1 (direct branch request).
 #pragma once
 
 #include <chrono>
 #include <exception>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
-#include <dtm/http/calls/branch_connection.hpp>
+#include <dtm/http/calls/branch_http_call.hpp>
+#include <dtm/http/transport/blocking_host.hpp>
 
 namespace dtm {
 inline namespace v1 {
 
-inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinator) {
+inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinator,
+                       std::shared_ptr<TlsClient> tls = nullptr) {
   if (direct.url.empty()) return Result::Success();
   try {
     const BranchCall call = ToBranchCall(direct, coordinator, std::chrono::seconds(3));
     const Url url = ParseUrl(call.Url());
-    BranchConnection connection(url);
-    return connection.Send(call, url, Later(std::chrono::steady_clock::now(), call.timeout)).result;
+    struct One final : BranchHttpCall {
+      One(const BranchCall& one, const Url& its)
+          : BranchHttpCall(one, its, Later(std::chrono::steady_clock::now(), one.timeout)),
+            branch(one),
+            where(its) {}
+      void OnDone(transport::HttpOutcome outcome) override {
+        told = Interpret(outcome, branch, where);
+      }
+      const BranchCall& branch;
+      const Url& where;
+      CallOutcome told;
+    } one(call, url);
+    transport::BlockingHost(url, std::move(tls)).Send(one);
+    return std::move(one.told.result);
   } catch (const std::exception& error) {
     return Result::Error(error.what());
   }

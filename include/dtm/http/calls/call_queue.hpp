@@ -1,7 +1,5 @@
-/// Which call goes out next: a queue per host, round robin over the hosts, connections kept for
-/// them.
-/// Needs: cpp-httplib (connections). Threads: none inside; the caller holds its own lock. No clock:
-/// time is passed in.
+/// Which call goes out next: a queue per host, round robin over the hosts.
+/// Needs: std. Threads: none inside; the caller holds its own lock. No clock: time is passed in.
 #pragma once
 
 #include <algorithm>
@@ -21,8 +19,9 @@
 #include <dtm/core/option_range.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
-#include <dtm/http/calls/branch_connection.hpp>
 #include <dtm/http/calls/host_limits.hpp>
+#include <dtm/http/transport/http_host.hpp>
+#include <dtm/http/wire/reply_rule.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -31,8 +30,10 @@ inline namespace v1 {
 struct HttpBranchOptions {
   HostLimits::Limits limits;
   std::size_t max_waiting = 65536;  ///< calls without a free slot; more are answered NotSent
-  /// How long unused connections and threads stay, at most a day.
+  /// How long unused connections stay, at most a day.
   Duration keep_idle = std::chrono::seconds(4);
+  /// For https: dtm::Tls() of <dtm/http/tls.hpp>. Without it such URLs are not called.
+  std::shared_ptr<TlsClient> tls;
 };
 
 /// @throws LogicError  an option is out of its range.
@@ -50,7 +51,8 @@ class CallQueue {
  public:
   struct Job {
     BranchCall call;
-    BranchResults* results;
+    BranchResults* results = nullptr;
+    Url url{};  ///< of the call, once it is in the queue
   };
 
   struct Ended {
@@ -64,19 +66,14 @@ class CallQueue {
     explicit Host(Url where) : url_(std::move(where)) {}
     const Url& Where() const { return url_; }
 
+    std::unique_ptr<transport::HttpHost> connections;  ///< whoever sends the calls makes them
+
    private:
     friend class CallQueue;
-    struct Idle {
-      SteadyTime since;
-      std::unique_ptr<BranchConnection> connection;
-    };
 
     Url url_;
     HostLimits::Load load_;
     std::multimap<SteadyTime, Job> waiting_;  ///< by the time at which it is too late to send it
-    /// Unused, the freshest at the back: all threads share them, so that a host sees no more
-    /// connections than calls.
-    std::vector<Idle> idle_;
     bool in_ring_ = false;
     SteadyTime last_used_{};
   };
@@ -84,25 +81,25 @@ class CallQueue {
   /// A call that leaves the queue.
   struct Taken {
     Job job;
-    std::optional<Result> too_late;                ///< not to be sent, this is its answer
-    std::unique_ptr<BranchConnection> connection;  ///< null: make a new one
+    std::optional<Result> too_late;  ///< not to be sent, this is its answer
   };
 
   /// @throws LogicError  an option is out of its range.
   explicit CallQueue(const HttpBranchOptions& options)
       : options_(CheckedOptions(options)), limits_(options.limits) {}
 
-  /// Returns the answer if the call cannot wait here.
+  /// Returns the answer if the call cannot wait here; it is moved from if it can.
   /// @throws std::bad_alloc  nothing was changed.
-  std::optional<Result> Push(const Job& job, SteadyTime now) {
+  std::optional<Result> Push(Job&& job, SteadyTime now) {
     try {
-      Url url = ParseUrl(job.call.Url());
-      if (url.tls && !kHttpsSupported) {
+      job.url = ParseUrl(job.call.Url());
+      if (job.url.tls && !options_.tls) {
         return Result::Error(
-            "https is not available: build cpp-httplib with CPPHTTPLIB_OPENSSL_SUPPORT to call " +
-            url.Origin());
+            "https is not available: include <dtm/http/tls.hpp> and set HttpBranchOptions::tls to "
+            "call " +
+            job.url.Origin());
       }
-      Host& host = HostAt(std::move(url));
+      Host& host = HostAt(job.url);
       // Half of what is free: a host that is stuck cannot fill the queue for the others.
       if (host.waiting_.size() >= options_.max_waiting - waiting_) {
         return Result::NotSent("too many calls wait for " + host.url_.Origin());
@@ -110,7 +107,7 @@ class CallQueue {
       if (!host.in_ring_) ring_.push_back(&host);
       host.in_ring_ = true;
       host.last_used_ = now;
-      host.waiting_.emplace(Later(now, job.call.timeout - job.call.late), job);
+      host.waiting_.emplace(Later(now, job.call.timeout - job.call.late), std::move(job));
       ++waiting_;
       return std::nullopt;
     } catch (const Error& error) {
@@ -139,41 +136,25 @@ class CallQueue {
   Taken Take(Host& host, SteadyTime now) {
     ring_.splice(ring_.end(), ring_, ring_.begin());
     const auto first = host.waiting_.begin();
-    Taken taken{first->second, std::nullopt, nullptr};
+    Taken taken{std::move(first->second), std::nullopt};
     if (first->first <= now) {
       taken.too_late = TooLate(host);
     } else {
       limits_.Started(host.load_);
-      if (!host.idle_.empty()) {
-        taken.connection = std::move(host.idle_.back().connection);
-        host.idle_.pop_back();
-        --idle_;
-      }
     }
     host.waiting_.erase(first);
     --waiting_;
     return taken;
   }
 
-  /// A call has ended. The connection, if it is still good, is kept; else it stays the caller's to
-  /// close.
-  void Return(Host& host, bool silent, std::unique_ptr<BranchConnection>& connection,
-              SteadyTime now) {
+  /// A call has ended.
+  void Return(Host& host, bool silent, SteadyTime now) {
     limits_.Finished(host.load_, silent);
     host.last_used_ = now;
-    if (!connection || !connection->IsOpen() || idle_ >= options_.limits.total) return;
-    try {
-      host.idle_.emplace_back();
-    } catch (const std::bad_alloc&) {
-      return;
-    }
-    host.idle_.back() = {now, std::move(connection)};
-    ++idle_;
   }
 
-  /// Collects what has become too late or too old, and returns when to look again.
-  SteadyTime Check(SteadyTime now, std::vector<Ended>& ended,
-                   std::vector<std::unique_ptr<BranchConnection>>& closing) {
+  /// Collects what has become too late, forgets hosts that are not called any more, and returns when to look again.
+  SteadyTime Check(SteadyTime now, std::vector<Ended>& ended) {
     SteadyTime next = now + std::chrono::hours(1);
     for (auto at = hosts_.begin(); at != hosts_.end();) {
       Host& host = *at->second;
@@ -182,11 +163,11 @@ class CallQueue {
           next = (std::min)(next, waiting.begin()->first);
           break;
         }
-        ended.push_back({waiting.begin()->second, TooLate(host)});
+        ended.push_back({std::move(waiting.begin()->second), TooLate(host)});
         --waiting_;
       }
-      next = (std::min)(next, CloseOld(host, now, closing));
-      const bool unused = host.load_.in_flight == 0 && host.waiting_.empty() && host.idle_.empty();
+      const bool connected = host.connections != nullptr && host.connections->Connections() > 0;
+      const bool unused = host.load_.in_flight == 0 && host.waiting_.empty() && !connected;
       const SteadyTime forget = host.last_used_ + kRemember;
       if (unused && (host.load_.silent == 0 || forget <= now || hosts_.size() > kMaxHosts)) {
         if (host.in_ring_) ring_.remove(&host);
@@ -217,24 +198,13 @@ class CallQueue {
   static constexpr std::chrono::seconds kRemember{60};
   static constexpr std::size_t kMaxHosts = 4096;
 
-  Host& HostAt(Url url) {
+  Host& HostAt(const Url& url) {
     std::string origin = url.Origin();
     auto found = hosts_.find(origin);
     if (found == hosts_.end()) {
-      found = hosts_.emplace(std::move(origin), std::make_unique<Host>(std::move(url))).first;
+      found = hosts_.emplace(std::move(origin), std::make_unique<Host>(url)).first;
     }
     return *found->second;
-  }
-
-  SteadyTime CloseOld(Host& host, SteadyTime now,
-                      std::vector<std::unique_ptr<BranchConnection>>& closing) {
-    std::size_t old = 0;
-    while (old < host.idle_.size() && host.idle_[old].since + options_.keep_idle <= now) {
-      closing.push_back(std::move(host.idle_[old++].connection));
-    }
-    host.idle_.erase(host.idle_.begin(), host.idle_.begin() + static_cast<std::ptrdiff_t>(old));
-    idle_ -= static_cast<int>(old);
-    return host.idle_.empty() ? (SteadyTime::max)() : host.idle_.front().since + options_.keep_idle;
   }
 
   static Result TooLate(const Host& host) {
@@ -247,7 +217,6 @@ class CallQueue {
   std::unordered_map<std::string, std::unique_ptr<Host>> hosts_;  ///< by origin
   std::list<Host*> ring_;                                         ///< hosts with waiting calls
   std::size_t waiting_ = 0;
-  int idle_ = 0;  ///< connections
 };
 
 }  // namespace v1

@@ -1,65 +1,62 @@
-/// Calls branches by URL: threads that grow and shrink, connections that are kept, a queue per host.
-/// Needs: cpp-httplib, POSIX. Threads: as BranchCaller says; inside, one mutex over all state.
+/// Calls branches by URL: one thread for all sockets, connections that are kept, a queue per host.
+/// Needs: POSIX. Threads: as BranchCaller says; inside, one mutex over the queue, the rest belongs to the loop.
 /// Protocol: §3 (calling branches).
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstddef>
 #include <exception>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <new>
-#include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/core/result.hpp>
-#include <dtm/core/url.hpp>
-#include <dtm/http/calls/branch_connection.hpp>
+#include <dtm/http/calls/branch_http_call.hpp>
 #include <dtm/http/calls/call_queue.hpp>
-#include <dtm/http/calls/start_throttle.hpp>
-#include <dtm/http/httplib/guarded_client.hpp>
+#include <dtm/http/transport/http_host.hpp>
+#include <dtm/http/transport/io_loop.hpp>
+#include <dtm/http/transport/resolver.hpp>
 
 namespace dtm {
 inline namespace v1 {
 
-class UrlCaller {
+class UrlCaller final : transport::Timer, transport::TurnEnd {
  public:
-  explicit UrlCaller(HttpBranchOptions options) : options_(options), queue_(options) {
-    FillRegexTable();
-    housekeeper_ = std::thread([this] { KeepHouse(); });
+  explicit UrlCaller(const HttpBranchOptions& options)
+      : tls_(options.tls),
+        resolver_(loop_),
+        parts_{loop_, resolver_, tls_.get(), options.keep_idle,
+               static_cast<std::size_t>((std::max)(options.limits.total, 0))},
+        queue_(options) {
+    loop_.Set(*this, loop_.Now() + kLongest);
+    loop_.AtTurnEnds(*this);
+    loop_.Start();
   }
   ~UrlCaller() { Stop(); }
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) {
-    std::vector<Ended> ended;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (stopping_) return;
-      const SteadyTime now = Clock::now();
-      for (BranchCall& call : calls) {
-        const Job job{call, &results};
-        try {
-          if (auto refused = queue_.Push(job, now)) {
-            ended.push_back({job, std::move(*refused)});
-          } else {
-            CheckBefore(Later(now, call.timeout - call.late));
-          }
-          call.definition = nullptr;
-        } catch (const std::bad_alloc&) {  // it stays here
-        }
+    if (stopping_ || calls.empty()) return;
+    try {
+      auto posted = std::make_shared<std::vector<BranchCall>>();
+      posted->swap(calls);
+      try {
+        loop_.Post([this, posted, &results] { Take(*posted, results); });
+      } catch (...) {
+        posted->swap(calls);
+        throw;
       }
-      WakeWorker();
-    }
-    Deliver(ended);
-    for (BranchCall& call : calls) {
-      if (call.definition) Deliver({std::move(call), &results}, Result::NotSent({}));
+    } catch (const std::bad_alloc&) {
+      for (BranchCall& call : calls) {
+        Job job{std::move(call), &results};
+        Result problem = Result::NotSent({});
+        Tell(job, problem);
+      }
     }
   }
 
@@ -68,252 +65,171 @@ class UrlCaller {
     return queue_.Load();
   }
 
-  /// Waits for calls that hang in the resolver: getaddrinfo cannot be interrupted.
+  /// Waits for names that are being resolved: getaddrinfo cannot be interrupted.
   void Stop() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
-      for (Worker& worker : workers_) worker.wake.notify_one();
-      housekeeping_.notify_one();
-    }
-    if (housekeeper_.joinable()) housekeeper_.join();
+    stopping_ = true;
+    loop_.Stop();
+    resolver_.Stop();
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-  using Milliseconds = std::chrono::milliseconds;
-
-  // When a deadline has passed: first the worker may notice by itself, then its socket is broken, and if even that
-  // does not help (the resolver hangs) the call is answered for it.
-  static constexpr Milliseconds kBreakAfter{10};
-  static constexpr Milliseconds kAnswerAfter{60};
-  static constexpr Milliseconds kShortestNap{1};
-
   using Job = CallQueue::Job;
-  using Ended = CallQueue::Ended;
   using Host = CallQueue::Host;
 
-  struct Worker {
-    std::thread thread;
-    std::condition_variable wake;
-    bool woken = false;
-    std::optional<Job> job;                  ///< taken by whoever ended it
-    BranchConnection* connection = nullptr;  ///< in use
-    StartThrottle::Place place;
-    SteadyTime deadline{};
+  struct Sent final : BranchHttpCall {
+    Sent(UrlCaller& caller, Host& to, Job& sent, SteadyTime until)
+        : BranchHttpCall(sent.call, sent.url, until),
+          owner(caller),
+          host(to),
+          job(std::move(sent)) {}
+    void OnDone(transport::HttpOutcome outcome) override { owner.OnDone(*this, outcome); }
+    UrlCaller& owner;
+    Host& host;
+    Job job;
   };
-  using WorkerAt = std::list<Worker>::iterator;
 
-  // With the mutex held, where nothing else is said.
+  // All on the loop.
 
-  /// One at a time: who wakes up and sees more work wakes the next. While the pace lets no call begin, one waits at
-  /// the gate.
-  void WakeWorker() noexcept {
-    if (waking_ || stopping_ || queue_.Next() == nullptr) return;
-    if (at_gate_ && !pace_.MayStart(Clock::now())) return;
-    if (!idle_.empty()) {
-      Worker* worker = idle_.back();  // the one whose stack and connection are still warm
-      idle_.pop_back();
-      worker->woken = true;
-      worker->wake.notify_one();
-      waking_ = true;
-      return;
-    }
-    if (static_cast<int>(workers_.size()) >= options_.limits.total) return;
-    try {
-      idle_.reserve(workers_.size() + 1);
-      const WorkerAt worker = workers_.emplace(workers_.end());
+  void Take(std::vector<BranchCall>& calls, BranchResults& results) {
+    const SteadyTime now = loop_.Now();
+    for (BranchCall& call : calls) {
+      const SteadyTime late = Later(now, call.timeout - call.late);
+      Job job{std::move(call), &results};
+      std::optional<Result> refused;
       try {
-        worker->thread = std::thread([this, worker] { Work(worker); });
-        waking_ = true;
-      } catch (...) {
-        workers_.erase(worker);
-        throw;
-      }
-    } catch (...) {  // the threads there are go on, and the housekeeper tries again
-      CheckBefore(Clock::now() + kBreakAfter);
-    }
-  }
-
-  void Work(WorkerAt self) {
-    BlockSigpipe();
-    std::unique_lock<std::mutex> lock(mutex_);
-    waking_ = false;
-    for (bool stay = true; stay && !stopping_;) {
-      Host* host = queue_.Next();
-      if (host != nullptr && pace_.MayStart(Clock::now())) {
-        RunOne(*host, *self, lock);
-      } else if (host != nullptr && !at_gate_) {
-        WaitAtGate(*self, lock);
-      } else {
-        stay = WaitForWork(*self, lock);
-      }
-    }
-    finished_.splice(finished_.end(), workers_, self);
-    housekeeping_.notify_one();
-  }
-
-  bool WaitForWork(Worker& self, std::unique_lock<std::mutex>& lock) {
-    self.woken = false;
-    idle_.push_back(&self);
-    self.wake.wait_until(lock, Clock::now() + options_.keep_idle,
-                         [&] { return self.woken || stopping_; });
-    if (self.woken) {
-      waking_ = false;
-    } else {
-      idle_.erase(std::find(idle_.begin(), idle_.end(), &self));
-    }
-    return self.woken;
-  }
-
-  void WaitAtGate(Worker& self, std::unique_lock<std::mutex>& lock) {
-    at_gate_ = true;
-    self.wake.wait_until(lock, pace_.NextChange(), [&] { return stopping_; });
-    at_gate_ = false;
-  }
-
-  void RunOne(Host& host, Worker& self, std::unique_lock<std::mutex>& lock) {
-    const SteadyTime now = Clock::now();
-    CallQueue::Taken taken = queue_.Take(host, now);
-    Job& job = taken.job;
-    if (!taken.too_late) {
-      self.job = job;
-      self.connection = taken.connection.get();
-      pace_.Started(self.place, now);
-      self.deadline = Later(now, job.call.timeout);
-      CheckBefore(self.deadline + kBreakAfter);
-    }
-    WakeWorker();
-    lock.unlock();
-    if (taken.too_late) {
-      Deliver(std::move(job), std::move(*taken.too_late));
-      lock.lock();
-      return;
-    }
-    CallOutcome reply = Send(host, job, taken.connection, self);
-    lock.lock();
-    self.connection = nullptr;
-    pace_.Ended(self.place);
-    const SteadyTime end = Clock::now();
-    queue_.Return(host, reply.silent, taken.connection, end);
-    CheckBefore(end + options_.keep_idle);
-    const bool wanted = self.job.has_value() && !stopping_;
-    self.job.reset();
-    lock.unlock();
-    taken.connection.reset();  // closing may take a while
-    if (wanted) Deliver(std::move(job), std::move(reply.result));
-    lock.lock();
-  }
-
-  /// Without the mutex.
-  CallOutcome Send(Host& host, const Job& job, std::unique_ptr<BranchConnection>& connection,
-                   Worker& self) {
-    CallOutcome outcome{{}, false};
-    outcome.result = CatchAsResult([&] {
-      if (!connection) {
-        connection = std::make_unique<BranchConnection>(host.Where());
         const std::lock_guard<std::mutex> lock(mutex_);
-        self.connection = connection.get();
+        refused = queue_.Push(std::move(job), now);
+      } catch (const std::bad_alloc&) {
+        refused = Result::NotSent({});
       }
-      try {
-        outcome = connection->Send(job.call, ParseUrl(job.call.Url()), self.deadline);
-      } catch (const std::exception& error) {
-        outcome.result = Result::Error(StorableText(error.what()));
+      if (refused) {
+        Deliver(std::move(job), std::move(*refused));
+      } else {
+        CheckBefore(late);
       }
-      return std::move(outcome.result);
+    }
+    SendWaiting();
+  }
+
+  /// Not from inside of itself: a call may end before it has begun.
+  void SendWaiting() {
+    if (std::exchange(sending_, true)) return;
+    for (;;) {
+      Host* host = nullptr;
+      CallQueue::Taken taken;
+      {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        host = queue_.Next();
+        if (host == nullptr) break;
+        taken = queue_.Take(*host, loop_.Now());
+      }
+      if (taken.too_late) {
+        Deliver(std::move(taken.job), std::move(*taken.too_late));
+      } else {
+        Send(*host, taken.job);
+      }
+    }
+    sending_ = false;
+  }
+
+  void Send(Host& host, Job& job) {
+    Result problem;
+    try {
+      if (host.connections == nullptr) {
+        host.connections = std::make_unique<transport::HttpHost>(parts_, host.Where());
+      }
+      auto sent = std::make_unique<Sent>(*this, host, job, Later(loop_.Now(), job.call.timeout));
+      return host.connections->Send(std::move(sent));
+    } catch (const std::exception& error) {
+      problem = Result::Error(IfThereIsMemory([&] { return StorableText(error.what()); }));
+    }
+    Return(host, false);
+    Deliver(std::move(job), std::move(problem));
+  }
+
+  void OnDone(Sent& sent, transport::HttpOutcome& outcome) {
+    CallOutcome told;
+    told.result = CatchAsResult([&] {
+      told = sent.Interpret(outcome, sent.job.call, sent.job.url);
+      return std::move(told.result);
     });
-    return outcome;
+    Return(sent.host, told.silent);
+    Deliver(std::move(sent.job), std::move(told.result));
+    SendWaiting();
   }
 
+  void Return(Host& host, bool silent) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      queue_.Return(host, silent, loop_.Now());
+    }
+    CheckBefore(loop_.Now() + parts_.keep_idle + kALittle);
+  }
+
+  /// It is set already, so this needs no memory.
   void CheckBefore(SteadyTime time) {
-    if (time >= next_check_) return;
-    next_check_ = time;
-    housekeeping_.notify_one();
+    if (time < Deadline()) loop_.Set(*this, time);
   }
 
-  /// What has to happen at some time, and is nobody else's work.
-  void KeepHouse() {
-    BlockSigpipe();
-    std::unique_lock<std::mutex> lock(mutex_);
-    while (!stopping_ || !workers_.empty()) {
-      while (!stopping_ && finished_.empty() && Clock::now() < next_check_) {
-        housekeeping_.wait_until(lock, next_check_);
-      }
-      const SteadyTime now = Clock::now();
-      next_check_ = now + std::chrono::hours(1);
-      std::vector<Ended> ended;
-      std::vector<std::unique_ptr<BranchConnection>> closing;
-      std::list<Worker> finished = std::move(finished_);
-      finished_.clear();
-      try {
-        CheckWorkers(now, ended);
-        next_check_ = (std::min)(next_check_, queue_.Check(now, ended, closing));
-      } catch (const std::bad_alloc&) {  // what was not looked at is looked at again
-        next_check_ = now + kShortestNap;
-      }
-      WakeWorker();
-      next_check_ = (std::max)(next_check_, now + kShortestNap);
-      const bool deliver = !stopping_;
-      lock.unlock();
-      if (deliver) Deliver(ended);
-      closing.clear();
-      for (Worker& worker : finished) worker.thread.join();
-      finished.clear();
-      lock.lock();
-      if (stopping_ && finished_.empty() && !workers_.empty()) {
-        housekeeping_.wait_for(lock, kBreakAfter);
-      }
+  /// What waited too long is answered; hosts that are not called any more are forgotten.
+  void OnDeadline() override {
+    loop_.Set(*this, loop_.Now() + kLongest);
+    std::vector<CallQueue::Ended> ended;
+    SteadyTime next = loop_.Now() + kALittle;
+    try {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      next = (std::max)(next, queue_.Check(loop_.Now(), ended));
+    } catch (const std::bad_alloc&) {  // what was not looked at is looked at again
     }
-    for (Worker& worker : finished_) worker.thread.join();
-    finished_.clear();
+    CheckBefore(next);
+    for (CallQueue::Ended& call : ended) Deliver(std::move(call.job), std::move(call.result));
   }
 
-  void CheckWorkers(SteadyTime now, std::vector<Ended>& ended) {
-    for (Worker& worker : workers_) {
-      const bool working = worker.connection != nullptr || worker.job.has_value();
-      if (!working) continue;
-      const SteadyTime overdue = worker.deadline + kBreakAfter;
-      if (overdue > now && !stopping_) {
-        next_check_ = (std::min)(next_check_, overdue);
-        continue;
-      }
-      next_check_ = (std::min)(next_check_, now + kBreakAfter);
-      if (worker.connection != nullptr) worker.connection->Break();
-      if (worker.job.has_value() && worker.deadline + kAnswerAfter <= now) {
-        // Not the whole url: the query of an xa's has another one in it, with its credentials.
-        Result result =
-            Result::Error(ParseUrl(worker.job->call.Url()).Origin() + " gave no answer in time");
-        ended.reserve(ended.size() + 1);  // or the job would be lost half moved
-        ended.push_back({std::move(*worker.job), std::move(result)});
-        worker.job.reset();
-      }
+  /// At the end of the turn, with all that came in it.
+  void Deliver(Job job, Result result) {
+    try {
+      if (ended_.size() == ended_.capacity()) ended_.reserve(2 * ended_.size() + 16);
+    } catch (const std::bad_alloc&) {
+      return Tell(job, result);
     }
+    ended_.push_back({std::move(job), std::move(result)});
   }
 
-  /// Without the mutex.
-  static void Deliver(std::vector<Ended>& ended) {
-    for (Ended& call : ended) Deliver(std::move(call.job), std::move(call.result));
+  /// Whoever gets many results is woken once. The last comes behind the burst: who has all that he waits for may be gone.
+  void OnTurnEnd() override {
+    for (std::size_t first = 0, last = 0; first < ended_.size(); first = last + 1) {
+      BranchResults* const to = ended_[first].job.results;
+      for (last = first; last + 1 < ended_.size() && ended_[last + 1].job.results == to;) ++last;
+      if (last > first && !stopping_) {
+        to->BeginBurst();
+        for (std::size_t i = first; i < last; ++i) Tell(ended_[i].job, ended_[i].result);
+        to->EndBurst();
+      }
+      Tell(ended_[last].job, ended_[last].result);
+    }
+    ended_.clear();
   }
-  static void Deliver(Job job, Result result) {
+
+  void Tell(Job& job, Result& result) {
+    if (stopping_) return;
     try {
       job.results->Done(std::move(job.call), std::move(result));
     } catch (...) {  // not ours to mend, and no reason to end the process
     }
   }
 
-  const HttpBranchOptions options_;
+  static constexpr std::chrono::milliseconds kALittle{1};
+  static constexpr std::chrono::hours kLongest{1};
+
+  std::atomic<bool> stopping_{false};
+  const std::shared_ptr<TlsClient> tls_;
+  transport::IoLoop loop_;
+  transport::Resolver resolver_;
+  transport::HttpClientParts parts_;
+  bool sending_ = false;
+  std::vector<CallQueue::Ended> ended_;  ///< in this turn
   std::mutex mutex_;
   CallQueue queue_;
-  std::list<Worker> workers_;
-  std::list<Worker> finished_;  ///< to be joined
-  std::vector<Worker*> idle_;
-  StartThrottle pace_{std::thread::hardware_concurrency()};
-  bool waking_ = false;
-  bool at_gate_ = false;
-  bool stopping_ = false;
-  SteadyTime next_check_{};
-  std::condition_variable housekeeping_;
-  std::thread housekeeper_;
 };
 
 }  // namespace v1

@@ -12,7 +12,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstring>
+#include <locale>
 #include <poll.h>
+#include <signal.h>
 #include <string>
 #include <sys/socket.h>
 
@@ -22,6 +24,24 @@ namespace dtm {
 inline namespace v1 {
 
 using SteadyTime = std::chrono::steady_clock::time_point;
+
+/// httplib writes to connections that may be closed without MSG_NOSIGNAL; every thread that uses it
+/// calls this first, or the host process dies of it.
+inline void BlockSigpipe() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+/// httplib's regular expressions read a table of the locale that libstdc++ fills on first use
+/// without a lock (GCC PR 77704). Whoever is about to start threads that use httplib calls this
+/// first.
+inline void FillRegexTable() {
+  const std::locale locale;
+  const auto& characters = std::use_facet<std::ctype<char>>(locale);
+  for (int c = 0; c < 256; ++c) characters.narrow(static_cast<char>(c), '\0');
+}
 
 namespace guard {
 

@@ -31,7 +31,6 @@
 #include <dtm/base/os.hpp>
 #include <dtm/base/thread_pool.hpp>
 #include <dtm/http/httplib/bounded_stream.hpp>
-#include <dtm/http/httplib/guarded_client.hpp>
 #include <dtm/http/httplib/refusals.hpp>
 #include <dtm/http/httplib/server_stream.hpp>
 

@@ -1,5 +1,5 @@
 /// Requests to a coordinator elsewhere, on connections that are kept; an answer that is neither yes nor no.
-/// Needs: cpp-httplib, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
+/// Needs: POSIX, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
 #pragma once
 
 #include <chrono>
@@ -11,14 +11,14 @@
 #include <utility>
 #include <vector>
 
-#include <httplib.h>
 #include <nlohmann/json.hpp>
 
 #include <dtm/base/error.hpp>
 #include <dtm/core/option_range.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
-#include <dtm/http/httplib/http_connection.hpp>
+#include <dtm/http/remote/http_connection.hpp>
+#include <dtm/http/wire/base64.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/reply_rule.hpp>
@@ -36,6 +36,8 @@ struct RemoteOptions {
   std::string branch_url;
   /// How branches reach the coordinator (told to those of a tcc or xa); empty = as this program does.
   std::string url_in_branches;
+  /// For https, to the coordinator and to branches: dtm::Tls() of <dtm/http/tls.hpp>.
+  std::shared_ptr<TlsClient> tls;
 };
 
 /// What the fields of an answer say; words elsewhere in its body say nothing.
@@ -70,7 +72,6 @@ class RemoteRequests {
     option_range::CheckUrl("branch_url", options_.branch_url);
     option_range::CheckUrl("url_in_branches", options_.url_in_branches);
     while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
-    FillRegexTable();
   }
 
   std::string Where() const { return url_.Origin() + url_.target; }
@@ -82,23 +83,22 @@ class RemoteRequests {
   /// @throws InDoubtError  there was no complete answer.
   Exchanged Send(const char* method, const std::string& path, const std::string& gid,
                  std::string body) {
-    httplib::Request request;
+    transport::HttpRequest request;
     request.method = method;
-    request.path = url_.target + path;
+    request.target = url_.target + path;
     request.body = std::move(body);
-    request.set_header("Host", url_.Authority());
-    request.set_header("Content-Type", wire::kJson);
-    request.set_header("Accept-Encoding", "identity");
-    request.set_header("User-Agent", wire::UserAgent());
+    request.Set("Host", url_.Authority());
+    request.Set("Content-Type", wire::kJson);
+    request.Set("Accept-Encoding", "identity");
+    request.Set("User-Agent", wire::UserAgent());
     if (!options_.token.empty()) {
-      request.set_header("Authorization", "Bearer " + options_.token);
+      request.Set("Authorization", "Bearer " + options_.token);
     } else if (!url_.credentials.empty()) {
-      request.set_header("Authorization", BasicAuthorization(url_));
+      request.Set("Authorization", BasicAuthorization(url_));
     }
-    BlockSigpipe();
     std::unique_ptr<HttpConnection> exchange = TakeIdle();
-    Exchanged reply = exchange->Send(std::move(request),
-                                     Later(std::chrono::steady_clock::now(), options_.timeout));
+    Exchanged reply =
+        exchange->Send(request, Later(std::chrono::steady_clock::now(), options_.timeout));
     if (!reply.Complete()) {
       throw InDoubtError(NoAnswer(gid) + reply.Problem());
     }
@@ -171,7 +171,7 @@ class RemoteRequests {
 
   std::unique_ptr<HttpConnection> TakeIdle() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.empty()) return std::make_unique<HttpConnection>(url_, kMaxQueryBytes);
+    if (idle_.empty()) return std::make_unique<HttpConnection>(url_, kMaxQueryBytes, options_.tls);
     std::unique_ptr<HttpConnection> exchange = std::move(idle_.back());
     idle_.pop_back();
     return exchange;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,7 +35,7 @@ class ClientConnection final : public SocketConnection {
     virtual bool Keep(ClientConnection& connection) = 0;
     /// Disposes of it.
     virtual void Drop(ClientConnection& connection) = 0;
-    virtual void SendFresh(std::unique_ptr<HttpCall> call) = 0;
+    virtual void SendFresh(std::unique_ptr<HttpCall> call) noexcept = 0;
     virtual void OnUnreachable() = 0;
 
    protected:
@@ -50,6 +51,7 @@ class ClientConnection final : public SocketConnection {
     return InTime();
   }
 
+  /// @throws std::bad_alloc  Fail has to follow.
   void Connect(const FoundAddresses& found) {
     if (found.addresses.empty()) return NotReached(found.problem);
     connector_.Start(found.addresses, call_->deadline,
@@ -66,6 +68,16 @@ class ClientConnection final : public SocketConnection {
     body_.reset();
     outcome_ = HttpOutcome();
     if (InTime()) Write(call_->request);
+  }
+
+  /// For want of memory: answers the call, if there is one, and ends.
+  void Fail() noexcept {
+    if (call_ == nullptr) return Ended();
+    try {
+      outcome_.problem = "cannot be called: " + std::string(std::bad_alloc().what());
+    } catch (...) {
+    }
+    Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
   }
 
   /// Nothing is to be done until the next call; too long, and it ends.
@@ -148,7 +160,9 @@ class ClientConnection final : public SocketConnection {
   }
 
   void Invalid(const Refusal& why) {
-    outcome_.problem = std::string("sent no valid HTTP answer: ") + why.text;
+    outcome_.problem = std::string(outcome_.status == 0 ? "ended without a valid HTTP answer: "
+                                                        : "broke off its answer: ") +
+                       why.text;
     Finish(outcome_.status == 0 ? Kind::kInvalid : Kind::kBrokeOff, false);
   }
 
@@ -164,9 +178,8 @@ class ClientConnection final : public SocketConnection {
       // arrive, and a fresh connection settles it at once. The worst case is a request that arrives twice, which
       // the other side has to take in any case.
       std::unique_ptr<HttpCall> call = std::move(call_);
-      Owner& owner = owner_;
       Ended();
-      return owner.SendFresh(std::move(call));
+      return owner_.SendFresh(std::move(call));
     }
     if (parser_.Begun()) {
       outcome_.problem = outcome_.status == 0 ? "closed the connection without a valid HTTP answer"
@@ -182,6 +195,8 @@ class ClientConnection final : public SocketConnection {
     if (call_ == nullptr) return Ended();
     Finish(Kind::kLate, false);
   }
+
+  void OnNoMemory() override { Fail(); }
 
   void Ended() {
     connector_.Cancel();

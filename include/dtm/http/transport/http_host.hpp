@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <exception>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,12 +53,16 @@ class HttpHost final : ClientConnection::Owner {
   const Url& Where() const { return url_; }
 
   /// On a connection that is kept if there is one, else on a new one.
-  void Send(std::unique_ptr<HttpCall> call) {
+  void Send(std::unique_ptr<HttpCall> call) noexcept {
     if (idle_.empty()) return SendFresh(std::move(call));
     ClientConnection* const connection = idle_.back();  // the one that rested least
     idle_.pop_back();
     --parts_.idle;
-    connection->SendAgain(std::move(call));
+    try {
+      connection->SendAgain(std::move(call));
+    } catch (const std::bad_alloc&) {
+      connection->Fail();
+    }
   }
 
   std::size_t Connections() const { return connections_.size(); }
@@ -72,12 +77,25 @@ class HttpHost final : ClientConnection::Owner {
   const Url& Origin() const override { return url_; }
   TlsClient* Tls() override { return parts_.tls; }
 
-  void SendFresh(std::unique_ptr<HttpCall> call) override {
-    connections_.push_back(std::make_unique<ClientConnection>(
-        parts_.loop, static_cast<ClientConnection::Owner&>(*this)));
-    ClientConnection& connection = *connections_.back();
-    connection.place = connections_.size() - 1;
-    if (!connection.Begin(std::move(call))) return;
+  void SendFresh(std::unique_ptr<HttpCall> call) noexcept override {
+    ClientConnection* connection = nullptr;
+    try {
+      idle_.reserve(connections_.capacity() + 1);  // so that nothing that ends a call needs memory
+      waiting_.reserve(connections_.capacity() + 1);
+      connections_.push_back(std::make_unique<ClientConnection>(
+          parts_.loop, static_cast<ClientConnection::Owner&>(*this)));
+      connection = connections_.back().get();
+      connection->place = connections_.size() - 1;
+      if (connection->Begin(std::move(call))) Connect(*connection);
+    } catch (const std::bad_alloc&) {
+      if (connection != nullptr) return connection->Fail();
+      HttpOutcome outcome;
+      outcome.kind = HttpOutcome::Kind::kNotReached;
+      call->OnDone(std::move(outcome));
+    }
+  }
+
+  void Connect(ClientConnection& connection) {
     if (always_known_ || IoLoop::Clock::now() < believed_until_) return connection.Connect(found_);
     waiting_.push_back(&connection);
     if (waiting_.size() > 1) return;
@@ -117,7 +135,13 @@ class HttpHost final : ClientConnection::Owner {
     believed_until_ =
         found_.addresses.empty() ? SteadyTime() : IoLoop::Clock::now() + kAddressesStay;
     const std::vector<ClientConnection*> waiting = std::exchange(waiting_, {});
-    for (ClientConnection* connection : waiting) connection->Connect(found_);
+    for (ClientConnection* connection : waiting) {
+      try {
+        connection->Connect(found_);
+      } catch (const std::bad_alloc&) {
+        connection->Fail();
+      }
+    }
   }
 
   HttpClientParts& parts_;

@@ -27,17 +27,34 @@ class Watcher {
  public:
   virtual ~Watcher() = default;
   virtual void OnReady(Readiness readiness) = 0;
+
+ private:
+  friend class IoLoop;
+  std::unique_ptr<Watcher> disposed_before_;
 };
 
-/// Runs on a thread of its own after Start, or in Poll on the thread of a host.
+/// Whoever has something to do once for all that came in a turn of the loop.
+class TurnEnd {
+ public:
+  virtual void OnTurnEnd() = 0;
+
+ protected:
+  ~TurnEnd() = default;
+};
+
+/// Runs on a thread of its own after Start, or in Poll on the thread of a host. What is called on it must not throw; if it
+/// does for want of memory, the loop goes on, and whoever waits has a deadline.
 class IoLoop {
  public:
   using Clock = std::chrono::steady_clock;
   static constexpr std::size_t kBuffer = std::size_t{64} * 1024;
 
   /// @throws Error  no descriptor is to be had.
-  IoLoop() : now_(Clock::now()), buffer_(kBuffer) {}
-  ~IoLoop() { Stop(); }
+  IoLoop() : now_(Clock::now()), buffer_(new char[kBuffer]) {}
+  ~IoLoop() {
+    Stop();
+    DestroyDisposed();
+  }
   IoLoop(const IoLoop&) = delete;
   IoLoop& operator=(const IoLoop&) = delete;
 
@@ -80,14 +97,20 @@ class IoLoop {
   void Set(Timer& timer, SteadyTime deadline) { timers_.Set(timer, deadline); }
   void Cancel(Timer& timer) { timers_.Cancel(timer); }
 
+  /// Before Start: told at the end of each turn, for ever.
+  void AtTurnEnds(TurnEnd& one) { turn_ends_.push_back(&one); }
+
   /// When this turn of the loop began. Cheap, and a little old.
   SteadyTime Now() const { return now_; }
 
   /// Destroyed at the end of the turn, when nobody can be in the middle of it any more.
-  void Dispose(std::unique_ptr<Watcher> watcher) { disposed_.push_back(std::move(watcher)); }
+  void Dispose(std::unique_ptr<Watcher> watcher) noexcept {
+    watcher->disposed_before_ = std::move(disposed_);
+    disposed_ = std::move(watcher);
+  }
 
   /// For bytes on their way through a function; not kept by anybody.
-  char* Buffer() { return buffer_.data(); }
+  char* Buffer() { return buffer_.get(); }
 
  private:
   void Turn(SteadyTime until) {
@@ -95,16 +118,31 @@ class IoLoop {
     if (HasPosted() || stopping_.load(std::memory_order_acquire)) until = SteadyTime();
     poller_.Wait(until, [this](void* who, Readiness readiness) {
       if (!told_) Begin();
-      static_cast<Watcher*>(who)->OnReady(readiness);
+      Run([&] { static_cast<Watcher*>(who)->OnReady(readiness); });
     });
     Begin();
     told_ = false;
     RunPosted();
-    timers_.Run(now_);
-    dying_.swap(disposed_);
-    dying_.clear();
+    Run([this] { timers_.Run(now_); });
+    for (TurnEnd* one : turn_ends_) Run([one] { one->OnTurnEnd(); });
+    DestroyDisposed();
     asleep_.store(true);  // a host may wait for Fd() now
     if (HasPosted()) poller_.Wake();
+  }
+
+  template <typename Work>
+  static void Run(const Work& work) noexcept {
+    try {
+      work();
+    } catch (...) {  // see above
+    }
+  }
+
+  void DestroyDisposed() noexcept {
+    while (disposed_) {  // one by one: a list may be long
+      const std::unique_ptr<Watcher> one = std::move(disposed_);
+      disposed_ = std::move(one->disposed_before_);
+    }
   }
 
   void Begin() {
@@ -124,7 +162,7 @@ class IoLoop {
       running_.swap(posted_);
     }
     for (std::function<void()>& task : running_) {
-      task();
+      Run(task);
       task = nullptr;  // what it holds may post
     }
     running_.clear();
@@ -133,10 +171,10 @@ class IoLoop {
   Poller poller_;
   Timers timers_;
   SteadyTime now_;
-  std::vector<char> buffer_;
-  std::vector<std::unique_ptr<Watcher>> disposed_;
-  std::vector<std::unique_ptr<Watcher>> dying_;
+  std::unique_ptr<char[]> buffer_;
+  std::unique_ptr<Watcher> disposed_;  ///< the last of them
   std::vector<std::function<void()>> running_;
+  std::vector<TurnEnd*> turn_ends_;
   bool told_ = false;
   std::atomic<bool> asleep_{true};  ///< who posts has to wake it
   std::atomic<bool> stopping_{false};

@@ -3,12 +3,15 @@
 #pragma once
 
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstring>
 #include <exception>
 #include <functional>
 #include <netdb.h>
+#include <new>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -96,22 +99,30 @@ class Resolver {
       } catch (const std::exception& error) {
         found.problem = std::string("its name cannot be resolved: ") + error.what();
       }
-      try {
-        loop_.Post([answer, found = std::move(found)]() mutable { answer(std::move(found)); });
-      } catch (const std::exception&) {  // out of memory: who waits has a deadline
-      }
+      Tell(answer, found);
     };
     if (threads_.Run(job)) return;
     FoundAddresses none;
     none.problem =
         "its name cannot be resolved now: too many names wait for that, or no thread is to be had";
-    loop_.Post([answer = std::move(answer), none]() mutable { answer(std::move(none)); });
+    loop_.Post([answer = std::move(answer), none] { answer(none); });
   }
 
   /// Waits for lookups that hang: the system's cannot be interrupted. Before the loop is destroyed.
   void Stop() { threads_.Stop(); }
 
  private:
+  /// Whoever waits for it waits for all who will; so it is told, be it late.
+  void Tell(const Answer& answer, const FoundAddresses& found) {
+    for (int tries = 0; tries < 1000; ++tries) {
+      try {
+        return loop_.Post([answer, found] { answer(found); });
+      } catch (const std::bad_alloc&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    }
+  }
+
   static constexpr std::size_t kThreads = 16;
   static constexpr std::size_t kMaxWaiting = 1024;
 

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
@@ -82,10 +83,20 @@ class SocketConnection : public Watcher, protected Timer {
   virtual void OnSent() {}
   /// The other side sends no more; `broken`: and nothing can be sent to it. Told once, and not while reading is paused.
   virtual void OnEnd(bool broken) = 0;
+  /// Memory ran out in the middle: what came is lost, so it cannot go on. It must not throw.
+  virtual void OnNoMemory() = 0;
 
  private:
   void OnReady(Readiness ready) final {
     if (!IsOpen()) return;
+    try {
+      GoOn(ready);
+    } catch (const std::bad_alloc&) {
+      OnNoMemory();
+    }
+  }
+
+  void GoOn(Readiness ready) {
     if (shaking_ && !Shake()) return;
     if (ready.writable && Unsent() > 0) {
       Flush();

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include <dtm/core/url.hpp>
+
 namespace dtm {
 inline namespace v1 {
 namespace base64 {
@@ -57,5 +59,11 @@ inline std::optional<std::string> Decode(std::string_view text) {
 }
 
 }  // namespace base64
+
+/// User and password of a URL, as the value of Authorization.
+inline std::string BasicAuthorization(const Url& url) {
+  return "Basic " + base64::Encode(url.credentials);
+}
+
 }  // namespace v1
 }  // namespace dtm

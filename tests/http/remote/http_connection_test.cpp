@@ -4,7 +4,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
-#include <dtm/http/httplib/http_connection.hpp>
+#include <dtm/http/remote/http_connection.hpp>
 
 using dtm::Exchanged;
 using dtm::HttpConnection;
@@ -14,17 +14,16 @@ using dtm_test::RawServer;
 
 namespace {
 
-httplib::Request Post(const std::string& body = "{}") {
-  httplib::Request request;
+dtm::transport::HttpRequest Post(const std::string& body = "{}") {
+  dtm::transport::HttpRequest request;
   request.method = "POST";
-  request.path = "/x";
+  request.target = "/x";
   request.body = body;
-  request.set_header("Host", "h");
+  request.Set("Host", "h");
   return request;
 }
 
 Exchanged Send(HttpConnection& exchange, Ms timeout = Ms(5000)) {
-  dtm::BlockSigpipe();
   return exchange.Send(Post(), Clock::now() + timeout);
 }
 
@@ -79,12 +78,12 @@ TEST_CASE(
   CHECK(server.Connections() == 2);
 }
 
-TEST_CASE("http connection: a server that dies at work is not asked twice") {
+TEST_CASE("http connection: a server that dies at work is asked once more, on a fresh connection") {
   std::atomic<int> requests{0};
   RawServer server([&](int fd, int) {
     for (int n = 0; !RawServer::ReadRequest(fd).empty(); ++n) {
       ++requests;
-      if (n == 1) return;  // in the middle of the second request
+      if (requests > 1) return;  // in the middle of the second request, and of the third
       RawServer::Write(fd, RawServer::Ok());
     }
   });
@@ -93,7 +92,7 @@ TEST_CASE("http connection: a server that dies at work is not asked twice") {
   const Exchanged second = Send(exchange);
   CHECK_FALSE(second.Complete());
   CHECK_FALSE(second.answered);
-  CHECK(requests == 2);
+  CHECK(requests == 3);
 }
 
 TEST_CASE("http connection: nothing listens, nothing answers in time") {

@@ -1,4 +1,4 @@
-/// One branch call on one connection: what is sent, and what answers of all kinds become.
+/// One branch call: what is sent, and what answers of all kinds become.
 #include <chrono>
 #include <mutex>
 #include <string>
@@ -7,7 +7,9 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
-#include <dtm/http/calls/branch_connection.hpp>
+#include <dtm/http/calls/branch_http_call.hpp>
+#include <dtm/http/calls/branch_request.hpp>
+#include <dtm/http/transport/blocking_host.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm_test::CallTo;
@@ -18,14 +20,27 @@ using Kind = dtm::Result::Kind;
 
 namespace {
 
-dtm::CallOutcome Send(dtm::BranchConnection& connection, const dtm::BranchCall& call) {
-  dtm::BlockSigpipe();
-  return connection.Send(call, dtm::ParseUrl(call.Url()), Clock::now() + call.timeout);
+struct Telling final : dtm::BranchHttpCall {
+  Telling(const dtm::BranchCall& one, const dtm::Url& url)
+      : BranchHttpCall(one, url, Clock::now() + one.timeout), call(one), where(url) {}
+  void OnDone(dtm::transport::HttpOutcome outcome) override {
+    told = Interpret(outcome, call, where);
+  }
+  const dtm::BranchCall& call;
+  const dtm::Url& where;
+  dtm::CallOutcome told;
+};
+
+dtm::CallOutcome Send(dtm::transport::BlockingHost& host, const dtm::BranchCall& call) {
+  const dtm::Url url = dtm::ParseUrl(call.Url());
+  Telling telling(call, url);
+  host.Send(telling);
+  return telling.told;
 }
 
 dtm::CallOutcome SendOnce(const dtm::BranchCall& call) {
-  dtm::BranchConnection connection(dtm::ParseUrl(call.Url()));
-  return Send(connection, call);
+  dtm::transport::BlockingHost host(dtm::ParseUrl(call.Url()));
+  return Send(host, call);
 }
 
 /// The answer to `bytes`.
@@ -38,8 +53,8 @@ dtm::CallOutcome ReplyTo(const std::string& bytes, Ms timeout = Ms(3000)) {
 }
 
 std::string Requested(const dtm::BranchCall& call, const dtm::Url& url) {
-  const httplib::Request request = dtm::BranchRequest(call, url);
-  std::string text = request.method + " " + request.path + "\n";
+  const dtm::transport::HttpRequest request = dtm::BranchRequest(call, url);
+  std::string text = request.method + " " + request.target + "\n";
   for (const auto& [name, value] : request.headers) text += name + ": " + value + "\n";
   return text + request.body;
 }
@@ -227,8 +242,11 @@ TEST_CASE("answers without end are cut off") {
   }
   CHECK(ReplyTo(RawServer::Ok(std::string(dtm::kMaxReplyBytes, 'x'))).result.kind ==
         Kind::kSuccess);
-  CHECK_THAT(ReplyTo(RawServer::Ok(std::string(dtm::kMaxReplyBytes + 1, 'x'))).result.text,
-             ContainsSubstring("more than 65536 bytes"));
+  const std::size_t limit = dtm::BranchHttpCall::kMaxReadBytes;
+  CHECK(ReplyTo(RawServer::Ok(std::string(limit, 'x'))).result.kind == Kind::kSuccess);
+  const dtm::CallOutcome too_long = ReplyTo(RawServer::Ok(std::string(limit + 1, 'x')));
+  CHECK_THAT(too_long.result.text, ContainsSubstring("more than 8388608 bytes"));
+  CHECK(too_long.result.done);
 }
 
 TEST_CASE("nobody there, and nobody answering") {
@@ -265,7 +283,7 @@ TEST_CASE("an answer is complete also when the server resets afterwards") {
     RawServer::Reset(fd);
   });
   const dtm::BranchCall call = CallTo(server.Url());
-  dtm::BranchConnection connection(dtm::ParseUrl(call.Url()));
+  dtm::transport::BlockingHost connection(dtm::ParseUrl(call.Url()));
   for (int i = 0; i < 3; ++i) {
     CHECK(Send(connection, call).result.kind == Kind::kSuccess);
     std::this_thread::sleep_for(Ms(100));
@@ -273,30 +291,80 @@ TEST_CASE("an answer is complete also when the server resets afterwards") {
   CHECK(server.Connections() == 3);
 }
 
-TEST_CASE("a connection that rested and proves dead is replaced, one that worked is not") {
-  std::vector<std::string> bodies;
-  std::mutex mutex;
+TEST_CASE(
+    "a kept connection that the service closes without a byte of an answer is replaced, once") {
   RawServer server([&](int fd, int n) {
     for (int i = 0;; ++i) {
       const std::string request = RawServer::ReadRequest(fd);
       if (request.empty() || (i == 1 && n % 2 == 0)) return;  // takes the second call, and dies
-      const std::lock_guard<std::mutex> lock(mutex);
       RawServer::Write(fd, RawServer::Ok());
     }
   });
   const dtm::BranchCall call = CallTo(server.Url());
-  {
-    dtm::BranchConnection connection(dtm::ParseUrl(call.Url()));
-    CHECK(Send(connection, call).result.kind == Kind::kSuccess);
-    std::this_thread::sleep_for(Ms(600));
-    CHECK(Send(connection, call).result.kind == Kind::kSuccess);
-    CHECK(server.Connections() == 2);
+  dtm::transport::BlockingHost connection(dtm::ParseUrl(call.Url()));
+  CHECK(Send(connection, call).result.kind == Kind::kSuccess);
+  CHECK(Send(connection, call).result.kind == Kind::kSuccess);
+  CHECK(server.Connections() == 2);
+}
+
+TEST_CASE("what real services answer is understood") {
+  std::string headers;
+  for (int i = 0; i < 300; ++i) headers += "X-" + std::to_string(i) + ": y\r\n";
+  const std::string hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+  const std::string no = "HTTP/1.1 409 No\r\n";
+  for (const std::string& bytes :
+       {hints + "HTTP/1.1 102 Processing\r\n\r\n" + no + "Content-Length: 8\r\n\r\nno money",
+        no + headers + "Content-Length: 8\r\n\r\nno money",
+        no + "X: " + std::string(30000, 'v') + "\r\nContent-Length: 8\r\n\r\nno money",
+        no + "X: folded\r\n here\r\nContent-Length: 8\r\n\r\nno money",
+        no + "Transfer-Encoding: chunked\r\n\r\n8\r\nno money\r\n0\r\nX-Sum: 1\r\n\r\n"}) {
+    CAPTURE(bytes.substr(0, 100));
+    const dtm::CallOutcome reply = ReplyTo(bytes);
+    CHECK(reply.result.kind == Kind::kFailure);
+    CHECK(reply.result.text == "no money");
   }
-  {
-    dtm::BranchConnection connection(dtm::ParseUrl(call.Url()));
-    CHECK(Send(connection, call).result.kind == Kind::kSuccess);
-    CHECK(Send(connection, call).result.kind == Kind::kError);
-    CHECK(server.Connections() == 3);
+}
+
+TEST_CASE("a long body counts as a short one, with its words wherever they are") {
+  const std::string page(dtm::kMaxReplyBytes - 3, 'x');
+  CHECK(ReplyTo(RawServer::Ok(page + page)).result.kind == Kind::kSuccess);
+  CHECK(ReplyTo(RawServer::Ok(page + "FAILURE")).result.kind == Kind::kFailure);
+  CHECK(ReplyTo(RawServer::Ok(page + page + page + "ONGOING" + page)).result.kind ==
+        Kind::kOngoing);
+  CHECK(ReplyTo(RawServer::Ok(page + page + "FAILURE" + page + "ONGOING")).result.kind ==
+        Kind::kOngoing);
+  CHECK(ReplyTo("HTTP/1.1 500 x\r\n\r\n" + page + page).result.kind == Kind::kError);
+  CHECK(ReplyTo("HTTP/1.1 409 x\r\n\r\n" + page + page).result.kind == Kind::kFailure);
+  CHECK(ReplyTo("HTTP/1.1 409 x\r\n\r\n" + page + page).result.text.size() == dtm::kMaxReasonBytes);
+}
+
+TEST_CASE("words that come in pieces beyond what is kept are found") {
+  const std::string text = "12345FAILURE";
+  for (std::size_t piece = 1; piece < 8; ++piece) {
+    for (std::size_t kept = 0; kept < text.size(); ++kept) {
+      dtm::WordsBeyond words(kept);
+      for (std::size_t at = 0; at < text.size(); at += piece)
+        words.Look(std::string_view(text).substr(at, piece));
+      CAPTURE(piece, kept);
+      CHECK(std::string(words.Found()) == "FAILURE");
+    }
+  }
+}
+
+TEST_CASE("who wants the body gets it up to its limit, and is told what was done") {
+  for (const std::size_t size : {dtm::kMaxPayloadBytes, dtm::kMaxPayloadBytes + 1}) {
+    RawServer server([size](int fd, int) {
+      RawServer::ReadRequest(fd);
+      RawServer::Write(fd, RawServer::Ok(std::string(size, 'x')));
+    });
+    dtm::BranchCall call = CallTo(server.Url());
+    call.keep_body = true;
+    const dtm::CallOutcome reply = SendOnce(call);
+    const bool fits = size == dtm::kMaxPayloadBytes;
+    CHECK(reply.result.kind == (fits ? Kind::kSuccess : Kind::kError));
+    if (fits) CHECK(reply.result.text.size() == size);
+    if (!fits) CHECK_THAT(reply.result.text, ContainsSubstring("more than 262144 bytes"));
+    CHECK(reply.result.done != fits);
   }
 }
 
@@ -307,7 +375,7 @@ TEST_CASE("an answer that belongs to nobody is not taken for the next one") {
     }
   });
   const dtm::BranchCall call = CallTo(server.Url());
-  dtm::BranchConnection connection(dtm::ParseUrl(call.Url()));
+  dtm::transport::BlockingHost connection(dtm::ParseUrl(call.Url()));
   for (int i = 0; i < 3; ++i) {
     CHECK(Send(connection, call).result.kind == Kind::kSuccess);
     std::this_thread::sleep_for(Ms(20));
