@@ -121,1035 +121,12 @@ class ThreadPool {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/httplib/bounded_stream.hpp -------------------------------------------------------
-
-/// The bytes of one connection, with limits on lines and a deadline, as httplib reads and writes
-/// them.
-/// Needs: cpp-httplib, POSIX. Threads: one at a time.
-///
-/// httplib before 0.20 reads lines of any length and matches them with std::regex: about 20 KB
-/// overflow the stack and kill the process. So its bytes come from here.
-
-#include <array>
-#include <cerrno>
-#include <cstring>
-#include <poll.h>
-#include <string>
-#include <sys/socket.h>
-
-#include <httplib.h>
-
-namespace dtm {
-inline namespace v1 {
-
-using SteadyTime = std::chrono::steady_clock::time_point;
-
-namespace guard {
-
-// Of one message. httplib asks for lines byte by byte and for content in larger pieces.
-inline constexpr std::size_t kMaxLineBytes = 8 * 1024;
-inline constexpr std::size_t kMaxLinesBytes = 64 * 1024;  ///< first line, headers, chunk sizes
-inline constexpr std::size_t kFlushBytes = 64 * 1024;
-
-/// Implements what httplib 0.11 asks of a stream; newer versions ask for more (ServerStream).
-class BoundedStream : public httplib::Stream {
- public:
-  BoundedStream(int fd, SteadyTime deadline) : fd_(fd), deadline_(deadline) {}
-
-  virtual bool is_readable() const { return at_ < end_ || Wait(POLLIN); }
-  virtual bool is_writable() const { return Wait(POLLOUT); }
-  virtual void get_remote_ip_and_port(std::string&, int&) const {}
-  virtual void get_local_ip_and_port(std::string&, int&) const {}
-  virtual int socket() const { return fd_; }
-
-  virtual ssize_t read(char* to, std::size_t size) {
-    if (at_ == end_) {
-      const ssize_t got = Fill();
-      if (got <= 0) return got;
-    }
-    const std::size_t taken = (std::min)(size, end_ - at_);
-    std::memcpy(to, buffer_.data() + at_, taken);
-    at_ += taken;
-    if (!Accept(to, taken, size)) return -1;
-    return static_cast<ssize_t>(taken);
-  }
-
-  /// Kept until the other side's next bytes are wanted: head and body leave in one packet.
-  virtual ssize_t write(const char* from, std::size_t size) {
-    out_.append(from, size);
-    if (out_.size() >= kFlushBytes && !Flush()) return -1;
-    return static_cast<ssize_t>(size);
-  }
-
-  bool Flush() {
-    std::size_t sent = 0;
-    while (sent < out_.size()) {
-      const ssize_t some = SendSome(out_.data() + sent, out_.size() - sent);
-      if (some >= 0) {
-        sent += static_cast<std::size_t>(some);
-      } else if (errno == EAGAIN) {
-        if (!Wait(POLLOUT)) return false;
-      } else if (errno != EINTR) {
-        return false;
-      }
-    }
-    out_.clear();
-    return true;
-  }
-
- protected:
-  void SetDeadline(SteadyTime deadline) { deadline_ = deadline; }
-  bool HasUnread() const { return at_ < end_; }
-
-  /// Waits for bytes, when all that came are read. Returns how many; 0 at the end, -1 at the
-  /// deadline.
-  ssize_t Fill() {
-    const ssize_t got = Receive();
-    at_ = 0;
-    end_ = got > 0 ? static_cast<std::size_t>(got) : 0;
-    return got;
-  }
-
-  /// Called with what is about to be read; `asked`: httplib asks for lines byte by byte. False: the
-  /// message is refused.
-  virtual bool Accept(const char* bytes, std::size_t, std::size_t asked) {
-    if (asked != 1) return true;
-    line_ = *bytes == '\n' ? 0 : line_ + 1;
-    return line_ <= kMaxLineBytes && ++lines_ <= kMaxLinesBytes;
-  }
-
-  bool Wait(short what) const {
-    for (;;) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-          deadline_ - std::chrono::steady_clock::now());
-      if (left.count() <= 0) return false;
-      pollfd one{fd_, what, 0};
-      const auto wait = (std::min<long long>)(left.count(), 60000);
-      const int ready = ::poll(&one, 1, static_cast<int>(wait));
-      if (ready > 0) return true;
-      if (ready < 0 && errno != EINTR) return false;
-    }
-  }
-
- private:
-  // Where the bytes come from and go to; as recv and send.
-  virtual ssize_t ReceiveSome(char* to, std::size_t size) {
-    return ::recv(fd_, to, size, MSG_DONTWAIT);
-  }
-  virtual ssize_t SendSome(const char* from, std::size_t size) {
-    return ::send(fd_, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-  }
-  /// Waits until there is something; false at the deadline.
-  virtual bool MayReceive() const { return Wait(POLLIN); }
-
-  ssize_t Receive() {
-    // A peer may answer and close before it has read everything: the answer counts.
-    Flush();
-    for (;;) {
-      if (!MayReceive()) return -1;
-      const ssize_t got = ReceiveSome(buffer_.data(), buffer_.size());
-      if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return got;
-    }
-  }
-
-  int fd_;
-  SteadyTime deadline_;
-  std::string out_;
-  std::array<char, 4096> buffer_;
-  std::size_t at_ = 0;
-  std::size_t end_ = 0;
-  std::size_t line_ = 0;
-  std::size_t lines_ = 0;
-};
-
-}  // namespace guard
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/bounded_tls_stream.hpp ---------------------------------------------------
-
-/// BoundedStream over TLS: the same limits and deadline for what OpenSSL decrypts.
-/// Needs: cpp-httplib with OpenSSL, POSIX. Threads: one at a time.
-///
-/// Only for httplib before 0.20, as BoundedStream; newer versions have limits themselves.
-
-#if defined(CPPHTTPLIB_OPENSSL_SUPPORT)
-
-#include <algorithm>
-#include <cerrno>
-#include <climits>
-#include <cstddef>
-#include <dlfcn.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
-
-namespace dtm {
-inline namespace v1 {
-namespace guard {
-
-/// OpenSSL as httplib uses it. Looked up, not linked: Debian's cpp-httplib is linked with it, but the programs that use
-/// cpp-httplib are not.
-struct OpenSsl {
-  decltype(&::SSL_read) read = Find<decltype(&::SSL_read)>("SSL_read");
-  decltype(&::SSL_write) write = Find<decltype(&::SSL_write)>("SSL_write");
-  decltype(&::SSL_pending) pending = Find<decltype(&::SSL_pending)>("SSL_pending");
-  decltype(&::SSL_get_error) get_error = Find<decltype(&::SSL_get_error)>("SSL_get_error");
-  decltype(&::ERR_clear_error) clear_error = Find<decltype(&::ERR_clear_error)>("ERR_clear_error");
-
-  bool Found() const {
-    return read != nullptr && write != nullptr && pending != nullptr && get_error != nullptr &&
-           clear_error != nullptr;
-  }
-
- private:
-  template <typename Function>
-  static Function Find(const char* name) {
-    return reinterpret_cast<Function>(::dlsym(RTLD_DEFAULT, name));
-  }
-};
-
-class BoundedTlsStream : public BoundedStream {
- public:
-  BoundedTlsStream(const OpenSsl& openssl, SSL* ssl, int fd, SteadyTime deadline)
-      : BoundedStream(fd, deadline), openssl_(openssl), ssl_(ssl) {}
-
- private:
-  // The socket blocks, so a record that comes in drops can outlast the deadline: whoever cannot have that breaks the
-  // connection (GuardedClient::Send).
-  ssize_t ReceiveSome(char* to, std::size_t size) override {
-    openssl_.clear_error();
-    return Outcome(openssl_.read(ssl_, to, Length(size)));
-  }
-  ssize_t SendSome(const char* from, std::size_t size) override {
-    openssl_.clear_error();
-    return Outcome(openssl_.write(ssl_, from, Length(size)));
-  }
-  /// What is decrypted already, poll does not know of.
-  bool MayReceive() const override { return openssl_.pending(ssl_) > 0 || Wait(POLLIN); }
-
-  static int Length(std::size_t size) {
-    return static_cast<int>((std::min)(size, std::size_t{INT_MAX}));
-  }
-
-  /// As of recv and send. An end that TLS did not announce may be somebody's who cut the answer: an error.
-  ssize_t Outcome(int done) const {
-    if (done > 0) return done;
-    const int error = openssl_.get_error(ssl_, done);
-    if (error == SSL_ERROR_ZERO_RETURN) return 0;
-    errno = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? EAGAIN : EIO;
-    return -1;
-  }
-
-  const OpenSsl& openssl_;
-  SSL* ssl_;
-};
-
-}  // namespace guard
-}  // namespace v1
-}  // namespace dtm
-
-#endif
-
-// ---- dtm/http/httplib/guarded_client.hpp -------------------------------------------------------
-
-/// cpp-httplib's client, made safe for answers that are meant to harm: total deadline, bounded
-/// head.
-/// Needs: cpp-httplib, POSIX. Threads: one at a time, but for SocketWatch.
-///
-/// With httplib 0.11 the bytes go through BoundedStream or BoundedTlsStream. Newer versions have limits themselves (and a
-/// different private interface: then the class below overrides nothing, and httplib's own stream is
-/// used).
-
-#include <fcntl.h>
-#include <locale>
-#include <memory>
-#include <signal.h>
-#include <sys/stat.h>
-#include <type_traits>
-#include <unistd.h>
-
-namespace dtm {
-inline namespace v1 {
-
-#if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
-inline constexpr bool kHttpsSupported = true;
-#else
-inline constexpr bool kHttpsSupported = false;
-#endif
-
-/// httplib writes to connections that may be closed without MSG_NOSIGNAL; every thread that uses it
-/// calls this first, or the host process dies of it.
-inline void BlockSigpipe() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-}
-
-/// httplib's regular expressions read a table of the locale that libstdc++ fills on first use
-/// without a lock (GCC PR 77704). Whoever is about to start threads that use httplib calls this
-/// first.
-inline void FillRegexTable() {
-  const std::locale locale;
-  const auto& characters = std::use_facet<std::ctype<char>>(locale);
-  for (int c = 0; c < 256; ++c) characters.narrow(static_cast<char>(c), '\0');
-}
-
-/// Ends what blocks on a socket, from another thread. httplib closes sockets when it likes and the
-/// number may be somebody else's by then, so it is the same socket only if its inode is the same;
-/// the duplicate keeps it ours between the look and the shutdown.
-class SocketWatch {
- public:
-  void Opened(int fd) {
-    struct stat info {};
-    const bool known = ::fstat(fd, &info) == 0;
-    const std::lock_guard<std::mutex> lock(mutex_);
-    fd_ = known ? fd : -1;
-    device_ = info.st_dev;
-    inode_ = info.st_ino;
-  }
-
-  void Break() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (fd_ < 0) return;
-    const int copy = ::fcntl(fd_, F_DUPFD_CLOEXEC, 0);
-    if (copy < 0) return;  // closed already, or no descriptor is free: the caller tries again
-    struct stat info {};
-    if (::fstat(copy, &info) == 0 && info.st_dev == device_ && info.st_ino == inode_) {
-      ::shutdown(copy, SHUT_RDWR);
-    }
-    ::close(copy);
-  }
-
- private:
-  std::mutex mutex_;
-  int fd_ = -1;
-  dev_t device_{};
-  ino_t inode_{};
-};
-
-namespace guard {
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Woverloaded-virtual"
-template <class Stream = BoundedStream>
-class HttpClient : public httplib::ClientImpl {
- public:
-  using ClientImpl::ClientImpl;
-  SteadyTime deadline{};
-
- private:
-  // 0.11's virtual function; a template, so that nothing is asked of newer versions.
-  bool process_socket(const Socket& socket, std::function<bool(httplib::Stream&)> callback) {
-    if constexpr (std::is_abstract_v<Stream>) {
-      return false;  // never called: those versions call another function
-    } else {
-      Stream stream(socket.sock, deadline);
-      return callback(stream);
-    }
-  }
-};
-
-#if defined(CPPHTTPLIB_OPENSSL_SUPPORT)
-/// The same for https. A template of its base as well: newer versions' SSLClient is final.
-template <class Base, class Stream>
-class HttpsClient : public Base {
- public:
-  using Base::Base;
-  SteadyTime deadline{};
-  const OpenSsl openssl{};
-
- private:
-  // NOLINTBEGIN(performance-unnecessary-value-param): the signature is Base's.
-  bool process_socket(const typename Base::Socket& socket,
-                      std::function<bool(httplib::Stream&)> callback) {
-    Stream stream(openssl, socket.ssl, socket.sock, deadline);
-    return callback(stream);
-  }
-  // NOLINTEND(performance-unnecessary-value-param)
-};
-#endif
-#pragma GCC diagnostic pop
-
-#if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
-/// `deadline` is set to where the client's is, if it has one: versions in which Plain is abstract have limits themselves.
-/// @throws Error  OpenSSL cannot be found, so the client could not be made safe.
-template <class Base = httplib::SSLClient, class Plain = BoundedStream>
-std::unique_ptr<httplib::ClientImpl> MakeHttpsClient(const Url& url, SteadyTime*& deadline) {
-#if defined(CPPHTTPLIB_OPENSSL_SUPPORT)
-  if constexpr (!std::is_abstract_v<Plain>) {
-    auto client = std::make_unique<HttpsClient<Base, BoundedTlsStream>>(url.host, url.port);
-    if (!client->openssl.Found()) {
-      throw Error("https to " + url.Origin() +
-                  " needs OpenSSL as a shared library, or cpp-httplib 0.20.1 or newer");
-    }
-    deadline = &client->deadline;
-    return client;
-  }
-#endif
-  return std::make_unique<Base>(url.host, url.port);
-}
-#endif
-
-/// The request target goes out as it is. The setting was renamed.
-template <class Client>
-auto KeepTarget(Client& client, int) -> decltype(client.set_path_encode(false)) {
-  return client.set_path_encode(false);
-}
-template <class Client>
-auto KeepTarget(Client& client, long) -> decltype(client.set_url_encode(false)) {
-  return client.set_url_encode(false);
-}
-
-/// Newer versions can end a whole request at a time, which they count from a moment that only their
-/// Get and Post set.
-template <class Client, class Request>
-auto SetWholeTimeout(Client& client, Request& request, std::chrono::microseconds time, int)
-    -> decltype((void)request.start_time_, client.set_max_timeout(time)) {
-  request.start_time_ = std::chrono::steady_clock::now();
-  return client.set_max_timeout(time);
-}
-template <class Client, class Request>
-void SetWholeTimeout(Client&, Request&, std::chrono::microseconds, long) {}
-
-}  // namespace guard
-
-/// A keep-alive client of one host with a deadline for the whole request.
-class GuardedClient {
- public:
-  /// @throws Error  as MakeHttpsClient.
-  explicit GuardedClient(const Url& url) {
-#if defined(CPPHTTPLIB_OPENSSL_SUPPORT) || defined(CPPHTTPLIB_SSL_ENABLED)
-    if (url.tls) client_ = guard::MakeHttpsClient(url, deadline_);
-#endif
-    if (!client_) {
-      auto plain = std::make_unique<guard::HttpClient<>>(url.host, url.port);
-      deadline_ = &plain->deadline;
-      client_ = std::move(plain);
-    }
-    client_->set_keep_alive(true);
-    client_->set_follow_location(false);
-    client_->set_decompress(false);
-    client_->set_tcp_nodelay(true);  // head and body are two writes; without it 40 ms a call
-    client_->set_socket_options([this](int fd) {
-      found_ = true;
-      watch_.Opened(fd);
-    });
-    guard::KeepTarget(*client_, 0);
-  }
-
-  GuardedClient(const GuardedClient&) = delete;
-  GuardedClient& operator=(const GuardedClient&) = delete;
-
-  /// Whoever needs the deadline to hold against a peer that drips bytes calls Break() when it has
-  /// passed: httplib's own timeouts start again with every byte.
-  bool Send(httplib::Request& request, httplib::Response& response, httplib::Error& error,
-            SteadyTime deadline) {
-    const auto left = (std::max)(std::chrono::duration_cast<std::chrono::microseconds>(
-                                     deadline - std::chrono::steady_clock::now()),
-                                 std::chrono::microseconds(1000));
-    found_ = false;
-    if (deadline_ != nullptr) *deadline_ = deadline;
-    client_->set_connection_timeout(left);
-    client_->set_read_timeout(left);
-    client_->set_write_timeout(left);
-    guard::SetWholeTimeout(*client_, request, left, 0);
-    return client_->send(request, response, error);
-  }
-
-  /// The last Send knew an address: it opened a socket to connect it.
-  bool Found() const { return found_; }
-
-  bool IsOpen() const { return client_->is_socket_open() != 0; }
-
-  /// Open, and the peer sent nothing since the last answer: neither its end nor bytes that would
-  /// be taken for the answer to the next request.
-  bool IsClean() const {
-    if (!IsOpen()) return false;
-    char byte = 0;
-    return ::recv(client_->socket(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-           (errno == EAGAIN || errno == EWOULDBLOCK);
-  }
-
-  void Close() { client_->stop(); }
-
-  /// Any thread: ends what Send waits for, as far as there is a socket yet.
-  void Break() { watch_.Break(); }
-
- private:
-  SocketWatch watch_;
-  bool found_ = false;
-  SteadyTime* deadline_ = nullptr;
-  std::unique_ptr<httplib::ClientImpl> client_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/wire/base64.hpp ------------------------------------------------------------------
-
-/// Base64 of RFC 4648, standard alphabet, with padding: how payloads and credentials travel.
-/// Needs: std. Threads: pure functions. Protocol: §2.5 (bin_data).
-
-#include <optional>
-#include <string_view>
-
-namespace dtm {
-inline namespace v1 {
-namespace base64 {
-
-inline constexpr std::string_view kAlphabet =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-inline std::string Encode(std::string_view bytes) {
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t at = 0; at < bytes.size(); at += 3) {
-    std::uint32_t group = 0;
-    for (std::size_t i = 0; i < 3; ++i) {
-      const bool there = at + i < bytes.size();
-      group = group << 8 | (there ? static_cast<unsigned char>(bytes[at + i]) : 0u);
-    }
-    for (std::size_t i = 0; i < 4; ++i) {
-      const bool padding = at + i > bytes.size();
-      text += padding ? '=' : kAlphabet[group >> (18 - 6 * i) & 63];
-    }
-  }
-  return text;
-}
-
-/// Nothing if it is not valid.
-inline std::optional<std::string> Decode(std::string_view text) {
-  if (text.size() % 4 != 0) return std::nullopt;
-  std::size_t padding = 0;
-  while (padding < 2 && !text.empty() && text.back() == '=') {
-    text.remove_suffix(1);
-    ++padding;
-  }
-  std::string bytes;
-  std::uint32_t group = 0;
-  int bits = 0;
-  for (const char c : text) {
-    const std::size_t digit = kAlphabet.find(c);
-    if (digit == std::string_view::npos) return std::nullopt;
-    group = (group << 6 | static_cast<std::uint32_t>(digit)) & 0xFFFFu;
-    bits += 6;
-    if (bits >= 8) {
-      bits -= 8;
-      bytes += static_cast<char>(group >> bits & 0xFFu);
-    }
-  }
-  return bytes;
-}
-
-}  // namespace base64
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/wire/retry_after.hpp -------------------------------------------------------------
-
-/// The header Retry-After: how long whoever answered wants to be left alone.
-/// Needs: std. Threads: pure functions. Source: RFC 9110 §10.2.3 (seconds or a date), §5.6.7 (the three forms of a date).
-
-#include <cstdio>
-#include <cstdlib>
-
-namespace dtm {
-inline namespace v1 {
-namespace retry_after {
-
-/// Days from 1970-01-01 to a day of the proleptic Gregorian calendar (Howard Hinnant, days_from_civil).
-inline std::int64_t DaysTo(std::int64_t year, unsigned month, unsigned day) {
-  year -= month <= 2 ? 1 : 0;
-  const std::int64_t era = (year >= 0 ? year : year - 399) / 400;
-  const auto of_era = static_cast<std::int64_t>(year - era * 400);
-  const std::int64_t of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
-  return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-}
-
-/// An HTTP date: "Sun, 06 Nov 1994 08:49:37 GMT", or one of the two forms that nobody should send any more.
-inline std::optional<Time> Date(const std::string& text) {
-  static constexpr std::array<const char*, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-  char month[4] = "";
-  unsigned day = 0, year = 0, hour = 0, minute = 0, second = 0;
-  int end = -1;
-  const auto whole = [&] { return end == static_cast<int>(text.size()); };
-  const char* c = text.c_str();
-  if (std::strlen(c) != text.size()) return std::nullopt;
-  // NOLINTBEGIN(cert-err34-c): widths bound the numbers, and `end` says whether all was read.
-  std::sscanf(c, "%*3[A-Za-z], %2u %3[A-Za-z] %4u %2u:%2u:%2u GMT%n", &day, month, &year, &hour,
-              &minute, &second, &end);
-  if (!whole()) {
-    std::sscanf(c, "%*[A-Za-z], %2u-%3[A-Za-z]-%2u %2u:%2u:%2u GMT%n", &day, month, &year, &hour,
-                &minute, &second, &end);
-    year += year < 70 ? 2000 : 1900;
-  }
-  if (!whole()) {
-    std::sscanf(c, "%*3[A-Za-z] %3[A-Za-z] %2u %2u:%2u:%2u %4u%n", month, &day, &hour, &minute,
-                &second, &year, &end);
-  }
-  // NOLINTEND(cert-err34-c)
-  const auto named = std::find_if(kMonths.begin(), kMonths.end(), [&month](const char* name) {
-    return std::strcmp(name, month) == 0;
-  });
-  // A year may be read as "-999".
-  const bool possible = whole() && named != kMonths.end() && day >= 1 && day <= 31 && hour < 24 &&
-                        minute < 60 && second <= 60 && year >= 1970 && year <= 9999;
-  if (!possible) return std::nullopt;
-  const std::int64_t days = DaysTo(year, static_cast<unsigned>(named - kMonths.begin()) + 1, day);
-  return Time(std::chrono::seconds(((days * 24 + hour) * 60 + minute) * 60 + second));
-}
-
-/// Seconds, or the time from `date` (the header Date of the same answer, else `now`) to the date that it names; 0 if it
-/// is neither or past, at most kMaxRetryAfter.
-inline Duration Wait(std::string_view header, const std::string& date, Time now) {
-  const std::string text(Trimmed(header));
-  if (text.empty()) return Duration(0);
-  if (text.find_first_not_of("0123456789") == std::string::npos) {
-    const bool huge = text.size() > 9;
-    return huge ? Duration(kMaxRetryAfter)
-                : (std::min)(
-                      Duration(kMaxRetryAfter),
-                      Duration(std::chrono::seconds(std::strtoul(text.c_str(), nullptr, 10))));
-  }
-  const std::optional<Time> until = Date(text);
-  if (!until) return Duration(0);
-  // Whoever answered may have another clock.
-  const Time from = Date(std::string(Trimmed(date))).value_or(now);
-  return (std::min)((std::max)(*until - from, Duration(0)), Duration(kMaxRetryAfter));
-}
-
-}  // namespace retry_after
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/http_connection.hpp ------------------------------------------------------
-
-/// One request and its answer on a keep-alive connection, whoever the other side is.
-/// Needs: cpp-httplib, POSIX. Threads: one at a time, but for Break(); SIGPIPE must be blocked.
-
-namespace dtm {
-inline namespace v1 {
-
-/// What came of a request.
-struct Exchanged {
-  httplib::Error error = httplib::Error::Success;
-  bool found = false;     ///< its name had an address, and a socket for it was opened
-  bool answered = false;  ///< a status line and headers came
-  bool too_long = false;
-  bool encoded = false;
-  int status = 0;
-  Duration retry_after{};  ///< of a 425, 429 or 503: do not ask again before
-  std::string body;
-
-  bool Complete() const {
-    return error == httplib::Error::Success && answered && !too_long && !encoded;
-  }
-
-  bool NotReached() const {
-    return error == httplib::Error::Connection || error == httplib::Error::ConnectionTimeout;
-  }
-
-  /// Why there is no whole answer.
-  std::string Problem() const {
-    if (answered) return "its answer broke off";
-    if (!NotReached()) return httplib::to_string(error);
-    if (found) return "nothing listens there";
-    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return "no socket can be opened: " + os::LastErrorText();
-    ::close(fd);
-    return "its name is unknown (it cannot be resolved)";
-  }
-};
-
-/// User and password of a URL, as the value of Authorization.
-inline std::string BasicAuthorization(const Url& url) {
-  return "Basic " + base64::Encode(url.credentials);
-}
-
-class HttpConnection {
- public:
-  HttpConnection(const Url& url, std::size_t max_body) : max_body_(max_body), client_(url) {}
-
-  /// Afterwards IsOpen() says whether the connection can take another request.
-  Exchanged Send(httplib::Request request, SteadyTime deadline) {
-    const bool reused = client_.IsClean();
-    if (!reused && client_.IsOpen()) client_.Close();
-    const bool rested = reused && std::chrono::steady_clock::now() - last_used_ >= kRested;
-    Exchanged reply = Try(request, deadline);
-    // A connection that rested may have been closed by the server at the very moment we used it
-    // again; the request never reached it then, and a fresh connection settles it at once. Whether
-    // it really did not arrive cannot be known, so it is done once, only before the first byte of
-    // an answer and only after a rest: a busy connection does not close for idleness, its
-    // server died at work, and that is retried at the pace of the transaction. The worst case is
-    // a request that arrives twice, which the other side must be able to take in any case.
-    const bool unanswered =
-        reply.error == httplib::Error::Read || reply.error == httplib::Error::Write;
-    if (rested && unanswered && !reply.answered && !Passed(deadline)) {
-      reply = Try(request, deadline);
-    }
-    last_used_ = std::chrono::steady_clock::now();
-    return reply;
-  }
-
-  /// From the next answer on.
-  void LimitBody(std::size_t max_body) { max_body_ = max_body; }
-
-  bool IsOpen() const { return client_.IsOpen(); }
-
-  /// Any thread: ends what Send waits for, as far as there is a socket yet.
-  void Break() { client_.Break(); }
-
-  /// The timeouts inside httplib are a little early, and a shut down socket a little late.
-  static bool Passed(SteadyTime deadline) {
-    return std::chrono::steady_clock::now() + std::chrono::milliseconds(2) >= deadline;
-  }
-
- private:
-  static constexpr std::chrono::milliseconds kRested{500};
-
-  Exchanged Try(httplib::Request& request, SteadyTime deadline) {
-    Exchanged reply;
-    request.response_handler = [&reply](const httplib::Response& response) {
-      reply.answered = true;
-      reply.status = response.status;
-      if (response.status == 425 || response.status == 429 || response.status == 503) {
-        reply.retry_after = retry_after::Wait(
-            response.get_header_value("Retry-After"), response.get_header_value("Date"),
-            std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
-      }
-      return true;
-    };
-    request.content_receiver = [this, &reply](const char* data, std::size_t size, auto, auto) {
-      const std::size_t room = max_body_ - reply.body.size();
-      reply.too_long = size > room;
-      reply.body.append(data, reply.too_long ? room : size);
-      return !reply.too_long;
-    };
-    httplib::Response response;
-    const bool sent = client_.Send(request, response, reply.error, deadline);
-    reply.found = client_.Found();
-    if (sent) {
-      reply.error = httplib::Error::Success;
-      reply.answered = true;
-      reply.status = response.status;
-    }
-    if (reply.answered) {
-      const std::string coding = Lowered(response.get_header_value("Content-Encoding"));
-      reply.encoded = !coding.empty() && coding != "identity";
-    }
-    return reply;
-  }
-
-  std::size_t max_body_;
-  GuardedClient client_;
-  SteadyTime last_used_{};
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/wire/names.hpp -------------------------------------------------------------------
-
-/// The names that are used on the wire; nothing else spells them.
-/// Needs: std. Threads: constants and pure functions. Protocol: §2 (HTTP API), §3 (calling
-/// branches).
-
-namespace dtm {
-inline namespace v1 {
-namespace wire {
-
-inline constexpr const char kBranchId[] = "branch_id";
-inline constexpr const char kGid[] = "gid";
-inline constexpr const char kOp[] = "op";
-inline constexpr const char kTransType[] = "trans_type";
-inline constexpr const char kJson[] = "application/json";
-
-// Of a transaction, as clients send it and as query shows it.
-inline constexpr const char kSteps[] = "steps";
-inline constexpr const char kAction[] = "action";
-inline constexpr const char kCompensate[] = "compensate";
-inline constexpr const char kData[] = "data";
-inline constexpr const char kPayloads[] = "payloads";
-inline constexpr const char kCustomData[] = "custom_data";
-inline constexpr const char kConcurrent[] = "concurrent";
-inline constexpr const char kOrders[] = "orders";
-inline constexpr const char kWaitResult[] = "wait_result";
-inline constexpr const char kTimeoutToFail[] = "timeout_to_fail";
-inline constexpr const char kRequestTimeout[] = "request_timeout";
-inline constexpr const char kRetryInterval[] = "retry_interval";
-inline constexpr const char kRetryLimit[] = "retry_limit";
-inline constexpr const char kRetryCount[] = "retry_count";
-inline constexpr const char kBranchHeaders[] = "branch_headers";
-inline constexpr const char kProtocol[] = "protocol";
-inline constexpr const char kQueryPrepared[] = "query_prepared";
-inline constexpr const char kDelay[] = "delay";
-inline constexpr const char kName[] = "name";
-inline constexpr const char kResult[] = "result";
-inline constexpr const char kReqExtra[] = "req_extra";
-inline constexpr const char kRollbackReason[] = "rollback_reason";
-inline constexpr const char kStatus[] = "status";
-inline constexpr const char kId[] = "id";
-inline constexpr const char kCreateTime[] = "create_time";
-inline constexpr const char kUpdateTime[] = "update_time";
-inline constexpr const char kFinishTime[] = "finish_time";
-inline constexpr const char kRollbackTime[] = "rollback_time";
-inline constexpr const char kOptions[] = "options";
-inline constexpr const char kNotShown[] = "***";  ///< instead of the value of a header
-inline constexpr const char kNextCronInterval[] = "next_cron_interval";
-inline constexpr const char kNextCronTime[] = "next_cron_time";
-inline constexpr const char kRollbackFrom[] = "rollback_from";
-inline constexpr const char kLastError[] = "last_error";
-inline constexpr const char kUrl[] = "url";
-inline constexpr const char kBinData[] = "bin_data";
-
-// Of answers.
-inline constexpr const char kDtmResult[] = "dtm_result";
-inline constexpr const char kSuccess[] = "SUCCESS";
-inline constexpr const char kFailure[] = "FAILURE";
-inline constexpr const char kOngoing[] = "ONGOING";
-inline constexpr const char kMessage[] = "message";
-inline constexpr const char kExpired[] = "expired";
-inline constexpr const char kRejected[] = "rejected";
-inline constexpr const char kError[] = "error";
-inline constexpr const char kTransaction[] = "transaction";
-inline constexpr const char kTransactions[] = "transactions";
-inline constexpr const char kBranches[] = "branches";
-inline constexpr const char kNextPosition[] = "next_position";
-inline constexpr const char kProgresses[] = "progresses";
-inline constexpr const char kHttp[] = "http";
-inline constexpr const char kJsonRpc[] = "json-rpc";
-
-// Of a branch that is registered.
-inline constexpr const char kConfirm[] = "confirm";
-inline constexpr const char kCancel[] = "cancel";
-inline constexpr const char kSync[] = "sync";
-
-// Of an alert.
-inline constexpr const char kBranch[] = "branch";
-
-// Of topics and values.
-inline constexpr const char kTopic[] = "topic";
-inline constexpr const char kRemark[] = "remark";
-inline constexpr const char kCategory[] = "cat";
-inline constexpr const char kKey[] = "key";
-inline constexpr const char kPosition[] = "position";
-inline constexpr const char kLimit[] = "limit";
-inline constexpr const char kValues[] = "kv";
-
-// In the query of calls that initiators make themselves.
-inline constexpr const char kDtm[] = "dtm";
-inline constexpr const char kPhase2Url[] = "phase2_url";
-
-inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
-
-/// @throws BadInput
-inline TransType TypeNamed(const std::string& name) {
-  for (const TransType type :
-       {TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
-    if (name == Name(type)) return type;
-  }
-  throw BadInput("trans_type '" + Printable(name) +
-                 "' is none of saga, msg, tcc, xa and workflow; say what the transaction is");
-}
-
-/// As a coordinator reports it; a status that is not known here counts as unfinished.
-inline Status StatusNamed(const std::string& name) {
-  for (const Status status :
-       {Status::kPrepared, Status::kAborting, Status::kSucceed, Status::kFailed}) {
-    if (name == Name(status)) return status;
-  }
-  return Status::kSubmitted;
-}
-
-/// @throws BadInput
-inline Op OpNamed(const std::string& name) {
-  for (const Op op : {Op::kAction, Op::kCompensate, Op::kTry, Op::kConfirm, Op::kCancel,
-                      Op::kCommit, Op::kRollback, Op::kMsg, Op::kBusiness}) {
-    if (name == Name(op)) return op;
-  }
-  throw BadInput("op '" + Printable(name) +
-                 "' is none of action, compensate, try, confirm, cancel, commit, rollback, msg and "
-                 "business");
-}
-
-/// The request target of a branch call: who is called for joins the query that is already there.
-inline std::string BranchTarget(const std::string& target, const BranchInfo& info) {
-  std::string result = WithQueryOpen(target);
-  const auto add = [&result](const char* name, const std::string& value, const char* end) {
-    result.append(name).append("=").append(PercentEncoded(value)).append(end);
-  };
-  add(kBranchId, info.branch_id, "&");
-  add(kGid, info.gid, "&");
-  add(kOp, info.op == Op::kResume ? info.workflow : Name(info.op), "&");
-  add(kTransType, Name(info.trans_type), "");
-  return result;
-}
-
-/// XA says commit and rollback with an empty POST; everything else without a payload is a GET.
-inline const char* BranchMethod(TransType type, const std::string& payload) {
-  return type == TransType::kXa || !payload.empty() ? "POST" : "GET";
-}
-
-}  // namespace wire
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/alert_web_hook.hpp ---------------------------------------------------------------
-
-/// Options::on_alert by HTTP: tells a URL which branch keeps failing.
-/// Needs: cpp-httplib, POSIX. Threads: what it makes runs on any; SIGPIPE gets blocked there.
-/// Protocol: §3 (alert). The answer is ignored, and no redirect is followed.
-
-#include <nlohmann/json.hpp>
-
-namespace dtm {
-inline namespace v1 {
-
-namespace alert_web_hook {
-
-inline constexpr std::chrono::seconds kTimeout{3};
-inline constexpr std::size_t kMaxAnswer = 4096;  // of which nothing is read
-
-inline std::string Body(const Alert& alert) {
-  const nlohmann::ordered_json body = {{wire::kGid, alert.gid},
-                                       {wire::kStatus, Name(alert.status)},
-                                       {wire::kBranch, alert.branch},
-                                       {wire::kError, alert.error},
-                                       {wire::kRetryCount, alert.retry_count}};
-  // Branches may have answered with anything.
-  return body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-}
-
-/// @throws Error  nobody answered; the coordinator logs it.
-inline void Post(const Url& url, const Alert& alert) {
-  BlockSigpipe();
-  httplib::Request request;
-  request.method = "POST";
-  request.path = url.target;
-  request.body = Body(alert);
-  request.set_header("Host", url.Authority());
-  request.set_header("Content-Type", wire::kJson);
-  request.set_header("Accept-Encoding", "identity");
-  request.set_header("User-Agent", wire::UserAgent());
-  request.set_header("Connection", "close");
-  if (!url.credentials.empty()) request.set_header("Authorization", BasicAuthorization(url));
-  // Alerts are rare: none leaves a connection behind.
-  const Exchanged reply =
-      HttpConnection(url, kMaxAnswer)
-          .Send(std::move(request), std::chrono::steady_clock::now() + kTimeout);
-  if (!reply.answered) {
-    throw Error("the alert web hook at " + url.Origin() + " did not answer: " + reply.Problem());
-  }
-}
-
-}  // namespace alert_web_hook
-
-/// `options.on_alert = dtm::AlertWebHook("http://...")`: POSTs each alert as
-/// {"gid","status","branch","error","retry_count"}, within 3 s.
-/// @throws Error  the URL is none that can be called.
-inline std::function<void(const Alert&)> AlertWebHook(const std::string& url) {
-  Url parsed = ParseUrl(url, "the alert web hook");
-  if (parsed.tls && !kHttpsSupported) {
-    throw Error("the alert web hook " + parsed.Origin() +
-                " needs TLS, which this program was built without (CPPHTTPLIB_OPENSSL_SUPPORT)");
-  }
-  FillRegexTable();
-  return [parsed = std::move(parsed)](const Alert& alert) { alert_web_hook::Post(parsed, alert); };
-}
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/api/access.hpp -------------------------------------------------------------------
-
-/// Who may use the API: the token, and requests that a foreign web page made a browser send.
-/// Needs: std. Threads: pure functions. Document: docs/http_api.md, "Security".
-
-namespace dtm {
-inline namespace v1 {
-namespace access {
-
-/// The headers that decide; empty = absent.
-struct Headers {
-  std::string authorization;
-  std::string host;
-  std::string origin;
-  std::string sec_fetch_site;
-};
-
-enum class Verdict { kAllowed, kNoToken, kForeign };
-
-/// Takes the same time wherever they differ, so that a token cannot be guessed piece by piece.
-inline bool Equal(std::string_view a, std::string_view b) {
-  unsigned difference = a.size() == b.size() ? 0u : 1u;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const char other = b.empty() ? '\0' : b[i % b.size()];
-    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(other);
-  }
-  return difference == 0;
-}
-
-/// `Bearer <token>`, or Basic with the token as the password: clients that know no tokens can say
-/// it in the URL of the server.
-inline bool CarriesToken(std::string_view authorization, std::string_view token) {
-  if (Lowered(authorization.substr(0, 7)) == "bearer ")
-    return Equal(authorization.substr(7), token);
-  if (Lowered(authorization.substr(0, 6)) != "basic ") return false;
-  const auto decoded = base64::Decode(authorization.substr(6));
-  if (!decoded) return false;
-  const std::size_t colon = decoded->find(':');
-  return colon != std::string::npos && Equal(std::string_view(*decoded).substr(colon + 1), token);
-}
-
-/// "localhost:36789" -> "localhost".
-inline std::string_view WithoutPort(std::string_view host) {
-  const std::size_t bracket = host.rfind(']');
-  const std::size_t colon = host.rfind(':');
-  const bool port = colon != std::string_view::npos &&
-                    (bracket == std::string_view::npos ? host.find(':') == colon : colon > bracket);
-  return port ? host.substr(0, colon) : host;
-}
-
-inline bool IsLoopback(std::string_view host) {
-  return host == "localhost" || host == "[::1]" || host == "::1" ||
-         (host.substr(0, 4) == "127." &&
-          host.find_first_not_of("0123456789.") == std::string_view::npos);
-}
-
-/// No client of dtm sends Origin or Sec-Fetch-Site: a browser does, for a page from somewhere.
-inline bool FromForeignPage(const Headers& headers) {
-  const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
-                          headers.origin == "https://" + headers.host;
-  const bool own_site = headers.sec_fetch_site.empty() || headers.sec_fetch_site == "none" ||
-                        headers.sec_fetch_site == "same-origin";
-  return !own_origin || !own_site;
-}
-
-/// The Host header is what a page's author chose, so a name that leads here (DNS rebinding) shows.
-inline Verdict Judge(const Headers& headers, const std::string& token) {
-  if (FromForeignPage(headers)) return Verdict::kForeign;
-  if (!token.empty()) {
-    return CarriesToken(headers.authorization, token) ? Verdict::kAllowed : Verdict::kNoToken;
-  }
-  return IsLoopback(Lowered(WithoutPort(headers.host))) ? Verdict::kAllowed : Verdict::kForeign;
-}
-
-/// Who only asks whether a server with a token lives needs none, and reaches it by any name.
-inline Verdict JudgePing(const Headers& headers, const std::string& token) {
-  if (token.empty()) return Judge(headers, token);
-  return FromForeignPage(headers) ? Verdict::kForeign : Verdict::kAllowed;
-}
-
-}  // namespace access
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/framing.hpp ------------------------------------------------------------
+// ---- dtm/http/message/framing.hpp --------------------------------------------------------------
 
 /// What the headers of a message say of the message itself: how its body is delimited, whether the connection goes on.
 /// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §9.
+
+#include <string_view>
 
 namespace dtm {
 inline namespace v1 {
@@ -1333,12 +310,1942 @@ class FramingReader {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/transport/http_message.hpp -------------------------------------------------------
+// ---- dtm/http/message/message_head.hpp ---------------------------------------------------------
+
+/// The first line and the headers of a message: its bytes as they came, and where in them each part is.
+/// Needs: std. Threads: values only. Source: RFC 9112 §2 to §6.
+
+#include <string>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// Filled by HeadParser; the views live as long as it is not changed.
+class MessageHead {
+ public:
+  struct Header {
+    std::string_view name;
+    std::string_view value;
+  };
+
+  std::string_view Method() const { return View(method_); }
+  std::string_view Target() const { return View(target_); }
+  int Status() const { return status_; }
+  int MinorVersion() const { return minor_; }  ///< 1 of HTTP/1.1
+  const Framing& BodyFraming() const { return framing_; }
+
+  std::size_t Count() const { return headers_.size(); }
+  Header At(std::size_t i) const { return {View(headers_[i].name), View(headers_[i].value)}; }
+
+  /// The value of the first header of this name, which is given in lower case; empty if there is none.
+  std::string_view Find(std::string_view lower) const {
+    for (const Place& header : headers_) {
+      if (EqualsLower(View(header.name), lower)) return View(header.value);
+    }
+    return {};
+  }
+
+  std::size_t Bytes() const { return text_.size(); }
+
+ private:
+  friend class HeadParser;
+  struct Part {
+    std::uint32_t at = 0;
+    std::uint32_t size = 0;
+  };
+  struct Place {
+    Part name;
+    Part value;
+  };
+
+  std::string_view View(Part part) const {
+    return std::string_view(text_).substr(part.at, part.size);
+  }
+
+  std::string text_;
+  std::vector<Place> headers_;
+  Part method_;
+  Part target_;
+  int status_ = 0;
+  int minor_ = 1;
+  Framing framing_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/timers.hpp -------------------------------------------------------------
+
+/// Deadlines of many things, the earliest first.
+/// Needs: std. Threads: one at a time. No clock: time is passed in.
+
+namespace dtm {
+inline namespace v1 {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+namespace transport {
+
+class Timers;
+
+/// Something with a deadline. One that is moved to a later time costs nothing until its old time comes.
+class Timer {
+ public:
+  Timer() = default;
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  bool IsSet() const { return timers_ != nullptr && deadline_ != kNever; }
+  SteadyTime Deadline() const { return deadline_; }
+
+ protected:
+  inline ~Timer();
+
+ private:
+  friend class Timers;
+  static constexpr SteadyTime kNever = (SteadyTime::max)();
+
+  /// It may set and destroy timers, also this one.
+  virtual void OnDeadline() = 0;
+
+  Timers* timers_ = nullptr;  ///< while it is in the heap
+  std::size_t place_ = 0;
+  SteadyTime key_ = kNever;  ///< in the heap; never later than the deadline
+  SteadyTime deadline_ = kNever;
+};
+
+/// A binary heap.
+class Timers {
+ public:
+  Timers() = default;
+  Timers(const Timers&) = delete;
+  Timers& operator=(const Timers&) = delete;
+  ~Timers() {
+    for (Timer* timer : heap_) timer->timers_ = nullptr;
+  }
+
+  /// @throws std::bad_alloc  it is not set.
+  void Set(Timer& timer, SteadyTime deadline) {
+    if (timer.timers_ == nullptr) {
+      heap_.push_back(&timer);
+      timer.timers_ = this;
+      timer.place_ = heap_.size() - 1;
+      timer.key_ = deadline;
+      Up(timer.place_);
+    } else if (deadline < timer.key_) {
+      timer.key_ = deadline;
+      Up(timer.place_);
+    }
+    timer.deadline_ = deadline;
+  }
+
+  void Cancel(Timer& timer) { timer.deadline_ = Timer::kNever; }
+
+  /// When to come again; max() if there is nothing to wait for.
+  SteadyTime Next() const { return heap_.empty() ? Timer::kNever : heap_.front()->key_; }
+
+  /// Calls what is due.
+  void Run(SteadyTime now) {
+    while (!heap_.empty() && heap_.front()->key_ <= now) {
+      Timer& timer = *heap_.front();
+      if (timer.deadline_ == Timer::kNever) {
+        Remove(timer);
+      } else if (timer.deadline_ > timer.key_) {
+        timer.key_ = timer.deadline_;
+        Down(0);
+      } else {
+        Remove(timer);
+        timer.deadline_ = Timer::kNever;
+        timer.OnDeadline();
+      }
+    }
+  }
+
+ private:
+  friend class Timer;
+
+  void Remove(Timer& timer) {
+    const std::size_t place = timer.place_;
+    timer.timers_ = nullptr;
+    Timer* const last = heap_.back();
+    heap_.pop_back();
+    if (last == &timer) return;
+    Put(place, last);
+    Up(place);
+    Down(last->place_);
+  }
+
+  void Put(std::size_t place, Timer* timer) {
+    heap_[place] = timer;
+    timer->place_ = place;
+  }
+
+  void Up(std::size_t place) {
+    Timer* const timer = heap_[place];
+    while (place > 0 && timer->key_ < heap_[(place - 1) / 2]->key_) {
+      Put(place, heap_[(place - 1) / 2]);
+      place = (place - 1) / 2;
+    }
+    Put(place, timer);
+  }
+
+  void Down(std::size_t place) {
+    Timer* const timer = heap_[place];
+    for (std::size_t child = 2 * place + 1; child < heap_.size(); child = 2 * place + 1) {
+      if (child + 1 < heap_.size() && heap_[child + 1]->key_ < heap_[child]->key_) ++child;
+      if (timer->key_ <= heap_[child]->key_) break;
+      Put(place, heap_[child]);
+      place = child;
+    }
+    Put(place, timer);
+  }
+
+  std::vector<Timer*> heap_;
+};
+
+inline Timer::~Timer() {
+  if (timers_ != nullptr) timers_->Remove(*this);
+}
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/client/http_call.hpp -------------------------------------------------------------
+
+/// One request to be sent, and what came of it.
+/// Needs: std. Threads: that of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+struct HttpOutcome {
+  enum class Kind {
+    kReply,       ///< a whole one
+    kTooLong,     ///< its status is known, the rest of its body was not read
+    kBrokeOff,    ///< in the middle of a reply; its status may be known
+    kNoReply,     ///< the connection ended before one
+    kInvalid,     ///< what came is no HTTP
+    kNotReached,  ///< nothing was sent
+    kLate         ///< the deadline has passed
+  };
+  Kind kind = Kind::kReply;
+  int status = 0;  ///< 0: not known
+  const MessageHead* head =
+      nullptr;       ///< of the reply; null without a status. Gone when OnDone begins the next call
+  std::string body;  ///< at most keep_body bytes
+  bool cut = false;  ///< there was more
+  bool encoded = false;  ///< the body is compressed, or coded in another way
+  std::string problem;   ///< in words, to be put behind the name of the host
+};
+
+class HttpCall {
+ public:
+  virtual ~HttpCall() = default;
+
+  std::string request;  ///< its bytes, see RequestText
+  SteadyTime deadline{};
+  std::size_t keep_body = 64 * 1024;       ///< the rest is only shown to OnBody
+  std::size_t max_body = 8 * 1024 * 1024;  ///< a longer one is not read to its end
+
+  /// Each piece of the reply's body, as it comes.
+  virtual void OnBody(std::string_view) {}
+  /// Once, at the latest a little after the deadline; not if the host is destroyed before.
+  virtual void OnDone(HttpOutcome outcome) = 0;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/poller.hpp -------------------------------------------------------------
+
+/// Waits for sockets: epoll, edge-triggered. The one file of the loop to port (kqueue).
+/// Needs: Linux. Threads: one at a time, but for Wake.
+
+#include <array>
+#include <cerrno>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// What happened at a socket since it was told last.
+struct Readiness {
+  bool readable = false;  ///< there may be bytes, or the end
+  bool writable = false;
+  bool ended = false;  ///< the other side sends no more, or the connection broke: read to see
+};
+
+class Poller {
+ public:
+  /// @throws Error  no descriptor is to be had.
+  Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+    if (epoll_ < 0) throw Error("no epoll can be had: " + os::LastErrorText() + "; see ulimit -n");
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.ptr = nullptr;
+    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_.Get(), &event) != 0) {
+      const std::string why = os::LastErrorText();
+      ::close(epoll_);
+      throw Error("epoll does not take an eventfd: " + why);
+    }
+  }
+  ~Poller() { ::close(epoll_); }
+  Poller(const Poller&) = delete;
+  Poller& operator=(const Poller&) = delete;
+
+  /// From now on Wait tells of it, first of all how it is now. Closing the descriptor ends that.
+  /// False: the system has no room for it.
+  bool Add(int fd, void* who) { return Control(EPOLL_CTL_ADD, fd, who); }
+  /// To somebody else; again first how it is now.
+  bool Change(int fd, void* who) { return Control(EPOLL_CTL_MOD, fd, who); }
+  void Remove(int fd) { (void)Control(EPOLL_CTL_DEL, fd, nullptr); }
+
+  /// Waits until something happened, Wake was called or `until` has come (max(): for ever), and calls
+  /// `tell(who, Readiness)` for each.
+  template <typename Tell>
+  void Wait(std::chrono::steady_clock::time_point until, const Tell& tell) {
+    const int count =
+        ::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), Milliseconds(until));
+    for (int i = 0; i < count; ++i) {
+      const epoll_event& event = events_[static_cast<std::size_t>(i)];
+      if (event.data.ptr == nullptr) {
+        wake_.Clear();
+        continue;
+      }
+      const bool broken = (event.events & (EPOLLERR | EPOLLHUP)) != 0;
+      tell(event.data.ptr, Readiness{broken || (event.events & (EPOLLIN | EPOLLRDHUP)) != 0,
+                                     broken || (event.events & EPOLLOUT) != 0,
+                                     broken || (event.events & EPOLLRDHUP) != 0});
+    }
+  }
+
+  /// Any thread: ends Wait, or the next one.
+  void Wake() const { wake_.Signal(); }
+
+  /// Readable when Wait would not wait: for the event loop of a host.
+  int Fd() const { return epoll_; }
+
+ private:
+  bool Control(int what, int fd, void* who) {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    event.data.ptr = who;
+    return ::epoll_ctl(epoll_, what, fd, &event) == 0;
+  }
+
+  static int Milliseconds(std::chrono::steady_clock::time_point until) {
+    if (until == (std::chrono::steady_clock::time_point::max)()) return -1;
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now())
+            .count();
+    return static_cast<int>((std::min<long long>)((std::max<long long>)(left, 0), 3600 * 1000));
+  }
+
+  int epoll_;
+  os::EventFd wake_;
+  std::array<epoll_event, 256> events_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/io_loop.hpp ------------------------------------------------------------
+
+/// One thread for all sockets, their deadlines, and what other threads hand to it. Nothing that runs on it may wait.
+/// Needs: Linux (poller.hpp). Threads: Post and Stop come from any; everything else belongs to the thread of the loop.
+
+#include <atomic>
+#include <memory>
+#include <thread>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// Whoever is told about a socket. Something may still be told after the socket was closed, until it is destroyed:
+/// Dispose of it.
+class Watcher {
+ public:
+  virtual ~Watcher() = default;
+  virtual void OnReady(Readiness readiness) = 0;
+
+ private:
+  friend class IoLoop;
+  std::unique_ptr<Watcher> disposed_before_;
+};
+
+/// Whoever has something to do once for all that came in a turn of the loop.
+class TurnEnd {
+ public:
+  virtual void OnTurnEnd() = 0;
+
+ protected:
+  ~TurnEnd() = default;
+};
+
+/// Runs on a thread of its own after Start, or in Poll on the thread of a host. What is called on it must not throw; if it
+/// does for want of memory, the loop goes on, and whoever waits has a deadline.
+class IoLoop {
+ public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::size_t kBuffer = std::size_t{64} * 1024;
+
+  /// @throws Error  no descriptor is to be had.
+  IoLoop() : now_(Clock::now()), buffer_(new char[kBuffer]) {}
+  ~IoLoop() {
+    Stop();
+    DestroyDisposed();
+  }
+  IoLoop(const IoLoop&) = delete;
+  IoLoop& operator=(const IoLoop&) = delete;
+
+  /// @throws std::system_error  no thread is to be had.
+  void Start() {
+    thread_ = std::thread([this] {
+      while (!stopping_.load(std::memory_order_acquire)) Turn((SteadyTime::max)());
+    });
+  }
+
+  /// What was posted and did not run yet is dropped. Not from the thread of the loop.
+  void Stop() {
+    stopping_.store(true, std::memory_order_release);
+    poller_.Wake();
+    if (thread_.joinable()) thread_.join();
+  }
+
+  /// Instead of Start: does what there is to do, after waiting for it no longer than `wait`.
+  void Poll(std::chrono::microseconds wait) { Turn(Clock::now() + wait); }
+  /// Readable when Poll has something to do before NextDeadline.
+  int Fd() const { return poller_.Fd(); }
+  SteadyTime NextDeadline() const { return timers_.Next(); }
+
+  /// Any thread: `task` runs on the loop, after what was posted before. It must not throw.
+  /// @throws std::bad_alloc  it does not.
+  void Post(std::function<void()> task) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      posted_.push_back(std::move(task));
+    }
+    if (asleep_.exchange(false)) poller_.Wake();
+  }
+
+  /// False: the system has no room for it.
+  bool Watch(int fd, Watcher& watcher) { return poller_.Add(fd, &watcher); }
+  /// The same socket, for another watcher, who is told first how it is now.
+  bool Rewatch(int fd, Watcher& watcher) { return poller_.Change(fd, &watcher); }
+  void Unwatch(int fd) { poller_.Remove(fd); }
+
+  void Set(Timer& timer, SteadyTime deadline) { timers_.Set(timer, deadline); }
+  void Cancel(Timer& timer) { timers_.Cancel(timer); }
+
+  /// Before Start: told at the end of each turn, for ever.
+  void AtTurnEnds(TurnEnd& one) { turn_ends_.push_back(&one); }
+
+  /// When this turn of the loop began. Cheap, and a little old.
+  SteadyTime Now() const { return now_; }
+
+  /// Destroyed at the end of the turn, when nobody can be in the middle of it any more.
+  void Dispose(std::unique_ptr<Watcher> watcher) noexcept {
+    watcher->disposed_before_ = std::move(disposed_);
+    disposed_ = std::move(watcher);
+  }
+
+  /// For bytes on their way through a function; not kept by anybody.
+  char* Buffer() { return buffer_.get(); }
+
+ private:
+  void Turn(SteadyTime until) {
+    until = (std::min)(until, timers_.Next());
+    if (HasPosted() || stopping_.load(std::memory_order_acquire)) until = SteadyTime();
+    poller_.Wait(until, [this](void* who, Readiness readiness) {
+      if (!told_) Begin();
+      Run([&] { static_cast<Watcher*>(who)->OnReady(readiness); });
+    });
+    Begin();
+    told_ = false;
+    RunPosted();
+    Run([this] { timers_.Run(now_); });
+    for (TurnEnd* one : turn_ends_) Run([one] { one->OnTurnEnd(); });
+    DestroyDisposed();
+    asleep_.store(true);  // a host may wait for Fd() now
+    if (HasPosted()) poller_.Wake();
+  }
+
+  template <typename Work>
+  static void Run(const Work& work) noexcept {
+    try {
+      work();
+    } catch (...) {  // see above
+    }
+  }
+
+  void DestroyDisposed() noexcept {
+    while (disposed_) {  // one by one: a list may be long
+      const std::unique_ptr<Watcher> one = std::move(disposed_);
+      disposed_ = std::move(one->disposed_before_);
+    }
+  }
+
+  void Begin() {
+    asleep_.store(false);
+    now_ = Clock::now();
+    told_ = true;
+  }
+
+  bool HasPosted() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return !posted_.empty();
+  }
+
+  void RunPosted() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      running_.swap(posted_);
+    }
+    for (std::function<void()>& task : running_) {
+      Run(task);
+      task = nullptr;  // what it holds may post
+    }
+    running_.clear();
+  }
+
+  Poller poller_;
+  Timers timers_;
+  SteadyTime now_;
+  std::unique_ptr<char[]> buffer_;
+  std::unique_ptr<Watcher> disposed_;  ///< the last of them
+  std::vector<std::function<void()>> running_;
+  std::vector<TurnEnd*> turn_ends_;
+  bool told_ = false;
+  std::atomic<bool> asleep_{true};  ///< who posts has to wake it
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::vector<std::function<void()>> posted_;
+  std::thread thread_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/socket.hpp -------------------------------------------------------------
+
+/// What the transport asks of sockets, none of which blocks.
+/// Needs: POSIX. Threads: pure functions over descriptors.
+
+#include <arpa/inet.h>
+#include <cstring>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <system_error>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// Where a socket connects to.
+struct SocketAddress {
+  sockaddr_storage bytes{};
+  socklen_t size = 0;
+
+  int Family() const { return bytes.ss_family; }
+  const sockaddr* Get() const { return reinterpret_cast<const sockaddr*>(&bytes); }
+
+  /// False: `text` is no address in figures.
+  static bool FromFigures(const std::string& text, int port, SocketAddress& address) {
+    address = SocketAddress();
+    auto* const v4 = reinterpret_cast<sockaddr_in*>(&address.bytes);
+    auto* const v6 = reinterpret_cast<sockaddr_in6*>(&address.bytes);
+    const std::uint16_t number = htons(static_cast<std::uint16_t>(port));
+    if (::inet_pton(AF_INET, text.c_str(), &v4->sin_addr) == 1) {
+      v4->sin_family = AF_INET;
+      v4->sin_port = number;
+      address.size = sizeof *v4;
+    } else if (::inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) == 1) {
+      v6->sin6_family = AF_INET6;
+      v6->sin6_port = number;
+      address.size = sizeof *v6;
+    }
+    return address.size != 0;
+  }
+
+  /// "127.0.0.1:80", "[::1]:80".
+  std::string Text() const {
+    char text[INET6_ADDRSTRLEN] = "";
+    if (Family() == AF_INET6) {
+      const auto* const v6 = reinterpret_cast<const sockaddr_in6*>(&bytes);
+      (void)::inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+      return "[" + std::string(text) + "]:" + std::to_string(ntohs(v6->sin6_port));
+    }
+    const auto* const v4 = reinterpret_cast<const sockaddr_in*>(&bytes);
+    (void)::inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+    return std::string(text) + ":" + std::to_string(ntohs(v4->sin_port));
+  }
+};
+
+/// A descriptor that is closed when its owner goes.
+class Socket {
+ public:
+  Socket() = default;
+  explicit Socket(int fd) : fd_(fd) {}
+  Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Socket& operator=(Socket&& other) noexcept {
+    if (this != &other) {
+      Close();
+      fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+  }
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+  ~Socket() { Close(); }
+
+  int Fd() const { return fd_; }
+  bool IsOpen() const { return fd_ >= 0; }
+  void Close() {
+    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+/// Small packets leave at once: the other side waits for them.
+inline void SendWithoutDelay(int fd) {
+  const int on = 1;
+  (void)::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+/// Begins to connect. `error`: 0, or why there is nothing to wait for.
+inline Socket BeginConnect(const SocketAddress& to, int& error) {
+  error = 0;
+  Socket socket(::socket(to.Family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket.IsOpen()) {
+    error = errno;
+    return socket;
+  }
+  SendWithoutDelay(socket.Fd());
+  if (::connect(socket.Fd(), to.Get(), to.size) != 0 && errno != EINPROGRESS && errno != EINTR) {
+    error = errno;
+    socket.Close();
+  }
+  return socket;
+}
+
+/// How connecting ended: 0, or why it failed; EINPROGRESS if it did not end.
+inline int ConnectError(int fd) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
+  if (error != 0) return error;
+  sockaddr_storage peer{};
+  size = sizeof peer;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0) return 0;
+  return errno == ENOTCONN ? EINPROGRESS : errno;
+}
+
+/// What came of moving bytes.
+struct Moved {
+  enum class Kind { kSome, kWait, kEnd, kBroken };
+  Kind kind = Kind::kBroken;
+  std::size_t size = 0;  ///< of kSome
+
+  static Moved Some(std::size_t size) { return {Kind::kSome, size}; }
+  /// What recv or send returned.
+  static Moved Of(ssize_t done) {
+    if (done >= 0) return {Kind::kSome, static_cast<std::size_t>(done)};
+    return {errno == EAGAIN || errno == EWOULDBLOCK ? Kind::kWait : Kind::kBroken, 0};
+  }
+};
+
+inline Moved ReceiveSome(int fd, char* to, std::size_t size) {
+  ssize_t got = 0;
+  do {
+    got = ::recv(fd, to, size, MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  return got == 0 ? Moved{Moved::Kind::kEnd, 0} : Moved::Of(got);
+}
+
+inline Moved SendSome(int fd, const char* from, std::size_t size) {
+  ssize_t sent = 0;
+  do {
+    sent = ::send(fd, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  return Moved::Of(sent);
+}
+
+inline std::string ErrorText(int error) { return std::generic_category().message(error); }
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/client/connector.hpp -------------------------------------------------------------
+
+/// Connects to the first of several addresses that takes it: one that swallows packets costs little of the time for all.
+/// Needs: POSIX. Threads: that of the loop. Source: RFC 8305 §5.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+class Connector final : private Timer {
+ public:
+  /// A connected socket, watched by the loop already (IoLoop::Rewatch); or none and why, in words.
+  using Done = std::function<void(Socket, const std::string& problem)>;
+
+  explicit Connector(IoLoop& loop) : loop_(loop) {}
+  ~Connector() { Cancel(); }
+
+  /// Calls `done` once, perhaps at once, unless it is cancelled. Whoever has a deadline cancels it then.
+  void Start(const std::vector<SocketAddress>& addresses, SteadyTime deadline, Done done) {
+    Cancel();
+    addresses_ = addresses;
+    next_ = 0;
+    error_ = 0;
+    done_ = std::move(done);
+    // RFC 8305: 250 ms for each, less if they are many for the time there is.
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - IoLoop::Clock::now());
+    pause_ =
+        (std::min)(std::chrono::milliseconds(250), left / static_cast<int>(addresses.size() + 1));
+    TryNext();
+  }
+
+  void Cancel() {
+    loop_.Cancel(*this);
+    for (std::unique_ptr<Attempt>& attempt : attempts_) Drop(attempt);
+    attempts_.clear();
+    done_ = nullptr;
+  }
+
+ private:
+  struct Attempt final : Watcher {
+    Attempt(Connector& connector, Socket begun) : owner(connector), socket(std::move(begun)) {}
+    void OnReady(Readiness ready) override {
+      if (socket.IsOpen()) owner.OnReady(*this, ready);
+    }
+    Connector& owner;
+    Socket socket;
+  };
+
+  void OnDeadline() override { TryNext(); }
+
+  /// The next address; after a failure at once, else when those before had some time.
+  void TryNext() {
+    while (next_ < addresses_.size()) {
+      int error = 0;
+      Socket socket = BeginConnect(addresses_[next_++], error);
+      if (error == 0) {
+        auto attempt = std::make_unique<Attempt>(*this, std::move(socket));
+        if (loop_.Watch(attempt->socket.Fd(), *attempt)) {
+          attempts_.push_back(std::move(attempt));
+          if (next_ < addresses_.size()) loop_.Set(*this, IoLoop::Clock::now() + pause_);
+          return;
+        }
+        error = errno;
+      }
+      error_ = error;
+    }
+    if (attempts_.empty()) Finish(Socket(), Problem(error_));
+  }
+
+  void OnReady(Attempt& attempt, Readiness ready) {
+    if (!ready.writable && !ready.ended) return;
+    const int error = ConnectError(attempt.socket.Fd());
+    if (error == EINPROGRESS) return;
+    Socket socket;
+    if (error == 0) {
+      socket = std::move(attempt.socket);
+    } else {
+      error_ = error;
+    }
+    const auto at = std::find_if(attempts_.begin(), attempts_.end(),
+                                 [&attempt](const auto& one) { return one.get() == &attempt; });
+    Drop(*at);
+    attempts_.erase(at);
+    if (error == 0) return Finish(std::move(socket), {});
+    TryNext();
+  }
+
+  void Drop(std::unique_ptr<Attempt>& attempt) {
+    attempt->socket.Close();
+    loop_.Dispose(std::move(attempt));
+  }
+
+  void Finish(Socket socket, const std::string& problem) {
+    const Done done = std::exchange(done_, nullptr);
+    Cancel();
+    if (done) done(std::move(socket), problem);
+  }
+
+  static std::string Problem(int error) {
+    if (error == ECONNREFUSED) return "nothing listens there";
+    if (error == EMFILE || error == ENFILE)
+      return "no socket can be opened: " + ErrorText(error) + "; see ulimit -n";
+    return error == 0 ? "it has no address" : ErrorText(error);
+  }
+
+  IoLoop& loop_;
+  std::vector<SocketAddress> addresses_;
+  std::size_t next_ = 0;
+  std::chrono::milliseconds pause_{};
+  int error_ = 0;
+  std::vector<std::unique_ptr<Attempt>> attempts_;
+  Done done_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/client/resolver.hpp --------------------------------------------------------------
+
+/// Finds the addresses of a name on threads that may wait, and tells of them on the loop.
+/// Needs: POSIX. Threads: that of the loop; the lookup runs on others.
+
+#include <netdb.h>
+#include <new>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+struct FoundAddresses {
+  std::vector<SocketAddress> addresses;  ///< in the order in which they are to be tried
+  std::string problem;                   ///< why there is none, in words
+};
+
+/// RFC 8305 §4: the kinds of addresses take turns, so that one that leads nowhere does not hold up the other.
+inline void TakeTurns(std::vector<SocketAddress>& addresses) {
+  for (std::size_t i = 1; i + 1 < addresses.size(); ++i) {
+    if (addresses[i].Family() != addresses[i - 1].Family()) continue;
+    for (std::size_t other = i + 1; other < addresses.size(); ++other) {
+      if (addresses[other].Family() == addresses[i].Family()) continue;
+      const SocketAddress found = addresses[other];
+      addresses.erase(addresses.begin() + static_cast<std::ptrdiff_t>(other));
+      addresses.insert(addresses.begin() + static_cast<std::ptrdiff_t>(i), found);
+      break;
+    }
+  }
+}
+
+/// Asks the system, which may take long.
+inline FoundAddresses LookUp(const std::string& host, int port) {
+  FoundAddresses found;
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* list = nullptr;
+  const int error = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
+  if (error != 0) {
+    found.problem =
+        "its name is unknown (it cannot be resolved: " + std::string(::gai_strerror(error)) + ")";
+    return found;
+  }
+  for (const addrinfo* one = list; one != nullptr; one = one->ai_next) {
+    SocketAddress address;
+    if (one->ai_addrlen > sizeof address.bytes) continue;
+    std::memcpy(&address.bytes, one->ai_addr, one->ai_addrlen);
+    address.size = one->ai_addrlen;
+    found.addresses.push_back(address);
+  }
+  ::freeaddrinfo(list);
+  if (found.addresses.empty()) found.problem = "its name has no address";
+  TakeTurns(found.addresses);
+  return found;
+}
+
+class Resolver {
+ public:
+  using Answer = std::function<void(FoundAddresses)>;
+  using Lookup = std::function<FoundAddresses(const std::string& host, int port)>;
+
+  explicit Resolver(IoLoop& loop, Lookup lookup = LookUp)
+      : loop_(loop), lookup_(std::move(lookup)), threads_(kThreads, kMaxWaiting) {}
+
+  /// What needs nobody to be asked: figures, and localhost (RFC 6761). False: it is some other name.
+  static bool IsKnown(const std::string& host, int port, FoundAddresses& found) {
+    SocketAddress address;
+    if (SocketAddress::FromFigures(host, port, address)) {
+      found.addresses = {address};
+      return true;
+    }
+    if (host != "localhost") return false;
+    for (const char* figures : {"127.0.0.1", "::1"}) {
+      if (SocketAddress::FromFigures(figures, port, address)) found.addresses.push_back(address);
+    }
+    return true;
+  }
+
+  /// `answer` is called on the loop, unless the loop ends before.
+  void Find(std::string host, int port, Answer answer) {
+    const auto job = [this, host = std::move(host), port, answer] {
+      FoundAddresses found;
+      try {
+        found = lookup_(host, port);
+      } catch (const std::exception& error) {
+        found.problem = std::string("its name cannot be resolved: ") + error.what();
+      }
+      Tell(answer, found);
+    };
+    if (threads_.Run(job)) return;
+    FoundAddresses none;
+    none.problem =
+        "its name cannot be resolved now: too many names wait for that, or no thread is to be had";
+    loop_.Post([answer = std::move(answer), none] { answer(none); });
+  }
+
+  /// Waits for lookups that hang: the system's cannot be interrupted. Before the loop is destroyed.
+  void Stop() { threads_.Stop(); }
+
+ private:
+  /// Whoever waits for it waits for all who will; so it is told, be it late.
+  void Tell(const Answer& answer, const FoundAddresses& found) {
+    for (int tries = 0; tries < 1000; ++tries) {
+      try {
+        return loop_.Post([answer, found] { answer(found); });
+      } catch (const std::bad_alloc&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    }
+  }
+
+  static constexpr std::size_t kThreads = 16;
+  static constexpr std::size_t kMaxWaiting = 1024;
+
+  IoLoop& loop_;
+  const Lookup lookup_;
+  ThreadPool threads_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/message/body_reader.hpp ----------------------------------------------------------
+
+/// Takes the body of a message out of the bytes behind its head: by length, in chunks, or to the end of the connection.
+/// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §7.1.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+class BodyReader {
+ public:
+  BodyReader(MessageKind kind, const Framing& framing)
+      : strict_(kind == MessageKind::kRequest), left_(framing.length) {
+    switch (framing.body) {
+      case Framing::Body::kNone: state_ = State::kDone; break;
+      case Framing::Body::kLength: state_ = left_ == 0 ? State::kDone : State::kLength; break;
+      case Framing::Body::kChunked: state_ = State::kSize; break;
+      case Framing::Body::kToClose: state_ = State::kToClose; break;
+    }
+  }
+
+  /// Takes from `bytes` what belongs to the body, and calls `content(std::string_view)` with each piece of its content.
+  /// After kDone, what is left of them is behind it.
+  template <typename Content>
+  Parsed Take(std::string_view& bytes, const Content& content) {
+    while (!bytes.empty() && state_ != State::kDone && state_ != State::kRefused) {
+      if (state_ == State::kLength || state_ == State::kChunk) {
+        const std::size_t size =
+            bytes.size() < left_ ? bytes.size() : static_cast<std::size_t>(left_);
+        content(bytes.substr(0, size));
+        bytes.remove_prefix(size);
+        left_ -= size;
+        if (left_ == 0) state_ = state_ == State::kLength ? State::kDone : State::kChunkEnd;
+      } else if (state_ == State::kToClose) {
+        content(bytes);
+        bytes = {};
+      } else {
+        TakeLine(bytes);
+      }
+    }
+    return Now();
+  }
+
+  /// Nothing was taken yet and nothing is to come: kDone.
+  Parsed Now() const {
+    if (state_ == State::kDone) return Parsed::kDone;
+    return state_ == State::kRefused ? Parsed::kRefused : Parsed::kMore;
+  }
+
+  /// The other side will send no more. True: the body is complete.
+  bool End() {
+    if (state_ == State::kToClose) state_ = State::kDone;
+    return state_ == State::kDone;
+  }
+
+  /// After kRefused.
+  const Refusal& Why() const { return why_; }
+
+ private:
+  enum class State { kLength, kToClose, kSize, kChunk, kChunkEnd, kTrailers, kDone, kRefused };
+
+  static constexpr std::size_t kStrictLine = 256;
+  static constexpr std::size_t kLooseLine = 8 * 1024;
+  static constexpr std::size_t kMaxTrailers = 64 * 1024;
+  /// What the lines of chunks may cost beyond the content that they carry: empty talk has an end.
+  static constexpr std::int64_t kMaxExcess = 16 * 1024;
+
+  void Refuse(const char* text) {
+    state_ = State::kRefused;
+    why_ = {400, text};
+  }
+
+  void TakeLine(std::string_view& bytes) {
+    const std::size_t feed = bytes.find('\n');
+    const bool ends = feed != std::string_view::npos;
+    const std::string_view piece = bytes.substr(0, ends ? feed + 1 : bytes.size());
+    bytes.remove_prefix(piece.size());
+    if (line_.size() + piece.size() > (strict_ ? kStrictLine : kLooseLine) + 2)
+      return Refuse("a line of its chunks is too long");
+    line_.append(piece);
+    if (!ends) return;
+    if (line_.size() < 2 || line_[line_.size() - 2] != '\r') {
+      return Refuse("a line of its chunks does not end with carriage return and line feed");
+    }
+    line_.resize(line_.size() - 2);
+    switch (state_) {
+      case State::kSize: ChunkSize(); break;
+      case State::kChunkEnd:
+        line_.empty() ? void(state_ = State::kSize) : Refuse("a chunk is longer than it says");
+        break;
+      default: Trailer(); break;
+    }
+    line_.clear();
+  }
+
+  void ChunkSize() {
+    const std::size_t end = line_.find_first_not_of("0123456789abcdefABCDEF");
+    const std::size_t digits = end == std::string::npos ? line_.size() : end;
+    const std::size_t behind = strict_ ? digits : line_.find_first_not_of(" \t", digits);
+    const bool extension = behind < line_.size();
+    if (digits == 0 || (extension && line_[behind] != ';'))
+      return Refuse("the size of a chunk is no hexadecimal number");
+    if (digits > (strict_ ? 8U : 16U)) return Refuse("a chunk is too long");
+    left_ = 0;
+    for (std::size_t i = 0; i < digits; ++i) {
+      const char c = line_[i];
+      const int digit = c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+      left_ = left_ * 16 + static_cast<std::uint64_t>(digit);
+    }
+    if (left_ >> 60 != 0) return Refuse("a chunk is too long");
+    constexpr std::int64_t kPlainLine = 16;
+    excess_ += static_cast<std::int64_t>(line_.size()) - kPlainLine -
+               static_cast<std::int64_t>(left_ < 65536 ? left_ : 65536);
+    if (excess_ < 0) excess_ = 0;
+    if (excess_ > kMaxExcess) return Refuse("the lines of its chunks are too long");
+    state_ = left_ == 0 ? State::kTrailers : State::kChunk;
+  }
+
+  /// What stands behind the last chunk of a reply says nothing that is needed; a request has nothing there.
+  void Trailer() {
+    if (line_.empty()) {
+      state_ = State::kDone;
+    } else if (strict_) {
+      Refuse("it has trailers, which are not taken");
+    } else if ((trailers_ += line_.size()) > kMaxTrailers) {
+      Refuse("its trailers are too long");
+    }
+  }
+
+  bool strict_;
+  std::uint64_t left_;  ///< of the body or chunk
+  State state_ = State::kDone;
+  std::string line_;
+  std::int64_t excess_ = 0;
+  std::size_t trailers_ = 0;
+  Refusal why_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/message/head_parser.hpp ----------------------------------------------------------
+
+/// Reads the heads of requests and replies from bytes as they come: each byte is looked at once, however small the pieces.
+/// Needs: std. Threads: one at a time. Source: RFC 9112 §2 to §6, request smuggling §11.2.
+///
+/// Requests are read strictly: what two readers could understand in two ways is refused, so that no request can hide in
+/// another one. Answers are read as services write them (folded or many headers, bare line feeds, 1xx before the reply);
+/// a connection whose reply was framed oddly is not used again.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// Against abuse; a line is counted without its line feed.
+struct HeadLimits {
+  std::size_t headers;
+  std::size_t line_bytes;
+  std::size_t head_bytes;  ///< of a reply, together with the 1xx before it
+};
+inline constexpr HeadLimits kRequestHead{64, 8 * 1024, 64 * 1024};
+inline constexpr HeadLimits kReplyHead{4096, 256 * 1024, 256 * 1024};
+
+class HeadParser {
+ public:
+  using Kind = MessageKind;
+
+  /// `to_head`: a reply to a HEAD request has no body.
+  explicit HeadParser(Kind kind, bool to_head = false)
+      : limits_(kind == Kind::kRequest ? kRequestHead : kReplyHead),
+        kind_(kind),
+        to_head_(to_head) {}
+
+  /// Takes from `bytes` what belongs to the head. After kDone, what is left of them is behind it.
+  Parsed Take(std::string_view& bytes) {
+    while (!bytes.empty() && state_ == Parsed::kMore) {
+      const std::size_t feed = bytes.find('\n');
+      const bool ends = feed != std::string_view::npos;
+      const std::string_view piece = bytes.substr(0, ends ? feed + 1 : bytes.size());
+      bytes.remove_prefix(piece.size());
+      const std::size_t line = head_.text_.size() - line_at_ + piece.size() - (ends ? 1 : 0);
+      if (line > limits_.line_bytes) {
+        Refuse(431, first_line_ ? "its first line is too long" : "a header is too long");
+      } else if (interim_bytes_ + head_.text_.size() + piece.size() > limits_.head_bytes) {
+        Refuse(431, "its headers are too long");
+      } else {
+        head_.text_.append(piece);
+        if (ends) TakeLine();
+      }
+    }
+    return state_;
+  }
+
+  const MessageHead& Head() const { return head_; }
+  /// After kRefused.
+  const Refusal& Why() const { return why_; }
+  /// Something of a message came already.
+  bool Begun() const { return !head_.text_.empty() || interim_bytes_ > 0; }
+
+  /// For the next message on the connection; the memory is used again.
+  void Reset(bool to_head = false) {
+    ResetHead();
+    interim_bytes_ = 0;
+    to_head_ = to_head;
+    odd_ = false;
+  }
+
+ private:
+  using Part = MessageHead::Part;
+
+  void ResetHead() {
+    head_.text_.clear();
+    head_.headers_.clear();
+    head_.status_ = 0;
+    head_.framing_ = Framing();
+    line_at_ = 0;
+    first_line_ = true;
+    state_ = Parsed::kMore;
+  }
+
+  void Refuse(int status, const char* text) {
+    state_ = Parsed::kRefused;
+    why_ = {status, text};
+  }
+
+  /// What goes from line_at_ to the end of the text, which is a line feed.
+  void TakeLine() {
+    std::size_t end = head_.text_.size() - 1;
+    const bool has_return = end > line_at_ && head_.text_[end - 1] == '\r';
+    if (has_return) {
+      --end;
+    } else if (kind_ == Kind::kRequest) {  // a line to some readers, and none to others
+      return Refuse(400, "a line does not end with carriage return and line feed");
+    } else {
+      odd_ = true;
+    }
+    const std::size_t begin = line_at_;
+    line_at_ = head_.text_.size();
+    const std::string_view line = std::string_view(head_.text_).substr(begin, end - begin);
+    if (first_line_) {
+      first_line_ = false;
+      return kind_ == Kind::kRequest ? RequestLine(line, begin) : StatusLine(line);
+    }
+    if (line.empty()) return EndOfHead();
+    TakeHeader(line, begin);
+  }
+
+  static Part Of(std::size_t at, std::size_t size) {
+    return {static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(size)};
+  }
+
+  void RequestLine(std::string_view line, std::size_t begin) {
+    const std::size_t first = line.find(' '), last = line.rfind(' ');
+    if (first == std::string_view::npos || first == last) {
+      return Refuse(400, "its first line is not METHOD TARGET HTTP/1.1");
+    }
+    const std::string_view method = line.substr(0, first);
+    const std::string_view target = line.substr(first + 1, last - first - 1);
+    const std::string_view version = line.substr(last + 1);
+    if (!IsToken(method) || target.empty())
+      return Refuse(400, "its first line is not METHOD TARGET HTTP/1.1");
+    for (const char c : target) {
+      if (c <= ' ' || c == 127)
+        return Refuse(400, "its target has a byte that has to be written as %XX");
+    }
+    if (version != "HTTP/1.1" && version != "HTTP/1.0") {
+      return Refuse(HasPrefix(version, "HTTP/") ? 505 : 400, "it is neither HTTP/1.1 nor HTTP/1.0");
+    }
+    head_.method_ = Of(begin, method.size());
+    head_.target_ = Of(begin + first + 1, target.size());
+    head_.minor_ = version.back() - '0';
+  }
+
+  void StatusLine(std::string_view line) {
+    constexpr std::string_view kStart = "HTTP/1.";
+    const bool starts = line.size() >= 12 && HasPrefix(line, kStart) &&
+                        (line[7] == '0' || line[7] == '1') && line[8] == ' ' &&
+                        (line.size() == 12 || line[12] == ' ');
+    if (!starts) return Refuse(400, "its first line is no status of HTTP/1.1 or HTTP/1.0");
+    head_.minor_ = line[7] - '0';
+    for (const char c : line.substr(9, 3)) {
+      if (c < '0' || c > '9') return Refuse(400, "its status is no number");
+      head_.status_ = head_.status_ * 10 + (c - '0');
+    }
+    if (head_.status_ < 100) Refuse(400, "its status is below 100");
+  }
+
+  void TakeHeader(std::string_view line, std::size_t begin) {
+    for (const char c : line) {
+      if ((c >= 0 && c < ' ' && c != '\t') || c == 127)
+        return Refuse(400, "a header has a control character");
+    }
+    if (line.front() == ' ' || line.front() == '\t') return Fold(line, begin);
+    if (head_.headers_.size() == limits_.headers) return Refuse(431, "it has too many headers");
+    const std::size_t colon = line.find(':');
+    if (colon == std::string_view::npos) return Refuse(400, "a header has no colon");
+    std::string_view name = line.substr(0, colon);
+    if (kind_ == Kind::kReply) {  // RFC 9112 §5.1: a blank before the colon is removed from a reply
+      name = Trimmed(name);
+      odd_ = odd_ || name.size() != colon;
+    }
+    if (kind_ == Kind::kRequest ? !IsToken(name) : name.empty())
+      return Refuse(400, "a header has no valid name");
+    const std::string_view value = Trimmed(line.substr(colon + 1));
+    const std::size_t value_at = value.empty()
+                                     ? begin + colon + 1
+                                     : begin + static_cast<std::size_t>(value.data() - line.data());
+    head_.headers_.push_back({Of(begin, name.size()), Of(value_at, value.size())});
+  }
+
+  /// The line goes on with the header before it: its line end becomes blanks, and counts as one.
+  void Fold(std::string_view line, std::size_t begin) {
+    if (kind_ == Kind::kRequest || head_.headers_.empty())
+      return Refuse(400, "a header begins with a blank");
+    odd_ = true;
+    const std::string_view more = Trimmed(line);
+    if (more.empty()) return;
+    Part& value = head_.headers_.back().value;
+    const std::size_t more_at = begin + static_cast<std::size_t>(more.data() - line.data());
+    const std::size_t value_end = std::size_t{value.at} + value.size;
+    if (value.size == 0) {
+      value = Of(more_at, more.size());
+    } else {
+      std::memset(&head_.text_[value_end], ' ', more_at - value_end);
+      value = Of(value.at, more_at + more.size() - value.at);
+    }
+  }
+
+  void EndOfHead() {
+    const bool interim = kind_ == Kind::kReply && head_.status_ < 200;
+    if (interim && head_.status_ != 101) {
+      interim_bytes_ += head_.text_.size();
+      return ResetHead();
+    }
+    if (interim)
+      return Refuse(400, "it changes to another protocol (status 101), for which nobody asked");
+    state_ = Parsed::kDone;
+    FramingReader framing(kind_, head_.minor_);
+    for (std::size_t i = 0; i < head_.Count(); ++i) {
+      if (!framing.Look(head_.At(i).name, head_.At(i).value)) {
+        return Refuse(framing.Why().status, framing.Why().text);
+      }
+    }
+    head_.framing_ = kind_ == Kind::kRequest ? framing.OfRequest()
+                                             : framing.OfReply(head_.status_, to_head_, odd_);
+  }
+
+  /// RFC 9110 §5.6.2.
+  static bool IsToken(std::string_view text) {
+    static constexpr std::array<bool, 128> kToken = [] {
+      std::array<bool, 128> table{};
+      for (std::size_t c = '0'; c <= '9'; ++c) table[c] = true;
+      for (std::size_t c = 'a'; c <= 'z'; ++c) table[c] = table[c - 'a' + 'A'] = true;
+      for (const char c : std::string_view("!#$%&'*+-.^_`|~"))
+        table[static_cast<unsigned char>(c)] = true;
+      return table;
+    }();
+    for (const char c : text) {
+      if (c < 0 || !kToken[static_cast<unsigned char>(c)]) return false;
+    }
+    return !text.empty();
+  }
+
+  const HeadLimits limits_;
+  const Kind kind_;
+  bool to_head_;
+  MessageHead head_;
+  Parsed state_ = Parsed::kMore;
+  Refusal why_;
+  std::size_t line_at_ = 0;  ///< where in the text the line begins that is not complete
+  std::size_t interim_bytes_ = 0;
+  bool first_line_ = true;
+  bool odd_ = false;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/tls_session.hpp --------------------------------------------------------
+
+/// What the transport wants of TLS; who makes it is another file, so that a program without https needs no library for it.
+/// Needs: std. Threads: a session belongs to its connection, a TlsClient may be shared by all threads.
+
+namespace dtm {
+inline namespace v1 {
+
+namespace transport {
+
+/// TLS on one connected socket that does not block. Whatever waits may go on when the socket is readable or writable.
+class TlsSession {
+ public:
+  virtual ~TlsSession() = default;
+  /// kSome: it is done.
+  virtual Moved Handshake() = 0;
+  /// An end that the other side did not announce is kBroken: somebody may have cut off the rest.
+  virtual Moved Receive(char* to, std::size_t size) = 0;
+  virtual Moved Send(const char* from, std::size_t size) = 0;
+  /// Why something is broken, in words; empty: the connection itself is.
+  virtual std::string Problem() const = 0;
+};
+
+}  // namespace transport
+
+/// Makes the sessions of outgoing connections.
+class TlsClient {
+ public:
+  virtual ~TlsClient() = default;
+  /// `host`: whose certificate it has to be, a name or an address.
+  /// @throws Error  there is no session to be had.
+  virtual std::unique_ptr<transport::TlsSession> Connect(int fd, const std::string& host) = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/socket_connection.hpp --------------------------------------------------
+
+/// One connected socket on the loop: bytes in and out, with TLS or without, and a deadline.
+/// Needs: POSIX. Threads: that of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// For either side; what the bytes mean is the business of those who derive from it. From every On... it may be closed
+/// and disposed of (IoLoop::Dispose); no On... comes after Close. It keeps no bytes that came: OnBytes takes all.
+class SocketConnection : public Watcher, protected Timer {
+ public:
+  explicit SocketConnection(IoLoop& loop) : loop_(loop) {}
+  ~SocketConnection() override { Close(); }
+
+  bool IsOpen() const { return socket_.IsOpen(); }
+  int Fd() const { return socket_.Fd(); }
+  IoLoop& Loop() const { return loop_; }
+
+  /// Closes it now, whatever is unsent.
+  void Close() {
+    loop_.Cancel(*this);
+    tls_.reset();
+    socket_.Close();
+    out_ = std::string();
+    sent_ = 0;
+  }
+
+ protected:
+  /// `socket` is connected, or about to be. `tls`: its session, or null.
+  /// False: the system has no room for it.
+  bool Open(Socket socket, std::unique_ptr<TlsSession> tls, bool known_to_loop = false) {
+    socket_ = std::move(socket);
+    tls_ = std::move(tls);
+    shaking_ = tls_ != nullptr;
+    sending_ends_ = false;
+    paused_ = false;
+    return known_to_loop ? loop_.Rewatch(socket_.Fd(), *this) : loop_.Watch(socket_.Fd(), *this);
+  }
+
+  /// Sent as far as it goes, the rest when there is room. A connection that breaks is told of by reading, so that what
+  /// the other side said before counts.
+  void Write(std::string_view bytes) {
+    if (sending_ends_ || !IsOpen()) return;
+    if (Unsent() == 0 && !shaking_) bytes.remove_prefix(Send(bytes));
+    if (!sending_ends_) out_.append(bytes);
+  }
+  std::size_t Unsent() const { return out_.size() - sent_; }
+
+  /// No OnBytes until ResumeReading: who writes faster than he is answered has to wait.
+  void PauseReading() { paused_ = true; }
+  /// Calls OnBytes for what has come meanwhile.
+  void ResumeReading() {
+    paused_ = false;
+    if (!shaking_) Read(true);
+  }
+
+  void SetDeadline(SteadyTime deadline) { loop_.Set(*this, deadline); }
+  void CancelDeadline() { loop_.Cancel(*this); }
+
+  /// Why TLS broke, in words; empty if it did not.
+  std::string TlsProblem() const { return tls_ ? tls_->Problem() : std::string(); }
+  bool InHandshake() const { return shaking_; }
+
+  /// TLS is agreed on.
+  virtual void OnSecure() {}
+  virtual void OnBytes(std::string_view bytes) = 0;
+  /// All that was written has left.
+  virtual void OnSent() {}
+  /// The other side sends no more; `broken`: and nothing can be sent to it. Told once, and not while reading is paused.
+  virtual void OnEnd(bool broken) = 0;
+  /// Memory ran out in the middle: what came is lost, so it cannot go on. It must not throw.
+  virtual void OnNoMemory() = 0;
+
+ private:
+  void OnReady(Readiness ready) final {
+    if (!IsOpen()) return;
+    try {
+      GoOn(ready);
+    } catch (const std::bad_alloc&) {
+      OnNoMemory();
+    }
+  }
+
+  void GoOn(Readiness ready) {
+    if (shaking_ && !Shake()) return;
+    if (ready.writable && Unsent() > 0) {
+      Flush();
+      if (IsOpen() && out_.empty()) OnSent();
+    }
+    if (IsOpen() && !paused_ && (ready.readable || sending_ends_ || tls_ != nullptr)) {
+      Read(ready.ended || sending_ends_);
+    }
+  }
+
+  /// True: TLS is agreed on.
+  bool Shake() {
+    const Moved moved = tls_->Handshake();
+    if (moved.kind == Moved::Kind::kWait) return false;
+    if (moved.kind != Moved::Kind::kSome) {
+      OnEnd(true);
+      return false;
+    }
+    shaking_ = false;
+    OnSecure();
+    if (IsOpen() && Unsent() > 0) Flush();
+    return IsOpen();
+  }
+
+  /// How much of it could be sent; if nothing can be sent any more, all of it.
+  std::size_t Send(std::string_view bytes) {
+    std::size_t sent = 0;
+    while (sent < bytes.size()) {
+      const char* const from = bytes.data() + sent;
+      const std::size_t size = bytes.size() - sent;
+      const Moved moved = tls_ ? tls_->Send(from, size) : SendSome(socket_.Fd(), from, size);
+      if (moved.kind == Moved::Kind::kWait) return sent;
+      if (moved.kind != Moved::Kind::kSome) {
+        sending_ends_ = true;
+        return bytes.size();
+      }
+      sent += moved.size;
+    }
+    return sent;
+  }
+
+  void Flush() {
+    sent_ += Send(std::string_view(out_).substr(sent_));
+    if (Unsent() > 0) return;
+    out_ = std::string();
+    sent_ = 0;
+  }
+
+  /// `to_the_end`: something is behind the bytes, so a read that was not filled is not the last.
+  void Read(bool to_the_end) {
+    char* const buffer = loop_.Buffer();
+    while (IsOpen() && !paused_) {
+      const Moved moved = tls_ ? tls_->Receive(buffer, IoLoop::kBuffer)
+                               : ReceiveSome(socket_.Fd(), buffer, IoLoop::kBuffer);
+      if (moved.kind == Moved::Kind::kWait) {
+        // TLS may have waited with sending for something to receive.
+        if (tls_ && Unsent() > 0) Flush();
+        return;
+      }
+      if (moved.kind != Moved::Kind::kSome) {
+        paused_ = true;  // told once
+        return OnEnd(moved.kind == Moved::Kind::kBroken || sending_ends_);
+      }
+      OnBytes({buffer, moved.size});
+      if (!tls_ && !to_the_end && moved.size < IoLoop::kBuffer) return;
+    }
+  }
+
+  IoLoop& loop_;
+  Socket socket_;
+  std::unique_ptr<TlsSession> tls_;
+  std::string out_;
+  std::size_t sent_ = 0;
+  bool shaking_ = false;
+  bool paused_ = false;
+  bool sending_ends_ = false;  ///< nothing can be sent any more
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/client/client_connection.hpp -----------------------------------------------------
+
+/// A connection to a host from its first call to its end: connects, sends a request, reads the reply, rests.
+/// Needs: POSIX. Threads: that of the loop. Source: RFC 9112 §9.
+
+#include <optional>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+class ClientConnection final : public SocketConnection {
+ public:
+  /// Whose connection it is.
+  class Owner {
+   public:
+    virtual const Url& Origin() const = 0;
+    virtual TlsClient* Tls() = 0;
+    /// False: there are enough of them. True: Rest was called.
+    virtual bool Keep(ClientConnection& connection) = 0;
+    /// Disposes of it.
+    virtual void Drop(ClientConnection& connection) = 0;
+    virtual void SendFresh(std::unique_ptr<HttpCall> call) noexcept = 0;
+    virtual void OnUnreachable() = 0;
+
+   protected:
+    virtual ~Owner() = default;
+  };
+
+  ClientConnection(IoLoop& loop, Owner& owner)
+      : SocketConnection(loop), owner_(owner), connector_(loop) {}
+
+  /// Takes the first call; Connect follows. False: it was too late for it.
+  bool Begin(std::unique_ptr<HttpCall> call) {
+    call_ = std::move(call);
+    return InTime();
+  }
+
+  /// @throws std::bad_alloc  Fail has to follow.
+  void Connect(const FoundAddresses& found) {
+    if (found.addresses.empty()) return NotReached(found.problem);
+    connector_.Start(found.addresses, call_->deadline,
+                     [this](Socket socket, const std::string& problem) {
+                       OnConnected(std::move(socket), problem);
+                     });
+  }
+
+  /// The next call, on a connection that rested.
+  void SendAgain(std::unique_ptr<HttpCall> call) {
+    call_ = std::move(call);
+    used_before_ = true;
+    parser_.Reset();
+    body_.reset();
+    outcome_ = HttpOutcome();
+    if (InTime()) Write(call_->request);
+  }
+
+  /// For want of memory: answers the call, if there is one, and ends.
+  void Fail() noexcept {
+    if (call_ == nullptr) return Ended();
+    try {
+      outcome_.problem = "cannot be called: " + std::string(std::bad_alloc().what());
+    } catch (...) {
+    }
+    Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
+  }
+
+  /// Nothing is to be done until the next call; too long, and it ends.
+  void Rest(SteadyTime until) { SetDeadline(until); }
+
+  /// The call is not answered any more.
+  void Abandon() {
+    connector_.Cancel();
+    call_.reset();
+    Close();
+  }
+
+  std::size_t place = 0;  ///< the owner's
+
+ private:
+  using Kind = HttpOutcome::Kind;
+
+  /// Nothing is sent after the deadline.
+  bool InTime() {
+    if (IoLoop::Clock::now() >= call_->deadline) {
+      Finish(Kind::kLate, false);
+      return false;
+    }
+    SetDeadline(call_->deadline);
+    return true;
+  }
+
+  void NotReached(const std::string& problem) {
+    owner_.OnUnreachable();
+    outcome_.problem = "cannot be reached: " + problem;
+    Finish(Kind::kNotReached, false);
+  }
+
+  void OnConnected(Socket socket, const std::string& problem) {
+    if (!socket.IsOpen()) return NotReached(problem);
+    const Url& origin = owner_.Origin();
+    std::unique_ptr<TlsSession> tls;
+    if (origin.tls) {
+      try {
+        if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
+        tls = owner_.Tls()->Connect(socket.Fd(), origin.host);
+      } catch (const std::exception& error) {
+        return NotReached(error.what());
+      }
+    }
+    if (!Open(std::move(socket), std::move(tls), true))
+      return NotReached("the system watches no more sockets");
+    if (InTime()) Write(call_->request);
+  }
+
+  void OnBytes(std::string_view bytes) override {
+    if (call_ == nullptr) return Ended();  // nobody asked for them
+    if (!body_) {
+      const Parsed parsed = parser_.Take(bytes);
+      if (parsed == Parsed::kRefused) return Invalid(parser_.Why());
+      if (parsed == Parsed::kMore) return;
+      const MessageHead& head = parser_.Head();
+      outcome_.status = head.Status();
+      outcome_.encoded = head.BodyFraming().encoded;
+      body_.emplace(MessageKind::kReply, head.BodyFraming());
+      body_bytes_ = 0;
+      const bool length_known = head.BodyFraming().body == Framing::Body::kLength;
+      if (length_known && head.BodyFraming().length > call_->max_body)
+        return Finish(Kind::kTooLong, false);
+    }
+    const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
+    if (parsed == Parsed::kRefused) return Invalid(body_->Why());
+    if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
+    if (parsed == Parsed::kDone)
+      Finish(Kind::kReply,
+             bytes.empty() && Unsent() == 0 && parser_.Head().BodyFraming().keep_alive);
+  }
+
+  void TakeBody(std::string_view piece) {
+    body_bytes_ += piece.size();
+    const std::size_t room = call_->keep_body - outcome_.body.size();
+    outcome_.body.append(piece.substr(0, room));
+    outcome_.cut = outcome_.cut || piece.size() > room;
+    call_->OnBody(piece);
+  }
+
+  void Invalid(const Refusal& why) {
+    outcome_.problem = std::string(outcome_.status == 0 ? "ended without a valid HTTP answer: "
+                                                        : "broke off its answer: ") +
+                       why.text;
+    Finish(outcome_.status == 0 ? Kind::kInvalid : Kind::kBrokeOff, false);
+  }
+
+  void OnEnd(bool broken) override {
+    if (call_ == nullptr) return Ended();
+    if (body_ && !broken && body_->End()) return Finish(Kind::kReply, false);
+    const std::string tls = TlsProblem();
+    if (InHandshake())
+      return NotReached("TLS is not agreed on: " +
+                        (tls.empty() ? "the connection was closed" : tls));
+    if (used_before_ && !parser_.Begun()) {
+      // The host closed it while it rested, or at the very moment it was used again: as a rule the request did not
+      // arrive, and a fresh connection settles it at once. The worst case is a request that arrives twice, which
+      // the other side has to take in any case.
+      std::unique_ptr<HttpCall> call = std::move(call_);
+      Ended();
+      return owner_.SendFresh(std::move(call));
+    }
+    if (parser_.Begun()) {
+      outcome_.problem = outcome_.status == 0 ? "closed the connection without a valid HTTP answer"
+                                              : "broke off its answer";
+    } else {
+      outcome_.problem = "closed the connection without a valid HTTP answer";
+    }
+    if (!tls.empty()) outcome_.problem += " (" + tls + ")";
+    Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
+  }
+
+  void OnDeadline() override {
+    if (call_ == nullptr) return Ended();
+    Finish(Kind::kLate, false);
+  }
+
+  void OnNoMemory() override { Fail(); }
+
+  void Ended() {
+    connector_.Cancel();
+    Close();
+    owner_.Drop(*this);
+  }
+
+  /// `reusable`: the connection can take another call.
+  void Finish(Kind kind, bool reusable) {
+    const std::unique_ptr<HttpCall> call = std::move(call_);
+    HttpOutcome outcome = std::move(outcome_);
+    outcome.kind = kind;
+    if (outcome.status != 0) outcome.head = &parser_.Head();
+    if (!reusable || !owner_.Keep(*this)) Ended();
+    call->OnDone(std::move(outcome));
+  }
+
+  Owner& owner_;
+  Connector connector_;
+  std::unique_ptr<HttpCall> call_;  ///< null: it rests
+  HeadParser parser_{MessageKind::kReply};
+  std::optional<BodyReader> body_;
+  HttpOutcome outcome_;
+  std::size_t body_bytes_ = 0;
+  bool used_before_ = false;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/client/http_host.hpp -------------------------------------------------------------
+
+/// Sends requests to one host: its addresses, and connections that are kept for the next request.
+/// Needs: POSIX. Threads: that of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// What all hosts of a client share; it outlives them.
+struct HttpClientParts {
+  IoLoop& loop;
+  Resolver& resolver;
+  TlsClient* tls = nullptr;  ///< null: https is not to be had
+  Duration keep_idle = std::chrono::seconds(4);
+  std::size_t max_idle = 1280;  ///< connections that are kept, of all hosts
+  std::size_t idle = 0;
+};
+
+class HttpHost final : ClientConnection::Owner {
+ public:
+  HttpHost(HttpClientParts& parts, Url url)
+      : parts_(parts), url_(std::move(url)), self_(std::make_shared<HttpHost*>(this)) {
+    always_known_ = Resolver::IsKnown(url_.host, url_.port, found_);
+  }
+  /// Calls that are out are not answered any more.
+  ~HttpHost() override {
+    parts_.idle -= idle_.size();
+    for (std::unique_ptr<ClientConnection>& connection : connections_) {
+      connection->Abandon();
+      parts_.loop.Dispose(std::move(connection));
+    }
+  }
+  HttpHost(const HttpHost&) = delete;
+  HttpHost& operator=(const HttpHost&) = delete;
+
+  const Url& Where() const { return url_; }
+
+  /// On a connection that is kept if there is one, else on a new one.
+  void Send(std::unique_ptr<HttpCall> call) noexcept {
+    if (idle_.empty()) return SendFresh(std::move(call));
+    ClientConnection* const connection = idle_.back();  // the one that rested least
+    idle_.pop_back();
+    --parts_.idle;
+    try {
+      connection->SendAgain(std::move(call));
+    } catch (const std::bad_alloc&) {
+      connection->Fail();
+    }
+  }
+
+  std::size_t Connections() const { return connections_.size(); }
+  std::size_t Idle() const { return idle_.size(); }
+
+ private:
+  /// So long they are believed without asking again.
+  static constexpr std::chrono::seconds kAddressesStay{1};
+
+  // What connections want.
+
+  const Url& Origin() const override { return url_; }
+  TlsClient* Tls() override { return parts_.tls; }
+
+  void SendFresh(std::unique_ptr<HttpCall> call) noexcept override {
+    ClientConnection* connection = nullptr;
+    try {
+      idle_.reserve(connections_.capacity() + 1);  // so that nothing that ends a call needs memory
+      waiting_.reserve(connections_.capacity() + 1);
+      connections_.push_back(std::make_unique<ClientConnection>(
+          parts_.loop, static_cast<ClientConnection::Owner&>(*this)));
+      connection = connections_.back().get();
+      connection->place = connections_.size() - 1;
+      if (connection->Begin(std::move(call))) Connect(*connection);
+    } catch (const std::bad_alloc&) {
+      if (connection != nullptr) return connection->Fail();
+      HttpOutcome outcome;
+      outcome.kind = HttpOutcome::Kind::kNotReached;
+      call->OnDone(std::move(outcome));
+    }
+  }
+
+  void Connect(ClientConnection& connection) {
+    if (always_known_ || IoLoop::Clock::now() < believed_until_) return connection.Connect(found_);
+    waiting_.push_back(&connection);
+    if (waiting_.size() > 1) return;
+    // The answer may come when this host is gone, or even another one is at its place.
+    const std::weak_ptr<HttpHost*> self = self_;
+    parts_.resolver.Find(url_.host, url_.port, [self](FoundAddresses found) {
+      if (const auto host = self.lock()) (*host)->OnFound(std::move(found));
+    });
+  }
+
+  bool Keep(ClientConnection& connection) override {
+    if (parts_.idle >= parts_.max_idle) return false;
+    idle_.push_back(&connection);
+    ++parts_.idle;
+    connection.Rest(parts_.loop.Now() + parts_.keep_idle);
+    return true;
+  }
+
+  void OnUnreachable() override { believed_until_ = SteadyTime(); }
+
+  void Drop(ClientConnection& connection) override {
+    const auto rested = std::find(idle_.begin(), idle_.end(), &connection);
+    if (rested != idle_.end()) {
+      idle_.erase(rested);
+      --parts_.idle;
+    }
+    waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), &connection), waiting_.end());
+    std::unique_ptr<ClientConnection>& place = connections_[connection.place];
+    std::swap(place, connections_.back());
+    place->place = connection.place;
+    parts_.loop.Dispose(std::move(connections_.back()));
+    connections_.pop_back();
+  }
+
+  void OnFound(FoundAddresses found) {
+    found_ = std::move(found);
+    believed_until_ =
+        found_.addresses.empty() ? SteadyTime() : IoLoop::Clock::now() + kAddressesStay;
+    const std::vector<ClientConnection*> waiting = std::exchange(waiting_, {});
+    for (ClientConnection* connection : waiting) {
+      try {
+        connection->Connect(found_);
+      } catch (const std::bad_alloc&) {
+        connection->Fail();
+      }
+    }
+  }
+
+  HttpClientParts& parts_;
+  const Url url_;
+  const std::shared_ptr<HttpHost*> self_;
+  bool always_known_ = false;
+  FoundAddresses found_;
+  SteadyTime believed_until_{};
+  std::vector<std::unique_ptr<ClientConnection>> connections_;
+  std::vector<ClientConnection*> idle_;     ///< the freshest at the back
+  std::vector<ClientConnection*> waiting_;  ///< for addresses
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/client/blocking_host.hpp ---------------------------------------------------------
+
+/// Sends requests to one host, one at a time, and waits for them on the thread of the caller.
+/// Needs: POSIX. Threads: one at a time; none of its own, but for names that are being resolved.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+class BlockingHost {
+ public:
+  /// @throws Error  no descriptor is to be had.
+  explicit BlockingHost(const Url& url, std::shared_ptr<TlsClient> tls = nullptr)
+      : tls_(std::move(tls)), host_(std::make_unique<HttpHost>(parts_, url)) {}
+  /// Waits for a name that is being resolved: getaddrinfo cannot be interrupted.
+  ~BlockingHost() {
+    host_.reset();
+    resolver_.Stop();
+  }
+  BlockingHost(const BlockingHost&) = delete;
+  BlockingHost& operator=(const BlockingHost&) = delete;
+
+  /// Returns when call.OnDone has been called, a little after its deadline at the latest.
+  void Send(HttpCall& call) {
+    loop_.Poll(std::chrono::microseconds(0));  // what was closed meanwhile is noticed now
+    bool done = false;
+    host_->Send(std::make_unique<Relay>(call, done));
+    while (!done) loop_.Poll(kLook);
+  }
+
+  /// A connection is kept for the next request.
+  bool IsOpen() const { return host_->Idle() > 0; }
+
+ private:
+  static constexpr std::chrono::seconds kLook{1};
+
+  struct Relay final : HttpCall {
+    Relay(HttpCall& call, bool& over) : to(call), done(over) {
+      request = call.request;
+      deadline = call.deadline;
+      keep_body = call.keep_body;
+      max_body = call.max_body;
+    }
+    void OnBody(std::string_view piece) override { to.OnBody(piece); }
+    void OnDone(HttpOutcome outcome) override {
+      done = true;
+      to.OnDone(std::move(outcome));
+    }
+    HttpCall& to;
+    bool& done;
+  };
+
+  std::shared_ptr<TlsClient> tls_;
+  IoLoop loop_;
+  Resolver resolver_{loop_};
+  // Nobody looks at it between requests, so nothing ends for having rested; the other side sees to that.
+  HttpClientParts parts_{loop_, resolver_, tls_.get(), std::chrono::hours(24)};
+  std::unique_ptr<HttpHost> host_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/message/http_message.hpp ---------------------------------------------------------
 
 /// Requests and replies as everybody above the transport sees them, whatever brings them.
 /// Needs: std. Threads: values only. Source: RFC 9110.
-
-#include <vector>
 
 namespace dtm {
 inline namespace v1 {
@@ -1396,6 +2303,516 @@ inline std::string RequestText(const HttpRequest& request) {
 }
 
 }  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/retry_after.hpp -------------------------------------------------------------
+
+/// The header Retry-After: how long whoever answered wants to be left alone.
+/// Needs: std. Threads: pure functions. Source: RFC 9110 §10.2.3 (seconds or a date), §5.6.7 (the three forms of a date).
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace dtm {
+inline namespace v1 {
+namespace retry_after {
+
+/// Days from 1970-01-01 to a day of the proleptic Gregorian calendar (Howard Hinnant, days_from_civil).
+inline std::int64_t DaysTo(std::int64_t year, unsigned month, unsigned day) {
+  year -= month <= 2 ? 1 : 0;
+  const std::int64_t era = (year >= 0 ? year : year - 399) / 400;
+  const auto of_era = static_cast<std::int64_t>(year - era * 400);
+  const std::int64_t of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+  return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+}
+
+/// An HTTP date: "Sun, 06 Nov 1994 08:49:37 GMT", or one of the two forms that nobody should send any more.
+inline std::optional<Time> Date(const std::string& text) {
+  static constexpr std::array<const char*, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  char month[4] = "";
+  unsigned day = 0, year = 0, hour = 0, minute = 0, second = 0;
+  int end = -1;
+  const auto whole = [&] { return end == static_cast<int>(text.size()); };
+  const char* c = text.c_str();
+  if (std::strlen(c) != text.size()) return std::nullopt;
+  // NOLINTBEGIN(cert-err34-c): widths bound the numbers, and `end` says whether all was read.
+  std::sscanf(c, "%*3[A-Za-z], %2u %3[A-Za-z] %4u %2u:%2u:%2u GMT%n", &day, month, &year, &hour,
+              &minute, &second, &end);
+  if (!whole()) {
+    std::sscanf(c, "%*[A-Za-z], %2u-%3[A-Za-z]-%2u %2u:%2u:%2u GMT%n", &day, month, &year, &hour,
+                &minute, &second, &end);
+    year += year < 70 ? 2000 : 1900;
+  }
+  if (!whole()) {
+    std::sscanf(c, "%*3[A-Za-z] %3[A-Za-z] %2u %2u:%2u:%2u %4u%n", month, &day, &hour, &minute,
+                &second, &year, &end);
+  }
+  // NOLINTEND(cert-err34-c)
+  const auto named = std::find_if(kMonths.begin(), kMonths.end(), [&month](const char* name) {
+    return std::strcmp(name, month) == 0;
+  });
+  // A year may be read as "-999".
+  const bool possible = whole() && named != kMonths.end() && day >= 1 && day <= 31 && hour < 24 &&
+                        minute < 60 && second <= 60 && year >= 1970 && year <= 9999;
+  if (!possible) return std::nullopt;
+  const std::int64_t days = DaysTo(year, static_cast<unsigned>(named - kMonths.begin()) + 1, day);
+  return Time(std::chrono::seconds(((days * 24 + hour) * 60 + minute) * 60 + second));
+}
+
+/// Seconds, or the time from `date` (the header Date of the same answer, else `now`) to the date that it names; 0 if it
+/// is neither or past, at most kMaxRetryAfter.
+inline Duration Wait(std::string_view header, const std::string& date, Time now) {
+  const std::string text(Trimmed(header));
+  if (text.empty()) return Duration(0);
+  if (text.find_first_not_of("0123456789") == std::string::npos) {
+    const bool huge = text.size() > 9;
+    return huge ? Duration(kMaxRetryAfter)
+                : (std::min)(
+                      Duration(kMaxRetryAfter),
+                      Duration(std::chrono::seconds(std::strtoul(text.c_str(), nullptr, 10))));
+  }
+  const std::optional<Time> until = Date(text);
+  if (!until) return Duration(0);
+  // Whoever answered may have another clock.
+  const Time from = Date(std::string(Trimmed(date))).value_or(now);
+  return (std::min)((std::max)(*until - from, Duration(0)), Duration(kMaxRetryAfter));
+}
+
+}  // namespace retry_after
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/remote/http_connection.hpp -------------------------------------------------------
+
+/// One request and its answer on a connection that is kept, whoever the other side is.
+/// Needs: POSIX. Threads: one at a time.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What came of a request.
+struct Exchanged {
+  bool answered = false;  ///< a status line and headers came
+  bool whole = false;     ///< and all of its body
+  bool too_long = false;
+  bool encoded = false;
+  int status = 0;
+  Duration retry_after{};  ///< of a 425, 429 or 503: do not ask again before
+  std::string body;
+  std::string problem;  ///< why there is no whole answer, in words
+
+  bool Complete() const { return whole && !too_long && !encoded; }
+
+  std::string Problem() const {
+    if (too_long) return "its answer is too long";
+    return whole && encoded ? "its answer is compressed" : problem;
+  }
+};
+
+class HttpConnection {
+ public:
+  HttpConnection(const Url& url, std::size_t max_body, std::shared_ptr<TlsClient> tls = nullptr)
+      : max_body_(max_body), host_(url, std::move(tls)) {}
+
+  /// Afterwards IsOpen() says whether the connection can take another request.
+  Exchanged Send(const transport::HttpRequest& request, SteadyTime deadline) {
+    One one;
+    one.request = RequestText(request);
+    one.deadline = deadline;
+    one.keep_body = max_body_;
+    one.max_body = (std::max)(one.max_body, max_body_);
+    host_.Send(one);
+    return std::move(one.reply);
+  }
+
+  bool IsOpen() const { return host_.IsOpen(); }
+
+ private:
+  struct One final : transport::HttpCall {
+    void OnDone(transport::HttpOutcome outcome) override {
+      using Kind = transport::HttpOutcome::Kind;
+      reply.answered = outcome.status != 0;
+      reply.whole = outcome.kind == Kind::kReply;
+      reply.too_long = outcome.cut || outcome.kind == Kind::kTooLong;
+      reply.encoded = outcome.encoded;
+      reply.status = outcome.status;
+      reply.body = std::move(outcome.body);
+      reply.problem =
+          outcome.kind == Kind::kLate ? "it gave no answer in time" : "it " + outcome.problem;
+      const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
+      if (!asks || outcome.head == nullptr) return;
+      reply.retry_after = retry_after::Wait(
+          outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
+          std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
+    }
+    Exchanged reply;
+  };
+
+  const std::size_t max_body_;
+  transport::BlockingHost host_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/base64.hpp ------------------------------------------------------------------
+
+/// Base64 of RFC 4648, standard alphabet, with padding: how payloads and credentials travel.
+/// Needs: std. Threads: pure functions. Protocol: §2.5 (bin_data).
+
+namespace dtm {
+inline namespace v1 {
+namespace base64 {
+
+inline constexpr std::string_view kAlphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+inline std::string Encode(std::string_view bytes) {
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t at = 0; at < bytes.size(); at += 3) {
+    std::uint32_t group = 0;
+    for (std::size_t i = 0; i < 3; ++i) {
+      const bool there = at + i < bytes.size();
+      group = group << 8 | (there ? static_cast<unsigned char>(bytes[at + i]) : 0u);
+    }
+    for (std::size_t i = 0; i < 4; ++i) {
+      const bool padding = at + i > bytes.size();
+      text += padding ? '=' : kAlphabet[group >> (18 - 6 * i) & 63];
+    }
+  }
+  return text;
+}
+
+/// Nothing if it is not valid.
+inline std::optional<std::string> Decode(std::string_view text) {
+  if (text.size() % 4 != 0) return std::nullopt;
+  std::size_t padding = 0;
+  while (padding < 2 && !text.empty() && text.back() == '=') {
+    text.remove_suffix(1);
+    ++padding;
+  }
+  std::string bytes;
+  std::uint32_t group = 0;
+  int bits = 0;
+  for (const char c : text) {
+    const std::size_t digit = kAlphabet.find(c);
+    if (digit == std::string_view::npos) return std::nullopt;
+    group = (group << 6 | static_cast<std::uint32_t>(digit)) & 0xFFFFu;
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes += static_cast<char>(group >> bits & 0xFFu);
+    }
+  }
+  return bytes;
+}
+
+}  // namespace base64
+
+/// User and password of a URL, as the value of Authorization.
+inline std::string BasicAuthorization(const Url& url) {
+  return "Basic " + base64::Encode(url.credentials);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/names.hpp -------------------------------------------------------------------
+
+/// The names that are used on the wire; nothing else spells them.
+/// Needs: std. Threads: constants and pure functions. Protocol: §2 (HTTP API), §3 (calling
+/// branches).
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+inline constexpr const char kBranchId[] = "branch_id";
+inline constexpr const char kGid[] = "gid";
+inline constexpr const char kOp[] = "op";
+inline constexpr const char kTransType[] = "trans_type";
+inline constexpr const char kJson[] = "application/json";
+
+// Of a transaction, as clients send it and as query shows it.
+inline constexpr const char kSteps[] = "steps";
+inline constexpr const char kAction[] = "action";
+inline constexpr const char kCompensate[] = "compensate";
+inline constexpr const char kData[] = "data";
+inline constexpr const char kPayloads[] = "payloads";
+inline constexpr const char kCustomData[] = "custom_data";
+inline constexpr const char kConcurrent[] = "concurrent";
+inline constexpr const char kOrders[] = "orders";
+inline constexpr const char kWaitResult[] = "wait_result";
+inline constexpr const char kTimeoutToFail[] = "timeout_to_fail";
+inline constexpr const char kRequestTimeout[] = "request_timeout";
+inline constexpr const char kRetryInterval[] = "retry_interval";
+inline constexpr const char kRetryLimit[] = "retry_limit";
+inline constexpr const char kRetryCount[] = "retry_count";
+inline constexpr const char kBranchHeaders[] = "branch_headers";
+inline constexpr const char kProtocol[] = "protocol";
+inline constexpr const char kQueryPrepared[] = "query_prepared";
+inline constexpr const char kDelay[] = "delay";
+inline constexpr const char kName[] = "name";
+inline constexpr const char kResult[] = "result";
+inline constexpr const char kReqExtra[] = "req_extra";
+inline constexpr const char kRollbackReason[] = "rollback_reason";
+inline constexpr const char kStatus[] = "status";
+inline constexpr const char kId[] = "id";
+inline constexpr const char kCreateTime[] = "create_time";
+inline constexpr const char kUpdateTime[] = "update_time";
+inline constexpr const char kFinishTime[] = "finish_time";
+inline constexpr const char kRollbackTime[] = "rollback_time";
+inline constexpr const char kOptions[] = "options";
+inline constexpr const char kNotShown[] = "***";  ///< instead of the value of a header
+inline constexpr const char kNextCronInterval[] = "next_cron_interval";
+inline constexpr const char kNextCronTime[] = "next_cron_time";
+inline constexpr const char kRollbackFrom[] = "rollback_from";
+inline constexpr const char kLastError[] = "last_error";
+inline constexpr const char kUrl[] = "url";
+inline constexpr const char kBinData[] = "bin_data";
+
+// Of answers.
+inline constexpr const char kDtmResult[] = "dtm_result";
+inline constexpr const char kSuccess[] = "SUCCESS";
+inline constexpr const char kFailure[] = "FAILURE";
+inline constexpr const char kOngoing[] = "ONGOING";
+inline constexpr const char kMessage[] = "message";
+inline constexpr const char kExpired[] = "expired";
+inline constexpr const char kRejected[] = "rejected";
+inline constexpr const char kError[] = "error";
+inline constexpr const char kTransaction[] = "transaction";
+inline constexpr const char kTransactions[] = "transactions";
+inline constexpr const char kBranches[] = "branches";
+inline constexpr const char kNextPosition[] = "next_position";
+inline constexpr const char kProgresses[] = "progresses";
+inline constexpr const char kHttp[] = "http";
+inline constexpr const char kJsonRpc[] = "json-rpc";
+
+// Of a branch that is registered.
+inline constexpr const char kConfirm[] = "confirm";
+inline constexpr const char kCancel[] = "cancel";
+inline constexpr const char kSync[] = "sync";
+
+// Of an alert.
+inline constexpr const char kBranch[] = "branch";
+
+// Of topics and values.
+inline constexpr const char kTopic[] = "topic";
+inline constexpr const char kRemark[] = "remark";
+inline constexpr const char kCategory[] = "cat";
+inline constexpr const char kKey[] = "key";
+inline constexpr const char kPosition[] = "position";
+inline constexpr const char kLimit[] = "limit";
+inline constexpr const char kValues[] = "kv";
+
+// In the query of calls that initiators make themselves.
+inline constexpr const char kDtm[] = "dtm";
+inline constexpr const char kPhase2Url[] = "phase2_url";
+
+inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
+
+/// @throws BadInput
+inline TransType TypeNamed(const std::string& name) {
+  for (const TransType type :
+       {TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
+    if (name == Name(type)) return type;
+  }
+  throw BadInput("trans_type '" + Printable(name) +
+                 "' is none of saga, msg, tcc, xa and workflow; say what the transaction is");
+}
+
+/// As a coordinator reports it; a status that is not known here counts as unfinished.
+inline Status StatusNamed(const std::string& name) {
+  for (const Status status :
+       {Status::kPrepared, Status::kAborting, Status::kSucceed, Status::kFailed}) {
+    if (name == Name(status)) return status;
+  }
+  return Status::kSubmitted;
+}
+
+/// @throws BadInput
+inline Op OpNamed(const std::string& name) {
+  for (const Op op : {Op::kAction, Op::kCompensate, Op::kTry, Op::kConfirm, Op::kCancel,
+                      Op::kCommit, Op::kRollback, Op::kMsg, Op::kBusiness}) {
+    if (name == Name(op)) return op;
+  }
+  throw BadInput("op '" + Printable(name) +
+                 "' is none of action, compensate, try, confirm, cancel, commit, rollback, msg and "
+                 "business");
+}
+
+/// The request target of a branch call: who is called for joins the query that is already there.
+inline std::string BranchTarget(const std::string& target, const BranchInfo& info) {
+  std::string result = WithQueryOpen(target);
+  const auto add = [&result](const char* name, const std::string& value, const char* end) {
+    result.append(name).append("=").append(PercentEncoded(value)).append(end);
+  };
+  add(kBranchId, info.branch_id, "&");
+  add(kGid, info.gid, "&");
+  add(kOp, info.op == Op::kResume ? info.workflow : Name(info.op), "&");
+  add(kTransType, Name(info.trans_type), "");
+  return result;
+}
+
+/// XA says commit and rollback with an empty POST; everything else without a payload is a GET.
+inline const char* BranchMethod(TransType type, const std::string& payload) {
+  return type == TransType::kXa || !payload.empty() ? "POST" : "GET";
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/alert_web_hook.hpp ---------------------------------------------------------------
+
+/// Options::on_alert by HTTP: tells a URL which branch keeps failing.
+/// Needs: POSIX. Threads: what it makes runs on any.
+/// Protocol: §3 (alert). The answer is ignored, and no redirect is followed.
+
+#include <nlohmann/json.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+namespace alert_web_hook {
+
+inline constexpr std::chrono::seconds kTimeout{3};
+inline constexpr std::size_t kMaxAnswer = 4096;  // of which nothing is read
+
+inline std::string Body(const Alert& alert) {
+  const nlohmann::ordered_json body = {{wire::kGid, alert.gid},
+                                       {wire::kStatus, Name(alert.status)},
+                                       {wire::kBranch, alert.branch},
+                                       {wire::kError, alert.error},
+                                       {wire::kRetryCount, alert.retry_count}};
+  // Branches may have answered with anything.
+  return body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+/// @throws Error  nobody answered; the coordinator logs it.
+inline void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsClient>& tls) {
+  transport::HttpRequest request;
+  request.method = "POST";
+  request.target = url.target;
+  request.body = Body(alert);
+  request.Set("Host", url.Authority());
+  request.Set("Content-Type", wire::kJson);
+  request.Set("Accept-Encoding", "identity");
+  request.Set("User-Agent", wire::UserAgent());
+  request.Set("Connection", "close");
+  if (!url.credentials.empty()) request.Set("Authorization", BasicAuthorization(url));
+  // Alerts are rare: none leaves a connection behind.
+  const Exchanged reply = HttpConnection(url, kMaxAnswer, tls)
+                              .Send(request, std::chrono::steady_clock::now() + kTimeout);
+  if (!reply.answered) {
+    throw Error("the alert web hook at " + url.Origin() + " did not answer: " + reply.Problem());
+  }
+}
+
+}  // namespace alert_web_hook
+
+/// `options.on_alert = dtm::AlertWebHook("http://...")`: POSTs each alert as
+/// {"gid","status","branch","error","retry_count"}, within 3 s. `tls`: for https, dtm::Tls() of <dtm/http/tls.hpp>.
+/// @throws Error  the URL is none that can be called.
+inline std::function<void(const Alert&)> AlertWebHook(const std::string& url,
+                                                      std::shared_ptr<TlsClient> tls = nullptr) {
+  Url parsed = ParseUrl(url, "the alert web hook");
+  if (parsed.tls && !tls) {
+    throw Error("the alert web hook " + parsed.Origin() +
+                " needs TLS: include <dtm/http/tls.hpp> and give dtm::Tls() as well");
+  }
+  return [parsed = std::move(parsed), tls = std::move(tls)](const Alert& alert) {
+    alert_web_hook::Post(parsed, alert, tls);
+  };
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/access.hpp -------------------------------------------------------------------
+
+/// Who may use the API: the token, and requests that a foreign web page made a browser send.
+/// Needs: std. Threads: pure functions. Document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace access {
+
+/// The headers that decide; empty = absent.
+struct Headers {
+  std::string authorization;
+  std::string host;
+  std::string origin;
+  std::string sec_fetch_site;
+};
+
+enum class Verdict { kAllowed, kNoToken, kForeign };
+
+/// Takes the same time wherever they differ, so that a token cannot be guessed piece by piece.
+inline bool Equal(std::string_view a, std::string_view b) {
+  unsigned difference = a.size() == b.size() ? 0u : 1u;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const char other = b.empty() ? '\0' : b[i % b.size()];
+    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(other);
+  }
+  return difference == 0;
+}
+
+/// `Bearer <token>`, or Basic with the token as the password: clients that know no tokens can say
+/// it in the URL of the server.
+inline bool CarriesToken(std::string_view authorization, std::string_view token) {
+  if (Lowered(authorization.substr(0, 7)) == "bearer ")
+    return Equal(authorization.substr(7), token);
+  if (Lowered(authorization.substr(0, 6)) != "basic ") return false;
+  const auto decoded = base64::Decode(authorization.substr(6));
+  if (!decoded) return false;
+  const std::size_t colon = decoded->find(':');
+  return colon != std::string::npos && Equal(std::string_view(*decoded).substr(colon + 1), token);
+}
+
+/// "localhost:36789" -> "localhost".
+inline std::string_view WithoutPort(std::string_view host) {
+  const std::size_t bracket = host.rfind(']');
+  const std::size_t colon = host.rfind(':');
+  const bool port = colon != std::string_view::npos &&
+                    (bracket == std::string_view::npos ? host.find(':') == colon : colon > bracket);
+  return port ? host.substr(0, colon) : host;
+}
+
+inline bool IsLoopback(std::string_view host) {
+  return host == "localhost" || host == "[::1]" || host == "::1" ||
+         (host.substr(0, 4) == "127." &&
+          host.find_first_not_of("0123456789.") == std::string_view::npos);
+}
+
+/// No client of dtm sends Origin or Sec-Fetch-Site: a browser does, for a page from somewhere.
+inline bool FromForeignPage(const Headers& headers) {
+  const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
+                          headers.origin == "https://" + headers.host;
+  const bool own_site = headers.sec_fetch_site.empty() || headers.sec_fetch_site == "none" ||
+                        headers.sec_fetch_site == "same-origin";
+  return !own_origin || !own_site;
+}
+
+/// The Host header is what a page's author chose, so a name that leads here (DNS rebinding) shows.
+inline Verdict Judge(const Headers& headers, const std::string& token) {
+  if (FromForeignPage(headers)) return Verdict::kForeign;
+  if (!token.empty()) {
+    return CarriesToken(headers.authorization, token) ? Verdict::kAllowed : Verdict::kNoToken;
+  }
+  return IsLoopback(Lowered(WithoutPort(headers.host))) ? Verdict::kAllowed : Verdict::kForeign;
+}
+
+/// Who only asks whether a server with a token lives needs none, and reaches it by any name.
+inline Verdict JudgePing(const Headers& headers, const std::string& token) {
+  if (token.empty()) return Judge(headers, token);
+  return FromForeignPage(headers) ? Verdict::kForeign : Verdict::kAllowed;
+}
+
+}  // namespace access
 }  // namespace v1
 }  // namespace dtm
 
@@ -3306,178 +4723,6 @@ class Api {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/calls/branch_connection.hpp ------------------------------------------------------
-
-/// One branch call on one keep-alive connection: builds the request, reads the answer.
-/// Needs: cpp-httplib, POSIX. Threads: one at a time, but for Break(); SIGPIPE must be blocked.
-/// Protocol: §1 (Rule A), §3 (calling branches).
-
-namespace dtm {
-inline namespace v1 {
-
-struct CallOutcome {
-  Result result;
-  bool silent = false;  ///< timed out or could not be reached, see HostLimits
-};
-
-namespace headers {
-
-/// An RFC 9110 token.
-inline bool ValidName(const std::string& name) {
-  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
-  for (const char c : name) {
-    const bool word = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-    if (!word && kMarks.find(c) == std::string_view::npos) return false;
-  }
-  return !name.empty();
-}
-
-inline bool ValidValue(const std::string& value) {
-  for (const char c : value) {
-    if ((c >= 0 && c < ' ' && c != '\t') || c == 127) return false;
-  }
-  return true;
-}
-
-/// How a message is framed is a matter of the connection, not of the call: such headers, copied
-/// from some other request, would let one call run into the next. They are left out.
-inline bool IsFraming(const std::string& lower) {
-  for (const char* name : {"connection", "content-length", "expect", "keep-alive",
-                           "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}) {
-    if (lower == name) return true;
-  }
-  return false;
-}
-
-}  // namespace headers
-
-/// Throws Error if a branch header could smuggle something into the request.
-inline httplib::Request BranchRequest(const BranchCall& call, const Url& url) {
-  httplib::Request request;
-  if (json_rpc::Speaks(*call.definition, url)) {
-    request.method = "POST";
-    request.path = url.target;
-    request.body = json_rpc::BranchBody(url, call.Payload(), call.Info());
-  } else {
-    request.method = wire::BranchMethod(call.definition->type, call.Payload());
-    request.path = wire::BranchTarget(url.target, call.Info());
-    request.body = call.Payload();
-  }
-  // By the name in lower case; the last of equal ones counts.
-  std::map<std::string, std::pair<const std::string*, const std::string*>> given;
-  for (const auto& [name, value] : call.definition->options.branch_headers) {
-    if (!headers::ValidName(name) || !headers::ValidValue(value)) {
-      throw Error("the branch header \"" + StorableText(name) +
-                  "\" has a name or value that HTTP does not allow; the call was not sent");
-    }
-    std::string lower = Lowered(name);
-    if (!headers::IsFraming(lower)) given[std::move(lower)] = {&name, &value};
-  }
-  const auto otherwise = [&](const char* lower, const char* name, const std::string& value) {
-    if (given.count(lower) == 0) request.set_header(name, value);
-  };
-  otherwise("host", "Host", url.Authority());
-  otherwise("content-type", "Content-Type", wire::kJson);
-  otherwise("accept", "Accept", wire::kJson);
-  // A few bytes of gzip can be gigabytes of answer.
-  otherwise("accept-encoding", "Accept-Encoding", "identity");
-  otherwise("user-agent", "User-Agent", wire::UserAgent());
-  if (!url.credentials.empty()) {
-    otherwise("authorization", "Authorization", BasicAuthorization(url));
-  }
-  for (const auto& [lower, header] : given) {
-    // Blanks around a value are none of it (RFC 9110); newer httplib would leave the header out.
-    request.set_header(*header.first, std::string(Trimmed(*header.second)));
-  }
-  return request;
-}
-
-class BranchConnection {
- public:
-  explicit BranchConnection(const Url& url)
-      : origin_(url.Origin()), connection_(url, kMaxReplyBytes) {}
-
-  /// Throws Error if the call cannot be sent as it is. Afterwards IsOpen() says whether the
-  /// connection can take another call.
-  CallOutcome Send(const BranchCall& call, const Url& url, SteadyTime deadline) {
-    connection_.LimitBody(MaxBody(call));
-    const Exchanged attempt = connection_.Send(BranchRequest(call, url), deadline);
-    CallOutcome outcome =
-        Interpret(attempt, call, json_rpc::Speaks(*call.definition, url), deadline);
-    outcome.result.retry_after = attempt.retry_after;
-    return outcome;
-  }
-
-  bool IsOpen() const { return connection_.IsOpen(); }
-
-  /// Any thread: ends what Send waits for, as far as there is a socket yet.
-  void Break() { connection_.Break(); }
-
- private:
-  /// An answer that somebody wants may be as long as what he can keep of it.
-  static std::size_t MaxBody(const BranchCall& call) {
-    return call.keep_body ? kMaxPayloadBytes : kMaxReplyBytes;
-  }
-
-  CallOutcome Interpret(const Exchanged& attempt, const BranchCall& call, bool as_json_rpc,
-                        SteadyTime deadline) const {
-    using Kind = httplib::Error;
-    const auto error = [this](const std::string& text, bool silent) {
-      return CallOutcome{Result::Error(StorableText(origin_ + " " + text)), silent};
-    };
-    if (attempt.answered && (attempt.too_long || attempt.encoded)) {
-      // What the status says is definite; what a word in the rest of the body says is not known.
-      if (attempt.status == 409 || attempt.status == 425) {
-        return {ReadReply(attempt.status, attempt.encoded ? std::string() : attempt.body), false};
-      }
-      const std::string what = "answered with HTTP status " + std::to_string(attempt.status);
-      CallOutcome outcome =
-          attempt.encoded
-              ? error(what + " and a compressed body; answer branch calls without it", false)
-              : error(what + " and a body of more than " + std::to_string(MaxBody(call)) +
-                          " bytes; answer branch calls with less",
-                      false);
-      outcome.result.done = attempt.status == 200;
-      return outcome;
-    }
-    switch (attempt.error) {
-      case Kind::Success: {
-        CallOutcome outcome{as_json_rpc ? json_rpc::ReadReply(attempt.status, attempt.body)
-                                        : ReadReply(attempt.status, attempt.body),
-                            false};
-        const bool success = outcome.result.kind == Result::Kind::kSuccess;
-        if (call.keep_body && success) outcome.result.text = attempt.body;
-        return outcome;
-      }
-      case Kind::Connection:
-      case Kind::ConnectionTimeout:
-        if (HttpConnection::Passed(deadline)) break;
-        return error("cannot be reached: " + attempt.Problem(), true);
-      case Kind::Read:
-      case Kind::Write:
-        if (HttpConnection::Passed(deadline)) break;
-        return error(attempt.answered ? "broke off its answer"
-                                      : "closed the connection without a valid HTTP answer",
-                     false);
-      default:
-        if (HttpConnection::Passed(deadline)) break;
-        return error("failed: " + httplib::to_string(attempt.error), true);
-    }
-    return error("gave no answer within " + Milliseconds(call.timeout), true);
-  }
-
-  static std::string Milliseconds(Duration time) {
-    return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(time).count()) +
-           " ms";
-  }
-
-  std::string origin_;
-  HttpConnection connection_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/calls/host_limits.hpp ------------------------------------------------------------
 
 /// How many calls a host may have in flight, so that a dead or slow one delays nobody else.
@@ -3545,13 +4790,10 @@ class HostLimits {
 
 // ---- dtm/http/calls/call_queue.hpp -------------------------------------------------------------
 
-/// Which call goes out next: a queue per host, round robin over the hosts, connections kept for
-/// them.
-/// Needs: cpp-httplib (connections). Threads: none inside; the caller holds its own lock. No clock:
-/// time is passed in.
+/// Which call goes out next: a queue per host, round robin over the hosts.
+/// Needs: std. Threads: none inside; the caller holds its own lock. No clock: time is passed in.
 
 #include <list>
-#include <new>
 #include <unordered_map>
 
 namespace dtm {
@@ -3561,8 +4803,10 @@ inline namespace v1 {
 struct HttpBranchOptions {
   HostLimits::Limits limits;
   std::size_t max_waiting = 65536;  ///< calls without a free slot; more are answered NotSent
-  /// How long unused connections and threads stay, at most a day.
+  /// How long unused connections stay, at most a day.
   Duration keep_idle = std::chrono::seconds(4);
+  /// For https: dtm::Tls() of <dtm/http/tls.hpp>. Without it such URLs are not called.
+  std::shared_ptr<TlsClient> tls;
 };
 
 /// @throws LogicError  an option is out of its range.
@@ -3580,7 +4824,8 @@ class CallQueue {
  public:
   struct Job {
     BranchCall call;
-    BranchResults* results;
+    BranchResults* results = nullptr;
+    Url url{};  ///< of the call, once it is in the queue
   };
 
   struct Ended {
@@ -3594,19 +4839,14 @@ class CallQueue {
     explicit Host(Url where) : url_(std::move(where)) {}
     const Url& Where() const { return url_; }
 
+    std::unique_ptr<transport::HttpHost> connections;  ///< whoever sends the calls makes them
+
    private:
     friend class CallQueue;
-    struct Idle {
-      SteadyTime since;
-      std::unique_ptr<BranchConnection> connection;
-    };
 
     Url url_;
     HostLimits::Load load_;
     std::multimap<SteadyTime, Job> waiting_;  ///< by the time at which it is too late to send it
-    /// Unused, the freshest at the back: all threads share them, so that a host sees no more
-    /// connections than calls.
-    std::vector<Idle> idle_;
     bool in_ring_ = false;
     SteadyTime last_used_{};
   };
@@ -3614,25 +4854,25 @@ class CallQueue {
   /// A call that leaves the queue.
   struct Taken {
     Job job;
-    std::optional<Result> too_late;                ///< not to be sent, this is its answer
-    std::unique_ptr<BranchConnection> connection;  ///< null: make a new one
+    std::optional<Result> too_late;  ///< not to be sent, this is its answer
   };
 
   /// @throws LogicError  an option is out of its range.
   explicit CallQueue(const HttpBranchOptions& options)
       : options_(CheckedOptions(options)), limits_(options.limits) {}
 
-  /// Returns the answer if the call cannot wait here.
+  /// Returns the answer if the call cannot wait here; it is moved from if it can.
   /// @throws std::bad_alloc  nothing was changed.
-  std::optional<Result> Push(const Job& job, SteadyTime now) {
+  std::optional<Result> Push(Job&& job, SteadyTime now) {
     try {
-      Url url = ParseUrl(job.call.Url());
-      if (url.tls && !kHttpsSupported) {
+      job.url = ParseUrl(job.call.Url());
+      if (job.url.tls && !options_.tls) {
         return Result::Error(
-            "https is not available: build cpp-httplib with CPPHTTPLIB_OPENSSL_SUPPORT to call " +
-            url.Origin());
+            "https is not available: include <dtm/http/tls.hpp> and set HttpBranchOptions::tls to "
+            "call " +
+            job.url.Origin());
       }
-      Host& host = HostAt(std::move(url));
+      Host& host = HostAt(job.url);
       // Half of what is free: a host that is stuck cannot fill the queue for the others.
       if (host.waiting_.size() >= options_.max_waiting - waiting_) {
         return Result::NotSent("too many calls wait for " + host.url_.Origin());
@@ -3640,7 +4880,7 @@ class CallQueue {
       if (!host.in_ring_) ring_.push_back(&host);
       host.in_ring_ = true;
       host.last_used_ = now;
-      host.waiting_.emplace(Later(now, job.call.timeout - job.call.late), job);
+      host.waiting_.emplace(Later(now, job.call.timeout - job.call.late), std::move(job));
       ++waiting_;
       return std::nullopt;
     } catch (const Error& error) {
@@ -3669,41 +4909,25 @@ class CallQueue {
   Taken Take(Host& host, SteadyTime now) {
     ring_.splice(ring_.end(), ring_, ring_.begin());
     const auto first = host.waiting_.begin();
-    Taken taken{first->second, std::nullopt, nullptr};
+    Taken taken{std::move(first->second), std::nullopt};
     if (first->first <= now) {
       taken.too_late = TooLate(host);
     } else {
       limits_.Started(host.load_);
-      if (!host.idle_.empty()) {
-        taken.connection = std::move(host.idle_.back().connection);
-        host.idle_.pop_back();
-        --idle_;
-      }
     }
     host.waiting_.erase(first);
     --waiting_;
     return taken;
   }
 
-  /// A call has ended. The connection, if it is still good, is kept; else it stays the caller's to
-  /// close.
-  void Return(Host& host, bool silent, std::unique_ptr<BranchConnection>& connection,
-              SteadyTime now) {
+  /// A call has ended.
+  void Return(Host& host, bool silent, SteadyTime now) {
     limits_.Finished(host.load_, silent);
     host.last_used_ = now;
-    if (!connection || !connection->IsOpen() || idle_ >= options_.limits.total) return;
-    try {
-      host.idle_.emplace_back();
-    } catch (const std::bad_alloc&) {
-      return;
-    }
-    host.idle_.back() = {now, std::move(connection)};
-    ++idle_;
   }
 
-  /// Collects what has become too late or too old, and returns when to look again.
-  SteadyTime Check(SteadyTime now, std::vector<Ended>& ended,
-                   std::vector<std::unique_ptr<BranchConnection>>& closing) {
+  /// Collects what has become too late, forgets hosts that are not called any more, and returns when to look again.
+  SteadyTime Check(SteadyTime now, std::vector<Ended>& ended) {
     SteadyTime next = now + std::chrono::hours(1);
     for (auto at = hosts_.begin(); at != hosts_.end();) {
       Host& host = *at->second;
@@ -3712,11 +4936,11 @@ class CallQueue {
           next = (std::min)(next, waiting.begin()->first);
           break;
         }
-        ended.push_back({waiting.begin()->second, TooLate(host)});
+        ended.push_back({std::move(waiting.begin()->second), TooLate(host)});
         --waiting_;
       }
-      next = (std::min)(next, CloseOld(host, now, closing));
-      const bool unused = host.load_.in_flight == 0 && host.waiting_.empty() && host.idle_.empty();
+      const bool connected = host.connections != nullptr && host.connections->Connections() > 0;
+      const bool unused = host.load_.in_flight == 0 && host.waiting_.empty() && !connected;
       const SteadyTime forget = host.last_used_ + kRemember;
       if (unused && (host.load_.silent == 0 || forget <= now || hosts_.size() > kMaxHosts)) {
         if (host.in_ring_) ring_.remove(&host);
@@ -3747,24 +4971,13 @@ class CallQueue {
   static constexpr std::chrono::seconds kRemember{60};
   static constexpr std::size_t kMaxHosts = 4096;
 
-  Host& HostAt(Url url) {
+  Host& HostAt(const Url& url) {
     std::string origin = url.Origin();
     auto found = hosts_.find(origin);
     if (found == hosts_.end()) {
-      found = hosts_.emplace(std::move(origin), std::make_unique<Host>(std::move(url))).first;
+      found = hosts_.emplace(std::move(origin), std::make_unique<Host>(url)).first;
     }
     return *found->second;
-  }
-
-  SteadyTime CloseOld(Host& host, SteadyTime now,
-                      std::vector<std::unique_ptr<BranchConnection>>& closing) {
-    std::size_t old = 0;
-    while (old < host.idle_.size() && host.idle_[old].since + options_.keep_idle <= now) {
-      closing.push_back(std::move(host.idle_[old++].connection));
-    }
-    host.idle_.erase(host.idle_.begin(), host.idle_.begin() + static_cast<std::ptrdiff_t>(old));
-    idle_ -= static_cast<int>(old);
-    return host.idle_.empty() ? (SteadyTime::max)() : host.idle_.front().since + options_.keep_idle;
   }
 
   static Result TooLate(const Host& host) {
@@ -3777,76 +4990,222 @@ class CallQueue {
   std::unordered_map<std::string, std::unique_ptr<Host>> hosts_;  ///< by origin
   std::list<Host*> ring_;                                         ///< hosts with waiting calls
   std::size_t waiting_ = 0;
-  int idle_ = 0;  ///< connections
 };
 
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/calls/start_throttle.hpp ---------------------------------------------------------
+// ---- dtm/http/calls/branch_request.hpp ---------------------------------------------------------
 
-/// How many threads begin calls at once, so that fast branches are served by few of them and slow ones not in bursts.
-/// Needs: std. Threads: none inside; the caller holds its own lock. No clock: time is passed in.
+/// A branch call as an HTTP request.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §3 (calling branches).
 
 namespace dtm {
 inline namespace v1 {
 
-/// A call of a fast branch is back in less than kYoung, and its thread takes the next call; that costs less than to
-/// wake another thread, and at 256 calls at a time it is a third of all work. So few threads are in such young calls.
-/// Older ones do not count: slow branches get as many threads as they need, 6 calls a millisecond and processor. Calls
-/// that begin together are answered together and wait for each other again each time; so they spread (1000 calls
-/// of 100 ms on 2 processors: 7,700/s without this).
-class StartThrottle {
- public:
-  using SteadyTime = std::chrono::steady_clock::time_point;
+namespace headers {
 
-  static constexpr std::chrono::milliseconds kYoung{2};
-  static constexpr std::size_t kYoungPerProcessor = 12;
+/// An RFC 9110 token.
+inline bool ValidName(const std::string& name) {
+  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
+  for (const char c : name) {
+    const bool word = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    if (!word && kMarks.find(c) == std::string_view::npos) return false;
+  }
+  return !name.empty();
+}
 
-  /// What one thread is doing. Made once for it, so that nothing is allocated for a call.
-  class Place {
-   public:
-    Place() : here_(1) {}
-    Place(const Place&) = delete;
-    Place& operator=(const Place&) = delete;
+inline bool ValidValue(const std::string& value) {
+  for (const char c : value) {
+    if ((c >= 0 && c < ' ' && c != '\t') || c == 127) return false;
+  }
+  return true;
+}
 
-   private:
-    friend class StartThrottle;
-    struct Young {
-      Place* place = nullptr;
-      SteadyTime started{};
-    };
-    std::list<Young> here_;  ///< its only element is here, unless a young call is out
-    std::list<Young>::iterator at_ = here_.begin();
-  };
+/// How a message is framed is a matter of the connection, not of the call: such headers, copied
+/// from some other request, would let one call run into the next. They are left out.
+inline bool IsFraming(const std::string& lower) {
+  for (const char* name : {"connection", "content-length", "expect", "keep-alive",
+                           "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}) {
+    if (lower == name) return true;
+  }
+  return false;
+}
 
-  explicit StartThrottle(unsigned processors)
-      : max_young_(kYoungPerProcessor * (std::max)(processors, 2U)) {}
+}  // namespace headers
 
-  bool MayStart(SteadyTime now) {
-    while (!young_.empty() && young_.front().started + kYoung <= now) {
-      std::list<Place::Young>& here = young_.front().place->here_;
-      here.splice(here.end(), young_, young_.begin());
+/// @throws Error  a branch header could smuggle something into the request.
+inline transport::HttpRequest BranchRequest(const BranchCall& call, const Url& url) {
+  transport::HttpRequest request;
+  if (json_rpc::Speaks(*call.definition, url)) {
+    request.method = "POST";
+    request.target = url.target;
+    request.body = json_rpc::BranchBody(url, call.Payload(), call.Info());
+  } else {
+    request.method = wire::BranchMethod(call.definition->type, call.Payload());
+    request.target = wire::BranchTarget(url.target, call.Info());
+    request.body = call.Payload();
+  }
+  // By the name in lower case; the last of equal ones counts.
+  std::map<std::string, std::pair<const std::string*, const std::string*>> given;
+  for (const auto& [name, value] : call.definition->options.branch_headers) {
+    if (!headers::ValidName(name) || !headers::ValidValue(value)) {
+      throw Error("the branch header \"" + StorableText(name) +
+                  "\" has a name or value that HTTP does not allow; the call was not sent");
     }
-    return young_.size() < max_young_;
+    std::string lower = Lowered(name);
+    if (!headers::IsFraming(lower)) given[std::move(lower)] = {&name, &value};
+  }
+  request.headers.reserve(6 + given.size());
+  const auto otherwise = [&](const char* lower, const char* name, std::string value) {
+    if (given.empty() || given.count(lower) == 0) request.Set(name, std::move(value));
+  };
+  otherwise("host", "Host", url.Authority());
+  otherwise("content-type", "Content-Type", wire::kJson);
+  otherwise("accept", "Accept", wire::kJson);
+  // A few bytes of gzip can be gigabytes of answer.
+  otherwise("accept-encoding", "Accept-Encoding", "identity");
+  otherwise("user-agent", "User-Agent", wire::UserAgent());
+  if (!url.credentials.empty()) {
+    otherwise("authorization", "Authorization", BasicAuthorization(url));
+  }
+  for (const auto& [lower, header] : given) {
+    // Blanks around a value are none of it (RFC 9110).
+    request.Set(*header.first, std::string(Trimmed(*header.second)));
+  }
+  return request;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/calls/branch_http_call.hpp -------------------------------------------------------
+
+/// A branch call on its way: the request, and the result that its reply means.
+/// Needs: nlohmann/json. Threads: one at a time. Protocol: §1 (Rule A), §3 (calling branches).
+
+namespace dtm {
+inline namespace v1 {
+
+struct CallOutcome {
+  Result result;
+  bool silent = false;  ///< timed out or could not be reached, see HostLimits
+};
+
+/// Finds the words of Rule A in what is read of a body but not kept.
+class WordsBeyond {
+ public:
+  explicit WordsBeyond(std::size_t kept) : left_(kept) {}
+
+  void Look(std::string_view piece) {
+    if (piece.size() > left_) {
+      const std::string text = tail_ + std::string(piece);
+      ongoing_ = ongoing_ || text.find("ONGOING") != std::string::npos;
+      failure_ = failure_ || text.find("FAILURE") != std::string::npos;
+    }
+    left_ -= piece.size() < left_ ? piece.size() : left_;
+    constexpr std::size_t kWord = 7;
+    tail_ = piece.size() < kWord ? tail_ + std::string(piece) : std::string(piece);
+    if (tail_.size() >= kWord) tail_.erase(0, tail_.size() - (kWord - 1));
   }
 
-  /// After MayStart has said no: when it says something else although no call has ended.
-  SteadyTime NextChange() const { return young_.front().started + kYoung; }
+  /// The one that counts, or nothing.
+  const char* Found() const { return ongoing_ ? "ONGOING" : failure_ ? "FAILURE" : ""; }
 
-  /// `now` never goes back.
-  void Started(Place& place, SteadyTime now) {
-    *place.at_ = {&place, now};
-    young_.splice(young_.end(), place.here_);
+ private:
+  std::size_t left_;  ///< will be kept still
+  std::string tail_;  ///< less than a word, before the next piece
+  bool ongoing_ = false;
+  bool failure_ = false;
+};
+
+/// Somebody who is told takes the rest.
+class BranchHttpCall : public transport::HttpCall {
+ public:
+  /// A longer body is not read to its end: against abuse only.
+  static constexpr std::size_t kMaxReadBytes = std::size_t{8} * 1024 * 1024;
+
+  /// @throws Error  it cannot be sent as it is.
+  BranchHttpCall(const BranchCall& call, const Url& url, SteadyTime until)
+      : json_rpc_(json_rpc::Speaks(*call.definition, url)),
+        wanted_(json_rpc_ || call.keep_body),
+        beyond_(Kept()) {
+    request = RequestText(BranchRequest(call, url));
+    deadline = until;
+    keep_body = Kept();
+    max_body = kMaxReadBytes;
   }
 
-  void Ended(Place& place) {
-    if (place.here_.empty()) place.here_.splice(place.here_.end(), young_, place.at_);
+  void OnBody(std::string_view piece) override {
+    if (!wanted_) beyond_.Look(piece);
+  }
+
+  CallOutcome Interpret(transport::HttpOutcome& outcome, const BranchCall& call,
+                        const Url& url) const {
+    CallOutcome told = ToldBy(outcome, call, url);
+    const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
+    if (asks && outcome.head != nullptr) {
+      told.result.retry_after = retry_after::Wait(
+          outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
+          std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
+    }
+    return told;
   }
 
  private:
-  const std::size_t max_young_;
-  std::list<Place::Young> young_;  ///< in the order of their start
+  using Kind = transport::HttpOutcome::Kind;
+
+  /// A reply that somebody wants may be as long as what he can keep of it.
+  std::size_t Kept() const { return wanted_ ? kMaxPayloadBytes : kMaxReplyBytes; }
+
+  CallOutcome ToldBy(transport::HttpOutcome& outcome, const BranchCall& call,
+                     const Url& url) const {
+    const auto error = [&url](const std::string& text, bool silent) {
+      return CallOutcome{Result::Error(StorableText(url.Origin() + " " + text)), silent};
+    };
+    switch (outcome.kind) {
+      case Kind::kReply:
+        if (outcome.encoded || (wanted_ && outcome.cut)) break;
+        return Whole(outcome, call);
+      case Kind::kTooLong: break;
+      case Kind::kLate:
+        return error(
+            "gave no answer within " +
+                std::to_string(
+                    std::chrono::duration_cast<std::chrono::milliseconds>(call.timeout).count()) +
+                " ms",
+            true);
+      default: return error(outcome.problem, outcome.kind == Kind::kNotReached);
+    }
+    // What the status says is definite; what a word in the rest of the body says is not known.
+    if (outcome.status == 409 || outcome.status == 425) {
+      return {ReadReply(outcome.status, outcome.encoded ? std::string() : outcome.body), false};
+    }
+    const std::size_t limit = outcome.kind == Kind::kTooLong ? max_body : keep_body;
+    CallOutcome told =
+        error("answered with HTTP status " + std::to_string(outcome.status) +
+                  (outcome.encoded ? " and a compressed body; answer branch calls without it"
+                                   : " and a body of more than " + std::to_string(limit) +
+                                         " bytes; answer branch calls with less"),
+              false);
+    told.result.done = outcome.status == 200;
+    return told;
+  }
+
+  CallOutcome Whole(transport::HttpOutcome& outcome, const BranchCall& call) const {
+    std::string& body = outcome.body;
+    if (outcome.cut) body += beyond_.Found();
+    CallOutcome told{
+        json_rpc_ ? json_rpc::ReadReply(outcome.status, body) : ReadReply(outcome.status, body),
+        false};
+    if (call.keep_body && told.result.kind == Result::Kind::kSuccess)
+      told.result.text = std::move(body);
+    return told;
+  }
+
+  const bool json_rpc_;
+  const bool wanted_;
+  WordsBeyond beyond_;
 };
 
 }  // namespace v1
@@ -3854,46 +5213,44 @@ class StartThrottle {
 
 // ---- dtm/http/calls/url_caller.hpp -------------------------------------------------------------
 
-/// Calls branches by URL: threads that grow and shrink, connections that are kept, a queue per host.
-/// Needs: cpp-httplib, POSIX. Threads: as BranchCaller says; inside, one mutex over all state.
+/// Calls branches by URL: one thread for all sockets, connections that are kept, a queue per host.
+/// Needs: POSIX. Threads: as BranchCaller says; inside, one mutex over the queue, the rest belongs to the loop.
 /// Protocol: §3 (calling branches).
-
-#include <thread>
 
 namespace dtm {
 inline namespace v1 {
 
-class UrlCaller {
+class UrlCaller final : transport::Timer, transport::TurnEnd {
  public:
-  explicit UrlCaller(HttpBranchOptions options) : options_(options), queue_(options) {
-    FillRegexTable();
-    housekeeper_ = std::thread([this] { KeepHouse(); });
+  explicit UrlCaller(const HttpBranchOptions& options)
+      : tls_(options.tls),
+        resolver_(loop_),
+        parts_{loop_, resolver_, tls_.get(), options.keep_idle,
+               static_cast<std::size_t>((std::max)(options.limits.total, 0))},
+        queue_(options) {
+    loop_.Set(*this, loop_.Now() + kLongest);
+    loop_.AtTurnEnds(*this);
+    loop_.Start();
   }
   ~UrlCaller() { Stop(); }
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) {
-    std::vector<Ended> ended;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (stopping_) return;
-      const SteadyTime now = Clock::now();
-      for (BranchCall& call : calls) {
-        const Job job{call, &results};
-        try {
-          if (auto refused = queue_.Push(job, now)) {
-            ended.push_back({job, std::move(*refused)});
-          } else {
-            CheckBefore(Later(now, call.timeout - call.late));
-          }
-          call.definition = nullptr;
-        } catch (const std::bad_alloc&) {  // it stays here
-        }
+    if (stopping_ || calls.empty()) return;
+    try {
+      auto posted = std::make_shared<std::vector<BranchCall>>();
+      posted->swap(calls);
+      try {
+        loop_.Post([this, posted, &results] { Take(*posted, results); });
+      } catch (...) {
+        posted->swap(calls);
+        throw;
       }
-      WakeWorker();
-    }
-    Deliver(ended);
-    for (BranchCall& call : calls) {
-      if (call.definition) Deliver({std::move(call), &results}, Result::NotSent({}));
+    } catch (const std::bad_alloc&) {
+      for (BranchCall& call : calls) {
+        Job job{std::move(call), &results};
+        Result problem = Result::NotSent({});
+        Tell(job, problem);
+      }
     }
   }
 
@@ -3902,252 +5259,171 @@ class UrlCaller {
     return queue_.Load();
   }
 
-  /// Waits for calls that hang in the resolver: getaddrinfo cannot be interrupted.
+  /// Waits for names that are being resolved: getaddrinfo cannot be interrupted.
   void Stop() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
-      for (Worker& worker : workers_) worker.wake.notify_one();
-      housekeeping_.notify_one();
-    }
-    if (housekeeper_.joinable()) housekeeper_.join();
+    stopping_ = true;
+    loop_.Stop();
+    resolver_.Stop();
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-  using Milliseconds = std::chrono::milliseconds;
-
-  // When a deadline has passed: first the worker may notice by itself, then its socket is broken, and if even that
-  // does not help (the resolver hangs) the call is answered for it.
-  static constexpr Milliseconds kBreakAfter{10};
-  static constexpr Milliseconds kAnswerAfter{60};
-  static constexpr Milliseconds kShortestNap{1};
-
   using Job = CallQueue::Job;
-  using Ended = CallQueue::Ended;
   using Host = CallQueue::Host;
 
-  struct Worker {
-    std::thread thread;
-    std::condition_variable wake;
-    bool woken = false;
-    std::optional<Job> job;                  ///< taken by whoever ended it
-    BranchConnection* connection = nullptr;  ///< in use
-    StartThrottle::Place place;
-    SteadyTime deadline{};
+  struct Sent final : BranchHttpCall {
+    Sent(UrlCaller& caller, Host& to, Job& sent, SteadyTime until)
+        : BranchHttpCall(sent.call, sent.url, until),
+          owner(caller),
+          host(to),
+          job(std::move(sent)) {}
+    void OnDone(transport::HttpOutcome outcome) override { owner.OnDone(*this, outcome); }
+    UrlCaller& owner;
+    Host& host;
+    Job job;
   };
-  using WorkerAt = std::list<Worker>::iterator;
 
-  // With the mutex held, where nothing else is said.
+  // All on the loop.
 
-  /// One at a time: who wakes up and sees more work wakes the next. While the pace lets no call begin, one waits at
-  /// the gate.
-  void WakeWorker() noexcept {
-    if (waking_ || stopping_ || queue_.Next() == nullptr) return;
-    if (at_gate_ && !pace_.MayStart(Clock::now())) return;
-    if (!idle_.empty()) {
-      Worker* worker = idle_.back();  // the one whose stack and connection are still warm
-      idle_.pop_back();
-      worker->woken = true;
-      worker->wake.notify_one();
-      waking_ = true;
-      return;
-    }
-    if (static_cast<int>(workers_.size()) >= options_.limits.total) return;
-    try {
-      idle_.reserve(workers_.size() + 1);
-      const WorkerAt worker = workers_.emplace(workers_.end());
+  void Take(std::vector<BranchCall>& calls, BranchResults& results) {
+    const SteadyTime now = loop_.Now();
+    for (BranchCall& call : calls) {
+      const SteadyTime late = Later(now, call.timeout - call.late);
+      Job job{std::move(call), &results};
+      std::optional<Result> refused;
       try {
-        worker->thread = std::thread([this, worker] { Work(worker); });
-        waking_ = true;
-      } catch (...) {
-        workers_.erase(worker);
-        throw;
-      }
-    } catch (...) {  // the threads there are go on, and the housekeeper tries again
-      CheckBefore(Clock::now() + kBreakAfter);
-    }
-  }
-
-  void Work(WorkerAt self) {
-    BlockSigpipe();
-    std::unique_lock<std::mutex> lock(mutex_);
-    waking_ = false;
-    for (bool stay = true; stay && !stopping_;) {
-      Host* host = queue_.Next();
-      if (host != nullptr && pace_.MayStart(Clock::now())) {
-        RunOne(*host, *self, lock);
-      } else if (host != nullptr && !at_gate_) {
-        WaitAtGate(*self, lock);
-      } else {
-        stay = WaitForWork(*self, lock);
-      }
-    }
-    finished_.splice(finished_.end(), workers_, self);
-    housekeeping_.notify_one();
-  }
-
-  bool WaitForWork(Worker& self, std::unique_lock<std::mutex>& lock) {
-    self.woken = false;
-    idle_.push_back(&self);
-    self.wake.wait_until(lock, Clock::now() + options_.keep_idle,
-                         [&] { return self.woken || stopping_; });
-    if (self.woken) {
-      waking_ = false;
-    } else {
-      idle_.erase(std::find(idle_.begin(), idle_.end(), &self));
-    }
-    return self.woken;
-  }
-
-  void WaitAtGate(Worker& self, std::unique_lock<std::mutex>& lock) {
-    at_gate_ = true;
-    self.wake.wait_until(lock, pace_.NextChange(), [&] { return stopping_; });
-    at_gate_ = false;
-  }
-
-  void RunOne(Host& host, Worker& self, std::unique_lock<std::mutex>& lock) {
-    const SteadyTime now = Clock::now();
-    CallQueue::Taken taken = queue_.Take(host, now);
-    Job& job = taken.job;
-    if (!taken.too_late) {
-      self.job = job;
-      self.connection = taken.connection.get();
-      pace_.Started(self.place, now);
-      self.deadline = Later(now, job.call.timeout);
-      CheckBefore(self.deadline + kBreakAfter);
-    }
-    WakeWorker();
-    lock.unlock();
-    if (taken.too_late) {
-      Deliver(std::move(job), std::move(*taken.too_late));
-      lock.lock();
-      return;
-    }
-    CallOutcome reply = Send(host, job, taken.connection, self);
-    lock.lock();
-    self.connection = nullptr;
-    pace_.Ended(self.place);
-    const SteadyTime end = Clock::now();
-    queue_.Return(host, reply.silent, taken.connection, end);
-    CheckBefore(end + options_.keep_idle);
-    const bool wanted = self.job.has_value() && !stopping_;
-    self.job.reset();
-    lock.unlock();
-    taken.connection.reset();  // closing may take a while
-    if (wanted) Deliver(std::move(job), std::move(reply.result));
-    lock.lock();
-  }
-
-  /// Without the mutex.
-  CallOutcome Send(Host& host, const Job& job, std::unique_ptr<BranchConnection>& connection,
-                   Worker& self) {
-    CallOutcome outcome{{}, false};
-    outcome.result = CatchAsResult([&] {
-      if (!connection) {
-        connection = std::make_unique<BranchConnection>(host.Where());
         const std::lock_guard<std::mutex> lock(mutex_);
-        self.connection = connection.get();
+        refused = queue_.Push(std::move(job), now);
+      } catch (const std::bad_alloc&) {
+        refused = Result::NotSent({});
       }
-      try {
-        outcome = connection->Send(job.call, ParseUrl(job.call.Url()), self.deadline);
-      } catch (const std::exception& error) {
-        outcome.result = Result::Error(StorableText(error.what()));
+      if (refused) {
+        Deliver(std::move(job), std::move(*refused));
+      } else {
+        CheckBefore(late);
       }
-      return std::move(outcome.result);
+    }
+    SendWaiting();
+  }
+
+  /// Not from inside of itself: a call may end before it has begun.
+  void SendWaiting() {
+    if (std::exchange(sending_, true)) return;
+    for (;;) {
+      Host* host = nullptr;
+      CallQueue::Taken taken;
+      {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        host = queue_.Next();
+        if (host == nullptr) break;
+        taken = queue_.Take(*host, loop_.Now());
+      }
+      if (taken.too_late) {
+        Deliver(std::move(taken.job), std::move(*taken.too_late));
+      } else {
+        Send(*host, taken.job);
+      }
+    }
+    sending_ = false;
+  }
+
+  void Send(Host& host, Job& job) {
+    Result problem;
+    try {
+      if (host.connections == nullptr) {
+        host.connections = std::make_unique<transport::HttpHost>(parts_, host.Where());
+      }
+      auto sent = std::make_unique<Sent>(*this, host, job, Later(loop_.Now(), job.call.timeout));
+      return host.connections->Send(std::move(sent));
+    } catch (const std::exception& error) {
+      problem = Result::Error(IfThereIsMemory([&] { return StorableText(error.what()); }));
+    }
+    Return(host, false);
+    Deliver(std::move(job), std::move(problem));
+  }
+
+  void OnDone(Sent& sent, transport::HttpOutcome& outcome) {
+    CallOutcome told;
+    told.result = CatchAsResult([&] {
+      told = sent.Interpret(outcome, sent.job.call, sent.job.url);
+      return std::move(told.result);
     });
-    return outcome;
+    Return(sent.host, told.silent);
+    Deliver(std::move(sent.job), std::move(told.result));
+    SendWaiting();
   }
 
+  void Return(Host& host, bool silent) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      queue_.Return(host, silent, loop_.Now());
+    }
+    CheckBefore(loop_.Now() + parts_.keep_idle + kALittle);
+  }
+
+  /// It is set already, so this needs no memory.
   void CheckBefore(SteadyTime time) {
-    if (time >= next_check_) return;
-    next_check_ = time;
-    housekeeping_.notify_one();
+    if (time < Deadline()) loop_.Set(*this, time);
   }
 
-  /// What has to happen at some time, and is nobody else's work.
-  void KeepHouse() {
-    BlockSigpipe();
-    std::unique_lock<std::mutex> lock(mutex_);
-    while (!stopping_ || !workers_.empty()) {
-      while (!stopping_ && finished_.empty() && Clock::now() < next_check_) {
-        housekeeping_.wait_until(lock, next_check_);
-      }
-      const SteadyTime now = Clock::now();
-      next_check_ = now + std::chrono::hours(1);
-      std::vector<Ended> ended;
-      std::vector<std::unique_ptr<BranchConnection>> closing;
-      std::list<Worker> finished = std::move(finished_);
-      finished_.clear();
-      try {
-        CheckWorkers(now, ended);
-        next_check_ = (std::min)(next_check_, queue_.Check(now, ended, closing));
-      } catch (const std::bad_alloc&) {  // what was not looked at is looked at again
-        next_check_ = now + kShortestNap;
-      }
-      WakeWorker();
-      next_check_ = (std::max)(next_check_, now + kShortestNap);
-      const bool deliver = !stopping_;
-      lock.unlock();
-      if (deliver) Deliver(ended);
-      closing.clear();
-      for (Worker& worker : finished) worker.thread.join();
-      finished.clear();
-      lock.lock();
-      if (stopping_ && finished_.empty() && !workers_.empty()) {
-        housekeeping_.wait_for(lock, kBreakAfter);
-      }
+  /// What waited too long is answered; hosts that are not called any more are forgotten.
+  void OnDeadline() override {
+    loop_.Set(*this, loop_.Now() + kLongest);
+    std::vector<CallQueue::Ended> ended;
+    SteadyTime next = loop_.Now() + kALittle;
+    try {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      next = (std::max)(next, queue_.Check(loop_.Now(), ended));
+    } catch (const std::bad_alloc&) {  // what was not looked at is looked at again
     }
-    for (Worker& worker : finished_) worker.thread.join();
-    finished_.clear();
+    CheckBefore(next);
+    for (CallQueue::Ended& call : ended) Deliver(std::move(call.job), std::move(call.result));
   }
 
-  void CheckWorkers(SteadyTime now, std::vector<Ended>& ended) {
-    for (Worker& worker : workers_) {
-      const bool working = worker.connection != nullptr || worker.job.has_value();
-      if (!working) continue;
-      const SteadyTime overdue = worker.deadline + kBreakAfter;
-      if (overdue > now && !stopping_) {
-        next_check_ = (std::min)(next_check_, overdue);
-        continue;
-      }
-      next_check_ = (std::min)(next_check_, now + kBreakAfter);
-      if (worker.connection != nullptr) worker.connection->Break();
-      if (worker.job.has_value() && worker.deadline + kAnswerAfter <= now) {
-        // Not the whole url: the query of an xa's has another one in it, with its credentials.
-        Result result =
-            Result::Error(ParseUrl(worker.job->call.Url()).Origin() + " gave no answer in time");
-        ended.reserve(ended.size() + 1);  // or the job would be lost half moved
-        ended.push_back({std::move(*worker.job), std::move(result)});
-        worker.job.reset();
-      }
+  /// At the end of the turn, with all that came in it.
+  void Deliver(Job job, Result result) {
+    try {
+      if (ended_.size() == ended_.capacity()) ended_.reserve(2 * ended_.size() + 16);
+    } catch (const std::bad_alloc&) {
+      return Tell(job, result);
     }
+    ended_.push_back({std::move(job), std::move(result)});
   }
 
-  /// Without the mutex.
-  static void Deliver(std::vector<Ended>& ended) {
-    for (Ended& call : ended) Deliver(std::move(call.job), std::move(call.result));
+  /// Whoever gets many results is woken once. The last comes behind the burst: who has all that he waits for may be gone.
+  void OnTurnEnd() override {
+    for (std::size_t first = 0, last = 0; first < ended_.size(); first = last + 1) {
+      BranchResults* const to = ended_[first].job.results;
+      for (last = first; last + 1 < ended_.size() && ended_[last + 1].job.results == to;) ++last;
+      if (last > first && !stopping_) {
+        to->BeginBurst();
+        for (std::size_t i = first; i < last; ++i) Tell(ended_[i].job, ended_[i].result);
+        to->EndBurst();
+      }
+      Tell(ended_[last].job, ended_[last].result);
+    }
+    ended_.clear();
   }
-  static void Deliver(Job job, Result result) {
+
+  void Tell(Job& job, Result& result) {
+    if (stopping_) return;
     try {
       job.results->Done(std::move(job.call), std::move(result));
     } catch (...) {  // not ours to mend, and no reason to end the process
     }
   }
 
-  const HttpBranchOptions options_;
+  static constexpr std::chrono::milliseconds kALittle{1};
+  static constexpr std::chrono::hours kLongest{1};
+
+  std::atomic<bool> stopping_{false};
+  const std::shared_ptr<TlsClient> tls_;
+  transport::IoLoop loop_;
+  transport::Resolver resolver_;
+  transport::HttpClientParts parts_;
+  bool sending_ = false;
+  std::vector<CallQueue::Ended> ended_;  ///< in this turn
   std::mutex mutex_;
   CallQueue queue_;
-  std::list<Worker> workers_;
-  std::list<Worker> finished_;  ///< to be joined
-  std::vector<Worker*> idle_;
-  StartThrottle pace_{std::thread::hardware_concurrency()};
-  bool waking_ = false;
-  bool at_gate_ = false;
-  bool stopping_ = false;
-  SteadyTime next_check_{};
-  std::condition_variable housekeeping_;
-  std::thread housekeeper_;
 };
 
 }  // namespace v1
@@ -4156,7 +5432,7 @@ class UrlCaller {
 // ---- dtm/http/branches.hpp ---------------------------------------------------------------------
 
 /// Branches by URL, as a coordinator uses them: `tm.Use(dtm::HttpBranches())`.
-/// Needs: cpp-httplib, POSIX. Threads: as BranchCaller says. Protocol: §3 (calling branches).
+/// Needs: POSIX. Threads: as BranchCaller says. Protocol: §3 (calling branches).
 
 namespace dtm {
 inline namespace v1 {
@@ -4171,8 +5447,7 @@ struct HttpBranchCaller final : BranchCaller {
   OfThisProcess<UrlCaller> own;
 };
 
-/// Branches are called with cpp-httplib. Each call in flight takes a thread and a file descriptor:
-/// `ulimit -n` should be above `limits.total`.
+/// Each call in flight takes a file descriptor: `ulimit -n` should be above `limits.total`. One thread serves them all.
 /// @throws LogicError  an option is out of its range.
 inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}) {
   return std::make_unique<HttpBranchCaller>(options);
@@ -4184,23 +5459,196 @@ inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}
 // ---- dtm/http/calls/call_once.hpp --------------------------------------------------------------
 
 /// One branch call that the caller waits for, on a connection of its own.
-/// Needs: cpp-httplib. Threads: any; SIGPIPE must be blocked. Protocol: §11.1 (direct branch request).
+/// Needs: POSIX. Threads: any. Protocol: §11.1 (direct branch request).
 
 namespace dtm {
 inline namespace v1 {
 
-inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinator) {
+inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinator,
+                       std::shared_ptr<TlsClient> tls = nullptr) {
   if (direct.url.empty()) return Result::Success();
   try {
     const BranchCall call = ToBranchCall(direct, coordinator, std::chrono::seconds(3));
     const Url url = ParseUrl(call.Url());
-    BranchConnection connection(url);
-    return connection.Send(call, url, Later(std::chrono::steady_clock::now(), call.timeout)).result;
+    struct One final : BranchHttpCall {
+      One(const BranchCall& one, const Url& its)
+          : BranchHttpCall(one, its, Later(std::chrono::steady_clock::now(), one.timeout)),
+            branch(one),
+            where(its) {}
+      void OnDone(transport::HttpOutcome outcome) override {
+        told = Interpret(outcome, branch, where);
+      }
+      const BranchCall& branch;
+      const Url& where;
+      CallOutcome told;
+    } one(call, url);
+    transport::BlockingHost(url, std::move(tls)).Send(one);
+    return std::move(one.told.result);
   } catch (const std::exception& error) {
     return Result::Error(error.what());
   }
 }
 
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/httplib/bounded_stream.hpp -------------------------------------------------------
+
+/// The bytes of one connection, with limits on lines and a deadline, as httplib reads and writes
+/// them.
+/// Needs: cpp-httplib, POSIX. Threads: one at a time.
+///
+/// httplib before 0.20 reads lines of any length and matches them with std::regex: about 20 KB
+/// overflow the stack and kill the process. So its bytes come from here.
+
+#include <locale>
+#include <poll.h>
+#include <signal.h>
+
+#include <httplib.h>
+
+namespace dtm {
+inline namespace v1 {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+/// httplib writes to connections that may be closed without MSG_NOSIGNAL; every thread that uses it
+/// calls this first, or the host process dies of it.
+inline void BlockSigpipe() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+/// httplib's regular expressions read a table of the locale that libstdc++ fills on first use
+/// without a lock (GCC PR 77704). Whoever is about to start threads that use httplib calls this
+/// first.
+inline void FillRegexTable() {
+  const std::locale locale;
+  const auto& characters = std::use_facet<std::ctype<char>>(locale);
+  for (int c = 0; c < 256; ++c) characters.narrow(static_cast<char>(c), '\0');
+}
+
+namespace guard {
+
+// Of one message. httplib asks for lines byte by byte and for content in larger pieces.
+inline constexpr std::size_t kMaxLineBytes = 8 * 1024;
+inline constexpr std::size_t kMaxLinesBytes = 64 * 1024;  ///< first line, headers, chunk sizes
+inline constexpr std::size_t kFlushBytes = 64 * 1024;
+
+/// Implements what httplib 0.11 asks of a stream; newer versions ask for more (ServerStream).
+class BoundedStream : public httplib::Stream {
+ public:
+  BoundedStream(int fd, SteadyTime deadline) : fd_(fd), deadline_(deadline) {}
+
+  virtual bool is_readable() const { return at_ < end_ || Wait(POLLIN); }
+  virtual bool is_writable() const { return Wait(POLLOUT); }
+  virtual void get_remote_ip_and_port(std::string&, int&) const {}
+  virtual void get_local_ip_and_port(std::string&, int&) const {}
+  virtual int socket() const { return fd_; }
+
+  virtual ssize_t read(char* to, std::size_t size) {
+    if (at_ == end_) {
+      const ssize_t got = Fill();
+      if (got <= 0) return got;
+    }
+    const std::size_t taken = (std::min)(size, end_ - at_);
+    std::memcpy(to, buffer_.data() + at_, taken);
+    at_ += taken;
+    if (!Accept(to, taken, size)) return -1;
+    return static_cast<ssize_t>(taken);
+  }
+
+  /// Kept until the other side's next bytes are wanted: head and body leave in one packet.
+  virtual ssize_t write(const char* from, std::size_t size) {
+    out_.append(from, size);
+    if (out_.size() >= kFlushBytes && !Flush()) return -1;
+    return static_cast<ssize_t>(size);
+  }
+
+  bool Flush() {
+    std::size_t sent = 0;
+    while (sent < out_.size()) {
+      const ssize_t some = SendSome(out_.data() + sent, out_.size() - sent);
+      if (some >= 0) {
+        sent += static_cast<std::size_t>(some);
+      } else if (errno == EAGAIN) {
+        if (!Wait(POLLOUT)) return false;
+      } else if (errno != EINTR) {
+        return false;
+      }
+    }
+    out_.clear();
+    return true;
+  }
+
+ protected:
+  void SetDeadline(SteadyTime deadline) { deadline_ = deadline; }
+  bool HasUnread() const { return at_ < end_; }
+
+  /// Waits for bytes, when all that came are read. Returns how many; 0 at the end, -1 at the
+  /// deadline.
+  ssize_t Fill() {
+    const ssize_t got = Receive();
+    at_ = 0;
+    end_ = got > 0 ? static_cast<std::size_t>(got) : 0;
+    return got;
+  }
+
+  /// Called with what is about to be read; `asked`: httplib asks for lines byte by byte. False: the
+  /// message is refused.
+  virtual bool Accept(const char* bytes, std::size_t, std::size_t asked) {
+    if (asked != 1) return true;
+    line_ = *bytes == '\n' ? 0 : line_ + 1;
+    return line_ <= kMaxLineBytes && ++lines_ <= kMaxLinesBytes;
+  }
+
+  bool Wait(short what) const {
+    for (;;) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
+          deadline_ - std::chrono::steady_clock::now());
+      if (left.count() <= 0) return false;
+      pollfd one{fd_, what, 0};
+      const auto wait = (std::min<long long>)(left.count(), 60000);
+      const int ready = ::poll(&one, 1, static_cast<int>(wait));
+      if (ready > 0) return true;
+      if (ready < 0 && errno != EINTR) return false;
+    }
+  }
+
+ private:
+  // Where the bytes come from and go to; as recv and send.
+  virtual ssize_t ReceiveSome(char* to, std::size_t size) {
+    return ::recv(fd_, to, size, MSG_DONTWAIT);
+  }
+  virtual ssize_t SendSome(const char* from, std::size_t size) {
+    return ::send(fd_, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  /// Waits until there is something; false at the deadline.
+  virtual bool MayReceive() const { return Wait(POLLIN); }
+
+  ssize_t Receive() {
+    // A peer may answer and close before it has read everything: the answer counts.
+    Flush();
+    for (;;) {
+      if (!MayReceive()) return -1;
+      const ssize_t got = ReceiveSome(buffer_.data(), buffer_.size());
+      if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return got;
+    }
+  }
+
+  int fd_;
+  SteadyTime deadline_;
+  std::string out_;
+  std::array<char, 4096> buffer_;
+  std::size_t at_ = 0;
+  std::size_t end_ = 0;
+  std::size_t line_ = 0;
+  std::size_t lines_ = 0;
+};
+
+}  // namespace guard
 }  // namespace v1
 }  // namespace dtm
 
@@ -4541,12 +5989,8 @@ class ServerStream final : public BoundedStream {
 /// httplib parses and routes. Accepting and the life of a connection are ours, since httplib stops listening when accept
 /// fails for a moment, has no deadline for a request, polls while it is idle, and takes connections without end.
 
-#include <atomic>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <fcntl.h>
 #include <set>
-#include <system_error>
 
 namespace dtm {
 inline namespace v1 {
@@ -4715,7 +6159,7 @@ class GuardedServer : public httplib::Server {
 // ---- dtm/http/remote/remote_requests.hpp -------------------------------------------------------
 
 /// Requests to a coordinator elsewhere, on connections that are kept; an answer that is neither yes nor no.
-/// Needs: cpp-httplib, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
+/// Needs: POSIX, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
 
 namespace dtm {
 inline namespace v1 {
@@ -4730,6 +6174,8 @@ struct RemoteOptions {
   std::string branch_url;
   /// How branches reach the coordinator (told to those of a tcc or xa); empty = as this program does.
   std::string url_in_branches;
+  /// For https, to the coordinator and to branches: dtm::Tls() of <dtm/http/tls.hpp>.
+  std::shared_ptr<TlsClient> tls;
 };
 
 /// What the fields of an answer say; words elsewhere in its body say nothing.
@@ -4764,7 +6210,6 @@ class RemoteRequests {
     option_range::CheckUrl("branch_url", options_.branch_url);
     option_range::CheckUrl("url_in_branches", options_.url_in_branches);
     while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
-    FillRegexTable();
   }
 
   std::string Where() const { return url_.Origin() + url_.target; }
@@ -4776,23 +6221,22 @@ class RemoteRequests {
   /// @throws InDoubtError  there was no complete answer.
   Exchanged Send(const char* method, const std::string& path, const std::string& gid,
                  std::string body) {
-    httplib::Request request;
+    transport::HttpRequest request;
     request.method = method;
-    request.path = url_.target + path;
+    request.target = url_.target + path;
     request.body = std::move(body);
-    request.set_header("Host", url_.Authority());
-    request.set_header("Content-Type", wire::kJson);
-    request.set_header("Accept-Encoding", "identity");
-    request.set_header("User-Agent", wire::UserAgent());
+    request.Set("Host", url_.Authority());
+    request.Set("Content-Type", wire::kJson);
+    request.Set("Accept-Encoding", "identity");
+    request.Set("User-Agent", wire::UserAgent());
     if (!options_.token.empty()) {
-      request.set_header("Authorization", "Bearer " + options_.token);
+      request.Set("Authorization", "Bearer " + options_.token);
     } else if (!url_.credentials.empty()) {
-      request.set_header("Authorization", BasicAuthorization(url_));
+      request.Set("Authorization", BasicAuthorization(url_));
     }
-    BlockSigpipe();
     std::unique_ptr<HttpConnection> exchange = TakeIdle();
-    Exchanged reply = exchange->Send(std::move(request),
-                                     Later(std::chrono::steady_clock::now(), options_.timeout));
+    Exchanged reply =
+        exchange->Send(request, Later(std::chrono::steady_clock::now(), options_.timeout));
     if (!reply.Complete()) {
       throw InDoubtError(NoAnswer(gid) + reply.Problem());
     }
@@ -4865,7 +6309,7 @@ class RemoteRequests {
 
   std::unique_ptr<HttpConnection> TakeIdle() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.empty()) return std::make_unique<HttpConnection>(url_, kMaxQueryBytes);
+    if (idle_.empty()) return std::make_unique<HttpConnection>(url_, kMaxQueryBytes, options_.tls);
     std::unique_ptr<HttpConnection> exchange = std::move(idle_.back());
     idle_.pop_back();
     return exchange;
@@ -4970,7 +6414,7 @@ inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
 // ---- dtm/http/remote_coordinator.hpp -----------------------------------------------------------
 
 /// A coordinator elsewhere, as builders see it: this library in another process, or the Go server.
-/// Needs: cpp-httplib, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
+/// Needs: POSIX, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
 
 namespace dtm {
 inline namespace v1 {
@@ -5107,8 +6551,8 @@ class RemoteCoordinator : public Endpoint {
   Result CallBranch(const InitiatorCall& call) override {
     const std::string where = Requests().Where();
     if (!call.url.empty()) CheckCallable(call);
-    BlockSigpipe();
-    return CallOnce(call, options_.url_in_branches.empty() ? where : options_.url_in_branches);
+    return CallOnce(call, options_.url_in_branches.empty() ? where : options_.url_in_branches,
+                    options_.tls);
   }
 
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override {
@@ -5450,1761 +6894,6 @@ class Server {
   OfThisProcess<Own> own_{"server"};
 };
 
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/body_reader.hpp --------------------------------------------------------
-
-/// Takes the body of a message out of the bytes behind its head: by length, in chunks, or to the end of the connection.
-/// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §7.1.
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-class BodyReader {
- public:
-  BodyReader(MessageKind kind, const Framing& framing)
-      : strict_(kind == MessageKind::kRequest), left_(framing.length) {
-    switch (framing.body) {
-      case Framing::Body::kNone: state_ = State::kDone; break;
-      case Framing::Body::kLength: state_ = left_ == 0 ? State::kDone : State::kLength; break;
-      case Framing::Body::kChunked: state_ = State::kSize; break;
-      case Framing::Body::kToClose: state_ = State::kToClose; break;
-    }
-  }
-
-  /// Takes from `bytes` what belongs to the body, and calls `content(std::string_view)` with each piece of its content.
-  /// After kDone, what is left of them is behind it.
-  template <typename Content>
-  Parsed Take(std::string_view& bytes, const Content& content) {
-    while (!bytes.empty() && state_ != State::kDone && state_ != State::kRefused) {
-      if (state_ == State::kLength || state_ == State::kChunk) {
-        const std::size_t size =
-            bytes.size() < left_ ? bytes.size() : static_cast<std::size_t>(left_);
-        content(bytes.substr(0, size));
-        bytes.remove_prefix(size);
-        left_ -= size;
-        if (left_ == 0) state_ = state_ == State::kLength ? State::kDone : State::kChunkEnd;
-      } else if (state_ == State::kToClose) {
-        content(bytes);
-        bytes = {};
-      } else {
-        TakeLine(bytes);
-      }
-    }
-    return Now();
-  }
-
-  /// Nothing was taken yet and nothing is to come: kDone.
-  Parsed Now() const {
-    if (state_ == State::kDone) return Parsed::kDone;
-    return state_ == State::kRefused ? Parsed::kRefused : Parsed::kMore;
-  }
-
-  /// The other side will send no more. True: the body is complete.
-  bool End() {
-    if (state_ == State::kToClose) state_ = State::kDone;
-    return state_ == State::kDone;
-  }
-
-  /// After kRefused.
-  const Refusal& Why() const { return why_; }
-
- private:
-  enum class State { kLength, kToClose, kSize, kChunk, kChunkEnd, kTrailers, kDone, kRefused };
-
-  static constexpr std::size_t kStrictLine = 256;
-  static constexpr std::size_t kLooseLine = 8 * 1024;
-  static constexpr std::size_t kMaxTrailers = 64 * 1024;
-  /// What the lines of chunks may cost beyond the content that they carry: empty talk has an end.
-  static constexpr std::int64_t kMaxExcess = 16 * 1024;
-
-  void Refuse(const char* text) {
-    state_ = State::kRefused;
-    why_ = {400, text};
-  }
-
-  void TakeLine(std::string_view& bytes) {
-    const std::size_t feed = bytes.find('\n');
-    const bool ends = feed != std::string_view::npos;
-    const std::string_view piece = bytes.substr(0, ends ? feed + 1 : bytes.size());
-    bytes.remove_prefix(piece.size());
-    if (line_.size() + piece.size() > (strict_ ? kStrictLine : kLooseLine) + 2)
-      return Refuse("a line of its chunks is too long");
-    line_.append(piece);
-    if (!ends) return;
-    if (line_.size() < 2 || line_[line_.size() - 2] != '\r') {
-      return Refuse("a line of its chunks does not end with carriage return and line feed");
-    }
-    line_.resize(line_.size() - 2);
-    switch (state_) {
-      case State::kSize: ChunkSize(); break;
-      case State::kChunkEnd:
-        line_.empty() ? void(state_ = State::kSize) : Refuse("a chunk is longer than it says");
-        break;
-      default: Trailer(); break;
-    }
-    line_.clear();
-  }
-
-  void ChunkSize() {
-    const std::size_t end = line_.find_first_not_of("0123456789abcdefABCDEF");
-    const std::size_t digits = end == std::string::npos ? line_.size() : end;
-    const std::size_t behind = strict_ ? digits : line_.find_first_not_of(" \t", digits);
-    const bool extension = behind < line_.size();
-    if (digits == 0 || (extension && line_[behind] != ';'))
-      return Refuse("the size of a chunk is no hexadecimal number");
-    if (digits > (strict_ ? 8U : 16U)) return Refuse("a chunk is too long");
-    left_ = 0;
-    for (std::size_t i = 0; i < digits; ++i) {
-      const char c = line_[i];
-      const int digit = c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
-      left_ = left_ * 16 + static_cast<std::uint64_t>(digit);
-    }
-    if (left_ >> 60 != 0) return Refuse("a chunk is too long");
-    constexpr std::int64_t kPlainLine = 16;
-    excess_ += static_cast<std::int64_t>(line_.size()) - kPlainLine -
-               static_cast<std::int64_t>(left_ < 65536 ? left_ : 65536);
-    if (excess_ < 0) excess_ = 0;
-    if (excess_ > kMaxExcess) return Refuse("the lines of its chunks are too long");
-    state_ = left_ == 0 ? State::kTrailers : State::kChunk;
-  }
-
-  /// What stands behind the last chunk of a reply says nothing that is needed; a request has nothing there.
-  void Trailer() {
-    if (line_.empty()) {
-      state_ = State::kDone;
-    } else if (strict_) {
-      Refuse("it has trailers, which are not taken");
-    } else if ((trailers_ += line_.size()) > kMaxTrailers) {
-      Refuse("its trailers are too long");
-    }
-  }
-
-  bool strict_;
-  std::uint64_t left_;  ///< of the body or chunk
-  State state_ = State::kDone;
-  std::string line_;
-  std::int64_t excess_ = 0;
-  std::size_t trailers_ = 0;
-  Refusal why_;
-};
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/poller.hpp -------------------------------------------------------------
-
-/// Waits for sockets: epoll, edge-triggered. The one file of the loop to port (kqueue).
-/// Needs: Linux. Threads: one at a time, but for Wake.
-
-#include <sys/epoll.h>
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-/// What happened at a socket since it was told last.
-struct Readiness {
-  bool readable = false;  ///< there may be bytes, or the end
-  bool writable = false;
-  bool ended = false;  ///< the other side sends no more, or the connection broke: read to see
-};
-
-class Poller {
- public:
-  /// @throws Error  no descriptor is to be had.
-  Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
-    if (epoll_ < 0) throw Error("no epoll can be had: " + os::LastErrorText() + "; see ulimit -n");
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.ptr = nullptr;
-    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_.Get(), &event) != 0) {
-      const std::string why = os::LastErrorText();
-      ::close(epoll_);
-      throw Error("epoll does not take an eventfd: " + why);
-    }
-  }
-  ~Poller() { ::close(epoll_); }
-  Poller(const Poller&) = delete;
-  Poller& operator=(const Poller&) = delete;
-
-  /// From now on Wait tells of it, first of all how it is now. Closing the descriptor ends that.
-  /// False: the system has no room for it.
-  bool Add(int fd, void* who) { return Control(EPOLL_CTL_ADD, fd, who); }
-  /// To somebody else; again first how it is now.
-  bool Change(int fd, void* who) { return Control(EPOLL_CTL_MOD, fd, who); }
-  void Remove(int fd) { (void)Control(EPOLL_CTL_DEL, fd, nullptr); }
-
-  /// Waits until something happened, Wake was called or `until` has come (max(): for ever), and calls
-  /// `tell(who, Readiness)` for each.
-  template <typename Tell>
-  void Wait(std::chrono::steady_clock::time_point until, const Tell& tell) {
-    const int count =
-        ::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), Milliseconds(until));
-    for (int i = 0; i < count; ++i) {
-      const epoll_event& event = events_[static_cast<std::size_t>(i)];
-      if (event.data.ptr == nullptr) {
-        wake_.Clear();
-        continue;
-      }
-      const bool broken = (event.events & (EPOLLERR | EPOLLHUP)) != 0;
-      tell(event.data.ptr, Readiness{broken || (event.events & (EPOLLIN | EPOLLRDHUP)) != 0,
-                                     broken || (event.events & EPOLLOUT) != 0,
-                                     broken || (event.events & EPOLLRDHUP) != 0});
-    }
-  }
-
-  /// Any thread: ends Wait, or the next one.
-  void Wake() const { wake_.Signal(); }
-
-  /// Readable when Wait would not wait: for the event loop of a host.
-  int Fd() const { return epoll_; }
-
- private:
-  bool Control(int what, int fd, void* who) {
-    epoll_event event{};
-    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-    event.data.ptr = who;
-    return ::epoll_ctl(epoll_, what, fd, &event) == 0;
-  }
-
-  static int Milliseconds(std::chrono::steady_clock::time_point until) {
-    if (until == (std::chrono::steady_clock::time_point::max)()) return -1;
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now())
-            .count();
-    return static_cast<int>((std::min<long long>)((std::max<long long>)(left, 0), 3600 * 1000));
-  }
-
-  int epoll_;
-  os::EventFd wake_;
-  std::array<epoll_event, 256> events_;
-};
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/timers.hpp -------------------------------------------------------------
-
-/// Deadlines of many things, the earliest first.
-/// Needs: std. Threads: one at a time. No clock: time is passed in.
-
-namespace dtm {
-inline namespace v1 {
-
-using SteadyTime = std::chrono::steady_clock::time_point;
-
-namespace transport {
-
-class Timers;
-
-/// Something with a deadline. One that is moved to a later time costs nothing until its old time comes.
-class Timer {
- public:
-  Timer() = default;
-  Timer(const Timer&) = delete;
-  Timer& operator=(const Timer&) = delete;
-
-  bool IsSet() const { return timers_ != nullptr && deadline_ != kNever; }
-  SteadyTime Deadline() const { return deadline_; }
-
- protected:
-  inline ~Timer();
-
- private:
-  friend class Timers;
-  static constexpr SteadyTime kNever = (SteadyTime::max)();
-
-  /// It may set and destroy timers, also this one.
-  virtual void OnDeadline() = 0;
-
-  Timers* timers_ = nullptr;  ///< while it is in the heap
-  std::size_t place_ = 0;
-  SteadyTime key_ = kNever;  ///< in the heap; never later than the deadline
-  SteadyTime deadline_ = kNever;
-};
-
-/// A binary heap.
-class Timers {
- public:
-  Timers() = default;
-  Timers(const Timers&) = delete;
-  Timers& operator=(const Timers&) = delete;
-  ~Timers() {
-    for (Timer* timer : heap_) timer->timers_ = nullptr;
-  }
-
-  /// @throws std::bad_alloc  it is not set.
-  void Set(Timer& timer, SteadyTime deadline) {
-    if (timer.timers_ == nullptr) {
-      heap_.push_back(&timer);
-      timer.timers_ = this;
-      timer.place_ = heap_.size() - 1;
-      timer.key_ = deadline;
-      Up(timer.place_);
-    } else if (deadline < timer.key_) {
-      timer.key_ = deadline;
-      Up(timer.place_);
-    }
-    timer.deadline_ = deadline;
-  }
-
-  void Cancel(Timer& timer) { timer.deadline_ = Timer::kNever; }
-
-  /// When to come again; max() if there is nothing to wait for.
-  SteadyTime Next() const { return heap_.empty() ? Timer::kNever : heap_.front()->key_; }
-
-  /// Calls what is due.
-  void Run(SteadyTime now) {
-    while (!heap_.empty() && heap_.front()->key_ <= now) {
-      Timer& timer = *heap_.front();
-      if (timer.deadline_ == Timer::kNever) {
-        Remove(timer);
-      } else if (timer.deadline_ > timer.key_) {
-        timer.key_ = timer.deadline_;
-        Down(0);
-      } else {
-        Remove(timer);
-        timer.deadline_ = Timer::kNever;
-        timer.OnDeadline();
-      }
-    }
-  }
-
- private:
-  friend class Timer;
-
-  void Remove(Timer& timer) {
-    const std::size_t place = timer.place_;
-    timer.timers_ = nullptr;
-    Timer* const last = heap_.back();
-    heap_.pop_back();
-    if (last == &timer) return;
-    Put(place, last);
-    Up(place);
-    Down(last->place_);
-  }
-
-  void Put(std::size_t place, Timer* timer) {
-    heap_[place] = timer;
-    timer->place_ = place;
-  }
-
-  void Up(std::size_t place) {
-    Timer* const timer = heap_[place];
-    while (place > 0 && timer->key_ < heap_[(place - 1) / 2]->key_) {
-      Put(place, heap_[(place - 1) / 2]);
-      place = (place - 1) / 2;
-    }
-    Put(place, timer);
-  }
-
-  void Down(std::size_t place) {
-    Timer* const timer = heap_[place];
-    for (std::size_t child = 2 * place + 1; child < heap_.size(); child = 2 * place + 1) {
-      if (child + 1 < heap_.size() && heap_[child + 1]->key_ < heap_[child]->key_) ++child;
-      if (timer->key_ <= heap_[child]->key_) break;
-      Put(place, heap_[child]);
-      place = child;
-    }
-    Put(place, timer);
-  }
-
-  std::vector<Timer*> heap_;
-};
-
-inline Timer::~Timer() {
-  if (timers_ != nullptr) timers_->Remove(*this);
-}
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/io_loop.hpp ------------------------------------------------------------
-
-/// One thread for all sockets, their deadlines, and what other threads hand to it. Nothing that runs on it may wait.
-/// Needs: Linux (poller.hpp). Threads: Post and Stop come from any; everything else belongs to the thread of the loop.
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-/// Whoever is told about a socket. Something may still be told after the socket was closed, until it is destroyed:
-/// Dispose of it.
-class Watcher {
- public:
-  virtual ~Watcher() = default;
-  virtual void OnReady(Readiness readiness) = 0;
-};
-
-/// Runs on a thread of its own after Start, or in Poll on the thread of a host.
-class IoLoop {
- public:
-  using Clock = std::chrono::steady_clock;
-  static constexpr std::size_t kBuffer = std::size_t{64} * 1024;
-
-  /// @throws Error  no descriptor is to be had.
-  IoLoop() : now_(Clock::now()), buffer_(kBuffer) {}
-  ~IoLoop() { Stop(); }
-  IoLoop(const IoLoop&) = delete;
-  IoLoop& operator=(const IoLoop&) = delete;
-
-  /// @throws std::system_error  no thread is to be had.
-  void Start() {
-    thread_ = std::thread([this] {
-      while (!stopping_.load(std::memory_order_acquire)) Turn((SteadyTime::max)());
-    });
-  }
-
-  /// What was posted and did not run yet is dropped. Not from the thread of the loop.
-  void Stop() {
-    stopping_.store(true, std::memory_order_release);
-    poller_.Wake();
-    if (thread_.joinable()) thread_.join();
-  }
-
-  /// Instead of Start: does what there is to do, after waiting for it no longer than `wait`.
-  void Poll(std::chrono::microseconds wait) { Turn(Clock::now() + wait); }
-  /// Readable when Poll has something to do before NextDeadline.
-  int Fd() const { return poller_.Fd(); }
-  SteadyTime NextDeadline() const { return timers_.Next(); }
-
-  /// Any thread: `task` runs on the loop, after what was posted before. It must not throw.
-  /// @throws std::bad_alloc  it does not.
-  void Post(std::function<void()> task) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      posted_.push_back(std::move(task));
-    }
-    if (asleep_.exchange(false)) poller_.Wake();
-  }
-
-  /// False: the system has no room for it.
-  bool Watch(int fd, Watcher& watcher) { return poller_.Add(fd, &watcher); }
-  /// The same socket, for another watcher, who is told first how it is now.
-  bool Rewatch(int fd, Watcher& watcher) { return poller_.Change(fd, &watcher); }
-  void Unwatch(int fd) { poller_.Remove(fd); }
-
-  void Set(Timer& timer, SteadyTime deadline) { timers_.Set(timer, deadline); }
-  void Cancel(Timer& timer) { timers_.Cancel(timer); }
-
-  /// When this turn of the loop began. Cheap, and a little old.
-  SteadyTime Now() const { return now_; }
-
-  /// Destroyed at the end of the turn, when nobody can be in the middle of it any more.
-  void Dispose(std::unique_ptr<Watcher> watcher) { disposed_.push_back(std::move(watcher)); }
-
-  /// For bytes on their way through a function; not kept by anybody.
-  char* Buffer() { return buffer_.data(); }
-
- private:
-  void Turn(SteadyTime until) {
-    until = (std::min)(until, timers_.Next());
-    if (HasPosted() || stopping_.load(std::memory_order_acquire)) until = SteadyTime();
-    poller_.Wait(until, [this](void* who, Readiness readiness) {
-      if (!told_) Begin();
-      static_cast<Watcher*>(who)->OnReady(readiness);
-    });
-    Begin();
-    told_ = false;
-    RunPosted();
-    timers_.Run(now_);
-    dying_.swap(disposed_);
-    dying_.clear();
-    asleep_.store(true);  // a host may wait for Fd() now
-    if (HasPosted()) poller_.Wake();
-  }
-
-  void Begin() {
-    asleep_.store(false);
-    now_ = Clock::now();
-    told_ = true;
-  }
-
-  bool HasPosted() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return !posted_.empty();
-  }
-
-  void RunPosted() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      running_.swap(posted_);
-    }
-    for (std::function<void()>& task : running_) {
-      task();
-      task = nullptr;  // what it holds may post
-    }
-    running_.clear();
-  }
-
-  Poller poller_;
-  Timers timers_;
-  SteadyTime now_;
-  std::vector<char> buffer_;
-  std::vector<std::unique_ptr<Watcher>> disposed_;
-  std::vector<std::unique_ptr<Watcher>> dying_;
-  std::vector<std::function<void()>> running_;
-  bool told_ = false;
-  std::atomic<bool> asleep_{true};  ///< who posts has to wake it
-  std::atomic<bool> stopping_{false};
-  std::mutex mutex_;
-  std::vector<std::function<void()>> posted_;
-  std::thread thread_;
-};
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/socket.hpp -------------------------------------------------------------
-
-/// What the transport asks of sockets, none of which blocks.
-/// Needs: POSIX. Threads: pure functions over descriptors.
-
-#include <arpa/inet.h>
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-/// Where a socket connects to.
-struct SocketAddress {
-  sockaddr_storage bytes{};
-  socklen_t size = 0;
-
-  int Family() const { return bytes.ss_family; }
-  const sockaddr* Get() const { return reinterpret_cast<const sockaddr*>(&bytes); }
-
-  /// False: `text` is no address in figures.
-  static bool FromFigures(const std::string& text, int port, SocketAddress& address) {
-    address = SocketAddress();
-    auto* const v4 = reinterpret_cast<sockaddr_in*>(&address.bytes);
-    auto* const v6 = reinterpret_cast<sockaddr_in6*>(&address.bytes);
-    const std::uint16_t number = htons(static_cast<std::uint16_t>(port));
-    if (::inet_pton(AF_INET, text.c_str(), &v4->sin_addr) == 1) {
-      v4->sin_family = AF_INET;
-      v4->sin_port = number;
-      address.size = sizeof *v4;
-    } else if (::inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) == 1) {
-      v6->sin6_family = AF_INET6;
-      v6->sin6_port = number;
-      address.size = sizeof *v6;
-    }
-    return address.size != 0;
-  }
-
-  /// "127.0.0.1:80", "[::1]:80".
-  std::string Text() const {
-    char text[INET6_ADDRSTRLEN] = "";
-    if (Family() == AF_INET6) {
-      const auto* const v6 = reinterpret_cast<const sockaddr_in6*>(&bytes);
-      (void)::inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
-      return "[" + std::string(text) + "]:" + std::to_string(ntohs(v6->sin6_port));
-    }
-    const auto* const v4 = reinterpret_cast<const sockaddr_in*>(&bytes);
-    (void)::inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
-    return std::string(text) + ":" + std::to_string(ntohs(v4->sin_port));
-  }
-};
-
-/// A descriptor that is closed when its owner goes.
-class Socket {
- public:
-  Socket() = default;
-  explicit Socket(int fd) : fd_(fd) {}
-  Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Socket& operator=(Socket&& other) noexcept {
-    if (this != &other) {
-      Close();
-      fd_ = std::exchange(other.fd_, -1);
-    }
-    return *this;
-  }
-  Socket(const Socket&) = delete;
-  Socket& operator=(const Socket&) = delete;
-  ~Socket() { Close(); }
-
-  int Fd() const { return fd_; }
-  bool IsOpen() const { return fd_ >= 0; }
-  void Close() {
-    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
-  }
-
- private:
-  int fd_ = -1;
-};
-
-/// Small packets leave at once: the other side waits for them.
-inline void SendWithoutDelay(int fd) {
-  const int on = 1;
-  (void)::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
-
-/// Begins to connect. `error`: 0, or why there is nothing to wait for.
-inline Socket BeginConnect(const SocketAddress& to, int& error) {
-  error = 0;
-  Socket socket(::socket(to.Family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket.IsOpen()) {
-    error = errno;
-    return socket;
-  }
-  SendWithoutDelay(socket.Fd());
-  if (::connect(socket.Fd(), to.Get(), to.size) != 0 && errno != EINPROGRESS && errno != EINTR) {
-    error = errno;
-    socket.Close();
-  }
-  return socket;
-}
-
-/// How connecting ended: 0, or why it failed; EINPROGRESS if it did not end.
-inline int ConnectError(int fd) {
-  int error = 0;
-  socklen_t size = sizeof error;
-  if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
-  if (error != 0) return error;
-  sockaddr_storage peer{};
-  size = sizeof peer;
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0) return 0;
-  return errno == ENOTCONN ? EINPROGRESS : errno;
-}
-
-/// What came of moving bytes.
-struct Moved {
-  enum class Kind { kSome, kWait, kEnd, kBroken };
-  Kind kind = Kind::kBroken;
-  std::size_t size = 0;  ///< of kSome
-
-  static Moved Some(std::size_t size) { return {Kind::kSome, size}; }
-  /// What recv or send returned.
-  static Moved Of(ssize_t done) {
-    if (done >= 0) return {Kind::kSome, static_cast<std::size_t>(done)};
-    return {errno == EAGAIN || errno == EWOULDBLOCK ? Kind::kWait : Kind::kBroken, 0};
-  }
-};
-
-inline Moved ReceiveSome(int fd, char* to, std::size_t size) {
-  ssize_t got = 0;
-  do {
-    got = ::recv(fd, to, size, MSG_DONTWAIT);
-  } while (got < 0 && errno == EINTR);
-  return got == 0 ? Moved{Moved::Kind::kEnd, 0} : Moved::Of(got);
-}
-
-inline Moved SendSome(int fd, const char* from, std::size_t size) {
-  ssize_t sent = 0;
-  do {
-    sent = ::send(fd, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-  } while (sent < 0 && errno == EINTR);
-  return Moved::Of(sent);
-}
-
-inline std::string ErrorText(int error) { return std::generic_category().message(error); }
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/connector.hpp ----------------------------------------------------------
-
-/// Connects to the first of several addresses that takes it: one that swallows packets costs little of the time for all.
-/// Needs: POSIX. Threads: that of the loop. Source: RFC 8305 §5.
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-class Connector final : private Timer {
- public:
-  /// A connected socket, watched by the loop already (IoLoop::Rewatch); or none and why, in words.
-  using Done = std::function<void(Socket, const std::string& problem)>;
-
-  explicit Connector(IoLoop& loop) : loop_(loop) {}
-  ~Connector() { Cancel(); }
-
-  /// Calls `done` once, perhaps at once, unless it is cancelled. Whoever has a deadline cancels it then.
-  void Start(const std::vector<SocketAddress>& addresses, SteadyTime deadline, Done done) {
-    Cancel();
-    addresses_ = addresses;
-    next_ = 0;
-    error_ = 0;
-    done_ = std::move(done);
-    // RFC 8305: 250 ms for each, less if they are many for the time there is.
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - IoLoop::Clock::now());
-    pause_ =
-        (std::min)(std::chrono::milliseconds(250), left / static_cast<int>(addresses.size() + 1));
-    TryNext();
-  }
-
-  void Cancel() {
-    loop_.Cancel(*this);
-    for (std::unique_ptr<Attempt>& attempt : attempts_) Drop(attempt);
-    attempts_.clear();
-    done_ = nullptr;
-  }
-
- private:
-  struct Attempt final : Watcher {
-    Attempt(Connector& connector, Socket begun) : owner(connector), socket(std::move(begun)) {}
-    void OnReady(Readiness ready) override {
-      if (socket.IsOpen()) owner.OnReady(*this, ready);
-    }
-    Connector& owner;
-    Socket socket;
-  };
-
-  void OnDeadline() override { TryNext(); }
-
-  /// The next address; after a failure at once, else when those before had some time.
-  void TryNext() {
-    while (next_ < addresses_.size()) {
-      int error = 0;
-      Socket socket = BeginConnect(addresses_[next_++], error);
-      if (error == 0) {
-        auto attempt = std::make_unique<Attempt>(*this, std::move(socket));
-        if (loop_.Watch(attempt->socket.Fd(), *attempt)) {
-          attempts_.push_back(std::move(attempt));
-          if (next_ < addresses_.size()) loop_.Set(*this, IoLoop::Clock::now() + pause_);
-          return;
-        }
-        error = errno;
-      }
-      error_ = error;
-    }
-    if (attempts_.empty()) Finish(Socket(), Problem(error_));
-  }
-
-  void OnReady(Attempt& attempt, Readiness ready) {
-    if (!ready.writable && !ready.ended) return;
-    const int error = ConnectError(attempt.socket.Fd());
-    if (error == EINPROGRESS) return;
-    Socket socket;
-    if (error == 0) {
-      socket = std::move(attempt.socket);
-    } else {
-      error_ = error;
-    }
-    const auto at = std::find_if(attempts_.begin(), attempts_.end(),
-                                 [&attempt](const auto& one) { return one.get() == &attempt; });
-    Drop(*at);
-    attempts_.erase(at);
-    if (error == 0) return Finish(std::move(socket), {});
-    TryNext();
-  }
-
-  void Drop(std::unique_ptr<Attempt>& attempt) {
-    attempt->socket.Close();
-    loop_.Dispose(std::move(attempt));
-  }
-
-  void Finish(Socket socket, const std::string& problem) {
-    const Done done = std::exchange(done_, nullptr);
-    Cancel();
-    if (done) done(std::move(socket), problem);
-  }
-
-  static std::string Problem(int error) {
-    if (error == ECONNREFUSED) return "nothing listens there";
-    if (error == EMFILE || error == ENFILE)
-      return "no socket can be opened: " + ErrorText(error) + "; see ulimit -n";
-    return error == 0 ? "it has no address" : ErrorText(error);
-  }
-
-  IoLoop& loop_;
-  std::vector<SocketAddress> addresses_;
-  std::size_t next_ = 0;
-  std::chrono::milliseconds pause_{};
-  int error_ = 0;
-  std::vector<std::unique_ptr<Attempt>> attempts_;
-  Done done_;
-};
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/message_head.hpp -------------------------------------------------------
-
-/// The first line and the headers of a message: its bytes as they came, and where in them each part is.
-/// Needs: std. Threads: values only. Source: RFC 9112 §2 to §6.
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-/// Filled by HeadParser; the views live as long as it is not changed.
-class MessageHead {
- public:
-  struct Header {
-    std::string_view name;
-    std::string_view value;
-  };
-
-  std::string_view Method() const { return View(method_); }
-  std::string_view Target() const { return View(target_); }
-  int Status() const { return status_; }
-  int MinorVersion() const { return minor_; }  ///< 1 of HTTP/1.1
-  const Framing& BodyFraming() const { return framing_; }
-
-  std::size_t Count() const { return headers_.size(); }
-  Header At(std::size_t i) const { return {View(headers_[i].name), View(headers_[i].value)}; }
-
-  /// The value of the first header of this name, which is given in lower case; empty if there is none.
-  std::string_view Find(std::string_view lower) const {
-    for (const Place& header : headers_) {
-      if (EqualsLower(View(header.name), lower)) return View(header.value);
-    }
-    return {};
-  }
-
-  std::size_t Bytes() const { return text_.size(); }
-
- private:
-  friend class HeadParser;
-  struct Part {
-    std::uint32_t at = 0;
-    std::uint32_t size = 0;
-  };
-  struct Place {
-    Part name;
-    Part value;
-  };
-
-  std::string_view View(Part part) const {
-    return std::string_view(text_).substr(part.at, part.size);
-  }
-
-  std::string text_;
-  std::vector<Place> headers_;
-  Part method_;
-  Part target_;
-  int status_ = 0;
-  int minor_ = 1;
-  Framing framing_;
-};
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/head_parser.hpp --------------------------------------------------------
-
-/// Reads the heads of requests and replies from bytes as they come: each byte is looked at once, however small the pieces.
-/// Needs: std. Threads: one at a time. Source: RFC 9112 §2 to §6, request smuggling §11.2.
-///
-/// Requests are read strictly: what two readers could understand in two ways is refused, so that no request can hide in
-/// another one. Answers are read as services write them (folded or many headers, bare line feeds, 1xx before the reply);
-/// a connection whose reply was framed oddly is not used again.
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-/// Against abuse; a line is counted without its line feed.
-struct HeadLimits {
-  std::size_t headers;
-  std::size_t line_bytes;
-  std::size_t head_bytes;  ///< of a reply, together with the 1xx before it
-};
-inline constexpr HeadLimits kRequestHead{64, 8 * 1024, 64 * 1024};
-inline constexpr HeadLimits kReplyHead{4096, 256 * 1024, 256 * 1024};
-
-class HeadParser {
- public:
-  using Kind = MessageKind;
-
-  /// `to_head`: a reply to a HEAD request has no body.
-  explicit HeadParser(Kind kind, bool to_head = false)
-      : limits_(kind == Kind::kRequest ? kRequestHead : kReplyHead),
-        kind_(kind),
-        to_head_(to_head) {}
-
-  /// Takes from `bytes` what belongs to the head. After kDone, what is left of them is behind it.
-  Parsed Take(std::string_view& bytes) {
-    while (!bytes.empty() && state_ == Parsed::kMore) {
-      const std::size_t feed = bytes.find('\n');
-      const bool ends = feed != std::string_view::npos;
-      const std::string_view piece = bytes.substr(0, ends ? feed + 1 : bytes.size());
-      bytes.remove_prefix(piece.size());
-      const std::size_t line = head_.text_.size() - line_at_ + piece.size() - (ends ? 1 : 0);
-      if (line > limits_.line_bytes) {
-        Refuse(431, first_line_ ? "its first line is too long" : "a header is too long");
-      } else if (interim_bytes_ + head_.text_.size() + piece.size() > limits_.head_bytes) {
-        Refuse(431, "its headers are too long");
-      } else {
-        head_.text_.append(piece);
-        if (ends) TakeLine();
-      }
-    }
-    return state_;
-  }
-
-  const MessageHead& Head() const { return head_; }
-  /// After kRefused.
-  const Refusal& Why() const { return why_; }
-  /// Something of a message came already.
-  bool Begun() const { return !head_.text_.empty() || interim_bytes_ > 0; }
-
-  /// For the next message on the connection; the memory is used again.
-  void Reset(bool to_head = false) {
-    ResetHead();
-    interim_bytes_ = 0;
-    to_head_ = to_head;
-    odd_ = false;
-  }
-
- private:
-  using Part = MessageHead::Part;
-
-  void ResetHead() {
-    head_.text_.clear();
-    head_.headers_.clear();
-    head_.status_ = 0;
-    head_.framing_ = Framing();
-    line_at_ = 0;
-    first_line_ = true;
-    state_ = Parsed::kMore;
-  }
-
-  void Refuse(int status, const char* text) {
-    state_ = Parsed::kRefused;
-    why_ = {status, text};
-  }
-
-  /// What goes from line_at_ to the end of the text, which is a line feed.
-  void TakeLine() {
-    std::size_t end = head_.text_.size() - 1;
-    const bool has_return = end > line_at_ && head_.text_[end - 1] == '\r';
-    if (has_return) {
-      --end;
-    } else if (kind_ == Kind::kRequest) {  // a line to some readers, and none to others
-      return Refuse(400, "a line does not end with carriage return and line feed");
-    } else {
-      odd_ = true;
-    }
-    const std::size_t begin = line_at_;
-    line_at_ = head_.text_.size();
-    const std::string_view line = std::string_view(head_.text_).substr(begin, end - begin);
-    if (first_line_) {
-      first_line_ = false;
-      return kind_ == Kind::kRequest ? RequestLine(line, begin) : StatusLine(line);
-    }
-    if (line.empty()) return EndOfHead();
-    TakeHeader(line, begin);
-  }
-
-  static Part Of(std::size_t at, std::size_t size) {
-    return {static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(size)};
-  }
-
-  void RequestLine(std::string_view line, std::size_t begin) {
-    const std::size_t first = line.find(' '), last = line.rfind(' ');
-    if (first == std::string_view::npos || first == last) {
-      return Refuse(400, "its first line is not METHOD TARGET HTTP/1.1");
-    }
-    const std::string_view method = line.substr(0, first);
-    const std::string_view target = line.substr(first + 1, last - first - 1);
-    const std::string_view version = line.substr(last + 1);
-    if (!IsToken(method) || target.empty())
-      return Refuse(400, "its first line is not METHOD TARGET HTTP/1.1");
-    for (const char c : target) {
-      if (c <= ' ' || c == 127)
-        return Refuse(400, "its target has a byte that has to be written as %XX");
-    }
-    if (version != "HTTP/1.1" && version != "HTTP/1.0") {
-      return Refuse(HasPrefix(version, "HTTP/") ? 505 : 400, "it is neither HTTP/1.1 nor HTTP/1.0");
-    }
-    head_.method_ = Of(begin, method.size());
-    head_.target_ = Of(begin + first + 1, target.size());
-    head_.minor_ = version.back() - '0';
-  }
-
-  void StatusLine(std::string_view line) {
-    constexpr std::string_view kStart = "HTTP/1.";
-    const bool starts = line.size() >= 12 && HasPrefix(line, kStart) &&
-                        (line[7] == '0' || line[7] == '1') && line[8] == ' ' &&
-                        (line.size() == 12 || line[12] == ' ');
-    if (!starts) return Refuse(400, "its first line is no status of HTTP/1.1 or HTTP/1.0");
-    head_.minor_ = line[7] - '0';
-    for (const char c : line.substr(9, 3)) {
-      if (c < '0' || c > '9') return Refuse(400, "its status is no number");
-      head_.status_ = head_.status_ * 10 + (c - '0');
-    }
-    if (head_.status_ < 100) Refuse(400, "its status is below 100");
-  }
-
-  void TakeHeader(std::string_view line, std::size_t begin) {
-    for (const char c : line) {
-      if ((c >= 0 && c < ' ' && c != '\t') || c == 127)
-        return Refuse(400, "a header has a control character");
-    }
-    if (line.front() == ' ' || line.front() == '\t') return Fold(line, begin);
-    if (head_.headers_.size() == limits_.headers) return Refuse(431, "it has too many headers");
-    const std::size_t colon = line.find(':');
-    if (colon == std::string_view::npos) return Refuse(400, "a header has no colon");
-    std::string_view name = line.substr(0, colon);
-    if (kind_ == Kind::kReply) {  // RFC 9112 §5.1: a blank before the colon is removed from a reply
-      name = Trimmed(name);
-      odd_ = odd_ || name.size() != colon;
-    }
-    if (kind_ == Kind::kRequest ? !IsToken(name) : name.empty())
-      return Refuse(400, "a header has no valid name");
-    const std::string_view value = Trimmed(line.substr(colon + 1));
-    const std::size_t value_at = value.empty()
-                                     ? begin + colon + 1
-                                     : begin + static_cast<std::size_t>(value.data() - line.data());
-    head_.headers_.push_back({Of(begin, name.size()), Of(value_at, value.size())});
-  }
-
-  /// The line goes on with the header before it: its line end becomes blanks, and counts as one.
-  void Fold(std::string_view line, std::size_t begin) {
-    if (kind_ == Kind::kRequest || head_.headers_.empty())
-      return Refuse(400, "a header begins with a blank");
-    odd_ = true;
-    const std::string_view more = Trimmed(line);
-    if (more.empty()) return;
-    Part& value = head_.headers_.back().value;
-    const std::size_t more_at = begin + static_cast<std::size_t>(more.data() - line.data());
-    const std::size_t value_end = std::size_t{value.at} + value.size;
-    if (value.size == 0) {
-      value = Of(more_at, more.size());
-    } else {
-      std::memset(&head_.text_[value_end], ' ', more_at - value_end);
-      value = Of(value.at, more_at + more.size() - value.at);
-    }
-  }
-
-  void EndOfHead() {
-    const bool interim = kind_ == Kind::kReply && head_.status_ < 200;
-    if (interim && head_.status_ != 101) {
-      interim_bytes_ += head_.text_.size();
-      return ResetHead();
-    }
-    if (interim)
-      return Refuse(400, "it changes to another protocol (status 101), for which nobody asked");
-    state_ = Parsed::kDone;
-    FramingReader framing(kind_, head_.minor_);
-    for (std::size_t i = 0; i < head_.Count(); ++i) {
-      if (!framing.Look(head_.At(i).name, head_.At(i).value)) {
-        return Refuse(framing.Why().status, framing.Why().text);
-      }
-    }
-    head_.framing_ = kind_ == Kind::kRequest ? framing.OfRequest()
-                                             : framing.OfReply(head_.status_, to_head_, odd_);
-  }
-
-  /// RFC 9110 §5.6.2.
-  static bool IsToken(std::string_view text) {
-    static constexpr std::array<bool, 128> kToken = [] {
-      std::array<bool, 128> table{};
-      for (std::size_t c = '0'; c <= '9'; ++c) table[c] = true;
-      for (std::size_t c = 'a'; c <= 'z'; ++c) table[c] = table[c - 'a' + 'A'] = true;
-      for (const char c : std::string_view("!#$%&'*+-.^_`|~"))
-        table[static_cast<unsigned char>(c)] = true;
-      return table;
-    }();
-    for (const char c : text) {
-      if (c < 0 || !kToken[static_cast<unsigned char>(c)]) return false;
-    }
-    return !text.empty();
-  }
-
-  const HeadLimits limits_;
-  const Kind kind_;
-  bool to_head_;
-  MessageHead head_;
-  Parsed state_ = Parsed::kMore;
-  Refusal why_;
-  std::size_t line_at_ = 0;  ///< where in the text the line begins that is not complete
-  std::size_t interim_bytes_ = 0;
-  bool first_line_ = true;
-  bool odd_ = false;
-};
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/http_call.hpp ----------------------------------------------------------
-
-/// One request to be sent, and what came of it.
-/// Needs: std. Threads: that of the loop.
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-struct HttpOutcome {
-  enum class Kind {
-    kReply,       ///< a whole one
-    kTooLong,     ///< its status is known, the rest of its body was not read
-    kBrokeOff,    ///< in the middle of a reply; its status may be known
-    kNoReply,     ///< the connection ended before one
-    kInvalid,     ///< what came is no HTTP
-    kNotReached,  ///< nothing was sent
-    kLate         ///< the deadline has passed
-  };
-  Kind kind = Kind::kReply;
-  int status = 0;  ///< 0: not known
-  const MessageHead* head =
-      nullptr;       ///< of the reply; null without a status. Gone when OnDone begins the next call
-  std::string body;  ///< at most keep_body bytes
-  bool cut = false;  ///< there was more
-  bool encoded = false;  ///< the body is compressed, or coded in another way
-  std::string problem;   ///< in words, to be put behind the name of the host
-};
-
-class HttpCall {
- public:
-  virtual ~HttpCall() = default;
-
-  std::string request;  ///< its bytes, see RequestText
-  SteadyTime deadline{};
-  std::size_t keep_body = 64 * 1024;       ///< the rest is only shown to OnBody
-  std::size_t max_body = 8 * 1024 * 1024;  ///< a longer one is not read to its end
-
-  /// Each piece of the reply's body, as it comes.
-  virtual void OnBody(std::string_view) {}
-  /// Once, at the latest a little after the deadline; not if the host is destroyed before.
-  virtual void OnDone(HttpOutcome outcome) = 0;
-};
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/resolver.hpp -----------------------------------------------------------
-
-/// Finds the addresses of a name on threads that may wait, and tells of them on the loop.
-/// Needs: POSIX. Threads: that of the loop; the lookup runs on others.
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-struct FoundAddresses {
-  std::vector<SocketAddress> addresses;  ///< in the order in which they are to be tried
-  std::string problem;                   ///< why there is none, in words
-};
-
-/// RFC 8305 §4: the kinds of addresses take turns, so that one that leads nowhere does not hold up the other.
-inline void TakeTurns(std::vector<SocketAddress>& addresses) {
-  for (std::size_t i = 1; i + 1 < addresses.size(); ++i) {
-    if (addresses[i].Family() != addresses[i - 1].Family()) continue;
-    for (std::size_t other = i + 1; other < addresses.size(); ++other) {
-      if (addresses[other].Family() == addresses[i].Family()) continue;
-      const SocketAddress found = addresses[other];
-      addresses.erase(addresses.begin() + static_cast<std::ptrdiff_t>(other));
-      addresses.insert(addresses.begin() + static_cast<std::ptrdiff_t>(i), found);
-      break;
-    }
-  }
-}
-
-/// Asks the system, which may take long.
-inline FoundAddresses LookUp(const std::string& host, int port) {
-  FoundAddresses found;
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICSERV;
-  addrinfo* list = nullptr;
-  const int error = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
-  if (error != 0) {
-    found.problem =
-        "its name is unknown (it cannot be resolved: " + std::string(::gai_strerror(error)) + ")";
-    return found;
-  }
-  for (const addrinfo* one = list; one != nullptr; one = one->ai_next) {
-    SocketAddress address;
-    if (one->ai_addrlen > sizeof address.bytes) continue;
-    std::memcpy(&address.bytes, one->ai_addr, one->ai_addrlen);
-    address.size = one->ai_addrlen;
-    found.addresses.push_back(address);
-  }
-  ::freeaddrinfo(list);
-  if (found.addresses.empty()) found.problem = "its name has no address";
-  TakeTurns(found.addresses);
-  return found;
-}
-
-class Resolver {
- public:
-  using Answer = std::function<void(FoundAddresses)>;
-  using Lookup = std::function<FoundAddresses(const std::string& host, int port)>;
-
-  explicit Resolver(IoLoop& loop, Lookup lookup = LookUp)
-      : loop_(loop), lookup_(std::move(lookup)), threads_(kThreads, kMaxWaiting) {}
-
-  /// What needs nobody to be asked: figures, and localhost (RFC 6761). False: it is some other name.
-  static bool IsKnown(const std::string& host, int port, FoundAddresses& found) {
-    SocketAddress address;
-    if (SocketAddress::FromFigures(host, port, address)) {
-      found.addresses = {address};
-      return true;
-    }
-    if (host != "localhost") return false;
-    for (const char* figures : {"127.0.0.1", "::1"}) {
-      if (SocketAddress::FromFigures(figures, port, address)) found.addresses.push_back(address);
-    }
-    return true;
-  }
-
-  /// `answer` is called on the loop, unless the loop ends before.
-  void Find(std::string host, int port, Answer answer) {
-    const auto job = [this, host = std::move(host), port, answer] {
-      FoundAddresses found;
-      try {
-        found = lookup_(host, port);
-      } catch (const std::exception& error) {
-        found.problem = std::string("its name cannot be resolved: ") + error.what();
-      }
-      try {
-        loop_.Post([answer, found = std::move(found)]() mutable { answer(std::move(found)); });
-      } catch (const std::exception&) {  // out of memory: who waits has a deadline
-      }
-    };
-    if (threads_.Run(job)) return;
-    FoundAddresses none;
-    none.problem =
-        "its name cannot be resolved now: too many names wait for that, or no thread is to be had";
-    loop_.Post([answer = std::move(answer), none]() mutable { answer(std::move(none)); });
-  }
-
-  /// Waits for lookups that hang: the system's cannot be interrupted. Before the loop is destroyed.
-  void Stop() { threads_.Stop(); }
-
- private:
-  static constexpr std::size_t kThreads = 16;
-  static constexpr std::size_t kMaxWaiting = 1024;
-
-  IoLoop& loop_;
-  const Lookup lookup_;
-  ThreadPool threads_;
-};
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/tls_session.hpp --------------------------------------------------------
-
-/// What the transport wants of TLS; who makes it is another file, so that a program without https needs no library for it.
-/// Needs: std. Threads: a session belongs to its connection, a TlsClient may be shared by all threads.
-
-namespace dtm {
-inline namespace v1 {
-
-namespace transport {
-
-/// TLS on one connected socket that does not block. Whatever waits may go on when the socket is readable or writable.
-class TlsSession {
- public:
-  virtual ~TlsSession() = default;
-  /// kSome: it is done.
-  virtual Moved Handshake() = 0;
-  /// An end that the other side did not announce is kBroken: somebody may have cut off the rest.
-  virtual Moved Receive(char* to, std::size_t size) = 0;
-  virtual Moved Send(const char* from, std::size_t size) = 0;
-  /// Why something is broken, in words; empty: the connection itself is.
-  virtual std::string Problem() const = 0;
-};
-
-}  // namespace transport
-
-/// Makes the sessions of outgoing connections.
-class TlsClient {
- public:
-  virtual ~TlsClient() = default;
-  /// `host`: whose certificate it has to be, a name or an address.
-  /// @throws Error  there is no session to be had.
-  virtual std::unique_ptr<transport::TlsSession> Connect(int fd, const std::string& host) = 0;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/socket_connection.hpp --------------------------------------------------
-
-/// One connected socket on the loop: bytes in and out, with TLS or without, and a deadline.
-/// Needs: POSIX. Threads: that of the loop.
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-/// For either side; what the bytes mean is the business of those who derive from it. From every On... it may be closed
-/// and disposed of (IoLoop::Dispose); no On... comes after Close. It keeps no bytes that came: OnBytes takes all.
-class SocketConnection : public Watcher, protected Timer {
- public:
-  explicit SocketConnection(IoLoop& loop) : loop_(loop) {}
-  ~SocketConnection() override { Close(); }
-
-  bool IsOpen() const { return socket_.IsOpen(); }
-  int Fd() const { return socket_.Fd(); }
-  IoLoop& Loop() const { return loop_; }
-
-  /// Closes it now, whatever is unsent.
-  void Close() {
-    loop_.Cancel(*this);
-    tls_.reset();
-    socket_.Close();
-    out_ = std::string();
-    sent_ = 0;
-  }
-
- protected:
-  /// `socket` is connected, or about to be. `tls`: its session, or null.
-  /// False: the system has no room for it.
-  bool Open(Socket socket, std::unique_ptr<TlsSession> tls, bool known_to_loop = false) {
-    socket_ = std::move(socket);
-    tls_ = std::move(tls);
-    shaking_ = tls_ != nullptr;
-    sending_ends_ = false;
-    paused_ = false;
-    return known_to_loop ? loop_.Rewatch(socket_.Fd(), *this) : loop_.Watch(socket_.Fd(), *this);
-  }
-
-  /// Sent as far as it goes, the rest when there is room. A connection that breaks is told of by reading, so that what
-  /// the other side said before counts.
-  void Write(std::string_view bytes) {
-    if (sending_ends_ || !IsOpen()) return;
-    if (Unsent() == 0 && !shaking_) bytes.remove_prefix(Send(bytes));
-    if (!sending_ends_) out_.append(bytes);
-  }
-  std::size_t Unsent() const { return out_.size() - sent_; }
-
-  /// No OnBytes until ResumeReading: who writes faster than he is answered has to wait.
-  void PauseReading() { paused_ = true; }
-  /// Calls OnBytes for what has come meanwhile.
-  void ResumeReading() {
-    paused_ = false;
-    if (!shaking_) Read(true);
-  }
-
-  void SetDeadline(SteadyTime deadline) { loop_.Set(*this, deadline); }
-  void CancelDeadline() { loop_.Cancel(*this); }
-
-  /// Why TLS broke, in words; empty if it did not.
-  std::string TlsProblem() const { return tls_ ? tls_->Problem() : std::string(); }
-  bool InHandshake() const { return shaking_; }
-
-  /// TLS is agreed on.
-  virtual void OnSecure() {}
-  virtual void OnBytes(std::string_view bytes) = 0;
-  /// All that was written has left.
-  virtual void OnSent() {}
-  /// The other side sends no more; `broken`: and nothing can be sent to it. Told once, and not while reading is paused.
-  virtual void OnEnd(bool broken) = 0;
-
- private:
-  void OnReady(Readiness ready) final {
-    if (!IsOpen()) return;
-    if (shaking_ && !Shake()) return;
-    if (ready.writable && Unsent() > 0) {
-      Flush();
-      if (IsOpen() && out_.empty()) OnSent();
-    }
-    if (IsOpen() && !paused_ && (ready.readable || sending_ends_ || tls_ != nullptr)) {
-      Read(ready.ended || sending_ends_);
-    }
-  }
-
-  /// True: TLS is agreed on.
-  bool Shake() {
-    const Moved moved = tls_->Handshake();
-    if (moved.kind == Moved::Kind::kWait) return false;
-    if (moved.kind != Moved::Kind::kSome) {
-      OnEnd(true);
-      return false;
-    }
-    shaking_ = false;
-    OnSecure();
-    if (IsOpen() && Unsent() > 0) Flush();
-    return IsOpen();
-  }
-
-  /// How much of it could be sent; if nothing can be sent any more, all of it.
-  std::size_t Send(std::string_view bytes) {
-    std::size_t sent = 0;
-    while (sent < bytes.size()) {
-      const char* const from = bytes.data() + sent;
-      const std::size_t size = bytes.size() - sent;
-      const Moved moved = tls_ ? tls_->Send(from, size) : SendSome(socket_.Fd(), from, size);
-      if (moved.kind == Moved::Kind::kWait) return sent;
-      if (moved.kind != Moved::Kind::kSome) {
-        sending_ends_ = true;
-        return bytes.size();
-      }
-      sent += moved.size;
-    }
-    return sent;
-  }
-
-  void Flush() {
-    sent_ += Send(std::string_view(out_).substr(sent_));
-    if (Unsent() > 0) return;
-    out_ = std::string();
-    sent_ = 0;
-  }
-
-  /// `to_the_end`: something is behind the bytes, so a read that was not filled is not the last.
-  void Read(bool to_the_end) {
-    char* const buffer = loop_.Buffer();
-    while (IsOpen() && !paused_) {
-      const Moved moved = tls_ ? tls_->Receive(buffer, IoLoop::kBuffer)
-                               : ReceiveSome(socket_.Fd(), buffer, IoLoop::kBuffer);
-      if (moved.kind == Moved::Kind::kWait) {
-        // TLS may have waited with sending for something to receive.
-        if (tls_ && Unsent() > 0) Flush();
-        return;
-      }
-      if (moved.kind != Moved::Kind::kSome) {
-        paused_ = true;  // told once
-        return OnEnd(moved.kind == Moved::Kind::kBroken || sending_ends_);
-      }
-      OnBytes({buffer, moved.size});
-      if (!tls_ && !to_the_end && moved.size < IoLoop::kBuffer) return;
-    }
-  }
-
-  IoLoop& loop_;
-  Socket socket_;
-  std::unique_ptr<TlsSession> tls_;
-  std::string out_;
-  std::size_t sent_ = 0;
-  bool shaking_ = false;
-  bool paused_ = false;
-  bool sending_ends_ = false;  ///< nothing can be sent any more
-};
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/client_connection.hpp --------------------------------------------------
-
-/// A connection to a host from its first call to its end: connects, sends a request, reads the reply, rests.
-/// Needs: POSIX. Threads: that of the loop. Source: RFC 9112 §9.
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-class ClientConnection final : public SocketConnection {
- public:
-  /// Whose connection it is.
-  class Owner {
-   public:
-    virtual const Url& Origin() const = 0;
-    virtual TlsClient* Tls() = 0;
-    /// False: there are enough of them. True: Rest was called.
-    virtual bool Keep(ClientConnection& connection) = 0;
-    /// Disposes of it.
-    virtual void Drop(ClientConnection& connection) = 0;
-    virtual void SendFresh(std::unique_ptr<HttpCall> call) = 0;
-    virtual void OnUnreachable() = 0;
-
-   protected:
-    virtual ~Owner() = default;
-  };
-
-  ClientConnection(IoLoop& loop, Owner& owner)
-      : SocketConnection(loop), owner_(owner), connector_(loop) {}
-
-  /// Takes the first call; Connect follows. False: it was too late for it.
-  bool Begin(std::unique_ptr<HttpCall> call) {
-    call_ = std::move(call);
-    return InTime();
-  }
-
-  void Connect(const FoundAddresses& found) {
-    if (found.addresses.empty()) return NotReached(found.problem);
-    connector_.Start(found.addresses, call_->deadline,
-                     [this](Socket socket, const std::string& problem) {
-                       OnConnected(std::move(socket), problem);
-                     });
-  }
-
-  /// The next call, on a connection that rested.
-  void SendAgain(std::unique_ptr<HttpCall> call) {
-    call_ = std::move(call);
-    used_before_ = true;
-    parser_.Reset();
-    body_.reset();
-    outcome_ = HttpOutcome();
-    if (InTime()) Write(call_->request);
-  }
-
-  /// Nothing is to be done until the next call; too long, and it ends.
-  void Rest(SteadyTime until) { SetDeadline(until); }
-
-  /// The call is not answered any more.
-  void Abandon() {
-    connector_.Cancel();
-    call_.reset();
-    Close();
-  }
-
-  std::size_t place = 0;  ///< the owner's
-
- private:
-  using Kind = HttpOutcome::Kind;
-
-  /// Nothing is sent after the deadline.
-  bool InTime() {
-    if (IoLoop::Clock::now() >= call_->deadline) {
-      Finish(Kind::kLate, false);
-      return false;
-    }
-    SetDeadline(call_->deadline);
-    return true;
-  }
-
-  void NotReached(const std::string& problem) {
-    owner_.OnUnreachable();
-    outcome_.problem = "cannot be reached: " + problem;
-    Finish(Kind::kNotReached, false);
-  }
-
-  void OnConnected(Socket socket, const std::string& problem) {
-    if (!socket.IsOpen()) return NotReached(problem);
-    const Url& origin = owner_.Origin();
-    std::unique_ptr<TlsSession> tls;
-    if (origin.tls) {
-      try {
-        if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
-        tls = owner_.Tls()->Connect(socket.Fd(), origin.host);
-      } catch (const std::exception& error) {
-        return NotReached(error.what());
-      }
-    }
-    if (!Open(std::move(socket), std::move(tls), true))
-      return NotReached("the system watches no more sockets");
-    if (InTime()) Write(call_->request);
-  }
-
-  void OnBytes(std::string_view bytes) override {
-    if (call_ == nullptr) return Ended();  // nobody asked for them
-    if (!body_) {
-      const Parsed parsed = parser_.Take(bytes);
-      if (parsed == Parsed::kRefused) return Invalid(parser_.Why());
-      if (parsed == Parsed::kMore) return;
-      const MessageHead& head = parser_.Head();
-      outcome_.status = head.Status();
-      outcome_.encoded = head.BodyFraming().encoded;
-      body_.emplace(MessageKind::kReply, head.BodyFraming());
-      body_bytes_ = 0;
-      const bool length_known = head.BodyFraming().body == Framing::Body::kLength;
-      if (length_known && head.BodyFraming().length > call_->max_body)
-        return Finish(Kind::kTooLong, false);
-    }
-    const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
-    if (parsed == Parsed::kRefused) return Invalid(body_->Why());
-    if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
-    if (parsed == Parsed::kDone)
-      Finish(Kind::kReply,
-             bytes.empty() && Unsent() == 0 && parser_.Head().BodyFraming().keep_alive);
-  }
-
-  void TakeBody(std::string_view piece) {
-    body_bytes_ += piece.size();
-    const std::size_t room = call_->keep_body - outcome_.body.size();
-    outcome_.body.append(piece.substr(0, room));
-    outcome_.cut = outcome_.cut || piece.size() > room;
-    call_->OnBody(piece);
-  }
-
-  void Invalid(const Refusal& why) {
-    outcome_.problem = std::string("sent no valid HTTP answer: ") + why.text;
-    Finish(outcome_.status == 0 ? Kind::kInvalid : Kind::kBrokeOff, false);
-  }
-
-  void OnEnd(bool broken) override {
-    if (call_ == nullptr) return Ended();
-    if (body_ && !broken && body_->End()) return Finish(Kind::kReply, false);
-    const std::string tls = TlsProblem();
-    if (InHandshake())
-      return NotReached("TLS is not agreed on: " +
-                        (tls.empty() ? "the connection was closed" : tls));
-    if (used_before_ && !parser_.Begun()) {
-      // The host closed it while it rested, or at the very moment it was used again: as a rule the request did not
-      // arrive, and a fresh connection settles it at once. The worst case is a request that arrives twice, which
-      // the other side has to take in any case.
-      std::unique_ptr<HttpCall> call = std::move(call_);
-      Owner& owner = owner_;
-      Ended();
-      return owner.SendFresh(std::move(call));
-    }
-    if (parser_.Begun()) {
-      outcome_.problem = outcome_.status == 0 ? "closed the connection without a valid HTTP answer"
-                                              : "broke off its answer";
-    } else {
-      outcome_.problem = "closed the connection without a valid HTTP answer";
-    }
-    if (!tls.empty()) outcome_.problem += " (" + tls + ")";
-    Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
-  }
-
-  void OnDeadline() override {
-    if (call_ == nullptr) return Ended();
-    Finish(Kind::kLate, false);
-  }
-
-  void Ended() {
-    connector_.Cancel();
-    Close();
-    owner_.Drop(*this);
-  }
-
-  /// `reusable`: the connection can take another call.
-  void Finish(Kind kind, bool reusable) {
-    const std::unique_ptr<HttpCall> call = std::move(call_);
-    HttpOutcome outcome = std::move(outcome_);
-    outcome.kind = kind;
-    if (outcome.status != 0) outcome.head = &parser_.Head();
-    if (!reusable || !owner_.Keep(*this)) Ended();
-    call->OnDone(std::move(outcome));
-  }
-
-  Owner& owner_;
-  Connector connector_;
-  std::unique_ptr<HttpCall> call_;  ///< null: it rests
-  HeadParser parser_{MessageKind::kReply};
-  std::optional<BodyReader> body_;
-  HttpOutcome outcome_;
-  std::size_t body_bytes_ = 0;
-  bool used_before_ = false;
-};
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/http_host.hpp ----------------------------------------------------------
-
-/// Sends requests to one host: its addresses, and connections that are kept for the next request.
-/// Needs: POSIX. Threads: that of the loop.
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-/// What all hosts of a client share; it outlives them.
-struct HttpClientParts {
-  IoLoop& loop;
-  Resolver& resolver;
-  TlsClient* tls = nullptr;  ///< null: https is not to be had
-  Duration keep_idle = std::chrono::seconds(4);
-  std::size_t max_idle = 1280;  ///< connections that are kept, of all hosts
-  std::size_t idle = 0;
-};
-
-class HttpHost final : ClientConnection::Owner {
- public:
-  HttpHost(HttpClientParts& parts, Url url)
-      : parts_(parts), url_(std::move(url)), self_(std::make_shared<HttpHost*>(this)) {
-    always_known_ = Resolver::IsKnown(url_.host, url_.port, found_);
-  }
-  /// Calls that are out are not answered any more.
-  ~HttpHost() override {
-    parts_.idle -= idle_.size();
-    for (std::unique_ptr<ClientConnection>& connection : connections_) {
-      connection->Abandon();
-      parts_.loop.Dispose(std::move(connection));
-    }
-  }
-  HttpHost(const HttpHost&) = delete;
-  HttpHost& operator=(const HttpHost&) = delete;
-
-  const Url& Where() const { return url_; }
-
-  /// On a connection that is kept if there is one, else on a new one.
-  void Send(std::unique_ptr<HttpCall> call) {
-    if (idle_.empty()) return SendFresh(std::move(call));
-    ClientConnection* const connection = idle_.back();  // the one that rested least
-    idle_.pop_back();
-    --parts_.idle;
-    connection->SendAgain(std::move(call));
-  }
-
-  std::size_t Connections() const { return connections_.size(); }
-  std::size_t Idle() const { return idle_.size(); }
-
- private:
-  /// So long they are believed without asking again.
-  static constexpr std::chrono::seconds kAddressesStay{1};
-
-  // What connections want.
-
-  const Url& Origin() const override { return url_; }
-  TlsClient* Tls() override { return parts_.tls; }
-
-  void SendFresh(std::unique_ptr<HttpCall> call) override {
-    connections_.push_back(std::make_unique<ClientConnection>(
-        parts_.loop, static_cast<ClientConnection::Owner&>(*this)));
-    ClientConnection& connection = *connections_.back();
-    connection.place = connections_.size() - 1;
-    if (!connection.Begin(std::move(call))) return;
-    if (always_known_ || IoLoop::Clock::now() < believed_until_) return connection.Connect(found_);
-    waiting_.push_back(&connection);
-    if (waiting_.size() > 1) return;
-    // The answer may come when this host is gone, or even another one is at its place.
-    const std::weak_ptr<HttpHost*> self = self_;
-    parts_.resolver.Find(url_.host, url_.port, [self](FoundAddresses found) {
-      if (const auto host = self.lock()) (*host)->OnFound(std::move(found));
-    });
-  }
-
-  bool Keep(ClientConnection& connection) override {
-    if (parts_.idle >= parts_.max_idle) return false;
-    idle_.push_back(&connection);
-    ++parts_.idle;
-    connection.Rest(parts_.loop.Now() + parts_.keep_idle);
-    return true;
-  }
-
-  void OnUnreachable() override { believed_until_ = SteadyTime(); }
-
-  void Drop(ClientConnection& connection) override {
-    const auto rested = std::find(idle_.begin(), idle_.end(), &connection);
-    if (rested != idle_.end()) {
-      idle_.erase(rested);
-      --parts_.idle;
-    }
-    waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), &connection), waiting_.end());
-    std::unique_ptr<ClientConnection>& place = connections_[connection.place];
-    std::swap(place, connections_.back());
-    place->place = connection.place;
-    parts_.loop.Dispose(std::move(connections_.back()));
-    connections_.pop_back();
-  }
-
-  void OnFound(FoundAddresses found) {
-    found_ = std::move(found);
-    believed_until_ =
-        found_.addresses.empty() ? SteadyTime() : IoLoop::Clock::now() + kAddressesStay;
-    const std::vector<ClientConnection*> waiting = std::exchange(waiting_, {});
-    for (ClientConnection* connection : waiting) connection->Connect(found_);
-  }
-
-  HttpClientParts& parts_;
-  const Url url_;
-  const std::shared_ptr<HttpHost*> self_;
-  bool always_known_ = false;
-  FoundAddresses found_;
-  SteadyTime believed_until_{};
-  std::vector<std::unique_ptr<ClientConnection>> connections_;
-  std::vector<ClientConnection*> idle_;     ///< the freshest at the back
-  std::vector<ClientConnection*> waiting_;  ///< for addresses
-};
-
-}  // namespace transport
 }  // namespace v1
 }  // namespace dtm
 

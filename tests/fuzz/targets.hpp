@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "tests/http/transport/parsed_message.hpp"
+#include "tests/http/message/parsed_message.hpp"
 #include <dtm/core/url.hpp>
 
 namespace dtm_fuzz {

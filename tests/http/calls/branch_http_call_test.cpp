@@ -9,7 +9,7 @@
 #include "tests/http/raw_server.hpp"
 #include <dtm/http/calls/branch_http_call.hpp>
 #include <dtm/http/calls/branch_request.hpp>
-#include <dtm/http/transport/blocking_host.hpp>
+#include <dtm/http/client/blocking_host.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm_test::CallTo;

@@ -10,7 +10,7 @@
 #include "tests/http/raw_server.hpp"
 #include "tests/support/nested.hpp"
 #include <dtm/http/calls/branch_http_call.hpp>
-#include <dtm/http/transport/blocking_host.hpp>
+#include <dtm/http/client/blocking_host.hpp>
 #include <dtm/http/wire/json_rpc.hpp>
 
 using dtm::BranchInfo;

@@ -11,8 +11,8 @@
 #include <dtm/base/text.hpp>
 #include <dtm/http/api/access.hpp>
 #include <dtm/http/api/message.hpp>
-#include <dtm/http/transport/framing.hpp>
-#include <dtm/http/transport/http_message.hpp>
+#include <dtm/http/message/framing.hpp>
+#include <dtm/http/message/http_message.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -16,7 +16,7 @@
 #include <dtm/base/error.hpp>
 #include <dtm/base/text.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/http/transport/http_message.hpp>
+#include <dtm/http/message/http_message.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>

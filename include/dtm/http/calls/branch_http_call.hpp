@@ -12,8 +12,8 @@
 #include <dtm/core/limits.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/calls/branch_request.hpp>
-#include <dtm/http/transport/http_call.hpp>
-#include <dtm/http/transport/http_message.hpp>
+#include <dtm/http/client/http_call.hpp>
+#include <dtm/http/message/http_message.hpp>
 #include <dtm/http/wire/json_rpc.hpp>
 #include <dtm/http/wire/reply_rule.hpp>
 #include <dtm/http/wire/retry_after.hpp>

@@ -11,7 +11,7 @@
 #include <dtm/base/text.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/core/url.hpp>
-#include <dtm/http/transport/http_message.hpp>
+#include <dtm/http/message/http_message.hpp>
 #include <dtm/http/wire/base64.hpp>
 #include <dtm/http/wire/json_rpc.hpp>
 #include <dtm/http/wire/names.hpp>

@@ -13,7 +13,7 @@
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/calls/branch_http_call.hpp>
-#include <dtm/http/transport/blocking_host.hpp>
+#include <dtm/http/client/blocking_host.hpp>
 
 namespace dtm {
 inline namespace v1 {

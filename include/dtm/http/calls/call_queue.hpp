@@ -20,7 +20,7 @@
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/calls/host_limits.hpp>
-#include <dtm/http/transport/http_host.hpp>
+#include <dtm/http/client/http_host.hpp>
 #include <dtm/http/wire/reply_rule.hpp>
 
 namespace dtm {

@@ -19,9 +19,9 @@
 #include <dtm/core/result.hpp>
 #include <dtm/http/calls/branch_http_call.hpp>
 #include <dtm/http/calls/call_queue.hpp>
-#include <dtm/http/transport/http_host.hpp>
+#include <dtm/http/client/http_host.hpp>
+#include <dtm/http/client/resolver.hpp>
 #include <dtm/http/transport/io_loop.hpp>
-#include <dtm/http/transport/resolver.hpp>
 
 namespace dtm {
 inline namespace v1 {

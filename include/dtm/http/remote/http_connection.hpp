@@ -10,9 +10,9 @@
 #include <utility>
 
 #include <dtm/core/url.hpp>
-#include <dtm/http/transport/blocking_host.hpp>
-#include <dtm/http/transport/http_call.hpp>
-#include <dtm/http/transport/http_message.hpp>
+#include <dtm/http/client/blocking_host.hpp>
+#include <dtm/http/client/http_call.hpp>
+#include <dtm/http/message/http_message.hpp>
 #include <dtm/http/wire/retry_after.hpp>
 
 namespace dtm {

@@ -2,8 +2,8 @@
 #include <string>
 
 #include "tests/catch.hpp"
-#include "tests/http/transport/parsed_message.hpp"
-#include <dtm/http/transport/http_message.hpp>
+#include "tests/http/message/parsed_message.hpp"
+#include <dtm/http/message/http_message.hpp>
 
 using dtm::transport::HttpRequest;
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include <dtm/http/transport/framing.hpp>
+#include <dtm/http/message/framing.hpp>
 
 namespace dtm {
 inline namespace v1 {

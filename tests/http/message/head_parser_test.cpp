@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "tests/catch.hpp"
-#include "tests/http/transport/parsed_message.hpp"
-#include <dtm/http/transport/head_parser.hpp>
+#include "tests/http/message/parsed_message.hpp"
+#include <dtm/http/message/head_parser.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::transport::HeadParser;

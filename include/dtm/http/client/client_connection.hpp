@@ -13,11 +13,11 @@
 #include <utility>
 
 #include <dtm/core/url.hpp>
-#include <dtm/http/transport/body_reader.hpp>
-#include <dtm/http/transport/connector.hpp>
-#include <dtm/http/transport/head_parser.hpp>
-#include <dtm/http/transport/http_call.hpp>
-#include <dtm/http/transport/resolver.hpp>
+#include <dtm/http/client/connector.hpp>
+#include <dtm/http/client/http_call.hpp>
+#include <dtm/http/client/resolver.hpp>
+#include <dtm/http/message/body_reader.hpp>
+#include <dtm/http/message/head_parser.hpp>
 #include <dtm/http/transport/socket_connection.hpp>
 
 namespace dtm {

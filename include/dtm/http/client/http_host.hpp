@@ -13,10 +13,10 @@
 #include <vector>
 
 #include <dtm/core/url.hpp>
-#include <dtm/http/transport/client_connection.hpp>
-#include <dtm/http/transport/http_call.hpp>
+#include <dtm/http/client/client_connection.hpp>
+#include <dtm/http/client/http_call.hpp>
+#include <dtm/http/client/resolver.hpp>
 #include <dtm/http/transport/io_loop.hpp>
-#include <dtm/http/transport/resolver.hpp>
 #include <dtm/http/transport/tls_session.hpp>
 
 namespace dtm {

@@ -9,10 +9,10 @@
 #include <utility>
 
 #include <dtm/core/url.hpp>
-#include <dtm/http/transport/http_call.hpp>
-#include <dtm/http/transport/http_host.hpp>
+#include <dtm/http/client/http_call.hpp>
+#include <dtm/http/client/http_host.hpp>
+#include <dtm/http/client/resolver.hpp>
 #include <dtm/http/transport/io_loop.hpp>
-#include <dtm/http/transport/resolver.hpp>
 
 namespace dtm {
 inline namespace v1 {

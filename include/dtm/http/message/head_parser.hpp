@@ -14,7 +14,7 @@
 #include <string_view>
 
 #include <dtm/base/text.hpp>
-#include <dtm/http/transport/message_head.hpp>
+#include <dtm/http/message/message_head.hpp>
 
 namespace dtm {
 inline namespace v1 {

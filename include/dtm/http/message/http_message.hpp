@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/http/transport/framing.hpp>
+#include <dtm/http/message/framing.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include <dtm/http/transport/framing.hpp>
+#include <dtm/http/message/framing.hpp>
 
 namespace dtm {
 inline namespace v1 {

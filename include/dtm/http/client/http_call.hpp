@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include <dtm/http/transport/message_head.hpp>
+#include <dtm/http/message/message_head.hpp>
 #include <dtm/http/transport/timers.hpp>
 
 namespace dtm {

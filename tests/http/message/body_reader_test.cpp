@@ -3,8 +3,8 @@
 #include <string>
 
 #include "tests/catch.hpp"
-#include "tests/http/transport/parsed_message.hpp"
-#include <dtm/http/transport/body_reader.hpp>
+#include "tests/http/message/parsed_message.hpp"
+#include <dtm/http/message/body_reader.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::transport::BodyReader;

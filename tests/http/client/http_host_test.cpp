@@ -12,8 +12,8 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
-#include <dtm/http/transport/http_host.hpp>
-#include <dtm/http/transport/http_message.hpp>
+#include <dtm/http/client/http_host.hpp>
+#include <dtm/http/message/http_message.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::transport::FoundAddresses;

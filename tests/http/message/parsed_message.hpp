@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/http/transport/body_reader.hpp>
-#include <dtm/http/transport/head_parser.hpp>
+#include <dtm/http/message/body_reader.hpp>
+#include <dtm/http/message/head_parser.hpp>
 
 namespace dtm_test {
 
