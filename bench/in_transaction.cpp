@@ -50,14 +50,14 @@ int main(int argc, char** argv) {
   const std::string folder = argc > 2 ? argv[2] : ".";
   for (const int in_flight : {1, 16, 256}) {
     const bench::TempFile file(folder + "/in_transaction.db");
-    dtm::Options options;
-    options.on_open = [](sqlite3* db) {
+    const auto on_open = [](sqlite3* db) {
       Exec(db,
            "CREATE TABLE IF NOT EXISTS account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL);"
            "INSERT OR IGNORE INTO account VALUES (1, 0), (2, 0)");
     };
     auto update = std::make_shared<Update>();
-    dtm::Coordinator tm(file.Path(), options);
+    dtm::Coordinator tm(
+        std::make_unique<dtm::SqliteStore>(file.Path(), dtm::Durability::kPower, on_open));
     const auto add = [&](const char* name, int id, int sign) {
       return tm.RegisterInTransaction<bench::Transfer>(
           name, [update, id, sign](sqlite3* db, const bench::Transfer& transfer) {

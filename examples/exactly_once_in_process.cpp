@@ -3,6 +3,7 @@
 /// Needs: SQLite. Fails if the outcome is not what it says.
 #include <chrono>
 #include <cstdio>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -43,14 +44,14 @@ int Balance(dtm::Coordinator& tm, int account) {
 }
 
 int main() {
-  dtm::Options options;
-  options.on_open = [](sqlite3* db) {
+  const auto on_open = [](sqlite3* db) {
     Sql(db,
         "CREATE TABLE IF NOT EXISTS account (id INTEGER PRIMARY KEY, balance INTEGER CHECK "
         "(balance >= 0))");
     Sql(db, "INSERT OR REPLACE INTO account VALUES (1, 100), (2, 100)");
   };
-  dtm::Coordinator tm("exactly_once.db", options);
+  dtm::Coordinator tm(
+      std::make_unique<dtm::SqliteStore>("exactly_once.db", dtm::Durability::kPower, on_open));
   constexpr const char* kAdd = "UPDATE account SET balance = balance + ?2 WHERE id = ?1";
   auto out = tm.RegisterInTransaction<Transfer>(
       "Out", [](sqlite3* db, const Transfer& t) { Sql(db, kAdd, t.from, -t.amount); });

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -30,13 +31,13 @@ void Insert(sqlite3* db, const Order& order) {
 int main() {
   std::atomic<int> mailed{0};
 
-  dtm::Options options;
-  options.on_open = [](sqlite3* db) {
+  const auto on_open = [](sqlite3* db) {
     sqlite3_exec(
         db, "DROP TABLE IF EXISTS orders; CREATE TABLE orders (id INTEGER PRIMARY KEY, what TEXT)",
         nullptr, nullptr, nullptr);
   };
-  dtm::Coordinator tm("outbox.db", options);
+  dtm::Coordinator tm(
+      std::make_unique<dtm::SqliteStore>("outbox.db", dtm::Durability::kPower, on_open));
   auto mail = tm.Register<Order>("Mail", [&](const Order& order) {
     std::printf("mail: your order %d (%s) is on its way\n", order.id, order.what.c_str());
     ++mailed;

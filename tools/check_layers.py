@@ -4,8 +4,9 @@
 The table is the architecture (docs/architecture.md); change both together.
 """
 import fnmatch
+import re
 
-from headers import all_headers, finish, includes, room
+from headers import all_headers, finish, includes, read, room
 
 # room: the rooms whose headers it may include. A room inside a room has a line of its own.
 MAY_INCLUDE = {
@@ -48,6 +49,10 @@ ONLY_IN = {
 }
 
 
+# Words of one database, outside of comments and texts: the stores' contract and the coordinator know none.
+NAMED_ONLY_IN = {'sqlite3': ['dtm/sql/*', 'dtm/store/sqlite_*', 'dtm/barrier/sqlite_*']}
+
+
 def direction_problems():
     for header in all_headers():
         if not room(header):
@@ -77,6 +82,15 @@ def place_problems():
                     yield f'include/{header}:{line}: <{name}> may be included only in {", ".join(places)}: {reason}.'
 
 
+def name_problems():
+    for header in all_headers():
+        for number, line in enumerate(read(header).splitlines(), 1):
+            code = re.sub('"[^"]*"', '', line).split('//')[0]
+            for word, places in NAMED_ONLY_IN.items():
+                if word in code and not any(fnmatch.fnmatch(header, place) for place in places):
+                    yield f'include/{header}:{number}: {word} is named only in {", ".join(places)}; the contract of stores names no database.'
+
+
 def cycle_problems():
     """Also inside a room no header may come back to itself."""
     state = {}
@@ -96,5 +110,5 @@ def cycle_problems():
         yield from visit(header, [])
 
 
-finish([*direction_problems(), *place_problems(), *cycle_problems()],
+finish([*direction_problems(), *place_problems(), *name_problems(), *cycle_problems()],
        f'{len(all_headers())} headers: includes go one way, without cycles.')

@@ -4123,12 +4123,46 @@ class BranchCaller {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/core/work_context.hpp -----------------------------------------------------------------
+
+/// What user code that runs inside a commit writes through: the store's connection, of whatever type the store has.
+/// Needs: std. Threads: a value; the connection is the batch's.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Becomes a pointer to the connection where one is expected: `sqlite3* db = context` with a SqliteStore. Not to be kept:
+/// after a failure of the store the connection is another one.
+class WorkContext {
+ public:
+  WorkContext() = default;  ///< of a store that has none
+  template <typename Connection>
+  explicit WorkContext(Connection* connection)
+      : connection_(connection), type_(&kType<Connection>) {}
+
+  /// @throws LogicError  the store has no such connection.
+  template <typename Connection, std::enable_if_t<std::is_class_v<Connection>, int> = 0>
+  operator Connection*() const {  // NOLINT(google-explicit-constructor): what it is for
+    if (type_ == &kType<Connection>) return static_cast<Connection*>(connection_);
+    throw LogicError(connection_ == nullptr
+                         ? "the store has no SQL for functions inside a transaction"
+                         : "the store's connection has another type than this function takes");
+  }
+
+ private:
+  template <typename Connection>  // only its address counts
+  static inline const char kType = 0;
+
+  void* connection_ = nullptr;
+  const void* type_ = nullptr;
+};
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/functions/branch_function.hpp ---------------------------------------------
 
 /// A branch function as the registry keeps it: its payload type erased.
 /// Needs: std. Threads: values; a function runs on any thread.
-
-struct sqlite3;
 
 namespace dtm {
 inline namespace v1 {
@@ -4148,8 +4182,9 @@ class Caller {
 /// A branch function with its payload type erased: gets the payload as text.
 using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
 
-/// The same, inside a commit: it writes through the coordinator's own connection.
-using TransactionFunction = std::function<Result(sqlite3*, const std::string&, const Caller&)>;
+/// The same, inside a commit: it writes through the store's own connection.
+using TransactionFunction =
+    std::function<Result(const WorkContext&, const std::string&, const Caller&)>;
 
 /// What is said where a name is registered twice.
 inline std::string NameTaken(const std::string& name) {
@@ -4622,15 +4657,14 @@ class TransactionFunctions {
   }
 
   /// Here and now, with the connection of the open batch.
-  Result Run(const BranchCall& call, sqlite3* db) {
+  /// @throws LogicError  the function takes a connection that the store does not have; and what it throws itself.
+  Result Run(const BranchCall& call, const WorkContext& connection) {
     std::unique_lock<std::mutex> lock(mutex_);
     const auto found = functions_.find(call.Url().c_str() + kLocalPrefixSize);
     if (found == functions_.end()) return NotRegistered(call);
     const TransactionFunction& function = found->second;  // none is ever removed
     lock.unlock();
-    if (db == nullptr)
-      return Result::Error("the store has no SQL for functions inside a transaction");
-    return function(db, call.Payload(), Caller(call));
+    return function(connection, call.Payload(), Caller(call));
   }
 
  private:
@@ -4936,8 +4970,6 @@ inline void FoldJournal(std::vector<JournalEntry>& entries) {
 /// Needs: std. Threads: one owner thread calls everything but Load, ReadJournal, Scan, ScanValues and
 /// CountUnfinished, which any thread may.
 
-struct sqlite3;
-
 namespace dtm {
 inline namespace v1 {
 
@@ -5040,9 +5072,8 @@ struct KeyValuePage {
   std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
 };
 
-/// User code whose writes share the commit of the batch it runs in. It gets the connection they go through; null
-/// where the store has none.
-using Work = std::function<Result(sqlite3*)>;
+/// User code whose writes share the commit of the batch it runs in.
+using Work = std::function<Result(const WorkContext&)>;
 
 /// A work has broken the open batch (its SQL made the database roll everything back). Nothing of the batch is
 /// stored; after Rollback the same can be done without that work.
@@ -5197,9 +5228,9 @@ struct Command {
   std::shared_ptr<std::vector<std::string>> listed;  ///< kListWaiting, out
 };
 
-/// What user work has at hand while it runs inside a commit.
-struct WorkContext {
-  sqlite3* db = nullptr;
+/// What user work of the coordinator has at hand while it runs inside a commit.
+struct TransactContext {
+  WorkContext connection;
   std::function<bool(const std::string&)> exists;  ///< whether a gid is taken
   std::vector<std::shared_ptr<const Definition>>
       submitted;  ///< out: to be stored by the same commit
@@ -5208,7 +5239,7 @@ struct WorkContext {
 /// User work for the next commit; answered after it, or with the error of its failure. It may run several times, and is
 /// committed once.
 struct QueuedWork {
-  std::function<Result(WorkContext&)> work;
+  std::function<Result(TransactContext&)> work;
   std::shared_ptr<Result> result;  ///< out: what it returned
   Promise promise{};
 };
@@ -5520,8 +5551,6 @@ enum class Durability { kPower, kProcess };
 /// Needs: std. Threads: values; `log` is called from any thread, `on_alert` from one that is not the loop.
 /// Protocol: §3 (alert).
 
-struct sqlite3;
-
 namespace dtm {
 inline namespace v1 {
 
@@ -5545,11 +5574,8 @@ struct Alert {
 
 /// A coordinator with a value out of its range is not made (LogicError).
 struct Options {
-  /// What a commit survives; see Durability.
+  /// What a commit survives, with the coordinator's own file; see Durability. A store that is given to it has its own.
   Durability durability = Durability::kPower;
-  /// Called with the connection that writes the SQLite file, whenever it was opened: create and migrate the
-  /// program's own tables here, for Transact and RegisterInTransaction.
-  std::function<void(sqlite3*)> on_open;
   /// The first wait after an error, of transactions that name none: 1 ms to 1 day.
   Duration retry_interval = std::chrono::seconds(10);
   /// The deadline of a branch call by URL, of transactions that name none: 1 ms to 1 day.
@@ -9059,7 +9085,8 @@ class InCommitWork {
     call.definition = active->transaction.definition;
     call.row = work.row;
     const Time begin = clock_.Now();
-    Result result = state_.store.Run([&](sqlite3* db) { return functions_.Run(call, db); });
+    Result result = state_.store.Run(
+        [&](const WorkContext& connection) { return functions_.Run(call, connection); });
     WarnIfSlow(begin, call.Url());
     AdvanceBranch(work, std::move(result));
   }
@@ -9073,13 +9100,13 @@ class InCommitWork {
 
   void RunTransact() {
     QueuedWork& work = state_.to_commit.works[transacts_++];
-    WorkContext context;
+    TransactContext context;
     context.exists = [this](const std::string& gid) {
       return state_.table.Find(gid) != nullptr || state_.store.Has(gid);
     };
     const Time begin = clock_.Now();
-    *work.result = state_.store.Run([&](sqlite3* db) {
-      context.db = db;
+    *work.result = state_.store.Run([&](const WorkContext& connection) {
+      context.connection = connection;
       context.submitted.clear();
       return work.work(context);
     });
@@ -10665,7 +10692,7 @@ class Operations : public Endpoint {
   }
 
   /// Runs the work inside the next commit; answers with what it returned, once that is durable.
-  void RunWorkAsync(std::function<Result(WorkContext&)> work, ValueCallback<Result> callback) {
+  void RunWorkAsync(std::function<Result(TransactContext&)> work, ValueCallback<Result> callback) {
     QueuedWork queued{std::move(work), std::make_shared<Result>()};
     queued.promise = AnswerWith(queued.result, std::move(callback));
     if (!Checked().inbox.Push(std::move(queued))) NotTaken("");
@@ -10734,7 +10761,7 @@ class Operations : public Endpoint {
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
     RunWorkAsync(
-        [&driver, change](WorkContext&) { return change(*driver.store, driver.clock->Now()); },
+        [&driver, change](TransactContext&) { return change(*driver.store, driver.clock->Now()); },
         [callback = std::move(callback)](const Result& result, const std::exception_ptr& error) {
           const bool refused = !error && result.kind != Result::Kind::kSuccess;
           callback({{}, refused ? Answers::Rejected(result.text) : error});
@@ -10859,7 +10886,7 @@ class EmbeddedEndpoint : public Operations {
     }
   }
 
-  Result RunWork(std::function<Result(WorkContext&)> work) {
+  Result RunWork(std::function<Result(TransactContext&)> work) {
     return AwaitValue<Result>(
         [&](ValueCallback<Result> answer) { RunWorkAsync(std::move(work), std::move(answer)); });
   }
@@ -10869,8 +10896,9 @@ class EmbeddedEndpoint : public Operations {
     direct.phase2_url.clear();
     const BranchCall call = ToBranchCall(direct, {}, {});
     const auto functions = &Checked().transaction_functions;
-    return RunWork(
-        [call, functions](WorkContext& context) { return functions->Run(call, context.db); });
+    return RunWork([call, functions](TransactContext& context) {
+      return functions->Run(call, context.connection);
+    });
   }
 
   std::uint64_t Owner() const { return owner_; }
@@ -10921,7 +10949,7 @@ inline constexpr bool kFitsMutable =
     callable::kFitsMutable<Function, Before..., const T&> ||
     callable::kFitsMutable<Function, Before..., const T&, const BranchInfo&>;
 
-/// `Before` is nothing, or sqlite3* for a function inside a commit.
+/// `Before` is nothing, or WorkContext for a function inside a commit, which takes it as the connection it is.
 template <typename T, typename Function, typename... Before>
 constexpr void Check() {
   static_assert(payload::kReadable<T>,
@@ -10929,13 +10957,13 @@ constexpr void Check() {
                 "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(T, members...) in the namespace of T");
   constexpr bool in_commit = sizeof...(Before) > 0;
   // The same function for the other kind of registration.
-  constexpr bool other = in_commit ? kFits<T, Function> : kFits<T, Function, sqlite3*>;
+  constexpr bool other = in_commit ? kFits<T, Function> : kFits<T, Function, const WorkContext&>;
   constexpr bool ours = kFits<T, Function, Before...> || kFitsMutable<T, Function, Before...>;
   static_assert(ours || !other || !in_commit,
-                "dtm: a function of RegisterInTransaction takes sqlite3* first: "
+                "dtm: a function of RegisterInTransaction takes the store's connection first: "
                 "[](sqlite3* db, const T& payload)");
   static_assert(ours || !other || in_commit,
-                "dtm: a function that takes sqlite3* is registered with RegisterInTransaction");
+                "dtm: a function that takes a connection is registered with RegisterInTransaction");
   static_assert((other && !ours) || callable::Check<Function, kFits<T, Function, Before...>,
                                                     kFitsMutable<T, Function, Before...>>(),
                 "dtm: a branch function takes `const T&`, or `const T&` and "
@@ -10972,14 +11000,16 @@ BranchFunction EraseType(Function function) {
       });
 }
 
-/// The same for a function that runs inside a commit: it takes `sqlite3*` before these.
+/// The same for a function that runs inside a commit: it takes the store's connection before these.
 template <typename T, typename Function>
 TransactionFunction EraseTransactionType(Function function) {
-  typed_function::Check<T, Function, sqlite3*>();
+  typed_function::Check<T, Function, const WorkContext&>();
   if (callable::Empty(function)) return {};
-  return callable::Keep<Result(sqlite3*, const std::string&, const Caller&)>(
-      [function = std::move(function)](sqlite3* db, const std::string& text, const Caller& caller) {
-        return typed_function::Call<T>(function, text, caller, db);
+  return callable::Keep<Result(const WorkContext&, const std::string&, const Caller&)>(
+      [function = std::move(function)](const WorkContext& context, const std::string& text,
+                                       const Caller& caller) {
+        return typed_function::Call<T, Function, const WorkContext&>(function, text, caller,
+                                                                     context);
       });
 }
 
@@ -11027,12 +11057,12 @@ inline namespace v1 {
 /// sagas and messages to, which are stored by the same commit. Not to be kept.
 class Tx : public Endpoint {
  public:
-  Tx(Endpoint& coordinator, Driver& driver, WorkContext& context)
+  Tx(Endpoint& coordinator, Driver& driver, TransactContext& context)
       : coordinator_(coordinator), driver_(driver), context_(context) {}
 
-  /// The connection. Do not begin, commit or roll back (it is denied), and do not touch the dtm_ tables.
-  /// Finalize your statements in here: after a failure of the store the connection is another one.
-  sqlite3* Db() const { return context_.db; }
+  /// The store's connection: a sqlite3* with SQLite. Do not begin, commit or roll back (it is denied), and do not touch the
+  /// dtm_ tables. Finalize your statements in here: after a failure of the store the connection is another one.
+  const WorkContext& Db() const { return context_.connection; }
 
   std::string NewGid() override { return coordinator_.NewGid(); }
 
@@ -11080,7 +11110,7 @@ class Tx : public Endpoint {
 
   Endpoint& coordinator_;
   Driver& driver_;
-  WorkContext& context_;
+  TransactContext& context_;
 };
 
 }  // namespace v1
@@ -12637,15 +12667,16 @@ inline namespace v1 {
 
 class SqliteStore : public Store {
  public:
+  using OnOpen = std::function<void(sqlite3*)>;
+
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
   /// schema. The lock is a file of its own beside it, `<path>-lock`. A relative path means the folder of this moment.
   /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
   /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
-  /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them.
+  /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them, for Transact and RegisterInTransaction.
   /// `cache_bytes`: pages of the file that are kept in memory.
   explicit SqliteStore(const std::string& path, Durability durability = Durability::kPower,
-                       std::function<void(sqlite3*)> on_open = {},
-                       std::size_t cache_bytes = sqlite_schema::kCacheBytes)
+                       OnOpen on_open = {}, std::size_t cache_bytes = sqlite_schema::kCacheBytes)
       : connections_(path, durability, std::move(on_open), cache_bytes) {}
 
   void Begin() override { connections_.Begin(); }
@@ -12656,7 +12687,7 @@ class SqliteStore : public Store {
     Result result;
     {
       const sql::UserSqlRules::On guarded(writer.user_sql);
-      result = CatchAsResult([&] { return work(writer.db.Handle()); });
+      result = CatchAsResult([&] { return work(WorkContext(writer.db.Handle())); });
       writer.user_sql.ResetStatements();  // without a transaction that would commit what they wrote
     }
     if (!writer.db.InTransaction()) {
@@ -12899,10 +12930,10 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  an option is out of its range; no file was touched.
   explicit Coordinator(const std::string& file, const Options& options = {})
       : Coordinator(std::make_unique<SqliteStore>(file, CheckedOptions(options).durability,
-                                                  options.on_open, CacheBytes(options)),
+                                                  SqliteStore::OnOpen(), CacheBytes(options)),
                     options) {}
 
-  /// On a store of your choice; `clock` is for tests.
+  /// On a store of your choice, such as a SqliteStore that makes tables of yours; `clock` is for tests.
   /// @throws LogicError  an option is out of its range.
   explicit Coordinator(std::unique_ptr<Store> store, const Options& options = {},
                        std::unique_ptr<Clock> clock = std::make_unique<SystemClock>())
@@ -12941,8 +12972,8 @@ class Coordinator : public EmbeddedEndpoint {
     return {name, Owner()};
   }
 
-  /// The same as Register for a function that writes to the coordinator's own SQLite file, through the connection it gets:
-  /// `function(sqlite3*, const T&)`, or also `const BranchInfo&`. Its writes, its result and the next step are one
+  /// The same as Register for a function that writes to the coordinator's own store, through the connection it gets:
+  /// with SQLite `function(sqlite3*, const T&)`, or also `const BranchInfo&`. Its writes, its result and the next step are one
   /// commit: its effect happens exactly once, without a barrier. A Failure or an exception undoes its writes.
   ///
   /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
@@ -12972,7 +13003,7 @@ class Coordinator : public EmbeddedEndpoint {
     static_assert(callable::Check<Function, Tx&>(), "dtm: what Transact runs takes dtm::Tx&");
     Driver& driver = Checked();
     const auto thrown = std::make_shared<std::exception_ptr>();
-    const Result result = RunWork([&, thrown](WorkContext& context) -> Result {
+    const Result result = RunWork([&, thrown](TransactContext& context) -> Result {
       *thrown = nullptr;
       Tx tx(*this, driver, context);
       try {
@@ -13135,7 +13166,7 @@ class MemoryStore : public Store {
 
   Result Run(const Work& work) override {
     const std::shared_ptr<const Values> before = new_values_;
-    Result result = CatchAsResult([&work] { return work(nullptr); });
+    Result result = CatchAsResult([&work] { return work(WorkContext()); });
     if (result.kind != Result::Kind::kSuccess) new_values_ = before;
     return result;
   }

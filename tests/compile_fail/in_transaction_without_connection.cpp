@@ -1,4 +1,4 @@
-// error: takes sqlite3\* first
+// error: takes the store's connection first
 #include <dtm/coordinator/coordinator.hpp>
 
 void Register(dtm::Coordinator& tm) {

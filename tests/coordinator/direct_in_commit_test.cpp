@@ -13,7 +13,7 @@ using std::chrono::seconds;
 namespace {
 
 struct Bank {
-  Bank() : tm(disk.path, Quiet()) {
+  Bank() : tm(disk.NewStore(), Quiet()) {
     const auto note = [](const char* what, const char* answer) {
       return [what, answer = std::string(answer)](sqlite3* db, const int&,
                                                   const dtm::BranchInfo& who) {
@@ -29,7 +29,6 @@ struct Bank {
   static dtm::Options Quiet() {
     dtm::Options options;
     options.log = [](dtm::LogLevel, const std::string&) {};
-    options.on_open = sql_kit::CreateTables;
     return options;
   }
   sql_kit::Disk disk;

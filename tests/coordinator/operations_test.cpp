@@ -610,15 +610,16 @@ TEST_CASE("operations: work shares a commit, and its result is told") {
     using Coordinator::RunWork;
   };
   Open requests(std::make_unique<dtm::MemoryStore>(), Quiet());
-  CHECK(requests.RunWork([](dtm::WorkContext&) { return Result::Success(); }).kind ==
+  CHECK(requests.RunWork([](dtm::TransactContext&) { return Result::Success(); }).kind ==
         Result::Kind::kSuccess);
-  const Result failure = requests.RunWork([](dtm::WorkContext&) { return Result::Failure("no"); });
+  const Result failure =
+      requests.RunWork([](dtm::TransactContext&) { return Result::Failure("no"); });
   CHECK(failure.kind == Result::Kind::kFailure);
   CHECK(failure.text == "no");
-  CHECK(requests.RunWork([](dtm::WorkContext&) -> Result { throw std::runtime_error("oops"); })
+  CHECK(requests.RunWork([](dtm::TransactContext&) -> Result { throw std::runtime_error("oops"); })
             .text == "oops");
   CHECK(requests.Stop(seconds(1)));
-  CHECK_THROWS_AS(requests.RunWork([](dtm::WorkContext&) { return Result::Success(); }),
+  CHECK_THROWS_AS(requests.RunWork([](dtm::TransactContext&) { return Result::Success(); }),
                   dtm::LogicError);
   bool called = false;
   CHECK_THROWS_AS(

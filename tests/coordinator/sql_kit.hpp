@@ -68,6 +68,9 @@ struct Disk {
   std::int64_t Balance(int id) const {
     return Number(path, "SELECT n FROM acc WHERE id = " + std::to_string(id));
   }
+  std::unique_ptr<dtm::SqliteStore> NewStore() const {
+    return std::make_unique<dtm::SqliteStore>(path, dtm::Durability::kPower, CreateTables);
+  }
   dtm_test::TempDir dir;
   const std::string path;
 };

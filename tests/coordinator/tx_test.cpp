@@ -385,9 +385,8 @@ TEST_CASE(
 TEST_CASE("tx: from another thread, beside a started coordinator") {
   sql_kit::Disk disk;
   dtm::Options options;
-  options.on_open = sql_kit::CreateTables;
   options.log = nullptr;
-  dtm::Coordinator tm(disk.path, options);
+  dtm::Coordinator tm(disk.NewStore(), options);
   auto pay = tm.RegisterInTransaction<int>("Pay", [](sqlite3* db, const int&) { Note(db, "pay"); });
   tm.Start();
   std::vector<std::thread> threads;

@@ -214,9 +214,9 @@ int main() {
   dtm::CreateBarrierTable(bank.get());
   Services services(bank.get());
 
-  dtm::Options options;
-  options.on_open = [](sqlite3* db) { Exec(db, kTables); };
-  dtm::Coordinator tm("coordinator.db", options);
+  const auto on_open = [](sqlite3* db) { Exec(db, kTables); };
+  dtm::Coordinator tm(
+      std::make_unique<dtm::SqliteStore>("coordinator.db", dtm::Durability::kPower, on_open));
   Urls(tm);
   Tcc(tm);
   Message(tm, services, bank.get());

@@ -42,7 +42,7 @@ inline std::vector<std::string> Values(dtm::Store& store, const std::string& cat
 /// One batch with this work, which succeeds.
 inline void PutOne(dtm::Store& store, const dtm::KeyValue& value) {
   store.Begin();
-  const dtm::Result result = store.Run([&](sqlite3*) {
+  const dtm::Result result = store.Run([&](const dtm::WorkContext&) {
     store.PutValue(value);
     return dtm::Result::Success();
   });
@@ -116,21 +116,21 @@ inline void FailedWorkLeavesValuesAlone(dtm::Store& store) {
   store.Begin();
   REQUIRE(ApplyOne(store, beside));
   store.PutValue(NewValue("c", "before", "good"));
-  (void)store.Run([&](sqlite3*) {
+  (void)store.Run([&](const dtm::WorkContext&) {
     change();
     return dtm::Result::Failure("no");
   });
   CHECK(store.GetValue("c", "k")->value == "one");
-  (void)store.Run([&](sqlite3*) {
+  (void)store.Run([&](const dtm::WorkContext&) {
     change();
     return dtm::Result::Ongoing();
   });
-  (void)store.Run([&](sqlite3*) -> dtm::Result {
+  (void)store.Run([&](const dtm::WorkContext&) -> dtm::Result {
     change();
     throw std::runtime_error("oops");
   });
   CHECK_FALSE(store.GetValue("c", "other").has_value());
-  (void)store.Run([&](sqlite3*) {
+  (void)store.Run([&](const dtm::WorkContext&) {
     store.PutValue(NewValue("c", "after", "good"));
     return dtm::Result::Success();
   });

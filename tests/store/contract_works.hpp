@@ -22,18 +22,23 @@ inline void WorkResults(Store& store) {
   REQUIRE(ApplyOne(store, before));
   CHECK(store.Has("before"));
   CHECK_FALSE(store.Has("after"));
-  CHECK(store.Run([](sqlite3*) { return Result::Success(); }).kind == Kind::kSuccess);
-  const Result failure = store.Run([](sqlite3*) { return Result::Failure("no money"); });
+  CHECK(store.Run([](const dtm::WorkContext&) { return Result::Success(); }).kind ==
+        Kind::kSuccess);
+  const Result failure =
+      store.Run([](const dtm::WorkContext&) { return Result::Failure("no money"); });
   CHECK(failure.kind == Kind::kFailure);
   CHECK(failure.text == "no money");
-  CHECK(store.Run([](sqlite3*) { return Result::Ongoing(); }).kind == Kind::kOngoing);
-  const Result thrown = store.Run([](sqlite3*) -> Result { throw dtm::FailureError("too late"); });
+  CHECK(store.Run([](const dtm::WorkContext&) { return Result::Ongoing(); }).kind ==
+        Kind::kOngoing);
+  const Result thrown =
+      store.Run([](const dtm::WorkContext&) -> Result { throw dtm::FailureError("too late"); });
   CHECK(thrown.kind == Kind::kFailure);
   CHECK(thrown.text == "too late");
-  const Result error = store.Run([](sqlite3*) -> Result { throw std::runtime_error("oops"); });
+  const Result error =
+      store.Run([](const dtm::WorkContext&) -> Result { throw std::runtime_error("oops"); });
   CHECK(error.kind == Kind::kError);
   CHECK(error.text == "oops");
-  CHECK(store.Run([](sqlite3*) -> Result { throw 7; }).kind == Kind::kError);
+  CHECK(store.Run([](const dtm::WorkContext&) -> Result { throw 7; }).kind == Kind::kError);
   REQUIRE(ApplyOne(store, after));
   store.Commit();
   CHECK(Gids(All(store)) == Texts{"after", "before"});
@@ -62,7 +67,7 @@ inline std::string KeptValues(Store& store) {
 /// Our own work uses Run as well: topics.
 inline void WorkKeepsOrUndoesValues(Store& store) {
   const auto put = [&store](const char* key, const char* text, const Result& result) {
-    return store.Run([&store, key, text, result](sqlite3*) {
+    return store.Run([&store, key, text, result](const dtm::WorkContext&) {
       store.PutValue(ValueOf(key, text));
       const auto written = store.GetValue("topics", key);  // it sees what it does
       if (!written || written->value != text) return Result::Error("it is not there");
@@ -80,7 +85,7 @@ inline void WorkKeepsOrUndoesValues(Store& store) {
 
   store.Begin();
   CHECK(put("a", "3", Result::Success()).text.empty());
-  const Result removed = store.Run([&store](sqlite3*) -> Result {
+  const Result removed = store.Run([&store](const dtm::WorkContext&) -> Result {
     if (!store.RemoveValue("topics", "c")) return Result::Error("it was not there");
     if (store.RemoveValue("topics", "c")) return Result::Error("it was there twice");
     if (store.GetValue("topics", "c")) return Result::Error("it is still there");
@@ -88,7 +93,7 @@ inline void WorkKeepsOrUndoesValues(Store& store) {
   });
   CHECK(removed.text == "undo");
   CHECK(store
-            .Run([&store](sqlite3*) {
+            .Run([&store](const dtm::WorkContext&) {
               return store.GetValue("topics", "c") ? Result::Success() : Result::Failure("gone");
             })
             .kind == Result::Kind::kSuccess);
@@ -105,7 +110,7 @@ inline void ManyWorksInABatch(Store& store) {
   int runs = 0;
   store.Begin();
   for (int i = 0; i < 500; ++i) {
-    const Result result = store.Run([&runs, i](sqlite3*) {
+    const Result result = store.Run([&runs, i](const dtm::WorkContext&) {
       ++runs;
       return i % 3 == 0 ? Result::Failure(std::to_string(i)) : Result::Success();
     });
@@ -121,7 +126,7 @@ inline void ManyWorksInABatch(Store& store) {
 inline void WorkIsRolledBackWithItsBatch(Store& store) {
   store.Begin();
   CHECK(store
-            .Run([&store](sqlite3*) {
+            .Run([&store](const dtm::WorkContext&) {
               store.PutValue(ValueOf("a", "1"));
               return Result::Success();
             })

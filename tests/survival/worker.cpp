@@ -43,7 +43,7 @@ namespace survival {
 /// A slow disk: some commits take a while, so that kills hit the time before something is durable.
 class SlowDisk : public dtm::SqliteStore {
  public:
-  SlowDisk(const std::string& file, std::uint64_t seed, std::function<void(sqlite3*)> on_open)
+  SlowDisk(const std::string& file, std::uint64_t seed, OnOpen on_open)
       : SqliteStore(file, dtm::Durability::kPower, std::move(on_open)), random_(seed) {}
   void Commit() override {
     if (random_() % 4 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(random_() % 20));
@@ -301,9 +301,8 @@ int Run(bool load, char** argument) {
 
 int Dump(const char* file) {
   Rows rows;
-  dtm::Options options;
-  options.on_open = [&rows](sqlite3* db) { rows.Read(db); };
-  dtm::Coordinator tm(file, options);
+  dtm::Coordinator tm(std::make_unique<dtm::SqliteStore>(file, dtm::Durability::kPower,
+                                                         [&rows](sqlite3* db) { rows.Read(db); }));
   const auto say = [](const char* kind, const std::string& rest) {
     std::cout << kind << ' ' << rest << '\n';
   };

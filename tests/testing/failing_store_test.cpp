@@ -42,7 +42,7 @@ TEST_CASE("failing store: passes everything on, and counts") {
   store.Begin();
   bool ran = false;
   CHECK(store
-            .Run([&ran](sqlite3*) {
+            .Run([&ran](const dtm::WorkContext&) {
               ran = true;
               return dtm::Result::Failure("no");
             })

@@ -50,10 +50,10 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  an option is out of its range; no file was touched.
   explicit Coordinator(const std::string& file, const Options& options = {})
       : Coordinator(std::make_unique<SqliteStore>(file, CheckedOptions(options).durability,
-                                                  options.on_open, CacheBytes(options)),
+                                                  SqliteStore::OnOpen(), CacheBytes(options)),
                     options) {}
 
-  /// On a store of your choice; `clock` is for tests.
+  /// On a store of your choice, such as a SqliteStore that makes tables of yours; `clock` is for tests.
   /// @throws LogicError  an option is out of its range.
   explicit Coordinator(std::unique_ptr<Store> store, const Options& options = {},
                        std::unique_ptr<Clock> clock = std::make_unique<SystemClock>())
@@ -92,8 +92,8 @@ class Coordinator : public EmbeddedEndpoint {
     return {name, Owner()};
   }
 
-  /// The same as Register for a function that writes to the coordinator's own SQLite file, through the connection it gets:
-  /// `function(sqlite3*, const T&)`, or also `const BranchInfo&`. Its writes, its result and the next step are one
+  /// The same as Register for a function that writes to the coordinator's own store, through the connection it gets:
+  /// with SQLite `function(sqlite3*, const T&)`, or also `const BranchInfo&`. Its writes, its result and the next step are one
   /// commit: its effect happens exactly once, without a barrier. A Failure or an exception undoes its writes.
   ///
   /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
@@ -123,7 +123,7 @@ class Coordinator : public EmbeddedEndpoint {
     static_assert(callable::Check<Function, Tx&>(), "dtm: what Transact runs takes dtm::Tx&");
     Driver& driver = Checked();
     const auto thrown = std::make_shared<std::exception_ptr>();
-    const Result result = RunWork([&, thrown](WorkContext& context) -> Result {
+    const Result result = RunWork([&, thrown](TransactContext& context) -> Result {
       *thrown = nullptr;
       Tx tx(*this, driver, context);
       try {

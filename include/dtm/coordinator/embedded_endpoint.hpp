@@ -124,7 +124,7 @@ class EmbeddedEndpoint : public Operations {
     }
   }
 
-  Result RunWork(std::function<Result(WorkContext&)> work) {
+  Result RunWork(std::function<Result(TransactContext&)> work) {
     return AwaitValue<Result>(
         [&](ValueCallback<Result> answer) { RunWorkAsync(std::move(work), std::move(answer)); });
   }
@@ -134,8 +134,9 @@ class EmbeddedEndpoint : public Operations {
     direct.phase2_url.clear();
     const BranchCall call = ToBranchCall(direct, {}, {});
     const auto functions = &Checked().transaction_functions;
-    return RunWork(
-        [call, functions](WorkContext& context) { return functions->Run(call, context.db); });
+    return RunWork([call, functions](TransactContext& context) {
+      return functions->Run(call, context.connection);
+    });
   }
 
   std::uint64_t Owner() const { return owner_; }

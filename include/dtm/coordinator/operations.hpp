@@ -235,7 +235,7 @@ class Operations : public Endpoint {
   }
 
   /// Runs the work inside the next commit; answers with what it returned, once that is durable.
-  void RunWorkAsync(std::function<Result(WorkContext&)> work, ValueCallback<Result> callback) {
+  void RunWorkAsync(std::function<Result(TransactContext&)> work, ValueCallback<Result> callback) {
     QueuedWork queued{std::move(work), std::make_shared<Result>()};
     queued.promise = AnswerWith(queued.result, std::move(callback));
     if (!Checked().inbox.Push(std::move(queued))) NotTaken("");
@@ -304,7 +304,7 @@ class Operations : public Endpoint {
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
     RunWorkAsync(
-        [&driver, change](WorkContext&) { return change(*driver.store, driver.clock->Now()); },
+        [&driver, change](TransactContext&) { return change(*driver.store, driver.clock->Now()); },
         [callback = std::move(callback)](const Result& result, const std::exception_ptr& error) {
           const bool refused = !error && result.kind != Result::Kind::kSuccess;
           callback({{}, refused ? Answers::Rejected(result.text) : error});

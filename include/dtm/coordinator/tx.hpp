@@ -14,6 +14,7 @@
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
+#include <dtm/core/work_context.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -22,12 +23,12 @@ inline namespace v1 {
 /// sagas and messages to, which are stored by the same commit. Not to be kept.
 class Tx : public Endpoint {
  public:
-  Tx(Endpoint& coordinator, Driver& driver, WorkContext& context)
+  Tx(Endpoint& coordinator, Driver& driver, TransactContext& context)
       : coordinator_(coordinator), driver_(driver), context_(context) {}
 
-  /// The connection. Do not begin, commit or roll back (it is denied), and do not touch the dtm_ tables.
-  /// Finalize your statements in here: after a failure of the store the connection is another one.
-  sqlite3* Db() const { return context_.db; }
+  /// The store's connection: a sqlite3* with SQLite. Do not begin, commit or roll back (it is denied), and do not touch the
+  /// dtm_ tables. Finalize your statements in here: after a failure of the store the connection is another one.
+  const WorkContext& Db() const { return context_.connection; }
 
   std::string NewGid() override { return coordinator_.NewGid(); }
 
@@ -75,7 +76,7 @@ class Tx : public Endpoint {
 
   Endpoint& coordinator_;
   Driver& driver_;
-  WorkContext& context_;
+  TransactContext& context_;
 };
 
 }  // namespace v1

@@ -35,7 +35,7 @@ class MemoryStore : public Store {
 
   Result Run(const Work& work) override {
     const std::shared_ptr<const Values> before = new_values_;
-    Result result = CatchAsResult([&work] { return work(nullptr); });
+    Result result = CatchAsResult([&work] { return work(WorkContext()); });
     if (result.kind != Result::Kind::kSuccess) new_values_ = before;
     return result;
   }

@@ -35,15 +35,16 @@ inline namespace v1 {
 
 class SqliteStore : public Store {
  public:
+  using OnOpen = std::function<void(sqlite3*)>;
+
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
   /// schema. The lock is a file of its own beside it, `<path>-lock`. A relative path means the folder of this moment.
   /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
   /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
-  /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them.
+  /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them, for Transact and RegisterInTransaction.
   /// `cache_bytes`: pages of the file that are kept in memory.
   explicit SqliteStore(const std::string& path, Durability durability = Durability::kPower,
-                       std::function<void(sqlite3*)> on_open = {},
-                       std::size_t cache_bytes = sqlite_schema::kCacheBytes)
+                       OnOpen on_open = {}, std::size_t cache_bytes = sqlite_schema::kCacheBytes)
       : connections_(path, durability, std::move(on_open), cache_bytes) {}
 
   void Begin() override { connections_.Begin(); }
@@ -54,7 +55,7 @@ class SqliteStore : public Store {
     Result result;
     {
       const sql::UserSqlRules::On guarded(writer.user_sql);
-      result = CatchAsResult([&] { return work(writer.db.Handle()); });
+      result = CatchAsResult([&] { return work(WorkContext(writer.db.Handle())); });
       writer.user_sql.ResetStatements();  // without a transaction that would commit what they wrote
     }
     if (!writer.db.InTransaction()) {

@@ -18,8 +18,7 @@
 #include <dtm/core/journal.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
-
-struct sqlite3;
+#include <dtm/core/work_context.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -123,9 +122,8 @@ struct KeyValuePage {
   std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
 };
 
-/// User code whose writes share the commit of the batch it runs in. It gets the connection they go through; null
-/// where the store has none.
-using Work = std::function<Result(sqlite3*)>;
+/// User code whose writes share the commit of the batch it runs in.
+using Work = std::function<Result(const WorkContext&)>;
 
 /// A work has broken the open batch (its SQL made the database roll everything back). Nothing of the batch is
 /// stored; after Rollback the same can be done without that work.

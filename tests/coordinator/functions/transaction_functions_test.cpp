@@ -10,6 +10,8 @@ using dtm::Result;
 
 namespace {
 
+struct Database;
+
 dtm::BranchCall CallOf(const std::string& name) {
   auto definition = std::make_shared<dtm::Definition>();
   definition->gid = "g";
@@ -27,23 +29,22 @@ TEST_CASE(
   dtm::TransactionFunctions functions;
   const std::string pay = dtm::kInTransactionPrefix + std::string("Pay");
   int connection = 0;  // only its address counts
-  sqlite3* const db = reinterpret_cast<sqlite3*>(&connection);
-  functions.Register(pay, [db](sqlite3* given, const std::string& payload, const dtm::Caller&) {
+  auto* const db = reinterpret_cast<Database*>(&connection);
+  functions.Register(pay, [db](Database* given, const std::string& payload, const dtm::Caller&) {
     CHECK(given == db);
     return Result{Result::Kind::kSuccess, payload};
   });
-  CHECK(functions.Run(CallOf(pay), db).text == "7");
-  const Result no_sql = functions.Run(CallOf(pay), nullptr);
-  CHECK(no_sql.kind == Result::Kind::kError);
-  CHECK_THAT(no_sql.text, ContainsSubstring("the store has no SQL"));
-  const Result missing = functions.Run(CallOf(pay + "2"), db);
+  CHECK(functions.Run(CallOf(pay), dtm::WorkContext(db)).text == "7");
+  CHECK_THROWS_WITH(functions.Run(CallOf(pay), dtm::WorkContext()),
+                    ContainsSubstring("the store has no SQL"));
+  const Result missing = functions.Run(CallOf(pay + "2"), dtm::WorkContext(db));
   CHECK(missing.no_handler);
   CHECK_THAT(missing.text, ContainsSubstring("Pay2"));
 }
 
 TEST_CASE("transaction functions: a name is needed, and taken once") {
   dtm::TransactionFunctions functions;
-  const auto nothing = [](sqlite3*, const std::string&, const dtm::Caller&) {
+  const auto nothing = [](Database*, const std::string&, const dtm::Caller&) {
     return Result::Success();
   };
   CHECK_THROWS_AS(functions.Register(dtm::kInTransactionPrefix, nothing), dtm::LogicError);

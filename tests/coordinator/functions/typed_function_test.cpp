@@ -99,10 +99,10 @@ TEST_CASE("typed functions: captures that can only be moved") {
   auto times = std::make_unique<int>(0);
   const int* const called = times.get();
   const dtm::TransactionFunction in_commit = dtm::EraseTransactionType<Transfer>(
-      [times = std::move(times)](sqlite3* db, const Transfer&, const BranchInfo& info) {
-        if (db == nullptr && info.gid == "g1") ++*times;
+      [times = std::move(times)](const dtm::WorkContext&, const Transfer&, const BranchInfo& info) {
+        if (info.gid == "g1") ++*times;
       });
-  CHECK(in_commit(nullptr, R"({"amount":30})", kCaller).kind == Result::Kind::kSuccess);
+  CHECK(in_commit(dtm::WorkContext(), R"({"amount":30})", kCaller).kind == Result::Kind::kSuccess);
   CHECK(*called == 1);
 }
 
@@ -111,6 +111,6 @@ TEST_CASE("typed functions: an empty function stays empty, so that it can be ref
   CHECK_FALSE(EraseType<Transfer>(Typed()));
   CHECK_FALSE(EraseType<Transfer>(static_cast<void (*)(const Transfer&)>(nullptr)));
   CHECK(EraseType<Transfer>(Typed([](const Transfer&) {})));
-  using InCommit = std::function<void(sqlite3*, const Transfer&)>;
+  using InCommit = std::function<void(struct Database*, const Transfer&)>;
   CHECK_FALSE(dtm::EraseTransactionType<Transfer>(InCommit()));
 }

@@ -500,7 +500,7 @@ TEST_CASE("driver: works share commits, at most so many a turn, and one that fai
   constexpr int kPerTurn = dtm::InCommitWork::kPerTurn;
   const auto push = [&](const std::function<Result()>& work) {
     const auto result = std::make_shared<Result>();
-    dtm::QueuedWork queued{[work](dtm::WorkContext&) { return work(); }, result};
+    dtm::QueuedWork queued{[work](dtm::TransactContext&) { return work(); }, result};
     queued.promise = [&done, result](const dtm::Answer& reply) {
       done.push_back(reply.error                              ? "error"
                      : result->kind == Result::Kind::kSuccess ? "ok"

@@ -45,7 +45,7 @@ struct WorkTurns : sql_kit::Disk {
         loop(store, clock, inbox, functions, transaction_functions, alerts, options) {}
 
   /// Returns its place in `answers`: "" = not yet, "success", or what went wrong.
-  std::size_t Push(std::function<Result(dtm::WorkContext&)> work) {
+  std::size_t Push(std::function<Result(dtm::TransactContext&)> work) {
     const std::size_t place = answers.size();
     answers.emplace_back();
     const auto result = std::make_shared<Result>();
@@ -65,8 +65,8 @@ struct WorkTurns : sql_kit::Disk {
     return place;
   }
   std::size_t PushNote(const std::string& what, milliseconds takes = {}) {
-    return Push([this, what, takes](dtm::WorkContext& context) {
-      Note(context.db, what);
+    return Push([this, what, takes](dtm::TransactContext& context) {
+      Note(context.connection, what);
       time->MoveTowards(time->Now() + takes);
       return Result::Success();
     });
@@ -203,9 +203,9 @@ TEST_CASE("in-commit work: what one breaks harms nobody else of its batch, and l
           turns.PushNote("good");
           continue;
         }
-        at = turns.Push([&hazard](dtm::WorkContext& context) {
-          Note(context.db, "hazard");
-          hazard.sql(context.db);
+        at = turns.Push([&hazard](dtm::TransactContext& context) {
+          Note(context.connection, "hazard");
+          hazard.sql(context.connection);
           return Result::Success();
         });
       }
@@ -240,9 +240,9 @@ TEST_CASE("in-commit work: what one breaks harms nobody else of its batch, and l
 TEST_CASE("in-commit work: every second one breaks the batch, and all others are committed once") {
   WorkTurns turns;
   for (int i = 0; i < 40; ++i) {
-    i % 2 == 0 ? turns.PushNote("good") : turns.Push([](dtm::WorkContext& context) {
-      Note(context.db, "bad");
-      Sql(context.db, "INSERT INTO bomb VALUES (1)");
+    i % 2 == 0 ? turns.PushNote("good") : turns.Push([](dtm::TransactContext& context) {
+      Note(context.connection, "bad");
+      Sql(context.connection, "INSERT INTO bomb VALUES (1)");
       return Result::Success();
     });
   }
@@ -345,8 +345,8 @@ TEST_CASE(
       WorkTurns turns;
       turns.loop.Turn();  // past the first step of retention
       int runs = 0;
-      const std::size_t at = turns.Push([&](dtm::WorkContext& context) {
-        Note(context.db, "doubt");
+      const std::size_t at = turns.Push([&](dtm::TransactContext& context) {
+        Note(context.connection, "doubt");
         if (++runs == (alone ? 2 : 1)) {  // then come Apply and Commit
           turns.store.FailOnce(
               2, stored ? StoreFault::kInDoubtButStored : StoreFault::kInDoubtNotStored);
@@ -354,8 +354,8 @@ TEST_CASE(
         return Result::Success();
       });
       if (alone) {  // the batch breaks, so each gets a commit of its own
-        turns.Push([](dtm::WorkContext& context) {
-          Sql(context.db, "INSERT INTO bomb VALUES (1)");
+        turns.Push([](dtm::TransactContext& context) {
+          Sql(context.connection, "INSERT INTO bomb VALUES (1)");
           return Result::Success();
         });
       }

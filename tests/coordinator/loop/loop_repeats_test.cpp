@@ -33,17 +33,6 @@ using std::chrono::seconds;
 
 namespace {
 
-/// A store that runs branches inside a commit.
-class StoreWithWorks : public dtm::MemoryStore {
- public:
-  Result Run(const dtm::Work& work) override {
-    return MemoryStore::Run([&work](sqlite3*) {
-      static int somewhere = 0;
-      return work(reinterpret_cast<sqlite3*>(&somewhere));
-    });
-  }
-};
-
 /// One process: all of it is lost with a crash.
 struct Life {
   Life(const dtm::Options& options, const std::shared_ptr<dtm::Store>& inner,
@@ -56,8 +45,8 @@ struct Life {
         alerts(options),
         urls(branches.NewCaller()),
         loop(store, clock, inbox, functions, transaction_functions, alerts, options) {
-    transaction_functions.Register(
-        "tx/branch", [](sqlite3*, const std::string&, const auto&) { return Result::Success(); });
+    transaction_functions.Register("tx/branch", [](const dtm::WorkContext&, const std::string&,
+                                                   const auto&) { return Result::Success(); });
     loop.Use(urls.get());
   }
   ~Life() {
@@ -137,7 +126,7 @@ class Repeats {
 
  private:
   std::shared_ptr<dtm::Store> MakeStore() const {
-    if (std::getenv("DTM_SQLITE") == nullptr) return std::make_shared<StoreWithWorks>();
+    if (std::getenv("DTM_SQLITE") == nullptr) return std::make_shared<dtm::MemoryStore>();
     return std::make_shared<dtm::SqliteStore>(dir_ / "s.db", dtm::Durability::kProcess);
   }
   int Below(int n) { return static_cast<int>(random_() % static_cast<std::uint64_t>(n)); }
@@ -355,7 +344,7 @@ class Repeats {
     const std::size_t id = asked_++;
     unanswered_[id] = {time_->Now(), "a work"};
     dtm::QueuedWork work;
-    work.work = [shared](dtm::WorkContext& context) {
+    work.work = [shared](dtm::TransactContext& context) {
       if (context.exists(shared->gid)) return Result::Failure("it exists");
       context.submitted.push_back(shared);
       return Result::Success();

@@ -31,7 +31,7 @@ const Time kNow{std::chrono::seconds(1700000000)};
 template <typename Change>
 std::string Do(dtm::Store& store, const Change& change) {
   store.Begin();
-  const Result result = store.Run([&](sqlite3*) { return change(); });
+  const Result result = store.Run([&](const dtm::WorkContext&) { return change(); });
   store.Commit();
   return result.kind == Result::Kind::kSuccess ? "" : result.text;
 }

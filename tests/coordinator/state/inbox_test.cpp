@@ -92,7 +92,7 @@ TEST_CASE("inbox: everything comes out once, in its order") {
   Command command;
   command.gid = "c";
   CHECK(inbox.Push(std::move(command)));
-  CHECK(inbox.Push(QueuedWork{[](dtm::WorkContext&) { return Result::Success(); }, {}}));
+  CHECK(inbox.Push(QueuedWork{[](dtm::TransactContext&) { return Result::Success(); }, {}}));
   inbox.Done({NewSubmission("d").definition, 1, {}}, Result::Failure("no"));
   Mail mail;
   inbox.Take(mail);

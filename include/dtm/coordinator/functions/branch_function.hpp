@@ -8,8 +8,7 @@
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/types.hpp>
-
-struct sqlite3;
+#include <dtm/core/work_context.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -29,8 +28,9 @@ class Caller {
 /// A branch function with its payload type erased: gets the payload as text.
 using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
 
-/// The same, inside a commit: it writes through the coordinator's own connection.
-using TransactionFunction = std::function<Result(sqlite3*, const std::string&, const Caller&)>;
+/// The same, inside a commit: it writes through the store's own connection.
+using TransactionFunction =
+    std::function<Result(const WorkContext&, const std::string&, const Caller&)>;
 
 /// What is said where a name is registered twice.
 inline std::string NameTaken(const std::string& name) {

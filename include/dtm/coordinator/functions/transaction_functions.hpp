@@ -12,6 +12,7 @@
 #include <dtm/coordinator/functions/branch_function.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/work_context.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -27,15 +28,14 @@ class TransactionFunctions {
   }
 
   /// Here and now, with the connection of the open batch.
-  Result Run(const BranchCall& call, sqlite3* db) {
+  /// @throws LogicError  the function takes a connection that the store does not have; and what it throws itself.
+  Result Run(const BranchCall& call, const WorkContext& connection) {
     std::unique_lock<std::mutex> lock(mutex_);
     const auto found = functions_.find(call.Url().c_str() + kLocalPrefixSize);
     if (found == functions_.end()) return NotRegistered(call);
     const TransactionFunction& function = found->second;  // none is ever removed
     lock.unlock();
-    if (db == nullptr)
-      return Result::Error("the store has no SQL for functions inside a transaction");
-    return function(db, call.Payload(), Caller(call));
+    return function(connection, call.Payload(), Caller(call));
   }
 
  private:

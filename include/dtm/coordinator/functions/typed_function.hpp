@@ -15,6 +15,7 @@
 #include <dtm/coordinator/functions/branch_function.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/result.hpp>
+#include <dtm/core/work_context.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -44,7 +45,7 @@ inline constexpr bool kFitsMutable =
     callable::kFitsMutable<Function, Before..., const T&> ||
     callable::kFitsMutable<Function, Before..., const T&, const BranchInfo&>;
 
-/// `Before` is nothing, or sqlite3* for a function inside a commit.
+/// `Before` is nothing, or WorkContext for a function inside a commit, which takes it as the connection it is.
 template <typename T, typename Function, typename... Before>
 constexpr void Check() {
   static_assert(payload::kReadable<T>,
@@ -52,13 +53,13 @@ constexpr void Check() {
                 "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(T, members...) in the namespace of T");
   constexpr bool in_commit = sizeof...(Before) > 0;
   // The same function for the other kind of registration.
-  constexpr bool other = in_commit ? kFits<T, Function> : kFits<T, Function, sqlite3*>;
+  constexpr bool other = in_commit ? kFits<T, Function> : kFits<T, Function, const WorkContext&>;
   constexpr bool ours = kFits<T, Function, Before...> || kFitsMutable<T, Function, Before...>;
   static_assert(ours || !other || !in_commit,
-                "dtm: a function of RegisterInTransaction takes sqlite3* first: "
+                "dtm: a function of RegisterInTransaction takes the store's connection first: "
                 "[](sqlite3* db, const T& payload)");
   static_assert(ours || !other || in_commit,
-                "dtm: a function that takes sqlite3* is registered with RegisterInTransaction");
+                "dtm: a function that takes a connection is registered with RegisterInTransaction");
   static_assert((other && !ours) || callable::Check<Function, kFits<T, Function, Before...>,
                                                     kFitsMutable<T, Function, Before...>>(),
                 "dtm: a branch function takes `const T&`, or `const T&` and "
@@ -95,14 +96,16 @@ BranchFunction EraseType(Function function) {
       });
 }
 
-/// The same for a function that runs inside a commit: it takes `sqlite3*` before these.
+/// The same for a function that runs inside a commit: it takes the store's connection before these.
 template <typename T, typename Function>
 TransactionFunction EraseTransactionType(Function function) {
-  typed_function::Check<T, Function, sqlite3*>();
+  typed_function::Check<T, Function, const WorkContext&>();
   if (callable::Empty(function)) return {};
-  return callable::Keep<Result(sqlite3*, const std::string&, const Caller&)>(
-      [function = std::move(function)](sqlite3* db, const std::string& text, const Caller& caller) {
-        return typed_function::Call<T>(function, text, caller, db);
+  return callable::Keep<Result(const WorkContext&, const std::string&, const Caller&)>(
+      [function = std::move(function)](const WorkContext& context, const std::string& text,
+                                       const Caller& caller) {
+        return typed_function::Call<T, Function, const WorkContext&>(function, text, caller,
+                                                                     context);
       });
 }
 

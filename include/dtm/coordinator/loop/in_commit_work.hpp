@@ -19,6 +19,7 @@
 #include <dtm/coordinator/state/turn_state.hpp>
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/work_context.hpp>
 #include <dtm/engine/machine.hpp>
 #include <dtm/store/store.hpp>
 
@@ -193,7 +194,8 @@ class InCommitWork {
     call.definition = active->transaction.definition;
     call.row = work.row;
     const Time begin = clock_.Now();
-    Result result = state_.store.Run([&](sqlite3* db) { return functions_.Run(call, db); });
+    Result result = state_.store.Run(
+        [&](const WorkContext& connection) { return functions_.Run(call, connection); });
     WarnIfSlow(begin, call.Url());
     AdvanceBranch(work, std::move(result));
   }
@@ -207,13 +209,13 @@ class InCommitWork {
 
   void RunTransact() {
     QueuedWork& work = state_.to_commit.works[transacts_++];
-    WorkContext context;
+    TransactContext context;
     context.exists = [this](const std::string& gid) {
       return state_.table.Find(gid) != nullptr || state_.store.Has(gid);
     };
     const Time begin = clock_.Now();
-    *work.result = state_.store.Run([&](sqlite3* db) {
-      context.db = db;
+    *work.result = state_.store.Run([&](const WorkContext& connection) {
+      context.connection = connection;
       context.submitted.clear();
       return work.work(context);
     });

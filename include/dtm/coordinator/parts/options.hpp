@@ -15,8 +15,6 @@
 #include <dtm/core/types.hpp>
 #include <dtm/store/durability.hpp>
 
-struct sqlite3;
-
 namespace dtm {
 inline namespace v1 {
 
@@ -40,11 +38,8 @@ struct Alert {
 
 /// A coordinator with a value out of its range is not made (LogicError).
 struct Options {
-  /// What a commit survives; see Durability.
+  /// What a commit survives, with the coordinator's own file; see Durability. A store that is given to it has its own.
   Durability durability = Durability::kPower;
-  /// Called with the connection that writes the SQLite file, whenever it was opened: create and migrate the
-  /// program's own tables here, for Transact and RegisterInTransaction.
-  std::function<void(sqlite3*)> on_open;
   /// The first wait after an error, of transactions that name none: 1 ms to 1 day.
   Duration retry_interval = std::chrono::seconds(10);
   /// The deadline of a branch call by URL, of transactions that name none: 1 ms to 1 day.

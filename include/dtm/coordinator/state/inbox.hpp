@@ -22,6 +22,7 @@
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/coordinator/parts/clock.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/work_context.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -65,9 +66,9 @@ struct Command {
   std::shared_ptr<std::vector<std::string>> listed;  ///< kListWaiting, out
 };
 
-/// What user work has at hand while it runs inside a commit.
-struct WorkContext {
-  sqlite3* db = nullptr;
+/// What user work of the coordinator has at hand while it runs inside a commit.
+struct TransactContext {
+  WorkContext connection;
   std::function<bool(const std::string&)> exists;  ///< whether a gid is taken
   std::vector<std::shared_ptr<const Definition>>
       submitted;  ///< out: to be stored by the same commit
@@ -76,7 +77,7 @@ struct WorkContext {
 /// User work for the next commit; answered after it, or with the error of its failure. It may run several times, and is
 /// committed once.
 struct QueuedWork {
-  std::function<Result(WorkContext&)> work;
+  std::function<Result(TransactContext&)> work;
   std::shared_ptr<Result> result;  ///< out: what it returned
   Promise promise{};
 };
