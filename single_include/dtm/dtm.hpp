@@ -107,7 +107,7 @@ inline std::string WhatWasThrown() noexcept {
     } catch (const std::exception& error) {
       return error.what();
     } catch (...) {
-      return "it threw something that is no std::exception";
+      return "it threw something that is not a std::exception";
     }
   } catch (...) {
     return "out of memory";  // so short that it takes none
@@ -2108,8 +2108,8 @@ inline std::string UrlProblem(const std::string& url) {
 namespace dtm {
 inline namespace v1 {
 
-/// Nothing to undo in this step (or nothing to do): `.Add(notify, kNoBranch, payload)`. Also the
-/// last step may have to be undone: when it times out or the saga is cancelled while it runs.
+/// Nothing to undo in this step (or nothing to do): `.Add(notify, kNoBranch, payload)`. Note that even
+/// the last step may have to be undone: it may time out, or the saga may be cancelled while it runs.
 struct NoBranch {};
 inline constexpr NoBranch kNoBranch{};
 
@@ -2122,7 +2122,7 @@ struct IsLocalBranch<LocalBranch<T>> : std::true_type {
   using Type = T;
 };
 
-/// What the compiler can say of a branch. It is said first if this stands in a static_assert.
+/// Checks the type of a branch. Call it in a static_assert, so that this error is the first that the compiler reports.
 template <typename Branch>
 constexpr bool CheckBranch() {
   static_assert(!std::is_null_pointer_v<Branch>,
@@ -2133,7 +2133,7 @@ constexpr bool CheckBranch() {
   return true;
 }
 
-/// And of a branch and its payload: what a registered function takes is what it gets.
+/// Checks that a branch can take this payload.
 template <typename Branch, typename Payload>
 constexpr bool CheckPayload() {
   static_assert(CheckBranch<Branch>());
@@ -2153,13 +2153,13 @@ nlohmann::json Json(const Payload& payload) {
   if constexpr (payload::kWritable<Payload>) {
     return nlohmann::json(payload);
   } else {
-    return {};  // CheckPayload has said so
+    return {};  // CheckPayload has reported it
   }
 }
 
-/// A branch that is called later with the payload of another one (compensation, confirm, cancel): a registered function
-/// may take a type of its own, if that can be read from the same JSON.
-/// @throws LogicError  it cannot: it would be found out when the branch is needed.
+/// For a branch that is called later with the payload of another one (compensation, confirm, cancel): a registered
+/// function may take a type of its own, if that can be read from the same JSON.
+/// @throws LogicError  it cannot. Without this check the error would come only when the branch is needed.
 template <typename Payload, typename Branch>
 void CheckReads(const Branch&, const std::string& gid, const std::string& where,
                 const nlohmann::json& payload) {
@@ -2185,8 +2185,8 @@ std::string Url(const Endpoint& endpoint, const std::string&, const LocalBranch<
   return endpoint.UrlOfLocal(branch.name, branch.owner);
 }
 
-/// @throws LogicError  a name where a function is meant; a null pointer.
-/// @throws RejectedError  nobody could call it.
+/// @throws LogicError     it is the name of a function instead of what Register returned, or a null pointer.
+/// @throws RejectedError  it is not a URL that can be called.
 inline std::string Url(const Endpoint&, const std::string& gid, const std::string& url) {
   if (IsLocal(url)) {
     throw LogicError("gid '" + gid + "': '" + url +
@@ -2204,8 +2204,8 @@ inline std::string Url(const Endpoint& endpoint, const std::string& gid, const c
                    "': a branch is a null pointer; where there is nothing to call write kNoBranch");
 }
 
-/// The JSON text of a payload; `where` says of what.
-/// @throws LogicError  it cannot be written.
+/// The JSON text of a payload; `where` names its branch in errors.
+/// @throws LogicError  JSON cannot hold it.
 inline std::string Text(const std::string& gid, const std::string& where,
                         const nlohmann::json& payload) {
   return payload::Text("gid '" + gid + "': the payload of " + where, payload);
@@ -2223,19 +2223,21 @@ inline std::string Text(const std::string& gid, const std::string& where,
 namespace dtm {
 inline namespace v1 {
 
-/// `Builder` derives from this, so that chains keep its type and its value category. Values are
-/// checked when the transaction is submitted; 0 means the coordinator's default.
+/// `Builder` derives from this, so that chained calls keep its type and its value category. The values are
+/// checked by Submit, which throws RejectedError; 0 means the coordinator's default.
 template <typename Builder>
 class OptionSetters {
  public:
-  /// Submit answers when the transaction has ended, or must wait for a timer, or after 6 s.
+  /// Submit returns when the transaction has ended or must wait for a timer, or after 6 s.
   Builder& SetWaitResult(bool wait = true) & {
     Options().wait_result = wait;
     return Self();
   }
   Builder SetWaitResult(bool wait = true) && { return std::move(SetWaitResult(wait)); }
 
-  /// Rolled back if it has not succeeded after this long; 1 s to 1 day. A saga has no default.
+  /// The transaction is rolled back if it has not succeeded by then; 1 s to 1 day. By default a saga and a
+  /// workflow have no timeout; msg, tcc and xa have 35 s for their submit.
+
   Builder& SetTimeoutToFail(std::chrono::seconds timeout) & {
     Options().timeout_to_fail = timeout;
     return Self();
@@ -2244,8 +2246,8 @@ class OptionSetters {
     return std::move(SetTimeoutToFail(timeout));
   }
 
-  /// The first wait after an error, doubled with each further one up to an hour; the fixed wait
-  /// after ONGOING. 1 s to 1 day.
+  /// The first wait after an error (it doubles with each further error, up to an hour), and the wait after
+  /// ONGOING. 1 s to 1 day; default: 10 s, see Options::retry_interval.
   Builder& SetRetryInterval(std::chrono::seconds interval) & {
     Options().retry_interval = interval;
     return Self();
@@ -2254,16 +2256,16 @@ class OptionSetters {
     return std::move(SetRetryInterval(interval));
   }
 
-  /// How often actions of a saga that brought no result are tried again, all of them together; the next such
-  /// result rolls it back. So SetRetryLimit(3) of a saga with one action allows four tries, as with dtm's own
-  /// server. 0: no limit. Calls that did not start do not count; what is no saga action is tried until it is done.
+  /// How often the actions of a saga, counted together, are called again after a call without a definite result;
+  /// the next such call rolls the saga back. So SetRetryLimit(3) for a saga with one action allows four calls, as with
+  /// dtm's own server. 0: no limit. Calls that did not start do not count. Only saga actions have this limit.
   Builder& SetRetryLimit(int limit) & {
     Options().retry_limit = limit;
     return Self();
   }
   Builder SetRetryLimit(int limit) && { return std::move(SetRetryLimit(limit)); }
 
-  /// Deadline of one branch call by URL; 1 s to 1 day.
+  /// The deadline of one branch call by URL; 1 s to 1 day. Default: 3 s, see Options::request_timeout.
   Builder& SetRequestTimeout(std::chrono::seconds timeout) & {
     Options().request_timeout = timeout;
     return Self();
@@ -2291,7 +2293,7 @@ class OptionSetters {
 
 // ---- dtm/client/msg.hpp ------------------------------------------------------------------------
 
-/// The 2-phase message builder: branches that are called if and only if a local transaction was committed.
+/// The two-phase message builder: branches that are called if and only if a local transaction was committed.
 /// Needs: nlohmann/json. Threads: one builder by one thread at a time. Protocol: §4.2, §11.1, §11.3.
 
 namespace dtm {
@@ -2306,10 +2308,10 @@ class Msg : public OptionSetters<Msg> {
   }
 
   /// Adds a branch, a URL or a registered function, and its payload. Branches are called in this order, each
-  /// until it succeeds: it cannot say no, so it must be able to do what it is asked.
+  /// until it succeeds. A branch cannot refuse, so it must always be able to do its work in the end.
   /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
   /// a text that is not UTF-8).
-  /// @throws RejectedError  the URL is none that could be called (no http://, no host, ...).
+  /// @throws RejectedError  the URL cannot be called (no http://, no host, ...).
   template <typename Action, typename Payload>
   Msg& Add(const Action& action, const Payload& payload) & {
     static_assert(branch_args::CheckPayload<Action, Payload>());
@@ -2321,7 +2323,8 @@ class Msg : public OptionSetters<Msg> {
     return std::move(Add(action, payload));
   }
 
-  /// Adds everybody who has subscribed to the topic when the message is stored.
+  /// Adds all subscribers of the topic, as they are when the message is stored.
+  /// @throws LogicError  JSON cannot hold the payload.
   template <typename Payload>
   Msg& AddTopic(const std::string& topic, const Payload& payload) & {
     static_assert(branch_args::CheckPayload<std::string, Payload>());
@@ -2332,24 +2335,24 @@ class Msg : public OptionSetters<Msg> {
     return std::move(AddTopic(topic, payload));
   }
 
-  /// Nothing is called before this has passed since the message was stored; at most 366 days.
+  /// No branch is called until this much time has passed since the message was stored; at most 366 days.
   Msg& SetDelay(std::chrono::seconds delay) & {
     definition_.delay = delay;
     return *this;
   }
   Msg SetDelay(std::chrono::seconds delay) && { return std::move(SetDelay(delay)); }
 
-  /// Calls all branches together.
+  /// Calls all branches at once, instead of one after the other.
   Msg& SetConcurrent() & {
     definition_.concurrent = true;
     return *this;
   }
   Msg SetConcurrent() && { return std::move(SetConcurrent()); }
 
-  /// Stores it; nothing is called before Submit. If that does not come within the timeout (35 s, see
-  /// SetTimeoutToFail), `query_prepared` is asked: success = deliver, FAILURE = forget it.
+  /// Stores the message; no branch is called before Submit. If that does not come within the timeout (35 s, see
+  /// SetTimeoutToFail), `query_prepared` is asked: success means deliver, FAILURE means forget it.
   /// `query_prepared` is a URL or a function registered for nlohmann::json, which gets null.
-  /// @throws as Submit
+  /// @throws as Submit; LogicError: the function belongs to another coordinator.
   template <typename Query>
   void Prepare(const Query& query_prepared) {
     static_assert(branch_args::CheckBranch<Query>());
@@ -2362,8 +2365,10 @@ class Msg : public OptionSetters<Msg> {
     endpoint_->Prepare(definition_);
   }
 
-  /// Hands it over for delivery, after Prepare or without; durable when it returns. May be repeated.
-  /// @throws InDoubtError   no answer; it may be stored. Submit again.
+  /// Submits the message for delivery, with or without a Prepare before; it is durable when this returns. May be repeated.
+  /// Returns after one commit (with SetWaitResult: when it has ended or must wait, after 6 s at the latest); a
+  /// RemoteCoordinator waits for the reply as long as its request timeout says.
+  /// @throws InDoubtError   there was no answer; the message may be stored. Submit again.
   /// @throws RejectedError  a limit, a topic without subscribers, other content; nothing was stored.
   /// @throws FailureError   it was aborted.
   /// @throws StoreError     the coordinator could not store it; nothing was stored.
@@ -2373,20 +2378,20 @@ class Msg : public OptionSetters<Msg> {
     return endpoint_->SubmitAndWait(definition_, timeout);
   }
 
-  /// Prepare, `business`, Submit. `business` runs a local transaction and gets the identity to use for its
-  /// barrier, `const BranchInfo&`; it returns nothing or Result. `query_prepared` looks at that barrier:
+  /// Prepare, `business`, Submit. `business` runs a local transaction. It gets a `const BranchInfo&` to make its
+  /// barrier from, and returns nothing or Result. `query_prepared` reads the row of that barrier:
   ///
   ///   msg.DoAndSubmit(query, [&](const dtm::BranchInfo& who) {
   ///     dtm::Barrier barrier = dtm::BarrierFrom(who);
   ///     return table.Call(barrier, [&](sqlite3* db) { Debit(db, 30); });
   ///   });
   ///
-  /// FailureError or Result::Failure: nothing was committed, the message is aborted. Any other error leaves
-  /// open whether it was: `query_prepared` is asked at once; if it says success the message is submitted and
-  /// this returns as if nothing had happened.
-  /// @throws InDoubtError  also if the submit was refused for now (too much is waiting, the store failed) when
-  /// `business` had committed: the message is prepared, and delivered when `query_prepared` is asked.
-  /// @throws what `business` threw, else as Submit.
+  /// FailureError or Result::Failure: nothing was committed, and the message is aborted. After any other error it is
+  /// not known whether `business` committed, so `query_prepared` is asked at once. If it returns success, the message is
+  /// submitted and this returns normally.
+  /// @throws InDoubtError  also if `business` committed but the submit was refused for now (too much is waiting, the
+  /// store failed): the message is prepared, and will be delivered when the coordinator asks `query_prepared`.
+  /// @throws what `business` threw; else as Submit.
   template <typename Query, typename Business>
   TransResult DoAndSubmit(const Query& query_prepared, const Business& business) {
     static_assert(callable::Check<Business, const BranchInfo&>(),
@@ -2428,7 +2433,7 @@ class Msg : public OptionSetters<Msg> {
     return *this;
   }
 
-  /// "Nothing was changed" would not be true: the local transaction is committed.
+  /// A refusal says "nothing was changed". That would be false here: the local transaction is committed.
   TransResult SubmitCommitted() const {
     const auto in_doubt = [this](const Error& error) {
       return InDoubtError("gid '" + definition_.gid +
@@ -2454,7 +2459,7 @@ class Msg : public OptionSetters<Msg> {
     return CatchAsResult([&] { return endpoint_->CallBranch(call); });
   }
 
-  /// If this does not reach the coordinator, it asks the initiator later.
+  /// If this does not reach the coordinator, the coordinator asks the initiator later.
   void Abort(const std::string& reason) const {
     (void)CatchAsResult([&] {
       endpoint_->Abort(definition_.gid, TransType::kMsg, reason);
@@ -2466,7 +2471,7 @@ class Msg : public OptionSetters<Msg> {
   Definition definition_;
 };
 
-/// A message that `endpoint` will deliver: Coordinator or RemoteCoordinator, which must outlive the builder.
+/// A message for `endpoint`, a Coordinator or a RemoteCoordinator, which must outlive the builder.
 inline Msg NewMsg(Endpoint& endpoint, std::string gid) { return Msg(endpoint, std::move(gid)); }
 Msg NewMsg(Endpoint&& endpoint, std::string gid) = delete;
 
@@ -2475,7 +2480,7 @@ Msg NewMsg(Endpoint&& endpoint, std::string gid) = delete;
 
 // ---- dtm/client/saga.hpp -----------------------------------------------------------------------
 
-/// The saga builder: steps with their compensations, handed to any coordinator.
+/// The saga builder: steps with their compensations, for any coordinator.
 /// Needs: nlohmann/json. Threads: one builder by one thread at a time.
 /// Protocol: §4.1, §11.1.
 
@@ -2497,11 +2502,11 @@ class Saga : public OptionSetters<Saga> {
   /// function it must be of the function's payload type. A compensation may take another type, which
   /// can be read from the same JSON. At most 1000 steps of 256 KiB.
   ///
-  /// An action that failed, or gave no definite answer, is compensated too, since it may have left
-  /// something behind: a compensation must do nothing if its action did nothing.
+  /// An action that failed, or gave no definite result, is compensated too, since it may have had an
+  /// effect. So a compensation must do nothing if its action did nothing.
   /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
   ///                     a text that is not UTF-8), or the compensation cannot read it.
-  /// @throws RejectedError  the URL is none that could be called (no http://, no host, ...).
+  /// @throws RejectedError  the URL cannot be called (no http://, no host, ...).
   template <typename Action, typename Compensate, typename Payload>
   Saga& Add(const Action& action, const Compensate& compensate, const Payload& payload) & {
     static_assert(branch_args::CheckPayload<Action, Payload>());
@@ -2522,8 +2527,8 @@ class Saga : public OptionSetters<Saga> {
     return std::move(Add(action, compensate, payload));
   }
 
-  /// Step `branch` starts only after the steps in `after` have succeeded, and is compensated before
-  /// them. Steps are counted from 0. Use it with SetConcurrent.
+  /// `step` starts only after the steps in `after` have succeeded, and is compensated before them. Steps
+  /// are counted from 0. Use it with SetConcurrent. Submit refuses orders that form a cycle.
   Saga& AddBranchOrder(int step, std::vector<int> after) & {
     definition_.orders[step] = std::move(after);
     return *this;
@@ -2532,32 +2537,32 @@ class Saga : public OptionSetters<Saga> {
     return std::move(AddBranchOrder(step, std::move(after)));
   }
 
-  /// Starts all steps together, but for what AddBranchOrder says.
+  /// Starts all steps at once, except for the orders of AddBranchOrder.
   Saga& SetConcurrent() & {
     definition_.concurrent = true;
     return *this;
   }
   Saga SetConcurrent() && { return std::move(SetConcurrent()); }
 
-  /// Hands the saga to the coordinator; returns once it is durable there, not once it has run (with
-  /// SetWaitResult: once it has ended, or must wait). May be repeated: the same saga is never run
-  /// twice.
-  /// @throws InDoubtError   no answer; it may be stored. Submit again.
+  /// Gives the saga to the coordinator. Returns once it is durable there, not once it has run (with SetWaitResult:
+  /// once it has ended or must wait, after 6 s at the latest). May be repeated: the same saga never runs twice.
+  /// @throws InDoubtError   there was no answer; the saga may be stored. Submit again.
   /// @throws RejectedError  a limit, or the gid exists with other content; nothing was stored.
   /// @throws FailureError   the saga of this gid was rolled back.
   /// @throws StoreError     the coordinator could not store it; nothing was stored.
-  /// Cost: one commit, shared with what else is submitted at that moment.
+  /// Cost: one commit, shared with everything else that is submitted at that moment.
   TransResult Submit() const { return endpoint_->Submit(definition_); }
 
   /// Submit, then waits up to `timeout` for the end.
   /// @return succeed, failed (with the reason) or, at the timeout, the unfinished status.
+  /// @throws as Submit, but a saga that was rolled back is returned, not thrown.
   [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const {
     return endpoint_->SubmitAndWait(definition_, timeout);
   }
 
-  /// Submit without waiting. `callback` gets what Submit would have returned or thrown, on a thread
-  /// of the coordinator: it must be quick and must not wait for the coordinator.
-  /// @throws RejectedError  refused at once (a limit, too much is waiting); no callback follows.
+  /// Submit without waiting. `callback` gets what Submit would have returned or thrown. It runs on a thread
+  /// of the coordinator, so it must be quick and must not wait for the coordinator.
+  /// @throws RejectedError  refused at once (a limit, too much is waiting); the callback is not called.
   template <typename Callback>
   void SubmitAsync(Callback callback) const {
     static_assert(std::is_invocable_v<Callback&, const Answer&>,
@@ -2575,8 +2580,7 @@ class Saga : public OptionSetters<Saga> {
   Definition definition_;
 };
 
-/// A saga that `endpoint` will carry out: Coordinator or RemoteCoordinator. The endpoint must
-/// outlive the builder.
+/// A saga for `endpoint`, a Coordinator or a RemoteCoordinator, which must outlive the builder.
 inline Saga NewSaga(Endpoint& endpoint, std::string gid) { return Saga(endpoint, std::move(gid)); }
 Saga NewSaga(Endpoint&& endpoint, std::string gid) = delete;
 
@@ -2674,7 +2678,7 @@ inline BranchInfo InfoOf(const Definition& definition, std::size_t row) {
 
 // ---- dtm/client/sub_branches.hpp ---------------------------------------------------------------
 
-/// The ids of the branches that an initiator makes one after the other.
+/// The ids of the branches that an initiator calls itself, one after the other.
 /// Needs: std. Threads: one. Protocol: §1 (branch ids of tcc, xa and workflow).
 
 namespace dtm {
@@ -2766,7 +2770,7 @@ class GlobalTransaction {
 template <typename Body>
 TransResult RunGlobalTransaction(Endpoint& endpoint, Definition definition, const Body& body) {
   endpoint.Prepare(definition);
-  std::string reason = "it threw something that is no std::exception";
+  std::string reason = "it threw something that is not a std::exception";
   try {
     try {
       body();
@@ -2809,25 +2813,26 @@ TransResult RunGlobalTransaction(Endpoint& endpoint, TransType type, std::string
 namespace dtm {
 inline namespace v1 {
 
-/// A TCC transaction that is prepared: what the callback of TccGlobalTransaction gets.
+/// A prepared TCC transaction; the body of TccGlobalTransaction gets it.
 class Tcc : public GlobalTransaction {
  public:
   Tcc(Endpoint& endpoint, std::string gid, TransOptions options)
       : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
 
-  /// Inside a try, to have branches below it: `caller` is what the try was told; `options` are for the calls of
+  /// Inside a try, to have branches below it. `caller` is what the try was called with; `options` are for the calls of
   /// its own tries (request_timeout, branch_headers).
   Tcc(Endpoint& endpoint, const BranchInfo& caller, TransOptions options = {})
       : GlobalTransaction(endpoint, caller.gid, std::move(options), caller.branch_id) {}
 
-  /// Registers the branch, then calls its try. Confirm or cancel follow when the transaction is decided, with
-  /// the same payload, also if the try failed or was never reached: both have to cope with that. Branches are
-  /// URLs or registered functions; functions for confirm and cancel may take another type than the try, which can be
-  /// read from the same JSON. Returns the body of the answer (empty for a function).
-  /// @throws FailureError   the try said no: let it pass, and everything is cancelled.
+  /// Registers the branch, then calls its try; the call has `request_timeout` (3 s by default). Confirm or cancel follow
+  /// when the transaction is decided, with the same payload. Cancel also comes if the try failed or never arrived, and must
+  /// do nothing then. Branches are URLs or registered functions; a function for confirm or cancel may take a type of its own,
+  /// if that can be read from the same JSON. Returns the body of the reply (empty for a function).
+  /// @throws InDoubtError   there was no answer to the registration; the try was not called.
+  /// @throws FailureError   the try refused: let it pass, and everything is cancelled.
   /// @throws RejectedError  the transaction is decided already (its timeout); the try was not called.
   /// @throws LogicError     JSON cannot hold the payload, or a function cannot read it; the try was not called.
-  /// @throws Error          no definite answer of the try (OngoingError: not yet); cancelled as well.
+  /// @throws Error          the try gave no definite result (OngoingError: not yet). Let it pass, too.
   template <typename Payload, typename Try, typename Confirm, typename Cancel>
   std::string CallBranch(const Payload& payload, const Try& try_branch, const Confirm& confirm,
                          const Cancel& cancel) {
@@ -2849,10 +2854,12 @@ class Tcc : public GlobalTransaction {
   }
 };
 
-/// Prepares a TCC, runs `body(Tcc&)`, and submits: returns when it is durable that all branches will be
-/// confirmed (with options.wait_result: are). If `body` throws, all its branches are cancelled, and what it threw
-/// comes out. If neither happens (a crash), they are cancelled after options.timeout_to_fail (35 s).
-/// @throws what `body` threw; RejectedError: its timeout came first; else as Saga::Submit.
+/// Prepares a TCC, runs `body(Tcc&)`, and submits. Returns once it is durable that all branches will be confirmed (with
+/// options.wait_result: once they are, after 6 s at the latest). If `body` throws, all branches are cancelled and the
+/// exception passes. After a crash they are cancelled when options.timeout_to_fail (35 s) is over.
+/// @throws InDoubtError   there was no answer to prepare or submit; ask for the gid.
+/// @throws RejectedError  the timeout came before the submit: everything is cancelled.
+/// @throws what `body` threw; else as Saga::Submit.
 template <typename Body>
 TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
                                  const Body& body) {
@@ -2870,8 +2877,8 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body
 
 // ---- dtm/client/workflow_ledger.hpp ------------------------------------------------------------
 
-/// What a workflow has recorded, before and in this run: a recorded step is not done again. If what is recorded is not
-/// what this run does, nothing more is done.
+/// The recorded steps of a workflow, from earlier runs and from this one. A recorded step is not done again. If this run
+/// does not match the record, nothing more is done.
 /// Needs: std. Threads: thread-safe. Protocol: §4.5, §11.7; what a step was is this library's addition.
 
 #include <set>
@@ -2879,12 +2886,12 @@ TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body
 namespace dtm {
 inline namespace v1 {
 
-/// A step was done, but there is no answer of it that could be kept.
+/// A step was done, but its result cannot be recorded.
 struct NotKept {
   std::string why;
 };
 
-/// A limit was met when it was too late to refuse: the workflow fails, and what was done is undone.
+/// A limit was exceeded by something that was done already: the workflow fails, and what was done is undone.
 class BeyondLimit : public FailureError {
  public:
   using FailureError::FailureError;
@@ -2902,9 +2909,9 @@ class WorkflowLedger {
     }
   }
 
-  /// Does `work` and records its answer, or gives what it gave before. `step` says which it is: branch_id, op, action
+  /// Does `work` and records its result, or returns the recorded result. `step` identifies it: branch_id, op, action
   /// and topic.
-  /// @throws FailureError  it failed, now or before. BeyondLimit: it was done, but its answer cannot be kept; that is
+  /// @throws FailureError  it failed, now or before. BeyondLimit: it was done, but its result cannot be kept; that is
   /// recorded, so it is not done again.
   /// @throws LogicError    something else is recorded: see Refuse.
   /// @throws what `work` threw, and then nothing is recorded.
@@ -2932,7 +2939,7 @@ class WorkflowLedger {
     return step.payload;
   }
 
-  /// From now on no step begins and the workflow fails, whatever the function makes of it.
+  /// From now on no step begins and the workflow fails, even if the function catches the exception.
   [[noreturn]] void Doom(const std::string& why) {
     const std::lock_guard<std::mutex> lock(mutex_);
     doomed_ = Truncated(why, kMaxReasonBytes);
@@ -2951,8 +2958,8 @@ class WorkflowLedger {
          " bytes; the limit is " + std::to_string(kMaxPayloadBytes));
   }
 
-  /// The function has ended: everything that is recorded must have come again, and what began after an earlier decision
-  /// must fit to this one. `callbacks`: the branches that have one for it.
+  /// The function has ended. Everything recorded must have been replayed, and callbacks that have begun must belong to
+  /// this decision. `callbacks`: the branches that have one for it.
   /// @throws LogicError  see Refuse.
   void Decide(bool succeeded, const std::set<std::string>& callbacks) {
     CheckDecision(succeeded, callbacks);
@@ -2967,7 +2974,7 @@ class WorkflowLedger {
     if (recorded_.count({decision.branch_id, decision.op}) == 0) Record(decision);
   }
 
-  /// @throws LogicError  this run was refused, and the function went on all the same.
+  /// @throws LogicError  this run was refused, but the function ignored that.
   void CheckNotRefused() {
     const std::lock_guard<std::mutex> lock(mutex_);
     CheckRefused();
@@ -3032,7 +3039,7 @@ class WorkflowLedger {
     return old.payload;
   }
 
-  /// Who had decided before had done all its steps.
+  /// Once a decision is recorded, there can be no new steps.
   void CheckUndecided(const Step& step) {
     for (const auto& entry : recorded_) {
       const Op op = entry.first.second;
@@ -3043,9 +3050,9 @@ class WorkflowLedger {
     }
   }
 
-  /// Why the answer cannot be recorded; empty if it can.
+  /// Why the result cannot be recorded; empty if it can.
   std::string Unkept(const Step& step) {
-    if (step.op != Op::kAction) return {};  // a callback, which answers nothing
+    if (step.op != Op::kAction) return {};  // a callback, which has no result
     const std::string done = "gid '" + gid_ + "': branch " + step.branch_id +
                              " was done, but its answer cannot be kept: ";
     if (step.payload.size() > kMaxPayloadBytes) {
@@ -3065,7 +3072,7 @@ class WorkflowLedger {
     done_.insert({step.branch_id, step.op == Op::kBusiness ? Op::kAction : step.op});
   }
 
-  /// From now on this run does and undoes nothing, whatever the function makes of it.
+  /// From now on this run does and undoes nothing, even if the function catches the exception.
   [[noreturn]] void Refuse(const std::string& why) {
     refused_ = "gid '" + gid_ + "' does not go on: " + why +
                ". Nothing more is done or undone. Run the code that recorded it, or ForceStop it; "
@@ -3103,8 +3110,8 @@ class WorkflowLedger {
 
 // ---- dtm/client/workflow_function.hpp ----------------------------------------------------------
 
-/// What workflows are written in: the program's functions, steps and callbacks, and what they return as text.
-/// Needs: nlohmann/json. Threads: what is returned may be called in one thread at a time.
+/// Checks the functions, steps and callbacks of workflows, and turns their results into text.
+/// Needs: nlohmann/json. Threads: one thread at a time for each function that is returned.
 
 namespace dtm {
 inline namespace v1 {
@@ -3139,7 +3146,7 @@ std::function<std::string(Workflow&, const T&)> Erase(Function function) {
       });
 }
 
-/// The JSON of what a step returned.
+/// The result of a step as JSON text.
 /// @throws NotKept  JSON cannot hold it; the step was done, so it is not done again.
 template <typename Returned>
 std::string Written(const Returned& returned, const std::string& where) {
@@ -3154,8 +3161,8 @@ std::string Written(const Returned& returned, const std::string& where) {
   }
 }
 
-/// Does a step: what it returned, as the text that is recorded. `where` names its branch.
-/// @throws what it threw, and what its Result says.
+/// Runs a step, and returns its result as the text to record. `where` names its branch.
+/// @throws what it threw, or the exception that its Result stands for.
 template <typename Step>
 std::string Answer(const Step& step, const std::string& where) {
   static_assert(callable::Check<Step>(),
@@ -3190,7 +3197,7 @@ std::function<void()> Callback(Function function, const std::string& where) {
   }
 }
 
-/// What is called in both cases, with whether the workflow succeeded.
+/// A callback that runs in both cases and is told whether the workflow succeeded.
 template <typename Function>
 auto Finish(Function finish) {
   static_assert(std::is_invocable_v<Function&, bool>,
@@ -3209,7 +3216,7 @@ auto Finish(Function finish) {
 
 // ---- dtm/client/workflow_run.hpp ---------------------------------------------------------------
 
-/// One run of a workflow: its branches, whose steps are recorded and not done again.
+/// One run of a workflow, and its branches.
 /// Needs: nlohmann/json. Threads: NewBranch by one thread; the branches it returned may be used side by side.
 /// Protocol: §4.5, §11.7.
 
@@ -3218,13 +3225,13 @@ inline namespace v1 {
 
 class WorkflowBranch;
 
-/// One run of a workflow: what its function gets. The function may run several times (after a crash, or after
-/// an error that was none of FailureError): steps that are recorded are not done again, but give the answer they
-/// gave. So it must do the same steps in the same order every time, and nothing that matters outside of steps; also
-/// whether it fails is decided by answers of steps. A step that is recorded as another one (own code or a call, of which
-/// URL or function, the name of its branch) is refused: LogicError, before it or anything after it is done or undone. The
-/// transaction stays as it is and is tried again, with alerts, until the code that recorded it is back. (A Go server does
-/// not keep what a step was, there only missing steps and another decision are noticed.)
+/// One run of a workflow; its function gets this. The function may run several times (after a crash, or after an error
+/// other than FailureError). Recorded steps are not done again, but return their recorded results. So the function must do
+/// the same steps in the same order every time, must do nothing that matters outside of steps, and must fail or succeed by
+/// the results of steps only. A step that differs from the recorded one (own code or a call, the URL or function, the name
+/// of its branch) is refused with a LogicError, before it or anything after it is done or undone. The transaction stays as
+/// it is and is tried again, with alerts, until the code that recorded it is back. (A Go server does not store what a step
+/// was; there only missing steps and another decision are noticed.)
 class Workflow {
  public:
   Workflow(Endpoint& endpoint, std::string gid, const WorkflowState& state)
@@ -3235,8 +3242,8 @@ class Workflow {
   Workflow(const Workflow&) = delete;
   Workflow& operator=(const Workflow&) = delete;
 
-  /// The next branch, "01", "02", ...: at most one step (Do or Call), one OnRollback and one OnCommit. Its name is
-  /// recorded with them: steps of own code (Do) differ in nothing else.
+  /// The next branch, "01", "02", ...: it has at most one step (Do or Call), one OnRollback and one OnCommit. Its name is
+  /// recorded with them; it is the only thing that tells steps of own code (Do) apart.
   /// @throws BeyondLimit  more than 400: the workflow is rolled back.
   /// @throws LogicError   in a callback; a name of more than 128 bytes, or not UTF-8.
   WorkflowBranch NewBranch(std::string name = {});
@@ -3279,7 +3286,7 @@ class Workflow {
     list.push_back({std::move(step), std::move(callback)});
   }
 
-  /// A branch that failed did nothing, so there is nothing of it to undo.
+  /// A branch that failed did nothing, so it needs no undo.
   void ForgetRollbackOf(const std::string& branch_id) {
     const std::lock_guard<std::mutex> lock(mutex_);
     for (auto undo = rollbacks_.begin(); undo != rollbacks_.end(); ++undo) {
@@ -3289,7 +3296,7 @@ class Workflow {
     }
   }
 
-  /// The last registered first. A callback has to succeed in the end: if it throws, all of this comes again.
+  /// In reverse order of registration. A callback has to succeed in the end: if it throws, the run is repeated.
   void RunCallbacks(bool succeeded) {
     deciding_ = true;
     const std::vector<Undo>& list = succeeded ? commits_ : rollbacks_;
@@ -3326,8 +3333,9 @@ class WorkflowBranch {
   WorkflowBranch(Workflow& workflow, std::string id, std::string name)
       : workflow_(&workflow), id_(std::move(id)), name_(std::move(name)) {}
 
-  /// Called if the workflow fails, after the branches that came later were undone. Register it before the step.
-  /// `undo()` returns nothing or Result; it must cope with a step that did nothing, and may be called several times.
+  /// `undo()` is called if the workflow fails, after later branches were undone. Register it before the step.
+  /// It returns nothing or Result, must do nothing if the step did nothing, and may be called several times.
+  /// @throws LogicError  the branch has such a callback already, or this is inside a callback.
   template <typename Function>
   WorkflowBranch& OnRollback(Function undo) {
     return Keep(Op::kRollback, kOwnCode, workflow_function::Callback(std::move(undo), Where()));
@@ -3356,22 +3364,24 @@ class WorkflowBranch {
     return OnRollback([shared] { return shared(false); });
   }
 
-  /// Runs `step()` here and records what it returned: nothing, a text, or anything nlohmann can serialise. Returns
-  /// the recorded text. A Result is what it says: the text of a success, else what is thrown. It may run again if the
-  /// program dies between its end and the record: give it a barrier.
+  /// Runs `step()` here and records its result: nothing, a text, or anything nlohmann can serialise. Returns the
+  /// recorded text. If `step` returns a Result, a success gives its text, and anything else is thrown. The step may run
+  /// again if the program dies before the record is written: give it a barrier.
+  /// @throws InDoubtError  the coordinator gave no answer to the record; the workflow is run again later.
   /// @throws FailureError  it failed (and is recorded as that): let it pass, and the workflow is rolled back.
-  /// @throws BeyondLimit   it was done, but JSON cannot hold its answer (NaN), it has more than 256 KiB, or those of all
-  /// steps more than 4 MiB: the workflow is rolled back, with this branch, even if you do not let it pass.
+  /// @throws BeyondLimit   it was done, but JSON cannot hold its result (NaN), or it has more than 256 KiB, or the results of
+  /// all steps have more than 4 MiB: the workflow is rolled back, with this branch, even if you catch this.
   /// @throws LogicError    another step is recorded in its place: let it pass; see Workflow.
-  /// @throws what it threw  nothing is recorded, the workflow is run again later: after OngoingError at the
-  /// retry interval, after others with growing waits.
+  /// @throws what it threw  nothing is recorded, and the workflow is run again later: after OngoingError at the
+  /// retry interval, after other exceptions with growing waits.
   template <typename Function>
   std::string Do(const Function& step) {
     return RunStep(kOwnCode, [&] { return workflow_function::Answer(step, Where()); });
   }
 
-  /// Calls a branch, a URL or a registered function, and records the body of its answer; returns it.
-  /// @throws as Do
+  /// Calls a branch, a URL or a registered function, and records the body of its reply; returns it. A URL call has
+  /// `request_timeout` (3 s by default).
+  /// @throws as Do; Error: it gave no definite result. RejectedError: the URL cannot be called.
   template <typename Branch, typename Payload>
   std::string Call(const Branch& branch, const Payload& payload) {
     const Target target = TargetOf(branch, payload);
@@ -3384,7 +3394,7 @@ class WorkflowBranch {
 
  private:
   struct Target {
-    std::string what;  ///< as it is recorded; the url by which a function is reached may change
+    std::string what;  ///< as recorded; the url by which a function is called may change
     std::string url;
     std::string payload;
   };
@@ -3426,7 +3436,7 @@ class WorkflowBranch {
     return url.empty() ? kNoCall : ShownUrl(url);
   }
 
-  /// @throws LogicError  what could not be recorded is not called.
+  /// @throws LogicError  its URL or name cannot be recorded, so it is not called.
   template <typename Branch, typename Payload>
   Target TargetOf(const Branch& branch, const Payload& payload) const {
     static_assert(branch_args::CheckPayload<Branch, Payload>());
@@ -3453,7 +3463,7 @@ class WorkflowBranch {
                 [workflow = workflow_, op, id = id_, target = std::move(target)] {
                   try {
                     (void)workflow->CallUrl(id, op, target.url, target.payload);
-                  } catch (const NotKept&) {  // nobody wants its answer
+                  } catch (const NotKept&) {  // a callback needs no result
                   }
                 });
   }
@@ -3488,7 +3498,7 @@ inline WorkflowBranch Workflow::NewBranch(std::string name) {
 namespace dtm {
 inline namespace v1 {
 
-/// A registered workflow: starts it. A cheap copy refers to the same one.
+/// A registered workflow, to be started. Copies are cheap and refer to the same workflow.
 template <typename T>
 class WorkflowHandle {
  public:
@@ -3497,15 +3507,17 @@ class WorkflowHandle {
   WorkflowHandle(Endpoint& endpoint, std::string name, Function function)
       : shared_(std::make_shared<Shared>(endpoint, std::move(name), std::move(function))) {}
 
-  /// Runs the workflow in this thread, or returns what it returned if it has run before. If the process dies, the
-  /// coordinator resumes it where its name is registered. Of `options`, request_timeout and branch_headers are for its
-  /// calls by URL too; a dtm::Server elsewhere does not tell the headers to who resumes it.
-  /// @throws FailureError   it was rolled back; also if it returned more than 256 KiB, or met another limit.
-  /// @throws RejectedError  the gid is another transaction's, another workflow's, or was started with other data; nothing
+  /// Runs the workflow in this thread, or returns its result if it has run before. If the process dies, the
+  /// coordinator resumes it where its name is registered. The request_timeout and branch_headers of `options` are for its
+  /// URL calls too; but a dtm::Server elsewhere does not pass the headers on when the workflow is resumed. There is no
+  /// deadline for the whole.
+  /// @throws InDoubtError   the coordinator gave no answer; execute it again.
+  /// @throws FailureError   it was rolled back, perhaps because it returned more than 256 KiB or exceeded another limit.
+  /// @throws RejectedError  the gid belongs to another transaction or workflow, or was started with other data; nothing
   /// is run.
-  /// @throws LogicError     other steps are recorded than it does now; see Workflow.
-  /// @throws what a step threw: it is undecided, and the coordinator will have it run again; OngoingError: at the
-  /// retry interval.
+  /// @throws LogicError     the recorded steps are not those that it does now (see Workflow), or it is running already.
+  /// @throws what a step threw: the workflow is undecided, and the coordinator will run it again (after OngoingError at
+  /// the retry interval).
   std::string Execute(const std::string& gid, const T& data, TransOptions options = {}) const {
     const Running running(*shared_, gid);
     if (!running.Alone()) throw LogicError("gid '" + gid + "' is running in this process already");
@@ -3520,7 +3532,7 @@ class WorkflowHandle {
     return Run(std::move(definition), given, data, std::move(options));
   }
 
-  /// What the coordinator calls to go on with it: `given` is what it was started with.
+  /// The coordinator calls this to resume it; `given` is the data that it was started with.
   Result Resume(const std::string& gid, const nlohmann::json& given) const {
     const Running running(*shared_, gid);
     if (!running.Alone()) return Result::Ongoing("it is running in this process");
@@ -3570,7 +3582,7 @@ class WorkflowHandle {
   };
 
   static T DataOf(const nlohmann::json& given) {
-    if constexpr (payload::kReadable<T>) {  // else RegisterWorkflow has said so
+    if constexpr (payload::kReadable<T>) {  // else RegisterWorkflow has reported it
       try {
         return given.template get<T>();
       } catch (const nlohmann::json::exception& error) {
@@ -3580,7 +3592,7 @@ class WorkflowHandle {
     throw LogicError("its data cannot be read");
   }
 
-  /// Not every coordinator compares (Go's does not), so this does.
+  /// The Go server does not compare, so this does.
   void CheckSame(const std::string& gid, const WorkflowState& state,
                  const nlohmann::json& given) const {
     if (state.workflow.empty() && state.data.empty()) return;  // it is not told
@@ -3636,9 +3648,9 @@ class WorkflowHandle {
 };
 
 /// Registers a workflow: `function(Workflow&, const T&)`, which returns nothing or a text, its result. The name is
-/// stored; after a restart register the same again, and what a crash left goes on. `functions` is the Coordinator of
-/// this program, which runs it when `endpoint` asks to go on: the same one, or, for a coordinator elsewhere, one that a
-/// dtm::Server serves.
+/// stored: register the same name after a restart, and workflows that a crash interrupted continue. `functions` is the
+/// Coordinator of this program, which runs the workflow when `endpoint` resumes it: the same coordinator, or, for one
+/// elsewhere, a coordinator that a dtm::Server serves.
 /// @throws LogicError  the name is taken, the function is empty, or `endpoint` cannot reach `functions`.
 template <typename T, typename Functions, typename Function>
 WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
@@ -3671,16 +3683,17 @@ WorkflowHandle<T> RegisterWorkflow(Coordinator& tm, const std::string& name, Fun
 namespace dtm {
 inline namespace v1 {
 
-/// An XA transaction that is prepared: what the callback of XaGlobalTransaction gets.
+/// A prepared XA transaction; the body of XaGlobalTransaction gets it.
 class Xa : public GlobalTransaction {
  public:
   Xa(Endpoint& endpoint, std::string gid, TransOptions options)
       : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
 
-  /// Calls the branch, which does its work in an XA transaction, prepares that and registers itself; it is
-  /// told commit or rollback at the same url. Returns the body of its answer.
-  /// @throws FailureError  it said no: let it pass, and everything is rolled back.
-  /// @throws Error         no definite answer.
+  /// Calls the branch, which does its work in an XA transaction, registers itself and prepares. Later it is called at the
+  /// same url to commit or to roll back. The call has `request_timeout` (3 s by default). Returns the body of its reply.
+  /// @throws FailureError  it refused: let it pass, and everything is rolled back.
+  /// @throws LogicError    JSON cannot hold the payload; the branch was not called.
+  /// @throws Error         it gave no definite result (OngoingError: not yet). Let it pass, too.
   template <typename Payload, typename Branch>
   std::string CallBranch(const Payload& payload, const Branch& branch) {
     static_assert(branch_args::CheckPayload<Branch, Payload>());
@@ -12492,7 +12505,7 @@ class Connections {
     files_.Copied(writer->log.Now());
     return writer;
   }
-  /// @throws what on_open threw; StoreError: it is no std::exception.
+  /// @throws what on_open threw; StoreError: it is not a std::exception.
   void CallOnOpen(const sql::Database& db) const {
     try {
       if (on_open_) on_open_(db.Handle());

@@ -73,11 +73,11 @@ TEST_CASE(
   CHECK(f.endpoint.log.at(1) == "abort tcc g");
 }
 
-TEST_CASE("global transaction: what is no std::exception aborts it too") {
+TEST_CASE("global transaction: what is not a std::exception aborts it too") {
   Fixture f;
   CHECK_THROWS_AS(f.RunThrowing(42), int);
   CHECK(f.endpoint.log == Lines{"prepare g", "abort tcc g"});
-  CHECK(f.endpoint.aborted.at(0).second == "it threw something that is no std::exception");
+  CHECK(f.endpoint.aborted.at(0).second == "it threw something that is not a std::exception");
 }
 
 TEST_CASE("global transaction: an error of the abort itself is ignored, the body's comes out") {

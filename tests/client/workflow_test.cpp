@@ -92,7 +92,7 @@ TEST_CASE(
   CHECK(f.did == Lines{"two"});
 }
 
-TEST_CASE("workflow client: what is no std::exception ends nothing either") {
+TEST_CASE("workflow client: what is not a std::exception ends nothing either") {
   Fixture f;
   CHECK_THROWS_AS(
       f.Make([](Workflow& wf) { return wf.NewBranch().Do([] { throw 42; }); }).Execute("g", 1),

@@ -102,7 +102,7 @@ inline std::string WhatWasThrown() noexcept {
     } catch (const std::exception& error) {
       return error.what();
     } catch (...) {
-      return "it threw something that is no std::exception";
+      return "it threw something that is not a std::exception";
     }
   } catch (...) {
     return "out of memory";  // so short that it takes none

@@ -17,8 +17,8 @@
 namespace dtm {
 inline namespace v1 {
 
-/// Nothing to undo in this step (or nothing to do): `.Add(notify, kNoBranch, payload)`. Also the
-/// last step may have to be undone: when it times out or the saga is cancelled while it runs.
+/// Nothing to undo in this step (or nothing to do): `.Add(notify, kNoBranch, payload)`. Note that even
+/// the last step may have to be undone: it may time out, or the saga may be cancelled while it runs.
 struct NoBranch {};
 inline constexpr NoBranch kNoBranch{};
 
@@ -31,7 +31,7 @@ struct IsLocalBranch<LocalBranch<T>> : std::true_type {
   using Type = T;
 };
 
-/// What the compiler can say of a branch. It is said first if this stands in a static_assert.
+/// Checks the type of a branch. Call it in a static_assert, so that this error is the first that the compiler reports.
 template <typename Branch>
 constexpr bool CheckBranch() {
   static_assert(!std::is_null_pointer_v<Branch>,
@@ -42,7 +42,7 @@ constexpr bool CheckBranch() {
   return true;
 }
 
-/// And of a branch and its payload: what a registered function takes is what it gets.
+/// Checks that a branch can take this payload.
 template <typename Branch, typename Payload>
 constexpr bool CheckPayload() {
   static_assert(CheckBranch<Branch>());
@@ -62,13 +62,13 @@ nlohmann::json Json(const Payload& payload) {
   if constexpr (payload::kWritable<Payload>) {
     return nlohmann::json(payload);
   } else {
-    return {};  // CheckPayload has said so
+    return {};  // CheckPayload has reported it
   }
 }
 
-/// A branch that is called later with the payload of another one (compensation, confirm, cancel): a registered function
-/// may take a type of its own, if that can be read from the same JSON.
-/// @throws LogicError  it cannot: it would be found out when the branch is needed.
+/// For a branch that is called later with the payload of another one (compensation, confirm, cancel): a registered
+/// function may take a type of its own, if that can be read from the same JSON.
+/// @throws LogicError  it cannot. Without this check the error would come only when the branch is needed.
 template <typename Payload, typename Branch>
 void CheckReads(const Branch&, const std::string& gid, const std::string& where,
                 const nlohmann::json& payload) {
@@ -94,8 +94,8 @@ std::string Url(const Endpoint& endpoint, const std::string&, const LocalBranch<
   return endpoint.UrlOfLocal(branch.name, branch.owner);
 }
 
-/// @throws LogicError  a name where a function is meant; a null pointer.
-/// @throws RejectedError  nobody could call it.
+/// @throws LogicError     it is the name of a function instead of what Register returned, or a null pointer.
+/// @throws RejectedError  it is not a URL that can be called.
 inline std::string Url(const Endpoint&, const std::string& gid, const std::string& url) {
   if (IsLocal(url)) {
     throw LogicError("gid '" + gid + "': '" + url +
@@ -113,8 +113,8 @@ inline std::string Url(const Endpoint& endpoint, const std::string& gid, const c
                    "': a branch is a null pointer; where there is nothing to call write kNoBranch");
 }
 
-/// The JSON text of a payload; `where` says of what.
-/// @throws LogicError  it cannot be written.
+/// The JSON text of a payload; `where` names its branch in errors.
+/// @throws LogicError  JSON cannot hold it.
 inline std::string Text(const std::string& gid, const std::string& where,
                         const nlohmann::json& payload) {
   return payload::Text("gid '" + gid + "': the payload of " + where, payload);

@@ -55,7 +55,7 @@ class GlobalTransaction {
 template <typename Body>
 TransResult RunGlobalTransaction(Endpoint& endpoint, Definition definition, const Body& body) {
   endpoint.Prepare(definition);
-  std::string reason = "it threw something that is no std::exception";
+  std::string reason = "it threw something that is not a std::exception";
   try {
     try {
       body();

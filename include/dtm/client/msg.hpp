@@ -1,4 +1,4 @@
-/// The 2-phase message builder: branches that are called if and only if a local transaction was committed.
+/// The two-phase message builder: branches that are called if and only if a local transaction was committed.
 /// Needs: nlohmann/json. Threads: one builder by one thread at a time. Protocol: §4.2, §11.1, §11.3.
 #pragma once
 
@@ -31,10 +31,10 @@ class Msg : public OptionSetters<Msg> {
   }
 
   /// Adds a branch, a URL or a registered function, and its payload. Branches are called in this order, each
-  /// until it succeeds: it cannot say no, so it must be able to do what it is asked.
+  /// until it succeeds. A branch cannot refuse, so it must always be able to do its work in the end.
   /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
   /// a text that is not UTF-8).
-  /// @throws RejectedError  the URL is none that could be called (no http://, no host, ...).
+  /// @throws RejectedError  the URL cannot be called (no http://, no host, ...).
   template <typename Action, typename Payload>
   Msg& Add(const Action& action, const Payload& payload) & {
     static_assert(branch_args::CheckPayload<Action, Payload>());
@@ -46,7 +46,8 @@ class Msg : public OptionSetters<Msg> {
     return std::move(Add(action, payload));
   }
 
-  /// Adds everybody who has subscribed to the topic when the message is stored.
+  /// Adds all subscribers of the topic, as they are when the message is stored.
+  /// @throws LogicError  JSON cannot hold the payload.
   template <typename Payload>
   Msg& AddTopic(const std::string& topic, const Payload& payload) & {
     static_assert(branch_args::CheckPayload<std::string, Payload>());
@@ -57,24 +58,24 @@ class Msg : public OptionSetters<Msg> {
     return std::move(AddTopic(topic, payload));
   }
 
-  /// Nothing is called before this has passed since the message was stored; at most 366 days.
+  /// No branch is called until this much time has passed since the message was stored; at most 366 days.
   Msg& SetDelay(std::chrono::seconds delay) & {
     definition_.delay = delay;
     return *this;
   }
   Msg SetDelay(std::chrono::seconds delay) && { return std::move(SetDelay(delay)); }
 
-  /// Calls all branches together.
+  /// Calls all branches at once, instead of one after the other.
   Msg& SetConcurrent() & {
     definition_.concurrent = true;
     return *this;
   }
   Msg SetConcurrent() && { return std::move(SetConcurrent()); }
 
-  /// Stores it; nothing is called before Submit. If that does not come within the timeout (35 s, see
-  /// SetTimeoutToFail), `query_prepared` is asked: success = deliver, FAILURE = forget it.
+  /// Stores the message; no branch is called before Submit. If that does not come within the timeout (35 s, see
+  /// SetTimeoutToFail), `query_prepared` is asked: success means deliver, FAILURE means forget it.
   /// `query_prepared` is a URL or a function registered for nlohmann::json, which gets null.
-  /// @throws as Submit
+  /// @throws as Submit; LogicError: the function belongs to another coordinator.
   template <typename Query>
   void Prepare(const Query& query_prepared) {
     static_assert(branch_args::CheckBranch<Query>());
@@ -87,8 +88,10 @@ class Msg : public OptionSetters<Msg> {
     endpoint_->Prepare(definition_);
   }
 
-  /// Hands it over for delivery, after Prepare or without; durable when it returns. May be repeated.
-  /// @throws InDoubtError   no answer; it may be stored. Submit again.
+  /// Submits the message for delivery, with or without a Prepare before; it is durable when this returns. May be repeated.
+  /// Returns after one commit (with SetWaitResult: when it has ended or must wait, after 6 s at the latest); a
+  /// RemoteCoordinator waits for the reply as long as its request timeout says.
+  /// @throws InDoubtError   there was no answer; the message may be stored. Submit again.
   /// @throws RejectedError  a limit, a topic without subscribers, other content; nothing was stored.
   /// @throws FailureError   it was aborted.
   /// @throws StoreError     the coordinator could not store it; nothing was stored.
@@ -98,20 +101,20 @@ class Msg : public OptionSetters<Msg> {
     return endpoint_->SubmitAndWait(definition_, timeout);
   }
 
-  /// Prepare, `business`, Submit. `business` runs a local transaction and gets the identity to use for its
-  /// barrier, `const BranchInfo&`; it returns nothing or Result. `query_prepared` looks at that barrier:
+  /// Prepare, `business`, Submit. `business` runs a local transaction. It gets a `const BranchInfo&` to make its
+  /// barrier from, and returns nothing or Result. `query_prepared` reads the row of that barrier:
   ///
   ///   msg.DoAndSubmit(query, [&](const dtm::BranchInfo& who) {
   ///     dtm::Barrier barrier = dtm::BarrierFrom(who);
   ///     return table.Call(barrier, [&](sqlite3* db) { Debit(db, 30); });
   ///   });
   ///
-  /// FailureError or Result::Failure: nothing was committed, the message is aborted. Any other error leaves
-  /// open whether it was: `query_prepared` is asked at once; if it says success the message is submitted and
-  /// this returns as if nothing had happened.
-  /// @throws InDoubtError  also if the submit was refused for now (too much is waiting, the store failed) when
-  /// `business` had committed: the message is prepared, and delivered when `query_prepared` is asked.
-  /// @throws what `business` threw, else as Submit.
+  /// FailureError or Result::Failure: nothing was committed, and the message is aborted. After any other error it is
+  /// not known whether `business` committed, so `query_prepared` is asked at once. If it returns success, the message is
+  /// submitted and this returns normally.
+  /// @throws InDoubtError  also if `business` committed but the submit was refused for now (too much is waiting, the
+  /// store failed): the message is prepared, and will be delivered when the coordinator asks `query_prepared`.
+  /// @throws what `business` threw; else as Submit.
   template <typename Query, typename Business>
   TransResult DoAndSubmit(const Query& query_prepared, const Business& business) {
     static_assert(callable::Check<Business, const BranchInfo&>(),
@@ -153,7 +156,7 @@ class Msg : public OptionSetters<Msg> {
     return *this;
   }
 
-  /// "Nothing was changed" would not be true: the local transaction is committed.
+  /// A refusal says "nothing was changed". That would be false here: the local transaction is committed.
   TransResult SubmitCommitted() const {
     const auto in_doubt = [this](const Error& error) {
       return InDoubtError("gid '" + definition_.gid +
@@ -179,7 +182,7 @@ class Msg : public OptionSetters<Msg> {
     return CatchAsResult([&] { return endpoint_->CallBranch(call); });
   }
 
-  /// If this does not reach the coordinator, it asks the initiator later.
+  /// If this does not reach the coordinator, the coordinator asks the initiator later.
   void Abort(const std::string& reason) const {
     (void)CatchAsResult([&] {
       endpoint_->Abort(definition_.gid, TransType::kMsg, reason);
@@ -191,7 +194,7 @@ class Msg : public OptionSetters<Msg> {
   Definition definition_;
 };
 
-/// A message that `endpoint` will deliver: Coordinator or RemoteCoordinator, which must outlive the builder.
+/// A message for `endpoint`, a Coordinator or a RemoteCoordinator, which must outlive the builder.
 inline Msg NewMsg(Endpoint& endpoint, std::string gid) { return Msg(endpoint, std::move(gid)); }
 Msg NewMsg(Endpoint&& endpoint, std::string gid) = delete;
 

@@ -11,19 +11,21 @@
 namespace dtm {
 inline namespace v1 {
 
-/// `Builder` derives from this, so that chains keep its type and its value category. Values are
-/// checked when the transaction is submitted; 0 means the coordinator's default.
+/// `Builder` derives from this, so that chained calls keep its type and its value category. The values are
+/// checked by Submit, which throws RejectedError; 0 means the coordinator's default.
 template <typename Builder>
 class OptionSetters {
  public:
-  /// Submit answers when the transaction has ended, or must wait for a timer, or after 6 s.
+  /// Submit returns when the transaction has ended or must wait for a timer, or after 6 s.
   Builder& SetWaitResult(bool wait = true) & {
     Options().wait_result = wait;
     return Self();
   }
   Builder SetWaitResult(bool wait = true) && { return std::move(SetWaitResult(wait)); }
 
-  /// Rolled back if it has not succeeded after this long; 1 s to 1 day. A saga has no default.
+  /// The transaction is rolled back if it has not succeeded by then; 1 s to 1 day. By default a saga and a
+  /// workflow have no timeout; msg, tcc and xa have 35 s for their submit.
+
   Builder& SetTimeoutToFail(std::chrono::seconds timeout) & {
     Options().timeout_to_fail = timeout;
     return Self();
@@ -32,8 +34,8 @@ class OptionSetters {
     return std::move(SetTimeoutToFail(timeout));
   }
 
-  /// The first wait after an error, doubled with each further one up to an hour; the fixed wait
-  /// after ONGOING. 1 s to 1 day.
+  /// The first wait after an error (it doubles with each further error, up to an hour), and the wait after
+  /// ONGOING. 1 s to 1 day; default: 10 s, see Options::retry_interval.
   Builder& SetRetryInterval(std::chrono::seconds interval) & {
     Options().retry_interval = interval;
     return Self();
@@ -42,16 +44,16 @@ class OptionSetters {
     return std::move(SetRetryInterval(interval));
   }
 
-  /// How often actions of a saga that brought no result are tried again, all of them together; the next such
-  /// result rolls it back. So SetRetryLimit(3) of a saga with one action allows four tries, as with dtm's own
-  /// server. 0: no limit. Calls that did not start do not count; what is no saga action is tried until it is done.
+  /// How often the actions of a saga, counted together, are called again after a call without a definite result;
+  /// the next such call rolls the saga back. So SetRetryLimit(3) for a saga with one action allows four calls, as with
+  /// dtm's own server. 0: no limit. Calls that did not start do not count. Only saga actions have this limit.
   Builder& SetRetryLimit(int limit) & {
     Options().retry_limit = limit;
     return Self();
   }
   Builder SetRetryLimit(int limit) && { return std::move(SetRetryLimit(limit)); }
 
-  /// Deadline of one branch call by URL; 1 s to 1 day.
+  /// The deadline of one branch call by URL; 1 s to 1 day. Default: 3 s, see Options::request_timeout.
   Builder& SetRequestTimeout(std::chrono::seconds timeout) & {
     Options().request_timeout = timeout;
     return Self();

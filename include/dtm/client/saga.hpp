@@ -1,4 +1,4 @@
-/// The saga builder: steps with their compensations, handed to any coordinator.
+/// The saga builder: steps with their compensations, for any coordinator.
 /// Needs: nlohmann/json. Threads: one builder by one thread at a time.
 /// Protocol: §4.1, §11.1.
 #pragma once
@@ -35,11 +35,11 @@ class Saga : public OptionSetters<Saga> {
   /// function it must be of the function's payload type. A compensation may take another type, which
   /// can be read from the same JSON. At most 1000 steps of 256 KiB.
   ///
-  /// An action that failed, or gave no definite answer, is compensated too, since it may have left
-  /// something behind: a compensation must do nothing if its action did nothing.
+  /// An action that failed, or gave no definite result, is compensated too, since it may have had an
+  /// effect. So a compensation must do nothing if its action did nothing.
   /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
   ///                     a text that is not UTF-8), or the compensation cannot read it.
-  /// @throws RejectedError  the URL is none that could be called (no http://, no host, ...).
+  /// @throws RejectedError  the URL cannot be called (no http://, no host, ...).
   template <typename Action, typename Compensate, typename Payload>
   Saga& Add(const Action& action, const Compensate& compensate, const Payload& payload) & {
     static_assert(branch_args::CheckPayload<Action, Payload>());
@@ -60,8 +60,8 @@ class Saga : public OptionSetters<Saga> {
     return std::move(Add(action, compensate, payload));
   }
 
-  /// Step `branch` starts only after the steps in `after` have succeeded, and is compensated before
-  /// them. Steps are counted from 0. Use it with SetConcurrent.
+  /// `step` starts only after the steps in `after` have succeeded, and is compensated before them. Steps
+  /// are counted from 0. Use it with SetConcurrent. Submit refuses orders that form a cycle.
   Saga& AddBranchOrder(int step, std::vector<int> after) & {
     definition_.orders[step] = std::move(after);
     return *this;
@@ -70,32 +70,32 @@ class Saga : public OptionSetters<Saga> {
     return std::move(AddBranchOrder(step, std::move(after)));
   }
 
-  /// Starts all steps together, but for what AddBranchOrder says.
+  /// Starts all steps at once, except for the orders of AddBranchOrder.
   Saga& SetConcurrent() & {
     definition_.concurrent = true;
     return *this;
   }
   Saga SetConcurrent() && { return std::move(SetConcurrent()); }
 
-  /// Hands the saga to the coordinator; returns once it is durable there, not once it has run (with
-  /// SetWaitResult: once it has ended, or must wait). May be repeated: the same saga is never run
-  /// twice.
-  /// @throws InDoubtError   no answer; it may be stored. Submit again.
+  /// Gives the saga to the coordinator. Returns once it is durable there, not once it has run (with SetWaitResult:
+  /// once it has ended or must wait, after 6 s at the latest). May be repeated: the same saga never runs twice.
+  /// @throws InDoubtError   there was no answer; the saga may be stored. Submit again.
   /// @throws RejectedError  a limit, or the gid exists with other content; nothing was stored.
   /// @throws FailureError   the saga of this gid was rolled back.
   /// @throws StoreError     the coordinator could not store it; nothing was stored.
-  /// Cost: one commit, shared with what else is submitted at that moment.
+  /// Cost: one commit, shared with everything else that is submitted at that moment.
   TransResult Submit() const { return endpoint_->Submit(definition_); }
 
   /// Submit, then waits up to `timeout` for the end.
   /// @return succeed, failed (with the reason) or, at the timeout, the unfinished status.
+  /// @throws as Submit, but a saga that was rolled back is returned, not thrown.
   [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const {
     return endpoint_->SubmitAndWait(definition_, timeout);
   }
 
-  /// Submit without waiting. `callback` gets what Submit would have returned or thrown, on a thread
-  /// of the coordinator: it must be quick and must not wait for the coordinator.
-  /// @throws RejectedError  refused at once (a limit, too much is waiting); no callback follows.
+  /// Submit without waiting. `callback` gets what Submit would have returned or thrown. It runs on a thread
+  /// of the coordinator, so it must be quick and must not wait for the coordinator.
+  /// @throws RejectedError  refused at once (a limit, too much is waiting); the callback is not called.
   template <typename Callback>
   void SubmitAsync(Callback callback) const {
     static_assert(std::is_invocable_v<Callback&, const Answer&>,
@@ -113,8 +113,7 @@ class Saga : public OptionSetters<Saga> {
   Definition definition_;
 };
 
-/// A saga that `endpoint` will carry out: Coordinator or RemoteCoordinator. The endpoint must
-/// outlive the builder.
+/// A saga for `endpoint`, a Coordinator or a RemoteCoordinator, which must outlive the builder.
 inline Saga NewSaga(Endpoint& endpoint, std::string gid) { return Saga(endpoint, std::move(gid)); }
 Saga NewSaga(Endpoint&& endpoint, std::string gid) = delete;
 

@@ -1,4 +1,4 @@
-/// The ids of the branches that an initiator makes one after the other.
+/// The ids of the branches that an initiator calls itself, one after the other.
 /// Needs: std. Threads: one. Protocol: §1 (branch ids of tcc, xa and workflow).
 #pragma once
 

@@ -16,25 +16,26 @@
 namespace dtm {
 inline namespace v1 {
 
-/// A TCC transaction that is prepared: what the callback of TccGlobalTransaction gets.
+/// A prepared TCC transaction; the body of TccGlobalTransaction gets it.
 class Tcc : public GlobalTransaction {
  public:
   Tcc(Endpoint& endpoint, std::string gid, TransOptions options)
       : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
 
-  /// Inside a try, to have branches below it: `caller` is what the try was told; `options` are for the calls of
+  /// Inside a try, to have branches below it. `caller` is what the try was called with; `options` are for the calls of
   /// its own tries (request_timeout, branch_headers).
   Tcc(Endpoint& endpoint, const BranchInfo& caller, TransOptions options = {})
       : GlobalTransaction(endpoint, caller.gid, std::move(options), caller.branch_id) {}
 
-  /// Registers the branch, then calls its try. Confirm or cancel follow when the transaction is decided, with
-  /// the same payload, also if the try failed or was never reached: both have to cope with that. Branches are
-  /// URLs or registered functions; functions for confirm and cancel may take another type than the try, which can be
-  /// read from the same JSON. Returns the body of the answer (empty for a function).
-  /// @throws FailureError   the try said no: let it pass, and everything is cancelled.
+  /// Registers the branch, then calls its try; the call has `request_timeout` (3 s by default). Confirm or cancel follow
+  /// when the transaction is decided, with the same payload. Cancel also comes if the try failed or never arrived, and must
+  /// do nothing then. Branches are URLs or registered functions; a function for confirm or cancel may take a type of its own,
+  /// if that can be read from the same JSON. Returns the body of the reply (empty for a function).
+  /// @throws InDoubtError   there was no answer to the registration; the try was not called.
+  /// @throws FailureError   the try refused: let it pass, and everything is cancelled.
   /// @throws RejectedError  the transaction is decided already (its timeout); the try was not called.
   /// @throws LogicError     JSON cannot hold the payload, or a function cannot read it; the try was not called.
-  /// @throws Error          no definite answer of the try (OngoingError: not yet); cancelled as well.
+  /// @throws Error          the try gave no definite result (OngoingError: not yet). Let it pass, too.
   template <typename Payload, typename Try, typename Confirm, typename Cancel>
   std::string CallBranch(const Payload& payload, const Try& try_branch, const Confirm& confirm,
                          const Cancel& cancel) {
@@ -56,10 +57,12 @@ class Tcc : public GlobalTransaction {
   }
 };
 
-/// Prepares a TCC, runs `body(Tcc&)`, and submits: returns when it is durable that all branches will be
-/// confirmed (with options.wait_result: are). If `body` throws, all its branches are cancelled, and what it threw
-/// comes out. If neither happens (a crash), they are cancelled after options.timeout_to_fail (35 s).
-/// @throws what `body` threw; RejectedError: its timeout came first; else as Saga::Submit.
+/// Prepares a TCC, runs `body(Tcc&)`, and submits. Returns once it is durable that all branches will be confirmed (with
+/// options.wait_result: once they are, after 6 s at the latest). If `body` throws, all branches are cancelled and the
+/// exception passes. After a crash they are cancelled when options.timeout_to_fail (35 s) is over.
+/// @throws InDoubtError   there was no answer to prepare or submit; ask for the gid.
+/// @throws RejectedError  the timeout came before the submit: everything is cancelled.
+/// @throws what `body` threw; else as Saga::Submit.
 template <typename Body>
 TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
                                  const Body& body) {

@@ -26,7 +26,7 @@
 namespace dtm {
 inline namespace v1 {
 
-/// A registered workflow: starts it. A cheap copy refers to the same one.
+/// A registered workflow, to be started. Copies are cheap and refer to the same workflow.
 template <typename T>
 class WorkflowHandle {
  public:
@@ -35,15 +35,17 @@ class WorkflowHandle {
   WorkflowHandle(Endpoint& endpoint, std::string name, Function function)
       : shared_(std::make_shared<Shared>(endpoint, std::move(name), std::move(function))) {}
 
-  /// Runs the workflow in this thread, or returns what it returned if it has run before. If the process dies, the
-  /// coordinator resumes it where its name is registered. Of `options`, request_timeout and branch_headers are for its
-  /// calls by URL too; a dtm::Server elsewhere does not tell the headers to who resumes it.
-  /// @throws FailureError   it was rolled back; also if it returned more than 256 KiB, or met another limit.
-  /// @throws RejectedError  the gid is another transaction's, another workflow's, or was started with other data; nothing
+  /// Runs the workflow in this thread, or returns its result if it has run before. If the process dies, the
+  /// coordinator resumes it where its name is registered. The request_timeout and branch_headers of `options` are for its
+  /// URL calls too; but a dtm::Server elsewhere does not pass the headers on when the workflow is resumed. There is no
+  /// deadline for the whole.
+  /// @throws InDoubtError   the coordinator gave no answer; execute it again.
+  /// @throws FailureError   it was rolled back, perhaps because it returned more than 256 KiB or exceeded another limit.
+  /// @throws RejectedError  the gid belongs to another transaction or workflow, or was started with other data; nothing
   /// is run.
-  /// @throws LogicError     other steps are recorded than it does now; see Workflow.
-  /// @throws what a step threw: it is undecided, and the coordinator will have it run again; OngoingError: at the
-  /// retry interval.
+  /// @throws LogicError     the recorded steps are not those that it does now (see Workflow), or it is running already.
+  /// @throws what a step threw: the workflow is undecided, and the coordinator will run it again (after OngoingError at
+  /// the retry interval).
   std::string Execute(const std::string& gid, const T& data, TransOptions options = {}) const {
     const Running running(*shared_, gid);
     if (!running.Alone()) throw LogicError("gid '" + gid + "' is running in this process already");
@@ -58,7 +60,7 @@ class WorkflowHandle {
     return Run(std::move(definition), given, data, std::move(options));
   }
 
-  /// What the coordinator calls to go on with it: `given` is what it was started with.
+  /// The coordinator calls this to resume it; `given` is the data that it was started with.
   Result Resume(const std::string& gid, const nlohmann::json& given) const {
     const Running running(*shared_, gid);
     if (!running.Alone()) return Result::Ongoing("it is running in this process");
@@ -108,7 +110,7 @@ class WorkflowHandle {
   };
 
   static T DataOf(const nlohmann::json& given) {
-    if constexpr (payload::kReadable<T>) {  // else RegisterWorkflow has said so
+    if constexpr (payload::kReadable<T>) {  // else RegisterWorkflow has reported it
       try {
         return given.template get<T>();
       } catch (const nlohmann::json::exception& error) {
@@ -118,7 +120,7 @@ class WorkflowHandle {
     throw LogicError("its data cannot be read");
   }
 
-  /// Not every coordinator compares (Go's does not), so this does.
+  /// The Go server does not compare, so this does.
   void CheckSame(const std::string& gid, const WorkflowState& state,
                  const nlohmann::json& given) const {
     if (state.workflow.empty() && state.data.empty()) return;  // it is not told
@@ -174,9 +176,9 @@ class WorkflowHandle {
 };
 
 /// Registers a workflow: `function(Workflow&, const T&)`, which returns nothing or a text, its result. The name is
-/// stored; after a restart register the same again, and what a crash left goes on. `functions` is the Coordinator of
-/// this program, which runs it when `endpoint` asks to go on: the same one, or, for a coordinator elsewhere, one that a
-/// dtm::Server serves.
+/// stored: register the same name after a restart, and workflows that a crash interrupted continue. `functions` is the
+/// Coordinator of this program, which runs the workflow when `endpoint` resumes it: the same coordinator, or, for one
+/// elsewhere, a coordinator that a dtm::Server serves.
 /// @throws LogicError  the name is taken, the function is empty, or `endpoint` cannot reach `functions`.
 template <typename T, typename Functions, typename Function>
 WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,

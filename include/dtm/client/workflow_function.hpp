@@ -1,5 +1,5 @@
-/// What workflows are written in: the program's functions, steps and callbacks, and what they return as text.
-/// Needs: nlohmann/json. Threads: what is returned may be called in one thread at a time.
+/// Checks the functions, steps and callbacks of workflows, and turns their results into text.
+/// Needs: nlohmann/json. Threads: one thread at a time for each function that is returned.
 #pragma once
 
 #include <exception>
@@ -52,7 +52,7 @@ std::function<std::string(Workflow&, const T&)> Erase(Function function) {
       });
 }
 
-/// The JSON of what a step returned.
+/// The result of a step as JSON text.
 /// @throws NotKept  JSON cannot hold it; the step was done, so it is not done again.
 template <typename Returned>
 std::string Written(const Returned& returned, const std::string& where) {
@@ -67,8 +67,8 @@ std::string Written(const Returned& returned, const std::string& where) {
   }
 }
 
-/// Does a step: what it returned, as the text that is recorded. `where` names its branch.
-/// @throws what it threw, and what its Result says.
+/// Runs a step, and returns its result as the text to record. `where` names its branch.
+/// @throws what it threw, or the exception that its Result stands for.
 template <typename Step>
 std::string Answer(const Step& step, const std::string& where) {
   static_assert(callable::Check<Step>(),
@@ -103,7 +103,7 @@ std::function<void()> Callback(Function function, const std::string& where) {
   }
 }
 
-/// What is called in both cases, with whether the workflow succeeded.
+/// A callback that runs in both cases and is told whether the workflow succeeded.
 template <typename Function>
 auto Finish(Function finish) {
   static_assert(std::is_invocable_v<Function&, bool>,

@@ -1,5 +1,5 @@
-/// What a workflow has recorded, before and in this run: a recorded step is not done again. If what is recorded is not
-/// what this run does, nothing more is done.
+/// The recorded steps of a workflow, from earlier runs and from this one. A recorded step is not done again. If this run
+/// does not match the record, nothing more is done.
 /// Needs: std. Threads: thread-safe. Protocol: §4.5, §11.7; what a step was is this library's addition.
 #pragma once
 
@@ -22,12 +22,12 @@
 namespace dtm {
 inline namespace v1 {
 
-/// A step was done, but there is no answer of it that could be kept.
+/// A step was done, but its result cannot be recorded.
 struct NotKept {
   std::string why;
 };
 
-/// A limit was met when it was too late to refuse: the workflow fails, and what was done is undone.
+/// A limit was exceeded by something that was done already: the workflow fails, and what was done is undone.
 class BeyondLimit : public FailureError {
  public:
   using FailureError::FailureError;
@@ -45,9 +45,9 @@ class WorkflowLedger {
     }
   }
 
-  /// Does `work` and records its answer, or gives what it gave before. `step` says which it is: branch_id, op, action
+  /// Does `work` and records its result, or returns the recorded result. `step` identifies it: branch_id, op, action
   /// and topic.
-  /// @throws FailureError  it failed, now or before. BeyondLimit: it was done, but its answer cannot be kept; that is
+  /// @throws FailureError  it failed, now or before. BeyondLimit: it was done, but its result cannot be kept; that is
   /// recorded, so it is not done again.
   /// @throws LogicError    something else is recorded: see Refuse.
   /// @throws what `work` threw, and then nothing is recorded.
@@ -75,7 +75,7 @@ class WorkflowLedger {
     return step.payload;
   }
 
-  /// From now on no step begins and the workflow fails, whatever the function makes of it.
+  /// From now on no step begins and the workflow fails, even if the function catches the exception.
   [[noreturn]] void Doom(const std::string& why) {
     const std::lock_guard<std::mutex> lock(mutex_);
     doomed_ = Truncated(why, kMaxReasonBytes);
@@ -94,8 +94,8 @@ class WorkflowLedger {
          " bytes; the limit is " + std::to_string(kMaxPayloadBytes));
   }
 
-  /// The function has ended: everything that is recorded must have come again, and what began after an earlier decision
-  /// must fit to this one. `callbacks`: the branches that have one for it.
+  /// The function has ended. Everything recorded must have been replayed, and callbacks that have begun must belong to
+  /// this decision. `callbacks`: the branches that have one for it.
   /// @throws LogicError  see Refuse.
   void Decide(bool succeeded, const std::set<std::string>& callbacks) {
     CheckDecision(succeeded, callbacks);
@@ -110,7 +110,7 @@ class WorkflowLedger {
     if (recorded_.count({decision.branch_id, decision.op}) == 0) Record(decision);
   }
 
-  /// @throws LogicError  this run was refused, and the function went on all the same.
+  /// @throws LogicError  this run was refused, but the function ignored that.
   void CheckNotRefused() {
     const std::lock_guard<std::mutex> lock(mutex_);
     CheckRefused();
@@ -175,7 +175,7 @@ class WorkflowLedger {
     return old.payload;
   }
 
-  /// Who had decided before had done all its steps.
+  /// Once a decision is recorded, there can be no new steps.
   void CheckUndecided(const Step& step) {
     for (const auto& entry : recorded_) {
       const Op op = entry.first.second;
@@ -186,9 +186,9 @@ class WorkflowLedger {
     }
   }
 
-  /// Why the answer cannot be recorded; empty if it can.
+  /// Why the result cannot be recorded; empty if it can.
   std::string Unkept(const Step& step) {
-    if (step.op != Op::kAction) return {};  // a callback, which answers nothing
+    if (step.op != Op::kAction) return {};  // a callback, which has no result
     const std::string done = "gid '" + gid_ + "': branch " + step.branch_id +
                              " was done, but its answer cannot be kept: ";
     if (step.payload.size() > kMaxPayloadBytes) {
@@ -208,7 +208,7 @@ class WorkflowLedger {
     done_.insert({step.branch_id, step.op == Op::kBusiness ? Op::kAction : step.op});
   }
 
-  /// From now on this run does and undoes nothing, whatever the function makes of it.
+  /// From now on this run does and undoes nothing, even if the function catches the exception.
   [[noreturn]] void Refuse(const std::string& why) {
     refused_ = "gid '" + gid_ + "' does not go on: " + why +
                ". Nothing more is done or undone. Run the code that recorded it, or ForceStop it; "

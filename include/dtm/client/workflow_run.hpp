@@ -1,4 +1,4 @@
-/// One run of a workflow: its branches, whose steps are recorded and not done again.
+/// One run of a workflow, and its branches.
 /// Needs: nlohmann/json. Threads: NewBranch by one thread; the branches it returned may be used side by side.
 /// Protocol: §4.5, §11.7.
 #pragma once
@@ -33,13 +33,13 @@ inline namespace v1 {
 
 class WorkflowBranch;
 
-/// One run of a workflow: what its function gets. The function may run several times (after a crash, or after
-/// an error that was none of FailureError): steps that are recorded are not done again, but give the answer they
-/// gave. So it must do the same steps in the same order every time, and nothing that matters outside of steps; also
-/// whether it fails is decided by answers of steps. A step that is recorded as another one (own code or a call, of which
-/// URL or function, the name of its branch) is refused: LogicError, before it or anything after it is done or undone. The
-/// transaction stays as it is and is tried again, with alerts, until the code that recorded it is back. (A Go server does
-/// not keep what a step was, there only missing steps and another decision are noticed.)
+/// One run of a workflow; its function gets this. The function may run several times (after a crash, or after an error
+/// other than FailureError). Recorded steps are not done again, but return their recorded results. So the function must do
+/// the same steps in the same order every time, must do nothing that matters outside of steps, and must fail or succeed by
+/// the results of steps only. A step that differs from the recorded one (own code or a call, the URL or function, the name
+/// of its branch) is refused with a LogicError, before it or anything after it is done or undone. The transaction stays as
+/// it is and is tried again, with alerts, until the code that recorded it is back. (A Go server does not store what a step
+/// was; there only missing steps and another decision are noticed.)
 class Workflow {
  public:
   Workflow(Endpoint& endpoint, std::string gid, const WorkflowState& state)
@@ -50,8 +50,8 @@ class Workflow {
   Workflow(const Workflow&) = delete;
   Workflow& operator=(const Workflow&) = delete;
 
-  /// The next branch, "01", "02", ...: at most one step (Do or Call), one OnRollback and one OnCommit. Its name is
-  /// recorded with them: steps of own code (Do) differ in nothing else.
+  /// The next branch, "01", "02", ...: it has at most one step (Do or Call), one OnRollback and one OnCommit. Its name is
+  /// recorded with them; it is the only thing that tells steps of own code (Do) apart.
   /// @throws BeyondLimit  more than 400: the workflow is rolled back.
   /// @throws LogicError   in a callback; a name of more than 128 bytes, or not UTF-8.
   WorkflowBranch NewBranch(std::string name = {});
@@ -94,7 +94,7 @@ class Workflow {
     list.push_back({std::move(step), std::move(callback)});
   }
 
-  /// A branch that failed did nothing, so there is nothing of it to undo.
+  /// A branch that failed did nothing, so it needs no undo.
   void ForgetRollbackOf(const std::string& branch_id) {
     const std::lock_guard<std::mutex> lock(mutex_);
     for (auto undo = rollbacks_.begin(); undo != rollbacks_.end(); ++undo) {
@@ -104,7 +104,7 @@ class Workflow {
     }
   }
 
-  /// The last registered first. A callback has to succeed in the end: if it throws, all of this comes again.
+  /// In reverse order of registration. A callback has to succeed in the end: if it throws, the run is repeated.
   void RunCallbacks(bool succeeded) {
     deciding_ = true;
     const std::vector<Undo>& list = succeeded ? commits_ : rollbacks_;
@@ -141,8 +141,9 @@ class WorkflowBranch {
   WorkflowBranch(Workflow& workflow, std::string id, std::string name)
       : workflow_(&workflow), id_(std::move(id)), name_(std::move(name)) {}
 
-  /// Called if the workflow fails, after the branches that came later were undone. Register it before the step.
-  /// `undo()` returns nothing or Result; it must cope with a step that did nothing, and may be called several times.
+  /// `undo()` is called if the workflow fails, after later branches were undone. Register it before the step.
+  /// It returns nothing or Result, must do nothing if the step did nothing, and may be called several times.
+  /// @throws LogicError  the branch has such a callback already, or this is inside a callback.
   template <typename Function>
   WorkflowBranch& OnRollback(Function undo) {
     return Keep(Op::kRollback, kOwnCode, workflow_function::Callback(std::move(undo), Where()));
@@ -171,22 +172,24 @@ class WorkflowBranch {
     return OnRollback([shared] { return shared(false); });
   }
 
-  /// Runs `step()` here and records what it returned: nothing, a text, or anything nlohmann can serialise. Returns
-  /// the recorded text. A Result is what it says: the text of a success, else what is thrown. It may run again if the
-  /// program dies between its end and the record: give it a barrier.
+  /// Runs `step()` here and records its result: nothing, a text, or anything nlohmann can serialise. Returns the
+  /// recorded text. If `step` returns a Result, a success gives its text, and anything else is thrown. The step may run
+  /// again if the program dies before the record is written: give it a barrier.
+  /// @throws InDoubtError  the coordinator gave no answer to the record; the workflow is run again later.
   /// @throws FailureError  it failed (and is recorded as that): let it pass, and the workflow is rolled back.
-  /// @throws BeyondLimit   it was done, but JSON cannot hold its answer (NaN), it has more than 256 KiB, or those of all
-  /// steps more than 4 MiB: the workflow is rolled back, with this branch, even if you do not let it pass.
+  /// @throws BeyondLimit   it was done, but JSON cannot hold its result (NaN), or it has more than 256 KiB, or the results of
+  /// all steps have more than 4 MiB: the workflow is rolled back, with this branch, even if you catch this.
   /// @throws LogicError    another step is recorded in its place: let it pass; see Workflow.
-  /// @throws what it threw  nothing is recorded, the workflow is run again later: after OngoingError at the
-  /// retry interval, after others with growing waits.
+  /// @throws what it threw  nothing is recorded, and the workflow is run again later: after OngoingError at the
+  /// retry interval, after other exceptions with growing waits.
   template <typename Function>
   std::string Do(const Function& step) {
     return RunStep(kOwnCode, [&] { return workflow_function::Answer(step, Where()); });
   }
 
-  /// Calls a branch, a URL or a registered function, and records the body of its answer; returns it.
-  /// @throws as Do
+  /// Calls a branch, a URL or a registered function, and records the body of its reply; returns it. A URL call has
+  /// `request_timeout` (3 s by default).
+  /// @throws as Do; Error: it gave no definite result. RejectedError: the URL cannot be called.
   template <typename Branch, typename Payload>
   std::string Call(const Branch& branch, const Payload& payload) {
     const Target target = TargetOf(branch, payload);
@@ -199,7 +202,7 @@ class WorkflowBranch {
 
  private:
   struct Target {
-    std::string what;  ///< as it is recorded; the url by which a function is reached may change
+    std::string what;  ///< as recorded; the url by which a function is called may change
     std::string url;
     std::string payload;
   };
@@ -241,7 +244,7 @@ class WorkflowBranch {
     return url.empty() ? kNoCall : ShownUrl(url);
   }
 
-  /// @throws LogicError  what could not be recorded is not called.
+  /// @throws LogicError  its URL or name cannot be recorded, so it is not called.
   template <typename Branch, typename Payload>
   Target TargetOf(const Branch& branch, const Payload& payload) const {
     static_assert(branch_args::CheckPayload<Branch, Payload>());
@@ -268,7 +271,7 @@ class WorkflowBranch {
                 [workflow = workflow_, op, id = id_, target = std::move(target)] {
                   try {
                     (void)workflow->CallUrl(id, op, target.url, target.payload);
-                  } catch (const NotKept&) {  // nobody wants its answer
+                  } catch (const NotKept&) {  // a callback needs no result
                   }
                 });
   }

@@ -17,16 +17,17 @@
 namespace dtm {
 inline namespace v1 {
 
-/// An XA transaction that is prepared: what the callback of XaGlobalTransaction gets.
+/// A prepared XA transaction; the body of XaGlobalTransaction gets it.
 class Xa : public GlobalTransaction {
  public:
   Xa(Endpoint& endpoint, std::string gid, TransOptions options)
       : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
 
-  /// Calls the branch, which does its work in an XA transaction, prepares that and registers itself; it is
-  /// told commit or rollback at the same url. Returns the body of its answer.
-  /// @throws FailureError  it said no: let it pass, and everything is rolled back.
-  /// @throws Error         no definite answer.
+  /// Calls the branch, which does its work in an XA transaction, registers itself and prepares. Later it is called at the
+  /// same url to commit or to roll back. The call has `request_timeout` (3 s by default). Returns the body of its reply.
+  /// @throws FailureError  it refused: let it pass, and everything is rolled back.
+  /// @throws LogicError    JSON cannot hold the payload; the branch was not called.
+  /// @throws Error         it gave no definite result (OngoingError: not yet). Let it pass, too.
   template <typename Payload, typename Branch>
   std::string CallBranch(const Payload& payload, const Branch& branch) {
     static_assert(branch_args::CheckPayload<Branch, Payload>());

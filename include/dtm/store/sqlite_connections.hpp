@@ -162,7 +162,7 @@ class Connections {
     files_.Copied(writer->log.Now());
     return writer;
   }
-  /// @throws what on_open threw; StoreError: it is no std::exception.
+  /// @throws what on_open threw; StoreError: it is not a std::exception.
   void CallOnOpen(const sql::Database& db) const {
     try {
       if (on_open_) on_open_(db.Handle());
