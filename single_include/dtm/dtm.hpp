@@ -5605,6 +5605,9 @@ struct Options {
   /// again: the same content is answered with the status that it ended with, other content is refused, and so is a
   /// workflow, whose result is gone with its record. About 50 bytes each. Up to keep_finished: no longer than the records.
   Duration keep_gids = std::chrono::hours(24 * 7);
+  /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Store::ReadJournal: in the
+  /// commits that happen anyway, some 16 bytes an entry and 256 entries at most.
+  bool journal = false;
   /// Transactions kept in memory at a time, and the memory that the coordinator takes (within a third): half of it for
   /// what they were asked to do, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
   /// file; the rest is for work. What does not fit waits in the store, and a submission that would have to wait in
@@ -5718,7 +5721,7 @@ enum class EventKind {
 
 struct Event {
   EventKind kind = EventKind::kTimer;
-  std::size_t row = 0;  ///< kResult, kRegistered: the row concerned
+  std::size_t row = 0;  ///< kResult, kRegistered, kBranchAdded: the row concerned
   Result result;        ///< kResult: its answer
   std::string data{};   ///< kFinish
 };
@@ -5760,9 +5763,16 @@ struct Effects {
 namespace dtm {
 inline namespace v1 {
 
-/// An event, and what people are to be told of once it is durable; null: nothing.
+/// An event, and what came of it.
 struct AppliedEvent : engine::Event {
-  std::shared_ptr<const Alert> alert;
+  std::shared_ptr<const Alert>
+      alert;  ///< what people are to be told once it is durable; null: nothing
+  Time at{};
+  bool changed = false;      ///< the record; the others are only true if this is
+  bool taken_up = false;     ///< the first change by this run of the coordinator
+  bool rolled_back = false;  ///< that was decided
+  bool stuck = false;        ///< it got stuck
+  bool ended = false;
 };
 
 struct ActiveTransaction {
@@ -5783,6 +5793,8 @@ struct ActiveTransaction {
   std::vector<Command> commands;     ///< obeyed before it was stored: again, if another one is
   std::vector<AppliedEvent> events;  ///< applied since the last commit
   std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
+  std::size_t told_events = 0;       ///< of them, those whose commit has told the journal of them
+  std::size_t told_calls = 0;        ///< the same of `held_calls`
   std::size_t bytes = 0;             ///< of the definition, for the memory limit
 
   /// Empty again, but for its slot and the memory of vectors of ordinary size.
@@ -7468,7 +7480,7 @@ class TurnState : public Answers {
       for (std::size_t i = 0; i < out_.size() && i < transaction.branches.size(); ++i) {
         transaction.branches[i].in_flight = out_[i] != 0;
       }
-      active.events.push_back({std::move(event), nullptr});
+      active.events.push_back({std::move(event), nullptr, context.now});
       // Of no record: the next commit finds a conflict, and the stored record takes the place of this one.
       transaction.version |= std::uint64_t{1} << 63;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
@@ -7635,6 +7647,7 @@ class TurnState : public Answers {
     const Status before = transaction.status;
     const bool answer = event.kind == engine::EventKind::kResult;
     const std::uint32_t errors = answer ? ErrorsOf(transaction, event.row) : 0;
+    const bool earlier_run = !active.Fresh() && transaction.updated < context.started;
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
       effects = engine::Advance(transaction, event, context, std::move(effects));
@@ -7662,8 +7675,14 @@ class TurnState : public Answers {
       active.held_calls.insert(active.held_calls.end(), effects.calls.begin(), effects.calls.end());
     }
     // Nothing below can fail. What nobody else knows of loses no compare-and-set: it is kept for what it tells.
-    if (BeganToFail(before, transaction.status)) active.rolled_back = true;
-    if (!active.Fresh() || alert) active.events.push_back({std::move(event), std::move(alert)});
+    const bool rolled_back = BeganToFail(before, transaction.status);
+    if (rolled_back) active.rolled_back = true;
+    if (!active.Fresh() || alert || answer || options.journal) {
+      active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
+                               effects.changed && earlier_run, rolled_back,
+                               transaction.stuck && !was_stuck,
+                               IsFinal(transaction.status) && !IsFinal(before)});
+    }
     if (effects.changed) {
       transaction.updated = context.now;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
@@ -8161,9 +8180,12 @@ class Commands {
     }
     const std::string problem = AddedStepProblem(definition, step);
     if (!problem.empty()) throw RejectedError(problem);
+    const bool recorded = definition.type == TransType::kWorkflow;
+    const std::size_t added = definition.steps.size();
+    const std::size_t row = recorded ? DeliveryOf(added) : ActionOf(added);
     state_.MakeReady(active);
     state_.table.AddStep(active, step);
-    return state_.Advance(active, {engine::EventKind::kBranchAdded, 0, {}});
+    return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
   }
 
   /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
@@ -8859,6 +8881,7 @@ class Conflicts {
     for (const std::size_t call : active.held_calls)
       active.transaction.branches[call].in_flight = false;
     active.held_calls.clear();
+    active.told_events = active.told_calls = 0;
     std::optional<Transaction> stored = state_.store.Load(active.transaction.definition->gid);
     if (!stored) {
       state_.Log(LogLevel::kError, "gid '" + active.transaction.definition->gid +
@@ -9161,6 +9184,103 @@ class InCommitWork {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/loop/journal_entries.hpp --------------------------------------------------
+
+/// What the journal is told of a change: the events that led to it, what was decided on them, and the calls that start
+/// once it is durable.
+/// Needs: std, engine. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class JournalEntries {
+ public:
+  /// Replaces `entries` by what no commit has told of `active` yet.
+  static void Make(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries) {
+    JournalEntries(active, now, entries);
+  }
+
+ private:
+  JournalEntries(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries)
+      : transaction_(active.transaction), entries_(entries) {
+    entries.clear();
+    for (std::size_t i = active.told_events; i < active.events.size(); ++i) {
+      if (active.events[i].changed) AddEvent(active.events[i]);
+    }
+    if (!IsFinal(transaction_.status)) {
+      for (std::size_t i = active.told_calls; i < active.held_calls.size(); ++i) {
+        Add(now, JournalKind::kStarted, active.held_calls[i]);
+      }
+    }
+    FoldJournal(entries);
+  }
+
+  void AddEvent(const AppliedEvent& event) {
+    if (event.taken_up) Add(event.at, JournalKind::kTakenUp);
+    switch (event.kind) {
+      case engine::EventKind::kSubmitted: Add(event.at, JournalKind::kSubmitted); break;
+      case engine::EventKind::kPrepared: Add(event.at, JournalKind::kPrepared); break;
+      case engine::EventKind::kBranchAdded: AddBranch(event); break;
+      case engine::EventKind::kResult: AddResult(event); break;
+      case engine::EventKind::kCancel:
+        Add(event.at, JournalKind::kCancel, kNoRow, event.result.text);
+        break;
+      case engine::EventKind::kFinish:
+        Add(event.at, JournalKind::kFinish, kNoRow, event.result.text);
+        break;
+      case engine::EventKind::kForceStop: Add(event.at, JournalKind::kForceStop); break;
+      case engine::EventKind::kRetryNow: Add(event.at, JournalKind::kRetryNow); break;
+      case engine::EventKind::kLoaded:
+      case engine::EventKind::kTimer:
+      case engine::EventKind::kRegistered: break;  // what follows from them is told
+    }
+    if (event.rolled_back) {
+      const std::size_t from = transaction_.reason_from;
+      Add(event.at, JournalKind::kRollback, from == 0 ? kNoRow : from - 1, transaction_.reason);
+    }
+    if (event.stuck) Add(event.at, JournalKind::kStuck, kNoRow, transaction_.last_error);
+    if (!event.ended) return;
+    const bool failed = transaction_.status == Status::kFailed;
+    Add(event.at, failed ? JournalKind::kFailed : JournalKind::kSucceeded);
+  }
+
+  void AddBranch(const AppliedEvent& event) {
+    const Definition& definition = *transaction_.definition;
+    const bool known = event.row < RowCount(definition);
+    const bool failed = known && definition.steps[StepOf(definition.type, event.row)].failed;
+    Add(event.at, JournalKind::kRegistered, event.row,
+        failed ? PayloadOf(definition, event.row) : std::string());
+  }
+
+  void AddResult(const AppliedEvent& event) {
+    const Result& result = event.result;
+    switch (result.kind) {
+      case Result::Kind::kSuccess: return Add(event.at, JournalKind::kSuccess, event.row);
+      case Result::Kind::kFailure:
+        return Add(event.at, JournalKind::kFailure, event.row, result.text);
+      case Result::Kind::kOngoing:
+        return Add(event.at, JournalKind::kOngoing, event.row, result.text);
+      case Result::Kind::kError: return Add(event.at, JournalKind::kError, event.row, result.text);
+      case Result::Kind::kNotSent:
+        return Add(event.at, JournalKind::kNotSent, event.row, result.text);
+    }
+  }
+
+  void Add(Time at, JournalKind kind, std::size_t row = kNoRow, const std::string& text = {}) {
+    const Definition& definition = *transaction_.definition;
+    const bool branch = row != kNoRow && row < RowCount(definition);
+    const std::size_t enough = kMaxJournalText + 1;  // a text may be long
+    entries_.push_back({at, row, branch ? OpOf(definition, row) : Op{}, kind,
+                        Truncated(text.substr(0, enough), kMaxJournalText)});
+  }
+
+  const Transaction& transaction_;
+  std::vector<JournalEntry>& entries_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/loop/retention.hpp --------------------------------------------------------
 
 /// Removes finished transactions after their time, in small steps that share a commit with others.
@@ -9372,11 +9492,18 @@ class CommitStage {
     store.Begin();
     in_commit_work_.Run(works);
     changes_.clear();
-    for (ActiveTransaction* active : state_.to_commit.dirty) {
+    const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
+    const bool tells = state_.options.journal;
+    if (tells && journals_.size() < dirty.size()) journals_.resize(dirty.size());
+    for (ActiveTransaction* active : dirty) {
       if (active->Fresh()) active->transaction.id = 0;  // given by a batch that was lost
       const bool due_changed = active->transaction.due != active->stored_due;
       changes_.push_back(
           {&active->transaction, due_changed, active->redefined, false, active->new_steps});
+      if (!tells) continue;
+      std::vector<JournalEntry>& entries = journals_[changes_.size() - 1];
+      JournalEntries::Make(*active, state_.context.now, entries);
+      changes_.back().journal = &entries;
     }
     store.Apply(changes_);
     if (in_commit_work_.Ran() > 0) CheckAllApplied();
@@ -9399,6 +9526,7 @@ class CommitStage {
   /// Returns why a stored record that counts could not be read, or nothing.
   std::string Written() {
     std::string unread;
+    if (journals_.size() > kJournalsKept) journals_ = {};
     in_commit_work_.Committed();
     written_.clear();
     written_.swap(state_.to_commit.dirty);
@@ -9412,6 +9540,8 @@ class CommitStage {
         active.redefined = false;
         active.new_steps = 0;
         active.doubtful_events = 0;
+        active.told_events = active.events.size();
+        active.told_calls = active.held_calls.size();
         for (Command& command : active.commands) {
           TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
         }
@@ -9431,7 +9561,9 @@ class CommitStage {
   Conflicts conflicts_;
   Retention retention_;
   std::vector<Change> changes_;
-  std::vector<ActiveTransaction*> written_;  // a member for its memory
+  static constexpr std::size_t kJournalsKept = 1024;
+  std::vector<std::vector<JournalEntry>> journals_;  // of the changes; a member for its memory
+  std::vector<ActiveTransaction*> written_;          // a member for its memory
   InCommitWork in_commit_work_;
   std::size_t retry_alone_ =
       0;  // works that get a commit of their own, since a batch with them was lost
@@ -9597,6 +9729,7 @@ class ReleaseStage {
     ForEachActive(released_, [this](ActiveTransaction& active) {
       Count(active);
       active.events.clear();
+      active.told_events = active.told_calls = 0;
       AnswerWaiters(active);
       ArmTimerOrLeave(active);
     });

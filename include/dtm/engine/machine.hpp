@@ -33,7 +33,7 @@ enum class EventKind {
 
 struct Event {
   EventKind kind = EventKind::kTimer;
-  std::size_t row = 0;  ///< kResult, kRegistered: the row concerned
+  std::size_t row = 0;  ///< kResult, kRegistered, kBranchAdded: the row concerned
   Result result;        ///< kResult: its answer
   std::string data{};   ///< kFinish
 };

@@ -153,9 +153,12 @@ class Commands {
     }
     const std::string problem = AddedStepProblem(definition, step);
     if (!problem.empty()) throw RejectedError(problem);
+    const bool recorded = definition.type == TransType::kWorkflow;
+    const std::size_t added = definition.steps.size();
+    const std::size_t row = recorded ? DeliveryOf(added) : ActionOf(added);
     state_.MakeReady(active);
     state_.table.AddStep(active, step);
-    return state_.Advance(active, {engine::EventKind::kBranchAdded, 0, {}});
+    return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
   }
 
   /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.

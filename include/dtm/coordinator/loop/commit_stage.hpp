@@ -14,10 +14,12 @@
 #include <dtm/coordinator/functions/transaction_functions.hpp>
 #include <dtm/coordinator/loop/conflicts.hpp>
 #include <dtm/coordinator/loop/in_commit_work.hpp>
+#include <dtm/coordinator/loop/journal_entries.hpp>
 #include <dtm/coordinator/loop/retention.hpp>
 #include <dtm/coordinator/parts/clock.hpp>
 #include <dtm/coordinator/state/not_stored.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/journal.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/schedule.hpp>
 #include <dtm/store/store.hpp>
@@ -161,11 +163,18 @@ class CommitStage {
     store.Begin();
     in_commit_work_.Run(works);
     changes_.clear();
-    for (ActiveTransaction* active : state_.to_commit.dirty) {
+    const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
+    const bool tells = state_.options.journal;
+    if (tells && journals_.size() < dirty.size()) journals_.resize(dirty.size());
+    for (ActiveTransaction* active : dirty) {
       if (active->Fresh()) active->transaction.id = 0;  // given by a batch that was lost
       const bool due_changed = active->transaction.due != active->stored_due;
       changes_.push_back(
           {&active->transaction, due_changed, active->redefined, false, active->new_steps});
+      if (!tells) continue;
+      std::vector<JournalEntry>& entries = journals_[changes_.size() - 1];
+      JournalEntries::Make(*active, state_.context.now, entries);
+      changes_.back().journal = &entries;
     }
     store.Apply(changes_);
     if (in_commit_work_.Ran() > 0) CheckAllApplied();
@@ -188,6 +197,7 @@ class CommitStage {
   /// Returns why a stored record that counts could not be read, or nothing.
   std::string Written() {
     std::string unread;
+    if (journals_.size() > kJournalsKept) journals_ = {};
     in_commit_work_.Committed();
     written_.clear();
     written_.swap(state_.to_commit.dirty);
@@ -201,6 +211,8 @@ class CommitStage {
         active.redefined = false;
         active.new_steps = 0;
         active.doubtful_events = 0;
+        active.told_events = active.events.size();
+        active.told_calls = active.held_calls.size();
         for (Command& command : active.commands) {
           TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
         }
@@ -220,7 +232,9 @@ class CommitStage {
   Conflicts conflicts_;
   Retention retention_;
   std::vector<Change> changes_;
-  std::vector<ActiveTransaction*> written_;  // a member for its memory
+  static constexpr std::size_t kJournalsKept = 1024;
+  std::vector<std::vector<JournalEntry>> journals_;  // of the changes; a member for its memory
+  std::vector<ActiveTransaction*> written_;          // a member for its memory
   InCommitWork in_commit_work_;
   std::size_t retry_alone_ =
       0;  // works that get a commit of their own, since a batch with them was lost

@@ -90,6 +90,7 @@ class Conflicts {
     for (const std::size_t call : active.held_calls)
       active.transaction.branches[call].in_flight = false;
     active.held_calls.clear();
+    active.told_events = active.told_calls = 0;
     std::optional<Transaction> stored = state_.store.Load(active.transaction.definition->gid);
     if (!stored) {
       state_.Log(LogLevel::kError, "gid '" + active.transaction.definition->gid +

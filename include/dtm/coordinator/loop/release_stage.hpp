@@ -38,6 +38,7 @@ class ReleaseStage {
     ForEachActive(released_, [this](ActiveTransaction& active) {
       Count(active);
       active.events.clear();
+      active.told_events = active.told_calls = 0;
       AnswerWaiters(active);
       ArmTimerOrLeave(active);
     });

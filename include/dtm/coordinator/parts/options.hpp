@@ -56,6 +56,9 @@ struct Options {
   /// again: the same content is answered with the status that it ended with, other content is refused, and so is a
   /// workflow, whose result is gone with its record. About 50 bytes each. Up to keep_finished: no longer than the records.
   Duration keep_gids = std::chrono::hours(24 * 7);
+  /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Store::ReadJournal: in the
+  /// commits that happen anyway, some 16 bytes an entry and 256 entries at most.
+  bool journal = false;
   /// Transactions kept in memory at a time, and the memory that the coordinator takes (within a third): half of it for
   /// what they were asked to do, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
   /// file; the rest is for work. What does not fit waits in the store, and a submission that would have to wait in

@@ -25,9 +25,16 @@
 namespace dtm {
 inline namespace v1 {
 
-/// An event, and what people are to be told of once it is durable; null: nothing.
+/// An event, and what came of it.
 struct AppliedEvent : engine::Event {
-  std::shared_ptr<const Alert> alert;
+  std::shared_ptr<const Alert>
+      alert;  ///< what people are to be told once it is durable; null: nothing
+  Time at{};
+  bool changed = false;      ///< the record; the others are only true if this is
+  bool taken_up = false;     ///< the first change by this run of the coordinator
+  bool rolled_back = false;  ///< that was decided
+  bool stuck = false;        ///< it got stuck
+  bool ended = false;
 };
 
 struct ActiveTransaction {
@@ -48,6 +55,8 @@ struct ActiveTransaction {
   std::vector<Command> commands;     ///< obeyed before it was stored: again, if another one is
   std::vector<AppliedEvent> events;  ///< applied since the last commit
   std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
+  std::size_t told_events = 0;       ///< of them, those whose commit has told the journal of them
+  std::size_t told_calls = 0;        ///< the same of `held_calls`
   std::size_t bytes = 0;             ///< of the definition, for the memory limit
 
   /// Empty again, but for its slot and the memory of vectors of ordinary size.

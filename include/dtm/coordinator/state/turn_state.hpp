@@ -88,7 +88,7 @@ class TurnState : public Answers {
       for (std::size_t i = 0; i < out_.size() && i < transaction.branches.size(); ++i) {
         transaction.branches[i].in_flight = out_[i] != 0;
       }
-      active.events.push_back({std::move(event), nullptr});
+      active.events.push_back({std::move(event), nullptr, context.now});
       // Of no record: the next commit finds a conflict, and the stored record takes the place of this one.
       transaction.version |= std::uint64_t{1} << 63;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
@@ -255,6 +255,7 @@ class TurnState : public Answers {
     const Status before = transaction.status;
     const bool answer = event.kind == engine::EventKind::kResult;
     const std::uint32_t errors = answer ? ErrorsOf(transaction, event.row) : 0;
+    const bool earlier_run = !active.Fresh() && transaction.updated < context.started;
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
       effects = engine::Advance(transaction, event, context, std::move(effects));
@@ -282,8 +283,14 @@ class TurnState : public Answers {
       active.held_calls.insert(active.held_calls.end(), effects.calls.begin(), effects.calls.end());
     }
     // Nothing below can fail. What nobody else knows of loses no compare-and-set: it is kept for what it tells.
-    if (BeganToFail(before, transaction.status)) active.rolled_back = true;
-    if (!active.Fresh() || alert) active.events.push_back({std::move(event), std::move(alert)});
+    const bool rolled_back = BeganToFail(before, transaction.status);
+    if (rolled_back) active.rolled_back = true;
+    if (!active.Fresh() || alert || answer || options.journal) {
+      active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
+                               effects.changed && earlier_run, rolled_back,
+                               transaction.stuck && !was_stuck,
+                               IsFinal(transaction.status) && !IsFinal(before)});
+    }
     if (effects.changed) {
       transaction.updated = context.now;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);

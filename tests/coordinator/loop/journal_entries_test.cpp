@@ -1,0 +1,274 @@
+/// What the journal of a transaction tells, in words: each attempt, each answer, each decision, in order.
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include "tests/coordinator/sql_kit.hpp"
+#include "tests/coordinator/world.hpp"
+#include <dtm/core/journal.hpp>
+#include <dtm/core/rows.hpp>
+
+using dtm::Definition;
+using dtm::JournalEntry;
+using dtm::JournalKind;
+using dtm::Op;
+using dtm::Result;
+using dtm::Status;
+using dtm::Step;
+using dtm::TransType;
+using dtm::testing::ScriptedAnswer;
+using dtm::testing::StoreFault;
+using dtm::testing::TestCoordinator;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using world::NewDefinition;
+using Story = std::vector<std::string>;
+
+namespace {
+
+dtm::Options Telling(dtm::Options options = {}) {
+  options.journal = true;
+  return world::World::Quiet(std::move(options));
+}
+
+/// "error 02 action: busy"
+std::string InWords(const JournalEntry& entry, const Definition& definition) {
+  std::string text = Name(entry.kind);
+  if (entry.kind == JournalKind::kGap) {
+    text += " " + std::to_string(entry.row);
+  } else if (entry.row != dtm::kNoRow) {
+    text += " " + dtm::BranchIdOf(definition, entry.row) + " " + dtm::Name(entry.op);
+  }
+  return entry.text.empty() ? text : text + ": " + entry.text;
+}
+
+Story StoryOf(dtm::Store& store, const std::string& gid) {
+  Story story;
+  const auto stored = store.Load(gid);
+  for (const JournalEntry& entry : store.ReadJournal(gid)) {
+    story.push_back(InWords(entry, *stored->definition));
+  }
+  return story;
+}
+
+struct Kit {
+  explicit Kit(const dtm::Options& options = Telling())
+      : store(std::make_shared<dtm::MemoryStore>()), kit({}, options, store) {}
+  Story StoryOf(const std::string& gid) const { return ::StoryOf(*store, gid); }
+  dtm::Coordinator* operator->() { return &*kit; }
+
+  std::shared_ptr<dtm::MemoryStore> store;
+  TestCoordinator kit;
+};
+
+Definition Registering(const std::string& gid, TransType type) {
+  Definition definition;
+  definition.gid = gid;
+  definition.type = type;
+  definition.options.timeout_to_fail = seconds(100);
+  return definition;
+}
+
+}  // namespace
+
+TEST_CASE("journal: nothing is told unless it is asked for") {
+  Kit kit(world::World::Quiet({}));
+  kit->Submit(NewDefinition("a", 2));
+  kit.kit.Settle();
+  CHECK(kit.store->Load("a")->status == Status::kSucceed);
+  CHECK(kit.StoryOf("a").empty());
+}
+
+TEST_CASE("journal: a saga that succeeds") {
+  Kit kit;
+  kit->Submit(NewDefinition("a", 2));
+  kit.kit.Settle();
+  CHECK(kit.StoryOf("a") == Story{"submitted", "started 01 action", "success 01 action",
+                                  "started 02 action", "success 02 action", "succeeded"});
+}
+
+TEST_CASE("journal: answers of all kinds, a rollback and why, with their times") {
+  Kit kit;
+  kit.kit.Branches().On("http://a/02/action", {{Result::Error("busy"), seconds(2), false},
+                                               {Result::Ongoing("soon"), {}, false},
+                                               {Result::NotSent("no slot"), {}, false},
+                                               {Result::Failure("no money"), {}, false}});
+  kit.kit.Branches().On("http://a/01/compensate", Result::Error("down"));
+  const dtm::Time begin = kit.kit.Clock().Now();
+  kit->Submit(NewDefinition("a", 2));
+  kit.kit.Advance(seconds(200));
+  CHECK(kit.StoryOf("a") == Story{"submitted", "started 01 action", "success 01 action",
+                                  "started 02 action", "error 02 action: busy", "started 02 action",
+                                  "ongoing 02 action: soon", "started 02 action",
+                                  "not sent 02 action: no slot", "started 02 action",
+                                  "failure 02 action: no money", "rollback 02 action: no money",
+                                  "started 02 compensate", "success 02 compensate",
+                                  "started 01 compensate", "error 01 compensate: down",
+                                  "started 01 compensate", "success 01 compensate", "failed"});
+  const std::vector<JournalEntry> journal = kit.store->ReadJournal("a");
+  CHECK(journal[0].time == begin);
+  CHECK(journal[3].time == begin);
+  CHECK(journal[4].time == begin + seconds(2));
+  CHECK(journal[5].time > journal[4].time);  // it waited
+  CHECK(journal.back().time == kit.store->Load("a")->finished);
+}
+
+TEST_CASE("journal: what people ask for, and nothing of what is refused") {
+  Kit kit;
+  for (const char* gid : {"cancelled", "stopped", "retried"}) {
+    kit.kit.Branches().On("http://" + std::string(gid) + "/01/action",
+                          std::vector<ScriptedAnswer>(9, {Result::Error("busy"), {}, false}));
+    kit->Submit(NewDefinition(gid, 1));
+  }
+  kit.kit.Settle();
+  kit->Cancel("cancelled", "nobody wants it");
+  kit->ForceStop("stopped");
+  kit->RetryNow("retried");
+  kit.kit.Settle();
+  CHECK_THROWS(kit->Cancel("stopped"));
+  const Story begin{"submitted", "started 01 action", "error 01 action: busy"};
+  const auto after = [&](Story more) {
+    Story story = begin;
+    story.insert(story.end(), more.begin(), more.end());
+    return story;
+  };
+  CHECK(kit.StoryOf("cancelled") ==
+        after({"cancel: nobody wants it", "rollback: nobody wants it", "started 01 compensate",
+               "success 01 compensate", "failed"}));
+  CHECK(kit.StoryOf("stopped") == after({"force stop", "rollback", "failed"}));
+  CHECK(kit.StoryOf("retried") ==
+        after({"retry now", "started 01 action", "error 01 action: busy"}));
+}
+
+TEST_CASE("journal: a timeout is a decision") {
+  Kit kit;
+  kit.kit.Branches().On("http://a/01/action",
+                        std::vector<ScriptedAnswer>(9, {Result::Ongoing(), {}, false}));
+  Definition saga = NewDefinition("a", 1);
+  saga.options.timeout_to_fail = seconds(5);
+  kit->Submit(saga);
+  kit.kit.Advance(seconds(60));
+  const Story story = kit.StoryOf("a");
+  REQUIRE(story.size() > 4);
+  std::size_t rollbacks = 0;
+  for (const std::string& entry : story) {
+    if (entry.compare(0, 9, "rollback:") == 0) ++rollbacks;
+  }
+  CHECK(rollbacks == 1);
+  CHECK(story.back() == "failed");
+}
+
+TEST_CASE("journal: what is registered, and the submit of what was prepared") {
+  Kit kit;
+  kit->Prepare(Registering("t", TransType::kTcc));
+  Step step{"http://confirm", "http://cancel", "{}", "01"};
+  kit->RegisterBranch("t", TransType::kTcc, step);
+  kit->RegisterBranch("t", TransType::kTcc, step);  // the same again is no news
+  step.branch_id = "02";
+  kit->RegisterBranch("t", TransType::kTcc, step);
+  Definition submitted = Registering("t", TransType::kTcc);
+  kit->Submit(submitted);
+  kit.kit.Settle();
+  CHECK(kit.StoryOf("t") == Story{"prepared", "registered 01 confirm", "registered 02 confirm",
+                                  "submitted", "started 02 confirm", "success 02 confirm",
+                                  "started 01 confirm", "success 01 confirm", "succeeded"});
+}
+
+TEST_CASE("journal: the steps of a workflow and its end") {
+  Kit kit;
+  Definition workflow = Registering("w", TransType::kWorkflow);
+  workflow.workflow = "order";
+  (void)kit->PrepareWorkflow(workflow);
+  Step step{"do:", "", "7", "01"};
+  step.op = Op::kAction;
+  kit->RegisterBranch("w", TransType::kWorkflow, step);
+  step.branch_id = "02";
+  step.payload = "no money";
+  step.failed = true;
+  kit->RegisterBranch("w", TransType::kWorkflow, step);
+  kit->FinishWorkflow("w", Status::kFailed, "no money", "");
+  CHECK(kit.StoryOf("w") == Story{"prepared", "registered 01 action",
+                                  "registered 02 action: no money", "finish: no money",
+                                  "rollback: no money", "failed"});
+}
+
+TEST_CASE("journal: another run takes up what the one before has left") {
+  Kit kit;
+  kit.kit.Branches().On("http://a/01/action", {ScriptedAnswer::Silence()});
+  kit->Submit(NewDefinition("a", 1));
+  kit.kit.Advance(milliseconds(1));
+  kit.kit.Crash();
+  kit.kit.Advance(seconds(30));
+  CHECK(kit.StoryOf("a") == Story{"submitted", "started 01 action", "taken up", "started 01 action",
+                                  "success 01 action", "succeeded"});
+}
+
+TEST_CASE("journal: long texts are cut between characters, and many attempts are counted") {
+  Kit kit;
+  std::string text;
+  while (text.size() < 5000) text += "\xc3\xa4";
+  kit.kit.Branches().On("http://a/01/action",
+                        std::vector<ScriptedAnswer>(1000, {Result::Error(text), {}, false}));
+  Definition saga = NewDefinition("a", 1);
+  saga.options.retry_interval = seconds(1);
+  kit->Submit(saga);
+  kit.kit.Settle();
+  for (int i = 0; i < 500; ++i) {
+    kit->RetryNow("a");
+    kit.kit.Settle();
+  }
+  const std::vector<JournalEntry> journal = kit.store->ReadJournal("a");
+  CHECK(journal.size() <= dtm::kMaxJournalEntries);
+  std::size_t told = 0;
+  for (const JournalEntry& entry : journal) {
+    CHECK(entry.text.size() <= dtm::kMaxJournalText);
+    if (entry.kind == JournalKind::kError) CHECK(entry.text.size() == dtm::kMaxJournalText);
+    told += entry.kind == JournalKind::kGap ? entry.row : 1;
+  }
+  CHECK(told == 1 + 2 + 500 * 3);
+}
+
+TEST_CASE("journal: a branch inside the commit is told with it, also if it needs one of its own") {
+  sql_kit::Bank bank({}, Telling());
+  const auto pay = bank->RegisterInTransaction<int>(
+      "Pay", [](sqlite3* db, const int&) { sql_kit::Note(db, "pay"); });
+  const auto bomb = bank->RegisterInTransaction<int>(
+      "Bomb", [](sqlite3* db, const int&) { sql_kit::Sql(db, "INSERT INTO bomb VALUES (1)"); });
+  const auto plain = bank->Register<int>("Plain", [](const int&) {});
+  dtm::Saga good(*bank, "good");
+  good.Add(plain, plain, 1).Add(pay, pay, 1).Add(plain, plain, 1);
+  dtm::Saga bad(*bank, "bad");
+  bad.Add(pay, pay, 1).Add(bomb, bomb, 1);
+  bad.SubmitAsync([](const dtm::Answer&) {});
+  good.SubmitAsync([](const dtm::Answer&) {});
+  bank.kit.Settle();
+  CHECK(StoryOf(*bank.store, "good") == Story{"submitted", "started 01 action", "success 01 action",
+                                              "success 02 action", "started 03 action",
+                                              "success 03 action", "succeeded"});
+  const Story story = StoryOf(*bank.store, "bad");
+  REQUIRE(story.size() == 3);
+  CHECK(story[0] == "submitted");
+  CHECK(story[1] == "success 01 action");
+  CHECK(story[2].compare(0, 16, "error 02 action:") == 0);
+}
+
+TEST_CASE(
+    "journal: a commit that fails tells nothing, one in doubt with its change or not at all") {
+  for (std::uint64_t n = 1; n < 12; ++n) {
+    for (const auto fault :
+         {StoreFault::kDefinite, StoreFault::kInDoubtNotStored, StoreFault::kInDoubtButStored}) {
+      INFO("operation " << n << ", fault " << static_cast<int>(fault));
+      Kit kit;
+      kit.kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(1), false}});
+      kit->Submit(NewDefinition("a", 1));
+      kit.kit.Settle();
+      kit.kit.Store().FailOnce(n, fault);
+      kit.kit.Advance(seconds(30));
+      const Story story = kit.StoryOf("a");
+      REQUIRE(story.size() == 4);
+      CHECK(story == Story{"submitted", "started 01 action", "success 01 action", "succeeded"});
+    }
+  }
+}
