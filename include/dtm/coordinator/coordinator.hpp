@@ -35,19 +35,19 @@
 namespace dtm {
 inline namespace v1 {
 
-/// Drives transactions to their end, through crashes: what was submitted is durable, and goes on
+/// Drives transactions to their end, through crashes: submitted transactions are durable, and continue
 /// when a program opens the same file and registers the same functions again.
 ///
-/// Start() gives it a thread of its own. Without, somebody calls Poll(), functions run inside Poll,
-/// and calls that wait (Submit, Wait, ...) drive it themselves.
+/// Start() gives it a thread of its own. Without Start the program calls Poll(): functions run inside Poll,
+/// and calls that wait (Submit, Wait, ...) drive the coordinator themselves.
 ///
-/// What the functions capture is declared before the coordinator. In a forked child every method
-/// throws and the destructor touches nothing.
+/// Declare what the functions capture before the coordinator, so that it lives longer. In a forked child
+/// every method throws LogicError and the destructor touches nothing.
 class Coordinator : public EmbeddedEndpoint {
  public:
   /// Opens or creates the SQLite file, checks and locks it.
-  /// @throws StoreError  taken by another coordinator, unreadable, read-only, damaged, or newer.
-  /// @throws LogicError  an option is out of its range; no file was touched.
+  /// @throws StoreError  the file is in use by another coordinator, unreadable, read-only, damaged, or of a newer version.
+  /// @throws LogicError  an option is out of range; no file was touched.
   explicit Coordinator(const std::string& file, const Options& options = {})
       : Coordinator(std::make_unique<SqliteStore>(file, CheckedOptions(options).durability,
                                                   SqliteStore::OnOpen(), CacheBytes(options)),
@@ -59,20 +59,21 @@ class Coordinator : public EmbeddedEndpoint {
                        std::unique_ptr<Clock> clock = std::make_unique<SystemClock>())
       : EmbeddedEndpoint(std::make_unique<Driver>(std::move(store), std::move(clock), options)) {}
 
-  /// Stops, and waits for the functions that still run; says so if that takes longer than a second.
+  /// Stops, and waits for functions that are running, as long as it takes; logs a warning after a second.
   ~Coordinator() override = default;
 
-  /// Registers a branch function under a name, which the store keeps: after a restart the program
-  /// registers the same names again, and transactions whose name is missing wait for it.
+  /// Registers a branch function under a name. The store keeps the name: register the same names after a
+  /// restart; transactions that need a missing one wait for it.
   ///
   /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; T is anything
   /// nlohmann/json can read. It returns nothing (success) or Result: Success, Failure (definite:
-  /// roll back), Ongoing (ask again after the retry interval). FailureError thrown is a Failure,
-  /// OngoingError an Ongoing; any other exception is a temporary error and is tried again. It may be called again after a
-  /// crash, so it has to be idempotent (BranchInfo says for whom it is called); and a compensation
-  /// may be called although its action did nothing. It may block; there is no deadline, and while
-  /// it runs nothing else of its branch is called. Several threads may call it at once, so it is called as const (no
-  /// `mutable` lambda); its captures may be of the kind that can only be moved.
+  /// roll back), Ongoing (call again after the retry interval). A thrown FailureError is a Failure, an
+  /// OngoingError an Ongoing; after any other exception the function is called again, with growing waits.
+  ///
+  /// It may be called again after a crash, so it must be idempotent (BranchInfo identifies the call), and a
+  /// compensation must do nothing if its action did nothing. It may block: there is no deadline, and while it
+  /// runs no other call of its branch starts. Several threads may call it at once, so it is called as const (no
+  /// `mutable` lambda); it may capture move-only values.
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
@@ -82,8 +83,9 @@ class Coordinator : public EmbeddedEndpoint {
     return {name, Owner()};
   }
 
-  /// The same for what RegisterWorkflow registers: it may wait for other transactions, so it runs on other threads than
-  /// branch functions, of which there are as many again.
+  /// The same for RegisterWorkflow. A workflow may wait for other transactions, so workflows run on threads of their own;
+  /// there are as many of these as for branch functions.
+  /// @throws LogicError  as Register.
   template <typename T, typename Function>
   LocalBranch<T> RegisterResume(const std::string& name, Function function) {
     Driver& driver = Checked();
@@ -98,9 +100,9 @@ class Coordinator : public EmbeddedEndpoint {
   ///
   /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
   /// but SQL. Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed
-  /// once. What the initiator calls itself (the try of a tcc, the action of an xa, the step of a workflow) has a commit of
-  /// its own: the record of a workflow's step is the next one, so a crash between them runs the step again. It cannot be
-  /// called for a coordinator elsewhere.
+  /// once. If the initiator calls it itself (the try of a tcc, the action of an xa, the step of a workflow), that has a
+  /// commit of its own. A workflow's step is recorded in the next commit, so a crash in between runs the step again. It
+  /// cannot be called for a coordinator elsewhere.
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
@@ -112,12 +114,13 @@ class Coordinator : public EmbeddedEndpoint {
     return {full_name, Owner()};
   }
 
-  /// Runs `function(Tx&)` inside the next commit, on the coordinator's thread: the rows it writes through tx.Db() and
-  /// the sagas and messages it submits to `tx` become durable together, or not at all. Returns once they are. The
-  /// same limits as for RegisterInTransaction; it may run several times, and is committed once. It returns nothing or
+  /// Runs `function(Tx&)` inside the next commit, on the coordinator's thread. The rows that it writes through tx.Db() and
+  /// the sagas and messages that it submits to `tx` become durable together, or not at all; this returns once they are.
+  /// The limits of RegisterInTransaction hold. It may run several times, and is committed once. It returns nothing or
   /// Result.
+  /// @throws InDoubtError  the commit failed, and all of it may be stored, or nothing: query the gid.
+  /// @throws StoreError    the commit failed; nothing was stored.
   /// @throws what `function` threw; FailureError: it returned Failure. Nothing was stored.
-  /// @throws StoreError, InDoubtError  the commit failed; in doubt: both may be stored, ask for the gid.
   template <typename Function>
   void Transact(const Function& function) {
     static_assert(callable::Check<Function, Tx&>(), "dtm: what Transact runs takes dtm::Tx&");
@@ -133,116 +136,130 @@ class Coordinator : public EmbeddedEndpoint {
         throw;
       }
     });
-    // Moved: the last reference is the caller's, who may still read it when the loop lets go of its own.
+    // Moved, so that the last reference is the caller's: the exception may be read here while the loop frees its own.
     if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
     if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
     if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
 
-  /// How branches by URL are called: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>. Before
-  /// Start.
+  /// Sets what calls branches by URL: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>.
+  /// @throws LogicError  it comes twice, or after Start or Stop.
   void Use(std::unique_ptr<BranchCaller> urls) { Checked().Use(std::move(urls)); }
 
-  /// From now on a thread drives the coordinator, starting with what a crash left unfinished.
+  /// From now on a thread drives the coordinator. It begins with the transactions that a crash left unfinished.
+  /// @throws LogicError  it comes twice, or after Stop.
   void Start() { Checked().Start(); }
 
-  /// Instead of Start, for event loops: does what there is to do, runs functions and alerts, and returns how long the
-  /// program may sleep before it calls again: zero if there is more to do already, at most an hour, also if there is
-  /// nothing. Options::on_wake tells of what comes earlier; WakeFd makes a file descriptor of it.
+  /// For event loops, instead of Start: does what there is to do, runs functions and alerts, and returns how long the
+  /// program may sleep before it polls again: zero if there is more to do already, at most an hour. Options::on_wake is
+  /// called when something comes earlier; WakeFd turns that into a file descriptor.
   /// Any thread may poll; turns are made one at a time. After Stop it does nothing.
   /// @throws LogicError  it was started.
   Duration Poll() { return Checked().Poll(); }
 
-  /// Refuses what is new, tells who waits for an end what the status is, waits up to `limit` for calls that are out,
-  /// and commits their results. What is unfinished goes on after a restart; what had not begun goes first. False: functions or on_alert still run; call it
-  /// again.
+  /// Refuses new submissions, answers everybody who waits for an end with the present status, waits up to `limit` for
+  /// running calls, and commits their results. Unfinished transactions continue after a restart. False: functions or
+  /// on_alert are still running; call it again.
+  /// @throws LogicError  called in a callback of the coordinator.
   bool Stop(Duration limit) { return Checked().Stop(TimeIn(limit)); }
 
-  /// The committed record; nothing if there is none.
+  /// The committed record; nothing if there is none. Like List and ListValues it reads the store in this thread.
+  /// @throws StoreError  the store cannot be read.
   std::optional<Transaction> Query(const std::string& gid) { return Checked().store->Load(gid); }
 
-  /// Committed records, newest first; `limit` is 1 to 1000, `position` what the page before
-  /// returned.
+  /// Committed records, newest first; `limit` is 1 to 1000, `position` the one that the page before returned.
+  /// @throws StoreError     the store cannot be read.
+  /// @throws RejectedError  the limit is out of range.
   ScanPage List(const ScanFilter& filter = {}, std::int64_t position = 0, std::size_t limit = 100) {
     CheckListLimit(limit);
     return Checked().store->Scan(filter, position, limit);
   }
 
-  /// Waits up to `timeout` for the end; returns the status there is then.
+  /// Waits up to `timeout` for the end; returns the status at that time.
+  /// @throws InDoubtError   the store failed meanwhile.
   /// @throws RejectedError  there is no such transaction.
+  /// @throws LogicError     called in a branch function, which could wait for itself.
   TransResult Wait(const std::string& gid, Duration timeout) {
     CheckMayBlock("Wait");
     return Await([&](AnswerCallback answer) { WaitAsync(gid, timeout, std::move(answer)); });
   }
 
-  /// In words: where it stands, what it waits for, the last error, the next try.
+  /// A text for people: the status, what the transaction waits for, the last error, the next try.
+  /// @throws StoreError  the store cannot be read.
   std::string Explain(const std::string& gid) {
     return AwaitValue<std::string>(
         [&](ValueCallback<std::string> answer) { ExplainAsync(gid, std::move(answer)); });
   }
 
-  /// Rolls an unfinished saga back: compensates what may have run; and what was prepared and is not yet
-  /// submitted. Returns when that is decided. What is rolled back already is tried at once, with its first reason.
-  /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
-  /// @throws RejectedError  there is no such transaction, it has ended, or it is carried through.
+  /// Rolls back an unfinished saga (what may have run is compensated), or a transaction that is prepared and not yet
+  /// submitted. Returns when that is decided. If it is being rolled back already, the waiting calls are made at once, and
+  /// the first reason stays.
+  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
+  /// @throws RejectedError  there is no such transaction, it has ended, or it can no longer be rolled back.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
     Await([&](AnswerCallback answer) { AbortAsync(gid, {}, reason, std::move(answer)); });
   }
 
-  /// Ends an unfinished transaction as failed; nothing is called any more, nothing is undone.
-  /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
+  /// Ends an unfinished transaction as failed. Nothing more is called, and nothing is undone.
+  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void ForceStop(const std::string& gid) {
     Await([&](AnswerCallback answer) { ForceStopAsync(gid, std::move(answer)); });
   }
 
-  /// Forgets the waits of an unfinished transaction and tries at once; also wakes a stuck one.
-  /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
+  /// Makes the waiting calls of an unfinished transaction at once, and drives a stuck one again.
+  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void RetryNow(const std::string& gid) {
     Await([&](AnswerCallback answer) { RetryNowAsync(gid, std::move(answer)); });
   }
 
-  /// The gids of at most `limit` unfinished transactions that are to be tried again later than in
-  /// `wait`, the earliest first: RetryNow wakes them.
+  /// The gids of at most `limit` unfinished transactions whose next try is more than `wait` away, the earliest
+  /// first; RetryNow tries them at once.
+  /// @throws StoreError  the store cannot be read.
   std::vector<std::string> ListWaiting(Duration wait, std::size_t limit) {
     using Gids = std::vector<std::string>;
     return AwaitValue<Gids>(
         [&](ValueCallback<Gids> answer) { ListWaitingAsync(wait, limit, std::move(answer)); });
   }
 
-  /// Messages to `topic://<topic>` that are stored from now on go to this url as well.
-  /// @throws RejectedError  "this url exists", a limit; nothing was changed.
+  /// Messages to `topic://<topic>` that are stored from now on go to this url too.
+  /// @throws InDoubtError, StoreError  the store failed; in doubt: it may be stored, look with ListValues.
+  /// @throws RejectedError  "this url exists", or a limit; nothing was changed.
   void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {}) {
     Await([&](AnswerCallback answer) { SubscribeAsync(topic, url, remark, std::move(answer)); });
   }
-  /// @throws RejectedError  there is no such topic or url.
+  /// Messages that are stored from now on do not go to this url any more.
+  /// @throws RejectedError  there is no such topic or url; else as Subscribe.
   void Unsubscribe(const std::string& topic, const std::string& url) {
     Await([&](AnswerCallback answer) { UnsubscribeAsync(topic, url, std::move(answer)); });
   }
-  /// @throws RejectedError  there is no such topic.
+  /// Removes the topic with its subscribers. Messages that are stored already are delivered all the same.
+  /// @throws RejectedError  there is no such topic; else as Subscribe.
   void DeleteTopic(const std::string& topic) {
     Await([&](AnswerCallback answer) { DeleteTopicAsync(topic, std::move(answer)); });
   }
 
-  /// Committed values such as topics; an empty category or key is any, `position` what the page before
-  /// returned.
+  /// Committed values such as topics; an empty category or key matches any, `position` is the one that the page
+  /// before returned.
+  /// @throws StoreError  the store cannot be read.
   KeyValuePage ListValues(const std::string& category, const std::string& key = {},
                           std::int64_t position = 0, std::size_t limit = 100) {
     CheckListLimit(limit);
     return Checked().store->ScanValues(category, key, position, limit);
   }
 
-  /// The wait between tries that a transaction has come to: it doubles after errors.
+  /// The present wait between the tries of a transaction; it doubles after errors.
   Duration IntervalOf(const Transaction& transaction) const {
     engine::Context context;
     context.retry_interval = Settings().retry_interval;
     return engine::IntervalNow(transaction, context);
   }
 
-  /// What was done since it was opened.
+  /// The counters of what was done since the coordinator was opened.
   Metrics::Snapshot Counted() const { return Checked().Counted(); }
-  /// How it stands now. Reads the store: some milliseconds for 100,000 unfinished transactions.
+  /// The present state in numbers. Reads the store: some milliseconds for 100,000 unfinished transactions.
+  /// @throws StoreError  the store cannot be read.
   Gauges Measure() { return Checked().Measure(); }
   const Options& Settings() const { return Checked().options; }
 

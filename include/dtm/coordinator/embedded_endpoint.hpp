@@ -1,4 +1,5 @@
-/// What builders ask of the embedded coordinator: operations.hpp for who waits, and calls that are made here and now.
+/// The embedded coordinator as builders see it: the operations of operations.hpp in their blocking form, and the calls
+/// that an initiator makes itself.
 /// Needs: std, store. Threads: every method is thread-safe. Protocol: §2.2, as a C++ interface.
 #pragma once
 
@@ -24,7 +25,7 @@ inline namespace v1 {
 
 class EmbeddedEndpoint : public Operations {
  public:
-  /// Stops, and waits for the functions that still run.
+  /// Stops, and waits for functions that are running.
   ~EmbeddedEndpoint() override { StopForGood(); }
 
   TransResult Submit(Definition definition) override {
@@ -97,7 +98,7 @@ class EmbeddedEndpoint : public Operations {
     return kLocalPrefix + name;
   }
 
-  /// Runs a registered function here and now, for a transaction of a coordinator elsewhere.
+  /// Runs a registered function in this thread, for a transaction of a coordinator elsewhere.
   /// @throws RejectedError  no function has this name.
   Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
     if (RunsInTransaction(kLocalPrefix + name)) {
@@ -115,7 +116,7 @@ class EmbeddedEndpoint : public Operations {
   explicit EmbeddedEndpoint(std::unique_ptr<Driver> driver)
       : Operations(std::move(driver)), owner_(RandomOwner()) {}
 
-  /// A branch function that waits for a transaction may wait for itself.
+  /// A branch function that waits for a transaction could wait for itself.
   void CheckMayBlock(const char* what) const {
     if (Checked().functions.OnFunctionThread()) {
       throw LogicError(
@@ -129,7 +130,7 @@ class EmbeddedEndpoint : public Operations {
         [&](ValueCallback<Result> answer) { RunWorkAsync(std::move(work), std::move(answer)); });
   }
 
-  /// What is called here and now has a commit of its own.
+  /// A function inside a commit that the initiator calls itself: it gets a commit of its own.
   Result CallInTransaction(InitiatorCall direct) {
     direct.phase2_url.clear();
     const BranchCall call = ToBranchCall(direct, {}, {});

@@ -1,5 +1,5 @@
-/// What may be asked of a coordinator, by C++, HTTP or JSON-RPC alike: each thing once, with the rules that need no stored
-/// record. Those that do are the loop's: commands.hpp for what exists, engine/resubmission.hpp for what is submitted again.
+/// What may be asked of a coordinator, by C++, HTTP or JSON-RPC alike, with the rules that need no stored record. The others
+/// are in the loop: commands.hpp for transactions that exist, engine/resubmission.hpp for those that are submitted again.
 /// Needs: std, store. Threads: every method is thread-safe, and none waits for a commit. Protocol: §2.2, §2.3, §6.
 #pragma once
 
@@ -37,15 +37,16 @@ inline namespace v1 {
 template <typename T>
 using ValueCallback = std::function<void(const T&, std::exception_ptr)>;
 
-/// The methods with a callback: what can be refused at once is thrown (RejectedError and its kinds; LogicError: the
-/// coordinator was stopped, or this is a forked child), and the callback does not come. Else it comes once, with what the
-/// method without Async returns or throws: before this one returns, or in a thread of the coordinator, so it must not wait.
+/// The methods with a callback. What can be refused at once is thrown (RejectedError and its kinds; LogicError: stopped, or
+/// a forked child), and then the callback is not called. Else it is called once, with what the method without Async returns
+/// or throws: before this method returns, or on a thread of the coordinator, so it must not wait.
+
 class Operations : public Endpoint {
  public:
   Operations(const Operations&) = delete;
   Operations& operator=(const Operations&) = delete;
 
-  /// The blocking form: calls `ask` with a callback, and returns what that is called with. Drives the coordinator
+  /// The blocking form: calls `ask` with a callback, and returns what the callback gets. Drives the coordinator
   /// meanwhile if no thread does.
   /// @throws LogicError  called in a callback of the coordinator, which would wait for itself.
   template <typename Ask>
@@ -68,7 +69,7 @@ class Operations : public Endpoint {
     return std::move(*box);
   }
 
-  /// For a thread that has many requests at a time: see BranchResults. A call that waits ends the burst.
+  /// For a thread that has many requests at once: see BranchResults. A call that waits ends the burst.
   void BeginBurst() { Checked().inbox.BeginBurst(); }
   void EndBurst() { Checked().inbox.EndBurst(); }
 
@@ -80,8 +81,8 @@ class Operations : public Endpoint {
     return gids_.Make(now);
   }
 
-  /// With `wait_result` it is answered once it has ended or must wait for a timer, after 6 s at the latest: an unfinished
-  /// status then says that it goes on.
+  /// With `wait_result` the answer comes once the transaction has ended or must wait for a timer, after 6 s at the latest.
+  /// Its status may then be unfinished.
   void SubmitAsync(Definition definition, AnswerCallback callback) override {
     CheckSubmittable(definition);
     Waiter waiter;
@@ -153,7 +154,7 @@ class Operations : public Endpoint {
     Push(std::move(command), std::move(callback));
   }
 
-  /// `type`: it is refused if it has another one.
+  /// Refused if the transaction has another type than `type`.
   void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
                   AnswerCallback callback) {
     Command command = About(gid, Command::Kind::kCancel);
@@ -234,7 +235,7 @@ class Operations : public Endpoint {
     return command;
   }
 
-  /// Runs the work inside the next commit; answers with what it returned, once that is durable.
+  /// Runs the work inside the next commit; the answer is what it returned, once that is durable.
   void RunWorkAsync(std::function<Result(TransactContext&)> work, ValueCallback<Result> callback) {
     QueuedWork queued{std::move(work), std::make_shared<Result>()};
     queued.promise = AnswerWith(queued.result, std::move(callback));
@@ -246,7 +247,7 @@ class Operations : public Endpoint {
  private:
   static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
 
-  /// With the value that is there by then.
+  /// A callback that adds the value that is there by then.
   template <typename T>
   static AnswerCallback AnswerWith(std::shared_ptr<T> value, ValueCallback<T> callback) {
     return [value, callback](const Answer& reply) { callback(*value, reply.error); };

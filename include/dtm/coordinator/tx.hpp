@@ -19,8 +19,8 @@
 namespace dtm {
 inline namespace v1 {
 
-/// What the function given to Coordinator::Transact gets: the connection to write through, and an endpoint to submit
-/// sagas and messages to, which are stored by the same commit. Not to be kept.
+/// The function of Coordinator::Transact gets this: the connection to write through, and an endpoint for sagas and
+/// messages that are stored by the same commit. Do not keep it.
 class Tx : public Endpoint {
  public:
   Tx(Endpoint& coordinator, Driver& driver, TransactContext& context)
@@ -32,8 +32,9 @@ class Tx : public Endpoint {
 
   std::string NewGid() override { return coordinator_.NewGid(); }
 
-  /// A saga or a message; it exists if and only if the rows do.
-  /// @throws RejectedError  a limit, or the gid is taken: let it pass, and nothing is stored.
+  /// Submits a saga or a message; it is stored if and only if the rows are.
+  /// @throws RejectedError  a limit, or the gid exists: let it pass, and nothing is stored.
+
   TransResult Submit(Definition definition) override {
     const std::string gid = definition.gid;
     const bool fits = definition.type == TransType::kSaga || definition.type == TransType::kMsg;

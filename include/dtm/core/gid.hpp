@@ -1,7 +1,7 @@
 /// Global transaction ids: 22 base-57 characters, the time first.
 /// Needs: std. Threads: one generator by one thread at a time. Protocol: §1 (gid).
 ///
-/// Ids made later sort later, which keeps the part of the store's index that is in use in memory.
+/// Later ids sort later, so only a small part of the store's index is in use at a time and stays in memory.
 #pragma once
 
 #include <chrono>
@@ -20,7 +20,7 @@ inline namespace v1 {
 class GidGenerator {
  public:
   GidGenerator() = default;
-  GidGenerator(const GidGenerator&) = delete;  // a copy would make the same ones
+  GidGenerator(const GidGenerator&) = delete;  // a copy would make the same gids
   GidGenerator& operator=(const GidGenerator&) = delete;
 
   std::string Make(Time now) {

@@ -1,4 +1,4 @@
-/// What is told of a transaction: which branch it was, why it was rolled back, where it stands.
+/// Sentences about a transaction: which branch it was, and which one gave the reason of a rollback.
 /// Needs: std. Threads: pure functions.
 #pragma once
 
@@ -19,7 +19,7 @@ inline std::string BranchInWords(const Definition& definition, std::size_t row) 
          ShownUrl(UrlOf(definition, row));
 }
 
-/// The branch whose words the reason is, in words; empty: it is no branch's.
+/// The branch that gave the reason of the rollback, in words; empty if it was not a branch.
 inline std::string ReasonFrom(const Transaction& transaction) {
   const std::size_t from = transaction.reason_from;
   if (from == 0 || from > RowCount(*transaction.definition)) return {};

@@ -1,6 +1,6 @@
 /// Limits on every size and count, the same in process and over HTTP.
-/// Needs: std. Threads: constants and pure functions. Source: what protocols and databases of the
-/// field accept.
+/// Needs: std. Threads: constants and pure functions. Source: the limits of common protocols and
+/// databases.
 #pragma once
 
 #include <chrono>
@@ -15,7 +15,7 @@ inline constexpr std::size_t kMaxSteps = 1000;
 inline constexpr std::size_t kMaxPayloadBytes = 256 * 1024;
 inline constexpr std::size_t kMaxDefinitionBytes =
     1024 * 1024;  ///< urls, payloads, headers together
-/// Of a workflow: its steps are done when it is known how much there is to record, so what is beyond a limit is rolled
+/// For workflows. The size of a result is known only after its step was done, so a workflow that exceeds a limit is rolled
 /// back. The limits of what is stored leave room for the URLs and failures of all branches, and for base64.
 inline constexpr std::size_t kMaxWorkflowBranches = 400;
 inline constexpr std::size_t kMaxAnswersBytes =

@@ -8,8 +8,8 @@
 namespace dtm {
 inline namespace v1 {
 
-/// Returned by Coordinator::Register; cheap to copy. `T` is the payload's type, so a builder can
-/// refuse another one at compile time.
+/// Returned by Coordinator::Register; cheap to copy. `T` is the payload type, so builders refuse
+/// another type at compile time.
 template <typename T>
 struct LocalBranch {
   std::string name;

@@ -1,4 +1,4 @@
-/// What the options may be: one table for those of the embedded coordinator, of remote ones, of servers and of callers.
+/// The ranges of all options, in one table: of the embedded coordinator, remote coordinators, servers and callers.
 /// Needs: std. Threads: constants and pure functions.
 #pragma once
 

@@ -1,4 +1,4 @@
-/// What a branch answered, and how a transaction ended.
+/// The result of a branch call, and how a transaction ended.
 /// Needs: std. Threads: values only. Protocol: §1 (results).
 #pragma once
 
@@ -14,23 +14,23 @@
 namespace dtm {
 inline namespace v1 {
 
-/// The outcome of one branch call. A branch function returns Success, Failure or Ongoing;
-/// the other two are how callers report that there was no such answer.
+/// The result of one branch call. A branch function returns Success, Failure or Ongoing; callers report
+/// the other two when there was no such result.
 struct Result {
   enum class Kind {
     kSuccess,  ///< done
     kFailure,  ///< definite business failure: roll back, never call this again
     kOngoing,  ///< in progress: ask again after the retry interval
-    kError,    ///< no definite answer; it may have run: ask again, with growing waits
+    kError,    ///< no definite result; it may have run: call again, with growing waits
     kNotSent   ///< the call certainly did not start (no handler, no free slot): try again later
   };
 
   Kind kind = Kind::kSuccess;
   std::string text;
-  bool done = false;  ///< kError: it was done all the same, only its answer is of no use
-  /// Of Ongoing and Error: not asked again before this has passed; at most an hour. The usual wait counts as well.
+  bool done = false;  ///< kError: it was done all the same, only its text cannot be used
+  /// Of Ongoing and Error: it is not called again before this time has passed (at most an hour), nor before the usual wait.
   Duration retry_after{};
-  bool no_handler = false;  ///< kNotSent: this program has nobody to call it
+  bool no_handler = false;  ///< kNotSent: this program has no function or caller for it
 
   static Result Success() { return {Kind::kSuccess, {}}; }
   static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
@@ -44,7 +44,7 @@ struct Result {
   }
 };
 
-/// What user code says that returns nothing (success) or a Result.
+/// Calls user code that returns nothing (success) or a Result.
 template <typename Function, typename... Arguments>
 Result ResultOf(const Function& function, Arguments&&... arguments) {
   static_assert(callable::Check<Function, Arguments...>(),
@@ -80,23 +80,23 @@ Result CatchAsResult(const Function& function) noexcept {
   }
 }
 
-/// Where a transaction stands, as far as it is durable.
+/// The durable state of a transaction.
 struct TransResult {
   std::string gid;
   Status status = Status::kSubmitted;
   std::string
-      reason;  ///< why it was rolled back, in the words of the branch or of who cancelled it
+      reason;  ///< why it was rolled back: the text of the branch, or of the one who cancelled it
   std::string
-      reason_from{};  ///< the branch that said so, with its op and url; empty: it was no branch
+      reason_from{};  ///< the branch that gave the reason, with its op and url; empty: not a branch
   std::string
-      last_error{};  ///< of the last call that had no success, also if a later one had; for people
+      last_error{};  ///< of the last call that did not succeed, even if a later one did; for people
 
   bool Finished() const { return IsFinal(status); }
   bool Succeeded() const { return status == Status::kSucceed; }
   bool Failed() const { return status == Status::kFailed; }
 };
 
-/// What a FailureError says of it.
+/// The text of a FailureError about it.
 inline std::string RolledBack(const TransResult& result) {
   std::string text = "gid '" + result.gid + "' was rolled back: " + result.reason;
   if (!result.reason_from.empty()) text += " (" + result.reason_from + ")";

@@ -72,7 +72,7 @@ inline const std::string& PayloadOf(const Definition& definition, std::size_t ro
   return definition.steps[StepOf(definition.type, row)].payload;
 }
 
-/// After steps were registered: a row for each, with the status it was recorded with.
+/// After steps were registered: adds a row for each, with the recorded status.
 inline void AddMissingRows(Transaction& transaction) {
   const Definition& definition = *transaction.definition;
   while (transaction.branches.size() < RowCount(definition)) {

@@ -1,4 +1,4 @@
-/// The transaction record: what the initiator asked for, and how far it has come.
+/// The transaction record: its definition, and how far it has come.
 /// Needs: std. Threads: values only; a Definition is never changed once it is shared.
 /// Protocol: §1 (branch ids), §2.1 (transaction body), §2.4 (registered branches), §4 (rows).
 #pragma once
@@ -24,11 +24,11 @@ inline namespace v1 {
 /// Options of one transaction; zero means "the coordinator's default".
 struct TransOptions {
   bool wait_result =
-      false;  ///< answer Submit when the transaction has ended, not when it is stored
+      false;  ///< Submit returns when the transaction has ended, not when it is stored
   std::chrono::seconds timeout_to_fail{0};  ///< after this long an unfinished saga is rolled back
   std::chrono::seconds request_timeout{0};  ///< deadline of one branch call by URL
   std::chrono::seconds retry_interval{0};   ///< first wait after an error; fixed wait after ONGOING
-  /// How often actions of a saga are tried again, all together, before it is rolled back; 0 = no limit.
+  /// How often the actions of a saga, counted together, are called again before it is rolled back; 0 = no limit.
   int retry_limit = 0;
   std::map<std::string, std::string> branch_headers;  ///< sent with every branch call by URL
 };
@@ -38,7 +38,7 @@ struct TransOptions {
 struct Step {
   std::string action;       ///< tcc: confirm; xa: both; workflow: what was called, see kOwnCode
   std::string compensate;   ///< tcc: cancel; xa: both; msg, workflow: none
-  std::string payload;      ///< workflow: the recorded answer
+  std::string payload;      ///< workflow: the recorded result
   std::string branch_id{};  ///< empty: the number of the step
   /// msg: `topic://name` of which `action` is a subscriber; workflow: the name its branch was given
   std::string topic{};
@@ -55,20 +55,20 @@ inline constexpr std::size_t kLocalPrefixSize = sizeof(kLocalPrefix) - 1;
 
 inline bool IsLocal(std::string_view url) { return HasPrefix(url, kLocalPrefix); }
 
-/// Begins the name of a function that runs inside the commit of its result. If there is no result, it has certainly
-/// had no effect.
+/// The names of functions that run inside the commit of their result begin with this. Without a result, such a function
+/// has certainly had no effect.
 inline constexpr const char kInTransactionPrefix[] = "tx/";
 
 inline bool RunsInTransaction(std::string_view url) {
   return IsLocal(url) && HasPrefix(url.substr(kLocalPrefixSize), kInTransactionPrefix);
 }
 
-/// What a recorded step of a workflow was, where it called no URL and no function; empty: it was recorded by who does not
-/// say (an earlier dtm, other clients, or through the Go server, which does not keep it).
+/// What a recorded step of a workflow was, if it called no URL and no function. Empty: it was recorded without this (by an
+/// earlier dtm or another client, or through the Go server, which does not keep it).
 inline constexpr const char kOwnCode[] = "do:";
 inline constexpr const char kNoCall[] = "none:";
 
-/// The branch as which a workflow records what it has decided, before its first callback; its answer is the name of
+/// The branch under which a workflow records its decision, before its first callback; its result is the name of
 /// Op::kCommit or Op::kRollback.
 inline constexpr const char kDecision[] = "00";
 
@@ -77,26 +77,26 @@ inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
 
 inline bool IsTopic(std::string_view url) { return HasPrefix(url, kTopicPrefix); }
 
-/// What the initiator asked for. Made as `Definition`, not as `const Definition`: see ActiveTable::AddStep.
+/// What a transaction has to do. Made as `Definition`, not as `const Definition`: see ActiveTable::AddStep.
 struct Definition {
   std::string gid;
   TransType type = TransType::kSaga;
   std::vector<Step> steps;
   bool prepared_first = false;             ///< stored by a prepare, to run when it is submitted
-  bool concurrent = false;                 ///< steps start together, but for `orders`
+  bool concurrent = false;                 ///< steps start at once, except for `orders`
   std::map<int, std::vector<int>> orders;  ///< step -> the steps that must have succeeded before it
   std::string
-      query_prepared;  ///< msg: who knows whether to deliver; workflow: who resumes it; else only shown
-  std::chrono::seconds delay{0};  ///< msg: not delivered before this has passed since its creation
+      query_prepared;  ///< msg: asked whether to deliver; workflow: called to resume it; else only shown
+  std::chrono::seconds delay{0};  ///< msg: no delivery before this has passed since its creation
   bool json_rpc = false;          ///< branches whose url names a method are called by JSON-RPC
   std::string workflow;           ///< workflow: its name
   std::string data;               ///< workflow: what it was started with
   std::string
-      custom_data;  ///< as a client elsewhere sent it, unless it says just what the rest says
+      custom_data;  ///< as a client elsewhere sent it; empty if it follows from the other fields
   TransOptions options;
 };
 
-/// What it takes in memory, with the record of how far it has come.
+/// The memory that it takes, including its rows in the record.
 inline std::size_t BytesOf(const Step& step) {
   constexpr std::size_t kBytesOfBranch = 48;
   return sizeof(Step) + 2 * kBytesOfBranch + step.branch_id.size() + step.topic.size() +
@@ -117,12 +117,12 @@ inline std::size_t BytesOf(const Definition& definition) {
   return bytes;
 }
 
-/// Steps that clients register one after the other, while the transaction is prepared.
+/// True if clients register its steps one after the other, while it is prepared.
 inline bool RegistersSteps(TransType type) {
   return type == TransType::kTcc || type == TransType::kXa || type == TransType::kWorkflow;
 }
 
-/// Its initiator can be asked: by the branch "00", before the rows of the steps.
+/// True if it has a row "00" for a call of its initiator, before the rows of the steps.
 inline bool HasQueryRow(TransType type) {
   return type == TransType::kMsg || type == TransType::kWorkflow;
 }
@@ -141,8 +141,8 @@ inline std::vector<std::pair<std::string, std::string>> SubmittedSteps(
   return steps;
 }
 
-/// Same content = the same transaction submitted again. Options are not part of it, nor what was
-/// registered since.
+/// Same content = the same transaction submitted again. Options and registered branches are not part
+/// of it.
 inline bool SameContent(const Definition& a, const Definition& b) {
   const auto same_step = [](const Step& x, const Step& y) {
     return x.action == y.action && x.compensate == y.compensate && x.payload == y.payload;
@@ -157,7 +157,7 @@ inline bool SameContent(const Definition& a, const Definition& b) {
   return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(), same_step);
 }
 
-/// Of what SameContent compares, but for the gid. Stored, so it never changes; never 0. FNV-1a, 64 bits.
+/// A hash of what SameContent compares, without the gid. It is stored, so it must never change; never 0. FNV-1a, 64 bits.
 inline std::uint64_t ContentHash(const Definition& definition) {
   std::uint64_t hash = 14695981039346656037u;
   const auto add_byte = [&hash](std::uint64_t byte) {
@@ -197,13 +197,13 @@ inline std::uint64_t ContentHash(const Definition& definition) {
 /// How far one branch has come.
 struct Branch {
   BranchStatus status = BranchStatus::kPrepared;
-  bool in_flight = false;    ///< called by this run of the coordinator and not answered; not stored
+  bool in_flight = false;    ///< a call of this run is out, without a result yet; not stored
   bool unsent = false;       ///< it waits because its last call was not sent; not stored
   bool told_when = false;    ///< it waits because the branch asked for that time (Retry-After)
   std::uint32_t tries = 0;   ///< calls that may have had an effect; > 0 = it may have run
   std::uint32_t errors = 0;  ///< consecutive errors, drives the waits
   Time next_try{};           ///< not called again before this
-  Time deadline{};  ///< a call by URL is out that may still be running until then; 0 = none
+  Time deadline{};           ///< a URL call may still be running until then; 0 = none
   Time previous_deadline{};  ///< the same, of calls by previous runs only; not stored
   /// When it succeeded or failed; 0 before, and of records of store format 1.
   Time finished{};
@@ -223,12 +223,12 @@ struct Transaction {
   Time updated{};                 ///< when it last changed
   Time finished{};                ///< 0 while unfinished
   Time due{};                     ///< when it next needs the coordinator, after a restart too
-  std::string reason;             ///< why it is rolled back; a branch's own words
+  std::string reason;             ///< why it is rolled back; the text of the branch
   std::string result;             ///< workflow: what it returned
-  std::string last_error;         ///< of the last call that had no success; for people
+  std::string last_error;         ///< of the last call that did not succeed; for people
   std::uint32_t retry_count = 0;  ///< counts against retry_limit
   std::uint32_t reason_from = 0;  ///< 1 + the row whose FAILURE is the reason; 0 = none
-  bool stuck = false;       ///< an invariant broke: not driven any more until RetryNow or ForceStop
+  bool stuck = false;       ///< an invariant is broken: not driven until RetryNow or ForceStop
   bool unreadable = false;  ///< the stored record is damaged (see last_error); not stored
   bool expired = false;     ///< only its gid, type, status and `content` are left; not stored
   std::uint64_t content =

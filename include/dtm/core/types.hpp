@@ -1,4 +1,4 @@
-/// The words everybody uses: transaction types, statuses, operations.
+/// The basic vocabulary: transaction types, statuses, operations.
 /// Needs: std. Threads: values only. Protocol: §1 (vocabulary, status transitions).
 #pragma once
 
@@ -40,7 +40,7 @@ inline bool IsFinal(Status status) {
   return status == Status::kSucceed || status == Status::kFailed;
 }
 
-/// dtm's own words, as people and the wire know them.
+/// dtm's own names, as used in sentences and on the wire.
 inline const char* Name(TransType type) {
   switch (type) {
     case TransType::kSaga: return "saga";
@@ -88,7 +88,7 @@ inline const char* Name(Op op) {
   return "unknown";
 }
 
-/// Who a branch function or service is called for: the key under which it makes itself idempotent.
+/// Identifies the call of a branch function or service: the key by which it can make itself idempotent.
 struct BranchInfo {
   std::string gid;
   TransType trans_type = TransType::kSaga;

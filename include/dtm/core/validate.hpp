@@ -33,7 +33,7 @@ inline std::string GidProblem(const std::string& gid) {
   return {};
 }
 
-/// A cycle in "must come before" would never run. Kahn's algorithm over the steps.
+/// Steps in a cycle of orders would never run. Kahn's algorithm over the steps.
 inline std::string OrdersProblem(const Definition& definition) {
   if (definition.orders.empty()) return {};
   std::size_t entries = 0;
@@ -82,7 +82,7 @@ inline std::string OrdersProblem(const Definition& definition) {
          "': the branch orders form a cycle, so these steps would wait for each other for ever";
 }
 
-/// Besides, why it cannot be prepared.
+/// Empty, or why it cannot be prepared, besides Problem.
 inline std::string PrepareProblem(const Definition& definition) {
   if (definition.type != TransType::kMsg || !definition.query_prepared.empty()) return {};
   return "gid '" + definition.gid +
@@ -91,18 +91,18 @@ inline std::string PrepareProblem(const Definition& definition) {
          "no submit comes";
 }
 
-/// Besides, why it cannot be submitted.
+/// Empty, or why it cannot be submitted, besides Problem.
 inline std::string SubmitProblem(const Definition& definition) {
   if (definition.type != TransType::kWorkflow) return {};
   return "gid '" + definition.gid + "': a workflow is prepared, and finished with its status";
 }
 
-/// @throws LogicError  no workflow ends so.
+/// @throws LogicError  a workflow cannot end with this status.
 inline void CheckEnd(Status status) {
   if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
 }
 
-/// Why this branch cannot be registered with any transaction of that gid and type.
+/// Empty, or why this branch cannot be registered with any transaction of that gid and type.
 inline std::string RegistrationProblem(const std::string& gid, TransType type, const Step& step) {
   std::string problem = GidProblem(gid);
   if (!problem.empty()) return problem;
@@ -129,7 +129,7 @@ inline std::string RegistrationProblem(const std::string& gid, TransType type, c
   return {};
 }
 
-/// @throws RejectedError  the url of a call that is made here and now is none that can be called.
+/// @throws RejectedError  the url of a call that the initiator makes cannot be called.
 inline void CheckCallable(const InitiatorCall& call) {
   try {
     (void)ParseUrl(call.url);
@@ -153,7 +153,7 @@ inline std::string AboveSteps(const std::string& gid, std::size_t count) {
          std::to_string(kMaxSteps);
 }
 
-/// All that counts against the limit of the whole.
+/// Checks the limit of the whole transaction.
 inline std::string AboveBytes(const Definition& definition, std::size_t more) {
   std::size_t bytes = more + definition.data.size();
   for (const Step& step : definition.steps) bytes += step.UrlAndPayloadBytes();
@@ -167,7 +167,7 @@ inline std::string AboveBytes(const Definition& definition, std::size_t more) {
 
 }  // namespace limit
 
-/// Why this cannot be the `index`-th step of such a transaction, from 0.
+/// Empty, or why this cannot be the `index`-th step of such a transaction, counted from 0.
 inline std::string StepProblem(const Definition& definition, const Step& step, std::size_t index) {
   const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
   const auto name = [index] { return "step " + std::to_string(index); };
@@ -194,7 +194,7 @@ inline std::string StepProblem(const Definition& definition, const Step& step, s
   return {};
 }
 
-/// Why this step cannot be added at its end.
+/// Empty, or why this step cannot be added at the end.
 inline std::string AddedStepProblem(const Definition& definition, const Step& step) {
   const std::size_t index = definition.steps.size();
   std::string problem = limit::AboveSteps(definition.gid, index + 1);

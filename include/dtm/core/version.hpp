@@ -1,5 +1,5 @@
-/// The version of the library; the one place it is written (CMake and the packages read it from
-/// here).
+/// The version of the library. CMake and the packages read it from here.
+
 /// Needs: nothing. Threads: constants only.
 #pragma once
 
