@@ -327,8 +327,8 @@ std::optional<Number> ParseNumber(std::string_view text, int base = 10) {
 // ---- dtm/core/limits.hpp -----------------------------------------------------------------------
 
 /// Limits on every size and count, the same in process and over HTTP.
-/// Needs: std. Threads: constants and pure functions. Source: what protocols and databases of the
-/// field accept.
+/// Needs: std. Threads: constants and pure functions. Source: the limits of common protocols and
+/// databases.
 
 namespace dtm {
 inline namespace v1 {
@@ -339,7 +339,7 @@ inline constexpr std::size_t kMaxSteps = 1000;
 inline constexpr std::size_t kMaxPayloadBytes = 256 * 1024;
 inline constexpr std::size_t kMaxDefinitionBytes =
     1024 * 1024;  ///< urls, payloads, headers together
-/// Of a workflow: its steps are done when it is known how much there is to record, so what is beyond a limit is rolled
+/// For workflows. The size of a result is known only after its step was done, so a workflow that exceeds a limit is rolled
 /// back. The limits of what is stored leave room for the URLs and failures of all branches, and for base64.
 inline constexpr std::size_t kMaxWorkflowBranches = 400;
 inline constexpr std::size_t kMaxAnswersBytes =
@@ -389,7 +389,7 @@ TimePoint Later(TimePoint from, Duration wait) {
 
 // ---- dtm/core/types.hpp ------------------------------------------------------------------------
 
-/// The words everybody uses: transaction types, statuses, operations.
+/// The basic vocabulary: transaction types, statuses, operations.
 /// Needs: std. Threads: values only. Protocol: §1 (vocabulary, status transitions).
 
 #include <cstdint>
@@ -427,7 +427,7 @@ inline bool IsFinal(Status status) {
   return status == Status::kSucceed || status == Status::kFailed;
 }
 
-/// dtm's own words, as people and the wire know them.
+/// dtm's own names, as used in sentences and on the wire.
 inline const char* Name(TransType type) {
   switch (type) {
     case TransType::kSaga: return "saga";
@@ -475,7 +475,7 @@ inline const char* Name(Op op) {
   return "unknown";
 }
 
-/// Who a branch function or service is called for: the key under which it makes itself idempotent.
+/// Identifies the call of a branch function or service: the key by which it can make itself idempotent.
 struct BranchInfo {
   std::string gid;
   TransType trans_type = TransType::kSaga;
@@ -1094,29 +1094,29 @@ std::function<Signature> Keep(Function function) {
 
 // ---- dtm/core/result.hpp -----------------------------------------------------------------------
 
-/// What a branch answered, and how a transaction ended.
+/// The result of a branch call, and how a transaction ended.
 /// Needs: std. Threads: values only. Protocol: §1 (results).
 
 namespace dtm {
 inline namespace v1 {
 
-/// The outcome of one branch call. A branch function returns Success, Failure or Ongoing;
-/// the other two are how callers report that there was no such answer.
+/// The result of one branch call. A branch function returns Success, Failure or Ongoing; callers report
+/// the other two when there was no such result.
 struct Result {
   enum class Kind {
     kSuccess,  ///< done
     kFailure,  ///< definite business failure: roll back, never call this again
     kOngoing,  ///< in progress: ask again after the retry interval
-    kError,    ///< no definite answer; it may have run: ask again, with growing waits
+    kError,    ///< no definite result; it may have run: call again, with growing waits
     kNotSent   ///< the call certainly did not start (no handler, no free slot): try again later
   };
 
   Kind kind = Kind::kSuccess;
   std::string text;
-  bool done = false;  ///< kError: it was done all the same, only its answer is of no use
-  /// Of Ongoing and Error: not asked again before this has passed; at most an hour. The usual wait counts as well.
+  bool done = false;  ///< kError: it was done all the same, only its text cannot be used
+  /// Of Ongoing and Error: it is not called again before this time has passed (at most an hour), nor before the usual wait.
   Duration retry_after{};
-  bool no_handler = false;  ///< kNotSent: this program has nobody to call it
+  bool no_handler = false;  ///< kNotSent: this program has no function or caller for it
 
   static Result Success() { return {Kind::kSuccess, {}}; }
   static Result Failure(std::string reason) { return {Kind::kFailure, std::move(reason)}; }
@@ -1130,7 +1130,7 @@ struct Result {
   }
 };
 
-/// What user code says that returns nothing (success) or a Result.
+/// Calls user code that returns nothing (success) or a Result.
 template <typename Function, typename... Arguments>
 Result ResultOf(const Function& function, Arguments&&... arguments) {
   static_assert(callable::Check<Function, Arguments...>(),
@@ -1166,23 +1166,23 @@ Result CatchAsResult(const Function& function) noexcept {
   }
 }
 
-/// Where a transaction stands, as far as it is durable.
+/// The durable state of a transaction.
 struct TransResult {
   std::string gid;
   Status status = Status::kSubmitted;
   std::string
-      reason;  ///< why it was rolled back, in the words of the branch or of who cancelled it
+      reason;  ///< why it was rolled back: the text of the branch, or of the one who cancelled it
   std::string
-      reason_from{};  ///< the branch that said so, with its op and url; empty: it was no branch
+      reason_from{};  ///< the branch that gave the reason, with its op and url; empty: not a branch
   std::string
-      last_error{};  ///< of the last call that had no success, also if a later one had; for people
+      last_error{};  ///< of the last call that did not succeed, even if a later one did; for people
 
   bool Finished() const { return IsFinal(status); }
   bool Succeeded() const { return status == Status::kSucceed; }
   bool Failed() const { return status == Status::kFailed; }
 };
 
-/// What a FailureError says of it.
+/// The text of a FailureError about it.
 inline std::string RolledBack(const TransResult& result) {
   std::string text = "gid '" + result.gid + "' was rolled back: " + result.reason;
   if (!result.reason_from.empty()) text += " (" + result.reason_from + ")";
@@ -1551,7 +1551,7 @@ inline std::string Text(const std::string& what, const nlohmann::json& value) {
 
 // ---- dtm/core/transaction.hpp ------------------------------------------------------------------
 
-/// The transaction record: what the initiator asked for, and how far it has come.
+/// The transaction record: its definition, and how far it has come.
 /// Needs: std. Threads: values only; a Definition is never changed once it is shared.
 /// Protocol: §1 (branch ids), §2.1 (transaction body), §2.4 (registered branches), §4 (rows).
 
@@ -1564,11 +1564,11 @@ inline namespace v1 {
 /// Options of one transaction; zero means "the coordinator's default".
 struct TransOptions {
   bool wait_result =
-      false;  ///< answer Submit when the transaction has ended, not when it is stored
+      false;  ///< Submit returns when the transaction has ended, not when it is stored
   std::chrono::seconds timeout_to_fail{0};  ///< after this long an unfinished saga is rolled back
   std::chrono::seconds request_timeout{0};  ///< deadline of one branch call by URL
   std::chrono::seconds retry_interval{0};   ///< first wait after an error; fixed wait after ONGOING
-  /// How often actions of a saga are tried again, all together, before it is rolled back; 0 = no limit.
+  /// How often the actions of a saga, counted together, are called again before it is rolled back; 0 = no limit.
   int retry_limit = 0;
   std::map<std::string, std::string> branch_headers;  ///< sent with every branch call by URL
 };
@@ -1578,7 +1578,7 @@ struct TransOptions {
 struct Step {
   std::string action;       ///< tcc: confirm; xa: both; workflow: what was called, see kOwnCode
   std::string compensate;   ///< tcc: cancel; xa: both; msg, workflow: none
-  std::string payload;      ///< workflow: the recorded answer
+  std::string payload;      ///< workflow: the recorded result
   std::string branch_id{};  ///< empty: the number of the step
   /// msg: `topic://name` of which `action` is a subscriber; workflow: the name its branch was given
   std::string topic{};
@@ -1595,20 +1595,20 @@ inline constexpr std::size_t kLocalPrefixSize = sizeof(kLocalPrefix) - 1;
 
 inline bool IsLocal(std::string_view url) { return HasPrefix(url, kLocalPrefix); }
 
-/// Begins the name of a function that runs inside the commit of its result. If there is no result, it has certainly
-/// had no effect.
+/// The names of functions that run inside the commit of their result begin with this. Without a result, such a function
+/// has certainly had no effect.
 inline constexpr const char kInTransactionPrefix[] = "tx/";
 
 inline bool RunsInTransaction(std::string_view url) {
   return IsLocal(url) && HasPrefix(url.substr(kLocalPrefixSize), kInTransactionPrefix);
 }
 
-/// What a recorded step of a workflow was, where it called no URL and no function; empty: it was recorded by who does not
-/// say (an earlier dtm, other clients, or through the Go server, which does not keep it).
+/// What a recorded step of a workflow was, if it called no URL and no function. Empty: it was recorded without this (by an
+/// earlier dtm or another client, or through the Go server, which does not keep it).
 inline constexpr const char kOwnCode[] = "do:";
 inline constexpr const char kNoCall[] = "none:";
 
-/// The branch as which a workflow records what it has decided, before its first callback; its answer is the name of
+/// The branch under which a workflow records its decision, before its first callback; its result is the name of
 /// Op::kCommit or Op::kRollback.
 inline constexpr const char kDecision[] = "00";
 
@@ -1617,26 +1617,26 @@ inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
 
 inline bool IsTopic(std::string_view url) { return HasPrefix(url, kTopicPrefix); }
 
-/// What the initiator asked for. Made as `Definition`, not as `const Definition`: see ActiveTable::AddStep.
+/// What a transaction has to do. Made as `Definition`, not as `const Definition`: see ActiveTable::AddStep.
 struct Definition {
   std::string gid;
   TransType type = TransType::kSaga;
   std::vector<Step> steps;
   bool prepared_first = false;             ///< stored by a prepare, to run when it is submitted
-  bool concurrent = false;                 ///< steps start together, but for `orders`
+  bool concurrent = false;                 ///< steps start at once, except for `orders`
   std::map<int, std::vector<int>> orders;  ///< step -> the steps that must have succeeded before it
   std::string
-      query_prepared;  ///< msg: who knows whether to deliver; workflow: who resumes it; else only shown
-  std::chrono::seconds delay{0};  ///< msg: not delivered before this has passed since its creation
+      query_prepared;  ///< msg: asked whether to deliver; workflow: called to resume it; else only shown
+  std::chrono::seconds delay{0};  ///< msg: no delivery before this has passed since its creation
   bool json_rpc = false;          ///< branches whose url names a method are called by JSON-RPC
   std::string workflow;           ///< workflow: its name
   std::string data;               ///< workflow: what it was started with
   std::string
-      custom_data;  ///< as a client elsewhere sent it, unless it says just what the rest says
+      custom_data;  ///< as a client elsewhere sent it; empty if it follows from the other fields
   TransOptions options;
 };
 
-/// What it takes in memory, with the record of how far it has come.
+/// The memory that it takes, including its rows in the record.
 inline std::size_t BytesOf(const Step& step) {
   constexpr std::size_t kBytesOfBranch = 48;
   return sizeof(Step) + 2 * kBytesOfBranch + step.branch_id.size() + step.topic.size() +
@@ -1657,12 +1657,12 @@ inline std::size_t BytesOf(const Definition& definition) {
   return bytes;
 }
 
-/// Steps that clients register one after the other, while the transaction is prepared.
+/// True if clients register its steps one after the other, while it is prepared.
 inline bool RegistersSteps(TransType type) {
   return type == TransType::kTcc || type == TransType::kXa || type == TransType::kWorkflow;
 }
 
-/// Its initiator can be asked: by the branch "00", before the rows of the steps.
+/// True if it has a row "00" for a call of its initiator, before the rows of the steps.
 inline bool HasQueryRow(TransType type) {
   return type == TransType::kMsg || type == TransType::kWorkflow;
 }
@@ -1681,8 +1681,8 @@ inline std::vector<std::pair<std::string, std::string>> SubmittedSteps(
   return steps;
 }
 
-/// Same content = the same transaction submitted again. Options are not part of it, nor what was
-/// registered since.
+/// Same content = the same transaction submitted again. Options and registered branches are not part
+/// of it.
 inline bool SameContent(const Definition& a, const Definition& b) {
   const auto same_step = [](const Step& x, const Step& y) {
     return x.action == y.action && x.compensate == y.compensate && x.payload == y.payload;
@@ -1697,7 +1697,7 @@ inline bool SameContent(const Definition& a, const Definition& b) {
   return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(), same_step);
 }
 
-/// Of what SameContent compares, but for the gid. Stored, so it never changes; never 0. FNV-1a, 64 bits.
+/// A hash of what SameContent compares, without the gid. It is stored, so it must never change; never 0. FNV-1a, 64 bits.
 inline std::uint64_t ContentHash(const Definition& definition) {
   std::uint64_t hash = 14695981039346656037u;
   const auto add_byte = [&hash](std::uint64_t byte) {
@@ -1737,13 +1737,13 @@ inline std::uint64_t ContentHash(const Definition& definition) {
 /// How far one branch has come.
 struct Branch {
   BranchStatus status = BranchStatus::kPrepared;
-  bool in_flight = false;    ///< called by this run of the coordinator and not answered; not stored
+  bool in_flight = false;    ///< a call of this run is out, without a result yet; not stored
   bool unsent = false;       ///< it waits because its last call was not sent; not stored
   bool told_when = false;    ///< it waits because the branch asked for that time (Retry-After)
   std::uint32_t tries = 0;   ///< calls that may have had an effect; > 0 = it may have run
   std::uint32_t errors = 0;  ///< consecutive errors, drives the waits
   Time next_try{};           ///< not called again before this
-  Time deadline{};  ///< a call by URL is out that may still be running until then; 0 = none
+  Time deadline{};           ///< a URL call may still be running until then; 0 = none
   Time previous_deadline{};  ///< the same, of calls by previous runs only; not stored
   /// When it succeeded or failed; 0 before, and of records of store format 1.
   Time finished{};
@@ -1763,12 +1763,12 @@ struct Transaction {
   Time updated{};                 ///< when it last changed
   Time finished{};                ///< 0 while unfinished
   Time due{};                     ///< when it next needs the coordinator, after a restart too
-  std::string reason;             ///< why it is rolled back; a branch's own words
+  std::string reason;             ///< why it is rolled back; the text of the branch
   std::string result;             ///< workflow: what it returned
-  std::string last_error;         ///< of the last call that had no success; for people
+  std::string last_error;         ///< of the last call that did not succeed; for people
   std::uint32_t retry_count = 0;  ///< counts against retry_limit
   std::uint32_t reason_from = 0;  ///< 1 + the row whose FAILURE is the reason; 0 = none
-  bool stuck = false;       ///< an invariant broke: not driven any more until RetryNow or ForceStop
+  bool stuck = false;       ///< an invariant is broken: not driven until RetryNow or ForceStop
   bool unreadable = false;  ///< the stored record is damaged (see last_error); not stored
   bool expired = false;     ///< only its gid, type, status and `content` are left; not stored
   std::uint64_t content =
@@ -1788,7 +1788,7 @@ struct Transaction {
 namespace dtm {
 inline namespace v1 {
 
-/// The answer to something asked of a coordinator: a result, or the error that Submit would throw.
+/// The coordinator's answer to what was asked: a result, or the error that Submit would throw.
 struct Answer {
   TransResult result;
   std::exception_ptr error;
@@ -1807,9 +1807,9 @@ struct WorkflowState {
   std::string reason;  ///< why it failed
   std::string result;  ///< what it returned
   TransOptions
-      options;  ///< for its calls, as far as they are told: request_timeout, branch_headers
-  std::vector<Step> recorded;  ///< its steps so far: branch_id, op, payload = the answer, failed
-  std::string workflow{};      ///< its name; empty: not told
+      options;  ///< for its calls, if the coordinator reports them: request_timeout, branch_headers
+  std::vector<Step> recorded;  ///< its steps so far: branch_id, op, payload = the result, failed
+  std::string workflow{};      ///< its name; empty: not reported
   std::string data{};          ///< what it was started with
 };
 
@@ -1819,73 +1819,82 @@ struct InitiatorCall {
   std::string url;      ///< or `local:` and the name of a function
   std::string payload;  ///< the body; empty = GET, but for xa
   TransOptions options;
-  /// Told to the branch, so that it can register more branches (tcc), or where it is asked to commit (xa).
+  /// Tells the branch the coordinator's URL, so that it can register itself (xa) or branches below it (tcc).
   bool tell_coordinator = false;
   std::string phase2_url;
 };
 
-/// What changes something throws InDoubtError if the change may or may not be stored (no answer, or the store began to
-/// fail: the same again settles it), and StoreError if it is not.
+/// Every method that changes something throws InDoubtError if the change may be stored or not (no answer, or the store
+/// began to fail; doing the same again settles it), and StoreError if it is certainly not stored. An embedded coordinator
+/// answers within its commit, or after 3 s if its store fails; a remote one within RemoteOptions::request_timeout.
 class Endpoint {
  public:
   virtual ~Endpoint() = default;
 
   virtual std::string NewGid() = 0;
 
-  /// Hands over a transaction; returns once it is durable, or with `wait_result` once it has ended
-  /// or must wait for a timer.
+  /// Submits a transaction. Returns once it is durable, or with `wait_result` once it has ended or must wait
+  /// for a timer, after 6 s at the latest.
   /// @throws InDoubtError   no answer: it may be stored. Submit the same again.
-  /// @throws RejectedError  refused (other content under this gid); nothing was changed. BadInput, a kind of it: a limit
-  ///                        or a form, so that it can never be accepted as it is.
+  /// @throws RejectedError  refused (other content under this gid); nothing was changed. Its kind BadInput: a limit is
+  ///                        exceeded or a value is malformed, so it can never be accepted as it is.
   /// @throws FailureError   this transaction was rolled back.
   /// @throws StoreError     the coordinator's store failed; nothing was stored.
   virtual TransResult Submit(Definition definition) = 0;
 
-  /// The same, and waits up to `timeout` for the end. Never throws FailureError: look at the
-  /// result.
+  /// The same, and waits up to `timeout` for the end. Throws as Submit, but never FailureError: the returned
+  /// status says so.
   virtual TransResult SubmitAndWait(Definition definition, Duration timeout) = 0;
 
   /// Submit, without waiting: `callback` gets what Submit would have returned or thrown.
   /// @throws RejectedError  refused at once; the callback is not called.
   virtual void SubmitAsync(Definition definition, AnswerCallback callback) = 0;
 
-  /// Stores a transaction that runs when it is submitted under the same gid: a message, whose steps these
-  /// are, or a tcc or xa, whose branches are registered one by one.
+  /// Stores a transaction that runs when it is submitted under the same gid: a message with its steps, or a tcc
+  /// or xa, whose branches are registered one by one.
   /// @throws as Submit
   virtual TransResult Prepare(Definition definition) = 0;
 
-  /// Rolls back what was prepared. Returns once that is decided.
-  /// @throws RejectedError  it is submitted or has ended, is unknown, or of another type.
+  /// Rolls a prepared transaction back. Returns once that is decided.
+  /// @throws InDoubtError   no answer: it may be decided. Abort again.
+  /// @throws RejectedError  it is submitted, has ended, is unknown, or has another type.
   virtual void Abort(const std::string& gid, TransType type, const std::string& reason) = 0;
 
   /// Adds a branch to a prepared tcc (action = confirm, compensate = cancel) or xa, or records a step of a
   /// workflow; durable when it returns. The same again is accepted.
-  /// @throws RejectedError  it is not prepared (any more), or the branch is registered otherwise.
+  /// @throws InDoubtError   no answer: it may be registered. Register it again.
+  /// @throws RejectedError  the transaction is not prepared (any more), or this branch is registered with other content.
   virtual void RegisterBranch(const std::string& gid, TransType type, Step step) = 0;
 
-  /// Stores a workflow, or finds the stored one: then it tells what has happened to it. A definition without name or
-  /// data says nothing of them.
-  /// @throws RejectedError  the gid is another type's, another workflow's, or was started with other data.
+  /// Stores a workflow, or finds the stored one and returns how far it has come. Name and data are compared if the
+  /// definition has them.
+  /// @throws InDoubtError   no answer: it may be stored. Prepare it again.
+  /// @throws RejectedError  the gid belongs to another type or workflow, or was started with other data.
   virtual WorkflowState PrepareWorkflow(Definition definition) = 0;
 
-  /// The same of one that is stored, for whoever is told to go on with it; stores nothing.
-  /// @throws RejectedError  as PrepareWorkflow, or it is not stored: that was a mistake, or came too late.
+  /// The same for a stored workflow that has to be resumed; stores nothing.
+  /// @throws InDoubtError   no answer.
+  /// @throws RejectedError  as PrepareWorkflow; or it is not stored: the call was a mistake, or came too late.
   virtual WorkflowState ResumeWorkflow(Definition definition) = 0;
 
-  /// The end of a workflow: kSucceed, or kFailed and why. The same status again is accepted.
+  /// Ends a workflow: kSucceed, or kFailed and why. The same status again is accepted.
+  /// @throws InDoubtError   no answer: it may be stored. Finish it again.
+  /// @throws RejectedError  it is unknown, or has ended with another status.
   virtual void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
                               const std::string& result) = 0;
 
-  /// Calls a branch here and now, without the coordinator's retries. A success carries the answer's body.
-  /// @throws RejectedError  the url is none that can be called.
+  /// Calls a branch at once, without the coordinator's retries, and waits for the result, at most
+  /// `call.options.request_timeout` (3 s by default). The text of a success is the body of the reply.
+  /// @throws RejectedError  the url cannot be called.
   virtual Result CallBranch(const InitiatorCall& call) = 0;
 
-  /// The url by which this coordinator reaches a function of this process.
-  /// @throws LogicError  it cannot reach it.
+  /// The url by which this coordinator calls a function of this process.
+  /// @throws LogicError  it cannot call it.
   virtual std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const = 0;
 };
 
-/// A new gid of that coordinator. The name is the Go client's; in a C++ program it throws.
+/// A new gid, made here without asking. The name is the Go client's.
+
 inline std::string MustGenGid(Endpoint& endpoint) { return endpoint.NewGid(); }
 
 }  // namespace v1
@@ -1899,8 +1908,8 @@ inline std::string MustGenGid(Endpoint& endpoint) { return endpoint.NewGid(); }
 namespace dtm {
 inline namespace v1 {
 
-/// Returned by Coordinator::Register; cheap to copy. `T` is the payload's type, so a builder can
-/// refuse another one at compile time.
+/// Returned by Coordinator::Register; cheap to copy. `T` is the payload type, so builders refuse
+/// another type at compile time.
 template <typename T>
 struct LocalBranch {
   std::string name;
@@ -2655,7 +2664,7 @@ inline const std::string& PayloadOf(const Definition& definition, std::size_t ro
   return definition.steps[StepOf(definition.type, row)].payload;
 }
 
-/// After steps were registered: a row for each, with the status it was recorded with.
+/// After steps were registered: adds a row for each, with the recorded status.
 inline void AddMissingRows(Transaction& transaction) {
   const Definition& definition = *transaction.definition;
   while (transaction.branches.size() < RowCount(definition)) {
@@ -5456,7 +5465,7 @@ class Inbox : public BranchResults {
 
 // ---- dtm/core/option_range.hpp -----------------------------------------------------------------
 
-/// What the options may be: one table for those of the embedded coordinator, of remote ones, of servers and of callers.
+/// The ranges of all options, in one table: of the embedded coordinator, remote coordinators, servers and callers.
 /// Needs: std. Threads: constants and pure functions.
 
 #include <limits>
@@ -6120,7 +6129,7 @@ class Metrics {
 
 // ---- dtm/core/in_words.hpp ---------------------------------------------------------------------
 
-/// What is told of a transaction: which branch it was, why it was rolled back, where it stands.
+/// Sentences about a transaction: which branch it was, and which one gave the reason of a rollback.
 /// Needs: std. Threads: pure functions.
 
 namespace dtm {
@@ -6132,7 +6141,7 @@ inline std::string BranchInWords(const Definition& definition, std::size_t row) 
          ShownUrl(UrlOf(definition, row));
 }
 
-/// The branch whose words the reason is, in words; empty: it is no branch's.
+/// The branch that gave the reason of the rollback, in words; empty if it was not a branch.
 inline std::string ReasonFrom(const Transaction& transaction) {
   const std::size_t from = transaction.reason_from;
   if (from == 0 || from > RowCount(*transaction.definition)) return {};
@@ -7794,7 +7803,7 @@ inline std::string GidProblem(const std::string& gid) {
   return {};
 }
 
-/// A cycle in "must come before" would never run. Kahn's algorithm over the steps.
+/// Steps in a cycle of orders would never run. Kahn's algorithm over the steps.
 inline std::string OrdersProblem(const Definition& definition) {
   if (definition.orders.empty()) return {};
   std::size_t entries = 0;
@@ -7843,7 +7852,7 @@ inline std::string OrdersProblem(const Definition& definition) {
          "': the branch orders form a cycle, so these steps would wait for each other for ever";
 }
 
-/// Besides, why it cannot be prepared.
+/// Empty, or why it cannot be prepared, besides Problem.
 inline std::string PrepareProblem(const Definition& definition) {
   if (definition.type != TransType::kMsg || !definition.query_prepared.empty()) return {};
   return "gid '" + definition.gid +
@@ -7852,18 +7861,18 @@ inline std::string PrepareProblem(const Definition& definition) {
          "no submit comes";
 }
 
-/// Besides, why it cannot be submitted.
+/// Empty, or why it cannot be submitted, besides Problem.
 inline std::string SubmitProblem(const Definition& definition) {
   if (definition.type != TransType::kWorkflow) return {};
   return "gid '" + definition.gid + "': a workflow is prepared, and finished with its status";
 }
 
-/// @throws LogicError  no workflow ends so.
+/// @throws LogicError  a workflow cannot end with this status.
 inline void CheckEnd(Status status) {
   if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
 }
 
-/// Why this branch cannot be registered with any transaction of that gid and type.
+/// Empty, or why this branch cannot be registered with any transaction of that gid and type.
 inline std::string RegistrationProblem(const std::string& gid, TransType type, const Step& step) {
   std::string problem = GidProblem(gid);
   if (!problem.empty()) return problem;
@@ -7890,7 +7899,7 @@ inline std::string RegistrationProblem(const std::string& gid, TransType type, c
   return {};
 }
 
-/// @throws RejectedError  the url of a call that is made here and now is none that can be called.
+/// @throws RejectedError  the url of a call that the initiator makes cannot be called.
 inline void CheckCallable(const InitiatorCall& call) {
   try {
     (void)ParseUrl(call.url);
@@ -7914,7 +7923,7 @@ inline std::string AboveSteps(const std::string& gid, std::size_t count) {
          std::to_string(kMaxSteps);
 }
 
-/// All that counts against the limit of the whole.
+/// Checks the limit of the whole transaction.
 inline std::string AboveBytes(const Definition& definition, std::size_t more) {
   std::size_t bytes = more + definition.data.size();
   for (const Step& step : definition.steps) bytes += step.UrlAndPayloadBytes();
@@ -7928,7 +7937,7 @@ inline std::string AboveBytes(const Definition& definition, std::size_t more) {
 
 }  // namespace limit
 
-/// Why this cannot be the `index`-th step of such a transaction, from 0.
+/// Empty, or why this cannot be the `index`-th step of such a transaction, counted from 0.
 inline std::string StepProblem(const Definition& definition, const Step& step, std::size_t index) {
   const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
   const auto name = [index] { return "step " + std::to_string(index); };
@@ -7955,7 +7964,7 @@ inline std::string StepProblem(const Definition& definition, const Step& step, s
   return {};
 }
 
-/// Why this step cannot be added at its end.
+/// Empty, or why this step cannot be added at the end.
 inline std::string AddedStepProblem(const Definition& definition, const Step& step) {
   const std::size_t index = definition.steps.size();
   std::string problem = limit::AboveSteps(definition.gid, index + 1);
@@ -10573,7 +10582,7 @@ class OfThisProcess {
 /// Global transaction ids: 22 base-57 characters, the time first.
 /// Needs: std. Threads: one generator by one thread at a time. Protocol: §1 (gid).
 ///
-/// Ids made later sort later, which keeps the part of the store's index that is in use in memory.
+/// Later ids sort later, so only a small part of the store's index is in use at a time and stays in memory.
 
 namespace dtm {
 inline namespace v1 {
@@ -10582,7 +10591,7 @@ inline namespace v1 {
 class GidGenerator {
  public:
   GidGenerator() = default;
-  GidGenerator(const GidGenerator&) = delete;  // a copy would make the same ones
+  GidGenerator(const GidGenerator&) = delete;  // a copy would make the same gids
   GidGenerator& operator=(const GidGenerator&) = delete;
 
   std::string Make(Time now) {
@@ -10629,8 +10638,8 @@ class GidGenerator {
 
 // ---- dtm/coordinator/operations.hpp ------------------------------------------------------------
 
-/// What may be asked of a coordinator, by C++, HTTP or JSON-RPC alike: each thing once, with the rules that need no stored
-/// record. Those that do are the loop's: commands.hpp for what exists, engine/resubmission.hpp for what is submitted again.
+/// What may be asked of a coordinator, by C++, HTTP or JSON-RPC alike, with the rules that need no stored record. The others
+/// are in the loop: commands.hpp for transactions that exist, engine/resubmission.hpp for those that are submitted again.
 /// Needs: std, store. Threads: every method is thread-safe, and none waits for a commit. Protocol: §2.2, §2.3, §6.
 
 namespace dtm {
@@ -10640,15 +10649,16 @@ inline namespace v1 {
 template <typename T>
 using ValueCallback = std::function<void(const T&, std::exception_ptr)>;
 
-/// The methods with a callback: what can be refused at once is thrown (RejectedError and its kinds; LogicError: the
-/// coordinator was stopped, or this is a forked child), and the callback does not come. Else it comes once, with what the
-/// method without Async returns or throws: before this one returns, or in a thread of the coordinator, so it must not wait.
+/// The methods with a callback. What can be refused at once is thrown (RejectedError and its kinds; LogicError: stopped, or
+/// a forked child), and then the callback is not called. Else it is called once, with what the method without Async returns
+/// or throws: before this method returns, or on a thread of the coordinator, so it must not wait.
+
 class Operations : public Endpoint {
  public:
   Operations(const Operations&) = delete;
   Operations& operator=(const Operations&) = delete;
 
-  /// The blocking form: calls `ask` with a callback, and returns what that is called with. Drives the coordinator
+  /// The blocking form: calls `ask` with a callback, and returns what the callback gets. Drives the coordinator
   /// meanwhile if no thread does.
   /// @throws LogicError  called in a callback of the coordinator, which would wait for itself.
   template <typename Ask>
@@ -10671,7 +10681,7 @@ class Operations : public Endpoint {
     return std::move(*box);
   }
 
-  /// For a thread that has many requests at a time: see BranchResults. A call that waits ends the burst.
+  /// For a thread that has many requests at once: see BranchResults. A call that waits ends the burst.
   void BeginBurst() { Checked().inbox.BeginBurst(); }
   void EndBurst() { Checked().inbox.EndBurst(); }
 
@@ -10683,8 +10693,8 @@ class Operations : public Endpoint {
     return gids_.Make(now);
   }
 
-  /// With `wait_result` it is answered once it has ended or must wait for a timer, after 6 s at the latest: an unfinished
-  /// status then says that it goes on.
+  /// With `wait_result` the answer comes at the end, at a wait for a timer, or after 6 s: perhaps with an unfinished status.
+
   void SubmitAsync(Definition definition, AnswerCallback callback) override {
     CheckSubmittable(definition);
     Waiter waiter;
@@ -10756,7 +10766,7 @@ class Operations : public Endpoint {
     Push(std::move(command), std::move(callback));
   }
 
-  /// `type`: it is refused if it has another one.
+  /// Refused if the transaction has another type than `type`.
   void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
                   AnswerCallback callback) {
     Command command = About(gid, Command::Kind::kCancel);
@@ -10837,7 +10847,7 @@ class Operations : public Endpoint {
     return command;
   }
 
-  /// Runs the work inside the next commit; answers with what it returned, once that is durable.
+  /// Runs the work inside the next commit; the answer is what it returned, once that is durable.
   void RunWorkAsync(std::function<Result(TransactContext&)> work, ValueCallback<Result> callback) {
     QueuedWork queued{std::move(work), std::make_shared<Result>()};
     queued.promise = AnswerWith(queued.result, std::move(callback));
@@ -10849,7 +10859,7 @@ class Operations : public Endpoint {
  private:
   static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
 
-  /// With the value that is there by then.
+  /// A callback that adds the value that is there by then.
   template <typename T>
   static AnswerCallback AnswerWith(std::shared_ptr<T> value, ValueCallback<T> callback) {
     return [value, callback](const Answer& reply) { callback(*value, reply.error); };
@@ -10924,7 +10934,8 @@ class Operations : public Endpoint {
 
 // ---- dtm/coordinator/embedded_endpoint.hpp -----------------------------------------------------
 
-/// What builders ask of the embedded coordinator: operations.hpp for who waits, and calls that are made here and now.
+/// The embedded coordinator as builders see it: the operations of operations.hpp in their blocking form, and the calls
+/// that an initiator makes itself.
 /// Needs: std, store. Threads: every method is thread-safe. Protocol: §2.2, as a C++ interface.
 
 namespace dtm {
@@ -10932,7 +10943,7 @@ inline namespace v1 {
 
 class EmbeddedEndpoint : public Operations {
  public:
-  /// Stops, and waits for the functions that still run.
+  /// Stops, and waits for functions that are running.
   ~EmbeddedEndpoint() override { StopForGood(); }
 
   TransResult Submit(Definition definition) override {
@@ -11005,7 +11016,7 @@ class EmbeddedEndpoint : public Operations {
     return kLocalPrefix + name;
   }
 
-  /// Runs a registered function here and now, for a transaction of a coordinator elsewhere.
+  /// Runs a registered function in this thread, for a transaction of a coordinator elsewhere.
   /// @throws RejectedError  no function has this name.
   Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) {
     if (RunsInTransaction(kLocalPrefix + name)) {
@@ -11023,7 +11034,7 @@ class EmbeddedEndpoint : public Operations {
   explicit EmbeddedEndpoint(std::unique_ptr<Driver> driver)
       : Operations(std::move(driver)), owner_(RandomOwner()) {}
 
-  /// A branch function that waits for a transaction may wait for itself.
+  /// A branch function that waits for a transaction could wait for itself.
   void CheckMayBlock(const char* what) const {
     if (Checked().functions.OnFunctionThread()) {
       throw LogicError(
@@ -11037,7 +11048,7 @@ class EmbeddedEndpoint : public Operations {
         [&](ValueCallback<Result> answer) { RunWorkAsync(std::move(work), std::move(answer)); });
   }
 
-  /// What is called here and now has a commit of its own.
+  /// A function inside a commit that the initiator calls itself: it gets a commit of its own.
   Result CallInTransaction(InitiatorCall direct) {
     direct.phase2_url.clear();
     const BranchCall call = ToBranchCall(direct, {}, {});
@@ -11199,21 +11210,22 @@ class WakeFd {
 namespace dtm {
 inline namespace v1 {
 
-/// What the function given to Coordinator::Transact gets: the connection to write through, and an endpoint to submit
-/// sagas and messages to, which are stored by the same commit. Not to be kept.
+/// The function of Coordinator::Transact gets this: the connection to write through, and an endpoint for sagas and
+/// messages that are stored by the same commit. Do not keep it.
 class Tx : public Endpoint {
  public:
   Tx(Endpoint& coordinator, Driver& driver, TransactContext& context)
       : coordinator_(coordinator), driver_(driver), context_(context) {}
 
-  /// The store's connection: a sqlite3* with SQLite. Do not begin, commit or roll back (it is denied), and do not touch the
-  /// dtm_ tables. Finalize your statements in here: after a failure of the store the connection is another one.
+  /// The store's connection: a sqlite3* with SQLite. BEGIN, COMMIT, ROLLBACK and the dtm_ tables are denied. Finalize your
+  /// statements before the function returns: after a failure of the store there is a new connection.
   const WorkContext& Db() const { return context_.connection; }
 
   std::string NewGid() override { return coordinator_.NewGid(); }
 
-  /// A saga or a message; it exists if and only if the rows do.
-  /// @throws RejectedError  a limit, or the gid is taken: let it pass, and nothing is stored.
+  /// Submits a saga or a message; it is stored if and only if the rows are.
+  /// @throws RejectedError  a limit, or the gid exists: let it pass, and nothing is stored.
+
   TransResult Submit(Definition definition) override {
     const std::string gid = definition.gid;
     const bool fits = definition.type == TransType::kSaga || definition.type == TransType::kMsg;
@@ -11729,8 +11741,8 @@ class OpenFiles {
 
 // ---- dtm/core/version.hpp ----------------------------------------------------------------------
 
-/// The version of the library; the one place it is written (CMake and the packages read it from
-/// here).
+/// The version of the library. CMake and the packages read it from here.
+
 /// Needs: nothing. Threads: constants only.
 
 namespace dtm {
@@ -13061,44 +13073,45 @@ class SqliteStore : public Store {
 namespace dtm {
 inline namespace v1 {
 
-/// Drives transactions to their end, through crashes: what was submitted is durable, and goes on
+/// Drives transactions to their end, through crashes: submitted transactions are durable, and continue
 /// when a program opens the same file and registers the same functions again.
 ///
-/// Start() gives it a thread of its own. Without, somebody calls Poll(), functions run inside Poll,
-/// and calls that wait (Submit, Wait, ...) drive it themselves.
+/// Start() gives it a thread of its own. Without Start the program calls Poll(): functions run inside Poll,
+/// and calls that wait (Submit, Wait, ...) drive the coordinator themselves.
 ///
-/// What the functions capture is declared before the coordinator. In a forked child every method
-/// throws and the destructor touches nothing.
+/// Declare what the functions capture before the coordinator, so that it lives longer. In a forked child
+/// every method throws LogicError and the destructor touches nothing.
 class Coordinator : public EmbeddedEndpoint {
  public:
   /// Opens or creates the SQLite file, checks and locks it.
-  /// @throws StoreError  taken by another coordinator, unreadable, read-only, damaged, or newer.
-  /// @throws LogicError  an option is out of its range; no file was touched.
+  /// @throws StoreError  the file is in use by another coordinator, unreadable, read-only, damaged, or of a newer version.
+  /// @throws LogicError  an option is out of range; no file was touched.
   explicit Coordinator(const std::string& file, const Options& options = {})
       : Coordinator(std::make_unique<SqliteStore>(file, CheckedOptions(options).durability,
                                                   SqliteStore::OnOpen(), CacheBytes(options)),
                     options) {}
 
-  /// On a store of your choice, such as a SqliteStore that makes tables of yours; `clock` is for tests.
-  /// @throws LogicError  an option is out of its range.
+  /// On a store of your choice, such as a SqliteStore that creates tables of your own; `clock` is for tests.
+  /// @throws LogicError  an option is out of range.
   explicit Coordinator(std::unique_ptr<Store> store, const Options& options = {},
                        std::unique_ptr<Clock> clock = std::make_unique<SystemClock>())
       : EmbeddedEndpoint(std::make_unique<Driver>(std::move(store), std::move(clock), options)) {}
 
-  /// Stops, and waits for the functions that still run; says so if that takes longer than a second.
+  /// Stops, and waits for functions that are running, as long as it takes; logs a warning after a second.
   ~Coordinator() override = default;
 
-  /// Registers a branch function under a name, which the store keeps: after a restart the program
-  /// registers the same names again, and transactions whose name is missing wait for it.
+  /// Registers a branch function under a name. The store keeps the name: register the same names after a
+  /// restart; transactions that need a missing one wait for it.
   ///
   /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; T is anything
   /// nlohmann/json can read. It returns nothing (success) or Result: Success, Failure (definite:
-  /// roll back), Ongoing (ask again after the retry interval). FailureError thrown is a Failure,
-  /// OngoingError an Ongoing; any other exception is a temporary error and is tried again. It may be called again after a
-  /// crash, so it has to be idempotent (BranchInfo says for whom it is called); and a compensation
-  /// may be called although its action did nothing. It may block; there is no deadline, and while
-  /// it runs nothing else of its branch is called. Several threads may call it at once, so it is called as const (no
-  /// `mutable` lambda); its captures may be of the kind that can only be moved.
+  /// roll back), Ongoing (call again after the retry interval). A thrown FailureError is a Failure, an
+  /// OngoingError an Ongoing; after any other exception the function is called again, with growing waits.
+  ///
+  /// It may be called again after a crash, so it must be idempotent (BranchInfo identifies the call), and a
+  /// compensation must do nothing if its action did nothing. It may block: there is no deadline, and while it
+  /// runs no other call of its branch starts. Several threads may call it at once, so it is called as const (no
+  /// `mutable` lambda); it may capture move-only values.
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
@@ -13108,8 +13121,9 @@ class Coordinator : public EmbeddedEndpoint {
     return {name, Owner()};
   }
 
-  /// The same for what RegisterWorkflow registers: it may wait for other transactions, so it runs on other threads than
-  /// branch functions, of which there are as many again.
+  /// The same for RegisterWorkflow. A workflow may wait for other transactions, so workflows run on threads of their own;
+  /// there are as many of these as for branch functions.
+  /// @throws LogicError  as Register.
   template <typename T, typename Function>
   LocalBranch<T> RegisterResume(const std::string& name, Function function) {
     Driver& driver = Checked();
@@ -13124,9 +13138,9 @@ class Coordinator : public EmbeddedEndpoint {
   ///
   /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
   /// but SQL. Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed
-  /// once. What the initiator calls itself (the try of a tcc, the action of an xa, the step of a workflow) has a commit of
-  /// its own: the record of a workflow's step is the next one, so a crash between them runs the step again. It cannot be
-  /// called for a coordinator elsewhere.
+  /// once. If the initiator calls it itself (the try of a tcc, the action of an xa, the step of a workflow), that has a
+  /// commit of its own. A workflow's step is recorded in the next commit, so a crash in between runs the step again. It
+  /// cannot be called for a coordinator elsewhere.
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
@@ -13138,12 +13152,13 @@ class Coordinator : public EmbeddedEndpoint {
     return {full_name, Owner()};
   }
 
-  /// Runs `function(Tx&)` inside the next commit, on the coordinator's thread: the rows it writes through tx.Db() and
-  /// the sagas and messages it submits to `tx` become durable together, or not at all. Returns once they are. The
-  /// same limits as for RegisterInTransaction; it may run several times, and is committed once. It returns nothing or
+  /// Runs `function(Tx&)` inside the next commit, on the coordinator's thread. The rows that it writes through tx.Db() and
+  /// the sagas and messages that it submits to `tx` become durable together, or not at all; this returns once they are.
+  /// The limits of RegisterInTransaction hold. It may run several times, and is committed once. It returns nothing or
   /// Result.
+  /// @throws InDoubtError  the commit failed, and all of it may be stored, or nothing: query the gid.
+  /// @throws StoreError    the commit failed; nothing was stored.
   /// @throws what `function` threw; FailureError: it returned Failure. Nothing was stored.
-  /// @throws StoreError, InDoubtError  the commit failed; in doubt: both may be stored, ask for the gid.
   template <typename Function>
   void Transact(const Function& function) {
     static_assert(callable::Check<Function, Tx&>(), "dtm: what Transact runs takes dtm::Tx&");
@@ -13159,116 +13174,130 @@ class Coordinator : public EmbeddedEndpoint {
         throw;
       }
     });
-    // Moved: the last reference is the caller's, who may still read it when the loop lets go of its own.
+    // Moved, so that the last reference is the caller's: the exception may be read here while the loop frees its own.
     if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
     if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
     if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
 
-  /// How branches by URL are called: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>. Before
-  /// Start.
+  /// Sets what calls branches by URL: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>.
+  /// @throws LogicError  it comes twice, or after Start or Stop.
   void Use(std::unique_ptr<BranchCaller> urls) { Checked().Use(std::move(urls)); }
 
-  /// From now on a thread drives the coordinator, starting with what a crash left unfinished.
+  /// From now on a thread drives the coordinator. It begins with the transactions that a crash left unfinished.
+  /// @throws LogicError  it comes twice, or after Stop.
   void Start() { Checked().Start(); }
 
-  /// Instead of Start, for event loops: does what there is to do, runs functions and alerts, and returns how long the
-  /// program may sleep before it calls again: zero if there is more to do already, at most an hour, also if there is
-  /// nothing. Options::on_wake tells of what comes earlier; WakeFd makes a file descriptor of it.
+  /// For event loops, instead of Start: does what there is to do, runs functions and alerts, and returns how long the
+  /// program may sleep before it polls again: zero if there is more to do already, at most an hour. Options::on_wake is
+  /// called when something comes earlier; WakeFd turns that into a file descriptor.
   /// Any thread may poll; turns are made one at a time. After Stop it does nothing.
   /// @throws LogicError  it was started.
   Duration Poll() { return Checked().Poll(); }
 
-  /// Refuses what is new, tells who waits for an end what the status is, waits up to `limit` for calls that are out,
-  /// and commits their results. What is unfinished goes on after a restart; what had not begun goes first. False: functions or on_alert still run; call it
-  /// again.
+  /// Refuses new submissions, answers everybody who waits for an end with the present status, waits up to `limit` for
+  /// running calls, and commits their results. Unfinished transactions continue after a restart. False: functions or
+  /// on_alert are still running; call it again.
+  /// @throws LogicError  called in a callback of the coordinator.
   bool Stop(Duration limit) { return Checked().Stop(TimeIn(limit)); }
 
-  /// The committed record; nothing if there is none.
+  /// The committed record; nothing if there is none. Like List and ListValues it reads the store in this thread.
+  /// @throws StoreError  the store cannot be read.
   std::optional<Transaction> Query(const std::string& gid) { return Checked().store->Load(gid); }
 
-  /// Committed records, newest first; `limit` is 1 to 1000, `position` what the page before
-  /// returned.
+  /// Committed records, newest first; `limit` is 1 to 1000, `position` the one that the page before returned.
+  /// @throws StoreError     the store cannot be read.
+  /// @throws RejectedError  the limit is out of range.
   ScanPage List(const ScanFilter& filter = {}, std::int64_t position = 0, std::size_t limit = 100) {
     CheckListLimit(limit);
     return Checked().store->Scan(filter, position, limit);
   }
 
-  /// Waits up to `timeout` for the end; returns the status there is then.
+  /// Waits up to `timeout` for the end; returns the status at that time.
+  /// @throws InDoubtError   the store failed meanwhile.
   /// @throws RejectedError  there is no such transaction.
+  /// @throws LogicError     called in a branch function, which could wait for itself.
   TransResult Wait(const std::string& gid, Duration timeout) {
     CheckMayBlock("Wait");
     return Await([&](AnswerCallback answer) { WaitAsync(gid, timeout, std::move(answer)); });
   }
 
-  /// In words: where it stands, what it waits for, the last error, the next try.
+  /// A text for people: the status, what the transaction waits for, the last error, the next try.
+  /// @throws StoreError  the store cannot be read.
   std::string Explain(const std::string& gid) {
     return AwaitValue<std::string>(
         [&](ValueCallback<std::string> answer) { ExplainAsync(gid, std::move(answer)); });
   }
 
-  /// Rolls an unfinished saga back: compensates what may have run; and what was prepared and is not yet
-  /// submitted. Returns when that is decided. What is rolled back already is tried at once, with its first reason.
-  /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
-  /// @throws RejectedError  there is no such transaction, it has ended, or it is carried through.
+  /// Rolls back an unfinished saga (what may have run is compensated), or a transaction that is prepared and not yet
+  /// submitted. Returns when that is decided. If it is being rolled back already, the waiting calls are made at once, and
+  /// the first reason stays.
+  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
+  /// @throws RejectedError  there is no such transaction, it has ended, or it can no longer be rolled back.
   void Cancel(const std::string& gid, const std::string& reason = "cancelled") {
     Await([&](AnswerCallback answer) { AbortAsync(gid, {}, reason, std::move(answer)); });
   }
 
-  /// Ends an unfinished transaction as failed; nothing is called any more, nothing is undone.
-  /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
+  /// Ends an unfinished transaction as failed. Nothing more is called, and nothing is undone.
+  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void ForceStop(const std::string& gid) {
     Await([&](AnswerCallback answer) { ForceStopAsync(gid, std::move(answer)); });
   }
 
-  /// Forgets the waits of an unfinished transaction and tries at once; also wakes a stuck one.
-  /// @throws InDoubtError  the store failed meanwhile, the change is tried again; StoreError: nothing was changed.
+  /// Makes the waiting calls of an unfinished transaction at once, and drives a stuck one again.
+  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
   /// @throws RejectedError  there is no such transaction, or it has ended.
   void RetryNow(const std::string& gid) {
     Await([&](AnswerCallback answer) { RetryNowAsync(gid, std::move(answer)); });
   }
 
-  /// The gids of at most `limit` unfinished transactions that are to be tried again later than in
-  /// `wait`, the earliest first: RetryNow wakes them.
+  /// The gids of at most `limit` unfinished transactions whose next try is more than `wait` away, the earliest
+  /// first; RetryNow tries them at once.
+  /// @throws StoreError  the store cannot be read.
   std::vector<std::string> ListWaiting(Duration wait, std::size_t limit) {
     using Gids = std::vector<std::string>;
     return AwaitValue<Gids>(
         [&](ValueCallback<Gids> answer) { ListWaitingAsync(wait, limit, std::move(answer)); });
   }
 
-  /// Messages to `topic://<topic>` that are stored from now on go to this url as well.
-  /// @throws RejectedError  "this url exists", a limit; nothing was changed.
+  /// Messages to `topic://<topic>` that are stored from now on go to this url too.
+  /// @throws InDoubtError, StoreError  the store failed; in doubt: it may be stored, look with ListValues.
+  /// @throws RejectedError  "this url exists", or a limit; nothing was changed.
   void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {}) {
     Await([&](AnswerCallback answer) { SubscribeAsync(topic, url, remark, std::move(answer)); });
   }
-  /// @throws RejectedError  there is no such topic or url.
+  /// Messages that are stored from now on do not go to this url any more.
+  /// @throws RejectedError  there is no such topic or url; else as Subscribe.
   void Unsubscribe(const std::string& topic, const std::string& url) {
     Await([&](AnswerCallback answer) { UnsubscribeAsync(topic, url, std::move(answer)); });
   }
-  /// @throws RejectedError  there is no such topic.
+  /// Removes the topic with its subscribers. Messages that are stored already are delivered all the same.
+  /// @throws RejectedError  there is no such topic; else as Subscribe.
   void DeleteTopic(const std::string& topic) {
     Await([&](AnswerCallback answer) { DeleteTopicAsync(topic, std::move(answer)); });
   }
 
-  /// Committed values such as topics; an empty category or key is any, `position` what the page before
-  /// returned.
+  /// Committed values such as topics; an empty category or key matches any, `position` is the one that the page
+  /// before returned.
+  /// @throws StoreError  the store cannot be read.
   KeyValuePage ListValues(const std::string& category, const std::string& key = {},
                           std::int64_t position = 0, std::size_t limit = 100) {
     CheckListLimit(limit);
     return Checked().store->ScanValues(category, key, position, limit);
   }
 
-  /// The wait between tries that a transaction has come to: it doubles after errors.
+  /// The present wait between the tries of a transaction; it doubles after errors.
   Duration IntervalOf(const Transaction& transaction) const {
     engine::Context context;
     context.retry_interval = Settings().retry_interval;
     return engine::IntervalNow(transaction, context);
   }
 
-  /// What was done since it was opened.
+  /// The counters of what was done since the coordinator was opened.
   Metrics::Snapshot Counted() const { return Checked().Counted(); }
-  /// How it stands now. Reads the store: some milliseconds for 100,000 unfinished transactions.
+  /// The present state in numbers. Reads the store: some milliseconds for 100,000 unfinished transactions.
+  /// @throws StoreError  the store cannot be read.
   Gauges Measure() { return Checked().Measure(); }
   const Options& Settings() const { return Checked().options; }
 

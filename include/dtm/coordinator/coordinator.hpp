@@ -53,8 +53,8 @@ class Coordinator : public EmbeddedEndpoint {
                                                   SqliteStore::OnOpen(), CacheBytes(options)),
                     options) {}
 
-  /// On a store of your choice, such as a SqliteStore that makes tables of yours; `clock` is for tests.
-  /// @throws LogicError  an option is out of its range.
+  /// On a store of your choice, such as a SqliteStore that creates tables of your own; `clock` is for tests.
+  /// @throws LogicError  an option is out of range.
   explicit Coordinator(std::unique_ptr<Store> store, const Options& options = {},
                        std::unique_ptr<Clock> clock = std::make_unique<SystemClock>())
       : EmbeddedEndpoint(std::make_unique<Driver>(std::move(store), std::move(clock), options)) {}

@@ -81,8 +81,8 @@ class Operations : public Endpoint {
     return gids_.Make(now);
   }
 
-  /// With `wait_result` the answer comes once the transaction has ended or must wait for a timer, after 6 s at the latest.
-  /// Its status may then be unfinished.
+  /// With `wait_result` the answer comes at the end, at a wait for a timer, or after 6 s: perhaps with an unfinished status.
+
   void SubmitAsync(Definition definition, AnswerCallback callback) override {
     CheckSubmittable(definition);
     Waiter waiter;

@@ -26,8 +26,8 @@ class Tx : public Endpoint {
   Tx(Endpoint& coordinator, Driver& driver, TransactContext& context)
       : coordinator_(coordinator), driver_(driver), context_(context) {}
 
-  /// The store's connection: a sqlite3* with SQLite. Do not begin, commit or roll back (it is denied), and do not touch the
-  /// dtm_ tables. Finalize your statements in here: after a failure of the store the connection is another one.
+  /// The store's connection: a sqlite3* with SQLite. BEGIN, COMMIT, ROLLBACK and the dtm_ tables are denied. Finalize your
+  /// statements before the function returns: after a failure of the store there is a new connection.
   const WorkContext& Db() const { return context_.connection; }
 
   std::string NewGid() override { return coordinator_.NewGid(); }
