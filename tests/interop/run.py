@@ -53,11 +53,11 @@ def prepare_go(build):
     subprocess.run(['go', 'build', '-o', str(build / 'go_client'), '.'], cwd=HERE / 'go', env=env, check=True)
 
 
-def prepare_python(build):
-    wanted, target = HERE / 'python/requirements.txt', build / 'python'
+def install_python(target, wanted):
+    """Installs the packages that the file `wanted` names below `target`, and returns that."""
     done = target / 'installed.txt'
     if done.exists() and done.read_text() == wanted.read_text():
-        return
+        return target
     pip = [sys.executable, '-m', 'pip']
     install('python3-pip', lambda: subprocess.run([*pip, '--version'], capture_output=True, check=False).returncode == 0)
     shutil.rmtree(target, ignore_errors=True)
@@ -65,6 +65,7 @@ def prepare_python(build):
     subprocess.run([*pip, 'install', '--quiet', '--disable-pip-version-check', '--no-input', '--root-user-action=ignore',
                     '--target', str(target), '-r', str(wanted)], check=True)
     done.write_text(wanted.read_text())
+    return target
 
 
 def command(client, build):
@@ -230,7 +231,7 @@ def main():
         if 'go' in args.clients:
             prepare_go(build)
         if 'python' in args.clients:
-            prepare_python(build)
+            install_python(build / 'python', HERE / 'python/requirements.txt')
         binary = args.server_binary or (go_server() if args.server == 'go' else None)
         if args.prepare:
             return 0
