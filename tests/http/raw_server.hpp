@@ -28,16 +28,21 @@ using Ms = std::chrono::milliseconds;
 class RawServer {
  public:
   /// `handler(fd, n)` serves the n-th connection, from 0; the socket is closed when it returns.
-  explicit RawServer(std::function<void(int, int)> handler) : handler_(std::move(handler)) {
-    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    ::bind(listener_, reinterpret_cast<sockaddr*>(&address), size);
-    ::listen(listener_, 1024);
-    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
+  explicit RawServer(std::function<void(int, int)> handler, bool v6 = false)
+      : handler_(std::move(handler)), v6_(v6) {
+    sockaddr_in6 six{};
+    six.sin6_family = AF_INET6;
+    six.sin6_addr = in6addr_loopback;
+    sockaddr_in four{};
+    four.sin_family = AF_INET;
+    four.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    auto* const address =
+        v6 ? reinterpret_cast<sockaddr*>(&six) : reinterpret_cast<sockaddr*>(&four);
+    socklen_t size = v6 ? sizeof six : sizeof four;
+    listener_ = ::socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    listens_ = ::bind(listener_, address, size) == 0 && ::listen(listener_, 1024) == 0;
+    ::getsockname(listener_, address, &size);
+    port_ = ntohs(v6 ? six.sin6_port : four.sin_port);
     acceptor_ = std::thread([this] { Accept(); });
   }
 
@@ -54,8 +59,9 @@ class RawServer {
   }
 
   std::string Url(const std::string& path = "/x") const {
-    return "http://127.0.0.1:" + std::to_string(port_) + path;
+    return (v6_ ? "http://[::1]:" : "http://127.0.0.1:") + std::to_string(port_) + path;
   }
+  bool Listens() const { return listens_; }  ///< false: this machine has no IPv6
   int Connections() const { return connections_; }
   /// Returns when `count` connections have been closed by the handler's return.
   void AwaitClosed(int count) const {
@@ -123,6 +129,8 @@ class RawServer {
   }
 
   std::function<void(int, int)> handler_;
+  const bool v6_;
+  bool listens_ = false;
   int listener_ = -1;
   int port_ = 0;
   std::atomic<bool> stopping_{false};

@@ -325,6 +325,20 @@ TEST_CASE("what real services answer is understood") {
   }
 }
 
+TEST_CASE("what exceeds a limit against abuse is an error that says so") {
+  const dtm::CallOutcome head =
+      ReplyTo("HTTP/1.1 409 No\r\nX: " + std::string(300000, 'v') + "\r\n\r\n");
+  CHECK(head.result.kind == Kind::kError);
+  CHECK_THAT(head.result.text, ContainsSubstring("a header is too long"));
+  std::string many;
+  for (int i = 0; i < 5000; ++i) many += "X: y\r\n";
+  CHECK_THAT(ReplyTo("HTTP/1.1 409 No\r\n" + many + "\r\n").result.text,
+             ContainsSubstring("it has too many headers"));
+  const dtm::CallOutcome body = ReplyTo("HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n");
+  CHECK(body.result.kind == Kind::kError);
+  CHECK_THAT(body.result.text, ContainsSubstring("a body of more than 8388608 bytes"));
+}
+
 TEST_CASE("a long body counts as a short one, with its words wherever they are") {
   const std::string page(dtm::kMaxReplyBytes - 3, 'x');
   CHECK(ReplyTo(RawServer::Ok(page + page)).result.kind == Kind::kSuccess);

@@ -22,6 +22,7 @@ using dtm::transport::HttpClientParts;
 using dtm::transport::HttpHost;
 using dtm::transport::HttpOutcome;
 using dtm::transport::IoLoop;
+using dtm::transport::Moved;
 using dtm::transport::Resolver;
 using dtm::transport::SocketAddress;
 using dtm_test::Clock;
@@ -118,6 +119,28 @@ Resolver::Lookup Always(const std::vector<std::string>& figures,
     return found;
   };
 }
+
+/// Takes its time to agree, and then hides nothing.
+struct SlowTls final : dtm::TlsClient {
+  struct Session final : dtm::transport::TlsSession {
+    explicit Session(int socket) : fd(socket) {}
+    Moved Handshake() override {
+      std::this_thread::sleep_for(Ms(150));
+      return Moved::Some(0);
+    }
+    Moved Receive(char* to, std::size_t size) override {
+      return dtm::transport::ReceiveSome(fd, to, size);
+    }
+    Moved Send(const char* from, std::size_t size) override {
+      return dtm::transport::SendSome(fd, from, size);
+    }
+    std::string Problem() const override { return ""; }
+    int fd;
+  };
+  std::unique_ptr<dtm::transport::TlsSession> Connect(int fd, const std::string&) override {
+    return std::make_unique<Session>(fd);
+  }
+};
 
 int PortOf(const RawServer& server) { return dtm::ParseUrl(server.Url()).port; }
 
@@ -418,6 +441,22 @@ TEST_CASE("http_host: after its deadline nothing is sent") {
   CHECK(server.Connections() == before);
 }
 
+TEST_CASE("http_host: TLS that is agreed on after the deadline sends nothing either") {
+  std::atomic<int> requests{0};
+  RawServer server([&](int fd, int) {
+    if (!RawServer::ReadRequest(fd).empty()) ++requests;
+    RawServer::Write(fd, RawServer::Ok());
+  });
+  SlowTls tls;
+  Kit kit("https://127.0.0.1:" + std::to_string(PortOf(server)));
+  kit.parts.tls = &tls;
+  CHECK(kit.Ask(Ms(100)).kind == Kind::kLate);
+  server.AwaitClosed(1);
+  CHECK(requests == 0);
+  CHECK(kit.Ask(Ms(5000)).kind == Kind::kReply);
+  CHECK(requests == 1);
+}
+
 TEST_CASE("http_host: nobody listens, the name is unknown, or it has no address") {
   std::string url;
   {
@@ -461,6 +500,18 @@ TEST_CASE("http_host: the first of several addresses that takes a connection ser
     CHECK(kit.Ask(Ms(200)).kind == Kind::kLate);
     CHECK(Clock::now() - start < Ms(1500));
   }
+}
+
+TEST_CASE("http_host: IPv6, by its figures and by a name that has both kinds of addresses") {
+  RawServer server(Answering(), true);
+  if (!server.Listens()) return;
+  CHECK(Kit(server.Url()).Ask().kind == Kind::kReply);
+  const std::string url = "http://both.test:" + std::to_string(PortOf(server));
+  Kit after_v4(url, Always({"127.0.0.2", "::1"}));
+  CHECK(after_v4.Ask().kind == Kind::kReply);
+  RawServer v4(Answering());
+  Kit after_v6("http://both.test:" + std::to_string(PortOf(v4)), Always({"::1", "127.0.0.1"}));
+  CHECK(after_v6.Ask().kind == Kind::kReply);
 }
 
 TEST_CASE("http_host: a name is asked for once for all who wait, and again later") {

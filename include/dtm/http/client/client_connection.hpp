@@ -128,6 +128,8 @@ class ClientConnection final : public SocketConnection {
     if (InTime()) Write(call_->request);
   }
 
+  void OnSecure() override { (void)InTime(); }
+
   void OnBytes(std::string_view bytes) override {
     if (call_ == nullptr) return Ended();  // nobody asked for them
     if (!body_) {
