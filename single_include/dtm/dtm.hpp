@@ -4,7 +4,7 @@
 
 // ---- dtm/base/error.hpp ------------------------------------------------------------------------
 
-/// The errors of the public edge: one small tree.
+/// The errors that this library throws: one small tree.
 /// Needs: std. Threads: values only.
 
 #include <chrono>
@@ -21,12 +21,12 @@ class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 
-  /// Who said this asked to be left alone for so long (Retry-After): try the same again no sooner. 0: nothing was asked.
-  /// A branch function may set it before it throws; at most an hour counts.
+  /// The caller was asked (Retry-After) to try again no sooner than this; 0: not asked. A branch function may set it
+  /// before it throws; at most an hour counts.
   std::chrono::microseconds retry_after{0};
 };
 
-/// The error, with what was asked for.
+/// The error, with its `retry_after` set.
 template <typename Kind>
 Kind AskingToWait(Kind error, std::chrono::microseconds retry_after) {
   error.retry_after = retry_after;
@@ -39,8 +39,8 @@ class FailureError : public Error {
   using Error::Error;
 };
 
-/// Not finished yet, and not failed: the same is asked again after the plain retry interval. Thrown by a branch
-/// function it means that, as Result::Ongoing; out of a call it is what the branch said.
+/// Not finished yet, and not failed: the branch is called again after the plain retry interval. Thrown by a branch
+/// function it means the same as Result::Ongoing; thrown by a call it is the result of the branch.
 class OngoingError : public Error {
  public:
   using Error::Error;
@@ -53,8 +53,7 @@ class RejectedError : public Error {
   using Error::Error;
 };
 
-/// Refused, whatever is stored: what was asked cannot be carried out by anybody (a limit, a form), or is for a gid
-/// that nobody has.
+/// Refused whatever is stored: a limit is exceeded, a value is malformed, or there is no transaction with this gid.
 class BadInput : public RejectedError {
  public:
   using RejectedError::RejectedError;
@@ -72,22 +71,22 @@ class BusyError : public RejectedError {
   using RejectedError::RejectedError;
 };
 
-/// In doubt: there was no answer, so the transaction may be stored. Submitting the same content
-/// under the same gid again is safe and settles it.
+/// In doubt: there was no answer, so the transaction may be stored. Submitting the same content under the same
+/// gid again is safe and settles it.
 class InDoubtError : public Error {
  public:
   using Error::Error;
 };
 
-/// The local step of a message ran before or is forbidden by now, so it was not run: its text begins
-/// with DUPLICATED. Not a failure; asking whether the step was committed settles it.
+/// The local step of a message ran before, or is forbidden by now, so it was not run. The text begins
+/// with DUPLICATED. This is not a failure; asking whether the step was committed settles it.
 class DuplicatedError : public Error {
  public:
   using Error::Error;
 };
 
-/// Definite: the store could not do it and nothing was stored (disk full, read-only, corrupt,
-/// taken).
+/// Definite: the store failed and nothing was stored (disk full, read-only, damaged, in use by
+/// another coordinator).
 class StoreError : public Error {
  public:
   using Error::Error;
@@ -99,7 +98,7 @@ class LogicError : public Error {
   using Error::Error;
 };
 
-/// Inside a `catch (...)`: what it was, for people; short if no memory is left for it.
+/// Inside a `catch (...)`: the text of the exception, for people; short if no memory is left for it.
 inline std::string WhatWasThrown() noexcept {
   try {
     try {
@@ -114,7 +113,7 @@ inline std::string WhatWasThrown() noexcept {
   }
 }
 
-/// A sentence that may be missing: nothing if no memory is left for it.
+/// The sentence, or nothing if no memory is left for it.
 template <typename Sentence>
 std::string IfThereIsMemory(const Sentence& sentence) noexcept {
   try {
@@ -1020,8 +1019,8 @@ inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier"
 
 // ---- dtm/base/callable.hpp ---------------------------------------------------------------------
 
-/// What functions of the program have to be so that they can be called and kept; what is wrong with one is said by the
-/// compiler in one sentence.
+/// Checks at compile time that functions of the program can be called and kept; the compiler says in one sentence what is
+/// wrong with one.
 /// Needs: std. Threads: nothing shared.
 
 #include <functional>
@@ -1037,12 +1036,12 @@ template <typename Function, typename... Arguments>
 inline constexpr bool kFits =
     !std::is_member_pointer_v<Function> && std::is_invocable_v<const Function&, Arguments...>;
 
-/// It would if it were not const.
+/// It compiles if the function is not const.
 template <typename Function, typename... Arguments>
 inline constexpr bool kFitsMutable =
     !std::is_member_pointer_v<Function> && std::is_invocable_v<Function&, Arguments...>;
 
-/// Says what may be wrong with any function. Returns false if it is another thing: then the caller
+/// Reports what can be wrong with any function. Returns false if the arguments are wrong: then the caller
 /// says what such a function takes.
 template <typename Function, bool fits, bool fits_mutable>
 constexpr bool Check() {
@@ -1076,7 +1075,7 @@ bool Empty(const Function& function) {
   }
 }
 
-/// A std::function, also of what can only be moved (its captures are): copies then share it.
+/// A std::function of any function. If that is move-only (because of its captures), copies share it.
 template <typename Signature, typename Function>
 std::function<Signature> Keep(Function function) {
   if constexpr (std::is_copy_constructible_v<Function>) {
@@ -1894,7 +1893,6 @@ class Endpoint {
 };
 
 /// A new gid, made here without asking. The name is the Go client's.
-
 inline std::string MustGenGid(Endpoint& endpoint) { return endpoint.NewGid(); }
 
 }  // namespace v1
@@ -2246,7 +2244,6 @@ class OptionSetters {
 
   /// The transaction is rolled back if it has not succeeded by then; 1 s to 1 day. By default a saga and a
   /// workflow have no timeout; msg, tcc and xa have 35 s for their submit.
-
   Builder& SetTimeoutToFail(std::chrono::seconds timeout) & {
     Options().timeout_to_fail = timeout;
     return Self();
@@ -3733,7 +3730,7 @@ TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body&
 
 // ---- dtm/base/os.hpp ---------------------------------------------------------------------------
 
-/// Everything that is asked of the operating system: the one file to port.
+/// All calls of the operating system, except sockets: the one file to port.
 /// Needs: POSIX. Threads: thread-safe functions; a FileLock belongs to one owner.
 
 #include <atomic>
@@ -3762,7 +3759,7 @@ inline Duration SinceBoot() {
   return std::chrono::seconds(now.tv_sec) + std::chrono::microseconds(now.tv_nsec / 1000);
 }
 
-/// Fills `size` bytes (at most 256) with random ones that nobody can foresee.
+/// Fills `size` bytes (at most 256) with unpredictable random ones.
 inline void FillRandom(void* bytes, std::size_t size) {
   if (::getentropy(bytes, size) != 0) {
     throw Error("the operating system gives no random bytes: " +
@@ -3772,8 +3769,8 @@ inline void FillRandom(void* bytes, std::size_t size) {
 
 inline std::string LastErrorText() { return std::generic_category().message(errno); }
 
-/// The same file by a name that stays good when the program changes its folder, or somebody points a link of the way to
-/// it elsewhere. As it is if its folder cannot be found: whoever opens it says why.
+/// An absolute name of the same file, without symbolic links of folders, so that it stays valid after a chdir or when such
+/// a link changes. Returned unchanged if the folder does not exist; opening the file then says why.
 inline std::string FullPath(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   const bool bare = slash == std::string::npos;
@@ -3784,7 +3781,7 @@ inline std::string FullPath(const std::string& path) {
   return (slash == 0 || full.get() == std::string("/") ? "" : full.get()) + ("/" + name);
 }
 
-/// What tells a file from another, and its content from what it was.
+/// Identifies a file and its state: two stamps differ if it is another file or was written to.
 struct FileStamp {
   dev_t device = 0;
   ino_t number = 0;
@@ -3800,7 +3797,7 @@ struct FileStamp {
   }
 };
 
-/// Nothing if no file, or none that may be looked at, is there. A link is not followed.
+/// Nothing if there is no file, or it may not be looked at. A link is not followed.
 inline std::optional<FileStamp> StampOf(const std::string& path) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) != 0) return std::nullopt;
@@ -3808,10 +3805,9 @@ inline std::optional<FileStamp> StampOf(const std::string& path) {
                    info.st_mtim.tv_nsec};
 }
 
-/// Creates the file for its owner only (0600) if it is not there. An existing one is only looked
-/// at: closing a descriptor of it would drop the locks that this process holds on it through
-/// SQLite.
-/// @throws StoreError  it cannot be created or written, is a symbolic link, or is no plain file.
+/// Creates the file for its owner only (0600) if it does not exist. An existing file is checked without opening it:
+/// closing a descriptor of it would release the locks that this process holds on it through SQLite.
+/// @throws StoreError  it cannot be created or written, is a symbolic link, or is not a plain file.
 inline void EnsurePrivateFile(const std::string& path) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) == 0) {
@@ -3831,15 +3827,15 @@ inline void EnsurePrivateFile(const std::string& path) {
   ::close(file);
 }
 
-/// What fork() does to this process. One state for the process, since the handlers of fork take no context and cannot be
-/// taken back; it counts the forks that come after its first use.
+/// Follows the forks of this process. There is one state for the process, since fork handlers take no context and cannot be
+/// removed; it counts the forks after its first use.
 class Forking {
  public:
-  /// How many forks lead from the process that asked first to this one: another number in a child than in its parent.
+  /// The number of forks between the process that asked first and this one; it differs between a child and its parent.
   static unsigned Generation() { return Get().generation.load(std::memory_order_relaxed); }
 
-  /// A forked child does not get this descriptor: what it holds, a lock or a port, would live on in the child when this
-  /// process has died. Close it by Close. It is closed if there is no memory to note it. `name`: for Inherited.
+  /// Closes this descriptor in forked children: otherwise its lock or port would live on in a child after this process has
+  /// died. Close it with Close. Without memory to note it, it is closed here at once. `name`: for Inherited.
   static void CloseInChildren(int file, const std::string& name = {}) {
     State& state = Get();
     const std::lock_guard<std::mutex> lock(state.mutex);
@@ -3856,13 +3852,13 @@ class Forking {
     const std::lock_guard<std::mutex> lock(state.mutex);
     state.files.erase(file);
   }
-  /// A forked child, where it is closed already, closes nothing.
+  /// Does nothing in a forked child, where it is closed already.
   static void Close(int file) {
     State& state = Get();
     const std::lock_guard<std::mutex> lock(state.mutex);
     if (state.files.erase(file) > 0) ::close(file);
   }
-  /// A descriptor of that name was open in a parent of this process when it forked.
+  /// True if a descriptor of that name was open in a parent of this process when it forked.
   static bool Inherited(const std::string& name) {
     State& state = Get();
     const std::lock_guard<std::mutex> lock(state.mutex);
@@ -3882,7 +3878,7 @@ class Forking {
   };
   static State& Get() {
     static State* const state =
-        new State;  // for ever: what closes files may be destroyed later than it
+        new State;  // never freed: objects that close files may be destroyed later
     return *state;
   }
   static void BeforeFork() { Get().mutex.lock(); }
@@ -3896,10 +3892,10 @@ class Forking {
   }
 };
 
-/// Its descriptor is readable from Signal to Clear: for epoll, poll and the like.
+/// A descriptor that is readable between Signal and Clear: for epoll, poll and the like.
 class EventFd {
  public:
-  /// @throws Error  there is no descriptor to be had.
+  /// @throws Error  the system has no free descriptor.
   EventFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (fd_ < 0) throw Error("no eventfd can be had: " + LastErrorText() + "; see ulimit -n");
   }
@@ -3921,11 +3917,12 @@ class EventFd {
   int fd_;
 };
 
-/// An exclusive lock on `path`, held until destroyed or the process ends; a forked child has no part in it, and cannot have
-/// it later either: whatever it guards, SQLite for one, still believes there to have what the parent had. Two locks on one file exclude each other also within one process.
+/// An exclusive lock on `path`, held until it is destroyed or the process ends. A forked child does not share it, and
+/// cannot take it later either: SQLite, which it guards, would still have the parent's state there. Two locks on one
+/// file exclude each other even in one process.
 class FileLock {
  public:
-  /// @throws StoreError  somebody else holds it, or a parent did when it forked this process, or the file cannot be opened.
+  /// @throws StoreError  it is held elsewhere, was held by a parent when it forked this process, or the file cannot be opened.
   explicit FileLock(const std::string& path)
       : path_(path), file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
     if (file_ < 0) {
@@ -3954,7 +3951,7 @@ class FileLock {
     }
     throw StoreError("the lock file '" + path + "' was replaced at this moment; try again");
   }
-  /// Closing alone would not end it while a child has the descriptor that has not come to its exec or its handler yet.
+  /// Closing alone would not release it while a forked child still has the descriptor, before its exec or fork handler.
   ~FileLock() {
     if (generation_ == Forking::Generation()) ::flock(file_, LOCK_UN);
     Forking::Close(file_);
@@ -3969,7 +3966,7 @@ class FileLock {
     const std::optional<FileStamp> there = StampOf(path_);
     return there && there->device == mine.st_dev && there->number == mine.st_ino;
   }
-  /// The cheaper look.
+  /// A cheaper check: the file was removed.
   bool Removed() const {
     struct stat mine {};
     return ::fstat(file_, &mine) != 0 || mine.st_nlink == 0;
@@ -4363,7 +4360,7 @@ class FunctionQueue {
 
 // ---- dtm/coordinator/parts/clock.hpp -----------------------------------------------------------
 
-/// Time as the coordinator sees it: one interface, so that tests can drive it.
+/// The coordinator's time: an interface, so that tests can drive it.
 /// Needs: std, base/os.hpp. Threads: thread-safe.
 
 #include <condition_variable>
@@ -4375,13 +4372,13 @@ class Clock {
  public:
   virtual ~Clock() = default;
   virtual Time Now() = 0;
-  /// Waits for a notification, or until `until`; may return earlier. A virtual clock moves on
+  /// Waits for a notification, or until `until`; may return earlier. A virtual clock lets time pass
   /// instead.
   virtual void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
                     Time until) = 0;
 };
 
-/// The wall clock at construction plus the time since then: jumps of the wall clock change nothing.
+/// The wall clock at construction plus the boot time since then: jumps of the wall clock change nothing.
 class SystemClock : public Clock {
  public:
   SystemClock()
@@ -4394,7 +4391,7 @@ class SystemClock : public Clock {
             Time until) override {
     const Time now = Now();
     if (until <= now) return;
-    // Waiting does not count the time a machine sleeps: look at the clock now and then.
+    // The wait does not count the time that the machine sleeps, so look at the clock now and then.
     condition.wait_for(lock, (std::min)(until - now, Duration(std::chrono::seconds(5))));
   }
 
@@ -5585,7 +5582,7 @@ inline void LogToStderr(LogLevel level, const std::string& text) {
   std::fprintf(stderr, "dtm %s: %s\n", name, text.c_str());
 }
 
-/// A branch keeps failing: it had so many errors in a row.
+/// A branch keeps failing: it had `retry_count` errors in a row.
 struct Alert {
   std::string gid;
   Status status = Status::kSubmitted;
@@ -5594,65 +5591,65 @@ struct Alert {
   std::uint32_t retry_count = 0;  ///< errors in a row
 };
 
-/// A coordinator with a value out of its range is not made (LogicError).
+/// The constructor of the coordinator throws LogicError if a value is out of range.
 struct Options {
   /// What a commit survives, with the coordinator's own file; see Durability. A store that is given to it has its own.
   Durability durability = Durability::kPower;
-  /// The first wait after an error, of transactions that name none: 1 ms to 1 day.
+  /// The first wait after an error, for transactions that set none: 1 ms to 1 day.
   Duration retry_interval = std::chrono::seconds(10);
-  /// The deadline of a branch call by URL, of transactions that name none: 1 ms to 1 day.
+  /// The deadline of a branch call by URL, for transactions that set none: 1 ms to 1 day.
   Duration request_timeout = std::chrono::seconds(3);
-  /// How long a prepared msg, tcc or xa that names no timeout waits for its submit; then a message
+  /// How long a prepared msg, tcc or xa that sets no timeout waits for its submit. Then a message
   /// asks its initiator, and the others are rolled back. 1 s to 1 day.
   std::chrono::seconds timeout_to_fail{35};
-  /// Where a dtm::Server serves this coordinator to others ("http://this-host:36789/api/dtmsvr"): told to
-  /// branches that a tcc or xa calls, so that they can register more. Empty: they cannot.
+  /// The URL at which a dtm::Server serves this coordinator ("http://this-host:36789/api/dtmsvr"). The branches that
+  /// a tcc or xa calls are told it, so that they can register. Empty: they cannot.
   std::string server_url;
-  /// Finished transactions are removed after this long, with Duration::max() never. Unfinished ones never are.
+  /// Finished transactions are removed after this time; with Duration::max(), never. Unfinished ones are never removed.
   Duration keep_finished = std::chrono::hours(24);
-  /// The gids of finished transactions are kept for this long after their end, so that the same gid again does not run
-  /// again: the same content is answered with the status that it ended with, other content is refused, and so is a
-  /// workflow, whose result is gone with its record. About 50 bytes each. Up to keep_finished: no longer than the records.
+  /// The gids of finished transactions are kept for this time after their end, so that a gid does not run again. The
+  /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
+  /// gone with its record. A gid takes about 50 bytes. If this is not more than keep_finished, no gids are kept.
   Duration keep_gids = std::chrono::hours(24 * 7);
   /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Store::ReadJournal: in the
   /// commits that happen anyway, some 16 bytes an entry and 256 entries at most.
   bool journal = false;
-  /// Transactions kept in memory at a time, and the memory that the coordinator takes (within a third): half of it for
-  /// what they were asked to do, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
+  /// The number of transactions in memory, and the memory that the coordinator takes (within a third). Half of it is for
+  /// definitions of transactions, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
   /// file; the rest is for work. What does not fit waits in the store, and a submission that would have to wait in
-  /// memory is refused (RejectedError). Both 1 or more.
+  /// memory is refused (BusyError). Both 1 or more.
   std::size_t max_in_memory = 20000;
   std::size_t max_memory_bytes = std::size_t{256} << 20;
-  /// Submissions waiting for a commit at a time, 1 or more; more are refused (RejectedError).
+  /// The number of submissions that may wait for a commit, 1 or more; others are refused (BusyError).
   std::size_t max_waiting_submissions = 20000;
-  /// Threads that run branch functions, 1 to 10,000, and how many of them one function may occupy: 1 or more, and at
-  /// most half of what the others leave. A function of which none runs always gets a thread, so that those that block
-  /// delay no others, even beyond the maximum.
+  /// The number of threads that run branch functions, 1 to 10,000, and how many of them one function may occupy: 1 or
+  /// more, but at most half of those that the others leave. A function of which no call runs always gets a thread, even
+  /// beyond the maximum, so that functions that block delay no others.
   std::size_t max_function_threads = 128;
   std::size_t max_threads_per_function = 64;
-  /// Called at the `alert_retry_limit`-th error in a row of a branch that is called until it succeeds, and at every
-  /// later one, also when the wait between tries does not grow any more; not for questions to initiators (msg,
-  /// workflow). Success, ONGOING, a call that could not be sent and RetryNow count anew; a restart does not. 0 is taken
-  /// for 1.
+  /// Called at the `alert_retry_limit`-th error in a row of a branch, and at every later one, even when the wait between
+  /// tries no longer grows; not for questions to the initiator of a message. After a success, ONGOING, a call that could
+  /// not be sent or RetryNow the count starts again; after a restart it does not. 0 means 1.
   ///
-  /// Also called if there is nobody to call a branch (its function is not registered, or there are URLs and no
-  /// HttpBranches), for each function once a minute, with `retry_count` as it is.
+  /// Also called if a branch cannot be called (its function is not registered, or it is a URL and there is no
+  /// HttpBranches), once a minute for each function, with the present `retry_count`.
   ///
-  /// It tells of what is durable, and runs on a thread of its own (without Start: inside Poll), one alert after the
-  /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 wait already, if the
-  /// coordinator stops, or in a crash; the next error brings the next one. Stop and the destructor wait for the one
-  /// that runs. For a web hook: dtm::AlertWebHook(url) of <dtm/http.hpp>.
+  /// It reports only what is durable. It runs on a thread of its own (without Start: inside Poll), one alert after the
+  /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 are waiting, if the
+  /// coordinator stops, or in a crash; the next error sends the next one. Stop and the destructor wait for the one
+  /// that is running. For a web hook: dtm::AlertWebHook(url) of <dtm/http.hpp>.
   std::function<void(const Alert&)> on_alert;
   std::uint32_t alert_retry_limit = 3;
-  /// Without Start: there is something to do earlier than the last Poll said - a submission of another thread, a URL's
-  /// answer, a function that has returned -, so call Poll. Called once until that, from any thread, also from inside
-  /// calls of the coordinator: it is to be cheap, to wake an event loop and not to use the coordinator. See WakeFd.
+  /// Without Start: called when there is something to do earlier than the last Poll returned (another thread has
+  /// submitted, a URL has replied, a function has returned), so call Poll. It is called once until then, from any thread,
+  /// even from inside calls of the coordinator. It should only wake an event loop; it must not use the coordinator. See
+  /// WakeFd.
   std::function<void()> on_wake;
-  /// Any thread, must not throw.
+  /// Called from any thread; must not throw.
   std::function<void(LogLevel, const std::string&)> log = LogToStderr;
 };
 
-/// Whatever the log throws harms nobody.
+/// Ignores exceptions of the log.
 inline void LogTo(const Options& options, LogLevel level, const std::string& text) {
   try {
     if (options.log) options.log(level, text);
@@ -5670,7 +5667,7 @@ inline void LogFailure(const Options& options, const char* what) noexcept {
   }
 }
 
-/// @throws LogicError  an option is out of its range, or no URL where it is to be one.
+/// @throws LogicError  an option is out of range, or is not a URL where it must be one.
 inline const Options& CheckedOptions(const Options& options) {
   option_range::Check(option_range::kRetryInterval, options.retry_interval);
   option_range::Check(option_range::kRequestTimeout, options.request_timeout);
@@ -5686,12 +5683,12 @@ inline const Options& CheckedOptions(const Options& options) {
   return options;
 }
 
-/// The parts of `max_memory_bytes`: what is driven, what waits to be stored, pages of the file.
+/// The parts of `max_memory_bytes`: for active transactions, for what waits to be stored, for pages of the file.
 inline std::size_t ActiveBytes(const Options& options) {
   return (std::max)(options.max_memory_bytes / 2, std::size_t{1});
 }
 inline std::size_t InboxBytes(const Options& options) { return options.max_memory_bytes / 8; }
-/// What has ended and is small is freed later, and counts for none of them: that many at a time.
+/// Small definitions that have ended are freed later and do not count; so many of them at a time.
 inline constexpr std::size_t kSmallBytes = 4096;
 inline std::size_t MostEnded(const Options& options) {
   return (std::min)(std::size_t{4096}, options.max_memory_bytes / (16 * kSmallBytes));
@@ -6034,7 +6031,7 @@ class ActiveTable {
 namespace dtm {
 inline namespace v1 {
 
-/// How many took at most how long.
+/// Counts durations by upper bounds.
 struct Histogram {
   using Bounds = std::array<double, 11>;  ///< seconds
   static constexpr Bounds kBounds = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10};
@@ -6053,7 +6050,7 @@ struct Histogram {
   double sum = 0;
 };
 
-/// Counts what is durable, once it is.
+/// The counters. Only what is durable is counted.
 class Metrics {
  public:
   struct Branch {
@@ -6110,7 +6107,7 @@ class Metrics {
   }
 
  private:
-  /// Branches are told by their row, which bounds the number of names.
+  /// Branches are named by their row, which bounds the number of names.
   static Branch KeyOf(TransType type, std::size_t row, bool ok) {
     const bool query = HasQueryRow(type) && row == kQueryRow;
     return {type, query ? "00" : NumberOf(StepOf(type, row)), OpOf(type, row), ok};
@@ -6388,19 +6385,18 @@ inline std::string Explain(const Transaction& transaction, Time now) {
 
 // ---- dtm/coordinator/parts/news.hpp ------------------------------------------------------------
 
-/// What people are told in the log of how transactions fare: rollbacks, first errors, missing functions, what is stuck,
-/// the recovery.
+/// The lines about transactions in the log: rollbacks, first errors, missing functions, stuck transactions, the recovery.
 /// Needs: std, engine. Threads: the thread that drives the loop.
 ///
-/// Ten thousand transactions may meet one dead host in a second: of each kind a few lines a second are written, then
-/// how many were left out.
+/// Ten thousand transactions may meet one dead host in a second. So only a few lines of each kind are written in a
+/// second, and then how many were left out.
 
 #include <iterator>
 
 namespace dtm {
 inline namespace v1 {
 
-/// So many lines in a second; what does not fit is counted.
+/// Allows a number of lines in a second, and counts the others.
 class LineLimit {
  public:
   static constexpr std::size_t kPerSecond = 10;
@@ -6415,7 +6411,7 @@ class LineLimit {
     ++left_out_;
     return false;
   }
-  /// When there is something to tell of what was left out.
+  /// When to log how many were left out.
   Time NextFlush() const { return left_out_ > 0 ? end_ : kNever; }
   /// How many lines were left out, once their second is over.
   std::size_t Flush() { return std::exchange(left_out_, 0); }
@@ -6431,9 +6427,9 @@ class News {
  public:
   explicit News(const Options& options) : options_(options) {}
 
-  // Whatever becomes of a line, the loop goes on: none of these throws.
+  // If a line cannot be written, the loop goes on: none of these throws.
 
-  /// It is decided, and durable.
+  /// The rollback is decided, and durable.
   void RolledBack(const Transaction& transaction, Time now) {
     Say(kRollbacks, now, [&] {
       const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
@@ -6445,7 +6441,7 @@ class News {
     });
   }
 
-  /// A branch has had so many errors in a row now. The first is told, and that they go on.
+  /// `errors`: errors in a row of the branch. Logs the first, and the one that shows that it keeps failing.
   void Error(const Transaction& transaction, std::uint32_t errors, Time now) {
     if (errors == 1) {
       Say(kFirstErrors, now,
@@ -6457,7 +6453,7 @@ class News {
     }
   }
 
-  /// It goes on only with somebody's help.
+  /// The transaction goes on only with help.
   void Stuck(const Transaction& transaction, Time now) {
     Say(kStuck, now, [&] {
       return Who(transaction) + " is stuck: " + transaction.last_error +
@@ -6465,7 +6461,7 @@ class News {
     });
   }
 
-  /// This program has nobody to call the branch. True: people are to be alerted; of each function once a minute.
+  /// This program has no function or caller for the branch. Returns whether to alert people: once a minute for each function.
   bool NobodyToCall(const Transaction& transaction, std::size_t row, Time now) {
     bool tell = false;
     Quietly([&] { tell = RemembersAsNew(UrlOf(*transaction.definition, row), now); });
@@ -6491,7 +6487,7 @@ class News {
     for (const LineLimit& limit : limits_) next = (std::min)(next, limit.NextFlush());
     return next;
   }
-  /// Tells what was left out in seconds that are over.
+  /// Logs how many lines were left out in seconds that are over.
   void Flush(Time now) {
     for (std::size_t kind = 0; kind < limits_.size(); ++kind) {
       const Time next = limits_[kind].NextFlush();
@@ -6517,7 +6513,7 @@ class News {
   static constexpr Duration kTellAgain = std::chrono::minutes(1);
   static constexpr std::size_t kMostNames = 1000;
 
-  /// False: it was told less than a minute ago.
+  /// False: it was logged less than a minute ago.
   bool RemembersAsNew(const std::string& url, Time now) {
     const std::string nobody = IsLocal(url) ? url : "http";
     const auto told = told_.find(nobody);
@@ -6554,7 +6550,8 @@ class News {
 
   const Options& options_;
   std::array<LineLimit, kKinds> limits_;
-  std::map<std::string, Time> told_;  ///< until when who is missing is not told again
+  std::map<std::string, Time>
+      told_;  ///< missing functions, and until when they are not logged again
 };
 
 }  // namespace v1
@@ -8260,7 +8257,7 @@ class Commands {
 
 /// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
 /// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run.
-/// Protocol: §6. What is subscribed counts at once, for messages that are prepared or submitted later.
+/// Protocol: §6. A change counts at once, for messages that are prepared or submitted after it.
 
 namespace dtm {
 inline namespace v1 {
@@ -8292,7 +8289,7 @@ inline std::vector<Subscriber> Parse(const KeyValue& stored) {
 
 inline void Write(Store& store, const std::string& topic,
                   const std::vector<Subscriber>& subscribers, Time now) {
-  // By hand: ordered_json would cost everybody who includes this as much compile time as json.
+  // By hand: ordered_json would cost every program as much compile time as json.
   std::string list = "[";
   for (const Subscriber& subscriber : subscribers) {
     if (list.size() > 1) list += ',';
@@ -8308,7 +8305,7 @@ inline void Write(Store& store, const std::string& topic,
   store.PutValue(value);
 }
 
-/// Why nobody can subscribe so; empty if somebody can.
+/// Empty, or why this subscription is refused.
 inline std::string Problem(const std::string& topic, const std::string& url,
                            const std::string& remark) {
   if (topic.empty()) return "empty topic";
@@ -8359,7 +8356,7 @@ inline Result Delete(Store& store, const std::string& topic) {
   return Result::Failure("there is no topic '" + topic + "'");
 }
 
-/// Those of a topic now; none if there is no such topic.
+/// The present subscribers of a topic; none if there is no such topic.
 inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topic) {
   if (topic.empty()) return {};  // ScanValues takes an empty key for any
   const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
@@ -8367,8 +8364,8 @@ inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topi
 }
 
 /// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
-/// A topic without any stays, and is refused where a new message is stored. A message that is stored already keeps the
-/// subscribers it has: new ones must not bring its submit beyond a limit when its local transaction is committed.
+/// A topic without subscribers stays, and is refused where a new message is stored. A stored message keeps the
+/// subscribers it has: new ones must not bring its submit beyond a limit after its local transaction has committed.
 /// False: nothing was replaced.
 inline bool Expand(Definition& message, Store& store) {
   const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
@@ -8389,7 +8386,7 @@ inline bool Expand(Definition& message, Store& store) {
     }
     step.topic = step.action;
     for (std::size_t j = 0; j < subscribers.size(); ++j) {
-      // It will be refused: copy no more payloads.
+      // It will be refused, so copy no more payloads.
       if (expanded.size() > kMaxSteps || bytes > kMaxDefinitionBytes) break;
       bytes += subscribers[j].url.size() + step.payload.size();
       Step one = step;
@@ -8402,8 +8399,8 @@ inline bool Expand(Definition& message, Store& store) {
   return true;
 }
 
-/// @throws BadInput       nobody could carry it out.
-/// @throws RejectedError  not with the subscribers that its topics have now.
+/// @throws BadInput       it can never be carried out.
+/// @throws RejectedError  it cannot be carried out with the present subscribers of its topics.
 inline void CheckAndExpand(Definition& definition, Store& store) {
   std::string problem = dtm::Problem(definition);
   if (!problem.empty()) throw BadInput(problem);
@@ -8411,8 +8408,8 @@ inline void CheckAndExpand(Definition& definition, Store& store) {
   if (!problem.empty()) throw RejectedError(problem);
 }
 
-/// Besides, what only a repeat, or the submit of a prepared one, may have: a topic without subscribers, or orders for
-/// steps that it does not bring.
+/// Refuses what only a repeat, or the submit of a prepared message, may have: a topic without subscribers, or orders for
+/// steps that are not given.
 /// @throws RejectedError, BadInput
 inline void CheckNew(const Definition& definition) {
   if (definition.steps.empty()) {
@@ -9969,13 +9966,13 @@ class Sweep {
 
 // ---- dtm/coordinator/parts/gauges.hpp ----------------------------------------------------------
 
-/// How it stands with a coordinator at this moment.
+/// The present state of a coordinator in numbers.
 /// Needs: std. Threads: values; LoopGauges is written by the loop and read by any thread.
 
 namespace dtm {
 inline namespace v1 {
 
-/// What the loop tells after each turn.
+/// What the loop reports after each turn.
 struct LoopGauges {
   std::atomic<std::size_t> in_memory{0};
   std::atomic<std::size_t> damaged{0};
@@ -9987,14 +9984,14 @@ struct Gauges {
   Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
   std::size_t in_memory =
       0;  ///< transactions in memory; the rest of the unfinished waits in the store
-  /// Records that cannot be read, as far as they were met; 101 are that many or more.
+  /// Unreadable records found so far; 101 means that many or more.
   std::size_t damaged = 0;
   bool store_fails = false;  ///< the last commit failed
   CallLoad functions;        ///< calls of registered functions
   CallLoad urls;
 };
 
-/// Nothing is told of it if the store cannot be read.
+/// Leaves these gauges empty if the store cannot be read.
 inline void MeasureBacklog(Gauges& gauges, Store& store, Time now) {
   try {
     gauges.backlog = store.CountUnfinished(now);
@@ -10533,7 +10530,7 @@ class Driver {
 
 // ---- dtm/base/of_this_process.hpp --------------------------------------------------------------
 
-/// Owns what belongs to one process: threads, sockets and locks that a forked child has no part in.
+/// Owns something that belongs to one process and not to its forked children: threads, sockets, locks.
 /// Needs: POSIX through base/os.hpp. Threads: as the owned object.
 
 namespace dtm {
@@ -10544,7 +10541,7 @@ inline namespace v1 {
 template <typename T>
 class OfThisProcess {
  public:
-  /// `what` it is to the user, for the sentence.
+  /// `what`: its name in the error of a forked child.
   template <typename... Arguments>
   explicit OfThisProcess(const char* what, Arguments&&... arguments)
       : what_(what), owned_(std::make_unique<T>(std::forward<Arguments>(arguments)...)) {}
@@ -10652,7 +10649,6 @@ using ValueCallback = std::function<void(const T&, std::exception_ptr)>;
 /// The methods with a callback. What can be refused at once is thrown (RejectedError and its kinds; LogicError: stopped, or
 /// a forked child), and then the callback is not called. Else it is called once, with what the method without Async returns
 /// or throws: before this method returns, or on a thread of the coordinator, so it must not wait.
-
 class Operations : public Endpoint {
  public:
   Operations(const Operations&) = delete;
@@ -10694,7 +10690,6 @@ class Operations : public Endpoint {
   }
 
   /// With `wait_result` the answer comes at the end, at a wait for a timer, or after 6 s: perhaps with an unfinished status.
-
   void SubmitAsync(Definition definition, AnswerCallback callback) override {
     CheckSubmittable(definition);
     Waiter waiter;
@@ -11175,22 +11170,22 @@ TransactionFunction EraseTransactionType(Function function) {
 
 // ---- dtm/coordinator/parts/wake_fd.hpp ---------------------------------------------------------
 
-/// Tells an event loop that watches file descriptors when Poll has something to do.
+/// A file descriptor that tells an event loop when to call Poll.
 /// Needs: base/os.hpp. Threads: thread-safe.
 
 namespace dtm {
 inline namespace v1 {
 
-/// `options.on_wake = wake.OnWake()` makes Fd() readable; then Clear and Poll. Poll as well when the time that it
+/// `options.on_wake = wake.OnWake()` makes Fd() readable; then call Clear and Poll. Poll as well when the time that it
 /// returned is over (examples/event_loop_poll.cpp).
 class WakeFd {
  public:
-  /// @throws Error  there is no descriptor to be had.
+  /// @throws Error  the system has no free descriptor.
   WakeFd() : event_(std::make_shared<const os::EventFd>()) {}
 
   int Fd() const { return event_->Get(); }
   void Clear() const { event_->Clear(); }
-  /// May outlive this.
+  /// The returned function may outlive this.
   std::function<void()> OnWake() const {
     return [event = event_] { event->Signal(); };
   }
@@ -11225,7 +11220,6 @@ class Tx : public Endpoint {
 
   /// Submits a saga or a message; it is stored if and only if the rows are.
   /// @throws RejectedError  a limit, or the gid exists: let it pass, and nothing is stored.
-
   TransResult Submit(Definition definition) override {
     const std::string gid = definition.gid;
     const bool fits = definition.type == TransType::kSaga || definition.type == TransType::kMsg;

@@ -1,5 +1,5 @@
-/// What functions of the program have to be so that they can be called and kept; what is wrong with one is said by the
-/// compiler in one sentence.
+/// Checks at compile time that functions of the program can be called and kept; the compiler says in one sentence what is
+/// wrong with one.
 /// Needs: std. Threads: nothing shared.
 #pragma once
 
@@ -17,12 +17,12 @@ template <typename Function, typename... Arguments>
 inline constexpr bool kFits =
     !std::is_member_pointer_v<Function> && std::is_invocable_v<const Function&, Arguments...>;
 
-/// It would if it were not const.
+/// It compiles if the function is not const.
 template <typename Function, typename... Arguments>
 inline constexpr bool kFitsMutable =
     !std::is_member_pointer_v<Function> && std::is_invocable_v<Function&, Arguments...>;
 
-/// Says what may be wrong with any function. Returns false if it is another thing: then the caller
+/// Reports what can be wrong with any function. Returns false if the arguments are wrong: then the caller
 /// says what such a function takes.
 template <typename Function, bool fits, bool fits_mutable>
 constexpr bool Check() {
@@ -56,7 +56,7 @@ bool Empty(const Function& function) {
   }
 }
 
-/// A std::function, also of what can only be moved (its captures are): copies then share it.
+/// A std::function of any function. If that is move-only (because of its captures), copies share it.
 template <typename Signature, typename Function>
 std::function<Signature> Keep(Function function) {
   if constexpr (std::is_copy_constructible_v<Function>) {

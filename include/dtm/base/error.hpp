@@ -1,4 +1,4 @@
-/// The errors of the public edge: one small tree.
+/// The errors that this library throws: one small tree.
 /// Needs: std. Threads: values only.
 #pragma once
 
@@ -16,12 +16,12 @@ class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 
-  /// Who said this asked to be left alone for so long (Retry-After): try the same again no sooner. 0: nothing was asked.
-  /// A branch function may set it before it throws; at most an hour counts.
+  /// The caller was asked (Retry-After) to try again no sooner than this; 0: not asked. A branch function may set it
+  /// before it throws; at most an hour counts.
   std::chrono::microseconds retry_after{0};
 };
 
-/// The error, with what was asked for.
+/// The error, with its `retry_after` set.
 template <typename Kind>
 Kind AskingToWait(Kind error, std::chrono::microseconds retry_after) {
   error.retry_after = retry_after;
@@ -34,8 +34,8 @@ class FailureError : public Error {
   using Error::Error;
 };
 
-/// Not finished yet, and not failed: the same is asked again after the plain retry interval. Thrown by a branch
-/// function it means that, as Result::Ongoing; out of a call it is what the branch said.
+/// Not finished yet, and not failed: the branch is called again after the plain retry interval. Thrown by a branch
+/// function it means the same as Result::Ongoing; thrown by a call it is the result of the branch.
 class OngoingError : public Error {
  public:
   using Error::Error;
@@ -48,8 +48,7 @@ class RejectedError : public Error {
   using Error::Error;
 };
 
-/// Refused, whatever is stored: what was asked cannot be carried out by anybody (a limit, a form), or is for a gid
-/// that nobody has.
+/// Refused whatever is stored: a limit is exceeded, a value is malformed, or there is no transaction with this gid.
 class BadInput : public RejectedError {
  public:
   using RejectedError::RejectedError;
@@ -67,22 +66,22 @@ class BusyError : public RejectedError {
   using RejectedError::RejectedError;
 };
 
-/// In doubt: there was no answer, so the transaction may be stored. Submitting the same content
-/// under the same gid again is safe and settles it.
+/// In doubt: there was no answer, so the transaction may be stored. Submitting the same content under the same
+/// gid again is safe and settles it.
 class InDoubtError : public Error {
  public:
   using Error::Error;
 };
 
-/// The local step of a message ran before or is forbidden by now, so it was not run: its text begins
-/// with DUPLICATED. Not a failure; asking whether the step was committed settles it.
+/// The local step of a message ran before, or is forbidden by now, so it was not run. The text begins
+/// with DUPLICATED. This is not a failure; asking whether the step was committed settles it.
 class DuplicatedError : public Error {
  public:
   using Error::Error;
 };
 
-/// Definite: the store could not do it and nothing was stored (disk full, read-only, corrupt,
-/// taken).
+/// Definite: the store failed and nothing was stored (disk full, read-only, damaged, in use by
+/// another coordinator).
 class StoreError : public Error {
  public:
   using Error::Error;
@@ -94,7 +93,7 @@ class LogicError : public Error {
   using Error::Error;
 };
 
-/// Inside a `catch (...)`: what it was, for people; short if no memory is left for it.
+/// Inside a `catch (...)`: the text of the exception, for people; short if no memory is left for it.
 inline std::string WhatWasThrown() noexcept {
   try {
     try {
@@ -109,7 +108,7 @@ inline std::string WhatWasThrown() noexcept {
   }
 }
 
-/// A sentence that may be missing: nothing if no memory is left for it.
+/// The sentence, or nothing if no memory is left for it.
 template <typename Sentence>
 std::string IfThereIsMemory(const Sentence& sentence) noexcept {
   try {

@@ -1,4 +1,4 @@
-/// Owns what belongs to one process: threads, sockets and locks that a forked child has no part in.
+/// Owns something that belongs to one process and not to its forked children: threads, sockets, locks.
 /// Needs: POSIX through base/os.hpp. Threads: as the owned object.
 #pragma once
 
@@ -17,7 +17,7 @@ inline namespace v1 {
 template <typename T>
 class OfThisProcess {
  public:
-  /// `what` it is to the user, for the sentence.
+  /// `what`: its name in the error of a forked child.
   template <typename... Arguments>
   explicit OfThisProcess(const char* what, Arguments&&... arguments)
       : what_(what), owned_(std::make_unique<T>(std::forward<Arguments>(arguments)...)) {}

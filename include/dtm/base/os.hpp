@@ -1,4 +1,4 @@
-/// Everything that is asked of the operating system: the one file to port.
+/// All calls of the operating system, except sockets: the one file to port.
 /// Needs: POSIX. Threads: thread-safe functions; a FileLock belongs to one owner.
 #pragma once
 
@@ -40,7 +40,7 @@ inline Duration SinceBoot() {
   return std::chrono::seconds(now.tv_sec) + std::chrono::microseconds(now.tv_nsec / 1000);
 }
 
-/// Fills `size` bytes (at most 256) with random ones that nobody can foresee.
+/// Fills `size` bytes (at most 256) with unpredictable random ones.
 inline void FillRandom(void* bytes, std::size_t size) {
   if (::getentropy(bytes, size) != 0) {
     throw Error("the operating system gives no random bytes: " +
@@ -50,8 +50,8 @@ inline void FillRandom(void* bytes, std::size_t size) {
 
 inline std::string LastErrorText() { return std::generic_category().message(errno); }
 
-/// The same file by a name that stays good when the program changes its folder, or somebody points a link of the way to
-/// it elsewhere. As it is if its folder cannot be found: whoever opens it says why.
+/// An absolute name of the same file, without symbolic links of folders, so that it stays valid after a chdir or when such
+/// a link changes. Returned unchanged if the folder does not exist; opening the file then says why.
 inline std::string FullPath(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   const bool bare = slash == std::string::npos;
@@ -62,7 +62,7 @@ inline std::string FullPath(const std::string& path) {
   return (slash == 0 || full.get() == std::string("/") ? "" : full.get()) + ("/" + name);
 }
 
-/// What tells a file from another, and its content from what it was.
+/// Identifies a file and its state: two stamps differ if it is another file or was written to.
 struct FileStamp {
   dev_t device = 0;
   ino_t number = 0;
@@ -78,7 +78,7 @@ struct FileStamp {
   }
 };
 
-/// Nothing if no file, or none that may be looked at, is there. A link is not followed.
+/// Nothing if there is no file, or it may not be looked at. A link is not followed.
 inline std::optional<FileStamp> StampOf(const std::string& path) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) != 0) return std::nullopt;
@@ -86,10 +86,9 @@ inline std::optional<FileStamp> StampOf(const std::string& path) {
                    info.st_mtim.tv_nsec};
 }
 
-/// Creates the file for its owner only (0600) if it is not there. An existing one is only looked
-/// at: closing a descriptor of it would drop the locks that this process holds on it through
-/// SQLite.
-/// @throws StoreError  it cannot be created or written, is a symbolic link, or is no plain file.
+/// Creates the file for its owner only (0600) if it does not exist. An existing file is checked without opening it:
+/// closing a descriptor of it would release the locks that this process holds on it through SQLite.
+/// @throws StoreError  it cannot be created or written, is a symbolic link, or is not a plain file.
 inline void EnsurePrivateFile(const std::string& path) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) == 0) {
@@ -109,15 +108,15 @@ inline void EnsurePrivateFile(const std::string& path) {
   ::close(file);
 }
 
-/// What fork() does to this process. One state for the process, since the handlers of fork take no context and cannot be
-/// taken back; it counts the forks that come after its first use.
+/// Follows the forks of this process. There is one state for the process, since fork handlers take no context and cannot be
+/// removed; it counts the forks after its first use.
 class Forking {
  public:
-  /// How many forks lead from the process that asked first to this one: another number in a child than in its parent.
+  /// The number of forks between the process that asked first and this one; it differs between a child and its parent.
   static unsigned Generation() { return Get().generation.load(std::memory_order_relaxed); }
 
-  /// A forked child does not get this descriptor: what it holds, a lock or a port, would live on in the child when this
-  /// process has died. Close it by Close. It is closed if there is no memory to note it. `name`: for Inherited.
+  /// Closes this descriptor in forked children: otherwise its lock or port would live on in a child after this process has
+  /// died. Close it with Close. Without memory to note it, it is closed here at once. `name`: for Inherited.
   static void CloseInChildren(int file, const std::string& name = {}) {
     State& state = Get();
     const std::lock_guard<std::mutex> lock(state.mutex);
@@ -134,13 +133,13 @@ class Forking {
     const std::lock_guard<std::mutex> lock(state.mutex);
     state.files.erase(file);
   }
-  /// A forked child, where it is closed already, closes nothing.
+  /// Does nothing in a forked child, where it is closed already.
   static void Close(int file) {
     State& state = Get();
     const std::lock_guard<std::mutex> lock(state.mutex);
     if (state.files.erase(file) > 0) ::close(file);
   }
-  /// A descriptor of that name was open in a parent of this process when it forked.
+  /// True if a descriptor of that name was open in a parent of this process when it forked.
   static bool Inherited(const std::string& name) {
     State& state = Get();
     const std::lock_guard<std::mutex> lock(state.mutex);
@@ -160,7 +159,7 @@ class Forking {
   };
   static State& Get() {
     static State* const state =
-        new State;  // for ever: what closes files may be destroyed later than it
+        new State;  // never freed: objects that close files may be destroyed later
     return *state;
   }
   static void BeforeFork() { Get().mutex.lock(); }
@@ -174,10 +173,10 @@ class Forking {
   }
 };
 
-/// Its descriptor is readable from Signal to Clear: for epoll, poll and the like.
+/// A descriptor that is readable between Signal and Clear: for epoll, poll and the like.
 class EventFd {
  public:
-  /// @throws Error  there is no descriptor to be had.
+  /// @throws Error  the system has no free descriptor.
   EventFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (fd_ < 0) throw Error("no eventfd can be had: " + LastErrorText() + "; see ulimit -n");
   }
@@ -199,11 +198,12 @@ class EventFd {
   int fd_;
 };
 
-/// An exclusive lock on `path`, held until destroyed or the process ends; a forked child has no part in it, and cannot have
-/// it later either: whatever it guards, SQLite for one, still believes there to have what the parent had. Two locks on one file exclude each other also within one process.
+/// An exclusive lock on `path`, held until it is destroyed or the process ends. A forked child does not share it, and
+/// cannot take it later either: SQLite, which it guards, would still have the parent's state there. Two locks on one
+/// file exclude each other even in one process.
 class FileLock {
  public:
-  /// @throws StoreError  somebody else holds it, or a parent did when it forked this process, or the file cannot be opened.
+  /// @throws StoreError  it is held elsewhere, was held by a parent when it forked this process, or the file cannot be opened.
   explicit FileLock(const std::string& path)
       : path_(path), file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
     if (file_ < 0) {
@@ -232,7 +232,7 @@ class FileLock {
     }
     throw StoreError("the lock file '" + path + "' was replaced at this moment; try again");
   }
-  /// Closing alone would not end it while a child has the descriptor that has not come to its exec or its handler yet.
+  /// Closing alone would not release it while a forked child still has the descriptor, before its exec or fork handler.
   ~FileLock() {
     if (generation_ == Forking::Generation()) ::flock(file_, LOCK_UN);
     Forking::Close(file_);
@@ -247,7 +247,7 @@ class FileLock {
     const std::optional<FileStamp> there = StampOf(path_);
     return there && there->device == mine.st_dev && there->number == mine.st_ino;
   }
-  /// The cheaper look.
+  /// A cheaper check: the file was removed.
   bool Removed() const {
     struct stat mine {};
     return ::fstat(file_, &mine) != 0 || mine.st_nlink == 0;

@@ -25,7 +25,6 @@ class OptionSetters {
 
   /// The transaction is rolled back if it has not succeeded by then; 1 s to 1 day. By default a saga and a
   /// workflow have no timeout; msg, tcc and xa have 35 s for their submit.
-
   Builder& SetTimeoutToFail(std::chrono::seconds timeout) & {
     Options().timeout_to_fail = timeout;
     return Self();

@@ -40,7 +40,6 @@ using ValueCallback = std::function<void(const T&, std::exception_ptr)>;
 /// The methods with a callback. What can be refused at once is thrown (RejectedError and its kinds; LogicError: stopped, or
 /// a forked child), and then the callback is not called. Else it is called once, with what the method without Async returns
 /// or throws: before this method returns, or on a thread of the coordinator, so it must not wait.
-
 class Operations : public Endpoint {
  public:
   Operations(const Operations&) = delete;
@@ -82,7 +81,6 @@ class Operations : public Endpoint {
   }
 
   /// With `wait_result` the answer comes at the end, at a wait for a timer, or after 6 s: perhaps with an unfinished status.
-
   void SubmitAsync(Definition definition, AnswerCallback callback) override {
     CheckSubmittable(definition);
     Waiter waiter;

@@ -34,7 +34,6 @@ class Tx : public Endpoint {
 
   /// Submits a saga or a message; it is stored if and only if the rows are.
   /// @throws RejectedError  a limit, or the gid exists: let it pass, and nothing is stored.
-
   TransResult Submit(Definition definition) override {
     const std::string gid = definition.gid;
     const bool fits = definition.type == TransType::kSaga || definition.type == TransType::kMsg;

@@ -120,7 +120,6 @@ class Endpoint {
 };
 
 /// A new gid, made here without asking. The name is the Go client's.
-
 inline std::string MustGenGid(Endpoint& endpoint) { return endpoint.NewGid(); }
 
 }  // namespace v1

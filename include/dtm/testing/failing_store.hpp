@@ -1,4 +1,4 @@
-/// A store that fails when a test says so, around one that works.
+/// A store around another one, which fails when a test wants it to.
 /// Needs: std, store. Threads: as the store inside; faults are set by the owner's thread.
 #pragma once
 
@@ -31,12 +31,12 @@ class FailingStore : public Store {
     fail_at_ = operations_ + n;
     fault_ = fault;
   }
-  /// All operations fail but those that only read (Has, Load, NextDue), until set to kNone.
+  /// All operations except those that only read (Has, Load, NextDue) fail, until set to kNone.
   void FailAlways(StoreFault fault) { always_ = fault; }
-  /// Those fail too, until set to false.
+  /// The reading operations fail too, until set to false.
   void FailReading(bool fails) { reading_fails_ = fails; }
 
-  /// Somebody else writes: no batch can be opened, until set to false. That is no failure yet.
+  /// Another connection writes: no batch can be opened (StoreBusy), until set to false.
   void Lock(bool locked) { locked_ = locked; }
 
   std::uint64_t Operations() const { return operations_; }

@@ -1,4 +1,4 @@
-/// Branches by URL without a network: they answer what a test says, when it says so.
+/// Branches by URL without a network: a test says what they return, and when.
 /// Needs: std. Threads: one thread.
 #pragma once
 
@@ -42,7 +42,7 @@ class ScriptedBranches {
  public:
   explicit ScriptedBranches(std::shared_ptr<VirtualTime> time) : time_(std::move(time)) {}
 
-  /// Adds answers for this url, given in turn; after the last one it answers Success.
+  /// Adds results for this url, returned one after the other; after the last one, Success.
   ScriptedBranches& On(const std::string& url, std::vector<ScriptedAnswer> answers) {
     std::deque<ScriptedAnswer>& queue = answers_[url];
     queue.insert(queue.end(), answers.begin(), answers.end());
@@ -65,7 +65,7 @@ class ScriptedBranches {
   std::unique_ptr<BranchCaller> NewCaller() { return std::make_unique<Caller>(*this); }
 
  private:
-  /// Answers that are out when the run ends are lost, as with a real process.
+  /// Results that have not arrived when the run ends are lost, as with a real process.
   class Caller : public BranchCaller {
    public:
     explicit Caller(ScriptedBranches& script) : script_(script) {}
@@ -103,7 +103,7 @@ class ScriptedBranches {
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   };
 
-  /// What an initiator is to be called by does not name where the coordinator is: that is added to it.
+  /// The url of an initiator's call has the coordinator's address added to it; scripts do not name that.
   static std::string WithoutCoordinator(const std::string& url) {
     std::size_t end = url.size();
     for (const char* added : {"dtm=", "phase2_url="}) end = (std::min)(end, url.find(added));

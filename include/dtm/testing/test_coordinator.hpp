@@ -23,7 +23,7 @@ inline namespace v1 {
 namespace testing {
 
 /// Owns a coordinator on a store in memory. Calls that wait (SubmitAndWait, Wait) let the virtual
-/// time pass; Advance lets it pass otherwise. URLs are answered by Branches().
+/// time pass; to let it pass otherwise, call Advance. URL calls go to Branches().
 class TestCoordinator {
  public:
   using Setup = std::function<void(Coordinator&)>;
@@ -49,7 +49,8 @@ class TestCoordinator {
   FailingStore& Store() { return *store_; }
   VirtualTime& Clock() { return *time_; }
 
-  /// Does what there is to do at this moment, without letting time pass.
+  /// Does what there is to do now, without letting time pass.
+  /// @throws LogicError  there is always something more to do.
   void Settle() {
     for (int turns = 0; turns < kTooManyTurns; ++turns) {
       if (coordinator_->Poll() > Duration(0)) return;
@@ -68,7 +69,7 @@ class TestCoordinator {
     }
   }
 
-  /// Kill -9 and a new start: what was not committed is lost, and answers on their way are too.
+  /// Kill -9 and a new start: changes that were not committed are lost, and so are results on their way.
   void Crash() {
     Die();
     ActiveTransaction();
@@ -87,7 +88,7 @@ class TestCoordinator {
     if (setup_) setup_(*coordinator_);
   }
 
-  /// The dying one can neither write nor let time pass.
+  /// The coordinator that dies can neither write nor let time pass.
   void Die() {
     clock_->CutOff();
     store_->Rollback();

@@ -1,4 +1,4 @@
-/// Time that moves only when a test says so.
+/// Time that passes only when a test lets it.
 /// Needs: std. Threads: one thread.
 #pragma once
 
@@ -19,14 +19,14 @@ namespace dtm {
 inline namespace v1 {
 namespace testing {
 
-/// The time, and what is to happen at later times. Starts on 2026-01-01 00:00 UTC.
+/// The time, and the events of later times. Starts on 2026-01-01 00:00 UTC.
 class VirtualTime {
  public:
   Time Now() const { return now_; }
 
   void At(Time time, std::function<void()> event) { events_.emplace(time, std::move(event)); }
 
-  /// Moves on to `target`, or to the first event before it, and runs what happens then.
+  /// Moves on to `target`, or to the first event before it, and runs that.
   void MoveTowards(Time target) {
     if (!events_.empty() && events_.begin()->first < target) target = events_.begin()->first;
     now_ = (std::max)(now_, target);
@@ -52,18 +52,18 @@ class VirtualClock : public Clock {
 
   Time Now() override { return cut_off_ ? last_ : time_->Now(); }
 
-  /// Whoever would wait lets the time pass instead.
+  /// Instead of waiting, lets the virtual time pass.
   void Wait(std::condition_variable&, std::unique_lock<std::mutex>& lock, Time until) override {
     if (cut_off_) {
       last_ = (std::max)(last_, until);
       return;
     }
-    lock.unlock();  // an event may deliver something to whoever waits
+    lock.unlock();  // an event may deliver what the caller waits for
     time_->MoveTowards(until);
     lock.lock();
   }
 
-  /// The process this clock belonged to is dead: what it still does moves no time.
+  /// The process that this clock belonged to is dead, so it moves the time no more.
   void CutOff() {
     last_ = time_->Now();
     cut_off_ = true;

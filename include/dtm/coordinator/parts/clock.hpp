@@ -1,4 +1,4 @@
-/// Time as the coordinator sees it: one interface, so that tests can drive it.
+/// The coordinator's time: an interface, so that tests can drive it.
 /// Needs: std, base/os.hpp. Threads: thread-safe.
 #pragma once
 
@@ -17,13 +17,13 @@ class Clock {
  public:
   virtual ~Clock() = default;
   virtual Time Now() = 0;
-  /// Waits for a notification, or until `until`; may return earlier. A virtual clock moves on
+  /// Waits for a notification, or until `until`; may return earlier. A virtual clock lets time pass
   /// instead.
   virtual void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
                     Time until) = 0;
 };
 
-/// The wall clock at construction plus the time since then: jumps of the wall clock change nothing.
+/// The wall clock at construction plus the boot time since then: jumps of the wall clock change nothing.
 class SystemClock : public Clock {
  public:
   SystemClock()
@@ -36,7 +36,7 @@ class SystemClock : public Clock {
             Time until) override {
     const Time now = Now();
     if (until <= now) return;
-    // Waiting does not count the time a machine sleeps: look at the clock now and then.
+    // The wait does not count the time that the machine sleeps, so look at the clock now and then.
     condition.wait_for(lock, (std::min)(until - now, Duration(std::chrono::seconds(5))));
   }
 

@@ -1,4 +1,4 @@
-/// How it stands with a coordinator at this moment.
+/// The present state of a coordinator in numbers.
 /// Needs: std. Threads: values; LoopGauges is written by the loop and read by any thread.
 #pragma once
 
@@ -14,7 +14,7 @@
 namespace dtm {
 inline namespace v1 {
 
-/// What the loop tells after each turn.
+/// What the loop reports after each turn.
 struct LoopGauges {
   std::atomic<std::size_t> in_memory{0};
   std::atomic<std::size_t> damaged{0};
@@ -26,14 +26,14 @@ struct Gauges {
   Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
   std::size_t in_memory =
       0;  ///< transactions in memory; the rest of the unfinished waits in the store
-  /// Records that cannot be read, as far as they were met; 101 are that many or more.
+  /// Unreadable records found so far; 101 means that many or more.
   std::size_t damaged = 0;
   bool store_fails = false;  ///< the last commit failed
   CallLoad functions;        ///< calls of registered functions
   CallLoad urls;
 };
 
-/// Nothing is told of it if the store cannot be read.
+/// Leaves these gauges empty if the store cannot be read.
 inline void MeasureBacklog(Gauges& gauges, Store& store, Time now) {
   try {
     gauges.backlog = store.CountUnfinished(now);

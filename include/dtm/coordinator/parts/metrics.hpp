@@ -21,7 +21,7 @@
 namespace dtm {
 inline namespace v1 {
 
-/// How many took at most how long.
+/// Counts durations by upper bounds.
 struct Histogram {
   using Bounds = std::array<double, 11>;  ///< seconds
   static constexpr Bounds kBounds = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10};
@@ -40,7 +40,7 @@ struct Histogram {
   double sum = 0;
 };
 
-/// Counts what is durable, once it is.
+/// The counters. Only what is durable is counted.
 class Metrics {
  public:
   struct Branch {
@@ -97,7 +97,7 @@ class Metrics {
   }
 
  private:
-  /// Branches are told by their row, which bounds the number of names.
+  /// Branches are named by their row, which bounds the number of names.
   static Branch KeyOf(TransType type, std::size_t row, bool ok) {
     const bool query = HasQueryRow(type) && row == kQueryRow;
     return {type, query ? "00" : NumberOf(StepOf(type, row)), OpOf(type, row), ok};

@@ -1,9 +1,8 @@
-/// What people are told in the log of how transactions fare: rollbacks, first errors, missing functions, what is stuck,
-/// the recovery.
+/// The lines about transactions in the log: rollbacks, first errors, missing functions, stuck transactions, the recovery.
 /// Needs: std, engine. Threads: the thread that drives the loop.
 ///
-/// Ten thousand transactions may meet one dead host in a second: of each kind a few lines a second are written, then
-/// how many were left out.
+/// Ten thousand transactions may meet one dead host in a second. So only a few lines of each kind are written in a
+/// second, and then how many were left out.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +23,7 @@
 namespace dtm {
 inline namespace v1 {
 
-/// So many lines in a second; what does not fit is counted.
+/// Allows a number of lines in a second, and counts the others.
 class LineLimit {
  public:
   static constexpr std::size_t kPerSecond = 10;
@@ -39,7 +38,7 @@ class LineLimit {
     ++left_out_;
     return false;
   }
-  /// When there is something to tell of what was left out.
+  /// When to log how many were left out.
   Time NextFlush() const { return left_out_ > 0 ? end_ : kNever; }
   /// How many lines were left out, once their second is over.
   std::size_t Flush() { return std::exchange(left_out_, 0); }
@@ -55,9 +54,9 @@ class News {
  public:
   explicit News(const Options& options) : options_(options) {}
 
-  // Whatever becomes of a line, the loop goes on: none of these throws.
+  // If a line cannot be written, the loop goes on: none of these throws.
 
-  /// It is decided, and durable.
+  /// The rollback is decided, and durable.
   void RolledBack(const Transaction& transaction, Time now) {
     Say(kRollbacks, now, [&] {
       const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
@@ -69,7 +68,7 @@ class News {
     });
   }
 
-  /// A branch has had so many errors in a row now. The first is told, and that they go on.
+  /// `errors`: errors in a row of the branch. Logs the first, and the one that shows that it keeps failing.
   void Error(const Transaction& transaction, std::uint32_t errors, Time now) {
     if (errors == 1) {
       Say(kFirstErrors, now,
@@ -81,7 +80,7 @@ class News {
     }
   }
 
-  /// It goes on only with somebody's help.
+  /// The transaction goes on only with help.
   void Stuck(const Transaction& transaction, Time now) {
     Say(kStuck, now, [&] {
       return Who(transaction) + " is stuck: " + transaction.last_error +
@@ -89,7 +88,7 @@ class News {
     });
   }
 
-  /// This program has nobody to call the branch. True: people are to be alerted; of each function once a minute.
+  /// This program has no function or caller for the branch. Returns whether to alert people: once a minute for each function.
   bool NobodyToCall(const Transaction& transaction, std::size_t row, Time now) {
     bool tell = false;
     Quietly([&] { tell = RemembersAsNew(UrlOf(*transaction.definition, row), now); });
@@ -115,7 +114,7 @@ class News {
     for (const LineLimit& limit : limits_) next = (std::min)(next, limit.NextFlush());
     return next;
   }
-  /// Tells what was left out in seconds that are over.
+  /// Logs how many lines were left out in seconds that are over.
   void Flush(Time now) {
     for (std::size_t kind = 0; kind < limits_.size(); ++kind) {
       const Time next = limits_[kind].NextFlush();
@@ -141,7 +140,7 @@ class News {
   static constexpr Duration kTellAgain = std::chrono::minutes(1);
   static constexpr std::size_t kMostNames = 1000;
 
-  /// False: it was told less than a minute ago.
+  /// False: it was logged less than a minute ago.
   bool RemembersAsNew(const std::string& url, Time now) {
     const std::string nobody = IsLocal(url) ? url : "http";
     const auto told = told_.find(nobody);
@@ -178,7 +177,8 @@ class News {
 
   const Options& options_;
   std::array<LineLimit, kKinds> limits_;
-  std::map<std::string, Time> told_;  ///< until when who is missing is not told again
+  std::map<std::string, Time>
+      told_;  ///< missing functions, and until when they are not logged again
 };
 
 }  // namespace v1

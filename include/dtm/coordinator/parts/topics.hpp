@@ -1,6 +1,6 @@
 /// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
 /// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run.
-/// Protocol: §6. What is subscribed counts at once, for messages that are prepared or submitted later.
+/// Protocol: §6. A change counts at once, for messages that are prepared or submitted after it.
 #pragma once
 
 #include <algorithm>
@@ -51,7 +51,7 @@ inline std::vector<Subscriber> Parse(const KeyValue& stored) {
 
 inline void Write(Store& store, const std::string& topic,
                   const std::vector<Subscriber>& subscribers, Time now) {
-  // By hand: ordered_json would cost everybody who includes this as much compile time as json.
+  // By hand: ordered_json would cost every program as much compile time as json.
   std::string list = "[";
   for (const Subscriber& subscriber : subscribers) {
     if (list.size() > 1) list += ',';
@@ -67,7 +67,7 @@ inline void Write(Store& store, const std::string& topic,
   store.PutValue(value);
 }
 
-/// Why nobody can subscribe so; empty if somebody can.
+/// Empty, or why this subscription is refused.
 inline std::string Problem(const std::string& topic, const std::string& url,
                            const std::string& remark) {
   if (topic.empty()) return "empty topic";
@@ -118,7 +118,7 @@ inline Result Delete(Store& store, const std::string& topic) {
   return Result::Failure("there is no topic '" + topic + "'");
 }
 
-/// Those of a topic now; none if there is no such topic.
+/// The present subscribers of a topic; none if there is no such topic.
 inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topic) {
   if (topic.empty()) return {};  // ScanValues takes an empty key for any
   const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
@@ -126,8 +126,8 @@ inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topi
 }
 
 /// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
-/// A topic without any stays, and is refused where a new message is stored. A message that is stored already keeps the
-/// subscribers it has: new ones must not bring its submit beyond a limit when its local transaction is committed.
+/// A topic without subscribers stays, and is refused where a new message is stored. A stored message keeps the
+/// subscribers it has: new ones must not bring its submit beyond a limit after its local transaction has committed.
 /// False: nothing was replaced.
 inline bool Expand(Definition& message, Store& store) {
   const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
@@ -148,7 +148,7 @@ inline bool Expand(Definition& message, Store& store) {
     }
     step.topic = step.action;
     for (std::size_t j = 0; j < subscribers.size(); ++j) {
-      // It will be refused: copy no more payloads.
+      // It will be refused, so copy no more payloads.
       if (expanded.size() > kMaxSteps || bytes > kMaxDefinitionBytes) break;
       bytes += subscribers[j].url.size() + step.payload.size();
       Step one = step;
@@ -161,8 +161,8 @@ inline bool Expand(Definition& message, Store& store) {
   return true;
 }
 
-/// @throws BadInput       nobody could carry it out.
-/// @throws RejectedError  not with the subscribers that its topics have now.
+/// @throws BadInput       it can never be carried out.
+/// @throws RejectedError  it cannot be carried out with the present subscribers of its topics.
 inline void CheckAndExpand(Definition& definition, Store& store) {
   std::string problem = dtm::Problem(definition);
   if (!problem.empty()) throw BadInput(problem);
@@ -170,8 +170,8 @@ inline void CheckAndExpand(Definition& definition, Store& store) {
   if (!problem.empty()) throw RejectedError(problem);
 }
 
-/// Besides, what only a repeat, or the submit of a prepared one, may have: a topic without subscribers, or orders for
-/// steps that it does not bring.
+/// Refuses what only a repeat, or the submit of a prepared message, may have: a topic without subscribers, or orders for
+/// steps that are not given.
 /// @throws RejectedError, BadInput
 inline void CheckNew(const Definition& definition) {
   if (definition.steps.empty()) {

@@ -1,4 +1,4 @@
-/// Tells an event loop that watches file descriptors when Poll has something to do.
+/// A file descriptor that tells an event loop when to call Poll.
 /// Needs: base/os.hpp. Threads: thread-safe.
 #pragma once
 
@@ -10,16 +10,16 @@
 namespace dtm {
 inline namespace v1 {
 
-/// `options.on_wake = wake.OnWake()` makes Fd() readable; then Clear and Poll. Poll as well when the time that it
+/// `options.on_wake = wake.OnWake()` makes Fd() readable; then call Clear and Poll. Poll as well when the time that it
 /// returned is over (examples/event_loop_poll.cpp).
 class WakeFd {
  public:
-  /// @throws Error  there is no descriptor to be had.
+  /// @throws Error  the system has no free descriptor.
   WakeFd() : event_(std::make_shared<const os::EventFd>()) {}
 
   int Fd() const { return event_->Get(); }
   void Clear() const { event_->Clear(); }
-  /// May outlive this.
+  /// The returned function may outlive this.
   std::function<void()> OnWake() const {
     return [event = event_] { event->Signal(); };
   }
