@@ -489,29 +489,29 @@ struct BranchInfo {
 
 // ---- dtm/barrier/barrier.hpp -------------------------------------------------------------------
 
-/// For whom a branch service is called, and whether its work is to be done: the barrier without a
-/// database.
+/// The barrier without a database: identifies the call of a branch service, and decides if its work is to
+/// be done.
 /// Needs: std. Threads: a Barrier by one thread at a time; the functions are pure.
 /// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
 ///
-/// Coordinators call a branch again when they got no answer, may call its compensation although the
-/// action never arrived, and the action may arrive late, behind its compensation. A barrier makes
+/// Coordinators call a branch again when they got no reply. They may call its compensation although the
+/// action never arrived, and the action may arrive late, after its compensation. A barrier makes
 /// that harmless: each call leaves a row in a table beside the business rows, in their transaction,
-/// and what the rows say decides. The file of your database does that: barrier/sqlite_barrier.hpp.
+/// and these rows decide. The file for your database does that: barrier/sqlite_barrier.hpp.
 
 #include <map>
 
 namespace dtm {
 inline namespace v1 {
 
-/// One delivery of one branch call. Made anew for each, from the request (BarrierFromQuery,
-/// BarrierFromRequest) or from what a branch function gets (BarrierFrom).
+/// One delivery of one branch call. Make a new one for each, from the request (BarrierFromQuery,
+/// BarrierFromRequest) or from the BranchInfo that a branch function gets (BarrierFrom).
 class Barrier {
  public:
-  /// All four are what the coordinator sent: trans_type ("saga", "msg", "tcc", ...) and op
+  /// All four as the coordinator sent them: trans_type ("saga", "msg", "tcc", ...) and op
   /// ("action", "compensate", "try", "cancel", "msg", ...) at most 45 bytes, gid and branch_id at
   /// most 128, valid UTF-8 without control characters.
-  /// @throws Error  one of them is missing or is not like that.
+  /// @throws Error  one of them is missing or not valid.
   Barrier(std::string trans_type, std::string gid, std::string branch_id, std::string op)
       : trans_type_(std::move(trans_type)),
         gid_(std::move(gid)),
@@ -560,7 +560,7 @@ class Barrier {
   }
 
   /// For the tables: the number of the call that begins, "01", "02", ... A repeat of the request
-  /// must number its calls in the same way, so a barrier ends with a call that did not commit.
+  /// must number its calls in the same way, so after a call that did not commit there is no next one.
   /// @throws LogicError  one did not commit.
   std::string BeginCall() {
     if (failed_) {
@@ -586,9 +586,9 @@ class Barrier {
   bool failed_ = false;
 };
 
-/// Of the query parameters of a branch call, decoded: trans_type, gid, branch_id and op. Line breaks
+/// From the decoded query parameters of a branch call: trans_type, gid, branch_id and op. Line breaks
 /// and semicolons are left out, as dtm does; other parameters do not matter.
-/// @throws Error  one is missing, is there twice with different values, or is none (see Barrier).
+/// @throws Error  one is missing, occurs twice with different values, or is not valid (see Barrier).
 inline Barrier BarrierFromQuery(const std::multimap<std::string, std::string>& query) {
   const auto value = [&query](const char* name) {
     const auto found = query.equal_range(name);
@@ -611,7 +611,7 @@ inline Barrier BarrierFrom(const BranchInfo& info) {
   return Barrier(Name(info.trans_type), info.gid, info.branch_id, Name(info.op));
 }
 
-/// What the barrier of every database has in common.
+/// What the barriers of all databases share.
 namespace barrier {
 
 // The local step of a message, and the question whether it was committed.
@@ -621,7 +621,7 @@ inline constexpr const char kMsgNumber[] = "01";
 /// The reason of a row that forbids the local step.
 inline constexpr const char kRollback[] = "rollback";
 
-/// What an op undoes, or "". Its row, written by the op that undoes, stops it if it comes late.
+/// The op that this op undoes, or "". Its row is written by the op that undoes it, and stops it if it comes late.
 inline const char* OriginOf(const std::string& op) {
   if (op == "cancel") return "try";
   if (op == "compensate" || op == "rollback") return "action";
@@ -630,8 +630,8 @@ inline const char* OriginOf(const std::string& op) {
 
 enum class Decision {
   kRun,               ///< do the business, and commit it with the rows
-  kNullCompensation,  ///< there is nothing to undo: commit the rows, answer success
-  kRepeated,          ///< done before, or undone before it came: answer success
+  kNullCompensation,  ///< there is nothing to undo: commit the rows, return success
+  kRepeated,          ///< done before, or undone before it came: return success
   kDuplicated         ///< the local step of a message came again: roll back, DuplicatedError
 };
 
@@ -658,7 +658,7 @@ namespace dtm {
 inline namespace v1 {
 namespace sql {
 
-/// What SQLite said, with its code. Definite unless the code is an I/O error during COMMIT.
+/// An error of SQLite, with its code. Definite unless the code is an I/O error during COMMIT.
 class SqliteError : public StoreError {
  public:
   SqliteError(const std::string& text, int code) : StoreError(text), code_(code) {}
@@ -670,7 +670,7 @@ class SqliteError : public StoreError {
   int code_;
 };
 
-/// A connection. Opened in serialized-off mode: its owner sees to it that one thread uses it.
+/// A connection, opened without a mutex: its owner makes sure that one thread at a time uses it.
 class Database {
  public:
   Database(const std::string& path, int flags) : path_(path), name_("the store file") {
@@ -682,7 +682,7 @@ class Database {
     }
     sqlite3_extended_result_codes(handle_, 1);
   }
-  /// Borrows a connection of the program's own: it is not configured and not closed here.
+  /// Borrows a connection of the program: it is neither configured nor closed here.
   explicit Database(sqlite3* borrowed) : name_("the database"), handle_(borrowed), owned_(false) {
     const char* path = sqlite3_db_filename(borrowed, "main");
     path_ = path == nullptr || *path == '\0' ? ":memory:" : path;
@@ -713,7 +713,7 @@ class Database {
   }
 
   /// Copies the whole log into the file.
-  /// @throws SqliteError  not all of it could be; what was, is no harm.
+  /// @throws SqliteError  not all of it could be copied; a part of it does no harm.
   void CopyLog() {
     int frames = 0, copied = 0;
     const int code =
@@ -721,7 +721,7 @@ class Database {
     if (code != SQLITE_OK) Fail(code, "copying the log");
   }
 
-  /// From now on closing it leaves the log as it is: neither copied into the file nor removed.
+  /// From now on closing the connection leaves the log as it is: neither copied into the file nor removed.
   void KeepLog() { sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr); }
 
   /// @throws SqliteError  always: what happened, on which file, and what to do where that is known.
@@ -882,7 +882,7 @@ class Statement {
 
 // ---- dtm/sql/exclusive.hpp ---------------------------------------------------------------------
 
-/// One connection for one thread at a time, whoever else has it.
+/// Gives one thread at a time exclusive use of a shared connection.
 /// Needs: SQLite 3.35 or newer. Threads: thread-safe; an Exclusive itself belongs to the thread that made it.
 
 #include <mutex>
@@ -959,7 +959,7 @@ class Exclusive {
 
 // ---- dtm/barrier/sqlite_schema.hpp -------------------------------------------------------------
 
-/// The barrier table in SQLite, as it is made.
+/// Creates the barrier table in SQLite.
 /// Needs: SQLite 3.35 or newer. Threads: thread-safe. Protocol: §11.5 (SQL barrier).
 
 namespace dtm {
@@ -967,7 +967,7 @@ inline namespace v1 {
 
 namespace barrier {
 
-/// The table as it stands in SQL. In the main file: only what is in one file commits as one.
+/// The name of the table in SQL. It is in the main file: only one file commits as one.
 inline std::string Quoted(const std::string& table) {
   bool plain = !table.empty() && table.size() <= 64;
   for (const char c : table) {
@@ -991,10 +991,10 @@ inline sqlite3* NotNull(sqlite3* db) {
 
 }  // namespace barrier
 
-/// Makes the table, with the columns of dtm's own, unless there is one of this name. `table`: up to
-/// 64 letters, digits and _. (Its id stays NULL: as a key it would be one more page to write for each
-/// call. A table in which it is one is as good. Rows are never updated, so update_time is NULL.)
-/// A row may be deleted once no call of its gid can come any more; create_time (UTC) is for that.
+/// Creates the table, with the same columns as dtm's, unless there is one with this name. `table`: up to
+/// 64 letters, digits and _. (id stays NULL: as a key it would cost one more page write for each call. A
+/// table in which it is a key works too. Rows are never updated, so update_time is NULL.)
+/// A row may be deleted once no more calls with its gid can come; create_time (UTC) is for that.
 /// @throws StoreError  the file cannot be written; nothing was changed.
 inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier") {
   const sql::Exclusive exclusive(barrier::NotNull(db));
@@ -1193,8 +1193,8 @@ inline std::string RolledBack(const TransResult& result) {
 
 // ---- dtm/barrier/sqlite_barrier.hpp ------------------------------------------------------------
 
-/// The barrier of a branch service whose rows are in SQLite: each call has its effect once, with its
-/// row in one commit.
+/// The barrier of a branch service whose rows are in SQLite: each call takes effect once, in one commit
+/// with its row.
 /// Needs: SQLite 3.35 or newer. Threads: thread-safe, by the connection: see SqliteBarrierTable.
 /// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
 
@@ -1205,41 +1205,41 @@ inline namespace v1 {
 /// connection (one made for each call costs 10 us of CPU more); destroy it before the connection is
 /// closed.
 ///
-/// The connection is the program's own and stays as it is. Give it a busy timeout
-/// (sqlite3_busy_timeout), else a call that meets another writer fails at once. What was answered
-/// survives a power loss only with PRAGMA synchronous = FULL, SQLite's default. Business rows must
-/// be in the same file: an attached one does not commit as one with it.
+/// The connection belongs to the program, and its settings are not changed. Give it a busy timeout
+/// (sqlite3_busy_timeout), otherwise a call that meets another writer fails at once. Effects survive a power
+/// loss only with PRAGMA synchronous = FULL, SQLite's default. Business rows must be in the same file: an
+/// attached file does not commit together with it.
 ///
 /// Threads may share a connection, with one table or several: each call has the connection to
-/// itself from its beginning to its commit, and the others wait. (Without the mutex that SQLite gives
-/// a connection by default, see sql::Exclusive, they are refused.) Calls side by side need a
-/// connection for each thread. A business uses the connection in the thread it is called in.
+/// itself from its beginning to its commit, and the others wait. (If the connection lacks the mutex that
+/// SQLite gives it by default, see sql::Exclusive, they are refused.) To run calls in parallel, give each
+/// thread its own connection. A business uses the connection in the thread in which it is called.
 class SqliteBarrierTable {
  public:
-  /// @throws StoreError  there is no such table (make it with CreateBarrierTable), or it has not
-  ///                     dtm's columns and unique key.
+  /// @throws StoreError  there is no such table (make it with CreateBarrierTable), or it lacks
+  ///                     dtm's columns or unique key.
   explicit SqliteBarrierTable(sqlite3* db, const std::string& table = "barrier")
       : SqliteBarrierTable(sql::Exclusive(barrier::NotNull(db)), db, table) {}
   SqliteBarrierTable(const SqliteBarrierTable&) = delete;
   SqliteBarrierTable& operator=(const SqliteBarrierTable&) = delete;
 
-  /// Runs `business(sqlite3*)` at most once for this call of this barrier, in a transaction with
-  /// the row that remembers it. It writes through this connection, leaves COMMIT and ROLLBACK
-  /// alone, and returns nothing (success) or a Result. It may run again only if it did not commit.
+  /// Runs `business(sqlite3*)` at most once for this call of this barrier, in one transaction with
+  /// the row that records it. It writes through this connection, must not use COMMIT or ROLLBACK,
+  /// and returns nothing (success) or a Result. It may run again only if it did not commit.
   ///
-  /// Returns Success once its effect is durable, now or from an earlier call, or if there is none:
-  /// a compensation of what never ran, an action that comes after its compensation. A Failure,
-  /// Ongoing or Error of the business is rolled back and returned; an exception of it is rolled
-  /// back and passes.
-  /// @throws InDoubtError     COMMIT met an I/O error or was interrupted: row and effect are both
-  ///                          stored or both not. The same call again, with a new Barrier, is
+  /// Returns Success once the effect is durable, from this call or an earlier one, or if there is no
+  /// effect (a compensation of an action that never ran, an action that comes after its compensation).
+  /// If the business returns Failure, Ongoing or Error, that is rolled back and returned; if it throws,
+  /// that is rolled back and the exception passes. There is no deadline but the busy timeout.
+  /// @throws InDoubtError     COMMIT met an I/O error or was interrupted: either both row and effect
+  ///                          are stored, or neither. The same call again, with a new Barrier, is
   ///                          safe and settles it.
   /// @throws DuplicatedError  the local step of a message ran before, or QueryPrepared forbade it.
   /// @throws sql::SqliteError (a StoreError) nothing was stored. Code SQLITE_BUSY: another writer
-  ///                          was there for longer than the busy timeout; the business did not run,
-  ///                          unless it is COMMIT that waited for readers (no WAL).
-  /// @throws LogicError       the connection is in a transaction, the business ended ours, or the
-  ///                          barrier had a call that did not commit; or another thread is inside
+  ///                          held the lock for longer than the busy timeout; the business did not run
+  ///                          (unless COMMIT waited for readers, without WAL).
+  /// @throws LogicError       the connection is in a transaction, the business ended ours, the
+  ///                          barrier had a call that did not commit, or another thread is using
   ///                          a connection without a mutex.
   template <typename Business>
   [[nodiscard]] Result Call(Barrier& barrier, const Business& business) {
@@ -1247,23 +1247,25 @@ class SqliteBarrierTable {
     return Run(barrier, Owner::kCall, [&] { return ResultOf(business, db_.Handle()); });
   }
 
-  /// The same inside a transaction that the program has begun, with BEGIN IMMEDIATE: nothing is
-  /// durable before it commits it, so do not answer before. What is rolled back here is only what
-  /// this call did. For several barriers, or business and a barrier's, in one commit. After a
-  /// StoreError roll back all of it. A transaction belongs to a connection, not to a thread: if
-  /// threads share this one, hold an sql::Exclusive from before BEGIN until after COMMIT.
+  /// The same inside a transaction that the program has begun, with BEGIN IMMEDIATE, for several
+  /// barriers or other business in one commit. Nothing is durable before the program commits, so do
+  /// not reply before. A rollback here undoes only this call. After a StoreError roll back the whole
+  /// transaction. A transaction belongs to a connection, not to a thread: if threads share the
+  /// connection, hold an sql::Exclusive from before BEGIN until after COMMIT.
+  /// @throws as Call, but not InDoubtError, which only COMMIT can cause.
   template <typename Business>
   [[nodiscard]] Result CallInTransaction(Barrier& barrier, const Business& business) {
     CheckBusiness<Business>();
     return Run(barrier, Owner::kProgram, [&] { return ResultOf(business, db_.Handle()); });
   }
 
-  /// Answers a coordinator that asks whether the local step of a message was committed (op msg).
-  /// Success: it was. Failure: it was not, and from now on it cannot be: that is durable. While the
-  /// step is running on another connection this waits for its end, at most the busy timeout.
-  /// @throws sql::SqliteError  SQLITE_BUSY: the step still runs; else the file. Nothing was decided;
-  ///                           the coordinator asks again.
-  /// @throws LogicError        the connection is in a transaction, or it is no call with op msg.
+  /// Tells a coordinator whether the local step of a message was committed (op msg). Success: it
+  /// was. Failure: it was not, and never will be: that is durable. While the step is running on
+  /// another connection this waits for its end, at most for the busy timeout.
+  /// @throws InDoubtError      COMMIT met an I/O error; the coordinator asks again.
+  /// @throws sql::SqliteError  SQLITE_BUSY: the step is still running; otherwise the file failed.
+  ///                           Nothing was decided; the coordinator asks again.
+  /// @throws LogicError        the connection is in a transaction, or the op of the call is not msg.
   [[nodiscard]] Result QueryPrepared(const Barrier& barrier) {
     if (barrier.Op() != barrier::kMsgOp) {
       throw LogicError(Where(barrier) + "QueryPrepared answers only calls with op msg; use Call");
@@ -1307,7 +1309,7 @@ class SqliteBarrierTable {
   /// Who begins and ends the transaction.
   enum class Owner { kCall, kProgram };
 
-  /// Takes back what a call did, unless it was kept.
+  /// Rolls back what a call did, unless Keep was called.
   class Undo {
    public:
     Undo(sql::Database& db, Barrier& barrier, Owner owner)
@@ -1354,7 +1356,7 @@ class SqliteBarrierTable {
     return "barrier of " + barrier.Who() + ", table '" + table_ + "': ";
   }
 
-  /// Runs statements of ours; what fails says for whom.
+  /// Runs our own statements; an error names the call.
   template <typename Statements>
   auto Ours(const Barrier& barrier, const Statements& statements) -> decltype(statements()) {
     try {
@@ -1375,7 +1377,7 @@ class SqliteBarrierTable {
   }
 
   /// Outside a transaction a savepoint begins one, and the insert that follows takes the write lock
-  /// as BEGIN IMMEDIATE would. That it is there at the end proves that the business let it stand.
+  /// as BEGIN IMMEDIATE would. If the savepoint still exists at the end, the business has not ended it.
   void Begin(Owner owner) {
     if (owner == Owner::kProgram) return db_.Exec("SAVEPOINT dtm_barrier_inner");
     save_.Step();
@@ -1502,8 +1504,8 @@ inline constexpr bool kReadable =
     std::conjunction_v<std::negation<std::is_pointer<T>>, std::negation<std::is_reference<T>>,
                        std::negation<std::is_same<T, std::string_view>>, Readable<T>>;
 
-/// What of a value JSON does not have, or null; nlohmann would write something else for it. `place`
-/// says where it is, as "/a/0".
+/// The part of a value that JSON cannot hold (nlohmann would write something else), or null. `place`
+/// returns where it is, as "/a/0".
 inline const char* Unwritable(const nlohmann::json& value, std::string& place) {
   const char* found = nullptr;
   if (value.is_number_float()) {
@@ -5702,7 +5704,7 @@ inline std::size_t CacheBytes(const Options& options) {
 
 // ---- dtm/engine/machine.hpp --------------------------------------------------------------------
 
-/// The face of a machine: what can happen to a transaction, and what follows from it.
+/// The interface of the machines: what can happen to a transaction, and what follows from it.
 /// Needs: std. Threads: values only; Step is pure (no I/O, no clock, no randomness).
 /// Protocol: §3 (alert), §4; implemented by saga.hpp, msg.hpp, tcc.hpp (tcc and xa) and
 /// workflow.hpp.
@@ -5714,15 +5716,15 @@ namespace engine {
 enum class EventKind {
   kSubmitted,    ///< new, not yet stored; or the submit of a prepared one
   kPrepared,     ///< new, not yet stored, to run when it is submitted
-  kLoaded,       ///< read from the store: whatever was in flight belongs to a previous run
-  kResult,       ///< a call was answered
-  kTimer,        ///< the time the machine asked for has come
-  kBranchAdded,  ///< its definition has got one more step
-  kCancel,       ///< somebody wants it rolled back; the result's text may say why
+  kLoaded,       ///< read from the store: calls that were in flight belong to a previous run
+  kResult,       ///< a call brought a result
+  kTimer,        ///< the time that the machine asked for has come
+  kBranchAdded,  ///< its definition has one more step
+  kCancel,       ///< it is to be rolled back; the result's text may say why
   kFinish,       ///< workflow: it ended with `result` (success or failure, why) and returned `data`
-  kForceStop,    ///< somebody wants it ended as failed, with nothing called any more
-  kRegistered,   ///< the function of `branch`, which was missing, is there now
-  kRetryNow      ///< somebody wants the waits forgotten
+  kForceStop,    ///< it is to end as failed, and nothing more is to be called
+  kRegistered,   ///< the missing function of `row` is registered now
+  kRetryNow      ///< the waits are to be forgotten
 };
 
 struct Event {
@@ -5732,27 +5734,27 @@ struct Event {
   std::string data{};   ///< kFinish
 };
 
-/// What the machine may know besides the transaction.
+/// What a machine knows besides the transaction.
 struct Context {
   Time now{};
   Time started{};                                      ///< of this run of the coordinator
-  Duration retry_interval = std::chrono::seconds(10);  ///< of a transaction that names none
-  Duration request_timeout = std::chrono::seconds(3);  ///< of a transaction that names none
+  Duration retry_interval = std::chrono::seconds(10);  ///< for transactions that set none
+  Duration request_timeout = std::chrono::seconds(3);  ///< for transactions that set none
   std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
-  /// A branch that has had so many errors in a row is told to people, and so is every later one. 0: none is.
+  /// People are alerted at this number of errors in a row of a branch, and at every later one. 0: never.
   std::uint32_t alert_after = 0;
   Duration
       lateness{};  ///< by how much calls may leave later than they are decided: commits take a while
   bool may_call = true;  ///< false while the coordinator stops: record results, start nothing
 };
 
-/// What must follow, once the changed transaction is durable.
+/// What has to be done once the changed transaction is durable.
 struct Effects {
   bool changed = false;              ///< the transaction has to be stored
   std::vector<std::size_t> calls;    ///< rows to call
   std::optional<std::size_t> alert;  ///< the row that keeps failing, see Context::alert_after
   Time timer = kNever;               ///< send kTimer then
-  std::string refused;               ///< a command that does not fit its status, and why
+  std::string refused;               ///< why the command does not fit the status; else empty
 };
 
 }  // namespace engine
@@ -6155,7 +6157,7 @@ inline TransResult ResultOf(const Transaction& transaction) {
 
 // ---- dtm/engine/schedule.hpp -------------------------------------------------------------------
 
-/// The arithmetic of time: intervals, waits between tries, deadlines.
+/// Computes times: intervals, waits between tries, deadlines.
 /// Needs: std. Threads: pure functions. Protocol: §3 (schedule numbers), with the first retry after
 /// one interval, a cap and jitter. Source of the waits: capped exponential backoff.
 
@@ -6192,9 +6194,9 @@ inline Duration DoubledInterval(Duration interval, std::uint32_t errors) {
 }
 
 /// The wait after the n-th consecutive error (n >= 1): interval * 2^(n-1), at most one hour (but
-/// never less than the interval). It never comes early; up to a fifth is added, different for each
-/// branch and try, so that what failed together is not tried again together. The spread is computed
-/// from the names, so the same record always gives the same wait.
+/// never less than the interval). Up to a fifth is added, different for each branch and try, so that calls
+/// that failed together are not repeated together. The addition is computed from the names, so the same
+/// record always gives the same wait.
 inline Duration RetryWait(const Transaction& transaction, std::size_t row, Duration interval) {
   const std::uint32_t errors = (std::max)(transaction.branches[row].errors, std::uint32_t{1});
   const Duration wait = DoubledInterval(interval, errors);
@@ -6203,8 +6205,8 @@ inline Duration RetryWait(const Transaction& transaction, std::size_t row, Durat
   return wait + wait * static_cast<Duration::rep>(seed % 1000) / 5000;
 }
 
-/// Whether the row has its turn in this status: the question while it is prepared, then what does it, or
-/// what undoes it.
+/// Whether the row may be called in this status: while prepared, the question to the initiator; then the actions, or
+/// the compensations.
 inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
   const TransType type = transaction.definition->type;
   if (HasQueryRow(type)) {
@@ -6213,7 +6215,7 @@ inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
   return (index % 2 == 0) == (transaction.status == Status::kAborting);
 }
 
-/// The interval it has come to: that of the branch with the most errors in a row, of those it waits for.
+/// The present interval: that of the branch with the most errors in a row, among those that it waits for.
 inline Duration IntervalNow(const Transaction& transaction, const Context& context) {
   std::uint32_t errors = 0;
   for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
@@ -6224,13 +6226,13 @@ inline Duration IntervalNow(const Transaction& transaction, const Context& conte
   return DoubledInterval(RetryInterval(transaction.definition->options, context), errors);
 }
 
-/// Until when a call decided now may be running: it leaves when that is durable, a caller may hold it back for one
-/// timeout and then give it another (see BranchCaller::Call).
+/// The time until which a call decided now may be running: it is sent when the decision is durable, and the caller may hold
+/// it back for one timeout and then give it another (see BranchCaller::Call).
 inline Time CallDeadline(const TransOptions& options, const Context& context) {
   return context.now + context.lateness + 2 * RequestTimeout(options, context);
 }
 
-/// Calls that were decided earlier leave only now.
+/// For calls that were decided earlier but are sent only now.
 inline void MoveDeadlines(Transaction& transaction, const std::vector<std::size_t>& calls,
                           const Context& context) {
   for (const std::size_t call : calls) {
@@ -6241,7 +6243,7 @@ inline void MoveDeadlines(Transaction& transaction, const std::vector<std::size_
   }
 }
 
-/// Everything that waits may be tried at once, also what is stuck. False: nothing waited.
+/// Ends all waits, and drives a stuck transaction again. False: nothing waited.
 inline bool ForgetWaits(Transaction& transaction) {
   bool waited = std::exchange(transaction.stuck, false);
   for (Branch& branch : transaction.branches) {
@@ -6253,10 +6255,10 @@ inline bool ForgetWaits(Transaction& transaction) {
   return waited;
 }
 
-/// After a restart nothing is in flight as far as this run knows, and the clock may have been set: no
-/// wait may be longer than it could have been made. Of a deadline only what the clock was ahead is taken, since the
-/// request_timeout that made it may have been longer than today's. A workflow that this program resumes is tried again
-/// after one interval: what it waits for may be the code that this start brought.
+/// After a restart no call of this run is in flight, and the clock may have been set, so each wait is cut to the longest
+/// that is possible. A deadline is reduced only by what the clock was ahead, since it may come from a longer
+/// request_timeout than today's. A workflow that this program resumes is tried again after one interval: it may have been
+/// waiting for the new code.
 inline void ForgetPreviousRun(Transaction& transaction, const Context& context) {
   const TransOptions& options = transaction.definition->options;
   const Duration interval = RetryInterval(options, context);
@@ -6283,14 +6285,14 @@ inline void ForgetPreviousRun(Transaction& transaction, const Context& context) 
 
 // ---- dtm/engine/explain.hpp --------------------------------------------------------------------
 
-/// Why a transaction stands where it stands, in words.
+/// Explains the state of a transaction to people.
 /// Needs: std. Threads: pure function.
 
 namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-/// Which branch answered what, as one sentence.
+/// The result of a branch as one sentence.
 inline std::string DescribeAnswer(const Definition& definition, std::size_t index,
                                   const Result& result) {
   const char* said = "failed";
@@ -6306,7 +6308,7 @@ inline std::string DescribeAnswer(const Definition& definition, std::size_t inde
   return text;
 }
 
-/// "2.5": with a point whatever the locale of the program.
+/// "2.5": with a point in every locale.
 inline std::string Seconds(Duration time) {
   const Duration::rep tenths = time.count() / 100000 + (time.count() % 100000 >= 50000 ? 1 : 0);
   return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
@@ -6345,7 +6347,7 @@ inline std::string ExplainPrepared(const Transaction& transaction) {
   }
 }
 
-/// One sentence on the whole, then a line for each branch that is out or waits.
+/// One sentence about the whole, then a line for each branch that is running or waits.
 inline std::string Explain(const Transaction& transaction, Time now) {
   const Definition& definition = *transaction.definition;
   std::string text = std::string(Name(definition.type)) + " " + definition.gid + " is ";
@@ -6758,9 +6760,9 @@ class Timers {
 
 // ---- dtm/engine/machine_parts.hpp --------------------------------------------------------------
 
-/// What every machine does in the same way: take answers, call branches, wait, end, get stuck.
-/// Needs: std. Threads: pure. Protocol: §3 (interpretation of an answer, schedule numbers, alert), with the
-/// safe alternatives of its §12: a call that is out is awaited, tries survive restarts.
+/// What all machines share: taking results, calling branches, waiting, ending, getting stuck.
+/// Needs: std. Threads: pure. Protocol: §3 (what a result does to a row, schedule numbers, alert), with the
+/// safe alternatives of its §12: running calls are awaited, tries survive restarts.
 
 namespace dtm {
 inline namespace v1 {
@@ -6774,7 +6776,7 @@ class MachineParts {
         context_(context),
         effects_(std::move(effects)) {}
 
-  /// Deals with what means the same for every type. False: nothing follows.
+  /// Handles what is the same for every type. False: nothing follows.
   bool GoesOn(const Event& event) {
     if (event.kind == EventKind::kLoaded) ForgetPreviousRun(t_, context_);
     if (IsFinal(t_.status)) {
@@ -6799,7 +6801,7 @@ class MachineParts {
     return true;
   }
 
-  /// Of what was registered; a workflow's is recorded as done.
+  /// Adds the row of a registered step; that of a workflow is recorded as done.
   void AddRows() {
     std::size_t row = t_.branches.size();
     AddMissingRows(t_);
@@ -6835,7 +6837,7 @@ class MachineParts {
     effects_.changed = true;
   }
 
-  /// Notes an answer that was awaited; false: nobody waited for it.
+  /// Records an expected result; false: it was not expected.
   bool TakeAnswer(std::size_t index, const Result& result) {
     if (index >= t_.branches.size() || !t_.branches[index].in_flight) return false;
     Branch& branch = t_.branches[index];
@@ -6855,15 +6857,16 @@ class MachineParts {
     return true;
   }
 
-  /// ONGOING and what was not sent wait for one interval, errors for longer and longer; each at least as long as the
-  /// branch asked for. What was not sent because the coordinator stops does not wait: a restart calls it first.
+  /// After ONGOING, or if the call was not sent, it waits for one interval; after errors longer and longer; and always at
+  /// least as long as the branch asked for. A call that was not sent because the coordinator stops does not wait: a restart
+  /// makes it first.
   void WaitForNextTry(std::size_t index, Result::Kind kind, Duration retry_after = {}) {
     Branch& branch = t_.branches[index];
     branch.unsent = kind == Result::Kind::kNotSent;
     const Duration interval = RetryInterval(def_.options, context_);
     Duration wait = interval;
     if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
-      // Of a host that answers nothing most calls find no slot: its errors still come in a row.
+      // Most calls of a host that does not reply find no slot. They do not interrupt its errors in a row.
       if (kind == Result::Kind::kOngoing) branch.errors = 0;
       const bool stopped = kind == Result::Kind::kNotSent && !context_.may_call;
       if (stopped) wait = Duration(0);
@@ -6878,21 +6881,21 @@ class MachineParts {
     branch.next_try = wait == Duration(0) ? Time{} : context_.now + wait;
   }
 
-  /// The question of a message may fail for long without harm: its initiator is asked because it is away. The
-  /// n-th error in a row is meant to be told, whether or not the wait still doubles.
+  /// The question to a message's initiator may fail for long without harm: the initiator may be down. For other rows
+  /// people are alerted at the n-th error in a row, whether or not the wait still doubles.
   void AlertIfItKeepsFailing(std::size_t index) {
     const bool question = def_.type == TransType::kMsg && index == kQueryRow;
     if (question || context_.alert_after == 0) return;
     if (t_.branches[index].errors >= context_.alert_after) effects_.alert = index;
   }
 
-  /// An answer of a branch that has to succeed in the end: all but success is tried again.
+  /// The result of a branch that has to succeed in the end: after anything but success it is called again.
   void OnRequiredResult(std::size_t index, const Result& result) {
     if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
     WaitForNextTry(index, result.kind, result.retry_after);
   }
 
-  /// The wait of a call that found no function is over; the waits after errors are not.
+  /// Ends the wait of a call that found no function; waits after errors stay.
   void Awaken(std::size_t index) {
     if (index >= t_.branches.size()) return;
     Branch& branch = t_.branches[index];
@@ -6912,14 +6915,14 @@ class MachineParts {
     effects_.changed = true;
   }
 
-  /// The branch's own words; whose they are is kept beside them.
+  /// Keeps the text of the branch as the reason, and beside it which branch that was.
   void GiveReason(std::size_t index, const Result& result) {
     t_.reason =
         Truncated(result.text.empty() ? "FAILURE, without a reason" : result.text, kMaxReasonBytes);
     t_.reason_from = static_cast<std::uint32_t>(index + 1);
   }
 
-  /// Answers that are still awaited mean nothing any more.
+  /// Results that are still expected do not matter any more.
   void Finish(Status status) {
     for (Branch& branch : t_.branches) branch.in_flight = false;
     t_.status = status;
@@ -6942,7 +6945,7 @@ class MachineParts {
     return t_.branches[row].status == BranchStatus::kSucceed;
   }
 
-  /// Calls the branch if it is not out and its wait is over. True: it has no url and is done.
+  /// Calls the branch if no call of it is running and its wait is over. True: it has no url and is done.
   bool TryCall(std::size_t index) {
     Branch& branch = t_.branches[index];
     if (branch.in_flight) return false;
@@ -6970,7 +6973,7 @@ class MachineParts {
 
   void WakeAt(Time time) { effects_.timer = (std::min)(effects_.timer, time); }
 
-  /// While something is out, or could start but may not now, a restart has to look at once.
+  /// While a call is running, or could start but may not now, a restart has to look at it at once.
   void Schedule() {
     if (IsFinal(t_.status)) return;
     const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
@@ -7001,11 +7004,11 @@ class MachineParts {
   Effects effects_;
 };
 
-/// What is the same in front of every machine: one is made for an event, and says what follows from it.
+/// Makes the machine for one event, and returns the effects.
 template <typename Machine>
 class MachineOf : protected MachineParts {
  public:
-  /// Applies the event to `transaction`. `effects` is empty, and there for its memory only.
+  /// Applies the event to `transaction`. `effects` is empty; only its memory is used.
   static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
                          Effects&& effects = {}) {
     Machine machine(transaction, context, std::move(effects));
@@ -7023,8 +7026,8 @@ class MachineOf : protected MachineParts {
 
 // ---- dtm/engine/msg_machine.hpp ----------------------------------------------------------------
 
-/// The 2-phase message machine: prepared, it waits for its submit and then asks its initiator; submitted,
-/// it delivers to every branch, as often as it takes.
+/// The machine of two-phase messages: while prepared, it waits for its submit and after a timeout asks its initiator;
+/// once submitted, it calls every branch until that succeeds.
 /// Needs: std. Threads: pure. Protocol: §4.2; never rolled back once it is submitted.
 
 namespace dtm {
@@ -7063,7 +7066,7 @@ class MsgMachine : public MachineOf<MsgMachine> {
     Finish(Status::kFailed);
   }
 
-  /// Only asked while it is prepared; a submit may have come meanwhile, then the answer is void.
+  /// The initiator is asked only while the message is prepared. If a submit has come meanwhile, the result is ignored.
   void OnQueryResult(const Result& result) {
     if (!TakeAnswer(kQueryRow, result) || t_.status != Status::kPrepared) return;
     if (result.kind == Result::Kind::kSuccess) {
@@ -7102,10 +7105,10 @@ class MsgMachine : public MachineOf<MsgMachine> {
 
 // ---- dtm/engine/saga_machine.hpp ---------------------------------------------------------------
 
-/// The saga machine: runs the steps in order, and after a definite failure undoes what may have
-/// run, in reverse.
-/// Needs: std. Threads: pure. Protocol: §4.1, with the safe alternatives of its §12: an action that
-/// is out is awaited before it is compensated, tries survive restarts, retries wait.
+/// The saga machine: runs the steps in order, and after a definite failure undoes, in reverse order, all that may
+/// have run.
+/// Needs: std. Threads: pure. Protocol: §4.1, with the safe alternatives of its §12: a running action
+/// is awaited before it is compensated, tries survive restarts, retries wait.
 
 namespace dtm {
 inline namespace v1 {
@@ -7143,7 +7146,7 @@ class SagaMachine : public MachineOf<SagaMachine> {
       Abort({});
       return GiveReason(index, result);
     }
-    if (action && t_.status == Status::kAborting) return;  // whatever it was, it is compensated
+    if (action && t_.status == Status::kAborting) return;  // it is compensated in any case
     WaitForNextTry(index, result.kind, result.retry_after);
     if (action && result.kind != Result::Kind::kNotSent) CountAgainstRetryLimit();
   }
@@ -7214,16 +7217,16 @@ class SagaMachine : public MachineOf<SagaMachine> {
     }
   }
 
-  /// Nothing is left to undo: it cannot have run, or its compensation is done. An action that
-  /// failed may have left something behind, so it is compensated too.
+  /// Nothing is left to undo: the action cannot have run, or its compensation is done. An action that
+  /// failed may have had an effect, so it is compensated too.
   bool Undone(std::size_t step) const {
     const Branch& action = t_.branches[ActionOf(step)];
     const bool may_have_run = action.tries > 0 || action.status == BranchStatus::kSucceed;
     return !may_have_run || Succeeded(CompensateOf(step));
   }
 
-  /// A call that is out, or was made by a previous run and may still be running, may not have begun: and no action
-  /// may begin after a compensation of any step.
+  /// A running call, or one of a previous run that may still be running, may have its effect later; and no action
+  /// may take effect after the compensation of any step.
   bool ActionsMayBegin() {
     Time last{};
     for (std::size_t step = 0; step < def_.steps.size(); ++step) {
@@ -7255,8 +7258,8 @@ class SagaMachine : public MachineOf<SagaMachine> {
 
 /// The machine of tcc and xa: branches register while it is prepared; then all are confirmed, or all
 /// cancelled (xa: committed, rolled back).
-/// Needs: std. Threads: pure. Protocol: §4.3, §4.4. Confirm and cancel have to succeed in the end: whatever
-/// they answer, they are called again.
+/// Needs: std. Threads: pure. Protocol: §4.3, §4.4. Confirm and cancel have to succeed in the end: after any other
+/// result they are called again.
 
 namespace dtm {
 inline namespace v1 {
@@ -7317,10 +7320,10 @@ class TccMachine : public MachineOf<TccMachine> {
 
 // ---- dtm/engine/workflow_machine.hpp -----------------------------------------------------------
 
-/// The workflow machine: a ledger. The initiator runs the workflow, records its steps, and says how it
-/// ended; if it does not, whoever can resume it is called.
-/// Needs: std. Threads: pure. Protocol: §4.5, with W26 done right: waits grow after errors, and a final
-/// status that is said again is accepted.
+/// The workflow machine: a ledger. The initiator runs the workflow, records its steps, and reports the end; if it does
+/// not, it is called to resume the workflow.
+/// Needs: std. Threads: pure. Protocol: §4.5, with W26 done right: waits grow after errors, and the same final
+/// status again is accepted.
 
 namespace dtm {
 inline namespace v1 {
@@ -7371,7 +7374,7 @@ class WorkflowMachine : public MachineOf<WorkflowMachine> {
     Finish(status);
   }
 
-  /// Whatever it answers, only kFinish ends it.
+  /// The result of this call does not end the workflow; only kFinish does.
   void OnResult(std::size_t index, const Result& result) {
     if (index != kQueryRow || !TakeAnswer(index, result)) return;
     t_.branches[index].status = BranchStatus::kPrepared;
@@ -7398,9 +7401,8 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-/// Pure: the same transaction, event and context always give the same result. `effects` is empty, and there for its
-/// memory only.
-/// @throws LogicError  the type is none that exists.
+/// Pure: the same transaction, event and context always give the same result. `effects` is empty; only its memory is used.
+/// @throws LogicError  the type does not exist.
 inline Effects Advance(Transaction& transaction, const Event& event, const Context& context,
                        Effects&& effects = {}) {
   switch (transaction.definition->type) {
@@ -8430,7 +8432,7 @@ inline void CheckNew(const Definition& definition) {
 
 // ---- dtm/engine/resubmission.hpp ---------------------------------------------------------------
 
-/// What it means when something is submitted or prepared under a gid that exists already.
+/// Decides what a submit or prepare of a gid that exists means.
 /// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
 
 namespace dtm {
@@ -8447,8 +8449,8 @@ struct Resubmission {
   std::string refused;  ///< kRefuse: why
 };
 
-/// `again`: what comes now, as a submit or (`prepare`) as a prepare. Content is compared submit to
-/// submit and prepare to prepare only, since a submit after a prepare need not repeat the steps.
+/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
+/// with a prepare, since a submit after a prepare need not repeat the steps.
 inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
                                    bool prepare) {
   const Definition& first = *stored.definition;
@@ -8479,8 +8481,8 @@ inline Resubmission OnResubmission(const Transaction& stored, const Definition& 
   return {Resubmission::Kind::kAttach, {}};
 }
 
-/// Why what is stored under this gid is not the workflow that is prepared `again`; empty if it is. Where it is resumed
-/// may have changed; what it does not say of itself, is not compared.
+/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
+/// are compared only if both have them.
 inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
   const std::string gid = "gid '" + again.gid + "' ";
   const char* end = "; nothing was changed or run. Use a new gid";
@@ -8496,7 +8498,7 @@ inline std::string OtherWorkflow(const Definition& stored, const Definition& aga
   return {};
 }
 
-/// The steps stay those of the prepare; options and order of the submit count where it has any.
+/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
 inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
   Definition merged = prepared;
   TransOptions& options = merged.options;
@@ -11914,14 +11916,14 @@ inline void ConfigureReader(sql::Database& db, std::size_t cache_bytes = kCacheB
 
 // ---- dtm/sql/user_sql.hpp ----------------------------------------------------------------------
 
-/// Keeps SQL of the user, which runs inside a transaction of ours, from ending it or touching our tables.
+/// Keeps user SQL, which runs inside our transaction, from ending it or touching our tables.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the connection's. Source: sqlite.org/c3ref/set_authorizer.html.
 
 namespace dtm {
 inline namespace v1 {
 namespace sql {
 
-/// Installed once, since installing it makes SQLite prepare all statements again; switched by On.
+/// Installed once, since that makes SQLite prepare all statements again; On switches it.
 class UserSqlRules {
  public:
   /// `tables`: those that user SQL may neither read nor write. The database must outlive the rules.
@@ -11937,8 +11939,8 @@ class UserSqlRules {
   UserSqlRules(const UserSqlRules&) = delete;
   UserSqlRules& operator=(const UserSqlRules&) = delete;
 
-  /// While it lives, what is prepared is judged, and nothing is committed: a statement may have rolled the
-  /// transaction back, and each that follows would commit on its own.
+  /// While it lives, each statement is checked when it is prepared, and commits are refused: if a statement has rolled the
+  /// transaction back, each one after it would commit on its own.
   class On {
    public:
     explicit On(UserSqlRules& rules) : rules_(rules) { rules_.on_ = true; }
@@ -11950,7 +11952,7 @@ class UserSqlRules {
     UserSqlRules& rules_;
   };
 
-  /// For a statement of ours meanwhile: SQLite may prepare it again, after the user has changed the schema.
+  /// For our own statements meanwhile: SQLite may prepare one again after the user has changed the schema.
   class Off {
    public:
     explicit Off(UserSqlRules& rules) : rules_(rules), was_on_(rules.on_) { rules_.on_ = false; }
@@ -11963,7 +11965,7 @@ class UserSqlRules {
     const bool was_on_;
   };
 
-  /// Ends statements that were left in the middle: they would keep the transaction from committing.
+  /// Resets statements that were not finished: they would keep the transaction from committing.
   void ResetStatements() const {
     sqlite3* db = database_.Handle();
     for (sqlite3_stmt* at = sqlite3_next_stmt(db, nullptr); at != nullptr;

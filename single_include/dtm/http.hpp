@@ -6,7 +6,7 @@
 
 // ---- dtm/base/thread_pool.hpp ------------------------------------------------------------------
 
-/// Threads for work that blocks: one is added when all are busy, and leaves after a while without
+/// Threads for work that blocks: one is added when all are busy, and ends after a while without
 /// work.
 /// Needs: std. Threads: thread-safe.
 
@@ -36,7 +36,7 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  /// False: there is no room for it. A job must not throw.
+  /// False: there is no room for the job. A job must not throw.
   bool Run(std::function<void()> job, std::size_t bytes = 0) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopping_) return false;
@@ -51,7 +51,7 @@ class ThreadPool {
     return true;
   }
 
-  /// Waits for everything that was taken, and joins the threads.
+  /// Waits for all jobs that were taken, as long as they take, and joins the threads.
   void Stop() {
     ThreadList threads;
     {

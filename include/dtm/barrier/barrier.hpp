@@ -1,12 +1,12 @@
-/// For whom a branch service is called, and whether its work is to be done: the barrier without a
-/// database.
+/// The barrier without a database: identifies the call of a branch service, and decides if its work is to
+/// be done.
 /// Needs: std. Threads: a Barrier by one thread at a time; the functions are pure.
 /// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
 ///
-/// Coordinators call a branch again when they got no answer, may call its compensation although the
-/// action never arrived, and the action may arrive late, behind its compensation. A barrier makes
+/// Coordinators call a branch again when they got no reply. They may call its compensation although the
+/// action never arrived, and the action may arrive late, after its compensation. A barrier makes
 /// that harmless: each call leaves a row in a table beside the business rows, in their transaction,
-/// and what the rows say decides. The file of your database does that: barrier/sqlite_barrier.hpp.
+/// and these rows decide. The file for your database does that: barrier/sqlite_barrier.hpp.
 #pragma once
 
 #include <cstddef>
@@ -22,14 +22,14 @@
 namespace dtm {
 inline namespace v1 {
 
-/// One delivery of one branch call. Made anew for each, from the request (BarrierFromQuery,
-/// BarrierFromRequest) or from what a branch function gets (BarrierFrom).
+/// One delivery of one branch call. Make a new one for each, from the request (BarrierFromQuery,
+/// BarrierFromRequest) or from the BranchInfo that a branch function gets (BarrierFrom).
 class Barrier {
  public:
-  /// All four are what the coordinator sent: trans_type ("saga", "msg", "tcc", ...) and op
+  /// All four as the coordinator sent them: trans_type ("saga", "msg", "tcc", ...) and op
   /// ("action", "compensate", "try", "cancel", "msg", ...) at most 45 bytes, gid and branch_id at
   /// most 128, valid UTF-8 without control characters.
-  /// @throws Error  one of them is missing or is not like that.
+  /// @throws Error  one of them is missing or not valid.
   Barrier(std::string trans_type, std::string gid, std::string branch_id, std::string op)
       : trans_type_(std::move(trans_type)),
         gid_(std::move(gid)),
@@ -78,7 +78,7 @@ class Barrier {
   }
 
   /// For the tables: the number of the call that begins, "01", "02", ... A repeat of the request
-  /// must number its calls in the same way, so a barrier ends with a call that did not commit.
+  /// must number its calls in the same way, so after a call that did not commit there is no next one.
   /// @throws LogicError  one did not commit.
   std::string BeginCall() {
     if (failed_) {
@@ -104,9 +104,9 @@ class Barrier {
   bool failed_ = false;
 };
 
-/// Of the query parameters of a branch call, decoded: trans_type, gid, branch_id and op. Line breaks
+/// From the decoded query parameters of a branch call: trans_type, gid, branch_id and op. Line breaks
 /// and semicolons are left out, as dtm does; other parameters do not matter.
-/// @throws Error  one is missing, is there twice with different values, or is none (see Barrier).
+/// @throws Error  one is missing, occurs twice with different values, or is not valid (see Barrier).
 inline Barrier BarrierFromQuery(const std::multimap<std::string, std::string>& query) {
   const auto value = [&query](const char* name) {
     const auto found = query.equal_range(name);
@@ -129,7 +129,7 @@ inline Barrier BarrierFrom(const BranchInfo& info) {
   return Barrier(Name(info.trans_type), info.gid, info.branch_id, Name(info.op));
 }
 
-/// What the barrier of every database has in common.
+/// What the barriers of all databases share.
 namespace barrier {
 
 // The local step of a message, and the question whether it was committed.
@@ -139,7 +139,7 @@ inline constexpr const char kMsgNumber[] = "01";
 /// The reason of a row that forbids the local step.
 inline constexpr const char kRollback[] = "rollback";
 
-/// What an op undoes, or "". Its row, written by the op that undoes, stops it if it comes late.
+/// The op that this op undoes, or "". Its row is written by the op that undoes it, and stops it if it comes late.
 inline const char* OriginOf(const std::string& op) {
   if (op == "cancel") return "try";
   if (op == "compensate" || op == "rollback") return "action";
@@ -148,8 +148,8 @@ inline const char* OriginOf(const std::string& op) {
 
 enum class Decision {
   kRun,               ///< do the business, and commit it with the rows
-  kNullCompensation,  ///< there is nothing to undo: commit the rows, answer success
-  kRepeated,          ///< done before, or undone before it came: answer success
+  kNullCompensation,  ///< there is nothing to undo: commit the rows, return success
+  kRepeated,          ///< done before, or undone before it came: return success
   kDuplicated         ///< the local step of a message came again: roll back, DuplicatedError
 };
 

@@ -1,5 +1,5 @@
-/// The barrier of a branch service whose rows are in SQLite: each call has its effect once, with its
-/// row in one commit.
+/// The barrier of a branch service whose rows are in SQLite: each call takes effect once, in one commit
+/// with its row.
 /// Needs: SQLite 3.35 or newer. Threads: thread-safe, by the connection: see SqliteBarrierTable.
 /// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
 #pragma once
@@ -25,41 +25,41 @@ inline namespace v1 {
 /// connection (one made for each call costs 10 us of CPU more); destroy it before the connection is
 /// closed.
 ///
-/// The connection is the program's own and stays as it is. Give it a busy timeout
-/// (sqlite3_busy_timeout), else a call that meets another writer fails at once. What was answered
-/// survives a power loss only with PRAGMA synchronous = FULL, SQLite's default. Business rows must
-/// be in the same file: an attached one does not commit as one with it.
+/// The connection belongs to the program, and its settings are not changed. Give it a busy timeout
+/// (sqlite3_busy_timeout), otherwise a call that meets another writer fails at once. Effects survive a power
+/// loss only with PRAGMA synchronous = FULL, SQLite's default. Business rows must be in the same file: an
+/// attached file does not commit together with it.
 ///
 /// Threads may share a connection, with one table or several: each call has the connection to
-/// itself from its beginning to its commit, and the others wait. (Without the mutex that SQLite gives
-/// a connection by default, see sql::Exclusive, they are refused.) Calls side by side need a
-/// connection for each thread. A business uses the connection in the thread it is called in.
+/// itself from its beginning to its commit, and the others wait. (If the connection lacks the mutex that
+/// SQLite gives it by default, see sql::Exclusive, they are refused.) To run calls in parallel, give each
+/// thread its own connection. A business uses the connection in the thread in which it is called.
 class SqliteBarrierTable {
  public:
-  /// @throws StoreError  there is no such table (make it with CreateBarrierTable), or it has not
-  ///                     dtm's columns and unique key.
+  /// @throws StoreError  there is no such table (make it with CreateBarrierTable), or it lacks
+  ///                     dtm's columns or unique key.
   explicit SqliteBarrierTable(sqlite3* db, const std::string& table = "barrier")
       : SqliteBarrierTable(sql::Exclusive(barrier::NotNull(db)), db, table) {}
   SqliteBarrierTable(const SqliteBarrierTable&) = delete;
   SqliteBarrierTable& operator=(const SqliteBarrierTable&) = delete;
 
-  /// Runs `business(sqlite3*)` at most once for this call of this barrier, in a transaction with
-  /// the row that remembers it. It writes through this connection, leaves COMMIT and ROLLBACK
-  /// alone, and returns nothing (success) or a Result. It may run again only if it did not commit.
+  /// Runs `business(sqlite3*)` at most once for this call of this barrier, in one transaction with
+  /// the row that records it. It writes through this connection, must not use COMMIT or ROLLBACK,
+  /// and returns nothing (success) or a Result. It may run again only if it did not commit.
   ///
-  /// Returns Success once its effect is durable, now or from an earlier call, or if there is none:
-  /// a compensation of what never ran, an action that comes after its compensation. A Failure,
-  /// Ongoing or Error of the business is rolled back and returned; an exception of it is rolled
-  /// back and passes.
-  /// @throws InDoubtError     COMMIT met an I/O error or was interrupted: row and effect are both
-  ///                          stored or both not. The same call again, with a new Barrier, is
+  /// Returns Success once the effect is durable, from this call or an earlier one, or if there is no
+  /// effect (a compensation of an action that never ran, an action that comes after its compensation).
+  /// If the business returns Failure, Ongoing or Error, that is rolled back and returned; if it throws,
+  /// that is rolled back and the exception passes. There is no deadline but the busy timeout.
+  /// @throws InDoubtError     COMMIT met an I/O error or was interrupted: either both row and effect
+  ///                          are stored, or neither. The same call again, with a new Barrier, is
   ///                          safe and settles it.
   /// @throws DuplicatedError  the local step of a message ran before, or QueryPrepared forbade it.
   /// @throws sql::SqliteError (a StoreError) nothing was stored. Code SQLITE_BUSY: another writer
-  ///                          was there for longer than the busy timeout; the business did not run,
-  ///                          unless it is COMMIT that waited for readers (no WAL).
-  /// @throws LogicError       the connection is in a transaction, the business ended ours, or the
-  ///                          barrier had a call that did not commit; or another thread is inside
+  ///                          held the lock for longer than the busy timeout; the business did not run
+  ///                          (unless COMMIT waited for readers, without WAL).
+  /// @throws LogicError       the connection is in a transaction, the business ended ours, the
+  ///                          barrier had a call that did not commit, or another thread is using
   ///                          a connection without a mutex.
   template <typename Business>
   [[nodiscard]] Result Call(Barrier& barrier, const Business& business) {
@@ -67,23 +67,25 @@ class SqliteBarrierTable {
     return Run(barrier, Owner::kCall, [&] { return ResultOf(business, db_.Handle()); });
   }
 
-  /// The same inside a transaction that the program has begun, with BEGIN IMMEDIATE: nothing is
-  /// durable before it commits it, so do not answer before. What is rolled back here is only what
-  /// this call did. For several barriers, or business and a barrier's, in one commit. After a
-  /// StoreError roll back all of it. A transaction belongs to a connection, not to a thread: if
-  /// threads share this one, hold an sql::Exclusive from before BEGIN until after COMMIT.
+  /// The same inside a transaction that the program has begun, with BEGIN IMMEDIATE, for several
+  /// barriers or other business in one commit. Nothing is durable before the program commits, so do
+  /// not reply before. A rollback here undoes only this call. After a StoreError roll back the whole
+  /// transaction. A transaction belongs to a connection, not to a thread: if threads share the
+  /// connection, hold an sql::Exclusive from before BEGIN until after COMMIT.
+  /// @throws as Call, but not InDoubtError, which only COMMIT can cause.
   template <typename Business>
   [[nodiscard]] Result CallInTransaction(Barrier& barrier, const Business& business) {
     CheckBusiness<Business>();
     return Run(barrier, Owner::kProgram, [&] { return ResultOf(business, db_.Handle()); });
   }
 
-  /// Answers a coordinator that asks whether the local step of a message was committed (op msg).
-  /// Success: it was. Failure: it was not, and from now on it cannot be: that is durable. While the
-  /// step is running on another connection this waits for its end, at most the busy timeout.
-  /// @throws sql::SqliteError  SQLITE_BUSY: the step still runs; else the file. Nothing was decided;
-  ///                           the coordinator asks again.
-  /// @throws LogicError        the connection is in a transaction, or it is no call with op msg.
+  /// Tells a coordinator whether the local step of a message was committed (op msg). Success: it
+  /// was. Failure: it was not, and never will be: that is durable. While the step is running on
+  /// another connection this waits for its end, at most for the busy timeout.
+  /// @throws InDoubtError      COMMIT met an I/O error; the coordinator asks again.
+  /// @throws sql::SqliteError  SQLITE_BUSY: the step is still running; otherwise the file failed.
+  ///                           Nothing was decided; the coordinator asks again.
+  /// @throws LogicError        the connection is in a transaction, or the op of the call is not msg.
   [[nodiscard]] Result QueryPrepared(const Barrier& barrier) {
     if (barrier.Op() != barrier::kMsgOp) {
       throw LogicError(Where(barrier) + "QueryPrepared answers only calls with op msg; use Call");
@@ -127,7 +129,7 @@ class SqliteBarrierTable {
   /// Who begins and ends the transaction.
   enum class Owner { kCall, kProgram };
 
-  /// Takes back what a call did, unless it was kept.
+  /// Rolls back what a call did, unless Keep was called.
   class Undo {
    public:
     Undo(sql::Database& db, Barrier& barrier, Owner owner)
@@ -174,7 +176,7 @@ class SqliteBarrierTable {
     return "barrier of " + barrier.Who() + ", table '" + table_ + "': ";
   }
 
-  /// Runs statements of ours; what fails says for whom.
+  /// Runs our own statements; an error names the call.
   template <typename Statements>
   auto Ours(const Barrier& barrier, const Statements& statements) -> decltype(statements()) {
     try {
@@ -195,7 +197,7 @@ class SqliteBarrierTable {
   }
 
   /// Outside a transaction a savepoint begins one, and the insert that follows takes the write lock
-  /// as BEGIN IMMEDIATE would. That it is there at the end proves that the business let it stand.
+  /// as BEGIN IMMEDIATE would. If the savepoint still exists at the end, the business has not ended it.
   void Begin(Owner owner) {
     if (owner == Owner::kProgram) return db_.Exec("SAVEPOINT dtm_barrier_inner");
     save_.Step();

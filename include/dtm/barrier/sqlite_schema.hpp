@@ -1,4 +1,4 @@
-/// The barrier table in SQLite, as it is made.
+/// Creates the barrier table in SQLite.
 /// Needs: SQLite 3.35 or newer. Threads: thread-safe. Protocol: §11.5 (SQL barrier).
 #pragma once
 
@@ -14,7 +14,7 @@ inline namespace v1 {
 
 namespace barrier {
 
-/// The table as it stands in SQL. In the main file: only what is in one file commits as one.
+/// The name of the table in SQL. It is in the main file: only one file commits as one.
 inline std::string Quoted(const std::string& table) {
   bool plain = !table.empty() && table.size() <= 64;
   for (const char c : table) {
@@ -38,10 +38,10 @@ inline sqlite3* NotNull(sqlite3* db) {
 
 }  // namespace barrier
 
-/// Makes the table, with the columns of dtm's own, unless there is one of this name. `table`: up to
-/// 64 letters, digits and _. (Its id stays NULL: as a key it would be one more page to write for each
-/// call. A table in which it is one is as good. Rows are never updated, so update_time is NULL.)
-/// A row may be deleted once no call of its gid can come any more; create_time (UTC) is for that.
+/// Creates the table, with the same columns as dtm's, unless there is one with this name. `table`: up to
+/// 64 letters, digits and _. (id stays NULL: as a key it would cost one more page write for each call. A
+/// table in which it is a key works too. Rows are never updated, so update_time is NULL.)
+/// A row may be deleted once no more calls with its gid can come; create_time (UTC) is for that.
 /// @throws StoreError  the file cannot be written; nothing was changed.
 inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier") {
   const sql::Exclusive exclusive(barrier::NotNull(db));

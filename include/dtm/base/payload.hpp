@@ -33,8 +33,8 @@ inline constexpr bool kReadable =
     std::conjunction_v<std::negation<std::is_pointer<T>>, std::negation<std::is_reference<T>>,
                        std::negation<std::is_same<T, std::string_view>>, Readable<T>>;
 
-/// What of a value JSON does not have, or null; nlohmann would write something else for it. `place`
-/// says where it is, as "/a/0".
+/// The part of a value that JSON cannot hold (nlohmann would write something else), or null. `place`
+/// returns where it is, as "/a/0".
 inline const char* Unwritable(const nlohmann::json& value, std::string& place) {
   const char* found = nullptr;
   if (value.is_number_float()) {

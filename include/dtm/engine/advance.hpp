@@ -16,9 +16,8 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-/// Pure: the same transaction, event and context always give the same result. `effects` is empty, and there for its
-/// memory only.
-/// @throws LogicError  the type is none that exists.
+/// Pure: the same transaction, event and context always give the same result. `effects` is empty; only its memory is used.
+/// @throws LogicError  the type does not exist.
 inline Effects Advance(Transaction& transaction, const Event& event, const Context& context,
                        Effects&& effects = {}) {
   switch (transaction.definition->type) {

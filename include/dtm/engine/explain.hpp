@@ -1,4 +1,4 @@
-/// Why a transaction stands where it stands, in words.
+/// Explains the state of a transaction to people.
 /// Needs: std. Threads: pure function.
 #pragma once
 
@@ -15,7 +15,7 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-/// Which branch answered what, as one sentence.
+/// The result of a branch as one sentence.
 inline std::string DescribeAnswer(const Definition& definition, std::size_t index,
                                   const Result& result) {
   const char* said = "failed";
@@ -31,7 +31,7 @@ inline std::string DescribeAnswer(const Definition& definition, std::size_t inde
   return text;
 }
 
-/// "2.5": with a point whatever the locale of the program.
+/// "2.5": with a point in every locale.
 inline std::string Seconds(Duration time) {
   const Duration::rep tenths = time.count() / 100000 + (time.count() % 100000 >= 50000 ? 1 : 0);
   return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
@@ -70,7 +70,7 @@ inline std::string ExplainPrepared(const Transaction& transaction) {
   }
 }
 
-/// One sentence on the whole, then a line for each branch that is out or waits.
+/// One sentence about the whole, then a line for each branch that is running or waits.
 inline std::string Explain(const Transaction& transaction, Time now) {
   const Definition& definition = *transaction.definition;
   std::string text = std::string(Name(definition.type)) + " " + definition.gid + " is ";

@@ -1,4 +1,4 @@
-/// The face of a machine: what can happen to a transaction, and what follows from it.
+/// The interface of the machines: what can happen to a transaction, and what follows from it.
 /// Needs: std. Threads: values only; Step is pure (no I/O, no clock, no randomness).
 /// Protocol: §3 (alert), §4; implemented by saga.hpp, msg.hpp, tcc.hpp (tcc and xa) and
 /// workflow.hpp.
@@ -20,15 +20,15 @@ namespace engine {
 enum class EventKind {
   kSubmitted,    ///< new, not yet stored; or the submit of a prepared one
   kPrepared,     ///< new, not yet stored, to run when it is submitted
-  kLoaded,       ///< read from the store: whatever was in flight belongs to a previous run
-  kResult,       ///< a call was answered
-  kTimer,        ///< the time the machine asked for has come
-  kBranchAdded,  ///< its definition has got one more step
-  kCancel,       ///< somebody wants it rolled back; the result's text may say why
+  kLoaded,       ///< read from the store: calls that were in flight belong to a previous run
+  kResult,       ///< a call brought a result
+  kTimer,        ///< the time that the machine asked for has come
+  kBranchAdded,  ///< its definition has one more step
+  kCancel,       ///< it is to be rolled back; the result's text may say why
   kFinish,       ///< workflow: it ended with `result` (success or failure, why) and returned `data`
-  kForceStop,    ///< somebody wants it ended as failed, with nothing called any more
-  kRegistered,   ///< the function of `branch`, which was missing, is there now
-  kRetryNow      ///< somebody wants the waits forgotten
+  kForceStop,    ///< it is to end as failed, and nothing more is to be called
+  kRegistered,   ///< the missing function of `row` is registered now
+  kRetryNow      ///< the waits are to be forgotten
 };
 
 struct Event {
@@ -38,27 +38,27 @@ struct Event {
   std::string data{};   ///< kFinish
 };
 
-/// What the machine may know besides the transaction.
+/// What a machine knows besides the transaction.
 struct Context {
   Time now{};
   Time started{};                                      ///< of this run of the coordinator
-  Duration retry_interval = std::chrono::seconds(10);  ///< of a transaction that names none
-  Duration request_timeout = std::chrono::seconds(3);  ///< of a transaction that names none
+  Duration retry_interval = std::chrono::seconds(10);  ///< for transactions that set none
+  Duration request_timeout = std::chrono::seconds(3);  ///< for transactions that set none
   std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
-  /// A branch that has had so many errors in a row is told to people, and so is every later one. 0: none is.
+  /// People are alerted at this number of errors in a row of a branch, and at every later one. 0: never.
   std::uint32_t alert_after = 0;
   Duration
       lateness{};  ///< by how much calls may leave later than they are decided: commits take a while
   bool may_call = true;  ///< false while the coordinator stops: record results, start nothing
 };
 
-/// What must follow, once the changed transaction is durable.
+/// What has to be done once the changed transaction is durable.
 struct Effects {
   bool changed = false;              ///< the transaction has to be stored
   std::vector<std::size_t> calls;    ///< rows to call
   std::optional<std::size_t> alert;  ///< the row that keeps failing, see Context::alert_after
   Time timer = kNever;               ///< send kTimer then
-  std::string refused;               ///< a command that does not fit its status, and why
+  std::string refused;               ///< why the command does not fit the status; else empty
 };
 
 }  // namespace engine

@@ -1,6 +1,6 @@
-/// What every machine does in the same way: take answers, call branches, wait, end, get stuck.
-/// Needs: std. Threads: pure. Protocol: §3 (interpretation of an answer, schedule numbers, alert), with the
-/// safe alternatives of its §12: a call that is out is awaited, tries survive restarts.
+/// What all machines share: taking results, calling branches, waiting, ending, getting stuck.
+/// Needs: std. Threads: pure. Protocol: §3 (what a result does to a row, schedule numbers, alert), with the
+/// safe alternatives of its §12: running calls are awaited, tries survive restarts.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +29,7 @@ class MachineParts {
         context_(context),
         effects_(std::move(effects)) {}
 
-  /// Deals with what means the same for every type. False: nothing follows.
+  /// Handles what is the same for every type. False: nothing follows.
   bool GoesOn(const Event& event) {
     if (event.kind == EventKind::kLoaded) ForgetPreviousRun(t_, context_);
     if (IsFinal(t_.status)) {
@@ -54,7 +54,7 @@ class MachineParts {
     return true;
   }
 
-  /// Of what was registered; a workflow's is recorded as done.
+  /// Adds the row of a registered step; that of a workflow is recorded as done.
   void AddRows() {
     std::size_t row = t_.branches.size();
     AddMissingRows(t_);
@@ -90,7 +90,7 @@ class MachineParts {
     effects_.changed = true;
   }
 
-  /// Notes an answer that was awaited; false: nobody waited for it.
+  /// Records an expected result; false: it was not expected.
   bool TakeAnswer(std::size_t index, const Result& result) {
     if (index >= t_.branches.size() || !t_.branches[index].in_flight) return false;
     Branch& branch = t_.branches[index];
@@ -110,15 +110,16 @@ class MachineParts {
     return true;
   }
 
-  /// ONGOING and what was not sent wait for one interval, errors for longer and longer; each at least as long as the
-  /// branch asked for. What was not sent because the coordinator stops does not wait: a restart calls it first.
+  /// After ONGOING, or if the call was not sent, it waits for one interval; after errors longer and longer; and always at
+  /// least as long as the branch asked for. A call that was not sent because the coordinator stops does not wait: a restart
+  /// makes it first.
   void WaitForNextTry(std::size_t index, Result::Kind kind, Duration retry_after = {}) {
     Branch& branch = t_.branches[index];
     branch.unsent = kind == Result::Kind::kNotSent;
     const Duration interval = RetryInterval(def_.options, context_);
     Duration wait = interval;
     if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
-      // Of a host that answers nothing most calls find no slot: its errors still come in a row.
+      // Most calls of a host that does not reply find no slot. They do not interrupt its errors in a row.
       if (kind == Result::Kind::kOngoing) branch.errors = 0;
       const bool stopped = kind == Result::Kind::kNotSent && !context_.may_call;
       if (stopped) wait = Duration(0);
@@ -133,21 +134,21 @@ class MachineParts {
     branch.next_try = wait == Duration(0) ? Time{} : context_.now + wait;
   }
 
-  /// The question of a message may fail for long without harm: its initiator is asked because it is away. The
-  /// n-th error in a row is meant to be told, whether or not the wait still doubles.
+  /// The question to a message's initiator may fail for long without harm: the initiator may be down. For other rows
+  /// people are alerted at the n-th error in a row, whether or not the wait still doubles.
   void AlertIfItKeepsFailing(std::size_t index) {
     const bool question = def_.type == TransType::kMsg && index == kQueryRow;
     if (question || context_.alert_after == 0) return;
     if (t_.branches[index].errors >= context_.alert_after) effects_.alert = index;
   }
 
-  /// An answer of a branch that has to succeed in the end: all but success is tried again.
+  /// The result of a branch that has to succeed in the end: after anything but success it is called again.
   void OnRequiredResult(std::size_t index, const Result& result) {
     if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
     WaitForNextTry(index, result.kind, result.retry_after);
   }
 
-  /// The wait of a call that found no function is over; the waits after errors are not.
+  /// Ends the wait of a call that found no function; waits after errors stay.
   void Awaken(std::size_t index) {
     if (index >= t_.branches.size()) return;
     Branch& branch = t_.branches[index];
@@ -167,14 +168,14 @@ class MachineParts {
     effects_.changed = true;
   }
 
-  /// The branch's own words; whose they are is kept beside them.
+  /// Keeps the text of the branch as the reason, and beside it which branch that was.
   void GiveReason(std::size_t index, const Result& result) {
     t_.reason =
         Truncated(result.text.empty() ? "FAILURE, without a reason" : result.text, kMaxReasonBytes);
     t_.reason_from = static_cast<std::uint32_t>(index + 1);
   }
 
-  /// Answers that are still awaited mean nothing any more.
+  /// Results that are still expected do not matter any more.
   void Finish(Status status) {
     for (Branch& branch : t_.branches) branch.in_flight = false;
     t_.status = status;
@@ -197,7 +198,7 @@ class MachineParts {
     return t_.branches[row].status == BranchStatus::kSucceed;
   }
 
-  /// Calls the branch if it is not out and its wait is over. True: it has no url and is done.
+  /// Calls the branch if no call of it is running and its wait is over. True: it has no url and is done.
   bool TryCall(std::size_t index) {
     Branch& branch = t_.branches[index];
     if (branch.in_flight) return false;
@@ -225,7 +226,7 @@ class MachineParts {
 
   void WakeAt(Time time) { effects_.timer = (std::min)(effects_.timer, time); }
 
-  /// While something is out, or could start but may not now, a restart has to look at once.
+  /// While a call is running, or could start but may not now, a restart has to look at it at once.
   void Schedule() {
     if (IsFinal(t_.status)) return;
     const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
@@ -256,11 +257,11 @@ class MachineParts {
   Effects effects_;
 };
 
-/// What is the same in front of every machine: one is made for an event, and says what follows from it.
+/// Makes the machine for one event, and returns the effects.
 template <typename Machine>
 class MachineOf : protected MachineParts {
  public:
-  /// Applies the event to `transaction`. `effects` is empty, and there for its memory only.
+  /// Applies the event to `transaction`. `effects` is empty; only its memory is used.
   static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
                          Effects&& effects = {}) {
     Machine machine(transaction, context, std::move(effects));

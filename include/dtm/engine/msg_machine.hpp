@@ -1,5 +1,5 @@
-/// The 2-phase message machine: prepared, it waits for its submit and then asks its initiator; submitted,
-/// it delivers to every branch, as often as it takes.
+/// The machine of two-phase messages: while prepared, it waits for its submit and after a timeout asks its initiator;
+/// once submitted, it calls every branch until that succeeds.
 /// Needs: std. Threads: pure. Protocol: §4.2; never rolled back once it is submitted.
 #pragma once
 
@@ -49,7 +49,7 @@ class MsgMachine : public MachineOf<MsgMachine> {
     Finish(Status::kFailed);
   }
 
-  /// Only asked while it is prepared; a submit may have come meanwhile, then the answer is void.
+  /// The initiator is asked only while the message is prepared. If a submit has come meanwhile, the result is ignored.
   void OnQueryResult(const Result& result) {
     if (!TakeAnswer(kQueryRow, result) || t_.status != Status::kPrepared) return;
     if (result.kind == Result::Kind::kSuccess) {

@@ -1,4 +1,4 @@
-/// What it means when something is submitted or prepared under a gid that exists already.
+/// Decides what a submit or prepare of a gid that exists means.
 /// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
 #pragma once
 
@@ -22,8 +22,8 @@ struct Resubmission {
   std::string refused;  ///< kRefuse: why
 };
 
-/// `again`: what comes now, as a submit or (`prepare`) as a prepare. Content is compared submit to
-/// submit and prepare to prepare only, since a submit after a prepare need not repeat the steps.
+/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
+/// with a prepare, since a submit after a prepare need not repeat the steps.
 inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
                                    bool prepare) {
   const Definition& first = *stored.definition;
@@ -54,8 +54,8 @@ inline Resubmission OnResubmission(const Transaction& stored, const Definition& 
   return {Resubmission::Kind::kAttach, {}};
 }
 
-/// Why what is stored under this gid is not the workflow that is prepared `again`; empty if it is. Where it is resumed
-/// may have changed; what it does not say of itself, is not compared.
+/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
+/// are compared only if both have them.
 inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
   const std::string gid = "gid '" + again.gid + "' ";
   const char* end = "; nothing was changed or run. Use a new gid";
@@ -71,7 +71,7 @@ inline std::string OtherWorkflow(const Definition& stored, const Definition& aga
   return {};
 }
 
-/// The steps stay those of the prepare; options and order of the submit count where it has any.
+/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
 inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
   Definition merged = prepared;
   TransOptions& options = merged.options;

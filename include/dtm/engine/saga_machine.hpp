@@ -1,7 +1,7 @@
-/// The saga machine: runs the steps in order, and after a definite failure undoes what may have
-/// run, in reverse.
-/// Needs: std. Threads: pure. Protocol: §4.1, with the safe alternatives of its §12: an action that
-/// is out is awaited before it is compensated, tries survive restarts, retries wait.
+/// The saga machine: runs the steps in order, and after a definite failure undoes, in reverse order, all that may
+/// have run.
+/// Needs: std. Threads: pure. Protocol: §4.1, with the safe alternatives of its §12: a running action
+/// is awaited before it is compensated, tries survive restarts, retries wait.
 #pragma once
 
 #include <algorithm>
@@ -54,7 +54,7 @@ class SagaMachine : public MachineOf<SagaMachine> {
       Abort({});
       return GiveReason(index, result);
     }
-    if (action && t_.status == Status::kAborting) return;  // whatever it was, it is compensated
+    if (action && t_.status == Status::kAborting) return;  // it is compensated in any case
     WaitForNextTry(index, result.kind, result.retry_after);
     if (action && result.kind != Result::Kind::kNotSent) CountAgainstRetryLimit();
   }
@@ -125,16 +125,16 @@ class SagaMachine : public MachineOf<SagaMachine> {
     }
   }
 
-  /// Nothing is left to undo: it cannot have run, or its compensation is done. An action that
-  /// failed may have left something behind, so it is compensated too.
+  /// Nothing is left to undo: the action cannot have run, or its compensation is done. An action that
+  /// failed may have had an effect, so it is compensated too.
   bool Undone(std::size_t step) const {
     const Branch& action = t_.branches[ActionOf(step)];
     const bool may_have_run = action.tries > 0 || action.status == BranchStatus::kSucceed;
     return !may_have_run || Succeeded(CompensateOf(step));
   }
 
-  /// A call that is out, or was made by a previous run and may still be running, may not have begun: and no action
-  /// may begin after a compensation of any step.
+  /// A running call, or one of a previous run that may still be running, may have its effect later; and no action
+  /// may take effect after the compensation of any step.
   bool ActionsMayBegin() {
     Time last{};
     for (std::size_t step = 0; step < def_.steps.size(); ++step) {

@@ -1,4 +1,4 @@
-/// The arithmetic of time: intervals, waits between tries, deadlines.
+/// Computes times: intervals, waits between tries, deadlines.
 /// Needs: std. Threads: pure functions. Protocol: §3 (schedule numbers), with the first retry after
 /// one interval, a cap and jitter. Source of the waits: capped exponential backoff.
 #pragma once
@@ -50,9 +50,9 @@ inline Duration DoubledInterval(Duration interval, std::uint32_t errors) {
 }
 
 /// The wait after the n-th consecutive error (n >= 1): interval * 2^(n-1), at most one hour (but
-/// never less than the interval). It never comes early; up to a fifth is added, different for each
-/// branch and try, so that what failed together is not tried again together. The spread is computed
-/// from the names, so the same record always gives the same wait.
+/// never less than the interval). Up to a fifth is added, different for each branch and try, so that calls
+/// that failed together are not repeated together. The addition is computed from the names, so the same
+/// record always gives the same wait.
 inline Duration RetryWait(const Transaction& transaction, std::size_t row, Duration interval) {
   const std::uint32_t errors = (std::max)(transaction.branches[row].errors, std::uint32_t{1});
   const Duration wait = DoubledInterval(interval, errors);
@@ -61,8 +61,8 @@ inline Duration RetryWait(const Transaction& transaction, std::size_t row, Durat
   return wait + wait * static_cast<Duration::rep>(seed % 1000) / 5000;
 }
 
-/// Whether the row has its turn in this status: the question while it is prepared, then what does it, or
-/// what undoes it.
+/// Whether the row may be called in this status: while prepared, the question to the initiator; then the actions, or
+/// the compensations.
 inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
   const TransType type = transaction.definition->type;
   if (HasQueryRow(type)) {
@@ -71,7 +71,7 @@ inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
   return (index % 2 == 0) == (transaction.status == Status::kAborting);
 }
 
-/// The interval it has come to: that of the branch with the most errors in a row, of those it waits for.
+/// The present interval: that of the branch with the most errors in a row, among those that it waits for.
 inline Duration IntervalNow(const Transaction& transaction, const Context& context) {
   std::uint32_t errors = 0;
   for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
@@ -82,13 +82,13 @@ inline Duration IntervalNow(const Transaction& transaction, const Context& conte
   return DoubledInterval(RetryInterval(transaction.definition->options, context), errors);
 }
 
-/// Until when a call decided now may be running: it leaves when that is durable, a caller may hold it back for one
-/// timeout and then give it another (see BranchCaller::Call).
+/// The time until which a call decided now may be running: it is sent when the decision is durable, and the caller may hold
+/// it back for one timeout and then give it another (see BranchCaller::Call).
 inline Time CallDeadline(const TransOptions& options, const Context& context) {
   return context.now + context.lateness + 2 * RequestTimeout(options, context);
 }
 
-/// Calls that were decided earlier leave only now.
+/// For calls that were decided earlier but are sent only now.
 inline void MoveDeadlines(Transaction& transaction, const std::vector<std::size_t>& calls,
                           const Context& context) {
   for (const std::size_t call : calls) {
@@ -99,7 +99,7 @@ inline void MoveDeadlines(Transaction& transaction, const std::vector<std::size_
   }
 }
 
-/// Everything that waits may be tried at once, also what is stuck. False: nothing waited.
+/// Ends all waits, and drives a stuck transaction again. False: nothing waited.
 inline bool ForgetWaits(Transaction& transaction) {
   bool waited = std::exchange(transaction.stuck, false);
   for (Branch& branch : transaction.branches) {
@@ -111,10 +111,10 @@ inline bool ForgetWaits(Transaction& transaction) {
   return waited;
 }
 
-/// After a restart nothing is in flight as far as this run knows, and the clock may have been set: no
-/// wait may be longer than it could have been made. Of a deadline only what the clock was ahead is taken, since the
-/// request_timeout that made it may have been longer than today's. A workflow that this program resumes is tried again
-/// after one interval: what it waits for may be the code that this start brought.
+/// After a restart no call of this run is in flight, and the clock may have been set, so each wait is cut to the longest
+/// that is possible. A deadline is reduced only by what the clock was ahead, since it may come from a longer
+/// request_timeout than today's. A workflow that this program resumes is tried again after one interval: it may have been
+/// waiting for the new code.
 inline void ForgetPreviousRun(Transaction& transaction, const Context& context) {
   const TransOptions& options = transaction.definition->options;
   const Duration interval = RetryInterval(options, context);

@@ -1,7 +1,7 @@
 /// The machine of tcc and xa: branches register while it is prepared; then all are confirmed, or all
 /// cancelled (xa: committed, rolled back).
-/// Needs: std. Threads: pure. Protocol: §4.3, §4.4. Confirm and cancel have to succeed in the end: whatever
-/// they answer, they are called again.
+/// Needs: std. Threads: pure. Protocol: §4.3, §4.4. Confirm and cancel have to succeed in the end: after any other
+/// result they are called again.
 #pragma once
 
 #include <chrono>

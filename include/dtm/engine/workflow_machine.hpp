@@ -1,7 +1,7 @@
-/// The workflow machine: a ledger. The initiator runs the workflow, records its steps, and says how it
-/// ended; if it does not, whoever can resume it is called.
-/// Needs: std. Threads: pure. Protocol: §4.5, with W26 done right: waits grow after errors, and a final
-/// status that is said again is accepted.
+/// The workflow machine: a ledger. The initiator runs the workflow, records its steps, and reports the end; if it does
+/// not, it is called to resume the workflow.
+/// Needs: std. Threads: pure. Protocol: §4.5, with W26 done right: waits grow after errors, and the same final
+/// status again is accepted.
 #pragma once
 
 #include <chrono>
@@ -64,7 +64,7 @@ class WorkflowMachine : public MachineOf<WorkflowMachine> {
     Finish(status);
   }
 
-  /// Whatever it answers, only kFinish ends it.
+  /// The result of this call does not end the workflow; only kFinish does.
   void OnResult(std::size_t index, const Result& result) {
     if (index != kQueryRow || !TakeAnswer(index, result)) return;
     t_.branches[index].status = BranchStatus::kPrepared;

@@ -1,4 +1,4 @@
-/// One connection for one thread at a time, whoever else has it.
+/// Gives one thread at a time exclusive use of a shared connection.
 /// Needs: SQLite 3.35 or newer. Threads: thread-safe; an Exclusive itself belongs to the thread that made it.
 #pragma once
 

@@ -16,7 +16,7 @@ namespace dtm {
 inline namespace v1 {
 namespace sql {
 
-/// What SQLite said, with its code. Definite unless the code is an I/O error during COMMIT.
+/// An error of SQLite, with its code. Definite unless the code is an I/O error during COMMIT.
 class SqliteError : public StoreError {
  public:
   SqliteError(const std::string& text, int code) : StoreError(text), code_(code) {}
@@ -28,7 +28,7 @@ class SqliteError : public StoreError {
   int code_;
 };
 
-/// A connection. Opened in serialized-off mode: its owner sees to it that one thread uses it.
+/// A connection, opened without a mutex: its owner makes sure that one thread at a time uses it.
 class Database {
  public:
   Database(const std::string& path, int flags) : path_(path), name_("the store file") {
@@ -40,7 +40,7 @@ class Database {
     }
     sqlite3_extended_result_codes(handle_, 1);
   }
-  /// Borrows a connection of the program's own: it is not configured and not closed here.
+  /// Borrows a connection of the program: it is neither configured nor closed here.
   explicit Database(sqlite3* borrowed) : name_("the database"), handle_(borrowed), owned_(false) {
     const char* path = sqlite3_db_filename(borrowed, "main");
     path_ = path == nullptr || *path == '\0' ? ":memory:" : path;
@@ -71,7 +71,7 @@ class Database {
   }
 
   /// Copies the whole log into the file.
-  /// @throws SqliteError  not all of it could be; what was, is no harm.
+  /// @throws SqliteError  not all of it could be copied; a part of it does no harm.
   void CopyLog() {
     int frames = 0, copied = 0;
     const int code =
@@ -79,7 +79,7 @@ class Database {
     if (code != SQLITE_OK) Fail(code, "copying the log");
   }
 
-  /// From now on closing it leaves the log as it is: neither copied into the file nor removed.
+  /// From now on closing the connection leaves the log as it is: neither copied into the file nor removed.
   void KeepLog() { sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr); }
 
   /// @throws SqliteError  always: what happened, on which file, and what to do where that is known.

@@ -1,4 +1,4 @@
-/// Keeps SQL of the user, which runs inside a transaction of ours, from ending it or touching our tables.
+/// Keeps user SQL, which runs inside our transaction, from ending it or touching our tables.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the connection's. Source: sqlite.org/c3ref/set_authorizer.html.
 #pragma once
 
@@ -14,7 +14,7 @@ namespace dtm {
 inline namespace v1 {
 namespace sql {
 
-/// Installed once, since installing it makes SQLite prepare all statements again; switched by On.
+/// Installed once, since that makes SQLite prepare all statements again; On switches it.
 class UserSqlRules {
  public:
   /// `tables`: those that user SQL may neither read nor write. The database must outlive the rules.
@@ -30,8 +30,8 @@ class UserSqlRules {
   UserSqlRules(const UserSqlRules&) = delete;
   UserSqlRules& operator=(const UserSqlRules&) = delete;
 
-  /// While it lives, what is prepared is judged, and nothing is committed: a statement may have rolled the
-  /// transaction back, and each that follows would commit on its own.
+  /// While it lives, each statement is checked when it is prepared, and commits are refused: if a statement has rolled the
+  /// transaction back, each one after it would commit on its own.
   class On {
    public:
     explicit On(UserSqlRules& rules) : rules_(rules) { rules_.on_ = true; }
@@ -43,7 +43,7 @@ class UserSqlRules {
     UserSqlRules& rules_;
   };
 
-  /// For a statement of ours meanwhile: SQLite may prepare it again, after the user has changed the schema.
+  /// For our own statements meanwhile: SQLite may prepare one again after the user has changed the schema.
   class Off {
    public:
     explicit Off(UserSqlRules& rules) : rules_(rules), was_on_(rules.on_) { rules_.on_ = false; }
@@ -56,7 +56,7 @@ class UserSqlRules {
     const bool was_on_;
   };
 
-  /// Ends statements that were left in the middle: they would keep the transaction from committing.
+  /// Resets statements that were not finished: they would keep the transaction from committing.
   void ResetStatements() const {
     sqlite3* db = database_.Handle();
     for (sqlite3_stmt* at = sqlite3_next_stmt(db, nullptr); at != nullptr;
