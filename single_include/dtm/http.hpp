@@ -1336,6 +1336,10 @@ class BodyReader {
     if (digits == 0 || (extension && line_[behind] != ';'))
       return Refuse("the size of a chunk is no hexadecimal number");
     if (digits > (strict_ ? 8U : 16U)) return Refuse("a chunk is too long");
+    for (const char c : std::string_view(line_).substr(digits)) {  // a line end to some readers
+      if (strict_ && ((c >= 0 && c < ' ' && c != '\t') || c == 127))
+        return Refuse("the size of a chunk is followed by a control character");
+    }
     left_ = 0;
     for (std::size_t i = 0; i < digits; ++i) {
       const char c = line_[i];
