@@ -4045,7 +4045,7 @@ class ThreadList {
 
 // ---- dtm/coordinator/parts/branch_caller.hpp ---------------------------------------------------
 
-/// How the coordinator calls branches: one interface, implemented by the pool of functions, by the
+/// How the coordinator calls branches: an interface, implemented by the pool of functions, by the
 /// HTTP client and by tests.
 /// Needs: std. Threads: Call and Stop come from the thread that drives the loop; results may be
 /// delivered from any thread, also from inside Call.
@@ -4053,24 +4053,24 @@ class ThreadList {
 namespace dtm {
 inline namespace v1 {
 
-/// One call to make. It shares the definition, so nothing is copied and the transaction may leave
+/// One call to make. It shares the definition, so nothing is copied, and the transaction may leave
 /// memory meanwhile.
 struct BranchCall {
   std::shared_ptr<const Definition> definition;
   std::size_t row = 0;   ///< index of the row, see Transaction
   Duration timeout{};    ///< total deadline of a call by URL, from when it is sent
-  Duration late{};       ///< of a call by URL: what it has waited already of the time to be sent
+  Duration late{};       ///< of a URL call: how long it has waited already
   std::size_t slot = 0;  ///< whose call it is, see ActiveTable
   std::uint64_t generation = 0;
-  bool keep_body = false;  ///< the answer's body is wanted, as the text of a success
+  bool keep_body = false;  ///< a success needs the body of the reply as its text
 
   const std::string& Url() const { return UrlOf(*definition, row); }
   const std::string& Payload() const { return PayloadOf(*definition, row); }
   BranchInfo Info() const { return InfoOf(*definition, row); }
 };
 
-/// A call that an initiator makes itself, as a call that BranchCallers make. `coordinator`: the url that is
-/// told to the branch.
+/// A call that an initiator makes itself, in the form for a BranchCaller. `coordinator`: the url that the branch is
+/// told.
 inline BranchCall ToBranchCall(const InitiatorCall& direct, const std::string& coordinator,
                                Duration default_timeout) {
   auto definition = std::make_shared<Definition>();
@@ -4098,12 +4098,12 @@ inline BranchCall ToBranchCall(const InitiatorCall& direct, const std::string& c
   return call;
 }
 
-/// How many calls are at a host, and wait for it.
+/// The number of calls at a host, and of those that wait for it.
 struct HostLoad {
   std::string host;  ///< "http://bank-a:8080"
   std::size_t in_flight = 0;
   std::size_t waiting = 0;
-  bool limited = false;  ///< it did not answer for long: few calls at a time go to it
+  bool limited = false;  ///< it has not replied for long: it gets few calls at a time
 };
 
 struct CallLoad {
@@ -4112,14 +4112,14 @@ struct CallLoad {
   std::vector<HostLoad> hosts;  ///< those with calls, or limited
 };
 
-/// Where answers go. Thread-safe; must outlive the calls.
+/// Receives the results. Thread-safe; must outlive the calls.
 class BranchResults {
  public:
   virtual ~BranchResults() = default;
   virtual void Done(BranchCall call, Result result) = 0;
 
-  /// In between, what this thread brings wakes nobody, and EndBurst wakes once for all of it: for a thread that gets many
-  /// at a time. It must not wait for anything meanwhile.
+  /// Between these two, results of this thread do not wake the coordinator; EndBurst wakes it once for all of them. For a
+  /// thread that gets many at a time. It must not wait for anything meanwhile.
   virtual void BeginBurst() {}
   virtual void EndBurst() {}
 };
@@ -4128,16 +4128,16 @@ class BranchCaller {
  public:
   virtual ~BranchCaller() = default;
 
-  /// Starts the calls and returns without waiting for them. Every call is answered exactly once:
-  /// a call by URL that is not sent within `call.timeout - call.late` of this moment is answered NotSent, one
-  /// that was sent is answered within another `call.timeout`. Never throws.
+  /// Starts the calls and returns without waiting for them. Every call gets exactly one result: NotSent if it is a URL
+  /// call that is not sent within `call.timeout - call.late` from now; once sent, a result within another
+  /// `call.timeout`. Never throws.
   virtual void Call(std::vector<BranchCall> calls, BranchResults& results) = 0;
 
-  /// How busy it is now. Any thread.
+  /// The present load. Any thread.
   virtual CallLoad Load() { return {}; }
 
-  /// Gives up what is out: afterwards no result is delivered any more, and no thread is left.
-  /// Unanswered calls stay unanswered: the coordinator goes on with them after a restart.
+  /// Gives up the running calls: afterwards no more results are delivered, and no thread is left. Calls
+  /// without a result are repeated after a restart.
   virtual void Stop() = 0;
 };
 
@@ -4182,13 +4182,13 @@ class WorkContext {
 
 // ---- dtm/coordinator/functions/branch_function.hpp ---------------------------------------------
 
-/// A branch function as the registry keeps it: its payload type erased.
+/// Branch functions as they are registered, with their payload types erased.
 /// Needs: std. Threads: values; a function runs on any thread.
 
 namespace dtm {
 inline namespace v1 {
 
-/// For whom a function is called; most do not ask, and making it costs more than calling them.
+/// Gives a function the BranchInfo of its call if it asks. Most do not, and making one costs more than the call.
 class Caller {
  public:
   explicit Caller(const BranchCall& call) : call_(&call) {}
@@ -4207,13 +4207,13 @@ using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
 using TransactionFunction =
     std::function<Result(const WorkContext&, const std::string&, const Caller&)>;
 
-/// What is said where a name is registered twice.
+/// The error of a name that is registered twice.
 inline std::string NameTaken(const std::string& name) {
   return "a branch function named '" + name +
          "' is registered already; give each function a name of its own";
 }
 
-/// The result of a call whose function this program has not registered: it waits until it has.
+/// The result of a call whose function is not registered in this program: it waits until it is.
 inline Result NotRegistered(const BranchCall& call) {
   return Result::NoHandler(IfThereIsMemory([&] {
     return "waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
@@ -4226,7 +4226,7 @@ inline Result NotRegistered(const BranchCall& call) {
 
 // ---- dtm/coordinator/functions/function_queue.hpp ----------------------------------------------
 
-/// Which call of a function begins next: a queue per function, in turn, and no function takes all threads.
+/// Decides which call of a function begins next: each function has a queue, they take turns, and none takes all threads.
 /// Needs: std. Threads: none inside; the caller holds its own lock.
 
 #include <deque>
@@ -4234,12 +4234,12 @@ inline Result NotRegistered(const BranchCall& call) {
 namespace dtm {
 inline namespace v1 {
 
-/// Functions that block delay no others, however many they are: one of which no call runs may always begin, even beyond
-/// the maximum; for more a function takes at most half of the threads that the others leave. So never more run than the
-/// maximum and one of each function.
+/// Functions that block delay no others. A function of which no call runs may always begin one, even beyond the maximum;
+/// beyond that first call it takes at most half of the threads that the others leave. So at most the maximum, and one more
+/// of each function, run at a time.
 class FunctionQueue {
  public:
-  /// A function and its calls. Stays for ever.
+  /// A function and its calls. It is never removed.
   class Entry {
    public:
     const BranchFunction& Function() const { return function_; }
@@ -4250,7 +4250,7 @@ class FunctionQueue {
     BranchFunction function_;
     std::deque<BranchCall> waiting_;
     std::size_t running_ = 0;
-    Entry* next_ = nullptr;  // in the ring; null: it is not in it
+    Entry* next_ = nullptr;  // in the ring; null: it is not in the ring
   };
 
   FunctionQueue(std::size_t max_threads, std::size_t max_per_function)
@@ -4290,7 +4290,7 @@ class FunctionQueue {
     return nullptr;
   }
 
-  /// A call of what Next has just returned; Ended must follow.
+  /// Takes a call of the function that Next has just returned; Ended must follow.
   BranchCall Take() {
     Entry& entry = *last_->next_;
     BranchCall call = std::move(entry.waiting_.front());
@@ -4306,7 +4306,7 @@ class FunctionQueue {
     return call;
   }
 
-  /// True: others may begin now that had to wait for it.
+  /// True: other calls, which had to wait for this one, may begin now.
   bool Ended(Entry& entry) {
     --running_;
     --entry.running_;
@@ -4416,8 +4416,9 @@ class SystemClock : public Clock {
 namespace dtm {
 inline namespace v1 {
 
-/// Runs functions on a pool that grows while calls wait and shrinks when threads idle. Functions that block delay no
-/// others, see FunctionQueue; for one of which none runs there is a thread beyond `max_threads` if need be.
+/// The functions by name, and the pool that runs them. It is not a ThreadPool: it grows only when all running functions
+/// have blocked for a while, takes the calls of functions in turn (FunctionQueue), works without threads too, and on Stop
+/// drops what has not begun.
 class Functions : public BranchCaller {
  public:
   Functions(std::size_t max_threads, std::size_t max_per_function)
@@ -4437,7 +4438,7 @@ class Functions : public BranchCaller {
     }
   }
 
-  /// Calls of names that are not registered here go there; before the first call.
+  /// Calls of names that are not registered here go there. Set it before the first call.
   void ElseCall(BranchCaller& others) { else_ = &others; }
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
@@ -4487,12 +4488,12 @@ class Functions : public BranchCaller {
     min_threads_ = threads_.Count();
   }
 
-  /// Adds threads if calls have waited for `kPatience` while none was taken up: all that run are
-  /// blocked. Returns when to look again.
+  /// Adds threads if no waiting call has begun for `kPatience`, because all running ones block. Returns when to look
+  /// again.
   Time Grow(Time now) {
     const std::lock_guard<std::mutex> lock(mutex_);
     const FunctionQueue::Entry* next = threaded_ ? Next() : nullptr;
-    if (next != nullptr && idle_ > 0) return now + kPatience;  // somebody wakes up to take it
+    if (next != nullptr && idle_ > 0) return now + kPatience;  // an idle thread will take it
     const bool starves = next != nullptr && next->Running() == 0;
     const std::size_t most = starves ? (std::max)(max_threads_, running_.size() + 1) : max_threads_;
     if (next == nullptr || threads_.Count() >= most) {
@@ -4508,17 +4509,17 @@ class Functions : public BranchCaller {
       stalled_since_ = now;
       try {
         for (std::size_t i = 0; i < more; ++i) AddThread();
-      } catch (const std::exception&) {  // no thread to be had now; the ones there are go on
+      } catch (const std::exception&) {  // no new thread now; the others go on
       }
     }
     return now + kPatience;
   }
 
-  /// Without threads: runs what is queued, here. Returns false if there was nothing.
+  /// Without threads: runs the queued calls in this thread. False: there were none.
   bool RunQueued() {
     std::unique_lock<std::mutex> lock(mutex_);
     if (threaded_ || queue_.Waiting() == 0) return false;
-    // What a function submits may queue more calls; those are for the next time.
+    // A function may submit and so queue more calls; those run next time.
     for (std::size_t n = queue_.Waiting(); n > 0; --n) {
       FunctionQueue::Entry* entry = Next();
       if (entry == nullptr) break;
@@ -4534,14 +4535,14 @@ class Functions : public BranchCaller {
            running_.end();
   }
 
-  /// Calls that are running; what is queued is not counted.
+  /// The number of running calls; queued ones are not counted.
   std::size_t Running() { return Load().in_flight; }
   CallLoad Load() override {
     const std::lock_guard<std::mutex> lock(mutex_);
     return {running_.size(), queue_.Waiting(), {}};
   }
 
-  /// Drops what has not begun, waits for the functions that run, joins the threads.
+  /// Drops the calls that have not begun, waits for the running ones, joins the threads.
   void Stop() override {
     ThreadList threads;
     {
@@ -4554,13 +4555,13 @@ class Functions : public BranchCaller {
     threads.JoinAll();
   }
 
-  /// From now on no function begins; what comes is answered NotSent.
+  /// From now on no call begins; new ones get the result NotSent.
   void BeginNothingNew() {
     const std::lock_guard<std::mutex> lock(mutex_);
     refusing_ = true;
   }
 
-  /// Answers what waits NotSent, once nothing begins any more.
+  /// Gives waiting calls the result NotSent, after BeginNothingNew.
   void RefuseWaiting() {
     std::vector<BranchCall> calls;
     BranchResults* results = nullptr;
@@ -4617,7 +4618,7 @@ class Functions : public BranchCaller {
     }
   }
 
-  /// Takes a call of what Next has just returned, and runs it without the lock.
+  /// Takes a call of the function that Next has just returned, and runs it without the lock.
   void RunOne(FunctionQueue::Entry& entry, std::unique_lock<std::mutex>& lock) {
     try {
       if (running_.size() == running_.capacity()) running_.reserve(2 * running_.size() + 4);
@@ -4667,7 +4668,7 @@ class Functions : public BranchCaller {
 namespace dtm {
 inline namespace v1 {
 
-/// Who calls them, and when, is in InCommitWork. They have names of their own, apart from those of Functions.
+/// InCommitWork calls them. Their names are separate from those of Functions.
 class TransactionFunctions {
  public:
   /// @throws LogicError  the name is empty or taken.
@@ -4677,7 +4678,7 @@ class TransactionFunctions {
     if (!functions_.emplace(name, std::move(function)).second) throw LogicError(NameTaken(name));
   }
 
-  /// Here and now, with the connection of the open batch.
+  /// Runs the function in this thread, with the connection of the open batch.
   /// @throws LogicError  the function takes a connection that the store does not have; and what it throws itself.
   Result Run(const BranchCall& call, const WorkContext& connection) {
     std::unique_lock<std::mutex> lock(mutex_);
@@ -4741,7 +4742,7 @@ void VisitAhead(List& list, const Object& object, const Parts& parts, Visit visi
 
 // ---- dtm/coordinator/parts/answers.hpp ---------------------------------------------------------
 
-/// How those who asked get their answer: once, whatever happens.
+/// How callers get their answers: exactly once, whatever happens.
 /// Needs: std. Threads: any, one at a time for each.
 
 #include <future>
@@ -4749,11 +4750,11 @@ void VisitAhead(List& list, const Object& object, const Parts& parts, Visit visi
 namespace dtm {
 inline namespace v1 {
 
-/// Somebody was promised an answer and gets one. From when the inbox has taken it, that is so even if it is dropped (no
-/// memory was left to go on with it): then the outcome is in doubt.
+/// The promise of an answer to a caller. Once the inbox has taken it, it is kept even if it is dropped (because no memory
+/// was left): then the answer is that the outcome is in doubt.
 class Promise {
  public:
-  Promise() = default;  ///< nobody wants the answer
+  Promise() = default;  ///< nobody wants an answer
   Promise(Promise&& other) noexcept
       : callback_(std::move(other.callback_)), binds_(std::exchange(other.binds_, false)) {
     if (other.callback_) other.callback_ = nullptr;  // most libraries have done so
@@ -4764,7 +4765,7 @@ class Promise {
     binds_ = std::exchange(other.binds_, false);
     return *this;
   }
-  /// Of one that was not taken by the inbox yet.
+  /// Of a promise that the inbox has not taken yet.
   Promise& operator=(AnswerCallback callback) {
     callback_.swap(callback);
     return *this;
@@ -4776,7 +4777,7 @@ class Promise {
   /// Not answered yet.
   bool Open() const { return callback_ != nullptr; }
   void Bind() { binds_ = Open(); }
-  /// Gives the answer, if nobody has: whatever the callback throws stops nobody.
+  /// Gives the answer, unless it was given. Exceptions of the callback are ignored.
   void Keep(const Answer& answer) noexcept {
     if (!callback_) return;
     const AnswerCallback callback = std::exchange(callback_, nullptr);
@@ -4787,7 +4788,7 @@ class Promise {
     }
   }
 
-  /// The answer if there is no memory for a better one. It is made when it is first asked for.
+  /// The answer if there is no memory for a better one. It is made at the first call.
   static const std::exception_ptr& InDoubt() {
     static const std::exception_ptr in_doubt = std::make_exception_ptr(
         InDoubtError("no memory was left for the answer, so what was asked for may or may not be "
@@ -4817,12 +4818,12 @@ enum class AnswerWhen {
   kFinished  ///< once it has ended
 };
 
-/// Somebody who waits for an answer about a transaction.
+/// A caller who waits for an answer about a transaction.
 struct Waiter {
   AnswerWhen when = AnswerWhen::kStored;
   bool failure_is_error = false;  ///< a rollback is told as FailureError
-  bool submits = false;           ///< a status in which it is not submitted yet is no answer
-  Time deadline = kNever;         ///< then it is answered with the status there is
+  bool submits = false;           ///< the answer must not be a status before the submit
+  Time deadline = kNever;         ///< then the answer is the present status
   Promise promise{};
 
   /// Answers in the form that was promised.
@@ -4838,7 +4839,7 @@ struct Waiter {
 };
 
 struct Answers {
-  /// What must not stop the loop if it throws.
+  /// Runs what must not stop the loop if it throws.
   template <typename Function>
   static void Protected(const Function& function) noexcept {
     try {
@@ -5205,7 +5206,7 @@ class Store {
 
 // ---- dtm/coordinator/state/inbox.hpp -----------------------------------------------------------
 
-/// Where everything arrives that the loop has to deal with, from any thread.
+/// Everything that the loop has to handle arrives here, from any thread.
 /// Needs: std. Threads: thread-safe; Take and Wait by the thread that drives the loop.
 
 namespace dtm {
@@ -5249,7 +5250,7 @@ struct Command {
   std::shared_ptr<std::vector<std::string>> listed;  ///< kListWaiting, out
 };
 
-/// What user work of the coordinator has at hand while it runs inside a commit.
+/// What user work can use while it runs inside a commit.
 struct TransactContext {
   WorkContext connection;
   std::function<bool(const std::string&)> exists;  ///< whether a gid is taken
@@ -5257,8 +5258,8 @@ struct TransactContext {
       submitted;  ///< out: to be stored by the same commit
 };
 
-/// User work for the next commit; answered after it, or with the error of its failure. It may run several times, and is
-/// committed once.
+/// User work for the next commit. The answer comes after the commit, or is its error. The work may run several times, and
+/// is committed once.
 struct QueuedWork {
   std::function<Result(TransactContext&)> work;
   std::shared_ptr<Result> result;  ///< out: what it returned
@@ -5270,8 +5271,8 @@ struct Mail {
   std::vector<ArrivedResult> results;
   std::vector<Command> commands;
   std::vector<QueuedWork> works;
-  /// To be freed by who submits next, else in the next turn: memory is freed best where it was allocated, and the
-  /// loop's thread is the one that bounds the throughput.
+  /// Freed by the next submitter, else in the next turn: memory is best freed by the thread that allocated it, and the
+  /// loop's thread bounds the throughput.
   std::vector<std::shared_ptr<const Definition>> ended;
 
   bool Empty() const {
@@ -5291,7 +5292,7 @@ class Inbox : public BranchResults {
   /// `on_wake`: see Options.
   Inbox(std::size_t max_submissions, std::size_t max_bytes, std::function<void()> on_wake = {})
       : max_submissions_(max_submissions), max_bytes_(max_bytes), on_wake_(std::move(on_wake)) {
-    (void)Promise::InDoubt();  // it is made now, while there is memory
+    (void)Promise::InDoubt();  // made now, while there is memory
   }
 
   /// False: too many submissions are waiting, or too many bytes of them, or the inbox is closed; nothing was taken.
@@ -5332,13 +5333,13 @@ class Inbox : public BranchResults {
     Came(lock);
     return true;
   }
-  /// An answer that is lost would be waited for for ever: without memory it waits until there is some.
+  /// A lost result would be expected for ever, so without memory this waits until there is some.
   void Done(BranchCall call, Result result) override {
     ArrivedResult arrived{std::move(call), std::move(result)};
     while (!Keep(arrived)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 
-  /// One thread at a time has a burst; what others push meanwhile wakes as ever.
+  /// One thread at a time has a burst; what other threads push meanwhile wakes the loop as usual.
   void BeginBurst() override {
     std::thread::id nobody;
     burst_of_.compare_exchange_strong(nobody, std::this_thread::get_id());
@@ -5350,20 +5351,20 @@ class Inbox : public BranchResults {
     if (!mail_.Empty()) Arrived(lock);
   }
 
-  /// Swaps all that has arrived into `mail`, which must be empty but for what has ended; its memory is used again.
-  /// Until DoneWithTaken, what was taken still counts for the bytes.
+  /// Swaps all that has arrived into `mail`, which must be empty except for `ended`; its memory is used again.
+  /// What was taken still counts as bytes until DoneWithTaken.
   void Take(Mail& mail) {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::swap(mail, mail_);
     taken_bytes_ += std::exchange(arrived_bytes_, 0);
   }
-  /// The submissions that were taken are in memory for good, in the store, or refused.
+  /// The submissions that were taken are now in the active table, in the store, or refused.
   void DoneWithTaken() {
     bytes_.fetch_sub(std::exchange(taken_bytes_, 0), std::memory_order_relaxed);
   }
 
-  /// Returns when something has arrived, when `enough()`, at `until`, or earlier. Who makes
-  /// `enough` true calls Interrupt.
+  /// Returns when something has arrived, when `enough()` is true, at `until`, or earlier. Whoever makes
+  /// `enough` true must call Interrupt.
   template <typename Enough>
   void Wait(Clock& clock, Time until, const Enough& enough) {
     std::unique_lock<std::mutex> lock(mutex_);
@@ -5373,19 +5374,19 @@ class Inbox : public BranchResults {
     --waiting_;
   }
 
-  /// Whoever polls is about to sleep until then; false: something has arrived. What comes earlier wakes them, once.
+  /// The poller is about to sleep until then; false: something has arrived. What arrives earlier wakes it, once.
   bool FallAsleep(Time until) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!mail_.Empty()) return false;
     asleep_until_ = until;
     return true;
   }
-  /// They poll again.
+  /// The poller is awake again.
   void WokeUp() {
     const std::lock_guard<std::mutex> lock(mutex_);
     asleep_until_ = kAwake;
   }
-  /// Without anything that arrives there is something to do at `time`.
+  /// There is something to do at `time`, even if nothing arrives.
   void WakeBefore(Time time) {
     std::unique_lock<std::mutex> lock(mutex_);
     if (time < asleep_until_) Arrived(lock);
@@ -5396,13 +5397,13 @@ class Inbox : public BranchResults {
     return mail_.Empty();
   }
 
-  /// Lets whoever waits look again.
+  /// Makes Wait check its condition again.
   void Interrupt() {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (waiting_ > 0) arrived_.notify_all();
   }
 
-  /// From now on only answers are taken.
+  /// From now on only results are taken.
   void Close() {
     const std::lock_guard<std::mutex> lock(mutex_);
     closed_ = true;
@@ -5429,7 +5430,7 @@ class Inbox : public BranchResults {
     if (!InBurst()) Arrived(lock);
   }
 
-  /// Tells who waits for it; lets the lock go, since on_wake is the program's.
+  /// Wakes the thread that waits; releases the lock first, since on_wake is code of the program.
   void Arrived(std::unique_lock<std::mutex>& lock) {
     if (waiting_ > 0) arrived_.notify_all();
     const bool wake = std::exchange(asleep_until_, kAwake) != kAwake;
@@ -5454,7 +5455,7 @@ class Inbox : public BranchResults {
   std::condition_variable arrived_;
   Mail mail_;
   int waiting_ = 0;
-  Time asleep_until_ = kAwake;  ///< of who polls
+  Time asleep_until_ = kAwake;  ///< of the poller
   bool closed_ = false;
   std::atomic<std::thread::id> burst_of_{std::thread::id()};
 };
@@ -6561,8 +6562,8 @@ class News {
 
 // ---- dtm/coordinator/state/loader.hpp ----------------------------------------------------------
 
-/// Brings unfinished transactions from the store into memory: after a restart, and what did not
-/// fit.
+/// Brings unfinished transactions from the store into memory: after a restart, and when there is
+/// room for those that did not fit.
 /// Needs: std, store. Threads: the thread that drives the loop.
 
 namespace dtm {
@@ -6577,13 +6578,13 @@ class Loader {
   /// When there is something to load; kNever if all that is unfinished is in memory.
   Time NextPass() const { return next_pass_; }
 
-  /// The next page of the pass, or nothing: as many as there is room for, and bytes of what they were asked to do, but
-  /// for the last one. `with_waiting`: there is room for those that are not due yet. The page may hold transactions that
+  /// The next page of the pass, or nothing: at most `room` transactions, and `bytes` of definitions, which only the last
+  /// one may exceed. `with_waiting`: there is room for those that are not due yet. The page may hold transactions that
   /// are in memory already.
   std::vector<Transaction> NextPage(Store& store, Time now, bool with_waiting, std::size_t room,
                                     std::size_t bytes) {
     if (next_pass_ > now || room == 0 || bytes == 0) return {};
-    // The first pass looks at all: if the wall clock was set back, due times may be far off.
+    // The first pass reads all of them: if the wall clock was set back, due times may be far off.
     const bool all = with_waiting || first_pass_;
     const std::size_t limit = (std::min)(kPage, room);
     if (cursor_.id == 0) left_behind_ = kNever;  // a pass begins; it finds them
@@ -6610,7 +6611,7 @@ class Loader {
   /// All that was unfinished has been in a page.
   bool HasSeenAll() const { return !first_pass_; }
 
-  /// A transaction that is due then leaves memory, or never came into it.
+  /// A transaction that is due then leaves memory, or did not come into it.
   void LeaveBehind(Time due) {
     left_behind_ = (std::min)(left_behind_, due);
     const bool between_passes = next_pass_ == kNever || cursor_.id == 0;
@@ -6636,14 +6637,14 @@ class Loader {
 
 // ---- dtm/coordinator/state/store_health.hpp ----------------------------------------------------
 
-/// Whether the store works, and when to try again after it did not.
+/// Whether the store works, and when to try again after a failure.
 /// Needs: std. Threads: the thread that drives the loop.
 
 namespace dtm {
 inline namespace v1 {
 
-/// After a failed commit: 10 ms, 20 ms, ... 1 s until the next try. Until one succeeds nothing
-/// leaves. While somebody else holds the lock of the store, every 5 ms; that is no failure until it lasts.
+/// After a failed commit the next try comes after 10 ms, 20 ms, ... 1 s. Until one succeeds nothing is
+/// released. While another connection holds the store's lock: every 5 ms; that counts as failure only if it lasts.
 class StoreHealth {
  public:
   bool Good() const { return failures_ == 0; }
@@ -6700,7 +6701,7 @@ class StoreHealth {
 
 // ---- dtm/coordinator/state/timers.hpp ----------------------------------------------------------
 
-/// Which transaction wants to be looked at when.
+/// When each transaction has to be looked at again.
 /// Needs: std. Threads: one owner.
 
 namespace dtm {
@@ -6708,8 +6709,8 @@ inline namespace v1 {
 
 struct ActiveTransaction;
 
-/// One timer per transaction in memory, in order of time. Nodes are used again: most transactions have one, for who
-/// waits for their end.
+/// One timer per transaction in memory, in order of time. Nodes are reused: most transactions have a timer, for those
+/// who wait for their end.
 class Timers {
  public:
   /// Replaces the timer at `old` by one at `time`; kNever is none.
@@ -7713,7 +7714,7 @@ class TurnState : public Answers {
 
 // ---- dtm/coordinator/state/not_stored.hpp ------------------------------------------------------
 
-/// What those are told whose change no commit has taken.
+/// The answers to callers whose change was not committed.
 /// Needs: std, store. Threads: the thread that drives the loop.
 
 namespace dtm {
@@ -7730,7 +7731,7 @@ inline bool MayBeStored(TurnState& state, const std::string& gid) {
   }
 }
 
-/// For who submitted it. Definite only if no earlier submission brought its gid into the store.
+/// The error for the submitter. Definite only if no earlier submission can have brought its gid into the store.
 inline std::exception_ptr NotTaken(TurnState& state, const std::string& gid,
                                    const std::string& why) {
   const bool maybe = MayBeStored(state, gid);
@@ -7741,7 +7742,7 @@ inline std::exception_ptr NotTaken(TurnState& state, const std::string& gid,
   return maybe ? Made<InDoubtError>(sentence) : Made<StoreError>(sentence);
 }
 
-/// A new one leaves memory, and those who wait for it are told why.
+/// Removes a fresh transaction from memory, and tells those who wait for it why.
 inline void RefuseFresh(TurnState& state, ActiveTransaction& active, const std::string& why) {
   const std::shared_ptr<const Definition> definition = active.transaction.definition;
   std::vector<Waiter> waiters = std::move(active.waiters);
@@ -7752,7 +7753,7 @@ inline void RefuseFresh(TurnState& state, ActiveTransaction& active, const std::
   for (Command& command : commands) command.waiter.Refuse(refusal);
 }
 
-/// While no change becomes durable: the stored status, but for who waits for a change.
+/// While no change becomes durable: the answer is the stored status, or an error for those who wait for a change.
 inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& gid,
                            const std::string& why) {
   if (waiter.when != AnswerWhen::kStored) {
@@ -8571,11 +8572,11 @@ class CollectStage {
   /// Stored records that could not be read so far; 101 are that many or more.
   std::size_t Damaged() const { return damaged_.size(); }
 
-  /// Whether something is not as it should be since no memory was left; asked once.
+  /// True if something could not be done for lack of memory; asking resets it.
   bool Incomplete() { return std::exchange(incomplete_, false); }
 
-  /// Takes unfinished transactions from the store, as far as there is room.
-  /// @throws StoreError
+  /// Loads unfinished transactions from the store, if there is room.
+  /// @throws StoreError  they cannot be read.
   void Load() {
     if (state_.Full() || !state_.context.may_call) return;
     const Time now = state_.context.now;
@@ -8605,7 +8606,7 @@ class CollectStage {
     ++recovered_;
   }
 
-  /// Once each, as far as anybody would read.
+  /// Logs each once, and only the first of many.
   void LogDamaged(const Transaction& stored) {
     if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.id).second) return;
     state_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
@@ -8648,7 +8649,7 @@ class CollectStage {
         incomplete_ ? state_.table.Find(submission.definition->gid) : nullptr;
     if (active != nullptr && active->Fresh() && !active->dirty) state_.RemoveFresh(*active);
   }
-  /// What it is for may have to be loaded: without room one is obeyed in a turn, and the others in the next.
+  /// A command may have to load its transaction: without room one command is obeyed in a turn, the others in later ones.
   void DoOrRefuse(Command& command) {
     OrInDoubt([&] {
       const bool full = state_.Overfull() && state_.health.MayTry(state_.context.now);
@@ -8658,7 +8659,7 @@ class CollectStage {
     });
   }
 
-  /// What no memory is left for is dropped, which answers it, and the others of the turn go on.
+  /// Without memory the item is dropped, which answers it (in doubt), and the turn goes on with the others.
   template <typename Function>
   void OrInDoubt(const Function& function) {
     try {
@@ -8668,7 +8669,7 @@ class CollectStage {
     }
   }
 
-  /// What would be waited for for ever if it did not happen, see Inbox::Done. Without memory it changes nothing.
+  /// For what must not be lost, see Inbox::Done: without memory it changes nothing, and is tried again.
   template <typename Function>
   void ForSure(const Function& function) {
     for (;;) {
@@ -8686,7 +8687,7 @@ class CollectStage {
     engine::Event event{engine::EventKind::kResult, arrived.call.row, std::move(arrived.result)};
     try {
       state_.Advance(*active, std::move(event));
-    } catch (const std::bad_alloc&) {  // it comes again
+    } catch (const std::bad_alloc&) {  // it will come again
       inbox_.Done(std::move(arrived.call), std::move(event.result));
     }
   }
@@ -8701,7 +8702,7 @@ class CollectStage {
     }
   }
 
-  /// Its record may have been replaced by the stored one: what had happened to it happens again.
+  /// Its record may have been replaced by the stored one: then its events are applied again.
   void AdvanceAgain(ActiveTransaction& active, engine::EventKind kind) {
     std::vector<AppliedEvent> events = std::exchange(active.events, {});
     ForSure([&] {
@@ -8712,8 +8713,8 @@ class CollectStage {
     }
   }
 
-  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, but for those who
-  /// wait for a change.
+  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, or an error for
+  /// those who wait for a change.
   void AnswerExpired(ActiveTransaction& active) {
     const std::string& gid = active.transaction.definition->gid;
     const auto expired = std::stable_partition(
@@ -8783,7 +8784,7 @@ class CollectStage {
     state_.AddWaiter(active, std::move(submission.waiter));
   }
 
-  /// What no commit has taken yet decides nothing: it may lose its gid to a stored record, or not
+  /// A transaction that is not committed yet decides nothing: its gid may turn out to be stored, or it may not
   /// become durable.
   void OnSubmittedTwiceInATurn(ActiveTransaction& active, Submission& submission) {
     const Definition& first = *active.transaction.definition;
@@ -8954,8 +8955,8 @@ class Conflicts {
 
 // ---- dtm/coordinator/loop/in_commit_work.hpp ---------------------------------------------------
 
-/// User code that runs inside a commit: Transact, and branches registered with RegisterInTransaction. Its writes, what
-/// follows from its result and everything else of the turn become durable together.
+/// User code that runs inside a commit: Transact, and branches registered with RegisterInTransaction. Its writes, the
+/// effects of its result and everything else in the turn become durable together.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
 
 namespace dtm {
@@ -8972,7 +8973,7 @@ class InCommitWork {
   /// How many ran in the open batch.
   std::size_t Ran() const { return transacts_ + branches_.size(); }
 
-  /// Of what is to be called once the turn is durable, takes the branches that run inside a commit.
+  /// Takes the branches that run inside a commit out of the calls that were to start after it.
   void TakeCalls() {
     ForEachActive(state_.to_release.touched,
                   [this](ActiveTransaction& active) { TakeCallsOf(active); });
@@ -8992,7 +8993,7 @@ class InCommitWork {
     }
   }
 
-  /// The batch is lost: memory is again as it was before, and all that ran is to run again.
+  /// The batch is lost: memory returns to its earlier state, and all works in it have to run again.
   void Undo() {
     branch_next_ = branch_was_next_;
     for (auto ran = branches_.rbegin(); ran != branches_.rend(); ++ran) {
@@ -9016,7 +9017,7 @@ class InCommitWork {
     added_.clear();
   }
 
-  /// The first one will not work out.
+  /// Refuses the first one.
   void GiveUpFirst(const std::exception_ptr& error, const std::string& problem) {
     if (Pending() && !BranchIsNext()) {
       AnswerWork({{}, error});
@@ -9026,8 +9027,8 @@ class InCommitWork {
     }
   }
 
-  /// The batch is not stored, and those who wait for a work are told, whether it ran in it or not: as with
-  /// submissions, nobody waits for the store to work again.
+  /// The batch is not stored. All who wait for a work are told, whether it ran in this batch or not: as with
+  /// submissions, nobody waits until the store works again.
   void Failed(const std::string& problem, bool in_doubt) {
     const std::size_t ran = transacts_;
     Undo();
@@ -9081,7 +9082,7 @@ class InCommitWork {
     }
   }
 
-  /// They take turns: a steady flow of one kind must not starve the other.
+  /// The two kinds take turns, so that a steady flow of one does not starve the other.
   bool BranchIsNext() const { return !TransactsLeft() || (branch_next_ && BranchesLeft()); }
   bool TransactsLeft() const { return state_.to_commit.works.size() > transacts_; }
   bool BranchesLeft() const { return state_.to_commit.branch_works.size() > branches_.size(); }
@@ -9101,7 +9102,7 @@ class InCommitWork {
     return state_.to_commit.branch_works.begin() + static_cast<std::ptrdiff_t>(branches_.size());
   }
 
-  /// Somebody waits for it: it was not stopped, and has no result from a commit that had been in doubt.
+  /// It is still wanted: it was not stopped, and has no result from a commit that had been in doubt.
   bool Wanted(const BranchWork& work) {
     const ActiveTransaction* active = Alive(work);
     return active != nullptr && work.row < active->transaction.branches.size() &&
@@ -9299,13 +9300,13 @@ inline namespace v1 {
 
 class Retention {
  public:
-  /// Both from the end of a transaction on; gids that are to go before their records are not kept.
+  /// Both count from the end of a transaction; gids that would go before their records are not kept.
   Retention(Duration keep_finished, Duration keep_gids)
       : keep_finished_(keep_finished), keep_gids_((std::max)(keep_gids, keep_finished)) {}
 
   Time NextTime() const { return (std::min)(next_, next_gids_); }
 
-  /// One step inside the open batch. Returns what is to be said about it, once: what could not be removed.
+  /// One step inside the open batch. Returns a sentence to log about records that could not be removed; each once.
   std::string RemoveSome(Store& store, Time now) {
     std::string problem;
     if (next_ <= now) {
@@ -9337,7 +9338,7 @@ class Retention {
   static constexpr Duration kLongestPauseOfGids =
       std::chrono::hours(24);  // a pass walks all of them
 
-  /// A pass over, the next one waits for a fraction of the time that things are kept.
+  /// After a pass the next one waits for a fraction of the time for which records are kept.
   static Duration Pause(Duration keep, Duration longest) {
     return (std::min)((std::max)(keep / 100, kShortestPause), longest);
   }
@@ -9582,15 +9583,15 @@ class CommitStage {
 
 // ---- dtm/coordinator/parts/alerts.hpp ----------------------------------------------------------
 
-/// Alerts on their way to Options::on_alert: off the loop, one after the other, never too many.
+/// Gives alerts to Options::on_alert: outside the loop, one after the other, with a bounded queue.
 /// Needs: std. Threads: thread-safe. Without StartThread they run where RunWaiting is called.
 /// Protocol: §3 (alert), off the path of the transactions (§12, W9).
 
 namespace dtm {
 inline namespace v1 {
 
-/// Not the pool of functions: who is told may hang, and must not take threads from branches or count
-/// as one of them.
+/// It does not use the pool of functions: on_alert may hang, and must not take threads from branches or
+/// count as a branch.
 class Alerts {
  public:
   static constexpr std::size_t kMaxWaiting = 1000;
@@ -9603,7 +9604,7 @@ class Alerts {
   Alerts(const Alerts&) = delete;
   Alerts& operator=(const Alerts&) = delete;
 
-  /// From now on they run on a thread of their own.
+  /// From now on alerts run on a thread of their own.
   void StartThread() {
     if (!options_.on_alert) return;
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -9611,7 +9612,7 @@ class Alerts {
     threaded_ = true;
   }
 
-  /// Returns at once; what does not fit is dropped.
+  /// Returns at once; alerts that do not fit are dropped.
   void Tell(std::vector<std::shared_ptr<const Alert>> alerts) {
     bool began_to_drop = false;
     {
@@ -9634,17 +9635,17 @@ class Alerts {
     }
   }
 
-  /// Without a thread: runs what waits, here. Does nothing inside on_alert. True: there is more to run.
+  /// Without a thread: runs the waiting alerts in this thread. Does nothing inside on_alert. True: there are more.
   bool RunWaiting() {
     std::unique_lock<std::mutex> lock(mutex_);
     if (threaded_ || running_) return false;
-    // What is told meanwhile is for the next time.
+    // Alerts that come meanwhile run next time.
     for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
       RunOne(lock);
     return !threaded_ && !running_ && !waiting_.empty();
   }
 
-  /// Drops what has not begun and waits for the one that runs. False: it still runs.
+  /// Drops the alerts that have not begun, and waits for the one that runs. False: it is still running.
   bool Stop(Clock& clock, Time until) {
     BeginNothingNew();
     std::unique_lock<std::mutex> lock(mutex_);
@@ -9861,8 +9862,8 @@ class ReleaseStage {
 
 // ---- dtm/coordinator/loop/sweep.hpp ------------------------------------------------------------
 
-/// Looks now and then for transactions in memory with which nothing would go on, and sets them going. There are none
-/// unless a turn was broken off (no memory was left) or this library has a fault, which the log then tells.
+/// Looks now and then for transactions in memory that would never continue, and sets them going. There are none
+/// unless a turn was broken off (no memory was left) or this library has a fault; the log says so.
 /// Needs: std. Threads: the thread that drives the loop.
 
 namespace dtm {
@@ -9892,7 +9893,7 @@ class Sweep {
  private:
   static constexpr Duration kEvery = std::chrono::seconds(30);
 
-  /// A list that lacks some of those whose flag says that they are in it.
+  /// Restores a list that lacks transactions whose flag says that they are in it.
   void Complete(std::vector<ActiveTransaction*>& list, bool ActiveTransaction::*flag) {
     std::size_t flagged = 0;
     state_.table.ForEach([&](const ActiveTransaction& active) { flagged += active.*flag ? 1 : 0; });
@@ -9904,7 +9905,7 @@ class Sweep {
     list.swap(complete);
   }
 
-  /// Branches that run inside a commit: called, and in no queue.
+  /// Queues branches that run inside a commit, were called, and are in no queue.
   void QueueLostWorks() {
     std::set<std::pair<std::size_t, std::size_t>> queued;
     for (const BranchWork& work : state_.to_commit.branch_works)
@@ -9926,7 +9927,7 @@ class Sweep {
     });
   }
 
-  /// A commit, the release, an answer, a timer, the next turn or somebody will come to it.
+  /// True if something will continue it: a commit, the release, a result, a timer, the next turn or a person.
   bool GoesOn(const ActiveTransaction& active) const {
     const Transaction& transaction = active.transaction;
     if (active.dirty) return true;
@@ -9942,7 +9943,7 @@ class Sweep {
   void SetGoing(ActiveTransaction& active) {
     Tell(active);
     if (!active.Fresh()) {
-      // Perhaps it was lost before it was looked at for the first time; nothing of it is out.
+      // Perhaps it was lost before it was advanced for the first time; no call of it is running.
       state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
                                                engine::EventKind::kLoaded);
       return;
@@ -10169,7 +10170,7 @@ class Loop {
 
 // ---- dtm/coordinator/loop/url_calls.hpp --------------------------------------------------------
 
-/// Who calls URLs, for the loop and for those who call a branch themselves and wait for its answer.
+/// The caller of URLs, for the loop and for initiators that call a branch themselves and wait for its result.
 /// Needs: std. Threads: thread-safe; Use and Stop come once.
 
 namespace dtm {
@@ -10181,12 +10182,12 @@ class UrlCalls {
     owned_ = std::move(caller);
     caller_ = owned_.get();
   }
-  /// Null: nobody calls URLs.
+  /// Null: this program calls no URLs.
   BranchCaller* Get() const { return caller_; }
 
-  /// One call for somebody who waits for its answer. `drive` lets everything else go on meanwhile, and says when that
-  /// is wanted again.
-  /// @throws LogicError  nobody calls URLs.
+  /// One call, for a thread that waits for its result. `drive` drives the coordinator meanwhile, and returns when to do so
+  /// again.
+  /// @throws LogicError  this program calls no URLs.
   template <typename Drive>
   Result CallOnce(BranchCall call, Clock& clock, const Drive& drive) {
     BranchCaller* const caller = caller_;
@@ -10198,7 +10199,7 @@ class UrlCalls {
     One one;
     caller->Call({std::move(call)}, one);
     std::unique_lock<std::mutex> lock(one.mutex);
-    // A caller that was stopped answers nothing any more.
+    // A caller that was stopped delivers no more results.
     while (!one.result && !stopped_) {
       lock.unlock();
       const Time next = drive();
@@ -10208,7 +10209,7 @@ class UrlCalls {
     return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
   }
 
-  /// Afterwards no call is answered any more.
+  /// Afterwards no more results are delivered.
   void Stop() {
     if (owned_ != nullptr) owned_->Stop();
     stopped_ = true;
@@ -11072,7 +11073,7 @@ class EmbeddedEndpoint : public Operations {
 
 // ---- dtm/coordinator/functions/typed_function.hpp ----------------------------------------------
 
-/// From a function with a payload type of its own to one the registry can keep.
+/// Turns a function with its own payload type into one that the registry can keep.
 /// Needs: nlohmann/json. Threads: the result runs on any thread; the function has to allow that.
 
 namespace dtm {
@@ -11142,8 +11143,8 @@ Result Call(const Function& function, const std::string& text, const Caller& cal
 }  // namespace typed_function
 
 /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; it returns nothing (success)
-/// or a Result. An empty one stays empty. No payload at all is null. A payload that does not parse as T is a temporary error, not the function's
-/// failure.
+/// or a Result. An empty function stays empty. No payload is null. A payload that cannot be read as T is a temporary
+/// error, not a Failure.
 template <typename T, typename Function>
 BranchFunction EraseType(Function function) {
   typed_function::Check<T, Function>();

@@ -1,4 +1,4 @@
-/// A branch function as the registry keeps it: its payload type erased.
+/// Branch functions as they are registered, with their payload types erased.
 /// Needs: std. Threads: values; a function runs on any thread.
 #pragma once
 
@@ -13,7 +13,7 @@
 namespace dtm {
 inline namespace v1 {
 
-/// For whom a function is called; most do not ask, and making it costs more than calling them.
+/// Gives a function the BranchInfo of its call if it asks. Most do not, and making one costs more than the call.
 class Caller {
  public:
   explicit Caller(const BranchCall& call) : call_(&call) {}
@@ -32,13 +32,13 @@ using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
 using TransactionFunction =
     std::function<Result(const WorkContext&, const std::string&, const Caller&)>;
 
-/// What is said where a name is registered twice.
+/// The error of a name that is registered twice.
 inline std::string NameTaken(const std::string& name) {
   return "a branch function named '" + name +
          "' is registered already; give each function a name of its own";
 }
 
-/// The result of a call whose function this program has not registered: it waits until it has.
+/// The result of a call whose function is not registered in this program: it waits until it is.
 inline Result NotRegistered(const BranchCall& call) {
   return Result::NoHandler(IfThereIsMemory([&] {
     return "waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +

@@ -1,4 +1,4 @@
-/// Which call of a function begins next: a queue per function, in turn, and no function takes all threads.
+/// Decides which call of a function begins next: each function has a queue, they take turns, and none takes all threads.
 /// Needs: std. Threads: none inside; the caller holds its own lock.
 #pragma once
 
@@ -17,12 +17,12 @@
 namespace dtm {
 inline namespace v1 {
 
-/// Functions that block delay no others, however many they are: one of which no call runs may always begin, even beyond
-/// the maximum; for more a function takes at most half of the threads that the others leave. So never more run than the
-/// maximum and one of each function.
+/// Functions that block delay no others. A function of which no call runs may always begin one, even beyond the maximum;
+/// beyond that first call it takes at most half of the threads that the others leave. So at most the maximum, and one more
+/// of each function, run at a time.
 class FunctionQueue {
  public:
-  /// A function and its calls. Stays for ever.
+  /// A function and its calls. It is never removed.
   class Entry {
    public:
     const BranchFunction& Function() const { return function_; }
@@ -33,7 +33,7 @@ class FunctionQueue {
     BranchFunction function_;
     std::deque<BranchCall> waiting_;
     std::size_t running_ = 0;
-    Entry* next_ = nullptr;  // in the ring; null: it is not in it
+    Entry* next_ = nullptr;  // in the ring; null: it is not in the ring
   };
 
   FunctionQueue(std::size_t max_threads, std::size_t max_per_function)
@@ -73,7 +73,7 @@ class FunctionQueue {
     return nullptr;
   }
 
-  /// A call of what Next has just returned; Ended must follow.
+  /// Takes a call of the function that Next has just returned; Ended must follow.
   BranchCall Take() {
     Entry& entry = *last_->next_;
     BranchCall call = std::move(entry.waiting_.front());
@@ -89,7 +89,7 @@ class FunctionQueue {
     return call;
   }
 
-  /// True: others may begin now that had to wait for it.
+  /// True: other calls, which had to wait for this one, may begin now.
   bool Ended(Entry& entry) {
     --running_;
     --entry.running_;

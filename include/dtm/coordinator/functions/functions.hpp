@@ -28,8 +28,9 @@
 namespace dtm {
 inline namespace v1 {
 
-/// Runs functions on a pool that grows while calls wait and shrinks when threads idle. Functions that block delay no
-/// others, see FunctionQueue; for one of which none runs there is a thread beyond `max_threads` if need be.
+/// The functions by name, and the pool that runs them. It is not a ThreadPool: it grows only when all running functions
+/// have blocked for a while, takes the calls of functions in turn (FunctionQueue), works without threads too, and on Stop
+/// drops what has not begun.
 class Functions : public BranchCaller {
  public:
   Functions(std::size_t max_threads, std::size_t max_per_function)
@@ -49,7 +50,7 @@ class Functions : public BranchCaller {
     }
   }
 
-  /// Calls of names that are not registered here go there; before the first call.
+  /// Calls of names that are not registered here go there. Set it before the first call.
   void ElseCall(BranchCaller& others) { else_ = &others; }
 
   void Call(std::vector<BranchCall> calls, BranchResults& results) override {
@@ -99,12 +100,12 @@ class Functions : public BranchCaller {
     min_threads_ = threads_.Count();
   }
 
-  /// Adds threads if calls have waited for `kPatience` while none was taken up: all that run are
-  /// blocked. Returns when to look again.
+  /// Adds threads if no waiting call has begun for `kPatience`, because all running ones block. Returns when to look
+  /// again.
   Time Grow(Time now) {
     const std::lock_guard<std::mutex> lock(mutex_);
     const FunctionQueue::Entry* next = threaded_ ? Next() : nullptr;
-    if (next != nullptr && idle_ > 0) return now + kPatience;  // somebody wakes up to take it
+    if (next != nullptr && idle_ > 0) return now + kPatience;  // an idle thread will take it
     const bool starves = next != nullptr && next->Running() == 0;
     const std::size_t most = starves ? (std::max)(max_threads_, running_.size() + 1) : max_threads_;
     if (next == nullptr || threads_.Count() >= most) {
@@ -120,17 +121,17 @@ class Functions : public BranchCaller {
       stalled_since_ = now;
       try {
         for (std::size_t i = 0; i < more; ++i) AddThread();
-      } catch (const std::exception&) {  // no thread to be had now; the ones there are go on
+      } catch (const std::exception&) {  // no new thread now; the others go on
       }
     }
     return now + kPatience;
   }
 
-  /// Without threads: runs what is queued, here. Returns false if there was nothing.
+  /// Without threads: runs the queued calls in this thread. False: there were none.
   bool RunQueued() {
     std::unique_lock<std::mutex> lock(mutex_);
     if (threaded_ || queue_.Waiting() == 0) return false;
-    // What a function submits may queue more calls; those are for the next time.
+    // A function may submit and so queue more calls; those run next time.
     for (std::size_t n = queue_.Waiting(); n > 0; --n) {
       FunctionQueue::Entry* entry = Next();
       if (entry == nullptr) break;
@@ -146,14 +147,14 @@ class Functions : public BranchCaller {
            running_.end();
   }
 
-  /// Calls that are running; what is queued is not counted.
+  /// The number of running calls; queued ones are not counted.
   std::size_t Running() { return Load().in_flight; }
   CallLoad Load() override {
     const std::lock_guard<std::mutex> lock(mutex_);
     return {running_.size(), queue_.Waiting(), {}};
   }
 
-  /// Drops what has not begun, waits for the functions that run, joins the threads.
+  /// Drops the calls that have not begun, waits for the running ones, joins the threads.
   void Stop() override {
     ThreadList threads;
     {
@@ -166,13 +167,13 @@ class Functions : public BranchCaller {
     threads.JoinAll();
   }
 
-  /// From now on no function begins; what comes is answered NotSent.
+  /// From now on no call begins; new ones get the result NotSent.
   void BeginNothingNew() {
     const std::lock_guard<std::mutex> lock(mutex_);
     refusing_ = true;
   }
 
-  /// Answers what waits NotSent, once nothing begins any more.
+  /// Gives waiting calls the result NotSent, after BeginNothingNew.
   void RefuseWaiting() {
     std::vector<BranchCall> calls;
     BranchResults* results = nullptr;
@@ -229,7 +230,7 @@ class Functions : public BranchCaller {
     }
   }
 
-  /// Takes a call of what Next has just returned, and runs it without the lock.
+  /// Takes a call of the function that Next has just returned, and runs it without the lock.
   void RunOne(FunctionQueue::Entry& entry, std::unique_lock<std::mutex>& lock) {
     try {
       if (running_.size() == running_.capacity()) running_.reserve(2 * running_.size() + 4);

@@ -17,7 +17,7 @@
 namespace dtm {
 inline namespace v1 {
 
-/// Who calls them, and when, is in InCommitWork. They have names of their own, apart from those of Functions.
+/// InCommitWork calls them. Their names are separate from those of Functions.
 class TransactionFunctions {
  public:
   /// @throws LogicError  the name is empty or taken.
@@ -27,7 +27,7 @@ class TransactionFunctions {
     if (!functions_.emplace(name, std::move(function)).second) throw LogicError(NameTaken(name));
   }
 
-  /// Here and now, with the connection of the open batch.
+  /// Runs the function in this thread, with the connection of the open batch.
   /// @throws LogicError  the function takes a connection that the store does not have; and what it throws itself.
   Result Run(const BranchCall& call, const WorkContext& connection) {
     std::unique_lock<std::mutex> lock(mutex_);

@@ -1,4 +1,4 @@
-/// From a function with a payload type of its own to one the registry can keep.
+/// Turns a function with its own payload type into one that the registry can keep.
 /// Needs: nlohmann/json. Threads: the result runs on any thread; the function has to allow that.
 #pragma once
 
@@ -84,8 +84,8 @@ Result Call(const Function& function, const std::string& text, const Caller& cal
 }  // namespace typed_function
 
 /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; it returns nothing (success)
-/// or a Result. An empty one stays empty. No payload at all is null. A payload that does not parse as T is a temporary error, not the function's
-/// failure.
+/// or a Result. An empty function stays empty. No payload is null. A payload that cannot be read as T is a temporary
+/// error, not a Failure.
 template <typename T, typename Function>
 BranchFunction EraseType(Function function) {
   typed_function::Check<T, Function>();

@@ -63,11 +63,11 @@ class CollectStage {
   /// Stored records that could not be read so far; 101 are that many or more.
   std::size_t Damaged() const { return damaged_.size(); }
 
-  /// Whether something is not as it should be since no memory was left; asked once.
+  /// True if something could not be done for lack of memory; asking resets it.
   bool Incomplete() { return std::exchange(incomplete_, false); }
 
-  /// Takes unfinished transactions from the store, as far as there is room.
-  /// @throws StoreError
+  /// Loads unfinished transactions from the store, if there is room.
+  /// @throws StoreError  they cannot be read.
   void Load() {
     if (state_.Full() || !state_.context.may_call) return;
     const Time now = state_.context.now;
@@ -97,7 +97,7 @@ class CollectStage {
     ++recovered_;
   }
 
-  /// Once each, as far as anybody would read.
+  /// Logs each once, and only the first of many.
   void LogDamaged(const Transaction& stored) {
     if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.id).second) return;
     state_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
@@ -140,7 +140,7 @@ class CollectStage {
         incomplete_ ? state_.table.Find(submission.definition->gid) : nullptr;
     if (active != nullptr && active->Fresh() && !active->dirty) state_.RemoveFresh(*active);
   }
-  /// What it is for may have to be loaded: without room one is obeyed in a turn, and the others in the next.
+  /// A command may have to load its transaction: without room one command is obeyed in a turn, the others in later ones.
   void DoOrRefuse(Command& command) {
     OrInDoubt([&] {
       const bool full = state_.Overfull() && state_.health.MayTry(state_.context.now);
@@ -150,7 +150,7 @@ class CollectStage {
     });
   }
 
-  /// What no memory is left for is dropped, which answers it, and the others of the turn go on.
+  /// Without memory the item is dropped, which answers it (in doubt), and the turn goes on with the others.
   template <typename Function>
   void OrInDoubt(const Function& function) {
     try {
@@ -160,7 +160,7 @@ class CollectStage {
     }
   }
 
-  /// What would be waited for for ever if it did not happen, see Inbox::Done. Without memory it changes nothing.
+  /// For what must not be lost, see Inbox::Done: without memory it changes nothing, and is tried again.
   template <typename Function>
   void ForSure(const Function& function) {
     for (;;) {
@@ -178,7 +178,7 @@ class CollectStage {
     engine::Event event{engine::EventKind::kResult, arrived.call.row, std::move(arrived.result)};
     try {
       state_.Advance(*active, std::move(event));
-    } catch (const std::bad_alloc&) {  // it comes again
+    } catch (const std::bad_alloc&) {  // it will come again
       inbox_.Done(std::move(arrived.call), std::move(event.result));
     }
   }
@@ -193,7 +193,7 @@ class CollectStage {
     }
   }
 
-  /// Its record may have been replaced by the stored one: what had happened to it happens again.
+  /// Its record may have been replaced by the stored one: then its events are applied again.
   void AdvanceAgain(ActiveTransaction& active, engine::EventKind kind) {
     std::vector<AppliedEvent> events = std::exchange(active.events, {});
     ForSure([&] {
@@ -204,8 +204,8 @@ class CollectStage {
     }
   }
 
-  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, but for those who
-  /// wait for a change.
+  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, or an error for
+  /// those who wait for a change.
   void AnswerExpired(ActiveTransaction& active) {
     const std::string& gid = active.transaction.definition->gid;
     const auto expired = std::stable_partition(
@@ -275,7 +275,7 @@ class CollectStage {
     state_.AddWaiter(active, std::move(submission.waiter));
   }
 
-  /// What no commit has taken yet decides nothing: it may lose its gid to a stored record, or not
+  /// A transaction that is not committed yet decides nothing: its gid may turn out to be stored, or it may not
   /// become durable.
   void OnSubmittedTwiceInATurn(ActiveTransaction& active, Submission& submission) {
     const Definition& first = *active.transaction.definition;

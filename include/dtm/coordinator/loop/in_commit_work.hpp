@@ -1,5 +1,5 @@
-/// User code that runs inside a commit: Transact, and branches registered with RegisterInTransaction. Its writes, what
-/// follows from its result and everything else of the turn become durable together.
+/// User code that runs inside a commit: Transact, and branches registered with RegisterInTransaction. Its writes, the
+/// effects of its result and everything else in the turn become durable together.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
 #pragma once
 
@@ -37,7 +37,7 @@ class InCommitWork {
   /// How many ran in the open batch.
   std::size_t Ran() const { return transacts_ + branches_.size(); }
 
-  /// Of what is to be called once the turn is durable, takes the branches that run inside a commit.
+  /// Takes the branches that run inside a commit out of the calls that were to start after it.
   void TakeCalls() {
     ForEachActive(state_.to_release.touched,
                   [this](ActiveTransaction& active) { TakeCallsOf(active); });
@@ -57,7 +57,7 @@ class InCommitWork {
     }
   }
 
-  /// The batch is lost: memory is again as it was before, and all that ran is to run again.
+  /// The batch is lost: memory returns to its earlier state, and all works in it have to run again.
   void Undo() {
     branch_next_ = branch_was_next_;
     for (auto ran = branches_.rbegin(); ran != branches_.rend(); ++ran) {
@@ -81,7 +81,7 @@ class InCommitWork {
     added_.clear();
   }
 
-  /// The first one will not work out.
+  /// Refuses the first one.
   void GiveUpFirst(const std::exception_ptr& error, const std::string& problem) {
     if (Pending() && !BranchIsNext()) {
       AnswerWork({{}, error});
@@ -91,8 +91,8 @@ class InCommitWork {
     }
   }
 
-  /// The batch is not stored, and those who wait for a work are told, whether it ran in it or not: as with
-  /// submissions, nobody waits for the store to work again.
+  /// The batch is not stored. All who wait for a work are told, whether it ran in this batch or not: as with
+  /// submissions, nobody waits until the store works again.
   void Failed(const std::string& problem, bool in_doubt) {
     const std::size_t ran = transacts_;
     Undo();
@@ -146,7 +146,7 @@ class InCommitWork {
     }
   }
 
-  /// They take turns: a steady flow of one kind must not starve the other.
+  /// The two kinds take turns, so that a steady flow of one does not starve the other.
   bool BranchIsNext() const { return !TransactsLeft() || (branch_next_ && BranchesLeft()); }
   bool TransactsLeft() const { return state_.to_commit.works.size() > transacts_; }
   bool BranchesLeft() const { return state_.to_commit.branch_works.size() > branches_.size(); }
@@ -166,7 +166,7 @@ class InCommitWork {
     return state_.to_commit.branch_works.begin() + static_cast<std::ptrdiff_t>(branches_.size());
   }
 
-  /// Somebody waits for it: it was not stopped, and has no result from a commit that had been in doubt.
+  /// It is still wanted: it was not stopped, and has no result from a commit that had been in doubt.
   bool Wanted(const BranchWork& work) {
     const ActiveTransaction* active = Alive(work);
     return active != nullptr && work.row < active->transaction.branches.size() &&

@@ -16,13 +16,13 @@ inline namespace v1 {
 
 class Retention {
  public:
-  /// Both from the end of a transaction on; gids that are to go before their records are not kept.
+  /// Both count from the end of a transaction; gids that would go before their records are not kept.
   Retention(Duration keep_finished, Duration keep_gids)
       : keep_finished_(keep_finished), keep_gids_((std::max)(keep_gids, keep_finished)) {}
 
   Time NextTime() const { return (std::min)(next_, next_gids_); }
 
-  /// One step inside the open batch. Returns what is to be said about it, once: what could not be removed.
+  /// One step inside the open batch. Returns a sentence to log about records that could not be removed; each once.
   std::string RemoveSome(Store& store, Time now) {
     std::string problem;
     if (next_ <= now) {
@@ -54,7 +54,7 @@ class Retention {
   static constexpr Duration kLongestPauseOfGids =
       std::chrono::hours(24);  // a pass walks all of them
 
-  /// A pass over, the next one waits for a fraction of the time that things are kept.
+  /// After a pass the next one waits for a fraction of the time for which records are kept.
   static Duration Pause(Duration keep, Duration longest) {
     return (std::min)((std::max)(keep / 100, kShortestPause), longest);
   }

@@ -1,5 +1,5 @@
-/// Looks now and then for transactions in memory with which nothing would go on, and sets them going. There are none
-/// unless a turn was broken off (no memory was left) or this library has a fault, which the log then tells.
+/// Looks now and then for transactions in memory that would never continue, and sets them going. There are none
+/// unless a turn was broken off (no memory was left) or this library has a fault; the log says so.
 /// Needs: std. Threads: the thread that drives the loop.
 #pragma once
 
@@ -43,7 +43,7 @@ class Sweep {
  private:
   static constexpr Duration kEvery = std::chrono::seconds(30);
 
-  /// A list that lacks some of those whose flag says that they are in it.
+  /// Restores a list that lacks transactions whose flag says that they are in it.
   void Complete(std::vector<ActiveTransaction*>& list, bool ActiveTransaction::*flag) {
     std::size_t flagged = 0;
     state_.table.ForEach([&](const ActiveTransaction& active) { flagged += active.*flag ? 1 : 0; });
@@ -55,7 +55,7 @@ class Sweep {
     list.swap(complete);
   }
 
-  /// Branches that run inside a commit: called, and in no queue.
+  /// Queues branches that run inside a commit, were called, and are in no queue.
   void QueueLostWorks() {
     std::set<std::pair<std::size_t, std::size_t>> queued;
     for (const BranchWork& work : state_.to_commit.branch_works)
@@ -77,7 +77,7 @@ class Sweep {
     });
   }
 
-  /// A commit, the release, an answer, a timer, the next turn or somebody will come to it.
+  /// True if something will continue it: a commit, the release, a result, a timer, the next turn or a person.
   bool GoesOn(const ActiveTransaction& active) const {
     const Transaction& transaction = active.transaction;
     if (active.dirty) return true;
@@ -93,7 +93,7 @@ class Sweep {
   void SetGoing(ActiveTransaction& active) {
     Tell(active);
     if (!active.Fresh()) {
-      // Perhaps it was lost before it was looked at for the first time; nothing of it is out.
+      // Perhaps it was lost before it was advanced for the first time; no call of it is running.
       state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
                                                engine::EventKind::kLoaded);
       return;

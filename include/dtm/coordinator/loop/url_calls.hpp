@@ -1,4 +1,4 @@
-/// Who calls URLs, for the loop and for those who call a branch themselves and wait for its answer.
+/// The caller of URLs, for the loop and for initiators that call a branch themselves and wait for its result.
 /// Needs: std. Threads: thread-safe; Use and Stop come once.
 #pragma once
 
@@ -25,12 +25,12 @@ class UrlCalls {
     owned_ = std::move(caller);
     caller_ = owned_.get();
   }
-  /// Null: nobody calls URLs.
+  /// Null: this program calls no URLs.
   BranchCaller* Get() const { return caller_; }
 
-  /// One call for somebody who waits for its answer. `drive` lets everything else go on meanwhile, and says when that
-  /// is wanted again.
-  /// @throws LogicError  nobody calls URLs.
+  /// One call, for a thread that waits for its result. `drive` drives the coordinator meanwhile, and returns when to do so
+  /// again.
+  /// @throws LogicError  this program calls no URLs.
   template <typename Drive>
   Result CallOnce(BranchCall call, Clock& clock, const Drive& drive) {
     BranchCaller* const caller = caller_;
@@ -42,7 +42,7 @@ class UrlCalls {
     One one;
     caller->Call({std::move(call)}, one);
     std::unique_lock<std::mutex> lock(one.mutex);
-    // A caller that was stopped answers nothing any more.
+    // A caller that was stopped delivers no more results.
     while (!one.result && !stopped_) {
       lock.unlock();
       const Time next = drive();
@@ -52,7 +52,7 @@ class UrlCalls {
     return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
   }
 
-  /// Afterwards no call is answered any more.
+  /// Afterwards no more results are delivered.
   void Stop() {
     if (owned_ != nullptr) owned_->Stop();
     stopped_ = true;

@@ -1,4 +1,4 @@
-/// Alerts on their way to Options::on_alert: off the loop, one after the other, never too many.
+/// Gives alerts to Options::on_alert: outside the loop, one after the other, with a bounded queue.
 /// Needs: std. Threads: thread-safe. Without StartThread they run where RunWaiting is called.
 /// Protocol: §3 (alert), off the path of the transactions (§12, W9).
 #pragma once
@@ -21,8 +21,8 @@
 namespace dtm {
 inline namespace v1 {
 
-/// Not the pool of functions: who is told may hang, and must not take threads from branches or count
-/// as one of them.
+/// It does not use the pool of functions: on_alert may hang, and must not take threads from branches or
+/// count as a branch.
 class Alerts {
  public:
   static constexpr std::size_t kMaxWaiting = 1000;
@@ -35,7 +35,7 @@ class Alerts {
   Alerts(const Alerts&) = delete;
   Alerts& operator=(const Alerts&) = delete;
 
-  /// From now on they run on a thread of their own.
+  /// From now on alerts run on a thread of their own.
   void StartThread() {
     if (!options_.on_alert) return;
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -43,7 +43,7 @@ class Alerts {
     threaded_ = true;
   }
 
-  /// Returns at once; what does not fit is dropped.
+  /// Returns at once; alerts that do not fit are dropped.
   void Tell(std::vector<std::shared_ptr<const Alert>> alerts) {
     bool began_to_drop = false;
     {
@@ -66,17 +66,17 @@ class Alerts {
     }
   }
 
-  /// Without a thread: runs what waits, here. Does nothing inside on_alert. True: there is more to run.
+  /// Without a thread: runs the waiting alerts in this thread. Does nothing inside on_alert. True: there are more.
   bool RunWaiting() {
     std::unique_lock<std::mutex> lock(mutex_);
     if (threaded_ || running_) return false;
-    // What is told meanwhile is for the next time.
+    // Alerts that come meanwhile run next time.
     for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
       RunOne(lock);
     return !threaded_ && !running_ && !waiting_.empty();
   }
 
-  /// Drops what has not begun and waits for the one that runs. False: it still runs.
+  /// Drops the alerts that have not begun, and waits for the one that runs. False: it is still running.
   bool Stop(Clock& clock, Time until) {
     BeginNothingNew();
     std::unique_lock<std::mutex> lock(mutex_);

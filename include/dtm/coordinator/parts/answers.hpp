@@ -1,4 +1,4 @@
-/// How those who asked get their answer: once, whatever happens.
+/// How callers get their answers: exactly once, whatever happens.
 /// Needs: std. Threads: any, one at a time for each.
 #pragma once
 
@@ -16,11 +16,11 @@
 namespace dtm {
 inline namespace v1 {
 
-/// Somebody was promised an answer and gets one. From when the inbox has taken it, that is so even if it is dropped (no
-/// memory was left to go on with it): then the outcome is in doubt.
+/// The promise of an answer to a caller. Once the inbox has taken it, it is kept even if it is dropped (because no memory
+/// was left): then the answer is that the outcome is in doubt.
 class Promise {
  public:
-  Promise() = default;  ///< nobody wants the answer
+  Promise() = default;  ///< nobody wants an answer
   Promise(Promise&& other) noexcept
       : callback_(std::move(other.callback_)), binds_(std::exchange(other.binds_, false)) {
     if (other.callback_) other.callback_ = nullptr;  // most libraries have done so
@@ -31,7 +31,7 @@ class Promise {
     binds_ = std::exchange(other.binds_, false);
     return *this;
   }
-  /// Of one that was not taken by the inbox yet.
+  /// Of a promise that the inbox has not taken yet.
   Promise& operator=(AnswerCallback callback) {
     callback_.swap(callback);
     return *this;
@@ -43,7 +43,7 @@ class Promise {
   /// Not answered yet.
   bool Open() const { return callback_ != nullptr; }
   void Bind() { binds_ = Open(); }
-  /// Gives the answer, if nobody has: whatever the callback throws stops nobody.
+  /// Gives the answer, unless it was given. Exceptions of the callback are ignored.
   void Keep(const Answer& answer) noexcept {
     if (!callback_) return;
     const AnswerCallback callback = std::exchange(callback_, nullptr);
@@ -54,7 +54,7 @@ class Promise {
     }
   }
 
-  /// The answer if there is no memory for a better one. It is made when it is first asked for.
+  /// The answer if there is no memory for a better one. It is made at the first call.
   static const std::exception_ptr& InDoubt() {
     static const std::exception_ptr in_doubt = std::make_exception_ptr(
         InDoubtError("no memory was left for the answer, so what was asked for may or may not be "
@@ -84,12 +84,12 @@ enum class AnswerWhen {
   kFinished  ///< once it has ended
 };
 
-/// Somebody who waits for an answer about a transaction.
+/// A caller who waits for an answer about a transaction.
 struct Waiter {
   AnswerWhen when = AnswerWhen::kStored;
   bool failure_is_error = false;  ///< a rollback is told as FailureError
-  bool submits = false;           ///< a status in which it is not submitted yet is no answer
-  Time deadline = kNever;         ///< then it is answered with the status there is
+  bool submits = false;           ///< the answer must not be a status before the submit
+  Time deadline = kNever;         ///< then the answer is the present status
   Promise promise{};
 
   /// Answers in the form that was promised.
@@ -105,7 +105,7 @@ struct Waiter {
 };
 
 struct Answers {
-  /// What must not stop the loop if it throws.
+  /// Runs what must not stop the loop if it throws.
   template <typename Function>
   static void Protected(const Function& function) noexcept {
     try {

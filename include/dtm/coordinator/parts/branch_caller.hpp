@@ -1,4 +1,4 @@
-/// How the coordinator calls branches: one interface, implemented by the pool of functions, by the
+/// How the coordinator calls branches: an interface, implemented by the pool of functions, by the
 /// HTTP client and by tests.
 /// Needs: std. Threads: Call and Stop come from the thread that drives the loop; results may be
 /// delivered from any thread, also from inside Call.
@@ -22,24 +22,24 @@
 namespace dtm {
 inline namespace v1 {
 
-/// One call to make. It shares the definition, so nothing is copied and the transaction may leave
+/// One call to make. It shares the definition, so nothing is copied, and the transaction may leave
 /// memory meanwhile.
 struct BranchCall {
   std::shared_ptr<const Definition> definition;
   std::size_t row = 0;   ///< index of the row, see Transaction
   Duration timeout{};    ///< total deadline of a call by URL, from when it is sent
-  Duration late{};       ///< of a call by URL: what it has waited already of the time to be sent
+  Duration late{};       ///< of a URL call: how long it has waited already
   std::size_t slot = 0;  ///< whose call it is, see ActiveTable
   std::uint64_t generation = 0;
-  bool keep_body = false;  ///< the answer's body is wanted, as the text of a success
+  bool keep_body = false;  ///< a success needs the body of the reply as its text
 
   const std::string& Url() const { return UrlOf(*definition, row); }
   const std::string& Payload() const { return PayloadOf(*definition, row); }
   BranchInfo Info() const { return InfoOf(*definition, row); }
 };
 
-/// A call that an initiator makes itself, as a call that BranchCallers make. `coordinator`: the url that is
-/// told to the branch.
+/// A call that an initiator makes itself, in the form for a BranchCaller. `coordinator`: the url that the branch is
+/// told.
 inline BranchCall ToBranchCall(const InitiatorCall& direct, const std::string& coordinator,
                                Duration default_timeout) {
   auto definition = std::make_shared<Definition>();
@@ -67,12 +67,12 @@ inline BranchCall ToBranchCall(const InitiatorCall& direct, const std::string& c
   return call;
 }
 
-/// How many calls are at a host, and wait for it.
+/// The number of calls at a host, and of those that wait for it.
 struct HostLoad {
   std::string host;  ///< "http://bank-a:8080"
   std::size_t in_flight = 0;
   std::size_t waiting = 0;
-  bool limited = false;  ///< it did not answer for long: few calls at a time go to it
+  bool limited = false;  ///< it has not replied for long: it gets few calls at a time
 };
 
 struct CallLoad {
@@ -81,14 +81,14 @@ struct CallLoad {
   std::vector<HostLoad> hosts;  ///< those with calls, or limited
 };
 
-/// Where answers go. Thread-safe; must outlive the calls.
+/// Receives the results. Thread-safe; must outlive the calls.
 class BranchResults {
  public:
   virtual ~BranchResults() = default;
   virtual void Done(BranchCall call, Result result) = 0;
 
-  /// In between, what this thread brings wakes nobody, and EndBurst wakes once for all of it: for a thread that gets many
-  /// at a time. It must not wait for anything meanwhile.
+  /// Between these two, results of this thread do not wake the coordinator; EndBurst wakes it once for all of them. For a
+  /// thread that gets many at a time. It must not wait for anything meanwhile.
   virtual void BeginBurst() {}
   virtual void EndBurst() {}
 };
@@ -97,16 +97,16 @@ class BranchCaller {
  public:
   virtual ~BranchCaller() = default;
 
-  /// Starts the calls and returns without waiting for them. Every call is answered exactly once:
-  /// a call by URL that is not sent within `call.timeout - call.late` of this moment is answered NotSent, one
-  /// that was sent is answered within another `call.timeout`. Never throws.
+  /// Starts the calls and returns without waiting for them. Every call gets exactly one result: NotSent if it is a URL
+  /// call that is not sent within `call.timeout - call.late` from now; once sent, a result within another
+  /// `call.timeout`. Never throws.
   virtual void Call(std::vector<BranchCall> calls, BranchResults& results) = 0;
 
-  /// How busy it is now. Any thread.
+  /// The present load. Any thread.
   virtual CallLoad Load() { return {}; }
 
-  /// Gives up what is out: afterwards no result is delivered any more, and no thread is left.
-  /// Unanswered calls stay unanswered: the coordinator goes on with them after a restart.
+  /// Gives up the running calls: afterwards no more results are delivered, and no thread is left. Calls
+  /// without a result are repeated after a restart.
   virtual void Stop() = 0;
 };
 

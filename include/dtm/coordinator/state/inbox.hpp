@@ -1,4 +1,4 @@
-/// Where everything arrives that the loop has to deal with, from any thread.
+/// Everything that the loop has to handle arrives here, from any thread.
 /// Needs: std. Threads: thread-safe; Take and Wait by the thread that drives the loop.
 #pragma once
 
@@ -66,7 +66,7 @@ struct Command {
   std::shared_ptr<std::vector<std::string>> listed;  ///< kListWaiting, out
 };
 
-/// What user work of the coordinator has at hand while it runs inside a commit.
+/// What user work can use while it runs inside a commit.
 struct TransactContext {
   WorkContext connection;
   std::function<bool(const std::string&)> exists;  ///< whether a gid is taken
@@ -74,8 +74,8 @@ struct TransactContext {
       submitted;  ///< out: to be stored by the same commit
 };
 
-/// User work for the next commit; answered after it, or with the error of its failure. It may run several times, and is
-/// committed once.
+/// User work for the next commit. The answer comes after the commit, or is its error. The work may run several times, and
+/// is committed once.
 struct QueuedWork {
   std::function<Result(TransactContext&)> work;
   std::shared_ptr<Result> result;  ///< out: what it returned
@@ -87,8 +87,8 @@ struct Mail {
   std::vector<ArrivedResult> results;
   std::vector<Command> commands;
   std::vector<QueuedWork> works;
-  /// To be freed by who submits next, else in the next turn: memory is freed best where it was allocated, and the
-  /// loop's thread is the one that bounds the throughput.
+  /// Freed by the next submitter, else in the next turn: memory is best freed by the thread that allocated it, and the
+  /// loop's thread bounds the throughput.
   std::vector<std::shared_ptr<const Definition>> ended;
 
   bool Empty() const {
@@ -108,7 +108,7 @@ class Inbox : public BranchResults {
   /// `on_wake`: see Options.
   Inbox(std::size_t max_submissions, std::size_t max_bytes, std::function<void()> on_wake = {})
       : max_submissions_(max_submissions), max_bytes_(max_bytes), on_wake_(std::move(on_wake)) {
-    (void)Promise::InDoubt();  // it is made now, while there is memory
+    (void)Promise::InDoubt();  // made now, while there is memory
   }
 
   /// False: too many submissions are waiting, or too many bytes of them, or the inbox is closed; nothing was taken.
@@ -149,13 +149,13 @@ class Inbox : public BranchResults {
     Came(lock);
     return true;
   }
-  /// An answer that is lost would be waited for for ever: without memory it waits until there is some.
+  /// A lost result would be expected for ever, so without memory this waits until there is some.
   void Done(BranchCall call, Result result) override {
     ArrivedResult arrived{std::move(call), std::move(result)};
     while (!Keep(arrived)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 
-  /// One thread at a time has a burst; what others push meanwhile wakes as ever.
+  /// One thread at a time has a burst; what other threads push meanwhile wakes the loop as usual.
   void BeginBurst() override {
     std::thread::id nobody;
     burst_of_.compare_exchange_strong(nobody, std::this_thread::get_id());
@@ -167,20 +167,20 @@ class Inbox : public BranchResults {
     if (!mail_.Empty()) Arrived(lock);
   }
 
-  /// Swaps all that has arrived into `mail`, which must be empty but for what has ended; its memory is used again.
-  /// Until DoneWithTaken, what was taken still counts for the bytes.
+  /// Swaps all that has arrived into `mail`, which must be empty except for `ended`; its memory is used again.
+  /// What was taken still counts as bytes until DoneWithTaken.
   void Take(Mail& mail) {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::swap(mail, mail_);
     taken_bytes_ += std::exchange(arrived_bytes_, 0);
   }
-  /// The submissions that were taken are in memory for good, in the store, or refused.
+  /// The submissions that were taken are now in the active table, in the store, or refused.
   void DoneWithTaken() {
     bytes_.fetch_sub(std::exchange(taken_bytes_, 0), std::memory_order_relaxed);
   }
 
-  /// Returns when something has arrived, when `enough()`, at `until`, or earlier. Who makes
-  /// `enough` true calls Interrupt.
+  /// Returns when something has arrived, when `enough()` is true, at `until`, or earlier. Whoever makes
+  /// `enough` true must call Interrupt.
   template <typename Enough>
   void Wait(Clock& clock, Time until, const Enough& enough) {
     std::unique_lock<std::mutex> lock(mutex_);
@@ -190,19 +190,19 @@ class Inbox : public BranchResults {
     --waiting_;
   }
 
-  /// Whoever polls is about to sleep until then; false: something has arrived. What comes earlier wakes them, once.
+  /// The poller is about to sleep until then; false: something has arrived. What arrives earlier wakes it, once.
   bool FallAsleep(Time until) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!mail_.Empty()) return false;
     asleep_until_ = until;
     return true;
   }
-  /// They poll again.
+  /// The poller is awake again.
   void WokeUp() {
     const std::lock_guard<std::mutex> lock(mutex_);
     asleep_until_ = kAwake;
   }
-  /// Without anything that arrives there is something to do at `time`.
+  /// There is something to do at `time`, even if nothing arrives.
   void WakeBefore(Time time) {
     std::unique_lock<std::mutex> lock(mutex_);
     if (time < asleep_until_) Arrived(lock);
@@ -213,13 +213,13 @@ class Inbox : public BranchResults {
     return mail_.Empty();
   }
 
-  /// Lets whoever waits look again.
+  /// Makes Wait check its condition again.
   void Interrupt() {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (waiting_ > 0) arrived_.notify_all();
   }
 
-  /// From now on only answers are taken.
+  /// From now on only results are taken.
   void Close() {
     const std::lock_guard<std::mutex> lock(mutex_);
     closed_ = true;
@@ -246,7 +246,7 @@ class Inbox : public BranchResults {
     if (!InBurst()) Arrived(lock);
   }
 
-  /// Tells who waits for it; lets the lock go, since on_wake is the program's.
+  /// Wakes the thread that waits; releases the lock first, since on_wake is code of the program.
   void Arrived(std::unique_lock<std::mutex>& lock) {
     if (waiting_ > 0) arrived_.notify_all();
     const bool wake = std::exchange(asleep_until_, kAwake) != kAwake;
@@ -271,7 +271,7 @@ class Inbox : public BranchResults {
   std::condition_variable arrived_;
   Mail mail_;
   int waiting_ = 0;
-  Time asleep_until_ = kAwake;  ///< of who polls
+  Time asleep_until_ = kAwake;  ///< of the poller
   bool closed_ = false;
   std::atomic<std::thread::id> burst_of_{std::thread::id()};
 };

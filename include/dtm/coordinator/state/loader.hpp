@@ -1,5 +1,5 @@
-/// Brings unfinished transactions from the store into memory: after a restart, and what did not
-/// fit.
+/// Brings unfinished transactions from the store into memory: after a restart, and when there is
+/// room for those that did not fit.
 /// Needs: std, store. Threads: the thread that drives the loop.
 #pragma once
 
@@ -23,13 +23,13 @@ class Loader {
   /// When there is something to load; kNever if all that is unfinished is in memory.
   Time NextPass() const { return next_pass_; }
 
-  /// The next page of the pass, or nothing: as many as there is room for, and bytes of what they were asked to do, but
-  /// for the last one. `with_waiting`: there is room for those that are not due yet. The page may hold transactions that
+  /// The next page of the pass, or nothing: at most `room` transactions, and `bytes` of definitions, which only the last
+  /// one may exceed. `with_waiting`: there is room for those that are not due yet. The page may hold transactions that
   /// are in memory already.
   std::vector<Transaction> NextPage(Store& store, Time now, bool with_waiting, std::size_t room,
                                     std::size_t bytes) {
     if (next_pass_ > now || room == 0 || bytes == 0) return {};
-    // The first pass looks at all: if the wall clock was set back, due times may be far off.
+    // The first pass reads all of them: if the wall clock was set back, due times may be far off.
     const bool all = with_waiting || first_pass_;
     const std::size_t limit = (std::min)(kPage, room);
     if (cursor_.id == 0) left_behind_ = kNever;  // a pass begins; it finds them
@@ -56,7 +56,7 @@ class Loader {
   /// All that was unfinished has been in a page.
   bool HasSeenAll() const { return !first_pass_; }
 
-  /// A transaction that is due then leaves memory, or never came into it.
+  /// A transaction that is due then leaves memory, or did not come into it.
   void LeaveBehind(Time due) {
     left_behind_ = (std::min)(left_behind_, due);
     const bool between_passes = next_pass_ == kNever || cursor_.id == 0;

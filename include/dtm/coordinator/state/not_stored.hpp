@@ -1,4 +1,4 @@
-/// What those are told whose change no commit has taken.
+/// The answers to callers whose change was not committed.
 /// Needs: std, store. Threads: the thread that drives the loop.
 #pragma once
 
@@ -30,7 +30,7 @@ inline bool MayBeStored(TurnState& state, const std::string& gid) {
   }
 }
 
-/// For who submitted it. Definite only if no earlier submission brought its gid into the store.
+/// The error for the submitter. Definite only if no earlier submission can have brought its gid into the store.
 inline std::exception_ptr NotTaken(TurnState& state, const std::string& gid,
                                    const std::string& why) {
   const bool maybe = MayBeStored(state, gid);
@@ -41,7 +41,7 @@ inline std::exception_ptr NotTaken(TurnState& state, const std::string& gid,
   return maybe ? Made<InDoubtError>(sentence) : Made<StoreError>(sentence);
 }
 
-/// A new one leaves memory, and those who wait for it are told why.
+/// Removes a fresh transaction from memory, and tells those who wait for it why.
 inline void RefuseFresh(TurnState& state, ActiveTransaction& active, const std::string& why) {
   const std::shared_ptr<const Definition> definition = active.transaction.definition;
   std::vector<Waiter> waiters = std::move(active.waiters);
@@ -52,7 +52,7 @@ inline void RefuseFresh(TurnState& state, ActiveTransaction& active, const std::
   for (Command& command : commands) command.waiter.Refuse(refusal);
 }
 
-/// While no change becomes durable: the stored status, but for who waits for a change.
+/// While no change becomes durable: the answer is the stored status, or an error for those who wait for a change.
 inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& gid,
                            const std::string& why) {
   if (waiter.when != AnswerWhen::kStored) {

@@ -1,4 +1,4 @@
-/// Whether the store works, and when to try again after it did not.
+/// Whether the store works, and when to try again after a failure.
 /// Needs: std. Threads: the thread that drives the loop.
 #pragma once
 
@@ -12,8 +12,8 @@
 namespace dtm {
 inline namespace v1 {
 
-/// After a failed commit: 10 ms, 20 ms, ... 1 s until the next try. Until one succeeds nothing
-/// leaves. While somebody else holds the lock of the store, every 5 ms; that is no failure until it lasts.
+/// After a failed commit the next try comes after 10 ms, 20 ms, ... 1 s. Until one succeeds nothing is
+/// released. While another connection holds the store's lock: every 5 ms; that counts as failure only if it lasts.
 class StoreHealth {
  public:
   bool Good() const { return failures_ == 0; }

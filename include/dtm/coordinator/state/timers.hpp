@@ -1,4 +1,4 @@
-/// Which transaction wants to be looked at when.
+/// When each transaction has to be looked at again.
 /// Needs: std. Threads: one owner.
 #pragma once
 
@@ -14,8 +14,8 @@ inline namespace v1 {
 
 struct ActiveTransaction;
 
-/// One timer per transaction in memory, in order of time. Nodes are used again: most transactions have one, for who
-/// waits for their end.
+/// One timer per transaction in memory, in order of time. Nodes are reused: most transactions have a timer, for those
+/// who wait for their end.
 class Timers {
  public:
   /// Replaces the timer at `old` by one at `time`; kNever is none.
