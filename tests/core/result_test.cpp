@@ -42,7 +42,7 @@ TEST_CASE("result: FailureError rolls back, every other exception is tried again
   CHECK(CatchAsResult([]() -> Result { throw dtm::InDoubtError("i"); }).kind == Kind::kError);
   const Result odd = CatchAsResult([]() -> Result { throw 42; });
   CHECK(odd.kind == Kind::kError);
-  CHECK_THAT(odd.text, ContainsSubstring("no std::exception"));
+  CHECK_THAT(odd.text, ContainsSubstring("not a std::exception"));
 }
 
 TEST_CASE("result: what an error asks for goes with it") {

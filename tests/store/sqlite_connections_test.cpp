@@ -59,7 +59,7 @@ TEST_CASE("connections: on_open may throw anything") {
     FAIL("it was opened");
   } catch (const dtm::StoreError& error) {
     CHECK_THAT(error.what(), ContainsSubstring(dir / "s.db") && ContainsSubstring("on_open") &&
-                                 ContainsSubstring("no std::exception"));
+                                 ContainsSubstring("not a std::exception"));
   }
   fails = false;
   Connections connections(dir / "s.db", dtm::Durability::kProcess, on_open, kCacheBytes);

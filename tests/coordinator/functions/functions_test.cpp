@@ -161,7 +161,7 @@ TEST_CASE("functions: results and exceptions of any type") {
       {"soon", {Result::Kind::kOngoing, ""}},
       {"failure", {Result::Kind::kFailure, "thrown no"}},
       {"std", {Result::Kind::kError, "oops"}},
-      {"int", {Result::Kind::kError, "no std::exception"}},
+      {"int", {Result::Kind::kError, "not a std::exception"}},
       {"store", {Result::Kind::kError, "disk"}},
   };
   if (threaded) functions.StartThreads();

@@ -159,7 +159,7 @@ const std::vector<Hazard>& Hazards() {
       {"view on ours", text("SELECT * FROM window"), "prohibited"},
       {"trigger on ours", text("INSERT INTO spy VALUES (1)"), "authoriz"},
       {"exception", [](sqlite3*) { throw std::runtime_error("oops"); }, "oops"},
-      {"not an exception", [](sqlite3*) { throw 7; }, "no std::exception"},
+      {"not an exception", [](sqlite3*) { throw 7; }, "not a std::exception"},
       {"failure", [](sqlite3*) { throw dtm::FailureError("no money"); }, "no money"},
       {"select left in the middle", [](sqlite3* db) { LeaveInTheMiddle(db, "SELECT id FROM acc"); },
        nullptr},
@@ -537,7 +537,7 @@ TEST_CASE(
   fails = true;
   CHECK_FALSE(bank.Try([](dtm::Tx& tx) { Note(tx.Db(), "in doubt"); }).empty());
   vfs.Disarm();
-  const char* says = odd ? "no std::exception" : "no tables today";
+  const char* says = odd ? "not a std::exception" : "no tables today";
   bank.kit.Advance(seconds(3));
   CHECK_THAT(bank.Try([](dtm::Tx& tx) { Note(tx.Db(), "no"); }), ContainsSubstring(says));
   const auto told = [&](const std::string& line) { return line.find(says) != std::string::npos; };

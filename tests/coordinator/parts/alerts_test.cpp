@@ -289,7 +289,7 @@ TEST_CASE("alerts: one that throws is logged, and disturbs nothing") {
   CHECK(kit->Wait("a", hours(10)).Succeeded());
   CHECK(times == 2);
   CHECK_THAT(log, ContainsSubstring("on_alert failed for gid 'a': nobody there") &&
-                      ContainsSubstring("no std::exception"));
+                      ContainsSubstring("not a std::exception"));
 }
 
 TEST_CASE("alerts: without a thread it may use the coordinator, and is not run inside itself") {
