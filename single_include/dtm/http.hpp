@@ -2314,7 +2314,7 @@ inline std::string RequestText(const HttpRequest& request) {
 
 // ---- dtm/http/wire/retry_after.hpp -------------------------------------------------------------
 
-/// The header Retry-After: how long whoever answered wants to be left alone.
+/// The header Retry-After: how long the sender of a reply asks to wait.
 /// Needs: std. Threads: pure functions. Source: RFC 9110 §10.2.3 (seconds or a date), §5.6.7 (the three forms of a date).
 
 #include <cstdio>
@@ -2333,7 +2333,7 @@ inline std::int64_t DaysTo(std::int64_t year, unsigned month, unsigned day) {
   return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 }
 
-/// An HTTP date: "Sun, 06 Nov 1994 08:49:37 GMT", or one of the two forms that nobody should send any more.
+/// An HTTP date: "Sun, 06 Nov 1994 08:49:37 GMT", or one of the two obsolete forms.
 inline std::optional<Time> Date(const std::string& text) {
   static constexpr std::array<const char*, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                                           "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
@@ -2367,8 +2367,8 @@ inline std::optional<Time> Date(const std::string& text) {
   return Time(std::chrono::seconds(((days * 24 + hour) * 60 + minute) * 60 + second));
 }
 
-/// Seconds, or the time from `date` (the header Date of the same answer, else `now`) to the date that it names; 0 if it
-/// is neither or past, at most kMaxRetryAfter.
+/// Seconds, or the time from `date` (the header Date of the same reply, else `now`) to the date that it names. 0 if it
+/// is neither, or past; at most kMaxRetryAfter.
 inline Duration Wait(std::string_view header, const std::string& date, Time now) {
   const std::string text(Trimmed(header));
   if (text.empty()) return Duration(0);
@@ -2381,7 +2381,7 @@ inline Duration Wait(std::string_view header, const std::string& date, Time now)
   }
   const std::optional<Time> until = Date(text);
   if (!until) return Duration(0);
-  // Whoever answered may have another clock.
+  // The sender's clock may differ.
   const Time from = Date(std::string(Trimmed(date))).value_or(now);
   return (std::min)((std::max)(*until - from, Duration(0)), Duration(kMaxRetryAfter));
 }
@@ -2465,7 +2465,7 @@ class HttpConnection {
 
 // ---- dtm/http/wire/base64.hpp ------------------------------------------------------------------
 
-/// Base64 of RFC 4648, standard alphabet, with padding: how payloads and credentials travel.
+/// Base64 of RFC 4648, standard alphabet, with padding: for payloads and credentials.
 /// Needs: std. Threads: pure functions. Protocol: §2.5 (bin_data).
 
 namespace dtm {
@@ -2518,7 +2518,7 @@ inline std::optional<std::string> Decode(std::string_view text) {
 
 }  // namespace base64
 
-/// User and password of a URL, as the value of Authorization.
+/// The user and password of a URL, as the value of Authorization.
 inline std::string BasicAuthorization(const Url& url) {
   return "Basic " + base64::Encode(url.credentials);
 }
@@ -2528,7 +2528,7 @@ inline std::string BasicAuthorization(const Url& url) {
 
 // ---- dtm/http/wire/names.hpp -------------------------------------------------------------------
 
-/// The names that are used on the wire; nothing else spells them.
+/// All names that are used on the wire.
 /// Needs: std. Threads: constants and pure functions. Protocol: §2 (HTTP API), §3 (calling
 /// branches).
 
@@ -2580,7 +2580,7 @@ inline constexpr const char kLastError[] = "last_error";
 inline constexpr const char kUrl[] = "url";
 inline constexpr const char kBinData[] = "bin_data";
 
-// Of answers.
+// Of replies.
 inline constexpr const char kDtmResult[] = "dtm_result";
 inline constexpr const char kSuccess[] = "SUCCESS";
 inline constexpr const char kFailure[] = "FAILURE";
@@ -2650,7 +2650,7 @@ inline Op OpNamed(const std::string& name) {
                  "business");
 }
 
-/// The request target of a branch call: who is called for joins the query that is already there.
+/// The request target of a branch call: gid, branch_id, op and trans_type are added to the query that is there.
 inline std::string BranchTarget(const std::string& target, const BranchInfo& info) {
   std::string result = WithQueryOpen(target);
   const auto add = [&result](const char* name, const std::string& value, const char* end) {
@@ -2663,7 +2663,7 @@ inline std::string BranchTarget(const std::string& target, const BranchInfo& inf
   return result;
 }
 
-/// XA says commit and rollback with an empty POST; everything else without a payload is a GET.
+/// Commit and rollback of an xa are empty POSTs; any other call without a payload is a GET.
 inline const char* BranchMethod(TransType type, const std::string& payload) {
   return type == TransType::kXa || !payload.empty() ? "POST" : "GET";
 }
@@ -2747,7 +2747,7 @@ namespace dtm {
 inline namespace v1 {
 namespace access {
 
-/// The headers that decide; empty = absent.
+/// The headers that decide; empty means absent.
 struct Headers {
   std::string authorization;
   std::string host;
@@ -2757,7 +2757,7 @@ struct Headers {
 
 enum class Verdict { kAllowed, kNoToken, kForeign };
 
-/// Takes the same time wherever they differ, so that a token cannot be guessed piece by piece.
+/// Takes the same time wherever the texts differ, so that a token cannot be guessed piece by piece.
 inline bool Equal(std::string_view a, std::string_view b) {
   unsigned difference = a.size() == b.size() ? 0u : 1u;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -2767,8 +2767,8 @@ inline bool Equal(std::string_view a, std::string_view b) {
   return difference == 0;
 }
 
-/// `Bearer <token>`, or Basic with the token as the password: clients that know no tokens can say
-/// it in the URL of the server.
+/// `Bearer <token>`, or Basic with the token as the password: clients that do not support tokens can put
+/// it into the URL of the server.
 inline bool CarriesToken(std::string_view authorization, std::string_view token) {
   if (Lowered(authorization.substr(0, 7)) == "bearer ")
     return Equal(authorization.substr(7), token);
@@ -2794,7 +2794,7 @@ inline bool IsLoopback(std::string_view host) {
           host.find_first_not_of("0123456789.") == std::string_view::npos);
 }
 
-/// No client of dtm sends Origin or Sec-Fetch-Site: a browser does, for a page from somewhere.
+/// Clients of dtm do not send Origin or Sec-Fetch-Site; browsers send them for a foreign page.
 inline bool FromForeignPage(const Headers& headers) {
   const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
                           headers.origin == "https://" + headers.host;
@@ -2803,7 +2803,7 @@ inline bool FromForeignPage(const Headers& headers) {
   return !own_origin || !own_site;
 }
 
-/// The Host header is what a page's author chose, so a name that leads here (DNS rebinding) shows.
+/// The Host header has the name that a page used, so a foreign name that resolves to us (DNS rebinding) is noticed.
 inline Verdict Judge(const Headers& headers, const std::string& token) {
   if (FromForeignPage(headers)) return Verdict::kForeign;
   if (!token.empty()) {
@@ -2812,7 +2812,7 @@ inline Verdict Judge(const Headers& headers, const std::string& token) {
   return IsLoopback(Lowered(WithoutPort(headers.host))) ? Verdict::kAllowed : Verdict::kForeign;
 }
 
-/// Who only asks whether a server with a token lives needs none, and reaches it by any name.
+/// A ping of a server with a token needs no token, and may use any host name.
 inline Verdict JudgePing(const Headers& headers, const std::string& token) {
   if (token.empty()) return Judge(headers, token);
   return FromForeignPage(headers) ? Verdict::kForeign : Verdict::kAllowed;
@@ -2824,7 +2824,7 @@ inline Verdict JudgePing(const Headers& headers, const std::string& token) {
 
 // ---- dtm/http/wire/json_input.hpp --------------------------------------------------------------
 
-/// JSON from strangers, whether they ask or answer: parsed with limits, read without conversions, refused with a sentence.
+/// JSON of requests and replies: parsed with limits, read without conversions, refused with a sentence.
 /// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
 
 #include <map>
@@ -2834,7 +2834,7 @@ inline namespace v1 {
 
 namespace json_input {
 
-/// Any value; discarded if the text is none, or is nested too deeply to be copied or dumped.
+/// Any value; discarded if the text is not JSON, or is nested too deeply to be copied or dumped.
 inline nlohmann::json Parse(const std::string& text) {
   if (JsonDepth(text) > kMaxJsonDepth) return nlohmann::json::value_t::discarded;
   return nlohmann::json::parse(text, nullptr, false);
@@ -2929,7 +2929,7 @@ class Fields {
     return texts;
   }
 
-  /// Calls `each` with every element; `wanted` names what they have to be.
+  /// Calls `each` with every element; `wanted` says in errors what they must be.
   void Each(const char* key, const char* wanted,
             const std::function<bool(const nlohmann::json&)>& each) const {
     const nlohmann::json* value = Find(key);
@@ -2964,7 +2964,7 @@ namespace dtm {
 inline namespace v1 {
 namespace wire {
 
-/// `<`, `>` and `&` never stand in it as they are, so it can be shown in a web page.
+/// `<`, `>` and `&` are escaped, so the text can be shown in a web page.
 inline std::string JsonText(const nlohmann::ordered_json& json) {
   const std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   std::string safe;
@@ -2986,7 +2986,7 @@ inline std::string JsonText(const nlohmann::ordered_json& json) {
 
 // ---- dtm/http/api/message.hpp ------------------------------------------------------------------
 
-/// A request to the API and its reply, without any socket; what an outcome is in HTTP.
+/// A request to the API and its reply, without sockets; and the HTTP status of each outcome.
 /// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
 
 namespace dtm {
@@ -3010,15 +3010,15 @@ struct ApiReply {
   int status = 200;
   std::string body;
   const char* type = "application/json; charset=utf-8";
-  int retry_after = 0;  ///< seconds after which the same may work; 0 = not said
+  int retry_after = 0;  ///< seconds after which the same request may work; 0 = no header
   bool close = false;   ///< the connection is closed, the body of the request was not read
   const char* challenge = nullptr;  ///< WWW-Authenticate
 };
 
-/// Gets the reply, once. It must not throw, and not wait: it may come in the coordinator's thread.
+/// Gets the reply, once. It must neither throw nor wait: it may be called on the coordinator's thread.
 using ApiDone = std::function<void(ApiReply)>;
 
-/// What became of what was asked; HTTP and JSON-RPC write it down, each in its own way.
+/// The outcome of an order; HTTP and JSON-RPC each write it in their own form.
 struct ApiOutcome {
   int status = 200;       ///< of HTTP
   std::string message{};  ///< unless it is 200
@@ -3042,7 +3042,7 @@ inline ApiOutcome OutcomeOf(const std::exception_ptr& error) {
     return {503, failed.what()};
   } catch (const LogicError& stopped) {
     return {503, stopped.what()};
-  } catch (...) {  // in doubt, or of nobody knows whom
+  } catch (...) {  // in doubt, or an unknown exception
     return {500, WhatWasThrown()};
   }
 }
@@ -3095,7 +3095,7 @@ inline std::int64_t QueryInteger(const ApiRequest& request, const char* key, std
 
 // ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
 
-/// What a branch answers over HTTP: rule A from the side of the branch.
+/// The reply of a branch over HTTP: Rule A from the side of the branch.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
 /// services).
 
@@ -3103,8 +3103,8 @@ namespace dtm {
 inline namespace v1 {
 namespace replies {
 
-/// JSON in which a word of rule A that its texts happen to contain does not stand as it is: who
-/// looks for it in the body does not find it, who parses the body does.
+/// JSON in which the words of Rule A are escaped: a reader that searches the body does not find them, a
+/// reader that parses it gets the original text.
 inline void Hide(const std::string& word, std::string& json) {
   static constexpr char kHex[] = "0123456789abcdef";
   const auto first = static_cast<unsigned char>(word[0]);
@@ -3114,7 +3114,7 @@ inline void Hide(const std::string& word, std::string& json) {
   }
 }
 
-/// The caller understands just what the status says, whatever names and texts stand in the body.
+/// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
 inline void HideWords(ApiReply& reply) {
   if (reply.status == 200 || reply.status == 425) return;
   Hide(wire::kOngoing, reply.body);
@@ -3148,7 +3148,7 @@ inline ApiReply OfBranch(const Result& result) {
 
 // ---- dtm/http/api/head.hpp ---------------------------------------------------------------------
 
-/// What is decided from the head of a request to the API, before its body is read.
+/// Decisions on the head of a request to the API, before its body is read.
 /// Needs: std. Threads: pure functions. Protocol: RFC 9112 §3.2.2, §6; document: docs/http_api.md, "Security".
 
 namespace dtm {
@@ -3180,8 +3180,8 @@ inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lowe
   return count;
 }
 
-/// Called once path and headers are there. A target in the absolute form ("GET http://host/api/ping") names the host
-/// itself, and the Host header does not count then.
+/// Call it once path and headers are set. A target in the absolute form ("GET http://host/api/ping") names the host
+/// itself; the Host header does not count then.
 inline void TakeHost(ApiRequest& request) {
   std::string& path = request.path;
   request.host = transport::FindHeader(request.headers, "host");
@@ -3195,7 +3195,7 @@ inline void TakeHost(ApiRequest& request) {
   }
 }
 
-/// The refusal of a request whose body need not be read for it.
+/// The refusal of a request that needs no body to be refused.
 inline std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token) {
   const auto header = [&request](std::string_view lower) {
     return std::string(transport::FindHeader(request.headers, lower));
@@ -3254,15 +3254,14 @@ inline std::optional<ApiReply> Check(const ApiRequest& request, const std::strin
 
 // ---- dtm/http/wire/reply_rule.hpp --------------------------------------------------------------
 
-/// Rule A: what the HTTP answer of a branch means.
+/// Rule A: the result that the HTTP reply of a branch stands for.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §1, Rule A.
 
 namespace dtm {
 inline namespace v1 {
 
-/// What a stranger sent, as text that can be stored and shown: at most kMaxReasonBytes of valid
-/// UTF-8, cut between characters; other bytes and control characters (but for tab and line feed)
-/// become '?'.
+/// Text from outside, made safe to store and show: at most kMaxReasonBytes of valid UTF-8, cut between
+/// characters; other bytes and control characters (except tab and line feed) become '?'.
 inline std::string StorableText(const std::string& bytes) {
   return Replaced(bytes, kMaxReasonBytes, [&bytes](std::size_t at, std::size_t length) {
     const unsigned char first = static_cast<unsigned char>(bytes[at]);
@@ -3271,7 +3270,7 @@ inline std::string StorableText(const std::string& bytes) {
   });
 }
 
-/// What a branch that said no tells people: the `message` or `error` of a JSON object, else all it said.
+/// The reason that a branch gives with a FAILURE: the `message` or `error` of a JSON object, otherwise the whole body.
 inline std::string OwnWords(const std::string& body) {
   const nlohmann::json json =
       !body.empty() && body.front() == '{' ? json_input::Parse(body) : nlohmann::json();
@@ -3288,8 +3287,8 @@ inline std::string OwnWords(const std::string& body) {
 }
 
 /// The words in the body count whatever the status is, and ONGOING counts before FAILURE; 201, 204
-/// and redirects are temporary errors. The text of the result is the body (of a failure, its own
-/// words), or the status if that is empty.
+/// and redirects are temporary errors. The text of the result is the body (for a failure, its reason),
+/// or the status if that is empty.
 inline Result ReadReply(int status, const std::string& body) {
   const std::string code = "HTTP status " + std::to_string(status);
   const auto text = [&] { return StorableText(body.empty() ? code : body); };
@@ -3306,7 +3305,7 @@ inline Result ReadReply(int status, const std::string& body) {
 
 // ---- dtm/http/wire/json_rpc.hpp ----------------------------------------------------------------
 
-/// JSON-RPC 2.0 as dtm speaks it to branches: the body of a call, and what the answer means.
+/// JSON-RPC 2.0 as dtm uses it for branches: the body of a call, and the result that a reply stands for.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (results), §3 (JSON-RPC call), §12 W8, W32.
 
 namespace dtm {
@@ -3333,7 +3332,7 @@ inline bool Speaks(const Definition& definition, const Url& url) {
 }
 
 /// The payload as the params of a call.
-/// @throws BadInput  it is no JSON object, so it has no place for who is called for.
+/// @throws BadInput  it is not a JSON object, so gid, branch_id and op cannot be added.
 inline nlohmann::json Params(const std::string& payload) {
   return json_input::ParseObject(payload.empty() ? "{}" : payload,
                                  "the payload of a JSON-RPC branch");
@@ -3353,7 +3352,7 @@ inline std::string BranchBody(const Url& url, const std::string& payload, const 
       .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-/// The words in the body count first, as everywhere; then the code of the error.
+/// The words of Rule A in the body count first, as everywhere; then the code of the error.
 inline Result ReadReply(int status, const std::string& body) {
   Result plain = dtm::ReadReply(status, body);
   if (plain.kind != Result::Kind::kSuccess) return plain;
@@ -3442,14 +3441,14 @@ inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
 
 // ---- dtm/http/wire/write_transaction.hpp -------------------------------------------------------
 
-/// A transaction as dtm's clients send it: from the record to JSON. read_transaction.hpp is the way back.
+/// A transaction as dtm's clients send it: from the record to JSON. read_transaction.hpp does the opposite.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
 
 namespace dtm {
 inline namespace v1 {
 namespace wire {
 
-/// As the client sent it, else as dtm's clients would.
+/// As the client sent it; otherwise as dtm's clients would.
 inline std::string CustomData(const Definition& saga) {
   if (!saga.custom_data.empty()) return saga.custom_data;
   if (saga.type == TransType::kMsg && saga.delay.count() > 0) {
@@ -3458,7 +3457,7 @@ inline std::string CustomData(const Definition& saga) {
   if (saga.type == TransType::kWorkflow) {
     return nlohmann::json{{kName, saga.workflow}, {kData, base64::Encode(saga.data)}}.dump();
   }
-  // dtm's clients build it only for concurrent ones; orders of a sequential one change nothing, but are its content.
+  // dtm's clients write it only for concurrent sagas. Orders of a sequential saga have no effect, but are part of its content.
   if (saga.type != TransType::kSaga || (!saga.concurrent && saga.orders.empty())) return {};
   nlohmann::ordered_json json = {{kConcurrent, saga.concurrent}};
   nlohmann::ordered_json orders = nlohmann::ordered_json::object();
@@ -3467,7 +3466,7 @@ inline std::string CustomData(const Definition& saga) {
   return json.dump();
 }
 
-/// The options that are set, under their names.
+/// Adds the options that are set.
 inline void AddOptions(const Definition& definition, nlohmann::ordered_json& json) {
   const TransOptions& options = definition.options;
   const auto add = [&json](const char* key, std::int64_t value) {
@@ -3560,7 +3559,7 @@ inline std::string TimeText(Time time) {
   return result + "Z";
 }
 
-/// Header values may be credentials, and URLs may contain some: they are not shown.
+/// Values of headers may be credentials, and URLs may contain some; credentials are not shown.
 inline Definition Redacted(const Definition& definition) {
   Definition shown = definition;
   for (auto& header : shown.options.branch_headers) header.second = kNotShown;
@@ -3572,13 +3571,13 @@ inline Definition Redacted(const Definition& definition) {
   return shown;
 }
 
-/// Old records do not tell when they changed (store format 1).
+/// Old records (store format 1) do not have the time of their last change.
 inline Time UpdateTime(const Transaction& transaction) {
   return IsFinal(transaction.status) ? transaction.finished
                                      : (std::max)(transaction.created, transaction.updated);
 }
 
-/// `interval`: the wait between tries that it has come to.
+/// `interval`: the present wait between tries.
 inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Duration interval) {
   const Definition definition = Redacted(*transaction.definition);
   const Status status = transaction.status;
@@ -3612,7 +3611,7 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Du
   }
   AddOptions(definition, json);
   if (transaction.retry_count > 0) json[kRetryCount] = transaction.retry_count;
-  // What only this library tells comes last.
+  // Fields of this library only come last.
   if (const std::string from = ReasonFrom(transaction); !from.empty()) json[kRollbackFrom] = from;
   if (!transaction.last_error.empty()) json[kLastError] = transaction.last_error;
   return json;
@@ -3719,7 +3718,7 @@ class ApiLists {
         Read(request.Query(wire::kCategory), {}, position, static_cast<std::size_t>(limit)), true);
   }
 
-  /// All that fits, of a category, with a key, or both.
+  /// All values of a category, with a key, or both, as far as they fit.
   ApiReply QueryValues(const ApiRequest& request) {
     return Values(Read(request.Query(wire::kCategory), request.Query(wire::kKey), 0, kMaxListLimit),
                   false);
@@ -3732,7 +3731,7 @@ class ApiLists {
  private:
   static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
 
-  /// At most so many, and no more once they are large: the text of a topic may be megabytes.
+  /// At most `limit` values, and fewer if they are large: the text of a topic may be megabytes.
   KeyValuePage Read(const std::string& category, const std::string& key, std::int64_t position,
                     std::size_t limit) {
     KeyValuePage all;
@@ -3813,7 +3812,7 @@ class ApiLists {
 namespace dtm {
 inline namespace v1 {
 
-/// Requests answered, by the name of the API.
+/// Requests that got a reply, by the name of the API.
 class ApiCounters {
  public:
   struct Api {
@@ -3854,7 +3853,7 @@ inline void Line(std::string& out, const std::string& name, const std::string& l
   out.append(" ").append(std::to_string(value)).append("\n");
 }
 
-/// With a point whatever the locale of the program.
+/// With a point in every locale.
 inline std::string Number(double value) {
   char text[32];
   const auto end =
@@ -3888,7 +3887,7 @@ inline void Gauge(std::string& out, const char* name, const char* help, std::uin
   Line(out, name, "", value);
 }
 
-/// A label's value: quotes and backslashes in it are escaped, other bytes stand as they are.
+/// The value of a label: quotes and backslashes are escaped, other bytes are unchanged.
 inline std::string Label(const std::string& value) {
   std::string text;
   for (const char c : value) {
@@ -3898,7 +3897,7 @@ inline std::string Label(const std::string& value) {
   return text;
 }
 
-/// What is limited comes first, then what has most calls waiting; the number of series is bounded.
+/// Limited hosts come first, then those with most waiting calls; the number of series is bounded.
 inline void HostLines(std::string& out, std::vector<HostLoad> hosts) {
   constexpr std::size_t kMost = 100;
   std::sort(hosts.begin(), hosts.end(), [](const HostLoad& a, const HostLoad& b) {
@@ -3994,7 +3993,7 @@ inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
 
 // ---- dtm/http/wire/read_transaction.hpp --------------------------------------------------------
 
-/// A transaction as clients send it: from JSON to the record. write_transaction.hpp is the way back.
+/// A transaction as clients send it: from JSON to the record. write_transaction.hpp does the opposite.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
 
 namespace dtm {
@@ -4009,14 +4008,14 @@ inline std::string GidOf(const json_input::Fields& fields) {
   return gid;
 }
 
-/// A function of the coordinator's program is not for others.
+/// Functions of the coordinator's program cannot be named from outside.
 inline void CheckNotLocal(const std::string& url) {
   if (!IsLocal(url)) return;
   throw BadInput("'" + Printable(Truncated(url, 200)) +
                  "' names a function of the coordinator's program; from outside a branch is a URL");
 }
 
-/// Nobody could ever call such a branch by JSON-RPC.
+/// Refuses a payload that no JSON-RPC call could carry.
 inline void CheckParams(const Step& step) {
   for (const std::string* url : {&step.action, &step.compensate}) {
     if (url->empty() || IsTopic(*url) || !UrlProblem(*url).empty()) continue;
@@ -4114,7 +4113,7 @@ inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
 
 }  // namespace decode
 
-/// @throws BadInput  it has another form, or names what is not for others.
+/// @throws BadInput  it is malformed, or names a function of the coordinator's program.
 inline Definition DecodeTransaction(const json_input::Fields& fields) {
   Definition definition;
   definition.gid = GidOf(fields);
@@ -4197,7 +4196,7 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
     case TransType::kXa: step.action = step.compensate = fields.Text(kUrl); break;
     case TransType::kWorkflow: {
       step.op = OpNamed(fields.Text(kOp));
-      step.action = fields.Text(kUrl);  // what it was; nobody calls it
+      step.action = fields.Text(kUrl);  // what the step was; it is never called
       step.topic = fields.Text(kName);
       const std::string status = fields.Text(kStatus);
       step.failed = status == Name(BranchStatus::kFailed);
@@ -4215,8 +4214,8 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
   return branch;
 }
 
-/// Begins the recorded answer of a workflow's step that would not come back as it is, or would grow, as JSON text, and
-/// one that begins like this itself. Servers keep it as any text; who recorded it reads it.
+/// Begins a recorded result of a workflow's step that JSON text would change or make much longer, or that begins like this
+/// itself. Servers keep it like any text; the client that recorded it decodes it.
 inline constexpr const char kAsBase64[] = "base64:";
 
 inline std::string EncodeAnswer(const std::string& answer) {
@@ -4253,7 +4252,7 @@ inline std::string EncodeRegistration(const Registration& branch) {
       json[kOp] = Name(step.op);
       json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
       json[kSync] =
-          "1";  // else the Go server answers before it has stored anything, and may lose it
+          "1";  // otherwise the Go server replies before it has stored the branch, and may lose it
   }
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
@@ -4265,7 +4264,7 @@ struct Outcome {
   std::string result;
 };
 
-/// From the `req_extra` of its submit.
+/// Reads it from the `req_extra` of the submit.
 /// @throws BadInput
 inline Outcome DecodeOutcome(std::map<std::string, std::string> extra) {
   const std::string& status = extra[kStatus];
@@ -4284,7 +4283,7 @@ inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
           {kResult, base64::Encode(outcome.result)}};
 }
 
-/// The options in a shown transaction; Go on SQL tells them as text only.
+/// The options in a transaction of a query; the Go server on SQL shows them only as text.
 inline nlohmann::json ToldOptions(const nlohmann::json& transaction) {
   const auto text = transaction.find(kOptions);
   nlohmann::json inner;
@@ -4294,8 +4293,7 @@ inline nlohmann::json ToldOptions(const nlohmann::json& transaction) {
   return inner.is_object() ? inner : transaction;
 }
 
-/// What the shown transaction tells of the options for calls. What does not fit is left out, a workflow can be run
-/// without.
+/// The options for calls, as far as a query shows them. Malformed ones are left out: a workflow can run without them.
 inline TransOptions CallOptions(const nlohmann::json& transaction) {
   const nlohmann::json told = ToldOptions(transaction);
   TransOptions options;
@@ -4314,8 +4312,8 @@ inline TransOptions CallOptions(const nlohmann::json& transaction) {
   return options;
 }
 
-/// The answer of prepareWorkflow; nothing if it is none.
-/// @throws RejectedError  the Go server gives any transaction that has the gid.
+/// Reads the reply of prepareWorkflow; nothing if it is not one.
+/// @throws RejectedError  it is not a workflow: the Go server returns any transaction with the gid.
 inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
   const nlohmann::json body = json_input::Parse(text);
   if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
@@ -4364,21 +4362,21 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
 
 // ---- dtm/http/api/orders.hpp -------------------------------------------------------------------
 
-/// Orders to a coordinator, out of the JSON that says them: the body of an HTTP request, or the params of a JSON-RPC call.
+/// Orders to a coordinator, read from JSON: the body of an HTTP request, or the params of a JSON-RPC call.
 /// Needs: nlohmann/json. Threads: any. Protocol: §2.1, §2.2, §7.
 
 namespace dtm {
 inline namespace v1 {
 namespace api_orders {
 
-/// @throws what is wrong with `body`, and what can be refused at once; `done` does not come then.
+/// @throws BadInput, RejectedError  `body` is malformed, or the order is refused at once; then `done` is not called.
 using Order = void (*)(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
 
 inline Definition TransactionOf(const nlohmann::json& body) {
   return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
 }
 
-/// `req_extra` says how it ended.
+/// `req_extra` says how the workflow ended.
 inline void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   const json_input::Fields fields(body, "the transaction");
   const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
@@ -4421,7 +4419,7 @@ inline void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCa
   tm.ForceStopAsync(GidIn(body), done);
 }
 
-/// What has ended needs no try, and that is no error here.
+/// A transaction that has ended needs no try; here that is not an error.
 inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
                               const AnswerCallback& done) {
   tm.RetryNowAsync(GidIn(body), [done](const Answer& answer) {
@@ -4441,8 +4439,8 @@ inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
 
 // ---- dtm/http/api/api.hpp ----------------------------------------------------------------------
 
-/// The HTTP API as a function from a request to a reply, without any socket: the seam below which a server is.
-/// It makes of bytes what operations.hpp is asked, and of its answer bytes; the rules are there.
+/// The HTTP API as a function from a request to a reply, without sockets: servers call it.
+/// It turns requests into operations, and their answers into replies; the rules are in operations.hpp.
 /// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2, §7; document: docs/http_api.md.
 
 namespace dtm {
@@ -4454,7 +4452,7 @@ inline namespace v1 {
 ///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the reply is api_head::TooLong().
 ///   3. It calls Handle(request, done), and sends what `done` gets. If MayBlock(request), a thread that may wait calls it.
 /// A thread that has many requests at a time handles them between the coordinator's BeginBurst and EndBurst.
-/// `done` may also come when the Api is gone: the coordinator causes all replies by when it is stopped.
+/// `done` may be called after the Api is gone, but at the latest when the coordinator is stopped.
 class Api {
  public:
   explicit Api(Coordinator& tm, std::string token = {})
@@ -4464,14 +4462,14 @@ class Api {
     return api_head::Check(head, token_);
   }
 
-  /// It reads the store, or runs a function of the program.
+  /// True if the request reads the store, or runs a function of the program.
   static bool MayBlock(const ApiRequest& request) {
     const Route* const route = Find(request);
     return route != nullptr && route->blocks;
   }
 
   /// `request` is not needed any more when this returns.
-  /// @throws std::bad_alloc  `done` does not come.
+  /// @throws std::bad_alloc  `done` is not called.
   void Handle(const ApiRequest& request, const ApiDone& done) {
     const Route* const route = Find(request);
     const char* const name = route == nullptr ? "unknown" : route->name;
@@ -4567,7 +4565,7 @@ class Api {
         [&] { counters.Answered(name, status, std::chrono::duration_cast<Duration>(took)); });
   }
 
-  /// `write` makes the reply of the answer's outcome; without memory for it, only the status is told.
+  /// `write` makes the reply from the outcome; without memory for that, the reply has only the status.
   template <typename Write>
   static void Tell(const ApiDone& done, const Answer& answer, const Write& write) {
     ApiReply reply;
@@ -4689,7 +4687,7 @@ class Api {
             "text/plain; version=0.0.4"};
   }
 
-  /// The caller understands just what the status says, whatever names and texts stand in the body.
+  /// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
   ApiReply Branch(const ApiRequest& request) {
     ApiReply reply;
     try {
@@ -6338,7 +6336,7 @@ class RemoteRequests {
 
 // ---- dtm/http/wire/told_transaction.hpp --------------------------------------------------------
 
-/// Whether a transaction that a coordinator elsewhere tells of can be the one that was submitted.
+/// Compares a transaction as a coordinator elsewhere describes it with the one that was submitted.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.5 (what the Go server leaves out on SQL and redis).
 
 namespace dtm {
@@ -6359,7 +6357,7 @@ inline Rows RowsOf(const nlohmann::json& branches) {
   return rows;
 }
 
-/// The rows that a saga or message has there. False: its topics were replaced, so that is not known.
+/// The rows that a saga or message must have there. False: its topics were replaced, so they are not known.
 inline bool ExpectedRows(const Definition& ours, Rows& rows) {
   for (std::size_t i = 0; i < ours.steps.size(); ++i) {
     const Step& step = ours.steps[i];
@@ -6371,7 +6369,7 @@ inline bool ExpectedRows(const Definition& ours, Rows& rows) {
   return true;
 }
 
-/// This library's servers tell no credentials.
+/// Servers of this library do not show credentials.
 inline nlohmann::json WithShownUrls(nlohmann::json steps) {
   for (nlohmann::json& step : steps) {
     for (nlohmann::json& url : step) url = ShownUrl(url.get<std::string>());
@@ -6393,8 +6391,8 @@ inline bool SameSteps(const Definition& ours, const nlohmann::json& transaction,
 
 }  // namespace told
 
-/// As SameContent, as far as it is told: `transaction` and `branches` are those of query.
-/// @throws nlohmann::json::exception, BadInput  it is not told as dtm tells it.
+/// SameContent, for what the reply shows: `transaction` and `branches` are those of a query.
+/// @throws nlohmann::json::exception, BadInput  the reply does not have dtm's form.
 inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
                       const nlohmann::json& branches) {
   if (transaction.value(kTransType, "") != Name(ours.type)) return false;
@@ -6402,7 +6400,7 @@ inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
   if (transaction.value(kExpired, false)) return true;  // who keeps gids has compared them
   Definition stored;
   if (ours.type == TransType::kMsg) {
-    // It was prepared, and the submit of that need not repeat anything.
+    // It was prepared, and its submit need not repeat anything.
     if (!transaction.value(kQueryPrepared, "").empty()) return true;
     if (!ours.query_prepared.empty()) return false;
     stored.concurrent = ToldOptions(transaction).value(kConcurrent, false);

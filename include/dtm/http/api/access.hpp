@@ -13,7 +13,7 @@ namespace dtm {
 inline namespace v1 {
 namespace access {
 
-/// The headers that decide; empty = absent.
+/// The headers that decide; empty means absent.
 struct Headers {
   std::string authorization;
   std::string host;
@@ -23,7 +23,7 @@ struct Headers {
 
 enum class Verdict { kAllowed, kNoToken, kForeign };
 
-/// Takes the same time wherever they differ, so that a token cannot be guessed piece by piece.
+/// Takes the same time wherever the texts differ, so that a token cannot be guessed piece by piece.
 inline bool Equal(std::string_view a, std::string_view b) {
   unsigned difference = a.size() == b.size() ? 0u : 1u;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -33,8 +33,8 @@ inline bool Equal(std::string_view a, std::string_view b) {
   return difference == 0;
 }
 
-/// `Bearer <token>`, or Basic with the token as the password: clients that know no tokens can say
-/// it in the URL of the server.
+/// `Bearer <token>`, or Basic with the token as the password: clients that do not support tokens can put
+/// it into the URL of the server.
 inline bool CarriesToken(std::string_view authorization, std::string_view token) {
   if (Lowered(authorization.substr(0, 7)) == "bearer ")
     return Equal(authorization.substr(7), token);
@@ -60,7 +60,7 @@ inline bool IsLoopback(std::string_view host) {
           host.find_first_not_of("0123456789.") == std::string_view::npos);
 }
 
-/// No client of dtm sends Origin or Sec-Fetch-Site: a browser does, for a page from somewhere.
+/// Clients of dtm do not send Origin or Sec-Fetch-Site; browsers send them for a foreign page.
 inline bool FromForeignPage(const Headers& headers) {
   const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
                           headers.origin == "https://" + headers.host;
@@ -69,7 +69,7 @@ inline bool FromForeignPage(const Headers& headers) {
   return !own_origin || !own_site;
 }
 
-/// The Host header is what a page's author chose, so a name that leads here (DNS rebinding) shows.
+/// The Host header has the name that a page used, so a foreign name that resolves to us (DNS rebinding) is noticed.
 inline Verdict Judge(const Headers& headers, const std::string& token) {
   if (FromForeignPage(headers)) return Verdict::kForeign;
   if (!token.empty()) {
@@ -78,7 +78,7 @@ inline Verdict Judge(const Headers& headers, const std::string& token) {
   return IsLoopback(Lowered(WithoutPort(headers.host))) ? Verdict::kAllowed : Verdict::kForeign;
 }
 
-/// Who only asks whether a server with a token lives needs none, and reaches it by any name.
+/// A ping of a server with a token needs no token, and may use any host name.
 inline Verdict JudgePing(const Headers& headers, const std::string& token) {
   if (token.empty()) return Judge(headers, token);
   return FromForeignPage(headers) ? Verdict::kForeign : Verdict::kAllowed;

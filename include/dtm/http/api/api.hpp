@@ -1,5 +1,5 @@
-/// The HTTP API as a function from a request to a reply, without any socket: the seam below which a server is.
-/// It makes of bytes what operations.hpp is asked, and of its answer bytes; the rules are there.
+/// The HTTP API as a function from a request to a reply, without sockets: servers call it.
+/// It turns requests into operations, and their answers into replies; the rules are in operations.hpp.
 /// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2, §7; document: docs/http_api.md.
 #pragma once
 
@@ -43,7 +43,7 @@ inline namespace v1 {
 ///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the reply is api_head::TooLong().
 ///   3. It calls Handle(request, done), and sends what `done` gets. If MayBlock(request), a thread that may wait calls it.
 /// A thread that has many requests at a time handles them between the coordinator's BeginBurst and EndBurst.
-/// `done` may also come when the Api is gone: the coordinator causes all replies by when it is stopped.
+/// `done` may be called after the Api is gone, but at the latest when the coordinator is stopped.
 class Api {
  public:
   explicit Api(Coordinator& tm, std::string token = {})
@@ -53,14 +53,14 @@ class Api {
     return api_head::Check(head, token_);
   }
 
-  /// It reads the store, or runs a function of the program.
+  /// True if the request reads the store, or runs a function of the program.
   static bool MayBlock(const ApiRequest& request) {
     const Route* const route = Find(request);
     return route != nullptr && route->blocks;
   }
 
   /// `request` is not needed any more when this returns.
-  /// @throws std::bad_alloc  `done` does not come.
+  /// @throws std::bad_alloc  `done` is not called.
   void Handle(const ApiRequest& request, const ApiDone& done) {
     const Route* const route = Find(request);
     const char* const name = route == nullptr ? "unknown" : route->name;
@@ -156,7 +156,7 @@ class Api {
         [&] { counters.Answered(name, status, std::chrono::duration_cast<Duration>(took)); });
   }
 
-  /// `write` makes the reply of the answer's outcome; without memory for it, only the status is told.
+  /// `write` makes the reply from the outcome; without memory for that, the reply has only the status.
   template <typename Write>
   static void Tell(const ApiDone& done, const Answer& answer, const Write& write) {
     ApiReply reply;
@@ -278,7 +278,7 @@ class Api {
             "text/plain; version=0.0.4"};
   }
 
-  /// The caller understands just what the status says, whatever names and texts stand in the body.
+  /// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
   ApiReply Branch(const ApiRequest& request) {
     ApiReply reply;
     try {

@@ -1,4 +1,4 @@
-/// What a branch answers over HTTP: rule A from the side of the branch.
+/// The reply of a branch over HTTP: Rule A from the side of the branch.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
 /// services).
 #pragma once
@@ -17,8 +17,8 @@ namespace dtm {
 inline namespace v1 {
 namespace replies {
 
-/// JSON in which a word of rule A that its texts happen to contain does not stand as it is: who
-/// looks for it in the body does not find it, who parses the body does.
+/// JSON in which the words of Rule A are escaped: a reader that searches the body does not find them, a
+/// reader that parses it gets the original text.
 inline void Hide(const std::string& word, std::string& json) {
   static constexpr char kHex[] = "0123456789abcdef";
   const auto first = static_cast<unsigned char>(word[0]);
@@ -28,7 +28,7 @@ inline void Hide(const std::string& word, std::string& json) {
   }
 }
 
-/// The caller understands just what the status says, whatever names and texts stand in the body.
+/// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
 inline void HideWords(ApiReply& reply) {
   if (reply.status == 200 || reply.status == 425) return;
   Hide(wire::kOngoing, reply.body);

@@ -1,4 +1,4 @@
-/// What is decided from the head of a request to the API, before its body is read.
+/// Decisions on the head of a request to the API, before its body is read.
 /// Needs: std. Threads: pure functions. Protocol: RFC 9112 §3.2.2, §6; document: docs/http_api.md, "Security".
 #pragma once
 
@@ -43,8 +43,8 @@ inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lowe
   return count;
 }
 
-/// Called once path and headers are there. A target in the absolute form ("GET http://host/api/ping") names the host
-/// itself, and the Host header does not count then.
+/// Call it once path and headers are set. A target in the absolute form ("GET http://host/api/ping") names the host
+/// itself; the Host header does not count then.
 inline void TakeHost(ApiRequest& request) {
   std::string& path = request.path;
   request.host = transport::FindHeader(request.headers, "host");
@@ -58,7 +58,7 @@ inline void TakeHost(ApiRequest& request) {
   }
 }
 
-/// The refusal of a request whose body need not be read for it.
+/// The refusal of a request that needs no body to be refused.
 inline std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token) {
   const auto header = [&request](std::string_view lower) {
     return std::string(transport::FindHeader(request.headers, lower));

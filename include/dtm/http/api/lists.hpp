@@ -88,7 +88,7 @@ class ApiLists {
         Read(request.Query(wire::kCategory), {}, position, static_cast<std::size_t>(limit)), true);
   }
 
-  /// All that fits, of a category, with a key, or both.
+  /// All values of a category, with a key, or both, as far as they fit.
   ApiReply QueryValues(const ApiRequest& request) {
     return Values(Read(request.Query(wire::kCategory), request.Query(wire::kKey), 0, kMaxListLimit),
                   false);
@@ -101,7 +101,7 @@ class ApiLists {
  private:
   static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
 
-  /// At most so many, and no more once they are large: the text of a topic may be megabytes.
+  /// At most `limit` values, and fewer if they are large: the text of a topic may be megabytes.
   KeyValuePage Read(const std::string& category, const std::string& key, std::int64_t position,
                     std::size_t limit) {
     KeyValuePage all;

@@ -1,4 +1,4 @@
-/// A request to the API and its reply, without any socket; what an outcome is in HTTP.
+/// A request to the API and its reply, without sockets; and the HTTP status of each outcome.
 /// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
 #pragma once
 
@@ -42,15 +42,15 @@ struct ApiReply {
   int status = 200;
   std::string body;
   const char* type = "application/json; charset=utf-8";
-  int retry_after = 0;  ///< seconds after which the same may work; 0 = not said
+  int retry_after = 0;  ///< seconds after which the same request may work; 0 = no header
   bool close = false;   ///< the connection is closed, the body of the request was not read
   const char* challenge = nullptr;  ///< WWW-Authenticate
 };
 
-/// Gets the reply, once. It must not throw, and not wait: it may come in the coordinator's thread.
+/// Gets the reply, once. It must neither throw nor wait: it may be called on the coordinator's thread.
 using ApiDone = std::function<void(ApiReply)>;
 
-/// What became of what was asked; HTTP and JSON-RPC write it down, each in its own way.
+/// The outcome of an order; HTTP and JSON-RPC each write it in their own form.
 struct ApiOutcome {
   int status = 200;       ///< of HTTP
   std::string message{};  ///< unless it is 200
@@ -74,7 +74,7 @@ inline ApiOutcome OutcomeOf(const std::exception_ptr& error) {
     return {503, failed.what()};
   } catch (const LogicError& stopped) {
     return {503, stopped.what()};
-  } catch (...) {  // in doubt, or of nobody knows whom
+  } catch (...) {  // in doubt, or an unknown exception
     return {500, WhatWasThrown()};
   }
 }

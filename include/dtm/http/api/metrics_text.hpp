@@ -23,7 +23,7 @@
 namespace dtm {
 inline namespace v1 {
 
-/// Requests answered, by the name of the API.
+/// Requests that got a reply, by the name of the API.
 class ApiCounters {
  public:
   struct Api {
@@ -64,7 +64,7 @@ inline void Line(std::string& out, const std::string& name, const std::string& l
   out.append(" ").append(std::to_string(value)).append("\n");
 }
 
-/// With a point whatever the locale of the program.
+/// With a point in every locale.
 inline std::string Number(double value) {
   char text[32];
   const auto end =
@@ -98,7 +98,7 @@ inline void Gauge(std::string& out, const char* name, const char* help, std::uin
   Line(out, name, "", value);
 }
 
-/// A label's value: quotes and backslashes in it are escaped, other bytes stand as they are.
+/// The value of a label: quotes and backslashes are escaped, other bytes are unchanged.
 inline std::string Label(const std::string& value) {
   std::string text;
   for (const char c : value) {
@@ -108,7 +108,7 @@ inline std::string Label(const std::string& value) {
   return text;
 }
 
-/// What is limited comes first, then what has most calls waiting; the number of series is bounded.
+/// Limited hosts come first, then those with most waiting calls; the number of series is bounded.
 inline void HostLines(std::string& out, std::vector<HostLoad> hosts) {
   constexpr std::size_t kMost = 100;
   std::sort(hosts.begin(), hosts.end(), [](const HostLoad& a, const HostLoad& b) {

@@ -1,4 +1,4 @@
-/// Orders to a coordinator, out of the JSON that says them: the body of an HTTP request, or the params of a JSON-RPC call.
+/// Orders to a coordinator, read from JSON: the body of an HTTP request, or the params of a JSON-RPC call.
 /// Needs: nlohmann/json. Threads: any. Protocol: §2.1, §2.2, §7.
 #pragma once
 
@@ -20,14 +20,14 @@ namespace dtm {
 inline namespace v1 {
 namespace api_orders {
 
-/// @throws what is wrong with `body`, and what can be refused at once; `done` does not come then.
+/// @throws BadInput, RejectedError  `body` is malformed, or the order is refused at once; then `done` is not called.
 using Order = void (*)(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
 
 inline Definition TransactionOf(const nlohmann::json& body) {
   return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
 }
 
-/// `req_extra` says how it ended.
+/// `req_extra` says how the workflow ended.
 inline void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   const json_input::Fields fields(body, "the transaction");
   const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
@@ -70,7 +70,7 @@ inline void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCa
   tm.ForceStopAsync(GidIn(body), done);
 }
 
-/// What has ended needs no try, and that is no error here.
+/// A transaction that has ended needs no try; here that is not an error.
 inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
                               const AnswerCallback& done) {
   tm.RetryNowAsync(GidIn(body), [done](const Answer& answer) {

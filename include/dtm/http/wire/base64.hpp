@@ -1,4 +1,4 @@
-/// Base64 of RFC 4648, standard alphabet, with padding: how payloads and credentials travel.
+/// Base64 of RFC 4648, standard alphabet, with padding: for payloads and credentials.
 /// Needs: std. Threads: pure functions. Protocol: §2.5 (bin_data).
 #pragma once
 
@@ -60,7 +60,7 @@ inline std::optional<std::string> Decode(std::string_view text) {
 
 }  // namespace base64
 
-/// User and password of a URL, as the value of Authorization.
+/// The user and password of a URL, as the value of Authorization.
 inline std::string BasicAuthorization(const Url& url) {
   return "Basic " + base64::Encode(url.credentials);
 }

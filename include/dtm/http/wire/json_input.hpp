@@ -1,4 +1,4 @@
-/// JSON from strangers, whether they ask or answer: parsed with limits, read without conversions, refused with a sentence.
+/// JSON of requests and replies: parsed with limits, read without conversions, refused with a sentence.
 /// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
 #pragma once
 
@@ -22,7 +22,7 @@ inline namespace v1 {
 
 namespace json_input {
 
-/// Any value; discarded if the text is none, or is nested too deeply to be copied or dumped.
+/// Any value; discarded if the text is not JSON, or is nested too deeply to be copied or dumped.
 inline nlohmann::json Parse(const std::string& text) {
   if (JsonDepth(text) > kMaxJsonDepth) return nlohmann::json::value_t::discarded;
   return nlohmann::json::parse(text, nullptr, false);
@@ -117,7 +117,7 @@ class Fields {
     return texts;
   }
 
-  /// Calls `each` with every element; `wanted` names what they have to be.
+  /// Calls `each` with every element; `wanted` says in errors what they must be.
   void Each(const char* key, const char* wanted,
             const std::function<bool(const nlohmann::json&)>& each) const {
     const nlohmann::json* value = Find(key);

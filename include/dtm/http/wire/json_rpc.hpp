@@ -1,4 +1,4 @@
-/// JSON-RPC 2.0 as dtm speaks it to branches: the body of a call, and what the answer means.
+/// JSON-RPC 2.0 as dtm uses it for branches: the body of a call, and the result that a reply stands for.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (results), §3 (JSON-RPC call), §12 W8, W32.
 #pragma once
 
@@ -39,7 +39,7 @@ inline bool Speaks(const Definition& definition, const Url& url) {
 }
 
 /// The payload as the params of a call.
-/// @throws BadInput  it is no JSON object, so it has no place for who is called for.
+/// @throws BadInput  it is not a JSON object, so gid, branch_id and op cannot be added.
 inline nlohmann::json Params(const std::string& payload) {
   return json_input::ParseObject(payload.empty() ? "{}" : payload,
                                  "the payload of a JSON-RPC branch");
@@ -59,7 +59,7 @@ inline std::string BranchBody(const Url& url, const std::string& payload, const 
       .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-/// The words in the body count first, as everywhere; then the code of the error.
+/// The words of Rule A in the body count first, as everywhere; then the code of the error.
 inline Result ReadReply(int status, const std::string& body) {
   Result plain = dtm::ReadReply(status, body);
   if (plain.kind != Result::Kind::kSuccess) return plain;

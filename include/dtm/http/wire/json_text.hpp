@@ -10,7 +10,7 @@ namespace dtm {
 inline namespace v1 {
 namespace wire {
 
-/// `<`, `>` and `&` never stand in it as they are, so it can be shown in a web page.
+/// `<`, `>` and `&` are escaped, so the text can be shown in a web page.
 inline std::string JsonText(const nlohmann::ordered_json& json) {
   const std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   std::string safe;

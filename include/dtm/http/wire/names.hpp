@@ -1,4 +1,4 @@
-/// The names that are used on the wire; nothing else spells them.
+/// All names that are used on the wire.
 /// Needs: std. Threads: constants and pure functions. Protocol: §2 (HTTP API), §3 (calling
 /// branches).
 #pragma once
@@ -59,7 +59,7 @@ inline constexpr const char kLastError[] = "last_error";
 inline constexpr const char kUrl[] = "url";
 inline constexpr const char kBinData[] = "bin_data";
 
-// Of answers.
+// Of replies.
 inline constexpr const char kDtmResult[] = "dtm_result";
 inline constexpr const char kSuccess[] = "SUCCESS";
 inline constexpr const char kFailure[] = "FAILURE";
@@ -129,7 +129,7 @@ inline Op OpNamed(const std::string& name) {
                  "business");
 }
 
-/// The request target of a branch call: who is called for joins the query that is already there.
+/// The request target of a branch call: gid, branch_id, op and trans_type are added to the query that is there.
 inline std::string BranchTarget(const std::string& target, const BranchInfo& info) {
   std::string result = WithQueryOpen(target);
   const auto add = [&result](const char* name, const std::string& value, const char* end) {
@@ -142,7 +142,7 @@ inline std::string BranchTarget(const std::string& target, const BranchInfo& inf
   return result;
 }
 
-/// XA says commit and rollback with an empty POST; everything else without a payload is a GET.
+/// Commit and rollback of an xa are empty POSTs; any other call without a payload is a GET.
 inline const char* BranchMethod(TransType type, const std::string& payload) {
   return type == TransType::kXa || !payload.empty() ? "POST" : "GET";
 }

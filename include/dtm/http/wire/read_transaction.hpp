@@ -1,4 +1,4 @@
-/// A transaction as clients send it: from JSON to the record. write_transaction.hpp is the way back.
+/// A transaction as clients send it: from JSON to the record. write_transaction.hpp does the opposite.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
 #pragma once
 
@@ -34,14 +34,14 @@ inline std::string GidOf(const json_input::Fields& fields) {
   return gid;
 }
 
-/// A function of the coordinator's program is not for others.
+/// Functions of the coordinator's program cannot be named from outside.
 inline void CheckNotLocal(const std::string& url) {
   if (!IsLocal(url)) return;
   throw BadInput("'" + Printable(Truncated(url, 200)) +
                  "' names a function of the coordinator's program; from outside a branch is a URL");
 }
 
-/// Nobody could ever call such a branch by JSON-RPC.
+/// Refuses a payload that no JSON-RPC call could carry.
 inline void CheckParams(const Step& step) {
   for (const std::string* url : {&step.action, &step.compensate}) {
     if (url->empty() || IsTopic(*url) || !UrlProblem(*url).empty()) continue;
@@ -139,7 +139,7 @@ inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
 
 }  // namespace decode
 
-/// @throws BadInput  it has another form, or names what is not for others.
+/// @throws BadInput  it is malformed, or names a function of the coordinator's program.
 inline Definition DecodeTransaction(const json_input::Fields& fields) {
   Definition definition;
   definition.gid = GidOf(fields);

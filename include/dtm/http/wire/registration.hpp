@@ -48,7 +48,7 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
     case TransType::kXa: step.action = step.compensate = fields.Text(kUrl); break;
     case TransType::kWorkflow: {
       step.op = OpNamed(fields.Text(kOp));
-      step.action = fields.Text(kUrl);  // what it was; nobody calls it
+      step.action = fields.Text(kUrl);  // what the step was; it is never called
       step.topic = fields.Text(kName);
       const std::string status = fields.Text(kStatus);
       step.failed = status == Name(BranchStatus::kFailed);
@@ -66,8 +66,8 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
   return branch;
 }
 
-/// Begins the recorded answer of a workflow's step that would not come back as it is, or would grow, as JSON text, and
-/// one that begins like this itself. Servers keep it as any text; who recorded it reads it.
+/// Begins a recorded result of a workflow's step that JSON text would change or make much longer, or that begins like this
+/// itself. Servers keep it like any text; the client that recorded it decodes it.
 inline constexpr const char kAsBase64[] = "base64:";
 
 inline std::string EncodeAnswer(const std::string& answer) {
@@ -104,7 +104,7 @@ inline std::string EncodeRegistration(const Registration& branch) {
       json[kOp] = Name(step.op);
       json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
       json[kSync] =
-          "1";  // else the Go server answers before it has stored anything, and may lose it
+          "1";  // otherwise the Go server replies before it has stored the branch, and may lose it
   }
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
@@ -116,7 +116,7 @@ struct Outcome {
   std::string result;
 };
 
-/// From the `req_extra` of its submit.
+/// Reads it from the `req_extra` of the submit.
 /// @throws BadInput
 inline Outcome DecodeOutcome(std::map<std::string, std::string> extra) {
   const std::string& status = extra[kStatus];
@@ -135,7 +135,7 @@ inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
           {kResult, base64::Encode(outcome.result)}};
 }
 
-/// The options in a shown transaction; Go on SQL tells them as text only.
+/// The options in a transaction of a query; the Go server on SQL shows them only as text.
 inline nlohmann::json ToldOptions(const nlohmann::json& transaction) {
   const auto text = transaction.find(kOptions);
   nlohmann::json inner;
@@ -145,8 +145,7 @@ inline nlohmann::json ToldOptions(const nlohmann::json& transaction) {
   return inner.is_object() ? inner : transaction;
 }
 
-/// What the shown transaction tells of the options for calls. What does not fit is left out, a workflow can be run
-/// without.
+/// The options for calls, as far as a query shows them. Malformed ones are left out: a workflow can run without them.
 inline TransOptions CallOptions(const nlohmann::json& transaction) {
   const nlohmann::json told = ToldOptions(transaction);
   TransOptions options;
@@ -165,8 +164,8 @@ inline TransOptions CallOptions(const nlohmann::json& transaction) {
   return options;
 }
 
-/// The answer of prepareWorkflow; nothing if it is none.
-/// @throws RejectedError  the Go server gives any transaction that has the gid.
+/// Reads the reply of prepareWorkflow; nothing if it is not one.
+/// @throws RejectedError  it is not a workflow: the Go server returns any transaction with the gid.
 inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
   const nlohmann::json body = json_input::Parse(text);
   if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {

@@ -1,4 +1,4 @@
-/// Rule A: what the HTTP answer of a branch means.
+/// Rule A: the result that the HTTP reply of a branch stands for.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §1, Rule A.
 #pragma once
 
@@ -16,9 +16,8 @@
 namespace dtm {
 inline namespace v1 {
 
-/// What a stranger sent, as text that can be stored and shown: at most kMaxReasonBytes of valid
-/// UTF-8, cut between characters; other bytes and control characters (but for tab and line feed)
-/// become '?'.
+/// Text from outside, made safe to store and show: at most kMaxReasonBytes of valid UTF-8, cut between
+/// characters; other bytes and control characters (except tab and line feed) become '?'.
 inline std::string StorableText(const std::string& bytes) {
   return Replaced(bytes, kMaxReasonBytes, [&bytes](std::size_t at, std::size_t length) {
     const unsigned char first = static_cast<unsigned char>(bytes[at]);
@@ -27,7 +26,7 @@ inline std::string StorableText(const std::string& bytes) {
   });
 }
 
-/// What a branch that said no tells people: the `message` or `error` of a JSON object, else all it said.
+/// The reason that a branch gives with a FAILURE: the `message` or `error` of a JSON object, otherwise the whole body.
 inline std::string OwnWords(const std::string& body) {
   const nlohmann::json json =
       !body.empty() && body.front() == '{' ? json_input::Parse(body) : nlohmann::json();
@@ -44,8 +43,8 @@ inline std::string OwnWords(const std::string& body) {
 }
 
 /// The words in the body count whatever the status is, and ONGOING counts before FAILURE; 201, 204
-/// and redirects are temporary errors. The text of the result is the body (of a failure, its own
-/// words), or the status if that is empty.
+/// and redirects are temporary errors. The text of the result is the body (for a failure, its reason),
+/// or the status if that is empty.
 inline Result ReadReply(int status, const std::string& body) {
   const std::string code = "HTTP status " + std::to_string(status);
   const auto text = [&] { return StorableText(body.empty() ? code : body); };

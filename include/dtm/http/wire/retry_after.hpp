@@ -1,4 +1,4 @@
-/// The header Retry-After: how long whoever answered wants to be left alone.
+/// The header Retry-After: how long the sender of a reply asks to wait.
 /// Needs: std. Threads: pure functions. Source: RFC 9110 §10.2.3 (seconds or a date), §5.6.7 (the three forms of a date).
 #pragma once
 
@@ -31,7 +31,7 @@ inline std::int64_t DaysTo(std::int64_t year, unsigned month, unsigned day) {
   return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 }
 
-/// An HTTP date: "Sun, 06 Nov 1994 08:49:37 GMT", or one of the two forms that nobody should send any more.
+/// An HTTP date: "Sun, 06 Nov 1994 08:49:37 GMT", or one of the two obsolete forms.
 inline std::optional<Time> Date(const std::string& text) {
   static constexpr std::array<const char*, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                                           "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
@@ -65,8 +65,8 @@ inline std::optional<Time> Date(const std::string& text) {
   return Time(std::chrono::seconds(((days * 24 + hour) * 60 + minute) * 60 + second));
 }
 
-/// Seconds, or the time from `date` (the header Date of the same answer, else `now`) to the date that it names; 0 if it
-/// is neither or past, at most kMaxRetryAfter.
+/// Seconds, or the time from `date` (the header Date of the same reply, else `now`) to the date that it names. 0 if it
+/// is neither, or past; at most kMaxRetryAfter.
 inline Duration Wait(std::string_view header, const std::string& date, Time now) {
   const std::string text(Trimmed(header));
   if (text.empty()) return Duration(0);
@@ -79,7 +79,7 @@ inline Duration Wait(std::string_view header, const std::string& date, Time now)
   }
   const std::optional<Time> until = Date(text);
   if (!until) return Duration(0);
-  // Whoever answered may have another clock.
+  // The sender's clock may differ.
   const Time from = Date(std::string(Trimmed(date))).value_or(now);
   return (std::min)((std::max)(*until - from, Duration(0)), Duration(kMaxRetryAfter));
 }

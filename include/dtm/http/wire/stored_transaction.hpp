@@ -44,7 +44,7 @@ inline std::string TimeText(Time time) {
   return result + "Z";
 }
 
-/// Header values may be credentials, and URLs may contain some: they are not shown.
+/// Values of headers may be credentials, and URLs may contain some; credentials are not shown.
 inline Definition Redacted(const Definition& definition) {
   Definition shown = definition;
   for (auto& header : shown.options.branch_headers) header.second = kNotShown;
@@ -56,13 +56,13 @@ inline Definition Redacted(const Definition& definition) {
   return shown;
 }
 
-/// Old records do not tell when they changed (store format 1).
+/// Old records (store format 1) do not have the time of their last change.
 inline Time UpdateTime(const Transaction& transaction) {
   return IsFinal(transaction.status) ? transaction.finished
                                      : (std::max)(transaction.created, transaction.updated);
 }
 
-/// `interval`: the wait between tries that it has come to.
+/// `interval`: the present wait between tries.
 inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Duration interval) {
   const Definition definition = Redacted(*transaction.definition);
   const Status status = transaction.status;
@@ -96,7 +96,7 @@ inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Du
   }
   AddOptions(definition, json);
   if (transaction.retry_count > 0) json[kRetryCount] = transaction.retry_count;
-  // What only this library tells comes last.
+  // Fields of this library only come last.
   if (const std::string from = ReasonFrom(transaction); !from.empty()) json[kRollbackFrom] = from;
   if (!transaction.last_error.empty()) json[kLastError] = transaction.last_error;
   return json;

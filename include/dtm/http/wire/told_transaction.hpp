@@ -1,4 +1,4 @@
-/// Whether a transaction that a coordinator elsewhere tells of can be the one that was submitted.
+/// Compares a transaction as a coordinator elsewhere describes it with the one that was submitted.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.5 (what the Go server leaves out on SQL and redis).
 #pragma once
 
@@ -36,7 +36,7 @@ inline Rows RowsOf(const nlohmann::json& branches) {
   return rows;
 }
 
-/// The rows that a saga or message has there. False: its topics were replaced, so that is not known.
+/// The rows that a saga or message must have there. False: its topics were replaced, so they are not known.
 inline bool ExpectedRows(const Definition& ours, Rows& rows) {
   for (std::size_t i = 0; i < ours.steps.size(); ++i) {
     const Step& step = ours.steps[i];
@@ -48,7 +48,7 @@ inline bool ExpectedRows(const Definition& ours, Rows& rows) {
   return true;
 }
 
-/// This library's servers tell no credentials.
+/// Servers of this library do not show credentials.
 inline nlohmann::json WithShownUrls(nlohmann::json steps) {
   for (nlohmann::json& step : steps) {
     for (nlohmann::json& url : step) url = ShownUrl(url.get<std::string>());
@@ -70,8 +70,8 @@ inline bool SameSteps(const Definition& ours, const nlohmann::json& transaction,
 
 }  // namespace told
 
-/// As SameContent, as far as it is told: `transaction` and `branches` are those of query.
-/// @throws nlohmann::json::exception, BadInput  it is not told as dtm tells it.
+/// SameContent, for what the reply shows: `transaction` and `branches` are those of a query.
+/// @throws nlohmann::json::exception, BadInput  the reply does not have dtm's form.
 inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
                       const nlohmann::json& branches) {
   if (transaction.value(kTransType, "") != Name(ours.type)) return false;
@@ -79,7 +79,7 @@ inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
   if (transaction.value(kExpired, false)) return true;  // who keeps gids has compared them
   Definition stored;
   if (ours.type == TransType::kMsg) {
-    // It was prepared, and the submit of that need not repeat anything.
+    // It was prepared, and its submit need not repeat anything.
     if (!transaction.value(kQueryPrepared, "").empty()) return true;
     if (!ours.query_prepared.empty()) return false;
     stored.concurrent = ToldOptions(transaction).value(kConcurrent, false);

@@ -1,4 +1,4 @@
-/// A transaction as dtm's clients send it: from the record to JSON. read_transaction.hpp is the way back.
+/// A transaction as dtm's clients send it: from the record to JSON. read_transaction.hpp does the opposite.
 /// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
 #pragma once
 
@@ -16,7 +16,7 @@ namespace dtm {
 inline namespace v1 {
 namespace wire {
 
-/// As the client sent it, else as dtm's clients would.
+/// As the client sent it; otherwise as dtm's clients would.
 inline std::string CustomData(const Definition& saga) {
   if (!saga.custom_data.empty()) return saga.custom_data;
   if (saga.type == TransType::kMsg && saga.delay.count() > 0) {
@@ -25,7 +25,7 @@ inline std::string CustomData(const Definition& saga) {
   if (saga.type == TransType::kWorkflow) {
     return nlohmann::json{{kName, saga.workflow}, {kData, base64::Encode(saga.data)}}.dump();
   }
-  // dtm's clients build it only for concurrent ones; orders of a sequential one change nothing, but are its content.
+  // dtm's clients write it only for concurrent sagas. Orders of a sequential saga have no effect, but are part of its content.
   if (saga.type != TransType::kSaga || (!saga.concurrent && saga.orders.empty())) return {};
   nlohmann::ordered_json json = {{kConcurrent, saga.concurrent}};
   nlohmann::ordered_json orders = nlohmann::ordered_json::object();
@@ -34,7 +34,7 @@ inline std::string CustomData(const Definition& saga) {
   return json.dump();
 }
 
-/// The options that are set, under their names.
+/// Adds the options that are set.
 inline void AddOptions(const Definition& definition, nlohmann::ordered_json& json) {
   const TransOptions& options = definition.options;
   const auto add = [&json](const char* key, std::int64_t value) {
