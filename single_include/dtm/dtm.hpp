@@ -1087,6 +1087,26 @@ std::function<Signature> Keep(Function function) {
   }
 }
 
+/// Refers to a function while a call lasts, without a copy of it. A parameter that is no template needs only its declaration.
+template <typename Signature>
+class Ref;
+template <typename Returned, typename... Arguments>
+class Ref<Returned(Arguments...)> {
+ public:
+  template <typename Function, typename = std::enable_if_t<!std::is_same_v<Function, Ref>>>
+  Ref(const Function& function)  // NOLINT(google-explicit-constructor): so that a lambda is one
+      : function_(&function), call_([](const void* target, Arguments... arguments) -> Returned {
+          return (*static_cast<const Function*>(target))(std::forward<Arguments>(arguments)...);
+        }) {}
+  Returned operator()(Arguments... arguments) const {
+    return call_(function_, std::forward<Arguments>(arguments)...);
+  }
+
+ private:
+  const void* function_;
+  Returned (*call_)(const void*, Arguments...);
+};
+
 }  // namespace callable
 }  // namespace v1
 }  // namespace dtm
@@ -10318,8 +10338,7 @@ class Driver {
 
   /// Calls `ask` with a callback, and returns what it gets. Drives the loop meanwhile if no thread does.
   /// @throws LogicError  called by the loop itself, which would wait for itself.
-  template <typename Ask>
-  TransResult WaitFor(const Ask& ask) {
+  TransResult WaitFor(callable::Ref<void(AnswerCallback)> ask) {
     CheckNotLoop();
     // Not a condition variable: whoever wakes up with its mutex makes a system call to let it go.
     // Shared, so that the answer, which may be an exception, lives as long as the callback.
@@ -10660,8 +10679,7 @@ class Operations : public Endpoint {
   /// The blocking form: calls `ask` with a callback, and returns what the callback gets. Drives the coordinator
   /// meanwhile if no thread does.
   /// @throws LogicError  called in a callback of the coordinator, which would wait for itself.
-  template <typename Ask>
-  TransResult Await(const Ask& ask) const {
+  TransResult Await(callable::Ref<void(AnswerCallback)> ask) const {
     return Checked().WaitFor(ask);
   }
   template <typename T, typename Ask>  // the same for a ValueCallback
@@ -10829,6 +10847,7 @@ class Operations : public Endpoint {
   }
 
  protected:
+  ~Operations() override = default;
   explicit Operations(std::unique_ptr<Driver> driver) : driver_("coordinator", std::move(driver)) {}
 
   void StopForGood() {
@@ -10910,8 +10929,8 @@ class Operations : public Endpoint {
     return stored;
   }
 
-  template <typename Change>
-  void ChangeTopic(const std::string& problem, const Change& change, AnswerCallback callback) {
+  void ChangeTopic(const std::string& problem, const std::function<Result(Store&, Time)>& change,
+                   AnswerCallback callback) {
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
     RunWorkAsync(
@@ -13112,9 +13131,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
-    Driver& driver = Checked();
-    driver.Register(name, NotEmpty(name, EraseType<T>(std::move(function))));
-    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
+    Keep(name, EraseType<T>(std::move(function)));
     return {name, Owner()};
   }
 
@@ -13123,9 +13140,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  as Register.
   template <typename T, typename Function>
   LocalBranch<T> RegisterResume(const std::string& name, Function function) {
-    Driver& driver = Checked();
-    driver.RegisterResume(name, EraseType<T>(std::move(function)));
-    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
+    KeepResume(name, EraseType<T>(std::move(function)));
     return {name, Owner()};
   }
 
@@ -13141,12 +13156,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
-    Driver& driver = Checked();
-    const std::string full_name = kInTransactionPrefix + name;
-    driver.transaction_functions.Register(
-        full_name, NotEmpty(name, EraseTransactionType<T>(std::move(function))));
-    (void)driver.inbox.Push(About(kLocalPrefix + full_name, Command::Kind::kRegistered));
-    return {full_name, Owner()};
+    return {KeepInTransaction(name, EraseTransactionType<T>(std::move(function))), Owner()};
   }
 
   /// Runs `function(Tx&)` inside the next commit, on the coordinator's thread. The rows that it writes through tx.Db() and
@@ -13159,22 +13169,7 @@ class Coordinator : public EmbeddedEndpoint {
   template <typename Function>
   void Transact(const Function& function) {
     static_assert(callable::Check<Function, Tx&>(), "dtm: what Transact runs takes dtm::Tx&");
-    Driver& driver = Checked();
-    const auto thrown = std::make_shared<std::exception_ptr>();
-    const Result result = RunWork([&, thrown](TransactContext& context) -> Result {
-      *thrown = nullptr;
-      Tx tx(*this, driver, context);
-      try {
-        return ResultOf(function, tx);
-      } catch (...) {
-        *thrown = std::current_exception();
-        throw;
-      }
-    });
-    // Moved, so that the last reference is the caller's: the exception may be read here while the loop frees its own.
-    if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
-    if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
-    if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
+    RunTransact([&function](Tx& tx) -> Result { return ResultOf(function, tx); });
   }
 
   /// Sets what calls branches by URL: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>.
@@ -13305,10 +13300,49 @@ class Coordinator : public EmbeddedEndpoint {
     }
   }
 
-  template <typename Function>
-  static Function NotEmpty(const std::string& name, Function function) {
-    if (!function) throw LogicError("the branch function '" + name + "' is an empty function");
-    return function;
+  // What the templates above come to, without types of the program.
+
+  void Keep(const std::string& name, BranchFunction function) {
+    Driver& driver = Checked();
+    if (!function) throw EmptyFunction(name);
+    driver.Register(name, std::move(function));
+    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
+  }
+  void KeepResume(const std::string& name, BranchFunction function) {
+    Driver& driver = Checked();
+    driver.RegisterResume(name, std::move(function));
+    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
+  }
+  /// Returns the name by which it is stored.
+  std::string KeepInTransaction(const std::string& name, TransactionFunction function) {
+    Driver& driver = Checked();
+    if (!function) throw EmptyFunction(name);
+    std::string full_name = kInTransactionPrefix + name;
+    driver.transaction_functions.Register(full_name, std::move(function));
+    (void)driver.inbox.Push(About(kLocalPrefix + full_name, Command::Kind::kRegistered));
+    return full_name;
+  }
+  static LogicError EmptyFunction(const std::string& name) {
+    return LogicError("the branch function '" + name + "' is an empty function");
+  }
+
+  void RunTransact(callable::Ref<Result(Tx&)> function) {
+    Driver& driver = Checked();
+    const auto thrown = std::make_shared<std::exception_ptr>();
+    const Result result = RunWork([&, thrown](TransactContext& context) -> Result {
+      *thrown = nullptr;
+      Tx tx(*this, driver, context);
+      try {
+        return function(tx);
+      } catch (...) {
+        *thrown = std::current_exception();
+        throw;
+      }
+    });
+    // Moved, so that the last reference is the caller's: the exception may be read here while the loop frees its own.
+    if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
+    if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
+    if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
 };
 

@@ -68,6 +68,26 @@ std::function<Signature> Keep(Function function) {
   }
 }
 
+/// Refers to a function while a call lasts, without a copy of it. A parameter that is no template needs only its declaration.
+template <typename Signature>
+class Ref;
+template <typename Returned, typename... Arguments>
+class Ref<Returned(Arguments...)> {
+ public:
+  template <typename Function, typename = std::enable_if_t<!std::is_same_v<Function, Ref>>>
+  Ref(const Function& function)  // NOLINT(google-explicit-constructor): so that a lambda is one
+      : function_(&function), call_([](const void* target, Arguments... arguments) -> Returned {
+          return (*static_cast<const Function*>(target))(std::forward<Arguments>(arguments)...);
+        }) {}
+  Returned operator()(Arguments... arguments) const {
+    return call_(function_, std::forward<Arguments>(arguments)...);
+  }
+
+ private:
+  const void* function_;
+  Returned (*call_)(const void*, Arguments...);
+};
+
 }  // namespace callable
 }  // namespace v1
 }  // namespace dtm

@@ -15,6 +15,7 @@
 #include <dtm/base/callable.hpp>
 #include <dtm/base/error.hpp>
 #include <dtm/coordinator/embedded_endpoint.hpp>
+#include <dtm/coordinator/functions/branch_function.hpp>
 #include <dtm/coordinator/functions/typed_function.hpp>
 #include <dtm/coordinator/loop/driver.hpp>
 #include <dtm/coordinator/operations.hpp>
@@ -77,9 +78,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
-    Driver& driver = Checked();
-    driver.Register(name, NotEmpty(name, EraseType<T>(std::move(function))));
-    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
+    Keep(name, EraseType<T>(std::move(function)));
     return {name, Owner()};
   }
 
@@ -88,9 +87,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  as Register.
   template <typename T, typename Function>
   LocalBranch<T> RegisterResume(const std::string& name, Function function) {
-    Driver& driver = Checked();
-    driver.RegisterResume(name, EraseType<T>(std::move(function)));
-    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
+    KeepResume(name, EraseType<T>(std::move(function)));
     return {name, Owner()};
   }
 
@@ -106,12 +103,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
-    Driver& driver = Checked();
-    const std::string full_name = kInTransactionPrefix + name;
-    driver.transaction_functions.Register(
-        full_name, NotEmpty(name, EraseTransactionType<T>(std::move(function))));
-    (void)driver.inbox.Push(About(kLocalPrefix + full_name, Command::Kind::kRegistered));
-    return {full_name, Owner()};
+    return {KeepInTransaction(name, EraseTransactionType<T>(std::move(function))), Owner()};
   }
 
   /// Runs `function(Tx&)` inside the next commit, on the coordinator's thread. The rows that it writes through tx.Db() and
@@ -124,22 +116,7 @@ class Coordinator : public EmbeddedEndpoint {
   template <typename Function>
   void Transact(const Function& function) {
     static_assert(callable::Check<Function, Tx&>(), "dtm: what Transact runs takes dtm::Tx&");
-    Driver& driver = Checked();
-    const auto thrown = std::make_shared<std::exception_ptr>();
-    const Result result = RunWork([&, thrown](TransactContext& context) -> Result {
-      *thrown = nullptr;
-      Tx tx(*this, driver, context);
-      try {
-        return ResultOf(function, tx);
-      } catch (...) {
-        *thrown = std::current_exception();
-        throw;
-      }
-    });
-    // Moved, so that the last reference is the caller's: the exception may be read here while the loop frees its own.
-    if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
-    if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
-    if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
+    RunTransact([&function](Tx& tx) -> Result { return ResultOf(function, tx); });
   }
 
   /// Sets what calls branches by URL: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>.
@@ -270,10 +247,49 @@ class Coordinator : public EmbeddedEndpoint {
     }
   }
 
-  template <typename Function>
-  static Function NotEmpty(const std::string& name, Function function) {
-    if (!function) throw LogicError("the branch function '" + name + "' is an empty function");
-    return function;
+  // What the templates above come to, without types of the program.
+
+  void Keep(const std::string& name, BranchFunction function) {
+    Driver& driver = Checked();
+    if (!function) throw EmptyFunction(name);
+    driver.Register(name, std::move(function));
+    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
+  }
+  void KeepResume(const std::string& name, BranchFunction function) {
+    Driver& driver = Checked();
+    driver.RegisterResume(name, std::move(function));
+    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
+  }
+  /// Returns the name by which it is stored.
+  std::string KeepInTransaction(const std::string& name, TransactionFunction function) {
+    Driver& driver = Checked();
+    if (!function) throw EmptyFunction(name);
+    std::string full_name = kInTransactionPrefix + name;
+    driver.transaction_functions.Register(full_name, std::move(function));
+    (void)driver.inbox.Push(About(kLocalPrefix + full_name, Command::Kind::kRegistered));
+    return full_name;
+  }
+  static LogicError EmptyFunction(const std::string& name) {
+    return LogicError("the branch function '" + name + "' is an empty function");
+  }
+
+  void RunTransact(callable::Ref<Result(Tx&)> function) {
+    Driver& driver = Checked();
+    const auto thrown = std::make_shared<std::exception_ptr>();
+    const Result result = RunWork([&, thrown](TransactContext& context) -> Result {
+      *thrown = nullptr;
+      Tx tx(*this, driver, context);
+      try {
+        return function(tx);
+      } catch (...) {
+        *thrown = std::current_exception();
+        throw;
+      }
+    });
+    // Moved, so that the last reference is the caller's: the exception may be read here while the loop frees its own.
+    if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
+    if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
+    if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
 };
 

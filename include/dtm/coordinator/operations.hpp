@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -15,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/base/callable.hpp>
 #include <dtm/base/error.hpp>
 #include <dtm/base/of_this_process.hpp>
 #include <dtm/coordinator/loop/driver.hpp>
@@ -48,8 +48,7 @@ class Operations : public Endpoint {
   /// The blocking form: calls `ask` with a callback, and returns what the callback gets. Drives the coordinator
   /// meanwhile if no thread does.
   /// @throws LogicError  called in a callback of the coordinator, which would wait for itself.
-  template <typename Ask>
-  TransResult Await(const Ask& ask) const {
+  TransResult Await(callable::Ref<void(AnswerCallback)> ask) const {
     return Checked().WaitFor(ask);
   }
   template <typename T, typename Ask>  // the same for a ValueCallback
@@ -217,6 +216,7 @@ class Operations : public Endpoint {
   }
 
  protected:
+  ~Operations() override = default;
   explicit Operations(std::unique_ptr<Driver> driver) : driver_("coordinator", std::move(driver)) {}
 
   void StopForGood() {
@@ -298,8 +298,8 @@ class Operations : public Endpoint {
     return stored;
   }
 
-  template <typename Change>
-  void ChangeTopic(const std::string& problem, const Change& change, AnswerCallback callback) {
+  void ChangeTopic(const std::string& problem, const std::function<Result(Store&, Time)>& change,
+                   AnswerCallback callback) {
     if (!problem.empty()) throw RejectedError(problem);
     Driver& driver = Checked();
     RunWorkAsync(

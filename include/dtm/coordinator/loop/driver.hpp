@@ -15,6 +15,7 @@
 #include <thread>
 #include <utility>
 
+#include <dtm/base/callable.hpp>
 #include <dtm/base/error.hpp>
 #include <dtm/base/text.hpp>
 #include <dtm/coordinator/functions/functions.hpp>
@@ -106,8 +107,7 @@ class Driver {
 
   /// Calls `ask` with a callback, and returns what it gets. Drives the loop meanwhile if no thread does.
   /// @throws LogicError  called by the loop itself, which would wait for itself.
-  template <typename Ask>
-  TransResult WaitFor(const Ask& ask) {
+  TransResult WaitFor(callable::Ref<void(AnswerCallback)> ask) {
     CheckNotLoop();
     // Not a condition variable: whoever wakes up with its mutex makes a system call to let it go.
     // Shared, so that the answer, which may be an exception, lives as long as the callback.

@@ -1,0 +1,9663 @@
+/// Generated from include/dtm/dtm.hpp by tools/amalgamate.py; do not edit. Compile it once, with the options of the program.
+/// MIT License, copyright (c) dtm for C++ authors.
+#include "dtm/dtm.hpp"
+
+// ---- dtm/barrier/sqlite_schema.hpp -------------------------------------------------------------
+
+/// Creates the barrier table in SQLite.
+/// Needs: SQLite 3.35 or newer. Threads: thread-safe. Protocol: §11.5 (SQL barrier).
+
+#include <string>
+
+namespace dtm {
+inline namespace v1 {
+
+namespace barrier {
+
+/// The name of the table in SQL. It is in the main file: only one file commits as one.
+inline std::string Quoted(const std::string& table) {
+  bool plain = !table.empty() && table.size() <= 64;
+  for (const char c : table) {
+    plain = plain && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '_');
+  }
+  if (!plain) {
+    throw LogicError(
+        "'" + Printable(table) +
+        "' is no name for a barrier table; use up to 64 letters, digits and _, without "
+        "a schema (the table is in the main file of the connection)");
+  }
+  return "main.\"" + table + "\"";
+}
+
+inline sqlite3* NotNull(sqlite3* db) {
+  if (db == nullptr)
+    throw LogicError("the connection for the barrier table is null; open it first");
+  return db;
+}
+
+}  // namespace barrier
+
+/// Creates the table, with the same columns as dtm's, unless there is one with this name. `table`: up to
+/// 64 letters, digits and _. (id stays NULL: as a key it would cost one more page write for each call. A
+/// table in which it is a key works too. Rows are never updated, so update_time is NULL.)
+/// A row may be deleted once no more calls with its gid can come; create_time (UTC) is for that.
+/// @throws StoreError  the file cannot be written; nothing was changed.
+inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier") {
+  const sql::Exclusive exclusive(barrier::NotNull(db));
+  sql::Database database(db);
+  database.Exec(("CREATE TABLE IF NOT EXISTS " + barrier::Quoted(table) + R"sql( (
+  id INTEGER,
+  trans_type TEXT NOT NULL,
+  gid TEXT NOT NULL,
+  branch_id TEXT NOT NULL,
+  op TEXT NOT NULL,
+  barrier_id TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  create_time TEXT DEFAULT CURRENT_TIMESTAMP,
+  update_time TEXT,
+  PRIMARY KEY (gid, branch_id, op, barrier_id)
+) WITHOUT ROWID)sql")
+                    .c_str());
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/rows.hpp -------------------------------------------------------------------------
+
+/// The rows of a transaction: which step and operation each stands for, and what is called for it.
+/// Needs: std. Threads: pure functions. Protocol: §1 (branch ids, operations), §4 (rows).
+
+#include <cstddef>
+#include <cstdio>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Rows of a saga, tcc or xa.
+inline std::size_t CompensateOf(std::size_t step) { return 2 * step; }
+inline std::size_t ActionOf(std::size_t step) { return 2 * step + 1; }
+
+/// Rows of a message or workflow.
+inline constexpr std::size_t kQueryRow = 0;
+inline std::size_t DeliveryOf(std::size_t step) { return step + 1; }
+
+inline std::size_t RowCount(const Definition& definition) {
+  const std::size_t steps = definition.steps.size();
+  return HasQueryRow(definition.type) ? 1 + steps : 2 * steps;
+}
+/// The step of a row that is not the query row.
+inline std::size_t StepOf(TransType type, std::size_t row) {
+  return HasQueryRow(type) ? row - 1 : row / 2;
+}
+
+inline Op OpOf(TransType type, std::size_t row) {
+  const bool undo = row % 2 == 0;
+  switch (type) {
+    case TransType::kSaga: return undo ? Op::kCompensate : Op::kAction;
+    case TransType::kTcc: return undo ? Op::kCancel : Op::kConfirm;
+    case TransType::kXa: return undo ? Op::kRollback : Op::kCommit;
+    case TransType::kMsg: return row == kQueryRow ? Op::kMsg : Op::kAction;
+    case TransType::kWorkflow: return row == kQueryRow ? Op::kResume : Op::kAction;
+  }
+  return Op::kAction;
+}
+inline Op OpOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return OpOf(definition.type, row);
+  const Op op = definition.steps[StepOf(definition.type, row)].op;
+  return op == Op{} ? OpOf(definition.type, row) : op;
+}
+
+/// "01", "02", ... "99", "100": two digits, 1-based.
+inline std::string NumberOf(std::size_t step) {
+  char text[24];
+  std::snprintf(text, sizeof text, "%02zu", step + 1);
+  return text;
+}
+inline std::string BranchIdOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return "00";
+  const std::size_t step = StepOf(definition.type, row);
+  const std::string& own = definition.steps[step].branch_id;
+  return own.empty() ? NumberOf(step) : own;
+}
+
+inline const std::string& UrlOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type)) {
+    return row == kQueryRow ? definition.query_prepared : definition.steps[row - 1].action;
+  }
+  const Step& step = definition.steps[row / 2];
+  return row % 2 == 1 ? step.action : step.compensate;
+}
+
+inline const std::string& PayloadOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return definition.data;
+  return definition.steps[StepOf(definition.type, row)].payload;
+}
+
+/// After steps were registered: adds a row for each, with the recorded status.
+inline void AddMissingRows(Transaction& transaction) {
+  const Definition& definition = *transaction.definition;
+  while (transaction.branches.size() < RowCount(definition)) {
+    Branch branch;
+    if (definition.type == TransType::kWorkflow && !transaction.branches.empty()) {
+      const Step& step = definition.steps[transaction.branches.size() - 1];
+      branch.status = step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed;
+    }
+    transaction.branches.push_back(branch);
+  }
+}
+
+inline BranchInfo InfoOf(const Definition& definition, std::size_t row) {
+  return {definition.gid, definition.type, BranchIdOf(definition, row), OpOf(definition, row),
+          definition.workflow};
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/thread_list.hpp ------------------------------------------------------------------
+
+/// Threads of a pool, which may leave one by one and are all joined in the end.
+/// Needs: std. Threads: the owner's mutex is held for each call, but for JoinAll.
+
+#include <algorithm>
+#include <list>
+#include <thread>
+#include <utility>
+
+namespace dtm {
+inline namespace v1 {
+
+class ThreadList {
+ public:
+  /// @throws std::exception  there is no thread or no memory for it now; nothing was changed.
+  template <typename Main>
+  void Add(Main main) {
+    running_.emplace_back();
+    try {
+      running_.back() = std::thread(std::move(main));
+    } catch (...) {
+      running_.pop_back();
+      throw;
+    }
+  }
+
+  /// The last thing that a thread does which returns before its pool stops. The next one to leave joins it, or JoinAll.
+  void Leave() {
+    const auto self = std::find_if(running_.begin(), running_.end(), [](const auto& thread) {
+      return thread.get_id() == std::this_thread::get_id();
+    });
+    if (self == running_.end()) return;  // TakeAll has it
+    for (auto& thread : left_) thread.join();
+    left_.clear();
+    left_.splice(left_.end(), running_, self);
+  }
+
+  std::size_t Count() const { return running_.size(); }
+
+  /// All of them, to be joined by JoinAll without the mutex; none is left here.
+  ThreadList TakeAll() {
+    ThreadList all;
+    all.running_.swap(running_);
+    all.left_.swap(left_);
+    return all;
+  }
+  void JoinAll() {
+    for (auto& thread : left_) thread.join();
+    for (auto& thread : running_) thread.join();
+    left_.clear();
+    running_.clear();
+  }
+
+ private:
+  std::list<std::thread> running_;
+  std::list<std::thread> left_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/functions/function_queue.hpp ----------------------------------------------
+
+/// Decides which call of a function begins next: each function has a queue, they take turns, and none takes all threads.
+/// Needs: std. Threads: none inside; the caller holds its own lock.
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Functions that block delay no others. A function of which no call runs may always begin one, even beyond the maximum;
+/// beyond that first call it takes at most half of the threads that the others leave. So at most the maximum, and one more
+/// of each function, run at a time.
+class FunctionQueue {
+ public:
+  /// A function and its calls. It is never removed.
+  class Entry {
+   public:
+    const BranchFunction& Function() const { return function_; }
+    std::size_t Running() const { return running_; }
+
+   private:
+    friend class FunctionQueue;
+    BranchFunction function_;
+    std::deque<BranchCall> waiting_;
+    std::size_t running_ = 0;
+    Entry* next_ = nullptr;  // in the ring; null: it is not in the ring
+  };
+
+  FunctionQueue(std::size_t max_threads, std::size_t max_per_function)
+      : max_threads_(max_threads), max_per_function_(max_per_function) {}
+
+  /// False: the name is taken.
+  bool Add(const std::string& name, BranchFunction function) {
+    auto entry = std::make_unique<Entry>();
+    entry->function_ = std::move(function);
+    return entries_.emplace(name, std::move(entry)).second;
+  }
+
+  /// Null: there is none of this name.
+  Entry* Find(std::string_view name) {
+    const auto found = entries_.find(name);
+    return found == entries_.end() ? nullptr : found->second.get();
+  }
+
+  /// @throws std::bad_alloc  nothing was changed, also not `call`.
+  void Push(Entry& entry, BranchCall&& call) {
+    entry.waiting_.push_back(std::move(call));
+    ++waiting_;
+    if (entry.next_ != nullptr) return;
+    entry.next_ = last_ == nullptr ? &entry : last_->next_;
+    if (last_ != nullptr) last_->next_ = &entry;
+    last_ = &entry;
+    ++in_ring_;
+  }
+
+  /// The function whose turn it is; null: nothing may begin.
+  Entry* Next() {
+    for (std::size_t left = in_ring_; left > 0; --left) {
+      if (MayBegin(*last_->next_)) return last_->next_;
+      held_back_ = true;
+      last_ = last_->next_;
+    }
+    return nullptr;
+  }
+
+  /// Takes a call of the function that Next has just returned; Ended must follow.
+  BranchCall Take() {
+    Entry& entry = *last_->next_;
+    BranchCall call = std::move(entry.waiting_.front());
+    entry.waiting_.pop_front();
+    if (entry.waiting_.empty()) {
+      LeaveRing(entry);
+    } else {
+      last_ = &entry;
+    }
+    --waiting_;
+    ++running_;
+    ++entry.running_;
+    return call;
+  }
+
+  /// True: other calls, which had to wait for this one, may begin now.
+  bool Ended(Entry& entry) {
+    --running_;
+    --entry.running_;
+    return std::exchange(held_back_, false);
+  }
+
+  /// @throws std::bad_alloc  nothing was changed.
+  std::vector<BranchCall> TakeAllWaiting() {
+    std::vector<BranchCall> calls;
+    calls.reserve(waiting_);
+    while (last_ != nullptr) {
+      Entry& entry = *last_->next_;
+      for (BranchCall& call : entry.waiting_) calls.push_back(std::move(call));
+      entry.waiting_.clear();
+      LeaveRing(entry);
+    }
+    waiting_ = 0;
+    return calls;
+  }
+
+  std::size_t Waiting() const { return waiting_; }  ///< calls
+  std::size_t Running() const { return running_; }  ///< calls
+
+ private:
+  /// The first one.
+  void LeaveRing(Entry& entry) {
+    last_->next_ = entry.next_;
+    if (last_ == &entry) last_ = nullptr;
+    entry.next_ = nullptr;
+    --in_ring_;
+  }
+
+  bool MayBegin(const Entry& entry) const {
+    if (entry.running_ == 0) return true;
+    if (entry.running_ >= max_per_function_) return false;
+    const std::size_t others = running_ - entry.running_;
+    return others < max_threads_ && entry.running_ < (max_threads_ - others) / 2;
+  }
+
+  const std::size_t max_threads_;
+  const std::size_t max_per_function_;
+  std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
+  // The ring of functions with calls that wait, in turn; the last one leads to the first. Nothing is allocated for it.
+  Entry* last_ = nullptr;
+  std::size_t in_ring_ = 0;
+  std::size_t waiting_ = 0;
+  std::size_t running_ = 0;
+  bool held_back_ = false;  // one had to wait for others since the last end
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/functions/functions.hpp ---------------------------------------------------
+
+/// The registry of branch functions, and the threads that run them.
+/// Needs: std. Threads: thread-safe. Without StartThreads the functions run where RunQueued is
+/// called.
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <new>
+
+namespace dtm {
+inline namespace v1 {
+
+/// The functions by name, and the pool that runs them. It is not a ThreadPool: it grows only when all running functions
+/// have blocked for a while, takes the calls of functions in turn (FunctionQueue), works without threads too, and on Stop
+/// drops what has not begun.
+class Functions : public BranchCaller {
+ public:
+  Functions(std::size_t max_threads, std::size_t max_per_function)
+      : max_threads_(max_threads), queue_(max_threads, max_per_function) {}
+  ~Functions() override { Functions::Stop(); }
+
+  /// @throws LogicError  the name is taken.
+  void Register(const std::string& name, BranchFunction function) {
+    if (name.empty()) throw LogicError("a branch function needs a name; the store keeps it");
+    if (RunsInTransaction(kLocalPrefix + name)) {
+      throw LogicError("'" + name + "' begins like the name of a function inside a transaction, '" +
+                       kInTransactionPrefix + "'; give it another one");
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!queue_.Add(name, std::move(function))) {
+      throw LogicError(NameTaken(name));
+    }
+  }
+
+  /// Calls of names that are not registered here go there. Set it before the first call.
+  void ElseCall(BranchCaller& others) { else_ = &others; }
+
+  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+    std::vector<BranchCall> unknown;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      if (refusing_) {
+        lock.unlock();
+        return Refuse(calls, results);
+      }
+      results_ = &results;
+      for (BranchCall& call : calls) {
+        FunctionQueue::Entry* entry =
+            queue_.Find(std::string_view(call.Url()).substr(kLocalPrefixSize));
+        try {
+          if (entry == nullptr) {
+            unknown.push_back(std::move(call));
+          } else {
+            queue_.Push(*entry, std::move(call));
+          }
+        } catch (const std::bad_alloc&) {  // it stays here
+        }
+      }
+      WakeThreads();
+    }
+    for (BranchCall& call : calls) {
+      if (call.definition) results.Done(std::move(call), Result::NotSent({}));
+    }
+    if (else_ != nullptr && !unknown.empty()) return else_->Call(std::move(unknown), results);
+    for (const BranchCall& call : unknown) results.Done(call, NotRegistered(call));
+  }
+
+  /// The function of this name; empty if there is none.
+  BranchFunction Find(const std::string& name) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const FunctionQueue::Entry* entry = queue_.Find(name);
+    return entry == nullptr ? BranchFunction() : entry->Function();
+  }
+
+  /// From now on functions run on threads of their own.
+  void StartThreads() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    threaded_ = true;
+    const std::size_t first =
+        (std::max)(std::size_t{2}, std::size_t{std::thread::hardware_concurrency()});
+    while (threads_.Count() < (std::min)(first, max_threads_)) AddThread();
+    min_threads_ = threads_.Count();
+  }
+
+  /// Adds threads if no waiting call has begun for `kPatience`, because all running ones block. Returns when to look
+  /// again.
+  Time Grow(Time now) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const FunctionQueue::Entry* next = threaded_ ? Next() : nullptr;
+    if (next != nullptr && idle_ > 0) return now + kPatience;  // an idle thread will take it
+    const bool starves = next != nullptr && next->Running() == 0;
+    const std::size_t most = starves ? (std::max)(max_threads_, running_.size() + 1) : max_threads_;
+    if (next == nullptr || threads_.Count() >= most) {
+      stalled_since_ = kNever;
+      return kNever;
+    }
+    if (stalled_since_ == kNever || taken_ != taken_before_) {
+      stalled_since_ = now;
+      taken_before_ = taken_;
+    } else if (now - stalled_since_ >= kPatience) {
+      const std::size_t more =
+          (std::min)({threads_.Count(), queue_.Waiting(), most - threads_.Count()});
+      stalled_since_ = now;
+      try {
+        for (std::size_t i = 0; i < more; ++i) AddThread();
+      } catch (const std::exception&) {  // no new thread now; the others go on
+      }
+    }
+    return now + kPatience;
+  }
+
+  /// Without threads: runs the queued calls in this thread. False: there were none.
+  bool RunQueued() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (threaded_ || queue_.Waiting() == 0) return false;
+    // A function may submit and so queue more calls; those run next time.
+    for (std::size_t n = queue_.Waiting(); n > 0; --n) {
+      FunctionQueue::Entry* entry = Next();
+      if (entry == nullptr) break;
+      RunOne(*entry, lock);
+    }
+    return true;
+  }
+
+  /// True on a thread that is running one of these functions.
+  bool OnFunctionThread() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return std::find(running_.begin(), running_.end(), std::this_thread::get_id()) !=
+           running_.end();
+  }
+
+  /// The number of running calls; queued ones are not counted.
+  std::size_t Running() { return Load().in_flight; }
+  CallLoad Load() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {running_.size(), queue_.Waiting(), {}};
+  }
+
+  /// Drops the calls that have not begun, waits for the running ones, joins the threads.
+  void Stop() override {
+    ThreadList threads;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      refusing_ = true;
+      stopping_ = true;
+      threads = threads_.TakeAll();
+      ready_changed_.notify_all();
+    }
+    threads.JoinAll();
+  }
+
+  /// From now on no call begins; new ones get the result NotSent.
+  void BeginNothingNew() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    refusing_ = true;
+  }
+
+  /// Gives waiting calls the result NotSent, after BeginNothingNew.
+  void RefuseWaiting() {
+    std::vector<BranchCall> calls;
+    BranchResults* results = nullptr;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!refusing_) return;
+      results = results_;
+      calls = queue_.TakeAllWaiting();
+    }
+    if (!calls.empty()) Refuse(calls, *results);
+  }
+
+ private:
+  static void Refuse(const std::vector<BranchCall>& calls, BranchResults& results) {
+    for (const BranchCall& call : calls) {
+      results.Done(call,
+                   Result::NotSent(IfThereIsMemory([] { return "the coordinator was stopping"; })));
+    }
+  }
+
+  static constexpr Duration kPatience = std::chrono::milliseconds(2);
+  static constexpr std::chrono::seconds kIdleBeforeLeaving{10};
+
+  /// All below with mutex_ held.
+  FunctionQueue::Entry* Next() { return refusing_ ? nullptr : queue_.Next(); }
+
+  void WakeThreads() {
+    if (idle_ == 0 || Next() == nullptr) return;
+    if (queue_.Waiting() > 1) {
+      ready_changed_.notify_all();
+    } else {
+      ready_changed_.notify_one();
+    }
+  }
+
+  void AddThread() {
+    threads_.Add([this] { ThreadMain(); });
+  }
+
+  void ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!stopping_) {
+      if (FunctionQueue::Entry* entry = Next()) {
+        RunOne(*entry, lock);
+        continue;
+      }
+      ++idle_;
+      const auto woken = ready_changed_.wait_for(lock, kIdleBeforeLeaving);
+      --idle_;
+      if (woken == std::cv_status::timeout && Next() == nullptr &&
+          threads_.Count() > min_threads_ && !stopping_) {
+        return threads_.Leave();
+      }
+    }
+  }
+
+  /// Takes a call of the function that Next has just returned, and runs it without the lock.
+  void RunOne(FunctionQueue::Entry& entry, std::unique_lock<std::mutex>& lock) {
+    try {
+      if (running_.size() == running_.capacity()) running_.reserve(2 * running_.size() + 4);
+    } catch (const std::bad_alloc&) {
+      lock.unlock();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      return lock.lock();
+    }
+    BranchCall call = queue_.Take();
+    ++taken_;
+    running_.push_back(std::this_thread::get_id());
+    BranchResults& results = *results_;
+    lock.unlock();
+    Result result = CatchAsResult([&] { return entry.Function()(call.Payload(), Caller(call)); });
+    results.Done(std::move(call), std::move(result));
+    lock.lock();
+    running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
+    if (queue_.Ended(entry)) WakeThreads();
+  }
+
+  const std::size_t max_threads_;
+  std::mutex mutex_;
+  std::condition_variable ready_changed_;
+  FunctionQueue queue_;
+  std::size_t idle_ = 0;
+  std::size_t min_threads_ = 0;
+  std::size_t taken_ = 0;
+  std::size_t taken_before_ = 0;
+  Time stalled_since_ = kNever;
+  bool threaded_ = false;
+  bool refusing_ = false;
+  bool stopping_ = false;
+  BranchResults* results_ = nullptr;
+  BranchCaller* else_ = nullptr;
+  std::vector<std::thread::id> running_;
+  ThreadList threads_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/functions/transaction_functions.hpp ---------------------------------------
+
+/// The registry of functions that run inside the coordinator's own commit, on the thread of the loop.
+/// Needs: std. Threads: thread-safe.
+
+#include <functional>
+
+namespace dtm {
+inline namespace v1 {
+
+/// InCommitWork calls them. Their names are separate from those of Functions.
+class TransactionFunctions {
+ public:
+  /// @throws LogicError  the name is empty or taken.
+  void Register(const std::string& name, TransactionFunction function) {
+    if (name == kInTransactionPrefix) throw LogicError("a branch function needs a name");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!functions_.emplace(name, std::move(function)).second) throw LogicError(NameTaken(name));
+  }
+
+  /// Runs the function in this thread, with the connection of the open batch.
+  /// @throws LogicError  the function takes a connection that the store does not have; and what it throws itself.
+  Result Run(const BranchCall& call, const WorkContext& connection) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const auto found = functions_.find(call.Url().c_str() + kLocalPrefixSize);
+    if (found == functions_.end()) return NotRegistered(call);
+    const TransactionFunction& function = found->second;  // none is ever removed
+    lock.unlock();
+    return function(connection, call.Payload(), Caller(call));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, TransactionFunction, std::less<>> functions_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/prefetch.hpp ---------------------------------------------------------------------
+
+/// Asks the processor for memory that is needed soon.
+/// Needs: GCC or Clang (a builtin). Threads: thread-safe.
+///
+/// With thousands of transactions in flight most of what the loop looks at is in no near cache. Asking for it some
+/// transactions ahead gives 5 to 9 % more of them a second, most on a machine whose neighbours use the caches too.
+
+namespace dtm {
+inline namespace v1 {
+
+inline constexpr std::size_t kCacheLine = 64;
+
+/// Nothing is read: any address will do, also null.
+template <std::size_t kLines>
+void Prefetch(const void* address) {
+  if (address == nullptr) return;
+  const char* at = static_cast<const char*>(address);
+  for (std::size_t i = 0; i < kLines; ++i) __builtin_prefetch(at + i * kCacheLine);
+}
+
+/// The lines of an object of this size.
+constexpr std::size_t LinesOf(std::size_t bytes) { return (bytes + kCacheLine - 1) / kCacheLine; }
+
+/// How far ahead memory is asked for: first an object itself, then what it points to.
+inline constexpr std::size_t kObjectsAhead = 8;
+inline constexpr std::size_t kPartsAhead = 4;
+
+/// Visits all in their order. Of those that come later, `object` and then `parts` are called in time to ask for what will
+/// be looked at.
+template <typename List, typename Object, typename Parts, typename Visit>
+void VisitAhead(List& list, const Object& object, const Parts& parts, Visit visit) {
+  const std::size_t count = list.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + kObjectsAhead < count) object(list[i + kObjectsAhead]);
+    if (i + kPartsAhead < count) parts(list[i + kPartsAhead]);
+    visit(list[i]);
+  }
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/option_range.hpp -----------------------------------------------------------------
+
+/// The ranges of all options, in one table: of the embedded coordinator, remote coordinators, servers and callers.
+/// Needs: std. Threads: constants and pure functions.
+
+#include <cstdint>
+#include <limits>
+
+namespace dtm {
+inline namespace v1 {
+
+template <typename Value>
+struct OptionRange {
+  const char* name;
+  Value least;
+  Value most;
+};
+
+namespace option_range {
+
+inline constexpr Duration kShortest = std::chrono::milliseconds(1);
+inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
+
+// Options. Those of one transaction are in validate.hpp: they have the same maximum, and 0 for "the default".
+inline constexpr OptionRange<Duration> kRetryInterval{"retry_interval", kShortest,
+                                                      kMaxOptionSeconds};
+inline constexpr OptionRange<Duration> kRequestTimeout{"request_timeout", kShortest,
+                                                       kMaxOptionSeconds};
+inline constexpr OptionRange<std::chrono::seconds> kTimeoutToFail{
+    "timeout_to_fail", std::chrono::seconds(1), kMaxOptionSeconds};
+inline constexpr OptionRange<Duration> kKeepFinished{"keep_finished", Duration(0),
+                                                     (Duration::max)()};
+inline constexpr OptionRange<Duration> kKeepGids{"keep_gids", Duration(0), (Duration::max)()};
+inline constexpr OptionRange<std::size_t> kMaxInMemory{"max_in_memory", 1, kAnyNumber};
+inline constexpr OptionRange<std::size_t> kMaxMemoryBytes{"max_memory_bytes", 1, kAnyNumber};
+inline constexpr OptionRange<std::size_t> kMaxWaitingSubmissions{"max_waiting_submissions", 1,
+                                                                 kAnyNumber};
+inline constexpr OptionRange<std::size_t> kMaxFunctionThreads{"max_function_threads", 1, 10000};
+inline constexpr OptionRange<std::size_t> kMaxThreadsPerFunction{"max_threads_per_function", 1,
+                                                                 kAnyNumber};
+
+// RemoteOptions
+inline constexpr OptionRange<Duration> kTimeout{"timeout", kShortest, kMaxOptionSeconds};
+
+// HttpBranchOptions
+inline constexpr OptionRange<std::int64_t> kTotal{"limits.total", 1, 1000000};
+inline constexpr OptionRange<std::int64_t> kPerHost{"limits.per_host", 1, 1000000};
+inline constexpr OptionRange<std::int64_t> kSilentHost{"limits.silent_host", 1, 1000000};
+inline constexpr OptionRange<std::int64_t> kSilentAfter{"limits.silent_after", 1, 1000000};
+inline constexpr OptionRange<std::size_t> kMaxWaiting{"max_waiting", 1, kAnyNumber};
+inline constexpr OptionRange<Duration> kKeepIdle{"keep_idle", Duration(0), kMaxOptionSeconds};
+
+// ServerOptions
+inline constexpr OptionRange<std::int64_t> kMaxConnections{"max_connections", 1, 1000000};
+
+inline std::string InWords(Duration value) {
+  const auto count = value.count();
+  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
+  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
+  return std::to_string(count) + " us";
+}
+inline std::string InWords(std::chrono::seconds value) {
+  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
+}
+inline std::string InWords(std::int64_t value) { return std::to_string(value); }
+inline std::string InWords(std::size_t value) { return std::to_string(value); }
+
+/// @throws LogicError
+template <typename Value>
+void Check(const OptionRange<Value>& range, const decltype(range.least)& value) {
+  if (value >= range.least && value <= range.most) return;
+  throw LogicError(std::string("the option ") + range.name + " is " + InWords(value) +
+                   "; it must be " + InWords(range.least) + " to " + InWords(range.most));
+}
+
+/// Empty, or a URL that can be called.
+/// @throws LogicError
+inline void CheckUrl(const char* name, const std::string& url) {
+  if (url.empty()) return;
+  try {
+    (void)ParseUrl(url, name);
+  } catch (const Error& error) {
+    throw LogicError(std::string("the option ") + error.what());
+  }
+}
+
+}  // namespace option_range
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/machine.hpp --------------------------------------------------------------------
+
+/// The interface of the machines: what can happen to a transaction, and what follows from it.
+/// Needs: std. Threads: values only; Step is pure (no I/O, no clock, no randomness).
+/// Protocol: §3 (alert), §4; implemented by saga.hpp, msg.hpp, tcc.hpp (tcc and xa) and
+/// workflow.hpp.
+
+#include <optional>
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+enum class EventKind {
+  kSubmitted,    ///< new, not yet stored; or the submit of a prepared one
+  kPrepared,     ///< new, not yet stored, to run when it is submitted
+  kLoaded,       ///< read from the store: calls that were in flight belong to a previous run
+  kResult,       ///< a call brought a result
+  kTimer,        ///< the time that the machine asked for has come
+  kBranchAdded,  ///< its definition has one more step
+  kCancel,       ///< it is to be rolled back; the result's text may say why
+  kFinish,       ///< workflow: it ended with `result` (success or failure, why) and returned `data`
+  kForceStop,    ///< it is to end as failed, and nothing more is to be called
+  kRegistered,   ///< the missing function of `row` is registered now
+  kRetryNow      ///< the waits are to be forgotten
+};
+
+struct Event {
+  EventKind kind = EventKind::kTimer;
+  std::size_t row = 0;  ///< kResult, kRegistered, kBranchAdded: the row concerned
+  Result result;        ///< kResult: its answer
+  std::string data{};   ///< kFinish
+};
+
+/// What a machine knows besides the transaction.
+struct Context {
+  Time now{};
+  Time started{};                                      ///< of this run of the coordinator
+  Duration retry_interval = std::chrono::seconds(10);  ///< for transactions that set none
+  Duration request_timeout = std::chrono::seconds(3);  ///< for transactions that set none
+  std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
+  /// People are alerted at this number of errors in a row of a branch, and at every later one. 0: never.
+  std::uint32_t alert_after = 0;
+  Duration
+      lateness{};  ///< by how much calls may leave later than they are decided: commits take a while
+  bool may_call = true;  ///< false while the coordinator stops: record results, start nothing
+};
+
+/// What has to be done once the changed transaction is durable.
+struct Effects {
+  bool changed = false;              ///< the transaction has to be stored
+  std::vector<std::size_t> calls;    ///< rows to call
+  std::optional<std::size_t> alert;  ///< the row that keeps failing, see Context::alert_after
+  Time timer = kNever;               ///< send kTimer then
+  std::string refused;               ///< why the command does not fit the status; else empty
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/active_table.hpp ----------------------------------------------------
+
+/// A transaction in memory: its record, and what is held back until the record is durable.
+/// Needs: std. Threads: the thread that drives the loop.
+
+#include <unordered_map>
+
+namespace dtm {
+inline namespace v1 {
+
+/// An event, and what came of it.
+struct AppliedEvent : engine::Event {
+  std::shared_ptr<const Alert>
+      alert;  ///< what people are to be told once it is durable; null: nothing
+  Time at{};
+  bool changed = false;      ///< the record; the others are only true if this is
+  bool taken_up = false;     ///< the first change by this run of the coordinator
+  bool rolled_back = false;  ///< that was decided
+  bool stuck = false;        ///< it got stuck
+  bool ended = false;
+};
+
+struct ActiveTransaction {
+  Transaction transaction;       ///< as advanced; durable unless `dirty`
+  std::size_t slot = 0;          ///< see ActiveTable
+  std::uint64_t generation = 0;  ///< a new one whenever it comes into memory; 0: it has left
+  bool dirty = false;            ///< changed since the last commit
+  bool redefined = false;        ///< its definition too
+  std::size_t new_steps = 0;     ///< or only these last steps of it
+  bool surely_new = false;       ///< not stored yet, and it was made sure that its gid is not taken
+  bool touched = false;          ///< something of it waits for release
+  bool rolled_back = false;      ///< that was decided; to be told once it is durable
+  Time stored_due{};             ///< the due time in the store's record
+  Time timer = kNever;           ///< when the machine wants to look again
+  Time armed = kNever;           ///< its time in Timers
+  std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
+  std::vector<Waiter> waiters;
+  std::vector<Command> commands;     ///< obeyed before it was stored: again, if another one is
+  std::vector<AppliedEvent> events;  ///< applied since the last commit
+  std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
+  std::size_t told_events = 0;       ///< of them, those whose commit has told the journal of them
+  std::size_t told_calls = 0;        ///< the same of `held_calls`
+  std::size_t bytes = 0;             ///< of the definition, for the memory limit
+
+  /// Empty again, but for its slot and the memory of vectors of ordinary size.
+  void Clear() {
+    const auto emptied = [](auto& vector) {
+      if (vector.capacity() > kKeptCapacity) vector.shrink_to_fit();
+      return std::move(vector);
+    };
+    ActiveTransaction empty;
+    empty.slot = slot;
+    transaction.branches.clear();
+    held_calls.clear();
+    waiters.clear();
+    commands.clear();
+    events.clear();
+    empty.transaction.branches = emptied(transaction.branches);
+    empty.held_calls = emptied(held_calls);
+    empty.waiters = emptied(waiters);
+    empty.commands = emptied(commands);
+    empty.events = emptied(events);
+    *this = std::move(empty);
+  }
+
+  static constexpr std::size_t kKeptCapacity = 64;
+
+  bool Fresh() const { return transaction.version == 0; }
+  bool CallsOut() const {
+    return std::any_of(transaction.branches.begin(), transaction.branches.end(),
+                       [](const Branch& branch) { return branch.in_flight; });
+  }
+};
+
+/// Nothing goes on with it until somebody submits it, retries it or repairs its record: it takes no room.
+inline bool WaitsForPeople(const ActiveTransaction& active) {
+  const Transaction& transaction = active.transaction;
+  return transaction.stuck || transaction.unreadable ||
+         (transaction.status == Status::kPrepared && active.timer == kNever && !active.CallsOut());
+}
+
+inline std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t row) {
+  const Definition& definition = *transaction.definition;
+  return std::make_shared<const Alert>(
+      Alert{definition.gid, transaction.status, ShownUrl(UrlOf(definition, row)),
+            transaction.last_error, transaction.branches[row].errors});
+}
+
+inline constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
+
+/// A branch whose function runs inside a commit.
+struct BranchWork {
+  std::size_t slot = 0;  ///< see ActiveTable
+  std::uint64_t generation = 0;
+  std::size_t row = 0;
+};
+
+inline std::uint32_t ErrorsOf(const Transaction& transaction, std::size_t row) {
+  return row < transaction.branches.size() ? transaction.branches[row].errors : 0;
+}
+
+inline bool BeganToFail(Status before, Status now) {
+  return now != before &&
+         (now == Status::kAborting || (now == Status::kFailed && before != Status::kAborting));
+}
+
+/// So that the next push_back cannot fail.
+template <typename T>
+inline void MakeRoom(std::vector<T>& vector) {
+  if (vector.size() == vector.capacity()) vector.reserve(2 * vector.size() + 4);
+}
+
+/// What is looked at soon: first the transaction itself, then what it points to.
+inline void PrefetchActive(const ActiveTransaction& active) {
+  Prefetch<LinesOf(sizeof(ActiveTransaction))>(&active);
+}
+inline void PrefetchParts(const ActiveTransaction& active) {
+  Prefetch<LinesOf(4 * sizeof(Branch))>(active.transaction.branches.data());
+  const Definition* definition = active.transaction.definition.get();
+  if (definition == nullptr) return;  // it has left
+  Prefetch<2>(definition);
+  Prefetch<1>(&definition->options);
+}
+
+/// Visits them in their order, with the next ones on their way from memory.
+template <typename Visit>
+void ForEachActive(const std::vector<ActiveTransaction*>& list, Visit visit) {
+  using Active = const ActiveTransaction*;
+  VisitAhead(
+      list, [](Active active) { PrefetchActive(*active); },
+      [](Active active) { PrefetchParts(*active); },
+      [&visit](ActiveTransaction* active) { visit(*active); });
+}
+
+/// The transactions in memory, by gid. One of them stays where it is until it is removed; its slot is then used again,
+/// with the memory its vectors have, since allocating them anew for each transaction costs as much as driving it.
+class ActiveTable {
+ public:
+  ActiveTransaction* Find(const std::string& gid) {
+    const auto found = index_.find(gid);
+    return found == index_.end() ? nullptr : found->second;
+  }
+  /// The one that got this slot and generation; null if it has left.
+  ActiveTransaction* At(std::size_t slot, std::uint64_t generation) {
+    return slot < slots_.size() && slots_[slot].generation == generation ? &slots_[slot] : nullptr;
+  }
+  /// Calls one of the above with what is in this slot, if it was ever used.
+  template <typename PrefetchOne>
+  void PrefetchAt(std::size_t slot, PrefetchOne prefetch) const {
+    if (slot < slots_.size()) prefetch(slots_[slot]);
+  }
+  ActiveTransaction& Add(Transaction transaction) {
+    const std::size_t bytes = BytesOf(*transaction.definition);
+    return Add(std::move(transaction), bytes);
+  }
+  ActiveTransaction& Add(Transaction transaction, std::size_t bytes) {
+    ActiveTransaction& active = TakeSlot();
+    active.generation = ++last_generation_;
+    active.bytes = bytes;
+    active.stored_due = transaction.due;
+    if (transaction.branches.empty()) transaction.branches.swap(active.transaction.branches);
+    active.transaction = std::move(transaction);
+    Enter(active);
+    bytes_ += active.bytes;
+    return active;
+  }
+  /// Gives it another definition, of the same gid.
+  void Redefine(ActiveTransaction& active, Definition definition) {
+    Exchange(active, std::move(definition));
+    active.redefined = true;
+  }
+  /// Adds a step to its definition, in place if nobody else holds it: the n-th costs as much as the first.
+  void AddStep(ActiveTransaction& active, const Step& step) {
+    std::shared_ptr<const Definition>& definition = active.transaction.definition;
+    if (IsSoleOwner(definition)) {
+      std::const_pointer_cast<Definition>(definition)->steps.push_back(step);
+      active.bytes += BytesOf(step);
+      bytes_ += BytesOf(step);
+    } else {
+      Definition larger = *definition;
+      larger.steps.push_back(step);
+      Exchange(active, std::move(larger));
+    }
+    ++active.new_steps;
+  }
+  /// Returns its definition, for whoever frees it.
+  std::shared_ptr<const Definition> Remove(ActiveTransaction& active) {
+    bytes_ -= active.bytes;
+    spare_nodes_.push_back(index_.extract(active.transaction.definition->gid));
+    std::shared_ptr<const Definition> definition = std::move(active.transaction.definition);
+    active.Clear();
+    free_.push_back(&active);
+    return definition;
+  }
+  std::size_t Count() const { return index_.size(); }
+  std::size_t Bytes() const { return bytes_; }
+  template <typename Visit>
+  void ForEach(Visit visit) {
+    for (auto& entry : index_) visit(*entry.second);
+  }
+
+ private:
+  /// True: no other thread has it, or will, and what they did with it is over. (Where the count alone is read, it may not
+  /// be over; the last of them has counted it down, and that is what counting it up and down is ordered after.)
+  static bool IsSoleOwner(const std::shared_ptr<const Definition>& definition) {
+    if (definition.use_count() != 1) return false;
+    std::shared_ptr<const Definition>(definition).reset();
+    return true;
+  }
+
+  void Exchange(ActiveTransaction& active, Definition definition) {
+    auto shared = std::make_shared<Definition>(std::move(definition));
+    bytes_ -= active.bytes;
+    auto node = index_.extract(active.transaction.definition->gid);  // its key is in there
+    active.transaction.definition = std::move(shared);
+    active.bytes = BytesOf(*active.transaction.definition);
+    bytes_ += active.bytes;
+    node.key() = active.transaction.definition->gid;
+    index_.insert(std::move(node));
+  }
+
+  using Index = std::unordered_map<std::string_view,
+                                   ActiveTransaction*>;  // keys are in the definitions, which stay
+
+  ActiveTransaction& TakeSlot() {
+    if (free_.empty()) {
+      if (free_.capacity() <= slots_.size()) {  // what leaves memory needs none for that
+        spare_nodes_.reserve(2 * slots_.size() + 4);
+        free_.reserve(2 * slots_.size() + 4);
+      }
+      slots_.emplace_back();
+      slots_.back().slot = slots_.size() - 1;
+      return slots_.back();
+    }
+    ActiveTransaction& active = *free_.back();
+    free_.pop_back();
+    return active;
+  }
+  void Enter(ActiveTransaction& active) {
+    if (spare_nodes_.empty()) {
+      index_.emplace(active.transaction.definition->gid, &active);
+      return;
+    }
+    Index::node_type node = std::move(spare_nodes_.back());
+    spare_nodes_.pop_back();
+    node.key() = active.transaction.definition->gid;
+    node.mapped() = &active;
+    index_.insert(std::move(node));
+  }
+
+  std::deque<ActiveTransaction> slots_;
+  std::vector<ActiveTransaction*> free_;
+  Index index_;
+  std::vector<Index::node_type> spare_nodes_;
+  std::size_t bytes_ = 0;
+  std::uint64_t last_generation_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/schedule.hpp -------------------------------------------------------------------
+
+/// Computes times: intervals, waits between tries, deadlines.
+/// Needs: std. Threads: pure functions. Protocol: §3 (schedule numbers), with the first retry after
+/// one interval, a cap and jitter. Source of the waits: capped exponential backoff.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+inline constexpr Duration kMaxRetryWait = std::chrono::hours(1);
+
+/// The base interval between tries.
+inline Duration RetryInterval(const TransOptions& options, const Context& context) {
+  if (options.retry_interval.count() > 0) return options.retry_interval;
+  if (options.timeout_to_fail.count() > 0 && options.timeout_to_fail < context.retry_interval) {
+    return options.timeout_to_fail;
+  }
+  return context.retry_interval;
+}
+
+inline Duration RequestTimeout(const TransOptions& options, const Context& context) {
+  return options.request_timeout.count() > 0 ? Duration(options.request_timeout)
+                                             : context.request_timeout;
+}
+
+/// How long a prepared msg, tcc or xa waits for its submit.
+inline std::chrono::seconds PreparedTimeout(const TransOptions& options, const Context& context) {
+  return options.timeout_to_fail.count() > 0 ? options.timeout_to_fail : context.timeout_to_fail;
+}
+
+/// The interval after so many errors in a row: it doubles up to one hour (but is never less than at first).
+inline Duration DoubledInterval(Duration interval, std::uint32_t errors) {
+  const Duration cap = (std::max)(kMaxRetryWait, interval);
+  for (std::uint32_t i = 1; i < errors && interval < cap; ++i) interval *= 2;
+  return (std::min)(interval, cap);
+}
+
+/// The wait after the n-th consecutive error (n >= 1): interval * 2^(n-1), at most one hour (but
+/// never less than the interval). Up to a fifth is added, different for each branch and try, so that calls
+/// that failed together are not repeated together. The addition is computed from the names, so the same
+/// record always gives the same wait.
+inline Duration RetryWait(const Transaction& transaction, std::size_t row, Duration interval) {
+  const std::uint32_t errors = (std::max)(transaction.branches[row].errors, std::uint32_t{1});
+  const Duration wait = DoubledInterval(interval, errors);
+  const std::size_t seed =
+      std::hash<std::string>{}(transaction.definition->gid) ^ (row * 7919 + errors * 104729);
+  return wait + wait * static_cast<Duration::rep>(seed % 1000) / 5000;
+}
+
+/// Whether the row may be called in this status: while prepared, the question to the initiator; then the actions, or
+/// the compensations.
+inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
+  const TransType type = transaction.definition->type;
+  if (HasQueryRow(type)) {
+    return (index == kQueryRow) == (transaction.status == Status::kPrepared);
+  }
+  return (index % 2 == 0) == (transaction.status == Status::kAborting);
+}
+
+/// The present interval: that of the branch with the most errors in a row, among those that it waits for.
+inline Duration IntervalNow(const Transaction& transaction, const Context& context) {
+  std::uint32_t errors = 0;
+  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+    const Branch& branch = transaction.branches[i];
+    const bool waits = branch.status == BranchStatus::kPrepared && HasItsTurn(transaction, i);
+    if (waits) errors = (std::max)(errors, branch.errors);
+  }
+  return DoubledInterval(RetryInterval(transaction.definition->options, context), errors);
+}
+
+/// The time until which a call decided now may be running: it is sent when the decision is durable, and the caller may hold
+/// it back for one timeout and then give it another (see BranchCaller::Call).
+inline Time CallDeadline(const TransOptions& options, const Context& context) {
+  return context.now + context.lateness + 2 * RequestTimeout(options, context);
+}
+
+/// For calls that were decided earlier but are sent only now.
+inline void MoveDeadlines(Transaction& transaction, const std::vector<std::size_t>& calls,
+                          const Context& context) {
+  for (const std::size_t call : calls) {
+    Branch& branch = transaction.branches[call];
+    if (branch.deadline == Time{}) continue;  // a function ends with its process
+    branch.deadline =
+        (std::max)(branch.deadline, CallDeadline(transaction.definition->options, context));
+  }
+}
+
+/// Ends all waits, and drives a stuck transaction again. False: nothing waited.
+inline bool ForgetWaits(Transaction& transaction) {
+  bool waited = std::exchange(transaction.stuck, false);
+  for (Branch& branch : transaction.branches) {
+    waited = waited || branch.errors > 0 || branch.next_try != Time{};
+    branch.errors = 0;
+    branch.next_try = Time{};
+    branch.told_when = false;
+  }
+  return waited;
+}
+
+/// After a restart no call of this run is in flight, and the clock may have been set, so each wait is cut to the longest
+/// that is possible. A deadline is reduced only by what the clock was ahead, since it may come from a longer
+/// request_timeout than today's. A workflow that this program resumes is tried again after one interval: it may have been
+/// waiting for the new code.
+inline void ForgetPreviousRun(Transaction& transaction, const Context& context) {
+  const TransOptions& options = transaction.definition->options;
+  const Duration interval = RetryInterval(options, context);
+  const Duration ahead = (std::max)(transaction.updated - context.now, Duration(0));
+  const Definition& definition = *transaction.definition;
+  const bool new_code = definition.type == TransType::kWorkflow &&
+                        IsLocal(definition.query_prepared) &&
+                        transaction.updated <= context.started;
+  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+    Branch& branch = transaction.branches[i];
+    branch.in_flight = false;
+    const Duration longest = new_code ? interval : RetryWait(transaction, i, interval);
+    branch.next_try = (std::min)(
+        branch.next_try,
+        context.now + (branch.told_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));
+    branch.deadline = (std::max)(branch.deadline - ahead, Time{});
+    branch.previous_deadline = branch.deadline;
+  }
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/explain.hpp --------------------------------------------------------------------
+
+/// Explains the state of a transaction to people.
+/// Needs: std. Threads: pure function.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+/// The result of a branch as one sentence.
+inline std::string DescribeAnswer(const Definition& definition, std::size_t index,
+                                  const Result& result) {
+  const char* said = "failed";
+  switch (result.kind) {
+    case Result::Kind::kSuccess: said = "succeeded"; break;
+    case Result::Kind::kFailure: said = "answered FAILURE"; break;
+    case Result::Kind::kOngoing: said = "is ONGOING"; break;
+    case Result::Kind::kError: said = "gave no definite answer"; break;
+    case Result::Kind::kNotSent: said = "was not called"; break;
+  }
+  std::string text = BranchInWords(definition, index) + " " + said;
+  if (!result.text.empty()) text += ": " + result.text;
+  return text;
+}
+
+/// "2.5": with a point in every locale.
+inline std::string Seconds(Duration time) {
+  const Duration::rep tenths = time.count() / 100000 + (time.count() % 100000 >= 50000 ? 1 : 0);
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
+}
+
+/// "in 2.5 s", "now".
+inline std::string InWords(Duration wait) {
+  return wait.count() <= 0 ? "now" : "in " + Seconds(wait) + " s";
+}
+
+inline std::string ExplainBranch(const Transaction& transaction, std::size_t index, Time now) {
+  const Branch& branch = transaction.branches[index];
+  const Definition& definition = *transaction.definition;
+  std::string text = BranchInWords(definition, index) + ": ";
+  if (branch.in_flight) {
+    text += "called, its answer is awaited";
+  } else if (branch.deadline > now) {
+    text +=
+        "called; it may still be running, for at most " + InWords(branch.deadline - now).substr(3);
+  } else {
+    text += "next try " + InWords(branch.next_try - now);
+    if (branch.told_when && branch.next_try > now) text += ", as it asked for (Retry-After)";
+  }
+  text += " (" + std::to_string(branch.tries) + (branch.tries == 1 ? " try" : " tries");
+  if (branch.errors > 0) text += ", " + std::to_string(branch.errors) + " errors in a row";
+  return text + ")";
+}
+
+inline std::string ExplainPrepared(const Transaction& transaction) {
+  std::string text = "\nit waits for its submit";
+  if (transaction.due == kNever) return text;
+  switch (transaction.definition->type) {
+    case TransType::kMsg: return text + "; then its initiator is asked";
+    case TransType::kWorkflow: return text + "; then it is resumed";
+    default: return text + "; then it is rolled back";
+  }
+}
+
+/// One sentence about the whole, then a line for each branch that is running or waits.
+inline std::string Explain(const Transaction& transaction, Time now) {
+  const Definition& definition = *transaction.definition;
+  std::string text = std::string(Name(definition.type)) + " " + definition.gid + " is ";
+  if (transaction.unreadable) {
+    return text + "stuck: " + transaction.last_error + "; restore the store from a backup";
+  }
+  text += Name(transaction.status);
+  if (!transaction.reason.empty()) text += " because: " + transaction.reason;
+  if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
+  if (transaction.expired) return text + " (its record has expired, the gid is kept)";
+  if (IsFinal(transaction.status)) return text;
+  if (transaction.stuck) {
+    return text + "\nstuck: " + transaction.last_error +
+           "; it goes on with RetryNow or ends with ForceStop";
+  }
+  if (transaction.status == Status::kPrepared) text += ExplainPrepared(transaction);
+  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+    const Branch& branch = transaction.branches[i];
+    const bool waits = branch.status == BranchStatus::kPrepared && HasItsTurn(transaction, i) &&
+                       (branch.tries > 0 || branch.next_try != Time{});
+    if (branch.in_flight || branch.deadline > now || waits) {
+      text += "\n" + ExplainBranch(transaction, i, now);
+    }
+  }
+  if (!transaction.last_error.empty()) text += "\nlast error: " + transaction.last_error;
+  const std::chrono::seconds timeout = definition.options.timeout_to_fail;
+  if (definition.type == TransType::kSaga && timeout.count() > 0 &&
+      transaction.status == Status::kSubmitted) {
+    text += "\nrolled back if not done " + InWords(transaction.created + timeout - now);
+  }
+  return text;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/news.hpp ------------------------------------------------------------
+
+/// The lines about transactions in the log: rollbacks, first errors, missing functions, stuck transactions, the recovery.
+/// Needs: std, engine. Threads: the thread that drives the loop.
+///
+/// Ten thousand transactions may meet one dead host in a second. So only a few lines of each kind are written in a
+/// second, and then how many were left out.
+
+#include <array>
+#include <iterator>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Allows a number of lines in a second, and counts the others.
+class LineLimit {
+ public:
+  static constexpr std::size_t kPerSecond = 10;
+
+  /// Whether a line may be written now. Flush comes first.
+  bool Allow(Time now) {
+    if (now >= end_ || now + kWindow < end_) {  // over, or the clock was set back
+      end_ = now + kWindow;
+      written_ = 0;
+    }
+    if (written_ < kPerSecond) return ++written_, true;
+    ++left_out_;
+    return false;
+  }
+  /// When to log how many were left out.
+  Time NextFlush() const { return left_out_ > 0 ? end_ : kNever; }
+  /// How many lines were left out, once their second is over.
+  std::size_t Flush() { return std::exchange(left_out_, 0); }
+
+ private:
+  static constexpr Duration kWindow = std::chrono::seconds(1);
+  Time end_{};
+  std::size_t written_ = 0;
+  std::size_t left_out_ = 0;
+};
+
+class News {
+ public:
+  explicit News(const Options& options) : options_(options) {}
+
+  // If a line cannot be written, the loop goes on: none of these throws.
+
+  /// The rollback is decided, and durable.
+  void RolledBack(const Transaction& transaction, Time now) {
+    Say(kRollbacks, now, [&] {
+      const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
+      std::string text = Who(transaction) + " (" + Name(transaction.definition->type) + ")" +
+                         (failed ? " has failed" : " is rolled back");
+      if (!transaction.reason.empty()) text += ": " + transaction.reason;
+      if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
+      return text;
+    });
+  }
+
+  /// `errors`: errors in a row of the branch. Logs the first, and the one that shows that it keeps failing.
+  void Error(const Transaction& transaction, std::uint32_t errors, Time now) {
+    if (errors == 1) {
+      Say(kFirstErrors, now,
+          [&] { return Who(transaction) + ", first error: " + transaction.last_error; });
+    } else if (errors == kErrorsThatGoOn) {
+      Say(kMoreErrors, now, [&] {
+        return Who(transaction) + " keeps failing and is retried: " + transaction.last_error;
+      });
+    }
+  }
+
+  /// The transaction goes on only with help.
+  void Stuck(const Transaction& transaction, Time now) {
+    Say(kStuck, now, [&] {
+      return Who(transaction) + " is stuck: " + transaction.last_error +
+             "; see Explain, then RetryNow or ForceStop";
+    });
+  }
+
+  /// This program has no function or caller for the branch. Returns whether to alert people: once a minute for each function.
+  bool NobodyToCall(const Transaction& transaction, std::size_t row, Time now) {
+    bool tell = false;
+    Quietly([&] { tell = RemembersAsNew(UrlOf(*transaction.definition, row), now); });
+    if (tell) {
+      Say(kNobody, now, [&] { return Who(transaction) + " waits: " + transaction.last_error; });
+    }
+    return tell;
+  }
+
+  void Recovered(std::size_t found, Duration took) const {
+    if (found == 0) return;
+    Quietly([&] {
+      LogTo(
+          options_, LogLevel::kInfo,
+          std::to_string(found) +
+              (found == 1 ? " unfinished transaction goes on" : " unfinished transactions go on") +
+              "; to find what an earlier run left took " + engine::Seconds(took) + " s");
+    });
+  }
+
+  Time NextFlush() const {
+    Time next = kNever;
+    for (const LineLimit& limit : limits_) next = (std::min)(next, limit.NextFlush());
+    return next;
+  }
+  /// Logs how many lines were left out in seconds that are over.
+  void Flush(Time now) {
+    for (std::size_t kind = 0; kind < limits_.size(); ++kind) {
+      const Time next = limits_[kind].NextFlush();
+      if (next == kNever || next > now) continue;
+      const std::size_t left_out = limits_[kind].Flush();
+      Quietly([&] {
+        LogTo(options_, kLevels[kind],
+              "and " + std::to_string(left_out) + " more " + kNames[kind] +
+                  " in that second, without a line each");
+      });
+    }
+  }
+
+ private:
+  enum Kind { kRollbacks, kFirstErrors, kMoreErrors, kNobody, kStuck, kKinds };
+  static constexpr std::array<const char*, kKinds> kNames = {
+      "rollbacks", "first errors of branches", "branches that keep failing",
+      "functions that are missing", "stuck transactions"};
+  static constexpr std::array<LogLevel, kKinds> kLevels = {LogLevel::kInfo, LogLevel::kWarning,
+                                                           LogLevel::kWarning, LogLevel::kWarning,
+                                                           LogLevel::kError};
+  static constexpr std::uint32_t kErrorsThatGoOn = 3;
+  static constexpr Duration kTellAgain = std::chrono::minutes(1);
+  static constexpr std::size_t kMostNames = 1000;
+
+  /// False: it was logged less than a minute ago.
+  bool RemembersAsNew(const std::string& url, Time now) {
+    const std::string nobody = IsLocal(url) ? url : "http";
+    const auto told = told_.find(nobody);
+    if (told != told_.end() && now < told->second) return false;
+    if (told == told_.end() && told_.size() >= kMostNames) {
+      for (auto old = told_.begin(); old != told_.end();) {
+        old = old->second <= now ? told_.erase(old) : std::next(old);
+      }
+      if (told_.size() >= kMostNames) return false;
+    }
+    told_[nobody] = now + kTellAgain;
+    return true;
+  }
+
+  static std::string Who(const Transaction& transaction) {
+    return "gid '" + transaction.definition->gid + "'";
+  }
+
+  template <typename Function>
+  static void Quietly(const Function& function) noexcept {
+    try {
+      function();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
+    }
+  }
+
+  template <typename MakeText>
+  void Say(Kind kind, Time now, const MakeText& text) {
+    Quietly([&] {
+      if (limits_[kind].NextFlush() <= now) Flush(now);
+      if (limits_[kind].Allow(now)) LogTo(options_, kLevels[kind], text());
+    });
+  }
+
+  const Options& options_;
+  std::array<LineLimit, kKinds> limits_;
+  std::map<std::string, Time>
+      told_;  ///< missing functions, and until when they are not logged again
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/loader.hpp ----------------------------------------------------------
+
+/// Brings unfinished transactions from the store into memory: after a restart, and when there is
+/// room for those that did not fit.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Walks the unfinished transactions in the order in which they are due, page by page. One walk is
+/// a pass; after it the next one begins when something left in the store is due.
+class Loader {
+ public:
+  static constexpr std::size_t kPage = 256;
+
+  /// When there is something to load; kNever if all that is unfinished is in memory.
+  Time NextPass() const { return next_pass_; }
+
+  /// The next page of the pass, or nothing: at most `room` transactions, and `bytes` of definitions, which only the last
+  /// one may exceed. `with_waiting`: there is room for those that are not due yet. The page may hold transactions that
+  /// are in memory already.
+  std::vector<Transaction> NextPage(Store& store, Time now, bool with_waiting, std::size_t room,
+                                    std::size_t bytes) {
+    if (next_pass_ > now || room == 0 || bytes == 0) return {};
+    // The first pass reads all of them: if the wall clock was set back, due times may be far off.
+    const bool all = with_waiting || first_pass_;
+    const std::size_t limit = (std::min)(kPage, room);
+    if (cursor_.id == 0) left_behind_ = kNever;  // a pass begins; it finds them
+    std::vector<Transaction> page;
+    bool at_end = true;
+    store.Due(all ? kNever : now, cursor_, [&](Transaction&& stored) {
+      const std::size_t size = BytesOf(*stored.definition);
+      bytes -= (std::min)(bytes, size);
+      page.push_back(std::move(stored));
+      at_end = page.size() < limit && bytes > 0;
+      return at_end;
+    });
+    if (at_end) {
+      next_pass_ = (std::min)(left_behind_, all ? kNever : store.NextDue(now));
+      left_behind_ = kNever;
+      cursor_ = DuePosition{};
+      first_pass_ = false;
+    } else {
+      cursor_ = {page.back().due, page.back().id};
+    }
+    return page;
+  }
+
+  /// All that was unfinished has been in a page.
+  bool HasSeenAll() const { return !first_pass_; }
+
+  /// A transaction that is due then leaves memory, or did not come into it.
+  void LeaveBehind(Time due) {
+    left_behind_ = (std::min)(left_behind_, due);
+    const bool between_passes = next_pass_ == kNever || cursor_.id == 0;
+    if (between_passes) next_pass_ = (std::min)(next_pass_, due);
+  }
+
+  /// The store may hold transactions that memory does not know of.
+  void Restart() {
+    cursor_ = DuePosition{};
+    next_pass_ = (Time::min)();
+    first_pass_ = true;
+  }
+
+ private:
+  bool first_pass_ = true;
+  DuePosition cursor_;
+  Time next_pass_ = (Time::min)();
+  Time left_behind_ = kNever;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/store_health.hpp ----------------------------------------------------
+
+/// Whether the store works, and when to try again after a failure.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// After a failed commit the next try comes after 10 ms, 20 ms, ... 1 s. Until one succeeds nothing is
+/// released. While another connection holds the store's lock: every 5 ms; that counts as failure only if it lasts.
+class StoreHealth {
+ public:
+  bool Good() const { return failures_ == 0; }
+  bool MayTry(Time now) const { return (Good() && !WaitsForLock()) || now >= next_try_; }
+  bool WaitsForLock() const { return locked_since_ != kNever; }
+  Time NextTry() const { return next_try_; }
+  /// The outcome of a commit is unknown: the store has to be recovered before it is used.
+  bool NeedsRecovery() const { return needs_recovery_; }
+  const std::string& Problem() const { return problem_; }
+
+  /// False: it has lasted too long, or the store was failing before.
+  bool Locked(Time now, const std::string& problem) {
+    if (!Good()) return false;
+    if (!WaitsForLock()) locked_since_ = now;
+    if (now - locked_since_ >= kPatience) return false;
+    problem_ = problem;
+    next_try_ = now + kBetweenLocked;
+    return true;
+  }
+  void Failed(Time now, std::string problem, bool in_doubt, bool writing) {
+    writing_failed_ = writing_failed_ || writing;
+    locked_since_ = kNever;
+    problem_ = std::move(problem);
+    needs_recovery_ = needs_recovery_ || in_doubt;
+    Duration wait = std::chrono::milliseconds(10);
+    for (int i = 0; i < failures_ && wait < kLongestWait; ++i) wait *= 2;
+    next_try_ = now + (std::min)(wait, kLongestWait);
+    ++failures_;
+  }
+  void Recovered() { needs_recovery_ = false; }
+  /// A commit that wrote nothing does not prove that one that writes would work.
+  void Worked(bool writing) {
+    locked_since_ = kNever;
+    if (writing_failed_ && !writing) return;
+    failures_ = 0;
+    writing_failed_ = false;
+    problem_.clear();
+  }
+
+ private:
+  static constexpr Duration kLongestWait = std::chrono::seconds(1);
+  static constexpr Duration kBetweenLocked = std::chrono::milliseconds(5);
+  static constexpr Duration kPatience = std::chrono::seconds(5);
+  Time locked_since_ = kNever;
+  int failures_ = 0;
+  Time next_try_{};
+  bool needs_recovery_ = false;
+  bool writing_failed_ = false;
+  std::string problem_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/timers.hpp ----------------------------------------------------------
+
+/// When each transaction has to be looked at again.
+/// Needs: std. Threads: one owner.
+
+#include <set>
+
+namespace dtm {
+inline namespace v1 {
+
+struct ActiveTransaction;
+
+/// One timer per transaction in memory, in order of time. Nodes are reused: most transactions have a timer, for those
+/// who wait for their end.
+class Timers {
+ public:
+  /// Replaces the timer at `old` by one at `time`; kNever is none.
+  void Move(ActiveTransaction& active, Time old, Time time) {
+    if (old == time) return;
+    Ordered::node_type node;
+    if (old != kNever) {
+      node = timers_.extract({old, &active});
+    } else if (!spare_nodes_.empty()) {
+      node = std::move(spare_nodes_.back());
+      spare_nodes_.pop_back();
+    }
+    const auto hint = timers_.end();  // mostly later than others
+    if (time == kNever) {
+      if (node) Spare(std::move(node));
+    } else if (node) {
+      node.value() = {time, &active};
+      timers_.insert(hint, std::move(node));
+    } else {
+      timers_.emplace_hint(hint, time, &active);
+    }
+  }
+  Time Next() const { return timers_.empty() ? kNever : timers_.begin()->first; }
+  /// Takes the first one that is due; null if none is.
+  ActiveTransaction* TakeDue(Time now) {
+    if (timers_.empty() || timers_.begin()->first > now) return nullptr;
+    ActiveTransaction* active = timers_.begin()->second;
+    timers_.erase(timers_.begin());
+    return active;
+  }
+
+ private:
+  using Ordered = std::set<std::pair<Time, ActiveTransaction*>>;
+
+  void Spare(Ordered::node_type&& node) {
+    try {
+      spare_nodes_.push_back(std::move(node));
+    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): one less
+    }
+  }
+
+  Ordered timers_;
+  std::vector<Ordered::node_type> spare_nodes_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/machine_parts.hpp --------------------------------------------------------------
+
+/// What all machines share: taking results, calling branches, waiting, ending, getting stuck.
+/// Needs: std. Threads: pure. Protocol: §3 (what a result does to a row, schedule numbers, alert), with the
+/// safe alternatives of its §12: running calls are awaited, tries survive restarts.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class MachineParts {
+ protected:
+  MachineParts(Transaction& transaction, const Context& context, Effects&& effects)
+      : t_(transaction),
+        def_(*transaction.definition),
+        context_(context),
+        effects_(std::move(effects)) {}
+
+  /// Handles what is the same for every type. False: nothing follows.
+  bool GoesOn(const Event& event) {
+    if (event.kind == EventKind::kLoaded) ForgetPreviousRun(t_, context_);
+    if (IsFinal(t_.status)) {
+      if (event.kind == EventKind::kCancel || event.kind == EventKind::kForceStop ||
+          event.kind == EventKind::kRetryNow) {
+        effects_.refused = "it has already ended as " + std::string(Name(t_.status));
+      }
+      return false;
+    }
+    switch (event.kind) {
+      case EventKind::kLoaded:
+        if (t_.created <= context_.now) break;
+        t_.created = context_.now;  // its clock was ahead: timeouts and delays count from here
+        effects_.changed = true;
+        break;
+      case EventKind::kRegistered: Awaken(event.row); break;
+      case EventKind::kForceStop: Finish(Status::kFailed); return false;
+      case EventKind::kRetryNow: TryAgainNow(); break;
+      case EventKind::kBranchAdded: AddRows(); break;
+      default: break;
+    }
+    return true;
+  }
+
+  /// Adds the row of a registered step; that of a workflow is recorded as done.
+  void AddRows() {
+    std::size_t row = t_.branches.size();
+    AddMissingRows(t_);
+    for (; row < t_.branches.size(); ++row) {
+      Branch& branch = t_.branches[row];
+      if (branch.status != BranchStatus::kPrepared) branch.finished = context_.now;
+    }
+    effects_.changed = true;
+  }
+
+  /// False: it is stuck, or has ended.
+  bool MayDrive() {
+    if (IsFinal(t_.status)) return false;
+    if (t_.branches.size() != RowCount(def_)) {
+      GetStuck("the record has " + std::to_string(t_.branches.size()) + " branch rows for " +
+               std::to_string(def_.steps.size()) + " steps");
+    }
+    return !t_.stuck;
+  }
+
+  void Create(Status status) {
+    t_.status = status;
+    t_.branches.assign(RowCount(def_), Branch{});
+    t_.created = t_.due = context_.now;
+    effects_.changed = true;
+  }
+
+  void OnSubmitted() {
+    if (t_.created == Time{}) return Create(Status::kSubmitted);
+    if (t_.status != Status::kPrepared) return;
+    t_.status = Status::kSubmitted;
+    t_.due = context_.now;
+    effects_.changed = true;
+  }
+
+  /// Records an expected result; false: it was not expected.
+  bool TakeAnswer(std::size_t index, const Result& result) {
+    if (index >= t_.branches.size() || !t_.branches[index].in_flight) return false;
+    Branch& branch = t_.branches[index];
+    branch.in_flight = false;
+    branch.deadline = branch.previous_deadline;  // this answer says nothing about a previous run's
+    effects_.changed = true;
+    if (result.kind == Result::Kind::kSuccess) {
+      branch.status = BranchStatus::kSucceed;
+      branch.finished = context_.now;
+      branch.errors = 0;
+      branch.next_try = Time{};
+      branch.told_when = false;
+      return true;
+    }
+    t_.last_error = Truncated(DescribeAnswer(def_, index, result), kMaxReasonBytes);
+    if (result.kind == Result::Kind::kNotSent && branch.tries > 0) --branch.tries;
+    return true;
+  }
+
+  /// After ONGOING, or if the call was not sent, it waits for one interval; after errors longer and longer; and always at
+  /// least as long as the branch asked for. A call that was not sent because the coordinator stops does not wait: a restart
+  /// makes it first.
+  void WaitForNextTry(std::size_t index, Result::Kind kind, Duration retry_after = {}) {
+    Branch& branch = t_.branches[index];
+    branch.unsent = kind == Result::Kind::kNotSent;
+    const Duration interval = RetryInterval(def_.options, context_);
+    Duration wait = interval;
+    if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
+      // Most calls of a host that does not reply find no slot. They do not interrupt its errors in a row.
+      if (kind == Result::Kind::kOngoing) branch.errors = 0;
+      const bool stopped = kind == Result::Kind::kNotSent && !context_.may_call;
+      if (stopped) wait = Duration(0);
+    } else {
+      ++branch.errors;
+      wait = RetryWait(t_, index, interval);
+      AlertIfItKeepsFailing(index);
+    }
+    const Duration asked = (std::min)(retry_after, Duration(kMaxRetryAfter));
+    branch.told_when = asked > wait;
+    wait = (std::max)(wait, asked);
+    branch.next_try = wait == Duration(0) ? Time{} : context_.now + wait;
+  }
+
+  /// The question to a message's initiator may fail for long without harm: the initiator may be down. For other rows
+  /// people are alerted at the n-th error in a row, whether or not the wait still doubles.
+  void AlertIfItKeepsFailing(std::size_t index) {
+    const bool question = def_.type == TransType::kMsg && index == kQueryRow;
+    if (question || context_.alert_after == 0) return;
+    if (t_.branches[index].errors >= context_.alert_after) effects_.alert = index;
+  }
+
+  /// The result of a branch that has to succeed in the end: after anything but success it is called again.
+  void OnRequiredResult(std::size_t index, const Result& result) {
+    if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
+    WaitForNextTry(index, result.kind, result.retry_after);
+  }
+
+  /// Ends the wait of a call that found no function; waits after errors stay.
+  void Awaken(std::size_t index) {
+    if (index >= t_.branches.size()) return;
+    Branch& branch = t_.branches[index];
+    const bool unsent = branch.unsent || branch.tries == 0;
+    if (branch.in_flight || !unsent || branch.next_try == Time{}) return;
+    branch.next_try = Time{};
+    effects_.changed = true;
+  }
+
+  void TryAgainNow() {
+    if (ForgetWaits(t_)) effects_.changed = true;
+  }
+
+  void Abort(std::string reason) {
+    t_.status = Status::kAborting;
+    t_.reason = Truncated(std::move(reason), kMaxReasonBytes);
+    effects_.changed = true;
+  }
+
+  /// Keeps the text of the branch as the reason, and beside it which branch that was.
+  void GiveReason(std::size_t index, const Result& result) {
+    t_.reason =
+        Truncated(result.text.empty() ? "FAILURE, without a reason" : result.text, kMaxReasonBytes);
+    t_.reason_from = static_cast<std::uint32_t>(index + 1);
+  }
+
+  /// Results that are still expected do not matter any more.
+  void Finish(Status status) {
+    for (Branch& branch : t_.branches) branch.in_flight = false;
+    t_.status = status;
+    t_.finished = context_.now;
+    t_.due = kNever;
+    t_.stuck = false;
+    effects_.changed = true;
+    effects_.calls.clear();
+    effects_.timer = kNever;
+  }
+
+  void GetStuck(const std::string& why) {
+    if (t_.stuck) return;
+    t_.stuck = true;
+    t_.last_error = why;
+    effects_.changed = true;
+  }
+
+  bool Succeeded(std::size_t row) const {
+    return t_.branches[row].status == BranchStatus::kSucceed;
+  }
+
+  /// Calls the branch if no call of it is running and its wait is over. True: it has no url and is done.
+  bool TryCall(std::size_t index) {
+    Branch& branch = t_.branches[index];
+    if (branch.in_flight) return false;
+    const std::string& url = UrlOf(def_, index);
+    if (url.empty()) {
+      branch.status = BranchStatus::kSucceed;
+      branch.finished = context_.now;
+      effects_.changed = true;
+      return true;
+    }
+    if (branch.next_try > context_.now) {
+      WakeAt(branch.next_try);
+      return false;
+    }
+    if (!context_.may_call) return false;
+    branch.in_flight = true;
+    if (!RunsInTransaction(url)) ++branch.tries;  // its success, if any, is stored with its effect
+    // A function ends with its process; a call by URL may outlive it.
+    const Time deadline = IsLocal(url) ? Time{} : CallDeadline(def_.options, context_);
+    branch.deadline = (std::max)(deadline, branch.previous_deadline);
+    effects_.calls.push_back(index);
+    effects_.changed = true;
+    return false;
+  }
+
+  void WakeAt(Time time) { effects_.timer = (std::min)(effects_.timer, time); }
+
+  /// While a call is running, or could start but may not now, a restart has to look at it at once.
+  void Schedule() {
+    if (IsFinal(t_.status)) return;
+    const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
+                                 [](const Branch& branch) { return branch.in_flight; });
+    // Who can be asked but may not be asked now, has to be asked after a restart.
+    const bool asks = HasQueryRow(def_.type) && !def_.query_prepared.empty();
+    const bool waits_for_submit =
+        t_.status == Status::kPrepared && !out && effects_.timer == kNever && !asks;
+    if (!out && !waits_for_submit && context_.may_call && effects_.timer == kNever) {
+      GetStuck("no branch is out, none may start and no wait will end");
+    }
+    Time due = effects_.timer;
+    if (t_.stuck || waits_for_submit) {
+      due = kNever;
+      effects_.timer = kNever;
+    } else if (out || !context_.may_call) {
+      due = (std::min)(t_.due, context_.now);
+    }
+    if (due != t_.due) {
+      t_.due = due;
+      effects_.changed = true;
+    }
+  }
+
+  Transaction& t_;
+  const Definition& def_;
+  const Context& context_;
+  Effects effects_;
+};
+
+/// Makes the machine for one event, and returns the effects.
+template <typename Machine>
+class MachineOf : protected MachineParts {
+ public:
+  /// Applies the event to `transaction`. `effects` is empty; only its memory is used.
+  static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
+                         Effects&& effects = {}) {
+    Machine machine(transaction, context, std::move(effects));
+    machine.Run(event);
+    return std::move(machine.effects_);
+  }
+
+ protected:
+  using MachineParts::MachineParts;
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/msg_machine.hpp ----------------------------------------------------------------
+
+/// The machine of two-phase messages: while prepared, it waits for its submit and after a timeout asks its initiator;
+/// once submitted, it calls every branch until that succeeds.
+/// Needs: std. Threads: pure. Protocol: §4.2; never rolled back once it is submitted.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class MsgMachine : public MachineOf<MsgMachine> {
+  friend class MachineOf<MsgMachine>;
+  using MachineOf::MachineOf;
+
+  void Run(const Event& event) {
+    if (!GoesOn(event)) return;
+    switch (event.kind) {
+      case EventKind::kSubmitted: OnSubmitted(); break;
+      case EventKind::kPrepared: Create(Status::kPrepared); break;
+      case EventKind::kResult:
+        event.row == kQueryRow ? OnQueryResult(event.result)
+                               : OnRequiredResult(event.row, event.result);
+        break;
+      case EventKind::kCancel: OnCancel(event); break;
+      default: break;
+    }
+    if (MayDrive()) {
+      if (t_.status == Status::kPrepared) AskInitiator();
+      if (t_.status == Status::kSubmitted) Deliver();
+    }
+    Schedule();
+  }
+
+  void OnCancel(const Event& event) {
+    if (t_.status != Status::kPrepared) {
+      effects_.refused = "it is submitted, and a submitted message is delivered";
+      return;
+    }
+    t_.reason = Truncated(event.result.text, kMaxReasonBytes);
+    Finish(Status::kFailed);
+  }
+
+  /// The initiator is asked only while the message is prepared. If a submit has come meanwhile, the result is ignored.
+  void OnQueryResult(const Result& result) {
+    if (!TakeAnswer(kQueryRow, result) || t_.status != Status::kPrepared) return;
+    if (result.kind == Result::Kind::kSuccess) {
+      OnSubmitted();
+    } else if (result.kind == Result::Kind::kFailure) {
+      GiveReason(kQueryRow, result);
+      Finish(Status::kFailed);
+    } else {
+      WaitForNextTry(kQueryRow, result.kind, result.retry_after);
+    }
+  }
+
+  void AskInitiator() {
+    const Time asked = t_.created + PreparedTimeout(def_.options, context_);
+    if (context_.now < asked) return WakeAt(asked);
+    if (TryCall(kQueryRow)) OnSubmitted();  // there is nobody to ask
+  }
+
+  void Deliver() {
+    const Time earliest = t_.created + def_.delay;
+    if (context_.now < earliest) return WakeAt(earliest);
+    bool all_done = true;
+    for (std::size_t step = 0; step < def_.steps.size(); ++step) {
+      const std::size_t row = DeliveryOf(step);
+      if (Succeeded(row) || TryCall(row)) continue;
+      all_done = false;
+      if (!def_.concurrent) break;
+    }
+    if (all_done) Finish(Status::kSucceed);
+  }
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/saga_machine.hpp ---------------------------------------------------------------
+
+/// The saga machine: runs the steps in order, and after a definite failure undoes, in reverse order, all that may
+/// have run.
+/// Needs: std. Threads: pure. Protocol: §4.1, with the safe alternatives of its §12: a running action
+/// is awaited before it is compensated, tries survive restarts, retries wait.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class SagaMachine : public MachineOf<SagaMachine> {
+  friend class MachineOf<SagaMachine>;
+  using MachineOf::MachineOf;
+
+  void Run(const Event& event) {
+    if (!GoesOn(event)) return;
+    switch (event.kind) {
+      case EventKind::kSubmitted: OnSubmitted(); break;
+      case EventKind::kPrepared: Create(Status::kPrepared); break;
+      case EventKind::kResult: OnResult(event.row, event.result); break;
+      case EventKind::kCancel:
+        t_.status == Status::kAborting ? TryAgainNow() : Abort(event.result.text);
+        break;
+      default: break;
+    }
+    if (MayDrive()) {
+      if (t_.status == Status::kSubmitted) Forward();
+      if (t_.status == Status::kAborting) Backward();
+    }
+    Schedule();
+  }
+
+  void OnResult(std::size_t index, const Result& result) {
+    if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
+    const bool action = OpOf(TransType::kSaga, index) == Op::kAction;
+    if (action && result.kind == Result::Kind::kFailure) {
+      t_.branches[index].status = BranchStatus::kFailed;
+      t_.branches[index].finished = context_.now;
+      if (t_.status != Status::kSubmitted) return;
+      Abort({});
+      return GiveReason(index, result);
+    }
+    if (action && t_.status == Status::kAborting) return;  // it is compensated in any case
+    WaitForNextTry(index, result.kind, result.retry_after);
+    if (action && result.kind != Result::Kind::kNotSent) CountAgainstRetryLimit();
+  }
+
+  void CountAgainstRetryLimit() {
+    const int limit = def_.options.retry_limit;
+    if (limit <= 0) return;
+    if (t_.retry_count < static_cast<std::uint32_t>(limit)) {
+      ++t_.retry_count;
+    } else {
+      Abort("RetryCount is greater than RetryLimit, RetryLimit: " + std::to_string(limit));
+    }
+  }
+
+  void Forward() {
+    const std::chrono::seconds timeout = def_.options.timeout_to_fail;
+    if (timeout.count() > 0) {
+      if (context_.now >= t_.created + timeout) {
+        Abort("Timeout after " + std::to_string(timeout.count()) + " seconds");
+        return;
+      }
+      WakeAt(t_.created + timeout);
+    }
+    bool progress = true;  // an empty url succeeds at once and may make an earlier step ready
+    while (progress) {
+      progress = false;
+      bool all_succeeded = true;
+      for (std::size_t step = 0; step < def_.steps.size(); ++step) {
+        const std::size_t action = ActionOf(step);
+        if (Succeeded(action)) continue;
+        all_succeeded = false;
+        if (MayStart(step) && TryCall(action)) progress = true;
+        if (!def_.concurrent && !Succeeded(action)) break;
+      }
+      if (all_succeeded) {
+        Finish(Status::kSucceed);
+        return;
+      }
+    }
+  }
+
+  bool MayStart(std::size_t step) const {
+    if (!def_.concurrent && step > 0 && !Succeeded(ActionOf(step - 1))) return false;
+    const auto order = def_.orders.find(static_cast<int>(step));
+    if (order == def_.orders.end()) return true;
+    return std::all_of(order->second.begin(), order->second.end(), [this](int before) {
+      return Succeeded(ActionOf(static_cast<std::size_t>(before)));
+    });
+  }
+
+  void Backward() {
+    if (ActionsMayBegin()) return;
+    bool progress = true;
+    while (progress) {
+      progress = false;
+      bool all_undone = true;
+      const std::vector<bool> needed = NeededByOthers();
+      for (std::size_t step = def_.steps.size(); step-- > 0;) {
+        if (Undone(step)) continue;
+        all_undone = false;
+        if (!needed[step] && TryCall(CompensateOf(step))) progress = true;
+        if (!def_.concurrent && !Undone(step)) break;
+      }
+      if (all_undone) {
+        Finish(Status::kFailed);
+        return;
+      }
+    }
+  }
+
+  /// Nothing is left to undo: the action cannot have run, or its compensation is done. An action that
+  /// failed may have had an effect, so it is compensated too.
+  bool Undone(std::size_t step) const {
+    const Branch& action = t_.branches[ActionOf(step)];
+    const bool may_have_run = action.tries > 0 || action.status == BranchStatus::kSucceed;
+    return !may_have_run || Succeeded(CompensateOf(step));
+  }
+
+  /// A running call, or one of a previous run that may still be running, may have its effect later; and no action
+  /// may take effect after the compensation of any step.
+  bool ActionsMayBegin() {
+    Time last{};
+    for (std::size_t step = 0; step < def_.steps.size(); ++step) {
+      const Branch& action = t_.branches[ActionOf(step)];
+      if (action.in_flight) return true;
+      last = (std::max)(last, action.deadline);
+    }
+    if (last <= context_.now) return false;
+    WakeAt(last);
+    return true;
+  }
+
+  /// Which steps a step that came after them by the orders still rests on.
+  std::vector<bool> NeededByOthers() const {
+    std::vector<bool> needed(def_.steps.size(), false);
+    for (const auto& order : def_.orders) {
+      if (Undone(static_cast<std::size_t>(order.first))) continue;
+      for (const int before : order.second) needed[static_cast<std::size_t>(before)] = true;
+    }
+    return needed;
+  }
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/tcc_machine.hpp ----------------------------------------------------------------
+
+/// The machine of tcc and xa: branches register while it is prepared; then all are confirmed, or all
+/// cancelled (xa: committed, rolled back).
+/// Needs: std. Threads: pure. Protocol: §4.3, §4.4. Confirm and cancel have to succeed in the end: after any other
+/// result they are called again.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class TccMachine : public MachineOf<TccMachine> {
+  friend class MachineOf<TccMachine>;
+  using MachineOf::MachineOf;
+
+  void Run(const Event& event) {
+    if (!GoesOn(event)) return;
+    switch (event.kind) {
+      case EventKind::kSubmitted: OnSubmitted(); break;
+      case EventKind::kPrepared: Create(Status::kPrepared); break;
+      case EventKind::kResult: OnRequiredResult(event.row, event.result); break;
+      case EventKind::kCancel: OnCancel(event); break;
+      default: break;
+    }
+    if (MayDrive()) {
+      if (t_.status == Status::kPrepared) WaitForSubmit();
+      if (t_.status == Status::kSubmitted && AllDone(ActionOf)) Finish(Status::kSucceed);
+      if (t_.status == Status::kAborting && AllDone(CompensateOf)) Finish(Status::kFailed);
+    }
+    Schedule();
+  }
+
+  void OnCancel(const Event& event) {
+    if (t_.status == Status::kSubmitted) {
+      effects_.refused = "it is submitted, so it is carried through";
+    } else {
+      t_.status == Status::kAborting ? TryAgainNow() : Abort(event.result.text);
+    }
+  }
+
+  void WaitForSubmit() {
+    const std::chrono::seconds timeout = PreparedTimeout(def_.options, context_);
+    const Time end = t_.created + timeout;
+    if (context_.now < end) return WakeAt(end);
+    Abort("Timeout after " + std::to_string(timeout.count()) + " seconds");
+  }
+
+  /// Calls one branch after the other: tcc the last registered first, xa the first. Every registered
+  /// branch is called, also one whose try failed or never came.
+  template <typename RowOf>
+  bool AllDone(RowOf row_of) {
+    const std::size_t count = def_.steps.size();
+    for (std::size_t n = 0; n < count; ++n) {
+      const std::size_t row = row_of(def_.type == TransType::kTcc ? count - 1 - n : n);
+      if (!Succeeded(row) && !TryCall(row)) return false;
+    }
+    return true;
+  }
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/workflow_machine.hpp -----------------------------------------------------------
+
+/// The workflow machine: a ledger. The initiator runs the workflow, records its steps, and reports the end; if it does
+/// not, it is called to resume the workflow.
+/// Needs: std. Threads: pure. Protocol: §4.5, with W26 done right: waits grow after errors, and the same final
+/// status again is accepted.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class WorkflowMachine : public MachineOf<WorkflowMachine> {
+  friend class MachineOf<WorkflowMachine>;
+  using MachineOf::MachineOf;
+
+  void Run(const Event& event) {
+    if (event.kind == EventKind::kFinish) return OnFinish(event);
+    if (!GoesOn(event)) return;
+    switch (event.kind) {
+      case EventKind::kPrepared:
+        Create(Status::kPrepared);
+        WaitForInitiator();
+        break;
+      case EventKind::kResult: OnResult(event.row, event.result); break;
+      case EventKind::kBranchAdded: t_.branches[kQueryRow].errors = 0; break;  // it makes progress
+      case EventKind::kCancel:
+        effects_.refused = "a workflow is rolled back by its own code; ForceStop ends it";
+        break;
+      default: break;
+    }
+    if (MayDrive() && !def_.query_prepared.empty()) (void)TryCall(kQueryRow);
+    Schedule();
+  }
+
+  void OnFinish(const Event& event) {
+    const bool success = event.result.kind == Result::Kind::kSuccess;
+    const Status status = success ? Status::kSucceed : Status::kFailed;
+    if (IsFinal(t_.status)) {
+      if (t_.status != status) {
+        effects_.refused = "it has already ended as " + std::string(Name(t_.status));
+      }
+      return;
+    }
+    // Somebody runs it elsewhere, and its callbacks have begun.
+    const Op wrong = success ? Op::kRollback : Op::kCommit;
+    for (const dtm::Step& step : def_.steps) {
+      if (step.branch_id != kDecision || step.payload != Name(wrong)) continue;
+      effects_.refused =
+          "the decision to " + step.payload + " is recorded, so it does not end as " + Name(status);
+      return;
+    }
+    t_.result = event.data;
+    t_.reason = Truncated(event.result.text, kMaxReasonBytes);
+    Finish(status);
+  }
+
+  /// The result of this call does not end the workflow; only kFinish does.
+  void OnResult(std::size_t index, const Result& result) {
+    if (index != kQueryRow || !TakeAnswer(index, result)) return;
+    t_.branches[index].status = BranchStatus::kPrepared;
+    const bool heard =
+        result.kind == Result::Kind::kSuccess || result.kind == Result::Kind::kFailure;
+    WaitForNextTry(index, heard ? Result::Kind::kOngoing : result.kind, result.retry_after);
+  }
+
+  void WaitForInitiator() {
+    t_.branches[kQueryRow].next_try = context_.now + RetryInterval(def_.options, context_);
+  }
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/advance.hpp --------------------------------------------------------------------
+
+/// Which machine drives which transaction type. A new type is a new file and a line here.
+/// Needs: std. Threads: pure. Protocol: §4.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+/// Pure: the same transaction, event and context always give the same result. `effects` is empty; only its memory is used.
+/// @throws LogicError  the type does not exist.
+inline Effects Advance(Transaction& transaction, const Event& event, const Context& context,
+                       Effects&& effects = {}) {
+  switch (transaction.definition->type) {
+    case TransType::kSaga:
+      return SagaMachine::Advance(transaction, event, context, std::move(effects));
+    case TransType::kMsg:
+      return MsgMachine::Advance(transaction, event, context, std::move(effects));
+    case TransType::kTcc:
+    case TransType::kXa:
+      return TccMachine::Advance(transaction, event, context, std::move(effects));
+    case TransType::kWorkflow:
+      return WorkflowMachine::Advance(transaction, event, context, std::move(effects));
+  }
+  throw LogicError("gid '" + transaction.definition->gid + "' is of a type that does not exist");
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/turn_state.hpp ------------------------------------------------------
+
+/// What the four stages of the loop share: the transactions in memory and what has happened to them
+/// since the last commit.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What the next turn has to take up again, before anything new. Collect empties it.
+struct ToCollect {
+  std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
+  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now
+  std::vector<Command> reissue;      ///< came before a commit had taken their transaction
+  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
+};
+
+/// What the next commit has to write and to run. Commit empties it.
+struct ToCommit {
+  std::vector<ActiveTransaction*> dirty;  ///< changed since the last commit
+  std::deque<QueuedWork> works;           ///< user work
+  std::deque<BranchWork> branch_works;    ///< branches that run inside a commit
+  std::set<std::string> in_doubt;  ///< gids submitted in a commit whose outcome is not known yet
+};
+
+/// What has to wait until its cause is durable. Release empties it.
+struct ToRelease {
+  std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
+  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
+};
+
+/// The transactions in memory, how the store does, what is counted and logged; and, for each stage, what the others
+/// leave to it.
+class TurnState : public Answers {
+ public:
+  TurnState(Store& store_in, const Options& options_in)
+      : store(store_in), options(options_in), news(options_in) {
+    context.retry_interval = options.retry_interval;
+    context.request_timeout = options.request_timeout;
+    context.timeout_to_fail = options.timeout_to_fail;
+    if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
+  }
+
+  /// Asks the machine; what must follow is kept in `active` until its record is durable. Returns why the event was
+  /// refused, or nothing. Without memory the stored record counts again, with what has happened since.
+  /// @throws std::bad_alloc  nothing was changed, also not `event`; or it is new, and the sweep refuses it.
+  std::string Advance(ActiveTransaction& active, engine::Event&& event) {
+    Transaction& transaction = active.transaction;
+    MakeReady(active);
+    if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
+    out_.clear();
+    for (const Branch& branch : transaction.branches) out_.push_back(branch.in_flight ? 1 : 0);
+    engine::Effects effects;
+    try {
+      AdvanceNow(active, event, effects);
+    } catch (const std::bad_alloc&) {
+      if (active.Fresh()) {
+        Untouch(active);
+        Forget(to_commit.dirty, active);
+        active.dirty = false;
+        throw;
+      }
+      for (std::size_t i = 0; i < out_.size() && i < transaction.branches.size(); ++i) {
+        transaction.branches[i].in_flight = out_[i] != 0;
+      }
+      active.events.push_back({std::move(event), nullptr, context.now});
+      // Of no record: the next commit finds a conflict, and the stored record takes the place of this one.
+      transaction.version |= std::uint64_t{1} << 63;
+      if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
+    }
+    return std::move(effects.refused);
+  }
+
+  /// Takes the memory that it may need to be advanced: after that Step throws nothing, unless it is new.
+  void MakeReady(ActiveTransaction& active) {
+    Touch(active);
+    MakeRoom(active.events);
+    MakeRoom(to_commit.dirty);
+    out_.reserve(active.transaction.branches.size());
+  }
+
+  /// Starts nothing without room: it leaves memory, and is loaded when there is.
+  void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool room) {
+    const bool may_call = std::exchange(context.may_call, context.may_call && room);
+    try {
+      Advance(active, {kind, 0, {}});
+    } catch (...) {
+      context.may_call = may_call;
+      throw;
+    }
+    context.may_call = may_call;
+  }
+
+  /// Something of it is to be released: calls, timers, answers.
+  void Touch(ActiveTransaction& active) {
+    if (!std::exchange(active.touched, true)) to_release.touched.push_back(&active);
+  }
+
+  void AddWaiter(ActiveTransaction& active, Waiter&& waiter) {
+    if (!waiter.promise.Open()) return;
+    LimitWait(active, waiter);
+    ArmBefore(active, waiter.deadline);  // also if no commit works and nothing is released
+    Touch(active);
+    active.waiters.push_back(std::move(waiter));
+  }
+
+  /// While nothing is released: the time of those who wait for it must not be forgotten.
+  void ArmWaiters(ActiveTransaction& active) {
+    for (Waiter& waiter : active.waiters) {
+      LimitWait(active, waiter);
+      ArmBefore(active, (std::max)(waiter.deadline, context.now + Duration(1)));
+    }
+  }
+  /// A failing store keeps nobody; those of a new one are refused with it.
+  void LimitWait(const ActiveTransaction& active, Waiter& waiter) const {
+    if (waiter.when != AnswerWhen::kStored || active.Fresh()) return;
+    waiter.deadline = (std::min)(waiter.deadline, context.now + kLongestWaitForStore);
+  }
+  void ArmBefore(ActiveTransaction& active, Time time) {
+    if (time >= active.armed) return;
+    timers.Move(active, active.armed, time);
+    active.armed = time;
+  }
+
+  /// An event that is durable now.
+  void Count(const ActiveTransaction& active, const AppliedEvent& event) {
+    if (event.alert) to_release.alerts.push_back(event.alert);
+    if (event.kind != engine::EventKind::kResult) return;
+    metrics.Answered(*active.transaction.definition, event.row, event.result);
+  }
+
+  void ArmTimer(ActiveTransaction& active) {
+    Time next = active.timer;
+    for (const Waiter& waiter : active.waiters) next = (std::min)(next, waiter.deadline);
+    timers.Move(active, active.armed, next);
+    active.armed = next;
+  }
+
+  /// The one way out of memory. The loader finds again what has not ended, and, of what no commit has taken, the earlier
+  /// record that may be in the store. Those that wait for people are left alone.
+  void Remove(ActiveTransaction& active) {
+    const Transaction& transaction = active.transaction;
+    const bool as_stored = !active.dirty && !active.Fresh();
+    if (!as_stored) {
+      loader.LeaveBehind(context.now);
+    } else if (!IsFinal(transaction.status) && !transaction.unreadable) {
+      loader.LeaveBehind(transaction.due);
+    }
+    Free(active);
+  }
+
+  /// A new one turned out to be stored: that record takes its place, unless it has ended.
+  /// @throws std::bad_alloc  nothing was changed.
+  void Replace(ActiveTransaction& fresh, Transaction&& stored) {
+    const bool goes_on = !IsFinal(stored.status);
+    if (goes_on)
+      to_collect.readvance.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
+    Untouch(fresh);
+    Free(fresh);
+    if (goes_on) table.Add(std::move(stored));  // in the place that is free now
+  }
+
+  void Untouch(ActiveTransaction& active) {
+    active.touched = false;
+    Forget(to_release.touched, active);
+  }
+
+  void RemoveFresh(ActiveTransaction& active) {
+    Untouch(active);
+    Forget(to_commit.dirty, active);
+    Remove(active);
+  }
+
+  ActiveTransaction& Bring(Transaction stored) {
+    ActiveTransaction& active = table.Add(std::move(stored));
+    try {
+      Advance(active, {engine::EventKind::kLoaded, 0, {}});
+      return active;
+    } catch (...) {
+      Untouch(active);
+      Remove(active);
+      throw;
+    }
+  }
+
+  std::size_t Room() const { return Full() ? 0 : options.max_in_memory - table.Count(); }
+  std::size_t RoomBytes() const { return Full() ? 0 : ActiveBytes(options) - table.Bytes(); }
+  bool Full() const {
+    return table.Count() >= options.max_in_memory || table.Bytes() >= ActiveBytes(options);
+  }
+  /// More are in memory than fit: one that was just added should not begin.
+  bool Overfull() const {
+    return table.Count() > options.max_in_memory || table.Bytes() > ActiveBytes(options);
+  }
+  bool SomethingLeftOver() const {
+    return !to_collect.readvance.empty() || !to_collect.resubmit.empty() ||
+           !to_collect.reissue.empty();
+  }
+  /// Transactions that only wait for a time may take half of the room.
+  bool HalfFull() const {
+    return table.Count() >= options.max_in_memory / 2 || table.Bytes() >= ActiveBytes(options) / 2;
+  }
+
+  void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
+  bool MayUseStore() const {
+    return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
+  }
+
+  Store& store;
+  const Options& options;
+  engine::Context context;
+  ActiveTable table;
+  Timers timers;
+  Loader loader;
+  StoreHealth health;
+  Metrics metrics;
+  News news;
+  ToCollect to_collect;
+  ToCommit to_commit;
+  ToRelease to_release;
+
+ private:
+  static void Forget(std::vector<ActiveTransaction*>& list, const ActiveTransaction& active) {
+    list.erase(std::remove(list.begin(), list.end(), &active), list.end());
+  }
+
+  void AdvanceNow(ActiveTransaction& active, engine::Event& event, engine::Effects& effects) {
+    Transaction& transaction = active.transaction;
+    const bool was_stuck = transaction.stuck;
+    const Status before = transaction.status;
+    const bool answer = event.kind == engine::EventKind::kResult;
+    const std::uint32_t errors = answer ? ErrorsOf(transaction, event.row) : 0;
+    const bool earlier_run = !active.Fresh() && transaction.updated < context.started;
+    if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
+    try {
+      effects = engine::Advance(transaction, event, context, std::move(effects));
+    } catch (const std::exception& error) {
+      if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) throw;
+      transaction.stuck = true;
+      transaction.due = kNever;
+      transaction.last_error = error.what();
+      effects.changed = true;  // or it would be believed to be stored
+    }
+    if (answer) {
+      if (ErrorsOf(transaction, event.row) > errors) {
+        news.Error(transaction, errors + 1, context.now);
+      } else if (event.result.no_handler &&
+                 news.NobodyToCall(transaction, event.row, context.now) && options.on_alert) {
+        effects.alert = event.row;
+      }
+    }
+    if (transaction.stuck && !was_stuck) news.Stuck(transaction, context.now);
+    std::shared_ptr<const Alert> alert;
+    if (effects.alert) alert = AlertOf(transaction, *effects.alert);
+    if (active.held_calls.empty()) {
+      active.held_calls.swap(effects.calls);
+    } else {
+      active.held_calls.insert(active.held_calls.end(), effects.calls.begin(), effects.calls.end());
+    }
+    // Nothing below can fail. What nobody else knows of loses no compare-and-set: it is kept for what it tells.
+    const bool rolled_back = BeganToFail(before, transaction.status);
+    if (rolled_back) active.rolled_back = true;
+    if (!active.Fresh() || alert || answer || options.journal) {
+      active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
+                               effects.changed && earlier_run, rolled_back,
+                               transaction.stuck && !was_stuck,
+                               IsFinal(transaction.status) && !IsFinal(before)});
+    }
+    if (effects.changed) {
+      transaction.updated = context.now;
+      if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
+    }
+    active.timer = effects.timer;
+  }
+
+  /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
+  void Free(ActiveTransaction& active) {
+    timers.Move(active, active.armed, kNever);
+    const bool keep = active.bytes <= kSmallBytes && to_collect.ended.size() < MostEnded(options);
+    std::shared_ptr<const Definition> definition = table.Remove(active);
+    if (keep) Protected([&] { to_collect.ended.push_back(std::move(definition)); });
+  }
+  std::vector<char> out_;  // a member for its memory
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/not_stored.hpp ------------------------------------------------------
+
+/// The answers to callers whose change was not committed.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+inline bool MayBeStored(TurnState& state, const std::string& gid) {
+  const ActiveTransaction* active = state.table.Find(gid);
+  if (state.to_commit.in_doubt.count(gid) > 0 || (active != nullptr && !active->Fresh()))
+    return true;
+  try {
+    return state.store.Load(gid).has_value();
+  } catch (...) {
+    return true;
+  }
+}
+
+/// The error for the submitter. Definite only if no earlier submission can have brought its gid into the store.
+inline std::exception_ptr NotTaken(TurnState& state, const std::string& gid,
+                                   const std::string& why) {
+  const bool maybe = MayBeStored(state, gid);
+  const auto sentence = [&] {
+    return "gid '" + gid + (maybe ? "' may or may not be stored: " : "' was not stored: ") + why +
+           "; submit it again" + (maybe ? "" : " later");
+  };
+  return maybe ? Made<InDoubtError>(sentence) : Made<StoreError>(sentence);
+}
+
+/// Removes a fresh transaction from memory, and tells those who wait for it why.
+inline void RefuseFresh(TurnState& state, ActiveTransaction& active, const std::string& why) {
+  const std::shared_ptr<const Definition> definition = active.transaction.definition;
+  std::vector<Waiter> waiters = std::move(active.waiters);
+  std::vector<Command> commands = std::move(active.commands);
+  state.RemoveFresh(active);
+  const std::exception_ptr refusal = NotTaken(state, definition->gid, why);
+  for (Waiter& waiter : waiters) waiter.Refuse(refusal);
+  for (Command& command : commands) command.waiter.Refuse(refusal);
+}
+
+/// While no change becomes durable: the answer is the stored status, or an error for those who wait for a change.
+inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& gid,
+                           const std::string& why) {
+  if (waiter.when != AnswerWhen::kStored) {
+    try {
+      const std::optional<Transaction> stored = state.store.Load(gid);
+      const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
+      if (told) return waiter.Give(ResultOf(*stored));
+    } catch (...) {  // NOLINT(bugprone-empty-catch): then it is not known
+    }
+  }
+  waiter.Refuse(Made<InDoubtError>([&] {
+    return "the change of gid '" + gid + "' may or may not be stored: " + why +
+           "; ask for it again later";
+  }));
+}
+
+inline std::exception_ptr StoreFailing(const TurnState& state, const std::string& what) {
+  return Made<StoreError>([&] {
+    return what + ", the store is failing: " + state.health.Problem() + "; try again later";
+  });
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/validate.hpp ---------------------------------------------------------------------
+
+/// Refuses a definition that could not be carried out, before anything is stored.
+/// Needs: std. Threads: pure function. Protocol: §2.1, §4.1; the limits also hold in process.
+
+namespace dtm {
+inline namespace v1 {
+
+inline std::string GidProblem(const std::string& gid) {
+  if (gid.empty()) return "the gid is empty; take one from NewGid()";
+  if (gid.size() > kMaxGidBytes) {
+    return "the gid has " + std::to_string(gid.size()) + " bytes; the limit is " +
+           std::to_string(kMaxGidBytes);
+  }
+  for (const char c : gid) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7F || c == ';') {
+      return "gid '" + Printable(gid) + "' contains a control character or ';'; leave it out";
+    }
+  }
+  if (!IsUtf8(gid)) return "gid '" + Printable(gid) + "' is not valid UTF-8";
+  return {};
+}
+
+/// Steps in a cycle of orders would never run. Kahn's algorithm over the steps.
+inline std::string OrdersProblem(const Definition& definition) {
+  if (definition.orders.empty()) return {};
+  std::size_t entries = 0;
+  for (const auto& order : definition.orders) entries += order.second.size();
+  if (entries > kMaxOrders) {
+    return "gid '" + definition.gid + "': " + std::to_string(entries) +
+           " entries of branch orders; the limit is " + std::to_string(kMaxOrders);
+  }
+  const std::size_t count = definition.steps.size();
+  std::vector<std::vector<std::size_t>> followers(count);
+  std::vector<std::size_t> waits_for(count, 0);
+  const auto add = [&](std::size_t before, std::size_t step) {
+    followers[before].push_back(step);
+    ++waits_for[step];
+  };
+  const auto missing = [&definition, count](int step) {
+    if (step >= 0 && static_cast<std::size_t>(step) < count) return std::string();
+    return "gid '" + definition.gid + "': a branch order names step " + std::to_string(step) +
+           ", which does not exist; there are " + std::to_string(count) + ", counted from 0";
+  };
+  for (const auto& order : definition.orders) {
+    std::string problem = missing(order.first);
+    if (!problem.empty()) return problem;
+    for (const int before : order.second) {
+      problem = missing(before);
+      if (!problem.empty()) return problem;
+      add(static_cast<std::size_t>(before), static_cast<std::size_t>(order.first));
+    }
+  }
+  for (std::size_t step = 1; !definition.concurrent && step < count; ++step) add(step - 1, step);
+  std::vector<std::size_t> ready;
+  for (std::size_t step = 0; step < count; ++step) {
+    if (waits_for[step] == 0) ready.push_back(step);
+  }
+  std::size_t done = 0;
+  while (!ready.empty()) {
+    const std::size_t step = ready.back();
+    ready.pop_back();
+    ++done;
+    for (const std::size_t next : followers[step]) {
+      if (--waits_for[next] == 0) ready.push_back(next);
+    }
+  }
+  if (done == count) return {};
+  return "gid '" + definition.gid +
+         "': the branch orders form a cycle, so these steps would wait for each other for ever";
+}
+
+/// Empty, or why it cannot be prepared, besides Problem.
+inline std::string PrepareProblem(const Definition& definition) {
+  if (definition.type != TransType::kMsg || !definition.query_prepared.empty()) return {};
+  return "gid '" + definition.gid +
+         "': a message that is prepared needs query_prepared, which is asked whether to deliver it "
+         "when "
+         "no submit comes";
+}
+
+/// Empty, or why it cannot be submitted, besides Problem.
+inline std::string SubmitProblem(const Definition& definition) {
+  if (definition.type != TransType::kWorkflow) return {};
+  return "gid '" + definition.gid + "': a workflow is prepared, and finished with its status";
+}
+
+/// @throws LogicError  a workflow cannot end with this status.
+inline void CheckEnd(Status status) {
+  if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
+}
+
+/// Empty, or why this branch cannot be registered with any transaction of that gid and type.
+inline std::string RegistrationProblem(const std::string& gid, TransType type, const Step& step) {
+  std::string problem = GidProblem(gid);
+  if (!problem.empty()) return problem;
+  const std::string who = "gid '" + gid + "': ";
+  if (!RegistersSteps(type)) {
+    return who + "no branches are registered with a " + Name(type) +
+           "; tcc, xa and workflow register them";
+  }
+  if (step.branch_id.empty() || step.branch_id.size() > kMaxGidBytes) {
+    return who + "branch_id must have 1 to " + std::to_string(kMaxGidBytes) + " bytes";
+  }
+  if (!IsUtf8(step.branch_id)) return who + "branch_id is not valid UTF-8";
+  if (type == TransType::kWorkflow && (step.op == Op{} || step.op > Op::kBusiness)) {
+    return who + "a workflow records what was done: action, commit, rollback, ...";
+  }
+  if (type == TransType::kWorkflow) return {};  // what it was is called by nobody
+  if (IsTopic(step.action) || IsTopic(step.compensate)) {
+    return who + "a branch that is registered is no topic";
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    problem = UrlProblem(*url);
+    if (!problem.empty()) return who + "branch " + step.branch_id + ": " + problem;
+  }
+  return {};
+}
+
+/// @throws RejectedError  the url of a call that the initiator makes cannot be called.
+inline void CheckCallable(const InitiatorCall& call) {
+  try {
+    (void)ParseUrl(call.url);
+  } catch (const Error& error) {
+    throw RejectedError("gid '" + call.info.gid + "': " + error.what());
+  }
+}
+
+namespace limit {
+
+/// "gid 'x': the payload of step 3 has 300000 bytes; the limit is 262144"
+inline std::string Above(const std::string& gid, const std::string& what, std::size_t is,
+                         std::size_t most) {
+  return "gid '" + gid + "': " + what + " has " + std::to_string(is) + " bytes; the limit is " +
+         std::to_string(most);
+}
+
+inline std::string AboveSteps(const std::string& gid, std::size_t count) {
+  if (count <= kMaxSteps) return {};
+  return "gid '" + gid + "': " + std::to_string(count) + " steps; the limit is " +
+         std::to_string(kMaxSteps);
+}
+
+/// Checks the limit of the whole transaction.
+inline std::string AboveBytes(const Definition& definition, std::size_t more) {
+  std::size_t bytes = more + definition.data.size();
+  for (const Step& step : definition.steps) bytes += step.UrlAndPayloadBytes();
+  for (const auto& header : definition.options.branch_headers) {
+    bytes += header.first.size() + header.second.size();
+  }
+  const std::size_t most =
+      definition.type == TransType::kWorkflow ? kMaxWorkflowBytes : kMaxDefinitionBytes;
+  return bytes <= most ? std::string() : Above(definition.gid, "the transaction", bytes, most);
+}
+
+}  // namespace limit
+
+/// Empty, or why this cannot be the `index`-th step of such a transaction, counted from 0.
+inline std::string StepProblem(const Definition& definition, const Step& step, std::size_t index) {
+  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
+  const auto name = [index] { return "step " + std::to_string(index); };
+  const bool workflow = definition.type == TransType::kWorkflow;
+  for (const std::string* url : {&step.action, &step.compensate, &step.branch_id, &step.topic}) {
+    if (url->size() > kMaxUrlBytes) {
+      return limit::Above(definition.gid, "a url of " + name(), url->size(), kMaxUrlBytes);
+    }
+    if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (workflow) break;  // what was recorded is called by nobody
+    const std::string problem = UrlProblem(*url);
+    if (!problem.empty()) return who() + name() + ": " + problem;
+  }
+  const std::size_t most = workflow ? kMaxRecordBytes : kMaxPayloadBytes;
+  if (step.payload.size() > most) {
+    return limit::Above(definition.gid, "the payload of " + name(), step.payload.size(), most);
+  }
+  const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
+  if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
+    return who() + name() + " goes to a topic; only messages do";
+  }
+  return {};
+}
+
+/// Empty, or why this step cannot be added at the end.
+inline std::string AddedStepProblem(const Definition& definition, const Step& step) {
+  const std::size_t index = definition.steps.size();
+  std::string problem = limit::AboveSteps(definition.gid, index + 1);
+  if (problem.empty()) problem = StepProblem(definition, step, index);
+  if (problem.empty()) problem = limit::AboveBytes(definition, step.UrlAndPayloadBytes());
+  return problem;
+}
+
+/// Empty if the definition can be carried out, else the sentence that says why not.
+inline std::string Problem(const Definition& definition) {
+  std::string problem = GidProblem(definition.gid);
+  if (!problem.empty()) return problem;
+  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
+  const auto above = [&definition](const std::string& what, std::size_t is, std::size_t most) {
+    return limit::Above(definition.gid, what, is, most);
+  };
+  problem = limit::AboveSteps(definition.gid, definition.steps.size());
+  for (std::size_t i = 0; problem.empty() && i < definition.steps.size(); ++i) {
+    problem = StepProblem(definition, definition.steps[i], i);
+  }
+  if (!problem.empty()) return problem;
+  for (const std::string* text : {&definition.query_prepared, &definition.workflow}) {
+    if (text->size() > kMaxUrlBytes)
+      return above("query_prepared or the name", text->size(), kMaxUrlBytes);
+    if (!IsUtf8(*text)) return who() + "query_prepared or the name is not valid UTF-8";
+  }
+  const std::string asked = UrlProblem(definition.query_prepared);
+  if (!asked.empty()) return who() + "query_prepared: " + asked;
+  if (IsTopic(definition.query_prepared)) {
+    return who() + "query_prepared is a topic; one place is asked, not its subscribers";
+  }
+  if (definition.data.size() > kMaxPayloadBytes) {
+    return above("its data", definition.data.size(), kMaxPayloadBytes);
+  }
+  if (definition.delay.count() < 0 || definition.delay > kMaxDelay) {
+    return who() + "the delay is " + std::to_string(definition.delay.count()) +
+           " s; it must be 0 to " + std::to_string(kMaxDelay.count()) + " s";
+  }
+  const TransOptions& options = definition.options;
+  if (options.branch_headers.size() > kMaxHeaders) {
+    return who() + std::to_string(options.branch_headers.size()) +
+           " branch headers; the limit is " + std::to_string(kMaxHeaders);
+  }
+  for (const auto& header : options.branch_headers) {
+    const std::size_t size = header.first.size() + header.second.size();
+    if (size > kMaxHeaderBytes)
+      return above("branch header " + header.first, size, kMaxHeaderBytes);
+    const bool name_ok =
+        !header.first.empty() && header.first.find_first_of(": \t") == std::string::npos;
+    if (!name_ok)
+      return who() + "branch header '" + Printable(header.first) + "' has no valid name";
+    for (const char c : header.first + header.second) {
+      if (c == '\r' || c == '\n' || c == '\0') {
+        return who() + "branch header '" + Printable(header.first) +
+               "' contains a line break or NUL";
+      }
+    }
+  }
+  problem = limit::AboveBytes(definition, 0);
+  if (!problem.empty()) return problem;
+  const auto out_of_range = [&who](const char* name, std::chrono::seconds value) {
+    return who() + name + " is " + std::to_string(value.count()) +
+           " s; it must be 0 (default) to " + std::to_string(kMaxOptionSeconds.count()) + " s";
+  };
+  const auto bad = [](std::chrono::seconds s) { return s.count() < 0 || s > kMaxOptionSeconds; };
+  if (bad(options.timeout_to_fail)) {
+    return out_of_range("timeout_to_fail", options.timeout_to_fail);
+  }
+  if (bad(options.request_timeout)) {
+    return out_of_range("request_timeout", options.request_timeout);
+  }
+  if (bad(options.retry_interval)) return out_of_range("retry_interval", options.retry_interval);
+  if (options.retry_limit < 0 || options.retry_limit > kMaxRetryLimit) {
+    return who() + "retry_limit is " + std::to_string(options.retry_limit) +
+           "; it must be 0 (no limit) to " + std::to_string(kMaxRetryLimit);
+  }
+  // The submit of a prepared one may bring orders for steps that it does not repeat.
+  return definition.steps.empty() ? std::string() : OrdersProblem(definition);
+}
+
+inline std::string NothingToResume(const std::string& gid) {
+  return "gid '" + gid +
+         "' is not stored, so there is no workflow to go on with; nothing was run or stored";
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/commands.hpp ---------------------------------------------------------
+
+/// What somebody asks of a transaction that exists: cancel, stop, retry, register a branch, end, explain.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+/// Protocol: §2.2, §2.3, §2.4 (registration), §4.5 (the end of a workflow).
+
+namespace dtm {
+inline namespace v1 {
+
+class Commands {
+ public:
+  explicit Commands(TurnState& state) : state_(state) {}
+
+  void Do(Command& command) {
+    if (command.kind == Command::Kind::kRegistered) return OnRegistered(command.gid);
+    try {
+      switch (command.kind) {
+        case Command::Kind::kExplain: Explain(command); break;
+        case Command::Kind::kListWaiting: ListWaiting(command); break;
+        default: Obey(command);
+      }
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (...) {  // a store of the program's may throw anything
+      command.waiter.Refuse(std::current_exception());
+    }
+  }
+
+ private:
+  void Obey(Command& command) {
+    ActiveTransaction* active = state_.table.Find(command.gid);
+    if (active == nullptr) {
+      std::optional<Transaction> stored = state_.store.Load(command.gid);
+      if (!stored) RefuseUnknown(command);
+      CheckType(command, *stored);
+      if (IsFinal(stored->status)) {
+        const bool again =
+            command.kind == Command::Kind::kFinish && command.status == stored->status;
+        if (command.kind != Command::Kind::kWait && !again) RefuseEnded(command, *stored);
+        return command.waiter.Give(ResultOf(*stored));
+      }
+      active = &state_.Bring(std::move(*stored));
+    }
+    CheckType(command, active->transaction);
+    if (command.kind != Command::Kind::kWait) {
+      if (!state_.MayUseStore()) {
+        std::rethrow_exception(StoreFailing(state_, "gid '" + command.gid + "' was not changed"));
+      }
+      const std::string refused = command.kind == Command::Kind::kAddBranch
+                                      ? AddBranch(*active, command)
+                                      : state_.Advance(*active, EventOf(command));
+      if (!refused.empty()) {
+        // It may be the submit of a prepared one, whose record is in the store.
+        if (active->Fresh()) return state_.to_collect.reissue.push_back(std::move(command));
+        if (IsFinal(active->transaction.status)) RefuseEnded(command, active->transaction);
+        throw RejectedError(Refusal(command, active->transaction, refused));
+      }
+    }
+    if (!active->Fresh()) return state_.AddWaiter(*active, std::move(command.waiter));
+    // It may lose its gid to a stored record; then the command is for that.
+    active->commands.push_back(std::move(command));
+  }
+
+  /// Begins as dtm's clients know it.
+  static std::string Refusal(const Command& command, const Transaction& transaction,
+                             const std::string& why) {
+    const std::string status = Name(transaction.status);
+    std::string unchanged = "gid '" + command.gid + "' was not changed: " + why;
+    switch (command.kind) {
+      case Command::Kind::kCancel:
+        return "trans type: '" + std::string(Name(transaction.definition->type)) +
+               "' current status '" + status + "', cannot abort. FAILURE: " + unchanged;
+      case Command::Kind::kForceStop:
+        return "global transaction force stop error. status: " + status +
+               ". error: FAILURE: " + unchanged;
+      default: return unchanged;
+    }
+  }
+
+  [[noreturn]] static void RefuseEnded(const Command& command, const Transaction& transaction) {
+    if (command.kind == Command::Kind::kAddBranch) throw RejectedError(NotPrepared(command.gid));
+    const std::string status = Name(transaction.status);
+    throw EndedError(Refusal(command, transaction, "it has already ended as " + status));
+  }
+
+  /// Who registers or finishes believes that it was there: that is no mistake in what is asked.
+  [[noreturn]] static void RefuseUnknown(const Command& command) {
+    switch (command.kind) {
+      case Command::Kind::kAddBranch: throw RejectedError(NotPrepared(command.gid));
+      case Command::Kind::kFinish: throw RejectedError(Unknown(command.gid));
+      default: throw BadInput(Unknown(command.gid));
+    }
+  }
+
+  static engine::Event EventOf(const Command& command) {
+    const bool failed = command.status == Status::kFailed;
+    const Result result{failed ? Result::Kind::kFailure : Result::Kind::kSuccess, command.reason};
+    switch (command.kind) {
+      case Command::Kind::kCancel: return {engine::EventKind::kCancel, 0, result};
+      case Command::Kind::kForceStop: return {engine::EventKind::kForceStop, 0, {}};
+      case Command::Kind::kFinish: return {engine::EventKind::kFinish, 0, result, command.data};
+      default: return {engine::EventKind::kRetryNow, 0, {}};
+    }
+  }
+
+  static void CheckType(const Command& command, const Transaction& stored) {
+    if (!command.type || stored.unreadable || *command.type == stored.definition->type) return;
+    throw RejectedError("gid '" + command.gid + "' is a " + Name(stored.definition->type) +
+                        ", not a " + Name(*command.type) + "; nothing was changed");
+  }
+
+  static std::string NotPrepared(const std::string& gid) {
+    return "no trans with gid: " + gid + " status: prepared found FAILURE";
+  }
+
+  /// A branch that is registered while the transaction is prepared. The same again is accepted.
+  std::string AddBranch(ActiveTransaction& active, const Command& command) {
+    const Definition& definition = *active.transaction.definition;
+    if (active.Fresh()) return "it is not stored yet";  // and the command comes again
+    if (active.transaction.unreadable) return active.transaction.last_error;
+    if (!RegistersSteps(definition.type)) {
+      return std::string("no branches are registered with a ") + Name(definition.type);
+    }
+    if (active.transaction.status != Status::kPrepared)
+      throw RejectedError(NotPrepared(command.gid));
+    const Step& step = command.step;
+    for (const Step& old : definition.steps) {
+      if (old.branch_id != step.branch_id || old.op != step.op) continue;
+      const bool same = old.action == step.action && old.compensate == step.compensate &&
+                        old.payload == step.payload && old.failed == step.failed &&
+                        old.topic == step.topic;
+      return same ? std::string()
+                  : "branch " + step.branch_id + " is registered already, otherwise";
+    }
+    const std::string problem = AddedStepProblem(definition, step);
+    if (!problem.empty()) throw RejectedError(problem);
+    const bool recorded = definition.type == TransType::kWorkflow;
+    const std::size_t added = definition.steps.size();
+    const std::size_t row = recorded ? DeliveryOf(added) : ActionOf(added);
+    state_.MakeReady(active);
+    state_.table.AddStep(active, step);
+    return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
+  }
+
+  /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
+  void ListWaiting(Command& command) {
+    std::vector<std::string>& gids = *command.listed;
+    const Time last = kNever - Duration(1);
+    if (command.limit > 0) {
+      state_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
+        gids.push_back(stored.definition->gid);
+        return gids.size() < command.limit;
+      });
+    }
+    command.waiter.promise.Keep({});
+  }
+
+  /// Committed state only: a change that is not stored did not happen yet.
+  void Explain(Command& command) {
+    const ActiveTransaction* active = state_.table.Find(command.gid);
+    std::string& text = *command.explained;
+    if (active != nullptr && !active->dirty) {
+      text = engine::Explain(active->transaction, state_.context.now);
+    } else if (const std::optional<Transaction> stored = state_.store.Load(command.gid)) {
+      text = engine::Explain(*stored, state_.context.now);
+    } else {
+      text = Unknown(command.gid);
+    }
+    if (!state_.health.Good()) {
+      const bool waits =
+          !state_.to_commit.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
+      text += (waits ? "\nthe store is failing, so nothing goes on: "
+                     : "\nthe last write to the store failed, the next one will be tried: ") +
+              state_.health.Problem();
+    }
+    command.waiter.promise.Keep({});
+  }
+
+  /// Wakes what waits for this function.
+  void OnRegistered(const std::string& url) {
+    state_.table.ForEach([&](ActiveTransaction& active) {
+      const Transaction& transaction = active.transaction;
+      for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+        const Branch& branch = transaction.branches[i];
+        if (!branch.in_flight && branch.status == BranchStatus::kPrepared &&
+            branch.next_try > state_.context.now && UrlOf(*transaction.definition, i) == url) {
+          state_.Advance(active, {engine::EventKind::kRegistered, i, {}});
+        }
+      }
+    });
+  }
+
+  static std::string Unknown(const std::string& gid) {
+    return "no TransGlobal with gid: " + gid + " found; there is no transaction with gid '" + gid +
+           "', or it ended and its time was over; check the gid";
+  }
+
+  TurnState& state_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/topics.hpp ----------------------------------------------------------
+
+/// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
+/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run.
+/// Protocol: §6. A change counts at once, for messages that are prepared or submitted after it.
+
+#include <nlohmann/json.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+struct Subscriber {
+  std::string url;
+  std::string remark;
+};
+
+namespace topics {
+
+inline constexpr const char kCategory[] = "topics";
+
+/// @throws StoreError  the stored list is damaged.
+inline std::vector<Subscriber> Parse(const KeyValue& stored) {
+  std::vector<Subscriber> subscribers;
+  const nlohmann::json list = nlohmann::json::parse(stored.value, nullptr, false);
+  try {
+    if (list.is_array()) {
+      for (const nlohmann::json& entry : list) {
+        subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
+      }
+      return subscribers;
+    }
+  } catch (const nlohmann::json::exception&) {  // an entry of another form
+  }
+  throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
+}
+
+inline void Write(Store& store, const std::string& topic,
+                  const std::vector<Subscriber>& subscribers, Time now) {
+  // By hand: ordered_json would cost every program as much compile time as json.
+  std::string list = "[";
+  for (const Subscriber& subscriber : subscribers) {
+    if (list.size() > 1) list += ',';
+    list += R"({"url":)" + nlohmann::json(subscriber.url).dump() + R"(,"remark":)" +
+            nlohmann::json(subscriber.remark).dump() + '}';
+  }
+  list += ']';
+  KeyValue value;
+  value.category = kCategory;
+  value.key = topic;
+  value.value = std::move(list);
+  value.updated = now;
+  store.PutValue(value);
+}
+
+/// Empty, or why this subscription is refused.
+inline std::string Problem(const std::string& topic, const std::string& url,
+                           const std::string& remark) {
+  if (topic.empty()) return "empty topic";
+  if (url.empty()) return "empty url";
+  if (IsTopic(url)) return "a topic cannot subscribe to topic '" + Printable(topic) + "'";
+  if (topic.size() > kMaxGidBytes || !IsUtf8(topic)) {
+    return "the name of a topic is UTF-8 of at most " + std::to_string(kMaxGidBytes) + " bytes";
+  }
+  if (url.size() > kMaxUrlBytes || !IsUtf8(url) || remark.size() > kMaxReasonBytes ||
+      !IsUtf8(remark)) {
+    return "the url or the remark of topic '" + topic + "' is too long or not UTF-8";
+  }
+  return {};
+}
+
+inline Result Subscribe(Store& store, const std::string& topic, const Subscriber& subscriber,
+                        Time now) {
+  std::vector<Subscriber> all;
+  if (const auto stored = store.GetValue(kCategory, topic)) all = Parse(*stored);
+  const bool known = std::any_of(
+      all.begin(), all.end(), [&](const Subscriber& other) { return other.url == subscriber.url; });
+  if (known) return Result::Failure("this url exists");
+  if (all.size() >= kMaxSteps) {
+    return Result::Failure("topic '" + topic + "' has " + std::to_string(kMaxSteps) +
+                           " subscribers, which is the limit");
+  }
+  all.push_back(subscriber);
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+inline Result Unsubscribe(Store& store, const std::string& topic, const std::string& url,
+                          Time now) {
+  const std::optional<KeyValue> stored = store.GetValue(kCategory, topic);
+  if (!stored) return Result::Failure("no such a topic");
+  std::vector<Subscriber> all = Parse(*stored);
+  if (all.empty()) return Result::Failure("this topic is empty");
+  const auto gone = std::remove_if(all.begin(), all.end(),
+                                   [&](const Subscriber& other) { return other.url == url; });
+  if (gone == all.end()) return Result::Failure("no such an url ");
+  all.erase(gone, all.end());
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+inline Result Delete(Store& store, const std::string& topic) {
+  if (store.RemoveValue(kCategory, topic)) return Result::Success();
+  return Result::Failure("there is no topic '" + topic + "'");
+}
+
+/// The present subscribers of a topic; none if there is no such topic.
+inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topic) {
+  if (topic.empty()) return {};  // ScanValues takes an empty key for any
+  const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
+  return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
+}
+
+/// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
+/// A topic without subscribers stays, and is refused where a new message is stored. A stored message keeps the
+/// subscribers it has: new ones must not bring its submit beyond a limit after its local transaction has committed.
+/// False: nothing was replaced.
+inline bool Expand(Definition& message, Store& store) {
+  const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
+  const bool any = message.type == TransType::kMsg &&
+                   std::any_of(message.steps.begin(), message.steps.end(), is_topic);
+  if (!any || store.Load(message.gid)) return false;
+  std::vector<Step> expanded;
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < message.steps.size(); ++i) {
+    Step step = std::move(message.steps[i]);
+    step.branch_id = NumberOf(i);
+    const std::vector<Subscriber> subscribers =
+        is_topic(step) ? Subscribers(store, step.action.substr(kTopicPrefixSize))
+                       : std::vector<Subscriber>();
+    if (subscribers.empty()) {
+      expanded.push_back(std::move(step));
+      continue;
+    }
+    step.topic = step.action;
+    for (std::size_t j = 0; j < subscribers.size(); ++j) {
+      // It will be refused, so copy no more payloads.
+      if (expanded.size() > kMaxSteps || bytes > kMaxDefinitionBytes) break;
+      bytes += subscribers[j].url.size() + step.payload.size();
+      Step one = step;
+      one.action = subscribers[j].url;
+      if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);
+      expanded.push_back(std::move(one));
+    }
+  }
+  message.steps = std::move(expanded);
+  return true;
+}
+
+/// @throws BadInput       it can never be carried out.
+/// @throws RejectedError  it cannot be carried out with the present subscribers of its topics.
+inline void CheckAndExpand(Definition& definition, Store& store) {
+  std::string problem = dtm::Problem(definition);
+  if (!problem.empty()) throw BadInput(problem);
+  if (Expand(definition, store)) problem = dtm::Problem(definition);
+  if (!problem.empty()) throw RejectedError(problem);
+}
+
+/// Refuses what only a repeat, or the submit of a prepared message, may have: a topic without subscribers, or orders for
+/// steps that are not given.
+/// @throws RejectedError, BadInput
+inline void CheckNew(const Definition& definition) {
+  if (definition.steps.empty()) {
+    const std::string problem = OrdersProblem(definition);
+    if (!problem.empty()) throw BadInput(problem);
+  }
+  if (definition.type != TransType::kMsg) return;
+  for (const Step& step : definition.steps) {
+    if (!IsTopic(step.action)) continue;
+    throw RejectedError("gid '" + definition.gid + "': topic not found: " +
+                        step.action.substr(kTopicPrefixSize) + "; subscribe somebody to it first");
+  }
+}
+
+}  // namespace topics
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/resubmission.hpp ---------------------------------------------------------------
+
+/// Decides what a submit or prepare of a gid that exists means.
+/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+struct Resubmission {
+  enum class Kind {
+    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
+    kPromote,  ///< the submit of a prepared one
+    kRefuse
+  };
+  Kind kind = Kind::kAttach;
+  std::string refused;  ///< kRefuse: why
+};
+
+/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
+/// with a prepare, since a submit after a prepare need not repeat the steps.
+inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
+                                   bool prepare) {
+  const Definition& first = *stored.definition;
+  const std::string gid = "gid '" + again.gid + "'";
+  if (stored.unreadable) return {Resubmission::Kind::kRefuse, gid + ": " + stored.last_error};
+  if (first.type != again.type) {
+    return {Resubmission::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
+                                             Name(again.type) +
+                                             "; nothing was changed. Use a new gid"};
+  }
+  const bool prepared = stored.status == Status::kPrepared;
+  const auto cannot = [&](const char* what) -> Resubmission {
+    return {Resubmission::Kind::kRefuse,
+            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
+  };
+  if (prepare && !prepared) return cannot("prepare");
+  if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
+  // The initiator has to learn that its submit came too late.
+  if (RegistersSteps(first.type) && stored.status == Status::kAborting) return cannot("submit");
+  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
+                                   : first.prepared_first != prepare || SameContent(first, again);
+  if (!same) {
+    return {Resubmission::Kind::kRefuse,
+            gid +
+                " exists with other content; nothing was changed. Use a new gid, or submit "
+                "exactly what was submitted first"};
+  }
+  return {Resubmission::Kind::kAttach, {}};
+}
+
+/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
+/// are compared only if both have them.
+inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
+  const std::string gid = "gid '" + again.gid + "' ";
+  const char* end = "; nothing was changed or run. Use a new gid";
+  if (stored.type != TransType::kWorkflow) {
+    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
+  }
+  if (!again.workflow.empty() && again.workflow != stored.workflow) {
+    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
+  }
+  if (!again.data.empty() && again.data != stored.data) {
+    return gid + "was started with other data" + end;
+  }
+  return {};
+}
+
+/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
+inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
+  Definition merged = prepared;
+  TransOptions& options = merged.options;
+  const TransOptions& later = submitted.options;
+  options.wait_result = later.wait_result;
+  const auto take = [](auto& value, const auto& newer) {
+    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
+  };
+  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
+  take(options.timeout_to_fail, later.timeout_to_fail);
+  take(options.request_timeout, later.request_timeout);
+  take(options.retry_interval, later.retry_interval);
+  take(options.retry_limit, later.retry_limit);
+  take(options.branch_headers, later.branch_headers);
+  take(merged.delay, submitted.delay);
+  const bool order = submitted.concurrent || !submitted.orders.empty();
+  if (order) {
+    merged.concurrent = submitted.concurrent;
+    merged.orders = submitted.orders;
+  }
+  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
+    merged.custom_data = submitted.custom_data;
+  }
+  return merged;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/collect_stage.hpp ----------------------------------------------------
+
+/// The first two stages of a turn: take what arrived, and advance the transactions it concerns.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+/// Protocol: §2.3 (what a repeat means), with the differences of the README.
+
+namespace dtm {
+inline namespace v1 {
+
+class CollectStage {
+ public:
+  CollectStage(TurnState& state, Inbox& inbox) : state_(state), inbox_(inbox), commands_(state) {}
+
+  /// Returns whether anything had arrived or was due.
+  bool Run() {
+    mail_.ended.swap(state_.to_collect.ended);
+    inbox_.Take(mail_);
+    bool something = !mail_.Empty() || state_.SomethingLeftOver();
+    std::vector<std::pair<std::string, engine::EventKind>> again;
+    again.swap(state_.to_collect.readvance);
+    for (const auto& entry : again) {
+      if (ActiveTransaction* active = state_.table.Find(entry.first))
+        AdvanceAgain(*active, entry.second);
+    }
+    TakeResults();
+    obeyed_ = 0;
+    if (!state_.to_collect.resubmit.empty() || !state_.to_collect.reissue.empty()) TakeAgain();
+    TakeSubmissions();
+    for (Command& command : mail_.commands) DoOrRefuse(command);
+    for (QueuedWork& work : mail_.works) OrInDoubt([&] { OnWork(work); });
+    mail_.Clear();
+    while (ActiveTransaction* active = state_.timers.TakeDue(state_.context.now)) {
+      active->armed = kNever;
+      ForSure([&] { OnTimer(*active); });
+      something = true;
+    }
+    return something;
+  }
+
+  /// Stored records that could not be read so far; 101 are that many or more.
+  std::size_t Damaged() const { return damaged_.size(); }
+
+  /// True if something could not be done for lack of memory; asking resets it.
+  bool Incomplete() { return std::exchange(incomplete_, false); }
+
+  /// Loads unfinished transactions from the store, if there is room.
+  /// @throws StoreError  they cannot be read.
+  void Load() {
+    if (state_.Full() || !state_.context.may_call) return;
+    const Time now = state_.context.now;
+    if (recovery_began_ == Time{}) recovery_began_ = now;
+    std::vector<Transaction> page = state_.loader.NextPage(state_.store, now, !state_.HalfFull(),
+                                                           state_.Room(), state_.RoomBytes());
+    try {
+      for (Transaction& stored : page) Load(std::move(stored));
+    } catch (...) {
+      state_.loader.LeaveBehind(now);  // the rest of the page
+      throw;
+    }
+    if (recovering_ && state_.loader.HasSeenAll()) {
+      state_.news.Recovered(recovered_, now - recovery_began_);
+      recovering_ = false;
+    }
+  }
+
+ private:
+  static constexpr std::size_t kDamagedNamed = 100;
+
+  void Load(Transaction&& stored) {
+    if (state_.table.Find(stored.definition->gid) != nullptr) return;
+    if (stored.unreadable) LogDamaged(stored);
+    if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
+    state_.Bring(std::move(stored));
+    ++recovered_;
+  }
+
+  /// Logs each once, and only the first of many.
+  void LogDamaged(const Transaction& stored) {
+    if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.id).second) return;
+    state_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
+                                     ? engine::Explain(stored, state_.context.now)
+                                     : "more stored records are damaged; a query or Explain of "
+                                       "each says so");
+  }
+
+  void TakeResults() {
+    using Arrived = const ArrivedResult&;
+    VisitAhead(
+        mail_.results,
+        [this](Arrived arrived) { state_.table.PrefetchAt(arrived.call.slot, PrefetchActive); },
+        [this](Arrived arrived) { state_.table.PrefetchAt(arrived.call.slot, PrefetchParts); },
+        [this](ArrivedResult& arrived) { OnResult(arrived); });
+  }
+
+  void TakeAgain() {
+    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {}))
+      DoOrRefuse(submission);
+    for (Command& command : std::exchange(state_.to_collect.reissue, {})) DoOrRefuse(command);
+  }
+
+  void TakeSubmissions() {
+    VisitAhead(
+        mail_.submissions,
+        [](const Submission& soon) {
+          Prefetch<LinesOf(sizeof(Definition))>(soon.definition.get());
+        },
+        [](const Submission& soon) {
+          Prefetch<1>(soon.definition->gid.data());
+          Prefetch<LinesOf(2 * sizeof(Step))>(soon.definition->steps.data());
+        },
+        [this](Submission& submission) { DoOrRefuse(submission); });
+  }
+
+  void DoOrRefuse(Submission& submission) {
+    OrInDoubt([&] { OnSubmission(submission); });
+    ActiveTransaction* active =
+        incomplete_ ? state_.table.Find(submission.definition->gid) : nullptr;
+    if (active != nullptr && active->Fresh() && !active->dirty) state_.RemoveFresh(*active);
+  }
+  /// A command may have to load its transaction: without room one command is obeyed in a turn, the others in later ones.
+  void DoOrRefuse(Command& command) {
+    OrInDoubt([&] {
+      const bool full = state_.Overfull() && state_.health.MayTry(state_.context.now);
+      const bool loads = command.waiter.promise.Open() && !command.explained && !command.listed;
+      const bool next_turn = full && obeyed_++ > 0 && loads;
+      next_turn ? state_.to_collect.reissue.push_back(std::move(command)) : commands_.Do(command);
+    });
+  }
+
+  /// Without memory the item is dropped, which answers it (in doubt), and the turn goes on with the others.
+  template <typename Function>
+  void OrInDoubt(const Function& function) {
+    try {
+      function();
+    } catch (const std::bad_alloc&) {
+      incomplete_ = true;
+    }
+  }
+
+  /// For what must not be lost, see Inbox::Done: without memory it changes nothing, and is tried again.
+  template <typename Function>
+  void ForSure(const Function& function) {
+    for (;;) {
+      try {
+        return function();
+      } catch (const std::bad_alloc&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
+  }
+
+  void OnResult(ArrivedResult& arrived) {
+    ActiveTransaction* active = state_.table.At(arrived.call.slot, arrived.call.generation);
+    if (active == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
+    engine::Event event{engine::EventKind::kResult, arrived.call.row, std::move(arrived.result)};
+    try {
+      state_.Advance(*active, std::move(event));
+    } catch (const std::bad_alloc&) {  // it will come again
+      inbox_.Done(std::move(arrived.call), std::move(event.result));
+    }
+  }
+
+  void OnTimer(ActiveTransaction& active) {
+    if (active.timer <= state_.context.now)
+      state_.Advance(active, {engine::EventKind::kTimer, 0, {}});
+    state_.Touch(active);  // the time of a waiter may be over
+    if (!state_.health.Good() || state_.health.WaitsForLock()) {
+      AnswerExpired(active);
+      state_.ArmWaiters(active);
+    }
+  }
+
+  /// Its record may have been replaced by the stored one: then its events are applied again.
+  void AdvanceAgain(ActiveTransaction& active, engine::EventKind kind) {
+    std::vector<AppliedEvent> events = std::exchange(active.events, {});
+    ForSure([&] {
+      state_.AdvanceIfRoom(active, kind, kind != engine::EventKind::kLoaded || !state_.Overfull());
+    });
+    for (AppliedEvent& event : events) {
+      ForSure([&] { state_.Advance(active, std::move(event)); });
+    }
+  }
+
+  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, or an error for
+  /// those who wait for a change.
+  void AnswerExpired(ActiveTransaction& active) {
+    const std::string& gid = active.transaction.definition->gid;
+    const auto expired = std::stable_partition(
+        active.waiters.begin(), active.waiters.end(),
+        [this](const Waiter& waiter) { return waiter.deadline > state_.context.now; });
+    for (auto waiter = expired; waiter != active.waiters.end(); ++waiter) {
+      AnswerAsStored(state_, *waiter, gid,
+                     "the store cannot be written: " + state_.health.Problem());
+    }
+    active.waiters.erase(expired, active.waiters.end());
+  }
+
+  void OnSubmission(Submission& submission) {
+    const std::string& gid = submission.definition->gid;
+    submission.waiter.submits = !submission.prepare;
+    if (!state_.MayUseStore())
+      return NotTaken(submission, "the store is failing: " + state_.health.Problem());
+    if (ActiveTransaction* active = state_.table.Find(gid))
+      return OnResubmitted(*active, submission);
+    std::exception_ptr refused;
+    try {
+      refused = ProblemOfNew(*submission.definition);
+    } catch (const StoreError& error) {  // it cannot be read now; what came with it goes on
+      return NotTaken(submission, error.what());
+    }
+    if (refused) return submission.waiter.Refuse(refused);
+    const bool full = state_.Full();
+    Transaction transaction;
+    transaction.definition = submission.definition;
+    ActiveTransaction& active = state_.table.Add(std::move(transaction), submission.bytes);
+    state_.AddWaiter(active, std::move(submission.waiter));
+    state_.AdvanceIfRoom(
+        active, submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
+        !full);
+  }
+
+  void NotTaken(Submission& submission, const std::string& why) {
+    submission.waiter.Refuse(dtm::NotTaken(state_, submission.definition->gid, why));
+  }
+
+  /// @throws StoreError
+  std::exception_ptr ProblemOfNew(const Definition& definition) const {
+    try {
+      topics::CheckNew(definition);
+      return nullptr;
+    } catch (const RejectedError&) {
+      return state_.store.Load(definition.gid) ? nullptr : std::current_exception();
+    }
+  }
+
+  void OnResubmitted(ActiveTransaction& active, Submission& submission) {
+    if (active.Fresh()) return OnSubmittedTwiceInATurn(active, submission);
+    const engine::Resubmission resubmission =
+        engine::OnResubmission(active.transaction, *submission.definition, submission.prepare);
+    std::string refused = resubmission.refused;
+    if (resubmission.kind == engine::Resubmission::Kind::kPromote) {
+      Definition merged = engine::Promoted(*active.transaction.definition, *submission.definition);
+      refused = Problem(merged);
+      if (refused.empty()) refused = OrdersProblem(merged);
+      if (refused.empty()) {
+        state_.MakeReady(active);
+        state_.table.Redefine(active, std::move(merged));
+        state_.AdvanceIfRoom(active, engine::EventKind::kSubmitted, !state_.Overfull());
+      }
+    }
+    if (!refused.empty()) return submission.waiter.Refuse(TurnState::Rejected(refused));
+    state_.AddWaiter(active, std::move(submission.waiter));
+  }
+
+  /// A transaction that is not committed yet decides nothing: its gid may turn out to be stored, or it may not
+  /// become durable.
+  void OnSubmittedTwiceInATurn(ActiveTransaction& active, Submission& submission) {
+    const Definition& first = *active.transaction.definition;
+    const bool same =
+        first.prepared_first == submission.prepare && SameContent(first, *submission.definition);
+    if (same) return state_.AddWaiter(active, std::move(submission.waiter));
+    state_.to_collect.resubmit.push_back(std::move(submission));
+  }
+
+  void OnWork(QueuedWork& work) {
+    if (!state_.MayUseStore()) {
+      return work.promise.Keep({{}, StoreFailing(state_, "the work was not run")});
+    }
+    state_.to_commit.works.push_back(std::move(work));
+  }
+
+  TurnState& state_;
+  Inbox& inbox_;
+  Commands commands_;
+  Mail mail_;
+  bool incomplete_ = false;
+  std::size_t obeyed_ = 0;          // commands, in this turn
+  std::set<std::int64_t> damaged_;  // rows of which the log has told
+  bool recovering_ = true;          // until all that a previous run left was found
+  Time recovery_began_{};
+  std::size_t recovered_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/conflicts.hpp --------------------------------------------------------
+
+/// What a commit left out, since the store holds something else: the stored record counts.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Conflicts {
+ public:
+  explicit Conflicts(TurnState& state) : state_(state) {}
+
+  /// A submission of a gid that is stored but was not in memory: the same again, or another.
+  void OnGidExists(ActiveTransaction& active) {
+    std::optional<Transaction> stored;
+    try {
+      stored = state_.store.Load(active.transaction.definition->gid);
+      if (!stored) return RefuseFresh(state_, active, "it was removed at this moment");
+    } catch (...) {
+      return RefuseFresh(state_, active, WhatWasThrown());
+    }
+    const std::shared_ptr<const Definition> definition = active.transaction.definition;
+    const bool prepare = active.transaction.status == Status::kPrepared;
+    std::vector<Waiter> waiters = std::move(active.waiters);
+    std::vector<Command> commands = std::move(active.commands);
+    try {
+      std::move(commands.begin(), commands.end(), std::back_inserter(state_.to_collect.reissue));
+      const bool ended = IsFinal(stored->status);
+      state_.Replace(active, std::move(*stored));
+      if (!ended) return Return(definition, waiters, prepare);
+      const engine::Resubmission resubmission =
+          engine::OnResubmission(*stored, *definition, prepare);
+      if (resubmission.kind != engine::Resubmission::Kind::kRefuse) {
+        for (Waiter& waiter : waiters) waiter.Give(ResultOf(*stored));
+        return;
+      }
+      for (Waiter& waiter : waiters) waiter.Refuse(TurnState::Rejected(resubmission.refused));
+    } catch (const std::bad_alloc&) {  // who is not answered yet is told that it is in doubt
+      const ActiveTransaction* still = state_.table.Find(definition->gid);
+      if (still == &active && active.Fresh()) state_.RemoveFresh(active);
+    }
+  }
+
+  /// If it cannot be read now, the same conflict comes back with the next commit. Returns why, or nothing.
+  std::string OnConflictOrLater(ActiveTransaction& active) {
+    try {
+      OnConflict(active);
+      return {};
+    } catch (...) {
+      active.dirty = true;
+      state_.to_commit.dirty.push_back(&active);
+      return WhatWasThrown();
+    }
+  }
+
+ private:
+  /// For the next turn, before those that came later.
+  void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter>& waiters,
+              bool prepare) {
+    if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
+    std::vector<Submission> returned;
+    returned.reserve(waiters.size() + state_.to_collect.resubmit.size());
+    for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
+    std::move(state_.to_collect.resubmit.begin(), state_.to_collect.resubmit.end(),
+              std::back_inserter(returned));
+    state_.to_collect.resubmit.swap(returned);
+  }
+
+  /// The stored record is not the one this change was made from: the stored one counts. What was
+  /// held back is dropped; calls that really are out stay out.
+  void OnConflict(ActiveTransaction& active) {
+    for (const std::size_t call : active.held_calls)
+      active.transaction.branches[call].in_flight = false;
+    active.held_calls.clear();
+    active.told_events = active.told_calls = 0;
+    std::optional<Transaction> stored = state_.store.Load(active.transaction.definition->gid);
+    if (!stored) {
+      state_.Log(LogLevel::kError, "gid '" + active.transaction.definition->gid +
+                                       "' has vanished from the store; somebody else removed it");
+      const auto gone = Made<StoreError>([&] {
+        return "gid '" + active.transaction.definition->gid + "' has vanished from the store";
+      });
+      for (Waiter& waiter : active.waiters) waiter.Refuse(gone);
+      return state_.RemoveFresh(active);
+    }
+    state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
+                                             engine::EventKind::kTimer);
+    // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
+    const bool whole = stored->branches.size() == RowCount(*stored->definition);
+    stored->definition = active.transaction.definition;
+    active.redefined = active.redefined || active.new_steps > 0;  // some of them may be stored
+    if (whole) AddMissingRows(*stored);
+    for (std::size_t i = 0; i < stored->branches.size(); ++i) {
+      if (i >= active.transaction.branches.size()) continue;
+      const Branch& known = active.transaction.branches[i];
+      stored->branches[i].previous_deadline =
+          known.previous_deadline;  // which the store cannot tell
+      // What runs inside a commit is never out: it is called again if it is still wanted.
+      stored->branches[i].in_flight =
+          known.in_flight && !RunsInTransaction(UrlOf(*stored->definition, i));
+    }
+    KeepEvents(active, *stored);
+    active.rolled_back = false;
+    active.transaction = std::move(*stored);
+    active.stored_due = active.transaction.due;
+    state_.Untouch(active);  // nothing of it leaves before it was stepped again
+  }
+
+  /// What happened since the stored record was written happens again, on top of it: answers that
+  /// came (their calls count as out until then) and commands. A commit in doubt that did become
+  /// durable holds the first of them already.
+  void KeepEvents(ActiveTransaction& active, Transaction& stored) {
+    const bool ours =
+        active.doubtful_events > 0 && stored.version == active.transaction.version + 1;
+    const auto first = active.events.begin();
+    const auto end = first + static_cast<std::ptrdiff_t>(ours ? active.doubtful_events : 0);
+    for (auto event = first; event != end; ++event) state_.Count(active, *event);
+    active.events.erase(first, end);
+    active.doubtful_events = 0;
+    using engine::EventKind;
+    const auto look = [](const engine::Event& event) {
+      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer;
+    };
+    active.events.erase(std::remove_if(active.events.begin(), active.events.end(), look),
+                        active.events.end());
+    for (const engine::Event& event : active.events) {
+      const bool answer = event.kind == EventKind::kResult && event.row < stored.branches.size();
+      if (answer) stored.branches[event.row].in_flight = true;
+    }
+  }
+
+  TurnState& state_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/in_commit_work.hpp ---------------------------------------------------
+
+/// User code that runs inside a commit: Transact, and branches registered with RegisterInTransaction. Its writes, the
+/// effects of its result and everything else in the turn become durable together.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class InCommitWork {
+ public:
+  static constexpr std::size_t kPerTurn = 256;
+
+  InCommitWork(TurnState& state, TransactionFunctions& functions, Clock& clock)
+      : state_(state), functions_(functions), clock_(clock) {}
+
+  bool Pending() const { return TransactsLeft() || BranchesLeft(); }
+  /// How many ran in the open batch.
+  std::size_t Ran() const { return transacts_ + branches_.size(); }
+
+  /// Takes the branches that run inside a commit out of the calls that were to start after it.
+  void TakeCalls() {
+    ForEachActive(state_.to_release.touched,
+                  [this](ActiveTransaction& active) { TakeCallsOf(active); });
+  }
+
+  /// Runs at most `limit` of them inside the open batch, and no more once it takes long.
+  /// @throws BatchLost, StoreError  then Undo.
+  void Run(std::size_t limit) {
+    const Time end = clock_.Now() + kTimePerTurn;
+    branch_was_next_ = branch_next_;
+    added_bytes_ = 0;
+    for (std::size_t n = 0; n < limit && Pending(); ++n) {
+      if (n > 0 && (clock_.Now() >= end || added_bytes_ > InboxBytes(state_.options))) return;
+      const bool branch = BranchIsNext();
+      branch_next_ = !branch;
+      branch ? RunBranch() : RunTransact();
+    }
+  }
+
+  /// The batch is lost: memory returns to its earlier state, and all works in it have to run again.
+  void Undo() {
+    branch_next_ = branch_was_next_;
+    for (auto ran = branches_.rbegin(); ran != branches_.rend(); ++ran) {
+      ActiveTransaction* active = Alive(ran->work);
+      if (active != nullptr) {
+        active->transaction = std::move(ran->before);
+        active->rolled_back = active->rolled_back && ran->rolled_back;
+        active->events.resize((std::min)(active->events.size(), ran->events));
+        active->doubtful_events = (std::min)(active->doubtful_events, active->events.size());
+        active->timer = ran->timer;
+        active->held_calls = std::move(ran->held_calls);
+      }
+    }
+    branches_.clear();
+    transacts_ = 0;
+    // Calls that followed from what is undone.
+    auto& works = state_.to_commit.branch_works;
+    const auto unwanted = [this](const BranchWork& work) { return !Wanted(work); };
+    works.erase(std::remove_if(works.begin(), works.end(), unwanted), works.end());
+    for (ActiveTransaction* active : added_) state_.RemoveFresh(*active);
+    added_.clear();
+  }
+
+  /// Refuses the first one.
+  void GiveUpFirst(const std::exception_ptr& error, const std::string& problem) {
+    if (Pending() && !BranchIsNext()) {
+      AnswerWork({{}, error});
+    } else if (!state_.to_commit.branch_works.empty()) {
+      AdvanceBranch(state_.to_commit.branch_works.front(), Result::Error(problem));
+      state_.to_commit.branch_works.pop_front();
+    }
+  }
+
+  /// The batch is not stored. All who wait for a work are told, whether it ran in this batch or not: as with
+  /// submissions, nobody waits until the store works again.
+  void Failed(const std::string& problem, bool in_doubt) {
+    const std::size_t ran = transacts_;
+    Undo();
+    const auto sentence = [&](const char* what, const char* then) {
+      return std::string("the work ") + what + problem + then;
+    };
+    for (std::size_t n = 0; !state_.to_commit.works.empty(); ++n) {
+      AnswerWork({{},
+                  n >= ran   ? Made<StoreError>([&] {
+                    return sentence("was not run, the store is failing: ", "; try again later");
+                  })
+                  : in_doubt ? Made<InDoubtError>([&] {
+                      return sentence("may or may not be stored: ", "; submit it again");
+                    })
+                             : Made<StoreError>([&] {
+                                 return sentence("was not stored: ", "; submit it again later");
+                               })});
+    }
+  }
+
+  /// All of it is durable.
+  void Committed() {
+    if (Ran() == 0) return;
+    state_.to_commit.branch_works.erase(state_.to_commit.branch_works.begin(), FirstLeft());
+    branches_.clear();
+    added_.clear();
+    for (; transacts_ > 0; --transacts_) AnswerWork({});
+  }
+
+ private:
+  static constexpr Duration kTimePerTurn = std::chrono::milliseconds(5);
+  static constexpr Duration kSlow = std::chrono::milliseconds(50);
+
+  struct Branch {
+    BranchWork work;
+    Transaction before;
+    std::vector<std::size_t> held_calls;
+    std::size_t events = 0;
+    Time timer = kNever;
+    bool rolled_back = false;
+  };
+
+  void TakeCallsOf(ActiveTransaction& active) {
+    const Definition& definition = *active.transaction.definition;
+    const auto others = std::stable_partition(
+        active.held_calls.begin(), active.held_calls.end(),
+        [&](std::size_t row) { return !RunsInTransaction(UrlOf(definition, row)); });
+    for (auto row = others; row != active.held_calls.end();) {
+      state_.to_commit.branch_works.push_back({active.slot, active.generation, *row});
+      row = active.held_calls.erase(row);
+    }
+  }
+
+  /// The two kinds take turns, so that a steady flow of one does not starve the other.
+  bool BranchIsNext() const { return !TransactsLeft() || (branch_next_ && BranchesLeft()); }
+  bool TransactsLeft() const { return state_.to_commit.works.size() > transacts_; }
+  bool BranchesLeft() const { return state_.to_commit.branch_works.size() > branches_.size(); }
+
+  /// The first one of the queue.
+  void AnswerWork(const Answer& reply) {
+    QueuedWork work = std::move(state_.to_commit.works.front());
+    state_.to_commit.works.pop_front();
+    work.promise.Keep(reply);
+  }
+
+  ActiveTransaction* Alive(const BranchWork& work) {
+    return state_.table.At(work.slot, work.generation);
+  }
+
+  std::deque<BranchWork>::iterator FirstLeft() {
+    return state_.to_commit.branch_works.begin() + static_cast<std::ptrdiff_t>(branches_.size());
+  }
+
+  /// It is still wanted: it was not stopped, and has no result from a commit that had been in doubt.
+  bool Wanted(const BranchWork& work) {
+    const ActiveTransaction* active = Alive(work);
+    return active != nullptr && work.row < active->transaction.branches.size() &&
+           active->transaction.branches[work.row].in_flight;
+  }
+
+  void RunBranch() {
+    const BranchWork work = *FirstLeft();
+    ActiveTransaction* active = Alive(work);
+    // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
+    if (!Wanted(work) || (active->Fresh() && !active->surely_new &&
+                          state_.store.Has(active->transaction.definition->gid))) {
+      state_.to_commit.branch_works.erase(FirstLeft());
+      return;
+    }
+    if (!state_.context.may_call) {
+      AdvanceBranch(work, Result::NotSent("the coordinator was stopping"));
+      state_.to_commit.branch_works.erase(FirstLeft());
+      return;
+    }
+    active->surely_new = true;
+    branches_.push_back({work, active->transaction, active->held_calls, active->events.size(),
+                         active->timer, active->rolled_back});
+    BranchCall call;
+    call.definition = active->transaction.definition;
+    call.row = work.row;
+    const Time begin = clock_.Now();
+    Result result = state_.store.Run(
+        [&](const WorkContext& connection) { return functions_.Run(call, connection); });
+    WarnIfSlow(begin, call.Url());
+    AdvanceBranch(work, std::move(result));
+  }
+
+  void AdvanceBranch(const BranchWork& work, Result result) {
+    ActiveTransaction* active = Alive(work);
+    if (active == nullptr) return;
+    state_.Advance(*active, {engine::EventKind::kResult, work.row, std::move(result)});
+    TakeCallsOf(*active);
+  }
+
+  void RunTransact() {
+    QueuedWork& work = state_.to_commit.works[transacts_++];
+    TransactContext context;
+    context.exists = [this](const std::string& gid) {
+      return state_.table.Find(gid) != nullptr || state_.store.Has(gid);
+    };
+    const Time begin = clock_.Now();
+    *work.result = state_.store.Run([&](const WorkContext& connection) {
+      context.connection = connection;
+      context.submitted.clear();
+      return work.work(context);
+    });
+    WarnIfSlow(begin, "Transact");
+    if (work.result->kind != Result::Kind::kSuccess) return;
+    for (const auto& definition : context.submitted) {
+      Transaction transaction;
+      transaction.definition = definition;
+      const bool room = !state_.Full();
+      ActiveTransaction& active = state_.table.Add(std::move(transaction));
+      active.surely_new = true;
+      added_.push_back(&active);
+      added_bytes_ += active.bytes;
+      state_.AdvanceIfRoom(active, engine::EventKind::kSubmitted, room);
+      TakeCallsOf(active);
+    }
+  }
+
+  void WarnIfSlow(Time begin, const std::string& what) const {
+    const Duration took = clock_.Now() - begin;
+    if (took <= kSlow) return;
+    state_.Log(LogLevel::kWarning,
+               what + " took " + std::to_string(took.count() / 1000) +
+                   " ms inside a commit, and everything else waited; do less in there");
+  }
+
+  TurnState& state_;
+  TransactionFunctions& functions_;
+  Clock& clock_;
+  // What ran in the open batch stays at the front of its queue until that is durable.
+  std::size_t transacts_ = 0;
+  std::vector<Branch> branches_;
+  std::vector<ActiveTransaction*> added_;  // submitted by them
+  std::size_t added_bytes_ = 0;
+  bool branch_next_ = false;      // if both kinds wait
+  bool branch_was_next_ = false;  // before what ran in the open batch
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/journal_entries.hpp --------------------------------------------------
+
+/// What the journal is told of a change: the events that led to it, what was decided on them, and the calls that start
+/// once it is durable.
+/// Needs: std, engine. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class JournalEntries {
+ public:
+  /// Replaces `entries` by what no commit has told of `active` yet.
+  static void Make(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries) {
+    JournalEntries(active, now, entries);
+  }
+
+ private:
+  JournalEntries(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries)
+      : transaction_(active.transaction), entries_(entries) {
+    entries.clear();
+    for (std::size_t i = active.told_events; i < active.events.size(); ++i) {
+      if (active.events[i].changed) AddEvent(active.events[i]);
+    }
+    if (!IsFinal(transaction_.status)) {
+      for (std::size_t i = active.told_calls; i < active.held_calls.size(); ++i) {
+        Add(now, JournalKind::kStarted, active.held_calls[i]);
+      }
+    }
+    FoldJournal(entries);
+  }
+
+  void AddEvent(const AppliedEvent& event) {
+    if (event.taken_up) Add(event.at, JournalKind::kTakenUp);
+    switch (event.kind) {
+      case engine::EventKind::kSubmitted: Add(event.at, JournalKind::kSubmitted); break;
+      case engine::EventKind::kPrepared: Add(event.at, JournalKind::kPrepared); break;
+      case engine::EventKind::kBranchAdded: AddBranch(event); break;
+      case engine::EventKind::kResult: AddResult(event); break;
+      case engine::EventKind::kCancel:
+        Add(event.at, JournalKind::kCancel, kNoRow, event.result.text);
+        break;
+      case engine::EventKind::kFinish:
+        Add(event.at, JournalKind::kFinish, kNoRow, event.result.text);
+        break;
+      case engine::EventKind::kForceStop: Add(event.at, JournalKind::kForceStop); break;
+      case engine::EventKind::kRetryNow: Add(event.at, JournalKind::kRetryNow); break;
+      case engine::EventKind::kLoaded:
+      case engine::EventKind::kTimer:
+      case engine::EventKind::kRegistered: break;  // what follows from them is told
+    }
+    if (event.rolled_back) {
+      const std::size_t from = transaction_.reason_from;
+      Add(event.at, JournalKind::kRollback, from == 0 ? kNoRow : from - 1, transaction_.reason);
+    }
+    if (event.stuck) Add(event.at, JournalKind::kStuck, kNoRow, transaction_.last_error);
+    if (!event.ended) return;
+    const bool failed = transaction_.status == Status::kFailed;
+    Add(event.at, failed ? JournalKind::kFailed : JournalKind::kSucceeded);
+  }
+
+  void AddBranch(const AppliedEvent& event) {
+    const Definition& definition = *transaction_.definition;
+    const bool known = event.row < RowCount(definition);
+    const bool failed = known && definition.steps[StepOf(definition.type, event.row)].failed;
+    Add(event.at, JournalKind::kRegistered, event.row,
+        failed ? PayloadOf(definition, event.row) : std::string());
+  }
+
+  void AddResult(const AppliedEvent& event) {
+    const Result& result = event.result;
+    switch (result.kind) {
+      case Result::Kind::kSuccess: return Add(event.at, JournalKind::kSuccess, event.row);
+      case Result::Kind::kFailure:
+        return Add(event.at, JournalKind::kFailure, event.row, result.text);
+      case Result::Kind::kOngoing:
+        return Add(event.at, JournalKind::kOngoing, event.row, result.text);
+      case Result::Kind::kError: return Add(event.at, JournalKind::kError, event.row, result.text);
+      case Result::Kind::kNotSent:
+        return Add(event.at, JournalKind::kNotSent, event.row, result.text);
+    }
+  }
+
+  void Add(Time at, JournalKind kind, std::size_t row = kNoRow, const std::string& text = {}) {
+    const Definition& definition = *transaction_.definition;
+    const bool branch = row != kNoRow && row < RowCount(definition);
+    const std::size_t enough = kMaxJournalText + 1;  // a text may be long
+    entries_.push_back({at, row, branch ? OpOf(definition, row) : Op{}, kind,
+                        Truncated(text.substr(0, enough), kMaxJournalText)});
+  }
+
+  const Transaction& transaction_;
+  std::vector<JournalEntry>& entries_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/retention.hpp --------------------------------------------------------
+
+/// Removes finished transactions after their time, in small steps that share a commit with others.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Retention {
+ public:
+  /// Both count from the end of a transaction; gids that would go before their records are not kept.
+  Retention(Duration keep_finished, Duration keep_gids)
+      : keep_finished_(keep_finished), keep_gids_((std::max)(keep_gids, keep_finished)) {}
+
+  Time NextTime() const { return (std::min)(next_, next_gids_); }
+
+  /// One step inside the open batch. Returns a sentence to log about records that could not be removed; each once.
+  std::string RemoveSome(Store& store, Time now) {
+    std::string problem;
+    if (next_ <= now) {
+      try {
+        position_ = store.Expire(Before(now, keep_finished_), position_, kRowsPerStep,
+                                 keep_gids_ > keep_finished_);
+      } catch (const NotAllExpired& error) {
+        position_ = error.next;
+        if (told_ != error.what()) problem = told_ = error.what();
+      }
+      next_ = now + (position_ == 0 ? Pause(keep_finished_, kLongestPause) : kBetweenSteps);
+    }
+    if (next_gids_ <= now) {
+      gid_ = store.ForgetGids(Before(now, keep_gids_), gid_, kGidsPerStep);
+      next_gids_ = now + (gid_.empty() ? Pause(keep_gids_, kLongestPauseOfGids) : kBetweenSteps);
+    }
+    return problem;
+  }
+
+  /// The step was lost with its batch.
+  void Failed(Time now) { next_ = next_gids_ = now + kShortestPause; }
+
+ private:
+  static constexpr std::size_t kRowsPerStep = 256;
+  static constexpr std::size_t kGidsPerStep = 1024;  // most are only looked at
+  static constexpr Duration kBetweenSteps = std::chrono::milliseconds(5);
+  static constexpr Duration kShortestPause = std::chrono::seconds(1);
+  static constexpr Duration kLongestPause = std::chrono::minutes(10);
+  static constexpr Duration kLongestPauseOfGids =
+      std::chrono::hours(24);  // a pass walks all of them
+
+  /// After a pass the next one waits for a fraction of the time for which records are kept.
+  static Duration Pause(Duration keep, Duration longest) {
+    return (std::min)((std::max)(keep / 100, kShortestPause), longest);
+  }
+
+  static Time Before(Time now, Duration keep) {
+    return keep >= now.time_since_epoch() ? Time{} : now - keep;
+  }
+
+  const Duration keep_finished_, keep_gids_;
+  Time next_{}, next_gids_{};
+  std::int64_t position_ = 0;
+  std::string gid_;
+  std::string told_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/commit_stage.hpp -----------------------------------------------------
+
+/// The third stage of a turn: all changes in one commit of the store, and what to do if it fails.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class CommitStage {
+ public:
+  CommitStage(TurnState& state, TransactionFunctions& functions, Clock& clock)
+      : state_(state),
+        clock_(clock),
+        conflicts_(state),
+        retention_(state.options.keep_finished, state.options.keep_gids),
+        in_commit_work_(state, functions, clock) {}
+
+  /// True: everything up to here is durable, and may be released.
+  bool Run() {
+    in_commit_work_.TakeCalls();
+    const bool expire = retention_.NextTime() <= state_.context.now;
+    const bool writes = !state_.to_commit.dirty.empty() || in_commit_work_.Pending();
+    if (!writes && !expire && !state_.health.NeedsRecovery()) return true;
+    try {
+      const Time begin = clock_.Now();
+      WriteWithWorks(expire);
+      state_.metrics.Committed(clock_.Now() - begin);
+    } catch (const StoreBusy& error) {
+      if (!state_.health.Locked(state_.context.now, error.what())) Failed(error.what(), false);
+      return false;
+    } catch (const CommitInDoubt& error) {
+      Failed(error.what(), true);
+      return false;
+    } catch (...) {
+      Failed(WhatWasThrown(), false);
+      return false;
+    }
+    const std::string unread = Written();
+    if (!unread.empty()) {
+      CannotGoOn(unread);
+      state_.health.Failed(state_.context.now, unread, false, false);
+      return true;
+    }
+    const bool was_good = state_.health.Good();
+    state_.health.Worked(writes);
+    if (!was_good && state_.health.Good()) state_.Log(LogLevel::kInfo, "the store works again");
+    RunOneAlone();
+    return true;
+  }
+
+  /// Drops the batch. What came with it is refused, all else stays and is tried again.
+  void Failed(const std::string& problem, bool in_doubt) {
+    state_.store.Rollback();
+    const std::size_t ran = in_commit_work_.Ran();
+    in_commit_work_.Failed(problem, in_doubt);
+    CannotGoOn(problem);
+    const bool writing = !state_.to_commit.dirty.empty() || ran > 0;
+    retry_alone_ = (std::max)(retry_alone_, ran);  // one of them may be the reason
+    state_.health.Failed(state_.context.now, problem, in_doubt, writing);
+    retention_.Failed(state_.context.now);
+    if (in_doubt) {
+      state_.loader.Restart();
+      for (ActiveTransaction* active : state_.to_commit.dirty) {
+        active->doubtful_events = active->events.size();
+        if (active->Fresh()) state_.to_commit.in_doubt.insert(active->transaction.definition->gid);
+      }
+    }
+    for (std::size_t i = 0;
+         i < state_.to_commit.dirty.size();) {  // nothing new goes on without its client
+      state_.to_commit.dirty[i]->Fresh() ? RefuseFresh(state_, *state_.to_commit.dirty[i], problem)
+                                         : (void)++i;
+    }
+    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
+      submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, problem));
+    }
+    for (ActiveTransaction* active : state_.to_release.touched) state_.ArmWaiters(*active);
+  }
+
+  /// The turn was broken off: what ran in its batch is undone before the next one takes what has arrived since.
+  void BreakOff() noexcept {
+    state_.store.Rollback();
+    in_commit_work_.Undo();
+  }
+
+  Time NextRetention() const { return retention_.NextTime(); }
+
+ private:
+  /// A work that breaks the batch harms nobody but itself: all else is written without works, and then each
+  /// of them in a commit of its own.
+  void WriteWithWorks(bool expire) {
+    try {
+      Write(expire, retry_alone_ > 0 ? 0 : InCommitWork::kPerTurn);
+    } catch (const BatchLost&) {
+      retry_alone_ = in_commit_work_.Ran();
+      state_.store.Rollback();
+      in_commit_work_.Undo();
+      if (expire) retention_.Failed(state_.context.now);  // it may have been the reason
+      Write(false, 0);
+    }
+  }
+
+  void CannotGoOn(const std::string& problem) {
+    if (!state_.health.Good() && state_.health.Problem() == problem) return;
+    TurnState::Protected([&] {
+      state_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
+    });
+  }
+
+  void RunOneAlone() {
+    if (retry_alone_ == 0) return;
+    --retry_alone_;
+    if (!in_commit_work_.Pending()) return;
+    try {
+      Write(false, 1);
+      (void)Written();  // what cannot be read is in the next commit again
+    } catch (const StoreBusy&) {
+      ++retry_alone_;  // it has not run
+    } catch (const CommitInDoubt& error) {
+      Failed(error.what(), true);
+    } catch (...) {
+      const std::string problem = WhatWasThrown();
+      state_.store.Rollback();
+      in_commit_work_.Undo();
+      in_commit_work_.GiveUpFirst(
+          Made<StoreError>([&] { return "the work was not stored: " + problem; }), problem);
+    }
+  }
+
+  void Write(bool expire, std::size_t works) {
+    Store& store = state_.store;
+    if (!state_.health.Good() || state_.health.WaitsForLock()) {
+      // What was decided before leaves late, and may run that much longer.
+      for (ActiveTransaction* active : state_.to_commit.dirty) {
+        engine::MoveDeadlines(active->transaction, active->held_calls, state_.context);
+      }
+    }
+    if (state_.health.NeedsRecovery()) {
+      store.Recover();
+      state_.health.Recovered();
+      state_.to_commit.in_doubt.clear();
+    }
+    store.Begin();
+    in_commit_work_.Run(works);
+    changes_.clear();
+    const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
+    const bool tells = state_.options.journal;
+    if (tells && journals_.size() < dirty.size()) journals_.resize(dirty.size());
+    for (ActiveTransaction* active : dirty) {
+      if (active->Fresh()) active->transaction.id = 0;  // given by a batch that was lost
+      const bool due_changed = active->transaction.due != active->stored_due;
+      changes_.push_back(
+          {&active->transaction, due_changed, active->redefined, false, active->new_steps});
+      if (!tells) continue;
+      std::vector<JournalEntry>& entries = journals_[changes_.size() - 1];
+      JournalEntries::Make(*active, state_.context.now, entries);
+      changes_.back().journal = &entries;
+    }
+    store.Apply(changes_);
+    if (in_commit_work_.Ran() > 0) CheckAllApplied();
+    if (expire) {
+      const std::string problem = retention_.RemoveSome(store, state_.context.now);
+      if (!problem.empty()) state_.Log(LogLevel::kError, problem);
+    }
+    store.Commit();
+  }
+
+  /// What ran inside this batch belongs to the record it was run for.
+  void CheckAllApplied() const {
+    for (const Change& change : changes_) {
+      if (!change.applied && change.transaction->version > 0) {
+        throw BatchLost("gid '" + change.transaction->definition->gid + "' was changed meanwhile");
+      }
+    }
+  }
+
+  /// Returns why a stored record that counts could not be read, or nothing.
+  std::string Written() {
+    std::string unread;
+    if (journals_.size() > kJournalsKept) journals_ = {};
+    in_commit_work_.Committed();
+    written_.clear();
+    written_.swap(state_.to_commit.dirty);
+    for (std::size_t i = 0; i < written_.size(); ++i) {
+      if (i + kObjectsAhead < written_.size()) PrefetchActive(*written_[i + kObjectsAhead]);
+      ActiveTransaction& active = *written_[i];
+      active.dirty = false;
+      if (changes_[i].applied) {
+        ++active.transaction.version;
+        active.stored_due = active.transaction.due;
+        active.redefined = false;
+        active.new_steps = 0;
+        active.doubtful_events = 0;
+        active.told_events = active.events.size();
+        active.told_calls = active.held_calls.size();
+        for (Command& command : active.commands) {
+          TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
+        }
+        active.commands.clear();
+      } else if (active.Fresh()) {
+        conflicts_.OnGidExists(active);
+      } else {
+        std::string problem = conflicts_.OnConflictOrLater(active);
+        if (!problem.empty()) unread = std::move(problem);
+      }
+    }
+    return unread;
+  }
+
+  TurnState& state_;
+  Clock& clock_;
+  Conflicts conflicts_;
+  Retention retention_;
+  std::vector<Change> changes_;
+  static constexpr std::size_t kJournalsKept = 1024;
+  std::vector<std::vector<JournalEntry>> journals_;  // of the changes; a member for its memory
+  std::vector<ActiveTransaction*> written_;          // a member for its memory
+  InCommitWork in_commit_work_;
+  std::size_t retry_alone_ =
+      0;  // works that get a commit of their own, since a batch with them was lost
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/alerts.hpp ----------------------------------------------------------
+
+/// Gives alerts to Options::on_alert: outside the loop, one after the other, with a bounded queue.
+/// Needs: std. Threads: thread-safe. Without StartThread they run where RunWaiting is called.
+/// Protocol: §3 (alert), off the path of the transactions (§12, W9).
+
+namespace dtm {
+inline namespace v1 {
+
+/// It does not use the pool of functions: on_alert may hang, and must not take threads from branches or
+/// count as a branch.
+class Alerts {
+ public:
+  static constexpr std::size_t kMaxWaiting = 1000;
+
+  explicit Alerts(const Options& options) : options_(options) {}
+  ~Alerts() {
+    BeginNothingNew();
+    if (thread_.joinable()) thread_.join();
+  }
+  Alerts(const Alerts&) = delete;
+  Alerts& operator=(const Alerts&) = delete;
+
+  /// From now on alerts run on a thread of their own.
+  void StartThread() {
+    if (!options_.on_alert) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    thread_ = std::thread([this] { ThreadMain(); });
+    threaded_ = true;
+  }
+
+  /// Returns at once; alerts that do not fit are dropped.
+  void Tell(std::vector<std::shared_ptr<const Alert>> alerts) {
+    bool began_to_drop = false;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (stopping_) return;
+      for (auto& alert : alerts) {
+        if (waiting_.size() >= kMaxWaiting) {
+          began_to_drop = began_to_drop || !dropping_;
+          dropping_ = true;
+          break;
+        }
+        dropping_ = false;
+        waiting_.push_back(std::move(alert));
+      }
+      changed_.notify_all();
+    }
+    if (began_to_drop) {
+      Warn("on_alert is too slow: " + std::to_string(kMaxWaiting) +
+           " alerts wait, more are dropped");
+    }
+  }
+
+  /// Without a thread: runs the waiting alerts in this thread. Does nothing inside on_alert. True: there are more.
+  bool RunWaiting() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (threaded_ || running_) return false;
+    // Alerts that come meanwhile run next time.
+    for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
+      RunOne(lock);
+    return !threaded_ && !running_ && !waiting_.empty();
+  }
+
+  /// Drops the alerts that have not begun, and waits for the one that runs. False: it is still running.
+  bool Stop(Clock& clock, Time until) {
+    BeginNothingNew();
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (running_ && clock.Now() < until) clock.Wait(changed_, lock, until);
+    if (running_) return false;
+    lock.unlock();
+    if (thread_.joinable()) thread_.join();
+    return true;
+  }
+
+ private:
+  void BeginNothingNew() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    waiting_.clear();
+    changed_.notify_all();
+  }
+
+  void ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      // One that began before there was this thread may still run.
+      changed_.wait(lock, [this] { return stopping_ || (!waiting_.empty() && !running_); });
+      if (stopping_) return;
+      RunOne(lock);
+    }
+  }
+
+  /// Takes one, and runs it without the lock.
+  void RunOne(std::unique_lock<std::mutex>& lock) {
+    const std::shared_ptr<const Alert> alert = std::move(waiting_.front());
+    waiting_.pop_front();
+    running_ = true;
+    lock.unlock();
+    try {
+      try {
+        options_.on_alert(*alert);
+      } catch (...) {
+        Warn("on_alert failed for gid '" + alert->gid + "': " + WhatWasThrown());
+      }
+    } catch (const std::bad_alloc&) {
+      Warn(alert->gid);
+    }
+    lock.lock();
+    running_ = false;
+    changed_.notify_all();
+  }
+
+  void Warn(const std::string& text) const { LogTo(options_, LogLevel::kWarning, text); }
+
+  const Options& options_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<const Alert>> waiting_;
+  bool threaded_ = false;
+  bool running_ = false;
+  bool dropping_ = false;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/release_stage.hpp ----------------------------------------------------
+
+/// The last stage of a turn: only now that their cause is durable, calls start, timers are armed
+/// and callers are answered, and people are told what keeps failing.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class ReleaseStage {
+ public:
+  ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchResults& results,
+               Alerts& alerts)
+      : state_(state), clock_(clock), functions_(functions), results_(results), alerts_(alerts) {}
+
+  /// The caller of branches by URL; none: such branches wait.
+  void Use(BranchCaller* urls) { urls_ = urls; }
+
+  void Run() {
+    released_.clear();
+    released_.swap(state_.to_release.touched);
+    if (!state_.to_commit.dirty.empty()) KeepUnsettled();
+    local_calls_.reserve(released_.size());
+    ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
+    StartCalls();
+    ForEachActive(released_, [this](ActiveTransaction& active) {
+      Count(active);
+      active.events.clear();
+      active.told_events = active.told_calls = 0;
+      AnswerWaiters(active);
+      ArmTimerOrLeave(active);
+    });
+    if (!state_.to_release.alerts.empty())
+      alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
+  }
+
+ private:
+  /// What is dirty again met a conflict that is not settled; it waits for the next commit.
+  void KeepUnsettled() {
+    const auto settled =
+        std::stable_partition(released_.begin(), released_.end(),
+                              [](const ActiveTransaction* active) { return active->dirty; });
+    state_.to_release.touched.assign(released_.begin(), settled);
+    released_.erase(released_.begin(), settled);
+  }
+
+  void Count(ActiveTransaction& active) {
+    const Transaction& transaction = active.transaction;
+    if (active.rolled_back) state_.news.RolledBack(transaction, state_.context.now);
+    active.rolled_back = false;
+    for (const AppliedEvent& event : active.events) state_.Count(active, event);
+    if (IsFinal(transaction.status)) state_.metrics.Ended(transaction);
+  }
+
+  void TakeCalls(ActiveTransaction& active) {
+    const Transaction& transaction = active.transaction;
+    if (!IsFinal(transaction.status)) {
+      // Or some would be taken and still be held when no memory is left for the others.
+      for (auto* calls : {&local_calls_, &url_calls_}) {
+        const std::size_t needed = calls->size() + active.held_calls.size();
+        if (needed > calls->capacity()) calls->reserve(2 * needed);
+      }
+      for (const std::size_t row : active.held_calls) {
+        BranchCall call;
+        call.definition = transaction.definition;
+        call.row = row;
+        call.slot = active.slot;
+        call.generation = active.generation;
+        call.timeout = engine::RequestTimeout(transaction.definition->options, state_.context);
+        (IsLocal(call.Url()) ? local_calls_ : url_calls_).push_back(std::move(call));
+      }
+    }
+    active.held_calls.clear();
+  }
+
+  void StartCalls() {
+    if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
+    if (url_calls_.empty()) return;
+    TellLateness();
+    std::vector<BranchCall> calls = std::exchange(url_calls_, {});
+    if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
+    for (const BranchCall& call : calls) {
+      results_.Done(call, Result::NoHandler(IfThereIsMemory([] {
+                      return "this program calls no URLs: include <dtm/http.hpp> and say "
+                             "Use(dtm::HttpBranches())";
+                    })));
+    }
+  }
+
+  /// The deadlines that are stored hold also after a commit that took long; the next ones allow for another.
+  void TellLateness() {
+    const Duration late = clock_.Now() - state_.context.now;
+    const Duration beyond = (std::max)(late - state_.context.lateness, Duration(0));
+    for (BranchCall& call : url_calls_) call.late = beyond;
+    state_.context.lateness = 2 * late;
+  }
+
+  void AnswerWaiters(ActiveTransaction& active) {
+    if (active.waiters.empty()) return;
+    const Transaction& transaction = active.transaction;
+    const bool ended = IsFinal(transaction.status);
+    const bool settled = ended || transaction.stuck ||
+                         (active.timer != kNever && !active.CallsOut() && !HeldBack(active));
+    for (Waiter& waiter : active.waiters) {
+      const bool now = ended || waiter.when == AnswerWhen::kStored || !state_.context.may_call ||
+                       (settled && waiter.when == AnswerWhen::kSettled) ||
+                       waiter.deadline <= state_.context.now;
+      if (now && waiter.promise.Open()) waiter.Give(ResultOf(transaction));
+    }
+    const auto answered = [](const Waiter& waiter) { return !waiter.promise.Open(); };
+    active.waiters.erase(std::remove_if(active.waiters.begin(), active.waiters.end(), answered),
+                         active.waiters.end());
+  }
+
+  /// It could go on but was not allowed to; a timer it may have is for its timeout.
+  bool HeldBack(const ActiveTransaction& active) const {
+    return active.transaction.due <= state_.context.now;
+  }
+
+  void ArmTimerOrLeave(ActiveTransaction& active) {
+    const Transaction& transaction = active.transaction;
+    if (IsFinal(transaction.status)) return state_.Remove(active);
+    state_.ArmTimer(active);
+    active.touched = false;
+    if (active.CallsOut()) return;
+    const bool waits = WaitsForPeople(active);
+    const bool idle = (active.timer == kNever || HeldBack(active)) && !waits;
+    const bool leave = waits || (idle ? state_.Full() : state_.HalfFull());
+    if (active.waiters.empty() && leave) {
+      state_.Remove(active);
+    } else if (idle && state_.context.may_call) {
+      state_.to_collect.readvance.emplace_back(transaction.definition->gid,
+                                               engine::EventKind::kTimer);
+    }
+  }
+
+  TurnState& state_;
+  Clock& clock_;
+  BranchCaller& functions_;
+  BranchResults& results_;
+  Alerts& alerts_;
+  BranchCaller* urls_ = nullptr;
+  std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory
+  std::vector<BranchCall> local_calls_;
+  std::vector<BranchCall> url_calls_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/sweep.hpp ------------------------------------------------------------
+
+/// Looks now and then for transactions in memory that would never continue, and sets them going. There are none
+/// unless a turn was broken off (no memory was left) or this library has a fault; the log says so.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Sweep {
+ public:
+  explicit Sweep(TurnState& state) : state_(state) {}
+
+  /// At the end of each turn.
+  void NowAndThen() {
+    if (state_.context.now >= next_) Run();
+  }
+
+  void Run() {
+    next_ = state_.context.now + kEvery;
+    Complete(state_.to_commit.dirty, &ActiveTransaction::dirty);
+    Complete(state_.to_release.touched, &ActiveTransaction::touched);
+    QueueLostWorks();
+    std::vector<ActiveTransaction*> lost;
+    state_.table.ForEach([&](ActiveTransaction& active) {
+      if (!GoesOn(active)) lost.push_back(&active);
+    });
+    for (ActiveTransaction* active : lost) SetGoing(*active);
+  }
+
+ private:
+  static constexpr Duration kEvery = std::chrono::seconds(30);
+
+  /// Restores a list that lacks transactions whose flag says that they are in it.
+  void Complete(std::vector<ActiveTransaction*>& list, bool ActiveTransaction::*flag) {
+    std::size_t flagged = 0;
+    state_.table.ForEach([&](const ActiveTransaction& active) { flagged += active.*flag ? 1 : 0; });
+    if (flagged == list.size()) return;
+    std::vector<ActiveTransaction*> complete;
+    state_.table.ForEach([&](ActiveTransaction& active) {
+      if (active.*flag) complete.push_back(&active);
+    });
+    list.swap(complete);
+  }
+
+  /// Queues branches that run inside a commit, were called, and are in no queue.
+  void QueueLostWorks() {
+    std::set<std::pair<std::size_t, std::size_t>> queued;
+    for (const BranchWork& work : state_.to_commit.branch_works)
+      queued.emplace(work.slot, work.row);
+    state_.table.ForEach([&](const ActiveTransaction& active) {
+      const Transaction& transaction = active.transaction;
+      for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+        if (!transaction.branches[i].in_flight ||
+            !RunsInTransaction(UrlOf(*transaction.definition, i))) {
+          continue;
+        }
+        const auto& held = active.held_calls;
+        const bool waits = std::find(held.begin(), held.end(), i) != held.end() ||
+                           queued.count({active.slot, i}) > 0;
+        if (waits) continue;
+        state_.to_commit.branch_works.push_back({active.slot, active.generation, i});
+        Tell(active);
+      }
+    });
+  }
+
+  /// True if something will continue it: a commit, the release, a result, a timer, the next turn or a person.
+  bool GoesOn(const ActiveTransaction& active) const {
+    const Transaction& transaction = active.transaction;
+    if (active.dirty) return true;
+    if (active.Fresh()) return false;
+    if (active.touched || active.armed != kNever || active.CallsOut()) return true;
+    if (!active.waiters.empty() && WaitsForPeople(active)) return true;
+    if (!state_.context.may_call && !IsFinal(transaction.status)) return true;  // after the restart
+    return std::any_of(
+        state_.to_collect.readvance.begin(), state_.to_collect.readvance.end(),
+        [&](const auto& entry) { return entry.first == transaction.definition->gid; });
+  }
+
+  void SetGoing(ActiveTransaction& active) {
+    Tell(active);
+    if (!active.Fresh()) {
+      // Perhaps it was lost before it was advanced for the first time; no call of it is running.
+      state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
+                                               engine::EventKind::kLoaded);
+      return;
+    }
+    // Its turn was broken off before it was complete: it is not stored.
+    RefuseFresh(state_, active, "a turn of the coordinator failed");
+  }
+
+  void Tell(const ActiveTransaction& active) const {
+    state_.Log(LogLevel::kError,
+               "gid '" + active.transaction.definition->gid +
+                   "' was in memory and nothing would have gone on with it; it is set going. If no "
+                   "turn of the "
+                   "coordinator failed before, this is a fault of dtm: please report it");
+  }
+
+  TurnState& state_;
+  Time next_{};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/loop.hpp -------------------------------------------------------------
+
+/// The loop that owns all transaction state: collect and step, commit, release.
+/// Needs: std, engine, store. Threads: driven by one thread at a time; everything arrives through
+/// the inbox. Rule: nothing leaves before its cause is durable (docs/architecture.md).
+
+namespace dtm {
+inline namespace v1 {
+
+class Loop {
+ public:
+  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions,
+       TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
+      : clock_(clock),
+        functions_(functions),
+        inbox_(inbox),
+        state_(store, options),
+        collect_(state_, inbox),
+        commit_(state_, transaction_functions, clock),
+        release_(state_, clock, functions, inbox, alerts),
+        sweep_(state_) {
+    state_.context.started = clock.Now();
+  }
+
+  /// The caller of branches by URL; before the first turn.
+  void Use(BranchCaller* urls) { release_.Use(urls); }
+
+  /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
+  void StartNothingNew() {
+    functions_.RefuseWaiting();
+    if (!std::exchange(state_.context.may_call, false)) return;
+    // Those who wait for an end are told now what the status is.
+    state_.table.ForEach([this](ActiveTransaction& active) {
+      if (!active.waiters.empty()) state_.Touch(active);
+    });
+  }
+
+  /// One turn; returns whether anything had happened.
+  bool Turn() {
+    const TakenMail taken{inbox_};
+    state_.context.now = clock_.Now();
+    state_.news.Flush(state_.context.now);
+    if (broken_off_) {
+      commit_.BreakOff();
+      sweep_.Run();
+    }
+    broken_off_ = true;  // should it throw
+    const bool something = Stages();
+    sweep_.NowAndThen();
+    broken_off_ = collect_.Incomplete();
+    return something;
+  }
+
+  /// When the next turn has something to do, if nothing arrives.
+  Time NextTurn() {
+    gauges_.in_memory = state_.table.Count();
+    gauges_.damaged = collect_.Damaged();
+    gauges_.store_fails = !state_.health.Good();
+    const Time now = clock_.Now();
+    const Time growth = functions_.Grow(now);
+    const bool pending = !state_.to_commit.dirty.empty() || !state_.to_release.touched.empty() ||
+                         !state_.to_commit.works.empty() ||
+                         !state_.to_commit.branch_works.empty() || state_.SomethingLeftOver() ||
+                         state_.health.NeedsRecovery();
+    if (broken_off_) return now + kAfterBrokenTurn;
+    Time next = pending ? now : (std::min)(state_.timers.Next(), commit_.NextRetention());
+    if (!state_.Full() && state_.context.may_call) {
+      next = (std::min)(next, state_.loader.NextPass());
+    }
+    if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
+      next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
+    }
+    return (std::min)({next, growth, state_.news.NextFlush()});
+  }
+
+  Metrics::Snapshot Counted() const { return state_.metrics.Get(); }
+  const LoopGauges& Measured() const { return gauges_; }
+
+  /// Branch calls that are out, or changes that no commit has taken yet.
+  bool Busy() {
+    bool busy = !state_.to_commit.dirty.empty() || !state_.to_commit.works.empty();
+    state_.table.ForEach(
+        [&busy](const ActiveTransaction& active) { busy = busy || active.CallsOut(); });
+    return busy;
+  }
+
+  /// Answers everybody who still waits, with the status that is durable; for the end.
+  void AnswerAll() {
+    state_.news.Flush(kNever);
+    Mail never_read;  // the last turn was broken off
+    inbox_.Take(never_read);
+    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
+      submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, kStopped));
+    }
+    for (Command& command : std::exchange(state_.to_collect.reissue, {})) {
+      command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
+    }
+    state_.table.ForEach([this](ActiveTransaction& active) {
+      for (Waiter& waiter : std::exchange(active.waiters, {})) {
+        TurnState::Protected([&] { AnswerAtTheEnd(waiter, active); });
+      }
+      for (Command& command : std::exchange(active.commands, {})) {
+        command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
+      }
+    });
+    for (QueuedWork& work : std::exchange(state_.to_commit.works, {})) {
+      work.promise.Keep({{}, NotStored([] { return "the work"; })});
+    }
+  }
+
+ private:
+  bool Stages() {
+    const bool something = collect_.Run();
+    if (!state_.health.MayTry(state_.context.now)) return something;
+    try {
+      if (!state_.health.NeedsRecovery()) collect_.Load();
+    } catch (...) {
+      commit_.Failed(WhatWasThrown(), false);
+      return something;
+    }
+    if (commit_.Run()) release_.Run();
+    return something;
+  }
+
+  static constexpr Duration kAfterBrokenTurn = std::chrono::milliseconds(10);
+  static constexpr char kStopped[] = "the coordinator stopped";
+
+  struct TakenMail {
+    Inbox& inbox;
+    ~TakenMail() { inbox.DoneWithTaken(); }
+  };
+
+  void AnswerAtTheEnd(Waiter& waiter, const ActiveTransaction& active) {
+    const std::string& gid = active.transaction.definition->gid;
+    if (!active.dirty) return waiter.Give(ResultOf(active.transaction));
+    if (active.Fresh()) return waiter.Refuse(NotTaken(state_, gid, kStopped));
+    AnswerAsStored(state_, waiter, gid, kStopped);
+  }
+
+  template <typename What>
+  static std::exception_ptr NotStored(const What& what) {
+    return Made<StoreError>([&] {
+      return std::string(what()) +
+             ": its last change could not be stored before the coordinator stopped";
+    });
+  }
+
+  Clock& clock_;
+  Functions& functions_;
+  Inbox& inbox_;
+  TurnState state_;
+  CollectStage collect_;
+  CommitStage commit_;
+  ReleaseStage release_;
+  Sweep sweep_;
+  bool broken_off_ = false;  // the last turn ended with an exception
+  LoopGauges gauges_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/url_calls.hpp --------------------------------------------------------
+
+/// The caller of URLs, for the loop and for initiators that call a branch themselves and wait for its result.
+/// Needs: std. Threads: thread-safe; Use and Stop come once.
+
+namespace dtm {
+inline namespace v1 {
+
+class UrlCalls {
+ public:
+  void Use(std::unique_ptr<BranchCaller> caller) {
+    owned_ = std::move(caller);
+    caller_ = owned_.get();
+  }
+  /// Null: this program calls no URLs.
+  BranchCaller* Get() const { return caller_; }
+
+  /// One call, for a thread that waits for its result. `drive` drives the coordinator meanwhile, and returns when to do so
+  /// again.
+  /// @throws LogicError  this program calls no URLs.
+  template <typename Drive>
+  Result CallOnce(BranchCall call, Clock& clock, const Drive& drive) {
+    BranchCaller* const caller = caller_;
+    if (caller == nullptr) {
+      throw LogicError(
+          "this program calls no URLs: include <dtm/http.hpp> and say "
+          "Use(dtm::HttpBranches())");
+    }
+    One one;
+    caller->Call({std::move(call)}, one);
+    std::unique_lock<std::mutex> lock(one.mutex);
+    // A caller that was stopped delivers no more results.
+    while (!one.result && !stopped_) {
+      lock.unlock();
+      const Time next = drive();
+      lock.lock();
+      if (!one.result) clock.Wait(one.answered, lock, (std::min)(next, clock.Now() + kLook));
+    }
+    return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
+  }
+
+  /// Afterwards no more results are delivered.
+  void Stop() {
+    if (owned_ != nullptr) owned_->Stop();
+    stopped_ = true;
+  }
+
+ private:
+  static constexpr Duration kLook = std::chrono::milliseconds(20);
+
+  struct One : BranchResults {
+    void Done(BranchCall, Result answer) override {
+      const std::lock_guard<std::mutex> lock(mutex);
+      result = std::move(answer);
+      answered.notify_all();
+    }
+    std::mutex mutex;
+    std::condition_variable answered;
+    std::optional<Result> result;
+  };
+
+  std::unique_ptr<BranchCaller> owned_;
+  std::atomic<BranchCaller*> caller_{nullptr};  // the same, once it is there
+  std::atomic<bool> stopped_{false};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/driver.hpp -----------------------------------------------------------
+
+/// Who drives the loop: a thread of its own, or whoever calls Poll or waits for an answer.
+/// Needs: std. Threads: thread-safe.
+
+#include <future>
+
+namespace dtm {
+inline namespace v1 {
+
+class Driver {
+ public:
+  Driver(std::unique_ptr<Store> store_in, std::unique_ptr<Clock> clock_in,
+         const Options& options_in)
+      : options(CheckedOptions(options_in)),
+        clock(std::move(clock_in)),
+        store(std::move(store_in)),
+        inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
+        functions(options.max_function_threads, options.max_threads_per_function),
+        workflows(options.max_function_threads, options.max_threads_per_function),
+        alerts(options),
+        loop_(*store, *clock, inbox, functions, transaction_functions, alerts, options) {
+    functions.ElseCall(workflows);
+  }
+
+  void Use(std::unique_ptr<BranchCaller> urls) {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> lock(drive_mutex_);
+    if (threaded_ || urls_.Get() != nullptr || inbox.Closed()) {
+      throw LogicError("Use() comes once, and before Start() and Stop()");
+    }
+    urls_.Use(std::move(urls));
+    loop_.Use(urls_.Get());
+  }
+
+  void Start() {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> lock(drive_mutex_);
+    if (threaded_ || inbox.Closed()) throw LogicError("Start() comes once, and before Stop()");
+    functions.StartThreads();
+    alerts.StartThread();
+    threaded_ = true;
+    if (resumes_) workflows.StartThreads();
+    thread_ = std::thread([this] { ThreadMain(); });
+    check_thread_ = std::thread([this] {
+      try {
+        const std::string damage = store->Check(stopping_);
+        if (!damage.empty()) Log(LogLevel::kError, damage);
+      } catch (...) {
+        LogFailure(options, "looking for damage of the store failed: ");
+      }
+    });
+  }
+
+  /// @throws LogicError  the name is taken.
+  void Register(const std::string& name, BranchFunction function) {
+    CheckFree(name, workflows);
+    functions.Register(name, std::move(function));
+  }
+  /// The same for what resumes a workflow.
+  void RegisterResume(const std::string& name, BranchFunction function) {
+    CheckFree(name, functions);
+    workflows.Register(name, std::move(function));
+    resumes_ = true;
+    if (threaded_) workflows.StartThreads();
+  }
+
+  /// One turn, and the functions and alerts it queued, on this thread. See Coordinator::Poll.
+  Duration Poll() {
+    CheckNotLoop();
+    if (threaded_) throw LogicError("Poll() is for a coordinator that was not started");
+    inbox.WokeUp();
+    std::uint64_t turn = 0;
+    const Time next = Drive(&turn);
+    const Time now = clock->Now();
+    const Time until = (std::min)(next, now + std::chrono::hours(1));
+    if (until <= now || !inbox.FallAsleep(until)) return Duration(0);
+    // Another's turn since ours may have set an earlier time; those that come now wake us when they go.
+    return turns_ == turn ? until - now : Duration(0);
+  }
+
+  /// Calls `ask` with a callback, and returns what it gets. Drives the loop meanwhile if no thread does.
+  /// @throws LogicError  called by the loop itself, which would wait for itself.
+  TransResult WaitFor(callable::Ref<void(AnswerCallback)> ask) {
+    CheckNotLoop();
+    // Not a condition variable: whoever wakes up with its mutex makes a system call to let it go.
+    // Shared, so that the answer, which may be an exception, lives as long as the callback.
+    const auto promise = std::make_shared<std::promise<Answer>>();
+    const std::shared_future<Answer> answer = promise->get_future().share();
+    const bool driving = !threaded_;
+    ask([this, promise, driving](const Answer& reply) {
+      Answers::Fulfil(*promise, reply);
+      if (driving) inbox.Interrupt();
+    });
+    inbox.EndBurst();  // or nobody would wake for it
+    const auto answered = [&answer] {
+      return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+    };
+    Time next = kNever;
+    while (!threaded_ && !answered()) {
+      next = Drive();
+      inbox.Wait(*clock, next, answered);
+    }
+    if (driving) inbox.WakeBefore(next);  // from now on this is for who polls
+    return answer.get().Get();
+  }
+
+  /// One call by URL for somebody who waits for it.
+  /// @throws LogicError  there is nobody who calls URLs.
+  Result CallOnce(const InitiatorCall& direct) {
+    Time next = kNever;
+    BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
+    Result result = urls_.CallOnce(std::move(call), *clock, [&] {
+      const bool driven = threaded_ || loop_thread_ == std::this_thread::get_id();
+      return next = driven ? kNever : Drive();
+    });
+    if (next != kNever) inbox.WakeBefore(next);  // from now on this is for who polls
+    return result;
+  }
+
+  /// See Coordinator::Stop. From here on no function begins; the loop refuses the calls that wait when it knows.
+  bool Stop(Time until) {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
+    if (stopped_) return true;
+    {
+      const std::lock_guard<std::mutex> lock(drive_mutex_);  // Start and Use came before, or refuse
+      inbox.Close();
+      stopping_ = true;
+    }
+    functions.BeginNothingNew();
+    workflows.BeginNothingNew();
+    if (!WaitUntilQuiet(until) && functions.Running() + workflows.Running() > 0) return false;
+    if (!alerts.Stop(*clock, until)) return false;
+    if (threaded_) {
+      quit_ = true;
+      inbox.Interrupt();
+      if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
+      if (check_thread_.joinable()) check_thread_.join();
+    }
+    urls_.Stop();
+    functions.Stop();
+    workflows.Stop();
+    const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
+    loop_thread_ = std::this_thread::get_id();
+    TurnOnce();  // what was answered at the last moment
+    loop_.AnswerAll();
+    loop_thread_ = std::thread::id();
+    stopped_ = true;
+    return true;
+  }
+
+  Metrics::Snapshot Counted() const { return loop_.Counted(); }
+
+  /// Reads the store, and waits for no turn of the loop.
+  Gauges Measure() {
+    Gauges gauges;
+    MeasureBacklog(gauges, *store, clock->Now());
+    const LoopGauges& loop = loop_.Measured();
+    gauges.in_memory = loop.in_memory;
+    gauges.damaged = loop.damaged;
+    gauges.store_fails = loop.store_fails;
+    gauges.functions = functions.Load();
+    if (BranchCaller* const urls = urls_.Get()) gauges.urls = urls->Load();
+    return gauges;
+  }
+
+  /// Stop for a destructor: waits as long as it takes.
+  void StopForGood() {
+    try {
+      if (Stop(clock->Now() + std::chrono::seconds(1))) return;
+      Log(LogLevel::kWarning,
+          "the coordinator is destroyed while branch functions run, or on_alert; waiting for them");
+      while (!Stop(clock->Now() + std::chrono::hours(1))) {
+      }
+    } catch (...) {
+      LogFailure(options, "stopping the coordinator failed: ");
+    }
+  }
+
+  void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
+
+  const Options options;
+  const std::unique_ptr<Clock> clock;
+  const std::unique_ptr<Store> store;
+  Inbox inbox;
+  Functions functions;
+  TransactionFunctions transaction_functions;
+  /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
+  Functions workflows;
+  Alerts alerts;
+
+ private:
+  static void CheckFree(const std::string& name, Functions& others) {
+    if (!others.Find(name)) return;
+    throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
+  }
+
+  /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
+  void CheckNotLoop() const {
+    if (loop_thread_ == std::this_thread::get_id()) {
+      throw LogicError("a callback of the coordinator must not wait for it; use SubmitAsync there");
+    }
+  }
+
+  /// `turn`: out, its number.
+  Time Drive(std::uint64_t* turn = nullptr) {
+    Time next;
+    {
+      const std::lock_guard<std::mutex> lock(drive_mutex_);
+      ++turns_;
+      if (turn != nullptr) *turn = turns_;
+      if (threaded_) return clock->Now();  // started meanwhile
+      if (stopped_) return kNever;         // everybody was answered
+      loop_thread_ = std::this_thread::get_id();
+      TurnOnce();
+      loop_thread_ = std::thread::id();
+      next = loop_.NextTurn();
+    }
+    // A function that submits drives the loop as well, but runs no other function inside itself.
+    if (!functions.OnFunctionThread()) {
+      (void)functions.RunQueued();
+      // A workflow that waits drives as well, and lets others' functions run, but no other workflow inside itself.
+      if (!workflows.OnFunctionThread()) (void)workflows.RunQueued();
+      if (alerts.RunWaiting()) next = clock->Now();
+    }
+    return inbox.Empty() ? next : clock->Now();
+  }
+
+  void TurnOnce() {
+    try {
+      if (stopping_) {
+        stop_noticed_ = true;
+        loop_.StartNothingNew();
+        workflows.RefuseWaiting();
+      }
+      loop_.Turn();
+    } catch (...) {  // out of memory, or a mistake of ours: go on
+      LogFailure(options, "a turn of the coordinator failed: ");
+    }
+    if (stopping_) {
+      const std::lock_guard<std::mutex> lock(quiet_mutex_);
+      quiet_ = !loop_.Busy();
+      quiet_changed_.notify_all();
+      if (quiet_) inbox.Interrupt();  // without a thread Stop waits there
+    }
+  }
+
+  void ThreadMain() {
+    loop_thread_ = std::this_thread::get_id();
+    while (!quit_) {
+      TurnOnce();
+      const Time next = (std::min)(loop_.NextTurn(), workflows.Grow(clock->Now()));
+      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed(); });
+    }
+    loop_thread_ = std::thread::id();
+  }
+
+  /// The first turn after Stop was called has to come at once.
+  bool StopNoticed() { return stopping_ && !stop_noticed_; }
+
+  bool WaitUntilQuiet(Time until) {
+    inbox.Interrupt();
+    if (!threaded_) {
+      for (Time next = Drive(); !quiet_ && clock->Now() < until; next = Drive()) {
+        inbox.Wait(*clock, (std::min)(next, until), [this] { return quiet_.load(); });
+      }
+      return quiet_;
+    }
+    std::unique_lock<std::mutex> lock(quiet_mutex_);
+    while (!quiet_ && clock->Now() < until) clock->Wait(quiet_changed_, lock, until);
+    return quiet_;
+  }
+
+  UrlCalls urls_;
+  std::mutex drive_mutex_;  // without a thread: one caller drives at a time
+  Loop loop_;
+  std::atomic<std::uint64_t> turns_{0};  // without a thread
+  std::thread thread_;
+  std::thread check_thread_;  // looks for damage of the file, once
+  std::atomic<std::thread::id> loop_thread_{std::thread::id()};
+  std::atomic<bool> threaded_{false};
+  std::atomic<bool> resumes_{false};  // a workflow is registered
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stop_noticed_{false};
+  std::atomic<bool> quit_{false}, stopped_{false};
+  std::mutex stop_mutex_;
+  std::mutex quiet_mutex_;
+  std::condition_variable quiet_changed_;
+  std::atomic<bool> quiet_{false};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/wake_fd.hpp ---------------------------------------------------------
+
+/// A file descriptor that tells an event loop when to call Poll.
+/// Needs: base/os.hpp. Threads: thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+/// `options.on_wake = wake.OnWake()` makes Fd() readable; then call Clear and Poll. Poll as well when the time that it
+/// returned is over (examples/event_loop_poll.cpp).
+class WakeFd {
+ public:
+  /// @throws Error  the system has no free descriptor.
+  WakeFd() : event_(std::make_shared<const os::EventFd>()) {}
+
+  int Fd() const { return event_->Get(); }
+  void Clear() const { event_->Clear(); }
+  /// The returned function may outlive this.
+  std::function<void()> OnWake() const {
+    return [event = event_] { event->Signal(); };
+  }
+
+ private:
+  std::shared_ptr<const os::EventFd> event_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
+
+/// Numbers and texts as bytes: what the stored form of a record is made of.
+/// Needs: std. Threads: values only. Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+/// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
+class Writer {
+ public:
+  explicit Writer(std::string& out) : out_(out) {}
+  void Byte(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
+  void Number(std::uint64_t value) {
+    while (value >= 0x80) {
+      Byte(static_cast<std::uint8_t>(value | 0x80));
+      value >>= 7;
+    }
+    Byte(static_cast<std::uint8_t>(value));
+  }
+  void Text(std::string_view text) {
+    Number(text.size());
+    out_.append(text);
+  }
+
+ private:
+  std::string& out_;
+};
+
+/// Reads the same, and never beyond the end.
+/// @throws StoreError  the bytes are not of this format.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : rest_(bytes) {}
+  std::uint8_t Byte() {
+    if (rest_.empty()) Fail();
+    const auto value = static_cast<std::uint8_t>(rest_.front());
+    rest_.remove_prefix(1);
+    return value;
+  }
+  std::uint64_t Number() {
+    std::uint64_t value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      const std::uint8_t byte = Byte();
+      value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
+      if ((byte & 0x80) == 0) return value;
+    }
+    Fail();
+  }
+  std::string Text() {
+    const std::uint64_t size = Number();
+    if (size > rest_.size()) Fail();
+    std::string text(rest_.substr(0, static_cast<std::size_t>(size)));
+    rest_.remove_prefix(static_cast<std::size_t>(size));
+    return text;
+  }
+  /// A count of things that take at least one byte each, so a damaged one cannot ask for much
+  /// memory.
+  std::size_t Count() {
+    const std::uint64_t count = Number();
+    if (count > rest_.size()) Fail();
+    return static_cast<std::size_t>(count);
+  }
+  bool AtEnd() const { return rest_.empty(); }
+  void ExpectEnd() const {
+    if (!AtEnd()) Fail();
+  }
+  [[noreturn]] static void Fail() {
+    throw StoreError("a stored record is damaged or was written by a newer version");
+  }
+
+ private:
+  std::string_view rest_;
+};
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
+
+/// The stored form of a definition and of a state; the only place that knows it.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
+/// only with a new format number.
+///
+/// Its own code because it is written three times per saga on the thread that bounds the
+/// throughput: a JSON or MessagePack document of the same content costs more than the database
+/// does.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kFormat = 2;
+/// Flags of a definition: it goes on with what a plain saga has not, and with the custom_data of a client.
+inline constexpr std::uint8_t kMore = 8;
+inline constexpr std::uint8_t kCustomData = 32;
+/// Flags of a state.
+inline constexpr std::uint8_t kStuck = 1;
+inline constexpr std::uint8_t kResult = 2;
+inline constexpr std::uint8_t kUpdated = 4;
+inline constexpr std::uint8_t kReasonFrom = 8;
+
+inline std::uint64_t Micros(Time time) {
+  const auto count = time.time_since_epoch().count();
+  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
+}
+inline Time FromMicros(std::uint64_t micros) {
+  return Time(Duration(static_cast<Duration::rep>(micros)));
+}
+
+/// Times that come soon after the creation: a few bytes.
+inline std::uint64_t MicrosAfter(Time created, Time time) {
+  return time <= created ? 0 : static_cast<std::uint64_t>((time - created).count());
+}
+inline Time FromMicrosAfter(Time created, std::uint64_t micros) {
+  const auto since = static_cast<std::uint64_t>(created.time_since_epoch().count());
+  return Time(Duration(static_cast<Duration::rep>(since + micros)));  // damaged ones overflow
+}
+
+/// @throws StoreError  the format is none that was ever written.
+inline std::uint8_t ReadFormat(Reader& reader) {
+  const std::uint8_t format = reader.Byte();
+  if (format == 0 || format > kFormat) Reader::Fail();
+  return format;
+}
+
+/// `more`: as of all but plain sagas.
+inline void WriteStep(Writer& writer, const Step& step, bool more) {
+  writer.Text(step.action);
+  writer.Text(step.compensate);
+  writer.Text(step.payload);
+  if (!more) return;
+  writer.Text(step.branch_id);
+  writer.Text(step.topic);
+  writer.Byte(static_cast<std::uint8_t>(step.op));
+  writer.Byte(step.failed ? 1 : 0);
+}
+
+inline Step ReadStep(Reader& reader, bool more) {
+  Step step;
+  step.action = reader.Text();
+  step.compensate = reader.Text();
+  step.payload = reader.Text();
+  if (!more) return step;
+  step.branch_id = reader.Text();
+  step.topic = reader.Text();
+  step.op = static_cast<Op>(reader.Byte());
+  step.failed = reader.Byte() != 0;
+  return step;
+}
+
+/// A step that was added to the stored definition later, in a row of its own.
+inline void EncodeStep(const Step& step, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  writer.Byte(kFormat);
+  WriteStep(writer, step, true);
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline Step DecodeStep(std::string_view bytes) {
+  Reader reader(bytes);
+  (void)ReadFormat(reader);
+  Step step = ReadStep(reader, true);
+  reader.ExpectEnd();
+  return step;
+}
+
+/// Everything of a definition but its gid and type, which are columns.
+inline std::string EncodeDefinition(const Definition& definition) {
+  std::string out;
+  std::size_t size = 32;
+  for (const Step& step : definition.steps) {
+    size += step.action.size() + step.compensate.size() + step.payload.size() + 12;
+  }
+  out.reserve(size);
+  Writer writer(out);
+  const TransOptions& options = definition.options;
+  const bool more = definition.type != TransType::kSaga || !definition.query_prepared.empty();
+  writer.Byte(kFormat);
+  writer.Byte(static_cast<std::uint8_t>(
+      (definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0) |
+      (definition.prepared_first ? 4 : 0) | (more ? kMore : 0) | (definition.json_rpc ? 16 : 0) |
+      (definition.custom_data.empty() ? 0 : kCustomData)));
+  writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
+  writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_limit));
+  writer.Number(options.branch_headers.size());
+  for (const auto& header : options.branch_headers) {
+    writer.Text(header.first);
+    writer.Text(header.second);
+  }
+  writer.Number(definition.orders.size());
+  for (const auto& order : definition.orders) {
+    writer.Number(static_cast<std::uint64_t>(order.first));
+    writer.Number(order.second.size());
+    for (const int before : order.second) writer.Number(static_cast<std::uint64_t>(before));
+  }
+  writer.Number(definition.steps.size());
+  for (const Step& step : definition.steps) WriteStep(writer, step, more);
+  if (more) {
+    writer.Text(definition.query_prepared);
+    writer.Number(static_cast<std::uint64_t>(definition.delay.count()));
+    writer.Text(definition.workflow);
+    writer.Text(definition.data);
+  }
+  if (!definition.custom_data.empty()) writer.Text(definition.custom_data);
+  return out;
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline std::shared_ptr<Definition> DecodeDefinition(std::string gid, TransType type,
+                                                    std::string_view bytes) {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = std::move(gid);
+  definition->type = type;
+  Reader reader(bytes);
+  (void)ReadFormat(reader);
+  const std::uint8_t flags = reader.Byte();
+  definition->concurrent = (flags & 1) != 0;
+  TransOptions& options = definition->options;
+  options.wait_result = (flags & 2) != 0;
+  definition->prepared_first = (flags & 4) != 0;
+  const bool more = (flags & kMore) != 0;
+  definition->json_rpc = (flags & 16) != 0;
+  options.timeout_to_fail = std::chrono::seconds(reader.Number());
+  options.request_timeout = std::chrono::seconds(reader.Number());
+  options.retry_interval = std::chrono::seconds(reader.Number());
+  options.retry_limit = static_cast<int>(reader.Number());
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::string name = reader.Text();
+    options.branch_headers[std::move(name)] = reader.Text();
+  }
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::vector<int>& before = definition->orders[static_cast<int>(reader.Number())];
+    for (std::size_t m = reader.Count(); m > 0; --m) {
+      before.push_back(static_cast<int>(reader.Number()));
+    }
+  }
+  definition->steps.resize(reader.Count());
+  for (Step& step : definition->steps) step = ReadStep(reader, more);
+  if (more) {
+    definition->query_prepared = reader.Text();
+    definition->delay = std::chrono::seconds(reader.Number());
+    definition->workflow = reader.Text();
+    definition->data = reader.Text();
+  }
+  if ((flags & kCustomData) != 0) definition->custom_data = reader.Text();
+  reader.ExpectEnd();
+  const auto known = [&](int step) {
+    return step >= 0 && static_cast<std::size_t>(step) < definition->steps.size();
+  };
+  for (const auto& order : definition->orders) {  // they are used as indexes
+    if (!known(order.first)) Reader::Fail();
+    for (const int before : order.second) {
+      if (!known(before)) Reader::Fail();
+    }
+  }
+  return definition;
+}
+
+/// How far a transaction has come: what is not in a column. `in_flight` is not stored.
+inline void EncodeState(const Transaction& transaction, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  const Time created = transaction.created;
+  const bool updated = transaction.updated > created && !IsFinal(transaction.status);
+  writer.Byte(kFormat);
+  writer.Byte(static_cast<std::uint8_t>(
+      (transaction.stuck ? kStuck : 0) | (transaction.result.empty() ? 0 : kResult) |
+      (updated ? kUpdated : 0) | (transaction.reason_from == 0 ? 0 : kReasonFrom)));
+  writer.Number(transaction.retry_count);
+  writer.Text(transaction.reason);
+  writer.Text(transaction.last_error);
+  writer.Number(transaction.branches.size());
+  for (const Branch& branch : transaction.branches) {
+    const bool next_try = branch.next_try != Time{};
+    const bool deadline = branch.deadline != Time{};
+    const bool finished = branch.finished != Time{};
+    writer.Byte(static_cast<std::uint8_t>(
+        static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
+        (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u) |
+        (finished ? 64u : 0u) | (branch.told_when ? 128u : 0u)));
+    if (branch.tries > 0) writer.Number(branch.tries);
+    if (branch.errors > 0) writer.Number(branch.errors);
+    if (next_try) writer.Number(Micros(branch.next_try));
+    if (deadline) writer.Number(Micros(branch.deadline));
+    if (finished) writer.Number(MicrosAfter(created, branch.finished));
+  }
+  if (!transaction.result.empty()) writer.Text(transaction.result);
+  if (updated) writer.Number(MicrosAfter(created, transaction.updated));
+  if (transaction.reason_from != 0) writer.Number(transaction.reason_from);
+}
+
+/// `transaction` has what is in columns already.
+/// @throws StoreError  damaged, or of a newer format.
+inline void DecodeState(std::string_view bytes, Transaction& transaction) {
+  Reader reader(bytes);
+  const bool old = ReadFormat(reader) == 1;
+  const std::uint8_t flags = reader.Byte();
+  if (flags >= (old ? 4 : 16)) Reader::Fail();
+  const Time created = transaction.created;
+  transaction.stuck = (flags & kStuck) != 0;
+  transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
+  transaction.reason = reader.Text();
+  transaction.last_error = reader.Text();
+  transaction.branches.assign(reader.Count(), Branch{});
+  for (Branch& branch : transaction.branches) {
+    const std::uint8_t bits = reader.Byte();
+    const unsigned status = bits & 3u;
+    if (status == 0 || (old && bits >= 64)) Reader::Fail();
+    branch.status = static_cast<BranchStatus>(status);
+    if ((bits & 4u) != 0) branch.tries = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
+    if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
+    branch.told_when = (bits & 128u) != 0;
+    if ((bits & 64u) != 0) branch.finished = FromMicrosAfter(created, reader.Number());
+  }
+  transaction.result = (flags & kResult) != 0 ? reader.Text() : std::string();
+  transaction.updated = IsFinal(transaction.status) ? transaction.finished : created;
+  if ((flags & kUpdated) != 0) transaction.updated = FromMicrosAfter(created, reader.Number());
+  transaction.reason_from =
+      (flags & kReasonFrom) != 0 ? static_cast<std::uint32_t>(reader.Number()) : 0;
+  reader.ExpectEnd();
+}
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
+
+/// The stored form of a journal: the entries of each change one after the other, so that those of the next are
+/// appended without reading the others.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and only with a
+/// new format number.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kJournalFormat = 1;
+
+/// Appends the entries to `out`; nothing if there are none. The number of bytes is even: what SQLite concatenates
+/// in a file of UTF-16 it takes for text, and cuts half a character off.
+inline void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out) {
+  if (entries.empty()) return;
+  const std::size_t begin = out.size();
+  Writer writer(out);
+  Time before = entries.front().time;
+  writer.Byte(kJournalFormat);
+  writer.Number(entries.size());
+  writer.Number(Micros(before));
+  for (const JournalEntry& entry : entries) {
+    writer.Byte(static_cast<std::uint8_t>(entry.kind));
+    writer.Byte(static_cast<std::uint8_t>(entry.op));
+    writer.Number(entry.row == kNoRow ? 0 : static_cast<std::uint64_t>(entry.row) + 1);
+    writer.Number(MicrosAfter(before, entry.time));  // 0 if the clock was set back
+    writer.Text(entry.text);
+    if (entry.time > before) before = entry.time;
+  }
+  if ((out.size() - begin) % 2 != 0) writer.Byte(0);
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
+  const std::uint8_t format = reader.Byte();
+  if (format == 0) return;  // fills up the entries before it
+  if (format != kJournalFormat) Reader::Fail();
+  std::size_t count = reader.Count();
+  Time time = FromMicros(reader.Number());
+  for (; count > 0; --count) {
+    JournalEntry entry;
+    entry.kind = static_cast<JournalKind>(reader.Byte());
+    entry.op = static_cast<Op>(reader.Byte());
+    const std::uint64_t row = reader.Number();
+    entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
+    entry.time = time = FromMicrosAfter(time, reader.Number());
+    entry.text = reader.Text();
+    entries.push_back(std::move(entry));
+  }
+}
+
+/// Appends what `bytes` hold to `entries`. In place of what is damaged there is a gap: a journal is for people, and
+/// keeps nothing from going on.
+inline void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries) {
+  Reader reader(bytes);
+  try {
+    while (!reader.AtEnd()) ReadEntries(reader, entries);
+  } catch (const StoreError&) {
+    const Time time = entries.empty() ? Time{} : entries.back().time;
+    entries.push_back({time, 0, {}, JournalKind::kGap, {}});
+  }
+}
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite_expiry.hpp ---------------------------------------------------------------
+
+/// One step of retention in the SQLite store: what has expired is removed without harm to the rest of the batch.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+class Expiry {
+ public:
+  explicit Expiry(Writer& writer) : writer_(writer) {}
+
+  /// See Store::Expire.
+  std::int64_t RemoveSome(std::int64_t before, std::int64_t after, std::size_t limit,
+                          bool keep_gids) {
+    std::vector<std::int64_t> expired;
+    const std::int64_t next = Find(before, after, limit, expired);
+    if (expired.empty()) return next;
+    std::int64_t reached = next;
+    const bool all = IfAllowed([&] {
+      std::size_t bytes = 0;
+      for (const std::int64_t row : expired) {
+        bytes += Remove(row, keep_gids);
+        if (bytes > kMostBytes) return void(reached = row);
+      }
+    });
+    if (all) return reached;
+    std::size_t kept = 0;
+    for (const std::int64_t row : expired) {
+      if (!IfAllowed([&] { (void)Remove(row, keep_gids); })) ++kept;
+    }
+    throw NotAllExpired(std::to_string(kept) +
+                            " finished transactions have expired and cannot be removed: " + why_ +
+                            "; let no foreign key or trigger of yours hold rows of dtm_trans",
+                        next);
+  }
+
+  /// Removes kept gids; those that the user's tables hold stay, and do no harm.
+  void Forget(const std::vector<std::string>& gids) {
+    const auto forget = [this](const std::string& gid) { writer_.forget.BindText(1, gid).Step(); };
+    const auto forget_all = [&] { std::for_each(gids.begin(), gids.end(), forget); };
+    if (gids.empty() || IfAllowed(forget_all)) return;
+    for (const std::string& gid : gids) (void)IfAllowed([&] { forget(gid); });
+  }
+
+ private:
+  // What is read for the hash of its content holds up the loop.
+  static constexpr std::size_t kMostBytes = std::size_t{1} << 20;
+
+  std::int64_t Find(std::int64_t before, std::int64_t after, std::size_t limit,
+                    std::vector<std::int64_t>& expired) {
+    sql::Statement& look = writer_.look;
+    const Finally reset{look};
+    const std::int64_t newest = Newest();
+    look.Bind(1, after).Bind(2, static_cast<std::int64_t>(limit));
+    std::int64_t last = 0;
+    std::size_t seen = 0;
+    for (; look.Step(); ++seen) {
+      const std::int64_t created = look.Int(1);
+      // Rows are in order of creation: the rest is younger, but behind one that was made with a clock ahead.
+      if (created >= before && created <= newest) return 0;
+      last = look.Int(0);
+      const std::int64_t finished = look.Int(2);
+      if (finished != 0 && finished < before) expired.push_back(last);
+    }
+    return seen == limit ? last : 0;
+  }
+
+  /// When the last row was made.
+  std::int64_t Newest() {
+    const Finally reset{writer_.newest};
+    return writer_.newest.Step() ? writer_.newest.Int(0) : 0;
+  }
+
+  /// Returns the bytes that had to be read for it.
+  std::size_t Remove(std::int64_t row, bool keep_gid) {
+    if (keep_gid) return writer_.ReplaceByGid(row);
+    writer_.Remove(row);
+    return 0;
+  }
+
+  /// In a savepoint of its own; false, and nothing was changed, if a constraint of the user's tables forbids it.
+  template <typename Change>
+  bool IfAllowed(const Change& change) {
+    writer_.savepoint.Step();
+    bool allowed = true;
+    try {
+      change();
+      allowed = !writer_.user_sql.ForeignKeysPending();
+      if (!allowed) why_ = "a foreign key refers to one";
+    } catch (const sql::SqliteError& error) {
+      if (error.Primary() != SQLITE_CONSTRAINT) throw;
+      allowed = false;
+      why_ = error.what();
+    }
+    if (!writer_.db.InTransaction()) throw BatchLost("removing what has expired: " + why_);
+    if (!allowed) writer_.roll_back.Step();
+    writer_.release.Step();
+    return allowed;
+  }
+
+  Writer& writer_;
+  std::string why_;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/error.hpp ------------------------------------------------------------------------
+
+#include <stdexcept>
+namespace dtm { inline namespace v1 {
+std::string WhatWasThrown() noexcept {
+  try {
+    try {
+      throw;
+    } catch (const std::exception& error) {
+      return error.what();
+    } catch (...) {
+      return "it threw something that is not a std::exception";
+    }
+  } catch (...) {
+    return "out of memory";  // so short that it takes none
+  }
+}
+}}
+
+
+// ---- dtm/base/text.hpp -------------------------------------------------------------------------
+
+#include <charconv>
+#include <system_error>
+namespace dtm { inline namespace v1 {
+std::size_t Utf8Length(const std::string& text, std::size_t at) {
+  const auto byte = [&text](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
+  const auto tail = [&byte](std::size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
+  const unsigned first = byte(at);
+  if (at >= text.size()) return 0;
+  if (first < 0x80) return 1;
+  if (first >= 0xC2 && first <= 0xDF) return tail(at + 1) ? 2 : 0;
+  if (first >= 0xE0 && first <= 0xEF) {
+    const unsigned second = byte(at + 1);
+    const bool overlong = first == 0xE0 && second < 0xA0;
+    const bool surrogate = first == 0xED && second > 0x9F;
+    return tail(at + 1) && tail(at + 2) && !overlong && !surrogate ? 3 : 0;
+  }
+  if (first >= 0xF0 && first <= 0xF4) {
+    const unsigned second = byte(at + 1);
+    const bool overlong = first == 0xF0 && second < 0x90;
+    const bool too_large = first == 0xF4 && second > 0x8F;
+    const bool tails = tail(at + 1) && tail(at + 2) && tail(at + 3);
+    return tails && !overlong && !too_large ? 4 : 0;
+  }
+  return 0;
+}
+bool IsUtf8(const std::string& text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    if (length == 0) return false;
+    at += length;
+  }
+  return true;
+}
+bool HasPrefix(std::string_view text, std::string_view prefix) {
+  return text.substr(0, prefix.size()) == prefix;
+}
+auto Trimmed(std::string_view text) -> std::string_view {
+  const std::size_t first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+std::string Lowered(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return lower;
+}
+std::string PercentEncoded(std::string_view text) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  std::string result;
+  result.reserve(text.size());
+  for (const char c : text) {
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                       c == '-' || c == '.' || c == '_' || c == '~';
+    if (plain) {
+      result += c;
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      result.append({'%', kHex[byte >> 4], kHex[byte & 15]});
+    }
+  }
+  return result;
+}
+std::string PercentDecoded(std::string_view text) {
+  const auto digit = [](char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+  };
+  std::string result;
+  result.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool encoded =
+        text[i] == '%' && text.size() - i > 2 && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0;
+    result += encoded ? static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2])) : text[i];
+    if (encoded) i += 2;
+  }
+  return result;
+}
+std::string WithQueryOpen(std::string url) {
+  if (url.find('?') == std::string::npos) return url + '?';
+  if (url.back() != '?' && url.back() != '&') url += '&';
+  return url;
+}
+std::string WithQuery(std::string url, const char* key, const std::string& value) {
+  return WithQueryOpen(std::move(url)) + key + '=' + PercentEncoded(value);
+}
+std::size_t JsonDepth(std::string_view text) {
+  std::size_t depth = 0, deepest = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      deepest = (++depth > deepest) ? depth : deepest;
+    } else if ((c == '}' || c == ']') && depth > 0) {
+      --depth;
+    }
+  }
+  return deepest;
+}
+std::string Truncated(std::string text, std::size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
+  std::size_t end = max_bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) --end;
+  text.resize(end);
+  return text;
+}
+std::string Printable(const std::string& text) {
+  return Replaced(text, text.size(), [&text](std::size_t at, std::size_t length) {
+    const unsigned char first = static_cast<unsigned char>(text[at]);
+    if (first == '\n' || first == '\t') return ' ';
+    const bool c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[at + 1]) < 0xA0;
+    return length == 0 || first < 0x20 || first == 0x7F || c1 ? '?' : '\0';
+  });
+}
+std::string CleanGid(std::string gid) {
+  const auto breaks = [](char c) { return c == '\n' || c == '\r' || c == ';'; };
+  gid.erase(std::remove_if(gid.begin(), gid.end(), breaks), gid.end());
+  return gid;
+}
+}}
+
+
+// ---- dtm/core/types.hpp ------------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+bool IsFinal(Status status) {
+  return status == Status::kSucceed || status == Status::kFailed;
+}
+auto Name(TransType type) -> const char* {
+  switch (type) {
+    case TransType::kSaga: return "saga";
+    case TransType::kMsg: return "msg";
+    case TransType::kTcc: return "tcc";
+    case TransType::kXa: return "xa";
+    case TransType::kWorkflow: return "workflow";
+  }
+  return "unknown";
+}
+auto Name(Status status) -> const char* {
+  switch (status) {
+    case Status::kPrepared: return "prepared";
+    case Status::kSubmitted: return "submitted";
+    case Status::kAborting: return "aborting";
+    case Status::kSucceed: return "succeed";
+    case Status::kFailed: return "failed";
+  }
+  return "unknown";
+}
+auto Name(BranchStatus status) -> const char* {
+  switch (status) {
+    case BranchStatus::kPrepared: return "prepared";
+    case BranchStatus::kSucceed: return "succeed";
+    case BranchStatus::kFailed: return "failed";
+  }
+  return "unknown";
+}
+auto Name(Op op) -> const char* {
+  switch (op) {
+    case Op::kAction: return "action";
+    case Op::kCompensate: return "compensate";
+    case Op::kTry: return "try";
+    case Op::kConfirm: return "confirm";
+    case Op::kCancel: return "cancel";
+    case Op::kCommit: return "commit";
+    case Op::kRollback: return "rollback";
+    case Op::kMsg: return "msg";
+    case Op::kBusiness: return "business";
+    case Op::kResume: return "resume";
+  }
+  return "unknown";
+}
+}}
+
+
+// ---- dtm/barrier/barrier.hpp -------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Barrier::Barrier(std::string trans_type, std::string gid, std::string branch_id, std::string op) : trans_type_(std::move(trans_type)),
+        gid_(std::move(gid)),
+        branch_id_(std::move(branch_id)),
+        op_(std::move(op)) {
+    const struct {
+      const char* name;
+      const std::string& value;
+      std::size_t limit;
+    } parts[] = {{"trans_type", trans_type_, kMaxNameBytes},
+                 {"gid", gid_, kMaxGidBytes},
+                 {"branch_id", branch_id_, kMaxGidBytes},
+                 {"op", op_, kMaxNameBytes}};
+    std::string missing;
+    for (const auto& part : parts) {
+      if (part.value.empty()) missing += (missing.empty() ? "" : ", ") + std::string(part.name);
+    }
+    if (!missing.empty()) {
+      throw Error("the call does not say its " + missing +
+                  "; a coordinator puts trans_type, gid, branch_id and op into the query of every "
+                  "branch call");
+    }
+    for (const auto& part : parts) {
+      const auto refuse = [&part](const std::string& why) {
+        return Error(std::string("the ") + part.name + " '" +
+                     Printable(Truncated(part.value, kMaxGidBytes)) + "' of the call " + why);
+      };
+      if (part.value.size() > part.limit) {
+        throw refuse("has " + std::to_string(part.value.size()) + " bytes; the limit is " +
+                     std::to_string(part.limit));
+      }
+      if (Printable(part.value) != part.value) {
+        throw refuse("contains control characters or is not valid UTF-8; leave them out");
+      }
+    }
+  }
+auto Barrier::Type() const -> const std::string& { return trans_type_; }
+auto Barrier::Gid() const -> const std::string& { return gid_; }
+auto Barrier::BranchId() const -> const std::string& { return branch_id_; }
+auto Barrier::Op() const -> const std::string& { return op_; }
+std::string Barrier::Who() const {
+    return trans_type_ + " gid '" + gid_ + "', branch " + branch_id_ + ", op " + op_;
+  }
+std::string Barrier::BeginCall() {
+    if (failed_) {
+      throw LogicError("barrier of " + Who() +
+                       ": its last call did not commit, so the next has no number; answer with the "
+                       "error (the coordinator calls again), or begin again from the first call "
+                       "with a new Barrier");
+    }
+    ++calls_;
+    return (calls_ < 10 ? "0" : "") + std::to_string(calls_);
+  }
+void Barrier::Fail() noexcept { failed_ = true; }
+auto BarrierFromQuery(const std::multimap<std::string, std::string>& query) -> Barrier {
+  const auto value = [&query](const char* name) {
+    const auto found = query.equal_range(name);
+    if (found.first == found.second) return std::string();
+    for (auto other = found.first; other != found.second; ++other) {
+      // The branch's own URL has such a parameter: whose call this is would be a guess.
+      if (other->second != found.first->second) {
+        throw Error("the query of the call says " + std::string(name) +
+                    " twice with different values; a branch's URL must not have a parameter of "
+                    "this name, the coordinator adds it");
+      }
+    }
+    return CleanGid(found.first->second);
+  };
+  return Barrier(value("trans_type"), value("gid"), value("branch_id"), value("op"));
+}
+auto BarrierFrom(const BranchInfo& info) -> Barrier {
+  return Barrier(Name(info.trans_type), info.gid, info.branch_id, Name(info.op));
+}
+}}
+
+namespace dtm { inline namespace v1 { namespace barrier {
+auto OriginOf(const std::string& op) -> const char* {
+  if (op == "cancel") return "try";
+  if (op == "compensate" || op == "rollback") return "action";
+  return "";
+}
+auto Decide(const std::string& op, bool origin_inserted, bool own_inserted) -> Decision {
+  if (op == kMsgOp && !own_inserted) return Decision::kDuplicated;
+  if (origin_inserted && *OriginOf(op) != '\0') return Decision::kNullCompensation;
+  return own_inserted ? Decision::kRun : Decision::kRepeated;
+}
+}}}
+
+
+// ---- dtm/sql/sqlite_connection.hpp -------------------------------------------------------------
+
+#include <sqlite3.h>
+namespace dtm { inline namespace v1 { namespace sql {
+SqliteError::SqliteError(const std::string& text, int code) : StoreError(text), code_(code) {}
+int SqliteError::Code() const { return code_; }
+int SqliteError::Primary() const { return code_ & 0xFF; }
+Database::Database(const std::string& path, int flags) : path_(path), name_("the store file") {
+    const int code = sqlite3_open_v2(path.c_str(), &handle_, flags | SQLITE_OPEN_NOMUTEX, nullptr);
+    if (code != SQLITE_OK) {
+      const std::string why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
+      sqlite3_close_v2(handle_);
+      throw SqliteError("the store file '" + path + "' cannot be opened: " + why, code);
+    }
+    sqlite3_extended_result_codes(handle_, 1);
+  }
+Database::Database(sqlite3* borrowed) : name_("the database"), handle_(borrowed), owned_(false) {
+    const char* path = sqlite3_db_filename(borrowed, "main");
+    path_ = path == nullptr || *path == '\0' ? ":memory:" : path;
+  }
+Database::~Database() {
+    if (owned_) sqlite3_close_v2(handle_);
+  }
+auto Database::Handle() const -> sqlite3* { return handle_; }
+auto Database::Path() const -> const std::string& { return path_; }
+int Database::Changes() const { return sqlite3_changes(handle_); }
+auto Database::LastRow() const -> std::int64_t { return sqlite3_last_insert_rowid(handle_); }
+bool Database::InTransaction() const { return sqlite3_get_autocommit(handle_) == 0; }
+void Database::Exec(const char* text) {
+    const int code = sqlite3_exec(handle_, text, nullptr, nullptr, nullptr);
+    if (code != SQLITE_OK) Fail(code, text);
+  }
+bool Database::HasMoved() const {
+    int moved = 0;
+    return sqlite3_file_control(handle_, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+           moved != 0;
+  }
+void Database::CopyLog() {
+    int frames = 0, copied = 0;
+    const int code =
+        sqlite3_wal_checkpoint_v2(handle_, "main", SQLITE_CHECKPOINT_FULL, &frames, &copied);
+    if (code != SQLITE_OK) Fail(code, "copying the log");
+  }
+void Database::KeepLog() { sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr); }
+void Database::Fail(int code, std::string_view doing) const {
+    std::string text = name_ + (" '" + path_ + "': ") + sqlite3_errmsg(handle_);
+    const int extended = sqlite3_extended_errcode(handle_);
+    if ((extended & 0xFF) == code) code = extended;  // a borrowed connection may say less
+    switch (code & 0xFF) {
+      case SQLITE_FULL:
+        text += " (no space is left on its disk; free some, it goes on by itself)";
+        break;
+      case SQLITE_READONLY: text += " (make the file and its folder writable)"; break;
+      case SQLITE_CORRUPT:
+      case SQLITE_NOTADB:
+        text += " (the file is damaged or is no SQLite database; restore it from a backup)";
+        break;
+      case SQLITE_BUSY:
+        text += " (another program holds a write transaction on it; end that one)";
+        break;
+      case SQLITE_IOERR:
+        text += " (its disk is full or fails: see that it has space and works)";
+        break;
+      default: text += " (while: " + std::string(doing.substr(0, 60)) + ")"; break;
+    }
+    throw SqliteError(text, code);
+  }
+bool LogIndex::State::operator!=(const State& other) const {
+      return known != other.known || salt != other.salt || copied != other.copied;
+    }
+bool LogIndex::State::Copying() const { return begun != copied; }
+LogIndex::LogIndex(const Database& database) {
+    sqlite3_file* file = nullptr;
+    sqlite3_file_control(database.Handle(), "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    if (file == nullptr || file->pMethods == nullptr || file->pMethods->iVersion < 2) return;
+    void volatile* mapped = nullptr;
+    constexpr int kRegionBytes = 32768;
+    if (file->pMethods->xShmMap(file, 0, kRegionBytes, 0, &mapped) != SQLITE_OK) return;
+    words_ = static_cast<const volatile std::uint32_t*>(mapped);
+  }
+auto LogIndex::Now() const -> State {
+    if (words_ == nullptr || words_[0] != kVersion) return {};
+    return {true, words_[8], words_[4], words_[24], words_[32]};
+  }
+Statement::Statement(Database& database, std::string text) : database_(&database), text_(std::move(text)) {
+    const int code =
+        sqlite3_prepare_v3(database.Handle(), text_.data(), static_cast<int>(text_.size()),
+                           SQLITE_PREPARE_PERSISTENT, &handle_, nullptr);
+    if (code != SQLITE_OK) database.Fail(code, text_);
+  }
+Statement::~Statement() { sqlite3_finalize(handle_); }
+Statement::Statement(Statement&& other) noexcept : database_(other.database_), text_(std::move(other.text_)), handle_(other.handle_) {
+    other.handle_ = nullptr;
+  }
+auto Statement::Bind(int index, std::int64_t value) -> Statement& {
+    return Check(sqlite3_bind_int64(handle_, index, value));
+  }
+auto Statement::BindText(int index, std::string_view value) -> Statement& {
+    return Check(sqlite3_bind_text(handle_, index, Data(value), static_cast<int>(value.size()),
+                                   SQLITE_STATIC));
+  }
+auto Statement::BindBlob(int index, std::string_view value) -> Statement& {
+    return Check(sqlite3_bind_blob(handle_, index, Data(value), static_cast<int>(value.size()),
+                                   SQLITE_STATIC));
+  }
+auto Statement::BindNull(int index) -> Statement& { return Check(sqlite3_bind_null(handle_, index)); }
+bool Statement::Step() {
+    const int code = sqlite3_step(handle_);
+    if (code == SQLITE_ROW) return true;
+    // Fail reads the message before Reset could replace it.
+    if (code != SQLITE_DONE) {
+      Resetter reset{handle_};
+      database_->Fail(code, text_);
+    }
+    sqlite3_reset(handle_);
+    return false;
+  }
+void Statement::Reset() { sqlite3_reset(handle_); }
+auto Statement::Int(int column) const -> std::int64_t { return sqlite3_column_int64(handle_, column); }
+std::size_t Statement::Bytes(int column) const {
+    return static_cast<std::size_t>(sqlite3_column_bytes(handle_, column));
+  }
+bool Statement::IsNull(int column) const { return sqlite3_column_type(handle_, column) == SQLITE_NULL; }
+std::string Statement::Text(int column) const { return std::string(View(column)); }
+auto Statement::View(int column) const -> std::string_view {
+    const void* data = sqlite3_column_type(handle_, column) == SQLITE_BLOB
+                           ? sqlite3_column_blob(handle_, column)
+                           : sqlite3_column_text(handle_, column);
+    const auto size = static_cast<std::size_t>(sqlite3_column_bytes(handle_, column));
+    return data == nullptr ? std::string_view()
+                           : std::string_view(static_cast<const char*>(data), size);
+  }
+Statement::Resetter::~Resetter() { sqlite3_reset(handle); }
+auto Statement::Data(std::string_view value) -> const char* { return value.empty() ? "" : value.data(); }
+auto Statement::Check(int code) -> Statement& {
+    if (code != SQLITE_OK) database_->Fail(code, text_);
+    return *this;
+  }
+}}}
+
+
+// ---- dtm/sql/exclusive.hpp ---------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace sql {
+Exclusive::Exclusive(sqlite3* db) : db_(db), mutex_(sqlite3_db_mutex(db)) {
+    if (mutex_ != nullptr) {
+      sqlite3_mutex_enter(mutex_);
+      return;
+    }
+    const std::thread::id me = std::this_thread::get_id();
+    Inside& inside = WithoutMutex();
+    const std::lock_guard<std::mutex> lock(inside.mutex);
+    Inside::Visit& visit = inside.visits[db_];
+    if (visit.depth > 0 && visit.thread != me) {
+      throw LogicError(
+          "the SQLite connection is used by another thread at this moment, and has no mutex to "
+          "wait "
+          "for; open it without SQLITE_OPEN_NOMUTEX, or give each thread a connection of its own");
+    }
+    visit.thread = me;
+    ++visit.depth;
+  }
+Exclusive::~Exclusive() {
+    if (mutex_ != nullptr) {
+      sqlite3_mutex_leave(mutex_);
+      return;
+    }
+    Inside& inside = WithoutMutex();
+    const std::lock_guard<std::mutex> lock(inside.mutex);
+    const auto visit = inside.visits.find(db_);
+    if (--visit->second.depth == 0) inside.visits.erase(visit);
+  }
+auto Exclusive::WithoutMutex() -> Inside& {
+    static Inside& inside = *new Inside;
+    return inside;
+  }
+}}}
+
+
+// ---- dtm/base/callable.hpp ---------------------------------------------------------------------
+
+#include <type_traits>
+
+// ---- dtm/core/result.hpp -----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto Result::Success() -> Result { return {Kind::kSuccess, {}}; }
+auto Result::Failure(std::string reason) -> Result { return {Kind::kFailure, std::move(reason)}; }
+auto Result::Ongoing(std::string text) -> Result { return {Kind::kOngoing, std::move(text)}; }
+auto Result::Error(std::string text) -> Result { return {Kind::kError, std::move(text)}; }
+auto Result::NotSent(std::string why) -> Result { return {Kind::kNotSent, std::move(why)}; }
+auto Result::NoHandler(std::string why) -> Result {
+    Result result = NotSent(std::move(why));
+    result.no_handler = true;
+    return result;
+  }
+bool TransResult::Finished() const { return IsFinal(status); }
+bool TransResult::Succeeded() const { return status == Status::kSucceed; }
+bool TransResult::Failed() const { return status == Status::kFailed; }
+std::string RolledBack(const TransResult& result) {
+  std::string text = "gid '" + result.gid + "' was rolled back: " + result.reason;
+  if (!result.reason_from.empty()) text += " (" + result.reason_from + ")";
+  return text;
+}
+}}
+
+
+// ---- dtm/barrier/sqlite_barrier.hpp ------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+SqliteBarrierTable::SqliteBarrierTable(sqlite3* db, const std::string& table) : SqliteBarrierTable(sql::Exclusive(barrier::NotNull(db)), db, table) {}
+auto SqliteBarrierTable::QueryPrepared(const Barrier& barrier) -> Result {
+    if (barrier.Op() != barrier::kMsgOp) {
+      throw LogicError(Where(barrier) + "QueryPrepared answers only calls with op msg; use Call");
+    }
+    const sql::Exclusive exclusive(db_.Handle());
+    if (db_.InTransaction()) {
+      throw LogicError(Where(barrier) +
+                       "the connection is in a transaction, but the answer must be durable before "
+                       "it is given; end the transaction first");
+    }
+    return Ours(barrier, [&] {
+      Insert(barrier, barrier::kMsgBranch, barrier::kMsgOp, barrier::kMsgNumber,
+             barrier::kRollback);
+      sql::Statement read(db_, "SELECT reason FROM " + quoted_ +
+                                   " WHERE gid = ?1 AND branch_id = ?2 AND op = ?3 AND "
+                                   "barrier_id = ?4");
+      read.BindText(1, barrier.Gid()).BindText(2, barrier::kMsgBranch);
+      read.BindText(3, barrier::kMsgOp).BindText(4, barrier::kMsgNumber);
+      if (!read.Step()) throw StoreError(Where(barrier) + "its row was deleted; ask again");
+      if (read.Text(0) != barrier::kRollback) return Result::Success();
+      return Result::Failure("the local step of msg gid '" + barrier.Gid() +
+                             "' was not committed, and cannot be any more");
+    });
+  }
+SqliteBarrierTable::SqliteBarrierTable(const sql::Exclusive&, sqlite3* db, const std::string& table) : table_(table),
+        quoted_(barrier::Quoted(table)),
+        db_(db),
+        save_(db_, "SAVEPOINT dtm_barrier"),
+        release_(db_, "RELEASE dtm_barrier"),
+        insert_(PrepareInsert()) {}
+SqliteBarrierTable::Undo::Undo(sql::Database& db, Barrier& barrier, Owner owner) : db_(db), barrier_(barrier), owner_(owner) {}
+SqliteBarrierTable::Undo::~Undo() {
+      if (kept_) return;
+      barrier_.Fail();
+      if (owner_ == Owner::kCall) {
+        if (db_.InTransaction()) Run("ROLLBACK");
+      } else if (begun_) {
+        Run("ROLLBACK TO dtm_barrier_inner; RELEASE dtm_barrier_inner");
+      }
+    }
+void SqliteBarrierTable::Undo::Begun() { begun_ = true; }
+void SqliteBarrierTable::Undo::Keep() { kept_ = true; }
+void SqliteBarrierTable::Undo::Run(const char* text) { sqlite3_exec(db_.Handle(), text, nullptr, nullptr, nullptr); }
+auto SqliteBarrierTable::PrepareInsert() -> sql::Statement {
+    try {
+      // With the columns of its unique key, so that a table without it is refused.
+      return sql::Statement(db_, "INSERT INTO " + quoted_ +
+                                     " (trans_type, gid, branch_id, op, barrier_id, reason) "
+                                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
+                                     "ON CONFLICT (gid, branch_id, op, barrier_id) DO NOTHING");
+    } catch (const sql::SqliteError& error) {
+      if (error.Primary() != SQLITE_ERROR) throw;
+      throw sql::SqliteError("'" + table_ + "' cannot serve as barrier table: " + error.what() +
+                                 "; CreateBarrierTable makes one",
+                             error.Code());
+    }
+  }
+std::string SqliteBarrierTable::Where(const Barrier& barrier) const {
+    return "barrier of " + barrier.Who() + ", table '" + table_ + "': ";
+  }
+bool SqliteBarrierTable::Insert(const Barrier& barrier, std::string_view branch_id, std::string_view op,
+              std::string_view number, std::string_view reason) {
+    insert_.BindText(1, barrier.Type()).BindText(2, barrier.Gid()).BindText(3, branch_id);
+    insert_.BindText(4, op).BindText(5, number).BindText(6, reason);
+    insert_.Step();
+    return db_.Changes() > 0;
+  }
+void SqliteBarrierTable::Begin(Owner owner) {
+    if (owner == Owner::kProgram) return db_.Exec("SAVEPOINT dtm_barrier_inner");
+    save_.Step();
+  }
+auto SqliteBarrierTable::Run(Barrier& barrier, Owner owner, const std::function<Result()>& business) -> Result {
+    const sql::Exclusive exclusive(db_.Handle());
+    CheckUse(barrier, owner);
+    const std::string number = barrier.BeginCall();
+    Undo undo(db_, barrier, owner);
+    Ours(barrier, [&] { Begin(owner); });
+    undo.Begun();
+    const barrier::Decision decision = Ours(barrier, [&] {
+      const std::string origin = barrier::OriginOf(barrier.Op());
+      const bool origin_inserted =
+          !origin.empty() && Insert(barrier, barrier.BranchId(), origin, number, barrier.Op());
+      const bool own_inserted =
+          Insert(barrier, barrier.BranchId(), barrier.Op(), number, barrier.Op());
+      return barrier::Decide(barrier.Op(), origin_inserted, own_inserted);
+    });
+    Result result = Result::Success();
+    switch (decision) {
+      case barrier::Decision::kDuplicated:
+        throw DuplicatedError("DUPLICATED: " + Where(barrier) +
+                              "the local step ran before, or was forbidden when the coordinator "
+                              "asked for it; QueryPrepared says which");
+      case barrier::Decision::kRun: result = business(); break;
+      case barrier::Decision::kNullCompensation:
+      case barrier::Decision::kRepeated: break;
+    }
+    if (result.kind != Result::Kind::kSuccess) return result;
+    Commit(barrier, owner);
+    undo.Keep();
+    return result;
+  }
+void SqliteBarrierTable::CheckUse(const Barrier& barrier, Owner owner) const {
+    if (barrier.Type() == Name(TransType::kXa)) {
+      throw LogicError(Where(barrier) +
+                       "SQLite cannot prepare a transaction for xa; use saga or tcc");
+    }
+    if (owner == Owner::kCall && db_.InTransaction()) {
+      throw LogicError(Where(barrier) +
+                       "the connection is in a transaction already; end it, or use "
+                       "CallInTransaction and commit before you answer");
+    }
+    if (owner == Owner::kProgram && !db_.InTransaction()) {
+      throw LogicError(Where(barrier) +
+                       "the connection is in no transaction; begin one with BEGIN IMMEDIATE, or "
+                       "use Call");
+    }
+  }
+void SqliteBarrierTable::Commit(const Barrier& barrier, Owner owner) {
+    bool ended = false;  // inside the business
+    try {
+      if (owner == Owner::kProgram) return db_.Exec("RELEASE dtm_barrier_inner");
+      release_.Step();
+      ended = db_.InTransaction();  // it was a savepoint of the business that we released
+    } catch (const sql::SqliteError& error) {
+      const std::string text = Where(barrier) + error.what();
+      const int code = error.Primary();
+      ended = code == SQLITE_ERROR;  // no such savepoint
+      // These may come after the commit has reached the disk.
+      const bool in_doubt =
+          code == SQLITE_IOERR || code == SQLITE_NOMEM || code == SQLITE_INTERRUPT;
+      if (owner == Owner::kCall && in_doubt) {
+        throw InDoubtError(text +
+                           "; row and effect are both stored or both not, the same call "
+                           "again settles it");
+      }
+      if (!ended) {
+        throw sql::SqliteError(
+            text + (owner == Owner::kCall ? "; it did not commit, nothing was stored"
+                                          : "; roll the transaction back"),
+            error.Code());
+      }
+    }
+    if (ended) {
+      throw LogicError(Where(barrier) +
+                       "its transaction was ended inside the business, by COMMIT, ROLLBACK or an "
+                       "error that SQLite answered with a rollback; leave the first two to the "
+                       "barrier and pass every error on. What was written since is not covered");
+    }
+  }
+}}
+
+
+// ---- dtm/base/payload.hpp ----------------------------------------------------------------------
+
+#include <cmath>
+namespace dtm { inline namespace v1 { namespace payload {
+auto Unwritable(const nlohmann::json& value, std::string& place) -> const char* {
+  const char* found = nullptr;
+  if (value.is_number_float()) {
+    if (!std::isfinite(value.get<double>()))
+      found = "a number that is not finite (NaN or infinity)";
+  } else if (value.is_object()) {
+    for (auto entry = value.begin(); entry != value.end() && found == nullptr; ++entry) {
+      found = Unwritable(*entry, place);
+      if (found != nullptr) place.insert(0, "/" + entry.key());
+    }
+  } else if (value.is_array()) {
+    for (std::size_t i = 0; i < value.size() && found == nullptr; ++i) {
+      found = Unwritable(value[i], place);
+      if (found != nullptr) place.insert(0, "/" + std::to_string(i));
+    }
+  } else if (value.is_binary()) {
+    found = "binary data";
+  } else if (value.is_discarded()) {
+    found = "a discarded value (a text that did not parse)";
+  }
+  return found;
+}
+std::string Text(const std::string& what, const nlohmann::json& value) {
+  std::string place;
+  if (const char* found = Unwritable(value, place)) {
+    throw LogicError(what + " cannot be written as JSON: " +
+                     (place.empty() ? "it is " : "at '" + place + "' is ") + found +
+                     ", which JSON does not have; check it before, or send a text or null in its "
+                     "place");
+  }
+  try {
+    return value.dump();
+  } catch (const nlohmann::json::exception& error) {
+    throw LogicError(what + " cannot be written as JSON: " + error.what());
+  }
+}
+}}}
+
+
+// ---- dtm/core/transaction.hpp ------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+std::size_t Step::UrlAndPayloadBytes() const {
+    return action.size() + compensate.size() + payload.size();
+  }
+bool IsLocal(std::string_view url) { return HasPrefix(url, kLocalPrefix); }
+bool RunsInTransaction(std::string_view url) {
+  return IsLocal(url) && HasPrefix(url.substr(kLocalPrefixSize), kInTransactionPrefix);
+}
+bool IsTopic(std::string_view url) { return HasPrefix(url, kTopicPrefix); }
+std::size_t BytesOf(const Step& step) {
+  constexpr std::size_t kBytesOfBranch = 48;
+  return sizeof(Step) + 2 * kBytesOfBranch + step.branch_id.size() + step.topic.size() +
+         step.UrlAndPayloadBytes();
+}
+std::size_t BytesOf(const Definition& definition) {
+  constexpr std::size_t kRecord = 512;
+  std::size_t bytes = sizeof(Definition) + kRecord + definition.gid.size() +
+                      definition.data.size() + definition.query_prepared.size() +
+                      definition.workflow.size() + definition.custom_data.size();
+  for (const auto& [name, value] : definition.options.branch_headers) {
+    bytes += 2 * sizeof(std::string) + name.size() + value.size();
+  }
+  for (const auto& order : definition.orders) {
+    bytes += sizeof order + order.second.size() * sizeof(int);
+  }
+  for (const Step& step : definition.steps) bytes += BytesOf(step);
+  return bytes;
+}
+bool RegistersSteps(TransType type) {
+  return type == TransType::kTcc || type == TransType::kXa || type == TransType::kWorkflow;
+}
+bool HasQueryRow(TransType type) {
+  return type == TransType::kMsg || type == TransType::kWorkflow;
+}
+auto SubmittedSteps(
+    const Definition& definition) -> std::vector<std::pair<std::string, std::string>> {
+  std::vector<std::pair<std::string, std::string>> steps;
+  std::string last;  // the number of the topic's step
+  for (const Step& step : definition.steps) {
+    const std::string number = step.branch_id.substr(0, step.branch_id.find('-'));
+    const bool more = !step.topic.empty() && number == last;
+    last = step.topic.empty() ? std::string() : number;
+    if (!more) steps.emplace_back(step.topic.empty() ? step.action : step.topic, step.payload);
+  }
+  return steps;
+}
+bool SameContent(const Definition& a, const Definition& b) {
+  const auto same_step = [](const Step& x, const Step& y) {
+    return x.action == y.action && x.compensate == y.compensate && x.payload == y.payload;
+  };
+  if (a.gid != b.gid || a.type != b.type || a.concurrent != b.concurrent || a.orders != b.orders ||
+      a.workflow != b.workflow || a.data != b.data) {
+    return false;
+  }
+  if (HasQueryRow(a.type) && a.query_prepared != b.query_prepared) return false;
+  if (RegistersSteps(a.type)) return true;
+  if (a.type == TransType::kMsg) return SubmittedSteps(a) == SubmittedSteps(b);
+  return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(), same_step);
+}
+auto ContentHash(const Definition& definition) -> std::uint64_t {
+  std::uint64_t hash = 14695981039346656037u;
+  const auto add_byte = [&hash](std::uint64_t byte) {
+    hash = (hash ^ (byte & 0xFF)) * 1099511628211u;
+  };
+  const auto add_number = [&](std::uint64_t number) {
+    for (int i = 0; i < 64; i += 8) add_byte(number >> i);
+  };
+  const auto add = [&](const std::string& text) {
+    add_number(text.size());
+    for (const char c : text) add_byte(static_cast<unsigned char>(c));
+  };
+  add_number(static_cast<std::uint64_t>(definition.type));
+  add_number(definition.concurrent ? 1 : 0);
+  add_number(definition.orders.size());
+  for (const auto& order : definition.orders) {
+    add_number(static_cast<std::uint64_t>(order.first));
+    add_number(order.second.size());
+    for (const int step : order.second) add_number(static_cast<std::uint64_t>(step));
+  }
+  add(HasQueryRow(definition.type) ? definition.query_prepared : std::string());
+  add(definition.workflow);
+  add(definition.data);
+  if (definition.type == TransType::kMsg) {
+    for (const auto& step : SubmittedSteps(definition)) {
+      add(step.first);
+      add(step.second);
+    }
+  } else if (!RegistersSteps(definition.type)) {
+    for (const Step& step : definition.steps) {
+      for (const std::string* text : {&step.action, &step.compensate, &step.payload}) add(*text);
+    }
+  }
+  return hash == 0 ? 1 : hash;
+}
+}}
+
+
+// ---- dtm/core/endpoint.hpp ---------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto Answer::Get() const -> const TransResult& {
+    if (error) std::rethrow_exception(error);
+    return result;
+  }
+Endpoint::~Endpoint() = default;
+std::string MustGenGid(Endpoint& endpoint) { return endpoint.NewGid(); }
+}}
+
+
+// ---- dtm/core/url.hpp --------------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+std::string Url::Authority() const {
+    const bool ipv6 = host.find(':') != std::string::npos;
+    std::string text = ipv6 ? "[" + host + "]" : host;
+    if (port != (tls ? 443 : 80)) text += ":" + std::to_string(port);
+    return text;
+  }
+std::string Url::Origin() const { return (tls ? "https://" : "http://") + Authority(); }
+}}
+
+namespace dtm { inline namespace v1 { namespace url_parts {
+bool ValidHost(std::string& host, bool (*allowed)(char)) {
+  host = Lowered(host);
+  return !host.empty() && std::all_of(host.begin(), host.end(), allowed);
+}
+int Port(std::string_view text) {
+  if (text.empty() || text.size() > 5) return 0;
+  int port = 0;
+  for (const char c : text) {
+    if (c < '0' || c > '9') return 0;
+    port = port * 10 + (c - '0');
+  }
+  return port <= 65535 ? port : 0;
+}
+std::string Target(std::string_view rest) {
+  std::string target = rest.empty() || rest.front() != '/' ? "/" : "";
+  target.reserve(rest.size() + 1);
+  for (const char c : rest) {
+    if (c == '#') break;
+    if (c > ' ' && c < 127) {
+      target += c;
+    } else {
+      target += PercentEncoded(std::string_view(&c, 1));
+    }
+  }
+  return target;
+}
+std::string Hidden(std::string_view url, std::size_t begin, std::size_t at) {
+  return std::string(url.substr(0, begin)) + "***" + std::string(url.substr(at));
+}
+auto FindUser(const std::string& url) -> User {
+  const std::size_t scheme = url.find("://");
+  if (scheme == std::string::npos || IsLocal(url) || IsTopic(url)) return {};
+  const std::size_t begin = scheme + 3;
+  const std::size_t end = (std::min)(url.find_first_of("/?#", begin), url.size());
+  const std::size_t at = std::string_view(url).substr(0, end).rfind('@');
+  return {begin, at == std::string::npos || at < begin ? std::string::npos : at};
+}
+bool Credentials(std::string_view text, std::string& credentials) {
+  constexpr std::string_view kMarks = "-._:~!$&'()*+,;=%@";
+  for (const char c : text) {
+    const bool word = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    if (!word && kMarks.find(c) == std::string_view::npos) return false;
+  }
+  if (text.empty()) return true;
+  const std::size_t colon = text.find(':');
+  credentials = PercentDecoded(text.substr(0, colon)) + ':';
+  if (colon != std::string_view::npos) credentials += PercentDecoded(text.substr(colon + 1));
+  return true;
+}
+}}}
+
+namespace dtm { inline namespace v1 {
+std::string ShownUrl(const std::string& url) {
+  const url_parts::User user = url_parts::FindUser(url);
+  return user.at == std::string::npos ? url : url_parts::Hidden(url, user.begin, user.at);
+}
+bool SameCall(const std::string& url, const std::string& other) {
+  const auto bare = [](std::string text) {
+    const url_parts::User user = url_parts::FindUser(text);
+    return user.at == std::string::npos ? text : text.erase(user.begin, user.at + 1 - user.begin);
+  };
+  return url == other || bare(url) == bare(other);
+}
+auto ParseUrl(const std::string& text, const char* what) -> Url {
+  const auto refuse = [&text, what](const char* why) -> Error {
+    // Where the credentials of something broken end is not known, so whatever they can be is hidden.
+    const std::size_t at = text.rfind('@');
+    const std::size_t scheme = text.find("://");
+    const std::size_t begin = scheme == std::string::npos || scheme > at ? 0 : scheme + 3;
+    std::string shown;
+    for (const char c :
+         (at == std::string::npos ? text : url_parts::Hidden(text, begin, at)).substr(0, 200))
+      shown += c >= ' ' && c != 127 ? c : '?';
+    return Error(std::string(what) + " \"" + shown + "\" " + why);
+  };
+  if (text.size() > kMaxUrlBytes) throw refuse("is too long");
+  for (const char c : text) {
+    if ((c >= 0 && c < ' ') || c == 127) throw refuse("contains a control character");
+  }
+  Url url;
+  const std::size_t colon = text.find("://");
+  const std::string scheme = Lowered(text.substr(0, colon == std::string::npos ? 0 : colon));
+  if (scheme != "http" && scheme != "https") {
+    throw refuse("does not start with http:// or https://");
+  }
+  url.tls = scheme == "https";
+
+  const std::string_view after = std::string_view(text).substr(colon + 3);
+  std::string_view authority = after.substr(0, after.find_first_of("/?#"));
+  url.target = url_parts::Target(after.substr(authority.size()));
+  if (const std::size_t at = authority.rfind('@'); at != std::string_view::npos) {
+    if (!url_parts::Credentials(authority.substr(0, at), url.credentials)) {
+      throw refuse("has a user name or password with a character that has to be written as %XX");
+    }
+    authority.remove_prefix(at + 1);
+  }
+  std::string_view rest;  // of the authority, behind the host
+  bool valid = false;
+  if (!authority.empty() && authority.front() == '[') {
+    const std::size_t end = authority.find(']');
+    if (end == std::string_view::npos) throw refuse("has an IPv6 address without its closing ]");
+    url.host = authority.substr(1, end - 1);
+    rest = authority.substr(end + 1);
+    valid = url_parts::ValidHost(url.host,
+                                 [](char c) {
+                                   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') ||
+                                          c == ':' || c == '.';
+                                 }) &&
+            url.host.find(':') != std::string::npos;
+  } else {
+    const std::size_t end =
+        (authority.find(':') == std::string_view::npos) ? authority.size() : authority.find(':');
+    url.host = authority.substr(0, end);
+    rest = authority.substr(end);
+    valid = url_parts::ValidHost(url.host, [](char c) {
+      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_';
+    });
+  }
+  if (!valid) throw refuse("has no valid host name");
+  url.port = url.tls ? 443 : 80;
+  if (!rest.empty()) {
+    url.port = rest.front() == ':' ? url_parts::Port(rest.substr(1)) : 0;
+    if (url.port == 0) throw refuse("has no valid port (1 to 65535)");
+  }
+  return url;
+}
+std::string UrlProblem(const std::string& url) {
+  if (url.empty() || IsLocal(url) || IsTopic(url)) return {};
+  try {
+    (void)ParseUrl(url);
+    return {};
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+}}
+
+
+// ---- dtm/client/branch_args.hpp ----------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace branch_args {
+std::string Url(const Endpoint&, const std::string&, NoBranch) { return {}; }
+std::string Url(const Endpoint&, const std::string& gid, const std::string& url) {
+  if (IsLocal(url)) {
+    throw LogicError("gid '" + gid + "': '" + url +
+                     "' names a function; pass what Register returned, so that its payload type is "
+                     "checked");
+  }
+  const std::string problem = UrlProblem(url);
+  if (!problem.empty()) throw RejectedError("gid '" + gid + "': " + problem);
+  return url;
+}
+std::string Url(const Endpoint& endpoint, const std::string& gid, const char* url) {
+  if (url != nullptr) return Url(endpoint, gid, std::string(url));
+  throw LogicError("gid '" + gid +
+                   "': a branch is a null pointer; where there is nothing to call write kNoBranch");
+}
+std::string Text(const std::string& gid, const std::string& where,
+                        const nlohmann::json& payload) {
+  return payload::Text("gid '" + gid + "': the payload of " + where, payload);
+}
+}}}
+
+
+// ---- dtm/client/msg.hpp ------------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Msg::Msg(Endpoint& endpoint, std::string gid) : endpoint_(&endpoint) {
+    definition_.gid = std::move(gid);
+    definition_.type = TransType::kMsg;
+  }
+auto Msg::SetDelay(std::chrono::seconds delay) & -> Msg& {
+    definition_.delay = delay;
+    return *this;
+  }
+auto Msg::SetDelay(std::chrono::seconds delay) && -> Msg { return std::move(SetDelay(delay)); }
+auto Msg::SetConcurrent() & -> Msg& {
+    definition_.concurrent = true;
+    return *this;
+  }
+auto Msg::SetConcurrent() && -> Msg { return std::move(SetConcurrent()); }
+auto Msg::Submit() const -> TransResult { return endpoint_->Submit(definition_); }
+auto Msg::SubmitAndWait(Duration timeout) const -> TransResult {
+    return endpoint_->SubmitAndWait(definition_, timeout);
+  }
+auto Msg::Gid() const -> const std::string& { return definition_.gid; }
+auto Msg::MutableOptions() -> TransOptions& { return definition_.options; }
+auto Msg::AddStep(std::string url, const nlohmann::json& payload) -> Msg& {
+    Step step;
+    step.action = std::move(url);
+    step.payload = branch_args::Text(definition_.gid,
+                                     "step " + std::to_string(definition_.steps.size()), payload);
+    definition_.steps.push_back(std::move(step));
+    return *this;
+  }
+auto Msg::SubmitCommitted() const -> TransResult {
+    const auto in_doubt = [this](const Error& error) {
+      return InDoubtError("gid '" + definition_.gid +
+                          "': the local transaction is committed and the message prepared, but its "
+                          "submit was refused (" +
+                          error.what() + "); submit it again, or the coordinator will ask " +
+                          definition_.query_prepared);
+    };
+    try {
+      return Submit();
+    } catch (const BusyError& error) {
+      throw in_doubt(error);
+    } catch (const StoreError& error) {
+      throw in_doubt(error);
+    }
+  }
+auto Msg::AskInitiator(const BranchInfo& info) const -> Result {
+    InitiatorCall call;
+    call.info = info;
+    call.url = definition_.query_prepared;
+    call.options = definition_.options;
+    return CatchAsResult([&] { return endpoint_->CallBranch(call); });
+  }
+void Msg::Abort(const std::string& reason) const {
+    (void)CatchAsResult([&] {
+      endpoint_->Abort(definition_.gid, TransType::kMsg, reason);
+      return Result::Success();
+    });
+  }
+auto NewMsg(Endpoint& endpoint, std::string gid) -> Msg { return Msg(endpoint, std::move(gid)); }
+}}
+
+
+// ---- dtm/client/saga.hpp -----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Saga::Saga(Endpoint& endpoint, std::string gid) : endpoint_(&endpoint) {
+    definition_.gid = std::move(gid);
+    definition_.type = TransType::kSaga;
+  }
+auto Saga::AddBranchOrder(int step, std::vector<int> after) & -> Saga& {
+    definition_.orders[step] = std::move(after);
+    return *this;
+  }
+auto Saga::AddBranchOrder(int step, std::vector<int> after) && -> Saga {
+    return std::move(AddBranchOrder(step, std::move(after)));
+  }
+auto Saga::SetConcurrent() & -> Saga& {
+    definition_.concurrent = true;
+    return *this;
+  }
+auto Saga::SetConcurrent() && -> Saga { return std::move(SetConcurrent()); }
+auto Saga::Submit() const -> TransResult { return endpoint_->Submit(definition_); }
+auto Saga::SubmitAndWait(Duration timeout) const -> TransResult {
+    return endpoint_->SubmitAndWait(definition_, timeout);
+  }
+auto Saga::Gid() const -> const std::string& { return definition_.gid; }
+auto Saga::MutableOptions() -> TransOptions& { return definition_.options; }
+auto NewSaga(Endpoint& endpoint, std::string gid) -> Saga { return Saga(endpoint, std::move(gid)); }
+}}
+
+
+// ---- dtm/client/sub_branches.hpp ---------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+SubBranches::SubBranches(std::string parent) : parent_(std::move(parent)) {}
+std::string SubBranches::Next() {
+    if (count_ >= kMostBranches) throw LogicError("a transaction makes at most 99 branches itself");
+    if (parent_.size() >= kLongestParent) {
+      throw LogicError("branch " + parent_ + " is nested too deep for branches below it");
+    }
+    return parent_ + NumberOf(count_++);
+  }
+std::string BodyOf(const Result& result, const std::string& what) {
+  if (result.kind == Result::Kind::kSuccess) return result.text;
+  if (result.kind == Result::Kind::kFailure) throw FailureError(what + " failed: " + result.text);
+  if (result.kind == Result::Kind::kOngoing) {
+    throw AskingToWait(OngoingError(what + " is not finished yet: " + result.text),
+                       result.retry_after);
+  }
+  throw AskingToWait(Error(what + " gave no definite answer: " + result.text), result.retry_after);
+}
+}}
+
+
+// ---- dtm/client/global_transaction.hpp ---------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto GlobalTransaction::Gid() const -> const std::string& { return gid_; }
+GlobalTransaction::GlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
+                    std::string parent) : endpoint_(&endpoint),
+        gid_(std::move(gid)),
+        options_(std::move(options)),
+        branches_(std::move(parent)) {}
+auto GlobalTransaction::NewCall(TransType type, std::string branch_id, Op op) const -> InitiatorCall {
+    InitiatorCall call;
+    call.info = {gid_, type, std::move(branch_id), op, {}};
+    call.options = options_;
+    call.tell_coordinator = true;
+    return call;
+  }
+std::string GlobalTransaction::Call(const InitiatorCall& call, const char* what) const {
+    if (call.url.empty()) return {};
+    return BodyOf(endpoint_->CallBranch(call),
+                  "gid '" + gid_ + "': the " + what + " of branch " + call.info.branch_id);
+  }
+}}
+
+
+// ---- dtm/client/tcc.hpp ------------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Tcc::Tcc(Endpoint& endpoint, std::string gid, TransOptions options) : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
+Tcc::Tcc(Endpoint& endpoint, const BranchInfo& caller, TransOptions options) : GlobalTransaction(endpoint, caller.gid, std::move(options), caller.branch_id) {}
+}}
+
+
+// ---- dtm/client/workflow_ledger.hpp ------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+WorkflowLedger::WorkflowLedger(Endpoint& endpoint, std::string gid, const WorkflowState& state) : endpoint_(&endpoint), gid_(std::move(gid)) {
+    for (const Step& step : state.recorded) {
+      recorded_[{step.branch_id, step.op}] = step;
+      answers_bytes_ += step.payload.size();
+    }
+  }
+std::string WorkflowLedger::Take(Step step, const Work& work) {
+    if (std::optional<std::string> before = Before(step)) return std::move(*before);
+    std::string unkept;
+    try {
+      step.payload = work();
+      unkept = Unkept(step);
+    } catch (const FailureError& error) {
+      step.payload = Truncated(error.what(), kMaxReasonBytes);
+      step.failed = true;
+      Record(step);
+      throw;
+    } catch (const NotKept& error) {
+      unkept = error.why;
+    }
+    if (!unkept.empty()) {
+      step.op = Op::kBusiness;
+      step.payload = Truncated(unkept, kMaxReasonBytes);
+      Record(step);
+      Doom(unkept);
+    }
+    Record(step);
+    return step.payload;
+  }
+void WorkflowLedger::Doom(const std::string& why) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    doomed_ = Truncated(why, kMaxReasonBytes);
+    throw BeyondLimit(doomed_);
+  }
+void WorkflowLedger::CheckKept(const std::string& result) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!doomed_.empty()) throw BeyondLimit(doomed_);
+    }
+    if (result.size() <= kMaxPayloadBytes) return;
+    Doom("gid '" + gid_ + "': the workflow returned " + std::to_string(result.size()) +
+         " bytes; the limit is " + std::to_string(kMaxPayloadBytes));
+  }
+void WorkflowLedger::Decide(bool succeeded, const std::set<std::string>& callbacks) {
+    CheckDecision(succeeded, callbacks);
+    if (callbacks.empty()) return;
+    // Before the first callback begins: if the program dies in it, the next run must not decide otherwise, nor may
+    // another process, which the coordinator refuses.
+    Step decision;
+    decision.branch_id = kDecision;
+    decision.op = Op::kAction;
+    decision.action = kOwnCode;
+    decision.payload = Name(succeeded ? Op::kCommit : Op::kRollback);
+    if (recorded_.count({decision.branch_id, decision.op}) == 0) Record(decision);
+  }
+void WorkflowLedger::CheckNotRefused() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    CheckRefused();
+  }
+void WorkflowLedger::CheckDecision(bool succeeded, const std::set<std::string>& callbacks) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    CheckRefused();
+    const Op wrong = succeeded ? Op::kRollback : Op::kCommit;
+    for (const auto& entry : recorded_) {
+      const Step& step = entry.second;
+      if (step.branch_id == kDecision) {
+        if (step.payload == Name(wrong)) RefuseDecision(step, succeeded);
+        continue;
+      }
+      const bool callback = step.op == Op::kRollback || step.op == Op::kCommit;
+      const bool action = step.op == Op::kAction || step.op == Op::kBusiness;
+      if (action && done_.count({step.branch_id, Op::kAction}) == 0) {
+        Refuse(Named(step) + " is recorded, and this run ended without it");
+      } else if (step.op == wrong) {
+        RefuseDecision(step, succeeded);
+      } else if (callback && callbacks.count(step.branch_id) == 0) {
+        Refuse(Named(step) + " is recorded, and this run has registered none");
+      }
+    }
+  }
+void WorkflowLedger::RefuseDecision(const Step& step, bool succeeded) {
+    Refuse(Named(step) + " is recorded, so it was decided to " +
+           (succeeded ? "roll back" : "commit") + ", and this run " +
+           (succeeded ? "succeeded" : "failed"));
+  }
+auto WorkflowLedger::Before(const Step& step) -> std::optional<std::string> {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    CheckRefused();
+    const Key key{step.branch_id, step.op};
+    if (done_.count(key) > 0) {
+      throw LogicError("branch " + step.branch_id + " has such a step already; take a NewBranch()");
+    }
+    auto found = recorded_.find(key);
+    if (found == recorded_.end() && step.op == Op::kAction) {
+      found = recorded_.find({step.branch_id, Op::kBusiness});
+    }
+    if (found == recorded_.end()) {
+      if (step.op != Op::kAction) return std::nullopt;
+      if (!doomed_.empty()) throw BeyondLimit(doomed_);
+      CheckUndecided(step);
+      return std::nullopt;
+    }
+    const Step& old = found->second;
+    const bool same = SameCall(old.action, step.action) && old.topic == step.topic;
+    if (!old.action.empty() && !same) {
+      Refuse(Named(step) + " was recorded as " + What(old) + " and is " + What(step) + " now");
+    }
+    done_.insert(key);
+    if (old.op == Op::kBusiness) throw BeyondLimit(doomed_ = old.payload);
+    if (old.failed) throw FailureError(old.payload);
+    return old.payload;
+  }
+void WorkflowLedger::CheckUndecided(const Step& step) {
+    for (const auto& entry : recorded_) {
+      const Op op = entry.first.second;
+      if (op != Op::kRollback && op != Op::kCommit && entry.first.first != kDecision) continue;
+      Refuse(Named(entry.second) +
+             " is recorded, so all steps were done before, and this run has " + Named(step) +
+             " as well, " + What(step));
+    }
+  }
+std::string WorkflowLedger::Unkept(const Step& step) {
+    if (step.op != Op::kAction) return {};  // a callback, which has no result
+    const std::string done = "gid '" + gid_ + "': branch " + step.branch_id +
+                             " was done, but its answer cannot be kept: ";
+    if (step.payload.size() > kMaxPayloadBytes) {
+      return done + "it has " + std::to_string(step.payload.size()) + " bytes; the limit is " +
+             std::to_string(kMaxPayloadBytes);
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    answers_bytes_ += step.payload.size();
+    if (answers_bytes_ <= kMaxAnswersBytes) return {};
+    return done + "with those before it has " + std::to_string(answers_bytes_) +
+           " bytes; the limit is " + std::to_string(kMaxAnswersBytes);
+  }
+void WorkflowLedger::Record(const Step& step) {
+    endpoint_->RegisterBranch(gid_, TransType::kWorkflow, step);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    done_.insert({step.branch_id, step.op == Op::kBusiness ? Op::kAction : step.op});
+  }
+void WorkflowLedger::Refuse(const std::string& why) {
+    refused_ = "gid '" + gid_ + "' does not go on: " + why +
+               ". Nothing more is done or undone. Run the code that recorded it, or ForceStop it; "
+               "new code of a workflow "
+               "gets a new name";
+    throw LogicError(refused_);
+  }
+void WorkflowLedger::CheckRefused() const {
+    if (!refused_.empty()) throw LogicError(refused_);
+  }
+std::string WorkflowLedger::Named(const Step& step) {
+    if (step.branch_id == kDecision) return "the decision to " + step.payload;
+    return "the " + std::string(Name(step.op)) + " of branch " + step.branch_id;
+  }
+std::string WorkflowLedger::What(const Step& step) {
+    const std::string what = step.action == kOwnCode  ? "own code"
+                             : step.action == kNoCall ? "no call"
+                                                      : "a call of " + Truncated(step.action, 200);
+    return step.topic.empty() ? what : what + " named '" + step.topic + "'";
+  }
+}}
+
+
+// ---- dtm/client/workflow_run.hpp ---------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Workflow::Workflow(Endpoint& endpoint, std::string gid, const WorkflowState& state) : endpoint_(&endpoint),
+        gid_(std::move(gid)),
+        options_(state.options),
+        ledger_(endpoint, gid_, state) {}
+auto Workflow::Gid() const -> const std::string& { return gid_; }
+std::string Workflow::CallUrl(const std::string& branch_id, Op op, const std::string& url,
+                      const std::string& payload) const {
+    if (url.empty()) return {};
+    InitiatorCall call;
+    call.info = {gid_, TransType::kWorkflow, branch_id, op, {}};
+    call.url = url;
+    call.payload = payload;
+    call.options = options_;
+    const std::string who = "gid '" + gid_ + "': branch " + branch_id;
+    const Result answer = endpoint_->CallBranch(call);
+    if (answer.done)
+      throw NotKept{who + " was done, but its answer cannot be kept: " + answer.text};
+    return BodyOf(answer, who);
+  }
+void Workflow::Keep(std::vector<Undo>& list, Step step, Callback callback) {
+    if (deciding_) throw LogicError("a callback of a workflow registers no callbacks");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const Undo& other : list) {
+      if (other.step.branch_id != step.branch_id) continue;
+      throw LogicError("branch " + step.branch_id +
+                       " has such a callback already; take a NewBranch()");
+    }
+    list.push_back({std::move(step), std::move(callback)});
+  }
+void Workflow::ForgetRollbackOf(const std::string& branch_id) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto undo = rollbacks_.begin(); undo != rollbacks_.end(); ++undo) {
+      if (undo->step.branch_id != branch_id) continue;
+      rollbacks_.erase(undo);
+      return;
+    }
+  }
+void Workflow::RunCallbacks(bool succeeded) {
+    deciding_ = true;
+    const std::vector<Undo>& list = succeeded ? commits_ : rollbacks_;
+    std::set<std::string> branches;
+    for (const Undo& undo : list) branches.insert(undo.step.branch_id);
+    ledger_.Decide(succeeded, branches);
+    for (auto undo = list.rbegin(); undo != list.rend(); ++undo) {
+      (void)ledger_.Take(undo->step, [&] {
+        try {
+          undo->callback();
+        } catch (const FailureError& error) {
+          throw Error("gid '" + gid_ + "': a callback of branch " + undo->step.branch_id +
+                      " must not fail: " + error.what());
+        }
+        return std::string();
+      });
+    }
+  }
+WorkflowBranch::WorkflowBranch(Workflow& workflow, std::string id, std::string name) : workflow_(&workflow), id_(std::move(id)), name_(std::move(name)) {}
+auto WorkflowBranch::Id() const -> const std::string& { return id_; }
+auto WorkflowBranch::StepOf(Op op, std::string what) const -> Step {
+    Step step;
+    step.branch_id = id_;
+    step.op = op;
+    step.action = std::move(what);
+    step.topic = name_;
+    return step;
+  }
+std::string WorkflowBranch::Where() const { return "gid '" + workflow_->gid_ + "': branch " + id_; }
+std::string WorkflowBranch::RunStep(const std::string& what, const std::function<std::string()>& work) {
+    try {
+      return workflow_->ledger_.Take(StepOf(Op::kAction, what), work);
+    } catch (const BeyondLimit&) {  // it may have been done
+      throw;
+    } catch (const FailureError&) {
+      workflow_->ForgetRollbackOf(id_);
+      throw;
+    }
+  }
+auto WorkflowBranch::Keep(Op op, std::string what, Workflow::Callback callback) -> WorkflowBranch& {
+    workflow_->Keep(op == Op::kCommit ? workflow_->commits_ : workflow_->rollbacks_,
+                    StepOf(op, std::move(what)), std::move(callback));
+    return *this;
+  }
+auto Workflow::NewBranch(std::string name) -> WorkflowBranch {
+  if (deciding_) throw LogicError("a callback of a workflow has no branches of its own");
+  if (name.size() > kMaxGidBytes || !IsUtf8(name)) {
+    throw LogicError("gid '" + gid_ + "': the name of a branch is UTF-8 of at most " +
+                     std::to_string(kMaxGidBytes) + " bytes");
+  }
+  if (branches_ == kMaxWorkflowBranches) {
+    ledger_.Doom("gid '" + gid_ + "': a workflow has at most " +
+                 std::to_string(kMaxWorkflowBranches) + " branches");
+  }
+  return WorkflowBranch(*this, NumberOf(branches_++), std::move(name));
+}
+}}
+
+
+// ---- dtm/client/xa.hpp -------------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Xa::Xa(Endpoint& endpoint, std::string gid, TransOptions options) : GlobalTransaction(endpoint, std::move(gid), std::move(options)) {}
+}}
+
+
+// ---- dtm/base/os.hpp ---------------------------------------------------------------------------
+
+#include <cerrno>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+namespace dtm { inline namespace v1 { namespace os {
+auto SinceBoot() -> Duration {
+  timespec now{};
+#ifdef CLOCK_BOOTTIME
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+#else
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+#endif
+  return std::chrono::seconds(now.tv_sec) + std::chrono::microseconds(now.tv_nsec / 1000);
+}
+void FillRandom(void* bytes, std::size_t size) {
+  if (::getentropy(bytes, size) != 0) {
+    throw Error("the operating system gives no random bytes: " +
+                std::generic_category().message(errno));
+  }
+}
+std::string LastErrorText() { return std::generic_category().message(errno); }
+std::string FullPath(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const bool bare = slash == std::string::npos;
+  const std::string folder = bare ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  const std::unique_ptr<char, void (*)(void*)> full(::realpath(folder.c_str(), nullptr), ::free);
+  if (!full || path.empty()) return path;
+  const std::string name = bare ? path : path.substr(slash + 1);
+  return (slash == 0 || full.get() == std::string("/") ? "" : full.get()) + ("/" + name);
+}
+bool FileStamp::SameFile(const std::optional<FileStamp>& other) const {
+    return other && device == other->device && number == other->number;
+  }
+bool FileStamp::SameContent(const FileStamp& other) const {
+    return bytes == other.bytes && seconds == other.seconds && nanoseconds == other.nanoseconds;
+  }
+auto StampOf(const std::string& path) -> std::optional<FileStamp> {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) return std::nullopt;
+  return FileStamp{info.st_dev, info.st_ino, info.st_size, info.st_mtim.tv_sec,
+                   info.st_mtim.tv_nsec};
+}
+void EnsurePrivateFile(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) == 0) {
+    if (!S_ISREG(info.st_mode)) {
+      throw StoreError("the store file '" + path +
+                       "' is a link or no plain file, which is refused");
+    }
+    if (::access(path.c_str(), R_OK | W_OK) == 0) return;
+    throw StoreError("the store file '" + path + "' cannot be opened for writing: " +
+                     LastErrorText() + "; make it and its folder writable for this user");
+  }
+  const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (file < 0) {
+    throw StoreError("the store file '" + path + "' cannot be created: " + LastErrorText() +
+                     "; give a file in a folder this user may write to");
+  }
+  ::close(file);
+}
+auto Forking::Generation() -> unsigned { return Get().generation.load(std::memory_order_relaxed); }
+void Forking::CloseInChildren(int file, const std::string& name) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    try {
+      state.files[file] = name;
+    } catch (...) {
+      state.files.erase(file);
+      ::close(file);
+      throw;
+    }
+  }
+void Forking::Forget(int file) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    state.files.erase(file);
+  }
+void Forking::Close(int file) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    if (state.files.erase(file) > 0) ::close(file);
+  }
+bool Forking::Inherited(const std::string& name) {
+    State& state = Get();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    for (const auto& [file, its_name] : state.inherited) {
+      if (its_name == name) return true;
+    }
+    return false;
+  }
+Forking::State::State() { ::pthread_atfork(&BeforeFork, &AfterFork, &InChild); }
+auto Forking::Get() -> State& {
+    static State* const state =
+        new State;  // never freed: objects that close files may be destroyed later
+    return *state;
+  }
+void Forking::BeforeFork() { Get().mutex.lock(); }
+void Forking::AfterFork() { Get().mutex.unlock(); }
+void Forking::InChild() {
+    State& state = Get();
+    for (const auto& [file, name] : state.files) ::close(file);
+    state.inherited.merge(state.files);
+    ++state.generation;
+    state.mutex.unlock();
+  }
+EventFd::EventFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (fd_ < 0) throw Error("no eventfd can be had: " + LastErrorText() + "; see ulimit -n");
+  }
+EventFd::~EventFd() { ::close(fd_); }
+int EventFd::Get() const { return fd_; }
+void EventFd::Signal() const {
+    const std::uint64_t one = 1;
+    (void)!::write(fd_, &one, sizeof one);  // it fails if it is readable anyway
+  }
+void EventFd::Clear() const {
+    std::uint64_t count = 0;
+    (void)!::read(fd_, &count, sizeof count);  // it fails if it was not readable
+  }
+FileLock::FileLock(const std::string& path) : path_(path), file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) {
+    if (file_ < 0) {
+      throw StoreError("the lock file '" + path + "' cannot be opened: " + LastErrorText() +
+                       "; the folder of the store must exist and be writable");
+    }
+    if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+      const bool taken = errno == EWOULDBLOCK;
+      const std::string why = LastErrorText();
+      ::close(file_);
+      throw StoreError(
+          taken ? "another coordinator, in this process or another, uses this store: it holds the "
+                  "lock file '" +
+                      path + "'; stop it first, or give this one a store of its own"
+                : "the lock file '" + path + "' cannot be locked: " + why);
+    }
+    Forking::CloseInChildren(file_, path_);
+    const bool inherited = Forking::Inherited(path_);
+    if (!inherited && AtItsPath()) return;
+    Forking::Close(file_);
+    if (inherited) {
+      throw StoreError("the store of the lock file '" + path +
+                       "' was open when this process was forked, and cannot be opened in it any "
+                       "more; fork before it "
+                       "is opened, or open it in a program that is started by exec");
+    }
+    throw StoreError("the lock file '" + path + "' was replaced at this moment; try again");
+  }
+FileLock::~FileLock() {
+    if (generation_ == Forking::Generation()) ::flock(file_, LOCK_UN);
+    Forking::Close(file_);
+  }
+bool FileLock::AtItsPath() const {
+    struct stat mine {};
+    if (::fstat(file_, &mine) != 0) return false;
+    const std::optional<FileStamp> there = StampOf(path_);
+    return there && there->device == mine.st_dev && there->number == mine.st_ino;
+  }
+bool FileLock::Removed() const {
+    struct stat mine {};
+    return ::fstat(file_, &mine) != 0 || mine.st_nlink == 0;
+  }
+}}}
+
+
+// ---- dtm/coordinator/parts/branch_caller.hpp ---------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto BranchCall::Url() const -> const std::string& { return UrlOf(*definition, row); }
+auto BranchCall::Payload() const -> const std::string& { return PayloadOf(*definition, row); }
+auto BranchCall::Info() const -> BranchInfo { return InfoOf(*definition, row); }
+auto ToBranchCall(const InitiatorCall& direct, const std::string& coordinator,
+                               Duration default_timeout) -> BranchCall {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = direct.info.gid;
+  definition->type = direct.info.trans_type;
+  definition->options = direct.options;
+  Step step;
+  step.action = direct.url;
+  if (direct.tell_coordinator && !coordinator.empty()) {
+    step.action = WithQuery(step.action, "dtm", coordinator);
+  }
+  if (!direct.phase2_url.empty()) {
+    step.action = WithQuery(step.action, "phase2_url", direct.phase2_url);
+  }
+  step.payload = direct.payload;
+  step.branch_id = direct.info.branch_id;
+  step.op = direct.info.op;
+  definition->steps.push_back(std::move(step));
+  BranchCall call;
+  call.row = HasQueryRow(definition->type) ? DeliveryOf(0) : ActionOf(0);
+  const auto timeout = (std::min)(direct.options.request_timeout, kMaxOptionSeconds);
+  call.timeout = timeout.count() > 0 ? Duration(timeout) : default_timeout;
+  call.keep_body = true;
+  call.definition = std::move(definition);
+  return call;
+}
+BranchResults::~BranchResults() = default;
+void BranchResults::BeginBurst() {}
+void BranchResults::EndBurst() {}
+BranchCaller::~BranchCaller() = default;
+auto BranchCaller::Load() -> CallLoad { return {}; }
+}}
+
+
+// ---- dtm/coordinator/functions/branch_function.hpp ---------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Caller::Caller(const BranchCall& call) : call_(&call) {}
+Caller::Caller(const BranchInfo& info) : info_(&info) {}
+auto Caller::Info() const -> BranchInfo { return call_ != nullptr ? call_->Info() : *info_; }
+std::string NameTaken(const std::string& name) {
+  return "a branch function named '" + name +
+         "' is registered already; give each function a name of its own";
+}
+auto NotRegistered(const BranchCall& call) -> Result {
+  return Result::NoHandler(IfThereIsMemory([&] {
+    return "waiting for handler \"" + call.Url().substr(kLocalPrefixSize) +
+           "\": this program has not registered it";
+  }));
+}
+}}
+
+
+// ---- dtm/coordinator/parts/clock.hpp -----------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Clock::~Clock() = default;
+SystemClock::SystemClock() : start_(std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now())),
+        since_boot_(os::SinceBoot()) {}
+auto SystemClock::Now() -> Time { return start_ + (os::SinceBoot() - since_boot_); }
+void SystemClock::Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+            Time until) {
+    const Time now = Now();
+    if (until <= now) return;
+    // The wait does not count the time that the machine sleeps, so look at the clock now and then.
+    condition.wait_for(lock, (std::min)(until - now, Duration(std::chrono::seconds(5))));
+  }
+}}
+
+
+// ---- dtm/coordinator/parts/answers.hpp ---------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Promise::Promise(Promise&& other) noexcept : callback_(std::move(other.callback_)), binds_(std::exchange(other.binds_, false)) {
+    if (other.callback_) other.callback_ = nullptr;  // most libraries have done so
+  }
+auto Promise::operator=(Promise&& other) noexcept -> Promise& {
+    if (binds_) Keep({{}, InDoubt()});
+    callback_ = std::move(other.callback_);
+    binds_ = std::exchange(other.binds_, false);
+    return *this;
+  }
+auto Promise::operator=(AnswerCallback callback) -> Promise& {
+    callback_.swap(callback);
+    return *this;
+  }
+Promise::~Promise() {
+    if (binds_) Keep({{}, InDoubt()});
+  }
+bool Promise::Open() const { return callback_ != nullptr; }
+void Promise::Bind() { binds_ = Open(); }
+void Promise::Keep(const Answer& answer) noexcept {
+    if (!callback_) return;
+    const AnswerCallback callback = std::exchange(callback_, nullptr);
+    binds_ = false;
+    try {
+      callback(answer);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
+  }
+auto Promise::InDoubt() -> const std::exception_ptr& {
+    static const std::exception_ptr in_doubt = std::make_exception_ptr(
+        InDoubtError("no memory was left for the answer, so what was asked for may or may not be "
+                     "done; ask for it again"));
+    return in_doubt;
+  }
+void Waiter::Give(TransResult result) {
+    Answer answer;
+    if (failure_is_error && result.Failed()) {
+      answer.error = std::make_exception_ptr(FailureError(RolledBack(result)));
+    }
+    answer.result = std::move(result);
+    promise.Keep(answer);
+  }
+void Waiter::Refuse(const std::exception_ptr& error) { promise.Keep({{}, error}); }
+void Answers::Fulfil(std::promise<Answer>& promise, const Answer& answer) {
+    Answer copy;
+    try {
+      copy = answer;
+    } catch (const std::bad_alloc&) {
+      return promise.set_exception(Promise::InDoubt());
+    }
+    promise.set_value(std::move(copy));
+  }
+auto Answers::Rejected(const std::string& why) -> std::exception_ptr {
+    return Made<RejectedError>([&] { return why; });
+  }
+}}
+
+
+// ---- dtm/core/journal.hpp ----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto Name(JournalKind kind) -> const char* {
+  switch (kind) {
+    case JournalKind::kPrepared: return "prepared";
+    case JournalKind::kSubmitted: return "submitted";
+    case JournalKind::kRegistered: return "registered";
+    case JournalKind::kStarted: return "started";
+    case JournalKind::kSuccess: return "success";
+    case JournalKind::kFailure: return "failure";
+    case JournalKind::kOngoing: return "ongoing";
+    case JournalKind::kError: return "error";
+    case JournalKind::kNotSent: return "not sent";
+    case JournalKind::kRollback: return "rollback";
+    case JournalKind::kStuck: return "stuck";
+    case JournalKind::kSucceeded: return "succeeded";
+    case JournalKind::kFailed: return "failed";
+    case JournalKind::kCancel: return "cancel";
+    case JournalKind::kForceStop: return "force stop";
+    case JournalKind::kRetryNow: return "retry now";
+    case JournalKind::kFinish: return "finish";
+    case JournalKind::kTakenUp: return "taken up";
+    case JournalKind::kGap: return "gap";
+  }
+  return "unknown";
+}
+bool operator==(const JournalEntry& a, const JournalEntry& b) {
+  return a.time == b.time && a.row == b.row && a.op == b.op && a.kind == b.kind && a.text == b.text;
+}
+bool IsAttempt(JournalKind kind) {
+  return kind >= JournalKind::kRegistered && kind <= JournalKind::kNotSent;
+}
+void FoldJournal(std::vector<JournalEntry>& entries) {
+  if (entries.size() <= kMaxJournalEntries) return;
+  const std::size_t last = entries.size() - kLastEntries;
+  std::size_t kept = kFirstEntries;
+  std::size_t decisions = 0;
+  for (std::size_t i = kFirstEntries; i < entries.size(); ++i) {
+    JournalEntry& entry = entries[i];
+    const bool gap = entry.kind == JournalKind::kGap;
+    const bool decision = !gap && !IsAttempt(entry.kind);
+    if (i >= last || (decision && ++decisions <= kDecisionsBetween)) {
+      if (i != kept) entries[kept] = std::move(entry);
+      ++kept;
+      continue;
+    }
+    const std::size_t count = gap ? entry.row : 1;
+    const Time time = entry.time;
+    JournalEntry& before = entries[kept - 1];
+    if (before.kind == JournalKind::kGap) {
+      before.row = before.row == 0 || count == 0 ? 0 : before.row + count;
+      before.time = time;
+    } else {
+      entries[kept++] = {time, count, {}, JournalKind::kGap, {}};
+    }
+  }
+  entries.resize(kept);
+}
+}}
+
+
+// ---- dtm/store/store.hpp -----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto KeptOf(const Transaction& transaction) -> KeptGid {
+  const Definition& definition = *transaction.definition;
+  if (transaction.unreadable)
+    return {definition.gid, {}, transaction.status, transaction.finished, 0};
+  return {definition.gid, definition.type, transaction.status, transaction.finished,
+          definition.prepared_first ? 0 : ContentHash(definition)};
+}
+auto RecordOf(const KeptGid& kept) -> Transaction {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = kept.gid;
+  Transaction transaction;
+  if (kept.type == TransType{}) {
+    transaction.unreadable = true;
+    transaction.last_error = "its record was damaged, and has expired";
+  } else {
+    definition->type = kept.type;
+  }
+  transaction.definition = std::move(definition);
+  transaction.status = kept.status;
+  transaction.created = transaction.finished = kept.finished;
+  if (kept.status == Status::kFailed)
+    transaction.reason = "its record has expired, and the reason with it";
+  transaction.expired = true;
+  transaction.content = kept.content;
+  transaction.version = 1;
+  return transaction;
+}
+NotAllExpired::NotAllExpired(const std::string& text, std::int64_t next_id) : StoreError(text), next(next_id) {}
+Store::~Store() = default;
+}}
+
+
+// ---- dtm/coordinator/state/inbox.hpp -----------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+bool Mail::Empty() const {
+    return submissions.empty() && results.empty() && commands.empty() && works.empty();
+  }
+void Mail::Clear() {
+    submissions.clear();
+    results.clear();
+    commands.clear();
+    works.clear();
+    ended.clear();
+  }
+Inbox::Inbox(std::size_t max_submissions, std::size_t max_bytes, std::function<void()> on_wake) : max_submissions_(max_submissions), max_bytes_(max_bytes), on_wake_(std::move(on_wake)) {
+    (void)Promise::InDoubt();  // made now, while there is memory
+  }
+bool Inbox::Push(Submission submission) {
+    submission.bytes = BytesOf(*submission.definition);
+    std::shared_ptr<const Definition> ended[2];  // one for the one that came, and one to catch up
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (closed_ || mail_.submissions.size() >= max_submissions_) return false;
+    const std::size_t before = bytes_.load(std::memory_order_relaxed);
+    if (before > 0 && submission.bytes > max_bytes_ - (std::min)(before, max_bytes_)) return false;
+    const std::size_t bytes = submission.bytes;
+    mail_.submissions.push_back(std::move(submission));
+    mail_.submissions.back().waiter.promise.Bind();
+    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    arrived_bytes_ += bytes;
+    for (auto& definition : ended) {
+      if (mail_.ended.empty()) break;
+      definition = std::move(mail_.ended.back());
+      mail_.ended.pop_back();
+    }
+    Came(lock);
+    return true;
+  }
+bool Inbox::Push(QueuedWork work) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (closed_ || mail_.works.size() >= max_submissions_) return false;
+    mail_.works.push_back(std::move(work));
+    mail_.works.back().promise.Bind();
+    Came(lock);
+    return true;
+  }
+bool Inbox::Push(Command command) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (closed_) return false;
+    mail_.commands.push_back(std::move(command));
+    mail_.commands.back().waiter.promise.Bind();
+    Came(lock);
+    return true;
+  }
+void Inbox::Done(BranchCall call, Result result) {
+    ArrivedResult arrived{std::move(call), std::move(result)};
+    while (!Keep(arrived)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+void Inbox::BeginBurst() {
+    std::thread::id nobody;
+    burst_of_.compare_exchange_strong(nobody, std::this_thread::get_id());
+  }
+void Inbox::EndBurst() {
+    if (!InBurst()) return;
+    burst_of_ = std::thread::id();
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (!mail_.Empty()) Arrived(lock);
+  }
+void Inbox::Take(Mail& mail) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::swap(mail, mail_);
+    taken_bytes_ += std::exchange(arrived_bytes_, 0);
+  }
+void Inbox::DoneWithTaken() {
+    bytes_.fetch_sub(std::exchange(taken_bytes_, 0), std::memory_order_relaxed);
+  }
+bool Inbox::FallAsleep(Time until) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!mail_.Empty()) return false;
+    asleep_until_ = until;
+    return true;
+  }
+void Inbox::WokeUp() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    asleep_until_ = kAwake;
+  }
+void Inbox::WakeBefore(Time time) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (time < asleep_until_) Arrived(lock);
+  }
+bool Inbox::Empty() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return mail_.Empty();
+  }
+void Inbox::Interrupt() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (waiting_ > 0) arrived_.notify_all();
+  }
+void Inbox::Close() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    closed_ = true;
+  }
+bool Inbox::Closed() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return closed_;
+  }
+bool Inbox::Keep(ArrivedResult& arrived) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    try {
+      mail_.results.push_back(std::move(arrived));  // which moves nothing if it throws
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    Came(lock);
+    return true;
+  }
+bool Inbox::InBurst() const { return burst_of_ == std::this_thread::get_id(); }
+void Inbox::Came(std::unique_lock<std::mutex>& lock) {
+    if (!InBurst()) Arrived(lock);
+  }
+void Inbox::Arrived(std::unique_lock<std::mutex>& lock) {
+    if (waiting_ > 0) arrived_.notify_all();
+    const bool wake = std::exchange(asleep_until_, kAwake) != kAwake;
+    lock.unlock();
+    if (!wake || !on_wake_) return;
+    try {
+      on_wake_();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
+  }
+}}
+
+
+// ---- dtm/coordinator/parts/options.hpp ---------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+void LogToStderr(LogLevel level, const std::string& text) {
+  const char* name = level == LogLevel::kError     ? "error"
+                     : level == LogLevel::kWarning ? "warning"
+                                                   : "info";
+  std::fprintf(stderr, "dtm %s: %s\n", name, text.c_str());
+}
+void LogTo(const Options& options, LogLevel level, const std::string& text) {
+  try {
+    if (options.log) options.log(level, text);
+  } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+  }
+}
+void LogFailure(const Options& options, const char* what) noexcept {
+  const std::string thrown = WhatWasThrown();
+  try {
+    LogTo(options, LogLevel::kError, what + thrown);
+  } catch (...) {  // out of memory
+    LogTo(options, LogLevel::kError, thrown);
+  }
+}
+auto CheckedOptions(const Options& options) -> const Options& {
+  option_range::Check(option_range::kRetryInterval, options.retry_interval);
+  option_range::Check(option_range::kRequestTimeout, options.request_timeout);
+  option_range::Check(option_range::kTimeoutToFail, options.timeout_to_fail);
+  option_range::Check(option_range::kKeepFinished, options.keep_finished);
+  option_range::Check(option_range::kKeepGids, options.keep_gids);
+  option_range::Check(option_range::kMaxInMemory, options.max_in_memory);
+  option_range::Check(option_range::kMaxMemoryBytes, options.max_memory_bytes);
+  option_range::Check(option_range::kMaxWaitingSubmissions, options.max_waiting_submissions);
+  option_range::Check(option_range::kMaxFunctionThreads, options.max_function_threads);
+  option_range::Check(option_range::kMaxThreadsPerFunction, options.max_threads_per_function);
+  option_range::CheckUrl("server_url", options.server_url);
+  return options;
+}
+std::size_t ActiveBytes(const Options& options) {
+  return (std::max)(options.max_memory_bytes / 2, std::size_t{1});
+}
+std::size_t InboxBytes(const Options& options) { return options.max_memory_bytes / 8; }
+std::size_t MostEnded(const Options& options) {
+  return (std::min)(std::size_t{4096}, options.max_memory_bytes / (16 * kSmallBytes));
+}
+std::size_t CacheBytes(const Options& options) {
+  return (std::min)(options.max_memory_bytes / 4, std::size_t{64} << 20);
+}
+}}
+
+
+// ---- dtm/coordinator/parts/metrics.hpp ---------------------------------------------------------
+
+#include <tuple>
+namespace dtm { inline namespace v1 {
+void Histogram::Add(Duration time) {
+    const double seconds = static_cast<double>(time.count()) / 1e6;
+    const auto bound = std::lower_bound(bounds->begin(), bounds->end(), seconds);
+    ++counts[static_cast<std::size_t>(bound - bounds->begin())];
+    sum += seconds;
+  }
+bool Metrics::Branch::operator<(const Branch& other) const {
+      return std::tie(type, branch_id, op, ok) <
+             std::tie(other.type, other.branch_id, other.op, other.ok);
+    }
+void Metrics::Committed(Duration took) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    snapshot_.commits.Add(took);
+  }
+void Metrics::Ended(const Transaction& transaction) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const TransType type = transaction.definition->type;
+    ++snapshot_.ended[{type, transaction.status}];
+    snapshot_.durations[type].Add(transaction.finished - transaction.created);
+  }
+void Metrics::Answered(const Definition& definition, std::size_t row, const Result& result) {
+    const bool ok = result.kind == Result::Kind::kSuccess;
+    const std::size_t slot = 2 * row + (ok ? 1 : 0);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<std::uint64_t>& counts = answers_[static_cast<std::size_t>(definition.type)];
+    if (slot >= kMaxSlots) return;  // so many names of series would help nobody
+    if (counts.size() <= slot) counts.resize(slot + 1);
+    ++counts[slot];
+  }
+auto Metrics::Get() const -> Snapshot {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Snapshot snapshot = snapshot_;
+    for (std::size_t type = 0; type < answers_.size(); ++type) {
+      for (std::size_t slot = 0; slot < answers_[type].size(); ++slot) {
+        if (answers_[type][slot] == 0) continue;
+        const std::size_t row = slot / 2;
+        snapshot.branches[KeyOf(static_cast<TransType>(type), row, slot % 2 == 1)] =
+            answers_[type][slot];
+      }
+    }
+    return snapshot;
+  }
+auto Metrics::KeyOf(TransType type, std::size_t row, bool ok) -> Branch {
+    const bool query = HasQueryRow(type) && row == kQueryRow;
+    return {type, query ? "00" : NumberOf(StepOf(type, row)), OpOf(type, row), ok};
+  }
+}}
+
+
+// ---- dtm/core/in_words.hpp ---------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+std::string BranchInWords(const Definition& definition, std::size_t row) {
+  return "branch " + BranchIdOf(definition, row) + " " + Name(OpOf(definition, row)) + " " +
+         ShownUrl(UrlOf(definition, row));
+}
+std::string ReasonFrom(const Transaction& transaction) {
+  const std::size_t from = transaction.reason_from;
+  if (from == 0 || from > RowCount(*transaction.definition)) return {};
+  return BranchInWords(*transaction.definition, from - 1);
+}
+auto ResultOf(const Transaction& transaction) -> TransResult {
+  return {transaction.definition->gid, transaction.status, transaction.reason,
+          ReasonFrom(transaction), transaction.last_error};
+}
+}}
+
+
+// ---- dtm/coordinator/parts/gauges.hpp ----------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+void MeasureBacklog(Gauges& gauges, Store& store, Time now) {
+  try {
+    gauges.backlog = store.CountUnfinished(now);
+    if (gauges.backlog->oldest < now) gauges.oldest_age = now - gauges.backlog->oldest;
+  } catch (const StoreError&) {  // NOLINT(bugprone-empty-catch)
+  }
+}
+}}
+
+
+// ---- dtm/core/gid.hpp --------------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+std::string GidGenerator::Make(Time now) {
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
+    // A forked child has the same stock as its parent: it asks for one of its own.
+    const unsigned generation = os::Forking::Generation();
+    if (std::exchange(generation_, generation) != generation) used_ = kStock;
+    const std::uint64_t first = Random();
+    std::string gid(22, kAlphabet[0]);
+    Put((static_cast<std::uint64_t>(ms.count()) << 10 & kTimeMask) | (first & 0x3FF), 10, &gid[0]);
+    Put(Random() % kPow57To10, 10, &gid[10]);
+    Put(first >> 10, 2, &gid[20]);
+    return gid;
+  }
+void GidGenerator::Put(std::uint64_t value, int digits, char* to) {
+    for (int i = digits - 1; i >= 0; --i, value /= 57) to[i] = kAlphabet[value % 57];
+  }
+auto GidGenerator::Random() -> std::uint64_t {
+    if (used_ == kStock) {
+      os::FillRandom(random_, sizeof random_);
+      used_ = 0;
+    }
+    return random_[used_++];
+  }
+}}
+
+
+// ---- dtm/coordinator/operations.hpp ------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto Operations::Await(callable::Ref<void(AnswerCallback)> ask) const -> TransResult {
+    return Checked().WaitFor(ask);
+  }
+void Operations::BeginBurst() { Checked().inbox.BeginBurst(); }
+void Operations::EndBurst() { Checked().inbox.EndBurst(); }
+std::string Operations::NewGid() {
+    const Time now = Checked().clock->Now();
+    const std::lock_guard<std::mutex> lock(gid_mutex_);
+    return gids_.Make(now);
+  }
+void Operations::SubmitAsync(Definition definition, AnswerCallback callback) {
+    CheckSubmittable(definition);
+    Waiter waiter;
+    waiter.failure_is_error = true;
+    waiter.promise = std::move(callback);
+    if (definition.options.wait_result) {
+      waiter.when = AnswerWhen::kSettled;
+      waiter.deadline = TimeIn(kLongestWaitResult);
+    }
+    Enqueue(std::move(definition), std::move(waiter), false);
+  }
+void Operations::SubmitAndWaitAsync(Definition definition, Duration timeout, AnswerCallback callback) {
+    CheckSubmittable(definition);
+    Waiter waiter;
+    waiter.when = AnswerWhen::kFinished;
+    waiter.deadline = TimeIn(timeout);
+    waiter.promise = std::move(callback);
+    Enqueue(std::move(definition), std::move(waiter), false);
+  }
+void Operations::PrepareAsync(Definition definition, AnswerCallback callback) {
+    Waiter waiter;
+    waiter.promise = std::move(callback);
+    Enqueue(std::move(definition), std::move(waiter), true);
+  }
+void Operations::PrepareWorkflowAsync(Definition definition, const ValueCallback<Transaction>& callback) {
+    if (const std::optional<Transaction> stored = StoredWorkflow(definition)) {
+      return callback(*stored, nullptr);
+    }
+    const auto asked = std::make_shared<const Definition>(definition);
+    PrepareAsync(std::move(definition), [this, asked, callback](const Answer& reply) {
+      std::optional<Transaction> stored;
+      std::exception_ptr error = reply.error;
+      try {
+        if (!error) stored = StoredWorkflow(*asked);
+        if (!error && !stored) {
+          throw StoreError("gid '" + asked->gid + "' was removed at this moment; try again");
+        }
+      } catch (...) {
+        error = std::current_exception();
+      }
+      if (!stored) stored.emplace();
+      callback(*stored, error);
+    });
+  }
+void Operations::RegisterBranchAsync(const std::string& gid, TransType type, Step step,
+                           AnswerCallback callback) {
+    Refuse(RegistrationProblem(gid, type, step));
+    Command command = About(gid, Command::Kind::kAddBranch);
+    command.type = type;
+    command.step = std::move(step);
+    Push(std::move(command), std::move(callback));
+  }
+void Operations::FinishWorkflowAsync(const std::string& gid, Status status, const std::string& reason,
+                           const std::string& result, AnswerCallback callback) {
+    CheckEnd(status);
+    Command command = About(gid, Command::Kind::kFinish);
+    command.type = TransType::kWorkflow;
+    command.status = status;
+    command.reason = reason;
+    command.data = result;
+    Push(std::move(command), std::move(callback));
+  }
+void Operations::AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
+                  AnswerCallback callback) {
+    Command command = About(gid, Command::Kind::kCancel);
+    command.type = type;
+    command.reason = reason;
+    Push(std::move(command), std::move(callback));
+  }
+void Operations::ForceStopAsync(const std::string& gid, AnswerCallback callback) {
+    Push(About(gid, Command::Kind::kForceStop), std::move(callback));
+  }
+void Operations::RetryNowAsync(const std::string& gid, AnswerCallback callback) {
+    Push(About(gid, Command::Kind::kRetryNow), std::move(callback));
+  }
+void Operations::WaitAsync(const std::string& gid, Duration timeout, AnswerCallback callback) {
+    Command command = About(gid, Command::Kind::kWait);
+    command.waiter.when = AnswerWhen::kFinished;
+    command.waiter.deadline = TimeIn(timeout);
+    Push(std::move(command), std::move(callback));
+  }
+void Operations::ExplainAsync(const std::string& gid, ValueCallback<std::string> callback) {
+    Command command = About(gid, Command::Kind::kExplain);
+    command.explained = std::make_shared<std::string>();
+    AnswerCallback answer = AnswerWith(command.explained, std::move(callback));
+    Push(std::move(command), std::move(answer));
+  }
+void Operations::ListWaitingAsync(Duration wait, std::size_t limit,
+                        ValueCallback<std::vector<std::string>> callback) {
+    Command command = About({}, Command::Kind::kListWaiting);
+    command.after = TimeIn(wait);
+    command.limit = limit;
+    command.listed = std::make_shared<std::vector<std::string>>();
+    AnswerCallback answer = AnswerWith(command.listed, std::move(callback));
+    Push(std::move(command), std::move(answer));
+  }
+void Operations::SubscribeAsync(const std::string& topic, const std::string& url, const std::string& remark,
+                      AnswerCallback callback) {
+    Refuse(UrlProblem(url));
+    ChangeTopic(
+        topics::Problem(topic, url, remark),
+        [=](Store& store, Time now) {
+          return topics::Subscribe(store, topic, {url, remark}, now);
+        },
+        std::move(callback));
+  }
+void Operations::UnsubscribeAsync(const std::string& topic, const std::string& url, AnswerCallback callback) {
+    ChangeTopic(
+        topics::Problem(topic, url, {}),
+        [=](Store& store, Time now) { return topics::Unsubscribe(store, topic, url, now); },
+        std::move(callback));
+  }
+void Operations::DeleteTopicAsync(const std::string& topic, AnswerCallback callback) {
+    ChangeTopic(
+        {}, [=](Store& store, Time) { return topics::Delete(store, topic); }, std::move(callback));
+  }
+Operations::~Operations() = default;
+Operations::Operations(std::unique_ptr<Driver> driver) : driver_("coordinator", std::move(driver)) {}
+void Operations::StopForGood() {
+    if (driver_.Here()) Checked().StopForGood();
+  }
+auto Operations::Checked() const -> Driver& { return driver_.Get(); }
+auto Operations::About(const std::string& gid, Command::Kind kind) -> Command {
+    Command command;
+    command.kind = kind;
+    command.gid = gid;
+    return command;
+  }
+void Operations::RunWorkAsync(std::function<Result(TransactContext&)> work, ValueCallback<Result> callback) {
+    QueuedWork queued{std::move(work), std::make_shared<Result>()};
+    queued.promise = AnswerWith(queued.result, std::move(callback));
+    if (!Checked().inbox.Push(std::move(queued))) NotTaken("");
+  }
+auto Operations::TimeIn(Duration wait) const -> Time { return Later(Checked().clock->Now(), wait); }
+void Operations::Refuse(const std::string& problem) {
+    if (!problem.empty()) throw BadInput(problem);
+  }
+void Operations::CheckSubmittable(const Definition& definition) {
+    const std::string problem = SubmitProblem(definition);
+    if (!problem.empty()) throw RejectedError(problem);
+  }
+void Operations::Enqueue(Definition definition, Waiter waiter, bool prepare) {
+    Driver& driver = Checked();
+    definition.prepared_first = prepare;
+    topics::CheckAndExpand(definition, *driver.store);
+    const std::string problem = prepare ? PrepareProblem(definition) : std::string();
+    if (!problem.empty()) throw RejectedError(problem);
+    const auto shared = std::make_shared<Definition>(std::move(definition));
+    if (driver.inbox.Push(Submission{shared, std::move(waiter), prepare})) return;
+    NotTaken("gid '" + shared->gid + "' was not stored: ");
+  }
+void Operations::Push(Command command, AnswerCallback callback) {
+    command.waiter.promise = std::move(callback);
+    if (!Checked().inbox.Push(std::move(command))) throw LogicError("the coordinator was stopped");
+  }
+void Operations::NotTaken(const std::string& who) const {
+    if (Checked().inbox.Closed()) throw LogicError(who + "the coordinator was stopped");
+    const Options& options = Checked().options;
+    throw BusyError(who + "too much is waiting to be stored, " +
+                    std::to_string(options.max_waiting_submissions) + " submissions or " +
+                    std::to_string(InboxBytes(options)) +
+                    " bytes (an eighth of max_memory_bytes); submit it again later");
+  }
+auto Operations::StoredWorkflow(const Definition& asked) -> std::optional<Transaction> {
+    std::optional<Transaction> stored = Checked().store->Load(asked.gid);
+    if (!stored) return stored;
+    if (stored->unreadable) throw RejectedError("gid '" + asked.gid + "': " + stored->last_error);
+    if (stored->expired && stored->definition->type == TransType::kWorkflow) {
+      throw RejectedError(
+          "gid '" + asked.gid + "' has ended as " + Name(stored->status) +
+          " and its result is no longer kept (keep_finished); nothing was run. Use a new gid");
+    }
+    const std::string problem = engine::OtherWorkflow(*stored->definition, asked);
+    if (!problem.empty()) throw RejectedError(problem);
+    return stored;
+  }
+void Operations::ChangeTopic(const std::string& problem, const std::function<Result(Store&, Time)>& change,
+                   AnswerCallback callback) {
+    if (!problem.empty()) throw RejectedError(problem);
+    Driver& driver = Checked();
+    RunWorkAsync(
+        [&driver, change](TransactContext&) { return change(*driver.store, driver.clock->Now()); },
+        [callback = std::move(callback)](const Result& result, const std::exception_ptr& error) {
+          const bool refused = !error && result.kind != Result::Kind::kSuccess;
+          callback({{}, refused ? Answers::Rejected(result.text) : error});
+        });
+  }
+}}
+
+
+// ---- dtm/coordinator/embedded_endpoint.hpp -----------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+EmbeddedEndpoint::~EmbeddedEndpoint() { StopForGood(); }
+auto EmbeddedEndpoint::Submit(Definition definition) -> TransResult {
+    if (definition.options.wait_result) CheckMayBlock("Submit with wait_result");
+    return Await(
+        [&](AnswerCallback answer) { SubmitAsync(std::move(definition), std::move(answer)); });
+  }
+auto EmbeddedEndpoint::SubmitAndWait(Definition definition, Duration timeout) -> TransResult {
+    CheckMayBlock("SubmitAndWait");
+    return Await([&](AnswerCallback answer) {
+      SubmitAndWaitAsync(std::move(definition), timeout, std::move(answer));
+    });
+  }
+auto EmbeddedEndpoint::Prepare(Definition definition) -> TransResult {
+    return Await(
+        [&](AnswerCallback answer) { PrepareAsync(std::move(definition), std::move(answer)); });
+  }
+void EmbeddedEndpoint::Abort(const std::string& gid, TransType type, const std::string& reason) {
+    Await([&](AnswerCallback answer) { AbortAsync(gid, type, reason, std::move(answer)); });
+  }
+void EmbeddedEndpoint::RegisterBranch(const std::string& gid, TransType type, Step step) {
+    Await([&](AnswerCallback answer) {
+      RegisterBranchAsync(gid, type, std::move(step), std::move(answer));
+    });
+  }
+auto EmbeddedEndpoint::PrepareWorkflow(Definition definition) -> WorkflowState {
+    const Transaction stored =
+        AwaitValue<Transaction>([&](const ValueCallback<Transaction>& answer) {
+          PrepareWorkflowAsync(std::move(definition), answer);
+        });
+    const Definition& found = *stored.definition;
+    return {stored.status, stored.reason,  stored.result, found.options,
+            found.steps,   found.workflow, found.data};
+  }
+auto EmbeddedEndpoint::ResumeWorkflow(Definition definition) -> WorkflowState {
+    if (!Checked().store->Load(definition.gid))
+      throw RejectedError(NothingToResume(definition.gid));
+    return PrepareWorkflow(std::move(definition));
+  }
+void EmbeddedEndpoint::FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
+                      const std::string& result) {
+    Await([&](AnswerCallback answer) {
+      FinishWorkflowAsync(gid, status, reason, result, std::move(answer));
+    });
+  }
+auto EmbeddedEndpoint::CallBranch(const InitiatorCall& call) -> Result {
+    if (call.url.empty()) return Result::Success();  // there is nothing to call
+    if (RunsInTransaction(call.url)) return CallInTransaction(call);
+    if (IsLocal(call.url)) {
+      return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
+    }
+    CheckCallable(call);
+    return Checked().CallOnce(call);
+  }
+std::string EmbeddedEndpoint::UrlOfLocal(const std::string& name, std::uint64_t owner) const {
+    if (owner != owner_) {
+      throw LogicError("function '" + name +
+                       "' is registered with another coordinator; register it "
+                       "with the one the transaction is submitted to");
+    }
+    return kLocalPrefix + name;
+  }
+auto EmbeddedEndpoint::CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info) -> Result {
+    if (RunsInTransaction(kLocalPrefix + name)) {
+      throw BadInput("'" + name +
+                     "' runs inside the commit of this coordinator, so no other one can call it; "
+                     "use Register for it");
+    }
+    BranchFunction function = Checked().functions.Find(name);
+    if (!function) function = Checked().workflows.Find(name);
+    if (!function) throw BadInput("no branch function is registered as '" + name + "'");
+    return CatchAsResult([&] { return function(payload, Caller(info)); });
+  }
+EmbeddedEndpoint::EmbeddedEndpoint(std::unique_ptr<Driver> driver) : Operations(std::move(driver)), owner_(RandomOwner()) {}
+void EmbeddedEndpoint::CheckMayBlock(const char* what) const {
+    if (Checked().functions.OnFunctionThread()) {
+      throw LogicError(
+          std::string(what) +
+          " inside a branch function could wait for itself; use Submit or SubmitAsync");
+    }
+  }
+auto EmbeddedEndpoint::RunWork(std::function<Result(TransactContext&)> work) -> Result {
+    return AwaitValue<Result>(
+        [&](ValueCallback<Result> answer) { RunWorkAsync(std::move(work), std::move(answer)); });
+  }
+auto EmbeddedEndpoint::CallInTransaction(InitiatorCall direct) -> Result {
+    direct.phase2_url.clear();
+    const BranchCall call = ToBranchCall(direct, {}, {});
+    const auto functions = &Checked().transaction_functions;
+    return RunWork([call, functions](TransactContext& context) {
+      return functions->Run(call, context.connection);
+    });
+  }
+auto EmbeddedEndpoint::Owner() const -> std::uint64_t { return owner_; }
+auto EmbeddedEndpoint::RandomOwner() -> std::uint64_t {
+    std::uint64_t owner = 0;
+    os::FillRandom(&owner, sizeof owner);
+    return owner;
+  }
+}}
+
+
+// ---- dtm/coordinator/tx.hpp --------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Tx::Tx(Endpoint& coordinator, Driver& driver, TransactContext& context) : coordinator_(coordinator), driver_(driver), context_(context) {}
+auto Tx::Db() const -> const WorkContext& { return context_.connection; }
+std::string Tx::NewGid() { return coordinator_.NewGid(); }
+auto Tx::Submit(Definition definition) -> TransResult {
+    const std::string gid = definition.gid;
+    const bool fits = definition.type == TransType::kSaga || definition.type == TransType::kMsg;
+    if (!fits || definition.options.wait_result) {
+      throw LogicError(
+          "gid '" + gid +
+          "': inside Transact only sagas and messages are submitted, and nobody waits");
+    }
+    topics::CheckAndExpand(definition, *driver_.store);
+    topics::CheckNew(definition);
+    bool taken = context_.exists(gid);
+    for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
+    if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
+    context_.submitted.push_back(std::make_shared<Definition>(std::move(definition)));
+    return {gid, Status::kSubmitted, {}};
+  }
+std::string Tx::UrlOfLocal(const std::string& name, std::uint64_t owner) const {
+    return coordinator_.UrlOfLocal(name, owner);
+  }
+auto Tx::SubmitAndWait(Definition, Duration) -> TransResult { Waits("SubmitAndWait"); }
+void Tx::SubmitAsync(Definition, AnswerCallback) { Waits("SubmitAsync"); }
+auto Tx::Prepare(Definition) -> TransResult { Waits("Prepare"); }
+void Tx::Abort(const std::string&, TransType, const std::string&) { Waits("Abort"); }
+void Tx::RegisterBranch(const std::string&, TransType, Step) { Waits("RegisterBranch"); }
+auto Tx::PrepareWorkflow(Definition) -> WorkflowState { Waits("PrepareWorkflow"); }
+auto Tx::ResumeWorkflow(Definition) -> WorkflowState { Waits("ResumeWorkflow"); }
+void Tx::FinishWorkflow(const std::string&, Status, const std::string&, const std::string&) {
+    Waits("FinishWorkflow");
+  }
+auto Tx::CallBranch(const InitiatorCall&) -> Result { Waits("CallBranch"); }
+void Tx::Waits(const char* what) {
+    throw LogicError(std::string(what) +
+                     " inside Transact would wait for the commit it is part of; use Submit");
+  }
+}}
+
+
+// ---- dtm/store/sqlite_files.hpp ----------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace sqlite_store {
+OpenFiles::OpenFiles(std::string path) : path_(std::move(path)), wal_path_(path_ + "-wal"), shm_path_(path_ + "-shm") {}
+void OpenFiles::Opened(const sql::Database& writer) {
+    wal_ = os::StampOf(wal_path_);
+    shm_ = os::StampOf(shm_path_);
+    // Where SQLite has no log open, the index would be opened here, and closed by nobody.
+    const bool log = wal_ && shm_;
+    Copied(log ? sql::LogIndex(writer).Now() : sql::LogIndex::State());
+    if (!main_ || !main_->SameFile(first_) || writer.HasMoved()) throw StoreError(Another());
+    if (log) return;
+    throw StoreError("the store file '" + path_ +
+                     "': its log was removed, and a connection of this program to the file still "
+                     "uses the removed one; close that "
+                     "connection, or start the program again");
+  }
+void OpenFiles::Begun(const sql::LogIndex::State& log) { at_begin_ = log; }
+void OpenFiles::Copied(const sql::LogIndex::State& log) {
+    main_ = os::StampOf(path_);
+    if (!first_) first_ = main_;
+    at_begin_ = copied_ = log;
+  }
+auto OpenFiles::Look(const sql::LogIndex* index) -> Finding {
+    if (!lost_.empty()) return {State::kLost, lost_};
+    // Whoever copies the log says so before it writes and again when it is done: read before the stamp it tells what may
+    // still come, behind it what may have come.
+    const sql::LogIndex::State before = StateOf(index);
+    const std::optional<os::FileStamp> main = os::StampOf(path_);
+    if (!main) {
+      return {State::kLost,
+              File() +
+                  " is no longer at its path, it was removed or its folder renamed; put "
+                  "it back, or start the program again on the right file"};
+    }
+    if (!first_ || !main->SameFile(*first_)) {
+      return {State::kLost, Another()};
+    }
+    if (!main_ || (!main->SameContent(*main_) && !CopiedByOthers(StateOf(index)))) {
+      lost_ = "another program has written into " + File() +
+              ", as a backup that is copied over it would; stop this program, put the right file "
+              "there without '" +
+              wal_path_ + "' and '" + shm_path_ + "', and start it again";
+      return {State::kLost, lost_};
+    }
+    main_ = main;
+    copied_ = at_begin_ = before;
+    const std::optional<os::FileStamp> wal = os::StampOf(wal_path_);
+    const std::optional<os::FileStamp> shm = os::StampOf(shm_path_);
+    // A new log without anything in it is of somebody who only looked.
+    const bool gone = !wal || (!wal->SameFile(wal_) && wal->bytes == 0);
+    if (!gone && (!wal->SameFile(wal_) || (shm && !shm->SameFile(shm_)))) {
+      return {State::kLost,
+              File() +
+                  " was given another log by somebody, after its own was removed; stop the "
+                  "other programs that use it, and start this one again"};
+    }
+    if (gone || !shm) {
+      return {State::kReopen,
+              "the log of " + File() + ", '" + (gone ? wal_path_ : shm_path_) +
+                  "', is no longer at its path; somebody removed it, or another copy of SQLite "
+                  "in this process has opened and closed the file"};
+    }
+    return {};
+  }
+std::string OpenFiles::File() const { return "the store file '" + path_ + "'"; }
+std::string OpenFiles::Another() const {
+    return "another file has taken the place of the store file '" + path_ +
+           "'; start the program again on the right one";
+  }
+auto OpenFiles::StateOf(const sql::LogIndex* index) -> sql::LogIndex::State {
+    return index != nullptr ? index->Now() : sql::LogIndex::State();
+  }
+bool OpenFiles::CopiedByOthers(const sql::LogIndex::State& now) const {
+    if (!now.known || now.Copying() || at_begin_ != copied_) return true;
+    if (now.salt == at_begin_.salt) return now.copied != at_begin_.copied;
+    // Our own commit has begun the log anew, which it may once all of it was copied.
+    return now.copied > 0 || at_begin_.copied != at_begin_.frames;
+  }
+}}}
+
+
+// ---- dtm/store/sqlite_schema.hpp ---------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace sqlite_schema {
+auto OwnTables() -> std::vector<std::string> {
+  return {"dtm_meta",      "dtm_trans", "dtm_big_definition", "dtm_kv",
+          "dtm_trans_due", "dtm_gids",  "dtm_step",           "dtm_journal"};
+}
+int StoredVersion(sql::Database& db) {
+  sql::Statement table(db, "SELECT 1 FROM sqlite_schema WHERE name = 'dtm_meta'");
+  const bool fresh = !table.Step();
+  table.Reset();
+  if (fresh) return 0;
+  sql::Statement read(db, "SELECT value FROM dtm_meta WHERE key = 'schema_version'");
+  const std::string text = read.Step() ? read.Text(0) : "none";
+  const std::int64_t version = text == "none" ? 0 : read.Int(0);
+  read.Reset();
+  const std::string which = "the store file '" + db.Path() + "' has schema version " + text;
+  if (version < 1) {
+    throw StoreError(which + ", which no dtm has written; restore it from a backup");
+  }
+  if (version > kVersion) {
+    throw StoreError(which + ", and dtm " + dtm::kVersion + " knows versions up to " +
+                     std::to_string(kVersion) + "; use the newer dtm that wrote it");
+  }
+  return static_cast<int>(version);
+}
+void Migrate(sql::Database& db) {
+  if (StoredVersion(db) == kVersion) return;  // without the lock that somebody may hold
+  db.Exec("BEGIN IMMEDIATE");
+  try {
+    const int stored = StoredVersion(db);
+    if (stored == 0) db.Exec("CREATE TABLE dtm_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID");
+    for (int version = stored; version < kVersion; ++version) db.Exec(kMigrations[version]);
+    if (stored < kVersion) {
+      sql::Statement write(db, "REPLACE INTO dtm_meta (key, value) VALUES ('schema_version', ?1)");
+      write.Bind(1, kVersion).Step();
+    }
+    db.Exec("COMMIT");
+  } catch (...) {
+    if (db.InTransaction()) sqlite3_exec(db.Handle(), "ROLLBACK", nullptr, nullptr, nullptr);
+    throw;
+  }
+}
+std::string CachePragma(std::size_t bytes) {
+  return "PRAGMA cache_size = -" + std::to_string((std::max)(bytes / 1024, std::size_t{64}));
+}
+void ConfigureWriter(sql::Database& db, bool sync_each_commit,
+                            std::size_t cache_bytes) {
+  sqlite3_busy_timeout(db.Handle(), kOpenWaitMs);
+  StoredVersion(db);  // a newer file is refused before anything is changed in it
+  db.Exec("PRAGMA trusted_schema = OFF");
+  sql::Statement mode(db, "PRAGMA journal_mode = WAL");
+  const std::string got = mode.Step() ? mode.Text(0) : "unknown";
+  mode.Reset();
+  if (got != "wal") {
+    throw StoreError("the store file '" + db.Path() + "' cannot use WAL (it answers '" + got +
+                     "'); put it on a local disk that this user may write to");
+  }
+  db.Exec(sync_each_commit ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+  // A log that had to grow behind a long reader is cut to 16 MiB, four times what it is without one.
+  db.Exec(
+      "PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 16777216;"
+      "PRAGMA foreign_keys = ON");
+  db.Exec(CachePragma(cache_bytes).c_str());
+}
+void ConfigureReader(sql::Database& db, std::size_t cache_bytes) {
+  sqlite3_busy_timeout(db.Handle(), kOpenWaitMs);
+  db.Exec("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 0");
+  db.Exec(CachePragma(cache_bytes / 8).c_str());
+}
+}}}
+
+
+// ---- dtm/sql/user_sql.hpp ----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace sql {
+UserSqlRules::UserSqlRules(Database& database, std::vector<std::string> tables) : database_(database), tables_(std::move(tables)) {
+    sqlite3_set_authorizer(database_.Handle(), &UserSqlRules::Judge, this);
+    sqlite3_commit_hook(database_.Handle(), &UserSqlRules::RefuseCommit, this);
+  }
+UserSqlRules::~UserSqlRules() {
+    sqlite3_set_authorizer(database_.Handle(), nullptr, nullptr);
+    sqlite3_commit_hook(database_.Handle(), nullptr, nullptr);
+  }
+UserSqlRules::On::On(UserSqlRules& rules) : rules_(rules) { rules_.on_ = true; }
+UserSqlRules::On::~On() { rules_.on_ = false; }
+UserSqlRules::Off::Off(UserSqlRules& rules) : rules_(rules), was_on_(rules.on_) { rules_.on_ = false; }
+UserSqlRules::Off::~Off() { rules_.on_ = was_on_; }
+void UserSqlRules::ResetStatements() const {
+    sqlite3* db = database_.Handle();
+    for (sqlite3_stmt* at = sqlite3_next_stmt(db, nullptr); at != nullptr;
+         at = sqlite3_next_stmt(db, at)) {
+      if (sqlite3_stmt_busy(at) != 0) sqlite3_reset(at);
+    }
+  }
+bool UserSqlRules::ForeignKeysPending() const {
+    int pending = 0, highest = 0;
+    sqlite3_db_status(database_.Handle(), SQLITE_DBSTATUS_DEFERRED_FKS, &pending, &highest, 0);
+    return pending != 0;
+  }
+int UserSqlRules::Judge(void* self, int action, const char* first, const char* second, const char*,
+                   const char*) {
+    const UserSqlRules& rules = *static_cast<const UserSqlRules*>(self);
+    if (!rules.on_) return SQLITE_OK;
+    switch (action) {
+      case SQLITE_TRANSACTION:
+      case SQLITE_SAVEPOINT:
+      case SQLITE_ATTACH:
+      case SQLITE_DETACH: return SQLITE_DENY;
+      case SQLITE_PRAGMA: return Harmless(first, second) ? SQLITE_OK : SQLITE_DENY;
+      default: return rules.Ours(first) || rules.Ours(second) ? SQLITE_DENY : SQLITE_OK;
+    }
+  }
+int UserSqlRules::RefuseCommit(void* self) {
+    return static_cast<const UserSqlRules*>(self)->on_ ? 1 : 0;
+  }
+bool UserSqlRules::Harmless(const char* pragma, const char* value) {
+    if (pragma == nullptr || value != nullptr) return false;
+    const std::string lower = Lowered(pragma);
+    return lower == "data_version" || lower == "page_size";
+  }
+bool UserSqlRules::Ours(const char* name) const {
+    if (name == nullptr) return false;
+    const std::string lower = Lowered(name);
+    for (const std::string& table : tables_) {
+      if (lower == table) return true;
+    }
+    return false;
+  }
+}}}
+
+
+// ---- dtm/store/sqlite_records.hpp --------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace sqlite_store {
+Finally::~Finally() { statement.Reset(); }
+auto Stored(Time time) -> std::int64_t { return time.time_since_epoch().count(); }
+auto FromStored(std::int64_t micros) -> Time { return Time(Duration(micros)); }
+std::string Select(const std::string& rest) {
+  return "SELECT id, gid, type, status, version, created, finished, due, state, "
+         "coalesce(definition, "
+         "(SELECT b.definition FROM dtm_big_definition b WHERE b.id = dtm_trans.id)) "
+         "FROM dtm_trans " +
+         rest;
+}
+void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition& definition) {
+  const Finally reset{steps};
+  steps.Bind(1, trans);
+  while (steps.Step()) {
+    const auto nr = static_cast<std::int64_t>(definition.steps.size());
+    if (steps.Int(0) != nr) codec::Reader::Fail();
+    definition.steps.push_back(codec::DecodeStep(steps.View(1)));
+  }
+}
+auto ReadTransaction(const sql::Statement& row, sql::Statement& steps) -> Transaction {
+  Transaction transaction;
+  transaction.id = row.Int(0);
+  const std::string gid = row.Text(1);
+  const auto type = static_cast<TransType>(row.Int(2));
+  transaction.status = static_cast<Status>(row.Int(3));
+  transaction.version = static_cast<std::uint64_t>(row.Int(4));
+  transaction.created = FromStored(row.Int(5));
+  transaction.finished = FromStored(row.Int(6));
+  transaction.due = row.IsNull(7) ? kNever : FromStored(row.Int(7));
+  try {
+    const auto known = [](std::int64_t number) { return number >= 1 && number <= 5; };
+    if (!known(row.Int(2)) || !known(row.Int(3))) codec::Reader::Fail();
+    codec::DecodeState(row.View(8), transaction);
+    const std::shared_ptr<Definition> definition = codec::DecodeDefinition(gid, type, row.View(9));
+    if (RegistersSteps(type)) ReadAddedSteps(steps, transaction.id, *definition);
+    transaction.definition = definition;
+  } catch (const sql::SqliteError&) {  // of the step rows: they may be read another time
+    throw;
+  } catch (const StoreError& error) {
+    auto unreadable = std::make_shared<Definition>();
+    unreadable->gid = gid;
+    unreadable->type = type;
+    transaction.definition = std::move(unreadable);
+    transaction.branches.clear();
+    transaction.unreadable = true;
+    transaction.last_error = error.what();
+  }
+  return transaction;
+}
+auto ReadJournal(const sql::Statement& row) -> std::vector<JournalEntry> {
+  std::vector<JournalEntry> entries;
+  codec::DecodeJournal(row.View(0), entries);
+  codec::DecodeJournal(row.View(1), entries);
+  FoldJournal(entries);
+  return entries;
+}
+auto ReadValue(const sql::Statement& row) -> KeyValue {
+  KeyValue value;
+  value.id = row.Int(0);
+  value.category = row.Text(1);
+  value.key = row.Text(2);
+  value.value = row.Text(3);
+  value.version = static_cast<std::uint64_t>(row.Int(4));
+  value.created = FromStored(row.Int(5));
+  value.updated = FromStored(row.Int(6));
+  return value;
+}
+auto FromKept(std::int64_t seconds) -> Time { return Time(std::chrono::seconds(seconds)); }
+auto ReadKept(const sql::Statement& row) -> Transaction {
+  return RecordOf({row.Text(0), static_cast<TransType>(row.Int(1)), static_cast<Status>(row.Int(2)),
+                   FromKept(row.Int(3)), static_cast<std::uint64_t>(row.Int(4))});
+}
+}}}
+
+
+// ---- dtm/store/sqlite_statements.hpp -----------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace sqlite_store {
+Writer::Writer(std::unique_ptr<sql::Database> configured) : owned(std::move(configured)),
+        db(*owned),
+        begin(db, "BEGIN IMMEDIATE"),
+        commit(db, "COMMIT"),
+        insert(db,
+               "INSERT INTO dtm_trans (gid, type, status, version, created, finished, due, "
+               "definition, state, journal) VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9) "
+               "ON CONFLICT (gid) DO NOTHING"),
+        insert_big(db,
+                   "INSERT OR REPLACE INTO dtm_big_definition (id, definition) VALUES (?1, ?2)"),
+        redefine(db, "UPDATE dtm_trans SET definition = ?2 WHERE id = ?1"),
+        add_step(db, "INSERT INTO dtm_step (trans, nr, step) VALUES (?1, ?2, ?3)"),
+        remove_steps(db, "DELETE FROM dtm_step WHERE trans = ?1"),
+        steps(db, kSelectSteps),
+        update(db, UpdateSet("")),
+        update_due(db, UpdateSet(", due = ?6")),
+        update_told(db, UpdateSet(kAppend)),
+        update_due_told(db, UpdateSet(std::string(", due = ?6") + kAppend)),
+        journal(db, std::string(kSelectJournal) + "WHERE id = ?1"),
+        clear_told(db, "UPDATE dtm_trans SET journal = NULL WHERE id = ?1"),
+        put_journal(db, "INSERT OR REPLACE INTO dtm_journal (trans, entries) VALUES (?1, ?2)"),
+        remove_journal(db, "DELETE FROM dtm_journal WHERE trans = ?1"),
+        // Not as (due, id) > (?1, ?2): SQLite would walk all that are due at the moment ?1 again.
+        due(db, Select("WHERE due = ?1 AND id > ?2 AND due <= ?3 UNION ALL ") +
+                    Select("WHERE due > ?1 AND due <= ?3 ORDER BY due, id")),
+        next_due(db, "SELECT min(due) FROM dtm_trans WHERE due IS NOT NULL AND due > ?1"),
+        newest(db, "SELECT created FROM dtm_trans WHERE id = (SELECT max(id) FROM dtm_trans)"),
+        look(db, "SELECT id, created, finished FROM dtm_trans WHERE id > ?1 ORDER BY id LIMIT ?2"),
+        remove(db, "DELETE FROM dtm_trans WHERE id = ?1"),
+        remove_big(db, "DELETE FROM dtm_big_definition WHERE id = ?1"),
+        has(db,
+            "SELECT 1 FROM dtm_trans WHERE gid = ?1 UNION ALL SELECT 1 FROM dtm_gids WHERE gid = "
+            "?1"),
+        find_row(db, Select("WHERE id = ?1")),
+        kept(db, "SELECT 1 FROM dtm_gids WHERE gid = ?1"),
+        keep(db,
+             "INSERT OR REPLACE INTO dtm_gids (gid, type, status, finished, content) "
+             "VALUES (?1, ?2, ?3, ?4, ?5)"),
+        look_kept(db, "SELECT gid, finished FROM dtm_gids WHERE gid > ?1 ORDER BY gid LIMIT ?2"),
+        forget(db, "DELETE FROM dtm_gids WHERE gid = ?1"),
+        get_value(db, std::string(kSelectValues) + "WHERE cat = ?1 AND k = ?2"),
+        put_value(db,
+                  "INSERT INTO dtm_kv (cat, k, v, version, created, updated) "
+                  "VALUES (?1, ?2, ?3, 1, ?4, ?4) ON CONFLICT (cat, k) DO UPDATE SET "
+                  "v = excluded.v, version = version + 1, updated = excluded.updated"),
+        remove_value(db, "DELETE FROM dtm_kv WHERE cat = ?1 AND k = ?2"),
+        savepoint(db, "SAVEPOINT dtm_work"),
+        roll_back(db, "ROLLBACK TO dtm_work"),
+        release(db, "RELEASE dtm_work"),
+        user_sql(db, sqlite_schema::OwnTables()),
+        log(db) {
+    sqlite3_wal_hook(db.Handle(), &NoteLog, &log_pages);
+    sql::Statement last(db, "SELECT max(gid) FROM dtm_gids");
+    if (last.Step()) last_kept = last.Text(0);
+    sql::Statement encoding(db, "PRAGMA encoding");
+    // Other encodings have another order: then every gid is looked for.
+    if (encoding.Step() && encoding.Text(0) != "UTF-8") last_kept = "\xFF";
+  }
+bool Writer::IsKept(const std::string& gid) {
+    if (gid > last_kept) return false;
+    const bool found = kept.BindText(1, gid).Step();
+    kept.Reset();
+    return found;
+  }
+std::size_t Writer::ReplaceByGid(std::int64_t row) {
+    KeptGid gid;
+    std::size_t bytes = 0;
+    {
+      const Finally reset{find_row};
+      if (!find_row.Bind(1, row).Step()) return 0;
+      const Transaction transaction = ReadTransaction(find_row, steps);
+      gid = KeptOf(transaction);
+      for (const Step& step : transaction.definition->steps) bytes += step.UrlAndPayloadBytes();
+      bytes = find_row.Bytes(8) + (std::max)(find_row.Bytes(9), bytes);
+    }
+    keep.BindText(1, gid.gid).Bind(2, static_cast<std::int64_t>(gid.type));
+    keep.Bind(3, static_cast<std::int64_t>(gid.status));
+    keep.Bind(
+        4,
+        std::chrono::duration_cast<std::chrono::seconds>(gid.finished.time_since_epoch()).count());
+    keep.Bind(5, static_cast<std::int64_t>(gid.content)).Step();
+    if (gid.gid > last_kept) last_kept = gid.gid;
+    Remove(row);
+    return bytes;
+  }
+void Writer::Remove(std::int64_t row) {
+    remove.Bind(1, row).Step();
+    remove_big.Bind(1, row).Step();
+    remove_steps.Bind(1, row).Step();
+    remove_journal.Bind(1, row).Step();
+  }
+int Writer::NoteLog(void* log_pages, sqlite3*, const char*, int pages) {
+    *static_cast<int*>(log_pages) = pages;
+    return SQLITE_OK;
+  }
+bool Writer::LogIsLong() const { return log_pages >= kLogPages; }
+void Writer::CopyLogIfFree() {
+    log_pages = 0;
+    (void)sqlite3_wal_checkpoint_v2(db.Handle(), "main", SQLITE_CHECKPOINT_PASSIVE, nullptr,
+                                    nullptr);
+  }
+bool Writer::Insert(const Change& change, const std::string& state) {
+    Transaction& transaction = *change.transaction;
+    const Definition& definition = *transaction.definition;
+    if (IsKept(definition.gid)) return false;
+    const std::string encoded = codec::EncodeDefinition(definition);
+    const bool big = encoded.size() > kInlineBytes;
+    insert.BindText(1, definition.gid);
+    insert.Bind(2, static_cast<std::int64_t>(definition.type));
+    insert.Bind(3, static_cast<std::int64_t>(transaction.status));
+    insert.Bind(4, Stored(transaction.created));
+    insert.Bind(5, Stored(transaction.finished));
+    BindDue(insert, 6, transaction);
+    big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
+    told.clear();
+    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, told);
+    told.empty() ? insert.BindNull(9) : insert.BindBlob(9, told);
+    insert.BindBlob(8, state).Step();
+    if (db.Changes() == 0) return false;
+    transaction.id = db.LastRow();
+    if (big) insert_big.Bind(1, transaction.id).BindBlob(2, encoded).Step();
+    // Of a record that somebody removed by SQL, whose number has come again.
+    if (RegistersSteps(definition.type)) remove_steps.Bind(1, transaction.id).Step();
+    if (change.journal != nullptr) remove_journal.Bind(1, transaction.id).Step();
+    return true;
+  }
+bool Writer::Update(const Change& change, const std::string& state) {
+    const Transaction& transaction = *change.transaction;
+    const bool due_changed = change.due_changed || IsFinal(transaction.status);
+    told.clear();
+    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, told);
+    sql::Statement& write = told.empty()  ? (due_changed ? update_due : update)
+                            : due_changed ? update_due_told
+                                          : update_told;
+    if (!told.empty()) write.BindBlob(8, told);
+    write.Bind(1, transaction.id);
+    write.Bind(2, static_cast<std::int64_t>(transaction.version));
+    write.Bind(3, static_cast<std::int64_t>(transaction.status));
+    write.Bind(4, Stored(transaction.finished));
+    write.BindBlob(5, state).Bind(7, Stored(transaction.created));
+    if (due_changed) BindDue(write, 6, transaction);
+    write.Step();
+    const bool applied = db.Changes() > 0;
+    if (applied && change.definition_changed) {
+      Redefine(transaction);
+    } else if (applied) {
+      AddSteps(transaction, change.new_steps);
+    }
+    if (applied && change.journal != nullptr && transaction.version % kChangesInRow == 0) {
+      MoveJournal(transaction.id);
+    }
+    return applied;
+  }
+void Writer::MoveJournal(std::int64_t row) {
+    std::vector<JournalEntry> entries;
+    {
+      const Finally reset{journal};
+      if (!journal.Bind(1, row).Step() || journal.IsNull(1)) return;
+      entries = ReadJournal(journal);
+    }
+    told.clear();
+    codec::EncodeJournal(entries, told);
+    put_journal.Bind(1, row).BindBlob(2, told).Step();
+    clear_told.Bind(1, row).Step();
+  }
+void Writer::AddSteps(const Transaction& transaction, std::size_t count) {
+    const std::vector<Step>& all = transaction.definition->steps;
+    std::string encoded;
+    for (std::size_t nr = all.size() - count; nr < all.size(); ++nr) {
+      codec::EncodeStep(all[nr], encoded);
+      add_step.Bind(1, transaction.id).Bind(2, static_cast<std::int64_t>(nr));
+      add_step.BindBlob(3, encoded).Step();
+    }
+  }
+void Writer::Redefine(const Transaction& transaction) {
+    const std::string encoded = codec::EncodeDefinition(*transaction.definition);
+    const bool big = encoded.size() > kInlineBytes;
+    redefine.Bind(1, transaction.id);
+    big ? redefine.BindNull(2) : redefine.BindBlob(2, encoded);
+    redefine.Step();
+    if (big) {
+      insert_big.Bind(1, transaction.id).BindBlob(2, encoded).Step();
+    } else {
+      remove_big.Bind(1, transaction.id).Step();
+    }
+    remove_steps.Bind(1, transaction.id).Step();
+  }
+void Writer::BindDue(sql::Statement& statement, int index, const Transaction& transaction) {
+    IsFinal(transaction.status) ? statement.BindNull(index)
+                                : statement.Bind(index, Stored(transaction.due));
+  }
+std::string Writer::UpdateSet(const std::string& more) {
+    return "UPDATE dtm_trans SET status = ?3, version = version + 1, finished = ?4, state = ?5, "
+           "created = ?7" +
+           more + " WHERE id = ?1 AND version = ?2";
+  }
+Reader::Reader(std::unique_ptr<sql::Database> configured) : owned(std::move(configured)),
+        find(*owned, Select("WHERE gid = ?1")),
+        steps(*owned, kSelectSteps),
+        journal(*owned, std::string(kSelectJournal) + "WHERE gid = ?1"),
+        find_kept(*owned, std::string(kSelectKept) + "WHERE gid = ?1"),
+        scan(*owned,
+             Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
+                    "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")),
+        scan_values(*owned, std::string(kSelectValues) +
+                                "WHERE id > ?1 AND (?2 = '' OR cat = ?2) AND (?3 = '' OR k = ?3) "
+                                "ORDER BY id LIMIT ?4"),
+        // The same if both are given: by the index, however many values there are.
+        find_value(*owned,
+                   std::string(kSelectValues) + "WHERE id > ?1 AND cat = ?2 AND k = ?3 LIMIT ?4"),
+        // By the index of what is due alone. Ids are in order of creation.
+        unfinished(*owned,
+                   "SELECT count(*), count(CASE WHEN due > ?1 THEN 1 END), min(id) FROM dtm_trans "
+                   "WHERE due IS NOT NULL"),
+        created(*owned, "SELECT created FROM dtm_trans WHERE id = ?1"),
+        // Among those that nothing will wake: the flag is the lowest bit of the second byte of the state.
+        stuck(*owned,
+              "SELECT count(*) FROM dtm_trans WHERE due = 9223372036854775807 AND "
+              "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
+}}}
+
+
+// ---- dtm/store/sqlite_connections.hpp ----------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace sqlite_store {
+Connections::Connections(const std::string& path, Durability durability, std::function<void(sqlite3*)> on_open,
+              std::size_t cache_bytes) : path_(FileAt(path)),
+        durability_(durability),
+        on_open_(std::move(on_open)),
+        cache_bytes_(cache_bytes),
+        lock_(std::make_unique<os::FileLock>(path_ + "-lock")),
+        files_(path_) {
+    const std::optional<os::FileStamp> log = os::StampOf(path_ + "-wal");
+    if (log && log->bytes > 0 && !os::StampOf(path_)) {
+      throw StoreError(
+          "the store file '" + path_ + "' is gone, but its log '" + path_ +
+          "-wal' is there; put the file back beside it, or remove the log to begin a new store");
+    }
+    os::EnsurePrivateFile(path_);
+    writer_ = OpenWriter();
+    reader_ = OpenReader();
+  }
+Connections::~Connections() {
+    if (generation_ !=
+        os::Forking::Generation()) {  // a forked child: the connections are the parent's
+      (void)writer_.release();
+      (void)reader_.release();
+    } else if (Look().state == OpenFiles::State::kLost) {
+      KeepLog();
+    }
+  }
+auto Connections::Path() const -> const std::string& { return path_; }
+auto Connections::Writing() -> Writer& {
+    if (writer_ == nullptr) {
+      throw StoreError("the store file '" + path_ + "' has to be recovered after an I/O error");
+    }
+    return *writer_;
+  }
+Connections::Reading::Reading(Connections& all) : lock_(all.reader_mutex_), reader_(all.reader_.get()) {
+      if (reader_ != nullptr) return;
+      throw StoreError("the store file '" + all.path_ + "' is not open now; try again");
+    }
+auto Connections::Reading::operator->() const -> Reader* { return reader_; }
+void Connections::Begin() {
+    try {
+      Writing().begin.Step();
+    } catch (const sql::SqliteError& error) {
+      if (error.Primary() != SQLITE_BUSY) throw;
+      throw StoreBusy(error.what());
+    }
+    files_.Begun(writer_->log.Now());
+  }
+void Connections::AfterCommit() {
+    OpenFiles::Finding found = Look();
+    if (found.state == OpenFiles::State::kGood && lock_->Removed()) {
+      found.what = "the lock file '" + path_ +
+                   "-lock' was removed, so that another coordinator may have opened the store";
+    }
+    if (!found.what.empty()) throw CommitInDoubt(found.what);
+    if (!writer_->LogIsLong()) return;
+    writer_->CopyLogIfFree();
+    files_.Copied(writer_->log.Now());
+  }
+void Connections::Rollback() noexcept {
+    if (writer_ == nullptr || !writer_->db.InTransaction()) return;
+    sqlite3_exec(writer_->db.Handle(), "ROLLBACK", nullptr, nullptr, nullptr);
+  }
+void Connections::Recover() {
+    Rollback();  // a connection whose statements the user keeps stays open, with its transaction
+    const OpenFiles::Finding found = Look();
+    if (found.state == OpenFiles::State::kLost) throw StoreError(found.what);
+    if (!lock_->AtItsPath()) lock_ = std::make_unique<os::FileLock>(path_ + "-lock");
+    if (found.state == OpenFiles::State::kReopen) SaveLog();
+    writer_.reset();
+    auto writer = OpenWriter();
+    writer->db.Exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    files_.Copied(writer->log.Now());
+    const std::string damage = QuickCheck(writer->db);
+    if (!damage.empty()) throw StoreError(damage);
+    auto reader = OpenReader();
+    writer_ = std::move(writer);
+    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    reader_ = std::move(reader);
+  }
+void Connections::ConfigureReader(sql::Database& db) const {
+    sqlite_schema::ConfigureReader(db, cache_bytes_);
+  }
+std::string Connections::QuickCheck(sql::Database& db) const {
+    sql::Statement check(db, "PRAGMA quick_check(1)");
+    const std::string verdict = check.Step() ? check.Text(0) : "it gave no answer";
+    if (verdict == "ok") return {};
+    return "the store file '" + path_ + "' is damaged: " + verdict + "; restore it from a backup";
+  }
+std::string Connections::FileAt(const std::string& path) {
+    if (!path.empty() && path != ":memory:") return os::FullPath(path);
+    throw StoreError("the store file '" + path +
+                     "' is no file; name one, or use MemoryStore for what need not be kept");
+  }
+auto Connections::Look() -> OpenFiles::Finding { return files_.Look(writer_ != nullptr ? &writer_->log : nullptr); }
+auto Connections::OpenWriter() -> std::unique_ptr<Writer> {
+    auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
+    sqlite_schema::ConfigureWriter(*db, durability_ == Durability::kPower, cache_bytes_);
+    sqlite_schema::Migrate(*db);
+    files_.Opened(*db);
+    CallOnOpen(*db);
+    sqlite3_busy_timeout(db->Handle(), sqlite_schema::kLockWaitMs);
+    auto writer = std::make_unique<Writer>(std::move(db));
+    files_.Copied(writer->log.Now());
+    return writer;
+  }
+void Connections::CallOnOpen(const sql::Database& db) const {
+    try {
+      if (on_open_) on_open_(db.Handle());
+    } catch (const std::exception&) {
+      throw;
+    } catch (...) {
+      throw StoreError("the store file '" + path_ +
+                       "' was not opened: on_open failed: " + WhatWasThrown());
+    }
+  }
+auto Connections::OpenReader() const -> std::unique_ptr<Reader> {
+    auto db = std::make_unique<sql::Database>(path_, SQLITE_OPEN_READWRITE);
+    ConfigureReader(*db);
+    sqlite3_busy_timeout(db->Handle(), sqlite_schema::kLockWaitMs);
+    return std::make_unique<Reader>(std::move(db));
+  }
+void Connections::SaveLog() {
+    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    if (writer_ != nullptr || reader_ != nullptr) {
+      (writer_ != nullptr ? writer_->db : *reader_->owned).CopyLog();
+    }
+    KeepLog();
+    writer_.reset();
+    reader_.reset();
+  }
+void Connections::KeepLog() {
+    if (writer_ != nullptr) writer_->db.KeepLog();
+    if (reader_ != nullptr) reader_->owned->KeepLog();
+  }
+}}}
+
+
+// ---- dtm/store/sqlite_store.hpp ----------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+SqliteStore::SqliteStore(const std::string& path, Durability durability,
+                       OnOpen on_open, std::size_t cache_bytes) : connections_(path, durability, std::move(on_open), cache_bytes) {}
+void SqliteStore::Begin() { connections_.Begin(); }
+auto SqliteStore::Run(const Work& work) -> Result {
+    sqlite_store::Writer& writer = Writing();
+    writer.savepoint.Step();
+    Result result;
+    {
+      const sql::UserSqlRules::On guarded(writer.user_sql);
+      result = CatchAsResult([&] { return work(WorkContext(writer.db.Handle())); });
+      writer.user_sql.ResetStatements();  // without a transaction that would commit what they wrote
+    }
+    if (!writer.db.InTransaction()) {
+      throw BatchLost(
+          "a statement of the work rolled the whole transaction back (ON CONFLICT "
+          "ROLLBACK, a full disk or memory)");
+    }
+    if (result.kind == Result::Kind::kSuccess && writer.user_sql.ForeignKeysPending()) {
+      result = Result::Error("the work leaves a deferred foreign key violated");
+    }
+    if (result.kind != Result::Kind::kSuccess) writer.roll_back.Step();
+    writer.release.Step();
+    return result;
+  }
+bool SqliteStore::Has(const std::string& gid) {
+    sql::Statement& has = Writing().has;
+    const sql::UserSqlRules::Off ours(Writing().user_sql);
+    const Finally reset{has};
+    return has.BindText(1, gid).Step();
+  }
+auto SqliteStore::GetValue(const std::string& category, const std::string& key) -> std::optional<KeyValue> {
+    sql::Statement& get = Writing().get_value;
+    const sql::UserSqlRules::Off ours(Writing().user_sql);
+    const Finally reset{get};
+    if (!get.BindText(1, category).BindText(2, key).Step()) return std::nullopt;
+    return sqlite_store::ReadValue(get);
+  }
+void SqliteStore::PutValue(const KeyValue& value) {
+    sql::Statement& put = Writing().put_value;
+    const sql::UserSqlRules::Off ours(Writing().user_sql);
+    put.BindText(1, value.category).BindText(2, value.key).BindText(3, value.value);
+    put.Bind(4, sqlite_store::Stored(value.updated)).Step();
+  }
+bool SqliteStore::RemoveValue(const std::string& category, const std::string& key) {
+    sql::Statement& remove = Writing().remove_value;
+    const sql::UserSqlRules::Off ours(Writing().user_sql);
+    remove.BindText(1, category).BindText(2, key).Step();
+    return Writing().db.Changes() > 0;
+  }
+void SqliteStore::Apply(std::vector<Change>& changes) {
+    sqlite_store::Writer& writer = Writing();
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+      if (i + 2 < changes.size())
+        Prefetch<LinesOf(sizeof(Transaction))>(changes[i + 2].transaction);
+      if (i + 1 < changes.size()) {
+        Prefetch<LinesOf(4 * sizeof(Branch))>(changes[i + 1].transaction->branches.data());
+      }
+      Change& change = changes[i];
+      codec::EncodeState(*change.transaction, state_);
+      change.applied = change.transaction->id == 0 ? writer.Insert(change, state_)
+                                                   : writer.Update(change, state_);
+    }
+  }
+void SqliteStore::Commit() {
+    try {
+      Writing().commit.Step();
+    } catch (const sql::SqliteError& error) {
+      Rollback();
+      // Both may come after the commit's frame has reached the log.
+      const bool in_doubt = error.Primary() == SQLITE_IOERR || error.Primary() == SQLITE_NOMEM;
+      if (!in_doubt) throw;
+      throw CommitInDoubt(std::string(error.what()) + "; it may or may not be stored");
+    }
+    connections_.AfterCommit();
+  }
+void SqliteStore::Rollback() noexcept { connections_.Rollback(); }
+void SqliteStore::Recover() { connections_.Recover(); }
+std::string SqliteStore::Check(const std::atomic<bool>& stop) {
+    try {
+      sql::Database db(connections_.Path(), SQLITE_OPEN_READWRITE);
+      connections_.ConfigureReader(db);
+      const auto stopped = [](void* flag) {
+        return static_cast<const std::atomic<bool>*>(flag)->load() ? 1 : 0;
+      };
+      sqlite3_progress_handler(db.Handle(), 10000, stopped, const_cast<std::atomic<bool>*>(&stop));
+      return connections_.QuickCheck(db);
+    } catch (const sql::SqliteError& error) {
+      return error.Primary() == SQLITE_INTERRUPT ? "" : error.what();
+    }
+  }
+auto SqliteStore::Load(const std::string& gid) -> std::optional<Transaction> {
+    const Connections::Reading reader(connections_);
+    sql::Statement& find = reader->find;
+    const Finally reset{find};
+    if (find.BindText(1, gid).Step()) {
+      return sqlite_store::ReadTransaction(find, reader->steps);
+    }
+    sql::Statement& find_kept = reader->find_kept;
+    const Finally reset_kept{find_kept};
+    if (!find_kept.BindText(1, gid).Step()) return std::nullopt;
+    return sqlite_store::ReadKept(find_kept);
+  }
+auto SqliteStore::ReadJournal(const std::string& gid) -> std::vector<JournalEntry> {
+    const Connections::Reading reader(connections_);
+    sql::Statement& journal = reader->journal;
+    const Finally reset{journal};
+    if (!journal.BindText(1, gid).Step()) return {};
+    return sqlite_store::ReadJournal(journal);
+  }
+auto SqliteStore::Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) -> ScanPage {
+    const Connections::Reading reader(connections_);
+    sql::Statement& scan = reader->scan;
+    const Finally reset{scan};
+    scan.Bind(1, position > 0 ? position : INT64_MAX);
+    scan.Bind(2, filter.type ? static_cast<std::int64_t>(*filter.type) : 0);
+    scan.Bind(3, filter.status ? static_cast<std::int64_t>(*filter.status) : 0);
+    scan.Bind(4, sqlite_store::Stored(filter.created_from));
+    scan.Bind(5, sqlite_store::Stored(filter.created_to));
+    scan.Bind(6, static_cast<std::int64_t>(limit));
+    ScanPage page;
+    while (scan.Step()) {
+      page.transactions.push_back(sqlite_store::ReadTransaction(scan, reader->steps));
+    }
+    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
+    return page;
+  }
+auto SqliteStore::ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) -> KeyValuePage {
+    const Connections::Reading reader(connections_);
+    const bool one = !category.empty() && !key.empty();
+    sql::Statement& scan = one ? reader->find_value : reader->scan_values;
+    const Finally reset{scan};
+    scan.Bind(1, position).BindText(2, category).BindText(3, key);
+    scan.Bind(4, static_cast<std::int64_t>(limit));
+    KeyValuePage page;
+    while (scan.Step()) page.values.push_back(sqlite_store::ReadValue(scan));
+    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().id;
+    return page;
+  }
+auto SqliteStore::CountUnfinished(Time now) -> Backlog {
+    const Connections::Reading reader(connections_);
+    const auto number = [](std::int64_t value) { return static_cast<std::uint64_t>(value); };
+    Backlog backlog;
+    sql::Statement& unfinished = reader->unfinished;
+    const Finally reset_unfinished{unfinished};
+    if (!unfinished.Bind(1, sqlite_store::Stored(now)).Step() || unfinished.IsNull(2)) {
+      return backlog;
+    }
+    backlog.unfinished = number(unfinished.Int(0));
+    sql::Statement& created = reader->created;
+    const Finally reset_created{created};
+    if (created.Bind(1, unfinished.Int(2)).Step()) {
+      backlog.oldest = sqlite_store::FromStored(created.Int(0));
+    }
+    sql::Statement& stuck = reader->stuck;
+    const Finally reset_stuck{stuck};
+    if (stuck.Step()) backlog.stuck = number(stuck.Int(0));
+    // They were counted one after the other.
+    const std::uint64_t waiting = number(unfinished.Int(1));
+    backlog.waiting = waiting - (std::min)(waiting, backlog.stuck);
+    return backlog;
+  }
+void SqliteStore::Due(Time now, DuePosition after, const DueVisitor& visit) {
+    sql::Statement& due = Writing().due;
+    const Finally reset{due};
+    due.Bind(1, sqlite_store::Stored(after.due)).Bind(2, after.id);
+    due.Bind(3, sqlite_store::Stored(now));
+    while (due.Step()) {
+      if (!visit(sqlite_store::ReadTransaction(due, Writing().steps))) return;
+    }
+  }
+auto SqliteStore::NextDue(Time now) -> Time {
+    sql::Statement& next = Writing().next_due;
+    const Finally reset{next};
+    next.Bind(1, sqlite_store::Stored(now));
+    return next.Step() && !next.IsNull(0) ? sqlite_store::FromStored(next.Int(0)) : kNever;
+  }
+auto SqliteStore::Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) -> std::int64_t {
+    return sqlite_store::Expiry(Writing()).RemoveSome(sqlite_store::Stored(before), after, limit,
+                                                      keep_gids);
+  }
+std::string SqliteStore::ForgetGids(Time before, const std::string& after, std::size_t limit) {
+    std::vector<std::string> forgotten;
+    std::string last;
+    std::size_t seen = 0;
+    {
+      sql::Statement& look = Writing().look_kept;
+      const Finally reset{look};
+      look.BindText(1, after).Bind(2, static_cast<std::int64_t>(limit));
+      for (; look.Step(); ++seen) {
+        last = look.Text(0);
+        if (sqlite_store::FromKept(look.Int(1)) < before) forgotten.push_back(last);
+      }
+    }
+    sqlite_store::Expiry(Writing()).Forget(forgotten);
+    return seen == limit ? last : std::string();
+  }
+auto SqliteStore::Writing() -> sqlite_store::Writer& { return connections_.Writing(); }
+}}
+
+
+// ---- dtm/coordinator/coordinator.hpp -----------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Coordinator::Coordinator(const std::string& file, const Options& options) : Coordinator(std::make_unique<SqliteStore>(file, CheckedOptions(options).durability,
+                                                  SqliteStore::OnOpen(), CacheBytes(options)),
+                    options) {}
+Coordinator::Coordinator(std::unique_ptr<Store> store, const Options& options,
+                       std::unique_ptr<Clock> clock) : EmbeddedEndpoint(std::make_unique<Driver>(std::move(store), std::move(clock), options)) {}
+Coordinator::~Coordinator() = default;
+void Coordinator::Use(std::unique_ptr<BranchCaller> urls) { Checked().Use(std::move(urls)); }
+void Coordinator::Start() { Checked().Start(); }
+auto Coordinator::Poll() -> Duration { return Checked().Poll(); }
+bool Coordinator::Stop(Duration limit) { return Checked().Stop(TimeIn(limit)); }
+auto Coordinator::Query(const std::string& gid) -> std::optional<Transaction> { return Checked().store->Load(gid); }
+auto Coordinator::List(const ScanFilter& filter, std::int64_t position, std::size_t limit) -> ScanPage {
+    CheckListLimit(limit);
+    return Checked().store->Scan(filter, position, limit);
+  }
+auto Coordinator::Wait(const std::string& gid, Duration timeout) -> TransResult {
+    CheckMayBlock("Wait");
+    return Await([&](AnswerCallback answer) { WaitAsync(gid, timeout, std::move(answer)); });
+  }
+std::string Coordinator::Explain(const std::string& gid) {
+    return AwaitValue<std::string>(
+        [&](ValueCallback<std::string> answer) { ExplainAsync(gid, std::move(answer)); });
+  }
+void Coordinator::Cancel(const std::string& gid, const std::string& reason) {
+    Await([&](AnswerCallback answer) { AbortAsync(gid, {}, reason, std::move(answer)); });
+  }
+void Coordinator::ForceStop(const std::string& gid) {
+    Await([&](AnswerCallback answer) { ForceStopAsync(gid, std::move(answer)); });
+  }
+void Coordinator::RetryNow(const std::string& gid) {
+    Await([&](AnswerCallback answer) { RetryNowAsync(gid, std::move(answer)); });
+  }
+auto Coordinator::ListWaiting(Duration wait, std::size_t limit) -> std::vector<std::string> {
+    using Gids = std::vector<std::string>;
+    return AwaitValue<Gids>(
+        [&](ValueCallback<Gids> answer) { ListWaitingAsync(wait, limit, std::move(answer)); });
+  }
+void Coordinator::Subscribe(const std::string& topic, const std::string& url, const std::string& remark) {
+    Await([&](AnswerCallback answer) { SubscribeAsync(topic, url, remark, std::move(answer)); });
+  }
+void Coordinator::Unsubscribe(const std::string& topic, const std::string& url) {
+    Await([&](AnswerCallback answer) { UnsubscribeAsync(topic, url, std::move(answer)); });
+  }
+void Coordinator::DeleteTopic(const std::string& topic) {
+    Await([&](AnswerCallback answer) { DeleteTopicAsync(topic, std::move(answer)); });
+  }
+auto Coordinator::ListValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) -> KeyValuePage {
+    CheckListLimit(limit);
+    return Checked().store->ScanValues(category, key, position, limit);
+  }
+auto Coordinator::IntervalOf(const Transaction& transaction) const -> Duration {
+    engine::Context context;
+    context.retry_interval = Settings().retry_interval;
+    return engine::IntervalNow(transaction, context);
+  }
+auto Coordinator::Counted() const -> Metrics::Snapshot { return Checked().Counted(); }
+auto Coordinator::Measure() -> Gauges { return Checked().Measure(); }
+auto Coordinator::Settings() const -> const Options& { return Checked().options; }
+void Coordinator::CheckListLimit(std::size_t limit) {
+    if (limit == 0 || limit > kMaxListLimit) {
+      throw RejectedError("the limit of a list must be 1 to " + std::to_string(kMaxListLimit));
+    }
+  }
+void Coordinator::Keep(const std::string& name, BranchFunction function) {
+    Driver& driver = Checked();
+    if (!function) throw EmptyFunction(name);
+    driver.Register(name, std::move(function));
+    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
+  }
+void Coordinator::KeepResume(const std::string& name, BranchFunction function) {
+    Driver& driver = Checked();
+    driver.RegisterResume(name, std::move(function));
+    (void)driver.inbox.Push(About(kLocalPrefix + name, Command::Kind::kRegistered));
+  }
+std::string Coordinator::KeepInTransaction(const std::string& name, TransactionFunction function) {
+    Driver& driver = Checked();
+    if (!function) throw EmptyFunction(name);
+    std::string full_name = kInTransactionPrefix + name;
+    driver.transaction_functions.Register(full_name, std::move(function));
+    (void)driver.inbox.Push(About(kLocalPrefix + full_name, Command::Kind::kRegistered));
+    return full_name;
+  }
+auto Coordinator::EmptyFunction(const std::string& name) -> LogicError {
+    return LogicError("the branch function '" + name + "' is an empty function");
+  }
+void Coordinator::RunTransact(callable::Ref<Result(Tx&)> function) {
+    Driver& driver = Checked();
+    const auto thrown = std::make_shared<std::exception_ptr>();
+    const Result result = RunWork([&, thrown](TransactContext& context) -> Result {
+      *thrown = nullptr;
+      Tx tx(*this, driver, context);
+      try {
+        return function(tx);
+      } catch (...) {
+        *thrown = std::current_exception();
+        throw;
+      }
+    });
+    // Moved, so that the last reference is the caller's: the exception may be read here while the loop frees its own.
+    if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
+    if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
+    if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
+  }
+}}
+
+
+// ---- dtm/store/memory.hpp ----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+void MemoryStore::Begin() {
+    if (open_) throw StoreError("a batch is open already; commit it or roll it back first");
+    open_ = true;
+    batch_.clear();
+    removed_.clear();
+    forgotten_.clear();
+    new_rows_.clear();
+    told_.clear();
+    new_values_ = values_;
+  }
+auto MemoryStore::Run(const Work& work) -> Result {
+    const std::shared_ptr<const Values> before = new_values_;
+    Result result = CatchAsResult([&work] { return work(WorkContext()); });
+    if (result.kind != Result::Kind::kSuccess) new_values_ = before;
+    return result;
+  }
+bool MemoryStore::Has(const std::string& gid) {
+    return rows_.count(gid) > 0 || new_rows_.count(gid) > 0 || kept_.count(gid) > 0;
+  }
+auto MemoryStore::GetValue(const std::string& category, const std::string& key) -> std::optional<KeyValue> {
+    const KeyValue* found = new_values_->Find(category, key);
+    if (found == nullptr) return std::nullopt;
+    return *found;
+  }
+void MemoryStore::PutValue(const KeyValue& value) {
+    const KeyValue* old = new_values_->Find(value.category, value.key);
+    KeyValue kept = value;
+    kept.id = old == nullptr ? ++last_value_ : old->id;
+    kept.version = old == nullptr ? 1 : old->version + 1;
+    kept.created = old == nullptr ? value.updated : old->created;
+    const auto changed = std::make_shared<Values>(*new_values_);
+    changed->rows_of[{value.category, value.key}] = kept.id;
+    changed->by_row[kept.id] = std::move(kept);
+    new_values_ = changed;
+  }
+bool MemoryStore::RemoveValue(const std::string& category, const std::string& key) {
+    const KeyValue* old = new_values_->Find(category, key);
+    if (old == nullptr) return false;
+    const auto changed = std::make_shared<Values>(*new_values_);
+    changed->by_row.erase(old->id);
+    changed->rows_of.erase({category, key});
+    new_values_ = changed;
+    return true;
+  }
+void MemoryStore::Apply(std::vector<Change>& changes) {
+    for (Change& change : changes) {
+      Transaction& transaction = *change.transaction;
+      change.applied = transaction.id == 0 ? Insert(transaction) : Update(transaction);
+      if (change.applied && change.journal != nullptr) Tell(transaction.id, *change.journal);
+    }
+  }
+void MemoryStore::Commit() {
+    if (!open_) throw StoreError("there is no open batch to commit");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::map<std::pair<Time, std::int64_t>, bool> due;
+    for (const auto& [row, transaction] : batch_) {
+      if (!IsFinal(transaction.status)) due[{transaction.due, row}] = true;
+    }
+    rows_.reserve(rows_.size() + new_rows_.size());
+    for (auto& [row, entries] : told_) {
+      const auto old = journals_.find(row);
+      if (old != journals_.end())
+        entries.insert(entries.begin(), old->second.begin(), old->second.end());
+      FoldJournal(entries);
+    }
+    // All or nothing: below nothing needs memory.
+    open_ = false;
+    values_ = new_values_;
+    rows_.merge(new_rows_);
+    while (!batch_.empty()) {
+      auto node = batch_.extract(batch_.begin());
+      const auto old = records_.find(node.key());
+      if (old == records_.end()) {
+        records_.insert(std::move(node));
+      } else {
+        due_.erase({old->second.due, node.key()});
+        old->second = std::move(node.mapped());
+      }
+    }
+    due_.merge(due);
+    for (auto& entry : told_) journals_.erase(entry.first);
+    journals_.merge(told_);
+    for (const std::int64_t row : removed_) {
+      const auto record = records_.find(row);
+      if (record == records_.end()) continue;  // two steps of retention in one batch
+      KeptGid kept = KeptOf(record->second);
+      if (keep_gids_) kept_[kept.gid] = std::move(kept);
+      rows_.erase(record->second.definition->gid);
+      records_.erase(record);
+      journals_.erase(row);
+    }
+    for (const std::string& gid : forgotten_) kept_.erase(gid);
+  }
+void MemoryStore::Rollback() noexcept { open_ = false; }
+void MemoryStore::Recover() { open_ = false; }
+std::string MemoryStore::Check(const std::atomic<bool>&) { return {}; }
+auto MemoryStore::Load(const std::string& gid) -> std::optional<Transaction> {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto row = rows_.find(gid);
+    if (row != rows_.end()) return records_.at(row->second);
+    const auto kept = kept_.find(gid);
+    return kept == kept_.end() ? std::nullopt : std::optional(RecordOf(kept->second));
+  }
+auto MemoryStore::ReadJournal(const std::string& gid) -> std::vector<JournalEntry> {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto row = rows_.find(gid);
+    if (row == rows_.end()) return {};
+    const auto journal = journals_.find(row->second);
+    return journal == journals_.end() ? std::vector<JournalEntry>() : journal->second;
+  }
+auto MemoryStore::CountUnfinished(Time now) -> Backlog {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Backlog backlog;
+    for (const auto& [row, transaction] : records_) {
+      if (IsFinal(transaction.status)) continue;
+      if (backlog.unfinished++ == 0) backlog.oldest = transaction.created;
+      const bool stuck = transaction.stuck && transaction.due == kNever;
+      if (stuck) ++backlog.stuck;
+      if (!stuck && transaction.due > now) ++backlog.waiting;
+    }
+    return backlog;
+  }
+auto MemoryStore::Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) -> ScanPage {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ScanPage page;
+    auto end = position > 0 ? records_.lower_bound(position) : records_.end();
+    while (end != records_.begin() && page.transactions.size() < limit) {
+      const Transaction& transaction = std::prev(end)->second;
+      --end;
+      const bool wanted = (!filter.type || *filter.type == transaction.definition->type) &&
+                          (!filter.status || *filter.status == transaction.status) &&
+                          transaction.created >= filter.created_from &&
+                          transaction.created <= filter.created_to;
+      if (wanted) page.transactions.push_back(transaction);
+    }
+    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
+    return page;
+  }
+auto MemoryStore::ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) -> KeyValuePage {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    KeyValuePage page;
+    if (!category.empty() && !key.empty()) {
+      const KeyValue* found = values_->Find(category, key);
+      if (found != nullptr && found->id > position && limit > 0) page.values.push_back(*found);
+    } else {
+      for (auto entry = values_->by_row.upper_bound(position);
+           entry != values_->by_row.end() && page.values.size() < limit; ++entry) {
+        const KeyValue& value = entry->second;
+        const bool wanted =
+            (category.empty() || category == value.category) && (key.empty() || key == value.key);
+        if (wanted) page.values.push_back(value);
+      }
+    }
+    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().id;
+    return page;
+  }
+void MemoryStore::Due(Time now, DuePosition after, const DueVisitor& visit) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto entry = due_.upper_bound({after.due, after.id});
+         entry != due_.end() && entry->first.first <= now; ++entry) {
+      if (!visit(Transaction(records_.at(entry->first.second)))) return;
+    }
+  }
+auto MemoryStore::NextDue(Time now) -> Time {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto entry = due_.upper_bound({now, INT64_MAX});
+    return entry == due_.end() ? kNever : entry->first.first;
+  }
+auto MemoryStore::Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) -> std::int64_t {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    keep_gids_ = keep_gids;
+    std::int64_t last = 0;
+    std::size_t seen = 0;
+    for (auto record = records_.upper_bound(after); record != records_.end() && seen < limit;
+         ++record, ++seen) {
+      const Transaction& transaction = record->second;
+      const Time newest = records_.rbegin()->second.created;
+      if (transaction.created >= before && transaction.created <= newest) return 0;
+      last = record->first;
+      if (IsFinal(transaction.status) && transaction.finished < before) removed_.push_back(last);
+    }
+    return seen == limit ? last : 0;
+  }
+std::string MemoryStore::ForgetGids(Time before, const std::string& after, std::size_t limit) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::string last;
+    std::size_t seen = 0;
+    for (auto kept = kept_.upper_bound(after); kept != kept_.end() && seen < limit;
+         ++kept, ++seen) {
+      last = kept->first;
+      if (kept->second.finished < before) forgotten_.push_back(last);
+    }
+    return seen == limit ? last : std::string();
+  }
+bool MemoryStore::Insert(Transaction& transaction) {
+    const std::string& gid = transaction.definition->gid;
+    if (Has(gid)) return false;
+    transaction.id = ++last_row_;
+    new_rows_[gid] = transaction.id;
+    Keep(transaction, 1);
+    return true;
+  }
+bool MemoryStore::Update(const Transaction& transaction) {
+    const auto in_batch = batch_.find(transaction.id);
+    const auto stored = records_.find(transaction.id);
+    const Transaction* old = in_batch != batch_.end()   ? &in_batch->second
+                             : stored != records_.end() ? &stored->second
+                                                        : nullptr;
+    if (old == nullptr || old->version != transaction.version) return false;
+    Keep(transaction, transaction.version + 1);
+    return true;
+  }
+void MemoryStore::Keep(const Transaction& transaction, std::uint64_t version) {
+    Transaction& kept = batch_[transaction.id] = transaction;
+    kept.version = version;
+    for (Branch& branch : kept.branches) {  // what no store keeps
+      branch.in_flight = branch.unsent = false;
+      branch.previous_deadline = Time{};
+    }
+  }
+void MemoryStore::Tell(std::int64_t row, const std::vector<JournalEntry>& entries) {
+    if (entries.empty()) return;
+    std::vector<JournalEntry>& told = told_[row];
+    told.insert(told.end(), entries.begin(), entries.end());
+  }
+auto MemoryStore::Values::Find(const std::string& category, const std::string& key) const -> const KeyValue* {
+      const auto row = rows_of.find({category, key});
+      return row == rows_of.end() ? nullptr : &by_row.at(row->second);
+    }
+}}
+
+namespace dtm { inline namespace v1 { namespace compiled {
+void dtm_cpp_of_version_0_1_0_bcfd1df87670(Here) {}
+}}}

@@ -1,0 +1,4859 @@
+/// Generated from include/dtm/dtm.hpp by tools/amalgamate.py; do not edit. Declarations and templates: the rest is in
+/// dtm.cpp, which is compiled once (CMake: dtm::compiled).
+/// MIT License, copyright (c) dtm for C++ authors.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+namespace dtm {
+inline namespace v1 {
+class Driver;
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/error.hpp ------------------------------------------------------------------------
+
+/// The errors that this library throws: one small tree.
+/// Needs: std. Threads: values only.
+
+#include <chrono>
+#include <exception>
+#include <stdexcept>
+#include <string>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Base of everything this library throws; `what()` is a sentence that names the thing and says
+/// what to do.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+
+  /// The caller was asked (Retry-After) to try again no sooner than this; 0: not asked. A branch function may set it
+  /// before it throws; at most an hour counts.
+  std::chrono::microseconds retry_after{0};
+};
+
+/// The error, with its `retry_after` set.
+template <typename Kind>
+Kind AskingToWait(Kind error, std::chrono::microseconds retry_after) {
+  error.retry_after = retry_after;
+  return error;
+}
+
+/// Definite: the transaction was rolled back. Thrown by a branch function it means "roll back".
+class FailureError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Not finished yet, and not failed: the branch is called again after the plain retry interval. Thrown by a branch
+/// function it means the same as Result::Ongoing; thrown by a call it is the result of the branch.
+class OngoingError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Definite: refused, and nothing was changed (other content under this gid, a limit, a status
+/// that does not allow it).
+class RejectedError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Refused whatever is stored: a limit is exceeded, a value is malformed, or there is no transaction with this gid.
+class BadInput : public RejectedError {
+ public:
+  using RejectedError::RejectedError;
+};
+
+/// Refused because the transaction has ended already.
+class EndedError : public RejectedError {
+ public:
+  using RejectedError::RejectedError;
+};
+
+/// Refused because too much is waiting already; the same may be accepted a moment later.
+class BusyError : public RejectedError {
+ public:
+  using RejectedError::RejectedError;
+};
+
+/// In doubt: there was no answer, so the transaction may be stored. Submitting the same content under the same
+/// gid again is safe and settles it.
+class InDoubtError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// The local step of a message ran before, or is forbidden by now, so it was not run. The text begins
+/// with DUPLICATED. This is not a failure; asking whether the step was committed settles it.
+class DuplicatedError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Definite: the store failed and nothing was stored (disk full, read-only, damaged, in use by
+/// another coordinator).
+class StoreError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Misuse of the library; the program has to be changed.
+class LogicError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Inside a `catch (...)`: the text of the exception, for people; short if no memory is left for it.
+std::string WhatWasThrown() noexcept;
+
+/// The sentence, or nothing if no memory is left for it.
+template <typename Sentence>
+std::string IfThereIsMemory(const Sentence& sentence) noexcept {
+  try {
+    return sentence();
+  } catch (...) {
+    return {};
+  }
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/text.hpp -------------------------------------------------------------------------
+
+/// Small facts about text that comes from outside.
+/// Needs: std. Threads: pure functions. Source: RFC 3629 (UTF-8), RFC 3986 (URLs), RFC 8259 (JSON).
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <optional>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Length of the valid UTF-8 sequence at `at`, or 0.
+std::size_t Utf8Length(const std::string& text, std::size_t at);
+
+bool IsUtf8(const std::string& text);
+
+bool HasPrefix(std::string_view text, std::string_view prefix);
+
+/// Without blanks and tabs at its ends.
+std::string_view Trimmed(std::string_view text);
+
+/// With A to Z in lower case; other letters stay.
+std::string Lowered(std::string_view text);
+
+/// Everything but RFC 3986's unreserved characters as %XX.
+std::string PercentEncoded(std::string_view text);
+
+/// Every %XX as its byte; what only looks like one stays.
+std::string PercentDecoded(std::string_view text);
+
+/// The url up to where one more `key=value` of its query goes.
+std::string WithQueryOpen(std::string url);
+
+std::string WithQuery(std::string url, const char* key, const std::string& value);
+
+/// How deeply JSON is nested: its brackets outside of strings.
+std::size_t JsonDepth(std::string_view text);
+
+/// At most `max_bytes` of the text, cut between characters.
+std::string Truncated(std::string text, std::size_t max_bytes);
+
+/// At most `max_bytes` of the text, cut between characters. `replacement(at, length)` says for the character there what
+/// stands for its first byte, or 0 to keep it; `length` is 0 where the bytes are no UTF-8.
+template <typename Replacement>
+std::string Replaced(const std::string& text, std::size_t max_bytes, Replacement replacement) {
+  std::string clean;
+  clean.reserve((std::min)(text.size(), max_bytes));
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = Utf8Length(text, at);
+    const char other = replacement(at, length);
+    if (clean.size() + (other != 0 ? 1 : length) > max_bytes) break;
+    if (other != 0) {
+      clean += other;
+      ++at;
+    } else {
+      clean.append(text, at, length);
+      at += length;
+    }
+  }
+  return clean;
+}
+
+/// The text with everything that is not printable UTF-8 replaced, fit for a log line or a record.
+std::string Printable(const std::string& text);
+
+/// As all dtm servers and barriers read a gid and its like: these characters would break queries and logs.
+std::string CleanGid(std::string gid);
+
+/// The number that the whole text is, without blanks or a plus; nothing if it is none or does not fit.
+template <typename Number>
+std::optional<Number> ParseNumber(std::string_view text, int base = 10) {
+  Number number{};
+  const char* const end = text.data() + text.size();
+  const std::from_chars_result result = std::from_chars(text.data(), end, number, base);
+  return result.ec == std::errc() && result.ptr == end ? std::optional(number) : std::nullopt;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/limits.hpp -----------------------------------------------------------------------
+
+/// Limits on every size and count, the same in process and over HTTP.
+/// Needs: std. Threads: constants and pure functions. Source: the limits of common protocols and
+/// databases.
+
+namespace dtm {
+inline namespace v1 {
+
+inline constexpr std::size_t kMaxGidBytes = 128;
+inline constexpr std::size_t kMaxUrlBytes = 2048;
+inline constexpr std::size_t kMaxSteps = 1000;
+inline constexpr std::size_t kMaxPayloadBytes = 256 * 1024;
+inline constexpr std::size_t kMaxDefinitionBytes =
+    1024 * 1024;  ///< urls, payloads, headers together
+/// For workflows. The size of a result is known only after its step was done, so a workflow that exceeds a limit is rolled
+/// back. The limits of what is stored leave room for the URLs and failures of all branches, and for base64.
+inline constexpr std::size_t kMaxWorkflowBranches = 400;
+inline constexpr std::size_t kMaxAnswersBytes =
+    4 * 1024 * 1024;                                        ///< answers of its steps, together
+inline constexpr std::size_t kMaxRecordBytes = 512 * 1024;  ///< stored of one answer
+inline constexpr std::size_t kMaxWorkflowBytes = 10 * 1024 * 1024;  ///< all that is stored
+inline constexpr std::size_t kMaxOrders = 10000;                    ///< entries of branch orders
+inline constexpr std::size_t kMaxHeaders = 32;
+inline constexpr std::size_t kMaxHeaderBytes = 4096;
+inline constexpr std::size_t kMaxReasonBytes = 1024;      ///< stored of a reason or error text
+inline constexpr std::size_t kMaxReplyBytes = 64 * 1024;  ///< read of a branch's answer
+inline constexpr std::size_t kMaxJsonDepth = 64;          ///< copying and dumping it recurse
+inline constexpr std::size_t kMaxListLimit = 1000;
+inline constexpr std::chrono::seconds kMaxOptionSeconds{86400};
+inline constexpr std::chrono::seconds kMaxDelay{366 * 86400};  ///< of a message
+inline constexpr std::chrono::seconds kMaxRetryAfter{3600};    ///< that a branch may ask for
+inline constexpr int kMaxRetryLimit = 1000000;
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/time.hpp -------------------------------------------------------------------------
+
+/// Time as everybody counts it, and waits that cannot overflow.
+/// Needs: std. Threads: values only.
+
+namespace dtm {
+inline namespace v1 {
+
+using Duration = std::chrono::microseconds;
+/// UTC. Inside the coordinator: the wall clock at open plus the time that passed since.
+using Time = std::chrono::time_point<std::chrono::system_clock, Duration>;
+inline constexpr Time kNever = (Time::max)();
+
+/// The end of a wait that somebody asked for: Duration::max() and whatever else no clock reaches is for ever.
+template <typename TimePoint>
+TimePoint Later(TimePoint from, Duration wait) {
+  constexpr Duration kCentury = std::chrono::hours(24 * 36525);
+  if (wait >= kCentury) return (TimePoint::max)();
+  if (wait <= -kCentury) return from - kCentury;
+  if (wait.count() > 0 && from > (TimePoint::max)() - wait) return (TimePoint::max)();
+  return from + wait;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/types.hpp ------------------------------------------------------------------------
+
+/// The basic vocabulary: transaction types, statuses, operations.
+/// Needs: std. Threads: values only. Protocol: §1 (vocabulary, status transitions).
+
+#include <cstdint>
+
+namespace dtm {
+inline namespace v1 {
+
+/// The numbers of these enums are stored; never change the value of an entry.
+enum class TransType : std::uint8_t { kSaga = 1, kMsg = 2, kTcc = 3, kXa = 4, kWorkflow = 5 };
+
+enum class Status : std::uint8_t {
+  kPrepared = 1,
+  kSubmitted = 2,
+  kAborting = 3,
+  kSucceed = 4,
+  kFailed = 5
+};
+
+enum class BranchStatus : std::uint8_t { kPrepared = 1, kSucceed = 2, kFailed = 3 };
+
+enum class Op : std::uint8_t {
+  kAction = 1,      ///< saga, msg, workflow, xa: do it
+  kCompensate = 2,  ///< saga: undo it
+  kTry = 3,         ///< tcc: reserve
+  kConfirm = 4,     ///< tcc: use what was reserved
+  kCancel = 5,      ///< tcc: give back what was reserved
+  kCommit = 6,      ///< xa, workflow
+  kRollback = 7,    ///< xa, workflow
+  kMsg = 8,         ///< msg: the local transaction, and the question whether it was committed
+  kBusiness = 9,    ///< workflow: the local part of an xa step
+  kResume = 10      ///< workflow: run it again from where it stopped; on the wire, its name
+};
+
+bool IsFinal(Status status);
+
+/// dtm's own names, as used in sentences and on the wire.
+const char* Name(TransType type);
+
+const char* Name(Status status);
+
+const char* Name(BranchStatus status);
+
+const char* Name(Op op);
+
+/// Identifies the call of a branch function or service: the key by which it can make itself idempotent.
+struct BranchInfo {
+  std::string gid;
+  TransType trans_type = TransType::kSaga;
+  std::string branch_id;  ///< "01", "02", ... "100"; nested "0201"; of a topic "01-02"; "00" = msg
+                          ///< query-back and workflow resume
+  Op op = Op::kAction;
+  std::string workflow{};  ///< kResume: the name of the workflow
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/barrier/barrier.hpp -------------------------------------------------------------------
+
+/// The barrier without a database: identifies the call of a branch service, and decides if its work is to
+/// be done.
+/// Needs: std. Threads: a Barrier by one thread at a time; the functions are pure.
+/// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
+///
+/// Coordinators call a branch again when they got no reply. They may call its compensation although the
+/// action never arrived, and the action may arrive late, after its compensation. A barrier makes
+/// that harmless: each call leaves a row in a table beside the business rows, in their transaction,
+/// and these rows decide. The file for your database does that: barrier/sqlite_barrier.hpp.
+
+#include <map>
+
+namespace dtm {
+inline namespace v1 {
+
+/// One delivery of one branch call. Make a new one for each, from the request (BarrierFromQuery,
+/// BarrierFromRequest) or from the BranchInfo that a branch function gets (BarrierFrom).
+class Barrier {
+ public:
+  /// All four as the coordinator sent them: trans_type ("saga", "msg", "tcc", ...) and op
+  /// ("action", "compensate", "try", "cancel", "msg", ...) at most 45 bytes, gid and branch_id at
+  /// most 128, valid UTF-8 without control characters.
+  /// @throws Error  one of them is missing or not valid.
+  Barrier(std::string trans_type, std::string gid, std::string branch_id, std::string op);
+
+  const std::string& Type() const;
+  const std::string& Gid() const;
+  const std::string& BranchId() const;
+  const std::string& Op() const;
+
+  /// For sentences: saga gid 'g', branch 01, op action.
+  std::string Who() const;
+
+  /// For the tables: the number of the call that begins, "01", "02", ... A repeat of the request
+  /// must number its calls in the same way, so after a call that did not commit there is no next one.
+  /// @throws LogicError  one did not commit.
+  std::string BeginCall();
+  /// For the tables: the call did not commit.
+  void Fail() noexcept;
+
+ private:
+  static constexpr std::size_t kMaxNameBytes = 45;
+
+  std::string trans_type_;
+  std::string gid_;
+  std::string branch_id_;
+  std::string op_;
+  int calls_ = 0;
+  bool failed_ = false;
+};
+
+/// From the decoded query parameters of a branch call: trans_type, gid, branch_id and op. Line breaks
+/// and semicolons are left out, as dtm does; other parameters do not matter.
+/// @throws Error  one is missing, occurs twice with different values, or is not valid (see Barrier).
+Barrier BarrierFromQuery(const std::multimap<std::string, std::string>& query);
+
+/// For a registered C++ function whose rows are in another file than its coordinator's.
+Barrier BarrierFrom(const BranchInfo& info);
+
+/// What the barriers of all databases share.
+namespace barrier {
+
+// The local step of a message, and the question whether it was committed.
+inline constexpr const char kMsgOp[] = "msg";
+inline constexpr const char kMsgBranch[] = "00";
+inline constexpr const char kMsgNumber[] = "01";
+/// The reason of a row that forbids the local step.
+inline constexpr const char kRollback[] = "rollback";
+
+/// The op that this op undoes, or "". Its row is written by the op that undoes it, and stops it if it comes late.
+const char* OriginOf(const std::string& op);
+
+enum class Decision {
+  kRun,               ///< do the business, and commit it with the rows
+  kNullCompensation,  ///< there is nothing to undo: commit the rows, return success
+  kRepeated,          ///< done before, or undone before it came: return success
+  kDuplicated         ///< the local step of a message came again: roll back, DuplicatedError
+};
+
+/// `origin_inserted`: the row of OriginOf(op) was not there before; false if there is no origin.
+/// `own_inserted`: the row of `op` was not there before.
+Decision Decide(const std::string& op, bool origin_inserted, bool own_inserted);
+
+}  // namespace barrier
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/sql/sqlite_connection.hpp -------------------------------------------------------------
+
+/// Thin ownership of sqlite3 connections and statements; the only file that includes sqlite3.h.
+/// Needs: SQLite 3.35 or newer. Threads: one connection and its statements by one thread at a time.
+
+#include <sqlite3.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace sql {
+
+/// An error of SQLite, with its code. Definite unless the code is an I/O error during COMMIT.
+class SqliteError : public StoreError {
+ public:
+  SqliteError(const std::string& text, int code);
+  /// The extended result code.
+  int Code() const;
+  int Primary() const;
+
+ private:
+  int code_;
+};
+
+/// A connection, opened without a mutex: its owner makes sure that one thread at a time uses it.
+class Database {
+ public:
+  Database(const std::string& path, int flags);
+  /// Borrows a connection of the program: it is neither configured nor closed here.
+  explicit Database(sqlite3* borrowed);
+  ~Database();
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  sqlite3* Handle() const;
+  const std::string& Path() const;
+  int Changes() const;
+  std::int64_t LastRow() const;
+  bool InTransaction() const;
+
+  /// Runs statements that return no rows of interest.
+  void Exec(const char* text);
+
+  /// Another file, or none, is at its path now.
+  bool HasMoved() const;
+
+  /// Copies the whole log into the file.
+  /// @throws SqliteError  not all of it could be copied; a part of it does no harm.
+  void CopyLog();
+
+  /// From now on closing the connection leaves the log as it is: neither copied into the file nor removed.
+  void KeepLog();
+
+  /// @throws SqliteError  always: what happened, on which file, and what to do where that is known.
+  [[noreturn]] void Fail(int code, std::string_view doing) const;
+
+ private:
+  std::string path_;
+  const char* name_;  ///< what the file is to its user
+  sqlite3* handle_ = nullptr;
+  bool owned_ = true;
+};
+
+/// How far the log (WAL) of a connection was copied into its file: the index that all connections to the file share,
+/// at fixed places. Source: sqlite.org/walformat.html, 2.1 and 2.2.
+class LogIndex {
+ public:
+  struct State {
+    bool known = false;
+    std::uint32_t salt = 0;    ///< another one whenever the log begins anew
+    std::uint32_t frames = 0;  ///< that are committed
+    std::uint32_t copied = 0;  ///< of them, at the beginning
+    std::uint32_t begun = 0;   ///< that will have been copied when whoever is copying is done
+
+    bool operator!=(const State& other) const;
+    /// Somebody copies at this moment, or died while it did.
+    bool Copying() const;
+  };
+
+  /// The connection has read something, and outlives this.
+  explicit LogIndex(const Database& database);
+
+  State Now() const;
+
+ private:
+  static constexpr std::uint32_t kVersion = 3007000;  ///< of the index; it was never another
+
+  const volatile std::uint32_t* words_ = nullptr;
+};
+
+/// A prepared statement. Binding does not copy: what is bound must live until Step returned.
+class Statement {
+ public:
+  Statement(Database& database, std::string text);
+  ~Statement();
+  Statement(Statement&& other) noexcept;
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+  Statement& operator=(Statement&&) = delete;
+
+  Statement& Bind(int index, std::int64_t value);
+  Statement& BindText(int index, std::string_view value);
+  Statement& BindBlob(int index, std::string_view value);
+  Statement& BindNull(int index);
+
+  /// True while there is a row. After false the statement is ready to be bound again.
+  bool Step();
+  /// For a statement that returns at most one row: drops the rest.
+  void Reset();
+
+  std::int64_t Int(int column) const;
+  std::size_t Bytes(int column) const;
+  bool IsNull(int column) const;
+  /// A text as UTF-8, whatever the encoding of the file; a blob as it is.
+  std::string Text(int column) const;
+  /// The same without a copy, until the next step.
+  std::string_view View(int column) const;
+
+ private:
+  struct Resetter {
+    sqlite3_stmt* handle;
+    ~Resetter();
+  };
+  // A null pointer would bind NULL where an empty value is meant.
+  static const char* Data(std::string_view value);
+  Statement& Check(int code);
+
+  Database* database_;
+  std::string text_;
+  sqlite3_stmt* handle_ = nullptr;
+};
+
+}  // namespace sql
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/sql/exclusive.hpp ---------------------------------------------------------------------
+
+/// Gives one thread at a time exclusive use of a shared connection.
+/// Needs: SQLite 3.35 or newer. Threads: thread-safe; an Exclusive itself belongs to the thread that made it.
+
+#include <mutex>
+#include <thread>
+
+namespace dtm {
+inline namespace v1 {
+namespace sql {
+
+/// As long as it lives no other thread gets a statement into this connection. A thread may have
+/// several of one connection.
+///
+/// A connection as SQLite opens it by default has a mutex of its own, which each sqlite3_ function
+/// takes: this holds it in between as well, so other threads wait, also those that know nothing of
+/// this class. One that was opened with SQLITE_OPEN_NOMUTEX (or with a SQLite built for one thread)
+/// has none: its program promised that one thread at a time uses it, and who breaks that is refused.
+class Exclusive {
+ public:
+  /// @throws LogicError  the connection has no mutex, and another thread is inside.
+  explicit Exclusive(sqlite3* db);
+  ~Exclusive();
+  Exclusive(const Exclusive&) = delete;
+  Exclusive& operator=(const Exclusive&) = delete;
+
+ private:
+  struct Inside {
+    struct Visit {
+      std::thread::id thread;
+      int depth = 0;
+    };
+    std::mutex mutex;
+    std::map<sqlite3*, Visit> visits;
+  };
+  /// Of the process, because a connection is: nothing else knows both objects that use one. It is
+  /// never destroyed, so that threads may still come when the process ends.
+  static Inside& WithoutMutex();
+
+  sqlite3* const db_;
+  sqlite3_mutex* const mutex_;
+};
+
+}  // namespace sql
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/callable.hpp ---------------------------------------------------------------------
+
+/// Checks at compile time that functions of the program can be called and kept; the compiler says in one sentence what is
+/// wrong with one.
+/// Needs: std. Threads: nothing shared.
+
+#include <functional>
+#include <memory>
+#include <type_traits>
+
+namespace dtm {
+inline namespace v1 {
+namespace callable {
+
+/// `function(arguments...)` compiles for a `const Function&`.
+template <typename Function, typename... Arguments>
+inline constexpr bool kFits =
+    !std::is_member_pointer_v<Function> && std::is_invocable_v<const Function&, Arguments...>;
+
+/// It compiles if the function is not const.
+template <typename Function, typename... Arguments>
+inline constexpr bool kFitsMutable =
+    !std::is_member_pointer_v<Function> && std::is_invocable_v<Function&, Arguments...>;
+
+/// Reports what can be wrong with any function. Returns false if the arguments are wrong: then the caller
+/// says what such a function takes.
+template <typename Function, bool fits, bool fits_mutable>
+constexpr bool Check() {
+  constexpr bool member = std::is_member_pointer_v<Function>;
+  static_assert(!member,
+                "dtm: a member function lacks its object; pass a lambda that calls it: "
+                "[&object](const auto& payload) { object.Method(payload); }");
+  static_assert(member || fits || !fits_mutable,
+                "dtm: this function is called as a const object, perhaps by several threads at "
+                "once; leave out `mutable` or make its operator() const, and capture by reference "
+                "what it changes");
+  return member || fits || fits_mutable;
+}
+template <typename Function, typename... Arguments>
+constexpr bool Check() {
+  return Check<Function, kFits<Function, Arguments...>, kFitsMutable<Function, Arguments...>>();
+}
+
+template <typename Function>
+struct IsStdFunction : std::false_type {};
+template <typename Signature>
+struct IsStdFunction<std::function<Signature>> : std::true_type {};
+
+/// A null pointer or an empty std::function.
+template <typename Function>
+bool Empty(const Function& function) {
+  if constexpr (std::is_pointer_v<Function> || IsStdFunction<Function>::value) {
+    return function == nullptr;
+  } else {
+    return false;
+  }
+}
+
+/// A std::function of any function. If that is move-only (because of its captures), copies share it.
+template <typename Signature, typename Function>
+std::function<Signature> Keep(Function function) {
+  if constexpr (std::is_copy_constructible_v<Function>) {
+    return function;
+  } else {
+    return [shared = std::make_shared<Function>(std::move(function))](auto&&... arguments) {
+      return (*shared)(std::forward<decltype(arguments)>(arguments)...);
+    };
+  }
+}
+
+/// Refers to a function while a call lasts, without a copy of it. A parameter that is no template needs only its declaration.
+template <typename Signature>
+class Ref;
+template <typename Returned, typename... Arguments>
+class Ref<Returned(Arguments...)> {
+ public:
+  template <typename Function, typename = std::enable_if_t<!std::is_same_v<Function, Ref>>>
+  Ref(const Function& function)  // NOLINT(google-explicit-constructor): so that a lambda is one
+      : function_(&function), call_([](const void* target, Arguments... arguments) -> Returned {
+          return (*static_cast<const Function*>(target))(std::forward<Arguments>(arguments)...);
+        }) {}
+  Returned operator()(Arguments... arguments) const {
+    return call_(function_, std::forward<Arguments>(arguments)...);
+  }
+
+ private:
+  const void* function_;
+  Returned (*call_)(const void*, Arguments...);
+};
+
+}  // namespace callable
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/result.hpp -----------------------------------------------------------------------
+
+/// The result of a branch call, and how a transaction ended.
+/// Needs: std. Threads: values only. Protocol: §1 (results).
+
+namespace dtm {
+inline namespace v1 {
+
+/// The result of one branch call. A branch function returns Success, Failure or Ongoing; callers report
+/// the other two when there was no such result.
+struct Result {
+  enum class Kind {
+    kSuccess,  ///< done
+    kFailure,  ///< definite business failure: roll back, never call this again
+    kOngoing,  ///< in progress: ask again after the retry interval
+    kError,    ///< no definite result; it may have run: call again, with growing waits
+    kNotSent   ///< the call certainly did not start (no handler, no free slot): try again later
+  };
+
+  Kind kind = Kind::kSuccess;
+  std::string text;
+  bool done = false;  ///< kError: it was done all the same, only its text cannot be used
+  /// Of Ongoing and Error: it is not called again before this time has passed (at most an hour), nor before the usual wait.
+  Duration retry_after{};
+  bool no_handler = false;  ///< kNotSent: this program has no function or caller for it
+
+  static Result Success();
+  static Result Failure(std::string reason);
+  static Result Ongoing(std::string text = {});
+  static Result Error(std::string text);
+  static Result NotSent(std::string why);
+  static Result NoHandler(std::string why);
+};
+
+/// Calls user code that returns nothing (success) or a Result.
+template <typename Function, typename... Arguments>
+Result ResultOf(const Function& function, Arguments&&... arguments) {
+  static_assert(callable::Check<Function, Arguments...>(),
+                "dtm: the function does not take what it is called with");
+  if constexpr (callable::kFits<Function, Arguments...>) {
+    using Returned = std::decay_t<std::invoke_result_t<const Function&, Arguments...>>;
+    static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Result>,
+                  "dtm: the function returns nothing or dtm::Result");
+    if constexpr (std::is_void_v<Returned>) {
+      function(std::forward<Arguments>(arguments)...);
+    } else if constexpr (std::is_same_v<Returned, Result>) {
+      return function(std::forward<Arguments>(arguments)...);
+    }
+  }
+  return Result::Success();
+}
+
+/// Runs user code and turns whatever it throws into a result; without memory for that, into an error.
+template <typename Function>
+Result CatchAsResult(const Function& function) noexcept {
+  try {
+    try {
+      return function();
+    } catch (const FailureError& error) {
+      return Result::Failure(error.what());
+    } catch (const OngoingError& error) {
+      return {Result::Kind::kOngoing, error.what(), false, error.retry_after};
+    } catch (const Error& error) {
+      return {Result::Kind::kError, error.what(), false, error.retry_after};
+    }
+  } catch (...) {
+    return Result::Error(WhatWasThrown());
+  }
+}
+
+/// The durable state of a transaction.
+struct TransResult {
+  std::string gid;
+  Status status = Status::kSubmitted;
+  std::string
+      reason;  ///< why it was rolled back: the text of the branch, or of the one who cancelled it
+  std::string
+      reason_from{};  ///< the branch that gave the reason, with its op and url; empty: not a branch
+  std::string
+      last_error{};  ///< of the last call that did not succeed, even if a later one did; for people
+
+  bool Finished() const;
+  bool Succeeded() const;
+  bool Failed() const;
+};
+
+/// The text of a FailureError about it.
+std::string RolledBack(const TransResult& result);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/barrier/sqlite_barrier.hpp ------------------------------------------------------------
+
+/// The barrier of a branch service whose rows are in SQLite: each call takes effect once, in one commit
+/// with its row.
+/// Needs: SQLite 3.35 or newer. Threads: thread-safe, by the connection: see SqliteBarrierTable.
+/// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
+
+namespace dtm {
+inline namespace v1 {
+
+/// The barrier table as one connection sees it. Prepares its statements, so keep it as long as the
+/// connection (one made for each call costs 10 us of CPU more); destroy it before the connection is
+/// closed.
+///
+/// The connection belongs to the program, and its settings are not changed. Give it a busy timeout
+/// (sqlite3_busy_timeout), otherwise a call that meets another writer fails at once. Effects survive a power
+/// loss only with PRAGMA synchronous = FULL, SQLite's default. Business rows must be in the same file: an
+/// attached file does not commit together with it.
+///
+/// Threads may share a connection, with one table or several: each call has the connection to
+/// itself from its beginning to its commit, and the others wait. (If the connection lacks the mutex that
+/// SQLite gives it by default, see sql::Exclusive, they are refused.) To run calls in parallel, give each
+/// thread its own connection. A business uses the connection in the thread in which it is called.
+class SqliteBarrierTable {
+ public:
+  /// @throws StoreError  there is no such table (make it with CreateBarrierTable), or it lacks
+  ///                     dtm's columns or unique key.
+  explicit SqliteBarrierTable(sqlite3* db, const std::string& table = "barrier");
+  SqliteBarrierTable(const SqliteBarrierTable&) = delete;
+  SqliteBarrierTable& operator=(const SqliteBarrierTable&) = delete;
+
+  /// Runs `business(sqlite3*)` at most once for this call of this barrier, in one transaction with
+  /// the row that records it. It writes through this connection, must not use COMMIT or ROLLBACK,
+  /// and returns nothing (success) or a Result. It may run again only if it did not commit.
+  ///
+  /// Returns Success once the effect is durable, from this call or an earlier one, or if there is no
+  /// effect (a compensation of an action that never ran, an action that comes after its compensation).
+  /// If the business returns Failure, Ongoing or Error, that is rolled back and returned; if it throws,
+  /// that is rolled back and the exception passes. There is no deadline but the busy timeout.
+  /// @throws InDoubtError     COMMIT met an I/O error or was interrupted: either both row and effect
+  ///                          are stored, or neither. The same call again, with a new Barrier, is
+  ///                          safe and settles it.
+  /// @throws DuplicatedError  the local step of a message ran before, or QueryPrepared forbade it.
+  /// @throws sql::SqliteError (a StoreError) nothing was stored. Code SQLITE_BUSY: another writer
+  ///                          held the lock for longer than the busy timeout; the business did not run
+  ///                          (unless COMMIT waited for readers, without WAL).
+  /// @throws LogicError       the connection is in a transaction, the business ended ours, the
+  ///                          barrier had a call that did not commit, or another thread is using
+  ///                          a connection without a mutex.
+  template <typename Business>
+  [[nodiscard]] Result Call(Barrier& barrier, const Business& business) {
+    CheckBusiness<Business>();
+    return Run(barrier, Owner::kCall, [&] { return ResultOf(business, db_.Handle()); });
+  }
+
+  /// The same inside a transaction that the program has begun, with BEGIN IMMEDIATE, for several
+  /// barriers or other business in one commit. Nothing is durable before the program commits, so do
+  /// not reply before. A rollback here undoes only this call. After a StoreError roll back the whole
+  /// transaction. A transaction belongs to a connection, not to a thread: if threads share the
+  /// connection, hold an sql::Exclusive from before BEGIN until after COMMIT.
+  /// @throws as Call, but not InDoubtError, which only COMMIT can cause.
+  template <typename Business>
+  [[nodiscard]] Result CallInTransaction(Barrier& barrier, const Business& business) {
+    CheckBusiness<Business>();
+    return Run(barrier, Owner::kProgram, [&] { return ResultOf(business, db_.Handle()); });
+  }
+
+  /// Tells a coordinator whether the local step of a message was committed (op msg). Success: it
+  /// was. Failure: it was not, and never will be: that is durable. While the step is running on
+  /// another connection this waits for its end, at most for the busy timeout.
+  /// @throws InDoubtError      COMMIT met an I/O error; the coordinator asks again.
+  /// @throws sql::SqliteError  SQLITE_BUSY: the step is still running; otherwise the file failed.
+  ///                           Nothing was decided; the coordinator asks again.
+  /// @throws LogicError        the connection is in a transaction, or the op of the call is not msg.
+  [[nodiscard]] Result QueryPrepared(const Barrier& barrier);
+
+ private:
+  template <typename Business>
+  static constexpr void CheckBusiness() {
+    static_assert(callable::Check<Business, sqlite3*>(),
+                  "dtm: the business of a barrier takes the connection: [&](sqlite3* db)");
+  }
+
+  SqliteBarrierTable(const sql::Exclusive&, sqlite3* db, const std::string& table);
+
+  /// Who begins and ends the transaction.
+  enum class Owner { kCall, kProgram };
+
+  /// Rolls back what a call did, unless Keep was called.
+  class Undo {
+   public:
+    Undo(sql::Database& db, Barrier& barrier, Owner owner);
+    ~Undo();
+    Undo(const Undo&) = delete;
+    Undo& operator=(const Undo&) = delete;
+    void Begun();
+    void Keep();
+
+   private:
+    void Run(const char* text);
+    sql::Database& db_;
+    Barrier& barrier_;
+    const Owner owner_;
+    bool begun_ = false;
+    bool kept_ = false;
+  };
+
+  sql::Statement PrepareInsert();
+
+  std::string Where(const Barrier& barrier) const;
+
+  /// Runs our own statements; an error names the call.
+  template <typename Statements>
+  auto Ours(const Barrier& barrier, const Statements& statements) -> decltype(statements()) {
+    try {
+      return statements();
+    } catch (const sql::SqliteError& error) {
+      throw sql::SqliteError(Where(barrier) + error.what() + "; the call may come again",
+                             error.Code());
+    }
+  }
+
+  /// True: the row was not there before.
+  bool Insert(const Barrier& barrier, std::string_view branch_id, std::string_view op,
+              std::string_view number, std::string_view reason);
+
+  /// Outside a transaction a savepoint begins one, and the insert that follows takes the write lock
+  /// as BEGIN IMMEDIATE would. If the savepoint still exists at the end, the business has not ended it.
+  void Begin(Owner owner);
+
+  Result Run(Barrier& barrier, Owner owner, const std::function<Result()>& business);
+
+  void CheckUse(const Barrier& barrier, Owner owner) const;
+
+  void Commit(const Barrier& barrier, Owner owner);
+
+  const std::string table_;
+  const std::string quoted_;
+  sql::Database db_;
+  sql::Statement save_;
+  sql::Statement release_;
+  sql::Statement insert_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/payload.hpp ----------------------------------------------------------------------
+
+/// Payloads: C++ values as the JSON text that is stored and sent. What JSON cannot hold is refused, never changed.
+/// Needs: nlohmann/json. Threads: pure functions.
+
+#include <nlohmann/json.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace payload {
+
+/// nlohmann/json can write a T.
+template <typename T>
+inline constexpr bool kWritable = std::is_constructible_v<nlohmann::json, const T&>;
+
+template <typename T, typename = void>
+struct Readable : std::false_type {};
+template <typename T>
+struct Readable<T, std::void_t<decltype(std::declval<const nlohmann::json&>().template get<T>())>>
+    : std::true_type {};
+
+/// nlohmann/json can read a T, which then owns what it holds.
+template <typename T>
+inline constexpr bool kReadable =
+    std::conjunction_v<std::negation<std::is_pointer<T>>, std::negation<std::is_reference<T>>,
+                       std::negation<std::is_same<T, std::string_view>>, Readable<T>>;
+
+/// The part of a value that JSON cannot hold (nlohmann would write something else), or null. `place`
+/// returns where it is, as "/a/0".
+const char* Unwritable(const nlohmann::json& value, std::string& place);
+
+/// The JSON text; `what` names it in errors: "gid 'g': the payload of step 0".
+/// @throws LogicError  it cannot be written, or only as something else.
+std::string Text(const std::string& what, const nlohmann::json& value);
+
+}  // namespace payload
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/transaction.hpp ------------------------------------------------------------------
+
+/// The transaction record: its definition, and how far it has come.
+/// Needs: std. Threads: values only; a Definition is never changed once it is shared.
+/// Protocol: §1 (branch ids), §2.1 (transaction body), §2.4 (registered branches), §4 (rows).
+
+#include <cstdio>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Options of one transaction; zero means "the coordinator's default".
+struct TransOptions {
+  bool wait_result =
+      false;  ///< Submit returns when the transaction has ended, not when it is stored
+  std::chrono::seconds timeout_to_fail{0};  ///< after this long an unfinished saga is rolled back
+  std::chrono::seconds request_timeout{0};  ///< deadline of one branch call by URL
+  std::chrono::seconds retry_interval{0};   ///< first wait after an error; fixed wait after ONGOING
+  /// How often the actions of a saga, counted together, are called again before it is rolled back; 0 = no limit.
+  int retry_limit = 0;
+  std::map<std::string, std::string> branch_headers;  ///< sent with every branch call by URL
+};
+
+/// What one branch does. It is named by a URL, or by `local:` and the name of a registered function;
+/// empty = nothing to call. The payload is the request body, as text.
+struct Step {
+  std::string action;       ///< tcc: confirm; xa: both; workflow: what was called, see kOwnCode
+  std::string compensate;   ///< tcc: cancel; xa: both; msg, workflow: none
+  std::string payload;      ///< workflow: the recorded result
+  std::string branch_id{};  ///< empty: the number of the step
+  /// msg: `topic://name` of which `action` is a subscriber; workflow: the name its branch was given
+  std::string topic{};
+  Op op{};              ///< workflow: what was recorded; else given by the type
+  bool failed = false;  ///< workflow: recorded as failed
+  /// What counts against the limits.
+  std::size_t UrlAndPayloadBytes() const;
+};
+
+inline constexpr const char kLocalPrefix[] = "local:";
+inline constexpr std::size_t kLocalPrefixSize = sizeof(kLocalPrefix) - 1;
+
+bool IsLocal(std::string_view url);
+
+/// The names of functions that run inside the commit of their result begin with this. Without a result, such a function
+/// has certainly had no effect.
+inline constexpr const char kInTransactionPrefix[] = "tx/";
+
+bool RunsInTransaction(std::string_view url);
+
+/// What a recorded step of a workflow was, if it called no URL and no function. Empty: it was recorded without this (by an
+/// earlier dtm or another client, or through the Go server, which does not keep it).
+inline constexpr const char kOwnCode[] = "do:";
+inline constexpr const char kNoCall[] = "none:";
+
+/// The branch under which a workflow records its decision, before its first callback; its result is the name of
+/// Op::kCommit or Op::kRollback.
+inline constexpr const char kDecision[] = "00";
+
+inline constexpr const char kTopicPrefix[] = "topic://";
+inline constexpr std::size_t kTopicPrefixSize = sizeof(kTopicPrefix) - 1;
+
+bool IsTopic(std::string_view url);
+
+/// What a transaction has to do. Made as `Definition`, not as `const Definition`: see ActiveTable::AddStep.
+struct Definition {
+  std::string gid;
+  TransType type = TransType::kSaga;
+  std::vector<Step> steps;
+  bool prepared_first = false;             ///< stored by a prepare, to run when it is submitted
+  bool concurrent = false;                 ///< steps start at once, except for `orders`
+  std::map<int, std::vector<int>> orders;  ///< step -> the steps that must have succeeded before it
+  std::string
+      query_prepared;  ///< msg: asked whether to deliver; workflow: called to resume it; else only shown
+  std::chrono::seconds delay{0};  ///< msg: no delivery before this has passed since its creation
+  bool json_rpc = false;          ///< branches whose url names a method are called by JSON-RPC
+  std::string workflow;           ///< workflow: its name
+  std::string data;               ///< workflow: what it was started with
+  std::string
+      custom_data;  ///< as a client elsewhere sent it; empty if it follows from the other fields
+  TransOptions options;
+};
+
+/// The memory that it takes, including its rows in the record.
+std::size_t BytesOf(const Step& step);
+std::size_t BytesOf(const Definition& definition);
+
+/// True if clients register its steps one after the other, while it is prepared.
+bool RegistersSteps(TransType type);
+
+/// True if it has a row "00" for a call of its initiator, before the rows of the steps.
+bool HasQueryRow(TransType type);
+
+/// The steps of a message as they were submitted: a topic is one, however many subscribers it has.
+std::vector<std::pair<std::string, std::string>> SubmittedSteps(
+    const Definition& definition);
+
+/// Same content = the same transaction submitted again. Options and registered branches are not part
+/// of it.
+bool SameContent(const Definition& a, const Definition& b);
+
+/// A hash of what SameContent compares, without the gid. It is stored, so it must never change; never 0. FNV-1a, 64 bits.
+std::uint64_t ContentHash(const Definition& definition);
+
+/// How far one branch has come.
+struct Branch {
+  BranchStatus status = BranchStatus::kPrepared;
+  bool in_flight = false;    ///< a call of this run is out, without a result yet; not stored
+  bool unsent = false;       ///< it waits because its last call was not sent; not stored
+  bool told_when = false;    ///< it waits because the branch asked for that time (Retry-After)
+  std::uint32_t tries = 0;   ///< calls that may have had an effect; > 0 = it may have run
+  std::uint32_t errors = 0;  ///< consecutive errors, drives the waits
+  Time next_try{};           ///< not called again before this
+  Time deadline{};           ///< a URL call may still be running until then; 0 = none
+  Time previous_deadline{};  ///< the same, of calls by previous runs only; not stored
+  /// When it succeeded or failed; 0 before, and of records of store format 1.
+  Time finished{};
+};
+
+/// A transaction as the coordinator drives it and the store keeps it.
+///
+/// The rows (`branches`) of a saga, tcc or xa are, for each step, what undoes it and what does it:
+/// branches[2k] is its compensate, cancel or rollback, branches[2k+1] its action, confirm or commit.
+/// Those of a message or workflow: first the question to its initiator (branch "00"), then a row for
+/// each step.
+struct Transaction {
+  std::shared_ptr<const Definition> definition;
+  Status status = Status::kSubmitted;
+  std::vector<Branch> branches;
+  Time created{};
+  Time updated{};                 ///< when it last changed
+  Time finished{};                ///< 0 while unfinished
+  Time due{};                     ///< when it next needs the coordinator, after a restart too
+  std::string reason;             ///< why it is rolled back; the text of the branch
+  std::string result;             ///< workflow: what it returned
+  std::string last_error;         ///< of the last call that did not succeed; for people
+  std::uint32_t retry_count = 0;  ///< counts against retry_limit
+  std::uint32_t reason_from = 0;  ///< 1 + the row whose FAILURE is the reason; 0 = none
+  bool stuck = false;       ///< an invariant is broken: not driven until RetryNow or ForceStop
+  bool unreadable = false;  ///< the stored record is damaged (see last_error); not stored
+  bool expired = false;     ///< only its gid, type, status and `content` are left; not stored
+  std::uint64_t content =
+      0;  ///< expired: see ContentHash; 0 = it was prepared first, and is not compared
+  std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it
+  std::int64_t id = 0;        ///< the store's own key; 0 = not stored yet
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/endpoint.hpp ---------------------------------------------------------------------
+
+/// A coordinator as a client sees it: in this process, or elsewhere.
+/// Needs: std. Threads: implementations are thread-safe. Protocol: §2.2.
+
+namespace dtm {
+inline namespace v1 {
+
+/// The coordinator's answer to what was asked: a result, or the error that Submit would throw.
+struct Answer {
+  TransResult result;
+  std::exception_ptr error;
+
+  /// The result, or throws the error.
+  const TransResult& Get() const;
+};
+using AnswerCallback = std::function<void(const Answer&)>;
+
+/// A workflow as its coordinator knows it.
+struct WorkflowState {
+  Status status = Status::kPrepared;
+  std::string reason;  ///< why it failed
+  std::string result;  ///< what it returned
+  TransOptions
+      options;  ///< for its calls, if the coordinator reports them: request_timeout, branch_headers
+  std::vector<Step> recorded;  ///< its steps so far: branch_id, op, payload = the result, failed
+  std::string workflow{};      ///< its name; empty: not reported
+  std::string data{};          ///< what it was started with
+};
+
+/// A call that the initiator makes itself: the try of a tcc, the action of an xa, the step of a workflow.
+struct InitiatorCall {
+  BranchInfo info;
+  std::string url;      ///< or `local:` and the name of a function
+  std::string payload;  ///< the body; empty = GET, but for xa
+  TransOptions options;
+  /// Tells the branch the coordinator's URL, so that it can register itself (xa) or branches below it (tcc).
+  bool tell_coordinator = false;
+  std::string phase2_url;
+};
+
+/// Every method that changes something throws InDoubtError if the change may be stored or not (no answer, or the store
+/// began to fail; doing the same again settles it), and StoreError if it is certainly not stored. An embedded coordinator
+/// answers within its commit, or after 3 s if its store fails; a remote one within RemoteOptions::request_timeout.
+class Endpoint {
+ public:
+  virtual ~Endpoint();
+
+  virtual std::string NewGid() = 0;
+
+  /// Submits a transaction. Returns once it is durable, or with `wait_result` once it has ended or must wait
+  /// for a timer, after 6 s at the latest.
+  /// @throws InDoubtError   no answer: it may be stored. Submit the same again.
+  /// @throws RejectedError  refused (other content under this gid); nothing was changed. Its kind BadInput: a limit is
+  ///                        exceeded or a value is malformed, so it can never be accepted as it is.
+  /// @throws FailureError   this transaction was rolled back.
+  /// @throws StoreError     the coordinator's store failed; nothing was stored.
+  virtual TransResult Submit(Definition definition) = 0;
+
+  /// The same, and waits up to `timeout` for the end. Throws as Submit, but never FailureError: the returned
+  /// status says so.
+  virtual TransResult SubmitAndWait(Definition definition, Duration timeout) = 0;
+
+  /// Submit, without waiting: `callback` gets what Submit would have returned or thrown.
+  /// @throws RejectedError  refused at once; the callback is not called.
+  virtual void SubmitAsync(Definition definition, AnswerCallback callback) = 0;
+
+  /// Stores a transaction that runs when it is submitted under the same gid: a message with its steps, or a tcc
+  /// or xa, whose branches are registered one by one.
+  /// @throws as Submit
+  virtual TransResult Prepare(Definition definition) = 0;
+
+  /// Rolls a prepared transaction back. Returns once that is decided.
+  /// @throws InDoubtError   no answer: it may be decided. Abort again.
+  /// @throws RejectedError  it is submitted, has ended, is unknown, or has another type.
+  virtual void Abort(const std::string& gid, TransType type, const std::string& reason) = 0;
+
+  /// Adds a branch to a prepared tcc (action = confirm, compensate = cancel) or xa, or records a step of a
+  /// workflow; durable when it returns. The same again is accepted.
+  /// @throws InDoubtError   no answer: it may be registered. Register it again.
+  /// @throws RejectedError  the transaction is not prepared (any more), or this branch is registered with other content.
+  virtual void RegisterBranch(const std::string& gid, TransType type, Step step) = 0;
+
+  /// Stores a workflow, or finds the stored one and returns how far it has come. Name and data are compared if the
+  /// definition has them.
+  /// @throws InDoubtError   no answer: it may be stored. Prepare it again.
+  /// @throws RejectedError  the gid belongs to another type or workflow, or was started with other data.
+  virtual WorkflowState PrepareWorkflow(Definition definition) = 0;
+
+  /// The same for a stored workflow that has to be resumed; stores nothing.
+  /// @throws InDoubtError   no answer.
+  /// @throws RejectedError  as PrepareWorkflow; or it is not stored: the call was a mistake, or came too late.
+  virtual WorkflowState ResumeWorkflow(Definition definition) = 0;
+
+  /// Ends a workflow: kSucceed, or kFailed and why. The same status again is accepted.
+  /// @throws InDoubtError   no answer: it may be stored. Finish it again.
+  /// @throws RejectedError  it is unknown, or has ended with another status.
+  virtual void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
+                              const std::string& result) = 0;
+
+  /// Calls a branch at once, without the coordinator's retries, and waits for the result, at most
+  /// `call.options.request_timeout` (3 s by default). The text of a success is the body of the reply.
+  /// @throws RejectedError  the url cannot be called.
+  virtual Result CallBranch(const InitiatorCall& call) = 0;
+
+  /// The url by which this coordinator calls a function of this process.
+  /// @throws LogicError  it cannot call it.
+  virtual std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const = 0;
+};
+
+/// A new gid, made here without asking. The name is the Go client's.
+std::string MustGenGid(Endpoint& endpoint);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/local_branch.hpp -----------------------------------------------------------------
+
+/// A registered function as a builder sees it: a name, and the type of the payload it takes.
+/// Needs: std. Threads: values only.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Returned by Coordinator::Register; cheap to copy. `T` is the payload type, so builders refuse
+/// another type at compile time.
+template <typename T>
+struct LocalBranch {
+  std::string name;
+  std::uint64_t owner = 0;  ///< the coordinator it is registered with
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/url.hpp --------------------------------------------------------------------------
+
+/// URLs of branches and others, taken apart and checked where they are given, and shown without credentials.
+/// Needs: std. Threads: pure functions. Protocol: §3 (calling branches). Source: RFC 3986; user and password as Go reads
+/// them.
+
+namespace dtm {
+inline namespace v1 {
+
+struct Url {
+  bool tls = false;
+  std::string host;  ///< lower case; an IPv6 address without its brackets
+  int port = 0;
+  std::string target;       ///< path and query, ready for the request line
+  std::string credentials;  ///< "user:password", decoded; empty = none. Never shown
+
+  /// `host:port` as the Host header wants it.
+  std::string Authority() const;
+  /// `http://host:port`: calls with the same origin share connections and limits.
+  std::string Origin() const;
+};
+
+namespace url_parts {
+
+/// Also makes it lower-case.
+bool ValidHost(std::string& host, bool (*allowed)(char));
+
+/// 1 .. 65535, or 0 if it is no port.
+int Port(std::string_view text);
+
+/// Path and query as they are; spaces and bytes beyond ASCII would break the request line.
+std::string Target(std::string_view rest);
+
+/// With "***" instead of what stands between `begin` and `at`.
+std::string Hidden(std::string_view url, std::size_t begin, std::size_t at);
+
+/// Where user and password stand, and the '@' behind them.
+struct User {
+  std::size_t begin = 0;
+  std::size_t at = std::string::npos;  ///< npos: there are none
+};
+User FindUser(const std::string& url);
+
+/// As Go reads it: the password may be missing, other characters than these are encoded.
+bool Credentials(std::string_view text, std::string& credentials);
+
+}  // namespace url_parts
+
+/// The url as it may be shown, stored as a text for people, or logged: without user and password.
+std::string ShownUrl(const std::string& url);
+
+/// Both call the same, as whoever it is.
+bool SameCall(const std::string& url, const std::string& other);
+
+/// Throws Error with a sentence that says what is wrong with `text`, which is `what`.
+Url ParseUrl(const std::string& text, const char* what = "the branch URL");
+
+/// Why nobody could call this branch: empty if it is a URL, names a function or a topic, or is empty (nothing to call).
+std::string UrlProblem(const std::string& url);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/branch_args.hpp ----------------------------------------------------------------
+
+/// What every builder does with a branch and a payload: checks that they fit, and turns them into text.
+/// Needs: nlohmann/json. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Nothing to undo in this step (or nothing to do): `.Add(notify, kNoBranch, payload)`. Note that even
+/// the last step may have to be undone: it may time out, or the saga may be cancelled while it runs.
+struct NoBranch {};
+inline constexpr NoBranch kNoBranch{};
+
+namespace branch_args {
+
+template <typename Branch>
+struct IsLocalBranch : std::false_type {};
+template <typename T>
+struct IsLocalBranch<LocalBranch<T>> : std::true_type {
+  using Type = T;
+};
+
+/// Checks the type of a branch. Call it in a static_assert, so that this error is the first that the compiler reports.
+template <typename Branch>
+constexpr bool CheckBranch() {
+  static_assert(!std::is_null_pointer_v<Branch>,
+                "dtm: nullptr is no branch; where there is nothing to call write dtm::kNoBranch");
+  static_assert(IsLocalBranch<Branch>::value || std::is_same_v<Branch, NoBranch> ||
+                    std::is_convertible_v<Branch, std::string>,
+                "dtm: a branch is a URL, a registered function, or dtm::kNoBranch");
+  return true;
+}
+
+/// Checks that a branch can take this payload.
+template <typename Branch, typename Payload>
+constexpr bool CheckPayload() {
+  static_assert(CheckBranch<Branch>());
+  static_assert(
+      payload::kWritable<Payload>,
+      "dtm: nlohmann/json cannot write the payload; write "
+      "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Type, members...) in the namespace of its type");
+  if constexpr (IsLocalBranch<Branch>::value) {
+    static_assert(std::is_same_v<typename IsLocalBranch<Branch>::Type, Payload>,
+                  "dtm: this function was registered for another payload type");
+  }
+  return true;
+}
+
+template <typename Payload>
+nlohmann::json Json(const Payload& payload) {
+  if constexpr (payload::kWritable<Payload>) {
+    return nlohmann::json(payload);
+  } else {
+    return {};  // CheckPayload has reported it
+  }
+}
+
+/// For a branch that is called later with the payload of another one (compensation, confirm, cancel): a registered
+/// function may take a type of its own, if that can be read from the same JSON.
+/// @throws LogicError  it cannot. Without this check the error would come only when the branch is needed.
+template <typename Payload, typename Branch>
+void CheckReads(const Branch&, const std::string& gid, const std::string& where,
+                const nlohmann::json& payload) {
+  static_assert(CheckBranch<Branch>());
+  if constexpr (IsLocalBranch<Branch>::value) {
+    using Type = typename IsLocalBranch<Branch>::Type;
+    if constexpr (!std::is_same_v<Type, Payload>) {
+      try {
+        (void)payload.get<Type>();
+      } catch (const nlohmann::json::exception& error) {
+        throw LogicError("gid '" + gid + "': the payload of " + where +
+                         " is not what one of its functions takes: " + error.what());
+      }
+    }
+  }
+}
+
+std::string Url(const Endpoint&, const std::string&, NoBranch);
+
+/// @throws LogicError  the function belongs to another coordinator.
+template <typename T>
+std::string Url(const Endpoint& endpoint, const std::string&, const LocalBranch<T>& branch) {
+  return endpoint.UrlOfLocal(branch.name, branch.owner);
+}
+
+/// @throws LogicError     it is the name of a function instead of what Register returned, or a null pointer.
+/// @throws RejectedError  it is not a URL that can be called.
+std::string Url(const Endpoint&, const std::string& gid, const std::string& url);
+
+std::string Url(const Endpoint& endpoint, const std::string& gid, const char* url);
+
+/// The JSON text of a payload; `where` names its branch in errors.
+/// @throws LogicError  JSON cannot hold it.
+std::string Text(const std::string& gid, const std::string& where,
+                        const nlohmann::json& payload);
+
+}  // namespace branch_args
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/option_setters.hpp -------------------------------------------------------------
+
+/// The setters that every builder has.
+/// Needs: std. Threads: one builder by one thread at a time. Protocol: §2.1 (options).
+
+namespace dtm {
+inline namespace v1 {
+
+/// `Builder` derives from this, so that chained calls keep its type and its value category. The values are
+/// checked by Submit, which throws RejectedError; 0 means the coordinator's default.
+template <typename Builder>
+class OptionSetters {
+ public:
+  /// Submit returns when the transaction has ended or must wait for a timer, or after 6 s.
+  Builder& SetWaitResult(bool wait = true) & {
+    Options().wait_result = wait;
+    return Self();
+  }
+  Builder SetWaitResult(bool wait = true) && { return std::move(SetWaitResult(wait)); }
+
+  /// The transaction is rolled back if it has not succeeded by then; 1 s to 1 day. By default a saga and a
+  /// workflow have no timeout; msg, tcc and xa have 35 s for their submit.
+  Builder& SetTimeoutToFail(std::chrono::seconds timeout) & {
+    Options().timeout_to_fail = timeout;
+    return Self();
+  }
+  Builder SetTimeoutToFail(std::chrono::seconds timeout) && {
+    return std::move(SetTimeoutToFail(timeout));
+  }
+
+  /// The first wait after an error (it doubles with each further error, up to an hour), and the wait after
+  /// ONGOING. 1 s to 1 day; default: 10 s, see Options::retry_interval.
+  Builder& SetRetryInterval(std::chrono::seconds interval) & {
+    Options().retry_interval = interval;
+    return Self();
+  }
+  Builder SetRetryInterval(std::chrono::seconds interval) && {
+    return std::move(SetRetryInterval(interval));
+  }
+
+  /// How often the actions of a saga, counted together, are called again after a call without a definite result;
+  /// the next such call rolls the saga back. So SetRetryLimit(3) for a saga with one action allows four calls, as with
+  /// dtm's own server. 0: no limit. Calls that did not start do not count. Only saga actions have this limit.
+  Builder& SetRetryLimit(int limit) & {
+    Options().retry_limit = limit;
+    return Self();
+  }
+  Builder SetRetryLimit(int limit) && { return std::move(SetRetryLimit(limit)); }
+
+  /// The deadline of one branch call by URL; 1 s to 1 day. Default: 3 s, see Options::request_timeout.
+  Builder& SetRequestTimeout(std::chrono::seconds timeout) & {
+    Options().request_timeout = timeout;
+    return Self();
+  }
+  Builder SetRequestTimeout(std::chrono::seconds timeout) && {
+    return std::move(SetRequestTimeout(timeout));
+  }
+
+  /// Sent with every branch call by URL; at most 32 headers of 4 KiB.
+  Builder& AddBranchHeader(const std::string& name, const std::string& value) & {
+    Options().branch_headers[name] = value;
+    return Self();
+  }
+  Builder AddBranchHeader(const std::string& name, const std::string& value) && {
+    return std::move(AddBranchHeader(name, value));
+  }
+
+ private:
+  Builder& Self() { return static_cast<Builder&>(*this); }
+  TransOptions& Options() { return Self().MutableOptions(); }
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/msg.hpp ------------------------------------------------------------------------
+
+/// The two-phase message builder: branches that are called if and only if a local transaction was committed.
+/// Needs: nlohmann/json. Threads: one builder by one thread at a time. Protocol: §4.2, §11.1, §11.3.
+
+namespace dtm {
+inline namespace v1 {
+
+/// A message under construction: a movable value.
+class Msg : public OptionSetters<Msg> {
+ public:
+  Msg(Endpoint& endpoint, std::string gid);
+
+  /// Adds a branch, a URL or a registered function, and its payload. Branches are called in this order, each
+  /// until it succeeds. A branch cannot refuse, so it must always be able to do its work in the end.
+  /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
+  /// a text that is not UTF-8).
+  /// @throws RejectedError  the URL cannot be called (no http://, no host, ...).
+  template <typename Action, typename Payload>
+  Msg& Add(const Action& action, const Payload& payload) & {
+    static_assert(branch_args::CheckPayload<Action, Payload>());
+    return AddStep(branch_args::Url(*endpoint_, definition_.gid, action),
+                   branch_args::Json(payload));
+  }
+  template <typename Action, typename Payload>
+  Msg Add(const Action& action, const Payload& payload) && {
+    return std::move(Add(action, payload));
+  }
+
+  /// Adds all subscribers of the topic, as they are when the message is stored.
+  /// @throws LogicError  JSON cannot hold the payload.
+  template <typename Payload>
+  Msg& AddTopic(const std::string& topic, const Payload& payload) & {
+    static_assert(branch_args::CheckPayload<std::string, Payload>());
+    return AddStep(kTopicPrefix + topic, branch_args::Json(payload));
+  }
+  template <typename Payload>
+  Msg AddTopic(const std::string& topic, const Payload& payload) && {
+    return std::move(AddTopic(topic, payload));
+  }
+
+  /// No branch is called until this much time has passed since the message was stored; at most 366 days.
+  Msg& SetDelay(std::chrono::seconds delay) &;
+  Msg SetDelay(std::chrono::seconds delay) &&;
+
+  /// Calls all branches at once, instead of one after the other.
+  Msg& SetConcurrent() &;
+  Msg SetConcurrent() &&;
+
+  /// Stores the message; no branch is called before Submit. If that does not come within the timeout (35 s, see
+  /// SetTimeoutToFail), `query_prepared` is asked: success means deliver, FAILURE means forget it.
+  /// `query_prepared` is a URL or a function registered for nlohmann::json, which gets null.
+  /// @throws as Submit; LogicError: the function belongs to another coordinator.
+  template <typename Query>
+  void Prepare(const Query& query_prepared) {
+    static_assert(branch_args::CheckBranch<Query>());
+    if constexpr (branch_args::IsLocalBranch<Query>::value) {
+      static_assert(
+          std::is_same_v<typename branch_args::IsLocalBranch<Query>::Type, nlohmann::json>,
+          "dtm: the query of a message gets no payload; register it for nlohmann::json");
+    }
+    definition_.query_prepared = branch_args::Url(*endpoint_, definition_.gid, query_prepared);
+    endpoint_->Prepare(definition_);
+  }
+
+  /// Submits the message for delivery, with or without a Prepare before; it is durable when this returns. May be repeated.
+  /// Returns after one commit (with SetWaitResult: when it has ended or must wait, after 6 s at the latest); a
+  /// RemoteCoordinator waits for the reply as long as its request timeout says.
+  /// @throws InDoubtError   there was no answer; the message may be stored. Submit again.
+  /// @throws RejectedError  a limit, a topic without subscribers, other content; nothing was stored.
+  /// @throws FailureError   it was aborted.
+  /// @throws StoreError     the coordinator could not store it; nothing was stored.
+  TransResult Submit() const;
+
+  [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const;
+
+  /// Prepare, `business`, Submit. `business` runs a local transaction. It gets a `const BranchInfo&` to make its
+  /// barrier from, and returns nothing or Result. `query_prepared` reads the row of that barrier:
+  ///
+  ///   msg.DoAndSubmit(query, [&](const dtm::BranchInfo& who) {
+  ///     dtm::Barrier barrier = dtm::BarrierFrom(who);
+  ///     return table.Call(barrier, [&](sqlite3* db) { Debit(db, 30); });
+  ///   });
+  ///
+  /// FailureError or Result::Failure: nothing was committed, and the message is aborted. After any other error it is
+  /// not known whether `business` committed, so `query_prepared` is asked at once. If it returns success, the message is
+  /// submitted and this returns normally.
+  /// @throws InDoubtError  also if `business` committed but the submit was refused for now (too much is waiting, the
+  /// store failed): the message is prepared, and will be delivered when the coordinator asks `query_prepared`.
+  /// @throws what `business` threw; else as Submit.
+  template <typename Query, typename Business>
+  TransResult DoAndSubmit(const Query& query_prepared, const Business& business) {
+    static_assert(callable::Check<Business, const BranchInfo&>(),
+                  "dtm: what DoAndSubmit runs takes const dtm::BranchInfo&");
+    Prepare(query_prepared);
+    const BranchInfo info{definition_.gid, TransType::kMsg, "00", Op::kMsg, {}};
+    std::exception_ptr error;
+    const Result done = CatchAsResult([&]() -> Result {
+      try {
+        return ResultOf(business, info);
+      } catch (...) {
+        error = std::current_exception();
+        throw;
+      }
+    });
+    if (done.kind == Result::Kind::kSuccess) return SubmitCommitted();
+    const Result committed = done.kind == Result::Kind::kFailure ? done : AskInitiator(info);
+    if (committed.kind == Result::Kind::kSuccess) return SubmitCommitted();
+    if (committed.kind == Result::Kind::kFailure) Abort(done.text);
+    if (error) std::rethrow_exception(error);
+    if (committed.kind == Result::Kind::kFailure) throw FailureError(committed.text);
+    throw InDoubtError("gid '" + definition_.gid +
+                       "': the local transaction gave no definite answer (" + done.text +
+                       "); the coordinator will ask " + ShownUrl(definition_.query_prepared));
+  }
+
+  const std::string& Gid() const;
+
+ private:
+  friend class OptionSetters<Msg>;
+  TransOptions& MutableOptions();
+
+  Msg& AddStep(std::string url, const nlohmann::json& payload);
+
+  /// A refusal says "nothing was changed". That would be false here: the local transaction is committed.
+  TransResult SubmitCommitted() const;
+
+  Result AskInitiator(const BranchInfo& info) const;
+
+  /// If this does not reach the coordinator, the coordinator asks the initiator later.
+  void Abort(const std::string& reason) const;
+
+  Endpoint* endpoint_;
+  Definition definition_;
+};
+
+/// A message for `endpoint`, a Coordinator or a RemoteCoordinator, which must outlive the builder.
+Msg NewMsg(Endpoint& endpoint, std::string gid);
+Msg NewMsg(Endpoint&& endpoint, std::string gid) = delete;
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/saga.hpp -----------------------------------------------------------------------
+
+/// The saga builder: steps with their compensations, for any coordinator.
+/// Needs: nlohmann/json. Threads: one builder by one thread at a time.
+/// Protocol: §4.1, §11.1.
+
+namespace dtm {
+inline namespace v1 {
+
+/// A saga under construction: a movable value. Every method before Submit only changes the builder.
+class Saga : public OptionSetters<Saga> {
+ public:
+  Saga(Endpoint& endpoint, std::string gid);
+
+  /// Adds a step: what to do, how to undo it, and the payload that both get.
+  ///
+  /// A branch is a URL, a function registered with the coordinator, or kNoBranch. The payload is
+  /// anything nlohmann/json can serialise, and is serialised here; if the action is a registered
+  /// function it must be of the function's payload type. A compensation may take another type, which
+  /// can be read from the same JSON. At most 1000 steps of 256 KiB.
+  ///
+  /// An action that failed, or gave no definite result, is compensated too, since it may have had an
+  /// effect. So a compensation must do nothing if its action did nothing.
+  /// @throws LogicError  the function belongs to another coordinator; JSON cannot hold the payload (NaN,
+  ///                     a text that is not UTF-8), or the compensation cannot read it.
+  /// @throws RejectedError  the URL cannot be called (no http://, no host, ...).
+  template <typename Action, typename Compensate, typename Payload>
+  Saga& Add(const Action& action, const Compensate& compensate, const Payload& payload) & {
+    static_assert(branch_args::CheckPayload<Action, Payload>());
+    static_assert(branch_args::CheckBranch<Compensate>());
+    const std::string& gid = definition_.gid;
+    const std::string where = "step " + std::to_string(definition_.steps.size());
+    const nlohmann::json json = branch_args::Json(payload);
+    Step step;
+    step.payload = branch_args::Text(gid, where, json);
+    branch_args::CheckReads<Payload>(compensate, gid, where, json);
+    step.action = branch_args::Url(*endpoint_, gid, action);
+    step.compensate = branch_args::Url(*endpoint_, gid, compensate);
+    definition_.steps.push_back(std::move(step));
+    return *this;
+  }
+  template <typename Action, typename Compensate, typename Payload>
+  Saga Add(const Action& action, const Compensate& compensate, const Payload& payload) && {
+    return std::move(Add(action, compensate, payload));
+  }
+
+  /// `step` starts only after the steps in `after` have succeeded, and is compensated before them. Steps
+  /// are counted from 0. Use it with SetConcurrent. Submit refuses orders that form a cycle.
+  Saga& AddBranchOrder(int step, std::vector<int> after) &;
+  Saga AddBranchOrder(int step, std::vector<int> after) &&;
+
+  /// Starts all steps at once, except for the orders of AddBranchOrder.
+  Saga& SetConcurrent() &;
+  Saga SetConcurrent() &&;
+
+  /// Gives the saga to the coordinator. Returns once it is durable there, not once it has run (with SetWaitResult:
+  /// once it has ended or must wait, after 6 s at the latest). May be repeated: the same saga never runs twice.
+  /// @throws InDoubtError   there was no answer; the saga may be stored. Submit again.
+  /// @throws RejectedError  a limit, or the gid exists with other content; nothing was stored.
+  /// @throws FailureError   the saga of this gid was rolled back.
+  /// @throws StoreError     the coordinator could not store it; nothing was stored.
+  /// Cost: one commit, shared with everything else that is submitted at that moment.
+  TransResult Submit() const;
+
+  /// Submit, then waits up to `timeout` for the end.
+  /// @return succeed, failed (with the reason) or, at the timeout, the unfinished status.
+  /// @throws as Submit, but a saga that was rolled back is returned, not thrown.
+  [[nodiscard]] TransResult SubmitAndWait(Duration timeout) const;
+
+  /// Submit without waiting. `callback` gets what Submit would have returned or thrown. It runs on a thread
+  /// of the coordinator, so it must be quick and must not wait for the coordinator.
+  /// @throws RejectedError  refused at once (a limit, too much is waiting); the callback is not called.
+  template <typename Callback>
+  void SubmitAsync(Callback callback) const {
+    static_assert(std::is_invocable_v<Callback&, const Answer&>,
+                  "dtm: the callback of SubmitAsync takes const dtm::Answer&");
+    endpoint_->SubmitAsync(definition_, callable::Keep<void(const Answer&)>(std::move(callback)));
+  }
+
+  const std::string& Gid() const;
+
+ private:
+  friend class OptionSetters<Saga>;
+  TransOptions& MutableOptions();
+
+  Endpoint* endpoint_;
+  Definition definition_;
+};
+
+/// A saga for `endpoint`, a Coordinator or a RemoteCoordinator, which must outlive the builder.
+Saga NewSaga(Endpoint& endpoint, std::string gid);
+Saga NewSaga(Endpoint&& endpoint, std::string gid) = delete;
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/sub_branches.hpp ---------------------------------------------------------------
+
+/// The ids of the branches that an initiator calls itself, one after the other.
+/// Needs: std. Threads: one. Protocol: §1 (branch ids of tcc, xa and workflow).
+
+namespace dtm {
+inline namespace v1 {
+
+/// "01", "02", ...; below a branch "02": "0201", "0202", ...
+class SubBranches {
+ public:
+  explicit SubBranches(std::string parent = {});
+
+  /// @throws LogicError  more than 99, or nested too deep.
+  std::string Next();
+
+ private:
+  static constexpr std::size_t kMostBranches = 99;
+  static constexpr std::size_t kLongestParent = 20;
+  std::string parent_;
+  std::size_t count_ = 0;
+};
+
+/// What the result of a branch means to the initiator that called it: the body of its reply, or an exception.
+/// @throws OngoingError  it is not finished yet.
+/// @throws FailureError  it said no.
+/// @throws Error         it gave no definite result.
+std::string BodyOf(const Result& result, const std::string& what);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/global_transaction.hpp ---------------------------------------------------------
+
+/// What tcc and xa share: prepare, run the initiator's code, then submit or abort; and the calls that code makes.
+/// Needs: std. Threads: the caller's. Protocol: §11.2 (GlobalTransaction).
+
+namespace dtm {
+inline namespace v1 {
+
+/// A transaction that is prepared, and whose branches the initiator calls itself: what Tcc and Xa derive from.
+class GlobalTransaction {
+ public:
+  const std::string& Gid() const;
+
+ protected:
+  /// `parent`: the branch below which the new ones are; empty: there is none.
+  GlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
+                    std::string parent = {});
+
+  InitiatorCall NewCall(TransType type, std::string branch_id, Op op) const;
+
+  /// Makes the call and returns the body of its reply. `what`: "the try", for the sentence of an error.
+  /// @throws as BodyOf.
+  std::string Call(const InitiatorCall& call, const char* what) const;
+
+  Endpoint* endpoint_;
+  std::string gid_;
+  TransOptions options_;
+  SubBranches branches_;
+};
+
+/// Prepares, runs `body`, and submits; if `body` throws, aborts and lets the exception pass.
+template <typename Body>
+TransResult RunGlobalTransaction(Endpoint& endpoint, Definition definition, const Body& body) {
+  endpoint.Prepare(definition);
+  std::string reason = "it threw something that is not a std::exception";
+  try {
+    try {
+      body();
+    } catch (const std::exception& error) {
+      reason = error.what();
+      throw;
+    }
+  } catch (...) {
+    try {
+      endpoint.Abort(definition.gid, definition.type, reason);
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): its timeout will abort it
+    }
+    throw;
+  }
+  return endpoint.Submit(std::move(definition));
+}
+
+/// The same with a new `Transaction` (a Tcc or an Xa), which `body` gets.
+template <typename Transaction, typename Body>
+TransResult RunGlobalTransaction(Endpoint& endpoint, TransType type, std::string gid,
+                                 TransOptions options, const Body& body) {
+  Definition definition;
+  definition.gid = std::move(gid);
+  definition.type = type;
+  definition.options = std::move(options);
+  Transaction transaction(endpoint, definition.gid, definition.options);
+  return RunGlobalTransaction(endpoint, std::move(definition), [&] {
+    if constexpr (callable::kFits<Body, Transaction&>) body(transaction);
+  });
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/tcc.hpp ------------------------------------------------------------------------
+
+/// TCC: branches are tried one by one by the initiator, then all are confirmed, or all cancelled.
+/// Needs: nlohmann/json. Threads: one Tcc by one thread at a time. Protocol: §4.3, §11.2.
+
+namespace dtm {
+inline namespace v1 {
+
+/// A prepared TCC transaction; the body of TccGlobalTransaction gets it.
+class Tcc : public GlobalTransaction {
+ public:
+  Tcc(Endpoint& endpoint, std::string gid, TransOptions options);
+
+  /// Inside a try, to have branches below it. `caller` is what the try was called with; `options` are for the calls of
+  /// its own tries (request_timeout, branch_headers).
+  Tcc(Endpoint& endpoint, const BranchInfo& caller, TransOptions options = {});
+
+  /// Registers the branch, then calls its try; the call has `request_timeout` (3 s by default). Confirm or cancel follow
+  /// when the transaction is decided, with the same payload. Cancel also comes if the try failed or never arrived, and must
+  /// do nothing then. Branches are URLs or registered functions; a function for confirm or cancel may take a type of its own,
+  /// if that can be read from the same JSON. Returns the body of the reply (empty for a function).
+  /// @throws InDoubtError   there was no answer to the registration; the try was not called.
+  /// @throws FailureError   the try refused: let it pass, and everything is cancelled.
+  /// @throws RejectedError  the transaction is decided already (its timeout); the try was not called.
+  /// @throws LogicError     JSON cannot hold the payload, or a function cannot read it; the try was not called.
+  /// @throws Error          the try gave no definite result (OngoingError: not yet). Let it pass, too.
+  template <typename Payload, typename Try, typename Confirm, typename Cancel>
+  std::string CallBranch(const Payload& payload, const Try& try_branch, const Confirm& confirm,
+                         const Cancel& cancel) {
+    static_assert(branch_args::CheckPayload<Try, Payload>());
+    Step step;
+    step.branch_id = branches_.Next();
+    const std::string where = "branch " + step.branch_id;
+    const nlohmann::json json = branch_args::Json(payload);
+    step.payload = branch_args::Text(gid_, where, json);
+    branch_args::CheckReads<Payload>(confirm, gid_, where, json);
+    branch_args::CheckReads<Payload>(cancel, gid_, where, json);
+    step.action = branch_args::Url(*endpoint_, gid_, confirm);
+    step.compensate = branch_args::Url(*endpoint_, gid_, cancel);
+    InitiatorCall call = NewCall(TransType::kTcc, step.branch_id, Op::kTry);
+    call.url = branch_args::Url(*endpoint_, gid_, try_branch);
+    call.payload = step.payload;
+    endpoint_->RegisterBranch(gid_, TransType::kTcc, std::move(step));
+    return Call(call, "try");
+  }
+};
+
+/// Prepares a TCC, runs `body(Tcc&)`, and submits. Returns once it is durable that all branches will be confirmed (with
+/// options.wait_result: once they are, after 6 s at the latest). If `body` throws, all branches are cancelled and the
+/// exception passes. After a crash they are cancelled when options.timeout_to_fail (35 s) is over.
+/// @throws InDoubtError   there was no answer to prepare or submit; ask for the gid.
+/// @throws RejectedError  the timeout came before the submit: everything is cancelled.
+/// @throws what `body` threw; else as Saga::Submit.
+template <typename Body>
+TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
+                                 const Body& body) {
+  static_assert(callable::Check<Body, Tcc&>(), "dtm: the body takes dtm::Tcc&");
+  return RunGlobalTransaction<Tcc>(endpoint, TransType::kTcc, std::move(gid), std::move(options),
+                                   body);
+}
+template <typename Body>
+TransResult TccGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
+  return TccGlobalTransaction(endpoint, std::move(gid), TransOptions{}, body);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/workflow_ledger.hpp ------------------------------------------------------------
+
+/// The recorded steps of a workflow, from earlier runs and from this one. A recorded step is not done again. If this run
+/// does not match the record, nothing more is done.
+/// Needs: std. Threads: thread-safe. Protocol: §4.5, §11.7; what a step was is this library's addition.
+
+#include <set>
+
+namespace dtm {
+inline namespace v1 {
+
+/// A step was done, but its result cannot be recorded.
+struct NotKept {
+  std::string why;
+};
+
+/// A limit was exceeded by something that was done already: the workflow fails, and what was done is undone.
+class BeyondLimit : public FailureError {
+ public:
+  using FailureError::FailureError;
+};
+
+class WorkflowLedger {
+ public:
+  using Work = std::function<std::string()>;
+
+  WorkflowLedger(Endpoint& endpoint, std::string gid, const WorkflowState& state);
+
+  /// Does `work` and records its result, or returns the recorded result. `step` identifies it: branch_id, op, action
+  /// and topic.
+  /// @throws FailureError  it failed, now or before. BeyondLimit: it was done, but its result cannot be kept; that is
+  /// recorded, so it is not done again.
+  /// @throws LogicError    something else is recorded: see Refuse.
+  /// @throws what `work` threw, and then nothing is recorded.
+  std::string Take(Step step, const Work& work);
+
+  /// From now on no step begins and the workflow fails, even if the function catches the exception.
+  [[noreturn]] void Doom(const std::string& why);
+
+  /// The function has returned `result`.
+  /// @throws BeyondLimit  a limit was met.
+  void CheckKept(const std::string& result);
+
+  /// The function has ended. Everything recorded must have been replayed, and callbacks that have begun must belong to
+  /// this decision. `callbacks`: the branches that have one for it.
+  /// @throws LogicError  see Refuse.
+  void Decide(bool succeeded, const std::set<std::string>& callbacks);
+
+  /// @throws LogicError  this run was refused, but the function ignored that.
+  void CheckNotRefused();
+
+ private:
+  using Key = std::pair<std::string, Op>;
+
+  void CheckDecision(bool succeeded, const std::set<std::string>& callbacks);
+
+  [[noreturn]] void RefuseDecision(const Step& step, bool succeeded);
+
+  std::optional<std::string> Before(const Step& step);
+
+  /// Once a decision is recorded, there can be no new steps.
+  void CheckUndecided(const Step& step);
+
+  /// Why the result cannot be recorded; empty if it can.
+  std::string Unkept(const Step& step);
+
+  void Record(const Step& step);
+
+  /// From now on this run does and undoes nothing, even if the function catches the exception.
+  [[noreturn]] void Refuse(const std::string& why);
+  void CheckRefused() const;
+
+  static std::string Named(const Step& step);
+  static std::string What(const Step& step);
+
+  Endpoint* endpoint_;
+  const std::string gid_;
+  std::mutex mutex_;
+  std::map<Key, Step> recorded_;  // before this run
+  std::set<Key> done_;            // in this run, or replayed by it
+  std::size_t answers_bytes_ = 0;
+  std::string refused_;
+  std::string doomed_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/workflow_function.hpp ----------------------------------------------------------
+
+/// Checks the functions, steps and callbacks of workflows, and turns their results into text.
+/// Needs: nlohmann/json. Threads: one thread at a time for each function that is returned.
+
+namespace dtm {
+inline namespace v1 {
+
+class Workflow;
+
+namespace workflow_function {
+
+/// A workflow, which returns nothing or a text.
+template <typename T, typename Function>
+std::function<std::string(Workflow&, const T&)> Erase(Function function) {
+  static_assert(payload::kReadable<T> && payload::kWritable<T>,
+                "dtm: nlohmann/json has to read and to write the data T of RegisterWorkflow<T>; "
+                "write NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(T, members...) in the namespace of T");
+  static_assert(callable::Check<Function, Workflow&, const T&>(),
+                "dtm: a workflow takes `dtm::Workflow&` and `const T&`, where T is the data of "
+                "RegisterWorkflow<T>");
+  return callable::Keep<std::string(Workflow&, const T&)>(
+      [function = std::move(function)](Workflow& workflow, const T& data) -> std::string {
+        if constexpr (callable::kFits<Function, Workflow&, const T&>) {
+          using Returned = std::invoke_result_t<const Function&, Workflow&, const T&>;
+          constexpr bool text = std::is_constructible_v<std::string, Returned>;
+          static_assert(std::is_void_v<Returned> || text,
+                        "dtm: a workflow returns nothing or a text");
+          if constexpr (std::is_void_v<Returned>) {
+            function(workflow, data);
+          } else if constexpr (text) {
+            return std::string(function(workflow, data));
+          }
+        }
+        return {};
+      });
+}
+
+/// The result of a step as JSON text.
+/// @throws NotKept  JSON cannot hold it; the step was done, so it is not done again.
+template <typename Returned>
+std::string Written(const Returned& returned, const std::string& where) {
+  static_assert(
+      payload::kWritable<Returned>,
+      "dtm: nlohmann/json cannot write what the step returns; write "
+      "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Type, members...) in the namespace of its type");
+  try {
+    return payload::Text(where + ": what the step returned", branch_args::Json(returned));
+  } catch (const std::exception& error) {
+    throw NotKept{error.what()};
+  }
+}
+
+/// Runs a step, and returns its result as the text to record. `where` names its branch.
+/// @throws what it threw, or the exception that its Result stands for.
+template <typename Step>
+std::string Answer(const Step& step, const std::string& where) {
+  static_assert(callable::Check<Step>(),
+                "dtm: a step of a workflow takes nothing; capture what it needs");
+  if constexpr (callable::kFits<Step>) {
+    using Returned = std::decay_t<std::invoke_result_t<const Step&>>;
+    if constexpr (std::is_void_v<Returned>) {
+      step();
+    } else if constexpr (std::is_same_v<Returned, Result>) {
+      return BodyOf(step(), where);
+    } else if constexpr (std::is_convertible_v<Returned, std::string> &&
+                         !std::is_same_v<Returned, nlohmann::json>) {
+      return step();
+    } else {
+      return Written(step(), where);
+    }
+  }
+  return {};
+}
+
+/// A callback: it returns nothing or Result.
+template <typename Function>
+std::function<void()> Callback(Function function, const std::string& where) {
+  static_assert(std::is_invocable_v<Function&>,
+                "dtm: a callback of a workflow takes nothing; capture what it needs");
+  if constexpr (std::is_invocable_v<Function&>) {
+    using Returned = std::invoke_result_t<Function&>;
+    const std::function<Returned()> kept = callable::Keep<Returned()>(std::move(function));
+    return [kept, what = where + ": its callback"] { (void)BodyOf(ResultOf(kept), what); };
+  } else {
+    return {};
+  }
+}
+
+/// A callback that runs in both cases and is told whether the workflow succeeded.
+template <typename Function>
+auto Finish(Function finish) {
+  static_assert(std::is_invocable_v<Function&, bool>,
+                "dtm: the callback of OnFinish takes bool: whether the workflow succeeded");
+  if constexpr (std::is_invocable_v<Function&, bool>) {
+    using Returned = std::invoke_result_t<Function&, bool>;
+    return callable::Keep<Returned(bool)>(std::move(finish));
+  } else {
+    return std::function<void(bool)>();
+  }
+}
+
+}  // namespace workflow_function
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/workflow_run.hpp ---------------------------------------------------------------
+
+/// One run of a workflow, and its branches.
+/// Needs: nlohmann/json. Threads: NewBranch by one thread; the branches it returned may be used side by side.
+/// Protocol: §4.5, §11.7.
+
+namespace dtm {
+inline namespace v1 {
+
+class WorkflowBranch;
+
+/// One run of a workflow; its function gets this. The function may run several times (after a crash, or after an error
+/// other than FailureError). Recorded steps are not done again, but return their recorded results. So the function must do
+/// the same steps in the same order every time, must do nothing that matters outside of steps, and must fail or succeed by
+/// the results of steps only. A step that differs from the recorded one (own code or a call, the URL or function, the name
+/// of its branch) is refused with a LogicError, before it or anything after it is done or undone. The transaction stays as
+/// it is and is tried again, with alerts, until the code that recorded it is back. (A Go server does not store what a step
+/// was; there only missing steps and another decision are noticed.)
+class Workflow {
+ public:
+  Workflow(Endpoint& endpoint, std::string gid, const WorkflowState& state);
+  Workflow(const Workflow&) = delete;
+  Workflow& operator=(const Workflow&) = delete;
+
+  /// The next branch, "01", "02", ...: it has at most one step (Do or Call), one OnRollback and one OnCommit. Its name is
+  /// recorded with them; it is the only thing that tells steps of own code (Do) apart.
+  /// @throws BeyondLimit  more than 400: the workflow is rolled back.
+  /// @throws LogicError   in a callback; a name of more than 128 bytes, or not UTF-8.
+  WorkflowBranch NewBranch(std::string name = {});
+
+  const std::string& Gid() const;
+
+ private:
+  friend class WorkflowBranch;
+  template <typename T>
+  friend class WorkflowHandle;
+  using Callback = std::function<void()>;
+  struct Undo {
+    Step step;  ///< what it is, for the ledger
+    Callback callback;
+  };
+
+  std::string CallUrl(const std::string& branch_id, Op op, const std::string& url,
+                      const std::string& payload) const;
+
+  void Keep(std::vector<Undo>& list, Step step, Callback callback);
+
+  /// A branch that failed did nothing, so it needs no undo.
+  void ForgetRollbackOf(const std::string& branch_id);
+
+  /// In reverse order of registration. A callback has to succeed in the end: if it throws, the run is repeated.
+  void RunCallbacks(bool succeeded);
+
+  Endpoint* endpoint_;
+  const std::string gid_;
+  const TransOptions options_;
+  WorkflowLedger ledger_;
+  std::size_t branches_ = 0;
+  std::mutex mutex_;  // of the callbacks
+  std::vector<Undo> rollbacks_;
+  std::vector<Undo> commits_;
+  bool deciding_ = false;
+};
+
+/// One branch of a workflow; a value that refers to its workflow.
+class WorkflowBranch {
+ public:
+  WorkflowBranch(Workflow& workflow, std::string id, std::string name);
+
+  /// `undo()` is called if the workflow fails, after later branches were undone. Register it before the step.
+  /// It returns nothing or Result, must do nothing if the step did nothing, and may be called several times.
+  /// @throws LogicError  the branch has such a callback already, or this is inside a callback.
+  template <typename Function>
+  WorkflowBranch& OnRollback(Function undo) {
+    return Keep(Op::kRollback, kOwnCode, workflow_function::Callback(std::move(undo), Where()));
+  }
+  /// The same, as a branch: a URL or a registered function with its payload.
+  template <typename Branch, typename Payload>
+  WorkflowBranch& OnRollback(const Branch& branch, const Payload& payload) {
+    return CallLater(Op::kRollback, branch, payload);
+  }
+
+  /// Called if the workflow succeeds.
+  template <typename Function>
+  WorkflowBranch& OnCommit(Function commit) {
+    return Keep(Op::kCommit, kOwnCode, workflow_function::Callback(std::move(commit), Where()));
+  }
+  template <typename Branch, typename Payload>
+  WorkflowBranch& OnCommit(const Branch& branch, const Payload& payload) {
+    return CallLater(Op::kCommit, branch, payload);
+  }
+
+  /// Called in both cases, with whether it succeeded.
+  template <typename Function>
+  WorkflowBranch& OnFinish(Function finish) {
+    const auto shared = workflow_function::Finish(std::move(finish));
+    OnCommit([shared] { return shared(true); });
+    return OnRollback([shared] { return shared(false); });
+  }
+
+  /// Runs `step()` here and records its result: nothing, a text, or anything nlohmann can serialise. Returns the
+  /// recorded text. If `step` returns a Result, a success gives its text, and anything else is thrown. The step may run
+  /// again if the program dies before the record is written: give it a barrier.
+  /// @throws InDoubtError  the coordinator gave no answer to the record; the workflow is run again later.
+  /// @throws FailureError  it failed (and is recorded as that): let it pass, and the workflow is rolled back.
+  /// @throws BeyondLimit   it was done, but JSON cannot hold its result (NaN), or it has more than 256 KiB, or the results of
+  /// all steps have more than 4 MiB: the workflow is rolled back, with this branch, even if you catch this.
+  /// @throws LogicError    another step is recorded in its place: let it pass; see Workflow.
+  /// @throws what it threw  nothing is recorded, and the workflow is run again later: after OngoingError at the
+  /// retry interval, after other exceptions with growing waits.
+  template <typename Function>
+  std::string Do(const Function& step) {
+    return RunStep(kOwnCode, [&] { return workflow_function::Answer(step, Where()); });
+  }
+
+  /// Calls a branch, a URL or a registered function, and records the body of its reply; returns it. A URL call has
+  /// `request_timeout` (3 s by default).
+  /// @throws as Do; Error: it gave no definite result. RejectedError: the URL cannot be called.
+  template <typename Branch, typename Payload>
+  std::string Call(const Branch& branch, const Payload& payload) {
+    const Target target = TargetOf(branch, payload);
+    return RunStep(target.what, [&] {
+      return workflow_->CallUrl(id_, Op::kAction, target.url, target.payload);
+    });
+  }
+
+  const std::string& Id() const;
+
+ private:
+  struct Target {
+    std::string what;  ///< as recorded; the url by which a function is called may change
+    std::string url;
+    std::string payload;
+  };
+
+  Step StepOf(Op op, std::string what) const;
+
+  std::string Where() const;
+
+  std::string RunStep(const std::string& what, const std::function<std::string()>& work);
+
+  WorkflowBranch& Keep(Op op, std::string what, Workflow::Callback callback);
+
+  template <typename T>
+  static std::string WhatIs(const LocalBranch<T>& branch, const std::string&) {
+    return kLocalPrefix + branch.name;
+  }
+  template <typename Branch>
+  static std::string WhatIs(const Branch&, const std::string& url) {
+    return url.empty() ? kNoCall : ShownUrl(url);
+  }
+
+  /// @throws LogicError  its URL or name cannot be recorded, so it is not called.
+  template <typename Branch, typename Payload>
+  Target TargetOf(const Branch& branch, const Payload& payload) const {
+    static_assert(branch_args::CheckPayload<Branch, Payload>());
+    Target target;
+    target.url = branch_args::Url(*workflow_->endpoint_, workflow_->gid_, branch);
+    target.what = WhatIs(branch, target.url);
+    target.payload =
+        branch_args::Text(workflow_->gid_, "branch " + id_, branch_args::Json(payload));
+    if (target.what.size() > kMaxUrlBytes || !IsUtf8(target.what) || IsTopic(target.what)) {
+      throw LogicError("gid '" + workflow_->gid_ + "': branch " + id_ + " calls '" +
+                       Printable(Truncated(target.what, 200)) + "', which has " +
+                       std::to_string(target.what.size()) +
+                       " bytes; a workflow calls URLs and functions with UTF-8 names of at most " +
+                       std::to_string(kMaxUrlBytes) + " bytes, and no topics");
+    }
+    return target;
+  }
+
+  template <typename Branch, typename Payload>
+  WorkflowBranch& CallLater(Op op, const Branch& branch, const Payload& payload) {
+    Target target = TargetOf(branch, payload);
+    std::string what = target.what;
+    return Keep(op, std::move(what),
+                [workflow = workflow_, op, id = id_, target = std::move(target)] {
+                  try {
+                    (void)workflow->CallUrl(id, op, target.url, target.payload);
+                  } catch (const NotKept&) {  // a callback needs no result
+                  }
+                });
+  }
+
+  Workflow* workflow_;
+  std::string id_;
+  std::string name_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/workflow.hpp -------------------------------------------------------------------
+
+/// Workflows: a transaction as a C++ function, whose steps are recorded, so that it can be run again from where a
+/// crash stopped it.
+/// Needs: nlohmann/json. Threads: thread-safe; a gid runs once at a time. Protocol: §4.5, §11.7.
+
+namespace dtm {
+inline namespace v1 {
+
+/// A registered workflow, to be started. Copies are cheap and refer to the same workflow.
+template <typename T>
+class WorkflowHandle {
+ public:
+  using Function = std::function<std::string(Workflow&, const T&)>;
+
+  WorkflowHandle(Endpoint& endpoint, std::string name, Function function)
+      : shared_(std::make_shared<Shared>(endpoint, std::move(name), std::move(function))) {}
+
+  /// Runs the workflow in this thread, or returns its result if it has run before. If the process dies, the
+  /// coordinator resumes it where its name is registered. The request_timeout and branch_headers of `options` are for its
+  /// URL calls too; but a dtm::Server elsewhere does not pass the headers on when the workflow is resumed. There is no
+  /// deadline for the whole.
+  /// @throws InDoubtError   the coordinator gave no answer; execute it again.
+  /// @throws FailureError   it was rolled back, perhaps because it returned more than 256 KiB or exceeded another limit.
+  /// @throws RejectedError  the gid belongs to another transaction or workflow, or was started with other data; nothing
+  /// is run.
+  /// @throws LogicError     the recorded steps are not those that it does now (see Workflow), or it is running already.
+  /// @throws what a step threw: the workflow is undecided, and the coordinator will run it again (after OngoingError at
+  /// the retry interval).
+  std::string Execute(const std::string& gid, const T& data, TransOptions options = {}) const {
+    const Running running(*shared_, gid);
+    if (!running.Alone()) throw LogicError("gid '" + gid + "' is running in this process already");
+    Definition definition;
+    definition.gid = gid;
+    definition.type = TransType::kWorkflow;
+    definition.workflow = shared_->name;
+    definition.query_prepared = shared_->resume_url;
+    const nlohmann::json given = branch_args::Json(data);
+    definition.data = branch_args::Text(gid, "the workflow", given);
+    definition.options = options;
+    return Run(std::move(definition), given, data, std::move(options));
+  }
+
+  /// The coordinator calls this to resume it; `given` is the data that it was started with.
+  Result Resume(const std::string& gid, const nlohmann::json& given) const {
+    const Running running(*shared_, gid);
+    if (!running.Alone()) return Result::Ongoing("it is running in this process");
+    Definition definition;
+    definition.gid = gid;
+    definition.type = TransType::kWorkflow;
+    definition.workflow = shared_->name;
+    (void)Run(std::move(definition), given, DataOf(given), std::nullopt);
+    return Result::Success();
+  }
+
+  void ResumeAt(const std::string& url) { shared_->resume_url = url; }
+  const std::string& Name() const { return shared_->name; }
+
+ private:
+  struct Shared {
+    Shared(Endpoint& endpoint_in, std::string name_in, Function function_in)
+        : endpoint(endpoint_in), name(std::move(name_in)), function(std::move(function_in)) {}
+    Endpoint& endpoint;
+    const std::string name;
+    const Function function;
+    std::string resume_url;
+    std::mutex mutex;
+    std::set<std::string> running;
+  };
+
+  /// One run of a gid at a time in this process.
+  class Running {
+   public:
+    Running(Shared& shared, const std::string& gid) : shared_(shared), gid_(gid) {
+      const std::lock_guard<std::mutex> lock(shared_.mutex);
+      alone_ = shared_.running.insert(gid_).second;
+    }
+    ~Running() {
+      if (!alone_) return;
+      const std::lock_guard<std::mutex> lock(shared_.mutex);
+      shared_.running.erase(gid_);
+    }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    bool Alone() const { return alone_; }
+
+   private:
+    Shared& shared_;
+    const std::string gid_;
+    bool alone_ = false;
+  };
+
+  static T DataOf(const nlohmann::json& given) {
+    if constexpr (payload::kReadable<T>) {  // else RegisterWorkflow has reported it
+      try {
+        return given.template get<T>();
+      } catch (const nlohmann::json::exception& error) {
+        throw Error(std::string("its data is not what the workflow takes: ") + error.what());
+      }
+    }
+    throw LogicError("its data cannot be read");
+  }
+
+  /// The Go server does not compare, so this does.
+  void CheckSame(const std::string& gid, const WorkflowState& state,
+                 const nlohmann::json& given) const {
+    if (state.workflow.empty() && state.data.empty()) return;  // it is not told
+    if (state.workflow != shared_->name) {
+      throw RejectedError("gid '" + gid + "' is the workflow '" + state.workflow + "', not '" +
+                          shared_->name + "'; nothing was run. Use a new gid");
+    }
+    const nlohmann::json stored =
+        nlohmann::json::parse(state.data.empty() ? "null" : state.data, nullptr, false);
+    if (stored != given) {
+      throw RejectedError("gid '" + gid +
+                          "' was started with other data than it is run with now; " +
+                          "nothing was run. Use a new gid, or the data it was started with");
+    }
+  }
+
+  /// `options`: nothing if it is resumed, then it has the stored ones.
+  std::string Run(Definition definition, const nlohmann::json& given, const T& data,
+                  std::optional<TransOptions> options) const {
+    Endpoint& endpoint = shared_->endpoint;
+    const std::string gid = definition.gid;
+    WorkflowState state = options ? endpoint.PrepareWorkflow(std::move(definition))
+                                  : endpoint.ResumeWorkflow(std::move(definition));
+    CheckSame(gid, state, given);
+    if (options) state.options = std::move(*options);
+    if (state.status == Status::kSucceed) return state.result;
+    if (state.status == Status::kFailed) throw FailureError(state.reason);
+    Workflow workflow(endpoint, gid, state);
+    std::string result;
+    try {
+      try {
+        result = shared_->function(workflow, data);
+      } catch (const FailureError&) {
+        throw;
+      } catch (...) {  // what stopped it counts, whatever the function made of it
+        workflow.ledger_.CheckNotRefused();
+        workflow.ledger_.CheckKept({});
+        throw;
+      }
+      workflow.ledger_.CheckKept(result);
+    } catch (const FailureError& error) {
+      workflow.RunCallbacks(false);
+      endpoint.FinishWorkflow(gid, Status::kFailed, error.what(), {});
+      if (dynamic_cast<const BeyondLimit*>(&error) == nullptr) throw;
+      throw FailureError(error.what());  // of another workflow it would be a failed step like any
+    }
+    workflow.RunCallbacks(true);
+    endpoint.FinishWorkflow(gid, Status::kSucceed, {}, result);
+    return result;
+  }
+
+  std::shared_ptr<Shared> shared_;
+};
+
+/// Registers a workflow: `function(Workflow&, const T&)`, which returns nothing or a text, its result. The name is
+/// stored: register the same name after a restart, and workflows that a crash interrupted continue. `functions` is the
+/// Coordinator of this program, which runs the workflow when `endpoint` resumes it: the same coordinator, or, for one
+/// elsewhere, a coordinator that a dtm::Server serves.
+/// @throws LogicError  the name is taken, the function is empty, or `endpoint` cannot reach `functions`.
+template <typename T, typename Functions, typename Function>
+WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
+                                   const std::string& name, Function function) {
+  if (callable::Empty(function)) {
+    throw LogicError("the workflow '" + name + "' is an empty function");
+  }
+  WorkflowHandle<T> handle(endpoint, name, workflow_function::Erase<T>(std::move(function)));
+  const auto resume = functions.template RegisterResume<nlohmann::json>(
+      name, [handle](const nlohmann::json& given, const BranchInfo& info) -> Result {
+        return handle.Resume(info.gid, given);
+      });
+  handle.ResumeAt(endpoint.UrlOfLocal(resume.name, resume.owner));
+  return handle;
+}
+template <typename T, typename Coordinator, typename Function>
+WorkflowHandle<T> RegisterWorkflow(Coordinator& tm, const std::string& name, Function function) {
+  return RegisterWorkflow<T>(tm, tm, name, std::move(function));
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/client/xa.hpp -------------------------------------------------------------------------
+
+/// XA: branches work inside XA transactions of their databases, then all are committed, or all rolled back.
+/// Needs: nlohmann/json. Threads: one Xa by one thread at a time. Protocol: §4.4, §11.4 (the initiator's side; the
+/// branch's side belongs to the databases that have XA).
+
+namespace dtm {
+inline namespace v1 {
+
+/// A prepared XA transaction; the body of XaGlobalTransaction gets it.
+class Xa : public GlobalTransaction {
+ public:
+  Xa(Endpoint& endpoint, std::string gid, TransOptions options);
+
+  /// Calls the branch, which does its work in an XA transaction, registers itself and prepares. Later it is called at the
+  /// same url to commit or to roll back. The call has `request_timeout` (3 s by default). Returns the body of its reply.
+  /// @throws FailureError  it refused: let it pass, and everything is rolled back.
+  /// @throws LogicError    JSON cannot hold the payload; the branch was not called.
+  /// @throws Error         it gave no definite result (OngoingError: not yet). Let it pass, too.
+  template <typename Payload, typename Branch>
+  std::string CallBranch(const Payload& payload, const Branch& branch) {
+    static_assert(branch_args::CheckPayload<Branch, Payload>());
+    InitiatorCall call = NewCall(TransType::kXa, branches_.Next(), Op::kAction);
+    call.url = branch_args::Url(*endpoint_, gid_, branch);
+    call.payload =
+        branch_args::Text(gid_, "branch " + call.info.branch_id, branch_args::Json(payload));
+    call.phase2_url = call.url;
+    return Call(call, "action");
+  }
+};
+
+/// As TccGlobalTransaction, with `body(Xa&)`.
+template <typename Body>
+TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, TransOptions options,
+                                const Body& body) {
+  static_assert(callable::Check<Body, Xa&>(), "dtm: the body takes dtm::Xa&");
+  return RunGlobalTransaction<Xa>(endpoint, TransType::kXa, std::move(gid), std::move(options),
+                                  body);
+}
+template <typename Body>
+TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body& body) {
+  return XaGlobalTransaction(endpoint, std::move(gid), TransOptions{}, body);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/os.hpp ---------------------------------------------------------------------------
+
+/// All calls of the operating system, except sockets: the one file to port.
+/// Needs: POSIX. Threads: thread-safe functions; a FileLock belongs to one owner.
+
+#include <atomic>
+#include <cerrno>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace os {
+
+/// Time since boot, going on while the machine sleeps; never jumps.
+Duration SinceBoot();
+
+/// Fills `size` bytes (at most 256) with unpredictable random ones.
+void FillRandom(void* bytes, std::size_t size);
+
+std::string LastErrorText();
+
+/// An absolute name of the same file, without symbolic links of folders, so that it stays valid after a chdir or when such
+/// a link changes. Returned unchanged if the folder does not exist; opening the file then says why.
+std::string FullPath(const std::string& path);
+
+/// Identifies a file and its state: two stamps differ if it is another file or was written to.
+struct FileStamp {
+  dev_t device = 0;
+  ino_t number = 0;
+  off_t bytes = 0;
+  time_t seconds = 0;  ///< when it was last written
+  long nanoseconds = 0;
+
+  bool SameFile(const std::optional<FileStamp>& other) const;
+  bool SameContent(const FileStamp& other) const;
+};
+
+/// Nothing if there is no file, or it may not be looked at. A link is not followed.
+std::optional<FileStamp> StampOf(const std::string& path);
+
+/// Creates the file for its owner only (0600) if it does not exist. An existing file is checked without opening it:
+/// closing a descriptor of it would release the locks that this process holds on it through SQLite.
+/// @throws StoreError  it cannot be created or written, is a symbolic link, or is not a plain file.
+void EnsurePrivateFile(const std::string& path);
+
+/// Follows the forks of this process. There is one state for the process, since fork handlers take no context and cannot be
+/// removed; it counts the forks after its first use.
+class Forking {
+ public:
+  /// The number of forks between the process that asked first and this one; it differs between a child and its parent.
+  static unsigned Generation();
+
+  /// Closes this descriptor in forked children: otherwise its lock or port would live on in a child after this process has
+  /// died. Close it with Close. Without memory to note it, it is closed here at once. `name`: for Inherited.
+  static void CloseInChildren(int file, const std::string& name = {});
+  static void Forget(int file);
+  /// Does nothing in a forked child, where it is closed already.
+  static void Close(int file);
+  /// True if a descriptor of that name was open in a parent of this process when it forked.
+  static bool Inherited(const std::string& name);
+
+ private:
+  struct State {
+    State();
+    std::atomic<unsigned> generation{0};
+    std::mutex mutex;
+    std::map<int, std::string> files;
+    std::multimap<int, std::string> inherited;  // closed here
+  };
+  static State& Get();
+  static void BeforeFork();
+  static void AfterFork();
+  static void InChild();
+};
+
+/// A descriptor that is readable between Signal and Clear: for epoll, poll and the like.
+class EventFd {
+ public:
+  /// @throws Error  the system has no free descriptor.
+  EventFd();
+  ~EventFd();
+  EventFd(const EventFd&) = delete;
+  EventFd& operator=(const EventFd&) = delete;
+
+  int Get() const;
+  void Signal() const;
+  void Clear() const;
+
+ private:
+  int fd_;
+};
+
+/// An exclusive lock on `path`, held until it is destroyed or the process ends. A forked child does not share it, and
+/// cannot take it later either: SQLite, which it guards, would still have the parent's state there. Two locks on one
+/// file exclude each other even in one process.
+class FileLock {
+ public:
+  /// @throws StoreError  it is held elsewhere, was held by a parent when it forked this process, or the file cannot be opened.
+  explicit FileLock(const std::string& path);
+  /// Closing alone would not release it while a forked child still has the descriptor, before its exec or fork handler.
+  ~FileLock();
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+  /// False: the file was removed or replaced, so that somebody else may hold the lock of its name.
+  bool AtItsPath() const;
+  /// A cheaper check: the file was removed.
+  bool Removed() const;
+
+ private:
+  const std::string path_;
+  const unsigned generation_ = Forking::Generation();
+  int file_;
+};
+
+}  // namespace os
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/branch_caller.hpp ---------------------------------------------------
+
+/// How the coordinator calls branches: an interface, implemented by the pool of functions, by the
+/// HTTP client and by tests.
+/// Needs: std. Threads: Call and Stop come from the thread that drives the loop; results may be
+/// delivered from any thread, also from inside Call.
+
+namespace dtm {
+inline namespace v1 {
+
+/// One call to make. It shares the definition, so nothing is copied, and the transaction may leave
+/// memory meanwhile.
+struct BranchCall {
+  std::shared_ptr<const Definition> definition;
+  std::size_t row = 0;   ///< index of the row, see Transaction
+  Duration timeout{};    ///< total deadline of a call by URL, from when it is sent
+  Duration late{};       ///< of a URL call: how long it has waited already
+  std::size_t slot = 0;  ///< whose call it is, see ActiveTable
+  std::uint64_t generation = 0;
+  bool keep_body = false;  ///< a success needs the body of the reply as its text
+
+  const std::string& Url() const;
+  const std::string& Payload() const;
+  BranchInfo Info() const;
+};
+
+/// A call that an initiator makes itself, in the form for a BranchCaller. `coordinator`: the url that the branch is
+/// told.
+BranchCall ToBranchCall(const InitiatorCall& direct, const std::string& coordinator,
+                               Duration default_timeout);
+
+/// The number of calls at a host, and of those that wait for it.
+struct HostLoad {
+  std::string host;  ///< "http://bank-a:8080"
+  std::size_t in_flight = 0;
+  std::size_t waiting = 0;
+  bool limited = false;  ///< it has not replied for long: it gets few calls at a time
+};
+
+struct CallLoad {
+  std::size_t in_flight = 0;
+  std::size_t waiting = 0;      ///< for a free thread or slot
+  std::vector<HostLoad> hosts;  ///< those with calls, or limited
+};
+
+/// Receives the results. Thread-safe; must outlive the calls.
+class BranchResults {
+ public:
+  virtual ~BranchResults();
+  virtual void Done(BranchCall call, Result result) = 0;
+
+  /// Between these two, results of this thread do not wake the coordinator; EndBurst wakes it once for all of them. For a
+  /// thread that gets many at a time. It must not wait for anything meanwhile.
+  virtual void BeginBurst();
+  virtual void EndBurst();
+};
+
+class BranchCaller {
+ public:
+  virtual ~BranchCaller();
+
+  /// Starts the calls and returns without waiting for them. Every call gets exactly one result: NotSent if it is a URL
+  /// call that is not sent within `call.timeout - call.late` from now; once sent, a result within another
+  /// `call.timeout`. Never throws.
+  virtual void Call(std::vector<BranchCall> calls, BranchResults& results) = 0;
+
+  /// The present load. Any thread.
+  virtual CallLoad Load();
+
+  /// Gives up the running calls: afterwards no more results are delivered, and no thread is left. Calls
+  /// without a result are repeated after a restart.
+  virtual void Stop() = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/work_context.hpp -----------------------------------------------------------------
+
+/// What user code that runs inside a commit writes through: the store's connection, of whatever type the store has.
+/// Needs: std. Threads: a value; the connection is the batch's.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Becomes a pointer to the connection where one is expected: `sqlite3* db = context` with a SqliteStore. Not to be kept:
+/// after a failure of the store the connection is another one.
+class WorkContext {
+ public:
+  WorkContext() = default;  ///< of a store that has none
+  template <typename Connection>
+  explicit WorkContext(Connection* connection)
+      : connection_(connection), type_(&kType<Connection>) {}
+
+  /// @throws LogicError  the store has no such connection.
+  template <typename Connection, std::enable_if_t<std::is_class_v<Connection>, int> = 0>
+  operator Connection*() const {  // NOLINT(google-explicit-constructor): what it is for
+    if (type_ == &kType<Connection>) return static_cast<Connection*>(connection_);
+    throw LogicError(connection_ == nullptr
+                         ? "the store has no SQL for functions inside a transaction"
+                         : "the store's connection has another type than this function takes");
+  }
+
+ private:
+  template <typename Connection>  // only its address counts
+  static inline const char kType = 0;
+
+  void* connection_ = nullptr;
+  const void* type_ = nullptr;
+};
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/functions/branch_function.hpp ---------------------------------------------
+
+/// Branch functions as they are registered, with their payload types erased.
+/// Needs: std. Threads: values; a function runs on any thread.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Gives a function the BranchInfo of its call if it asks. Most do not, and making one costs more than the call.
+class Caller {
+ public:
+  explicit Caller(const BranchCall& call);
+  explicit Caller(const BranchInfo& info);
+  BranchInfo Info() const;
+
+ private:
+  const BranchCall* call_ = nullptr;
+  const BranchInfo* info_ = nullptr;
+};
+
+/// A branch function with its payload type erased: gets the payload as text.
+using BranchFunction = std::function<Result(const std::string&, const Caller&)>;
+
+/// The same, inside a commit: it writes through the store's own connection.
+using TransactionFunction =
+    std::function<Result(const WorkContext&, const std::string&, const Caller&)>;
+
+/// The error of a name that is registered twice.
+std::string NameTaken(const std::string& name);
+
+/// The result of a call whose function is not registered in this program: it waits until it is.
+Result NotRegistered(const BranchCall& call);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/clock.hpp -----------------------------------------------------------
+
+/// The coordinator's time: an interface, so that tests can drive it.
+/// Needs: std, base/os.hpp. Threads: thread-safe.
+
+#include <condition_variable>
+
+namespace dtm {
+inline namespace v1 {
+
+class Clock {
+ public:
+  virtual ~Clock();
+  virtual Time Now() = 0;
+  /// Waits for a notification, or until `until`; may return earlier. A virtual clock lets time pass
+  /// instead.
+  virtual void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+                    Time until) = 0;
+};
+
+/// The wall clock at construction plus the boot time since then: jumps of the wall clock change nothing.
+class SystemClock : public Clock {
+ public:
+  SystemClock();
+
+  Time Now() override;
+
+  void Wait(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+            Time until) override;
+
+ private:
+  Time start_;
+  Duration since_boot_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/answers.hpp ---------------------------------------------------------
+
+/// How callers get their answers: exactly once, whatever happens.
+/// Needs: std. Threads: any, one at a time for each.
+
+#include <future>
+#include <new>
+
+namespace dtm {
+inline namespace v1 {
+
+/// The promise of an answer to a caller. Once the inbox has taken it, it is kept even if it is dropped (because no memory
+/// was left): then the answer is that the outcome is in doubt.
+class Promise {
+ public:
+  Promise() = default;  ///< nobody wants an answer
+  Promise(Promise&& other) noexcept;
+  Promise& operator=(Promise&& other) noexcept;
+  /// Of a promise that the inbox has not taken yet.
+  Promise& operator=(AnswerCallback callback);
+  ~Promise();
+
+  /// Not answered yet.
+  bool Open() const;
+  void Bind();
+  /// Gives the answer, unless it was given. Exceptions of the callback are ignored.
+  void Keep(const Answer& answer) noexcept;
+
+  /// The answer if there is no memory for a better one. It is made at the first call.
+  static const std::exception_ptr& InDoubt();
+
+ private:
+  AnswerCallback callback_;
+  bool binds_ = false;
+};
+
+/// An error; without memory for its sentence, that it is not known.
+template <typename Kind, typename Sentence>
+std::exception_ptr Made(const Sentence& sentence) noexcept {
+  try {
+    return std::make_exception_ptr(Kind(sentence()));
+  } catch (...) {
+    return Promise::InDoubt();
+  }
+}
+
+/// When a caller wants its answer.
+enum class AnswerWhen {
+  kStored,   ///< once it is durable
+  kSettled,  ///< once it has ended, or has to wait for a timer
+  kFinished  ///< once it has ended
+};
+
+/// A caller who waits for an answer about a transaction.
+struct Waiter {
+  AnswerWhen when = AnswerWhen::kStored;
+  bool failure_is_error = false;  ///< a rollback is told as FailureError
+  bool submits = false;           ///< the answer must not be a status before the submit
+  Time deadline = kNever;         ///< then the answer is the present status
+  Promise promise{};
+
+  /// Answers in the form that was promised.
+  void Give(TransResult result);
+  void Refuse(const std::exception_ptr& error);
+};
+
+struct Answers {
+  /// Runs what must not stop the loop if it throws.
+  template <typename Function>
+  static void Protected(const Function& function) noexcept {
+    try {
+      function();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+    }
+  }
+  /// The answer is copied beforehand: set_value runs within std::call_once, and what throws there leaves it locked for
+  /// ever in the thread sanitizer and in some libraries (GCC bug 66146).
+  static void Fulfil(std::promise<Answer>& promise, const Answer& answer);
+  static std::exception_ptr Rejected(const std::string& why);
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/journal.hpp ----------------------------------------------------------------------
+
+/// The journal of a transaction: what happened to it, entry by entry, and how much of that is kept.
+/// Needs: std. Threads: values and pure functions. Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What an entry tells. The numbers are stored; never change the value of one.
+enum class JournalKind : std::uint8_t {
+  kPrepared = 1,   ///< it was stored, to run when it is submitted
+  kSubmitted = 2,  ///< it was submitted
+  kRegistered =
+      3,  ///< a branch was registered, or a step of a workflow recorded; `row` is what does it
+  kStarted = 4,    ///< the call of `row` is about to start
+  kSuccess = 5,    ///< `row` was done
+  kFailure = 6,    ///< `row` refused, `text` says why
+  kOngoing = 7,    ///< `row` is not finished yet
+  kError = 8,      ///< the call of `row` had no definite answer, `text` says why
+  kNotSent = 9,    ///< the call of `row` did not start, `text` says why
+  kRollback = 10,  ///< it is rolled back from now on; `text` is the reason, `row` whose words it is
+  kStuck = 11,     ///< nothing goes on with it until somebody retries or stops it; `text` says why
+  kSucceeded = 12,  ///< it ended
+  kFailed = 13,     ///< it ended, rolled back or stopped
+  kCancel = 14,     ///< somebody asked to roll it back; `text` says why
+  kForceStop = 15,  ///< somebody stopped it
+  kRetryNow = 16,   ///< somebody asked to forget its waits
+  kFinish = 17,     ///< workflow: its initiator said how it ended; `text` is why it failed
+  kTakenUp = 18,    ///< another run of the coordinator goes on with it
+  kGap = 19         ///< `row` entries were here and are not kept; 0: nobody knows how many
+};
+
+/// In words, for people and files.
+const char* Name(JournalKind kind);
+
+/// `row` of an entry that concerns no branch.
+inline constexpr std::size_t kNoRow = SIZE_MAX;
+
+/// One thing that happened. It becomes durable with the change of the record that followed from it.
+struct JournalEntry {
+  Time time{};
+  std::size_t row = kNoRow;  ///< of the transaction, see Transaction; kGap: a number of entries
+  Op op{};                   ///< of that row; 0 without one
+  JournalKind kind{};
+  std::string text{};  ///< at most kMaxJournalText bytes
+};
+
+bool operator==(const JournalEntry& a, const JournalEntry& b);
+
+/// What is kept of one transaction.
+inline constexpr std::size_t kMaxJournalText = 200;     ///< bytes of one text
+inline constexpr std::size_t kMaxJournalEntries = 256;  ///< more are folded, see FoldJournal
+inline constexpr std::size_t kFirstEntries = 48;
+inline constexpr std::size_t kLastEntries = 128;
+inline constexpr std::size_t kDecisionsBetween = 16;
+
+/// Of these there may be any number while nothing is decided.
+bool IsAttempt(JournalKind kind);
+
+/// Leaves the first kFirstEntries, the last kLastEntries and the first kDecisionsBetween decisions between
+/// them. In place of the others there is a gap that counts them. Does nothing while there are no more than
+/// kMaxJournalEntries.
+void FoldJournal(std::vector<JournalEntry>& entries);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/store.hpp -----------------------------------------------------------------------
+
+/// The contract of what is durable. One test suite (tests/store/store_contract.hpp) holds every
+/// store to it.
+/// Needs: std. Threads: one owner thread calls everything but Load, ReadJournal, Scan, ScanValues and
+/// CountUnfinished, which any thread may.
+
+namespace dtm {
+inline namespace v1 {
+
+/// A commit that may or may not have become durable. After Recover() the stored records tell.
+class CommitInDoubt : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
+
+/// One transaction to write in the open batch: an insert if its `id` is 0, else an update.
+struct Change {
+  Transaction* transaction = nullptr;
+  bool due_changed = true;          ///< false spares the update of the index
+  bool definition_changed = false;  ///< an update writes the whole definition as well
+  bool applied = false;  ///< out: false = the gid exists already, or the stored version is another
+  /// Without definition_changed, an update adds the last so many steps: all that is new in the definition.
+  std::size_t new_steps = 0;
+  /// What is told of it: appended to the journal of the transaction if it is applied. Null: no journal is written.
+  const std::vector<JournalEntry>* journal = nullptr;
+};
+
+/// What is kept of a finished transaction when its record is removed, so that the same gid does not run again.
+struct KeptGid {
+  std::string gid;
+  TransType type{};  ///< 0: its record was damaged
+  Status status{};
+  Time finished{};
+  std::uint64_t content = 0;  ///< see Transaction
+};
+
+KeptGid KeptOf(const Transaction& transaction);
+
+Transaction RecordOf(const KeptGid& kept);
+
+/// What Scan returns; unset = any.
+struct ScanFilter {
+  std::optional<TransType> type;
+  std::optional<Status> status;
+  Time created_from{};
+  Time created_to = kNever;
+};
+
+struct ScanPage {
+  std::vector<Transaction> transactions;  ///< newest first
+  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
+};
+
+/// How much is unfinished.
+struct Backlog {
+  std::uint64_t unfinished = 0;
+  std::uint64_t waiting = 0;  ///< of them: for a time that has not come, or for their submit
+  std::uint64_t stuck = 0;    ///< of them: see Transaction
+  Time oldest = kNever;       ///< when the oldest was created; kNever: there is none
+};
+
+/// A place in the order in which unfinished transactions are due.
+struct DuePosition {
+  Time due = (Time::min)();
+  std::int64_t id = 0;
+};
+
+/// Gets one transaction; returns whether it wants more.
+using DueVisitor = std::function<bool(Transaction&&)>;
+
+/// A small text that is kept under a name, such as a topic with its subscribers (category "topics").
+struct KeyValue {
+  std::string category, key, value;
+  std::uint64_t version = 0;  ///< counted up with each write, from 1
+  Time created{}, updated{};
+  std::int64_t id = 0;  ///< the store's own key
+};
+
+struct KeyValuePage {
+  std::vector<KeyValue> values;
+  std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
+};
+
+/// User code whose writes share the commit of the batch it runs in.
+using Work = std::function<Result(const WorkContext&)>;
+
+/// A work has broken the open batch (its SQL made the database roll everything back). Nothing of the batch is
+/// stored; after Rollback the same can be done without that work.
+class BatchLost : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
+
+/// Somebody else writes to it at this moment, and the batch was not opened: nothing has failed, and the same can be done
+/// a little later.
+class StoreBusy : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
+
+/// Some of what expired could not be removed, since a table of the user refers to it; the rest was, and the batch is as
+/// it would be without them.
+class NotAllExpired : public StoreError {
+ public:
+  NotAllExpired(const std::string& text, std::int64_t next_id);
+  const std::int64_t next;  ///< what Expire would have returned
+};
+
+class Store {
+ public:
+  virtual ~Store();
+
+  /// Opens a batch. Nothing of it is visible to Load and Scan before Commit; Due and NextDue are
+  /// asked between batches only. In a batch Apply comes before Expire.
+  /// @throws StoreBusy   somebody else is writing; it waits only for a moment.
+  /// @throws StoreError  nothing was changed.
+  virtual void Begin() = 0;
+
+  /// Runs user work inside the batch. Whatever it wrote is kept if it returns Success and undone
+  /// otherwise, without harm to the rest of the batch; an exception is an Error result.
+  /// @throws BatchLost
+  virtual Result Run(const Work& work) = 0;
+
+  /// Whether there is a record of this gid, or the gid is kept, stored or written by the open batch.
+  virtual bool Has(const std::string& gid) = 0;
+
+  /// In the open batch, as it has left them: for work that Run runs. PutValue writes `value` under its
+  /// category and key, as a new version; RemoveValue tells whether there was one.
+  virtual std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) = 0;
+  virtual void PutValue(const KeyValue& value) = 0;
+  virtual bool RemoveValue(const std::string& category, const std::string& key) = 0;
+
+  /// Writes the changes; each is compare-and-set on (id, version), or on the gid being new (and not kept), and
+  /// says in `applied` how it went. Gives inserted transactions their `id`. The caller counts
+  /// `version` up once Commit has returned.
+  virtual void Apply(std::vector<Change>& changes) = 0;
+
+  /// Makes the batch durable, all or nothing.
+  /// @throws CommitInDoubt  an I/O error: it may be stored; call Recover before the next Begin.
+  /// @throws StoreError     definite: nothing of the batch is stored.
+  virtual void Commit() = 0;
+
+  /// Drops the open batch, if there is one.
+  virtual void Rollback() noexcept = 0;
+
+  /// After an I/O error: reopens, recovers and checks. Until it has returned nothing may be
+  /// believed.
+  /// @throws StoreError  it is still not usable; call again later.
+  virtual void Recover() = 0;
+
+  /// Looks for damage in all that is stored, which may take long; ends early when `stop` becomes
+  /// true. Any thread, beside everything else. Returns what is wrong, or nothing.
+  virtual std::string Check(const std::atomic<bool>& stop) = 0;
+
+  /// The committed record; or, `expired`, what is kept of it.
+  virtual std::optional<Transaction> Load(const std::string& gid) = 0;
+
+  /// What is told of this transaction, oldest first, folded to kMaxJournalEntries; empty without a record or a
+  /// journal. It is removed with its record. Any thread.
+  virtual std::vector<JournalEntry> ReadJournal(const std::string& gid) = 0;
+
+  /// Committed records, newest first, from `position` (0 = the newest) on.
+  virtual ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) = 0;
+
+  /// Committed values, in the order in which they were made, after `position` (0 = from the first); an
+  /// empty category or key is any. Any thread.
+  virtual KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                                  std::int64_t position, std::size_t limit) = 0;
+
+  /// The committed ones. Any thread. It takes some time for each of them: 50 ns or so.
+  virtual Backlog CountUnfinished(Time now) = 0;
+
+  /// Reads unfinished transactions with due <= `now`, in order of (due, id), after `after`, one by one until `visit`
+  /// returns false: each may be a megabyte. `visit` must not use the store.
+  virtual void Due(Time now, DuePosition after, const DueVisitor& visit) = 0;
+
+  /// When the first unfinished transaction after `now` is due; kNever if there is none.
+  virtual Time NextDue(Time now) = 0;
+
+  /// One small step of retention: looks at up to `limit` records after the id `after` and removes
+  /// those that finished before `before`; with `keep_gids` their gids are kept. Returns where to go on; 0 = the end was reached, or all
+  /// that is left is younger. Unfinished transactions never expire.
+  virtual std::int64_t Expire(Time before, std::int64_t after, std::size_t limit,
+                              bool keep_gids) = 0;
+
+  /// The same for kept gids: looks at up to `limit` of them after `after`, in their order, and forgets those of
+  /// transactions that finished before `before`. Returns where to go on; empty = the end was reached.
+  virtual std::string ForgetGids(Time before, const std::string& after, std::size_t limit) = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/inbox.hpp -----------------------------------------------------------
+
+/// Everything that the loop has to handle arrives here, from any thread.
+/// Needs: std. Threads: thread-safe; Take and Wait by the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+struct Submission {
+  std::shared_ptr<const Definition> definition;
+  Waiter waiter;
+  bool prepare = false;   ///< to be stored, and to run when it is submitted
+  std::size_t bytes = 0;  ///< of the definition, counted by the inbox
+};
+
+struct ArrivedResult {
+  BranchCall call;
+  Result result;
+};
+
+struct Command {
+  enum class Kind {
+    kCancel,
+    kForceStop,
+    kRetryNow,
+    kWait,
+    kExplain,
+    kListWaiting,
+    kRegistered,
+    kAddBranch,
+    kFinish
+  };
+  Kind kind = Kind::kWait;
+  std::string gid;                ///< kRegistered: the url of the function
+  std::string reason;             ///< kCancel, kFinish
+  Step step;                      ///< kAddBranch
+  Status status{};                ///< kFinish
+  std::string data;               ///< kFinish: what the workflow returned
+  std::optional<TransType> type;  ///< refused if it has another one
+  Waiter waiter;
+  std::shared_ptr<std::string> explained;            ///< kExplain, out
+  Time after{};                                      ///< kListWaiting: due later than this
+  std::size_t limit = 0;                             ///< kListWaiting
+  std::shared_ptr<std::vector<std::string>> listed;  ///< kListWaiting, out
+};
+
+/// What user work can use while it runs inside a commit.
+struct TransactContext {
+  WorkContext connection;
+  std::function<bool(const std::string&)> exists;  ///< whether a gid is taken
+  std::vector<std::shared_ptr<const Definition>>
+      submitted;  ///< out: to be stored by the same commit
+};
+
+/// User work for the next commit. The answer comes after the commit, or is its error. The work may run several times, and
+/// is committed once.
+struct QueuedWork {
+  std::function<Result(TransactContext&)> work;
+  std::shared_ptr<Result> result;  ///< out: what it returned
+  Promise promise{};
+};
+
+struct Mail {
+  std::vector<Submission> submissions;
+  std::vector<ArrivedResult> results;
+  std::vector<Command> commands;
+  std::vector<QueuedWork> works;
+  /// Freed by the next submitter, else in the next turn: memory is best freed by the thread that allocated it, and the
+  /// loop's thread bounds the throughput.
+  std::vector<std::shared_ptr<const Definition>> ended;
+
+  bool Empty() const;
+  void Clear();
+};
+
+class Inbox : public BranchResults {
+ public:
+  /// `on_wake`: see Options.
+  Inbox(std::size_t max_submissions, std::size_t max_bytes, std::function<void()> on_wake = {});
+
+  /// False: too many submissions are waiting, or too many bytes of them, or the inbox is closed; nothing was taken.
+  bool Push(Submission submission);
+  bool Push(QueuedWork work);
+  /// False: the inbox is closed.
+  bool Push(Command command);
+  /// A lost result would be expected for ever, so without memory this waits until there is some.
+  void Done(BranchCall call, Result result) override;
+
+  /// One thread at a time has a burst; what other threads push meanwhile wakes the loop as usual.
+  void BeginBurst() override;
+  void EndBurst() override;
+
+  /// Swaps all that has arrived into `mail`, which must be empty except for `ended`; its memory is used again.
+  /// What was taken still counts as bytes until DoneWithTaken.
+  void Take(Mail& mail);
+  /// The submissions that were taken are now in the active table, in the store, or refused.
+  void DoneWithTaken();
+
+  /// Returns when something has arrived, when `enough()` is true, at `until`, or earlier. Whoever makes
+  /// `enough` true must call Interrupt.
+  template <typename Enough>
+  void Wait(Clock& clock, Time until, const Enough& enough) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (!mail_.Empty() || enough()) return;
+    ++waiting_;
+    clock.Wait(arrived_, lock, until);
+    --waiting_;
+  }
+
+  /// The poller is about to sleep until then; false: something has arrived. What arrives earlier wakes it, once.
+  bool FallAsleep(Time until);
+  /// The poller is awake again.
+  void WokeUp();
+  /// There is something to do at `time`, even if nothing arrives.
+  void WakeBefore(Time time);
+
+  bool Empty();
+
+  /// Makes Wait check its condition again.
+  void Interrupt();
+
+  /// From now on only results are taken.
+  void Close();
+  bool Closed();
+
+ private:
+  bool Keep(ArrivedResult& arrived);
+
+  bool InBurst() const;
+  void Came(std::unique_lock<std::mutex>& lock);
+
+  /// Wakes the thread that waits; releases the lock first, since on_wake is code of the program.
+  void Arrived(std::unique_lock<std::mutex>& lock);
+
+  static constexpr Time kAwake = (Time::min)();
+
+  const std::size_t max_submissions_;
+  const std::size_t max_bytes_;
+  std::atomic<std::size_t> bytes_{
+      0};  // of submissions that arrived, or were taken and not dealt with
+  std::size_t arrived_bytes_ = 0;
+  std::size_t taken_bytes_ = 0;  // used by who takes
+  const std::function<void()> on_wake_;
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  Mail mail_;
+  int waiting_ = 0;
+  Time asleep_until_ = kAwake;  ///< of the poller
+  bool closed_ = false;
+  std::atomic<std::thread::id> burst_of_{std::thread::id()};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/durability.hpp ------------------------------------------------------------------
+
+/// How much a commit survives.
+/// Needs: nothing. Threads: a value.
+
+namespace dtm {
+inline namespace v1 {
+
+/// kPower: one fsync per commit, survives the loss of power. kProcess: survives the death of the
+/// process (kill -9), not that of the machine.
+enum class Durability { kPower, kProcess };
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/options.hpp ---------------------------------------------------------
+
+/// The settings of an embedded coordinator.
+/// Needs: std. Threads: values; `log` is called from any thread, `on_alert` from one that is not the loop.
+/// Protocol: §3 (alert).
+
+namespace dtm {
+inline namespace v1 {
+
+enum class LogLevel { kInfo, kWarning, kError };
+
+void LogToStderr(LogLevel level, const std::string& text);
+
+/// A branch keeps failing: it had `retry_count` errors in a row.
+struct Alert {
+  std::string gid;
+  Status status = Status::kSubmitted;
+  std::string branch;             ///< its URL, or `local:Name`
+  std::string error;              ///< the last one, with branch, op and url
+  std::uint32_t retry_count = 0;  ///< errors in a row
+};
+
+/// The constructor of the coordinator throws LogicError if a value is out of range.
+struct Options {
+  /// What a commit survives, with the coordinator's own file; see Durability. A store that is given to it has its own.
+  Durability durability = Durability::kPower;
+  /// The first wait after an error, for transactions that set none: 1 ms to 1 day.
+  Duration retry_interval = std::chrono::seconds(10);
+  /// The deadline of a branch call by URL, for transactions that set none: 1 ms to 1 day.
+  Duration request_timeout = std::chrono::seconds(3);
+  /// How long a prepared msg, tcc or xa that sets no timeout waits for its submit. Then a message
+  /// asks its initiator, and the others are rolled back. 1 s to 1 day.
+  std::chrono::seconds timeout_to_fail{35};
+  /// The URL at which a dtm::Server serves this coordinator ("http://this-host:36789/api/dtmsvr"). The branches that
+  /// a tcc or xa calls are told it, so that they can register. Empty: they cannot.
+  std::string server_url;
+  /// Finished transactions are removed after this time; with Duration::max(), never. Unfinished ones are never removed.
+  Duration keep_finished = std::chrono::hours(24);
+  /// The gids of finished transactions are kept for this time after their end, so that a gid does not run again. The
+  /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
+  /// gone with its record. A gid takes about 50 bytes. If this is not more than keep_finished, no gids are kept.
+  Duration keep_gids = std::chrono::hours(24 * 7);
+  /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Store::ReadJournal: in the
+  /// commits that happen anyway, some 16 bytes an entry and 256 entries at most.
+  bool journal = false;
+  /// The number of transactions in memory, and the memory that the coordinator takes (within a third). Half of it is for
+  /// definitions of transactions, an eighth for what waits to be stored, a quarter, but at most 64 MiB, for pages of the
+  /// file; the rest is for work. What does not fit waits in the store, and a submission that would have to wait in
+  /// memory is refused (BusyError). Both 1 or more.
+  std::size_t max_in_memory = 20000;
+  std::size_t max_memory_bytes = std::size_t{256} << 20;
+  /// The number of submissions that may wait for a commit, 1 or more; others are refused (BusyError).
+  std::size_t max_waiting_submissions = 20000;
+  /// The number of threads that run branch functions, 1 to 10,000, and how many of them one function may occupy: 1 or
+  /// more, but at most half of those that the others leave. A function of which no call runs always gets a thread, even
+  /// beyond the maximum, so that functions that block delay no others.
+  std::size_t max_function_threads = 128;
+  std::size_t max_threads_per_function = 64;
+  /// Called at the `alert_retry_limit`-th error in a row of a branch, and at every later one, even when the wait between
+  /// tries no longer grows; not for questions to the initiator of a message. After a success, ONGOING, a call that could
+  /// not be sent or RetryNow the count starts again; after a restart it does not. 0 means 1.
+  ///
+  /// Also called if a branch cannot be called (its function is not registered, or it is a URL and there is no
+  /// HttpBranches), once a minute for each function, with the present `retry_count`.
+  ///
+  /// It reports only what is durable. It runs on a thread of its own (without Start: inside Poll), one alert after the
+  /// other. It may block and throw: no transaction waits for it. An alert is lost if 1000 are waiting, if the
+  /// coordinator stops, or in a crash; the next error sends the next one. Stop and the destructor wait for the one
+  /// that is running. For a web hook: dtm::AlertWebHook(url) of <dtm/http.hpp>.
+  std::function<void(const Alert&)> on_alert;
+  std::uint32_t alert_retry_limit = 3;
+  /// Without Start: called when there is something to do earlier than the last Poll returned (another thread has
+  /// submitted, a URL has replied, a function has returned), so call Poll. It is called once until then, from any thread,
+  /// even from inside calls of the coordinator. It should only wake an event loop; it must not use the coordinator. See
+  /// WakeFd.
+  std::function<void()> on_wake;
+  /// Called from any thread; must not throw.
+  std::function<void(LogLevel, const std::string&)> log = LogToStderr;
+};
+
+/// Ignores exceptions of the log.
+void LogTo(const Options& options, LogLevel level, const std::string& text);
+
+/// Inside a `catch (...)`: `what` failed, and why.
+void LogFailure(const Options& options, const char* what) noexcept;
+
+/// @throws LogicError  an option is out of range, or is not a URL where it must be one.
+const Options& CheckedOptions(const Options& options);
+
+/// The parts of `max_memory_bytes`: for active transactions, for what waits to be stored, for pages of the file.
+std::size_t ActiveBytes(const Options& options);
+std::size_t InboxBytes(const Options& options);
+/// Small definitions that have ended are freed later and do not count; so many of them at a time.
+inline constexpr std::size_t kSmallBytes = 4096;
+std::size_t MostEnded(const Options& options);
+std::size_t CacheBytes(const Options& options);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/metrics.hpp ---------------------------------------------------------
+
+/// What the coordinator has done since it was opened, counted.
+/// Needs: std. Threads: thread-safe. Protocol: §9 (the names are the HTTP API's).
+
+#include <array>
+#include <tuple>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Counts durations by upper bounds.
+struct Histogram {
+  using Bounds = std::array<double, 11>;  ///< seconds
+  static constexpr Bounds kBounds = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10};
+  static constexpr Bounds kOfCommits = {.0001, .00025, .0005, .001, .0025, .005,
+                                        .01,   .025,   .1,    .5,   2.5};
+
+  void Add(Duration time);
+
+  const Bounds* bounds = &kBounds;
+  std::array<std::uint64_t, kBounds.size() + 1> counts{};  ///< the last: more than all bounds
+  double sum = 0;
+};
+
+/// The counters. Only what is durable is counted.
+class Metrics {
+ public:
+  struct Branch {
+    TransType type;
+    std::string branch_id;
+    Op op;
+    bool ok;
+    bool operator<(const Branch& other) const;
+  };
+  struct Snapshot {
+    std::map<std::pair<TransType, Status>, std::uint64_t> ended;  ///< by final status
+    std::map<TransType, Histogram> durations;                     ///< from creation to the end
+    std::map<Branch, std::uint64_t> branches;                     ///< answered calls
+    Histogram commits{&Histogram::kOfCommits};  ///< how long the store took for each
+  };
+
+  void Committed(Duration took);
+
+  void Ended(const Transaction& transaction);
+
+  void Answered(const Definition& definition, std::size_t row, const Result& result);
+
+  Snapshot Get() const;
+
+ private:
+  /// Branches are named by their row, which bounds the number of names.
+  static Branch KeyOf(TransType type, std::size_t row, bool ok);
+
+  static constexpr std::size_t kMaxSlots =
+      4 * 99;  ///< 198 rows: 99 steps of a saga, 197 of a message
+
+  mutable std::mutex mutex_;
+  Snapshot snapshot_;
+  std::array<std::vector<std::uint64_t>, 6> answers_;  ///< by type; per row: failed, succeeded
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/in_words.hpp ---------------------------------------------------------------------
+
+/// Sentences about a transaction: which branch it was, and which one gave the reason of a rollback.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+
+/// "branch 02 action http://bank-b/TransIn"
+std::string BranchInWords(const Definition& definition, std::size_t row);
+
+/// The branch that gave the reason of the rollback, in words; empty if it was not a branch.
+std::string ReasonFrom(const Transaction& transaction);
+
+TransResult ResultOf(const Transaction& transaction);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/gauges.hpp ----------------------------------------------------------
+
+/// The present state of a coordinator in numbers.
+/// Needs: std. Threads: values; LoopGauges is written by the loop and read by any thread.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What the loop reports after each turn.
+struct LoopGauges {
+  std::atomic<std::size_t> in_memory{0};
+  std::atomic<std::size_t> damaged{0};
+  std::atomic<bool> store_fails{false};
+};
+
+struct Gauges {
+  std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
+  Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
+  std::size_t in_memory =
+      0;  ///< transactions in memory; the rest of the unfinished waits in the store
+  /// Unreadable records found so far; 101 means that many or more.
+  std::size_t damaged = 0;
+  bool store_fails = false;  ///< the last commit failed
+  CallLoad functions;        ///< calls of registered functions
+  CallLoad urls;
+};
+
+/// Leaves these gauges empty if the store cannot be read.
+void MeasureBacklog(Gauges& gauges, Store& store, Time now);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/of_this_process.hpp --------------------------------------------------------------
+
+/// Owns something that belongs to one process and not to its forked children: threads, sockets, locks.
+/// Needs: POSIX through base/os.hpp. Threads: as the owned object.
+
+namespace dtm {
+inline namespace v1 {
+
+/// In a forked child Get() throws, and the destructor leaves the object alone: its threads are not there to be joined, and
+/// its connections are the parent's.
+template <typename T>
+class OfThisProcess {
+ public:
+  /// `what`: its name in the error of a forked child.
+  template <typename... Arguments>
+  explicit OfThisProcess(const char* what, Arguments&&... arguments)
+      : what_(what), owned_(std::make_unique<T>(std::forward<Arguments>(arguments)...)) {}
+  OfThisProcess(const char* what, std::unique_ptr<T> owned)
+      : what_(what), owned_(std::move(owned)) {}
+  ~OfThisProcess() {
+    if (!Here()) (void)owned_.release();
+  }
+  OfThisProcess(const OfThisProcess&) = delete;
+  OfThisProcess& operator=(const OfThisProcess&) = delete;
+
+  bool Here() const { return generation_ == os::Forking::Generation(); }
+
+  /// For destructors: null in a forked child.
+  T* IfHere() const noexcept { return Here() ? owned_.get() : nullptr; }
+
+  /// @throws LogicError  this is a forked child.
+  T& Get() const {
+    if (Here()) return *owned_;
+    throw LogicError(std::string("this ") + what_ +
+                     " belongs to the parent process; a forked child has to make one of its own");
+  }
+
+ private:
+  const char* const what_;
+  const unsigned generation_ = os::Forking::Generation();
+  std::unique_ptr<T> owned_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/gid.hpp --------------------------------------------------------------------------
+
+/// Global transaction ids: 22 base-57 characters, the time first.
+/// Needs: std. Threads: one generator by one thread at a time. Protocol: §1 (gid).
+///
+/// Later ids sort later, so only a small part of the store's index is in use at a time and stays in memory.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Makes gids without I/O: 48 bits of milliseconds, then 74 random bits.
+class GidGenerator {
+ public:
+  GidGenerator() = default;
+  GidGenerator(const GidGenerator&) = delete;  // a copy would make the same gids
+  GidGenerator& operator=(const GidGenerator&) = delete;
+
+  std::string Make(Time now);
+
+ private:
+  // In ASCII order, and without the characters that people confuse.
+  static constexpr const char* kAlphabet =
+      "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+  static constexpr std::uint64_t kTimeMask = (std::uint64_t{1} << 58) - 1;
+  static constexpr std::uint64_t kPow57To10 = 362033331456891249u;
+
+  static void Put(std::uint64_t value, int digits, char* to);
+
+  /// Asks the system for a few at a time: asking costs more than making a gid.
+  std::uint64_t Random();
+
+  static constexpr std::size_t kStock = 32;
+  std::uint64_t random_[kStock];
+  std::size_t used_ = kStock;
+  unsigned generation_ = os::Forking::Generation();
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/operations.hpp ------------------------------------------------------------
+
+/// What may be asked of a coordinator, by C++, HTTP or JSON-RPC alike, with the rules that need no stored record. The others
+/// are in the loop: commands.hpp for transactions that exist, engine/resubmission.hpp for those that are submitted again.
+/// Needs: std, store. Threads: every method is thread-safe, and none waits for a commit. Protocol: §2.2, §2.3, §6.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Gets a value, or the error.
+template <typename T>
+using ValueCallback = std::function<void(const T&, std::exception_ptr)>;
+
+/// The methods with a callback. What can be refused at once is thrown (RejectedError and its kinds; LogicError: stopped, or
+/// a forked child), and then the callback is not called. Else it is called once, with what the method without Async returns
+/// or throws: before this method returns, or on a thread of the coordinator, so it must not wait.
+class Operations : public Endpoint {
+ public:
+  Operations(const Operations&) = delete;
+  Operations& operator=(const Operations&) = delete;
+
+  /// The blocking form: calls `ask` with a callback, and returns what the callback gets. Drives the coordinator
+  /// meanwhile if no thread does.
+  /// @throws LogicError  called in a callback of the coordinator, which would wait for itself.
+  TransResult Await(callable::Ref<void(AnswerCallback)> ask) const;
+  template <typename T, typename Ask>  // the same for a ValueCallback
+  T AwaitValue(const Ask& ask) const {
+    const auto box = std::make_shared<T>();
+    Await([&](const AnswerCallback& answer) {
+      ask([box, answer](const T& value, const std::exception_ptr& error) {
+        try {
+          *box = value;
+        } catch (const std::bad_alloc&) {
+          return answer({{}, Promise::InDoubt()});
+        }
+        answer({{}, error});
+      });
+    });
+    return std::move(*box);
+  }
+
+  /// For a thread that has many requests at once: see BranchResults. A call that waits ends the burst.
+  void BeginBurst();
+  void EndBurst();
+
+  // A new transaction, or the same again.
+
+  std::string NewGid() override;
+
+  /// With `wait_result` the answer comes at the end, at a wait for a timer, or after 6 s: perhaps with an unfinished status.
+  void SubmitAsync(Definition definition, AnswerCallback callback) override;
+
+  void SubmitAndWaitAsync(Definition definition, Duration timeout, AnswerCallback callback);
+
+  void PrepareAsync(Definition definition, AnswerCallback callback);
+
+  /// Answers with its record. Reads the store.
+  void PrepareWorkflowAsync(Definition definition, const ValueCallback<Transaction>& callback);
+
+  // A transaction that exists.
+
+  void RegisterBranchAsync(const std::string& gid, TransType type, Step step,
+                           AnswerCallback callback);
+
+  void FinishWorkflowAsync(const std::string& gid, Status status, const std::string& reason,
+                           const std::string& result, AnswerCallback callback);
+
+  /// Refused if the transaction has another type than `type`.
+  void AbortAsync(const std::string& gid, std::optional<TransType> type, const std::string& reason,
+                  AnswerCallback callback);
+
+  void ForceStopAsync(const std::string& gid, AnswerCallback callback);
+
+  void RetryNowAsync(const std::string& gid, AnswerCallback callback);
+
+  void WaitAsync(const std::string& gid, Duration timeout, AnswerCallback callback);
+
+  void ExplainAsync(const std::string& gid, ValueCallback<std::string> callback);
+
+  void ListWaitingAsync(Duration wait, std::size_t limit,
+                        ValueCallback<std::vector<std::string>> callback);
+
+  // Topics.
+
+  void SubscribeAsync(const std::string& topic, const std::string& url, const std::string& remark,
+                      AnswerCallback callback);
+  void UnsubscribeAsync(const std::string& topic, const std::string& url, AnswerCallback callback);
+  void DeleteTopicAsync(const std::string& topic, AnswerCallback callback);
+
+ protected:
+  ~Operations() override;
+  explicit Operations(std::unique_ptr<Driver> driver);
+
+  void StopForGood();
+
+  /// @throws LogicError  this is a forked child.
+  Driver& Checked() const;
+
+  static Command About(const std::string& gid, Command::Kind kind);
+
+  /// Runs the work inside the next commit; the answer is what it returned, once that is durable.
+  void RunWorkAsync(std::function<Result(TransactContext&)> work, ValueCallback<Result> callback);
+
+  Time TimeIn(Duration wait) const;
+
+ private:
+  static constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
+
+  /// A callback that adds the value that is there by then.
+  template <typename T>
+  static AnswerCallback AnswerWith(std::shared_ptr<T> value, ValueCallback<T> callback) {
+    return [value, callback](const Answer& reply) { callback(*value, reply.error); };
+  }
+  static void Refuse(const std::string& problem);
+  static void CheckSubmittable(const Definition& definition);
+
+  void Enqueue(Definition definition, Waiter waiter, bool prepare);
+
+  void Push(Command command, AnswerCallback callback = {});
+
+  [[noreturn]] void NotTaken(const std::string& who) const;
+
+  /// Nothing if the gid is free.
+  std::optional<Transaction> StoredWorkflow(const Definition& asked);
+
+  void ChangeTopic(const std::string& problem, const std::function<Result(Store&, Time)>& change,
+                   AnswerCallback callback);
+
+  std::mutex gid_mutex_;
+  GidGenerator gids_;
+  OfThisProcess<Driver> driver_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/embedded_endpoint.hpp -----------------------------------------------------
+
+/// The embedded coordinator as builders see it: the operations of operations.hpp in their blocking form, and the calls
+/// that an initiator makes itself.
+/// Needs: std, store. Threads: every method is thread-safe. Protocol: §2.2, as a C++ interface.
+
+namespace dtm {
+inline namespace v1 {
+
+class EmbeddedEndpoint : public Operations {
+ public:
+  /// Stops, and waits for functions that are running.
+  ~EmbeddedEndpoint() override;
+
+  TransResult Submit(Definition definition) override;
+
+  TransResult SubmitAndWait(Definition definition, Duration timeout) override;
+
+  TransResult Prepare(Definition definition) override;
+
+  void Abort(const std::string& gid, TransType type, const std::string& reason) override;
+
+  void RegisterBranch(const std::string& gid, TransType type, Step step) override;
+
+  WorkflowState PrepareWorkflow(Definition definition) override;
+
+  WorkflowState ResumeWorkflow(Definition definition) override;
+
+  void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
+                      const std::string& result) override;
+
+  Result CallBranch(const InitiatorCall& call) override;
+
+  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override;
+
+  /// Runs a registered function in this thread, for a transaction of a coordinator elsewhere.
+  /// @throws RejectedError  no function has this name.
+  Result CallFunction(const std::string& name, const std::string& payload, const BranchInfo& info);
+
+ protected:
+  explicit EmbeddedEndpoint(std::unique_ptr<Driver> driver);
+
+  /// A branch function that waits for a transaction could wait for itself.
+  void CheckMayBlock(const char* what) const;
+
+  Result RunWork(std::function<Result(TransactContext&)> work);
+
+  /// A function inside a commit that the initiator calls itself: it gets a commit of its own.
+  Result CallInTransaction(InitiatorCall direct);
+
+  std::uint64_t Owner() const;
+
+ private:
+  static std::uint64_t RandomOwner();
+
+  const std::uint64_t owner_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/functions/typed_function.hpp ----------------------------------------------
+
+/// Turns a function with its own payload type into one that the registry can keep.
+/// Needs: nlohmann/json. Threads: the result runs on any thread; the function has to allow that.
+
+namespace dtm {
+inline namespace v1 {
+
+template <typename T>
+T ParsePayload(const std::string& text) {
+  if (JsonDepth(text) > kMaxJsonDepth) {
+    throw Error("its payload is nested more than " + std::to_string(kMaxJsonDepth) +
+                " levels deep");
+  }
+  try {
+    return nlohmann::json::parse(text.empty() ? "null" : text).template get<T>();
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(std::string("its payload is not what the function takes: ") + error.what());
+  }
+}
+
+namespace typed_function {
+
+template <typename T, typename Function, typename... Before>
+inline constexpr bool kPlain = callable::kFits<Function, Before..., const T&>;
+template <typename T, typename Function, typename... Before>
+inline constexpr bool kFits = kPlain<T, Function, Before...> ||
+                              callable::kFits<Function, Before..., const T&, const BranchInfo&>;
+template <typename T, typename Function, typename... Before>
+inline constexpr bool kFitsMutable =
+    callable::kFitsMutable<Function, Before..., const T&> ||
+    callable::kFitsMutable<Function, Before..., const T&, const BranchInfo&>;
+
+/// `Before` is nothing, or WorkContext for a function inside a commit, which takes it as the connection it is.
+template <typename T, typename Function, typename... Before>
+constexpr void Check() {
+  static_assert(payload::kReadable<T>,
+                "dtm: nlohmann/json cannot read the payload type T of Register<T>; write "
+                "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(T, members...) in the namespace of T");
+  constexpr bool in_commit = sizeof...(Before) > 0;
+  // The same function for the other kind of registration.
+  constexpr bool other = in_commit ? kFits<T, Function> : kFits<T, Function, const WorkContext&>;
+  constexpr bool ours = kFits<T, Function, Before...> || kFitsMutable<T, Function, Before...>;
+  static_assert(ours || !other || !in_commit,
+                "dtm: a function of RegisterInTransaction takes the store's connection first: "
+                "[](sqlite3* db, const T& payload)");
+  static_assert(ours || !other || in_commit,
+                "dtm: a function that takes a connection is registered with RegisterInTransaction");
+  static_assert((other && !ours) || callable::Check<Function, kFits<T, Function, Before...>,
+                                                    kFitsMutable<T, Function, Before...>>(),
+                "dtm: a branch function takes `const T&`, or `const T&` and "
+                "`const dtm::BranchInfo&`, where T is the payload type of Register<T>");
+}
+
+template <typename T, typename Function, typename... Before>
+Result Call(const Function& function, const std::string& text, const Caller& caller,
+            Before... before) {
+  if constexpr (payload::kReadable<T> && kFits<T, Function, Before...>) {
+    const T payload = ParsePayload<T>(text);
+    if constexpr (kPlain<T, Function, Before...>) {
+      return ResultOf(function, before..., payload);
+    } else {
+      return ResultOf(function, before..., payload, caller.Info());
+    }
+  } else {
+    return Result::Success();  // Check has said what is wrong
+  }
+}
+
+}  // namespace typed_function
+
+/// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; it returns nothing (success)
+/// or a Result. An empty function stays empty. No payload is null. A payload that cannot be read as T is a temporary
+/// error, not a Failure.
+template <typename T, typename Function>
+BranchFunction EraseType(Function function) {
+  typed_function::Check<T, Function>();
+  if (callable::Empty(function)) return {};
+  return callable::Keep<Result(const std::string&, const Caller&)>(
+      [function = std::move(function)](const std::string& text, const Caller& caller) {
+        return typed_function::Call<T>(function, text, caller);
+      });
+}
+
+/// The same for a function that runs inside a commit: it takes the store's connection before these.
+template <typename T, typename Function>
+TransactionFunction EraseTransactionType(Function function) {
+  typed_function::Check<T, Function, const WorkContext&>();
+  if (callable::Empty(function)) return {};
+  return callable::Keep<Result(const WorkContext&, const std::string&, const Caller&)>(
+      [function = std::move(function)](const WorkContext& context, const std::string& text,
+                                       const Caller& caller) {
+        return typed_function::Call<T, Function, const WorkContext&>(function, text, caller,
+                                                                     context);
+      });
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/tx.hpp --------------------------------------------------------------------
+
+/// A transaction of the program's database that the coordinator commits, together with what is submitted in it.
+/// Needs: std, store. Threads: the thread that drives the loop, during Transact.
+
+namespace dtm {
+inline namespace v1 {
+
+/// The function of Coordinator::Transact gets this: the connection to write through, and an endpoint for sagas and
+/// messages that are stored by the same commit. Do not keep it.
+class Tx : public Endpoint {
+ public:
+  Tx(Endpoint& coordinator, Driver& driver, TransactContext& context);
+
+  /// The store's connection: a sqlite3* with SQLite. BEGIN, COMMIT, ROLLBACK and the dtm_ tables are denied. Finalize your
+  /// statements before the function returns: after a failure of the store there is a new connection.
+  const WorkContext& Db() const;
+
+  std::string NewGid() override;
+
+  /// Submits a saga or a message; it is stored if and only if the rows are.
+  /// @throws RejectedError  a limit, or the gid exists: let it pass, and nothing is stored.
+  TransResult Submit(Definition definition) override;
+
+  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override;
+
+  // What would wait for the commit that this is part of.
+  TransResult SubmitAndWait(Definition, Duration) override;
+  void SubmitAsync(Definition, AnswerCallback) override;
+  TransResult Prepare(Definition) override;
+  void Abort(const std::string&, TransType, const std::string&) override;
+  void RegisterBranch(const std::string&, TransType, Step) override;
+  WorkflowState PrepareWorkflow(Definition) override;
+  WorkflowState ResumeWorkflow(Definition) override;
+  void FinishWorkflow(const std::string&, Status, const std::string&, const std::string&) override;
+  Result CallBranch(const InitiatorCall&) override;
+
+ private:
+  [[noreturn]] static void Waits(const char* what);
+
+  Endpoint& coordinator_;
+  Driver& driver_;
+  TransactContext& context_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite_files.hpp ----------------------------------------------------------------
+
+/// Whether the files that the SQLite store has open are still those at their path, and nobody else wrote into them.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's. Document: docs/store_format.md, "Files".
+///
+/// SQLite goes on in files that were removed, renamed or overwritten, and says that all is well: what is committed
+/// then is lost. So the store looks after each commit, before it believes it, and before it copies its log into a file
+/// that may be another's.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+class OpenFiles {
+ public:
+  enum class State {
+    kGood,
+    kReopen,  ///< the file is the same, its log is no longer at its path: what is committed can be saved
+    kLost  ///< not the file that was opened; nothing may be written into it, not even the log
+  };
+  struct Finding {
+    State state = State::kGood;
+    std::string what;  ///< a sentence
+  };
+
+  explicit OpenFiles(std::string path);
+
+  /// Once a connection that writes is open, with its log.
+  /// @throws StoreError  it is not the file that was opened at first, or another connection of this process keeps a log
+  ///                     that was removed.
+  void Opened(const sql::Database& writer);
+
+  /// A batch begins: nobody else writes until it has ended.
+  void Begun(const sql::LogIndex::State& log);
+
+  /// The log was copied into the file by its owner, or may have been.
+  void Copied(const sql::LogIndex::State& log);
+
+  /// Takes a few microseconds. `index`: of the connection that writes, if there is one.
+  Finding Look(const sql::LogIndex* index);
+
+ private:
+  std::string File() const;
+  std::string Another() const;
+
+  static sql::LogIndex::State StateOf(const sql::LogIndex* index);
+
+  /// Since `main_` was looked at somebody else may have copied the log into the file, as every connection with wal_autocheckpoint
+  /// does: that changes the file, and is no harm.
+  bool CopiedByOthers(const sql::LogIndex::State& now) const;
+
+  const std::string path_, wal_path_, shm_path_;
+  std::optional<os::FileStamp> first_;  ///< the file that was opened at first
+  std::optional<os::FileStamp> main_, wal_, shm_;
+  sql::LogIndex::State copied_,
+      at_begin_;  ///< the log when `main_` was looked at, and when the batch began
+  std::string lost_;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/version.hpp ----------------------------------------------------------------------
+
+/// The version of the library. CMake and the packages read it from here.
+
+/// Needs: nothing. Threads: constants only.
+
+namespace dtm {
+/// Every public name lives in `dtm::v1`: two incompatible versions in one program fail to link
+/// instead of mixing their layouts.
+inline namespace v1 {
+
+inline constexpr const char* kVersion = "0.1.0";
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite_schema.hpp ---------------------------------------------------------------
+
+/// The schema of the SQLite store: its versions, how an older one is migrated, and the settings of
+/// the two connections.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's. Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_schema {
+
+/// Counted up with every change of the tables or of the codec. Kept in dtm_meta, not in
+/// user_version, which belongs to the program whose file this may also be.
+inline constexpr int kVersion = 6;
+
+/// The steps from version n to n + 1, in order. Never change one that was released.
+inline constexpr const char* kMigrations[kVersion] = {
+    R"sql(
+CREATE TABLE dtm_trans (
+  id INTEGER PRIMARY KEY,
+  gid TEXT NOT NULL UNIQUE,
+  type INTEGER NOT NULL,
+  status INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  created INTEGER NOT NULL,
+  finished INTEGER NOT NULL,
+  due INTEGER,
+  definition BLOB,
+  state BLOB NOT NULL
+);
+CREATE INDEX dtm_trans_due ON dtm_trans (due) WHERE due IS NOT NULL;
+CREATE TABLE dtm_big_definition (
+  id INTEGER PRIMARY KEY,
+  definition BLOB NOT NULL
+);
+)sql",
+    R"sql(
+CREATE TABLE dtm_kv (
+  id INTEGER PRIMARY KEY,
+  cat TEXT NOT NULL,
+  k TEXT NOT NULL,
+  v TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  created INTEGER NOT NULL,
+  updated INTEGER NOT NULL,
+  UNIQUE (cat, k)
+);
+)sql",
+    "",  // 3: format 2 of the blobs; what is stored stays as it is
+    R"sql(
+CREATE TABLE dtm_gids (
+  gid TEXT PRIMARY KEY,
+  type INTEGER NOT NULL,
+  status INTEGER NOT NULL,
+  finished INTEGER NOT NULL,
+  content INTEGER NOT NULL
+) WITHOUT ROWID;
+)sql",
+    R"sql(
+CREATE TABLE dtm_step (
+  trans INTEGER NOT NULL,
+  nr INTEGER NOT NULL,
+  step BLOB NOT NULL,
+  PRIMARY KEY (trans, nr)
+) WITHOUT ROWID;
+)sql",
+    R"sql(
+ALTER TABLE dtm_trans ADD COLUMN journal BLOB;
+CREATE TABLE dtm_journal (
+  trans INTEGER PRIMARY KEY,
+  entries BLOB NOT NULL
+);
+)sql"};
+
+/// What no SQL of the user may touch.
+std::vector<std::string> OwnTables();
+
+/// The schema version of the file; 0 = it has no tables of ours yet. Only reads.
+/// @throws StoreError  the file is of a newer version, or of one that never was.
+int StoredVersion(sql::Database& db);
+
+/// Brings the tables to kVersion in one transaction.
+/// @throws StoreError  the file is of a newer version; nothing is changed.
+void Migrate(sql::Database& db);
+
+/// How long an open connection waits for the lock of another: the loop has answers and deadlines to see to.
+inline constexpr int kLockWaitMs = 20;
+/// The same while it is opened.
+inline constexpr int kOpenWaitMs = 5000;
+
+/// Pages of the file that the connections keep in memory; the reader an eighth of it.
+inline constexpr std::size_t kCacheBytes = std::size_t{64} << 20;
+
+std::string CachePragma(std::size_t bytes);
+
+void ConfigureWriter(sql::Database& db, bool sync_each_commit,
+                            std::size_t cache_bytes = kCacheBytes);
+
+void ConfigureReader(sql::Database& db, std::size_t cache_bytes = kCacheBytes);
+
+}  // namespace sqlite_schema
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/sql/user_sql.hpp ----------------------------------------------------------------------
+
+/// Keeps user SQL, which runs inside our transaction, from ending it or touching our tables.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the connection's. Source: sqlite.org/c3ref/set_authorizer.html.
+
+namespace dtm {
+inline namespace v1 {
+namespace sql {
+
+/// Installed once, since that makes SQLite prepare all statements again; On switches it.
+class UserSqlRules {
+ public:
+  /// `tables`: those that user SQL may neither read nor write. The database must outlive the rules.
+  UserSqlRules(Database& database, std::vector<std::string> tables);
+  ~UserSqlRules();
+  UserSqlRules(const UserSqlRules&) = delete;
+  UserSqlRules& operator=(const UserSqlRules&) = delete;
+
+  /// While it lives, each statement is checked when it is prepared, and commits are refused: if a statement has rolled the
+  /// transaction back, each one after it would commit on its own.
+  class On {
+   public:
+    explicit On(UserSqlRules& rules);
+    ~On();
+    On(const On&) = delete;
+    On& operator=(const On&) = delete;
+
+   private:
+    UserSqlRules& rules_;
+  };
+
+  /// For our own statements meanwhile: SQLite may prepare one again after the user has changed the schema.
+  class Off {
+   public:
+    explicit Off(UserSqlRules& rules);
+    ~Off();
+    Off(const Off&) = delete;
+    Off& operator=(const Off&) = delete;
+
+   private:
+    UserSqlRules& rules_;
+    const bool was_on_;
+  };
+
+  /// Resets statements that were not finished: they would keep the transaction from committing.
+  void ResetStatements() const;
+
+  /// Violations of deferred foreign keys that would make the COMMIT fail.
+  bool ForeignKeysPending() const;
+
+ private:
+  static int Judge(void* self, int action, const char* first, const char* second, const char*,
+                   const char*);
+
+  static int RefuseCommit(void* self);
+
+  /// What full-text tables ask on their own.
+  static bool Harmless(const char* pragma, const char* value);
+
+  bool Ours(const char* name) const;
+
+  Database& database_;
+  const std::vector<std::string> tables_;
+  bool on_ = false;
+};
+
+}  // namespace sql
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite_records.hpp --------------------------------------------------------------
+
+/// How the SQLite store reads rows back into records.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: those of the statement. Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+/// Ends the reading of a statement.
+struct Finally {
+  sql::Statement& statement;
+  ~Finally();
+};
+
+std::int64_t Stored(Time time);
+Time FromStored(std::int64_t micros);
+
+/// SELECT of whole records, completed by `rest`; ReadTransaction reads these columns.
+std::string Select(const std::string& rest);
+
+inline constexpr char kSelectSteps[] = "SELECT nr, step FROM dtm_step WHERE trans = ?1 ORDER BY nr";
+
+/// Those that were added since the definition was written.
+/// @throws StoreError  damaged; SqliteError: they cannot be read now.
+void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition& definition);
+
+/// A record that cannot be read comes back `unreadable`, with its gid and the reason: it stops that
+/// transaction and no other. `steps`: kSelectSteps on the same connection; as the row is still being read, both are of
+/// the same commit.
+/// @throws SqliteError  the step rows cannot be read now.
+Transaction ReadTransaction(const sql::Statement& row, sql::Statement& steps);
+
+/// What was moved out of the row, and what came since.
+inline constexpr char kSelectJournal[] =
+    "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = dtm_trans.id), journal FROM "
+    "dtm_trans ";
+
+std::vector<JournalEntry> ReadJournal(const sql::Statement& row);
+
+inline constexpr char kSelectValues[] =
+    "SELECT id, cat, k, v, version, created, updated FROM dtm_kv ";
+
+KeyValue ReadValue(const sql::Statement& row);
+
+inline constexpr char kSelectKept[] = "SELECT gid, type, status, finished, content FROM dtm_gids ";
+
+/// Seconds are enough, and half as long.
+Time FromKept(std::int64_t seconds);
+
+Transaction ReadKept(const sql::Statement& row);
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite_statements.hpp -----------------------------------------------------------
+
+/// The two connections of the SQLite store, with the statements that run on them.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: one at a time for each connection.
+/// Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+/// Writes and checkpoints.
+struct Writer {
+  explicit Writer(std::unique_ptr<sql::Database> configured);
+
+  /// The gids that this library makes are later than all that are kept, so they are not even looked for.
+  bool IsKept(const std::string& gid);
+
+  /// Removes the record, and keeps its gid. Returns how many bytes that took.
+  std::size_t ReplaceByGid(std::int64_t row);
+  void Remove(std::int64_t row);
+
+  /// In place of SQLite's own: the log is copied into the file only after the store has looked whose file it is.
+  static int NoteLog(void* log_pages, sqlite3*, const char*, int pages);
+
+  /// A log above this is copied into the file as far as its readers allow; SQLite's own choice.
+  static constexpr int kLogPages = 1000;
+
+  bool LogIsLong() const;
+  /// What fails now is tried again after the next commit.
+  void CopyLogIfFree();
+
+  /// False: the gid exists.
+  bool Insert(const Change& change, const std::string& state);
+
+  bool Update(const Change& change, const std::string& state);
+
+  /// Out of the row, which every step rewrites.
+  void MoveJournal(std::int64_t row);
+
+  void AddSteps(const Transaction& transaction, std::size_t count);
+
+  void Redefine(const Transaction& transaction);
+
+  /// Only the unfinished have a place in the index of what is due.
+  static void BindDue(sql::Statement& statement, int index, const Transaction& transaction);
+
+  /// A definition above this moves to a table of its own: every step rewrites the row it is in.
+  static constexpr std::size_t kInlineBytes = 2048;
+  /// So many changes of a record leave what is told of them in its row.
+  static constexpr std::uint64_t kChangesInRow = 8;
+
+  static constexpr char kAppend[] = ", journal = CAST(coalesce(journal, x'') || ?8 AS BLOB)";
+  static std::string UpdateSet(const std::string& more);
+
+  std::unique_ptr<sql::Database> owned;
+  sql::Database& db;
+  sql::Statement begin, commit, insert, insert_big, redefine, add_step, remove_steps, steps, update,
+      update_due, update_told, update_due_told, journal, clear_told, put_journal, remove_journal,
+      due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep, look_kept, forget,
+      get_value, put_value, remove_value, savepoint, roll_back, release;
+  sql::UserSqlRules user_sql;
+  sql::LogIndex log;
+  std::string told;       ///< reused, the encoded entries of the change at hand
+  std::string last_kept;  ///< no later gid is kept
+  int log_pages = 0;      ///< of the log after the last commit
+};
+
+/// Sees committed records only.
+struct Reader {
+  explicit Reader(std::unique_ptr<sql::Database> configured);
+
+  std::unique_ptr<sql::Database> owned;
+  sql::Statement find, steps, journal, find_kept, scan, scan_values, find_value, unfinished,
+      created, stuck;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite_connections.hpp ----------------------------------------------------------
+
+/// The connections of the SQLite store to its file: opened, looked after, opened again after an error, closed.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's, but for what has the mutex of the reader.
+/// Document: docs/store_format.md, "Files".
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+class Connections {
+ public:
+  /// See SqliteStore.
+  Connections(const std::string& path, Durability durability, std::function<void(sqlite3*)> on_open,
+              std::size_t cache_bytes);
+  ~Connections();
+  Connections(const Connections&) = delete;
+  Connections& operator=(const Connections&) = delete;
+
+  const std::string& Path() const;
+
+  /// @throws StoreError  Recover comes first.
+  Writer& Writing();
+
+  /// The reader is the caller's as long as this lives.
+  class Reading {
+   public:
+    /// @throws StoreError  it is not open now.
+    explicit Reading(Connections& all);
+    Reader* operator->() const;
+
+   private:
+    const std::lock_guard<std::mutex> lock_;
+    Reader* reader_;
+  };
+
+  void Begin();
+
+  /// After COMMIT has returned: whether it went where it belongs. Only then is the log copied, if it is long.
+  /// @throws CommitInDoubt
+  void AfterCommit();
+
+  void Rollback() noexcept;
+
+  /// Reading goes on meanwhile, but where the log has gone.
+  void Recover();
+
+  void ConfigureReader(sql::Database& db) const;
+
+  /// What is wrong with the file, or nothing.
+  std::string QuickCheck(sql::Database& db) const;
+
+ private:
+  static std::string FileAt(const std::string& path);
+
+  OpenFiles::Finding Look();
+
+  std::unique_ptr<Writer> OpenWriter();
+  /// @throws what on_open threw; StoreError: it is not a std::exception.
+  void CallOnOpen(const sql::Database& db) const;
+  std::unique_ptr<Reader> OpenReader() const;
+
+  /// The log was removed and is only in the connections that have it open: it is copied into the file. Then all of them
+  /// let go of it, since SQLite shares its index between those of a process.
+  void SaveLog();
+
+  /// Closing would copy the log into a file that may be another's, and remove what has its name.
+  void KeepLog();
+
+  const unsigned generation_ = os::Forking::Generation();
+  const std::string path_;
+  const Durability durability_;
+  const std::function<void(sqlite3*)> on_open_;
+  const std::size_t cache_bytes_;
+  std::unique_ptr<os::FileLock> lock_;
+  OpenFiles files_;
+  std::unique_ptr<Writer> writer_;
+  std::mutex reader_mutex_;
+  std::unique_ptr<Reader> reader_;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite_store.hpp ----------------------------------------------------------------
+
+/// The store on one SQLite file (WAL): what a program uses by default.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: see store.hpp; the owner's calls use the writing
+/// connection, Load and Scan a reading one under a lock.
+/// Document: docs/store_format.md. Source: sqlite.org/wal.html; one connection writes and
+/// checkpoints, since SQLite before 3.51.3 can lose pages when two do.
+
+namespace dtm {
+inline namespace v1 {
+
+class SqliteStore : public Store {
+ public:
+  using OnOpen = std::function<void(sqlite3*)>;
+
+  /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
+  /// schema. The lock is a file of its own beside it, `<path>-lock`. A relative path means the folder of this moment.
+  /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
+  /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
+  /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them, for Transact and RegisterInTransaction.
+  /// `cache_bytes`: pages of the file that are kept in memory.
+  explicit SqliteStore(const std::string& path, Durability durability = Durability::kPower,
+                       OnOpen on_open = {}, std::size_t cache_bytes = sqlite_schema::kCacheBytes);
+
+  void Begin() override;
+
+  Result Run(const Work& work) override;
+
+  bool Has(const std::string& gid) override;
+
+  std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override;
+
+  void PutValue(const KeyValue& value) override;
+
+  bool RemoveValue(const std::string& category, const std::string& key) override;
+
+  void Apply(std::vector<Change>& changes) override;
+
+  void Commit() override;
+
+  void Rollback() noexcept override;
+  void Recover() override;
+
+  std::string Check(const std::atomic<bool>& stop) override;
+
+  std::optional<Transaction> Load(const std::string& gid) override;
+
+  std::vector<JournalEntry> ReadJournal(const std::string& gid) override;
+
+  ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override;
+
+  KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) override;
+
+  Backlog CountUnfinished(Time now) override;
+
+  void Due(Time now, DuePosition after, const DueVisitor& visit) override;
+
+  Time NextDue(Time now) override;
+
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) override;
+
+  std::string ForgetGids(Time before, const std::string& after, std::size_t limit) override;
+
+ private:
+  using Connections = sqlite_store::Connections;
+  using Finally = sqlite_store::Finally;
+
+  sqlite_store::Writer& Writing();
+
+  sqlite_store::Connections connections_;
+  std::string state_;  // reused, the encoded state of the change at hand
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/coordinator.hpp -----------------------------------------------------------
+
+/// The embedded coordinator: what a program creates, registers its functions with, and submits to.
+/// Needs: nlohmann/json, SQLite (by the constructor that takes a file). Threads: every method is
+/// thread-safe. Protocol: §2.2, as a C++ interface.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Drives transactions to their end, through crashes: submitted transactions are durable, and continue
+/// when a program opens the same file and registers the same functions again.
+///
+/// Start() gives it a thread of its own. Without Start the program calls Poll(): functions run inside Poll,
+/// and calls that wait (Submit, Wait, ...) drive the coordinator themselves.
+///
+/// Declare what the functions capture before the coordinator, so that it lives longer. In a forked child
+/// every method throws LogicError and the destructor touches nothing.
+class Coordinator : public EmbeddedEndpoint {
+ public:
+  /// Opens or creates the SQLite file, checks and locks it.
+  /// @throws StoreError  the file is in use by another coordinator, unreadable, read-only, damaged, or of a newer version.
+  /// @throws LogicError  an option is out of range; no file was touched.
+  explicit Coordinator(const std::string& file, const Options& options = {});
+
+  /// On a store of your choice, such as a SqliteStore that creates tables of your own; `clock` is for tests.
+  /// @throws LogicError  an option is out of range.
+  explicit Coordinator(std::unique_ptr<Store> store, const Options& options = {},
+                       std::unique_ptr<Clock> clock = std::make_unique<SystemClock>());
+
+  /// Stops, and waits for functions that are running, as long as it takes; logs a warning after a second.
+  ~Coordinator() override;
+
+  /// Registers a branch function under a name. The store keeps the name: register the same names after a
+  /// restart; transactions that need a missing one wait for it.
+  ///
+  /// `function` takes `const T&`, or `const T&` and `const BranchInfo&`; T is anything
+  /// nlohmann/json can read. It returns nothing (success) or Result: Success, Failure (definite:
+  /// roll back), Ongoing (call again after the retry interval). A thrown FailureError is a Failure, an
+  /// OngoingError an Ongoing; after any other exception the function is called again, with growing waits.
+  ///
+  /// It may be called again after a crash, so it must be idempotent (BranchInfo identifies the call), and a
+  /// compensation must do nothing if its action did nothing. It may block: there is no deadline, and while it
+  /// runs no other call of its branch starts. Several threads may call it at once, so it is called as const (no
+  /// `mutable` lambda); it may capture move-only values.
+  /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
+  template <typename T, typename Function>
+  LocalBranch<T> Register(const std::string& name, Function function) {
+    Keep(name, EraseType<T>(std::move(function)));
+    return {name, Owner()};
+  }
+
+  /// The same for RegisterWorkflow. A workflow may wait for other transactions, so workflows run on threads of their own;
+  /// there are as many of these as for branch functions.
+  /// @throws LogicError  as Register.
+  template <typename T, typename Function>
+  LocalBranch<T> RegisterResume(const std::string& name, Function function) {
+    KeepResume(name, EraseType<T>(std::move(function)));
+    return {name, Owner()};
+  }
+
+  /// The same as Register for a function that writes to the coordinator's own store, through the connection it gets:
+  /// with SQLite `function(sqlite3*, const T&)`, or also `const BranchInfo&`. Its writes, its result and the next step are one
+  /// commit: its effect happens exactly once, without a barrier. A Failure or an exception undoes its writes.
+  ///
+  /// It runs on the coordinator's thread and everything else waits, so it should take less than 5 ms and do nothing
+  /// but SQL. Transactions, ATTACH, PRAGMA and the dtm_ tables are denied. It may run several times, and is committed
+  /// once. If the initiator calls it itself (the try of a tcc, the action of an xa, the step of a workflow), that has a
+  /// commit of its own. A workflow's step is recorded in the next commit, so a crash in between runs the step again. It
+  /// cannot be called for a coordinator elsewhere.
+  /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
+  template <typename T, typename Function>
+  LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
+    return {KeepInTransaction(name, EraseTransactionType<T>(std::move(function))), Owner()};
+  }
+
+  /// Runs `function(Tx&)` inside the next commit, on the coordinator's thread. The rows that it writes through tx.Db() and
+  /// the sagas and messages that it submits to `tx` become durable together, or not at all; this returns once they are.
+  /// The limits of RegisterInTransaction hold. It may run several times, and is committed once. It returns nothing or
+  /// Result.
+  /// @throws InDoubtError  the commit failed, and all of it may be stored, or nothing: query the gid.
+  /// @throws StoreError    the commit failed; nothing was stored.
+  /// @throws what `function` threw; FailureError: it returned Failure. Nothing was stored.
+  template <typename Function>
+  void Transact(const Function& function) {
+    static_assert(callable::Check<Function, Tx&>(), "dtm: what Transact runs takes dtm::Tx&");
+    RunTransact([&function](Tx& tx) -> Result { return ResultOf(function, tx); });
+  }
+
+  /// Sets what calls branches by URL: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>.
+  /// @throws LogicError  it comes twice, or after Start or Stop.
+  void Use(std::unique_ptr<BranchCaller> urls);
+
+  /// From now on a thread drives the coordinator. It begins with the transactions that a crash left unfinished.
+  /// @throws LogicError  it comes twice, or after Stop.
+  void Start();
+
+  /// For event loops, instead of Start: does what there is to do, runs functions and alerts, and returns how long the
+  /// program may sleep before it polls again: zero if there is more to do already, at most an hour. Options::on_wake is
+  /// called when something comes earlier; WakeFd turns that into a file descriptor.
+  /// Any thread may poll; turns are made one at a time. After Stop it does nothing.
+  /// @throws LogicError  it was started.
+  Duration Poll();
+
+  /// Refuses new submissions, answers everybody who waits for an end with the present status, waits up to `limit` for
+  /// running calls, and commits their results. Unfinished transactions continue after a restart. False: functions or
+  /// on_alert are still running; call it again.
+  /// @throws LogicError  called in a callback of the coordinator.
+  bool Stop(Duration limit);
+
+  /// The committed record; nothing if there is none. Like List and ListValues it reads the store in this thread.
+  /// @throws StoreError  the store cannot be read.
+  std::optional<Transaction> Query(const std::string& gid);
+
+  /// Committed records, newest first; `limit` is 1 to 1000, `position` the one that the page before returned.
+  /// @throws StoreError     the store cannot be read.
+  /// @throws RejectedError  the limit is out of range.
+  ScanPage List(const ScanFilter& filter = {}, std::int64_t position = 0, std::size_t limit = 100);
+
+  /// Waits up to `timeout` for the end; returns the status at that time.
+  /// @throws InDoubtError   the store failed meanwhile.
+  /// @throws RejectedError  there is no such transaction.
+  /// @throws LogicError     called in a branch function, which could wait for itself.
+  TransResult Wait(const std::string& gid, Duration timeout);
+
+  /// A text for people: the status, what the transaction waits for, the last error, the next try.
+  /// @throws StoreError  the store cannot be read.
+  std::string Explain(const std::string& gid);
+
+  /// Rolls back an unfinished saga (what may have run is compensated), or a transaction that is prepared and not yet
+  /// submitted. Returns when that is decided. If it is being rolled back already, the waiting calls are made at once, and
+  /// the first reason stays.
+  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
+  /// @throws RejectedError  there is no such transaction, it has ended, or it can no longer be rolled back.
+  void Cancel(const std::string& gid, const std::string& reason = "cancelled");
+
+  /// Ends an unfinished transaction as failed. Nothing more is called, and nothing is undone.
+  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
+  /// @throws RejectedError  there is no such transaction, or it has ended.
+  void ForceStop(const std::string& gid);
+
+  /// Makes the waiting calls of an unfinished transaction at once, and drives a stuck one again.
+  /// @throws InDoubtError   the store failed meanwhile; the change is tried again. StoreError: nothing was changed.
+  /// @throws RejectedError  there is no such transaction, or it has ended.
+  void RetryNow(const std::string& gid);
+
+  /// The gids of at most `limit` unfinished transactions whose next try is more than `wait` away, the earliest
+  /// first; RetryNow tries them at once.
+  /// @throws StoreError  the store cannot be read.
+  std::vector<std::string> ListWaiting(Duration wait, std::size_t limit);
+
+  /// Messages to `topic://<topic>` that are stored from now on go to this url too.
+  /// @throws InDoubtError, StoreError  the store failed; in doubt: it may be stored, look with ListValues.
+  /// @throws RejectedError  "this url exists", or a limit; nothing was changed.
+  void Subscribe(const std::string& topic, const std::string& url, const std::string& remark = {});
+  /// Messages that are stored from now on do not go to this url any more.
+  /// @throws RejectedError  there is no such topic or url; else as Subscribe.
+  void Unsubscribe(const std::string& topic, const std::string& url);
+  /// Removes the topic with its subscribers. Messages that are stored already are delivered all the same.
+  /// @throws RejectedError  there is no such topic; else as Subscribe.
+  void DeleteTopic(const std::string& topic);
+
+  /// Committed values such as topics; an empty category or key matches any, `position` is the one that the page
+  /// before returned.
+  /// @throws StoreError  the store cannot be read.
+  KeyValuePage ListValues(const std::string& category, const std::string& key = {},
+                          std::int64_t position = 0, std::size_t limit = 100);
+
+  /// The present wait between the tries of a transaction; it doubles after errors.
+  Duration IntervalOf(const Transaction& transaction) const;
+
+  /// The counters of what was done since the coordinator was opened.
+  Metrics::Snapshot Counted() const;
+  /// The present state in numbers. Reads the store: some milliseconds for 100,000 unfinished transactions.
+  /// @throws StoreError  the store cannot be read.
+  Gauges Measure();
+  const Options& Settings() const;
+
+ private:
+  static void CheckListLimit(std::size_t limit);
+
+  // What the templates above come to, without types of the program.
+
+  void Keep(const std::string& name, BranchFunction function);
+  void KeepResume(const std::string& name, BranchFunction function);
+  /// Returns the name by which it is stored.
+  std::string KeepInTransaction(const std::string& name, TransactionFunction function);
+  static LogicError EmptyFunction(const std::string& name);
+
+  void RunTransact(callable::Ref<Result(Tx&)> function);
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/memory.hpp ----------------------------------------------------------------------
+
+/// A store that lives and dies with its process: for tests and throw-away work. Nothing is durable.
+/// Needs: std. Threads: see store.hpp; a lock guards the committed records.
+
+#include <iterator>
+#include <unordered_map>
+
+namespace dtm {
+inline namespace v1 {
+
+class MemoryStore : public Store {
+ public:
+  void Begin() override;
+
+  Result Run(const Work& work) override;
+
+  bool Has(const std::string& gid) override;
+
+  std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override;
+
+  void PutValue(const KeyValue& value) override;
+
+  bool RemoveValue(const std::string& category, const std::string& key) override;
+
+  void Apply(std::vector<Change>& changes) override;
+
+  void Commit() override;
+
+  void Rollback() noexcept override;
+
+  void Recover() override;
+
+  std::string Check(const std::atomic<bool>&) override;
+
+  std::optional<Transaction> Load(const std::string& gid) override;
+
+  std::vector<JournalEntry> ReadJournal(const std::string& gid) override;
+
+  Backlog CountUnfinished(Time now) override;
+
+  ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override;
+
+  KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) override;
+
+  void Due(Time now, DuePosition after, const DueVisitor& visit) override;
+
+  Time NextDue(Time now) override;
+
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) override;
+
+  std::string ForgetGids(Time before, const std::string& after, std::size_t limit) override;
+
+ private:
+  bool Insert(Transaction& transaction);
+
+  bool Update(const Transaction& transaction);
+
+  void Keep(const Transaction& transaction, std::uint64_t version);
+
+  void Tell(std::int64_t row, const std::vector<JournalEntry>& entries);
+
+  /// Never changed once they are kept: a batch that writes values makes new ones.
+  struct Values {
+    std::map<std::int64_t, KeyValue> by_row;
+    std::map<std::pair<std::string, std::string>, std::int64_t> rows_of;
+
+    const KeyValue* Find(const std::string& category, const std::string& key) const;
+  };
+
+  std::mutex mutex_;  // guards what is committed; only the owner's calls change it
+  std::map<std::int64_t, Transaction> records_;
+  std::unordered_map<std::string, std::int64_t> rows_;
+  std::map<std::pair<Time, std::int64_t>, bool> due_;
+  std::map<std::string, KeptGid> kept_;
+  std::map<std::int64_t, std::vector<JournalEntry>> journals_;
+  std::shared_ptr<const Values> values_ = std::make_shared<Values>();
+  // The open batch, the owner's alone.
+  bool open_ = false;
+  std::int64_t last_row_ = 0;
+  std::map<std::int64_t, Transaction> batch_;
+  std::unordered_map<std::string, std::int64_t> new_rows_;
+  std::map<std::int64_t, std::vector<JournalEntry>> told_;
+  std::vector<std::int64_t> removed_;
+  bool keep_gids_ = false;
+  std::vector<std::string> forgotten_;
+  std::shared_ptr<const Values> new_values_ = values_;
+  std::int64_t last_value_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+namespace dtm {
+inline namespace v1 {
+namespace compiled {
+#ifdef _GLIBCXX_DEBUG
+inline constexpr bool kStdDebug = true;
+#else
+inline constexpr bool kStdDebug = false;
+#endif
+/// What the layout of our classes depends on.
+template <int json_major, int json_minor, int json_patch, bool std_debug>
+struct With {};
+using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
+/// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
+/// nlohmann/json or with other flags.
+void dtm_cpp_of_version_0_1_0_bcfd1df87670(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_bcfd1df87670;
+}  // namespace compiled
+}  // namespace v1
+}  // namespace dtm

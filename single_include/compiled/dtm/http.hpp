@@ -1,0 +1,2649 @@
+/// Generated from include/dtm/http.hpp by tools/amalgamate.py; do not edit. Declarations and templates: the rest is in
+/// http.cpp, which is compiled once (CMake: dtm::compiled_http).
+/// MIT License, copyright (c) dtm for C++ authors.
+#pragma once
+
+#include "dtm.hpp"
+
+
+// ---- dtm/base/thread_list.hpp ------------------------------------------------------------------
+
+/// Threads of a pool, which may leave one by one and are all joined in the end.
+/// Needs: std. Threads: the owner's mutex is held for each call, but for JoinAll.
+
+#include <cstddef>
+#include <list>
+#include <thread>
+#include <utility>
+
+namespace dtm {
+inline namespace v1 {
+
+class ThreadList {
+ public:
+  /// @throws std::exception  there is no thread or no memory for it now; nothing was changed.
+  template <typename Main>
+  void Add(Main main) {
+    running_.emplace_back();
+    try {
+      running_.back() = std::thread(std::move(main));
+    } catch (...) {
+      running_.pop_back();
+      throw;
+    }
+  }
+
+  /// The last thing that a thread does which returns before its pool stops. The next one to leave joins it, or JoinAll.
+  void Leave();
+
+  std::size_t Count() const;
+
+  /// All of them, to be joined by JoinAll without the mutex; none is left here.
+  ThreadList TakeAll();
+  void JoinAll();
+
+ private:
+  std::list<std::thread> running_;
+  std::list<std::thread> left_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/thread_pool.hpp ------------------------------------------------------------------
+
+/// Threads for work that blocks: one is added when all are busy, and ends after a while without
+/// work.
+/// Needs: std. Threads: thread-safe.
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <mutex>
+
+namespace dtm {
+inline namespace v1 {
+
+class ThreadPool {
+ public:
+  /// `max_waiting`: jobs that may wait while all threads are busy; one always fits into the bytes.
+  explicit ThreadPool(std::size_t max_threads, std::size_t max_waiting = 0,
+                      std::size_t max_waiting_bytes = SIZE_MAX);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  /// False: there is no room for the job. A job must not throw.
+  bool Run(std::function<void()> job, std::size_t bytes = 0);
+
+  /// Waits for all jobs that were taken, as long as they take, and joins the threads.
+  void Stop();
+
+ private:
+  static constexpr std::chrono::seconds kIdleBeforeLeaving{10};
+
+  struct Job {
+    std::function<void()> run;
+    std::size_t bytes;
+  };
+
+  // All with mutex_ held.
+
+  bool AddThread();
+
+  void ThreadMain();
+
+  const std::size_t max_threads_;
+  const std::size_t max_waiting_;
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  const std::size_t max_waiting_bytes_;
+  std::deque<Job> jobs_;
+  std::size_t waiting_bytes_ = 0;
+  std::size_t idle_ = 0;
+  std::size_t starting_ = 0;
+  bool stopping_ = false;
+  ThreadList threads_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/message/framing.hpp --------------------------------------------------------------
+
+/// What the headers of a message say of the message itself: how its body is delimited, whether the connection goes on.
+/// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §9.
+
+#include <string_view>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+enum class MessageKind { kRequest, kReply };
+enum class Parsed { kMore, kDone, kRefused };
+
+/// Why a message is not taken: in words, and with the status that a server answers.
+struct Refusal {
+  int status = 400;
+  const char* text = "";
+};
+
+bool EqualsLower(std::string_view text, std::string_view lower);
+
+/// Whether a list as of Connection, "a, B ,c", has this element.
+bool ListHas(std::string_view list, std::string_view lower);
+
+/// How the body behind a head is delimited, and what becomes of the connection.
+struct Framing {
+  enum class Body { kNone, kLength, kChunked, kToClose };
+  Body body = Body::kNone;
+  std::uint64_t length = 0;
+  bool keep_alive = true;         ///< the connection may take another message
+  bool encoded = false;           ///< the body is compressed, or coded in another way
+  bool expects_continue = false;  ///< the other side waits for a 100 before it sends the body
+};
+
+/// Looks at the headers, one after the other, and tells at the end.
+class FramingReader {
+ public:
+  FramingReader(MessageKind kind, int minor_version);
+
+  /// False: the message is refused, see Why().
+  bool Look(std::string_view name, std::string_view value);
+
+  Framing OfRequest();
+
+  /// `odd`: it was written so that another reader may find another end; the connection is not used again.
+  Framing OfReply(int status, bool to_head, bool odd);
+
+  const Refusal& Why() const;
+
+ private:
+  bool Refuse(int status, const char* text);
+
+  bool Host(std::string_view value);
+
+  bool Length(std::string_view value);
+
+  /// Of a request: chunked, and nothing else.
+  bool Coding(std::string_view value);
+
+  /// Of a reply: what is chunked ends with its chunks, what is coded in another way with the connection.
+  bool Codings(std::string_view value);
+
+  static bool Number(std::string_view text, std::uint64_t& number);
+
+  const bool request_;
+  const int minor_;
+  Framing framing_;
+  Refusal why_;
+  bool has_host_ = false;
+  bool has_length_ = false;
+  bool has_coding_ = false;
+  bool chunked_ = false;  ///< the last coding
+  bool closes_ = false;   ///< the other side ends the connection
+  bool odd_ = false;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/message/message_head.hpp ---------------------------------------------------------
+
+/// The first line and the headers of a message: its bytes as they came, and where in them each part is.
+/// Needs: std. Threads: values only. Source: RFC 9112 §2 to §6.
+
+#include <string>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// Filled by HeadParser; the views live as long as it is not changed.
+class MessageHead {
+ public:
+  struct Header {
+    std::string_view name;
+    std::string_view value;
+  };
+
+  std::string_view Method() const;
+  std::string_view Target() const;
+  int Status() const;
+  int MinorVersion() const;  ///< 1 of HTTP/1.1
+  const Framing& BodyFraming() const;
+
+  std::size_t Count() const;
+  Header At(std::size_t i) const;
+
+  /// The value of the first header of this name, which is given in lower case; empty if there is none.
+  std::string_view Find(std::string_view lower) const;
+
+  std::size_t Bytes() const;
+
+ private:
+  friend class HeadParser;
+  struct Part {
+    std::uint32_t at = 0;
+    std::uint32_t size = 0;
+  };
+  struct Place {
+    Part name;
+    Part value;
+  };
+
+  std::string_view View(Part part) const;
+
+  std::string text_;
+  std::vector<Place> headers_;
+  Part method_;
+  Part target_;
+  int status_ = 0;
+  int minor_ = 1;
+  Framing framing_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/timers.hpp -------------------------------------------------------------
+
+/// Deadlines of many things, the earliest first.
+/// Needs: std. Threads: one at a time. No clock: time is passed in.
+
+namespace dtm {
+inline namespace v1 {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+namespace transport {
+
+class Timers;
+
+/// Something with a deadline. One that is moved to a later time costs nothing until its old time comes.
+class Timer {
+ public:
+  Timer() = default;
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  bool IsSet() const;
+  SteadyTime Deadline() const;
+
+ protected:
+  inline ~Timer();
+
+ private:
+  friend class Timers;
+  static constexpr SteadyTime kNever = (SteadyTime::max)();
+
+  /// It may set and destroy timers, also this one.
+  virtual void OnDeadline() = 0;
+
+  Timers* timers_ = nullptr;  ///< while it is in the heap
+  std::size_t place_ = 0;
+  SteadyTime key_ = kNever;  ///< in the heap; never later than the deadline
+  SteadyTime deadline_ = kNever;
+};
+
+/// A binary heap.
+class Timers {
+ public:
+  Timers() = default;
+  Timers(const Timers&) = delete;
+  Timers& operator=(const Timers&) = delete;
+  ~Timers();
+
+  /// @throws std::bad_alloc  it is not set.
+  void Set(Timer& timer, SteadyTime deadline);
+
+  void Cancel(Timer& timer);
+
+  /// When to come again; max() if there is nothing to wait for.
+  SteadyTime Next() const;
+
+  /// Calls what is due.
+  void Run(SteadyTime now);
+
+ private:
+  friend class Timer;
+
+  void Remove(Timer& timer);
+
+  void Put(std::size_t place, Timer* timer);
+
+  void Up(std::size_t place);
+
+  void Down(std::size_t place);
+
+  std::vector<Timer*> heap_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/client/http_call.hpp -------------------------------------------------------------
+
+/// One request to be sent, and what came of it.
+/// Needs: std. Threads: that of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+struct HttpOutcome {
+  enum class Kind {
+    kReply,       ///< a whole one
+    kTooLong,     ///< its status is known, the rest of its body was not read
+    kBrokeOff,    ///< in the middle of a reply; its status may be known
+    kNoReply,     ///< the connection ended before one
+    kInvalid,     ///< what came is no HTTP
+    kNotReached,  ///< nothing was sent
+    kLate         ///< the deadline has passed
+  };
+  Kind kind = Kind::kReply;
+  int status = 0;  ///< 0: not known
+  const MessageHead* head =
+      nullptr;       ///< of the reply; null without a status. Gone when OnDone begins the next call
+  std::string body;  ///< at most keep_body bytes
+  bool cut = false;  ///< there was more
+  bool encoded = false;  ///< the body is compressed, or coded in another way
+  std::string problem;   ///< in words, to be put behind the name of the host
+};
+
+class HttpCall {
+ public:
+  virtual ~HttpCall();
+
+  std::string request;  ///< its bytes, see RequestText
+  SteadyTime deadline{};
+  std::size_t keep_body = 64 * 1024;       ///< the rest is only shown to OnBody
+  std::size_t max_body = 8 * 1024 * 1024;  ///< a longer one is not read to its end
+
+  /// Each piece of the reply's body, as it comes.
+  virtual void OnBody(std::string_view);
+  /// Once, at the latest a little after the deadline; not if the host is destroyed before.
+  virtual void OnDone(HttpOutcome outcome) = 0;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/poller.hpp -------------------------------------------------------------
+
+/// Waits for sockets: epoll, edge-triggered. The one file of the loop to port (kqueue).
+/// Needs: Linux. Threads: one at a time, but for Wake.
+
+#include <array>
+#include <cerrno>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// What happened at a socket since it was told last.
+struct Readiness {
+  bool readable = false;  ///< there may be bytes, or the end
+  bool writable = false;
+  bool ended = false;  ///< the other side sends no more, or the connection broke: read to see
+};
+
+class Poller {
+ public:
+  /// @throws Error  no descriptor is to be had.
+  Poller();
+  ~Poller();
+  Poller(const Poller&) = delete;
+  Poller& operator=(const Poller&) = delete;
+
+  /// From now on Wait tells of it, first of all how it is now. Closing the descriptor ends that.
+  /// False: the system has no room for it.
+  bool Add(int fd, void* who);
+  /// To somebody else; again first how it is now.
+  bool Change(int fd, void* who);
+  void Remove(int fd);
+
+  /// Waits until something happened, Wake was called or `until` has come (max(): for ever), and calls
+  /// `tell(who, Readiness)` for each.
+  template <typename Tell>
+  void Wait(std::chrono::steady_clock::time_point until, const Tell& tell) {
+    const int count =
+        ::epoll_wait(epoll_, events_.data(), static_cast<int>(events_.size()), Milliseconds(until));
+    for (int i = 0; i < count; ++i) {
+      const epoll_event& event = events_[static_cast<std::size_t>(i)];
+      if (event.data.ptr == nullptr) {
+        wake_.Clear();
+        continue;
+      }
+      const bool broken = (event.events & (EPOLLERR | EPOLLHUP)) != 0;
+      tell(event.data.ptr, Readiness{broken || (event.events & (EPOLLIN | EPOLLRDHUP)) != 0,
+                                     broken || (event.events & EPOLLOUT) != 0,
+                                     broken || (event.events & EPOLLRDHUP) != 0});
+    }
+  }
+
+  /// Any thread: ends Wait, or the next one.
+  void Wake() const;
+
+  /// Readable when Wait would not wait: for the event loop of a host.
+  int Fd() const;
+
+ private:
+  bool Control(int what, int fd, void* who);
+
+  static int Milliseconds(std::chrono::steady_clock::time_point until);
+
+  int epoll_;
+  os::EventFd wake_;
+  std::array<epoll_event, 256> events_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/io_loop.hpp ------------------------------------------------------------
+
+/// One thread for all sockets, their deadlines, and what other threads hand to it. Nothing that runs on it may wait.
+/// Needs: Linux (poller.hpp). Threads: Post and Stop come from any; everything else belongs to the thread of the loop.
+
+#include <atomic>
+#include <memory>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// Whoever is told about a socket. Something may still be told after the socket was closed, until it is destroyed:
+/// Dispose of it.
+class Watcher {
+ public:
+  virtual ~Watcher();
+  virtual void OnReady(Readiness readiness) = 0;
+
+ private:
+  friend class IoLoop;
+  std::unique_ptr<Watcher> disposed_before_;
+};
+
+/// Whoever has something to do once for all that came in a turn of the loop.
+class TurnEnd {
+ public:
+  virtual void OnTurnEnd() = 0;
+
+ protected:
+  ~TurnEnd();
+};
+
+/// Runs on a thread of its own after Start, or in Poll on the thread of a host. What is called on it must not throw; if it
+/// does for want of memory, the loop goes on, and whoever waits has a deadline.
+class IoLoop {
+ public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::size_t kBuffer = std::size_t{64} * 1024;
+
+  /// @throws Error  no descriptor is to be had.
+  IoLoop();
+  ~IoLoop();
+  IoLoop(const IoLoop&) = delete;
+  IoLoop& operator=(const IoLoop&) = delete;
+
+  /// @throws std::system_error  no thread is to be had.
+  void Start();
+
+  /// What was posted and did not run yet is dropped. Not from the thread of the loop.
+  void Stop();
+
+  /// Instead of Start: does what there is to do, after waiting for it no longer than `wait`.
+  void Poll(std::chrono::microseconds wait);
+  /// Readable when Poll has something to do before NextDeadline.
+  int Fd() const;
+  SteadyTime NextDeadline() const;
+
+  /// Any thread: `task` runs on the loop, after what was posted before. It must not throw.
+  /// @throws std::bad_alloc  it does not.
+  void Post(std::function<void()> task);
+
+  /// False: the system has no room for it.
+  bool Watch(int fd, Watcher& watcher);
+  /// The same socket, for another watcher, who is told first how it is now.
+  bool Rewatch(int fd, Watcher& watcher);
+  void Unwatch(int fd);
+
+  void Set(Timer& timer, SteadyTime deadline);
+  void Cancel(Timer& timer);
+
+  /// Before Start: told at the end of each turn, for ever.
+  void AtTurnEnds(TurnEnd& one);
+
+  /// When this turn of the loop began. Cheap, and a little old.
+  SteadyTime Now() const;
+
+  /// Destroyed at the end of the turn, when nobody can be in the middle of it any more.
+  void Dispose(std::unique_ptr<Watcher> watcher) noexcept;
+
+  /// For bytes on their way through a function; not kept by anybody.
+  char* Buffer();
+
+ private:
+  void Turn(SteadyTime until);
+
+  template <typename Work>
+  static void Run(const Work& work) noexcept {
+    try {
+      work();
+    } catch (...) {  // see above
+    }
+  }
+
+  void DestroyDisposed() noexcept;
+
+  void Begin();
+
+  bool HasPosted();
+
+  void RunPosted();
+
+  Poller poller_;
+  Timers timers_;
+  SteadyTime now_;
+  std::unique_ptr<char[]> buffer_;
+  std::unique_ptr<Watcher> disposed_;  ///< the last of them
+  std::vector<std::function<void()>> running_;
+  std::vector<TurnEnd*> turn_ends_;
+  bool told_ = false;
+  std::atomic<bool> asleep_{true};  ///< who posts has to wake it
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::vector<std::function<void()>> posted_;
+  std::thread thread_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/socket.hpp -------------------------------------------------------------
+
+/// What the transport asks of sockets, none of which blocks.
+/// Needs: POSIX. Threads: pure functions over descriptors.
+
+#include <arpa/inet.h>
+#include <cstring>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <system_error>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// Where a socket connects to.
+struct SocketAddress {
+  sockaddr_storage bytes{};
+  socklen_t size = 0;
+
+  int Family() const;
+  const sockaddr* Get() const;
+
+  /// False: `text` is no address in figures.
+  static bool FromFigures(const std::string& text, int port, SocketAddress& address);
+
+  /// "127.0.0.1:80", "[::1]:80".
+  std::string Text() const;
+};
+
+/// A descriptor that is closed when its owner goes.
+class Socket {
+ public:
+  Socket() = default;
+  explicit Socket(int fd);
+  Socket(Socket&& other) noexcept;
+  Socket& operator=(Socket&& other) noexcept;
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+  ~Socket();
+
+  int Fd() const;
+  bool IsOpen() const;
+  void Close();
+
+ private:
+  int fd_ = -1;
+};
+
+/// Small packets leave at once: the other side waits for them.
+void SendWithoutDelay(int fd);
+
+/// Begins to connect. `error`: 0, or why there is nothing to wait for.
+Socket BeginConnect(const SocketAddress& to, int& error);
+
+/// How connecting ended: 0, or why it failed; EINPROGRESS if it did not end.
+int ConnectError(int fd);
+
+/// What came of moving bytes.
+struct Moved {
+  enum class Kind { kSome, kWait, kEnd, kBroken };
+  Kind kind = Kind::kBroken;
+  std::size_t size = 0;  ///< of kSome
+
+  static Moved Some(std::size_t size);
+  /// What recv or send returned.
+  static Moved Of(ssize_t done);
+};
+
+Moved ReceiveSome(int fd, char* to, std::size_t size);
+
+Moved SendSome(int fd, const char* from, std::size_t size);
+
+std::string ErrorText(int error);
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/client/connector.hpp -------------------------------------------------------------
+
+/// Connects to the first of several addresses that takes it: one that swallows packets costs little of the time for all.
+/// Needs: POSIX. Threads: that of the loop. Source: RFC 8305 §5.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+class Connector final : private Timer {
+ public:
+  /// A connected socket, watched by the loop already (IoLoop::Rewatch); or none and why, in words.
+  using Done = std::function<void(Socket, const std::string& problem)>;
+
+  explicit Connector(IoLoop& loop);
+  ~Connector();
+
+  /// Calls `done` once, perhaps at once, unless it is cancelled. Whoever has a deadline cancels it then.
+  void Start(const std::vector<SocketAddress>& addresses, SteadyTime deadline, Done done);
+
+  void Cancel();
+
+ private:
+  struct Attempt final : Watcher {
+    Attempt(Connector& connector, Socket begun);
+    void OnReady(Readiness ready) override;
+    Connector& owner;
+    Socket socket;
+  };
+
+  void OnDeadline() override;
+
+  /// The next address; after a failure at once, else when those before had some time.
+  void TryNext();
+
+  void OnReady(Attempt& attempt, Readiness ready);
+
+  void Drop(std::unique_ptr<Attempt>& attempt);
+
+  void Finish(Socket socket, const std::string& problem);
+
+  static std::string Problem(int error);
+
+  IoLoop& loop_;
+  std::vector<SocketAddress> addresses_;
+  std::size_t next_ = 0;
+  std::chrono::milliseconds pause_{};
+  int error_ = 0;
+  std::vector<std::unique_ptr<Attempt>> attempts_;
+  Done done_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/client/resolver.hpp --------------------------------------------------------------
+
+/// Finds the addresses of a name on threads that may wait, and tells of them on the loop.
+/// Needs: POSIX. Threads: that of the loop; the lookup runs on others.
+
+#include <netdb.h>
+#include <new>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+struct FoundAddresses {
+  std::vector<SocketAddress> addresses;  ///< in the order in which they are to be tried
+  std::string problem;                   ///< why there is none, in words
+};
+
+/// RFC 8305 §4: the kinds of addresses take turns, so that one that leads nowhere does not hold up the other.
+void TakeTurns(std::vector<SocketAddress>& addresses);
+
+/// Asks the system, which may take long.
+FoundAddresses LookUp(const std::string& host, int port);
+
+class Resolver {
+ public:
+  using Answer = std::function<void(FoundAddresses)>;
+  using Lookup = std::function<FoundAddresses(const std::string& host, int port)>;
+
+  explicit Resolver(IoLoop& loop, Lookup lookup = LookUp);
+
+  /// What needs nobody to be asked: figures, and localhost (RFC 6761). False: it is some other name.
+  static bool IsKnown(const std::string& host, int port, FoundAddresses& found);
+
+  /// `answer` is called on the loop, unless the loop ends before.
+  void Find(std::string host, int port, Answer answer);
+
+  /// Waits for lookups that hang: the system's cannot be interrupted. Before the loop is destroyed.
+  void Stop();
+
+ private:
+  /// Whoever waits for it waits for all who will; so it is told, be it late.
+  void Tell(const Answer& answer, const FoundAddresses& found);
+
+  static constexpr std::size_t kThreads = 16;
+  static constexpr std::size_t kMaxWaiting = 1024;
+
+  IoLoop& loop_;
+  const Lookup lookup_;
+  ThreadPool threads_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/message/body_reader.hpp ----------------------------------------------------------
+
+/// Takes the body of a message out of the bytes behind its head: by length, in chunks, or to the end of the connection.
+/// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §7.1.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+class BodyReader {
+ public:
+  BodyReader(MessageKind kind, const Framing& framing);
+
+  /// Takes from `bytes` what belongs to the body, and calls `content(std::string_view)` with each piece of its content.
+  /// After kDone, what is left of them is behind it.
+  template <typename Content>
+  Parsed Take(std::string_view& bytes, const Content& content) {
+    while (!bytes.empty() && state_ != State::kDone && state_ != State::kRefused) {
+      if (state_ == State::kLength || state_ == State::kChunk) {
+        const std::size_t size =
+            bytes.size() < left_ ? bytes.size() : static_cast<std::size_t>(left_);
+        content(bytes.substr(0, size));
+        bytes.remove_prefix(size);
+        left_ -= size;
+        if (left_ == 0) state_ = state_ == State::kLength ? State::kDone : State::kChunkEnd;
+      } else if (state_ == State::kToClose) {
+        content(bytes);
+        bytes = {};
+      } else {
+        TakeLine(bytes);
+      }
+    }
+    return Now();
+  }
+
+  /// Nothing was taken yet and nothing is to come: kDone.
+  Parsed Now() const;
+
+  /// The other side will send no more. True: the body is complete.
+  bool End();
+
+  /// After kRefused.
+  const Refusal& Why() const;
+
+ private:
+  enum class State { kLength, kToClose, kSize, kChunk, kChunkEnd, kTrailers, kDone, kRefused };
+
+  static constexpr std::size_t kStrictLine = 256;
+  static constexpr std::size_t kLooseLine = 8 * 1024;
+  static constexpr std::size_t kMaxTrailers = 64 * 1024;
+  /// What the lines of chunks may cost beyond the content that they carry: empty talk has an end.
+  static constexpr std::int64_t kMaxExcess = 16 * 1024;
+
+  void Refuse(const char* text);
+
+  void TakeLine(std::string_view& bytes);
+
+  void ChunkSize();
+
+  /// What stands behind the last chunk of a reply says nothing that is needed; a request has nothing there.
+  void Trailer();
+
+  bool strict_;
+  std::uint64_t left_;  ///< of the body or chunk
+  State state_ = State::kDone;
+  std::string line_;
+  std::int64_t excess_ = 0;
+  std::size_t trailers_ = 0;
+  Refusal why_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/message/head_parser.hpp ----------------------------------------------------------
+
+/// Reads the heads of requests and replies from bytes as they come: each byte is looked at once, however small the pieces.
+/// Needs: std. Threads: one at a time. Source: RFC 9112 §2 to §6, request smuggling §11.2.
+///
+/// Requests are read strictly: what two readers could understand in two ways is refused, so that no request can hide in
+/// another one. Answers are read as services write them (folded or many headers, bare line feeds, 1xx before the reply);
+/// a connection whose reply was framed oddly is not used again.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// Against abuse; a line is counted without its line feed.
+struct HeadLimits {
+  std::size_t headers;
+  std::size_t line_bytes;
+  std::size_t head_bytes;  ///< of a reply, together with the 1xx before it
+};
+inline constexpr HeadLimits kRequestHead{64, 8 * 1024, 64 * 1024};
+inline constexpr HeadLimits kReplyHead{4096, 256 * 1024, 256 * 1024};
+
+class HeadParser {
+ public:
+  using Kind = MessageKind;
+
+  /// `to_head`: a reply to a HEAD request has no body.
+  explicit HeadParser(Kind kind, bool to_head = false);
+
+  /// Takes from `bytes` what belongs to the head. After kDone, what is left of them is behind it.
+  Parsed Take(std::string_view& bytes);
+
+  const MessageHead& Head() const;
+  /// After kRefused.
+  const Refusal& Why() const;
+  /// Something of a message came already.
+  bool Begun() const;
+
+  /// For the next message on the connection; the memory is used again.
+  void Reset(bool to_head = false);
+
+ private:
+  using Part = MessageHead::Part;
+
+  void ResetHead();
+
+  void Refuse(int status, const char* text);
+
+  /// What goes from line_at_ to the end of the text, which is a line feed.
+  void TakeLine();
+
+  static Part Of(std::size_t at, std::size_t size);
+
+  void RequestLine(std::string_view line, std::size_t begin);
+
+  void StatusLine(std::string_view line);
+
+  void TakeHeader(std::string_view line, std::size_t begin);
+
+  /// The line goes on with the header before it: its line end becomes blanks, and counts as one.
+  void Fold(std::string_view line, std::size_t begin);
+
+  void EndOfHead();
+
+  /// RFC 9110 §5.6.2.
+  static bool IsToken(std::string_view text);
+
+  const HeadLimits limits_;
+  const Kind kind_;
+  bool to_head_;
+  MessageHead head_;
+  Parsed state_ = Parsed::kMore;
+  Refusal why_;
+  std::size_t line_at_ = 0;  ///< where in the text the line begins that is not complete
+  std::size_t interim_bytes_ = 0;
+  bool first_line_ = true;
+  bool odd_ = false;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/tls_session.hpp --------------------------------------------------------
+
+/// What the transport wants of TLS; who makes it is another file, so that a program without https needs no library for it.
+/// Needs: std. Threads: a session belongs to its connection, a TlsClient may be shared by all threads.
+
+namespace dtm {
+inline namespace v1 {
+
+namespace transport {
+
+/// TLS on one connected socket that does not block. Whatever waits may go on when the socket is readable or writable.
+class TlsSession {
+ public:
+  virtual ~TlsSession();
+  /// kSome: it is done.
+  virtual Moved Handshake() = 0;
+  /// An end that the other side did not announce is kBroken: somebody may have cut off the rest.
+  virtual Moved Receive(char* to, std::size_t size) = 0;
+  virtual Moved Send(const char* from, std::size_t size) = 0;
+  /// Why something is broken, in words; empty: the connection itself is.
+  virtual std::string Problem() const = 0;
+};
+
+}  // namespace transport
+
+/// Makes the sessions of outgoing connections.
+class TlsClient {
+ public:
+  virtual ~TlsClient();
+  /// `host`: whose certificate it has to be, a name or an address.
+  /// @throws Error  there is no session to be had.
+  virtual std::unique_ptr<transport::TlsSession> Connect(int fd, const std::string& host) = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/socket_connection.hpp --------------------------------------------------
+
+/// One connected socket on the loop: bytes in and out, with TLS or without, and a deadline.
+/// Needs: POSIX. Threads: that of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// For either side; what the bytes mean is the business of those who derive from it. From every On... it may be closed
+/// and disposed of (IoLoop::Dispose); no On... comes after Close. It keeps no bytes that came: OnBytes takes all.
+class SocketConnection : public Watcher, protected Timer {
+ public:
+  explicit SocketConnection(IoLoop& loop);
+  ~SocketConnection() override;
+
+  bool IsOpen() const;
+  int Fd() const;
+  IoLoop& Loop() const;
+
+  /// Closes it now, whatever is unsent.
+  void Close();
+
+ protected:
+  /// `socket` is connected, or about to be. `tls`: its session, or null.
+  /// False: the system has no room for it.
+  bool Open(Socket socket, std::unique_ptr<TlsSession> tls, bool known_to_loop = false);
+
+  /// Sent as far as it goes, the rest when there is room. A connection that breaks is told of by reading, so that what
+  /// the other side said before counts.
+  void Write(std::string_view bytes);
+  std::size_t Unsent() const;
+
+  /// No OnBytes until ResumeReading: who writes faster than he is answered has to wait.
+  void PauseReading();
+  /// Calls OnBytes for what has come meanwhile.
+  void ResumeReading();
+
+  void SetDeadline(SteadyTime deadline);
+  void CancelDeadline();
+
+  /// Why TLS broke, in words; empty if it did not.
+  std::string TlsProblem() const;
+  bool InHandshake() const;
+
+  /// TLS is agreed on.
+  virtual void OnSecure();
+  virtual void OnBytes(std::string_view bytes) = 0;
+  /// All that was written has left.
+  virtual void OnSent();
+  /// The other side sends no more; `broken`: and nothing can be sent to it. Told once, and not while reading is paused.
+  virtual void OnEnd(bool broken) = 0;
+  /// Memory ran out in the middle: what came is lost, so it cannot go on. It must not throw.
+  virtual void OnNoMemory() = 0;
+
+ private:
+  void OnReady(Readiness ready) final;
+
+  void GoOn(Readiness ready);
+
+  /// True: TLS is agreed on.
+  bool Shake();
+
+  /// How much of it could be sent; if nothing can be sent any more, all of it.
+  std::size_t Send(std::string_view bytes);
+
+  void Flush();
+
+  /// `to_the_end`: something is behind the bytes, so a read that was not filled is not the last.
+  void Read(bool to_the_end);
+
+  IoLoop& loop_;
+  Socket socket_;
+  std::unique_ptr<TlsSession> tls_;
+  std::string out_;
+  std::size_t sent_ = 0;
+  bool shaking_ = false;
+  bool paused_ = false;
+  bool sending_ends_ = false;  ///< nothing can be sent any more
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/client/client_connection.hpp -----------------------------------------------------
+
+/// A connection to a host from its first call to its end: connects, sends a request, reads the reply, rests.
+/// Needs: POSIX. Threads: that of the loop. Source: RFC 9112 §9.
+
+#include <optional>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+class ClientConnection final : public SocketConnection {
+ public:
+  /// Whose connection it is.
+  class Owner {
+   public:
+    virtual const Url& Origin() const = 0;
+    virtual TlsClient* Tls() = 0;
+    /// False: there are enough of them. True: Rest was called.
+    virtual bool Keep(ClientConnection& connection) = 0;
+    /// Disposes of it.
+    virtual void Drop(ClientConnection& connection) = 0;
+    virtual void SendFresh(std::unique_ptr<HttpCall> call) noexcept = 0;
+    virtual void OnUnreachable() = 0;
+
+   protected:
+    virtual ~Owner();
+  };
+
+  ClientConnection(IoLoop& loop, Owner& owner);
+
+  /// Takes the first call; Connect follows. False: it was too late for it.
+  bool Begin(std::unique_ptr<HttpCall> call);
+
+  /// @throws std::bad_alloc  Fail has to follow.
+  void Connect(const FoundAddresses& found);
+
+  /// The next call, on a connection that rested.
+  void SendAgain(std::unique_ptr<HttpCall> call);
+
+  /// For want of memory: answers the call, if there is one, and ends.
+  void Fail() noexcept;
+
+  /// Nothing is to be done until the next call; too long, and it ends.
+  void Rest(SteadyTime until);
+
+  /// The call is not answered any more.
+  void Abandon();
+
+  std::size_t place = 0;  ///< the owner's
+
+ private:
+  using Kind = HttpOutcome::Kind;
+
+  /// Nothing is sent after the deadline.
+  bool InTime();
+
+  void NotReached(const std::string& problem);
+
+  void OnConnected(Socket socket, const std::string& problem);
+
+  void OnSecure() override;
+
+  void OnBytes(std::string_view bytes) override;
+
+  void TakeBody(std::string_view piece);
+
+  void Invalid(const Refusal& why);
+
+  void OnEnd(bool broken) override;
+
+  void OnDeadline() override;
+
+  void OnNoMemory() override;
+
+  void Ended();
+
+  /// `reusable`: the connection can take another call.
+  void Finish(Kind kind, bool reusable);
+
+  Owner& owner_;
+  Connector connector_;
+  std::unique_ptr<HttpCall> call_;  ///< null: it rests
+  HeadParser parser_{MessageKind::kReply};
+  std::optional<BodyReader> body_;
+  HttpOutcome outcome_;
+  std::size_t body_bytes_ = 0;
+  bool used_before_ = false;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/client/http_host.hpp -------------------------------------------------------------
+
+/// Sends requests to one host: its addresses, and connections that are kept for the next request.
+/// Needs: POSIX. Threads: that of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// What all hosts of a client share; it outlives them.
+struct HttpClientParts {
+  IoLoop& loop;
+  Resolver& resolver;
+  TlsClient* tls = nullptr;  ///< null: https is not to be had
+  Duration keep_idle = std::chrono::seconds(4);
+  std::size_t max_idle = 1280;  ///< connections that are kept, of all hosts
+  std::size_t idle = 0;
+};
+
+class HttpHost final : ClientConnection::Owner {
+ public:
+  HttpHost(HttpClientParts& parts, Url url);
+  /// Calls that are out are not answered any more.
+  ~HttpHost() override;
+  HttpHost(const HttpHost&) = delete;
+  HttpHost& operator=(const HttpHost&) = delete;
+
+  const Url& Where() const;
+
+  /// On a connection that is kept if there is one, else on a new one.
+  void Send(std::unique_ptr<HttpCall> call) noexcept;
+
+  std::size_t Connections() const;
+  std::size_t Idle() const;
+
+ private:
+  /// So long they are believed without asking again.
+  static constexpr std::chrono::seconds kAddressesStay{1};
+
+  // What connections want.
+
+  const Url& Origin() const override;
+  TlsClient* Tls() override;
+
+  void SendFresh(std::unique_ptr<HttpCall> call) noexcept override;
+
+  void Connect(ClientConnection& connection);
+
+  bool Keep(ClientConnection& connection) override;
+
+  void OnUnreachable() override;
+
+  void Drop(ClientConnection& connection) override;
+
+  void OnFound(FoundAddresses found);
+
+  HttpClientParts& parts_;
+  const Url url_;
+  const std::shared_ptr<HttpHost*> self_;
+  bool always_known_ = false;
+  FoundAddresses found_;
+  SteadyTime believed_until_{};
+  std::vector<std::unique_ptr<ClientConnection>> connections_;
+  std::vector<ClientConnection*> idle_;     ///< the freshest at the back
+  std::vector<ClientConnection*> waiting_;  ///< for addresses
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/client/blocking_host.hpp ---------------------------------------------------------
+
+/// Sends requests to one host, one at a time, and waits for them on the thread of the caller.
+/// Needs: POSIX. Threads: one at a time; none of its own, but for names that are being resolved.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+class BlockingHost {
+ public:
+  /// @throws Error  no descriptor is to be had.
+  explicit BlockingHost(const Url& url, std::shared_ptr<TlsClient> tls = nullptr);
+  /// Waits for a name that is being resolved: getaddrinfo cannot be interrupted.
+  ~BlockingHost();
+  BlockingHost(const BlockingHost&) = delete;
+  BlockingHost& operator=(const BlockingHost&) = delete;
+
+  /// Returns when call.OnDone has been called, a little after its deadline at the latest.
+  void Send(HttpCall& call);
+
+  /// A connection is kept for the next request.
+  bool IsOpen() const;
+
+ private:
+  static constexpr std::chrono::seconds kLook{1};
+
+  struct Relay final : HttpCall {
+    Relay(HttpCall& call, bool& over);
+    void OnBody(std::string_view piece) override;
+    void OnDone(HttpOutcome outcome) override;
+    HttpCall& to;
+    bool& done;
+  };
+
+  std::shared_ptr<TlsClient> tls_;
+  IoLoop loop_;
+  Resolver resolver_{loop_};
+  // Nobody looks at it between requests, so nothing ends for having rested; the other side sees to that.
+  HttpClientParts parts_{loop_, resolver_, tls_.get(), std::chrono::hours(24)};
+  std::unique_ptr<HttpHost> host_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/message/http_message.hpp ---------------------------------------------------------
+
+/// Requests and replies as everybody above the transport sees them, whatever brings them.
+/// Needs: std. Threads: values only. Source: RFC 9110.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+struct HttpHeader {
+  std::string name;
+  std::string value;
+};
+
+/// The value of the first header of this name, which is given in lower case; empty if there is none.
+std::string_view FindHeader(const std::vector<HttpHeader>& headers, std::string_view lower);
+
+struct HttpRequest {
+  std::string method = "GET";
+  std::string target = "/";  ///< path and query, as they go into the first line
+  std::vector<HttpHeader> headers;
+  std::string body;
+
+  void Set(std::string name, std::string value);
+  std::string_view Header(std::string_view lower) const;
+};
+
+struct HttpReply {
+  int status = 0;
+  std::vector<HttpHeader> headers;
+  std::string body;
+
+  std::string_view Header(std::string_view lower) const;
+};
+
+/// The bytes of a request; its length is added. Names and values must be such as HTTP allows.
+std::string RequestText(const HttpRequest& request);
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/remote/http_connection.hpp -------------------------------------------------------
+
+/// One request and its answer on a connection that is kept, whoever the other side is.
+/// Needs: POSIX. Threads: one at a time.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What came of a request.
+struct Exchanged {
+  bool answered = false;  ///< a status line and headers came
+  bool whole = false;     ///< and all of its body
+  bool too_long = false;
+  bool encoded = false;
+  int status = 0;
+  Duration retry_after{};  ///< of a 425, 429 or 503: do not ask again before
+  std::string body;
+  std::string problem;  ///< why there is no whole answer, in words
+
+  bool Complete() const;
+
+  std::string Problem() const;
+};
+
+class HttpConnection {
+ public:
+  HttpConnection(const Url& url, std::size_t max_body, std::shared_ptr<TlsClient> tls = nullptr);
+
+  /// Afterwards IsOpen() says whether the connection can take another request.
+  Exchanged Send(const transport::HttpRequest& request, SteadyTime deadline);
+
+  bool IsOpen() const;
+
+ private:
+  struct One final : transport::HttpCall {
+    void OnDone(transport::HttpOutcome outcome) override;
+    Exchanged reply;
+  };
+
+  const std::size_t max_body_;
+  transport::BlockingHost host_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/alert_web_hook.hpp ---------------------------------------------------------------
+
+/// Options::on_alert by HTTP: tells a URL which branch keeps failing.
+/// Needs: POSIX. Threads: what it makes runs on any.
+/// Protocol: §3 (alert). The answer is ignored, and no redirect is followed.
+
+#include <nlohmann/json.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+namespace alert_web_hook {
+
+inline constexpr std::chrono::seconds kTimeout{3};
+inline constexpr std::size_t kMaxAnswer = 4096;  // of which nothing is read
+
+std::string Body(const Alert& alert);
+
+/// @throws Error  nobody answered; the coordinator logs it.
+void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsClient>& tls);
+
+}  // namespace alert_web_hook
+
+/// `options.on_alert = dtm::AlertWebHook("http://...")`: POSTs each alert as
+/// {"gid","status","branch","error","retry_count"}, within 3 s. `tls`: for https, dtm::Tls() of <dtm/http/tls.hpp>.
+/// @throws Error  the URL is none that can be called.
+std::function<void(const Alert&)> AlertWebHook(const std::string& url,
+                                                      std::shared_ptr<TlsClient> tls = nullptr);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/json_input.hpp --------------------------------------------------------------
+
+/// JSON of requests and replies: parsed with limits, read without conversions, refused with a sentence.
+/// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
+
+#include <map>
+
+namespace dtm {
+inline namespace v1 {
+
+namespace json_input {
+
+/// Any value; discarded if the text is not JSON, or is nested too deeply to be copied or dumped.
+nlohmann::json Parse(const std::string& text);
+
+/// @throws BadInput
+void CheckObject(const nlohmann::json& json, const std::string& what);
+
+/// @throws BadInput  with what and where.
+nlohmann::json ParseObject(const std::string& text, const std::string& what);
+
+/// An object whose keys match without regard to case; null is the same as absent.
+class Fields {
+ public:
+  /// `what` names the object in error messages.
+  Fields(const nlohmann::json& object, std::string what);
+
+  const nlohmann::json* Find(const char* key) const;
+
+  std::string Text(const char* key) const;
+
+  bool Bool(const char* key) const;
+
+  std::int64_t Integer(const char* key, std::int64_t smallest, std::int64_t largest) const;
+
+  std::map<std::string, std::string> Texts(const char* key) const;
+
+  /// Calls `each` with every element; `wanted` says in errors what they must be.
+  void Each(const char* key, const char* wanted,
+            const std::function<bool(const nlohmann::json&)>& each) const;
+
+  [[noreturn]] void Wrong(const char* key, const std::string& wanted) const;
+
+ private:
+  using Field = std::pair<std::string, const nlohmann::json*>;
+
+  std::string what_;
+  std::vector<Field> fields_;  ///< in the order of their names
+};
+
+}  // namespace json_input
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/message.hpp ------------------------------------------------------------------
+
+/// A request to the API and its reply, without sockets; and the HTTP status of each outcome.
+/// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
+
+namespace dtm {
+inline namespace v1 {
+
+struct ApiRequest {
+  std::string method;
+  std::string path;                               ///< decoded, without the query
+  std::multimap<std::string, std::string> query;  ///< decoded
+  std::string body;
+  std::vector<transport::HttpHeader> headers{};  ///< for head.hpp, as this:
+  std::string host{};                            ///< for whom it is
+
+  std::string Query(const char* key) const;
+};
+
+struct ApiReply {
+  int status = 200;
+  std::string body;
+  const char* type = "application/json; charset=utf-8";
+  int retry_after = 0;  ///< seconds after which the same request may work; 0 = no header
+  bool close = false;   ///< the connection is closed, the body of the request was not read
+  const char* challenge = nullptr;  ///< WWW-Authenticate
+};
+
+/// Gets the reply, once. It must neither throw nor wait: it may be called on the coordinator's thread.
+using ApiDone = std::function<void(ApiReply)>;
+
+/// The outcome of an order; HTTP and JSON-RPC each write it in their own form.
+struct ApiOutcome {
+  int status = 200;       ///< of HTTP
+  std::string message{};  ///< unless it is 200
+  bool rejected = false;  ///< of a 409: nothing was changed, so it was not rolled back
+};
+
+ApiOutcome OutcomeOf(const std::exception_ptr& error);
+ApiOutcome OutcomeOf(const Answer& answer);
+
+namespace replies {
+
+ApiReply NotFound();
+
+ApiReply Of(const ApiOutcome& outcome);
+
+}  // namespace replies
+
+/// An optional sign and digits, as the reference reads them.
+std::int64_t QueryInteger(const ApiRequest& request, const char* key, std::int64_t otherwise,
+                                 std::int64_t smallest, std::int64_t largest);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/lists.hpp --------------------------------------------------------------------
+
+/// The part of the HTTP API that only reads: query, all, scanKV and queryKV.
+/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2.2, §2.5, §2.6, §6; document: docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+
+class ApiLists {
+ public:
+  using Json = nlohmann::ordered_json;
+
+  explicit ApiLists(Coordinator& tm);
+
+  ApiReply Query(const ApiRequest& request);
+
+  ApiReply All(const ApiRequest& request);
+
+  ApiReply ScanValues(const ApiRequest& request);
+
+  /// All values of a category, with a key, or both, as far as they fit.
+  ApiReply QueryValues(const ApiRequest& request);
+
+  Json Shown(const Transaction& stored) const;
+
+ private:
+  static constexpr std::size_t kPageBytes = std::size_t{4} << 20;
+
+  /// At most `limit` values, and fewer if they are large: the text of a topic may be megabytes.
+  KeyValuePage Read(const std::string& category, const std::string& key, std::int64_t position,
+                    std::size_t limit);
+
+  /// The subscribers of a topic, without credentials in their URLs.
+  static std::string ShownValue(const KeyValue& value);
+
+  static ApiReply Values(const KeyValuePage& page, bool with_position);
+
+  static ApiReply Page(Json transactions, std::int64_t next);
+
+  static Status StatusOf(const std::string& name);
+
+  Coordinator& tm_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/metrics_text.hpp -------------------------------------------------------------
+
+/// Counters of the API and the coordinator in Prometheus' text format, under dtm's names.
+/// Needs: std. Threads: ApiCounters is thread-safe, the rest are pure functions. Protocol: §9.
+
+#include <tuple>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Requests that got a reply, by the name of the API.
+class ApiCounters {
+ public:
+  struct Api {
+    std::uint64_t ok = 0;
+    std::uint64_t failed = 0;
+    Histogram durations;
+  };
+
+  /// `api` is one of a few names, never what a caller sent.
+  void Answered(const std::string& api, int status, Duration took);
+
+  std::map<std::string, Api> Get() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, Api> apis_;
+};
+
+namespace metrics_text {
+
+void Head(std::string& out, const char* name, const char* type, const char* help);
+
+void Line(std::string& out, const std::string& name, const std::string& labels,
+                 std::uint64_t value);
+
+/// With a point in every locale.
+std::string Number(double value);
+
+void NumberLine(std::string& out, const std::string& name, const std::string& labels,
+                       double value);
+
+void Lines(std::string& out, const std::string& name, const std::string& labels,
+                  const Histogram& histogram);
+
+void Gauge(std::string& out, const char* name, const char* help, std::uint64_t value);
+
+/// The value of a label: quotes and backslashes are escaped, other bytes are unchanged.
+std::string Label(const std::string& value);
+
+/// Limited hosts come first, then those with most waiting calls; the number of series is bounded.
+void HostLines(std::string& out, std::vector<HostLoad> hosts);
+
+void GaugeLines(std::string& out, const Gauges& now);
+
+std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
+                        const Metrics::Snapshot& done, const Gauges& now);
+
+}  // namespace metrics_text
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/orders.hpp -------------------------------------------------------------------
+
+/// Orders to a coordinator, read from JSON: the body of an HTTP request, or the params of a JSON-RPC call.
+/// Needs: nlohmann/json. Threads: any. Protocol: §2.1, §2.2, §7.
+
+namespace dtm {
+inline namespace v1 {
+namespace api_orders {
+
+/// @throws BadInput, RejectedError  `body` is malformed, or the order is refused at once; then `done` is not called.
+using Order = void (*)(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+Definition TransactionOf(const nlohmann::json& body);
+
+/// `req_extra` says how the workflow ended.
+void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+void Submit(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+std::string GidIn(const nlohmann::json& body);
+
+void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+
+/// A transaction that has ended needs no try; here that is not an error.
+void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
+                              const AnswerCallback& done);
+
+}  // namespace api_orders
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/api.hpp ----------------------------------------------------------------------
+
+/// The HTTP API as a function from a request to a reply, without sockets: servers call it.
+/// It turns requests into operations, and their answers into replies; the rules are in operations.hpp.
+/// Needs: nlohmann/json. Threads: thread-safe. Protocol: §2, §7; document: docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What a server does with a request:
+///   1. It reads the head into an ApiRequest, and calls api_head::TakeHost. If Refusal(head) gives a reply, it sends that and
+///      closes the connection.
+///   2. It reads the body, if api_head::MayHaveBody; beyond api_head::kMaxBodyBytes the reply is api_head::TooLong().
+///   3. It calls Handle(request, done), and sends what `done` gets. If MayBlock(request), a thread that may wait calls it.
+/// A thread that has many requests at a time handles them between the coordinator's BeginBurst and EndBurst.
+/// `done` may be called after the Api is gone, but at the latest when the coordinator is stopped.
+class Api {
+ public:
+  explicit Api(Coordinator& tm, std::string token = {});
+
+  std::optional<ApiReply> Refusal(const ApiRequest& head) const;
+
+  /// True if the request reads the store, or runs a function of the program.
+  static bool MayBlock(const ApiRequest& request);
+
+  /// `request` is not needed any more when this returns.
+  /// @throws std::bad_alloc  `done` is not called.
+  void Handle(const ApiRequest& request, const ApiDone& done);
+
+  /// The same, and waits for the reply. @throws std::bad_alloc  and nothing else.
+  ApiReply Handle(const ApiRequest& request);
+
+ private:
+  using Handler = void (Api::*)(const ApiRequest&, const ApiDone&);
+  struct Route {
+    const char* name;  ///< of the metrics
+    const char* path;
+    const char* methods;  ///< "*" = any
+    Handler handler;
+    bool blocks = false;
+    bool prefix = false;  ///< the path goes on
+  };
+
+  static const Route* Find(const ApiRequest& request);
+
+  using Begin = std::chrono::steady_clock::time_point;
+  static void Count(ApiCounters& counters, const char* name, int status, Begin begin);
+
+  /// `write` makes the reply from the outcome; without memory for that, the reply has only the status.
+  template <typename Write>
+  static void Tell(const ApiDone& done, const Answer& answer, const Write& write) {
+    ApiReply reply;
+    reply.status = 500;
+    Answers::Protected([&] { reply = write(OutcomeOf(answer)); });
+    done(std::move(reply));
+  }
+  static AnswerCallback InHttp(const ApiDone& done);
+
+  template <ApiReply (ApiLists::*kRead)(const ApiRequest&)>
+  void Listed(const ApiRequest& request, const ApiDone& done) {
+    done((lists_.*kRead)(request));
+  }
+  template <ApiReply (Api::*kRead)(const ApiRequest&)>
+  void Now(const ApiRequest& request, const ApiDone& done) {
+    done((this->*kRead)(request));
+  }
+  template <api_orders::Order kOrder>
+  void Asked(const ApiRequest& request, const ApiDone& done) {
+    kOrder(tm_, json_input::ParseObject(request.body, "the body"), InHttp(done));
+  }
+
+  void JsonRpc(const ApiRequest& request, const ApiDone& done);
+
+  void Subscribe(const ApiRequest& request, const ApiDone& done);
+  void Unsubscribe(const ApiRequest& request, const ApiDone& done);
+  void DeleteTopic(const ApiRequest& request, const ApiDone& done);
+
+  ApiReply PrepareWorkflow(const ApiRequest& request);
+
+  ApiReply ResetCronTime(const ApiRequest& request);
+
+  ApiReply NewGid(const ApiRequest&);
+  ApiReply Version(const ApiRequest&);
+  ApiReply Ping(const ApiRequest&);
+  ApiReply MetricsText(const ApiRequest&);
+
+  /// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
+  ApiReply Branch(const ApiRequest& request);
+
+  Result Called(const ApiRequest& request);
+
+  Coordinator& tm_;
+  ApiLists lists_;
+  const std::shared_ptr<ApiCounters> counters_ = std::make_shared<ApiCounters>();
+  const std::string token_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/calls/host_limits.hpp ------------------------------------------------------------
+
+/// How many calls a host may have in flight, so that a dead or slow one delays nobody else.
+/// Needs: std. Threads: none inside; the caller holds its own lock. Pure arithmetic, no clock.
+
+namespace dtm {
+inline namespace v1 {
+
+class HostLimits {
+ public:
+  struct Limits {
+    int total = 1280;       ///< calls in flight, all hosts together
+    int per_host = 1024;    ///< calls in flight to one host
+    int silent_host = 8;    ///< calls in flight to a host that does not answer
+    int silent_after = 10;  ///< so many calls in a row without an answer make it such a host
+  };
+
+  /// What is known about one host.
+  struct Load {
+    int in_flight = 0;
+    int silent = 0;  ///< calls in a row that timed out or could not reach it
+  };
+
+  explicit HostLimits(Limits limits);
+
+  /// A host may have four times as many calls in flight as are still free: alone it gets 1,024 of
+  /// 1,280, and each host leaves a fifth of what it found, also when several die at once.
+  bool MayStart(const Load& host) const;
+
+  /// So many calls in a row had no answer that it gets few at a time.
+  bool Silent(const Load& host) const;
+
+  void Started(Load& host);
+
+  /// `silent`: the host timed out or could not be reached. One answer, whatever it says, and it
+  /// has its full share again.
+  void Finished(Load& host, bool silent);
+
+  int InFlight() const;
+
+ private:
+  static constexpr int kShare = 4;
+
+  Limits limits_;
+  int in_flight_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/calls/call_queue.hpp -------------------------------------------------------------
+
+/// Which call goes out next: a queue per host, round robin over the hosts.
+/// Needs: std. Threads: none inside; the caller holds its own lock. No clock: time is passed in.
+
+#include <unordered_map>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Each number is 1 or more.
+struct HttpBranchOptions {
+  HostLimits::Limits limits;
+  std::size_t max_waiting = 65536;  ///< calls without a free slot; more are answered NotSent
+  /// How long unused connections stay, at most a day.
+  Duration keep_idle = std::chrono::seconds(4);
+  /// For https: dtm::Tls() of <dtm/http/tls.hpp>. Without it such URLs are not called.
+  std::shared_ptr<TlsClient> tls;
+};
+
+/// @throws LogicError  an option is out of its range.
+const HttpBranchOptions& CheckedOptions(const HttpBranchOptions& options);
+
+class CallQueue {
+ public:
+  struct Job {
+    BranchCall call;
+    BranchResults* results = nullptr;
+    Url url{};  ///< of the call, once it is in the queue
+  };
+
+  struct Ended {
+    Job job;
+    Result result;
+  };
+
+  /// Stays while it has calls in flight or waiting.
+  class Host {
+   public:
+    explicit Host(Url where);
+    const Url& Where() const;
+
+    std::unique_ptr<transport::HttpHost> connections;  ///< whoever sends the calls makes them
+
+   private:
+    friend class CallQueue;
+
+    Url url_;
+    HostLimits::Load load_;
+    std::multimap<SteadyTime, Job> waiting_;  ///< by the time at which it is too late to send it
+    bool in_ring_ = false;
+    SteadyTime last_used_{};
+  };
+
+  /// A call that leaves the queue.
+  struct Taken {
+    Job job;
+    std::optional<Result> too_late;  ///< not to be sent, this is its answer
+  };
+
+  /// @throws LogicError  an option is out of its range.
+  explicit CallQueue(const HttpBranchOptions& options);
+
+  /// Returns the answer if the call cannot wait here; it is moved from if it can.
+  /// @throws std::bad_alloc  nothing was changed.
+  std::optional<Result> Push(Job&& job, SteadyTime now);
+
+  /// A host with a call that may start now, or null.
+  Host* Next();
+
+  /// Right after Next returned `host`; the next turn is another host's. Unless it is too late for
+  /// the call, Return must follow.
+  Taken Take(Host& host, SteadyTime now);
+
+  /// A call has ended.
+  void Return(Host& host, bool silent, SteadyTime now);
+
+  /// Collects what has become too late, forgets hosts that are not called any more, and returns when to look again.
+  SteadyTime Check(SteadyTime now, std::vector<Ended>& ended);
+
+  std::size_t Hosts() const;
+
+  CallLoad Load() const;
+
+ private:
+  // A dead host nobody calls is remembered so long, and so many of them.
+  static constexpr std::chrono::seconds kRemember{60};
+  static constexpr std::size_t kMaxHosts = 4096;
+
+  Host& HostAt(const Url& url);
+
+  static Result TooLate(const Host& host);
+
+  const HttpBranchOptions options_;
+  HostLimits limits_;
+  std::unordered_map<std::string, std::unique_ptr<Host>> hosts_;  ///< by origin
+  std::list<Host*> ring_;                                         ///< hosts with waiting calls
+  std::size_t waiting_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/calls/branch_http_call.hpp -------------------------------------------------------
+
+/// A branch call on its way: the request, and the result that its reply means.
+/// Needs: nlohmann/json. Threads: one at a time. Protocol: §1 (Rule A), §3 (calling branches).
+
+namespace dtm {
+inline namespace v1 {
+
+struct CallOutcome {
+  Result result;
+  bool silent = false;  ///< timed out or could not be reached, see HostLimits
+};
+
+/// Finds the words of Rule A in what is read of a body but not kept.
+class WordsBeyond {
+ public:
+  explicit WordsBeyond(std::size_t kept);
+
+  void Look(std::string_view piece);
+
+  /// The one that counts, or nothing.
+  const char* Found() const;
+
+ private:
+  std::size_t left_;  ///< will be kept still
+  std::string tail_;  ///< less than a word, before the next piece
+  bool ongoing_ = false;
+  bool failure_ = false;
+};
+
+/// Somebody who is told takes the rest.
+class BranchHttpCall : public transport::HttpCall {
+ public:
+  /// A longer body is not read to its end: against abuse only.
+  static constexpr std::size_t kMaxReadBytes = std::size_t{8} * 1024 * 1024;
+
+  /// @throws Error  it cannot be sent as it is.
+  BranchHttpCall(const BranchCall& call, const Url& url, SteadyTime until);
+
+  void OnBody(std::string_view piece) override;
+
+  CallOutcome Interpret(transport::HttpOutcome& outcome, const BranchCall& call,
+                        const Url& url) const;
+
+ private:
+  using Kind = transport::HttpOutcome::Kind;
+
+  /// A reply that somebody wants may be as long as what he can keep of it.
+  std::size_t Kept() const;
+
+  CallOutcome ToldBy(transport::HttpOutcome& outcome, const BranchCall& call,
+                     const Url& url) const;
+
+  CallOutcome Whole(transport::HttpOutcome& outcome, const BranchCall& call) const;
+
+  const bool json_rpc_;
+  const bool wanted_;
+  WordsBeyond beyond_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/calls/url_caller.hpp -------------------------------------------------------------
+
+/// Calls branches by URL: one thread for all sockets, connections that are kept, a queue per host.
+/// Needs: POSIX. Threads: as BranchCaller says; inside, one mutex over the queue, the rest belongs to the loop.
+/// Protocol: §3 (calling branches).
+
+namespace dtm {
+inline namespace v1 {
+
+class UrlCaller final : transport::Timer, transport::TurnEnd {
+ public:
+  explicit UrlCaller(const HttpBranchOptions& options);
+  ~UrlCaller();
+
+  void Call(std::vector<BranchCall> calls, BranchResults& results);
+
+  CallLoad Load();
+
+  /// Waits for names that are being resolved: getaddrinfo cannot be interrupted.
+  void Stop();
+
+ private:
+  using Job = CallQueue::Job;
+  using Host = CallQueue::Host;
+
+  struct Sent final : BranchHttpCall {
+    Sent(UrlCaller& caller, Host& to, Job& sent, SteadyTime until);
+    void OnDone(transport::HttpOutcome outcome) override;
+    UrlCaller& owner;
+    Host& host;
+    Job job;
+  };
+
+  // All on the loop.
+
+  void Take(std::vector<BranchCall>& calls, BranchResults& results);
+
+  /// Not from inside of itself: a call may end before it has begun.
+  void SendWaiting();
+
+  void Send(Host& host, Job& job);
+
+  void OnDone(Sent& sent, transport::HttpOutcome& outcome);
+
+  void Return(Host& host, bool silent);
+
+  /// It is set already, so this needs no memory.
+  void CheckBefore(SteadyTime time);
+
+  /// What waited too long is answered; hosts that are not called any more are forgotten.
+  void OnDeadline() override;
+
+  /// At the end of the turn, with all that came in it.
+  void Deliver(Job job, Result result);
+
+  /// Whoever gets many results is woken once. The last comes behind the burst: who has all that he waits for may be gone.
+  void OnTurnEnd() override;
+
+  void Tell(Job& job, Result& result);
+
+  static constexpr std::chrono::milliseconds kALittle{1};
+  static constexpr std::chrono::hours kLongest{1};
+
+  std::atomic<bool> stopping_{false};
+  const std::shared_ptr<TlsClient> tls_;
+  transport::IoLoop loop_;
+  transport::Resolver resolver_;
+  transport::HttpClientParts parts_;
+  bool sending_ = false;
+  std::vector<CallQueue::Ended> ended_;  ///< in this turn
+  std::mutex mutex_;
+  CallQueue queue_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/branches.hpp ---------------------------------------------------------------------
+
+/// Branches by URL, as a coordinator uses them: `tm.Use(dtm::HttpBranches())`.
+/// Needs: POSIX. Threads: as BranchCaller says. Protocol: §3 (calling branches).
+
+namespace dtm {
+inline namespace v1 {
+
+struct HttpBranchCaller final : BranchCaller {
+  explicit HttpBranchCaller(const HttpBranchOptions& options);
+  void Call(std::vector<BranchCall> calls, BranchResults& results) override;
+  CallLoad Load() override;
+  void Stop() override;
+  OfThisProcess<UrlCaller> own;
+};
+
+/// Each call in flight takes a file descriptor: `ulimit -n` should be above `limits.total`. One thread serves them all.
+/// @throws LogicError  an option is out of its range.
+std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {});
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/httplib/bounded_stream.hpp -------------------------------------------------------
+
+/// The bytes of one connection, with limits on lines and a deadline, as httplib reads and writes
+/// them.
+/// Needs: cpp-httplib, POSIX. Threads: one at a time.
+///
+/// httplib before 0.20 reads lines of any length and matches them with std::regex: about 20 KB
+/// overflow the stack and kill the process. So its bytes come from here.
+
+#include <locale>
+#include <poll.h>
+#include <signal.h>
+
+#include <httplib.h>
+
+namespace dtm {
+inline namespace v1 {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+/// httplib writes to connections that may be closed without MSG_NOSIGNAL; every thread that uses it
+/// calls this first, or the host process dies of it.
+void BlockSigpipe();
+
+/// httplib's regular expressions read a table of the locale that libstdc++ fills on first use
+/// without a lock (GCC PR 77704). Whoever is about to start threads that use httplib calls this
+/// first.
+void FillRegexTable();
+
+namespace guard {
+
+// Of one message. httplib asks for lines byte by byte and for content in larger pieces.
+inline constexpr std::size_t kMaxLineBytes = 8 * 1024;
+inline constexpr std::size_t kMaxLinesBytes = 64 * 1024;  ///< first line, headers, chunk sizes
+inline constexpr std::size_t kFlushBytes = 64 * 1024;
+
+/// Implements what httplib 0.11 asks of a stream; newer versions ask for more (ServerStream).
+class BoundedStream : public httplib::Stream {
+ public:
+  BoundedStream(int fd, SteadyTime deadline);
+
+  virtual bool is_readable() const;
+  virtual bool is_writable() const;
+  virtual void get_remote_ip_and_port(std::string&, int&) const;
+  virtual void get_local_ip_and_port(std::string&, int&) const;
+  virtual int socket() const;
+
+  virtual ssize_t read(char* to, std::size_t size);
+
+  /// Kept until the other side's next bytes are wanted: head and body leave in one packet.
+  virtual ssize_t write(const char* from, std::size_t size);
+
+  bool Flush();
+
+ protected:
+  void SetDeadline(SteadyTime deadline);
+  bool HasUnread() const;
+
+  /// Waits for bytes, when all that came are read. Returns how many; 0 at the end, -1 at the
+  /// deadline.
+  ssize_t Fill();
+
+  /// Called with what is about to be read; `asked`: httplib asks for lines byte by byte. False: the
+  /// message is refused.
+  virtual bool Accept(const char* bytes, std::size_t, std::size_t asked);
+
+  bool Wait(short what) const;
+
+ private:
+  // Where the bytes come from and go to; as recv and send.
+  virtual ssize_t ReceiveSome(char* to, std::size_t size);
+  virtual ssize_t SendSome(const char* from, std::size_t size);
+  /// Waits until there is something; false at the deadline.
+  virtual bool MayReceive() const;
+
+  ssize_t Receive();
+
+  int fd_;
+  SteadyTime deadline_;
+  std::string out_;
+  std::array<char, 4096> buffer_;
+  std::size_t at_ = 0;
+  std::size_t end_ = 0;
+  std::size_t line_ = 0;
+  std::size_t lines_ = 0;
+};
+
+}  // namespace guard
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/httplib/refusals.hpp -------------------------------------------------------------
+
+/// Tells connections for which a server has no room to come again.
+/// Needs: POSIX. Threads: thread-safe; one of its own.
+
+namespace dtm {
+inline namespace v1 {
+namespace guard {
+
+/// Ends a connection so that its last answer arrives: closed with unread bytes, TCP would take the
+/// answer back.
+void CloseGently(int fd);
+
+class Refusals {
+ public:
+  Refusals();
+  ~Refusals();
+
+  void Add(int fd);
+
+ private:
+  static constexpr std::size_t kMaxWaiting = 256;
+
+  void ThreadMain();
+
+  static void Refuse(int fd);
+
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::deque<int> fds_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace guard
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/httplib/smuggling_guard.hpp ------------------------------------------------------
+
+/// Watches the bytes of a request and stops at what two readers could understand differently, so
+/// that no request can hide in another one.
+/// Needs: std. Threads: pure. Source: RFC 9112 §5, §6, §7.1 (request smuggling, §11.2).
+///
+/// httplib 0.11 decodes %41 in header values, takes "+26" and "-2" for chunk sizes and overlooks a
+/// space before a colon: behind a proxy that reads strictly, requests could be smuggled.
+
+namespace dtm {
+inline namespace v1 {
+namespace guard {
+
+class SmugglingGuard {
+ public:
+  static constexpr std::size_t kMaxHeaders = 64;
+  static constexpr std::size_t kMaxHeadBytes = 64 * 1024;
+  static constexpr std::size_t kMaxLineBytes = 8 * 1024;
+  static constexpr std::size_t kMaxChunkLineBytes = 256;
+  static constexpr std::size_t kMaxRangeBytes = 256;
+
+  /// Looks at the next bytes, which are of one request. False: it is refused.
+  bool Take(std::string_view bytes);
+
+  bool HeadIsComplete() const;
+
+ private:
+  enum class State { kRequestLine, kHeader, kBody, kChunkSize, kChunk, kChunkEnd, kRefused };
+
+  void TakeLineByte(char byte);
+
+  State AfterLine();
+
+  /// Name, colon at once, value; what frames the message is plain and said once.
+  bool Header();
+
+  /// Hexadecimal digits, perhaps an extension. The last chunk ends the body; trailers are refused.
+  State ChunkSize();
+
+  State state_ = State::kRequestLine;
+  std::string line_;
+  std::size_t headers_ = 0;
+  std::size_t head_bytes_ = 0;
+  std::size_t chunk_left_ = 0;
+  bool host_ = false, length_ = false, chunked_ = false, last_ = false;
+};
+
+}  // namespace guard
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/httplib/server_stream.hpp --------------------------------------------------------
+
+/// The bytes of a connection to our server: many requests, each with its own deadlines.
+/// Needs: cpp-httplib, POSIX. Threads: one at a time. Document: docs/http_api.md, "Security".
+
+#include <ctime>
+#include <sys/types.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace guard {
+
+struct ServerLimits {
+  int max_connections = 1024;
+  std::chrono::seconds head{5};   ///< from the first byte of a request to the end of its head
+  std::chrono::seconds body{30};  ///< from there to the end of its body; and to send the answer
+  std::chrono::seconds idle{60};  ///< without a request
+};
+
+/// Many requests, one after the other. Implements what all versions of httplib ask of a stream;
+/// without `override`, which some functions could not have with some versions, and Clang wants for all or none.
+class ServerStream final : public BoundedStream {
+ public:
+  ServerStream(int fd, const ServerLimits& limits);
+
+  virtual bool wait_readable() const;
+  virtual bool wait_writable() const;
+  virtual std::time_t duration() const;
+
+  /// False: the connection ended, or was idle for too long.
+  bool NextRequest();
+
+  virtual ssize_t write(const char* from, std::size_t size);
+
+  /// The answer said that the connection ends with it.
+  bool SaidClose() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  virtual bool Accept(const char* bytes, std::size_t size, std::size_t);
+
+  const ServerLimits limits_;
+  SmugglingGuard request_;
+  std::string answer_head_;
+};
+
+}  // namespace guard
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/httplib/guarded_server.hpp -------------------------------------------------------
+
+/// cpp-httplib's server, made safe for a network: every wait has a deadline, every size a limit,
+/// connections beyond the limit are told so, and stopping takes no longer than the requests at hand.
+/// Needs: cpp-httplib, POSIX. Threads: Listen runs on one thread, Stop comes from any other.
+/// Document: docs/http_api.md, "Security".
+///
+/// httplib parses and routes. Accepting and the life of a connection are ours, since httplib stops listening when accept
+/// fails for a moment, has no deadline for a request, polls while it is idle, and takes connections without end.
+
+#include <fcntl.h>
+#include <set>
+
+namespace dtm {
+inline namespace v1 {
+namespace guard {
+
+class GuardedServer : public httplib::Server {
+ public:
+  explicit GuardedServer(ServerLimits limits);
+
+  /// Returns the port. 0: any that is free.
+  /// @throws Error  it cannot be had.
+  int Bind(const std::string& host, int port);
+
+  /// Serves until Stop. Once, after Bind.
+  void Listen();
+
+  /// Lets requests that are being worked on end, and everything else at once.
+  void Stop();
+
+  ~GuardedServer() override;
+
+ private:
+  static constexpr int kBacklog = 1024;
+  static constexpr std::chrono::milliseconds kPause{10};
+
+  void CloseListener();
+
+  void Take(int fd, ThreadPool& pool);
+
+  static bool IsKnown(const std::string& host);
+
+  void Talk(int fd);
+
+  bool Register(int fd);
+
+  /// True: nothing that was sent is unread.
+  bool Serve(int fd);
+
+  // The same call for httplib 0.11 and newer.
+  template <class Self, class Setup>
+  static auto Process(Self& self, httplib::Stream& stream, bool& closed, const Setup& on_head, int)
+      -> decltype(self.process_request(stream, false, closed, on_head)) {
+    return self.process_request(stream, self.stopping_, closed, on_head);
+  }
+  template <class Self, class Setup>
+  static auto Process(Self& self, httplib::Stream& stream, bool& closed, const Setup& on_head, long)
+      -> decltype(self.process_request(stream, std::string(), 0, std::string(), 0, false, closed,
+                                       on_head)) {
+    return self.process_request(stream, std::string(), 0, std::string(), 0, self.stopping_, closed,
+                                on_head);
+  }
+
+  const ServerLimits limits_;
+  int listening_fd_ = -1;
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::set<int> connections_;
+  Refusals refusals_;
+};
+
+}  // namespace guard
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/remote/remote_requests.hpp -------------------------------------------------------
+
+/// Requests to a coordinator elsewhere, on connections that are kept; an answer that is neither yes nor no.
+/// Needs: POSIX, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
+
+namespace dtm {
+inline namespace v1 {
+
+struct RemoteOptions {
+  /// For one request to the coordinator, 1 ms to 1 day; with wait_result it answers after up to 6 s.
+  Duration timeout = std::chrono::seconds(10);
+  /// What its dtm::Server asks for; empty = none.
+  std::string token;
+  /// Where the coordinator reaches a dtm::Server of this program, to call registered functions:
+  /// "http://this-host:36789/api/dtmsvr/branch". Empty = functions cannot be branches.
+  std::string branch_url;
+  /// How branches reach the coordinator (told to those of a tcc or xa); empty = as this program does.
+  std::string url_in_branches;
+  /// For https, to the coordinator and to branches: dtm::Tls() of <dtm/http/tls.hpp>.
+  std::shared_ptr<TlsClient> tls;
+};
+
+/// What the fields of an answer say; words elsewhere in its body say nothing.
+struct Said {
+  std::string result;                  ///< dtm_result: SUCCESS, FAILURE, ONGOING, or empty
+  std::optional<std::string> message;  ///< nothing: it is no answer of dtm's, or has none
+  bool rejected = false;               ///< nothing was changed; the Go server does not say it
+};
+
+Said SaidIn(const Exchanged& reply);
+
+class RemoteRequests {
+ public:
+  /// @throws Error  it is no URL; LogicError: an option is out of its range.
+  RemoteRequests(const std::string& url, RemoteOptions options);
+
+  std::string Where() const;
+
+  Exchanged Post(const char* path, const std::string& gid, std::string body);
+
+  /// @throws InDoubtError  there was no complete answer.
+  Exchanged Send(const char* method, const std::string& path, const std::string& gid,
+                 std::string body);
+
+  std::string NoAnswer(const std::string& gid) const;
+
+  static std::string MessageOf(const Exchanged& reply);
+
+  static RejectedError Refused(const std::string& gid, const std::string& message);
+
+  /// Yes, or a definite no (Rule B, but read from fields: a gid may contain any word). Any page there is says 200; dtm
+  /// says SUCCESS as well.
+  /// @throws InDoubtError, BusyError, RejectedError  it was neither, see Refuse; or somebody else who answered.
+  bool SaysYes(const std::string& gid, const Exchanged& reply) const;
+
+  InDoubtError NotOfDtm(const std::string& gid, const Exchanged& reply) const;
+
+  /// An answer that is neither "stored" nor "failed".
+  [[noreturn]] void Refuse(const std::string& what, const Exchanged& reply) const;
+
+  /// What was sent may be stored, whoever refuses to tell of it.
+  template <typename Ask>
+  static auto InDoubtIfRefused(const std::string& gid, const Ask& ask) {
+    try {
+      return ask();
+    } catch (const RejectedError& error) {
+      const std::string text = "gid '" + gid + "' may be stored, submit it again: " + error.what();
+      throw AskingToWait(InDoubtError(text), error.retry_after);
+    }
+  }
+
+ private:
+  static constexpr std::size_t kMaxIdle = 32;
+  static constexpr std::size_t kMaxQueryBytes = std::size_t{16}
+                                                << 20;  // a workflow with all its answers in base64
+
+  std::unique_ptr<HttpConnection> TakeIdle();
+
+  void Keep(std::unique_ptr<HttpConnection> exchange);
+
+  Url url_;
+  const RemoteOptions options_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<HttpConnection>> idle_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/remote_coordinator.hpp -----------------------------------------------------------
+
+/// A coordinator elsewhere, as builders see it: this library in another process, or the Go server.
+/// Needs: POSIX, nlohmann/json. Threads: thread-safe. Protocol: §2, §11.1, Rule B.
+
+namespace dtm {
+inline namespace v1 {
+
+/// In a forked child every method that sends something throws LogicError, and the destructor touches nothing: the
+/// connections are the parent's.
+class RemoteCoordinator : public Endpoint {
+ public:
+  /// `url` is that of the API: "http://localhost:36789/api/dtmsvr". Nothing is sent yet.
+  /// User and password in it are sent (a token counts before them); branches are not told them.
+  /// @throws Error  it is no URL; LogicError: an option is out of its range.
+  explicit RemoteCoordinator(const std::string& url, RemoteOptions options = {});
+  /// Takes the timeout of one request at most: what waits in SubmitAsync is not sent any more, and told so
+  /// (RejectedError).
+  ~RemoteCoordinator() override;
+  RemoteCoordinator(const RemoteCoordinator&) = delete;
+  RemoteCoordinator& operator=(const RemoteCoordinator&) = delete;
+
+  /// Made here, in dtm's form, without asking.
+  std::string NewGid() override;
+
+  TransResult Submit(Definition definition) override;
+
+  /// Asks again and again: a coordinator elsewhere does not call back.
+  TransResult SubmitAndWait(Definition definition, Duration timeout) override;
+
+  /// On one of a few threads; the callback comes on it, also while this is destroyed.
+  /// @throws BusyError  20,000 or 32 MiB of them wait already.
+  void SubmitAsync(Definition definition, AnswerCallback callback) override;
+
+  TransResult Prepare(Definition definition) override;
+
+  void Abort(const std::string& gid, TransType type, const std::string& reason) override;
+
+  void RegisterBranch(const std::string& gid, TransType type, Step step) override;
+
+  WorkflowState PrepareWorkflow(Definition definition) override;
+
+  WorkflowState ResumeWorkflow(Definition definition) override;
+
+  void FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
+                      const std::string& result) override;
+
+  /// On a connection of its own, with the request timeout of the call (3 s).
+  Result CallBranch(const InitiatorCall& call) override;
+
+  std::string UrlOfLocal(const std::string& name, std::uint64_t) const override;
+
+  /// Waits up to `timeout` for the end; returns the status there is then.
+  /// @throws RejectedError  there is no such transaction.
+  /// @throws InDoubtError   the coordinator gave no answer.
+  TransResult Wait(const std::string& gid, Duration timeout);
+
+ private:
+  /// `besides`: what else is wrong with it.
+  static void Check(const Definition& definition, const std::string& besides = {});
+
+  /// A request that is either done or refused.
+  void Order(const char* path, const std::string& gid, std::string body);
+
+  static constexpr std::size_t kAsyncThreads = 32;
+  static constexpr std::size_t kMaxWaiting = 20000;
+  static constexpr std::size_t kMaxWaitingBytes = std::size_t{32} << 20;
+
+  struct Stored {
+    TransResult result;
+    nlohmann::json transaction, branches;
+  };
+
+  static SteadyTime Now();
+
+  /// A coordinator that is busy is asked again when it says, but within the time.
+  TransResult WaitUntil(const std::string& gid, SteadyTime end);
+
+  /// A "no" of the Go server may mean that it was rolled back, that it has succeeded before, that it is not finished
+  /// yet, or that another transaction has its gid; what is stored tells.
+  TransResult Settle(const Definition& definition, const std::string& message);
+
+  bool MayBeSame(const Definition& definition, const Stored& stored) const;
+
+  std::optional<Stored> Query(const std::string& gid);
+
+  struct Own {
+    Own(const std::string& url, const RemoteOptions& options);
+    RemoteRequests requests;
+    std::mutex mutex;
+    GidGenerator gids;
+    std::atomic<bool> stopping{false};
+    ThreadPool pool;
+  };
+
+  RemoteRequests& Requests() const;
+
+  const RemoteOptions options_;
+  OfThisProcess<Own> own_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/server.hpp -----------------------------------------------------------------------
+
+/// Serves a coordinator over dtm's HTTP API, to programs in any language.
+/// Needs: cpp-httplib. Threads: thread-safe; the coordinator must outlive the server.
+/// Protocol: §2; document: docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+
+struct ServerOptions {
+  /// What every request has to carry (docs/http_api.md, "Security"). Without one only the loopback
+  /// is served.
+  std::string token;
+  /// Each takes a thread; more are answered 503. `ulimit -n` has to be above. 1 to 1,000,000.
+  int max_connections = 1024;
+};
+
+/// Between httplib's requests and the Api. For servers of our own and of others.
+class ApiRoutes {
+ public:
+  /// What Mount listens to: the paths of the API, also in the absolute form ("GET http://host/api/ping").
+  static constexpr const char kPattern[] = R"((?:[Hh][Tt][Tt][Pp][Ss]?://[^/]*)?/api/[\s\S]*)";
+
+  ApiRoutes(Coordinator& tm, std::string token);
+
+  /// Answers requests whose body need not be read. False: read it, then Answer.
+  bool AnswerWithoutBody(const httplib::Request& request, httplib::Response& response);
+
+  void AnswerWithBody(const httplib::Request& request, httplib::Response& response,
+                      const httplib::ContentReader& read);
+
+ private:
+  static ApiRequest InputOf(const httplib::Request& request);
+
+  static void Send(const ApiReply& reply, httplib::Response& response);
+
+  Api api_;
+};
+
+/// In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
+/// connections.
+class Server {
+ public:
+  /// @throws LogicError  an option is out of its range.
+  explicit Server(Coordinator& tm, ServerOptions options = {});
+  Server(Coordinator&& tm, ServerOptions options = {}) = delete;
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  /// Serves on threads of its own. Port 0: any that is free. Returns the port.
+  /// @throws Error  it cannot listen there, or the address is public and there is no token.
+  int Start(const std::string& host, int port);
+
+  /// The same, and returns when Stop was called.
+  void Listen(const std::string& host, int port);
+
+  /// Lets the requests at hand end (at most 6 s, if one waits for a result; none, if the coordinator was stopped
+  /// before); no new ones come.
+  /// Once, then the server can be started again.
+  void Stop();
+
+  /// Adds the API to a server of the program's own, which has to be stopped before this one is
+  /// destroyed. Its limits, addresses and threads are the program's choice.
+  void Mount(httplib::Server& server);
+
+ private:
+  struct Own;
+
+  static void End(Own& own);
+
+  int Prepare(const std::string& host, int port);
+
+  /// `checked`: the head was looked at before.
+  void AddBodyRoutes(httplib::Server& server, const std::string& pattern, bool checked);
+
+  struct Own {
+    std::unique_ptr<guard::GuardedServer> server;
+    std::thread thread;
+  };
+
+  const ServerOptions options_;
+  ApiRoutes routes_;
+  OfThisProcess<Own> own_{"server"};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+namespace dtm {
+inline namespace v1 {
+namespace compiled {
+/// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
+/// nlohmann/json or with other flags.
+void http_cpp_of_version_0_1_0_b047fd6dce38(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_b047fd6dce38;
+}  // namespace compiled
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,10888 @@
+/// Generated from include/dtm/http.hpp by tools/amalgamate.py; do not edit. Compile it once, with the options of the program.
+/// MIT License, copyright (c) dtm for C++ authors.
+#include "dtm/http.hpp"
+
+// ---- dtm/core/rows.hpp -------------------------------------------------------------------------
+
+/// The rows of a transaction: which step and operation each stands for, and what is called for it.
+/// Needs: std. Threads: pure functions. Protocol: §1 (branch ids, operations), §4 (rows).
+
+#include <cstddef>
+#include <cstdio>
+#include <string>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Rows of a saga, tcc or xa.
+inline std::size_t CompensateOf(std::size_t step) { return 2 * step; }
+inline std::size_t ActionOf(std::size_t step) { return 2 * step + 1; }
+
+/// Rows of a message or workflow.
+inline constexpr std::size_t kQueryRow = 0;
+inline std::size_t DeliveryOf(std::size_t step) { return step + 1; }
+
+inline std::size_t RowCount(const Definition& definition) {
+  const std::size_t steps = definition.steps.size();
+  return HasQueryRow(definition.type) ? 1 + steps : 2 * steps;
+}
+/// The step of a row that is not the query row.
+inline std::size_t StepOf(TransType type, std::size_t row) {
+  return HasQueryRow(type) ? row - 1 : row / 2;
+}
+
+inline Op OpOf(TransType type, std::size_t row) {
+  const bool undo = row % 2 == 0;
+  switch (type) {
+    case TransType::kSaga: return undo ? Op::kCompensate : Op::kAction;
+    case TransType::kTcc: return undo ? Op::kCancel : Op::kConfirm;
+    case TransType::kXa: return undo ? Op::kRollback : Op::kCommit;
+    case TransType::kMsg: return row == kQueryRow ? Op::kMsg : Op::kAction;
+    case TransType::kWorkflow: return row == kQueryRow ? Op::kResume : Op::kAction;
+  }
+  return Op::kAction;
+}
+inline Op OpOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return OpOf(definition.type, row);
+  const Op op = definition.steps[StepOf(definition.type, row)].op;
+  return op == Op{} ? OpOf(definition.type, row) : op;
+}
+
+/// "01", "02", ... "99", "100": two digits, 1-based.
+inline std::string NumberOf(std::size_t step) {
+  char text[24];
+  std::snprintf(text, sizeof text, "%02zu", step + 1);
+  return text;
+}
+inline std::string BranchIdOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return "00";
+  const std::size_t step = StepOf(definition.type, row);
+  const std::string& own = definition.steps[step].branch_id;
+  return own.empty() ? NumberOf(step) : own;
+}
+
+inline const std::string& UrlOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type)) {
+    return row == kQueryRow ? definition.query_prepared : definition.steps[row - 1].action;
+  }
+  const Step& step = definition.steps[row / 2];
+  return row % 2 == 1 ? step.action : step.compensate;
+}
+
+inline const std::string& PayloadOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return definition.data;
+  return definition.steps[StepOf(definition.type, row)].payload;
+}
+
+/// After steps were registered: adds a row for each, with the recorded status.
+inline void AddMissingRows(Transaction& transaction) {
+  const Definition& definition = *transaction.definition;
+  while (transaction.branches.size() < RowCount(definition)) {
+    Branch branch;
+    if (definition.type == TransType::kWorkflow && !transaction.branches.empty()) {
+      const Step& step = definition.steps[transaction.branches.size() - 1];
+      branch.status = step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed;
+    }
+    transaction.branches.push_back(branch);
+  }
+}
+
+inline BranchInfo InfoOf(const Definition& definition, std::size_t row) {
+  return {definition.gid, definition.type, BranchIdOf(definition, row), OpOf(definition, row),
+          definition.workflow};
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/functions/function_queue.hpp ----------------------------------------------
+
+/// Decides which call of a function begins next: each function has a queue, they take turns, and none takes all threads.
+/// Needs: std. Threads: none inside; the caller holds its own lock.
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Functions that block delay no others. A function of which no call runs may always begin one, even beyond the maximum;
+/// beyond that first call it takes at most half of the threads that the others leave. So at most the maximum, and one more
+/// of each function, run at a time.
+class FunctionQueue {
+ public:
+  /// A function and its calls. It is never removed.
+  class Entry {
+   public:
+    const BranchFunction& Function() const { return function_; }
+    std::size_t Running() const { return running_; }
+
+   private:
+    friend class FunctionQueue;
+    BranchFunction function_;
+    std::deque<BranchCall> waiting_;
+    std::size_t running_ = 0;
+    Entry* next_ = nullptr;  // in the ring; null: it is not in the ring
+  };
+
+  FunctionQueue(std::size_t max_threads, std::size_t max_per_function)
+      : max_threads_(max_threads), max_per_function_(max_per_function) {}
+
+  /// False: the name is taken.
+  bool Add(const std::string& name, BranchFunction function) {
+    auto entry = std::make_unique<Entry>();
+    entry->function_ = std::move(function);
+    return entries_.emplace(name, std::move(entry)).second;
+  }
+
+  /// Null: there is none of this name.
+  Entry* Find(std::string_view name) {
+    const auto found = entries_.find(name);
+    return found == entries_.end() ? nullptr : found->second.get();
+  }
+
+  /// @throws std::bad_alloc  nothing was changed, also not `call`.
+  void Push(Entry& entry, BranchCall&& call) {
+    entry.waiting_.push_back(std::move(call));
+    ++waiting_;
+    if (entry.next_ != nullptr) return;
+    entry.next_ = last_ == nullptr ? &entry : last_->next_;
+    if (last_ != nullptr) last_->next_ = &entry;
+    last_ = &entry;
+    ++in_ring_;
+  }
+
+  /// The function whose turn it is; null: nothing may begin.
+  Entry* Next() {
+    for (std::size_t left = in_ring_; left > 0; --left) {
+      if (MayBegin(*last_->next_)) return last_->next_;
+      held_back_ = true;
+      last_ = last_->next_;
+    }
+    return nullptr;
+  }
+
+  /// Takes a call of the function that Next has just returned; Ended must follow.
+  BranchCall Take() {
+    Entry& entry = *last_->next_;
+    BranchCall call = std::move(entry.waiting_.front());
+    entry.waiting_.pop_front();
+    if (entry.waiting_.empty()) {
+      LeaveRing(entry);
+    } else {
+      last_ = &entry;
+    }
+    --waiting_;
+    ++running_;
+    ++entry.running_;
+    return call;
+  }
+
+  /// True: other calls, which had to wait for this one, may begin now.
+  bool Ended(Entry& entry) {
+    --running_;
+    --entry.running_;
+    return std::exchange(held_back_, false);
+  }
+
+  /// @throws std::bad_alloc  nothing was changed.
+  std::vector<BranchCall> TakeAllWaiting() {
+    std::vector<BranchCall> calls;
+    calls.reserve(waiting_);
+    while (last_ != nullptr) {
+      Entry& entry = *last_->next_;
+      for (BranchCall& call : entry.waiting_) calls.push_back(std::move(call));
+      entry.waiting_.clear();
+      LeaveRing(entry);
+    }
+    waiting_ = 0;
+    return calls;
+  }
+
+  std::size_t Waiting() const { return waiting_; }  ///< calls
+  std::size_t Running() const { return running_; }  ///< calls
+
+ private:
+  /// The first one.
+  void LeaveRing(Entry& entry) {
+    last_->next_ = entry.next_;
+    if (last_ == &entry) last_ = nullptr;
+    entry.next_ = nullptr;
+    --in_ring_;
+  }
+
+  bool MayBegin(const Entry& entry) const {
+    if (entry.running_ == 0) return true;
+    if (entry.running_ >= max_per_function_) return false;
+    const std::size_t others = running_ - entry.running_;
+    return others < max_threads_ && entry.running_ < (max_threads_ - others) / 2;
+  }
+
+  const std::size_t max_threads_;
+  const std::size_t max_per_function_;
+  std::map<std::string, std::unique_ptr<Entry>, std::less<>> entries_;
+  // The ring of functions with calls that wait, in turn; the last one leads to the first. Nothing is allocated for it.
+  Entry* last_ = nullptr;
+  std::size_t in_ring_ = 0;
+  std::size_t waiting_ = 0;
+  std::size_t running_ = 0;
+  bool held_back_ = false;  // one had to wait for others since the last end
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/functions/functions.hpp ---------------------------------------------------
+
+/// The registry of branch functions, and the threads that run them.
+/// Needs: std. Threads: thread-safe. Without StartThreads the functions run where RunQueued is
+/// called.
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <thread>
+
+namespace dtm {
+inline namespace v1 {
+
+/// The functions by name, and the pool that runs them. It is not a ThreadPool: it grows only when all running functions
+/// have blocked for a while, takes the calls of functions in turn (FunctionQueue), works without threads too, and on Stop
+/// drops what has not begun.
+class Functions : public BranchCaller {
+ public:
+  Functions(std::size_t max_threads, std::size_t max_per_function)
+      : max_threads_(max_threads), queue_(max_threads, max_per_function) {}
+  ~Functions() override { Functions::Stop(); }
+
+  /// @throws LogicError  the name is taken.
+  void Register(const std::string& name, BranchFunction function) {
+    if (name.empty()) throw LogicError("a branch function needs a name; the store keeps it");
+    if (RunsInTransaction(kLocalPrefix + name)) {
+      throw LogicError("'" + name + "' begins like the name of a function inside a transaction, '" +
+                       kInTransactionPrefix + "'; give it another one");
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!queue_.Add(name, std::move(function))) {
+      throw LogicError(NameTaken(name));
+    }
+  }
+
+  /// Calls of names that are not registered here go there. Set it before the first call.
+  void ElseCall(BranchCaller& others) { else_ = &others; }
+
+  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+    std::vector<BranchCall> unknown;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      if (refusing_) {
+        lock.unlock();
+        return Refuse(calls, results);
+      }
+      results_ = &results;
+      for (BranchCall& call : calls) {
+        FunctionQueue::Entry* entry =
+            queue_.Find(std::string_view(call.Url()).substr(kLocalPrefixSize));
+        try {
+          if (entry == nullptr) {
+            unknown.push_back(std::move(call));
+          } else {
+            queue_.Push(*entry, std::move(call));
+          }
+        } catch (const std::bad_alloc&) {  // it stays here
+        }
+      }
+      WakeThreads();
+    }
+    for (BranchCall& call : calls) {
+      if (call.definition) results.Done(std::move(call), Result::NotSent({}));
+    }
+    if (else_ != nullptr && !unknown.empty()) return else_->Call(std::move(unknown), results);
+    for (const BranchCall& call : unknown) results.Done(call, NotRegistered(call));
+  }
+
+  /// The function of this name; empty if there is none.
+  BranchFunction Find(const std::string& name) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const FunctionQueue::Entry* entry = queue_.Find(name);
+    return entry == nullptr ? BranchFunction() : entry->Function();
+  }
+
+  /// From now on functions run on threads of their own.
+  void StartThreads() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    threaded_ = true;
+    const std::size_t first =
+        (std::max)(std::size_t{2}, std::size_t{std::thread::hardware_concurrency()});
+    while (threads_.Count() < (std::min)(first, max_threads_)) AddThread();
+    min_threads_ = threads_.Count();
+  }
+
+  /// Adds threads if no waiting call has begun for `kPatience`, because all running ones block. Returns when to look
+  /// again.
+  Time Grow(Time now) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const FunctionQueue::Entry* next = threaded_ ? Next() : nullptr;
+    if (next != nullptr && idle_ > 0) return now + kPatience;  // an idle thread will take it
+    const bool starves = next != nullptr && next->Running() == 0;
+    const std::size_t most = starves ? (std::max)(max_threads_, running_.size() + 1) : max_threads_;
+    if (next == nullptr || threads_.Count() >= most) {
+      stalled_since_ = kNever;
+      return kNever;
+    }
+    if (stalled_since_ == kNever || taken_ != taken_before_) {
+      stalled_since_ = now;
+      taken_before_ = taken_;
+    } else if (now - stalled_since_ >= kPatience) {
+      const std::size_t more =
+          (std::min)({threads_.Count(), queue_.Waiting(), most - threads_.Count()});
+      stalled_since_ = now;
+      try {
+        for (std::size_t i = 0; i < more; ++i) AddThread();
+      } catch (const std::exception&) {  // no new thread now; the others go on
+      }
+    }
+    return now + kPatience;
+  }
+
+  /// Without threads: runs the queued calls in this thread. False: there were none.
+  bool RunQueued() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (threaded_ || queue_.Waiting() == 0) return false;
+    // A function may submit and so queue more calls; those run next time.
+    for (std::size_t n = queue_.Waiting(); n > 0; --n) {
+      FunctionQueue::Entry* entry = Next();
+      if (entry == nullptr) break;
+      RunOne(*entry, lock);
+    }
+    return true;
+  }
+
+  /// True on a thread that is running one of these functions.
+  bool OnFunctionThread() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return std::find(running_.begin(), running_.end(), std::this_thread::get_id()) !=
+           running_.end();
+  }
+
+  /// The number of running calls; queued ones are not counted.
+  std::size_t Running() { return Load().in_flight; }
+  CallLoad Load() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {running_.size(), queue_.Waiting(), {}};
+  }
+
+  /// Drops the calls that have not begun, waits for the running ones, joins the threads.
+  void Stop() override {
+    ThreadList threads;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      refusing_ = true;
+      stopping_ = true;
+      threads = threads_.TakeAll();
+      ready_changed_.notify_all();
+    }
+    threads.JoinAll();
+  }
+
+  /// From now on no call begins; new ones get the result NotSent.
+  void BeginNothingNew() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    refusing_ = true;
+  }
+
+  /// Gives waiting calls the result NotSent, after BeginNothingNew.
+  void RefuseWaiting() {
+    std::vector<BranchCall> calls;
+    BranchResults* results = nullptr;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!refusing_) return;
+      results = results_;
+      calls = queue_.TakeAllWaiting();
+    }
+    if (!calls.empty()) Refuse(calls, *results);
+  }
+
+ private:
+  static void Refuse(const std::vector<BranchCall>& calls, BranchResults& results) {
+    for (const BranchCall& call : calls) {
+      results.Done(call,
+                   Result::NotSent(IfThereIsMemory([] { return "the coordinator was stopping"; })));
+    }
+  }
+
+  static constexpr Duration kPatience = std::chrono::milliseconds(2);
+  static constexpr std::chrono::seconds kIdleBeforeLeaving{10};
+
+  /// All below with mutex_ held.
+  FunctionQueue::Entry* Next() { return refusing_ ? nullptr : queue_.Next(); }
+
+  void WakeThreads() {
+    if (idle_ == 0 || Next() == nullptr) return;
+    if (queue_.Waiting() > 1) {
+      ready_changed_.notify_all();
+    } else {
+      ready_changed_.notify_one();
+    }
+  }
+
+  void AddThread() {
+    threads_.Add([this] { ThreadMain(); });
+  }
+
+  void ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!stopping_) {
+      if (FunctionQueue::Entry* entry = Next()) {
+        RunOne(*entry, lock);
+        continue;
+      }
+      ++idle_;
+      const auto woken = ready_changed_.wait_for(lock, kIdleBeforeLeaving);
+      --idle_;
+      if (woken == std::cv_status::timeout && Next() == nullptr &&
+          threads_.Count() > min_threads_ && !stopping_) {
+        return threads_.Leave();
+      }
+    }
+  }
+
+  /// Takes a call of the function that Next has just returned, and runs it without the lock.
+  void RunOne(FunctionQueue::Entry& entry, std::unique_lock<std::mutex>& lock) {
+    try {
+      if (running_.size() == running_.capacity()) running_.reserve(2 * running_.size() + 4);
+    } catch (const std::bad_alloc&) {
+      lock.unlock();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      return lock.lock();
+    }
+    BranchCall call = queue_.Take();
+    ++taken_;
+    running_.push_back(std::this_thread::get_id());
+    BranchResults& results = *results_;
+    lock.unlock();
+    Result result = CatchAsResult([&] { return entry.Function()(call.Payload(), Caller(call)); });
+    results.Done(std::move(call), std::move(result));
+    lock.lock();
+    running_.erase(std::find(running_.begin(), running_.end(), std::this_thread::get_id()));
+    if (queue_.Ended(entry)) WakeThreads();
+  }
+
+  const std::size_t max_threads_;
+  std::mutex mutex_;
+  std::condition_variable ready_changed_;
+  FunctionQueue queue_;
+  std::size_t idle_ = 0;
+  std::size_t min_threads_ = 0;
+  std::size_t taken_ = 0;
+  std::size_t taken_before_ = 0;
+  Time stalled_since_ = kNever;
+  bool threaded_ = false;
+  bool refusing_ = false;
+  bool stopping_ = false;
+  BranchResults* results_ = nullptr;
+  BranchCaller* else_ = nullptr;
+  std::vector<std::thread::id> running_;
+  ThreadList threads_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/functions/transaction_functions.hpp ---------------------------------------
+
+/// The registry of functions that run inside the coordinator's own commit, on the thread of the loop.
+/// Needs: std. Threads: thread-safe.
+
+#include <functional>
+
+namespace dtm {
+inline namespace v1 {
+
+/// InCommitWork calls them. Their names are separate from those of Functions.
+class TransactionFunctions {
+ public:
+  /// @throws LogicError  the name is empty or taken.
+  void Register(const std::string& name, TransactionFunction function) {
+    if (name == kInTransactionPrefix) throw LogicError("a branch function needs a name");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!functions_.emplace(name, std::move(function)).second) throw LogicError(NameTaken(name));
+  }
+
+  /// Runs the function in this thread, with the connection of the open batch.
+  /// @throws LogicError  the function takes a connection that the store does not have; and what it throws itself.
+  Result Run(const BranchCall& call, const WorkContext& connection) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const auto found = functions_.find(call.Url().c_str() + kLocalPrefixSize);
+    if (found == functions_.end()) return NotRegistered(call);
+    const TransactionFunction& function = found->second;  // none is ever removed
+    lock.unlock();
+    return function(connection, call.Payload(), Caller(call));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, TransactionFunction, std::less<>> functions_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/prefetch.hpp ---------------------------------------------------------------------
+
+/// Asks the processor for memory that is needed soon.
+/// Needs: GCC or Clang (a builtin). Threads: thread-safe.
+///
+/// With thousands of transactions in flight most of what the loop looks at is in no near cache. Asking for it some
+/// transactions ahead gives 5 to 9 % more of them a second, most on a machine whose neighbours use the caches too.
+
+namespace dtm {
+inline namespace v1 {
+
+inline constexpr std::size_t kCacheLine = 64;
+
+/// Nothing is read: any address will do, also null.
+template <std::size_t kLines>
+void Prefetch(const void* address) {
+  if (address == nullptr) return;
+  const char* at = static_cast<const char*>(address);
+  for (std::size_t i = 0; i < kLines; ++i) __builtin_prefetch(at + i * kCacheLine);
+}
+
+/// The lines of an object of this size.
+constexpr std::size_t LinesOf(std::size_t bytes) { return (bytes + kCacheLine - 1) / kCacheLine; }
+
+/// How far ahead memory is asked for: first an object itself, then what it points to.
+inline constexpr std::size_t kObjectsAhead = 8;
+inline constexpr std::size_t kPartsAhead = 4;
+
+/// Visits all in their order. Of those that come later, `object` and then `parts` are called in time to ask for what will
+/// be looked at.
+template <typename List, typename Object, typename Parts, typename Visit>
+void VisitAhead(List& list, const Object& object, const Parts& parts, Visit visit) {
+  const std::size_t count = list.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + kObjectsAhead < count) object(list[i + kObjectsAhead]);
+    if (i + kPartsAhead < count) parts(list[i + kPartsAhead]);
+    visit(list[i]);
+  }
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/option_range.hpp -----------------------------------------------------------------
+
+/// The ranges of all options, in one table: of the embedded coordinator, remote coordinators, servers and callers.
+/// Needs: std. Threads: constants and pure functions.
+
+#include <cstdint>
+#include <limits>
+
+namespace dtm {
+inline namespace v1 {
+
+template <typename Value>
+struct OptionRange {
+  const char* name;
+  Value least;
+  Value most;
+};
+
+namespace option_range {
+
+inline constexpr Duration kShortest = std::chrono::milliseconds(1);
+inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
+
+// Options. Those of one transaction are in validate.hpp: they have the same maximum, and 0 for "the default".
+inline constexpr OptionRange<Duration> kRetryInterval{"retry_interval", kShortest,
+                                                      kMaxOptionSeconds};
+inline constexpr OptionRange<Duration> kRequestTimeout{"request_timeout", kShortest,
+                                                       kMaxOptionSeconds};
+inline constexpr OptionRange<std::chrono::seconds> kTimeoutToFail{
+    "timeout_to_fail", std::chrono::seconds(1), kMaxOptionSeconds};
+inline constexpr OptionRange<Duration> kKeepFinished{"keep_finished", Duration(0),
+                                                     (Duration::max)()};
+inline constexpr OptionRange<Duration> kKeepGids{"keep_gids", Duration(0), (Duration::max)()};
+inline constexpr OptionRange<std::size_t> kMaxInMemory{"max_in_memory", 1, kAnyNumber};
+inline constexpr OptionRange<std::size_t> kMaxMemoryBytes{"max_memory_bytes", 1, kAnyNumber};
+inline constexpr OptionRange<std::size_t> kMaxWaitingSubmissions{"max_waiting_submissions", 1,
+                                                                 kAnyNumber};
+inline constexpr OptionRange<std::size_t> kMaxFunctionThreads{"max_function_threads", 1, 10000};
+inline constexpr OptionRange<std::size_t> kMaxThreadsPerFunction{"max_threads_per_function", 1,
+                                                                 kAnyNumber};
+
+// RemoteOptions
+inline constexpr OptionRange<Duration> kTimeout{"timeout", kShortest, kMaxOptionSeconds};
+
+// HttpBranchOptions
+inline constexpr OptionRange<std::int64_t> kTotal{"limits.total", 1, 1000000};
+inline constexpr OptionRange<std::int64_t> kPerHost{"limits.per_host", 1, 1000000};
+inline constexpr OptionRange<std::int64_t> kSilentHost{"limits.silent_host", 1, 1000000};
+inline constexpr OptionRange<std::int64_t> kSilentAfter{"limits.silent_after", 1, 1000000};
+inline constexpr OptionRange<std::size_t> kMaxWaiting{"max_waiting", 1, kAnyNumber};
+inline constexpr OptionRange<Duration> kKeepIdle{"keep_idle", Duration(0), kMaxOptionSeconds};
+
+// ServerOptions
+inline constexpr OptionRange<std::int64_t> kMaxConnections{"max_connections", 1, 1000000};
+
+inline std::string InWords(Duration value) {
+  const auto count = value.count();
+  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
+  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
+  return std::to_string(count) + " us";
+}
+inline std::string InWords(std::chrono::seconds value) {
+  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
+}
+inline std::string InWords(std::int64_t value) { return std::to_string(value); }
+inline std::string InWords(std::size_t value) { return std::to_string(value); }
+
+/// @throws LogicError
+template <typename Value>
+void Check(const OptionRange<Value>& range, const decltype(range.least)& value) {
+  if (value >= range.least && value <= range.most) return;
+  throw LogicError(std::string("the option ") + range.name + " is " + InWords(value) +
+                   "; it must be " + InWords(range.least) + " to " + InWords(range.most));
+}
+
+/// Empty, or a URL that can be called.
+/// @throws LogicError
+inline void CheckUrl(const char* name, const std::string& url) {
+  if (url.empty()) return;
+  try {
+    (void)ParseUrl(url, name);
+  } catch (const Error& error) {
+    throw LogicError(std::string("the option ") + error.what());
+  }
+}
+
+}  // namespace option_range
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/machine.hpp --------------------------------------------------------------------
+
+/// The interface of the machines: what can happen to a transaction, and what follows from it.
+/// Needs: std. Threads: values only; Step is pure (no I/O, no clock, no randomness).
+/// Protocol: §3 (alert), §4; implemented by saga.hpp, msg.hpp, tcc.hpp (tcc and xa) and
+/// workflow.hpp.
+
+#include <optional>
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+enum class EventKind {
+  kSubmitted,    ///< new, not yet stored; or the submit of a prepared one
+  kPrepared,     ///< new, not yet stored, to run when it is submitted
+  kLoaded,       ///< read from the store: calls that were in flight belong to a previous run
+  kResult,       ///< a call brought a result
+  kTimer,        ///< the time that the machine asked for has come
+  kBranchAdded,  ///< its definition has one more step
+  kCancel,       ///< it is to be rolled back; the result's text may say why
+  kFinish,       ///< workflow: it ended with `result` (success or failure, why) and returned `data`
+  kForceStop,    ///< it is to end as failed, and nothing more is to be called
+  kRegistered,   ///< the missing function of `row` is registered now
+  kRetryNow      ///< the waits are to be forgotten
+};
+
+struct Event {
+  EventKind kind = EventKind::kTimer;
+  std::size_t row = 0;  ///< kResult, kRegistered, kBranchAdded: the row concerned
+  Result result;        ///< kResult: its answer
+  std::string data{};   ///< kFinish
+};
+
+/// What a machine knows besides the transaction.
+struct Context {
+  Time now{};
+  Time started{};                                      ///< of this run of the coordinator
+  Duration retry_interval = std::chrono::seconds(10);  ///< for transactions that set none
+  Duration request_timeout = std::chrono::seconds(3);  ///< for transactions that set none
+  std::chrono::seconds timeout_to_fail{35};  ///< of a prepared msg, tcc or xa that names none
+  /// People are alerted at this number of errors in a row of a branch, and at every later one. 0: never.
+  std::uint32_t alert_after = 0;
+  Duration
+      lateness{};  ///< by how much calls may leave later than they are decided: commits take a while
+  bool may_call = true;  ///< false while the coordinator stops: record results, start nothing
+};
+
+/// What has to be done once the changed transaction is durable.
+struct Effects {
+  bool changed = false;              ///< the transaction has to be stored
+  std::vector<std::size_t> calls;    ///< rows to call
+  std::optional<std::size_t> alert;  ///< the row that keeps failing, see Context::alert_after
+  Time timer = kNever;               ///< send kTimer then
+  std::string refused;               ///< why the command does not fit the status; else empty
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/active_table.hpp ----------------------------------------------------
+
+/// A transaction in memory: its record, and what is held back until the record is durable.
+/// Needs: std. Threads: the thread that drives the loop.
+
+#include <unordered_map>
+
+namespace dtm {
+inline namespace v1 {
+
+/// An event, and what came of it.
+struct AppliedEvent : engine::Event {
+  std::shared_ptr<const Alert>
+      alert;  ///< what people are to be told once it is durable; null: nothing
+  Time at{};
+  bool changed = false;      ///< the record; the others are only true if this is
+  bool taken_up = false;     ///< the first change by this run of the coordinator
+  bool rolled_back = false;  ///< that was decided
+  bool stuck = false;        ///< it got stuck
+  bool ended = false;
+};
+
+struct ActiveTransaction {
+  Transaction transaction;       ///< as advanced; durable unless `dirty`
+  std::size_t slot = 0;          ///< see ActiveTable
+  std::uint64_t generation = 0;  ///< a new one whenever it comes into memory; 0: it has left
+  bool dirty = false;            ///< changed since the last commit
+  bool redefined = false;        ///< its definition too
+  std::size_t new_steps = 0;     ///< or only these last steps of it
+  bool surely_new = false;       ///< not stored yet, and it was made sure that its gid is not taken
+  bool touched = false;          ///< something of it waits for release
+  bool rolled_back = false;      ///< that was decided; to be told once it is durable
+  Time stored_due{};             ///< the due time in the store's record
+  Time timer = kNever;           ///< when the machine wants to look again
+  Time armed = kNever;           ///< its time in Timers
+  std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
+  std::vector<Waiter> waiters;
+  std::vector<Command> commands;     ///< obeyed before it was stored: again, if another one is
+  std::vector<AppliedEvent> events;  ///< applied since the last commit
+  std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
+  std::size_t told_events = 0;       ///< of them, those whose commit has told the journal of them
+  std::size_t told_calls = 0;        ///< the same of `held_calls`
+  std::size_t bytes = 0;             ///< of the definition, for the memory limit
+
+  /// Empty again, but for its slot and the memory of vectors of ordinary size.
+  void Clear() {
+    const auto emptied = [](auto& vector) {
+      if (vector.capacity() > kKeptCapacity) vector.shrink_to_fit();
+      return std::move(vector);
+    };
+    ActiveTransaction empty;
+    empty.slot = slot;
+    transaction.branches.clear();
+    held_calls.clear();
+    waiters.clear();
+    commands.clear();
+    events.clear();
+    empty.transaction.branches = emptied(transaction.branches);
+    empty.held_calls = emptied(held_calls);
+    empty.waiters = emptied(waiters);
+    empty.commands = emptied(commands);
+    empty.events = emptied(events);
+    *this = std::move(empty);
+  }
+
+  static constexpr std::size_t kKeptCapacity = 64;
+
+  bool Fresh() const { return transaction.version == 0; }
+  bool CallsOut() const {
+    return std::any_of(transaction.branches.begin(), transaction.branches.end(),
+                       [](const Branch& branch) { return branch.in_flight; });
+  }
+};
+
+/// Nothing goes on with it until somebody submits it, retries it or repairs its record: it takes no room.
+inline bool WaitsForPeople(const ActiveTransaction& active) {
+  const Transaction& transaction = active.transaction;
+  return transaction.stuck || transaction.unreadable ||
+         (transaction.status == Status::kPrepared && active.timer == kNever && !active.CallsOut());
+}
+
+inline std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t row) {
+  const Definition& definition = *transaction.definition;
+  return std::make_shared<const Alert>(
+      Alert{definition.gid, transaction.status, ShownUrl(UrlOf(definition, row)),
+            transaction.last_error, transaction.branches[row].errors});
+}
+
+inline constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
+
+/// A branch whose function runs inside a commit.
+struct BranchWork {
+  std::size_t slot = 0;  ///< see ActiveTable
+  std::uint64_t generation = 0;
+  std::size_t row = 0;
+};
+
+inline std::uint32_t ErrorsOf(const Transaction& transaction, std::size_t row) {
+  return row < transaction.branches.size() ? transaction.branches[row].errors : 0;
+}
+
+inline bool BeganToFail(Status before, Status now) {
+  return now != before &&
+         (now == Status::kAborting || (now == Status::kFailed && before != Status::kAborting));
+}
+
+/// So that the next push_back cannot fail.
+template <typename T>
+inline void MakeRoom(std::vector<T>& vector) {
+  if (vector.size() == vector.capacity()) vector.reserve(2 * vector.size() + 4);
+}
+
+/// What is looked at soon: first the transaction itself, then what it points to.
+inline void PrefetchActive(const ActiveTransaction& active) {
+  Prefetch<LinesOf(sizeof(ActiveTransaction))>(&active);
+}
+inline void PrefetchParts(const ActiveTransaction& active) {
+  Prefetch<LinesOf(4 * sizeof(Branch))>(active.transaction.branches.data());
+  const Definition* definition = active.transaction.definition.get();
+  if (definition == nullptr) return;  // it has left
+  Prefetch<2>(definition);
+  Prefetch<1>(&definition->options);
+}
+
+/// Visits them in their order, with the next ones on their way from memory.
+template <typename Visit>
+void ForEachActive(const std::vector<ActiveTransaction*>& list, Visit visit) {
+  using Active = const ActiveTransaction*;
+  VisitAhead(
+      list, [](Active active) { PrefetchActive(*active); },
+      [](Active active) { PrefetchParts(*active); },
+      [&visit](ActiveTransaction* active) { visit(*active); });
+}
+
+/// The transactions in memory, by gid. One of them stays where it is until it is removed; its slot is then used again,
+/// with the memory its vectors have, since allocating them anew for each transaction costs as much as driving it.
+class ActiveTable {
+ public:
+  ActiveTransaction* Find(const std::string& gid) {
+    const auto found = index_.find(gid);
+    return found == index_.end() ? nullptr : found->second;
+  }
+  /// The one that got this slot and generation; null if it has left.
+  ActiveTransaction* At(std::size_t slot, std::uint64_t generation) {
+    return slot < slots_.size() && slots_[slot].generation == generation ? &slots_[slot] : nullptr;
+  }
+  /// Calls one of the above with what is in this slot, if it was ever used.
+  template <typename PrefetchOne>
+  void PrefetchAt(std::size_t slot, PrefetchOne prefetch) const {
+    if (slot < slots_.size()) prefetch(slots_[slot]);
+  }
+  ActiveTransaction& Add(Transaction transaction) {
+    const std::size_t bytes = BytesOf(*transaction.definition);
+    return Add(std::move(transaction), bytes);
+  }
+  ActiveTransaction& Add(Transaction transaction, std::size_t bytes) {
+    ActiveTransaction& active = TakeSlot();
+    active.generation = ++last_generation_;
+    active.bytes = bytes;
+    active.stored_due = transaction.due;
+    if (transaction.branches.empty()) transaction.branches.swap(active.transaction.branches);
+    active.transaction = std::move(transaction);
+    Enter(active);
+    bytes_ += active.bytes;
+    return active;
+  }
+  /// Gives it another definition, of the same gid.
+  void Redefine(ActiveTransaction& active, Definition definition) {
+    Exchange(active, std::move(definition));
+    active.redefined = true;
+  }
+  /// Adds a step to its definition, in place if nobody else holds it: the n-th costs as much as the first.
+  void AddStep(ActiveTransaction& active, const Step& step) {
+    std::shared_ptr<const Definition>& definition = active.transaction.definition;
+    if (IsSoleOwner(definition)) {
+      std::const_pointer_cast<Definition>(definition)->steps.push_back(step);
+      active.bytes += BytesOf(step);
+      bytes_ += BytesOf(step);
+    } else {
+      Definition larger = *definition;
+      larger.steps.push_back(step);
+      Exchange(active, std::move(larger));
+    }
+    ++active.new_steps;
+  }
+  /// Returns its definition, for whoever frees it.
+  std::shared_ptr<const Definition> Remove(ActiveTransaction& active) {
+    bytes_ -= active.bytes;
+    spare_nodes_.push_back(index_.extract(active.transaction.definition->gid));
+    std::shared_ptr<const Definition> definition = std::move(active.transaction.definition);
+    active.Clear();
+    free_.push_back(&active);
+    return definition;
+  }
+  std::size_t Count() const { return index_.size(); }
+  std::size_t Bytes() const { return bytes_; }
+  template <typename Visit>
+  void ForEach(Visit visit) {
+    for (auto& entry : index_) visit(*entry.second);
+  }
+
+ private:
+  /// True: no other thread has it, or will, and what they did with it is over. (Where the count alone is read, it may not
+  /// be over; the last of them has counted it down, and that is what counting it up and down is ordered after.)
+  static bool IsSoleOwner(const std::shared_ptr<const Definition>& definition) {
+    if (definition.use_count() != 1) return false;
+    std::shared_ptr<const Definition>(definition).reset();
+    return true;
+  }
+
+  void Exchange(ActiveTransaction& active, Definition definition) {
+    auto shared = std::make_shared<Definition>(std::move(definition));
+    bytes_ -= active.bytes;
+    auto node = index_.extract(active.transaction.definition->gid);  // its key is in there
+    active.transaction.definition = std::move(shared);
+    active.bytes = BytesOf(*active.transaction.definition);
+    bytes_ += active.bytes;
+    node.key() = active.transaction.definition->gid;
+    index_.insert(std::move(node));
+  }
+
+  using Index = std::unordered_map<std::string_view,
+                                   ActiveTransaction*>;  // keys are in the definitions, which stay
+
+  ActiveTransaction& TakeSlot() {
+    if (free_.empty()) {
+      if (free_.capacity() <= slots_.size()) {  // what leaves memory needs none for that
+        spare_nodes_.reserve(2 * slots_.size() + 4);
+        free_.reserve(2 * slots_.size() + 4);
+      }
+      slots_.emplace_back();
+      slots_.back().slot = slots_.size() - 1;
+      return slots_.back();
+    }
+    ActiveTransaction& active = *free_.back();
+    free_.pop_back();
+    return active;
+  }
+  void Enter(ActiveTransaction& active) {
+    if (spare_nodes_.empty()) {
+      index_.emplace(active.transaction.definition->gid, &active);
+      return;
+    }
+    Index::node_type node = std::move(spare_nodes_.back());
+    spare_nodes_.pop_back();
+    node.key() = active.transaction.definition->gid;
+    node.mapped() = &active;
+    index_.insert(std::move(node));
+  }
+
+  std::deque<ActiveTransaction> slots_;
+  std::vector<ActiveTransaction*> free_;
+  Index index_;
+  std::vector<Index::node_type> spare_nodes_;
+  std::size_t bytes_ = 0;
+  std::uint64_t last_generation_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/schedule.hpp -------------------------------------------------------------------
+
+/// Computes times: intervals, waits between tries, deadlines.
+/// Needs: std. Threads: pure functions. Protocol: §3 (schedule numbers), with the first retry after
+/// one interval, a cap and jitter. Source of the waits: capped exponential backoff.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+inline constexpr Duration kMaxRetryWait = std::chrono::hours(1);
+
+/// The base interval between tries.
+inline Duration RetryInterval(const TransOptions& options, const Context& context) {
+  if (options.retry_interval.count() > 0) return options.retry_interval;
+  if (options.timeout_to_fail.count() > 0 && options.timeout_to_fail < context.retry_interval) {
+    return options.timeout_to_fail;
+  }
+  return context.retry_interval;
+}
+
+inline Duration RequestTimeout(const TransOptions& options, const Context& context) {
+  return options.request_timeout.count() > 0 ? Duration(options.request_timeout)
+                                             : context.request_timeout;
+}
+
+/// How long a prepared msg, tcc or xa waits for its submit.
+inline std::chrono::seconds PreparedTimeout(const TransOptions& options, const Context& context) {
+  return options.timeout_to_fail.count() > 0 ? options.timeout_to_fail : context.timeout_to_fail;
+}
+
+/// The interval after so many errors in a row: it doubles up to one hour (but is never less than at first).
+inline Duration DoubledInterval(Duration interval, std::uint32_t errors) {
+  const Duration cap = (std::max)(kMaxRetryWait, interval);
+  for (std::uint32_t i = 1; i < errors && interval < cap; ++i) interval *= 2;
+  return (std::min)(interval, cap);
+}
+
+/// The wait after the n-th consecutive error (n >= 1): interval * 2^(n-1), at most one hour (but
+/// never less than the interval). Up to a fifth is added, different for each branch and try, so that calls
+/// that failed together are not repeated together. The addition is computed from the names, so the same
+/// record always gives the same wait.
+inline Duration RetryWait(const Transaction& transaction, std::size_t row, Duration interval) {
+  const std::uint32_t errors = (std::max)(transaction.branches[row].errors, std::uint32_t{1});
+  const Duration wait = DoubledInterval(interval, errors);
+  const std::size_t seed =
+      std::hash<std::string>{}(transaction.definition->gid) ^ (row * 7919 + errors * 104729);
+  return wait + wait * static_cast<Duration::rep>(seed % 1000) / 5000;
+}
+
+/// Whether the row may be called in this status: while prepared, the question to the initiator; then the actions, or
+/// the compensations.
+inline bool HasItsTurn(const Transaction& transaction, std::size_t index) {
+  const TransType type = transaction.definition->type;
+  if (HasQueryRow(type)) {
+    return (index == kQueryRow) == (transaction.status == Status::kPrepared);
+  }
+  return (index % 2 == 0) == (transaction.status == Status::kAborting);
+}
+
+/// The present interval: that of the branch with the most errors in a row, among those that it waits for.
+inline Duration IntervalNow(const Transaction& transaction, const Context& context) {
+  std::uint32_t errors = 0;
+  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+    const Branch& branch = transaction.branches[i];
+    const bool waits = branch.status == BranchStatus::kPrepared && HasItsTurn(transaction, i);
+    if (waits) errors = (std::max)(errors, branch.errors);
+  }
+  return DoubledInterval(RetryInterval(transaction.definition->options, context), errors);
+}
+
+/// The time until which a call decided now may be running: it is sent when the decision is durable, and the caller may hold
+/// it back for one timeout and then give it another (see BranchCaller::Call).
+inline Time CallDeadline(const TransOptions& options, const Context& context) {
+  return context.now + context.lateness + 2 * RequestTimeout(options, context);
+}
+
+/// For calls that were decided earlier but are sent only now.
+inline void MoveDeadlines(Transaction& transaction, const std::vector<std::size_t>& calls,
+                          const Context& context) {
+  for (const std::size_t call : calls) {
+    Branch& branch = transaction.branches[call];
+    if (branch.deadline == Time{}) continue;  // a function ends with its process
+    branch.deadline =
+        (std::max)(branch.deadline, CallDeadline(transaction.definition->options, context));
+  }
+}
+
+/// Ends all waits, and drives a stuck transaction again. False: nothing waited.
+inline bool ForgetWaits(Transaction& transaction) {
+  bool waited = std::exchange(transaction.stuck, false);
+  for (Branch& branch : transaction.branches) {
+    waited = waited || branch.errors > 0 || branch.next_try != Time{};
+    branch.errors = 0;
+    branch.next_try = Time{};
+    branch.told_when = false;
+  }
+  return waited;
+}
+
+/// After a restart no call of this run is in flight, and the clock may have been set, so each wait is cut to the longest
+/// that is possible. A deadline is reduced only by what the clock was ahead, since it may come from a longer
+/// request_timeout than today's. A workflow that this program resumes is tried again after one interval: it may have been
+/// waiting for the new code.
+inline void ForgetPreviousRun(Transaction& transaction, const Context& context) {
+  const TransOptions& options = transaction.definition->options;
+  const Duration interval = RetryInterval(options, context);
+  const Duration ahead = (std::max)(transaction.updated - context.now, Duration(0));
+  const Definition& definition = *transaction.definition;
+  const bool new_code = definition.type == TransType::kWorkflow &&
+                        IsLocal(definition.query_prepared) &&
+                        transaction.updated <= context.started;
+  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+    Branch& branch = transaction.branches[i];
+    branch.in_flight = false;
+    const Duration longest = new_code ? interval : RetryWait(transaction, i, interval);
+    branch.next_try = (std::min)(
+        branch.next_try,
+        context.now + (branch.told_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));
+    branch.deadline = (std::max)(branch.deadline - ahead, Time{});
+    branch.previous_deadline = branch.deadline;
+  }
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/explain.hpp --------------------------------------------------------------------
+
+/// Explains the state of a transaction to people.
+/// Needs: std. Threads: pure function.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+/// The result of a branch as one sentence.
+inline std::string DescribeAnswer(const Definition& definition, std::size_t index,
+                                  const Result& result) {
+  const char* said = "failed";
+  switch (result.kind) {
+    case Result::Kind::kSuccess: said = "succeeded"; break;
+    case Result::Kind::kFailure: said = "answered FAILURE"; break;
+    case Result::Kind::kOngoing: said = "is ONGOING"; break;
+    case Result::Kind::kError: said = "gave no definite answer"; break;
+    case Result::Kind::kNotSent: said = "was not called"; break;
+  }
+  std::string text = BranchInWords(definition, index) + " " + said;
+  if (!result.text.empty()) text += ": " + result.text;
+  return text;
+}
+
+/// "2.5": with a point in every locale.
+inline std::string Seconds(Duration time) {
+  const Duration::rep tenths = time.count() / 100000 + (time.count() % 100000 >= 50000 ? 1 : 0);
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
+}
+
+/// "in 2.5 s", "now".
+inline std::string InWords(Duration wait) {
+  return wait.count() <= 0 ? "now" : "in " + Seconds(wait) + " s";
+}
+
+inline std::string ExplainBranch(const Transaction& transaction, std::size_t index, Time now) {
+  const Branch& branch = transaction.branches[index];
+  const Definition& definition = *transaction.definition;
+  std::string text = BranchInWords(definition, index) + ": ";
+  if (branch.in_flight) {
+    text += "called, its answer is awaited";
+  } else if (branch.deadline > now) {
+    text +=
+        "called; it may still be running, for at most " + InWords(branch.deadline - now).substr(3);
+  } else {
+    text += "next try " + InWords(branch.next_try - now);
+    if (branch.told_when && branch.next_try > now) text += ", as it asked for (Retry-After)";
+  }
+  text += " (" + std::to_string(branch.tries) + (branch.tries == 1 ? " try" : " tries");
+  if (branch.errors > 0) text += ", " + std::to_string(branch.errors) + " errors in a row";
+  return text + ")";
+}
+
+inline std::string ExplainPrepared(const Transaction& transaction) {
+  std::string text = "\nit waits for its submit";
+  if (transaction.due == kNever) return text;
+  switch (transaction.definition->type) {
+    case TransType::kMsg: return text + "; then its initiator is asked";
+    case TransType::kWorkflow: return text + "; then it is resumed";
+    default: return text + "; then it is rolled back";
+  }
+}
+
+/// One sentence about the whole, then a line for each branch that is running or waits.
+inline std::string Explain(const Transaction& transaction, Time now) {
+  const Definition& definition = *transaction.definition;
+  std::string text = std::string(Name(definition.type)) + " " + definition.gid + " is ";
+  if (transaction.unreadable) {
+    return text + "stuck: " + transaction.last_error + "; restore the store from a backup";
+  }
+  text += Name(transaction.status);
+  if (!transaction.reason.empty()) text += " because: " + transaction.reason;
+  if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
+  if (transaction.expired) return text + " (its record has expired, the gid is kept)";
+  if (IsFinal(transaction.status)) return text;
+  if (transaction.stuck) {
+    return text + "\nstuck: " + transaction.last_error +
+           "; it goes on with RetryNow or ends with ForceStop";
+  }
+  if (transaction.status == Status::kPrepared) text += ExplainPrepared(transaction);
+  for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+    const Branch& branch = transaction.branches[i];
+    const bool waits = branch.status == BranchStatus::kPrepared && HasItsTurn(transaction, i) &&
+                       (branch.tries > 0 || branch.next_try != Time{});
+    if (branch.in_flight || branch.deadline > now || waits) {
+      text += "\n" + ExplainBranch(transaction, i, now);
+    }
+  }
+  if (!transaction.last_error.empty()) text += "\nlast error: " + transaction.last_error;
+  const std::chrono::seconds timeout = definition.options.timeout_to_fail;
+  if (definition.type == TransType::kSaga && timeout.count() > 0 &&
+      transaction.status == Status::kSubmitted) {
+    text += "\nrolled back if not done " + InWords(transaction.created + timeout - now);
+  }
+  return text;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/news.hpp ------------------------------------------------------------
+
+/// The lines about transactions in the log: rollbacks, first errors, missing functions, stuck transactions, the recovery.
+/// Needs: std, engine. Threads: the thread that drives the loop.
+///
+/// Ten thousand transactions may meet one dead host in a second. So only a few lines of each kind are written in a
+/// second, and then how many were left out.
+
+#include <array>
+#include <iterator>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Allows a number of lines in a second, and counts the others.
+class LineLimit {
+ public:
+  static constexpr std::size_t kPerSecond = 10;
+
+  /// Whether a line may be written now. Flush comes first.
+  bool Allow(Time now) {
+    if (now >= end_ || now + kWindow < end_) {  // over, or the clock was set back
+      end_ = now + kWindow;
+      written_ = 0;
+    }
+    if (written_ < kPerSecond) return ++written_, true;
+    ++left_out_;
+    return false;
+  }
+  /// When to log how many were left out.
+  Time NextFlush() const { return left_out_ > 0 ? end_ : kNever; }
+  /// How many lines were left out, once their second is over.
+  std::size_t Flush() { return std::exchange(left_out_, 0); }
+
+ private:
+  static constexpr Duration kWindow = std::chrono::seconds(1);
+  Time end_{};
+  std::size_t written_ = 0;
+  std::size_t left_out_ = 0;
+};
+
+class News {
+ public:
+  explicit News(const Options& options) : options_(options) {}
+
+  // If a line cannot be written, the loop goes on: none of these throws.
+
+  /// The rollback is decided, and durable.
+  void RolledBack(const Transaction& transaction, Time now) {
+    Say(kRollbacks, now, [&] {
+      const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
+      std::string text = Who(transaction) + " (" + Name(transaction.definition->type) + ")" +
+                         (failed ? " has failed" : " is rolled back");
+      if (!transaction.reason.empty()) text += ": " + transaction.reason;
+      if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
+      return text;
+    });
+  }
+
+  /// `errors`: errors in a row of the branch. Logs the first, and the one that shows that it keeps failing.
+  void Error(const Transaction& transaction, std::uint32_t errors, Time now) {
+    if (errors == 1) {
+      Say(kFirstErrors, now,
+          [&] { return Who(transaction) + ", first error: " + transaction.last_error; });
+    } else if (errors == kErrorsThatGoOn) {
+      Say(kMoreErrors, now, [&] {
+        return Who(transaction) + " keeps failing and is retried: " + transaction.last_error;
+      });
+    }
+  }
+
+  /// The transaction goes on only with help.
+  void Stuck(const Transaction& transaction, Time now) {
+    Say(kStuck, now, [&] {
+      return Who(transaction) + " is stuck: " + transaction.last_error +
+             "; see Explain, then RetryNow or ForceStop";
+    });
+  }
+
+  /// This program has no function or caller for the branch. Returns whether to alert people: once a minute for each function.
+  bool NobodyToCall(const Transaction& transaction, std::size_t row, Time now) {
+    bool tell = false;
+    Quietly([&] { tell = RemembersAsNew(UrlOf(*transaction.definition, row), now); });
+    if (tell) {
+      Say(kNobody, now, [&] { return Who(transaction) + " waits: " + transaction.last_error; });
+    }
+    return tell;
+  }
+
+  void Recovered(std::size_t found, Duration took) const {
+    if (found == 0) return;
+    Quietly([&] {
+      LogTo(
+          options_, LogLevel::kInfo,
+          std::to_string(found) +
+              (found == 1 ? " unfinished transaction goes on" : " unfinished transactions go on") +
+              "; to find what an earlier run left took " + engine::Seconds(took) + " s");
+    });
+  }
+
+  Time NextFlush() const {
+    Time next = kNever;
+    for (const LineLimit& limit : limits_) next = (std::min)(next, limit.NextFlush());
+    return next;
+  }
+  /// Logs how many lines were left out in seconds that are over.
+  void Flush(Time now) {
+    for (std::size_t kind = 0; kind < limits_.size(); ++kind) {
+      const Time next = limits_[kind].NextFlush();
+      if (next == kNever || next > now) continue;
+      const std::size_t left_out = limits_[kind].Flush();
+      Quietly([&] {
+        LogTo(options_, kLevels[kind],
+              "and " + std::to_string(left_out) + " more " + kNames[kind] +
+                  " in that second, without a line each");
+      });
+    }
+  }
+
+ private:
+  enum Kind { kRollbacks, kFirstErrors, kMoreErrors, kNobody, kStuck, kKinds };
+  static constexpr std::array<const char*, kKinds> kNames = {
+      "rollbacks", "first errors of branches", "branches that keep failing",
+      "functions that are missing", "stuck transactions"};
+  static constexpr std::array<LogLevel, kKinds> kLevels = {LogLevel::kInfo, LogLevel::kWarning,
+                                                           LogLevel::kWarning, LogLevel::kWarning,
+                                                           LogLevel::kError};
+  static constexpr std::uint32_t kErrorsThatGoOn = 3;
+  static constexpr Duration kTellAgain = std::chrono::minutes(1);
+  static constexpr std::size_t kMostNames = 1000;
+
+  /// False: it was logged less than a minute ago.
+  bool RemembersAsNew(const std::string& url, Time now) {
+    const std::string nobody = IsLocal(url) ? url : "http";
+    const auto told = told_.find(nobody);
+    if (told != told_.end() && now < told->second) return false;
+    if (told == told_.end() && told_.size() >= kMostNames) {
+      for (auto old = told_.begin(); old != told_.end();) {
+        old = old->second <= now ? told_.erase(old) : std::next(old);
+      }
+      if (told_.size() >= kMostNames) return false;
+    }
+    told_[nobody] = now + kTellAgain;
+    return true;
+  }
+
+  static std::string Who(const Transaction& transaction) {
+    return "gid '" + transaction.definition->gid + "'";
+  }
+
+  template <typename Function>
+  static void Quietly(const Function& function) noexcept {
+    try {
+      function();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
+    }
+  }
+
+  template <typename MakeText>
+  void Say(Kind kind, Time now, const MakeText& text) {
+    Quietly([&] {
+      if (limits_[kind].NextFlush() <= now) Flush(now);
+      if (limits_[kind].Allow(now)) LogTo(options_, kLevels[kind], text());
+    });
+  }
+
+  const Options& options_;
+  std::array<LineLimit, kKinds> limits_;
+  std::map<std::string, Time>
+      told_;  ///< missing functions, and until when they are not logged again
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/loader.hpp ----------------------------------------------------------
+
+/// Brings unfinished transactions from the store into memory: after a restart, and when there is
+/// room for those that did not fit.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Walks the unfinished transactions in the order in which they are due, page by page. One walk is
+/// a pass; after it the next one begins when something left in the store is due.
+class Loader {
+ public:
+  static constexpr std::size_t kPage = 256;
+
+  /// When there is something to load; kNever if all that is unfinished is in memory.
+  Time NextPass() const { return next_pass_; }
+
+  /// The next page of the pass, or nothing: at most `room` transactions, and `bytes` of definitions, which only the last
+  /// one may exceed. `with_waiting`: there is room for those that are not due yet. The page may hold transactions that
+  /// are in memory already.
+  std::vector<Transaction> NextPage(Store& store, Time now, bool with_waiting, std::size_t room,
+                                    std::size_t bytes) {
+    if (next_pass_ > now || room == 0 || bytes == 0) return {};
+    // The first pass reads all of them: if the wall clock was set back, due times may be far off.
+    const bool all = with_waiting || first_pass_;
+    const std::size_t limit = (std::min)(kPage, room);
+    if (cursor_.id == 0) left_behind_ = kNever;  // a pass begins; it finds them
+    std::vector<Transaction> page;
+    bool at_end = true;
+    store.Due(all ? kNever : now, cursor_, [&](Transaction&& stored) {
+      const std::size_t size = BytesOf(*stored.definition);
+      bytes -= (std::min)(bytes, size);
+      page.push_back(std::move(stored));
+      at_end = page.size() < limit && bytes > 0;
+      return at_end;
+    });
+    if (at_end) {
+      next_pass_ = (std::min)(left_behind_, all ? kNever : store.NextDue(now));
+      left_behind_ = kNever;
+      cursor_ = DuePosition{};
+      first_pass_ = false;
+    } else {
+      cursor_ = {page.back().due, page.back().id};
+    }
+    return page;
+  }
+
+  /// All that was unfinished has been in a page.
+  bool HasSeenAll() const { return !first_pass_; }
+
+  /// A transaction that is due then leaves memory, or did not come into it.
+  void LeaveBehind(Time due) {
+    left_behind_ = (std::min)(left_behind_, due);
+    const bool between_passes = next_pass_ == kNever || cursor_.id == 0;
+    if (between_passes) next_pass_ = (std::min)(next_pass_, due);
+  }
+
+  /// The store may hold transactions that memory does not know of.
+  void Restart() {
+    cursor_ = DuePosition{};
+    next_pass_ = (Time::min)();
+    first_pass_ = true;
+  }
+
+ private:
+  bool first_pass_ = true;
+  DuePosition cursor_;
+  Time next_pass_ = (Time::min)();
+  Time left_behind_ = kNever;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/store_health.hpp ----------------------------------------------------
+
+/// Whether the store works, and when to try again after a failure.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// After a failed commit the next try comes after 10 ms, 20 ms, ... 1 s. Until one succeeds nothing is
+/// released. While another connection holds the store's lock: every 5 ms; that counts as failure only if it lasts.
+class StoreHealth {
+ public:
+  bool Good() const { return failures_ == 0; }
+  bool MayTry(Time now) const { return (Good() && !WaitsForLock()) || now >= next_try_; }
+  bool WaitsForLock() const { return locked_since_ != kNever; }
+  Time NextTry() const { return next_try_; }
+  /// The outcome of a commit is unknown: the store has to be recovered before it is used.
+  bool NeedsRecovery() const { return needs_recovery_; }
+  const std::string& Problem() const { return problem_; }
+
+  /// False: it has lasted too long, or the store was failing before.
+  bool Locked(Time now, const std::string& problem) {
+    if (!Good()) return false;
+    if (!WaitsForLock()) locked_since_ = now;
+    if (now - locked_since_ >= kPatience) return false;
+    problem_ = problem;
+    next_try_ = now + kBetweenLocked;
+    return true;
+  }
+  void Failed(Time now, std::string problem, bool in_doubt, bool writing) {
+    writing_failed_ = writing_failed_ || writing;
+    locked_since_ = kNever;
+    problem_ = std::move(problem);
+    needs_recovery_ = needs_recovery_ || in_doubt;
+    Duration wait = std::chrono::milliseconds(10);
+    for (int i = 0; i < failures_ && wait < kLongestWait; ++i) wait *= 2;
+    next_try_ = now + (std::min)(wait, kLongestWait);
+    ++failures_;
+  }
+  void Recovered() { needs_recovery_ = false; }
+  /// A commit that wrote nothing does not prove that one that writes would work.
+  void Worked(bool writing) {
+    locked_since_ = kNever;
+    if (writing_failed_ && !writing) return;
+    failures_ = 0;
+    writing_failed_ = false;
+    problem_.clear();
+  }
+
+ private:
+  static constexpr Duration kLongestWait = std::chrono::seconds(1);
+  static constexpr Duration kBetweenLocked = std::chrono::milliseconds(5);
+  static constexpr Duration kPatience = std::chrono::seconds(5);
+  Time locked_since_ = kNever;
+  int failures_ = 0;
+  Time next_try_{};
+  bool needs_recovery_ = false;
+  bool writing_failed_ = false;
+  std::string problem_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/timers.hpp ----------------------------------------------------------
+
+/// When each transaction has to be looked at again.
+/// Needs: std. Threads: one owner.
+
+#include <set>
+
+namespace dtm {
+inline namespace v1 {
+
+struct ActiveTransaction;
+
+/// One timer per transaction in memory, in order of time. Nodes are reused: most transactions have a timer, for those
+/// who wait for their end.
+class Timers {
+ public:
+  /// Replaces the timer at `old` by one at `time`; kNever is none.
+  void Move(ActiveTransaction& active, Time old, Time time) {
+    if (old == time) return;
+    Ordered::node_type node;
+    if (old != kNever) {
+      node = timers_.extract({old, &active});
+    } else if (!spare_nodes_.empty()) {
+      node = std::move(spare_nodes_.back());
+      spare_nodes_.pop_back();
+    }
+    const auto hint = timers_.end();  // mostly later than others
+    if (time == kNever) {
+      if (node) Spare(std::move(node));
+    } else if (node) {
+      node.value() = {time, &active};
+      timers_.insert(hint, std::move(node));
+    } else {
+      timers_.emplace_hint(hint, time, &active);
+    }
+  }
+  Time Next() const { return timers_.empty() ? kNever : timers_.begin()->first; }
+  /// Takes the first one that is due; null if none is.
+  ActiveTransaction* TakeDue(Time now) {
+    if (timers_.empty() || timers_.begin()->first > now) return nullptr;
+    ActiveTransaction* active = timers_.begin()->second;
+    timers_.erase(timers_.begin());
+    return active;
+  }
+
+ private:
+  using Ordered = std::set<std::pair<Time, ActiveTransaction*>>;
+
+  void Spare(Ordered::node_type&& node) {
+    try {
+      spare_nodes_.push_back(std::move(node));
+    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): one less
+    }
+  }
+
+  Ordered timers_;
+  std::vector<Ordered::node_type> spare_nodes_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/machine_parts.hpp --------------------------------------------------------------
+
+/// What all machines share: taking results, calling branches, waiting, ending, getting stuck.
+/// Needs: std. Threads: pure. Protocol: §3 (what a result does to a row, schedule numbers, alert), with the
+/// safe alternatives of its §12: running calls are awaited, tries survive restarts.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class MachineParts {
+ protected:
+  MachineParts(Transaction& transaction, const Context& context, Effects&& effects)
+      : t_(transaction),
+        def_(*transaction.definition),
+        context_(context),
+        effects_(std::move(effects)) {}
+
+  /// Handles what is the same for every type. False: nothing follows.
+  bool GoesOn(const Event& event) {
+    if (event.kind == EventKind::kLoaded) ForgetPreviousRun(t_, context_);
+    if (IsFinal(t_.status)) {
+      if (event.kind == EventKind::kCancel || event.kind == EventKind::kForceStop ||
+          event.kind == EventKind::kRetryNow) {
+        effects_.refused = "it has already ended as " + std::string(Name(t_.status));
+      }
+      return false;
+    }
+    switch (event.kind) {
+      case EventKind::kLoaded:
+        if (t_.created <= context_.now) break;
+        t_.created = context_.now;  // its clock was ahead: timeouts and delays count from here
+        effects_.changed = true;
+        break;
+      case EventKind::kRegistered: Awaken(event.row); break;
+      case EventKind::kForceStop: Finish(Status::kFailed); return false;
+      case EventKind::kRetryNow: TryAgainNow(); break;
+      case EventKind::kBranchAdded: AddRows(); break;
+      default: break;
+    }
+    return true;
+  }
+
+  /// Adds the row of a registered step; that of a workflow is recorded as done.
+  void AddRows() {
+    std::size_t row = t_.branches.size();
+    AddMissingRows(t_);
+    for (; row < t_.branches.size(); ++row) {
+      Branch& branch = t_.branches[row];
+      if (branch.status != BranchStatus::kPrepared) branch.finished = context_.now;
+    }
+    effects_.changed = true;
+  }
+
+  /// False: it is stuck, or has ended.
+  bool MayDrive() {
+    if (IsFinal(t_.status)) return false;
+    if (t_.branches.size() != RowCount(def_)) {
+      GetStuck("the record has " + std::to_string(t_.branches.size()) + " branch rows for " +
+               std::to_string(def_.steps.size()) + " steps");
+    }
+    return !t_.stuck;
+  }
+
+  void Create(Status status) {
+    t_.status = status;
+    t_.branches.assign(RowCount(def_), Branch{});
+    t_.created = t_.due = context_.now;
+    effects_.changed = true;
+  }
+
+  void OnSubmitted() {
+    if (t_.created == Time{}) return Create(Status::kSubmitted);
+    if (t_.status != Status::kPrepared) return;
+    t_.status = Status::kSubmitted;
+    t_.due = context_.now;
+    effects_.changed = true;
+  }
+
+  /// Records an expected result; false: it was not expected.
+  bool TakeAnswer(std::size_t index, const Result& result) {
+    if (index >= t_.branches.size() || !t_.branches[index].in_flight) return false;
+    Branch& branch = t_.branches[index];
+    branch.in_flight = false;
+    branch.deadline = branch.previous_deadline;  // this answer says nothing about a previous run's
+    effects_.changed = true;
+    if (result.kind == Result::Kind::kSuccess) {
+      branch.status = BranchStatus::kSucceed;
+      branch.finished = context_.now;
+      branch.errors = 0;
+      branch.next_try = Time{};
+      branch.told_when = false;
+      return true;
+    }
+    t_.last_error = Truncated(DescribeAnswer(def_, index, result), kMaxReasonBytes);
+    if (result.kind == Result::Kind::kNotSent && branch.tries > 0) --branch.tries;
+    return true;
+  }
+
+  /// After ONGOING, or if the call was not sent, it waits for one interval; after errors longer and longer; and always at
+  /// least as long as the branch asked for. A call that was not sent because the coordinator stops does not wait: a restart
+  /// makes it first.
+  void WaitForNextTry(std::size_t index, Result::Kind kind, Duration retry_after = {}) {
+    Branch& branch = t_.branches[index];
+    branch.unsent = kind == Result::Kind::kNotSent;
+    const Duration interval = RetryInterval(def_.options, context_);
+    Duration wait = interval;
+    if (kind == Result::Kind::kOngoing || kind == Result::Kind::kNotSent) {
+      // Most calls of a host that does not reply find no slot. They do not interrupt its errors in a row.
+      if (kind == Result::Kind::kOngoing) branch.errors = 0;
+      const bool stopped = kind == Result::Kind::kNotSent && !context_.may_call;
+      if (stopped) wait = Duration(0);
+    } else {
+      ++branch.errors;
+      wait = RetryWait(t_, index, interval);
+      AlertIfItKeepsFailing(index);
+    }
+    const Duration asked = (std::min)(retry_after, Duration(kMaxRetryAfter));
+    branch.told_when = asked > wait;
+    wait = (std::max)(wait, asked);
+    branch.next_try = wait == Duration(0) ? Time{} : context_.now + wait;
+  }
+
+  /// The question to a message's initiator may fail for long without harm: the initiator may be down. For other rows
+  /// people are alerted at the n-th error in a row, whether or not the wait still doubles.
+  void AlertIfItKeepsFailing(std::size_t index) {
+    const bool question = def_.type == TransType::kMsg && index == kQueryRow;
+    if (question || context_.alert_after == 0) return;
+    if (t_.branches[index].errors >= context_.alert_after) effects_.alert = index;
+  }
+
+  /// The result of a branch that has to succeed in the end: after anything but success it is called again.
+  void OnRequiredResult(std::size_t index, const Result& result) {
+    if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
+    WaitForNextTry(index, result.kind, result.retry_after);
+  }
+
+  /// Ends the wait of a call that found no function; waits after errors stay.
+  void Awaken(std::size_t index) {
+    if (index >= t_.branches.size()) return;
+    Branch& branch = t_.branches[index];
+    const bool unsent = branch.unsent || branch.tries == 0;
+    if (branch.in_flight || !unsent || branch.next_try == Time{}) return;
+    branch.next_try = Time{};
+    effects_.changed = true;
+  }
+
+  void TryAgainNow() {
+    if (ForgetWaits(t_)) effects_.changed = true;
+  }
+
+  void Abort(std::string reason) {
+    t_.status = Status::kAborting;
+    t_.reason = Truncated(std::move(reason), kMaxReasonBytes);
+    effects_.changed = true;
+  }
+
+  /// Keeps the text of the branch as the reason, and beside it which branch that was.
+  void GiveReason(std::size_t index, const Result& result) {
+    t_.reason =
+        Truncated(result.text.empty() ? "FAILURE, without a reason" : result.text, kMaxReasonBytes);
+    t_.reason_from = static_cast<std::uint32_t>(index + 1);
+  }
+
+  /// Results that are still expected do not matter any more.
+  void Finish(Status status) {
+    for (Branch& branch : t_.branches) branch.in_flight = false;
+    t_.status = status;
+    t_.finished = context_.now;
+    t_.due = kNever;
+    t_.stuck = false;
+    effects_.changed = true;
+    effects_.calls.clear();
+    effects_.timer = kNever;
+  }
+
+  void GetStuck(const std::string& why) {
+    if (t_.stuck) return;
+    t_.stuck = true;
+    t_.last_error = why;
+    effects_.changed = true;
+  }
+
+  bool Succeeded(std::size_t row) const {
+    return t_.branches[row].status == BranchStatus::kSucceed;
+  }
+
+  /// Calls the branch if no call of it is running and its wait is over. True: it has no url and is done.
+  bool TryCall(std::size_t index) {
+    Branch& branch = t_.branches[index];
+    if (branch.in_flight) return false;
+    const std::string& url = UrlOf(def_, index);
+    if (url.empty()) {
+      branch.status = BranchStatus::kSucceed;
+      branch.finished = context_.now;
+      effects_.changed = true;
+      return true;
+    }
+    if (branch.next_try > context_.now) {
+      WakeAt(branch.next_try);
+      return false;
+    }
+    if (!context_.may_call) return false;
+    branch.in_flight = true;
+    if (!RunsInTransaction(url)) ++branch.tries;  // its success, if any, is stored with its effect
+    // A function ends with its process; a call by URL may outlive it.
+    const Time deadline = IsLocal(url) ? Time{} : CallDeadline(def_.options, context_);
+    branch.deadline = (std::max)(deadline, branch.previous_deadline);
+    effects_.calls.push_back(index);
+    effects_.changed = true;
+    return false;
+  }
+
+  void WakeAt(Time time) { effects_.timer = (std::min)(effects_.timer, time); }
+
+  /// While a call is running, or could start but may not now, a restart has to look at it at once.
+  void Schedule() {
+    if (IsFinal(t_.status)) return;
+    const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
+                                 [](const Branch& branch) { return branch.in_flight; });
+    // Who can be asked but may not be asked now, has to be asked after a restart.
+    const bool asks = HasQueryRow(def_.type) && !def_.query_prepared.empty();
+    const bool waits_for_submit =
+        t_.status == Status::kPrepared && !out && effects_.timer == kNever && !asks;
+    if (!out && !waits_for_submit && context_.may_call && effects_.timer == kNever) {
+      GetStuck("no branch is out, none may start and no wait will end");
+    }
+    Time due = effects_.timer;
+    if (t_.stuck || waits_for_submit) {
+      due = kNever;
+      effects_.timer = kNever;
+    } else if (out || !context_.may_call) {
+      due = (std::min)(t_.due, context_.now);
+    }
+    if (due != t_.due) {
+      t_.due = due;
+      effects_.changed = true;
+    }
+  }
+
+  Transaction& t_;
+  const Definition& def_;
+  const Context& context_;
+  Effects effects_;
+};
+
+/// Makes the machine for one event, and returns the effects.
+template <typename Machine>
+class MachineOf : protected MachineParts {
+ public:
+  /// Applies the event to `transaction`. `effects` is empty; only its memory is used.
+  static Effects Advance(Transaction& transaction, const Event& event, const Context& context,
+                         Effects&& effects = {}) {
+    Machine machine(transaction, context, std::move(effects));
+    machine.Run(event);
+    return std::move(machine.effects_);
+  }
+
+ protected:
+  using MachineParts::MachineParts;
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/msg_machine.hpp ----------------------------------------------------------------
+
+/// The machine of two-phase messages: while prepared, it waits for its submit and after a timeout asks its initiator;
+/// once submitted, it calls every branch until that succeeds.
+/// Needs: std. Threads: pure. Protocol: §4.2; never rolled back once it is submitted.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class MsgMachine : public MachineOf<MsgMachine> {
+  friend class MachineOf<MsgMachine>;
+  using MachineOf::MachineOf;
+
+  void Run(const Event& event) {
+    if (!GoesOn(event)) return;
+    switch (event.kind) {
+      case EventKind::kSubmitted: OnSubmitted(); break;
+      case EventKind::kPrepared: Create(Status::kPrepared); break;
+      case EventKind::kResult:
+        event.row == kQueryRow ? OnQueryResult(event.result)
+                               : OnRequiredResult(event.row, event.result);
+        break;
+      case EventKind::kCancel: OnCancel(event); break;
+      default: break;
+    }
+    if (MayDrive()) {
+      if (t_.status == Status::kPrepared) AskInitiator();
+      if (t_.status == Status::kSubmitted) Deliver();
+    }
+    Schedule();
+  }
+
+  void OnCancel(const Event& event) {
+    if (t_.status != Status::kPrepared) {
+      effects_.refused = "it is submitted, and a submitted message is delivered";
+      return;
+    }
+    t_.reason = Truncated(event.result.text, kMaxReasonBytes);
+    Finish(Status::kFailed);
+  }
+
+  /// The initiator is asked only while the message is prepared. If a submit has come meanwhile, the result is ignored.
+  void OnQueryResult(const Result& result) {
+    if (!TakeAnswer(kQueryRow, result) || t_.status != Status::kPrepared) return;
+    if (result.kind == Result::Kind::kSuccess) {
+      OnSubmitted();
+    } else if (result.kind == Result::Kind::kFailure) {
+      GiveReason(kQueryRow, result);
+      Finish(Status::kFailed);
+    } else {
+      WaitForNextTry(kQueryRow, result.kind, result.retry_after);
+    }
+  }
+
+  void AskInitiator() {
+    const Time asked = t_.created + PreparedTimeout(def_.options, context_);
+    if (context_.now < asked) return WakeAt(asked);
+    if (TryCall(kQueryRow)) OnSubmitted();  // there is nobody to ask
+  }
+
+  void Deliver() {
+    const Time earliest = t_.created + def_.delay;
+    if (context_.now < earliest) return WakeAt(earliest);
+    bool all_done = true;
+    for (std::size_t step = 0; step < def_.steps.size(); ++step) {
+      const std::size_t row = DeliveryOf(step);
+      if (Succeeded(row) || TryCall(row)) continue;
+      all_done = false;
+      if (!def_.concurrent) break;
+    }
+    if (all_done) Finish(Status::kSucceed);
+  }
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/saga_machine.hpp ---------------------------------------------------------------
+
+/// The saga machine: runs the steps in order, and after a definite failure undoes, in reverse order, all that may
+/// have run.
+/// Needs: std. Threads: pure. Protocol: §4.1, with the safe alternatives of its §12: a running action
+/// is awaited before it is compensated, tries survive restarts, retries wait.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class SagaMachine : public MachineOf<SagaMachine> {
+  friend class MachineOf<SagaMachine>;
+  using MachineOf::MachineOf;
+
+  void Run(const Event& event) {
+    if (!GoesOn(event)) return;
+    switch (event.kind) {
+      case EventKind::kSubmitted: OnSubmitted(); break;
+      case EventKind::kPrepared: Create(Status::kPrepared); break;
+      case EventKind::kResult: OnResult(event.row, event.result); break;
+      case EventKind::kCancel:
+        t_.status == Status::kAborting ? TryAgainNow() : Abort(event.result.text);
+        break;
+      default: break;
+    }
+    if (MayDrive()) {
+      if (t_.status == Status::kSubmitted) Forward();
+      if (t_.status == Status::kAborting) Backward();
+    }
+    Schedule();
+  }
+
+  void OnResult(std::size_t index, const Result& result) {
+    if (!TakeAnswer(index, result) || result.kind == Result::Kind::kSuccess) return;
+    const bool action = OpOf(TransType::kSaga, index) == Op::kAction;
+    if (action && result.kind == Result::Kind::kFailure) {
+      t_.branches[index].status = BranchStatus::kFailed;
+      t_.branches[index].finished = context_.now;
+      if (t_.status != Status::kSubmitted) return;
+      Abort({});
+      return GiveReason(index, result);
+    }
+    if (action && t_.status == Status::kAborting) return;  // it is compensated in any case
+    WaitForNextTry(index, result.kind, result.retry_after);
+    if (action && result.kind != Result::Kind::kNotSent) CountAgainstRetryLimit();
+  }
+
+  void CountAgainstRetryLimit() {
+    const int limit = def_.options.retry_limit;
+    if (limit <= 0) return;
+    if (t_.retry_count < static_cast<std::uint32_t>(limit)) {
+      ++t_.retry_count;
+    } else {
+      Abort("RetryCount is greater than RetryLimit, RetryLimit: " + std::to_string(limit));
+    }
+  }
+
+  void Forward() {
+    const std::chrono::seconds timeout = def_.options.timeout_to_fail;
+    if (timeout.count() > 0) {
+      if (context_.now >= t_.created + timeout) {
+        Abort("Timeout after " + std::to_string(timeout.count()) + " seconds");
+        return;
+      }
+      WakeAt(t_.created + timeout);
+    }
+    bool progress = true;  // an empty url succeeds at once and may make an earlier step ready
+    while (progress) {
+      progress = false;
+      bool all_succeeded = true;
+      for (std::size_t step = 0; step < def_.steps.size(); ++step) {
+        const std::size_t action = ActionOf(step);
+        if (Succeeded(action)) continue;
+        all_succeeded = false;
+        if (MayStart(step) && TryCall(action)) progress = true;
+        if (!def_.concurrent && !Succeeded(action)) break;
+      }
+      if (all_succeeded) {
+        Finish(Status::kSucceed);
+        return;
+      }
+    }
+  }
+
+  bool MayStart(std::size_t step) const {
+    if (!def_.concurrent && step > 0 && !Succeeded(ActionOf(step - 1))) return false;
+    const auto order = def_.orders.find(static_cast<int>(step));
+    if (order == def_.orders.end()) return true;
+    return std::all_of(order->second.begin(), order->second.end(), [this](int before) {
+      return Succeeded(ActionOf(static_cast<std::size_t>(before)));
+    });
+  }
+
+  void Backward() {
+    if (ActionsMayBegin()) return;
+    bool progress = true;
+    while (progress) {
+      progress = false;
+      bool all_undone = true;
+      const std::vector<bool> needed = NeededByOthers();
+      for (std::size_t step = def_.steps.size(); step-- > 0;) {
+        if (Undone(step)) continue;
+        all_undone = false;
+        if (!needed[step] && TryCall(CompensateOf(step))) progress = true;
+        if (!def_.concurrent && !Undone(step)) break;
+      }
+      if (all_undone) {
+        Finish(Status::kFailed);
+        return;
+      }
+    }
+  }
+
+  /// Nothing is left to undo: the action cannot have run, or its compensation is done. An action that
+  /// failed may have had an effect, so it is compensated too.
+  bool Undone(std::size_t step) const {
+    const Branch& action = t_.branches[ActionOf(step)];
+    const bool may_have_run = action.tries > 0 || action.status == BranchStatus::kSucceed;
+    return !may_have_run || Succeeded(CompensateOf(step));
+  }
+
+  /// A running call, or one of a previous run that may still be running, may have its effect later; and no action
+  /// may take effect after the compensation of any step.
+  bool ActionsMayBegin() {
+    Time last{};
+    for (std::size_t step = 0; step < def_.steps.size(); ++step) {
+      const Branch& action = t_.branches[ActionOf(step)];
+      if (action.in_flight) return true;
+      last = (std::max)(last, action.deadline);
+    }
+    if (last <= context_.now) return false;
+    WakeAt(last);
+    return true;
+  }
+
+  /// Which steps a step that came after them by the orders still rests on.
+  std::vector<bool> NeededByOthers() const {
+    std::vector<bool> needed(def_.steps.size(), false);
+    for (const auto& order : def_.orders) {
+      if (Undone(static_cast<std::size_t>(order.first))) continue;
+      for (const int before : order.second) needed[static_cast<std::size_t>(before)] = true;
+    }
+    return needed;
+  }
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/tcc_machine.hpp ----------------------------------------------------------------
+
+/// The machine of tcc and xa: branches register while it is prepared; then all are confirmed, or all
+/// cancelled (xa: committed, rolled back).
+/// Needs: std. Threads: pure. Protocol: §4.3, §4.4. Confirm and cancel have to succeed in the end: after any other
+/// result they are called again.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class TccMachine : public MachineOf<TccMachine> {
+  friend class MachineOf<TccMachine>;
+  using MachineOf::MachineOf;
+
+  void Run(const Event& event) {
+    if (!GoesOn(event)) return;
+    switch (event.kind) {
+      case EventKind::kSubmitted: OnSubmitted(); break;
+      case EventKind::kPrepared: Create(Status::kPrepared); break;
+      case EventKind::kResult: OnRequiredResult(event.row, event.result); break;
+      case EventKind::kCancel: OnCancel(event); break;
+      default: break;
+    }
+    if (MayDrive()) {
+      if (t_.status == Status::kPrepared) WaitForSubmit();
+      if (t_.status == Status::kSubmitted && AllDone(ActionOf)) Finish(Status::kSucceed);
+      if (t_.status == Status::kAborting && AllDone(CompensateOf)) Finish(Status::kFailed);
+    }
+    Schedule();
+  }
+
+  void OnCancel(const Event& event) {
+    if (t_.status == Status::kSubmitted) {
+      effects_.refused = "it is submitted, so it is carried through";
+    } else {
+      t_.status == Status::kAborting ? TryAgainNow() : Abort(event.result.text);
+    }
+  }
+
+  void WaitForSubmit() {
+    const std::chrono::seconds timeout = PreparedTimeout(def_.options, context_);
+    const Time end = t_.created + timeout;
+    if (context_.now < end) return WakeAt(end);
+    Abort("Timeout after " + std::to_string(timeout.count()) + " seconds");
+  }
+
+  /// Calls one branch after the other: tcc the last registered first, xa the first. Every registered
+  /// branch is called, also one whose try failed or never came.
+  template <typename RowOf>
+  bool AllDone(RowOf row_of) {
+    const std::size_t count = def_.steps.size();
+    for (std::size_t n = 0; n < count; ++n) {
+      const std::size_t row = row_of(def_.type == TransType::kTcc ? count - 1 - n : n);
+      if (!Succeeded(row) && !TryCall(row)) return false;
+    }
+    return true;
+  }
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/workflow_machine.hpp -----------------------------------------------------------
+
+/// The workflow machine: a ledger. The initiator runs the workflow, records its steps, and reports the end; if it does
+/// not, it is called to resume the workflow.
+/// Needs: std. Threads: pure. Protocol: §4.5, with W26 done right: waits grow after errors, and the same final
+/// status again is accepted.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+class WorkflowMachine : public MachineOf<WorkflowMachine> {
+  friend class MachineOf<WorkflowMachine>;
+  using MachineOf::MachineOf;
+
+  void Run(const Event& event) {
+    if (event.kind == EventKind::kFinish) return OnFinish(event);
+    if (!GoesOn(event)) return;
+    switch (event.kind) {
+      case EventKind::kPrepared:
+        Create(Status::kPrepared);
+        WaitForInitiator();
+        break;
+      case EventKind::kResult: OnResult(event.row, event.result); break;
+      case EventKind::kBranchAdded: t_.branches[kQueryRow].errors = 0; break;  // it makes progress
+      case EventKind::kCancel:
+        effects_.refused = "a workflow is rolled back by its own code; ForceStop ends it";
+        break;
+      default: break;
+    }
+    if (MayDrive() && !def_.query_prepared.empty()) (void)TryCall(kQueryRow);
+    Schedule();
+  }
+
+  void OnFinish(const Event& event) {
+    const bool success = event.result.kind == Result::Kind::kSuccess;
+    const Status status = success ? Status::kSucceed : Status::kFailed;
+    if (IsFinal(t_.status)) {
+      if (t_.status != status) {
+        effects_.refused = "it has already ended as " + std::string(Name(t_.status));
+      }
+      return;
+    }
+    // Somebody runs it elsewhere, and its callbacks have begun.
+    const Op wrong = success ? Op::kRollback : Op::kCommit;
+    for (const dtm::Step& step : def_.steps) {
+      if (step.branch_id != kDecision || step.payload != Name(wrong)) continue;
+      effects_.refused =
+          "the decision to " + step.payload + " is recorded, so it does not end as " + Name(status);
+      return;
+    }
+    t_.result = event.data;
+    t_.reason = Truncated(event.result.text, kMaxReasonBytes);
+    Finish(status);
+  }
+
+  /// The result of this call does not end the workflow; only kFinish does.
+  void OnResult(std::size_t index, const Result& result) {
+    if (index != kQueryRow || !TakeAnswer(index, result)) return;
+    t_.branches[index].status = BranchStatus::kPrepared;
+    const bool heard =
+        result.kind == Result::Kind::kSuccess || result.kind == Result::Kind::kFailure;
+    WaitForNextTry(index, heard ? Result::Kind::kOngoing : result.kind, result.retry_after);
+  }
+
+  void WaitForInitiator() {
+    t_.branches[kQueryRow].next_try = context_.now + RetryInterval(def_.options, context_);
+  }
+};
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/advance.hpp --------------------------------------------------------------------
+
+/// Which machine drives which transaction type. A new type is a new file and a line here.
+/// Needs: std. Threads: pure. Protocol: §4.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+/// Pure: the same transaction, event and context always give the same result. `effects` is empty; only its memory is used.
+/// @throws LogicError  the type does not exist.
+inline Effects Advance(Transaction& transaction, const Event& event, const Context& context,
+                       Effects&& effects = {}) {
+  switch (transaction.definition->type) {
+    case TransType::kSaga:
+      return SagaMachine::Advance(transaction, event, context, std::move(effects));
+    case TransType::kMsg:
+      return MsgMachine::Advance(transaction, event, context, std::move(effects));
+    case TransType::kTcc:
+    case TransType::kXa:
+      return TccMachine::Advance(transaction, event, context, std::move(effects));
+    case TransType::kWorkflow:
+      return WorkflowMachine::Advance(transaction, event, context, std::move(effects));
+  }
+  throw LogicError("gid '" + transaction.definition->gid + "' is of a type that does not exist");
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/turn_state.hpp ------------------------------------------------------
+
+/// What the four stages of the loop share: the transactions in memory and what has happened to them
+/// since the last commit.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What the next turn has to take up again, before anything new. Collect empties it.
+struct ToCollect {
+  std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
+  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now
+  std::vector<Command> reissue;      ///< came before a commit had taken their transaction
+  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
+};
+
+/// What the next commit has to write and to run. Commit empties it.
+struct ToCommit {
+  std::vector<ActiveTransaction*> dirty;  ///< changed since the last commit
+  std::deque<QueuedWork> works;           ///< user work
+  std::deque<BranchWork> branch_works;    ///< branches that run inside a commit
+  std::set<std::string> in_doubt;  ///< gids submitted in a commit whose outcome is not known yet
+};
+
+/// What has to wait until its cause is durable. Release empties it.
+struct ToRelease {
+  std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
+  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
+};
+
+/// The transactions in memory, how the store does, what is counted and logged; and, for each stage, what the others
+/// leave to it.
+class TurnState : public Answers {
+ public:
+  TurnState(Store& store_in, const Options& options_in)
+      : store(store_in), options(options_in), news(options_in) {
+    context.retry_interval = options.retry_interval;
+    context.request_timeout = options.request_timeout;
+    context.timeout_to_fail = options.timeout_to_fail;
+    if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
+  }
+
+  /// Asks the machine; what must follow is kept in `active` until its record is durable. Returns why the event was
+  /// refused, or nothing. Without memory the stored record counts again, with what has happened since.
+  /// @throws std::bad_alloc  nothing was changed, also not `event`; or it is new, and the sweep refuses it.
+  std::string Advance(ActiveTransaction& active, engine::Event&& event) {
+    Transaction& transaction = active.transaction;
+    MakeReady(active);
+    if (transaction.unreadable) return "its stored record is damaged: " + transaction.last_error;
+    out_.clear();
+    for (const Branch& branch : transaction.branches) out_.push_back(branch.in_flight ? 1 : 0);
+    engine::Effects effects;
+    try {
+      AdvanceNow(active, event, effects);
+    } catch (const std::bad_alloc&) {
+      if (active.Fresh()) {
+        Untouch(active);
+        Forget(to_commit.dirty, active);
+        active.dirty = false;
+        throw;
+      }
+      for (std::size_t i = 0; i < out_.size() && i < transaction.branches.size(); ++i) {
+        transaction.branches[i].in_flight = out_[i] != 0;
+      }
+      active.events.push_back({std::move(event), nullptr, context.now});
+      // Of no record: the next commit finds a conflict, and the stored record takes the place of this one.
+      transaction.version |= std::uint64_t{1} << 63;
+      if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
+    }
+    return std::move(effects.refused);
+  }
+
+  /// Takes the memory that it may need to be advanced: after that Step throws nothing, unless it is new.
+  void MakeReady(ActiveTransaction& active) {
+    Touch(active);
+    MakeRoom(active.events);
+    MakeRoom(to_commit.dirty);
+    out_.reserve(active.transaction.branches.size());
+  }
+
+  /// Starts nothing without room: it leaves memory, and is loaded when there is.
+  void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool room) {
+    const bool may_call = std::exchange(context.may_call, context.may_call && room);
+    try {
+      Advance(active, {kind, 0, {}});
+    } catch (...) {
+      context.may_call = may_call;
+      throw;
+    }
+    context.may_call = may_call;
+  }
+
+  /// Something of it is to be released: calls, timers, answers.
+  void Touch(ActiveTransaction& active) {
+    if (!std::exchange(active.touched, true)) to_release.touched.push_back(&active);
+  }
+
+  void AddWaiter(ActiveTransaction& active, Waiter&& waiter) {
+    if (!waiter.promise.Open()) return;
+    LimitWait(active, waiter);
+    ArmBefore(active, waiter.deadline);  // also if no commit works and nothing is released
+    Touch(active);
+    active.waiters.push_back(std::move(waiter));
+  }
+
+  /// While nothing is released: the time of those who wait for it must not be forgotten.
+  void ArmWaiters(ActiveTransaction& active) {
+    for (Waiter& waiter : active.waiters) {
+      LimitWait(active, waiter);
+      ArmBefore(active, (std::max)(waiter.deadline, context.now + Duration(1)));
+    }
+  }
+  /// A failing store keeps nobody; those of a new one are refused with it.
+  void LimitWait(const ActiveTransaction& active, Waiter& waiter) const {
+    if (waiter.when != AnswerWhen::kStored || active.Fresh()) return;
+    waiter.deadline = (std::min)(waiter.deadline, context.now + kLongestWaitForStore);
+  }
+  void ArmBefore(ActiveTransaction& active, Time time) {
+    if (time >= active.armed) return;
+    timers.Move(active, active.armed, time);
+    active.armed = time;
+  }
+
+  /// An event that is durable now.
+  void Count(const ActiveTransaction& active, const AppliedEvent& event) {
+    if (event.alert) to_release.alerts.push_back(event.alert);
+    if (event.kind != engine::EventKind::kResult) return;
+    metrics.Answered(*active.transaction.definition, event.row, event.result);
+  }
+
+  void ArmTimer(ActiveTransaction& active) {
+    Time next = active.timer;
+    for (const Waiter& waiter : active.waiters) next = (std::min)(next, waiter.deadline);
+    timers.Move(active, active.armed, next);
+    active.armed = next;
+  }
+
+  /// The one way out of memory. The loader finds again what has not ended, and, of what no commit has taken, the earlier
+  /// record that may be in the store. Those that wait for people are left alone.
+  void Remove(ActiveTransaction& active) {
+    const Transaction& transaction = active.transaction;
+    const bool as_stored = !active.dirty && !active.Fresh();
+    if (!as_stored) {
+      loader.LeaveBehind(context.now);
+    } else if (!IsFinal(transaction.status) && !transaction.unreadable) {
+      loader.LeaveBehind(transaction.due);
+    }
+    Free(active);
+  }
+
+  /// A new one turned out to be stored: that record takes its place, unless it has ended.
+  /// @throws std::bad_alloc  nothing was changed.
+  void Replace(ActiveTransaction& fresh, Transaction&& stored) {
+    const bool goes_on = !IsFinal(stored.status);
+    if (goes_on)
+      to_collect.readvance.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
+    Untouch(fresh);
+    Free(fresh);
+    if (goes_on) table.Add(std::move(stored));  // in the place that is free now
+  }
+
+  void Untouch(ActiveTransaction& active) {
+    active.touched = false;
+    Forget(to_release.touched, active);
+  }
+
+  void RemoveFresh(ActiveTransaction& active) {
+    Untouch(active);
+    Forget(to_commit.dirty, active);
+    Remove(active);
+  }
+
+  ActiveTransaction& Bring(Transaction stored) {
+    ActiveTransaction& active = table.Add(std::move(stored));
+    try {
+      Advance(active, {engine::EventKind::kLoaded, 0, {}});
+      return active;
+    } catch (...) {
+      Untouch(active);
+      Remove(active);
+      throw;
+    }
+  }
+
+  std::size_t Room() const { return Full() ? 0 : options.max_in_memory - table.Count(); }
+  std::size_t RoomBytes() const { return Full() ? 0 : ActiveBytes(options) - table.Bytes(); }
+  bool Full() const {
+    return table.Count() >= options.max_in_memory || table.Bytes() >= ActiveBytes(options);
+  }
+  /// More are in memory than fit: one that was just added should not begin.
+  bool Overfull() const {
+    return table.Count() > options.max_in_memory || table.Bytes() > ActiveBytes(options);
+  }
+  bool SomethingLeftOver() const {
+    return !to_collect.readvance.empty() || !to_collect.resubmit.empty() ||
+           !to_collect.reissue.empty();
+  }
+  /// Transactions that only wait for a time may take half of the room.
+  bool HalfFull() const {
+    return table.Count() >= options.max_in_memory / 2 || table.Bytes() >= ActiveBytes(options) / 2;
+  }
+
+  void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
+  bool MayUseStore() const {
+    return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
+  }
+
+  Store& store;
+  const Options& options;
+  engine::Context context;
+  ActiveTable table;
+  Timers timers;
+  Loader loader;
+  StoreHealth health;
+  Metrics metrics;
+  News news;
+  ToCollect to_collect;
+  ToCommit to_commit;
+  ToRelease to_release;
+
+ private:
+  static void Forget(std::vector<ActiveTransaction*>& list, const ActiveTransaction& active) {
+    list.erase(std::remove(list.begin(), list.end(), &active), list.end());
+  }
+
+  void AdvanceNow(ActiveTransaction& active, engine::Event& event, engine::Effects& effects) {
+    Transaction& transaction = active.transaction;
+    const bool was_stuck = transaction.stuck;
+    const Status before = transaction.status;
+    const bool answer = event.kind == engine::EventKind::kResult;
+    const std::uint32_t errors = answer ? ErrorsOf(transaction, event.row) : 0;
+    const bool earlier_run = !active.Fresh() && transaction.updated < context.started;
+    if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
+    try {
+      effects = engine::Advance(transaction, event, context, std::move(effects));
+    } catch (const std::exception& error) {
+      if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) throw;
+      transaction.stuck = true;
+      transaction.due = kNever;
+      transaction.last_error = error.what();
+      effects.changed = true;  // or it would be believed to be stored
+    }
+    if (answer) {
+      if (ErrorsOf(transaction, event.row) > errors) {
+        news.Error(transaction, errors + 1, context.now);
+      } else if (event.result.no_handler &&
+                 news.NobodyToCall(transaction, event.row, context.now) && options.on_alert) {
+        effects.alert = event.row;
+      }
+    }
+    if (transaction.stuck && !was_stuck) news.Stuck(transaction, context.now);
+    std::shared_ptr<const Alert> alert;
+    if (effects.alert) alert = AlertOf(transaction, *effects.alert);
+    if (active.held_calls.empty()) {
+      active.held_calls.swap(effects.calls);
+    } else {
+      active.held_calls.insert(active.held_calls.end(), effects.calls.begin(), effects.calls.end());
+    }
+    // Nothing below can fail. What nobody else knows of loses no compare-and-set: it is kept for what it tells.
+    const bool rolled_back = BeganToFail(before, transaction.status);
+    if (rolled_back) active.rolled_back = true;
+    if (!active.Fresh() || alert || answer || options.journal) {
+      active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
+                               effects.changed && earlier_run, rolled_back,
+                               transaction.stuck && !was_stuck,
+                               IsFinal(transaction.status) && !IsFinal(before)});
+    }
+    if (effects.changed) {
+      transaction.updated = context.now;
+      if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
+    }
+    active.timer = effects.timer;
+  }
+
+  /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
+  void Free(ActiveTransaction& active) {
+    timers.Move(active, active.armed, kNever);
+    const bool keep = active.bytes <= kSmallBytes && to_collect.ended.size() < MostEnded(options);
+    std::shared_ptr<const Definition> definition = table.Remove(active);
+    if (keep) Protected([&] { to_collect.ended.push_back(std::move(definition)); });
+  }
+  std::vector<char> out_;  // a member for its memory
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/not_stored.hpp ------------------------------------------------------
+
+/// The answers to callers whose change was not committed.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+inline bool MayBeStored(TurnState& state, const std::string& gid) {
+  const ActiveTransaction* active = state.table.Find(gid);
+  if (state.to_commit.in_doubt.count(gid) > 0 || (active != nullptr && !active->Fresh()))
+    return true;
+  try {
+    return state.store.Load(gid).has_value();
+  } catch (...) {
+    return true;
+  }
+}
+
+/// The error for the submitter. Definite only if no earlier submission can have brought its gid into the store.
+inline std::exception_ptr NotTaken(TurnState& state, const std::string& gid,
+                                   const std::string& why) {
+  const bool maybe = MayBeStored(state, gid);
+  const auto sentence = [&] {
+    return "gid '" + gid + (maybe ? "' may or may not be stored: " : "' was not stored: ") + why +
+           "; submit it again" + (maybe ? "" : " later");
+  };
+  return maybe ? Made<InDoubtError>(sentence) : Made<StoreError>(sentence);
+}
+
+/// Removes a fresh transaction from memory, and tells those who wait for it why.
+inline void RefuseFresh(TurnState& state, ActiveTransaction& active, const std::string& why) {
+  const std::shared_ptr<const Definition> definition = active.transaction.definition;
+  std::vector<Waiter> waiters = std::move(active.waiters);
+  std::vector<Command> commands = std::move(active.commands);
+  state.RemoveFresh(active);
+  const std::exception_ptr refusal = NotTaken(state, definition->gid, why);
+  for (Waiter& waiter : waiters) waiter.Refuse(refusal);
+  for (Command& command : commands) command.waiter.Refuse(refusal);
+}
+
+/// While no change becomes durable: the answer is the stored status, or an error for those who wait for a change.
+inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& gid,
+                           const std::string& why) {
+  if (waiter.when != AnswerWhen::kStored) {
+    try {
+      const std::optional<Transaction> stored = state.store.Load(gid);
+      const bool told = stored && !(waiter.submits && stored->status == Status::kPrepared);
+      if (told) return waiter.Give(ResultOf(*stored));
+    } catch (...) {  // NOLINT(bugprone-empty-catch): then it is not known
+    }
+  }
+  waiter.Refuse(Made<InDoubtError>([&] {
+    return "the change of gid '" + gid + "' may or may not be stored: " + why +
+           "; ask for it again later";
+  }));
+}
+
+inline std::exception_ptr StoreFailing(const TurnState& state, const std::string& what) {
+  return Made<StoreError>([&] {
+    return what + ", the store is failing: " + state.health.Problem() + "; try again later";
+  });
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/validate.hpp ---------------------------------------------------------------------
+
+/// Refuses a definition that could not be carried out, before anything is stored.
+/// Needs: std. Threads: pure function. Protocol: §2.1, §4.1; the limits also hold in process.
+
+namespace dtm {
+inline namespace v1 {
+
+inline std::string GidProblem(const std::string& gid) {
+  if (gid.empty()) return "the gid is empty; take one from NewGid()";
+  if (gid.size() > kMaxGidBytes) {
+    return "the gid has " + std::to_string(gid.size()) + " bytes; the limit is " +
+           std::to_string(kMaxGidBytes);
+  }
+  for (const char c : gid) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7F || c == ';') {
+      return "gid '" + Printable(gid) + "' contains a control character or ';'; leave it out";
+    }
+  }
+  if (!IsUtf8(gid)) return "gid '" + Printable(gid) + "' is not valid UTF-8";
+  return {};
+}
+
+/// Steps in a cycle of orders would never run. Kahn's algorithm over the steps.
+inline std::string OrdersProblem(const Definition& definition) {
+  if (definition.orders.empty()) return {};
+  std::size_t entries = 0;
+  for (const auto& order : definition.orders) entries += order.second.size();
+  if (entries > kMaxOrders) {
+    return "gid '" + definition.gid + "': " + std::to_string(entries) +
+           " entries of branch orders; the limit is " + std::to_string(kMaxOrders);
+  }
+  const std::size_t count = definition.steps.size();
+  std::vector<std::vector<std::size_t>> followers(count);
+  std::vector<std::size_t> waits_for(count, 0);
+  const auto add = [&](std::size_t before, std::size_t step) {
+    followers[before].push_back(step);
+    ++waits_for[step];
+  };
+  const auto missing = [&definition, count](int step) {
+    if (step >= 0 && static_cast<std::size_t>(step) < count) return std::string();
+    return "gid '" + definition.gid + "': a branch order names step " + std::to_string(step) +
+           ", which does not exist; there are " + std::to_string(count) + ", counted from 0";
+  };
+  for (const auto& order : definition.orders) {
+    std::string problem = missing(order.first);
+    if (!problem.empty()) return problem;
+    for (const int before : order.second) {
+      problem = missing(before);
+      if (!problem.empty()) return problem;
+      add(static_cast<std::size_t>(before), static_cast<std::size_t>(order.first));
+    }
+  }
+  for (std::size_t step = 1; !definition.concurrent && step < count; ++step) add(step - 1, step);
+  std::vector<std::size_t> ready;
+  for (std::size_t step = 0; step < count; ++step) {
+    if (waits_for[step] == 0) ready.push_back(step);
+  }
+  std::size_t done = 0;
+  while (!ready.empty()) {
+    const std::size_t step = ready.back();
+    ready.pop_back();
+    ++done;
+    for (const std::size_t next : followers[step]) {
+      if (--waits_for[next] == 0) ready.push_back(next);
+    }
+  }
+  if (done == count) return {};
+  return "gid '" + definition.gid +
+         "': the branch orders form a cycle, so these steps would wait for each other for ever";
+}
+
+/// Empty, or why it cannot be prepared, besides Problem.
+inline std::string PrepareProblem(const Definition& definition) {
+  if (definition.type != TransType::kMsg || !definition.query_prepared.empty()) return {};
+  return "gid '" + definition.gid +
+         "': a message that is prepared needs query_prepared, which is asked whether to deliver it "
+         "when "
+         "no submit comes";
+}
+
+/// Empty, or why it cannot be submitted, besides Problem.
+inline std::string SubmitProblem(const Definition& definition) {
+  if (definition.type != TransType::kWorkflow) return {};
+  return "gid '" + definition.gid + "': a workflow is prepared, and finished with its status";
+}
+
+/// @throws LogicError  a workflow cannot end with this status.
+inline void CheckEnd(Status status) {
+  if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
+}
+
+/// Empty, or why this branch cannot be registered with any transaction of that gid and type.
+inline std::string RegistrationProblem(const std::string& gid, TransType type, const Step& step) {
+  std::string problem = GidProblem(gid);
+  if (!problem.empty()) return problem;
+  const std::string who = "gid '" + gid + "': ";
+  if (!RegistersSteps(type)) {
+    return who + "no branches are registered with a " + Name(type) +
+           "; tcc, xa and workflow register them";
+  }
+  if (step.branch_id.empty() || step.branch_id.size() > kMaxGidBytes) {
+    return who + "branch_id must have 1 to " + std::to_string(kMaxGidBytes) + " bytes";
+  }
+  if (!IsUtf8(step.branch_id)) return who + "branch_id is not valid UTF-8";
+  if (type == TransType::kWorkflow && (step.op == Op{} || step.op > Op::kBusiness)) {
+    return who + "a workflow records what was done: action, commit, rollback, ...";
+  }
+  if (type == TransType::kWorkflow) return {};  // what it was is called by nobody
+  if (IsTopic(step.action) || IsTopic(step.compensate)) {
+    return who + "a branch that is registered is no topic";
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    problem = UrlProblem(*url);
+    if (!problem.empty()) return who + "branch " + step.branch_id + ": " + problem;
+  }
+  return {};
+}
+
+/// @throws RejectedError  the url of a call that the initiator makes cannot be called.
+inline void CheckCallable(const InitiatorCall& call) {
+  try {
+    (void)ParseUrl(call.url);
+  } catch (const Error& error) {
+    throw RejectedError("gid '" + call.info.gid + "': " + error.what());
+  }
+}
+
+namespace limit {
+
+/// "gid 'x': the payload of step 3 has 300000 bytes; the limit is 262144"
+inline std::string Above(const std::string& gid, const std::string& what, std::size_t is,
+                         std::size_t most) {
+  return "gid '" + gid + "': " + what + " has " + std::to_string(is) + " bytes; the limit is " +
+         std::to_string(most);
+}
+
+inline std::string AboveSteps(const std::string& gid, std::size_t count) {
+  if (count <= kMaxSteps) return {};
+  return "gid '" + gid + "': " + std::to_string(count) + " steps; the limit is " +
+         std::to_string(kMaxSteps);
+}
+
+/// Checks the limit of the whole transaction.
+inline std::string AboveBytes(const Definition& definition, std::size_t more) {
+  std::size_t bytes = more + definition.data.size();
+  for (const Step& step : definition.steps) bytes += step.UrlAndPayloadBytes();
+  for (const auto& header : definition.options.branch_headers) {
+    bytes += header.first.size() + header.second.size();
+  }
+  const std::size_t most =
+      definition.type == TransType::kWorkflow ? kMaxWorkflowBytes : kMaxDefinitionBytes;
+  return bytes <= most ? std::string() : Above(definition.gid, "the transaction", bytes, most);
+}
+
+}  // namespace limit
+
+/// Empty, or why this cannot be the `index`-th step of such a transaction, counted from 0.
+inline std::string StepProblem(const Definition& definition, const Step& step, std::size_t index) {
+  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
+  const auto name = [index] { return "step " + std::to_string(index); };
+  const bool workflow = definition.type == TransType::kWorkflow;
+  for (const std::string* url : {&step.action, &step.compensate, &step.branch_id, &step.topic}) {
+    if (url->size() > kMaxUrlBytes) {
+      return limit::Above(definition.gid, "a url of " + name(), url->size(), kMaxUrlBytes);
+    }
+    if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (workflow) break;  // what was recorded is called by nobody
+    const std::string problem = UrlProblem(*url);
+    if (!problem.empty()) return who() + name() + ": " + problem;
+  }
+  const std::size_t most = workflow ? kMaxRecordBytes : kMaxPayloadBytes;
+  if (step.payload.size() > most) {
+    return limit::Above(definition.gid, "the payload of " + name(), step.payload.size(), most);
+  }
+  const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
+  if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
+    return who() + name() + " goes to a topic; only messages do";
+  }
+  return {};
+}
+
+/// Empty, or why this step cannot be added at the end.
+inline std::string AddedStepProblem(const Definition& definition, const Step& step) {
+  const std::size_t index = definition.steps.size();
+  std::string problem = limit::AboveSteps(definition.gid, index + 1);
+  if (problem.empty()) problem = StepProblem(definition, step, index);
+  if (problem.empty()) problem = limit::AboveBytes(definition, step.UrlAndPayloadBytes());
+  return problem;
+}
+
+/// Empty if the definition can be carried out, else the sentence that says why not.
+inline std::string Problem(const Definition& definition) {
+  std::string problem = GidProblem(definition.gid);
+  if (!problem.empty()) return problem;
+  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
+  const auto above = [&definition](const std::string& what, std::size_t is, std::size_t most) {
+    return limit::Above(definition.gid, what, is, most);
+  };
+  problem = limit::AboveSteps(definition.gid, definition.steps.size());
+  for (std::size_t i = 0; problem.empty() && i < definition.steps.size(); ++i) {
+    problem = StepProblem(definition, definition.steps[i], i);
+  }
+  if (!problem.empty()) return problem;
+  for (const std::string* text : {&definition.query_prepared, &definition.workflow}) {
+    if (text->size() > kMaxUrlBytes)
+      return above("query_prepared or the name", text->size(), kMaxUrlBytes);
+    if (!IsUtf8(*text)) return who() + "query_prepared or the name is not valid UTF-8";
+  }
+  const std::string asked = UrlProblem(definition.query_prepared);
+  if (!asked.empty()) return who() + "query_prepared: " + asked;
+  if (IsTopic(definition.query_prepared)) {
+    return who() + "query_prepared is a topic; one place is asked, not its subscribers";
+  }
+  if (definition.data.size() > kMaxPayloadBytes) {
+    return above("its data", definition.data.size(), kMaxPayloadBytes);
+  }
+  if (definition.delay.count() < 0 || definition.delay > kMaxDelay) {
+    return who() + "the delay is " + std::to_string(definition.delay.count()) +
+           " s; it must be 0 to " + std::to_string(kMaxDelay.count()) + " s";
+  }
+  const TransOptions& options = definition.options;
+  if (options.branch_headers.size() > kMaxHeaders) {
+    return who() + std::to_string(options.branch_headers.size()) +
+           " branch headers; the limit is " + std::to_string(kMaxHeaders);
+  }
+  for (const auto& header : options.branch_headers) {
+    const std::size_t size = header.first.size() + header.second.size();
+    if (size > kMaxHeaderBytes)
+      return above("branch header " + header.first, size, kMaxHeaderBytes);
+    const bool name_ok =
+        !header.first.empty() && header.first.find_first_of(": \t") == std::string::npos;
+    if (!name_ok)
+      return who() + "branch header '" + Printable(header.first) + "' has no valid name";
+    for (const char c : header.first + header.second) {
+      if (c == '\r' || c == '\n' || c == '\0') {
+        return who() + "branch header '" + Printable(header.first) +
+               "' contains a line break or NUL";
+      }
+    }
+  }
+  problem = limit::AboveBytes(definition, 0);
+  if (!problem.empty()) return problem;
+  const auto out_of_range = [&who](const char* name, std::chrono::seconds value) {
+    return who() + name + " is " + std::to_string(value.count()) +
+           " s; it must be 0 (default) to " + std::to_string(kMaxOptionSeconds.count()) + " s";
+  };
+  const auto bad = [](std::chrono::seconds s) { return s.count() < 0 || s > kMaxOptionSeconds; };
+  if (bad(options.timeout_to_fail)) {
+    return out_of_range("timeout_to_fail", options.timeout_to_fail);
+  }
+  if (bad(options.request_timeout)) {
+    return out_of_range("request_timeout", options.request_timeout);
+  }
+  if (bad(options.retry_interval)) return out_of_range("retry_interval", options.retry_interval);
+  if (options.retry_limit < 0 || options.retry_limit > kMaxRetryLimit) {
+    return who() + "retry_limit is " + std::to_string(options.retry_limit) +
+           "; it must be 0 (no limit) to " + std::to_string(kMaxRetryLimit);
+  }
+  // The submit of a prepared one may bring orders for steps that it does not repeat.
+  return definition.steps.empty() ? std::string() : OrdersProblem(definition);
+}
+
+inline std::string NothingToResume(const std::string& gid) {
+  return "gid '" + gid +
+         "' is not stored, so there is no workflow to go on with; nothing was run or stored";
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/commands.hpp ---------------------------------------------------------
+
+/// What somebody asks of a transaction that exists: cancel, stop, retry, register a branch, end, explain.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+/// Protocol: §2.2, §2.3, §2.4 (registration), §4.5 (the end of a workflow).
+
+namespace dtm {
+inline namespace v1 {
+
+class Commands {
+ public:
+  explicit Commands(TurnState& state) : state_(state) {}
+
+  void Do(Command& command) {
+    if (command.kind == Command::Kind::kRegistered) return OnRegistered(command.gid);
+    try {
+      switch (command.kind) {
+        case Command::Kind::kExplain: Explain(command); break;
+        case Command::Kind::kListWaiting: ListWaiting(command); break;
+        default: Obey(command);
+      }
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (...) {  // a store of the program's may throw anything
+      command.waiter.Refuse(std::current_exception());
+    }
+  }
+
+ private:
+  void Obey(Command& command) {
+    ActiveTransaction* active = state_.table.Find(command.gid);
+    if (active == nullptr) {
+      std::optional<Transaction> stored = state_.store.Load(command.gid);
+      if (!stored) RefuseUnknown(command);
+      CheckType(command, *stored);
+      if (IsFinal(stored->status)) {
+        const bool again =
+            command.kind == Command::Kind::kFinish && command.status == stored->status;
+        if (command.kind != Command::Kind::kWait && !again) RefuseEnded(command, *stored);
+        return command.waiter.Give(ResultOf(*stored));
+      }
+      active = &state_.Bring(std::move(*stored));
+    }
+    CheckType(command, active->transaction);
+    if (command.kind != Command::Kind::kWait) {
+      if (!state_.MayUseStore()) {
+        std::rethrow_exception(StoreFailing(state_, "gid '" + command.gid + "' was not changed"));
+      }
+      const std::string refused = command.kind == Command::Kind::kAddBranch
+                                      ? AddBranch(*active, command)
+                                      : state_.Advance(*active, EventOf(command));
+      if (!refused.empty()) {
+        // It may be the submit of a prepared one, whose record is in the store.
+        if (active->Fresh()) return state_.to_collect.reissue.push_back(std::move(command));
+        if (IsFinal(active->transaction.status)) RefuseEnded(command, active->transaction);
+        throw RejectedError(Refusal(command, active->transaction, refused));
+      }
+    }
+    if (!active->Fresh()) return state_.AddWaiter(*active, std::move(command.waiter));
+    // It may lose its gid to a stored record; then the command is for that.
+    active->commands.push_back(std::move(command));
+  }
+
+  /// Begins as dtm's clients know it.
+  static std::string Refusal(const Command& command, const Transaction& transaction,
+                             const std::string& why) {
+    const std::string status = Name(transaction.status);
+    std::string unchanged = "gid '" + command.gid + "' was not changed: " + why;
+    switch (command.kind) {
+      case Command::Kind::kCancel:
+        return "trans type: '" + std::string(Name(transaction.definition->type)) +
+               "' current status '" + status + "', cannot abort. FAILURE: " + unchanged;
+      case Command::Kind::kForceStop:
+        return "global transaction force stop error. status: " + status +
+               ". error: FAILURE: " + unchanged;
+      default: return unchanged;
+    }
+  }
+
+  [[noreturn]] static void RefuseEnded(const Command& command, const Transaction& transaction) {
+    if (command.kind == Command::Kind::kAddBranch) throw RejectedError(NotPrepared(command.gid));
+    const std::string status = Name(transaction.status);
+    throw EndedError(Refusal(command, transaction, "it has already ended as " + status));
+  }
+
+  /// Who registers or finishes believes that it was there: that is no mistake in what is asked.
+  [[noreturn]] static void RefuseUnknown(const Command& command) {
+    switch (command.kind) {
+      case Command::Kind::kAddBranch: throw RejectedError(NotPrepared(command.gid));
+      case Command::Kind::kFinish: throw RejectedError(Unknown(command.gid));
+      default: throw BadInput(Unknown(command.gid));
+    }
+  }
+
+  static engine::Event EventOf(const Command& command) {
+    const bool failed = command.status == Status::kFailed;
+    const Result result{failed ? Result::Kind::kFailure : Result::Kind::kSuccess, command.reason};
+    switch (command.kind) {
+      case Command::Kind::kCancel: return {engine::EventKind::kCancel, 0, result};
+      case Command::Kind::kForceStop: return {engine::EventKind::kForceStop, 0, {}};
+      case Command::Kind::kFinish: return {engine::EventKind::kFinish, 0, result, command.data};
+      default: return {engine::EventKind::kRetryNow, 0, {}};
+    }
+  }
+
+  static void CheckType(const Command& command, const Transaction& stored) {
+    if (!command.type || stored.unreadable || *command.type == stored.definition->type) return;
+    throw RejectedError("gid '" + command.gid + "' is a " + Name(stored.definition->type) +
+                        ", not a " + Name(*command.type) + "; nothing was changed");
+  }
+
+  static std::string NotPrepared(const std::string& gid) {
+    return "no trans with gid: " + gid + " status: prepared found FAILURE";
+  }
+
+  /// A branch that is registered while the transaction is prepared. The same again is accepted.
+  std::string AddBranch(ActiveTransaction& active, const Command& command) {
+    const Definition& definition = *active.transaction.definition;
+    if (active.Fresh()) return "it is not stored yet";  // and the command comes again
+    if (active.transaction.unreadable) return active.transaction.last_error;
+    if (!RegistersSteps(definition.type)) {
+      return std::string("no branches are registered with a ") + Name(definition.type);
+    }
+    if (active.transaction.status != Status::kPrepared)
+      throw RejectedError(NotPrepared(command.gid));
+    const Step& step = command.step;
+    for (const Step& old : definition.steps) {
+      if (old.branch_id != step.branch_id || old.op != step.op) continue;
+      const bool same = old.action == step.action && old.compensate == step.compensate &&
+                        old.payload == step.payload && old.failed == step.failed &&
+                        old.topic == step.topic;
+      return same ? std::string()
+                  : "branch " + step.branch_id + " is registered already, otherwise";
+    }
+    const std::string problem = AddedStepProblem(definition, step);
+    if (!problem.empty()) throw RejectedError(problem);
+    const bool recorded = definition.type == TransType::kWorkflow;
+    const std::size_t added = definition.steps.size();
+    const std::size_t row = recorded ? DeliveryOf(added) : ActionOf(added);
+    state_.MakeReady(active);
+    state_.table.AddStep(active, step);
+    return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
+  }
+
+  /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
+  void ListWaiting(Command& command) {
+    std::vector<std::string>& gids = *command.listed;
+    const Time last = kNever - Duration(1);
+    if (command.limit > 0) {
+      state_.store.Due(last, {command.after, INT64_MAX}, [&](const Transaction& stored) {
+        gids.push_back(stored.definition->gid);
+        return gids.size() < command.limit;
+      });
+    }
+    command.waiter.promise.Keep({});
+  }
+
+  /// Committed state only: a change that is not stored did not happen yet.
+  void Explain(Command& command) {
+    const ActiveTransaction* active = state_.table.Find(command.gid);
+    std::string& text = *command.explained;
+    if (active != nullptr && !active->dirty) {
+      text = engine::Explain(active->transaction, state_.context.now);
+    } else if (const std::optional<Transaction> stored = state_.store.Load(command.gid)) {
+      text = engine::Explain(*stored, state_.context.now);
+    } else {
+      text = Unknown(command.gid);
+    }
+    if (!state_.health.Good()) {
+      const bool waits =
+          !state_.to_commit.dirty.empty() || state_.health.NeedsRecovery() || !state_.MayUseStore();
+      text += (waits ? "\nthe store is failing, so nothing goes on: "
+                     : "\nthe last write to the store failed, the next one will be tried: ") +
+              state_.health.Problem();
+    }
+    command.waiter.promise.Keep({});
+  }
+
+  /// Wakes what waits for this function.
+  void OnRegistered(const std::string& url) {
+    state_.table.ForEach([&](ActiveTransaction& active) {
+      const Transaction& transaction = active.transaction;
+      for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+        const Branch& branch = transaction.branches[i];
+        if (!branch.in_flight && branch.status == BranchStatus::kPrepared &&
+            branch.next_try > state_.context.now && UrlOf(*transaction.definition, i) == url) {
+          state_.Advance(active, {engine::EventKind::kRegistered, i, {}});
+        }
+      }
+    });
+  }
+
+  static std::string Unknown(const std::string& gid) {
+    return "no TransGlobal with gid: " + gid + " found; there is no transaction with gid '" + gid +
+           "', or it ended and its time was over; check the gid";
+  }
+
+  TurnState& state_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/topics.hpp ----------------------------------------------------------
+
+/// Topics: names under which urls subscribe to messages; kept in the store, category "topics".
+/// Needs: nlohmann/json, store. Threads: Expand and Subscribers any thread; the others are work for Store::Run.
+/// Protocol: §6. A change counts at once, for messages that are prepared or submitted after it.
+
+#include <nlohmann/json.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+struct Subscriber {
+  std::string url;
+  std::string remark;
+};
+
+namespace topics {
+
+inline constexpr const char kCategory[] = "topics";
+
+/// @throws StoreError  the stored list is damaged.
+inline std::vector<Subscriber> Parse(const KeyValue& stored) {
+  std::vector<Subscriber> subscribers;
+  const nlohmann::json list = nlohmann::json::parse(stored.value, nullptr, false);
+  try {
+    if (list.is_array()) {
+      for (const nlohmann::json& entry : list) {
+        subscribers.push_back({entry.value("url", ""), entry.value("remark", "")});
+      }
+      return subscribers;
+    }
+  } catch (const nlohmann::json::exception&) {  // an entry of another form
+  }
+  throw StoreError("the stored subscribers of topic '" + stored.key + "' cannot be read");
+}
+
+inline void Write(Store& store, const std::string& topic,
+                  const std::vector<Subscriber>& subscribers, Time now) {
+  // By hand: ordered_json would cost every program as much compile time as json.
+  std::string list = "[";
+  for (const Subscriber& subscriber : subscribers) {
+    if (list.size() > 1) list += ',';
+    list += R"({"url":)" + nlohmann::json(subscriber.url).dump() + R"(,"remark":)" +
+            nlohmann::json(subscriber.remark).dump() + '}';
+  }
+  list += ']';
+  KeyValue value;
+  value.category = kCategory;
+  value.key = topic;
+  value.value = std::move(list);
+  value.updated = now;
+  store.PutValue(value);
+}
+
+/// Empty, or why this subscription is refused.
+inline std::string Problem(const std::string& topic, const std::string& url,
+                           const std::string& remark) {
+  if (topic.empty()) return "empty topic";
+  if (url.empty()) return "empty url";
+  if (IsTopic(url)) return "a topic cannot subscribe to topic '" + Printable(topic) + "'";
+  if (topic.size() > kMaxGidBytes || !IsUtf8(topic)) {
+    return "the name of a topic is UTF-8 of at most " + std::to_string(kMaxGidBytes) + " bytes";
+  }
+  if (url.size() > kMaxUrlBytes || !IsUtf8(url) || remark.size() > kMaxReasonBytes ||
+      !IsUtf8(remark)) {
+    return "the url or the remark of topic '" + topic + "' is too long or not UTF-8";
+  }
+  return {};
+}
+
+inline Result Subscribe(Store& store, const std::string& topic, const Subscriber& subscriber,
+                        Time now) {
+  std::vector<Subscriber> all;
+  if (const auto stored = store.GetValue(kCategory, topic)) all = Parse(*stored);
+  const bool known = std::any_of(
+      all.begin(), all.end(), [&](const Subscriber& other) { return other.url == subscriber.url; });
+  if (known) return Result::Failure("this url exists");
+  if (all.size() >= kMaxSteps) {
+    return Result::Failure("topic '" + topic + "' has " + std::to_string(kMaxSteps) +
+                           " subscribers, which is the limit");
+  }
+  all.push_back(subscriber);
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+inline Result Unsubscribe(Store& store, const std::string& topic, const std::string& url,
+                          Time now) {
+  const std::optional<KeyValue> stored = store.GetValue(kCategory, topic);
+  if (!stored) return Result::Failure("no such a topic");
+  std::vector<Subscriber> all = Parse(*stored);
+  if (all.empty()) return Result::Failure("this topic is empty");
+  const auto gone = std::remove_if(all.begin(), all.end(),
+                                   [&](const Subscriber& other) { return other.url == url; });
+  if (gone == all.end()) return Result::Failure("no such an url ");
+  all.erase(gone, all.end());
+  Write(store, topic, all, now);
+  return Result::Success();
+}
+
+inline Result Delete(Store& store, const std::string& topic) {
+  if (store.RemoveValue(kCategory, topic)) return Result::Success();
+  return Result::Failure("there is no topic '" + topic + "'");
+}
+
+/// The present subscribers of a topic; none if there is no such topic.
+inline std::vector<Subscriber> Subscribers(Store& store, const std::string& topic) {
+  if (topic.empty()) return {};  // ScanValues takes an empty key for any
+  const KeyValuePage page = store.ScanValues(kCategory, topic, 0, 1);
+  return page.values.empty() ? std::vector<Subscriber>() : Parse(page.values[0]);
+}
+
+/// Replaces the topics of a message by their subscribers: of step 01 there may be 01-01, 01-02 and so on.
+/// A topic without subscribers stays, and is refused where a new message is stored. A stored message keeps the
+/// subscribers it has: new ones must not bring its submit beyond a limit after its local transaction has committed.
+/// False: nothing was replaced.
+inline bool Expand(Definition& message, Store& store) {
+  const auto is_topic = [](const Step& step) { return IsTopic(step.action); };
+  const bool any = message.type == TransType::kMsg &&
+                   std::any_of(message.steps.begin(), message.steps.end(), is_topic);
+  if (!any || store.Load(message.gid)) return false;
+  std::vector<Step> expanded;
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < message.steps.size(); ++i) {
+    Step step = std::move(message.steps[i]);
+    step.branch_id = NumberOf(i);
+    const std::vector<Subscriber> subscribers =
+        is_topic(step) ? Subscribers(store, step.action.substr(kTopicPrefixSize))
+                       : std::vector<Subscriber>();
+    if (subscribers.empty()) {
+      expanded.push_back(std::move(step));
+      continue;
+    }
+    step.topic = step.action;
+    for (std::size_t j = 0; j < subscribers.size(); ++j) {
+      // It will be refused, so copy no more payloads.
+      if (expanded.size() > kMaxSteps || bytes > kMaxDefinitionBytes) break;
+      bytes += subscribers[j].url.size() + step.payload.size();
+      Step one = step;
+      one.action = subscribers[j].url;
+      if (subscribers.size() > 1) one.branch_id += "-" + NumberOf(j);
+      expanded.push_back(std::move(one));
+    }
+  }
+  message.steps = std::move(expanded);
+  return true;
+}
+
+/// @throws BadInput       it can never be carried out.
+/// @throws RejectedError  it cannot be carried out with the present subscribers of its topics.
+inline void CheckAndExpand(Definition& definition, Store& store) {
+  std::string problem = dtm::Problem(definition);
+  if (!problem.empty()) throw BadInput(problem);
+  if (Expand(definition, store)) problem = dtm::Problem(definition);
+  if (!problem.empty()) throw RejectedError(problem);
+}
+
+/// Refuses what only a repeat, or the submit of a prepared message, may have: a topic without subscribers, or orders for
+/// steps that are not given.
+/// @throws RejectedError, BadInput
+inline void CheckNew(const Definition& definition) {
+  if (definition.steps.empty()) {
+    const std::string problem = OrdersProblem(definition);
+    if (!problem.empty()) throw BadInput(problem);
+  }
+  if (definition.type != TransType::kMsg) return;
+  for (const Step& step : definition.steps) {
+    if (!IsTopic(step.action)) continue;
+    throw RejectedError("gid '" + definition.gid + "': topic not found: " +
+                        step.action.substr(kTopicPrefixSize) + "; subscribe somebody to it first");
+  }
+}
+
+}  // namespace topics
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/engine/resubmission.hpp ---------------------------------------------------------------
+
+/// Decides what a submit or prepare of a gid that exists means.
+/// Needs: std. Threads: pure functions. Protocol: §2.3, with the differences of docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace engine {
+
+struct Resubmission {
+  enum class Kind {
+    kAttach,   ///< the same again: nothing runs twice, the answer is that of the stored one
+    kPromote,  ///< the submit of a prepared one
+    kRefuse
+  };
+  Kind kind = Kind::kAttach;
+  std::string refused;  ///< kRefuse: why
+};
+
+/// `again`: the new submit or (`prepare`) prepare. A submit is compared only with a submit, and a prepare only
+/// with a prepare, since a submit after a prepare need not repeat the steps.
+inline Resubmission OnResubmission(const Transaction& stored, const Definition& again,
+                                   bool prepare) {
+  const Definition& first = *stored.definition;
+  const std::string gid = "gid '" + again.gid + "'";
+  if (stored.unreadable) return {Resubmission::Kind::kRefuse, gid + ": " + stored.last_error};
+  if (first.type != again.type) {
+    return {Resubmission::Kind::kRefuse, gid + " exists as a " + Name(first.type) + ", not as a " +
+                                             Name(again.type) +
+                                             "; nothing was changed. Use a new gid"};
+  }
+  const bool prepared = stored.status == Status::kPrepared;
+  const auto cannot = [&](const char* what) -> Resubmission {
+    return {Resubmission::Kind::kRefuse,
+            gid + ": current status '" + Name(stored.status) + "', cannot " + what + ". FAILURE"};
+  };
+  if (prepare && !prepared) return cannot("prepare");
+  if (!prepare && prepared) return {Resubmission::Kind::kPromote, {}};
+  // The initiator has to learn that its submit came too late.
+  if (RegistersSteps(first.type) && stored.status == Status::kAborting) return cannot("submit");
+  const bool same = stored.expired ? stored.content == 0 || stored.content == ContentHash(again)
+                                   : first.prepared_first != prepare || SameContent(first, again);
+  if (!same) {
+    return {Resubmission::Kind::kRefuse,
+            gid +
+                " exists with other content; nothing was changed. Use a new gid, or submit "
+                "exactly what was submitted first"};
+  }
+  return {Resubmission::Kind::kAttach, {}};
+}
+
+/// Empty if `again` prepares the stored workflow; otherwise why not. The URL that resumes it may have changed; name and data
+/// are compared only if both have them.
+inline std::string OtherWorkflow(const Definition& stored, const Definition& again) {
+  const std::string gid = "gid '" + again.gid + "' ";
+  const char* end = "; nothing was changed or run. Use a new gid";
+  if (stored.type != TransType::kWorkflow) {
+    return gid + "is a " + Name(stored.type) + ", not a workflow" + end;
+  }
+  if (!again.workflow.empty() && again.workflow != stored.workflow) {
+    return gid + "is the workflow '" + stored.workflow + "', not '" + again.workflow + "'" + end;
+  }
+  if (!again.data.empty() && again.data != stored.data) {
+    return gid + "was started with other data" + end;
+  }
+  return {};
+}
+
+/// The steps stay those of the prepare; options and orders of the submit replace those of the prepare.
+inline Definition Promoted(const Definition& prepared, const Definition& submitted) {
+  Definition merged = prepared;
+  TransOptions& options = merged.options;
+  const TransOptions& later = submitted.options;
+  options.wait_result = later.wait_result;
+  const auto take = [](auto& value, const auto& newer) {
+    if (newer != std::decay_t<decltype(newer)>{}) value = newer;
+  };
+  if (merged.query_prepared.empty()) merged.query_prepared = submitted.query_prepared;
+  take(options.timeout_to_fail, later.timeout_to_fail);
+  take(options.request_timeout, later.request_timeout);
+  take(options.retry_interval, later.retry_interval);
+  take(options.retry_limit, later.retry_limit);
+  take(options.branch_headers, later.branch_headers);
+  take(merged.delay, submitted.delay);
+  const bool order = submitted.concurrent || !submitted.orders.empty();
+  if (order) {
+    merged.concurrent = submitted.concurrent;
+    merged.orders = submitted.orders;
+  }
+  if (order || submitted.delay.count() > 0 || !submitted.custom_data.empty()) {
+    merged.custom_data = submitted.custom_data;
+  }
+  return merged;
+}
+
+}  // namespace engine
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/collect_stage.hpp ----------------------------------------------------
+
+/// The first two stages of a turn: take what arrived, and advance the transactions it concerns.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+/// Protocol: §2.3 (what a repeat means), with the differences of the README.
+
+namespace dtm {
+inline namespace v1 {
+
+class CollectStage {
+ public:
+  CollectStage(TurnState& state, Inbox& inbox) : state_(state), inbox_(inbox), commands_(state) {}
+
+  /// Returns whether anything had arrived or was due.
+  bool Run() {
+    mail_.ended.swap(state_.to_collect.ended);
+    inbox_.Take(mail_);
+    bool something = !mail_.Empty() || state_.SomethingLeftOver();
+    std::vector<std::pair<std::string, engine::EventKind>> again;
+    again.swap(state_.to_collect.readvance);
+    for (const auto& entry : again) {
+      if (ActiveTransaction* active = state_.table.Find(entry.first))
+        AdvanceAgain(*active, entry.second);
+    }
+    TakeResults();
+    obeyed_ = 0;
+    if (!state_.to_collect.resubmit.empty() || !state_.to_collect.reissue.empty()) TakeAgain();
+    TakeSubmissions();
+    for (Command& command : mail_.commands) DoOrRefuse(command);
+    for (QueuedWork& work : mail_.works) OrInDoubt([&] { OnWork(work); });
+    mail_.Clear();
+    while (ActiveTransaction* active = state_.timers.TakeDue(state_.context.now)) {
+      active->armed = kNever;
+      ForSure([&] { OnTimer(*active); });
+      something = true;
+    }
+    return something;
+  }
+
+  /// Stored records that could not be read so far; 101 are that many or more.
+  std::size_t Damaged() const { return damaged_.size(); }
+
+  /// True if something could not be done for lack of memory; asking resets it.
+  bool Incomplete() { return std::exchange(incomplete_, false); }
+
+  /// Loads unfinished transactions from the store, if there is room.
+  /// @throws StoreError  they cannot be read.
+  void Load() {
+    if (state_.Full() || !state_.context.may_call) return;
+    const Time now = state_.context.now;
+    if (recovery_began_ == Time{}) recovery_began_ = now;
+    std::vector<Transaction> page = state_.loader.NextPage(state_.store, now, !state_.HalfFull(),
+                                                           state_.Room(), state_.RoomBytes());
+    try {
+      for (Transaction& stored : page) Load(std::move(stored));
+    } catch (...) {
+      state_.loader.LeaveBehind(now);  // the rest of the page
+      throw;
+    }
+    if (recovering_ && state_.loader.HasSeenAll()) {
+      state_.news.Recovered(recovered_, now - recovery_began_);
+      recovering_ = false;
+    }
+  }
+
+ private:
+  static constexpr std::size_t kDamagedNamed = 100;
+
+  void Load(Transaction&& stored) {
+    if (state_.table.Find(stored.definition->gid) != nullptr) return;
+    if (stored.unreadable) LogDamaged(stored);
+    if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
+    state_.Bring(std::move(stored));
+    ++recovered_;
+  }
+
+  /// Logs each once, and only the first of many.
+  void LogDamaged(const Transaction& stored) {
+    if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.id).second) return;
+    state_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
+                                     ? engine::Explain(stored, state_.context.now)
+                                     : "more stored records are damaged; a query or Explain of "
+                                       "each says so");
+  }
+
+  void TakeResults() {
+    using Arrived = const ArrivedResult&;
+    VisitAhead(
+        mail_.results,
+        [this](Arrived arrived) { state_.table.PrefetchAt(arrived.call.slot, PrefetchActive); },
+        [this](Arrived arrived) { state_.table.PrefetchAt(arrived.call.slot, PrefetchParts); },
+        [this](ArrivedResult& arrived) { OnResult(arrived); });
+  }
+
+  void TakeAgain() {
+    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {}))
+      DoOrRefuse(submission);
+    for (Command& command : std::exchange(state_.to_collect.reissue, {})) DoOrRefuse(command);
+  }
+
+  void TakeSubmissions() {
+    VisitAhead(
+        mail_.submissions,
+        [](const Submission& soon) {
+          Prefetch<LinesOf(sizeof(Definition))>(soon.definition.get());
+        },
+        [](const Submission& soon) {
+          Prefetch<1>(soon.definition->gid.data());
+          Prefetch<LinesOf(2 * sizeof(Step))>(soon.definition->steps.data());
+        },
+        [this](Submission& submission) { DoOrRefuse(submission); });
+  }
+
+  void DoOrRefuse(Submission& submission) {
+    OrInDoubt([&] { OnSubmission(submission); });
+    ActiveTransaction* active =
+        incomplete_ ? state_.table.Find(submission.definition->gid) : nullptr;
+    if (active != nullptr && active->Fresh() && !active->dirty) state_.RemoveFresh(*active);
+  }
+  /// A command may have to load its transaction: without room one command is obeyed in a turn, the others in later ones.
+  void DoOrRefuse(Command& command) {
+    OrInDoubt([&] {
+      const bool full = state_.Overfull() && state_.health.MayTry(state_.context.now);
+      const bool loads = command.waiter.promise.Open() && !command.explained && !command.listed;
+      const bool next_turn = full && obeyed_++ > 0 && loads;
+      next_turn ? state_.to_collect.reissue.push_back(std::move(command)) : commands_.Do(command);
+    });
+  }
+
+  /// Without memory the item is dropped, which answers it (in doubt), and the turn goes on with the others.
+  template <typename Function>
+  void OrInDoubt(const Function& function) {
+    try {
+      function();
+    } catch (const std::bad_alloc&) {
+      incomplete_ = true;
+    }
+  }
+
+  /// For what must not be lost, see Inbox::Done: without memory it changes nothing, and is tried again.
+  template <typename Function>
+  void ForSure(const Function& function) {
+    for (;;) {
+      try {
+        return function();
+      } catch (const std::bad_alloc&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
+  }
+
+  void OnResult(ArrivedResult& arrived) {
+    ActiveTransaction* active = state_.table.At(arrived.call.slot, arrived.call.generation);
+    if (active == nullptr) return;  // it has ended meanwhile, and its gid may have been given again
+    engine::Event event{engine::EventKind::kResult, arrived.call.row, std::move(arrived.result)};
+    try {
+      state_.Advance(*active, std::move(event));
+    } catch (const std::bad_alloc&) {  // it will come again
+      inbox_.Done(std::move(arrived.call), std::move(event.result));
+    }
+  }
+
+  void OnTimer(ActiveTransaction& active) {
+    if (active.timer <= state_.context.now)
+      state_.Advance(active, {engine::EventKind::kTimer, 0, {}});
+    state_.Touch(active);  // the time of a waiter may be over
+    if (!state_.health.Good() || state_.health.WaitsForLock()) {
+      AnswerExpired(active);
+      state_.ArmWaiters(active);
+    }
+  }
+
+  /// Its record may have been replaced by the stored one: then its events are applied again.
+  void AdvanceAgain(ActiveTransaction& active, engine::EventKind kind) {
+    std::vector<AppliedEvent> events = std::exchange(active.events, {});
+    ForSure([&] {
+      state_.AdvanceIfRoom(active, kind, kind != engine::EventKind::kLoaded || !state_.Overfull());
+    });
+    for (AppliedEvent& event : events) {
+      ForSure([&] { state_.Advance(active, std::move(event)); });
+    }
+  }
+
+  /// While nothing can be released, nobody waits longer than asked: the answer is the stored status, or an error for
+  /// those who wait for a change.
+  void AnswerExpired(ActiveTransaction& active) {
+    const std::string& gid = active.transaction.definition->gid;
+    const auto expired = std::stable_partition(
+        active.waiters.begin(), active.waiters.end(),
+        [this](const Waiter& waiter) { return waiter.deadline > state_.context.now; });
+    for (auto waiter = expired; waiter != active.waiters.end(); ++waiter) {
+      AnswerAsStored(state_, *waiter, gid,
+                     "the store cannot be written: " + state_.health.Problem());
+    }
+    active.waiters.erase(expired, active.waiters.end());
+  }
+
+  void OnSubmission(Submission& submission) {
+    const std::string& gid = submission.definition->gid;
+    submission.waiter.submits = !submission.prepare;
+    if (!state_.MayUseStore())
+      return NotTaken(submission, "the store is failing: " + state_.health.Problem());
+    if (ActiveTransaction* active = state_.table.Find(gid))
+      return OnResubmitted(*active, submission);
+    std::exception_ptr refused;
+    try {
+      refused = ProblemOfNew(*submission.definition);
+    } catch (const StoreError& error) {  // it cannot be read now; what came with it goes on
+      return NotTaken(submission, error.what());
+    }
+    if (refused) return submission.waiter.Refuse(refused);
+    const bool full = state_.Full();
+    Transaction transaction;
+    transaction.definition = submission.definition;
+    ActiveTransaction& active = state_.table.Add(std::move(transaction), submission.bytes);
+    state_.AddWaiter(active, std::move(submission.waiter));
+    state_.AdvanceIfRoom(
+        active, submission.prepare ? engine::EventKind::kPrepared : engine::EventKind::kSubmitted,
+        !full);
+  }
+
+  void NotTaken(Submission& submission, const std::string& why) {
+    submission.waiter.Refuse(dtm::NotTaken(state_, submission.definition->gid, why));
+  }
+
+  /// @throws StoreError
+  std::exception_ptr ProblemOfNew(const Definition& definition) const {
+    try {
+      topics::CheckNew(definition);
+      return nullptr;
+    } catch (const RejectedError&) {
+      return state_.store.Load(definition.gid) ? nullptr : std::current_exception();
+    }
+  }
+
+  void OnResubmitted(ActiveTransaction& active, Submission& submission) {
+    if (active.Fresh()) return OnSubmittedTwiceInATurn(active, submission);
+    const engine::Resubmission resubmission =
+        engine::OnResubmission(active.transaction, *submission.definition, submission.prepare);
+    std::string refused = resubmission.refused;
+    if (resubmission.kind == engine::Resubmission::Kind::kPromote) {
+      Definition merged = engine::Promoted(*active.transaction.definition, *submission.definition);
+      refused = Problem(merged);
+      if (refused.empty()) refused = OrdersProblem(merged);
+      if (refused.empty()) {
+        state_.MakeReady(active);
+        state_.table.Redefine(active, std::move(merged));
+        state_.AdvanceIfRoom(active, engine::EventKind::kSubmitted, !state_.Overfull());
+      }
+    }
+    if (!refused.empty()) return submission.waiter.Refuse(TurnState::Rejected(refused));
+    state_.AddWaiter(active, std::move(submission.waiter));
+  }
+
+  /// A transaction that is not committed yet decides nothing: its gid may turn out to be stored, or it may not
+  /// become durable.
+  void OnSubmittedTwiceInATurn(ActiveTransaction& active, Submission& submission) {
+    const Definition& first = *active.transaction.definition;
+    const bool same =
+        first.prepared_first == submission.prepare && SameContent(first, *submission.definition);
+    if (same) return state_.AddWaiter(active, std::move(submission.waiter));
+    state_.to_collect.resubmit.push_back(std::move(submission));
+  }
+
+  void OnWork(QueuedWork& work) {
+    if (!state_.MayUseStore()) {
+      return work.promise.Keep({{}, StoreFailing(state_, "the work was not run")});
+    }
+    state_.to_commit.works.push_back(std::move(work));
+  }
+
+  TurnState& state_;
+  Inbox& inbox_;
+  Commands commands_;
+  Mail mail_;
+  bool incomplete_ = false;
+  std::size_t obeyed_ = 0;          // commands, in this turn
+  std::set<std::int64_t> damaged_;  // rows of which the log has told
+  bool recovering_ = true;          // until all that a previous run left was found
+  Time recovery_began_{};
+  std::size_t recovered_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/conflicts.hpp --------------------------------------------------------
+
+/// What a commit left out, since the store holds something else: the stored record counts.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Conflicts {
+ public:
+  explicit Conflicts(TurnState& state) : state_(state) {}
+
+  /// A submission of a gid that is stored but was not in memory: the same again, or another.
+  void OnGidExists(ActiveTransaction& active) {
+    std::optional<Transaction> stored;
+    try {
+      stored = state_.store.Load(active.transaction.definition->gid);
+      if (!stored) return RefuseFresh(state_, active, "it was removed at this moment");
+    } catch (...) {
+      return RefuseFresh(state_, active, WhatWasThrown());
+    }
+    const std::shared_ptr<const Definition> definition = active.transaction.definition;
+    const bool prepare = active.transaction.status == Status::kPrepared;
+    std::vector<Waiter> waiters = std::move(active.waiters);
+    std::vector<Command> commands = std::move(active.commands);
+    try {
+      std::move(commands.begin(), commands.end(), std::back_inserter(state_.to_collect.reissue));
+      const bool ended = IsFinal(stored->status);
+      state_.Replace(active, std::move(*stored));
+      if (!ended) return Return(definition, waiters, prepare);
+      const engine::Resubmission resubmission =
+          engine::OnResubmission(*stored, *definition, prepare);
+      if (resubmission.kind != engine::Resubmission::Kind::kRefuse) {
+        for (Waiter& waiter : waiters) waiter.Give(ResultOf(*stored));
+        return;
+      }
+      for (Waiter& waiter : waiters) waiter.Refuse(TurnState::Rejected(resubmission.refused));
+    } catch (const std::bad_alloc&) {  // who is not answered yet is told that it is in doubt
+      const ActiveTransaction* still = state_.table.Find(definition->gid);
+      if (still == &active && active.Fresh()) state_.RemoveFresh(active);
+    }
+  }
+
+  /// If it cannot be read now, the same conflict comes back with the next commit. Returns why, or nothing.
+  std::string OnConflictOrLater(ActiveTransaction& active) {
+    try {
+      OnConflict(active);
+      return {};
+    } catch (...) {
+      active.dirty = true;
+      state_.to_commit.dirty.push_back(&active);
+      return WhatWasThrown();
+    }
+  }
+
+ private:
+  /// For the next turn, before those that came later.
+  void Return(const std::shared_ptr<const Definition>& definition, std::vector<Waiter>& waiters,
+              bool prepare) {
+    if (waiters.empty()) waiters.emplace_back();  // nobody wants the answer
+    std::vector<Submission> returned;
+    returned.reserve(waiters.size() + state_.to_collect.resubmit.size());
+    for (Waiter& waiter : waiters) returned.push_back({definition, std::move(waiter), prepare});
+    std::move(state_.to_collect.resubmit.begin(), state_.to_collect.resubmit.end(),
+              std::back_inserter(returned));
+    state_.to_collect.resubmit.swap(returned);
+  }
+
+  /// The stored record is not the one this change was made from: the stored one counts. What was
+  /// held back is dropped; calls that really are out stay out.
+  void OnConflict(ActiveTransaction& active) {
+    for (const std::size_t call : active.held_calls)
+      active.transaction.branches[call].in_flight = false;
+    active.held_calls.clear();
+    active.told_events = active.told_calls = 0;
+    std::optional<Transaction> stored = state_.store.Load(active.transaction.definition->gid);
+    if (!stored) {
+      state_.Log(LogLevel::kError, "gid '" + active.transaction.definition->gid +
+                                       "' has vanished from the store; somebody else removed it");
+      const auto gone = Made<StoreError>([&] {
+        return "gid '" + active.transaction.definition->gid + "' has vanished from the store";
+      });
+      for (Waiter& waiter : active.waiters) waiter.Refuse(gone);
+      return state_.RemoveFresh(active);
+    }
+    state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
+                                             engine::EventKind::kTimer);
+    // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
+    const bool whole = stored->branches.size() == RowCount(*stored->definition);
+    stored->definition = active.transaction.definition;
+    active.redefined = active.redefined || active.new_steps > 0;  // some of them may be stored
+    if (whole) AddMissingRows(*stored);
+    for (std::size_t i = 0; i < stored->branches.size(); ++i) {
+      if (i >= active.transaction.branches.size()) continue;
+      const Branch& known = active.transaction.branches[i];
+      stored->branches[i].previous_deadline =
+          known.previous_deadline;  // which the store cannot tell
+      // What runs inside a commit is never out: it is called again if it is still wanted.
+      stored->branches[i].in_flight =
+          known.in_flight && !RunsInTransaction(UrlOf(*stored->definition, i));
+    }
+    KeepEvents(active, *stored);
+    active.rolled_back = false;
+    active.transaction = std::move(*stored);
+    active.stored_due = active.transaction.due;
+    state_.Untouch(active);  // nothing of it leaves before it was stepped again
+  }
+
+  /// What happened since the stored record was written happens again, on top of it: answers that
+  /// came (their calls count as out until then) and commands. A commit in doubt that did become
+  /// durable holds the first of them already.
+  void KeepEvents(ActiveTransaction& active, Transaction& stored) {
+    const bool ours =
+        active.doubtful_events > 0 && stored.version == active.transaction.version + 1;
+    const auto first = active.events.begin();
+    const auto end = first + static_cast<std::ptrdiff_t>(ours ? active.doubtful_events : 0);
+    for (auto event = first; event != end; ++event) state_.Count(active, *event);
+    active.events.erase(first, end);
+    active.doubtful_events = 0;
+    using engine::EventKind;
+    const auto look = [](const engine::Event& event) {
+      return event.kind == EventKind::kLoaded || event.kind == EventKind::kTimer;
+    };
+    active.events.erase(std::remove_if(active.events.begin(), active.events.end(), look),
+                        active.events.end());
+    for (const engine::Event& event : active.events) {
+      const bool answer = event.kind == EventKind::kResult && event.row < stored.branches.size();
+      if (answer) stored.branches[event.row].in_flight = true;
+    }
+  }
+
+  TurnState& state_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/in_commit_work.hpp ---------------------------------------------------
+
+/// User code that runs inside a commit: Transact, and branches registered with RegisterInTransaction. Its writes, the
+/// effects of its result and everything else in the turn become durable together.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class InCommitWork {
+ public:
+  static constexpr std::size_t kPerTurn = 256;
+
+  InCommitWork(TurnState& state, TransactionFunctions& functions, Clock& clock)
+      : state_(state), functions_(functions), clock_(clock) {}
+
+  bool Pending() const { return TransactsLeft() || BranchesLeft(); }
+  /// How many ran in the open batch.
+  std::size_t Ran() const { return transacts_ + branches_.size(); }
+
+  /// Takes the branches that run inside a commit out of the calls that were to start after it.
+  void TakeCalls() {
+    ForEachActive(state_.to_release.touched,
+                  [this](ActiveTransaction& active) { TakeCallsOf(active); });
+  }
+
+  /// Runs at most `limit` of them inside the open batch, and no more once it takes long.
+  /// @throws BatchLost, StoreError  then Undo.
+  void Run(std::size_t limit) {
+    const Time end = clock_.Now() + kTimePerTurn;
+    branch_was_next_ = branch_next_;
+    added_bytes_ = 0;
+    for (std::size_t n = 0; n < limit && Pending(); ++n) {
+      if (n > 0 && (clock_.Now() >= end || added_bytes_ > InboxBytes(state_.options))) return;
+      const bool branch = BranchIsNext();
+      branch_next_ = !branch;
+      branch ? RunBranch() : RunTransact();
+    }
+  }
+
+  /// The batch is lost: memory returns to its earlier state, and all works in it have to run again.
+  void Undo() {
+    branch_next_ = branch_was_next_;
+    for (auto ran = branches_.rbegin(); ran != branches_.rend(); ++ran) {
+      ActiveTransaction* active = Alive(ran->work);
+      if (active != nullptr) {
+        active->transaction = std::move(ran->before);
+        active->rolled_back = active->rolled_back && ran->rolled_back;
+        active->events.resize((std::min)(active->events.size(), ran->events));
+        active->doubtful_events = (std::min)(active->doubtful_events, active->events.size());
+        active->timer = ran->timer;
+        active->held_calls = std::move(ran->held_calls);
+      }
+    }
+    branches_.clear();
+    transacts_ = 0;
+    // Calls that followed from what is undone.
+    auto& works = state_.to_commit.branch_works;
+    const auto unwanted = [this](const BranchWork& work) { return !Wanted(work); };
+    works.erase(std::remove_if(works.begin(), works.end(), unwanted), works.end());
+    for (ActiveTransaction* active : added_) state_.RemoveFresh(*active);
+    added_.clear();
+  }
+
+  /// Refuses the first one.
+  void GiveUpFirst(const std::exception_ptr& error, const std::string& problem) {
+    if (Pending() && !BranchIsNext()) {
+      AnswerWork({{}, error});
+    } else if (!state_.to_commit.branch_works.empty()) {
+      AdvanceBranch(state_.to_commit.branch_works.front(), Result::Error(problem));
+      state_.to_commit.branch_works.pop_front();
+    }
+  }
+
+  /// The batch is not stored. All who wait for a work are told, whether it ran in this batch or not: as with
+  /// submissions, nobody waits until the store works again.
+  void Failed(const std::string& problem, bool in_doubt) {
+    const std::size_t ran = transacts_;
+    Undo();
+    const auto sentence = [&](const char* what, const char* then) {
+      return std::string("the work ") + what + problem + then;
+    };
+    for (std::size_t n = 0; !state_.to_commit.works.empty(); ++n) {
+      AnswerWork({{},
+                  n >= ran   ? Made<StoreError>([&] {
+                    return sentence("was not run, the store is failing: ", "; try again later");
+                  })
+                  : in_doubt ? Made<InDoubtError>([&] {
+                      return sentence("may or may not be stored: ", "; submit it again");
+                    })
+                             : Made<StoreError>([&] {
+                                 return sentence("was not stored: ", "; submit it again later");
+                               })});
+    }
+  }
+
+  /// All of it is durable.
+  void Committed() {
+    if (Ran() == 0) return;
+    state_.to_commit.branch_works.erase(state_.to_commit.branch_works.begin(), FirstLeft());
+    branches_.clear();
+    added_.clear();
+    for (; transacts_ > 0; --transacts_) AnswerWork({});
+  }
+
+ private:
+  static constexpr Duration kTimePerTurn = std::chrono::milliseconds(5);
+  static constexpr Duration kSlow = std::chrono::milliseconds(50);
+
+  struct Branch {
+    BranchWork work;
+    Transaction before;
+    std::vector<std::size_t> held_calls;
+    std::size_t events = 0;
+    Time timer = kNever;
+    bool rolled_back = false;
+  };
+
+  void TakeCallsOf(ActiveTransaction& active) {
+    const Definition& definition = *active.transaction.definition;
+    const auto others = std::stable_partition(
+        active.held_calls.begin(), active.held_calls.end(),
+        [&](std::size_t row) { return !RunsInTransaction(UrlOf(definition, row)); });
+    for (auto row = others; row != active.held_calls.end();) {
+      state_.to_commit.branch_works.push_back({active.slot, active.generation, *row});
+      row = active.held_calls.erase(row);
+    }
+  }
+
+  /// The two kinds take turns, so that a steady flow of one does not starve the other.
+  bool BranchIsNext() const { return !TransactsLeft() || (branch_next_ && BranchesLeft()); }
+  bool TransactsLeft() const { return state_.to_commit.works.size() > transacts_; }
+  bool BranchesLeft() const { return state_.to_commit.branch_works.size() > branches_.size(); }
+
+  /// The first one of the queue.
+  void AnswerWork(const Answer& reply) {
+    QueuedWork work = std::move(state_.to_commit.works.front());
+    state_.to_commit.works.pop_front();
+    work.promise.Keep(reply);
+  }
+
+  ActiveTransaction* Alive(const BranchWork& work) {
+    return state_.table.At(work.slot, work.generation);
+  }
+
+  std::deque<BranchWork>::iterator FirstLeft() {
+    return state_.to_commit.branch_works.begin() + static_cast<std::ptrdiff_t>(branches_.size());
+  }
+
+  /// It is still wanted: it was not stopped, and has no result from a commit that had been in doubt.
+  bool Wanted(const BranchWork& work) {
+    const ActiveTransaction* active = Alive(work);
+    return active != nullptr && work.row < active->transaction.branches.size() &&
+           active->transaction.branches[work.row].in_flight;
+  }
+
+  void RunBranch() {
+    const BranchWork work = *FirstLeft();
+    ActiveTransaction* active = Alive(work);
+    // A new one may turn out to exist; then the stored one counts, and nothing of this may run.
+    if (!Wanted(work) || (active->Fresh() && !active->surely_new &&
+                          state_.store.Has(active->transaction.definition->gid))) {
+      state_.to_commit.branch_works.erase(FirstLeft());
+      return;
+    }
+    if (!state_.context.may_call) {
+      AdvanceBranch(work, Result::NotSent("the coordinator was stopping"));
+      state_.to_commit.branch_works.erase(FirstLeft());
+      return;
+    }
+    active->surely_new = true;
+    branches_.push_back({work, active->transaction, active->held_calls, active->events.size(),
+                         active->timer, active->rolled_back});
+    BranchCall call;
+    call.definition = active->transaction.definition;
+    call.row = work.row;
+    const Time begin = clock_.Now();
+    Result result = state_.store.Run(
+        [&](const WorkContext& connection) { return functions_.Run(call, connection); });
+    WarnIfSlow(begin, call.Url());
+    AdvanceBranch(work, std::move(result));
+  }
+
+  void AdvanceBranch(const BranchWork& work, Result result) {
+    ActiveTransaction* active = Alive(work);
+    if (active == nullptr) return;
+    state_.Advance(*active, {engine::EventKind::kResult, work.row, std::move(result)});
+    TakeCallsOf(*active);
+  }
+
+  void RunTransact() {
+    QueuedWork& work = state_.to_commit.works[transacts_++];
+    TransactContext context;
+    context.exists = [this](const std::string& gid) {
+      return state_.table.Find(gid) != nullptr || state_.store.Has(gid);
+    };
+    const Time begin = clock_.Now();
+    *work.result = state_.store.Run([&](const WorkContext& connection) {
+      context.connection = connection;
+      context.submitted.clear();
+      return work.work(context);
+    });
+    WarnIfSlow(begin, "Transact");
+    if (work.result->kind != Result::Kind::kSuccess) return;
+    for (const auto& definition : context.submitted) {
+      Transaction transaction;
+      transaction.definition = definition;
+      const bool room = !state_.Full();
+      ActiveTransaction& active = state_.table.Add(std::move(transaction));
+      active.surely_new = true;
+      added_.push_back(&active);
+      added_bytes_ += active.bytes;
+      state_.AdvanceIfRoom(active, engine::EventKind::kSubmitted, room);
+      TakeCallsOf(active);
+    }
+  }
+
+  void WarnIfSlow(Time begin, const std::string& what) const {
+    const Duration took = clock_.Now() - begin;
+    if (took <= kSlow) return;
+    state_.Log(LogLevel::kWarning,
+               what + " took " + std::to_string(took.count() / 1000) +
+                   " ms inside a commit, and everything else waited; do less in there");
+  }
+
+  TurnState& state_;
+  TransactionFunctions& functions_;
+  Clock& clock_;
+  // What ran in the open batch stays at the front of its queue until that is durable.
+  std::size_t transacts_ = 0;
+  std::vector<Branch> branches_;
+  std::vector<ActiveTransaction*> added_;  // submitted by them
+  std::size_t added_bytes_ = 0;
+  bool branch_next_ = false;      // if both kinds wait
+  bool branch_was_next_ = false;  // before what ran in the open batch
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/journal_entries.hpp --------------------------------------------------
+
+/// What the journal is told of a change: the events that led to it, what was decided on them, and the calls that start
+/// once it is durable.
+/// Needs: std, engine. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class JournalEntries {
+ public:
+  /// Replaces `entries` by what no commit has told of `active` yet.
+  static void Make(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries) {
+    JournalEntries(active, now, entries);
+  }
+
+ private:
+  JournalEntries(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries)
+      : transaction_(active.transaction), entries_(entries) {
+    entries.clear();
+    for (std::size_t i = active.told_events; i < active.events.size(); ++i) {
+      if (active.events[i].changed) AddEvent(active.events[i]);
+    }
+    if (!IsFinal(transaction_.status)) {
+      for (std::size_t i = active.told_calls; i < active.held_calls.size(); ++i) {
+        Add(now, JournalKind::kStarted, active.held_calls[i]);
+      }
+    }
+    FoldJournal(entries);
+  }
+
+  void AddEvent(const AppliedEvent& event) {
+    if (event.taken_up) Add(event.at, JournalKind::kTakenUp);
+    switch (event.kind) {
+      case engine::EventKind::kSubmitted: Add(event.at, JournalKind::kSubmitted); break;
+      case engine::EventKind::kPrepared: Add(event.at, JournalKind::kPrepared); break;
+      case engine::EventKind::kBranchAdded: AddBranch(event); break;
+      case engine::EventKind::kResult: AddResult(event); break;
+      case engine::EventKind::kCancel:
+        Add(event.at, JournalKind::kCancel, kNoRow, event.result.text);
+        break;
+      case engine::EventKind::kFinish:
+        Add(event.at, JournalKind::kFinish, kNoRow, event.result.text);
+        break;
+      case engine::EventKind::kForceStop: Add(event.at, JournalKind::kForceStop); break;
+      case engine::EventKind::kRetryNow: Add(event.at, JournalKind::kRetryNow); break;
+      case engine::EventKind::kLoaded:
+      case engine::EventKind::kTimer:
+      case engine::EventKind::kRegistered: break;  // what follows from them is told
+    }
+    if (event.rolled_back) {
+      const std::size_t from = transaction_.reason_from;
+      Add(event.at, JournalKind::kRollback, from == 0 ? kNoRow : from - 1, transaction_.reason);
+    }
+    if (event.stuck) Add(event.at, JournalKind::kStuck, kNoRow, transaction_.last_error);
+    if (!event.ended) return;
+    const bool failed = transaction_.status == Status::kFailed;
+    Add(event.at, failed ? JournalKind::kFailed : JournalKind::kSucceeded);
+  }
+
+  void AddBranch(const AppliedEvent& event) {
+    const Definition& definition = *transaction_.definition;
+    const bool known = event.row < RowCount(definition);
+    const bool failed = known && definition.steps[StepOf(definition.type, event.row)].failed;
+    Add(event.at, JournalKind::kRegistered, event.row,
+        failed ? PayloadOf(definition, event.row) : std::string());
+  }
+
+  void AddResult(const AppliedEvent& event) {
+    const Result& result = event.result;
+    switch (result.kind) {
+      case Result::Kind::kSuccess: return Add(event.at, JournalKind::kSuccess, event.row);
+      case Result::Kind::kFailure:
+        return Add(event.at, JournalKind::kFailure, event.row, result.text);
+      case Result::Kind::kOngoing:
+        return Add(event.at, JournalKind::kOngoing, event.row, result.text);
+      case Result::Kind::kError: return Add(event.at, JournalKind::kError, event.row, result.text);
+      case Result::Kind::kNotSent:
+        return Add(event.at, JournalKind::kNotSent, event.row, result.text);
+    }
+  }
+
+  void Add(Time at, JournalKind kind, std::size_t row = kNoRow, const std::string& text = {}) {
+    const Definition& definition = *transaction_.definition;
+    const bool branch = row != kNoRow && row < RowCount(definition);
+    const std::size_t enough = kMaxJournalText + 1;  // a text may be long
+    entries_.push_back({at, row, branch ? OpOf(definition, row) : Op{}, kind,
+                        Truncated(text.substr(0, enough), kMaxJournalText)});
+  }
+
+  const Transaction& transaction_;
+  std::vector<JournalEntry>& entries_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/retention.hpp --------------------------------------------------------
+
+/// Removes finished transactions after their time, in small steps that share a commit with others.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Retention {
+ public:
+  /// Both count from the end of a transaction; gids that would go before their records are not kept.
+  Retention(Duration keep_finished, Duration keep_gids)
+      : keep_finished_(keep_finished), keep_gids_((std::max)(keep_gids, keep_finished)) {}
+
+  Time NextTime() const { return (std::min)(next_, next_gids_); }
+
+  /// One step inside the open batch. Returns a sentence to log about records that could not be removed; each once.
+  std::string RemoveSome(Store& store, Time now) {
+    std::string problem;
+    if (next_ <= now) {
+      try {
+        position_ = store.Expire(Before(now, keep_finished_), position_, kRowsPerStep,
+                                 keep_gids_ > keep_finished_);
+      } catch (const NotAllExpired& error) {
+        position_ = error.next;
+        if (told_ != error.what()) problem = told_ = error.what();
+      }
+      next_ = now + (position_ == 0 ? Pause(keep_finished_, kLongestPause) : kBetweenSteps);
+    }
+    if (next_gids_ <= now) {
+      gid_ = store.ForgetGids(Before(now, keep_gids_), gid_, kGidsPerStep);
+      next_gids_ = now + (gid_.empty() ? Pause(keep_gids_, kLongestPauseOfGids) : kBetweenSteps);
+    }
+    return problem;
+  }
+
+  /// The step was lost with its batch.
+  void Failed(Time now) { next_ = next_gids_ = now + kShortestPause; }
+
+ private:
+  static constexpr std::size_t kRowsPerStep = 256;
+  static constexpr std::size_t kGidsPerStep = 1024;  // most are only looked at
+  static constexpr Duration kBetweenSteps = std::chrono::milliseconds(5);
+  static constexpr Duration kShortestPause = std::chrono::seconds(1);
+  static constexpr Duration kLongestPause = std::chrono::minutes(10);
+  static constexpr Duration kLongestPauseOfGids =
+      std::chrono::hours(24);  // a pass walks all of them
+
+  /// After a pass the next one waits for a fraction of the time for which records are kept.
+  static Duration Pause(Duration keep, Duration longest) {
+    return (std::min)((std::max)(keep / 100, kShortestPause), longest);
+  }
+
+  static Time Before(Time now, Duration keep) {
+    return keep >= now.time_since_epoch() ? Time{} : now - keep;
+  }
+
+  const Duration keep_finished_, keep_gids_;
+  Time next_{}, next_gids_{};
+  std::int64_t position_ = 0;
+  std::string gid_;
+  std::string told_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/commit_stage.hpp -----------------------------------------------------
+
+/// The third stage of a turn: all changes in one commit of the store, and what to do if it fails.
+/// Needs: std, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class CommitStage {
+ public:
+  CommitStage(TurnState& state, TransactionFunctions& functions, Clock& clock)
+      : state_(state),
+        clock_(clock),
+        conflicts_(state),
+        retention_(state.options.keep_finished, state.options.keep_gids),
+        in_commit_work_(state, functions, clock) {}
+
+  /// True: everything up to here is durable, and may be released.
+  bool Run() {
+    in_commit_work_.TakeCalls();
+    const bool expire = retention_.NextTime() <= state_.context.now;
+    const bool writes = !state_.to_commit.dirty.empty() || in_commit_work_.Pending();
+    if (!writes && !expire && !state_.health.NeedsRecovery()) return true;
+    try {
+      const Time begin = clock_.Now();
+      WriteWithWorks(expire);
+      state_.metrics.Committed(clock_.Now() - begin);
+    } catch (const StoreBusy& error) {
+      if (!state_.health.Locked(state_.context.now, error.what())) Failed(error.what(), false);
+      return false;
+    } catch (const CommitInDoubt& error) {
+      Failed(error.what(), true);
+      return false;
+    } catch (...) {
+      Failed(WhatWasThrown(), false);
+      return false;
+    }
+    const std::string unread = Written();
+    if (!unread.empty()) {
+      CannotGoOn(unread);
+      state_.health.Failed(state_.context.now, unread, false, false);
+      return true;
+    }
+    const bool was_good = state_.health.Good();
+    state_.health.Worked(writes);
+    if (!was_good && state_.health.Good()) state_.Log(LogLevel::kInfo, "the store works again");
+    RunOneAlone();
+    return true;
+  }
+
+  /// Drops the batch. What came with it is refused, all else stays and is tried again.
+  void Failed(const std::string& problem, bool in_doubt) {
+    state_.store.Rollback();
+    const std::size_t ran = in_commit_work_.Ran();
+    in_commit_work_.Failed(problem, in_doubt);
+    CannotGoOn(problem);
+    const bool writing = !state_.to_commit.dirty.empty() || ran > 0;
+    retry_alone_ = (std::max)(retry_alone_, ran);  // one of them may be the reason
+    state_.health.Failed(state_.context.now, problem, in_doubt, writing);
+    retention_.Failed(state_.context.now);
+    if (in_doubt) {
+      state_.loader.Restart();
+      for (ActiveTransaction* active : state_.to_commit.dirty) {
+        active->doubtful_events = active->events.size();
+        if (active->Fresh()) state_.to_commit.in_doubt.insert(active->transaction.definition->gid);
+      }
+    }
+    for (std::size_t i = 0;
+         i < state_.to_commit.dirty.size();) {  // nothing new goes on without its client
+      state_.to_commit.dirty[i]->Fresh() ? RefuseFresh(state_, *state_.to_commit.dirty[i], problem)
+                                         : (void)++i;
+    }
+    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
+      submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, problem));
+    }
+    for (ActiveTransaction* active : state_.to_release.touched) state_.ArmWaiters(*active);
+  }
+
+  /// The turn was broken off: what ran in its batch is undone before the next one takes what has arrived since.
+  void BreakOff() noexcept {
+    state_.store.Rollback();
+    in_commit_work_.Undo();
+  }
+
+  Time NextRetention() const { return retention_.NextTime(); }
+
+ private:
+  /// A work that breaks the batch harms nobody but itself: all else is written without works, and then each
+  /// of them in a commit of its own.
+  void WriteWithWorks(bool expire) {
+    try {
+      Write(expire, retry_alone_ > 0 ? 0 : InCommitWork::kPerTurn);
+    } catch (const BatchLost&) {
+      retry_alone_ = in_commit_work_.Ran();
+      state_.store.Rollback();
+      in_commit_work_.Undo();
+      if (expire) retention_.Failed(state_.context.now);  // it may have been the reason
+      Write(false, 0);
+    }
+  }
+
+  void CannotGoOn(const std::string& problem) {
+    if (!state_.health.Good() && state_.health.Problem() == problem) return;
+    TurnState::Protected([&] {
+      state_.Log(LogLevel::kError, "the store fails, nothing goes on until it works: " + problem);
+    });
+  }
+
+  void RunOneAlone() {
+    if (retry_alone_ == 0) return;
+    --retry_alone_;
+    if (!in_commit_work_.Pending()) return;
+    try {
+      Write(false, 1);
+      (void)Written();  // what cannot be read is in the next commit again
+    } catch (const StoreBusy&) {
+      ++retry_alone_;  // it has not run
+    } catch (const CommitInDoubt& error) {
+      Failed(error.what(), true);
+    } catch (...) {
+      const std::string problem = WhatWasThrown();
+      state_.store.Rollback();
+      in_commit_work_.Undo();
+      in_commit_work_.GiveUpFirst(
+          Made<StoreError>([&] { return "the work was not stored: " + problem; }), problem);
+    }
+  }
+
+  void Write(bool expire, std::size_t works) {
+    Store& store = state_.store;
+    if (!state_.health.Good() || state_.health.WaitsForLock()) {
+      // What was decided before leaves late, and may run that much longer.
+      for (ActiveTransaction* active : state_.to_commit.dirty) {
+        engine::MoveDeadlines(active->transaction, active->held_calls, state_.context);
+      }
+    }
+    if (state_.health.NeedsRecovery()) {
+      store.Recover();
+      state_.health.Recovered();
+      state_.to_commit.in_doubt.clear();
+    }
+    store.Begin();
+    in_commit_work_.Run(works);
+    changes_.clear();
+    const std::vector<ActiveTransaction*>& dirty = state_.to_commit.dirty;
+    const bool tells = state_.options.journal;
+    if (tells && journals_.size() < dirty.size()) journals_.resize(dirty.size());
+    for (ActiveTransaction* active : dirty) {
+      if (active->Fresh()) active->transaction.id = 0;  // given by a batch that was lost
+      const bool due_changed = active->transaction.due != active->stored_due;
+      changes_.push_back(
+          {&active->transaction, due_changed, active->redefined, false, active->new_steps});
+      if (!tells) continue;
+      std::vector<JournalEntry>& entries = journals_[changes_.size() - 1];
+      JournalEntries::Make(*active, state_.context.now, entries);
+      changes_.back().journal = &entries;
+    }
+    store.Apply(changes_);
+    if (in_commit_work_.Ran() > 0) CheckAllApplied();
+    if (expire) {
+      const std::string problem = retention_.RemoveSome(store, state_.context.now);
+      if (!problem.empty()) state_.Log(LogLevel::kError, problem);
+    }
+    store.Commit();
+  }
+
+  /// What ran inside this batch belongs to the record it was run for.
+  void CheckAllApplied() const {
+    for (const Change& change : changes_) {
+      if (!change.applied && change.transaction->version > 0) {
+        throw BatchLost("gid '" + change.transaction->definition->gid + "' was changed meanwhile");
+      }
+    }
+  }
+
+  /// Returns why a stored record that counts could not be read, or nothing.
+  std::string Written() {
+    std::string unread;
+    if (journals_.size() > kJournalsKept) journals_ = {};
+    in_commit_work_.Committed();
+    written_.clear();
+    written_.swap(state_.to_commit.dirty);
+    for (std::size_t i = 0; i < written_.size(); ++i) {
+      if (i + kObjectsAhead < written_.size()) PrefetchActive(*written_[i + kObjectsAhead]);
+      ActiveTransaction& active = *written_[i];
+      active.dirty = false;
+      if (changes_[i].applied) {
+        ++active.transaction.version;
+        active.stored_due = active.transaction.due;
+        active.redefined = false;
+        active.new_steps = 0;
+        active.doubtful_events = 0;
+        active.told_events = active.events.size();
+        active.told_calls = active.held_calls.size();
+        for (Command& command : active.commands) {
+          TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
+        }
+        active.commands.clear();
+      } else if (active.Fresh()) {
+        conflicts_.OnGidExists(active);
+      } else {
+        std::string problem = conflicts_.OnConflictOrLater(active);
+        if (!problem.empty()) unread = std::move(problem);
+      }
+    }
+    return unread;
+  }
+
+  TurnState& state_;
+  Clock& clock_;
+  Conflicts conflicts_;
+  Retention retention_;
+  std::vector<Change> changes_;
+  static constexpr std::size_t kJournalsKept = 1024;
+  std::vector<std::vector<JournalEntry>> journals_;  // of the changes; a member for its memory
+  std::vector<ActiveTransaction*> written_;          // a member for its memory
+  InCommitWork in_commit_work_;
+  std::size_t retry_alone_ =
+      0;  // works that get a commit of their own, since a batch with them was lost
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/alerts.hpp ----------------------------------------------------------
+
+/// Gives alerts to Options::on_alert: outside the loop, one after the other, with a bounded queue.
+/// Needs: std. Threads: thread-safe. Without StartThread they run where RunWaiting is called.
+/// Protocol: §3 (alert), off the path of the transactions (§12, W9).
+
+namespace dtm {
+inline namespace v1 {
+
+/// It does not use the pool of functions: on_alert may hang, and must not take threads from branches or
+/// count as a branch.
+class Alerts {
+ public:
+  static constexpr std::size_t kMaxWaiting = 1000;
+
+  explicit Alerts(const Options& options) : options_(options) {}
+  ~Alerts() {
+    BeginNothingNew();
+    if (thread_.joinable()) thread_.join();
+  }
+  Alerts(const Alerts&) = delete;
+  Alerts& operator=(const Alerts&) = delete;
+
+  /// From now on alerts run on a thread of their own.
+  void StartThread() {
+    if (!options_.on_alert) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    thread_ = std::thread([this] { ThreadMain(); });
+    threaded_ = true;
+  }
+
+  /// Returns at once; alerts that do not fit are dropped.
+  void Tell(std::vector<std::shared_ptr<const Alert>> alerts) {
+    bool began_to_drop = false;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (stopping_) return;
+      for (auto& alert : alerts) {
+        if (waiting_.size() >= kMaxWaiting) {
+          began_to_drop = began_to_drop || !dropping_;
+          dropping_ = true;
+          break;
+        }
+        dropping_ = false;
+        waiting_.push_back(std::move(alert));
+      }
+      changed_.notify_all();
+    }
+    if (began_to_drop) {
+      Warn("on_alert is too slow: " + std::to_string(kMaxWaiting) +
+           " alerts wait, more are dropped");
+    }
+  }
+
+  /// Without a thread: runs the waiting alerts in this thread. Does nothing inside on_alert. True: there are more.
+  bool RunWaiting() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (threaded_ || running_) return false;
+    // Alerts that come meanwhile run next time.
+    for (std::size_t n = waiting_.size(); n > 0 && !waiting_.empty() && !running_; --n)
+      RunOne(lock);
+    return !threaded_ && !running_ && !waiting_.empty();
+  }
+
+  /// Drops the alerts that have not begun, and waits for the one that runs. False: it is still running.
+  bool Stop(Clock& clock, Time until) {
+    BeginNothingNew();
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (running_ && clock.Now() < until) clock.Wait(changed_, lock, until);
+    if (running_) return false;
+    lock.unlock();
+    if (thread_.joinable()) thread_.join();
+    return true;
+  }
+
+ private:
+  void BeginNothingNew() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    waiting_.clear();
+    changed_.notify_all();
+  }
+
+  void ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      // One that began before there was this thread may still run.
+      changed_.wait(lock, [this] { return stopping_ || (!waiting_.empty() && !running_); });
+      if (stopping_) return;
+      RunOne(lock);
+    }
+  }
+
+  /// Takes one, and runs it without the lock.
+  void RunOne(std::unique_lock<std::mutex>& lock) {
+    const std::shared_ptr<const Alert> alert = std::move(waiting_.front());
+    waiting_.pop_front();
+    running_ = true;
+    lock.unlock();
+    try {
+      try {
+        options_.on_alert(*alert);
+      } catch (...) {
+        Warn("on_alert failed for gid '" + alert->gid + "': " + WhatWasThrown());
+      }
+    } catch (const std::bad_alloc&) {
+      Warn(alert->gid);
+    }
+    lock.lock();
+    running_ = false;
+    changed_.notify_all();
+  }
+
+  void Warn(const std::string& text) const { LogTo(options_, LogLevel::kWarning, text); }
+
+  const Options& options_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<const Alert>> waiting_;
+  bool threaded_ = false;
+  bool running_ = false;
+  bool dropping_ = false;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/release_stage.hpp ----------------------------------------------------
+
+/// The last stage of a turn: only now that their cause is durable, calls start, timers are armed
+/// and callers are answered, and people are told what keeps failing.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class ReleaseStage {
+ public:
+  ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchResults& results,
+               Alerts& alerts)
+      : state_(state), clock_(clock), functions_(functions), results_(results), alerts_(alerts) {}
+
+  /// The caller of branches by URL; none: such branches wait.
+  void Use(BranchCaller* urls) { urls_ = urls; }
+
+  void Run() {
+    released_.clear();
+    released_.swap(state_.to_release.touched);
+    if (!state_.to_commit.dirty.empty()) KeepUnsettled();
+    local_calls_.reserve(released_.size());
+    ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
+    StartCalls();
+    ForEachActive(released_, [this](ActiveTransaction& active) {
+      Count(active);
+      active.events.clear();
+      active.told_events = active.told_calls = 0;
+      AnswerWaiters(active);
+      ArmTimerOrLeave(active);
+    });
+    if (!state_.to_release.alerts.empty())
+      alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
+  }
+
+ private:
+  /// What is dirty again met a conflict that is not settled; it waits for the next commit.
+  void KeepUnsettled() {
+    const auto settled =
+        std::stable_partition(released_.begin(), released_.end(),
+                              [](const ActiveTransaction* active) { return active->dirty; });
+    state_.to_release.touched.assign(released_.begin(), settled);
+    released_.erase(released_.begin(), settled);
+  }
+
+  void Count(ActiveTransaction& active) {
+    const Transaction& transaction = active.transaction;
+    if (active.rolled_back) state_.news.RolledBack(transaction, state_.context.now);
+    active.rolled_back = false;
+    for (const AppliedEvent& event : active.events) state_.Count(active, event);
+    if (IsFinal(transaction.status)) state_.metrics.Ended(transaction);
+  }
+
+  void TakeCalls(ActiveTransaction& active) {
+    const Transaction& transaction = active.transaction;
+    if (!IsFinal(transaction.status)) {
+      // Or some would be taken and still be held when no memory is left for the others.
+      for (auto* calls : {&local_calls_, &url_calls_}) {
+        const std::size_t needed = calls->size() + active.held_calls.size();
+        if (needed > calls->capacity()) calls->reserve(2 * needed);
+      }
+      for (const std::size_t row : active.held_calls) {
+        BranchCall call;
+        call.definition = transaction.definition;
+        call.row = row;
+        call.slot = active.slot;
+        call.generation = active.generation;
+        call.timeout = engine::RequestTimeout(transaction.definition->options, state_.context);
+        (IsLocal(call.Url()) ? local_calls_ : url_calls_).push_back(std::move(call));
+      }
+    }
+    active.held_calls.clear();
+  }
+
+  void StartCalls() {
+    if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
+    if (url_calls_.empty()) return;
+    TellLateness();
+    std::vector<BranchCall> calls = std::exchange(url_calls_, {});
+    if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
+    for (const BranchCall& call : calls) {
+      results_.Done(call, Result::NoHandler(IfThereIsMemory([] {
+                      return "this program calls no URLs: include <dtm/http.hpp> and say "
+                             "Use(dtm::HttpBranches())";
+                    })));
+    }
+  }
+
+  /// The deadlines that are stored hold also after a commit that took long; the next ones allow for another.
+  void TellLateness() {
+    const Duration late = clock_.Now() - state_.context.now;
+    const Duration beyond = (std::max)(late - state_.context.lateness, Duration(0));
+    for (BranchCall& call : url_calls_) call.late = beyond;
+    state_.context.lateness = 2 * late;
+  }
+
+  void AnswerWaiters(ActiveTransaction& active) {
+    if (active.waiters.empty()) return;
+    const Transaction& transaction = active.transaction;
+    const bool ended = IsFinal(transaction.status);
+    const bool settled = ended || transaction.stuck ||
+                         (active.timer != kNever && !active.CallsOut() && !HeldBack(active));
+    for (Waiter& waiter : active.waiters) {
+      const bool now = ended || waiter.when == AnswerWhen::kStored || !state_.context.may_call ||
+                       (settled && waiter.when == AnswerWhen::kSettled) ||
+                       waiter.deadline <= state_.context.now;
+      if (now && waiter.promise.Open()) waiter.Give(ResultOf(transaction));
+    }
+    const auto answered = [](const Waiter& waiter) { return !waiter.promise.Open(); };
+    active.waiters.erase(std::remove_if(active.waiters.begin(), active.waiters.end(), answered),
+                         active.waiters.end());
+  }
+
+  /// It could go on but was not allowed to; a timer it may have is for its timeout.
+  bool HeldBack(const ActiveTransaction& active) const {
+    return active.transaction.due <= state_.context.now;
+  }
+
+  void ArmTimerOrLeave(ActiveTransaction& active) {
+    const Transaction& transaction = active.transaction;
+    if (IsFinal(transaction.status)) return state_.Remove(active);
+    state_.ArmTimer(active);
+    active.touched = false;
+    if (active.CallsOut()) return;
+    const bool waits = WaitsForPeople(active);
+    const bool idle = (active.timer == kNever || HeldBack(active)) && !waits;
+    const bool leave = waits || (idle ? state_.Full() : state_.HalfFull());
+    if (active.waiters.empty() && leave) {
+      state_.Remove(active);
+    } else if (idle && state_.context.may_call) {
+      state_.to_collect.readvance.emplace_back(transaction.definition->gid,
+                                               engine::EventKind::kTimer);
+    }
+  }
+
+  TurnState& state_;
+  Clock& clock_;
+  BranchCaller& functions_;
+  BranchResults& results_;
+  Alerts& alerts_;
+  BranchCaller* urls_ = nullptr;
+  std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory
+  std::vector<BranchCall> local_calls_;
+  std::vector<BranchCall> url_calls_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/sweep.hpp ------------------------------------------------------------
+
+/// Looks now and then for transactions in memory that would never continue, and sets them going. There are none
+/// unless a turn was broken off (no memory was left) or this library has a fault; the log says so.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Sweep {
+ public:
+  explicit Sweep(TurnState& state) : state_(state) {}
+
+  /// At the end of each turn.
+  void NowAndThen() {
+    if (state_.context.now >= next_) Run();
+  }
+
+  void Run() {
+    next_ = state_.context.now + kEvery;
+    Complete(state_.to_commit.dirty, &ActiveTransaction::dirty);
+    Complete(state_.to_release.touched, &ActiveTransaction::touched);
+    QueueLostWorks();
+    std::vector<ActiveTransaction*> lost;
+    state_.table.ForEach([&](ActiveTransaction& active) {
+      if (!GoesOn(active)) lost.push_back(&active);
+    });
+    for (ActiveTransaction* active : lost) SetGoing(*active);
+  }
+
+ private:
+  static constexpr Duration kEvery = std::chrono::seconds(30);
+
+  /// Restores a list that lacks transactions whose flag says that they are in it.
+  void Complete(std::vector<ActiveTransaction*>& list, bool ActiveTransaction::*flag) {
+    std::size_t flagged = 0;
+    state_.table.ForEach([&](const ActiveTransaction& active) { flagged += active.*flag ? 1 : 0; });
+    if (flagged == list.size()) return;
+    std::vector<ActiveTransaction*> complete;
+    state_.table.ForEach([&](ActiveTransaction& active) {
+      if (active.*flag) complete.push_back(&active);
+    });
+    list.swap(complete);
+  }
+
+  /// Queues branches that run inside a commit, were called, and are in no queue.
+  void QueueLostWorks() {
+    std::set<std::pair<std::size_t, std::size_t>> queued;
+    for (const BranchWork& work : state_.to_commit.branch_works)
+      queued.emplace(work.slot, work.row);
+    state_.table.ForEach([&](const ActiveTransaction& active) {
+      const Transaction& transaction = active.transaction;
+      for (std::size_t i = 0; i < transaction.branches.size(); ++i) {
+        if (!transaction.branches[i].in_flight ||
+            !RunsInTransaction(UrlOf(*transaction.definition, i))) {
+          continue;
+        }
+        const auto& held = active.held_calls;
+        const bool waits = std::find(held.begin(), held.end(), i) != held.end() ||
+                           queued.count({active.slot, i}) > 0;
+        if (waits) continue;
+        state_.to_commit.branch_works.push_back({active.slot, active.generation, i});
+        Tell(active);
+      }
+    });
+  }
+
+  /// True if something will continue it: a commit, the release, a result, a timer, the next turn or a person.
+  bool GoesOn(const ActiveTransaction& active) const {
+    const Transaction& transaction = active.transaction;
+    if (active.dirty) return true;
+    if (active.Fresh()) return false;
+    if (active.touched || active.armed != kNever || active.CallsOut()) return true;
+    if (!active.waiters.empty() && WaitsForPeople(active)) return true;
+    if (!state_.context.may_call && !IsFinal(transaction.status)) return true;  // after the restart
+    return std::any_of(
+        state_.to_collect.readvance.begin(), state_.to_collect.readvance.end(),
+        [&](const auto& entry) { return entry.first == transaction.definition->gid; });
+  }
+
+  void SetGoing(ActiveTransaction& active) {
+    Tell(active);
+    if (!active.Fresh()) {
+      // Perhaps it was lost before it was advanced for the first time; no call of it is running.
+      state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
+                                               engine::EventKind::kLoaded);
+      return;
+    }
+    // Its turn was broken off before it was complete: it is not stored.
+    RefuseFresh(state_, active, "a turn of the coordinator failed");
+  }
+
+  void Tell(const ActiveTransaction& active) const {
+    state_.Log(LogLevel::kError,
+               "gid '" + active.transaction.definition->gid +
+                   "' was in memory and nothing would have gone on with it; it is set going. If no "
+                   "turn of the "
+                   "coordinator failed before, this is a fault of dtm: please report it");
+  }
+
+  TurnState& state_;
+  Time next_{};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/loop.hpp -------------------------------------------------------------
+
+/// The loop that owns all transaction state: collect and step, commit, release.
+/// Needs: std, engine, store. Threads: driven by one thread at a time; everything arrives through
+/// the inbox. Rule: nothing leaves before its cause is durable (docs/architecture.md).
+
+namespace dtm {
+inline namespace v1 {
+
+class Loop {
+ public:
+  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions,
+       TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
+      : clock_(clock),
+        functions_(functions),
+        inbox_(inbox),
+        state_(store, options),
+        collect_(state_, inbox),
+        commit_(state_, transaction_functions, clock),
+        release_(state_, clock, functions, inbox, alerts),
+        sweep_(state_) {
+    state_.context.started = clock.Now();
+  }
+
+  /// The caller of branches by URL; before the first turn.
+  void Use(BranchCaller* urls) { release_.Use(urls); }
+
+  /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
+  void StartNothingNew() {
+    functions_.RefuseWaiting();
+    if (!std::exchange(state_.context.may_call, false)) return;
+    // Those who wait for an end are told now what the status is.
+    state_.table.ForEach([this](ActiveTransaction& active) {
+      if (!active.waiters.empty()) state_.Touch(active);
+    });
+  }
+
+  /// One turn; returns whether anything had happened.
+  bool Turn() {
+    const TakenMail taken{inbox_};
+    state_.context.now = clock_.Now();
+    state_.news.Flush(state_.context.now);
+    if (broken_off_) {
+      commit_.BreakOff();
+      sweep_.Run();
+    }
+    broken_off_ = true;  // should it throw
+    const bool something = Stages();
+    sweep_.NowAndThen();
+    broken_off_ = collect_.Incomplete();
+    return something;
+  }
+
+  /// When the next turn has something to do, if nothing arrives.
+  Time NextTurn() {
+    gauges_.in_memory = state_.table.Count();
+    gauges_.damaged = collect_.Damaged();
+    gauges_.store_fails = !state_.health.Good();
+    const Time now = clock_.Now();
+    const Time growth = functions_.Grow(now);
+    const bool pending = !state_.to_commit.dirty.empty() || !state_.to_release.touched.empty() ||
+                         !state_.to_commit.works.empty() ||
+                         !state_.to_commit.branch_works.empty() || state_.SomethingLeftOver() ||
+                         state_.health.NeedsRecovery();
+    if (broken_off_) return now + kAfterBrokenTurn;
+    Time next = pending ? now : (std::min)(state_.timers.Next(), commit_.NextRetention());
+    if (!state_.Full() && state_.context.may_call) {
+      next = (std::min)(next, state_.loader.NextPass());
+    }
+    if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
+      next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
+    }
+    return (std::min)({next, growth, state_.news.NextFlush()});
+  }
+
+  Metrics::Snapshot Counted() const { return state_.metrics.Get(); }
+  const LoopGauges& Measured() const { return gauges_; }
+
+  /// Branch calls that are out, or changes that no commit has taken yet.
+  bool Busy() {
+    bool busy = !state_.to_commit.dirty.empty() || !state_.to_commit.works.empty();
+    state_.table.ForEach(
+        [&busy](const ActiveTransaction& active) { busy = busy || active.CallsOut(); });
+    return busy;
+  }
+
+  /// Answers everybody who still waits, with the status that is durable; for the end.
+  void AnswerAll() {
+    state_.news.Flush(kNever);
+    Mail never_read;  // the last turn was broken off
+    inbox_.Take(never_read);
+    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
+      submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, kStopped));
+    }
+    for (Command& command : std::exchange(state_.to_collect.reissue, {})) {
+      command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
+    }
+    state_.table.ForEach([this](ActiveTransaction& active) {
+      for (Waiter& waiter : std::exchange(active.waiters, {})) {
+        TurnState::Protected([&] { AnswerAtTheEnd(waiter, active); });
+      }
+      for (Command& command : std::exchange(active.commands, {})) {
+        command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
+      }
+    });
+    for (QueuedWork& work : std::exchange(state_.to_commit.works, {})) {
+      work.promise.Keep({{}, NotStored([] { return "the work"; })});
+    }
+  }
+
+ private:
+  bool Stages() {
+    const bool something = collect_.Run();
+    if (!state_.health.MayTry(state_.context.now)) return something;
+    try {
+      if (!state_.health.NeedsRecovery()) collect_.Load();
+    } catch (...) {
+      commit_.Failed(WhatWasThrown(), false);
+      return something;
+    }
+    if (commit_.Run()) release_.Run();
+    return something;
+  }
+
+  static constexpr Duration kAfterBrokenTurn = std::chrono::milliseconds(10);
+  static constexpr char kStopped[] = "the coordinator stopped";
+
+  struct TakenMail {
+    Inbox& inbox;
+    ~TakenMail() { inbox.DoneWithTaken(); }
+  };
+
+  void AnswerAtTheEnd(Waiter& waiter, const ActiveTransaction& active) {
+    const std::string& gid = active.transaction.definition->gid;
+    if (!active.dirty) return waiter.Give(ResultOf(active.transaction));
+    if (active.Fresh()) return waiter.Refuse(NotTaken(state_, gid, kStopped));
+    AnswerAsStored(state_, waiter, gid, kStopped);
+  }
+
+  template <typename What>
+  static std::exception_ptr NotStored(const What& what) {
+    return Made<StoreError>([&] {
+      return std::string(what()) +
+             ": its last change could not be stored before the coordinator stopped";
+    });
+  }
+
+  Clock& clock_;
+  Functions& functions_;
+  Inbox& inbox_;
+  TurnState state_;
+  CollectStage collect_;
+  CommitStage commit_;
+  ReleaseStage release_;
+  Sweep sweep_;
+  bool broken_off_ = false;  // the last turn ended with an exception
+  LoopGauges gauges_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/url_calls.hpp --------------------------------------------------------
+
+/// The caller of URLs, for the loop and for initiators that call a branch themselves and wait for its result.
+/// Needs: std. Threads: thread-safe; Use and Stop come once.
+
+namespace dtm {
+inline namespace v1 {
+
+class UrlCalls {
+ public:
+  void Use(std::unique_ptr<BranchCaller> caller) {
+    owned_ = std::move(caller);
+    caller_ = owned_.get();
+  }
+  /// Null: this program calls no URLs.
+  BranchCaller* Get() const { return caller_; }
+
+  /// One call, for a thread that waits for its result. `drive` drives the coordinator meanwhile, and returns when to do so
+  /// again.
+  /// @throws LogicError  this program calls no URLs.
+  template <typename Drive>
+  Result CallOnce(BranchCall call, Clock& clock, const Drive& drive) {
+    BranchCaller* const caller = caller_;
+    if (caller == nullptr) {
+      throw LogicError(
+          "this program calls no URLs: include <dtm/http.hpp> and say "
+          "Use(dtm::HttpBranches())");
+    }
+    One one;
+    caller->Call({std::move(call)}, one);
+    std::unique_lock<std::mutex> lock(one.mutex);
+    // A caller that was stopped delivers no more results.
+    while (!one.result && !stopped_) {
+      lock.unlock();
+      const Time next = drive();
+      lock.lock();
+      if (!one.result) clock.Wait(one.answered, lock, (std::min)(next, clock.Now() + kLook));
+    }
+    return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
+  }
+
+  /// Afterwards no more results are delivered.
+  void Stop() {
+    if (owned_ != nullptr) owned_->Stop();
+    stopped_ = true;
+  }
+
+ private:
+  static constexpr Duration kLook = std::chrono::milliseconds(20);
+
+  struct One : BranchResults {
+    void Done(BranchCall, Result answer) override {
+      const std::lock_guard<std::mutex> lock(mutex);
+      result = std::move(answer);
+      answered.notify_all();
+    }
+    std::mutex mutex;
+    std::condition_variable answered;
+    std::optional<Result> result;
+  };
+
+  std::unique_ptr<BranchCaller> owned_;
+  std::atomic<BranchCaller*> caller_{nullptr};  // the same, once it is there
+  std::atomic<bool> stopped_{false};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/loop/driver.hpp -----------------------------------------------------------
+
+/// Who drives the loop: a thread of its own, or whoever calls Poll or waits for an answer.
+/// Needs: std. Threads: thread-safe.
+
+#include <future>
+
+namespace dtm {
+inline namespace v1 {
+
+class Driver {
+ public:
+  Driver(std::unique_ptr<Store> store_in, std::unique_ptr<Clock> clock_in,
+         const Options& options_in)
+      : options(CheckedOptions(options_in)),
+        clock(std::move(clock_in)),
+        store(std::move(store_in)),
+        inbox(options.max_waiting_submissions, InboxBytes(options), options.on_wake),
+        functions(options.max_function_threads, options.max_threads_per_function),
+        workflows(options.max_function_threads, options.max_threads_per_function),
+        alerts(options),
+        loop_(*store, *clock, inbox, functions, transaction_functions, alerts, options) {
+    functions.ElseCall(workflows);
+  }
+
+  void Use(std::unique_ptr<BranchCaller> urls) {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> lock(drive_mutex_);
+    if (threaded_ || urls_.Get() != nullptr || inbox.Closed()) {
+      throw LogicError("Use() comes once, and before Start() and Stop()");
+    }
+    urls_.Use(std::move(urls));
+    loop_.Use(urls_.Get());
+  }
+
+  void Start() {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> lock(drive_mutex_);
+    if (threaded_ || inbox.Closed()) throw LogicError("Start() comes once, and before Stop()");
+    functions.StartThreads();
+    alerts.StartThread();
+    threaded_ = true;
+    if (resumes_) workflows.StartThreads();
+    thread_ = std::thread([this] { ThreadMain(); });
+    check_thread_ = std::thread([this] {
+      try {
+        const std::string damage = store->Check(stopping_);
+        if (!damage.empty()) Log(LogLevel::kError, damage);
+      } catch (...) {
+        LogFailure(options, "looking for damage of the store failed: ");
+      }
+    });
+  }
+
+  /// @throws LogicError  the name is taken.
+  void Register(const std::string& name, BranchFunction function) {
+    CheckFree(name, workflows);
+    functions.Register(name, std::move(function));
+  }
+  /// The same for what resumes a workflow.
+  void RegisterResume(const std::string& name, BranchFunction function) {
+    CheckFree(name, functions);
+    workflows.Register(name, std::move(function));
+    resumes_ = true;
+    if (threaded_) workflows.StartThreads();
+  }
+
+  /// One turn, and the functions and alerts it queued, on this thread. See Coordinator::Poll.
+  Duration Poll() {
+    CheckNotLoop();
+    if (threaded_) throw LogicError("Poll() is for a coordinator that was not started");
+    inbox.WokeUp();
+    std::uint64_t turn = 0;
+    const Time next = Drive(&turn);
+    const Time now = clock->Now();
+    const Time until = (std::min)(next, now + std::chrono::hours(1));
+    if (until <= now || !inbox.FallAsleep(until)) return Duration(0);
+    // Another's turn since ours may have set an earlier time; those that come now wake us when they go.
+    return turns_ == turn ? until - now : Duration(0);
+  }
+
+  /// Calls `ask` with a callback, and returns what it gets. Drives the loop meanwhile if no thread does.
+  /// @throws LogicError  called by the loop itself, which would wait for itself.
+  TransResult WaitFor(callable::Ref<void(AnswerCallback)> ask) {
+    CheckNotLoop();
+    // Not a condition variable: whoever wakes up with its mutex makes a system call to let it go.
+    // Shared, so that the answer, which may be an exception, lives as long as the callback.
+    const auto promise = std::make_shared<std::promise<Answer>>();
+    const std::shared_future<Answer> answer = promise->get_future().share();
+    const bool driving = !threaded_;
+    ask([this, promise, driving](const Answer& reply) {
+      Answers::Fulfil(*promise, reply);
+      if (driving) inbox.Interrupt();
+    });
+    inbox.EndBurst();  // or nobody would wake for it
+    const auto answered = [&answer] {
+      return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+    };
+    Time next = kNever;
+    while (!threaded_ && !answered()) {
+      next = Drive();
+      inbox.Wait(*clock, next, answered);
+    }
+    if (driving) inbox.WakeBefore(next);  // from now on this is for who polls
+    return answer.get().Get();
+  }
+
+  /// One call by URL for somebody who waits for it.
+  /// @throws LogicError  there is nobody who calls URLs.
+  Result CallOnce(const InitiatorCall& direct) {
+    Time next = kNever;
+    BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
+    Result result = urls_.CallOnce(std::move(call), *clock, [&] {
+      const bool driven = threaded_ || loop_thread_ == std::this_thread::get_id();
+      return next = driven ? kNever : Drive();
+    });
+    if (next != kNever) inbox.WakeBefore(next);  // from now on this is for who polls
+    return result;
+  }
+
+  /// See Coordinator::Stop. From here on no function begins; the loop refuses the calls that wait when it knows.
+  bool Stop(Time until) {
+    CheckNotLoop();
+    const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
+    if (stopped_) return true;
+    {
+      const std::lock_guard<std::mutex> lock(drive_mutex_);  // Start and Use came before, or refuse
+      inbox.Close();
+      stopping_ = true;
+    }
+    functions.BeginNothingNew();
+    workflows.BeginNothingNew();
+    if (!WaitUntilQuiet(until) && functions.Running() + workflows.Running() > 0) return false;
+    if (!alerts.Stop(*clock, until)) return false;
+    if (threaded_) {
+      quit_ = true;
+      inbox.Interrupt();
+      if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
+      if (check_thread_.joinable()) check_thread_.join();
+    }
+    urls_.Stop();
+    functions.Stop();
+    workflows.Stop();
+    const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
+    loop_thread_ = std::this_thread::get_id();
+    TurnOnce();  // what was answered at the last moment
+    loop_.AnswerAll();
+    loop_thread_ = std::thread::id();
+    stopped_ = true;
+    return true;
+  }
+
+  Metrics::Snapshot Counted() const { return loop_.Counted(); }
+
+  /// Reads the store, and waits for no turn of the loop.
+  Gauges Measure() {
+    Gauges gauges;
+    MeasureBacklog(gauges, *store, clock->Now());
+    const LoopGauges& loop = loop_.Measured();
+    gauges.in_memory = loop.in_memory;
+    gauges.damaged = loop.damaged;
+    gauges.store_fails = loop.store_fails;
+    gauges.functions = functions.Load();
+    if (BranchCaller* const urls = urls_.Get()) gauges.urls = urls->Load();
+    return gauges;
+  }
+
+  /// Stop for a destructor: waits as long as it takes.
+  void StopForGood() {
+    try {
+      if (Stop(clock->Now() + std::chrono::seconds(1))) return;
+      Log(LogLevel::kWarning,
+          "the coordinator is destroyed while branch functions run, or on_alert; waiting for them");
+      while (!Stop(clock->Now() + std::chrono::hours(1))) {
+      }
+    } catch (...) {
+      LogFailure(options, "stopping the coordinator failed: ");
+    }
+  }
+
+  void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
+
+  const Options options;
+  const std::unique_ptr<Clock> clock;
+  const std::unique_ptr<Store> store;
+  Inbox inbox;
+  Functions functions;
+  TransactionFunctions transaction_functions;
+  /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
+  Functions workflows;
+  Alerts alerts;
+
+ private:
+  static void CheckFree(const std::string& name, Functions& others) {
+    if (!others.Find(name)) return;
+    throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
+  }
+
+  /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
+  void CheckNotLoop() const {
+    if (loop_thread_ == std::this_thread::get_id()) {
+      throw LogicError("a callback of the coordinator must not wait for it; use SubmitAsync there");
+    }
+  }
+
+  /// `turn`: out, its number.
+  Time Drive(std::uint64_t* turn = nullptr) {
+    Time next;
+    {
+      const std::lock_guard<std::mutex> lock(drive_mutex_);
+      ++turns_;
+      if (turn != nullptr) *turn = turns_;
+      if (threaded_) return clock->Now();  // started meanwhile
+      if (stopped_) return kNever;         // everybody was answered
+      loop_thread_ = std::this_thread::get_id();
+      TurnOnce();
+      loop_thread_ = std::thread::id();
+      next = loop_.NextTurn();
+    }
+    // A function that submits drives the loop as well, but runs no other function inside itself.
+    if (!functions.OnFunctionThread()) {
+      (void)functions.RunQueued();
+      // A workflow that waits drives as well, and lets others' functions run, but no other workflow inside itself.
+      if (!workflows.OnFunctionThread()) (void)workflows.RunQueued();
+      if (alerts.RunWaiting()) next = clock->Now();
+    }
+    return inbox.Empty() ? next : clock->Now();
+  }
+
+  void TurnOnce() {
+    try {
+      if (stopping_) {
+        stop_noticed_ = true;
+        loop_.StartNothingNew();
+        workflows.RefuseWaiting();
+      }
+      loop_.Turn();
+    } catch (...) {  // out of memory, or a mistake of ours: go on
+      LogFailure(options, "a turn of the coordinator failed: ");
+    }
+    if (stopping_) {
+      const std::lock_guard<std::mutex> lock(quiet_mutex_);
+      quiet_ = !loop_.Busy();
+      quiet_changed_.notify_all();
+      if (quiet_) inbox.Interrupt();  // without a thread Stop waits there
+    }
+  }
+
+  void ThreadMain() {
+    loop_thread_ = std::this_thread::get_id();
+    while (!quit_) {
+      TurnOnce();
+      const Time next = (std::min)(loop_.NextTurn(), workflows.Grow(clock->Now()));
+      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed(); });
+    }
+    loop_thread_ = std::thread::id();
+  }
+
+  /// The first turn after Stop was called has to come at once.
+  bool StopNoticed() { return stopping_ && !stop_noticed_; }
+
+  bool WaitUntilQuiet(Time until) {
+    inbox.Interrupt();
+    if (!threaded_) {
+      for (Time next = Drive(); !quiet_ && clock->Now() < until; next = Drive()) {
+        inbox.Wait(*clock, (std::min)(next, until), [this] { return quiet_.load(); });
+      }
+      return quiet_;
+    }
+    std::unique_lock<std::mutex> lock(quiet_mutex_);
+    while (!quiet_ && clock->Now() < until) clock->Wait(quiet_changed_, lock, until);
+    return quiet_;
+  }
+
+  UrlCalls urls_;
+  std::mutex drive_mutex_;  // without a thread: one caller drives at a time
+  Loop loop_;
+  std::atomic<std::uint64_t> turns_{0};  // without a thread
+  std::thread thread_;
+  std::thread check_thread_;  // looks for damage of the file, once
+  std::atomic<std::thread::id> loop_thread_{std::thread::id()};
+  std::atomic<bool> threaded_{false};
+  std::atomic<bool> resumes_{false};  // a workflow is registered
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stop_noticed_{false};
+  std::atomic<bool> quit_{false}, stopped_{false};
+  std::mutex stop_mutex_;
+  std::mutex quiet_mutex_;
+  std::condition_variable quiet_changed_;
+  std::atomic<bool> quiet_{false};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
+
+/// Numbers and texts as bytes: what the stored form of a record is made of.
+/// Needs: std. Threads: values only. Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+/// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
+class Writer {
+ public:
+  explicit Writer(std::string& out) : out_(out) {}
+  void Byte(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
+  void Number(std::uint64_t value) {
+    while (value >= 0x80) {
+      Byte(static_cast<std::uint8_t>(value | 0x80));
+      value >>= 7;
+    }
+    Byte(static_cast<std::uint8_t>(value));
+  }
+  void Text(std::string_view text) {
+    Number(text.size());
+    out_.append(text);
+  }
+
+ private:
+  std::string& out_;
+};
+
+/// Reads the same, and never beyond the end.
+/// @throws StoreError  the bytes are not of this format.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : rest_(bytes) {}
+  std::uint8_t Byte() {
+    if (rest_.empty()) Fail();
+    const auto value = static_cast<std::uint8_t>(rest_.front());
+    rest_.remove_prefix(1);
+    return value;
+  }
+  std::uint64_t Number() {
+    std::uint64_t value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      const std::uint8_t byte = Byte();
+      value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
+      if ((byte & 0x80) == 0) return value;
+    }
+    Fail();
+  }
+  std::string Text() {
+    const std::uint64_t size = Number();
+    if (size > rest_.size()) Fail();
+    std::string text(rest_.substr(0, static_cast<std::size_t>(size)));
+    rest_.remove_prefix(static_cast<std::size_t>(size));
+    return text;
+  }
+  /// A count of things that take at least one byte each, so a damaged one cannot ask for much
+  /// memory.
+  std::size_t Count() {
+    const std::uint64_t count = Number();
+    if (count > rest_.size()) Fail();
+    return static_cast<std::size_t>(count);
+  }
+  bool AtEnd() const { return rest_.empty(); }
+  void ExpectEnd() const {
+    if (!AtEnd()) Fail();
+  }
+  [[noreturn]] static void Fail() {
+    throw StoreError("a stored record is damaged or was written by a newer version");
+  }
+
+ private:
+  std::string_view rest_;
+};
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
+
+/// The stored form of a definition and of a state; the only place that knows it.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
+/// only with a new format number.
+///
+/// Its own code because it is written three times per saga on the thread that bounds the
+/// throughput: a JSON or MessagePack document of the same content costs more than the database
+/// does.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kFormat = 2;
+/// Flags of a definition: it goes on with what a plain saga has not, and with the custom_data of a client.
+inline constexpr std::uint8_t kMore = 8;
+inline constexpr std::uint8_t kCustomData = 32;
+/// Flags of a state.
+inline constexpr std::uint8_t kStuck = 1;
+inline constexpr std::uint8_t kResult = 2;
+inline constexpr std::uint8_t kUpdated = 4;
+inline constexpr std::uint8_t kReasonFrom = 8;
+
+inline std::uint64_t Micros(Time time) {
+  const auto count = time.time_since_epoch().count();
+  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
+}
+inline Time FromMicros(std::uint64_t micros) {
+  return Time(Duration(static_cast<Duration::rep>(micros)));
+}
+
+/// Times that come soon after the creation: a few bytes.
+inline std::uint64_t MicrosAfter(Time created, Time time) {
+  return time <= created ? 0 : static_cast<std::uint64_t>((time - created).count());
+}
+inline Time FromMicrosAfter(Time created, std::uint64_t micros) {
+  const auto since = static_cast<std::uint64_t>(created.time_since_epoch().count());
+  return Time(Duration(static_cast<Duration::rep>(since + micros)));  // damaged ones overflow
+}
+
+/// @throws StoreError  the format is none that was ever written.
+inline std::uint8_t ReadFormat(Reader& reader) {
+  const std::uint8_t format = reader.Byte();
+  if (format == 0 || format > kFormat) Reader::Fail();
+  return format;
+}
+
+/// `more`: as of all but plain sagas.
+inline void WriteStep(Writer& writer, const Step& step, bool more) {
+  writer.Text(step.action);
+  writer.Text(step.compensate);
+  writer.Text(step.payload);
+  if (!more) return;
+  writer.Text(step.branch_id);
+  writer.Text(step.topic);
+  writer.Byte(static_cast<std::uint8_t>(step.op));
+  writer.Byte(step.failed ? 1 : 0);
+}
+
+inline Step ReadStep(Reader& reader, bool more) {
+  Step step;
+  step.action = reader.Text();
+  step.compensate = reader.Text();
+  step.payload = reader.Text();
+  if (!more) return step;
+  step.branch_id = reader.Text();
+  step.topic = reader.Text();
+  step.op = static_cast<Op>(reader.Byte());
+  step.failed = reader.Byte() != 0;
+  return step;
+}
+
+/// A step that was added to the stored definition later, in a row of its own.
+inline void EncodeStep(const Step& step, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  writer.Byte(kFormat);
+  WriteStep(writer, step, true);
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline Step DecodeStep(std::string_view bytes) {
+  Reader reader(bytes);
+  (void)ReadFormat(reader);
+  Step step = ReadStep(reader, true);
+  reader.ExpectEnd();
+  return step;
+}
+
+/// Everything of a definition but its gid and type, which are columns.
+inline std::string EncodeDefinition(const Definition& definition) {
+  std::string out;
+  std::size_t size = 32;
+  for (const Step& step : definition.steps) {
+    size += step.action.size() + step.compensate.size() + step.payload.size() + 12;
+  }
+  out.reserve(size);
+  Writer writer(out);
+  const TransOptions& options = definition.options;
+  const bool more = definition.type != TransType::kSaga || !definition.query_prepared.empty();
+  writer.Byte(kFormat);
+  writer.Byte(static_cast<std::uint8_t>(
+      (definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0) |
+      (definition.prepared_first ? 4 : 0) | (more ? kMore : 0) | (definition.json_rpc ? 16 : 0) |
+      (definition.custom_data.empty() ? 0 : kCustomData)));
+  writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
+  writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_limit));
+  writer.Number(options.branch_headers.size());
+  for (const auto& header : options.branch_headers) {
+    writer.Text(header.first);
+    writer.Text(header.second);
+  }
+  writer.Number(definition.orders.size());
+  for (const auto& order : definition.orders) {
+    writer.Number(static_cast<std::uint64_t>(order.first));
+    writer.Number(order.second.size());
+    for (const int before : order.second) writer.Number(static_cast<std::uint64_t>(before));
+  }
+  writer.Number(definition.steps.size());
+  for (const Step& step : definition.steps) WriteStep(writer, step, more);
+  if (more) {
+    writer.Text(definition.query_prepared);
+    writer.Number(static_cast<std::uint64_t>(definition.delay.count()));
+    writer.Text(definition.workflow);
+    writer.Text(definition.data);
+  }
+  if (!definition.custom_data.empty()) writer.Text(definition.custom_data);
+  return out;
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline std::shared_ptr<Definition> DecodeDefinition(std::string gid, TransType type,
+                                                    std::string_view bytes) {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = std::move(gid);
+  definition->type = type;
+  Reader reader(bytes);
+  (void)ReadFormat(reader);
+  const std::uint8_t flags = reader.Byte();
+  definition->concurrent = (flags & 1) != 0;
+  TransOptions& options = definition->options;
+  options.wait_result = (flags & 2) != 0;
+  definition->prepared_first = (flags & 4) != 0;
+  const bool more = (flags & kMore) != 0;
+  definition->json_rpc = (flags & 16) != 0;
+  options.timeout_to_fail = std::chrono::seconds(reader.Number());
+  options.request_timeout = std::chrono::seconds(reader.Number());
+  options.retry_interval = std::chrono::seconds(reader.Number());
+  options.retry_limit = static_cast<int>(reader.Number());
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::string name = reader.Text();
+    options.branch_headers[std::move(name)] = reader.Text();
+  }
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::vector<int>& before = definition->orders[static_cast<int>(reader.Number())];
+    for (std::size_t m = reader.Count(); m > 0; --m) {
+      before.push_back(static_cast<int>(reader.Number()));
+    }
+  }
+  definition->steps.resize(reader.Count());
+  for (Step& step : definition->steps) step = ReadStep(reader, more);
+  if (more) {
+    definition->query_prepared = reader.Text();
+    definition->delay = std::chrono::seconds(reader.Number());
+    definition->workflow = reader.Text();
+    definition->data = reader.Text();
+  }
+  if ((flags & kCustomData) != 0) definition->custom_data = reader.Text();
+  reader.ExpectEnd();
+  const auto known = [&](int step) {
+    return step >= 0 && static_cast<std::size_t>(step) < definition->steps.size();
+  };
+  for (const auto& order : definition->orders) {  // they are used as indexes
+    if (!known(order.first)) Reader::Fail();
+    for (const int before : order.second) {
+      if (!known(before)) Reader::Fail();
+    }
+  }
+  return definition;
+}
+
+/// How far a transaction has come: what is not in a column. `in_flight` is not stored.
+inline void EncodeState(const Transaction& transaction, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  const Time created = transaction.created;
+  const bool updated = transaction.updated > created && !IsFinal(transaction.status);
+  writer.Byte(kFormat);
+  writer.Byte(static_cast<std::uint8_t>(
+      (transaction.stuck ? kStuck : 0) | (transaction.result.empty() ? 0 : kResult) |
+      (updated ? kUpdated : 0) | (transaction.reason_from == 0 ? 0 : kReasonFrom)));
+  writer.Number(transaction.retry_count);
+  writer.Text(transaction.reason);
+  writer.Text(transaction.last_error);
+  writer.Number(transaction.branches.size());
+  for (const Branch& branch : transaction.branches) {
+    const bool next_try = branch.next_try != Time{};
+    const bool deadline = branch.deadline != Time{};
+    const bool finished = branch.finished != Time{};
+    writer.Byte(static_cast<std::uint8_t>(
+        static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
+        (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u) |
+        (finished ? 64u : 0u) | (branch.told_when ? 128u : 0u)));
+    if (branch.tries > 0) writer.Number(branch.tries);
+    if (branch.errors > 0) writer.Number(branch.errors);
+    if (next_try) writer.Number(Micros(branch.next_try));
+    if (deadline) writer.Number(Micros(branch.deadline));
+    if (finished) writer.Number(MicrosAfter(created, branch.finished));
+  }
+  if (!transaction.result.empty()) writer.Text(transaction.result);
+  if (updated) writer.Number(MicrosAfter(created, transaction.updated));
+  if (transaction.reason_from != 0) writer.Number(transaction.reason_from);
+}
+
+/// `transaction` has what is in columns already.
+/// @throws StoreError  damaged, or of a newer format.
+inline void DecodeState(std::string_view bytes, Transaction& transaction) {
+  Reader reader(bytes);
+  const bool old = ReadFormat(reader) == 1;
+  const std::uint8_t flags = reader.Byte();
+  if (flags >= (old ? 4 : 16)) Reader::Fail();
+  const Time created = transaction.created;
+  transaction.stuck = (flags & kStuck) != 0;
+  transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
+  transaction.reason = reader.Text();
+  transaction.last_error = reader.Text();
+  transaction.branches.assign(reader.Count(), Branch{});
+  for (Branch& branch : transaction.branches) {
+    const std::uint8_t bits = reader.Byte();
+    const unsigned status = bits & 3u;
+    if (status == 0 || (old && bits >= 64)) Reader::Fail();
+    branch.status = static_cast<BranchStatus>(status);
+    if ((bits & 4u) != 0) branch.tries = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
+    if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
+    branch.told_when = (bits & 128u) != 0;
+    if ((bits & 64u) != 0) branch.finished = FromMicrosAfter(created, reader.Number());
+  }
+  transaction.result = (flags & kResult) != 0 ? reader.Text() : std::string();
+  transaction.updated = IsFinal(transaction.status) ? transaction.finished : created;
+  if ((flags & kUpdated) != 0) transaction.updated = FromMicrosAfter(created, reader.Number());
+  transaction.reason_from =
+      (flags & kReasonFrom) != 0 ? static_cast<std::uint32_t>(reader.Number()) : 0;
+  reader.ExpectEnd();
+}
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
+
+/// The stored form of a journal: the entries of each change one after the other, so that those of the next are
+/// appended without reading the others.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and only with a
+/// new format number.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kJournalFormat = 1;
+
+/// Appends the entries to `out`; nothing if there are none. The number of bytes is even: what SQLite concatenates
+/// in a file of UTF-16 it takes for text, and cuts half a character off.
+inline void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out) {
+  if (entries.empty()) return;
+  const std::size_t begin = out.size();
+  Writer writer(out);
+  Time before = entries.front().time;
+  writer.Byte(kJournalFormat);
+  writer.Number(entries.size());
+  writer.Number(Micros(before));
+  for (const JournalEntry& entry : entries) {
+    writer.Byte(static_cast<std::uint8_t>(entry.kind));
+    writer.Byte(static_cast<std::uint8_t>(entry.op));
+    writer.Number(entry.row == kNoRow ? 0 : static_cast<std::uint64_t>(entry.row) + 1);
+    writer.Number(MicrosAfter(before, entry.time));  // 0 if the clock was set back
+    writer.Text(entry.text);
+    if (entry.time > before) before = entry.time;
+  }
+  if ((out.size() - begin) % 2 != 0) writer.Byte(0);
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
+  const std::uint8_t format = reader.Byte();
+  if (format == 0) return;  // fills up the entries before it
+  if (format != kJournalFormat) Reader::Fail();
+  std::size_t count = reader.Count();
+  Time time = FromMicros(reader.Number());
+  for (; count > 0; --count) {
+    JournalEntry entry;
+    entry.kind = static_cast<JournalKind>(reader.Byte());
+    entry.op = static_cast<Op>(reader.Byte());
+    const std::uint64_t row = reader.Number();
+    entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
+    entry.time = time = FromMicrosAfter(time, reader.Number());
+    entry.text = reader.Text();
+    entries.push_back(std::move(entry));
+  }
+}
+
+/// Appends what `bytes` hold to `entries`. In place of what is damaged there is a gap: a journal is for people, and
+/// keeps nothing from going on.
+inline void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries) {
+  Reader reader(bytes);
+  try {
+    while (!reader.AtEnd()) ReadEntries(reader, entries);
+  } catch (const StoreError&) {
+    const Time time = entries.empty() ? Time{} : entries.back().time;
+    entries.push_back({time, 0, {}, JournalKind::kGap, {}});
+  }
+}
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite_expiry.hpp ---------------------------------------------------------------
+
+/// One step of retention in the SQLite store: what has expired is removed without harm to the rest of the batch.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+class Expiry {
+ public:
+  explicit Expiry(Writer& writer) : writer_(writer) {}
+
+  /// See Store::Expire.
+  std::int64_t RemoveSome(std::int64_t before, std::int64_t after, std::size_t limit,
+                          bool keep_gids) {
+    std::vector<std::int64_t> expired;
+    const std::int64_t next = Find(before, after, limit, expired);
+    if (expired.empty()) return next;
+    std::int64_t reached = next;
+    const bool all = IfAllowed([&] {
+      std::size_t bytes = 0;
+      for (const std::int64_t row : expired) {
+        bytes += Remove(row, keep_gids);
+        if (bytes > kMostBytes) return void(reached = row);
+      }
+    });
+    if (all) return reached;
+    std::size_t kept = 0;
+    for (const std::int64_t row : expired) {
+      if (!IfAllowed([&] { (void)Remove(row, keep_gids); })) ++kept;
+    }
+    throw NotAllExpired(std::to_string(kept) +
+                            " finished transactions have expired and cannot be removed: " + why_ +
+                            "; let no foreign key or trigger of yours hold rows of dtm_trans",
+                        next);
+  }
+
+  /// Removes kept gids; those that the user's tables hold stay, and do no harm.
+  void Forget(const std::vector<std::string>& gids) {
+    const auto forget = [this](const std::string& gid) { writer_.forget.BindText(1, gid).Step(); };
+    const auto forget_all = [&] { std::for_each(gids.begin(), gids.end(), forget); };
+    if (gids.empty() || IfAllowed(forget_all)) return;
+    for (const std::string& gid : gids) (void)IfAllowed([&] { forget(gid); });
+  }
+
+ private:
+  // What is read for the hash of its content holds up the loop.
+  static constexpr std::size_t kMostBytes = std::size_t{1} << 20;
+
+  std::int64_t Find(std::int64_t before, std::int64_t after, std::size_t limit,
+                    std::vector<std::int64_t>& expired) {
+    sql::Statement& look = writer_.look;
+    const Finally reset{look};
+    const std::int64_t newest = Newest();
+    look.Bind(1, after).Bind(2, static_cast<std::int64_t>(limit));
+    std::int64_t last = 0;
+    std::size_t seen = 0;
+    for (; look.Step(); ++seen) {
+      const std::int64_t created = look.Int(1);
+      // Rows are in order of creation: the rest is younger, but behind one that was made with a clock ahead.
+      if (created >= before && created <= newest) return 0;
+      last = look.Int(0);
+      const std::int64_t finished = look.Int(2);
+      if (finished != 0 && finished < before) expired.push_back(last);
+    }
+    return seen == limit ? last : 0;
+  }
+
+  /// When the last row was made.
+  std::int64_t Newest() {
+    const Finally reset{writer_.newest};
+    return writer_.newest.Step() ? writer_.newest.Int(0) : 0;
+  }
+
+  /// Returns the bytes that had to be read for it.
+  std::size_t Remove(std::int64_t row, bool keep_gid) {
+    if (keep_gid) return writer_.ReplaceByGid(row);
+    writer_.Remove(row);
+    return 0;
+  }
+
+  /// In a savepoint of its own; false, and nothing was changed, if a constraint of the user's tables forbids it.
+  template <typename Change>
+  bool IfAllowed(const Change& change) {
+    writer_.savepoint.Step();
+    bool allowed = true;
+    try {
+      change();
+      allowed = !writer_.user_sql.ForeignKeysPending();
+      if (!allowed) why_ = "a foreign key refers to one";
+    } catch (const sql::SqliteError& error) {
+      if (error.Primary() != SQLITE_CONSTRAINT) throw;
+      allowed = false;
+      why_ = error.what();
+    }
+    if (!writer_.db.InTransaction()) throw BatchLost("removing what has expired: " + why_);
+    if (!allowed) writer_.roll_back.Step();
+    writer_.release.Step();
+    return allowed;
+  }
+
+  Writer& writer_;
+  std::string why_;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/retry_after.hpp -------------------------------------------------------------
+
+/// The header Retry-After: how long the sender of a reply asks to wait.
+/// Needs: std. Threads: pure functions. Source: RFC 9110 §10.2.3 (seconds or a date), §5.6.7 (the three forms of a date).
+
+#include <cstdlib>
+#include <cstring>
+
+namespace dtm {
+inline namespace v1 {
+namespace retry_after {
+
+/// Days from 1970-01-01 to a day of the proleptic Gregorian calendar (Howard Hinnant, days_from_civil).
+inline std::int64_t DaysTo(std::int64_t year, unsigned month, unsigned day) {
+  year -= month <= 2 ? 1 : 0;
+  const std::int64_t era = (year >= 0 ? year : year - 399) / 400;
+  const auto of_era = static_cast<std::int64_t>(year - era * 400);
+  const std::int64_t of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+  return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+}
+
+/// An HTTP date: "Sun, 06 Nov 1994 08:49:37 GMT", or one of the two obsolete forms.
+inline std::optional<Time> Date(const std::string& text) {
+  static constexpr std::array<const char*, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  char month[4] = "";
+  unsigned day = 0, year = 0, hour = 0, minute = 0, second = 0;
+  int end = -1;
+  const auto whole = [&] { return end == static_cast<int>(text.size()); };
+  const char* c = text.c_str();
+  if (std::strlen(c) != text.size()) return std::nullopt;
+  // NOLINTBEGIN(cert-err34-c): widths bound the numbers, and `end` says whether all was read.
+  std::sscanf(c, "%*3[A-Za-z], %2u %3[A-Za-z] %4u %2u:%2u:%2u GMT%n", &day, month, &year, &hour,
+              &minute, &second, &end);
+  if (!whole()) {
+    std::sscanf(c, "%*[A-Za-z], %2u-%3[A-Za-z]-%2u %2u:%2u:%2u GMT%n", &day, month, &year, &hour,
+                &minute, &second, &end);
+    year += year < 70 ? 2000 : 1900;
+  }
+  if (!whole()) {
+    std::sscanf(c, "%*3[A-Za-z] %3[A-Za-z] %2u %2u:%2u:%2u %4u%n", month, &day, &hour, &minute,
+                &second, &year, &end);
+  }
+  // NOLINTEND(cert-err34-c)
+  const auto named = std::find_if(kMonths.begin(), kMonths.end(), [&month](const char* name) {
+    return std::strcmp(name, month) == 0;
+  });
+  // A year may be read as "-999".
+  const bool possible = whole() && named != kMonths.end() && day >= 1 && day <= 31 && hour < 24 &&
+                        minute < 60 && second <= 60 && year >= 1970 && year <= 9999;
+  if (!possible) return std::nullopt;
+  const std::int64_t days = DaysTo(year, static_cast<unsigned>(named - kMonths.begin()) + 1, day);
+  return Time(std::chrono::seconds(((days * 24 + hour) * 60 + minute) * 60 + second));
+}
+
+/// Seconds, or the time from `date` (the header Date of the same reply, else `now`) to the date that it names. 0 if it
+/// is neither, or past; at most kMaxRetryAfter.
+inline Duration Wait(std::string_view header, const std::string& date, Time now) {
+  const std::string text(Trimmed(header));
+  if (text.empty()) return Duration(0);
+  if (text.find_first_not_of("0123456789") == std::string::npos) {
+    const bool huge = text.size() > 9;
+    return huge ? Duration(kMaxRetryAfter)
+                : (std::min)(
+                      Duration(kMaxRetryAfter),
+                      Duration(std::chrono::seconds(std::strtoul(text.c_str(), nullptr, 10))));
+  }
+  const std::optional<Time> until = Date(text);
+  if (!until) return Duration(0);
+  // The sender's clock may differ.
+  const Time from = Date(std::string(Trimmed(date))).value_or(now);
+  return (std::min)((std::max)(*until - from, Duration(0)), Duration(kMaxRetryAfter));
+}
+
+}  // namespace retry_after
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/base64.hpp ------------------------------------------------------------------
+
+/// Base64 of RFC 4648, standard alphabet, with padding: for payloads and credentials.
+/// Needs: std. Threads: pure functions. Protocol: §2.5 (bin_data).
+
+namespace dtm {
+inline namespace v1 {
+namespace base64 {
+
+inline constexpr std::string_view kAlphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+inline std::string Encode(std::string_view bytes) {
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t at = 0; at < bytes.size(); at += 3) {
+    std::uint32_t group = 0;
+    for (std::size_t i = 0; i < 3; ++i) {
+      const bool there = at + i < bytes.size();
+      group = group << 8 | (there ? static_cast<unsigned char>(bytes[at + i]) : 0u);
+    }
+    for (std::size_t i = 0; i < 4; ++i) {
+      const bool padding = at + i > bytes.size();
+      text += padding ? '=' : kAlphabet[group >> (18 - 6 * i) & 63];
+    }
+  }
+  return text;
+}
+
+/// Nothing if it is not valid.
+inline std::optional<std::string> Decode(std::string_view text) {
+  if (text.size() % 4 != 0) return std::nullopt;
+  std::size_t padding = 0;
+  while (padding < 2 && !text.empty() && text.back() == '=') {
+    text.remove_suffix(1);
+    ++padding;
+  }
+  std::string bytes;
+  std::uint32_t group = 0;
+  int bits = 0;
+  for (const char c : text) {
+    const std::size_t digit = kAlphabet.find(c);
+    if (digit == std::string_view::npos) return std::nullopt;
+    group = (group << 6 | static_cast<std::uint32_t>(digit)) & 0xFFFFu;
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes += static_cast<char>(group >> bits & 0xFFu);
+    }
+  }
+  return bytes;
+}
+
+}  // namespace base64
+
+/// The user and password of a URL, as the value of Authorization.
+inline std::string BasicAuthorization(const Url& url) {
+  return "Basic " + base64::Encode(url.credentials);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/names.hpp -------------------------------------------------------------------
+
+/// All names that are used on the wire.
+/// Needs: std. Threads: constants and pure functions. Protocol: §2 (HTTP API), §3 (calling
+/// branches).
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+inline constexpr const char kBranchId[] = "branch_id";
+inline constexpr const char kGid[] = "gid";
+inline constexpr const char kOp[] = "op";
+inline constexpr const char kTransType[] = "trans_type";
+inline constexpr const char kJson[] = "application/json";
+
+// Of a transaction, as clients send it and as query shows it.
+inline constexpr const char kSteps[] = "steps";
+inline constexpr const char kAction[] = "action";
+inline constexpr const char kCompensate[] = "compensate";
+inline constexpr const char kData[] = "data";
+inline constexpr const char kPayloads[] = "payloads";
+inline constexpr const char kCustomData[] = "custom_data";
+inline constexpr const char kConcurrent[] = "concurrent";
+inline constexpr const char kOrders[] = "orders";
+inline constexpr const char kWaitResult[] = "wait_result";
+inline constexpr const char kTimeoutToFail[] = "timeout_to_fail";
+inline constexpr const char kRequestTimeout[] = "request_timeout";
+inline constexpr const char kRetryInterval[] = "retry_interval";
+inline constexpr const char kRetryLimit[] = "retry_limit";
+inline constexpr const char kRetryCount[] = "retry_count";
+inline constexpr const char kBranchHeaders[] = "branch_headers";
+inline constexpr const char kProtocol[] = "protocol";
+inline constexpr const char kQueryPrepared[] = "query_prepared";
+inline constexpr const char kDelay[] = "delay";
+inline constexpr const char kName[] = "name";
+inline constexpr const char kResult[] = "result";
+inline constexpr const char kReqExtra[] = "req_extra";
+inline constexpr const char kRollbackReason[] = "rollback_reason";
+inline constexpr const char kStatus[] = "status";
+inline constexpr const char kId[] = "id";
+inline constexpr const char kCreateTime[] = "create_time";
+inline constexpr const char kUpdateTime[] = "update_time";
+inline constexpr const char kFinishTime[] = "finish_time";
+inline constexpr const char kRollbackTime[] = "rollback_time";
+inline constexpr const char kOptions[] = "options";
+inline constexpr const char kNotShown[] = "***";  ///< instead of the value of a header
+inline constexpr const char kNextCronInterval[] = "next_cron_interval";
+inline constexpr const char kNextCronTime[] = "next_cron_time";
+inline constexpr const char kRollbackFrom[] = "rollback_from";
+inline constexpr const char kLastError[] = "last_error";
+inline constexpr const char kUrl[] = "url";
+inline constexpr const char kBinData[] = "bin_data";
+
+// Of replies.
+inline constexpr const char kDtmResult[] = "dtm_result";
+inline constexpr const char kSuccess[] = "SUCCESS";
+inline constexpr const char kFailure[] = "FAILURE";
+inline constexpr const char kOngoing[] = "ONGOING";
+inline constexpr const char kMessage[] = "message";
+inline constexpr const char kExpired[] = "expired";
+inline constexpr const char kRejected[] = "rejected";
+inline constexpr const char kError[] = "error";
+inline constexpr const char kTransaction[] = "transaction";
+inline constexpr const char kTransactions[] = "transactions";
+inline constexpr const char kBranches[] = "branches";
+inline constexpr const char kNextPosition[] = "next_position";
+inline constexpr const char kProgresses[] = "progresses";
+inline constexpr const char kHttp[] = "http";
+inline constexpr const char kJsonRpc[] = "json-rpc";
+
+// Of a branch that is registered.
+inline constexpr const char kConfirm[] = "confirm";
+inline constexpr const char kCancel[] = "cancel";
+inline constexpr const char kSync[] = "sync";
+
+// Of an alert.
+inline constexpr const char kBranch[] = "branch";
+
+// Of topics and values.
+inline constexpr const char kTopic[] = "topic";
+inline constexpr const char kRemark[] = "remark";
+inline constexpr const char kCategory[] = "cat";
+inline constexpr const char kKey[] = "key";
+inline constexpr const char kPosition[] = "position";
+inline constexpr const char kLimit[] = "limit";
+inline constexpr const char kValues[] = "kv";
+
+// In the query of calls that initiators make themselves.
+inline constexpr const char kDtm[] = "dtm";
+inline constexpr const char kPhase2Url[] = "phase2_url";
+
+inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
+
+/// @throws BadInput
+inline TransType TypeNamed(const std::string& name) {
+  for (const TransType type :
+       {TransType::kSaga, TransType::kMsg, TransType::kTcc, TransType::kXa, TransType::kWorkflow}) {
+    if (name == Name(type)) return type;
+  }
+  throw BadInput("trans_type '" + Printable(name) +
+                 "' is none of saga, msg, tcc, xa and workflow; say what the transaction is");
+}
+
+/// As a coordinator reports it; a status that is not known here counts as unfinished.
+inline Status StatusNamed(const std::string& name) {
+  for (const Status status :
+       {Status::kPrepared, Status::kAborting, Status::kSucceed, Status::kFailed}) {
+    if (name == Name(status)) return status;
+  }
+  return Status::kSubmitted;
+}
+
+/// @throws BadInput
+inline Op OpNamed(const std::string& name) {
+  for (const Op op : {Op::kAction, Op::kCompensate, Op::kTry, Op::kConfirm, Op::kCancel,
+                      Op::kCommit, Op::kRollback, Op::kMsg, Op::kBusiness}) {
+    if (name == Name(op)) return op;
+  }
+  throw BadInput("op '" + Printable(name) +
+                 "' is none of action, compensate, try, confirm, cancel, commit, rollback, msg and "
+                 "business");
+}
+
+/// The request target of a branch call: gid, branch_id, op and trans_type are added to the query that is there.
+inline std::string BranchTarget(const std::string& target, const BranchInfo& info) {
+  std::string result = WithQueryOpen(target);
+  const auto add = [&result](const char* name, const std::string& value, const char* end) {
+    result.append(name).append("=").append(PercentEncoded(value)).append(end);
+  };
+  add(kBranchId, info.branch_id, "&");
+  add(kGid, info.gid, "&");
+  add(kOp, info.op == Op::kResume ? info.workflow : Name(info.op), "&");
+  add(kTransType, Name(info.trans_type), "");
+  return result;
+}
+
+/// Commit and rollback of an xa are empty POSTs; any other call without a payload is a GET.
+inline const char* BranchMethod(TransType type, const std::string& payload) {
+  return type == TransType::kXa || !payload.empty() ? "POST" : "GET";
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/access.hpp -------------------------------------------------------------------
+
+/// Who may use the API: the token, and requests that a foreign web page made a browser send.
+/// Needs: std. Threads: pure functions. Document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace access {
+
+/// The headers that decide; empty means absent.
+struct Headers {
+  std::string authorization;
+  std::string host;
+  std::string origin;
+  std::string sec_fetch_site;
+};
+
+enum class Verdict { kAllowed, kNoToken, kForeign };
+
+/// Takes the same time wherever the texts differ, so that a token cannot be guessed piece by piece.
+inline bool Equal(std::string_view a, std::string_view b) {
+  unsigned difference = a.size() == b.size() ? 0u : 1u;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const char other = b.empty() ? '\0' : b[i % b.size()];
+    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(other);
+  }
+  return difference == 0;
+}
+
+/// `Bearer <token>`, or Basic with the token as the password: clients that do not support tokens can put
+/// it into the URL of the server.
+inline bool CarriesToken(std::string_view authorization, std::string_view token) {
+  if (Lowered(authorization.substr(0, 7)) == "bearer ")
+    return Equal(authorization.substr(7), token);
+  if (Lowered(authorization.substr(0, 6)) != "basic ") return false;
+  const auto decoded = base64::Decode(authorization.substr(6));
+  if (!decoded) return false;
+  const std::size_t colon = decoded->find(':');
+  return colon != std::string::npos && Equal(std::string_view(*decoded).substr(colon + 1), token);
+}
+
+/// "localhost:36789" -> "localhost".
+inline std::string_view WithoutPort(std::string_view host) {
+  const std::size_t bracket = host.rfind(']');
+  const std::size_t colon = host.rfind(':');
+  const bool port = colon != std::string_view::npos &&
+                    (bracket == std::string_view::npos ? host.find(':') == colon : colon > bracket);
+  return port ? host.substr(0, colon) : host;
+}
+
+inline bool IsLoopback(std::string_view host) {
+  return host == "localhost" || host == "[::1]" || host == "::1" ||
+         (host.substr(0, 4) == "127." &&
+          host.find_first_not_of("0123456789.") == std::string_view::npos);
+}
+
+/// Clients of dtm do not send Origin or Sec-Fetch-Site; browsers send them for a foreign page.
+inline bool FromForeignPage(const Headers& headers) {
+  const bool own_origin = headers.origin.empty() || headers.origin == "http://" + headers.host ||
+                          headers.origin == "https://" + headers.host;
+  const bool own_site = headers.sec_fetch_site.empty() || headers.sec_fetch_site == "none" ||
+                        headers.sec_fetch_site == "same-origin";
+  return !own_origin || !own_site;
+}
+
+/// The Host header has the name that a page used, so a foreign name that resolves to us (DNS rebinding) is noticed.
+inline Verdict Judge(const Headers& headers, const std::string& token) {
+  if (FromForeignPage(headers)) return Verdict::kForeign;
+  if (!token.empty()) {
+    return CarriesToken(headers.authorization, token) ? Verdict::kAllowed : Verdict::kNoToken;
+  }
+  return IsLoopback(Lowered(WithoutPort(headers.host))) ? Verdict::kAllowed : Verdict::kForeign;
+}
+
+/// A ping of a server with a token needs no token, and may use any host name.
+inline Verdict JudgePing(const Headers& headers, const std::string& token) {
+  if (token.empty()) return Judge(headers, token);
+  return FromForeignPage(headers) ? Verdict::kForeign : Verdict::kAllowed;
+}
+
+}  // namespace access
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/json_text.hpp ---------------------------------------------------------------
+
+/// JSON as text, as the Go server writes it.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+/// `<`, `>` and `&` are escaped, so the text can be shown in a web page.
+inline std::string JsonText(const nlohmann::ordered_json& json) {
+  const std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::string safe;
+  safe.reserve(text.size());
+  for (const char c : text) {
+    switch (c) {
+      case '<': safe += "\\u003c"; break;
+      case '>': safe += "\\u003e"; break;
+      case '&': safe += "\\u0026"; break;
+      default: safe += c;
+    }
+  }
+  return safe;
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
+
+/// The reply of a branch over HTTP: Rule A from the side of the branch.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
+/// services).
+
+namespace dtm {
+inline namespace v1 {
+namespace replies {
+
+/// JSON in which the words of Rule A are escaped: a reader that searches the body does not find them, a
+/// reader that parses it gets the original text.
+inline void Hide(const std::string& word, std::string& json) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  const auto first = static_cast<unsigned char>(word[0]);
+  const std::string escaped = std::string("\\u00") + kHex[first >> 4] + kHex[first & 15];
+  for (std::size_t at = json.find(word); at != std::string::npos; at = json.find(word, at)) {
+    json.replace(at, 1, escaped);
+  }
+}
+
+/// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
+inline void HideWords(ApiReply& reply) {
+  if (reply.status == 200 || reply.status == 425) return;
+  Hide(wire::kOngoing, reply.body);
+  if (reply.status != 409) Hide(wire::kFailure, reply.body);
+}
+
+/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`; 503 if it asks to wait.
+inline ApiReply OfBranch(const Result& result) {
+  ApiReply reply;
+  switch (result.kind) {
+    case Result::Kind::kSuccess: return Of({});
+    case Result::Kind::kOngoing: reply = Of({425, result.text}); break;
+    case Result::Kind::kFailure: reply = Of({409, result.text}); break;
+    case Result::Kind::kError:
+    case Result::Kind::kNotSent:
+      reply.status = result.retry_after.count() > 0 ? 503 : 500;
+      reply.body = wire::JsonText({{wire::kError, result.text}});
+      break;
+  }
+  if (result.kind != Result::Kind::kFailure) {
+    const Duration wait = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
+    reply.retry_after = static_cast<int>((wait.count() + 999999) / 1000000);
+  }
+  HideWords(reply);
+  return reply;
+}
+
+}  // namespace replies
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/head.hpp ---------------------------------------------------------------------
+
+/// Decisions on the head of a request to the API, before its body is read.
+/// Needs: std. Threads: pure functions. Protocol: RFC 9112 §3.2.2, §6; document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace api_head {
+
+inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
+
+/// A reply after which the connection is closed, since the body was not read.
+inline ApiReply Refusal(int status, const std::string& why) {
+  ApiReply reply = replies::Of({status, why});
+  reply.close = true;
+  return reply;
+}
+inline ApiReply TooLong() {
+  return Refusal(
+      413, "the body is longer than the limit of " + std::to_string(kMaxBodyBytes) + " bytes");
+}
+
+inline bool MayHaveBody(const std::string& method) {
+  return method == "POST" || method == "PUT" || method == "PATCH";
+}
+
+inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lower) {
+  std::size_t count = 0;
+  for (const auto& header : request.headers) {
+    if (transport::EqualsLower(header.name, lower)) ++count;
+  }
+  return count;
+}
+
+/// Call it once path and headers are set. A target in the absolute form ("GET http://host/api/ping") names the host
+/// itself; the Host header does not count then.
+inline void TakeHost(ApiRequest& request) {
+  std::string& path = request.path;
+  request.host = transport::FindHeader(request.headers, "host");
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
+    const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
+    request.host = path.substr(scheme.size(), end - scheme.size());
+    path.erase(0, end);
+    if (path.empty()) path = "/";
+    return;
+  }
+}
+
+/// The refusal of a request that needs no body to be refused.
+inline std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token) {
+  const auto header = [&request](std::string_view lower) {
+    return std::string(transport::FindHeader(request.headers, lower));
+  };
+  const std::string length = header("content-length");
+  const bool chunked = CountHeaders(request, "transfer-encoding") > 0;
+  if (CountHeaders(request, "content-length") > 1 || (chunked && !length.empty())) {
+    return Refusal(400, "the length of the body is said twice; send one Content-Length");
+  }
+  if (CountHeaders(request, "host") > 1) return Refusal(400, "there are two Host headers");
+  if (length.find_first_not_of("0123456789") != std::string::npos) {
+    return Refusal(400, "Content-Length must be a number");
+  }
+  const access::Headers headers{header("authorization"), request.host, header("origin"),
+                                header("sec-fetch-site")};
+  const bool ping = request.path == "/api/ping";
+  switch (ping ? access::JudgePing(headers, token) : access::Judge(headers, token)) {
+    case access::Verdict::kAllowed: break;
+    case access::Verdict::kNoToken: {
+      ApiReply reply =
+          Refusal(401, "this server needs its token: send Authorization: Bearer <token>");
+      reply.challenge = "Bearer";
+      return reply;
+    }
+    case access::Verdict::kForeign:
+      return Refusal(403,
+                     "refused: it came from a foreign web page, or Host is not this machine; "
+                     "a server with a token accepts any Host");
+  }
+  const std::string& method = request.method;
+  const bool body = chunked || !(length.empty() || length == "0");
+  if (!MayHaveBody(method) && body) {
+    return Refusal(400, "a request of this method must not have a body");
+  }
+  if (!MayHaveBody(method) && method != "GET" && method != "HEAD" && method != "DELETE" &&
+      method != "OPTIONS") {
+    ApiReply reply = replies::NotFound();
+    reply.close = true;
+    return reply;
+  }
+  const std::string encoding = Lowered(header("content-encoding"));
+  const std::string type = Lowered(header("content-type"));
+  if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
+    return Refusal(415, "the body must be JSON, neither compressed nor in parts");
+  }
+  if (length.size() > 7 || (!length.empty() && ParseNumber<std::size_t>(length).value_or(
+                                                   kMaxBodyBytes + 1) > kMaxBodyBytes)) {
+    return TooLong();
+  }
+  return std::nullopt;
+}
+
+}  // namespace api_head
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/reply_rule.hpp --------------------------------------------------------------
+
+/// Rule A: the result that the HTTP reply of a branch stands for.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1, Rule A.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Text from outside, made safe to store and show: at most kMaxReasonBytes of valid UTF-8, cut between
+/// characters; other bytes and control characters (except tab and line feed) become '?'.
+inline std::string StorableText(const std::string& bytes) {
+  return Replaced(bytes, kMaxReasonBytes, [&bytes](std::size_t at, std::size_t length) {
+    const unsigned char first = static_cast<unsigned char>(bytes[at]);
+    const bool control = (first < 0x20 && first != '\t' && first != '\n') || first == 0x7F;
+    return length == 0 || control ? '?' : '\0';
+  });
+}
+
+/// The reason that a branch gives with a FAILURE: the `message` or `error` of a JSON object, otherwise the whole body.
+inline std::string OwnWords(const std::string& body) {
+  const nlohmann::json json =
+      !body.empty() && body.front() == '{' ? json_input::Parse(body) : nlohmann::json();
+  for (const char* key : {"message", "error"}) {
+    const auto told = json.is_object() ? json.find(key) : json.end();
+    if (told == json.end()) continue;
+    if (told->is_object())
+      return OwnWords(told->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    if (told->is_string() && !told->get_ref<const std::string&>().empty()) {
+      return StorableText(told->get_ref<const std::string&>());
+    }
+  }
+  return StorableText(body);
+}
+
+/// The words in the body count whatever the status is, and ONGOING counts before FAILURE; 201, 204
+/// and redirects are temporary errors. The text of the result is the body (for a failure, its reason),
+/// or the status if that is empty.
+inline Result ReadReply(int status, const std::string& body) {
+  const std::string code = "HTTP status " + std::to_string(status);
+  const auto text = [&] { return StorableText(body.empty() ? code : body); };
+  if (status == 425 || body.find("ONGOING") != std::string::npos) return Result::Ongoing(text());
+  if (status == 409 || body.find("FAILURE") != std::string::npos) {
+    return Result::Failure(body.empty() ? code : OwnWords(body));
+  }
+  if (status == 200) return Result::Success();
+  return Result::Error(StorableText(body.empty() ? code : code + ": " + body));
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/json_rpc.hpp ----------------------------------------------------------------
+
+/// JSON-RPC 2.0 as dtm uses it for branches: the body of a call, and the result that a reply stands for.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (results), §3 (JSON-RPC call), §12 W8, W32.
+
+namespace dtm {
+inline namespace v1 {
+namespace json_rpc {
+
+inline constexpr int kFailureCode = -32901;
+inline constexpr int kOngoingCode = -32902;
+
+/// The value of `method` in the url's query; empty if there is none.
+inline std::string MethodOf(const Url& url) {
+  const std::string query = url.target.substr((std::min)(url.target.find('?'), url.target.size()));
+  for (const char* key : {"?method=", "&method="}) {
+    const std::size_t at = query.find(key);
+    if (at == std::string::npos) continue;
+    const std::size_t begin = at + std::string(key).size();
+    return PercentDecoded(query.substr(begin, query.find('&', begin) - begin));
+  }
+  return {};
+}
+
+inline bool Speaks(const Definition& definition, const Url& url) {
+  return definition.json_rpc && !MethodOf(url).empty();
+}
+
+/// The payload as the params of a call.
+/// @throws BadInput  it is not a JSON object, so gid, branch_id and op cannot be added.
+inline nlohmann::json Params(const std::string& payload) {
+  return json_input::ParseObject(payload.empty() ? "{}" : payload,
+                                 "the payload of a JSON-RPC branch");
+}
+
+/// @throws BadInput  as Params.
+inline std::string BranchBody(const Url& url, const std::string& payload, const BranchInfo& info) {
+  nlohmann::json params = Params(payload);
+  params[wire::kGid] = info.gid;
+  params[wire::kTransType] = Name(info.trans_type);
+  params[wire::kBranchId] = info.branch_id;
+  params[wire::kOp] = Name(info.op);
+  return nlohmann::json{{"jsonrpc", "2.0"},
+                        {"id", info.gid + "-" + info.branch_id + "-" + Name(info.op)},
+                        {"method", MethodOf(url)},
+                        {"params", std::move(params)}}
+      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// The words of Rule A in the body count first, as everywhere; then the code of the error.
+inline Result ReadReply(int status, const std::string& body) {
+  Result plain = dtm::ReadReply(status, body);
+  if (plain.kind != Result::Kind::kSuccess) return plain;
+  const nlohmann::json reply = json_input::Parse(body);
+  if (!reply.is_object())
+    return Result::Error("its answer is no JSON object, or nested too deeply: " +
+                         StorableText(body));
+  const auto error = reply.find("error");
+  if (error == reply.end() || error->is_null()) return plain;
+  const nlohmann::json code = error->is_object() ? error->value("code", nlohmann::json()) : nullptr;
+  const std::string text = StorableText(body);
+  if (code == kFailureCode) return Result::Failure(OwnWords(body));
+  if (code == kOngoingCode) return Result::Ongoing(text);
+  return Result::Error(text);
+}
+
+}  // namespace json_rpc
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/json_rpc_api.hpp -------------------------------------------------------------
+
+/// The form of the API as JSON-RPC 2.0: a call, and its reply. What the methods do is in api.hpp.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §7.
+
+namespace dtm {
+inline namespace v1 {
+namespace json_rpc_api {
+
+inline ApiReply Reply(int status, const std::string& id, nlohmann::ordered_json error,
+                      nlohmann::ordered_json result) {
+  return {status, wire::JsonText({{"error", std::move(error)},
+                                  {"id", id},
+                                  {"jsonrpc", "2.0"},
+                                  {"result", std::move(result)}})};
+}
+
+inline ApiReply Error(int status, const std::string& id, int code, const std::string& message,
+                      nlohmann::ordered_json result = nullptr) {
+  return Reply(status, id, {{"code", code}, {"message", message}}, std::move(result));
+}
+
+struct Call {  // NOLINT(bugprone-exception-escape): the move of a json does not throw
+  std::string id, method;
+  nlohmann::json params;  ///< null if there are none
+};
+
+/// The reply, if it is no call.
+inline std::optional<ApiReply> Read(const std::string& body, Call& call) {
+  try {
+    nlohmann::json json = json_input::ParseObject(body, "the body");
+    const json_input::Fields fields(json, "the request");
+    std::string id = fields.Text("id");
+    const std::string version = fields.Text("jsonrpc");
+    call.method = fields.Text("method");
+    call.id = std::move(id);
+    if (call.id.empty() || version != "2.0") {
+      return Error(200, call.id, -32600, "Bad json request: jsonrpc must be \"2.0\" and id a text");
+    }
+    const auto params = json.find("params");
+    if (params != json.end()) call.params = std::move(*params);
+    return std::nullopt;
+  } catch (const BadInput& error) {
+    return Error(400, "", -32700, std::string("Parse json error: ") + error.what());
+  }
+}
+
+inline ApiReply NotFound(const Call& call) {
+  return Error(200, call.id, -32601, "Method not found: " + Printable(call.method));
+}
+
+inline ApiReply OfGid(const std::string& id, const std::string& gid) {
+  return Reply(200, id, nullptr, {{wire::kGid, gid}});
+}
+inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
+  if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
+  const int code = outcome.status == 409   ? json_rpc::kFailureCode
+                   : outcome.status == 425 ? json_rpc::kOngoingCode
+                                           : -32603;
+  return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
+}
+
+}  // namespace json_rpc_api
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/write_transaction.hpp -------------------------------------------------------
+
+/// A transaction as dtm's clients send it: from the record to JSON. read_transaction.hpp does the opposite.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+/// As the client sent it; otherwise as dtm's clients would.
+inline std::string CustomData(const Definition& saga) {
+  if (!saga.custom_data.empty()) return saga.custom_data;
+  if (saga.type == TransType::kMsg && saga.delay.count() > 0) {
+    return nlohmann::json{{kDelay, saga.delay.count()}}.dump();
+  }
+  if (saga.type == TransType::kWorkflow) {
+    return nlohmann::json{{kName, saga.workflow}, {kData, base64::Encode(saga.data)}}.dump();
+  }
+  // dtm's clients write it only for concurrent sagas. Orders of a sequential saga have no effect, but are part of its content.
+  if (saga.type != TransType::kSaga || (!saga.concurrent && saga.orders.empty())) return {};
+  nlohmann::ordered_json json = {{kConcurrent, saga.concurrent}};
+  nlohmann::ordered_json orders = nlohmann::ordered_json::object();
+  for (const auto& order : saga.orders) orders[std::to_string(order.first)] = order.second;
+  json[kOrders] = std::move(orders);
+  return json.dump();
+}
+
+/// Adds the options that are set.
+inline void AddOptions(const Definition& definition, nlohmann::ordered_json& json) {
+  const TransOptions& options = definition.options;
+  const auto add = [&json](const char* key, std::int64_t value) {
+    if (value != 0) json[key] = value;
+  };
+  if (options.wait_result) json[kWaitResult] = true;
+  add(kTimeoutToFail, options.timeout_to_fail.count());
+  add(kRequestTimeout, options.request_timeout.count());
+  add(kRetryInterval, options.retry_interval.count());
+  if (!options.branch_headers.empty()) json[kBranchHeaders] = options.branch_headers;
+  json[kConcurrent] = definition.concurrent;
+  add(kRetryLimit, options.retry_limit);
+}
+
+inline nlohmann::ordered_json StepsJson(const Definition& definition) {
+  auto steps = nlohmann::ordered_json::array();
+  if (definition.type == TransType::kMsg) {
+    for (const auto& step : SubmittedSteps(definition)) steps.push_back({{kAction, step.first}});
+    return steps;
+  }
+  for (const Step& step : definition.steps) {
+    steps.push_back({{kAction, step.action}, {kCompensate, step.compensate}});
+  }
+  return steps;
+}
+
+inline nlohmann::ordered_json PayloadsJson(const Definition& definition) {
+  auto payloads = nlohmann::ordered_json::array();
+  if (definition.type == TransType::kMsg) {
+    for (const auto& step : SubmittedSteps(definition)) payloads.push_back(step.second);
+    return payloads;
+  }
+  for (const Step& step : definition.steps) payloads.push_back(step.payload);
+  return payloads;
+}
+
+/// The body of a submit and its like, byte for byte as dtm's clients send it (§11.1); `more` comes last.
+inline std::string EncodeTransaction(const Definition& definition,
+                                     const nlohmann::ordered_json& more = {}) {
+  nlohmann::ordered_json json = {{kGid, definition.gid}, {kTransType, Name(definition.type)}};
+  const std::string custom_data = CustomData(definition);
+  if (!custom_data.empty()) json[kCustomData] = custom_data;
+  AddOptions(definition, json);
+  if (!definition.steps.empty() && !RegistersSteps(definition.type)) {
+    json[kSteps] = StepsJson(definition);
+    json[kPayloads] = PayloadsJson(definition);
+  }
+  if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
+  json[kProtocol] = definition.type == TransType::kWorkflow ? kHttp
+                    : definition.json_rpc                   ? kJsonRpc
+                                                            : "";
+  for (const auto& item : more.items()) json[item.key()] = item.value();
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/stored_transaction.hpp ------------------------------------------------------
+
+/// A stored transaction as query and all show it.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.5 (JSON objects).
+
+#include <ctime>
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+/// RFC 3339 in UTC, "2026-11-22T07:08:07.0045Z": zeros at the end of the fraction are left out.
+inline std::string TimeText(Time time) {
+  const auto micros = time.time_since_epoch().count();
+  auto seconds = static_cast<std::time_t>(micros / 1000000);
+  auto fraction = static_cast<int>(micros % 1000000);
+  if (fraction < 0) {
+    fraction += 1000000;
+    --seconds;
+  }
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[48];
+  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  std::string result(text, length);
+  if (fraction != 0) {
+    std::snprintf(text, sizeof text, ".%06d", fraction);
+    result += text;
+    while (result.back() == '0') result.pop_back();
+  }
+  return result + "Z";
+}
+
+/// Values of headers may be credentials, and URLs may contain some; credentials are not shown.
+inline Definition Redacted(const Definition& definition) {
+  Definition shown = definition;
+  for (auto& header : shown.options.branch_headers) header.second = kNotShown;
+  shown.query_prepared = ShownUrl(shown.query_prepared);
+  for (Step& step : shown.steps) {
+    step.action = ShownUrl(step.action);
+    step.compensate = ShownUrl(step.compensate);
+  }
+  return shown;
+}
+
+/// Old records (store format 1) do not have the time of their last change.
+inline Time UpdateTime(const Transaction& transaction) {
+  return IsFinal(transaction.status) ? transaction.finished
+                                     : (std::max)(transaction.created, transaction.updated);
+}
+
+/// `interval`: the present wait between tries.
+inline nlohmann::ordered_json TransactionJson(const Transaction& transaction, Duration interval) {
+  const Definition definition = Redacted(*transaction.definition);
+  const Status status = transaction.status;
+  nlohmann::ordered_json json = {{kId, transaction.id},
+                                 {kCreateTime, TimeText(transaction.created)},
+                                 {kUpdateTime, TimeText(UpdateTime(transaction))},
+                                 {kGid, definition.gid},
+                                 {kTransType, Name(definition.type)}};
+  if (!definition.steps.empty() && !RegistersSteps(definition.type)) {
+    json[kSteps] = StepsJson(definition);
+    json[kPayloads] = PayloadsJson(definition);
+  }
+  json[kStatus] = Name(status);
+  if (transaction.expired) json[kExpired] = true;
+  if (!definition.query_prepared.empty()) json[kQueryPrepared] = definition.query_prepared;
+  json[kProtocol] = definition.json_rpc ? kJsonRpc : kHttp;
+  if (IsFinal(status)) {
+    json[status == Status::kSucceed ? kFinishTime : kRollbackTime] = TimeText(transaction.finished);
+  }
+  if (!transaction.result.empty()) json[kResult] = base64::Encode(transaction.result);
+  if (!transaction.reason.empty()) json[kRollbackReason] = transaction.reason;
+  nlohmann::ordered_json options = nlohmann::ordered_json::object();
+  AddOptions(definition, options);
+  json[kOptions] = options.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::string custom_data = CustomData(definition);
+  if (!custom_data.empty()) json[kCustomData] = custom_data;
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(interval).count();
+  if (seconds > 0) json[kNextCronInterval] = seconds;
+  if (!IsFinal(status) && transaction.due != kNever) {
+    json[kNextCronTime] = TimeText(transaction.due);
+  }
+  AddOptions(definition, json);
+  if (transaction.retry_count > 0) json[kRetryCount] = transaction.retry_count;
+  // Fields of this library only come last.
+  if (const std::string from = ReasonFrom(transaction); !from.empty()) json[kRollbackFrom] = from;
+  if (!transaction.last_error.empty()) json[kLastError] = transaction.last_error;
+  return json;
+}
+
+inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
+  const Definition& definition = *transaction.definition;
+  auto branches = nlohmann::ordered_json::array();
+  const std::size_t first = HasQueryRow(definition.type) ? DeliveryOf(0) : 0;
+  for (std::size_t i = first; i < transaction.branches.size(); ++i) {
+    const Branch& branch = transaction.branches[i];
+    const bool finished = branch.finished != Time{};
+    nlohmann::ordered_json json = {
+        {kId, 0},
+        {kCreateTime, TimeText(transaction.created)},
+        {kUpdateTime, TimeText(finished ? branch.finished : transaction.created)},
+        {kGid, definition.gid}};
+    const std::string url = ShownUrl(UrlOf(definition, i));
+    if (!url.empty()) json[kUrl] = url;
+    const std::string& payload = PayloadOf(definition, i);
+    if (!payload.empty()) json[kBinData] = base64::Encode(payload);
+    json[kBranchId] = BranchIdOf(definition, i);
+    json[kOp] = Name(OpOf(definition, i));
+    json[kStatus] = Name(branch.status);
+    if (finished) json[kFinishTime] = TimeText(branch.finished);
+    const std::string& name = definition.steps[StepOf(definition.type, i)].topic;
+    if (definition.type == TransType::kWorkflow && !name.empty()) json[kName] = name;
+    branches.push_back(std::move(json));
+  }
+  return branches;
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/read_transaction.hpp --------------------------------------------------------
+
+/// A transaction as clients send it: from JSON to the record. write_transaction.hpp does the opposite.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.1, §4.1 (custom_data), §11.1.
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+/// @throws BadInput
+inline std::string GidOf(const json_input::Fields& fields) {
+  std::string gid = CleanGid(fields.Text(kGid));
+  const std::string problem = GidProblem(gid);
+  if (!problem.empty()) throw BadInput(problem);
+  return gid;
+}
+
+/// Functions of the coordinator's program cannot be named from outside.
+inline void CheckNotLocal(const std::string& url) {
+  if (!IsLocal(url)) return;
+  throw BadInput("'" + Printable(Truncated(url, 200)) +
+                 "' names a function of the coordinator's program; from outside a branch is a URL");
+}
+
+/// Refuses a payload that no JSON-RPC call could carry.
+inline void CheckParams(const Step& step) {
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (url->empty() || IsTopic(*url) || !UrlProblem(*url).empty()) continue;
+    if (json_rpc::MethodOf(ParseUrl(*url)).empty()) continue;
+    (void)json_rpc::Params(step.payload);
+  }
+}
+
+namespace decode {
+
+inline void Options(const json_input::Fields& fields, TransOptions& options) {
+  const auto seconds = [&fields](const char* key) {
+    return std::chrono::seconds(fields.Integer(key, 0, kMaxOptionSeconds.count()));
+  };
+  options.wait_result = fields.Bool(kWaitResult);
+  options.timeout_to_fail = seconds(kTimeoutToFail);
+  options.request_timeout = seconds(kRequestTimeout);
+  options.retry_interval = seconds(kRetryInterval);
+  options.retry_limit = static_cast<int>(fields.Integer(kRetryLimit, 0, kMaxRetryLimit));
+  options.branch_headers = fields.Texts(kBranchHeaders);
+}
+
+/// The payloads are those of `payloads`, then the non-empty old-style `data` of the steps.
+inline std::vector<Step> Steps(const json_input::Fields& fields) {
+  std::vector<Step> steps;
+  std::vector<std::string> payloads, data;
+  fields.Each(kPayloads, "an array of strings", [&payloads](const nlohmann::json& payload) {
+    if (!payload.is_string() && !payload.is_null()) return false;
+    payloads.push_back(payload.is_null() ? "" : payload.get<std::string>());
+    return true;
+  });
+  fields.Each(kSteps, "an array of objects of strings", [&](const nlohmann::json& element) {
+    if (!element.is_object() && !element.is_null()) return false;
+    for (const auto& item : element.items()) {
+      if (!item.value().is_string() && !item.value().is_null()) return false;
+    }
+    if (steps.size() >= kMaxSteps) {
+      throw BadInput("more than " + std::to_string(kMaxSteps) + " steps; split the transaction");
+    }
+    const json_input::Fields step(element, "a step");
+    steps.push_back({step.Text(kAction), step.Text(kCompensate), {}});
+    if (std::string old = step.Text(kData); !old.empty()) data.push_back(std::move(old));
+    return true;
+  });
+  payloads.insert(payloads.end(), data.begin(), data.end());
+  if (payloads.size() < steps.size()) {
+    throw BadInput("there are " + std::to_string(steps.size()) + " steps but only " +
+                   std::to_string(payloads.size()) + " payloads; give one for each step");
+  }
+  for (std::size_t i = 0; i < steps.size(); ++i) steps[i].payload = std::move(payloads[i]);
+  return steps;
+}
+
+/// `{"concurrent":true,"orders":{"2":[0,1]}}`, as text.
+inline void SagaCustomData(const std::string& text, Definition& saga) {
+  if (text.empty()) return;
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  const json_input::Fields fields(json, "custom_data");
+  saga.concurrent = fields.Bool(kConcurrent);
+  const nlohmann::json* orders = fields.Find(kOrders);
+  if (orders == nullptr) return;
+  const char* wanted = "an object such as {\"2\":[0,1]}: step 2 comes after steps 0 and 1";
+  if (!orders->is_object()) fields.Wrong(kOrders, wanted);
+  for (const auto& order : orders->items()) {
+    if (order.value().is_null()) continue;
+    const std::optional<unsigned> number = ParseNumber<unsigned>(order.key());
+    const bool fits = number && order.key().size() <= 4;
+    if (!fits || !order.value().is_array()) fields.Wrong(kOrders, wanted);
+    std::vector<int>& before = saga.orders[static_cast<int>(*number)];
+    for (const nlohmann::json& step : order.value()) {
+      const bool known = step.is_number_integer() && step >= 0 && step <= kMaxSteps;
+      if (!known) fields.Wrong(kOrders, wanted);
+      before.push_back(step.get<int>());
+    }
+  }
+}
+
+/// `{"delay":10}`, as text.
+inline void MsgCustomData(const std::string& text, Definition& msg) {
+  if (text.empty()) return;
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  msg.delay = std::chrono::seconds(
+      json_input::Fields(json, "custom_data").Integer(kDelay, 0, kMaxDelay.count()));
+}
+
+/// `{"name":"wf","data":"<base64>"}`, as text.
+inline void WorkflowCustomData(const std::string& text, Definition& workflow) {
+  const nlohmann::json json = json_input::ParseObject(text, "custom_data");
+  const json_input::Fields fields(json, "custom_data");
+  workflow.workflow = fields.Text(kName);
+  const std::optional<std::string> data = base64::Decode(fields.Text(kData));
+  if (!data) fields.Wrong(kData, "base64 text");
+  workflow.data = *data;
+}
+
+}  // namespace decode
+
+/// @throws BadInput  it is malformed, or names a function of the coordinator's program.
+inline Definition DecodeTransaction(const json_input::Fields& fields) {
+  Definition definition;
+  definition.gid = GidOf(fields);
+  definition.type = TypeNamed(fields.Text(kTransType));
+  const std::string protocol = fields.Text(kProtocol);
+  if (!protocol.empty() && protocol != kHttp && protocol != kJsonRpc) {
+    throw BadInput("gid '" + definition.gid + "': protocol '" + Printable(protocol) +
+                   "' is not spoken here; leave it empty, or say http or json-rpc");
+  }
+  definition.json_rpc = protocol == kJsonRpc;
+  decode::Options(fields, definition.options);
+  const bool concurrent = fields.Bool(kConcurrent);
+  definition.query_prepared = fields.Text(kQueryPrepared);
+  const std::string custom_data = fields.Text(kCustomData);
+  (void)fields.Text(kRollbackReason);
+  (void)fields.Texts(kReqExtra);
+  std::vector<Step> steps = decode::Steps(fields);
+  switch (definition.type) {
+    case TransType::kSaga:  // only the `concurrent` of custom_data counts
+      definition.steps = std::move(steps);
+      decode::SagaCustomData(custom_data, definition);
+      break;
+    case TransType::kMsg:
+      definition.steps = std::move(steps);
+      for (Step& step : definition.steps) step.compensate.clear();
+      definition.concurrent = concurrent;
+      decode::MsgCustomData(custom_data, definition);
+      break;
+    case TransType::kWorkflow:
+      if (!custom_data.empty()) decode::WorkflowCustomData(custom_data, definition);
+      break;
+    case TransType::kTcc:
+    case TransType::kXa: break;
+  }
+  if (custom_data != CustomData(definition)) definition.custom_data = custom_data;
+  CheckNotLocal(definition.query_prepared);
+  for (const Step& step : definition.steps) {
+    CheckNotLocal(step.action);
+    CheckNotLocal(step.compensate);
+  }
+  if (definition.json_rpc) {
+    for (const Step& step : definition.steps) CheckParams(step);
+  }
+  return definition;
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/registration.hpp ------------------------------------------------------------
+
+/// A branch as clients register it with a prepared tcc, xa or workflow: from JSON to a step, and back.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.4 (registerBranch body).
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+struct Registration {
+  std::string gid;
+  TransType type = TransType::kTcc;
+  Step step;
+};
+
+/// A flat object of strings; keys that the type does not use are ignored.
+/// @throws BadInput
+inline Registration DecodeRegistration(const json_input::Fields& fields) {
+  Registration branch;
+  branch.gid = GidOf(fields);
+  branch.type = TypeNamed(fields.Text(kTransType));
+  Step& step = branch.step;
+  step.branch_id = fields.Text(kBranchId);
+  step.payload = fields.Text(kData);
+  switch (branch.type) {
+    case TransType::kTcc:
+      step.action = fields.Text(kConfirm);
+      step.compensate = fields.Text(kCancel);
+      break;
+    case TransType::kXa: step.action = step.compensate = fields.Text(kUrl); break;
+    case TransType::kWorkflow: {
+      step.op = OpNamed(fields.Text(kOp));
+      step.action = fields.Text(kUrl);  // what the step was; it is never called
+      step.topic = fields.Text(kName);
+      const std::string status = fields.Text(kStatus);
+      step.failed = status == Name(BranchStatus::kFailed);
+      if (!step.failed && status != Name(BranchStatus::kSucceed)) {
+        throw BadInput("gid '" + branch.gid +
+                       "': the status of a recorded step is succeed or failed");
+      }
+      break;
+    }
+    default: break;
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (branch.type != TransType::kWorkflow) CheckNotLocal(*url);
+  }
+  return branch;
+}
+
+/// Begins a recorded result of a workflow's step that JSON text would change or make much longer, or that begins like this
+/// itself. Servers keep it like any text; the client that recorded it decodes it.
+inline constexpr const char kAsBase64[] = "base64:";
+
+inline std::string EncodeAnswer(const std::string& answer) {
+  bool as_it_is = !HasPrefix(answer, kAsBase64) && IsUtf8(answer);
+  for (const char c : answer) {
+    const bool control = c >= 0 && c < ' ' && c != '\t' && c != '\n' && c != '\r';
+    as_it_is = as_it_is && !control;
+  }
+  return as_it_is ? answer : kAsBase64 + base64::Encode(answer);
+}
+inline std::string DecodeAnswer(std::string answer) {
+  if (!HasPrefix(answer, kAsBase64)) return answer;
+  std::optional<std::string> bytes = base64::Decode(answer.substr(sizeof(kAsBase64) - 1));
+  return bytes ? std::move(*bytes) : answer;
+}
+
+/// The body of registerBranch, as dtm's clients send it (§11.2, §11.4, §11.7).
+inline std::string EncodeRegistration(const Registration& branch) {
+  const Step& step = branch.step;
+  nlohmann::ordered_json json = {
+      {kGid, branch.gid},
+      {kTransType, Name(branch.type)},
+      {kBranchId, step.branch_id},
+      {kData, branch.type == TransType::kWorkflow ? EncodeAnswer(step.payload) : step.payload}};
+  switch (branch.type) {
+    case TransType::kTcc:
+      json[kConfirm] = step.action;
+      json[kCancel] = step.compensate;
+      break;
+    case TransType::kXa: json[kUrl] = step.action; break;
+    default:
+      if (!step.action.empty()) json[kUrl] = step.action;
+      if (!step.topic.empty()) json[kName] = step.topic;
+      json[kOp] = Name(step.op);
+      json[kStatus] = Name(step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed);
+      json[kSync] =
+          "1";  // otherwise the Go server replies before it has stored the branch, and may lose it
+  }
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// How a workflow ended.
+struct Outcome {
+  Status status = Status::kSucceed;
+  std::string reason;
+  std::string result;
+};
+
+/// Reads it from the `req_extra` of the submit.
+/// @throws BadInput
+inline Outcome DecodeOutcome(std::map<std::string, std::string> extra) {
+  const std::string& status = extra[kStatus];
+  const bool succeed = status == Name(Status::kSucceed);
+  if (!succeed && status != Name(Status::kFailed)) {
+    throw BadInput("req_extra.status of a workflow is succeed or failed");
+  }
+  std::optional<std::string> result = base64::Decode(extra[kResult]);
+  if (!result) throw BadInput("req_extra.result of a workflow is base64 text");
+  return {succeed ? Status::kSucceed : Status::kFailed, extra[kRollbackReason], std::move(*result)};
+}
+
+inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
+  return {{kStatus, Name(outcome.status)},
+          {kRollbackReason, outcome.reason},
+          {kResult, base64::Encode(outcome.result)}};
+}
+
+/// The options in a transaction of a query; the Go server on SQL shows them only as text.
+inline nlohmann::json ToldOptions(const nlohmann::json& transaction) {
+  const auto text = transaction.find(kOptions);
+  nlohmann::json inner;
+  if (text != transaction.end() && text->is_string()) {
+    inner = json_input::Parse(text->get_ref<const std::string&>());
+  }
+  return inner.is_object() ? inner : transaction;
+}
+
+/// The options for calls, as far as a query shows them. Malformed ones are left out: a workflow can run without them.
+inline TransOptions CallOptions(const nlohmann::json& transaction) {
+  const nlohmann::json told = ToldOptions(transaction);
+  TransOptions options;
+  const auto timeout = told.find(kRequestTimeout);
+  if (timeout != told.end() && timeout->is_number_unsigned()) {
+    const std::uint64_t seconds = timeout->get<std::uint64_t>();
+    const auto longest = static_cast<std::uint64_t>(kMaxOptionSeconds.count());
+    if (seconds <= longest) options.request_timeout = std::chrono::seconds(seconds);
+  }
+  const auto headers = told.find(kBranchHeaders);
+  if (headers == told.end() || !headers->is_object()) return options;
+  for (const auto& header : headers->items()) {
+    if (!header.value().is_string() || header.value() == kNotShown) continue;
+    options.branch_headers[header.key()] = header.value().get<std::string>();
+  }
+  return options;
+}
+
+/// Reads the reply of prepareWorkflow; nothing if it is not one.
+/// @throws RejectedError  it is not a workflow: the Go server returns any transaction with the gid.
+inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
+  const nlohmann::json body = json_input::Parse(text);
+  if (!body.is_object() || !body.contains(kTransaction) || !body[kTransaction].is_object()) {
+    return std::nullopt;
+  }
+  try {
+    const nlohmann::json& transaction = body[kTransaction];
+    const std::string type = transaction.value(kTransType, "");
+    if (!type.empty() && type != Name(TransType::kWorkflow)) {
+      throw RejectedError("gid '" + transaction.value(kGid, "") + "' is a " + Printable(type) +
+                          ", not a workflow; nothing was run. Use a new gid");
+    }
+    WorkflowState state;
+    if (const std::string told = transaction.value(kCustomData, ""); !told.empty()) {
+      Definition stored;
+      decode::WorkflowCustomData(told, stored);
+      state.workflow = std::move(stored.workflow);
+      state.data = std::move(stored.data);
+    }
+    state.status = StatusNamed(transaction.value(kStatus, ""));
+    state.reason = transaction.value(kRollbackReason, "");
+    state.result = base64::Decode(transaction.value(kResult, "")).value_or("");
+    state.options = CallOptions(transaction);
+    const nlohmann::json progresses = body.value(kProgresses, nlohmann::json());
+    for (const nlohmann::json& progress : progresses) {
+      Step step;
+      step.branch_id = progress.value(kBranchId, "");
+      step.action = progress.value(kUrl, "");
+      step.topic = progress.value(kName, "");
+      step.op = OpNamed(progress.value(kOp, ""));
+      step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
+      step.payload = DecodeAnswer(base64::Decode(progress.value(kBinData, "")).value_or(""));
+      state.recorded.push_back(std::move(step));
+    }
+    return state;
+  } catch (const nlohmann::json::exception&) {  // a value of another kind
+    return std::nullopt;
+  } catch (const BadInput&) {  // an operation that dtm does not know
+    return std::nullopt;
+  }
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/calls/branch_request.hpp ---------------------------------------------------------
+
+/// A branch call as an HTTP request.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §3 (calling branches).
+
+namespace dtm {
+inline namespace v1 {
+
+namespace headers {
+
+/// An RFC 9110 token.
+inline bool ValidName(const std::string& name) {
+  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
+  for (const char c : name) {
+    const bool word = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    if (!word && kMarks.find(c) == std::string_view::npos) return false;
+  }
+  return !name.empty();
+}
+
+inline bool ValidValue(const std::string& value) {
+  for (const char c : value) {
+    if ((c >= 0 && c < ' ' && c != '\t') || c == 127) return false;
+  }
+  return true;
+}
+
+/// How a message is framed is a matter of the connection, not of the call: such headers, copied
+/// from some other request, would let one call run into the next. They are left out.
+inline bool IsFraming(const std::string& lower) {
+  for (const char* name : {"connection", "content-length", "expect", "keep-alive",
+                           "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}) {
+    if (lower == name) return true;
+  }
+  return false;
+}
+
+}  // namespace headers
+
+/// @throws Error  a branch header could smuggle something into the request.
+inline transport::HttpRequest BranchRequest(const BranchCall& call, const Url& url) {
+  transport::HttpRequest request;
+  if (json_rpc::Speaks(*call.definition, url)) {
+    request.method = "POST";
+    request.target = url.target;
+    request.body = json_rpc::BranchBody(url, call.Payload(), call.Info());
+  } else {
+    request.method = wire::BranchMethod(call.definition->type, call.Payload());
+    request.target = wire::BranchTarget(url.target, call.Info());
+    request.body = call.Payload();
+  }
+  // By the name in lower case; the last of equal ones counts.
+  std::map<std::string, std::pair<const std::string*, const std::string*>> given;
+  for (const auto& [name, value] : call.definition->options.branch_headers) {
+    if (!headers::ValidName(name) || !headers::ValidValue(value)) {
+      throw Error("the branch header \"" + StorableText(name) +
+                  "\" has a name or value that HTTP does not allow; the call was not sent");
+    }
+    std::string lower = Lowered(name);
+    if (!headers::IsFraming(lower)) given[std::move(lower)] = {&name, &value};
+  }
+  request.headers.reserve(6 + given.size());
+  const auto otherwise = [&](const char* lower, const char* name, std::string value) {
+    if (given.empty() || given.count(lower) == 0) request.Set(name, std::move(value));
+  };
+  otherwise("host", "Host", url.Authority());
+  otherwise("content-type", "Content-Type", wire::kJson);
+  otherwise("accept", "Accept", wire::kJson);
+  // A few bytes of gzip can be gigabytes of answer.
+  otherwise("accept-encoding", "Accept-Encoding", "identity");
+  otherwise("user-agent", "User-Agent", wire::UserAgent());
+  if (!url.credentials.empty()) {
+    otherwise("authorization", "Authorization", BasicAuthorization(url));
+  }
+  for (const auto& [lower, header] : given) {
+    // Blanks around a value are none of it (RFC 9110).
+    request.Set(*header.first, std::string(Trimmed(*header.second)));
+  }
+  return request;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/calls/call_once.hpp --------------------------------------------------------------
+
+/// One branch call that the caller waits for, on a connection of its own.
+/// Needs: POSIX. Threads: any. Protocol: §11.1 (direct branch request).
+
+namespace dtm {
+inline namespace v1 {
+
+inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinator,
+                       std::shared_ptr<TlsClient> tls = nullptr) {
+  if (direct.url.empty()) return Result::Success();
+  try {
+    const BranchCall call = ToBranchCall(direct, coordinator, std::chrono::seconds(3));
+    const Url url = ParseUrl(call.Url());
+    struct One final : BranchHttpCall {
+      One(const BranchCall& one, const Url& its)
+          : BranchHttpCall(one, its, Later(std::chrono::steady_clock::now(), one.timeout)),
+            branch(one),
+            where(its) {}
+      void OnDone(transport::HttpOutcome outcome) override {
+        told = Interpret(outcome, branch, where);
+      }
+      const BranchCall& branch;
+      const Url& where;
+      CallOutcome told;
+    } one(call, url);
+    transport::BlockingHost(url, std::move(tls)).Send(one);
+    return std::move(one.told.result);
+  } catch (const std::exception& error) {
+    return Result::Error(error.what());
+  }
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/httplib/branch_service.hpp -------------------------------------------------------
+
+/// For services that coordinators call: who is called, and the answer. Any httplib server will do.
+/// Needs: cpp-httplib. Threads: pure functions. Protocol: §3 (calling branches), §11.5 (barrier from
+/// a query), §11 (helper for branch services).
+
+#include <httplib.h>
+
+namespace dtm {
+inline namespace v1 {
+
+/// The barrier of a branch call, from the query of its request.
+/// @throws Error  trans_type, gid, branch_id or op is missing or cannot be (see Barrier): whoever
+///                calls is no coordinator.
+inline Barrier BarrierFromRequest(const httplib::Request& request) {
+  return BarrierFromQuery({request.params.begin(), request.params.end()});
+}
+
+/// Runs `serve()` and answers the coordinator with what it says: nothing or Success 200, Failure or
+/// a FailureError 409 (definite: roll back), Ongoing or an OngoingError 425 (ask again later), any
+/// other Result or exception 500 (ask again, with growing waits). With `retry_after`, of a Result or an Error, it is said
+/// how long not to ask (and 500 becomes 503). No exception leaves. What serve did must be
+/// durable when it returns. Requests come in several threads: with one connection they wait for each other, with one
+/// connection and table for each thread (thread_local) they do not.
+///
+///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {
+///     dtm::AnswerBranch(response, [&] {
+///       dtm::Barrier barrier = dtm::BarrierFromRequest(request);
+///       return table.Call(barrier, [&](sqlite3* db) { Credit(db, request.body); });
+///     });
+///   });
+template <typename Serve>
+void AnswerBranch(httplib::Response& response, const Serve& serve) {
+  const ApiReply reply = replies::OfBranch(CatchAsResult([&serve] { return ResultOf(serve); }));
+  response.status = reply.status;
+  response.set_content(reply.body, reply.type);
+  if (reply.retry_after > 0) response.set_header("Retry-After", std::to_string(reply.retry_after));
+}
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/wire/told_transaction.hpp --------------------------------------------------------
+
+/// Compares a transaction as a coordinator elsewhere describes it with the one that was submitted.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §2.5 (what the Go server leaves out on SQL and redis).
+
+namespace dtm {
+inline namespace v1 {
+namespace wire {
+
+namespace told {
+
+/// By (branch_id, op): url and payload.
+using Rows = std::map<std::pair<std::string, std::string>, std::pair<std::string, std::string>>;
+
+inline Rows RowsOf(const nlohmann::json& branches) {
+  Rows rows;
+  for (const nlohmann::json& branch : branches) {
+    rows[{branch.value(kBranchId, ""), branch.value(kOp, "")}] = {
+        ShownUrl(branch.value(kUrl, "")), base64::Decode(branch.value(kBinData, "")).value_or("")};
+  }
+  return rows;
+}
+
+/// The rows that a saga or message must have there. False: its topics were replaced, so they are not known.
+inline bool ExpectedRows(const Definition& ours, Rows& rows) {
+  for (std::size_t i = 0; i < ours.steps.size(); ++i) {
+    const Step& step = ours.steps[i];
+    if (IsTopic(step.action)) return false;
+    rows[{NumberOf(i), Name(Op::kAction)}] = {ShownUrl(step.action), step.payload};
+    if (ours.type != TransType::kSaga) continue;
+    rows[{NumberOf(i), Name(Op::kCompensate)}] = {ShownUrl(step.compensate), step.payload};
+  }
+  return true;
+}
+
+/// Servers of this library do not show credentials.
+inline nlohmann::json WithShownUrls(nlohmann::json steps) {
+  for (nlohmann::json& step : steps) {
+    for (nlohmann::json& url : step) url = ShownUrl(url.get<std::string>());
+  }
+  return steps;
+}
+
+inline bool SameSteps(const Definition& ours, const nlohmann::json& transaction,
+                      const nlohmann::json& branches) {
+  const auto steps = transaction.find(kSteps), payloads = transaction.find(kPayloads);
+  if (steps != transaction.end() && steps->is_array()) {
+    return WithShownUrls(*steps) == WithShownUrls(nlohmann::json::parse(StepsJson(ours).dump())) &&
+           (payloads == transaction.end() ||
+            *payloads == nlohmann::json::parse(PayloadsJson(ours).dump()));
+  }
+  Rows rows;
+  return !branches.is_array() || !ExpectedRows(ours, rows) || rows == RowsOf(branches);
+}
+
+}  // namespace told
+
+/// SameContent, for what the reply shows: `transaction` and `branches` are those of a query.
+/// @throws nlohmann::json::exception, BadInput  the reply does not have dtm's form.
+inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
+                      const nlohmann::json& branches) {
+  if (transaction.value(kTransType, "") != Name(ours.type)) return false;
+  if (RegistersSteps(ours.type)) return true;
+  if (transaction.value(kExpired, false)) return true;  // who keeps gids has compared them
+  Definition stored;
+  if (ours.type == TransType::kMsg) {
+    // It was prepared, and its submit need not repeat anything.
+    if (!transaction.value(kQueryPrepared, "").empty()) return true;
+    if (!ours.query_prepared.empty()) return false;
+    stored.concurrent = ToldOptions(transaction).value(kConcurrent, false);
+  } else {
+    decode::SagaCustomData(transaction.value(kCustomData, ""), stored);
+  }
+  return stored.concurrent == ours.concurrent && stored.orders == ours.orders &&
+         told::SameSteps(ours, transaction, branches);
+}
+
+}  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/thread_list.hpp ------------------------------------------------------------------
+
+#include <list>
+namespace dtm { inline namespace v1 {
+void ThreadList::Leave() {
+    const auto self = std::find_if(running_.begin(), running_.end(), [](const auto& thread) {
+      return thread.get_id() == std::this_thread::get_id();
+    });
+    if (self == running_.end()) return;  // TakeAll has it
+    for (auto& thread : left_) thread.join();
+    left_.clear();
+    left_.splice(left_.end(), running_, self);
+  }
+std::size_t ThreadList::Count() const { return running_.size(); }
+auto ThreadList::TakeAll() -> ThreadList {
+    ThreadList all;
+    all.running_.swap(running_);
+    all.left_.swap(left_);
+    return all;
+  }
+void ThreadList::JoinAll() {
+    for (auto& thread : left_) thread.join();
+    for (auto& thread : running_) thread.join();
+    left_.clear();
+    running_.clear();
+  }
+}}
+
+
+// ---- dtm/base/thread_pool.hpp ------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+ThreadPool::ThreadPool(std::size_t max_threads, std::size_t max_waiting,
+                      std::size_t max_waiting_bytes) : max_threads_(max_threads),
+        max_waiting_(max_waiting),
+        max_waiting_bytes_(max_waiting_bytes) {}
+ThreadPool::~ThreadPool() { Stop(); }
+bool ThreadPool::Run(std::function<void()> job, std::size_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopping_) return false;
+    if (jobs_.size() >= idle_ && threads_.Count() < max_threads_) (void)AddThread();
+    if (threads_.Count() == 0 || jobs_.size() >= idle_ + starting_ + max_waiting_) return false;
+    if (waiting_bytes_ > 0 &&
+        bytes > max_waiting_bytes_ - (std::min)(waiting_bytes_, max_waiting_bytes_))
+      return false;
+    jobs_.push_back({std::move(job), bytes});
+    waiting_bytes_ += bytes;
+    arrived_.notify_one();
+    return true;
+  }
+void ThreadPool::Stop() {
+    ThreadList threads;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+      threads = threads_.TakeAll();
+      arrived_.notify_all();
+    }
+    threads.JoinAll();
+  }
+bool ThreadPool::AddThread() {
+    try {
+      threads_.Add([this] { ThreadMain(); });
+    } catch (const std::exception&) {  // none to be had now
+      return false;
+    }
+    ++starting_;
+    return true;
+  }
+void ThreadPool::ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    --starting_;
+    for (;;) {
+      if (!jobs_.empty()) {
+        std::function<void()> job = std::move(jobs_.front().run);
+        waiting_bytes_ -= jobs_.front().bytes;
+        jobs_.pop_front();
+        lock.unlock();
+        job();
+        job = nullptr;  // what it holds may use the pool
+        lock.lock();
+        continue;
+      }
+      if (stopping_) return;
+      ++idle_;
+      const auto woken = arrived_.wait_for(lock, kIdleBeforeLeaving);
+      --idle_;
+      if (woken == std::cv_status::timeout && jobs_.empty() && !stopping_) return threads_.Leave();
+    }
+  }
+}}
+
+
+// ---- dtm/http/message/framing.hpp --------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+bool EqualsLower(std::string_view text, std::string_view lower) {
+  if (text.size() != lower.size()) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c =
+        text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] + ('a' - 'A')) : text[i];
+    if (c != lower[i]) return false;
+  }
+  return true;
+}
+bool ListHas(std::string_view list, std::string_view lower) {
+  for (;;) {
+    const std::size_t comma = list.find(',');
+    if (EqualsLower(Trimmed(list.substr(0, comma)), lower)) return true;
+    if (comma == std::string_view::npos) return false;
+    list.remove_prefix(comma + 1);
+  }
+}
+FramingReader::FramingReader(MessageKind kind, int minor_version) : request_(kind == MessageKind::kRequest), minor_(minor_version) {
+    framing_.keep_alive = minor_ == 1;
+  }
+bool FramingReader::Look(std::string_view name, std::string_view value) {
+    const auto is = [name](std::string_view lower) { return EqualsLower(name, lower); };
+    switch (name.size()) {
+      case 4: return !request_ || !is("host") || Host(value);
+      case 6:
+        if (is("expect"))
+          framing_.expects_continue = minor_ == 1 && EqualsLower(value, "100-continue");
+        return true;
+      case 10:
+        if (!is("connection")) return true;
+        if (minor_ == 0 && ListHas(value, "keep-alive")) framing_.keep_alive = true;
+        if (ListHas(value, "close")) closes_ = true;
+        return true;
+      case 14: return !is("content-length") || Length(value);
+      case 16:
+        if (is("content-encoding") && !value.empty() && !EqualsLower(value, "identity"))
+          framing_.encoded = true;
+        return true;
+      case 17: return !is("transfer-encoding") || (request_ ? Coding(value) : Codings(value));
+      default: return true;
+    }
+  }
+auto FramingReader::OfRequest() -> Framing {
+    if (closes_) framing_.keep_alive = false;
+    framing_.body = has_coding_   ? Framing::Body::kChunked
+                    : has_length_ ? Framing::Body::kLength
+                                  : Framing::Body::kNone;
+    return framing_;
+  }
+auto FramingReader::OfReply(int status, bool to_head, bool odd) -> Framing {
+    using Body = Framing::Body;
+    odd = odd || odd_ || (has_coding_ && (has_length_ || minor_ == 0));
+    if (to_head || status == 204 || status == 304) {
+      framing_.body = Body::kNone;
+    } else if (has_coding_) {
+      framing_.body = chunked_ ? Body::kChunked : Body::kToClose;
+    } else {
+      framing_.body = has_length_ ? Body::kLength : Body::kToClose;
+    }
+    if (closes_ || odd || framing_.body == Body::kToClose) framing_.keep_alive = false;
+    return framing_;
+  }
+auto FramingReader::Why() const -> const Refusal& { return why_; }
+bool FramingReader::Refuse(int status, const char* text) {
+    why_ = {status, text};
+    return false;
+  }
+bool FramingReader::Host(std::string_view value) {
+    if (has_host_ || value.find('%') != std::string_view::npos) {
+      return Refuse(400, "its Host is given twice, or is none");
+    }
+    return has_host_ = true;
+  }
+bool FramingReader::Length(std::string_view value) {
+    if (request_ && (has_length_ || has_coding_)) return Refuse(400, "its length is given twice");
+    // "5, 5" of a reply that went through careless hands is 5 (RFC 9110 §8.6).
+    for (bool more = true; more;) {
+      const std::size_t comma = request_ ? std::string_view::npos : value.find(',');
+      std::uint64_t length = 0;
+      if (!Number(Trimmed(value.substr(0, comma)), length))
+        return Refuse(400, "its Content-Length is no number");
+      if (has_length_ && length != framing_.length)
+        return Refuse(400, "it has two lengths that differ");
+      odd_ = odd_ || has_length_;
+      has_length_ = true;
+      framing_.length = length;
+      more = comma != std::string_view::npos;
+      if (more) value.remove_prefix(comma + 1);
+    }
+    return true;
+  }
+bool FramingReader::Coding(std::string_view value) {
+    if (has_coding_ || has_length_) return Refuse(400, "its length is given twice");
+    if (!EqualsLower(value, "chunked")) return Refuse(501, "its Transfer-Encoding is not chunked");
+    if (minor_ == 0) return Refuse(400, "HTTP/1.0 has no Transfer-Encoding");
+    return has_coding_ = true;
+  }
+bool FramingReader::Codings(std::string_view value) {
+    for (bool more = true; more;) {
+      const std::size_t comma = value.find(',');
+      const std::string_view coding = Trimmed(value.substr(0, comma));
+      more = comma != std::string_view::npos;
+      if (more) value.remove_prefix(comma + 1);
+      if (coding.empty() || EqualsLower(coding, "identity")) continue;
+      if (chunked_) return Refuse(400, "its Transfer-Encoding goes on behind chunked");
+      has_coding_ = true;
+      chunked_ = EqualsLower(coding, "chunked");
+      if (!chunked_) framing_.encoded = true;
+    }
+    return true;
+  }
+bool FramingReader::Number(std::string_view text, std::uint64_t& number) {
+    constexpr std::size_t kMaxDigits = 18;
+    if (text.empty() || text.size() > kMaxDigits) return false;
+    for (const char c : text) {
+      if (c < '0' || c > '9') return false;
+      number = number * 10 + static_cast<std::uint64_t>(c - '0');
+    }
+    return true;
+  }
+}}}
+
+
+// ---- dtm/http/message/message_head.hpp ---------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+auto MessageHead::Method() const -> std::string_view { return View(method_); }
+auto MessageHead::Target() const -> std::string_view { return View(target_); }
+int MessageHead::Status() const { return status_; }
+int MessageHead::MinorVersion() const { return minor_; }
+auto MessageHead::BodyFraming() const -> const Framing& { return framing_; }
+std::size_t MessageHead::Count() const { return headers_.size(); }
+auto MessageHead::At(std::size_t i) const -> Header { return {View(headers_[i].name), View(headers_[i].value)}; }
+auto MessageHead::Find(std::string_view lower) const -> std::string_view {
+    for (const Place& header : headers_) {
+      if (EqualsLower(View(header.name), lower)) return View(header.value);
+    }
+    return {};
+  }
+std::size_t MessageHead::Bytes() const { return text_.size(); }
+auto MessageHead::View(Part part) const -> std::string_view {
+    return std::string_view(text_).substr(part.at, part.size);
+  }
+}}}
+
+
+// ---- dtm/http/transport/timers.hpp -------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+bool Timer::IsSet() const { return timers_ != nullptr && deadline_ != kNever; }
+auto Timer::Deadline() const -> SteadyTime { return deadline_; }
+Timers::~Timers() {
+    for (Timer* timer : heap_) timer->timers_ = nullptr;
+  }
+void Timers::Set(Timer& timer, SteadyTime deadline) {
+    if (timer.timers_ == nullptr) {
+      heap_.push_back(&timer);
+      timer.timers_ = this;
+      timer.place_ = heap_.size() - 1;
+      timer.key_ = deadline;
+      Up(timer.place_);
+    } else if (deadline < timer.key_) {
+      timer.key_ = deadline;
+      Up(timer.place_);
+    }
+    timer.deadline_ = deadline;
+  }
+void Timers::Cancel(Timer& timer) { timer.deadline_ = Timer::kNever; }
+auto Timers::Next() const -> SteadyTime { return heap_.empty() ? Timer::kNever : heap_.front()->key_; }
+void Timers::Run(SteadyTime now) {
+    while (!heap_.empty() && heap_.front()->key_ <= now) {
+      Timer& timer = *heap_.front();
+      if (timer.deadline_ == Timer::kNever) {
+        Remove(timer);
+      } else if (timer.deadline_ > timer.key_) {
+        timer.key_ = timer.deadline_;
+        Down(0);
+      } else {
+        Remove(timer);
+        timer.deadline_ = Timer::kNever;
+        timer.OnDeadline();
+      }
+    }
+  }
+void Timers::Remove(Timer& timer) {
+    const std::size_t place = timer.place_;
+    timer.timers_ = nullptr;
+    Timer* const last = heap_.back();
+    heap_.pop_back();
+    if (last == &timer) return;
+    Put(place, last);
+    Up(place);
+    Down(last->place_);
+  }
+void Timers::Put(std::size_t place, Timer* timer) {
+    heap_[place] = timer;
+    timer->place_ = place;
+  }
+void Timers::Up(std::size_t place) {
+    Timer* const timer = heap_[place];
+    while (place > 0 && timer->key_ < heap_[(place - 1) / 2]->key_) {
+      Put(place, heap_[(place - 1) / 2]);
+      place = (place - 1) / 2;
+    }
+    Put(place, timer);
+  }
+void Timers::Down(std::size_t place) {
+    Timer* const timer = heap_[place];
+    for (std::size_t child = 2 * place + 1; child < heap_.size(); child = 2 * place + 1) {
+      if (child + 1 < heap_.size() && heap_[child + 1]->key_ < heap_[child]->key_) ++child;
+      if (timer->key_ <= heap_[child]->key_) break;
+      Put(place, heap_[child]);
+      place = child;
+    }
+    Put(place, timer);
+  }
+Timer::~Timer() {
+  if (timers_ != nullptr) timers_->Remove(*this);
+}
+}}}
+
+
+// ---- dtm/http/client/http_call.hpp -------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+HttpCall::~HttpCall() = default;
+void HttpCall::OnBody(std::string_view) {}
+}}}
+
+
+// ---- dtm/http/transport/poller.hpp -------------------------------------------------------------
+
+#include <cerrno>
+#include <sys/epoll.h>
+#include <unistd.h>
+namespace dtm { inline namespace v1 { namespace transport {
+Poller::Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+    if (epoll_ < 0) throw Error("no epoll can be had: " + os::LastErrorText() + "; see ulimit -n");
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.ptr = nullptr;
+    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_.Get(), &event) != 0) {
+      const std::string why = os::LastErrorText();
+      ::close(epoll_);
+      throw Error("epoll does not take an eventfd: " + why);
+    }
+  }
+Poller::~Poller() { ::close(epoll_); }
+bool Poller::Add(int fd, void* who) { return Control(EPOLL_CTL_ADD, fd, who); }
+bool Poller::Change(int fd, void* who) { return Control(EPOLL_CTL_MOD, fd, who); }
+void Poller::Remove(int fd) { (void)Control(EPOLL_CTL_DEL, fd, nullptr); }
+void Poller::Wake() const { wake_.Signal(); }
+int Poller::Fd() const { return epoll_; }
+bool Poller::Control(int what, int fd, void* who) {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    event.data.ptr = who;
+    return ::epoll_ctl(epoll_, what, fd, &event) == 0;
+  }
+int Poller::Milliseconds(std::chrono::steady_clock::time_point until) {
+    if (until == (std::chrono::steady_clock::time_point::max)()) return -1;
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now())
+            .count();
+    return static_cast<int>((std::min<long long>)((std::max<long long>)(left, 0), 3600 * 1000));
+  }
+}}}
+
+
+// ---- dtm/http/transport/io_loop.hpp ------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+Watcher::~Watcher() = default;
+TurnEnd::~TurnEnd() = default;
+IoLoop::IoLoop() : now_(Clock::now()), buffer_(new char[kBuffer]) {}
+IoLoop::~IoLoop() {
+    Stop();
+    DestroyDisposed();
+  }
+void IoLoop::Start() {
+    thread_ = std::thread([this] {
+      while (!stopping_.load(std::memory_order_acquire)) Turn((SteadyTime::max)());
+    });
+  }
+void IoLoop::Stop() {
+    stopping_.store(true, std::memory_order_release);
+    poller_.Wake();
+    if (thread_.joinable()) thread_.join();
+  }
+void IoLoop::Poll(std::chrono::microseconds wait) { Turn(Clock::now() + wait); }
+int IoLoop::Fd() const { return poller_.Fd(); }
+auto IoLoop::NextDeadline() const -> SteadyTime { return timers_.Next(); }
+void IoLoop::Post(std::function<void()> task) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      posted_.push_back(std::move(task));
+    }
+    if (asleep_.exchange(false)) poller_.Wake();
+  }
+bool IoLoop::Watch(int fd, Watcher& watcher) { return poller_.Add(fd, &watcher); }
+bool IoLoop::Rewatch(int fd, Watcher& watcher) { return poller_.Change(fd, &watcher); }
+void IoLoop::Unwatch(int fd) { poller_.Remove(fd); }
+void IoLoop::Set(Timer& timer, SteadyTime deadline) { timers_.Set(timer, deadline); }
+void IoLoop::Cancel(Timer& timer) { timers_.Cancel(timer); }
+void IoLoop::AtTurnEnds(TurnEnd& one) { turn_ends_.push_back(&one); }
+auto IoLoop::Now() const -> SteadyTime { return now_; }
+void IoLoop::Dispose(std::unique_ptr<Watcher> watcher) noexcept {
+    watcher->disposed_before_ = std::move(disposed_);
+    disposed_ = std::move(watcher);
+  }
+auto IoLoop::Buffer() -> char* { return buffer_.get(); }
+void IoLoop::Turn(SteadyTime until) {
+    until = (std::min)(until, timers_.Next());
+    if (HasPosted() || stopping_.load(std::memory_order_acquire)) until = SteadyTime();
+    poller_.Wait(until, [this](void* who, Readiness readiness) {
+      if (!told_) Begin();
+      Run([&] { static_cast<Watcher*>(who)->OnReady(readiness); });
+    });
+    Begin();
+    told_ = false;
+    RunPosted();
+    Run([this] { timers_.Run(now_); });
+    for (TurnEnd* one : turn_ends_) Run([one] { one->OnTurnEnd(); });
+    DestroyDisposed();
+    asleep_.store(true);  // a host may wait for Fd() now
+    if (HasPosted()) poller_.Wake();
+  }
+void IoLoop::DestroyDisposed() noexcept {
+    while (disposed_) {  // one by one: a list may be long
+      const std::unique_ptr<Watcher> one = std::move(disposed_);
+      disposed_ = std::move(one->disposed_before_);
+    }
+  }
+void IoLoop::Begin() {
+    asleep_.store(false);
+    now_ = Clock::now();
+    told_ = true;
+  }
+bool IoLoop::HasPosted() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return !posted_.empty();
+  }
+void IoLoop::RunPosted() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      running_.swap(posted_);
+    }
+    for (std::function<void()>& task : running_) {
+      Run(task);
+      task = nullptr;  // what it holds may post
+    }
+    running_.clear();
+  }
+}}}
+
+
+// ---- dtm/http/transport/socket.hpp -------------------------------------------------------------
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <system_error>
+namespace dtm { inline namespace v1 { namespace transport {
+int SocketAddress::Family() const { return bytes.ss_family; }
+auto SocketAddress::Get() const -> const sockaddr* { return reinterpret_cast<const sockaddr*>(&bytes); }
+bool SocketAddress::FromFigures(const std::string& text, int port, SocketAddress& address) {
+    address = SocketAddress();
+    auto* const v4 = reinterpret_cast<sockaddr_in*>(&address.bytes);
+    auto* const v6 = reinterpret_cast<sockaddr_in6*>(&address.bytes);
+    const std::uint16_t number = htons(static_cast<std::uint16_t>(port));
+    if (::inet_pton(AF_INET, text.c_str(), &v4->sin_addr) == 1) {
+      v4->sin_family = AF_INET;
+      v4->sin_port = number;
+      address.size = sizeof *v4;
+    } else if (::inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) == 1) {
+      v6->sin6_family = AF_INET6;
+      v6->sin6_port = number;
+      address.size = sizeof *v6;
+    }
+    return address.size != 0;
+  }
+std::string SocketAddress::Text() const {
+    char text[INET6_ADDRSTRLEN] = "";
+    if (Family() == AF_INET6) {
+      const auto* const v6 = reinterpret_cast<const sockaddr_in6*>(&bytes);
+      (void)::inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+      return "[" + std::string(text) + "]:" + std::to_string(ntohs(v6->sin6_port));
+    }
+    const auto* const v4 = reinterpret_cast<const sockaddr_in*>(&bytes);
+    (void)::inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+    return std::string(text) + ":" + std::to_string(ntohs(v4->sin_port));
+  }
+Socket::Socket(int fd) : fd_(fd) {}
+Socket::Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+auto Socket::operator=(Socket&& other) noexcept -> Socket& {
+    if (this != &other) {
+      Close();
+      fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+  }
+Socket::~Socket() { Close(); }
+int Socket::Fd() const { return fd_; }
+bool Socket::IsOpen() const { return fd_ >= 0; }
+void Socket::Close() {
+    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  }
+void SendWithoutDelay(int fd) {
+  const int on = 1;
+  (void)::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+auto BeginConnect(const SocketAddress& to, int& error) -> Socket {
+  error = 0;
+  Socket socket(::socket(to.Family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket.IsOpen()) {
+    error = errno;
+    return socket;
+  }
+  SendWithoutDelay(socket.Fd());
+  if (::connect(socket.Fd(), to.Get(), to.size) != 0 && errno != EINPROGRESS && errno != EINTR) {
+    error = errno;
+    socket.Close();
+  }
+  return socket;
+}
+int ConnectError(int fd) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
+  if (error != 0) return error;
+  sockaddr_storage peer{};
+  size = sizeof peer;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0) return 0;
+  return errno == ENOTCONN ? EINPROGRESS : errno;
+}
+auto Moved::Some(std::size_t size) -> Moved { return {Kind::kSome, size}; }
+auto Moved::Of(ssize_t done) -> Moved {
+    if (done >= 0) return {Kind::kSome, static_cast<std::size_t>(done)};
+    return {errno == EAGAIN || errno == EWOULDBLOCK ? Kind::kWait : Kind::kBroken, 0};
+  }
+auto ReceiveSome(int fd, char* to, std::size_t size) -> Moved {
+  ssize_t got = 0;
+  do {
+    got = ::recv(fd, to, size, MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  return got == 0 ? Moved{Moved::Kind::kEnd, 0} : Moved::Of(got);
+}
+auto SendSome(int fd, const char* from, std::size_t size) -> Moved {
+  ssize_t sent = 0;
+  do {
+    sent = ::send(fd, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  return Moved::Of(sent);
+}
+std::string ErrorText(int error) { return std::generic_category().message(error); }
+}}}
+
+
+// ---- dtm/http/client/connector.hpp -------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+Connector::Connector(IoLoop& loop) : loop_(loop) {}
+Connector::~Connector() { Cancel(); }
+void Connector::Start(const std::vector<SocketAddress>& addresses, SteadyTime deadline, Done done) {
+    Cancel();
+    addresses_ = addresses;
+    next_ = 0;
+    error_ = 0;
+    done_ = std::move(done);
+    // RFC 8305: 250 ms for each, less if they are many for the time there is.
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - IoLoop::Clock::now());
+    pause_ =
+        (std::min)(std::chrono::milliseconds(250), left / static_cast<int>(addresses.size() + 1));
+    TryNext();
+  }
+void Connector::Cancel() {
+    loop_.Cancel(*this);
+    for (std::unique_ptr<Attempt>& attempt : attempts_) Drop(attempt);
+    attempts_.clear();
+    done_ = nullptr;
+  }
+Connector::Attempt::Attempt(Connector& connector, Socket begun) : owner(connector), socket(std::move(begun)) {}
+void Connector::Attempt::OnReady(Readiness ready) {
+      if (socket.IsOpen()) owner.OnReady(*this, ready);
+    }
+void Connector::OnDeadline() { TryNext(); }
+void Connector::TryNext() {
+    while (next_ < addresses_.size()) {
+      int error = 0;
+      Socket socket = BeginConnect(addresses_[next_++], error);
+      if (error == 0) {
+        auto attempt = std::make_unique<Attempt>(*this, std::move(socket));
+        if (loop_.Watch(attempt->socket.Fd(), *attempt)) {
+          attempts_.push_back(std::move(attempt));
+          if (next_ < addresses_.size()) loop_.Set(*this, IoLoop::Clock::now() + pause_);
+          return;
+        }
+        error = errno;
+      }
+      error_ = error;
+    }
+    if (attempts_.empty()) Finish(Socket(), Problem(error_));
+  }
+void Connector::OnReady(Attempt& attempt, Readiness ready) {
+    if (!ready.writable && !ready.ended) return;
+    const int error = ConnectError(attempt.socket.Fd());
+    if (error == EINPROGRESS) return;
+    Socket socket;
+    if (error == 0) {
+      socket = std::move(attempt.socket);
+    } else {
+      error_ = error;
+    }
+    const auto at = std::find_if(attempts_.begin(), attempts_.end(),
+                                 [&attempt](const auto& one) { return one.get() == &attempt; });
+    Drop(*at);
+    attempts_.erase(at);
+    if (error == 0) return Finish(std::move(socket), {});
+    TryNext();
+  }
+void Connector::Drop(std::unique_ptr<Attempt>& attempt) {
+    attempt->socket.Close();
+    loop_.Dispose(std::move(attempt));
+  }
+void Connector::Finish(Socket socket, const std::string& problem) {
+    const Done done = std::exchange(done_, nullptr);
+    Cancel();
+    if (done) done(std::move(socket), problem);
+  }
+std::string Connector::Problem(int error) {
+    if (error == ECONNREFUSED) return "nothing listens there";
+    if (error == EMFILE || error == ENFILE)
+      return "no socket can be opened: " + ErrorText(error) + "; see ulimit -n";
+    return error == 0 ? "it has no address" : ErrorText(error);
+  }
+}}}
+
+
+// ---- dtm/http/client/resolver.hpp --------------------------------------------------------------
+
+#include <netdb.h>
+namespace dtm { inline namespace v1 { namespace transport {
+void TakeTurns(std::vector<SocketAddress>& addresses) {
+  for (std::size_t i = 1; i + 1 < addresses.size(); ++i) {
+    if (addresses[i].Family() != addresses[i - 1].Family()) continue;
+    for (std::size_t other = i + 1; other < addresses.size(); ++other) {
+      if (addresses[other].Family() == addresses[i].Family()) continue;
+      const SocketAddress found = addresses[other];
+      addresses.erase(addresses.begin() + static_cast<std::ptrdiff_t>(other));
+      addresses.insert(addresses.begin() + static_cast<std::ptrdiff_t>(i), found);
+      break;
+    }
+  }
+}
+auto LookUp(const std::string& host, int port) -> FoundAddresses {
+  FoundAddresses found;
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* list = nullptr;
+  const int error = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
+  if (error != 0) {
+    found.problem =
+        "its name is unknown (it cannot be resolved: " + std::string(::gai_strerror(error)) + ")";
+    return found;
+  }
+  for (const addrinfo* one = list; one != nullptr; one = one->ai_next) {
+    SocketAddress address;
+    if (one->ai_addrlen > sizeof address.bytes) continue;
+    std::memcpy(&address.bytes, one->ai_addr, one->ai_addrlen);
+    address.size = one->ai_addrlen;
+    found.addresses.push_back(address);
+  }
+  ::freeaddrinfo(list);
+  if (found.addresses.empty()) found.problem = "its name has no address";
+  TakeTurns(found.addresses);
+  return found;
+}
+Resolver::Resolver(IoLoop& loop, Lookup lookup) : loop_(loop), lookup_(std::move(lookup)), threads_(kThreads, kMaxWaiting) {}
+bool Resolver::IsKnown(const std::string& host, int port, FoundAddresses& found) {
+    SocketAddress address;
+    if (SocketAddress::FromFigures(host, port, address)) {
+      found.addresses = {address};
+      return true;
+    }
+    if (host != "localhost") return false;
+    for (const char* figures : {"127.0.0.1", "::1"}) {
+      if (SocketAddress::FromFigures(figures, port, address)) found.addresses.push_back(address);
+    }
+    return true;
+  }
+void Resolver::Find(std::string host, int port, Answer answer) {
+    const auto job = [this, host = std::move(host), port, answer] {
+      FoundAddresses found;
+      try {
+        found = lookup_(host, port);
+      } catch (const std::exception& error) {
+        found.problem = std::string("its name cannot be resolved: ") + error.what();
+      }
+      Tell(answer, found);
+    };
+    if (threads_.Run(job)) return;
+    FoundAddresses none;
+    none.problem =
+        "its name cannot be resolved now: too many names wait for that, or no thread is to be had";
+    loop_.Post([answer = std::move(answer), none] { answer(none); });
+  }
+void Resolver::Stop() { threads_.Stop(); }
+void Resolver::Tell(const Answer& answer, const FoundAddresses& found) {
+    for (int tries = 0; tries < 1000; ++tries) {
+      try {
+        return loop_.Post([answer, found] { answer(found); });
+      } catch (const std::bad_alloc&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    }
+  }
+}}}
+
+
+// ---- dtm/http/message/body_reader.hpp ----------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+BodyReader::BodyReader(MessageKind kind, const Framing& framing) : strict_(kind == MessageKind::kRequest), left_(framing.length) {
+    switch (framing.body) {
+      case Framing::Body::kNone: state_ = State::kDone; break;
+      case Framing::Body::kLength: state_ = left_ == 0 ? State::kDone : State::kLength; break;
+      case Framing::Body::kChunked: state_ = State::kSize; break;
+      case Framing::Body::kToClose: state_ = State::kToClose; break;
+    }
+  }
+auto BodyReader::Now() const -> Parsed {
+    if (state_ == State::kDone) return Parsed::kDone;
+    return state_ == State::kRefused ? Parsed::kRefused : Parsed::kMore;
+  }
+bool BodyReader::End() {
+    if (state_ == State::kToClose) state_ = State::kDone;
+    return state_ == State::kDone;
+  }
+auto BodyReader::Why() const -> const Refusal& { return why_; }
+void BodyReader::Refuse(const char* text) {
+    state_ = State::kRefused;
+    why_ = {400, text};
+  }
+void BodyReader::TakeLine(std::string_view& bytes) {
+    const std::size_t feed = bytes.find('\n');
+    const bool ends = feed != std::string_view::npos;
+    const std::string_view piece = bytes.substr(0, ends ? feed + 1 : bytes.size());
+    bytes.remove_prefix(piece.size());
+    if (line_.size() + piece.size() > (strict_ ? kStrictLine : kLooseLine) + 2)
+      return Refuse("a line of its chunks is too long");
+    line_.append(piece);
+    if (!ends) return;
+    if (line_.size() < 2 || line_[line_.size() - 2] != '\r') {
+      return Refuse("a line of its chunks does not end with carriage return and line feed");
+    }
+    line_.resize(line_.size() - 2);
+    switch (state_) {
+      case State::kSize: ChunkSize(); break;
+      case State::kChunkEnd:
+        line_.empty() ? void(state_ = State::kSize) : Refuse("a chunk is longer than it says");
+        break;
+      default: Trailer(); break;
+    }
+    line_.clear();
+  }
+void BodyReader::ChunkSize() {
+    const std::size_t end = line_.find_first_not_of("0123456789abcdefABCDEF");
+    const std::size_t digits = end == std::string::npos ? line_.size() : end;
+    const std::size_t behind = strict_ ? digits : line_.find_first_not_of(" \t", digits);
+    const bool extension = behind < line_.size();
+    if (digits == 0 || (extension && line_[behind] != ';'))
+      return Refuse("the size of a chunk is no hexadecimal number");
+    if (digits > (strict_ ? 8U : 16U)) return Refuse("a chunk is too long");
+    for (const char c : std::string_view(line_).substr(digits)) {  // a line end to some readers
+      if (strict_ && ((c >= 0 && c < ' ' && c != '\t') || c == 127))
+        return Refuse("the size of a chunk is followed by a control character");
+    }
+    left_ = 0;
+    for (std::size_t i = 0; i < digits; ++i) {
+      const char c = line_[i];
+      const int digit = c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+      left_ = left_ * 16 + static_cast<std::uint64_t>(digit);
+    }
+    if (left_ >> 60 != 0) return Refuse("a chunk is too long");
+    constexpr std::int64_t kPlainLine = 16;
+    excess_ += static_cast<std::int64_t>(line_.size()) - kPlainLine -
+               static_cast<std::int64_t>(left_ < 65536 ? left_ : 65536);
+    if (excess_ < 0) excess_ = 0;
+    if (excess_ > kMaxExcess) return Refuse("the lines of its chunks are too long");
+    state_ = left_ == 0 ? State::kTrailers : State::kChunk;
+  }
+void BodyReader::Trailer() {
+    if (line_.empty()) {
+      state_ = State::kDone;
+    } else if (strict_) {
+      Refuse("it has trailers, which are not taken");
+    } else if ((trailers_ += line_.size()) > kMaxTrailers) {
+      Refuse("its trailers are too long");
+    }
+  }
+}}}
+
+
+// ---- dtm/http/message/head_parser.hpp ----------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+HeadParser::HeadParser(Kind kind, bool to_head) : limits_(kind == Kind::kRequest ? kRequestHead : kReplyHead),
+        kind_(kind),
+        to_head_(to_head) {}
+auto HeadParser::Take(std::string_view& bytes) -> Parsed {
+    while (!bytes.empty() && state_ == Parsed::kMore) {
+      const std::size_t feed = bytes.find('\n');
+      const bool ends = feed != std::string_view::npos;
+      const std::string_view piece = bytes.substr(0, ends ? feed + 1 : bytes.size());
+      bytes.remove_prefix(piece.size());
+      const std::size_t line = head_.text_.size() - line_at_ + piece.size() - (ends ? 1 : 0);
+      if (line > limits_.line_bytes) {
+        Refuse(431, first_line_ ? "its first line is too long" : "a header is too long");
+      } else if (interim_bytes_ + head_.text_.size() + piece.size() > limits_.head_bytes) {
+        Refuse(431, "its headers are too long");
+      } else {
+        head_.text_.append(piece);
+        if (ends) TakeLine();
+      }
+    }
+    return state_;
+  }
+auto HeadParser::Head() const -> const MessageHead& { return head_; }
+auto HeadParser::Why() const -> const Refusal& { return why_; }
+bool HeadParser::Begun() const { return !head_.text_.empty() || interim_bytes_ > 0; }
+void HeadParser::Reset(bool to_head) {
+    ResetHead();
+    interim_bytes_ = 0;
+    to_head_ = to_head;
+    odd_ = false;
+  }
+void HeadParser::ResetHead() {
+    head_.text_.clear();
+    head_.headers_.clear();
+    head_.status_ = 0;
+    head_.framing_ = Framing();
+    line_at_ = 0;
+    first_line_ = true;
+    state_ = Parsed::kMore;
+  }
+void HeadParser::Refuse(int status, const char* text) {
+    state_ = Parsed::kRefused;
+    why_ = {status, text};
+  }
+void HeadParser::TakeLine() {
+    std::size_t end = head_.text_.size() - 1;
+    const bool has_return = end > line_at_ && head_.text_[end - 1] == '\r';
+    if (has_return) {
+      --end;
+    } else if (kind_ == Kind::kRequest) {  // a line to some readers, and none to others
+      return Refuse(400, "a line does not end with carriage return and line feed");
+    } else {
+      odd_ = true;
+    }
+    const std::size_t begin = line_at_;
+    line_at_ = head_.text_.size();
+    const std::string_view line = std::string_view(head_.text_).substr(begin, end - begin);
+    if (first_line_) {
+      first_line_ = false;
+      return kind_ == Kind::kRequest ? RequestLine(line, begin) : StatusLine(line);
+    }
+    if (line.empty()) return EndOfHead();
+    TakeHeader(line, begin);
+  }
+auto HeadParser::Of(std::size_t at, std::size_t size) -> Part {
+    return {static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(size)};
+  }
+void HeadParser::RequestLine(std::string_view line, std::size_t begin) {
+    const std::size_t first = line.find(' '), last = line.rfind(' ');
+    if (first == std::string_view::npos || first == last) {
+      return Refuse(400, "its first line is not METHOD TARGET HTTP/1.1");
+    }
+    const std::string_view method = line.substr(0, first);
+    const std::string_view target = line.substr(first + 1, last - first - 1);
+    const std::string_view version = line.substr(last + 1);
+    if (!IsToken(method) || target.empty())
+      return Refuse(400, "its first line is not METHOD TARGET HTTP/1.1");
+    for (const char c : target) {
+      if (c <= ' ' || c == 127)
+        return Refuse(400, "its target has a byte that has to be written as %XX");
+    }
+    if (version != "HTTP/1.1" && version != "HTTP/1.0") {
+      return Refuse(HasPrefix(version, "HTTP/") ? 505 : 400, "it is neither HTTP/1.1 nor HTTP/1.0");
+    }
+    head_.method_ = Of(begin, method.size());
+    head_.target_ = Of(begin + first + 1, target.size());
+    head_.minor_ = version.back() - '0';
+  }
+void HeadParser::StatusLine(std::string_view line) {
+    constexpr std::string_view kStart = "HTTP/1.";
+    const bool starts = line.size() >= 12 && HasPrefix(line, kStart) &&
+                        (line[7] == '0' || line[7] == '1') && line[8] == ' ' &&
+                        (line.size() == 12 || line[12] == ' ');
+    if (!starts) return Refuse(400, "its first line is no status of HTTP/1.1 or HTTP/1.0");
+    head_.minor_ = line[7] - '0';
+    for (const char c : line.substr(9, 3)) {
+      if (c < '0' || c > '9') return Refuse(400, "its status is no number");
+      head_.status_ = head_.status_ * 10 + (c - '0');
+    }
+    if (head_.status_ < 100) Refuse(400, "its status is below 100");
+  }
+void HeadParser::TakeHeader(std::string_view line, std::size_t begin) {
+    for (const char c : line) {
+      if ((c >= 0 && c < ' ' && c != '\t') || c == 127)
+        return Refuse(400, "a header has a control character");
+    }
+    if (line.front() == ' ' || line.front() == '\t') return Fold(line, begin);
+    if (head_.headers_.size() == limits_.headers) return Refuse(431, "it has too many headers");
+    const std::size_t colon = line.find(':');
+    if (colon == std::string_view::npos) return Refuse(400, "a header has no colon");
+    std::string_view name = line.substr(0, colon);
+    if (kind_ == Kind::kReply) {  // RFC 9112 §5.1: a blank before the colon is removed from a reply
+      name = Trimmed(name);
+      odd_ = odd_ || name.size() != colon;
+    }
+    if (kind_ == Kind::kRequest ? !IsToken(name) : name.empty())
+      return Refuse(400, "a header has no valid name");
+    const std::string_view value = Trimmed(line.substr(colon + 1));
+    const std::size_t value_at = value.empty()
+                                     ? begin + colon + 1
+                                     : begin + static_cast<std::size_t>(value.data() - line.data());
+    head_.headers_.push_back({Of(begin, name.size()), Of(value_at, value.size())});
+  }
+void HeadParser::Fold(std::string_view line, std::size_t begin) {
+    if (kind_ == Kind::kRequest || head_.headers_.empty())
+      return Refuse(400, "a header begins with a blank");
+    odd_ = true;
+    const std::string_view more = Trimmed(line);
+    if (more.empty()) return;
+    Part& value = head_.headers_.back().value;
+    const std::size_t more_at = begin + static_cast<std::size_t>(more.data() - line.data());
+    const std::size_t value_end = std::size_t{value.at} + value.size;
+    if (value.size == 0) {
+      value = Of(more_at, more.size());
+    } else {
+      std::memset(&head_.text_[value_end], ' ', more_at - value_end);
+      value = Of(value.at, more_at + more.size() - value.at);
+    }
+  }
+void HeadParser::EndOfHead() {
+    const bool interim = kind_ == Kind::kReply && head_.status_ < 200;
+    if (interim && head_.status_ != 101) {
+      interim_bytes_ += head_.text_.size();
+      return ResetHead();
+    }
+    if (interim)
+      return Refuse(400, "it changes to another protocol (status 101), for which nobody asked");
+    state_ = Parsed::kDone;
+    FramingReader framing(kind_, head_.minor_);
+    for (std::size_t i = 0; i < head_.Count(); ++i) {
+      if (!framing.Look(head_.At(i).name, head_.At(i).value)) {
+        return Refuse(framing.Why().status, framing.Why().text);
+      }
+    }
+    head_.framing_ = kind_ == Kind::kRequest ? framing.OfRequest()
+                                             : framing.OfReply(head_.status_, to_head_, odd_);
+  }
+bool HeadParser::IsToken(std::string_view text) {
+    static constexpr std::array<bool, 128> kToken = [] {
+      std::array<bool, 128> table{};
+      for (std::size_t c = '0'; c <= '9'; ++c) table[c] = true;
+      for (std::size_t c = 'a'; c <= 'z'; ++c) table[c] = table[c - 'a' + 'A'] = true;
+      for (const char c : std::string_view("!#$%&'*+-.^_`|~"))
+        table[static_cast<unsigned char>(c)] = true;
+      return table;
+    }();
+    for (const char c : text) {
+      if (c < 0 || !kToken[static_cast<unsigned char>(c)]) return false;
+    }
+    return !text.empty();
+  }
+}}}
+
+
+// ---- dtm/http/transport/tls_session.hpp --------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+TlsSession::~TlsSession() = default;
+}}}
+
+namespace dtm { inline namespace v1 {
+TlsClient::~TlsClient() = default;
+}}
+
+
+// ---- dtm/http/transport/socket_connection.hpp --------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+SocketConnection::SocketConnection(IoLoop& loop) : loop_(loop) {}
+SocketConnection::~SocketConnection() { Close(); }
+bool SocketConnection::IsOpen() const { return socket_.IsOpen(); }
+int SocketConnection::Fd() const { return socket_.Fd(); }
+auto SocketConnection::Loop() const -> IoLoop& { return loop_; }
+void SocketConnection::Close() {
+    loop_.Cancel(*this);
+    tls_.reset();
+    socket_.Close();
+    out_ = std::string();
+    sent_ = 0;
+  }
+bool SocketConnection::Open(Socket socket, std::unique_ptr<TlsSession> tls, bool known_to_loop) {
+    socket_ = std::move(socket);
+    tls_ = std::move(tls);
+    shaking_ = tls_ != nullptr;
+    sending_ends_ = false;
+    paused_ = false;
+    return known_to_loop ? loop_.Rewatch(socket_.Fd(), *this) : loop_.Watch(socket_.Fd(), *this);
+  }
+void SocketConnection::Write(std::string_view bytes) {
+    if (sending_ends_ || !IsOpen()) return;
+    if (Unsent() == 0 && !shaking_) bytes.remove_prefix(Send(bytes));
+    if (!sending_ends_) out_.append(bytes);
+  }
+std::size_t SocketConnection::Unsent() const { return out_.size() - sent_; }
+void SocketConnection::PauseReading() { paused_ = true; }
+void SocketConnection::ResumeReading() {
+    paused_ = false;
+    if (!shaking_) Read(true);
+  }
+void SocketConnection::SetDeadline(SteadyTime deadline) { loop_.Set(*this, deadline); }
+void SocketConnection::CancelDeadline() { loop_.Cancel(*this); }
+std::string SocketConnection::TlsProblem() const { return tls_ ? tls_->Problem() : std::string(); }
+bool SocketConnection::InHandshake() const { return shaking_; }
+void SocketConnection::OnSecure() {}
+void SocketConnection::OnSent() {}
+void SocketConnection::OnReady(Readiness ready) {
+    if (!IsOpen()) return;
+    try {
+      GoOn(ready);
+    } catch (const std::bad_alloc&) {
+      OnNoMemory();
+    }
+  }
+void SocketConnection::GoOn(Readiness ready) {
+    if (shaking_ && !Shake()) return;
+    if (ready.writable && Unsent() > 0) {
+      Flush();
+      if (IsOpen() && out_.empty()) OnSent();
+    }
+    if (IsOpen() && !paused_ && (ready.readable || sending_ends_ || tls_ != nullptr)) {
+      Read(ready.ended || sending_ends_);
+    }
+  }
+bool SocketConnection::Shake() {
+    const Moved moved = tls_->Handshake();
+    if (moved.kind == Moved::Kind::kWait) return false;
+    if (moved.kind != Moved::Kind::kSome) {
+      OnEnd(true);
+      return false;
+    }
+    shaking_ = false;
+    OnSecure();
+    if (IsOpen() && Unsent() > 0) Flush();
+    return IsOpen();
+  }
+std::size_t SocketConnection::Send(std::string_view bytes) {
+    std::size_t sent = 0;
+    while (sent < bytes.size()) {
+      const char* const from = bytes.data() + sent;
+      const std::size_t size = bytes.size() - sent;
+      const Moved moved = tls_ ? tls_->Send(from, size) : SendSome(socket_.Fd(), from, size);
+      if (moved.kind == Moved::Kind::kWait) return sent;
+      if (moved.kind != Moved::Kind::kSome) {
+        sending_ends_ = true;
+        return bytes.size();
+      }
+      sent += moved.size;
+    }
+    return sent;
+  }
+void SocketConnection::Flush() {
+    sent_ += Send(std::string_view(out_).substr(sent_));
+    if (Unsent() > 0) return;
+    out_ = std::string();
+    sent_ = 0;
+  }
+void SocketConnection::Read(bool to_the_end) {
+    char* const buffer = loop_.Buffer();
+    while (IsOpen() && !paused_) {
+      const Moved moved = tls_ ? tls_->Receive(buffer, IoLoop::kBuffer)
+                               : ReceiveSome(socket_.Fd(), buffer, IoLoop::kBuffer);
+      if (moved.kind == Moved::Kind::kWait) {
+        // TLS may have waited with sending for something to receive.
+        if (tls_ && Unsent() > 0) Flush();
+        return;
+      }
+      if (moved.kind != Moved::Kind::kSome) {
+        paused_ = true;  // told once
+        return OnEnd(moved.kind == Moved::Kind::kBroken || sending_ends_);
+      }
+      OnBytes({buffer, moved.size});
+      if (!tls_ && !to_the_end && moved.size < IoLoop::kBuffer) return;
+    }
+  }
+}}}
+
+
+// ---- dtm/http/client/client_connection.hpp -----------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+ClientConnection::Owner::~Owner() = default;
+ClientConnection::ClientConnection(IoLoop& loop, Owner& owner) : SocketConnection(loop), owner_(owner), connector_(loop) {}
+bool ClientConnection::Begin(std::unique_ptr<HttpCall> call) {
+    call_ = std::move(call);
+    return InTime();
+  }
+void ClientConnection::Connect(const FoundAddresses& found) {
+    if (found.addresses.empty()) return NotReached(found.problem);
+    connector_.Start(found.addresses, call_->deadline,
+                     [this](Socket socket, const std::string& problem) {
+                       OnConnected(std::move(socket), problem);
+                     });
+  }
+void ClientConnection::SendAgain(std::unique_ptr<HttpCall> call) {
+    call_ = std::move(call);
+    used_before_ = true;
+    parser_.Reset();
+    body_.reset();
+    outcome_ = HttpOutcome();
+    if (InTime()) Write(call_->request);
+  }
+void ClientConnection::Fail() noexcept {
+    if (call_ == nullptr) return Ended();
+    try {
+      outcome_.problem = "cannot be called: " + std::string(std::bad_alloc().what());
+    } catch (...) {
+    }
+    Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
+  }
+void ClientConnection::Rest(SteadyTime until) { SetDeadline(until); }
+void ClientConnection::Abandon() {
+    connector_.Cancel();
+    call_.reset();
+    Close();
+  }
+bool ClientConnection::InTime() {
+    if (IoLoop::Clock::now() >= call_->deadline) {
+      Finish(Kind::kLate, false);
+      return false;
+    }
+    SetDeadline(call_->deadline);
+    return true;
+  }
+void ClientConnection::NotReached(const std::string& problem) {
+    owner_.OnUnreachable();
+    outcome_.problem = "cannot be reached: " + problem;
+    Finish(Kind::kNotReached, false);
+  }
+void ClientConnection::OnConnected(Socket socket, const std::string& problem) {
+    if (!socket.IsOpen()) return NotReached(problem);
+    const Url& origin = owner_.Origin();
+    std::unique_ptr<TlsSession> tls;
+    if (origin.tls) {
+      try {
+        if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
+        tls = owner_.Tls()->Connect(socket.Fd(), origin.host);
+      } catch (const std::exception& error) {
+        return NotReached(error.what());
+      }
+    }
+    if (!Open(std::move(socket), std::move(tls), true))
+      return NotReached("the system watches no more sockets");
+    if (InTime()) Write(call_->request);
+  }
+void ClientConnection::OnSecure() { (void)InTime(); }
+void ClientConnection::OnBytes(std::string_view bytes) {
+    if (call_ == nullptr) return Ended();  // nobody asked for them
+    if (!body_) {
+      const Parsed parsed = parser_.Take(bytes);
+      if (parsed == Parsed::kRefused) return Invalid(parser_.Why());
+      if (parsed == Parsed::kMore) return;
+      const MessageHead& head = parser_.Head();
+      outcome_.status = head.Status();
+      outcome_.encoded = head.BodyFraming().encoded;
+      body_.emplace(MessageKind::kReply, head.BodyFraming());
+      body_bytes_ = 0;
+      const bool length_known = head.BodyFraming().body == Framing::Body::kLength;
+      if (length_known && head.BodyFraming().length > call_->max_body)
+        return Finish(Kind::kTooLong, false);
+    }
+    const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
+    if (parsed == Parsed::kRefused) return Invalid(body_->Why());
+    if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
+    if (parsed == Parsed::kDone)
+      Finish(Kind::kReply,
+             bytes.empty() && Unsent() == 0 && parser_.Head().BodyFraming().keep_alive);
+  }
+void ClientConnection::TakeBody(std::string_view piece) {
+    body_bytes_ += piece.size();
+    const std::size_t room = call_->keep_body - outcome_.body.size();
+    outcome_.body.append(piece.substr(0, room));
+    outcome_.cut = outcome_.cut || piece.size() > room;
+    call_->OnBody(piece);
+  }
+void ClientConnection::Invalid(const Refusal& why) {
+    outcome_.problem = std::string(outcome_.status == 0 ? "ended without a valid HTTP answer: "
+                                                        : "broke off its answer: ") +
+                       why.text;
+    Finish(outcome_.status == 0 ? Kind::kInvalid : Kind::kBrokeOff, false);
+  }
+void ClientConnection::OnEnd(bool broken) {
+    if (call_ == nullptr) return Ended();
+    if (body_ && !broken && body_->End()) return Finish(Kind::kReply, false);
+    const std::string tls = TlsProblem();
+    if (InHandshake())
+      return NotReached("TLS is not agreed on: " +
+                        (tls.empty() ? "the connection was closed" : tls));
+    if (used_before_ && !parser_.Begun()) {
+      // The host closed it while it rested, or at the very moment it was used again: as a rule the request did not
+      // arrive, and a fresh connection settles it at once. The worst case is a request that arrives twice, which
+      // the other side has to take in any case.
+      std::unique_ptr<HttpCall> call = std::move(call_);
+      Ended();
+      return owner_.SendFresh(std::move(call));
+    }
+    if (parser_.Begun()) {
+      outcome_.problem = outcome_.status == 0 ? "closed the connection without a valid HTTP answer"
+                                              : "broke off its answer";
+    } else {
+      outcome_.problem = "closed the connection without a valid HTTP answer";
+    }
+    if (!tls.empty()) outcome_.problem += " (" + tls + ")";
+    Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
+  }
+void ClientConnection::OnDeadline() {
+    if (call_ == nullptr) return Ended();
+    Finish(Kind::kLate, false);
+  }
+void ClientConnection::OnNoMemory() { Fail(); }
+void ClientConnection::Ended() {
+    connector_.Cancel();
+    Close();
+    owner_.Drop(*this);
+  }
+void ClientConnection::Finish(Kind kind, bool reusable) {
+    const std::unique_ptr<HttpCall> call = std::move(call_);
+    HttpOutcome outcome = std::move(outcome_);
+    outcome.kind = kind;
+    if (outcome.status != 0) outcome.head = &parser_.Head();
+    if (!reusable || !owner_.Keep(*this)) Ended();
+    call->OnDone(std::move(outcome));
+  }
+}}}
+
+
+// ---- dtm/http/client/http_host.hpp -------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+HttpHost::HttpHost(HttpClientParts& parts, Url url) : parts_(parts), url_(std::move(url)), self_(std::make_shared<HttpHost*>(this)) {
+    always_known_ = Resolver::IsKnown(url_.host, url_.port, found_);
+  }
+HttpHost::~HttpHost() {
+    parts_.idle -= idle_.size();
+    for (std::unique_ptr<ClientConnection>& connection : connections_) {
+      connection->Abandon();
+      parts_.loop.Dispose(std::move(connection));
+    }
+  }
+auto HttpHost::Where() const -> const Url& { return url_; }
+void HttpHost::Send(std::unique_ptr<HttpCall> call) noexcept {
+    if (idle_.empty()) return SendFresh(std::move(call));
+    ClientConnection* const connection = idle_.back();  // the one that rested least
+    idle_.pop_back();
+    --parts_.idle;
+    try {
+      connection->SendAgain(std::move(call));
+    } catch (const std::bad_alloc&) {
+      connection->Fail();
+    }
+  }
+std::size_t HttpHost::Connections() const { return connections_.size(); }
+std::size_t HttpHost::Idle() const { return idle_.size(); }
+auto HttpHost::Origin() const -> const Url& { return url_; }
+auto HttpHost::Tls() -> TlsClient* { return parts_.tls; }
+void HttpHost::SendFresh(std::unique_ptr<HttpCall> call) noexcept {
+    ClientConnection* connection = nullptr;
+    try {
+      idle_.reserve(connections_.capacity() + 1);  // so that nothing that ends a call needs memory
+      waiting_.reserve(connections_.capacity() + 1);
+      connections_.push_back(std::make_unique<ClientConnection>(
+          parts_.loop, static_cast<ClientConnection::Owner&>(*this)));
+      connection = connections_.back().get();
+      connection->place = connections_.size() - 1;
+      if (connection->Begin(std::move(call))) Connect(*connection);
+    } catch (const std::bad_alloc&) {
+      if (connection != nullptr) return connection->Fail();
+      HttpOutcome outcome;
+      outcome.kind = HttpOutcome::Kind::kNotReached;
+      call->OnDone(std::move(outcome));
+    }
+  }
+void HttpHost::Connect(ClientConnection& connection) {
+    if (always_known_ || IoLoop::Clock::now() < believed_until_) return connection.Connect(found_);
+    waiting_.push_back(&connection);
+    if (waiting_.size() > 1) return;
+    // The answer may come when this host is gone, or even another one is at its place.
+    const std::weak_ptr<HttpHost*> self = self_;
+    parts_.resolver.Find(url_.host, url_.port, [self](FoundAddresses found) {
+      if (const auto host = self.lock()) (*host)->OnFound(std::move(found));
+    });
+  }
+bool HttpHost::Keep(ClientConnection& connection) {
+    if (parts_.idle >= parts_.max_idle) return false;
+    idle_.push_back(&connection);
+    ++parts_.idle;
+    connection.Rest(parts_.loop.Now() + parts_.keep_idle);
+    return true;
+  }
+void HttpHost::OnUnreachable() { believed_until_ = SteadyTime(); }
+void HttpHost::Drop(ClientConnection& connection) {
+    const auto rested = std::find(idle_.begin(), idle_.end(), &connection);
+    if (rested != idle_.end()) {
+      idle_.erase(rested);
+      --parts_.idle;
+    }
+    waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), &connection), waiting_.end());
+    std::unique_ptr<ClientConnection>& place = connections_[connection.place];
+    std::swap(place, connections_.back());
+    place->place = connection.place;
+    parts_.loop.Dispose(std::move(connections_.back()));
+    connections_.pop_back();
+  }
+void HttpHost::OnFound(FoundAddresses found) {
+    found_ = std::move(found);
+    believed_until_ =
+        found_.addresses.empty() ? SteadyTime() : IoLoop::Clock::now() + kAddressesStay;
+    const std::vector<ClientConnection*> waiting = std::exchange(waiting_, {});
+    for (ClientConnection* connection : waiting) {
+      try {
+        connection->Connect(found_);
+      } catch (const std::bad_alloc&) {
+        connection->Fail();
+      }
+    }
+  }
+}}}
+
+
+// ---- dtm/http/client/blocking_host.hpp ---------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+BlockingHost::BlockingHost(const Url& url, std::shared_ptr<TlsClient> tls) : tls_(std::move(tls)), host_(std::make_unique<HttpHost>(parts_, url)) {}
+BlockingHost::~BlockingHost() {
+    host_.reset();
+    resolver_.Stop();
+  }
+void BlockingHost::Send(HttpCall& call) {
+    loop_.Poll(std::chrono::microseconds(0));  // what was closed meanwhile is noticed now
+    bool done = false;
+    host_->Send(std::make_unique<Relay>(call, done));
+    while (!done) loop_.Poll(kLook);
+  }
+bool BlockingHost::IsOpen() const { return host_->Idle() > 0; }
+BlockingHost::Relay::Relay(HttpCall& call, bool& over) : to(call), done(over) {
+      request = call.request;
+      deadline = call.deadline;
+      keep_body = call.keep_body;
+      max_body = call.max_body;
+    }
+void BlockingHost::Relay::OnBody(std::string_view piece) { to.OnBody(piece); }
+void BlockingHost::Relay::OnDone(HttpOutcome outcome) {
+      done = true;
+      to.OnDone(std::move(outcome));
+    }
+}}}
+
+
+// ---- dtm/http/message/http_message.hpp ---------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+auto FindHeader(const std::vector<HttpHeader>& headers, std::string_view lower) -> std::string_view {
+  for (const HttpHeader& header : headers) {
+    if (EqualsLower(header.name, lower)) return header.value;
+  }
+  return {};
+}
+void HttpRequest::Set(std::string name, std::string value) {
+    headers.push_back({std::move(name), std::move(value)});
+  }
+auto HttpRequest::Header(std::string_view lower) const -> std::string_view { return FindHeader(headers, lower); }
+auto HttpReply::Header(std::string_view lower) const -> std::string_view { return FindHeader(headers, lower); }
+std::string RequestText(const HttpRequest& request) {
+  std::size_t size = request.method.size() + request.target.size() + request.body.size() + 64;
+  for (const HttpHeader& header : request.headers)
+    size += header.name.size() + header.value.size() + 4;
+  std::string text;
+  text.reserve(size);
+  text.append(request.method).append(" ").append(request.target).append(" HTTP/1.1\r\n");
+  for (const HttpHeader& header : request.headers) {
+    text.append(header.name).append(": ").append(header.value).append("\r\n");
+  }
+  // RFC 9110 §8.6: what could have a body says that it has none.
+  if (!request.body.empty() || (request.method != "GET" && request.method != "HEAD")) {
+    text.append("Content-Length: ").append(std::to_string(request.body.size())).append("\r\n");
+  }
+  return text.append("\r\n").append(request.body);
+}
+}}}
+
+
+// ---- dtm/http/remote/http_connection.hpp -------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+bool Exchanged::Complete() const { return whole && !too_long && !encoded; }
+std::string Exchanged::Problem() const {
+    if (too_long) return "its answer is too long";
+    return whole && encoded ? "its answer is compressed" : problem;
+  }
+HttpConnection::HttpConnection(const Url& url, std::size_t max_body, std::shared_ptr<TlsClient> tls) : max_body_(max_body), host_(url, std::move(tls)) {}
+auto HttpConnection::Send(const transport::HttpRequest& request, SteadyTime deadline) -> Exchanged {
+    One one;
+    one.request = RequestText(request);
+    one.deadline = deadline;
+    one.keep_body = max_body_;
+    one.max_body = (std::max)(one.max_body, max_body_);
+    host_.Send(one);
+    return std::move(one.reply);
+  }
+bool HttpConnection::IsOpen() const { return host_.IsOpen(); }
+void HttpConnection::One::OnDone(transport::HttpOutcome outcome) {
+      using Kind = transport::HttpOutcome::Kind;
+      reply.answered = outcome.status != 0;
+      reply.whole = outcome.kind == Kind::kReply;
+      reply.too_long = outcome.cut || outcome.kind == Kind::kTooLong;
+      reply.encoded = outcome.encoded;
+      reply.status = outcome.status;
+      reply.body = std::move(outcome.body);
+      reply.problem =
+          outcome.kind == Kind::kLate ? "it gave no answer in time" : "it " + outcome.problem;
+      const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
+      if (!asks || outcome.head == nullptr) return;
+      reply.retry_after = retry_after::Wait(
+          outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
+          std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
+    }
+}}
+
+
+// ---- dtm/http/alert_web_hook.hpp ---------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace alert_web_hook {
+std::string Body(const Alert& alert) {
+  const nlohmann::ordered_json body = {{wire::kGid, alert.gid},
+                                       {wire::kStatus, Name(alert.status)},
+                                       {wire::kBranch, alert.branch},
+                                       {wire::kError, alert.error},
+                                       {wire::kRetryCount, alert.retry_count}};
+  // Branches may have answered with anything.
+  return body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsClient>& tls) {
+  transport::HttpRequest request;
+  request.method = "POST";
+  request.target = url.target;
+  request.body = Body(alert);
+  request.Set("Host", url.Authority());
+  request.Set("Content-Type", wire::kJson);
+  request.Set("Accept-Encoding", "identity");
+  request.Set("User-Agent", wire::UserAgent());
+  request.Set("Connection", "close");
+  if (!url.credentials.empty()) request.Set("Authorization", BasicAuthorization(url));
+  // Alerts are rare: none leaves a connection behind.
+  const Exchanged reply = HttpConnection(url, kMaxAnswer, tls)
+                              .Send(request, std::chrono::steady_clock::now() + kTimeout);
+  if (!reply.answered) {
+    throw Error("the alert web hook at " + url.Origin() + " did not answer: " + reply.Problem());
+  }
+}
+}}}
+
+namespace dtm { inline namespace v1 {
+auto AlertWebHook(const std::string& url,
+                                                      std::shared_ptr<TlsClient> tls) -> std::function<void(const Alert&)> {
+  Url parsed = ParseUrl(url, "the alert web hook");
+  if (parsed.tls && !tls) {
+    throw Error("the alert web hook " + parsed.Origin() +
+                " needs TLS: include <dtm/http/tls.hpp> and give dtm::Tls() as well");
+  }
+  return [parsed = std::move(parsed), tls = std::move(tls)](const Alert& alert) {
+    alert_web_hook::Post(parsed, alert, tls);
+  };
+}
+}}
+
+
+// ---- dtm/http/wire/json_input.hpp --------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace json_input {
+auto Parse(const std::string& text) -> nlohmann::json {
+  if (JsonDepth(text) > kMaxJsonDepth) return nlohmann::json::value_t::discarded;
+  return nlohmann::json::parse(text, nullptr, false);
+}
+void CheckObject(const nlohmann::json& json, const std::string& what) {
+  if (!json.is_object()) throw BadInput(what + " must be a JSON object");
+}
+auto ParseObject(const std::string& text, const std::string& what) -> nlohmann::json {
+  if (JsonDepth(text) > kMaxJsonDepth) {
+    throw BadInput(what + " is nested more than " + std::to_string(kMaxJsonDepth) + " levels deep");
+  }
+  if (text.find('\0') != std::string::npos) throw BadInput(what + " contains a NUL byte");
+  nlohmann::json json;
+  try {
+    json = nlohmann::json::parse(text);
+  } catch (const nlohmann::json::exception& error) {
+    throw BadInput(what + " is not valid JSON: " + Printable(error.what()));
+  }
+  CheckObject(json, what);
+  return json;
+}
+Fields::Fields(const nlohmann::json& object, std::string what) : what_(std::move(what)) {
+    fields_.reserve(object.size());
+    for (const auto& item : object.items()) {
+      fields_.emplace_back(Lowered(item.key()), item.value().is_null() ? nullptr : &item.value());
+    }
+    std::sort(fields_.begin(), fields_.end(),
+              [](const Field& a, const Field& b) { return a.first < b.first; });
+    const auto twice =
+        std::adjacent_find(fields_.begin(), fields_.end(),
+                           [](const Field& a, const Field& b) { return a.first == b.first; });
+    if (twice != fields_.end()) {
+      throw BadInput(what_ + ": the key '" + Printable(twice->first) +
+                     "' is given twice, in different case");
+    }
+  }
+auto Fields::Find(const char* key) const -> const nlohmann::json* {
+    const auto found = std::lower_bound(
+        fields_.begin(), fields_.end(), key,
+        [](const Field& field, const char* wanted) { return field.first < wanted; });
+    return found == fields_.end() || found->first != key ? nullptr : found->second;
+  }
+std::string Fields::Text(const char* key) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return {};
+    if (!value->is_string()) Wrong(key, "a string");
+    return value->get_ref<const std::string&>();
+  }
+bool Fields::Bool(const char* key) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return false;
+    if (!value->is_boolean()) Wrong(key, "true or false");
+    return value->get<bool>();
+  }
+auto Fields::Integer(const char* key, std::int64_t smallest, std::int64_t largest) const -> std::int64_t {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return 0;
+    const std::string range =
+        "an integer from " + std::to_string(smallest) + " to " + std::to_string(largest);
+    if (!value->is_number_integer()) Wrong(key, range);
+    const bool huge = value->is_number_unsigned() &&
+                      value->get<std::uint64_t>() > static_cast<std::uint64_t>(largest);
+    if (huge || value->get<std::int64_t>() < smallest || value->get<std::int64_t>() > largest) {
+      Wrong(key, range);
+    }
+    return value->get<std::int64_t>();
+  }
+auto Fields::Texts(const char* key) const -> std::map<std::string, std::string> {
+    std::map<std::string, std::string> texts;
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return texts;
+    if (!value->is_object()) Wrong(key, "an object of strings");
+    for (const auto& item : value->items()) {
+      if (item.value().is_null()) continue;
+      if (!item.value().is_string()) Wrong(key, "an object of strings");
+      texts[item.key()] = item.value().get_ref<const std::string&>();
+    }
+    return texts;
+  }
+void Fields::Each(const char* key, const char* wanted,
+            const std::function<bool(const nlohmann::json&)>& each) const {
+    const nlohmann::json* value = Find(key);
+    if (value == nullptr) return;
+    if (!value->is_array()) Wrong(key, wanted);
+    for (const nlohmann::json& element : *value) {
+      if (!each(element)) Wrong(key, wanted);
+    }
+  }
+void Fields::Wrong(const char* key, const std::string& wanted) const {
+    throw BadInput(what_ + ": '" + key + "' must be " + wanted);
+  }
+}}}
+
+
+// ---- dtm/http/api/message.hpp ------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+std::string ApiRequest::Query(const char* key) const {
+    const auto found = query.find(key);
+    return found == query.end() ? std::string() : found->second;
+  }
+auto OutcomeOf(const std::exception_ptr& error) -> ApiOutcome {
+  try {
+    std::rethrow_exception(error);
+  } catch (const BadInput& bad) {
+    return {400, bad.what()};
+  } catch (const BusyError& busy) {
+    return {503, busy.what()};
+  } catch (const RejectedError& rejected) {
+    return {409, rejected.what(), true};
+  } catch (const FailureError& failure) {
+    return {409, failure.what()};
+  } catch (const OngoingError& ongoing) {
+    return {425, ongoing.what()};
+  } catch (const StoreError& failed) {
+    return {503, failed.what()};
+  } catch (const LogicError& stopped) {
+    return {503, stopped.what()};
+  } catch (...) {  // in doubt, or an unknown exception
+    return {500, WhatWasThrown()};
+  }
+}
+auto OutcomeOf(const Answer& answer) -> ApiOutcome {
+  if (!answer.error) return {};
+  // The error says more than the clients of dtm are told of a rollback.
+  if (answer.result.Failed()) return {409, answer.result.reason};
+  return OutcomeOf(answer.error);
+}
+}}
+
+namespace dtm { inline namespace v1 { namespace replies {
+auto NotFound() -> ApiReply { return {404, "404 page not found", "text/plain"}; }
+auto Of(const ApiOutcome& outcome) -> ApiReply {
+  if (outcome.status == 200) return {200, R"({"dtm_result":"SUCCESS"})"};
+  nlohmann::ordered_json json;
+  if (outcome.status == 409) json[wire::kDtmResult] = wire::kFailure;
+  if (outcome.status == 425) json[wire::kDtmResult] = wire::kOngoing;
+  json[wire::kMessage] = outcome.message;
+  if (outcome.rejected) json[wire::kRejected] = true;
+  ApiReply reply{outcome.status, wire::JsonText(json)};
+  if (outcome.status == 503) reply.retry_after = 1;
+  return reply;
+}
+}}}
+
+namespace dtm { inline namespace v1 {
+auto QueryInteger(const ApiRequest& request, const char* key, std::int64_t otherwise,
+                                 std::int64_t smallest, std::int64_t largest) -> std::int64_t {
+  const std::string text = request.Query(key);
+  if (text.empty()) return otherwise;
+  const std::size_t sign = text[0] == '-' || text[0] == '+' ? 1 : 0;
+  const bool digits = text.size() > sign && text.size() - sign <= 18 &&
+                      text.find_first_not_of("0123456789", sign) == std::string::npos;
+  if (!digits) throw BadInput("convert to int error: " + Printable(Truncated(text, 100)));
+  const std::int64_t value =
+      ParseNumber<std::int64_t>(std::string_view(text).substr(text[0] == '+' ? 1 : 0))
+          .value_or(0);  // 18 digits always fit
+  if (value < smallest || value > largest) {
+    throw BadInput(std::string(key) + " is " + text + "; it must be " + std::to_string(smallest) +
+                   " to " + std::to_string(largest));
+  }
+  return value;
+}
+}}
+
+
+// ---- dtm/http/api/lists.hpp --------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+ApiLists::ApiLists(Coordinator& tm) : tm_(tm) {}
+auto ApiLists::Query(const ApiRequest& request) -> ApiReply {
+    const std::string gid = request.Query(wire::kGid);
+    if (gid.empty()) throw BadInput("no gid specified");
+    const std::optional<Transaction> stored = tm_.Query(gid);
+    Json branches = stored ? wire::BranchesJson(*stored) : Json::array();
+    Json transaction = stored ? Shown(*stored) : Json(nullptr);
+    return {200, wire::JsonText({{wire::kBranches, std::move(branches)},
+                                 {wire::kTransaction, std::move(transaction)}})};
+  }
+auto ApiLists::All(const ApiRequest& request) -> ApiReply {
+    const std::string gid = request.Query(wire::kGid);
+    if (!gid.empty()) {
+      const std::optional<Transaction> stored = tm_.Query(gid);
+      return Page(stored ? Json::array({Shown(*stored)}) : Json(nullptr), 0);
+    }
+    ScanFilter filter;
+    std::int64_t position = QueryInteger(request, "position", 0, 0, INT64_MAX);
+    auto left = static_cast<std::size_t>(
+        QueryInteger(request, "limit", 100, 1, static_cast<std::int64_t>(kMaxListLimit)));
+    if (const std::string status = request.Query(wire::kStatus); !status.empty()) {
+      filter.status = StatusOf(status);
+    }
+    if (const std::string type = request.Query("transType"); !type.empty()) {
+      filter.type = wire::TypeNamed(type);
+    }
+    constexpr std::int64_t kLastMilli = INT64_MAX / 1000 - 1;
+    const auto milli = [&request](const char* key, std::int64_t otherwise) {
+      return QueryInteger(request, key, otherwise, -kLastMilli, kLastMilli);
+    };
+    filter.created_from = Time(std::chrono::milliseconds(milli("createTimeStart", 0)));
+    filter.created_to = Time(std::chrono::milliseconds(milli("createTimeEnd", kLastMilli)) +
+                             std::chrono::microseconds(999));
+    Json transactions = Json::array();
+    std::size_t bytes = 0;
+    // In small pages: a thousand transactions may be a gigabyte.
+    do {
+      const ScanPage page = tm_.List(filter, position, (std::min)(left, std::size_t{32}));
+      position = page.next;
+      left -= (std::min)(left, page.transactions.size());
+      for (const Transaction& stored : page.transactions) {
+        bytes += BytesOf(*stored.definition);
+        transactions.push_back(Shown(stored));
+      }
+    } while (position != 0 && left > 0 && bytes < kPageBytes);
+    return Page(std::move(transactions), position);
+  }
+auto ApiLists::ScanValues(const ApiRequest& request) -> ApiReply {
+    const std::int64_t position = QueryInteger(request, wire::kPosition, 0, 0, INT64_MAX);
+    const std::int64_t limit =
+        QueryInteger(request, wire::kLimit, 100, 1, static_cast<std::int64_t>(kMaxListLimit));
+    return Values(
+        Read(request.Query(wire::kCategory), {}, position, static_cast<std::size_t>(limit)), true);
+  }
+auto ApiLists::QueryValues(const ApiRequest& request) -> ApiReply {
+    return Values(Read(request.Query(wire::kCategory), request.Query(wire::kKey), 0, kMaxListLimit),
+                  false);
+  }
+auto ApiLists::Shown(const Transaction& stored) const -> Json {
+    return wire::TransactionJson(stored, tm_.IntervalOf(stored));
+  }
+auto ApiLists::Read(const std::string& category, const std::string& key, std::int64_t position,
+                    std::size_t limit) -> KeyValuePage {
+    KeyValuePage all;
+    std::size_t bytes = 0;
+    do {
+      const std::size_t left = limit - all.values.size();
+      KeyValuePage page = tm_.ListValues(category, key, position, (std::min)(left, std::size_t{4}));
+      all.next = position = page.next;
+      for (KeyValue& value : page.values) {
+        bytes += value.value.size();
+        all.values.push_back(std::move(value));
+      }
+    } while (position != 0 && all.values.size() < limit && bytes < kPageBytes);
+    return all;
+  }
+std::string ApiLists::ShownValue(const KeyValue& value) {
+    if (value.category != topics::kCategory || value.value.find('@') == std::string::npos) {
+      return value.value;
+    }
+    Json list = Json::parse(value.value, nullptr, false);
+    if (!list.is_array()) return value.value;
+    for (Json& entry : list) {
+      if (!entry.is_object() || !entry.contains(wire::kUrl) || !entry[wire::kUrl].is_string())
+        continue;
+      entry[wire::kUrl] = ShownUrl(entry[wire::kUrl].get<std::string>());
+    }
+    return list.dump(-1, ' ', false, Json::error_handler_t::replace);
+  }
+auto ApiLists::Values(const KeyValuePage& page, bool with_position) -> ApiReply {
+    Json values = Json::array();
+    for (const KeyValue& value : page.values) {
+      values.push_back({{wire::kId, value.id},
+                        {wire::kCreateTime, wire::TimeText(value.created)},
+                        {wire::kUpdateTime, wire::TimeText(value.updated)},
+                        {wire::kCategory, value.category},
+                        {"k", value.key},
+                        {"v", ShownValue(value)},
+                        {"version", value.version}});
+    }
+    Json reply = {{wire::kValues, std::move(values)}};
+    if (with_position) {
+      reply[wire::kNextPosition] = page.next == 0 ? "" : std::to_string(page.next);
+    }
+    return {200, wire::JsonText(reply)};
+  }
+auto ApiLists::Page(Json transactions, std::int64_t next) -> ApiReply {
+    return {200, wire::JsonText({{wire::kNextPosition, next == 0 ? "" : std::to_string(next)},
+                                 {wire::kTransactions, std::move(transactions)}})};
+  }
+auto ApiLists::StatusOf(const std::string& name) -> Status {
+    for (const Status status : {Status::kPrepared, Status::kSubmitted, Status::kAborting,
+                                Status::kSucceed, Status::kFailed}) {
+      if (name == Name(status)) return status;
+    }
+    throw BadInput("status '" + Printable(name) +
+                   "' is none of prepared, submitted, aborting, succeed and failed");
+  }
+}}
+
+
+// ---- dtm/http/api/metrics_text.hpp -------------------------------------------------------------
+
+#include <charconv>
+#include <tuple>
+namespace dtm { inline namespace v1 {
+void ApiCounters::Answered(const std::string& api, int status, Duration took) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Api& counted = apis_[api];
+    ++(status < 400 ? counted.ok : counted.failed);
+    counted.durations.Add(took);
+  }
+auto ApiCounters::Get() const -> std::map<std::string, Api> {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return apis_;
+  }
+}}
+
+namespace dtm { inline namespace v1 { namespace metrics_text {
+void Head(std::string& out, const char* name, const char* type, const char* help) {
+  out.append("# HELP ").append(name).append(" ").append(help).append("\n# TYPE ");
+  out.append(name).append(" ").append(type).append("\n");
+}
+void Line(std::string& out, const std::string& name, const std::string& labels,
+                 std::uint64_t value) {
+  out.append(name);
+  if (!labels.empty()) out.append("{").append(labels).append("}");
+  out.append(" ").append(std::to_string(value)).append("\n");
+}
+std::string Number(double value) {
+  char text[32];
+  const auto end =
+      std::to_chars(text, text + sizeof text, value, std::chars_format::general, 9).ptr;
+  return std::string(text, end);
+}
+void NumberLine(std::string& out, const std::string& name, const std::string& labels,
+                       double value) {
+  out.append(name);
+  if (!labels.empty()) out.append("{").append(labels).append("}");
+  out.append(" ").append(Number(value)).append("\n");
+}
+void Lines(std::string& out, const std::string& name, const std::string& labels,
+                  const Histogram& histogram) {
+  std::uint64_t total = 0;
+  const std::string before = labels.empty() ? "" : labels + ",";
+  for (std::size_t i = 0; i < histogram.counts.size(); ++i) {
+    total += histogram.counts[i];
+    const std::string bound =
+        i < histogram.bounds->size() ? Number((*histogram.bounds)[i]) : "+Inf";
+    Line(out, name + "_bucket", before + "le=\"" + bound + "\"", total);
+  }
+  NumberLine(out, name + "_sum", labels, histogram.sum);
+  Line(out, name + "_count", labels, total);
+}
+void Gauge(std::string& out, const char* name, const char* help, std::uint64_t value) {
+  Head(out, name, "gauge", help);
+  Line(out, name, "", value);
+}
+std::string Label(const std::string& value) {
+  std::string text;
+  for (const char c : value) {
+    if (c == '"' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text;
+}
+void HostLines(std::string& out, std::vector<HostLoad> hosts) {
+  constexpr std::size_t kMost = 100;
+  std::sort(hosts.begin(), hosts.end(), [](const HostLoad& a, const HostLoad& b) {
+    return std::tie(b.limited, b.waiting, b.in_flight, a.host) <
+           std::tie(a.limited, a.waiting, a.in_flight, b.host);
+  });
+  if (hosts.size() > kMost) hosts.resize(kMost);
+  const auto each = [&](const char* name, const char* help, auto value) {
+    Head(out, name, "gauge", help);
+    for (const HostLoad& host : hosts) {
+      Line(out, name, "host=\"" + Label(host.host) + "\"", value(host));
+    }
+  };
+  each("dtm_host_calls_in_flight", "Calls by URL that are out, by host.",
+       [](const HostLoad& host) { return host.in_flight; });
+  each("dtm_host_calls_waiting", "Calls by URL that wait for a slot, by host.",
+       [](const HostLoad& host) { return host.waiting; });
+  each("dtm_host_limited", "1: the host does not answer, so few calls at a time go to it.",
+       [](const HostLoad& host) { return host.limited ? 1u : 0u; });
+}
+void GaugeLines(std::string& out, const Gauges& now) {
+  if (now.backlog) {
+    Gauge(out, "dtm_transactions_unfinished", "Transactions that have not ended.",
+          now.backlog->unfinished);
+    Gauge(out, "dtm_transactions_waiting",
+          "Of them: those that wait for a time or for their submit.", now.backlog->waiting);
+    Gauge(out, "dtm_transactions_stuck",
+          "Of them: those that go on only with RetryNow or ForceStop, or are damaged.",
+          now.backlog->stuck + now.damaged);
+    Head(out, "dtm_oldest_unfinished_seconds", "gauge", "Age of the oldest of them.");
+    NumberLine(out, "dtm_oldest_unfinished_seconds", "",
+               static_cast<double>(now.oldest_age.count()) / 1e6);
+  }
+  Gauge(out, "dtm_transactions_in_memory", "Transactions in memory; the others wait in the store.",
+        now.in_memory);
+  Head(out, "dtm_calls_in_flight", "gauge", "Branch calls that are out.");
+  Line(out, "dtm_calls_in_flight", "to=\"function\"", now.functions.in_flight);
+  Line(out, "dtm_calls_in_flight", "to=\"url\"", now.urls.in_flight);
+  Head(out, "dtm_calls_waiting", "gauge", "Branch calls that wait for a thread or a slot.");
+  Line(out, "dtm_calls_waiting", "to=\"function\"", now.functions.waiting);
+  Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
+  HostLines(out, now.urls.hosts);
+  Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
+}
+std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
+                        const Metrics::Snapshot& done, const Gauges& now) {
+  std::string out;
+  Head(out, "dtm_server_info", "gauge", "The version of the server.");
+  Line(out, "dtm_server_info", std::string("version=\"") + kVersion + "\"", 1);
+  const auto api_labels = [](const std::string& api) {
+    return "type=\"http\",api=\"" + api + "\"";
+  };
+  Head(out, "dtm_server_process_total", "counter", "Requests answered.");
+  for (const auto& [api, counted] : apis) {
+    const std::string labels = api_labels(api);
+    Line(out, "dtm_server_process_total", labels + ",status=\"ok\"", counted.ok);
+    Line(out, "dtm_server_process_total", labels + ",status=\"fail\"", counted.failed);
+  }
+  Head(out, "dtm_server_response_duration", "histogram", "Seconds from a request to its answer.");
+  for (const auto& [api, counted] : apis) {
+    Lines(out, "dtm_server_response_duration", api_labels(api), counted.durations);
+  }
+  const auto model = [](TransType type) { return std::string("model=\"") + Name(type) + "\""; };
+  Head(out, "dtm_transaction_process_total", "counter", "Transactions that ended.");
+  for (const auto& [key, count] : done.ended) {
+    const char* status = key.second == Status::kSucceed ? "ok" : "fail";
+    Line(out, "dtm_transaction_process_total", model(key.first) + ",status=\"" + status + "\"",
+         count);
+  }
+  Head(out, "dtm_transaction_handled_duration", "histogram",
+       "Seconds from the creation of a transaction to its end.");
+  for (const auto& [type, histogram] : done.durations) {
+    Lines(out, "dtm_transaction_handled_duration", model(type), histogram);
+  }
+  Head(out, "dtm_branch_process_total", "counter", "Branch calls that were answered.");
+  for (const auto& [branch, count] : done.branches) {
+    Line(out, "dtm_branch_process_total",
+         model(branch.type) + ",branchid=\"" + branch.branch_id + "\",branchtype=\"" +
+             Name(branch.op) + "\",status=\"" + (branch.ok ? "ok" : "fail") + "\"",
+         count);
+  }
+  Head(out, "dtm_store_commit_duration", "histogram", "Seconds that the store took for a commit.");
+  Lines(out, "dtm_store_commit_duration", "", done.commits);
+  GaugeLines(out, now);
+  return out;
+}
+}}}
+
+
+// ---- dtm/http/api/orders.hpp -------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace api_orders {
+auto TransactionOf(const nlohmann::json& body) -> Definition {
+  return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
+}
+void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  const json_input::Fields fields(body, "the transaction");
+  const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
+  tm.FinishWorkflowAsync(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result, done);
+}
+void Submit(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  Definition definition = TransactionOf(body);
+  if (definition.type == TransType::kWorkflow) return FinishWorkflow(tm, body, done);
+  if (!definition.options.wait_result) return tm.SubmitAsync(std::move(definition), done);
+  tm.SubmitAsync(std::move(definition), [done](const Answer& answer) {
+    if (answer.error || answer.result.Succeeded()) return done(answer);
+    done({{}, Made<OngoingError>([&] {
+            return "gid '" + answer.result.gid + "' is " + Name(answer.result.status) +
+                   " and goes on; ask query";
+          })});
+  });
+}
+void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  tm.PrepareAsync(TransactionOf(body), done);
+}
+void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  wire::Registration branch = wire::DecodeRegistration(json_input::Fields(body, "the branch"));
+  tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
+}
+void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  const json_input::Fields fields(body, "the transaction");
+  tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
+                fields.Text(wire::kRollbackReason), done);
+}
+std::string GidIn(const nlohmann::json& body) {
+  return wire::GidOf(json_input::Fields(body, "the body"));
+}
+void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
+  tm.ForceStopAsync(GidIn(body), done);
+}
+void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
+                              const AnswerCallback& done) {
+  tm.RetryNowAsync(GidIn(body), [done](const Answer& answer) {
+    try {
+      (void)answer.Get();
+    } catch (const EndedError&) {
+      return done({});
+    } catch (...) {  // NOLINT(bugprone-empty-catch): `done` is told
+    }
+    done(answer);
+  });
+}
+}}}
+
+
+// ---- dtm/http/api/api.hpp ----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Api::Api(Coordinator& tm, std::string token) : tm_(tm), lists_(tm), token_(std::move(token)) {}
+auto Api::Refusal(const ApiRequest& head) const -> std::optional<ApiReply> {
+    return api_head::Check(head, token_);
+  }
+bool Api::MayBlock(const ApiRequest& request) {
+    const Route* const route = Find(request);
+    return route != nullptr && route->blocks;
+  }
+void Api::Handle(const ApiRequest& request, const ApiDone& done) {
+    const Route* const route = Find(request);
+    const char* const name = route == nullptr ? "unknown" : route->name;
+    const ApiDone counted = [counters = counters_, name, done,
+                             begin = std::chrono::steady_clock::now()](ApiReply reply) {
+      Count(*counters, name, reply.status, begin);
+      done(std::move(reply));
+    };
+    if (route == nullptr) return counted(replies::NotFound());
+    try {
+      (this->*route->handler)(request, counted);
+    } catch (...) {
+      Tell(counted, {{}, std::current_exception()}, replies::Of);
+    }
+  }
+auto Api::Handle(const ApiRequest& request) -> ApiReply {
+    const auto box = std::make_shared<ApiReply>();
+    try {
+      tm_.Await([&](const AnswerCallback& answer) {
+        Handle(request, [box, answer](ApiReply given) {
+          *box = std::move(given);
+          answer({});
+        });
+      });
+    } catch (...) {
+      return replies::Of(OutcomeOf(std::current_exception()));
+    }
+    return std::move(*box);
+  }
+auto Api::Find(const ApiRequest& request) -> const Route* {
+    static constexpr Route kRoutes[] = {
+        {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&api_orders::Submit>},
+        {"newgid", "/api/dtmsvr/newGid", "GET", &Api::Now<&Api::NewGid>},
+        {"query", "/api/dtmsvr/query", "GET", &Api::Listed<&ApiLists::Query>, true},
+        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&api_orders::Prepare>},
+        {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&api_orders::Abort>},
+        {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},
+        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&api_orders::ForceStop>},
+        {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
+         &Api::Asked<&api_orders::ResetNextCronTime>},
+        {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::Now<&Api::ResetCronTime>,
+         true},
+        {"version", "/api/dtmsvr/version", "GET", &Api::Now<&Api::Version>},
+        {"registerbranch", "/api/dtmsvr/registerBranch", "POST",
+         &Api::Asked<&api_orders::RegisterBranch>},
+        {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST",
+         &Api::Asked<&api_orders::RegisterBranch>},
+        {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST",
+         &Api::Asked<&api_orders::RegisterBranch>},
+        {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST", &Api::Now<&Api::PrepareWorkflow>,
+         true},
+        {"subscribe", "/api/dtmsvr/subscribe", "GET POST", &Api::Subscribe},
+        {"unsubscribe", "/api/dtmsvr/unsubscribe", "GET POST", &Api::Unsubscribe},
+        {"topic", "/api/dtmsvr/topic/", "DELETE", &Api::DeleteTopic, false, true},
+        {"scankv", "/api/dtmsvr/scanKV", "GET", &Api::Listed<&ApiLists::ScanValues>, true},
+        {"querykv", "/api/dtmsvr/queryKV", "GET", &Api::Listed<&ApiLists::QueryValues>, true},
+        {"jsonrpc", "/api/json-rpc", "POST", &Api::JsonRpc},
+        {"branch", "/api/dtmsvr/branch/", "GET POST", &Api::Now<&Api::Branch>, true, true},
+        {"ping", "/api/ping", "*", &Api::Now<&Api::Ping>},
+        {"metrics", "/api/metrics", "GET", &Api::Now<&Api::MetricsText>, true},
+    };
+    for (const Route& route : kRoutes) {
+      const std::string_view path = route.path;
+      const bool here = route.prefix ? request.path.compare(0, path.size(), path) == 0
+                                     : std::string_view(request.path) == path;
+      if (!here) continue;
+      const std::string methods = route.methods;
+      const bool fits = methods == "*" ||
+                        (" " + methods + " ").find(" " + request.method + " ") != std::string::npos;
+      if (fits) return &route;
+    }
+    return nullptr;
+  }
+void Api::Count(ApiCounters& counters, const char* name, int status, Begin begin) {
+    const auto took = std::chrono::steady_clock::now() - begin;
+    Answers::Protected(
+        [&] { counters.Answered(name, status, std::chrono::duration_cast<Duration>(took)); });
+  }
+auto Api::InHttp(const ApiDone& done) -> AnswerCallback {
+    return [done](const Answer& answer) { Tell(done, answer, replies::Of); };
+  }
+void Api::JsonRpc(const ApiRequest& request, const ApiDone& done) {
+    static constexpr struct {
+      const char* name;
+      const char* counted;
+      api_orders::Order order;
+    } kMethods[] = {{"submit", "submit", &api_orders::Submit},
+                    {"prepare", "prepare", &api_orders::Prepare},
+                    {"abort", "abort", &api_orders::Abort},
+                    {"registerBranch", "registerbranch", &api_orders::RegisterBranch}};
+    json_rpc_api::Call call;
+    if (std::optional<ApiReply> wrong = json_rpc_api::Read(request.body, call)) {
+      return done(std::move(*wrong));
+    }
+    const Begin begin = std::chrono::steady_clock::now();
+    if (call.method == "newGid") {
+      Count(*counters_, "newgid", 200, begin);
+      return done(json_rpc_api::OfGid(call.id, tm_.NewGid()));
+    }
+    for (const auto& method : kMethods) {
+      if (call.method != method.name) continue;
+      const AnswerCallback told = [counters = counters_, done, begin, counted = method.counted,
+                                   id = call.id](const Answer& answer) {
+        Tell(done, answer, [&](const ApiOutcome& outcome) {
+          Count(*counters, counted, outcome.status, begin);
+          return json_rpc_api::Of(id, outcome);
+        });
+      };
+      try {
+        json_input::CheckObject(call.params, "params");
+        return method.order(tm_, call.params, told);
+      } catch (...) {
+        return told({{}, std::current_exception()});
+      }
+    }
+    done(json_rpc_api::NotFound(call));
+  }
+void Api::Subscribe(const ApiRequest& request, const ApiDone& done) {
+    const std::string url = request.Query(wire::kUrl);
+    wire::CheckNotLocal(url);
+    tm_.SubscribeAsync(request.Query(wire::kTopic), url, request.Query(wire::kRemark),
+                       InHttp(done));
+  }
+void Api::Unsubscribe(const ApiRequest& request, const ApiDone& done) {
+    tm_.UnsubscribeAsync(request.Query(wire::kTopic), request.Query(wire::kUrl), InHttp(done));
+  }
+void Api::DeleteTopic(const ApiRequest& request, const ApiDone& done) {
+    const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
+    if (name.empty()) return done(replies::NotFound());
+    tm_.DeleteTopicAsync(name, InHttp(done));
+  }
+auto Api::PrepareWorkflow(const ApiRequest& request) -> ApiReply {
+    Definition definition =
+        api_orders::TransactionOf(json_input::ParseObject(request.body, "the body"));
+    if (definition.type != TransType::kWorkflow) {
+      throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
+                     " is prepared with prepare");
+    }
+    const auto stored = tm_.AwaitValue<Transaction>([&](const ValueCallback<Transaction>& answer) {
+      tm_.PrepareWorkflowAsync(std::move(definition), answer);
+    });
+    return {200, wire::JsonText({{wire::kProgresses, wire::BranchesJson(stored)},
+                                 {wire::kTransaction, lists_.Shown(stored)}})};
+  }
+auto Api::ResetCronTime(const ApiRequest& request) -> ApiReply {
+    const std::int64_t timeout = QueryInteger(request, "timeout", 105, 0, 10LL * 366 * 86400);
+    const std::int64_t limit =
+        QueryInteger(request, "limit", 100, 1, static_cast<std::int64_t>(kMaxListLimit));
+    std::vector<std::string> waiting =
+        tm_.ListWaiting(std::chrono::seconds(timeout), static_cast<std::size_t>(limit) + 1);
+    const bool more = waiting.size() > static_cast<std::size_t>(limit);
+    if (more) waiting.pop_back();
+    std::int64_t done = 0;
+    for (const std::string& gid : waiting) {
+      try {
+        tm_.RetryNow(gid);
+        ++done;
+      } catch (const RejectedError&) {  // it has ended meanwhile
+      }
+    }
+    return {200, wire::JsonText({{"has_remaining", more}, {"succeed_count", done}})};
+  }
+auto Api::NewGid(const ApiRequest&) -> ApiReply {
+    return {200, wire::JsonText({{wire::kDtmResult, wire::kSuccess}, {wire::kGid, tm_.NewGid()}})};
+  }
+auto Api::Version(const ApiRequest&) -> ApiReply {
+    return {200, wire::JsonText({{"version", std::string("v") + kVersion}})};
+  }
+auto Api::Ping(const ApiRequest&) -> ApiReply { return {200, R"({"msg":"pong"})"}; }
+auto Api::MetricsText(const ApiRequest&) -> ApiReply {
+    return {200, metrics_text::Text(counters_->Get(), tm_.Counted(), tm_.Measure()),
+            "text/plain; version=0.0.4"};
+  }
+auto Api::Branch(const ApiRequest& request) -> ApiReply {
+    ApiReply reply;
+    try {
+      reply = replies::OfBranch(Called(request));
+    } catch (...) {
+      reply = replies::Of(OutcomeOf(std::current_exception()));
+      replies::HideWords(reply);
+    }
+    return reply;
+  }
+auto Api::Called(const ApiRequest& request) -> Result {
+    const std::string name = request.path.substr(std::string("/api/dtmsvr/branch/").size());
+    BranchInfo info;
+    info.gid = request.Query(wire::kGid);
+    info.branch_id = request.Query(wire::kBranchId);
+    if (info.gid.empty() || info.branch_id.empty()) {
+      throw BadInput("a branch call names gid, trans_type, branch_id and op in its query");
+    }
+    info.trans_type = wire::TypeNamed(request.Query(wire::kTransType));
+    const std::string op = request.Query(wire::kOp);
+    if (info.trans_type == TransType::kWorkflow && info.branch_id == "00" && !op.empty()) {
+      info.op = Op::kResume;  // a coordinator says the name of the workflow where the op is
+      info.workflow = op;
+    } else {
+      info.op = wire::OpNamed(op);
+    }
+    return tm_.CallFunction(name, request.body, info);
+  }
+}}
+
+
+// ---- dtm/http/calls/host_limits.hpp ------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+HostLimits::HostLimits(Limits limits) : limits_(limits) {}
+bool HostLimits::MayStart(const Load& host) const {
+    const int free = limits_.total - in_flight_;
+    const int cap = Silent(host) ? limits_.silent_host : limits_.per_host;
+    return host.in_flight < cap && host.in_flight < kShare * free;
+  }
+bool HostLimits::Silent(const Load& host) const { return host.silent >= limits_.silent_after; }
+void HostLimits::Started(Load& host) {
+    ++host.in_flight;
+    ++in_flight_;
+  }
+void HostLimits::Finished(Load& host, bool silent) {
+    --host.in_flight;
+    --in_flight_;
+    if (!silent) {
+      host.silent = 0;
+    } else if (host.silent < limits_.silent_after) {
+      ++host.silent;
+    }
+  }
+int HostLimits::InFlight() const { return in_flight_; }
+}}
+
+
+// ---- dtm/http/calls/call_queue.hpp -------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto CheckedOptions(const HttpBranchOptions& options) -> const HttpBranchOptions& {
+  option_range::Check(option_range::kTotal, options.limits.total);
+  option_range::Check(option_range::kPerHost, options.limits.per_host);
+  option_range::Check(option_range::kSilentHost, options.limits.silent_host);
+  option_range::Check(option_range::kSilentAfter, options.limits.silent_after);
+  option_range::Check(option_range::kMaxWaiting, options.max_waiting);
+  option_range::Check(option_range::kKeepIdle, options.keep_idle);
+  return options;
+}
+CallQueue::Host::Host(Url where) : url_(std::move(where)) {}
+auto CallQueue::Host::Where() const -> const Url& { return url_; }
+CallQueue::CallQueue(const HttpBranchOptions& options) : options_(CheckedOptions(options)), limits_(options.limits) {}
+auto CallQueue::Push(Job&& job, SteadyTime now) -> std::optional<Result> {
+    try {
+      job.url = ParseUrl(job.call.Url());
+      if (job.url.tls && !options_.tls) {
+        return Result::Error(
+            "https is not available: include <dtm/http/tls.hpp> and set HttpBranchOptions::tls to "
+            "call " +
+            job.url.Origin());
+      }
+      Host& host = HostAt(job.url);
+      // Half of what is free: a host that is stuck cannot fill the queue for the others.
+      if (host.waiting_.size() >= options_.max_waiting - waiting_) {
+        return Result::NotSent("too many calls wait for " + host.url_.Origin());
+      }
+      if (!host.in_ring_) ring_.push_back(&host);
+      host.in_ring_ = true;
+      host.last_used_ = now;
+      host.waiting_.emplace(Later(now, job.call.timeout - job.call.late), std::move(job));
+      ++waiting_;
+      return std::nullopt;
+    } catch (const Error& error) {
+      return Result::Error(StorableText(error.what()));
+    }
+  }
+auto CallQueue::Next() -> Host* {
+    if (limits_.InFlight() >= options_.limits.total) return nullptr;
+    for (std::size_t left = ring_.size(); left > 0; --left) {
+      Host* host = ring_.front();
+      if (host->waiting_.empty()) {
+        host->in_ring_ = false;
+        ring_.pop_front();
+        continue;
+      }
+      if (limits_.MayStart(host->load_)) return host;
+      ring_.splice(ring_.end(), ring_, ring_.begin());
+    }
+    return nullptr;
+  }
+auto CallQueue::Take(Host& host, SteadyTime now) -> Taken {
+    ring_.splice(ring_.end(), ring_, ring_.begin());
+    const auto first = host.waiting_.begin();
+    Taken taken{std::move(first->second), std::nullopt};
+    if (first->first <= now) {
+      taken.too_late = TooLate(host);
+    } else {
+      limits_.Started(host.load_);
+    }
+    host.waiting_.erase(first);
+    --waiting_;
+    return taken;
+  }
+void CallQueue::Return(Host& host, bool silent, SteadyTime now) {
+    limits_.Finished(host.load_, silent);
+    host.last_used_ = now;
+  }
+auto CallQueue::Check(SteadyTime now, std::vector<Ended>& ended) -> SteadyTime {
+    SteadyTime next = now + std::chrono::hours(1);
+    for (auto at = hosts_.begin(); at != hosts_.end();) {
+      Host& host = *at->second;
+      for (auto& waiting = host.waiting_; !waiting.empty(); waiting.erase(waiting.begin())) {
+        if (waiting.begin()->first > now) {
+          next = (std::min)(next, waiting.begin()->first);
+          break;
+        }
+        ended.push_back({std::move(waiting.begin()->second), TooLate(host)});
+        --waiting_;
+      }
+      const bool connected = host.connections != nullptr && host.connections->Connections() > 0;
+      const bool unused = host.load_.in_flight == 0 && host.waiting_.empty() && !connected;
+      const SteadyTime forget = host.last_used_ + kRemember;
+      if (unused && (host.load_.silent == 0 || forget <= now || hosts_.size() > kMaxHosts)) {
+        if (host.in_ring_) ring_.remove(&host);
+        at = hosts_.erase(at);
+      } else {
+        if (unused) next = (std::min)(next, forget);
+        ++at;
+      }
+    }
+    return next;
+  }
+std::size_t CallQueue::Hosts() const { return hosts_.size(); }
+auto CallQueue::Load() const -> CallLoad {
+    CallLoad load{static_cast<std::size_t>(limits_.InFlight()), waiting_, {}};
+    for (const auto& [origin, host] : hosts_) {
+      const auto in_flight = static_cast<std::size_t>(host->load_.in_flight);
+      const bool limited = limits_.Silent(host->load_);
+      if (in_flight == 0 && host->waiting_.empty() && !limited) continue;
+      load.hosts.push_back({origin, in_flight, host->waiting_.size(), limited});
+    }
+    return load;
+  }
+auto CallQueue::HostAt(const Url& url) -> Host& {
+    std::string origin = url.Origin();
+    auto found = hosts_.find(origin);
+    if (found == hosts_.end()) {
+      found = hosts_.emplace(std::move(origin), std::make_unique<Host>(url)).first;
+    }
+    return *found->second;
+  }
+auto CallQueue::TooLate(const Host& host) -> Result {
+    return Result::NotSent(IfThereIsMemory(
+        [&] { return "no slot for a call to " + host.url_.Origin() + " became free in time"; }));
+  }
+}}
+
+
+// ---- dtm/http/calls/branch_http_call.hpp -------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+WordsBeyond::WordsBeyond(std::size_t kept) : left_(kept) {}
+void WordsBeyond::Look(std::string_view piece) {
+    if (piece.size() > left_) {
+      const std::string text = tail_ + std::string(piece);
+      ongoing_ = ongoing_ || text.find("ONGOING") != std::string::npos;
+      failure_ = failure_ || text.find("FAILURE") != std::string::npos;
+    }
+    left_ -= piece.size() < left_ ? piece.size() : left_;
+    constexpr std::size_t kWord = 7;
+    tail_ = piece.size() < kWord ? tail_ + std::string(piece) : std::string(piece);
+    if (tail_.size() >= kWord) tail_.erase(0, tail_.size() - (kWord - 1));
+  }
+auto WordsBeyond::Found() const -> const char* { return ongoing_ ? "ONGOING" : failure_ ? "FAILURE" : ""; }
+BranchHttpCall::BranchHttpCall(const BranchCall& call, const Url& url, SteadyTime until) : json_rpc_(json_rpc::Speaks(*call.definition, url)),
+        wanted_(json_rpc_ || call.keep_body),
+        beyond_(Kept()) {
+    request = RequestText(BranchRequest(call, url));
+    deadline = until;
+    keep_body = Kept();
+    max_body = kMaxReadBytes;
+  }
+void BranchHttpCall::OnBody(std::string_view piece) {
+    if (!wanted_) beyond_.Look(piece);
+  }
+auto BranchHttpCall::Interpret(transport::HttpOutcome& outcome, const BranchCall& call,
+                        const Url& url) const -> CallOutcome {
+    CallOutcome told = ToldBy(outcome, call, url);
+    const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
+    if (asks && outcome.head != nullptr) {
+      told.result.retry_after = retry_after::Wait(
+          outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
+          std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
+    }
+    return told;
+  }
+std::size_t BranchHttpCall::Kept() const { return wanted_ ? kMaxPayloadBytes : kMaxReplyBytes; }
+auto BranchHttpCall::ToldBy(transport::HttpOutcome& outcome, const BranchCall& call,
+                     const Url& url) const -> CallOutcome {
+    const auto error = [&url](const std::string& text, bool silent) {
+      return CallOutcome{Result::Error(StorableText(url.Origin() + " " + text)), silent};
+    };
+    switch (outcome.kind) {
+      case Kind::kReply:
+        if (outcome.encoded || (wanted_ && outcome.cut)) break;
+        return Whole(outcome, call);
+      case Kind::kTooLong: break;
+      case Kind::kLate:
+        return error(
+            "gave no answer within " +
+                std::to_string(
+                    std::chrono::duration_cast<std::chrono::milliseconds>(call.timeout).count()) +
+                " ms",
+            true);
+      default: return error(outcome.problem, outcome.kind == Kind::kNotReached);
+    }
+    // What the status says is definite; what a word in the rest of the body says is not known.
+    if (outcome.status == 409 || outcome.status == 425) {
+      return {ReadReply(outcome.status, outcome.encoded ? std::string() : outcome.body), false};
+    }
+    const std::size_t limit = outcome.kind == Kind::kTooLong ? max_body : keep_body;
+    CallOutcome told =
+        error("answered with HTTP status " + std::to_string(outcome.status) +
+                  (outcome.encoded ? " and a compressed body; answer branch calls without it"
+                                   : " and a body of more than " + std::to_string(limit) +
+                                         " bytes; answer branch calls with less"),
+              false);
+    told.result.done = outcome.status == 200;
+    return told;
+  }
+auto BranchHttpCall::Whole(transport::HttpOutcome& outcome, const BranchCall& call) const -> CallOutcome {
+    std::string& body = outcome.body;
+    if (outcome.cut) body += beyond_.Found();
+    CallOutcome told{
+        json_rpc_ ? json_rpc::ReadReply(outcome.status, body) : ReadReply(outcome.status, body),
+        false};
+    if (call.keep_body && told.result.kind == Result::Kind::kSuccess)
+      told.result.text = std::move(body);
+    return told;
+  }
+}}
+
+
+// ---- dtm/http/calls/url_caller.hpp -------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+UrlCaller::UrlCaller(const HttpBranchOptions& options) : tls_(options.tls),
+        resolver_(loop_),
+        parts_{loop_, resolver_, tls_.get(), options.keep_idle,
+               static_cast<std::size_t>((std::max)(options.limits.total, 0))},
+        queue_(options) {
+    loop_.Set(*this, loop_.Now() + kLongest);
+    loop_.AtTurnEnds(*this);
+    loop_.Start();
+  }
+UrlCaller::~UrlCaller() { Stop(); }
+void UrlCaller::Call(std::vector<BranchCall> calls, BranchResults& results) {
+    if (stopping_ || calls.empty()) return;
+    try {
+      auto posted = std::make_shared<std::vector<BranchCall>>();
+      posted->swap(calls);
+      try {
+        loop_.Post([this, posted, &results] { Take(*posted, results); });
+      } catch (...) {
+        posted->swap(calls);
+        throw;
+      }
+    } catch (const std::bad_alloc&) {
+      for (BranchCall& call : calls) {
+        Job job{std::move(call), &results};
+        Result problem = Result::NotSent({});
+        Tell(job, problem);
+      }
+    }
+  }
+auto UrlCaller::Load() -> CallLoad {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return queue_.Load();
+  }
+void UrlCaller::Stop() {
+    stopping_ = true;
+    loop_.Stop();
+    resolver_.Stop();
+  }
+UrlCaller::Sent::Sent(UrlCaller& caller, Host& to, Job& sent, SteadyTime until) : BranchHttpCall(sent.call, sent.url, until),
+          owner(caller),
+          host(to),
+          job(std::move(sent)) {}
+void UrlCaller::Sent::OnDone(transport::HttpOutcome outcome) { owner.OnDone(*this, outcome); }
+void UrlCaller::Take(std::vector<BranchCall>& calls, BranchResults& results) {
+    const SteadyTime now = loop_.Now();
+    for (BranchCall& call : calls) {
+      const SteadyTime late = Later(now, call.timeout - call.late);
+      Job job{std::move(call), &results};
+      std::optional<Result> refused;
+      try {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        refused = queue_.Push(std::move(job), now);
+      } catch (const std::bad_alloc&) {
+        refused = Result::NotSent({});
+      }
+      if (refused) {
+        Deliver(std::move(job), std::move(*refused));
+      } else {
+        CheckBefore(late);
+      }
+    }
+    SendWaiting();
+  }
+void UrlCaller::SendWaiting() {
+    if (std::exchange(sending_, true)) return;
+    for (;;) {
+      Host* host = nullptr;
+      CallQueue::Taken taken;
+      {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        host = queue_.Next();
+        if (host == nullptr) break;
+        taken = queue_.Take(*host, loop_.Now());
+      }
+      if (taken.too_late) {
+        Deliver(std::move(taken.job), std::move(*taken.too_late));
+      } else {
+        Send(*host, taken.job);
+      }
+    }
+    sending_ = false;
+  }
+void UrlCaller::Send(Host& host, Job& job) {
+    Result problem;
+    try {
+      if (host.connections == nullptr) {
+        host.connections = std::make_unique<transport::HttpHost>(parts_, host.Where());
+      }
+      auto sent = std::make_unique<Sent>(*this, host, job, Later(loop_.Now(), job.call.timeout));
+      return host.connections->Send(std::move(sent));
+    } catch (const std::exception& error) {
+      problem = Result::Error(IfThereIsMemory([&] { return StorableText(error.what()); }));
+    }
+    Return(host, false);
+    Deliver(std::move(job), std::move(problem));
+  }
+void UrlCaller::OnDone(Sent& sent, transport::HttpOutcome& outcome) {
+    CallOutcome told;
+    told.result = CatchAsResult([&] {
+      told = sent.Interpret(outcome, sent.job.call, sent.job.url);
+      return std::move(told.result);
+    });
+    Return(sent.host, told.silent);
+    Deliver(std::move(sent.job), std::move(told.result));
+    SendWaiting();
+  }
+void UrlCaller::Return(Host& host, bool silent) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      queue_.Return(host, silent, loop_.Now());
+    }
+    CheckBefore(loop_.Now() + parts_.keep_idle + kALittle);
+  }
+void UrlCaller::CheckBefore(SteadyTime time) {
+    if (time < Deadline()) loop_.Set(*this, time);
+  }
+void UrlCaller::OnDeadline() {
+    loop_.Set(*this, loop_.Now() + kLongest);
+    std::vector<CallQueue::Ended> ended;
+    SteadyTime next = loop_.Now() + kALittle;
+    try {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      next = (std::max)(next, queue_.Check(loop_.Now(), ended));
+    } catch (const std::bad_alloc&) {  // what was not looked at is looked at again
+    }
+    CheckBefore(next);
+    for (CallQueue::Ended& call : ended) Deliver(std::move(call.job), std::move(call.result));
+  }
+void UrlCaller::Deliver(Job job, Result result) {
+    try {
+      if (ended_.size() == ended_.capacity()) ended_.reserve(2 * ended_.size() + 16);
+    } catch (const std::bad_alloc&) {
+      return Tell(job, result);
+    }
+    ended_.push_back({std::move(job), std::move(result)});
+  }
+void UrlCaller::OnTurnEnd() {
+    for (std::size_t first = 0, last = 0; first < ended_.size(); first = last + 1) {
+      BranchResults* const to = ended_[first].job.results;
+      for (last = first; last + 1 < ended_.size() && ended_[last + 1].job.results == to;) ++last;
+      if (last > first && !stopping_) {
+        to->BeginBurst();
+        for (std::size_t i = first; i < last; ++i) Tell(ended_[i].job, ended_[i].result);
+        to->EndBurst();
+      }
+      Tell(ended_[last].job, ended_[last].result);
+    }
+    ended_.clear();
+  }
+void UrlCaller::Tell(Job& job, Result& result) {
+    if (stopping_) return;
+    try {
+      job.results->Done(std::move(job.call), std::move(result));
+    } catch (...) {  // not ours to mend, and no reason to end the process
+    }
+  }
+}}
+
+
+// ---- dtm/http/branches.hpp ---------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+HttpBranchCaller::HttpBranchCaller(const HttpBranchOptions& options) : own("caller of URLs", options) {}
+void HttpBranchCaller::Call(std::vector<BranchCall> calls, BranchResults& results) {
+    own.Get().Call(std::move(calls), results);
+  }
+auto HttpBranchCaller::Load() -> CallLoad { return own.Get().Load(); }
+void HttpBranchCaller::Stop() { own.Get().Stop(); }
+auto HttpBranches(HttpBranchOptions options) -> std::unique_ptr<BranchCaller> {
+  return std::make_unique<HttpBranchCaller>(options);
+}
+}}
+
+
+// ---- dtm/http/httplib/bounded_stream.hpp -------------------------------------------------------
+
+#include <locale>
+#include <poll.h>
+#include <signal.h>
+namespace dtm { inline namespace v1 {
+void BlockSigpipe() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+void FillRegexTable() {
+  const std::locale locale;
+  const auto& characters = std::use_facet<std::ctype<char>>(locale);
+  for (int c = 0; c < 256; ++c) characters.narrow(static_cast<char>(c), '\0');
+}
+}}
+
+namespace dtm { inline namespace v1 { namespace guard {
+BoundedStream::BoundedStream(int fd, SteadyTime deadline) : fd_(fd), deadline_(deadline) {}
+bool BoundedStream::is_readable() const { return at_ < end_ || Wait(POLLIN); }
+bool BoundedStream::is_writable() const { return Wait(POLLOUT); }
+void BoundedStream::get_remote_ip_and_port(std::string&, int&) const {}
+void BoundedStream::get_local_ip_and_port(std::string&, int&) const {}
+int BoundedStream::socket() const { return fd_; }
+auto BoundedStream::read(char* to, std::size_t size) -> ssize_t {
+    if (at_ == end_) {
+      const ssize_t got = Fill();
+      if (got <= 0) return got;
+    }
+    const std::size_t taken = (std::min)(size, end_ - at_);
+    std::memcpy(to, buffer_.data() + at_, taken);
+    at_ += taken;
+    if (!Accept(to, taken, size)) return -1;
+    return static_cast<ssize_t>(taken);
+  }
+auto BoundedStream::write(const char* from, std::size_t size) -> ssize_t {
+    out_.append(from, size);
+    if (out_.size() >= kFlushBytes && !Flush()) return -1;
+    return static_cast<ssize_t>(size);
+  }
+bool BoundedStream::Flush() {
+    std::size_t sent = 0;
+    while (sent < out_.size()) {
+      const ssize_t some = SendSome(out_.data() + sent, out_.size() - sent);
+      if (some >= 0) {
+        sent += static_cast<std::size_t>(some);
+      } else if (errno == EAGAIN) {
+        if (!Wait(POLLOUT)) return false;
+      } else if (errno != EINTR) {
+        return false;
+      }
+    }
+    out_.clear();
+    return true;
+  }
+void BoundedStream::SetDeadline(SteadyTime deadline) { deadline_ = deadline; }
+bool BoundedStream::HasUnread() const { return at_ < end_; }
+auto BoundedStream::Fill() -> ssize_t {
+    const ssize_t got = Receive();
+    at_ = 0;
+    end_ = got > 0 ? static_cast<std::size_t>(got) : 0;
+    return got;
+  }
+bool BoundedStream::Accept(const char* bytes, std::size_t, std::size_t asked) {
+    if (asked != 1) return true;
+    line_ = *bytes == '\n' ? 0 : line_ + 1;
+    return line_ <= kMaxLineBytes && ++lines_ <= kMaxLinesBytes;
+  }
+bool BoundedStream::Wait(short what) const {
+    for (;;) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
+          deadline_ - std::chrono::steady_clock::now());
+      if (left.count() <= 0) return false;
+      pollfd one{fd_, what, 0};
+      const auto wait = (std::min<long long>)(left.count(), 60000);
+      const int ready = ::poll(&one, 1, static_cast<int>(wait));
+      if (ready > 0) return true;
+      if (ready < 0 && errno != EINTR) return false;
+    }
+  }
+auto BoundedStream::ReceiveSome(char* to, std::size_t size) -> ssize_t {
+    return ::recv(fd_, to, size, MSG_DONTWAIT);
+  }
+auto BoundedStream::SendSome(const char* from, std::size_t size) -> ssize_t {
+    return ::send(fd_, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+bool BoundedStream::MayReceive() const { return Wait(POLLIN); }
+auto BoundedStream::Receive() -> ssize_t {
+    // A peer may answer and close before it has read everything: the answer counts.
+    Flush();
+    for (;;) {
+      if (!MayReceive()) return -1;
+      const ssize_t got = ReceiveSome(buffer_.data(), buffer_.size());
+      if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return got;
+    }
+  }
+}}}
+
+
+// ---- dtm/http/httplib/refusals.hpp -------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace guard {
+void CloseGently(int fd) {
+  ::shutdown(fd, SHUT_WR);
+  char rest[4096];
+  pollfd one{fd, POLLIN, 0};
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(200);
+  while (std::chrono::steady_clock::now() < end && ::poll(&one, 1, 100) > 0) {
+    if (::recv(fd, rest, sizeof rest, MSG_DONTWAIT) <= 0) break;
+  }
+  ::close(fd);
+}
+Refusals::Refusals() : thread_([this] { ThreadMain(); }) {}
+Refusals::~Refusals() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+      arrived_.notify_all();
+    }
+    thread_.join();
+  }
+void Refusals::Add(int fd) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopping_ || fds_.size() >= kMaxWaiting) {
+      ::close(fd);
+      return;
+    }
+    fds_.push_back(fd);
+    arrived_.notify_all();
+  }
+void Refusals::ThreadMain() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      while (fds_.empty() && !stopping_) arrived_.wait(lock);
+      if (stopping_) {
+        for (const int fd : fds_) ::close(fd);
+        return;
+      }
+      const int fd = fds_.front();
+      fds_.pop_front();
+      lock.unlock();
+      Refuse(fd);
+      lock.lock();
+    }
+  }
+void Refusals::Refuse(int fd) {
+    static constexpr char kAnswer[] =
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+        "Content-Type: application/json; charset=utf-8\r\nContent-Length: 61\r\n\r\n"
+        "{\"message\":\"too many connections; close some or try again\"}\r\n";
+    pollfd one{fd, POLLIN, 0};
+    (void)::poll(&one, 1, 50);  // the request is on its way
+    (void)::send(fd, kAnswer, sizeof kAnswer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    CloseGently(fd);
+  }
+}}}
+
+
+// ---- dtm/http/httplib/smuggling_guard.hpp ------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace guard {
+bool SmugglingGuard::Take(std::string_view bytes) {
+    while (!bytes.empty() && state_ != State::kRefused) {
+      if (state_ == State::kBody) return true;
+      if (state_ == State::kChunk) {
+        const std::size_t taken = bytes.size() < chunk_left_ ? bytes.size() : chunk_left_;
+        chunk_left_ -= taken;
+        bytes.remove_prefix(taken);
+        if (chunk_left_ == 0) state_ = State::kChunkEnd;
+      } else {
+        TakeLineByte(bytes.front());
+        bytes.remove_prefix(1);
+      }
+    }
+    return state_ != State::kRefused;
+  }
+bool SmugglingGuard::HeadIsComplete() const { return state_ != State::kRequestLine && state_ != State::kHeader; }
+void SmugglingGuard::TakeLineByte(char byte) {
+    if (byte != '\n') {
+      line_ += byte;
+      const bool in_head = !HeadIsComplete();
+      const bool fits = in_head ? ++head_bytes_ <= kMaxHeadBytes && line_.size() <= kMaxLineBytes
+                                : line_.size() <= kMaxChunkLineBytes;
+      if (!fits) state_ = State::kRefused;
+      return;
+    }
+    // A line that ends without CR is one to some readers and none to others.
+    const bool ends = !line_.empty() && line_.back() == '\r';
+    if (ends) line_.pop_back();
+    state_ = ends ? AfterLine() : State::kRefused;
+    line_.clear();
+  }
+auto SmugglingGuard::AfterLine() -> State {
+    switch (state_) {
+      case State::kRequestLine: return State::kHeader;
+      case State::kHeader:
+        if (line_.empty()) return chunked_ ? State::kChunkSize : State::kBody;
+        return ++headers_ <= kMaxHeaders && Header() ? State::kHeader : State::kRefused;
+      case State::kChunkSize: return ChunkSize();
+      case State::kChunkEnd: return line_.empty() ? State::kChunkSize : State::kRefused;
+      default: return State::kRefused;
+    }
+  }
+bool SmugglingGuard::Header() {
+    const std::size_t colon = line_.find(':');
+    if (colon == 0 || colon == std::string::npos) return false;
+    for (const char c : line_) {
+      if ((c >= 0 && c < ' ' && c != '\t') || c == 127) return false;
+    }
+    const std::string name = Lowered(std::string_view(line_).substr(0, colon));
+    if (name.find_first_of(" \t") != std::string::npos) return false;
+    // httplib 0.11 matches it with std::regex, which takes half a kilobyte of stack for a byte. No answer has parts.
+    if (name == "range" && line_.size() > kMaxRangeBytes) return false;
+    const bool framing = name == "content-length" || name == "transfer-encoding" || name == "host";
+    if (!framing) return true;
+    std::string value = line_.substr(colon + 1);
+    value.erase(0, value.find_first_not_of(" \t"));
+    value.erase(value.find_last_not_of(" \t") + 1);
+    if (value.find('%') != std::string::npos) return false;
+    if (name == "host") {
+      const bool first = !host_;
+      host_ = true;
+      return first;
+    }
+    if (length_ || chunked_) return false;
+    if (name == "transfer-encoding") {
+      chunked_ = true;
+      return Lowered(value) == "chunked";
+    }
+    length_ = true;
+    return !value.empty() && value.find_first_not_of("0123456789") == std::string::npos;
+  }
+auto SmugglingGuard::ChunkSize() -> State {
+    const std::size_t end = line_.find_first_not_of("0123456789abcdefABCDEF");
+    const std::string digits = line_.substr(0, end);
+    const bool extension = end != std::string::npos && line_[end] == ';';
+    if (last_) return line_.empty() ? State::kBody : State::kRefused;
+    if (digits.empty() || digits.size() > 8 || (end != std::string::npos && !extension)) {
+      return State::kRefused;
+    }
+    chunk_left_ = ParseNumber<std::size_t>(digits, 16).value_or(0);
+    last_ = chunk_left_ == 0;
+    return last_ ? State::kChunkSize : State::kChunk;
+  }
+}}}
+
+
+// ---- dtm/http/httplib/server_stream.hpp --------------------------------------------------------
+
+#include <sys/types.h>
+namespace dtm { inline namespace v1 { namespace guard {
+ServerStream::ServerStream(int fd, const ServerLimits& limits) : BoundedStream(fd, SteadyTime{}), limits_(limits) {}
+bool ServerStream::wait_readable() const { return is_readable(); }
+bool ServerStream::wait_writable() const { return Wait(POLLOUT); }
+auto ServerStream::duration() const -> std::time_t { return 0; }
+bool ServerStream::NextRequest() {
+    SetDeadline(Clock::now() + limits_.idle);
+    if (!HasUnread() && Fill() <= 0) return false;
+    SetDeadline(Clock::now() + limits_.head);
+    request_ = SmugglingGuard();
+    answer_head_.clear();
+    return true;
+  }
+auto ServerStream::write(const char* from, std::size_t size) -> ssize_t {
+    if (answer_head_.find("\r\n\r\n") == std::string::npos) {
+      answer_head_.append(from, (std::min)(size, std::size_t{4096}));
+      const bool interim = answer_head_.compare(0, 10, "HTTP/1.1 1") == 0;
+      const std::size_t end = answer_head_.find("\r\n\r\n");
+      if (interim && end != std::string::npos) answer_head_.erase(0, end + 4);
+    }
+    SetDeadline(Clock::now() + limits_.body);
+    return BoundedStream::write(from, size);
+  }
+bool ServerStream::SaidClose() const {
+    const std::size_t end = answer_head_.find("\r\n\r\n");
+    return answer_head_.find("\r\nConnection: close\r\n") < end;
+  }
+bool ServerStream::Accept(const char* bytes, std::size_t size, std::size_t) {
+    const bool in_head = !request_.HeadIsComplete();
+    if (!request_.Take({bytes, size})) return false;
+    if (in_head && request_.HeadIsComplete()) SetDeadline(Clock::now() + limits_.body);
+    return true;
+  }
+}}}
+
+
+// ---- dtm/http/httplib/guarded_server.hpp -------------------------------------------------------
+
+#include <fcntl.h>
+namespace dtm { inline namespace v1 { namespace guard {
+GuardedServer::GuardedServer(ServerLimits limits) : limits_(limits) {
+    set_keep_alive_timeout(limits.idle.count());  // what answers promise
+    set_keep_alive_max_count(1000000);
+    set_socket_options([this](int fd) {
+      listening_fd_ = fd;
+      const int on = 1;
+      // Not SO_REUSEPORT, httplib's default: a second server would start and share the requests.
+      (void)::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+      (void)::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    });
+  }
+int GuardedServer::Bind(const std::string& host, int port) {
+    if (port < 0 || port > 65535) {
+      throw Error("cannot listen on " + host + ":" + std::to_string(port) +
+                  ": a port is 0 (any) to 65535");
+    }
+    const auto refuse = [&](const std::string& why) -> Error {
+      return Error("cannot listen on " + host + ":" + std::to_string(port) + ": " + why +
+                   "; stop the program that does, or choose another port or address");
+    };
+    // RFC 6761: it is the loopback without asking anybody; small machines have no /etc/hosts.
+    const std::string address = host == "localhost" ? "127.0.0.1" : host;
+    if (!IsKnown(address)) throw refuse("the name is unknown");
+    const bool any = port == 0;
+    const int bound = any ? bind_to_any_port(address) : bind_to_port(address, port) ? port : -1;
+    if (bound < 0) throw refuse(std::generic_category().message(errno));
+    os::Forking::CloseInChildren(
+        svr_sock_);  // else the port stays taken when this process has died
+    (void)::listen(listening_fd_, kBacklog);  // httplib's 5 makes simultaneous clients wait 1 s
+    return bound;
+  }
+void GuardedServer::Listen() {
+    ThreadPool pool(static_cast<std::size_t>(limits_.max_connections));
+    while (!stopping_ && svr_sock_ >= 0) {
+      const int fd = ::accept4(svr_sock_, nullptr, nullptr, SOCK_CLOEXEC);
+      if (fd >= 0) {
+        Take(fd, pool);
+      } else if (errno != EINTR && !stopping_) {
+        std::this_thread::sleep_for(kPause);  // for want of descriptors or memory, as a rule
+      }
+    }
+    CloseListener();
+    pool.Stop();
+  }
+void GuardedServer::Stop() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    for (const int fd : connections_) ::shutdown(fd, SHUT_RD);
+    if (svr_sock_ >= 0) ::shutdown(svr_sock_, SHUT_RDWR);  // ends accept
+  }
+GuardedServer::~GuardedServer() { CloseListener(); }
+void GuardedServer::CloseListener() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const int fd = svr_sock_.exchange(-1);
+    if (fd >= 0) os::Forking::Close(fd);
+  }
+void GuardedServer::Take(int fd, ThreadPool& pool) {
+    const int on = 1;
+    (void)::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // else 40 ms a request
+    try {
+      os::Forking::CloseInChildren(fd);  // the other side is to notice when this process dies
+      if (pool.Run([this, fd] { Talk(fd); })) return;
+      os::Forking::Forget(fd);
+      refusals_.Add(fd);
+    } catch (const std::exception&) {  // out of memory
+      os::Forking::Close(fd);
+    }
+  }
+bool GuardedServer::IsKnown(const std::string& host) {
+    addrinfo* found = nullptr;
+    if (::getaddrinfo(host.c_str(), nullptr, nullptr, &found) != 0) return false;
+    ::freeaddrinfo(found);
+    return true;
+  }
+void GuardedServer::Talk(int fd) {
+    bool clean = false;
+    try {
+      BlockSigpipe();
+      clean = Register(fd) && Serve(fd);
+    } catch (...) {  // out of memory: this connection ends, not the process
+    }
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      connections_.erase(fd);
+    }
+    if (clean) return os::Forking::Close(fd);
+    os::Forking::Forget(fd);
+    CloseGently(fd);
+  }
+bool GuardedServer::Register(int fd) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopping_) return false;
+    connections_.insert(fd);
+    return true;
+  }
+bool GuardedServer::Serve(int fd) {
+    ServerStream stream(fd, limits_);
+    while (!stopping_) {
+      if (!stream.NextRequest()) return true;
+      bool understood = false, closed = false;
+      const std::function<void(httplib::Request&)> on_head = [&](httplib::Request& request) {
+        understood = true;
+        request.ranges.clear();  // an answer has no parts
+        request.headers.erase(
+            "Accept-Encoding");  // compressing a small answer costs more than it saves
+      };
+      const bool answered = Process(*this, stream, closed, on_head, 0);
+      if (!answered || !stream.Flush() || !understood) return false;
+      if (closed || stream.SaidClose()) return false;
+    }
+    return true;
+  }
+}}}
+
+
+// ---- dtm/http/remote/remote_requests.hpp -------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto SaidIn(const Exchanged& reply) -> Said {
+  Said said;
+  const nlohmann::json body = json_input::Parse(reply.body);
+  if (!body.is_object()) return said;
+  const auto text = [&body](const char* key) {
+    const auto found = body.find(key);
+    const bool told = found != body.end() && found->is_string();
+    return told ? std::optional(found->get<std::string>()) : std::nullopt;
+  };
+  said.result = text(wire::kDtmResult).value_or("");
+  said.message = text(wire::kMessage);
+  const auto rejected = body.find(wire::kRejected);
+  said.rejected = rejected != body.end() && *rejected == true;
+  return said;
+}
+RemoteRequests::RemoteRequests(const std::string& url, RemoteOptions options) : url_(ParseUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
+    option_range::Check(option_range::kTimeout, options_.timeout);
+    option_range::CheckUrl("branch_url", options_.branch_url);
+    option_range::CheckUrl("url_in_branches", options_.url_in_branches);
+    while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
+  }
+std::string RemoteRequests::Where() const { return url_.Origin() + url_.target; }
+auto RemoteRequests::Post(const char* path, const std::string& gid, std::string body) -> Exchanged {
+    return Send("POST", path, gid, std::move(body));
+  }
+auto RemoteRequests::Send(const char* method, const std::string& path, const std::string& gid,
+                 std::string body) -> Exchanged {
+    transport::HttpRequest request;
+    request.method = method;
+    request.target = url_.target + path;
+    request.body = std::move(body);
+    request.Set("Host", url_.Authority());
+    request.Set("Content-Type", wire::kJson);
+    request.Set("Accept-Encoding", "identity");
+    request.Set("User-Agent", wire::UserAgent());
+    if (!options_.token.empty()) {
+      request.Set("Authorization", "Bearer " + options_.token);
+    } else if (!url_.credentials.empty()) {
+      request.Set("Authorization", BasicAuthorization(url_));
+    }
+    std::unique_ptr<HttpConnection> exchange = TakeIdle();
+    Exchanged reply =
+        exchange->Send(request, Later(std::chrono::steady_clock::now(), options_.timeout));
+    if (!reply.Complete()) {
+      throw InDoubtError(NoAnswer(gid) + reply.Problem());
+    }
+    Keep(std::move(exchange));
+    return reply;
+  }
+std::string RemoteRequests::NoAnswer(const std::string& gid) const {
+    return "gid '" + gid + "' may or may not be stored, the coordinator at " + Where() +
+           " gave no answer; submit it again: ";
+  }
+std::string RemoteRequests::MessageOf(const Exchanged& reply) {
+    return StorableText(SaidIn(reply).message.value_or(reply.body));
+  }
+auto RemoteRequests::Refused(const std::string& gid, const std::string& message) -> RejectedError {
+    return RejectedError("gid '" + gid + "' was refused: " + message);
+  }
+bool RemoteRequests::SaysYes(const std::string& gid, const Exchanged& reply) const {
+    const Said said = SaidIn(reply);
+    if (reply.status == 200 && said.result == wire::kSuccess) return true;
+    const bool definite = reply.status == 200 || reply.status == 409 || reply.status == 425;
+    if (!definite) Refuse("gid '" + gid + "'", reply);
+    if (said.result != wire::kFailure && said.result != wire::kOngoing) throw NotOfDtm(gid, reply);
+    return false;
+  }
+auto RemoteRequests::NotOfDtm(const std::string& gid, const Exchanged& reply) const -> InDoubtError {
+    return InDoubtError(NoAnswer(gid) +
+                        "it answered something that is not dtm's: " + StorableText(reply.body));
+  }
+void RemoteRequests::Refuse(const std::string& what, const Exchanged& reply) const {
+    const std::string text = what + " was refused by the coordinator at " + Where() +
+                             " with HTTP status " + std::to_string(reply.status) + ": " +
+                             MessageOf(reply);
+    // A gateway says it too, when it has sent the request on already.
+    if (reply.status == 503 && SaidIn(reply).message) {
+      throw AskingToWait(BusyError(text), reply.retry_after);
+    }
+    if (reply.status >= 500) {
+      throw AskingToWait(InDoubtError(text + "; it may be stored, submit it again"),
+                         reply.retry_after);
+    }
+    if (reply.status == 400) throw BadInput(text);
+    throw AskingToWait(RejectedError(text), reply.retry_after);
+  }
+auto RemoteRequests::TakeIdle() -> std::unique_ptr<HttpConnection> {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.empty()) return std::make_unique<HttpConnection>(url_, kMaxQueryBytes, options_.tls);
+    std::unique_ptr<HttpConnection> exchange = std::move(idle_.back());
+    idle_.pop_back();
+    return exchange;
+  }
+void RemoteRequests::Keep(std::unique_ptr<HttpConnection> exchange) {
+    if (!exchange->IsOpen()) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.size() < kMaxIdle) idle_.push_back(std::move(exchange));
+  }
+}}
+
+
+// ---- dtm/http/remote_coordinator.hpp -----------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+RemoteCoordinator::RemoteCoordinator(const std::string& url, RemoteOptions options) : options_(std::move(options)), own_("remote coordinator", url, options_) {}
+RemoteCoordinator::~RemoteCoordinator() {
+    if (!own_.Here()) return;
+    own_.Get().stopping = true;
+    own_.Get().pool.Stop();
+  }
+std::string RemoteCoordinator::NewGid() {
+    const auto now = std::chrono::system_clock::now();
+    Own& own = own_.Get();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    return own.gids.Make(std::chrono::time_point_cast<Duration>(now));
+  }
+auto RemoteCoordinator::Submit(Definition definition) -> TransResult {
+    Check(definition, SubmitProblem(definition));
+    const Exchanged reply =
+        Requests().Post("/submit", definition.gid, wire::EncodeTransaction(definition));
+    if (Requests().SaysYes(definition.gid, reply)) {
+      const bool ended = definition.options.wait_result;
+      return {definition.gid, ended ? Status::kSucceed : Status::kSubmitted, {}};
+    }
+    const std::string message = RemoteRequests::MessageOf(reply);
+    if (SaidIn(reply).rejected) throw RemoteRequests::Refused(definition.gid, message);
+    return Settle(definition, message);
+  }
+auto RemoteCoordinator::SubmitAndWait(Definition definition, Duration timeout) -> TransResult {
+    const SteadyTime end = Later(Now(), timeout);
+    const std::string gid = definition.gid;
+    definition.options.wait_result = false;
+    try {
+      (void)Submit(std::move(definition));
+    } catch (const FailureError&) {  // it was submitted before; the query tells how it ended
+    }
+    return RemoteRequests::InDoubtIfRefused(gid, [&] { return WaitUntil(gid, end); });
+  }
+void RemoteCoordinator::SubmitAsync(Definition definition, AnswerCallback callback) {
+    Check(definition, SubmitProblem(definition));
+    const std::string gid = definition.gid;
+    const std::size_t bytes = BytesOf(definition);
+    auto job = [this, definition = std::move(definition), callback = std::move(callback)] {
+      Answer reply;
+      try {
+        if (own_.Get().stopping) {
+          throw RejectedError(
+              "gid '" + definition.gid +
+              "' was not sent, the RemoteCoordinator was destroyed before; submit it again");
+        }
+        reply.result = Submit(definition);
+      } catch (...) {
+        reply.error = std::current_exception();
+      }
+      try {
+        callback(reply);
+      } catch (...) {  // NOLINT(bugprone-empty-catch): there is nobody left to tell
+      }
+    };
+    if (!own_.Get().pool.Run(std::move(job), bytes)) {
+      throw BusyError("gid '" + gid + "' was not sent: too much is waiting to be sent, " +
+                      std::to_string(kMaxWaiting) + " submissions or " +
+                      std::to_string(kMaxWaitingBytes) + " bytes; submit it again later");
+    }
+  }
+auto RemoteCoordinator::Prepare(Definition definition) -> TransResult {
+    Check(definition, PrepareProblem(definition));
+    Order("/prepare", definition.gid, wire::EncodeTransaction(definition));
+    return {definition.gid, Status::kPrepared, {}};
+  }
+void RemoteCoordinator::Abort(const std::string& gid, TransType type, const std::string& reason) {
+    Definition definition;
+    definition.gid = gid;
+    definition.type = type;
+    const nlohmann::ordered_json why = {
+        {wire::kRollbackReason, Truncated(reason, kMaxReasonBytes)}};
+    Order("/abort", gid, wire::EncodeTransaction(definition, why));
+  }
+void RemoteCoordinator::RegisterBranch(const std::string& gid, TransType type, Step step) {
+    const std::string problem = RegistrationProblem(gid, type, step);
+    if (!problem.empty()) throw BadInput(problem);
+    Order("/registerBranch", gid, wire::EncodeRegistration({gid, type, std::move(step)}));
+  }
+auto RemoteCoordinator::PrepareWorkflow(Definition definition) -> WorkflowState {
+    Check(definition);
+    const Exchanged reply =
+        Requests().Post("/prepareWorkflow", definition.gid, wire::EncodeTransaction(definition));
+    if (reply.status != 200) Requests().Refuse("gid '" + definition.gid + "'", reply);
+    if (auto state = wire::DecodeWorkflow(reply.body)) return std::move(*state);
+    throw Requests().NotOfDtm(definition.gid, reply);
+  }
+auto RemoteCoordinator::ResumeWorkflow(Definition definition) -> WorkflowState {
+    if (!Query(definition.gid)) throw RejectedError(NothingToResume(definition.gid));
+    return PrepareWorkflow(std::move(definition));
+  }
+void RemoteCoordinator::FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
+                      const std::string& result) {
+    CheckEnd(status);
+    Definition definition;
+    definition.gid = gid;
+    definition.type = TransType::kWorkflow;
+    const nlohmann::ordered_json extra =
+        wire::OutcomeJson({status, Truncated(reason, kMaxReasonBytes), result});
+    Order("/submit", gid, wire::EncodeTransaction(definition, {{wire::kReqExtra, extra}}));
+  }
+auto RemoteCoordinator::CallBranch(const InitiatorCall& call) -> Result {
+    const std::string where = Requests().Where();
+    if (!call.url.empty()) CheckCallable(call);
+    return CallOnce(call, options_.url_in_branches.empty() ? where : options_.url_in_branches,
+                    options_.tls);
+  }
+std::string RemoteCoordinator::UrlOfLocal(const std::string& name, std::uint64_t) const {
+    if (RunsInTransaction(kLocalPrefix + name)) {
+      throw LogicError("function '" + name.substr(std::string(kInTransactionPrefix).size()) +
+                       "' runs inside the commit of its own coordinator, so the one at " +
+                       Requests().Where() + " cannot call it; use Register for it");
+    }
+    if (options_.branch_url.empty()) {
+      throw LogicError("function '" + name + "' cannot be called by the coordinator at " +
+                       Requests().Where() +
+                       "; set RemoteOptions::branch_url to the branch endpoint of a dtm::Server of "
+                       "this program");
+    }
+    return options_.branch_url + "/" + PercentEncoded(name);
+  }
+auto RemoteCoordinator::Wait(const std::string& gid, Duration timeout) -> TransResult {
+    return WaitUntil(gid, Later(Now(), timeout));
+  }
+void RemoteCoordinator::Check(const Definition& definition, const std::string& besides) {
+    if (!besides.empty()) throw RejectedError(besides);
+    const std::string problem = Problem(definition);
+    if (!problem.empty()) throw BadInput(problem);
+  }
+void RemoteCoordinator::Order(const char* path, const std::string& gid, std::string body) {
+    const Exchanged reply = Requests().Post(path, gid, std::move(body));
+    if (!Requests().SaysYes(gid, reply))
+      throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(reply));
+  }
+auto RemoteCoordinator::Now() -> SteadyTime { return std::chrono::steady_clock::now(); }
+auto RemoteCoordinator::WaitUntil(const std::string& gid, SteadyTime end) -> TransResult {
+    Duration pause = std::chrono::milliseconds(2);
+    for (;;) {
+      const auto left = [end] { return std::chrono::duration_cast<Duration>(end - Now()); };
+      Duration wait = pause;
+      try {
+        const std::optional<Stored> stored = Query(gid);
+        if (!stored) throw RejectedError("there is no transaction with gid '" + gid + "'");
+        if (stored->result.Finished() || left() <= Duration(0)) return stored->result;
+        wait = (std::min)(wait, left() + Duration(1));
+      } catch (const BusyError& error) {
+        wait = (std::max)(wait, error.retry_after);
+        if (wait > left()) throw;
+      }
+      std::this_thread::sleep_for(wait);
+      pause = (std::min)(pause * 2, Duration(std::chrono::milliseconds(200)));
+    }
+  }
+auto RemoteCoordinator::Settle(const Definition& definition, const std::string& message) -> TransResult {
+    const std::string& gid = definition.gid;
+    if (own_.Get().stopping) {
+      throw InDoubtError("gid '" + gid + "' may or may not be stored, nobody asks any more: " +
+                         message + "; submit it again");
+    }
+    const std::optional<Stored> stored =
+        RemoteRequests::InDoubtIfRefused(gid, [&] { return Query(gid); });
+    if (!stored) throw RemoteRequests::Refused(gid, message);
+    if (RegistersSteps(definition.type) && stored->result.status == Status::kAborting) {
+      throw RejectedError("gid '" + gid + "' is rolled back already: " + message);
+    }
+    if (!MayBeSame(definition, *stored)) {
+      throw RejectedError("gid '" + gid +
+                          "' exists with other content: use a new gid, or submit exactly what was "
+                          "submitted first (the coordinator says: " +
+                          message + ")");
+    }
+    if (stored->result.Failed()) {
+      throw FailureError(RolledBack(stored->result));
+    }
+    return stored->result;
+  }
+bool RemoteCoordinator::MayBeSame(const Definition& definition, const Stored& stored) const {
+    try {
+      return wire::MayBeSame(definition, stored.transaction, stored.branches);
+    } catch (const std::exception& error) {  // of JSON, or BadInput
+      throw InDoubtError(Requests().NoAnswer(definition.gid) + "its query says " + error.what());
+    }
+  }
+auto RemoteCoordinator::Query(const std::string& gid) -> std::optional<Stored> {
+    const Exchanged reply = Requests().Send(
+        "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
+    if (reply.status != 200) Requests().Refuse("the query of gid '" + gid + "'", reply);
+    nlohmann::json body = json_input::Parse(reply.body);
+    if (!body.is_object() || !body.contains(wire::kTransaction)) {
+      throw Requests().NotOfDtm(gid, reply);
+    }
+    Stored stored{{}, std::move(body[wire::kTransaction]), std::move(body[wire::kBranches])};
+    const nlohmann::json& told = stored.transaction;
+    if (!told.is_object()) return std::nullopt;
+    try {
+      stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
+                       told.value(wire::kRollbackReason, ""), told.value(wire::kRollbackFrom, ""),
+                       told.value(wire::kLastError, "")};
+    } catch (const nlohmann::json::exception&) {
+      throw Requests().NotOfDtm(gid, reply);
+    }
+    return stored;
+  }
+RemoteCoordinator::Own::Own(const std::string& url, const RemoteOptions& options) : requests(url, options), pool(kAsyncThreads, kMaxWaiting, kMaxWaitingBytes) {}
+auto RemoteCoordinator::Requests() const -> RemoteRequests& { return own_.Get().requests; }
+}}
+
+
+// ---- dtm/http/server.hpp -----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+ApiRoutes::ApiRoutes(Coordinator& tm, std::string token) : api_(tm, std::move(token)) {}
+bool ApiRoutes::AnswerWithoutBody(const httplib::Request& request, httplib::Response& response) {
+    const ApiRequest input = InputOf(request);
+    if (const std::optional<ApiReply> refusal = api_.Refusal(input)) {
+      Send(*refusal, response);
+      return true;
+    }
+    if (api_head::MayHaveBody(request.method)) return false;
+    Send(api_.Handle(input), response);
+    return true;
+  }
+void ApiRoutes::AnswerWithBody(const httplib::Request& request, httplib::Response& response,
+                      const httplib::ContentReader& read) {
+    ApiRequest input = InputOf(request);
+    bool too_long = false;
+    const bool has_body =
+        request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
+    const bool complete = !has_body || read([&](const char* data, std::size_t size) {
+      too_long = size > api_head::kMaxBodyBytes - input.body.size();
+      if (!too_long) input.body.append(data, size);
+      return !too_long;
+    });
+    if (too_long) return Send(api_head::TooLong(), response);
+    if (!complete) {
+      return Send(api_head::Refusal(400, "the body ended too early or is not valid HTTP"),
+                  response);
+    }
+    Send(api_.Handle(input), response);
+  }
+auto ApiRoutes::InputOf(const httplib::Request& request) -> ApiRequest {
+    ApiRequest input;
+    input.method = request.method;
+    input.path = request.path;
+    input.query = {request.params.begin(), request.params.end()};
+    for (const auto& header : request.headers) {
+      input.headers.push_back({header.first, header.second});
+    }
+    api_head::TakeHost(input);
+    return input;
+  }
+void ApiRoutes::Send(const ApiReply& reply, httplib::Response& response) {
+    response.status = reply.status;
+    response.set_content(reply.body, reply.type);
+    if (reply.retry_after > 0) {
+      response.set_header("Retry-After", std::to_string(reply.retry_after));
+    }
+    if (reply.close) response.set_header("Connection", "close");
+    if (reply.challenge != nullptr) response.set_header("WWW-Authenticate", reply.challenge);
+  }
+Server::Server(Coordinator& tm, ServerOptions options) : options_(std::move(options)), routes_(tm, options_.token) {
+    option_range::Check(option_range::kMaxConnections, options_.max_connections);
+  }
+Server::~Server() {
+    if (Own* const own = own_.IfHere()) End(*own);
+  }
+int Server::Start(const std::string& host, int port) {
+    Own& own = own_.Get();
+    const int bound = Prepare(host, port);
+    own.thread = std::thread([&own] { own.server->Listen(); });
+    return bound;
+  }
+void Server::Listen(const std::string& host, int port) {
+    (void)Prepare(host, port);
+    own_.Get().server->Listen();
+  }
+void Server::Stop() { End(own_.Get()); }
+void Server::Mount(httplib::Server& server) {
+    const std::string pattern = ApiRoutes::kPattern;
+    const auto without_body = [this](const httplib::Request& request, httplib::Response& response) {
+      (void)routes_.AnswerWithoutBody(request, response);
+    };
+    server.Get(pattern, without_body);
+    AddBodyRoutes(server, pattern, false);
+  }
+void Server::End(Own& own) {
+    if (own.server) own.server->Stop();
+    if (!own.thread.joinable()) return;
+    own.thread.join();
+    own.server.reset();
+  }
+int Server::Prepare(const std::string& host, int port) {
+    if (own_.Get().server) throw LogicError("this server listens already; use another one");
+    for (const char c : options_.token) {
+      if (c > ' ' && c < 127 && c != '%') continue;  // httplib 0.11 would decode a %
+      throw Error("the token may have no blanks, no % and only characters of ASCII");
+    }
+    if (options_.token.empty() && !access::IsLoopback(host)) {
+      throw Error("'" + host +
+                  "' can be reached from other machines, so the server needs a token; set one, or "
+                  "listen on 127.0.0.1");
+    }
+    guard::ServerLimits limits;
+    limits.max_connections = options_.max_connections;
+    auto server = std::make_unique<guard::GuardedServer>(limits);
+    server->set_pre_routing_handler([this](const auto& request, auto& response) {
+      return routes_.AnswerWithoutBody(request, response)
+                 ? httplib::Server::HandlerResponse::Handled
+                 : httplib::Server::HandlerResponse::Unhandled;
+    });
+    server->set_exception_handler(
+        [](const httplib::Request&, httplib::Response& response, const std::exception_ptr&) {
+          response.status = 500;
+          response.set_header("Connection", "close");
+        });
+    server->set_error_handler([](const httplib::Request&, httplib::Response& response) {
+      if (!response.body.empty()) return;
+      const ApiReply reply = replies::Of({response.status, "this is not valid HTTP for a server"});
+      response.set_content(reply.body, reply.type);
+    });
+    AddBodyRoutes(*server, R"([\s\S]*)", true);
+    const int bound = server->Bind(host, port);
+    own_.Get().server = std::move(server);
+    return bound;
+  }
+void Server::AddBodyRoutes(httplib::Server& server, const std::string& pattern, bool checked) {
+    const httplib::Server::HandlerWithContentReader with_body =
+        [this, checked](const httplib::Request& request, httplib::Response& response,
+                        const httplib::ContentReader& read) {
+          if (!checked && routes_.AnswerWithoutBody(request, response)) return;
+          routes_.AnswerWithBody(request, response, read);
+        };
+    server.Post(pattern, with_body);
+    server.Put(pattern, with_body);
+    server.Patch(pattern, with_body);
+  }
+}}
+
+namespace dtm { inline namespace v1 { namespace compiled {
+void http_cpp_of_version_0_1_0_b047fd6dce38(Here) {}
+}}}
