@@ -1,6 +1,6 @@
 /// Sagas of two functions in one process, every step durable, at 1 / 16 / 256 / 4096 in flight;
 /// beside each the bare store doing the same writes in batches of the same size, without the
-/// engine. Usage: in_process [seconds per point] [folder for the store]
+/// engine, and then the same sagas with a journal. Usage: in_process [seconds per point] [folder for the store]
 #include <atomic>
 #include <cstdlib>
 #include <memory>
@@ -34,19 +34,21 @@ class CountingStore : public dtm::SqliteStore {
   std::atomic<std::size_t> commits_{0};
 };
 
-double RunEngine(int in_flight, double seconds, const std::string& path) {
+/// `name`: of its results.
+double RunEngine(const char* name, int in_flight, double seconds, const std::string& path,
+                 const dtm::Options& options = {}) {
   const bench::TempFile file(path);
   auto owned = std::make_unique<CountingStore>(file.Path());
   CountingStore& store = *owned;
-  dtm::Coordinator tm(std::move(owned));
+  dtm::Coordinator tm(std::move(owned), options);
   const bench::SagaRates rates = bench::RunSagas(tm, bench::RegisterIdle(tm), in_flight, seconds,
                                                  [&tm] { return dtm::MustGenGid(tm); });
-  bench::Print("in_process", {{"in_flight", in_flight},
-                              {"sagas_per_s", rates.sagas_per_s},
-                              {"cpu_us_per_saga", rates.cpu_us_per_saga},
-                              {"p50_ms", rates.p50_ms},
-                              {"p99_ms", rates.p99_ms},
-                              {"changes_per_commit", store.ChangesPerCommit()}});
+  bench::Print(name, {{"in_flight", in_flight},
+                      {"sagas_per_s", rates.sagas_per_s},
+                      {"cpu_us_per_saga", rates.cpu_us_per_saga},
+                      {"p50_ms", rates.p50_ms},
+                      {"p99_ms", rates.p99_ms},
+                      {"changes_per_commit", store.ChangesPerCommit()}});
   return store.ChangesPerCommit();
 }
 
@@ -104,7 +106,12 @@ int main(int argc, char** argv) {
   const double seconds = argc > 1 ? std::atof(argv[1]) : 3;
   const std::string folder = argc > 2 ? argv[2] : ".";
   for (const int in_flight : {1, 16, 256, 4096}) {
-    const double batch = RunEngine(in_flight, seconds, folder + "/in_process_bench.db");
+    const double batch =
+        RunEngine("in_process", in_flight, seconds, folder + "/in_process_bench.db");
     RunBareStore(in_flight, batch, seconds, folder + "/bare_store_bench.db");
+    dtm::Options telling;
+    telling.journal = true;
+    (void)RunEngine("in_process_journal", in_flight, seconds, folder + "/journal_bench.db",
+                    telling);
   }
 }

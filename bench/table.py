@@ -47,6 +47,20 @@ def in_process(results):
                  'p99 ms', 'changes/commit'], rows)
 
 
+def journal(results):
+    without = {result['in_flight']: result for result in results if result['bench'] == 'in_process'}
+    rows = []
+    for result in results:
+        if result['bench'] != 'in_process_journal':
+            continue
+        plain = without.get(result['in_flight'], {})
+        rows.append([number(result['in_flight']), number(result['sagas_per_s']), number(plain.get('sagas_per_s')),
+                     percent(result['sagas_per_s'], plain.get('sagas_per_s')), number(result['cpu_us_per_saga']),
+                     number(plain.get('cpu_us_per_saga'))])
+    print_table('in_process with a journal, beside without (goal >= -10 %)',
+                ['in flight', 'sagas/s', 'without', 'difference', 'CPU us', 'without'], rows)
+
+
 def large_file(results):
     rows = [[number(result['in_flight']), f"{result['finished_before']:,.0f}", number(result['sagas_per_s']),
              number(result['cpu_us_per_saga']), number(result['p50_ms']), number(result['p99_ms']),
@@ -126,7 +140,7 @@ def main():
         sys.exit(__doc__)
     with open(sys.argv[1], encoding='utf-8') as file:
         results = [json.loads(line) for line in file if line.strip()]
-    for table in (barrier, in_process, in_transaction, large_file, start_up, url_calls, http):
+    for table in (barrier, in_process, journal, in_transaction, large_file, start_up, url_calls, http):
         table(results)
 
 

@@ -9757,10 +9757,12 @@ class ReleaseStage {
     StartCalls();
     ForEachActive(released_, [this](ActiveTransaction& active) {
       Count(active);
+      const bool grows =
+          !active.events.empty() && active.events.back().kind == engine::EventKind::kBranchAdded;
       active.events.clear();
       active.told_events = active.told_calls = 0;
       AnswerWaiters(active);
-      ArmTimerOrLeave(active);
+      ArmTimerOrLeave(active, grows);
     });
     if (!state_.to_release.alerts.empty())
       alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
@@ -9849,13 +9851,18 @@ class ReleaseStage {
     return active.transaction.due <= state_.context.now;
   }
 
-  void ArmTimerOrLeave(ActiveTransaction& active) {
+  /// `grows`: a step was just registered. More may follow soon, and to load all of them for each would take longer and
+  /// longer; so it stays for a moment.
+  void ArmTimerOrLeave(ActiveTransaction& active, bool grows) {
     const Transaction& transaction = active.transaction;
     if (IsFinal(transaction.status)) return state_.Remove(active);
     state_.ArmTimer(active);
     active.touched = false;
     if (active.CallsOut()) return;
     const bool waits = WaitsForPeople(active);
+    if (waits && grows && !state_.HalfFull()) {
+      return state_.ArmBefore(active, state_.context.now + kUntilNextStep);
+    }
     const bool idle = (active.timer == kNever || HeldBack(active)) && !waits;
     const bool leave = waits || (idle ? state_.Full() : state_.HalfFull());
     if (active.waiters.empty() && leave) {
@@ -9865,6 +9872,8 @@ class ReleaseStage {
                                                engine::EventKind::kTimer);
     }
   }
+
+  static constexpr Duration kUntilNextStep = std::chrono::seconds(1);
 
   TurnState& state_;
   Clock& clock_;

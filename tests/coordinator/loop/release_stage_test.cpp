@@ -318,3 +318,45 @@ TEST_CASE("release stage: the stored deadline of a call holds however long its c
   CHECK(stored->branches[1].deadline >= sent + seconds(3));
   CHECK(stored->branches[1].tries == 1);
 }
+
+namespace {
+
+class CountingStore : public dtm::MemoryStore {
+ public:
+  std::optional<dtm::Transaction> Load(const std::string& gid) override {
+    ++loads;
+    return MemoryStore::Load(gid);
+  }
+  int loads = 0;
+};
+
+}  // namespace
+
+// It has no timer and waits for people, so it leaves memory; then each step would cost as much as all before it.
+TEST_CASE("release stage: while steps are recorded one after the other, none loads those before") {
+  const auto store = std::make_shared<CountingStore>();
+  TestCoordinator kit({}, World::Quiet({}), store);
+  dtm::Definition workflow;
+  workflow.gid = "w";
+  workflow.type = dtm::TransType::kWorkflow;
+  workflow.workflow = "order";
+  (void)kit->PrepareWorkflow(workflow);
+  const auto record = [&](int number) {
+    dtm::Step step{"do:", "", "{}", std::to_string(number)};
+    step.op = dtm::Op::kAction;
+    kit->RegisterBranch("w", dtm::TransType::kWorkflow, step);
+  };
+  record(0);
+  const int before = store->loads;
+  for (int number = 1; number < 50; ++number) {
+    record(number);
+    kit.Advance(milliseconds(number * 19));
+  }
+  CHECK(store->loads == before);
+  CHECK(store->Load("w")->definition->steps.size() == 50);
+  kit.Advance(seconds(2));  // then it takes no room
+  const int left = store->loads;
+  record(50);
+  CHECK(store->loads == left + 1);
+  CHECK(store->Load("w")->definition->steps.size() == 51);
+}
