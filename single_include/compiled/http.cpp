@@ -1682,7 +1682,7 @@ class MachineParts {
     if (index >= t_.branches.size() || !t_.branches[index].in_flight) return false;
     Branch& branch = t_.branches[index];
     branch.in_flight = false;
-    branch.deadline = branch.previous_deadline;  // this answer says nothing about a previous run's
+    branch.deadline = branch.previous_deadline;  // calls of a previous run may still be running
     effects_.changed = true;
     if (result.kind == Result::Kind::kSuccess) {
       branch.status = BranchStatus::kSucceed;
@@ -1818,7 +1818,7 @@ class MachineParts {
     if (IsFinal(t_.status)) return;
     const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
                                  [](const Branch& branch) { return branch.in_flight; });
-    // Who can be asked but may not be asked now, has to be asked after a restart.
+    // If the initiator could be asked but may not be asked now, a restart has to ask it.
     const bool asks = HasQueryRow(def_.type) && !def_.query_prepared.empty();
     const bool waits_for_submit =
         t_.status == Status::kPrepared && !out && effects_.timer == kNever && !asks;
@@ -2141,8 +2141,8 @@ class TccMachine : public MachineOf<TccMachine> {
     Abort("Timeout after " + std::to_string(timeout.count()) + " seconds");
   }
 
-  /// Calls one branch after the other: tcc the last registered first, xa the first. Every registered
-  /// branch is called, also one whose try failed or never came.
+  /// Calls one branch after the other: tcc in reverse order of registration, xa in that order. Every registered
+  /// branch is called, even if its try failed or never came.
   template <typename RowOf>
   bool AllDone(RowOf row_of) {
     const std::size_t count = def_.steps.size();
@@ -5345,7 +5345,7 @@ class Driver {
 
 // ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
 
-/// Numbers and texts as bytes: what the stored form of a record is made of.
+/// Numbers and texts as bytes, of which the stored form of a record consists.
 /// Needs: std. Threads: values only. Document: docs/store_format.md.
 
 namespace dtm {
@@ -5400,7 +5400,7 @@ class Reader {
     rest_.remove_prefix(static_cast<std::size_t>(size));
     return text;
   }
-  /// A count of things that take at least one byte each, so a damaged one cannot ask for much
+  /// A count of things that take at least one byte each, so a damaged count cannot request much
   /// memory.
   std::size_t Count() {
     const std::uint64_t count = Number();
@@ -5425,11 +5425,11 @@ class Reader {
 
 // ---- dtm/store/codec.hpp -----------------------------------------------------------------------
 
-/// The stored form of a definition and of a state; the only place that knows it.
+/// The stored form of a definition and of a state. No other file knows it.
 /// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
 /// only with a new format number.
 ///
-/// Its own code because it is written three times per saga on the thread that bounds the
+/// It has its own format because a record is written three times per saga, on the thread that bounds the
 /// throughput: a JSON or MessagePack document of the same content costs more than the database
 /// does.
 
@@ -5438,7 +5438,7 @@ inline namespace v1 {
 namespace codec {
 
 inline constexpr std::uint8_t kFormat = 2;
-/// Flags of a definition: it goes on with what a plain saga has not, and with the custom_data of a client.
+/// Flags of a definition: fields follow that a plain saga does not have; the custom_data of a client follows.
 inline constexpr std::uint8_t kMore = 8;
 inline constexpr std::uint8_t kCustomData = 32;
 /// Flags of a state.
@@ -5455,7 +5455,7 @@ inline Time FromMicros(std::uint64_t micros) {
   return Time(Duration(static_cast<Duration::rep>(micros)));
 }
 
-/// Times that come soon after the creation: a few bytes.
+/// Times are stored relative to the creation, which takes a few bytes.
 inline std::uint64_t MicrosAfter(Time created, Time time) {
   return time <= created ? 0 : static_cast<std::uint64_t>((time - created).count());
 }
@@ -5464,7 +5464,7 @@ inline Time FromMicrosAfter(Time created, std::uint64_t micros) {
   return Time(Duration(static_cast<Duration::rep>(since + micros)));  // damaged ones overflow
 }
 
-/// @throws StoreError  the format is none that was ever written.
+/// @throws StoreError  no version has written this format.
 inline std::uint8_t ReadFormat(Reader& reader) {
   const std::uint8_t format = reader.Byte();
   if (format == 0 || format > kFormat) Reader::Fail();
@@ -5748,7 +5748,7 @@ inline void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& ent
 
 // ---- dtm/store/sqlite_expiry.hpp ---------------------------------------------------------------
 
-/// One step of retention in the SQLite store: what has expired is removed without harm to the rest of the batch.
+/// One step of retention in the SQLite store: removes expired records without harm to the rest of the batch.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's.
 
 namespace dtm {
@@ -5784,7 +5784,7 @@ class Expiry {
                         next);
   }
 
-  /// Removes kept gids; those that the user's tables hold stay, and do no harm.
+  /// Removes kept gids. Those that tables of the user refer to stay, which does no harm.
   void Forget(const std::vector<std::string>& gids) {
     const auto forget = [this](const std::string& gid) { writer_.forget.BindText(1, gid).Step(); };
     const auto forget_all = [&] { std::for_each(gids.begin(), gids.end(), forget); };

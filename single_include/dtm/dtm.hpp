@@ -892,13 +892,13 @@ namespace dtm {
 inline namespace v1 {
 namespace sql {
 
-/// As long as it lives no other thread gets a statement into this connection. A thread may have
-/// several of one connection.
+/// While it lives, no other thread can use this connection. A thread may have several for one
+/// connection.
 ///
-/// A connection as SQLite opens it by default has a mutex of its own, which each sqlite3_ function
-/// takes: this holds it in between as well, so other threads wait, also those that know nothing of
-/// this class. One that was opened with SQLITE_OPEN_NOMUTEX (or with a SQLite built for one thread)
-/// has none: its program promised that one thread at a time uses it, and who breaks that is refused.
+/// By default SQLite gives a connection its own mutex, which each sqlite3_ function takes. This class
+/// also holds it between these calls, so other threads wait, even those that do not use this class.
+/// A connection that was opened with SQLITE_OPEN_NOMUTEX (or by a SQLite built for one thread) has no
+/// mutex: the program has promised that one thread at a time uses it, and a second thread is refused.
 class Exclusive {
  public:
   /// @throws LogicError  the connection has no mutex, and another thread is inside.
@@ -942,8 +942,8 @@ class Exclusive {
     std::mutex mutex;
     std::map<sqlite3*, Visit> visits;
   };
-  /// Of the process, because a connection is: nothing else knows both objects that use one. It is
-  /// never destroyed, so that threads may still come when the process ends.
+  /// One for the process, because only so two objects that use one connection find each other. It is
+  /// never destroyed, so that threads may still use it when the process ends.
   static Inside& WithoutMutex() {
     static Inside& inside = *new Inside;
     return inside;
@@ -6863,7 +6863,7 @@ class MachineParts {
     if (index >= t_.branches.size() || !t_.branches[index].in_flight) return false;
     Branch& branch = t_.branches[index];
     branch.in_flight = false;
-    branch.deadline = branch.previous_deadline;  // this answer says nothing about a previous run's
+    branch.deadline = branch.previous_deadline;  // calls of a previous run may still be running
     effects_.changed = true;
     if (result.kind == Result::Kind::kSuccess) {
       branch.status = BranchStatus::kSucceed;
@@ -6999,7 +6999,7 @@ class MachineParts {
     if (IsFinal(t_.status)) return;
     const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
                                  [](const Branch& branch) { return branch.in_flight; });
-    // Who can be asked but may not be asked now, has to be asked after a restart.
+    // If the initiator could be asked but may not be asked now, a restart has to ask it.
     const bool asks = HasQueryRow(def_.type) && !def_.query_prepared.empty();
     const bool waits_for_submit =
         t_.status == Status::kPrepared && !out && effects_.timer == kNever && !asks;
@@ -7322,8 +7322,8 @@ class TccMachine : public MachineOf<TccMachine> {
     Abort("Timeout after " + std::to_string(timeout.count()) + " seconds");
   }
 
-  /// Calls one branch after the other: tcc the last registered first, xa the first. Every registered
-  /// branch is called, also one whose try failed or never came.
+  /// Calls one branch after the other: tcc in reverse order of registration, xa in that order. Every registered
+  /// branch is called, even if its try failed or never came.
   template <typename RowOf>
   bool AllDone(RowOf row_of) {
     const std::size_t count = def_.steps.size();
@@ -11301,7 +11301,7 @@ class Tx : public Endpoint {
 
 // ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
 
-/// Numbers and texts as bytes: what the stored form of a record is made of.
+/// Numbers and texts as bytes, of which the stored form of a record consists.
 /// Needs: std. Threads: values only. Document: docs/store_format.md.
 
 namespace dtm {
@@ -11356,7 +11356,7 @@ class Reader {
     rest_.remove_prefix(static_cast<std::size_t>(size));
     return text;
   }
-  /// A count of things that take at least one byte each, so a damaged one cannot ask for much
+  /// A count of things that take at least one byte each, so a damaged count cannot request much
   /// memory.
   std::size_t Count() {
     const std::uint64_t count = Number();
@@ -11381,11 +11381,11 @@ class Reader {
 
 // ---- dtm/store/codec.hpp -----------------------------------------------------------------------
 
-/// The stored form of a definition and of a state; the only place that knows it.
+/// The stored form of a definition and of a state. No other file knows it.
 /// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
 /// only with a new format number.
 ///
-/// Its own code because it is written three times per saga on the thread that bounds the
+/// It has its own format because a record is written three times per saga, on the thread that bounds the
 /// throughput: a JSON or MessagePack document of the same content costs more than the database
 /// does.
 
@@ -11394,7 +11394,7 @@ inline namespace v1 {
 namespace codec {
 
 inline constexpr std::uint8_t kFormat = 2;
-/// Flags of a definition: it goes on with what a plain saga has not, and with the custom_data of a client.
+/// Flags of a definition: fields follow that a plain saga does not have; the custom_data of a client follows.
 inline constexpr std::uint8_t kMore = 8;
 inline constexpr std::uint8_t kCustomData = 32;
 /// Flags of a state.
@@ -11411,7 +11411,7 @@ inline Time FromMicros(std::uint64_t micros) {
   return Time(Duration(static_cast<Duration::rep>(micros)));
 }
 
-/// Times that come soon after the creation: a few bytes.
+/// Times are stored relative to the creation, which takes a few bytes.
 inline std::uint64_t MicrosAfter(Time created, Time time) {
   return time <= created ? 0 : static_cast<std::uint64_t>((time - created).count());
 }
@@ -11420,7 +11420,7 @@ inline Time FromMicrosAfter(Time created, std::uint64_t micros) {
   return Time(Duration(static_cast<Duration::rep>(since + micros)));  // damaged ones overflow
 }
 
-/// @throws StoreError  the format is none that was ever written.
+/// @throws StoreError  no version has written this format.
 inline std::uint8_t ReadFormat(Reader& reader) {
   const std::uint8_t format = reader.Byte();
   if (format == 0 || format > kFormat) Reader::Fail();
@@ -11635,12 +11635,13 @@ inline void DecodeState(std::string_view bytes, Transaction& transaction) {
 
 // ---- dtm/store/sqlite_files.hpp ----------------------------------------------------------------
 
-/// Whether the files that the SQLite store has open are still those at their path, and nobody else wrote into them.
+/// Checks that the files that the SQLite store has open are still those at their path, and that nobody else has written to
+/// them.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's. Document: docs/store_format.md, "Files".
 ///
-/// SQLite goes on in files that were removed, renamed or overwritten, and says that all is well: what is committed
-/// then is lost. So the store looks after each commit, before it believes it, and before it copies its log into a file
-/// that may be another's.
+/// SQLite continues in files that were removed, renamed or overwritten, and reports success; such a commit is lost. So the
+/// store checks its files after each commit, before the commit counts, and before it copies its log into a file that may
+/// be a different one.
 
 namespace dtm {
 inline namespace v1 {
@@ -11782,8 +11783,8 @@ inline constexpr const char* kVersion = "0.1.0";
 
 // ---- dtm/store/sqlite_schema.hpp ---------------------------------------------------------------
 
-/// The schema of the SQLite store: its versions, how an older one is migrated, and the settings of
-/// the two connections.
+/// The schema of the SQLite store: its versions, the migration of older ones, and the settings of the two
+/// connections.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's. Document: docs/store_format.md.
 
 namespace dtm {
@@ -11853,7 +11854,7 @@ CREATE TABLE dtm_journal (
 );
 )sql"};
 
-/// What no SQL of the user may touch.
+/// The tables that user SQL may not touch.
 inline std::vector<std::string> OwnTables() {
   return {"dtm_meta",      "dtm_trans", "dtm_big_definition", "dtm_kv",
           "dtm_trans_due", "dtm_gids",  "dtm_step",           "dtm_journal"};
@@ -11901,7 +11902,8 @@ inline void Migrate(sql::Database& db) {
   }
 }
 
-/// How long an open connection waits for the lock of another: the loop has answers and deadlines to see to.
+/// How long an open connection waits for the lock of another. It is short, since the loop has answers and deadlines to
+/// handle.
 inline constexpr int kLockWaitMs = 20;
 /// The same while it is opened.
 inline constexpr int kOpenWaitMs = 5000;
@@ -12529,7 +12531,7 @@ struct Reader {
 
 // ---- dtm/store/sqlite_connections.hpp ----------------------------------------------------------
 
-/// The connections of the SQLite store to its file: opened, looked after, opened again after an error, closed.
+/// The connections of the SQLite store to its file: they are opened, checked, reopened after an error, and closed.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's, but for what has the mutex of the reader.
 /// Document: docs/store_format.md, "Files".
 
@@ -12605,7 +12607,7 @@ class Connections {
     files_.Begun(writer_->log.Now());
   }
 
-  /// After COMMIT has returned: whether it went where it belongs. Only then is the log copied, if it is long.
+  /// After COMMIT has returned: checks that it went into the right file. Only then is the log copied, if it is long.
   /// @throws CommitInDoubt
   void AfterCommit() {
     OpenFiles::Finding found = Look();
@@ -12729,7 +12731,7 @@ class Connections {
 
 // ---- dtm/store/sqlite_expiry.hpp ---------------------------------------------------------------
 
-/// One step of retention in the SQLite store: what has expired is removed without harm to the rest of the batch.
+/// One step of retention in the SQLite store: removes expired records without harm to the rest of the batch.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's.
 
 namespace dtm {
@@ -12765,7 +12767,7 @@ class Expiry {
                         next);
   }
 
-  /// Removes kept gids; those that the user's tables hold stay, and do no harm.
+  /// Removes kept gids. Those that tables of the user refer to stay, which does no harm.
   void Forget(const std::vector<std::string>& gids) {
     const auto forget = [this](const std::string& gid) { writer_.forget.BindText(1, gid).Step(); };
     const auto forget_all = [&] { std::for_each(gids.begin(), gids.end(), forget); };
@@ -12853,8 +12855,8 @@ class SqliteStore : public Store {
   using OnOpen = std::function<void(sqlite3*)>;
 
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
-  /// schema. The lock is a file of its own beside it, `<path>-lock`. A relative path means the folder of this moment.
-  /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
+  /// schema. The lock is a separate file beside it, `<path>-lock`. A relative path is resolved now.
+  /// @throws StoreError  in use by another coordinator, unreadable, read-only, damaged, or of a newer schema.
   /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
   /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them, for Transact and RegisterInTransaction.
   /// `cache_bytes`: pages of the file that are kept in memory.

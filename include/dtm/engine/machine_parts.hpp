@@ -95,7 +95,7 @@ class MachineParts {
     if (index >= t_.branches.size() || !t_.branches[index].in_flight) return false;
     Branch& branch = t_.branches[index];
     branch.in_flight = false;
-    branch.deadline = branch.previous_deadline;  // this answer says nothing about a previous run's
+    branch.deadline = branch.previous_deadline;  // calls of a previous run may still be running
     effects_.changed = true;
     if (result.kind == Result::Kind::kSuccess) {
       branch.status = BranchStatus::kSucceed;
@@ -231,7 +231,7 @@ class MachineParts {
     if (IsFinal(t_.status)) return;
     const bool out = std::any_of(t_.branches.begin(), t_.branches.end(),
                                  [](const Branch& branch) { return branch.in_flight; });
-    // Who can be asked but may not be asked now, has to be asked after a restart.
+    // If the initiator could be asked but may not be asked now, a restart has to ask it.
     const bool asks = HasQueryRow(def_.type) && !def_.query_prepared.empty();
     const bool waits_for_submit =
         t_.status == Status::kPrepared && !out && effects_.timer == kNever && !asks;

@@ -55,8 +55,8 @@ class TccMachine : public MachineOf<TccMachine> {
     Abort("Timeout after " + std::to_string(timeout.count()) + " seconds");
   }
 
-  /// Calls one branch after the other: tcc the last registered first, xa the first. Every registered
-  /// branch is called, also one whose try failed or never came.
+  /// Calls one branch after the other: tcc in reverse order of registration, xa in that order. Every registered
+  /// branch is called, even if its try failed or never came.
   template <typename RowOf>
   bool AllDone(RowOf row_of) {
     const std::size_t count = def_.steps.size();

@@ -13,13 +13,13 @@ namespace dtm {
 inline namespace v1 {
 namespace sql {
 
-/// As long as it lives no other thread gets a statement into this connection. A thread may have
-/// several of one connection.
+/// While it lives, no other thread can use this connection. A thread may have several for one
+/// connection.
 ///
-/// A connection as SQLite opens it by default has a mutex of its own, which each sqlite3_ function
-/// takes: this holds it in between as well, so other threads wait, also those that know nothing of
-/// this class. One that was opened with SQLITE_OPEN_NOMUTEX (or with a SQLite built for one thread)
-/// has none: its program promised that one thread at a time uses it, and who breaks that is refused.
+/// By default SQLite gives a connection its own mutex, which each sqlite3_ function takes. This class
+/// also holds it between these calls, so other threads wait, even those that do not use this class.
+/// A connection that was opened with SQLITE_OPEN_NOMUTEX (or by a SQLite built for one thread) has no
+/// mutex: the program has promised that one thread at a time uses it, and a second thread is refused.
 class Exclusive {
  public:
   /// @throws LogicError  the connection has no mutex, and another thread is inside.
@@ -63,8 +63,8 @@ class Exclusive {
     std::mutex mutex;
     std::map<sqlite3*, Visit> visits;
   };
-  /// Of the process, because a connection is: nothing else knows both objects that use one. It is
-  /// never destroyed, so that threads may still come when the process ends.
+  /// One for the process, because only so two objects that use one connection find each other. It is
+  /// never destroyed, so that threads may still use it when the process ends.
   static Inside& WithoutMutex() {
     static Inside& inside = *new Inside;
     return inside;

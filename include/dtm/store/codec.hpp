@@ -1,8 +1,8 @@
-/// The stored form of a definition and of a state; the only place that knows it.
+/// The stored form of a definition and of a state. No other file knows it.
 /// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
 /// only with a new format number.
 ///
-/// Its own code because it is written three times per saga on the thread that bounds the
+/// It has its own format because a record is written three times per saga, on the thread that bounds the
 /// throughput: a JSON or MessagePack document of the same content costs more than the database
 /// does.
 #pragma once
@@ -24,7 +24,7 @@ inline namespace v1 {
 namespace codec {
 
 inline constexpr std::uint8_t kFormat = 2;
-/// Flags of a definition: it goes on with what a plain saga has not, and with the custom_data of a client.
+/// Flags of a definition: fields follow that a plain saga does not have; the custom_data of a client follows.
 inline constexpr std::uint8_t kMore = 8;
 inline constexpr std::uint8_t kCustomData = 32;
 /// Flags of a state.
@@ -41,7 +41,7 @@ inline Time FromMicros(std::uint64_t micros) {
   return Time(Duration(static_cast<Duration::rep>(micros)));
 }
 
-/// Times that come soon after the creation: a few bytes.
+/// Times are stored relative to the creation, which takes a few bytes.
 inline std::uint64_t MicrosAfter(Time created, Time time) {
   return time <= created ? 0 : static_cast<std::uint64_t>((time - created).count());
 }
@@ -50,7 +50,7 @@ inline Time FromMicrosAfter(Time created, std::uint64_t micros) {
   return Time(Duration(static_cast<Duration::rep>(since + micros)));  // damaged ones overflow
 }
 
-/// @throws StoreError  the format is none that was ever written.
+/// @throws StoreError  no version has written this format.
 inline std::uint8_t ReadFormat(Reader& reader) {
   const std::uint8_t format = reader.Byte();
   if (format == 0 || format > kFormat) Reader::Fail();

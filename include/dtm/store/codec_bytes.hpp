@@ -1,4 +1,4 @@
-/// Numbers and texts as bytes: what the stored form of a record is made of.
+/// Numbers and texts as bytes, of which the stored form of a record consists.
 /// Needs: std. Threads: values only. Document: docs/store_format.md.
 #pragma once
 
@@ -61,7 +61,7 @@ class Reader {
     rest_.remove_prefix(static_cast<std::size_t>(size));
     return text;
   }
-  /// A count of things that take at least one byte each, so a damaged one cannot ask for much
+  /// A count of things that take at least one byte each, so a damaged count cannot request much
   /// memory.
   std::size_t Count() {
     const std::uint64_t count = Number();

@@ -1,4 +1,4 @@
-/// The connections of the SQLite store to its file: opened, looked after, opened again after an error, closed.
+/// The connections of the SQLite store to its file: they are opened, checked, reopened after an error, and closed.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's, but for what has the mutex of the reader.
 /// Document: docs/store_format.md, "Files".
 #pragma once
@@ -92,7 +92,7 @@ class Connections {
     files_.Begun(writer_->log.Now());
   }
 
-  /// After COMMIT has returned: whether it went where it belongs. Only then is the log copied, if it is long.
+  /// After COMMIT has returned: checks that it went into the right file. Only then is the log copied, if it is long.
   /// @throws CommitInDoubt
   void AfterCommit() {
     OpenFiles::Finding found = Look();

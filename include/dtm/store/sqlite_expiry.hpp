@@ -1,4 +1,4 @@
-/// One step of retention in the SQLite store: what has expired is removed without harm to the rest of the batch.
+/// One step of retention in the SQLite store: removes expired records without harm to the rest of the batch.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's.
 #pragma once
 
@@ -45,7 +45,7 @@ class Expiry {
                         next);
   }
 
-  /// Removes kept gids; those that the user's tables hold stay, and do no harm.
+  /// Removes kept gids. Those that tables of the user refer to stay, which does no harm.
   void Forget(const std::vector<std::string>& gids) {
     const auto forget = [this](const std::string& gid) { writer_.forget.BindText(1, gid).Step(); };
     const auto forget_all = [&] { std::for_each(gids.begin(), gids.end(), forget); };

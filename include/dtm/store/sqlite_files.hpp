@@ -1,9 +1,10 @@
-/// Whether the files that the SQLite store has open are still those at their path, and nobody else wrote into them.
+/// Checks that the files that the SQLite store has open are still those at their path, and that nobody else has written to
+/// them.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's. Document: docs/store_format.md, "Files".
 ///
-/// SQLite goes on in files that were removed, renamed or overwritten, and says that all is well: what is committed
-/// then is lost. So the store looks after each commit, before it believes it, and before it copies its log into a file
-/// that may be another's.
+/// SQLite continues in files that were removed, renamed or overwritten, and reports success; such a commit is lost. So the
+/// store checks its files after each commit, before the commit counts, and before it copies its log into a file that may
+/// be a different one.
 #pragma once
 
 #include <optional>

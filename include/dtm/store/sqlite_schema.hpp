@@ -1,5 +1,5 @@
-/// The schema of the SQLite store: its versions, how an older one is migrated, and the settings of
-/// the two connections.
+/// The schema of the SQLite store: its versions, the migration of older ones, and the settings of the two
+/// connections.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's. Document: docs/store_format.md.
 #pragma once
 
@@ -80,7 +80,7 @@ CREATE TABLE dtm_journal (
 );
 )sql"};
 
-/// What no SQL of the user may touch.
+/// The tables that user SQL may not touch.
 inline std::vector<std::string> OwnTables() {
   return {"dtm_meta",      "dtm_trans", "dtm_big_definition", "dtm_kv",
           "dtm_trans_due", "dtm_gids",  "dtm_step",           "dtm_journal"};
@@ -128,7 +128,8 @@ inline void Migrate(sql::Database& db) {
   }
 }
 
-/// How long an open connection waits for the lock of another: the loop has answers and deadlines to see to.
+/// How long an open connection waits for the lock of another. It is short, since the loop has answers and deadlines to
+/// handle.
 inline constexpr int kLockWaitMs = 20;
 /// The same while it is opened.
 inline constexpr int kOpenWaitMs = 5000;

@@ -38,8 +38,8 @@ class SqliteStore : public Store {
   using OnOpen = std::function<void(sqlite3*)>;
 
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
-  /// schema. The lock is a file of its own beside it, `<path>-lock`. A relative path means the folder of this moment.
-  /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
+  /// schema. The lock is a separate file beside it, `<path>-lock`. A relative path is resolved now.
+  /// @throws StoreError  in use by another coordinator, unreadable, read-only, damaged, or of a newer schema.
   /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
   /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them, for Transact and RegisterInTransaction.
   /// `cache_bytes`: pages of the file that are kept in memory.

@@ -567,13 +567,13 @@ namespace dtm {
 inline namespace v1 {
 namespace sql {
 
-/// As long as it lives no other thread gets a statement into this connection. A thread may have
-/// several of one connection.
+/// While it lives, no other thread can use this connection. A thread may have several for one
+/// connection.
 ///
-/// A connection as SQLite opens it by default has a mutex of its own, which each sqlite3_ function
-/// takes: this holds it in between as well, so other threads wait, also those that know nothing of
-/// this class. One that was opened with SQLITE_OPEN_NOMUTEX (or with a SQLite built for one thread)
-/// has none: its program promised that one thread at a time uses it, and who breaks that is refused.
+/// By default SQLite gives a connection its own mutex, which each sqlite3_ function takes. This class
+/// also holds it between these calls, so other threads wait, even those that do not use this class.
+/// A connection that was opened with SQLITE_OPEN_NOMUTEX (or by a SQLite built for one thread) has no
+/// mutex: the program has promised that one thread at a time uses it, and a second thread is refused.
 class Exclusive {
  public:
   /// @throws LogicError  the connection has no mutex, and another thread is inside.
@@ -591,8 +591,8 @@ class Exclusive {
     std::mutex mutex;
     std::map<sqlite3*, Visit> visits;
   };
-  /// Of the process, because a connection is: nothing else knows both objects that use one. It is
-  /// never destroyed, so that threads may still come when the process ends.
+  /// One for the process, because only so two objects that use one connection find each other. It is
+  /// never destroyed, so that threads may still use it when the process ends.
   static Inside& WithoutMutex();
 
   sqlite3* const db_;
@@ -4002,12 +4002,13 @@ class Tx : public Endpoint {
 
 // ---- dtm/store/sqlite_files.hpp ----------------------------------------------------------------
 
-/// Whether the files that the SQLite store has open are still those at their path, and nobody else wrote into them.
+/// Checks that the files that the SQLite store has open are still those at their path, and that nobody else has written to
+/// them.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's. Document: docs/store_format.md, "Files".
 ///
-/// SQLite goes on in files that were removed, renamed or overwritten, and says that all is well: what is committed
-/// then is lost. So the store looks after each commit, before it believes it, and before it copies its log into a file
-/// that may be another's.
+/// SQLite continues in files that were removed, renamed or overwritten, and reports success; such a commit is lost. So the
+/// store checks its files after each commit, before the commit counts, and before it copies its log into a file that may
+/// be a different one.
 
 namespace dtm {
 inline namespace v1 {
@@ -4081,8 +4082,8 @@ inline constexpr const char* kVersion = "0.1.0";
 
 // ---- dtm/store/sqlite_schema.hpp ---------------------------------------------------------------
 
-/// The schema of the SQLite store: its versions, how an older one is migrated, and the settings of
-/// the two connections.
+/// The schema of the SQLite store: its versions, the migration of older ones, and the settings of the two
+/// connections.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's. Document: docs/store_format.md.
 
 namespace dtm {
@@ -4152,7 +4153,7 @@ CREATE TABLE dtm_journal (
 );
 )sql"};
 
-/// What no SQL of the user may touch.
+/// The tables that user SQL may not touch.
 std::vector<std::string> OwnTables();
 
 /// The schema version of the file; 0 = it has no tables of ours yet. Only reads.
@@ -4163,7 +4164,8 @@ int StoredVersion(sql::Database& db);
 /// @throws StoreError  the file is of a newer version; nothing is changed.
 void Migrate(sql::Database& db);
 
-/// How long an open connection waits for the lock of another: the loop has answers and deadlines to see to.
+/// How long an open connection waits for the lock of another. It is short, since the loop has answers and deadlines to
+/// handle.
 inline constexpr int kLockWaitMs = 20;
 /// The same while it is opened.
 inline constexpr int kOpenWaitMs = 5000;
@@ -4390,7 +4392,7 @@ struct Reader {
 
 // ---- dtm/store/sqlite_connections.hpp ----------------------------------------------------------
 
-/// The connections of the SQLite store to its file: opened, looked after, opened again after an error, closed.
+/// The connections of the SQLite store to its file: they are opened, checked, reopened after an error, and closed.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's, but for what has the mutex of the reader.
 /// Document: docs/store_format.md, "Files".
 
@@ -4426,7 +4428,7 @@ class Connections {
 
   void Begin();
 
-  /// After COMMIT has returned: whether it went where it belongs. Only then is the log copied, if it is long.
+  /// After COMMIT has returned: checks that it went into the right file. Only then is the log copied, if it is long.
   /// @throws CommitInDoubt
   void AfterCommit();
 
@@ -4489,8 +4491,8 @@ class SqliteStore : public Store {
   using OnOpen = std::function<void(sqlite3*)>;
 
   /// Opens or creates the file (0600), locks it against a second coordinator, and migrates an older
-  /// schema. The lock is a file of its own beside it, `<path>-lock`. A relative path means the folder of this moment.
-  /// @throws StoreError  taken, unreadable, read-only, damaged, or of a newer schema.
+  /// schema. The lock is a separate file beside it, `<path>-lock`. A relative path is resolved now.
+  /// @throws StoreError  in use by another coordinator, unreadable, read-only, damaged, or of a newer schema.
   /// `on_open` is called with the connection that writes, whenever it was opened: a place to create the program's own
   /// tables (CREATE TABLE IF NOT EXISTS) and to migrate them, for Transact and RegisterInTransaction.
   /// `cache_bytes`: pages of the file that are kept in memory.
@@ -4852,8 +4854,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_bcfd1df87670(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_bcfd1df87670;
+void dtm_cpp_of_version_0_1_0_394a6658a781(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_394a6658a781;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm
