@@ -2358,7 +2358,9 @@ class TurnState : public Answers {
 
   /// Something of it is to be released: calls, timers, answers.
   void Touch(ActiveTransaction& active) {
-    if (!std::exchange(active.touched, true)) to_release.touched.push_back(&active);
+    if (active.touched) return;
+    to_release.touched.push_back(&active);
+    active.touched = true;  // not before it is in the list
   }
 
   void AddWaiter(ActiveTransaction& active, Waiter&& waiter) {
@@ -9736,6 +9738,7 @@ auto CallQueue::Check(SteadyTime now, std::vector<Ended>& ended) -> SteadyTime {
           next = (std::min)(next, waiting.begin()->first);
           break;
         }
+        if (ended.size() == ended.capacity()) ended.reserve(2 * ended.size() + 16);  // it may throw
         ended.push_back({std::move(waiting.begin()->second), TooLate(host)});
         --waiting_;
       }

@@ -7539,7 +7539,9 @@ class TurnState : public Answers {
 
   /// Something of it is to be released: calls, timers, answers.
   void Touch(ActiveTransaction& active) {
-    if (!std::exchange(active.touched, true)) to_release.touched.push_back(&active);
+    if (active.touched) return;
+    to_release.touched.push_back(&active);
+    active.touched = true;  // not before it is in the list
   }
 
   void AddWaiter(ActiveTransaction& active, Waiter&& waiter) {

@@ -366,6 +366,49 @@ int CommitBrokenOff() {
   return problems;
 }
 
+/// More results, or timers, come in one turn than ever before; what fails then does not wait for the sweep.
+int ManyInOneTurn() {
+  constexpr std::size_t kSagas = 20;
+  int problems = 0;
+  for (const char* when : {"results", "timers"}) {
+    for (long n = 0, failed = 1; failed > 0; ++n) {
+      dtm::Options options;
+      options.log = [](dtm::LogLevel, const std::string&) {};
+      dtm::testing::TestCoordinator kit([](dtm::Coordinator&) {}, options);
+      std::vector<dtm::testing::ScriptedAnswer> script(kSagas, {Result::Ongoing(), 1s, false});
+      script.push_back({Result::Success(), 0s, false});
+      kit.Branches().On("http://slow", script);
+      for (std::size_t i = 0; i < kSagas; ++i) {
+        Definition saga;
+        saga.gid = "saga-" + std::to_string(i);
+        saga.options.retry_interval = 1s;
+        saga.steps = {{"http://slow", "", "1"}};
+        kit->SubmitAsync(std::move(saga), [](const dtm::Answer&) {});
+        (void)kit->Poll();
+      }
+      kit.Clock().MoveTowards(kit.Clock().Now() + 1s);
+      if (when == std::string("timers")) {
+        while (kit->Poll() == dtm::Duration(0)) {
+        }
+        kit.Clock().MoveTowards(kit.Clock().Now() + 1s);
+      }
+      failing_new::failed = 0;
+      failing_new::left = n;
+      (void)kit->Poll();
+      failing_new::left = -1;
+      failed = failing_new::failed;
+      kit.Advance(10s);
+      for (std::size_t i = 0; i < kSagas; ++i) {
+        const std::string gid = "saga-" + std::to_string(i);
+        if (kit->Query(gid)->status == dtm::Status::kSucceed) continue;
+        if (++problems > 5) continue;
+        std::printf("%s: allocation %ld: %s\n", when, n, kit->Explain(gid).c_str());
+      }
+    }
+  }
+  return problems;
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -385,5 +428,6 @@ int main(int count, char** arguments) {
                                               dtm::Durability::kProcess);
   });
   problems += CommitBrokenOff();
+  problems += ManyInOneTurn();
   return problems == 0 ? 0 : 1;
 }

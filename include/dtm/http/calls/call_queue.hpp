@@ -163,6 +163,7 @@ class CallQueue {
           next = (std::min)(next, waiting.begin()->first);
           break;
         }
+        if (ended.size() == ended.capacity()) ended.reserve(2 * ended.size() + 16);  // it may throw
         ended.push_back({std::move(waiting.begin()->second), TooLate(host)});
         --waiting_;
       }
