@@ -925,6 +925,8 @@ class ActiveTable {
     free_.push_back(&active);
     return definition;
   }
+  /// Any one of them; null: there is none.
+  ActiveTransaction* Any() { return index_.empty() ? nullptr : index_.begin()->second; }
   std::size_t Count() const { return index_.size(); }
   std::size_t Bytes() const { return bytes_; }
   template <typename Visit>
@@ -1397,6 +1399,41 @@ class News {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/state/between_stages.hpp --------------------------------------------------
+
+/// What the stages of a turn leave to each other; each list has one stage that empties it.
+/// Needs: std, engine. Threads: the thread that drives the loop.
+
+#include <set>
+
+namespace dtm {
+inline namespace v1 {
+
+/// What the next turn has to take up again, before anything new. Collect empties it.
+struct ToCollect {
+  std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
+  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now
+  std::vector<Command> reissue;      ///< came before a commit had taken their transaction
+  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
+};
+
+/// What the next commit has to write and to run. Commit empties it.
+struct ToCommit {
+  std::vector<ActiveTransaction*> dirty;  ///< changed since the last commit
+  std::deque<QueuedWork> works;           ///< user work
+  std::deque<BranchWork> branch_works;    ///< branches that run inside a commit
+  std::set<std::string> in_doubt;  ///< gids submitted in a commit whose outcome is not known yet
+};
+
+/// What has to wait until its cause is durable. Release empties it.
+struct ToRelease {
+  std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
+  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/state/loader.hpp ----------------------------------------------------------
 
 /// Brings unfinished transactions from the store into memory: after a restart, and when there is
@@ -1540,8 +1577,6 @@ class StoreHealth {
 
 /// When each transaction has to be looked at again.
 /// Needs: std. Threads: one owner.
-
-#include <set>
 
 namespace dtm {
 inline namespace v1 {
@@ -2272,28 +2307,6 @@ inline Effects Advance(Transaction& transaction, const Event& event, const Conte
 namespace dtm {
 inline namespace v1 {
 
-/// What the next turn has to take up again, before anything new. Collect empties it.
-struct ToCollect {
-  std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
-  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now
-  std::vector<Command> reissue;      ///< came before a commit had taken their transaction
-  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
-};
-
-/// What the next commit has to write and to run. Commit empties it.
-struct ToCommit {
-  std::vector<ActiveTransaction*> dirty;  ///< changed since the last commit
-  std::deque<QueuedWork> works;           ///< user work
-  std::deque<BranchWork> branch_works;    ///< branches that run inside a commit
-  std::set<std::string> in_doubt;  ///< gids submitted in a commit whose outcome is not known yet
-};
-
-/// What has to wait until its cause is durable. Release empties it.
-struct ToRelease {
-  std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
-  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
-};
-
 /// The transactions in memory, how the store does, what is counted and logged; and, for each stage, what the others
 /// leave to it.
 class TurnState : public Answers {
@@ -2419,7 +2432,7 @@ class TurnState : public Answers {
   /// A new one turned out to be stored: that record takes its place, unless it has ended.
   /// @throws std::bad_alloc  nothing was changed.
   void Replace(ActiveTransaction& fresh, Transaction&& stored) {
-    const bool goes_on = !IsFinal(stored.status);
+    const bool goes_on = !IsFinal(stored.status) && MayDrive(stored);
     if (goes_on)
       to_collect.readvance.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
     Untouch(fresh);
@@ -2436,6 +2449,21 @@ class TurnState : public Answers {
     Untouch(active);
     Forget(to_commit.dirty, active);
     Remove(active);
+  }
+
+  /// Nothing in memory is ours any more, and calls that are out are forgotten with it.
+  void DropAll() {
+    to_collect.readvance.clear();
+    to_commit.dirty.clear();
+    to_commit.branch_works.clear();
+    to_release.touched.clear();
+    while (ActiveTransaction* active = table.Any()) Free(*active);
+    loader.Restart();
+  }
+
+  /// It is ours, or becomes ours with the next write: nothing of what is prepared is out.
+  bool MayDrive(const Transaction& stored) const {
+    return stored.owner == store.Owner() || stored.status == Status::kPrepared;
   }
 
   ActiveTransaction& Bring(Transaction stored) {
@@ -2609,6 +2637,37 @@ inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& 
     return "the change of gid '" + gid + "' may or may not be stored: " + why +
            "; ask for it again later";
   }));
+}
+
+/// Answers everybody who still waits for something in memory, with the status that is durable: nothing goes on here.
+inline void AnswerAll(TurnState& state, const std::string& why) {
+  const auto not_stored = [&](const auto& what) {
+    return Made<StoreError>(
+        [&] { return std::string(what()) + ": its last change could not be stored: " + why; });
+  };
+  const auto refuse = [&](std::vector<Command> commands) {
+    for (Command& command : commands) {
+      command.waiter.Refuse(not_stored([&] { return "gid '" + command.gid + "'"; }));
+    }
+  };
+  for (Submission& submission : std::exchange(state.to_collect.resubmit, {})) {
+    submission.waiter.Refuse(NotTaken(state, submission.definition->gid, why));
+  }
+  refuse(std::exchange(state.to_collect.reissue, {}));
+  state.table.ForEach([&](ActiveTransaction& active) {
+    const std::string& gid = active.transaction.definition->gid;
+    for (Waiter& waiter : std::exchange(active.waiters, {})) {
+      TurnState::Protected([&] {
+        if (!active.dirty) return waiter.Give(ResultOf(active.transaction));
+        if (active.Fresh()) return waiter.Refuse(NotTaken(state, gid, why));
+        AnswerAsStored(state, waiter, gid, why);
+      });
+    }
+    refuse(std::exchange(active.commands, {}));
+  });
+  for (QueuedWork& work : std::exchange(state.to_commit.works, {})) {
+    work.promise.Keep({{}, not_stored([] { return "the work"; })});
+  }
 }
 
 inline std::exception_ptr StoreFailing(const TurnState& state, const std::string& what) {
@@ -2934,6 +2993,11 @@ class Commands {
             command.kind == Command::Kind::kFinish && command.status == stored->status;
         if (command.kind != Command::Kind::kWait && !again) RefuseEnded(command, *stored);
         return command.waiter.Give(ResultOf(*stored));
+      }
+      if (!state_.MayDrive(*stored) && command.kind != Command::Kind::kForceStop) {
+        if (command.kind == Command::Kind::kWait) return command.waiter.Give(ResultOf(*stored));
+        throw StoreError("gid '" + command.gid + "' was not changed: another coordinator on this " +
+                         "store drives it; ask that one");
       }
       active = &state_.Bring(std::move(*stored));
     }
@@ -3686,9 +3750,9 @@ class Conflicts {
     std::vector<Command> commands = std::move(active.commands);
     try {
       std::move(commands.begin(), commands.end(), std::back_inserter(state_.to_collect.reissue));
-      const bool ended = IsFinal(stored->status);
+      const bool goes_on = !IsFinal(stored->status) && state_.MayDrive(*stored);
       state_.Replace(active, std::move(*stored));
-      if (!ended) return Return(definition, waiters, prepare);
+      if (goes_on) return Return(definition, waiters, prepare);
       const engine::Resubmission resubmission =
           engine::OnResubmission(*stored, *definition, prepare);
       if (resubmission.kind != engine::Resubmission::Kind::kRefuse) {
@@ -3744,6 +3808,7 @@ class Conflicts {
       for (Waiter& waiter : active.waiters) waiter.Refuse(gone);
       return state_.RemoveFresh(active);
     }
+    if (stored->owner != state_.store.Owner()) return Leave(active);
     state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
                                              engine::EventKind::kTimer);
     // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
@@ -3765,6 +3830,16 @@ class Conflicts {
     active.transaction = std::move(*stored);
     active.stored_due = active.transaction.due;
     state_.Untouch(active);  // nothing of it leaves before it was stepped again
+  }
+
+  /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
+  void Leave(ActiveTransaction& active) {
+    const std::string gid = active.transaction.definition->gid;
+    std::vector<Waiter> waiters = std::move(active.waiters);
+    state_.RemoveFresh(active);
+    for (Waiter& waiter : waiters) {
+      AnswerAsStored(state_, waiter, gid, "another coordinator drives it now");
+    }
   }
 
   /// What happened since the stored record was written happens again, on top of it: answers that
@@ -4230,6 +4305,9 @@ class CommitStage {
     } catch (const StoreBusy& error) {
       if (!state_.health.Locked(state_.context.now, error.what())) Failed(error.what(), false);
       return false;
+    } catch (const Fenced& error) {
+      LoseAll(error.what());
+      return false;
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
       return false;
@@ -4278,6 +4356,23 @@ class CommitStage {
     for (ActiveTransaction* active : state_.to_release.touched) state_.ArmWaiters(*active);
   }
 
+  /// Others have taken over what was ours. What is new was not stored, and is refused; who waits is told what is stored.
+  /// Nothing that follows from a turn that others did not see may leave: all is dropped, and the store is joined anew.
+  void LoseAll(const std::string& problem) {
+    state_.store.Rollback();
+    in_commit_work_.Failed(problem, false);
+    TurnState::Protected([&] {
+      state_.Log(LogLevel::kError, "other coordinators go on with what this one drove, " +
+                                       std::to_string(state_.table.Count()) +
+                                       " transactions in memory: " + problem);
+    });
+    AnswerAll(state_, problem);
+    state_.DropAll();
+    retry_alone_ = 0;
+    state_.health.Failed(state_.context.now, problem, true, false);
+    retention_.Failed(state_.context.now);
+  }
+
   /// The turn was broken off: what ran in its batch is undone before the next one takes what has arrived since.
   void BreakOff() noexcept {
     state_.store.Rollback();
@@ -4317,6 +4412,8 @@ class CommitStage {
       (void)Written();  // what cannot be read is in the next commit again
     } catch (const StoreBusy&) {
       ++retry_alone_;  // it has not run
+    } catch (const Fenced& error) {
+      LoseAll(error.what());
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
     } catch (...) {
@@ -4576,8 +4673,11 @@ class ReleaseStage {
     released_.swap(state_.to_release.touched);
     if (!state_.to_commit.dirty.empty()) KeepUnsettled();
     local_calls_.reserve(released_.size());
-    ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
-    StartCalls();
+    const Time until = state_.store.OwnedUntil();
+    if (until == kNever || clock_.Now() < until) {
+      ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
+      StartCalls();
+    }
     ForEachActive(released_, [this](ActiveTransaction& active) {
       Count(active);
       const bool grows =
@@ -4586,6 +4686,7 @@ class ReleaseStage {
       active.told_events = active.told_calls = 0;
       AnswerWaiters(active);
       ArmTimerOrLeave(active, grows);
+      if (!active.held_calls.empty()) state_.Touch(active);  // until it is ours again
     });
     if (!state_.to_release.alerts.empty())
       alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
@@ -4888,6 +4989,7 @@ class Loop {
     if (!state_.Full() && state_.context.may_call) {
       next = (std::min)(next, state_.loader.NextPass());
     }
+    if (state_.store.OwnedUntil() <= now) next = (std::max)(next, now + kAfterBrokenTurn);
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
       next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
     }
@@ -4910,23 +5012,7 @@ class Loop {
     state_.news.Flush(kNever);
     Mail never_read;  // the last turn was broken off
     inbox_.Take(never_read);
-    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
-      submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, kStopped));
-    }
-    for (Command& command : std::exchange(state_.to_collect.reissue, {})) {
-      command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
-    }
-    state_.table.ForEach([this](ActiveTransaction& active) {
-      for (Waiter& waiter : std::exchange(active.waiters, {})) {
-        TurnState::Protected([&] { AnswerAtTheEnd(waiter, active); });
-      }
-      for (Command& command : std::exchange(active.commands, {})) {
-        command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
-      }
-    });
-    for (QueuedWork& work : std::exchange(state_.to_commit.works, {})) {
-      work.promise.Keep({{}, NotStored([] { return "the work"; })});
-    }
+    dtm::AnswerAll(state_, "the coordinator stopped");
   }
 
  private:
@@ -4935,6 +5021,9 @@ class Loop {
     if (!state_.health.MayTry(state_.context.now)) return something;
     try {
       if (!state_.health.NeedsRecovery()) collect_.Load();
+    } catch (const Fenced& error) {
+      commit_.LoseAll(error.what());
+      return something;
     } catch (...) {
       commit_.Failed(WhatWasThrown(), false);
       return something;
@@ -4944,27 +5033,11 @@ class Loop {
   }
 
   static constexpr Duration kAfterBrokenTurn = std::chrono::milliseconds(10);
-  static constexpr char kStopped[] = "the coordinator stopped";
 
   struct TakenMail {
     Inbox& inbox;
     ~TakenMail() { inbox.DoneWithTaken(); }
   };
-
-  void AnswerAtTheEnd(Waiter& waiter, const ActiveTransaction& active) {
-    const std::string& gid = active.transaction.definition->gid;
-    if (!active.dirty) return waiter.Give(ResultOf(active.transaction));
-    if (active.Fresh()) return waiter.Refuse(NotTaken(state_, gid, kStopped));
-    AnswerAsStored(state_, waiter, gid, kStopped);
-  }
-
-  template <typename What>
-  static std::exception_ptr NotStored(const What& what) {
-    return Made<StoreError>([&] {
-      return std::string(what()) +
-             ": its last change could not be stored before the coordinator stopped";
-    });
-  }
 
   Clock& clock_;
   Functions& functions_;

@@ -1796,6 +1796,7 @@ struct Transaction {
       0;  ///< expired: see ContentHash; 0 = it was prepared first, and is not compared
   std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it
   std::int64_t id = 0;        ///< the store's own key; 0 = not stored yet
+  std::uint64_t owner = 0;    ///< as it was read: the coordinator that drives it, see Store::Owner
 };
 
 }  // namespace v1
@@ -5026,7 +5027,8 @@ struct Change {
   Transaction* transaction = nullptr;
   bool due_changed = true;          ///< false spares the update of the index
   bool definition_changed = false;  ///< an update writes the whole definition as well
-  bool applied = false;  ///< out: false = the gid exists already, or the stored version is another
+  /// Out, once Commit has returned: false = the gid exists already, or the stored version is another.
+  bool applied = false;
   /// Without definition_changed, an update adds the last so many steps: all that is new in the definition.
   std::size_t new_steps = 0;
   /// What is told of it: appended to the journal of the transaction if it is applied. Null: no journal is written.
@@ -5139,9 +5141,27 @@ class NotAllExpired : public StoreError {
   const std::int64_t next;  ///< what Expire would have returned
 };
 
+/// Several coordinators share the store, and the others have taken over what this one owned, since it was silent for too
+/// long. Nothing of the batch is stored, and nothing that was read or written before is ours. After Recover it is a
+/// coordinator like a new one. Any call of the owner thread may throw it, but Recover and what only reads.
+class Fenced : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
+
 class Store {
  public:
   virtual ~Store() = default;
+
+  // Who drives what. A store that one coordinator has for itself keeps to what is here.
+
+  /// This coordinator's number among those that share the store: what it writes is its own from then on, whoever owned it
+  /// before, and another's change of it is left out. Never given again; only Recover changes it. 0: it has the store for
+  /// itself, or (in a record) nobody has taken it up yet.
+  virtual std::uint64_t Owner() const { return 0; }
+
+  /// Until when nobody takes over what is ours, in the coordinator's time: no call leaves later. Any thread.
+  virtual Time OwnedUntil() const { return kNever; }
 
   /// Opens a batch. Nothing of it is visible to Load and Scan before Commit; Due and NextDue are
   /// asked between batches only. In a batch Apply comes before Expire.
@@ -5163,21 +5183,22 @@ class Store {
   virtual void PutValue(const KeyValue& value) = 0;
   virtual bool RemoveValue(const std::string& category, const std::string& key) = 0;
 
-  /// Writes the changes; each is compare-and-set on (id, version), or on the gid being new (and not kept), and
-  /// says in `applied` how it went. Gives inserted transactions their `id`. The caller counts
-  /// `version` up once Commit has returned.
+  /// Writes the changes, which stay in their place until Commit or Rollback; each is compare-and-set on (id, version),
+  /// or on the gid being new (and not kept). Once Commit has returned, `applied` says how it went, and inserted
+  /// transactions have their `id`: the store may send the whole batch at once. One that runs works (Run) knows both when
+  /// this returns. The caller counts `version` up once Commit has returned.
   virtual void Apply(std::vector<Change>& changes) = 0;
 
-  /// Makes the batch durable, all or nothing.
-  /// @throws CommitInDoubt  an I/O error: it may be stored; call Recover before the next Begin.
+  /// Makes the batch durable, all or nothing. It waits for another machine for a bounded time only.
+  /// @throws CommitInDoubt  an I/O error, or that time is over: it may be stored; call Recover before the next Begin.
   /// @throws StoreError     definite: nothing of the batch is stored.
   virtual void Commit() = 0;
 
   /// Drops the open batch, if there is one.
   virtual void Rollback() noexcept = 0;
 
-  /// After an I/O error: reopens, recovers and checks. Until it has returned nothing may be
-  /// believed.
+  /// After an I/O error or Fenced: reopens, recovers and checks. Until it has returned nothing may be
+  /// believed; from then on no earlier batch can become durable any more.
   /// @throws StoreError  it is still not usable; call again later.
   virtual void Recover() = 0;
 
@@ -5203,11 +5224,11 @@ class Store {
   /// The committed ones. Any thread. It takes some time for each of them: 50 ns or so.
   virtual Backlog CountUnfinished(Time now) = 0;
 
-  /// Reads unfinished transactions with due <= `now`, in order of (due, id), after `after`, one by one until `visit`
+  /// Reads unfinished transactions that are ours, with due <= `now`, in order of (due, id), after `after`, one by one until `visit`
   /// returns false: each may be a megabyte. `visit` must not use the store.
   virtual void Due(Time now, DuePosition after, const DueVisitor& visit) = 0;
 
-  /// When the first unfinished transaction after `now` is due; kNever if there is none.
+  /// When the first unfinished transaction of ours after `now` is due; kNever if there is none.
   virtual Time NextDue(Time now) = 0;
 
   /// One small step of retention: looks at up to `limit` records after the id `after` and removes
@@ -5976,6 +5997,8 @@ class ActiveTable {
     free_.push_back(&active);
     return definition;
   }
+  /// Any one of them; null: there is none.
+  ActiveTransaction* Any() { return index_.empty() ? nullptr : index_.begin()->second; }
   std::size_t Count() const { return index_.size(); }
   std::size_t Bytes() const { return bytes_; }
   template <typename Visit>
@@ -6575,6 +6598,39 @@ class News {
   std::array<LineLimit, kKinds> limits_;
   std::map<std::string, Time>
       told_;  ///< missing functions, and until when they are not logged again
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/state/between_stages.hpp --------------------------------------------------
+
+/// What the stages of a turn leave to each other; each list has one stage that empties it.
+/// Needs: std, engine. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+/// What the next turn has to take up again, before anything new. Collect empties it.
+struct ToCollect {
+  std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
+  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now
+  std::vector<Command> reissue;      ///< came before a commit had taken their transaction
+  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
+};
+
+/// What the next commit has to write and to run. Commit empties it.
+struct ToCommit {
+  std::vector<ActiveTransaction*> dirty;  ///< changed since the last commit
+  std::deque<QueuedWork> works;           ///< user work
+  std::deque<BranchWork> branch_works;    ///< branches that run inside a commit
+  std::set<std::string> in_doubt;  ///< gids submitted in a commit whose outcome is not known yet
+};
+
+/// What has to wait until its cause is durable. Release empties it.
+struct ToRelease {
+  std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
+  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
 };
 
 }  // namespace v1
@@ -7453,28 +7509,6 @@ inline Effects Advance(Transaction& transaction, const Event& event, const Conte
 namespace dtm {
 inline namespace v1 {
 
-/// What the next turn has to take up again, before anything new. Collect empties it.
-struct ToCollect {
-  std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
-  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now
-  std::vector<Command> reissue;      ///< came before a commit had taken their transaction
-  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
-};
-
-/// What the next commit has to write and to run. Commit empties it.
-struct ToCommit {
-  std::vector<ActiveTransaction*> dirty;  ///< changed since the last commit
-  std::deque<QueuedWork> works;           ///< user work
-  std::deque<BranchWork> branch_works;    ///< branches that run inside a commit
-  std::set<std::string> in_doubt;  ///< gids submitted in a commit whose outcome is not known yet
-};
-
-/// What has to wait until its cause is durable. Release empties it.
-struct ToRelease {
-  std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
-  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
-};
-
 /// The transactions in memory, how the store does, what is counted and logged; and, for each stage, what the others
 /// leave to it.
 class TurnState : public Answers {
@@ -7600,7 +7634,7 @@ class TurnState : public Answers {
   /// A new one turned out to be stored: that record takes its place, unless it has ended.
   /// @throws std::bad_alloc  nothing was changed.
   void Replace(ActiveTransaction& fresh, Transaction&& stored) {
-    const bool goes_on = !IsFinal(stored.status);
+    const bool goes_on = !IsFinal(stored.status) && MayDrive(stored);
     if (goes_on)
       to_collect.readvance.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
     Untouch(fresh);
@@ -7617,6 +7651,21 @@ class TurnState : public Answers {
     Untouch(active);
     Forget(to_commit.dirty, active);
     Remove(active);
+  }
+
+  /// Nothing in memory is ours any more, and calls that are out are forgotten with it.
+  void DropAll() {
+    to_collect.readvance.clear();
+    to_commit.dirty.clear();
+    to_commit.branch_works.clear();
+    to_release.touched.clear();
+    while (ActiveTransaction* active = table.Any()) Free(*active);
+    loader.Restart();
+  }
+
+  /// It is ours, or becomes ours with the next write: nothing of what is prepared is out.
+  bool MayDrive(const Transaction& stored) const {
+    return stored.owner == store.Owner() || stored.status == Status::kPrepared;
   }
 
   ActiveTransaction& Bring(Transaction stored) {
@@ -7790,6 +7839,37 @@ inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& 
     return "the change of gid '" + gid + "' may or may not be stored: " + why +
            "; ask for it again later";
   }));
+}
+
+/// Answers everybody who still waits for something in memory, with the status that is durable: nothing goes on here.
+inline void AnswerAll(TurnState& state, const std::string& why) {
+  const auto not_stored = [&](const auto& what) {
+    return Made<StoreError>(
+        [&] { return std::string(what()) + ": its last change could not be stored: " + why; });
+  };
+  const auto refuse = [&](std::vector<Command> commands) {
+    for (Command& command : commands) {
+      command.waiter.Refuse(not_stored([&] { return "gid '" + command.gid + "'"; }));
+    }
+  };
+  for (Submission& submission : std::exchange(state.to_collect.resubmit, {})) {
+    submission.waiter.Refuse(NotTaken(state, submission.definition->gid, why));
+  }
+  refuse(std::exchange(state.to_collect.reissue, {}));
+  state.table.ForEach([&](ActiveTransaction& active) {
+    const std::string& gid = active.transaction.definition->gid;
+    for (Waiter& waiter : std::exchange(active.waiters, {})) {
+      TurnState::Protected([&] {
+        if (!active.dirty) return waiter.Give(ResultOf(active.transaction));
+        if (active.Fresh()) return waiter.Refuse(NotTaken(state, gid, why));
+        AnswerAsStored(state, waiter, gid, why);
+      });
+    }
+    refuse(std::exchange(active.commands, {}));
+  });
+  for (QueuedWork& work : std::exchange(state.to_commit.works, {})) {
+    work.promise.Keep({{}, not_stored([] { return "the work"; })});
+  }
 }
 
 inline std::exception_ptr StoreFailing(const TurnState& state, const std::string& what) {
@@ -8115,6 +8195,11 @@ class Commands {
             command.kind == Command::Kind::kFinish && command.status == stored->status;
         if (command.kind != Command::Kind::kWait && !again) RefuseEnded(command, *stored);
         return command.waiter.Give(ResultOf(*stored));
+      }
+      if (!state_.MayDrive(*stored) && command.kind != Command::Kind::kForceStop) {
+        if (command.kind == Command::Kind::kWait) return command.waiter.Give(ResultOf(*stored));
+        throw StoreError("gid '" + command.gid + "' was not changed: another coordinator on this " +
+                         "store drives it; ask that one");
       }
       active = &state_.Bring(std::move(*stored));
     }
@@ -8865,9 +8950,9 @@ class Conflicts {
     std::vector<Command> commands = std::move(active.commands);
     try {
       std::move(commands.begin(), commands.end(), std::back_inserter(state_.to_collect.reissue));
-      const bool ended = IsFinal(stored->status);
+      const bool goes_on = !IsFinal(stored->status) && state_.MayDrive(*stored);
       state_.Replace(active, std::move(*stored));
-      if (!ended) return Return(definition, waiters, prepare);
+      if (goes_on) return Return(definition, waiters, prepare);
       const engine::Resubmission resubmission =
           engine::OnResubmission(*stored, *definition, prepare);
       if (resubmission.kind != engine::Resubmission::Kind::kRefuse) {
@@ -8923,6 +9008,7 @@ class Conflicts {
       for (Waiter& waiter : active.waiters) waiter.Refuse(gone);
       return state_.RemoveFresh(active);
     }
+    if (stored->owner != state_.store.Owner()) return Leave(active);
     state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
                                              engine::EventKind::kTimer);
     // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
@@ -8944,6 +9030,16 @@ class Conflicts {
     active.transaction = std::move(*stored);
     active.stored_due = active.transaction.due;
     state_.Untouch(active);  // nothing of it leaves before it was stepped again
+  }
+
+  /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
+  void Leave(ActiveTransaction& active) {
+    const std::string gid = active.transaction.definition->gid;
+    std::vector<Waiter> waiters = std::move(active.waiters);
+    state_.RemoveFresh(active);
+    for (Waiter& waiter : waiters) {
+      AnswerAsStored(state_, waiter, gid, "another coordinator drives it now");
+    }
   }
 
   /// What happened since the stored record was written happens again, on top of it: answers that
@@ -9409,6 +9505,9 @@ class CommitStage {
     } catch (const StoreBusy& error) {
       if (!state_.health.Locked(state_.context.now, error.what())) Failed(error.what(), false);
       return false;
+    } catch (const Fenced& error) {
+      LoseAll(error.what());
+      return false;
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
       return false;
@@ -9457,6 +9556,23 @@ class CommitStage {
     for (ActiveTransaction* active : state_.to_release.touched) state_.ArmWaiters(*active);
   }
 
+  /// Others have taken over what was ours. What is new was not stored, and is refused; who waits is told what is stored.
+  /// Nothing that follows from a turn that others did not see may leave: all is dropped, and the store is joined anew.
+  void LoseAll(const std::string& problem) {
+    state_.store.Rollback();
+    in_commit_work_.Failed(problem, false);
+    TurnState::Protected([&] {
+      state_.Log(LogLevel::kError, "other coordinators go on with what this one drove, " +
+                                       std::to_string(state_.table.Count()) +
+                                       " transactions in memory: " + problem);
+    });
+    AnswerAll(state_, problem);
+    state_.DropAll();
+    retry_alone_ = 0;
+    state_.health.Failed(state_.context.now, problem, true, false);
+    retention_.Failed(state_.context.now);
+  }
+
   /// The turn was broken off: what ran in its batch is undone before the next one takes what has arrived since.
   void BreakOff() noexcept {
     state_.store.Rollback();
@@ -9496,6 +9612,8 @@ class CommitStage {
       (void)Written();  // what cannot be read is in the next commit again
     } catch (const StoreBusy&) {
       ++retry_alone_;  // it has not run
+    } catch (const Fenced& error) {
+      LoseAll(error.what());
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
     } catch (...) {
@@ -9755,8 +9873,11 @@ class ReleaseStage {
     released_.swap(state_.to_release.touched);
     if (!state_.to_commit.dirty.empty()) KeepUnsettled();
     local_calls_.reserve(released_.size());
-    ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
-    StartCalls();
+    const Time until = state_.store.OwnedUntil();
+    if (until == kNever || clock_.Now() < until) {
+      ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
+      StartCalls();
+    }
     ForEachActive(released_, [this](ActiveTransaction& active) {
       Count(active);
       const bool grows =
@@ -9765,6 +9886,7 @@ class ReleaseStage {
       active.told_events = active.told_calls = 0;
       AnswerWaiters(active);
       ArmTimerOrLeave(active, grows);
+      if (!active.held_calls.empty()) state_.Touch(active);  // until it is ours again
     });
     if (!state_.to_release.alerts.empty())
       alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
@@ -10106,6 +10228,7 @@ class Loop {
     if (!state_.Full() && state_.context.may_call) {
       next = (std::min)(next, state_.loader.NextPass());
     }
+    if (state_.store.OwnedUntil() <= now) next = (std::max)(next, now + kAfterBrokenTurn);
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
       next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
     }
@@ -10128,23 +10251,7 @@ class Loop {
     state_.news.Flush(kNever);
     Mail never_read;  // the last turn was broken off
     inbox_.Take(never_read);
-    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
-      submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, kStopped));
-    }
-    for (Command& command : std::exchange(state_.to_collect.reissue, {})) {
-      command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
-    }
-    state_.table.ForEach([this](ActiveTransaction& active) {
-      for (Waiter& waiter : std::exchange(active.waiters, {})) {
-        TurnState::Protected([&] { AnswerAtTheEnd(waiter, active); });
-      }
-      for (Command& command : std::exchange(active.commands, {})) {
-        command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
-      }
-    });
-    for (QueuedWork& work : std::exchange(state_.to_commit.works, {})) {
-      work.promise.Keep({{}, NotStored([] { return "the work"; })});
-    }
+    dtm::AnswerAll(state_, "the coordinator stopped");
   }
 
  private:
@@ -10153,6 +10260,9 @@ class Loop {
     if (!state_.health.MayTry(state_.context.now)) return something;
     try {
       if (!state_.health.NeedsRecovery()) collect_.Load();
+    } catch (const Fenced& error) {
+      commit_.LoseAll(error.what());
+      return something;
     } catch (...) {
       commit_.Failed(WhatWasThrown(), false);
       return something;
@@ -10162,27 +10272,11 @@ class Loop {
   }
 
   static constexpr Duration kAfterBrokenTurn = std::chrono::milliseconds(10);
-  static constexpr char kStopped[] = "the coordinator stopped";
 
   struct TakenMail {
     Inbox& inbox;
     ~TakenMail() { inbox.DoneWithTaken(); }
   };
-
-  void AnswerAtTheEnd(Waiter& waiter, const ActiveTransaction& active) {
-    const std::string& gid = active.transaction.definition->gid;
-    if (!active.dirty) return waiter.Give(ResultOf(active.transaction));
-    if (active.Fresh()) return waiter.Refuse(NotTaken(state_, gid, kStopped));
-    AnswerAsStored(state_, waiter, gid, kStopped);
-  }
-
-  template <typename What>
-  static std::exception_ptr NotStored(const What& what) {
-    return Made<StoreError>([&] {
-      return std::string(what()) +
-             ": its last change could not be stored before the coordinator stopped";
-    });
-  }
 
   Clock& clock_;
   Functions& functions_;
@@ -13611,6 +13705,7 @@ class MemoryStore : public Store {
   void Keep(const Transaction& transaction, std::uint64_t version) {
     Transaction& kept = batch_[transaction.id] = transaction;
     kept.version = version;
+    kept.owner = Owner();
     for (Branch& branch : kept.branches) {  // what no store keeps
       branch.in_flight = branch.unsent = false;
       branch.previous_deadline = Time{};

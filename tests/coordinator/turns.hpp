@@ -60,6 +60,16 @@ class Turns {
     return Push(std::move(definition), std::move(waiter), false);
   }
 
+  std::size_t Ask(dtm::Command::Kind kind, const std::string& gid) {
+    dtm::Command command;
+    command.kind = kind;
+    command.gid = gid;
+    if (kind == dtm::Command::Kind::kWait) command.waiter.when = dtm::AnswerWhen::kFinished;
+    const std::size_t place = NewPlace(command.waiter);
+    CHECK(inbox_.Push(std::move(command)));
+    return place;
+  }
+
   /// Turns until there is nothing to do at this moment.
   void Settle() {
     for (int turn = 0; turn < 1000; ++turn) {
@@ -86,13 +96,18 @@ class Turns {
   dtm::testing::FailingStore store;
 
  private:
-  std::size_t Push(dtm::Definition definition, dtm::Waiter waiter, bool prepare) {
+  std::size_t NewPlace(dtm::Waiter& waiter) {
     const std::size_t place = answers.size();
     answers.emplace_back();
     waiter.promise = [this, place](const dtm::Answer& reply) {
       CHECK(answers[place].empty());  // nobody is answered twice
       answers[place] = InWords(reply);
     };
+    return place;
+  }
+
+  std::size_t Push(dtm::Definition definition, dtm::Waiter waiter, bool prepare) {
+    const std::size_t place = NewPlace(waiter);
     CHECK(inbox_.Push(dtm::Submission{std::make_shared<dtm::Definition>(definition),
                                       std::move(waiter), prepare}));
     return place;

@@ -33,13 +33,13 @@ inline void BatchIsInvisibleBeforeCommit(Store& store) {
   changed.due = At(20);
 
   store.Begin();
-  REQUIRE(ApplyOne(store, fresh));
-  REQUIRE(ApplyOne(store, changed));
+  const Batch batch(store, {&fresh, &changed});
   CHECK_FALSE(store.Load("fresh").has_value());
   CHECK(Difference(*store.Load("old"), old).empty());
   CHECK(Gids(All(store)) == Texts{"old"});
   store.Commit();
 
+  CHECK(batch.Applied());
   CHECK(Gids(All(store)) == Texts{"fresh", "old"});
   CHECK(store.Load("old")->retry_count == 7);
   CHECK(Gids(DuePage(store, At(99), {}, 10)) == Texts{"fresh", "old"});
@@ -53,8 +53,7 @@ inline void RollbackLeavesNothing(Store& store) {
   changed.retry_count = 7;
   changed.due = At(1);
   store.Begin();
-  REQUIRE(ApplyOne(store, fresh));
-  REQUIRE(ApplyOne(store, changed));
+  const Batch batch(store, {&fresh, &changed});
   store.Rollback();
   store.Rollback();  // there is none any more: no harm
 
@@ -72,16 +71,17 @@ inline void RollbackLeavesNothing(Store& store) {
 inline void OneBatchAtATime(Store& store) {
   Transaction one = NewTransaction("one");
   store.Begin();
-  REQUIRE(ApplyOne(store, one));
+  const Batch batch(store, {&one});
   CHECK_THROWS_AS(store.Begin(), dtm::StoreError);
   store.Commit();
+  CHECK(batch.Applied());
   CHECK(store.Load("one").has_value());
 }
 
 inline void RolledBackCannotBeCommitted(Store& store) {
   Transaction one = NewTransaction("one");
   store.Begin();
-  REQUIRE(ApplyOne(store, one));
+  const Batch batch(store, {&one});
   store.Rollback();
   CHECK_THROWS_AS(store.Commit(), dtm::StoreError);
   CHECK_FALSE(store.Load("one").has_value());
@@ -100,7 +100,7 @@ inline void RecoverKeepsWhatIsCommitted(Store& store) {
   REQUIRE(Put(store, one));
   store.Begin();
   Transaction two = NewTransaction("two");
-  REQUIRE(ApplyOne(store, two));
+  const Batch batch(store, {&two});
   store.Recover();
   CHECK(Gids(All(store)) == Texts{"one"});
   const std::atomic<bool> stop{false};
@@ -236,8 +236,9 @@ inline void ReadersSeeWholeBatches(Store& store) {
     a.retry_count = b.retry_count = round;
     a.reason = b.reason = std::to_string(round);
     store.Begin();
-    if (!ApplyOne(store, a) || !ApplyOne(store, b)) ++wrong;
+    const Batch batch(store, {&a, &b});
     store.Commit();
+    if (!batch.Applied()) ++wrong;
     ++a.version;
     ++b.version;
     if (wrong > 0) break;

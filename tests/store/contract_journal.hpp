@@ -37,11 +37,13 @@ inline bool TellOne(Store& store, Transaction& transaction, const Journal& journ
 
 inline bool PutTold(Store& store, Transaction& transaction, const Journal& journal,
                     bool due_changed = false) {
+  std::vector<dtm::Change> changes{{&transaction, due_changed, false}};
+  changes[0].journal = &journal;
   store.Begin();
-  const bool applied = TellOne(store, transaction, journal, due_changed);
+  store.Apply(changes);
   store.Commit();
-  if (applied) ++transaction.version;
-  return applied;
+  if (changes[0].applied) ++transaction.version;
+  return changes[0].applied;
 }
 
 inline void JournalGrowsWithItsChanges(Store& store) {

@@ -44,20 +44,39 @@ inline dtm::Transaction Finished(const std::string& gid, dtm::Time created, dtm:
   return transaction;
 }
 
-/// Applies one change to the open batch; true if it was applied.
+/// Applies one change to the open batch of a store that knows at once whether it was applied.
 inline bool ApplyOne(dtm::Store& store, dtm::Transaction& transaction, bool due_changed = true) {
   std::vector<dtm::Change> changes{{&transaction, due_changed, false}};
   store.Apply(changes);
   return changes[0].applied;
 }
 
+/// What an open batch is to write: stays in its place until Commit, after which all of it has to be applied.
+class Batch {
+ public:
+  Batch(dtm::Store& store, std::vector<dtm::Transaction*> transactions) {
+    for (dtm::Transaction* transaction : transactions) changes_.push_back({transaction});
+    store.Apply(changes_);
+  }
+  Batch(const Batch&) = delete;
+  Batch& operator=(const Batch&) = delete;
+  bool Applied() const {
+    return std::all_of(changes_.begin(), changes_.end(),
+                       [](const dtm::Change& change) { return change.applied; });
+  }
+
+ private:
+  std::vector<dtm::Change> changes_;
+};
+
 /// One batch with this change; counts the version up as the coordinator does.
 inline bool Put(dtm::Store& store, dtm::Transaction& transaction, bool due_changed = true) {
+  std::vector<dtm::Change> changes{{&transaction, due_changed, false}};
   store.Begin();
-  const bool applied = ApplyOne(store, transaction, due_changed);
+  store.Apply(changes);
   store.Commit();
-  if (applied) ++transaction.version;
-  return applied;
+  if (changes[0].applied) ++transaction.version;
+  return changes[0].applied;
 }
 inline bool Put(dtm::Store& store, dtm::Transaction&& transaction) {
   return Put(store, transaction);

@@ -235,6 +235,7 @@ struct Transaction {
       0;  ///< expired: see ContentHash; 0 = it was prepared first, and is not compared
   std::uint64_t version = 0;  ///< of the stored record, 0 = none; writes are compare-and-set on it
   std::int64_t id = 0;        ///< the store's own key; 0 = not stored yet
+  std::uint64_t owner = 0;    ///< as it was read: the coordinator that drives it, see Store::Owner
 };
 
 }  // namespace v1

@@ -261,6 +261,7 @@ class MemoryStore : public Store {
   void Keep(const Transaction& transaction, std::uint64_t version) {
     Transaction& kept = batch_[transaction.id] = transaction;
     kept.version = version;
+    kept.owner = Owner();
     for (Branch& branch : kept.branches) {  // what no store keeps
       branch.in_flight = branch.unsent = false;
       branch.previous_deadline = Time{};

@@ -34,7 +34,8 @@ struct Change {
   Transaction* transaction = nullptr;
   bool due_changed = true;          ///< false spares the update of the index
   bool definition_changed = false;  ///< an update writes the whole definition as well
-  bool applied = false;  ///< out: false = the gid exists already, or the stored version is another
+  /// Out, once Commit has returned: false = the gid exists already, or the stored version is another.
+  bool applied = false;
   /// Without definition_changed, an update adds the last so many steps: all that is new in the definition.
   std::size_t new_steps = 0;
   /// What is told of it: appended to the journal of the transaction if it is applied. Null: no journal is written.
@@ -147,9 +148,27 @@ class NotAllExpired : public StoreError {
   const std::int64_t next;  ///< what Expire would have returned
 };
 
+/// Several coordinators share the store, and the others have taken over what this one owned, since it was silent for too
+/// long. Nothing of the batch is stored, and nothing that was read or written before is ours. After Recover it is a
+/// coordinator like a new one. Any call of the owner thread may throw it, but Recover and what only reads.
+class Fenced : public StoreError {
+ public:
+  using StoreError::StoreError;
+};
+
 class Store {
  public:
   virtual ~Store() = default;
+
+  // Who drives what. A store that one coordinator has for itself keeps to what is here.
+
+  /// This coordinator's number among those that share the store: what it writes is its own from then on, whoever owned it
+  /// before, and another's change of it is left out. Never given again; only Recover changes it. 0: it has the store for
+  /// itself, or (in a record) nobody has taken it up yet.
+  virtual std::uint64_t Owner() const { return 0; }
+
+  /// Until when nobody takes over what is ours, in the coordinator's time: no call leaves later. Any thread.
+  virtual Time OwnedUntil() const { return kNever; }
 
   /// Opens a batch. Nothing of it is visible to Load and Scan before Commit; Due and NextDue are
   /// asked between batches only. In a batch Apply comes before Expire.
@@ -171,21 +190,22 @@ class Store {
   virtual void PutValue(const KeyValue& value) = 0;
   virtual bool RemoveValue(const std::string& category, const std::string& key) = 0;
 
-  /// Writes the changes; each is compare-and-set on (id, version), or on the gid being new (and not kept), and
-  /// says in `applied` how it went. Gives inserted transactions their `id`. The caller counts
-  /// `version` up once Commit has returned.
+  /// Writes the changes, which stay in their place until Commit or Rollback; each is compare-and-set on (id, version),
+  /// or on the gid being new (and not kept). Once Commit has returned, `applied` says how it went, and inserted
+  /// transactions have their `id`: the store may send the whole batch at once. One that runs works (Run) knows both when
+  /// this returns. The caller counts `version` up once Commit has returned.
   virtual void Apply(std::vector<Change>& changes) = 0;
 
-  /// Makes the batch durable, all or nothing.
-  /// @throws CommitInDoubt  an I/O error: it may be stored; call Recover before the next Begin.
+  /// Makes the batch durable, all or nothing. It waits for another machine for a bounded time only.
+  /// @throws CommitInDoubt  an I/O error, or that time is over: it may be stored; call Recover before the next Begin.
   /// @throws StoreError     definite: nothing of the batch is stored.
   virtual void Commit() = 0;
 
   /// Drops the open batch, if there is one.
   virtual void Rollback() noexcept = 0;
 
-  /// After an I/O error: reopens, recovers and checks. Until it has returned nothing may be
-  /// believed.
+  /// After an I/O error or Fenced: reopens, recovers and checks. Until it has returned nothing may be
+  /// believed; from then on no earlier batch can become durable any more.
   /// @throws StoreError  it is still not usable; call again later.
   virtual void Recover() = 0;
 
@@ -211,11 +231,11 @@ class Store {
   /// The committed ones. Any thread. It takes some time for each of them: 50 ns or so.
   virtual Backlog CountUnfinished(Time now) = 0;
 
-  /// Reads unfinished transactions with due <= `now`, in order of (due, id), after `after`, one by one until `visit`
+  /// Reads unfinished transactions that are ours, with due <= `now`, in order of (due, id), after `after`, one by one until `visit`
   /// returns false: each may be a megabyte. `visit` must not use the store.
   virtual void Due(Time now, DuePosition after, const DueVisitor& visit) = 0;
 
-  /// When the first unfinished transaction after `now` is due; kNever if there is none.
+  /// When the first unfinished transaction of ours after `now` is due; kNever if there is none.
   virtual Time NextDue(Time now) = 0;
 
   /// One small step of retention: looks at up to `limit` records after the id `after` and removes

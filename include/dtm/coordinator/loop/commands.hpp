@@ -58,6 +58,11 @@ class Commands {
         if (command.kind != Command::Kind::kWait && !again) RefuseEnded(command, *stored);
         return command.waiter.Give(ResultOf(*stored));
       }
+      if (!state_.MayDrive(*stored) && command.kind != Command::Kind::kForceStop) {
+        if (command.kind == Command::Kind::kWait) return command.waiter.Give(ResultOf(*stored));
+        throw StoreError("gid '" + command.gid + "' was not changed: another coordinator on this " +
+                         "store drives it; ask that one");
+      }
       active = &state_.Bring(std::move(*stored));
     }
     CheckType(command, active->transaction);

@@ -49,6 +49,9 @@ class CommitStage {
     } catch (const StoreBusy& error) {
       if (!state_.health.Locked(state_.context.now, error.what())) Failed(error.what(), false);
       return false;
+    } catch (const Fenced& error) {
+      LoseAll(error.what());
+      return false;
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
       return false;
@@ -97,6 +100,23 @@ class CommitStage {
     for (ActiveTransaction* active : state_.to_release.touched) state_.ArmWaiters(*active);
   }
 
+  /// Others have taken over what was ours. What is new was not stored, and is refused; who waits is told what is stored.
+  /// Nothing that follows from a turn that others did not see may leave: all is dropped, and the store is joined anew.
+  void LoseAll(const std::string& problem) {
+    state_.store.Rollback();
+    in_commit_work_.Failed(problem, false);
+    TurnState::Protected([&] {
+      state_.Log(LogLevel::kError, "other coordinators go on with what this one drove, " +
+                                       std::to_string(state_.table.Count()) +
+                                       " transactions in memory: " + problem);
+    });
+    AnswerAll(state_, problem);
+    state_.DropAll();
+    retry_alone_ = 0;
+    state_.health.Failed(state_.context.now, problem, true, false);
+    retention_.Failed(state_.context.now);
+  }
+
   /// The turn was broken off: what ran in its batch is undone before the next one takes what has arrived since.
   void BreakOff() noexcept {
     state_.store.Rollback();
@@ -136,6 +156,8 @@ class CommitStage {
       (void)Written();  // what cannot be read is in the next commit again
     } catch (const StoreBusy&) {
       ++retry_alone_;  // it has not run
+    } catch (const Fenced& error) {
+      LoseAll(error.what());
     } catch (const CommitInDoubt& error) {
       Failed(error.what(), true);
     } catch (...) {

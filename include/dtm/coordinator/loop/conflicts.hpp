@@ -43,9 +43,9 @@ class Conflicts {
     std::vector<Command> commands = std::move(active.commands);
     try {
       std::move(commands.begin(), commands.end(), std::back_inserter(state_.to_collect.reissue));
-      const bool ended = IsFinal(stored->status);
+      const bool goes_on = !IsFinal(stored->status) && state_.MayDrive(*stored);
       state_.Replace(active, std::move(*stored));
-      if (!ended) return Return(definition, waiters, prepare);
+      if (goes_on) return Return(definition, waiters, prepare);
       const engine::Resubmission resubmission =
           engine::OnResubmission(*stored, *definition, prepare);
       if (resubmission.kind != engine::Resubmission::Kind::kRefuse) {
@@ -101,6 +101,7 @@ class Conflicts {
       for (Waiter& waiter : active.waiters) waiter.Refuse(gone);
       return state_.RemoveFresh(active);
     }
+    if (stored->owner != state_.store.Owner()) return Leave(active);
     state_.to_collect.readvance.emplace_back(active.transaction.definition->gid,
                                              engine::EventKind::kTimer);
     // Rows that were registered since are added; rows that are lost are not, and it gets stuck.
@@ -122,6 +123,16 @@ class Conflicts {
     active.transaction = std::move(*stored);
     active.stored_due = active.transaction.due;
     state_.Untouch(active);  // nothing of it leaves before it was stepped again
+  }
+
+  /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
+  void Leave(ActiveTransaction& active) {
+    const std::string gid = active.transaction.definition->gid;
+    std::vector<Waiter> waiters = std::move(active.waiters);
+    state_.RemoveFresh(active);
+    for (Waiter& waiter : waiters) {
+      AnswerAsStored(state_, waiter, gid, "another coordinator drives it now");
+    }
   }
 
   /// What happened since the stored record was written happens again, on top of it: answers that

@@ -89,6 +89,7 @@ class Loop {
     if (!state_.Full() && state_.context.may_call) {
       next = (std::min)(next, state_.loader.NextPass());
     }
+    if (state_.store.OwnedUntil() <= now) next = (std::max)(next, now + kAfterBrokenTurn);
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
       next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
     }
@@ -111,23 +112,7 @@ class Loop {
     state_.news.Flush(kNever);
     Mail never_read;  // the last turn was broken off
     inbox_.Take(never_read);
-    for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
-      submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, kStopped));
-    }
-    for (Command& command : std::exchange(state_.to_collect.reissue, {})) {
-      command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
-    }
-    state_.table.ForEach([this](ActiveTransaction& active) {
-      for (Waiter& waiter : std::exchange(active.waiters, {})) {
-        TurnState::Protected([&] { AnswerAtTheEnd(waiter, active); });
-      }
-      for (Command& command : std::exchange(active.commands, {})) {
-        command.waiter.Refuse(NotStored([&] { return "gid '" + command.gid + "'"; }));
-      }
-    });
-    for (QueuedWork& work : std::exchange(state_.to_commit.works, {})) {
-      work.promise.Keep({{}, NotStored([] { return "the work"; })});
-    }
+    dtm::AnswerAll(state_, "the coordinator stopped");
   }
 
  private:
@@ -136,6 +121,9 @@ class Loop {
     if (!state_.health.MayTry(state_.context.now)) return something;
     try {
       if (!state_.health.NeedsRecovery()) collect_.Load();
+    } catch (const Fenced& error) {
+      commit_.LoseAll(error.what());
+      return something;
     } catch (...) {
       commit_.Failed(WhatWasThrown(), false);
       return something;
@@ -145,27 +133,11 @@ class Loop {
   }
 
   static constexpr Duration kAfterBrokenTurn = std::chrono::milliseconds(10);
-  static constexpr char kStopped[] = "the coordinator stopped";
 
   struct TakenMail {
     Inbox& inbox;
     ~TakenMail() { inbox.DoneWithTaken(); }
   };
-
-  void AnswerAtTheEnd(Waiter& waiter, const ActiveTransaction& active) {
-    const std::string& gid = active.transaction.definition->gid;
-    if (!active.dirty) return waiter.Give(ResultOf(active.transaction));
-    if (active.Fresh()) return waiter.Refuse(NotTaken(state_, gid, kStopped));
-    AnswerAsStored(state_, waiter, gid, kStopped);
-  }
-
-  template <typename What>
-  static std::exception_ptr NotStored(const What& what) {
-    return Made<StoreError>([&] {
-      return std::string(what()) +
-             ": its last change could not be stored before the coordinator stopped";
-    });
-  }
 
   Clock& clock_;
   Functions& functions_;

@@ -34,8 +34,11 @@ class ReleaseStage {
     released_.swap(state_.to_release.touched);
     if (!state_.to_commit.dirty.empty()) KeepUnsettled();
     local_calls_.reserve(released_.size());
-    ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
-    StartCalls();
+    const Time until = state_.store.OwnedUntil();
+    if (until == kNever || clock_.Now() < until) {
+      ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
+      StartCalls();
+    }
     ForEachActive(released_, [this](ActiveTransaction& active) {
       Count(active);
       const bool grows =
@@ -44,6 +47,7 @@ class ReleaseStage {
       active.told_events = active.told_calls = 0;
       AnswerWaiters(active);
       ArmTimerOrLeave(active, grows);
+      if (!active.held_calls.empty()) state_.Touch(active);  // until it is ours again
     });
     if (!state_.to_release.alerts.empty())
       alerts_.Tell(std::exchange(state_.to_release.alerts, {}));

@@ -209,6 +209,8 @@ class ActiveTable {
     free_.push_back(&active);
     return definition;
   }
+  /// Any one of them; null: there is none.
+  ActiveTransaction* Any() { return index_.empty() ? nullptr : index_.begin()->second; }
   std::size_t Count() const { return index_.size(); }
   std::size_t Bytes() const { return bytes_; }
   template <typename Visit>

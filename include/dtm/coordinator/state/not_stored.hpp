@@ -14,6 +14,7 @@
 #include <dtm/coordinator/state/active_table.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
+#include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {
@@ -67,6 +68,37 @@ inline void AnswerAsStored(TurnState& state, Waiter& waiter, const std::string& 
     return "the change of gid '" + gid + "' may or may not be stored: " + why +
            "; ask for it again later";
   }));
+}
+
+/// Answers everybody who still waits for something in memory, with the status that is durable: nothing goes on here.
+inline void AnswerAll(TurnState& state, const std::string& why) {
+  const auto not_stored = [&](const auto& what) {
+    return Made<StoreError>(
+        [&] { return std::string(what()) + ": its last change could not be stored: " + why; });
+  };
+  const auto refuse = [&](std::vector<Command> commands) {
+    for (Command& command : commands) {
+      command.waiter.Refuse(not_stored([&] { return "gid '" + command.gid + "'"; }));
+    }
+  };
+  for (Submission& submission : std::exchange(state.to_collect.resubmit, {})) {
+    submission.waiter.Refuse(NotTaken(state, submission.definition->gid, why));
+  }
+  refuse(std::exchange(state.to_collect.reissue, {}));
+  state.table.ForEach([&](ActiveTransaction& active) {
+    const std::string& gid = active.transaction.definition->gid;
+    for (Waiter& waiter : std::exchange(active.waiters, {})) {
+      TurnState::Protected([&] {
+        if (!active.dirty) return waiter.Give(ResultOf(active.transaction));
+        if (active.Fresh()) return waiter.Refuse(NotTaken(state, gid, why));
+        AnswerAsStored(state, waiter, gid, why);
+      });
+    }
+    refuse(std::exchange(active.commands, {}));
+  });
+  for (QueuedWork& work : std::exchange(state.to_commit.works, {})) {
+    work.promise.Keep({{}, not_stored([] { return "the work"; })});
+  }
 }
 
 inline std::exception_ptr StoreFailing(const TurnState& state, const std::string& what) {

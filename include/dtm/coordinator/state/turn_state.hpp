@@ -6,12 +6,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <exception>
 #include <memory>
 #include <new>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +19,7 @@
 #include <dtm/coordinator/parts/news.hpp>
 #include <dtm/coordinator/parts/options.hpp>
 #include <dtm/coordinator/state/active_table.hpp>
+#include <dtm/coordinator/state/between_stages.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/loader.hpp>
 #include <dtm/coordinator/state/store_health.hpp>
@@ -31,28 +30,6 @@
 
 namespace dtm {
 inline namespace v1 {
-
-/// What the next turn has to take up again, before anything new. Collect empties it.
-struct ToCollect {
-  std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
-  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now
-  std::vector<Command> reissue;      ///< came before a commit had taken their transaction
-  std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
-};
-
-/// What the next commit has to write and to run. Commit empties it.
-struct ToCommit {
-  std::vector<ActiveTransaction*> dirty;  ///< changed since the last commit
-  std::deque<QueuedWork> works;           ///< user work
-  std::deque<BranchWork> branch_works;    ///< branches that run inside a commit
-  std::set<std::string> in_doubt;  ///< gids submitted in a commit whose outcome is not known yet
-};
-
-/// What has to wait until its cause is durable. Release empties it.
-struct ToRelease {
-  std::vector<ActiveTransaction*> touched;           ///< calls, timers and answers are held back
-  std::vector<std::shared_ptr<const Alert>> alerts;  ///< of what is durable
-};
 
 /// The transactions in memory, how the store does, what is counted and logged; and, for each stage, what the others
 /// leave to it.
@@ -179,7 +156,7 @@ class TurnState : public Answers {
   /// A new one turned out to be stored: that record takes its place, unless it has ended.
   /// @throws std::bad_alloc  nothing was changed.
   void Replace(ActiveTransaction& fresh, Transaction&& stored) {
-    const bool goes_on = !IsFinal(stored.status);
+    const bool goes_on = !IsFinal(stored.status) && MayDrive(stored);
     if (goes_on)
       to_collect.readvance.emplace_back(stored.definition->gid, engine::EventKind::kLoaded);
     Untouch(fresh);
@@ -196,6 +173,21 @@ class TurnState : public Answers {
     Untouch(active);
     Forget(to_commit.dirty, active);
     Remove(active);
+  }
+
+  /// Nothing in memory is ours any more, and calls that are out are forgotten with it.
+  void DropAll() {
+    to_collect.readvance.clear();
+    to_commit.dirty.clear();
+    to_commit.branch_works.clear();
+    to_release.touched.clear();
+    while (ActiveTransaction* active = table.Any()) Free(*active);
+    loader.Restart();
+  }
+
+  /// It is ours, or becomes ours with the next write: nothing of what is prepared is out.
+  bool MayDrive(const Transaction& stored) const {
+    return stored.owner == store.Owner() || stored.status == Status::kPrepared;
   }
 
   ActiveTransaction& Bring(Transaction stored) {

@@ -1,0 +1,272 @@
+/// Several coordinators on one store: what the loop does when the others have taken over what it drove (Fenced), and with what
+/// another one drives.
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include "tests/support/shared_table.hpp"
+#include "tests/support/transactions.hpp"
+#include <tests/coordinator/turns.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using Catch::Matchers::StartsWith;
+using dtm::Op;
+using dtm::Result;
+using dtm::Status;
+using dtm_test::SharedStore;
+using dtm_test::SharedTable;
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using turns::Turns;
+using Kind = dtm::Command::Kind;
+
+namespace {
+
+dtm::Definition Saga(const std::string& gid, std::size_t steps = 2) {
+  return world::NewDefinition(gid, steps);
+}
+dtm::Definition Message(const std::string& gid) {
+  dtm::Definition definition;
+  definition.gid = gid;
+  definition.type = dtm::TransType::kMsg;
+  definition.steps.push_back({"http://" + gid, "", "{}"});
+  definition.query_prepared = "http://ask-" + gid;
+  return definition;
+}
+std::string Url(const std::string& gid, std::size_t step, Op op) {
+  return "http://" + world::Key(gid, step, op);
+}
+
+/// One coordinator of several, with a time and branches of its own.
+struct Node {
+  explicit Node(const std::shared_ptr<SharedTable>& table)
+      : store(std::make_shared<SharedStore>(table)), turns(store) {}
+
+  /// Lets time pass, with what happens in it.
+  void Pass(dtm::Duration duration) {
+    const dtm::Time end = turns.time->Now() + duration;
+    turns.Settle();
+    while (turns.time->Now() < end) {
+      turns.time->MoveTowards(
+          (std::min)(end, (std::max)(turns.loop.NextTurn(), turns.time->Now() + milliseconds(1))));
+      turns.Settle();
+    }
+  }
+  std::size_t Calls() const { return turns.branches.Calls().size(); }
+
+  const std::shared_ptr<SharedStore> store;
+  Turns turns;
+};
+
+/// All kinds of things in progress at the first of two coordinators, until its n-th commit finds it fenced; the second one is
+/// its heir.
+struct Takeover {
+  explicit Takeover(std::uint64_t fenced_at) {
+    heir.store->Recover();  // it is there before
+    node.store->before_commit = [this, fenced_at, commit = std::uint64_t{0}]() mutable {
+      if (++commit != fenced_at) return;
+      table->Inherit(node.store->Owner(), heir.store->Owner());
+      calls_before = node.Calls();
+      fenced = true;
+    };
+    for (Node* one : {&node, &heir}) {
+      one->turns.branches.On(Url("fails", 1, Op::kAction), Result::Failure("no"));
+      one->turns.branches.On(Url("retries", 0, Op::kAction), Result::Error("later"));
+      one->turns.branches.On(Url("slow", 0, Op::kAction),
+                             {{Result::Success(), milliseconds(900), false}});
+    }
+  }
+
+  void Submit(const dtm::Definition& definition) {
+    gid_of[node.turns.Submit(definition)] = definition.gid;
+  }
+
+  void Run() {
+    auto waiting = Saga("waited-for");
+    waiting.options.wait_result = true;
+    node.turns.branches.On(Url("waited-for", 1, Op::kAction),
+                           {{Result::Success(), milliseconds(700), false}});
+    Submit(Saga("good"));
+    Submit(Saga("fails"));
+    Submit(waiting);
+    gid_of[node.turns.Prepare(Message("message"))] = "message";
+    node.turns.loop.Turn();
+    Submit(Saga("retries"));
+    Submit(Saga("slow"));
+    Submit(Saga("good"));  // again
+    node.turns.Settle();
+    Submit(Message("message"));
+    asked.push_back(node.turns.Ask(Kind::kWait, "slow"));
+    asked.push_back(node.turns.Ask(Kind::kCancel, "retries"));
+    node.turns.Settle();
+    asked.push_back(node.turns.Ask(Kind::kForceStop, "slow"));
+    Submit(Saga("last"));
+    node.Pass(minutes(1));
+  }
+
+  std::shared_ptr<SharedTable> table = std::make_shared<SharedTable>();
+  Node node{table};
+  Node heir{table};
+  bool fenced = false;
+  std::size_t calls_before = 0;
+  std::map<std::size_t, std::string> gid_of;  ///< by the place of the answer
+  std::vector<std::size_t> asked;
+};
+
+}  // namespace
+
+TEST_CASE(
+    "fenced at any commit: nothing new is stored, nothing leaves, everybody is told, the heir goes "
+    "on") {
+  std::uint64_t n = 1;
+  for (;; ++n) {
+    CAPTURE(n);
+    Takeover takeover(n);
+    takeover.Run();
+    if (!takeover.fenced) break;
+    Turns& turns = takeover.node.turns;
+    // Who came before it was fenced is told the truth; who came later has found a coordinator that works.
+    for (std::size_t place = 0; place < turns.answers.size(); ++place) {
+      const std::string answer = turns.answers[place];
+      const auto gid = takeover.gid_of.find(place);
+      CAPTURE(answer, gid == takeover.gid_of.end() ? "asked" : gid->second);
+      CHECK_FALSE(answer.empty());
+      if (gid == takeover.gid_of.end()) continue;
+      const std::string status = turns.Status(gid->second);
+      const bool refused = answer.rfind("StoreError", 0) == 0;
+      const bool in_doubt = answer.rfind("InDoubtError", 0) == 0;
+      if (!refused && !in_doubt) CHECK(status != "");
+      // Nobody repeats what was refused, but for those that were submitted twice.
+      if (refused && gid->second != "good" && gid->second != "message") CHECK(status == "");
+    }
+    // What it drove before is called by its heir only; what was submitted after it came back is its own.
+    const auto& calls = turns.branches.Calls();
+    for (std::size_t i = takeover.calls_before; i < calls.size(); ++i) {
+      const auto stored = takeover.node.store->Load(calls[i].info.gid);
+      CAPTURE(calls[i].url);
+      REQUIRE(stored.has_value());
+      CHECK(stored->owner == takeover.node.store->Owner());
+    }
+    takeover.heir.Pass(hours(2));
+    takeover.node.Pass(hours(2));
+    std::set<std::uint64_t> owners;
+    for (const dtm::Transaction& stored : dtm_test::All(*takeover.node.store)) {
+      CAPTURE(stored.definition->gid, stored.last_error, stored.owner);
+      CHECK(dtm::IsFinal(stored.status));
+      owners.insert(stored.owner);
+    }
+    CHECK(owners.count(0) == 0);
+    CHECK(turns.loop.Measured().in_memory == 0);
+    CHECK_FALSE(turns.loop.Measured().store_fails);
+  }
+  CHECK(n > 10);
+}
+
+TEST_CASE("fenced while it reads what is due: it comes back with nothing, and works") {
+  const auto table = std::make_shared<SharedTable>();
+  Node node(table);
+  Node heir(table);
+  node.turns.branches.On(Url("g", 0, Op::kAction), dtm::testing::ScriptedAnswer::Silence().result);
+  table->Inherit(node.store->Owner(), heir.store->Owner());
+  const std::size_t refused = node.turns.Submit(Saga("g"));
+  node.turns.Settle();
+  CHECK_THAT(node.turns.answers[refused],
+             StartsWith("StoreError") && ContainsSubstring("'g' was not stored"));
+  CHECK(node.Calls() == 0);
+  node.Pass(milliseconds(100));
+  const std::size_t again = node.turns.Submit(Saga("g"));
+  node.turns.Settle();
+  CHECK(node.turns.answers[again] == "submitted");
+  CHECK(node.turns.Status("g") == "succeed");
+}
+
+TEST_CASE("a transaction that another has taken over leaves memory, and the others go on") {
+  const auto table = std::make_shared<SharedTable>();
+  Node node(table);
+  for (const char* gid : {"theirs", "mine"}) {
+    node.turns.branches.On(Url(gid, 0, Op::kAction),
+                           {{Result::Success(), milliseconds(500), false}});
+  }
+  (void)node.turns.Submit(Saga("theirs"));
+  (void)node.turns.Submit(Saga("mine"));
+  node.turns.Settle();
+  const std::size_t waits = node.turns.Ask(Kind::kWait, "theirs");
+  node.turns.Settle();
+  CHECK(node.Calls() == 2);
+  Node other(table);
+  dtm::Transaction taken = node.store->Load("theirs").value();
+  REQUIRE(dtm_test::Put(*other.store, taken));
+  node.Pass(minutes(1));
+  CHECK(node.turns.Status("mine") == "succeed");
+  CHECK(node.turns.Status("theirs") == "submitted");
+  CHECK(node.Calls() == 3);  // the second step of one of them
+  CHECK(node.turns.answers[waits] == "submitted");
+  CHECK(node.turns.loop.Measured().in_memory == 0);
+  other.Pass(minutes(1));
+  CHECK(node.turns.Status("theirs") == "succeed");
+}
+
+TEST_CASE("what another coordinator drives is not driven here, whatever is asked") {
+  const auto table = std::make_shared<SharedTable>();
+  Node node(table);
+  Node other(table);
+  node.turns.branches.On(Url("g", 0, Op::kAction), {dtm::testing::ScriptedAnswer::Silence()});
+  (void)node.turns.Submit(Saga("g"));
+  (void)node.turns.Prepare(Message("message"));
+  node.turns.Settle();
+  auto another = Saga("g");
+  another.steps[0].payload = "9";
+  const std::size_t same = other.turns.Submit(Saga("g"));
+  const std::size_t different = other.turns.Submit(another);
+  other.turns.Settle();
+  const std::size_t cancel = other.turns.Ask(Kind::kCancel, "g");
+  const std::size_t wait = other.turns.Ask(Kind::kWait, "g");
+  other.turns.Settle();
+  CHECK(other.turns.answers[same] == "submitted");
+  CHECK_THAT(other.turns.answers[different], StartsWith("RejectedError"));
+  CHECK_THAT(other.turns.answers[cancel],
+             StartsWith("StoreError") && ContainsSubstring("another coordinator"));
+  CHECK(other.turns.answers[wait] == "submitted");
+  CHECK(other.Calls() == 0);
+  CHECK(other.turns.loop.Measured().in_memory == 0);
+  CHECK(node.store->Load("g")->owner == node.store->Owner());
+
+  // Nothing of what is prepared is out, and nothing of what is stopped goes on: who writes it has it.
+  const std::size_t submitted = other.turns.Submit(Message("message"));
+  const std::size_t stopped = other.turns.Ask(Kind::kForceStop, "g");
+  other.turns.Settle();
+  CHECK(other.turns.answers[submitted] == "submitted");
+  CHECK(other.turns.Status("message") == "succeed");
+  CHECK(other.turns.answers[stopped] == "failed");
+  CHECK(other.turns.branches.Urls() == std::vector<std::string>{"http://message"});
+  node.Pass(hours(1));
+  CHECK(node.turns.Status("message") == "succeed");
+  CHECK(node.turns.Status("g") == "failed");
+  CHECK(node.Calls() == 1);
+  CHECK(node.turns.loop.Measured().in_memory == 0);
+}
+
+TEST_CASE("without a lease that holds, nothing is called; what is stored and answered goes on") {
+  const auto table = std::make_shared<SharedTable>();
+  Node node(table);
+  node.store->until = node.turns.time->Now();
+  const std::size_t place = node.turns.Submit(Saga("g"));
+  node.turns.Settle();
+  CHECK(node.turns.answers[place] == "submitted");
+  CHECK(node.Calls() == 0);
+  CHECK(node.turns.loop.NextTurn() > node.turns.time->Now());
+  node.Pass(minutes(1));
+  CHECK(node.Calls() == 0);
+  CHECK(node.turns.Status("g") == "submitted");
+  node.store->until = node.turns.time->Now() + minutes(1);
+  node.Pass(milliseconds(50));
+  CHECK(node.turns.Status("g") == "succeed");
+}
