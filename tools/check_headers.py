@@ -24,6 +24,8 @@ NO_TEST = {
     'dtm/http/client/connector.hpp': 'tested with http_host',
     'dtm/http/message/framing.hpp': 'the rules of head_parser_test',
     'dtm/http/client/http_call.hpp': 'an interface; tested with http_host',
+    'dtm/http/transport/look_up.hpp': 'tested with http_host and listener',
+    'dtm/http/serving/limits.hpp': 'tested with the connections that it limits',
     'dtm/http/transport/poller.hpp': 'tested with the loop that turns it',
     'dtm/http/client/resolver.hpp': 'tested with http_host',
     'dtm/http/transport/socket.hpp': 'tested with what connects by it',

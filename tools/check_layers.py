@@ -28,11 +28,12 @@ MAY_INCLUDE = {
     'http/transport': ['base'],
     'http/client': ['base', 'core', 'http/message', 'http/transport'],
     'http/api': ['base', 'core', 'coordinator', 'coordinator/parts', 'http/wire', 'http/message'],
+    'http/serving': ['base', 'core', 'coordinator', 'http/message', 'http/transport', 'http/api'],
     'http/httplib': ['base', 'core', 'barrier', 'http/wire', 'http/api'],
     'http/calls': ['base', 'core', 'coordinator/parts', 'http/wire', 'http/message', 'http/transport', 'http/client'],
     'http/remote': ['base', 'core', 'http/wire', 'http/message', 'http/client'],
     'http': ['base', 'core', 'coordinator', 'coordinator/parts', 'http/wire', 'http/message', 'http/transport', 'http/client', 'http/api',
-             'http/httplib', 'http/calls', 'http/remote'],
+             'http/httplib', 'http/serving', 'http/calls', 'http/remote'],
     'testing': ['base', 'core', 'store', 'coordinator', 'coordinator/parts'],
 }
 # The umbrellas are for programs; only they may include each other.

@@ -41,7 +41,15 @@
 #include <dtm/http/remote/remote_requests.hpp>
 #include <dtm/http/remote_coordinator.hpp>
 #include <dtm/http/server.hpp>
+#include <dtm/http/serving/api_server.hpp>
+#include <dtm/http/serving/incoming_request.hpp>
+#include <dtm/http/serving/limits.hpp>
+#include <dtm/http/serving/reply_queue.hpp>
+#include <dtm/http/serving/reply_text.hpp>
+#include <dtm/http/serving/server_connection.hpp>
 #include <dtm/http/transport/io_loop.hpp>
+#include <dtm/http/transport/listener.hpp>
+#include <dtm/http/transport/look_up.hpp>
 #include <dtm/http/transport/poller.hpp>
 #include <dtm/http/transport/socket.hpp>
 #include <dtm/http/transport/socket_connection.hpp>

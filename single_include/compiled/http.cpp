@@ -7498,6 +7498,944 @@ inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/serving/reply_queue.hpp ----------------------------------------------------------
+
+/// How replies come back to the thread of the loop: from the coordinator's thread, the workers', or at once.
+/// Needs: std. Threads: Add comes from any; everything else belongs to the thread of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+/// Which request waits for a reply. Its connection may have gone meanwhile, and another be at its place.
+struct Ticket {
+  std::size_t place = 0;     ///< of the connection
+  std::uint64_t number = 0;  ///< of the request; no other of the server has or had it
+};
+
+class ReplyQueue {
+ public:
+  struct Arrived {
+    Ticket ticket;
+    ApiReply reply;
+  };
+
+  explicit ReplyQueue(transport::IoLoop& loop) : loop_(&loop) {}
+
+  /// Before it is asked for: a reply that comes needs no memory.
+  /// @throws std::bad_alloc  it is not expected.
+  void Expect() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::size_t needed = arrived_.size() + expected_ + 1;
+    if (needed > arrived_.capacity()) arrived_.reserve(2 * needed);
+    ++expected_;
+  }
+  /// It was not asked for.
+  void ExpectLess() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    --expected_;
+  }
+
+  void Add(Ticket ticket, ApiReply reply) noexcept {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (loop_ == nullptr) return;
+    if (expected_ > 0) --expected_;
+    const bool first = arrived_.empty();
+    arrived_.push_back({ticket, std::move(reply)});
+    if (first) loop_->Wake();
+  }
+
+  /// Swaps what has come into `taken`, which is empty. True: there was something.
+  bool Take(std::vector<Arrived>& taken) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (arrived_.empty()) return false;
+    taken.reserve(expected_ + arrived_.size());
+    taken.swap(arrived_);
+    return true;
+  }
+
+  /// The loop may be gone from now on; what comes later is dropped.
+  void Close() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    loop_ = nullptr;
+    arrived_.clear();
+  }
+
+ private:
+  std::mutex mutex_;
+  transport::IoLoop* loop_;
+  std::size_t expected_ = 0;
+  std::vector<Arrived> arrived_;
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/serving/incoming_request.hpp -----------------------------------------------------
+
+/// A request to the API on its way in: from the bytes of a connection to what the API is asked.
+/// Needs: std. Threads: one at a time. Source: RFC 9112 §3, RFC 3986 §2.1; document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+class IncomingRequest {
+ public:
+  using Parsed = transport::Parsed;
+
+  /// Takes from `bytes` what belongs to the head. After kDone, Request() has all but its body.
+  Parsed TakeHead(std::string_view& bytes) {
+    const Parsed parsed = head_.Take(bytes);
+    if (parsed == Parsed::kDone) {
+      Translate();
+      body_.emplace(transport::MessageKind::kRequest, Framing());
+    }
+    return parsed;
+  }
+  bool HasHead() const { return body_.has_value(); }
+  /// Something of it has come.
+  bool Begun() const { return head_.Begun(); }
+
+  /// Once it has its head: takes from `bytes` what belongs to the body. Beyond the limit of the API: TooLong.
+  Parsed TakeBody(std::string_view& bytes) {
+    return body_->Take(bytes, [this](std::string_view piece) {
+      too_long_ = too_long_ || piece.size() > api_head::kMaxBodyBytes - request_.body.size();
+      if (!too_long_) request_.body.append(piece);
+    });
+  }
+  bool TooLong() const { return too_long_; }
+
+  /// What is wrong, after kRefused.
+  const char* Problem() const { return HasHead() ? body_->Why().text : head_.Why().text; }
+
+  const transport::Framing& Framing() const { return head_.Head().BodyFraming(); }
+  bool OldVersion() const { return head_.Head().MinorVersion() == 0; }
+  ApiRequest& Request() { return request_; }
+
+  /// For the next one; its memory is used again.
+  void Reset() {
+    head_.Reset();
+    body_.reset();
+    request_.query.clear();
+    request_.headers.clear();
+    request_.body.clear();
+    too_long_ = false;
+  }
+
+  /// What it takes of the memory.
+  std::size_t Bytes() const { return 2 * head_.Head().Bytes() + request_.body.capacity(); }
+
+ private:
+  void Translate() {
+    const transport::MessageHead& head = head_.Head();
+    request_.method = head.Method();
+    const std::string_view target = head.Target();
+    const std::size_t question = target.find('?');
+    request_.path = PercentDecoded(target.substr(0, question));
+    if (question != std::string_view::npos) TakeQuery(target.substr(question + 1));
+    request_.headers.reserve(head.Count());
+    for (std::size_t i = 0; i < head.Count(); ++i) {
+      const transport::MessageHead::Header header = head.At(i);
+      request_.headers.push_back({std::string(header.name), std::string(header.value)});
+    }
+    api_head::TakeHost(request_);
+  }
+
+  void TakeQuery(std::string_view query) {
+    for (bool more = true; more;) {
+      const std::size_t end = query.find('&');
+      const std::string_view pair = query.substr(0, end);
+      const std::size_t equals = pair.find('=');
+      if (!pair.empty()) {
+        request_.query.emplace(
+            Decoded(pair.substr(0, equals)),
+            equals == std::string_view::npos ? std::string() : Decoded(pair.substr(equals + 1)));
+      }
+      more = end != std::string_view::npos;
+      if (more) query.remove_prefix(end + 1);
+    }
+  }
+
+  /// As forms write it: a plus is a blank.
+  static std::string Decoded(std::string_view text) {
+    std::string plain(text);
+    for (char& c : plain) {
+      if (c == '+') c = ' ';
+    }
+    return PercentDecoded(plain);
+  }
+
+  transport::HeadParser head_{transport::MessageKind::kRequest};
+  std::optional<transport::BodyReader> body_;  ///< once there is the head
+  ApiRequest request_;
+  bool too_long_ = false;
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/serving/limits.hpp ---------------------------------------------------------------
+
+/// What a server allows: how many, how much, how long.
+/// Needs: std. Threads: values, and a count that belongs to the thread of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+struct ServingLimits {
+  using Milliseconds = std::chrono::milliseconds;
+  std::size_t connections = 10000;
+  std::size_t bytes = std::size_t{64} << 20;  ///< of requests and replies, of all connections
+  Milliseconds head{5000};    ///< from the first byte of a request to the end of its head
+  Milliseconds body{30000};   ///< from there to the end of its body
+  Milliseconds reply{30000};  ///< until a reply has left
+  Milliseconds idle{60000};   ///< without a request
+  Milliseconds linger{1000};  ///< for the other side to see the last reply
+};
+
+/// What the connections of a server hold in memory. The last quarter is kept for small requests, so that those who send
+/// large ones slowly do not keep everybody out.
+class HeldBytes {
+ public:
+  explicit HeldBytes(std::size_t limit) : limit_(limit) {}
+  void Change(std::size_t& counted, std::size_t now) {
+    held_ = held_ - counted + now;
+    counted = now;
+  }
+  /// Whether there is room for who holds this much.
+  bool Allow(std::size_t size) const {
+    return held_ <= (size > kSmall ? limit_ - limit_ / 4 : limit_);
+  }
+  std::size_t Now() const { return held_; }
+
+ private:
+  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
+  const std::size_t limit_;
+  std::size_t held_ = 0;
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/serving/reply_text.hpp -----------------------------------------------------------
+
+/// The bytes of a reply of the API.
+/// Needs: std. Threads: pure functions. Source: RFC 9112 §4, §9; document: docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+/// What a reply says besides what the API replied.
+struct ReplyForm {
+  bool to_head = false;      ///< of a HEAD request: there is no body
+  bool close = false;        ///< the connection ends with it
+  bool old_version = false;  ///< HTTP/1.0, where going on has to be said
+  long idle_seconds = 60;    ///< so long the connection waits for the next request
+};
+
+inline const char* StatusText(int status) {
+  switch (status) {
+    case 200: return "OK";
+    case 400: return "Bad Request";
+    case 401: return "Unauthorized";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 408: return "Request Timeout";
+    case 409: return "Conflict";
+    case 413: return "Payload Too Large";
+    case 415: return "Unsupported Media Type";
+    case 425: return "Too Early";
+    case 500: return "Internal Server Error";
+    case 503: return "Service Unavailable";
+    default: return "Other";
+  }
+}
+
+inline std::string ReplyText(const ApiReply& reply, const ReplyForm& form) {
+  std::string text;
+  text.reserve(256 + reply.body.size());
+  text.append("HTTP/1.1 ").append(std::to_string(reply.status)).append(" ");
+  text.append(StatusText(reply.status)).append("\r\nContent-Type: ").append(reply.type);
+  text.append("\r\nContent-Length: ").append(std::to_string(reply.body.size()));
+  if (reply.retry_after > 0)
+    text.append("\r\nRetry-After: ").append(std::to_string(reply.retry_after));
+  if (reply.challenge != nullptr) text.append("\r\nWWW-Authenticate: ").append(reply.challenge);
+  if (form.close) {
+    text.append("\r\nConnection: close");
+  } else {
+    if (form.old_version) text.append("\r\nConnection: keep-alive");
+    text.append("\r\nKeep-Alive: timeout=").append(std::to_string(form.idle_seconds));
+  }
+  text.append("\r\n\r\n");
+  if (!form.to_head) text.append(reply.body);
+  return text;
+}
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/serving/server_connection.hpp ----------------------------------------------------
+
+/// A connection to our server: requests one after the other, each with its deadlines, and their replies.
+/// Needs: POSIX. Threads: that of the loop. Source: RFC 9112 §9; document: docs/http_api.md, "Security".
+
+#include <sys/socket.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+class ServerConnection final : public transport::SocketConnection {
+ public:
+  /// Whose connection it is.
+  class Owner {
+   public:
+    virtual const ServingLimits& Limits() const = 0;
+    virtual HeldBytes& Held() = 0;
+    virtual std::optional<ApiReply> Refusal(const ApiRequest& head) = 0;
+    /// Reply comes later, on the loop; or never, if the connection is gone by then. Returns how many bytes of the
+    /// request stay in memory until then.
+    virtual std::size_t Handle(ServerConnection& connection, ApiRequest& request) = 0;
+    /// Disposes of it.
+    virtual void Drop(ServerConnection& connection) = 0;
+    virtual std::unique_ptr<IncomingRequest> NewRequest() = 0;
+    virtual void UseAgain(std::unique_ptr<IncomingRequest> request) = 0;
+
+   protected:
+    ~Owner() = default;
+  };
+
+  ServerConnection(transport::IoLoop& loop, Owner& owner) : SocketConnection(loop), owner_(owner) {}
+  ~ServerConnection() override { owner_.Held().Change(counted_, 0); }
+
+  /// False: the system has no room for it.
+  bool Serve(transport::Socket socket) {
+    SetDeadline(Loop().Now() + owner_.Limits().idle);
+    return Open(std::move(socket), nullptr);
+  }
+
+  /// There is no room for it, which it is told once it has asked for something: a reply to nothing confuses clients.
+  bool TurnAway(transport::Socket socket) {
+    turned_away_ = true;
+    state_ = State::kTurnedAway;
+    SetDeadline(Loop().Now() + kPatience);
+    return Open(std::move(socket), nullptr);
+  }
+
+  /// To what Handle was asked.
+  void Reply(const ApiReply& reply) {
+    if (state_ != State::kAnswering) return;
+    state_ = State::kSending;
+    asked_bytes_ = 0;
+    Send(reply);
+    if (IsOpen() && Unsent() == 0) OnSent();
+    Recount();
+  }
+
+  /// The server stops. Whoever waits for a reply gets it, and nobody else is heard.
+  void Finish() {
+    stopping_ = true;
+    if (state_ == State::kReading || state_ == State::kTurnedAway) return Gone();
+    if (state_ != State::kAnswering) SetDeadline(Loop().Now() + kPatience);
+  }
+
+  bool TurnedAway() const { return turned_away_; }
+
+  // The owner's.
+  std::size_t place = 0;
+  std::uint64_t asked = 0;  ///< the number of the request that is being answered
+
+ private:
+  using Parsed = transport::Parsed;
+  enum class State {
+    kReading,     ///< a request, or nothing
+    kAnswering,   ///< the API has a request
+    kSending,     ///< a reply that did not leave at once
+    kLast,        ///< a reply after which the connection ends, perhaps sent already
+    kTurnedAway,  ///< the server is full
+  };
+
+  static constexpr std::chrono::milliseconds kPatience{200};
+  static constexpr std::size_t kMaxAhead = std::size_t{64} * 1024;
+
+  void OnBytes(std::string_view bytes) override {
+    switch (state_) {
+      case State::kReading: {
+        const std::string_view rest = Consume(bytes);
+        if (!rest.empty() && IsOpen()) KeepAhead(rest);
+        break;
+      }
+      case State::kAnswering:
+      case State::kSending: KeepAhead(bytes); break;
+      case State::kTurnedAway:
+        return Last(replies::Of({503, "too many connections; close some or try again"}));
+      case State::kLast: return;  // read, so that closing does not take the reply back
+    }
+    Recount();
+  }
+
+  /// Who asks faster than he is answered has to wait; without room in memory, the reply at hand is his last.
+  void KeepAhead(std::string_view bytes) {
+    ahead_.append(bytes);
+    Recount();
+    if (!owner_.Held().Allow(counted_)) {
+      form_.close = true;
+      std::string().swap(ahead_);
+    }
+    if (form_.close || ahead_.size() > kMaxAhead) Pause();
+  }
+
+  /// Up to the end of a request; returns what is behind it.
+  std::string_view Consume(std::string_view bytes) {
+    const ServingLimits& limits = owner_.Limits();
+    if (request_ == nullptr) request_ = owner_.NewRequest();
+    IncomingRequest& request = *request_;
+    if (!request.HasHead()) {
+      const bool begins = !request.Begun();
+      const Parsed head = request.TakeHead(bytes);
+      if (head == Parsed::kRefused) return Invalid();
+      if (head == Parsed::kMore) {
+        if (begins) SetDeadline(Loop().Now() + limits.head);
+        (void)HasRoom(0);
+        return {};
+      }
+      if (const std::optional<ApiReply> refusal = owner_.Refusal(request.Request())) {
+        Last(*refusal);
+        return {};
+      }
+      if (!HasRoom(static_cast<std::size_t>(request.Framing().length))) return {};
+      const bool more = request.TakeBody(bytes) == Parsed::kMore;
+      if (more) SetDeadline(Loop().Now() + limits.body);
+      if (more && request.Framing().expects_continue && request.Request().body.empty())
+        Write("HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    const Parsed body = request.TakeBody(bytes);
+    if (request.TooLong()) {
+      Last(api_head::TooLong());
+    } else if (body == Parsed::kRefused) {
+      return Invalid();
+    } else if (body == Parsed::kMore) {
+      (void)HasRoom(0);
+    } else {
+      Ask();
+      return bytes;
+    }
+    return {};
+  }
+
+  /// For what it has and `more`; if not, it is told.
+  bool HasRoom(std::size_t more) {
+    Recount();
+    if (owner_.Held().Allow(counted_ + more)) return true;
+    Last(replies::Of({503, "the requests and replies at hand take too much memory; try again"}));
+    return false;
+  }
+
+  std::string_view Invalid() {
+    Last(api_head::Refusal(
+        400, std::string("this is not valid HTTP for a server: ") + request_->Problem()));
+    return {};
+  }
+
+  void Ask() {
+    state_ = State::kAnswering;
+    form_.to_head = request_->Request().method == "HEAD";
+    form_.old_version = request_->OldVersion();
+    form_.close = !request_->Framing().keep_alive;
+    std::unique_ptr<IncomingRequest> request = std::move(request_);
+    asked_bytes_ = owner_.Handle(*this, request->Request());
+    owner_.UseAgain(std::move(request));
+  }
+
+  void Last(const ApiReply& reply) {
+    if (request_ != nullptr) form_.to_head = request_->Request().method == "HEAD";
+    request_.reset();
+    state_ = State::kSending;
+    form_.close = true;
+    Send(reply);
+    if (IsOpen() && Unsent() == 0) OnSent();
+    Recount();
+  }
+
+  void Send(const ApiReply& reply) {
+    form_.close = form_.close || reply.close || stopping_;
+    form_.idle_seconds =
+        std::chrono::duration_cast<std::chrono::seconds>(owner_.Limits().idle).count();
+    if (form_.close) {
+      state_ = State::kLast;
+      std::string().swap(ahead_);
+    }
+    Write(ReplyText(reply, form_));
+    if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().reply));
+    if (form_.close && paused_) Resume();  // closing with unread bytes would take the reply back
+  }
+
+  void OnSent() override {
+    if (CannotSend()) return Gone();
+    const bool last = state_ == State::kSending && (stopping_ || form_.close);
+    if (state_ == State::kLast || last) {
+      state_ = State::kLast;
+      if (last && paused_) Resume();
+      if (!IsOpen()) return;
+      if (ended_) return Gone();
+      (void)::shutdown(Fd(), SHUT_WR);
+      SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().linger));
+    } else if (state_ == State::kSending) {
+      state_ = State::kReading;
+      SetDeadline(Loop().Now() + owner_.Limits().idle);
+      Next();
+    }
+  }
+
+  /// Goes on with what came while the request before was answered.
+  void Next() {
+    if (!ahead_.empty()) {
+      const std::size_t left = Consume(ahead_).size();
+      if (!IsOpen() || state_ == State::kLast) return;
+      ahead_.erase(0, ahead_.size() - left);
+      if (left == 0) std::string().swap(ahead_);
+    }
+    if (ahead_.empty() && paused_) return Resume();
+    if (ahead_.empty() && ended_ && state_ == State::kReading) EndOfRequests();
+  }
+
+  void OnEnd(bool broken) override {
+    ended_ = true;
+    if (broken) return Gone();
+    if (state_ == State::kReading) return EndOfRequests();
+    const bool sending = state_ == State::kLast && Unsent() > 0;
+    if (state_ == State::kTurnedAway || (state_ == State::kLast && !sending)) Gone();
+  }
+
+  void EndOfRequests() {
+    if (request_ == nullptr || !request_->HasHead()) return Gone();
+    Last(api_head::Refusal(400, "the body ended too early"));
+  }
+
+  void OnDeadline() override {
+    try {
+      Late();
+    } catch (const std::bad_alloc&) {
+      Gone();
+    }
+  }
+
+  void Late() {
+    switch (state_) {
+      case State::kReading:
+        if (request_ == nullptr || !request_->Begun()) return Gone();
+        return Last(api_head::Refusal(408, request_->HasHead()
+                                               ? "the body of the request took too long"
+                                               : "the head of the request took too long"));
+      case State::kAnswering: return SetDeadline(Loop().Now() + owner_.Limits().idle);
+      case State::kTurnedAway: return OnBytes({});
+      case State::kSending:
+      case State::kLast: return Gone();
+    }
+  }
+
+  void OnNoMemory() override { Gone(); }
+
+  void Pause() {
+    paused_ = true;
+    PauseReading();
+  }
+  void Resume() {
+    paused_ = false;
+    ResumeReading();
+  }
+
+  void Gone() {
+    if (!IsOpen()) return;
+    Close();
+    owner_.Drop(*this);
+  }
+
+  void Recount() {
+    const std::size_t request = request_ == nullptr ? 0 : request_->Bytes();
+    const std::size_t ahead = ahead_.empty() ? 0 : ahead_.capacity();
+    owner_.Held().Change(counted_, request + asked_bytes_ + ahead + Unsent());
+  }
+
+  Owner& owner_;
+  State state_ = State::kReading;
+  std::unique_ptr<IncomingRequest> request_;  ///< that is coming
+  std::string ahead_;                         ///< behind the request that is being answered
+  ReplyForm form_;                            ///< of the reply that is to come
+  std::size_t asked_bytes_ = 0;               ///< of the request that is being answered
+  std::size_t counted_ = 0;                   ///< among what the server holds
+  bool turned_away_ = false;
+  bool paused_ = false;
+  bool ended_ = false;  ///< the other side sends no more
+  bool stopping_ = false;
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/listener.hpp -----------------------------------------------------------
+
+/// Where connections come in: a listening socket, and accepting on the loop.
+/// Needs: POSIX. Threads: Listen is a pure function; a Listener belongs to the thread of the loop.
+
+#include <cerrno>
+#include <netdb.h>
+#include <netinet/in.h>
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+struct ListeningSocket {
+  Socket socket;
+  int port = 0;
+};
+
+/// Port 0: any that is free.
+/// @throws Error  it cannot be had.
+inline ListeningSocket ListenOn(const std::string& host, int port) {
+  const std::string place = "cannot listen on " + host + ":" + std::to_string(port) + ": ";
+  if (port < 0 || port > 65535) throw Error(place + "a port is 0 (any) to 65535");
+  // RFC 6761: it is the loopback without asking anybody; small machines have no /etc/hosts.
+  const FoundAddresses found = LookUp(host == "localhost" ? "127.0.0.1" : host, port);
+  int error = 0;
+  for (const SocketAddress& address : found.addresses) {
+    const int fd =
+        ::socket(address.Family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    if (fd < 0) {
+      error = errno;
+      continue;
+    }
+    Socket socket = Socket::NotForChildren(fd);
+    const int on = 1, off = 0;
+    // Not SO_REUSEPORT: a second server would start and share the requests.
+    (void)::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (address.Family() == AF_INET6)
+      (void)::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    constexpr int kBacklog = 4096;  // a short one makes clients that come together wait for 1 s
+    if (::bind(fd, address.Get(), address.size) != 0 || ::listen(fd, kBacklog) != 0) {
+      error = errno;
+      continue;
+    }
+    SocketAddress bound;
+    bound.size = sizeof bound.bytes;
+    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&bound.bytes), &bound.size) != 0) {
+      error = errno;
+      continue;
+    }
+    const std::string text = bound.Text();
+    return {std::move(socket), std::stoi(text.substr(text.rfind(':') + 1))};
+  }
+  throw Error(place + (found.addresses.empty() ? "the name is unknown" : ErrorText(error)) +
+              "; stop the program that does, or choose another port or address");
+}
+
+/// Goes on when accepting failed for a while, for want of descriptors as a rule.
+class Listener final : public Watcher, Timer {
+ public:
+  class Owner {
+   public:
+    /// It may throw; then the connection is closed.
+    virtual void OnConnection(Socket socket) = 0;
+
+   protected:
+    ~Owner() = default;
+  };
+
+  Listener(IoLoop& loop, Owner& owner, Socket socket)
+      : loop_(loop), owner_(owner), socket_(std::move(socket)) {}
+  ~Listener() override { Close(); }
+
+  /// False: the system has no room for it.
+  bool Open() { return loop_.Watch(socket_.Fd(), *this); }
+
+  void Close() {
+    loop_.Cancel(*this);
+    if (socket_.IsOpen()) loop_.Unwatch(socket_.Fd());
+    socket_.Close();
+  }
+
+ private:
+  static constexpr int kAtATime = 64;  ///< others want their turn
+  static constexpr std::chrono::milliseconds kPause{10};
+
+  void OnReady(Readiness) override { Accept(); }
+  void OnDeadline() override { Accept(); }
+
+  void Accept() {
+    for (int i = 0; i < kAtATime; ++i) {
+      if (!socket_.IsOpen()) return;
+      const int fd = ::accept4(socket_.Fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (fd >= 0) {
+        Take(fd);
+      } else if (errno == EAGAIN) {
+        return;
+      } else if (errno != EINTR && errno != ECONNABORTED) {
+        return loop_.Set(*this, loop_.Now() + kPause);
+      }
+    }
+    loop_.Set(*this, loop_.Now() + std::chrono::nanoseconds(1));  // in the next turn
+  }
+
+  void Take(int fd) {
+    try {
+      Socket socket = Socket::NotForChildren(fd);
+      SendWithoutDelay(fd);
+      owner_.OnConnection(std::move(socket));
+    } catch (const std::exception&) {  // no memory
+    }
+  }
+
+  IoLoop& loop_;
+  Owner& owner_;
+  Socket socket_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/serving/api_server.hpp -----------------------------------------------------------
+
+/// The server of the API: its connections, what they ask the coordinator, and the workers for what may block.
+/// Needs: POSIX. Threads: made, started and stopped by one; everything else is on the thread of the loop.
+/// Document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, transport::TurnEnd {
+ public:
+  /// The loop runs, on a thread of its own, and outlives this, as `tm` and `api` do.
+  ApiServer(transport::IoLoop& loop, Coordinator& tm, Api& api, const ServingLimits& limits)
+      : loop_(loop),
+        tm_(tm),
+        api_(api),
+        limits_(limits),
+        held_(limits.bytes),
+        replies_(std::make_shared<ReplyQueue>(loop)) {
+    taken_.reserve(64);
+    spare_.reserve(kMaxSpare);
+  }
+  ~ApiServer() { Stop(); }
+  ApiServer(const ApiServer&) = delete;
+  ApiServer& operator=(const ApiServer&) = delete;
+
+  /// Once. Returns the port. @throws Error  it cannot listen there.
+  int Start(const std::string& host, int port) {
+    transport::ListeningSocket listening = transport::ListenOn(host, port);
+    auto listener = std::make_unique<transport::Listener>(
+        loop_, static_cast<transport::Listener::Owner&>(*this), std::move(listening.socket));
+    bool open = false;
+    loop_.Do([&] {
+      loop_.AtTurnEnds(*this);
+      open = listener->Open();
+    });
+    started_ = true;
+    listener_ = std::move(listener);
+    if (open) return listening.port;
+    Stop();
+    throw Error("cannot listen on " + host + ": the system watches no more sockets");
+  }
+
+  /// Whoever waits for a reply gets it, for at most kLongestStop; what workers do is waited for.
+  void Stop() {
+    if (!started_) return;
+    started_ = false;
+    loop_.Do([this] {
+      if (listener_ != nullptr) {
+        listener_->Close();
+        loop_.Dispose(std::move(listener_));
+      }
+      ForEach([](ServerConnection& connection) { connection.Finish(); });
+    });
+    workers_.Stop();
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      (void)ended_.wait_for(lock, kLongestStop, [this] { return open_ == 0; });
+    }
+    loop_.Do([this] {
+      ForEach([this](ServerConnection& connection) {
+        connection.Close();
+        Drop(connection);
+      });
+      loop_.NotAtTurnEnds(*this);
+    });
+    loop_.Do([] {});  // what was disposed of is destroyed at the end of the turn
+    replies_->Close();
+  }
+
+ private:
+  static constexpr std::chrono::seconds kLongestStop{8};
+  static constexpr std::size_t kMaxWorkers = 64;
+  static constexpr std::size_t kMaxTurnedAway = 256;
+  static constexpr std::size_t kMaxSpare = 8;
+  static constexpr std::size_t kMaxSpareBytes = std::size_t{16} * 1024;
+
+  // What the listener and the connections want, on the loop.
+
+  void OnConnection(transport::Socket socket) override {
+    const bool full = open_ - turned_away_ >= limits_.connections;
+    if (full && turned_away_ >= kMaxTurnedAway) return;
+    if (free_.empty()) {
+      connections_.reserve(connections_.size() + 1);
+      free_.reserve(connections_.capacity());
+      connections_.emplace_back();
+      free_.push_back(connections_.size() - 1);
+    }
+    const std::size_t place = free_.back();
+    connections_[place] =
+        std::make_unique<ServerConnection>(loop_, static_cast<ServerConnection::Owner&>(*this));
+    free_.pop_back();
+    ServerConnection& connection = *connections_[place];
+    connection.place = place;
+    Count(1);
+    if (full) ++turned_away_;
+    if (!(full ? connection.TurnAway(std::move(socket)) : connection.Serve(std::move(socket)))) {
+      connection.Close();
+      Drop(connection);
+    }
+  }
+
+  const ServingLimits& Limits() const override { return limits_; }
+  HeldBytes& Held() override { return held_; }
+  std::optional<ApiReply> Refusal(const ApiRequest& head) override { return api_.Refusal(head); }
+
+  std::unique_ptr<IncomingRequest> NewRequest() override {
+    if (spare_.empty()) return std::make_unique<IncomingRequest>();
+    std::unique_ptr<IncomingRequest> request = std::move(spare_.back());
+    spare_.pop_back();
+    return request;
+  }
+  void UseAgain(std::unique_ptr<IncomingRequest> request) override {
+    if (spare_.size() == kMaxSpare || request->Bytes() > kMaxSpareBytes) return;
+    request->Reset();
+    spare_.push_back(std::move(request));
+  }
+
+  std::size_t Handle(ServerConnection& connection, ApiRequest& request) override {
+    connection.asked = ++last_number_;
+    const Ticket ticket{connection.place, connection.asked};
+    bool expected = false;
+    try {
+      replies_->Expect();
+      expected = true;
+      const ApiDone done = [replies = replies_, ticket](ApiReply reply) {
+        replies->Add(ticket, std::move(reply));
+      };
+      if (!Api::MayBlock(request)) {
+        if (!in_burst_) tm_.BeginBurst();
+        in_burst_ = true;
+        api_.Handle(request, done);
+        return 0;  // what the coordinator keeps of it counts there
+      }
+      const std::size_t bytes = request.body.capacity();
+      const auto shared = std::make_shared<ApiRequest>(std::move(request));
+      if (workers_.Run([this, shared, done, ticket] { Work(*shared, done, ticket); })) return bytes;
+    } catch (const std::bad_alloc&) {
+    }
+    ApiReply busy;  // without words, for want of memory
+    busy.status = 503;
+    busy.retry_after = 1;
+    if (expected) {
+      replies_->Add(ticket, std::move(busy));
+    } else {
+      connection.Close();
+      Drop(connection);
+    }
+    return 0;
+  }
+
+  void Work(const ApiRequest& request, const ApiDone& done, Ticket ticket) {
+    try {
+      api_.Handle(request, done);
+    } catch (const std::bad_alloc&) {
+      ApiReply reply;
+      reply.status = 500;
+      replies_->Add(ticket, std::move(reply));
+    }
+  }
+
+  void Drop(ServerConnection& connection) override {
+    const std::size_t place = connection.place;
+    if (connection.TurnedAway()) --turned_away_;
+    loop_.Dispose(std::move(connections_[place]));
+    free_.push_back(place);
+    Count(-1);
+  }
+
+  void OnTurnEnd() override {
+    try {
+      if (replies_->Take(taken_)) {
+        for (const ReplyQueue::Arrived& one : taken_) Reply(one);
+        taken_.clear();
+      }
+    } catch (const std::bad_alloc&) {
+      loop_.Wake();  // to try again
+    }
+    if (in_burst_) tm_.EndBurst();
+    in_burst_ = false;
+  }
+
+  void Reply(const ReplyQueue::Arrived& arrived) {
+    ServerConnection* const connection = connections_[arrived.ticket.place].get();
+    if (connection == nullptr || connection->asked != arrived.ticket.number) return;
+    connection->asked = 0;
+    try {
+      connection->Reply(arrived.reply);
+    } catch (const std::bad_alloc&) {
+      connection->Close();
+      Drop(*connection);
+    }
+  }
+
+  template <typename Function>
+  void ForEach(const Function& function) {
+    for (std::size_t i = 0; i < connections_.size(); ++i) {
+      if (connections_[i] != nullptr) function(*connections_[i]);
+    }
+  }
+
+  void Count(int change) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    open_ += static_cast<std::size_t>(change);
+    if (open_ == 0) ended_.notify_all();
+  }
+
+  transport::IoLoop& loop_;
+  Coordinator& tm_;
+  Api& api_;
+  const ServingLimits limits_;
+  HeldBytes held_;
+  const std::shared_ptr<ReplyQueue> replies_;
+  std::unique_ptr<transport::Listener> listener_;
+  std::vector<std::unique_ptr<ServerConnection>> connections_;
+  std::vector<std::size_t> free_;  ///< places in it
+  std::uint64_t last_number_ = 0;
+  std::size_t turned_away_ = 0;
+  std::vector<ReplyQueue::Arrived> taken_;
+  std::vector<std::unique_ptr<IncomingRequest>> spare_;
+  bool in_burst_ = false;
+  bool started_ = false;
+  ThreadPool workers_{kMaxWorkers, SIZE_MAX / 2};
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  std::size_t open_ = 0;  ///< connections
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/base/thread_list.hpp ------------------------------------------------------------------
 
 #include <list>
@@ -7762,6 +8700,10 @@ void Timers::Set(Timer& timer, SteadyTime deadline) {
     timer.deadline_ = deadline;
   }
 void Timers::Cancel(Timer& timer) { timer.deadline_ = Timer::kNever; }
+void Timers::Forget(Timer& timer) {
+    if (timer.timers_ != nullptr) Remove(timer);
+    timer.deadline_ = Timer::kNever;
+  }
 auto Timers::Next() const -> SteadyTime { return heap_.empty() ? Timer::kNever : heap_.front()->key_; }
 void Timers::Run(SteadyTime now) {
     while (!heap_.empty() && heap_.front()->key_ <= now) {
@@ -7826,7 +8768,6 @@ void HttpCall::OnBody(std::string_view) {}
 
 // ---- dtm/http/transport/poller.hpp -------------------------------------------------------------
 
-#include <cerrno>
 #include <sys/epoll.h>
 #include <unistd.h>
 namespace dtm { inline namespace v1 { namespace transport {
@@ -7874,6 +8815,7 @@ IoLoop::~IoLoop() {
     DestroyDisposed();
   }
 void IoLoop::Start() {
+    own_thread_ = true;
     thread_ = std::thread([this] {
       while (!stopping_.load(std::memory_order_acquire)) Turn((SteadyTime::max)());
     });
@@ -7893,12 +8835,20 @@ void IoLoop::Post(std::function<void()> task) {
     }
     if (asleep_.exchange(false)) poller_.Wake();
   }
+void IoLoop::Wake() noexcept {
+    again_.store(true);
+    if (asleep_.exchange(false)) poller_.Wake();
+  }
 bool IoLoop::Watch(int fd, Watcher& watcher) { return poller_.Add(fd, &watcher); }
 bool IoLoop::Rewatch(int fd, Watcher& watcher) { return poller_.Change(fd, &watcher); }
 void IoLoop::Unwatch(int fd) { poller_.Remove(fd); }
 void IoLoop::Set(Timer& timer, SteadyTime deadline) { timers_.Set(timer, deadline); }
 void IoLoop::Cancel(Timer& timer) { timers_.Cancel(timer); }
+void IoLoop::Forget(Timer& timer) { timers_.Forget(timer); }
 void IoLoop::AtTurnEnds(TurnEnd& one) { turn_ends_.push_back(&one); }
+void IoLoop::NotAtTurnEnds(TurnEnd& one) {
+    turn_ends_.erase(std::remove(turn_ends_.begin(), turn_ends_.end(), &one), turn_ends_.end());
+  }
 auto IoLoop::Now() const -> SteadyTime { return now_; }
 void IoLoop::Dispose(std::unique_ptr<Watcher> watcher) noexcept {
     watcher->disposed_before_ = std::move(disposed_);
@@ -7907,7 +8857,7 @@ void IoLoop::Dispose(std::unique_ptr<Watcher> watcher) noexcept {
 auto IoLoop::Buffer() -> char* { return buffer_.get(); }
 void IoLoop::Turn(SteadyTime until) {
     until = (std::min)(until, timers_.Next());
-    if (HasPosted() || stopping_.load(std::memory_order_acquire)) until = SteadyTime();
+    if (HasMore() || stopping_.load(std::memory_order_acquire)) until = SteadyTime();
     poller_.Wait(until, [this](void* who, Readiness readiness) {
       if (!told_) Begin();
       Run([&] { static_cast<Watcher*>(who)->OnReady(readiness); });
@@ -7916,10 +8866,11 @@ void IoLoop::Turn(SteadyTime until) {
     told_ = false;
     RunPosted();
     Run([this] { timers_.Run(now_); });
+    again_.store(false);
     for (TurnEnd* one : turn_ends_) Run([one] { one->OnTurnEnd(); });
     DestroyDisposed();
-    asleep_.store(true);  // a host may wait for Fd() now
-    if (HasPosted()) poller_.Wake();
+    asleep_.store(true);
+    if (!own_thread_ && HasMore()) poller_.Wake();  // a host may wait for Fd() now
   }
 void IoLoop::DestroyDisposed() noexcept {
     while (disposed_) {  // one by one: a list may be long
@@ -7932,7 +8883,8 @@ void IoLoop::Begin() {
     now_ = Clock::now();
     told_ = true;
   }
-bool IoLoop::HasPosted() {
+bool IoLoop::HasMore() {
+    if (again_.load()) return true;
     const std::lock_guard<std::mutex> lock(mutex_);
     return !posted_.empty();
   }
@@ -7953,9 +8905,7 @@ void IoLoop::RunPosted() {
 // ---- dtm/http/transport/socket.hpp -------------------------------------------------------------
 
 #include <arpa/inet.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/socket.h>
 #include <system_error>
 namespace dtm { inline namespace v1 { namespace transport {
 int SocketAddress::Family() const { return bytes.ss_family; }
@@ -7988,11 +8938,18 @@ std::string SocketAddress::Text() const {
     return std::string(text) + ":" + std::to_string(ntohs(v4->sin_port));
   }
 Socket::Socket(int fd) : fd_(fd) {}
-Socket::Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+auto Socket::NotForChildren(int fd) -> Socket {
+    os::Forking::CloseInChildren(fd);
+    Socket socket(fd);
+    socket.noted_ = true;
+    return socket;
+  }
+Socket::Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)), noted_(other.noted_) {}
 auto Socket::operator=(Socket&& other) noexcept -> Socket& {
     if (this != &other) {
       Close();
       fd_ = std::exchange(other.fd_, -1);
+      noted_ = other.noted_;
     }
     return *this;
   }
@@ -8000,7 +8957,9 @@ Socket::~Socket() { Close(); }
 int Socket::Fd() const { return fd_; }
 bool Socket::IsOpen() const { return fd_ >= 0; }
 void Socket::Close() {
-    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+    if (fd_ < 0) return;
+    const int fd = std::exchange(fd_, -1);
+    noted_ ? os::Forking::Close(fd) : void(::close(fd));
   }
 void SendWithoutDelay(int fd) {
   const int on = 1;
@@ -8134,9 +9093,8 @@ std::string Connector::Problem(int error) {
 }}}
 
 
-// ---- dtm/http/client/resolver.hpp --------------------------------------------------------------
+// ---- dtm/http/transport/look_up.hpp ------------------------------------------------------------
 
-#include <netdb.h>
 namespace dtm { inline namespace v1 { namespace transport {
 void TakeTurns(std::vector<SocketAddress>& addresses) {
   for (std::size_t i = 1; i + 1 < addresses.size(); ++i) {
@@ -8174,6 +9132,12 @@ auto LookUp(const std::string& host, int port) -> FoundAddresses {
   TakeTurns(found.addresses);
   return found;
 }
+}}}
+
+
+// ---- dtm/http/client/resolver.hpp --------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
 Resolver::Resolver(IoLoop& loop, Lookup lookup) : loop_(loop), lookup_(std::move(lookup)), threads_(kThreads, kMaxWaiting) {}
 bool Resolver::IsKnown(const std::string& host, int port, FoundAddresses& found) {
     SocketAddress address;
@@ -8498,8 +9462,10 @@ auto SocketConnection::Loop() const -> IoLoop& { return loop_; }
 void SocketConnection::Close() {
     loop_.Cancel(*this);
     tls_.reset();
+    // A forked child that has it as well would keep the loop telling of it.
+    if (socket_.IsOpen()) loop_.Unwatch(socket_.Fd());
     socket_.Close();
-    out_ = std::string();
+    std::string().swap(out_);  // an assignment would keep its memory
     sent_ = 0;
   }
 bool SocketConnection::Open(Socket socket, std::unique_ptr<TlsSession> tls, bool known_to_loop) {
@@ -8516,6 +9482,7 @@ void SocketConnection::Write(std::string_view bytes) {
     if (!sending_ends_) out_.append(bytes);
   }
 std::size_t SocketConnection::Unsent() const { return out_.size() - sent_; }
+bool SocketConnection::CannotSend() const { return sending_ends_; }
 void SocketConnection::PauseReading() { paused_ = true; }
 void SocketConnection::ResumeReading() {
     paused_ = false;
@@ -8575,12 +9542,13 @@ std::size_t SocketConnection::Send(std::string_view bytes) {
 void SocketConnection::Flush() {
     sent_ += Send(std::string_view(out_).substr(sent_));
     if (Unsent() > 0) return;
-    out_ = std::string();
+    std::string().swap(out_);
     sent_ = 0;
   }
 void SocketConnection::Read(bool to_the_end) {
     char* const buffer = loop_.Buffer();
-    while (IsOpen() && !paused_) {
+    for (int reads = 0; IsOpen() && !paused_; ++reads) {
+      if (reads == kReadsAtATime) return void(loop_.Rewatch(socket_.Fd(), *this));
       const Moved moved = tls_ ? tls_->Receive(buffer, IoLoop::kBuffer)
                                : ReceiveSome(socket_.Fd(), buffer, IoLoop::kBuffer);
       if (moved.kind == Moved::Kind::kWait) {
@@ -10969,5 +11937,5 @@ void Server::AddBodyRoutes(httplib::Server& server, const std::string& pattern, 
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_b047fd6dce38(Here) {}
+void http_cpp_of_version_0_1_0_44e7ce75b0f0(Here) {}
 }}}

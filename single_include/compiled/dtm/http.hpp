@@ -305,6 +305,8 @@ class Timers {
   void Set(Timer& timer, SteadyTime deadline);
 
   void Cancel(Timer& timer);
+  /// The same, and now another thread may destroy it.
+  void Forget(Timer& timer);
 
   /// When to come again; max() if there is nothing to wait for.
   SteadyTime Next() const;
@@ -460,6 +462,7 @@ class Poller {
 
 #include <atomic>
 #include <memory>
+#include <new>
 
 namespace dtm {
 inline namespace v1 {
@@ -480,6 +483,7 @@ class Watcher {
 /// Whoever has something to do once for all that came in a turn of the loop.
 class TurnEnd {
  public:
+  /// It must not throw.
   virtual void OnTurnEnd() = 0;
 
  protected:
@@ -515,6 +519,44 @@ class IoLoop {
   /// @throws std::bad_alloc  it does not.
   void Post(std::function<void()> task);
 
+  /// Any thread but that of the loop, which runs: the same, and returns when it has run. Without memory it takes longer.
+  /// @throws what `task` throws.
+  template <typename Task>
+  void Do(const Task& task) {
+    struct {
+      std::mutex mutex;
+      std::condition_variable cond;
+      bool over = false;
+      std::exception_ptr error;
+    } done;
+    const auto run = [&done, &task] {
+      std::exception_ptr error;
+      try {
+        task();
+      } catch (...) {
+        error = std::current_exception();
+      }
+      const std::lock_guard<std::mutex> lock(done.mutex);
+      done.error = error;
+      done.over = true;
+      done.cond.notify_all();
+    };
+    for (bool posted = false; !posted;) {
+      try {
+        Post(std::ref(run));
+        posted = true;
+      } catch (const std::bad_alloc&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
+    std::unique_lock<std::mutex> lock(done.mutex);
+    while (!done.over) done.cond.wait(lock);
+    if (done.error) std::rethrow_exception(done.error);
+  }
+
+  /// Any thread: there is another turn, which asks those of AtTurnEnds.
+  void Wake() noexcept;
+
   /// False: the system has no room for it.
   bool Watch(int fd, Watcher& watcher);
   /// The same socket, for another watcher, who is told first how it is now.
@@ -523,9 +565,11 @@ class IoLoop {
 
   void Set(Timer& timer, SteadyTime deadline);
   void Cancel(Timer& timer);
+  void Forget(Timer& timer);
 
-  /// Before Start: told at the end of each turn, for ever.
+  /// Told at the end of each turn, from now on.
   void AtTurnEnds(TurnEnd& one);
+  void NotAtTurnEnds(TurnEnd& one);
 
   /// When this turn of the loop began. Cheap, and a little old.
   SteadyTime Now() const;
@@ -551,7 +595,7 @@ class IoLoop {
 
   void Begin();
 
-  bool HasPosted();
+  bool HasMore();
 
   void RunPosted();
 
@@ -563,7 +607,9 @@ class IoLoop {
   std::vector<std::function<void()>> running_;
   std::vector<TurnEnd*> turn_ends_;
   bool told_ = false;
+  bool own_thread_ = false;
   std::atomic<bool> asleep_{true};  ///< who posts has to wake it
+  std::atomic<bool> again_{false};  ///< Wake was called
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   std::vector<std::function<void()>> posted_;
@@ -610,6 +656,9 @@ class Socket {
  public:
   Socket() = default;
   explicit Socket(int fd);
+  /// One that no forked child gets: its port or its other side would wait for the child when this process has ended.
+  /// @throws std::bad_alloc  it is closed.
+  static Socket NotForChildren(int fd);
   Socket(Socket&& other) noexcept;
   Socket& operator=(Socket&& other) noexcept;
   Socket(const Socket&) = delete;
@@ -622,6 +671,7 @@ class Socket {
 
  private:
   int fd_ = -1;
+  bool noted_ = false;  ///< by os::Forking
 };
 
 /// Small packets leave at once: the other side waits for them.
@@ -710,13 +760,12 @@ class Connector final : private Timer {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/client/resolver.hpp --------------------------------------------------------------
+// ---- dtm/http/transport/look_up.hpp ------------------------------------------------------------
 
-/// Finds the addresses of a name on threads that may wait, and tells of them on the loop.
-/// Needs: POSIX. Threads: that of the loop; the lookup runs on others.
+/// The addresses of a name, as the system knows them.
+/// Needs: POSIX. Threads: pure functions, which may wait long.
 
 #include <netdb.h>
-#include <new>
 
 namespace dtm {
 inline namespace v1 {
@@ -732,6 +781,19 @@ void TakeTurns(std::vector<SocketAddress>& addresses);
 
 /// Asks the system, which may take long.
 FoundAddresses LookUp(const std::string& host, int port);
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/client/resolver.hpp --------------------------------------------------------------
+
+/// Finds the addresses of a name on threads that may wait, and tells of them on the loop.
+/// Needs: POSIX. Threads: that of the loop; the lookup runs on others.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
 
 class Resolver {
  public:
@@ -992,6 +1054,8 @@ class SocketConnection : public Watcher, protected Timer {
   /// the other side said before counts.
   void Write(std::string_view bytes);
   std::size_t Unsent() const;
+  /// What was written last does not arrive.
+  bool CannotSend() const;
 
   /// No OnBytes until ResumeReading: who writes faster than he is answered has to wait.
   void PauseReading();
@@ -1030,6 +1094,9 @@ class SocketConnection : public Watcher, protected Timer {
 
   /// `to_the_end`: something is behind the bytes, so a read that was not filled is not the last.
   void Read(bool to_the_end);
+
+  /// Who sends without end does not keep the others waiting: the loop tells of him again.
+  static constexpr int kReadsAtATime = 16;
 
   IoLoop& loop_;
   Socket socket_;
@@ -2642,8 +2709,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_b047fd6dce38(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_b047fd6dce38;
+void http_cpp_of_version_0_1_0_44e7ce75b0f0(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_44e7ce75b0f0;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

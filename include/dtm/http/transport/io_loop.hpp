@@ -6,10 +6,13 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -36,6 +39,7 @@ class Watcher {
 /// Whoever has something to do once for all that came in a turn of the loop.
 class TurnEnd {
  public:
+  /// It must not throw.
   virtual void OnTurnEnd() = 0;
 
  protected:
@@ -60,6 +64,7 @@ class IoLoop {
 
   /// @throws std::system_error  no thread is to be had.
   void Start() {
+    own_thread_ = true;
     thread_ = std::thread([this] {
       while (!stopping_.load(std::memory_order_acquire)) Turn((SteadyTime::max)());
     });
@@ -88,6 +93,47 @@ class IoLoop {
     if (asleep_.exchange(false)) poller_.Wake();
   }
 
+  /// Any thread but that of the loop, which runs: the same, and returns when it has run. Without memory it takes longer.
+  /// @throws what `task` throws.
+  template <typename Task>
+  void Do(const Task& task) {
+    struct {
+      std::mutex mutex;
+      std::condition_variable cond;
+      bool over = false;
+      std::exception_ptr error;
+    } done;
+    const auto run = [&done, &task] {
+      std::exception_ptr error;
+      try {
+        task();
+      } catch (...) {
+        error = std::current_exception();
+      }
+      const std::lock_guard<std::mutex> lock(done.mutex);
+      done.error = error;
+      done.over = true;
+      done.cond.notify_all();
+    };
+    for (bool posted = false; !posted;) {
+      try {
+        Post(std::ref(run));
+        posted = true;
+      } catch (const std::bad_alloc&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
+    std::unique_lock<std::mutex> lock(done.mutex);
+    while (!done.over) done.cond.wait(lock);
+    if (done.error) std::rethrow_exception(done.error);
+  }
+
+  /// Any thread: there is another turn, which asks those of AtTurnEnds.
+  void Wake() noexcept {
+    again_.store(true);
+    if (asleep_.exchange(false)) poller_.Wake();
+  }
+
   /// False: the system has no room for it.
   bool Watch(int fd, Watcher& watcher) { return poller_.Add(fd, &watcher); }
   /// The same socket, for another watcher, who is told first how it is now.
@@ -96,9 +142,13 @@ class IoLoop {
 
   void Set(Timer& timer, SteadyTime deadline) { timers_.Set(timer, deadline); }
   void Cancel(Timer& timer) { timers_.Cancel(timer); }
+  void Forget(Timer& timer) { timers_.Forget(timer); }
 
-  /// Before Start: told at the end of each turn, for ever.
+  /// Told at the end of each turn, from now on.
   void AtTurnEnds(TurnEnd& one) { turn_ends_.push_back(&one); }
+  void NotAtTurnEnds(TurnEnd& one) {
+    turn_ends_.erase(std::remove(turn_ends_.begin(), turn_ends_.end(), &one), turn_ends_.end());
+  }
 
   /// When this turn of the loop began. Cheap, and a little old.
   SteadyTime Now() const { return now_; }
@@ -115,7 +165,7 @@ class IoLoop {
  private:
   void Turn(SteadyTime until) {
     until = (std::min)(until, timers_.Next());
-    if (HasPosted() || stopping_.load(std::memory_order_acquire)) until = SteadyTime();
+    if (HasMore() || stopping_.load(std::memory_order_acquire)) until = SteadyTime();
     poller_.Wait(until, [this](void* who, Readiness readiness) {
       if (!told_) Begin();
       Run([&] { static_cast<Watcher*>(who)->OnReady(readiness); });
@@ -124,10 +174,11 @@ class IoLoop {
     told_ = false;
     RunPosted();
     Run([this] { timers_.Run(now_); });
+    again_.store(false);
     for (TurnEnd* one : turn_ends_) Run([one] { one->OnTurnEnd(); });
     DestroyDisposed();
-    asleep_.store(true);  // a host may wait for Fd() now
-    if (HasPosted()) poller_.Wake();
+    asleep_.store(true);
+    if (!own_thread_ && HasMore()) poller_.Wake();  // a host may wait for Fd() now
   }
 
   template <typename Work>
@@ -151,7 +202,8 @@ class IoLoop {
     told_ = true;
   }
 
-  bool HasPosted() {
+  bool HasMore() {
+    if (again_.load()) return true;
     const std::lock_guard<std::mutex> lock(mutex_);
     return !posted_.empty();
   }
@@ -176,7 +228,9 @@ class IoLoop {
   std::vector<std::function<void()>> running_;
   std::vector<TurnEnd*> turn_ends_;
   bool told_ = false;
+  bool own_thread_ = false;
   std::atomic<bool> asleep_{true};  ///< who posts has to wake it
+  std::atomic<bool> again_{false};  ///< Wake was called
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   std::vector<std::function<void()>> posted_;

@@ -15,6 +15,8 @@
 #include <unistd.h>
 #include <utility>
 
+#include <dtm/base/os.hpp>
+
 namespace dtm {
 inline namespace v1 {
 namespace transport {
@@ -64,11 +66,20 @@ class Socket {
  public:
   Socket() = default;
   explicit Socket(int fd) : fd_(fd) {}
-  Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  /// One that no forked child gets: its port or its other side would wait for the child when this process has ended.
+  /// @throws std::bad_alloc  it is closed.
+  static Socket NotForChildren(int fd) {
+    os::Forking::CloseInChildren(fd);
+    Socket socket(fd);
+    socket.noted_ = true;
+    return socket;
+  }
+  Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)), noted_(other.noted_) {}
   Socket& operator=(Socket&& other) noexcept {
     if (this != &other) {
       Close();
       fd_ = std::exchange(other.fd_, -1);
+      noted_ = other.noted_;
     }
     return *this;
   }
@@ -79,11 +90,14 @@ class Socket {
   int Fd() const { return fd_; }
   bool IsOpen() const { return fd_ >= 0; }
   void Close() {
-    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+    if (fd_ < 0) return;
+    const int fd = std::exchange(fd_, -1);
+    noted_ ? os::Forking::Close(fd) : void(::close(fd));
   }
 
  private:
   int fd_ = -1;
+  bool noted_ = false;  ///< by os::Forking
 };
 
 /// Small packets leave at once: the other side waits for them.

@@ -35,8 +35,10 @@ class SocketConnection : public Watcher, protected Timer {
   void Close() {
     loop_.Cancel(*this);
     tls_.reset();
+    // A forked child that has it as well would keep the loop telling of it.
+    if (socket_.IsOpen()) loop_.Unwatch(socket_.Fd());
     socket_.Close();
-    out_ = std::string();
+    std::string().swap(out_);  // an assignment would keep its memory
     sent_ = 0;
   }
 
@@ -60,6 +62,8 @@ class SocketConnection : public Watcher, protected Timer {
     if (!sending_ends_) out_.append(bytes);
   }
   std::size_t Unsent() const { return out_.size() - sent_; }
+  /// What was written last does not arrive.
+  bool CannotSend() const { return sending_ends_; }
 
   /// No OnBytes until ResumeReading: who writes faster than he is answered has to wait.
   void PauseReading() { paused_ = true; }
@@ -141,14 +145,15 @@ class SocketConnection : public Watcher, protected Timer {
   void Flush() {
     sent_ += Send(std::string_view(out_).substr(sent_));
     if (Unsent() > 0) return;
-    out_ = std::string();
+    std::string().swap(out_);
     sent_ = 0;
   }
 
   /// `to_the_end`: something is behind the bytes, so a read that was not filled is not the last.
   void Read(bool to_the_end) {
     char* const buffer = loop_.Buffer();
-    while (IsOpen() && !paused_) {
+    for (int reads = 0; IsOpen() && !paused_; ++reads) {
+      if (reads == kReadsAtATime) return void(loop_.Rewatch(socket_.Fd(), *this));
       const Moved moved = tls_ ? tls_->Receive(buffer, IoLoop::kBuffer)
                                : ReceiveSome(socket_.Fd(), buffer, IoLoop::kBuffer);
       if (moved.kind == Moved::Kind::kWait) {
@@ -164,6 +169,9 @@ class SocketConnection : public Watcher, protected Timer {
       if (!tls_ && !to_the_end && moved.size < IoLoop::kBuffer) return;
     }
   }
+
+  /// Who sends without end does not keep the others waiting: the loop tells of him again.
+  static constexpr int kReadsAtATime = 16;
 
   IoLoop& loop_;
   Socket socket_;

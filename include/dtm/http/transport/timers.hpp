@@ -68,6 +68,11 @@ class Timers {
   }
 
   void Cancel(Timer& timer) { timer.deadline_ = Timer::kNever; }
+  /// The same, and now another thread may destroy it.
+  void Forget(Timer& timer) {
+    if (timer.timers_ != nullptr) Remove(timer);
+    timer.deadline_ = Timer::kNever;
+  }
 
   /// When to come again; max() if there is nothing to wait for.
   SteadyTime Next() const { return heap_.empty() ? Timer::kNever : heap_.front()->key_; }

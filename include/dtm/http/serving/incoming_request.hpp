@@ -1,0 +1,114 @@
+/// A request to the API on its way in: from the bytes of a connection to what the API is asked.
+/// Needs: std. Threads: one at a time. Source: RFC 9112 §3, RFC 3986 §2.1; document: docs/http_api.md, "Security".
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <dtm/base/text.hpp>
+#include <dtm/http/api/head.hpp>
+#include <dtm/http/api/message.hpp>
+#include <dtm/http/message/body_reader.hpp>
+#include <dtm/http/message/head_parser.hpp>
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+class IncomingRequest {
+ public:
+  using Parsed = transport::Parsed;
+
+  /// Takes from `bytes` what belongs to the head. After kDone, Request() has all but its body.
+  Parsed TakeHead(std::string_view& bytes) {
+    const Parsed parsed = head_.Take(bytes);
+    if (parsed == Parsed::kDone) {
+      Translate();
+      body_.emplace(transport::MessageKind::kRequest, Framing());
+    }
+    return parsed;
+  }
+  bool HasHead() const { return body_.has_value(); }
+  /// Something of it has come.
+  bool Begun() const { return head_.Begun(); }
+
+  /// Once it has its head: takes from `bytes` what belongs to the body. Beyond the limit of the API: TooLong.
+  Parsed TakeBody(std::string_view& bytes) {
+    return body_->Take(bytes, [this](std::string_view piece) {
+      too_long_ = too_long_ || piece.size() > api_head::kMaxBodyBytes - request_.body.size();
+      if (!too_long_) request_.body.append(piece);
+    });
+  }
+  bool TooLong() const { return too_long_; }
+
+  /// What is wrong, after kRefused.
+  const char* Problem() const { return HasHead() ? body_->Why().text : head_.Why().text; }
+
+  const transport::Framing& Framing() const { return head_.Head().BodyFraming(); }
+  bool OldVersion() const { return head_.Head().MinorVersion() == 0; }
+  ApiRequest& Request() { return request_; }
+
+  /// For the next one; its memory is used again.
+  void Reset() {
+    head_.Reset();
+    body_.reset();
+    request_.query.clear();
+    request_.headers.clear();
+    request_.body.clear();
+    too_long_ = false;
+  }
+
+  /// What it takes of the memory.
+  std::size_t Bytes() const { return 2 * head_.Head().Bytes() + request_.body.capacity(); }
+
+ private:
+  void Translate() {
+    const transport::MessageHead& head = head_.Head();
+    request_.method = head.Method();
+    const std::string_view target = head.Target();
+    const std::size_t question = target.find('?');
+    request_.path = PercentDecoded(target.substr(0, question));
+    if (question != std::string_view::npos) TakeQuery(target.substr(question + 1));
+    request_.headers.reserve(head.Count());
+    for (std::size_t i = 0; i < head.Count(); ++i) {
+      const transport::MessageHead::Header header = head.At(i);
+      request_.headers.push_back({std::string(header.name), std::string(header.value)});
+    }
+    api_head::TakeHost(request_);
+  }
+
+  void TakeQuery(std::string_view query) {
+    for (bool more = true; more;) {
+      const std::size_t end = query.find('&');
+      const std::string_view pair = query.substr(0, end);
+      const std::size_t equals = pair.find('=');
+      if (!pair.empty()) {
+        request_.query.emplace(
+            Decoded(pair.substr(0, equals)),
+            equals == std::string_view::npos ? std::string() : Decoded(pair.substr(equals + 1)));
+      }
+      more = end != std::string_view::npos;
+      if (more) query.remove_prefix(end + 1);
+    }
+  }
+
+  /// As forms write it: a plus is a blank.
+  static std::string Decoded(std::string_view text) {
+    std::string plain(text);
+    for (char& c : plain) {
+      if (c == '+') c = ' ';
+    }
+    return PercentDecoded(plain);
+  }
+
+  transport::HeadParser head_{transport::MessageKind::kRequest};
+  std::optional<transport::BodyReader> body_;  ///< once there is the head
+  ApiRequest request_;
+  bool too_long_ = false;
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
