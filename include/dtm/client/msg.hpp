@@ -90,7 +90,7 @@ class Msg : public OptionSetters<Msg> {
 
   /// Submits the message for delivery, with or without a Prepare before; it is durable when this returns. May be repeated.
   /// Returns after one commit (with SetWaitResult: when it has ended or must wait, after 6 s at the latest); a
-  /// RemoteCoordinator waits for the reply as long as its request timeout says.
+  /// RemoteCoordinator waits for the reply, at most RemoteOptions::timeout (10 s).
   /// @throws InDoubtError   there was no answer; the message may be stored. Submit again.
   /// @throws RejectedError  a limit, a topic without subscribers, other content; nothing was stored.
   /// @throws FailureError   it was aborted.

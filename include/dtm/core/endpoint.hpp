@@ -52,7 +52,7 @@ struct InitiatorCall {
 
 /// Every method that changes something throws InDoubtError if the change may be stored or not (no answer, or the store
 /// began to fail; doing the same again settles it), and StoreError if it is certainly not stored. An embedded coordinator
-/// answers within its commit, or after 3 s if its store fails; a remote one within RemoteOptions::request_timeout.
+/// answers within its commit, or after 3 s if its store fails; a remote one within RemoteOptions::timeout (10 s).
 class Endpoint {
  public:
   virtual ~Endpoint() = default;

@@ -1,6 +1,6 @@
 /// Options::on_alert by HTTP: tells a URL which branch keeps failing.
 /// Needs: POSIX. Threads: what it makes runs on any.
-/// Protocol: §3 (alert). The answer is ignored, and no redirect is followed.
+/// Protocol: §3 (alert). The reply is ignored, and no redirect is followed.
 #pragma once
 
 #include <chrono>
@@ -37,7 +37,7 @@ inline std::string Body(const Alert& alert) {
   return body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-/// @throws Error  nobody answered; the coordinator logs it.
+/// @throws Error  there was no reply; the coordinator logs it.
 inline void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsClient>& tls) {
   transport::HttpRequest request;
   request.method = "POST";
@@ -61,7 +61,7 @@ inline void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsCl
 
 /// `options.on_alert = dtm::AlertWebHook("http://...")`: POSTs each alert as
 /// {"gid","status","branch","error","retry_count"}, within 3 s. `tls`: for https, dtm::Tls() of <dtm/http/tls.hpp>.
-/// @throws Error  the URL is none that can be called.
+/// @throws Error  the URL cannot be called.
 inline std::function<void(const Alert&)> AlertWebHook(const std::string& url,
                                                       std::shared_ptr<TlsClient> tls = nullptr) {
   Url parsed = ParseUrl(url, "the alert web hook");

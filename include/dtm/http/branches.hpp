@@ -1,4 +1,4 @@
-/// Branches by URL, as a coordinator uses them: `tm.Use(dtm::HttpBranches())`.
+/// Makes a coordinator call branches by URL: `tm.Use(dtm::HttpBranches())`.
 /// Needs: POSIX. Threads: as BranchCaller says. Protocol: §3 (calling branches).
 #pragma once
 
@@ -24,8 +24,9 @@ struct HttpBranchCaller final : BranchCaller {
   OfThisProcess<UrlCaller> own;
 };
 
-/// Each call in flight takes a file descriptor: `ulimit -n` should be above `limits.total`. One thread serves them all.
-/// @throws LogicError  an option is out of its range.
+/// Each running call takes a file descriptor: `ulimit -n` should be above `limits.total`. One thread serves all of them. A
+/// call has the request_timeout of its transaction.
+/// @throws LogicError  an option is out of range.
 inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}) {
   return std::make_unique<HttpBranchCaller>(options);
 }

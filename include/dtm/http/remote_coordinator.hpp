@@ -41,17 +41,17 @@
 namespace dtm {
 inline namespace v1 {
 
-/// In a forked child every method that sends something throws LogicError, and the destructor touches nothing: the
-/// connections are the parent's.
+/// Without a complete reply within RemoteOptions::timeout a request throws InDoubtError. In a forked child every method that
+/// sends something throws LogicError, and the destructor touches nothing: the connections are the parent's.
 class RemoteCoordinator : public Endpoint {
  public:
   /// `url` is that of the API: "http://localhost:36789/api/dtmsvr". Nothing is sent yet.
-  /// User and password in it are sent (a token counts before them); branches are not told them.
-  /// @throws Error  it is no URL; LogicError: an option is out of its range.
+  /// A user and password in it are sent with every request (unless there is a token), but not to branches.
+  /// @throws Error  it is not a URL; LogicError: an option is out of range.
   explicit RemoteCoordinator(const std::string& url, RemoteOptions options = {})
       : options_(std::move(options)), own_("remote coordinator", url, options_) {}
-  /// Takes the timeout of one request at most: what waits in SubmitAsync is not sent any more, and told so
-  /// (RejectedError).
+  /// Takes at most the timeout of one request. Submissions that wait in SubmitAsync are not sent any more; they get a
+  /// RejectedError.
   ~RemoteCoordinator() override {
     if (!own_.Here()) return;
     own_.Get().stopping = true;
@@ -60,7 +60,7 @@ class RemoteCoordinator : public Endpoint {
   RemoteCoordinator(const RemoteCoordinator&) = delete;
   RemoteCoordinator& operator=(const RemoteCoordinator&) = delete;
 
-  /// Made here, in dtm's form, without asking.
+  /// Made here, in dtm's form, without a request.
   std::string NewGid() override {
     const auto now = std::chrono::system_clock::now();
     Own& own = own_.Get();
@@ -81,7 +81,7 @@ class RemoteCoordinator : public Endpoint {
     return Settle(definition, message);
   }
 
-  /// Asks again and again: a coordinator elsewhere does not call back.
+  /// Polls the coordinator, which does not call back.
   TransResult SubmitAndWait(Definition definition, Duration timeout) override {
     const SteadyTime end = Later(Now(), timeout);
     const std::string gid = definition.gid;
@@ -93,8 +93,8 @@ class RemoteCoordinator : public Endpoint {
     return RemoteRequests::InDoubtIfRefused(gid, [&] { return WaitUntil(gid, end); });
   }
 
-  /// On one of a few threads; the callback comes on it, also while this is destroyed.
-  /// @throws BusyError  20,000 or 32 MiB of them wait already.
+  /// Submits on one of a few threads, and calls the callback there, even while this object is being destroyed.
+  /// @throws BusyError  20,000 submissions or 32 MiB of them are waiting already.
   void SubmitAsync(Definition definition, AnswerCallback callback) override {
     Check(definition, SubmitProblem(definition));
     const std::string gid = definition.gid;
@@ -192,9 +192,9 @@ class RemoteCoordinator : public Endpoint {
     return options_.branch_url + "/" + PercentEncoded(name);
   }
 
-  /// Waits up to `timeout` for the end; returns the status there is then.
+  /// Waits up to `timeout` for the end; returns the status at that time.
+  /// @throws InDoubtError   the coordinator did not reply.
   /// @throws RejectedError  there is no such transaction.
-  /// @throws InDoubtError   the coordinator gave no answer.
   TransResult Wait(const std::string& gid, Duration timeout) {
     return WaitUntil(gid, Later(Now(), timeout));
   }
@@ -225,7 +225,7 @@ class RemoteCoordinator : public Endpoint {
 
   static SteadyTime Now() { return std::chrono::steady_clock::now(); }
 
-  /// A coordinator that is busy is asked again when it says, but within the time.
+  /// A coordinator that is busy is asked again at the time that it says, but not after `end`.
   TransResult WaitUntil(const std::string& gid, SteadyTime end) {
     Duration pause = std::chrono::milliseconds(2);
     for (;;) {
@@ -245,8 +245,8 @@ class RemoteCoordinator : public Endpoint {
     }
   }
 
-  /// A "no" of the Go server may mean that it was rolled back, that it has succeeded before, that it is not finished
-  /// yet, or that another transaction has its gid; what is stored tells.
+  /// A "no" of the Go server may mean that the transaction was rolled back, has succeeded before, is not finished
+  /// yet, or that another one has its gid. A query shows which.
   TransResult Settle(const Definition& definition, const std::string& message) {
     const std::string& gid = definition.gid;
     if (own_.Get().stopping) {

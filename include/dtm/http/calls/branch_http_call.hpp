@@ -1,4 +1,4 @@
-/// A branch call on its way: the request, and the result that its reply means.
+/// A branch call in flight: the request, and the result that its reply stands for.
 /// Needs: nlohmann/json. Threads: one at a time. Protocol: §1 (Rule A), §3 (calling branches).
 #pragma once
 
@@ -56,7 +56,7 @@ class WordsBeyond {
 /// Somebody who is told takes the rest.
 class BranchHttpCall : public transport::HttpCall {
  public:
-  /// A longer body is not read to its end: against abuse only.
+  /// A longer body is not read to its end. This limit is against abuse only.
   static constexpr std::size_t kMaxReadBytes = std::size_t{8} * 1024 * 1024;
 
   /// @throws Error  it cannot be sent as it is.

@@ -39,8 +39,8 @@ inline bool ValidValue(const std::string& value) {
   return true;
 }
 
-/// How a message is framed is a matter of the connection, not of the call: such headers, copied
-/// from some other request, would let one call run into the next. They are left out.
+/// Headers that frame a message belong to the connection, not to the call. If they were copied from another
+/// request, one call would run into the next; so they are left out.
 inline bool IsFraming(const std::string& lower) {
   for (const char* name : {"connection", "content-length", "expect", "keep-alive",
                            "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}) {

@@ -10,8 +10,8 @@ class HostLimits {
   struct Limits {
     int total = 1280;       ///< calls in flight, all hosts together
     int per_host = 1024;    ///< calls in flight to one host
-    int silent_host = 8;    ///< calls in flight to a host that does not answer
-    int silent_after = 10;  ///< so many calls in a row without an answer make it such a host
+    int silent_host = 8;    ///< calls in flight to a host that does not reply
+    int silent_after = 10;  ///< calls in a row without a reply that make it such a host
   };
 
   /// What is known about one host.
@@ -30,7 +30,7 @@ class HostLimits {
     return host.in_flight < cap && host.in_flight < kShare * free;
   }
 
-  /// So many calls in a row had no answer that it gets few at a time.
+  /// So many calls in a row had no reply that the host gets few at a time.
   bool Silent(const Load& host) const { return host.silent >= limits_.silent_after; }
 
   void Started(Load& host) {
@@ -38,8 +38,8 @@ class HostLimits {
     ++in_flight_;
   }
 
-  /// `silent`: the host timed out or could not be reached. One answer, whatever it says, and it
-  /// has its full share again.
+  /// `silent`: the host timed out or could not be reached. After any reply it has its full share
+  /// again.
   void Finished(Load& host, bool silent) {
     --host.in_flight;
     --in_flight_;

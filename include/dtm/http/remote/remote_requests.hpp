@@ -27,24 +27,24 @@ namespace dtm {
 inline namespace v1 {
 
 struct RemoteOptions {
-  /// For one request to the coordinator, 1 ms to 1 day; with wait_result it answers after up to 6 s.
+  /// The time for one request to the coordinator, 1 ms to 1 day. With wait_result the reply may take up to 6 s.
   Duration timeout = std::chrono::seconds(10);
-  /// What its dtm::Server asks for; empty = none.
+  /// The token that its dtm::Server requires; empty = none.
   std::string token;
-  /// Where the coordinator reaches a dtm::Server of this program, to call registered functions:
+  /// The URL at which the coordinator reaches a dtm::Server of this program, to call registered functions:
   /// "http://this-host:36789/api/dtmsvr/branch". Empty = functions cannot be branches.
   std::string branch_url;
-  /// How branches reach the coordinator (told to those of a tcc or xa); empty = as this program does.
+  /// The URL at which branches reach the coordinator (those of a tcc or xa are told it); empty = `url`.
   std::string url_in_branches;
   /// For https, to the coordinator and to branches: dtm::Tls() of <dtm/http/tls.hpp>.
   std::shared_ptr<TlsClient> tls;
 };
 
-/// What the fields of an answer say; words elsewhere in its body say nothing.
+/// The meaning of a reply, from its fields; words elsewhere in its body do not count.
 struct Said {
   std::string result;                  ///< dtm_result: SUCCESS, FAILURE, ONGOING, or empty
-  std::optional<std::string> message;  ///< nothing: it is no answer of dtm's, or has none
-  bool rejected = false;               ///< nothing was changed; the Go server does not say it
+  std::optional<std::string> message;  ///< nothing: it is not a reply of dtm, or has no message
+  bool rejected = false;               ///< nothing was changed; the Go server does not report it
 };
 
 inline Said SaidIn(const Exchanged& reply) {
@@ -119,9 +119,9 @@ class RemoteRequests {
     return RejectedError("gid '" + gid + "' was refused: " + message);
   }
 
-  /// Yes, or a definite no (Rule B, but read from fields: a gid may contain any word). Any page there is says 200; dtm
-  /// says SUCCESS as well.
-  /// @throws InDoubtError, BusyError, RejectedError  it was neither, see Refuse; or somebody else who answered.
+  /// Yes, or a definite no (Rule B, but read from fields: a gid may contain any word). Any web page may reply 200; dtm
+  /// also replies SUCCESS.
+  /// @throws InDoubtError, BusyError, RejectedError  it was neither (see Refuse), or the reply is not dtm's.
   bool SaysYes(const std::string& gid, const Exchanged& reply) const {
     const Said said = SaidIn(reply);
     if (reply.status == 200 && said.result == wire::kSuccess) return true;
@@ -136,7 +136,7 @@ class RemoteRequests {
                         "it answered something that is not dtm's: " + StorableText(reply.body));
   }
 
-  /// An answer that is neither "stored" nor "failed".
+  /// For a reply that is neither "stored" nor "failed".
   [[noreturn]] void Refuse(const std::string& what, const Exchanged& reply) const {
     const std::string text = what + " was refused by the coordinator at " + Where() +
                              " with HTTP status " + std::to_string(reply.status) + ": " +
@@ -153,7 +153,7 @@ class RemoteRequests {
     throw AskingToWait(RejectedError(text), reply.retry_after);
   }
 
-  /// What was sent may be stored, whoever refuses to tell of it.
+  /// The transaction may be stored, even if a query about it is refused.
   template <typename Ask>
   static auto InDoubtIfRefused(const std::string& gid, const Ask& ask) {
     try {
