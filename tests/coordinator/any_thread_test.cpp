@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <tests/coordinator/world.hpp>
 #include <tests/support/temp_dir.hpp>
 
@@ -88,7 +89,7 @@ enum class Mode { kThread, kPoll, kCallers, kStartedLater };
 class Crowd {
  public:
   Crowd(Mode mode, std::unique_ptr<dtm::Store> store) : mode_(mode) {
-    dtm::Options options = world::World::Quiet({});
+    dtm::Options options = dtm_test::Quiet();
     options.retry_interval = milliseconds(20);
     options.alert_retry_limit = 1;
     options.on_alert = [this](const dtm::Alert&) { ++alerts_; };

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include "tests/support/temp_dir.hpp"
 #include <tests/coordinator/world.hpp>
 
@@ -56,7 +57,7 @@ struct TempFolder {
 
 TEST_CASE("coordinator: functions with payloads, a transfer and its rollback") {
   int a = 100, b = 0;
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   auto out = kit->Register<Transfer>("Out", [&a](const Transfer& t) { a -= t.amount; });
   auto out_back = kit->Register<Transfer>("OutBack", [&a](const Transfer& t) { a += t.amount; });
   auto in = kit->Register<Transfer>("In", [&b](const Transfer& t) -> Result {
@@ -91,7 +92,7 @@ TEST_CASE("coordinator: a function of another coordinator is refused") {
 }
 
 TEST_CASE("coordinator: bad definitions are refused with a sentence, and nothing is stored") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   auto definition = NewDefinition("a", 2);
   std::string says;
   SECTION("no gid") {
@@ -127,7 +128,7 @@ TEST_CASE("coordinator: bad definitions are refused with a sentence, and nothing
 }
 
 TEST_CASE("coordinator: a saga without steps, or with nothing to call, succeeds at once") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   CHECK(kit->Submit(NewDefinition("a", 0)).Succeeded());
   auto definition = NewDefinition("b", 2);
   for (auto& step : definition.steps) step.action.clear();
@@ -138,7 +139,7 @@ TEST_CASE("coordinator: a saga without steps, or with nothing to call, succeeds 
 TEST_CASE("coordinator: too many waiting submissions are refused as busy") {
   dtm::Options options;
   options.max_waiting_submissions = 5;
-  TestCoordinator kit({}, World::Quiet(options));
+  TestCoordinator kit({}, dtm_test::Quiet(options));
   for (int i = 0; i < 5; ++i) kit->SubmitAsync(NewDefinition(std::to_string(i), 0), {});
   CHECK_THROWS_AS(kit->SubmitAsync(NewDefinition("5", 0), {}), dtm::RejectedError);
   CHECK_THROWS_AS(kit->SubmitAsync(NewDefinition("5", 0), {}), dtm::BusyError);
@@ -162,7 +163,7 @@ TEST_CASE("coordinator: too many waiting submissions are refused as busy") {
 }
 
 TEST_CASE("coordinator: lists are filtered, newest first, in pages") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   const auto begin = kit.Clock().Now();
   for (int i = 0; i < 10; ++i) {
     const auto gid = std::to_string(i);
@@ -199,7 +200,7 @@ TEST_CASE("coordinator: lists are filtered, newest first, in pages") {
 }
 
 TEST_CASE("coordinator: new gids are different and sorted by time") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   std::set<std::string> gids;
   for (int i = 0; i < 1000; ++i) gids.insert(kit->NewGid());
   CHECK(gids.size() == 1000);
@@ -209,7 +210,7 @@ TEST_CASE("coordinator: new gids are different and sorted by time") {
 
 TEST_CASE("coordinator: a timeout of a saga rolls it back in time, also after a restart") {
   const bool crash = GENERATE(false, true);
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/02/action", Times(1000, Result::Ongoing()));
   auto definition = NewDefinition("a", 2);
   definition.options.timeout_to_fail = seconds(3600);
@@ -231,7 +232,7 @@ TEST_CASE("coordinator: the wall clock was set while the program was down") {
   const bool back = GENERATE(true, false);
   CAPTURE(many, back);
   options.max_in_memory = 20;
-  TestCoordinator kit({}, World::Quiet(options));
+  TestCoordinator kit({}, dtm_test::Quiet(options));
   for (int i = 0; i < many; ++i) {
     const auto gid = std::to_string(i);
     kit.Branches().On("http://" + gid + "/01/action", Times(1, Result::Ongoing()));
@@ -250,7 +251,7 @@ TEST_CASE("coordinator: the wall clock was set while the program was down") {
 TEST_CASE("coordinator: a compensation waits for a call of the previous run, whatever the clock") {
   const auto jump = GENERATE(hours(0), hours(-48), hours(48));
   CAPTURE(jump.count());
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/01/action", {ScriptedAnswer::Silence()});
   kit->Submit(NewDefinition("a", 1));
   kit.Settle();
@@ -304,7 +305,7 @@ TEST_CASE("coordinator: what is submitted into a file that is gone is never answ
 
 TEST_CASE("coordinator: a forked child can do nothing, and harms nothing") {
   TempFolder folder;
-  Coordinator tm(folder.path + "/a.db", World::Quiet({}));
+  Coordinator tm(folder.path + "/a.db", dtm_test::Quiet());
   tm.Register<int>("A", [](const int&) {});
   const bool threaded = GENERATE(false, true);
   CAPTURE(threaded);
@@ -363,13 +364,13 @@ TEST_CASE("coordinator: on a file, what was accepted goes on in the next run") {
   TempFolder folder;
   int runs = 0;
   {
-    Coordinator tm(folder.path + "/a.db", World::Quiet({}));
+    Coordinator tm(folder.path + "/a.db", dtm_test::Quiet());
     dtm::Definition definition;
     definition.gid = "a";
     definition.steps = {{"local:A", "", "7"}};
     tm.Submit(definition);
   }
-  Coordinator tm(folder.path + "/a.db", World::Quiet({}));
+  Coordinator tm(folder.path + "/a.db", dtm_test::Quiet());
   tm.Register<int>("A", [&runs](const int& n) { runs += n; });
   tm.RetryNow("a");
   CHECK(tm.Wait("a", hours(1)).Succeeded());
@@ -377,7 +378,7 @@ TEST_CASE("coordinator: on a file, what was accepted goes on in the next run") {
 }
 
 TEST_CASE("coordinator: a workflow whose step is not finished yet is resumed at its interval") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   const dtm::Time start = kit.Clock().Now();
   std::vector<dtm::Duration> asked;
   const auto handle =

@@ -5,6 +5,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/coordinator/sql_kit.hpp"
+#include "tests/support/quiet.hpp"
 
 using dtm::Result;
 using sql_kit::Note;
@@ -13,7 +14,7 @@ using std::chrono::seconds;
 namespace {
 
 struct Bank {
-  Bank() : tm(disk.NewStore(), Quiet()) {
+  Bank() : tm(disk.NewStore(), dtm_test::Quiet()) {
     const auto note = [](const char* what, const char* answer) {
       return [what, answer = std::string(answer)](sqlite3* db, const int&,
                                                   const dtm::BranchInfo& who) {
@@ -25,11 +26,6 @@ struct Bank {
     good = tm.RegisterInTransaction<int>("Good", note("good", ""));
     no = tm.RegisterInTransaction<int>("No", note("no", "no"));
     broken = tm.RegisterInTransaction<int>("Broken", note("broken", "throw"));
-  }
-  static dtm::Options Quiet() {
-    dtm::Options options;
-    options.log = [](dtm::LogLevel, const std::string&) {};
-    return options;
   }
   sql_kit::Disk disk;
   dtm::Coordinator tm;

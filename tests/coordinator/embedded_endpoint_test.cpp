@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <dtm/coordinator/embedded_endpoint.hpp>
 #include <dtm/testing/test_coordinator.hpp>
 
@@ -27,12 +28,6 @@ using std::chrono::seconds;
 using Texts = std::vector<std::string>;
 
 namespace {
-
-dtm::Options Quiet() {
-  dtm::Options options;
-  options.log = [](dtm::LogLevel, const std::string&) {};
-  return options;
-}
 
 Definition Message(const Texts& actions, const std::string& query = "http://b/query") {
   Definition message;
@@ -70,7 +65,7 @@ std::string Told(const WorkflowState& state) {
 
 struct House {
   explicit House(bool crashes = false, TestCoordinator::Setup setup = {})
-      : kit(std::move(setup), Quiet()), crashes_(crashes) {}
+      : kit(std::move(setup), dtm_test::Quiet()), crashes_(crashes) {}
   void MayCrash() {
     if (crashes_) kit.Crash();
   }
@@ -499,7 +494,7 @@ TEST_CASE("endpoint: a direct call reaches a function, and its failure comes bac
 }
 
 TEST_CASE("endpoint: a direct call by url tells the branch what it needs, and brings its answer") {
-  dtm::Options options = Quiet();
+  dtm::Options options = dtm_test::Quiet();
   options.server_url = "http://me/api/dtmsvr";
   TestCoordinator kit({}, options);
   dtm::InitiatorCall call;
@@ -545,7 +540,7 @@ TEST_CASE("endpoint: a direct call without a url is a success without a call") {
 }
 
 TEST_CASE("endpoint: a direct call by url needs somebody who calls urls") {
-  dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), Quiet());
+  dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), dtm_test::Quiet());
   dtm::InitiatorCall call;
   call.url = "http://b/try";
   CHECK_THROWS_WITH(tm.CallBranch(call), ContainsSubstring("HttpBranches"));
@@ -564,7 +559,7 @@ TEST_CASE(
     std::promise<void>& called_;
   };
   std::promise<void> called;
-  dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), Quiet());
+  dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), dtm_test::Quiet());
   tm.Use(std::make_unique<Silence>(called));
   tm.Start();
   dtm::InitiatorCall call;

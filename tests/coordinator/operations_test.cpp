@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <dtm/coordinator/operations.hpp>
 #include <dtm/core/rows.hpp>
 #include <dtm/testing/test_coordinator.hpp>
@@ -28,12 +29,6 @@ using std::chrono::seconds;
 using Texts = std::vector<std::string>;
 
 namespace {
-
-dtm::Options Quiet() {
-  dtm::Options options;
-  options.log = [](dtm::LogLevel, const std::string&) {};
-  return options;
-}
 
 Definition Of(TransType type, const std::string& gid = "g") {
   Definition definition;
@@ -73,7 +68,7 @@ std::string Outcome(const std::function<void()>& ask) {
 
 /// A test coordinator that may crash wherever the test says so.
 struct House {
-  explicit House(bool crashes = false, dtm::Options options = Quiet())
+  explicit House(bool crashes = false, dtm::Options options = dtm_test::Quiet())
       : kit({}, std::move(options)), crashes_(crashes) {}
 
   void MayCrash() {
@@ -584,7 +579,7 @@ TEST_CASE("operations: what was refused by a failing store is not there after a 
 
 TEST_CASE("operations: a tcc whose stored rows are lost is stuck, not carried out a second time") {
   const auto inner = std::make_shared<dtm::MemoryStore>();
-  TestCoordinator kit({}, Quiet(), inner);
+  TestCoordinator kit({}, dtm_test::Quiet(), inner);
   kit->Prepare(Of(TransType::kTcc));
   kit->RegisterBranch("g", TransType::kTcc, Branch(TransType::kTcc, "01"));
   kit.Branches().On("http://b/confirm01", {{Result::Success(), seconds(1)}});
@@ -609,7 +604,7 @@ TEST_CASE("operations: work shares a commit, and its result is told") {
     using Coordinator::Coordinator;
     using Coordinator::RunWork;
   };
-  Open requests(std::make_unique<dtm::MemoryStore>(), Quiet());
+  Open requests(std::make_unique<dtm::MemoryStore>(), dtm_test::Quiet());
   CHECK(requests.RunWork([](dtm::TransactContext&) { return Result::Success(); }).kind ==
         Result::Kind::kSuccess);
   const Result failure =
@@ -630,7 +625,7 @@ TEST_CASE("operations: work shares a commit, and its result is told") {
 
 TEST_CASE("operations: a burst is one commit, and who waits inside one ends it") {
   int woken = 0;
-  dtm::Options options = Quiet();
+  dtm::Options options = dtm_test::Quiet();
   options.on_wake = [&] { ++woken; };
   House house(false, options);
   house.kit.Settle();
@@ -651,7 +646,7 @@ TEST_CASE("operations: a burst is one commit, and who waits inside one ends it")
   CHECK(done == 3);
   CHECK(commits() == before + 1);
 
-  dtm::Coordinator threaded(std::make_unique<dtm::MemoryStore>(), Quiet());
+  dtm::Coordinator threaded(std::make_unique<dtm::MemoryStore>(), dtm_test::Quiet());
   threaded.Start();
   threaded.BeginBurst();
   CHECK(threaded.Prepare(Of(TransType::kTcc)).status == Status::kPrepared);

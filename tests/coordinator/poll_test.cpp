@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <tests/coordinator/world.hpp>
 
 using dtm::Coordinator;
@@ -30,7 +31,7 @@ struct Sleeper {
   explicit Sleeper(TestCoordinator::Setup setup = {}) : kit(std::move(setup), WithWake()) {}
 
   dtm::Options WithWake() {
-    dtm::Options options = World::Quiet({});
+    dtm::Options options = dtm_test::Quiet();
     options.on_wake = [this] { ++woken; };
     return options;
   }
@@ -145,7 +146,7 @@ TEST_CASE("poll: whatever another thread wants wakes who sleeps") {
 TEST_CASE("poll: a time that another thread's turn has set meanwhile is not slept through") {
   std::function<void()> alerted;
   int woken = 0;
-  dtm::Options options = World::Quiet({});
+  dtm::Options options = dtm_test::Quiet();
   options.alert_retry_limit = 1;
   options.on_alert = [&](const dtm::Alert&) { alerted(); };
   options.on_wake = [&] { ++woken; };

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include "tests/support/temp_dir.hpp"
 #include <tests/coordinator/turns.hpp>
 
@@ -68,7 +69,7 @@ std::size_t Count(TestCoordinator& kit, Status status) {
 dtm::Options Small(std::size_t max_in_memory) {
   dtm::Options options;
   options.max_in_memory = max_in_memory;
-  return World::Quiet(options);
+  return dtm_test::Quiet(options);
 }
 
 }  // namespace
@@ -125,7 +126,7 @@ TEST_CASE("prepared, many: while they wait the loop rests") {
   CAPTURE(sqlite);
   std::shared_ptr<dtm::Store> inner = std::make_shared<dtm::MemoryStore>();
   if (sqlite) inner = std::make_shared<dtm::SqliteStore>(dir / "a.db", dtm::Durability::kProcess);
-  TestCoordinator kit({}, World::Quiet({}), inner), empty({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet(), inner), empty({}, dtm_test::Quiet());
   PrepareMany(kit, many);
   kit.Crash();
   CHECK(SettleInTurns(kit) <= many / 256 + 10);
@@ -155,7 +156,7 @@ TEST_CASE("prepared, many: submitted all at once, no more run at a time than fit
 TEST_CASE("prepared: it never expires") {
   dtm::Options options;
   options.keep_finished = hours(1);
-  TestCoordinator kit({}, World::Quiet(options));
+  TestCoordinator kit({}, dtm_test::Quiet(options));
   Definition definition = NewDefinition("a", 1);
   definition.options.timeout_to_fail = seconds(10);
   kit->Prepare(definition);
@@ -173,7 +174,7 @@ namespace {
 
 /// A prepared one that has left memory, or is there because of a crash and a first look.
 struct OnePrepared {
-  OnePrepared() : crash(GENERATE(false, true)), kit({}, World::Quiet({})) {
+  OnePrepared() : crash(GENERATE(false, true)), kit({}, dtm_test::Quiet()) {
     UNSCOPED_INFO((crash ? "after a crash" : "in the same run"));
     kit->Prepare(NewDefinition("a", 2));
     kit.Settle();
@@ -268,7 +269,7 @@ TEST_CASE("prepared: a command in the turn of a submit that repeats no steps is 
 }
 
 TEST_CASE("restart: Cancel or ForceStop in the turn of a repeated submit is not lost") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/01/action", Times(2, Result::Ongoing()));
   kit->Submit(NewDefinition("a", 2));
   kit.Settle();

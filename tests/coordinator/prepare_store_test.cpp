@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include "tests/support/temp_dir.hpp"
 #include <tests/coordinator/turns.hpp>
 
@@ -41,7 +42,7 @@ struct Fixture {
       : inner(sqlite ? std::shared_ptr<dtm::Store>(std::make_shared<dtm::SqliteStore>(
                            dir / "a.db", dtm::Durability::kProcess))
                      : std::make_shared<dtm::MemoryStore>()),
-        kit({}, World::Quiet({}), inner) {
+        kit({}, dtm_test::Quiet(), inner) {
     kit.Settle();
   }
   void Prepare() {

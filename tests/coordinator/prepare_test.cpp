@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include "tests/support/temp_dir.hpp"
 #include <tests/coordinator/turns.hpp>
 
@@ -34,7 +35,7 @@ struct Prepared {
   explicit Prepared(dtm::Options options = {}, TestCoordinator::Setup setup = {})
       : sqlite(GENERATE(false, true)),
         crash(GENERATE(false, true)),
-        kit(std::move(setup), World::Quiet(std::move(options)), NewStore()) {
+        kit(std::move(setup), dtm_test::Quiet(std::move(options)), NewStore()) {
     UNSCOPED_INFO((sqlite ? "SQLite" : "memory") << (crash ? ", after a crash" : ""));
   }
   std::shared_ptr<dtm::Store> NewStore() const {
@@ -137,7 +138,7 @@ TEST_CASE("prepare: the file holds what was promoted, small or large, when it is
   const auto expected =
       submit_bytes > 0 ? submit.options.branch_headers : prepare.options.branch_headers;
   {
-    TestCoordinator kit({}, World::Quiet({}), std::make_shared<dtm::SqliteStore>(dir / "a.db"));
+    TestCoordinator kit({}, dtm_test::Quiet(), std::make_shared<dtm::SqliteStore>(dir / "a.db"));
     kit.Branches().On("http://a/01/action", Result::Ongoing());
     kit->Prepare(prepare);
     kit->Submit(submit);
@@ -335,7 +336,7 @@ TEST_CASE("prepare: its timeout begins with the prepare, and rolls back only wha
 }
 
 TEST_CASE("prepare: bad definitions are refused with a sentence, and nothing is stored") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   Definition definition = NewDefinition("a", 1);
   std::string says;
   SECTION("no gid") { definition.gid.clear(), says = "gid is empty"; }
@@ -349,7 +350,7 @@ TEST_CASE("prepare: bad definitions are refused with a sentence, and nothing is 
 }
 
 TEST_CASE("prepare: only Prepare makes a prepared one") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   Definition copied = NewDefinition("a", 1);
   copied.prepared_first = true;  // as in the record of another one
   kit->Submit(copied);
@@ -359,7 +360,7 @@ TEST_CASE("prepare: only Prepare makes a prepared one") {
 }
 
 TEST_CASE("prepare: inside a callback it is refused, inside a branch function it works") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   std::string said;
   kit->Register<int>("F", [&](const int&) {
     CHECK(kit->Prepare(NewDefinition("inner", 1)).status == Status::kPrepared);

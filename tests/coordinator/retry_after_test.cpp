@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include "tests/support/temp_dir.hpp"
 #include <dtm/client/msg.hpp>
 #include <dtm/client/saga.hpp>
@@ -25,12 +26,6 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 namespace {
-
-dtm::Options Quiet() {
-  dtm::Options options;
-  options.log = [](dtm::LogLevel, const std::string&) {};
-  return options;
-}
 
 Result Asking(Result result, Duration retry_after) {
   result.retry_after = retry_after;
@@ -103,7 +98,7 @@ TEST_CASE("retry after: no try comes before the branch asked for it, nor before 
   for (const Row& row : kRows) {
     for (const Wait& wait : waits) {
       CAPTURE(row.name, wait.first.text, wait.first.retry_after.count());
-      TestCoordinator kit({}, Quiet());
+      TestCoordinator kit({}, dtm_test::Quiet());
       kit.Branches().On(row.url, wait.first);
       row.begin(kit);
       kit.Advance(hours(2));
@@ -120,7 +115,8 @@ TEST_CASE(
     CAPTURE(row.name);
     const dtm_test::TempDir dir;
     TestCoordinator kit(
-        {}, Quiet(), std::make_shared<dtm::SqliteStore>(dir / "a.db", dtm::Durability::kProcess));
+        {}, dtm_test::Quiet(),
+        std::make_shared<dtm::SqliteStore>(dir / "a.db", dtm::Durability::kProcess));
     kit.Branches().On(row.url, Asking(Result::Error("503"), minutes(50)));
     row.begin(kit);
     kit.Advance(minutes(2));
@@ -130,7 +126,7 @@ TEST_CASE(
     kit.Advance(minutes(50));
     CHECK(Between(kit, row.url) >= minutes(50));
   }
-  TestCoordinator kit({}, Quiet());
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://b/1", Asking(Result::Error("503"), minutes(50)));
   dtm::NewSaga(*kit, "g").Add("http://b/1", dtm::kNoBranch, 1).Submit();
   kit.Settle();
@@ -141,7 +137,7 @@ TEST_CASE(
 }
 
 TEST_CASE("retry after: Explain says it, RetryNow forgets it, a later error waits as ever") {
-  TestCoordinator kit({}, Quiet());
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://b/1", {ScriptedAnswer{Asking(Result::Error("503"), minutes(5))},
                                    ScriptedAnswer{Result::Error("500")}});
   dtm::NewSaga(*kit, "g").Add("http://b/1", dtm::kNoBranch, 1).Submit();
@@ -167,7 +163,7 @@ TEST_CASE("retry after: a function may ask for it as well, and so may what a wor
       workflow.NewBranch().Call("http://b/1", 1);
     });
   };
-  TestCoordinator kit(setup, Quiet());
+  TestCoordinator kit(setup, dtm_test::Quiet());
   dtm::Definition saga;
   saga.gid = "s";
   saga.steps = {{"local:F", "", "1"}};

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <tests/coordinator/world.hpp>
 
 namespace turns {
@@ -34,7 +35,7 @@ inline std::string InWords(const dtm::Answer& reply) {
 class Turns {
  public:
   explicit Turns(std::shared_ptr<dtm::Store> inner = std::make_shared<dtm::MemoryStore>())
-      : options_(world::World::Quiet({})),
+      : options_(dtm_test::Quiet()),
         time(std::make_shared<dtm::testing::VirtualTime>()),
         branches(time),
         store(std::move(inner)),

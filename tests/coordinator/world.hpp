@@ -1,7 +1,31 @@
-/// A test coordinator, clients that repeat what was refused, branches that follow a script, and a
-/// checker that looks at all of it from outside: what was called when, what was answered, what is
-/// stored. It knows nothing of the engine; its rules are the invariants of the README.
+/// A world around a coordinator: clients, branches and crashes, and a checker that looks at all of it from outside.
 /// Needs: the test kit. Threads: one thread.
+///
+/// A test says what happens, runs it, and asks for what went wrong:
+///
+///   World world;
+///   world.Script("a", 0, Op::kAction, {Result::Ongoing(), Result::Error("lost")});  // then Success
+///   world.Submit(NewDefinition("a", 3));      // a saga of three steps
+///   world.kit.Store().FailOnce(5, StoreFault::kDefinite);
+///   world.Run(minutes(10));                   // virtual time: a few milliseconds
+///   world.Crash();                            // kill -9, and a new coordinator on the same records
+///   world.Run(hours(2));
+///   CHECK(world.Violations().empty());
+///
+/// - Clients are honest: one repeats its submission until it has a definite answer (Submit), or prepares first and
+///   submits later (Prepare). After a crash they submit again what was not accepted.
+/// - Branches are URLs named after (gid, step, op), or, with `local`, one function for all of them. They return what
+///   Script says, call by call, and then Success. Each call is recorded with its time and its result.
+/// - The checker knows nothing of the engine. It compares three things: what was called and when (Call), what clients were
+///   answered, and what is stored. After each turn LookAtTurn checks that a call was stored before it was sent, and that
+///   nothing is called after the end. In the end CheckSaga checks the rules of docs/protocol.md, Appendix B: an accepted
+///   saga has ended; one that succeeded had every action succeed, and no compensation; one that failed has compensated
+///   all that may have run; actions start in their order and compensations in the reverse; nothing is called twice at a
+///   time, again after a definite result, or before its interval. Only a crash excuses a repeat, since results on their
+///   way are lost. CheckJournal compares the journal with the record.
+/// - A violation is a sentence; the first twenty are kept.
+///
+/// Turns (turns.hpp) is smaller: the loop alone, where a test decides what arrives in which turn.
 #pragma once
 
 #include <algorithm>
@@ -19,6 +43,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/support/quiet.hpp"
 #include <dtm/core/rows.hpp>
 #include <dtm/dtm.hpp>
 #include <dtm/testing/test_coordinator.hpp>
@@ -33,7 +58,7 @@ using dtm::Status;
 using dtm::Time;
 using dtm::testing::ScriptedAnswer;
 
-/// One call, with the answer the branch gave.
+/// One call, with the result that the branch returned.
 struct Call {
   Time at{};
   Time answered{};  ///< when the branch was done with it, or the caller gave up
@@ -68,21 +93,16 @@ inline Definition NewDefinition(const std::string& gid, std::size_t steps, bool 
 class World {
  public:
   explicit World(dtm::Options options = {})
-      : options_(Telling(Quiet(std::move(options)))),
+      : options_(WithJournal(dtm_test::Quiet(std::move(options)))),
         inner(std::make_shared<dtm::MemoryStore>()),
         kit([this](dtm::Coordinator& tm) { Register(tm); }, options_, inner) {}
 
-  static dtm::Options Quiet(dtm::Options options) {
-    options.log = [](dtm::LogLevel, const std::string&) {};
-    return options;
-  }
-
-  static dtm::Options Telling(dtm::Options options) {
+  static dtm::Options WithJournal(dtm::Options options) {
     options.journal = true;
     return options;
   }
 
-  /// What the branch answers, call by call; afterwards Success.
+  /// What the branch returns, call by call; afterwards Success.
   void Script(const std::string& gid, std::size_t step, Op op,
               std::vector<ScriptedAnswer> answers) {
     kit.Branches().On("http://" + Key(gid, step, op), answers);
@@ -95,7 +115,7 @@ class World {
     TrySubmit(definition.gid);
   }
 
-  /// A client that prepares it and goes on, whatever is said: its submit settles it.
+  /// A client that prepares it and goes on, whatever the answer is: its submit settles it.
   void Prepare(const Definition& definition) {
     try {
       const auto result = kit->Prepare(definition);
@@ -125,7 +145,7 @@ class World {
 
   void Crash() {
     crashes_.push_back(kit.Clock().Now());
-    ++life_;
+    ++run_;
     kit.Crash();
     for (const auto& entry : definitions_) {
       if (accepted_.count(entry.first) == 0) TrySubmit(entry.first);
@@ -158,7 +178,7 @@ class World {
     return calls;
   }
 
-  /// All that was wrong. Call it when everything has been given the time to end.
+  /// All that was wrong. Call it when everything has had the time to end.
   const std::vector<std::string>& Violations() {
     Collect();
     for (const auto& entry : definitions_) CheckSaga(entry.second);
@@ -198,7 +218,7 @@ class World {
     by_key_[Key(call.info)].push_back(std::move(call));
   }
 
-  /// Takes over what the scripted URLs saw.
+  /// Collects the calls that the scripted URLs got.
   void Collect() {
     const auto& calls = kit.Branches().Calls();
     for (; collected_ < calls.size(); ++collected_) {
@@ -226,13 +246,13 @@ class World {
   }
 
   void TrySubmit(const std::string& gid) {
-    const auto repeat = [this, gid, life = life_] {
-      kit.Clock().At(kit.Clock().Now() + std::chrono::milliseconds(100), [this, gid, life] {
-        if (life == life_ && accepted_.count(gid) == 0) TrySubmit(gid);
+    const auto repeat = [this, gid, run = run_] {
+      kit.Clock().At(kit.Clock().Now() + std::chrono::milliseconds(100), [this, gid, run] {
+        if (run == run_ && accepted_.count(gid) == 0) TrySubmit(gid);
       });
     };
-    kit->SubmitAsync(definitions_.at(gid), [this, gid, repeat, life = life_](const dtm::Answer& r) {
-      if (life != life_) return;  // told by a dying process to nobody
+    kit->SubmitAsync(definitions_.at(gid), [this, gid, repeat, run = run_](const dtm::Answer& r) {
+      if (run != run_) return;  // its client has died with that process
       try {
         const dtm::TransResult& result = r.Get();
         const auto stored = inner->Load(gid);
@@ -244,7 +264,7 @@ class World {
         accepted_.insert(gid);
       } catch (const dtm::StoreError&) {
         const bool stored = StatusOf(gid).value_or(Status::kPrepared) != Status::kPrepared;
-        if (stored && accepted_.count(gid) == 0 && life_ == 0 && !doubted_.count(gid)) {
+        if (stored && accepted_.count(gid) == 0 && run_ == 0 && !doubted_.count(gid)) {
           Violated(gid + " was refused as not stored, and is stored");
         }
         repeat();
@@ -257,7 +277,7 @@ class World {
     });
   }
 
-  /// Persist before send: each call that has left is counted in the record.
+  /// Store before send: each call that was sent is counted in the record.
   void LookAtTurn() {
     Collect();
     for (const std::string& gid : std::exchange(fresh_, {})) {
@@ -288,7 +308,7 @@ class World {
     return std::any_of(crashes_.begin(), crashes_.end(),
                        [&](Time at) { return at >= from && at <= to; });
   }
-  /// When a call was first answered with success; kNever if it was not.
+  /// When a call first returned success; kNever if none did.
   static Time FirstSuccess(const std::vector<Call>& calls) {
     Time first = dtm::kNever;
     for (const Call& call : calls) {
@@ -413,8 +433,8 @@ class World {
     }
   }
 
-  /// One call at a time, no repeat of what was answered for good, no retry before its interval;
-  /// only a crash excuses, because it loses answers.
+  /// One call at a time, no repeat after a definite result, no retry before its interval. Only a crash
+  /// excuses a repeat, because results are lost.
   void CheckRepeats(const Definition& definition, const std::vector<Call>& calls) {
     for (std::size_t i = 1; i < calls.size(); ++i) {
       const Call& before = calls[i - 1];
@@ -443,7 +463,7 @@ class World {
   std::vector<Time> crashes_;
   std::vector<std::string> violations_;
   std::size_t collected_ = 0;
-  int life_ = 0;
+  int run_ = 0;
 };
 
 }  // namespace world

@@ -18,6 +18,7 @@
 
 #include <sqlite3.h>
 
+#include "tests/support/quiet.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/survival/failing_new.hpp"
 #include <dtm/dtm.hpp>
@@ -105,7 +106,7 @@ class Run {
   Run(Failures failures, const std::shared_ptr<dtm::Store>& store)
       : failures_(failures),
         with_sql_(dynamic_cast<dtm::SqliteStore*>(store.get()) != nullptr),
-        kit_([this](dtm::Coordinator& tm) { Register(tm); }, Quiet(), store),
+        kit_([this](dtm::Coordinator& tm) { Register(tm); }, dtm_test::Quiet(), store),
         all_(Everything(with_sql_)) {
     kit_.Branches().On("http://branch", {{Result::Error("down"), {}, false}});
     kit_->Transact([](dtm::Tx& tx) {
@@ -146,12 +147,6 @@ class Run {
   int failed = 0;
 
  private:
-  static dtm::Options Quiet() {
-    dtm::Options options;
-    options.log = [](dtm::LogLevel, const std::string&) {};
-    return options;
-  }
-
   void Register(dtm::Coordinator& tm) {
     tm.Register<int>("Ok", [](const int&) {});
     tm.Register<int>("No", [](const int&) { return Result::Failure("no"); });

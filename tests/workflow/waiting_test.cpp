@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <dtm/client/saga.hpp>
 #include <dtm/client/workflow.hpp>
 #include <dtm/store/memory.hpp>
@@ -22,12 +23,6 @@ using std::chrono::seconds;
 using Lines = std::vector<std::string>;
 
 namespace {
-
-dtm::Options Quiet() {
-  dtm::Options options;
-  options.log = [](dtm::LogLevel, const std::string&) {};
-  return options;
-}
 
 /// A step waits for a saga, another for a workflow.
 struct Program {
@@ -73,7 +68,7 @@ struct Program {
 
 TEST_CASE("workflow waiting: a step waits for other transactions, executed and resumed alike") {
   Program program;
-  TestCoordinator kit([&](dtm::Coordinator& tm) { program.Register(tm); }, Quiet());
+  TestCoordinator kit([&](dtm::Coordinator& tm) { program.Register(tm); }, dtm_test::Quiet());
   program.dies = GENERATE(false, true);
   if (program.dies) {
     CHECK_THROWS_WITH(program.parent->Execute("g", 1), "the process is gone");
@@ -90,7 +85,7 @@ TEST_CASE("workflow waiting: a step waits for other transactions, executed and r
 
 TEST_CASE("workflow waiting: the same on threads, and without a thread where the loop is polled") {
   Program program;
-  dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), Quiet());
+  dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), dtm_test::Quiet());
   program.Register(tm);
   const bool threads = GENERATE(true, false);
   if (threads) tm.Start();
@@ -103,7 +98,7 @@ TEST_CASE("workflow waiting: the same on threads, and without a thread where the
 }
 
 TEST_CASE("workflow waiting: a branch function still may not wait, it could wait for itself") {
-  TestCoordinator kit({}, Quiet());
+  TestCoordinator kit({}, dtm_test::Quiet());
   dtm::Coordinator& tm = *kit;
   std::string told;
   const auto waits = tm.Register<int>("waits", [&](const int&) {
@@ -118,7 +113,7 @@ TEST_CASE("workflow waiting: a branch function still may not wait, it could wait
 }
 
 TEST_CASE("workflow waiting: resumed workflows that hang take no thread of branch functions") {
-  dtm::Options options = Quiet();
+  dtm::Options options = dtm_test::Quiet();
   options.max_function_threads = 2;
   options.max_threads_per_function = 2;
   std::mutex mutex;
@@ -159,7 +154,7 @@ TEST_CASE("workflow waiting: resumed workflows that hang take no thread of branc
 }
 
 TEST_CASE("workflow waiting: a workflow and a branch function have different names") {
-  TestCoordinator kit({}, Quiet());
+  TestCoordinator kit({}, dtm_test::Quiet());
   const auto workflow = [&](const std::string& name) {
     dtm::RegisterWorkflow<int>(*kit, name, [](Workflow&, const int&) {});
   };
@@ -172,7 +167,7 @@ TEST_CASE("workflow waiting: a workflow and a branch function have different nam
 
 TEST_CASE(
     "workflow waiting: Stop ends the wait of a resumed workflow, and leaves none that was queued") {
-  dtm::Options options = Quiet();
+  dtm::Options options = dtm_test::Quiet();
   options.max_function_threads = 1;
   options.max_threads_per_function = 1;
   std::mutex mutex;

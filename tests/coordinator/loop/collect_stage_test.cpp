@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <tests/coordinator/turns.hpp>
 #include <tests/coordinator/world.hpp>
 
@@ -49,7 +50,7 @@ TEST_CASE(
     "collect stage: the same again attaches, other content is refused; also after a restart") {
   const bool crash = GENERATE(false, true);
   CAPTURE(crash);
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   for (const char* status : {"submitted", "aborting", "succeed", "failed"}) Prepare(kit, status);
   if (crash) kit.Crash();
   const auto calls = kit.Branches().Calls().size();
@@ -97,7 +98,7 @@ TEST_CASE(
 }
 
 TEST_CASE("collect stage: the same gid several times in one turn is one transaction") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   int accepted = 0, rejected = 0;
   const auto count = [&](const dtm::Answer& reply) {
     try {
@@ -118,7 +119,7 @@ TEST_CASE("collect stage: the same gid several times in one turn is one transact
 }
 
 TEST_CASE("collect stage: a refused first submission takes its repeats of the same turn along") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Settle();
   int refused = 0;
   const auto count = [&](const dtm::Answer& reply) {
@@ -138,7 +139,7 @@ TEST_CASE("collect stage: Cancel, ForceStop and RetryNow in every status") {
   const std::string status =
       GENERATE(as<std::string>{}, "submitted", "aborting", "succeed", "failed", "unknown");
   CAPTURE(status, crash);
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   if (status != "unknown") Prepare(kit, status);
   if (crash) kit.Crash();
   const auto calls = kit.Branches().Calls().size();
@@ -208,7 +209,7 @@ TEST_CASE("collect stage: what keeps failing is said once, and goes on being ret
 }
 
 TEST_CASE("collect stage: ForceStop while a call is out; its late answer changes nothing") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(2), false}});
   std::optional<dtm::Answer> answer;
   auto definition = NewDefinition("a", 2);
@@ -224,7 +225,7 @@ TEST_CASE("collect stage: ForceStop while a call is out; its late answer changes
 }
 
 TEST_CASE("collect stage: ForceStop and Cancel in the turn of the submission") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit->SubmitAsync(NewDefinition("a", 2), {});
   kit->ForceStop("a");
   kit.Advance(hours(1));
@@ -237,7 +238,7 @@ TEST_CASE("collect stage: ForceStop and Cancel in the turn of the submission") {
 }
 
 TEST_CASE("collect stage: Cancel waits for the call that is out, then compensates it") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(2), false}});
   kit->Submit(NewDefinition("a", 2));
   kit.Settle();
@@ -259,7 +260,7 @@ TEST_CASE(
   const auto setup = [&](dtm::Coordinator& tm) {
     if (registered) tm.Register<int>("Late", [&called](const int&) { ++called; });
   };
-  TestCoordinator kit(setup, World::Quiet({}));
+  TestCoordinator kit(setup, dtm_test::Quiet());
   dtm::Definition definition;
   definition.gid = "a";
   definition.steps = {{"local:Late", "", "1"}};
@@ -288,7 +289,7 @@ TEST_CASE(
 }
 
 TEST_CASE("collect stage: a compensation that is not registered is waited for") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   dtm::Definition definition;
   definition.gid = "a";
   definition.steps = {{"http://ok", "local:Undo", "1"}, {"http://no", "", "1"}};
@@ -305,7 +306,7 @@ TEST_CASE("collect stage: a compensation that is not registered is waited for") 
 }
 
 TEST_CASE("collect stage: registering a function does not shorten the waits of other branches") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   dtm::Definition definition;
   definition.gid = "a";
   definition.concurrent = true;
@@ -323,7 +324,7 @@ TEST_CASE("collect stage: registering a function does not shorten the waits of o
 TEST_CASE(
     "collect stage: without a caller of URLs such branches wait, and Explain says what to do") {
   auto time = std::make_shared<dtm::testing::VirtualTime>();
-  dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), World::Quiet({}),
+  dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), dtm_test::Quiet(),
                       std::make_unique<dtm::testing::VirtualClock>(time));
   CHECK(tm.SubmitAndWait(NewDefinition("a", 1), hours(1)).status == Status::kSubmitted);
   CHECK_THAT(tm.Explain("a"), ContainsSubstring("HttpBranches"));
@@ -331,7 +332,7 @@ TEST_CASE(
 }
 
 TEST_CASE("collect stage: Explain in words") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   CHECK_THAT(kit->Explain("none"), ContainsSubstring("no transaction with gid 'none'"));
   kit.Branches().On("http://a/01/action",
                     {{Result::Error("busy"), seconds(1), false}, ScriptedAnswer::Silence()});
@@ -364,7 +365,7 @@ TEST_CASE(
     }
     before.Settle();
   }
-  dtm::Options options = World::Quiet({});
+  dtm::Options options = dtm_test::Quiet();
   options.max_memory_bytes = 4096;
   dtm::TurnState state(*inner, options);
   dtm::Inbox inbox(100, 1 << 20);

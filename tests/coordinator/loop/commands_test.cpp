@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <tests/coordinator/world.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -38,7 +39,7 @@ TEST_CASE("commands: what waits for a time is listed, the earliest first") {
   options.max_in_memory = GENERATE(as<std::size_t>{}, 20000, 2);
   const bool crash = GENERATE(false, true);
   CAPTURE(options.max_in_memory, crash);
-  TestCoordinator kit({}, World::Quiet(options));
+  TestCoordinator kit({}, dtm_test::Quiet(options));
   using Texts = std::vector<std::string>;
   CHECK(kit->ListWaiting(seconds(0), 100).empty());
   for (const int hour : {3, 1, 2}) {
@@ -75,7 +76,7 @@ TEST_CASE("commands: what waits for a time is listed, the earliest first") {
 }
 
 TEST_CASE("commands: a function may be called for a transaction of another coordinator") {
-  Coordinator tm(std::make_unique<dtm::MemoryStore>(), World::Quiet({}));
+  Coordinator tm(std::make_unique<dtm::MemoryStore>(), dtm_test::Quiet());
   const bool threaded = GENERATE(false, true);
   CAPTURE(threaded);
   std::string seen;
@@ -108,7 +109,7 @@ TEST_CASE("commands: a function may be called for a transaction of another coord
 }
 
 TEST_CASE("commands: Cancel keeps the reason it was given first") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(1), false}});
   kit->Submit(NewDefinition("a", 1));
   kit.Settle();

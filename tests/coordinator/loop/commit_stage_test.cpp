@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <tests/coordinator/world.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -173,7 +174,7 @@ TEST_CASE(
 }
 
 TEST_CASE("commit stage: a submission of a failed commit is refused, definitely or in doubt") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Settle();
   auto definition = NewDefinition("a", 1);
   SECTION("definitely: StoreError, and nothing is stored") {
@@ -215,7 +216,7 @@ TEST_CASE("commit stage: a submission of a failed commit is refused, definitely 
 }
 
 TEST_CASE("commit stage: waits longer and longer while the store fails") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Settle();
   kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(1), false}});
   kit->Submit(NewDefinition("a", 1));
@@ -230,7 +231,7 @@ TEST_CASE("commit stage: waits longer and longer while the store fails") {
 
 TEST_CASE("commit stage: a change of somebody else wins over ours, and the others commit") {
   auto inner = std::make_shared<dtm::MemoryStore>();
-  TestCoordinator kit({}, World::Quiet({}), inner);
+  TestCoordinator kit({}, dtm_test::Quiet(), inner);
   kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(1), false}});
   kit.Branches().On("http://b/01/action", {{Result::Success(), seconds(1), false}});
   kit->Submit(NewDefinition("a", 2));
@@ -286,7 +287,7 @@ TEST_CASE("commit stage: results and commands that meet a commit in doubt are no
   const StoreFault fault =
       GENERATE(StoreFault::kDefinite, StoreFault::kInDoubtNotStored, StoreFault::kInDoubtButStored);
   CAPTURE(static_cast<int>(fault));
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/01/action", {{Result::Success(), milliseconds(10), false}});
   kit.Branches().On("http://a/02/action", {{Result::Failure("no"), milliseconds(15), false}});
   kit.Branches().On("http://b/01/action", {{Result::Success(), milliseconds(10), false}});
@@ -321,7 +322,7 @@ TEST_CASE("commit stage: the store breaks while a lost change is read back") {
     bool broken = false;
   };
   auto inner = std::make_shared<Unreadable>();
-  TestCoordinator kit({}, World::Quiet({}), inner);
+  TestCoordinator kit({}, dtm_test::Quiet(), inner);
   kit.Branches().On("http://a/01/action", {{Result::Success(), milliseconds(10), false}});
   std::optional<dtm::TransResult> answer;
   auto definition = NewDefinition("a", 1);
@@ -345,7 +346,7 @@ TEST_CASE("commit stage: the store breaks while a lost change is read back") {
 }
 
 TEST_CASE("commit stage: after a refused submission Explain says that others go on") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   auto definition = NewDefinition("a", 1);
   definition.options.retry_interval = hours(5);
   kit.Branches().On("http://a/01/action", Result::Ongoing("busy"));
@@ -365,7 +366,7 @@ TEST_CASE(
     "commit stage: after one failure without anything to write the store counts as working again") {
   dtm::Options options;
   options.keep_finished = hours(100);  // a step of retention every 10 minutes
-  TestCoordinator kit({}, World::Quiet(options));
+  TestCoordinator kit({}, dtm_test::Quiet(options));
   auto definition = NewDefinition("a", 1);
   definition.options.retry_interval = hours(5);
   kit.Branches().On("http://a/01/action", Result::Error("busy"));
@@ -405,7 +406,7 @@ TEST_CASE("commit stage: a call that left late, as the store failed, may run tha
 
 TEST_CASE(
     "commit stage: commands that meet a failing store wait 3 s for it, then they are in doubt") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   auto definition = NewDefinition("a", 2);
   // With a timer of its own before the 3 s, at them, behind them; or none.
   const int timer = GENERATE(0, 1, 3, 10);
@@ -436,7 +437,7 @@ TEST_CASE(
 
 TEST_CASE(
     "commit stage: somebody else's lock holds up no answer and no deadline, and refuses nobody") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/01/action", {{Result::Success(), milliseconds(100), false}});
   kit->Submit(NewDefinition("a", 2));
   kit.Settle();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <tests/coordinator/turns.hpp>
 
 using turns::Turns;
@@ -17,7 +18,7 @@ TEST_CASE("conflicts: a repeat brings its stored record into memory, and reads n
     before.Submit(NewDefinition("a", 1));
     before.loop.Turn();  // stored, and no answer has come
   }
-  dtm::Options options = world::World::Quiet({});
+  dtm::Options options = dtm_test::Quiet();
   dtm::TurnState state(*inner, options);
   dtm::Conflicts conflicts(state);
   dtm::Transaction fresh;
@@ -36,7 +37,7 @@ TEST_CASE("conflicts: the call of a previous run is awaited also after a commit 
   using dtm::testing::ScriptedAnswer;
   using std::chrono::milliseconds;
   using std::chrono::seconds;
-  dtm::testing::TestCoordinator kit({}, world::World::Quiet({}));
+  dtm::testing::TestCoordinator kit({}, dtm_test::Quiet());
   const auto url = [](const char* rest) { return std::string("http://g/") + rest; };
   kit.Branches().On(url("01/action"), dtm::Result::Ongoing());
   kit.Branches().On(url("02/action"), {ScriptedAnswer::Silence()});

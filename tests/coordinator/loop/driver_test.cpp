@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <tests/coordinator/world.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -38,7 +39,7 @@ namespace {
 std::unique_ptr<Coordinator> NewCoordinator(
     std::shared_ptr<MemoryStore> store = std::make_shared<MemoryStore>()) {
   return std::make_unique<Coordinator>(std::make_unique<FailingStore>(std::move(store)),
-                                       World::Quiet({}));
+                                       dtm_test::Quiet());
 }
 
 dtm::Definition LocalSaga(const std::string& gid, std::vector<std::string> names) {
@@ -305,7 +306,7 @@ TEST_CASE("driver: Stop refuses what is new, waits for what runs, keeps its resu
 
 TEST_CASE("driver: calls that were queued when Stop came are not made, and not counted") {
   const auto store = std::make_shared<MemoryStore>();
-  dtm::Options options = World::Quiet({});
+  dtm::Options options = dtm_test::Quiet();
   options.max_threads_per_function = 1;
   Gate gate;
   std::atomic<int> runs{0};
@@ -329,7 +330,7 @@ TEST_CASE("driver: calls that were queued when Stop came are not made, and not c
 }
 
 TEST_CASE("driver: Stop tells those who wait for an end at once what the status is") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   std::vector<std::string> told;
   const auto submit = [&](const char* gid, dtm::Time when) {
     kit.Branches().On("http://" + std::string(gid) + "/01/action",
@@ -355,7 +356,7 @@ TEST_CASE("driver: Stop tells those who wait for an end at once what the status 
 }
 
 TEST_CASE("driver: Stop ends a Wait of another thread") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/01/action", {{Result::Success(), hours(1), false}});
   auto definition = NewDefinition("a", 1);
   definition.options.request_timeout = hours(2);
@@ -368,7 +369,7 @@ TEST_CASE("driver: Stop ends a Wait of another thread") {
 }
 
 TEST_CASE("driver: after Stop was called no function begins, even while the loop is busy") {
-  dtm::Options options = World::Quiet({});
+  dtm::Options options = dtm_test::Quiet();
   options.max_threads_per_function = 1;
   Gate slow, busy;
   std::promise<void> began;
@@ -413,7 +414,7 @@ TEST_CASE("driver: a Stop that failed can be repeated") {
 }
 
 TEST_CASE("driver: Stop does not tell what is not stored") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(1), false}});
   auto definition = NewDefinition("a", 1);
   definition.options.wait_result = true;
@@ -433,7 +434,7 @@ TEST_CASE("driver: Stop does not tell what is not stored") {
 }
 
 TEST_CASE("driver: Stop in virtual time waits for calls by URL, up to its limit") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(2), false}});
   kit->Submit(NewDefinition("a", 2));
   kit.Settle();
@@ -485,7 +486,7 @@ TEST_CASE("driver: the destructor waits for functions that run, and says so") {
 }
 
 TEST_CASE("driver: works share commits, at most so many a turn, and one that fails harms nobody") {
-  dtm::Options options = World::Quiet({});
+  dtm::Options options = dtm_test::Quiet();
   auto time = std::make_shared<dtm::testing::VirtualTime>();
   auto store_owner = std::make_unique<FailingStore>(std::make_shared<MemoryStore>());
   FailingStore& store = *store_owner;

@@ -7,6 +7,7 @@
 #include "tests/catch.hpp"
 #include "tests/coordinator/sql_kit.hpp"
 #include "tests/coordinator/world.hpp"
+#include "tests/support/quiet.hpp"
 #include <dtm/core/journal.hpp>
 #include <dtm/core/rows.hpp>
 
@@ -30,7 +31,7 @@ namespace {
 
 dtm::Options Telling(dtm::Options options = {}) {
   options.journal = true;
-  return world::World::Quiet(std::move(options));
+  return dtm_test::Quiet(std::move(options));
 }
 
 /// "error 02 action: busy"
@@ -74,7 +75,7 @@ Definition Registering(const std::string& gid, TransType type) {
 }  // namespace
 
 TEST_CASE("journal: nothing is told unless it is asked for") {
-  Kit kit(world::World::Quiet({}));
+  Kit kit(dtm_test::Quiet());
   kit->Submit(NewDefinition("a", 2));
   kit.kit.Settle();
   CHECK(kit.store->Load("a")->status == Status::kSucceed);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <tests/coordinator/turns.hpp>
 #include <tests/coordinator/world.hpp>
 
@@ -57,7 +58,7 @@ class Silent : public dtm::BranchCaller {
 }  // namespace
 
 TEST_CASE("release stage: wait_result is answered at the end, at a wait, or after 6 s") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   auto& on = kit.Branches();
   using Answered = std::pair<std::string, dtm::Duration>;
   SECTION("success") {
@@ -100,7 +101,7 @@ TEST_CASE("release stage: wait_result is answered at the end, at a wait, or afte
 }
 
 TEST_CASE("release stage: SubmitAndWait and Wait return at the end or at their timeout") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/01/action", Result::Error("busy"));
   const auto begin = kit.Clock().Now();
   CHECK(kit->SubmitAndWait(NewDefinition("a", 1), seconds(3)).status == Status::kSubmitted);
@@ -116,7 +117,7 @@ TEST_CASE("release stage: SubmitAndWait and Wait return at the end or at their t
 }
 
 TEST_CASE("release stage: several wait for one transaction, each in its own way") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(2), false}});
   kit.Branches().On("http://a/02/action", Result::Failure("no"));
   std::vector<std::string> answers;
@@ -154,7 +155,8 @@ TEST_CASE("release stage: never more in memory than the bound, and everything en
       world.kit.Store().FailAlways(dtm::testing::StoreFault::kDefinite);
     }
     std::set<std::string> out;
-    dtm::Coordinator tm(std::make_unique<dtm::testing::FailingStore>(inner), World::Quiet(options),
+    dtm::Coordinator tm(std::make_unique<dtm::testing::FailingStore>(inner),
+                        dtm_test::Quiet(options),
                         std::make_unique<dtm::testing::VirtualClock>(time));
     tm.Use(std::make_unique<Silent>(out));
     for (int i = 0; i < 100; ++i) tm.Poll();

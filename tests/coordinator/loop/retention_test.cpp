@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include "tests/support/temp_dir.hpp"
 #include <tests/coordinator/world.hpp>
 
@@ -53,7 +54,7 @@ TEST_CASE("retention: finished ones go after their time in small steps, unfinish
   auto inner = std::make_shared<Counting>();
   dtm::Options options;
   options.keep_finished = hours(24);
-  TestCoordinator kit({}, World::Quiet(options), inner);
+  TestCoordinator kit({}, dtm_test::Quiet(options), inner);
   kit.Branches().On("http://waits/01/action", std::vector<dtm::testing::ScriptedAnswer>(
                                                   100000, {Result::Ongoing(), {}, false}));
   auto waits = NewDefinition("waits", 1);
@@ -80,7 +81,7 @@ TEST_CASE("retention: what finished late is kept from then on") {
   dtm::Options options;
   options.keep_finished = hours(10);
   options.keep_gids = seconds(0);
-  TestCoordinator kit({}, World::Quiet(options));
+  TestCoordinator kit({}, dtm_test::Quiet(options));
   kit.Branches().On("http://a/01/action", {{Result::Ongoing(), {}, false}});
   auto definition = NewDefinition("a", 1);
   definition.options.retry_interval = hours(20);
@@ -96,7 +97,7 @@ TEST_CASE("retention: what finished late is kept from then on") {
 
 TEST_CASE("retention: an idle coordinator is not kept busy by it") {
   auto inner = std::make_shared<Counting>();
-  TestCoordinator kit({}, World::Quiet({}), inner);
+  TestCoordinator kit({}, dtm_test::Quiet(), inner);
   kit.Advance(hours(24));
   CHECK(inner->steps >= 24);
   CHECK(inner->steps <= 24 * 6 + 1);
@@ -106,7 +107,7 @@ TEST_CASE("retention: a failed step is repeated") {
   dtm::Options options;
   options.keep_finished = hours(1);
   options.keep_gids = seconds(0);
-  TestCoordinator kit({}, World::Quiet(options));
+  TestCoordinator kit({}, dtm_test::Quiet(options));
   REQUIRE(kit->SubmitAndWait(NewDefinition("a", 1), hours(1)).Succeeded());
   kit.Store().FailOnce(1, StoreFault::kDefinite);
   kit.Advance(hours(1) - seconds(10));
@@ -140,7 +141,7 @@ TEST_CASE("retention: an expired gid does not run again, for as long as gids are
   dtm::Options options;
   options.keep_finished = hours(1);
   options.keep_gids = hours(100);
-  TestCoordinator kit({}, World::Quiet(options), store);
+  TestCoordinator kit({}, dtm_test::Quiet(options), store);
   kit.Branches().On("http://bad/01/action", Result::Failure("no"));
   const auto calls = [&] { return kit.Branches().Calls().size(); };
   const auto message = [] {
@@ -211,7 +212,7 @@ TEST_CASE("retention: gids are not kept if they are to go with their records") {
   dtm::Options options;
   options.keep_finished = hours(1);
   options.keep_gids = GENERATE(dtm::Duration(0), dtm::Duration(hours(1)));
-  TestCoordinator kit({}, World::Quiet(options));
+  TestCoordinator kit({}, dtm_test::Quiet(options));
   CHECK(kit->SubmitAndWait(NewDefinition("a", 1), seconds(9)).Succeeded());
   kit.Advance(hours(2));
   CHECK_FALSE(kit->Query("a"));

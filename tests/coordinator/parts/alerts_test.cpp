@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <tests/coordinator/sql_kit.hpp>
 #include <tests/coordinator/world.hpp>
 
@@ -41,7 +42,7 @@ namespace {
 using Told = std::vector<Alert>;
 
 Options Telling(Told& told) {
-  Options options = World::Quiet({});
+  Options options = dtm_test::Quiet();
   options.on_alert = [&told](const Alert& alert) { told.push_back(alert); };
   return options;
 }
@@ -293,7 +294,7 @@ TEST_CASE("alerts: one that throws is logged, and disturbs nothing") {
 }
 
 TEST_CASE("alerts: without a thread it may use the coordinator, and is not run inside itself") {
-  Options options = World::Quiet({});
+  Options options = dtm_test::Quiet();
   TestCoordinator* tested = nullptr;
   std::string explained;
   int depth = 0, deepest = 0;
@@ -321,7 +322,7 @@ TEST_CASE("alerts: one that blocks delays no transaction; Stop waits for it, and
   std::promise<void> entered, open;
   std::shared_future<void> opened(open.get_future());
   std::atomic<int> times{0};
-  Options options = World::Quiet({});
+  Options options = dtm_test::Quiet();
   options.alert_retry_limit = 1;
   options.retry_interval = milliseconds(1);
   options.max_function_threads = options.max_threads_per_function = 1;
@@ -389,7 +390,7 @@ TEST_CASE("alerts: on the thread in order, and never more than fit") {
 }
 
 TEST_CASE("alerts: nobody listens") {
-  Options options = World::Quiet({});
+  Options options = dtm_test::Quiet();
   Alerts alerts(options);
   alerts.StartThread();
   TestCoordinator kit({}, options);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <tests/coordinator/sql_kit.hpp>
 #include <tests/coordinator/world.hpp>
 
@@ -22,7 +23,7 @@ using world::World;
 
 TEST_CASE("gauges: what is unfinished, waits, is stuck, and how old it is") {
   const auto inner = std::make_shared<dtm::MemoryStore>();
-  TestCoordinator kit({}, World::Quiet({}), inner);
+  TestCoordinator kit({}, dtm_test::Quiet(), inner);
   const auto backlog = [&] { return kit->Measure().backlog.value(); };
   CHECK(backlog().unfinished == 0);
   CHECK(backlog().oldest == dtm::kNever);
@@ -65,7 +66,7 @@ TEST_CASE("gauges: what is unfinished, waits, is stuck, and how old it is") {
 }
 
 TEST_CASE("gauges: a failing store, and commits") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit->Submit(NewDefinition("a", 1));
   const auto commits = [&] {
     std::size_t count = 0;
@@ -87,7 +88,7 @@ TEST_CASE("gauges: a failing store, and commits") {
 }
 
 TEST_CASE("gauges: functions that wait for their turn") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   Gauges inside;
   kit->Register<nlohmann::json>("F", [&](const nlohmann::json&) { inside = kit->Measure(); });
   for (int i = 0; i < 3; ++i) {

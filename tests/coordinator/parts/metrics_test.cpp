@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <tests/coordinator/world.hpp>
 
 using dtm::Duration;
@@ -189,7 +190,7 @@ TEST_CASE("metrics: threads may count and look at the same time") {
 }
 
 TEST_CASE("metrics: a coordinator counts what its branches answered and how all ended") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   CHECK(Ends(kit->Counted()).empty());
   kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(2), false}});
   kit.Branches().On("http://a/02/action", Times(2, Result::Error("busy")));
@@ -224,7 +225,7 @@ TEST_CASE("metrics: a coordinator counts what its branches answered and how all 
 }
 
 TEST_CASE("metrics: functions, prepared ones, cancelled and stopped ones are counted too") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit->Register<int>(
       "F", [](const int& n) { return n > 1 ? Result::Failure("no") : Result::Success(); });
   dtm::Definition definition;
@@ -250,7 +251,7 @@ TEST_CASE("metrics: functions, prepared ones, cancelled and stopped ones are cou
 }
 
 TEST_CASE("metrics: a late answer of what was stopped is not counted") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   kit.Branches().On("http://a/01/action", {{Result::Success(), seconds(1), false}});
   kit->Submit(NewDefinition("a", 1));
   kit->ForceStop("a");
@@ -275,7 +276,7 @@ void BeginOne(TestCoordinator& kit) {
 TEST_CASE("metrics: while the store fails nothing is counted; once it works, everything once") {
   const auto fault = GENERATE(StoreFault::kDefinite, StoreFault::kInDoubtNotStored);
   CAPTURE(static_cast<int>(fault));
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   BeginOne(kit);
   kit.Store().FailAlways(fault);
   CHECK_THROWS_AS(kit->Submit(NewDefinition("b", 0)), dtm::Error);
@@ -292,7 +293,7 @@ TEST_CASE("metrics: while the store fails nothing is counted; once it works, eve
 }
 
 TEST_CASE("metrics: what a commit in doubt did store is counted, once that is known") {
-  TestCoordinator kit({}, World::Quiet({}));
+  TestCoordinator kit({}, dtm_test::Quiet());
   BeginOne(kit);
   kit.Store().FailOnce(3, StoreFault::kInDoubtButStored);  // Begin, Apply, Commit of the answer
   kit.Advance(milliseconds(10));
@@ -307,7 +308,7 @@ TEST_CASE("metrics: what a commit in doubt did store is counted, once that is kn
 
 TEST_CASE("metrics: a lost compare-and-set counts the answer once, when it is stored at last") {
   auto inner = std::make_shared<dtm::MemoryStore>();
-  TestCoordinator kit({}, World::Quiet({}), inner);
+  TestCoordinator kit({}, dtm_test::Quiet(), inner);
   BeginOne(kit);
   auto stored = *inner->Load("a");  // somebody else writes the record
   std::vector<dtm::Change> changes{{&stored, true, false, false}};

@@ -11,6 +11,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/coordinator/world.hpp"
+#include "tests/support/quiet.hpp"
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/coordinator/parts/options.hpp>
 #include <dtm/store/memory.hpp>
@@ -139,7 +140,7 @@ TEST_CASE("options: with the ends of the ranges all goes on as ever") {
 }
 
 TEST_CASE("options: to wait for ever is a time as any other") {
-  dtm::testing::TestCoordinator kit([](dtm::Coordinator&) {}, world::World::Quiet({}));
+  dtm::testing::TestCoordinator kit([](dtm::Coordinator&) {}, dtm_test::Quiet());
   const Duration ever = (Duration::max)();
   kit.Branches().On("http://late", {{dtm::Result::Success(), seconds(2), false}});
   dtm::Definition definition;

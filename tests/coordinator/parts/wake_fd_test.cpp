@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include "tests/catch.hpp"
+#include "tests/support/quiet.hpp"
 #include <tests/coordinator/world.hpp>
 
 using dtm::WakeFd;
@@ -39,7 +40,7 @@ TEST_CASE("wake fd: the callback may outlive it") {
 
 TEST_CASE("wake fd: a coordinator signals it") {
   WakeFd wake;
-  dtm::Options options = world::World::Quiet({});
+  dtm::Options options = dtm_test::Quiet();
   options.on_wake = wake.OnWake();
   dtm::Coordinator tm(std::make_unique<dtm::MemoryStore>(), options);
   while (tm.Poll() == dtm::Duration(0)) {
