@@ -1,4 +1,4 @@
-/// A store that lives and dies with its process: for tests and throw-away work. Nothing is durable.
+/// A store in memory, for tests and for work that may be lost: nothing is durable.
 /// Needs: std. Threads: see store.hpp; a lock guards the committed records.
 #pragma once
 
