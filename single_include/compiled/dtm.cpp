@@ -9746,5 +9746,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_11e799952bf9(Here) {}
+void dtm_cpp_of_version_0_1_0_2b723d87d634(Here) {}
 }}}

@@ -7282,8 +7282,8 @@ inline bool ValidValue(const std::string& value) {
   return true;
 }
 
-/// How a message is framed is a matter of the connection, not of the call: such headers, copied
-/// from some other request, would let one call run into the next. They are left out.
+/// Headers that frame a message belong to the connection, not to the call. If they were copied from another
+/// request, one call would run into the next; so they are left out.
 inline bool IsFraming(const std::string& lower) {
   for (const char* name : {"connection", "content-length", "expect", "keep-alive",
                            "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}) {
@@ -7377,7 +7377,7 @@ inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinat
 
 // ---- dtm/http/httplib/branch_service.hpp -------------------------------------------------------
 
-/// For services that coordinators call: who is called, and the answer. Any httplib server will do.
+/// For services that coordinators call: the barrier of a request, and the reply. Works with any httplib server.
 /// Needs: cpp-httplib. Threads: pure functions. Protocol: §3 (calling branches), §11.5 (barrier from
 /// a query), §11 (helper for branch services).
 
@@ -7387,18 +7387,17 @@ namespace dtm {
 inline namespace v1 {
 
 /// The barrier of a branch call, from the query of its request.
-/// @throws Error  trans_type, gid, branch_id or op is missing or cannot be (see Barrier): whoever
-///                calls is no coordinator.
+/// @throws Error  trans_type, gid, branch_id or op is missing or not valid (see Barrier): the caller is
+///                not a coordinator.
 inline Barrier BarrierFromRequest(const httplib::Request& request) {
   return BarrierFromQuery({request.params.begin(), request.params.end()});
 }
 
-/// Runs `serve()` and answers the coordinator with what it says: nothing or Success 200, Failure or
-/// a FailureError 409 (definite: roll back), Ongoing or an OngoingError 425 (ask again later), any
-/// other Result or exception 500 (ask again, with growing waits). With `retry_after`, of a Result or an Error, it is said
-/// how long not to ask (and 500 becomes 503). No exception leaves. What serve did must be
-/// durable when it returns. Requests come in several threads: with one connection they wait for each other, with one
-/// connection and table for each thread (thread_local) they do not.
+/// Runs `serve()` and replies to the coordinator: nothing or Success is 200, Failure or a FailureError 409 (definite: roll
+/// back), Ongoing or an OngoingError 425 (call again later), any other Result or exception 500 (call again, with growing
+/// waits). If a Result or an Error has `retry_after`, the reply has it too (and 500 becomes 503). No exception passes. The
+/// effects of `serve` must be durable when it returns. Requests come on several threads: if they share a database
+/// connection they wait for each other; with a connection and table for each thread (thread_local) they do not.
 ///
 ///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {
 ///     dtm::AnswerBranch(response, [&] {
@@ -11937,5 +11936,5 @@ void Server::AddBodyRoutes(httplib::Server& server, const std::string& pattern, 
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_44e7ce75b0f0(Here) {}
+void http_cpp_of_version_0_1_0_df4f7b4c2c53(Here) {}
 }}}

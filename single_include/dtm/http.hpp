@@ -2765,7 +2765,7 @@ inline const char* BranchMethod(TransType type, const std::string& payload) {
 
 /// Options::on_alert by HTTP: tells a URL which branch keeps failing.
 /// Needs: POSIX. Threads: what it makes runs on any.
-/// Protocol: §3 (alert). The answer is ignored, and no redirect is followed.
+/// Protocol: §3 (alert). The reply is ignored, and no redirect is followed.
 
 #include <nlohmann/json.hpp>
 
@@ -2787,7 +2787,7 @@ inline std::string Body(const Alert& alert) {
   return body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-/// @throws Error  nobody answered; the coordinator logs it.
+/// @throws Error  there was no reply; the coordinator logs it.
 inline void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsClient>& tls) {
   transport::HttpRequest request;
   request.method = "POST";
@@ -2811,7 +2811,7 @@ inline void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsCl
 
 /// `options.on_alert = dtm::AlertWebHook("http://...")`: POSTs each alert as
 /// {"gid","status","branch","error","retry_count"}, within 3 s. `tls`: for https, dtm::Tls() of <dtm/http/tls.hpp>.
-/// @throws Error  the URL is none that can be called.
+/// @throws Error  the URL cannot be called.
 inline std::function<void(const Alert&)> AlertWebHook(const std::string& url,
                                                       std::shared_ptr<TlsClient> tls = nullptr) {
   Url parsed = ParseUrl(url, "the alert web hook");
@@ -4829,8 +4829,8 @@ class HostLimits {
   struct Limits {
     int total = 1280;       ///< calls in flight, all hosts together
     int per_host = 1024;    ///< calls in flight to one host
-    int silent_host = 8;    ///< calls in flight to a host that does not answer
-    int silent_after = 10;  ///< so many calls in a row without an answer make it such a host
+    int silent_host = 8;    ///< calls in flight to a host that does not reply
+    int silent_after = 10;  ///< calls in a row without a reply that make it such a host
   };
 
   /// What is known about one host.
@@ -4849,7 +4849,7 @@ class HostLimits {
     return host.in_flight < cap && host.in_flight < kShare * free;
   }
 
-  /// So many calls in a row had no answer that it gets few at a time.
+  /// So many calls in a row had no reply that the host gets few at a time.
   bool Silent(const Load& host) const { return host.silent >= limits_.silent_after; }
 
   void Started(Load& host) {
@@ -4857,8 +4857,8 @@ class HostLimits {
     ++in_flight_;
   }
 
-  /// `silent`: the host timed out or could not be reached. One answer, whatever it says, and it
-  /// has its full share again.
+  /// `silent`: the host timed out or could not be reached. After any reply it has its full share
+  /// again.
   void Finished(Load& host, bool silent) {
     --host.in_flight;
     --in_flight_;
@@ -5116,8 +5116,8 @@ inline bool ValidValue(const std::string& value) {
   return true;
 }
 
-/// How a message is framed is a matter of the connection, not of the call: such headers, copied
-/// from some other request, would let one call run into the next. They are left out.
+/// Headers that frame a message belong to the connection, not to the call. If they were copied from another
+/// request, one call would run into the next; so they are left out.
 inline bool IsFraming(const std::string& lower) {
   for (const char* name : {"connection", "content-length", "expect", "keep-alive",
                            "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}) {
@@ -5175,7 +5175,7 @@ inline transport::HttpRequest BranchRequest(const BranchCall& call, const Url& u
 
 // ---- dtm/http/calls/branch_http_call.hpp -------------------------------------------------------
 
-/// A branch call on its way: the request, and the result that its reply means.
+/// A branch call in flight: the request, and the result that its reply stands for.
 /// Needs: nlohmann/json. Threads: one at a time. Protocol: §1 (Rule A), §3 (calling branches).
 
 namespace dtm {
@@ -5216,7 +5216,7 @@ class WordsBeyond {
 /// Somebody who is told takes the rest.
 class BranchHttpCall : public transport::HttpCall {
  public:
-  /// A longer body is not read to its end: against abuse only.
+  /// A longer body is not read to its end. This limit is against abuse only.
   static constexpr std::size_t kMaxReadBytes = std::size_t{8} * 1024 * 1024;
 
   /// @throws Error  it cannot be sent as it is.
@@ -5525,7 +5525,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
 // ---- dtm/http/branches.hpp ---------------------------------------------------------------------
 
-/// Branches by URL, as a coordinator uses them: `tm.Use(dtm::HttpBranches())`.
+/// Makes a coordinator call branches by URL: `tm.Use(dtm::HttpBranches())`.
 /// Needs: POSIX. Threads: as BranchCaller says. Protocol: §3 (calling branches).
 
 namespace dtm {
@@ -5541,8 +5541,9 @@ struct HttpBranchCaller final : BranchCaller {
   OfThisProcess<UrlCaller> own;
 };
 
-/// Each call in flight takes a file descriptor: `ulimit -n` should be above `limits.total`. One thread serves them all.
-/// @throws LogicError  an option is out of its range.
+/// Each running call takes a file descriptor: `ulimit -n` should be above `limits.total`. One thread serves all of them. A
+/// call has the request_timeout of its transaction.
+/// @throws LogicError  an option is out of range.
 inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}) {
   return std::make_unique<HttpBranchCaller>(options);
 }
@@ -5748,7 +5749,7 @@ class BoundedStream : public httplib::Stream {
 
 // ---- dtm/http/httplib/branch_service.hpp -------------------------------------------------------
 
-/// For services that coordinators call: who is called, and the answer. Any httplib server will do.
+/// For services that coordinators call: the barrier of a request, and the reply. Works with any httplib server.
 /// Needs: cpp-httplib. Threads: pure functions. Protocol: §3 (calling branches), §11.5 (barrier from
 /// a query), §11 (helper for branch services).
 
@@ -5756,18 +5757,17 @@ namespace dtm {
 inline namespace v1 {
 
 /// The barrier of a branch call, from the query of its request.
-/// @throws Error  trans_type, gid, branch_id or op is missing or cannot be (see Barrier): whoever
-///                calls is no coordinator.
+/// @throws Error  trans_type, gid, branch_id or op is missing or not valid (see Barrier): the caller is
+///                not a coordinator.
 inline Barrier BarrierFromRequest(const httplib::Request& request) {
   return BarrierFromQuery({request.params.begin(), request.params.end()});
 }
 
-/// Runs `serve()` and answers the coordinator with what it says: nothing or Success 200, Failure or
-/// a FailureError 409 (definite: roll back), Ongoing or an OngoingError 425 (ask again later), any
-/// other Result or exception 500 (ask again, with growing waits). With `retry_after`, of a Result or an Error, it is said
-/// how long not to ask (and 500 becomes 503). No exception leaves. What serve did must be
-/// durable when it returns. Requests come in several threads: with one connection they wait for each other, with one
-/// connection and table for each thread (thread_local) they do not.
+/// Runs `serve()` and replies to the coordinator: nothing or Success is 200, Failure or a FailureError 409 (definite: roll
+/// back), Ongoing or an OngoingError 425 (call again later), any other Result or exception 500 (call again, with growing
+/// waits). If a Result or an Error has `retry_after`, the reply has it too (and 500 becomes 503). No exception passes. The
+/// effects of `serve` must be durable when it returns. Requests come on several threads: if they share a database
+/// connection they wait for each other; with a connection and table for each thread (thread_local) they do not.
 ///
 ///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {
 ///     dtm::AnswerBranch(response, [&] {
@@ -6259,24 +6259,24 @@ namespace dtm {
 inline namespace v1 {
 
 struct RemoteOptions {
-  /// For one request to the coordinator, 1 ms to 1 day; with wait_result it answers after up to 6 s.
+  /// The time for one request to the coordinator, 1 ms to 1 day. With wait_result the reply may take up to 6 s.
   Duration timeout = std::chrono::seconds(10);
-  /// What its dtm::Server asks for; empty = none.
+  /// The token that its dtm::Server requires; empty = none.
   std::string token;
-  /// Where the coordinator reaches a dtm::Server of this program, to call registered functions:
+  /// The URL at which the coordinator reaches a dtm::Server of this program, to call registered functions:
   /// "http://this-host:36789/api/dtmsvr/branch". Empty = functions cannot be branches.
   std::string branch_url;
-  /// How branches reach the coordinator (told to those of a tcc or xa); empty = as this program does.
+  /// The URL at which branches reach the coordinator (those of a tcc or xa are told it); empty = `url`.
   std::string url_in_branches;
   /// For https, to the coordinator and to branches: dtm::Tls() of <dtm/http/tls.hpp>.
   std::shared_ptr<TlsClient> tls;
 };
 
-/// What the fields of an answer say; words elsewhere in its body say nothing.
+/// The meaning of a reply, from its fields; words elsewhere in its body do not count.
 struct Said {
   std::string result;                  ///< dtm_result: SUCCESS, FAILURE, ONGOING, or empty
-  std::optional<std::string> message;  ///< nothing: it is no answer of dtm's, or has none
-  bool rejected = false;               ///< nothing was changed; the Go server does not say it
+  std::optional<std::string> message;  ///< nothing: it is not a reply of dtm, or has no message
+  bool rejected = false;               ///< nothing was changed; the Go server does not report it
 };
 
 inline Said SaidIn(const Exchanged& reply) {
@@ -6351,9 +6351,9 @@ class RemoteRequests {
     return RejectedError("gid '" + gid + "' was refused: " + message);
   }
 
-  /// Yes, or a definite no (Rule B, but read from fields: a gid may contain any word). Any page there is says 200; dtm
-  /// says SUCCESS as well.
-  /// @throws InDoubtError, BusyError, RejectedError  it was neither, see Refuse; or somebody else who answered.
+  /// Yes, or a definite no (Rule B, but read from fields: a gid may contain any word). Any web page may reply 200; dtm
+  /// also replies SUCCESS.
+  /// @throws InDoubtError, BusyError, RejectedError  it was neither (see Refuse), or the reply is not dtm's.
   bool SaysYes(const std::string& gid, const Exchanged& reply) const {
     const Said said = SaidIn(reply);
     if (reply.status == 200 && said.result == wire::kSuccess) return true;
@@ -6368,7 +6368,7 @@ class RemoteRequests {
                         "it answered something that is not dtm's: " + StorableText(reply.body));
   }
 
-  /// An answer that is neither "stored" nor "failed".
+  /// For a reply that is neither "stored" nor "failed".
   [[noreturn]] void Refuse(const std::string& what, const Exchanged& reply) const {
     const std::string text = what + " was refused by the coordinator at " + Where() +
                              " with HTTP status " + std::to_string(reply.status) + ": " +
@@ -6385,7 +6385,7 @@ class RemoteRequests {
     throw AskingToWait(RejectedError(text), reply.retry_after);
   }
 
-  /// What was sent may be stored, whoever refuses to tell of it.
+  /// The transaction may be stored, even if a query about it is refused.
   template <typename Ask>
   static auto InDoubtIfRefused(const std::string& gid, const Ask& ask) {
     try {
@@ -6513,17 +6513,17 @@ inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
 namespace dtm {
 inline namespace v1 {
 
-/// In a forked child every method that sends something throws LogicError, and the destructor touches nothing: the
-/// connections are the parent's.
+/// Without a complete reply within RemoteOptions::timeout a request throws InDoubtError. In a forked child every method that
+/// sends something throws LogicError, and the destructor touches nothing: the connections are the parent's.
 class RemoteCoordinator : public Endpoint {
  public:
   /// `url` is that of the API: "http://localhost:36789/api/dtmsvr". Nothing is sent yet.
-  /// User and password in it are sent (a token counts before them); branches are not told them.
-  /// @throws Error  it is no URL; LogicError: an option is out of its range.
+  /// A user and password in it are sent with every request (unless there is a token), but not to branches.
+  /// @throws Error  it is not a URL; LogicError: an option is out of range.
   explicit RemoteCoordinator(const std::string& url, RemoteOptions options = {})
       : options_(std::move(options)), own_("remote coordinator", url, options_) {}
-  /// Takes the timeout of one request at most: what waits in SubmitAsync is not sent any more, and told so
-  /// (RejectedError).
+  /// Takes at most the timeout of one request. Submissions that wait in SubmitAsync are not sent any more; they get a
+  /// RejectedError.
   ~RemoteCoordinator() override {
     if (!own_.Here()) return;
     own_.Get().stopping = true;
@@ -6532,7 +6532,7 @@ class RemoteCoordinator : public Endpoint {
   RemoteCoordinator(const RemoteCoordinator&) = delete;
   RemoteCoordinator& operator=(const RemoteCoordinator&) = delete;
 
-  /// Made here, in dtm's form, without asking.
+  /// Made here, in dtm's form, without a request.
   std::string NewGid() override {
     const auto now = std::chrono::system_clock::now();
     Own& own = own_.Get();
@@ -6553,7 +6553,7 @@ class RemoteCoordinator : public Endpoint {
     return Settle(definition, message);
   }
 
-  /// Asks again and again: a coordinator elsewhere does not call back.
+  /// Polls the coordinator, which does not call back.
   TransResult SubmitAndWait(Definition definition, Duration timeout) override {
     const SteadyTime end = Later(Now(), timeout);
     const std::string gid = definition.gid;
@@ -6565,8 +6565,8 @@ class RemoteCoordinator : public Endpoint {
     return RemoteRequests::InDoubtIfRefused(gid, [&] { return WaitUntil(gid, end); });
   }
 
-  /// On one of a few threads; the callback comes on it, also while this is destroyed.
-  /// @throws BusyError  20,000 or 32 MiB of them wait already.
+  /// Submits on one of a few threads, and calls the callback there, even while this object is being destroyed.
+  /// @throws BusyError  20,000 submissions or 32 MiB of them are waiting already.
   void SubmitAsync(Definition definition, AnswerCallback callback) override {
     Check(definition, SubmitProblem(definition));
     const std::string gid = definition.gid;
@@ -6664,9 +6664,9 @@ class RemoteCoordinator : public Endpoint {
     return options_.branch_url + "/" + PercentEncoded(name);
   }
 
-  /// Waits up to `timeout` for the end; returns the status there is then.
+  /// Waits up to `timeout` for the end; returns the status at that time.
+  /// @throws InDoubtError   the coordinator did not reply.
   /// @throws RejectedError  there is no such transaction.
-  /// @throws InDoubtError   the coordinator gave no answer.
   TransResult Wait(const std::string& gid, Duration timeout) {
     return WaitUntil(gid, Later(Now(), timeout));
   }
@@ -6697,7 +6697,7 @@ class RemoteCoordinator : public Endpoint {
 
   static SteadyTime Now() { return std::chrono::steady_clock::now(); }
 
-  /// A coordinator that is busy is asked again when it says, but within the time.
+  /// A coordinator that is busy is asked again at the time that it says, but not after `end`.
   TransResult WaitUntil(const std::string& gid, SteadyTime end) {
     Duration pause = std::chrono::milliseconds(2);
     for (;;) {
@@ -6717,8 +6717,8 @@ class RemoteCoordinator : public Endpoint {
     }
   }
 
-  /// A "no" of the Go server may mean that it was rolled back, that it has succeeded before, that it is not finished
-  /// yet, or that another transaction has its gid; what is stored tells.
+  /// A "no" of the Go server may mean that the transaction was rolled back, has succeeded before, is not finished
+  /// yet, or that another one has its gid. A query shows which.
   TransResult Settle(const Definition& definition, const std::string& message) {
     const std::string& gid = definition.gid;
     if (own_.Get().stopping) {

@@ -1169,7 +1169,7 @@ struct InitiatorCall {
 
 /// Every method that changes something throws InDoubtError if the change may be stored or not (no answer, or the store
 /// began to fail; doing the same again settles it), and StoreError if it is certainly not stored. An embedded coordinator
-/// answers within its commit, or after 3 s if its store fails; a remote one within RemoteOptions::request_timeout.
+/// answers within its commit, or after 3 s if its store fails; a remote one within RemoteOptions::timeout (10 s).
 class Endpoint {
  public:
   virtual ~Endpoint();
@@ -1566,7 +1566,7 @@ class Msg : public OptionSetters<Msg> {
 
   /// Submits the message for delivery, with or without a Prepare before; it is durable when this returns. May be repeated.
   /// Returns after one commit (with SetWaitResult: when it has ended or must wait, after 6 s at the latest); a
-  /// RemoteCoordinator waits for the reply as long as its request timeout says.
+  /// RemoteCoordinator waits for the reply, at most RemoteOptions::timeout (10 s).
   /// @throws InDoubtError   there was no answer; the message may be stored. Submit again.
   /// @throws RejectedError  a limit, a topic without subscribers, other content; nothing was stored.
   /// @throws FailureError   it was aborted.
@@ -2991,15 +2991,15 @@ void FoldJournal(std::vector<JournalEntry>& entries);
 
 // ---- dtm/store/store.hpp -----------------------------------------------------------------------
 
-/// The contract of what is durable. One test suite (tests/store/store_contract.hpp) holds every
-/// store to it.
+/// The contract of stores, which keep what is durable. One test suite (tests/store/store_contract.hpp) checks every
+/// store against it.
 /// Needs: std. Threads: one owner thread calls everything but Load, ReadJournal, Scan, ScanValues and
 /// CountUnfinished, which any thread may.
 
 namespace dtm {
 inline namespace v1 {
 
-/// A commit that may or may not have become durable. After Recover() the stored records tell.
+/// A commit that may or may not have become durable. After Recover() the stored records show which.
 class CommitInDoubt : public StoreError {
  public:
   using StoreError::StoreError;
@@ -3014,7 +3014,7 @@ struct Change {
   bool applied = false;
   /// Without definition_changed, an update adds the last so many steps: all that is new in the definition.
   std::size_t new_steps = 0;
-  /// What is told of it: appended to the journal of the transaction if it is applied. Null: no journal is written.
+  /// Entries to append to the journal of the transaction if the change is applied. Null: none.
   const std::vector<JournalEntry>* journal = nullptr;
 };
 
@@ -3044,7 +3044,7 @@ struct ScanPage {
   std::int64_t next = 0;  ///< position of the next page, which may be empty; 0 = there is none
 };
 
-/// How much is unfinished.
+/// The number of unfinished transactions.
 struct Backlog {
   std::uint64_t unfinished = 0;
   std::uint64_t waiting = 0;  ///< of them: for a time that has not come, or for their submit
@@ -3052,16 +3052,16 @@ struct Backlog {
   Time oldest = kNever;       ///< when the oldest was created; kNever: there is none
 };
 
-/// A place in the order in which unfinished transactions are due.
+/// A position in the order in which unfinished transactions are due.
 struct DuePosition {
   Time due = (Time::min)();
   std::int64_t id = 0;
 };
 
-/// Gets one transaction; returns whether it wants more.
+/// Gets one transaction; returns true for more.
 using DueVisitor = std::function<bool(Transaction&&)>;
 
-/// A small text that is kept under a name, such as a topic with its subscribers (category "topics").
+/// A small text that is stored under a name, such as a topic with its subscribers (category "topics").
 struct KeyValue {
   std::string category, key, value;
   std::uint64_t version = 0;  ///< counted up with each write, from 1
@@ -3078,21 +3078,20 @@ struct KeyValuePage {
 using Work = std::function<Result(const WorkContext&)>;
 
 /// A work has broken the open batch (its SQL made the database roll everything back). Nothing of the batch is
-/// stored; after Rollback the same can be done without that work.
+/// stored; after Rollback the batch can be written again without that work.
 class BatchLost : public StoreError {
  public:
   using StoreError::StoreError;
 };
 
-/// Somebody else writes to it at this moment, and the batch was not opened: nothing has failed, and the same can be done
-/// a little later.
+/// Another connection is writing, so the batch was not opened. Nothing has failed; try again a little later.
 class StoreBusy : public StoreError {
  public:
   using StoreError::StoreError;
 };
 
-/// Some of what expired could not be removed, since a table of the user refers to it; the rest was, and the batch is as
-/// it would be without them.
+/// Some expired records could not be removed, since a table of the user refers to them. The others were removed, and the
+/// batch can go on.
 class NotAllExpired : public StoreError {
  public:
   NotAllExpired(const std::string& text, std::int64_t next_id);
@@ -3123,20 +3122,20 @@ class Store {
 
   /// Opens a batch. Nothing of it is visible to Load and Scan before Commit; Due and NextDue are
   /// asked between batches only. In a batch Apply comes before Expire.
-  /// @throws StoreBusy   somebody else is writing; it waits only for a moment.
+  /// @throws StoreBusy   another connection is writing; Begin waits only for a moment.
   /// @throws StoreError  nothing was changed.
   virtual void Begin() = 0;
 
-  /// Runs user work inside the batch. Whatever it wrote is kept if it returns Success and undone
-  /// otherwise, without harm to the rest of the batch; an exception is an Error result.
-  /// @throws BatchLost
+  /// Runs user work inside the batch. Its writes are kept if it returns Success, and undone otherwise,
+  /// without harm to the rest of the batch; an exception is an Error result.
+  /// @throws BatchLost  the work broke the batch.
   virtual Result Run(const Work& work) = 0;
 
-  /// Whether there is a record of this gid, or the gid is kept, stored or written by the open batch.
+  /// Whether this gid has a record or is kept, in the store or in the open batch.
   virtual bool Has(const std::string& gid) = 0;
 
-  /// In the open batch, as it has left them: for work that Run runs. PutValue writes `value` under its
-  /// category and key, as a new version; RemoveValue tells whether there was one.
+  /// Values as the open batch has left them, for work that Run runs. PutValue writes `value` under its
+  /// category and key, as a new version; RemoveValue returns whether there was one.
   virtual std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) = 0;
   virtual void PutValue(const KeyValue& value) = 0;
   virtual bool RemoveValue(const std::string& category, const std::string& key) = 0;
@@ -3161,25 +3160,25 @@ class Store {
   virtual void Recover() = 0;
 
   /// Looks for damage in all that is stored, which may take long; ends early when `stop` becomes
-  /// true. Any thread, beside everything else. Returns what is wrong, or nothing.
+  /// true. Any thread, at any time. Returns what is wrong, or nothing.
   virtual std::string Check(const std::atomic<bool>& stop) = 0;
 
-  /// The committed record; or, `expired`, what is kept of it.
+  /// The committed record; or, if it has expired, what is kept of it.
   virtual std::optional<Transaction> Load(const std::string& gid) = 0;
 
-  /// What is told of this transaction, oldest first, folded to kMaxJournalEntries; empty without a record or a
-  /// journal. It is removed with its record. Any thread.
+  /// The journal of this transaction, oldest first, folded to kMaxJournalEntries; empty without a record or a
+  /// journal. It is removed with the record. Any thread.
   virtual std::vector<JournalEntry> ReadJournal(const std::string& gid) = 0;
 
   /// Committed records, newest first, from `position` (0 = the newest) on.
   virtual ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) = 0;
 
-  /// Committed values, in the order in which they were made, after `position` (0 = from the first); an
-  /// empty category or key is any. Any thread.
+  /// Committed values, in the order of their creation, after `position` (0 = from the first); an
+  /// empty category or key matches any. Any thread.
   virtual KeyValuePage ScanValues(const std::string& category, const std::string& key,
                                   std::int64_t position, std::size_t limit) = 0;
 
-  /// The committed ones. Any thread. It takes some time for each of them: 50 ns or so.
+  /// Counts the committed ones. Any thread. It takes about 50 ns for each.
   virtual Backlog CountUnfinished(Time now) = 0;
 
   /// Reads unfinished transactions that are ours, with due <= `now`, in order of (due, id), after `after`, one by one until `visit`
@@ -3189,14 +3188,14 @@ class Store {
   /// When the first unfinished transaction of ours after `now` is due; kNever if there is none.
   virtual Time NextDue(Time now) = 0;
 
-  /// One small step of retention: looks at up to `limit` records after the id `after` and removes
-  /// those that finished before `before`; with `keep_gids` their gids are kept. Returns where to go on; 0 = the end was reached, or all
-  /// that is left is younger. Unfinished transactions never expire.
+  /// One small step of retention: looks at up to `limit` records after the id `after` and removes those that
+  /// finished before `before`; with `keep_gids` their gids are kept. Returns where to continue; 0 = the end was
+  /// reached, or all others are younger. Unfinished transactions never expire.
   virtual std::int64_t Expire(Time before, std::int64_t after, std::size_t limit,
                               bool keep_gids) = 0;
 
-  /// The same for kept gids: looks at up to `limit` of them after `after`, in their order, and forgets those of
-  /// transactions that finished before `before`. Returns where to go on; empty = the end was reached.
+  /// The same for kept gids: looks at up to `limit` of them after `after`, in their order, and removes those of
+  /// transactions that finished before `before`. Returns where to continue; empty = the end was reached.
   virtual std::string ForgetGids(Time before, const std::string& after, std::size_t limit) = 0;
 };
 
@@ -4769,7 +4768,7 @@ class Coordinator : public EmbeddedEndpoint {
 
 // ---- dtm/store/memory.hpp ----------------------------------------------------------------------
 
-/// A store that lives and dies with its process: for tests and throw-away work. Nothing is durable.
+/// A store in memory, for tests and for work that may be lost: nothing is durable.
 /// Needs: std. Threads: see store.hpp; a lock guards the committed records.
 
 #include <iterator>
@@ -4875,8 +4874,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_11e799952bf9(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_11e799952bf9;
+void dtm_cpp_of_version_0_1_0_2b723d87d634(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_2b723d87d634;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

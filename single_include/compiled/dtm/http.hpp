@@ -1416,7 +1416,7 @@ class HttpConnection {
 
 /// Options::on_alert by HTTP: tells a URL which branch keeps failing.
 /// Needs: POSIX. Threads: what it makes runs on any.
-/// Protocol: §3 (alert). The answer is ignored, and no redirect is followed.
+/// Protocol: §3 (alert). The reply is ignored, and no redirect is followed.
 
 #include <nlohmann/json.hpp>
 
@@ -1430,14 +1430,14 @@ inline constexpr std::size_t kMaxAnswer = 4096;  // of which nothing is read
 
 std::string Body(const Alert& alert);
 
-/// @throws Error  nobody answered; the coordinator logs it.
+/// @throws Error  there was no reply; the coordinator logs it.
 void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsClient>& tls);
 
 }  // namespace alert_web_hook
 
 /// `options.on_alert = dtm::AlertWebHook("http://...")`: POSTs each alert as
 /// {"gid","status","branch","error","retry_count"}, within 3 s. `tls`: for https, dtm::Tls() of <dtm/http/tls.hpp>.
-/// @throws Error  the URL is none that can be called.
+/// @throws Error  the URL cannot be called.
 std::function<void(const Alert&)> AlertWebHook(const std::string& url,
                                                       std::shared_ptr<TlsClient> tls = nullptr);
 
@@ -1813,8 +1813,8 @@ class HostLimits {
   struct Limits {
     int total = 1280;       ///< calls in flight, all hosts together
     int per_host = 1024;    ///< calls in flight to one host
-    int silent_host = 8;    ///< calls in flight to a host that does not answer
-    int silent_after = 10;  ///< so many calls in a row without an answer make it such a host
+    int silent_host = 8;    ///< calls in flight to a host that does not reply
+    int silent_after = 10;  ///< calls in a row without a reply that make it such a host
   };
 
   /// What is known about one host.
@@ -1829,13 +1829,13 @@ class HostLimits {
   /// 1,280, and each host leaves a fifth of what it found, also when several die at once.
   bool MayStart(const Load& host) const;
 
-  /// So many calls in a row had no answer that it gets few at a time.
+  /// So many calls in a row had no reply that the host gets few at a time.
   bool Silent(const Load& host) const;
 
   void Started(Load& host);
 
-  /// `silent`: the host timed out or could not be reached. One answer, whatever it says, and it
-  /// has its full share again.
+  /// `silent`: the host timed out or could not be reached. After any reply it has its full share
+  /// again.
   void Finished(Load& host, bool silent);
 
   int InFlight() const;
@@ -1955,7 +1955,7 @@ class CallQueue {
 
 // ---- dtm/http/calls/branch_http_call.hpp -------------------------------------------------------
 
-/// A branch call on its way: the request, and the result that its reply means.
+/// A branch call in flight: the request, and the result that its reply stands for.
 /// Needs: nlohmann/json. Threads: one at a time. Protocol: §1 (Rule A), §3 (calling branches).
 
 namespace dtm {
@@ -1986,7 +1986,7 @@ class WordsBeyond {
 /// Somebody who is told takes the rest.
 class BranchHttpCall : public transport::HttpCall {
  public:
-  /// A longer body is not read to its end: against abuse only.
+  /// A longer body is not read to its end. This limit is against abuse only.
   static constexpr std::size_t kMaxReadBytes = std::size_t{8} * 1024 * 1024;
 
   /// @throws Error  it cannot be sent as it is.
@@ -2095,7 +2095,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
 // ---- dtm/http/branches.hpp ---------------------------------------------------------------------
 
-/// Branches by URL, as a coordinator uses them: `tm.Use(dtm::HttpBranches())`.
+/// Makes a coordinator call branches by URL: `tm.Use(dtm::HttpBranches())`.
 /// Needs: POSIX. Threads: as BranchCaller says. Protocol: §3 (calling branches).
 
 namespace dtm {
@@ -2109,8 +2109,9 @@ struct HttpBranchCaller final : BranchCaller {
   OfThisProcess<UrlCaller> own;
 };
 
-/// Each call in flight takes a file descriptor: `ulimit -n` should be above `limits.total`. One thread serves them all.
-/// @throws LogicError  an option is out of its range.
+/// Each running call takes a file descriptor: `ulimit -n` should be above `limits.total`. One thread serves all of them. A
+/// call has the request_timeout of its transaction.
+/// @throws LogicError  an option is out of range.
 std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {});
 
 }  // namespace v1
@@ -2431,24 +2432,24 @@ namespace dtm {
 inline namespace v1 {
 
 struct RemoteOptions {
-  /// For one request to the coordinator, 1 ms to 1 day; with wait_result it answers after up to 6 s.
+  /// The time for one request to the coordinator, 1 ms to 1 day. With wait_result the reply may take up to 6 s.
   Duration timeout = std::chrono::seconds(10);
-  /// What its dtm::Server asks for; empty = none.
+  /// The token that its dtm::Server requires; empty = none.
   std::string token;
-  /// Where the coordinator reaches a dtm::Server of this program, to call registered functions:
+  /// The URL at which the coordinator reaches a dtm::Server of this program, to call registered functions:
   /// "http://this-host:36789/api/dtmsvr/branch". Empty = functions cannot be branches.
   std::string branch_url;
-  /// How branches reach the coordinator (told to those of a tcc or xa); empty = as this program does.
+  /// The URL at which branches reach the coordinator (those of a tcc or xa are told it); empty = `url`.
   std::string url_in_branches;
   /// For https, to the coordinator and to branches: dtm::Tls() of <dtm/http/tls.hpp>.
   std::shared_ptr<TlsClient> tls;
 };
 
-/// What the fields of an answer say; words elsewhere in its body say nothing.
+/// The meaning of a reply, from its fields; words elsewhere in its body do not count.
 struct Said {
   std::string result;                  ///< dtm_result: SUCCESS, FAILURE, ONGOING, or empty
-  std::optional<std::string> message;  ///< nothing: it is no answer of dtm's, or has none
-  bool rejected = false;               ///< nothing was changed; the Go server does not say it
+  std::optional<std::string> message;  ///< nothing: it is not a reply of dtm, or has no message
+  bool rejected = false;               ///< nothing was changed; the Go server does not report it
 };
 
 Said SaidIn(const Exchanged& reply);
@@ -2472,17 +2473,17 @@ class RemoteRequests {
 
   static RejectedError Refused(const std::string& gid, const std::string& message);
 
-  /// Yes, or a definite no (Rule B, but read from fields: a gid may contain any word). Any page there is says 200; dtm
-  /// says SUCCESS as well.
-  /// @throws InDoubtError, BusyError, RejectedError  it was neither, see Refuse; or somebody else who answered.
+  /// Yes, or a definite no (Rule B, but read from fields: a gid may contain any word). Any web page may reply 200; dtm
+  /// also replies SUCCESS.
+  /// @throws InDoubtError, BusyError, RejectedError  it was neither (see Refuse), or the reply is not dtm's.
   bool SaysYes(const std::string& gid, const Exchanged& reply) const;
 
   InDoubtError NotOfDtm(const std::string& gid, const Exchanged& reply) const;
 
-  /// An answer that is neither "stored" nor "failed".
+  /// For a reply that is neither "stored" nor "failed".
   [[noreturn]] void Refuse(const std::string& what, const Exchanged& reply) const;
 
-  /// What was sent may be stored, whoever refuses to tell of it.
+  /// The transaction may be stored, even if a query about it is refused.
   template <typename Ask>
   static auto InDoubtIfRefused(const std::string& gid, const Ask& ask) {
     try {
@@ -2519,30 +2520,30 @@ class RemoteRequests {
 namespace dtm {
 inline namespace v1 {
 
-/// In a forked child every method that sends something throws LogicError, and the destructor touches nothing: the
-/// connections are the parent's.
+/// Without a complete reply within RemoteOptions::timeout a request throws InDoubtError. In a forked child every method that
+/// sends something throws LogicError, and the destructor touches nothing: the connections are the parent's.
 class RemoteCoordinator : public Endpoint {
  public:
   /// `url` is that of the API: "http://localhost:36789/api/dtmsvr". Nothing is sent yet.
-  /// User and password in it are sent (a token counts before them); branches are not told them.
-  /// @throws Error  it is no URL; LogicError: an option is out of its range.
+  /// A user and password in it are sent with every request (unless there is a token), but not to branches.
+  /// @throws Error  it is not a URL; LogicError: an option is out of range.
   explicit RemoteCoordinator(const std::string& url, RemoteOptions options = {});
-  /// Takes the timeout of one request at most: what waits in SubmitAsync is not sent any more, and told so
-  /// (RejectedError).
+  /// Takes at most the timeout of one request. Submissions that wait in SubmitAsync are not sent any more; they get a
+  /// RejectedError.
   ~RemoteCoordinator() override;
   RemoteCoordinator(const RemoteCoordinator&) = delete;
   RemoteCoordinator& operator=(const RemoteCoordinator&) = delete;
 
-  /// Made here, in dtm's form, without asking.
+  /// Made here, in dtm's form, without a request.
   std::string NewGid() override;
 
   TransResult Submit(Definition definition) override;
 
-  /// Asks again and again: a coordinator elsewhere does not call back.
+  /// Polls the coordinator, which does not call back.
   TransResult SubmitAndWait(Definition definition, Duration timeout) override;
 
-  /// On one of a few threads; the callback comes on it, also while this is destroyed.
-  /// @throws BusyError  20,000 or 32 MiB of them wait already.
+  /// Submits on one of a few threads, and calls the callback there, even while this object is being destroyed.
+  /// @throws BusyError  20,000 submissions or 32 MiB of them are waiting already.
   void SubmitAsync(Definition definition, AnswerCallback callback) override;
 
   TransResult Prepare(Definition definition) override;
@@ -2563,9 +2564,9 @@ class RemoteCoordinator : public Endpoint {
 
   std::string UrlOfLocal(const std::string& name, std::uint64_t) const override;
 
-  /// Waits up to `timeout` for the end; returns the status there is then.
+  /// Waits up to `timeout` for the end; returns the status at that time.
+  /// @throws InDoubtError   the coordinator did not reply.
   /// @throws RejectedError  there is no such transaction.
-  /// @throws InDoubtError   the coordinator gave no answer.
   TransResult Wait(const std::string& gid, Duration timeout);
 
  private:
@@ -2586,11 +2587,11 @@ class RemoteCoordinator : public Endpoint {
 
   static SteadyTime Now();
 
-  /// A coordinator that is busy is asked again when it says, but within the time.
+  /// A coordinator that is busy is asked again at the time that it says, but not after `end`.
   TransResult WaitUntil(const std::string& gid, SteadyTime end);
 
-  /// A "no" of the Go server may mean that it was rolled back, that it has succeeded before, that it is not finished
-  /// yet, or that another transaction has its gid; what is stored tells.
+  /// A "no" of the Go server may mean that the transaction was rolled back, has succeeded before, is not finished
+  /// yet, or that another one has its gid. A query shows which.
   TransResult Settle(const Definition& definition, const std::string& message);
 
   bool MayBeSame(const Definition& definition, const Stored& stored) const;
@@ -2709,8 +2710,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_44e7ce75b0f0(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_44e7ce75b0f0;
+void http_cpp_of_version_0_1_0_df4f7b4c2c53(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_df4f7b4c2c53;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -337,7 +337,7 @@ class CountingStore : public dtm::MemoryStore {
 // It has no timer and waits for people, so it leaves memory; then each step would cost as much as all before it.
 TEST_CASE("release stage: while steps are recorded one after the other, none loads those before") {
   const auto store = std::make_shared<CountingStore>();
-  TestCoordinator kit({}, World::Quiet({}), store);
+  TestCoordinator kit({}, dtm_test::Quiet(), store);
   dtm::Definition workflow;
   workflow.gid = "w";
   workflow.type = dtm::TransType::kWorkflow;
