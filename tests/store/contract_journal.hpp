@@ -3,8 +3,10 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/catch.hpp"
@@ -186,6 +188,46 @@ inline void JournalExpiresWithItsTransaction(Store& store) {
       store.Commit();
     }
   }
+}
+
+/// Also while the store moves it from one place to another.
+inline void ReadersSeeWholeJournals(Store& store) {
+  Transaction one = NewTransaction("one");
+  REQUIRE(Put(store, one));
+  std::atomic<bool> stop{false};
+  std::atomic<int> reads{0};
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 2; ++i) {
+    readers.emplace_back([&] {
+      try {
+        std::size_t last = 0;
+        while (!stop) {
+          const Journal journal = store.ReadJournal("one");
+          if (journal.size() % 2 != 0 || journal.size() < last) ++wrong;
+          for (std::size_t n = 0; n < journal.size(); ++n) {
+            if (!(journal[n] == ErrorEntry(n))) ++wrong;
+          }
+          last = journal.size();
+          ++reads;
+        }
+      } catch (...) {
+        ++wrong;
+      }
+    });
+  }
+  std::size_t told = 0;
+  while (reads < 50 || told < 200) {
+    Journal more;
+    if (told < 200) more = {ErrorEntry(told), ErrorEntry(told + 1)};
+    told += more.size();
+    if (!PutTold(store, one, more)) ++wrong;
+    if (wrong > 0) break;
+  }
+  stop = true;
+  for (std::thread& reader : readers) reader.join();
+  CHECK(wrong == 0);
+  CHECK(store.ReadJournal("one").size() == 200);
 }
 
 }  // namespace store_contract

@@ -49,6 +49,7 @@ inline std::vector<Check> Checks() {
           {"added steps expire with their transaction", AddedStepsExpireWithTheirTransaction},
           {"a journal grows with its changes", JournalGrowsWithItsChanges},
           {"a long journal is folded", JournalIsFolded},
+          {"readers in other threads see whole journals", ReadersSeeWholeJournals},
           {"what is unfinished is counted", UnfinishedIsCounted},
           {"what is due comes in order, page by page", DueInOrderPageByPage},
           {"NextDue is the first one later", NextDueIsTheFirstLater},
