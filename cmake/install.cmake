@@ -9,6 +9,14 @@ foreach(_dtm_name ${DTM_LIBRARIES})
   install(TARGETS dtm_${_dtm_name} EXPORT dtm-${_dtm_name} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
   install(EXPORT dtm-${_dtm_name} NAMESPACE dtm:: DESTINATION ${_dtm_cmake_dir} FILE dtm-${_dtm_name}-targets.cmake)
 endforeach()
+if(DTM_COMPILED)
+  foreach(_dtm_name ${DTM_COMPILED_LIBRARIES})
+    install(TARGETS dtm_${_dtm_name} EXPORT dtm-${_dtm_name} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+      INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/dtm-compiled)
+    install(EXPORT dtm-${_dtm_name} NAMESPACE dtm:: DESTINATION ${_dtm_cmake_dir} FILE dtm-${_dtm_name}-targets.cmake)
+  endforeach()
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/single_include/compiled/dtm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/dtm-compiled)
+endif()
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/dtm-config.cmake.in ${PROJECT_BINARY_DIR}/dtm-config.cmake
   INSTALL_DESTINATION ${_dtm_cmake_dir} NO_SET_AND_CHECK_MACRO NO_CHECK_REQUIRED_COMPONENTS_MACRO)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/dtm-config-version.cmake
@@ -37,6 +45,16 @@ foreach(_dtm_name ${DTM_LIBRARIES})
     install(FILES ${PROJECT_BINARY_DIR}/${_dtm_pc_module}.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
   endif()
 endforeach()
+
+if(DTM_COMPILED)  # dtm-compiled; what uses HTTP takes CMake, since its libraries may have no module
+  set(_dtm_pc_module dtm-compiled)
+  set(_dtm_pc_requires "nlohmann_json >= 3.10.5, sqlite3 >= 3.35")
+  file(RELATIVE_PATH _dtm_pc_to_lib ${_dtm_pc_dir} ${CMAKE_INSTALL_FULL_LIBDIR})
+  set(_dtm_pc_to_include ${_dtm_pc_to_include}/dtm-compiled)
+  set(_dtm_pc_libs "-L\${pcfiledir}/${_dtm_pc_to_lib} -ldtm_compiled")
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/dtm.pc.in ${PROJECT_BINARY_DIR}/dtm-compiled.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/dtm-compiled.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
+endif()
 
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/licenses/dtm)
 if(TARGET dtm-server)

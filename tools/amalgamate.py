@@ -16,6 +16,12 @@ from headers import INCLUDE_LINE, ROOT, all_headers, finish, includes, reachable
 from split_header import Splitter, masked
 
 OUTPUTS = ['dtm/dtm.hpp', 'dtm/http.hpp']
+# Files that a program includes beside these, with what they need of other libraries: inline in the compiled form too.
+BESIDE = {
+    'dtm/dtm.hpp': [header for header in all_headers() if room(header) == 'testing'],
+    'dtm/http.hpp': [header for header in all_headers() if header in (
+        'dtm/http/httplib/branch_service.hpp', 'dtm/http/httplib/mount.hpp', 'dtm/http/tls.hpp')],
+}
 BEGIN = re.compile(r'^\s*#\s*if')
 END = re.compile(r'^\s*#\s*endif')
 LICENSE = '/// MIT License, copyright (c) dtm for C++ authors.'
@@ -81,6 +87,7 @@ class Half:
         self.header = header
         self.declarations = splitter.split()
         self.definitions = splitter.definitions
+        self.members = splitter.members
         self.names = splitter.names  # (inner namespace or '', name)
         self.near = set(reachable(header)) - {header}
         self.declared_words = words_of(self.declarations) - splitter.members - set(OPAQUE)
@@ -113,8 +120,11 @@ def compiled(umbrella, before, halves):
     own = [header for header in order if not before or header not in reachable(before[0])]
     name = umbrella.split('/')[-1][:-len('.hpp')]
     # What a program names: what dtm.hpp includes, and what lies in http/ itself.
+    beside = BESIDE[umbrella]
+    own = [header for header in own if header not in beside]
     roots = [h for h in own if room(h) == 'http'] if before else [h for _, _, h in includes(umbrella) if h in own]
-    shown = needed(roots, halves, lambda half: half.declared_words) - (before[1] if before else set())
+    words = lambda half: half.words - half.members if half.header in beside else half.declared_words
+    shown = needed(roots + beside, halves, words) - set(beside) - (before[1] if before else set())
 
     body, outside = [], set()
     for header in order:
@@ -149,7 +159,7 @@ def compiled(umbrella, before, halves):
     header_text = '\n'.join(head + body + kept) + '\n'
 
     everything = lambda half: half.words
-    hidden = needed(own, halves, everything) - shown - (before[1] if before else set()) - {umbrella}
+    hidden = needed(own, halves, everything) - shown - (before[1] if before else set()) - {umbrella, *beside}
     source = [f'/// Generated from include/{umbrella} by tools/amalgamate.py; do not edit. Compile it once, with the options of the program.',
               LICENSE, f'#include "dtm/{name}.hpp"']
     outside = set()
@@ -168,17 +178,26 @@ def compiled(umbrella, before, halves):
     return header_text, '\n'.join(source), shown | (before[1] if before else set())
 
 
+def beside_header(header, umbrella):
+    """A header that stays as it is, on top of the declarations."""
+    lines = [f'/// Generated from include/{header} by tools/amalgamate.py; do not edit.', LICENSE, '#pragma once', '', f'#include <{umbrella}>']
+    others = [name for _, _, name in includes(header) if name in BESIDE[umbrella]]
+    return '\n'.join(lines + [f'#include <{name}>' for name in others] + mark(header) + include_block(read(header), set())) + '\n'
+
+
 def outputs():
     """(path under single_include, text) of all."""
     for index, output in enumerate(OUTPUTS):
         yield output, amalgamate(output, OUTPUTS[:index])
-    halves = {header: Half(header) for header in reachable(OUTPUTS[-1])}
+    halves = {header: Half(header) for umbrella in OUTPUTS for root in [umbrella, *BESIDE[umbrella]] for header in reachable(root)}
     before = ()
     for output in OUTPUTS:
         header, source, shown = compiled(output, before, halves)
         before = (output, shown)
         yield 'compiled/' + output, header
         yield 'compiled/' + output.split('/')[-1].replace('.hpp', '.cpp'), source
+        for beside in BESIDE[output]:
+            yield 'compiled/' + beside, beside_header(beside, output)
 
 
 def main():

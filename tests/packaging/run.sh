@@ -41,7 +41,7 @@ runs() {  # runs PROGRAM...: they end well, and link nothing that they do not us
     case $program in
       core) unused+='|sqlite|httplib|ssl|crypto' ;;
       client) unused+='|sqlite' ;;
-      embedded) unused+='|httplib|ssl|crypto' ;;
+      embedded | compiled) unused+='|httplib|ssl|crypto' ;;
     esac
     log readelf -d "$name/$program"
     readelf -d "$name/$program" | grep NEEDED | grep -E "$unused" && fail "$program links what it does not use"
@@ -109,7 +109,7 @@ grep -q Catch2 plain/CMakeCache.txt && fail "it looks for Catch2 without buildin
 standard=20
 way add_subdirectory project everything -DDTM_FROM=add_subdirectory -DDTM_SOURCE="$source"
 standard=17
-way FetchContent project embedded -DDTM_FROM=FetchContent -DFETCHCONTENT_SOURCE_DIR_DTM="$source"
+way FetchContent project "embedded compiled" -DDTM_FROM=FetchContent -DFETCHCONTENT_SOURCE_DIR_DTM="$source"
 name=pkg-config
 flags=$(flags_of installed dtm-core) && [[ $flags != *" -l"* ]] || fail "dtm-core links a library: $flags"
 flags=$(flags_of installed dtm-client) && [[ $flags = *httplib* && $flags != *sqlite* ]] || fail "dtm-client: $flags"
@@ -117,6 +117,15 @@ flags=$(flags_of installed dtm)
 way pkg-config_dtm plain embedded "$flags"
 flags=$(flags_of installed dtm-http)
 way pkg-config_dtm-http plain everything "$flags"
+name=installed_compiled  # with the compiled form, which is no faster here for being optimised
+log cmake -S "$source" -B compiled_build -G Ninja -DDTM_FETCH_DEPS=OFF -DDTM_EXAMPLES=OFF -DDTM_COMPILED=ON -DCMAKE_BUILD_TYPE= \
+  -DCMAKE_CXX_FLAGS=-O0 -DCMAKE_CXX_COMPILER_LAUNCHER="$ccache" || fail "cmake failed"
+log cmake --build compiled_build -j 2 || fail "the build failed"
+install compiled_build installed_compiled
+way compiled_find_package project compiled -DDTM_FROM=find_package -DCMAKE_PREFIX_PATH="$work/installed_compiled"
+name=pkg-config
+flags=$(flags_of installed_compiled dtm-compiled)
+way pkg-config_dtm-compiled plain compiled "$flags"
 single="-I$source/single_include -lsqlite3 -pthread"
 way single_dtm.hpp plain embedded "$single"
 way single_http.hpp plain everything "$single $(pkg-config --cflags --libs cpp-httplib)" dtm/http.hpp  # it includes dtm.hpp
