@@ -6331,59 +6331,6 @@ inline std::string JsonText(const nlohmann::ordered_json& json) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
-
-/// The reply of a branch over HTTP: Rule A from the side of the branch.
-/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
-/// services).
-
-namespace dtm {
-inline namespace v1 {
-namespace replies {
-
-/// JSON in which the words of Rule A are escaped: a reader that searches the body does not find them, a
-/// reader that parses it gets the original text.
-inline void Hide(const std::string& word, std::string& json) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  const auto first = static_cast<unsigned char>(word[0]);
-  const std::string escaped = std::string("\\u00") + kHex[first >> 4] + kHex[first & 15];
-  for (std::size_t at = json.find(word); at != std::string::npos; at = json.find(word, at)) {
-    json.replace(at, 1, escaped);
-  }
-}
-
-/// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
-inline void HideWords(ApiReply& reply) {
-  if (reply.status == 200 || reply.status == 425) return;
-  Hide(wire::kOngoing, reply.body);
-  if (reply.status != 409) Hide(wire::kFailure, reply.body);
-}
-
-/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`; 503 if it asks to wait.
-inline ApiReply OfBranch(const Result& result) {
-  ApiReply reply;
-  switch (result.kind) {
-    case Result::Kind::kSuccess: return Of({});
-    case Result::Kind::kOngoing: reply = Of({425, result.text}); break;
-    case Result::Kind::kFailure: reply = Of({409, result.text}); break;
-    case Result::Kind::kError:
-    case Result::Kind::kNotSent:
-      reply.status = result.retry_after.count() > 0 ? 503 : 500;
-      reply.body = wire::JsonText({{wire::kError, result.text}});
-      break;
-  }
-  if (result.kind != Result::Kind::kFailure) {
-    const Duration wait = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
-    reply.retry_after = static_cast<int>((wait.count() + 999999) / 1000000);
-  }
-  HideWords(reply);
-  return reply;
-}
-
-}  // namespace replies
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/api/head.hpp ---------------------------------------------------------------------
 
 /// Decisions on the head of a request to the API, before its body is read.
@@ -7370,47 +7317,6 @@ inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinat
   } catch (const std::exception& error) {
     return Result::Error(error.what());
   }
-}
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/branch_service.hpp -------------------------------------------------------
-
-/// For services that coordinators call: the barrier of a request, and the reply. Works with any httplib server.
-/// Needs: cpp-httplib. Threads: pure functions. Protocol: §3 (calling branches), §11.5 (barrier from
-/// a query), §11 (helper for branch services).
-
-#include <httplib.h>
-
-namespace dtm {
-inline namespace v1 {
-
-/// The barrier of a branch call, from the query of its request.
-/// @throws Error  trans_type, gid, branch_id or op is missing or not valid (see Barrier): the caller is
-///                not a coordinator.
-inline Barrier BarrierFromRequest(const httplib::Request& request) {
-  return BarrierFromQuery({request.params.begin(), request.params.end()});
-}
-
-/// Runs `serve()` and replies to the coordinator: nothing or Success is 200, Failure or a FailureError 409 (definite: roll
-/// back), Ongoing or an OngoingError 425 (call again later), any other Result or exception 500 (call again, with growing
-/// waits). If a Result or an Error has `retry_after`, the reply has it too (and 500 becomes 503). No exception passes. The
-/// effects of `serve` must be durable when it returns. Requests come on several threads: if they share a database
-/// connection they wait for each other; with a connection and table for each thread (thread_local) they do not.
-///
-///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {
-///     dtm::AnswerBranch(response, [&] {
-///       dtm::Barrier barrier = dtm::BarrierFromRequest(request);
-///       return table.Call(barrier, [&](sqlite3* db) { Credit(db, request.body); });
-///     });
-///   });
-template <typename Serve>
-void AnswerBranch(httplib::Response& response, const Serve& serve) {
-  const ApiReply reply = replies::OfBranch(CatchAsResult([&serve] { return ResultOf(serve); }));
-  response.status = reply.status;
-  response.set_content(reply.body, reply.type);
-  if (reply.retry_after > 0) response.set_header("Retry-After", std::to_string(reply.retry_after));
 }
 
 }  // namespace v1
@@ -10123,6 +10029,44 @@ auto QueryInteger(const ApiRequest& request, const char* key, std::int64_t other
 }}
 
 
+// ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace replies {
+void Hide(const std::string& word, std::string& json) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  const auto first = static_cast<unsigned char>(word[0]);
+  const std::string escaped = std::string("\\u00") + kHex[first >> 4] + kHex[first & 15];
+  for (std::size_t at = json.find(word); at != std::string::npos; at = json.find(word, at)) {
+    json.replace(at, 1, escaped);
+  }
+}
+void HideWords(ApiReply& reply) {
+  if (reply.status == 200 || reply.status == 425) return;
+  Hide(wire::kOngoing, reply.body);
+  if (reply.status != 409) Hide(wire::kFailure, reply.body);
+}
+auto OfBranch(const Result& result) -> ApiReply {
+  ApiReply reply;
+  switch (result.kind) {
+    case Result::Kind::kSuccess: return Of({});
+    case Result::Kind::kOngoing: reply = Of({425, result.text}); break;
+    case Result::Kind::kFailure: reply = Of({409, result.text}); break;
+    case Result::Kind::kError:
+    case Result::Kind::kNotSent:
+      reply.status = result.retry_after.count() > 0 ? 503 : 500;
+      reply.body = wire::JsonText({{wire::kError, result.text}});
+      break;
+  }
+  if (result.kind != Result::Kind::kFailure) {
+    const Duration wait = (std::min)(result.retry_after, Duration(kMaxRetryAfter));
+    reply.retry_after = static_cast<int>((wait.count() + 999999) / 1000000);
+  }
+  HideWords(reply);
+  return reply;
+}
+}}}
+
+
 // ---- dtm/http/api/lists.hpp --------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -11088,6 +11032,7 @@ auto HttpBranches(HttpBranchOptions options) -> std::unique_ptr<BranchCaller> {
 #include <locale>
 #include <poll.h>
 #include <signal.h>
+#include <httplib.h>
 namespace dtm { inline namespace v1 {
 void BlockSigpipe() {
   sigset_t set;
@@ -11936,5 +11881,5 @@ void Server::AddBodyRoutes(httplib::Server& server, const std::string& pattern, 
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_df4f7b4c2c53(Here) {}
+void http_cpp_of_version_0_1_0_c9b8d8a3e863(Here) {}
 }}}

@@ -1554,6 +1554,30 @@ std::int64_t QueryInteger(const ApiRequest& request, const char* key, std::int64
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/api/branch_reply.hpp -------------------------------------------------------------
+
+/// The reply of a branch over HTTP: Rule A from the side of the branch.
+/// Needs: nlohmann/json. Threads: pure functions. Protocol: §1 (rule A), §11 (helper for branch
+/// services).
+
+namespace dtm {
+inline namespace v1 {
+namespace replies {
+
+/// JSON in which the words of Rule A are escaped: a reader that searches the body does not find them, a
+/// reader that parses it gets the original text.
+void Hide(const std::string& word, std::string& json);
+
+/// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
+void HideWords(ApiReply& reply);
+
+/// Success 200, Failure 409, Ongoing 425, else 500 `{"error":"..."}`; 503 if it asks to wait.
+ApiReply OfBranch(const Result& result);
+
+}  // namespace replies
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/api/lists.hpp --------------------------------------------------------------------
 
 /// The part of the HTTP API that only reads: query, all, scanKV and queryKV.
@@ -2710,8 +2734,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_df4f7b4c2c53(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_df4f7b4c2c53;
+void http_cpp_of_version_0_1_0_c9b8d8a3e863(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_c9b8d8a3e863;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -47,6 +47,9 @@ class FailingStore : public Store {
   std::uint64_t Operations() const { return operations_; }
   std::uint64_t Commits() const { return commits_; }
 
+  std::uint64_t Owner() const override { return inner_->Owner(); }
+  Time OwnedUntil() const override { return inner_->OwnedUntil(); }
+
   void Begin() override {
     Definite("Begin");
     if (locked_) throw StoreBusy("somebody else writes to the test's store");

@@ -6,7 +6,7 @@
 
 // ---- dtm/http/httplib/branch_service.hpp -------------------------------------------------------
 
-/// For services that coordinators call: who is called, and the answer. Any httplib server will do.
+/// For services that coordinators call: the barrier of a request, and the reply. Works with any httplib server.
 /// Needs: cpp-httplib. Threads: pure functions. Protocol: §3 (calling branches), §11.5 (barrier from
 /// a query), §11 (helper for branch services).
 
@@ -18,18 +18,17 @@ namespace dtm {
 inline namespace v1 {
 
 /// The barrier of a branch call, from the query of its request.
-/// @throws Error  trans_type, gid, branch_id or op is missing or cannot be (see Barrier): whoever
-///                calls is no coordinator.
+/// @throws Error  trans_type, gid, branch_id or op is missing or not valid (see Barrier): the caller is
+///                not a coordinator.
 inline Barrier BarrierFromRequest(const httplib::Request& request) {
   return BarrierFromQuery({request.params.begin(), request.params.end()});
 }
 
-/// Runs `serve()` and answers the coordinator with what it says: nothing or Success 200, Failure or
-/// a FailureError 409 (definite: roll back), Ongoing or an OngoingError 425 (ask again later), any
-/// other Result or exception 500 (ask again, with growing waits). With `retry_after`, of a Result or an Error, it is said
-/// how long not to ask (and 500 becomes 503). No exception leaves. What serve did must be
-/// durable when it returns. Requests come in several threads: with one connection they wait for each other, with one
-/// connection and table for each thread (thread_local) they do not.
+/// Runs `serve()` and replies to the coordinator: nothing or Success is 200, Failure or a FailureError 409 (definite: roll
+/// back), Ongoing or an OngoingError 425 (call again later), any other Result or exception 500 (call again, with growing
+/// waits). If a Result or an Error has `retry_after`, the reply has it too (and 500 becomes 503). No exception passes. The
+/// effects of `serve` must be durable when it returns. Requests come on several threads: if they share a database
+/// connection they wait for each other; with a connection and table for each thread (thread_local) they do not.
 ///
 ///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {
 ///     dtm::AnswerBranch(response, [&] {
