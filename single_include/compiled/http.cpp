@@ -9723,9 +9723,9 @@ BlockingHost::~BlockingHost() {
   }
 void BlockingHost::Send(HttpCall& call) {
     loop_.Poll(std::chrono::microseconds(0));  // what was closed meanwhile is noticed now
-    bool done = false;
-    host_->Send(std::make_unique<Relay>(call, done));
-    while (!done) loop_.Poll(kLook);
+    done_ = false;
+    host_->Send(std::make_unique<Relay>(call, done_));
+    while (!done_) loop_.Poll(kLook);
   }
 bool BlockingHost::IsOpen() const { return host_->Idle() > 0; }
 BlockingHost::Relay::Relay(HttpCall& call, bool& over) : to(call), done(over) {
@@ -10909,6 +10909,7 @@ void UrlCaller::Take(std::vector<BranchCall>& calls, BranchResults& results) {
         refused = Result::NotSent({});
       }
       if (refused) {
+        // NOLINTNEXTLINE(bugprone-use-after-move): Push did not take it
         Deliver(std::move(job), std::move(*refused));
       } else {
         CheckBefore(late);
@@ -11021,7 +11022,7 @@ void HttpBranchCaller::Call(std::vector<BranchCall> calls, BranchResults& result
   }
 auto HttpBranchCaller::Load() -> CallLoad { return own.Get().Load(); }
 void HttpBranchCaller::Stop() { own.Get().Stop(); }
-auto HttpBranches(HttpBranchOptions options) -> std::unique_ptr<BranchCaller> {
+auto HttpBranches(const HttpBranchOptions& options) -> std::unique_ptr<BranchCaller> {
   return std::make_unique<HttpBranchCaller>(options);
 }
 }}
@@ -11881,5 +11882,5 @@ void Server::AddBodyRoutes(httplib::Server& server, const std::string& pattern, 
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_c9b8d8a3e863(Here) {}
+void http_cpp_of_version_0_1_0_cfdaaec224bf(Here) {}
 }}}

@@ -2298,9 +2298,9 @@ class BlockingHost {
   /// Returns when call.OnDone has been called, a little after its deadline at the latest.
   void Send(HttpCall& call) {
     loop_.Poll(std::chrono::microseconds(0));  // what was closed meanwhile is noticed now
-    bool done = false;
-    host_->Send(std::make_unique<Relay>(call, done));
-    while (!done) loop_.Poll(kLook);
+    done_ = false;
+    host_->Send(std::make_unique<Relay>(call, done_));
+    while (!done_) loop_.Poll(kLook);
   }
 
   /// A connection is kept for the next request.
@@ -2331,6 +2331,7 @@ class BlockingHost {
   // Nobody looks at it between requests, so nothing ends for having rested; the other side sees to that.
   HttpClientParts parts_{loop_, resolver_, tls_.get(), std::chrono::hours(24)};
   std::unique_ptr<HttpHost> host_;
+  bool done_ = false;  ///< the call that is waited for
 };
 
 }  // namespace transport
@@ -5391,6 +5392,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
         refused = Result::NotSent({});
       }
       if (refused) {
+        // NOLINTNEXTLINE(bugprone-use-after-move): Push did not take it
         Deliver(std::move(job), std::move(*refused));
       } else {
         CheckBefore(late);
@@ -5544,7 +5546,7 @@ struct HttpBranchCaller final : BranchCaller {
 /// Each running call takes a file descriptor: `ulimit -n` should be above `limits.total`. One thread serves all of them. A
 /// call has the request_timeout of its transaction.
 /// @throws LogicError  an option is out of range.
-inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}) {
+inline std::unique_ptr<BranchCaller> HttpBranches(const HttpBranchOptions& options = {}) {
   return std::make_unique<HttpBranchCaller>(options);
 }
 

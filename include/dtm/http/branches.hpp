@@ -27,7 +27,7 @@ struct HttpBranchCaller final : BranchCaller {
 /// Each running call takes a file descriptor: `ulimit -n` should be above `limits.total`. One thread serves all of them. A
 /// call has the request_timeout of its transaction.
 /// @throws LogicError  an option is out of range.
-inline std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {}) {
+inline std::unique_ptr<BranchCaller> HttpBranches(const HttpBranchOptions& options = {}) {
   return std::make_unique<HttpBranchCaller>(options);
 }
 

@@ -1318,6 +1318,7 @@ class BlockingHost {
   // Nobody looks at it between requests, so nothing ends for having rested; the other side sees to that.
   HttpClientParts parts_{loop_, resolver_, tls_.get(), std::chrono::hours(24)};
   std::unique_ptr<HttpHost> host_;
+  bool done_ = false;  ///< the call that is waited for
 };
 
 }  // namespace transport
@@ -2136,7 +2137,7 @@ struct HttpBranchCaller final : BranchCaller {
 /// Each running call takes a file descriptor: `ulimit -n` should be above `limits.total`. One thread serves all of them. A
 /// call has the request_timeout of its transaction.
 /// @throws LogicError  an option is out of range.
-std::unique_ptr<BranchCaller> HttpBranches(HttpBranchOptions options = {});
+std::unique_ptr<BranchCaller> HttpBranches(const HttpBranchOptions& options = {});
 
 }  // namespace v1
 }  // namespace dtm
@@ -2734,8 +2735,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_c9b8d8a3e863(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_c9b8d8a3e863;
+void http_cpp_of_version_0_1_0_cfdaaec224bf(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_cfdaaec224bf;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

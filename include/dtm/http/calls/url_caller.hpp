@@ -103,6 +103,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
         refused = Result::NotSent({});
       }
       if (refused) {
+        // NOLINTNEXTLINE(bugprone-use-after-move): Push did not take it
         Deliver(std::move(job), std::move(*refused));
       } else {
         CheckBefore(late);

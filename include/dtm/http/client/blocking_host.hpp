@@ -34,9 +34,9 @@ class BlockingHost {
   /// Returns when call.OnDone has been called, a little after its deadline at the latest.
   void Send(HttpCall& call) {
     loop_.Poll(std::chrono::microseconds(0));  // what was closed meanwhile is noticed now
-    bool done = false;
-    host_->Send(std::make_unique<Relay>(call, done));
-    while (!done) loop_.Poll(kLook);
+    done_ = false;
+    host_->Send(std::make_unique<Relay>(call, done_));
+    while (!done_) loop_.Poll(kLook);
   }
 
   /// A connection is kept for the next request.
@@ -67,6 +67,7 @@ class BlockingHost {
   // Nobody looks at it between requests, so nothing ends for having rested; the other side sees to that.
   HttpClientParts parts_{loop_, resolver_, tls_.get(), std::chrono::hours(24)};
   std::unique_ptr<HttpHost> host_;
+  bool done_ = false;  ///< the call that is waited for
 };
 
 }  // namespace transport
