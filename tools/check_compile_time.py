@@ -14,7 +14,7 @@ COMPILED = f'-I{ROOT}/single_include/compiled'
 # What is included, and how often the CPU time of json.hpp it may take. Times of that, measured beside it, since machines
 # differ and do other things meanwhile; where json.hpp takes 1.5 s, half of it is 0.75 s.
 BUDGETS = [
-    ('dtm/dtm.hpp', [], 5.5),  # measured 2.9 to 4.5. To come down: it instantiates the templates of all that is defined inline
+    ('dtm/dtm.hpp', [], 6.5),  # measured 3.1 to 5.4. To come down: it instantiates the templates of all that is defined inline
     ('dtm/dtm.hpp', [COMPILED], 1.5),
 ]
 TRIES = 7
