@@ -26,6 +26,8 @@ BEGIN = re.compile(r'^\s*#\s*if')
 END = re.compile(r'^\s*#\s*endif')
 LICENSE = '/// MIT License, copyright (c) dtm for C++ authors.'
 
+# Rooms whose names are for programs, beside what dtm.hpp includes.
+PUBLIC = ['barrier', 'client', 'core', 'http']
 # Classes that the public ones only point to, so that a program which includes them need not know what they are.
 OPAQUE = ['Driver']
 # Standard headers that cost time, and the names of theirs that we use: left out where only definitions use them.
@@ -122,7 +124,8 @@ def compiled(umbrella, before, halves):
     # What a program names: what dtm.hpp includes, and what lies in http/ itself.
     beside = BESIDE[umbrella]
     own = [header for header in own if header not in beside]
-    roots = [h for h in own if room(h) == 'http'] if before else [h for _, _, h in includes(umbrella) if h in own]
+    roots = [h for h in own if room(h) in PUBLIC or h == 'dtm/coordinator/parts/wake_fd.hpp' or
+             (not before and h in [name for _, _, name in includes(umbrella)])]
     words = lambda half: half.words - half.members if half.header in beside else half.declared_words
     shown = needed(roots + beside, halves, words) - set(beside) - (before[1] if before else set())
 

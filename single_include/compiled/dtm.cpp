@@ -2,166 +2,13 @@
 /// MIT License, copyright (c) dtm for C++ authors.
 #include "dtm/dtm.hpp"
 
-// ---- dtm/barrier/sqlite_schema.hpp -------------------------------------------------------------
-
-/// Creates the barrier table in SQLite.
-/// Needs: SQLite 3.35 or newer. Threads: thread-safe. Protocol: §11.5 (SQL barrier).
-
-#include <string>
-
-namespace dtm {
-inline namespace v1 {
-
-namespace barrier {
-
-/// The name of the table in SQL. It is in the main file: only one file commits as one.
-inline std::string Quoted(const std::string& table) {
-  bool plain = !table.empty() && table.size() <= 64;
-  for (const char c : table) {
-    plain = plain && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                      c == '_');
-  }
-  if (!plain) {
-    throw LogicError(
-        "'" + Printable(table) +
-        "' is no name for a barrier table; use up to 64 letters, digits and _, without "
-        "a schema (the table is in the main file of the connection)");
-  }
-  return "main.\"" + table + "\"";
-}
-
-inline sqlite3* NotNull(sqlite3* db) {
-  if (db == nullptr)
-    throw LogicError("the connection for the barrier table is null; open it first");
-  return db;
-}
-
-}  // namespace barrier
-
-/// Creates the table, with the same columns as dtm's, unless there is one with this name. `table`: up to
-/// 64 letters, digits and _. (id stays NULL: as a key it would cost one more page write for each call. A
-/// table in which it is a key works too. Rows are never updated, so update_time is NULL.)
-/// A row may be deleted once no more calls with its gid can come; create_time (UTC) is for that.
-/// @throws StoreError  the file cannot be written; nothing was changed.
-inline void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier") {
-  const sql::Exclusive exclusive(barrier::NotNull(db));
-  sql::Database database(db);
-  database.Exec(("CREATE TABLE IF NOT EXISTS " + barrier::Quoted(table) + R"sql( (
-  id INTEGER,
-  trans_type TEXT NOT NULL,
-  gid TEXT NOT NULL,
-  branch_id TEXT NOT NULL,
-  op TEXT NOT NULL,
-  barrier_id TEXT NOT NULL,
-  reason TEXT NOT NULL,
-  create_time TEXT DEFAULT CURRENT_TIMESTAMP,
-  update_time TEXT,
-  PRIMARY KEY (gid, branch_id, op, barrier_id)
-) WITHOUT ROWID)sql")
-                    .c_str());
-}
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/core/rows.hpp -------------------------------------------------------------------------
-
-/// The rows of a transaction: which step and operation each stands for, and what is called for it.
-/// Needs: std. Threads: pure functions. Protocol: §1 (branch ids, operations), §4 (rows).
-
-#include <cstddef>
-#include <cstdio>
-
-namespace dtm {
-inline namespace v1 {
-
-/// Rows of a saga, tcc or xa.
-inline std::size_t CompensateOf(std::size_t step) { return 2 * step; }
-inline std::size_t ActionOf(std::size_t step) { return 2 * step + 1; }
-
-/// Rows of a message or workflow.
-inline constexpr std::size_t kQueryRow = 0;
-inline std::size_t DeliveryOf(std::size_t step) { return step + 1; }
-
-inline std::size_t RowCount(const Definition& definition) {
-  const std::size_t steps = definition.steps.size();
-  return HasQueryRow(definition.type) ? 1 + steps : 2 * steps;
-}
-/// The step of a row that is not the query row.
-inline std::size_t StepOf(TransType type, std::size_t row) {
-  return HasQueryRow(type) ? row - 1 : row / 2;
-}
-
-inline Op OpOf(TransType type, std::size_t row) {
-  const bool undo = row % 2 == 0;
-  switch (type) {
-    case TransType::kSaga: return undo ? Op::kCompensate : Op::kAction;
-    case TransType::kTcc: return undo ? Op::kCancel : Op::kConfirm;
-    case TransType::kXa: return undo ? Op::kRollback : Op::kCommit;
-    case TransType::kMsg: return row == kQueryRow ? Op::kMsg : Op::kAction;
-    case TransType::kWorkflow: return row == kQueryRow ? Op::kResume : Op::kAction;
-  }
-  return Op::kAction;
-}
-inline Op OpOf(const Definition& definition, std::size_t row) {
-  if (HasQueryRow(definition.type) && row == kQueryRow) return OpOf(definition.type, row);
-  const Op op = definition.steps[StepOf(definition.type, row)].op;
-  return op == Op{} ? OpOf(definition.type, row) : op;
-}
-
-/// "01", "02", ... "99", "100": two digits, 1-based.
-inline std::string NumberOf(std::size_t step) {
-  char text[24];
-  std::snprintf(text, sizeof text, "%02zu", step + 1);
-  return text;
-}
-inline std::string BranchIdOf(const Definition& definition, std::size_t row) {
-  if (HasQueryRow(definition.type) && row == kQueryRow) return "00";
-  const std::size_t step = StepOf(definition.type, row);
-  const std::string& own = definition.steps[step].branch_id;
-  return own.empty() ? NumberOf(step) : own;
-}
-
-inline const std::string& UrlOf(const Definition& definition, std::size_t row) {
-  if (HasQueryRow(definition.type)) {
-    return row == kQueryRow ? definition.query_prepared : definition.steps[row - 1].action;
-  }
-  const Step& step = definition.steps[row / 2];
-  return row % 2 == 1 ? step.action : step.compensate;
-}
-
-inline const std::string& PayloadOf(const Definition& definition, std::size_t row) {
-  if (HasQueryRow(definition.type) && row == kQueryRow) return definition.data;
-  return definition.steps[StepOf(definition.type, row)].payload;
-}
-
-/// After steps were registered: adds a row for each, with the recorded status.
-inline void AddMissingRows(Transaction& transaction) {
-  const Definition& definition = *transaction.definition;
-  while (transaction.branches.size() < RowCount(definition)) {
-    Branch branch;
-    if (definition.type == TransType::kWorkflow && !transaction.branches.empty()) {
-      const Step& step = definition.steps[transaction.branches.size() - 1];
-      branch.status = step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed;
-    }
-    transaction.branches.push_back(branch);
-  }
-}
-
-inline BranchInfo InfoOf(const Definition& definition, std::size_t row) {
-  return {definition.gid, definition.type, BranchIdOf(definition, row), OpOf(definition, row),
-          definition.workflow};
-}
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/base/thread_list.hpp ------------------------------------------------------------------
 
 /// Threads of a pool, which may leave one by one and are all joined in the end.
 /// Needs: std. Threads: the owner's mutex is held for each call, but for JoinAll.
 
 #include <algorithm>
+#include <cstddef>
 #include <list>
 #include <thread>
 #include <utility>
@@ -226,6 +73,7 @@ class ThreadList {
 #include <deque>
 #include <map>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -700,96 +548,6 @@ void VisitAhead(List& list, const Object& object, const Parts& parts, Visit visi
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/core/option_range.hpp -----------------------------------------------------------------
-
-/// The ranges of all options, in one table: of the embedded coordinator, remote coordinators, servers and callers.
-/// Needs: std. Threads: constants and pure functions.
-
-#include <cstdint>
-#include <limits>
-
-namespace dtm {
-inline namespace v1 {
-
-template <typename Value>
-struct OptionRange {
-  const char* name;
-  Value least;
-  Value most;
-};
-
-namespace option_range {
-
-inline constexpr Duration kShortest = std::chrono::milliseconds(1);
-inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
-
-// Options. Those of one transaction are in validate.hpp: they have the same maximum, and 0 for "the default".
-inline constexpr OptionRange<Duration> kRetryInterval{"retry_interval", kShortest,
-                                                      kMaxOptionSeconds};
-inline constexpr OptionRange<Duration> kRequestTimeout{"request_timeout", kShortest,
-                                                       kMaxOptionSeconds};
-inline constexpr OptionRange<std::chrono::seconds> kTimeoutToFail{
-    "timeout_to_fail", std::chrono::seconds(1), kMaxOptionSeconds};
-inline constexpr OptionRange<Duration> kKeepFinished{"keep_finished", Duration(0),
-                                                     (Duration::max)()};
-inline constexpr OptionRange<Duration> kKeepGids{"keep_gids", Duration(0), (Duration::max)()};
-inline constexpr OptionRange<std::size_t> kMaxInMemory{"max_in_memory", 1, kAnyNumber};
-inline constexpr OptionRange<std::size_t> kMaxMemoryBytes{"max_memory_bytes", 1, kAnyNumber};
-inline constexpr OptionRange<std::size_t> kMaxWaitingSubmissions{"max_waiting_submissions", 1,
-                                                                 kAnyNumber};
-inline constexpr OptionRange<std::size_t> kMaxFunctionThreads{"max_function_threads", 1, 10000};
-inline constexpr OptionRange<std::size_t> kMaxThreadsPerFunction{"max_threads_per_function", 1,
-                                                                 kAnyNumber};
-
-// RemoteOptions
-inline constexpr OptionRange<Duration> kTimeout{"timeout", kShortest, kMaxOptionSeconds};
-
-// HttpBranchOptions
-inline constexpr OptionRange<std::int64_t> kTotal{"limits.total", 1, 1000000};
-inline constexpr OptionRange<std::int64_t> kPerHost{"limits.per_host", 1, 1000000};
-inline constexpr OptionRange<std::int64_t> kSilentHost{"limits.silent_host", 1, 1000000};
-inline constexpr OptionRange<std::int64_t> kSilentAfter{"limits.silent_after", 1, 1000000};
-inline constexpr OptionRange<std::size_t> kMaxWaiting{"max_waiting", 1, kAnyNumber};
-inline constexpr OptionRange<Duration> kKeepIdle{"keep_idle", Duration(0), kMaxOptionSeconds};
-
-// ServerOptions
-inline constexpr OptionRange<std::int64_t> kMaxConnections{"max_connections", 1, 1000000};
-
-inline std::string InWords(Duration value) {
-  const auto count = value.count();
-  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
-  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
-  return std::to_string(count) + " us";
-}
-inline std::string InWords(std::chrono::seconds value) {
-  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
-}
-inline std::string InWords(std::int64_t value) { return std::to_string(value); }
-inline std::string InWords(std::size_t value) { return std::to_string(value); }
-
-/// @throws LogicError
-template <typename Value>
-void Check(const OptionRange<Value>& range, const decltype(range.least)& value) {
-  if (value >= range.least && value <= range.most) return;
-  throw LogicError(std::string("the option ") + range.name + " is " + InWords(value) +
-                   "; it must be " + InWords(range.least) + " to " + InWords(range.most));
-}
-
-/// Empty, or a URL that can be called.
-/// @throws LogicError
-inline void CheckUrl(const char* name, const std::string& url) {
-  if (url.empty()) return;
-  try {
-    (void)ParseUrl(url, name);
-  } catch (const Error& error) {
-    throw LogicError(std::string("the option ") + error.what());
-  }
-}
-
-}  // namespace option_range
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/engine/machine.hpp --------------------------------------------------------------------
 
 /// The interface of the machines: what can happen to a transaction, and what follows from it.
@@ -797,6 +555,7 @@ inline void CheckUrl(const char* name, const std::string& url) {
 /// Protocol: §3 (alert), §4; implemented by saga.hpp, msg.hpp, tcc.hpp (tcc and xa) and
 /// workflow.hpp.
 
+#include <cstdint>
 #include <optional>
 
 namespace dtm {
@@ -2794,280 +2553,6 @@ inline std::exception_ptr StoreFailing(const TurnState& state, const std::string
   return Made<StoreError>([&] {
     return what + ", the store is failing: " + state.health.Problem() + "; try again later";
   });
-}
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/core/validate.hpp ---------------------------------------------------------------------
-
-/// Refuses a definition that could not be carried out, before anything is stored.
-/// Needs: std. Threads: pure function. Protocol: §2.1, §4.1; the limits also hold in process.
-
-namespace dtm {
-inline namespace v1 {
-
-inline std::string GidProblem(const std::string& gid) {
-  if (gid.empty()) return "the gid is empty; take one from NewGid()";
-  if (gid.size() > kMaxGidBytes) {
-    return "the gid has " + std::to_string(gid.size()) + " bytes; the limit is " +
-           std::to_string(kMaxGidBytes);
-  }
-  for (const char c : gid) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7F || c == ';') {
-      return "gid '" + Printable(gid) + "' contains a control character or ';'; leave it out";
-    }
-  }
-  if (!IsUtf8(gid)) return "gid '" + Printable(gid) + "' is not valid UTF-8";
-  return {};
-}
-
-/// Steps in a cycle of orders would never run. Kahn's algorithm over the steps.
-inline std::string OrdersProblem(const Definition& definition) {
-  if (definition.orders.empty()) return {};
-  std::size_t entries = 0;
-  for (const auto& order : definition.orders) entries += order.second.size();
-  if (entries > kMaxOrders) {
-    return "gid '" + definition.gid + "': " + std::to_string(entries) +
-           " entries of branch orders; the limit is " + std::to_string(kMaxOrders);
-  }
-  const std::size_t count = definition.steps.size();
-  std::vector<std::vector<std::size_t>> followers(count);
-  std::vector<std::size_t> waits_for(count, 0);
-  const auto add = [&](std::size_t before, std::size_t step) {
-    followers[before].push_back(step);
-    ++waits_for[step];
-  };
-  const auto missing = [&definition, count](int step) {
-    if (step >= 0 && static_cast<std::size_t>(step) < count) return std::string();
-    return "gid '" + definition.gid + "': a branch order names step " + std::to_string(step) +
-           ", which does not exist; there are " + std::to_string(count) + ", counted from 0";
-  };
-  for (const auto& order : definition.orders) {
-    std::string problem = missing(order.first);
-    if (!problem.empty()) return problem;
-    for (const int before : order.second) {
-      problem = missing(before);
-      if (!problem.empty()) return problem;
-      add(static_cast<std::size_t>(before), static_cast<std::size_t>(order.first));
-    }
-  }
-  for (std::size_t step = 1; !definition.concurrent && step < count; ++step) add(step - 1, step);
-  std::vector<std::size_t> ready;
-  for (std::size_t step = 0; step < count; ++step) {
-    if (waits_for[step] == 0) ready.push_back(step);
-  }
-  std::size_t done = 0;
-  while (!ready.empty()) {
-    const std::size_t step = ready.back();
-    ready.pop_back();
-    ++done;
-    for (const std::size_t next : followers[step]) {
-      if (--waits_for[next] == 0) ready.push_back(next);
-    }
-  }
-  if (done == count) return {};
-  return "gid '" + definition.gid +
-         "': the branch orders form a cycle, so these steps would wait for each other for ever";
-}
-
-/// Empty, or why it cannot be prepared, besides Problem.
-inline std::string PrepareProblem(const Definition& definition) {
-  if (definition.type != TransType::kMsg || !definition.query_prepared.empty()) return {};
-  return "gid '" + definition.gid +
-         "': a message that is prepared needs query_prepared, which is asked whether to deliver it "
-         "when "
-         "no submit comes";
-}
-
-/// Empty, or why it cannot be submitted, besides Problem.
-inline std::string SubmitProblem(const Definition& definition) {
-  if (definition.type != TransType::kWorkflow) return {};
-  return "gid '" + definition.gid + "': a workflow is prepared, and finished with its status";
-}
-
-/// @throws LogicError  a workflow cannot end with this status.
-inline void CheckEnd(Status status) {
-  if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
-}
-
-/// Empty, or why this branch cannot be registered with any transaction of that gid and type.
-inline std::string RegistrationProblem(const std::string& gid, TransType type, const Step& step) {
-  std::string problem = GidProblem(gid);
-  if (!problem.empty()) return problem;
-  const std::string who = "gid '" + gid + "': ";
-  if (!RegistersSteps(type)) {
-    return who + "no branches are registered with a " + Name(type) +
-           "; tcc, xa and workflow register them";
-  }
-  if (step.branch_id.empty() || step.branch_id.size() > kMaxGidBytes) {
-    return who + "branch_id must have 1 to " + std::to_string(kMaxGidBytes) + " bytes";
-  }
-  if (!IsUtf8(step.branch_id)) return who + "branch_id is not valid UTF-8";
-  if (type == TransType::kWorkflow && (step.op == Op{} || step.op > Op::kBusiness)) {
-    return who + "a workflow records what was done: action, commit, rollback, ...";
-  }
-  if (type == TransType::kWorkflow) return {};  // what it was is called by nobody
-  if (IsTopic(step.action) || IsTopic(step.compensate)) {
-    return who + "a branch that is registered is no topic";
-  }
-  for (const std::string* url : {&step.action, &step.compensate}) {
-    problem = UrlProblem(*url);
-    if (!problem.empty()) return who + "branch " + step.branch_id + ": " + problem;
-  }
-  return {};
-}
-
-/// @throws RejectedError  the url of a call that the initiator makes cannot be called.
-inline void CheckCallable(const InitiatorCall& call) {
-  try {
-    (void)ParseUrl(call.url);
-  } catch (const Error& error) {
-    throw RejectedError("gid '" + call.info.gid + "': " + error.what());
-  }
-}
-
-namespace limit {
-
-/// "gid 'x': the payload of step 3 has 300000 bytes; the limit is 262144"
-inline std::string Above(const std::string& gid, const std::string& what, std::size_t is,
-                         std::size_t most) {
-  return "gid '" + gid + "': " + what + " has " + std::to_string(is) + " bytes; the limit is " +
-         std::to_string(most);
-}
-
-inline std::string AboveSteps(const std::string& gid, std::size_t count) {
-  if (count <= kMaxSteps) return {};
-  return "gid '" + gid + "': " + std::to_string(count) + " steps; the limit is " +
-         std::to_string(kMaxSteps);
-}
-
-/// Checks the limit of the whole transaction.
-inline std::string AboveBytes(const Definition& definition, std::size_t more) {
-  std::size_t bytes = more + definition.data.size();
-  for (const Step& step : definition.steps) bytes += step.UrlAndPayloadBytes();
-  for (const auto& header : definition.options.branch_headers) {
-    bytes += header.first.size() + header.second.size();
-  }
-  const std::size_t most =
-      definition.type == TransType::kWorkflow ? kMaxWorkflowBytes : kMaxDefinitionBytes;
-  return bytes <= most ? std::string() : Above(definition.gid, "the transaction", bytes, most);
-}
-
-}  // namespace limit
-
-/// Empty, or why this cannot be the `index`-th step of such a transaction, counted from 0.
-inline std::string StepProblem(const Definition& definition, const Step& step, std::size_t index) {
-  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
-  const auto name = [index] { return "step " + std::to_string(index); };
-  const bool workflow = definition.type == TransType::kWorkflow;
-  for (const std::string* url : {&step.action, &step.compensate, &step.branch_id, &step.topic}) {
-    if (url->size() > kMaxUrlBytes) {
-      return limit::Above(definition.gid, "a url of " + name(), url->size(), kMaxUrlBytes);
-    }
-    if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
-  }
-  for (const std::string* url : {&step.action, &step.compensate}) {
-    if (workflow) break;  // what was recorded is called by nobody
-    const std::string problem = UrlProblem(*url);
-    if (!problem.empty()) return who() + name() + ": " + problem;
-  }
-  const std::size_t most = workflow ? kMaxRecordBytes : kMaxPayloadBytes;
-  if (step.payload.size() > most) {
-    return limit::Above(definition.gid, "the payload of " + name(), step.payload.size(), most);
-  }
-  const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
-  if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
-    return who() + name() + " goes to a topic; only messages do";
-  }
-  return {};
-}
-
-/// Empty, or why this step cannot be added at the end.
-inline std::string AddedStepProblem(const Definition& definition, const Step& step) {
-  const std::size_t index = definition.steps.size();
-  std::string problem = limit::AboveSteps(definition.gid, index + 1);
-  if (problem.empty()) problem = StepProblem(definition, step, index);
-  if (problem.empty()) problem = limit::AboveBytes(definition, step.UrlAndPayloadBytes());
-  return problem;
-}
-
-/// Empty if the definition can be carried out, else the sentence that says why not.
-inline std::string Problem(const Definition& definition) {
-  std::string problem = GidProblem(definition.gid);
-  if (!problem.empty()) return problem;
-  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
-  const auto above = [&definition](const std::string& what, std::size_t is, std::size_t most) {
-    return limit::Above(definition.gid, what, is, most);
-  };
-  problem = limit::AboveSteps(definition.gid, definition.steps.size());
-  for (std::size_t i = 0; problem.empty() && i < definition.steps.size(); ++i) {
-    problem = StepProblem(definition, definition.steps[i], i);
-  }
-  if (!problem.empty()) return problem;
-  for (const std::string* text : {&definition.query_prepared, &definition.workflow}) {
-    if (text->size() > kMaxUrlBytes)
-      return above("query_prepared or the name", text->size(), kMaxUrlBytes);
-    if (!IsUtf8(*text)) return who() + "query_prepared or the name is not valid UTF-8";
-  }
-  const std::string asked = UrlProblem(definition.query_prepared);
-  if (!asked.empty()) return who() + "query_prepared: " + asked;
-  if (IsTopic(definition.query_prepared)) {
-    return who() + "query_prepared is a topic; one place is asked, not its subscribers";
-  }
-  if (definition.data.size() > kMaxPayloadBytes) {
-    return above("its data", definition.data.size(), kMaxPayloadBytes);
-  }
-  if (definition.delay.count() < 0 || definition.delay > kMaxDelay) {
-    return who() + "the delay is " + std::to_string(definition.delay.count()) +
-           " s; it must be 0 to " + std::to_string(kMaxDelay.count()) + " s";
-  }
-  const TransOptions& options = definition.options;
-  if (options.branch_headers.size() > kMaxHeaders) {
-    return who() + std::to_string(options.branch_headers.size()) +
-           " branch headers; the limit is " + std::to_string(kMaxHeaders);
-  }
-  for (const auto& header : options.branch_headers) {
-    const std::size_t size = header.first.size() + header.second.size();
-    if (size > kMaxHeaderBytes)
-      return above("branch header " + header.first, size, kMaxHeaderBytes);
-    const bool name_ok =
-        !header.first.empty() && header.first.find_first_of(": \t") == std::string::npos;
-    if (!name_ok)
-      return who() + "branch header '" + Printable(header.first) + "' has no valid name";
-    for (const char c : header.first + header.second) {
-      if (c == '\r' || c == '\n' || c == '\0') {
-        return who() + "branch header '" + Printable(header.first) +
-               "' contains a line break or NUL";
-      }
-    }
-  }
-  problem = limit::AboveBytes(definition, 0);
-  if (!problem.empty()) return problem;
-  const auto out_of_range = [&who](const char* name, std::chrono::seconds value) {
-    return who() + name + " is " + std::to_string(value.count()) +
-           " s; it must be 0 (default) to " + std::to_string(kMaxOptionSeconds.count()) + " s";
-  };
-  const auto bad = [](std::chrono::seconds s) { return s.count() < 0 || s > kMaxOptionSeconds; };
-  if (bad(options.timeout_to_fail)) {
-    return out_of_range("timeout_to_fail", options.timeout_to_fail);
-  }
-  if (bad(options.request_timeout)) {
-    return out_of_range("request_timeout", options.request_timeout);
-  }
-  if (bad(options.retry_interval)) return out_of_range("retry_interval", options.retry_interval);
-  if (options.retry_limit < 0 || options.retry_limit > kMaxRetryLimit) {
-    return who() + "retry_limit is " + std::to_string(options.retry_limit) +
-           "; it must be 0 (no limit) to " + std::to_string(kMaxRetryLimit);
-  }
-  // The submit of a prepared one may bring orders for steps that it does not repeat.
-  return definition.steps.empty() ? std::string() : OrdersProblem(definition);
-}
-
-inline std::string NothingToResume(const std::string& gid) {
-  return "gid '" + gid +
-         "' is not stored, so there is no workflow to go on with; nothing was run or stored";
 }
 
 }  // namespace v1
@@ -5538,35 +5023,6 @@ class Driver {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/parts/wake_fd.hpp ---------------------------------------------------------
-
-/// A file descriptor that tells an event loop when to call Poll.
-/// Needs: base/os.hpp. Threads: thread-safe.
-
-namespace dtm {
-inline namespace v1 {
-
-/// `options.on_wake = wake.OnWake()` makes Fd() readable; then call Clear and Poll. Poll as well when the time that it
-/// returned is over (examples/event_loop_poll.cpp).
-class WakeFd {
- public:
-  /// @throws Error  the system has no free descriptor.
-  WakeFd() : event_(std::make_shared<const os::EventFd>()) {}
-
-  int Fd() const { return event_->Get(); }
-  void Clear() const { event_->Clear(); }
-  /// The returned function may outlive this.
-  std::function<void()> OnWake() const {
-    return [event = event_] { event->Signal(); };
-  }
-
- private:
-  std::shared_ptr<const os::EventFd> event_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
 
 /// Numbers and texts as bytes, of which the stored form of a record consists.
@@ -6555,6 +6011,51 @@ auto Exclusive::WithoutMutex() -> Inside& {
 }}}
 
 
+// ---- dtm/barrier/sqlite_schema.hpp -------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace barrier {
+std::string Quoted(const std::string& table) {
+  bool plain = !table.empty() && table.size() <= 64;
+  for (const char c : table) {
+    plain = plain && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '_');
+  }
+  if (!plain) {
+    throw LogicError(
+        "'" + Printable(table) +
+        "' is no name for a barrier table; use up to 64 letters, digits and _, without "
+        "a schema (the table is in the main file of the connection)");
+  }
+  return "main.\"" + table + "\"";
+}
+auto NotNull(sqlite3* db) -> sqlite3* {
+  if (db == nullptr)
+    throw LogicError("the connection for the barrier table is null; open it first");
+  return db;
+}
+}}}
+
+namespace dtm { inline namespace v1 {
+void CreateBarrierTable(sqlite3* db, const std::string& table) {
+  const sql::Exclusive exclusive(barrier::NotNull(db));
+  sql::Database database(db);
+  database.Exec(("CREATE TABLE IF NOT EXISTS " + barrier::Quoted(table) + R"sql( (
+  id INTEGER,
+  trans_type TEXT NOT NULL,
+  gid TEXT NOT NULL,
+  branch_id TEXT NOT NULL,
+  op TEXT NOT NULL,
+  barrier_id TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  create_time TEXT DEFAULT CURRENT_TIMESTAMP,
+  update_time TEXT,
+  PRIMARY KEY (gid, branch_id, op, barrier_id)
+) WITHOUT ROWID)sql")
+                    .c_str());
+}
+}}
+
+
 // ---- dtm/base/callable.hpp ---------------------------------------------------------------------
 
 #include <type_traits>
@@ -6784,6 +6285,7 @@ std::string Text(const std::string& what, const nlohmann::json& value) {
 
 // ---- dtm/core/transaction.hpp ------------------------------------------------------------------
 
+#include <cstdio>
 namespace dtm { inline namespace v1 {
 std::size_t Step::UrlAndPayloadBytes() const {
     return action.size() + compensate.size() + payload.size();
@@ -7160,6 +6662,75 @@ auto Saga::SubmitAndWait(Duration timeout) const -> TransResult {
 auto Saga::Gid() const -> const std::string& { return definition_.gid; }
 auto Saga::MutableOptions() -> TransOptions& { return definition_.options; }
 auto NewSaga(Endpoint& endpoint, std::string gid) -> Saga { return Saga(endpoint, std::move(gid)); }
+}}
+
+
+// ---- dtm/core/rows.hpp -------------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+std::size_t CompensateOf(std::size_t step) { return 2 * step; }
+std::size_t ActionOf(std::size_t step) { return 2 * step + 1; }
+std::size_t DeliveryOf(std::size_t step) { return step + 1; }
+std::size_t RowCount(const Definition& definition) {
+  const std::size_t steps = definition.steps.size();
+  return HasQueryRow(definition.type) ? 1 + steps : 2 * steps;
+}
+std::size_t StepOf(TransType type, std::size_t row) {
+  return HasQueryRow(type) ? row - 1 : row / 2;
+}
+auto OpOf(TransType type, std::size_t row) -> Op {
+  const bool undo = row % 2 == 0;
+  switch (type) {
+    case TransType::kSaga: return undo ? Op::kCompensate : Op::kAction;
+    case TransType::kTcc: return undo ? Op::kCancel : Op::kConfirm;
+    case TransType::kXa: return undo ? Op::kRollback : Op::kCommit;
+    case TransType::kMsg: return row == kQueryRow ? Op::kMsg : Op::kAction;
+    case TransType::kWorkflow: return row == kQueryRow ? Op::kResume : Op::kAction;
+  }
+  return Op::kAction;
+}
+auto OpOf(const Definition& definition, std::size_t row) -> Op {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return OpOf(definition.type, row);
+  const Op op = definition.steps[StepOf(definition.type, row)].op;
+  return op == Op{} ? OpOf(definition.type, row) : op;
+}
+std::string NumberOf(std::size_t step) {
+  char text[24];
+  std::snprintf(text, sizeof text, "%02zu", step + 1);
+  return text;
+}
+std::string BranchIdOf(const Definition& definition, std::size_t row) {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return "00";
+  const std::size_t step = StepOf(definition.type, row);
+  const std::string& own = definition.steps[step].branch_id;
+  return own.empty() ? NumberOf(step) : own;
+}
+auto UrlOf(const Definition& definition, std::size_t row) -> const std::string& {
+  if (HasQueryRow(definition.type)) {
+    return row == kQueryRow ? definition.query_prepared : definition.steps[row - 1].action;
+  }
+  const Step& step = definition.steps[row / 2];
+  return row % 2 == 1 ? step.action : step.compensate;
+}
+auto PayloadOf(const Definition& definition, std::size_t row) -> const std::string& {
+  if (HasQueryRow(definition.type) && row == kQueryRow) return definition.data;
+  return definition.steps[StepOf(definition.type, row)].payload;
+}
+void AddMissingRows(Transaction& transaction) {
+  const Definition& definition = *transaction.definition;
+  while (transaction.branches.size() < RowCount(definition)) {
+    Branch branch;
+    if (definition.type == TransType::kWorkflow && !transaction.branches.empty()) {
+      const Step& step = definition.steps[transaction.branches.size() - 1];
+      branch.status = step.failed ? BranchStatus::kFailed : BranchStatus::kSucceed;
+    }
+    transaction.branches.push_back(branch);
+  }
+}
+auto InfoOf(const Definition& definition, std::size_t row) -> BranchInfo {
+  return {definition.gid, definition.type, BranchIdOf(definition, row), OpOf(definition, row),
+          definition.workflow};
+}
 }}
 
 
@@ -8025,6 +7596,32 @@ void Inbox::Arrived(std::unique_lock<std::mutex>& lock) {
 }}
 
 
+// ---- dtm/core/option_range.hpp -----------------------------------------------------------------
+
+#include <limits>
+namespace dtm { inline namespace v1 { namespace option_range {
+std::string InWords(Duration value) {
+  const auto count = value.count();
+  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
+  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
+  return std::to_string(count) + " us";
+}
+std::string InWords(std::chrono::seconds value) {
+  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
+}
+std::string InWords(std::int64_t value) { return std::to_string(value); }
+std::string InWords(std::size_t value) { return std::to_string(value); }
+void CheckUrl(const char* name, const std::string& url) {
+  if (url.empty()) return;
+  try {
+    (void)ParseUrl(url, name);
+  } catch (const Error& error) {
+    throw LogicError(std::string("the option ") + error.what());
+  }
+}
+}}}
+
+
 // ---- dtm/coordinator/parts/options.hpp ---------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -8143,6 +7740,252 @@ std::string ReasonFrom(const Transaction& transaction) {
 auto ResultOf(const Transaction& transaction) -> TransResult {
   return {transaction.definition->gid, transaction.status, transaction.reason,
           ReasonFrom(transaction), transaction.last_error};
+}
+}}
+
+
+// ---- dtm/core/validate.hpp ---------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+std::string GidProblem(const std::string& gid) {
+  if (gid.empty()) return "the gid is empty; take one from NewGid()";
+  if (gid.size() > kMaxGidBytes) {
+    return "the gid has " + std::to_string(gid.size()) + " bytes; the limit is " +
+           std::to_string(kMaxGidBytes);
+  }
+  for (const char c : gid) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7F || c == ';') {
+      return "gid '" + Printable(gid) + "' contains a control character or ';'; leave it out";
+    }
+  }
+  if (!IsUtf8(gid)) return "gid '" + Printable(gid) + "' is not valid UTF-8";
+  return {};
+}
+std::string OrdersProblem(const Definition& definition) {
+  if (definition.orders.empty()) return {};
+  std::size_t entries = 0;
+  for (const auto& order : definition.orders) entries += order.second.size();
+  if (entries > kMaxOrders) {
+    return "gid '" + definition.gid + "': " + std::to_string(entries) +
+           " entries of branch orders; the limit is " + std::to_string(kMaxOrders);
+  }
+  const std::size_t count = definition.steps.size();
+  std::vector<std::vector<std::size_t>> followers(count);
+  std::vector<std::size_t> waits_for(count, 0);
+  const auto add = [&](std::size_t before, std::size_t step) {
+    followers[before].push_back(step);
+    ++waits_for[step];
+  };
+  const auto missing = [&definition, count](int step) {
+    if (step >= 0 && static_cast<std::size_t>(step) < count) return std::string();
+    return "gid '" + definition.gid + "': a branch order names step " + std::to_string(step) +
+           ", which does not exist; there are " + std::to_string(count) + ", counted from 0";
+  };
+  for (const auto& order : definition.orders) {
+    std::string problem = missing(order.first);
+    if (!problem.empty()) return problem;
+    for (const int before : order.second) {
+      problem = missing(before);
+      if (!problem.empty()) return problem;
+      add(static_cast<std::size_t>(before), static_cast<std::size_t>(order.first));
+    }
+  }
+  for (std::size_t step = 1; !definition.concurrent && step < count; ++step) add(step - 1, step);
+  std::vector<std::size_t> ready;
+  for (std::size_t step = 0; step < count; ++step) {
+    if (waits_for[step] == 0) ready.push_back(step);
+  }
+  std::size_t done = 0;
+  while (!ready.empty()) {
+    const std::size_t step = ready.back();
+    ready.pop_back();
+    ++done;
+    for (const std::size_t next : followers[step]) {
+      if (--waits_for[next] == 0) ready.push_back(next);
+    }
+  }
+  if (done == count) return {};
+  return "gid '" + definition.gid +
+         "': the branch orders form a cycle, so these steps would wait for each other for ever";
+}
+std::string PrepareProblem(const Definition& definition) {
+  if (definition.type != TransType::kMsg || !definition.query_prepared.empty()) return {};
+  return "gid '" + definition.gid +
+         "': a message that is prepared needs query_prepared, which is asked whether to deliver it "
+         "when "
+         "no submit comes";
+}
+std::string SubmitProblem(const Definition& definition) {
+  if (definition.type != TransType::kWorkflow) return {};
+  return "gid '" + definition.gid + "': a workflow is prepared, and finished with its status";
+}
+void CheckEnd(Status status) {
+  if (!IsFinal(status)) throw LogicError("a workflow ends as succeed or failed");
+}
+std::string RegistrationProblem(const std::string& gid, TransType type, const Step& step) {
+  std::string problem = GidProblem(gid);
+  if (!problem.empty()) return problem;
+  const std::string who = "gid '" + gid + "': ";
+  if (!RegistersSteps(type)) {
+    return who + "no branches are registered with a " + Name(type) +
+           "; tcc, xa and workflow register them";
+  }
+  if (step.branch_id.empty() || step.branch_id.size() > kMaxGidBytes) {
+    return who + "branch_id must have 1 to " + std::to_string(kMaxGidBytes) + " bytes";
+  }
+  if (!IsUtf8(step.branch_id)) return who + "branch_id is not valid UTF-8";
+  if (type == TransType::kWorkflow && (step.op == Op{} || step.op > Op::kBusiness)) {
+    return who + "a workflow records what was done: action, commit, rollback, ...";
+  }
+  if (type == TransType::kWorkflow) return {};  // what it was is called by nobody
+  if (IsTopic(step.action) || IsTopic(step.compensate)) {
+    return who + "a branch that is registered is no topic";
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    problem = UrlProblem(*url);
+    if (!problem.empty()) return who + "branch " + step.branch_id + ": " + problem;
+  }
+  return {};
+}
+void CheckCallable(const InitiatorCall& call) {
+  try {
+    (void)ParseUrl(call.url);
+  } catch (const Error& error) {
+    throw RejectedError("gid '" + call.info.gid + "': " + error.what());
+  }
+}
+}}
+
+namespace dtm { inline namespace v1 { namespace limit {
+std::string Above(const std::string& gid, const std::string& what, std::size_t is,
+                         std::size_t most) {
+  return "gid '" + gid + "': " + what + " has " + std::to_string(is) + " bytes; the limit is " +
+         std::to_string(most);
+}
+std::string AboveSteps(const std::string& gid, std::size_t count) {
+  if (count <= kMaxSteps) return {};
+  return "gid '" + gid + "': " + std::to_string(count) + " steps; the limit is " +
+         std::to_string(kMaxSteps);
+}
+std::string AboveBytes(const Definition& definition, std::size_t more) {
+  std::size_t bytes = more + definition.data.size();
+  for (const Step& step : definition.steps) bytes += step.UrlAndPayloadBytes();
+  for (const auto& header : definition.options.branch_headers) {
+    bytes += header.first.size() + header.second.size();
+  }
+  const std::size_t most =
+      definition.type == TransType::kWorkflow ? kMaxWorkflowBytes : kMaxDefinitionBytes;
+  return bytes <= most ? std::string() : Above(definition.gid, "the transaction", bytes, most);
+}
+}}}
+
+namespace dtm { inline namespace v1 {
+std::string StepProblem(const Definition& definition, const Step& step, std::size_t index) {
+  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
+  const auto name = [index] { return "step " + std::to_string(index); };
+  const bool workflow = definition.type == TransType::kWorkflow;
+  for (const std::string* url : {&step.action, &step.compensate, &step.branch_id, &step.topic}) {
+    if (url->size() > kMaxUrlBytes) {
+      return limit::Above(definition.gid, "a url of " + name(), url->size(), kMaxUrlBytes);
+    }
+    if (!IsUtf8(*url)) return who() + "a url of " + name() + " is not valid UTF-8";
+  }
+  for (const std::string* url : {&step.action, &step.compensate}) {
+    if (workflow) break;  // what was recorded is called by nobody
+    const std::string problem = UrlProblem(*url);
+    if (!problem.empty()) return who() + name() + ": " + problem;
+  }
+  const std::size_t most = workflow ? kMaxRecordBytes : kMaxPayloadBytes;
+  if (step.payload.size() > most) {
+    return limit::Above(definition.gid, "the payload of " + name(), step.payload.size(), most);
+  }
+  const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
+  if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
+    return who() + name() + " goes to a topic; only messages do";
+  }
+  return {};
+}
+std::string AddedStepProblem(const Definition& definition, const Step& step) {
+  const std::size_t index = definition.steps.size();
+  std::string problem = limit::AboveSteps(definition.gid, index + 1);
+  if (problem.empty()) problem = StepProblem(definition, step, index);
+  if (problem.empty()) problem = limit::AboveBytes(definition, step.UrlAndPayloadBytes());
+  return problem;
+}
+std::string Problem(const Definition& definition) {
+  std::string problem = GidProblem(definition.gid);
+  if (!problem.empty()) return problem;
+  const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
+  const auto above = [&definition](const std::string& what, std::size_t is, std::size_t most) {
+    return limit::Above(definition.gid, what, is, most);
+  };
+  problem = limit::AboveSteps(definition.gid, definition.steps.size());
+  for (std::size_t i = 0; problem.empty() && i < definition.steps.size(); ++i) {
+    problem = StepProblem(definition, definition.steps[i], i);
+  }
+  if (!problem.empty()) return problem;
+  for (const std::string* text : {&definition.query_prepared, &definition.workflow}) {
+    if (text->size() > kMaxUrlBytes)
+      return above("query_prepared or the name", text->size(), kMaxUrlBytes);
+    if (!IsUtf8(*text)) return who() + "query_prepared or the name is not valid UTF-8";
+  }
+  const std::string asked = UrlProblem(definition.query_prepared);
+  if (!asked.empty()) return who() + "query_prepared: " + asked;
+  if (IsTopic(definition.query_prepared)) {
+    return who() + "query_prepared is a topic; one place is asked, not its subscribers";
+  }
+  if (definition.data.size() > kMaxPayloadBytes) {
+    return above("its data", definition.data.size(), kMaxPayloadBytes);
+  }
+  if (definition.delay.count() < 0 || definition.delay > kMaxDelay) {
+    return who() + "the delay is " + std::to_string(definition.delay.count()) +
+           " s; it must be 0 to " + std::to_string(kMaxDelay.count()) + " s";
+  }
+  const TransOptions& options = definition.options;
+  if (options.branch_headers.size() > kMaxHeaders) {
+    return who() + std::to_string(options.branch_headers.size()) +
+           " branch headers; the limit is " + std::to_string(kMaxHeaders);
+  }
+  for (const auto& header : options.branch_headers) {
+    const std::size_t size = header.first.size() + header.second.size();
+    if (size > kMaxHeaderBytes)
+      return above("branch header " + header.first, size, kMaxHeaderBytes);
+    const bool name_ok =
+        !header.first.empty() && header.first.find_first_of(": \t") == std::string::npos;
+    if (!name_ok)
+      return who() + "branch header '" + Printable(header.first) + "' has no valid name";
+    for (const char c : header.first + header.second) {
+      if (c == '\r' || c == '\n' || c == '\0') {
+        return who() + "branch header '" + Printable(header.first) +
+               "' contains a line break or NUL";
+      }
+    }
+  }
+  problem = limit::AboveBytes(definition, 0);
+  if (!problem.empty()) return problem;
+  const auto out_of_range = [&who](const char* name, std::chrono::seconds value) {
+    return who() + name + " is " + std::to_string(value.count()) +
+           " s; it must be 0 (default) to " + std::to_string(kMaxOptionSeconds.count()) + " s";
+  };
+  const auto bad = [](std::chrono::seconds s) { return s.count() < 0 || s > kMaxOptionSeconds; };
+  if (bad(options.timeout_to_fail)) {
+    return out_of_range("timeout_to_fail", options.timeout_to_fail);
+  }
+  if (bad(options.request_timeout)) {
+    return out_of_range("request_timeout", options.request_timeout);
+  }
+  if (bad(options.retry_interval)) return out_of_range("retry_interval", options.retry_interval);
+  if (options.retry_limit < 0 || options.retry_limit > kMaxRetryLimit) {
+    return who() + "retry_limit is " + std::to_string(options.retry_limit) +
+           "; it must be 0 (no limit) to " + std::to_string(kMaxRetryLimit);
+  }
+  // The submit of a prepared one may bring orders for steps that it does not repeat.
+  return definition.steps.empty() ? std::string() : OrdersProblem(definition);
+}
+std::string NothingToResume(const std::string& gid) {
+  return "gid '" + gid +
+         "' is not stored, so there is no workflow to go on with; nothing was run or stored";
 }
 }}
 
@@ -8491,6 +8334,18 @@ auto EmbeddedEndpoint::RandomOwner() -> std::uint64_t {
     std::uint64_t owner = 0;
     os::FillRandom(&owner, sizeof owner);
     return owner;
+  }
+}}
+
+
+// ---- dtm/coordinator/parts/wake_fd.hpp ---------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+WakeFd::WakeFd() : event_(std::make_shared<const os::EventFd>()) {}
+int WakeFd::Fd() const { return event_->Get(); }
+void WakeFd::Clear() const { event_->Clear(); }
+auto WakeFd::OnWake() const -> std::function<void()> {
+    return [event = event_] { event->Signal(); };
   }
 }}
 
@@ -9746,5 +9601,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_2b723d87d634(Here) {}
+void dtm_cpp_of_version_0_1_0_03a7b1cc9f50(Here) {}
 }}}

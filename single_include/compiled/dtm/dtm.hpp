@@ -603,6 +603,33 @@ class Exclusive {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/barrier/sqlite_schema.hpp -------------------------------------------------------------
+
+/// Creates the barrier table in SQLite.
+/// Needs: SQLite 3.35 or newer. Threads: thread-safe. Protocol: §11.5 (SQL barrier).
+
+namespace dtm {
+inline namespace v1 {
+
+namespace barrier {
+
+/// The name of the table in SQL. It is in the main file: only one file commits as one.
+std::string Quoted(const std::string& table);
+
+sqlite3* NotNull(sqlite3* db);
+
+}  // namespace barrier
+
+/// Creates the table, with the same columns as dtm's, unless there is one with this name. `table`: up to
+/// 64 letters, digits and _. (id stays NULL: as a key it would cost one more page write for each call. A
+/// table in which it is a key works too. Rows are never updated, so update_time is NULL.)
+/// A row may be deleted once no more calls with its gid can come; create_time (UTC) is for that.
+/// @throws StoreError  the file cannot be written; nothing was changed.
+void CreateBarrierTable(sqlite3* db, const std::string& table = "barrier");
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/base/callable.hpp ---------------------------------------------------------------------
 
 /// Checks at compile time that functions of the program can be called and kept; the compiler says in one sentence what is
@@ -1734,6 +1761,45 @@ class Saga : public OptionSetters<Saga> {
 /// A saga for `endpoint`, a Coordinator or a RemoteCoordinator, which must outlive the builder.
 Saga NewSaga(Endpoint& endpoint, std::string gid);
 Saga NewSaga(Endpoint&& endpoint, std::string gid) = delete;
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/rows.hpp -------------------------------------------------------------------------
+
+/// The rows of a transaction: which step and operation each stands for, and what is called for it.
+/// Needs: std. Threads: pure functions. Protocol: §1 (branch ids, operations), §4 (rows).
+
+namespace dtm {
+inline namespace v1 {
+
+/// Rows of a saga, tcc or xa.
+std::size_t CompensateOf(std::size_t step);
+std::size_t ActionOf(std::size_t step);
+
+/// Rows of a message or workflow.
+inline constexpr std::size_t kQueryRow = 0;
+std::size_t DeliveryOf(std::size_t step);
+
+std::size_t RowCount(const Definition& definition);
+/// The step of a row that is not the query row.
+std::size_t StepOf(TransType type, std::size_t row);
+
+Op OpOf(TransType type, std::size_t row);
+Op OpOf(const Definition& definition, std::size_t row);
+
+/// "01", "02", ... "99", "100": two digits, 1-based.
+std::string NumberOf(std::size_t step);
+std::string BranchIdOf(const Definition& definition, std::size_t row);
+
+const std::string& UrlOf(const Definition& definition, std::size_t row);
+
+const std::string& PayloadOf(const Definition& definition, std::size_t row);
+
+/// After steps were registered: adds a row for each, with the recorded status.
+void AddMissingRows(Transaction& transaction);
+
+BranchInfo InfoOf(const Definition& definition, std::size_t row);
 
 }  // namespace v1
 }  // namespace dtm
@@ -3357,6 +3423,81 @@ class Inbox : public BranchResults {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/core/option_range.hpp -----------------------------------------------------------------
+
+/// The ranges of all options, in one table: of the embedded coordinator, remote coordinators, servers and callers.
+/// Needs: std. Threads: constants and pure functions.
+
+#include <limits>
+
+namespace dtm {
+inline namespace v1 {
+
+template <typename Value>
+struct OptionRange {
+  const char* name;
+  Value least;
+  Value most;
+};
+
+namespace option_range {
+
+inline constexpr Duration kShortest = std::chrono::milliseconds(1);
+inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
+
+// Options. Those of one transaction are in validate.hpp: they have the same maximum, and 0 for "the default".
+inline constexpr OptionRange<Duration> kRetryInterval{"retry_interval", kShortest,
+                                                      kMaxOptionSeconds};
+inline constexpr OptionRange<Duration> kRequestTimeout{"request_timeout", kShortest,
+                                                       kMaxOptionSeconds};
+inline constexpr OptionRange<std::chrono::seconds> kTimeoutToFail{
+    "timeout_to_fail", std::chrono::seconds(1), kMaxOptionSeconds};
+inline constexpr OptionRange<Duration> kKeepFinished{"keep_finished", Duration(0),
+                                                     (Duration::max)()};
+inline constexpr OptionRange<Duration> kKeepGids{"keep_gids", Duration(0), (Duration::max)()};
+inline constexpr OptionRange<std::size_t> kMaxInMemory{"max_in_memory", 1, kAnyNumber};
+inline constexpr OptionRange<std::size_t> kMaxMemoryBytes{"max_memory_bytes", 1, kAnyNumber};
+inline constexpr OptionRange<std::size_t> kMaxWaitingSubmissions{"max_waiting_submissions", 1,
+                                                                 kAnyNumber};
+inline constexpr OptionRange<std::size_t> kMaxFunctionThreads{"max_function_threads", 1, 10000};
+inline constexpr OptionRange<std::size_t> kMaxThreadsPerFunction{"max_threads_per_function", 1,
+                                                                 kAnyNumber};
+
+// RemoteOptions
+inline constexpr OptionRange<Duration> kTimeout{"timeout", kShortest, kMaxOptionSeconds};
+
+// HttpBranchOptions
+inline constexpr OptionRange<std::int64_t> kTotal{"limits.total", 1, 1000000};
+inline constexpr OptionRange<std::int64_t> kPerHost{"limits.per_host", 1, 1000000};
+inline constexpr OptionRange<std::int64_t> kSilentHost{"limits.silent_host", 1, 1000000};
+inline constexpr OptionRange<std::int64_t> kSilentAfter{"limits.silent_after", 1, 1000000};
+inline constexpr OptionRange<std::size_t> kMaxWaiting{"max_waiting", 1, kAnyNumber};
+inline constexpr OptionRange<Duration> kKeepIdle{"keep_idle", Duration(0), kMaxOptionSeconds};
+
+// ServerOptions
+inline constexpr OptionRange<std::int64_t> kMaxConnections{"max_connections", 1, 1000000};
+
+std::string InWords(Duration value);
+std::string InWords(std::chrono::seconds value);
+std::string InWords(std::int64_t value);
+std::string InWords(std::size_t value);
+
+/// @throws LogicError
+template <typename Value>
+void Check(const OptionRange<Value>& range, const decltype(range.least)& value) {
+  if (value >= range.least && value <= range.most) return;
+  throw LogicError(std::string("the option ") + range.name + " is " + InWords(value) +
+                   "; it must be " + InWords(range.least) + " to " + InWords(range.most));
+}
+
+/// Empty, or a URL that can be called.
+/// @throws LogicError
+void CheckUrl(const char* name, const std::string& url);
+
+}  // namespace option_range
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/durability.hpp ------------------------------------------------------------------
 
 /// How much a commit survives.
@@ -3552,6 +3693,61 @@ std::string BranchInWords(const Definition& definition, std::size_t row);
 std::string ReasonFrom(const Transaction& transaction);
 
 TransResult ResultOf(const Transaction& transaction);
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/core/validate.hpp ---------------------------------------------------------------------
+
+/// Refuses a definition that could not be carried out, before anything is stored.
+/// Needs: std. Threads: pure function. Protocol: §2.1, §4.1; the limits also hold in process.
+
+namespace dtm {
+inline namespace v1 {
+
+std::string GidProblem(const std::string& gid);
+
+/// Steps in a cycle of orders would never run. Kahn's algorithm over the steps.
+std::string OrdersProblem(const Definition& definition);
+
+/// Empty, or why it cannot be prepared, besides Problem.
+std::string PrepareProblem(const Definition& definition);
+
+/// Empty, or why it cannot be submitted, besides Problem.
+std::string SubmitProblem(const Definition& definition);
+
+/// @throws LogicError  a workflow cannot end with this status.
+void CheckEnd(Status status);
+
+/// Empty, or why this branch cannot be registered with any transaction of that gid and type.
+std::string RegistrationProblem(const std::string& gid, TransType type, const Step& step);
+
+/// @throws RejectedError  the url of a call that the initiator makes cannot be called.
+void CheckCallable(const InitiatorCall& call);
+
+namespace limit {
+
+/// "gid 'x': the payload of step 3 has 300000 bytes; the limit is 262144"
+std::string Above(const std::string& gid, const std::string& what, std::size_t is,
+                         std::size_t most);
+
+std::string AboveSteps(const std::string& gid, std::size_t count);
+
+/// Checks the limit of the whole transaction.
+std::string AboveBytes(const Definition& definition, std::size_t more);
+
+}  // namespace limit
+
+/// Empty, or why this cannot be the `index`-th step of such a transaction, counted from 0.
+std::string StepProblem(const Definition& definition, const Step& step, std::size_t index);
+
+/// Empty, or why this step cannot be added at the end.
+std::string AddedStepProblem(const Definition& definition, const Step& step);
+
+/// Empty if the definition can be carried out, else the sentence that says why not.
+std::string Problem(const Definition& definition);
+
+std::string NothingToResume(const std::string& gid);
 
 }  // namespace v1
 }  // namespace dtm
@@ -3968,6 +4164,33 @@ TransactionFunction EraseTransactionType(Function function) {
                                                                      context);
       });
 }
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/wake_fd.hpp ---------------------------------------------------------
+
+/// A file descriptor that tells an event loop when to call Poll.
+/// Needs: base/os.hpp. Threads: thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+/// `options.on_wake = wake.OnWake()` makes Fd() readable; then call Clear and Poll. Poll as well when the time that it
+/// returned is over (examples/event_loop_poll.cpp).
+class WakeFd {
+ public:
+  /// @throws Error  the system has no free descriptor.
+  WakeFd();
+
+  int Fd() const;
+  void Clear() const;
+  /// The returned function may outlive this.
+  std::function<void()> OnWake() const;
+
+ private:
+  std::shared_ptr<const os::EventFd> event_;
+};
 
 }  // namespace v1
 }  // namespace dtm
@@ -4874,8 +5097,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_2b723d87d634(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_2b723d87d634;
+void dtm_cpp_of_version_0_1_0_03a7b1cc9f50(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_03a7b1cc9f50;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm
