@@ -12,6 +12,8 @@
 #include <string>
 #include <thread>
 
+#include <httplib.h>
+
 #include <dtm/http.hpp>
 
 using namespace std::chrono_literals;

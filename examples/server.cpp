@@ -44,9 +44,12 @@ int Serve(ServerConfig config) {
   sqlite3_config(SQLITE_CONFIG_PAGECACHE, nullptr, 0, 0);  // no pages in advance: 0.2 MB when idle
 
   dtm::Coordinator tm(config.db, config.coordinator);
+  const auto io = std::make_shared<dtm::IoThread>();
   dtm::HttpBranchOptions calls;
+  calls.io = io;
   calls.tls = ServerTls();
   tm.Use(dtm::HttpBranches(calls));
+  config.server.io = io;
   dtm::Server server(tm, config.server);
   const int port = server.Start(config.host, config.port);
   tm.Start();

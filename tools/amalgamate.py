@@ -8,6 +8,7 @@ Usage: amalgamate.py [--check]      --check only compares with the files that ar
 The same sources give the same bytes: no date, version control or path of this machine goes in.
 """
 import hashlib
+import os
 import re
 import sys
 from itertools import groupby
@@ -16,6 +17,7 @@ from headers import INCLUDE_LINE, ROOT, all_headers, finish, includes, reachable
 from split_header import Splitter, masked
 
 OUTPUTS = ['dtm/dtm.hpp', 'dtm/http.hpp']
+EXTRAS = ['dtm/http/tls.hpp', 'dtm/httplib.hpp']  # what needs another library; both include those two
 # Files that a program includes beside these, with what they need of other libraries: inline in the compiled form too.
 BESIDE = {
     'dtm/dtm.hpp': [header for header in all_headers() if room(header) == 'testing'],
@@ -68,12 +70,12 @@ def mark(header):
 
 def amalgamate(umbrella, others):
     """`others`: outputs that come before this one; what they contain is included from them, not copied."""
-    elsewhere = {header: other for other in others for header in reachable(other)}
+    elsewhere = {header: other for other in reversed(others) for header in reachable(other)}
     lines = [f'/// Generated from include/{umbrella} by tools/amalgamate.py; do not edit.', LICENSE, '#pragma once']
     order = reachable(umbrella)
     for other in others:
         if any(elsewhere.get(header) == other for header in order):
-            lines += ['', f'#include "{other.split("/")[-1]}"']
+            lines += ['', f'#include "{os.path.relpath(other, os.path.dirname(umbrella))}"']
     outside = set()  # includes of std and third parties that are there already
     for header in order:
         if header not in elsewhere:
@@ -192,6 +194,8 @@ def outputs():
     """(path under single_include, text) of all."""
     for index, output in enumerate(OUTPUTS):
         yield output, amalgamate(output, OUTPUTS[:index])
+    for output in EXTRAS:
+        yield output, amalgamate(output, OUTPUTS)
     halves = {header: Half(header) for umbrella in OUTPUTS for root in [umbrella, *BESIDE[umbrella]] for header in reachable(root)}
     before = ()
     for output in OUTPUTS:
@@ -206,7 +210,7 @@ def outputs():
 def main():
     if sys.argv[1:] not in ([], ['--check']):
         sys.exit(__doc__)
-    missing = [output for output in OUTPUTS if output not in all_headers()]
+    missing = [output for output in OUTPUTS + EXTRAS if output not in all_headers()]
     if missing:
         sys.exit(f'include/{missing[0]} does not exist, so there is nothing to make a single header from.')
     problems = []

@@ -50,7 +50,7 @@ def small_problems():
         if not room(header):
             continue
         if header not in reached and room(header) != 'testing' and header not in ON_THEIR_OWN:
-            yield f'include/{header}: neither dtm.hpp nor http.hpp leads to it; include it there.'
+            yield f'include/{header}: neither dtm.hpp nor http.hpp nor httplib.hpp leads to it; include it there.'
         test = f'tests/{room(header)}/{header.split("/")[-1][:-len(".hpp")]}_test.cpp'
         if header not in NO_TEST and not (ROOT / test).exists():
             yield f'include/{header}: write {test}, or give the reason against it in tools/check_headers.py.'

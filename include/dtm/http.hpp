@@ -1,5 +1,5 @@
 /// Adds HTTP to <dtm/dtm.hpp>: branches by URL, the API server, coordinators elsewhere.
-/// Needs: cpp-httplib. Threads: see the headers.
+/// Needs: POSIX. Threads: see the headers.
 #pragma once
 
 #include <dtm/base/thread_pool.hpp>
@@ -26,12 +26,6 @@
 #include <dtm/http/client/http_call.hpp>
 #include <dtm/http/client/http_host.hpp>
 #include <dtm/http/client/resolver.hpp>
-#include <dtm/http/httplib/bounded_stream.hpp>
-#include <dtm/http/httplib/branch_service.hpp>
-#include <dtm/http/httplib/guarded_server.hpp>
-#include <dtm/http/httplib/refusals.hpp>
-#include <dtm/http/httplib/server_stream.hpp>
-#include <dtm/http/httplib/smuggling_guard.hpp>
 #include <dtm/http/message/body_reader.hpp>
 #include <dtm/http/message/framing.hpp>
 #include <dtm/http/message/head_parser.hpp>
@@ -48,6 +42,7 @@
 #include <dtm/http/serving/reply_text.hpp>
 #include <dtm/http/serving/server_connection.hpp>
 #include <dtm/http/transport/io_loop.hpp>
+#include <dtm/http/transport/io_thread.hpp>
 #include <dtm/http/transport/listener.hpp>
 #include <dtm/http/transport/look_up.hpp>
 #include <dtm/http/transport/poller.hpp>

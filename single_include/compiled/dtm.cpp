@@ -4795,6 +4795,7 @@ class Driver {
     if (threaded_) workflows.StartThreads();
   }
 
+  bool HasThread() const { return threaded_; }
   /// One turn, and the functions and alerts it queued, on this thread. See Coordinator::Poll.
   Duration Poll() {
     CheckNotLoop();
@@ -5011,8 +5012,7 @@ class Driver {
   std::atomic<std::thread::id> loop_thread_{std::thread::id()};
   std::atomic<bool> threaded_{false};
   std::atomic<bool> resumes_{false};  // a workflow is registered
-  std::atomic<bool> stopping_{false};
-  std::atomic<bool> stop_noticed_{false};
+  std::atomic<bool> stopping_{false}, stop_noticed_{false};
   std::atomic<bool> quit_{false}, stopped_{false};
   std::mutex stop_mutex_;
   std::mutex quiet_mutex_;
@@ -7069,6 +7069,7 @@ Xa::Xa(Endpoint& endpoint, std::string gid, TransOptions options) : GlobalTransa
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -7087,6 +7088,11 @@ void FillRandom(void* bytes, std::size_t size) {
     throw Error("the operating system gives no random bytes: " +
                 std::generic_category().message(errno));
   }
+}
+std::size_t MaxOpenFiles() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+  return static_cast<std::size_t>(limit.rlim_cur);
 }
 std::string LastErrorText() { return std::generic_category().message(errno); }
 std::string FullPath(const std::string& path) {
@@ -8039,6 +8045,7 @@ auto Operations::Await(callable::Ref<void(AnswerCallback)> ask) const -> TransRe
   }
 void Operations::BeginBurst() { Checked().inbox.BeginBurst(); }
 void Operations::EndBurst() { Checked().inbox.EndBurst(); }
+bool Operations::HasThread() const { return Checked().HasThread(); }
 std::string Operations::NewGid() {
     const Time now = Checked().clock->Now();
     const std::lock_guard<std::mutex> lock(gid_mutex_);
@@ -9601,5 +9608,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_03a7b1cc9f50(Here) {}
+void dtm_cpp_of_version_0_1_0_00112dd261ca(Here) {}
 }}}

@@ -4736,6 +4736,7 @@ class Driver {
     if (threaded_) workflows.StartThreads();
   }
 
+  bool HasThread() const { return threaded_; }
   /// One turn, and the functions and alerts it queued, on this thread. See Coordinator::Poll.
   Duration Poll() {
     CheckNotLoop();
@@ -4952,8 +4953,7 @@ class Driver {
   std::atomic<std::thread::id> loop_thread_{std::thread::id()};
   std::atomic<bool> threaded_{false};
   std::atomic<bool> resumes_{false};  // a workflow is registered
-  std::atomic<bool> stopping_{false};
-  std::atomic<bool> stop_noticed_{false};
+  std::atomic<bool> stopping_{false}, stop_noticed_{false};
   std::atomic<bool> quit_{false}, stopped_{false};
   std::mutex stop_mutex_;
   std::mutex quiet_mutex_;
@@ -5875,112 +5875,6 @@ inline std::string JsonText(const nlohmann::ordered_json& json) {
 }
 
 }  // namespace wire
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/api/head.hpp ---------------------------------------------------------------------
-
-/// Decisions on the head of a request to the API, before its body is read.
-/// Needs: std. Threads: pure functions. Protocol: RFC 9112 §3.2.2, §6; document: docs/http_api.md, "Security".
-
-namespace dtm {
-inline namespace v1 {
-namespace api_head {
-
-inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
-
-/// A reply after which the connection is closed, since the body was not read.
-inline ApiReply Refusal(int status, const std::string& why) {
-  ApiReply reply = replies::Of({status, why});
-  reply.close = true;
-  return reply;
-}
-inline ApiReply TooLong() {
-  return Refusal(
-      413, "the body is longer than the limit of " + std::to_string(kMaxBodyBytes) + " bytes");
-}
-
-inline bool MayHaveBody(const std::string& method) {
-  return method == "POST" || method == "PUT" || method == "PATCH";
-}
-
-inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lower) {
-  std::size_t count = 0;
-  for (const auto& header : request.headers) {
-    if (transport::EqualsLower(header.name, lower)) ++count;
-  }
-  return count;
-}
-
-/// Call it once path and headers are set. A target in the absolute form ("GET http://host/api/ping") names the host
-/// itself; the Host header does not count then.
-inline void TakeHost(ApiRequest& request) {
-  std::string& path = request.path;
-  request.host = transport::FindHeader(request.headers, "host");
-  for (const std::string_view scheme : {"http://", "https://"}) {
-    if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
-    const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
-    request.host = path.substr(scheme.size(), end - scheme.size());
-    path.erase(0, end);
-    if (path.empty()) path = "/";
-    return;
-  }
-}
-
-/// The refusal of a request that needs no body to be refused.
-inline std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token) {
-  const auto header = [&request](std::string_view lower) {
-    return std::string(transport::FindHeader(request.headers, lower));
-  };
-  const std::string length = header("content-length");
-  const bool chunked = CountHeaders(request, "transfer-encoding") > 0;
-  if (CountHeaders(request, "content-length") > 1 || (chunked && !length.empty())) {
-    return Refusal(400, "the length of the body is said twice; send one Content-Length");
-  }
-  if (CountHeaders(request, "host") > 1) return Refusal(400, "there are two Host headers");
-  if (length.find_first_not_of("0123456789") != std::string::npos) {
-    return Refusal(400, "Content-Length must be a number");
-  }
-  const access::Headers headers{header("authorization"), request.host, header("origin"),
-                                header("sec-fetch-site")};
-  const bool ping = request.path == "/api/ping";
-  switch (ping ? access::JudgePing(headers, token) : access::Judge(headers, token)) {
-    case access::Verdict::kAllowed: break;
-    case access::Verdict::kNoToken: {
-      ApiReply reply =
-          Refusal(401, "this server needs its token: send Authorization: Bearer <token>");
-      reply.challenge = "Bearer";
-      return reply;
-    }
-    case access::Verdict::kForeign:
-      return Refusal(403,
-                     "refused: it came from a foreign web page, or Host is not this machine; "
-                     "a server with a token accepts any Host");
-  }
-  const std::string& method = request.method;
-  const bool body = chunked || !(length.empty() || length == "0");
-  if (!MayHaveBody(method) && body) {
-    return Refusal(400, "a request of this method must not have a body");
-  }
-  if (!MayHaveBody(method) && method != "GET" && method != "HEAD" && method != "DELETE" &&
-      method != "OPTIONS") {
-    ApiReply reply = replies::NotFound();
-    reply.close = true;
-    return reply;
-  }
-  const std::string encoding = Lowered(header("content-encoding"));
-  const std::string type = Lowered(header("content-type"));
-  if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
-    return Refusal(415, "the body must be JSON, neither compressed nor in parts");
-  }
-  if (length.size() > 7 || (!length.empty() && ParseNumber<std::size_t>(length).value_or(
-                                                   kMaxBodyBytes + 1) > kMaxBodyBytes)) {
-    return TooLong();
-  }
-  return std::nullopt;
-}
-
-}  // namespace api_head
 }  // namespace v1
 }  // namespace dtm
 
@@ -6950,944 +6844,6 @@ inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/serving/reply_queue.hpp ----------------------------------------------------------
-
-/// How replies come back to the thread of the loop: from the coordinator's thread, the workers', or at once.
-/// Needs: std. Threads: Add comes from any; everything else belongs to the thread of the loop.
-
-namespace dtm {
-inline namespace v1 {
-namespace serving {
-
-/// Which request waits for a reply. Its connection may have gone meanwhile, and another be at its place.
-struct Ticket {
-  std::size_t place = 0;     ///< of the connection
-  std::uint64_t number = 0;  ///< of the request; no other of the server has or had it
-};
-
-class ReplyQueue {
- public:
-  struct Arrived {
-    Ticket ticket;
-    ApiReply reply;
-  };
-
-  explicit ReplyQueue(transport::IoLoop& loop) : loop_(&loop) {}
-
-  /// Before it is asked for: a reply that comes needs no memory.
-  /// @throws std::bad_alloc  it is not expected.
-  void Expect() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const std::size_t needed = arrived_.size() + expected_ + 1;
-    if (needed > arrived_.capacity()) arrived_.reserve(2 * needed);
-    ++expected_;
-  }
-  /// It was not asked for.
-  void ExpectLess() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    --expected_;
-  }
-
-  void Add(Ticket ticket, ApiReply reply) noexcept {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (loop_ == nullptr) return;
-    if (expected_ > 0) --expected_;
-    const bool first = arrived_.empty();
-    arrived_.push_back({ticket, std::move(reply)});
-    if (first) loop_->Wake();
-  }
-
-  /// Swaps what has come into `taken`, which is empty. True: there was something.
-  bool Take(std::vector<Arrived>& taken) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (arrived_.empty()) return false;
-    taken.reserve(expected_ + arrived_.size());
-    taken.swap(arrived_);
-    return true;
-  }
-
-  /// The loop may be gone from now on; what comes later is dropped.
-  void Close() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    loop_ = nullptr;
-    arrived_.clear();
-  }
-
- private:
-  std::mutex mutex_;
-  transport::IoLoop* loop_;
-  std::size_t expected_ = 0;
-  std::vector<Arrived> arrived_;
-};
-
-}  // namespace serving
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/serving/incoming_request.hpp -----------------------------------------------------
-
-/// A request to the API on its way in: from the bytes of a connection to what the API is asked.
-/// Needs: std. Threads: one at a time. Source: RFC 9112 §3, RFC 3986 §2.1; document: docs/http_api.md, "Security".
-
-namespace dtm {
-inline namespace v1 {
-namespace serving {
-
-class IncomingRequest {
- public:
-  using Parsed = transport::Parsed;
-
-  /// Takes from `bytes` what belongs to the head. After kDone, Request() has all but its body.
-  Parsed TakeHead(std::string_view& bytes) {
-    const Parsed parsed = head_.Take(bytes);
-    if (parsed == Parsed::kDone) {
-      Translate();
-      body_.emplace(transport::MessageKind::kRequest, Framing());
-    }
-    return parsed;
-  }
-  bool HasHead() const { return body_.has_value(); }
-  /// Something of it has come.
-  bool Begun() const { return head_.Begun(); }
-
-  /// Once it has its head: takes from `bytes` what belongs to the body. Beyond the limit of the API: TooLong.
-  Parsed TakeBody(std::string_view& bytes) {
-    return body_->Take(bytes, [this](std::string_view piece) {
-      too_long_ = too_long_ || piece.size() > api_head::kMaxBodyBytes - request_.body.size();
-      if (!too_long_) request_.body.append(piece);
-    });
-  }
-  bool TooLong() const { return too_long_; }
-
-  /// What is wrong, after kRefused.
-  const char* Problem() const { return HasHead() ? body_->Why().text : head_.Why().text; }
-
-  const transport::Framing& Framing() const { return head_.Head().BodyFraming(); }
-  bool OldVersion() const { return head_.Head().MinorVersion() == 0; }
-  ApiRequest& Request() { return request_; }
-
-  /// For the next one; its memory is used again.
-  void Reset() {
-    head_.Reset();
-    body_.reset();
-    request_.query.clear();
-    request_.headers.clear();
-    request_.body.clear();
-    too_long_ = false;
-  }
-
-  /// What it takes of the memory.
-  std::size_t Bytes() const { return 2 * head_.Head().Bytes() + request_.body.capacity(); }
-
- private:
-  void Translate() {
-    const transport::MessageHead& head = head_.Head();
-    request_.method = head.Method();
-    const std::string_view target = head.Target();
-    const std::size_t question = target.find('?');
-    request_.path = PercentDecoded(target.substr(0, question));
-    if (question != std::string_view::npos) TakeQuery(target.substr(question + 1));
-    request_.headers.reserve(head.Count());
-    for (std::size_t i = 0; i < head.Count(); ++i) {
-      const transport::MessageHead::Header header = head.At(i);
-      request_.headers.push_back({std::string(header.name), std::string(header.value)});
-    }
-    api_head::TakeHost(request_);
-  }
-
-  void TakeQuery(std::string_view query) {
-    for (bool more = true; more;) {
-      const std::size_t end = query.find('&');
-      const std::string_view pair = query.substr(0, end);
-      const std::size_t equals = pair.find('=');
-      if (!pair.empty()) {
-        request_.query.emplace(
-            Decoded(pair.substr(0, equals)),
-            equals == std::string_view::npos ? std::string() : Decoded(pair.substr(equals + 1)));
-      }
-      more = end != std::string_view::npos;
-      if (more) query.remove_prefix(end + 1);
-    }
-  }
-
-  /// As forms write it: a plus is a blank.
-  static std::string Decoded(std::string_view text) {
-    std::string plain(text);
-    for (char& c : plain) {
-      if (c == '+') c = ' ';
-    }
-    return PercentDecoded(plain);
-  }
-
-  transport::HeadParser head_{transport::MessageKind::kRequest};
-  std::optional<transport::BodyReader> body_;  ///< once there is the head
-  ApiRequest request_;
-  bool too_long_ = false;
-};
-
-}  // namespace serving
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/serving/limits.hpp ---------------------------------------------------------------
-
-/// What a server allows: how many, how much, how long.
-/// Needs: std. Threads: values, and a count that belongs to the thread of the loop.
-
-namespace dtm {
-inline namespace v1 {
-namespace serving {
-
-struct ServingLimits {
-  using Milliseconds = std::chrono::milliseconds;
-  std::size_t connections = 10000;
-  std::size_t bytes = std::size_t{64} << 20;  ///< of requests and replies, of all connections
-  Milliseconds head{5000};    ///< from the first byte of a request to the end of its head
-  Milliseconds body{30000};   ///< from there to the end of its body
-  Milliseconds reply{30000};  ///< until a reply has left
-  Milliseconds idle{60000};   ///< without a request
-  Milliseconds linger{1000};  ///< for the other side to see the last reply
-};
-
-/// What the connections of a server hold in memory. The last quarter is kept for small requests, so that those who send
-/// large ones slowly do not keep everybody out.
-class HeldBytes {
- public:
-  explicit HeldBytes(std::size_t limit) : limit_(limit) {}
-  void Change(std::size_t& counted, std::size_t now) {
-    held_ = held_ - counted + now;
-    counted = now;
-  }
-  /// Whether there is room for who holds this much.
-  bool Allow(std::size_t size) const {
-    return held_ <= (size > kSmall ? limit_ - limit_ / 4 : limit_);
-  }
-  std::size_t Now() const { return held_; }
-
- private:
-  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
-  const std::size_t limit_;
-  std::size_t held_ = 0;
-};
-
-}  // namespace serving
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/serving/reply_text.hpp -----------------------------------------------------------
-
-/// The bytes of a reply of the API.
-/// Needs: std. Threads: pure functions. Source: RFC 9112 §4, §9; document: docs/http_api.md.
-
-namespace dtm {
-inline namespace v1 {
-namespace serving {
-
-/// What a reply says besides what the API replied.
-struct ReplyForm {
-  bool to_head = false;      ///< of a HEAD request: there is no body
-  bool close = false;        ///< the connection ends with it
-  bool old_version = false;  ///< HTTP/1.0, where going on has to be said
-  long idle_seconds = 60;    ///< so long the connection waits for the next request
-};
-
-inline const char* StatusText(int status) {
-  switch (status) {
-    case 200: return "OK";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 408: return "Request Timeout";
-    case 409: return "Conflict";
-    case 413: return "Payload Too Large";
-    case 415: return "Unsupported Media Type";
-    case 425: return "Too Early";
-    case 500: return "Internal Server Error";
-    case 503: return "Service Unavailable";
-    default: return "Other";
-  }
-}
-
-inline std::string ReplyText(const ApiReply& reply, const ReplyForm& form) {
-  std::string text;
-  text.reserve(256 + reply.body.size());
-  text.append("HTTP/1.1 ").append(std::to_string(reply.status)).append(" ");
-  text.append(StatusText(reply.status)).append("\r\nContent-Type: ").append(reply.type);
-  text.append("\r\nContent-Length: ").append(std::to_string(reply.body.size()));
-  if (reply.retry_after > 0)
-    text.append("\r\nRetry-After: ").append(std::to_string(reply.retry_after));
-  if (reply.challenge != nullptr) text.append("\r\nWWW-Authenticate: ").append(reply.challenge);
-  if (form.close) {
-    text.append("\r\nConnection: close");
-  } else {
-    if (form.old_version) text.append("\r\nConnection: keep-alive");
-    text.append("\r\nKeep-Alive: timeout=").append(std::to_string(form.idle_seconds));
-  }
-  text.append("\r\n\r\n");
-  if (!form.to_head) text.append(reply.body);
-  return text;
-}
-
-}  // namespace serving
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/serving/server_connection.hpp ----------------------------------------------------
-
-/// A connection to our server: requests one after the other, each with its deadlines, and their replies.
-/// Needs: POSIX. Threads: that of the loop. Source: RFC 9112 §9; document: docs/http_api.md, "Security".
-
-#include <sys/socket.h>
-
-namespace dtm {
-inline namespace v1 {
-namespace serving {
-
-class ServerConnection final : public transport::SocketConnection {
- public:
-  /// Whose connection it is.
-  class Owner {
-   public:
-    virtual const ServingLimits& Limits() const = 0;
-    virtual HeldBytes& Held() = 0;
-    virtual std::optional<ApiReply> Refusal(const ApiRequest& head) = 0;
-    /// Reply comes later, on the loop; or never, if the connection is gone by then. Returns how many bytes of the
-    /// request stay in memory until then.
-    virtual std::size_t Handle(ServerConnection& connection, ApiRequest& request) = 0;
-    /// Disposes of it.
-    virtual void Drop(ServerConnection& connection) = 0;
-    virtual std::unique_ptr<IncomingRequest> NewRequest() = 0;
-    virtual void UseAgain(std::unique_ptr<IncomingRequest> request) = 0;
-
-   protected:
-    ~Owner() = default;
-  };
-
-  ServerConnection(transport::IoLoop& loop, Owner& owner) : SocketConnection(loop), owner_(owner) {}
-  ~ServerConnection() override { owner_.Held().Change(counted_, 0); }
-
-  /// False: the system has no room for it.
-  bool Serve(transport::Socket socket) {
-    SetDeadline(Loop().Now() + owner_.Limits().idle);
-    return Open(std::move(socket), nullptr);
-  }
-
-  /// There is no room for it, which it is told once it has asked for something: a reply to nothing confuses clients.
-  bool TurnAway(transport::Socket socket) {
-    turned_away_ = true;
-    state_ = State::kTurnedAway;
-    SetDeadline(Loop().Now() + kPatience);
-    return Open(std::move(socket), nullptr);
-  }
-
-  /// To what Handle was asked.
-  void Reply(const ApiReply& reply) {
-    if (state_ != State::kAnswering) return;
-    state_ = State::kSending;
-    asked_bytes_ = 0;
-    Send(reply);
-    if (IsOpen() && Unsent() == 0) OnSent();
-    Recount();
-  }
-
-  /// The server stops. Whoever waits for a reply gets it, and nobody else is heard.
-  void Finish() {
-    stopping_ = true;
-    if (state_ == State::kReading || state_ == State::kTurnedAway) return Gone();
-    if (state_ != State::kAnswering) SetDeadline(Loop().Now() + kPatience);
-  }
-
-  bool TurnedAway() const { return turned_away_; }
-
-  // The owner's.
-  std::size_t place = 0;
-  std::uint64_t asked = 0;  ///< the number of the request that is being answered
-
- private:
-  using Parsed = transport::Parsed;
-  enum class State {
-    kReading,     ///< a request, or nothing
-    kAnswering,   ///< the API has a request
-    kSending,     ///< a reply that did not leave at once
-    kLast,        ///< a reply after which the connection ends, perhaps sent already
-    kTurnedAway,  ///< the server is full
-  };
-
-  static constexpr std::chrono::milliseconds kPatience{200};
-  static constexpr std::size_t kMaxAhead = std::size_t{64} * 1024;
-
-  void OnBytes(std::string_view bytes) override {
-    switch (state_) {
-      case State::kReading: {
-        const std::string_view rest = Consume(bytes);
-        if (!rest.empty() && IsOpen()) KeepAhead(rest);
-        break;
-      }
-      case State::kAnswering:
-      case State::kSending: KeepAhead(bytes); break;
-      case State::kTurnedAway:
-        return Last(replies::Of({503, "too many connections; close some or try again"}));
-      case State::kLast: return;  // read, so that closing does not take the reply back
-    }
-    Recount();
-  }
-
-  /// Who asks faster than he is answered has to wait; without room in memory, the reply at hand is his last.
-  void KeepAhead(std::string_view bytes) {
-    ahead_.append(bytes);
-    Recount();
-    if (!owner_.Held().Allow(counted_)) {
-      form_.close = true;
-      std::string().swap(ahead_);
-    }
-    if (form_.close || ahead_.size() > kMaxAhead) Pause();
-  }
-
-  /// Up to the end of a request; returns what is behind it.
-  std::string_view Consume(std::string_view bytes) {
-    const ServingLimits& limits = owner_.Limits();
-    if (request_ == nullptr) request_ = owner_.NewRequest();
-    IncomingRequest& request = *request_;
-    if (!request.HasHead()) {
-      const bool begins = !request.Begun();
-      const Parsed head = request.TakeHead(bytes);
-      if (head == Parsed::kRefused) return Invalid();
-      if (head == Parsed::kMore) {
-        if (begins) SetDeadline(Loop().Now() + limits.head);
-        (void)HasRoom(0);
-        return {};
-      }
-      if (const std::optional<ApiReply> refusal = owner_.Refusal(request.Request())) {
-        Last(*refusal);
-        return {};
-      }
-      if (!HasRoom(static_cast<std::size_t>(request.Framing().length))) return {};
-      const bool more = request.TakeBody(bytes) == Parsed::kMore;
-      if (more) SetDeadline(Loop().Now() + limits.body);
-      if (more && request.Framing().expects_continue && request.Request().body.empty())
-        Write("HTTP/1.1 100 Continue\r\n\r\n");
-    }
-    const Parsed body = request.TakeBody(bytes);
-    if (request.TooLong()) {
-      Last(api_head::TooLong());
-    } else if (body == Parsed::kRefused) {
-      return Invalid();
-    } else if (body == Parsed::kMore) {
-      (void)HasRoom(0);
-    } else {
-      Ask();
-      return bytes;
-    }
-    return {};
-  }
-
-  /// For what it has and `more`; if not, it is told.
-  bool HasRoom(std::size_t more) {
-    Recount();
-    if (owner_.Held().Allow(counted_ + more)) return true;
-    Last(replies::Of({503, "the requests and replies at hand take too much memory; try again"}));
-    return false;
-  }
-
-  std::string_view Invalid() {
-    Last(api_head::Refusal(
-        400, std::string("this is not valid HTTP for a server: ") + request_->Problem()));
-    return {};
-  }
-
-  void Ask() {
-    state_ = State::kAnswering;
-    form_.to_head = request_->Request().method == "HEAD";
-    form_.old_version = request_->OldVersion();
-    form_.close = !request_->Framing().keep_alive;
-    std::unique_ptr<IncomingRequest> request = std::move(request_);
-    asked_bytes_ = owner_.Handle(*this, request->Request());
-    owner_.UseAgain(std::move(request));
-  }
-
-  void Last(const ApiReply& reply) {
-    if (request_ != nullptr) form_.to_head = request_->Request().method == "HEAD";
-    request_.reset();
-    state_ = State::kSending;
-    form_.close = true;
-    Send(reply);
-    if (IsOpen() && Unsent() == 0) OnSent();
-    Recount();
-  }
-
-  void Send(const ApiReply& reply) {
-    form_.close = form_.close || reply.close || stopping_;
-    form_.idle_seconds =
-        std::chrono::duration_cast<std::chrono::seconds>(owner_.Limits().idle).count();
-    if (form_.close) {
-      state_ = State::kLast;
-      std::string().swap(ahead_);
-    }
-    Write(ReplyText(reply, form_));
-    if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().reply));
-    if (form_.close && paused_) Resume();  // closing with unread bytes would take the reply back
-  }
-
-  void OnSent() override {
-    if (CannotSend()) return Gone();
-    const bool last = state_ == State::kSending && (stopping_ || form_.close);
-    if (state_ == State::kLast || last) {
-      state_ = State::kLast;
-      if (last && paused_) Resume();
-      if (!IsOpen()) return;
-      if (ended_) return Gone();
-      (void)::shutdown(Fd(), SHUT_WR);
-      SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().linger));
-    } else if (state_ == State::kSending) {
-      state_ = State::kReading;
-      SetDeadline(Loop().Now() + owner_.Limits().idle);
-      Next();
-    }
-  }
-
-  /// Goes on with what came while the request before was answered.
-  void Next() {
-    if (!ahead_.empty()) {
-      const std::size_t left = Consume(ahead_).size();
-      if (!IsOpen() || state_ == State::kLast) return;
-      ahead_.erase(0, ahead_.size() - left);
-      if (left == 0) std::string().swap(ahead_);
-    }
-    if (ahead_.empty() && paused_) return Resume();
-    if (ahead_.empty() && ended_ && state_ == State::kReading) EndOfRequests();
-  }
-
-  void OnEnd(bool broken) override {
-    ended_ = true;
-    if (broken) return Gone();
-    if (state_ == State::kReading) return EndOfRequests();
-    const bool sending = state_ == State::kLast && Unsent() > 0;
-    if (state_ == State::kTurnedAway || (state_ == State::kLast && !sending)) Gone();
-  }
-
-  void EndOfRequests() {
-    if (request_ == nullptr || !request_->HasHead()) return Gone();
-    Last(api_head::Refusal(400, "the body ended too early"));
-  }
-
-  void OnDeadline() override {
-    try {
-      Late();
-    } catch (const std::bad_alloc&) {
-      Gone();
-    }
-  }
-
-  void Late() {
-    switch (state_) {
-      case State::kReading:
-        if (request_ == nullptr || !request_->Begun()) return Gone();
-        return Last(api_head::Refusal(408, request_->HasHead()
-                                               ? "the body of the request took too long"
-                                               : "the head of the request took too long"));
-      case State::kAnswering: return SetDeadline(Loop().Now() + owner_.Limits().idle);
-      case State::kTurnedAway: return OnBytes({});
-      case State::kSending:
-      case State::kLast: return Gone();
-    }
-  }
-
-  void OnNoMemory() override { Gone(); }
-
-  void Pause() {
-    paused_ = true;
-    PauseReading();
-  }
-  void Resume() {
-    paused_ = false;
-    ResumeReading();
-  }
-
-  void Gone() {
-    if (!IsOpen()) return;
-    Close();
-    owner_.Drop(*this);
-  }
-
-  void Recount() {
-    const std::size_t request = request_ == nullptr ? 0 : request_->Bytes();
-    const std::size_t ahead = ahead_.empty() ? 0 : ahead_.capacity();
-    owner_.Held().Change(counted_, request + asked_bytes_ + ahead + Unsent());
-  }
-
-  Owner& owner_;
-  State state_ = State::kReading;
-  std::unique_ptr<IncomingRequest> request_;  ///< that is coming
-  std::string ahead_;                         ///< behind the request that is being answered
-  ReplyForm form_;                            ///< of the reply that is to come
-  std::size_t asked_bytes_ = 0;               ///< of the request that is being answered
-  std::size_t counted_ = 0;                   ///< among what the server holds
-  bool turned_away_ = false;
-  bool paused_ = false;
-  bool ended_ = false;  ///< the other side sends no more
-  bool stopping_ = false;
-};
-
-}  // namespace serving
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/transport/listener.hpp -----------------------------------------------------------
-
-/// Where connections come in: a listening socket, and accepting on the loop.
-/// Needs: POSIX. Threads: Listen is a pure function; a Listener belongs to the thread of the loop.
-
-#include <cerrno>
-#include <netdb.h>
-#include <netinet/in.h>
-
-namespace dtm {
-inline namespace v1 {
-namespace transport {
-
-struct ListeningSocket {
-  Socket socket;
-  int port = 0;
-};
-
-/// Port 0: any that is free.
-/// @throws Error  it cannot be had.
-inline ListeningSocket ListenOn(const std::string& host, int port) {
-  const std::string place = "cannot listen on " + host + ":" + std::to_string(port) + ": ";
-  if (port < 0 || port > 65535) throw Error(place + "a port is 0 (any) to 65535");
-  // RFC 6761: it is the loopback without asking anybody; small machines have no /etc/hosts.
-  const FoundAddresses found = LookUp(host == "localhost" ? "127.0.0.1" : host, port);
-  int error = 0;
-  for (const SocketAddress& address : found.addresses) {
-    const int fd =
-        ::socket(address.Family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
-    if (fd < 0) {
-      error = errno;
-      continue;
-    }
-    Socket socket = Socket::NotForChildren(fd);
-    const int on = 1, off = 0;
-    // Not SO_REUSEPORT: a second server would start and share the requests.
-    (void)::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (address.Family() == AF_INET6)
-      (void)::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-    constexpr int kBacklog = 4096;  // a short one makes clients that come together wait for 1 s
-    if (::bind(fd, address.Get(), address.size) != 0 || ::listen(fd, kBacklog) != 0) {
-      error = errno;
-      continue;
-    }
-    SocketAddress bound;
-    bound.size = sizeof bound.bytes;
-    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&bound.bytes), &bound.size) != 0) {
-      error = errno;
-      continue;
-    }
-    const std::string text = bound.Text();
-    return {std::move(socket), std::stoi(text.substr(text.rfind(':') + 1))};
-  }
-  throw Error(place + (found.addresses.empty() ? "the name is unknown" : ErrorText(error)) +
-              "; stop the program that does, or choose another port or address");
-}
-
-/// Goes on when accepting failed for a while, for want of descriptors as a rule.
-class Listener final : public Watcher, Timer {
- public:
-  class Owner {
-   public:
-    /// It may throw; then the connection is closed.
-    virtual void OnConnection(Socket socket) = 0;
-
-   protected:
-    ~Owner() = default;
-  };
-
-  Listener(IoLoop& loop, Owner& owner, Socket socket)
-      : loop_(loop), owner_(owner), socket_(std::move(socket)) {}
-  ~Listener() override { Close(); }
-
-  /// False: the system has no room for it.
-  bool Open() { return loop_.Watch(socket_.Fd(), *this); }
-
-  void Close() {
-    loop_.Cancel(*this);
-    if (socket_.IsOpen()) loop_.Unwatch(socket_.Fd());
-    socket_.Close();
-  }
-
- private:
-  static constexpr int kAtATime = 64;  ///< others want their turn
-  static constexpr std::chrono::milliseconds kPause{10};
-
-  void OnReady(Readiness) override { Accept(); }
-  void OnDeadline() override { Accept(); }
-
-  void Accept() {
-    for (int i = 0; i < kAtATime; ++i) {
-      if (!socket_.IsOpen()) return;
-      const int fd = ::accept4(socket_.Fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      if (fd >= 0) {
-        Take(fd);
-      } else if (errno == EAGAIN) {
-        return;
-      } else if (errno != EINTR && errno != ECONNABORTED) {
-        return loop_.Set(*this, loop_.Now() + kPause);
-      }
-    }
-    loop_.Set(*this, loop_.Now() + std::chrono::nanoseconds(1));  // in the next turn
-  }
-
-  void Take(int fd) {
-    try {
-      Socket socket = Socket::NotForChildren(fd);
-      SendWithoutDelay(fd);
-      owner_.OnConnection(std::move(socket));
-    } catch (const std::exception&) {  // no memory
-    }
-  }
-
-  IoLoop& loop_;
-  Owner& owner_;
-  Socket socket_;
-};
-
-}  // namespace transport
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/serving/api_server.hpp -----------------------------------------------------------
-
-/// The server of the API: its connections, what they ask the coordinator, and the workers for what may block.
-/// Needs: POSIX. Threads: made, started and stopped by one; everything else is on the thread of the loop.
-/// Document: docs/http_api.md, "Security".
-
-namespace dtm {
-inline namespace v1 {
-namespace serving {
-
-class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, transport::TurnEnd {
- public:
-  /// The loop runs, on a thread of its own, and outlives this, as `tm` and `api` do.
-  ApiServer(transport::IoLoop& loop, Coordinator& tm, Api& api, const ServingLimits& limits)
-      : loop_(loop),
-        tm_(tm),
-        api_(api),
-        limits_(limits),
-        held_(limits.bytes),
-        replies_(std::make_shared<ReplyQueue>(loop)) {
-    taken_.reserve(64);
-    spare_.reserve(kMaxSpare);
-  }
-  ~ApiServer() { Stop(); }
-  ApiServer(const ApiServer&) = delete;
-  ApiServer& operator=(const ApiServer&) = delete;
-
-  /// Once. Returns the port. @throws Error  it cannot listen there.
-  int Start(const std::string& host, int port) {
-    transport::ListeningSocket listening = transport::ListenOn(host, port);
-    auto listener = std::make_unique<transport::Listener>(
-        loop_, static_cast<transport::Listener::Owner&>(*this), std::move(listening.socket));
-    bool open = false;
-    loop_.Do([&] {
-      loop_.AtTurnEnds(*this);
-      open = listener->Open();
-    });
-    started_ = true;
-    listener_ = std::move(listener);
-    if (open) return listening.port;
-    Stop();
-    throw Error("cannot listen on " + host + ": the system watches no more sockets");
-  }
-
-  /// Whoever waits for a reply gets it, for at most kLongestStop; what workers do is waited for.
-  void Stop() {
-    if (!started_) return;
-    started_ = false;
-    loop_.Do([this] {
-      if (listener_ != nullptr) {
-        listener_->Close();
-        loop_.Dispose(std::move(listener_));
-      }
-      ForEach([](ServerConnection& connection) { connection.Finish(); });
-    });
-    workers_.Stop();
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      (void)ended_.wait_for(lock, kLongestStop, [this] { return open_ == 0; });
-    }
-    loop_.Do([this] {
-      ForEach([this](ServerConnection& connection) {
-        connection.Close();
-        Drop(connection);
-      });
-      loop_.NotAtTurnEnds(*this);
-    });
-    loop_.Do([] {});  // what was disposed of is destroyed at the end of the turn
-    replies_->Close();
-  }
-
- private:
-  static constexpr std::chrono::seconds kLongestStop{8};
-  static constexpr std::size_t kMaxWorkers = 64;
-  static constexpr std::size_t kMaxTurnedAway = 256;
-  static constexpr std::size_t kMaxSpare = 8;
-  static constexpr std::size_t kMaxSpareBytes = std::size_t{16} * 1024;
-
-  // What the listener and the connections want, on the loop.
-
-  void OnConnection(transport::Socket socket) override {
-    const bool full = open_ - turned_away_ >= limits_.connections;
-    if (full && turned_away_ >= kMaxTurnedAway) return;
-    if (free_.empty()) {
-      connections_.reserve(connections_.size() + 1);
-      free_.reserve(connections_.capacity());
-      connections_.emplace_back();
-      free_.push_back(connections_.size() - 1);
-    }
-    const std::size_t place = free_.back();
-    connections_[place] =
-        std::make_unique<ServerConnection>(loop_, static_cast<ServerConnection::Owner&>(*this));
-    free_.pop_back();
-    ServerConnection& connection = *connections_[place];
-    connection.place = place;
-    Count(1);
-    if (full) ++turned_away_;
-    if (!(full ? connection.TurnAway(std::move(socket)) : connection.Serve(std::move(socket)))) {
-      connection.Close();
-      Drop(connection);
-    }
-  }
-
-  const ServingLimits& Limits() const override { return limits_; }
-  HeldBytes& Held() override { return held_; }
-  std::optional<ApiReply> Refusal(const ApiRequest& head) override { return api_.Refusal(head); }
-
-  std::unique_ptr<IncomingRequest> NewRequest() override {
-    if (spare_.empty()) return std::make_unique<IncomingRequest>();
-    std::unique_ptr<IncomingRequest> request = std::move(spare_.back());
-    spare_.pop_back();
-    return request;
-  }
-  void UseAgain(std::unique_ptr<IncomingRequest> request) override {
-    if (spare_.size() == kMaxSpare || request->Bytes() > kMaxSpareBytes) return;
-    request->Reset();
-    spare_.push_back(std::move(request));
-  }
-
-  std::size_t Handle(ServerConnection& connection, ApiRequest& request) override {
-    connection.asked = ++last_number_;
-    const Ticket ticket{connection.place, connection.asked};
-    bool expected = false;
-    try {
-      replies_->Expect();
-      expected = true;
-      const ApiDone done = [replies = replies_, ticket](ApiReply reply) {
-        replies->Add(ticket, std::move(reply));
-      };
-      if (!Api::MayBlock(request)) {
-        if (!in_burst_) tm_.BeginBurst();
-        in_burst_ = true;
-        api_.Handle(request, done);
-        return 0;  // what the coordinator keeps of it counts there
-      }
-      const std::size_t bytes = request.body.capacity();
-      const auto shared = std::make_shared<ApiRequest>(std::move(request));
-      if (workers_.Run([this, shared, done, ticket] { Work(*shared, done, ticket); })) return bytes;
-    } catch (const std::bad_alloc&) {
-    }
-    ApiReply busy;  // without words, for want of memory
-    busy.status = 503;
-    busy.retry_after = 1;
-    if (expected) {
-      replies_->Add(ticket, std::move(busy));
-    } else {
-      connection.Close();
-      Drop(connection);
-    }
-    return 0;
-  }
-
-  void Work(const ApiRequest& request, const ApiDone& done, Ticket ticket) {
-    try {
-      api_.Handle(request, done);
-    } catch (const std::bad_alloc&) {
-      ApiReply reply;
-      reply.status = 500;
-      replies_->Add(ticket, std::move(reply));
-    }
-  }
-
-  void Drop(ServerConnection& connection) override {
-    const std::size_t place = connection.place;
-    if (connection.TurnedAway()) --turned_away_;
-    loop_.Dispose(std::move(connections_[place]));
-    free_.push_back(place);
-    Count(-1);
-  }
-
-  void OnTurnEnd() override {
-    try {
-      if (replies_->Take(taken_)) {
-        for (const ReplyQueue::Arrived& one : taken_) Reply(one);
-        taken_.clear();
-      }
-    } catch (const std::bad_alloc&) {
-      loop_.Wake();  // to try again
-    }
-    if (in_burst_) tm_.EndBurst();
-    in_burst_ = false;
-  }
-
-  void Reply(const ReplyQueue::Arrived& arrived) {
-    ServerConnection* const connection = connections_[arrived.ticket.place].get();
-    if (connection == nullptr || connection->asked != arrived.ticket.number) return;
-    connection->asked = 0;
-    try {
-      connection->Reply(arrived.reply);
-    } catch (const std::bad_alloc&) {
-      connection->Close();
-      Drop(*connection);
-    }
-  }
-
-  template <typename Function>
-  void ForEach(const Function& function) {
-    for (std::size_t i = 0; i < connections_.size(); ++i) {
-      if (connections_[i] != nullptr) function(*connections_[i]);
-    }
-  }
-
-  void Count(int change) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    open_ += static_cast<std::size_t>(change);
-    if (open_ == 0) ended_.notify_all();
-  }
-
-  transport::IoLoop& loop_;
-  Coordinator& tm_;
-  Api& api_;
-  const ServingLimits limits_;
-  HeldBytes held_;
-  const std::shared_ptr<ReplyQueue> replies_;
-  std::unique_ptr<transport::Listener> listener_;
-  std::vector<std::unique_ptr<ServerConnection>> connections_;
-  std::vector<std::size_t> free_;  ///< places in it
-  std::uint64_t last_number_ = 0;
-  std::size_t turned_away_ = 0;
-  std::vector<ReplyQueue::Arrived> taken_;
-  std::vector<std::unique_ptr<IncomingRequest>> spare_;
-  bool in_burst_ = false;
-  bool started_ = false;
-  ThreadPool workers_{kMaxWorkers, SIZE_MAX / 2};
-  std::mutex mutex_;
-  std::condition_variable ended_;
-  std::size_t open_ = 0;  ///< connections
-};
-
-}  // namespace serving
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/base/thread_list.hpp ------------------------------------------------------------------
 
 #include <list>
@@ -8063,8 +7019,12 @@ bool FramingReader::Length(std::string_view value) {
     for (bool more = true; more;) {
       const std::size_t comma = request_ ? std::string_view::npos : value.find(',');
       std::uint64_t length = 0;
-      if (!Number(Trimmed(value.substr(0, comma)), length))
-        return Refuse(400, "its Content-Length is no number");
+      const std::string_view text = Trimmed(value.substr(0, comma));
+      if (!Number(text, length)) {
+        const bool digits = text.find_first_not_of("0123456789") == std::string_view::npos;
+        return digits && !text.empty() ? Refuse(413, "its Content-Length is beyond all limits")
+                                       : Refuse(400, "its Content-Length is no number");
+      }
       if (has_length_ && length != framing_.length)
         return Refuse(400, "it has two lengths that differ");
       odd_ = odd_ || has_length_;
@@ -8220,6 +7180,7 @@ void HttpCall::OnBody(std::string_view) {}
 
 // ---- dtm/http/transport/poller.hpp -------------------------------------------------------------
 
+#include <cerrno>
 #include <sys/epoll.h>
 #include <unistd.h>
 namespace dtm { inline namespace v1 { namespace transport {
@@ -8357,7 +7318,9 @@ void IoLoop::RunPosted() {
 // ---- dtm/http/transport/socket.hpp -------------------------------------------------------------
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <system_error>
 namespace dtm { inline namespace v1 { namespace transport {
 int SocketAddress::Family() const { return bytes.ss_family; }
@@ -8547,6 +7510,7 @@ std::string Connector::Problem(int error) {
 
 // ---- dtm/http/transport/look_up.hpp ------------------------------------------------------------
 
+#include <netdb.h>
 namespace dtm { inline namespace v1 { namespace transport {
 void TakeTurns(std::vector<SocketAddress>& addresses) {
   for (std::size_t i = 1; i + 1 < addresses.size(); ++i) {
@@ -9614,6 +8578,94 @@ auto OfBranch(const Result& result) -> ApiReply {
 }}}
 
 
+// ---- dtm/http/api/head.hpp ---------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace api_head {
+auto Refusal(int status, const std::string& why) -> ApiReply {
+  ApiReply reply = replies::Of({status, why});
+  reply.close = true;
+  return reply;
+}
+auto TooLong() -> ApiReply {
+  return Refusal(
+      413, "the body is longer than the limit of " + std::to_string(kMaxBodyBytes) + " bytes");
+}
+bool MayHaveBody(const std::string& method) {
+  return method == "POST" || method == "PUT" || method == "PATCH";
+}
+std::size_t CountHeaders(const ApiRequest& request, std::string_view lower) {
+  std::size_t count = 0;
+  for (const auto& header : request.headers) {
+    if (transport::EqualsLower(header.name, lower)) ++count;
+  }
+  return count;
+}
+void TakeHost(ApiRequest& request) {
+  std::string& path = request.path;
+  request.host = transport::FindHeader(request.headers, "host");
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
+    const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
+    request.host = path.substr(scheme.size(), end - scheme.size());
+    path.erase(0, end);
+    if (path.empty()) path = "/";
+    return;
+  }
+}
+auto Check(const ApiRequest& request, const std::string& token) -> std::optional<ApiReply> {
+  const auto header = [&request](std::string_view lower) {
+    return std::string(transport::FindHeader(request.headers, lower));
+  };
+  const std::string length = header("content-length");
+  const bool chunked = CountHeaders(request, "transfer-encoding") > 0;
+  if (CountHeaders(request, "content-length") > 1 || (chunked && !length.empty())) {
+    return Refusal(400, "the length of the body is said twice; send one Content-Length");
+  }
+  if (CountHeaders(request, "host") > 1) return Refusal(400, "there are two Host headers");
+  if (length.find_first_not_of("0123456789") != std::string::npos) {
+    return Refusal(400, "Content-Length must be a number");
+  }
+  const access::Headers headers{header("authorization"), request.host, header("origin"),
+                                header("sec-fetch-site")};
+  const bool ping = request.path == "/api/ping";
+  switch (ping ? access::JudgePing(headers, token) : access::Judge(headers, token)) {
+    case access::Verdict::kAllowed: break;
+    case access::Verdict::kNoToken: {
+      ApiReply reply =
+          Refusal(401, "this server needs its token: send Authorization: Bearer <token>");
+      reply.challenge = "Bearer";
+      return reply;
+    }
+    case access::Verdict::kForeign:
+      return Refusal(403,
+                     "refused: it came from a foreign web page, or Host is not this machine; "
+                     "a server with a token accepts any Host");
+  }
+  const std::string& method = request.method;
+  const bool body = chunked || !(length.empty() || length == "0");
+  if (!MayHaveBody(method) && body) {
+    return Refusal(400, "a request of this method must not have a body");
+  }
+  if (!MayHaveBody(method) && method != "GET" && method != "HEAD" && method != "DELETE" &&
+      method != "OPTIONS") {
+    ApiReply reply = replies::NotFound();
+    reply.close = true;
+    return reply;
+  }
+  const std::string encoding = Lowered(header("content-encoding"));
+  const std::string type = Lowered(header("content-type"));
+  if ((!encoding.empty() && encoding != "identity") || type.find("multipart/") == 0) {
+    return Refusal(415, "the body must be JSON, neither compressed nor in parts");
+  }
+  if (length.size() > 7 || (!length.empty() && ParseNumber<std::size_t>(length).value_or(
+                                                   kMaxBodyBytes + 1) > kMaxBodyBytes)) {
+    return TooLong();
+  }
+  return std::nullopt;
+}
+}}}
+
+
 // ---- dtm/http/api/lists.hpp --------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -10190,6 +9242,14 @@ int HostLimits::InFlight() const { return in_flight_; }
 }}
 
 
+// ---- dtm/http/transport/io_thread.hpp ----------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+IoThread::IoThread() : own_("I/O thread") { own_.Get().Start(); }
+auto IoThread::Loop() const -> transport::IoLoop& { return own_.Get(); }
+}}
+
+
 // ---- dtm/http/calls/call_queue.hpp -------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -10287,6 +9347,9 @@ auto CallQueue::Check(SteadyTime now, std::vector<Ended>& ended) -> SteadyTime {
     return next;
   }
 std::size_t CallQueue::Hosts() const { return hosts_.size(); }
+void CallQueue::Disconnect() {
+    for (auto& [origin, host] : hosts_) host->connections.reset();
+  }
 auto CallQueue::Load() const -> CallLoad {
     CallLoad load{static_cast<std::size_t>(limits_.InFlight()), waiting_, {}};
     for (const auto& [origin, host] : hosts_) {
@@ -10401,13 +9464,16 @@ auto BranchHttpCall::Whole(transport::HttpOutcome& outcome, const BranchCall& ca
 
 namespace dtm { inline namespace v1 {
 UrlCaller::UrlCaller(const HttpBranchOptions& options) : tls_(options.tls),
+        io_(options.io ? options.io : std::make_shared<IoThread>()),
+        loop_(io_->Loop()),
         resolver_(loop_),
         parts_{loop_, resolver_, tls_.get(), options.keep_idle,
                static_cast<std::size_t>((std::max)(options.limits.total, 0))},
         queue_(options) {
-    loop_.Set(*this, loop_.Now() + kLongest);
-    loop_.AtTurnEnds(*this);
-    loop_.Start();
+    loop_.Do([this] {
+      loop_.Set(*this, loop_.Now() + kLongest);
+      loop_.AtTurnEnds(*this);
+    });
   }
 UrlCaller::~UrlCaller() { Stop(); }
 void UrlCaller::Call(std::vector<BranchCall> calls, BranchResults& results) {
@@ -10434,8 +9500,13 @@ auto UrlCaller::Load() -> CallLoad {
     return queue_.Load();
   }
 void UrlCaller::Stop() {
-    stopping_ = true;
-    loop_.Stop();
+    if (stopping_.exchange(true)) return;
+    loop_.Do([this] {
+      queue_.Disconnect();
+      loop_.Forget(*this);
+      loop_.NotAtTurnEnds(*this);
+    });
+    loop_.Do([] {});  // what was disposed of is destroyed at the end of the turn
     resolver_.Stop();
   }
 UrlCaller::Sent::Sent(UrlCaller& caller, Host& to, Job& sent, SteadyTime until) : BranchHttpCall(sent.call, sent.url, until),
@@ -10444,6 +9515,7 @@ UrlCaller::Sent::Sent(UrlCaller& caller, Host& to, Job& sent, SteadyTime until) 
           job(std::move(sent)) {}
 void UrlCaller::Sent::OnDone(transport::HttpOutcome outcome) { owner.OnDone(*this, outcome); }
 void UrlCaller::Take(std::vector<BranchCall>& calls, BranchResults& results) {
+    if (stopping_) return;
     const SteadyTime now = loop_.Now();
     for (BranchCall& call : calls) {
       const SteadyTime late = Later(now, call.timeout - call.late);
@@ -10573,414 +9645,6 @@ auto HttpBranches(const HttpBranchOptions& options) -> std::unique_ptr<BranchCal
   return std::make_unique<HttpBranchCaller>(options);
 }
 }}
-
-
-// ---- dtm/http/httplib/bounded_stream.hpp -------------------------------------------------------
-
-#include <locale>
-#include <poll.h>
-#include <signal.h>
-#include <httplib.h>
-namespace dtm { inline namespace v1 {
-void BlockSigpipe() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-}
-void FillRegexTable() {
-  const std::locale locale;
-  const auto& characters = std::use_facet<std::ctype<char>>(locale);
-  for (int c = 0; c < 256; ++c) characters.narrow(static_cast<char>(c), '\0');
-}
-}}
-
-namespace dtm { inline namespace v1 { namespace guard {
-BoundedStream::BoundedStream(int fd, SteadyTime deadline) : fd_(fd), deadline_(deadline) {}
-bool BoundedStream::is_readable() const { return at_ < end_ || Wait(POLLIN); }
-bool BoundedStream::is_writable() const { return Wait(POLLOUT); }
-void BoundedStream::get_remote_ip_and_port(std::string&, int&) const {}
-void BoundedStream::get_local_ip_and_port(std::string&, int&) const {}
-int BoundedStream::socket() const { return fd_; }
-auto BoundedStream::read(char* to, std::size_t size) -> ssize_t {
-    if (at_ == end_) {
-      const ssize_t got = Fill();
-      if (got <= 0) return got;
-    }
-    const std::size_t taken = (std::min)(size, end_ - at_);
-    std::memcpy(to, buffer_.data() + at_, taken);
-    at_ += taken;
-    if (!Accept(to, taken, size)) return -1;
-    return static_cast<ssize_t>(taken);
-  }
-auto BoundedStream::write(const char* from, std::size_t size) -> ssize_t {
-    out_.append(from, size);
-    if (out_.size() >= kFlushBytes && !Flush()) return -1;
-    return static_cast<ssize_t>(size);
-  }
-bool BoundedStream::Flush() {
-    std::size_t sent = 0;
-    while (sent < out_.size()) {
-      const ssize_t some = SendSome(out_.data() + sent, out_.size() - sent);
-      if (some >= 0) {
-        sent += static_cast<std::size_t>(some);
-      } else if (errno == EAGAIN) {
-        if (!Wait(POLLOUT)) return false;
-      } else if (errno != EINTR) {
-        return false;
-      }
-    }
-    out_.clear();
-    return true;
-  }
-void BoundedStream::SetDeadline(SteadyTime deadline) { deadline_ = deadline; }
-bool BoundedStream::HasUnread() const { return at_ < end_; }
-auto BoundedStream::Fill() -> ssize_t {
-    const ssize_t got = Receive();
-    at_ = 0;
-    end_ = got > 0 ? static_cast<std::size_t>(got) : 0;
-    return got;
-  }
-bool BoundedStream::Accept(const char* bytes, std::size_t, std::size_t asked) {
-    if (asked != 1) return true;
-    line_ = *bytes == '\n' ? 0 : line_ + 1;
-    return line_ <= kMaxLineBytes && ++lines_ <= kMaxLinesBytes;
-  }
-bool BoundedStream::Wait(short what) const {
-    for (;;) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-          deadline_ - std::chrono::steady_clock::now());
-      if (left.count() <= 0) return false;
-      pollfd one{fd_, what, 0};
-      const auto wait = (std::min<long long>)(left.count(), 60000);
-      const int ready = ::poll(&one, 1, static_cast<int>(wait));
-      if (ready > 0) return true;
-      if (ready < 0 && errno != EINTR) return false;
-    }
-  }
-auto BoundedStream::ReceiveSome(char* to, std::size_t size) -> ssize_t {
-    return ::recv(fd_, to, size, MSG_DONTWAIT);
-  }
-auto BoundedStream::SendSome(const char* from, std::size_t size) -> ssize_t {
-    return ::send(fd_, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-  }
-bool BoundedStream::MayReceive() const { return Wait(POLLIN); }
-auto BoundedStream::Receive() -> ssize_t {
-    // A peer may answer and close before it has read everything: the answer counts.
-    Flush();
-    for (;;) {
-      if (!MayReceive()) return -1;
-      const ssize_t got = ReceiveSome(buffer_.data(), buffer_.size());
-      if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return got;
-    }
-  }
-}}}
-
-
-// ---- dtm/http/httplib/refusals.hpp -------------------------------------------------------------
-
-namespace dtm { inline namespace v1 { namespace guard {
-void CloseGently(int fd) {
-  ::shutdown(fd, SHUT_WR);
-  char rest[4096];
-  pollfd one{fd, POLLIN, 0};
-  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(200);
-  while (std::chrono::steady_clock::now() < end && ::poll(&one, 1, 100) > 0) {
-    if (::recv(fd, rest, sizeof rest, MSG_DONTWAIT) <= 0) break;
-  }
-  ::close(fd);
-}
-Refusals::Refusals() : thread_([this] { ThreadMain(); }) {}
-Refusals::~Refusals() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
-      arrived_.notify_all();
-    }
-    thread_.join();
-  }
-void Refusals::Add(int fd) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (stopping_ || fds_.size() >= kMaxWaiting) {
-      ::close(fd);
-      return;
-    }
-    fds_.push_back(fd);
-    arrived_.notify_all();
-  }
-void Refusals::ThreadMain() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    for (;;) {
-      while (fds_.empty() && !stopping_) arrived_.wait(lock);
-      if (stopping_) {
-        for (const int fd : fds_) ::close(fd);
-        return;
-      }
-      const int fd = fds_.front();
-      fds_.pop_front();
-      lock.unlock();
-      Refuse(fd);
-      lock.lock();
-    }
-  }
-void Refusals::Refuse(int fd) {
-    static constexpr char kAnswer[] =
-        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
-        "Content-Type: application/json; charset=utf-8\r\nContent-Length: 61\r\n\r\n"
-        "{\"message\":\"too many connections; close some or try again\"}\r\n";
-    pollfd one{fd, POLLIN, 0};
-    (void)::poll(&one, 1, 50);  // the request is on its way
-    (void)::send(fd, kAnswer, sizeof kAnswer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    CloseGently(fd);
-  }
-}}}
-
-
-// ---- dtm/http/httplib/smuggling_guard.hpp ------------------------------------------------------
-
-namespace dtm { inline namespace v1 { namespace guard {
-bool SmugglingGuard::Take(std::string_view bytes) {
-    while (!bytes.empty() && state_ != State::kRefused) {
-      if (state_ == State::kBody) return true;
-      if (state_ == State::kChunk) {
-        const std::size_t taken = bytes.size() < chunk_left_ ? bytes.size() : chunk_left_;
-        chunk_left_ -= taken;
-        bytes.remove_prefix(taken);
-        if (chunk_left_ == 0) state_ = State::kChunkEnd;
-      } else {
-        TakeLineByte(bytes.front());
-        bytes.remove_prefix(1);
-      }
-    }
-    return state_ != State::kRefused;
-  }
-bool SmugglingGuard::HeadIsComplete() const { return state_ != State::kRequestLine && state_ != State::kHeader; }
-void SmugglingGuard::TakeLineByte(char byte) {
-    if (byte != '\n') {
-      line_ += byte;
-      const bool in_head = !HeadIsComplete();
-      const bool fits = in_head ? ++head_bytes_ <= kMaxHeadBytes && line_.size() <= kMaxLineBytes
-                                : line_.size() <= kMaxChunkLineBytes;
-      if (!fits) state_ = State::kRefused;
-      return;
-    }
-    // A line that ends without CR is one to some readers and none to others.
-    const bool ends = !line_.empty() && line_.back() == '\r';
-    if (ends) line_.pop_back();
-    state_ = ends ? AfterLine() : State::kRefused;
-    line_.clear();
-  }
-auto SmugglingGuard::AfterLine() -> State {
-    switch (state_) {
-      case State::kRequestLine: return State::kHeader;
-      case State::kHeader:
-        if (line_.empty()) return chunked_ ? State::kChunkSize : State::kBody;
-        return ++headers_ <= kMaxHeaders && Header() ? State::kHeader : State::kRefused;
-      case State::kChunkSize: return ChunkSize();
-      case State::kChunkEnd: return line_.empty() ? State::kChunkSize : State::kRefused;
-      default: return State::kRefused;
-    }
-  }
-bool SmugglingGuard::Header() {
-    const std::size_t colon = line_.find(':');
-    if (colon == 0 || colon == std::string::npos) return false;
-    for (const char c : line_) {
-      if ((c >= 0 && c < ' ' && c != '\t') || c == 127) return false;
-    }
-    const std::string name = Lowered(std::string_view(line_).substr(0, colon));
-    if (name.find_first_of(" \t") != std::string::npos) return false;
-    // httplib 0.11 matches it with std::regex, which takes half a kilobyte of stack for a byte. No answer has parts.
-    if (name == "range" && line_.size() > kMaxRangeBytes) return false;
-    const bool framing = name == "content-length" || name == "transfer-encoding" || name == "host";
-    if (!framing) return true;
-    std::string value = line_.substr(colon + 1);
-    value.erase(0, value.find_first_not_of(" \t"));
-    value.erase(value.find_last_not_of(" \t") + 1);
-    if (value.find('%') != std::string::npos) return false;
-    if (name == "host") {
-      const bool first = !host_;
-      host_ = true;
-      return first;
-    }
-    if (length_ || chunked_) return false;
-    if (name == "transfer-encoding") {
-      chunked_ = true;
-      return Lowered(value) == "chunked";
-    }
-    length_ = true;
-    return !value.empty() && value.find_first_not_of("0123456789") == std::string::npos;
-  }
-auto SmugglingGuard::ChunkSize() -> State {
-    const std::size_t end = line_.find_first_not_of("0123456789abcdefABCDEF");
-    const std::string digits = line_.substr(0, end);
-    const bool extension = end != std::string::npos && line_[end] == ';';
-    if (last_) return line_.empty() ? State::kBody : State::kRefused;
-    if (digits.empty() || digits.size() > 8 || (end != std::string::npos && !extension)) {
-      return State::kRefused;
-    }
-    chunk_left_ = ParseNumber<std::size_t>(digits, 16).value_or(0);
-    last_ = chunk_left_ == 0;
-    return last_ ? State::kChunkSize : State::kChunk;
-  }
-}}}
-
-
-// ---- dtm/http/httplib/server_stream.hpp --------------------------------------------------------
-
-#include <sys/types.h>
-namespace dtm { inline namespace v1 { namespace guard {
-ServerStream::ServerStream(int fd, const ServerLimits& limits) : BoundedStream(fd, SteadyTime{}), limits_(limits) {}
-bool ServerStream::wait_readable() const { return is_readable(); }
-bool ServerStream::wait_writable() const { return Wait(POLLOUT); }
-auto ServerStream::duration() const -> std::time_t { return 0; }
-bool ServerStream::NextRequest() {
-    SetDeadline(Clock::now() + limits_.idle);
-    if (!HasUnread() && Fill() <= 0) return false;
-    SetDeadline(Clock::now() + limits_.head);
-    request_ = SmugglingGuard();
-    answer_head_.clear();
-    return true;
-  }
-auto ServerStream::write(const char* from, std::size_t size) -> ssize_t {
-    if (answer_head_.find("\r\n\r\n") == std::string::npos) {
-      answer_head_.append(from, (std::min)(size, std::size_t{4096}));
-      const bool interim = answer_head_.compare(0, 10, "HTTP/1.1 1") == 0;
-      const std::size_t end = answer_head_.find("\r\n\r\n");
-      if (interim && end != std::string::npos) answer_head_.erase(0, end + 4);
-    }
-    SetDeadline(Clock::now() + limits_.body);
-    return BoundedStream::write(from, size);
-  }
-bool ServerStream::SaidClose() const {
-    const std::size_t end = answer_head_.find("\r\n\r\n");
-    return answer_head_.find("\r\nConnection: close\r\n") < end;
-  }
-bool ServerStream::Accept(const char* bytes, std::size_t size, std::size_t) {
-    const bool in_head = !request_.HeadIsComplete();
-    if (!request_.Take({bytes, size})) return false;
-    if (in_head && request_.HeadIsComplete()) SetDeadline(Clock::now() + limits_.body);
-    return true;
-  }
-}}}
-
-
-// ---- dtm/http/httplib/guarded_server.hpp -------------------------------------------------------
-
-#include <fcntl.h>
-namespace dtm { inline namespace v1 { namespace guard {
-GuardedServer::GuardedServer(ServerLimits limits) : limits_(limits) {
-    set_keep_alive_timeout(limits.idle.count());  // what answers promise
-    set_keep_alive_max_count(1000000);
-    set_socket_options([this](int fd) {
-      listening_fd_ = fd;
-      const int on = 1;
-      // Not SO_REUSEPORT, httplib's default: a second server would start and share the requests.
-      (void)::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-      (void)::fcntl(fd, F_SETFD, FD_CLOEXEC);
-    });
-  }
-int GuardedServer::Bind(const std::string& host, int port) {
-    if (port < 0 || port > 65535) {
-      throw Error("cannot listen on " + host + ":" + std::to_string(port) +
-                  ": a port is 0 (any) to 65535");
-    }
-    const auto refuse = [&](const std::string& why) -> Error {
-      return Error("cannot listen on " + host + ":" + std::to_string(port) + ": " + why +
-                   "; stop the program that does, or choose another port or address");
-    };
-    // RFC 6761: it is the loopback without asking anybody; small machines have no /etc/hosts.
-    const std::string address = host == "localhost" ? "127.0.0.1" : host;
-    if (!IsKnown(address)) throw refuse("the name is unknown");
-    const bool any = port == 0;
-    const int bound = any ? bind_to_any_port(address) : bind_to_port(address, port) ? port : -1;
-    if (bound < 0) throw refuse(std::generic_category().message(errno));
-    os::Forking::CloseInChildren(
-        svr_sock_);  // else the port stays taken when this process has died
-    (void)::listen(listening_fd_, kBacklog);  // httplib's 5 makes simultaneous clients wait 1 s
-    return bound;
-  }
-void GuardedServer::Listen() {
-    ThreadPool pool(static_cast<std::size_t>(limits_.max_connections));
-    while (!stopping_ && svr_sock_ >= 0) {
-      const int fd = ::accept4(svr_sock_, nullptr, nullptr, SOCK_CLOEXEC);
-      if (fd >= 0) {
-        Take(fd, pool);
-      } else if (errno != EINTR && !stopping_) {
-        std::this_thread::sleep_for(kPause);  // for want of descriptors or memory, as a rule
-      }
-    }
-    CloseListener();
-    pool.Stop();
-  }
-void GuardedServer::Stop() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = true;
-    for (const int fd : connections_) ::shutdown(fd, SHUT_RD);
-    if (svr_sock_ >= 0) ::shutdown(svr_sock_, SHUT_RDWR);  // ends accept
-  }
-GuardedServer::~GuardedServer() { CloseListener(); }
-void GuardedServer::CloseListener() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const int fd = svr_sock_.exchange(-1);
-    if (fd >= 0) os::Forking::Close(fd);
-  }
-void GuardedServer::Take(int fd, ThreadPool& pool) {
-    const int on = 1;
-    (void)::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // else 40 ms a request
-    try {
-      os::Forking::CloseInChildren(fd);  // the other side is to notice when this process dies
-      if (pool.Run([this, fd] { Talk(fd); })) return;
-      os::Forking::Forget(fd);
-      refusals_.Add(fd);
-    } catch (const std::exception&) {  // out of memory
-      os::Forking::Close(fd);
-    }
-  }
-bool GuardedServer::IsKnown(const std::string& host) {
-    addrinfo* found = nullptr;
-    if (::getaddrinfo(host.c_str(), nullptr, nullptr, &found) != 0) return false;
-    ::freeaddrinfo(found);
-    return true;
-  }
-void GuardedServer::Talk(int fd) {
-    bool clean = false;
-    try {
-      BlockSigpipe();
-      clean = Register(fd) && Serve(fd);
-    } catch (...) {  // out of memory: this connection ends, not the process
-    }
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      connections_.erase(fd);
-    }
-    if (clean) return os::Forking::Close(fd);
-    os::Forking::Forget(fd);
-    CloseGently(fd);
-  }
-bool GuardedServer::Register(int fd) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (stopping_) return false;
-    connections_.insert(fd);
-    return true;
-  }
-bool GuardedServer::Serve(int fd) {
-    ServerStream stream(fd, limits_);
-    while (!stopping_) {
-      if (!stream.NextRequest()) return true;
-      bool understood = false, closed = false;
-      const std::function<void(httplib::Request&)> on_head = [&](httplib::Request& request) {
-        understood = true;
-        request.ranges.clear();  // an answer has no parts
-        request.headers.erase(
-            "Accept-Encoding");  // compressing a small answer costs more than it saves
-      };
-      const bool answered = Process(*this, stream, closed, on_head, 0);
-      if (!answered || !stream.Flush() || !understood) return false;
-      if (closed || stream.SaidClose()) return false;
-    }
-    return true;
-  }
-}}}
 
 
 // ---- dtm/http/remote/remote_requests.hpp -------------------------------------------------------
@@ -11298,93 +9962,665 @@ auto RemoteCoordinator::Requests() const -> RemoteRequests& { return own_.Get().
 }}
 
 
+// ---- dtm/http/serving/reply_queue.hpp ----------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace serving {
+ReplyQueue::ReplyQueue(transport::IoLoop& loop) : loop_(&loop) {}
+void ReplyQueue::Expect() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::size_t needed = arrived_.size() + expected_ + 1;
+    if (needed > arrived_.capacity()) arrived_.reserve(2 * needed);
+    ++expected_;
+  }
+void ReplyQueue::ExpectLess() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    --expected_;
+  }
+void ReplyQueue::Add(Ticket ticket, ApiReply reply) noexcept {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (loop_ == nullptr) return;
+    if (expected_ > 0) --expected_;
+    const bool first = arrived_.empty();
+    arrived_.push_back({ticket, std::move(reply)});
+    if (first) loop_->Wake();
+  }
+bool ReplyQueue::Take(std::vector<Arrived>& taken) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (arrived_.empty()) return false;
+    taken.reserve(expected_ + arrived_.size());
+    taken.swap(arrived_);
+    return true;
+  }
+void ReplyQueue::Close() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    loop_ = nullptr;
+    arrived_.clear();
+  }
+}}}
+
+
+// ---- dtm/http/serving/incoming_request.hpp -----------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace serving {
+auto IncomingRequest::TakeHead(std::string_view& bytes) -> Parsed {
+    const Parsed parsed = head_.Take(bytes);
+    if (parsed == Parsed::kDone) {
+      Translate();
+      body_.emplace(transport::MessageKind::kRequest, Framing());
+    }
+    return parsed;
+  }
+bool IncomingRequest::HasHead() const { return body_.has_value(); }
+bool IncomingRequest::Begun() const { return head_.Begun(); }
+auto IncomingRequest::TakeBody(std::string_view& bytes) -> Parsed {
+    return body_->Take(bytes, [this](std::string_view piece) {
+      too_long_ = too_long_ || piece.size() > api_head::kMaxBodyBytes - request_.body.size();
+      if (!too_long_) request_.body.append(piece);
+    });
+  }
+bool IncomingRequest::TooLong() const { return too_long_; }
+auto IncomingRequest::Problem() const -> const transport::Refusal& { return HasHead() ? body_->Why() : head_.Why(); }
+auto IncomingRequest::Framing() const -> const transport::Framing& { return head_.Head().BodyFraming(); }
+bool IncomingRequest::OldVersion() const { return head_.Head().MinorVersion() == 0; }
+auto IncomingRequest::Request() -> ApiRequest& { return request_; }
+void IncomingRequest::Reset() {
+    head_.Reset();
+    body_.reset();
+    request_.query.clear();
+    request_.headers.clear();
+    request_.body.clear();
+    too_long_ = false;
+  }
+std::size_t IncomingRequest::Bytes() const { return 2 * head_.Head().Bytes() + request_.body.capacity(); }
+void IncomingRequest::Translate() {
+    const transport::MessageHead& head = head_.Head();
+    request_.method = head.Method();
+    const std::string_view target = head.Target();
+    const std::size_t question = target.find('?');
+    request_.path = PercentDecoded(target.substr(0, question));
+    if (question != std::string_view::npos) TakeQuery(target.substr(question + 1));
+    request_.headers.reserve(head.Count());
+    for (std::size_t i = 0; i < head.Count(); ++i) {
+      const transport::MessageHead::Header header = head.At(i);
+      request_.headers.push_back({std::string(header.name), std::string(header.value)});
+    }
+    api_head::TakeHost(request_);
+  }
+void IncomingRequest::TakeQuery(std::string_view query) {
+    for (bool more = true; more;) {
+      const std::size_t end = query.find('&');
+      const std::string_view pair = query.substr(0, end);
+      const std::size_t equals = pair.find('=');
+      if (!pair.empty()) {
+        request_.query.emplace(
+            Decoded(pair.substr(0, equals)),
+            equals == std::string_view::npos ? std::string() : Decoded(pair.substr(equals + 1)));
+      }
+      more = end != std::string_view::npos;
+      if (more) query.remove_prefix(end + 1);
+    }
+  }
+std::string IncomingRequest::Decoded(std::string_view text) {
+    std::string plain(text);
+    for (char& c : plain) {
+      if (c == '+') c = ' ';
+    }
+    return PercentDecoded(plain);
+  }
+}}}
+
+
+// ---- dtm/http/serving/limits.hpp ---------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace serving {
+HeldBytes::HeldBytes(std::size_t limit) : limit_(limit) {}
+void HeldBytes::Change(std::size_t& counted, std::size_t now) {
+    held_ = held_ - counted + now;
+    counted = now;
+  }
+bool HeldBytes::Allow(std::size_t size) const {
+    return held_ <= (size > kSmall ? limit_ - limit_ / 4 : limit_);
+  }
+std::size_t HeldBytes::Now() const { return held_; }
+}}}
+
+
+// ---- dtm/http/serving/reply_text.hpp -----------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace serving {
+auto StatusText(int status) -> const char* {
+  switch (status) {
+    case 200: return "OK";
+    case 400: return "Bad Request";
+    case 401: return "Unauthorized";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 408: return "Request Timeout";
+    case 409: return "Conflict";
+    case 413: return "Payload Too Large";
+    case 415: return "Unsupported Media Type";
+    case 425: return "Too Early";
+    case 500: return "Internal Server Error";
+    case 503: return "Service Unavailable";
+    default: return "Other";
+  }
+}
+std::string ReplyText(const ApiReply& reply, const ReplyForm& form) {
+  std::string text;
+  text.reserve(256 + reply.body.size());
+  text.append("HTTP/1.1 ").append(std::to_string(reply.status)).append(" ");
+  text.append(StatusText(reply.status)).append("\r\nContent-Type: ").append(reply.type);
+  text.append("\r\nContent-Length: ").append(std::to_string(reply.body.size()));
+  if (reply.retry_after > 0)
+    text.append("\r\nRetry-After: ").append(std::to_string(reply.retry_after));
+  if (reply.challenge != nullptr) text.append("\r\nWWW-Authenticate: ").append(reply.challenge);
+  if (form.close) {
+    text.append("\r\nConnection: close");
+  } else {
+    if (form.old_version) text.append("\r\nConnection: keep-alive");
+    text.append("\r\nKeep-Alive: timeout=").append(std::to_string(form.idle_seconds));
+  }
+  text.append("\r\n\r\n");
+  if (!form.to_head) text.append(reply.body);
+  return text;
+}
+}}}
+
+
+// ---- dtm/http/serving/server_connection.hpp ----------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace serving {
+ServerConnection::Owner::~Owner() = default;
+ServerConnection::ServerConnection(transport::IoLoop& loop, Owner& owner) : SocketConnection(loop), owner_(owner) {}
+ServerConnection::~ServerConnection() { owner_.Held().Change(counted_, 0); }
+bool ServerConnection::Serve(transport::Socket socket) {
+    SetDeadline(Loop().Now() + owner_.Limits().idle);
+    return Open(std::move(socket), nullptr);
+  }
+bool ServerConnection::TurnAway(transport::Socket socket) {
+    turned_away_ = true;
+    state_ = State::kTurnedAway;
+    SetDeadline(Loop().Now() + kPatience);
+    return Open(std::move(socket), nullptr);
+  }
+void ServerConnection::Reply(const ApiReply& reply) {
+    if (state_ != State::kAnswering) return;
+    state_ = State::kSending;
+    asked_bytes_ = 0;
+    Send(reply);
+    if (IsOpen() && Unsent() == 0) OnSent();
+    Recount();
+  }
+void ServerConnection::Finish() {
+    stopping_ = true;
+    if (state_ == State::kReading || state_ == State::kTurnedAway) return Gone();
+    if (state_ != State::kAnswering) SetDeadline(Loop().Now() + kPatience);
+  }
+bool ServerConnection::TurnedAway() const { return turned_away_; }
+void ServerConnection::OnBytes(std::string_view bytes) {
+    switch (state_) {
+      case State::kReading: {
+        const std::string_view rest = Consume(bytes);
+        if (!rest.empty() && IsOpen()) KeepAhead(rest);
+        break;
+      }
+      case State::kAnswering:
+      case State::kSending: KeepAhead(bytes); break;
+      case State::kTurnedAway:
+        return Last(replies::Of({503, "too many connections; close some or try again"}));
+      case State::kLast: return;  // read, so that closing does not take the reply back
+    }
+    Recount();
+  }
+void ServerConnection::KeepAhead(std::string_view bytes) {
+    ahead_.append(bytes);
+    Recount();
+    if (!owner_.Held().Allow(counted_)) {
+      form_.close = true;
+      std::string().swap(ahead_);
+    }
+    if (form_.close || ahead_.size() > kMaxAhead) Pause();
+  }
+auto ServerConnection::Consume(std::string_view bytes) -> std::string_view {
+    const ServingLimits& limits = owner_.Limits();
+    if (request_ == nullptr) request_ = owner_.NewRequest();
+    IncomingRequest& request = *request_;
+    if (!request.HasHead()) {
+      const bool begins = !request.Begun();
+      const Parsed head = request.TakeHead(bytes);
+      if (head == Parsed::kRefused) return Invalid();
+      if (head == Parsed::kMore) {
+        if (begins) SetDeadline(Loop().Now() + limits.head);
+        (void)HasRoom(0);
+        return {};
+      }
+      if (const std::optional<ApiReply> refusal = owner_.Refusal(request.Request())) {
+        Last(*refusal);
+        return {};
+      }
+      if (!HasRoom(static_cast<std::size_t>(request.Framing().length))) return {};
+      const bool more = request.TakeBody(bytes) == Parsed::kMore;
+      if (more) SetDeadline(Loop().Now() + limits.body);
+      if (more && request.Framing().expects_continue && request.Request().body.empty())
+        Write("HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    const Parsed body = request.TakeBody(bytes);
+    if (request.TooLong()) {
+      Last(api_head::TooLong());
+    } else if (body == Parsed::kRefused) {
+      return Invalid();
+    } else if (body == Parsed::kMore) {
+      (void)HasRoom(0);
+    } else {
+      Ask();
+      return bytes;
+    }
+    return {};
+  }
+bool ServerConnection::HasRoom(std::size_t more) {
+    Recount();
+    if (owner_.Held().Allow(counted_ + more)) return true;
+    Last(replies::Of({503, "the requests and replies at hand take too much memory; try again"}));
+    return false;
+  }
+auto ServerConnection::Invalid() -> std::string_view {
+    const transport::Refusal& why = request_->Problem();
+    Last(why.status == 413
+             ? api_head::TooLong()
+             : api_head::Refusal(400,
+                                 std::string("this is not valid HTTP for a server: ") + why.text));
+    return {};
+  }
+void ServerConnection::Ask() {
+    state_ = State::kAnswering;
+    form_.to_head = request_->Request().method == "HEAD";
+    form_.old_version = request_->OldVersion();
+    form_.close = !request_->Framing().keep_alive;
+    std::unique_ptr<IncomingRequest> request = std::move(request_);
+    asked_bytes_ = owner_.Handle(*this, request->Request());
+    owner_.UseAgain(std::move(request));
+  }
+void ServerConnection::Last(const ApiReply& reply) {
+    if (request_ != nullptr) form_.to_head = request_->Request().method == "HEAD";
+    request_.reset();
+    state_ = State::kSending;
+    form_.close = true;
+    Send(reply);
+    if (IsOpen() && Unsent() == 0) OnSent();
+    Recount();
+  }
+void ServerConnection::Send(const ApiReply& reply) {
+    form_.close = form_.close || reply.close || stopping_;
+    form_.idle_seconds =
+        std::chrono::duration_cast<std::chrono::seconds>(owner_.Limits().idle).count();
+    if (form_.close) {
+      state_ = State::kLast;
+      std::string().swap(ahead_);
+    }
+    Write(ReplyText(reply, form_));
+    if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().reply));
+    if (form_.close && paused_) Resume();  // closing with unread bytes would take the reply back
+  }
+void ServerConnection::OnSent() {
+    if (CannotSend()) return Gone();
+    const bool last = state_ == State::kSending && (stopping_ || form_.close);
+    if (state_ == State::kLast || last) {
+      state_ = State::kLast;
+      if (last && paused_) Resume();
+      if (!IsOpen()) return;
+      if (ended_) return Gone();
+      (void)::shutdown(Fd(), SHUT_WR);
+      SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().linger));
+    } else if (state_ == State::kSending) {
+      state_ = State::kReading;
+      SetDeadline(Loop().Now() + owner_.Limits().idle);
+      Next();
+    }
+  }
+void ServerConnection::Next() {
+    if (!ahead_.empty()) {
+      const std::size_t left = Consume(ahead_).size();
+      if (!IsOpen() || state_ == State::kLast) return;
+      ahead_.erase(0, ahead_.size() - left);
+      if (left == 0) std::string().swap(ahead_);
+    }
+    if (ahead_.empty() && paused_) return Resume();
+    if (ahead_.empty() && ended_ && state_ == State::kReading) EndOfRequests();
+  }
+void ServerConnection::OnEnd(bool broken) {
+    ended_ = true;
+    if (broken) return Gone();
+    if (state_ == State::kReading) return EndOfRequests();
+    const bool sending = state_ == State::kLast && Unsent() > 0;
+    if (state_ == State::kTurnedAway || (state_ == State::kLast && !sending)) Gone();
+  }
+void ServerConnection::EndOfRequests() {
+    if (request_ == nullptr || !request_->HasHead()) return Gone();
+    Last(api_head::Refusal(400, "the body ended too early"));
+  }
+void ServerConnection::OnDeadline() {
+    try {
+      Late();
+    } catch (const std::bad_alloc&) {
+      Gone();
+    }
+  }
+void ServerConnection::Late() {
+    switch (state_) {
+      case State::kReading:
+        if (request_ == nullptr || !request_->Begun()) return Gone();
+        return Last(api_head::Refusal(408, request_->HasHead()
+                                               ? "the body of the request took too long"
+                                               : "the head of the request took too long"));
+      case State::kAnswering: return SetDeadline(Loop().Now() + owner_.Limits().idle);
+      case State::kTurnedAway: return OnBytes({});
+      case State::kSending:
+      case State::kLast: return Gone();
+    }
+  }
+void ServerConnection::OnNoMemory() { Gone(); }
+void ServerConnection::Pause() {
+    paused_ = true;
+    PauseReading();
+  }
+void ServerConnection::Resume() {
+    paused_ = false;
+    ResumeReading();
+  }
+void ServerConnection::Gone() {
+    if (!IsOpen()) return;
+    Close();
+    owner_.Drop(*this);
+  }
+void ServerConnection::Recount() {
+    const std::size_t request = request_ == nullptr ? 0 : request_->Bytes();
+    const std::size_t ahead = ahead_.empty() ? 0 : ahead_.capacity();
+    owner_.Held().Change(counted_, request + asked_bytes_ + ahead + Unsent());
+  }
+}}}
+
+
+// ---- dtm/http/transport/listener.hpp -----------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+auto ListenOn(const std::string& host, int port) -> ListeningSocket {
+  const std::string place = "cannot listen on " + host + ":" + std::to_string(port) + ": ";
+  if (port < 0 || port > 65535) throw Error(place + "a port is 0 (any) to 65535");
+  // RFC 6761: it is the loopback without asking anybody; small machines have no /etc/hosts.
+  const FoundAddresses found = LookUp(host == "localhost" ? "127.0.0.1" : host, port);
+  int error = 0;
+  for (const SocketAddress& address : found.addresses) {
+    const int fd =
+        ::socket(address.Family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    if (fd < 0) {
+      error = errno;
+      continue;
+    }
+    Socket socket = Socket::NotForChildren(fd);
+    const int on = 1, off = 0;
+    // Not SO_REUSEPORT: a second server would start and share the requests.
+    (void)::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (address.Family() == AF_INET6)
+      (void)::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    constexpr int kBacklog = 4096;  // a short one makes clients that come together wait for 1 s
+    if (::bind(fd, address.Get(), address.size) != 0 || ::listen(fd, kBacklog) != 0) {
+      error = errno;
+      continue;
+    }
+    SocketAddress bound;
+    bound.size = sizeof bound.bytes;
+    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&bound.bytes), &bound.size) != 0) {
+      error = errno;
+      continue;
+    }
+    const std::string text = bound.Text();
+    return {std::move(socket), std::stoi(text.substr(text.rfind(':') + 1))};
+  }
+  throw Error(place + (found.addresses.empty() ? "the name is unknown" : ErrorText(error)) +
+              "; stop the program that does, or choose another port or address");
+}
+Listener::Owner::~Owner() = default;
+Listener::Listener(IoLoop& loop, Owner& owner, Socket socket) : loop_(loop), owner_(owner), socket_(std::move(socket)) {}
+Listener::~Listener() { Close(); }
+bool Listener::Open() { return loop_.Watch(socket_.Fd(), *this); }
+void Listener::Close() {
+    loop_.Cancel(*this);
+    if (socket_.IsOpen()) loop_.Unwatch(socket_.Fd());
+    socket_.Close();
+  }
+void Listener::OnReady(Readiness) { Accept(); }
+void Listener::OnDeadline() { Accept(); }
+void Listener::Accept() {
+    for (int i = 0; i < kAtATime; ++i) {
+      if (!socket_.IsOpen()) return;
+      const int fd = ::accept4(socket_.Fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (fd >= 0) {
+        Take(fd);
+      } else if (errno == EAGAIN) {
+        return;
+      } else if (errno != EINTR && errno != ECONNABORTED) {
+        return loop_.Set(*this, loop_.Now() + kPause);
+      }
+    }
+    loop_.Set(*this, loop_.Now() + std::chrono::nanoseconds(1));  // in the next turn
+  }
+void Listener::Take(int fd) {
+    try {
+      Socket socket = Socket::NotForChildren(fd);
+      SendWithoutDelay(fd);
+      owner_.OnConnection(std::move(socket));
+    } catch (const std::exception&) {  // no memory
+    }
+  }
+}}}
+
+
+// ---- dtm/http/serving/api_server.hpp -----------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace serving {
+ApiServer::ApiServer(transport::IoLoop& loop, Coordinator& tm, Api& api, const ServingLimits& limits) : loop_(loop),
+        tm_(tm),
+        api_(api),
+        limits_(limits),
+        held_(limits.bytes),
+        replies_(std::make_shared<ReplyQueue>(loop)) {
+    taken_.reserve(64);
+    spare_.reserve(kMaxSpare);
+  }
+ApiServer::~ApiServer() { Stop(); }
+int ApiServer::Start(const std::string& host, int port) {
+    transport::ListeningSocket listening = transport::ListenOn(host, port);
+    auto listener = std::make_unique<transport::Listener>(
+        loop_, static_cast<transport::Listener::Owner&>(*this), std::move(listening.socket));
+    bool open = false;
+    loop_.Do([&] {
+      loop_.AtTurnEnds(*this);
+      open = listener->Open();
+    });
+    started_ = true;
+    listener_ = std::move(listener);
+    if (open) return listening.port;
+    Stop();
+    throw Error("cannot listen on " + host + ": the system watches no more sockets");
+  }
+void ApiServer::Stop() {
+    if (!started_) return;
+    started_ = false;
+    loop_.Do([this] {
+      if (listener_ != nullptr) {
+        listener_->Close();
+        loop_.Dispose(std::move(listener_));
+      }
+      ForEach([](ServerConnection& connection) { connection.Finish(); });
+    });
+    workers_.Stop();
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      (void)ended_.wait_for(lock, kLongestStop, [this] { return open_ == 0; });
+    }
+    loop_.Do([this] {
+      ForEach([this](ServerConnection& connection) {
+        connection.Close();
+        Drop(connection);
+      });
+      loop_.NotAtTurnEnds(*this);
+    });
+    loop_.Do([] {});  // what was disposed of is destroyed at the end of the turn
+    replies_->Close();
+  }
+void ApiServer::OnConnection(transport::Socket socket) {
+    const bool full = open_ - turned_away_ >= limits_.connections;
+    if (full && turned_away_ >= kMaxTurnedAway) return;
+    if (free_.empty()) {
+      connections_.reserve(connections_.size() + 1);
+      free_.reserve(connections_.capacity());
+      connections_.emplace_back();
+      free_.push_back(connections_.size() - 1);
+    }
+    const std::size_t place = free_.back();
+    connections_[place] =
+        std::make_unique<ServerConnection>(loop_, static_cast<ServerConnection::Owner&>(*this));
+    free_.pop_back();
+    ServerConnection& connection = *connections_[place];
+    connection.place = place;
+    Count(1);
+    if (full) ++turned_away_;
+    if (!(full ? connection.TurnAway(std::move(socket)) : connection.Serve(std::move(socket)))) {
+      connection.Close();
+      Drop(connection);
+    }
+  }
+auto ApiServer::Limits() const -> const ServingLimits& { return limits_; }
+auto ApiServer::Held() -> HeldBytes& { return held_; }
+auto ApiServer::Refusal(const ApiRequest& head) -> std::optional<ApiReply> { return api_.Refusal(head); }
+auto ApiServer::NewRequest() -> std::unique_ptr<IncomingRequest> {
+    if (spare_.empty()) return std::make_unique<IncomingRequest>();
+    std::unique_ptr<IncomingRequest> request = std::move(spare_.back());
+    spare_.pop_back();
+    return request;
+  }
+void ApiServer::UseAgain(std::unique_ptr<IncomingRequest> request) {
+    if (spare_.size() == kMaxSpare || request->Bytes() > kMaxSpareBytes) return;
+    request->Reset();
+    spare_.push_back(std::move(request));
+  }
+std::size_t ApiServer::Handle(ServerConnection& connection, ApiRequest& request) {
+    connection.asked = ++last_number_;
+    const Ticket ticket{connection.place, connection.asked};
+    bool expected = false;
+    try {
+      replies_->Expect();
+      expected = true;
+      const ApiDone done = [replies = replies_, ticket](ApiReply reply) {
+        replies->Add(ticket, std::move(reply));
+      };
+      // A coordinator without a thread is driven by those who wait for it.
+      if (!Api::MayBlock(request) && tm_.HasThread()) {
+        if (!in_burst_) tm_.BeginBurst();
+        in_burst_ = true;
+        api_.Handle(request, done);
+        return 0;  // what the coordinator keeps of it counts there
+      }
+      const std::size_t bytes = request.body.capacity();
+      const auto shared = std::make_shared<ApiRequest>(std::move(request));
+      if (workers_.Run([this, shared, ticket] { Work(*shared, ticket); })) return bytes;
+    } catch (const std::bad_alloc&) {
+    }
+    ApiReply busy;  // without words, for want of memory
+    busy.status = 503;
+    busy.retry_after = 1;
+    if (expected) {
+      replies_->Add(ticket, std::move(busy));
+    } else {
+      connection.Close();
+      Drop(connection);
+    }
+    return 0;
+  }
+void ApiServer::Work(const ApiRequest& request, Ticket ticket) {
+    ApiReply reply;
+    reply.status = 500;
+    try {
+      reply = api_.Handle(request);
+    } catch (const std::bad_alloc&) {  // so it has no words
+    }
+    replies_->Add(ticket, std::move(reply));
+  }
+void ApiServer::Drop(ServerConnection& connection) {
+    const std::size_t place = connection.place;
+    if (connection.TurnedAway()) --turned_away_;
+    loop_.Dispose(std::move(connections_[place]));
+    free_.push_back(place);
+    Count(-1);
+  }
+void ApiServer::OnTurnEnd() {
+    try {
+      if (replies_->Take(taken_)) {
+        for (const ReplyQueue::Arrived& one : taken_) Reply(one);
+        taken_.clear();
+      }
+    } catch (const std::bad_alloc&) {
+      loop_.Wake();  // to try again
+    }
+    if (in_burst_) tm_.EndBurst();
+    in_burst_ = false;
+  }
+void ApiServer::Reply(const ReplyQueue::Arrived& arrived) {
+    ServerConnection* const connection = connections_[arrived.ticket.place].get();
+    if (connection == nullptr || connection->asked != arrived.ticket.number) return;
+    connection->asked = 0;
+    try {
+      connection->Reply(arrived.reply);
+    } catch (const std::bad_alloc&) {
+      connection->Close();
+      Drop(*connection);
+    }
+  }
+void ApiServer::Count(int change) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    open_ += static_cast<std::size_t>(change);
+    if (open_ == 0) ended_.notify_all();
+  }
+}}}
+
+
 // ---- dtm/http/server.hpp -----------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
-ApiRoutes::ApiRoutes(Coordinator& tm, std::string token) : api_(tm, std::move(token)) {}
-bool ApiRoutes::AnswerWithoutBody(const httplib::Request& request, httplib::Response& response) {
-    const ApiRequest input = InputOf(request);
-    if (const std::optional<ApiReply> refusal = api_.Refusal(input)) {
-      Send(*refusal, response);
-      return true;
-    }
-    if (api_head::MayHaveBody(request.method)) return false;
-    Send(api_.Handle(input), response);
-    return true;
-  }
-void ApiRoutes::AnswerWithBody(const httplib::Request& request, httplib::Response& response,
-                      const httplib::ContentReader& read) {
-    ApiRequest input = InputOf(request);
-    bool too_long = false;
-    const bool has_body =
-        request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
-    const bool complete = !has_body || read([&](const char* data, std::size_t size) {
-      too_long = size > api_head::kMaxBodyBytes - input.body.size();
-      if (!too_long) input.body.append(data, size);
-      return !too_long;
-    });
-    if (too_long) return Send(api_head::TooLong(), response);
-    if (!complete) {
-      return Send(api_head::Refusal(400, "the body ended too early or is not valid HTTP"),
-                  response);
-    }
-    Send(api_.Handle(input), response);
-  }
-auto ApiRoutes::InputOf(const httplib::Request& request) -> ApiRequest {
-    ApiRequest input;
-    input.method = request.method;
-    input.path = request.path;
-    input.query = {request.params.begin(), request.params.end()};
-    for (const auto& header : request.headers) {
-      input.headers.push_back({header.first, header.second});
-    }
-    api_head::TakeHost(input);
-    return input;
-  }
-void ApiRoutes::Send(const ApiReply& reply, httplib::Response& response) {
-    response.status = reply.status;
-    response.set_content(reply.body, reply.type);
-    if (reply.retry_after > 0) {
-      response.set_header("Retry-After", std::to_string(reply.retry_after));
-    }
-    if (reply.close) response.set_header("Connection", "close");
-    if (reply.challenge != nullptr) response.set_header("WWW-Authenticate", reply.challenge);
-  }
-Server::Server(Coordinator& tm, ServerOptions options) : options_(std::move(options)), routes_(tm, options_.token) {
+Server::Server(Coordinator& tm, ServerOptions options) : options_(std::move(options)), tm_(tm), api_(tm, options_.token) {
     option_range::Check(option_range::kMaxConnections, options_.max_connections);
   }
 Server::~Server() {
     if (Own* const own = own_.IfHere()) End(*own);
   }
 int Server::Start(const std::string& host, int port) {
+    CheckPlace(host);
     Own& own = own_.Get();
-    const int bound = Prepare(host, port);
-    own.thread = std::thread([&own] { own.server->Listen(); });
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    if (own.serving) throw LogicError("this server listens already; use another one");
+    auto serving = std::make_unique<Serving>(
+        options_.io ? options_.io : std::make_shared<IoThread>(), tm_, api_, Limits());
+    const int bound = serving->server.Start(host, port);
+    own.serving = std::move(serving);
     return bound;
   }
 void Server::Listen(const std::string& host, int port) {
-    (void)Prepare(host, port);
-    own_.Get().server->Listen();
+    (void)Start(host, port);
+    Own& own = own_.Get();
+    std::unique_lock<std::mutex> lock(own.mutex);
+    while (own.serving) own.stopped.wait(lock);
   }
 void Server::Stop() { End(own_.Get()); }
-void Server::Mount(httplib::Server& server) {
-    const std::string pattern = ApiRoutes::kPattern;
-    const auto without_body = [this](const httplib::Request& request, httplib::Response& response) {
-      (void)routes_.AnswerWithoutBody(request, response);
-    };
-    server.Get(pattern, without_body);
-    AddBodyRoutes(server, pattern, false);
-  }
+Server::Serving::Serving(std::shared_ptr<IoThread> its_io, Coordinator& tm, Api& api,
+            const serving::ServingLimits& limits) : io(std::move(its_io)), server(io->Loop(), tm, api, limits) {}
 void Server::End(Own& own) {
-    if (own.server) own.server->Stop();
-    if (!own.thread.joinable()) return;
-    own.thread.join();
-    own.server.reset();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    own.serving.reset();
+    own.stopped.notify_all();
   }
-int Server::Prepare(const std::string& host, int port) {
-    if (own_.Get().server) throw LogicError("this server listens already; use another one");
+void Server::CheckPlace(const std::string& host) const {
     for (const char c : options_.token) {
-      if (c > ' ' && c < 127 && c != '%') continue;  // httplib 0.11 would decode a %
+      if (c > ' ' && c < 127 && c != '%') continue;  // % could be decoded on the way
       throw Error("the token may have no blanks, no % and only characters of ASCII");
     }
     if (options_.token.empty() && !access::IsLoopback(host)) {
@@ -11392,42 +10628,16 @@ int Server::Prepare(const std::string& host, int port) {
                   "' can be reached from other machines, so the server needs a token; set one, or "
                   "listen on 127.0.0.1");
     }
-    guard::ServerLimits limits;
-    limits.max_connections = options_.max_connections;
-    auto server = std::make_unique<guard::GuardedServer>(limits);
-    server->set_pre_routing_handler([this](const auto& request, auto& response) {
-      return routes_.AnswerWithoutBody(request, response)
-                 ? httplib::Server::HandlerResponse::Handled
-                 : httplib::Server::HandlerResponse::Unhandled;
-    });
-    server->set_exception_handler(
-        [](const httplib::Request&, httplib::Response& response, const std::exception_ptr&) {
-          response.status = 500;
-          response.set_header("Connection", "close");
-        });
-    server->set_error_handler([](const httplib::Request&, httplib::Response& response) {
-      if (!response.body.empty()) return;
-      const ApiReply reply = replies::Of({response.status, "this is not valid HTTP for a server"});
-      response.set_content(reply.body, reply.type);
-    });
-    AddBodyRoutes(*server, R"([\s\S]*)", true);
-    const int bound = server->Bind(host, port);
-    own_.Get().server = std::move(server);
-    return bound;
   }
-void Server::AddBodyRoutes(httplib::Server& server, const std::string& pattern, bool checked) {
-    const httplib::Server::HandlerWithContentReader with_body =
-        [this, checked](const httplib::Request& request, httplib::Response& response,
-                        const httplib::ContentReader& read) {
-          if (!checked && routes_.AnswerWithoutBody(request, response)) return;
-          routes_.AnswerWithBody(request, response, read);
-        };
-    server.Post(pattern, with_body);
-    server.Put(pattern, with_body);
-    server.Patch(pattern, with_body);
+auto Server::Limits() const -> serving::ServingLimits {
+    serving::ServingLimits limits;
+    const std::size_t files = os::MaxOpenFiles();
+    limits.connections = (std::min)(static_cast<std::size_t>(options_.max_connections),
+                                    (std::max)(files - files / 4, std::size_t{1}));
+    return limits;
   }
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_cfdaaec224bf(Here) {}
+void http_cpp_of_version_0_1_0_b1719fce91b1(Here) {}
 }}}

@@ -3763,6 +3763,7 @@ TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body&
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -3788,6 +3789,13 @@ inline void FillRandom(void* bytes, std::size_t size) {
     throw Error("the operating system gives no random bytes: " +
                 std::generic_category().message(errno));
   }
+}
+
+/// How many descriptors this process may have open.
+inline std::size_t MaxOpenFiles() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+  return static_cast<std::size_t>(limit.rlim_cur);
 }
 
 inline std::string LastErrorText() { return std::generic_category().message(errno); }
@@ -10426,6 +10434,7 @@ class Driver {
     if (threaded_) workflows.StartThreads();
   }
 
+  bool HasThread() const { return threaded_; }
   /// One turn, and the functions and alerts it queued, on this thread. See Coordinator::Poll.
   Duration Poll() {
     CheckNotLoop();
@@ -10642,8 +10651,7 @@ class Driver {
   std::atomic<std::thread::id> loop_thread_{std::thread::id()};
   std::atomic<bool> threaded_{false};
   std::atomic<bool> resumes_{false};  // a workflow is registered
-  std::atomic<bool> stopping_{false};
-  std::atomic<bool> stop_noticed_{false};
+  std::atomic<bool> stopping_{false}, stop_noticed_{false};
   std::atomic<bool> quit_{false}, stopped_{false};
   std::mutex stop_mutex_;
   std::mutex quiet_mutex_;
@@ -10805,6 +10813,7 @@ class Operations : public Endpoint {
   /// For a thread that has many requests at once: see BranchResults. A call that waits ends the burst.
   void BeginBurst() { Checked().inbox.BeginBurst(); }
   void EndBurst() { Checked().inbox.EndBurst(); }
+  bool HasThread() const { return Checked().HasThread(); }  ///< else whoever waits has to drive it
 
   // A new transaction, or the same again.
 

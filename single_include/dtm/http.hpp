@@ -247,8 +247,12 @@ class FramingReader {
     for (bool more = true; more;) {
       const std::size_t comma = request_ ? std::string_view::npos : value.find(',');
       std::uint64_t length = 0;
-      if (!Number(Trimmed(value.substr(0, comma)), length))
-        return Refuse(400, "its Content-Length is no number");
+      const std::string_view text = Trimmed(value.substr(0, comma));
+      if (!Number(text, length)) {
+        const bool digits = text.find_first_not_of("0123456789") == std::string_view::npos;
+        return digits && !text.empty() ? Refuse(413, "its Content-Length is beyond all limits")
+                                       : Refuse(400, "its Content-Length is no number");
+      }
       if (has_length_ && length != framing_.length)
         return Refuse(400, "it has two lengths that differ");
       odd_ = odd_ || has_length_;
@@ -4882,6 +4886,33 @@ class HostLimits {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/transport/io_thread.hpp ----------------------------------------------------------
+
+/// The thread of an event loop, which a Server and callers of URLs may share.
+/// Needs: POSIX. Threads: thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Give the same one to ServerOptions::io and HttpBranchOptions::io, and one thread has all sockets: it wakes less often,
+/// and takes less CPU. Without, each has a thread of its own, which is more where there is a processor for each.
+///   const auto io = std::make_shared<dtm::IoThread>();
+/// A forked child has no part in it.
+class IoThread {
+ public:
+  /// @throws Error  no descriptor is to be had; std::system_error  no thread is.
+  IoThread() : own_("I/O thread") { own_.Get().Start(); }
+
+  /// @throws LogicError  this is a forked child.
+  transport::IoLoop& Loop() const { return own_.Get(); }
+
+ private:
+  OfThisProcess<transport::IoLoop> own_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/calls/call_queue.hpp -------------------------------------------------------------
 
 /// Which call goes out next: a queue per host, round robin over the hosts.
@@ -4901,6 +4932,8 @@ struct HttpBranchOptions {
   Duration keep_idle = std::chrono::seconds(4);
   /// For https: dtm::Tls() of <dtm/http/tls.hpp>. Without it such URLs are not called.
   std::shared_ptr<TlsClient> tls;
+  /// Whose thread has the sockets; null: one of its own.
+  std::shared_ptr<IoThread> io{};
 };
 
 /// @throws LogicError  an option is out of its range.
@@ -5049,6 +5082,11 @@ class CallQueue {
   }
 
   std::size_t Hosts() const { return hosts_.size(); }
+
+  /// Closes all connections; nothing is called any more.
+  void Disconnect() {
+    for (auto& [origin, host] : hosts_) host->connections.reset();
+  }
 
   CallLoad Load() const {
     CallLoad load{static_cast<std::size_t>(limits_.InFlight()), waiting_, {}};
@@ -5308,7 +5346,7 @@ class BranchHttpCall : public transport::HttpCall {
 
 // ---- dtm/http/calls/url_caller.hpp -------------------------------------------------------------
 
-/// Calls branches by URL: one thread for all sockets, connections that are kept, a queue per host.
+/// Calls branches by URL: one thread for all sockets, which others may share, connections that are kept, a queue per host.
 /// Needs: POSIX. Threads: as BranchCaller says; inside, one mutex over the queue, the rest belongs to the loop.
 /// Protocol: §3 (calling branches).
 
@@ -5319,13 +5357,16 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
  public:
   explicit UrlCaller(const HttpBranchOptions& options)
       : tls_(options.tls),
+        io_(options.io ? options.io : std::make_shared<IoThread>()),
+        loop_(io_->Loop()),
         resolver_(loop_),
         parts_{loop_, resolver_, tls_.get(), options.keep_idle,
                static_cast<std::size_t>((std::max)(options.limits.total, 0))},
         queue_(options) {
-    loop_.Set(*this, loop_.Now() + kLongest);
-    loop_.AtTurnEnds(*this);
-    loop_.Start();
+    loop_.Do([this] {
+      loop_.Set(*this, loop_.Now() + kLongest);
+      loop_.AtTurnEnds(*this);
+    });
   }
   ~UrlCaller() { Stop(); }
 
@@ -5356,8 +5397,13 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
   /// Waits for names that are being resolved: getaddrinfo cannot be interrupted.
   void Stop() {
-    stopping_ = true;
-    loop_.Stop();
+    if (stopping_.exchange(true)) return;
+    loop_.Do([this] {
+      queue_.Disconnect();
+      loop_.Forget(*this);
+      loop_.NotAtTurnEnds(*this);
+    });
+    loop_.Do([] {});  // what was disposed of is destroyed at the end of the turn
     resolver_.Stop();
   }
 
@@ -5380,6 +5426,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   // All on the loop.
 
   void Take(std::vector<BranchCall>& calls, BranchResults& results) {
+    if (stopping_) return;
     const SteadyTime now = loop_.Now();
     for (BranchCall& call : calls) {
       const SteadyTime late = Later(now, call.timeout - call.late);
@@ -5513,7 +5560,8 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
   std::atomic<bool> stopping_{false};
   const std::shared_ptr<TlsClient> tls_;
-  transport::IoLoop loop_;
+  const std::shared_ptr<IoThread> io_;
+  transport::IoLoop& loop_;
   transport::Resolver resolver_;
   transport::HttpClientParts parts_;
   bool sending_ = false;
@@ -5586,669 +5634,6 @@ inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinat
   }
 }
 
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/bounded_stream.hpp -------------------------------------------------------
-
-/// The bytes of one connection, with limits on lines and a deadline, as httplib reads and writes
-/// them.
-/// Needs: cpp-httplib, POSIX. Threads: one at a time.
-///
-/// httplib before 0.20 reads lines of any length and matches them with std::regex: about 20 KB
-/// overflow the stack and kill the process. So its bytes come from here.
-
-#include <locale>
-#include <poll.h>
-#include <signal.h>
-
-#include <httplib.h>
-
-namespace dtm {
-inline namespace v1 {
-
-using SteadyTime = std::chrono::steady_clock::time_point;
-
-/// httplib writes to connections that may be closed without MSG_NOSIGNAL; every thread that uses it
-/// calls this first, or the host process dies of it.
-inline void BlockSigpipe() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-}
-
-/// httplib's regular expressions read a table of the locale that libstdc++ fills on first use
-/// without a lock (GCC PR 77704). Whoever is about to start threads that use httplib calls this
-/// first.
-inline void FillRegexTable() {
-  const std::locale locale;
-  const auto& characters = std::use_facet<std::ctype<char>>(locale);
-  for (int c = 0; c < 256; ++c) characters.narrow(static_cast<char>(c), '\0');
-}
-
-namespace guard {
-
-// Of one message. httplib asks for lines byte by byte and for content in larger pieces.
-inline constexpr std::size_t kMaxLineBytes = 8 * 1024;
-inline constexpr std::size_t kMaxLinesBytes = 64 * 1024;  ///< first line, headers, chunk sizes
-inline constexpr std::size_t kFlushBytes = 64 * 1024;
-
-/// Implements what httplib 0.11 asks of a stream; newer versions ask for more (ServerStream).
-class BoundedStream : public httplib::Stream {
- public:
-  BoundedStream(int fd, SteadyTime deadline) : fd_(fd), deadline_(deadline) {}
-
-  virtual bool is_readable() const { return at_ < end_ || Wait(POLLIN); }
-  virtual bool is_writable() const { return Wait(POLLOUT); }
-  virtual void get_remote_ip_and_port(std::string&, int&) const {}
-  virtual void get_local_ip_and_port(std::string&, int&) const {}
-  virtual int socket() const { return fd_; }
-
-  virtual ssize_t read(char* to, std::size_t size) {
-    if (at_ == end_) {
-      const ssize_t got = Fill();
-      if (got <= 0) return got;
-    }
-    const std::size_t taken = (std::min)(size, end_ - at_);
-    std::memcpy(to, buffer_.data() + at_, taken);
-    at_ += taken;
-    if (!Accept(to, taken, size)) return -1;
-    return static_cast<ssize_t>(taken);
-  }
-
-  /// Kept until the other side's next bytes are wanted: head and body leave in one packet.
-  virtual ssize_t write(const char* from, std::size_t size) {
-    out_.append(from, size);
-    if (out_.size() >= kFlushBytes && !Flush()) return -1;
-    return static_cast<ssize_t>(size);
-  }
-
-  bool Flush() {
-    std::size_t sent = 0;
-    while (sent < out_.size()) {
-      const ssize_t some = SendSome(out_.data() + sent, out_.size() - sent);
-      if (some >= 0) {
-        sent += static_cast<std::size_t>(some);
-      } else if (errno == EAGAIN) {
-        if (!Wait(POLLOUT)) return false;
-      } else if (errno != EINTR) {
-        return false;
-      }
-    }
-    out_.clear();
-    return true;
-  }
-
- protected:
-  void SetDeadline(SteadyTime deadline) { deadline_ = deadline; }
-  bool HasUnread() const { return at_ < end_; }
-
-  /// Waits for bytes, when all that came are read. Returns how many; 0 at the end, -1 at the
-  /// deadline.
-  ssize_t Fill() {
-    const ssize_t got = Receive();
-    at_ = 0;
-    end_ = got > 0 ? static_cast<std::size_t>(got) : 0;
-    return got;
-  }
-
-  /// Called with what is about to be read; `asked`: httplib asks for lines byte by byte. False: the
-  /// message is refused.
-  virtual bool Accept(const char* bytes, std::size_t, std::size_t asked) {
-    if (asked != 1) return true;
-    line_ = *bytes == '\n' ? 0 : line_ + 1;
-    return line_ <= kMaxLineBytes && ++lines_ <= kMaxLinesBytes;
-  }
-
-  bool Wait(short what) const {
-    for (;;) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-          deadline_ - std::chrono::steady_clock::now());
-      if (left.count() <= 0) return false;
-      pollfd one{fd_, what, 0};
-      const auto wait = (std::min<long long>)(left.count(), 60000);
-      const int ready = ::poll(&one, 1, static_cast<int>(wait));
-      if (ready > 0) return true;
-      if (ready < 0 && errno != EINTR) return false;
-    }
-  }
-
- private:
-  // Where the bytes come from and go to; as recv and send.
-  virtual ssize_t ReceiveSome(char* to, std::size_t size) {
-    return ::recv(fd_, to, size, MSG_DONTWAIT);
-  }
-  virtual ssize_t SendSome(const char* from, std::size_t size) {
-    return ::send(fd_, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-  }
-  /// Waits until there is something; false at the deadline.
-  virtual bool MayReceive() const { return Wait(POLLIN); }
-
-  ssize_t Receive() {
-    // A peer may answer and close before it has read everything: the answer counts.
-    Flush();
-    for (;;) {
-      if (!MayReceive()) return -1;
-      const ssize_t got = ReceiveSome(buffer_.data(), buffer_.size());
-      if (got >= 0 || (errno != EINTR && errno != EAGAIN)) return got;
-    }
-  }
-
-  int fd_;
-  SteadyTime deadline_;
-  std::string out_;
-  std::array<char, 4096> buffer_;
-  std::size_t at_ = 0;
-  std::size_t end_ = 0;
-  std::size_t line_ = 0;
-  std::size_t lines_ = 0;
-};
-
-}  // namespace guard
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/branch_service.hpp -------------------------------------------------------
-
-/// For services that coordinators call: the barrier of a request, and the reply. Works with any httplib server.
-/// Needs: cpp-httplib. Threads: pure functions. Protocol: §3 (calling branches), §11.5 (barrier from
-/// a query), §11 (helper for branch services).
-
-namespace dtm {
-inline namespace v1 {
-
-/// The barrier of a branch call, from the query of its request.
-/// @throws Error  trans_type, gid, branch_id or op is missing or not valid (see Barrier): the caller is
-///                not a coordinator.
-inline Barrier BarrierFromRequest(const httplib::Request& request) {
-  return BarrierFromQuery({request.params.begin(), request.params.end()});
-}
-
-/// Runs `serve()` and replies to the coordinator: nothing or Success is 200, Failure or a FailureError 409 (definite: roll
-/// back), Ongoing or an OngoingError 425 (call again later), any other Result or exception 500 (call again, with growing
-/// waits). If a Result or an Error has `retry_after`, the reply has it too (and 500 becomes 503). No exception passes. The
-/// effects of `serve` must be durable when it returns. Requests come on several threads: if they share a database
-/// connection they wait for each other; with a connection and table for each thread (thread_local) they do not.
-///
-///   server.Post("/TransIn", [&](const httplib::Request& request, httplib::Response& response) {
-///     dtm::AnswerBranch(response, [&] {
-///       dtm::Barrier barrier = dtm::BarrierFromRequest(request);
-///       return table.Call(barrier, [&](sqlite3* db) { Credit(db, request.body); });
-///     });
-///   });
-template <typename Serve>
-void AnswerBranch(httplib::Response& response, const Serve& serve) {
-  const ApiReply reply = replies::OfBranch(CatchAsResult([&serve] { return ResultOf(serve); }));
-  response.status = reply.status;
-  response.set_content(reply.body, reply.type);
-  if (reply.retry_after > 0) response.set_header("Retry-After", std::to_string(reply.retry_after));
-}
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/refusals.hpp -------------------------------------------------------------
-
-/// Tells connections for which a server has no room to come again.
-/// Needs: POSIX. Threads: thread-safe; one of its own.
-
-namespace dtm {
-inline namespace v1 {
-namespace guard {
-
-/// Ends a connection so that its last answer arrives: closed with unread bytes, TCP would take the
-/// answer back.
-inline void CloseGently(int fd) {
-  ::shutdown(fd, SHUT_WR);
-  char rest[4096];
-  pollfd one{fd, POLLIN, 0};
-  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(200);
-  while (std::chrono::steady_clock::now() < end && ::poll(&one, 1, 100) > 0) {
-    if (::recv(fd, rest, sizeof rest, MSG_DONTWAIT) <= 0) break;
-  }
-  ::close(fd);
-}
-
-class Refusals {
- public:
-  Refusals() : thread_([this] { ThreadMain(); }) {}
-  ~Refusals() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
-      arrived_.notify_all();
-    }
-    thread_.join();
-  }
-
-  void Add(int fd) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (stopping_ || fds_.size() >= kMaxWaiting) {
-      ::close(fd);
-      return;
-    }
-    fds_.push_back(fd);
-    arrived_.notify_all();
-  }
-
- private:
-  static constexpr std::size_t kMaxWaiting = 256;
-
-  void ThreadMain() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    for (;;) {
-      while (fds_.empty() && !stopping_) arrived_.wait(lock);
-      if (stopping_) {
-        for (const int fd : fds_) ::close(fd);
-        return;
-      }
-      const int fd = fds_.front();
-      fds_.pop_front();
-      lock.unlock();
-      Refuse(fd);
-      lock.lock();
-    }
-  }
-
-  static void Refuse(int fd) {
-    static constexpr char kAnswer[] =
-        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
-        "Content-Type: application/json; charset=utf-8\r\nContent-Length: 61\r\n\r\n"
-        "{\"message\":\"too many connections; close some or try again\"}\r\n";
-    pollfd one{fd, POLLIN, 0};
-    (void)::poll(&one, 1, 50);  // the request is on its way
-    (void)::send(fd, kAnswer, sizeof kAnswer - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    CloseGently(fd);
-  }
-
-  std::mutex mutex_;
-  std::condition_variable arrived_;
-  std::deque<int> fds_;
-  bool stopping_ = false;
-  std::thread thread_;
-};
-
-}  // namespace guard
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/smuggling_guard.hpp ------------------------------------------------------
-
-/// Watches the bytes of a request and stops at what two readers could understand differently, so
-/// that no request can hide in another one.
-/// Needs: std. Threads: pure. Source: RFC 9112 §5, §6, §7.1 (request smuggling, §11.2).
-///
-/// httplib 0.11 decodes %41 in header values, takes "+26" and "-2" for chunk sizes and overlooks a
-/// space before a colon: behind a proxy that reads strictly, requests could be smuggled.
-
-namespace dtm {
-inline namespace v1 {
-namespace guard {
-
-class SmugglingGuard {
- public:
-  static constexpr std::size_t kMaxHeaders = 64;
-  static constexpr std::size_t kMaxHeadBytes = 64 * 1024;
-  static constexpr std::size_t kMaxLineBytes = 8 * 1024;
-  static constexpr std::size_t kMaxChunkLineBytes = 256;
-  static constexpr std::size_t kMaxRangeBytes = 256;
-
-  /// Looks at the next bytes, which are of one request. False: it is refused.
-  bool Take(std::string_view bytes) {
-    while (!bytes.empty() && state_ != State::kRefused) {
-      if (state_ == State::kBody) return true;
-      if (state_ == State::kChunk) {
-        const std::size_t taken = bytes.size() < chunk_left_ ? bytes.size() : chunk_left_;
-        chunk_left_ -= taken;
-        bytes.remove_prefix(taken);
-        if (chunk_left_ == 0) state_ = State::kChunkEnd;
-      } else {
-        TakeLineByte(bytes.front());
-        bytes.remove_prefix(1);
-      }
-    }
-    return state_ != State::kRefused;
-  }
-
-  bool HeadIsComplete() const { return state_ != State::kRequestLine && state_ != State::kHeader; }
-
- private:
-  enum class State { kRequestLine, kHeader, kBody, kChunkSize, kChunk, kChunkEnd, kRefused };
-
-  void TakeLineByte(char byte) {
-    if (byte != '\n') {
-      line_ += byte;
-      const bool in_head = !HeadIsComplete();
-      const bool fits = in_head ? ++head_bytes_ <= kMaxHeadBytes && line_.size() <= kMaxLineBytes
-                                : line_.size() <= kMaxChunkLineBytes;
-      if (!fits) state_ = State::kRefused;
-      return;
-    }
-    // A line that ends without CR is one to some readers and none to others.
-    const bool ends = !line_.empty() && line_.back() == '\r';
-    if (ends) line_.pop_back();
-    state_ = ends ? AfterLine() : State::kRefused;
-    line_.clear();
-  }
-
-  State AfterLine() {
-    switch (state_) {
-      case State::kRequestLine: return State::kHeader;
-      case State::kHeader:
-        if (line_.empty()) return chunked_ ? State::kChunkSize : State::kBody;
-        return ++headers_ <= kMaxHeaders && Header() ? State::kHeader : State::kRefused;
-      case State::kChunkSize: return ChunkSize();
-      case State::kChunkEnd: return line_.empty() ? State::kChunkSize : State::kRefused;
-      default: return State::kRefused;
-    }
-  }
-
-  /// Name, colon at once, value; what frames the message is plain and said once.
-  bool Header() {
-    const std::size_t colon = line_.find(':');
-    if (colon == 0 || colon == std::string::npos) return false;
-    for (const char c : line_) {
-      if ((c >= 0 && c < ' ' && c != '\t') || c == 127) return false;
-    }
-    const std::string name = Lowered(std::string_view(line_).substr(0, colon));
-    if (name.find_first_of(" \t") != std::string::npos) return false;
-    // httplib 0.11 matches it with std::regex, which takes half a kilobyte of stack for a byte. No answer has parts.
-    if (name == "range" && line_.size() > kMaxRangeBytes) return false;
-    const bool framing = name == "content-length" || name == "transfer-encoding" || name == "host";
-    if (!framing) return true;
-    std::string value = line_.substr(colon + 1);
-    value.erase(0, value.find_first_not_of(" \t"));
-    value.erase(value.find_last_not_of(" \t") + 1);
-    if (value.find('%') != std::string::npos) return false;
-    if (name == "host") {
-      const bool first = !host_;
-      host_ = true;
-      return first;
-    }
-    if (length_ || chunked_) return false;
-    if (name == "transfer-encoding") {
-      chunked_ = true;
-      return Lowered(value) == "chunked";
-    }
-    length_ = true;
-    return !value.empty() && value.find_first_not_of("0123456789") == std::string::npos;
-  }
-
-  /// Hexadecimal digits, perhaps an extension. The last chunk ends the body; trailers are refused.
-  State ChunkSize() {
-    const std::size_t end = line_.find_first_not_of("0123456789abcdefABCDEF");
-    const std::string digits = line_.substr(0, end);
-    const bool extension = end != std::string::npos && line_[end] == ';';
-    if (last_) return line_.empty() ? State::kBody : State::kRefused;
-    if (digits.empty() || digits.size() > 8 || (end != std::string::npos && !extension)) {
-      return State::kRefused;
-    }
-    chunk_left_ = ParseNumber<std::size_t>(digits, 16).value_or(0);
-    last_ = chunk_left_ == 0;
-    return last_ ? State::kChunkSize : State::kChunk;
-  }
-
-  State state_ = State::kRequestLine;
-  std::string line_;
-  std::size_t headers_ = 0;
-  std::size_t head_bytes_ = 0;
-  std::size_t chunk_left_ = 0;
-  bool host_ = false, length_ = false, chunked_ = false, last_ = false;
-};
-
-}  // namespace guard
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/server_stream.hpp --------------------------------------------------------
-
-/// The bytes of a connection to our server: many requests, each with its own deadlines.
-/// Needs: cpp-httplib, POSIX. Threads: one at a time. Document: docs/http_api.md, "Security".
-
-#include <sys/types.h>
-
-namespace dtm {
-inline namespace v1 {
-namespace guard {
-
-struct ServerLimits {
-  int max_connections = 1024;
-  std::chrono::seconds head{5};   ///< from the first byte of a request to the end of its head
-  std::chrono::seconds body{30};  ///< from there to the end of its body; and to send the answer
-  std::chrono::seconds idle{60};  ///< without a request
-};
-
-/// Many requests, one after the other. Implements what all versions of httplib ask of a stream;
-/// without `override`, which some functions could not have with some versions, and Clang wants for all or none.
-class ServerStream final : public BoundedStream {
- public:
-  ServerStream(int fd, const ServerLimits& limits)
-      : BoundedStream(fd, SteadyTime{}), limits_(limits) {}
-
-  virtual bool wait_readable() const { return is_readable(); }
-  virtual bool wait_writable() const { return Wait(POLLOUT); }
-  virtual std::time_t duration() const { return 0; }
-
-  /// False: the connection ended, or was idle for too long.
-  bool NextRequest() {
-    SetDeadline(Clock::now() + limits_.idle);
-    if (!HasUnread() && Fill() <= 0) return false;
-    SetDeadline(Clock::now() + limits_.head);
-    request_ = SmugglingGuard();
-    answer_head_.clear();
-    return true;
-  }
-
-  virtual ssize_t write(const char* from, std::size_t size) {
-    if (answer_head_.find("\r\n\r\n") == std::string::npos) {
-      answer_head_.append(from, (std::min)(size, std::size_t{4096}));
-      const bool interim = answer_head_.compare(0, 10, "HTTP/1.1 1") == 0;
-      const std::size_t end = answer_head_.find("\r\n\r\n");
-      if (interim && end != std::string::npos) answer_head_.erase(0, end + 4);
-    }
-    SetDeadline(Clock::now() + limits_.body);
-    return BoundedStream::write(from, size);
-  }
-
-  /// The answer said that the connection ends with it.
-  bool SaidClose() const {
-    const std::size_t end = answer_head_.find("\r\n\r\n");
-    return answer_head_.find("\r\nConnection: close\r\n") < end;
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  virtual bool Accept(const char* bytes, std::size_t size, std::size_t) {
-    const bool in_head = !request_.HeadIsComplete();
-    if (!request_.Take({bytes, size})) return false;
-    if (in_head && request_.HeadIsComplete()) SetDeadline(Clock::now() + limits_.body);
-    return true;
-  }
-
-  const ServerLimits limits_;
-  SmugglingGuard request_;
-  std::string answer_head_;
-};
-
-}  // namespace guard
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/guarded_server.hpp -------------------------------------------------------
-
-/// cpp-httplib's server, made safe for a network: every wait has a deadline, every size a limit,
-/// connections beyond the limit are told so, and stopping takes no longer than the requests at hand.
-/// Needs: cpp-httplib, POSIX. Threads: Listen runs on one thread, Stop comes from any other.
-/// Document: docs/http_api.md, "Security".
-///
-/// httplib parses and routes. Accepting and the life of a connection are ours, since httplib stops listening when accept
-/// fails for a moment, has no deadline for a request, polls while it is idle, and takes connections without end.
-
-#include <fcntl.h>
-#include <set>
-
-namespace dtm {
-inline namespace v1 {
-namespace guard {
-
-class GuardedServer : public httplib::Server {
- public:
-  explicit GuardedServer(ServerLimits limits) : limits_(limits) {
-    set_keep_alive_timeout(limits.idle.count());  // what answers promise
-    set_keep_alive_max_count(1000000);
-    set_socket_options([this](int fd) {
-      listening_fd_ = fd;
-      const int on = 1;
-      // Not SO_REUSEPORT, httplib's default: a second server would start and share the requests.
-      (void)::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-      (void)::fcntl(fd, F_SETFD, FD_CLOEXEC);
-    });
-  }
-
-  /// Returns the port. 0: any that is free.
-  /// @throws Error  it cannot be had.
-  int Bind(const std::string& host, int port) {
-    if (port < 0 || port > 65535) {
-      throw Error("cannot listen on " + host + ":" + std::to_string(port) +
-                  ": a port is 0 (any) to 65535");
-    }
-    const auto refuse = [&](const std::string& why) -> Error {
-      return Error("cannot listen on " + host + ":" + std::to_string(port) + ": " + why +
-                   "; stop the program that does, or choose another port or address");
-    };
-    // RFC 6761: it is the loopback without asking anybody; small machines have no /etc/hosts.
-    const std::string address = host == "localhost" ? "127.0.0.1" : host;
-    if (!IsKnown(address)) throw refuse("the name is unknown");
-    const bool any = port == 0;
-    const int bound = any ? bind_to_any_port(address) : bind_to_port(address, port) ? port : -1;
-    if (bound < 0) throw refuse(std::generic_category().message(errno));
-    os::Forking::CloseInChildren(
-        svr_sock_);  // else the port stays taken when this process has died
-    (void)::listen(listening_fd_, kBacklog);  // httplib's 5 makes simultaneous clients wait 1 s
-    return bound;
-  }
-
-  /// Serves until Stop. Once, after Bind.
-  void Listen() {
-    ThreadPool pool(static_cast<std::size_t>(limits_.max_connections));
-    while (!stopping_ && svr_sock_ >= 0) {
-      const int fd = ::accept4(svr_sock_, nullptr, nullptr, SOCK_CLOEXEC);
-      if (fd >= 0) {
-        Take(fd, pool);
-      } else if (errno != EINTR && !stopping_) {
-        std::this_thread::sleep_for(kPause);  // for want of descriptors or memory, as a rule
-      }
-    }
-    CloseListener();
-    pool.Stop();
-  }
-
-  /// Lets requests that are being worked on end, and everything else at once.
-  void Stop() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = true;
-    for (const int fd : connections_) ::shutdown(fd, SHUT_RD);
-    if (svr_sock_ >= 0) ::shutdown(svr_sock_, SHUT_RDWR);  // ends accept
-  }
-
-  ~GuardedServer() override { CloseListener(); }
-
- private:
-  static constexpr int kBacklog = 1024;
-  static constexpr std::chrono::milliseconds kPause{10};
-
-  void CloseListener() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const int fd = svr_sock_.exchange(-1);
-    if (fd >= 0) os::Forking::Close(fd);
-  }
-
-  void Take(int fd, ThreadPool& pool) {
-    const int on = 1;
-    (void)::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // else 40 ms a request
-    try {
-      os::Forking::CloseInChildren(fd);  // the other side is to notice when this process dies
-      if (pool.Run([this, fd] { Talk(fd); })) return;
-      os::Forking::Forget(fd);
-      refusals_.Add(fd);
-    } catch (const std::exception&) {  // out of memory
-      os::Forking::Close(fd);
-    }
-  }
-
-  static bool IsKnown(const std::string& host) {
-    addrinfo* found = nullptr;
-    if (::getaddrinfo(host.c_str(), nullptr, nullptr, &found) != 0) return false;
-    ::freeaddrinfo(found);
-    return true;
-  }
-
-  void Talk(int fd) {
-    bool clean = false;
-    try {
-      BlockSigpipe();
-      clean = Register(fd) && Serve(fd);
-    } catch (...) {  // out of memory: this connection ends, not the process
-    }
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      connections_.erase(fd);
-    }
-    if (clean) return os::Forking::Close(fd);
-    os::Forking::Forget(fd);
-    CloseGently(fd);
-  }
-
-  bool Register(int fd) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (stopping_) return false;
-    connections_.insert(fd);
-    return true;
-  }
-
-  /// True: nothing that was sent is unread.
-  bool Serve(int fd) {
-    ServerStream stream(fd, limits_);
-    while (!stopping_) {
-      if (!stream.NextRequest()) return true;
-      bool understood = false, closed = false;
-      const std::function<void(httplib::Request&)> on_head = [&](httplib::Request& request) {
-        understood = true;
-        request.ranges.clear();  // an answer has no parts
-        request.headers.erase(
-            "Accept-Encoding");  // compressing a small answer costs more than it saves
-      };
-      const bool answered = Process(*this, stream, closed, on_head, 0);
-      if (!answered || !stream.Flush() || !understood) return false;
-      if (closed || stream.SaidClose()) return false;
-    }
-    return true;
-  }
-
-  // The same call for httplib 0.11 and newer.
-  template <class Self, class Setup>
-  static auto Process(Self& self, httplib::Stream& stream, bool& closed, const Setup& on_head, int)
-      -> decltype(self.process_request(stream, false, closed, on_head)) {
-    return self.process_request(stream, self.stopping_, closed, on_head);
-  }
-  template <class Self, class Setup>
-  static auto Process(Self& self, httplib::Stream& stream, bool& closed, const Setup& on_head, long)
-      -> decltype(self.process_request(stream, std::string(), 0, std::string(), 0, false, closed,
-                                       on_head)) {
-    return self.process_request(stream, std::string(), 0, std::string(), 0, self.stopping_, closed,
-                                on_head);
-  }
-
-  const ServerLimits limits_;
-  int listening_fd_ = -1;
-  std::atomic<bool> stopping_{false};
-  std::mutex mutex_;
-  std::set<int> connections_;
-  Refusals refusals_;
-};
-
-}  // namespace guard
 }  // namespace v1
 }  // namespace dtm
 
@@ -6793,206 +6178,6 @@ class RemoteCoordinator : public Endpoint {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/server.hpp -----------------------------------------------------------------------
-
-/// Serves a coordinator over dtm's HTTP API, to programs in any language.
-/// Needs: cpp-httplib. Threads: thread-safe; the coordinator must outlive the server.
-/// Protocol: §2; document: docs/http_api.md.
-
-namespace dtm {
-inline namespace v1 {
-
-struct ServerOptions {
-  /// What every request has to carry (docs/http_api.md, "Security"). Without one only the loopback
-  /// is served.
-  std::string token;
-  /// Each takes a thread; more are answered 503. `ulimit -n` has to be above. 1 to 1,000,000.
-  int max_connections = 1024;
-};
-
-/// Between httplib's requests and the Api. For servers of our own and of others.
-class ApiRoutes {
- public:
-  /// What Mount listens to: the paths of the API, also in the absolute form ("GET http://host/api/ping").
-  static constexpr const char kPattern[] = R"((?:[Hh][Tt][Tt][Pp][Ss]?://[^/]*)?/api/[\s\S]*)";
-
-  ApiRoutes(Coordinator& tm, std::string token) : api_(tm, std::move(token)) {}
-
-  /// Answers requests whose body need not be read. False: read it, then Answer.
-  bool AnswerWithoutBody(const httplib::Request& request, httplib::Response& response) {
-    const ApiRequest input = InputOf(request);
-    if (const std::optional<ApiReply> refusal = api_.Refusal(input)) {
-      Send(*refusal, response);
-      return true;
-    }
-    if (api_head::MayHaveBody(request.method)) return false;
-    Send(api_.Handle(input), response);
-    return true;
-  }
-
-  void AnswerWithBody(const httplib::Request& request, httplib::Response& response,
-                      const httplib::ContentReader& read) {
-    ApiRequest input = InputOf(request);
-    bool too_long = false;
-    const bool has_body =
-        request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
-    const bool complete = !has_body || read([&](const char* data, std::size_t size) {
-      too_long = size > api_head::kMaxBodyBytes - input.body.size();
-      if (!too_long) input.body.append(data, size);
-      return !too_long;
-    });
-    if (too_long) return Send(api_head::TooLong(), response);
-    if (!complete) {
-      return Send(api_head::Refusal(400, "the body ended too early or is not valid HTTP"),
-                  response);
-    }
-    Send(api_.Handle(input), response);
-  }
-
- private:
-  static ApiRequest InputOf(const httplib::Request& request) {
-    ApiRequest input;
-    input.method = request.method;
-    input.path = request.path;
-    input.query = {request.params.begin(), request.params.end()};
-    for (const auto& header : request.headers) {
-      input.headers.push_back({header.first, header.second});
-    }
-    api_head::TakeHost(input);
-    return input;
-  }
-
-  static void Send(const ApiReply& reply, httplib::Response& response) {
-    response.status = reply.status;
-    response.set_content(reply.body, reply.type);
-    if (reply.retry_after > 0) {
-      response.set_header("Retry-After", std::to_string(reply.retry_after));
-    }
-    if (reply.close) response.set_header("Connection", "close");
-    if (reply.challenge != nullptr) response.set_header("WWW-Authenticate", reply.challenge);
-  }
-
-  Api api_;
-};
-
-/// In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
-/// connections.
-class Server {
- public:
-  /// @throws LogicError  an option is out of its range.
-  explicit Server(Coordinator& tm, ServerOptions options = {})
-      : options_(std::move(options)), routes_(tm, options_.token) {
-    option_range::Check(option_range::kMaxConnections, options_.max_connections);
-  }
-  Server(Coordinator&& tm, ServerOptions options = {}) = delete;
-  ~Server() {
-    if (Own* const own = own_.IfHere()) End(*own);
-  }
-  Server(const Server&) = delete;
-  Server& operator=(const Server&) = delete;
-
-  /// Serves on threads of its own. Port 0: any that is free. Returns the port.
-  /// @throws Error  it cannot listen there, or the address is public and there is no token.
-  int Start(const std::string& host, int port) {
-    Own& own = own_.Get();
-    const int bound = Prepare(host, port);
-    own.thread = std::thread([&own] { own.server->Listen(); });
-    return bound;
-  }
-
-  /// The same, and returns when Stop was called.
-  void Listen(const std::string& host, int port) {
-    (void)Prepare(host, port);
-    own_.Get().server->Listen();
-  }
-
-  /// Lets the requests at hand end (at most 6 s, if one waits for a result; none, if the coordinator was stopped
-  /// before); no new ones come.
-  /// Once, then the server can be started again.
-  void Stop() { End(own_.Get()); }
-
-  /// Adds the API to a server of the program's own, which has to be stopped before this one is
-  /// destroyed. Its limits, addresses and threads are the program's choice.
-  void Mount(httplib::Server& server) {
-    const std::string pattern = ApiRoutes::kPattern;
-    const auto without_body = [this](const httplib::Request& request, httplib::Response& response) {
-      (void)routes_.AnswerWithoutBody(request, response);
-    };
-    server.Get(pattern, without_body);
-    AddBodyRoutes(server, pattern, false);
-  }
-
- private:
-  struct Own;
-
-  static void End(Own& own) {
-    if (own.server) own.server->Stop();
-    if (!own.thread.joinable()) return;
-    own.thread.join();
-    own.server.reset();
-  }
-
-  int Prepare(const std::string& host, int port) {
-    if (own_.Get().server) throw LogicError("this server listens already; use another one");
-    for (const char c : options_.token) {
-      if (c > ' ' && c < 127 && c != '%') continue;  // httplib 0.11 would decode a %
-      throw Error("the token may have no blanks, no % and only characters of ASCII");
-    }
-    if (options_.token.empty() && !access::IsLoopback(host)) {
-      throw Error("'" + host +
-                  "' can be reached from other machines, so the server needs a token; set one, or "
-                  "listen on 127.0.0.1");
-    }
-    guard::ServerLimits limits;
-    limits.max_connections = options_.max_connections;
-    auto server = std::make_unique<guard::GuardedServer>(limits);
-    server->set_pre_routing_handler([this](const auto& request, auto& response) {
-      return routes_.AnswerWithoutBody(request, response)
-                 ? httplib::Server::HandlerResponse::Handled
-                 : httplib::Server::HandlerResponse::Unhandled;
-    });
-    server->set_exception_handler(
-        [](const httplib::Request&, httplib::Response& response, const std::exception_ptr&) {
-          response.status = 500;
-          response.set_header("Connection", "close");
-        });
-    server->set_error_handler([](const httplib::Request&, httplib::Response& response) {
-      if (!response.body.empty()) return;
-      const ApiReply reply = replies::Of({response.status, "this is not valid HTTP for a server"});
-      response.set_content(reply.body, reply.type);
-    });
-    AddBodyRoutes(*server, R"([\s\S]*)", true);
-    const int bound = server->Bind(host, port);
-    own_.Get().server = std::move(server);
-    return bound;
-  }
-
-  /// `checked`: the head was looked at before.
-  void AddBodyRoutes(httplib::Server& server, const std::string& pattern, bool checked) {
-    const httplib::Server::HandlerWithContentReader with_body =
-        [this, checked](const httplib::Request& request, httplib::Response& response,
-                        const httplib::ContentReader& read) {
-          if (!checked && routes_.AnswerWithoutBody(request, response)) return;
-          routes_.AnswerWithBody(request, response, read);
-        };
-    server.Post(pattern, with_body);
-    server.Put(pattern, with_body);
-    server.Patch(pattern, with_body);
-  }
-
-  struct Own {
-    std::unique_ptr<guard::GuardedServer> server;
-    std::thread thread;
-  };
-
-  const ServerOptions options_;
-  ApiRoutes routes_;
-  OfThisProcess<Own> own_{"server"};
-};
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/serving/reply_queue.hpp ----------------------------------------------------------
 
 /// How replies come back to the thread of the loop: from the coordinator's thread, the workers', or at once.
@@ -7103,7 +6288,7 @@ class IncomingRequest {
   bool TooLong() const { return too_long_; }
 
   /// What is wrong, after kRefused.
-  const char* Problem() const { return HasHead() ? body_->Why().text : head_.Why().text; }
+  const transport::Refusal& Problem() const { return HasHead() ? body_->Why() : head_.Why(); }
 
   const transport::Framing& Framing() const { return head_.Head().BodyFraming(); }
   bool OldVersion() const { return head_.Head().MinorVersion() == 0; }
@@ -7432,8 +6617,11 @@ class ServerConnection final : public transport::SocketConnection {
   }
 
   std::string_view Invalid() {
-    Last(api_head::Refusal(
-        400, std::string("this is not valid HTTP for a server: ") + request_->Problem()));
+    const transport::Refusal& why = request_->Problem();
+    Last(why.status == 413
+             ? api_head::TooLong()
+             : api_head::Refusal(400,
+                                 std::string("this is not valid HTTP for a server: ") + why.text));
     return {};
   }
 
@@ -7821,7 +7009,8 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
       const ApiDone done = [replies = replies_, ticket](ApiReply reply) {
         replies->Add(ticket, std::move(reply));
       };
-      if (!Api::MayBlock(request)) {
+      // A coordinator without a thread is driven by those who wait for it.
+      if (!Api::MayBlock(request) && tm_.HasThread()) {
         if (!in_burst_) tm_.BeginBurst();
         in_burst_ = true;
         api_.Handle(request, done);
@@ -7829,7 +7018,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
       }
       const std::size_t bytes = request.body.capacity();
       const auto shared = std::make_shared<ApiRequest>(std::move(request));
-      if (workers_.Run([this, shared, done, ticket] { Work(*shared, done, ticket); })) return bytes;
+      if (workers_.Run([this, shared, ticket] { Work(*shared, ticket); })) return bytes;
     } catch (const std::bad_alloc&) {
     }
     ApiReply busy;  // without words, for want of memory
@@ -7844,14 +7033,14 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
     return 0;
   }
 
-  void Work(const ApiRequest& request, const ApiDone& done, Ticket ticket) {
+  void Work(const ApiRequest& request, Ticket ticket) {
+    ApiReply reply;
+    reply.status = 500;
     try {
-      api_.Handle(request, done);
-    } catch (const std::bad_alloc&) {
-      ApiReply reply;
-      reply.status = 500;
-      replies_->Add(ticket, std::move(reply));
+      reply = api_.Handle(request);
+    } catch (const std::bad_alloc&) {  // so it has no words
     }
+    replies_->Add(ticket, std::move(reply));
   }
 
   void Drop(ServerConnection& connection) override {
@@ -7925,7 +7114,119 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/server.hpp -----------------------------------------------------------------------
+
+/// Serves a coordinator over dtm's HTTP API, to programs in any language.
+/// Needs: POSIX. Threads: thread-safe; the coordinator must outlive the server.
+/// Protocol: §2; document: docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+
+struct ServerOptions {
+  /// What every request has to carry (docs/http_api.md, "Security"). Without one only the loopback
+  /// is served.
+  std::string token;
+  /// Each takes a file descriptor, of which a quarter is left to the rest of the program: `ulimit -n` should be above.
+  /// More are answered 503. 1 to 1,000,000.
+  int max_connections = 10000;
+  /// Whose thread has the connections; null: one of its own.
+  std::shared_ptr<IoThread> io{};
+};
+
+/// In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
+/// connections.
+class Server {
+ public:
+  /// @throws LogicError  an option is out of its range.
+  explicit Server(Coordinator& tm, ServerOptions options = {})
+      : options_(std::move(options)), tm_(tm), api_(tm, options_.token) {
+    option_range::Check(option_range::kMaxConnections, options_.max_connections);
+  }
+  Server(Coordinator&& tm, ServerOptions options = {}) = delete;
+  ~Server() {
+    if (Own* const own = own_.IfHere()) End(*own);
+  }
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  /// Serves on one thread for all connections (ServerOptions::io), and up to 64 for what reads the store or runs a function of
+  /// the program. Port 0: any that is free. Returns the port.
+  /// @throws Error  it cannot listen there, or the address is public and there is no token.
+  int Start(const std::string& host, int port) {
+    CheckPlace(host);
+    Own& own = own_.Get();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    if (own.serving) throw LogicError("this server listens already; use another one");
+    auto serving = std::make_unique<Serving>(
+        options_.io ? options_.io : std::make_shared<IoThread>(), tm_, api_, Limits());
+    const int bound = serving->server.Start(host, port);
+    own.serving = std::move(serving);
+    return bound;
+  }
+
+  /// The same, and returns when Stop was called.
+  void Listen(const std::string& host, int port) {
+    (void)Start(host, port);
+    Own& own = own_.Get();
+    std::unique_lock<std::mutex> lock(own.mutex);
+    while (own.serving) own.stopped.wait(lock);
+  }
+
+  /// Lets the requests at hand end (at most 6 s, if one waits for a result; none, if the coordinator was stopped
+  /// before; a function of the program as long as it takes); no new ones come. Then the server can be started again.
+  void Stop() { End(own_.Get()); }
+
+ private:
+  struct Serving {
+    Serving(std::shared_ptr<IoThread> its_io, Coordinator& tm, Api& api,
+            const serving::ServingLimits& limits)
+        : io(std::move(its_io)), server(io->Loop(), tm, api, limits) {}
+    std::shared_ptr<IoThread> io{};
+    serving::ApiServer server;
+  };
+  struct Own {
+    std::mutex mutex;
+    std::condition_variable stopped;
+    std::unique_ptr<Serving> serving;
+  };
+
+  static void End(Own& own) {
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    own.serving.reset();
+    own.stopped.notify_all();
+  }
+
+  void CheckPlace(const std::string& host) const {
+    for (const char c : options_.token) {
+      if (c > ' ' && c < 127 && c != '%') continue;  // % could be decoded on the way
+      throw Error("the token may have no blanks, no % and only characters of ASCII");
+    }
+    if (options_.token.empty() && !access::IsLoopback(host)) {
+      throw Error("'" + host +
+                  "' can be reached from other machines, so the server needs a token; set one, or "
+                  "listen on 127.0.0.1");
+    }
+  }
+
+  serving::ServingLimits Limits() const {
+    serving::ServingLimits limits;
+    const std::size_t files = os::MaxOpenFiles();
+    limits.connections = (std::min)(static_cast<std::size_t>(options_.max_connections),
+                                    (std::max)(files - files / 4, std::size_t{1}));
+    return limits;
+  }
+
+  const ServerOptions options_;
+  Coordinator& tm_;
+  Api api_;
+  OfThisProcess<Own> own_{"server"};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http.hpp ------------------------------------------------------------------------------
 
 /// Adds HTTP to <dtm/dtm.hpp>: branches by URL, the API server, coordinators elsewhere.
-/// Needs: cpp-httplib. Threads: see the headers.
+/// Needs: POSIX. Threads: see the headers.

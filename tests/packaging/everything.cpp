@@ -1,6 +1,7 @@
-/// The embedded coordinator with a branch by URL: SQLite and HTTP.
+/// The embedded coordinator with a branch by URL, and a server of the program that has its API: SQLite, HTTP, cpp-httplib.
 #include "service.hpp"
 #include <dtm/http.hpp>
+#include <dtm/httplib.hpp>
 
 int main() {
   Service service;
@@ -13,6 +14,8 @@ int main() {
                                       .Add(add, dtm::kNoBranch, 42)
                                       .Add(service.Url(), dtm::kNoBranch, 30)
                                       .SubmitAndWait(std::chrono::seconds(10));
+  httplib::Server mounted;
+  dtm::MountApi(tm, mounted);
   const bool ran = result.Succeeded() && sum == 42 && service.calls == 1;
   return tm.Stop(std::chrono::seconds(10)) && ran ? 0 : 1;
 }

@@ -40,7 +40,7 @@ runs() {  # runs PROGRAM...: they end well, and link nothing that they do not us
     unused=$never
     case $program in
       core) unused+='|sqlite|httplib|ssl|crypto' ;;
-      client) unused+='|sqlite' ;;
+      client) unused+='|sqlite|httplib|ssl|crypto' ;;
       embedded | compiled) unused+='|httplib|ssl|crypto' ;;
     esac
     log readelf -d "$name/$program"
@@ -112,11 +112,12 @@ standard=17
 way FetchContent project "embedded compiled" -DDTM_FROM=FetchContent -DFETCHCONTENT_SOURCE_DIR_DTM="$source"
 name=pkg-config
 flags=$(flags_of installed dtm-core) && [[ $flags != *" -l"* ]] || fail "dtm-core links a library: $flags"
-flags=$(flags_of installed dtm-client) && [[ $flags = *httplib* && $flags != *sqlite* ]] || fail "dtm-client: $flags"
+flags=$(flags_of installed dtm-client) && [[ $flags != *httplib* && $flags != *sqlite* ]] || fail "dtm-client: $flags"
 flags=$(flags_of installed dtm)
 way pkg-config_dtm plain embedded "$flags"
-flags=$(flags_of installed dtm-http)
-way pkg-config_dtm-http plain everything "$flags"
+flags=$(flags_of installed dtm-http) && [[ $flags != *httplib* && $flags = *sqlite* ]] || fail "dtm-http: $flags"
+flags=$(flags_of installed dtm-httplib)
+way pkg-config_dtm-httplib plain everything "$flags"
 name=installed_compiled  # with the compiled form, which is no faster here for being optimised
 log cmake -S "$source" -B compiled_build -G Ninja -DDTM_FETCH_DEPS=OFF -DDTM_EXAMPLES=OFF -DDTM_COMPILED=ON -DCMAKE_BUILD_TYPE= \
   -DCMAKE_CXX_FLAGS=-O0 -DCMAKE_CXX_COMPILER_LAUNCHER="$ccache" || fail "cmake failed"
@@ -128,7 +129,7 @@ flags=$(flags_of installed_compiled dtm-compiled)
 way pkg-config_dtm-compiled plain compiled "$flags"
 single="-I$source/single_include -lsqlite3 -pthread"
 way single_dtm.hpp plain embedded "$single"
-way single_http.hpp plain everything "$single $(pkg-config --cflags --libs cpp-httplib)" dtm/http.hpp  # it includes dtm.hpp
+way single_http.hpp plain everything "$single $(pkg-config --cflags --libs cpp-httplib)" dtm/httplib.hpp  # it includes http.hpp and dtm.hpp
 
 if [ -n "$upstream" ]; then
   never+='|cpp-httplib'  # the system's

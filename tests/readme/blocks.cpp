@@ -12,6 +12,7 @@
 
 #include <dtm/dtm.hpp>
 #include <dtm/http.hpp>
+#include <dtm/httplib.hpp>
 
 namespace {
 

@@ -3,7 +3,7 @@
 /// Not in here: JSON arrays and objects, since nlohmann/json allocates in their destructor, which ends the program if
 /// there is no memory.
 /// `allocation_threads_test [first seed] [seeds]`
-/// Needs: cpp-httplib, POSIX. Threads: many; those of the callers are spared, since a failure there is theirs.
+/// Needs: POSIX. Threads: many; those of the callers are spared, since a failure there is theirs.
 #include <algorithm>
 #include <atomic>
 #include <chrono>

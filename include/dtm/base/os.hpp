@@ -17,6 +17,7 @@
 #include <string>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <time.h>
@@ -46,6 +47,13 @@ inline void FillRandom(void* bytes, std::size_t size) {
     throw Error("the operating system gives no random bytes: " +
                 std::generic_category().message(errno));
   }
+}
+
+/// How many descriptors this process may have open.
+inline std::size_t MaxOpenFiles() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+  return static_cast<std::size_t>(limit.rlim_cur);
 }
 
 inline std::string LastErrorText() { return std::generic_category().message(errno); }

@@ -70,6 +70,7 @@ class Operations : public Endpoint {
   /// For a thread that has many requests at once: see BranchResults. A call that waits ends the burst.
   void BeginBurst() { Checked().inbox.BeginBurst(); }
   void EndBurst() { Checked().inbox.EndBurst(); }
+  bool HasThread() const { return Checked().HasThread(); }  ///< else whoever waits has to drive it
 
   // A new transaction, or the same again.
 

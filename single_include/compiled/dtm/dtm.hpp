@@ -2603,6 +2603,7 @@ TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body&
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -2616,6 +2617,9 @@ Duration SinceBoot();
 
 /// Fills `size` bytes (at most 256) with unpredictable random ones.
 void FillRandom(void* bytes, std::size_t size);
+
+/// How many descriptors this process may have open.
+std::size_t MaxOpenFiles();
 
 std::string LastErrorText();
 
@@ -3915,6 +3919,7 @@ class Operations : public Endpoint {
   /// For a thread that has many requests at once: see BranchResults. A call that waits ends the burst.
   void BeginBurst();
   void EndBurst();
+  bool HasThread() const;  ///< else whoever waits has to drive it
 
   // A new transaction, or the same again.
 
@@ -5097,8 +5102,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_03a7b1cc9f50(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_03a7b1cc9f50;
+void dtm_cpp_of_version_0_1_0_00112dd261ca(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_00112dd261ca;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -1579,6 +1579,36 @@ ApiReply OfBranch(const Result& result);
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/api/head.hpp ---------------------------------------------------------------------
+
+/// Decisions on the head of a request to the API, before its body is read.
+/// Needs: std. Threads: pure functions. Protocol: RFC 9112 §3.2.2, §6; document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace api_head {
+
+inline constexpr std::size_t kMaxBodyBytes = 1024 * 1024;
+
+/// A reply after which the connection is closed, since the body was not read.
+ApiReply Refusal(int status, const std::string& why);
+ApiReply TooLong();
+
+bool MayHaveBody(const std::string& method);
+
+std::size_t CountHeaders(const ApiRequest& request, std::string_view lower);
+
+/// Call it once path and headers are set. A target in the absolute form ("GET http://host/api/ping") names the host
+/// itself; the Host header does not count then.
+void TakeHost(ApiRequest& request);
+
+/// The refusal of a request that needs no body to be refused.
+std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token);
+
+}  // namespace api_head
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/api/lists.hpp --------------------------------------------------------------------
 
 /// The part of the HTTP API that only reads: query, all, scanKV and queryKV.
@@ -1875,6 +1905,33 @@ class HostLimits {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/transport/io_thread.hpp ----------------------------------------------------------
+
+/// The thread of an event loop, which a Server and callers of URLs may share.
+/// Needs: POSIX. Threads: thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Give the same one to ServerOptions::io and HttpBranchOptions::io, and one thread has all sockets: it wakes less often,
+/// and takes less CPU. Without, each has a thread of its own, which is more where there is a processor for each.
+///   const auto io = std::make_shared<dtm::IoThread>();
+/// A forked child has no part in it.
+class IoThread {
+ public:
+  /// @throws Error  no descriptor is to be had; std::system_error  no thread is.
+  IoThread();
+
+  /// @throws LogicError  this is a forked child.
+  transport::IoLoop& Loop() const;
+
+ private:
+  OfThisProcess<transport::IoLoop> own_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/calls/call_queue.hpp -------------------------------------------------------------
 
 /// Which call goes out next: a queue per host, round robin over the hosts.
@@ -1893,6 +1950,8 @@ struct HttpBranchOptions {
   Duration keep_idle = std::chrono::seconds(4);
   /// For https: dtm::Tls() of <dtm/http/tls.hpp>. Without it such URLs are not called.
   std::shared_ptr<TlsClient> tls;
+  /// Whose thread has the sockets; null: one of its own.
+  std::shared_ptr<IoThread> io{};
 };
 
 /// @throws LogicError  an option is out of its range.
@@ -1956,6 +2015,9 @@ class CallQueue {
   SteadyTime Check(SteadyTime now, std::vector<Ended>& ended);
 
   std::size_t Hosts() const;
+
+  /// Closes all connections; nothing is called any more.
+  void Disconnect();
 
   CallLoad Load() const;
 
@@ -2043,7 +2105,7 @@ class BranchHttpCall : public transport::HttpCall {
 
 // ---- dtm/http/calls/url_caller.hpp -------------------------------------------------------------
 
-/// Calls branches by URL: one thread for all sockets, connections that are kept, a queue per host.
+/// Calls branches by URL: one thread for all sockets, which others may share, connections that are kept, a queue per host.
 /// Needs: POSIX. Threads: as BranchCaller says; inside, one mutex over the queue, the rest belongs to the loop.
 /// Protocol: §3 (calling branches).
 
@@ -2106,7 +2168,8 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
   std::atomic<bool> stopping_{false};
   const std::shared_ptr<TlsClient> tls_;
-  transport::IoLoop loop_;
+  const std::shared_ptr<IoThread> io_;
+  transport::IoLoop& loop_;
   transport::Resolver resolver_;
   transport::HttpClientParts parts_;
   bool sending_ = false;
@@ -2139,312 +2202,6 @@ struct HttpBranchCaller final : BranchCaller {
 /// @throws LogicError  an option is out of range.
 std::unique_ptr<BranchCaller> HttpBranches(const HttpBranchOptions& options = {});
 
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/bounded_stream.hpp -------------------------------------------------------
-
-/// The bytes of one connection, with limits on lines and a deadline, as httplib reads and writes
-/// them.
-/// Needs: cpp-httplib, POSIX. Threads: one at a time.
-///
-/// httplib before 0.20 reads lines of any length and matches them with std::regex: about 20 KB
-/// overflow the stack and kill the process. So its bytes come from here.
-
-#include <locale>
-#include <poll.h>
-#include <signal.h>
-
-#include <httplib.h>
-
-namespace dtm {
-inline namespace v1 {
-
-using SteadyTime = std::chrono::steady_clock::time_point;
-
-/// httplib writes to connections that may be closed without MSG_NOSIGNAL; every thread that uses it
-/// calls this first, or the host process dies of it.
-void BlockSigpipe();
-
-/// httplib's regular expressions read a table of the locale that libstdc++ fills on first use
-/// without a lock (GCC PR 77704). Whoever is about to start threads that use httplib calls this
-/// first.
-void FillRegexTable();
-
-namespace guard {
-
-// Of one message. httplib asks for lines byte by byte and for content in larger pieces.
-inline constexpr std::size_t kMaxLineBytes = 8 * 1024;
-inline constexpr std::size_t kMaxLinesBytes = 64 * 1024;  ///< first line, headers, chunk sizes
-inline constexpr std::size_t kFlushBytes = 64 * 1024;
-
-/// Implements what httplib 0.11 asks of a stream; newer versions ask for more (ServerStream).
-class BoundedStream : public httplib::Stream {
- public:
-  BoundedStream(int fd, SteadyTime deadline);
-
-  virtual bool is_readable() const;
-  virtual bool is_writable() const;
-  virtual void get_remote_ip_and_port(std::string&, int&) const;
-  virtual void get_local_ip_and_port(std::string&, int&) const;
-  virtual int socket() const;
-
-  virtual ssize_t read(char* to, std::size_t size);
-
-  /// Kept until the other side's next bytes are wanted: head and body leave in one packet.
-  virtual ssize_t write(const char* from, std::size_t size);
-
-  bool Flush();
-
- protected:
-  void SetDeadline(SteadyTime deadline);
-  bool HasUnread() const;
-
-  /// Waits for bytes, when all that came are read. Returns how many; 0 at the end, -1 at the
-  /// deadline.
-  ssize_t Fill();
-
-  /// Called with what is about to be read; `asked`: httplib asks for lines byte by byte. False: the
-  /// message is refused.
-  virtual bool Accept(const char* bytes, std::size_t, std::size_t asked);
-
-  bool Wait(short what) const;
-
- private:
-  // Where the bytes come from and go to; as recv and send.
-  virtual ssize_t ReceiveSome(char* to, std::size_t size);
-  virtual ssize_t SendSome(const char* from, std::size_t size);
-  /// Waits until there is something; false at the deadline.
-  virtual bool MayReceive() const;
-
-  ssize_t Receive();
-
-  int fd_;
-  SteadyTime deadline_;
-  std::string out_;
-  std::array<char, 4096> buffer_;
-  std::size_t at_ = 0;
-  std::size_t end_ = 0;
-  std::size_t line_ = 0;
-  std::size_t lines_ = 0;
-};
-
-}  // namespace guard
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/refusals.hpp -------------------------------------------------------------
-
-/// Tells connections for which a server has no room to come again.
-/// Needs: POSIX. Threads: thread-safe; one of its own.
-
-namespace dtm {
-inline namespace v1 {
-namespace guard {
-
-/// Ends a connection so that its last answer arrives: closed with unread bytes, TCP would take the
-/// answer back.
-void CloseGently(int fd);
-
-class Refusals {
- public:
-  Refusals();
-  ~Refusals();
-
-  void Add(int fd);
-
- private:
-  static constexpr std::size_t kMaxWaiting = 256;
-
-  void ThreadMain();
-
-  static void Refuse(int fd);
-
-  std::mutex mutex_;
-  std::condition_variable arrived_;
-  std::deque<int> fds_;
-  bool stopping_ = false;
-  std::thread thread_;
-};
-
-}  // namespace guard
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/smuggling_guard.hpp ------------------------------------------------------
-
-/// Watches the bytes of a request and stops at what two readers could understand differently, so
-/// that no request can hide in another one.
-/// Needs: std. Threads: pure. Source: RFC 9112 §5, §6, §7.1 (request smuggling, §11.2).
-///
-/// httplib 0.11 decodes %41 in header values, takes "+26" and "-2" for chunk sizes and overlooks a
-/// space before a colon: behind a proxy that reads strictly, requests could be smuggled.
-
-namespace dtm {
-inline namespace v1 {
-namespace guard {
-
-class SmugglingGuard {
- public:
-  static constexpr std::size_t kMaxHeaders = 64;
-  static constexpr std::size_t kMaxHeadBytes = 64 * 1024;
-  static constexpr std::size_t kMaxLineBytes = 8 * 1024;
-  static constexpr std::size_t kMaxChunkLineBytes = 256;
-  static constexpr std::size_t kMaxRangeBytes = 256;
-
-  /// Looks at the next bytes, which are of one request. False: it is refused.
-  bool Take(std::string_view bytes);
-
-  bool HeadIsComplete() const;
-
- private:
-  enum class State { kRequestLine, kHeader, kBody, kChunkSize, kChunk, kChunkEnd, kRefused };
-
-  void TakeLineByte(char byte);
-
-  State AfterLine();
-
-  /// Name, colon at once, value; what frames the message is plain and said once.
-  bool Header();
-
-  /// Hexadecimal digits, perhaps an extension. The last chunk ends the body; trailers are refused.
-  State ChunkSize();
-
-  State state_ = State::kRequestLine;
-  std::string line_;
-  std::size_t headers_ = 0;
-  std::size_t head_bytes_ = 0;
-  std::size_t chunk_left_ = 0;
-  bool host_ = false, length_ = false, chunked_ = false, last_ = false;
-};
-
-}  // namespace guard
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/server_stream.hpp --------------------------------------------------------
-
-/// The bytes of a connection to our server: many requests, each with its own deadlines.
-/// Needs: cpp-httplib, POSIX. Threads: one at a time. Document: docs/http_api.md, "Security".
-
-#include <ctime>
-#include <sys/types.h>
-
-namespace dtm {
-inline namespace v1 {
-namespace guard {
-
-struct ServerLimits {
-  int max_connections = 1024;
-  std::chrono::seconds head{5};   ///< from the first byte of a request to the end of its head
-  std::chrono::seconds body{30};  ///< from there to the end of its body; and to send the answer
-  std::chrono::seconds idle{60};  ///< without a request
-};
-
-/// Many requests, one after the other. Implements what all versions of httplib ask of a stream;
-/// without `override`, which some functions could not have with some versions, and Clang wants for all or none.
-class ServerStream final : public BoundedStream {
- public:
-  ServerStream(int fd, const ServerLimits& limits);
-
-  virtual bool wait_readable() const;
-  virtual bool wait_writable() const;
-  virtual std::time_t duration() const;
-
-  /// False: the connection ended, or was idle for too long.
-  bool NextRequest();
-
-  virtual ssize_t write(const char* from, std::size_t size);
-
-  /// The answer said that the connection ends with it.
-  bool SaidClose() const;
-
- private:
-  using Clock = std::chrono::steady_clock;
-  virtual bool Accept(const char* bytes, std::size_t size, std::size_t);
-
-  const ServerLimits limits_;
-  SmugglingGuard request_;
-  std::string answer_head_;
-};
-
-}  // namespace guard
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/http/httplib/guarded_server.hpp -------------------------------------------------------
-
-/// cpp-httplib's server, made safe for a network: every wait has a deadline, every size a limit,
-/// connections beyond the limit are told so, and stopping takes no longer than the requests at hand.
-/// Needs: cpp-httplib, POSIX. Threads: Listen runs on one thread, Stop comes from any other.
-/// Document: docs/http_api.md, "Security".
-///
-/// httplib parses and routes. Accepting and the life of a connection are ours, since httplib stops listening when accept
-/// fails for a moment, has no deadline for a request, polls while it is idle, and takes connections without end.
-
-#include <fcntl.h>
-#include <set>
-
-namespace dtm {
-inline namespace v1 {
-namespace guard {
-
-class GuardedServer : public httplib::Server {
- public:
-  explicit GuardedServer(ServerLimits limits);
-
-  /// Returns the port. 0: any that is free.
-  /// @throws Error  it cannot be had.
-  int Bind(const std::string& host, int port);
-
-  /// Serves until Stop. Once, after Bind.
-  void Listen();
-
-  /// Lets requests that are being worked on end, and everything else at once.
-  void Stop();
-
-  ~GuardedServer() override;
-
- private:
-  static constexpr int kBacklog = 1024;
-  static constexpr std::chrono::milliseconds kPause{10};
-
-  void CloseListener();
-
-  void Take(int fd, ThreadPool& pool);
-
-  static bool IsKnown(const std::string& host);
-
-  void Talk(int fd);
-
-  bool Register(int fd);
-
-  /// True: nothing that was sent is unread.
-  bool Serve(int fd);
-
-  // The same call for httplib 0.11 and newer.
-  template <class Self, class Setup>
-  static auto Process(Self& self, httplib::Stream& stream, bool& closed, const Setup& on_head, int)
-      -> decltype(self.process_request(stream, false, closed, on_head)) {
-    return self.process_request(stream, self.stopping_, closed, on_head);
-  }
-  template <class Self, class Setup>
-  static auto Process(Self& self, httplib::Stream& stream, bool& closed, const Setup& on_head, long)
-      -> decltype(self.process_request(stream, std::string(), 0, std::string(), 0, false, closed,
-                                       on_head)) {
-    return self.process_request(stream, std::string(), 0, std::string(), 0, self.stopping_, closed,
-                                on_head);
-  }
-
-  const ServerLimits limits_;
-  int listening_fd_ = -1;
-  std::atomic<bool> stopping_{false};
-  std::mutex mutex_;
-  std::set<int> connections_;
-  Refusals refusals_;
-};
-
-}  // namespace guard
 }  // namespace v1
 }  // namespace dtm
 
@@ -2641,10 +2398,443 @@ class RemoteCoordinator : public Endpoint {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/serving/reply_queue.hpp ----------------------------------------------------------
+
+/// How replies come back to the thread of the loop: from the coordinator's thread, the workers', or at once.
+/// Needs: std. Threads: Add comes from any; everything else belongs to the thread of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+/// Which request waits for a reply. Its connection may have gone meanwhile, and another be at its place.
+struct Ticket {
+  std::size_t place = 0;     ///< of the connection
+  std::uint64_t number = 0;  ///< of the request; no other of the server has or had it
+};
+
+class ReplyQueue {
+ public:
+  struct Arrived {
+    Ticket ticket;
+    ApiReply reply;
+  };
+
+  explicit ReplyQueue(transport::IoLoop& loop);
+
+  /// Before it is asked for: a reply that comes needs no memory.
+  /// @throws std::bad_alloc  it is not expected.
+  void Expect();
+  /// It was not asked for.
+  void ExpectLess();
+
+  void Add(Ticket ticket, ApiReply reply) noexcept;
+
+  /// Swaps what has come into `taken`, which is empty. True: there was something.
+  bool Take(std::vector<Arrived>& taken);
+
+  /// The loop may be gone from now on; what comes later is dropped.
+  void Close();
+
+ private:
+  std::mutex mutex_;
+  transport::IoLoop* loop_;
+  std::size_t expected_ = 0;
+  std::vector<Arrived> arrived_;
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/serving/incoming_request.hpp -----------------------------------------------------
+
+/// A request to the API on its way in: from the bytes of a connection to what the API is asked.
+/// Needs: std. Threads: one at a time. Source: RFC 9112 §3, RFC 3986 §2.1; document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+class IncomingRequest {
+ public:
+  using Parsed = transport::Parsed;
+
+  /// Takes from `bytes` what belongs to the head. After kDone, Request() has all but its body.
+  Parsed TakeHead(std::string_view& bytes);
+  bool HasHead() const;
+  /// Something of it has come.
+  bool Begun() const;
+
+  /// Once it has its head: takes from `bytes` what belongs to the body. Beyond the limit of the API: TooLong.
+  Parsed TakeBody(std::string_view& bytes);
+  bool TooLong() const;
+
+  /// What is wrong, after kRefused.
+  const transport::Refusal& Problem() const;
+
+  const transport::Framing& Framing() const;
+  bool OldVersion() const;
+  ApiRequest& Request();
+
+  /// For the next one; its memory is used again.
+  void Reset();
+
+  /// What it takes of the memory.
+  std::size_t Bytes() const;
+
+ private:
+  void Translate();
+
+  void TakeQuery(std::string_view query);
+
+  /// As forms write it: a plus is a blank.
+  static std::string Decoded(std::string_view text);
+
+  transport::HeadParser head_{transport::MessageKind::kRequest};
+  std::optional<transport::BodyReader> body_;  ///< once there is the head
+  ApiRequest request_;
+  bool too_long_ = false;
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/serving/limits.hpp ---------------------------------------------------------------
+
+/// What a server allows: how many, how much, how long.
+/// Needs: std. Threads: values, and a count that belongs to the thread of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+struct ServingLimits {
+  using Milliseconds = std::chrono::milliseconds;
+  std::size_t connections = 10000;
+  std::size_t bytes = std::size_t{64} << 20;  ///< of requests and replies, of all connections
+  Milliseconds head{5000};    ///< from the first byte of a request to the end of its head
+  Milliseconds body{30000};   ///< from there to the end of its body
+  Milliseconds reply{30000};  ///< until a reply has left
+  Milliseconds idle{60000};   ///< without a request
+  Milliseconds linger{1000};  ///< for the other side to see the last reply
+};
+
+/// What the connections of a server hold in memory. The last quarter is kept for small requests, so that those who send
+/// large ones slowly do not keep everybody out.
+class HeldBytes {
+ public:
+  explicit HeldBytes(std::size_t limit);
+  void Change(std::size_t& counted, std::size_t now);
+  /// Whether there is room for who holds this much.
+  bool Allow(std::size_t size) const;
+  std::size_t Now() const;
+
+ private:
+  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
+  const std::size_t limit_;
+  std::size_t held_ = 0;
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/serving/reply_text.hpp -----------------------------------------------------------
+
+/// The bytes of a reply of the API.
+/// Needs: std. Threads: pure functions. Source: RFC 9112 §4, §9; document: docs/http_api.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+/// What a reply says besides what the API replied.
+struct ReplyForm {
+  bool to_head = false;      ///< of a HEAD request: there is no body
+  bool close = false;        ///< the connection ends with it
+  bool old_version = false;  ///< HTTP/1.0, where going on has to be said
+  long idle_seconds = 60;    ///< so long the connection waits for the next request
+};
+
+const char* StatusText(int status);
+
+std::string ReplyText(const ApiReply& reply, const ReplyForm& form);
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/serving/server_connection.hpp ----------------------------------------------------
+
+/// A connection to our server: requests one after the other, each with its deadlines, and their replies.
+/// Needs: POSIX. Threads: that of the loop. Source: RFC 9112 §9; document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+class ServerConnection final : public transport::SocketConnection {
+ public:
+  /// Whose connection it is.
+  class Owner {
+   public:
+    virtual const ServingLimits& Limits() const = 0;
+    virtual HeldBytes& Held() = 0;
+    virtual std::optional<ApiReply> Refusal(const ApiRequest& head) = 0;
+    /// Reply comes later, on the loop; or never, if the connection is gone by then. Returns how many bytes of the
+    /// request stay in memory until then.
+    virtual std::size_t Handle(ServerConnection& connection, ApiRequest& request) = 0;
+    /// Disposes of it.
+    virtual void Drop(ServerConnection& connection) = 0;
+    virtual std::unique_ptr<IncomingRequest> NewRequest() = 0;
+    virtual void UseAgain(std::unique_ptr<IncomingRequest> request) = 0;
+
+   protected:
+    ~Owner();
+  };
+
+  ServerConnection(transport::IoLoop& loop, Owner& owner);
+  ~ServerConnection() override;
+
+  /// False: the system has no room for it.
+  bool Serve(transport::Socket socket);
+
+  /// There is no room for it, which it is told once it has asked for something: a reply to nothing confuses clients.
+  bool TurnAway(transport::Socket socket);
+
+  /// To what Handle was asked.
+  void Reply(const ApiReply& reply);
+
+  /// The server stops. Whoever waits for a reply gets it, and nobody else is heard.
+  void Finish();
+
+  bool TurnedAway() const;
+
+  // The owner's.
+  std::size_t place = 0;
+  std::uint64_t asked = 0;  ///< the number of the request that is being answered
+
+ private:
+  using Parsed = transport::Parsed;
+  enum class State {
+    kReading,     ///< a request, or nothing
+    kAnswering,   ///< the API has a request
+    kSending,     ///< a reply that did not leave at once
+    kLast,        ///< a reply after which the connection ends, perhaps sent already
+    kTurnedAway,  ///< the server is full
+  };
+
+  static constexpr std::chrono::milliseconds kPatience{200};
+  static constexpr std::size_t kMaxAhead = std::size_t{64} * 1024;
+
+  void OnBytes(std::string_view bytes) override;
+
+  /// Who asks faster than he is answered has to wait; without room in memory, the reply at hand is his last.
+  void KeepAhead(std::string_view bytes);
+
+  /// Up to the end of a request; returns what is behind it.
+  std::string_view Consume(std::string_view bytes);
+
+  /// For what it has and `more`; if not, it is told.
+  bool HasRoom(std::size_t more);
+
+  std::string_view Invalid();
+
+  void Ask();
+
+  void Last(const ApiReply& reply);
+
+  void Send(const ApiReply& reply);
+
+  void OnSent() override;
+
+  /// Goes on with what came while the request before was answered.
+  void Next();
+
+  void OnEnd(bool broken) override;
+
+  void EndOfRequests();
+
+  void OnDeadline() override;
+
+  void Late();
+
+  void OnNoMemory() override;
+
+  void Pause();
+  void Resume();
+
+  void Gone();
+
+  void Recount();
+
+  Owner& owner_;
+  State state_ = State::kReading;
+  std::unique_ptr<IncomingRequest> request_;  ///< that is coming
+  std::string ahead_;                         ///< behind the request that is being answered
+  ReplyForm form_;                            ///< of the reply that is to come
+  std::size_t asked_bytes_ = 0;               ///< of the request that is being answered
+  std::size_t counted_ = 0;                   ///< among what the server holds
+  bool turned_away_ = false;
+  bool paused_ = false;
+  bool ended_ = false;  ///< the other side sends no more
+  bool stopping_ = false;
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/transport/listener.hpp -----------------------------------------------------------
+
+/// Where connections come in: a listening socket, and accepting on the loop.
+/// Needs: POSIX. Threads: Listen is a pure function; a Listener belongs to the thread of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+struct ListeningSocket {
+  Socket socket;
+  int port = 0;
+};
+
+/// Port 0: any that is free.
+/// @throws Error  it cannot be had.
+ListeningSocket ListenOn(const std::string& host, int port);
+
+/// Goes on when accepting failed for a while, for want of descriptors as a rule.
+class Listener final : public Watcher, Timer {
+ public:
+  class Owner {
+   public:
+    /// It may throw; then the connection is closed.
+    virtual void OnConnection(Socket socket) = 0;
+
+   protected:
+    ~Owner();
+  };
+
+  Listener(IoLoop& loop, Owner& owner, Socket socket);
+  ~Listener() override;
+
+  /// False: the system has no room for it.
+  bool Open();
+
+  void Close();
+
+ private:
+  static constexpr int kAtATime = 64;  ///< others want their turn
+  static constexpr std::chrono::milliseconds kPause{10};
+
+  void OnReady(Readiness) override;
+  void OnDeadline() override;
+
+  void Accept();
+
+  void Take(int fd);
+
+  IoLoop& loop_;
+  Owner& owner_;
+  Socket socket_;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/serving/api_server.hpp -----------------------------------------------------------
+
+/// The server of the API: its connections, what they ask the coordinator, and the workers for what may block.
+/// Needs: POSIX. Threads: made, started and stopped by one; everything else is on the thread of the loop.
+/// Document: docs/http_api.md, "Security".
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, transport::TurnEnd {
+ public:
+  /// The loop runs, on a thread of its own, and outlives this, as `tm` and `api` do.
+  ApiServer(transport::IoLoop& loop, Coordinator& tm, Api& api, const ServingLimits& limits);
+  ~ApiServer();
+  ApiServer(const ApiServer&) = delete;
+  ApiServer& operator=(const ApiServer&) = delete;
+
+  /// Once. Returns the port. @throws Error  it cannot listen there.
+  int Start(const std::string& host, int port);
+
+  /// Whoever waits for a reply gets it, for at most kLongestStop; what workers do is waited for.
+  void Stop();
+
+ private:
+  static constexpr std::chrono::seconds kLongestStop{8};
+  static constexpr std::size_t kMaxWorkers = 64;
+  static constexpr std::size_t kMaxTurnedAway = 256;
+  static constexpr std::size_t kMaxSpare = 8;
+  static constexpr std::size_t kMaxSpareBytes = std::size_t{16} * 1024;
+
+  // What the listener and the connections want, on the loop.
+
+  void OnConnection(transport::Socket socket) override;
+
+  const ServingLimits& Limits() const override;
+  HeldBytes& Held() override;
+  std::optional<ApiReply> Refusal(const ApiRequest& head) override;
+
+  std::unique_ptr<IncomingRequest> NewRequest() override;
+  void UseAgain(std::unique_ptr<IncomingRequest> request) override;
+
+  std::size_t Handle(ServerConnection& connection, ApiRequest& request) override;
+
+  void Work(const ApiRequest& request, Ticket ticket);
+
+  void Drop(ServerConnection& connection) override;
+
+  void OnTurnEnd() override;
+
+  void Reply(const ReplyQueue::Arrived& arrived);
+
+  template <typename Function>
+  void ForEach(const Function& function) {
+    for (std::size_t i = 0; i < connections_.size(); ++i) {
+      if (connections_[i] != nullptr) function(*connections_[i]);
+    }
+  }
+
+  void Count(int change);
+
+  transport::IoLoop& loop_;
+  Coordinator& tm_;
+  Api& api_;
+  const ServingLimits limits_;
+  HeldBytes held_;
+  const std::shared_ptr<ReplyQueue> replies_;
+  std::unique_ptr<transport::Listener> listener_;
+  std::vector<std::unique_ptr<ServerConnection>> connections_;
+  std::vector<std::size_t> free_;  ///< places in it
+  std::uint64_t last_number_ = 0;
+  std::size_t turned_away_ = 0;
+  std::vector<ReplyQueue::Arrived> taken_;
+  std::vector<std::unique_ptr<IncomingRequest>> spare_;
+  bool in_burst_ = false;
+  bool started_ = false;
+  ThreadPool workers_{kMaxWorkers, SIZE_MAX / 2};
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  std::size_t open_ = 0;  ///< connections
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/server.hpp -----------------------------------------------------------------------
 
 /// Serves a coordinator over dtm's HTTP API, to programs in any language.
-/// Needs: cpp-httplib. Threads: thread-safe; the coordinator must outlive the server.
+/// Needs: POSIX. Threads: thread-safe; the coordinator must outlive the server.
 /// Protocol: §2; document: docs/http_api.md.
 
 namespace dtm {
@@ -2654,30 +2844,11 @@ struct ServerOptions {
   /// What every request has to carry (docs/http_api.md, "Security"). Without one only the loopback
   /// is served.
   std::string token;
-  /// Each takes a thread; more are answered 503. `ulimit -n` has to be above. 1 to 1,000,000.
-  int max_connections = 1024;
-};
-
-/// Between httplib's requests and the Api. For servers of our own and of others.
-class ApiRoutes {
- public:
-  /// What Mount listens to: the paths of the API, also in the absolute form ("GET http://host/api/ping").
-  static constexpr const char kPattern[] = R"((?:[Hh][Tt][Tt][Pp][Ss]?://[^/]*)?/api/[\s\S]*)";
-
-  ApiRoutes(Coordinator& tm, std::string token);
-
-  /// Answers requests whose body need not be read. False: read it, then Answer.
-  bool AnswerWithoutBody(const httplib::Request& request, httplib::Response& response);
-
-  void AnswerWithBody(const httplib::Request& request, httplib::Response& response,
-                      const httplib::ContentReader& read);
-
- private:
-  static ApiRequest InputOf(const httplib::Request& request);
-
-  static void Send(const ApiReply& reply, httplib::Response& response);
-
-  Api api_;
+  /// Each takes a file descriptor, of which a quarter is left to the rest of the program: `ulimit -n` should be above.
+  /// More are answered 503. 1 to 1,000,000.
+  int max_connections = 10000;
+  /// Whose thread has the connections; null: one of its own.
+  std::shared_ptr<IoThread> io{};
 };
 
 /// In a forked child it does not serve, and its destructor touches nothing; the child has neither its port nor its
@@ -2691,7 +2862,8 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  /// Serves on threads of its own. Port 0: any that is free. Returns the port.
+  /// Serves on one thread for all connections (ServerOptions::io), and up to 64 for what reads the store or runs a function of
+  /// the program. Port 0: any that is free. Returns the port.
   /// @throws Error  it cannot listen there, or the address is public and there is no token.
   int Start(const std::string& host, int port);
 
@@ -2699,31 +2871,31 @@ class Server {
   void Listen(const std::string& host, int port);
 
   /// Lets the requests at hand end (at most 6 s, if one waits for a result; none, if the coordinator was stopped
-  /// before); no new ones come.
-  /// Once, then the server can be started again.
+  /// before; a function of the program as long as it takes); no new ones come. Then the server can be started again.
   void Stop();
 
-  /// Adds the API to a server of the program's own, which has to be stopped before this one is
-  /// destroyed. Its limits, addresses and threads are the program's choice.
-  void Mount(httplib::Server& server);
-
  private:
-  struct Own;
+  struct Serving {
+    Serving(std::shared_ptr<IoThread> its_io, Coordinator& tm, Api& api,
+            const serving::ServingLimits& limits);
+    std::shared_ptr<IoThread> io{};
+    serving::ApiServer server;
+  };
+  struct Own {
+    std::mutex mutex;
+    std::condition_variable stopped;
+    std::unique_ptr<Serving> serving;
+  };
 
   static void End(Own& own);
 
-  int Prepare(const std::string& host, int port);
+  void CheckPlace(const std::string& host) const;
 
-  /// `checked`: the head was looked at before.
-  void AddBodyRoutes(httplib::Server& server, const std::string& pattern, bool checked);
-
-  struct Own {
-    std::unique_ptr<guard::GuardedServer> server;
-    std::thread thread;
-  };
+  serving::ServingLimits Limits() const;
 
   const ServerOptions options_;
-  ApiRoutes routes_;
+  Coordinator& tm_;
+  Api api_;
   OfThisProcess<Own> own_{"server"};
 };
 
@@ -2735,8 +2907,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_cfdaaec224bf(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_cfdaaec224bf;
+void http_cpp_of_version_0_1_0_b1719fce91b1(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_b1719fce91b1;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -2,6 +2,8 @@
 /// MIT License, copyright (c) dtm for C++ authors.
 #pragma once
 
+#include "../dtm.hpp"
+
 #include "../http.hpp"
 
 // ---- dtm/http/tls.hpp --------------------------------------------------------------------------
@@ -16,6 +18,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -66,6 +69,7 @@ class SocketBio {
   BIO* Make(int fd) const {
     BIO* const bio = BIO_new(method_);
     if (bio == nullptr) return nullptr;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the data of a BIO is a pointer, and never followed
     BIO_set_data(bio, reinterpret_cast<void*>(static_cast<std::intptr_t>(fd)));
     BIO_set_init(bio, 1);
     return bio;

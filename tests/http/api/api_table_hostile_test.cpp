@@ -121,10 +121,10 @@ TEST_CASE("odd but correct HTTP is served") {
           {"no chunk", Submit(chunked + "0\r\n\r\n"), 400, ""},
           {"a range", Get("/api/ping", "Range: bytes=0-3\r\n"), 200, kPong},
           {"a range beyond", Get("/api/ping", "Range: bytes=100-200\r\n"), 200, kPong},
-          {"an odd range", Get("/api/ping", "Range: bytes=x, -\r\n"), 416, "Range|HTTP"},
+          {"an odd range", Get("/api/ping", "Range: bytes=x, -\r\n"), 200, kPong},
           {"many ranges", Get("/api/ping", "Range: bytes=0-1,0-1,0-1,2-3\r\n"), 200, kPong},
           {"a range that would take the stack",
-           Get("/api/ping", "Range: bytes=" + Repeated("-,", 4000) + "-\r\n"), 400, "HTTP"},
+           Get("/api/ping", "Range: bytes=" + Repeated("-,", 4000) + "-\r\n"), 200, kPong},
           {"a POST with a range", Post("submit", Saga("h5"), "Range: bytes=0-3\r\n"), 200, kDone},
           {"conditions", Get("/api/ping", "If-None-Match: *\r\nIf-Match: \"x\"\r\n"), 200, kPong},
           {"accepts gzip", Get("/api/ping", "Accept-Encoding: gzip, br\r\n"), 200, kPong},
@@ -187,7 +187,7 @@ TEST_CASE("after an error the connection goes on, or the answer says that it end
     client.Send(wrong + Post("submit", Saga("next")));
     const RawReply reply = client.Read();
     REQUIRE(reply.status / 100 == 4);
-    // The newest cpp-httplib ends it, older ones do not: both are HTTP, silence is not.
+    // Both are HTTP, silence is not.
     if (reply.Header("connection") == "close") {
       REQUIRE(client.Closed());
     } else {

@@ -138,6 +138,6 @@ TEST_CASE("incoming_request: what is wrong is said") {
     std::string_view bytes = text;
     IncomingRequest request;
     CHECK(Take(request, bytes) == Parsed::kRefused);
-    CHECK(std::string(request.Problem()).size() > 10);
+    CHECK(std::string(request.Problem().text).size() > 10);
   }
 }

@@ -91,6 +91,7 @@ class Driver {
     if (threaded_) workflows.StartThreads();
   }
 
+  bool HasThread() const { return threaded_; }
   /// One turn, and the functions and alerts it queued, on this thread. See Coordinator::Poll.
   Duration Poll() {
     CheckNotLoop();
@@ -307,8 +308,7 @@ class Driver {
   std::atomic<std::thread::id> loop_thread_{std::thread::id()};
   std::atomic<bool> threaded_{false};
   std::atomic<bool> resumes_{false};  // a workflow is registered
-  std::atomic<bool> stopping_{false};
-  std::atomic<bool> stop_noticed_{false};
+  std::atomic<bool> stopping_{false}, stop_noticed_{false};
   std::atomic<bool> quit_{false}, stopped_{false};
   std::mutex stop_mutex_;
   std::mutex quiet_mutex_;

@@ -21,6 +21,7 @@
 #include <dtm/core/url.hpp>
 #include <dtm/http/calls/host_limits.hpp>
 #include <dtm/http/client/http_host.hpp>
+#include <dtm/http/transport/io_thread.hpp>
 #include <dtm/http/wire/reply_rule.hpp>
 
 namespace dtm {
@@ -34,6 +35,8 @@ struct HttpBranchOptions {
   Duration keep_idle = std::chrono::seconds(4);
   /// For https: dtm::Tls() of <dtm/http/tls.hpp>. Without it such URLs are not called.
   std::shared_ptr<TlsClient> tls;
+  /// Whose thread has the sockets; null: one of its own.
+  std::shared_ptr<IoThread> io{};
 };
 
 /// @throws LogicError  an option is out of its range.
@@ -182,6 +185,11 @@ class CallQueue {
   }
 
   std::size_t Hosts() const { return hosts_.size(); }
+
+  /// Closes all connections; nothing is called any more.
+  void Disconnect() {
+    for (auto& [origin, host] : hosts_) host->connections.reset();
+  }
 
   CallLoad Load() const {
     CallLoad load{static_cast<std::size_t>(limits_.InFlight()), waiting_, {}};

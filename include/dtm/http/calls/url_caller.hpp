@@ -1,4 +1,4 @@
-/// Calls branches by URL: one thread for all sockets, connections that are kept, a queue per host.
+/// Calls branches by URL: one thread for all sockets, which others may share, connections that are kept, a queue per host.
 /// Needs: POSIX. Threads: as BranchCaller says; inside, one mutex over the queue, the rest belongs to the loop.
 /// Protocol: §3 (calling branches).
 #pragma once
@@ -22,6 +22,7 @@
 #include <dtm/http/client/http_host.hpp>
 #include <dtm/http/client/resolver.hpp>
 #include <dtm/http/transport/io_loop.hpp>
+#include <dtm/http/transport/io_thread.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -30,13 +31,16 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
  public:
   explicit UrlCaller(const HttpBranchOptions& options)
       : tls_(options.tls),
+        io_(options.io ? options.io : std::make_shared<IoThread>()),
+        loop_(io_->Loop()),
         resolver_(loop_),
         parts_{loop_, resolver_, tls_.get(), options.keep_idle,
                static_cast<std::size_t>((std::max)(options.limits.total, 0))},
         queue_(options) {
-    loop_.Set(*this, loop_.Now() + kLongest);
-    loop_.AtTurnEnds(*this);
-    loop_.Start();
+    loop_.Do([this] {
+      loop_.Set(*this, loop_.Now() + kLongest);
+      loop_.AtTurnEnds(*this);
+    });
   }
   ~UrlCaller() { Stop(); }
 
@@ -67,8 +71,13 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
   /// Waits for names that are being resolved: getaddrinfo cannot be interrupted.
   void Stop() {
-    stopping_ = true;
-    loop_.Stop();
+    if (stopping_.exchange(true)) return;
+    loop_.Do([this] {
+      queue_.Disconnect();
+      loop_.Forget(*this);
+      loop_.NotAtTurnEnds(*this);
+    });
+    loop_.Do([] {});  // what was disposed of is destroyed at the end of the turn
     resolver_.Stop();
   }
 
@@ -91,6 +100,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   // All on the loop.
 
   void Take(std::vector<BranchCall>& calls, BranchResults& results) {
+    if (stopping_) return;
     const SteadyTime now = loop_.Now();
     for (BranchCall& call : calls) {
       const SteadyTime late = Later(now, call.timeout - call.late);
@@ -224,7 +234,8 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
   std::atomic<bool> stopping_{false};
   const std::shared_ptr<TlsClient> tls_;
-  transport::IoLoop loop_;
+  const std::shared_ptr<IoThread> io_;
+  transport::IoLoop& loop_;
   transport::Resolver resolver_;
   transport::HttpClientParts parts_;
   bool sending_ = false;

@@ -127,8 +127,12 @@ class FramingReader {
     for (bool more = true; more;) {
       const std::size_t comma = request_ ? std::string_view::npos : value.find(',');
       std::uint64_t length = 0;
-      if (!Number(Trimmed(value.substr(0, comma)), length))
-        return Refuse(400, "its Content-Length is no number");
+      const std::string_view text = Trimmed(value.substr(0, comma));
+      if (!Number(text, length)) {
+        const bool digits = text.find_first_not_of("0123456789") == std::string_view::npos;
+        return digits && !text.empty() ? Refuse(413, "its Content-Length is beyond all limits")
+                                       : Refuse(400, "its Content-Length is no number");
+      }
       if (has_length_ && length != framing_.length)
         return Refuse(400, "it has two lengths that differ");
       odd_ = odd_ || has_length_;

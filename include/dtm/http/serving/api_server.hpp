@@ -149,7 +149,8 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
       const ApiDone done = [replies = replies_, ticket](ApiReply reply) {
         replies->Add(ticket, std::move(reply));
       };
-      if (!Api::MayBlock(request)) {
+      // A coordinator without a thread is driven by those who wait for it.
+      if (!Api::MayBlock(request) && tm_.HasThread()) {
         if (!in_burst_) tm_.BeginBurst();
         in_burst_ = true;
         api_.Handle(request, done);
@@ -157,7 +158,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
       }
       const std::size_t bytes = request.body.capacity();
       const auto shared = std::make_shared<ApiRequest>(std::move(request));
-      if (workers_.Run([this, shared, done, ticket] { Work(*shared, done, ticket); })) return bytes;
+      if (workers_.Run([this, shared, ticket] { Work(*shared, ticket); })) return bytes;
     } catch (const std::bad_alloc&) {
     }
     ApiReply busy;  // without words, for want of memory
@@ -172,14 +173,14 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
     return 0;
   }
 
-  void Work(const ApiRequest& request, const ApiDone& done, Ticket ticket) {
+  void Work(const ApiRequest& request, Ticket ticket) {
+    ApiReply reply;
+    reply.status = 500;
     try {
-      api_.Handle(request, done);
-    } catch (const std::bad_alloc&) {
-      ApiReply reply;
-      reply.status = 500;
-      replies_->Add(ticket, std::move(reply));
+      reply = api_.Handle(request);
+    } catch (const std::bad_alloc&) {  // so it has no words
     }
+    replies_->Add(ticket, std::move(reply));
   }
 
   void Drop(ServerConnection& connection) override {

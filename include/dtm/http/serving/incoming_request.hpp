@@ -44,7 +44,7 @@ class IncomingRequest {
   bool TooLong() const { return too_long_; }
 
   /// What is wrong, after kRefused.
-  const char* Problem() const { return HasHead() ? body_->Why().text : head_.Why().text; }
+  const transport::Refusal& Problem() const { return HasHead() ? body_->Why() : head_.Why(); }
 
   const transport::Framing& Framing() const { return head_.Head().BodyFraming(); }
   bool OldVersion() const { return head_.Head().MinorVersion() == 0; }

@@ -172,8 +172,11 @@ class ServerConnection final : public transport::SocketConnection {
   }
 
   std::string_view Invalid() {
-    Last(api_head::Refusal(
-        400, std::string("this is not valid HTTP for a server: ") + request_->Problem()));
+    const transport::Refusal& why = request_->Problem();
+    Last(why.status == 413
+             ? api_head::TooLong()
+             : api_head::Refusal(400,
+                                 std::string("this is not valid HTTP for a server: ") + why.text));
     return {};
   }
 

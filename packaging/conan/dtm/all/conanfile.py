@@ -49,9 +49,10 @@ class DtmConan(ConanFile):
         # The targets of the upstream CMake package; a program links what the target it names needs.
         components = {
             "core": ["nlohmann_json::nlohmann_json"],
-            "client": ["core", "cpp-httplib::cpp-httplib"],
+            "client": ["core"],
             "embedded": ["core", "sqlite3::sqlite3"],
             "http": ["client", "embedded"],
+            "httplib": ["http", "cpp-httplib::cpp-httplib"],
         }
         for name, requires in components.items():
             component = self.cpp_info.components[name]
