@@ -22,7 +22,7 @@ EXTRAS = ['dtm/http/tls.hpp', 'dtm/httplib.hpp']  # what needs another library; 
 BESIDE = {
     'dtm/dtm.hpp': [header for header in all_headers() if room(header) == 'testing'],
     'dtm/http.hpp': [header for header in all_headers() if header in (
-        'dtm/http/httplib/branch_service.hpp', 'dtm/http/httplib/mount.hpp', 'dtm/http/tls.hpp')],
+        'dtm/http/httplib/branch_service.hpp', 'dtm/http/httplib/mount.hpp', 'dtm/http/tls.hpp', 'dtm/httplib.hpp')],
 }
 BEGIN = re.compile(r'^\s*#\s*if')
 END = re.compile(r'^\s*#\s*endif')
