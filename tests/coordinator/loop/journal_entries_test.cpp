@@ -45,7 +45,7 @@ std::string InWords(const JournalEntry& entry, const Definition& definition) {
   return entry.text.empty() ? text : text + ": " + entry.text;
 }
 
-Story StoryOf(dtm::Store& store, const std::string& gid) {
+Story StoryIn(dtm::Store& store, const std::string& gid) {
   Story story;
   const auto stored = store.Load(gid);
   for (const JournalEntry& entry : store.ReadJournal(gid)) {
@@ -57,7 +57,7 @@ Story StoryOf(dtm::Store& store, const std::string& gid) {
 struct Kit {
   explicit Kit(const dtm::Options& options = Telling())
       : store(std::make_shared<dtm::MemoryStore>()), kit({}, options, store) {}
-  Story StoryOf(const std::string& gid) const { return ::StoryOf(*store, gid); }
+  Story StoryOf(const std::string& gid) const { return StoryIn(*store, gid); }
   dtm::Coordinator* operator->() { return &*kit; }
 
   std::shared_ptr<dtm::MemoryStore> store;
@@ -245,10 +245,10 @@ TEST_CASE("journal: a branch inside the commit is told with it, also if it needs
   bad.SubmitAsync([](const dtm::Answer&) {});
   good.SubmitAsync([](const dtm::Answer&) {});
   bank.kit.Settle();
-  CHECK(StoryOf(*bank.store, "good") == Story{"submitted", "started 01 action", "success 01 action",
+  CHECK(StoryIn(*bank.store, "good") == Story{"submitted", "started 01 action", "success 01 action",
                                               "success 02 action", "started 03 action",
                                               "success 03 action", "succeeded"});
-  const Story story = StoryOf(*bank.store, "bad");
+  const Story story = StoryIn(*bank.store, "bad");
   REQUIRE(story.size() == 3);
   CHECK(story[0] == "submitted");
   CHECK(story[1] == "success 01 action");
