@@ -58,7 +58,7 @@ def direction_problems():
     for header in all_headers():
         if not room(header):
             if header not in UMBRELLAS:
-                yield f'{header}: a header belongs into a room, as include/dtm/<room>/<name>.hpp; the umbrellas are {", ".join(UMBRELLAS)}.'
+                yield f'{header}: a header belongs in a room, as include/dtm/<room>/<name>.hpp; the umbrellas are {", ".join(UMBRELLAS)}.'
             continue
         if room(header) not in MAY_INCLUDE:
             yield f'{header}: the room {room(header)} is not in the table of tools/check_layers.py; add it there and to docs/architecture.md.'

@@ -3753,7 +3753,7 @@ TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body&
 
 // ---- dtm/base/os.hpp ---------------------------------------------------------------------------
 
-/// All calls of the operating system, except sockets: the one file to port.
+/// All calls of the operating system except sockets, which are in http/transport/: the files to port.
 /// Needs: POSIX. Threads: thread-safe functions; a FileLock belongs to one owner.
 
 #include <atomic>
@@ -4731,7 +4731,7 @@ class TransactionFunctions {
 /// Asks the processor for memory that is needed soon.
 /// Needs: GCC or Clang (a builtin). Threads: thread-safe.
 ///
-/// With thousands of transactions in flight most of what the loop looks at is in no near cache. Asking for it some
+/// With thousands of transactions in flight most of what the loop looks at is in none of the nearer caches. Asking for it some
 /// transactions ahead gives 5 to 9 % more of them a second, most on a machine whose neighbours use the caches too.
 
 namespace dtm {
@@ -5754,9 +5754,9 @@ inline std::size_t CacheBytes(const Options& options) {
 // ---- dtm/engine/machine.hpp --------------------------------------------------------------------
 
 /// The interface of the machines: what can happen to a transaction, and what follows from it.
-/// Needs: std. Threads: values only; Step is pure (no I/O, no clock, no randomness).
-/// Protocol: §3 (alert), §4; implemented by saga.hpp, msg.hpp, tcc.hpp (tcc and xa) and
-/// workflow.hpp.
+/// Needs: std. Threads: values only; Advance is pure (no I/O, no clock, no randomness).
+/// Protocol: §3 (alert), §4; implemented by saga_machine.hpp, msg_machine.hpp,
+/// tcc_machine.hpp (tcc and xa) and workflow_machine.hpp.
 
 namespace dtm {
 inline namespace v1 {
@@ -7558,7 +7558,7 @@ class TurnState : public Answers {
     return std::move(effects.refused);
   }
 
-  /// Takes the memory that it may need to be advanced: after that Step throws nothing, unless it is new.
+  /// Takes the memory that it may need to be advanced: after that Advance throws nothing, unless it is new.
   void MakeReady(ActiveTransaction& active) {
     Touch(active);
     MakeRoom(active.events);
@@ -10168,7 +10168,7 @@ inline void MeasureBacklog(Gauges& gauges, Store& store, Time now) {
 
 // ---- dtm/coordinator/loop/loop.hpp -------------------------------------------------------------
 
-/// The loop that owns all transaction state: collect and step, commit, release.
+/// The loop that owns all transaction state: collect, advance, commit, release.
 /// Needs: std, engine, store. Threads: driven by one thread at a time; everything arrives through
 /// the inbox. Rule: nothing leaves before its cause is durable (docs/architecture.md).
 

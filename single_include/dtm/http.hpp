@@ -574,7 +574,7 @@ class HttpCall {
 // ---- dtm/http/transport/poller.hpp -------------------------------------------------------------
 
 /// Waits for sockets: epoll, edge-triggered. The one file of the loop to port (kqueue).
-/// Needs: Linux. Threads: one at a time, but for Wake.
+/// Needs: Linux. Threads: one at a time, except Wake.
 
 #include <array>
 #include <cerrno>
@@ -594,7 +594,7 @@ struct Readiness {
 
 class Poller {
  public:
-  /// @throws Error  no descriptor is to be had.
+  /// @throws Error  no file descriptor is available.
   Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
     if (epoll_ < 0) throw Error("no epoll can be had: " + os::LastErrorText() + "; see ulimit -n");
     epoll_event event{};
@@ -710,7 +710,7 @@ class IoLoop {
   using Clock = std::chrono::steady_clock;
   static constexpr std::size_t kBuffer = std::size_t{64} * 1024;
 
-  /// @throws Error  no descriptor is to be had.
+  /// @throws Error  no file descriptor is available.
   IoLoop() : now_(Clock::now()), buffer_(new char[kBuffer]) {}
   ~IoLoop() {
     Stop();
@@ -719,7 +719,7 @@ class IoLoop {
   IoLoop(const IoLoop&) = delete;
   IoLoop& operator=(const IoLoop&) = delete;
 
-  /// @throws std::system_error  no thread is to be had.
+  /// @throws std::system_error  no thread can be started.
   void Start() {
     own_thread_ = true;
     thread_ = std::thread([this] {
@@ -1152,6 +1152,8 @@ class Connector final : private Timer {
   }
 
   void Drop(std::unique_ptr<Attempt>& attempt) {
+    // A forked child that has it as well would keep the loop telling of it.
+    if (attempt->socket.IsOpen()) loop_.Unwatch(attempt->socket.Fd());
     attempt->socket.Close();
     loop_.Dispose(std::move(attempt));
   }
@@ -1244,7 +1246,7 @@ inline FoundAddresses LookUp(const std::string& host, int port) {
 
 // ---- dtm/http/client/resolver.hpp --------------------------------------------------------------
 
-/// Finds the addresses of a name on threads that may wait, and tells of them on the loop.
+/// Finds the addresses of a name on threads that may wait, and reports them on the loop.
 /// Needs: POSIX. Threads: that of the loop; the lookup runs on others.
 
 namespace dtm {
@@ -1280,14 +1282,15 @@ class Resolver {
       try {
         found = lookup_(host, port);
       } catch (const std::exception& error) {
-        found.problem = std::string("its name cannot be resolved: ") + error.what();
+        found.problem = IfThereIsMemory(
+            [&] { return std::string("its name cannot be resolved: ") + error.what(); });
       }
       Tell(answer, found);
     };
     if (threads_.Run(job)) return;
     FoundAddresses none;
     none.problem =
-        "its name cannot be resolved now: too many names wait for that, or no thread is to be had";
+        "its name cannot be resolved now: too many names wait for that, or no thread can be started";
     loop_.Post([answer = std::move(answer), none] { answer(none); });
   }
 
@@ -1295,7 +1298,7 @@ class Resolver {
   void Stop() { threads_.Stop(); }
 
  private:
-  /// Whoever waits for it waits for all who will; so it is told, be it late.
+  /// Everybody who asked for this name waits for the report: without memory it comes late, not never.
   void Tell(const Answer& answer, const FoundAddresses& found) {
     for (int tries = 0; tries < 1000; ++tries) {
       try {
@@ -1585,7 +1588,8 @@ class HeadParser {
     if (!IsToken(method) || target.empty())
       return Refuse(400, "its first line is not METHOD TARGET HTTP/1.1");
     for (const char c : target) {
-      if (c <= ' ' || c == 127)
+      const auto byte = static_cast<unsigned char>(c);
+      if (byte <= ' ' || byte >= 127)
         return Refuse(400, "its target has a byte that has to be written as %XX");
     }
     if (version != "HTTP/1.1" && version != "HTTP/1.0") {
@@ -1681,7 +1685,8 @@ class HeadParser {
       return table;
     }();
     for (const char c : text) {
-      if (c < 0 || !kToken[static_cast<unsigned char>(c)]) return false;
+      const auto byte = static_cast<unsigned char>(c);
+      if (byte >= kToken.size() || !kToken[byte]) return false;
     }
     return !text.empty();
   }
@@ -2022,6 +2027,7 @@ class ClientConnection final : public SocketConnection {
         if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
         tls = owner_.Tls()->Connect(socket.Fd(), origin.host);
       } catch (const std::exception& error) {
+        Loop().Unwatch(socket.Fd());
         return NotReached(error.what());
       }
     }
@@ -2115,7 +2121,10 @@ class ClientConnection final : public SocketConnection {
     outcome.kind = kind;
     if (outcome.status != 0) outcome.head = &parser_.Head();
     if (!reusable || !owner_.Keep(*this)) Ended();
-    call->OnDone(std::move(outcome));
+    try {
+      call->OnDone(std::move(outcome));
+    } catch (...) {  // for want of memory, and this connection may be gone: what it kept counts
+    }
   }
 
   Owner& owner_;
@@ -2187,7 +2196,7 @@ class HttpHost final : ClientConnection::Owner {
   std::size_t Idle() const { return idle_.size(); }
 
  private:
-  /// So long they are believed without asking again.
+  /// How long addresses are trusted without asking again.
   static constexpr std::chrono::seconds kAddressesStay{1};
 
   // What connections want.
@@ -2288,7 +2297,7 @@ namespace transport {
 
 class BlockingHost {
  public:
-  /// @throws Error  no descriptor is to be had.
+  /// @throws Error  no file descriptor is available.
   explicit BlockingHost(const Url& url, std::shared_ptr<TlsClient> tls = nullptr)
       : tls_(std::move(tls)), host_(std::make_unique<HttpHost>(parts_, url)) {}
   /// Waits for a name that is being resolved: getaddrinfo cannot be interrupted.
@@ -4559,7 +4568,8 @@ class Api {
   /// True if the request reads the store, or runs a function of the program.
   static bool MayBlock(const ApiRequest& request) {
     const Route* const route = Find(request);
-    return route != nullptr && route->blocks;
+    // The subscribers of a topic are looked up. Slashes may be escaped.
+    return route != nullptr && (route->blocks || request.body.find("topic:") != std::string::npos);
   }
 
   /// `request` is not needed any more when this returns.
@@ -4900,7 +4910,7 @@ inline namespace v1 {
 /// A forked child has no part in it.
 class IoThread {
  public:
-  /// @throws Error  no descriptor is to be had; std::system_error  no thread is.
+  /// @throws Error  no file descriptor is available; std::system_error  no thread can be started.
   IoThread() : own_("I/O thread") { own_.Get().Start(); }
 
   /// @throws LogicError  this is a forked child.
@@ -5376,7 +5386,9 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
       auto posted = std::make_shared<std::vector<BranchCall>>();
       posted->swap(calls);
       try {
-        loop_.Post([this, posted, &results] { Take(*posted, results); });
+        loop_.Post([this, gone = gone_, posted, &results] {
+          if (!*gone) Take(*posted, results);
+        });
       } catch (...) {
         posted->swap(calls);
         throw;
@@ -5399,6 +5411,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   void Stop() {
     if (stopping_.exchange(true)) return;
     loop_.Do([this] {
+      *gone_ = true;
       queue_.Disconnect();
       loop_.Forget(*this);
       loop_.NotAtTurnEnds(*this);
@@ -5426,7 +5439,6 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   // All on the loop.
 
   void Take(std::vector<BranchCall>& calls, BranchResults& results) {
-    if (stopping_) return;
     const SteadyTime now = loop_.Now();
     for (BranchCall& call : calls) {
       const SteadyTime late = Later(now, call.timeout - call.late);
@@ -5559,6 +5571,8 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   static constexpr std::chrono::hours kLongest{1};
 
   std::atomic<bool> stopping_{false};
+  const std::shared_ptr<bool> gone_ =
+      std::make_shared<bool>(false);  ///< for what is posted too late
   const std::shared_ptr<TlsClient> tls_;
   const std::shared_ptr<IoThread> io_;
   transport::IoLoop& loop_;
@@ -5621,14 +5635,14 @@ inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinat
             branch(one),
             where(its) {}
       void OnDone(transport::HttpOutcome outcome) override {
-        told = Interpret(outcome, branch, where);
+        told = CatchAsResult([&] { return Interpret(outcome, branch, where).result; });
       }
       const BranchCall& branch;
       const Url& where;
-      CallOutcome told;
+      Result told = Result::Error({});
     } one(call, url);
     transport::BlockingHost(url, std::move(tls)).Send(one);
-    return std::move(one.told.result);
+    return std::move(one.told);
   } catch (const std::exception& error) {
     return Result::Error(error.what());
   }
@@ -6298,6 +6312,7 @@ class IncomingRequest {
   void Reset() {
     head_.Reset();
     body_.reset();
+    request_.method.clear();
     request_.query.clear();
     request_.headers.clear();
     request_.body.clear();
@@ -6305,7 +6320,17 @@ class IncomingRequest {
   }
 
   /// What it takes of the memory.
-  std::size_t Bytes() const { return 2 * head_.Head().Bytes() + request_.body.capacity(); }
+  std::size_t Bytes() const { return head_.Head().Bytes() + BytesOf(request_); }
+
+  /// The same of a request that is handed over.
+  static std::size_t BytesOf(const ApiRequest& request) {
+    std::size_t bytes = request.path.capacity() + request.body.capacity();
+    for (const auto& [name, value] : request.query) bytes += kNode + name.size() + value.size();
+    for (const auto& header : request.headers) {
+      bytes += sizeof header + header.name.capacity() + header.value.capacity();
+    }
+    return bytes;
+  }
 
  private:
   void Translate() {
@@ -6347,6 +6372,8 @@ class IncomingRequest {
     return PercentDecoded(plain);
   }
 
+  static constexpr std::size_t kNode = 128;  ///< of a map, with its two strings
+
   transport::HeadParser head_{transport::MessageKind::kRequest};
   std::optional<transport::BodyReader> body_;  ///< once there is the head
   ApiRequest request_;
@@ -6381,6 +6408,8 @@ struct ServingLimits {
 /// large ones slowly do not keep everybody out.
 class HeldBytes {
  public:
+  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
+
   explicit HeldBytes(std::size_t limit) : limit_(limit) {}
   void Change(std::size_t& counted, std::size_t now) {
     held_ = held_ - counted + now;
@@ -6393,7 +6422,6 @@ class HeldBytes {
   std::size_t Now() const { return held_; }
 
  private:
-  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
   const std::size_t limit_;
   std::size_t held_ = 0;
 };
@@ -6499,7 +6527,7 @@ class ServerConnection final : public transport::SocketConnection {
     return Open(std::move(socket), nullptr);
   }
 
-  /// There is no room for it, which it is told once it has asked for something: a reply to nothing confuses clients.
+  /// The server is full. The client is told once it has sent something: a reply to nothing confuses clients.
   bool TurnAway(transport::Socket socket) {
     turned_away_ = true;
     state_ = State::kTurnedAway;
@@ -6559,7 +6587,7 @@ class ServerConnection final : public transport::SocketConnection {
     Recount();
   }
 
-  /// Who asks faster than he is answered has to wait; without room in memory, the reply at hand is his last.
+  /// A client that sends faster than we reply has to wait; without room in memory, the reply at hand is its last.
   void KeepAhead(std::string_view bytes) {
     ahead_.append(bytes);
     Recount();
@@ -6977,7 +7005,12 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
     connection.place = place;
     Count(1);
     if (full) ++turned_away_;
-    if (!(full ? connection.TurnAway(std::move(socket)) : connection.Serve(std::move(socket)))) {
+    bool served = false;
+    try {
+      served = full ? connection.TurnAway(std::move(socket)) : connection.Serve(std::move(socket));
+    } catch (const std::bad_alloc&) {
+    }
+    if (!served) {
       connection.Close();
       Drop(connection);
     }
@@ -7016,7 +7049,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
         api_.Handle(request, done);
         return 0;  // what the coordinator keeps of it counts there
       }
-      const std::size_t bytes = request.body.capacity();
+      const std::size_t bytes = IncomingRequest::BytesOf(request);
       const auto shared = std::make_shared<ApiRequest>(std::move(request));
       if (workers_.Run([this, shared, ticket] { Work(*shared, ticket); })) return bytes;
     } catch (const std::bad_alloc&) {
@@ -7069,7 +7102,12 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
     if (connection == nullptr || connection->asked != arrived.ticket.number) return;
     connection->asked = 0;
     try {
-      connection->Reply(arrived.reply);
+      ApiReply full;  // without words
+      full.status = 503;
+      full.retry_after = 1;
+      const std::size_t bytes = arrived.reply.body.size();
+      const bool fits = bytes <= HeldBytes::kSmall || held_.Allow(bytes);
+      connection->Reply(fits ? arrived.reply : full);
     } catch (const std::bad_alloc&) {
       connection->Close();
       Drop(*connection);

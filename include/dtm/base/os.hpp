@@ -1,4 +1,4 @@
-/// All calls of the operating system, except sockets: the one file to port.
+/// All calls of the operating system except sockets, which are in http/transport/: the files to port.
 /// Needs: POSIX. Threads: thread-safe functions; a FileLock belongs to one owner.
 #pragma once
 

@@ -1,7 +1,7 @@
 /// Asks the processor for memory that is needed soon.
 /// Needs: GCC or Clang (a builtin). Threads: thread-safe.
 ///
-/// With thousands of transactions in flight most of what the loop looks at is in no near cache. Asking for it some
+/// With thousands of transactions in flight most of what the loop looks at is in none of the nearer caches. Asking for it some
 /// transactions ahead gives 5 to 9 % more of them a second, most on a machine whose neighbours use the caches too.
 #pragma once
 

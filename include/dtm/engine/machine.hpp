@@ -1,7 +1,7 @@
 /// The interface of the machines: what can happen to a transaction, and what follows from it.
-/// Needs: std. Threads: values only; Step is pure (no I/O, no clock, no randomness).
-/// Protocol: §3 (alert), §4; implemented by saga.hpp, msg.hpp, tcc.hpp (tcc and xa) and
-/// workflow.hpp.
+/// Needs: std. Threads: values only; Advance is pure (no I/O, no clock, no randomness).
+/// Protocol: §3 (alert), §4; implemented by saga_machine.hpp, msg_machine.hpp,
+/// tcc_machine.hpp (tcc and xa) and workflow_machine.hpp.
 #pragma once
 
 #include <cstddef>

@@ -2593,7 +2593,7 @@ TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body&
 
 // ---- dtm/base/os.hpp ---------------------------------------------------------------------------
 
-/// All calls of the operating system, except sockets: the one file to port.
+/// All calls of the operating system except sockets, which are in http/transport/: the files to port.
 /// Needs: POSIX. Threads: thread-safe functions; a FileLock belongs to one owner.
 
 #include <atomic>
@@ -5102,8 +5102,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_00112dd261ca(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_00112dd261ca;
+void dtm_cpp_of_version_0_1_0_9f0f60cf6ce5(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_9f0f60cf6ce5;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -383,7 +383,7 @@ class HttpCall {
 // ---- dtm/http/transport/poller.hpp -------------------------------------------------------------
 
 /// Waits for sockets: epoll, edge-triggered. The one file of the loop to port (kqueue).
-/// Needs: Linux. Threads: one at a time, but for Wake.
+/// Needs: Linux. Threads: one at a time, except Wake.
 
 #include <array>
 #include <cerrno>
@@ -403,7 +403,7 @@ struct Readiness {
 
 class Poller {
  public:
-  /// @throws Error  no descriptor is to be had.
+  /// @throws Error  no file descriptor is available.
   Poller();
   ~Poller();
   Poller(const Poller&) = delete;
@@ -497,13 +497,13 @@ class IoLoop {
   using Clock = std::chrono::steady_clock;
   static constexpr std::size_t kBuffer = std::size_t{64} * 1024;
 
-  /// @throws Error  no descriptor is to be had.
+  /// @throws Error  no file descriptor is available.
   IoLoop();
   ~IoLoop();
   IoLoop(const IoLoop&) = delete;
   IoLoop& operator=(const IoLoop&) = delete;
 
-  /// @throws std::system_error  no thread is to be had.
+  /// @throws std::system_error  no thread can be started.
   void Start();
 
   /// What was posted and did not run yet is dropped. Not from the thread of the loop.
@@ -788,7 +788,7 @@ FoundAddresses LookUp(const std::string& host, int port);
 
 // ---- dtm/http/client/resolver.hpp --------------------------------------------------------------
 
-/// Finds the addresses of a name on threads that may wait, and tells of them on the loop.
+/// Finds the addresses of a name on threads that may wait, and reports them on the loop.
 /// Needs: POSIX. Threads: that of the loop; the lookup runs on others.
 
 namespace dtm {
@@ -812,7 +812,7 @@ class Resolver {
   void Stop();
 
  private:
-  /// Whoever waits for it waits for all who will; so it is told, be it late.
+  /// Everybody who asked for this name waits for the report: without memory it comes late, not never.
   void Tell(const Answer& answer, const FoundAddresses& found);
 
   static constexpr std::size_t kThreads = 16;
@@ -1242,7 +1242,7 @@ class HttpHost final : ClientConnection::Owner {
   std::size_t Idle() const;
 
  private:
-  /// So long they are believed without asking again.
+  /// How long addresses are trusted without asking again.
   static constexpr std::chrono::seconds kAddressesStay{1};
 
   // What connections want.
@@ -1288,7 +1288,7 @@ namespace transport {
 
 class BlockingHost {
  public:
-  /// @throws Error  no descriptor is to be had.
+  /// @throws Error  no file descriptor is available.
   explicit BlockingHost(const Url& url, std::shared_ptr<TlsClient> tls = nullptr);
   /// Waits for a name that is being resolved: getaddrinfo cannot be interrupted.
   ~BlockingHost();
@@ -1919,7 +1919,7 @@ inline namespace v1 {
 /// A forked child has no part in it.
 class IoThread {
  public:
-  /// @throws Error  no descriptor is to be had; std::system_error  no thread is.
+  /// @throws Error  no file descriptor is available; std::system_error  no thread can be started.
   IoThread();
 
   /// @throws LogicError  this is a forked child.
@@ -2167,6 +2167,8 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   static constexpr std::chrono::hours kLongest{1};
 
   std::atomic<bool> stopping_{false};
+  const std::shared_ptr<bool> gone_ =
+      std::make_shared<bool>(false);  ///< for what is posted too late
   const std::shared_ptr<TlsClient> tls_;
   const std::shared_ptr<IoThread> io_;
   transport::IoLoop& loop_;
@@ -2483,6 +2485,9 @@ class IncomingRequest {
   /// What it takes of the memory.
   std::size_t Bytes() const;
 
+  /// The same of a request that is handed over.
+  static std::size_t BytesOf(const ApiRequest& request);
+
  private:
   void Translate();
 
@@ -2490,6 +2495,8 @@ class IncomingRequest {
 
   /// As forms write it: a plus is a blank.
   static std::string Decoded(std::string_view text);
+
+  static constexpr std::size_t kNode = 128;  ///< of a map, with its two strings
 
   transport::HeadParser head_{transport::MessageKind::kRequest};
   std::optional<transport::BodyReader> body_;  ///< once there is the head
@@ -2525,6 +2532,8 @@ struct ServingLimits {
 /// large ones slowly do not keep everybody out.
 class HeldBytes {
  public:
+  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
+
   explicit HeldBytes(std::size_t limit);
   void Change(std::size_t& counted, std::size_t now);
   /// Whether there is room for who holds this much.
@@ -2532,7 +2541,6 @@ class HeldBytes {
   std::size_t Now() const;
 
  private:
-  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
   const std::size_t limit_;
   std::size_t held_ = 0;
 };
@@ -2601,7 +2609,7 @@ class ServerConnection final : public transport::SocketConnection {
   /// False: the system has no room for it.
   bool Serve(transport::Socket socket);
 
-  /// There is no room for it, which it is told once it has asked for something: a reply to nothing confuses clients.
+  /// The server is full. The client is told once it has sent something: a reply to nothing confuses clients.
   bool TurnAway(transport::Socket socket);
 
   /// To what Handle was asked.
@@ -2631,7 +2639,7 @@ class ServerConnection final : public transport::SocketConnection {
 
   void OnBytes(std::string_view bytes) override;
 
-  /// Who asks faster than he is answered has to wait; without room in memory, the reply at hand is his last.
+  /// A client that sends faster than we reply has to wait; without room in memory, the reply at hand is its last.
   void KeepAhead(std::string_view bytes);
 
   /// Up to the end of a request; returns what is behind it.
@@ -2907,8 +2915,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_b1719fce91b1(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_b1719fce91b1;
+void http_cpp_of_version_0_1_0_75606ea11f2c(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_75606ea11f2c;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -338,6 +338,10 @@ TEST_CASE("api: what does not block is answered by a callback, once, and nobody 
   }
   CHECK(dtm::Api::MayBlock({"GET", "/api/metrics", {}, {}}));
   CHECK(dtm::Api::MayBlock(post("dtmsvr/prepareWorkflow", "")));
+  const std::string to_topic =
+      R"({"gid":"m","trans_type":"msg","steps":[{"action":"topic:\/\/t"}]})";
+  CHECK(dtm::Api::MayBlock(post("dtmsvr/submit", to_topic)));
+  CHECK(dtm::Api::MayBlock(post("json-rpc", R"({"method":"submit","params":)" + to_topic + "}")));
 }
 
 TEST_CASE("api: who waits for an answer when the coordinator is stopped gets it") {

@@ -119,6 +119,7 @@ TEST_CASE("incoming_request: the next one has nothing of the one before") {
     std::string_view bytes = text;
     CHECK_FALSE(request.Begun());
     CHECK_FALSE(request.HasHead());
+    CHECK(request.Request().method.empty());
     REQUIRE(Take(request, bytes) == Parsed::kDone);
     const bool first = text[0] == 'P';
     CHECK(request.Request().path == (first ? "/a" : "/d"));
@@ -127,6 +128,17 @@ TEST_CASE("incoming_request: the next one has nothing of the one before") {
     CHECK(request.Request().headers.size() == (first ? 3 : 1));
     request.Reset();
   }
+}
+
+TEST_CASE("incoming_request: many small parts count with what they take") {
+  std::string query;
+  for (int i = 0; i < 1000; ++i) query += "&a";
+  const std::string text = Request("GET", "/?" + query);
+  std::string_view bytes = text;
+  IncomingRequest request;
+  REQUIRE(Take(request, bytes) == Parsed::kDone);
+  CHECK(request.Bytes() > 100 * 1000);
+  CHECK(IncomingRequest::BytesOf(request.Request()) > 100 * 1000);
 }
 
 TEST_CASE("incoming_request: what is wrong is said") {

@@ -1,4 +1,4 @@
-/// The loop that owns all transaction state: collect and step, commit, release.
+/// The loop that owns all transaction state: collect, advance, commit, release.
 /// Needs: std, engine, store. Threads: driven by one thread at a time; everything arrives through
 /// the inbox. Rule: nothing leaves before its cause is durable (docs/architecture.md).
 #pragma once

@@ -73,7 +73,7 @@ class TurnState : public Answers {
     return std::move(effects.refused);
   }
 
-  /// Takes the memory that it may need to be advanced: after that Step throws nothing, unless it is new.
+  /// Takes the memory that it may need to be advanced: after that Advance throws nothing, unless it is new.
   void MakeReady(ActiveTransaction& active) {
     Touch(active);
     MakeRoom(active.events);

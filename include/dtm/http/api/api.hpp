@@ -56,7 +56,8 @@ class Api {
   /// True if the request reads the store, or runs a function of the program.
   static bool MayBlock(const ApiRequest& request) {
     const Route* const route = Find(request);
-    return route != nullptr && route->blocks;
+    // The subscribers of a topic are looked up. Slashes may be escaped.
+    return route != nullptr && (route->blocks || request.body.find("topic:") != std::string::npos);
   }
 
   /// `request` is not needed any more when this returns.

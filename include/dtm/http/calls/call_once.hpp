@@ -10,6 +10,7 @@
 
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/core/endpoint.hpp>
+#include <dtm/core/result.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/calls/branch_http_call.hpp>
@@ -30,14 +31,14 @@ inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinat
             branch(one),
             where(its) {}
       void OnDone(transport::HttpOutcome outcome) override {
-        told = Interpret(outcome, branch, where);
+        told = CatchAsResult([&] { return Interpret(outcome, branch, where).result; });
       }
       const BranchCall& branch;
       const Url& where;
-      CallOutcome told;
+      Result told = Result::Error({});
     } one(call, url);
     transport::BlockingHost(url, std::move(tls)).Send(one);
-    return std::move(one.told.result);
+    return std::move(one.told);
   } catch (const std::exception& error) {
     return Result::Error(error.what());
   }

@@ -50,7 +50,9 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
       auto posted = std::make_shared<std::vector<BranchCall>>();
       posted->swap(calls);
       try {
-        loop_.Post([this, posted, &results] { Take(*posted, results); });
+        loop_.Post([this, gone = gone_, posted, &results] {
+          if (!*gone) Take(*posted, results);
+        });
       } catch (...) {
         posted->swap(calls);
         throw;
@@ -73,6 +75,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   void Stop() {
     if (stopping_.exchange(true)) return;
     loop_.Do([this] {
+      *gone_ = true;
       queue_.Disconnect();
       loop_.Forget(*this);
       loop_.NotAtTurnEnds(*this);
@@ -100,7 +103,6 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   // All on the loop.
 
   void Take(std::vector<BranchCall>& calls, BranchResults& results) {
-    if (stopping_) return;
     const SteadyTime now = loop_.Now();
     for (BranchCall& call : calls) {
       const SteadyTime late = Later(now, call.timeout - call.late);
@@ -233,6 +235,8 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   static constexpr std::chrono::hours kLongest{1};
 
   std::atomic<bool> stopping_{false};
+  const std::shared_ptr<bool> gone_ =
+      std::make_shared<bool>(false);  ///< for what is posted too late
   const std::shared_ptr<TlsClient> tls_;
   const std::shared_ptr<IoThread> io_;
   transport::IoLoop& loop_;

@@ -20,7 +20,7 @@ namespace transport {
 
 class BlockingHost {
  public:
-  /// @throws Error  no descriptor is to be had.
+  /// @throws Error  no file descriptor is available.
   explicit BlockingHost(const Url& url, std::shared_ptr<TlsClient> tls = nullptr)
       : tls_(std::move(tls)), host_(std::make_unique<HttpHost>(parts_, url)) {}
   /// Waits for a name that is being resolved: getaddrinfo cannot be interrupted.

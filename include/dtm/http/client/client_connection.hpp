@@ -120,6 +120,7 @@ class ClientConnection final : public SocketConnection {
         if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
         tls = owner_.Tls()->Connect(socket.Fd(), origin.host);
       } catch (const std::exception& error) {
+        Loop().Unwatch(socket.Fd());
         return NotReached(error.what());
       }
     }
@@ -213,7 +214,10 @@ class ClientConnection final : public SocketConnection {
     outcome.kind = kind;
     if (outcome.status != 0) outcome.head = &parser_.Head();
     if (!reusable || !owner_.Keep(*this)) Ended();
-    call->OnDone(std::move(outcome));
+    try {
+      call->OnDone(std::move(outcome));
+    } catch (...) {  // for want of memory, and this connection may be gone: what it kept counts
+    }
   }
 
   Owner& owner_;

@@ -100,6 +100,8 @@ class Connector final : private Timer {
   }
 
   void Drop(std::unique_ptr<Attempt>& attempt) {
+    // A forked child that has it as well would keep the loop telling of it.
+    if (attempt->socket.IsOpen()) loop_.Unwatch(attempt->socket.Fd());
     attempt->socket.Close();
     loop_.Dispose(std::move(attempt));
   }

@@ -69,7 +69,7 @@ class HttpHost final : ClientConnection::Owner {
   std::size_t Idle() const { return idle_.size(); }
 
  private:
-  /// So long they are believed without asking again.
+  /// How long addresses are trusted without asking again.
   static constexpr std::chrono::seconds kAddressesStay{1};
 
   // What connections want.

@@ -1,4 +1,4 @@
-/// Finds the addresses of a name on threads that may wait, and tells of them on the loop.
+/// Finds the addresses of a name on threads that may wait, and reports them on the loop.
 /// Needs: POSIX. Threads: that of the loop; the lookup runs on others.
 #pragma once
 
@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/base/error.hpp>
 #include <dtm/base/thread_pool.hpp>
 #include <dtm/http/transport/io_loop.hpp>
 #include <dtm/http/transport/look_up.hpp>
@@ -50,14 +51,15 @@ class Resolver {
       try {
         found = lookup_(host, port);
       } catch (const std::exception& error) {
-        found.problem = std::string("its name cannot be resolved: ") + error.what();
+        found.problem = IfThereIsMemory(
+            [&] { return std::string("its name cannot be resolved: ") + error.what(); });
       }
       Tell(answer, found);
     };
     if (threads_.Run(job)) return;
     FoundAddresses none;
     none.problem =
-        "its name cannot be resolved now: too many names wait for that, or no thread is to be had";
+        "its name cannot be resolved now: too many names wait for that, or no thread can be started";
     loop_.Post([answer = std::move(answer), none] { answer(none); });
   }
 
@@ -65,7 +67,7 @@ class Resolver {
   void Stop() { threads_.Stop(); }
 
  private:
-  /// Whoever waits for it waits for all who will; so it is told, be it late.
+  /// Everybody who asked for this name waits for the report: without memory it comes late, not never.
   void Tell(const Answer& answer, const FoundAddresses& found) {
     for (int tries = 0; tries < 1000; ++tries) {
       try {

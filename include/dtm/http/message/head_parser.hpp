@@ -128,7 +128,8 @@ class HeadParser {
     if (!IsToken(method) || target.empty())
       return Refuse(400, "its first line is not METHOD TARGET HTTP/1.1");
     for (const char c : target) {
-      if (c <= ' ' || c == 127)
+      const auto byte = static_cast<unsigned char>(c);
+      if (byte <= ' ' || byte >= 127)
         return Refuse(400, "its target has a byte that has to be written as %XX");
     }
     if (version != "HTTP/1.1" && version != "HTTP/1.0") {
@@ -224,7 +225,8 @@ class HeadParser {
       return table;
     }();
     for (const char c : text) {
-      if (c < 0 || !kToken[static_cast<unsigned char>(c)]) return false;
+      const auto byte = static_cast<unsigned char>(c);
+      if (byte >= kToken.size() || !kToken[byte]) return false;
     }
     return !text.empty();
   }

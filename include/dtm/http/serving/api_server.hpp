@@ -117,7 +117,12 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
     connection.place = place;
     Count(1);
     if (full) ++turned_away_;
-    if (!(full ? connection.TurnAway(std::move(socket)) : connection.Serve(std::move(socket)))) {
+    bool served = false;
+    try {
+      served = full ? connection.TurnAway(std::move(socket)) : connection.Serve(std::move(socket));
+    } catch (const std::bad_alloc&) {
+    }
+    if (!served) {
       connection.Close();
       Drop(connection);
     }
@@ -156,7 +161,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
         api_.Handle(request, done);
         return 0;  // what the coordinator keeps of it counts there
       }
-      const std::size_t bytes = request.body.capacity();
+      const std::size_t bytes = IncomingRequest::BytesOf(request);
       const auto shared = std::make_shared<ApiRequest>(std::move(request));
       if (workers_.Run([this, shared, ticket] { Work(*shared, ticket); })) return bytes;
     } catch (const std::bad_alloc&) {
@@ -209,7 +214,12 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
     if (connection == nullptr || connection->asked != arrived.ticket.number) return;
     connection->asked = 0;
     try {
-      connection->Reply(arrived.reply);
+      ApiReply full;  // without words
+      full.status = 503;
+      full.retry_after = 1;
+      const std::size_t bytes = arrived.reply.body.size();
+      const bool fits = bytes <= HeldBytes::kSmall || held_.Allow(bytes);
+      connection->Reply(fits ? arrived.reply : full);
     } catch (const std::bad_alloc&) {
       connection->Close();
       Drop(*connection);

@@ -54,6 +54,7 @@ class IncomingRequest {
   void Reset() {
     head_.Reset();
     body_.reset();
+    request_.method.clear();
     request_.query.clear();
     request_.headers.clear();
     request_.body.clear();
@@ -61,7 +62,17 @@ class IncomingRequest {
   }
 
   /// What it takes of the memory.
-  std::size_t Bytes() const { return 2 * head_.Head().Bytes() + request_.body.capacity(); }
+  std::size_t Bytes() const { return head_.Head().Bytes() + BytesOf(request_); }
+
+  /// The same of a request that is handed over.
+  static std::size_t BytesOf(const ApiRequest& request) {
+    std::size_t bytes = request.path.capacity() + request.body.capacity();
+    for (const auto& [name, value] : request.query) bytes += kNode + name.size() + value.size();
+    for (const auto& header : request.headers) {
+      bytes += sizeof header + header.name.capacity() + header.value.capacity();
+    }
+    return bytes;
+  }
 
  private:
   void Translate() {
@@ -102,6 +113,8 @@ class IncomingRequest {
     }
     return PercentDecoded(plain);
   }
+
+  static constexpr std::size_t kNode = 128;  ///< of a map, with its two strings
 
   transport::HeadParser head_{transport::MessageKind::kRequest};
   std::optional<transport::BodyReader> body_;  ///< once there is the head

@@ -24,6 +24,8 @@ struct ServingLimits {
 /// large ones slowly do not keep everybody out.
 class HeldBytes {
  public:
+  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
+
   explicit HeldBytes(std::size_t limit) : limit_(limit) {}
   void Change(std::size_t& counted, std::size_t now) {
     held_ = held_ - counted + now;
@@ -36,7 +38,6 @@ class HeldBytes {
   std::size_t Now() const { return held_; }
 
  private:
-  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
   const std::size_t limit_;
   std::size_t held_ = 0;
 };

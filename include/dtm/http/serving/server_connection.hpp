@@ -54,7 +54,7 @@ class ServerConnection final : public transport::SocketConnection {
     return Open(std::move(socket), nullptr);
   }
 
-  /// There is no room for it, which it is told once it has asked for something: a reply to nothing confuses clients.
+  /// The server is full. The client is told once it has sent something: a reply to nothing confuses clients.
   bool TurnAway(transport::Socket socket) {
     turned_away_ = true;
     state_ = State::kTurnedAway;
@@ -114,7 +114,7 @@ class ServerConnection final : public transport::SocketConnection {
     Recount();
   }
 
-  /// Who asks faster than he is answered has to wait; without room in memory, the reply at hand is his last.
+  /// A client that sends faster than we reply has to wait; without room in memory, the reply at hand is its last.
   void KeepAhead(std::string_view bytes) {
     ahead_.append(bytes);
     Recount();

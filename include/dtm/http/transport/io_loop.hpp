@@ -53,7 +53,7 @@ class IoLoop {
   using Clock = std::chrono::steady_clock;
   static constexpr std::size_t kBuffer = std::size_t{64} * 1024;
 
-  /// @throws Error  no descriptor is to be had.
+  /// @throws Error  no file descriptor is available.
   IoLoop() : now_(Clock::now()), buffer_(new char[kBuffer]) {}
   ~IoLoop() {
     Stop();
@@ -62,7 +62,7 @@ class IoLoop {
   IoLoop(const IoLoop&) = delete;
   IoLoop& operator=(const IoLoop&) = delete;
 
-  /// @throws std::system_error  no thread is to be had.
+  /// @throws std::system_error  no thread can be started.
   void Start() {
     own_thread_ = true;
     thread_ = std::thread([this] {

@@ -14,7 +14,7 @@ inline namespace v1 {
 /// A forked child has no part in it.
 class IoThread {
  public:
-  /// @throws Error  no descriptor is to be had; std::system_error  no thread is.
+  /// @throws Error  no file descriptor is available; std::system_error  no thread can be started.
   IoThread() : own_("I/O thread") { own_.Get().Start(); }
 
   /// @throws LogicError  this is a forked child.

@@ -1,5 +1,5 @@
 /// Waits for sockets: epoll, edge-triggered. The one file of the loop to port (kqueue).
-/// Needs: Linux. Threads: one at a time, but for Wake.
+/// Needs: Linux. Threads: one at a time, except Wake.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +27,7 @@ struct Readiness {
 
 class Poller {
  public:
-  /// @throws Error  no descriptor is to be had.
+  /// @throws Error  no file descriptor is available.
   Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
     if (epoll_ < 0) throw Error("no epoll can be had: " + os::LastErrorText() + "; see ulimit -n");
     epoll_event event{};
