@@ -7583,7 +7583,8 @@ void Resolver::Find(std::string host, int port, Answer answer) {
     if (threads_.Run(job)) return;
     FoundAddresses none;
     none.problem =
-        "its name cannot be resolved now: too many names wait for that, or no thread can be started";
+        "its name cannot be resolved now: too many names wait for that, or no thread can be "
+        "started";
     loop_.Post([answer = std::move(answer), none] { answer(none); });
   }
 void Resolver::Stop() { threads_.Stop(); }

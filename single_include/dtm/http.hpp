@@ -1290,7 +1290,8 @@ class Resolver {
     if (threads_.Run(job)) return;
     FoundAddresses none;
     none.problem =
-        "its name cannot be resolved now: too many names wait for that, or no thread can be started";
+        "its name cannot be resolved now: too many names wait for that, or no thread can be "
+        "started";
     loop_.Post([answer = std::move(answer), none] { answer(none); });
   }
 

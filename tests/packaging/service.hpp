@@ -37,7 +37,8 @@ class Service {
       char request[4096];
       if (::recv(one, request, sizeof request, 0) <= 0) continue;
       ++calls;
-      const std::string answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+      const std::string answer =
+          "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
       (void)::send(one, answer.data(), answer.size(), MSG_NOSIGNAL);
     }
   }

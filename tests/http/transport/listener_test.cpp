@@ -117,7 +117,8 @@ TEST_CASE("listener: many that come together are all taken") {
   }
 }
 
-TEST_CASE("listener: when connections cannot be accepted for a while, they wait, and it does not spin") {
+TEST_CASE(
+    "listener: when connections cannot be accepted for a while, they wait, and it does not spin") {
   Kit kit;
   const int copy = ::fcntl(kit.fd, F_DUPFD_CLOEXEC, 0);
   const int none = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
