@@ -88,6 +88,7 @@ flags_of() {  # flags_of PREFIX MODULE: what pkg-config says of a module that wa
 
 python3 "$here/recipes.py"
 install "$build" installed
+: >server.log  # the background makes it late on a busy machine
 installed/bin/dtm-server --db server.db --listen 127.0.0.1:0 >server.log 2>&1 &
 pid=$!
 trap 'kill $pid' EXIT
