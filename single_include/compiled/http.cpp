@@ -9985,10 +9985,6 @@ void ReplyQueue::Expect() {
     if (needed > arrived_.capacity()) arrived_.reserve(2 * needed);
     ++expected_;
   }
-void ReplyQueue::ExpectLess() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    --expected_;
-  }
 void ReplyQueue::Add(Ticket ticket, ApiReply reply) noexcept {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (loop_ == nullptr) return;
@@ -10671,5 +10667,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_75606ea11f2c(Here) {}
+void http_cpp_of_version_0_1_0_15324e10378d(Here) {}
 }}}

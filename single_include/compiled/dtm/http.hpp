@@ -2427,8 +2427,6 @@ class ReplyQueue {
   /// Before it is asked for: a reply that comes needs no memory.
   /// @throws std::bad_alloc  it is not expected.
   void Expect();
-  /// It was not asked for.
-  void ExpectLess();
 
   void Add(Ticket ticket, ApiReply reply) noexcept;
 
@@ -2915,8 +2913,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_75606ea11f2c(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_75606ea11f2c;
+void http_cpp_of_version_0_1_0_15324e10378d(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_15324e10378d;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -39,11 +39,6 @@ class ReplyQueue {
     if (needed > arrived_.capacity()) arrived_.reserve(2 * needed);
     ++expected_;
   }
-  /// It was not asked for.
-  void ExpectLess() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    --expected_;
-  }
 
   void Add(Ticket ticket, ApiReply reply) noexcept {
     const std::lock_guard<std::mutex> lock(mutex_);
