@@ -43,6 +43,9 @@ UMBRELLAS = ['dtm/dtm.hpp', 'dtm/http.hpp', 'dtm/httplib.hpp']
 ONLY_IN = {
     'httplib.h': (['dtm/http/httplib/*'], 'it costs seconds of compile time'),
     'openssl/*': (['dtm/http/tls.hpp'], 'programs without https need no OpenSSL'),
+    'libpq-fe.h': (['dtm/sql/postgres.hpp'], 'programs choose their database by the file they include'),
+    'mysql.h': (['dtm/sql/mysql.hpp'], 'programs choose their database by the file they include'),
+    'hiredis*': (['dtm/barrier/redis.hpp'], 'programs choose their database by the file they include'),
     'sqlite3.h': (['dtm/sql/*'], 'programs choose their database by the file they include'),
     **dict.fromkeys(
         ['unistd.h', 'fcntl.h', 'poll.h', 'pthread.h', 'signal.h', 'netdb.h', 'sys/*', 'netinet/*', 'arpa/*', 'linux/*'],

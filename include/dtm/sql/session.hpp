@@ -1,0 +1,72 @@
+/// A connection to an SQL server as the barriers see it: the seam between their algorithms and the client library.
+/// Needs: std. Threads: a session by one thread at a time.
+///
+/// sql/postgres.hpp and sql/mysql.hpp have sessions for libpq and for libmariadb / libmysqlclient. A program that uses
+/// another library (libpqxx, SOCI, ...) writes one itself, in about 15 lines: examples/barrier_libpqxx.cpp.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <dtm/base/error.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Which server speaks.
+enum class SqlDialect {
+  kPostgres,  ///< placeholders $1, $2, ...
+  kMysql      ///< MySQL and MariaDB; placeholders ?
+};
+
+/// The state of a connection's transaction.
+enum class SqlTransaction {
+  kNone,  ///< there is none: a statement commits by itself
+  kOpen,
+  kFailed  ///< PostgreSQL: a statement failed, and only ROLLBACK is accepted
+};
+
+/// What a statement did.
+struct SqlAnswer {
+  std::int64_t affected = 0;  ///< rows inserted, changed or deleted
+  std::vector<std::string>
+      first_column;  ///< of the rows that came back, in their order; NULL is ""
+};
+
+/// A statement failed.
+class SqlError : public StoreError {
+ public:
+  /// `code`: PostgreSQL's SQLSTATE ("40001"), the error number of MySQL ("1213"), or "" if the connection broke before
+  /// the server replied.
+  SqlError(const std::string& text, std::string code) : StoreError(text), code_(std::move(code)) {}
+  const std::string& Code() const { return code_; }
+
+ private:
+  std::string code_;
+};
+
+/// One connection. It is the program's: its settings are left as they are.
+class SqlSession {
+ public:
+  virtual ~SqlSession() = default;
+
+  virtual SqlDialect Dialect() const = 0;
+  virtual SqlTransaction Transaction() = 0;
+
+  /// Runs one statement with these parameters, as text; the implementation may keep it prepared.
+  /// @throws SqlError  the server refused it, or the connection broke.
+  virtual SqlAnswer Run(const std::string& sql,
+                        const std::vector<std::string_view>& parameters) = 0;
+
+  /// Runs one or, with PostgreSQL, several statements without parameters, in one message. The answer is the command tag of
+  /// the last one ("COMMIT"; PostgreSQL replies "ROLLBACK" to the COMMIT of a failed transaction), or "" if the library
+  /// does not tell.
+  /// @throws as Run
+  virtual std::string Simple(const char* sql) = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
