@@ -19,7 +19,7 @@
 #include <nlohmann/json.hpp>
 
 #include "timing_diagram.hpp"
-#include <dtm/sql/sqlite_connection.hpp>
+#include <dtm/dtm.hpp>
 
 struct Transfer {
   int amount;

@@ -25,7 +25,6 @@
 
 #include "branches.hpp"
 #include "plan.hpp"
-#include <dtm/core/rows.hpp>
 #include <dtm/dtm.hpp>
 
 namespace survival {
