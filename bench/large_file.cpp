@@ -11,7 +11,6 @@
 
 #include "bench.hpp"
 #include "sagas.hpp"
-#include <dtm/core/rows.hpp>
 #include <dtm/dtm.hpp>
 
 namespace {
