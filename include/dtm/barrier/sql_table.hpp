@@ -1,0 +1,109 @@
+/// The table of barriers in an SQL database: its name, and how old rows are deleted.
+/// Needs: std. Threads: as the session.
+/// Protocol: §11.5 (SQL barrier).
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include <dtm/base/error.hpp>
+#include <dtm/base/text.hpp>
+#include <dtm/core/limits.hpp>
+#include <dtm/sql/session.hpp>
+#include <dtm/sql/sql_errors.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+namespace barrier {
+
+inline constexpr const char kSqlTable[] = "dtm_barrier.barrier";  // as dtm's clients name it
+
+/// The name of a table in SQL. @throws LogicError  it is not NAME or SCHEMA.NAME of letters, digits and _.
+inline std::string QuotedName(SqlDialect dialect, const std::string& table) {
+  const char quote = dialect == SqlDialect::kPostgres ? '"' : '`';
+  std::string quoted(1, quote);
+  std::size_t length = 0;
+  bool dot = false;
+  bool plain = true;
+  for (const char c : table) {
+    if (c == '.') {
+      plain = plain && !dot && length > 0;
+      dot = true;
+      length = 0;
+      quoted += {quote, '.', quote};
+      continue;
+    }
+    plain = plain && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '_');
+    ++length;
+    plain = plain && length <= 63;
+    quoted += c;
+  }
+  if (!plain || length == 0) {
+    throw LogicError("'" + Printable(Truncated(table, kMaxGidBytes)) +
+                     "' is no name for a barrier table; use up to 63 letters, digits and _, after "
+                     "a schema and a dot if it is not in the current one");
+  }
+  return quoted + quote;
+}
+
+}  // namespace barrier
+
+/// Deletes up to `limit` rows (1 to 100 000) that are older than `age` (at least 24 hours), in a transaction of its own.
+/// Returns how many; call it until it returns 0. A row must stay for longer than the longest time that its transaction
+/// may be unfinished: an action that comes after it was deleted runs again. Rows without create_time (of a table that dtm's
+/// own script made for PostgreSQL) stay.
+/// @throws InDoubtError  the connection broke at COMMIT: all of these rows are deleted, or none.
+/// @throws SqlError      none was deleted.
+/// @throws LogicError    a value is out of its range, or the connection is in a transaction.
+inline std::int64_t DeleteOldBarriers(SqlSession& session, std::chrono::hours age,
+                                      std::int64_t limit = 1000,
+                                      const std::string& table = barrier::kSqlTable) {
+  const std::string quoted = barrier::QuotedName(session.Dialect(), table);
+  if (age < std::chrono::hours(24) || age > std::chrono::hours(24 * 36500)) {
+    throw LogicError(
+        "rows of barriers may be deleted when they are 24 hours to 100 years old, not " +
+        std::to_string(age.count()) + " hours; a late call must still find its row");
+  }
+  if (limit < 1 || limit > 100000) {
+    throw LogicError("delete 1 to 100000 rows at a time, not " + std::to_string(limit));
+  }
+  if (session.Transaction() != SqlTransaction::kNone) {
+    throw LogicError("the connection is in a transaction; end it before old rows are deleted");
+  }
+  const bool postgres = session.Dialect() == SqlDialect::kPostgres;
+  const std::string count = std::to_string(limit);
+  const std::string seconds = std::to_string(std::chrono::seconds(age).count());
+  // Ids ascend with time, and PostgreSQL has no index on create_time.
+  const std::string sql = postgres
+                              ? "DELETE FROM " + quoted + " WHERE id IN (SELECT id FROM " + quoted +
+                                    " WHERE create_time < now() - make_interval(secs => " +
+                                    seconds + ") ORDER BY id LIMIT " + count + ")"
+                              : "DELETE FROM " + quoted + " WHERE create_time < NOW() - INTERVAL " +
+                                    seconds + " SECOND ORDER BY create_time LIMIT " + count;
+  SqlStage stage = SqlStage::kStatement;
+  try {
+    session.Simple(postgres ? "BEGIN" : "START TRANSACTION");
+    const std::int64_t deleted = session.Run(sql, {}).affected;
+    stage = SqlStage::kCommit;
+    session.Simple("COMMIT");
+    return deleted;
+  } catch (const SqlError& error) {
+    try {
+      if (session.Transaction() != SqlTransaction::kNone) session.Simple("ROLLBACK");
+    } catch (const SqlError&) {  // the server does it when it finds the connection broken
+    }
+    const std::string text = "old rows of the barrier table '" + table + "': " + error.what() +
+                             SqlAdvice(session.Dialect(), error.Code(), stage);
+    if (FaultOf(session.Dialect(), error.Code(), stage) == SqlFault::kInDoubt) {
+      throw InDoubtError(text);
+    }
+    throw SqlError(text, error.Code());
+  }
+}
+
+}  // namespace v1
+}  // namespace dtm

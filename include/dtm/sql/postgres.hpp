@@ -1,0 +1,170 @@
+/// Connections to PostgreSQL; the only file that includes libpq-fe.h.
+/// Needs: libpq. Threads: a connection, and what was made for it, by one thread at a time.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <libpq-fe.h>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <dtm/base/error.hpp>
+#include <dtm/sql/session.hpp>
+
+namespace dtm {
+inline namespace v1 {
+
+namespace sql {
+
+/// The last error of a connection, in one line.
+inline std::string PgMessage(const PGconn* connection) {
+  std::string text = PQerrorMessage(connection);
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+}  // namespace sql
+
+/// A session on a connection of the program, which must outlive it. The connection is not changed; but our statements stay
+/// prepared in it, as dtm_1, dtm_2 and so on, and all sessions on it use them.
+class PgSession : public SqlSession {
+ public:
+  /// @throws LogicError  it is null.
+  explicit PgSession(PGconn* connection) : connection_(connection) {
+    if (connection == nullptr) {
+      throw LogicError("the connection to PostgreSQL is null; open it first");
+    }
+  }
+
+  PGconn* Handle() const { return connection_; }
+  SqlDialect Dialect() const override { return SqlDialect::kPostgres; }
+
+  /// @throws SqlError    the connection is broken.
+  /// @throws LogicError  a command of the program is running on it.
+  SqlTransaction Transaction() override {
+    switch (PQtransactionStatus(connection_)) {
+      case PQTRANS_IDLE: return SqlTransaction::kNone;
+      case PQTRANS_INTRANS: return SqlTransaction::kOpen;
+      case PQTRANS_INERROR: return SqlTransaction::kFailed;
+      case PQTRANS_ACTIVE:
+        throw LogicError(
+            "a command is running on the connection to PostgreSQL; take its result first");
+      default: break;
+    }
+    throw SqlError("the connection to PostgreSQL is broken: " + Message() + "; open a new one", "");
+  }
+
+  SqlAnswer Run(const std::string& sql, const std::vector<std::string_view>& parameters) override {
+    const std::string& name = Prepared(sql, parameters.size());
+    std::vector<std::string> values(parameters.begin(), parameters.end());
+    std::vector<const char*> pointers;
+    for (const std::string& value : values) pointers.push_back(value.c_str());
+    const Rows rows =
+        Checked(PQexecPrepared(connection_, name.c_str(), static_cast<int>(pointers.size()),
+                               pointers.data(), nullptr, nullptr, 0));
+    SqlAnswer answer;
+    answer.affected = std::strtoll(PQcmdTuples(rows.get()), nullptr, 10);
+    for (int row = 0; row < PQntuples(rows.get()); ++row) {
+      answer.first_column.emplace_back(PQgetvalue(rows.get(), row, 0),
+                                       static_cast<std::size_t>(PQgetlength(rows.get(), row, 0)));
+    }
+    return answer;
+  }
+
+  std::string Simple(const char* sql) override {
+    return PQcmdStatus(Checked(PQexec(connection_, sql)).get());
+  }
+
+ private:
+  struct Clear {
+    void operator()(PGresult* result) const { PQclear(result); }
+  };
+  using Rows = std::unique_ptr<PGresult, Clear>;
+
+  std::string Message() const { return sql::PgMessage(connection_); }
+
+  Rows Checked(PGresult* result) {
+    Rows rows(result);
+    const ExecStatusType status = PQresultStatus(result);
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) return rows;
+    const char* const code = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    if (code == nullptr && PQstatus(connection_) == CONNECTION_OK) {  // it has not left libpq
+      throw LogicError("libpq refused a statement: " + Message() +
+                       "; the connection must not be in pipeline mode or in a COPY");
+    }
+    const char* const primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    std::string text = "PostgreSQL: " + (primary != nullptr ? std::string(primary) : Message());
+    if (code != nullptr && code == std::string_view("26000")) prepared_.clear();  // DISCARD ALL
+    if (code != nullptr) text += " (" + std::string(code) + ")";
+    throw SqlError(text, code != nullptr ? code : "");
+  }
+
+  /// The name of this statement, which is prepared when this returns.
+  const std::string& Prepared(const std::string& sql, std::size_t count) {
+    if (PQbackendPID(connection_) != backend_) prepared_.clear();  // PQreset
+    auto known = prepared_.find(sql);
+    if (known != prepared_.end()) return known->second;
+    Look();  // another session on this connection may have prepared it
+    known = prepared_.find(sql);
+    if (known != prepared_.end()) return known->second;
+    std::string name = "dtm_" + std::to_string(next_);
+    // All parameters are text, whatever the columns are.
+    constexpr Oid kText = 25;
+    const std::vector<Oid> types(count, kText);
+    Checked(
+        PQprepare(connection_, name.c_str(), sql.c_str(), static_cast<int>(count), types.data()));
+    ++next_;
+    return prepared_.emplace(sql, std::move(name)).first->second;
+  }
+
+  /// What is prepared on this connection, and which number is free.
+  void Look() {
+    const Rows rows =
+        Checked(PQexec(connection_,
+                       "SELECT statement, name FROM pg_prepared_statements WHERE name ~ "
+                       "'^dtm_[0-9]{1,9}$'"));
+    prepared_.clear();
+    next_ = 1;
+    for (int row = 0; row < PQntuples(rows.get()); ++row) {
+      const std::string name = PQgetvalue(rows.get(), row, 1);
+      next_ = (std::max)(next_, std::strtoll(name.c_str() + 4, nullptr, 10) + 1);
+      prepared_[PQgetvalue(rows.get(), row, 0)] = name;
+    }
+    backend_ = PQbackendPID(connection_);
+  }
+
+  PGconn* connection_;
+  int backend_ = 0;                              ///< the server process that has the statements
+  std::map<std::string, std::string> prepared_;  ///< text to name
+  long long next_ = 1;
+};
+
+/// A connection of its own.
+class PgConnection {
+ public:
+  /// `conninfo`: as libpq takes it ("host=... dbname=..." or "postgresql://..."). Waits as long as its connect_timeout says.
+  /// @throws SqlError  there is no connection.
+  explicit PgConnection(const std::string& conninfo) : connection_(PQconnectdb(conninfo.c_str())) {
+    if (PQstatus(connection_.get()) == CONNECTION_OK) return;
+    throw SqlError("no connection to PostgreSQL: " + sql::PgMessage(connection_.get()), "08001");
+  }
+
+  PGconn* Handle() const { return connection_.get(); }
+  PgSession Session() const { return PgSession(connection_.get()); }
+
+ private:
+  struct Finish {
+    void operator()(PGconn* connection) const { PQfinish(connection); }
+  };
+  std::unique_ptr<PGconn, Finish> connection_;
+};
+
+}  // namespace v1
+}  // namespace dtm
