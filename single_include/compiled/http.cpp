@@ -7716,6 +7716,7 @@ void HeadParser::Reset(bool to_head) {
     interim_bytes_ = 0;
     to_head_ = to_head;
     odd_ = false;
+    skipped_ = false;
   }
 void HeadParser::ResetHead() {
     head_.text_.clear();
@@ -7744,11 +7745,17 @@ void HeadParser::TakeLine() {
     line_at_ = head_.text_.size();
     const std::string_view line = std::string_view(head_.text_).substr(begin, end - begin);
     if (first_line_) {
+      if (line.empty() && kind_ == Kind::kRequest && !skipped_) return SkipLine();
       first_line_ = false;
       return kind_ == Kind::kRequest ? RequestLine(line, begin) : StatusLine(line);
     }
     if (line.empty()) return EndOfHead();
     TakeHeader(line, begin);
+  }
+void HeadParser::SkipLine() {
+    skipped_ = true;
+    head_.text_.clear();
+    line_at_ = 0;
   }
 auto HeadParser::Of(std::size_t at, std::size_t size) -> Part {
     return {static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(size)};
@@ -10118,8 +10125,11 @@ auto StatusText(int status) -> const char* {
     case 413: return "Payload Too Large";
     case 415: return "Unsupported Media Type";
     case 425: return "Too Early";
+    case 431: return "Request Header Fields Too Large";
     case 500: return "Internal Server Error";
+    case 501: return "Not Implemented";
     case 503: return "Service Unavailable";
+    case 505: return "HTTP Version Not Supported";
     default: return "Other";
   }
 }
@@ -10191,13 +10201,17 @@ void ServerConnection::OnBytes(std::string_view bytes) {
     Recount();
   }
 void ServerConnection::KeepAhead(std::string_view bytes) {
+    if (ahead_at_ > ahead_.size() / 2) {  // each byte is moved once at most
+      ahead_.erase(0, ahead_at_);
+      ahead_at_ = 0;
+    }
     ahead_.append(bytes);
     Recount();
     if (!owner_.Held().Allow(counted_)) {
       form_.close = true;
-      std::string().swap(ahead_);
+      ForgetAhead();
     }
-    if (form_.close || ahead_.size() > kMaxAhead) Pause();
+    if (form_.close || ahead_.size() - ahead_at_ > kMaxAhead) Pause();
   }
 auto ServerConnection::Consume(std::string_view bytes) -> std::string_view {
     const ServingLimits& limits = owner_.Limits();
@@ -10245,7 +10259,7 @@ auto ServerConnection::Invalid() -> std::string_view {
     const transport::Refusal& why = request_->Problem();
     Last(why.status == 413
              ? api_head::TooLong()
-             : api_head::Refusal(400,
+             : api_head::Refusal(why.status,
                                  std::string("this is not valid HTTP for a server: ") + why.text));
     return {};
   }
@@ -10273,7 +10287,7 @@ void ServerConnection::Send(const ApiReply& reply) {
         std::chrono::duration_cast<std::chrono::seconds>(owner_.Limits().idle).count();
     if (form_.close) {
       state_ = State::kLast;
-      std::string().swap(ahead_);
+      ForgetAhead();
     }
     Write(ReplyText(reply, form_));
     if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().reply));
@@ -10297,10 +10311,10 @@ void ServerConnection::OnSent() {
   }
 void ServerConnection::Next() {
     if (!ahead_.empty()) {
-      const std::size_t left = Consume(ahead_).size();
+      const std::size_t left = Consume(std::string_view(ahead_).substr(ahead_at_)).size();
       if (!IsOpen() || state_ == State::kLast) return;
-      ahead_.erase(0, ahead_.size() - left);
-      if (left == 0) std::string().swap(ahead_);
+      ahead_at_ = ahead_.size() - left;
+      if (left == 0) ForgetAhead();
     }
     if (ahead_.empty() && paused_) return Resume();
     if (ahead_.empty() && ended_ && state_ == State::kReading) EndOfRequests();
@@ -10337,6 +10351,10 @@ void ServerConnection::Late() {
     }
   }
 void ServerConnection::OnNoMemory() { Gone(); }
+void ServerConnection::ForgetAhead() {
+    std::string().swap(ahead_);  // an assignment would keep its memory
+    ahead_at_ = 0;
+  }
 void ServerConnection::Pause() {
     paused_ = true;
     PauseReading();
@@ -10667,5 +10685,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_15324e10378d(Here) {}
+void http_cpp_of_version_0_1_0_f23200d4dcc9(Here) {}
 }}}

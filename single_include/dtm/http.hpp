@@ -1532,6 +1532,7 @@ class HeadParser {
     interim_bytes_ = 0;
     to_head_ = to_head;
     odd_ = false;
+    skipped_ = false;
   }
 
  private:
@@ -1567,11 +1568,19 @@ class HeadParser {
     line_at_ = head_.text_.size();
     const std::string_view line = std::string_view(head_.text_).substr(begin, end - begin);
     if (first_line_) {
+      if (line.empty() && kind_ == Kind::kRequest && !skipped_) return SkipLine();
       first_line_ = false;
       return kind_ == Kind::kRequest ? RequestLine(line, begin) : StatusLine(line);
     }
     if (line.empty()) return EndOfHead();
     TakeHeader(line, begin);
+  }
+
+  /// RFC 9112 §2.2: some clients send an empty line behind a body; it belongs to nothing.
+  void SkipLine() {
+    skipped_ = true;
+    head_.text_.clear();
+    line_at_ = 0;
   }
 
   static Part Of(std::size_t at, std::size_t size) {
@@ -1702,6 +1711,7 @@ class HeadParser {
   std::size_t interim_bytes_ = 0;
   bool first_line_ = true;
   bool odd_ = false;
+  bool skipped_ = false;  ///< an empty line before the request
 };
 
 }  // namespace transport
@@ -6455,8 +6465,11 @@ inline const char* StatusText(int status) {
     case 413: return "Payload Too Large";
     case 415: return "Unsupported Media Type";
     case 425: return "Too Early";
+    case 431: return "Request Header Fields Too Large";
     case 500: return "Internal Server Error";
+    case 501: return "Not Implemented";
     case 503: return "Service Unavailable";
+    case 505: return "HTTP Version Not Supported";
     default: return "Other";
   }
 }
@@ -6585,13 +6598,17 @@ class ServerConnection final : public transport::SocketConnection {
 
   /// A client that sends faster than we reply has to wait; without room in memory, the reply at hand is its last.
   void KeepAhead(std::string_view bytes) {
+    if (ahead_at_ > ahead_.size() / 2) {  // each byte is moved once at most
+      ahead_.erase(0, ahead_at_);
+      ahead_at_ = 0;
+    }
     ahead_.append(bytes);
     Recount();
     if (!owner_.Held().Allow(counted_)) {
       form_.close = true;
-      std::string().swap(ahead_);
+      ForgetAhead();
     }
-    if (form_.close || ahead_.size() > kMaxAhead) Pause();
+    if (form_.close || ahead_.size() - ahead_at_ > kMaxAhead) Pause();
   }
 
   /// Up to the end of a request; returns what is behind it.
@@ -6644,7 +6661,7 @@ class ServerConnection final : public transport::SocketConnection {
     const transport::Refusal& why = request_->Problem();
     Last(why.status == 413
              ? api_head::TooLong()
-             : api_head::Refusal(400,
+             : api_head::Refusal(why.status,
                                  std::string("this is not valid HTTP for a server: ") + why.text));
     return {};
   }
@@ -6675,7 +6692,7 @@ class ServerConnection final : public transport::SocketConnection {
         std::chrono::duration_cast<std::chrono::seconds>(owner_.Limits().idle).count();
     if (form_.close) {
       state_ = State::kLast;
-      std::string().swap(ahead_);
+      ForgetAhead();
     }
     Write(ReplyText(reply, form_));
     if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().reply));
@@ -6702,10 +6719,10 @@ class ServerConnection final : public transport::SocketConnection {
   /// Goes on with what came while the request before was answered.
   void Next() {
     if (!ahead_.empty()) {
-      const std::size_t left = Consume(ahead_).size();
+      const std::size_t left = Consume(std::string_view(ahead_).substr(ahead_at_)).size();
       if (!IsOpen() || state_ == State::kLast) return;
-      ahead_.erase(0, ahead_.size() - left);
-      if (left == 0) std::string().swap(ahead_);
+      ahead_at_ = ahead_.size() - left;
+      if (left == 0) ForgetAhead();
     }
     if (ahead_.empty() && paused_) return Resume();
     if (ahead_.empty() && ended_ && state_ == State::kReading) EndOfRequests();
@@ -6748,6 +6765,11 @@ class ServerConnection final : public transport::SocketConnection {
 
   void OnNoMemory() override { Gone(); }
 
+  void ForgetAhead() {
+    std::string().swap(ahead_);  // an assignment would keep its memory
+    ahead_at_ = 0;
+  }
+
   void Pause() {
     paused_ = true;
     PauseReading();
@@ -6773,6 +6795,7 @@ class ServerConnection final : public transport::SocketConnection {
   State state_ = State::kReading;
   std::unique_ptr<IncomingRequest> request_;  ///< that is coming
   std::string ahead_;                         ///< behind the request that is being answered
+  std::size_t ahead_at_ = 0;                  ///< where in it the next request begins
   ReplyForm form_;                            ///< of the reply that is to come
   std::size_t asked_bytes_ = 0;               ///< of the request that is being answered
   std::size_t counted_ = 0;                   ///< among what the server holds

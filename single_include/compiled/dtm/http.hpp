@@ -953,6 +953,9 @@ class HeadParser {
   /// What goes from line_at_ to the end of the text, which is a line feed.
   void TakeLine();
 
+  /// RFC 9112 §2.2: some clients send an empty line behind a body; it belongs to nothing.
+  void SkipLine();
+
   static Part Of(std::size_t at, std::size_t size);
 
   void RequestLine(std::string_view line, std::size_t begin);
@@ -979,6 +982,7 @@ class HeadParser {
   std::size_t interim_bytes_ = 0;
   bool first_line_ = true;
   bool odd_ = false;
+  bool skipped_ = false;  ///< an empty line before the request
 };
 
 }  // namespace transport
@@ -2669,6 +2673,8 @@ class ServerConnection final : public transport::SocketConnection {
 
   void OnNoMemory() override;
 
+  void ForgetAhead();
+
   void Pause();
   void Resume();
 
@@ -2680,6 +2686,7 @@ class ServerConnection final : public transport::SocketConnection {
   State state_ = State::kReading;
   std::unique_ptr<IncomingRequest> request_;  ///< that is coming
   std::string ahead_;                         ///< behind the request that is being answered
+  std::size_t ahead_at_ = 0;                  ///< where in it the next request begins
   ReplyForm form_;                            ///< of the reply that is to come
   std::size_t asked_bytes_ = 0;               ///< of the request that is being answered
   std::size_t counted_ = 0;                   ///< among what the server holds
@@ -2913,8 +2920,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_15324e10378d(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_15324e10378d;
+void http_cpp_of_version_0_1_0_f23200d4dcc9(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_f23200d4dcc9;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -57,7 +57,11 @@ TEST_CASE("head_parser: the table of hostile requests") {
       {true, Head("TRANSFER-ENCODING: Chunked\r\n") + "0\r\n\r\n"},
       {true, Head("X: " + std::string(8000, 'v') + "\r\n")},
       {true, "GET /" + std::string(8000, 'x') + " HTTP/1.1\r\n\r\n"},
-      {false, "\r\nGET / HTTP/1.1\r\n\r\n"},
+      {true, "\r\nGET / HTTP/1.1\r\n\r\n"},
+      {false, "\r\n\r\nGET / HTTP/1.1\r\n\r\n"},
+      {false, "\nGET / HTTP/1.1\r\n\r\n"},
+      {false, "\r\r\nGET / HTTP/1.1\r\n\r\n"},
+      {false, " \r\nGET / HTTP/1.1\r\n\r\n"},
       {false, "GET / HTTP/1.1\nHost: h\n\n"},
       {false, "GET / HTTP/1.1\r\nHost: h\n\r\n"},
       {false, "GET /\r\n\r\n"},
@@ -196,6 +200,21 @@ TEST_CASE("head_parser: whether the connection goes on") {
   for (const Row& row : rows) {
     CAPTURE(row.head);
     CHECK(ParseRequest(row.head).keep_alive == row.goes_on);
+  }
+}
+
+TEST_CASE("head_parser: an empty line before a request is skipped, each time one") {
+  HeadParser parser(HeadParser::Kind::kRequest);
+  for (const char* method : {"GET", "PUT"}) {
+    std::string_view bytes = "\r\n";
+    CHECK(parser.Take(bytes) == Parsed::kMore);
+    CHECK_FALSE(parser.Begun());
+    const std::string text = std::string(method) + " /x HTTP/1.1\r\nHost: h\r\n\r\n";
+    bytes = text;
+    REQUIRE(parser.Take(bytes) == Parsed::kDone);
+    CHECK(parser.Head().Method() == method);
+    CHECK(parser.Head().Find("host") == "h");
+    parser.Reset();
   }
 }
 

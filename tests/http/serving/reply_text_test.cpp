@@ -39,7 +39,8 @@ TEST_CASE("reply_text: a challenge and a wait are told") {
 }
 
 TEST_CASE("reply_text: each status of docs/http_api.md has its name") {
-  for (const int status : {200, 400, 401, 403, 404, 408, 409, 413, 415, 425, 500, 503}) {
+  for (const int status :
+       {200, 400, 401, 403, 404, 408, 409, 413, 415, 425, 431, 500, 501, 503, 505}) {
     INFO(status);
     CHECK(StatusText(status) != std::string("Other"));
   }

@@ -142,6 +142,28 @@ TEST_CASE("server_connection: requests that come together are answered one after
   CHECK(kit.held.Now() == 0);
 }
 
+TEST_CASE("server_connection: an empty line between requests is none") {
+  Kit kit;
+  kit.Say(Post("/a", "xy") + "\r\n" + Get("/b"));
+  kit.Answer("1");
+  CHECK(kit.asked == std::vector<std::string>{"/a 2", "/b 0"});
+}
+
+TEST_CASE("server_connection: many that come ahead, and more behind them, keep their order") {
+  Kit kit;
+  std::string many;
+  for (int i = 0; i < 1000; ++i) many += Get("/" + std::to_string(i));
+  kit.Say(many.substr(0, many.size() / 2));
+  for (int i = 0; i < 1000; ++i) {
+    REQUIRE(kit.asked.size() == static_cast<std::size_t>(i) + 1);
+    REQUIRE(kit.asked.back() == "/" + std::to_string(i) + " 0");
+    if (i == 300) kit.Say(many.substr(many.size() / 2));
+    kit.Answer("1");
+    (void)kit.Heard();
+  }
+  CHECK(kit.held.Now() == 0);
+}
+
 TEST_CASE("server_connection: who asks without reading is not read any more") {
   Kit kit;
   kit.Say(Get("/first"));
@@ -255,14 +277,24 @@ TEST_CASE("server_connection: the connection goes on or ends as the request says
 }
 
 TEST_CASE("server_connection: what is no HTTP is told why, and nothing behind it is read") {
-  for (const std::string& bytes :
-       {std::string("nonsense\r\n\r\n"), "GET /a HTTP/1.1\r\nX: " + std::string(9000, 'x'),
-        std::string("POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")}) {
+  struct Row {
+    const char* status;
+    std::string bytes;
+  };
+  const Row rows[] = {
+      {"400", "nonsense\r\n\r\n"},
+      {"431", "GET /a HTTP/1.1\r\nX: " + std::string(9000, 'x')},
+      {"431", "GET /a HTTP/1.1\r\n" + dtm_test::Repeated("X: y\r\n", 65)},
+      {"501", "POST /a HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n"},
+      {"505", "GET /a HTTP/2.0\r\n\r\n"},
+      {"400", "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"},
+  };
+  for (const auto& [status, bytes] : rows) {
     INFO(bytes.substr(0, 60));
     Kit kit;
     kit.Say(bytes + Get("/hidden"));
     const std::string heard = kit.Heard();
-    CHECK_THAT(heard, Catch::Matchers::StartsWith("HTTP/1.1 400 "));
+    CHECK_THAT(heard, Catch::Matchers::StartsWith(std::string("HTTP/1.1 ") + status + " "));
     CHECK_THAT(heard, ContainsSubstring("this is not valid HTTP for a server: "));
     CHECK(kit.asked.empty());
     CHECK(kit.over);

@@ -71,6 +71,7 @@ class HeadParser {
     interim_bytes_ = 0;
     to_head_ = to_head;
     odd_ = false;
+    skipped_ = false;
   }
 
  private:
@@ -106,11 +107,19 @@ class HeadParser {
     line_at_ = head_.text_.size();
     const std::string_view line = std::string_view(head_.text_).substr(begin, end - begin);
     if (first_line_) {
+      if (line.empty() && kind_ == Kind::kRequest && !skipped_) return SkipLine();
       first_line_ = false;
       return kind_ == Kind::kRequest ? RequestLine(line, begin) : StatusLine(line);
     }
     if (line.empty()) return EndOfHead();
     TakeHeader(line, begin);
+  }
+
+  /// RFC 9112 §2.2: some clients send an empty line behind a body; it belongs to nothing.
+  void SkipLine() {
+    skipped_ = true;
+    head_.text_.clear();
+    line_at_ = 0;
   }
 
   static Part Of(std::size_t at, std::size_t size) {
@@ -241,6 +250,7 @@ class HeadParser {
   std::size_t interim_bytes_ = 0;
   bool first_line_ = true;
   bool odd_ = false;
+  bool skipped_ = false;  ///< an empty line before the request
 };
 
 }  // namespace transport

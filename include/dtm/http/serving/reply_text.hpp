@@ -31,8 +31,11 @@ inline const char* StatusText(int status) {
     case 413: return "Payload Too Large";
     case 415: return "Unsupported Media Type";
     case 425: return "Too Early";
+    case 431: return "Request Header Fields Too Large";
     case 500: return "Internal Server Error";
+    case 501: return "Not Implemented";
     case 503: return "Service Unavailable";
+    case 505: return "HTTP Version Not Supported";
     default: return "Other";
   }
 }
