@@ -19,6 +19,7 @@ NO_TEST = {
     'dtm/sql/postgres.hpp': 'tested with the barrier on a server',
     'dtm/barrier/sql_barrier.hpp': 'tests/barrier/sql_barrier_contract.hpp, which each server runs',
     'dtm/barrier/sql_table.hpp': 'tests/barrier/sql_barrier_contract.hpp, which each server runs',
+    'dtm/barrier/sql_xa.hpp': 'tests/barrier/xa_contract.hpp, which each server runs',
     'dtm/coordinator/state/between_stages.hpp': 'values; tested with the stages',
     'dtm/coordinator/parts/branch_caller.hpp': 'interfaces; tested with each caller',
     'dtm/store/codec_bytes.hpp': 'tested by codec_test',
