@@ -139,7 +139,7 @@ def compiled(umbrella, before, halves):
             body += mark(header) + include_block(
                 text, outside, lambda name: name not in COSTLY or re.search(COSTLY[name], bare))
     digest = hashlib.sha256('\n'.join(body).encode()).hexdigest()[:12]
-    version = re.search(r'kVersion = "([\d.]+)"', read('dtm/core/version.hpp')).group(1).replace('.', '_')
+    version = re.search(r'kVersion = "([\d.]+)"', read('dtm/base/version.hpp')).group(1).replace('.', '_')
     linked = f'{name}_cpp_of_version_{version}_{digest}'
     head = [f'/// Generated from include/{umbrella} by tools/amalgamate.py; do not edit. Declarations and templates: the rest is in',
             f'/// {name}.cpp, which is compiled once (CMake: dtm::compiled{"_" + name if before else ""}).', LICENSE, '#pragma once', '']

@@ -14,7 +14,7 @@ MAX_LINES = 320
 
 # header: why it has no tests/<room>/<header>_test.cpp
 NO_TEST = {
-    'dtm/core/version.hpp': 'one constant',
+    'dtm/base/version.hpp': 'one constant',
     'dtm/sql/session.hpp': 'interfaces and values; tested with the barriers',
     'dtm/sql/postgres.hpp': 'tested with the barrier on a server',
     'dtm/barrier/sql_barrier.hpp': 'tests/barrier/sql_barrier_contract.hpp, which each server runs',
@@ -23,7 +23,7 @@ NO_TEST = {
     'dtm/coordinator/state/between_stages.hpp': 'values; tested with the stages',
     'dtm/coordinator/parts/branch_caller.hpp': 'interfaces; tested with each caller',
     'dtm/store/codec_bytes.hpp': 'tested by codec_test',
-    'dtm/store/sqlite_records.hpp': 'tested with the statements that read them',
+    'dtm/store/sqlite/records.hpp': 'tested with the statements that read them',
     'dtm/core/limits.hpp': 'constants; tested where they are enforced',
     'dtm/http/client/client_connection.hpp': 'tested with the host that owns it',
     'dtm/http/client/connector.hpp': 'tested with http_host',

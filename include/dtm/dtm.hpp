@@ -5,12 +5,12 @@
 
 #include <dtm/barrier/barrier.hpp>
 #include <dtm/barrier/sqlite_barrier.hpp>
+#include <dtm/base/version.hpp>
 #include <dtm/client/msg.hpp>
 #include <dtm/client/saga.hpp>
 #include <dtm/client/tcc.hpp>
 #include <dtm/client/workflow.hpp>
 #include <dtm/client/xa.hpp>
 #include <dtm/coordinator/coordinator.hpp>
-#include <dtm/core/version.hpp>
 #include <dtm/store/memory.hpp>
-#include <dtm/store/sqlite_store.hpp>
+#include <dtm/store/sqlite/sqlite_store.hpp>

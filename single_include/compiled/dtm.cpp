@@ -548,6 +548,53 @@ void VisitAhead(List& list, const Object& object, const Parts& parts, Visit visi
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/base/option_range.hpp -----------------------------------------------------------------
+
+/// What an option may be, and the sentence if it is something else.
+/// Needs: std. Threads: pure functions.
+///
+/// The ranges are checked where the options are: CheckedOptions of an embedded coordinator, of a server, of callers.
+
+#include <limits>
+
+namespace dtm {
+inline namespace v1 {
+namespace option_range {
+
+inline constexpr Duration kShortest = std::chrono::milliseconds(1);
+inline constexpr Duration kEver = (Duration::max)();
+inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
+
+inline std::string InWords(Duration value) {
+  const auto count = value.count();
+  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
+  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
+  return std::to_string(count) + " us";
+}
+inline std::string InWords(std::chrono::seconds value) {
+  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
+}
+inline std::string InWords(int value) { return std::to_string(value); }
+inline std::string InWords(std::size_t value) { return std::to_string(value); }
+
+template <typename Value>
+struct Itself {  // so that only `value` decides the type
+  using Type = Value;
+};
+
+/// @throws LogicError  `value` is below `least` or above `most`.
+template <typename Value>
+void Check(const char* name, const Value& value, const typename Itself<Value>::Type& least,
+           const typename Itself<Value>::Type& most) {
+  if (value >= least && value <= most) return;
+  throw LogicError(std::string("the option ") + name + " is " + InWords(value) + "; it must be " +
+                   InWords(least) + " to " + InWords(most));
+}
+
+}  // namespace option_range
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/engine/machine.hpp --------------------------------------------------------------------
 
 /// The interface of the machines: what can happen to a transaction, and what follows from it.
@@ -5426,7 +5473,7 @@ inline void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& ent
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_expiry.hpp ---------------------------------------------------------------
+// ---- dtm/store/sqlite/expiry.hpp ---------------------------------------------------------------
 
 /// One step of retention in the SQLite store: removes expired records without harm to the rest of the batch.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's.
@@ -6534,6 +6581,14 @@ auto ParseUrl(const std::string& text, const char* what) -> Url {
   }
   return url;
 }
+void CheckUrlOption(const char* name, const std::string& url) {
+  if (url.empty()) return;
+  try {
+    (void)ParseUrl(url, name);
+  } catch (const Error& error) {
+    throw LogicError(std::string("the option ") + error.what());
+  }
+}
 std::string UrlProblem(const std::string& url) {
   if (url.empty() || IsLocal(url) || IsTopic(url)) return {};
   try {
@@ -7602,32 +7657,6 @@ void Inbox::Arrived(std::unique_lock<std::mutex>& lock) {
 }}
 
 
-// ---- dtm/core/option_range.hpp -----------------------------------------------------------------
-
-#include <limits>
-namespace dtm { inline namespace v1 { namespace option_range {
-std::string InWords(Duration value) {
-  const auto count = value.count();
-  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
-  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
-  return std::to_string(count) + " us";
-}
-std::string InWords(std::chrono::seconds value) {
-  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
-}
-std::string InWords(std::int64_t value) { return std::to_string(value); }
-std::string InWords(std::size_t value) { return std::to_string(value); }
-void CheckUrl(const char* name, const std::string& url) {
-  if (url.empty()) return;
-  try {
-    (void)ParseUrl(url, name);
-  } catch (const Error& error) {
-    throw LogicError(std::string("the option ") + error.what());
-  }
-}
-}}}
-
-
 // ---- dtm/coordinator/parts/options.hpp ---------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -7652,17 +7681,22 @@ void LogFailure(const Options& options, const char* what) noexcept {
   }
 }
 auto CheckedOptions(const Options& options) -> const Options& {
-  option_range::Check(option_range::kRetryInterval, options.retry_interval);
-  option_range::Check(option_range::kRequestTimeout, options.request_timeout);
-  option_range::Check(option_range::kTimeoutToFail, options.timeout_to_fail);
-  option_range::Check(option_range::kKeepFinished, options.keep_finished);
-  option_range::Check(option_range::kKeepGids, options.keep_gids);
-  option_range::Check(option_range::kMaxInMemory, options.max_in_memory);
-  option_range::Check(option_range::kMaxMemoryBytes, options.max_memory_bytes);
-  option_range::Check(option_range::kMaxWaitingSubmissions, options.max_waiting_submissions);
-  option_range::Check(option_range::kMaxFunctionThreads, options.max_function_threads);
-  option_range::Check(option_range::kMaxThreadsPerFunction, options.max_threads_per_function);
-  option_range::CheckUrl("server_url", options.server_url);
+  option_range::Check("retry_interval", options.retry_interval, option_range::kShortest,
+                      kMaxOptionSeconds);
+  option_range::Check("request_timeout", options.request_timeout, option_range::kShortest,
+                      kMaxOptionSeconds);
+  option_range::Check("timeout_to_fail", options.timeout_to_fail, std::chrono::seconds(1),
+                      kMaxOptionSeconds);
+  option_range::Check("keep_finished", options.keep_finished, Duration(0), option_range::kEver);
+  option_range::Check("keep_gids", options.keep_gids, Duration(0), option_range::kEver);
+  option_range::Check("max_in_memory", options.max_in_memory, 1, option_range::kAnyNumber);
+  option_range::Check("max_memory_bytes", options.max_memory_bytes, 1, option_range::kAnyNumber);
+  option_range::Check("max_waiting_submissions", options.max_waiting_submissions, 1,
+                      option_range::kAnyNumber);
+  option_range::Check("max_function_threads", options.max_function_threads, 1, 10000);
+  option_range::Check("max_threads_per_function", options.max_threads_per_function, 1,
+                      option_range::kAnyNumber);
+  CheckUrlOption("server_url", options.server_url);
   return options;
 }
 std::size_t ActiveBytes(const Options& options) {
@@ -8400,7 +8434,7 @@ void Tx::Waits(const char* what) {
 }}
 
 
-// ---- dtm/store/sqlite_files.hpp ----------------------------------------------------------------
+// ---- dtm/store/sqlite/files.hpp ----------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace sqlite_store {
 OpenFiles::OpenFiles(std::string path) : path_(std::move(path)), wal_path_(path_ + "-wal"), shm_path_(path_ + "-shm") {}
@@ -8482,7 +8516,7 @@ bool OpenFiles::CopiedByOthers(const sql::LogIndex::State& now) const {
 }}}
 
 
-// ---- dtm/store/sqlite_schema.hpp ---------------------------------------------------------------
+// ---- dtm/store/sqlite/schema.hpp ---------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace sqlite_schema {
 auto OwnTables() -> std::vector<std::string> {
@@ -8614,7 +8648,7 @@ bool UserSqlRules::Ours(const char* name) const {
 }}}
 
 
-// ---- dtm/store/sqlite_records.hpp --------------------------------------------------------------
+// ---- dtm/store/sqlite/records.hpp --------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace sqlite_store {
 Finally::~Finally() { statement.Reset(); }
@@ -8692,7 +8726,7 @@ auto ReadKept(const sql::Statement& row) -> Transaction {
 }}}
 
 
-// ---- dtm/store/sqlite_statements.hpp -----------------------------------------------------------
+// ---- dtm/store/sqlite/statements.hpp -----------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace sqlite_store {
 Writer::Writer(std::unique_ptr<sql::Database> configured) : owned(std::move(configured)),
@@ -8917,7 +8951,7 @@ Reader::Reader(std::unique_ptr<sql::Database> configured) : owned(std::move(conf
 }}}
 
 
-// ---- dtm/store/sqlite_connections.hpp ----------------------------------------------------------
+// ---- dtm/store/sqlite/connections.hpp ----------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace sqlite_store {
 Connections::Connections(const std::string& path, Durability durability, std::function<void(sqlite3*)> on_open,
@@ -9057,7 +9091,7 @@ void Connections::KeepLog() {
 }}}
 
 
-// ---- dtm/store/sqlite_store.hpp ----------------------------------------------------------------
+// ---- dtm/store/sqlite/sqlite_store.hpp ---------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
 SqliteStore::SqliteStore(const std::string& path, Durability durability,
@@ -9608,5 +9642,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_9f0f60cf6ce5(Here) {}
+void dtm_cpp_of_version_0_1_0_bdff5d789c0d(Here) {}
 }}}

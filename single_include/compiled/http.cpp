@@ -489,6 +489,53 @@ void VisitAhead(List& list, const Object& object, const Parts& parts, Visit visi
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/base/option_range.hpp -----------------------------------------------------------------
+
+/// What an option may be, and the sentence if it is something else.
+/// Needs: std. Threads: pure functions.
+///
+/// The ranges are checked where the options are: CheckedOptions of an embedded coordinator, of a server, of callers.
+
+#include <limits>
+
+namespace dtm {
+inline namespace v1 {
+namespace option_range {
+
+inline constexpr Duration kShortest = std::chrono::milliseconds(1);
+inline constexpr Duration kEver = (Duration::max)();
+inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
+
+inline std::string InWords(Duration value) {
+  const auto count = value.count();
+  if (count % 1000000 == 0) return std::to_string(count / 1000000) + " s";
+  if (count % 1000 == 0) return std::to_string(count / 1000) + " ms";
+  return std::to_string(count) + " us";
+}
+inline std::string InWords(std::chrono::seconds value) {
+  return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
+}
+inline std::string InWords(int value) { return std::to_string(value); }
+inline std::string InWords(std::size_t value) { return std::to_string(value); }
+
+template <typename Value>
+struct Itself {  // so that only `value` decides the type
+  using Type = Value;
+};
+
+/// @throws LogicError  `value` is below `least` or above `most`.
+template <typename Value>
+void Check(const char* name, const Value& value, const typename Itself<Value>::Type& least,
+           const typename Itself<Value>::Type& most) {
+  if (value >= least && value <= most) return;
+  throw LogicError(std::string("the option ") + name + " is " + InWords(value) + "; it must be " +
+                   InWords(least) + " to " + InWords(most));
+}
+
+}  // namespace option_range
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/engine/machine.hpp --------------------------------------------------------------------
 
 /// The interface of the machines: what can happen to a transaction, and what follows from it.
@@ -5367,7 +5414,7 @@ inline void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& ent
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_expiry.hpp ---------------------------------------------------------------
+// ---- dtm/store/sqlite/expiry.hpp ---------------------------------------------------------------
 
 /// One step of retention in the SQLite store: removes expired records without harm to the rest of the batch.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's.
@@ -9272,12 +9319,12 @@ auto IoThread::Loop() const -> transport::IoLoop& { return own_.Get(); }
 
 namespace dtm { inline namespace v1 {
 auto CheckedOptions(const HttpBranchOptions& options) -> const HttpBranchOptions& {
-  option_range::Check(option_range::kTotal, options.limits.total);
-  option_range::Check(option_range::kPerHost, options.limits.per_host);
-  option_range::Check(option_range::kSilentHost, options.limits.silent_host);
-  option_range::Check(option_range::kSilentAfter, options.limits.silent_after);
-  option_range::Check(option_range::kMaxWaiting, options.max_waiting);
-  option_range::Check(option_range::kKeepIdle, options.keep_idle);
+  option_range::Check("limits.total", options.limits.total, 1, 1000000);
+  option_range::Check("limits.per_host", options.limits.per_host, 1, 1000000);
+  option_range::Check("limits.silent_host", options.limits.silent_host, 1, 1000000);
+  option_range::Check("limits.silent_after", options.limits.silent_after, 1, 1000000);
+  option_range::Check("max_waiting", options.max_waiting, 1, option_range::kAnyNumber);
+  option_range::Check("keep_idle", options.keep_idle, Duration(0), kMaxOptionSeconds);
   return options;
 }
 CallQueue::Host::Host(Url where) : url_(std::move(where)) {}
@@ -9686,9 +9733,9 @@ auto SaidIn(const Exchanged& reply) -> Said {
   return said;
 }
 RemoteRequests::RemoteRequests(const std::string& url, RemoteOptions options) : url_(ParseUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
-    option_range::Check(option_range::kTimeout, options_.timeout);
-    option_range::CheckUrl("branch_url", options_.branch_url);
-    option_range::CheckUrl("url_in_branches", options_.url_in_branches);
+    option_range::Check("timeout", options_.timeout, option_range::kShortest, kMaxOptionSeconds);
+    CheckUrlOption("branch_url", options_.branch_url);
+    CheckUrlOption("url_in_branches", options_.url_in_branches);
     while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
   }
 std::string RemoteRequests::Where() const { return url_.Origin() + url_.target; }
@@ -10634,7 +10681,7 @@ void ApiServer::Count(int change) {
 
 namespace dtm { inline namespace v1 {
 Server::Server(Coordinator& tm, ServerOptions options) : options_(std::move(options)), tm_(tm), api_(tm, options_.token) {
-    option_range::Check(option_range::kMaxConnections, options_.max_connections);
+    option_range::Check("max_connections", options_.max_connections, 1, 1000000);
   }
 Server::~Server() {
     if (Own* const own = own_.IfHere()) End(*own);

@@ -1495,6 +1495,22 @@ class SqliteBarrierTable {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/base/version.hpp ----------------------------------------------------------------------
+
+/// The version of the library. CMake and the packages read it from here.
+
+/// Needs: nothing. Threads: constants only.
+
+namespace dtm {
+/// Every public name lives in `dtm::v1`: two incompatible versions in one program fail to link
+/// instead of mixing their layouts.
+inline namespace v1 {
+
+inline constexpr const char* kVersion = "0.1.0";
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/base/payload.hpp ----------------------------------------------------------------------
 
 /// Payloads: C++ values as the JSON text that is stored and sent. What JSON cannot hold is refused, never changed.
@@ -1823,6 +1839,14 @@ struct Answer {
 };
 using AnswerCallback = std::function<void(const Answer&)>;
 
+/// A registered function as a builder sees it. Returned by Coordinator::Register; cheap to copy. `T` is the payload type,
+/// so builders refuse another type at compile time.
+template <typename T>
+struct LocalBranch {
+  std::string name;
+  std::uint64_t owner = 0;  ///< the coordinator it is registered with
+};
+
 /// A workflow as its coordinator knows it.
 struct WorkflowState {
   Status status = Status::kPrepared;
@@ -1917,25 +1941,6 @@ class Endpoint {
 
 /// A new gid, made here without asking. The name is the Go client's.
 inline std::string MustGenGid(Endpoint& endpoint) { return endpoint.NewGid(); }
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/core/local_branch.hpp -----------------------------------------------------------------
-
-/// A registered function as a builder sees it: a name, and the type of the payload it takes.
-/// Needs: std. Threads: values only.
-
-namespace dtm {
-inline namespace v1 {
-
-/// Returned by Coordinator::Register; cheap to copy. `T` is the payload type, so builders refuse
-/// another type at compile time.
-template <typename T>
-struct LocalBranch {
-  std::string name;
-  std::uint64_t owner = 0;  ///< the coordinator it is registered with
-};
 
 }  // namespace v1
 }  // namespace dtm
@@ -2114,6 +2119,17 @@ inline Url ParseUrl(const std::string& text, const char* what = "the branch URL"
     if (url.port == 0) throw refuse("has no valid port (1 to 65535)");
   }
   return url;
+}
+
+/// Empty, or a URL that can be called.
+/// @throws LogicError
+inline void CheckUrlOption(const char* name, const std::string& url) {
+  if (url.empty()) return;
+  try {
+    (void)ParseUrl(url, name);
+  } catch (const Error& error) {
+    throw LogicError(std::string("the option ") + error.what());
+  }
 }
 
 /// Why nobody could call this branch: empty if it is a URL, names a function or a topic, or is empty (nothing to call).
@@ -5511,59 +5527,22 @@ class Inbox : public BranchResults {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/core/option_range.hpp -----------------------------------------------------------------
+// ---- dtm/base/option_range.hpp -----------------------------------------------------------------
 
-/// The ranges of all options, in one table: of the embedded coordinator, remote coordinators, servers and callers.
-/// Needs: std. Threads: constants and pure functions.
+/// What an option may be, and the sentence if it is something else.
+/// Needs: std. Threads: pure functions.
+///
+/// The ranges are checked where the options are: CheckedOptions of an embedded coordinator, of a server, of callers.
 
 #include <limits>
 
 namespace dtm {
 inline namespace v1 {
-
-template <typename Value>
-struct OptionRange {
-  const char* name;
-  Value least;
-  Value most;
-};
-
 namespace option_range {
 
 inline constexpr Duration kShortest = std::chrono::milliseconds(1);
+inline constexpr Duration kEver = (Duration::max)();
 inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
-
-// Options. Those of one transaction are in validate.hpp: they have the same maximum, and 0 for "the default".
-inline constexpr OptionRange<Duration> kRetryInterval{"retry_interval", kShortest,
-                                                      kMaxOptionSeconds};
-inline constexpr OptionRange<Duration> kRequestTimeout{"request_timeout", kShortest,
-                                                       kMaxOptionSeconds};
-inline constexpr OptionRange<std::chrono::seconds> kTimeoutToFail{
-    "timeout_to_fail", std::chrono::seconds(1), kMaxOptionSeconds};
-inline constexpr OptionRange<Duration> kKeepFinished{"keep_finished", Duration(0),
-                                                     (Duration::max)()};
-inline constexpr OptionRange<Duration> kKeepGids{"keep_gids", Duration(0), (Duration::max)()};
-inline constexpr OptionRange<std::size_t> kMaxInMemory{"max_in_memory", 1, kAnyNumber};
-inline constexpr OptionRange<std::size_t> kMaxMemoryBytes{"max_memory_bytes", 1, kAnyNumber};
-inline constexpr OptionRange<std::size_t> kMaxWaitingSubmissions{"max_waiting_submissions", 1,
-                                                                 kAnyNumber};
-inline constexpr OptionRange<std::size_t> kMaxFunctionThreads{"max_function_threads", 1, 10000};
-inline constexpr OptionRange<std::size_t> kMaxThreadsPerFunction{"max_threads_per_function", 1,
-                                                                 kAnyNumber};
-
-// RemoteOptions
-inline constexpr OptionRange<Duration> kTimeout{"timeout", kShortest, kMaxOptionSeconds};
-
-// HttpBranchOptions
-inline constexpr OptionRange<std::int64_t> kTotal{"limits.total", 1, 1000000};
-inline constexpr OptionRange<std::int64_t> kPerHost{"limits.per_host", 1, 1000000};
-inline constexpr OptionRange<std::int64_t> kSilentHost{"limits.silent_host", 1, 1000000};
-inline constexpr OptionRange<std::int64_t> kSilentAfter{"limits.silent_after", 1, 1000000};
-inline constexpr OptionRange<std::size_t> kMaxWaiting{"max_waiting", 1, kAnyNumber};
-inline constexpr OptionRange<Duration> kKeepIdle{"keep_idle", Duration(0), kMaxOptionSeconds};
-
-// ServerOptions
-inline constexpr OptionRange<std::int64_t> kMaxConnections{"max_connections", 1, 1000000};
 
 inline std::string InWords(Duration value) {
   const auto count = value.count();
@@ -5574,26 +5553,21 @@ inline std::string InWords(Duration value) {
 inline std::string InWords(std::chrono::seconds value) {
   return std::to_string(value.count()) + " s";  // the greatest of them is no Duration
 }
-inline std::string InWords(std::int64_t value) { return std::to_string(value); }
+inline std::string InWords(int value) { return std::to_string(value); }
 inline std::string InWords(std::size_t value) { return std::to_string(value); }
 
-/// @throws LogicError
 template <typename Value>
-void Check(const OptionRange<Value>& range, const decltype(range.least)& value) {
-  if (value >= range.least && value <= range.most) return;
-  throw LogicError(std::string("the option ") + range.name + " is " + InWords(value) +
-                   "; it must be " + InWords(range.least) + " to " + InWords(range.most));
-}
+struct Itself {  // so that only `value` decides the type
+  using Type = Value;
+};
 
-/// Empty, or a URL that can be called.
-/// @throws LogicError
-inline void CheckUrl(const char* name, const std::string& url) {
-  if (url.empty()) return;
-  try {
-    (void)ParseUrl(url, name);
-  } catch (const Error& error) {
-    throw LogicError(std::string("the option ") + error.what());
-  }
+/// @throws LogicError  `value` is below `least` or above `most`.
+template <typename Value>
+void Check(const char* name, const Value& value, const typename Itself<Value>::Type& least,
+           const typename Itself<Value>::Type& most) {
+  if (value >= least && value <= most) return;
+  throw LogicError(std::string("the option ") + name + " is " + InWords(value) + "; it must be " +
+                   InWords(least) + " to " + InWords(most));
 }
 
 }  // namespace option_range
@@ -5720,17 +5694,22 @@ inline void LogFailure(const Options& options, const char* what) noexcept {
 
 /// @throws LogicError  an option is out of range, or is not a URL where it must be one.
 inline const Options& CheckedOptions(const Options& options) {
-  option_range::Check(option_range::kRetryInterval, options.retry_interval);
-  option_range::Check(option_range::kRequestTimeout, options.request_timeout);
-  option_range::Check(option_range::kTimeoutToFail, options.timeout_to_fail);
-  option_range::Check(option_range::kKeepFinished, options.keep_finished);
-  option_range::Check(option_range::kKeepGids, options.keep_gids);
-  option_range::Check(option_range::kMaxInMemory, options.max_in_memory);
-  option_range::Check(option_range::kMaxMemoryBytes, options.max_memory_bytes);
-  option_range::Check(option_range::kMaxWaitingSubmissions, options.max_waiting_submissions);
-  option_range::Check(option_range::kMaxFunctionThreads, options.max_function_threads);
-  option_range::Check(option_range::kMaxThreadsPerFunction, options.max_threads_per_function);
-  option_range::CheckUrl("server_url", options.server_url);
+  option_range::Check("retry_interval", options.retry_interval, option_range::kShortest,
+                      kMaxOptionSeconds);
+  option_range::Check("request_timeout", options.request_timeout, option_range::kShortest,
+                      kMaxOptionSeconds);
+  option_range::Check("timeout_to_fail", options.timeout_to_fail, std::chrono::seconds(1),
+                      kMaxOptionSeconds);
+  option_range::Check("keep_finished", options.keep_finished, Duration(0), option_range::kEver);
+  option_range::Check("keep_gids", options.keep_gids, Duration(0), option_range::kEver);
+  option_range::Check("max_in_memory", options.max_in_memory, 1, option_range::kAnyNumber);
+  option_range::Check("max_memory_bytes", options.max_memory_bytes, 1, option_range::kAnyNumber);
+  option_range::Check("max_waiting_submissions", options.max_waiting_submissions, 1,
+                      option_range::kAnyNumber);
+  option_range::Check("max_function_threads", options.max_function_threads, 1, 10000);
+  option_range::Check("max_threads_per_function", options.max_threads_per_function, 1,
+                      option_range::kAnyNumber);
+  CheckUrlOption("server_url", options.server_url);
   return options;
 }
 
@@ -11737,7 +11716,7 @@ inline void DecodeState(std::string_view bytes, Transaction& transaction) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_files.hpp ----------------------------------------------------------------
+// ---- dtm/store/sqlite/files.hpp ----------------------------------------------------------------
 
 /// Checks that the files that the SQLite store has open are still those at their path, and that nobody else has written to
 /// them.
@@ -11869,23 +11848,7 @@ class OpenFiles {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/core/version.hpp ----------------------------------------------------------------------
-
-/// The version of the library. CMake and the packages read it from here.
-
-/// Needs: nothing. Threads: constants only.
-
-namespace dtm {
-/// Every public name lives in `dtm::v1`: two incompatible versions in one program fail to link
-/// instead of mixing their layouts.
-inline namespace v1 {
-
-inline constexpr const char* kVersion = "0.1.0";
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/sqlite_schema.hpp ---------------------------------------------------------------
+// ---- dtm/store/sqlite/schema.hpp ---------------------------------------------------------------
 
 /// The schema of the SQLite store: its versions, the migration of older ones, and the settings of the two
 /// connections.
@@ -12229,7 +12192,7 @@ inline void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& ent
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_records.hpp --------------------------------------------------------------
+// ---- dtm/store/sqlite/records.hpp --------------------------------------------------------------
 
 /// How the SQLite store reads rows back into records.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: those of the statement. Document: docs/store_format.md.
@@ -12347,7 +12310,7 @@ inline Transaction ReadKept(const sql::Statement& row) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_statements.hpp -----------------------------------------------------------
+// ---- dtm/store/sqlite/statements.hpp -----------------------------------------------------------
 
 /// The two connections of the SQLite store, with the statements that run on them.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: one at a time for each connection.
@@ -12633,7 +12596,7 @@ struct Reader {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_connections.hpp ----------------------------------------------------------
+// ---- dtm/store/sqlite/connections.hpp ----------------------------------------------------------
 
 /// The connections of the SQLite store to its file: they are opened, checked, reopened after an error, and closed.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's, but for what has the mutex of the reader.
@@ -12833,7 +12796,7 @@ class Connections {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_expiry.hpp ---------------------------------------------------------------
+// ---- dtm/store/sqlite/expiry.hpp ---------------------------------------------------------------
 
 /// One step of retention in the SQLite store: removes expired records without harm to the rest of the batch.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's.
@@ -12943,7 +12906,7 @@ class Expiry {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_store.hpp ----------------------------------------------------------------
+// ---- dtm/store/sqlite/sqlite_store.hpp ---------------------------------------------------------
 
 /// The store on one SQLite file (WAL): what a program uses by default.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: see store.hpp; the owner's calls use the writing

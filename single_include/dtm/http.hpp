@@ -4959,12 +4959,12 @@ struct HttpBranchOptions {
 
 /// @throws LogicError  an option is out of its range.
 inline const HttpBranchOptions& CheckedOptions(const HttpBranchOptions& options) {
-  option_range::Check(option_range::kTotal, options.limits.total);
-  option_range::Check(option_range::kPerHost, options.limits.per_host);
-  option_range::Check(option_range::kSilentHost, options.limits.silent_host);
-  option_range::Check(option_range::kSilentAfter, options.limits.silent_after);
-  option_range::Check(option_range::kMaxWaiting, options.max_waiting);
-  option_range::Check(option_range::kKeepIdle, options.keep_idle);
+  option_range::Check("limits.total", options.limits.total, 1, 1000000);
+  option_range::Check("limits.per_host", options.limits.per_host, 1, 1000000);
+  option_range::Check("limits.silent_host", options.limits.silent_host, 1, 1000000);
+  option_range::Check("limits.silent_after", options.limits.silent_after, 1, 1000000);
+  option_range::Check("max_waiting", options.max_waiting, 1, option_range::kAnyNumber);
+  option_range::Check("keep_idle", options.keep_idle, Duration(0), kMaxOptionSeconds);
   return options;
 }
 
@@ -5712,9 +5712,9 @@ class RemoteRequests {
   /// @throws Error  it is no URL; LogicError: an option is out of its range.
   RemoteRequests(const std::string& url, RemoteOptions options)
       : url_(ParseUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
-    option_range::Check(option_range::kTimeout, options_.timeout);
-    option_range::CheckUrl("branch_url", options_.branch_url);
-    option_range::CheckUrl("url_in_branches", options_.url_in_branches);
+    option_range::Check("timeout", options_.timeout, option_range::kShortest, kMaxOptionSeconds);
+    CheckUrlOption("branch_url", options_.branch_url);
+    CheckUrlOption("url_in_branches", options_.url_in_branches);
     while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
   }
 
@@ -7198,7 +7198,7 @@ class Server {
   /// @throws LogicError  an option is out of its range.
   explicit Server(Coordinator& tm, ServerOptions options = {})
       : options_(std::move(options)), tm_(tm), api_(tm, options_.token) {
-    option_range::Check(option_range::kMaxConnections, options_.max_connections);
+    option_range::Check("max_connections", options_.max_connections, 1, 1000000);
   }
   Server(Coordinator&& tm, ServerOptions options = {}) = delete;
   ~Server() {

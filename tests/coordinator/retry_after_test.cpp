@@ -12,7 +12,7 @@
 #include <dtm/client/saga.hpp>
 #include <dtm/client/tcc.hpp>
 #include <dtm/client/workflow.hpp>
-#include <dtm/store/sqlite_store.hpp>
+#include <dtm/store/sqlite/sqlite_store.hpp>
 #include <dtm/testing/test_coordinator.hpp>
 
 using Catch::Matchers::ContainsSubstring;

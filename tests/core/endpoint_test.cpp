@@ -1,6 +1,7 @@
 /// A coordinator as a client sees it: replies, and gids.
 #include <exception>
 #include <string>
+#include <type_traits>
 
 #include "tests/catch.hpp"
 #include "tests/client/fake_endpoint.hpp"
@@ -18,4 +19,14 @@ TEST_CASE("endpoint: a reply is a result or the error") {
 TEST_CASE("endpoint: MustGenGid takes the coordinator's") {
   FakeEndpoint endpoint;
   CHECK(dtm::MustGenGid(endpoint) == "gid-1");
+}
+
+TEST_CASE("local branch: a copyable value; the payload type is part of its own") {
+  const dtm::LocalBranch<int> branch{"TransOut", 7};
+  const dtm::LocalBranch<int> copy = branch;
+  CHECK(copy.name == "TransOut");
+  CHECK(copy.owner == 7);
+  CHECK(dtm::LocalBranch<int>{}.owner == 0);
+  STATIC_REQUIRE_FALSE(std::is_convertible_v<dtm::LocalBranch<int>, dtm::LocalBranch<long>>);
+  STATIC_REQUIRE_FALSE(std::is_convertible_v<dtm::LocalBranch<int>, std::string>);
 }

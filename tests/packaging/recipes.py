@@ -15,7 +15,7 @@ RECIPE = ROOT / 'packaging/conan/dtm'
 
 
 def main():
-    version = re.search(r'kVersion = "(.*)"', (ROOT / 'include/dtm/core/version.hpp').read_text()).group(1)
+    version = re.search(r'kVersion = "(.*)"', (ROOT / 'include/dtm/base/version.hpp').read_text()).group(1)
     problems = []
 
     def check(path, condition, problem):

@@ -15,7 +15,7 @@ mkdir -p "$work"
 cd "$work"
 
 warnings="-Wall -Wextra -Wconversion -Wshadow -Werror"
-version=$(sed -n 's/.*kVersion = "\(.*\)".*/\1/p' "$source/include/dtm/core/version.hpp")
+version=$(sed -n 's/.*kVersion = "\(.*\)".*/\1/p' "$source/include/dtm/base/version.hpp")
 linker=-Wl,--no-as-needed  # else it leaves out by itself what we want to see
 standard=17
 never='brotli|libz'  # libraries that no program may link

@@ -12,7 +12,7 @@
 #include "tests/support/transactions.hpp"
 #include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/journal_codec.hpp>
-#include <dtm/store/sqlite_store.hpp>
+#include <dtm/store/sqlite/sqlite_store.hpp>
 
 using namespace dtm_test;  // NOLINT(google-build-using-namespace)
 using dtm::JournalEntry;

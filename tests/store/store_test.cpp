@@ -13,7 +13,7 @@
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
 #include <dtm/store/memory.hpp>
-#include <dtm/store/sqlite_store.hpp>
+#include <dtm/store/sqlite/sqlite_store.hpp>
 #include <dtm/store/store.hpp>
 
 using namespace dtm_test;  // NOLINT(google-build-using-namespace)

@@ -10,7 +10,6 @@
 #include <dtm/base/error.hpp>
 #include <dtm/base/payload.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/local_branch.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/url.hpp>
 

@@ -22,7 +22,6 @@
 #include <dtm/client/workflow_ledger.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/limits.hpp>
-#include <dtm/core/local_branch.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>

@@ -26,11 +26,11 @@
 #include <dtm/coordinator/parts/wake_fd.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/tx.hpp>
+#include <dtm/core/endpoint.hpp>
 #include <dtm/core/limits.hpp>
-#include <dtm/core/local_branch.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/engine/schedule.hpp>
-#include <dtm/store/sqlite_store.hpp>
+#include <dtm/store/sqlite/sqlite_store.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {

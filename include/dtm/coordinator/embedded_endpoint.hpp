@@ -16,7 +16,6 @@
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/core/endpoint.hpp>
-#include <dtm/core/local_branch.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
 

@@ -27,6 +27,14 @@ struct Answer {
 };
 using AnswerCallback = std::function<void(const Answer&)>;
 
+/// A registered function as a builder sees it. Returned by Coordinator::Register; cheap to copy. `T` is the payload type,
+/// so builders refuse another type at compile time.
+template <typename T>
+struct LocalBranch {
+  std::string name;
+  std::uint64_t owner = 0;  ///< the coordinator it is registered with
+};
+
 /// A workflow as its coordinator knows it.
 struct WorkflowState {
   Status status = Status::kPrepared;

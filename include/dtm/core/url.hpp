@@ -183,6 +183,17 @@ inline Url ParseUrl(const std::string& text, const char* what = "the branch URL"
   return url;
 }
 
+/// Empty, or a URL that can be called.
+/// @throws LogicError
+inline void CheckUrlOption(const char* name, const std::string& url) {
+  if (url.empty()) return;
+  try {
+    (void)ParseUrl(url, name);
+  } catch (const Error& error) {
+    throw LogicError(std::string("the option ") + error.what());
+  }
+}
+
 /// Why nobody could call this branch: empty if it is a URL, names a function or a topic, or is empty (nothing to call).
 inline std::string UrlProblem(const std::string& url) {
   if (url.empty() || IsLocal(url) || IsTopic(url)) return {};

@@ -13,9 +13,9 @@
 
 #include <dtm/base/error.hpp>
 #include <dtm/base/of_this_process.hpp>
+#include <dtm/base/option_range.hpp>
 #include <dtm/base/os.hpp>
 #include <dtm/coordinator/coordinator.hpp>
-#include <dtm/core/option_range.hpp>
 #include <dtm/http/api/access.hpp>
 #include <dtm/http/api/api.hpp>
 #include <dtm/http/serving/api_server.hpp>
@@ -42,7 +42,7 @@ class Server {
   /// @throws LogicError  an option is out of its range.
   explicit Server(Coordinator& tm, ServerOptions options = {})
       : options_(std::move(options)), tm_(tm), api_(tm, options_.token) {
-    option_range::Check(option_range::kMaxConnections, options_.max_connections);
+    option_range::Check("max_connections", options_.max_connections, 1, 1000000);
   }
   Server(Coordinator&& tm, ServerOptions options = {}) = delete;
   ~Server() {

@@ -963,6 +963,22 @@ class SqliteBarrierTable {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/base/version.hpp ----------------------------------------------------------------------
+
+/// The version of the library. CMake and the packages read it from here.
+
+/// Needs: nothing. Threads: constants only.
+
+namespace dtm {
+/// Every public name lives in `dtm::v1`: two incompatible versions in one program fail to link
+/// instead of mixing their layouts.
+inline namespace v1 {
+
+inline constexpr const char* kVersion = "0.1.0";
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/base/payload.hpp ----------------------------------------------------------------------
 
 /// Payloads: C++ values as the JSON text that is stored and sent. What JSON cannot hold is refused, never changed.
@@ -1171,6 +1187,14 @@ struct Answer {
 };
 using AnswerCallback = std::function<void(const Answer&)>;
 
+/// A registered function as a builder sees it. Returned by Coordinator::Register; cheap to copy. `T` is the payload type,
+/// so builders refuse another type at compile time.
+template <typename T>
+struct LocalBranch {
+  std::string name;
+  std::uint64_t owner = 0;  ///< the coordinator it is registered with
+};
+
 /// A workflow as its coordinator knows it.
 struct WorkflowState {
   Status status = Status::kPrepared;
@@ -1269,25 +1293,6 @@ std::string MustGenGid(Endpoint& endpoint);
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/core/local_branch.hpp -----------------------------------------------------------------
-
-/// A registered function as a builder sees it: a name, and the type of the payload it takes.
-/// Needs: std. Threads: values only.
-
-namespace dtm {
-inline namespace v1 {
-
-/// Returned by Coordinator::Register; cheap to copy. `T` is the payload type, so builders refuse
-/// another type at compile time.
-template <typename T>
-struct LocalBranch {
-  std::string name;
-  std::uint64_t owner = 0;  ///< the coordinator it is registered with
-};
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/core/url.hpp --------------------------------------------------------------------------
 
 /// URLs of branches and others, taken apart and checked where they are given, and shown without credentials.
@@ -1344,6 +1349,10 @@ bool SameCall(const std::string& url, const std::string& other);
 
 /// Throws Error with a sentence that says what is wrong with `text`, which is `what`.
 Url ParseUrl(const std::string& text, const char* what = "the branch URL");
+
+/// Empty, or a URL that can be called.
+/// @throws LogicError
+void CheckUrlOption(const char* name, const std::string& url);
 
 /// Why nobody could call this branch: empty if it is a URL, names a function or a topic, or is empty (nothing to call).
 std::string UrlProblem(const std::string& url);
@@ -3427,81 +3436,6 @@ class Inbox : public BranchResults {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/core/option_range.hpp -----------------------------------------------------------------
-
-/// The ranges of all options, in one table: of the embedded coordinator, remote coordinators, servers and callers.
-/// Needs: std. Threads: constants and pure functions.
-
-#include <limits>
-
-namespace dtm {
-inline namespace v1 {
-
-template <typename Value>
-struct OptionRange {
-  const char* name;
-  Value least;
-  Value most;
-};
-
-namespace option_range {
-
-inline constexpr Duration kShortest = std::chrono::milliseconds(1);
-inline constexpr std::size_t kAnyNumber = (std::numeric_limits<std::size_t>::max)();
-
-// Options. Those of one transaction are in validate.hpp: they have the same maximum, and 0 for "the default".
-inline constexpr OptionRange<Duration> kRetryInterval{"retry_interval", kShortest,
-                                                      kMaxOptionSeconds};
-inline constexpr OptionRange<Duration> kRequestTimeout{"request_timeout", kShortest,
-                                                       kMaxOptionSeconds};
-inline constexpr OptionRange<std::chrono::seconds> kTimeoutToFail{
-    "timeout_to_fail", std::chrono::seconds(1), kMaxOptionSeconds};
-inline constexpr OptionRange<Duration> kKeepFinished{"keep_finished", Duration(0),
-                                                     (Duration::max)()};
-inline constexpr OptionRange<Duration> kKeepGids{"keep_gids", Duration(0), (Duration::max)()};
-inline constexpr OptionRange<std::size_t> kMaxInMemory{"max_in_memory", 1, kAnyNumber};
-inline constexpr OptionRange<std::size_t> kMaxMemoryBytes{"max_memory_bytes", 1, kAnyNumber};
-inline constexpr OptionRange<std::size_t> kMaxWaitingSubmissions{"max_waiting_submissions", 1,
-                                                                 kAnyNumber};
-inline constexpr OptionRange<std::size_t> kMaxFunctionThreads{"max_function_threads", 1, 10000};
-inline constexpr OptionRange<std::size_t> kMaxThreadsPerFunction{"max_threads_per_function", 1,
-                                                                 kAnyNumber};
-
-// RemoteOptions
-inline constexpr OptionRange<Duration> kTimeout{"timeout", kShortest, kMaxOptionSeconds};
-
-// HttpBranchOptions
-inline constexpr OptionRange<std::int64_t> kTotal{"limits.total", 1, 1000000};
-inline constexpr OptionRange<std::int64_t> kPerHost{"limits.per_host", 1, 1000000};
-inline constexpr OptionRange<std::int64_t> kSilentHost{"limits.silent_host", 1, 1000000};
-inline constexpr OptionRange<std::int64_t> kSilentAfter{"limits.silent_after", 1, 1000000};
-inline constexpr OptionRange<std::size_t> kMaxWaiting{"max_waiting", 1, kAnyNumber};
-inline constexpr OptionRange<Duration> kKeepIdle{"keep_idle", Duration(0), kMaxOptionSeconds};
-
-// ServerOptions
-inline constexpr OptionRange<std::int64_t> kMaxConnections{"max_connections", 1, 1000000};
-
-std::string InWords(Duration value);
-std::string InWords(std::chrono::seconds value);
-std::string InWords(std::int64_t value);
-std::string InWords(std::size_t value);
-
-/// @throws LogicError
-template <typename Value>
-void Check(const OptionRange<Value>& range, const decltype(range.least)& value) {
-  if (value >= range.least && value <= range.most) return;
-  throw LogicError(std::string("the option ") + range.name + " is " + InWords(value) +
-                   "; it must be " + InWords(range.least) + " to " + InWords(range.most));
-}
-
-/// Empty, or a URL that can be called.
-/// @throws LogicError
-void CheckUrl(const char* name, const std::string& url);
-
-}  // namespace option_range
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/store/durability.hpp ------------------------------------------------------------------
 
 /// How much a commit survives.
@@ -4248,7 +4182,7 @@ class Tx : public Endpoint {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_files.hpp ----------------------------------------------------------------
+// ---- dtm/store/sqlite/files.hpp ----------------------------------------------------------------
 
 /// Checks that the files that the SQLite store has open are still those at their path, and that nobody else has written to
 /// them.
@@ -4312,23 +4246,7 @@ class OpenFiles {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/core/version.hpp ----------------------------------------------------------------------
-
-/// The version of the library. CMake and the packages read it from here.
-
-/// Needs: nothing. Threads: constants only.
-
-namespace dtm {
-/// Every public name lives in `dtm::v1`: two incompatible versions in one program fail to link
-/// instead of mixing their layouts.
-inline namespace v1 {
-
-inline constexpr const char* kVersion = "0.1.0";
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/sqlite_schema.hpp ---------------------------------------------------------------
+// ---- dtm/store/sqlite/schema.hpp ---------------------------------------------------------------
 
 /// The schema of the SQLite store: its versions, the migration of older ones, and the settings of the two
 /// connections.
@@ -4502,7 +4420,7 @@ class UserSqlRules {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_records.hpp --------------------------------------------------------------
+// ---- dtm/store/sqlite/records.hpp --------------------------------------------------------------
 
 /// How the SQLite store reads rows back into records.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: those of the statement. Document: docs/store_format.md.
@@ -4558,7 +4476,7 @@ Transaction ReadKept(const sql::Statement& row);
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_statements.hpp -----------------------------------------------------------
+// ---- dtm/store/sqlite/statements.hpp -----------------------------------------------------------
 
 /// The two connections of the SQLite store, with the statements that run on them.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: one at a time for each connection.
@@ -4638,7 +4556,7 @@ struct Reader {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_connections.hpp ----------------------------------------------------------
+// ---- dtm/store/sqlite/connections.hpp ----------------------------------------------------------
 
 /// The connections of the SQLite store to its file: they are opened, checked, reopened after an error, and closed.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: the owner's, but for what has the mutex of the reader.
@@ -4723,7 +4641,7 @@ class Connections {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite_store.hpp ----------------------------------------------------------------
+// ---- dtm/store/sqlite/sqlite_store.hpp ---------------------------------------------------------
 
 /// The store on one SQLite file (WAL): what a program uses by default.
 /// Needs: SQLite through sql/sqlite_connection.hpp. Threads: see store.hpp; the owner's calls use the writing
@@ -5102,8 +5020,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_9f0f60cf6ce5(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_9f0f60cf6ce5;
+void dtm_cpp_of_version_0_1_0_bdff5d789c0d(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_bdff5d789c0d;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -10,7 +10,7 @@
 #include "tests/support/temp_dir.hpp"
 #include <dtm/coordinator/parts/topics.hpp>
 #include <dtm/store/memory.hpp>
-#include <dtm/store/sqlite_store.hpp>
+#include <dtm/store/sqlite/sqlite_store.hpp>
 #include <dtm/testing/test_coordinator.hpp>
 
 using Catch::Matchers::ContainsSubstring;

@@ -4,7 +4,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_client.hpp"
-#include <dtm/core/version.hpp>
+#include <dtm/base/version.hpp>
 
 using dtm_test::Api;
 using dtm_test::CheckRows;

@@ -12,7 +12,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/api_kit.hpp"
-#include <dtm/core/version.hpp>
+#include <dtm/base/version.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::ApiReply;

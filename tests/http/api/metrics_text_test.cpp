@@ -14,7 +14,7 @@
 
 #include "tests/catch.hpp"
 #include "tests/support/temp_dir.hpp"
-#include <dtm/core/version.hpp>
+#include <dtm/base/version.hpp>
 #include <dtm/engine/explain.hpp>
 #include <dtm/http/api/metrics_text.hpp>
 

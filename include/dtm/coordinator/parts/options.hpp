@@ -11,8 +11,10 @@
 #include <string>
 
 #include <dtm/base/error.hpp>
-#include <dtm/core/option_range.hpp>
+#include <dtm/base/option_range.hpp>
+#include <dtm/core/limits.hpp>
 #include <dtm/core/types.hpp>
+#include <dtm/core/url.hpp>
 #include <dtm/store/durability.hpp>
 
 namespace dtm {
@@ -114,17 +116,22 @@ inline void LogFailure(const Options& options, const char* what) noexcept {
 
 /// @throws LogicError  an option is out of range, or is not a URL where it must be one.
 inline const Options& CheckedOptions(const Options& options) {
-  option_range::Check(option_range::kRetryInterval, options.retry_interval);
-  option_range::Check(option_range::kRequestTimeout, options.request_timeout);
-  option_range::Check(option_range::kTimeoutToFail, options.timeout_to_fail);
-  option_range::Check(option_range::kKeepFinished, options.keep_finished);
-  option_range::Check(option_range::kKeepGids, options.keep_gids);
-  option_range::Check(option_range::kMaxInMemory, options.max_in_memory);
-  option_range::Check(option_range::kMaxMemoryBytes, options.max_memory_bytes);
-  option_range::Check(option_range::kMaxWaitingSubmissions, options.max_waiting_submissions);
-  option_range::Check(option_range::kMaxFunctionThreads, options.max_function_threads);
-  option_range::Check(option_range::kMaxThreadsPerFunction, options.max_threads_per_function);
-  option_range::CheckUrl("server_url", options.server_url);
+  option_range::Check("retry_interval", options.retry_interval, option_range::kShortest,
+                      kMaxOptionSeconds);
+  option_range::Check("request_timeout", options.request_timeout, option_range::kShortest,
+                      kMaxOptionSeconds);
+  option_range::Check("timeout_to_fail", options.timeout_to_fail, std::chrono::seconds(1),
+                      kMaxOptionSeconds);
+  option_range::Check("keep_finished", options.keep_finished, Duration(0), option_range::kEver);
+  option_range::Check("keep_gids", options.keep_gids, Duration(0), option_range::kEver);
+  option_range::Check("max_in_memory", options.max_in_memory, 1, option_range::kAnyNumber);
+  option_range::Check("max_memory_bytes", options.max_memory_bytes, 1, option_range::kAnyNumber);
+  option_range::Check("max_waiting_submissions", options.max_waiting_submissions, 1,
+                      option_range::kAnyNumber);
+  option_range::Check("max_function_threads", options.max_function_threads, 1, 10000);
+  option_range::Check("max_threads_per_function", options.max_threads_per_function, 1,
+                      option_range::kAnyNumber);
+  CheckUrlOption("server_url", options.server_url);
   return options;
 }
 

@@ -17,11 +17,11 @@
 #include <nlohmann/json.hpp>
 
 #include <dtm/base/error.hpp>
+#include <dtm/base/version.hpp>
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/coordinator/parts/answers.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/limits.hpp>
-#include <dtm/core/version.hpp>
 #include <dtm/http/api/branch_reply.hpp>
 #include <dtm/http/api/head.hpp>
 #include <dtm/http/api/json_rpc_api.hpp>

@@ -14,11 +14,11 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/base/version.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/coordinator/parts/gauges.hpp>
 #include <dtm/coordinator/parts/metrics.hpp>
 #include <dtm/core/types.hpp>
-#include <dtm/core/version.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -15,8 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include <dtm/base/option_range.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
-#include <dtm/core/option_range.hpp>
+#include <dtm/core/limits.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/calls/host_limits.hpp>
@@ -41,12 +42,12 @@ struct HttpBranchOptions {
 
 /// @throws LogicError  an option is out of its range.
 inline const HttpBranchOptions& CheckedOptions(const HttpBranchOptions& options) {
-  option_range::Check(option_range::kTotal, options.limits.total);
-  option_range::Check(option_range::kPerHost, options.limits.per_host);
-  option_range::Check(option_range::kSilentHost, options.limits.silent_host);
-  option_range::Check(option_range::kSilentAfter, options.limits.silent_after);
-  option_range::Check(option_range::kMaxWaiting, options.max_waiting);
-  option_range::Check(option_range::kKeepIdle, options.keep_idle);
+  option_range::Check("limits.total", options.limits.total, 1, 1000000);
+  option_range::Check("limits.per_host", options.limits.per_host, 1, 1000000);
+  option_range::Check("limits.silent_host", options.limits.silent_host, 1, 1000000);
+  option_range::Check("limits.silent_after", options.limits.silent_after, 1, 1000000);
+  option_range::Check("max_waiting", options.max_waiting, 1, option_range::kAnyNumber);
+  option_range::Check("keep_idle", options.keep_idle, Duration(0), kMaxOptionSeconds);
   return options;
 }
 

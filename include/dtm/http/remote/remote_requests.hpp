@@ -14,7 +14,8 @@
 #include <nlohmann/json.hpp>
 
 #include <dtm/base/error.hpp>
-#include <dtm/core/option_range.hpp>
+#include <dtm/base/option_range.hpp>
+#include <dtm/core/limits.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/remote/http_connection.hpp>
@@ -68,9 +69,9 @@ class RemoteRequests {
   /// @throws Error  it is no URL; LogicError: an option is out of its range.
   RemoteRequests(const std::string& url, RemoteOptions options)
       : url_(ParseUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
-    option_range::Check(option_range::kTimeout, options_.timeout);
-    option_range::CheckUrl("branch_url", options_.branch_url);
-    option_range::CheckUrl("url_in_branches", options_.url_in_branches);
+    option_range::Check("timeout", options_.timeout, option_range::kShortest, kMaxOptionSeconds);
+    CheckUrlOption("branch_url", options_.branch_url);
+    CheckUrlOption("url_in_branches", options_.url_in_branches);
     while (!url_.target.empty() && url_.target.back() == '/') url_.target.pop_back();
   }
 

@@ -7,9 +7,9 @@
 
 #include <dtm/base/error.hpp>
 #include <dtm/base/text.hpp>
+#include <dtm/base/version.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
-#include <dtm/core/version.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -1,5 +1,5 @@
 /// The connections of the SQLite store: what is left of them when opening again fails. What they do when the files are
-/// no longer those they have open: sqlite_files_test.cpp.
+/// no longer those they have open: files_test.cpp.
 #include <cstddef>
 #include <memory>
 #include <stdexcept>
@@ -9,7 +9,7 @@
 #include "tests/support/child.hpp"
 #include "tests/support/temp_dir.hpp"
 #include <dtm/base/error.hpp>
-#include <dtm/store/sqlite_connections.hpp>
+#include <dtm/store/sqlite/connections.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::sqlite_store::Connections;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include <dtm/base/error.hpp>
-#include <dtm/core/version.hpp>
+#include <dtm/base/version.hpp>
 #include <dtm/sql/sqlite_connection.hpp>
 
 namespace dtm {

@@ -11,7 +11,7 @@
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
 #include <dtm/store/codec.hpp>
-#include <dtm/store/sqlite_store.hpp>
+#include <dtm/store/sqlite/sqlite_store.hpp>
 
 using namespace dtm_test;  // NOLINT(google-build-using-namespace)
 using dtm::Status;

@@ -24,10 +24,10 @@
 #include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/codec.hpp>
 #include <dtm/store/durability.hpp>
-#include <dtm/store/sqlite_connections.hpp>
-#include <dtm/store/sqlite_expiry.hpp>
-#include <dtm/store/sqlite_schema.hpp>
-#include <dtm/store/sqlite_statements.hpp>
+#include <dtm/store/sqlite/connections.hpp>
+#include <dtm/store/sqlite/expiry.hpp>
+#include <dtm/store/sqlite/schema.hpp>
+#include <dtm/store/sqlite/statements.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {

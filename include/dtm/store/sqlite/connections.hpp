@@ -16,9 +16,9 @@
 #include <dtm/base/os.hpp>
 #include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/durability.hpp>
-#include <dtm/store/sqlite_files.hpp>
-#include <dtm/store/sqlite_schema.hpp>
-#include <dtm/store/sqlite_statements.hpp>
+#include <dtm/store/sqlite/files.hpp>
+#include <dtm/store/sqlite/schema.hpp>
+#include <dtm/store/sqlite/statements.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -7,7 +7,7 @@
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
 #include <dtm/sql/sqlite_connection.hpp>
-#include <dtm/store/sqlite_store.hpp>
+#include <dtm/store/sqlite/sqlite_store.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using namespace dtm_test;  // NOLINT(google-build-using-namespace)

@@ -19,8 +19,8 @@
 #include <dtm/sql/user_sql.hpp>
 #include <dtm/store/codec.hpp>
 #include <dtm/store/journal_codec.hpp>
-#include <dtm/store/sqlite_records.hpp>
-#include <dtm/store/sqlite_schema.hpp>
+#include <dtm/store/sqlite/records.hpp>
+#include <dtm/store/sqlite/schema.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
