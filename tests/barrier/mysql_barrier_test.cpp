@@ -1,0 +1,254 @@
+/// The barrier on a real MariaDB: what all servers have in common, and what is MySQL's own.
+#include <chrono>
+#include <cstdint>
+#include <future>
+#include <sstream>
+#include <string>
+#include <thread>
+
+#include "tests/barrier/sql_barrier_contract.hpp"
+#include "tests/catch.hpp"
+#include "tests/support/mysql_server.hpp"
+#include <dtm/barrier/mysql_barrier.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+
+namespace {
+
+struct Kit {
+  static constexpr dtm::SqlDialect kDialect = dtm::SqlDialect::kMysql;
+  using Handle = MYSQL*;
+  using Table = dtm::MysqlBarrierTable;
+
+  class Connection {
+   public:
+    explicit Connection(
+        const dtm::MysqlAddress& address = dtm_test::MysqlServer::Shared().Address())
+        : connection_(address) {}
+    MYSQL* Handle() { return connection_.Handle(); }
+    void Exec(const std::string& sql) { dtm_test::Ask(Handle(), sql); }
+    std::string Ask(const std::string& sql) { return dtm_test::Ask(Handle(), sql); }
+
+   private:
+    dtm::MysqlConnection connection_;
+  };
+
+  static std::string Barriers() { return "dtm_barrier.barrier"; }
+  static void Run(MYSQL* db, const std::string& sql) { dtm_test::Ask(db, sql); }
+  static void RunEach(MYSQL* db, const std::string& sql) {
+    std::istringstream parts(sql);
+    for (std::string part; std::getline(parts, part, ';');) dtm_test::Ask(db, part);
+  }
+  static void Fresh() {
+    Connection connection;
+    dtm::CreateBarrierTable(connection.Handle());
+    for (const char* sql :
+         {"CREATE TABLE IF NOT EXISTS account (name varchar(20) PRIMARY KEY, balance int)",
+          "DELETE FROM account", "DELETE FROM dtm_barrier.barrier",
+          "INSERT INTO account VALUES ('a', 100)"}) {
+      connection.Exec(sql);
+    }
+  }
+  static void ShortLocks(Connection& connection) {
+    connection.Exec("SET innodb_lock_wait_timeout = 1");
+  }
+  /// Until another connection waits for a lock.
+  static void WaitForALock(MYSQL*) {
+    Connection watch;
+    while (watch.Ask("SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE "
+                     "VARIABLE_NAME = 'INNODB_ROW_LOCK_CURRENT_WAITS'") == "0") {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+  }
+  static std::int64_t DeleteOld(Connection& connection, std::chrono::hours age,
+                                std::int64_t limit = 1000) {
+    return dtm::DeleteOldBarriers(connection.Handle(), age, limit);
+  }
+  static void Age(Connection& connection, std::chrono::hours age) {
+    connection.Exec("UPDATE dtm_barrier.barrier SET create_time = NOW() - INTERVAL " +
+                    std::to_string(age.count()) + " HOUR");
+  }
+};
+using Contract = dtm_test::SqlBarrierContract<Kit>;
+using Kind = dtm::Result::Kind;
+
+void Debit(MYSQL* db) { Contract::Add(db, -30); }
+
+}  // namespace
+
+TEST_CASE("MariaDB keeps what every barrier promises") { Contract::Run(); }
+
+TEST_CASE("a deadlock that the business swallows is found out") {
+  Kit::Fresh();
+  Kit::Connection connection;
+  Kit::Connection other;
+  connection.Exec("INSERT INTO account VALUES ('b', 0)");
+  other.Exec("BEGIN");
+  other.Exec("UPDATE account SET balance = balance + 1 WHERE name = 'b'");
+  // It has changed more, so it is not the victim.
+  for (int i = 0; i < 20; ++i) {
+    other.Exec("INSERT INTO account VALUES ('x" + std::to_string(i) + "', 0)");
+  }
+  std::future<void> crossing;
+  const std::string text = Contract::TextOf<dtm::LogicError>([&] {
+    Contract::Deliver(connection, Contract::Saga("action"), [&](MYSQL* db) {
+      Contract::Add(db, -30);
+      crossing = std::async(std::launch::async, [&] {
+        other.Exec("UPDATE account SET balance = balance + 1 WHERE name = 'a'");
+      });
+      Kit::WaitForALock(db);
+      CHECK(mysql_query(db, "UPDATE account SET balance = 9 WHERE name = 'b'") != 0);
+      CHECK(mysql_errno(db) == 1213);
+    });
+  });
+  crossing.get();
+  other.Exec("ROLLBACK");
+  CHECK_THAT(text, ContainsSubstring("What was written since is not covered"));
+  CHECK(Contract::Balance(connection) == "100");
+  CHECK(Contract::Deliver(connection, Contract::Saga("action"), Debit) == Kind::kSuccess);
+  CHECK(Contract::Balance(connection) == "70");
+}
+
+TEST_CASE("a statement that commits by itself is found out") {
+  Kit::Fresh();
+  Kit::Connection connection;
+  CHECK_THAT(Contract::TextOf<dtm::LogicError>([&] {
+               Contract::Deliver(connection, Contract::Saga("action"), [](MYSQL* db) {
+                 dtm_test::Ask(db, "CREATE TABLE IF NOT EXISTS made (id int)");
+               });
+             }),
+             ContainsSubstring("was ended inside the business"));
+}
+
+TEST_CASE("a lock that is waited for too long rolls everything back") {
+  Kit::Fresh();
+  Kit::Connection connection;
+  Kit::Connection other;
+  Kit::ShortLocks(connection);
+  Contract::Deliver(other, Contract::Saga("action"), [&](MYSQL* db) {
+    Contract::Add(db, -30);
+    CHECK_THAT(Contract::TextOf<dtm::SqlError>(
+                   [&] { Contract::Deliver(connection, Contract::Saga("action"), Debit); }),
+               ContainsSubstring("1205") && ContainsSubstring("may come again"));
+    CHECK((connection.Handle()->server_status & SERVER_STATUS_IN_TRANS) == 0U);
+  });
+  CHECK(Contract::Deliver(connection, Contract::Saga("action"), Debit) == Kind::kSuccess);
+  CHECK(Contract::Balance(connection) == "70");
+}
+
+TEST_CASE("a collation that takes different gids as one is refused, or found out") {
+  Kit::Fresh();
+  Kit::Connection connection;
+  for (const char* sql :
+       {"DROP TABLE IF EXISTS dtms", "CREATE TABLE dtms LIKE dtm_barrier.barrier",
+        "ALTER TABLE dtms CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"}) {
+    connection.Exec(sql);
+  }
+  const std::string text = Contract::TextOf<dtm::LogicError>(
+      [&] { dtm::MysqlBarrierTable table(connection.Handle(), "dtms"); });
+  const std::string alter =
+      "ALTER TABLE `dtms` CONVERT TO CHARACTER SET utf8mb4 COLLATE "
+      "utf8mb4_bin";
+  CHECK_THAT(text, ContainsSubstring(alter));
+
+  dtm::MysqlSession session(connection.Handle());
+  dtm::SqlBarrierTable unchecked(session, "dtms");
+  dtm::Barrier upper = Contract::Saga("action", "Abc");
+  dtm::Barrier lower = Contract::Saga("action", "abc");
+  CHECK(unchecked.Call(upper, [] { return dtm::Result::Success(); }).kind == Kind::kSuccess);
+  CHECK_THAT(Contract::TextOf<dtm::SqlError>(
+                 [&] { (void)unchecked.Call(lower, [] { return dtm::Result::Success(); }); }),
+             ContainsSubstring("utf8mb4_bin"));
+
+  connection.Exec(alter);
+  dtm::MysqlBarrierTable table(connection.Handle(), "dtms");
+  // Blanks at the end count as nothing for MySQL; that is an error, not a repeat.
+  dtm::Barrier blank = Contract::Saga("action", "Abc ");
+  CHECK_THAT(Contract::TextOf<dtm::SqlError>([&] { (void)table.Call(blank, Debit); }),
+             ContainsSubstring("because of the row 'Abc"));
+}
+
+TEST_CASE("connections that are set up differently") {
+  Kit::Fresh();
+  SECTION("rows found instead of rows changed") {
+    MYSQL* const db = mysql_init(nullptr);
+    const dtm::MysqlAddress at = dtm_test::MysqlServer::Shared().Address();
+    REQUIRE(mysql_real_connect(db, at.host.c_str(), at.user.c_str(), nullptr, at.database.c_str(),
+                               at.port, nullptr, CLIENT_FOUND_ROWS) != nullptr);
+    {
+      dtm::MysqlBarrierTable table(db);
+      for (int delivery = 0; delivery < 2; ++delivery) {
+        dtm::Barrier barrier = Contract::Saga("action");
+        CHECK(table.Call(barrier, Debit).kind == Kind::kSuccess);
+      }
+    }
+    CHECK(dtm_test::Ask(db, "SELECT balance FROM account") == "70");
+    mysql_close(db);
+  }
+  SECTION("autocommit off") {
+    Kit::Connection connection;
+    connection.Exec("SET autocommit = 0");
+    dtm::MysqlBarrierTable table(connection.Handle());
+    for (int delivery = 0; delivery < 2; ++delivery) {
+      dtm::Barrier barrier = Contract::Saga("action");
+      CHECK(table.Call(barrier, Debit).kind == Kind::kSuccess);
+      CHECK(table.QueryPrepared(Contract::Msg()).kind == Kind::kFailure);
+    }
+    connection.Exec("ROLLBACK");
+    CHECK(Contract::Balance(connection) == "70");
+  }
+  SECTION("read committed") {
+    Kit::Connection connection;
+    connection.Exec("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
+    CHECK(Contract::Deliver(connection, Contract::Saga("action"), Debit) == Kind::kSuccess);
+    CHECK(Contract::Deliver(connection, Contract::Saga("action"), Debit) == Kind::kSuccess);
+    CHECK(Contract::Balance(connection) == "70");
+  }
+}
+
+TEST_CASE("the table of Java's client, in the current database") {
+  Kit::Fresh();
+  Kit::Connection connection;
+  dtm::CreateBarrierTable(connection.Handle(), "barrier");
+  connection.Exec("DELETE FROM barrier");
+  connection.Exec(
+      "INSERT INTO barrier (trans_type, gid, branch_id, op, barrier_id, reason) VALUES ('tcc', "
+      "'g', "
+      "'01', 'cancel', '01', 'cancel'), ('tcc', 'g', '01', 'try', '01', 'cancel')");
+  dtm::MysqlBarrierTable table(connection.Handle(), "barrier");
+  dtm::Barrier late("tcc", "g", "01", "try");
+  CHECK(table.Call(late, Debit).kind == Kind::kSuccess);
+  CHECK(Contract::Balance(connection) == "100");
+}
+
+TEST_CASE("a server that may only be read") {
+  Kit::Fresh();
+  Kit::Connection connection;
+  connection.Exec("SET SESSION TRANSACTION READ ONLY");
+  CHECK_THAT(Contract::TextOf<dtm::SqlError>(
+                 [&] { Contract::Deliver(connection, Contract::Saga("action"), Debit); }),
+             ContainsSubstring("1792") && ContainsSubstring("may come again"));
+}
+
+TEST_CASE("the server is killed in the middle of a call") {
+  Kit::Fresh();
+  auto& server = dtm_test::MysqlServer::Shared();
+  {
+    Kit::Connection connection;
+    dtm::MysqlBarrierTable table(connection.Handle());
+    dtm::Barrier barrier = Contract::Saga("action");
+    CHECK_THROWS_AS((void)table.Call(barrier,
+                                     [&](MYSQL* db) {
+                                       Contract::Add(db, -30);
+                                       server.Kill();
+                                     }),
+                    dtm::SqlError);
+    dtm::Barrier again = Contract::Saga("action");
+    CHECK_THROWS_AS((void)table.Call(again, Debit), dtm::SqlError);  // broken
+  }
+  server.Start();
+  Kit::Connection connection;
+  CHECK(Contract::Balance(connection) == "100");
+  CHECK(Contract::Deliver(connection, Contract::Saga("action"), Debit) == Kind::kSuccess);
+  CHECK(Contract::Balance(connection) == "70");
+}
