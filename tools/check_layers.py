@@ -50,7 +50,7 @@ ONLY_IN = {
     'openssl/*': (['dtm/http/tls.hpp'], 'programs without https need no OpenSSL'),
     'libpq-fe.h': (['dtm/sql/postgres.hpp'], 'programs choose their database by the file they include'),
     'mysql.h': (['dtm/sql/mysql.hpp'], 'programs choose their database by the file they include'),
-    'hiredis*': (['dtm/barrier/redis.hpp'], 'programs choose their database by the file they include'),
+    'hiredis*': (['dtm/barrier/redis_barrier.hpp'], 'programs choose their database by the file they include'),
     'sqlite3.h': (['dtm/sql/*'], 'programs choose their database by the file they include'),
     **dict.fromkeys(
         ['unistd.h', 'fcntl.h', 'poll.h', 'pthread.h', 'signal.h', 'netdb.h', 'sys/*', 'netinet/*', 'arpa/*', 'linux/*'],
