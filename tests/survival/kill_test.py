@@ -25,7 +25,7 @@ IN_FLIGHT = 200  # a kill counts if at least so many transactions were unfinishe
 KINDS = ('saga', 'rows', 'message', 'outbox', 'tcc', 'xa', 'workflow')
 
 # The coordinator says so where a branch was told to fail, after a start, and where the machine is busy.
-EXPECTED = ('keeps failing and is retried', ', first error: ', ' is rolled back', ' has failed', 'without a line each',
+EXPECTED = ('keeps failing and is retried', ', first error: ', ' is being rolled back', ' has failed', 'without a line each',
             'what an earlier run left', 'ms inside a commit, and everything else waited')
 
 

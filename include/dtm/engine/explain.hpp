@@ -5,8 +5,11 @@
 #include <chrono>
 #include <cstddef>
 #include <string>
+#include <utility>
 
+#include <dtm/base/text.hpp>
 #include <dtm/core/in_words.hpp>
+#include <dtm/core/limits.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/schedule.hpp>
@@ -15,7 +18,7 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-/// The result of a branch as one sentence.
+/// The result of a branch as one sentence of at most kMaxReasonBytes.
 inline std::string DescribeAnswer(const Definition& definition, std::size_t index,
                                   const Result& result) {
   const char* said = "failed";
@@ -28,7 +31,7 @@ inline std::string DescribeAnswer(const Definition& definition, std::size_t inde
   }
   std::string text = BranchInWords(definition, index) + " " + said;
   if (!result.text.empty()) text += ": " + result.text;
-  return text;
+  return Truncated(std::move(text), kMaxReasonBytes);
 }
 
 /// "2.5": with a point in every locale.

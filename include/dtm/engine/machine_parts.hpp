@@ -105,7 +105,7 @@ class MachineParts {
       branch.told_when = false;
       return true;
     }
-    t_.last_error = Truncated(DescribeAnswer(def_, index, result), kMaxReasonBytes);
+    t_.last_error = DescribeAnswer(def_, index, result);
     if (result.kind == Result::Kind::kNotSent && branch.tries > 0) --branch.tries;
     return true;
   }

@@ -62,7 +62,7 @@ TEST_CASE("news: a rollback is one line, once it is durable, in the branch's own
   kit.Store().FailAlways(dtm::testing::StoreFault::kNone);
   CHECK(kit->Wait("a", hours(1)).Failed());
   CHECK(said.With("rolled back") == 1);
-  CHECK(said.With("info gid 'a' (saga) is rolled back: no money (branch 02 action "
+  CHECK(said.With("info gid 'a' (saga) is being rolled back: no money (branch 02 action "
                   "http://a/02/action)") == 1);
   // What has succeeded says nothing.
   const std::size_t before = said.lines.size();
@@ -91,7 +91,7 @@ TEST_CASE("news: every way to fail has its line") {
   kit->Prepare(tcc);
   kit->RegisterBranch("t", tcc.type, {"http://t/confirm", "http://t/cancel", "{}", "01"});
   kit.Advance(minutes(1));
-  CHECK(said.With("gid 't' (tcc) is rolled back: Timeout after 35 seconds") == 1);
+  CHECK(said.With("gid 't' (tcc) is being rolled back: Timeout after 35 seconds") == 1);
 
   dtm::Definition workflow;
   workflow.gid = "w";
@@ -130,6 +130,31 @@ TEST_CASE("news: the first error of a branch, and the third; what could not be s
   CHECK(kit->Wait("a", hours(10)).Succeeded());
   REQUIRE(said.lines.size() == 2);  // and not once more for each call that was not sent
   CHECK_THAT(said.lines[1], ContainsSubstring("gid 'a' keeps failing"));
+}
+
+TEST_CASE("news: what a failing store has not taken is not told, and is told once when it works") {
+  Said said;
+  std::vector<std::string> alerts;
+  Options options = said.Listening();
+  options.on_alert = [&](const dtm::Alert& alert) { alerts.push_back(alert.error); };
+  options.alert_retry_limit = 1;
+  TestCoordinator kit({}, options);
+  kit.Branches().On("http://error/01/action", {{Result::Error("reset"), seconds(2), false}});
+  kit.Branches().On("http://rollback/01/action", {{Result::Failure("no"), seconds(2), false}});
+  kit->Submit(NewDefinition("error", 1));
+  kit->Submit(NewDefinition("rollback", 1));
+  kit.Advance(seconds(1));
+  const auto lines = [&] {
+    return std::vector<std::size_t>{said.With("first error: branch 01 action "),
+                                    said.With("is being rolled back") + said.With("has failed"),
+                                    alerts.size()};
+  };
+  kit.Store().FailAlways(dtm::testing::StoreFault::kDefinite);
+  kit.Advance(seconds(10));
+  CHECK(lines() == std::vector<std::size_t>{0, 0, 0});
+  kit.Store().FailAlways(dtm::testing::StoreFault::kNone);
+  kit.Advance(seconds(2));
+  CHECK(lines() == std::vector<std::size_t>{1, 1, 1});
 }
 
 TEST_CASE("news: ten thousand sagas and a dead host write no ten thousand lines") {
@@ -272,7 +297,9 @@ TEST_CASE("news: a thousand transactions that get stuck at once write no thousan
     dtm::Definition definition = NewDefinition("g" + std::to_string(i), 1);
     definition.type = static_cast<dtm::TransType>(9);
     transaction.definition = std::make_shared<const dtm::Definition>(std::move(definition));
-    state.Advance(state.table.Add(std::move(transaction)), {dtm::engine::EventKind::kTimer, 0, {}});
+    dtm::ActiveTransaction& active = state.table.Add(std::move(transaction));
+    state.Advance(active, {dtm::engine::EventKind::kTimer, 0, {}});
+    for (const dtm::AppliedEvent& event : active.events) state.Count(active, event);
   }
   CHECK(said.With("error gid 'g0' is stuck: ") == 1);
   CHECK(said.lines.size() == dtm::LineLimit::kPerSecond);

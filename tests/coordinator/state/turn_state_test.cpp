@@ -86,6 +86,9 @@ TEST_CASE("turn state: a type that does not exist is stuck and logged, not fatal
   ActiveTransaction& active = state.table.Add(NewTransaction("a", static_cast<dtm::TransType>(9)));
   state.Advance(active, {EventKind::kTimer, 0, {}});
   CHECK(active.transaction.stuck);
+  CHECK(log.empty());  // it is not durable yet
+  REQUIRE(active.events.size() == 1);
+  state.Count(active, active.events[0]);
   CHECK_THAT(log, ContainsSubstring("'a'") && ContainsSubstring("does not exist"));
 }
 

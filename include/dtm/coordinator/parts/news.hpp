@@ -10,12 +10,11 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
-#include <map>
 #include <string>
 #include <utility>
 
 #include <dtm/coordinator/parts/options.hpp>
+#include <dtm/core/result.hpp>
 #include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/explain.hpp>
@@ -54,29 +53,30 @@ class News {
  public:
   explicit News(const Options& options) : options_(options) {}
 
-  // If a line cannot be written, the loop goes on: none of these throws.
+  // All of them tell of what is durable. If a line cannot be written, the loop goes on: none of these throws.
 
-  /// The rollback is decided, and durable.
+  /// The rollback is decided.
   void RolledBack(const Transaction& transaction, Time now) {
     Say(kRollbacks, now, [&] {
       const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
       std::string text = Who(transaction) + " (" + Name(transaction.definition->type) + ")" +
-                         (failed ? " has failed" : " is rolled back");
+                         (failed ? " has failed" : " is being rolled back");
       if (!transaction.reason.empty()) text += ": " + transaction.reason;
       if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
       return text;
     });
   }
 
-  /// `errors`: errors in a row of the branch. Logs the first, and the one that shows that it keeps failing.
-  void Error(const Transaction& transaction, std::uint32_t errors, Time now) {
+  /// `errors`: errors in a row of the branch, with `result` the last of them. Logs the first, and the one that shows that
+  /// it keeps failing.
+  void Error(const Transaction& transaction, std::size_t row, const Result& result,
+             std::uint32_t errors, Time now) {
+    const auto what = [&] { return engine::DescribeAnswer(*transaction.definition, row, result); };
     if (errors == 1) {
-      Say(kFirstErrors, now,
-          [&] { return Who(transaction) + ", first error: " + transaction.last_error; });
+      Say(kFirstErrors, now, [&] { return Who(transaction) + ", first error: " + what(); });
     } else if (errors == kErrorsThatGoOn) {
-      Say(kMoreErrors, now, [&] {
-        return Who(transaction) + " keeps failing and is retried: " + transaction.last_error;
-      });
+      Say(kMoreErrors, now,
+          [&] { return Who(transaction) + " keeps failing and is retried: " + what(); });
     }
   }
 
@@ -88,14 +88,13 @@ class News {
     });
   }
 
-  /// This program has no function or caller for the branch. Returns whether to alert people: once a minute for each function.
-  bool NobodyToCall(const Transaction& transaction, std::size_t row, Time now) {
-    bool tell = false;
-    Quietly([&] { tell = RemembersAsNew(UrlOf(*transaction.definition, row), now); });
-    if (tell) {
-      Say(kNobody, now, [&] { return Who(transaction) + " waits: " + transaction.last_error; });
-    }
-    return tell;
+  /// This program has no function or caller for the branch; see MissingFunctions.
+  void NobodyToCall(const Transaction& transaction, std::size_t row, const Result& result,
+                    Time now) {
+    Say(kNobody, now, [&] {
+      return Who(transaction) +
+             " waits: " + engine::DescribeAnswer(*transaction.definition, row, result);
+    });
   }
 
   void Recovered(std::size_t found, Duration took) const {
@@ -137,23 +136,6 @@ class News {
                                                            LogLevel::kWarning, LogLevel::kWarning,
                                                            LogLevel::kError};
   static constexpr std::uint32_t kErrorsThatGoOn = 3;
-  static constexpr Duration kTellAgain = std::chrono::minutes(1);
-  static constexpr std::size_t kMostNames = 1000;
-
-  /// False: it was logged less than a minute ago.
-  bool RemembersAsNew(const std::string& url, Time now) {
-    const std::string nobody = IsLocal(url) ? url : "http";
-    const auto told = told_.find(nobody);
-    if (told != told_.end() && now < told->second) return false;
-    if (told == told_.end() && told_.size() >= kMostNames) {
-      for (auto old = told_.begin(); old != told_.end();) {
-        old = old->second <= now ? told_.erase(old) : std::next(old);
-      }
-      if (told_.size() >= kMostNames) return false;
-    }
-    told_[nobody] = now + kTellAgain;
-    return true;
-  }
 
   static std::string Who(const Transaction& transaction) {
     return "gid '" + transaction.definition->gid + "'";
@@ -177,8 +159,6 @@ class News {
 
   const Options& options_;
   std::array<LineLimit, kKinds> limits_;
-  std::map<std::string, Time>
-      told_;  ///< missing functions, and until when they are not logged again
 };
 
 }  // namespace v1

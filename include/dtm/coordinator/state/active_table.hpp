@@ -35,6 +35,7 @@ struct AppliedEvent : engine::Event {
   bool rolled_back = false;  ///< that was decided
   bool stuck = false;        ///< it got stuck
   bool ended = false;
+  std::uint32_t errors = 0;  ///< in a row of its branch, if it is one of them
 };
 
 struct ActiveTransaction {
@@ -96,11 +97,12 @@ inline bool WaitsForPeople(const ActiveTransaction& active) {
          (transaction.status == Status::kPrepared && active.timer == kNever && !active.CallsOut());
 }
 
-inline std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t row) {
+inline std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t row,
+                                            const std::string& error) {
   const Definition& definition = *transaction.definition;
-  return std::make_shared<const Alert>(
-      Alert{definition.gid, transaction.status, ShownUrl(UrlOf(definition, row)),
-            transaction.last_error, transaction.branches[row].errors});
+  return std::make_shared<const Alert>(Alert{definition.gid, transaction.status,
+                                             ShownUrl(UrlOf(definition, row)), error,
+                                             transaction.branches[row].errors});
 }
 
 inline constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);

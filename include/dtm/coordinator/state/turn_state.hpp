@@ -16,6 +16,7 @@
 
 #include <dtm/coordinator/parts/answers.hpp>
 #include <dtm/coordinator/parts/metrics.hpp>
+#include <dtm/coordinator/parts/missing_functions.hpp>
 #include <dtm/coordinator/parts/news.hpp>
 #include <dtm/coordinator/parts/options.hpp>
 #include <dtm/coordinator/state/active_table.hpp>
@@ -24,8 +25,10 @@
 #include <dtm/coordinator/state/loader.hpp>
 #include <dtm/coordinator/state/store_health.hpp>
 #include <dtm/coordinator/state/timers.hpp>
+#include <dtm/core/rows.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/engine/advance.hpp>
+#include <dtm/engine/explain.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {
@@ -126,11 +129,18 @@ class TurnState : public Answers {
     active.armed = time;
   }
 
-  /// An event that is durable now.
+  /// An event that is durable now: counts it, and tells people of it.
   void Count(const ActiveTransaction& active, const AppliedEvent& event) {
+    const Transaction& transaction = active.transaction;
     if (event.alert) to_release.alerts.push_back(event.alert);
+    if (event.stuck) news.Stuck(transaction, context.now);
     if (event.kind != engine::EventKind::kResult) return;
-    metrics.Answered(*active.transaction.definition, event.row, event.result);
+    metrics.Answered(*transaction.definition, event.row, event.result);
+    if (event.errors > 0) {
+      news.Error(transaction, event.row, event.result, event.errors, context.now);
+    } else if (event.result.no_handler) {
+      Protected([&] { NobodyToCall(transaction, event); });
+    }
   }
 
   void ArmTimer(ActiveTransaction& active) {
@@ -234,6 +244,7 @@ class TurnState : public Answers {
   StoreHealth health;
   Metrics metrics;
   News news;
+  MissingFunctions missing_functions;
   ToCollect to_collect;
   ToCommit to_commit;
   ToRelease to_release;
@@ -248,7 +259,8 @@ class TurnState : public Answers {
     const bool was_stuck = transaction.stuck;
     const Status before = transaction.status;
     const bool answer = event.kind == engine::EventKind::kResult;
-    const std::uint32_t errors = answer ? ErrorsOf(transaction, event.row) : 0;
+    const std::size_t row = event.row;
+    const std::uint32_t errors = answer ? ErrorsOf(transaction, row) : 0;
     const bool earlier_run = !active.Fresh() && transaction.updated < context.started;
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
@@ -260,17 +272,11 @@ class TurnState : public Answers {
       transaction.last_error = error.what();
       effects.changed = true;  // or it would be believed to be stored
     }
-    if (answer) {
-      if (ErrorsOf(transaction, event.row) > errors) {
-        news.Error(transaction, errors + 1, context.now);
-      } else if (event.result.no_handler &&
-                 news.NobodyToCall(transaction, event.row, context.now) && options.on_alert) {
-        effects.alert = event.row;
-      }
-    }
-    if (transaction.stuck && !was_stuck) news.Stuck(transaction, context.now);
+    const std::uint32_t errors_now = answer ? ErrorsOf(transaction, row) : 0;
+    const std::uint32_t new_errors = errors_now > errors ? errors_now : 0;
+    const bool stuck = transaction.stuck && !was_stuck;
     std::shared_ptr<const Alert> alert;
-    if (effects.alert) alert = AlertOf(transaction, *effects.alert);
+    if (effects.alert) alert = AlertOf(transaction, *effects.alert, transaction.last_error);
     if (active.held_calls.empty()) {
       active.held_calls.swap(effects.calls);
     } else {
@@ -279,17 +285,25 @@ class TurnState : public Answers {
     // Nothing below can fail. What nobody else knows of loses no compare-and-set: it is kept for what it tells.
     const bool rolled_back = BeganToFail(before, transaction.status);
     if (rolled_back) active.rolled_back = true;
-    if (!active.Fresh() || alert || answer || options.journal) {
+    if (!active.Fresh() || alert || answer || stuck || options.journal) {
       active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
-                               effects.changed && earlier_run, rolled_back,
-                               transaction.stuck && !was_stuck,
-                               IsFinal(transaction.status) && !IsFinal(before)});
+                               effects.changed && earlier_run, rolled_back, stuck,
+                               IsFinal(transaction.status) && !IsFinal(before), new_errors});
     }
     if (effects.changed) {
       transaction.updated = context.now;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     active.timer = effects.timer;
+  }
+
+  void NobodyToCall(const Transaction& transaction, const AppliedEvent& event) {
+    const Definition& definition = *transaction.definition;
+    if (!missing_functions.IsNews(UrlOf(definition, event.row), context.now)) return;
+    news.NobodyToCall(transaction, event.row, event.result, context.now);
+    if (!options.on_alert) return;
+    to_release.alerts.push_back(AlertOf(
+        transaction, event.row, engine::DescribeAnswer(definition, event.row, event.result)));
   }
 
   /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
