@@ -677,6 +677,7 @@ struct AppliedEvent : engine::Event {
   bool rolled_back = false;  ///< that was decided
   bool stuck = false;        ///< it got stuck
   bool ended = false;
+  std::uint32_t errors = 0;  ///< in a row of its branch, if it is one of them
 };
 
 struct ActiveTransaction {
@@ -738,11 +739,12 @@ inline bool WaitsForPeople(const ActiveTransaction& active) {
          (transaction.status == Status::kPrepared && active.timer == kNever && !active.CallsOut());
 }
 
-inline std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t row) {
+inline std::shared_ptr<const Alert> AlertOf(const Transaction& transaction, std::size_t row,
+                                            const std::string& error) {
   const Definition& definition = *transaction.definition;
-  return std::make_shared<const Alert>(
-      Alert{definition.gid, transaction.status, ShownUrl(UrlOf(definition, row)),
-            transaction.last_error, transaction.branches[row].errors});
+  return std::make_shared<const Alert>(Alert{definition.gid, transaction.status,
+                                             ShownUrl(UrlOf(definition, row)), error,
+                                             transaction.branches[row].errors});
 }
 
 inline constexpr Duration kLongestWaitForStore = std::chrono::seconds(3);
@@ -920,6 +922,45 @@ class ActiveTable {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/parts/missing_functions.hpp -----------------------------------------------
+
+/// The functions that this program lacks, so that people are told of each of them once a minute.
+/// Needs: std. Threads: the thread that drives the loop.
+
+#include <iterator>
+
+namespace dtm {
+inline namespace v1 {
+
+class MissingFunctions {
+ public:
+  /// False: people were told of it less than a minute ago, or of too many others. All URLs are one: what is missing is
+  /// their caller.
+  /// @throws std::bad_alloc  it is not remembered.
+  bool IsNews(const std::string& url, Time now) {
+    const std::string name = IsLocal(url) ? url : "http";
+    const auto told = told_until_.find(name);
+    if (told != told_until_.end() && now < told->second) return false;
+    if (told == told_until_.end() && told_until_.size() >= kMostNames) {
+      for (auto old = told_until_.begin(); old != told_until_.end();) {
+        old = old->second <= now ? told_until_.erase(old) : std::next(old);
+      }
+      if (told_until_.size() >= kMostNames) return false;
+    }
+    told_until_[name] = now + kTellAgain;
+    return true;
+  }
+
+  static constexpr std::size_t kMostNames = 1000;
+
+ private:
+  static constexpr Duration kTellAgain = std::chrono::minutes(1);
+  std::map<std::string, Time> told_until_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/engine/schedule.hpp -------------------------------------------------------------------
 
 /// Computes times: intervals, waits between tries, deadlines.
@@ -1057,7 +1098,7 @@ namespace dtm {
 inline namespace v1 {
 namespace engine {
 
-/// The result of a branch as one sentence.
+/// The result of a branch as one sentence of at most kMaxReasonBytes.
 inline std::string DescribeAnswer(const Definition& definition, std::size_t index,
                                   const Result& result) {
   const char* said = "failed";
@@ -1070,7 +1111,7 @@ inline std::string DescribeAnswer(const Definition& definition, std::size_t inde
   }
   std::string text = BranchInWords(definition, index) + " " + said;
   if (!result.text.empty()) text += ": " + result.text;
-  return text;
+  return Truncated(std::move(text), kMaxReasonBytes);
 }
 
 /// "2.5": with a point in every locale.
@@ -1159,7 +1200,6 @@ inline std::string Explain(const Transaction& transaction, Time now) {
 /// second, and then how many were left out.
 
 #include <array>
-#include <iterator>
 
 namespace dtm {
 inline namespace v1 {
@@ -1195,29 +1235,30 @@ class News {
  public:
   explicit News(const Options& options) : options_(options) {}
 
-  // If a line cannot be written, the loop goes on: none of these throws.
+  // All of them tell of what is durable. If a line cannot be written, the loop goes on: none of these throws.
 
-  /// The rollback is decided, and durable.
+  /// The rollback is decided.
   void RolledBack(const Transaction& transaction, Time now) {
     Say(kRollbacks, now, [&] {
       const bool failed = transaction.status == Status::kFailed;  // there was nothing to undo
       std::string text = Who(transaction) + " (" + Name(transaction.definition->type) + ")" +
-                         (failed ? " has failed" : " is rolled back");
+                         (failed ? " has failed" : " is being rolled back");
       if (!transaction.reason.empty()) text += ": " + transaction.reason;
       if (transaction.reason_from != 0) text += " (" + ReasonFrom(transaction) + ")";
       return text;
     });
   }
 
-  /// `errors`: errors in a row of the branch. Logs the first, and the one that shows that it keeps failing.
-  void Error(const Transaction& transaction, std::uint32_t errors, Time now) {
+  /// `errors`: errors in a row of the branch, with `result` the last of them. Logs the first, and the one that shows that
+  /// it keeps failing.
+  void Error(const Transaction& transaction, std::size_t row, const Result& result,
+             std::uint32_t errors, Time now) {
+    const auto what = [&] { return engine::DescribeAnswer(*transaction.definition, row, result); };
     if (errors == 1) {
-      Say(kFirstErrors, now,
-          [&] { return Who(transaction) + ", first error: " + transaction.last_error; });
+      Say(kFirstErrors, now, [&] { return Who(transaction) + ", first error: " + what(); });
     } else if (errors == kErrorsThatGoOn) {
-      Say(kMoreErrors, now, [&] {
-        return Who(transaction) + " keeps failing and is retried: " + transaction.last_error;
-      });
+      Say(kMoreErrors, now,
+          [&] { return Who(transaction) + " keeps failing and is retried: " + what(); });
     }
   }
 
@@ -1229,14 +1270,13 @@ class News {
     });
   }
 
-  /// This program has no function or caller for the branch. Returns whether to alert people: once a minute for each function.
-  bool NobodyToCall(const Transaction& transaction, std::size_t row, Time now) {
-    bool tell = false;
-    Quietly([&] { tell = RemembersAsNew(UrlOf(*transaction.definition, row), now); });
-    if (tell) {
-      Say(kNobody, now, [&] { return Who(transaction) + " waits: " + transaction.last_error; });
-    }
-    return tell;
+  /// This program has no function or caller for the branch; see MissingFunctions.
+  void NobodyToCall(const Transaction& transaction, std::size_t row, const Result& result,
+                    Time now) {
+    Say(kNobody, now, [&] {
+      return Who(transaction) +
+             " waits: " + engine::DescribeAnswer(*transaction.definition, row, result);
+    });
   }
 
   void Recovered(std::size_t found, Duration took) const {
@@ -1278,23 +1318,6 @@ class News {
                                                            LogLevel::kWarning, LogLevel::kWarning,
                                                            LogLevel::kError};
   static constexpr std::uint32_t kErrorsThatGoOn = 3;
-  static constexpr Duration kTellAgain = std::chrono::minutes(1);
-  static constexpr std::size_t kMostNames = 1000;
-
-  /// False: it was logged less than a minute ago.
-  bool RemembersAsNew(const std::string& url, Time now) {
-    const std::string nobody = IsLocal(url) ? url : "http";
-    const auto told = told_.find(nobody);
-    if (told != told_.end() && now < told->second) return false;
-    if (told == told_.end() && told_.size() >= kMostNames) {
-      for (auto old = told_.begin(); old != told_.end();) {
-        old = old->second <= now ? told_.erase(old) : std::next(old);
-      }
-      if (told_.size() >= kMostNames) return false;
-    }
-    told_[nobody] = now + kTellAgain;
-    return true;
-  }
 
   static std::string Who(const Transaction& transaction) {
     return "gid '" + transaction.definition->gid + "'";
@@ -1318,8 +1341,6 @@ class News {
 
   const Options& options_;
   std::array<LineLimit, kKinds> limits_;
-  std::map<std::string, Time>
-      told_;  ///< missing functions, and until when they are not logged again
 };
 
 }  // namespace v1
@@ -1653,7 +1674,7 @@ class MachineParts {
       branch.told_when = false;
       return true;
     }
-    t_.last_error = Truncated(DescribeAnswer(def_, index, result), kMaxReasonBytes);
+    t_.last_error = DescribeAnswer(def_, index, result);
     if (result.kind == Result::Kind::kNotSent && branch.tries > 0) --branch.tries;
     return true;
   }
@@ -2328,11 +2349,18 @@ class TurnState : public Answers {
     active.armed = time;
   }
 
-  /// An event that is durable now.
+  /// An event that is durable now: counts it, and tells people of it.
   void Count(const ActiveTransaction& active, const AppliedEvent& event) {
+    const Transaction& transaction = active.transaction;
     if (event.alert) to_release.alerts.push_back(event.alert);
+    if (event.stuck) news.Stuck(transaction, context.now);
     if (event.kind != engine::EventKind::kResult) return;
-    metrics.Answered(*active.transaction.definition, event.row, event.result);
+    metrics.Answered(*transaction.definition, event.row, event.result);
+    if (event.errors > 0) {
+      news.Error(transaction, event.row, event.result, event.errors, context.now);
+    } else if (event.result.no_handler) {
+      Protected([&] { NobodyToCall(transaction, event); });
+    }
   }
 
   void ArmTimer(ActiveTransaction& active) {
@@ -2436,6 +2464,7 @@ class TurnState : public Answers {
   StoreHealth health;
   Metrics metrics;
   News news;
+  MissingFunctions missing_functions;
   ToCollect to_collect;
   ToCommit to_commit;
   ToRelease to_release;
@@ -2450,7 +2479,8 @@ class TurnState : public Answers {
     const bool was_stuck = transaction.stuck;
     const Status before = transaction.status;
     const bool answer = event.kind == engine::EventKind::kResult;
-    const std::uint32_t errors = answer ? ErrorsOf(transaction, event.row) : 0;
+    const std::size_t row = event.row;
+    const std::uint32_t errors = answer ? ErrorsOf(transaction, row) : 0;
     const bool earlier_run = !active.Fresh() && transaction.updated < context.started;
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
@@ -2462,17 +2492,11 @@ class TurnState : public Answers {
       transaction.last_error = error.what();
       effects.changed = true;  // or it would be believed to be stored
     }
-    if (answer) {
-      if (ErrorsOf(transaction, event.row) > errors) {
-        news.Error(transaction, errors + 1, context.now);
-      } else if (event.result.no_handler &&
-                 news.NobodyToCall(transaction, event.row, context.now) && options.on_alert) {
-        effects.alert = event.row;
-      }
-    }
-    if (transaction.stuck && !was_stuck) news.Stuck(transaction, context.now);
+    const std::uint32_t errors_now = answer ? ErrorsOf(transaction, row) : 0;
+    const std::uint32_t new_errors = errors_now > errors ? errors_now : 0;
+    const bool stuck = transaction.stuck && !was_stuck;
     std::shared_ptr<const Alert> alert;
-    if (effects.alert) alert = AlertOf(transaction, *effects.alert);
+    if (effects.alert) alert = AlertOf(transaction, *effects.alert, transaction.last_error);
     if (active.held_calls.empty()) {
       active.held_calls.swap(effects.calls);
     } else {
@@ -2481,17 +2505,25 @@ class TurnState : public Answers {
     // Nothing below can fail. What nobody else knows of loses no compare-and-set: it is kept for what it tells.
     const bool rolled_back = BeganToFail(before, transaction.status);
     if (rolled_back) active.rolled_back = true;
-    if (!active.Fresh() || alert || answer || options.journal) {
+    if (!active.Fresh() || alert || answer || stuck || options.journal) {
       active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
-                               effects.changed && earlier_run, rolled_back,
-                               transaction.stuck && !was_stuck,
-                               IsFinal(transaction.status) && !IsFinal(before)});
+                               effects.changed && earlier_run, rolled_back, stuck,
+                               IsFinal(transaction.status) && !IsFinal(before), new_errors});
     }
     if (effects.changed) {
       transaction.updated = context.now;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     active.timer = effects.timer;
+  }
+
+  void NobodyToCall(const Transaction& transaction, const AppliedEvent& event) {
+    const Definition& definition = *transaction.definition;
+    if (!missing_functions.IsNews(UrlOf(definition, event.row), context.now)) return;
+    news.NobodyToCall(transaction, event.row, event.result, context.now);
+    if (!options.on_alert) return;
+    to_release.alerts.push_back(AlertOf(
+        transaction, event.row, engine::DescribeAnswer(definition, event.row, event.result)));
   }
 
   /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
@@ -9313,6 +9345,9 @@ auto Coordinator::List(const ScanFilter& filter, std::int64_t position, std::siz
     CheckListLimit(limit);
     return Checked().store->Scan(filter, position, limit);
   }
+auto Coordinator::Journal(const std::string& gid) -> std::vector<JournalEntry> {
+    return Checked().store->ReadJournal(gid);
+  }
 auto Coordinator::Wait(const std::string& gid, Duration timeout) -> TransResult {
     CheckMayBlock("Wait");
     return Await([&](AnswerCallback answer) { WaitAsync(gid, timeout, std::move(answer)); });
@@ -9642,5 +9677,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_bdff5d789c0d(Here) {}
+void dtm_cpp_of_version_0_1_0_be7bbe7ba8f6(Here) {}
 }}}

@@ -416,3 +416,47 @@ TEST_CASE("coordinator: functions that own what they use, and empty ones") {
   CHECK_THROWS_WITH(tm.RegisterInTransaction<Transfer>("Empty", InCommit()),
                     ContainsSubstring("'Empty' is an empty"));
 }
+
+TEST_CASE("coordinator: the journal tells what happened, from every store, and after a restart") {
+  const TempFolder folder;
+  const bool in_a_file = GENERATE(false, true);
+  dtm::Options options = dtm_test::Quiet();
+  options.journal = true;
+  const auto open = [&] {
+    return in_a_file ? std::make_unique<Coordinator>(folder.path + "/a.db", options)
+                     : std::make_unique<Coordinator>(std::make_unique<dtm::MemoryStore>(), options);
+  };
+  const auto told = [](Coordinator& tm, const char* gid) {
+    std::vector<std::string> lines;
+    for (const dtm::JournalEntry& entry : tm.Journal(gid)) {
+      lines.push_back((entry.row == dtm::kNoRow ? "" : std::to_string(entry.row) + " ") +
+                      dtm::Name(entry.kind) + (entry.text.empty() ? "" : ": " + entry.text));
+    }
+    return lines;
+  };
+  auto tm = open();
+  const auto function = tm->Register<int>("Refuse", [](const int& amount) {
+    return amount > 1 ? Result::Failure("at most 1") : Result::Success();
+  });
+  CHECK(dtm::NewSaga(*tm, "good")
+            .Add(function, dtm::kNoBranch, 1)
+            .SubmitAndWait(seconds(9))
+            .Succeeded());
+  CHECK(
+      dtm::NewSaga(*tm, "bad").Add(function, dtm::kNoBranch, 2).SubmitAndWait(seconds(9)).Failed());
+  const std::vector<std::string> good = {"submitted", "1 started", "1 success", "succeeded"};
+  const std::vector<std::string> bad = {"submitted", "1 started", "1 failure: at most 1",
+                                        "1 rollback: at most 1", "failed"};
+  CHECK(told(*tm, "good") == good);
+  CHECK(told(*tm, "bad") == bad);
+  CHECK(tm->Journal("nobody").empty());
+  if (!in_a_file) return;
+  tm.reset();
+  options.journal = false;  // what was kept can be read
+  tm = open();
+  CHECK(told(*tm, "bad") == bad);
+  CHECK(
+      dtm::NewSaga(*tm, "silent").Add(function, dtm::kNoBranch, 1).SubmitAndWait(seconds(0)).gid ==
+      "silent");
+  CHECK(tm->Journal("silent").empty());
+}

@@ -27,6 +27,7 @@
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/tx.hpp>
 #include <dtm/core/endpoint.hpp>
+#include <dtm/core/journal.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/engine/schedule.hpp>
@@ -150,6 +151,14 @@ class Coordinator : public EmbeddedEndpoint {
   ScanPage List(const ScanFilter& filter = {}, std::int64_t position = 0, std::size_t limit = 100) {
     CheckListLimit(limit);
     return Checked().store->Scan(filter, position, limit);
+  }
+
+  /// What happened to a transaction, oldest first: attempts, results, decisions, with their times. At most 256 entries; of
+  /// more the middle is folded. It is kept with Options::journal, of what happened while that was set, and removed with the
+  /// record; empty if there is none. Each entry is as durable as the change it tells of. Reads the store in this thread.
+  /// @throws StoreError  the store cannot be read.
+  std::vector<JournalEntry> Journal(const std::string& gid) {
+    return Checked().store->ReadJournal(gid);
   }
 
   /// Waits up to `timeout` for the end; returns the status at that time.

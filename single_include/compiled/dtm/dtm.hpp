@@ -3493,7 +3493,7 @@ struct Options {
   /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
   /// gone with its record. A gid takes about 50 bytes. If this is not more than keep_finished, no gids are kept.
   Duration keep_gids = std::chrono::hours(24 * 7);
-  /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Store::ReadJournal: in the
+  /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Coordinator::Journal: in the
   /// commits that happen anyway, some 16 bytes an entry and 256 entries at most.
   bool journal = false;
   /// The number of transactions in memory, and the memory that the coordinator takes (within a third). Half of it is for
@@ -4836,6 +4836,12 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws RejectedError  the limit is out of range.
   ScanPage List(const ScanFilter& filter = {}, std::int64_t position = 0, std::size_t limit = 100);
 
+  /// What happened to a transaction, oldest first: attempts, results, decisions, with their times. At most 256 entries; of
+  /// more the middle is folded. It is kept with Options::journal, of what happened while that was set, and removed with the
+  /// record; empty if there is none. Each entry is as durable as the change it tells of. Reads the store in this thread.
+  /// @throws StoreError  the store cannot be read.
+  std::vector<JournalEntry> Journal(const std::string& gid);
+
   /// Waits up to `timeout` for the end; returns the status at that time.
   /// @throws InDoubtError   the store failed meanwhile.
   /// @throws RejectedError  there is no such transaction.
@@ -5020,8 +5026,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_bdff5d789c0d(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_bdff5d789c0d;
+void dtm_cpp_of_version_0_1_0_be7bbe7ba8f6(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_be7bbe7ba8f6;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

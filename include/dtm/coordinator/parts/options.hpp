@@ -58,7 +58,7 @@ struct Options {
   /// same content gets the status that it ended with; other content is refused, and so is a workflow, whose result is
   /// gone with its record. A gid takes about 50 bytes. If this is not more than keep_finished, no gids are kept.
   Duration keep_gids = std::chrono::hours(24 * 7);
-  /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Store::ReadJournal: in the
+  /// Keeps with each transaction what happened to it (attempts, answers, decisions), see Coordinator::Journal: in the
   /// commits that happen anyway, some 16 bytes an entry and 256 entries at most.
   bool journal = false;
   /// The number of transactions in memory, and the memory that the coordinator takes (within a third). Half of it is for
