@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "tests/barrier/sql_barrier_contract.hpp"
+#include "tests/barrier/sql_cut_contract.hpp"
 #include "tests/catch.hpp"
 #include "tests/support/mysql_server.hpp"
 #include <dtm/barrier/mysql_barrier.hpp>
@@ -33,6 +34,14 @@ struct Kit {
     dtm::MysqlConnection connection_;
   };
 
+  static int ServerPort() {
+    return static_cast<int>(dtm_test::MysqlServer::Shared().Address().port);
+  }
+  static dtm::MysqlAddress Through(int port) {
+    dtm::MysqlAddress address = dtm_test::MysqlServer::Shared().Address();
+    address.port = static_cast<unsigned>(port);
+    return address;
+  }
   static std::string Barriers() { return "dtm_barrier.barrier"; }
   static void Run(MYSQL* db, const std::string& sql) { dtm_test::Ask(db, sql); }
   static void RunEach(MYSQL* db, const std::string& sql) {
@@ -77,6 +86,10 @@ void Debit(MYSQL* db) { Contract::Add(db, -30); }
 }  // namespace
 
 TEST_CASE("MariaDB keeps what every barrier promises") { Contract::Run(); }
+
+TEST_CASE("MariaDB: the connection breaks at any byte of the commit") {
+  dtm_test::SqlCutContract<Kit>::Run();
+}
 
 TEST_CASE("a deadlock that the business swallows is found out") {
   Kit::Fresh();

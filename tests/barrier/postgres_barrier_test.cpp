@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "tests/barrier/sql_barrier_contract.hpp"
+#include "tests/barrier/sql_cut_contract.hpp"
 #include "tests/catch.hpp"
 #include "tests/support/postgres_server.hpp"
 #include <dtm/barrier/postgres_barrier.hpp>
@@ -30,6 +31,11 @@ struct Kit {
     dtm::PgConnection connection_;
   };
 
+  static int ServerPort() { return dtm_test::PostgresServer::Shared().Port(); }
+  static std::string Through(int port) {
+    return dtm_test::PostgresServer::Shared().ConninfoAt(port) +
+           " sslmode=disable gssencmode=disable";
+  }
   static std::string Barriers() { return "dtm_barrier.barrier"; }
   static void Run(PGconn* db, const std::string& sql) { dtm_test::Ask(db, sql); }
   static void RunEach(PGconn* db, const std::string& sql) { dtm_test::Ask(db, sql); }
@@ -67,6 +73,10 @@ void Debit(PGconn* db) { Contract::Add(db, -30); }
 }  // namespace
 
 TEST_CASE("PostgreSQL keeps what every barrier promises") { Contract::Run(); }
+
+TEST_CASE("PostgreSQL: the connection breaks at any byte of the commit") {
+  dtm_test::SqlCutContract<Kit>::Run();
+}
 
 TEST_CASE("an error that the business swallows is found out") {
   Kit::Fresh();
@@ -114,6 +124,37 @@ TEST_CASE("a serialization failure is temporary") {
     CHECK(Contract::Deliver(connection, Contract::Saga("action"), Debit) == Kind::kSuccess);
     CHECK(Contract::Balance(connection) == "70");
   }
+}
+
+TEST_CASE("what COMMIT itself refuses is definite, and nothing is stored") {
+  Kit::Fresh();
+  Kit::Connection connection;
+  connection.Exec(
+      "CREATE TABLE later (n int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO later VALUES "
+      "(1)");
+  const auto again = [](PGconn* db) { Kit::Run(db, "INSERT INTO later VALUES (1)"); };
+  CHECK_THAT(Contract::TextOf<dtm::SqlError>(
+                 [&] { Contract::Deliver(connection, Contract::Saga("action"), again); }),
+             ContainsSubstring("23505") && ContainsSubstring("nothing was stored"));
+  CHECK(Contract::Rows(connection) == "0");
+  connection.Exec("DROP TABLE later");
+
+  // Each reads what the other writes: of two serializable ones the second to commit is refused.
+  connection.Exec("SET default_transaction_isolation = 'serializable'");
+  Kit::Connection other;
+  other.Exec("SET default_transaction_isolation = 'serializable'");
+  const std::string read = "SELECT count(*) FROM account";
+  CHECK_THAT(Contract::TextOf<dtm::SqlError>([&] {
+               Contract::Deliver(connection, Contract::Saga("action"), [&](PGconn* db) {
+                 Kit::Run(db, read);
+                 Kit::Run(db, "INSERT INTO account VALUES ('b', 0)");
+                 other.Exec("BEGIN; SELECT count(*) FROM account");
+                 other.Exec("INSERT INTO account VALUES ('c', 0); COMMIT");
+               });
+             }),
+             ContainsSubstring("40001") && ContainsSubstring("may come again"));
+  CHECK(Contract::Rows(connection) == "0");
+  CHECK(Contract::Deliver(connection, Contract::Saga("action"), Debit) == Kind::kSuccess);
 }
 
 TEST_CASE("the tables of others serve as well") {

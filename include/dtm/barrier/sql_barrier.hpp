@@ -192,15 +192,9 @@ class SqlBarrierTable {
   }
 
   void Begin(const Barrier& barrier, Owner owner) {
-    std::string sql = "SAVEPOINT " + Inner();
-    if (owner == Owner::kCall) {
-      if (postgres_) {  // one message
-        sql = "BEGIN; " + sql;
-      } else {
-        Simple(barrier, "START TRANSACTION");
-      }
-    }
-    Simple(barrier, sql);
+    const bool begins = owner == Owner::kCall;
+    if (begins && !postgres_) Simple(barrier, "START TRANSACTION");
+    Simple(barrier, (begins && postgres_ ? "BEGIN; SAVEPOINT " : "SAVEPOINT ") + Inner());
   }
 
   barrier::Decision Decided(const Barrier& barrier, const std::string& number) {

@@ -26,6 +26,7 @@ namespace sql {
 inline std::string PgMessage(const PGconn* connection) {
   std::string text = PQerrorMessage(connection);
   while (!text.empty() && text.back() == '\n') text.pop_back();
+  text.erase(std::remove(text.begin(), text.end(), '\t'), text.end());
   std::replace(text.begin(), text.end(), '\n', ' ');
   return text;
 }
