@@ -26,6 +26,8 @@ NO_TEST = {
     'dtm/store/codec_bytes.hpp': 'tested by codec_test',
     'dtm/store/sqlite/records.hpp': 'tested with the statements that read them',
     'dtm/core/limits.hpp': 'constants; tested where they are enforced',
+    'dtm/http/api/function_call.hpp': 'tested by api_table_test',
+    'dtm/http/api/api_counters.hpp': 'tested with metrics_text, which shows them',
     'dtm/http/client/client_connection.hpp': 'tested with the host that owns it',
     'dtm/http/client/connector.hpp': 'tested with http_host',
     'dtm/http/message/framing.hpp': 'the rules of head_parser_test',

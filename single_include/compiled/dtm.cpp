@@ -7338,10 +7338,10 @@ auto ToBranchCall(const InitiatorCall& direct, const std::string& coordinator,
   Step step;
   step.action = direct.url;
   if (direct.tell_coordinator && !coordinator.empty()) {
-    step.action = WithQuery(step.action, "dtm", coordinator);
+    step.action = WithQuery(step.action, kCoordinatorParameter, coordinator);
   }
   if (!direct.phase2_url.empty()) {
-    step.action = WithQuery(step.action, "phase2_url", direct.phase2_url);
+    step.action = WithQuery(step.action, kPhase2UrlParameter, direct.phase2_url);
   }
   step.payload = direct.payload;
   step.branch_id = direct.info.branch_id;
@@ -7953,6 +7953,9 @@ std::string AboveBytes(const Definition& definition, std::size_t more) {
 }}}
 
 namespace dtm { inline namespace v1 {
+bool TooDeep(const std::string& json) {
+  return json.size() > kMaxJsonDepth && JsonDepth(json) > kMaxJsonDepth;
+}
 std::string StepProblem(const Definition& definition, const Step& step, std::size_t index) {
   const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
   const auto name = [index] { return "step " + std::to_string(index); };
@@ -7971,6 +7974,11 @@ std::string StepProblem(const Definition& definition, const Step& step, std::siz
   const std::size_t most = workflow ? kMaxRecordBytes : kMaxPayloadBytes;
   if (step.payload.size() > most) {
     return limit::Above(definition.gid, "the payload of " + name(), step.payload.size(), most);
+  }
+  const bool function = IsLocal(step.action) || IsLocal(step.compensate);
+  if (function && !workflow && TooDeep(step.payload)) {
+    return who() + "the payload of " + name() + " is nested more than " +
+           std::to_string(kMaxJsonDepth) + " levels deep; no function could read it";
   }
   const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
   if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
@@ -8009,6 +8017,10 @@ std::string Problem(const Definition& definition) {
   }
   if (definition.data.size() > kMaxPayloadBytes) {
     return above("its data", definition.data.size(), kMaxPayloadBytes);
+  }
+  if (IsLocal(definition.query_prepared) && TooDeep(definition.data)) {
+    return who() + "its data is nested more than " + std::to_string(kMaxJsonDepth) +
+           " levels deep; no function could read it";
   }
   if (definition.delay.count() < 0 || definition.delay > kMaxDelay) {
     return who() + "the delay is " + std::to_string(definition.delay.count()) +
@@ -9677,5 +9689,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_be7bbe7ba8f6(Here) {}
+void dtm_cpp_of_version_0_1_0_678f24085a32(Here) {}
 }}}

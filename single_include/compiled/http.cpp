@@ -5787,8 +5787,6 @@ inline constexpr const char kLimit[] = "limit";
 inline constexpr const char kValues[] = "kv";
 
 // In the query of calls that initiators make themselves.
-inline constexpr const char kDtm[] = "dtm";
-inline constexpr const char kPhase2Url[] = "phase2_url";
 
 inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
 
@@ -5954,6 +5952,52 @@ inline std::string JsonText(const nlohmann::ordered_json& json) {
 }
 
 }  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/function_call.hpp ------------------------------------------------------------
+
+/// A registered function of this program as a branch of a coordinator elsewhere, which calls it over HTTP.
+/// Needs: nlohmann/json. Threads: thread-safe; the function runs in this thread. Protocol: §1 (rule A), §3.
+
+namespace dtm {
+inline namespace v1 {
+namespace api_function {
+
+inline constexpr const char kPath[] = "/api/dtmsvr/branch/";  ///< and the name of the function
+
+inline Result Call(Coordinator& tm, const ApiRequest& request) {
+  const std::string name = request.path.substr(sizeof kPath - 1);
+  BranchInfo info;
+  info.gid = request.Query(wire::kGid);
+  info.branch_id = request.Query(wire::kBranchId);
+  if (info.gid.empty() || info.branch_id.empty()) {
+    throw BadInput("a branch call names gid, trans_type, branch_id and op in its query");
+  }
+  info.trans_type = wire::TypeNamed(request.Query(wire::kTransType));
+  const std::string op = request.Query(wire::kOp);
+  if (info.trans_type == TransType::kWorkflow && info.branch_id == "00" && !op.empty()) {
+    info.op = Op::kResume;  // a coordinator says the name of the workflow where the op is
+    info.workflow = op;
+  } else {
+    info.op = wire::OpNamed(op);
+  }
+  return tm.CallFunction(name, request.body, info);
+}
+
+/// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
+inline ApiReply Reply(Coordinator& tm, const ApiRequest& request) {
+  ApiReply reply;
+  try {
+    reply = replies::OfBranch(Call(tm, request));
+  } catch (...) {
+    reply = replies::Of(InHttp(OutcomeOf(std::current_exception())));
+    replies::HideWords(reply);
+  }
+  return reply;
+}
+
+}  // namespace api_function
 }  // namespace v1
 }  // namespace dtm
 
@@ -6350,6 +6394,169 @@ inline nlohmann::ordered_json BranchesJson(const Transaction& transaction) {
 }
 
 }  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/metrics_text.hpp -------------------------------------------------------------
+
+/// Counters of the API and the coordinator in Prometheus' text format, under dtm's names.
+/// Needs: std. Threads: pure functions. Protocol: §9.
+
+#include <charconv>
+#include <tuple>
+
+namespace dtm {
+inline namespace v1 {
+
+namespace metrics_text {
+
+inline void Head(std::string& out, const char* name, const char* type, const char* help) {
+  out.append("# HELP ").append(name).append(" ").append(help).append("\n# TYPE ");
+  out.append(name).append(" ").append(type).append("\n");
+}
+
+inline void Line(std::string& out, const std::string& name, const std::string& labels,
+                 std::uint64_t value) {
+  out.append(name);
+  if (!labels.empty()) out.append("{").append(labels).append("}");
+  out.append(" ").append(std::to_string(value)).append("\n");
+}
+
+/// With a point in every locale.
+inline std::string Number(double value) {
+  char text[32];
+  const auto end =
+      std::to_chars(text, text + sizeof text, value, std::chars_format::general, 9).ptr;
+  return std::string(text, end);
+}
+
+inline void NumberLine(std::string& out, const std::string& name, const std::string& labels,
+                       double value) {
+  out.append(name);
+  if (!labels.empty()) out.append("{").append(labels).append("}");
+  out.append(" ").append(Number(value)).append("\n");
+}
+
+inline void Lines(std::string& out, const std::string& name, const std::string& labels,
+                  const Histogram& histogram) {
+  std::uint64_t total = 0;
+  const std::string before = labels.empty() ? "" : labels + ",";
+  for (std::size_t i = 0; i < histogram.counts.size(); ++i) {
+    total += histogram.counts[i];
+    const std::string bound =
+        i < histogram.bounds->size() ? Number((*histogram.bounds)[i]) : "+Inf";
+    Line(out, name + "_bucket", before + "le=\"" + bound + "\"", total);
+  }
+  NumberLine(out, name + "_sum", labels, histogram.sum);
+  Line(out, name + "_count", labels, total);
+}
+
+inline void Gauge(std::string& out, const char* name, const char* help, std::uint64_t value) {
+  Head(out, name, "gauge", help);
+  Line(out, name, "", value);
+}
+
+/// The value of a label: quotes and backslashes are escaped, other bytes are unchanged.
+inline std::string Label(const std::string& value) {
+  std::string text;
+  for (const char c : value) {
+    if (c == '"' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text;
+}
+
+/// Limited hosts come first, then those with most waiting calls; the number of series is bounded.
+inline void HostLines(std::string& out, std::vector<HostLoad> hosts) {
+  constexpr std::size_t kMost = 100;
+  std::sort(hosts.begin(), hosts.end(), [](const HostLoad& a, const HostLoad& b) {
+    return std::tie(b.limited, b.waiting, b.in_flight, a.host) <
+           std::tie(a.limited, a.waiting, a.in_flight, b.host);
+  });
+  if (hosts.size() > kMost) hosts.resize(kMost);
+  const auto each = [&](const char* name, const char* help, auto value) {
+    Head(out, name, "gauge", help);
+    for (const HostLoad& host : hosts) {
+      Line(out, name, "host=\"" + Label(host.host) + "\"", value(host));
+    }
+  };
+  each("dtm_host_calls_in_flight", "Calls by URL that are out, by host.",
+       [](const HostLoad& host) { return host.in_flight; });
+  each("dtm_host_calls_waiting", "Calls by URL that wait for a slot, by host.",
+       [](const HostLoad& host) { return host.waiting; });
+  each("dtm_host_limited", "1: the host does not answer, so few calls at a time go to it.",
+       [](const HostLoad& host) { return host.limited ? 1u : 0u; });
+}
+
+inline void GaugeLines(std::string& out, const Gauges& now) {
+  if (now.backlog) {
+    Gauge(out, "dtm_transactions_unfinished", "Transactions that have not ended.",
+          now.backlog->unfinished);
+    Gauge(out, "dtm_transactions_waiting",
+          "Of them: those that wait for a time or for their submit.", now.backlog->waiting);
+    Gauge(out, "dtm_transactions_stuck",
+          "Of them: those that go on only with RetryNow or ForceStop, or are damaged.",
+          now.backlog->stuck + now.damaged);
+    Head(out, "dtm_oldest_unfinished_seconds", "gauge", "Age of the oldest of them.");
+    NumberLine(out, "dtm_oldest_unfinished_seconds", "",
+               static_cast<double>(now.oldest_age.count()) / 1e6);
+  }
+  Gauge(out, "dtm_transactions_in_memory", "Transactions in memory; the others wait in the store.",
+        now.in_memory);
+  Head(out, "dtm_calls_in_flight", "gauge", "Branch calls that are out.");
+  Line(out, "dtm_calls_in_flight", "to=\"function\"", now.functions.in_flight);
+  Line(out, "dtm_calls_in_flight", "to=\"url\"", now.urls.in_flight);
+  Head(out, "dtm_calls_waiting", "gauge", "Branch calls that wait for a thread or a slot.");
+  Line(out, "dtm_calls_waiting", "to=\"function\"", now.functions.waiting);
+  Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
+  HostLines(out, now.urls.hosts);
+  Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
+}
+
+inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
+                        const Metrics::Snapshot& done, const Gauges& now) {
+  std::string out;
+  Head(out, "dtm_server_info", "gauge", "The version of the server.");
+  Line(out, "dtm_server_info", std::string("version=\"") + kVersion + "\"", 1);
+  const auto api_labels = [](const std::string& api) {
+    return "type=\"http\",api=\"" + api + "\"";
+  };
+  Head(out, "dtm_server_process_total", "counter", "Requests answered.");
+  for (const auto& [api, counted] : apis) {
+    const std::string labels = api_labels(api);
+    Line(out, "dtm_server_process_total", labels + ",status=\"ok\"", counted.ok);
+    Line(out, "dtm_server_process_total", labels + ",status=\"fail\"", counted.failed);
+  }
+  Head(out, "dtm_server_response_duration", "histogram", "Seconds from a request to its answer.");
+  for (const auto& [api, counted] : apis) {
+    Lines(out, "dtm_server_response_duration", api_labels(api), counted.durations);
+  }
+  const auto model = [](TransType type) { return std::string("model=\"") + Name(type) + "\""; };
+  Head(out, "dtm_transaction_process_total", "counter", "Transactions that ended.");
+  for (const auto& [key, count] : done.ended) {
+    const char* status = key.second == Status::kSucceed ? "ok" : "fail";
+    Line(out, "dtm_transaction_process_total", model(key.first) + ",status=\"" + status + "\"",
+         count);
+  }
+  Head(out, "dtm_transaction_handled_duration", "histogram",
+       "Seconds from the creation of a transaction to its end.");
+  for (const auto& [type, histogram] : done.durations) {
+    Lines(out, "dtm_transaction_handled_duration", model(type), histogram);
+  }
+  Head(out, "dtm_branch_process_total", "counter", "Branch calls that were answered.");
+  for (const auto& [branch, count] : done.branches) {
+    Line(out, "dtm_branch_process_total",
+         model(branch.type) + ",branchid=\"" + branch.branch_id + "\",branchtype=\"" +
+             Name(branch.op) + "\",status=\"" + (branch.ok ? "ok" : "fail") + "\"",
+         count);
+  }
+  Head(out, "dtm_store_commit_duration", "histogram", "Seconds that the store took for a commit.");
+  Lines(out, "dtm_store_commit_duration", "", done.commits);
+  GaugeLines(out, now);
+  return out;
+}
+
+}  // namespace metrics_text
 }  // namespace v1
 }  // namespace dtm
 
@@ -8467,6 +8674,56 @@ auto AlertWebHook(const std::string& url,
 }}
 
 
+// ---- dtm/http/api/api_counters.hpp -------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+void ApiCounters::Answered(const std::string& api, int status, Duration took) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Api& counted = apis_[api];
+    ++(status < 400 ? counted.ok : counted.failed);
+    counted.durations.Add(took);
+  }
+auto ApiCounters::Get() const -> std::map<std::string, Api> {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return apis_;
+  }
+}}
+
+
+// ---- dtm/coordinator/outcome.hpp ---------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto OutcomeOf(const std::exception_ptr& error) -> Outcome {
+  using Kind = Outcome::Kind;
+  try {
+    std::rethrow_exception(error);
+  } catch (const BadInput& bad) {
+    return {Kind::kBadInput, bad.what()};
+  } catch (const BusyError& busy) {
+    return {Kind::kUnavailable, busy.what()};
+  } catch (const RejectedError& rejected) {
+    return {Kind::kRejected, rejected.what()};
+  } catch (const FailureError& failure) {
+    return {Kind::kRolledBack, failure.what()};
+  } catch (const OngoingError& ongoing) {
+    return {Kind::kOngoing, ongoing.what()};
+  } catch (const StoreError& failed) {
+    return {Kind::kUnavailable, failed.what()};
+  } catch (const LogicError& stopped) {
+    return {Kind::kUnavailable, stopped.what()};
+  } catch (...) {  // in doubt, or an unknown exception
+    return {Kind::kUnknown, WhatWasThrown()};
+  }
+}
+auto OutcomeOf(const Answer& answer) -> Outcome {
+  if (!answer.error) return {};
+  // The error says more than the clients of dtm are told of a rollback.
+  if (answer.result.Failed()) return {Outcome::Kind::kRolledBack, answer.result.reason};
+  return OutcomeOf(answer.error);
+}
+}}
+
+
 // ---- dtm/http/wire/json_input.hpp --------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace json_input {
@@ -8571,32 +8828,22 @@ std::string ApiRequest::Query(const char* key) const {
     const auto found = query.find(key);
     return found == query.end() ? std::string() : found->second;
   }
-auto OutcomeOf(const std::exception_ptr& error) -> ApiOutcome {
-  try {
-    std::rethrow_exception(error);
-  } catch (const BadInput& bad) {
-    return {400, bad.what()};
-  } catch (const BusyError& busy) {
-    return {503, busy.what()};
-  } catch (const RejectedError& rejected) {
-    return {409, rejected.what(), true};
-  } catch (const FailureError& failure) {
-    return {409, failure.what()};
-  } catch (const OngoingError& ongoing) {
-    return {425, ongoing.what()};
-  } catch (const StoreError& failed) {
-    return {503, failed.what()};
-  } catch (const LogicError& stopped) {
-    return {503, stopped.what()};
-  } catch (...) {  // in doubt, or an unknown exception
-    return {500, WhatWasThrown()};
-  }
-}
-auto OutcomeOf(const Answer& answer) -> ApiOutcome {
-  if (!answer.error) return {};
-  // The error says more than the clients of dtm are told of a rollback.
-  if (answer.result.Failed()) return {409, answer.result.reason};
-  return OutcomeOf(answer.error);
+auto InHttp(Outcome&& outcome) -> ApiOutcome {
+  using Kind = Outcome::Kind;
+  const auto status = [](Kind kind) {
+    switch (kind) {
+      case Kind::kDone: return 200;
+      case Kind::kBadInput: return 400;
+      case Kind::kRejected:
+      case Kind::kRolledBack: return 409;
+      case Kind::kOngoing: return 425;
+      case Kind::kUnavailable: return 503;
+      case Kind::kUnknown: break;
+    }
+    return 500;
+  };
+  const bool rejected = outcome.kind == Kind::kRejected;
+  return {status(outcome.kind), std::move(outcome.message), rejected};
 }
 }}
 
@@ -8886,160 +9133,6 @@ auto ApiLists::StatusOf(const std::string& name) -> Status {
 }}
 
 
-// ---- dtm/http/api/metrics_text.hpp -------------------------------------------------------------
-
-#include <charconv>
-#include <tuple>
-namespace dtm { inline namespace v1 {
-void ApiCounters::Answered(const std::string& api, int status, Duration took) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    Api& counted = apis_[api];
-    ++(status < 400 ? counted.ok : counted.failed);
-    counted.durations.Add(took);
-  }
-auto ApiCounters::Get() const -> std::map<std::string, Api> {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return apis_;
-  }
-}}
-
-namespace dtm { inline namespace v1 { namespace metrics_text {
-void Head(std::string& out, const char* name, const char* type, const char* help) {
-  out.append("# HELP ").append(name).append(" ").append(help).append("\n# TYPE ");
-  out.append(name).append(" ").append(type).append("\n");
-}
-void Line(std::string& out, const std::string& name, const std::string& labels,
-                 std::uint64_t value) {
-  out.append(name);
-  if (!labels.empty()) out.append("{").append(labels).append("}");
-  out.append(" ").append(std::to_string(value)).append("\n");
-}
-std::string Number(double value) {
-  char text[32];
-  const auto end =
-      std::to_chars(text, text + sizeof text, value, std::chars_format::general, 9).ptr;
-  return std::string(text, end);
-}
-void NumberLine(std::string& out, const std::string& name, const std::string& labels,
-                       double value) {
-  out.append(name);
-  if (!labels.empty()) out.append("{").append(labels).append("}");
-  out.append(" ").append(Number(value)).append("\n");
-}
-void Lines(std::string& out, const std::string& name, const std::string& labels,
-                  const Histogram& histogram) {
-  std::uint64_t total = 0;
-  const std::string before = labels.empty() ? "" : labels + ",";
-  for (std::size_t i = 0; i < histogram.counts.size(); ++i) {
-    total += histogram.counts[i];
-    const std::string bound =
-        i < histogram.bounds->size() ? Number((*histogram.bounds)[i]) : "+Inf";
-    Line(out, name + "_bucket", before + "le=\"" + bound + "\"", total);
-  }
-  NumberLine(out, name + "_sum", labels, histogram.sum);
-  Line(out, name + "_count", labels, total);
-}
-void Gauge(std::string& out, const char* name, const char* help, std::uint64_t value) {
-  Head(out, name, "gauge", help);
-  Line(out, name, "", value);
-}
-std::string Label(const std::string& value) {
-  std::string text;
-  for (const char c : value) {
-    if (c == '"' || c == '\\') text += '\\';
-    text += c;
-  }
-  return text;
-}
-void HostLines(std::string& out, std::vector<HostLoad> hosts) {
-  constexpr std::size_t kMost = 100;
-  std::sort(hosts.begin(), hosts.end(), [](const HostLoad& a, const HostLoad& b) {
-    return std::tie(b.limited, b.waiting, b.in_flight, a.host) <
-           std::tie(a.limited, a.waiting, a.in_flight, b.host);
-  });
-  if (hosts.size() > kMost) hosts.resize(kMost);
-  const auto each = [&](const char* name, const char* help, auto value) {
-    Head(out, name, "gauge", help);
-    for (const HostLoad& host : hosts) {
-      Line(out, name, "host=\"" + Label(host.host) + "\"", value(host));
-    }
-  };
-  each("dtm_host_calls_in_flight", "Calls by URL that are out, by host.",
-       [](const HostLoad& host) { return host.in_flight; });
-  each("dtm_host_calls_waiting", "Calls by URL that wait for a slot, by host.",
-       [](const HostLoad& host) { return host.waiting; });
-  each("dtm_host_limited", "1: the host does not answer, so few calls at a time go to it.",
-       [](const HostLoad& host) { return host.limited ? 1u : 0u; });
-}
-void GaugeLines(std::string& out, const Gauges& now) {
-  if (now.backlog) {
-    Gauge(out, "dtm_transactions_unfinished", "Transactions that have not ended.",
-          now.backlog->unfinished);
-    Gauge(out, "dtm_transactions_waiting",
-          "Of them: those that wait for a time or for their submit.", now.backlog->waiting);
-    Gauge(out, "dtm_transactions_stuck",
-          "Of them: those that go on only with RetryNow or ForceStop, or are damaged.",
-          now.backlog->stuck + now.damaged);
-    Head(out, "dtm_oldest_unfinished_seconds", "gauge", "Age of the oldest of them.");
-    NumberLine(out, "dtm_oldest_unfinished_seconds", "",
-               static_cast<double>(now.oldest_age.count()) / 1e6);
-  }
-  Gauge(out, "dtm_transactions_in_memory", "Transactions in memory; the others wait in the store.",
-        now.in_memory);
-  Head(out, "dtm_calls_in_flight", "gauge", "Branch calls that are out.");
-  Line(out, "dtm_calls_in_flight", "to=\"function\"", now.functions.in_flight);
-  Line(out, "dtm_calls_in_flight", "to=\"url\"", now.urls.in_flight);
-  Head(out, "dtm_calls_waiting", "gauge", "Branch calls that wait for a thread or a slot.");
-  Line(out, "dtm_calls_waiting", "to=\"function\"", now.functions.waiting);
-  Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
-  HostLines(out, now.urls.hosts);
-  Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
-}
-std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
-                        const Metrics::Snapshot& done, const Gauges& now) {
-  std::string out;
-  Head(out, "dtm_server_info", "gauge", "The version of the server.");
-  Line(out, "dtm_server_info", std::string("version=\"") + kVersion + "\"", 1);
-  const auto api_labels = [](const std::string& api) {
-    return "type=\"http\",api=\"" + api + "\"";
-  };
-  Head(out, "dtm_server_process_total", "counter", "Requests answered.");
-  for (const auto& [api, counted] : apis) {
-    const std::string labels = api_labels(api);
-    Line(out, "dtm_server_process_total", labels + ",status=\"ok\"", counted.ok);
-    Line(out, "dtm_server_process_total", labels + ",status=\"fail\"", counted.failed);
-  }
-  Head(out, "dtm_server_response_duration", "histogram", "Seconds from a request to its answer.");
-  for (const auto& [api, counted] : apis) {
-    Lines(out, "dtm_server_response_duration", api_labels(api), counted.durations);
-  }
-  const auto model = [](TransType type) { return std::string("model=\"") + Name(type) + "\""; };
-  Head(out, "dtm_transaction_process_total", "counter", "Transactions that ended.");
-  for (const auto& [key, count] : done.ended) {
-    const char* status = key.second == Status::kSucceed ? "ok" : "fail";
-    Line(out, "dtm_transaction_process_total", model(key.first) + ",status=\"" + status + "\"",
-         count);
-  }
-  Head(out, "dtm_transaction_handled_duration", "histogram",
-       "Seconds from the creation of a transaction to its end.");
-  for (const auto& [type, histogram] : done.durations) {
-    Lines(out, "dtm_transaction_handled_duration", model(type), histogram);
-  }
-  Head(out, "dtm_branch_process_total", "counter", "Branch calls that were answered.");
-  for (const auto& [branch, count] : done.branches) {
-    Line(out, "dtm_branch_process_total",
-         model(branch.type) + ",branchid=\"" + branch.branch_id + "\",branchtype=\"" +
-             Name(branch.op) + "\",status=\"" + (branch.ok ? "ok" : "fail") + "\"",
-         count);
-  }
-  Head(out, "dtm_store_commit_duration", "histogram", "Seconds that the store took for a commit.");
-  Lines(out, "dtm_store_commit_duration", "", done.commits);
-  GaugeLines(out, now);
-  return out;
-}
-}}}
-
-
 // ---- dtm/http/api/orders.hpp -------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace api_orders {
@@ -9133,7 +9226,7 @@ auto Api::Handle(const ApiRequest& request) -> ApiReply {
         });
       });
     } catch (...) {
-      return replies::Of(OutcomeOf(std::current_exception()));
+      return replies::Of(InHttp(OutcomeOf(std::current_exception())));
     }
     return std::move(*box);
   }
@@ -9165,7 +9258,7 @@ auto Api::Find(const ApiRequest& request) -> const Route* {
         {"scankv", "/api/dtmsvr/scanKV", "GET", &Api::Listed<&ApiLists::ScanValues>, true},
         {"querykv", "/api/dtmsvr/queryKV", "GET", &Api::Listed<&ApiLists::QueryValues>, true},
         {"jsonrpc", "/api/json-rpc", "POST", &Api::JsonRpc},
-        {"branch", "/api/dtmsvr/branch/", "GET POST", &Api::Now<&Api::Branch>, true, true},
+        {"branch", api_function::kPath, "GET POST", &Api::Now<&Api::Branch>, true, true},
         {"ping", "/api/ping", "*", &Api::Now<&Api::Ping>},
         {"metrics", "/api/metrics", "GET", &Api::Now<&Api::MetricsText>, true},
     };
@@ -9186,7 +9279,7 @@ void Api::Count(ApiCounters& counters, const char* name, int status, Begin begin
     Answers::Protected(
         [&] { counters.Answered(name, status, std::chrono::duration_cast<Duration>(took)); });
   }
-auto Api::InHttp(const ApiDone& done) -> AnswerCallback {
+auto Api::AnswerTo(const ApiDone& done) -> AnswerCallback {
     return [done](const Answer& answer) { Tell(done, answer, replies::Of); };
   }
 void Api::JsonRpc(const ApiRequest& request, const ApiDone& done) {
@@ -9229,15 +9322,15 @@ void Api::Subscribe(const ApiRequest& request, const ApiDone& done) {
     const std::string url = request.Query(wire::kUrl);
     wire::CheckNotLocal(url);
     tm_.SubscribeAsync(request.Query(wire::kTopic), url, request.Query(wire::kRemark),
-                       InHttp(done));
+                       AnswerTo(done));
   }
 void Api::Unsubscribe(const ApiRequest& request, const ApiDone& done) {
-    tm_.UnsubscribeAsync(request.Query(wire::kTopic), request.Query(wire::kUrl), InHttp(done));
+    tm_.UnsubscribeAsync(request.Query(wire::kTopic), request.Query(wire::kUrl), AnswerTo(done));
   }
 void Api::DeleteTopic(const ApiRequest& request, const ApiDone& done) {
     const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
     if (name.empty()) return done(replies::NotFound());
-    tm_.DeleteTopicAsync(name, InHttp(done));
+    tm_.DeleteTopicAsync(name, AnswerTo(done));
   }
 auto Api::PrepareWorkflow(const ApiRequest& request) -> ApiReply {
     Definition definition =
@@ -9281,34 +9374,7 @@ auto Api::MetricsText(const ApiRequest&) -> ApiReply {
     return {200, metrics_text::Text(counters_->Get(), tm_.Counted(), tm_.Measure()),
             "text/plain; version=0.0.4"};
   }
-auto Api::Branch(const ApiRequest& request) -> ApiReply {
-    ApiReply reply;
-    try {
-      reply = replies::OfBranch(Called(request));
-    } catch (...) {
-      reply = replies::Of(OutcomeOf(std::current_exception()));
-      replies::HideWords(reply);
-    }
-    return reply;
-  }
-auto Api::Called(const ApiRequest& request) -> Result {
-    const std::string name = request.path.substr(std::string("/api/dtmsvr/branch/").size());
-    BranchInfo info;
-    info.gid = request.Query(wire::kGid);
-    info.branch_id = request.Query(wire::kBranchId);
-    if (info.gid.empty() || info.branch_id.empty()) {
-      throw BadInput("a branch call names gid, trans_type, branch_id and op in its query");
-    }
-    info.trans_type = wire::TypeNamed(request.Query(wire::kTransType));
-    const std::string op = request.Query(wire::kOp);
-    if (info.trans_type == TransType::kWorkflow && info.branch_id == "00" && !op.empty()) {
-      info.op = Op::kResume;  // a coordinator says the name of the workflow where the op is
-      info.workflow = op;
-    } else {
-      info.op = wire::OpNamed(op);
-    }
-    return tm_.CallFunction(name, request.body, info);
-  }
+auto Api::Branch(const ApiRequest& request) -> ApiReply { return api_function::Reply(tm_, request); }
 }}
 
 
@@ -10750,8 +10816,9 @@ void Server::CheckPlace(const std::string& host) const {
     }
     if (options_.token.empty() && !access::IsLoopback(host)) {
       throw Error("'" + host +
-                  "' can be reached from other machines, so the server needs a token; set one, or "
-                  "listen on 127.0.0.1");
+                  "' can be reached from other machines, so the server needs a token: set "
+                  "ServerOptions::token "
+                  "(dtm-server: --token or DTM_TOKEN), or listen on 127.0.0.1");
     }
   }
 auto Server::Limits() const -> serving::ServingLimits {
@@ -10764,5 +10831,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_f23200d4dcc9(Here) {}
+void http_cpp_of_version_0_1_0_29f9a4799743(Here) {}
 }}}

@@ -1060,6 +1060,13 @@ constexpr bool Check() {
   return Check<Function, kFits<Function, Arguments...>, kFitsMutable<Function, Arguments...>>();
 }
 
+/// The same for one that may change what it holds.
+template <typename Function, typename... Arguments>
+constexpr bool CheckMutable() {
+  constexpr bool fits = kFitsMutable<Function, Arguments...>;
+  return Check<Function, fits, fits>();
+}
+
 template <typename Function>
 struct IsStdFunction : std::false_type {};
 template <typename Signature>
@@ -1870,6 +1877,10 @@ struct InitiatorCall {
   std::string phase2_url;
 };
 
+/// The names of the query parameters that tell a branch so (protocol §3).
+inline constexpr const char kCoordinatorParameter[] = "dtm";
+inline constexpr const char kPhase2UrlParameter[] = "phase2_url";
+
 /// Every method that changes something throws InDoubtError if the change may be stored or not (no answer, or the store
 /// began to fail; doing the same again settles it), and StoreError if it is certainly not stored. An embedded coordinator
 /// answers within its commit, or after 3 s if its store fails; a remote one within RemoteOptions::timeout (10 s).
@@ -2610,7 +2621,7 @@ class Saga : public OptionSetters<Saga> {
   /// @throws RejectedError  refused at once (a limit, too much is waiting); the callback is not called.
   template <typename Callback>
   void SubmitAsync(Callback callback) const {
-    static_assert(std::is_invocable_v<Callback&, const Answer&>,
+    static_assert(callable::CheckMutable<Callback, const Answer&>(),
                   "dtm: the callback of SubmitAsync takes const dtm::Answer&");
     endpoint_->SubmitAsync(definition_, callable::Keep<void(const Answer&)>(std::move(callback)));
   }
@@ -3231,9 +3242,9 @@ std::string Answer(const Step& step, const std::string& where) {
 /// A callback: it returns nothing or Result.
 template <typename Function>
 std::function<void()> Callback(Function function, const std::string& where) {
-  static_assert(std::is_invocable_v<Function&>,
+  static_assert(callable::CheckMutable<Function>(),
                 "dtm: a callback of a workflow takes nothing; capture what it needs");
-  if constexpr (std::is_invocable_v<Function&>) {
+  if constexpr (callable::kFitsMutable<Function>) {
     using Returned = std::invoke_result_t<Function&>;
     const std::function<Returned()> kept = callable::Keep<Returned()>(std::move(function));
     return [kept, what = where + ": its callback"] { (void)BodyOf(ResultOf(kept), what); };
@@ -3245,9 +3256,9 @@ std::function<void()> Callback(Function function, const std::string& where) {
 /// A callback that runs in both cases and is told whether the workflow succeeded.
 template <typename Function>
 auto Finish(Function finish) {
-  static_assert(std::is_invocable_v<Function&, bool>,
+  static_assert(callable::CheckMutable<Function, bool>(),
                 "dtm: the callback of OnFinish takes bool: whether the workflow succeeded");
-  if constexpr (std::is_invocable_v<Function&, bool>) {
+  if constexpr (callable::kFitsMutable<Function, bool>) {
     using Returned = std::invoke_result_t<Function&, bool>;
     return callable::Keep<Returned(bool)>(std::move(finish));
   } else {
@@ -4125,10 +4136,10 @@ inline BranchCall ToBranchCall(const InitiatorCall& direct, const std::string& c
   Step step;
   step.action = direct.url;
   if (direct.tell_coordinator && !coordinator.empty()) {
-    step.action = WithQuery(step.action, "dtm", coordinator);
+    step.action = WithQuery(step.action, kCoordinatorParameter, coordinator);
   }
   if (!direct.phase2_url.empty()) {
-    step.action = WithQuery(step.action, "phase2_url", direct.phase2_url);
+    step.action = WithQuery(step.action, kPhase2UrlParameter, direct.phase2_url);
   }
   step.payload = direct.payload;
   step.branch_id = direct.info.branch_id;
@@ -8056,6 +8067,11 @@ inline std::string AboveBytes(const Definition& definition, std::size_t more) {
 
 }  // namespace limit
 
+/// A function could never read it. Each level takes a byte at least, so most payloads are not looked at.
+inline bool TooDeep(const std::string& json) {
+  return json.size() > kMaxJsonDepth && JsonDepth(json) > kMaxJsonDepth;
+}
+
 /// Empty, or why this cannot be the `index`-th step of such a transaction, counted from 0.
 inline std::string StepProblem(const Definition& definition, const Step& step, std::size_t index) {
   const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
@@ -8075,6 +8091,11 @@ inline std::string StepProblem(const Definition& definition, const Step& step, s
   const std::size_t most = workflow ? kMaxRecordBytes : kMaxPayloadBytes;
   if (step.payload.size() > most) {
     return limit::Above(definition.gid, "the payload of " + name(), step.payload.size(), most);
+  }
+  const bool function = IsLocal(step.action) || IsLocal(step.compensate);
+  if (function && !workflow && TooDeep(step.payload)) {
+    return who() + "the payload of " + name() + " is nested more than " +
+           std::to_string(kMaxJsonDepth) + " levels deep; no function could read it";
   }
   const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
   if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
@@ -8117,6 +8138,10 @@ inline std::string Problem(const Definition& definition) {
   }
   if (definition.data.size() > kMaxPayloadBytes) {
     return above("its data", definition.data.size(), kMaxPayloadBytes);
+  }
+  if (IsLocal(definition.query_prepared) && TooDeep(definition.data)) {
+    return who() + "its data is nested more than " + std::to_string(kMaxJsonDepth) +
+           " levels deep; no function could read it";
   }
   if (definition.delay.count() < 0 || definition.delay > kMaxDelay) {
     return who() + "the delay is " + std::to_string(definition.delay.count()) +

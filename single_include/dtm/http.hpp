@@ -2729,8 +2729,6 @@ inline constexpr const char kLimit[] = "limit";
 inline constexpr const char kValues[] = "kv";
 
 // In the query of calls that initiators make themselves.
-inline constexpr const char kDtm[] = "dtm";
-inline constexpr const char kPhase2Url[] = "phase2_url";
 
 inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
 
@@ -2936,12 +2934,106 @@ inline Verdict JudgePing(const Headers& headers, const std::string& token) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/api/api_counters.hpp -------------------------------------------------------------
+
+/// The requests that were answered, counted by the name of the API.
+/// Needs: std. Threads: thread-safe.
+
+#include <map>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Requests that got a reply, by the name of the API.
+class ApiCounters {
+ public:
+  struct Api {
+    std::uint64_t ok = 0;
+    std::uint64_t failed = 0;
+    Histogram durations;
+  };
+
+  /// `api` is one of a few names, never what a caller sent.
+  void Answered(const std::string& api, int status, Duration took) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Api& counted = apis_[api];
+    ++(status < 400 ? counted.ok : counted.failed);
+    counted.durations.Add(took);
+  }
+
+  std::map<std::string, Api> Get() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return apis_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, Api> apis_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/outcome.hpp ---------------------------------------------------------------
+
+/// What came of what was asked of a coordinator, in the few kinds that every protocol to the outside tells apart.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+
+struct Outcome {
+  enum class Kind {
+    kDone,
+    kBadInput,     ///< it can never be accepted as it is; nothing was changed
+    kRejected,     ///< it does not fit what is stored; nothing was changed
+    kRolledBack,   ///< the transaction was, or will be
+    kOngoing,      ///< not finished yet; ask again
+    kUnavailable,  ///< not possible now; nothing was changed, the same may work later
+    kUnknown       ///< it may have happened or not; ask for the same again
+  };
+  Kind kind = Kind::kDone;
+  std::string message{};  ///< unless it is done
+};
+
+/// An error that the coordinator has thrown or answered with.
+inline Outcome OutcomeOf(const std::exception_ptr& error) {
+  using Kind = Outcome::Kind;
+  try {
+    std::rethrow_exception(error);
+  } catch (const BadInput& bad) {
+    return {Kind::kBadInput, bad.what()};
+  } catch (const BusyError& busy) {
+    return {Kind::kUnavailable, busy.what()};
+  } catch (const RejectedError& rejected) {
+    return {Kind::kRejected, rejected.what()};
+  } catch (const FailureError& failure) {
+    return {Kind::kRolledBack, failure.what()};
+  } catch (const OngoingError& ongoing) {
+    return {Kind::kOngoing, ongoing.what()};
+  } catch (const StoreError& failed) {
+    return {Kind::kUnavailable, failed.what()};
+  } catch (const LogicError& stopped) {
+    return {Kind::kUnavailable, stopped.what()};
+  } catch (...) {  // in doubt, or an unknown exception
+    return {Kind::kUnknown, WhatWasThrown()};
+  }
+}
+
+inline Outcome OutcomeOf(const Answer& answer) {
+  if (!answer.error) return {};
+  // The error says more than the clients of dtm are told of a rollback.
+  if (answer.result.Failed()) return {Outcome::Kind::kRolledBack, answer.result.reason};
+  return OutcomeOf(answer.error);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/wire/json_input.hpp --------------------------------------------------------------
 
 /// JSON of requests and replies: parsed with limits, read without conversions, refused with a sentence.
 /// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
-
-#include <map>
 
 namespace dtm {
 inline namespace v1 {
@@ -3132,39 +3224,29 @@ struct ApiReply {
 /// Gets the reply, once. It must neither throw nor wait: it may be called on the coordinator's thread.
 using ApiDone = std::function<void(ApiReply)>;
 
-/// The outcome of an order; HTTP and JSON-RPC each write it in their own form.
+/// An outcome in HTTP. JSON-RPC writes the same in its own form.
 struct ApiOutcome {
   int status = 200;       ///< of HTTP
   std::string message{};  ///< unless it is 200
   bool rejected = false;  ///< of a 409: nothing was changed, so it was not rolled back
 };
 
-inline ApiOutcome OutcomeOf(const std::exception_ptr& error) {
-  try {
-    std::rethrow_exception(error);
-  } catch (const BadInput& bad) {
-    return {400, bad.what()};
-  } catch (const BusyError& busy) {
-    return {503, busy.what()};
-  } catch (const RejectedError& rejected) {
-    return {409, rejected.what(), true};
-  } catch (const FailureError& failure) {
-    return {409, failure.what()};
-  } catch (const OngoingError& ongoing) {
-    return {425, ongoing.what()};
-  } catch (const StoreError& failed) {
-    return {503, failed.what()};
-  } catch (const LogicError& stopped) {
-    return {503, stopped.what()};
-  } catch (...) {  // in doubt, or an unknown exception
-    return {500, WhatWasThrown()};
-  }
-}
-inline ApiOutcome OutcomeOf(const Answer& answer) {
-  if (!answer.error) return {};
-  // The error says more than the clients of dtm are told of a rollback.
-  if (answer.result.Failed()) return {409, answer.result.reason};
-  return OutcomeOf(answer.error);
+inline ApiOutcome InHttp(Outcome&& outcome) {
+  using Kind = Outcome::Kind;
+  const auto status = [](Kind kind) {
+    switch (kind) {
+      case Kind::kDone: return 200;
+      case Kind::kBadInput: return 400;
+      case Kind::kRejected:
+      case Kind::kRolledBack: return 409;
+      case Kind::kOngoing: return 425;
+      case Kind::kUnavailable: return 503;
+      case Kind::kUnknown: break;
+    }
+    return 500;
+  };
+  const bool rejected = outcome.kind == Kind::kRejected;
+  return {status(outcome.kind), std::move(outcome.message), rejected};
 }
 
 namespace replies {
@@ -3257,6 +3339,52 @@ inline ApiReply OfBranch(const Result& result) {
 }
 
 }  // namespace replies
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/api/function_call.hpp ------------------------------------------------------------
+
+/// A registered function of this program as a branch of a coordinator elsewhere, which calls it over HTTP.
+/// Needs: nlohmann/json. Threads: thread-safe; the function runs in this thread. Protocol: §1 (rule A), §3.
+
+namespace dtm {
+inline namespace v1 {
+namespace api_function {
+
+inline constexpr const char kPath[] = "/api/dtmsvr/branch/";  ///< and the name of the function
+
+inline Result Call(Coordinator& tm, const ApiRequest& request) {
+  const std::string name = request.path.substr(sizeof kPath - 1);
+  BranchInfo info;
+  info.gid = request.Query(wire::kGid);
+  info.branch_id = request.Query(wire::kBranchId);
+  if (info.gid.empty() || info.branch_id.empty()) {
+    throw BadInput("a branch call names gid, trans_type, branch_id and op in its query");
+  }
+  info.trans_type = wire::TypeNamed(request.Query(wire::kTransType));
+  const std::string op = request.Query(wire::kOp);
+  if (info.trans_type == TransType::kWorkflow && info.branch_id == "00" && !op.empty()) {
+    info.op = Op::kResume;  // a coordinator says the name of the workflow where the op is
+    info.workflow = op;
+  } else {
+    info.op = wire::OpNamed(op);
+  }
+  return tm.CallFunction(name, request.body, info);
+}
+
+/// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
+inline ApiReply Reply(Coordinator& tm, const ApiRequest& request) {
+  ApiReply reply;
+  try {
+    reply = replies::OfBranch(Call(tm, request));
+  } catch (...) {
+    reply = replies::Of(InHttp(OutcomeOf(std::current_exception())));
+    replies::HideWords(reply);
+  }
+  return reply;
+}
+
+}  // namespace api_function
 }  // namespace v1
 }  // namespace dtm
 
@@ -3918,40 +4046,13 @@ class ApiLists {
 // ---- dtm/http/api/metrics_text.hpp -------------------------------------------------------------
 
 /// Counters of the API and the coordinator in Prometheus' text format, under dtm's names.
-/// Needs: std. Threads: ApiCounters is thread-safe, the rest are pure functions. Protocol: §9.
+/// Needs: std. Threads: pure functions. Protocol: §9.
 
 #include <charconv>
 #include <tuple>
 
 namespace dtm {
 inline namespace v1 {
-
-/// Requests that got a reply, by the name of the API.
-class ApiCounters {
- public:
-  struct Api {
-    std::uint64_t ok = 0;
-    std::uint64_t failed = 0;
-    Histogram durations;
-  };
-
-  /// `api` is one of a few names, never what a caller sent.
-  void Answered(const std::string& api, int status, Duration took) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    Api& counted = apis_[api];
-    ++(status < 400 ? counted.ok : counted.failed);
-    counted.durations.Add(took);
-  }
-
-  std::map<std::string, Api> Get() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return apis_;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::map<std::string, Api> apis_;
-};
 
 namespace metrics_text {
 
@@ -4612,7 +4713,7 @@ class Api {
         });
       });
     } catch (...) {
-      return replies::Of(OutcomeOf(std::current_exception()));
+      return replies::Of(InHttp(OutcomeOf(std::current_exception())));
     }
     return std::move(*box);
   }
@@ -4656,7 +4757,7 @@ class Api {
         {"scankv", "/api/dtmsvr/scanKV", "GET", &Api::Listed<&ApiLists::ScanValues>, true},
         {"querykv", "/api/dtmsvr/queryKV", "GET", &Api::Listed<&ApiLists::QueryValues>, true},
         {"jsonrpc", "/api/json-rpc", "POST", &Api::JsonRpc},
-        {"branch", "/api/dtmsvr/branch/", "GET POST", &Api::Now<&Api::Branch>, true, true},
+        {"branch", api_function::kPath, "GET POST", &Api::Now<&Api::Branch>, true, true},
         {"ping", "/api/ping", "*", &Api::Now<&Api::Ping>},
         {"metrics", "/api/metrics", "GET", &Api::Now<&Api::MetricsText>, true},
     };
@@ -4685,10 +4786,10 @@ class Api {
   static void Tell(const ApiDone& done, const Answer& answer, const Write& write) {
     ApiReply reply;
     reply.status = 500;
-    Answers::Protected([&] { reply = write(OutcomeOf(answer)); });
+    Answers::Protected([&] { reply = write(InHttp(OutcomeOf(answer))); });
     done(std::move(reply));
   }
-  static AnswerCallback InHttp(const ApiDone& done) {
+  static AnswerCallback AnswerTo(const ApiDone& done) {
     return [done](const Answer& answer) { Tell(done, answer, replies::Of); };
   }
 
@@ -4702,7 +4803,7 @@ class Api {
   }
   template <api_orders::Order kOrder>
   void Asked(const ApiRequest& request, const ApiDone& done) {
-    kOrder(tm_, json_input::ParseObject(request.body, "the body"), InHttp(done));
+    kOrder(tm_, json_input::ParseObject(request.body, "the body"), AnswerTo(done));
   }
 
   void JsonRpc(const ApiRequest& request, const ApiDone& done) {
@@ -4746,15 +4847,15 @@ class Api {
     const std::string url = request.Query(wire::kUrl);
     wire::CheckNotLocal(url);
     tm_.SubscribeAsync(request.Query(wire::kTopic), url, request.Query(wire::kRemark),
-                       InHttp(done));
+                       AnswerTo(done));
   }
   void Unsubscribe(const ApiRequest& request, const ApiDone& done) {
-    tm_.UnsubscribeAsync(request.Query(wire::kTopic), request.Query(wire::kUrl), InHttp(done));
+    tm_.UnsubscribeAsync(request.Query(wire::kTopic), request.Query(wire::kUrl), AnswerTo(done));
   }
   void DeleteTopic(const ApiRequest& request, const ApiDone& done) {
     const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
     if (name.empty()) return done(replies::NotFound());
-    tm_.DeleteTopicAsync(name, InHttp(done));
+    tm_.DeleteTopicAsync(name, AnswerTo(done));
   }
 
   ApiReply PrepareWorkflow(const ApiRequest& request) {
@@ -4802,36 +4903,7 @@ class Api {
             "text/plain; version=0.0.4"};
   }
 
-  /// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
-  ApiReply Branch(const ApiRequest& request) {
-    ApiReply reply;
-    try {
-      reply = replies::OfBranch(Called(request));
-    } catch (...) {
-      reply = replies::Of(OutcomeOf(std::current_exception()));
-      replies::HideWords(reply);
-    }
-    return reply;
-  }
-
-  Result Called(const ApiRequest& request) {
-    const std::string name = request.path.substr(std::string("/api/dtmsvr/branch/").size());
-    BranchInfo info;
-    info.gid = request.Query(wire::kGid);
-    info.branch_id = request.Query(wire::kBranchId);
-    if (info.gid.empty() || info.branch_id.empty()) {
-      throw BadInput("a branch call names gid, trans_type, branch_id and op in its query");
-    }
-    info.trans_type = wire::TypeNamed(request.Query(wire::kTransType));
-    const std::string op = request.Query(wire::kOp);
-    if (info.trans_type == TransType::kWorkflow && info.branch_id == "00" && !op.empty()) {
-      info.op = Op::kResume;  // a coordinator says the name of the workflow where the op is
-      info.workflow = op;
-    } else {
-      info.op = wire::OpNamed(op);
-    }
-    return tm_.CallFunction(name, request.body, info);
-  }
+  ApiReply Branch(const ApiRequest& request) { return api_function::Reply(tm_, request); }
 
   Coordinator& tm_;
   ApiLists lists_;
@@ -7261,8 +7333,9 @@ class Server {
     }
     if (options_.token.empty() && !access::IsLoopback(host)) {
       throw Error("'" + host +
-                  "' can be reached from other machines, so the server needs a token; set one, or "
-                  "listen on 127.0.0.1");
+                  "' can be reached from other machines, so the server needs a token: set "
+                  "ServerOptions::token "
+                  "(dtm-server: --token or DTM_TOKEN), or listen on 127.0.0.1");
     }
   }
 

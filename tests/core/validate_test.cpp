@@ -316,3 +316,28 @@ TEST_CASE("validate: a url that nobody could call, of every type and in every pl
     }
   }
 }
+
+TEST_CASE("validate: a payload that no function could read, since it is nested too deeply") {
+  const auto nested = [](std::size_t levels) {
+    return std::string(levels, '[') + std::string(levels, ']');
+  };
+  Definition saga = Steps(2);
+  saga.steps[1] = {"local:F", "", nested(64)};
+  CHECK(Problem(saga).empty());
+  saga.steps[1].payload = nested(65);
+  CHECK_THAT(Problem(saga), ContainsSubstring("gid 'g': the payload of step 1 is nested more than "
+                                              "64 levels deep; no function could read it"));
+  saga.steps[1] = {"http://a/b", "local:Undo", nested(65)};
+  CHECK_FALSE(Problem(saga).empty());
+  saga.steps[1] = {"http://a/b", "http://a/c", nested(65)};  // what services read is their business
+  CHECK(Problem(saga).empty());
+
+  Definition workflow = Steps(0);
+  workflow.type = dtm::TransType::kWorkflow;
+  workflow.workflow = "w";
+  workflow.query_prepared = "local:w";
+  workflow.data = nested(64);
+  CHECK(Problem(workflow).empty());
+  workflow.data = nested(65);
+  CHECK_THAT(Problem(workflow), ContainsSubstring("its data is nested more than 64 levels deep"));
+}

@@ -41,6 +41,13 @@ constexpr bool Check() {
   return Check<Function, kFits<Function, Arguments...>, kFitsMutable<Function, Arguments...>>();
 }
 
+/// The same for one that may change what it holds.
+template <typename Function, typename... Arguments>
+constexpr bool CheckMutable() {
+  constexpr bool fits = kFitsMutable<Function, Arguments...>;
+  return Check<Function, fits, fits>();
+}
+
 template <typename Function>
 struct IsStdFunction : std::false_type {};
 template <typename Signature>

@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -98,7 +97,7 @@ class Saga : public OptionSetters<Saga> {
   /// @throws RejectedError  refused at once (a limit, too much is waiting); the callback is not called.
   template <typename Callback>
   void SubmitAsync(Callback callback) const {
-    static_assert(std::is_invocable_v<Callback&, const Answer&>,
+    static_assert(callable::CheckMutable<Callback, const Answer&>(),
                   "dtm: the callback of SubmitAsync takes const dtm::Answer&");
     endpoint_->SubmitAsync(definition_, callable::Keep<void(const Answer&)>(std::move(callback)));
   }

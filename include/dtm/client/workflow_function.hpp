@@ -92,9 +92,9 @@ std::string Answer(const Step& step, const std::string& where) {
 /// A callback: it returns nothing or Result.
 template <typename Function>
 std::function<void()> Callback(Function function, const std::string& where) {
-  static_assert(std::is_invocable_v<Function&>,
+  static_assert(callable::CheckMutable<Function>(),
                 "dtm: a callback of a workflow takes nothing; capture what it needs");
-  if constexpr (std::is_invocable_v<Function&>) {
+  if constexpr (callable::kFitsMutable<Function>) {
     using Returned = std::invoke_result_t<Function&>;
     const std::function<Returned()> kept = callable::Keep<Returned()>(std::move(function));
     return [kept, what = where + ": its callback"] { (void)BodyOf(ResultOf(kept), what); };
@@ -106,9 +106,9 @@ std::function<void()> Callback(Function function, const std::string& where) {
 /// A callback that runs in both cases and is told whether the workflow succeeded.
 template <typename Function>
 auto Finish(Function finish) {
-  static_assert(std::is_invocable_v<Function&, bool>,
+  static_assert(callable::CheckMutable<Function, bool>(),
                 "dtm: the callback of OnFinish takes bool: whether the workflow succeeded");
-  if constexpr (std::is_invocable_v<Function&, bool>) {
+  if constexpr (callable::kFitsMutable<Function, bool>) {
     using Returned = std::invoke_result_t<Function&, bool>;
     return callable::Keep<Returned(bool)>(std::move(finish));
   } else {

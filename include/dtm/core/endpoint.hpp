@@ -58,6 +58,10 @@ struct InitiatorCall {
   std::string phase2_url;
 };
 
+/// The names of the query parameters that tell a branch so (protocol §3).
+inline constexpr const char kCoordinatorParameter[] = "dtm";
+inline constexpr const char kPhase2UrlParameter[] = "phase2_url";
+
 /// Every method that changes something throws InDoubtError if the change may be stored or not (no answer, or the store
 /// began to fail; doing the same again settles it), and StoreError if it is certainly not stored. An embedded coordinator
 /// answers within its commit, or after 3 s if its store fails; a remote one within RemoteOptions::timeout (10 s).

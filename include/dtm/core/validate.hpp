@@ -167,6 +167,11 @@ inline std::string AboveBytes(const Definition& definition, std::size_t more) {
 
 }  // namespace limit
 
+/// A function could never read it. Each level takes a byte at least, so most payloads are not looked at.
+inline bool TooDeep(const std::string& json) {
+  return json.size() > kMaxJsonDepth && JsonDepth(json) > kMaxJsonDepth;
+}
+
 /// Empty, or why this cannot be the `index`-th step of such a transaction, counted from 0.
 inline std::string StepProblem(const Definition& definition, const Step& step, std::size_t index) {
   const auto who = [&definition] { return "gid '" + definition.gid + "': "; };
@@ -186,6 +191,11 @@ inline std::string StepProblem(const Definition& definition, const Step& step, s
   const std::size_t most = workflow ? kMaxRecordBytes : kMaxPayloadBytes;
   if (step.payload.size() > most) {
     return limit::Above(definition.gid, "the payload of " + name(), step.payload.size(), most);
+  }
+  const bool function = IsLocal(step.action) || IsLocal(step.compensate);
+  if (function && !workflow && TooDeep(step.payload)) {
+    return who() + "the payload of " + name() + " is nested more than " +
+           std::to_string(kMaxJsonDepth) + " levels deep; no function could read it";
   }
   const bool undone = definition.type != TransType::kMsg;  // a message has no compensations
   if (undone && (IsTopic(step.action) || IsTopic(step.compensate))) {
@@ -228,6 +238,10 @@ inline std::string Problem(const Definition& definition) {
   }
   if (definition.data.size() > kMaxPayloadBytes) {
     return above("its data", definition.data.size(), kMaxPayloadBytes);
+  }
+  if (IsLocal(definition.query_prepared) && TooDeep(definition.data)) {
+    return who() + "its data is nested more than " + std::to_string(kMaxJsonDepth) +
+           " levels deep; no function could read it";
   }
   if (definition.delay.count() < 0 || definition.delay > kMaxDelay) {
     return who() + "the delay is " + std::to_string(definition.delay.count()) +

@@ -105,8 +105,9 @@ class Server {
     }
     if (options_.token.empty() && !access::IsLoopback(host)) {
       throw Error("'" + host +
-                  "' can be reached from other machines, so the server needs a token; set one, or "
-                  "listen on 127.0.0.1");
+                  "' can be reached from other machines, so the server needs a token: set "
+                  "ServerOptions::token "
+                  "(dtm-server: --token or DTM_TOKEN), or listen on 127.0.0.1");
     }
   }
 

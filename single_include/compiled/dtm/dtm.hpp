@@ -673,6 +673,13 @@ constexpr bool Check() {
   return Check<Function, kFits<Function, Arguments...>, kFitsMutable<Function, Arguments...>>();
 }
 
+/// The same for one that may change what it holds.
+template <typename Function, typename... Arguments>
+constexpr bool CheckMutable() {
+  constexpr bool fits = kFitsMutable<Function, Arguments...>;
+  return Check<Function, fits, fits>();
+}
+
 template <typename Function>
 struct IsStdFunction : std::false_type {};
 template <typename Signature>
@@ -1218,6 +1225,10 @@ struct InitiatorCall {
   std::string phase2_url;
 };
 
+/// The names of the query parameters that tell a branch so (protocol §3).
+inline constexpr const char kCoordinatorParameter[] = "dtm";
+inline constexpr const char kPhase2UrlParameter[] = "phase2_url";
+
 /// Every method that changes something throws InDoubtError if the change may be stored or not (no answer, or the store
 /// began to fail; doing the same again settles it), and StoreError if it is certainly not stored. An embedded coordinator
 /// answers within its commit, or after 3 s if its store fails; a remote one within RemoteOptions::timeout (10 s).
@@ -1752,7 +1763,7 @@ class Saga : public OptionSetters<Saga> {
   /// @throws RejectedError  refused at once (a limit, too much is waiting); the callback is not called.
   template <typename Callback>
   void SubmitAsync(Callback callback) const {
-    static_assert(std::is_invocable_v<Callback&, const Answer&>,
+    static_assert(callable::CheckMutable<Callback, const Answer&>(),
                   "dtm: the callback of SubmitAsync takes const dtm::Answer&");
     endpoint_->SubmitAsync(definition_, callable::Keep<void(const Answer&)>(std::move(callback)));
   }
@@ -2148,9 +2159,9 @@ std::string Answer(const Step& step, const std::string& where) {
 /// A callback: it returns nothing or Result.
 template <typename Function>
 std::function<void()> Callback(Function function, const std::string& where) {
-  static_assert(std::is_invocable_v<Function&>,
+  static_assert(callable::CheckMutable<Function>(),
                 "dtm: a callback of a workflow takes nothing; capture what it needs");
-  if constexpr (std::is_invocable_v<Function&>) {
+  if constexpr (callable::kFitsMutable<Function>) {
     using Returned = std::invoke_result_t<Function&>;
     const std::function<Returned()> kept = callable::Keep<Returned()>(std::move(function));
     return [kept, what = where + ": its callback"] { (void)BodyOf(ResultOf(kept), what); };
@@ -2162,9 +2173,9 @@ std::function<void()> Callback(Function function, const std::string& where) {
 /// A callback that runs in both cases and is told whether the workflow succeeded.
 template <typename Function>
 auto Finish(Function finish) {
-  static_assert(std::is_invocable_v<Function&, bool>,
+  static_assert(callable::CheckMutable<Function, bool>(),
                 "dtm: the callback of OnFinish takes bool: whether the workflow succeeded");
-  if constexpr (std::is_invocable_v<Function&, bool>) {
+  if constexpr (callable::kFitsMutable<Function, bool>) {
     using Returned = std::invoke_result_t<Function&, bool>;
     return callable::Keep<Returned(bool)>(std::move(finish));
   } else {
@@ -3676,6 +3687,9 @@ std::string AboveBytes(const Definition& definition, std::size_t more);
 
 }  // namespace limit
 
+/// A function could never read it. Each level takes a byte at least, so most payloads are not looked at.
+bool TooDeep(const std::string& json);
+
 /// Empty, or why this cannot be the `index`-th step of such a transaction, counted from 0.
 std::string StepProblem(const Definition& definition, const Step& step, std::size_t index);
 
@@ -5026,8 +5040,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_be7bbe7ba8f6(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_be7bbe7ba8f6;
+void dtm_cpp_of_version_0_1_0_678f24085a32(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_678f24085a32;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -1449,12 +1449,72 @@ std::function<void(const Alert&)> AlertWebHook(const std::string& url,
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/api/api_counters.hpp -------------------------------------------------------------
+
+/// The requests that were answered, counted by the name of the API.
+/// Needs: std. Threads: thread-safe.
+
+#include <map>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Requests that got a reply, by the name of the API.
+class ApiCounters {
+ public:
+  struct Api {
+    std::uint64_t ok = 0;
+    std::uint64_t failed = 0;
+    Histogram durations;
+  };
+
+  /// `api` is one of a few names, never what a caller sent.
+  void Answered(const std::string& api, int status, Duration took);
+
+  std::map<std::string, Api> Get() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, Api> apis_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/outcome.hpp ---------------------------------------------------------------
+
+/// What came of what was asked of a coordinator, in the few kinds that every protocol to the outside tells apart.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+
+struct Outcome {
+  enum class Kind {
+    kDone,
+    kBadInput,     ///< it can never be accepted as it is; nothing was changed
+    kRejected,     ///< it does not fit what is stored; nothing was changed
+    kRolledBack,   ///< the transaction was, or will be
+    kOngoing,      ///< not finished yet; ask again
+    kUnavailable,  ///< not possible now; nothing was changed, the same may work later
+    kUnknown       ///< it may have happened or not; ask for the same again
+  };
+  Kind kind = Kind::kDone;
+  std::string message{};  ///< unless it is done
+};
+
+/// An error that the coordinator has thrown or answered with.
+Outcome OutcomeOf(const std::exception_ptr& error);
+
+Outcome OutcomeOf(const Answer& answer);
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/wire/json_input.hpp --------------------------------------------------------------
 
 /// JSON of requests and replies: parsed with limits, read without conversions, refused with a sentence.
 /// Needs: nlohmann/json. Threads: values only. Protocol: §2.1 (coercions: none), §12 W13.
-
-#include <map>
 
 namespace dtm {
 inline namespace v1 {
@@ -1534,15 +1594,14 @@ struct ApiReply {
 /// Gets the reply, once. It must neither throw nor wait: it may be called on the coordinator's thread.
 using ApiDone = std::function<void(ApiReply)>;
 
-/// The outcome of an order; HTTP and JSON-RPC each write it in their own form.
+/// An outcome in HTTP. JSON-RPC writes the same in its own form.
 struct ApiOutcome {
   int status = 200;       ///< of HTTP
   std::string message{};  ///< unless it is 200
   bool rejected = false;  ///< of a 409: nothing was changed, so it was not rolled back
 };
 
-ApiOutcome OutcomeOf(const std::exception_ptr& error);
-ApiOutcome OutcomeOf(const Answer& answer);
+ApiOutcome InHttp(Outcome&& outcome);
 
 namespace replies {
 
@@ -1660,68 +1719,6 @@ class ApiLists {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/metrics_text.hpp -------------------------------------------------------------
-
-/// Counters of the API and the coordinator in Prometheus' text format, under dtm's names.
-/// Needs: std. Threads: ApiCounters is thread-safe, the rest are pure functions. Protocol: §9.
-
-#include <tuple>
-
-namespace dtm {
-inline namespace v1 {
-
-/// Requests that got a reply, by the name of the API.
-class ApiCounters {
- public:
-  struct Api {
-    std::uint64_t ok = 0;
-    std::uint64_t failed = 0;
-    Histogram durations;
-  };
-
-  /// `api` is one of a few names, never what a caller sent.
-  void Answered(const std::string& api, int status, Duration took);
-
-  std::map<std::string, Api> Get() const;
-
- private:
-  mutable std::mutex mutex_;
-  std::map<std::string, Api> apis_;
-};
-
-namespace metrics_text {
-
-void Head(std::string& out, const char* name, const char* type, const char* help);
-
-void Line(std::string& out, const std::string& name, const std::string& labels,
-                 std::uint64_t value);
-
-/// With a point in every locale.
-std::string Number(double value);
-
-void NumberLine(std::string& out, const std::string& name, const std::string& labels,
-                       double value);
-
-void Lines(std::string& out, const std::string& name, const std::string& labels,
-                  const Histogram& histogram);
-
-void Gauge(std::string& out, const char* name, const char* help, std::uint64_t value);
-
-/// The value of a label: quotes and backslashes are escaped, other bytes are unchanged.
-std::string Label(const std::string& value);
-
-/// Limited hosts come first, then those with most waiting calls; the number of series is bounded.
-void HostLines(std::string& out, std::vector<HostLoad> hosts);
-
-void GaugeLines(std::string& out, const Gauges& now);
-
-std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
-                        const Metrics::Snapshot& done, const Gauges& now);
-
-}  // namespace metrics_text
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/api/orders.hpp -------------------------------------------------------------------
 
 /// Orders to a coordinator, read from JSON: the body of an HTTP request, or the params of a JSON-RPC call.
@@ -1812,10 +1809,10 @@ class Api {
   static void Tell(const ApiDone& done, const Answer& answer, const Write& write) {
     ApiReply reply;
     reply.status = 500;
-    Answers::Protected([&] { reply = write(OutcomeOf(answer)); });
+    Answers::Protected([&] { reply = write(InHttp(OutcomeOf(answer))); });
     done(std::move(reply));
   }
-  static AnswerCallback InHttp(const ApiDone& done);
+  static AnswerCallback AnswerTo(const ApiDone& done);
 
   template <ApiReply (ApiLists::*kRead)(const ApiRequest&)>
   void Listed(const ApiRequest& request, const ApiDone& done) {
@@ -1827,7 +1824,7 @@ class Api {
   }
   template <api_orders::Order kOrder>
   void Asked(const ApiRequest& request, const ApiDone& done) {
-    kOrder(tm_, json_input::ParseObject(request.body, "the body"), InHttp(done));
+    kOrder(tm_, json_input::ParseObject(request.body, "the body"), AnswerTo(done));
   }
 
   void JsonRpc(const ApiRequest& request, const ApiDone& done);
@@ -1845,10 +1842,7 @@ class Api {
   ApiReply Ping(const ApiRequest&);
   ApiReply MetricsText(const ApiRequest&);
 
-  /// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
   ApiReply Branch(const ApiRequest& request);
-
-  Result Called(const ApiRequest& request);
 
   Coordinator& tm_;
   ApiLists lists_;
@@ -2920,8 +2914,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_f23200d4dcc9(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_f23200d4dcc9;
+void http_cpp_of_version_0_1_0_29f9a4799743(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_29f9a4799743;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

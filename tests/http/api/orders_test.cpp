@@ -26,7 +26,7 @@ struct Told {
   /// The outcome in HTTP, of the only reply.
   int Status() const {
     REQUIRE(replies.size() == 1);
-    return dtm::OutcomeOf(replies[0]).status;
+    return dtm::InHttp(dtm::OutcomeOf(replies[0])).status;
   }
 };
 
@@ -80,7 +80,7 @@ TEST_CASE("api_orders: with wait_result the answer comes when it has ended, or h
   CHECK(waits.Status() == 425);
   CHECK(failed.Status() == 409);
   CHECK(dtm::OutcomeOf(failed.replies[0]).message == "no money");
-  CHECK_FALSE(dtm::OutcomeOf(failed.replies[0]).rejected);
+  CHECK(dtm::OutcomeOf(failed.replies[0]).kind == dtm::Outcome::Kind::kRolledBack);
 }
 
 TEST_CASE("api_orders: what is wrong with an order is thrown, and nobody is called back") {

@@ -49,10 +49,10 @@ inline BranchCall ToBranchCall(const InitiatorCall& direct, const std::string& c
   Step step;
   step.action = direct.url;
   if (direct.tell_coordinator && !coordinator.empty()) {
-    step.action = WithQuery(step.action, "dtm", coordinator);
+    step.action = WithQuery(step.action, kCoordinatorParameter, coordinator);
   }
   if (!direct.phase2_url.empty()) {
-    step.action = WithQuery(step.action, "phase2_url", direct.phase2_url);
+    step.action = WithQuery(step.action, kPhase2UrlParameter, direct.phase2_url);
   }
   step.payload = direct.payload;
   step.branch_id = direct.info.branch_id;

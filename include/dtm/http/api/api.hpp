@@ -22,7 +22,8 @@
 #include <dtm/coordinator/parts/answers.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/limits.hpp>
-#include <dtm/http/api/branch_reply.hpp>
+#include <dtm/http/api/api_counters.hpp>
+#include <dtm/http/api/function_call.hpp>
 #include <dtm/http/api/head.hpp>
 #include <dtm/http/api/json_rpc_api.hpp>
 #include <dtm/http/api/lists.hpp>
@@ -89,7 +90,7 @@ class Api {
         });
       });
     } catch (...) {
-      return replies::Of(OutcomeOf(std::current_exception()));
+      return replies::Of(InHttp(OutcomeOf(std::current_exception())));
     }
     return std::move(*box);
   }
@@ -133,7 +134,7 @@ class Api {
         {"scankv", "/api/dtmsvr/scanKV", "GET", &Api::Listed<&ApiLists::ScanValues>, true},
         {"querykv", "/api/dtmsvr/queryKV", "GET", &Api::Listed<&ApiLists::QueryValues>, true},
         {"jsonrpc", "/api/json-rpc", "POST", &Api::JsonRpc},
-        {"branch", "/api/dtmsvr/branch/", "GET POST", &Api::Now<&Api::Branch>, true, true},
+        {"branch", api_function::kPath, "GET POST", &Api::Now<&Api::Branch>, true, true},
         {"ping", "/api/ping", "*", &Api::Now<&Api::Ping>},
         {"metrics", "/api/metrics", "GET", &Api::Now<&Api::MetricsText>, true},
     };
@@ -162,10 +163,10 @@ class Api {
   static void Tell(const ApiDone& done, const Answer& answer, const Write& write) {
     ApiReply reply;
     reply.status = 500;
-    Answers::Protected([&] { reply = write(OutcomeOf(answer)); });
+    Answers::Protected([&] { reply = write(InHttp(OutcomeOf(answer))); });
     done(std::move(reply));
   }
-  static AnswerCallback InHttp(const ApiDone& done) {
+  static AnswerCallback AnswerTo(const ApiDone& done) {
     return [done](const Answer& answer) { Tell(done, answer, replies::Of); };
   }
 
@@ -179,7 +180,7 @@ class Api {
   }
   template <api_orders::Order kOrder>
   void Asked(const ApiRequest& request, const ApiDone& done) {
-    kOrder(tm_, json_input::ParseObject(request.body, "the body"), InHttp(done));
+    kOrder(tm_, json_input::ParseObject(request.body, "the body"), AnswerTo(done));
   }
 
   void JsonRpc(const ApiRequest& request, const ApiDone& done) {
@@ -223,15 +224,15 @@ class Api {
     const std::string url = request.Query(wire::kUrl);
     wire::CheckNotLocal(url);
     tm_.SubscribeAsync(request.Query(wire::kTopic), url, request.Query(wire::kRemark),
-                       InHttp(done));
+                       AnswerTo(done));
   }
   void Unsubscribe(const ApiRequest& request, const ApiDone& done) {
-    tm_.UnsubscribeAsync(request.Query(wire::kTopic), request.Query(wire::kUrl), InHttp(done));
+    tm_.UnsubscribeAsync(request.Query(wire::kTopic), request.Query(wire::kUrl), AnswerTo(done));
   }
   void DeleteTopic(const ApiRequest& request, const ApiDone& done) {
     const std::string name = request.path.substr(std::string("/api/dtmsvr/topic/").size());
     if (name.empty()) return done(replies::NotFound());
-    tm_.DeleteTopicAsync(name, InHttp(done));
+    tm_.DeleteTopicAsync(name, AnswerTo(done));
   }
 
   ApiReply PrepareWorkflow(const ApiRequest& request) {
@@ -279,36 +280,7 @@ class Api {
             "text/plain; version=0.0.4"};
   }
 
-  /// The caller gets exactly the meaning of the status, whatever names and texts the body contains.
-  ApiReply Branch(const ApiRequest& request) {
-    ApiReply reply;
-    try {
-      reply = replies::OfBranch(Called(request));
-    } catch (...) {
-      reply = replies::Of(OutcomeOf(std::current_exception()));
-      replies::HideWords(reply);
-    }
-    return reply;
-  }
-
-  Result Called(const ApiRequest& request) {
-    const std::string name = request.path.substr(std::string("/api/dtmsvr/branch/").size());
-    BranchInfo info;
-    info.gid = request.Query(wire::kGid);
-    info.branch_id = request.Query(wire::kBranchId);
-    if (info.gid.empty() || info.branch_id.empty()) {
-      throw BadInput("a branch call names gid, trans_type, branch_id and op in its query");
-    }
-    info.trans_type = wire::TypeNamed(request.Query(wire::kTransType));
-    const std::string op = request.Query(wire::kOp);
-    if (info.trans_type == TransType::kWorkflow && info.branch_id == "00" && !op.empty()) {
-      info.op = Op::kResume;  // a coordinator says the name of the workflow where the op is
-      info.workflow = op;
-    } else {
-      info.op = wire::OpNamed(op);
-    }
-    return tm_.CallFunction(name, request.body, info);
-  }
+  ApiReply Branch(const ApiRequest& request) { return api_function::Reply(tm_, request); }
 
   Coordinator& tm_;
   ApiLists lists_;

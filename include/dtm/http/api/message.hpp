@@ -4,18 +4,18 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <functional>
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include <dtm/base/error.hpp>
 #include <dtm/base/text.hpp>
-#include <dtm/core/endpoint.hpp>
+#include <dtm/coordinator/outcome.hpp>
 #include <dtm/http/message/http_message.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/json_text.hpp>
@@ -50,39 +50,29 @@ struct ApiReply {
 /// Gets the reply, once. It must neither throw nor wait: it may be called on the coordinator's thread.
 using ApiDone = std::function<void(ApiReply)>;
 
-/// The outcome of an order; HTTP and JSON-RPC each write it in their own form.
+/// An outcome in HTTP. JSON-RPC writes the same in its own form.
 struct ApiOutcome {
   int status = 200;       ///< of HTTP
   std::string message{};  ///< unless it is 200
   bool rejected = false;  ///< of a 409: nothing was changed, so it was not rolled back
 };
 
-inline ApiOutcome OutcomeOf(const std::exception_ptr& error) {
-  try {
-    std::rethrow_exception(error);
-  } catch (const BadInput& bad) {
-    return {400, bad.what()};
-  } catch (const BusyError& busy) {
-    return {503, busy.what()};
-  } catch (const RejectedError& rejected) {
-    return {409, rejected.what(), true};
-  } catch (const FailureError& failure) {
-    return {409, failure.what()};
-  } catch (const OngoingError& ongoing) {
-    return {425, ongoing.what()};
-  } catch (const StoreError& failed) {
-    return {503, failed.what()};
-  } catch (const LogicError& stopped) {
-    return {503, stopped.what()};
-  } catch (...) {  // in doubt, or an unknown exception
-    return {500, WhatWasThrown()};
-  }
-}
-inline ApiOutcome OutcomeOf(const Answer& answer) {
-  if (!answer.error) return {};
-  // The error says more than the clients of dtm are told of a rollback.
-  if (answer.result.Failed()) return {409, answer.result.reason};
-  return OutcomeOf(answer.error);
+inline ApiOutcome InHttp(Outcome&& outcome) {
+  using Kind = Outcome::Kind;
+  const auto status = [](Kind kind) {
+    switch (kind) {
+      case Kind::kDone: return 200;
+      case Kind::kBadInput: return 400;
+      case Kind::kRejected:
+      case Kind::kRolledBack: return 409;
+      case Kind::kOngoing: return 425;
+      case Kind::kUnavailable: return 503;
+      case Kind::kUnknown: break;
+    }
+    return 500;
+  };
+  const bool rejected = outcome.kind == Kind::kRejected;
+  return {status(outcome.kind), std::move(outcome.message), rejected};
 }
 
 namespace replies {

@@ -1,5 +1,5 @@
 /// Counters of the API and the coordinator in Prometheus' text format, under dtm's names.
-/// Needs: std. Threads: ApiCounters is thread-safe, the rest are pure functions. Protocol: §9.
+/// Needs: std. Threads: pure functions. Protocol: §9.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -19,36 +18,10 @@
 #include <dtm/coordinator/parts/gauges.hpp>
 #include <dtm/coordinator/parts/metrics.hpp>
 #include <dtm/core/types.hpp>
+#include <dtm/http/api/api_counters.hpp>
 
 namespace dtm {
 inline namespace v1 {
-
-/// Requests that got a reply, by the name of the API.
-class ApiCounters {
- public:
-  struct Api {
-    std::uint64_t ok = 0;
-    std::uint64_t failed = 0;
-    Histogram durations;
-  };
-
-  /// `api` is one of a few names, never what a caller sent.
-  void Answered(const std::string& api, int status, Duration took) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    Api& counted = apis_[api];
-    ++(status < 400 ? counted.ok : counted.failed);
-    counted.durations.Add(took);
-  }
-
-  std::map<std::string, Api> Get() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return apis_;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::map<std::string, Api> apis_;
-};
 
 namespace metrics_text {
 

@@ -94,8 +94,6 @@ inline constexpr const char kLimit[] = "limit";
 inline constexpr const char kValues[] = "kv";
 
 // In the query of calls that initiators make themselves.
-inline constexpr const char kDtm[] = "dtm";
-inline constexpr const char kPhase2Url[] = "phase2_url";
 
 inline std::string UserAgent() { return std::string("dtm-cpp/") + kVersion; }
 
