@@ -223,6 +223,17 @@ TEST_CASE("statements outlive neither DISCARD ALL nor PQreset, and are shared") 
   CHECK(call(first, "compensate", "3") == Kind::kSuccess);
   CHECK(call(second, "compensate", "4") == Kind::kSuccess);
   CHECK(connection.Ask("SELECT count(*) FROM pg_prepared_statements") == "2");
+
+  // A pooler may take one connection for the other.
+  Kit::Connection other;
+  dtm::PgBarrierTable third(other.Handle());
+  CHECK(call(third, "compensate", "7") == Kind::kSuccess);
+  CHECK(call(third, "action", "8") == Kind::kSuccess);
+  const std::string names =
+      "SELECT string_agg(name || ': ' || statement, ', ' ORDER BY statement) FROM "
+      "pg_prepared_statements";
+  CHECK(other.Ask(names) == connection.Ask(names));
+
   PQreset(connection.Handle());
   CHECK(call(first, "action", "5") == Kind::kSuccess);
   connection.Exec("DISCARD ALL");

@@ -34,7 +34,7 @@ inline std::string PgMessage(const PGconn* connection) {
 }  // namespace sql
 
 /// A session on a connection of the program, which must outlive it. The connection is not changed; but our statements stay
-/// prepared in it, as dtm_1, dtm_2 and so on, and all sessions on it use them.
+/// prepared in it, under names that begin with dtm_, and all sessions on it use them.
 class PgSession : public SqlSession {
  public:
   /// @throws LogicError  it is null.
@@ -110,41 +110,33 @@ class PgSession : public SqlSession {
   /// The name of this statement, which is prepared when this returns.
   const std::string& Prepared(const std::string& sql, std::size_t count) {
     if (PQbackendPID(connection_) != backend_) prepared_.clear();  // PQreset
-    auto known = prepared_.find(sql);
+    const auto known = prepared_.find(sql);
     if (known != prepared_.end()) return known->second;
-    Look();  // another session on this connection may have prepared it
-    known = prepared_.find(sql);
-    if (known != prepared_.end()) return known->second;
-    std::string name = "dtm_" + std::to_string(next_);
-    // All parameters are text, whatever the columns are.
-    constexpr Oid kText = 25;
-    const std::vector<Oid> types(count, kText);
-    Checked(
-        PQprepare(connection_, name.c_str(), sql.c_str(), static_cast<int>(count), types.data()));
-    ++next_;
+    std::string name = NameOf(sql);
+    const std::string look = "SELECT 1 FROM pg_prepared_statements WHERE name = '" + name + "'";
+    // Another session on this connection may have prepared it.
+    if (PQntuples(Checked(PQexec(connection_, look.c_str())).get()) == 0) {
+      // All parameters are text, whatever the columns are.
+      constexpr Oid kText = 25;
+      const std::vector<Oid> types(count, kText);
+      Checked(
+          PQprepare(connection_, name.c_str(), sql.c_str(), static_cast<int>(count), types.data()));
+    }
+    backend_ = PQbackendPID(connection_);
     return prepared_.emplace(sql, std::move(name)).first->second;
   }
 
-  /// What is prepared on this connection, and which number is free.
-  void Look() {
-    const Rows rows =
-        Checked(PQexec(connection_,
-                       "SELECT statement, name FROM pg_prepared_statements WHERE name ~ "
-                       "'^dtm_[0-9]{1,9}$'"));
-    prepared_.clear();
-    next_ = 1;
-    for (int row = 0; row < PQntuples(rows.get()); ++row) {
-      const std::string name = PQgetvalue(rows.get(), row, 1);
-      next_ = (std::max)(next_, std::strtoll(name.c_str() + 4, nullptr, 10) + 1);
-      prepared_[PQgetvalue(rows.get(), row, 0)] = name;
-    }
-    backend_ = PQbackendPID(connection_);
+  /// By its text (FNV-1a): behind a pooler that gives each transaction another process of the server, a name is then missing
+  /// at worst, and never stands for another statement.
+  static std::string NameOf(const std::string& sql) {
+    std::uint64_t hash = 14695981039346656037U;
+    for (const char c : sql) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
+    return "dtm_" + std::to_string(hash);
   }
 
   PGconn* connection_;
   int backend_ = 0;                              ///< the server process that has the statements
   std::map<std::string, std::string> prepared_;  ///< text to name
-  long long next_ = 1;
 };
 
 /// A connection of its own.
