@@ -66,6 +66,7 @@ class PgSession : public SqlSession {
     const std::string& name = Prepared(sql, parameters.size());
     std::vector<std::string> values(parameters.begin(), parameters.end());
     std::vector<const char*> pointers;
+    pointers.reserve(values.size());
     for (const std::string& value : values) pointers.push_back(value.c_str());
     const Rows rows =
         Checked(PQexecPrepared(connection_, name.c_str(), static_cast<int>(pointers.size()),
