@@ -1270,6 +1270,23 @@ class News {
     });
   }
 
+  /// Somebody else has removed its record.
+  void Vanished(const Transaction& transaction, Time now) {
+    Say(kVanished, now, [&] {
+      return Who(transaction) + " has vanished from the store; somebody else removed it";
+    });
+  }
+
+  /// See Sweep.
+  void SetGoing(const Transaction& transaction, Time now) {
+    Say(kSetGoing, now, [&] {
+      return Who(transaction) +
+             " was in memory and nothing would have gone on with it; it is set going. If no turn "
+             "of "
+             "the coordinator failed before, this is a fault of dtm: please report it";
+    });
+  }
+
   /// This program has no function or caller for the branch; see MissingFunctions.
   void NobodyToCall(const Transaction& transaction, std::size_t row, const Result& result,
                     Time now) {
@@ -1310,13 +1327,26 @@ class News {
   }
 
  private:
-  enum Kind { kRollbacks, kFirstErrors, kMoreErrors, kNobody, kStuck, kKinds };
-  static constexpr std::array<const char*, kKinds> kNames = {
-      "rollbacks", "first errors of branches", "branches that keep failing",
-      "functions that are missing", "stuck transactions"};
-  static constexpr std::array<LogLevel, kKinds> kLevels = {LogLevel::kInfo, LogLevel::kWarning,
-                                                           LogLevel::kWarning, LogLevel::kWarning,
-                                                           LogLevel::kError};
+  enum Kind {
+    kRollbacks,
+    kFirstErrors,
+    kMoreErrors,
+    kNobody,
+    kStuck,
+    kVanished,
+    kSetGoing,
+    kKinds
+  };
+  static constexpr std::array<const char*, kKinds> kNames = {"rollbacks",
+                                                             "first errors of branches",
+                                                             "branches that keep failing",
+                                                             "functions that are missing",
+                                                             "stuck transactions",
+                                                             "transactions that have vanished",
+                                                             "transactions that are set going"};
+  static constexpr std::array<LogLevel, kKinds> kLevels = {
+      LogLevel::kInfo,  LogLevel::kWarning, LogLevel::kWarning, LogLevel::kWarning,
+      LogLevel::kError, LogLevel::kError,   LogLevel::kError};
   static constexpr std::uint32_t kErrorsThatGoOn = 3;
 
   static std::string Who(const Transaction& transaction) {
@@ -3484,8 +3514,7 @@ class Conflicts {
     active.told_events = active.told_calls = 0;
     std::optional<Transaction> stored = state_.store.Load(active.transaction.definition->gid);
     if (!stored) {
-      state_.Log(LogLevel::kError, "gid '" + active.transaction.definition->gid +
-                                       "' has vanished from the store; somebody else removed it");
+      state_.news.Vanished(active.transaction, state_.context.now);
       const auto gone = Made<StoreError>([&] {
         return "gid '" + active.transaction.definition->gid + "' has vanished from the store";
       });
@@ -4590,11 +4619,7 @@ class Sweep {
   }
 
   void Tell(const ActiveTransaction& active) const {
-    state_.Log(LogLevel::kError,
-               "gid '" + active.transaction.definition->gid +
-                   "' was in memory and nothing would have gone on with it; it is set going. If no "
-                   "turn of the "
-                   "coordinator failed before, this is a fault of dtm: please report it");
+    state_.news.SetGoing(active.transaction, state_.context.now);
   }
 
   TurnState& state_;

@@ -306,3 +306,20 @@ TEST_CASE("news: a thousand transactions that get stuck at once write no thousan
   state.news.Flush(dtm::kNever);
   CHECK(said.With("error and 990 more stuck transactions in that second") == 1);
 }
+
+TEST_CASE("news: a thousand that have vanished or are set going have ten lines each") {
+  Said said;
+  const Options options = said.Listening();
+  News news(options);
+  dtm::Transaction transaction;
+  transaction.definition = std::make_shared<const dtm::Definition>(NewDefinition("g", 1));
+  for (int i = 0; i < 1000; ++i) {
+    news.Vanished(transaction, Time(seconds(1)));
+    news.SetGoing(transaction, Time(seconds(1)));
+  }
+  CHECK(said.With("error gid 'g' has vanished from the store") == dtm::LineLimit::kPerSecond);
+  CHECK(said.With("error gid 'g' was in memory and") == dtm::LineLimit::kPerSecond);
+  news.Flush(dtm::kNever);
+  CHECK(said.With("and 990 more transactions that have vanished in that second") == 1);
+  CHECK(said.With("and 990 more transactions that are set going in that second") == 1);
+}

@@ -93,8 +93,7 @@ class Conflicts {
     active.told_events = active.told_calls = 0;
     std::optional<Transaction> stored = state_.store.Load(active.transaction.definition->gid);
     if (!stored) {
-      state_.Log(LogLevel::kError, "gid '" + active.transaction.definition->gid +
-                                       "' has vanished from the store; somebody else removed it");
+      state_.news.Vanished(active.transaction, state_.context.now);
       const auto gone = Made<StoreError>([&] {
         return "gid '" + active.transaction.definition->gid + "' has vanished from the store";
       });

@@ -103,11 +103,7 @@ class Sweep {
   }
 
   void Tell(const ActiveTransaction& active) const {
-    state_.Log(LogLevel::kError,
-               "gid '" + active.transaction.definition->gid +
-                   "' was in memory and nothing would have gone on with it; it is set going. If no "
-                   "turn of the "
-                   "coordinator failed before, this is a fault of dtm: please report it");
+    state_.news.SetGoing(active.transaction, state_.context.now);
   }
 
   TurnState& state_;
