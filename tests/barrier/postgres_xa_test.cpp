@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/barrier/sql_cut_contract.hpp"
 #include "tests/barrier/xa_contract.hpp"
 #include "tests/catch.hpp"
 #include "tests/support/postgres_server.hpp"
@@ -20,7 +21,8 @@ namespace {
 struct Kit {
   class Connection {
    public:
-    Connection() : connection_(dtm_test::PostgresServer::Shared().Conninfo()) {}
+    explicit Connection(const std::string& conninfo = dtm_test::PostgresServer::Shared().Conninfo())
+        : connection_(conninfo) {}
     PGconn* Handle() { return connection_.Handle(); }
     std::string Ask(const std::string& sql) { return dtm_test::Ask(Handle(), sql); }
 
@@ -30,6 +32,11 @@ struct Kit {
   static constexpr std::size_t kXidLimit = 199;
   static constexpr const char kAgain[] = "55P03";  // waits for the row of the first
 
+  static int ServerPort() { return dtm_test::PostgresServer::Shared().Port(); }
+  static std::string Through(int port) {
+    return dtm_test::PostgresServer::Shared().ConninfoAt(port) +
+           " sslmode=disable gssencmode=disable";
+  }
   static std::string Barriers() { return "dtm_barrier.barrier"; }
   static void Fresh() {
     Connection connection;
@@ -91,6 +98,76 @@ TEST_CASE("xa on PostgreSQL: names that the server cannot use") {
 TEST_CASE("xa on PostgreSQL: what people must look at") { xa_contract::Old<Kit>(); }
 TEST_CASE("xa on PostgreSQL: the server is killed between the phases") {
   xa_contract::ServerKilled<Kit>();
+}
+
+TEST_CASE("xa on PostgreSQL: the connection breaks at any byte of what prepares or ends it") {
+  Bank<Kit> bank;
+  int effects = 0;
+  const auto debit = [](PGconn* db) {
+    dtm_test::Ask(db, "UPDATE account SET balance = balance - 1 WHERE name = 'a'");
+  };
+  const auto handle = [&](Kit::Connection& connection, dtm::Op op, int number, const auto& armed) {
+    const auto business = [&](PGconn* db) {
+      debit(db);
+      armed();
+    };
+    if (op != dtm::Op::kAction) armed();
+    const dtm::Result result =
+        dtm::PgXaBranch(connection.Handle())
+            .Handle(xa_contract::CallOf(op, std::to_string(number)), bank.coordinator, business);
+    CHECK(result.kind == Kind::kSuccess);
+  };
+  /// As the coordinator: until it succeeds.
+  const auto settle = [&](dtm::Op op, int number) {
+    for (int attempt = 0; attempt < 100; ++attempt) {
+      try {
+        if (bank.Handle(op, xa_contract::Unused(), std::to_string(number)).kind == Kind::kSuccess) {
+          return;
+        }
+      } catch (const dtm::SqlError&) {  // the broken connection's command is running
+      }
+    }
+    FAIL("does not settle");
+  };
+  const auto prepared_first = [&](dtm::Op op) {
+    return [&, op](Kit::Connection& connection, int number, const auto& armed) {
+      Kit::Connection direct;
+      handle(direct, dtm::Op::kAction, number, [] {});
+      handle(connection, op, number, armed);
+    };
+  };
+  SECTION("PREPARE TRANSACTION") {
+    dtm_test::CutAtEveryByte<Kit>(
+        [&](Kit::Connection& connection, int number, const auto& armed) {
+          handle(connection, dtm::Op::kAction, number, armed);
+        },
+        [&](int number, dtm_test::Said said) {
+          const bool commits = said == dtm_test::Said::kDone;
+          settle(commits ? dtm::Op::kCommit : dtm::Op::kRollback, number);
+          effects += commits ? 1 : 0;
+          CHECK(bank.Balance() == std::to_string(100 - effects));
+        },
+        1000);
+  }
+  SECTION("COMMIT PREPARED") {
+    dtm_test::CutAtEveryByte<Kit>(
+        prepared_first(dtm::Op::kCommit),
+        [&](int number, dtm_test::Said) {
+          settle(dtm::Op::kCommit, number);
+          ++effects;
+          CHECK(bank.Balance() == std::to_string(100 - effects));
+        },
+        1000);
+  }
+  SECTION("the rollback, which also forbids the action") {
+    dtm_test::CutAtEveryByte<Kit>(
+        prepared_first(dtm::Op::kRollback),
+        [&](int number, dtm_test::Said) {
+          settle(dtm::Op::kRollback, number);
+          CHECK(bank.Balance() == "100");
+        },
+        20);
+  }
 }
 
 TEST_CASE("xa on PostgreSQL: a business that swallows an error or ends the transaction") {

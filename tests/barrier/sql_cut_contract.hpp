@@ -18,6 +18,52 @@
 
 namespace dtm_test {
 
+enum class Said { kDone, kInDoubt, kNothingStored };
+
+inline Said Told(const std::function<void()>& call) {
+  try {
+    call();
+    return Said::kDone;
+  } catch (const dtm::InDoubtError&) {
+    return Said::kInDoubt;
+  } catch (const dtm::SqlError&) {
+    return Said::kNothingStored;
+  }
+}
+
+/// `call(connection, number, armed)`: one call, of which `armed` is to be run where the bytes are counted from;
+/// `check(number, said)` looks at what came of it. `tail`: only so many bytes at the end of either way.
+template <typename Kit, typename Call, typename Check>
+void CutAtEveryByte(const Call& call, const Check& check, std::size_t tail) {
+  CuttingProxy proxy(Kit::ServerPort());
+  int number = 100;
+  std::array<std::size_t, 2> sizes{};
+  {
+    typename Kit::Connection connection(Kit::Through(proxy.Port()));
+    call(connection, number, [&] { proxy.Count(); });
+    // Before it says goodbye.
+    sizes = {proxy.Passed(CuttingProxy::kRequest), proxy.Passed(CuttingProxy::kAnswer)};
+  }
+  check(number, Said::kDone);
+  bool seen[] = {false, false, false};
+  for (const CuttingProxy::Way way : {CuttingProxy::kRequest, CuttingProxy::kAnswer}) {
+    REQUIRE(sizes[way] >= 11);  // a COMMIT, or an OK
+    for (std::size_t bytes = sizes[way] - (std::min)(sizes[way], tail); bytes <= sizes[way];
+         ++bytes) {
+      CAPTURE(way, bytes, sizes[way]);
+      ++number;
+      typename Kit::Connection connection(Kit::Through(proxy.Port()));
+      const Said said =
+          Told([&] { call(connection, number, [&] { proxy.CutAfter(way, bytes); }); });
+      seen[static_cast<int>(said)] = true;
+      if (way == CuttingProxy::kRequest) CHECK(said != Said::kDone);
+      check(number, said);
+    }
+  }
+  CHECK(seen[static_cast<int>(Said::kDone)]);
+  CHECK(seen[static_cast<int>(Said::kInDoubt)]);
+}
+
 template <typename Kit>
 struct SqlCutContract {
   using Contract = SqlBarrierContract<Kit>;
@@ -26,52 +72,6 @@ struct SqlCutContract {
   using Table = typename Kit::Table;
   using Kind = dtm::Result::Kind;
 
-  enum class Said { kDone, kInDoubt, kNothingStored };
-
-  static Said Told(const std::function<void()>& call) {
-    try {
-      call();
-      return Said::kDone;
-    } catch (const dtm::InDoubtError&) {
-      return Said::kInDoubt;
-    } catch (const dtm::SqlError&) {
-      return Said::kNothingStored;
-    }
-  }
-
-  /// `call(connection, number, armed)`: one call, of which `armed` is to be run where the bytes are counted from;
-  /// `check(number, said)` looks at what came of it. `tail`: only so many bytes at the end of either way.
-  template <typename Call, typename Check>
-  static void EveryByte(const Call& call, const Check& check, std::size_t tail) {
-    CuttingProxy proxy(Kit::ServerPort());
-    int number = 100;
-    std::array<std::size_t, 2> sizes{};
-    {
-      Connection connection(Kit::Through(proxy.Port()));
-      call(connection, number, [&] { proxy.Count(); });
-      // Before it says goodbye.
-      sizes = {proxy.Passed(CuttingProxy::kRequest), proxy.Passed(CuttingProxy::kAnswer)};
-    }
-    check(number, Said::kDone);
-    bool seen[] = {false, false, false};
-    for (const CuttingProxy::Way way : {CuttingProxy::kRequest, CuttingProxy::kAnswer}) {
-      REQUIRE(sizes[way] >= 11);  // a COMMIT, or an OK
-      for (std::size_t bytes = sizes[way] - (std::min)(sizes[way], tail); bytes <= sizes[way];
-           ++bytes) {
-        CAPTURE(way, bytes, sizes[way]);
-        ++number;
-        Connection connection(Kit::Through(proxy.Port()));
-        const Said said =
-            Told([&] { call(connection, number, [&] { proxy.CutAfter(way, bytes); }); });
-        seen[static_cast<int>(said)] = true;
-        if (way == CuttingProxy::kRequest) CHECK(said != Said::kDone);
-        check(number, said);
-      }
-    }
-    CHECK(seen[static_cast<int>(Said::kDone)]);
-    CHECK(seen[static_cast<int>(Said::kInDoubt)]);
-  }
-
   static void Run() {
     Kit::Fresh();
     Connection direct;
@@ -79,7 +79,7 @@ struct SqlCutContract {
     SECTION("of Call: in doubt or nothing stored, and the same call again settles it") {
       int effects = 0;
       const auto debit = [](Handle db) { Contract::Add(db, -1); };
-      EveryByte(
+      CutAtEveryByte<Kit>(
           [&](Connection& connection, int number, const auto& armed) {
             dtm::Barrier barrier = Contract::Saga("action", std::to_string(number));
             Table table(connection.Handle());
@@ -101,7 +101,7 @@ struct SqlCutContract {
           1000);
     }
     SECTION("of QueryPrepared: what it said holds, and asked again it says what holds") {
-      EveryByte(
+      CutAtEveryByte<Kit>(
           [&](Connection& connection, int number, const auto& armed) {
             armed();
             Table table(connection.Handle());
@@ -119,7 +119,7 @@ struct SqlCutContract {
           20);
     }
     SECTION("of DeleteOldBarriers: in doubt, or nothing was deleted") {
-      EveryByte(
+      CutAtEveryByte<Kit>(
           [&](Connection& connection, int number, const auto& armed) {
             const std::string gid = std::to_string(number);
             Contract::Deliver(direct, Contract::Saga("action", gid), [](Handle) {});
