@@ -8180,6 +8180,26 @@ bool HeadParser::IsToken(std::string_view text) {
 }}}
 
 
+// ---- dtm/http/transport/held_bytes.hpp ---------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace transport {
+HeldBytes::HeldBytes(std::size_t limit) : limit_(limit) {}
+void HeldBytes::Change(std::size_t& counted, std::size_t now) {
+    held_ = held_ - counted + now;
+    counted = now;
+  }
+bool HeldBytes::Allow(std::size_t size) const {
+    return held_ <= (size > kSmall ? limit_ - limit_ / 4 : limit_);
+  }
+bool HeldBytes::AllowRequest(std::size_t size, std::size_t own) const {
+    if (size <= kSmall) return Allow(size);
+    const std::size_t half = limit_ / 2;
+    return held_ <= half && own / kShare <= half - held_;
+  }
+std::size_t HeldBytes::Now() const { return held_; }
+}}}
+
+
 // ---- dtm/http/transport/tls_session.hpp --------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace transport {
@@ -8314,6 +8334,7 @@ ClientConnection::Owner::~Owner() = default;
 ClientConnection::ClientConnection(IoLoop& loop, Owner& owner) : SocketConnection(loop), owner_(owner), connector_(loop) {}
 bool ClientConnection::Begin(std::unique_ptr<HttpCall> call) {
     call_ = std::move(call);
+    Recount();
     return InTime();
   }
 void ClientConnection::Connect(const FoundAddresses& found) {
@@ -8329,7 +8350,9 @@ void ClientConnection::SendAgain(std::unique_ptr<HttpCall> call) {
     parser_.Reset();
     body_.reset();
     outcome_ = HttpOutcome();
-    if (InTime()) Write(call_->request);
+    crowded_ = false;
+    Recount();
+    if (InTime()) SendRequest();
   }
 void ClientConnection::Fail() noexcept {
     if (call_ == nullptr) return Ended();
@@ -8343,6 +8366,7 @@ void ClientConnection::Rest(SteadyTime until) { SetDeadline(until); }
 void ClientConnection::Abandon() {
     connector_.Cancel();
     call_.reset();
+    Recount();
     Close();
   }
 bool ClientConnection::InTime() {
@@ -8373,14 +8397,23 @@ void ClientConnection::OnConnected(Socket socket, const std::string& problem) {
     }
     if (!Open(std::move(socket), std::move(tls), true))
       return NotReached("the system watches no more sockets");
-    if (InTime()) Write(call_->request);
+    if (InTime()) SendRequest();
   }
+void ClientConnection::SendRequest() {
+    Write(call_->request);
+    if (Unsent() > 0) Recount();
+  }
+void ClientConnection::OnSent() { Recount(); }
 void ClientConnection::OnSecure() { (void)InTime(); }
 void ClientConnection::OnBytes(std::string_view bytes) {
     if (call_ == nullptr) return Ended();  // nobody asked for them
     if (!body_) {
       const Parsed parsed = parser_.Take(bytes);
+      // An answer has begun, so it is not sent again.
+      if (call_->request.size() > HeldBytes::kSmall) std::string().swap(call_->request);
+      Recount();
       if (parsed == Parsed::kRefused) return Invalid(parser_.Why());
+      if (!owner_.HasRoom(parser_.Head().Bytes())) return NoRoom();
       if (parsed == Parsed::kMore) return;
       const MessageHead& head = parser_.Head();
       outcome_.status = head.Status();
@@ -8392,6 +8425,7 @@ void ClientConnection::OnBytes(std::string_view bytes) {
         return Finish(Kind::kTooLong, false);
     }
     const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
+    if (crowded_) return NoRoom();
     if (parsed == Parsed::kRefused) return Invalid(body_->Why());
     if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
     if (parsed == Parsed::kDone)
@@ -8401,9 +8435,19 @@ void ClientConnection::OnBytes(std::string_view bytes) {
 void ClientConnection::TakeBody(std::string_view piece) {
     body_bytes_ += piece.size();
     const std::size_t room = call_->keep_body - outcome_.body.size();
-    outcome_.body.append(piece.substr(0, room));
+    const std::string_view kept = piece.substr(0, room);
+    crowded_ = crowded_ || (!kept.empty() && !owner_.HasRoom(outcome_.body.size() + kept.size()));
+    if (crowded_) return;
+    outcome_.body.append(kept);
     outcome_.cut = outcome_.cut || piece.size() > room;
+    Recount();
     call_->OnBody(piece);
+  }
+void ClientConnection::NoRoom() {
+    outcome_.problem =
+        "answered while the requests and replies of all calls take too much memory; it is called "
+        "again";
+    Finish(Kind::kBrokeOff, false);
   }
 void ClientConnection::Invalid(const Refusal& why) {
     outcome_.problem = std::string(outcome_.status == 0 ? "ended without a valid HTTP answer: "
@@ -8441,12 +8485,14 @@ void ClientConnection::OnDeadline() {
   }
 void ClientConnection::OnNoMemory() { Fail(); }
 void ClientConnection::Ended() {
+    Recount();
     connector_.Cancel();
     Close();
     owner_.Drop(*this);
   }
 void ClientConnection::Finish(Kind kind, bool reusable) {
     const std::unique_ptr<HttpCall> call = std::move(call_);
+    Recount();  // whoever waits for room gets it now
     HttpOutcome outcome = std::move(outcome_);
     outcome.kind = kind;
     if (outcome.status != 0) outcome.head = &parser_.Head();
@@ -8455,6 +8501,10 @@ void ClientConnection::Finish(Kind kind, bool reusable) {
       call->OnDone(std::move(outcome));
     } catch (...) {  // for want of memory, and this connection may be gone: what it kept counts
     }
+  }
+void ClientConnection::Recount() {
+    const std::size_t reply = parser_.Head().Bytes() + outcome_.body.capacity();
+    owner_.Hold(counted_, call_ == nullptr ? 0 : call_->request.size() + Unsent() + reply);
   }
 }}}
 
@@ -8486,8 +8536,14 @@ void HttpHost::Send(std::unique_ptr<HttpCall> call) noexcept {
   }
 std::size_t HttpHost::Connections() const { return connections_.size(); }
 std::size_t HttpHost::Idle() const { return idle_.size(); }
+std::size_t HttpHost::Bytes() const { return bytes_; }
 auto HttpHost::Origin() const -> const Url& { return url_; }
 auto HttpHost::Tls() -> TlsClient* { return parts_.tls; }
+void HttpHost::Hold(std::size_t& counted, std::size_t now) {
+    bytes_ = bytes_ - counted + now;
+    parts_.held.Change(counted, now);
+  }
+bool HttpHost::HasRoom(std::size_t size) const { return parts_.held.Allow(size); }
 void HttpHost::SendFresh(std::unique_ptr<HttpCall> call) noexcept {
     ClientConnection* connection = nullptr;
     try {
@@ -9452,7 +9508,7 @@ auto CheckedOptions(const HttpBranchOptions& options) -> const HttpBranchOptions
 }
 CallQueue::Host::Host(Url where) : url_(std::move(where)) {}
 auto CallQueue::Host::Where() const -> const Url& { return url_; }
-CallQueue::CallQueue(const HttpBranchOptions& options) : options_(CheckedOptions(options)), limits_(options.limits) {}
+CallQueue::CallQueue(const HttpBranchOptions& options, const transport::HeldBytes& held) : options_(CheckedOptions(options)), limits_(options.limits), held_(held) {}
 auto CallQueue::Push(Job&& job, SteadyTime now) -> std::optional<Result> {
     try {
       job.url = ParseUrl(job.call.Url());
@@ -9486,7 +9542,7 @@ auto CallQueue::Next() -> Host* {
         ring_.pop_front();
         continue;
       }
-      if (limits_.MayStart(host->load_)) return host;
+      if (limits_.MayStart(host->load_) && HasRoom(*host)) return host;
       ring_.splice(ring_.end(), ring_, ring_.begin());
     }
     return nullptr;
@@ -9547,6 +9603,10 @@ auto CallQueue::Load() const -> CallLoad {
       load.hosts.push_back({origin, in_flight, host->waiting_.size(), limited});
     }
     return load;
+  }
+bool CallQueue::HasRoom(const Host& host) const {
+    const std::size_t own = host.connections == nullptr ? 0 : host.connections->Bytes();
+    return held_.AllowRequest(host.waiting_.begin()->second.call.Payload().size(), own);
   }
 auto CallQueue::HostAt(const Url& url) -> Host& {
     std::string origin = url.Origin();
@@ -9657,7 +9717,7 @@ UrlCaller::UrlCaller(const HttpBranchOptions& options) : tls_(options.tls),
         resolver_(loop_),
         parts_{loop_, resolver_, tls_.get(), options.keep_idle,
                static_cast<std::size_t>((std::max)(options.limits.total, 0))},
-        queue_(options) {
+        queue_(options, parts_.held) {
     loop_.Do([this] {
       loop_.Set(*this, loop_.Now() + kLongest);
       loop_.AtTurnEnds(*this);
@@ -10185,6 +10245,30 @@ void ReplyQueue::Close() {
 }}}
 
 
+// ---- dtm/http/serving/bytes_ahead.hpp ----------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace serving {
+void BytesAhead::Append(std::string_view bytes) {
+    if (at_ > text_.size() / 2) {
+      text_.erase(0, at_);
+      at_ = 0;
+    }
+    text_.append(bytes);
+  }
+auto BytesAhead::View() const -> std::string_view { return std::string_view(text_).substr(at_); }
+void BytesAhead::Keep(std::size_t left) {
+    at_ = text_.size() - left;
+    if (left == 0) Clear();
+  }
+void BytesAhead::Clear() {
+    std::string().swap(text_);  // an assignment would keep its memory
+    at_ = 0;
+  }
+bool BytesAhead::Empty() const { return text_.empty(); }
+std::size_t BytesAhead::Bytes() const { return text_.empty() ? 0 : text_.capacity(); }
+}}}
+
+
 // ---- dtm/http/serving/incoming_request.hpp -----------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace serving {
@@ -10262,21 +10346,6 @@ std::string IncomingRequest::Decoded(std::string_view text) {
     }
     return PercentDecoded(plain);
   }
-}}}
-
-
-// ---- dtm/http/serving/limits.hpp ---------------------------------------------------------------
-
-namespace dtm { inline namespace v1 { namespace serving {
-HeldBytes::HeldBytes(std::size_t limit) : limit_(limit) {}
-void HeldBytes::Change(std::size_t& counted, std::size_t now) {
-    held_ = held_ - counted + now;
-    counted = now;
-  }
-bool HeldBytes::Allow(std::size_t size) const {
-    return held_ <= (size > kSmall ? limit_ - limit_ / 4 : limit_);
-  }
-std::size_t HeldBytes::Now() const { return held_; }
 }}}
 
 
@@ -10371,17 +10440,13 @@ void ServerConnection::OnBytes(std::string_view bytes) {
     Recount();
   }
 void ServerConnection::KeepAhead(std::string_view bytes) {
-    if (ahead_at_ > ahead_.size() / 2) {  // each byte is moved once at most
-      ahead_.erase(0, ahead_at_);
-      ahead_at_ = 0;
-    }
-    ahead_.append(bytes);
+    ahead_.Append(bytes);
     Recount();
     if (!owner_.Held().Allow(counted_)) {
       form_.close = true;
-      ForgetAhead();
+      ahead_.Clear();
     }
-    if (form_.close || ahead_.size() - ahead_at_ > kMaxAhead) Pause();
+    if (form_.close || ahead_.View().size() > kMaxAhead) Pause();
   }
 auto ServerConnection::Consume(std::string_view bytes) -> std::string_view {
     const ServingLimits& limits = owner_.Limits();
@@ -10457,7 +10522,7 @@ void ServerConnection::Send(const ApiReply& reply) {
         std::chrono::duration_cast<std::chrono::seconds>(owner_.Limits().idle).count();
     if (form_.close) {
       state_ = State::kLast;
-      ForgetAhead();
+      ahead_.Clear();
     }
     Write(ReplyText(reply, form_));
     if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().reply));
@@ -10480,14 +10545,13 @@ void ServerConnection::OnSent() {
     }
   }
 void ServerConnection::Next() {
-    if (!ahead_.empty()) {
-      const std::size_t left = Consume(std::string_view(ahead_).substr(ahead_at_)).size();
+    if (!ahead_.Empty()) {
+      const std::size_t left = Consume(ahead_.View()).size();
       if (!IsOpen() || state_ == State::kLast) return;
-      ahead_at_ = ahead_.size() - left;
-      if (left == 0) ForgetAhead();
+      ahead_.Keep(left);
     }
-    if (ahead_.empty() && paused_) return Resume();
-    if (ahead_.empty() && ended_ && state_ == State::kReading) EndOfRequests();
+    if (ahead_.Empty() && paused_) return Resume();
+    if (ahead_.Empty() && ended_ && state_ == State::kReading) EndOfRequests();
   }
 void ServerConnection::OnEnd(bool broken) {
     ended_ = true;
@@ -10521,10 +10585,6 @@ void ServerConnection::Late() {
     }
   }
 void ServerConnection::OnNoMemory() { Gone(); }
-void ServerConnection::ForgetAhead() {
-    std::string().swap(ahead_);  // an assignment would keep its memory
-    ahead_at_ = 0;
-  }
 void ServerConnection::Pause() {
     paused_ = true;
     PauseReading();
@@ -10540,8 +10600,7 @@ void ServerConnection::Gone() {
   }
 void ServerConnection::Recount() {
     const std::size_t request = request_ == nullptr ? 0 : request_->Bytes();
-    const std::size_t ahead = ahead_.empty() ? 0 : ahead_.capacity();
-    owner_.Held().Change(counted_, request + asked_bytes_ + ahead + Unsent());
+    owner_.Held().Change(counted_, request + asked_bytes_ + ahead_.Bytes() + Unsent());
   }
 }}}
 
@@ -10702,7 +10761,7 @@ void ApiServer::OnConnection(transport::Socket socket) {
     }
   }
 auto ApiServer::Limits() const -> const ServingLimits& { return limits_; }
-auto ApiServer::Held() -> HeldBytes& { return held_; }
+auto ApiServer::Held() -> transport::HeldBytes& { return held_; }
 auto ApiServer::Refusal(const ApiRequest& head) -> std::optional<ApiReply> { return api_.Refusal(head); }
 auto ApiServer::NewRequest() -> std::unique_ptr<IncomingRequest> {
     if (spare_.empty()) return std::make_unique<IncomingRequest>();
@@ -10785,7 +10844,7 @@ void ApiServer::Reply(const ReplyQueue::Arrived& arrived) {
       full.status = 503;
       full.retry_after = 1;
       const std::size_t bytes = arrived.reply.body.size();
-      const bool fits = bytes <= HeldBytes::kSmall || held_.Allow(bytes);
+      const bool fits = bytes <= transport::HeldBytes::kSmall || held_.Allow(bytes);
       connection->Reply(fits ? arrived.reply : full);
     } catch (const std::bad_alloc&) {
       connection->Close();
@@ -10856,5 +10915,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_29f9a4799743(Here) {}
+void http_cpp_of_version_0_1_0_59731df7b57e(Here) {}
 }}}

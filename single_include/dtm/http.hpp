@@ -1718,6 +1718,53 @@ class HeadParser {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/transport/held_bytes.hpp ---------------------------------------------------------
+
+/// How many bytes of messages the connections of one side hold in memory, against one bound.
+/// Needs: std. Threads: that of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// The last quarter is kept for small messages, so that those who move large ones slowly do not keep everybody out.
+class HeldBytes {
+ public:
+  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
+
+  explicit HeldBytes(std::size_t limit) : limit_(limit) {}
+
+  void Change(std::size_t& counted, std::size_t now) {
+    held_ = held_ - counted + now;
+    counted = now;
+  }
+
+  /// Whether there is room for who holds this much.
+  bool Allow(std::size_t size) const {
+    return held_ <= (size > kSmall ? limit_ - limit_ / 4 : limit_);
+  }
+
+  /// Whether there is room for another request of this size to a host whose calls hold `own`. Half is left to the replies,
+  /// and each host leaves a fifth of what it found to the others.
+  bool AllowRequest(std::size_t size, std::size_t own) const {
+    if (size <= kSmall) return Allow(size);
+    const std::size_t half = limit_ / 2;
+    return held_ <= half && own / kShare <= half - held_;
+  }
+
+  std::size_t Now() const { return held_; }
+
+ private:
+  static constexpr std::size_t kShare = 4;
+
+  const std::size_t limit_;
+  std::size_t held_ = 0;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/transport/tls_session.hpp --------------------------------------------------------
 
 /// What the transport wants of TLS; who makes it is another file, so that a program without https needs no library for it.
@@ -1949,6 +1996,10 @@ class ClientConnection final : public SocketConnection {
    public:
     virtual const Url& Origin() const = 0;
     virtual TlsClient* Tls() = 0;
+    /// What the connection keeps in memory for its call: `counted` so far, `now` from here on.
+    virtual void Hold(std::size_t& counted, std::size_t now) = 0;
+    /// Whether it may keep this much of a reply.
+    virtual bool HasRoom(std::size_t size) const = 0;
     /// False: there are enough of them. True: Rest was called.
     virtual bool Keep(ClientConnection& connection) = 0;
     /// Disposes of it.
@@ -1966,6 +2017,7 @@ class ClientConnection final : public SocketConnection {
   /// Takes the first call; Connect follows. False: it was too late for it.
   bool Begin(std::unique_ptr<HttpCall> call) {
     call_ = std::move(call);
+    Recount();
     return InTime();
   }
 
@@ -1985,7 +2037,9 @@ class ClientConnection final : public SocketConnection {
     parser_.Reset();
     body_.reset();
     outcome_ = HttpOutcome();
-    if (InTime()) Write(call_->request);
+    crowded_ = false;
+    Recount();
+    if (InTime()) SendRequest();
   }
 
   /// For want of memory: answers the call, if there is one, and ends.
@@ -2005,6 +2059,7 @@ class ClientConnection final : public SocketConnection {
   void Abandon() {
     connector_.Cancel();
     call_.reset();
+    Recount();
     Close();
   }
 
@@ -2044,8 +2099,15 @@ class ClientConnection final : public SocketConnection {
     }
     if (!Open(std::move(socket), std::move(tls), true))
       return NotReached("the system watches no more sockets");
-    if (InTime()) Write(call_->request);
+    if (InTime()) SendRequest();
   }
+
+  void SendRequest() {
+    Write(call_->request);
+    if (Unsent() > 0) Recount();
+  }
+
+  void OnSent() override { Recount(); }
 
   void OnSecure() override { (void)InTime(); }
 
@@ -2053,7 +2115,11 @@ class ClientConnection final : public SocketConnection {
     if (call_ == nullptr) return Ended();  // nobody asked for them
     if (!body_) {
       const Parsed parsed = parser_.Take(bytes);
+      // An answer has begun, so it is not sent again.
+      if (call_->request.size() > HeldBytes::kSmall) std::string().swap(call_->request);
+      Recount();
       if (parsed == Parsed::kRefused) return Invalid(parser_.Why());
+      if (!owner_.HasRoom(parser_.Head().Bytes())) return NoRoom();
       if (parsed == Parsed::kMore) return;
       const MessageHead& head = parser_.Head();
       outcome_.status = head.Status();
@@ -2065,6 +2131,7 @@ class ClientConnection final : public SocketConnection {
         return Finish(Kind::kTooLong, false);
     }
     const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
+    if (crowded_) return NoRoom();
     if (parsed == Parsed::kRefused) return Invalid(body_->Why());
     if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
     if (parsed == Parsed::kDone)
@@ -2075,9 +2142,20 @@ class ClientConnection final : public SocketConnection {
   void TakeBody(std::string_view piece) {
     body_bytes_ += piece.size();
     const std::size_t room = call_->keep_body - outcome_.body.size();
-    outcome_.body.append(piece.substr(0, room));
+    const std::string_view kept = piece.substr(0, room);
+    crowded_ = crowded_ || (!kept.empty() && !owner_.HasRoom(outcome_.body.size() + kept.size()));
+    if (crowded_) return;
+    outcome_.body.append(kept);
     outcome_.cut = outcome_.cut || piece.size() > room;
+    Recount();
     call_->OnBody(piece);
+  }
+
+  void NoRoom() {
+    outcome_.problem =
+        "answered while the requests and replies of all calls take too much memory; it is called "
+        "again";
+    Finish(Kind::kBrokeOff, false);
   }
 
   void Invalid(const Refusal& why) {
@@ -2120,6 +2198,7 @@ class ClientConnection final : public SocketConnection {
   void OnNoMemory() override { Fail(); }
 
   void Ended() {
+    Recount();
     connector_.Cancel();
     Close();
     owner_.Drop(*this);
@@ -2128,6 +2207,7 @@ class ClientConnection final : public SocketConnection {
   /// `reusable`: the connection can take another call.
   void Finish(Kind kind, bool reusable) {
     const std::unique_ptr<HttpCall> call = std::move(call_);
+    Recount();  // whoever waits for room gets it now
     HttpOutcome outcome = std::move(outcome_);
     outcome.kind = kind;
     if (outcome.status != 0) outcome.head = &parser_.Head();
@@ -2138,6 +2218,12 @@ class ClientConnection final : public SocketConnection {
     }
   }
 
+  /// The request, as long as it may have to be sent again, and what waits for the socket; what is kept of the reply.
+  void Recount() {
+    const std::size_t reply = parser_.Head().Bytes() + outcome_.body.capacity();
+    owner_.Hold(counted_, call_ == nullptr ? 0 : call_->request.size() + Unsent() + reply);
+  }
+
   Owner& owner_;
   Connector connector_;
   std::unique_ptr<HttpCall> call_;  ///< null: it rests
@@ -2145,7 +2231,9 @@ class ClientConnection final : public SocketConnection {
   std::optional<BodyReader> body_;
   HttpOutcome outcome_;
   std::size_t body_bytes_ = 0;
+  std::size_t counted_ = 0;  ///< by the owner
   bool used_before_ = false;
+  bool crowded_ = false;  ///< there was no room for the reply
 };
 
 }  // namespace transport
@@ -2169,6 +2257,7 @@ struct HttpClientParts {
   Duration keep_idle = std::chrono::seconds(4);
   std::size_t max_idle = 1280;  ///< connections that are kept, of all hosts
   std::size_t idle = 0;
+  HeldBytes held{std::size_t{64} << 20};  ///< requests and replies of the calls in flight
 };
 
 class HttpHost final : ClientConnection::Owner {
@@ -2205,6 +2294,8 @@ class HttpHost final : ClientConnection::Owner {
 
   std::size_t Connections() const { return connections_.size(); }
   std::size_t Idle() const { return idle_.size(); }
+  /// What its calls hold of parts.held.
+  std::size_t Bytes() const { return bytes_; }
 
  private:
   /// How long addresses are trusted without asking again.
@@ -2214,6 +2305,11 @@ class HttpHost final : ClientConnection::Owner {
 
   const Url& Origin() const override { return url_; }
   TlsClient* Tls() override { return parts_.tls; }
+  void Hold(std::size_t& counted, std::size_t now) override {
+    bytes_ = bytes_ - counted + now;
+    parts_.held.Change(counted, now);
+  }
+  bool HasRoom(std::size_t size) const override { return parts_.held.Allow(size); }
 
   void SendFresh(std::unique_ptr<HttpCall> call) noexcept override {
     ClientConnection* connection = nullptr;
@@ -2288,6 +2384,7 @@ class HttpHost final : ClientConnection::Owner {
   bool always_known_ = false;
   FoundAddresses found_;
   SteadyTime believed_until_{};
+  std::size_t bytes_ = 0;
   std::vector<std::unique_ptr<ClientConnection>> connections_;
   std::vector<ClientConnection*> idle_;     ///< the freshest at the back
   std::vector<ClientConnection*> waiting_;  ///< for addresses
@@ -5077,9 +5174,10 @@ class CallQueue {
     std::optional<Result> too_late;  ///< not to be sent, this is its answer
   };
 
+  /// `held`: what the calls in flight hold; it outlives the queue.
   /// @throws LogicError  an option is out of its range.
-  explicit CallQueue(const HttpBranchOptions& options)
-      : options_(CheckedOptions(options)), limits_(options.limits) {}
+  CallQueue(const HttpBranchOptions& options, const transport::HeldBytes& held)
+      : options_(CheckedOptions(options)), limits_(options.limits), held_(held) {}
 
   /// Returns the answer if the call cannot wait here; it is moved from if it can.
   /// @throws std::bad_alloc  nothing was changed.
@@ -5108,7 +5206,7 @@ class CallQueue {
     }
   }
 
-  /// A host with a call that may start now, or null.
+  /// A host with a call that may start now, or null. Of the thread that changes what is held.
   Host* Next() {
     if (limits_.InFlight() >= options_.limits.total) return nullptr;
     for (std::size_t left = ring_.size(); left > 0; --left) {
@@ -5118,7 +5216,7 @@ class CallQueue {
         ring_.pop_front();
         continue;
       }
-      if (limits_.MayStart(host->load_)) return host;
+      if (limits_.MayStart(host->load_) && HasRoom(*host)) return host;
       ring_.splice(ring_.end(), ring_, ring_.begin());
     }
     return nullptr;
@@ -5197,6 +5295,12 @@ class CallQueue {
   static constexpr std::chrono::seconds kRemember{60};
   static constexpr std::size_t kMaxHosts = 4096;
 
+  /// In memory, for its next call.
+  bool HasRoom(const Host& host) const {
+    const std::size_t own = host.connections == nullptr ? 0 : host.connections->Bytes();
+    return held_.AllowRequest(host.waiting_.begin()->second.call.Payload().size(), own);
+  }
+
   Host& HostAt(const Url& url) {
     std::string origin = url.Origin();
     auto found = hosts_.find(origin);
@@ -5213,6 +5317,7 @@ class CallQueue {
 
   const HttpBranchOptions options_;
   HostLimits limits_;
+  const transport::HeldBytes& held_;
   std::unordered_map<std::string, std::unique_ptr<Host>> hosts_;  ///< by origin
   std::list<Host*> ring_;                                         ///< hosts with waiting calls
   std::size_t waiting_ = 0;
@@ -5455,7 +5560,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
         resolver_(loop_),
         parts_{loop_, resolver_, tls_.get(), options.keep_idle,
                static_cast<std::size_t>((std::max)(options.limits.total, 0))},
-        queue_(options) {
+        queue_(options, parts_.held) {
     loop_.Do([this] {
       loop_.Set(*this, loop_.Now() + kLongest);
       loop_.AtTurnEnds(*this);
@@ -6344,6 +6449,51 @@ class ReplyQueue {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/serving/bytes_ahead.hpp ----------------------------------------------------------
+
+/// What a client has sent behind the request that is being answered.
+/// Needs: std. Threads: one at a time.
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+/// Taken from the front at no cost: each byte is moved once at most.
+class BytesAhead {
+ public:
+  void Append(std::string_view bytes) {
+    if (at_ > text_.size() / 2) {
+      text_.erase(0, at_);
+      at_ = 0;
+    }
+    text_.append(bytes);
+  }
+
+  /// Until the next change.
+  std::string_view View() const { return std::string_view(text_).substr(at_); }
+  /// Only the last `left` bytes of it stay.
+  void Keep(std::size_t left) {
+    at_ = text_.size() - left;
+    if (left == 0) Clear();
+  }
+  void Clear() {
+    std::string().swap(text_);  // an assignment would keep its memory
+    at_ = 0;
+  }
+
+  bool Empty() const { return text_.empty(); }
+  /// What it takes of the memory.
+  std::size_t Bytes() const { return text_.empty() ? 0 : text_.capacity(); }
+
+ private:
+  std::string text_;
+  std::size_t at_ = 0;  ///< what is before has been taken
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/serving/incoming_request.hpp -----------------------------------------------------
 
 /// A request to the API on its way in: from the bytes of a connection to what the API is asked.
@@ -6465,7 +6615,7 @@ class IncomingRequest {
 // ---- dtm/http/serving/limits.hpp ---------------------------------------------------------------
 
 /// What a server allows: how many, how much, how long.
-/// Needs: std. Threads: values, and a count that belongs to the thread of the loop.
+/// Needs: std. Threads: values only.
 
 namespace dtm {
 inline namespace v1 {
@@ -6480,28 +6630,6 @@ struct ServingLimits {
   Milliseconds reply{30000};  ///< until a reply has left
   Milliseconds idle{60000};   ///< without a request
   Milliseconds linger{1000};  ///< for the other side to see the last reply
-};
-
-/// What the connections of a server hold in memory. The last quarter is kept for small requests, so that those who send
-/// large ones slowly do not keep everybody out.
-class HeldBytes {
- public:
-  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
-
-  explicit HeldBytes(std::size_t limit) : limit_(limit) {}
-  void Change(std::size_t& counted, std::size_t now) {
-    held_ = held_ - counted + now;
-    counted = now;
-  }
-  /// Whether there is room for who holds this much.
-  bool Allow(std::size_t size) const {
-    return held_ <= (size > kSmall ? limit_ - limit_ / 4 : limit_);
-  }
-  std::size_t Now() const { return held_; }
-
- private:
-  const std::size_t limit_;
-  std::size_t held_ = 0;
 };
 
 }  // namespace serving
@@ -6585,7 +6713,7 @@ class ServerConnection final : public transport::SocketConnection {
   class Owner {
    public:
     virtual const ServingLimits& Limits() const = 0;
-    virtual HeldBytes& Held() = 0;
+    virtual transport::HeldBytes& Held() = 0;
     virtual std::optional<ApiReply> Refusal(const ApiRequest& head) = 0;
     /// Reply comes later, on the loop; or never, if the connection is gone by then. Returns how many bytes of the
     /// request stay in memory until then.
@@ -6670,17 +6798,13 @@ class ServerConnection final : public transport::SocketConnection {
 
   /// A client that sends faster than we reply has to wait; without room in memory, the reply at hand is its last.
   void KeepAhead(std::string_view bytes) {
-    if (ahead_at_ > ahead_.size() / 2) {  // each byte is moved once at most
-      ahead_.erase(0, ahead_at_);
-      ahead_at_ = 0;
-    }
-    ahead_.append(bytes);
+    ahead_.Append(bytes);
     Recount();
     if (!owner_.Held().Allow(counted_)) {
       form_.close = true;
-      ForgetAhead();
+      ahead_.Clear();
     }
-    if (form_.close || ahead_.size() - ahead_at_ > kMaxAhead) Pause();
+    if (form_.close || ahead_.View().size() > kMaxAhead) Pause();
   }
 
   /// Up to the end of a request; returns what is behind it.
@@ -6764,7 +6888,7 @@ class ServerConnection final : public transport::SocketConnection {
         std::chrono::duration_cast<std::chrono::seconds>(owner_.Limits().idle).count();
     if (form_.close) {
       state_ = State::kLast;
-      ForgetAhead();
+      ahead_.Clear();
     }
     Write(ReplyText(reply, form_));
     if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().reply));
@@ -6790,14 +6914,13 @@ class ServerConnection final : public transport::SocketConnection {
 
   /// Goes on with what came while the request before was answered.
   void Next() {
-    if (!ahead_.empty()) {
-      const std::size_t left = Consume(std::string_view(ahead_).substr(ahead_at_)).size();
+    if (!ahead_.Empty()) {
+      const std::size_t left = Consume(ahead_.View()).size();
       if (!IsOpen() || state_ == State::kLast) return;
-      ahead_at_ = ahead_.size() - left;
-      if (left == 0) ForgetAhead();
+      ahead_.Keep(left);
     }
-    if (ahead_.empty() && paused_) return Resume();
-    if (ahead_.empty() && ended_ && state_ == State::kReading) EndOfRequests();
+    if (ahead_.Empty() && paused_) return Resume();
+    if (ahead_.Empty() && ended_ && state_ == State::kReading) EndOfRequests();
   }
 
   void OnEnd(bool broken) override {
@@ -6837,11 +6960,6 @@ class ServerConnection final : public transport::SocketConnection {
 
   void OnNoMemory() override { Gone(); }
 
-  void ForgetAhead() {
-    std::string().swap(ahead_);  // an assignment would keep its memory
-    ahead_at_ = 0;
-  }
-
   void Pause() {
     paused_ = true;
     PauseReading();
@@ -6859,18 +6977,16 @@ class ServerConnection final : public transport::SocketConnection {
 
   void Recount() {
     const std::size_t request = request_ == nullptr ? 0 : request_->Bytes();
-    const std::size_t ahead = ahead_.empty() ? 0 : ahead_.capacity();
-    owner_.Held().Change(counted_, request + asked_bytes_ + ahead + Unsent());
+    owner_.Held().Change(counted_, request + asked_bytes_ + ahead_.Bytes() + Unsent());
   }
 
   Owner& owner_;
   State state_ = State::kReading;
   std::unique_ptr<IncomingRequest> request_;  ///< that is coming
-  std::string ahead_;                         ///< behind the request that is being answered
-  std::size_t ahead_at_ = 0;                  ///< where in it the next request begins
-  ReplyForm form_;                            ///< of the reply that is to come
-  std::size_t asked_bytes_ = 0;               ///< of the request that is being answered
-  std::size_t counted_ = 0;                   ///< among what the server holds
+  BytesAhead ahead_;
+  ReplyForm form_;               ///< of the reply that is to come
+  std::size_t asked_bytes_ = 0;  ///< of the request that is being answered
+  std::size_t counted_ = 0;      ///< among what the server holds
   bool turned_away_ = false;
   bool paused_ = false;
   bool ended_ = false;  ///< the other side sends no more
@@ -7108,7 +7224,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
   }
 
   const ServingLimits& Limits() const override { return limits_; }
-  HeldBytes& Held() override { return held_; }
+  transport::HeldBytes& Held() override { return held_; }
   std::optional<ApiReply> Refusal(const ApiRequest& head) override { return api_.Refusal(head); }
 
   std::unique_ptr<IncomingRequest> NewRequest() override {
@@ -7197,7 +7313,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
       full.status = 503;
       full.retry_after = 1;
       const std::size_t bytes = arrived.reply.body.size();
-      const bool fits = bytes <= HeldBytes::kSmall || held_.Allow(bytes);
+      const bool fits = bytes <= transport::HeldBytes::kSmall || held_.Allow(bytes);
       connection->Reply(fits ? arrived.reply : full);
     } catch (const std::bad_alloc&) {
       connection->Close();
@@ -7222,7 +7338,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
   Coordinator& tm_;
   Api& api_;
   const ServingLimits limits_;
-  HeldBytes held_;
+  transport::HeldBytes held_;
   const std::shared_ptr<ReplyQueue> replies_;
   std::unique_ptr<transport::Listener> listener_;
   std::vector<std::unique_ptr<ServerConnection>> connections_;

@@ -223,6 +223,25 @@ TEST_CASE("a dead host delays nobody else") {
   CHECK(dead.Connections() <= 16);
 }
 
+TEST_CASE("large calls in flight are bounded by their bytes, and small ones do not wait for them") {
+  RawServer silent = Silent(), fast = Answering();
+  const auto caller = dtm::HttpBranches();
+  Results results;
+  const std::string large(250000, 'x');
+  caller->Call(Times(400, CallTo(silent.Url(), large, Ms(5000))), results);
+  caller->Call(Times(20, CallTo(fast.Url())), results);
+  (void)results.Wait(20);
+  CHECK(CountOf(results.Wait(0), Kind::kSuccess, fast.Url()) == 20);
+  const dtm::CallLoad load = caller->Load();
+  CHECK(load.in_flight < 140);  // a half of 64 MiB, and what the sockets take
+  CHECK(load.in_flight > 40);
+  CHECK(load.in_flight + load.waiting == 400);
+  (void)results.Wait(420);
+  CHECK(CountOf(results.Wait(0), Kind::kSuccess, silent.Url()) == 0);
+  CHECK(caller->Load().in_flight == 0);
+  caller->Stop();
+}
+
 TEST_CASE("calls that find no slot in time, or no place in the queue, are not sent") {
   RawServer server = Silent();
   dtm::HttpBranchOptions options;

@@ -989,6 +989,44 @@ class HeadParser {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/transport/held_bytes.hpp ---------------------------------------------------------
+
+/// How many bytes of messages the connections of one side hold in memory, against one bound.
+/// Needs: std. Threads: that of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace transport {
+
+/// The last quarter is kept for small messages, so that those who move large ones slowly do not keep everybody out.
+class HeldBytes {
+ public:
+  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
+
+  explicit HeldBytes(std::size_t limit);
+
+  void Change(std::size_t& counted, std::size_t now);
+
+  /// Whether there is room for who holds this much.
+  bool Allow(std::size_t size) const;
+
+  /// Whether there is room for another request of this size to a host whose calls hold `own`. Half is left to the replies,
+  /// and each host leaves a fifth of what it found to the others.
+  bool AllowRequest(std::size_t size, std::size_t own) const;
+
+  std::size_t Now() const;
+
+ private:
+  static constexpr std::size_t kShare = 4;
+
+  const std::size_t limit_;
+  std::size_t held_ = 0;
+};
+
+}  // namespace transport
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/transport/tls_session.hpp --------------------------------------------------------
 
 /// What the transport wants of TLS; who makes it is another file, so that a program without https needs no library for it.
@@ -1134,6 +1172,10 @@ class ClientConnection final : public SocketConnection {
    public:
     virtual const Url& Origin() const = 0;
     virtual TlsClient* Tls() = 0;
+    /// What the connection keeps in memory for its call: `counted` so far, `now` from here on.
+    virtual void Hold(std::size_t& counted, std::size_t now) = 0;
+    /// Whether it may keep this much of a reply.
+    virtual bool HasRoom(std::size_t size) const = 0;
     /// False: there are enough of them. True: Rest was called.
     virtual bool Keep(ClientConnection& connection) = 0;
     /// Disposes of it.
@@ -1177,11 +1219,17 @@ class ClientConnection final : public SocketConnection {
 
   void OnConnected(Socket socket, const std::string& problem);
 
+  void SendRequest();
+
+  void OnSent() override;
+
   void OnSecure() override;
 
   void OnBytes(std::string_view bytes) override;
 
   void TakeBody(std::string_view piece);
+
+  void NoRoom();
 
   void Invalid(const Refusal& why);
 
@@ -1196,6 +1244,9 @@ class ClientConnection final : public SocketConnection {
   /// `reusable`: the connection can take another call.
   void Finish(Kind kind, bool reusable);
 
+  /// The request, as long as it may have to be sent again, and what waits for the socket; what is kept of the reply.
+  void Recount();
+
   Owner& owner_;
   Connector connector_;
   std::unique_ptr<HttpCall> call_;  ///< null: it rests
@@ -1203,7 +1254,9 @@ class ClientConnection final : public SocketConnection {
   std::optional<BodyReader> body_;
   HttpOutcome outcome_;
   std::size_t body_bytes_ = 0;
+  std::size_t counted_ = 0;  ///< by the owner
   bool used_before_ = false;
+  bool crowded_ = false;  ///< there was no room for the reply
 };
 
 }  // namespace transport
@@ -1227,6 +1280,7 @@ struct HttpClientParts {
   Duration keep_idle = std::chrono::seconds(4);
   std::size_t max_idle = 1280;  ///< connections that are kept, of all hosts
   std::size_t idle = 0;
+  HeldBytes held{std::size_t{64} << 20};  ///< requests and replies of the calls in flight
 };
 
 class HttpHost final : ClientConnection::Owner {
@@ -1244,6 +1298,8 @@ class HttpHost final : ClientConnection::Owner {
 
   std::size_t Connections() const;
   std::size_t Idle() const;
+  /// What its calls hold of parts.held.
+  std::size_t Bytes() const;
 
  private:
   /// How long addresses are trusted without asking again.
@@ -1253,6 +1309,8 @@ class HttpHost final : ClientConnection::Owner {
 
   const Url& Origin() const override;
   TlsClient* Tls() override;
+  void Hold(std::size_t& counted, std::size_t now) override;
+  bool HasRoom(std::size_t size) const override;
 
   void SendFresh(std::unique_ptr<HttpCall> call) noexcept override;
 
@@ -1272,6 +1330,7 @@ class HttpHost final : ClientConnection::Owner {
   bool always_known_ = false;
   FoundAddresses found_;
   SteadyTime believed_until_{};
+  std::size_t bytes_ = 0;
   std::vector<std::unique_ptr<ClientConnection>> connections_;
   std::vector<ClientConnection*> idle_;     ///< the freshest at the back
   std::vector<ClientConnection*> waiting_;  ///< for addresses
@@ -1992,14 +2051,15 @@ class CallQueue {
     std::optional<Result> too_late;  ///< not to be sent, this is its answer
   };
 
+  /// `held`: what the calls in flight hold; it outlives the queue.
   /// @throws LogicError  an option is out of its range.
-  explicit CallQueue(const HttpBranchOptions& options);
+  CallQueue(const HttpBranchOptions& options, const transport::HeldBytes& held);
 
   /// Returns the answer if the call cannot wait here; it is moved from if it can.
   /// @throws std::bad_alloc  nothing was changed.
   std::optional<Result> Push(Job&& job, SteadyTime now);
 
-  /// A host with a call that may start now, or null.
+  /// A host with a call that may start now, or null. Of the thread that changes what is held.
   Host* Next();
 
   /// Right after Next returned `host`; the next turn is another host's. Unless it is too late for
@@ -2024,12 +2084,16 @@ class CallQueue {
   static constexpr std::chrono::seconds kRemember{60};
   static constexpr std::size_t kMaxHosts = 4096;
 
+  /// In memory, for its next call.
+  bool HasRoom(const Host& host) const;
+
   Host& HostAt(const Url& url);
 
   static Result TooLate(const Host& host);
 
   const HttpBranchOptions options_;
   HostLimits limits_;
+  const transport::HeldBytes& held_;
   std::unordered_map<std::string, std::unique_ptr<Host>> hosts_;  ///< by origin
   std::list<Host*> ring_;                                         ///< hosts with waiting calls
   std::size_t waiting_ = 0;
@@ -2445,6 +2509,39 @@ class ReplyQueue {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/serving/bytes_ahead.hpp ----------------------------------------------------------
+
+/// What a client has sent behind the request that is being answered.
+/// Needs: std. Threads: one at a time.
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+/// Taken from the front at no cost: each byte is moved once at most.
+class BytesAhead {
+ public:
+  void Append(std::string_view bytes);
+
+  /// Until the next change.
+  std::string_view View() const;
+  /// Only the last `left` bytes of it stay.
+  void Keep(std::size_t left);
+  void Clear();
+
+  bool Empty() const;
+  /// What it takes of the memory.
+  std::size_t Bytes() const;
+
+ private:
+  std::string text_;
+  std::size_t at_ = 0;  ///< what is before has been taken
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/serving/incoming_request.hpp -----------------------------------------------------
 
 /// A request to the API on its way in: from the bytes of a connection to what the API is asked.
@@ -2507,7 +2604,7 @@ class IncomingRequest {
 // ---- dtm/http/serving/limits.hpp ---------------------------------------------------------------
 
 /// What a server allows: how many, how much, how long.
-/// Needs: std. Threads: values, and a count that belongs to the thread of the loop.
+/// Needs: std. Threads: values only.
 
 namespace dtm {
 inline namespace v1 {
@@ -2522,23 +2619,6 @@ struct ServingLimits {
   Milliseconds reply{30000};  ///< until a reply has left
   Milliseconds idle{60000};   ///< without a request
   Milliseconds linger{1000};  ///< for the other side to see the last reply
-};
-
-/// What the connections of a server hold in memory. The last quarter is kept for small requests, so that those who send
-/// large ones slowly do not keep everybody out.
-class HeldBytes {
- public:
-  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
-
-  explicit HeldBytes(std::size_t limit);
-  void Change(std::size_t& counted, std::size_t now);
-  /// Whether there is room for who holds this much.
-  bool Allow(std::size_t size) const;
-  std::size_t Now() const;
-
- private:
-  const std::size_t limit_;
-  std::size_t held_ = 0;
 };
 
 }  // namespace serving
@@ -2585,7 +2665,7 @@ class ServerConnection final : public transport::SocketConnection {
   class Owner {
    public:
     virtual const ServingLimits& Limits() const = 0;
-    virtual HeldBytes& Held() = 0;
+    virtual transport::HeldBytes& Held() = 0;
     virtual std::optional<ApiReply> Refusal(const ApiRequest& head) = 0;
     /// Reply comes later, on the loop; or never, if the connection is gone by then. Returns how many bytes of the
     /// request stay in memory until then.
@@ -2667,8 +2747,6 @@ class ServerConnection final : public transport::SocketConnection {
 
   void OnNoMemory() override;
 
-  void ForgetAhead();
-
   void Pause();
   void Resume();
 
@@ -2679,11 +2757,10 @@ class ServerConnection final : public transport::SocketConnection {
   Owner& owner_;
   State state_ = State::kReading;
   std::unique_ptr<IncomingRequest> request_;  ///< that is coming
-  std::string ahead_;                         ///< behind the request that is being answered
-  std::size_t ahead_at_ = 0;                  ///< where in it the next request begins
-  ReplyForm form_;                            ///< of the reply that is to come
-  std::size_t asked_bytes_ = 0;               ///< of the request that is being answered
-  std::size_t counted_ = 0;                   ///< among what the server holds
+  BytesAhead ahead_;
+  ReplyForm form_;               ///< of the reply that is to come
+  std::size_t asked_bytes_ = 0;  ///< of the request that is being answered
+  std::size_t counted_ = 0;      ///< among what the server holds
   bool turned_away_ = false;
   bool paused_ = false;
   bool ended_ = false;  ///< the other side sends no more
@@ -2788,7 +2865,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
   void OnConnection(transport::Socket socket) override;
 
   const ServingLimits& Limits() const override;
-  HeldBytes& Held() override;
+  transport::HeldBytes& Held() override;
   std::optional<ApiReply> Refusal(const ApiRequest& head) override;
 
   std::unique_ptr<IncomingRequest> NewRequest() override;
@@ -2817,7 +2894,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
   Coordinator& tm_;
   Api& api_;
   const ServingLimits limits_;
-  HeldBytes held_;
+  transport::HeldBytes held_;
   const std::shared_ptr<ReplyQueue> replies_;
   std::unique_ptr<transport::Listener> listener_;
   std::vector<std::unique_ptr<ServerConnection>> connections_;
@@ -2914,8 +2991,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_29f9a4799743(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_29f9a4799743;
+void http_cpp_of_version_0_1_0_59731df7b57e(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_59731df7b57e;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -17,6 +17,7 @@ using Kind = dtm::Result::Kind;
 namespace {
 
 const dtm::SteadyTime kStart{std::chrono::hours(1)};
+const dtm::transport::HeldBytes kRoom{std::size_t{64} << 20};
 
 CallQueue::Job JobTo(const std::string& url, Ms timeout = Ms(1000)) {
   return {CallTo(url, "{}", timeout), nullptr};
@@ -47,8 +48,8 @@ TEST_CASE("options out of their range are refused with their name") {
     Options options;
     set(options);
     CAPTURE(says);
-    CHECK_THROWS_AS(CallQueue(options), dtm::LogicError);
-    CHECK_THROWS_WITH(CallQueue(options), ContainsSubstring(says));
+    CHECK_THROWS_AS(CallQueue(options, kRoom), dtm::LogicError);
+    CHECK_THROWS_WITH(CallQueue(options, kRoom), ContainsSubstring(says));
   };
   refused("limits.total is 0;", [](Options& o) { o.limits.total = 0; });
   refused("limits.total is 2147483647;", [](Options& o) { o.limits.total = 2147483647; });
@@ -61,7 +62,7 @@ TEST_CASE("options out of their range are refused with their name") {
 }
 
 TEST_CASE("a call whose deadline no clock reaches waits its turn") {
-  CallQueue queue({});
+  CallQueue queue({}, kRoom);
   CallQueue::Job job = JobTo("http://a/1");
   job.call.timeout = (dtm::Duration::max)();
   CHECK_FALSE(queue.Push(std::move(job), kStart));
@@ -69,7 +70,7 @@ TEST_CASE("a call whose deadline no clock reaches waits its turn") {
 }
 
 TEST_CASE("hosts take turns") {
-  CallQueue queue({});
+  CallQueue queue({}, kRoom);
   for (const char* url : {"http://a/1", "http://a/2", "http://a/3", "http://b/1", "http://c/1"}) {
     CHECK_FALSE(queue.Push(JobTo(url), kStart));
   }
@@ -82,7 +83,7 @@ TEST_CASE("hosts take turns") {
 TEST_CASE("a host at its limit is passed over until a call ends") {
   dtm::HttpBranchOptions options;
   options.limits.per_host = 1;
-  CallQueue queue(options);
+  CallQueue queue(options, kRoom);
   for (const char* url : {"http://a/1", "http://a/2", "http://b/1"}) {
     queue.Push(JobTo(url), kStart);
   }
@@ -95,8 +96,23 @@ TEST_CASE("a host at its limit is passed over until a call ends") {
   CHECK(TakeOne(queue) == "http://a/2");
 }
 
+TEST_CASE("a large call waits until there is room in memory, and a small one does not") {
+  dtm::transport::HeldBytes held(100000);
+  CallQueue queue({}, held);
+  const std::string large(20000, 'x');
+  std::size_t others = 0;
+  held.Change(others, 50001);
+  queue.Push({CallTo("http://a/large", large, Ms(1000)), nullptr}, kStart);
+  CHECK(queue.Next() == nullptr);
+  queue.Push(JobTo("http://b/small"), kStart);
+  CHECK(TakeOne(queue) == "http://b/small");
+  CHECK(queue.Next() == nullptr);
+  held.Change(others, 50000);
+  CHECK(TakeOne(queue) == "http://a/large");
+}
+
 TEST_CASE("who waits longer than the timeout is not sent") {
-  CallQueue queue({});
+  CallQueue queue({}, kRoom);
   queue.Push(JobTo("http://a/long", Ms(300)), kStart);
   queue.Push(JobTo("http://a/short", Ms(100)), kStart);
   CHECK(Check(queue, kStart).next == kStart + Ms(100));
@@ -126,7 +142,7 @@ TEST_CASE("who waits longer than the timeout is not sent") {
 TEST_CASE("one host fills at most half of the queue") {
   dtm::HttpBranchOptions options;
   options.max_waiting = 8;
-  CallQueue queue(options);
+  CallQueue queue(options, kRoom);
   for (int i = 0; i < 4; ++i) CHECK_FALSE(queue.Push(JobTo("http://a/"), kStart));
   const auto refused = queue.Push(JobTo("http://a/"), kStart);
   REQUIRE(refused);
@@ -136,7 +152,7 @@ TEST_CASE("one host fills at most half of the queue") {
 }
 
 TEST_CASE("what is no URL is answered at once") {
-  CallQueue queue({});
+  CallQueue queue({}, kRoom);
   const auto refused = queue.Push(JobTo("http:///"), kStart);
   REQUIRE(refused);
   CHECK(refused->kind == Kind::kError);
@@ -148,7 +164,7 @@ TEST_CASE("what is no URL is answered at once") {
 }
 
 TEST_CASE("a host is forgotten when nothing is left of it, a dead one a minute later") {
-  CallQueue queue({});
+  CallQueue queue({}, kRoom);
   for (const bool silent : {false, true}) {
     queue.Push(JobTo("http://a/"), kStart);
     CallQueue::Host* host = queue.Next();
@@ -169,7 +185,7 @@ TEST_CASE("how busy it is, by host, and which hosts are limited") {
   dtm::HttpBranchOptions options;
   options.limits.per_host = 1;
   options.limits.silent_after = 2;
-  CallQueue queue(options);
+  CallQueue queue(options, kRoom);
   CHECK(queue.Load().hosts.empty());
   for (const char* url : {"http://a/1", "http://a/2", "http://b:8080/1"}) {
     queue.Push(JobTo(url), kStart);

@@ -2,9 +2,12 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <fcntl.h>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <poll.h>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -24,6 +27,7 @@ using dtm::transport::HttpOutcome;
 using dtm::transport::IoLoop;
 using dtm::transport::Moved;
 using dtm::transport::Resolver;
+using dtm::transport::Socket;
 using dtm::transport::SocketAddress;
 using dtm_test::Clock;
 using dtm_test::Ms;
@@ -83,6 +87,8 @@ struct Kit {
     host->Send(Post(told, timeout));
     Turn([&] { return told.done; });
     REQUIRE(told.done);
+    CHECK(parts.held.Now() == 0);
+    CHECK(host->Bytes() == 0);
     return told.outcome;
   }
 
@@ -380,6 +386,119 @@ TEST_CASE("http_host: a large request is sent to its end") {
   kit.Turn([&] { return told.done; });
   CHECK(told.outcome.kind == Kind::kReply);
   CHECK(got > 8000000);
+}
+
+TEST_CASE("http_host: what a call holds is counted until it ends, and its host knows") {
+  RawServer silent([](int fd, int) {
+    while (!RawServer::ReadRequest(fd).empty()) continue;
+  });
+  Kit kit(silent.Url());
+  Told told;
+  kit.host->Send(kit.Post(told, Ms(300), std::string(100000, 'x')));
+  kit.Pass(Ms(50));
+  CHECK(kit.parts.held.Now() >= 100000);
+  CHECK(kit.parts.held.Now() == kit.host->Bytes());
+  kit.Turn([&] { return told.done; });
+  CHECK(kit.parts.held.Now() == 0);
+  Told abandoned;
+  kit.host->Send(kit.Post(abandoned, Ms(5000), std::string(100000, 'x')));
+  kit.Pass(Ms(20));
+  kit.host.reset();
+  CHECK(kit.parts.held.Now() == 0);
+}
+
+TEST_CASE("http_host: without room in memory a large reply is an error in words, a small one not") {
+  const std::string large(20000, 'x');
+  const std::string head = "HTTP/1.1 200 OK\r\nX: " + large + "\r\nContent-Length: 0\r\n\r\n";
+  for (const std::string& bytes : {RawServer::Ok(large), head}) {
+    RawServer server(Saying(bytes));
+    Kit kit(server.Url());
+    std::size_t others = 0;
+    kit.parts.held.Change(others, std::size_t{49} << 20);
+    Told told;
+    kit.host->Send(kit.Post(told));
+    kit.Turn([&] { return told.done; });
+    CHECK(told.outcome.kind == Kind::kBrokeOff);
+    CHECK_THAT(told.outcome.problem, ContainsSubstring("memory"));
+    CHECK(kit.host->Bytes() == 0);
+    kit.parts.held.Change(others, 0);
+    CHECK(kit.Ask().kind == Kind::kReply);
+  }
+  RawServer server(Saying(RawServer::Ok("small")));
+  Kit kit(server.Url());
+  std::size_t others = 0;
+  kit.parts.held.Change(others, std::size_t{49} << 20);
+  Told told;
+  kit.host->Send(kit.Post(told));
+  kit.Turn([&] { return told.done; });
+  CHECK(told.outcome.body == "small");
+}
+
+TEST_CASE("http_host: what is told may throw, and the next call is sent all the same") {
+  struct Throwing final : HttpCall {
+    void OnDone(HttpOutcome) override { throw std::runtime_error("from above"); }
+  };
+  RawServer server(Answering());
+  Kit kit(server.Url());
+  for (const Ms timeout : {Ms(5000), Ms(-1)}) {
+    Told told;
+    auto call = std::make_unique<Throwing>();
+    const std::unique_ptr<Call> like = kit.Post(told, timeout);
+    call->request = like->request;
+    call->deadline = like->deadline;
+    kit.host->Send(std::move(call));
+    kit.Pass(Ms(50));
+    CHECK(kit.Ask().kind == Kind::kReply);
+  }
+}
+
+/// A copy of the next socket that this thread opens, as a forked child would have one.
+struct Copied {
+  Copied() : next(::open("/dev/null", O_RDONLY | O_CLOEXEC)) { ::close(next); }
+  ~Copied() { ::close(copy); }
+  void Take() { copy = ::fcntl(next, F_DUPFD_CLOEXEC, 0); }
+  /// The loop would be told of something.
+  static bool Ready(const IoLoop& loop) {
+    pollfd one{loop.Fd(), POLLIN, 0};
+    return ::poll(&one, 1, 100) > 0;
+  }
+  int next;
+  int copy = -1;
+};
+
+TEST_CASE("http_host: a socket that a child has too is not told of once it was given up") {
+  RawServer server([](int fd, int) {
+    RawServer::Write(fd, "bytes that nobody waits for");
+    while (!RawServer::ReadRequest(fd).empty()) continue;
+  });
+  SocketAddress address;
+  REQUIRE(SocketAddress::FromFigures("127.0.0.1", PortOf(server), address));
+  {
+    IoLoop loop;
+    dtm::transport::Connector connector(loop);
+    Copied child;
+    connector.Start({address}, Clock::now() + Ms(5000), [](Socket, const std::string&) {});
+    child.Take();
+    REQUIRE(child.copy >= 0);
+    connector.Cancel();
+    loop.Poll(Ms(0));
+    CHECK_FALSE(Copied::Ready(loop));
+  }
+  /// It cannot begin.
+  struct NoTls final : dtm::TlsClient {
+    std::unique_ptr<dtm::transport::TlsSession> Connect(int fd, const std::string&) override {
+      copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+      throw dtm::Error("no session");
+    }
+    int copy = -1;
+  } tls;
+  Kit kit("https://127.0.0.1:" + std::to_string(PortOf(server)) + "/x");
+  kit.parts.tls = &tls;
+  CHECK_THAT(kit.Ask().problem, ContainsSubstring("no session"));
+  kit.loop.Poll(Ms(0));
+  REQUIRE(tls.copy >= 0);
+  CHECK_FALSE(Copied::Ready(kit.loop));
+  ::close(tls.copy);
 }
 
 TEST_CASE("http_host: a reply counts although its sender did not read everything") {

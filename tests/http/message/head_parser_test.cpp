@@ -123,6 +123,8 @@ TEST_CASE("head_parser: the table of hostile requests") {
       {true, Chunked("3\r\nabc\r\n1\r\n\n\r\n00000002;x=y\r\n\r\n\r\n0\r\n\r\n")},
       {true, Chunked("fF\r\n" + std::string(255, 'x') + "\r\n0\r\n\r\n")},
       {true, Chunked("1;a=b;c=\"d\"\r\nx\r\n0\r\n\r\n")},
+      {true, Chunked("1;a=\xC3\xA9\x80\xFF\r\nx\r\n0\r\n\r\n")},
+      {false, Chunked("1\xC3\r\nx\r\n0\r\n\r\n")},
       {false, Chunked("1;a\rb\r\nx\r\n0\r\n\r\n")},
       {false, Chunked("1;\x01\r\nx\r\n0\r\n\r\n")},
       {false, Chunked("1\r\r\nx\r\n0\r\n\r\n")},

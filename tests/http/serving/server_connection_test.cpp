@@ -15,10 +15,10 @@
 using Catch::Matchers::ContainsSubstring;
 using dtm::ApiReply;
 using dtm::ApiRequest;
-using dtm::serving::HeldBytes;
 using dtm::serving::IncomingRequest;
 using dtm::serving::ServerConnection;
 using dtm::serving::ServingLimits;
+using dtm::transport::HeldBytes;
 using dtm::transport::IoLoop;
 using dtm::transport::Socket;
 using dtm_test::Get;

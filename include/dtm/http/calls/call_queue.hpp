@@ -22,6 +22,7 @@
 #include <dtm/core/url.hpp>
 #include <dtm/http/calls/host_limits.hpp>
 #include <dtm/http/client/http_host.hpp>
+#include <dtm/http/transport/held_bytes.hpp>
 #include <dtm/http/transport/io_thread.hpp>
 #include <dtm/http/wire/reply_rule.hpp>
 
@@ -88,9 +89,10 @@ class CallQueue {
     std::optional<Result> too_late;  ///< not to be sent, this is its answer
   };
 
+  /// `held`: what the calls in flight hold; it outlives the queue.
   /// @throws LogicError  an option is out of its range.
-  explicit CallQueue(const HttpBranchOptions& options)
-      : options_(CheckedOptions(options)), limits_(options.limits) {}
+  CallQueue(const HttpBranchOptions& options, const transport::HeldBytes& held)
+      : options_(CheckedOptions(options)), limits_(options.limits), held_(held) {}
 
   /// Returns the answer if the call cannot wait here; it is moved from if it can.
   /// @throws std::bad_alloc  nothing was changed.
@@ -119,7 +121,7 @@ class CallQueue {
     }
   }
 
-  /// A host with a call that may start now, or null.
+  /// A host with a call that may start now, or null. Of the thread that changes what is held.
   Host* Next() {
     if (limits_.InFlight() >= options_.limits.total) return nullptr;
     for (std::size_t left = ring_.size(); left > 0; --left) {
@@ -129,7 +131,7 @@ class CallQueue {
         ring_.pop_front();
         continue;
       }
-      if (limits_.MayStart(host->load_)) return host;
+      if (limits_.MayStart(host->load_) && HasRoom(*host)) return host;
       ring_.splice(ring_.end(), ring_, ring_.begin());
     }
     return nullptr;
@@ -208,6 +210,12 @@ class CallQueue {
   static constexpr std::chrono::seconds kRemember{60};
   static constexpr std::size_t kMaxHosts = 4096;
 
+  /// In memory, for its next call.
+  bool HasRoom(const Host& host) const {
+    const std::size_t own = host.connections == nullptr ? 0 : host.connections->Bytes();
+    return held_.AllowRequest(host.waiting_.begin()->second.call.Payload().size(), own);
+  }
+
   Host& HostAt(const Url& url) {
     std::string origin = url.Origin();
     auto found = hosts_.find(origin);
@@ -224,6 +232,7 @@ class CallQueue {
 
   const HttpBranchOptions options_;
   HostLimits limits_;
+  const transport::HeldBytes& held_;
   std::unordered_map<std::string, std::unique_ptr<Host>> hosts_;  ///< by origin
   std::list<Host*> ring_;                                         ///< hosts with waiting calls
   std::size_t waiting_ = 0;

@@ -36,7 +36,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
         resolver_(loop_),
         parts_{loop_, resolver_, tls_.get(), options.keep_idle,
                static_cast<std::size_t>((std::max)(options.limits.total, 0))},
-        queue_(options) {
+        queue_(options, parts_.held) {
     loop_.Do([this] {
       loop_.Set(*this, loop_.Now() + kLongest);
       loop_.AtTurnEnds(*this);

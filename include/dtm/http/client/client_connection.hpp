@@ -18,6 +18,7 @@
 #include <dtm/http/client/resolver.hpp>
 #include <dtm/http/message/body_reader.hpp>
 #include <dtm/http/message/head_parser.hpp>
+#include <dtm/http/transport/held_bytes.hpp>
 #include <dtm/http/transport/socket_connection.hpp>
 
 namespace dtm {
@@ -31,6 +32,10 @@ class ClientConnection final : public SocketConnection {
    public:
     virtual const Url& Origin() const = 0;
     virtual TlsClient* Tls() = 0;
+    /// What the connection keeps in memory for its call: `counted` so far, `now` from here on.
+    virtual void Hold(std::size_t& counted, std::size_t now) = 0;
+    /// Whether it may keep this much of a reply.
+    virtual bool HasRoom(std::size_t size) const = 0;
     /// False: there are enough of them. True: Rest was called.
     virtual bool Keep(ClientConnection& connection) = 0;
     /// Disposes of it.
@@ -48,6 +53,7 @@ class ClientConnection final : public SocketConnection {
   /// Takes the first call; Connect follows. False: it was too late for it.
   bool Begin(std::unique_ptr<HttpCall> call) {
     call_ = std::move(call);
+    Recount();
     return InTime();
   }
 
@@ -67,7 +73,9 @@ class ClientConnection final : public SocketConnection {
     parser_.Reset();
     body_.reset();
     outcome_ = HttpOutcome();
-    if (InTime()) Write(call_->request);
+    crowded_ = false;
+    Recount();
+    if (InTime()) SendRequest();
   }
 
   /// For want of memory: answers the call, if there is one, and ends.
@@ -87,6 +95,7 @@ class ClientConnection final : public SocketConnection {
   void Abandon() {
     connector_.Cancel();
     call_.reset();
+    Recount();
     Close();
   }
 
@@ -126,8 +135,15 @@ class ClientConnection final : public SocketConnection {
     }
     if (!Open(std::move(socket), std::move(tls), true))
       return NotReached("the system watches no more sockets");
-    if (InTime()) Write(call_->request);
+    if (InTime()) SendRequest();
   }
+
+  void SendRequest() {
+    Write(call_->request);
+    if (Unsent() > 0) Recount();
+  }
+
+  void OnSent() override { Recount(); }
 
   void OnSecure() override { (void)InTime(); }
 
@@ -135,7 +151,11 @@ class ClientConnection final : public SocketConnection {
     if (call_ == nullptr) return Ended();  // nobody asked for them
     if (!body_) {
       const Parsed parsed = parser_.Take(bytes);
+      // An answer has begun, so it is not sent again.
+      if (call_->request.size() > HeldBytes::kSmall) std::string().swap(call_->request);
+      Recount();
       if (parsed == Parsed::kRefused) return Invalid(parser_.Why());
+      if (!owner_.HasRoom(parser_.Head().Bytes())) return NoRoom();
       if (parsed == Parsed::kMore) return;
       const MessageHead& head = parser_.Head();
       outcome_.status = head.Status();
@@ -147,6 +167,7 @@ class ClientConnection final : public SocketConnection {
         return Finish(Kind::kTooLong, false);
     }
     const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
+    if (crowded_) return NoRoom();
     if (parsed == Parsed::kRefused) return Invalid(body_->Why());
     if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
     if (parsed == Parsed::kDone)
@@ -157,9 +178,20 @@ class ClientConnection final : public SocketConnection {
   void TakeBody(std::string_view piece) {
     body_bytes_ += piece.size();
     const std::size_t room = call_->keep_body - outcome_.body.size();
-    outcome_.body.append(piece.substr(0, room));
+    const std::string_view kept = piece.substr(0, room);
+    crowded_ = crowded_ || (!kept.empty() && !owner_.HasRoom(outcome_.body.size() + kept.size()));
+    if (crowded_) return;
+    outcome_.body.append(kept);
     outcome_.cut = outcome_.cut || piece.size() > room;
+    Recount();
     call_->OnBody(piece);
+  }
+
+  void NoRoom() {
+    outcome_.problem =
+        "answered while the requests and replies of all calls take too much memory; it is called "
+        "again";
+    Finish(Kind::kBrokeOff, false);
   }
 
   void Invalid(const Refusal& why) {
@@ -202,6 +234,7 @@ class ClientConnection final : public SocketConnection {
   void OnNoMemory() override { Fail(); }
 
   void Ended() {
+    Recount();
     connector_.Cancel();
     Close();
     owner_.Drop(*this);
@@ -210,6 +243,7 @@ class ClientConnection final : public SocketConnection {
   /// `reusable`: the connection can take another call.
   void Finish(Kind kind, bool reusable) {
     const std::unique_ptr<HttpCall> call = std::move(call_);
+    Recount();  // whoever waits for room gets it now
     HttpOutcome outcome = std::move(outcome_);
     outcome.kind = kind;
     if (outcome.status != 0) outcome.head = &parser_.Head();
@@ -220,6 +254,12 @@ class ClientConnection final : public SocketConnection {
     }
   }
 
+  /// The request, as long as it may have to be sent again, and what waits for the socket; what is kept of the reply.
+  void Recount() {
+    const std::size_t reply = parser_.Head().Bytes() + outcome_.body.capacity();
+    owner_.Hold(counted_, call_ == nullptr ? 0 : call_->request.size() + Unsent() + reply);
+  }
+
   Owner& owner_;
   Connector connector_;
   std::unique_ptr<HttpCall> call_;  ///< null: it rests
@@ -227,7 +267,9 @@ class ClientConnection final : public SocketConnection {
   std::optional<BodyReader> body_;
   HttpOutcome outcome_;
   std::size_t body_bytes_ = 0;
+  std::size_t counted_ = 0;  ///< by the owner
   bool used_before_ = false;
+  bool crowded_ = false;  ///< there was no room for the reply
 };
 
 }  // namespace transport

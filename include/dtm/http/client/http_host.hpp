@@ -16,6 +16,7 @@
 #include <dtm/http/client/client_connection.hpp>
 #include <dtm/http/client/http_call.hpp>
 #include <dtm/http/client/resolver.hpp>
+#include <dtm/http/transport/held_bytes.hpp>
 #include <dtm/http/transport/io_loop.hpp>
 #include <dtm/http/transport/tls_session.hpp>
 
@@ -31,6 +32,7 @@ struct HttpClientParts {
   Duration keep_idle = std::chrono::seconds(4);
   std::size_t max_idle = 1280;  ///< connections that are kept, of all hosts
   std::size_t idle = 0;
+  HeldBytes held{std::size_t{64} << 20};  ///< requests and replies of the calls in flight
 };
 
 class HttpHost final : ClientConnection::Owner {
@@ -67,6 +69,8 @@ class HttpHost final : ClientConnection::Owner {
 
   std::size_t Connections() const { return connections_.size(); }
   std::size_t Idle() const { return idle_.size(); }
+  /// What its calls hold of parts.held.
+  std::size_t Bytes() const { return bytes_; }
 
  private:
   /// How long addresses are trusted without asking again.
@@ -76,6 +80,11 @@ class HttpHost final : ClientConnection::Owner {
 
   const Url& Origin() const override { return url_; }
   TlsClient* Tls() override { return parts_.tls; }
+  void Hold(std::size_t& counted, std::size_t now) override {
+    bytes_ = bytes_ - counted + now;
+    parts_.held.Change(counted, now);
+  }
+  bool HasRoom(std::size_t size) const override { return parts_.held.Allow(size); }
 
   void SendFresh(std::unique_ptr<HttpCall> call) noexcept override {
     ClientConnection* connection = nullptr;
@@ -150,6 +159,7 @@ class HttpHost final : ClientConnection::Owner {
   bool always_known_ = false;
   FoundAddresses found_;
   SteadyTime believed_until_{};
+  std::size_t bytes_ = 0;
   std::vector<std::unique_ptr<ClientConnection>> connections_;
   std::vector<ClientConnection*> idle_;     ///< the freshest at the back
   std::vector<ClientConnection*> waiting_;  ///< for addresses

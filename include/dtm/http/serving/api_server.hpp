@@ -23,6 +23,7 @@
 #include <dtm/http/api/message.hpp>
 #include <dtm/http/serving/reply_queue.hpp>
 #include <dtm/http/serving/server_connection.hpp>
+#include <dtm/http/transport/held_bytes.hpp>
 #include <dtm/http/transport/io_loop.hpp>
 #include <dtm/http/transport/listener.hpp>
 
@@ -129,7 +130,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
   }
 
   const ServingLimits& Limits() const override { return limits_; }
-  HeldBytes& Held() override { return held_; }
+  transport::HeldBytes& Held() override { return held_; }
   std::optional<ApiReply> Refusal(const ApiRequest& head) override { return api_.Refusal(head); }
 
   std::unique_ptr<IncomingRequest> NewRequest() override {
@@ -218,7 +219,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
       full.status = 503;
       full.retry_after = 1;
       const std::size_t bytes = arrived.reply.body.size();
-      const bool fits = bytes <= HeldBytes::kSmall || held_.Allow(bytes);
+      const bool fits = bytes <= transport::HeldBytes::kSmall || held_.Allow(bytes);
       connection->Reply(fits ? arrived.reply : full);
     } catch (const std::bad_alloc&) {
       connection->Close();
@@ -243,7 +244,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
   Coordinator& tm_;
   Api& api_;
   const ServingLimits limits_;
-  HeldBytes held_;
+  transport::HeldBytes held_;
   const std::shared_ptr<ReplyQueue> replies_;
   std::unique_ptr<transport::Listener> listener_;
   std::vector<std::unique_ptr<ServerConnection>> connections_;

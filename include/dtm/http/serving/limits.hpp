@@ -1,5 +1,5 @@
 /// What a server allows: how many, how much, how long.
-/// Needs: std. Threads: values, and a count that belongs to the thread of the loop.
+/// Needs: std. Threads: values only.
 #pragma once
 
 #include <chrono>
@@ -18,28 +18,6 @@ struct ServingLimits {
   Milliseconds reply{30000};  ///< until a reply has left
   Milliseconds idle{60000};   ///< without a request
   Milliseconds linger{1000};  ///< for the other side to see the last reply
-};
-
-/// What the connections of a server hold in memory. The last quarter is kept for small requests, so that those who send
-/// large ones slowly do not keep everybody out.
-class HeldBytes {
- public:
-  static constexpr std::size_t kSmall = std::size_t{8} * 1024;
-
-  explicit HeldBytes(std::size_t limit) : limit_(limit) {}
-  void Change(std::size_t& counted, std::size_t now) {
-    held_ = held_ - counted + now;
-    counted = now;
-  }
-  /// Whether there is room for who holds this much.
-  bool Allow(std::size_t size) const {
-    return held_ <= (size > kSmall ? limit_ - limit_ / 4 : limit_);
-  }
-  std::size_t Now() const { return held_; }
-
- private:
-  const std::size_t limit_;
-  std::size_t held_ = 0;
 };
 
 }  // namespace serving

@@ -15,9 +15,11 @@
 
 #include <dtm/http/api/head.hpp>
 #include <dtm/http/api/message.hpp>
+#include <dtm/http/serving/bytes_ahead.hpp>
 #include <dtm/http/serving/incoming_request.hpp>
 #include <dtm/http/serving/limits.hpp>
 #include <dtm/http/serving/reply_text.hpp>
+#include <dtm/http/transport/held_bytes.hpp>
 #include <dtm/http/transport/io_loop.hpp>
 #include <dtm/http/transport/socket_connection.hpp>
 
@@ -31,7 +33,7 @@ class ServerConnection final : public transport::SocketConnection {
   class Owner {
    public:
     virtual const ServingLimits& Limits() const = 0;
-    virtual HeldBytes& Held() = 0;
+    virtual transport::HeldBytes& Held() = 0;
     virtual std::optional<ApiReply> Refusal(const ApiRequest& head) = 0;
     /// Reply comes later, on the loop; or never, if the connection is gone by then. Returns how many bytes of the
     /// request stay in memory until then.
@@ -116,17 +118,13 @@ class ServerConnection final : public transport::SocketConnection {
 
   /// A client that sends faster than we reply has to wait; without room in memory, the reply at hand is its last.
   void KeepAhead(std::string_view bytes) {
-    if (ahead_at_ > ahead_.size() / 2) {  // each byte is moved once at most
-      ahead_.erase(0, ahead_at_);
-      ahead_at_ = 0;
-    }
-    ahead_.append(bytes);
+    ahead_.Append(bytes);
     Recount();
     if (!owner_.Held().Allow(counted_)) {
       form_.close = true;
-      ForgetAhead();
+      ahead_.Clear();
     }
-    if (form_.close || ahead_.size() - ahead_at_ > kMaxAhead) Pause();
+    if (form_.close || ahead_.View().size() > kMaxAhead) Pause();
   }
 
   /// Up to the end of a request; returns what is behind it.
@@ -210,7 +208,7 @@ class ServerConnection final : public transport::SocketConnection {
         std::chrono::duration_cast<std::chrono::seconds>(owner_.Limits().idle).count();
     if (form_.close) {
       state_ = State::kLast;
-      ForgetAhead();
+      ahead_.Clear();
     }
     Write(ReplyText(reply, form_));
     if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().reply));
@@ -236,14 +234,13 @@ class ServerConnection final : public transport::SocketConnection {
 
   /// Goes on with what came while the request before was answered.
   void Next() {
-    if (!ahead_.empty()) {
-      const std::size_t left = Consume(std::string_view(ahead_).substr(ahead_at_)).size();
+    if (!ahead_.Empty()) {
+      const std::size_t left = Consume(ahead_.View()).size();
       if (!IsOpen() || state_ == State::kLast) return;
-      ahead_at_ = ahead_.size() - left;
-      if (left == 0) ForgetAhead();
+      ahead_.Keep(left);
     }
-    if (ahead_.empty() && paused_) return Resume();
-    if (ahead_.empty() && ended_ && state_ == State::kReading) EndOfRequests();
+    if (ahead_.Empty() && paused_) return Resume();
+    if (ahead_.Empty() && ended_ && state_ == State::kReading) EndOfRequests();
   }
 
   void OnEnd(bool broken) override {
@@ -283,11 +280,6 @@ class ServerConnection final : public transport::SocketConnection {
 
   void OnNoMemory() override { Gone(); }
 
-  void ForgetAhead() {
-    std::string().swap(ahead_);  // an assignment would keep its memory
-    ahead_at_ = 0;
-  }
-
   void Pause() {
     paused_ = true;
     PauseReading();
@@ -305,18 +297,16 @@ class ServerConnection final : public transport::SocketConnection {
 
   void Recount() {
     const std::size_t request = request_ == nullptr ? 0 : request_->Bytes();
-    const std::size_t ahead = ahead_.empty() ? 0 : ahead_.capacity();
-    owner_.Held().Change(counted_, request + asked_bytes_ + ahead + Unsent());
+    owner_.Held().Change(counted_, request + asked_bytes_ + ahead_.Bytes() + Unsent());
   }
 
   Owner& owner_;
   State state_ = State::kReading;
   std::unique_ptr<IncomingRequest> request_;  ///< that is coming
-  std::string ahead_;                         ///< behind the request that is being answered
-  std::size_t ahead_at_ = 0;                  ///< where in it the next request begins
-  ReplyForm form_;                            ///< of the reply that is to come
-  std::size_t asked_bytes_ = 0;               ///< of the request that is being answered
-  std::size_t counted_ = 0;                   ///< among what the server holds
+  BytesAhead ahead_;
+  ReplyForm form_;               ///< of the reply that is to come
+  std::size_t asked_bytes_ = 0;  ///< of the request that is being answered
+  std::size_t counted_ = 0;      ///< among what the server holds
   bool turned_away_ = false;
   bool paused_ = false;
   bool ended_ = false;  ///< the other side sends no more
