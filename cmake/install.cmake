@@ -24,13 +24,16 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/dtm-config-version.cmake
 install(FILES ${PROJECT_BINARY_DIR}/dtm-config.cmake ${PROJECT_BINARY_DIR}/dtm-config-version.cmake
   ${CMAKE_CURRENT_LIST_DIR}/FindDtmHttplib.cmake DESTINATION ${_dtm_cmake_dir})
 
-# The same for pkg-config: dtm-core, dtm-client, dtm, dtm-http, dtm-tls, dtm-httplib. Upstream's CMake package of cpp-httplib has no module
+# The same for pkg-config: dtm-core, dtm-client, dtm, dtm-http, dtm-tls, dtm-httplib, dtm-postgres, dtm-mysql, dtm-redis. Upstream's CMake package of cpp-httplib has no module
 # of its own to ask for, so with that one there is nothing to write; a fetched one is installed beside our headers.
 set(_dtm_pc_requires_core "nlohmann_json >= 3.10.5")
 set(_dtm_pc_requires_dtm "dtm-core, sqlite3 >= 3.35")
 set(_dtm_pc_requires_client "dtm-core")
 set(_dtm_pc_requires_http "dtm, dtm-client")
 set(_dtm_pc_requires_tls "dtm-client, openssl >= 1.1.1")
+foreach(_dtm_name postgres mysql redis)  # the module that was found, libmariadb or mysqlclient
+  set(_dtm_pc_requires_${_dtm_name} "dtm-core, ${dtm_${_dtm_name}_driver_MODULE_NAME}")
+endforeach()
 if(DtmHttplib_MODULE OR httplib_source STREQUAL "fetched")
   string(REGEX REPLACE ", $" "" _dtm_pc_requires_httplib "dtm-http, ${DtmHttplib_MODULE}")
 endif()

@@ -28,6 +28,13 @@ def main():
     check(PORT / 'vcpkg.json', port.get('name') == PORT.name, 'name must be that of the folder')
     check(PORT / 'vcpkg.json', port.get('version') == version, f'version must be {version}')
     check(PORT / 'portfile.cmake', 'REF "v${VERSION}"' in (PORT / 'portfile.cmake').read_text(), 'the tag must be v${VERSION}')
+    drivers = ['mysql', 'postgres', 'redis']
+    check(PORT / 'vcpkg.json', sorted(port.get('features', {})) == drivers, f'the features must be {drivers}')
+    for driver in drivers:
+        option = f'{driver} DTM_{driver.upper()}'
+        check(PORT / 'portfile.cmake', option in (PORT / 'portfile.cmake').read_text(), f'the feature must set {option}')
+        check(RECIPE / 'all/conanfile.py', f'self.options.{driver}' in (RECIPE / 'all/conanfile.py').read_text(),
+              f'must have the option {driver}')
     check(PORT / 'usage', 'find_package(dtm' in (PORT / 'usage').read_text(), 'must say find_package(dtm ...)')
 
     # conan-center: the folders by version, the sources by version, and a recipe that names none. (Without a YAML parser.)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Uses dtm in every way there is to get it, each time in small programs that run a saga to its end: core.cpp (neither
 # SQLite nor HTTP), client.cpp (no SQLite; its coordinator is the installed dtm-server), embedded.cpp (no HTTP),
-# everything.cpp. A program that links what it does not use fails.
+# everything.cpp; and one for each driver of a database, which finds no server. A program that links what it does not use fails.
 #   run.sh BUILD_DIRECTORY                     installs from there; what it makes is in its folder packaging/
 #   DTM_UPSTREAM=dir run.sh BUILD_DIRECTORY    again with dir/cpp-httplib and dir/json instead of the system's
 set -euo pipefail
@@ -42,6 +42,9 @@ runs() {  # runs PROGRAM...: they end well, and link nothing that they do not us
       core) unused+='|sqlite|httplib|ssl|crypto' ;;
       client) unused+='|sqlite|httplib|ssl|crypto' ;;
       embedded | compiled) unused+='|httplib|ssl|crypto' ;;
+      postgres) unused+='|sqlite|httplib|ssl|crypto|maria|mysql|hiredis' ;;
+      mysql) unused+='|sqlite|httplib|ssl|crypto|libpq|hiredis' ;;
+      redis) unused+='|sqlite|httplib|ssl|crypto|libpq|maria|mysql' ;;
     esac
     log readelf -d "$name/$program"
     readelf -d "$name/$program" | grep NEEDED | grep -E "$unused" && fail "$program links what it does not use"
@@ -99,7 +102,12 @@ for _ in {1..100}; do
   sleep 0.1
 done
 [ -n "$server" ] || { cat server.log; echo "packaging: the installed dtm-server does not start"; exit 1; }
-way find_package project "core client embedded everything" -DDTM_FROM=find_package -DCMAKE_PREFIX_PATH="$work/installed"
+drivers=$PWD/no_drivers  # for pkg-config: a machine without them
+mkdir "$drivers"
+for file in $(pkg-config --variable pc_path pkg-config | tr : '\n' | sed 's|$|/*.pc|'); do
+  case $file in */libpq.pc | */libmariadb.pc | */mysqlclient.pc | */hiredis*.pc | *\*.pc) ;; *) ln -sf "$file" "$drivers" ;; esac
+done
+way find_package project "core client embedded everything postgres mysql redis" -DDTM_FROM=find_package -DCMAKE_PREFIX_PATH="$work/installed"
 name=plain  # what somebody gets who builds without options: what a user runs
 log cmake -S "$source" -B plain -G Ninja -DDTM_FETCH_DEPS=OFF || fail "cmake failed"
 built=$(cmake --build plain -- -t commands all | sed -n '/ -c /!s/.* -o \([^ ]*\) .*/\1/p' | sort | tr '\n' ' ')
@@ -110,7 +118,10 @@ grep -q Catch2 plain/CMakeCache.txt && fail "it looks for Catch2 without buildin
 standard=20
 way add_subdirectory project everything -DDTM_FROM=add_subdirectory -DDTM_SOURCE="$source"
 standard=17
-way FetchContent project "embedded compiled" -DDTM_FROM=FetchContent -DFETCHCONTENT_SOURCE_DIR_DTM="$source"
+name=find_package_no_drivers
+(export PKG_CONFIG_LIBDIR=$drivers && log cmake -S "$here" -B "$name" -G Ninja -DDTM_VERSION="$version" -DDTM_FROM=find_package -DDTM_DRIVERS=OFF \
+  -DCMAKE_PREFIX_PATH="$work/installed") || fail "find_package does not say what is missing"
+PKG_CONFIG_LIBDIR=$drivers way FetchContent project "embedded compiled" -DDTM_DRIVERS=OFF -DDTM_FROM=FetchContent -DFETCHCONTENT_SOURCE_DIR_DTM="$source"
 name=pkg-config
 flags=$(flags_of installed dtm-core) && [[ $flags != *" -l"* ]] || fail "dtm-core links a library: $flags"
 flags=$(flags_of installed dtm-client) && [[ $flags != *httplib* && $flags != *sqlite* ]] || fail "dtm-client: $flags"
@@ -119,6 +130,11 @@ way pkg-config_dtm plain embedded "$flags"
 flags=$(flags_of installed dtm-http) && [[ $flags != *httplib* && $flags = *sqlite* ]] || fail "dtm-http: $flags"
 flags=$(flags_of installed dtm-httplib)
 way pkg-config_dtm-httplib plain everything "$flags"
+for driver in postgres mysql redis; do
+  name=pkg-config
+  flags=$(flags_of installed dtm-$driver) || fail "dtm-$driver"
+  way pkg-config_dtm-$driver plain $driver "$flags"
+done
 name=installed_compiled  # with the compiled form, which is no faster here for being optimised
 log cmake -S "$source" -B compiled_build -G Ninja -DDTM_FETCH_DEPS=OFF -DDTM_EXAMPLES=OFF -DDTM_COMPILED=ON -DCMAKE_BUILD_TYPE= \
   -DCMAKE_CXX_FLAGS=-O0 -DCMAKE_CXX_COMPILER_LAUNCHER="$ccache" || fail "cmake failed"

@@ -11,9 +11,20 @@ vcpkg_from_github(
 set(VCPKG_BUILD_TYPE release) # header-only port
 set(VCPKG_POLICY_SKIP_PKGCONFIG_CHECK enabled) # share/pkgconfig is right: the only Libs are -pthread
 
+# A driver that this machine has, but was not asked for, must not come in.
+vcpkg_check_features(OUT_FEATURE_OPTIONS FEATURE_OPTIONS
+    FEATURES
+        postgres DTM_POSTGRES
+        mysql DTM_MYSQL
+        redis DTM_REDIS
+)
+vcpkg_find_acquire_program(PKGCONFIG)
+
 vcpkg_cmake_configure(
     SOURCE_PATH "${SOURCE_PATH}"
     OPTIONS
+        ${FEATURE_OPTIONS}
+        "-DPKG_CONFIG_EXECUTABLE=${PKGCONFIG}"
         -DDTM_EXAMPLES=OFF
         -DDTM_FETCH_DEPS=OFF
 )

@@ -17,6 +17,8 @@ class DtmConan(ConanFile):
     topics = ("distributed-transactions", "saga", "microservices", "sqlite", "header-only")
     package_type = "header-library"
     settings = "os", "arch", "compiler", "build_type"
+    options = {"postgres": [True, False], "mysql": [True, False], "redis": [True, False]}
+    default_options = {"postgres": False, "mysql": False, "redis": False}
     no_copy_source = True
 
     def layout(self):
@@ -26,6 +28,12 @@ class DtmConan(ConanFile):
         self.requires("nlohmann_json/3.11.3")
         self.requires("sqlite3/[>=3.45.0 <4]")
         self.requires("cpp-httplib/0.47.0")
+        if self.options.postgres:
+            self.requires("libpq/[>=15 <18]")
+        if self.options.mysql:
+            self.requires("mariadb-connector-c/[>=3.3 <4]")
+        if self.options.redis:
+            self.requires("hiredis/[>=1.0 <2]")
 
     def package_id(self):
         self.info.clear()
@@ -54,6 +62,12 @@ class DtmConan(ConanFile):
             "http": ["client", "embedded"],
             "httplib": ["http", "cpp-httplib::cpp-httplib"],
         }
+        if self.options.postgres:
+            components["postgres"] = ["core", "libpq::libpq"]
+        if self.options.mysql:
+            components["mysql"] = ["core", "mariadb-connector-c::mariadb-connector-c"]
+        if self.options.redis:
+            components["redis"] = ["core", "hiredis::hiredis"]
         for name, requires in components.items():
             component = self.cpp_info.components[name]
             target = "dtm" if name == "embedded" else name
