@@ -243,7 +243,7 @@ TEST_CASE("a server that may only be read") {
              ContainsSubstring("1792") && ContainsSubstring("may come again"));
 }
 
-TEST_CASE("the server is killed in the middle of a call") {
+TEST_CASE("MariaDB: the server is killed in the middle of a call") {
   Kit::Fresh();
   auto& server = dtm_test::MysqlServer::Shared();
   {

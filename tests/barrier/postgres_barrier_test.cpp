@@ -242,7 +242,7 @@ TEST_CASE("statements outlive neither DISCARD ALL nor PQreset, and are shared") 
   CHECK(call(first, "action", "6") == Kind::kSuccess);
 }
 
-TEST_CASE("the server is killed in the middle of a call") {
+TEST_CASE("PostgreSQL: the server is killed in the middle of a call") {
   Kit::Fresh();
   auto& server = dtm_test::PostgresServer::Shared();
   {
