@@ -19,6 +19,7 @@ MAY_INCLUDE = {
     'store': ['base', 'core'],
     'store/sqlite': ['base', 'core', 'sql', 'store'],
     'barrier': ['base', 'core', 'sql'],
+    'outbox': ['base', 'core', 'client', 'sql', 'store', 'coordinator/parts'],
     'coordinator/parts': ['base', 'core', 'engine', 'store'],
     'coordinator/functions': ['base', 'core', 'coordinator/parts'],
     'coordinator/state': ['base', 'core', 'engine', 'store', 'coordinator/parts'],

@@ -2,7 +2,7 @@
 # Runs a command beside a MariaDB server of its own, which ends with it: with_mariadb.sh COMMAND...
 # The command gets DTM_MYSQL_HOST (127.0.0.1), DTM_MYSQL_PORT, DTM_MYSQL_SOCKET, DTM_MYSQL_USER (root, without a password),
 # DTM_MYSQL_DATABASE, DTM_MYSQL_PID (a file) and DTM_MYSQL_START (a shell command that starts the server again, if the command ended
-# it). Nothing the server stores is meant to survive a power loss. On Debian what is missing is installed.
+# it). What is committed survives a kill of the server, but no power loss. On Debian what is missing is installed.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tools/install_packages.sh
@@ -25,7 +25,7 @@ end() {
 }
 trap end EXIT
 trap 'exit 143' TERM INT HUP
-small=(--innodb-buffer-pool-size=16M --innodb-log-file-size=8M --innodb-flush-log-at-trx-commit=0 --skip-log-bin --performance-schema=OFF)
+small=(--innodb-buffer-pool-size=16M --innodb-log-file-size=8M --innodb-flush-log-at-trx-commit=2 --skip-log-bin --performance-schema=OFF)
 mariadb-install-db --no-defaults "${user[@]}" --datadir="$home/data" --auth-root-authentication-method=normal --skip-test-db \
   --skip-name-resolve --innodb-log-file-size=8M >"$home/install.log" 2>&1 || { cat "$home/install.log" >&2; exit 1; }
 for attempt in 1 2 3 4 5; do

@@ -78,7 +78,7 @@ class MysqlBarrierTable {
         "the barrier table '" + table + "' has the collation " + other.first_column.front() +
         ", for which gids that differ in case or accents are one, so calls would be taken for "
         "repeats of others; run ALTER TABLE " +
-        barrier::QuotedName(SqlDialect::kMysql, table) +
+        sql::QuotedName(SqlDialect::kMysql, table, "a barrier table") +
         " CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin (clients in other languages go on "
         "with it)");
   }
@@ -93,7 +93,7 @@ class MysqlBarrierTable {
 /// @throws LogicError  the connection is in a transaction, which CREATE would commit; or this is no name of a table.
 inline void CreateBarrierTable(MYSQL* connection, const std::string& table = barrier::kSqlTable) {
   MysqlSession session(connection);
-  const std::string quoted = barrier::QuotedName(SqlDialect::kMysql, table);
+  const std::string quoted = sql::QuotedName(SqlDialect::kMysql, table, "a barrier table");
   if (session.Transaction() != SqlTransaction::kNone) {
     throw LogicError(
         "the connection is in a transaction; end it before the barrier table is created");

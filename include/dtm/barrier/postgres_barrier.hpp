@@ -70,7 +70,7 @@ class PgBarrierTable {
 /// @throws LogicError  the connection is in a transaction, or this is no name of a table.
 inline void CreateBarrierTable(PGconn* connection, const std::string& table = barrier::kSqlTable) {
   PgSession session(connection);
-  const std::string quoted = barrier::QuotedName(SqlDialect::kPostgres, table);
+  const std::string quoted = sql::QuotedName(SqlDialect::kPostgres, table, "a barrier table");
   if (session.Transaction() != SqlTransaction::kNone) {
     throw LogicError(
         "the connection is in a transaction; end it before the barrier table is created");

@@ -32,7 +32,7 @@ class SqlBarrierTable {
       : session_(session),
         postgres_(session.Dialect() == SqlDialect::kPostgres),
         table_(table),
-        quoted_(barrier::QuotedName(session.Dialect(), table)),
+        quoted_(sql::QuotedName(session.Dialect(), table, "a barrier table")),
         insert_own_(Insert(false)),
         insert_both_(Insert(true)) {}
 

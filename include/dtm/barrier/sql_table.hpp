@@ -4,15 +4,13 @@
 #pragma once
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 
 #include <dtm/base/error.hpp>
-#include <dtm/base/text.hpp>
-#include <dtm/core/limits.hpp>
 #include <dtm/sql/session.hpp>
 #include <dtm/sql/sql_errors.hpp>
+#include <dtm/sql/sql_name.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -20,35 +18,6 @@ inline namespace v1 {
 namespace barrier {
 
 inline constexpr const char kSqlTable[] = "dtm_barrier.barrier";  // as dtm's clients name it
-
-/// The name of a table in SQL. @throws LogicError  it is not NAME or SCHEMA.NAME of letters, digits and _.
-inline std::string QuotedName(SqlDialect dialect, const std::string& table) {
-  const char quote = dialect == SqlDialect::kPostgres ? '"' : '`';
-  std::string quoted(1, quote);
-  std::size_t length = 0;
-  bool dot = false;
-  bool plain = true;
-  for (const char c : table) {
-    if (c == '.') {
-      plain = plain && !dot && length > 0;
-      dot = true;
-      length = 0;
-      quoted += {quote, '.', quote};
-      continue;
-    }
-    plain = plain && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                      c == '_');
-    ++length;
-    plain = plain && length <= 63;
-    quoted += c;
-  }
-  if (!plain || length == 0) {
-    throw LogicError("'" + Printable(Truncated(table, kMaxGidBytes)) +
-                     "' is no name for a barrier table; use up to 63 letters, digits and _, after "
-                     "a schema and a dot if it is not in the current one");
-  }
-  return quoted + quote;
-}
 
 }  // namespace barrier
 
@@ -62,7 +31,7 @@ inline std::string QuotedName(SqlDialect dialect, const std::string& table) {
 inline std::int64_t DeleteOldBarriers(SqlSession& session, std::chrono::hours age,
                                       std::int64_t limit = 1000,
                                       const std::string& table = barrier::kSqlTable) {
-  const std::string quoted = barrier::QuotedName(session.Dialect(), table);
+  const std::string quoted = sql::QuotedName(session.Dialect(), table, "a barrier table");
   if (age < std::chrono::hours(24) || age > std::chrono::hours(24 * 36500)) {
     throw LogicError(
         "rows of barriers may be deleted when they are 24 hours to 100 years old, not " +

@@ -44,7 +44,7 @@ class SqlXaBranch {
       : session_(session),
         postgres_(session.Dialect() == SqlDialect::kPostgres),
         table_(table),
-        quoted_(barrier::QuotedName(session.Dialect(), table)),
+        quoted_(sql::QuotedName(session.Dialect(), table, "a barrier table")),
         listing_(std::move(listing)) {}
   SqlXaBranch(const SqlXaBranch&) = delete;
   SqlXaBranch& operator=(const SqlXaBranch&) = delete;

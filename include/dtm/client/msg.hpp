@@ -142,6 +142,8 @@ class Msg : public OptionSetters<Msg> {
   }
 
   const std::string& Gid() const { return definition_.gid; }
+  /// What Submit gives to the coordinator.
+  const Definition& Content() const { return definition_; }
 
  private:
   friend class OptionSetters<Msg>;

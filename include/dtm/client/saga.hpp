@@ -103,6 +103,8 @@ class Saga : public OptionSetters<Saga> {
   }
 
   const std::string& Gid() const { return definition_.gid; }
+  /// What Submit gives to the coordinator.
+  const Definition& Content() const { return definition_; }
 
  private:
   friend class OptionSetters<Saga>;

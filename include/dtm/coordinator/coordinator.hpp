@@ -14,6 +14,7 @@
 
 #include <dtm/base/callable.hpp>
 #include <dtm/base/error.hpp>
+#include <dtm/base/of_this_process.hpp>
 #include <dtm/coordinator/embedded_endpoint.hpp>
 #include <dtm/coordinator/functions/branch_function.hpp>
 #include <dtm/coordinator/functions/typed_function.hpp>
@@ -24,6 +25,7 @@
 #include <dtm/coordinator/parts/gauges.hpp>
 #include <dtm/coordinator/parts/options.hpp>
 #include <dtm/coordinator/parts/wake_fd.hpp>
+#include <dtm/coordinator/relay.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/tx.hpp>
 #include <dtm/core/endpoint.hpp>
@@ -124,6 +126,20 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  it comes twice, or after Start or Stop.
   void Use(std::unique_ptr<BranchCaller> urls) { Checked().Use(std::move(urls)); }
 
+  /// Takes over what programs submit into an outbox table, on a thread and a connection of its own, until Stop: `tm.Relay(dtm::PgRelay("host=... dbname=..."))` from
+  /// <dtm/outbox/postgres_outbox.hpp>. It looks every `interval` (1 ms to 1 min). A submission is durable here before its
+  /// row goes; its gid makes a repeat harmless. Several coordinators may relay one table: each row goes to one of them.
+  /// While the database does not answer it tries again, with a line in the log.
+  /// @throws LogicError  there is no source, the interval is out of its range, or it comes after Stop.
+  void Relay(std::unique_ptr<OutboxSource> source,
+             Duration interval = std::chrono::milliseconds(100)) {
+    if (!source) throw LogicError("Relay without a source; make one, for example with PgRelay");
+    if (interval < std::chrono::milliseconds(1) || interval > std::chrono::minutes(1)) {
+      throw LogicError("an outbox is looked at every 1 ms to 1 min");
+    }
+    relays_.Get().Add(*this, Checked().options, std::move(source), interval);
+  }
+
   /// From now on a thread drives the coordinator. It begins with the transactions that a crash left unfinished.
   /// @throws LogicError  it comes twice, or after Stop.
   void Start() { Checked().Start(); }
@@ -139,7 +155,10 @@ class Coordinator : public EmbeddedEndpoint {
   /// running calls, and commits their results. Unfinished transactions continue after a restart. False: functions or
   /// on_alert are still running; call it again.
   /// @throws LogicError  called in a callback of the coordinator.
-  bool Stop(Duration limit) { return Checked().Stop(TimeIn(limit)); }
+  bool Stop(Duration limit) {
+    relays_.Get().Stop();
+    return Checked().Stop(TimeIn(limit));
+  }
 
   /// The committed record; nothing if there is none. Like List and ListValues it reads the store in this thread.
   /// @throws StoreError  the store cannot be read.
@@ -300,6 +319,8 @@ class Coordinator : public EmbeddedEndpoint {
     if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
     if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
+
+  OfThisProcess<Relays> relays_{"coordinator"};  // ends before what it submits to
 };
 
 }  // namespace v1

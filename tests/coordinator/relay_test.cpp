@@ -1,0 +1,171 @@
+/// The relay between an outbox and its coordinator, with outboxes in memory: nothing is lost, what can never be taken holds
+/// nobody up, and a database that fails is asked again.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include "tests/support/temp_dir.hpp"
+#include <dtm/dtm.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+
+namespace {
+
+struct Rows {
+  std::mutex mutex;
+  std::vector<dtm::Definition> waiting;
+  std::vector<std::string> problems;
+  int fail = 0;        ///< so many times the database does not answer
+  int fail_after = 0;  ///< so many times it breaks after the page was taken
+  int asked = 0;
+};
+
+class MemorySource : public dtm::OutboxSource {
+ public:
+  explicit MemorySource(Rows& rows) : rows_(rows) {}
+  std::size_t Relay(std::size_t limit, const Take& take) override {
+    const std::lock_guard<std::mutex> lock(rows_.mutex);
+    ++rows_.asked;
+    if (rows_.fail-- > 0) throw dtm::StoreError("no connection");
+    const std::size_t count = (std::min)(limit, rows_.waiting.size());
+    const auto end = rows_.waiting.begin() + static_cast<std::ptrdiff_t>(count);
+    const std::vector<std::string> problems =
+        take(std::vector<dtm::Definition>(rows_.waiting.begin(), end));
+    if (rows_.fail_after-- > 0) throw dtm::StoreError("connection lost");
+    for (const std::string& problem : problems) {
+      if (!problem.empty()) rows_.problems.push_back(problem);
+    }
+    rows_.waiting.erase(rows_.waiting.begin(), end);
+    return count;
+  }
+  std::string Name() const override { return "'memory'"; }
+
+ private:
+  Rows& rows_;
+};
+
+dtm::Definition SagaOf(const std::string& gid, const std::string& payload = "1") {
+  dtm::Definition saga;
+  saga.gid = gid;
+  dtm::Step step;
+  step.action = "local:count";
+  step.payload = payload;
+  saga.steps.push_back(std::move(step));
+  return saga;
+}
+
+/// Until it is so; the tests' own limit ends them if it never is.
+void Until(const std::function<bool()>& so) {
+  while (!so()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+struct World {
+  explicit World(Rows& rows) {
+    options.log = [this](dtm::LogLevel, const std::string& line) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      lines += line + "\n";
+    };
+    tm = std::make_unique<dtm::Coordinator>(dir / "dtm.db", options);
+    tm->Register<int>("count", [this](int) { ++count; });
+    tm->Start();
+    tm->Relay(std::make_unique<MemorySource>(rows), std::chrono::milliseconds(1));
+  }
+  std::string Log() {
+    const std::lock_guard<std::mutex> lock(mutex);
+    return lines;
+  }
+  dtm_test::TempDir dir;
+  std::mutex mutex;
+  std::string lines;
+  std::atomic<int> count{0};
+  dtm::Options options;
+  std::unique_ptr<dtm::Coordinator> tm;
+};
+
+bool Empty(Rows& rows) {
+  const std::lock_guard<std::mutex> lock(rows.mutex);
+  return rows.waiting.empty();
+}
+
+}  // namespace
+
+TEST_CASE("every row is submitted once, in pages") {
+  Rows rows;
+  for (int i = 0; i < 1000; ++i) rows.waiting.push_back(SagaOf("g" + std::to_string(i)));
+  World world(rows);
+  Until([&] { return Empty(rows) && world.count == 1000; });
+  CHECK(rows.problems.empty());
+  CHECK(world.tm->Wait("g999", std::chrono::seconds(5)).Succeeded());
+}
+
+TEST_CASE(
+    "a connection that breaks before the rows are removed: they come again, and nothing runs "
+    "twice") {
+  Rows rows;
+  rows.fail = 2;
+  rows.fail_after = 3;
+  for (int i = 0; i < 10; ++i) rows.waiting.push_back(SagaOf("g" + std::to_string(i)));
+  World world(rows);
+  Until([&] { return Empty(rows) && world.count == 10; });
+  CHECK(rows.asked >= 6);
+  CHECK_THAT(world.Log(), ContainsSubstring("outbox 'memory': cannot be relayed now") &&
+                              ContainsSubstring("no connection"));
+  Until([&] { return world.Log().find("is read again") != std::string::npos; });
+  CHECK(world.tm->Stop(std::chrono::seconds(5)));
+  CHECK(world.count == 10);
+}
+
+TEST_CASE("what can never be taken is marked, and the others go on") {
+  Rows rows;
+  rows.waiting = {SagaOf("good1"), SagaOf("bad gid\n"), SagaOf("same", "1"), SagaOf("same", "2"),
+                  SagaOf("good2")};
+  World world(rows);
+  Until([&] { return Empty(rows) && world.count == 3; });
+  CHECK(rows.problems.size() == 2);
+  CHECK_THAT(world.Log(), ContainsSubstring("a row was refused"));
+}
+
+TEST_CASE("Stop ends the relay, and a coordinator without Stop does as well") {
+  Rows rows;
+  {
+    World world(rows);
+    CHECK(world.tm->Stop(std::chrono::seconds(5)));
+    const int asked = rows.asked;
+    rows.waiting.push_back(SagaOf("late"));
+    CHECK(rows.asked == asked);
+    CHECK_THROWS_AS(world.tm->Relay(std::make_unique<MemorySource>(rows)), dtm::LogicError);
+  }
+  CHECK(!Empty(rows));
+  World world(rows);
+  Until([&] { return Empty(rows); });
+}
+
+TEST_CASE("a relay is refused without a source, or with an interval out of range") {
+  Rows rows;
+  World world(rows);
+  CHECK_THROWS_AS(world.tm->Relay(nullptr), dtm::LogicError);
+  CHECK_THROWS_AS(world.tm->Relay(std::make_unique<MemorySource>(rows), std::chrono::hours(1)),
+                  dtm::LogicError);
+}
+
+TEST_CASE("a program that polls relays too") {
+  Rows rows;
+  rows.waiting = {SagaOf("g")};
+  dtm_test::TempDir dir;
+  std::atomic<int> count{0};
+  dtm::Coordinator tm(dir / "dtm.db");
+  tm.Register<int>("count", [&](int) { ++count; });
+  tm.Relay(std::make_unique<MemorySource>(rows), std::chrono::milliseconds(1));
+  Until([&] {
+    tm.Poll();
+    return count == 1;
+  });
+  CHECK(tm.Stop(std::chrono::seconds(5)));
+}
