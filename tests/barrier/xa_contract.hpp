@@ -297,7 +297,7 @@ void Old() {
                 Op::kAction, [](const Run&) { return dtm::Result::Success(); }, "with-dash")
             .kind == Kind::kSuccess);
   CHECK(Kit::Old(std::chrono::hours(1)) == Names{});
-  CHECK(bank.RollBack().kind == Kind::kSuccess);
+  CHECK(bank.Commit().kind == Kind::kSuccess);
   CHECK(Kit::Old(std::chrono::seconds(0)) == Names{"with-dash-01"});
   CHECK(bank.RollBack("with-dash").kind == Kind::kSuccess);
   CHECK_THROWS_AS(Kit::Old(std::chrono::seconds(-1)), dtm::LogicError);
