@@ -319,7 +319,9 @@ void ServerKilled() {
   Kit::KillServer();
   CHECK_THROWS_AS(bank.Commit("done"), dtm::Error);
   Kit::StartServer();
-  CHECK(bank.Commit("done").kind == Kind::kSuccess);
+  const dtm::Result after = bank.Commit("done");
+  INFO(after.text);
+  CHECK(after.kind == Kind::kSuccess);
   CHECK(bank.RollBack("undone").kind == Kind::kSuccess);
   CHECK(bank.Commit("done").kind == Kind::kSuccess);
   CHECK(bank.Balance() == "70");

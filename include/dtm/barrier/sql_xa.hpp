@@ -261,9 +261,7 @@ class SqlXaBranch {
   }
 
   Result RollBack(const XaCall& call, const std::string& xid) {
-    const char* const runs =
-        "the action is still running, its connection is still open, or another locks the place of "
-        "its row";
+    const char* const runs = "the action is still running, or its connection is still open";
     const auto until = std::chrono::steady_clock::now() + kPatience;
     while (!TryEnd(call, xid) && Look(xid) == Listed::kYes) {
       if (std::chrono::steady_clock::now() >= until) return Later(call, runs);
