@@ -65,7 +65,7 @@ TEST_CASE("tables have names, and each its own rows") {
     CHECK_THROWS_AS(dtm::CreateBarrierTable(db, name), dtm::LogicError);
   }
   CHECK_THROWS_AS(SqliteBarrierTable(nullptr), dtm::LogicError);
-  CHECK_THROWS_AS(dtm::CreateBarrierTable(nullptr), dtm::LogicError);
+  CHECK_THROWS_AS(dtm::CreateBarrierTable(static_cast<sqlite3*>(nullptr)), dtm::LogicError);
 
   // One made as dtm makes its own will do.
   bank.db.Exec(

@@ -109,7 +109,7 @@ class MysqlXaBranch {
   struct Tag {};
   MysqlXaBranch(Tag, const std::string& table, std::function<std::shared_ptr<MYSQL>()> open)
       : table_(table), open_(std::move(open)) {
-    (void)barrier::QuotedName(SqlDialect::kMysql, table);
+    (void)sql::QuotedName(SqlDialect::kMysql, table, "a barrier table");
   }
 
   static void CheckServer(const XaCall& call, MysqlSession& session) {
@@ -138,7 +138,8 @@ class MysqlXaBranch {
 inline std::vector<std::string> OldPrepared(MYSQL* connection, std::chrono::seconds age,
                                             const std::string& table = barrier::kSqlTable) {
   MysqlSession session(connection);
-  const std::string sql = "SELECT 1 FROM " + barrier::QuotedName(SqlDialect::kMysql, table) +
+  const std::string sql = "SELECT 1 FROM " +
+                          sql::QuotedName(SqlDialect::kMysql, table, "a barrier table") +
                           " WHERE gid = ? AND branch_id = ? AND op = 'action' AND barrier_id = "
                           "'01' AND create_time <= NOW() - INTERVAL " +
                           xa::Seconds(age) + " SECOND";
