@@ -6706,6 +6706,7 @@ auto Msg::SubmitAndWait(Duration timeout) const -> TransResult {
     return endpoint_->SubmitAndWait(definition_, timeout);
   }
 auto Msg::Gid() const -> const std::string& { return definition_.gid; }
+auto Msg::Content() const -> const Definition& { return definition_; }
 auto Msg::MutableOptions() -> TransOptions& { return definition_.options; }
 auto Msg::AddStep(std::string url, const nlohmann::json& payload) -> Msg& {
     Step step;
@@ -6772,6 +6773,7 @@ auto Saga::SubmitAndWait(Duration timeout) const -> TransResult {
     return endpoint_->SubmitAndWait(definition_, timeout);
   }
 auto Saga::Gid() const -> const std::string& { return definition_.gid; }
+auto Saga::Content() const -> const Definition& { return definition_; }
 auto Saga::MutableOptions() -> TransOptions& { return definition_.options; }
 auto NewSaga(Endpoint& endpoint, std::string gid) -> Saga { return Saga(endpoint, std::move(gid)); }
 }}
@@ -8460,6 +8462,128 @@ auto WakeFd::OnWake() const -> std::function<void()> {
 }}
 
 
+// ---- dtm/coordinator/parts/outbox_source.hpp ---------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+OutboxSource::~OutboxSource() = default;
+}}
+
+
+// ---- dtm/coordinator/relay.hpp -----------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Relay::Relay(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
+        Duration interval) : coordinator_(coordinator),
+        options_(options),
+        source_(std::move(source)),
+        interval_(interval),
+        thread_([this] { Main(); }) {}
+Relay::~Relay() { Stop(); }
+void Relay::Stop() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    if (thread_.joinable()) thread_.join();
+  }
+void Relay::Main() noexcept {
+    Duration wait = interval_;
+    for (bool failed = false;;) {
+      try {
+        std::size_t rows = kPage;
+        while (rows == kPage && !Stopping()) {
+          rows = source_->Relay(
+              kPage, [this](std::vector<Definition> page) { return Submit(std::move(page)); });
+        }
+        if (failed) Log(LogLevel::kInfo, "is read again");
+        failed = false;
+        wait = interval_;
+      } catch (...) {
+        const std::string why = WhatWasThrown();
+        if (!failed && !Stopping()) {
+          Log(LogLevel::kWarning, "cannot be relayed now, and is tried again: " + why);
+        }
+        failed = true;
+        wait = (std::min)(wait * 2, Duration(std::chrono::seconds(10)));
+      }
+      if (!Sleep(wait)) return;
+    }
+  }
+void Relay::Log(LogLevel level, const std::string& text) noexcept {
+    try {
+      LogTo(options_, level, "outbox " + source_->Name() + ": " + text);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
+    }
+  }
+bool Relay::Stopping() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return stopping_;
+  }
+bool Relay::Sleep(Duration wait) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    return !changed_.wait_for(lock, wait, [this] { return stopping_; });
+  }
+Relay::Answers::Answers(std::size_t count) : left(count), problems(count) {}
+auto Relay::Submit(std::vector<Definition> page) -> std::vector<std::string> {
+    const auto answers = std::make_shared<Answers>(page.size());
+    for (std::size_t i = 0; i < page.size(); ++i) {
+      const auto answered = [answers, i](const std::exception_ptr& error) {
+        const std::lock_guard<std::mutex> lock(answers->mutex);
+        if (error) Sort(error, answers->problems[i], answers->later);
+        --answers->left;
+        answers->changed.notify_all();
+      };
+      try {
+        coordinator_.SubmitAsync(std::move(page[i]),
+                                 [answered](const Answer& answer) { answered(answer.error); });
+      } catch (...) {
+        answered(std::current_exception());
+      }
+    }
+    std::unique_lock<std::mutex> lock(answers->mutex);
+    // Longer than a coordinator takes whose store fails.
+    if (!answers->changed.wait_for(lock, std::chrono::seconds(10),
+                                   [&] { return answers->left == 0; })) {
+      throw InDoubtError("the coordinator did not answer; does the program poll it?");
+    }
+    if (answers->later) std::rethrow_exception(answers->later);
+    for (const std::string& problem : answers->problems) {
+      if (!problem.empty()) {
+        Log(LogLevel::kError,
+            "a row was refused, and is kept with the reason in its column `problem`: " + problem);
+      }
+    }
+    return std::move(answers->problems);
+  }
+void Relay::Sort(const std::exception_ptr& error, std::string& problem,
+                   std::exception_ptr& later) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const FailureError&) {  // it is there, and was rolled back
+    } catch (const BusyError&) {
+      later = error;
+    } catch (const RejectedError& refusal) {
+      problem = refusal.what();
+    } catch (...) {
+      later = error;
+    }
+  }
+void Relays::Add(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
+           Duration interval) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopped_)
+      throw LogicError("Relay after Stop; an outbox is relayed while the coordinator runs");
+    relays_.push_back(std::make_unique<Relay>(coordinator, options, std::move(source), interval));
+  }
+void Relays::Stop() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopped_ = true;
+    relays_.clear();
+  }
+}}
+
+
 // ---- dtm/coordinator/tx.hpp --------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -9374,9 +9498,20 @@ Coordinator::Coordinator(std::unique_ptr<Store> store, const Options& options,
                        std::unique_ptr<Clock> clock) : EmbeddedEndpoint(std::make_unique<Driver>(std::move(store), std::move(clock), options)) {}
 Coordinator::~Coordinator() = default;
 void Coordinator::Use(std::unique_ptr<BranchCaller> urls) { Checked().Use(std::move(urls)); }
+void Coordinator::Relay(std::unique_ptr<OutboxSource> source,
+             Duration interval) {
+    if (!source) throw LogicError("Relay without a source; make one, for example with PgRelay");
+    if (interval < std::chrono::milliseconds(1) || interval > std::chrono::minutes(1)) {
+      throw LogicError("an outbox is looked at every 1 ms to 1 min");
+    }
+    relays_.Get().Add(*this, Checked().options, std::move(source), interval);
+  }
 void Coordinator::Start() { Checked().Start(); }
 auto Coordinator::Poll() -> Duration { return Checked().Poll(); }
-bool Coordinator::Stop(Duration limit) { return Checked().Stop(TimeIn(limit)); }
+bool Coordinator::Stop(Duration limit) {
+    relays_.Get().Stop();
+    return Checked().Stop(TimeIn(limit));
+  }
 auto Coordinator::Query(const std::string& gid) -> std::optional<Transaction> { return Checked().store->Load(gid); }
 auto Coordinator::List(const ScanFilter& filter, std::int64_t position, std::size_t limit) -> ScanPage {
     CheckListLimit(limit);
@@ -9714,5 +9849,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_678f24085a32(Here) {}
+void dtm_cpp_of_version_0_1_0_b4c7c386d7cf(Here) {}
 }}}

@@ -2475,6 +2475,8 @@ class Msg : public OptionSetters<Msg> {
   }
 
   const std::string& Gid() const { return definition_.gid; }
+  /// What Submit gives to the coordinator.
+  const Definition& Content() const { return definition_; }
 
  private:
   friend class OptionSetters<Msg>;
@@ -2627,6 +2629,8 @@ class Saga : public OptionSetters<Saga> {
   }
 
   const std::string& Gid() const { return definition_.gid; }
+  /// What Submit gives to the coordinator.
+  const Definition& Content() const { return definition_; }
 
  private:
   friend class OptionSetters<Saga>;
@@ -4037,6 +4041,52 @@ class FileLock {
 };
 
 }  // namespace os
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/of_this_process.hpp --------------------------------------------------------------
+
+/// Owns something that belongs to one process and not to its forked children: threads, sockets, locks.
+/// Needs: POSIX through base/os.hpp. Threads: as the owned object.
+
+namespace dtm {
+inline namespace v1 {
+
+/// In a forked child Get() throws, and the destructor leaves the object alone: its threads are not there to be joined, and
+/// its connections are the parent's.
+template <typename T>
+class OfThisProcess {
+ public:
+  /// `what`: its name in the error of a forked child.
+  template <typename... Arguments>
+  explicit OfThisProcess(const char* what, Arguments&&... arguments)
+      : what_(what), owned_(std::make_unique<T>(std::forward<Arguments>(arguments)...)) {}
+  OfThisProcess(const char* what, std::unique_ptr<T> owned)
+      : what_(what), owned_(std::move(owned)) {}
+  ~OfThisProcess() {
+    if (!Here()) (void)owned_.release();
+  }
+  OfThisProcess(const OfThisProcess&) = delete;
+  OfThisProcess& operator=(const OfThisProcess&) = delete;
+
+  bool Here() const { return generation_ == os::Forking::Generation(); }
+
+  /// For destructors: null in a forked child.
+  T* IfHere() const noexcept { return Here() ? owned_.get() : nullptr; }
+
+  /// @throws LogicError  this is a forked child.
+  T& Get() const {
+    if (Here()) return *owned_;
+    throw LogicError(std::string("this ") + what_ +
+                     " belongs to the parent process; a forked child has to make one of its own");
+  }
+
+ private:
+  const char* const what_;
+  const unsigned generation_ = os::Forking::Generation();
+  std::unique_ptr<T> owned_;
+};
+
 }  // namespace v1
 }  // namespace dtm
 
@@ -10722,52 +10772,6 @@ class Driver {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/base/of_this_process.hpp --------------------------------------------------------------
-
-/// Owns something that belongs to one process and not to its forked children: threads, sockets, locks.
-/// Needs: POSIX through base/os.hpp. Threads: as the owned object.
-
-namespace dtm {
-inline namespace v1 {
-
-/// In a forked child Get() throws, and the destructor leaves the object alone: its threads are not there to be joined, and
-/// its connections are the parent's.
-template <typename T>
-class OfThisProcess {
- public:
-  /// `what`: its name in the error of a forked child.
-  template <typename... Arguments>
-  explicit OfThisProcess(const char* what, Arguments&&... arguments)
-      : what_(what), owned_(std::make_unique<T>(std::forward<Arguments>(arguments)...)) {}
-  OfThisProcess(const char* what, std::unique_ptr<T> owned)
-      : what_(what), owned_(std::move(owned)) {}
-  ~OfThisProcess() {
-    if (!Here()) (void)owned_.release();
-  }
-  OfThisProcess(const OfThisProcess&) = delete;
-  OfThisProcess& operator=(const OfThisProcess&) = delete;
-
-  bool Here() const { return generation_ == os::Forking::Generation(); }
-
-  /// For destructors: null in a forked child.
-  T* IfHere() const noexcept { return Here() ? owned_.get() : nullptr; }
-
-  /// @throws LogicError  this is a forked child.
-  T& Get() const {
-    if (Here()) return *owned_;
-    throw LogicError(std::string("this ") + what_ +
-                     " belongs to the parent process; a forked child has to make one of its own");
-  }
-
- private:
-  const char* const what_;
-  const unsigned generation_ = os::Forking::Generation();
-  std::unique_ptr<T> owned_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/core/gid.hpp --------------------------------------------------------------------------
 
 /// Global transaction ids: 22 base-57 characters, the time first.
@@ -11387,6 +11391,205 @@ class WakeFd {
 
  private:
   std::shared_ptr<const os::EventFd> event_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/outbox_source.hpp ---------------------------------------------------
+
+/// Where a coordinator finds transactions that a program wrote into its own database; the interface of <dtm/outbox/...>.
+/// Needs: std. Threads: one at a time, that of the relay.
+
+namespace dtm {
+inline namespace v1 {
+
+class OutboxSource {
+ public:
+  virtual ~OutboxSource() = default;
+
+  /// What became of the transactions of a page, in their order: "" if the coordinator has it, so its row goes; else why it
+  /// can never be taken, so its row is kept and marked with that.
+  using Take = std::function<std::vector<std::string>(std::vector<Definition>)>;
+
+  /// Gives up to `limit` transactions to `take`, the oldest first, and removes or marks their rows. Returns how many rows
+  /// there were. If `take` throws, all of them stay.
+  /// @throws Error  the database does not answer. Rows that were taken may come again.
+  virtual std::size_t Relay(std::size_t limit, const Take& take) = 0;
+
+  /// For the log: which table of which server; no password.
+  virtual std::string Name() const = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/relay.hpp -----------------------------------------------------------------
+
+/// Takes over what programs submitted into an outbox table: the thread between an OutboxSource and its coordinator.
+/// Needs: std. Threads: Stop from any thread, once.
+
+namespace dtm {
+inline namespace v1 {
+
+/// A transaction is submitted before its row is removed. So after a crash it may be submitted again, which its gid makes
+/// harmless. What the coordinator refuses for ever (a limit, other content under the gid) is marked in its row and logged;
+/// everything else is tried again, with waits that grow to 10 s while the database or the store fails.
+class Relay {
+ public:
+  Relay(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
+        Duration interval)
+      : coordinator_(coordinator),
+        options_(options),
+        source_(std::move(source)),
+        interval_(interval),
+        thread_([this] { Main(); }) {}
+  ~Relay() { Stop(); }
+  Relay(const Relay&) = delete;
+  Relay& operator=(const Relay&) = delete;
+
+  /// Returns when the thread has ended: at once, or when the database has answered.
+  void Stop() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  static constexpr std::size_t kPage = 256;
+
+  void Main() noexcept {
+    Duration wait = interval_;
+    for (bool failed = false;;) {
+      try {
+        std::size_t rows = kPage;
+        while (rows == kPage && !Stopping()) {
+          rows = source_->Relay(
+              kPage, [this](std::vector<Definition> page) { return Submit(std::move(page)); });
+        }
+        if (failed) Log(LogLevel::kInfo, "is read again");
+        failed = false;
+        wait = interval_;
+      } catch (...) {
+        const std::string why = WhatWasThrown();
+        if (!failed && !Stopping()) {
+          Log(LogLevel::kWarning, "cannot be relayed now, and is tried again: " + why);
+        }
+        failed = true;
+        wait = (std::min)(wait * 2, Duration(std::chrono::seconds(10)));
+      }
+      if (!Sleep(wait)) return;
+    }
+  }
+
+  void Log(LogLevel level, const std::string& text) noexcept {
+    try {
+      LogTo(options_, level, "outbox " + source_->Name() + ": " + text);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
+    }
+  }
+
+  bool Stopping() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return stopping_;
+  }
+  /// False: it is time to stop.
+  bool Sleep(Duration wait) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    return !changed_.wait_for(lock, wait, [this] { return stopping_; });
+  }
+
+  /// What became of a page; shared, since answers may come after nobody waits for them any more.
+  struct Answers {
+    explicit Answers(std::size_t count) : left(count), problems(count) {}
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::size_t left;
+    std::vector<std::string> problems;
+    std::exception_ptr later;  ///< an error that is no refusal: the page comes again
+  };
+
+  /// All of a page are in the coordinator's next commits, which are shared.
+  std::vector<std::string> Submit(std::vector<Definition> page) {
+    const auto answers = std::make_shared<Answers>(page.size());
+    for (std::size_t i = 0; i < page.size(); ++i) {
+      const auto answered = [answers, i](const std::exception_ptr& error) {
+        const std::lock_guard<std::mutex> lock(answers->mutex);
+        if (error) Sort(error, answers->problems[i], answers->later);
+        --answers->left;
+        answers->changed.notify_all();
+      };
+      try {
+        coordinator_.SubmitAsync(std::move(page[i]),
+                                 [answered](const Answer& answer) { answered(answer.error); });
+      } catch (...) {
+        answered(std::current_exception());
+      }
+    }
+    std::unique_lock<std::mutex> lock(answers->mutex);
+    // Longer than a coordinator takes whose store fails.
+    if (!answers->changed.wait_for(lock, std::chrono::seconds(10),
+                                   [&] { return answers->left == 0; })) {
+      throw InDoubtError("the coordinator did not answer; does the program poll it?");
+    }
+    if (answers->later) std::rethrow_exception(answers->later);
+    for (const std::string& problem : answers->problems) {
+      if (!problem.empty()) {
+        Log(LogLevel::kError,
+            "a row was refused, and is kept with the reason in its column `problem`: " + problem);
+      }
+    }
+    return std::move(answers->problems);
+  }
+
+  static void Sort(const std::exception_ptr& error, std::string& problem,
+                   std::exception_ptr& later) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const FailureError&) {  // it is there, and was rolled back
+    } catch (const BusyError&) {
+      later = error;
+    } catch (const RejectedError& refusal) {
+      problem = refusal.what();
+    } catch (...) {
+      later = error;
+    }
+  }
+
+  Endpoint& coordinator_;
+  const Options& options_;
+  const std::unique_ptr<OutboxSource> source_;
+  const Duration interval_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool stopping_ = false;
+  std::thread thread_;  // the last: it uses the others
+};
+
+/// The relays of a coordinator. Threads: thread-safe.
+class Relays {
+ public:
+  /// @throws LogicError  after Stop.
+  void Add(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
+           Duration interval) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopped_)
+      throw LogicError("Relay after Stop; an outbox is relayed while the coordinator runs");
+    relays_.push_back(std::make_unique<Relay>(coordinator, options, std::move(source), interval));
+  }
+  void Stop() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopped_ = true;
+    relays_.clear();
+  }
+
+ private:
+  std::mutex mutex_;
+  bool stopped_ = false;
+  std::vector<std::unique_ptr<Relay>> relays_;
 };
 
 }  // namespace v1
@@ -13335,6 +13538,20 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  it comes twice, or after Start or Stop.
   void Use(std::unique_ptr<BranchCaller> urls) { Checked().Use(std::move(urls)); }
 
+  /// Takes over what programs submit into an outbox table, on a thread and a connection of its own, until Stop: `tm.Relay(dtm::PgRelay("host=... dbname=..."))` from
+  /// <dtm/outbox/postgres_outbox.hpp>. It looks every `interval` (1 ms to 1 min). A submission is durable here before its
+  /// row goes; its gid makes a repeat harmless. Several coordinators may relay one table: each row goes to one of them.
+  /// While the database does not answer it tries again, with a line in the log.
+  /// @throws LogicError  there is no source, the interval is out of its range, or it comes after Stop.
+  void Relay(std::unique_ptr<OutboxSource> source,
+             Duration interval = std::chrono::milliseconds(100)) {
+    if (!source) throw LogicError("Relay without a source; make one, for example with PgRelay");
+    if (interval < std::chrono::milliseconds(1) || interval > std::chrono::minutes(1)) {
+      throw LogicError("an outbox is looked at every 1 ms to 1 min");
+    }
+    relays_.Get().Add(*this, Checked().options, std::move(source), interval);
+  }
+
   /// From now on a thread drives the coordinator. It begins with the transactions that a crash left unfinished.
   /// @throws LogicError  it comes twice, or after Stop.
   void Start() { Checked().Start(); }
@@ -13350,7 +13567,10 @@ class Coordinator : public EmbeddedEndpoint {
   /// running calls, and commits their results. Unfinished transactions continue after a restart. False: functions or
   /// on_alert are still running; call it again.
   /// @throws LogicError  called in a callback of the coordinator.
-  bool Stop(Duration limit) { return Checked().Stop(TimeIn(limit)); }
+  bool Stop(Duration limit) {
+    relays_.Get().Stop();
+    return Checked().Stop(TimeIn(limit));
+  }
 
   /// The committed record; nothing if there is none. Like List and ListValues it reads the store in this thread.
   /// @throws StoreError  the store cannot be read.
@@ -13511,6 +13731,8 @@ class Coordinator : public EmbeddedEndpoint {
     if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
     if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
+
+  OfThisProcess<Relays> relays_{"coordinator"};  // ends before what it submits to
 };
 
 }  // namespace v1

@@ -1663,6 +1663,8 @@ class Msg : public OptionSetters<Msg> {
   }
 
   const std::string& Gid() const;
+  /// What Submit gives to the coordinator.
+  const Definition& Content() const;
 
  private:
   friend class OptionSetters<Msg>;
@@ -1769,6 +1771,8 @@ class Saga : public OptionSetters<Saga> {
   }
 
   const std::string& Gid() const;
+  /// What Submit gives to the coordinator.
+  const Definition& Content() const;
 
  private:
   friend class OptionSetters<Saga>;
@@ -2738,6 +2742,52 @@ class FileLock {
 };
 
 }  // namespace os
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/base/of_this_process.hpp --------------------------------------------------------------
+
+/// Owns something that belongs to one process and not to its forked children: threads, sockets, locks.
+/// Needs: POSIX through base/os.hpp. Threads: as the owned object.
+
+namespace dtm {
+inline namespace v1 {
+
+/// In a forked child Get() throws, and the destructor leaves the object alone: its threads are not there to be joined, and
+/// its connections are the parent's.
+template <typename T>
+class OfThisProcess {
+ public:
+  /// `what`: its name in the error of a forked child.
+  template <typename... Arguments>
+  explicit OfThisProcess(const char* what, Arguments&&... arguments)
+      : what_(what), owned_(std::make_unique<T>(std::forward<Arguments>(arguments)...)) {}
+  OfThisProcess(const char* what, std::unique_ptr<T> owned)
+      : what_(what), owned_(std::move(owned)) {}
+  ~OfThisProcess() {
+    if (!Here()) (void)owned_.release();
+  }
+  OfThisProcess(const OfThisProcess&) = delete;
+  OfThisProcess& operator=(const OfThisProcess&) = delete;
+
+  bool Here() const { return generation_ == os::Forking::Generation(); }
+
+  /// For destructors: null in a forked child.
+  T* IfHere() const noexcept { return Here() ? owned_.get() : nullptr; }
+
+  /// @throws LogicError  this is a forked child.
+  T& Get() const {
+    if (Here()) return *owned_;
+    throw LogicError(std::string("this ") + what_ +
+                     " belongs to the parent process; a forked child has to make one of its own");
+  }
+
+ private:
+  const char* const what_;
+  const unsigned generation_ = os::Forking::Generation();
+  std::unique_ptr<T> owned_;
+};
+
 }  // namespace v1
 }  // namespace dtm
 
@@ -3737,52 +3787,6 @@ void MeasureBacklog(Gauges& gauges, Store& store, Time now);
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/base/of_this_process.hpp --------------------------------------------------------------
-
-/// Owns something that belongs to one process and not to its forked children: threads, sockets, locks.
-/// Needs: POSIX through base/os.hpp. Threads: as the owned object.
-
-namespace dtm {
-inline namespace v1 {
-
-/// In a forked child Get() throws, and the destructor leaves the object alone: its threads are not there to be joined, and
-/// its connections are the parent's.
-template <typename T>
-class OfThisProcess {
- public:
-  /// `what`: its name in the error of a forked child.
-  template <typename... Arguments>
-  explicit OfThisProcess(const char* what, Arguments&&... arguments)
-      : what_(what), owned_(std::make_unique<T>(std::forward<Arguments>(arguments)...)) {}
-  OfThisProcess(const char* what, std::unique_ptr<T> owned)
-      : what_(what), owned_(std::move(owned)) {}
-  ~OfThisProcess() {
-    if (!Here()) (void)owned_.release();
-  }
-  OfThisProcess(const OfThisProcess&) = delete;
-  OfThisProcess& operator=(const OfThisProcess&) = delete;
-
-  bool Here() const { return generation_ == os::Forking::Generation(); }
-
-  /// For destructors: null in a forked child.
-  T* IfHere() const noexcept { return Here() ? owned_.get() : nullptr; }
-
-  /// @throws LogicError  this is a forked child.
-  T& Get() const {
-    if (Here()) return *owned_;
-    throw LogicError(std::string("this ") + what_ +
-                     " belongs to the parent process; a forked child has to make one of its own");
-  }
-
- private:
-  const char* const what_;
-  const unsigned generation_ = os::Forking::Generation();
-  std::unique_ptr<T> owned_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/core/gid.hpp --------------------------------------------------------------------------
 
 /// Global transaction ids: 22 base-57 characters, the time first.
@@ -4143,6 +4147,110 @@ class WakeFd {
 
  private:
   std::shared_ptr<const os::EventFd> event_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/parts/outbox_source.hpp ---------------------------------------------------
+
+/// Where a coordinator finds transactions that a program wrote into its own database; the interface of <dtm/outbox/...>.
+/// Needs: std. Threads: one at a time, that of the relay.
+
+namespace dtm {
+inline namespace v1 {
+
+class OutboxSource {
+ public:
+  virtual ~OutboxSource();
+
+  /// What became of the transactions of a page, in their order: "" if the coordinator has it, so its row goes; else why it
+  /// can never be taken, so its row is kept and marked with that.
+  using Take = std::function<std::vector<std::string>(std::vector<Definition>)>;
+
+  /// Gives up to `limit` transactions to `take`, the oldest first, and removes or marks their rows. Returns how many rows
+  /// there were. If `take` throws, all of them stay.
+  /// @throws Error  the database does not answer. Rows that were taken may come again.
+  virtual std::size_t Relay(std::size_t limit, const Take& take) = 0;
+
+  /// For the log: which table of which server; no password.
+  virtual std::string Name() const = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/relay.hpp -----------------------------------------------------------------
+
+/// Takes over what programs submitted into an outbox table: the thread between an OutboxSource and its coordinator.
+/// Needs: std. Threads: Stop from any thread, once.
+
+namespace dtm {
+inline namespace v1 {
+
+/// A transaction is submitted before its row is removed. So after a crash it may be submitted again, which its gid makes
+/// harmless. What the coordinator refuses for ever (a limit, other content under the gid) is marked in its row and logged;
+/// everything else is tried again, with waits that grow to 10 s while the database or the store fails.
+class Relay {
+ public:
+  Relay(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
+        Duration interval);
+  ~Relay();
+  Relay(const Relay&) = delete;
+  Relay& operator=(const Relay&) = delete;
+
+  /// Returns when the thread has ended: at once, or when the database has answered.
+  void Stop();
+
+ private:
+  static constexpr std::size_t kPage = 256;
+
+  void Main() noexcept;
+
+  void Log(LogLevel level, const std::string& text) noexcept;
+
+  bool Stopping();
+  /// False: it is time to stop.
+  bool Sleep(Duration wait);
+
+  /// What became of a page; shared, since answers may come after nobody waits for them any more.
+  struct Answers {
+    explicit Answers(std::size_t count);
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::size_t left;
+    std::vector<std::string> problems;
+    std::exception_ptr later;  ///< an error that is no refusal: the page comes again
+  };
+
+  /// All of a page are in the coordinator's next commits, which are shared.
+  std::vector<std::string> Submit(std::vector<Definition> page);
+
+  static void Sort(const std::exception_ptr& error, std::string& problem,
+                   std::exception_ptr& later);
+
+  Endpoint& coordinator_;
+  const Options& options_;
+  const std::unique_ptr<OutboxSource> source_;
+  const Duration interval_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool stopping_ = false;
+  std::thread thread_;  // the last: it uses the others
+};
+
+/// The relays of a coordinator. Threads: thread-safe.
+class Relays {
+ public:
+  /// @throws LogicError  after Stop.
+  void Add(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
+           Duration interval);
+  void Stop();
+
+ private:
+  std::mutex mutex_;
+  bool stopped_ = false;
+  std::vector<std::unique_ptr<Relay>> relays_;
 };
 
 }  // namespace v1
@@ -4824,6 +4932,14 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  it comes twice, or after Start or Stop.
   void Use(std::unique_ptr<BranchCaller> urls);
 
+  /// Takes over what programs submit into an outbox table, on a thread and a connection of its own, until Stop: `tm.Relay(dtm::PgRelay("host=... dbname=..."))` from
+  /// <dtm/outbox/postgres_outbox.hpp>. It looks every `interval` (1 ms to 1 min). A submission is durable here before its
+  /// row goes; its gid makes a repeat harmless. Several coordinators may relay one table: each row goes to one of them.
+  /// While the database does not answer it tries again, with a line in the log.
+  /// @throws LogicError  there is no source, the interval is out of its range, or it comes after Stop.
+  void Relay(std::unique_ptr<OutboxSource> source,
+             Duration interval = std::chrono::milliseconds(100));
+
   /// From now on a thread drives the coordinator. It begins with the transactions that a crash left unfinished.
   /// @throws LogicError  it comes twice, or after Stop.
   void Start();
@@ -4927,6 +5043,8 @@ class Coordinator : public EmbeddedEndpoint {
   static LogicError EmptyFunction(const std::string& name);
 
   void RunTransact(callable::Ref<Result(Tx&)> function);
+
+  OfThisProcess<Relays> relays_{"coordinator"};  // ends before what it submits to
 };
 
 }  // namespace v1
@@ -5040,8 +5158,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_678f24085a32(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_678f24085a32;
+void dtm_cpp_of_version_0_1_0_b4c7c386d7cf(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_b4c7c386d7cf;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm
