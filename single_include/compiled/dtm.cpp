@@ -5013,6 +5013,13 @@ class Driver {
     }
   }
 
+  /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
+  void CheckNotLoop() const {
+    if (loop_thread_ == std::this_thread::get_id()) {
+      throw LogicError("a callback of the coordinator must not wait for it; use SubmitAsync there");
+    }
+  }
+
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
 
   const Options options;
@@ -5029,13 +5036,6 @@ class Driver {
   static void CheckFree(const std::string& name, Functions& others) {
     if (!others.Find(name)) return;
     throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
-  }
-
-  /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
-  void CheckNotLoop() const {
-    if (loop_thread_ == std::this_thread::get_id()) {
-      throw LogicError("a callback of the coordinator must not wait for it; use SubmitAsync there");
-    }
   }
 
   /// `turn`: out, its number.
@@ -8489,13 +8489,18 @@ void Relay::Stop() {
   }
 void Relay::Main() noexcept {
     Duration wait = interval_;
+    bool progress = false;
     for (bool failed = false;;) {
       try {
         std::size_t rows = kPage;
-        while (rows == kPage && !Stopping()) {
-          rows = source_->Relay(
-              kPage, [this](std::vector<Definition> page) { return Submit(std::move(page)); });
+        std::string later;
+        progress = false;
+        while (rows == kPage && later.empty() && !Stopping()) {
+          rows = source_->Relay(kPage, [&](std::vector<Definition> page) {
+            return Submit(std::move(page), later, progress);
+          });
         }
+        if (!later.empty()) throw Error(later);
         if (failed) Log(LogLevel::kInfo, "is read again");
         failed = false;
         wait = interval_;
@@ -8505,7 +8510,8 @@ void Relay::Main() noexcept {
           Log(LogLevel::kWarning, "cannot be relayed now, and is tried again: " + why);
         }
         failed = true;
-        wait = (std::min)(wait * 2, Duration(std::chrono::seconds(10)));
+        wait = progress ? interval_ : (std::min)(wait * 2, Duration(std::chrono::seconds(10)));
+        progress = false;
       }
       if (!Sleep(wait)) return;
     }
@@ -8524,13 +8530,13 @@ bool Relay::Sleep(Duration wait) {
     std::unique_lock<std::mutex> lock(mutex_);
     return !changed_.wait_for(lock, wait, [this] { return stopping_; });
   }
-Relay::Answers::Answers(std::size_t count) : left(count), problems(count) {}
-auto Relay::Submit(std::vector<Definition> page) -> std::vector<std::string> {
+Relay::Answers::Answers(std::size_t count) : left(count), outcomes(count) {}
+auto Relay::Submit(std::vector<Definition> page, std::string& later, bool& progress) -> std::vector<Outcome> {
     const auto answers = std::make_shared<Answers>(page.size());
     for (std::size_t i = 0; i < page.size(); ++i) {
       const auto answered = [answers, i](const std::exception_ptr& error) {
         const std::lock_guard<std::mutex> lock(answers->mutex);
-        if (error) Sort(error, answers->problems[i], answers->later);
+        answers->outcomes[i] = OutcomeOf(error);
         --answers->left;
         answers->changed.notify_all();
       };
@@ -8542,35 +8548,46 @@ auto Relay::Submit(std::vector<Definition> page) -> std::vector<std::string> {
       }
     }
     std::unique_lock<std::mutex> lock(answers->mutex);
-    // Longer than a coordinator takes whose store fails.
-    if (!answers->changed.wait_for(lock, std::chrono::seconds(10),
-                                   [&] { return answers->left == 0; })) {
-      throw InDoubtError("the coordinator did not answer; does the program poll it?");
+    // At most longer than a coordinator takes whose store fails; shorter if nobody polls it and it is to stop.
+    for (int waits = 0; answers->left > 0 && waits < 100 && !Stopping(); ++waits) {
+      answers->changed.wait_for(lock, std::chrono::milliseconds(100),
+                                [&] { return answers->left == 0; });
     }
-    if (answers->later) std::rethrow_exception(answers->later);
-    for (const std::string& problem : answers->problems) {
-      if (!problem.empty()) {
+    std::vector<Outcome> outcomes = answers->outcomes;
+    lock.unlock();
+    for (const Outcome& outcome : outcomes) {
+      progress = progress || outcome.kind != Outcome::Kind::kLater;
+      if (outcome.kind == Outcome::Kind::kRefused) {
         Log(LogLevel::kError,
-            "a row was refused, and is kept with the reason in its column `problem`: " + problem);
+            "a row was refused, and is kept with the reason in its column `problem`: " +
+                outcome.why);
+      } else if (outcome.kind == Outcome::Kind::kLater && later.empty()) {
+        later = outcome.why.empty() ? "the coordinator did not answer; does the program poll it?"
+                                    : outcome.why;
       }
     }
-    return std::move(answers->problems);
+    return outcomes;
   }
-void Relay::Sort(const std::exception_ptr& error, std::string& problem,
-                   std::exception_ptr& later) {
+auto Relay::OutcomeOf(const std::exception_ptr& error) -> Outcome {
+    if (!error) return {Outcome::Kind::kTaken};
     try {
       std::rethrow_exception(error);
     } catch (const FailureError&) {  // it is there, and was rolled back
-    } catch (const BusyError&) {
-      later = error;
+      return {Outcome::Kind::kTaken};
+    } catch (const BusyError& busy) {
+      return {Outcome::Kind::kLater, busy.what()};
     } catch (const RejectedError& refusal) {
-      problem = refusal.what();
+      return {Outcome::Kind::kRefused, refusal.what()};
     } catch (...) {
-      later = error;
+      return {Outcome::Kind::kLater, WhatWasThrown()};
     }
   }
 void Relays::Add(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
            Duration interval) {
+    if (!source) throw LogicError("Relay without a source; make one, for example with PgRelay");
+    if (interval < std::chrono::milliseconds(1) || interval > std::chrono::minutes(1)) {
+      throw LogicError("an outbox is looked at every 1 ms to 1 min");
+    }
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopped_)
       throw LogicError("Relay after Stop; an outbox is relayed while the coordinator runs");
@@ -9500,15 +9517,12 @@ Coordinator::~Coordinator() = default;
 void Coordinator::Use(std::unique_ptr<BranchCaller> urls) { Checked().Use(std::move(urls)); }
 void Coordinator::Relay(std::unique_ptr<OutboxSource> source,
              Duration interval) {
-    if (!source) throw LogicError("Relay without a source; make one, for example with PgRelay");
-    if (interval < std::chrono::milliseconds(1) || interval > std::chrono::minutes(1)) {
-      throw LogicError("an outbox is looked at every 1 ms to 1 min");
-    }
     relays_.Get().Add(*this, Checked().options, std::move(source), interval);
   }
 void Coordinator::Start() { Checked().Start(); }
 auto Coordinator::Poll() -> Duration { return Checked().Poll(); }
 bool Coordinator::Stop(Duration limit) {
+    Checked().CheckNotLoop();
     relays_.Get().Stop();
     return Checked().Stop(TimeIn(limit));
   }
@@ -9849,5 +9863,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_b4c7c386d7cf(Here) {}
+void dtm_cpp_of_version_0_1_0_3da593159817(Here) {}
 }}}

@@ -4954,6 +4954,13 @@ class Driver {
     }
   }
 
+  /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
+  void CheckNotLoop() const {
+    if (loop_thread_ == std::this_thread::get_id()) {
+      throw LogicError("a callback of the coordinator must not wait for it; use SubmitAsync there");
+    }
+  }
+
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
 
   const Options options;
@@ -4970,13 +4977,6 @@ class Driver {
   static void CheckFree(const std::string& name, Functions& others) {
     if (!others.Find(name)) return;
     throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
-  }
-
-  /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
-  void CheckNotLoop() const {
-    if (loop_thread_ == std::this_thread::get_id()) {
-      throw LogicError("a callback of the coordinator must not wait for it; use SubmitAsync there");
-    }
   }
 
   /// `turn`: out, its number.

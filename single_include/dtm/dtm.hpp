@@ -10658,6 +10658,13 @@ class Driver {
     }
   }
 
+  /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
+  void CheckNotLoop() const {
+    if (loop_thread_ == std::this_thread::get_id()) {
+      throw LogicError("a callback of the coordinator must not wait for it; use SubmitAsync there");
+    }
+  }
+
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
 
   const Options options;
@@ -10674,13 +10681,6 @@ class Driver {
   static void CheckFree(const std::string& name, Functions& others) {
     if (!others.Find(name)) return;
     throw LogicError("'" + name + "' is registered already; workflows and functions share no name");
-  }
-
-  /// @throws LogicError  called by the loop itself (a callback), which would wait for itself.
-  void CheckNotLoop() const {
-    if (loop_thread_ == std::this_thread::get_id()) {
-      throw LogicError("a callback of the coordinator must not wait for it; use SubmitAsync there");
-    }
   }
 
   /// `turn`: out, its number.
@@ -11408,9 +11408,18 @@ class OutboxSource {
  public:
   virtual ~OutboxSource() = default;
 
-  /// What became of the transactions of a page, in their order: "" if the coordinator has it, so its row goes; else why it
-  /// can never be taken, so its row is kept and marked with that.
-  using Take = std::function<std::vector<std::string>(std::vector<Definition>)>;
+  /// What became of a transaction.
+  struct Outcome {
+    enum class Kind {
+      kTaken,    ///< the coordinator has it: its row goes
+      kRefused,  ///< it cannot be taken: its row is kept and marked with `why`
+      kLater     ///< not now: its row stays as it is
+    };
+    Kind kind = Kind::kLater;
+    std::string why{};
+  };
+  /// One for each of a page, in their order.
+  using Take = std::function<std::vector<Outcome>(std::vector<Definition>)>;
 
   /// Gives up to `limit` transactions to `take`, the oldest first, and removes or marks their rows. Returns how many rows
   /// there were. If `take` throws, all of them stay.
@@ -11433,8 +11442,9 @@ namespace dtm {
 inline namespace v1 {
 
 /// A transaction is submitted before its row is removed. So after a crash it may be submitted again, which its gid makes
-/// harmless. What the coordinator refuses for ever (a limit, other content under the gid) is marked in its row and logged;
-/// everything else is tried again, with waits that grow to 10 s while the database or the store fails.
+/// harmless in the same coordinator. What the coordinator refuses (a limit, other content under the gid, a topic without
+/// subscribers) is marked in its row and logged; everything else is tried again, with waits that grow to 10 s while the
+/// database or the store fails, or too much is waiting.
 class Relay {
  public:
   Relay(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
@@ -11459,17 +11469,22 @@ class Relay {
   }
 
  private:
-  static constexpr std::size_t kPage = 256;
+  static constexpr std::size_t kPage = 64;  // of at most 1 MiB each
 
   void Main() noexcept {
     Duration wait = interval_;
+    bool progress = false;
     for (bool failed = false;;) {
       try {
         std::size_t rows = kPage;
-        while (rows == kPage && !Stopping()) {
-          rows = source_->Relay(
-              kPage, [this](std::vector<Definition> page) { return Submit(std::move(page)); });
+        std::string later;
+        progress = false;
+        while (rows == kPage && later.empty() && !Stopping()) {
+          rows = source_->Relay(kPage, [&](std::vector<Definition> page) {
+            return Submit(std::move(page), later, progress);
+          });
         }
+        if (!later.empty()) throw Error(later);
         if (failed) Log(LogLevel::kInfo, "is read again");
         failed = false;
         wait = interval_;
@@ -11479,7 +11494,8 @@ class Relay {
           Log(LogLevel::kWarning, "cannot be relayed now, and is tried again: " + why);
         }
         failed = true;
-        wait = (std::min)(wait * 2, Duration(std::chrono::seconds(10)));
+        wait = progress ? interval_ : (std::min)(wait * 2, Duration(std::chrono::seconds(10)));
+        progress = false;
       }
       if (!Sleep(wait)) return;
     }
@@ -11502,23 +11518,25 @@ class Relay {
     return !changed_.wait_for(lock, wait, [this] { return stopping_; });
   }
 
+  using Outcome = OutboxSource::Outcome;
+
   /// What became of a page; shared, since answers may come after nobody waits for them any more.
   struct Answers {
-    explicit Answers(std::size_t count) : left(count), problems(count) {}
+    explicit Answers(std::size_t count) : left(count), outcomes(count) {}
     std::mutex mutex;
     std::condition_variable changed;
     std::size_t left;
-    std::vector<std::string> problems;
-    std::exception_ptr later;  ///< an error that is no refusal: the page comes again
+    std::vector<Outcome> outcomes;
   };
 
-  /// All of a page are in the coordinator's next commits, which are shared.
-  std::vector<std::string> Submit(std::vector<Definition> page) {
+  /// All of a page are in the coordinator's next commits, which are shared. `later`: why one of them has to come again;
+  /// `progress`: one has not.
+  std::vector<Outcome> Submit(std::vector<Definition> page, std::string& later, bool& progress) {
     const auto answers = std::make_shared<Answers>(page.size());
     for (std::size_t i = 0; i < page.size(); ++i) {
       const auto answered = [answers, i](const std::exception_ptr& error) {
         const std::lock_guard<std::mutex> lock(answers->mutex);
-        if (error) Sort(error, answers->problems[i], answers->later);
+        answers->outcomes[i] = OutcomeOf(error);
         --answers->left;
         answers->changed.notify_all();
       };
@@ -11530,32 +11548,39 @@ class Relay {
       }
     }
     std::unique_lock<std::mutex> lock(answers->mutex);
-    // Longer than a coordinator takes whose store fails.
-    if (!answers->changed.wait_for(lock, std::chrono::seconds(10),
-                                   [&] { return answers->left == 0; })) {
-      throw InDoubtError("the coordinator did not answer; does the program poll it?");
+    // At most longer than a coordinator takes whose store fails; shorter if nobody polls it and it is to stop.
+    for (int waits = 0; answers->left > 0 && waits < 100 && !Stopping(); ++waits) {
+      answers->changed.wait_for(lock, std::chrono::milliseconds(100),
+                                [&] { return answers->left == 0; });
     }
-    if (answers->later) std::rethrow_exception(answers->later);
-    for (const std::string& problem : answers->problems) {
-      if (!problem.empty()) {
+    std::vector<Outcome> outcomes = answers->outcomes;
+    lock.unlock();
+    for (const Outcome& outcome : outcomes) {
+      progress = progress || outcome.kind != Outcome::Kind::kLater;
+      if (outcome.kind == Outcome::Kind::kRefused) {
         Log(LogLevel::kError,
-            "a row was refused, and is kept with the reason in its column `problem`: " + problem);
+            "a row was refused, and is kept with the reason in its column `problem`: " +
+                outcome.why);
+      } else if (outcome.kind == Outcome::Kind::kLater && later.empty()) {
+        later = outcome.why.empty() ? "the coordinator did not answer; does the program poll it?"
+                                    : outcome.why;
       }
     }
-    return std::move(answers->problems);
+    return outcomes;
   }
 
-  static void Sort(const std::exception_ptr& error, std::string& problem,
-                   std::exception_ptr& later) {
+  static Outcome OutcomeOf(const std::exception_ptr& error) {
+    if (!error) return {Outcome::Kind::kTaken};
     try {
       std::rethrow_exception(error);
     } catch (const FailureError&) {  // it is there, and was rolled back
-    } catch (const BusyError&) {
-      later = error;
+      return {Outcome::Kind::kTaken};
+    } catch (const BusyError& busy) {
+      return {Outcome::Kind::kLater, busy.what()};
     } catch (const RejectedError& refusal) {
-      problem = refusal.what();
+      return {Outcome::Kind::kRefused, refusal.what()};
     } catch (...) {
-      later = error;
+      return {Outcome::Kind::kLater, WhatWasThrown()};
     }
   }
 
@@ -11572,9 +11597,13 @@ class Relay {
 /// The relays of a coordinator. Threads: thread-safe.
 class Relays {
  public:
-  /// @throws LogicError  after Stop.
+  /// @throws LogicError  see Coordinator::Relay.
   void Add(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
            Duration interval) {
+    if (!source) throw LogicError("Relay without a source; make one, for example with PgRelay");
+    if (interval < std::chrono::milliseconds(1) || interval > std::chrono::minutes(1)) {
+      throw LogicError("an outbox is looked at every 1 ms to 1 min");
+    }
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopped_)
       throw LogicError("Relay after Stop; an outbox is relayed while the coordinator runs");
@@ -13538,17 +13567,12 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  it comes twice, or after Start or Stop.
   void Use(std::unique_ptr<BranchCaller> urls) { Checked().Use(std::move(urls)); }
 
-  /// Takes over what programs submit into an outbox table, on a thread and a connection of its own, until Stop: `tm.Relay(dtm::PgRelay("host=... dbname=..."))` from
-  /// <dtm/outbox/postgres_outbox.hpp>. It looks every `interval` (1 ms to 1 min). A submission is durable here before its
-  /// row goes; its gid makes a repeat harmless. Several coordinators may relay one table: each row goes to one of them.
-  /// While the database does not answer it tries again, with a line in the log.
+  /// Takes over what programs submit into an outbox table, until Stop, on a thread and a connection of its own:
+  /// `tm.Relay(dtm::PgRelay("host=... dbname=..."))`. It looks every `interval` (1 ms to 1 min). A row goes after its
+  /// transaction is durable here, and its gid makes a repeat harmless; so let one coordinator relay a table.
   /// @throws LogicError  there is no source, the interval is out of its range, or it comes after Stop.
   void Relay(std::unique_ptr<OutboxSource> source,
              Duration interval = std::chrono::milliseconds(100)) {
-    if (!source) throw LogicError("Relay without a source; make one, for example with PgRelay");
-    if (interval < std::chrono::milliseconds(1) || interval > std::chrono::minutes(1)) {
-      throw LogicError("an outbox is looked at every 1 ms to 1 min");
-    }
     relays_.Get().Add(*this, Checked().options, std::move(source), interval);
   }
 
@@ -13568,6 +13592,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// on_alert are still running; call it again.
   /// @throws LogicError  called in a callback of the coordinator.
   bool Stop(Duration limit) {
+    Checked().CheckNotLoop();
     relays_.Get().Stop();
     return Checked().Stop(TimeIn(limit));
   }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -36,13 +37,16 @@ class MemorySource : public dtm::OutboxSource {
     if (rows_.fail-- > 0) throw dtm::StoreError("no connection");
     const std::size_t count = (std::min)(limit, rows_.waiting.size());
     const auto end = rows_.waiting.begin() + static_cast<std::ptrdiff_t>(count);
-    const std::vector<std::string> problems =
+    const std::vector<Outcome> outcomes =
         take(std::vector<dtm::Definition>(rows_.waiting.begin(), end));
     if (rows_.fail_after-- > 0) throw dtm::StoreError("connection lost");
-    for (const std::string& problem : problems) {
-      if (!problem.empty()) rows_.problems.push_back(problem);
+    std::vector<dtm::Definition> stay;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (outcomes[i].kind == Outcome::Kind::kRefused) rows_.problems.push_back(outcomes[i].why);
+      if (outcomes[i].kind == Outcome::Kind::kLater) stay.push_back(rows_.waiting[i]);
     }
     rows_.waiting.erase(rows_.waiting.begin(), end);
+    rows_.waiting.insert(rows_.waiting.begin(), stay.begin(), stay.end());
     return count;
   }
   std::string Name() const override { return "'memory'"; }
@@ -67,7 +71,8 @@ void Until(const std::function<bool()>& so) {
 }
 
 struct World {
-  explicit World(Rows& rows) {
+  explicit World(Rows& rows, std::size_t max_waiting = 0) {
+    if (max_waiting > 0) options.max_waiting_submissions = max_waiting;
     options.log = [this](dtm::LogLevel, const std::string& line) {
       const std::lock_guard<std::mutex> lock(mutex);
       lines += line + "\n";
@@ -130,6 +135,36 @@ TEST_CASE("what can never be taken is marked, and the others go on") {
   Until([&] { return Empty(rows) && world.count == 3; });
   CHECK(rows.problems.size() == 2);
   CHECK_THAT(world.Log(), ContainsSubstring("a row was refused"));
+}
+
+TEST_CASE("a coordinator that takes a few at a time gets them all") {
+  Rows rows;
+  for (int i = 0; i < 100; ++i) rows.waiting.push_back(SagaOf("g" + std::to_string(i)));
+  World world(rows, 3);
+  Until([&] { return Empty(rows) && world.count == 100; });
+  CHECK(rows.problems.empty());
+}
+
+TEST_CASE("Stop in a callback of the coordinator is refused, and the relay goes on") {
+  Rows rows;
+  World world(rows);
+  std::promise<std::string> refused;
+  dtm::NewSaga(*world.tm, "stops")
+      .Add(world.tm->Register<int>("one", [](int) {}), dtm::kNoBranch, 1)
+      .SubmitAsync([&](const dtm::Answer&) {
+        try {
+          (void)world.tm->Stop(std::chrono::seconds(1));
+          refused.set_value("not refused");
+        } catch (const dtm::LogicError& error) {
+          refused.set_value(error.what());
+        }
+      });
+  CHECK(refused.get_future().get() != "not refused");
+  {
+    const std::lock_guard<std::mutex> lock(rows.mutex);
+    rows.waiting.push_back(SagaOf("later"));
+  }
+  Until([&] { return Empty(rows); });
 }
 
 TEST_CASE("Stop ends the relay, and a coordinator without Stop does as well") {

@@ -126,17 +126,12 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  it comes twice, or after Start or Stop.
   void Use(std::unique_ptr<BranchCaller> urls) { Checked().Use(std::move(urls)); }
 
-  /// Takes over what programs submit into an outbox table, on a thread and a connection of its own, until Stop: `tm.Relay(dtm::PgRelay("host=... dbname=..."))` from
-  /// <dtm/outbox/postgres_outbox.hpp>. It looks every `interval` (1 ms to 1 min). A submission is durable here before its
-  /// row goes; its gid makes a repeat harmless. Several coordinators may relay one table: each row goes to one of them.
-  /// While the database does not answer it tries again, with a line in the log.
+  /// Takes over what programs submit into an outbox table, until Stop, on a thread and a connection of its own:
+  /// `tm.Relay(dtm::PgRelay("host=... dbname=..."))`. It looks every `interval` (1 ms to 1 min). A row goes after its
+  /// transaction is durable here, and its gid makes a repeat harmless; so let one coordinator relay a table.
   /// @throws LogicError  there is no source, the interval is out of its range, or it comes after Stop.
   void Relay(std::unique_ptr<OutboxSource> source,
              Duration interval = std::chrono::milliseconds(100)) {
-    if (!source) throw LogicError("Relay without a source; make one, for example with PgRelay");
-    if (interval < std::chrono::milliseconds(1) || interval > std::chrono::minutes(1)) {
-      throw LogicError("an outbox is looked at every 1 ms to 1 min");
-    }
     relays_.Get().Add(*this, Checked().options, std::move(source), interval);
   }
 
@@ -156,6 +151,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// on_alert are still running; call it again.
   /// @throws LogicError  called in a callback of the coordinator.
   bool Stop(Duration limit) {
+    Checked().CheckNotLoop();
     relays_.Get().Stop();
     return Checked().Stop(TimeIn(limit));
   }

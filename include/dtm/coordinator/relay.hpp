@@ -25,8 +25,9 @@ namespace dtm {
 inline namespace v1 {
 
 /// A transaction is submitted before its row is removed. So after a crash it may be submitted again, which its gid makes
-/// harmless. What the coordinator refuses for ever (a limit, other content under the gid) is marked in its row and logged;
-/// everything else is tried again, with waits that grow to 10 s while the database or the store fails.
+/// harmless in the same coordinator. What the coordinator refuses (a limit, other content under the gid, a topic without
+/// subscribers) is marked in its row and logged; everything else is tried again, with waits that grow to 10 s while the
+/// database or the store fails, or too much is waiting.
 class Relay {
  public:
   Relay(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
@@ -51,17 +52,22 @@ class Relay {
   }
 
  private:
-  static constexpr std::size_t kPage = 256;
+  static constexpr std::size_t kPage = 64;  // of at most 1 MiB each
 
   void Main() noexcept {
     Duration wait = interval_;
+    bool progress = false;
     for (bool failed = false;;) {
       try {
         std::size_t rows = kPage;
-        while (rows == kPage && !Stopping()) {
-          rows = source_->Relay(
-              kPage, [this](std::vector<Definition> page) { return Submit(std::move(page)); });
+        std::string later;
+        progress = false;
+        while (rows == kPage && later.empty() && !Stopping()) {
+          rows = source_->Relay(kPage, [&](std::vector<Definition> page) {
+            return Submit(std::move(page), later, progress);
+          });
         }
+        if (!later.empty()) throw Error(later);
         if (failed) Log(LogLevel::kInfo, "is read again");
         failed = false;
         wait = interval_;
@@ -71,7 +77,8 @@ class Relay {
           Log(LogLevel::kWarning, "cannot be relayed now, and is tried again: " + why);
         }
         failed = true;
-        wait = (std::min)(wait * 2, Duration(std::chrono::seconds(10)));
+        wait = progress ? interval_ : (std::min)(wait * 2, Duration(std::chrono::seconds(10)));
+        progress = false;
       }
       if (!Sleep(wait)) return;
     }
@@ -94,23 +101,25 @@ class Relay {
     return !changed_.wait_for(lock, wait, [this] { return stopping_; });
   }
 
+  using Outcome = OutboxSource::Outcome;
+
   /// What became of a page; shared, since answers may come after nobody waits for them any more.
   struct Answers {
-    explicit Answers(std::size_t count) : left(count), problems(count) {}
+    explicit Answers(std::size_t count) : left(count), outcomes(count) {}
     std::mutex mutex;
     std::condition_variable changed;
     std::size_t left;
-    std::vector<std::string> problems;
-    std::exception_ptr later;  ///< an error that is no refusal: the page comes again
+    std::vector<Outcome> outcomes;
   };
 
-  /// All of a page are in the coordinator's next commits, which are shared.
-  std::vector<std::string> Submit(std::vector<Definition> page) {
+  /// All of a page are in the coordinator's next commits, which are shared. `later`: why one of them has to come again;
+  /// `progress`: one has not.
+  std::vector<Outcome> Submit(std::vector<Definition> page, std::string& later, bool& progress) {
     const auto answers = std::make_shared<Answers>(page.size());
     for (std::size_t i = 0; i < page.size(); ++i) {
       const auto answered = [answers, i](const std::exception_ptr& error) {
         const std::lock_guard<std::mutex> lock(answers->mutex);
-        if (error) Sort(error, answers->problems[i], answers->later);
+        answers->outcomes[i] = OutcomeOf(error);
         --answers->left;
         answers->changed.notify_all();
       };
@@ -122,32 +131,39 @@ class Relay {
       }
     }
     std::unique_lock<std::mutex> lock(answers->mutex);
-    // Longer than a coordinator takes whose store fails.
-    if (!answers->changed.wait_for(lock, std::chrono::seconds(10),
-                                   [&] { return answers->left == 0; })) {
-      throw InDoubtError("the coordinator did not answer; does the program poll it?");
+    // At most longer than a coordinator takes whose store fails; shorter if nobody polls it and it is to stop.
+    for (int waits = 0; answers->left > 0 && waits < 100 && !Stopping(); ++waits) {
+      answers->changed.wait_for(lock, std::chrono::milliseconds(100),
+                                [&] { return answers->left == 0; });
     }
-    if (answers->later) std::rethrow_exception(answers->later);
-    for (const std::string& problem : answers->problems) {
-      if (!problem.empty()) {
+    std::vector<Outcome> outcomes = answers->outcomes;
+    lock.unlock();
+    for (const Outcome& outcome : outcomes) {
+      progress = progress || outcome.kind != Outcome::Kind::kLater;
+      if (outcome.kind == Outcome::Kind::kRefused) {
         Log(LogLevel::kError,
-            "a row was refused, and is kept with the reason in its column `problem`: " + problem);
+            "a row was refused, and is kept with the reason in its column `problem`: " +
+                outcome.why);
+      } else if (outcome.kind == Outcome::Kind::kLater && later.empty()) {
+        later = outcome.why.empty() ? "the coordinator did not answer; does the program poll it?"
+                                    : outcome.why;
       }
     }
-    return std::move(answers->problems);
+    return outcomes;
   }
 
-  static void Sort(const std::exception_ptr& error, std::string& problem,
-                   std::exception_ptr& later) {
+  static Outcome OutcomeOf(const std::exception_ptr& error) {
+    if (!error) return {Outcome::Kind::kTaken};
     try {
       std::rethrow_exception(error);
     } catch (const FailureError&) {  // it is there, and was rolled back
-    } catch (const BusyError&) {
-      later = error;
+      return {Outcome::Kind::kTaken};
+    } catch (const BusyError& busy) {
+      return {Outcome::Kind::kLater, busy.what()};
     } catch (const RejectedError& refusal) {
-      problem = refusal.what();
+      return {Outcome::Kind::kRefused, refusal.what()};
     } catch (...) {
-      later = error;
+      return {Outcome::Kind::kLater, WhatWasThrown()};
     }
   }
 
@@ -164,9 +180,13 @@ class Relay {
 /// The relays of a coordinator. Threads: thread-safe.
 class Relays {
  public:
-  /// @throws LogicError  after Stop.
+  /// @throws LogicError  see Coordinator::Relay.
   void Add(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
            Duration interval) {
+    if (!source) throw LogicError("Relay without a source; make one, for example with PgRelay");
+    if (interval < std::chrono::milliseconds(1) || interval > std::chrono::minutes(1)) {
+      throw LogicError("an outbox is looked at every 1 ms to 1 min");
+    }
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopped_)
       throw LogicError("Relay after Stop; an outbox is relayed while the coordinator runs");

@@ -91,7 +91,7 @@ inline void Create(SqlSession& session, const std::string& table) {
 struct Row {
   std::string id;
   Definition definition;
-  std::string problem;  ///< it cannot be read
+  OutboxSource::Outcome outcome;
 };
 
 /// Of "ID TYPE HEX GID".
@@ -115,7 +115,7 @@ inline Row ReadRow(const std::string& text) {
         std::string(rest), type == Name(TransType::kSaga) ? TransType::kSaga : TransType::kMsg,
         FromHex(hex));
   } catch (const Error& error) {
-    row.problem = error.what();
+    row.outcome = {OutboxSource::Outcome::Kind::kRefused, error.what()};
   }
   return row;
 }
@@ -135,25 +135,28 @@ inline std::size_t RelayPage(SqlSession& session, const std::string& table, std:
             quoted + " WHERE problem IS NULL ORDER BY id LIMIT " + std::to_string(limit) +
             " FOR UPDATE SKIP LOCKED",
         {});
+    using Kind = OutboxSource::Outcome::Kind;
     std::vector<Row> rows;
     std::vector<Definition> page;
     for (const std::string& text : found.first_column) {
       rows.push_back(ReadRow(text));
-      if (rows.back().problem.empty()) page.push_back(std::move(rows.back().definition));
+      if (rows.back().outcome.kind == Kind::kLater) {
+        page.push_back(std::move(rows.back().definition));
+      }
     }
-    const std::vector<std::string> problems =
-        page.empty() ? std::vector<std::string>() : take(std::move(page));
+    std::vector<OutboxSource::Outcome> outcomes;
+    if (!page.empty()) outcomes = take(std::move(page));
     std::string done;
     std::size_t next = 0;
     for (Row& row : rows) {
-      if (row.problem.empty()) row.problem = problems[next++];
-      if (row.problem.empty()) {
+      if (row.outcome.kind == Kind::kLater) row.outcome = std::move(outcomes.at(next++));
+      if (row.outcome.kind == Kind::kTaken) {
         done += done.empty() ? "SELECT " + row.id + " AS id" : " UNION ALL SELECT " + row.id;
-      } else {
+      } else if (row.outcome.kind == Kind::kRefused) {
         session.Run("UPDATE " + quoted +
                         (postgres ? " SET problem = $1 WHERE id = $2::bigint"
                                   : " SET problem = ? WHERE id = ?"),
-                    {row.problem, row.id});
+                    {row.outcome.why, row.id});
       }
     }
     if (!done.empty()) {

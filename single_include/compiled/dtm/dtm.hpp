@@ -4164,9 +4164,18 @@ class OutboxSource {
  public:
   virtual ~OutboxSource();
 
-  /// What became of the transactions of a page, in their order: "" if the coordinator has it, so its row goes; else why it
-  /// can never be taken, so its row is kept and marked with that.
-  using Take = std::function<std::vector<std::string>(std::vector<Definition>)>;
+  /// What became of a transaction.
+  struct Outcome {
+    enum class Kind {
+      kTaken,    ///< the coordinator has it: its row goes
+      kRefused,  ///< it cannot be taken: its row is kept and marked with `why`
+      kLater     ///< not now: its row stays as it is
+    };
+    Kind kind = Kind::kLater;
+    std::string why{};
+  };
+  /// One for each of a page, in their order.
+  using Take = std::function<std::vector<Outcome>(std::vector<Definition>)>;
 
   /// Gives up to `limit` transactions to `take`, the oldest first, and removes or marks their rows. Returns how many rows
   /// there were. If `take` throws, all of them stay.
@@ -4189,8 +4198,9 @@ namespace dtm {
 inline namespace v1 {
 
 /// A transaction is submitted before its row is removed. So after a crash it may be submitted again, which its gid makes
-/// harmless. What the coordinator refuses for ever (a limit, other content under the gid) is marked in its row and logged;
-/// everything else is tried again, with waits that grow to 10 s while the database or the store fails.
+/// harmless in the same coordinator. What the coordinator refuses (a limit, other content under the gid, a topic without
+/// subscribers) is marked in its row and logged; everything else is tried again, with waits that grow to 10 s while the
+/// database or the store fails, or too much is waiting.
 class Relay {
  public:
   Relay(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
@@ -4203,7 +4213,7 @@ class Relay {
   void Stop();
 
  private:
-  static constexpr std::size_t kPage = 256;
+  static constexpr std::size_t kPage = 64;  // of at most 1 MiB each
 
   void Main() noexcept;
 
@@ -4213,21 +4223,22 @@ class Relay {
   /// False: it is time to stop.
   bool Sleep(Duration wait);
 
+  using Outcome = OutboxSource::Outcome;
+
   /// What became of a page; shared, since answers may come after nobody waits for them any more.
   struct Answers {
     explicit Answers(std::size_t count);
     std::mutex mutex;
     std::condition_variable changed;
     std::size_t left;
-    std::vector<std::string> problems;
-    std::exception_ptr later;  ///< an error that is no refusal: the page comes again
+    std::vector<Outcome> outcomes;
   };
 
-  /// All of a page are in the coordinator's next commits, which are shared.
-  std::vector<std::string> Submit(std::vector<Definition> page);
+  /// All of a page are in the coordinator's next commits, which are shared. `later`: why one of them has to come again;
+  /// `progress`: one has not.
+  std::vector<Outcome> Submit(std::vector<Definition> page, std::string& later, bool& progress);
 
-  static void Sort(const std::exception_ptr& error, std::string& problem,
-                   std::exception_ptr& later);
+  static Outcome OutcomeOf(const std::exception_ptr& error);
 
   Endpoint& coordinator_;
   const Options& options_;
@@ -4242,7 +4253,7 @@ class Relay {
 /// The relays of a coordinator. Threads: thread-safe.
 class Relays {
  public:
-  /// @throws LogicError  after Stop.
+  /// @throws LogicError  see Coordinator::Relay.
   void Add(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
            Duration interval);
   void Stop();
@@ -4932,10 +4943,9 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  it comes twice, or after Start or Stop.
   void Use(std::unique_ptr<BranchCaller> urls);
 
-  /// Takes over what programs submit into an outbox table, on a thread and a connection of its own, until Stop: `tm.Relay(dtm::PgRelay("host=... dbname=..."))` from
-  /// <dtm/outbox/postgres_outbox.hpp>. It looks every `interval` (1 ms to 1 min). A submission is durable here before its
-  /// row goes; its gid makes a repeat harmless. Several coordinators may relay one table: each row goes to one of them.
-  /// While the database does not answer it tries again, with a line in the log.
+  /// Takes over what programs submit into an outbox table, until Stop, on a thread and a connection of its own:
+  /// `tm.Relay(dtm::PgRelay("host=... dbname=..."))`. It looks every `interval` (1 ms to 1 min). A row goes after its
+  /// transaction is durable here, and its gid makes a repeat harmless; so let one coordinator relay a table.
   /// @throws LogicError  there is no source, the interval is out of its range, or it comes after Stop.
   void Relay(std::unique_ptr<OutboxSource> source,
              Duration interval = std::chrono::milliseconds(100));
@@ -5158,8 +5168,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_b4c7c386d7cf(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_b4c7c386d7cf;
+void dtm_cpp_of_version_0_1_0_3da593159817(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_3da593159817;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -16,9 +16,18 @@ class OutboxSource {
  public:
   virtual ~OutboxSource() = default;
 
-  /// What became of the transactions of a page, in their order: "" if the coordinator has it, so its row goes; else why it
-  /// can never be taken, so its row is kept and marked with that.
-  using Take = std::function<std::vector<std::string>(std::vector<Definition>)>;
+  /// What became of a transaction.
+  struct Outcome {
+    enum class Kind {
+      kTaken,    ///< the coordinator has it: its row goes
+      kRefused,  ///< it cannot be taken: its row is kept and marked with `why`
+      kLater     ///< not now: its row stays as it is
+    };
+    Kind kind = Kind::kLater;
+    std::string why{};
+  };
+  /// One for each of a page, in their order.
+  using Take = std::function<std::vector<Outcome>(std::vector<Definition>)>;
 
   /// Gives up to `limit` transactions to `take`, the oldest first, and removes or marks their rows. Returns how many rows
   /// there were. If `take` throws, all of them stay.
