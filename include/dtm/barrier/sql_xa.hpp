@@ -134,8 +134,8 @@ class SqlXaBranch {
               (postgres_ ? "gid = $1 AND branch_id = $2 AND op = $3 AND barrier_id = $4"
                          : "gid = ? AND branch_id = ? AND op = ? AND barrier_id = ?"),
           {call.gid, call.branch_id, Name(Op::kAction), kNumber});
-      for (const std::string reason : {kCommitted, barrier::kRollback}) {
-        const std::string wanted = reason + ' ' + call.gid + ' ' + call.branch_id;
+      for (const char* const reason : {kCommitted, barrier::kRollback}) {
+        const std::string wanted = std::string(reason) + ' ' + call.gid + ' ' + call.branch_id;
         if (rows.first_column == std::vector<std::string>{wanted}) return reason;
       }
       if (rows.first_column.empty()) return {};
