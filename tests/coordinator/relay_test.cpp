@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <functional>
+#include <condition_variable>
 #include <future>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "tests/catch.hpp"
@@ -19,6 +18,25 @@ using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
+/// What the threads of a test ring when something has changed.
+class Bell {
+ public:
+  void Ring() {
+    { const std::lock_guard<std::mutex> lock(mutex_); }
+    rung_.notify_all();
+  }
+  /// Waits until it is so.
+  template <typename So>
+  void Until(const So& so) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    REQUIRE(rung_.wait_for(lock, std::chrono::seconds(60), so));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable rung_;
+};
+
 struct Rows {
   std::mutex mutex;
   std::vector<dtm::Definition> waiting;
@@ -26,32 +44,38 @@ struct Rows {
   int fail = 0;        ///< so many times the database does not answer
   int fail_after = 0;  ///< so many times it breaks after the page was taken
   int asked = 0;
+  Bell bell;
 };
 
 class MemorySource : public dtm::OutboxSource {
  public:
   explicit MemorySource(Rows& rows) : rows_(rows) {}
   std::size_t Relay(std::size_t limit, const Take& take) override {
-    const std::lock_guard<std::mutex> lock(rows_.mutex);
-    ++rows_.asked;
-    if (rows_.fail-- > 0) throw dtm::StoreError("no connection");
-    const std::size_t count = (std::min)(limit, rows_.waiting.size());
-    const auto end = rows_.waiting.begin() + static_cast<std::ptrdiff_t>(count);
-    const std::vector<Outcome> outcomes =
-        take(std::vector<dtm::Definition>(rows_.waiting.begin(), end));
-    if (rows_.fail_after-- > 0) throw dtm::StoreError("connection lost");
-    std::vector<dtm::Definition> stay;
-    for (std::size_t i = 0; i < count; ++i) {
-      if (outcomes[i].kind == Outcome::Kind::kRefused) rows_.problems.push_back(outcomes[i].why);
-      if (outcomes[i].kind == Outcome::Kind::kLater) stay.push_back(rows_.waiting[i]);
-    }
-    rows_.waiting.erase(rows_.waiting.begin(), end);
-    rows_.waiting.insert(rows_.waiting.begin(), stay.begin(), stay.end());
+    const std::size_t count = Page(limit, take);
+    rows_.bell.Ring();
     return count;
   }
   std::string Name() const override { return "'memory'"; }
 
  private:
+  std::size_t Page(std::size_t limit, const Take& take) {
+    const std::lock_guard<std::mutex> lock(rows_.mutex);
+    ++rows_.asked;
+    if (rows_.fail-- > 0) throw dtm::StoreError("no connection");
+    const std::size_t count = (std::min)(limit, rows_.waiting.size());
+    const auto end = rows_.waiting.begin() + static_cast<std::ptrdiff_t>(count);
+    const std::vector<Verdict> verdicts =
+        take(std::vector<dtm::Definition>(rows_.waiting.begin(), end));
+    if (rows_.fail_after-- > 0) throw dtm::StoreError("connection lost");
+    std::vector<dtm::Definition> stay;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (verdicts[i].kind == Verdict::Kind::kRefused) rows_.problems.push_back(verdicts[i].why);
+      if (verdicts[i].kind == Verdict::Kind::kLater) stay.push_back(rows_.waiting[i]);
+    }
+    rows_.waiting.erase(rows_.waiting.begin(), end);
+    rows_.waiting.insert(rows_.waiting.begin(), stay.begin(), stay.end());
+    return count;
+  }
   Rows& rows_;
 };
 
@@ -65,20 +89,21 @@ dtm::Definition SagaOf(const std::string& gid, const std::string& payload = "1")
   return saga;
 }
 
-/// Until it is so; the tests' own limit ends them if it never is.
-void Until(const std::function<bool()>& so) {
-  while (!so()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-}
-
 struct World {
   explicit World(Rows& rows, std::size_t max_waiting = 0) {
     if (max_waiting > 0) options.max_waiting_submissions = max_waiting;
-    options.log = [this](dtm::LogLevel, const std::string& line) {
-      const std::lock_guard<std::mutex> lock(mutex);
-      lines += line + "\n";
+    options.log = [this, &rows](dtm::LogLevel, const std::string& line) {
+      {
+        const std::lock_guard<std::mutex> lock(mutex);
+        lines += line + "\n";
+      }
+      rows.bell.Ring();
     };
     tm = std::make_unique<dtm::Coordinator>(dir / "dtm.db", options);
-    tm->Register<int>("count", [this](int) { ++count; });
+    tm->Register<int>("count", [this, &rows](int) {
+      ++count;
+      rows.bell.Ring();
+    });
     tm->Start();
     tm->Relay(std::make_unique<MemorySource>(rows), std::chrono::milliseconds(1));
   }
@@ -105,7 +130,7 @@ TEST_CASE("every row is submitted once, in pages") {
   Rows rows;
   for (int i = 0; i < 1000; ++i) rows.waiting.push_back(SagaOf("g" + std::to_string(i)));
   World world(rows);
-  Until([&] { return Empty(rows) && world.count == 1000; });
+  rows.bell.Until([&] { return Empty(rows) && world.count == 1000; });
   CHECK(rows.problems.empty());
   CHECK(world.tm->Wait("g999", std::chrono::seconds(5)).Succeeded());
 }
@@ -118,11 +143,11 @@ TEST_CASE(
   rows.fail_after = 3;
   for (int i = 0; i < 10; ++i) rows.waiting.push_back(SagaOf("g" + std::to_string(i)));
   World world(rows);
-  Until([&] { return Empty(rows) && world.count == 10; });
+  rows.bell.Until([&] { return Empty(rows) && world.count == 10; });
   CHECK(rows.asked >= 6);
   CHECK_THAT(world.Log(), ContainsSubstring("outbox 'memory': cannot be relayed now") &&
                               ContainsSubstring("no connection"));
-  Until([&] { return world.Log().find("is read again") != std::string::npos; });
+  rows.bell.Until([&] { return world.Log().find("is read again") != std::string::npos; });
   CHECK(world.tm->Stop(std::chrono::seconds(5)));
   CHECK(world.count == 10);
 }
@@ -132,7 +157,7 @@ TEST_CASE("what can never be taken is marked, and the others go on") {
   rows.waiting = {SagaOf("good1"), SagaOf("bad gid\n"), SagaOf("same", "1"), SagaOf("same", "2"),
                   SagaOf("good2")};
   World world(rows);
-  Until([&] { return Empty(rows) && world.count == 3; });
+  rows.bell.Until([&] { return Empty(rows) && world.count == 3; });
   CHECK(rows.problems.size() == 2);
   CHECK_THAT(world.Log(), ContainsSubstring("a row was refused"));
 }
@@ -141,7 +166,7 @@ TEST_CASE("a coordinator that takes a few at a time gets them all") {
   Rows rows;
   for (int i = 0; i < 100; ++i) rows.waiting.push_back(SagaOf("g" + std::to_string(i)));
   World world(rows, 3);
-  Until([&] { return Empty(rows) && world.count == 100; });
+  rows.bell.Until([&] { return Empty(rows) && world.count == 100; });
   CHECK(rows.problems.empty());
 }
 
@@ -164,7 +189,7 @@ TEST_CASE("Stop in a callback of the coordinator is refused, and the relay goes 
     const std::lock_guard<std::mutex> lock(rows.mutex);
     rows.waiting.push_back(SagaOf("later"));
   }
-  Until([&] { return Empty(rows); });
+  rows.bell.Until([&] { return Empty(rows); });
 }
 
 TEST_CASE("Stop ends the relay, and a coordinator without Stop does as well") {
@@ -179,7 +204,7 @@ TEST_CASE("Stop ends the relay, and a coordinator without Stop does as well") {
   }
   CHECK(!Empty(rows));
   World world(rows);
-  Until([&] { return Empty(rows); });
+  rows.bell.Until([&] { return Empty(rows); });
 }
 
 TEST_CASE("a relay is refused without a source, or with an interval out of range") {
@@ -198,9 +223,6 @@ TEST_CASE("a program that polls relays too") {
   dtm::Coordinator tm(dir / "dtm.db");
   tm.Register<int>("count", [&](int) { ++count; });
   tm.Relay(std::make_unique<MemorySource>(rows), std::chrono::milliseconds(1));
-  Until([&] {
-    tm.Poll();
-    return count == 1;
-  });
+  while (count == 0) tm.Poll();
   CHECK(tm.Stop(std::chrono::seconds(5)));
 }

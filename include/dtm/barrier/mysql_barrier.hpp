@@ -1,6 +1,6 @@
 /// The barrier of a branch service whose rows are in MariaDB or MySQL: each call takes effect once, in one commit with its
 /// row.
-/// Needs: libmariadb or libmysqlclient; InnoDB (Galera too). Threads: a table by one thread at a time, as its connection.
+/// Needs: libmariadb or libmysqlclient; InnoDB. Threads: a table by one thread at a time, as its connection.
 /// Protocol: §11.5 (SQL barrier), §11.3 (the local step of a message).
 #pragma once
 

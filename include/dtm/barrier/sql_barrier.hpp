@@ -33,8 +33,8 @@ class SqlBarrierTable {
         postgres_(session.Dialect() == SqlDialect::kPostgres),
         table_(table),
         quoted_(sql::QuotedName(session.Dialect(), table, "a barrier table")),
-        insert_own_(Insert(false)),
-        insert_both_(Insert(true)) {}
+        insert_own_(barrier::InsertSql(session.Dialect(), quoted_)),
+        insert_both_(barrier::InsertTwoSql(quoted_)) {}
 
   /// Runs `business()` at most once for this call of this barrier, in one transaction with the row that records it. It writes
   /// through the connection of the session, must not begin or end a transaction, and passes every error on. It may run
@@ -84,7 +84,7 @@ class SqlBarrierTable {
                                    barrier::kMsgOp, barrier::kMsgNumber, barrier::kRollback});
         // Of the table that was written, and what is committed, whatever this transaction saw first.
         const SqlAnswer row = session_.Run(
-            "SELECT reason FROM " + quoted_ + " WHERE " + Key() +
+            "SELECT reason FROM " + quoted_ + barrier::WhereKey(session_.Dialect()) +
                 (postgres_ ? "" : " LOCK IN SHARE MODE"),
             {barrier.Gid(), barrier::kMsgBranch, barrier::kMsgOp, barrier::kMsgNumber});
         if (row.first_column.empty()) {
@@ -116,21 +116,6 @@ class SqlBarrierTable {
     return "barrier of " + barrier.Who() + ", table '" + table_ + "': ";
   }
 
-  /// The row of the op alone, or with PostgreSQL also that of the op it undoes, which comes first in both: so two deliveries
-  /// take their locks in the same order. The rows that are new come back.
-  std::string Insert(bool both) const {
-    std::string sql = (postgres_ ? "INSERT INTO " : "INSERT IGNORE INTO ") + quoted_ +
-                      " (trans_type, gid, branch_id, op, barrier_id, reason) VALUES ";
-    if (!postgres_) return sql + "(?, ?, ?, ?, ?, ?)";
-    sql += "($1, $2, $3, $4, $5, $6)";
-    if (both) sql += ", ($1, $2, $3, $7, $5, $6)";
-    return sql + " ON CONFLICT (gid, branch_id, op, barrier_id) DO NOTHING RETURNING op";
-  }
-  std::string Key() const {
-    return postgres_ ? "gid = $1 AND branch_id = $2 AND op = $3 AND barrier_id = $4"
-                     : "gid = ? AND branch_id = ? AND op = ? AND barrier_id = ?";
-  }
-
   void CheckUse(const Barrier& barrier, SqlTransaction wanted) {
     if (barrier.Type() == Name(TransType::kXa)) {
       throw LogicError(Where(barrier) +
@@ -156,9 +141,7 @@ class SqlBarrierTable {
     try {
       return statements();
     } catch (const SqlError& error) {
-      throw SqlError(Where(barrier) + error.what() +
-                         SqlAdvice(session_.Dialect(), error.Code(), SqlStage::kStatement),
-                     error.Code());
+      ThrowWhere(Where(barrier), session_.Dialect(), error, SqlStage::kStatement);
     }
   }
   void Simple(const Barrier& barrier, const std::string& sql) {
@@ -237,7 +220,7 @@ class SqlBarrierTable {
     // With a collation that takes other letters or blanks as equal it may be the row of another call.
     const SqlAnswer row =
         session_.Run("SELECT CONCAT_WS(' ', gid, branch_id, op, barrier_id) FROM " + quoted_ +
-                         " WHERE " + Key() + " LOCK IN SHARE MODE",
+                         barrier::WhereKey(session_.Dialect()) + " LOCK IN SHARE MODE",
                      {barrier.Gid(), barrier.BranchId(), op, number});
     const std::string found = row.first_column.empty() ? "" : row.first_column.front();
     if (found == barrier.Gid() + ' ' + barrier.BranchId() + ' ' + op + ' ' + number) return false;
@@ -279,10 +262,7 @@ class SqlBarrierTable {
                          "a statement of the business failed, and the business went on; pass "
                          "every error on. Nothing was stored");
       }
-      const std::string text =
-          Where(barrier) + error.what() + SqlAdvice(session_.Dialect(), code, stage);
-      if (FaultOf(session_.Dialect(), code, stage) == SqlFault::kInDoubt) throw InDoubtError(text);
-      throw SqlError(text, code);
+      ThrowWhere(Where(barrier), session_.Dialect(), error, stage);
     }
     if (stage == SqlStage::kCommit && tag == "ROLLBACK") {  // PostgreSQL calls that no error
       throw SqlError(Where(barrier) +
@@ -312,8 +292,8 @@ class SqlBarrierTable {
   const std::string table_;
   const std::string quoted_;
   const std::string insert_own_;
-  const std::string insert_both_;
-  int depth_ = 0;  ///< calls that are running
+  const std::string insert_both_;  ///< PostgreSQL's
+  int depth_ = 0;                  ///< calls that are running
 };
 
 }  // namespace v1

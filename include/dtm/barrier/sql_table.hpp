@@ -19,6 +19,33 @@ namespace barrier {
 
 inline constexpr const char kSqlTable[] = "dtm_barrier.barrier";  // as dtm's clients name it
 
+/// Inserts a row (trans_type, gid, branch_id, op, barrier_id, reason) unless there is one with its key.
+inline std::string InsertSql(SqlDialect dialect, const std::string& quoted) {
+  const std::string columns =
+      quoted + " (trans_type, gid, branch_id, op, barrier_id, reason) VALUES ";
+  return dialect == SqlDialect::kPostgres
+             ? "INSERT INTO " + columns +
+                   "($1, $2, $3, $4, $5, $6) ON CONFLICT (gid, branch_id, op, barrier_id) DO "
+                   "NOTHING RETURNING op"
+             : "INSERT IGNORE INTO " + columns + "(?, ?, ?, ?, ?, ?)";
+}
+
+/// PostgreSQL: two rows of one call, the op of parameter 4 first and then that of parameter 7, always in this order: so two
+/// deliveries take their locks in the same order. The ops of those that are new come back.
+inline std::string InsertTwoSql(const std::string& quoted) {
+  return "INSERT INTO " + quoted +
+         " (trans_type, gid, branch_id, op, barrier_id, reason) VALUES ($1, $2, $3, $4, $5, $6), "
+         "($1, $2, $3, $7, $5, $6) ON CONFLICT (gid, branch_id, op, barrier_id) DO NOTHING "
+         "RETURNING op";
+}
+
+/// Which row: gid, branch_id, op, barrier_id.
+inline std::string WhereKey(SqlDialect dialect) {
+  return dialect == SqlDialect::kPostgres
+             ? " WHERE gid = $1 AND branch_id = $2 AND op = $3 AND barrier_id = $4"
+             : " WHERE gid = ? AND branch_id = ? AND op = ? AND barrier_id = ?";
+}
+
 }  // namespace barrier
 
 /// Deletes up to `limit` rows (1 to 100 000) that are older than `age` (at least 24 hours), in a transaction of its own.
@@ -65,12 +92,7 @@ inline std::int64_t DeleteOldBarriers(SqlSession& session, std::chrono::hours ag
       if (session.Transaction() != SqlTransaction::kNone) session.Simple("ROLLBACK");
     } catch (const SqlError&) {  // the server does it when it finds the connection broken
     }
-    const std::string text = "old rows of the barrier table '" + table + "': " + error.what() +
-                             SqlAdvice(session.Dialect(), error.Code(), stage);
-    if (FaultOf(session.Dialect(), error.Code(), stage) == SqlFault::kInDoubt) {
-      throw InDoubtError(text);
-    }
-    throw SqlError(text, error.Code());
+    ThrowWhere("old rows of the barrier table '" + table + "': ", session.Dialect(), error, stage);
   }
 }
 

@@ -111,12 +111,7 @@ class SqlXaBranch {
 
   /// True if the row was not there before.
   bool Insert(const XaCall& call, const char* reason) {
-    const std::string sql =
-        (postgres_ ? "INSERT INTO " : "INSERT IGNORE INTO ") + quoted_ +
-        " (trans_type, gid, branch_id, op, barrier_id, reason) VALUES " +
-        (postgres_
-             ? "($1, $2, $3, $4, $5, $6) ON CONFLICT (gid, branch_id, op, barrier_id) DO NOTHING"
-             : "(?, ?, ?, ?, ?, ?)");
+    const std::string sql = barrier::InsertSql(session_.Dialect(), quoted_);
     return Ours(call, SqlStage::kStatement, [&] {
       return session_
                  .Run(sql, {Name(TransType::kXa), call.gid, call.branch_id, Name(Op::kAction),
@@ -129,11 +124,9 @@ class SqlXaBranch {
   std::string Reason(const XaCall& call) {
     return Ours(call, SqlStage::kStatement, [&]() -> std::string {
       // A collation may take other letters as equal, so the bytes are compared here.
-      const SqlAnswer rows = session_.Run(
-          "SELECT CONCAT_WS(' ', reason, gid, branch_id) FROM " + quoted_ + " WHERE " +
-              (postgres_ ? "gid = $1 AND branch_id = $2 AND op = $3 AND barrier_id = $4"
-                         : "gid = ? AND branch_id = ? AND op = ? AND barrier_id = ?"),
-          {call.gid, call.branch_id, Name(Op::kAction), kNumber});
+      const SqlAnswer rows = session_.Run("SELECT CONCAT_WS(' ', reason, gid, branch_id) FROM " +
+                                              quoted_ + barrier::WhereKey(session_.Dialect()),
+                                          {call.gid, call.branch_id, Name(Op::kAction), kNumber});
       for (const char* const reason : {kCommitted, barrier::kRollback}) {
         const std::string wanted = std::string(reason) + ' ' + call.gid + ' ' + call.branch_id;
         if (rows.first_column == std::vector<std::string>{wanted}) return reason;

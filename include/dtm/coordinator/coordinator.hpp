@@ -297,25 +297,6 @@ class Coordinator : public EmbeddedEndpoint {
     return LogicError("the branch function '" + name + "' is an empty function");
   }
 
-  void RunTransact(callable::Ref<Result(Tx&)> function) {
-    Driver& driver = Checked();
-    const auto thrown = std::make_shared<std::exception_ptr>();
-    const Result result = RunWork([&, thrown](TransactContext& context) -> Result {
-      *thrown = nullptr;
-      Tx tx(*this, driver, context);
-      try {
-        return function(tx);
-      } catch (...) {
-        *thrown = std::current_exception();
-        throw;
-      }
-    });
-    // Moved, so that the last reference is the caller's: the exception may be read here while the loop frees its own.
-    if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
-    if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
-    if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
-  }
-
   OfThisProcess<Relays> relays_{"coordinator"};  // ends before what it submits to
 };
 

@@ -4,17 +4,20 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include <dtm/base/callable.hpp>
 #include <dtm/base/error.hpp>
 #include <dtm/base/os.hpp>
 #include <dtm/coordinator/loop/driver.hpp>
 #include <dtm/coordinator/operations.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
+#include <dtm/coordinator/tx.hpp>
 #include <dtm/core/endpoint.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/validate.hpp>
@@ -127,6 +130,26 @@ class EmbeddedEndpoint : public Operations {
   Result RunWork(std::function<Result(TransactContext&)> work) {
     return AwaitValue<Result>(
         [&](ValueCallback<Result> answer) { RunWorkAsync(std::move(work), std::move(answer)); });
+  }
+
+  /// See Coordinator::Transact.
+  void RunTransact(callable::Ref<Result(Tx&)> function) {
+    Driver& driver = Checked();
+    const auto thrown = std::make_shared<std::exception_ptr>();
+    const Result result = RunWork([&, thrown](TransactContext& context) -> Result {
+      *thrown = nullptr;
+      Tx tx(*this, driver, context);
+      try {
+        return function(tx);
+      } catch (...) {
+        *thrown = std::current_exception();
+        throw;
+      }
+    });
+    // Moved, so that the last reference is the caller's: the exception may be read here while the loop frees its own.
+    if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
+    if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
+    if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
 
   /// A function inside a commit that the initiator calls itself: it gets a commit of its own.

@@ -16,6 +16,7 @@
 
 #include <dtm/base/error.hpp>
 #include <dtm/base/time.hpp>
+#include <dtm/coordinator/outcome.hpp>
 #include <dtm/coordinator/parts/options.hpp>
 #include <dtm/coordinator/parts/outbox_source.hpp>
 #include <dtm/core/endpoint.hpp>
@@ -101,33 +102,33 @@ class Relay {
     return !changed_.wait_for(lock, wait, [this] { return stopping_; });
   }
 
-  using Outcome = OutboxSource::Outcome;
+  using Verdict = OutboxSource::Verdict;
 
   /// What became of a page; shared, since answers may come after nobody waits for them any more.
   struct Answers {
-    explicit Answers(std::size_t count) : left(count), outcomes(count) {}
+    explicit Answers(std::size_t count) : left(count), verdicts(count) {}
     std::mutex mutex;
     std::condition_variable changed;
     std::size_t left;
-    std::vector<Outcome> outcomes;
+    std::vector<Verdict> verdicts;
   };
 
   /// All of a page are in the coordinator's next commits, which are shared. `later`: why one of them has to come again;
   /// `progress`: one has not.
-  std::vector<Outcome> Submit(std::vector<Definition> page, std::string& later, bool& progress) {
+  std::vector<Verdict> Submit(std::vector<Definition> page, std::string& later, bool& progress) {
     const auto answers = std::make_shared<Answers>(page.size());
     for (std::size_t i = 0; i < page.size(); ++i) {
-      const auto answered = [answers, i](const std::exception_ptr& error) {
+      const auto answered = [answers, i](const Outcome& outcome) {
         const std::lock_guard<std::mutex> lock(answers->mutex);
-        answers->outcomes[i] = OutcomeOf(error);
+        answers->verdicts[i] = VerdictOf(outcome);
         --answers->left;
         answers->changed.notify_all();
       };
       try {
         coordinator_.SubmitAsync(std::move(page[i]),
-                                 [answered](const Answer& answer) { answered(answer.error); });
+                                 [answered](const Answer& answer) { answered(OutcomeOf(answer)); });
       } catch (...) {
-        answered(std::current_exception());
+        answered(OutcomeOf(std::current_exception()));
       }
     }
     std::unique_lock<std::mutex> lock(answers->mutex);
@@ -136,35 +137,34 @@ class Relay {
       answers->changed.wait_for(lock, std::chrono::milliseconds(100),
                                 [&] { return answers->left == 0; });
     }
-    std::vector<Outcome> outcomes = answers->outcomes;
+    std::vector<Verdict> verdicts = answers->verdicts;
     lock.unlock();
-    for (const Outcome& outcome : outcomes) {
-      progress = progress || outcome.kind != Outcome::Kind::kLater;
-      if (outcome.kind == Outcome::Kind::kRefused) {
+    for (const Verdict& verdict : verdicts) {
+      progress = progress || verdict.kind != Verdict::Kind::kLater;
+      if (verdict.kind == Verdict::Kind::kRefused) {
         Log(LogLevel::kError,
             "a row was refused, and is kept with the reason in its column `problem`: " +
-                outcome.why);
-      } else if (outcome.kind == Outcome::Kind::kLater && later.empty()) {
-        later = outcome.why.empty() ? "the coordinator did not answer; does the program poll it?"
-                                    : outcome.why;
+                verdict.why);
+      } else if (verdict.kind == Verdict::Kind::kLater && later.empty()) {
+        later = verdict.why.empty() ? "the coordinator did not answer; does the program poll it?"
+                                    : verdict.why;
       }
     }
-    return outcomes;
+    return verdicts;
   }
 
-  static Outcome OutcomeOf(const std::exception_ptr& error) {
-    if (!error) return {Outcome::Kind::kTaken};
-    try {
-      std::rethrow_exception(error);
-    } catch (const FailureError&) {  // it is there, and was rolled back
-      return {Outcome::Kind::kTaken};
-    } catch (const BusyError& busy) {
-      return {Outcome::Kind::kLater, busy.what()};
-    } catch (const RejectedError& refusal) {
-      return {Outcome::Kind::kRefused, refusal.what()};
-    } catch (...) {
-      return {Outcome::Kind::kLater, WhatWasThrown()};
+  static Verdict VerdictOf(const Outcome& outcome) {
+    switch (outcome.kind) {
+      case Outcome::Kind::kDone:
+      case Outcome::Kind::kRolledBack:  // it is there
+        return {Verdict::Kind::kTaken};
+      case Outcome::Kind::kBadInput:
+      case Outcome::Kind::kRejected: return {Verdict::Kind::kRefused, outcome.message};
+      case Outcome::Kind::kOngoing:
+      case Outcome::Kind::kUnavailable:
+      case Outcome::Kind::kUnknown: break;
     }
+    return {Verdict::Kind::kLater, outcome.message};
   }
 
   Endpoint& coordinator_;

@@ -91,7 +91,7 @@ inline void Create(SqlSession& session, const std::string& table) {
 struct Row {
   std::string id;
   Definition definition;
-  OutboxSource::Outcome outcome;
+  OutboxSource::Verdict verdict;
 };
 
 /// Of "ID TYPE HEX GID".
@@ -115,7 +115,7 @@ inline Row ReadRow(const std::string& text) {
         std::string(rest), type == Name(TransType::kSaga) ? TransType::kSaga : TransType::kMsg,
         FromHex(hex));
   } catch (const Error& error) {
-    row.outcome = {OutboxSource::Outcome::Kind::kRefused, error.what()};
+    row.verdict = {OutboxSource::Verdict::Kind::kRefused, error.what()};
   }
   return row;
 }
@@ -135,28 +135,28 @@ inline std::size_t RelayPage(SqlSession& session, const std::string& table, std:
             quoted + " WHERE problem IS NULL ORDER BY id LIMIT " + std::to_string(limit) +
             " FOR UPDATE SKIP LOCKED",
         {});
-    using Kind = OutboxSource::Outcome::Kind;
+    using Kind = OutboxSource::Verdict::Kind;
     std::vector<Row> rows;
     std::vector<Definition> page;
     for (const std::string& text : found.first_column) {
       rows.push_back(ReadRow(text));
-      if (rows.back().outcome.kind == Kind::kLater) {
+      if (rows.back().verdict.kind == Kind::kLater) {
         page.push_back(std::move(rows.back().definition));
       }
     }
-    std::vector<OutboxSource::Outcome> outcomes;
-    if (!page.empty()) outcomes = take(std::move(page));
+    std::vector<OutboxSource::Verdict> verdicts;
+    if (!page.empty()) verdicts = take(std::move(page));
     std::string done;
     std::size_t next = 0;
     for (Row& row : rows) {
-      if (row.outcome.kind == Kind::kLater) row.outcome = std::move(outcomes.at(next++));
-      if (row.outcome.kind == Kind::kTaken) {
+      if (row.verdict.kind == Kind::kLater) row.verdict = std::move(verdicts.at(next++));
+      if (row.verdict.kind == Kind::kTaken) {
         done += done.empty() ? "SELECT " + row.id + " AS id" : " UNION ALL SELECT " + row.id;
-      } else if (row.outcome.kind == Kind::kRefused) {
+      } else if (row.verdict.kind == Kind::kRefused) {
         session.Run("UPDATE " + quoted +
                         (postgres ? " SET problem = $1 WHERE id = $2::bigint"
                                   : " SET problem = ? WHERE id = ?"),
-                    {row.outcome.why, row.id});
+                    {row.verdict.why, row.id});
       }
     }
     if (!done.empty()) {

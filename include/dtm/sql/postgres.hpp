@@ -151,7 +151,6 @@ class PgConnection {
   }
 
   PGconn* Handle() const { return connection_.get(); }
-  PgSession Session() const { return PgSession(connection_.get()); }
 
  private:
   struct Finish {

@@ -2,7 +2,7 @@
 /// Needs: std. Threads: a session by one thread at a time.
 ///
 /// sql/postgres.hpp and sql/mysql.hpp have sessions for libpq and for libmariadb / libmysqlclient. A program that uses
-/// another library (libpqxx, SOCI, ...) writes one itself, in about 15 lines: examples/barrier_libpqxx.cpp.
+/// another library (libpqxx, SOCI, ...) writes one itself: these five methods.
 #pragma once
 
 #include <cstdint>

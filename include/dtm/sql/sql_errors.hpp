@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include <dtm/base/error.hpp>
 #include <dtm/sql/session.hpp>
 
 namespace dtm {
@@ -113,6 +114,15 @@ inline std::string SqlAdvice(SqlDialect dialect, const std::string& code, SqlSta
     return "; nothing was stored; a statement before failed: roll the transaction back";
   }
   return "; nothing was stored";
+}
+
+/// `where`: what was done, with a colon and a blank behind it.
+/// @throws InDoubtError  it may be committed. SqlError: nothing is. Each says where, what, and what to do.
+[[noreturn]] inline void ThrowWhere(const std::string& where, SqlDialect dialect,
+                                    const SqlError& error, SqlStage stage) {
+  const std::string text = where + error.what() + SqlAdvice(dialect, error.Code(), stage);
+  if (FaultOf(dialect, error.Code(), stage) == SqlFault::kInDoubt) throw InDoubtError(text);
+  throw SqlError(text, error.Code());
 }
 
 }  // namespace v1

@@ -17,7 +17,7 @@ class OutboxSource {
   virtual ~OutboxSource() = default;
 
   /// What became of a transaction.
-  struct Outcome {
+  struct Verdict {
     enum class Kind {
       kTaken,    ///< the coordinator has it: its row goes
       kRefused,  ///< it cannot be taken: its row is kept and marked with `why`
@@ -27,7 +27,7 @@ class OutboxSource {
     std::string why{};
   };
   /// One for each of a page, in their order.
-  using Take = std::function<std::vector<Outcome>(std::vector<Definition>)>;
+  using Take = std::function<std::vector<Verdict>(std::vector<Definition>)>;
 
   /// Gives up to `limit` transactions to `take`, the oldest first, and removes or marks their rows. Returns how many rows
   /// there were. If `take` throws, all of them stay.
