@@ -156,7 +156,14 @@ TEST_CASE("xa on MariaDB: many are prepared and committed at once by other conne
   for (int i = 0; i < 100; ++i) {
     const std::string gid = "many-" + std::to_string(i);
     REQUIRE(bank.Action(gid).kind == Kind::kSuccess);
-    REQUIRE((i % 2 == 0 ? bank.Commit(gid) : bank.RollBack(gid)).kind == Kind::kSuccess);
+    // On a busy machine the server may take a while to see that the connection is gone; then the coordinator calls again.
+    dtm::Result ended = dtm::Result::Error("");
+    for (int call = 0; call < 30 && ended.kind != Kind::kSuccess; ++call) {
+      ended = i % 2 == 0 ? bank.Commit(gid) : bank.RollBack(gid);
+      CAPTURE(i, call, ended.text);
+      REQUIRE(ended.text.find("LOST") == std::string::npos);
+    }
+    REQUIRE(ended.kind == Kind::kSuccess);
   }
   CHECK(bank.Balance() == "-1400");
 }

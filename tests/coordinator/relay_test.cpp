@@ -22,19 +22,29 @@ namespace {
 class Bell {
  public:
   void Ring() {
-    { const std::lock_guard<std::mutex> lock(mutex_); }
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      ++times_;
+    }
     rung_.notify_all();
   }
-  /// Waits until it is so.
+  /// Waits until it is so; asks without a lock, since those who ring may hold what it needs.
   template <typename So>
   void Until(const So& so) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    REQUIRE(rung_.wait_for(lock, std::chrono::seconds(60), so));
+    for (unsigned seen = Times(); !so(); seen = Times()) {
+      std::unique_lock<std::mutex> lock(mutex_);
+      REQUIRE(rung_.wait_for(lock, std::chrono::seconds(60), [&] { return times_ != seen; }));
+    }
   }
 
  private:
+  unsigned Times() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return times_;
+  }
   std::mutex mutex_;
   std::condition_variable rung_;
+  unsigned times_ = 0;
 };
 
 struct Rows {
