@@ -8346,6 +8346,49 @@ void Operations::ChangeTopic(const std::string& problem, const std::function<Res
 }}
 
 
+// ---- dtm/coordinator/tx.hpp --------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+Tx::Tx(Endpoint& coordinator, Driver& driver, TransactContext& context) : coordinator_(coordinator), driver_(driver), context_(context) {}
+auto Tx::Db() const -> const WorkContext& { return context_.connection; }
+std::string Tx::NewGid() { return coordinator_.NewGid(); }
+auto Tx::Submit(Definition definition) -> TransResult {
+    const std::string gid = definition.gid;
+    const bool fits = definition.type == TransType::kSaga || definition.type == TransType::kMsg;
+    if (!fits || definition.options.wait_result) {
+      throw LogicError(
+          "gid '" + gid +
+          "': inside Transact only sagas and messages are submitted, and nobody waits");
+    }
+    topics::CheckAndExpand(definition, *driver_.store);
+    topics::CheckNew(definition);
+    bool taken = context_.exists(gid);
+    for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
+    if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
+    context_.submitted.push_back(std::make_shared<Definition>(std::move(definition)));
+    return {gid, Status::kSubmitted, {}};
+  }
+std::string Tx::UrlOfLocal(const std::string& name, std::uint64_t owner) const {
+    return coordinator_.UrlOfLocal(name, owner);
+  }
+auto Tx::SubmitAndWait(Definition, Duration) -> TransResult { Waits("SubmitAndWait"); }
+void Tx::SubmitAsync(Definition, AnswerCallback) { Waits("SubmitAsync"); }
+auto Tx::Prepare(Definition) -> TransResult { Waits("Prepare"); }
+void Tx::Abort(const std::string&, TransType, const std::string&) { Waits("Abort"); }
+void Tx::RegisterBranch(const std::string&, TransType, Step) { Waits("RegisterBranch"); }
+auto Tx::PrepareWorkflow(Definition) -> WorkflowState { Waits("PrepareWorkflow"); }
+auto Tx::ResumeWorkflow(Definition) -> WorkflowState { Waits("ResumeWorkflow"); }
+void Tx::FinishWorkflow(const std::string&, Status, const std::string&, const std::string&) {
+    Waits("FinishWorkflow");
+  }
+auto Tx::CallBranch(const InitiatorCall&) -> Result { Waits("CallBranch"); }
+void Tx::Waits(const char* what) {
+    throw LogicError(std::string(what) +
+                     " inside Transact would wait for the commit it is part of; use Submit");
+  }
+}}
+
+
 // ---- dtm/coordinator/embedded_endpoint.hpp -----------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -8433,6 +8476,24 @@ auto EmbeddedEndpoint::RunWork(std::function<Result(TransactContext&)> work) -> 
     return AwaitValue<Result>(
         [&](ValueCallback<Result> answer) { RunWorkAsync(std::move(work), std::move(answer)); });
   }
+void EmbeddedEndpoint::RunTransact(callable::Ref<Result(Tx&)> function) {
+    Driver& driver = Checked();
+    const auto thrown = std::make_shared<std::exception_ptr>();
+    const Result result = RunWork([&, thrown](TransactContext& context) -> Result {
+      *thrown = nullptr;
+      Tx tx(*this, driver, context);
+      try {
+        return function(tx);
+      } catch (...) {
+        *thrown = std::current_exception();
+        throw;
+      }
+    });
+    // Moved, so that the last reference is the caller's: the exception may be read here while the loop frees its own.
+    if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
+    if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
+    if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
+  }
 auto EmbeddedEndpoint::CallInTransaction(InitiatorCall direct) -> Result {
     direct.phase2_url.clear();
     const BranchCall call = ToBranchCall(direct, {}, {});
@@ -8459,6 +8520,40 @@ void WakeFd::Clear() const { event_->Clear(); }
 auto WakeFd::OnWake() const -> std::function<void()> {
     return [event = event_] { event->Signal(); };
   }
+}}
+
+
+// ---- dtm/coordinator/outcome.hpp ---------------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto OutcomeOf(const std::exception_ptr& error) -> Outcome {
+  using Kind = Outcome::Kind;
+  try {
+    std::rethrow_exception(error);
+  } catch (const BadInput& bad) {
+    return {Kind::kBadInput, bad.what()};
+  } catch (const BusyError& busy) {
+    return {Kind::kUnavailable, busy.what()};
+  } catch (const RejectedError& rejected) {
+    return {Kind::kRejected, rejected.what()};
+  } catch (const FailureError& failure) {
+    return {Kind::kRolledBack, failure.what()};
+  } catch (const OngoingError& ongoing) {
+    return {Kind::kOngoing, ongoing.what()};
+  } catch (const StoreError& failed) {
+    return {Kind::kUnavailable, failed.what()};
+  } catch (const LogicError& stopped) {
+    return {Kind::kUnavailable, stopped.what()};
+  } catch (...) {  // in doubt, or an unknown exception
+    return {Kind::kUnknown, WhatWasThrown()};
+  }
+}
+auto OutcomeOf(const Answer& answer) -> Outcome {
+  if (!answer.error) return {};
+  // The error says more than the clients of dtm are told of a rollback.
+  if (answer.result.Failed()) return {Outcome::Kind::kRolledBack, answer.result.reason};
+  return OutcomeOf(answer.error);
+}
 }}
 
 
@@ -8530,21 +8625,21 @@ bool Relay::Sleep(Duration wait) {
     std::unique_lock<std::mutex> lock(mutex_);
     return !changed_.wait_for(lock, wait, [this] { return stopping_; });
   }
-Relay::Answers::Answers(std::size_t count) : left(count), outcomes(count) {}
-auto Relay::Submit(std::vector<Definition> page, std::string& later, bool& progress) -> std::vector<Outcome> {
+Relay::Answers::Answers(std::size_t count) : left(count), verdicts(count) {}
+auto Relay::Submit(std::vector<Definition> page, std::string& later, bool& progress) -> std::vector<Verdict> {
     const auto answers = std::make_shared<Answers>(page.size());
     for (std::size_t i = 0; i < page.size(); ++i) {
-      const auto answered = [answers, i](const std::exception_ptr& error) {
+      const auto answered = [answers, i](const Outcome& outcome) {
         const std::lock_guard<std::mutex> lock(answers->mutex);
-        answers->outcomes[i] = OutcomeOf(error);
+        answers->verdicts[i] = VerdictOf(outcome);
         --answers->left;
         answers->changed.notify_all();
       };
       try {
         coordinator_.SubmitAsync(std::move(page[i]),
-                                 [answered](const Answer& answer) { answered(answer.error); });
+                                 [answered](const Answer& answer) { answered(OutcomeOf(answer)); });
       } catch (...) {
-        answered(std::current_exception());
+        answered(OutcomeOf(std::current_exception()));
       }
     }
     std::unique_lock<std::mutex> lock(answers->mutex);
@@ -8553,34 +8648,33 @@ auto Relay::Submit(std::vector<Definition> page, std::string& later, bool& progr
       answers->changed.wait_for(lock, std::chrono::milliseconds(100),
                                 [&] { return answers->left == 0; });
     }
-    std::vector<Outcome> outcomes = answers->outcomes;
+    std::vector<Verdict> verdicts = answers->verdicts;
     lock.unlock();
-    for (const Outcome& outcome : outcomes) {
-      progress = progress || outcome.kind != Outcome::Kind::kLater;
-      if (outcome.kind == Outcome::Kind::kRefused) {
+    for (const Verdict& verdict : verdicts) {
+      progress = progress || verdict.kind != Verdict::Kind::kLater;
+      if (verdict.kind == Verdict::Kind::kRefused) {
         Log(LogLevel::kError,
             "a row was refused, and is kept with the reason in its column `problem`: " +
-                outcome.why);
-      } else if (outcome.kind == Outcome::Kind::kLater && later.empty()) {
-        later = outcome.why.empty() ? "the coordinator did not answer; does the program poll it?"
-                                    : outcome.why;
+                verdict.why);
+      } else if (verdict.kind == Verdict::Kind::kLater && later.empty()) {
+        later = verdict.why.empty() ? "the coordinator did not answer; does the program poll it?"
+                                    : verdict.why;
       }
     }
-    return outcomes;
+    return verdicts;
   }
-auto Relay::OutcomeOf(const std::exception_ptr& error) -> Outcome {
-    if (!error) return {Outcome::Kind::kTaken};
-    try {
-      std::rethrow_exception(error);
-    } catch (const FailureError&) {  // it is there, and was rolled back
-      return {Outcome::Kind::kTaken};
-    } catch (const BusyError& busy) {
-      return {Outcome::Kind::kLater, busy.what()};
-    } catch (const RejectedError& refusal) {
-      return {Outcome::Kind::kRefused, refusal.what()};
-    } catch (...) {
-      return {Outcome::Kind::kLater, WhatWasThrown()};
+auto Relay::VerdictOf(const Outcome& outcome) -> Verdict {
+    switch (outcome.kind) {
+      case Outcome::Kind::kDone:
+      case Outcome::Kind::kRolledBack:  // it is there
+        return {Verdict::Kind::kTaken};
+      case Outcome::Kind::kBadInput:
+      case Outcome::Kind::kRejected: return {Verdict::Kind::kRefused, outcome.message};
+      case Outcome::Kind::kOngoing:
+      case Outcome::Kind::kUnavailable:
+      case Outcome::Kind::kUnknown: break;
     }
+    return {Verdict::Kind::kLater, outcome.message};
   }
 void Relays::Add(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
            Duration interval) {
@@ -8597,49 +8691,6 @@ void Relays::Stop() {
     const std::lock_guard<std::mutex> lock(mutex_);
     stopped_ = true;
     relays_.clear();
-  }
-}}
-
-
-// ---- dtm/coordinator/tx.hpp --------------------------------------------------------------------
-
-namespace dtm { inline namespace v1 {
-Tx::Tx(Endpoint& coordinator, Driver& driver, TransactContext& context) : coordinator_(coordinator), driver_(driver), context_(context) {}
-auto Tx::Db() const -> const WorkContext& { return context_.connection; }
-std::string Tx::NewGid() { return coordinator_.NewGid(); }
-auto Tx::Submit(Definition definition) -> TransResult {
-    const std::string gid = definition.gid;
-    const bool fits = definition.type == TransType::kSaga || definition.type == TransType::kMsg;
-    if (!fits || definition.options.wait_result) {
-      throw LogicError(
-          "gid '" + gid +
-          "': inside Transact only sagas and messages are submitted, and nobody waits");
-    }
-    topics::CheckAndExpand(definition, *driver_.store);
-    topics::CheckNew(definition);
-    bool taken = context_.exists(gid);
-    for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
-    if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
-    context_.submitted.push_back(std::make_shared<Definition>(std::move(definition)));
-    return {gid, Status::kSubmitted, {}};
-  }
-std::string Tx::UrlOfLocal(const std::string& name, std::uint64_t owner) const {
-    return coordinator_.UrlOfLocal(name, owner);
-  }
-auto Tx::SubmitAndWait(Definition, Duration) -> TransResult { Waits("SubmitAndWait"); }
-void Tx::SubmitAsync(Definition, AnswerCallback) { Waits("SubmitAsync"); }
-auto Tx::Prepare(Definition) -> TransResult { Waits("Prepare"); }
-void Tx::Abort(const std::string&, TransType, const std::string&) { Waits("Abort"); }
-void Tx::RegisterBranch(const std::string&, TransType, Step) { Waits("RegisterBranch"); }
-auto Tx::PrepareWorkflow(Definition) -> WorkflowState { Waits("PrepareWorkflow"); }
-auto Tx::ResumeWorkflow(Definition) -> WorkflowState { Waits("ResumeWorkflow"); }
-void Tx::FinishWorkflow(const std::string&, Status, const std::string&, const std::string&) {
-    Waits("FinishWorkflow");
-  }
-auto Tx::CallBranch(const InitiatorCall&) -> Result { Waits("CallBranch"); }
-void Tx::Waits(const char* what) {
-    throw LogicError(std::string(what) +
-                     " inside Transact would wait for the commit it is part of; use Submit");
   }
 }}
 
@@ -9605,24 +9656,6 @@ std::string Coordinator::KeepInTransaction(const std::string& name, TransactionF
 auto Coordinator::EmptyFunction(const std::string& name) -> LogicError {
     return LogicError("the branch function '" + name + "' is an empty function");
   }
-void Coordinator::RunTransact(callable::Ref<Result(Tx&)> function) {
-    Driver& driver = Checked();
-    const auto thrown = std::make_shared<std::exception_ptr>();
-    const Result result = RunWork([&, thrown](TransactContext& context) -> Result {
-      *thrown = nullptr;
-      Tx tx(*this, driver, context);
-      try {
-        return function(tx);
-      } catch (...) {
-        *thrown = std::current_exception();
-        throw;
-      }
-    });
-    // Moved, so that the last reference is the caller's: the exception may be read here while the loop frees its own.
-    if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
-    if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
-    if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
-  }
 }}
 
 
@@ -9863,5 +9896,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_3da593159817(Here) {}
+void dtm_cpp_of_version_0_1_0_db778799987c(Here) {}
 }}}

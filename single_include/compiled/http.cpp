@@ -8771,40 +8771,6 @@ auto ApiCounters::Get() const -> std::map<std::string, Api> {
 }}
 
 
-// ---- dtm/coordinator/outcome.hpp ---------------------------------------------------------------
-
-namespace dtm { inline namespace v1 {
-auto OutcomeOf(const std::exception_ptr& error) -> Outcome {
-  using Kind = Outcome::Kind;
-  try {
-    std::rethrow_exception(error);
-  } catch (const BadInput& bad) {
-    return {Kind::kBadInput, bad.what()};
-  } catch (const BusyError& busy) {
-    return {Kind::kUnavailable, busy.what()};
-  } catch (const RejectedError& rejected) {
-    return {Kind::kRejected, rejected.what()};
-  } catch (const FailureError& failure) {
-    return {Kind::kRolledBack, failure.what()};
-  } catch (const OngoingError& ongoing) {
-    return {Kind::kOngoing, ongoing.what()};
-  } catch (const StoreError& failed) {
-    return {Kind::kUnavailable, failed.what()};
-  } catch (const LogicError& stopped) {
-    return {Kind::kUnavailable, stopped.what()};
-  } catch (...) {  // in doubt, or an unknown exception
-    return {Kind::kUnknown, WhatWasThrown()};
-  }
-}
-auto OutcomeOf(const Answer& answer) -> Outcome {
-  if (!answer.error) return {};
-  // The error says more than the clients of dtm are told of a rollback.
-  if (answer.result.Failed()) return {Outcome::Kind::kRolledBack, answer.result.reason};
-  return OutcomeOf(answer.error);
-}
-}}
-
-
 // ---- dtm/http/wire/json_input.hpp --------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace json_input {
@@ -10915,5 +10881,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_59731df7b57e(Here) {}
+void http_cpp_of_version_0_1_0_a7675a5713cb(Here) {}
 }}}

@@ -11126,6 +11126,77 @@ class Operations : public Endpoint {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/tx.hpp --------------------------------------------------------------------
+
+/// A transaction of the program's database that the coordinator commits, together with what is submitted in it.
+/// Needs: std, store. Threads: the thread that drives the loop, during Transact.
+
+namespace dtm {
+inline namespace v1 {
+
+/// The function of Coordinator::Transact gets this: the connection to write through, and an endpoint for sagas and
+/// messages that are stored by the same commit. Do not keep it.
+class Tx : public Endpoint {
+ public:
+  Tx(Endpoint& coordinator, Driver& driver, TransactContext& context)
+      : coordinator_(coordinator), driver_(driver), context_(context) {}
+
+  /// The store's connection: a sqlite3* with SQLite. BEGIN, COMMIT, ROLLBACK and the dtm_ tables are denied. Finalize your
+  /// statements before the function returns: after a failure of the store there is a new connection.
+  const WorkContext& Db() const { return context_.connection; }
+
+  std::string NewGid() override { return coordinator_.NewGid(); }
+
+  /// Submits a saga or a message; it is stored if and only if the rows are.
+  /// @throws RejectedError  a limit, or the gid exists: let it pass, and nothing is stored.
+  TransResult Submit(Definition definition) override {
+    const std::string gid = definition.gid;
+    const bool fits = definition.type == TransType::kSaga || definition.type == TransType::kMsg;
+    if (!fits || definition.options.wait_result) {
+      throw LogicError(
+          "gid '" + gid +
+          "': inside Transact only sagas and messages are submitted, and nobody waits");
+    }
+    topics::CheckAndExpand(definition, *driver_.store);
+    topics::CheckNew(definition);
+    bool taken = context_.exists(gid);
+    for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
+    if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
+    context_.submitted.push_back(std::make_shared<Definition>(std::move(definition)));
+    return {gid, Status::kSubmitted, {}};
+  }
+
+  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
+    return coordinator_.UrlOfLocal(name, owner);
+  }
+
+  // What would wait for the commit that this is part of.
+  TransResult SubmitAndWait(Definition, Duration) override { Waits("SubmitAndWait"); }
+  void SubmitAsync(Definition, AnswerCallback) override { Waits("SubmitAsync"); }
+  TransResult Prepare(Definition) override { Waits("Prepare"); }
+  void Abort(const std::string&, TransType, const std::string&) override { Waits("Abort"); }
+  void RegisterBranch(const std::string&, TransType, Step) override { Waits("RegisterBranch"); }
+  WorkflowState PrepareWorkflow(Definition) override { Waits("PrepareWorkflow"); }
+  WorkflowState ResumeWorkflow(Definition) override { Waits("ResumeWorkflow"); }
+  void FinishWorkflow(const std::string&, Status, const std::string&, const std::string&) override {
+    Waits("FinishWorkflow");
+  }
+  Result CallBranch(const InitiatorCall&) override { Waits("CallBranch"); }
+
+ private:
+  [[noreturn]] static void Waits(const char* what) {
+    throw LogicError(std::string(what) +
+                     " inside Transact would wait for the commit it is part of; use Submit");
+  }
+
+  Endpoint& coordinator_;
+  Driver& driver_;
+  TransactContext& context_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/embedded_endpoint.hpp -----------------------------------------------------
 
 /// The embedded coordinator as builders see it: the operations of operations.hpp in their blocking form, and the calls
@@ -11240,6 +11311,26 @@ class EmbeddedEndpoint : public Operations {
   Result RunWork(std::function<Result(TransactContext&)> work) {
     return AwaitValue<Result>(
         [&](ValueCallback<Result> answer) { RunWorkAsync(std::move(work), std::move(answer)); });
+  }
+
+  /// See Coordinator::Transact.
+  void RunTransact(callable::Ref<Result(Tx&)> function) {
+    Driver& driver = Checked();
+    const auto thrown = std::make_shared<std::exception_ptr>();
+    const Result result = RunWork([&, thrown](TransactContext& context) -> Result {
+      *thrown = nullptr;
+      Tx tx(*this, driver, context);
+      try {
+        return function(tx);
+      } catch (...) {
+        *thrown = std::current_exception();
+        throw;
+      }
+    });
+    // Moved, so that the last reference is the caller's: the exception may be read here while the loop frees its own.
+    if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
+    if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
+    if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
 
   /// A function inside a commit that the initiator calls itself: it gets a commit of its own.
@@ -11396,6 +11487,62 @@ class WakeFd {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/outcome.hpp ---------------------------------------------------------------
+
+/// What came of what was asked of a coordinator, in the few kinds that every protocol to the outside tells apart.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+
+struct Outcome {
+  enum class Kind {
+    kDone,
+    kBadInput,     ///< it can never be accepted as it is; nothing was changed
+    kRejected,     ///< it does not fit what is stored; nothing was changed
+    kRolledBack,   ///< the transaction was, or will be
+    kOngoing,      ///< not finished yet; ask again
+    kUnavailable,  ///< not possible now; nothing was changed, the same may work later
+    kUnknown       ///< it may have happened or not; ask for the same again
+  };
+  Kind kind = Kind::kDone;
+  std::string message{};  ///< unless it is done
+};
+
+/// An error that the coordinator has thrown or answered with.
+inline Outcome OutcomeOf(const std::exception_ptr& error) {
+  using Kind = Outcome::Kind;
+  try {
+    std::rethrow_exception(error);
+  } catch (const BadInput& bad) {
+    return {Kind::kBadInput, bad.what()};
+  } catch (const BusyError& busy) {
+    return {Kind::kUnavailable, busy.what()};
+  } catch (const RejectedError& rejected) {
+    return {Kind::kRejected, rejected.what()};
+  } catch (const FailureError& failure) {
+    return {Kind::kRolledBack, failure.what()};
+  } catch (const OngoingError& ongoing) {
+    return {Kind::kOngoing, ongoing.what()};
+  } catch (const StoreError& failed) {
+    return {Kind::kUnavailable, failed.what()};
+  } catch (const LogicError& stopped) {
+    return {Kind::kUnavailable, stopped.what()};
+  } catch (...) {  // in doubt, or an unknown exception
+    return {Kind::kUnknown, WhatWasThrown()};
+  }
+}
+
+inline Outcome OutcomeOf(const Answer& answer) {
+  if (!answer.error) return {};
+  // The error says more than the clients of dtm are told of a rollback.
+  if (answer.result.Failed()) return {Outcome::Kind::kRolledBack, answer.result.reason};
+  return OutcomeOf(answer.error);
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/outbox_source.hpp ---------------------------------------------------
 
 /// Where a coordinator finds transactions that a program wrote into its own database; the interface of <dtm/outbox/...>.
@@ -11409,7 +11556,7 @@ class OutboxSource {
   virtual ~OutboxSource() = default;
 
   /// What became of a transaction.
-  struct Outcome {
+  struct Verdict {
     enum class Kind {
       kTaken,    ///< the coordinator has it: its row goes
       kRefused,  ///< it cannot be taken: its row is kept and marked with `why`
@@ -11419,7 +11566,7 @@ class OutboxSource {
     std::string why{};
   };
   /// One for each of a page, in their order.
-  using Take = std::function<std::vector<Outcome>(std::vector<Definition>)>;
+  using Take = std::function<std::vector<Verdict>(std::vector<Definition>)>;
 
   /// Gives up to `limit` transactions to `take`, the oldest first, and removes or marks their rows. Returns how many rows
   /// there were. If `take` throws, all of them stay.
@@ -11518,33 +11665,33 @@ class Relay {
     return !changed_.wait_for(lock, wait, [this] { return stopping_; });
   }
 
-  using Outcome = OutboxSource::Outcome;
+  using Verdict = OutboxSource::Verdict;
 
   /// What became of a page; shared, since answers may come after nobody waits for them any more.
   struct Answers {
-    explicit Answers(std::size_t count) : left(count), outcomes(count) {}
+    explicit Answers(std::size_t count) : left(count), verdicts(count) {}
     std::mutex mutex;
     std::condition_variable changed;
     std::size_t left;
-    std::vector<Outcome> outcomes;
+    std::vector<Verdict> verdicts;
   };
 
   /// All of a page are in the coordinator's next commits, which are shared. `later`: why one of them has to come again;
   /// `progress`: one has not.
-  std::vector<Outcome> Submit(std::vector<Definition> page, std::string& later, bool& progress) {
+  std::vector<Verdict> Submit(std::vector<Definition> page, std::string& later, bool& progress) {
     const auto answers = std::make_shared<Answers>(page.size());
     for (std::size_t i = 0; i < page.size(); ++i) {
-      const auto answered = [answers, i](const std::exception_ptr& error) {
+      const auto answered = [answers, i](const Outcome& outcome) {
         const std::lock_guard<std::mutex> lock(answers->mutex);
-        answers->outcomes[i] = OutcomeOf(error);
+        answers->verdicts[i] = VerdictOf(outcome);
         --answers->left;
         answers->changed.notify_all();
       };
       try {
         coordinator_.SubmitAsync(std::move(page[i]),
-                                 [answered](const Answer& answer) { answered(answer.error); });
+                                 [answered](const Answer& answer) { answered(OutcomeOf(answer)); });
       } catch (...) {
-        answered(std::current_exception());
+        answered(OutcomeOf(std::current_exception()));
       }
     }
     std::unique_lock<std::mutex> lock(answers->mutex);
@@ -11553,35 +11700,34 @@ class Relay {
       answers->changed.wait_for(lock, std::chrono::milliseconds(100),
                                 [&] { return answers->left == 0; });
     }
-    std::vector<Outcome> outcomes = answers->outcomes;
+    std::vector<Verdict> verdicts = answers->verdicts;
     lock.unlock();
-    for (const Outcome& outcome : outcomes) {
-      progress = progress || outcome.kind != Outcome::Kind::kLater;
-      if (outcome.kind == Outcome::Kind::kRefused) {
+    for (const Verdict& verdict : verdicts) {
+      progress = progress || verdict.kind != Verdict::Kind::kLater;
+      if (verdict.kind == Verdict::Kind::kRefused) {
         Log(LogLevel::kError,
             "a row was refused, and is kept with the reason in its column `problem`: " +
-                outcome.why);
-      } else if (outcome.kind == Outcome::Kind::kLater && later.empty()) {
-        later = outcome.why.empty() ? "the coordinator did not answer; does the program poll it?"
-                                    : outcome.why;
+                verdict.why);
+      } else if (verdict.kind == Verdict::Kind::kLater && later.empty()) {
+        later = verdict.why.empty() ? "the coordinator did not answer; does the program poll it?"
+                                    : verdict.why;
       }
     }
-    return outcomes;
+    return verdicts;
   }
 
-  static Outcome OutcomeOf(const std::exception_ptr& error) {
-    if (!error) return {Outcome::Kind::kTaken};
-    try {
-      std::rethrow_exception(error);
-    } catch (const FailureError&) {  // it is there, and was rolled back
-      return {Outcome::Kind::kTaken};
-    } catch (const BusyError& busy) {
-      return {Outcome::Kind::kLater, busy.what()};
-    } catch (const RejectedError& refusal) {
-      return {Outcome::Kind::kRefused, refusal.what()};
-    } catch (...) {
-      return {Outcome::Kind::kLater, WhatWasThrown()};
+  static Verdict VerdictOf(const Outcome& outcome) {
+    switch (outcome.kind) {
+      case Outcome::Kind::kDone:
+      case Outcome::Kind::kRolledBack:  // it is there
+        return {Verdict::Kind::kTaken};
+      case Outcome::Kind::kBadInput:
+      case Outcome::Kind::kRejected: return {Verdict::Kind::kRefused, outcome.message};
+      case Outcome::Kind::kOngoing:
+      case Outcome::Kind::kUnavailable:
+      case Outcome::Kind::kUnknown: break;
     }
+    return {Verdict::Kind::kLater, outcome.message};
   }
 
   Endpoint& coordinator_;
@@ -11619,77 +11765,6 @@ class Relays {
   std::mutex mutex_;
   bool stopped_ = false;
   std::vector<std::unique_ptr<Relay>> relays_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/tx.hpp --------------------------------------------------------------------
-
-/// A transaction of the program's database that the coordinator commits, together with what is submitted in it.
-/// Needs: std, store. Threads: the thread that drives the loop, during Transact.
-
-namespace dtm {
-inline namespace v1 {
-
-/// The function of Coordinator::Transact gets this: the connection to write through, and an endpoint for sagas and
-/// messages that are stored by the same commit. Do not keep it.
-class Tx : public Endpoint {
- public:
-  Tx(Endpoint& coordinator, Driver& driver, TransactContext& context)
-      : coordinator_(coordinator), driver_(driver), context_(context) {}
-
-  /// The store's connection: a sqlite3* with SQLite. BEGIN, COMMIT, ROLLBACK and the dtm_ tables are denied. Finalize your
-  /// statements before the function returns: after a failure of the store there is a new connection.
-  const WorkContext& Db() const { return context_.connection; }
-
-  std::string NewGid() override { return coordinator_.NewGid(); }
-
-  /// Submits a saga or a message; it is stored if and only if the rows are.
-  /// @throws RejectedError  a limit, or the gid exists: let it pass, and nothing is stored.
-  TransResult Submit(Definition definition) override {
-    const std::string gid = definition.gid;
-    const bool fits = definition.type == TransType::kSaga || definition.type == TransType::kMsg;
-    if (!fits || definition.options.wait_result) {
-      throw LogicError(
-          "gid '" + gid +
-          "': inside Transact only sagas and messages are submitted, and nobody waits");
-    }
-    topics::CheckAndExpand(definition, *driver_.store);
-    topics::CheckNew(definition);
-    bool taken = context_.exists(gid);
-    for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
-    if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
-    context_.submitted.push_back(std::make_shared<Definition>(std::move(definition)));
-    return {gid, Status::kSubmitted, {}};
-  }
-
-  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
-    return coordinator_.UrlOfLocal(name, owner);
-  }
-
-  // What would wait for the commit that this is part of.
-  TransResult SubmitAndWait(Definition, Duration) override { Waits("SubmitAndWait"); }
-  void SubmitAsync(Definition, AnswerCallback) override { Waits("SubmitAsync"); }
-  TransResult Prepare(Definition) override { Waits("Prepare"); }
-  void Abort(const std::string&, TransType, const std::string&) override { Waits("Abort"); }
-  void RegisterBranch(const std::string&, TransType, Step) override { Waits("RegisterBranch"); }
-  WorkflowState PrepareWorkflow(Definition) override { Waits("PrepareWorkflow"); }
-  WorkflowState ResumeWorkflow(Definition) override { Waits("ResumeWorkflow"); }
-  void FinishWorkflow(const std::string&, Status, const std::string&, const std::string&) override {
-    Waits("FinishWorkflow");
-  }
-  Result CallBranch(const InitiatorCall&) override { Waits("CallBranch"); }
-
- private:
-  [[noreturn]] static void Waits(const char* what) {
-    throw LogicError(std::string(what) +
-                     " inside Transact would wait for the commit it is part of; use Submit");
-  }
-
-  Endpoint& coordinator_;
-  Driver& driver_;
-  TransactContext& context_;
 };
 
 }  // namespace v1
@@ -13736,25 +13811,6 @@ class Coordinator : public EmbeddedEndpoint {
   }
   static LogicError EmptyFunction(const std::string& name) {
     return LogicError("the branch function '" + name + "' is an empty function");
-  }
-
-  void RunTransact(callable::Ref<Result(Tx&)> function) {
-    Driver& driver = Checked();
-    const auto thrown = std::make_shared<std::exception_ptr>();
-    const Result result = RunWork([&, thrown](TransactContext& context) -> Result {
-      *thrown = nullptr;
-      Tx tx(*this, driver, context);
-      try {
-        return function(tx);
-      } catch (...) {
-        *thrown = std::current_exception();
-        throw;
-      }
-    });
-    // Moved, so that the last reference is the caller's: the exception may be read here while the loop frees its own.
-    if (*thrown) std::rethrow_exception(std::exchange(*thrown, nullptr));
-    if (result.kind == Result::Kind::kFailure) throw FailureError(result.text);
-    if (result.kind != Result::Kind::kSuccess) throw Error(result.text);
   }
 
   OfThisProcess<Relays> relays_{"coordinator"};  // ends before what it submits to

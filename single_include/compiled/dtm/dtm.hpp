@@ -3964,6 +3964,54 @@ class Operations : public Endpoint {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/tx.hpp --------------------------------------------------------------------
+
+/// A transaction of the program's database that the coordinator commits, together with what is submitted in it.
+/// Needs: std, store. Threads: the thread that drives the loop, during Transact.
+
+namespace dtm {
+inline namespace v1 {
+
+/// The function of Coordinator::Transact gets this: the connection to write through, and an endpoint for sagas and
+/// messages that are stored by the same commit. Do not keep it.
+class Tx : public Endpoint {
+ public:
+  Tx(Endpoint& coordinator, Driver& driver, TransactContext& context);
+
+  /// The store's connection: a sqlite3* with SQLite. BEGIN, COMMIT, ROLLBACK and the dtm_ tables are denied. Finalize your
+  /// statements before the function returns: after a failure of the store there is a new connection.
+  const WorkContext& Db() const;
+
+  std::string NewGid() override;
+
+  /// Submits a saga or a message; it is stored if and only if the rows are.
+  /// @throws RejectedError  a limit, or the gid exists: let it pass, and nothing is stored.
+  TransResult Submit(Definition definition) override;
+
+  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override;
+
+  // What would wait for the commit that this is part of.
+  TransResult SubmitAndWait(Definition, Duration) override;
+  void SubmitAsync(Definition, AnswerCallback) override;
+  TransResult Prepare(Definition) override;
+  void Abort(const std::string&, TransType, const std::string&) override;
+  void RegisterBranch(const std::string&, TransType, Step) override;
+  WorkflowState PrepareWorkflow(Definition) override;
+  WorkflowState ResumeWorkflow(Definition) override;
+  void FinishWorkflow(const std::string&, Status, const std::string&, const std::string&) override;
+  Result CallBranch(const InitiatorCall&) override;
+
+ private:
+  [[noreturn]] static void Waits(const char* what);
+
+  Endpoint& coordinator_;
+  Driver& driver_;
+  TransactContext& context_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/embedded_endpoint.hpp -----------------------------------------------------
 
 /// The embedded coordinator as builders see it: the operations of operations.hpp in their blocking form, and the calls
@@ -4010,6 +4058,9 @@ class EmbeddedEndpoint : public Operations {
   void CheckMayBlock(const char* what) const;
 
   Result RunWork(std::function<Result(TransactContext&)> work);
+
+  /// See Coordinator::Transact.
+  void RunTransact(callable::Ref<Result(Tx&)> function);
 
   /// A function inside a commit that the initiator calls itself: it gets a commit of its own.
   Result CallInTransaction(InitiatorCall direct);
@@ -4152,6 +4203,36 @@ class WakeFd {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/outcome.hpp ---------------------------------------------------------------
+
+/// What came of what was asked of a coordinator, in the few kinds that every protocol to the outside tells apart.
+/// Needs: std. Threads: pure functions.
+
+namespace dtm {
+inline namespace v1 {
+
+struct Outcome {
+  enum class Kind {
+    kDone,
+    kBadInput,     ///< it can never be accepted as it is; nothing was changed
+    kRejected,     ///< it does not fit what is stored; nothing was changed
+    kRolledBack,   ///< the transaction was, or will be
+    kOngoing,      ///< not finished yet; ask again
+    kUnavailable,  ///< not possible now; nothing was changed, the same may work later
+    kUnknown       ///< it may have happened or not; ask for the same again
+  };
+  Kind kind = Kind::kDone;
+  std::string message{};  ///< unless it is done
+};
+
+/// An error that the coordinator has thrown or answered with.
+Outcome OutcomeOf(const std::exception_ptr& error);
+
+Outcome OutcomeOf(const Answer& answer);
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/parts/outbox_source.hpp ---------------------------------------------------
 
 /// Where a coordinator finds transactions that a program wrote into its own database; the interface of <dtm/outbox/...>.
@@ -4165,7 +4246,7 @@ class OutboxSource {
   virtual ~OutboxSource();
 
   /// What became of a transaction.
-  struct Outcome {
+  struct Verdict {
     enum class Kind {
       kTaken,    ///< the coordinator has it: its row goes
       kRefused,  ///< it cannot be taken: its row is kept and marked with `why`
@@ -4175,7 +4256,7 @@ class OutboxSource {
     std::string why{};
   };
   /// One for each of a page, in their order.
-  using Take = std::function<std::vector<Outcome>(std::vector<Definition>)>;
+  using Take = std::function<std::vector<Verdict>(std::vector<Definition>)>;
 
   /// Gives up to `limit` transactions to `take`, the oldest first, and removes or marks their rows. Returns how many rows
   /// there were. If `take` throws, all of them stay.
@@ -4223,7 +4304,7 @@ class Relay {
   /// False: it is time to stop.
   bool Sleep(Duration wait);
 
-  using Outcome = OutboxSource::Outcome;
+  using Verdict = OutboxSource::Verdict;
 
   /// What became of a page; shared, since answers may come after nobody waits for them any more.
   struct Answers {
@@ -4231,14 +4312,14 @@ class Relay {
     std::mutex mutex;
     std::condition_variable changed;
     std::size_t left;
-    std::vector<Outcome> outcomes;
+    std::vector<Verdict> verdicts;
   };
 
   /// All of a page are in the coordinator's next commits, which are shared. `later`: why one of them has to come again;
   /// `progress`: one has not.
-  std::vector<Outcome> Submit(std::vector<Definition> page, std::string& later, bool& progress);
+  std::vector<Verdict> Submit(std::vector<Definition> page, std::string& later, bool& progress);
 
-  static Outcome OutcomeOf(const std::exception_ptr& error);
+  static Verdict VerdictOf(const Outcome& outcome);
 
   Endpoint& coordinator_;
   const Options& options_;
@@ -4262,54 +4343,6 @@ class Relays {
   std::mutex mutex_;
   bool stopped_ = false;
   std::vector<std::unique_ptr<Relay>> relays_;
-};
-
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/coordinator/tx.hpp --------------------------------------------------------------------
-
-/// A transaction of the program's database that the coordinator commits, together with what is submitted in it.
-/// Needs: std, store. Threads: the thread that drives the loop, during Transact.
-
-namespace dtm {
-inline namespace v1 {
-
-/// The function of Coordinator::Transact gets this: the connection to write through, and an endpoint for sagas and
-/// messages that are stored by the same commit. Do not keep it.
-class Tx : public Endpoint {
- public:
-  Tx(Endpoint& coordinator, Driver& driver, TransactContext& context);
-
-  /// The store's connection: a sqlite3* with SQLite. BEGIN, COMMIT, ROLLBACK and the dtm_ tables are denied. Finalize your
-  /// statements before the function returns: after a failure of the store there is a new connection.
-  const WorkContext& Db() const;
-
-  std::string NewGid() override;
-
-  /// Submits a saga or a message; it is stored if and only if the rows are.
-  /// @throws RejectedError  a limit, or the gid exists: let it pass, and nothing is stored.
-  TransResult Submit(Definition definition) override;
-
-  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override;
-
-  // What would wait for the commit that this is part of.
-  TransResult SubmitAndWait(Definition, Duration) override;
-  void SubmitAsync(Definition, AnswerCallback) override;
-  TransResult Prepare(Definition) override;
-  void Abort(const std::string&, TransType, const std::string&) override;
-  void RegisterBranch(const std::string&, TransType, Step) override;
-  WorkflowState PrepareWorkflow(Definition) override;
-  WorkflowState ResumeWorkflow(Definition) override;
-  void FinishWorkflow(const std::string&, Status, const std::string&, const std::string&) override;
-  Result CallBranch(const InitiatorCall&) override;
-
- private:
-  [[noreturn]] static void Waits(const char* what);
-
-  Endpoint& coordinator_;
-  Driver& driver_;
-  TransactContext& context_;
 };
 
 }  // namespace v1
@@ -5052,8 +5085,6 @@ class Coordinator : public EmbeddedEndpoint {
   std::string KeepInTransaction(const std::string& name, TransactionFunction function);
   static LogicError EmptyFunction(const std::string& name);
 
-  void RunTransact(callable::Ref<Result(Tx&)> function);
-
   OfThisProcess<Relays> relays_{"coordinator"};  // ends before what it submits to
 };
 
@@ -5168,8 +5199,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_3da593159817(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_3da593159817;
+void dtm_cpp_of_version_0_1_0_db778799987c(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_db778799987c;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

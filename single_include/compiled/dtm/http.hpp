@@ -1540,36 +1540,6 @@ class ApiCounters {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/outcome.hpp ---------------------------------------------------------------
-
-/// What came of what was asked of a coordinator, in the few kinds that every protocol to the outside tells apart.
-/// Needs: std. Threads: pure functions.
-
-namespace dtm {
-inline namespace v1 {
-
-struct Outcome {
-  enum class Kind {
-    kDone,
-    kBadInput,     ///< it can never be accepted as it is; nothing was changed
-    kRejected,     ///< it does not fit what is stored; nothing was changed
-    kRolledBack,   ///< the transaction was, or will be
-    kOngoing,      ///< not finished yet; ask again
-    kUnavailable,  ///< not possible now; nothing was changed, the same may work later
-    kUnknown       ///< it may have happened or not; ask for the same again
-  };
-  Kind kind = Kind::kDone;
-  std::string message{};  ///< unless it is done
-};
-
-/// An error that the coordinator has thrown or answered with.
-Outcome OutcomeOf(const std::exception_ptr& error);
-
-Outcome OutcomeOf(const Answer& answer);
-
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/http/wire/json_input.hpp --------------------------------------------------------------
 
 /// JSON of requests and replies: parsed with limits, read without conversions, refused with a sentence.
@@ -2991,8 +2961,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_59731df7b57e(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_59731df7b57e;
+void http_cpp_of_version_0_1_0_a7675a5713cb(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_a7675a5713cb;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm
