@@ -42,7 +42,7 @@ void CutAtEveryByte(const Call& call, const Check& check, std::size_t tail) {
     typename Kit::Connection connection(Kit::Through(proxy.Port()));
     call(connection, number, [&] { proxy.Count(); });
     // Before it says goodbye.
-    sizes = {proxy.Passed(CuttingProxy::kRequest), proxy.Passed(CuttingProxy::kAnswer)};
+    sizes = {proxy.Answered(), proxy.Passed(CuttingProxy::kAnswer)};
   }
   check(number, Said::kDone);
   bool seen[] = {false, false, false};

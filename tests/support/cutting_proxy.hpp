@@ -58,6 +58,12 @@ class CuttingProxy {
     cuts_ = false;
     passed_ = {0, 0};
   }
+  /// Of the requests, those bytes that passed before the last answer. What a client sends behind it without awaiting an answer
+  /// (MySQL: that it forgets a statement) may come or not before somebody looks.
+  std::size_t Answered() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return answered_;
+  }
   /// A byte is counted before its receiver gets it.
   std::size_t Passed(Way way) const {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -115,6 +121,7 @@ class CuttingProxy {
         cuts_ = false;
       }
       passed_[way] += size;
+      if (way == kAnswer) answered_ = passed_[kRequest];
     }
     for (std::size_t at = 0; at < size;) {
       const ssize_t sent = ::send(to, bytes.data() + at, size - at, MSG_NOSIGNAL);
@@ -133,6 +140,7 @@ class CuttingProxy {
   Way cut_way_ = kRequest;
   std::size_t cut_after_ = 0;
   std::array<std::size_t, 2> passed_{0, 0};
+  std::size_t answered_ = 0;
   std::thread thread_;
 };
 
