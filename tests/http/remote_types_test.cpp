@@ -120,6 +120,21 @@ TEST_CASE("remote_types: an abort is told once it is decided, with its reason") 
   CHECK_THROWS_AS(remote.Submit(Of(type)), dtm::FailureError);
 }
 
+TEST_CASE("remote_types: an abort that waits for its result is told once it is decided too") {
+  House house;
+  RemoteCoordinator remote(house.url);
+  RawServer busy([](int fd, int) {
+    (void)RawServer::ReadRequest(fd);
+    RawServer::Write(fd, "HTTP/1.1 425 later\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+  });
+  Definition tcc = Of(TransType::kTcc);
+  tcc.options.wait_result = true;
+  remote.Prepare(tcc);
+  remote.RegisterBranch("g", TransType::kTcc, {busy.Url(), busy.Url(), "{}", "01"});
+  CHECK_NOTHROW(remote.Abort("g", TransType::kTcc, "no"));
+  CHECK(house.tm.Query("g")->status == Status::kAborting);
+}
+
 TEST_CASE("remote_types: a message is prepared and submitted, its topics are the coordinator's") {
   House house;
   house.tm.Subscribe("t", house.branches.Url("/1"));

@@ -87,8 +87,7 @@ class EmbeddedEndpoint : public Operations {
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
-    const std::string problem = Checked().urls.Problem(call.url);
-    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
+    CheckCallable(call);
     return Checked().CallOnce(call);
   }
 

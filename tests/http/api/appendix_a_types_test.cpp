@@ -246,6 +246,23 @@ TEST_CASE(
   CHECK(world.kit.Branches().Urls() == std::vector<std::string>{"http://b/1", "http://b/1"});
 }
 
+TEST_CASE("wait_result: the abort of a tcc or xa is answered when all is cancelled, or must wait") {
+  World world;
+  const std::string type = GENERATE("tcc", "xa");
+  const bool waits = GENERATE(true, false);
+  CAPTURE(type, waits);
+  world.kit.Branches().On("http://b/2", {{Result::Ongoing()}});
+  CHECK(world.Tell("prepare", world.Body(type, waits ? R"(,"wait_result":true)" : "")) == "");
+  CHECK(world.Tell("registerBranch",
+                   world.Body(type, R"(,"branch_id":"01","data":"","url":"http://b/2",)"
+                                    R"("confirm":"http://b/1","cancel":"http://b/2")")) == "");
+  CHECK(world.Tell("abort", world.Body(type), waits ? 425 : 200) == "");
+  CHECK(world.StatusOf("g") == "aborting");
+  CHECK(world.Tell("abort", world.Body(type)) == "");  // makes the waiting call
+  CHECK(world.StatusOf("g") == "failed");
+  CHECK(world.Tell("abort", world.Body(type), 409) == "");
+}
+
 TEST_CASE("Appendix A: who prepares a workflow again is told what it had done") {
   World world;
   const std::string body = world.Body(

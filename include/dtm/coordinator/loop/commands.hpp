@@ -66,6 +66,11 @@ class Commands {
       active = &state_.Bring(std::move(*stored));
     }
     CheckType(command, active->transaction);
+    if (command.waits && active->transaction.definition->options.wait_result) {
+      command.waiter.when = AnswerWhen::kSettled;
+      command.waiter.ongoing_is_error = true;
+      command.waiter.deadline = Later(state_.context.now, kLongestWaitResult);
+    }
     if (command.kind != Command::Kind::kWait) {
       if (!state_.MayUseStore()) {
         std::rethrow_exception(StoreFailing(state_, "gid '" + command.gid + "' was not changed"));

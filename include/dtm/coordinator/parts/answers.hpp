@@ -2,6 +2,7 @@
 /// Needs: std. Threads: any, one at a time for each.
 #pragma once
 
+#include <chrono>
 #include <exception>
 #include <future>
 #include <new>
@@ -77,6 +78,16 @@ std::exception_ptr Made(const Sentence& sentence) noexcept {
   }
 }
 
+/// Who waits is told the status that it has now.
+inline std::exception_ptr GoesOn(const TransResult& result) noexcept {
+  return Made<OngoingError>([&] {
+    return "gid '" + result.gid + "' is " + Name(result.status) + " and goes on; ask query";
+  });
+}
+
+/// With wait_result.
+inline constexpr Duration kLongestWaitResult = std::chrono::seconds(6);
+
 /// When a caller wants its answer.
 enum class AnswerWhen {
   kStored,   ///< once it is durable
@@ -88,6 +99,7 @@ enum class AnswerWhen {
 struct Waiter {
   AnswerWhen when = AnswerWhen::kStored;
   bool failure_is_error = false;  ///< a rollback is told as FailureError
+  bool ongoing_is_error = false;  ///< an unfinished status is told as OngoingError
   bool submits = false;           ///< the answer must not be a status before the submit
   Time deadline = kNever;         ///< then the answer is the present status
   Promise promise{};
@@ -98,6 +110,7 @@ struct Waiter {
     if (failure_is_error && result.Failed()) {
       answer.error = std::make_exception_ptr(FailureError(RolledBack(result)));
     }
+    if (ongoing_is_error && !IsFinal(result.status)) answer.error = GoesOn(result);
     answer.result = std::move(result);
     promise.Keep(answer);
   }

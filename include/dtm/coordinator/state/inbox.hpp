@@ -55,6 +55,7 @@ struct Command {
   Kind kind = Kind::kWait;
   std::string gid;                ///< kRegistered: the url of the function
   std::string reason;             ///< kCancel, kFinish
+  bool waits = false;             ///< kCancel: wait_result counts
   Step step;                      ///< kAddBranch
   Status status{};                ///< kFinish
   std::string data;               ///< kFinish: what the workflow returned

@@ -40,10 +40,7 @@ inline void Submit(Operations& tm, const nlohmann::json& body, const AnswerCallb
   if (!definition.options.wait_result) return tm.SubmitAsync(std::move(definition), done);
   tm.SubmitAsync(std::move(definition), [done](const Answer& answer) {
     if (answer.error || answer.result.Succeeded()) return done(answer);
-    done({{}, Made<OngoingError>([&] {
-            return "gid '" + answer.result.gid + "' is " + Name(answer.result.status) +
-                   " and goes on; ask query";
-          })});
+    done({{}, GoesOn(answer.result)});
   });
 }
 
@@ -59,7 +56,7 @@ inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const Ans
 inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   const json_input::Fields fields(body, "the transaction");
   tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
-                fields.Text(wire::kRollbackReason), done);
+                fields.Text(wire::kRollbackReason), done, true);
 }
 
 inline std::string GidIn(const nlohmann::json& body) {
