@@ -2088,7 +2088,7 @@ class ClientConnection final : public SocketConnection {
     if (!socket.IsOpen()) return NotReached(problem);
     const Url& origin = owner_.Origin();
     std::unique_ptr<TlsSession> tls;
-    if (origin.Tls()) {
+    if (origin.tls) {
       try {
         if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
         tls = owner_.Tls()->Connect(socket.Fd(), origin.host);
@@ -2934,8 +2934,8 @@ inline void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsCl
 /// @throws Error  the URL cannot be called.
 inline std::function<void(const Alert&)> AlertWebHook(const std::string& url,
                                                       std::shared_ptr<TlsClient> tls = nullptr) {
-  Url parsed = ParseHttpUrl(url, "the alert web hook");
-  if (parsed.Tls() && !tls) {
+  Url parsed = ParseUrl(url, "the alert web hook");
+  if (parsed.tls && !tls) {
     throw Error("the alert web hook " + parsed.Origin() +
                 " needs TLS: include <dtm/http/tls.hpp> and give dtm::Tls() as well");
   }
@@ -3600,7 +3600,6 @@ inline constexpr int kOngoingCode = -32902;
 
 /// The value of `method` in the url's query; empty if there is none.
 inline std::string MethodOf(const Url& url) {
-  if (!url.Http()) return {};
   const std::string query = url.target.substr((std::min)(url.target.find('?'), url.target.size()));
   for (const char* key : {"?method=", "&method="}) {
     const std::size_t at = query.find(key);
@@ -4646,10 +4645,7 @@ inline void Submit(Operations& tm, const nlohmann::json& body, const AnswerCallb
   if (!definition.options.wait_result) return tm.SubmitAsync(std::move(definition), done);
   tm.SubmitAsync(std::move(definition), [done](const Answer& answer) {
     if (answer.error || answer.result.Succeeded()) return done(answer);
-    done({{}, Made<OngoingError>([&] {
-            return "gid '" + answer.result.gid + "' is " + Name(answer.result.status) +
-                   " and goes on; ask query";
-          })});
+    done({{}, GoesOn(answer.result)});
   });
 }
 
@@ -4665,7 +4661,7 @@ inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const Ans
 inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   const json_input::Fields fields(body, "the transaction");
   tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
-                fields.Text(wire::kRollbackReason), done);
+                fields.Text(wire::kRollbackReason), done, true);
 }
 
 inline std::string GidIn(const nlohmann::json& body) {
@@ -5128,8 +5124,8 @@ class CallQueue {
   /// @throws std::bad_alloc  nothing was changed.
   std::optional<Result> Push(Job&& job, SteadyTime now) {
     try {
-      job.url = ParseHttpUrl(job.call.Url());
-      if (job.url.Tls() && !options_.tls) {
+      job.url = ParseUrl(job.call.Url());
+      if (job.url.tls && !options_.tls) {
         return Result::Error(
             "https is not available: include <dtm/http/tls.hpp> and set HttpBranchOptions::tls to "
             "call " +
@@ -5761,7 +5757,7 @@ inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinat
   if (direct.url.empty()) return Result::Success();
   try {
     const BranchCall call = ToBranchCall(direct, coordinator, std::chrono::seconds(3));
-    const Url url = ParseHttpUrl(call.Url());
+    const Url url = ParseUrl(call.Url());
     struct One final : BranchHttpCall {
       One(const BranchCall& one, const Url& its)
           : BranchHttpCall(one, its, Later(std::chrono::steady_clock::now(), one.timeout)),
@@ -5833,7 +5829,7 @@ class RemoteRequests {
  public:
   /// @throws Error  it is no URL; LogicError: an option is out of its range.
   RemoteRequests(const std::string& url, RemoteOptions options)
-      : url_(ParseHttpUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
+      : url_(ParseUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
     option_range::Check("timeout", options_.timeout, option_range::kShortest, kMaxOptionSeconds);
     CheckUrlOption("branch_url", options_.branch_url);
     CheckUrlOption("url_in_branches", options_.url_in_branches);
@@ -6216,8 +6212,9 @@ class RemoteCoordinator : public Endpoint {
   /// A request that is either done or refused.
   void Order(const char* path, const std::string& gid, std::string body) {
     const Exchanged reply = Requests().Post(path, gid, std::move(body));
-    if (!Requests().SaysYes(gid, reply))
-      throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(reply));
+    if (Requests().SaysYes(gid, reply) || reply.status == 425)
+      return;  // 425: of an abort that waits
+    throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(reply));
   }
 
   static constexpr std::size_t kAsyncThreads = 32;

@@ -44,7 +44,8 @@ class Turns {
         functions_(1, 1),
         alerts_(options_),
         urls_(branches.NewCaller()),
-        loop(store, clock_, inbox_, functions_, *urls_, transaction_functions_, alerts_, options_) {
+        loop(store, clock_, inbox_, functions_, transaction_functions_, alerts_, options_) {
+    loop.Use(urls_.get());
   }
   ~Turns() { urls_->Stop(); }
 

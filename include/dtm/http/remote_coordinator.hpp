@@ -210,7 +210,8 @@ class RemoteCoordinator : public Endpoint {
   /// A request that is either done or refused.
   void Order(const char* path, const std::string& gid, std::string body) {
     const Exchanged reply = Requests().Post(path, gid, std::move(body));
-    if (Requests().SaysYes(gid, reply) || reply.status == 425) return;  // 425: of an abort that waits
+    if (Requests().SaysYes(gid, reply) || reply.status == 425)
+      return;  // 425: of an abort that waits
     throw RemoteRequests::Refused(gid, RemoteRequests::MessageOf(reply));
   }
 
