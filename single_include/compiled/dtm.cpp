@@ -934,11 +934,11 @@ inline namespace v1 {
 
 class MissingFunctions {
  public:
-  /// False: people were told of it less than a minute ago, or of too many others. All URLs are one: what is missing is
-  /// their caller.
+  /// False: people were told of it less than a minute ago, or of too many others. All URLs of a scheme are one: what is
+  /// missing is their caller.
   /// @throws std::bad_alloc  it is not remembered.
   bool IsNews(const std::string& url, Time now) {
-    const std::string name = IsLocal(url) ? url : "http";
+    const std::string name = IsLocal(url) ? url : SchemeOf(url);
     const auto told = told_until_.find(name);
     if (told != told_until_.end() && now < told->second) return false;
     if (told == told_until_.end() && told_until_.size() >= kMostNames) {
@@ -4379,12 +4379,14 @@ inline namespace v1 {
 
 class ReleaseStage {
  public:
-  ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchResults& results,
-               Alerts& alerts)
-      : state_(state), clock_(clock), functions_(functions), results_(results), alerts_(alerts) {}
-
-  /// The caller of branches by URL; none: such branches wait.
-  void Use(BranchCaller* urls) { urls_ = urls; }
+  ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchCaller& urls,
+               BranchResults& results, Alerts& alerts)
+      : state_(state),
+        clock_(clock),
+        functions_(functions),
+        urls_(urls),
+        results_(results),
+        alerts_(alerts) {}
 
   void Run() {
     released_.clear();
@@ -4453,14 +4455,7 @@ class ReleaseStage {
     if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
     if (url_calls_.empty()) return;
     TellLateness();
-    std::vector<BranchCall> calls = std::exchange(url_calls_, {});
-    if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
-    for (const BranchCall& call : calls) {
-      results_.Done(call, Result::NoHandler(IfThereIsMemory([] {
-                      return "this program calls no URLs: include <dtm/http.hpp> and say "
-                             "Use(dtm::HttpBranches())";
-                    })));
-    }
+    urls_.Call(std::exchange(url_calls_, {}), results_);
   }
 
   /// The deadlines that are stored hold also after a commit that took long; the next ones allow for another.
@@ -4520,9 +4515,9 @@ class ReleaseStage {
   TurnState& state_;
   Clock& clock_;
   BranchCaller& functions_;
+  BranchCaller& urls_;
   BranchResults& results_;
   Alerts& alerts_;
-  BranchCaller* urls_ = nullptr;
   std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory
   std::vector<BranchCall> local_calls_;
   std::vector<BranchCall> url_calls_;
@@ -4645,7 +4640,7 @@ inline namespace v1 {
 
 class Loop {
  public:
-  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions,
+  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, BranchCaller& urls,
        TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
       : clock_(clock),
         functions_(functions),
@@ -4653,13 +4648,10 @@ class Loop {
         state_(store, options),
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
-        release_(state_, clock, functions, inbox, alerts),
+        release_(state_, clock, functions, urls, inbox, alerts),
         sweep_(state_) {
     state_.context.started = clock.Now();
   }
-
-  /// The caller of branches by URL; before the first turn.
-  void Use(BranchCaller* urls) { release_.Use(urls); }
 
   /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
   void StartNothingNew() {
@@ -4768,34 +4760,81 @@ class Loop {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/loop/url_calls.hpp --------------------------------------------------------
+// ---- dtm/coordinator/loop/url_callers.hpp ------------------------------------------------------
 
-/// The caller of URLs, for the loop and for initiators that call a branch themselves and wait for its result.
-/// Needs: std. Threads: thread-safe; Use and Stop come once.
+/// The callers of URLs, by scheme: Coordinator::Use adds one, and each call goes to the one for its URL. They also make a
+/// call for an initiator that waits for its result.
+/// Needs: std. Threads: thread-safe; Stop comes once, and after the last Use.
 
 namespace dtm {
 inline namespace v1 {
 
-class UrlCalls {
+class UrlCallers final : public BranchCaller {
  public:
+  /// @throws LogicError  there is no caller, or one of its schemes has one.
   void Use(std::unique_ptr<BranchCaller> caller) {
-    owned_ = std::move(caller);
-    caller_ = owned_.get();
+    if (caller == nullptr) throw LogicError("Use() was given no caller of branches");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const std::string& scheme : caller->Schemes()) {
+      if (by_scheme_.count(scheme) == 0) continue;
+      throw LogicError("Use() comes once for each scheme, and " + scheme + ":// has its caller");
+    }
+    for (const std::string& scheme : caller->Schemes()) by_scheme_[scheme] = caller.get();
+    callers_.push_back(std::move(caller));
   }
-  /// Null: this program calls no URLs.
-  BranchCaller* Get() const { return caller_; }
+
+  /// Empty, or why this can be the URL of no branch here. A program without HttpBranches takes http all the same: such calls
+  /// wait until it runs with them.
+  std::string Problem(const std::string& url) const {
+    std::string problem = UrlProblem(url);
+    if (!problem.empty() || url.empty() || IsLocal(url) || IsTopic(url) || IsHttp(SchemeOf(url))) {
+      return problem;
+    }
+    return Find(url) != nullptr
+               ? problem
+               : "the branch URL \"" + Truncated(ShownUrl(url), 200) + "\": " + NobodyCalls(url);
+  }
+
+  /// The same for all URLs of a definition.
+  std::string Problem(const Definition& definition) const {
+    std::string problem = Problem(definition.query_prepared);
+    if (definition.type == TransType::kWorkflow) return problem;  // its steps are called by nobody
+    for (const Step& step : definition.steps) {
+      if (problem.empty()) problem = Problem(step.action);
+      if (problem.empty()) problem = Problem(step.compensate);
+    }
+    return problem;
+  }
+
+  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+    while (!calls.empty()) {
+      BranchCaller* const caller = Find(calls.front().Url());
+      const auto others =
+          std::stable_partition(calls.begin(), calls.end(),
+                                [&](const BranchCall& call) { return Find(call.Url()) == caller; });
+      std::vector<BranchCall> rest(std::make_move_iterator(others),
+                                   std::make_move_iterator(calls.end()));
+      calls.erase(others, calls.end());
+      if (caller != nullptr) {
+        caller->Call(std::move(calls), results);
+      } else {
+        for (BranchCall& call : calls) {
+          Result missing =
+              Result::NoHandler(IfThereIsMemory([&] { return NobodyCalls(call.Url()); }));
+          results.Done(std::move(call), std::move(missing));
+        }
+      }
+      calls = std::move(rest);
+    }
+  }
 
   /// One call, for a thread that waits for its result. `drive` drives the coordinator meanwhile, and returns when to do so
   /// again.
-  /// @throws LogicError  this program calls no URLs.
+  /// @throws LogicError  this program does not call such URLs.
   template <typename Drive>
   Result CallOnce(BranchCall call, Clock& clock, const Drive& drive) {
-    BranchCaller* const caller = caller_;
-    if (caller == nullptr) {
-      throw LogicError(
-          "this program calls no URLs: include <dtm/http.hpp> and say "
-          "Use(dtm::HttpBranches())");
-    }
+    BranchCaller* const caller = Find(call.Url());
+    if (caller == nullptr) throw LogicError(NobodyCalls(call.Url()));
     One one;
     caller->Call({std::move(call)}, one);
     std::unique_lock<std::mutex> lock(one.mutex);
@@ -4809,9 +4848,20 @@ class UrlCalls {
     return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
   }
 
-  /// Afterwards no more results are delivered.
-  void Stop() {
-    if (owned_ != nullptr) owned_->Stop();
+  CallLoad Load() override {
+    CallLoad all;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& caller : callers_) {
+      CallLoad load = caller->Load();
+      all.in_flight += load.in_flight;
+      all.waiting += load.waiting;
+      std::move(load.hosts.begin(), load.hosts.end(), std::back_inserter(all.hosts));
+    }
+    return all;
+  }
+
+  void Stop() override {
+    for (const auto& caller : callers_) caller->Stop();
     stopped_ = true;
   }
 
@@ -4829,8 +4879,29 @@ class UrlCalls {
     std::optional<Result> result;
   };
 
-  std::unique_ptr<BranchCaller> owned_;
-  std::atomic<BranchCaller*> caller_{nullptr};  // the same, once it is there
+  static bool IsHttp(const std::string& scheme) { return scheme == "http" || scheme == "https"; }
+
+  static std::string NobodyCalls(const std::string& url) {
+    const std::string scheme = SchemeOf(url);
+    if (IsHttp(scheme)) {
+      return "this program calls no URLs: include <dtm/http.hpp> and say "
+             "Use(dtm::HttpBranches())";
+    }
+    return "this program calls no " + scheme +
+           ":// URLs: include the header of a BranchCaller for them, and say Use() with it before "
+           "Start()";
+  }
+
+  /// Null: nobody calls it.
+  BranchCaller* Find(const std::string& url) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = by_scheme_.find(SchemeOf(url));
+    return found == by_scheme_.end() ? nullptr : found->second;
+  }
+
+  mutable std::mutex mutex_;
+  std::map<std::string, BranchCaller*> by_scheme_;
+  std::vector<std::unique_ptr<BranchCaller>> callers_;
   std::atomic<bool> stopped_{false};
 };
 
@@ -4858,18 +4929,16 @@ class Driver {
         functions(options.max_function_threads, options.max_threads_per_function),
         workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
-        loop_(*store, *clock, inbox, functions, transaction_functions, alerts, options) {
+        loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
     functions.ElseCall(workflows);
   }
 
-  void Use(std::unique_ptr<BranchCaller> urls) {
+  /// See Coordinator::Use.
+  void Use(std::unique_ptr<BranchCaller> caller) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);
-    if (threaded_ || urls_.Get() != nullptr || inbox.Closed()) {
-      throw LogicError("Use() comes once, and before Start() and Stop()");
-    }
-    urls_.Use(std::move(urls));
-    loop_.Use(urls_.Get());
+    if (threaded_ || inbox.Closed()) throw LogicError("Use() comes before Start() and Stop()");
+    urls.Use(std::move(caller));
   }
 
   void Start() {
@@ -4946,11 +5015,11 @@ class Driver {
   }
 
   /// One call by URL for somebody who waits for it.
-  /// @throws LogicError  there is nobody who calls URLs.
+  /// @throws LogicError  nobody calls such URLs.
   Result CallOnce(const InitiatorCall& direct) {
     Time next = kNever;
     BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
-    Result result = urls_.CallOnce(std::move(call), *clock, [&] {
+    Result result = urls.CallOnce(std::move(call), *clock, [&] {
       const bool driven = threaded_ || loop_thread_ == std::this_thread::get_id();
       return next = driven ? kNever : Drive();
     });
@@ -4978,7 +5047,7 @@ class Driver {
       if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
       if (check_thread_.joinable()) check_thread_.join();
     }
-    urls_.Stop();
+    urls.Stop();
     functions.Stop();
     workflows.Stop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
@@ -5001,7 +5070,7 @@ class Driver {
     gauges.damaged = loop.damaged;
     gauges.store_fails = loop.store_fails;
     gauges.functions = functions.Load();
-    if (BranchCaller* const urls = urls_.Get()) gauges.urls = urls->Load();
+    gauges.urls = urls.Load();
     return gauges;
   }
 
@@ -5032,6 +5101,7 @@ class Driver {
   const std::unique_ptr<Store> store;
   Inbox inbox;
   Functions functions;
+  UrlCallers urls;
   TransactionFunctions transaction_functions;
   /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
   Functions workflows;
@@ -5112,7 +5182,6 @@ class Driver {
     return quiet_;
   }
 
-  UrlCalls urls_;
   std::mutex drive_mutex_;  // without a thread: one caller drives at a time
   Loop loop_;
   std::atomic<std::uint64_t> turns_{0};  // without a thread
@@ -6510,10 +6579,13 @@ namespace dtm { inline namespace v1 {
 std::string Url::Authority() const {
     const bool ipv6 = host.find(':') != std::string::npos;
     std::string text = ipv6 ? "[" + host + "]" : host;
-    if (port != (tls ? 443 : 80)) text += ":" + std::to_string(port);
+    if (port != DefaultPort()) text += ":" + std::to_string(port);
     return text;
   }
-std::string Url::Origin() const { return (tls ? "https://" : "http://") + Authority(); }
+std::string Url::Origin() const { return scheme + "://" + Authority(); }
+bool Url::Tls() const { return scheme == "https"; }
+bool Url::Http() const { return scheme == "http" || Tls(); }
+int Url::DefaultPort() const { return Tls() ? 443 : Http() ? 80 : 0; }
 }}
 
 namespace dtm { inline namespace v1 { namespace url_parts {
@@ -6566,6 +6638,15 @@ bool Credentials(std::string_view text, std::string& credentials) {
   if (colon != std::string_view::npos) credentials += PercentDecoded(text.substr(colon + 1));
   return true;
 }
+auto Refusal(const std::string& text, const char* what, const char* why) -> Error {
+  const std::size_t at = text.rfind('@');
+  const std::size_t scheme = text.find("://");
+  const std::size_t begin = scheme == std::string::npos || scheme > at ? 0 : scheme + 3;
+  std::string shown;
+  for (const char c : (at == std::string::npos ? text : Hidden(text, begin, at)).substr(0, 200))
+    shown += c >= ' ' && c != 127 ? c : '?';
+  return Error(std::string(what) + " \"" + shown + "\" " + why);
+}
 }}}
 
 namespace dtm { inline namespace v1 {
@@ -6580,31 +6661,29 @@ bool SameCall(const std::string& url, const std::string& other) {
   };
   return url == other || bare(url) == bare(other);
 }
+std::string SchemeOf(const std::string& url) {
+  const std::size_t colon = url.find("://");
+  if (colon == std::string::npos) return {};
+  std::string scheme = Lowered(std::string_view(url).substr(0, colon));
+  const auto letter = [](char c) { return c >= 'a' && c <= 'z'; };
+  const bool valid = std::all_of(scheme.begin(), scheme.end(), [&](char c) {
+    return letter(c) || (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.';
+  });
+  return valid && !scheme.empty() && letter(scheme.front()) ? scheme : std::string();
+}
 auto ParseUrl(const std::string& text, const char* what) -> Url {
-  const auto refuse = [&text, what](const char* why) -> Error {
-    // Where the credentials of something broken end is not known, so whatever they can be is hidden.
-    const std::size_t at = text.rfind('@');
-    const std::size_t scheme = text.find("://");
-    const std::size_t begin = scheme == std::string::npos || scheme > at ? 0 : scheme + 3;
-    std::string shown;
-    for (const char c :
-         (at == std::string::npos ? text : url_parts::Hidden(text, begin, at)).substr(0, 200))
-      shown += c >= ' ' && c != 127 ? c : '?';
-    return Error(std::string(what) + " \"" + shown + "\" " + why);
+  const auto refuse = [&text, what](const char* why) {
+    return url_parts::Refusal(text, what, why);
   };
   if (text.size() > kMaxUrlBytes) throw refuse("is too long");
   for (const char c : text) {
     if ((c >= 0 && c < ' ') || c == 127) throw refuse("contains a control character");
   }
   Url url;
-  const std::size_t colon = text.find("://");
-  const std::string scheme = Lowered(text.substr(0, colon == std::string::npos ? 0 : colon));
-  if (scheme != "http" && scheme != "https") {
-    throw refuse("does not start with http:// or https://");
-  }
-  url.tls = scheme == "https";
+  url.scheme = SchemeOf(text);
+  if (url.scheme.empty()) throw refuse(url_parts::kNoHttp);
 
-  const std::string_view after = std::string_view(text).substr(colon + 3);
+  const std::string_view after = std::string_view(text).substr(url.scheme.size() + 3);
   std::string_view authority = after.substr(0, after.find_first_of("/?#"));
   url.target = url_parts::Target(after.substr(authority.size()));
   if (const std::size_t at = authority.rfind('@'); at != std::string_view::npos) {
@@ -6636,17 +6715,22 @@ auto ParseUrl(const std::string& text, const char* what) -> Url {
     });
   }
   if (!valid) throw refuse("has no valid host name");
-  url.port = url.tls ? 443 : 80;
+  url.port = url.DefaultPort();
   if (!rest.empty()) {
     url.port = rest.front() == ':' ? url_parts::Port(rest.substr(1)) : 0;
     if (url.port == 0) throw refuse("has no valid port (1 to 65535)");
   }
   return url;
 }
+auto ParseHttpUrl(const std::string& text, const char* what) -> Url {
+  Url url = ParseUrl(text, what);
+  if (!url.Http()) throw url_parts::Refusal(text, what, url_parts::kNoHttp);
+  return url;
+}
 void CheckUrlOption(const char* name, const std::string& url) {
   if (url.empty()) return;
   try {
-    (void)ParseUrl(url, name);
+    (void)ParseHttpUrl(url, name);
   } catch (const Error& error) {
     throw LogicError(std::string("the option ") + error.what());
   }
@@ -7391,6 +7475,7 @@ BranchResults::~BranchResults() = default;
 void BranchResults::BeginBurst() {}
 void BranchResults::EndBurst() {}
 BranchCaller::~BranchCaller() = default;
+auto BranchCaller::Schemes() const -> std::vector<std::string> { return {"http", "https"}; }
 auto BranchCaller::Load() -> CallLoad { return {}; }
 }}
 
@@ -7960,7 +8045,7 @@ std::string RegistrationProblem(const std::string& gid, TransType type, const St
 }
 void CheckCallable(const InitiatorCall& call) {
   try {
-    (void)ParseUrl(call.url);
+    (void)ParseHttpUrl(call.url);
   } catch (const Error& error) {
     throw RejectedError("gid '" + call.info.gid + "': " + error.what());
   }
@@ -8125,6 +8210,24 @@ void MeasureBacklog(Gauges& gauges, Store& store, Time now) {
 }}
 
 
+// ---- dtm/coordinator/driven_endpoint.hpp -------------------------------------------------------
+
+namespace dtm { inline namespace v1 {
+auto DrivenEndpoint::Await(callable::Ref<void(AnswerCallback)> ask) const -> TransResult {
+    return Checked().WaitFor(ask);
+  }
+void DrivenEndpoint::BeginBurst() { Checked().inbox.BeginBurst(); }
+void DrivenEndpoint::EndBurst() { Checked().inbox.EndBurst(); }
+bool DrivenEndpoint::HasThread() const { return Checked().HasThread(); }
+DrivenEndpoint::~DrivenEndpoint() = default;
+DrivenEndpoint::DrivenEndpoint(std::unique_ptr<Driver> driver) : driver_("coordinator", std::move(driver)) {}
+void DrivenEndpoint::StopForGood() {
+    if (driver_.Here()) Checked().StopForGood();
+  }
+auto DrivenEndpoint::Checked() const -> Driver& { return driver_.Get(); }
+}}
+
+
 // ---- dtm/core/gid.hpp --------------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
@@ -8156,12 +8259,6 @@ auto GidGenerator::Random() -> std::uint64_t {
 // ---- dtm/coordinator/operations.hpp ------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
-auto Operations::Await(callable::Ref<void(AnswerCallback)> ask) const -> TransResult {
-    return Checked().WaitFor(ask);
-  }
-void Operations::BeginBurst() { Checked().inbox.BeginBurst(); }
-void Operations::EndBurst() { Checked().inbox.EndBurst(); }
-bool Operations::HasThread() const { return Checked().HasThread(); }
 std::string Operations::NewGid() {
     const Time now = Checked().clock->Now();
     const std::lock_guard<std::mutex> lock(gid_mutex_);
@@ -8214,6 +8311,9 @@ void Operations::PrepareWorkflowAsync(Definition definition, const ValueCallback
 void Operations::RegisterBranchAsync(const std::string& gid, TransType type, Step step,
                            AnswerCallback callback) {
     Refuse(RegistrationProblem(gid, type, step));
+    for (const std::string* url : {&step.action, &step.compensate}) {
+      if (type != TransType::kWorkflow) RefuseOf(gid, Checked().urls.Problem(*url));
+    }
     Command command = About(gid, Command::Kind::kAddBranch);
     command.type = type;
     command.step = std::move(step);
@@ -8266,7 +8366,7 @@ void Operations::ListWaitingAsync(Duration wait, std::size_t limit,
   }
 void Operations::SubscribeAsync(const std::string& topic, const std::string& url, const std::string& remark,
                       AnswerCallback callback) {
-    Refuse(UrlProblem(url));
+    Refuse(Checked().urls.Problem(url));
     ChangeTopic(
         topics::Problem(topic, url, remark),
         [=](Store& store, Time now) {
@@ -8285,11 +8385,6 @@ void Operations::DeleteTopicAsync(const std::string& topic, AnswerCallback callb
         {}, [=](Store& store, Time) { return topics::Delete(store, topic); }, std::move(callback));
   }
 Operations::~Operations() = default;
-Operations::Operations(std::unique_ptr<Driver> driver) : driver_("coordinator", std::move(driver)) {}
-void Operations::StopForGood() {
-    if (driver_.Here()) Checked().StopForGood();
-  }
-auto Operations::Checked() const -> Driver& { return driver_.Get(); }
 auto Operations::About(const std::string& gid, Command::Kind kind) -> Command {
     Command command;
     command.kind = kind;
@@ -8305,6 +8400,9 @@ auto Operations::TimeIn(Duration wait) const -> Time { return Later(Checked().cl
 void Operations::Refuse(const std::string& problem) {
     if (!problem.empty()) throw BadInput(problem);
   }
+void Operations::RefuseOf(const std::string& gid, const std::string& problem) {
+    if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
+  }
 void Operations::CheckSubmittable(const Definition& definition) {
     const std::string problem = SubmitProblem(definition);
     if (!problem.empty()) throw RejectedError(problem);
@@ -8313,6 +8411,7 @@ void Operations::Enqueue(Definition definition, Waiter waiter, bool prepare) {
     Driver& driver = Checked();
     definition.prepared_first = prepare;
     topics::CheckAndExpand(definition, *driver.store);
+    RefuseOf(definition.gid, driver.urls.Problem(definition));
     const std::string problem = prepare ? PrepareProblem(definition) : std::string();
     if (!problem.empty()) throw RejectedError(problem);
     const auto shared = std::make_shared<Definition>(std::move(definition));
@@ -8374,6 +8473,8 @@ auto Tx::Submit(Definition definition) -> TransResult {
     }
     topics::CheckAndExpand(definition, *driver_.store);
     topics::CheckNew(definition);
+    const std::string problem = driver_.urls.Problem(definition);
+    if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
     bool taken = context_.exists(gid);
     for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
     if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
@@ -8454,7 +8555,8 @@ auto EmbeddedEndpoint::CallBranch(const InitiatorCall& call) -> Result {
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
-    CheckCallable(call);
+    const std::string problem = Checked().urls.Problem(call.url);
+    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
     return Checked().CallOnce(call);
   }
 std::string EmbeddedEndpoint::UrlOfLocal(const std::string& name, std::uint64_t owner) const {
@@ -9577,7 +9679,7 @@ Coordinator::Coordinator(const std::string& file, const Options& options) : Coor
 Coordinator::Coordinator(std::unique_ptr<Store> store, const Options& options,
                        std::unique_ptr<Clock> clock) : EmbeddedEndpoint(std::make_unique<Driver>(std::move(store), std::move(clock), options)) {}
 Coordinator::~Coordinator() = default;
-void Coordinator::Use(std::unique_ptr<BranchCaller> urls) { Checked().Use(std::move(urls)); }
+void Coordinator::Use(std::unique_ptr<BranchCaller> caller) { Checked().Use(std::move(caller)); }
 void Coordinator::Relay(std::unique_ptr<OutboxSource> source,
              Duration interval) {
     relays_.Get().Add(*this, Checked().options, std::move(source), interval);
@@ -9908,5 +10010,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_c6ad6dd220c0(Here) {}
+void dtm_cpp_of_version_0_1_0_740aeb3b06ed(Here) {}
 }}}

@@ -875,11 +875,11 @@ inline namespace v1 {
 
 class MissingFunctions {
  public:
-  /// False: people were told of it less than a minute ago, or of too many others. All URLs are one: what is missing is
-  /// their caller.
+  /// False: people were told of it less than a minute ago, or of too many others. All URLs of a scheme are one: what is
+  /// missing is their caller.
   /// @throws std::bad_alloc  it is not remembered.
   bool IsNews(const std::string& url, Time now) {
-    const std::string name = IsLocal(url) ? url : "http";
+    const std::string name = IsLocal(url) ? url : SchemeOf(url);
     const auto told = told_until_.find(name);
     if (told != told_until_.end() && now < told->second) return false;
     if (told == told_until_.end() && told_until_.size() >= kMostNames) {
@@ -4320,12 +4320,14 @@ inline namespace v1 {
 
 class ReleaseStage {
  public:
-  ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchResults& results,
-               Alerts& alerts)
-      : state_(state), clock_(clock), functions_(functions), results_(results), alerts_(alerts) {}
-
-  /// The caller of branches by URL; none: such branches wait.
-  void Use(BranchCaller* urls) { urls_ = urls; }
+  ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchCaller& urls,
+               BranchResults& results, Alerts& alerts)
+      : state_(state),
+        clock_(clock),
+        functions_(functions),
+        urls_(urls),
+        results_(results),
+        alerts_(alerts) {}
 
   void Run() {
     released_.clear();
@@ -4394,14 +4396,7 @@ class ReleaseStage {
     if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
     if (url_calls_.empty()) return;
     TellLateness();
-    std::vector<BranchCall> calls = std::exchange(url_calls_, {});
-    if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
-    for (const BranchCall& call : calls) {
-      results_.Done(call, Result::NoHandler(IfThereIsMemory([] {
-                      return "this program calls no URLs: include <dtm/http.hpp> and say "
-                             "Use(dtm::HttpBranches())";
-                    })));
-    }
+    urls_.Call(std::exchange(url_calls_, {}), results_);
   }
 
   /// The deadlines that are stored hold also after a commit that took long; the next ones allow for another.
@@ -4461,9 +4456,9 @@ class ReleaseStage {
   TurnState& state_;
   Clock& clock_;
   BranchCaller& functions_;
+  BranchCaller& urls_;
   BranchResults& results_;
   Alerts& alerts_;
-  BranchCaller* urls_ = nullptr;
   std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory
   std::vector<BranchCall> local_calls_;
   std::vector<BranchCall> url_calls_;
@@ -4586,7 +4581,7 @@ inline namespace v1 {
 
 class Loop {
  public:
-  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions,
+  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, BranchCaller& urls,
        TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
       : clock_(clock),
         functions_(functions),
@@ -4594,13 +4589,10 @@ class Loop {
         state_(store, options),
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
-        release_(state_, clock, functions, inbox, alerts),
+        release_(state_, clock, functions, urls, inbox, alerts),
         sweep_(state_) {
     state_.context.started = clock.Now();
   }
-
-  /// The caller of branches by URL; before the first turn.
-  void Use(BranchCaller* urls) { release_.Use(urls); }
 
   /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
   void StartNothingNew() {
@@ -4709,34 +4701,81 @@ class Loop {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/loop/url_calls.hpp --------------------------------------------------------
+// ---- dtm/coordinator/loop/url_callers.hpp ------------------------------------------------------
 
-/// The caller of URLs, for the loop and for initiators that call a branch themselves and wait for its result.
-/// Needs: std. Threads: thread-safe; Use and Stop come once.
+/// The callers of URLs, by scheme: Coordinator::Use adds one, and each call goes to the one for its URL. They also make a
+/// call for an initiator that waits for its result.
+/// Needs: std. Threads: thread-safe; Stop comes once, and after the last Use.
 
 namespace dtm {
 inline namespace v1 {
 
-class UrlCalls {
+class UrlCallers final : public BranchCaller {
  public:
+  /// @throws LogicError  there is no caller, or one of its schemes has one.
   void Use(std::unique_ptr<BranchCaller> caller) {
-    owned_ = std::move(caller);
-    caller_ = owned_.get();
+    if (caller == nullptr) throw LogicError("Use() was given no caller of branches");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const std::string& scheme : caller->Schemes()) {
+      if (by_scheme_.count(scheme) == 0) continue;
+      throw LogicError("Use() comes once for each scheme, and " + scheme + ":// has its caller");
+    }
+    for (const std::string& scheme : caller->Schemes()) by_scheme_[scheme] = caller.get();
+    callers_.push_back(std::move(caller));
   }
-  /// Null: this program calls no URLs.
-  BranchCaller* Get() const { return caller_; }
+
+  /// Empty, or why this can be the URL of no branch here. A program without HttpBranches takes http all the same: such calls
+  /// wait until it runs with them.
+  std::string Problem(const std::string& url) const {
+    std::string problem = UrlProblem(url);
+    if (!problem.empty() || url.empty() || IsLocal(url) || IsTopic(url) || IsHttp(SchemeOf(url))) {
+      return problem;
+    }
+    return Find(url) != nullptr
+               ? problem
+               : "the branch URL \"" + Truncated(ShownUrl(url), 200) + "\": " + NobodyCalls(url);
+  }
+
+  /// The same for all URLs of a definition.
+  std::string Problem(const Definition& definition) const {
+    std::string problem = Problem(definition.query_prepared);
+    if (definition.type == TransType::kWorkflow) return problem;  // its steps are called by nobody
+    for (const Step& step : definition.steps) {
+      if (problem.empty()) problem = Problem(step.action);
+      if (problem.empty()) problem = Problem(step.compensate);
+    }
+    return problem;
+  }
+
+  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+    while (!calls.empty()) {
+      BranchCaller* const caller = Find(calls.front().Url());
+      const auto others =
+          std::stable_partition(calls.begin(), calls.end(),
+                                [&](const BranchCall& call) { return Find(call.Url()) == caller; });
+      std::vector<BranchCall> rest(std::make_move_iterator(others),
+                                   std::make_move_iterator(calls.end()));
+      calls.erase(others, calls.end());
+      if (caller != nullptr) {
+        caller->Call(std::move(calls), results);
+      } else {
+        for (BranchCall& call : calls) {
+          Result missing =
+              Result::NoHandler(IfThereIsMemory([&] { return NobodyCalls(call.Url()); }));
+          results.Done(std::move(call), std::move(missing));
+        }
+      }
+      calls = std::move(rest);
+    }
+  }
 
   /// One call, for a thread that waits for its result. `drive` drives the coordinator meanwhile, and returns when to do so
   /// again.
-  /// @throws LogicError  this program calls no URLs.
+  /// @throws LogicError  this program does not call such URLs.
   template <typename Drive>
   Result CallOnce(BranchCall call, Clock& clock, const Drive& drive) {
-    BranchCaller* const caller = caller_;
-    if (caller == nullptr) {
-      throw LogicError(
-          "this program calls no URLs: include <dtm/http.hpp> and say "
-          "Use(dtm::HttpBranches())");
-    }
+    BranchCaller* const caller = Find(call.Url());
+    if (caller == nullptr) throw LogicError(NobodyCalls(call.Url()));
     One one;
     caller->Call({std::move(call)}, one);
     std::unique_lock<std::mutex> lock(one.mutex);
@@ -4750,9 +4789,20 @@ class UrlCalls {
     return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
   }
 
-  /// Afterwards no more results are delivered.
-  void Stop() {
-    if (owned_ != nullptr) owned_->Stop();
+  CallLoad Load() override {
+    CallLoad all;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& caller : callers_) {
+      CallLoad load = caller->Load();
+      all.in_flight += load.in_flight;
+      all.waiting += load.waiting;
+      std::move(load.hosts.begin(), load.hosts.end(), std::back_inserter(all.hosts));
+    }
+    return all;
+  }
+
+  void Stop() override {
+    for (const auto& caller : callers_) caller->Stop();
     stopped_ = true;
   }
 
@@ -4770,8 +4820,29 @@ class UrlCalls {
     std::optional<Result> result;
   };
 
-  std::unique_ptr<BranchCaller> owned_;
-  std::atomic<BranchCaller*> caller_{nullptr};  // the same, once it is there
+  static bool IsHttp(const std::string& scheme) { return scheme == "http" || scheme == "https"; }
+
+  static std::string NobodyCalls(const std::string& url) {
+    const std::string scheme = SchemeOf(url);
+    if (IsHttp(scheme)) {
+      return "this program calls no URLs: include <dtm/http.hpp> and say "
+             "Use(dtm::HttpBranches())";
+    }
+    return "this program calls no " + scheme +
+           ":// URLs: include the header of a BranchCaller for them, and say Use() with it before "
+           "Start()";
+  }
+
+  /// Null: nobody calls it.
+  BranchCaller* Find(const std::string& url) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = by_scheme_.find(SchemeOf(url));
+    return found == by_scheme_.end() ? nullptr : found->second;
+  }
+
+  mutable std::mutex mutex_;
+  std::map<std::string, BranchCaller*> by_scheme_;
+  std::vector<std::unique_ptr<BranchCaller>> callers_;
   std::atomic<bool> stopped_{false};
 };
 
@@ -4799,18 +4870,16 @@ class Driver {
         functions(options.max_function_threads, options.max_threads_per_function),
         workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
-        loop_(*store, *clock, inbox, functions, transaction_functions, alerts, options) {
+        loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
     functions.ElseCall(workflows);
   }
 
-  void Use(std::unique_ptr<BranchCaller> urls) {
+  /// See Coordinator::Use.
+  void Use(std::unique_ptr<BranchCaller> caller) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);
-    if (threaded_ || urls_.Get() != nullptr || inbox.Closed()) {
-      throw LogicError("Use() comes once, and before Start() and Stop()");
-    }
-    urls_.Use(std::move(urls));
-    loop_.Use(urls_.Get());
+    if (threaded_ || inbox.Closed()) throw LogicError("Use() comes before Start() and Stop()");
+    urls.Use(std::move(caller));
   }
 
   void Start() {
@@ -4887,11 +4956,11 @@ class Driver {
   }
 
   /// One call by URL for somebody who waits for it.
-  /// @throws LogicError  there is nobody who calls URLs.
+  /// @throws LogicError  nobody calls such URLs.
   Result CallOnce(const InitiatorCall& direct) {
     Time next = kNever;
     BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
-    Result result = urls_.CallOnce(std::move(call), *clock, [&] {
+    Result result = urls.CallOnce(std::move(call), *clock, [&] {
       const bool driven = threaded_ || loop_thread_ == std::this_thread::get_id();
       return next = driven ? kNever : Drive();
     });
@@ -4919,7 +4988,7 @@ class Driver {
       if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
       if (check_thread_.joinable()) check_thread_.join();
     }
-    urls_.Stop();
+    urls.Stop();
     functions.Stop();
     workflows.Stop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
@@ -4942,7 +5011,7 @@ class Driver {
     gauges.damaged = loop.damaged;
     gauges.store_fails = loop.store_fails;
     gauges.functions = functions.Load();
-    if (BranchCaller* const urls = urls_.Get()) gauges.urls = urls->Load();
+    gauges.urls = urls.Load();
     return gauges;
   }
 
@@ -4973,6 +5042,7 @@ class Driver {
   const std::unique_ptr<Store> store;
   Inbox inbox;
   Functions functions;
+  UrlCallers urls;
   TransactionFunctions transaction_functions;
   /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
   Functions workflows;
@@ -5053,7 +5123,6 @@ class Driver {
     return quiet_;
   }
 
-  UrlCalls urls_;
   std::mutex drive_mutex_;  // without a thread: one caller drives at a time
   Loop loop_;
   std::atomic<std::uint64_t> turns_{0};  // without a thread
@@ -6096,6 +6165,7 @@ inline constexpr int kOngoingCode = -32902;
 
 /// The value of `method` in the url's query; empty if there is none.
 inline std::string MethodOf(const Url& url) {
+  if (!url.Http()) return {};
   const std::string query = url.target.substr((std::min)(url.target.find('?'), url.target.size()));
   for (const char* key : {"?method=", "&method="}) {
     const std::size_t at = query.find(key);
@@ -7056,7 +7126,7 @@ inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinat
   if (direct.url.empty()) return Result::Success();
   try {
     const BranchCall call = ToBranchCall(direct, coordinator, std::chrono::seconds(3));
-    const Url url = ParseUrl(call.Url());
+    const Url url = ParseHttpUrl(call.Url());
     struct One final : BranchHttpCall {
       One(const BranchCall& one, const Url& its)
           : BranchHttpCall(one, its, Later(std::chrono::steady_clock::now(), one.timeout)),
@@ -8391,7 +8461,7 @@ void ClientConnection::OnConnected(Socket socket, const std::string& problem) {
     if (!socket.IsOpen()) return NotReached(problem);
     const Url& origin = owner_.Origin();
     std::unique_ptr<TlsSession> tls;
-    if (origin.tls) {
+    if (origin.Tls()) {
       try {
         if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
         tls = owner_.Tls()->Connect(socket.Fd(), origin.host);
@@ -8748,8 +8818,8 @@ void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsClient>& 
 namespace dtm { inline namespace v1 {
 auto AlertWebHook(const std::string& url,
                                                       std::shared_ptr<TlsClient> tls) -> std::function<void(const Alert&)> {
-  Url parsed = ParseUrl(url, "the alert web hook");
-  if (parsed.tls && !tls) {
+  Url parsed = ParseHttpUrl(url, "the alert web hook");
+  if (parsed.Tls() && !tls) {
     throw Error("the alert web hook " + parsed.Origin() +
                 " needs TLS: include <dtm/http/tls.hpp> and give dtm::Tls() as well");
   }
@@ -9479,8 +9549,8 @@ auto CallQueue::Host::Where() const -> const Url& { return url_; }
 CallQueue::CallQueue(const HttpBranchOptions& options, const transport::HeldBytes& held) : options_(CheckedOptions(options)), limits_(options.limits), held_(held) {}
 auto CallQueue::Push(Job&& job, SteadyTime now) -> std::optional<Result> {
     try {
-      job.url = ParseUrl(job.call.Url());
-      if (job.url.tls && !options_.tls) {
+      job.url = ParseHttpUrl(job.call.Url());
+      if (job.url.Tls() && !options_.tls) {
         return Result::Error(
             "https is not available: include <dtm/http/tls.hpp> and set HttpBranchOptions::tls to "
             "call " +
@@ -9883,7 +9953,7 @@ auto SaidIn(const Exchanged& reply) -> Said {
   said.rejected = rejected != body.end() && *rejected == true;
   return said;
 }
-RemoteRequests::RemoteRequests(const std::string& url, RemoteOptions options) : url_(ParseUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
+RemoteRequests::RemoteRequests(const std::string& url, RemoteOptions options) : url_(ParseHttpUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
     option_range::Check("timeout", options_.timeout, option_range::kShortest, kMaxOptionSeconds);
     CheckUrlOption("branch_url", options_.branch_url);
     CheckUrlOption("url_in_branches", options_.url_in_branches);

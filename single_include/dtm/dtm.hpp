@@ -1966,8 +1966,8 @@ namespace dtm {
 inline namespace v1 {
 
 struct Url {
-  bool tls = false;
-  std::string host;  ///< lower case; an IPv6 address without its brackets
+  std::string scheme;  ///< lower case: "http"
+  std::string host;    ///< lower case; an IPv6 address without its brackets
   int port = 0;
   std::string target;       ///< path and query, ready for the request line
   std::string credentials;  ///< "user:password", decoded; empty = none. Never shown
@@ -1976,11 +1976,14 @@ struct Url {
   std::string Authority() const {
     const bool ipv6 = host.find(':') != std::string::npos;
     std::string text = ipv6 ? "[" + host + "]" : host;
-    if (port != (tls ? 443 : 80)) text += ":" + std::to_string(port);
+    if (port != DefaultPort()) text += ":" + std::to_string(port);
     return text;
   }
   /// `http://host:port`: calls with the same origin share connections and limits.
-  std::string Origin() const { return (tls ? "https://" : "http://") + Authority(); }
+  std::string Origin() const { return scheme + "://" + Authority(); }
+  bool Tls() const { return scheme == "https"; }
+  bool Http() const { return scheme == "http" || Tls(); }
+  int DefaultPort() const { return Tls() ? 443 : Http() ? 80 : 0; }
 };
 
 namespace url_parts {
@@ -2050,6 +2053,19 @@ inline bool Credentials(std::string_view text, std::string& credentials) {
   return true;
 }
 
+/// Where the credentials of something broken end is not known, so whatever they can be is hidden.
+inline Error Refusal(const std::string& text, const char* what, const char* why) {
+  const std::size_t at = text.rfind('@');
+  const std::size_t scheme = text.find("://");
+  const std::size_t begin = scheme == std::string::npos || scheme > at ? 0 : scheme + 3;
+  std::string shown;
+  for (const char c : (at == std::string::npos ? text : Hidden(text, begin, at)).substr(0, 200))
+    shown += c >= ' ' && c != 127 ? c : '?';
+  return Error(std::string(what) + " \"" + shown + "\" " + why);
+}
+
+inline constexpr const char kNoHttp[] = "does not start with http:// or https://";
+
 }  // namespace url_parts
 
 /// The url as it may be shown, stored as a text for people, or logged: without user and password.
@@ -2067,32 +2083,33 @@ inline bool SameCall(const std::string& url, const std::string& other) {
   return url == other || bare(url) == bare(other);
 }
 
-/// Throws Error with a sentence that says what is wrong with `text`, which is `what`.
+/// The scheme in lower case; empty if there is none (RFC 3986, §3.1).
+inline std::string SchemeOf(const std::string& url) {
+  const std::size_t colon = url.find("://");
+  if (colon == std::string::npos) return {};
+  std::string scheme = Lowered(std::string_view(url).substr(0, colon));
+  const auto letter = [](char c) { return c >= 'a' && c <= 'z'; };
+  const bool valid = std::all_of(scheme.begin(), scheme.end(), [&](char c) {
+    return letter(c) || (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.';
+  });
+  return valid && !scheme.empty() && letter(scheme.front()) ? scheme : std::string();
+}
+
+/// A URL of any scheme; whether somebody calls that is for UrlCallers to say.
+/// @throws Error  a sentence that says what is wrong with `text`, which is `what`.
 inline Url ParseUrl(const std::string& text, const char* what = "the branch URL") {
-  const auto refuse = [&text, what](const char* why) -> Error {
-    // Where the credentials of something broken end is not known, so whatever they can be is hidden.
-    const std::size_t at = text.rfind('@');
-    const std::size_t scheme = text.find("://");
-    const std::size_t begin = scheme == std::string::npos || scheme > at ? 0 : scheme + 3;
-    std::string shown;
-    for (const char c :
-         (at == std::string::npos ? text : url_parts::Hidden(text, begin, at)).substr(0, 200))
-      shown += c >= ' ' && c != 127 ? c : '?';
-    return Error(std::string(what) + " \"" + shown + "\" " + why);
+  const auto refuse = [&text, what](const char* why) {
+    return url_parts::Refusal(text, what, why);
   };
   if (text.size() > kMaxUrlBytes) throw refuse("is too long");
   for (const char c : text) {
     if ((c >= 0 && c < ' ') || c == 127) throw refuse("contains a control character");
   }
   Url url;
-  const std::size_t colon = text.find("://");
-  const std::string scheme = Lowered(text.substr(0, colon == std::string::npos ? 0 : colon));
-  if (scheme != "http" && scheme != "https") {
-    throw refuse("does not start with http:// or https://");
-  }
-  url.tls = scheme == "https";
+  url.scheme = SchemeOf(text);
+  if (url.scheme.empty()) throw refuse(url_parts::kNoHttp);
 
-  const std::string_view after = std::string_view(text).substr(colon + 3);
+  const std::string_view after = std::string_view(text).substr(url.scheme.size() + 3);
   std::string_view authority = after.substr(0, after.find_first_of("/?#"));
   url.target = url_parts::Target(after.substr(authority.size()));
   if (const std::size_t at = authority.rfind('@'); at != std::string_view::npos) {
@@ -2124,7 +2141,7 @@ inline Url ParseUrl(const std::string& text, const char* what = "the branch URL"
     });
   }
   if (!valid) throw refuse("has no valid host name");
-  url.port = url.tls ? 443 : 80;
+  url.port = url.DefaultPort();
   if (!rest.empty()) {
     url.port = rest.front() == ':' ? url_parts::Port(rest.substr(1)) : 0;
     if (url.port == 0) throw refuse("has no valid port (1 to 65535)");
@@ -2132,18 +2149,26 @@ inline Url ParseUrl(const std::string& text, const char* what = "the branch URL"
   return url;
 }
 
-/// Empty, or a URL that can be called.
+/// @throws Error  as ParseUrl, also if it is no URL of http or https.
+inline Url ParseHttpUrl(const std::string& text, const char* what = "the branch URL") {
+  Url url = ParseUrl(text, what);
+  if (!url.Http()) throw url_parts::Refusal(text, what, url_parts::kNoHttp);
+  return url;
+}
+
+/// Empty, or a URL of http or https.
 /// @throws LogicError
 inline void CheckUrlOption(const char* name, const std::string& url) {
   if (url.empty()) return;
   try {
-    (void)ParseUrl(url, name);
+    (void)ParseHttpUrl(url, name);
   } catch (const Error& error) {
     throw LogicError(std::string("the option ") + error.what());
   }
 }
 
-/// Why nobody could call this branch: empty if it is a URL, names a function or a topic, or is empty (nothing to call).
+/// Why nobody could call this branch, wherever: empty if it is a URL of any scheme, names a function or a topic, or is empty
+/// (nothing to call).
 inline std::string UrlProblem(const std::string& url) {
   if (url.empty() || IsLocal(url) || IsTopic(url)) return {};
   try {
@@ -4234,6 +4259,9 @@ class BranchCaller {
  public:
   virtual ~BranchCaller() = default;
 
+  /// The schemes of the URLs that it calls, in lower case: Coordinator::Use gives it the calls with these.
+  virtual std::vector<std::string> Schemes() const { return {"http", "https"}; }
+
   /// Starts the calls and returns without waiting for them. Every call gets exactly one result: NotSent if it is a URL
   /// call that is not sent within `call.timeout - call.late` from now; once sent, a result within another
   /// `call.timeout`. Never throws.
@@ -6244,11 +6272,11 @@ inline namespace v1 {
 
 class MissingFunctions {
  public:
-  /// False: people were told of it less than a minute ago, or of too many others. All URLs are one: what is missing is
-  /// their caller.
+  /// False: people were told of it less than a minute ago, or of too many others. All URLs of a scheme are one: what is
+  /// missing is their caller.
   /// @throws std::bad_alloc  it is not remembered.
   bool IsNews(const std::string& url, Time now) {
-    const std::string name = IsLocal(url) ? url : "http";
+    const std::string name = IsLocal(url) ? url : SchemeOf(url);
     const auto told = told_until_.find(name);
     if (told != told_until_.end() && now < told->second) return false;
     if (told == told_until_.end() && told_until_.size() >= kMostNames) {
@@ -8122,10 +8150,10 @@ inline std::string RegistrationProblem(const std::string& gid, TransType type, c
   return {};
 }
 
-/// @throws RejectedError  the url of a call that the initiator makes cannot be called.
+/// @throws RejectedError  it is no URL of http or https, so this program cannot make the call without its coordinator.
 inline void CheckCallable(const InitiatorCall& call) {
   try {
-    (void)ParseUrl(call.url);
+    (void)ParseHttpUrl(call.url);
   } catch (const Error& error) {
     throw RejectedError("gid '" + call.info.gid + "': " + error.what());
   }
@@ -10000,12 +10028,14 @@ inline namespace v1 {
 
 class ReleaseStage {
  public:
-  ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchResults& results,
-               Alerts& alerts)
-      : state_(state), clock_(clock), functions_(functions), results_(results), alerts_(alerts) {}
-
-  /// The caller of branches by URL; none: such branches wait.
-  void Use(BranchCaller* urls) { urls_ = urls; }
+  ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchCaller& urls,
+               BranchResults& results, Alerts& alerts)
+      : state_(state),
+        clock_(clock),
+        functions_(functions),
+        urls_(urls),
+        results_(results),
+        alerts_(alerts) {}
 
   void Run() {
     released_.clear();
@@ -10074,14 +10104,7 @@ class ReleaseStage {
     if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
     if (url_calls_.empty()) return;
     TellLateness();
-    std::vector<BranchCall> calls = std::exchange(url_calls_, {});
-    if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
-    for (const BranchCall& call : calls) {
-      results_.Done(call, Result::NoHandler(IfThereIsMemory([] {
-                      return "this program calls no URLs: include <dtm/http.hpp> and say "
-                             "Use(dtm::HttpBranches())";
-                    })));
-    }
+    urls_.Call(std::exchange(url_calls_, {}), results_);
   }
 
   /// The deadlines that are stored hold also after a commit that took long; the next ones allow for another.
@@ -10141,9 +10164,9 @@ class ReleaseStage {
   TurnState& state_;
   Clock& clock_;
   BranchCaller& functions_;
+  BranchCaller& urls_;
   BranchResults& results_;
   Alerts& alerts_;
-  BranchCaller* urls_ = nullptr;
   std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory
   std::vector<BranchCall> local_calls_;
   std::vector<BranchCall> url_calls_;
@@ -10305,7 +10328,7 @@ inline namespace v1 {
 
 class Loop {
  public:
-  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions,
+  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, BranchCaller& urls,
        TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
       : clock_(clock),
         functions_(functions),
@@ -10313,13 +10336,10 @@ class Loop {
         state_(store, options),
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
-        release_(state_, clock, functions, inbox, alerts),
+        release_(state_, clock, functions, urls, inbox, alerts),
         sweep_(state_) {
     state_.context.started = clock.Now();
   }
-
-  /// The caller of branches by URL; before the first turn.
-  void Use(BranchCaller* urls) { release_.Use(urls); }
 
   /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
   void StartNothingNew() {
@@ -10428,34 +10448,81 @@ class Loop {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/coordinator/loop/url_calls.hpp --------------------------------------------------------
+// ---- dtm/coordinator/loop/url_callers.hpp ------------------------------------------------------
 
-/// The caller of URLs, for the loop and for initiators that call a branch themselves and wait for its result.
-/// Needs: std. Threads: thread-safe; Use and Stop come once.
+/// The callers of URLs, by scheme: Coordinator::Use adds one, and each call goes to the one for its URL. They also make a
+/// call for an initiator that waits for its result.
+/// Needs: std. Threads: thread-safe; Stop comes once, and after the last Use.
 
 namespace dtm {
 inline namespace v1 {
 
-class UrlCalls {
+class UrlCallers final : public BranchCaller {
  public:
+  /// @throws LogicError  there is no caller, or one of its schemes has one.
   void Use(std::unique_ptr<BranchCaller> caller) {
-    owned_ = std::move(caller);
-    caller_ = owned_.get();
+    if (caller == nullptr) throw LogicError("Use() was given no caller of branches");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const std::string& scheme : caller->Schemes()) {
+      if (by_scheme_.count(scheme) == 0) continue;
+      throw LogicError("Use() comes once for each scheme, and " + scheme + ":// has its caller");
+    }
+    for (const std::string& scheme : caller->Schemes()) by_scheme_[scheme] = caller.get();
+    callers_.push_back(std::move(caller));
   }
-  /// Null: this program calls no URLs.
-  BranchCaller* Get() const { return caller_; }
+
+  /// Empty, or why this can be the URL of no branch here. A program without HttpBranches takes http all the same: such calls
+  /// wait until it runs with them.
+  std::string Problem(const std::string& url) const {
+    std::string problem = UrlProblem(url);
+    if (!problem.empty() || url.empty() || IsLocal(url) || IsTopic(url) || IsHttp(SchemeOf(url))) {
+      return problem;
+    }
+    return Find(url) != nullptr
+               ? problem
+               : "the branch URL \"" + Truncated(ShownUrl(url), 200) + "\": " + NobodyCalls(url);
+  }
+
+  /// The same for all URLs of a definition.
+  std::string Problem(const Definition& definition) const {
+    std::string problem = Problem(definition.query_prepared);
+    if (definition.type == TransType::kWorkflow) return problem;  // its steps are called by nobody
+    for (const Step& step : definition.steps) {
+      if (problem.empty()) problem = Problem(step.action);
+      if (problem.empty()) problem = Problem(step.compensate);
+    }
+    return problem;
+  }
+
+  void Call(std::vector<BranchCall> calls, BranchResults& results) override {
+    while (!calls.empty()) {
+      BranchCaller* const caller = Find(calls.front().Url());
+      const auto others =
+          std::stable_partition(calls.begin(), calls.end(),
+                                [&](const BranchCall& call) { return Find(call.Url()) == caller; });
+      std::vector<BranchCall> rest(std::make_move_iterator(others),
+                                   std::make_move_iterator(calls.end()));
+      calls.erase(others, calls.end());
+      if (caller != nullptr) {
+        caller->Call(std::move(calls), results);
+      } else {
+        for (BranchCall& call : calls) {
+          Result missing =
+              Result::NoHandler(IfThereIsMemory([&] { return NobodyCalls(call.Url()); }));
+          results.Done(std::move(call), std::move(missing));
+        }
+      }
+      calls = std::move(rest);
+    }
+  }
 
   /// One call, for a thread that waits for its result. `drive` drives the coordinator meanwhile, and returns when to do so
   /// again.
-  /// @throws LogicError  this program calls no URLs.
+  /// @throws LogicError  this program does not call such URLs.
   template <typename Drive>
   Result CallOnce(BranchCall call, Clock& clock, const Drive& drive) {
-    BranchCaller* const caller = caller_;
-    if (caller == nullptr) {
-      throw LogicError(
-          "this program calls no URLs: include <dtm/http.hpp> and say "
-          "Use(dtm::HttpBranches())");
-    }
+    BranchCaller* const caller = Find(call.Url());
+    if (caller == nullptr) throw LogicError(NobodyCalls(call.Url()));
     One one;
     caller->Call({std::move(call)}, one);
     std::unique_lock<std::mutex> lock(one.mutex);
@@ -10469,9 +10536,20 @@ class UrlCalls {
     return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
   }
 
-  /// Afterwards no more results are delivered.
-  void Stop() {
-    if (owned_ != nullptr) owned_->Stop();
+  CallLoad Load() override {
+    CallLoad all;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& caller : callers_) {
+      CallLoad load = caller->Load();
+      all.in_flight += load.in_flight;
+      all.waiting += load.waiting;
+      std::move(load.hosts.begin(), load.hosts.end(), std::back_inserter(all.hosts));
+    }
+    return all;
+  }
+
+  void Stop() override {
+    for (const auto& caller : callers_) caller->Stop();
     stopped_ = true;
   }
 
@@ -10489,8 +10567,29 @@ class UrlCalls {
     std::optional<Result> result;
   };
 
-  std::unique_ptr<BranchCaller> owned_;
-  std::atomic<BranchCaller*> caller_{nullptr};  // the same, once it is there
+  static bool IsHttp(const std::string& scheme) { return scheme == "http" || scheme == "https"; }
+
+  static std::string NobodyCalls(const std::string& url) {
+    const std::string scheme = SchemeOf(url);
+    if (IsHttp(scheme)) {
+      return "this program calls no URLs: include <dtm/http.hpp> and say "
+             "Use(dtm::HttpBranches())";
+    }
+    return "this program calls no " + scheme +
+           ":// URLs: include the header of a BranchCaller for them, and say Use() with it before "
+           "Start()";
+  }
+
+  /// Null: nobody calls it.
+  BranchCaller* Find(const std::string& url) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = by_scheme_.find(SchemeOf(url));
+    return found == by_scheme_.end() ? nullptr : found->second;
+  }
+
+  mutable std::mutex mutex_;
+  std::map<std::string, BranchCaller*> by_scheme_;
+  std::vector<std::unique_ptr<BranchCaller>> callers_;
   std::atomic<bool> stopped_{false};
 };
 
@@ -10516,18 +10615,16 @@ class Driver {
         functions(options.max_function_threads, options.max_threads_per_function),
         workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
-        loop_(*store, *clock, inbox, functions, transaction_functions, alerts, options) {
+        loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
     functions.ElseCall(workflows);
   }
 
-  void Use(std::unique_ptr<BranchCaller> urls) {
+  /// See Coordinator::Use.
+  void Use(std::unique_ptr<BranchCaller> caller) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);
-    if (threaded_ || urls_.Get() != nullptr || inbox.Closed()) {
-      throw LogicError("Use() comes once, and before Start() and Stop()");
-    }
-    urls_.Use(std::move(urls));
-    loop_.Use(urls_.Get());
+    if (threaded_ || inbox.Closed()) throw LogicError("Use() comes before Start() and Stop()");
+    urls.Use(std::move(caller));
   }
 
   void Start() {
@@ -10604,11 +10701,11 @@ class Driver {
   }
 
   /// One call by URL for somebody who waits for it.
-  /// @throws LogicError  there is nobody who calls URLs.
+  /// @throws LogicError  nobody calls such URLs.
   Result CallOnce(const InitiatorCall& direct) {
     Time next = kNever;
     BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
-    Result result = urls_.CallOnce(std::move(call), *clock, [&] {
+    Result result = urls.CallOnce(std::move(call), *clock, [&] {
       const bool driven = threaded_ || loop_thread_ == std::this_thread::get_id();
       return next = driven ? kNever : Drive();
     });
@@ -10636,7 +10733,7 @@ class Driver {
       if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
       if (check_thread_.joinable()) check_thread_.join();
     }
-    urls_.Stop();
+    urls.Stop();
     functions.Stop();
     workflows.Stop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
@@ -10659,7 +10756,7 @@ class Driver {
     gauges.damaged = loop.damaged;
     gauges.store_fails = loop.store_fails;
     gauges.functions = functions.Load();
-    if (BranchCaller* const urls = urls_.Get()) gauges.urls = urls->Load();
+    gauges.urls = urls.Load();
     return gauges;
   }
 
@@ -10690,6 +10787,7 @@ class Driver {
   const std::unique_ptr<Store> store;
   Inbox inbox;
   Functions functions;
+  UrlCallers urls;
   TransactionFunctions transaction_functions;
   /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
   Functions workflows;
@@ -10770,7 +10868,6 @@ class Driver {
     return quiet_;
   }
 
-  UrlCalls urls_;
   std::mutex drive_mutex_;  // without a thread: one caller drives at a time
   Loop loop_;
   std::atomic<std::uint64_t> turns_{0};  // without a thread
@@ -10785,6 +10882,69 @@ class Driver {
   std::mutex quiet_mutex_;
   std::condition_variable quiet_changed_;
   std::atomic<bool> quiet_{false};
+};
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/driven_endpoint.hpp -------------------------------------------------------
+
+/// An endpoint with its coordinator behind it, and how a thread waits for what it asked of that.
+/// Needs: std, store. Threads: every method is thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Gets a value, or the error.
+template <typename T>
+using ValueCallback = std::function<void(const T&, std::exception_ptr)>;
+
+class DrivenEndpoint : public Endpoint {
+ public:
+  DrivenEndpoint(const DrivenEndpoint&) = delete;
+  DrivenEndpoint& operator=(const DrivenEndpoint&) = delete;
+
+  /// The blocking form: calls `ask` with a callback, and returns what the callback gets. Drives the coordinator
+  /// meanwhile if no thread does.
+  /// @throws LogicError  called in a callback of the coordinator, which would wait for itself.
+  TransResult Await(callable::Ref<void(AnswerCallback)> ask) const {
+    return Checked().WaitFor(ask);
+  }
+  template <typename T, typename Ask>  // the same for a ValueCallback
+  T AwaitValue(const Ask& ask) const {
+    const auto box = std::make_shared<T>();
+    Await([&](const AnswerCallback& answer) {
+      ask([box, answer](const T& value, const std::exception_ptr& error) {
+        try {
+          *box = value;
+        } catch (const std::bad_alloc&) {
+          return answer({{}, Promise::InDoubt()});
+        }
+        answer({{}, error});
+      });
+    });
+    return std::move(*box);
+  }
+
+  /// For a thread that has many requests at once: see BranchResults. A call that waits ends the burst.
+  void BeginBurst() { Checked().inbox.BeginBurst(); }
+  void EndBurst() { Checked().inbox.EndBurst(); }
+  bool HasThread() const { return Checked().HasThread(); }  ///< else whoever waits has to drive it
+
+ protected:
+  ~DrivenEndpoint() override = default;
+  explicit DrivenEndpoint(std::unique_ptr<Driver> driver)
+      : driver_("coordinator", std::move(driver)) {}
+
+  void StopForGood() {
+    if (driver_.Here()) Checked().StopForGood();
+  }
+
+  /// @throws LogicError  this is a forked child.
+  Driver& Checked() const { return driver_.Get(); }
+
+ private:
+  OfThisProcess<Driver> driver_;
 };
 
 }  // namespace v1
@@ -10858,45 +11018,11 @@ class GidGenerator {
 namespace dtm {
 inline namespace v1 {
 
-/// Gets a value, or the error.
-template <typename T>
-using ValueCallback = std::function<void(const T&, std::exception_ptr)>;
-
 /// The methods with a callback. What can be refused at once is thrown (RejectedError and its kinds; LogicError: stopped, or
 /// a forked child), and then the callback is not called. Else it is called once, with what the method without Async returns
 /// or throws: before this method returns, or on a thread of the coordinator, so it must not wait.
-class Operations : public Endpoint {
+class Operations : public DrivenEndpoint {
  public:
-  Operations(const Operations&) = delete;
-  Operations& operator=(const Operations&) = delete;
-
-  /// The blocking form: calls `ask` with a callback, and returns what the callback gets. Drives the coordinator
-  /// meanwhile if no thread does.
-  /// @throws LogicError  called in a callback of the coordinator, which would wait for itself.
-  TransResult Await(callable::Ref<void(AnswerCallback)> ask) const {
-    return Checked().WaitFor(ask);
-  }
-  template <typename T, typename Ask>  // the same for a ValueCallback
-  T AwaitValue(const Ask& ask) const {
-    const auto box = std::make_shared<T>();
-    Await([&](const AnswerCallback& answer) {
-      ask([box, answer](const T& value, const std::exception_ptr& error) {
-        try {
-          *box = value;
-        } catch (const std::bad_alloc&) {
-          return answer({{}, Promise::InDoubt()});
-        }
-        answer({{}, error});
-      });
-    });
-    return std::move(*box);
-  }
-
-  /// For a thread that has many requests at once: see BranchResults. A call that waits ends the burst.
-  void BeginBurst() { Checked().inbox.BeginBurst(); }
-  void EndBurst() { Checked().inbox.EndBurst(); }
-  bool HasThread() const { return Checked().HasThread(); }  ///< else whoever waits has to drive it
-
   // A new transaction, or the same again.
 
   std::string NewGid() override {
@@ -10960,6 +11086,9 @@ class Operations : public Endpoint {
   void RegisterBranchAsync(const std::string& gid, TransType type, Step step,
                            AnswerCallback callback) {
     Refuse(RegistrationProblem(gid, type, step));
+    for (const std::string* url : {&step.action, &step.compensate}) {
+      if (type != TransType::kWorkflow) RefuseOf(gid, Checked().urls.Problem(*url));
+    }
     Command command = About(gid, Command::Kind::kAddBranch);
     command.type = type;
     command.step = std::move(step);
@@ -11024,7 +11153,7 @@ class Operations : public Endpoint {
 
   void SubscribeAsync(const std::string& topic, const std::string& url, const std::string& remark,
                       AnswerCallback callback) {
-    Refuse(UrlProblem(url));
+    Refuse(Checked().urls.Problem(url));
     ChangeTopic(
         topics::Problem(topic, url, remark),
         [=](Store& store, Time now) {
@@ -11045,14 +11174,7 @@ class Operations : public Endpoint {
 
  protected:
   ~Operations() override = default;
-  explicit Operations(std::unique_ptr<Driver> driver) : driver_("coordinator", std::move(driver)) {}
-
-  void StopForGood() {
-    if (driver_.Here()) Checked().StopForGood();
-  }
-
-  /// @throws LogicError  this is a forked child.
-  Driver& Checked() const { return driver_.Get(); }
+  using DrivenEndpoint::DrivenEndpoint;
 
   static Command About(const std::string& gid, Command::Kind kind) {
     Command command;
@@ -11079,6 +11201,9 @@ class Operations : public Endpoint {
   static void Refuse(const std::string& problem) {
     if (!problem.empty()) throw BadInput(problem);
   }
+  static void RefuseOf(const std::string& gid, const std::string& problem) {
+    if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
+  }
   static void CheckSubmittable(const Definition& definition) {
     const std::string problem = SubmitProblem(definition);
     if (!problem.empty()) throw RejectedError(problem);
@@ -11088,6 +11213,7 @@ class Operations : public Endpoint {
     Driver& driver = Checked();
     definition.prepared_first = prepare;
     topics::CheckAndExpand(definition, *driver.store);
+    RefuseOf(definition.gid, driver.urls.Problem(definition));
     const std::string problem = prepare ? PrepareProblem(definition) : std::string();
     if (!problem.empty()) throw RejectedError(problem);
     const auto shared = std::make_shared<Definition>(std::move(definition));
@@ -11138,7 +11264,6 @@ class Operations : public Endpoint {
 
   std::mutex gid_mutex_;
   GidGenerator gids_;
-  OfThisProcess<Driver> driver_;
 };
 
 }  // namespace v1
@@ -11177,6 +11302,8 @@ class Tx : public Endpoint {
     }
     topics::CheckAndExpand(definition, *driver_.store);
     topics::CheckNew(definition);
+    const std::string problem = driver_.urls.Problem(definition);
+    if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
     bool taken = context_.exists(gid);
     for (const auto& other : context_.submitted) taken = taken || other->gid == gid;
     if (taken) throw RejectedError("gid '" + gid + "' exists already; nothing was changed");
@@ -11286,7 +11413,8 @@ class EmbeddedEndpoint : public Operations {
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
-    CheckCallable(call);
+    const std::string problem = Checked().urls.Problem(call.url);
+    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
     return Checked().CallOnce(call);
   }
 
@@ -13656,9 +13784,10 @@ class Coordinator : public EmbeddedEndpoint {
     RunTransact([&function](Tx& tx) -> Result { return ResultOf(function, tx); });
   }
 
-  /// Sets what calls branches by URL: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>.
-  /// @throws LogicError  it comes twice, or after Start or Stop.
-  void Use(std::unique_ptr<BranchCaller> urls) { Checked().Use(std::move(urls)); }
+  /// Adds what calls the branches with URLs of some schemes: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp> for http and
+  /// https. A submission with a URL of another scheme is refused unless its caller was added before.
+  /// @throws LogicError  one of its schemes has a caller, or it comes after Start or Stop.
+  void Use(std::unique_ptr<BranchCaller> caller) { Checked().Use(std::move(caller)); }
 
   /// Takes over what programs submit into an outbox table, until Stop, on a thread and a connection of its own:
   /// `tm.Relay(dtm::PgRelay("host=... dbname=..."))`. It looks every `interval` (1 ms to 1 min). A row goes after its

@@ -2088,7 +2088,7 @@ class ClientConnection final : public SocketConnection {
     if (!socket.IsOpen()) return NotReached(problem);
     const Url& origin = owner_.Origin();
     std::unique_ptr<TlsSession> tls;
-    if (origin.tls) {
+    if (origin.Tls()) {
       try {
         if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
         tls = owner_.Tls()->Connect(socket.Fd(), origin.host);
@@ -2934,8 +2934,8 @@ inline void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsCl
 /// @throws Error  the URL cannot be called.
 inline std::function<void(const Alert&)> AlertWebHook(const std::string& url,
                                                       std::shared_ptr<TlsClient> tls = nullptr) {
-  Url parsed = ParseUrl(url, "the alert web hook");
-  if (parsed.tls && !tls) {
+  Url parsed = ParseHttpUrl(url, "the alert web hook");
+  if (parsed.Tls() && !tls) {
     throw Error("the alert web hook " + parsed.Origin() +
                 " needs TLS: include <dtm/http/tls.hpp> and give dtm::Tls() as well");
   }
@@ -3600,6 +3600,7 @@ inline constexpr int kOngoingCode = -32902;
 
 /// The value of `method` in the url's query; empty if there is none.
 inline std::string MethodOf(const Url& url) {
+  if (!url.Http()) return {};
   const std::string query = url.target.substr((std::min)(url.target.find('?'), url.target.size()));
   for (const char* key : {"?method=", "&method="}) {
     const std::size_t at = query.find(key);
@@ -5124,8 +5125,8 @@ class CallQueue {
   /// @throws std::bad_alloc  nothing was changed.
   std::optional<Result> Push(Job&& job, SteadyTime now) {
     try {
-      job.url = ParseUrl(job.call.Url());
-      if (job.url.tls && !options_.tls) {
+      job.url = ParseHttpUrl(job.call.Url());
+      if (job.url.Tls() && !options_.tls) {
         return Result::Error(
             "https is not available: include <dtm/http/tls.hpp> and set HttpBranchOptions::tls to "
             "call " +
@@ -5757,7 +5758,7 @@ inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinat
   if (direct.url.empty()) return Result::Success();
   try {
     const BranchCall call = ToBranchCall(direct, coordinator, std::chrono::seconds(3));
-    const Url url = ParseUrl(call.Url());
+    const Url url = ParseHttpUrl(call.Url());
     struct One final : BranchHttpCall {
       One(const BranchCall& one, const Url& its)
           : BranchHttpCall(one, its, Later(std::chrono::steady_clock::now(), one.timeout)),
@@ -5829,7 +5830,7 @@ class RemoteRequests {
  public:
   /// @throws Error  it is no URL; LogicError: an option is out of its range.
   RemoteRequests(const std::string& url, RemoteOptions options)
-      : url_(ParseUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
+      : url_(ParseHttpUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
     option_range::Check("timeout", options_.timeout, option_range::kShortest, kMaxOptionSeconds);
     CheckUrlOption("branch_url", options_.branch_url);
     CheckUrlOption("url_in_branches", options_.url_in_branches);

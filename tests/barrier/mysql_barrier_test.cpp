@@ -4,7 +4,9 @@
 #include <future>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 #include "tests/barrier/sql_barrier_contract.hpp"
 #include "tests/barrier/sql_cut_contract.hpp"
@@ -263,5 +265,53 @@ TEST_CASE("MariaDB: the server is killed in the middle of a call") {
   Kit::Connection connection;
   CHECK(Contract::Balance(connection) == "100");
   CHECK(Contract::Deliver(connection, Contract::Saga("action"), Debit) == Kind::kSuccess);
+  CHECK(Contract::Balance(connection) == "70");
+}
+
+TEST_CASE("MariaDB: a session of three methods, as programs write it for other libraries") {
+  class Session : public dtm::SqlSession {
+   public:
+    explicit Session(MYSQL* connection) : session_(connection) {}
+    dtm::SqlDialect Dialect() const override { return session_.Dialect(); }
+    dtm::SqlAnswer Run(const std::string& sql,
+                       const std::vector<std::string_view>& parameters) override {
+      return session_.Run(sql, parameters);
+    }
+    std::string Simple(const char* sql) override {
+      session_.Simple(sql);
+      return {};  // such a library does not tell the command's tag
+    }
+
+   private:
+    dtm::MysqlSession session_;
+  };
+  using State = dtm::SqlTransaction;
+  Kit::Fresh();
+  Kit::Connection connection;
+  Session session(connection.Handle());
+  CHECK(session.Transaction() == State::kNone);
+  connection.Exec("BEGIN");
+  CHECK(session.Transaction() == State::kOpen);
+  CHECK(session.Transaction() == State::kOpen);
+  CHECK_THROWS_AS(dtm::CreateBarrierTable(session), dtm::LogicError);
+  connection.Exec("ROLLBACK");
+  CHECK(session.Transaction() == State::kNone);
+
+  dtm::CreateBarrierTable(session);
+  dtm::SqlBarrierTable table(session);
+  const auto debit = [&] {
+    Debit(connection.Handle());
+    return dtm::Result::Success();
+  };
+  for (int i = 0; i < 2; ++i) {
+    dtm::Barrier barrier = Contract::Saga("action");
+    CHECK(table.Call(barrier, debit).kind == Kind::kSuccess);
+    CHECK(Contract::Balance(connection) == "70");
+  }
+  connection.Exec("BEGIN");
+  dtm::Barrier undo = Contract::Saga("compensate");
+  CHECK_THROWS_AS((void)table.Call(undo, debit), dtm::LogicError);
+  CHECK(table.CallInTransaction(undo, debit).kind == Kind::kSuccess);
+  connection.Exec("ROLLBACK");
   CHECK(Contract::Balance(connection) == "70");
 }

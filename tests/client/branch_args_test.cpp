@@ -43,7 +43,7 @@ TEST_CASE("branch args: a function of another coordinator, and a name for a func
 
 TEST_CASE("branch args: what is no url is refused when it is added, by every builder") {
   FakeEndpoint endpoint;
-  for (const char* bad : {"bank/TransIn", "http://", "ftp://h/", "h:80/x"}) {
+  for (const char* bad : {"bank/TransIn", "http://", "ftp:///x", "h:80/x"}) {
     CAPTURE(bad);
     CHECK_THROWS_AS(branch_args::Url(endpoint, "g", bad), dtm::RejectedError);
     CHECK_THROWS_AS(dtm::NewSaga(endpoint, "g").Add(bad, dtm::kNoBranch, 1), dtm::RejectedError);

@@ -377,6 +377,45 @@ TEST_CASE("coordinator: on a file, what was accepted goes on in the next run") {
   CHECK(runs == 7);
 }
 
+TEST_CASE("coordinator: branches of another scheme are called by its caller, and wait without it") {
+  struct Grpc : dtm::BranchCaller {
+    explicit Grpc(std::string& called_in) : called(called_in) {}
+    std::vector<std::string> Schemes() const override { return {"grpc"}; }
+    void Call(std::vector<dtm::BranchCall> calls, dtm::BranchResults& results) override {
+      for (dtm::BranchCall& call : calls) {
+        called += call.Url() + " ";
+        results.Done(std::move(call), Result::Success());
+      }
+    }
+    void Stop() override {}
+    std::string& called;
+  };
+  std::string called;
+  TempFolder folder;
+  dtm::Definition definition;
+  definition.gid = "a";
+  definition.steps = {{"local:A", "", "7"}, {"grpc://bank/In", "", "8"}};
+  {
+    Coordinator tm(folder.path + "/a.db", dtm_test::Quiet());
+    tm.Use(std::make_unique<Grpc>(called));
+    tm.Submit(definition);
+  }
+  {
+    Coordinator tm(folder.path + "/a.db", dtm_test::Quiet());
+    tm.Register<int>("A", [](const int&) {});
+    CHECK_THROWS_AS(tm.Submit(definition), dtm::BadInput);
+    tm.RetryNow("a");
+    for (int i = 0; i < 5; ++i) (void)tm.Poll();
+    CHECK_THAT(tm.Explain("a"), ContainsSubstring("this program calls no grpc:// URLs"));
+  }
+  Coordinator tm(folder.path + "/a.db", dtm_test::Quiet());
+  tm.Register<int>("A", [](const int&) {});
+  tm.Use(std::make_unique<Grpc>(called));
+  tm.RetryNow("a");
+  CHECK(tm.Wait("a", hours(1)).Succeeded());
+  CHECK(called == "grpc://bank/In ");
+}
+
 TEST_CASE("coordinator: a workflow whose step is not finished yet is resumed at its interval") {
   TestCoordinator kit({}, dtm_test::Quiet());
   const dtm::Time start = kit.Clock().Now();

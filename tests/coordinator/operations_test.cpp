@@ -217,6 +217,38 @@ TEST_CASE("operations: abort of each type in each status") {
   }
 }
 
+TEST_CASE("operations: a URL whose scheme nobody calls is refused at every door, and says which") {
+  House house;
+  house.Prepare(TransType::kTcc);
+  const std::string url = "grpc://bank/TransIn";
+  const auto refused = [](const std::function<void()>& ask) {
+    CHECK_THROWS_AS(ask(), dtm::BadInput);
+    CHECK_THROWS_WITH(ask(), ContainsSubstring("grpc://bank/TransIn") &&
+                                 ContainsSubstring("this program calls no grpc:// URLs: include"));
+  };
+  Definition saga = Of(TransType::kSaga, "new");
+  saga.steps = {{"http://h/a", "", ""}, {"", url, ""}};
+  refused([&] { house.kit->Submit(saga); });
+  refused([&] { house.kit->Prepare(saga); });
+  refused([&] { house.kit->SubmitAsync(saga, {}); });
+  refused([&] { house.kit->Transact([&](dtm::Tx& tx) { tx.Submit(saga); }); });
+  Definition msg = Of(TransType::kMsg, "new");
+  msg.query_prepared = url;
+  refused([&] { house.kit->Prepare(msg); });
+  Definition workflow = Of(TransType::kWorkflow, "new");
+  workflow.query_prepared = url;
+  refused([&] { house.kit->PrepareWorkflow(workflow); });
+  dtm::Step branch = Branch(TransType::kTcc, "01");
+  branch.compensate = url;
+  refused([&] { house.kit->RegisterBranch("g", TransType::kTcc, branch); });
+  refused([&] { house.kit->Subscribe("t", url); });
+  dtm::InitiatorCall call;
+  call.info.gid = "g";
+  call.url = url;
+  CHECK_THROWS_AS(house.kit->CallBranch(call), dtm::RejectedError);
+  CHECK_FALSE(house.kit->Query("new"));
+}
+
 TEST_CASE("operations: what nobody could carry out is bad input, whatever is stored") {
   House house;
   house.Prepare(TransType::kTcc);

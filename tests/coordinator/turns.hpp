@@ -44,8 +44,7 @@ class Turns {
         functions_(1, 1),
         alerts_(options_),
         urls_(branches.NewCaller()),
-        loop(store, clock_, inbox_, functions_, transaction_functions_, alerts_, options_) {
-    loop.Use(urls_.get());
+        loop(store, clock_, inbox_, functions_, *urls_, transaction_functions_, alerts_, options_) {
   }
   ~Turns() { urls_->Stop(); }
 

@@ -5,6 +5,7 @@
 #include <dtm/core/url.hpp>
 
 using Catch::Matchers::ContainsSubstring;
+using dtm::ParseHttpUrl;
 using dtm::ParseUrl;
 using dtm::Url;
 
@@ -34,13 +35,33 @@ TEST_CASE("URLs are taken apart") {
   for (const Row& row : rows) {
     CAPTURE(row.text);
     const Url url = ParseUrl(row.text);
-    CHECK(url.tls == (url.Origin().substr(0, 5) == "https"));
+    CHECK(url.Http());
+    CHECK(url.Tls() == (url.Origin().substr(0, 5) == "https"));
     CHECK(url.host == row.host);
     CHECK(url.port == row.port);
     CHECK(url.target == row.target);
     CHECK(url.Origin() == row.origin);
   }
   CHECK(ParseUrl("http://[::1]:81/").Authority() == "[::1]:81");
+}
+
+TEST_CASE("URLs of other schemes are taken apart, and are not http") {
+  const Url url = ParseUrl("gRPC://user:pw@Bank:9000/p.Service/TransIn");
+  CHECK(url.scheme == "grpc");
+  CHECK_FALSE(url.Http());
+  CHECK(url.host == "bank");
+  CHECK(url.port == 9000);
+  CHECK(url.target == "/p.Service/TransIn");
+  CHECK(url.Origin() == "grpc://bank:9000");
+  CHECK(ParseUrl("a+b-1.c://h").Origin() == "a+b-1.c://h");  // no port that it would have of itself
+  CHECK_THROWS_WITH(ParseHttpUrl("grpc://u:secret@h/"),
+                    "the branch URL \"grpc://***@h/\" does not start with http:// or https://");
+  CHECK_THROWS_WITH(ParseHttpUrl("grpc://", "the bell"), ContainsSubstring("the bell \"grpc://\""));
+  CHECK(ParseHttpUrl("HTTPS://h/").Tls());
+  for (const char* none :
+       {"", "://h", "1a://h", "+://h", "a_b://h", "a b://h", "javascript:http://h"}) {
+    CHECK(dtm::SchemeOf(none).empty());
+  }
 }
 
 TEST_CASE("what is no branch URL is refused with the reason") {
@@ -51,7 +72,6 @@ TEST_CASE("what is no branch URL is refused with the reason") {
   const Row rows[] = {
       {"", "does not start with http://"},
       {"bank/TransIn", "does not start with http://"},
-      {"ftp://h/", "does not start with http://"},
       {"http:/h/", "does not start with http://"},
       {"://h/", "does not start with http://"},
       {"javascript:http://h/", "does not start with http://"},
@@ -124,7 +144,7 @@ TEST_CASE("user and password are taken out, and are no part of where a URL leads
 TEST_CASE("the sentence about a broken URL shows no credentials") {
   for (const char* text :
        {"http://u:secret@h:0/", "http://u:secret@/", "http://u:sec ret@h/", "http://u:secret/x@h/",
-        "http://u:secret?x@h/", "u:secret@h/x", "ftp://u:secret@h/", "//u:secret@h/"}) {
+        "http://u:secret?x@h/", "u:secret@h/x", "ftp://u:secret@h:0/", "//u:secret@h/"}) {
     CAPTURE(text);
     try {
       (void)ParseUrl(text);
@@ -136,10 +156,10 @@ TEST_CASE("the sentence about a broken URL shows no credentials") {
 }
 
 TEST_CASE("what nobody could call has a problem") {
-  for (const char* good : {"", "http://h", "local:F", "topic://t"}) {
+  for (const char* good : {"", "http://h", "local:F", "topic://t", "grpc://h/x"}) {
     CHECK(dtm::UrlProblem(good) == "");
   }
-  for (const char* bad : {"bank/TransIn", "h:80", "http://", "ftp://h", "http:/h", "LOCAL:F"}) {
+  for (const char* bad : {"bank/TransIn", "h:80", "http://", "ftp://", "http:/h", "LOCAL:F"}) {
     CHECK(dtm::UrlProblem(bad) != "");
   }
 }

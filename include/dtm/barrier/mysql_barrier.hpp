@@ -87,40 +87,10 @@ class MysqlBarrierTable {
   SqlBarrierTable table_;
 };
 
-/// Creates the table, with dtm's columns and unique key, and its database, unless they are there (sql/dtmcli.barrier.mysql.sql is
-/// the same). Unlike in dtm's own script gids that differ in case are different.
-/// @throws SqlError    the user may not create it.
-/// @throws LogicError  the connection is in a transaction, which CREATE would commit; or this is no name of a table.
+/// Creates the table unless it is there. @see CreateBarrierTable(SqlSession&, ...)
 inline void CreateBarrierTable(MYSQL* connection, const std::string& table = barrier::kSqlTable) {
   MysqlSession session(connection);
-  const std::string quoted = sql::QuotedName(SqlDialect::kMysql, table, "a barrier table");
-  if (session.Transaction() != SqlTransaction::kNone) {
-    throw LogicError(
-        "the connection is in a transaction; end it before the barrier table is created");
-  }
-  try {
-    const std::size_t dot = quoted.find('.');
-    if (dot != std::string::npos) {
-      session.Simple(("CREATE DATABASE IF NOT EXISTS " + quoted.substr(0, dot)).c_str());
-    }
-    session.Simple(("CREATE TABLE IF NOT EXISTS " + quoted + R"sql( (
-  id bigint PRIMARY KEY AUTO_INCREMENT,
-  trans_type varchar(45) NOT NULL DEFAULT '',
-  gid varchar(128) NOT NULL DEFAULT '',
-  branch_id varchar(128) NOT NULL DEFAULT '',
-  op varchar(45) NOT NULL DEFAULT '',
-  barrier_id varchar(45) NOT NULL DEFAULT '',
-  reason varchar(45) NOT NULL DEFAULT '',
-  create_time datetime DEFAULT CURRENT_TIMESTAMP,
-  update_time datetime DEFAULT CURRENT_TIMESTAMP,
-  KEY (create_time),
-  UNIQUE KEY uniq_barrier (gid, branch_id, op, barrier_id)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin)sql")
-                       .c_str());
-  } catch (const SqlError& error) {
-    throw SqlError("the barrier table '" + table + "' cannot be created: " + error.what(),
-                   error.Code());
-  }
+  CreateBarrierTable(session, table);
 }
 
 /// Deletes up to `limit` rows older than `age`; call it until it returns 0. @see DeleteOldBarriers(SqlSession&, ...)

@@ -122,9 +122,10 @@ class Coordinator : public EmbeddedEndpoint {
     RunTransact([&function](Tx& tx) -> Result { return ResultOf(function, tx); });
   }
 
-  /// Sets what calls branches by URL: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>.
-  /// @throws LogicError  it comes twice, or after Start or Stop.
-  void Use(std::unique_ptr<BranchCaller> urls) { Checked().Use(std::move(urls)); }
+  /// Adds what calls the branches with URLs of some schemes: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp> for http and
+  /// https. A submission with a URL of another scheme is refused unless its caller was added before.
+  /// @throws LogicError  one of its schemes has a caller, or it comes after Start or Stop.
+  void Use(std::unique_ptr<BranchCaller> caller) { Checked().Use(std::move(caller)); }
 
   /// Takes over what programs submit into an outbox table, until Stop, on a thread and a connection of its own:
   /// `tm.Relay(dtm::PgRelay("host=... dbname=..."))`. It looks every `interval` (1 ms to 1 min). A row goes after its

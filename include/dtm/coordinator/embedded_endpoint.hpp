@@ -87,7 +87,8 @@ class EmbeddedEndpoint : public Operations {
     if (IsLocal(call.url)) {
       return CallFunction(call.url.substr(kLocalPrefixSize), call.payload, call.info);
     }
-    CheckCallable(call);
+    const std::string problem = Checked().urls.Problem(call.url);
+    if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
     return Checked().CallOnce(call);
   }
 

@@ -8,15 +8,13 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <dtm/base/callable.hpp>
 #include <dtm/base/error.hpp>
-#include <dtm/base/of_this_process.hpp>
+#include <dtm/coordinator/driven_endpoint.hpp>
 #include <dtm/coordinator/loop/driver.hpp>
 #include <dtm/coordinator/parts/answers.hpp>
 #include <dtm/coordinator/parts/options.hpp>
@@ -33,45 +31,11 @@
 namespace dtm {
 inline namespace v1 {
 
-/// Gets a value, or the error.
-template <typename T>
-using ValueCallback = std::function<void(const T&, std::exception_ptr)>;
-
 /// The methods with a callback. What can be refused at once is thrown (RejectedError and its kinds; LogicError: stopped, or
 /// a forked child), and then the callback is not called. Else it is called once, with what the method without Async returns
 /// or throws: before this method returns, or on a thread of the coordinator, so it must not wait.
-class Operations : public Endpoint {
+class Operations : public DrivenEndpoint {
  public:
-  Operations(const Operations&) = delete;
-  Operations& operator=(const Operations&) = delete;
-
-  /// The blocking form: calls `ask` with a callback, and returns what the callback gets. Drives the coordinator
-  /// meanwhile if no thread does.
-  /// @throws LogicError  called in a callback of the coordinator, which would wait for itself.
-  TransResult Await(callable::Ref<void(AnswerCallback)> ask) const {
-    return Checked().WaitFor(ask);
-  }
-  template <typename T, typename Ask>  // the same for a ValueCallback
-  T AwaitValue(const Ask& ask) const {
-    const auto box = std::make_shared<T>();
-    Await([&](const AnswerCallback& answer) {
-      ask([box, answer](const T& value, const std::exception_ptr& error) {
-        try {
-          *box = value;
-        } catch (const std::bad_alloc&) {
-          return answer({{}, Promise::InDoubt()});
-        }
-        answer({{}, error});
-      });
-    });
-    return std::move(*box);
-  }
-
-  /// For a thread that has many requests at once: see BranchResults. A call that waits ends the burst.
-  void BeginBurst() { Checked().inbox.BeginBurst(); }
-  void EndBurst() { Checked().inbox.EndBurst(); }
-  bool HasThread() const { return Checked().HasThread(); }  ///< else whoever waits has to drive it
-
   // A new transaction, or the same again.
 
   std::string NewGid() override {
@@ -135,6 +99,9 @@ class Operations : public Endpoint {
   void RegisterBranchAsync(const std::string& gid, TransType type, Step step,
                            AnswerCallback callback) {
     Refuse(RegistrationProblem(gid, type, step));
+    for (const std::string* url : {&step.action, &step.compensate}) {
+      if (type != TransType::kWorkflow) RefuseOf(gid, Checked().urls.Problem(*url));
+    }
     Command command = About(gid, Command::Kind::kAddBranch);
     command.type = type;
     command.step = std::move(step);
@@ -199,7 +166,7 @@ class Operations : public Endpoint {
 
   void SubscribeAsync(const std::string& topic, const std::string& url, const std::string& remark,
                       AnswerCallback callback) {
-    Refuse(UrlProblem(url));
+    Refuse(Checked().urls.Problem(url));
     ChangeTopic(
         topics::Problem(topic, url, remark),
         [=](Store& store, Time now) {
@@ -220,14 +187,7 @@ class Operations : public Endpoint {
 
  protected:
   ~Operations() override = default;
-  explicit Operations(std::unique_ptr<Driver> driver) : driver_("coordinator", std::move(driver)) {}
-
-  void StopForGood() {
-    if (driver_.Here()) Checked().StopForGood();
-  }
-
-  /// @throws LogicError  this is a forked child.
-  Driver& Checked() const { return driver_.Get(); }
+  using DrivenEndpoint::DrivenEndpoint;
 
   static Command About(const std::string& gid, Command::Kind kind) {
     Command command;
@@ -254,6 +214,9 @@ class Operations : public Endpoint {
   static void Refuse(const std::string& problem) {
     if (!problem.empty()) throw BadInput(problem);
   }
+  static void RefuseOf(const std::string& gid, const std::string& problem) {
+    if (!problem.empty()) throw BadInput("gid '" + gid + "': " + problem);
+  }
   static void CheckSubmittable(const Definition& definition) {
     const std::string problem = SubmitProblem(definition);
     if (!problem.empty()) throw RejectedError(problem);
@@ -263,6 +226,7 @@ class Operations : public Endpoint {
     Driver& driver = Checked();
     definition.prepared_first = prepare;
     topics::CheckAndExpand(definition, *driver.store);
+    RefuseOf(definition.gid, driver.urls.Problem(definition));
     const std::string problem = prepare ? PrepareProblem(definition) : std::string();
     if (!problem.empty()) throw RejectedError(problem);
     const auto shared = std::make_shared<Definition>(std::move(definition));
@@ -313,7 +277,6 @@ class Operations : public Endpoint {
 
   std::mutex gid_mutex_;
   GidGenerator gids_;
-  OfThisProcess<Driver> driver_;
 };
 
 }  // namespace v1

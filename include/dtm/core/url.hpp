@@ -17,8 +17,8 @@ namespace dtm {
 inline namespace v1 {
 
 struct Url {
-  bool tls = false;
-  std::string host;  ///< lower case; an IPv6 address without its brackets
+  std::string scheme;  ///< lower case: "http"
+  std::string host;    ///< lower case; an IPv6 address without its brackets
   int port = 0;
   std::string target;       ///< path and query, ready for the request line
   std::string credentials;  ///< "user:password", decoded; empty = none. Never shown
@@ -27,11 +27,14 @@ struct Url {
   std::string Authority() const {
     const bool ipv6 = host.find(':') != std::string::npos;
     std::string text = ipv6 ? "[" + host + "]" : host;
-    if (port != (tls ? 443 : 80)) text += ":" + std::to_string(port);
+    if (port != DefaultPort()) text += ":" + std::to_string(port);
     return text;
   }
   /// `http://host:port`: calls with the same origin share connections and limits.
-  std::string Origin() const { return (tls ? "https://" : "http://") + Authority(); }
+  std::string Origin() const { return scheme + "://" + Authority(); }
+  bool Tls() const { return scheme == "https"; }
+  bool Http() const { return scheme == "http" || Tls(); }
+  int DefaultPort() const { return Tls() ? 443 : Http() ? 80 : 0; }
 };
 
 namespace url_parts {
@@ -101,6 +104,19 @@ inline bool Credentials(std::string_view text, std::string& credentials) {
   return true;
 }
 
+/// Where the credentials of something broken end is not known, so whatever they can be is hidden.
+inline Error Refusal(const std::string& text, const char* what, const char* why) {
+  const std::size_t at = text.rfind('@');
+  const std::size_t scheme = text.find("://");
+  const std::size_t begin = scheme == std::string::npos || scheme > at ? 0 : scheme + 3;
+  std::string shown;
+  for (const char c : (at == std::string::npos ? text : Hidden(text, begin, at)).substr(0, 200))
+    shown += c >= ' ' && c != 127 ? c : '?';
+  return Error(std::string(what) + " \"" + shown + "\" " + why);
+}
+
+inline constexpr const char kNoHttp[] = "does not start with http:// or https://";
+
 }  // namespace url_parts
 
 /// The url as it may be shown, stored as a text for people, or logged: without user and password.
@@ -118,32 +134,33 @@ inline bool SameCall(const std::string& url, const std::string& other) {
   return url == other || bare(url) == bare(other);
 }
 
-/// Throws Error with a sentence that says what is wrong with `text`, which is `what`.
+/// The scheme in lower case; empty if there is none (RFC 3986, §3.1).
+inline std::string SchemeOf(const std::string& url) {
+  const std::size_t colon = url.find("://");
+  if (colon == std::string::npos) return {};
+  std::string scheme = Lowered(std::string_view(url).substr(0, colon));
+  const auto letter = [](char c) { return c >= 'a' && c <= 'z'; };
+  const bool valid = std::all_of(scheme.begin(), scheme.end(), [&](char c) {
+    return letter(c) || (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.';
+  });
+  return valid && !scheme.empty() && letter(scheme.front()) ? scheme : std::string();
+}
+
+/// A URL of any scheme; whether somebody calls that is for UrlCallers to say.
+/// @throws Error  a sentence that says what is wrong with `text`, which is `what`.
 inline Url ParseUrl(const std::string& text, const char* what = "the branch URL") {
-  const auto refuse = [&text, what](const char* why) -> Error {
-    // Where the credentials of something broken end is not known, so whatever they can be is hidden.
-    const std::size_t at = text.rfind('@');
-    const std::size_t scheme = text.find("://");
-    const std::size_t begin = scheme == std::string::npos || scheme > at ? 0 : scheme + 3;
-    std::string shown;
-    for (const char c :
-         (at == std::string::npos ? text : url_parts::Hidden(text, begin, at)).substr(0, 200))
-      shown += c >= ' ' && c != 127 ? c : '?';
-    return Error(std::string(what) + " \"" + shown + "\" " + why);
+  const auto refuse = [&text, what](const char* why) {
+    return url_parts::Refusal(text, what, why);
   };
   if (text.size() > kMaxUrlBytes) throw refuse("is too long");
   for (const char c : text) {
     if ((c >= 0 && c < ' ') || c == 127) throw refuse("contains a control character");
   }
   Url url;
-  const std::size_t colon = text.find("://");
-  const std::string scheme = Lowered(text.substr(0, colon == std::string::npos ? 0 : colon));
-  if (scheme != "http" && scheme != "https") {
-    throw refuse("does not start with http:// or https://");
-  }
-  url.tls = scheme == "https";
+  url.scheme = SchemeOf(text);
+  if (url.scheme.empty()) throw refuse(url_parts::kNoHttp);
 
-  const std::string_view after = std::string_view(text).substr(colon + 3);
+  const std::string_view after = std::string_view(text).substr(url.scheme.size() + 3);
   std::string_view authority = after.substr(0, after.find_first_of("/?#"));
   url.target = url_parts::Target(after.substr(authority.size()));
   if (const std::size_t at = authority.rfind('@'); at != std::string_view::npos) {
@@ -175,7 +192,7 @@ inline Url ParseUrl(const std::string& text, const char* what = "the branch URL"
     });
   }
   if (!valid) throw refuse("has no valid host name");
-  url.port = url.tls ? 443 : 80;
+  url.port = url.DefaultPort();
   if (!rest.empty()) {
     url.port = rest.front() == ':' ? url_parts::Port(rest.substr(1)) : 0;
     if (url.port == 0) throw refuse("has no valid port (1 to 65535)");
@@ -183,18 +200,26 @@ inline Url ParseUrl(const std::string& text, const char* what = "the branch URL"
   return url;
 }
 
-/// Empty, or a URL that can be called.
+/// @throws Error  as ParseUrl, also if it is no URL of http or https.
+inline Url ParseHttpUrl(const std::string& text, const char* what = "the branch URL") {
+  Url url = ParseUrl(text, what);
+  if (!url.Http()) throw url_parts::Refusal(text, what, url_parts::kNoHttp);
+  return url;
+}
+
+/// Empty, or a URL of http or https.
 /// @throws LogicError
 inline void CheckUrlOption(const char* name, const std::string& url) {
   if (url.empty()) return;
   try {
-    (void)ParseUrl(url, name);
+    (void)ParseHttpUrl(url, name);
   } catch (const Error& error) {
     throw LogicError(std::string("the option ") + error.what());
   }
 }
 
-/// Why nobody could call this branch: empty if it is a URL, names a function or a topic, or is empty (nothing to call).
+/// Why nobody could call this branch, wherever: empty if it is a URL of any scheme, names a function or a topic, or is empty
+/// (nothing to call).
 inline std::string UrlProblem(const std::string& url) {
   if (url.empty() || IsLocal(url) || IsTopic(url)) return {};
   try {

@@ -129,10 +129,10 @@ inline std::string RegistrationProblem(const std::string& gid, TransType type, c
   return {};
 }
 
-/// @throws RejectedError  the url of a call that the initiator makes cannot be called.
+/// @throws RejectedError  it is no URL of http or https, so this program cannot make the call without its coordinator.
 inline void CheckCallable(const InitiatorCall& call) {
   try {
-    (void)ParseUrl(call.url);
+    (void)ParseHttpUrl(call.url);
   } catch (const Error& error) {
     throw RejectedError("gid '" + call.info.gid + "': " + error.what());
   }

@@ -64,8 +64,8 @@ inline void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsCl
 /// @throws Error  the URL cannot be called.
 inline std::function<void(const Alert&)> AlertWebHook(const std::string& url,
                                                       std::shared_ptr<TlsClient> tls = nullptr) {
-  Url parsed = ParseUrl(url, "the alert web hook");
-  if (parsed.tls && !tls) {
+  Url parsed = ParseHttpUrl(url, "the alert web hook");
+  if (parsed.Tls() && !tls) {
     throw Error("the alert web hook " + parsed.Origin() +
                 " needs TLS: include <dtm/http/tls.hpp> and give dtm::Tls() as well");
   }

@@ -2,7 +2,7 @@
 /// Needs: std. Threads: a session by one thread at a time.
 ///
 /// sql/postgres.hpp and sql/mysql.hpp have sessions for libpq and for libmariadb / libmysqlclient. A program that uses
-/// another library (libpqxx, SOCI, ...) writes one itself: these five methods.
+/// another library writes one itself, of three methods: examples/barrier_libpqxx.cpp, examples/barrier_soci.cpp.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +39,8 @@ struct SqlAnswer {
 /// A statement failed.
 class SqlError : public StoreError {
  public:
-  /// `code`: PostgreSQL's SQLSTATE ("40001"), the error number of MySQL ("1213"), or "" if the connection broke before
-  /// the server replied.
+  /// `code`: PostgreSQL's SQLSTATE ("40001"), the error number of MySQL ("1213"), or "" if the server sent none: the
+  /// connection broke. If the library has something else there, that is the same as "".
   SqlError(const std::string& text, std::string code) : StoreError(text), code_(std::move(code)) {}
   const std::string& Code() const { return code_; }
 
@@ -54,9 +54,13 @@ class SqlSession {
   virtual ~SqlSession() = default;
 
   virtual SqlDialect Dialect() const = 0;
-  virtual SqlTransaction Transaction() = 0;
 
-  /// Runs one statement with these parameters, as text; the implementation may keep it prepared.
+  /// Asks the server (PostgreSQL 9.6 or newer) in two round trips; to be overridden if the library knows without.
+  /// @throws as Run
+  virtual SqlTransaction Transaction();
+
+  /// Runs one statement with these parameters, as text; the implementation may keep it prepared. With kMysql the statement
+  /// has a ? for each parameter, in their order, and no other; with kPostgres $1, $2, ..., which may repeat.
   /// @throws SqlError  the server refused it, or the connection broke.
   virtual SqlAnswer Run(const std::string& sql,
                         const std::vector<std::string_view>& parameters) = 0;
@@ -67,6 +71,28 @@ class SqlSession {
   /// @throws as Run
   virtual std::string Simple(const char* sql) = 0;
 };
+
+inline SqlTransaction SqlSession::Transaction() {
+  if (Dialect() == SqlDialect::kPostgres) {
+    try {  // a setting for the rest of the transaction outlives its statement only if there is one
+      Run("SELECT set_config('dtm.transaction', 'open', true)", {});
+      const SqlAnswer found = Run("SELECT current_setting('dtm.transaction', true)", {});
+      return found.first_column == std::vector<std::string>{"open"} ? SqlTransaction::kOpen
+                                                                    : SqlTransaction::kNone;
+    } catch (const SqlError& error) {
+      if (error.Code() != "25P02") throw;  // in_failed_sql_transaction
+      return SqlTransaction::kFailed;
+    }
+  }
+  Simple("SAVEPOINT dtm_session");
+  try {  // without a transaction it is gone at once
+    Simple("RELEASE SAVEPOINT dtm_session");
+    return SqlTransaction::kOpen;
+  } catch (const SqlError& error) {
+    if (error.Code() != "1305") throw;  // no such savepoint
+    return SqlTransaction::kNone;
+  }
+}
 
 }  // namespace v1
 }  // namespace dtm

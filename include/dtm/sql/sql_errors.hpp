@@ -35,6 +35,17 @@ bool IsOneOf(const std::string& code, const std::string_view (&codes)[n]) {
   return std::find(std::begin(codes), std::end(codes), code) != std::end(codes);
 }
 
+/// A code that a server sent; anything else came from its client library, when the server's own reply is not known.
+inline bool IsOfServer(SqlDialect dialect, const std::string& code) {
+  if (dialect == SqlDialect::kMysql) {
+    const bool number =
+        code.size() >= 4 && code.find_first_not_of("0123456789") == std::string::npos;
+    return number && !(code.size() == 4 && code.front() == '2');  // 2000 to 2999: libraries
+  }
+  const char* const kCharacters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  return code.size() == 5 && code.find_first_not_of(kCharacters) == std::string::npos;
+}
+
 inline SqlFault PostgresFault(const std::string& code, SqlStage stage) {
   static constexpr std::string_view kMayBeCommitted[] = {
       // admin_shutdown, crash_shutdown, connection_failure, transaction_resolution_unknown,
@@ -53,11 +64,11 @@ inline SqlFault PostgresFault(const std::string& code, SqlStage stage) {
       // invalid_schema_name, datatype_mismatch
       "25P02", "42P01", "42703", "42P10", "42501", "3D000", "55000", "3F000", "42804"};
   const std::string kind = code.substr(0, 2);
-  if (stage == SqlStage::kCommit &&
-      (code.empty() || kind == "58" || IsOneOf(code, kMayBeCommitted))) {
+  const bool told = IsOfServer(SqlDialect::kPostgres, code);
+  if (stage == SqlStage::kCommit && (!told || kind == "58" || IsOneOf(code, kMayBeCommitted))) {
     return SqlFault::kInDoubt;
   }
-  if (code.empty() || kind == "08" || kind == "53" || IsOneOf(code, kTemporary)) {
+  if (!told || kind == "08" || kind == "53" || IsOneOf(code, kTemporary)) {
     return SqlFault::kTemporary;
   }
   return kind == "28" || IsOneOf(code, kMisuse) ? SqlFault::kMisuse : SqlFault::kOther;
@@ -65,11 +76,11 @@ inline SqlFault PostgresFault(const std::string& code, SqlStage stage) {
 
 inline SqlFault MysqlFault(const std::string& code, SqlStage stage) {
   static constexpr std::string_view kMayBeCommitted[] = {
-      // server gone, server lost (two ways), shutdown, query interrupted, error during commit
-      "2006", "2013", "2055", "1053", "1317", "1180"};
+      // shutdown, query interrupted, error during commit
+      "1053", "1317", "1180"};
   static constexpr std::string_view kTemporary[] = {
-      // no connection (three ways), and the above
-      "2002", "2003", "2005", "2006", "2013", "2055", "1053", "1317",
+      // shutdown, query interrupted
+      "1053", "1317",
       // lock wait timeout, deadlock, checkread, too many connections (three ways), Galera: not ready, read only (three
       // ways), xa: rolled back by a timeout, by a deadlock, error; xid in use, replication plugin
       "1205", "1213", "1020", "1040", "1203", "1226", "1047", "1290", "1836", "1792", "1613",
@@ -77,10 +88,11 @@ inline SqlFault MysqlFault(const std::string& code, SqlStage stage) {
   static constexpr std::string_view kMisuse[] = {
       // no table, no column, denied (four ways), no database, no savepoint, XAER_INVAL, XAER_RMFAIL
       "1146", "1054", "1142", "1143", "1044", "1045", "1049", "1305", "1398", "1399"};
-  if (stage == SqlStage::kCommit && (code.empty() || IsOneOf(code, kMayBeCommitted))) {
+  const bool told = IsOfServer(SqlDialect::kMysql, code);
+  if (stage == SqlStage::kCommit && (!told || IsOneOf(code, kMayBeCommitted))) {
     return SqlFault::kInDoubt;
   }
-  if (code.empty() || IsOneOf(code, kTemporary)) return SqlFault::kTemporary;
+  if (!told || IsOneOf(code, kTemporary)) return SqlFault::kTemporary;
   return IsOneOf(code, kMisuse) ? SqlFault::kMisuse : SqlFault::kOther;
 }
 

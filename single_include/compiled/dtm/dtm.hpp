@@ -1314,8 +1314,8 @@ namespace dtm {
 inline namespace v1 {
 
 struct Url {
-  bool tls = false;
-  std::string host;  ///< lower case; an IPv6 address without its brackets
+  std::string scheme;  ///< lower case: "http"
+  std::string host;    ///< lower case; an IPv6 address without its brackets
   int port = 0;
   std::string target;       ///< path and query, ready for the request line
   std::string credentials;  ///< "user:password", decoded; empty = none. Never shown
@@ -1324,6 +1324,9 @@ struct Url {
   std::string Authority() const;
   /// `http://host:port`: calls with the same origin share connections and limits.
   std::string Origin() const;
+  bool Tls() const;
+  bool Http() const;
+  int DefaultPort() const;
 };
 
 namespace url_parts {
@@ -1350,6 +1353,11 @@ User FindUser(const std::string& url);
 /// As Go reads it: the password may be missing, other characters than these are encoded.
 bool Credentials(std::string_view text, std::string& credentials);
 
+/// Where the credentials of something broken end is not known, so whatever they can be is hidden.
+Error Refusal(const std::string& text, const char* what, const char* why);
+
+inline constexpr const char kNoHttp[] = "does not start with http:// or https://";
+
 }  // namespace url_parts
 
 /// The url as it may be shown, stored as a text for people, or logged: without user and password.
@@ -1358,14 +1366,22 @@ std::string ShownUrl(const std::string& url);
 /// Both call the same, as whoever it is.
 bool SameCall(const std::string& url, const std::string& other);
 
-/// Throws Error with a sentence that says what is wrong with `text`, which is `what`.
+/// The scheme in lower case; empty if there is none (RFC 3986, §3.1).
+std::string SchemeOf(const std::string& url);
+
+/// A URL of any scheme; whether somebody calls that is for UrlCallers to say.
+/// @throws Error  a sentence that says what is wrong with `text`, which is `what`.
 Url ParseUrl(const std::string& text, const char* what = "the branch URL");
 
-/// Empty, or a URL that can be called.
+/// @throws Error  as ParseUrl, also if it is no URL of http or https.
+Url ParseHttpUrl(const std::string& text, const char* what = "the branch URL");
+
+/// Empty, or a URL of http or https.
 /// @throws LogicError
 void CheckUrlOption(const char* name, const std::string& url);
 
-/// Why nobody could call this branch: empty if it is a URL, names a function or a topic, or is empty (nothing to call).
+/// Why nobody could call this branch, wherever: empty if it is a URL of any scheme, names a function or a topic, or is empty
+/// (nothing to call).
 std::string UrlProblem(const std::string& url);
 
 }  // namespace v1
@@ -2852,6 +2868,9 @@ class BranchCaller {
  public:
   virtual ~BranchCaller();
 
+  /// The schemes of the URLs that it calls, in lower case: Coordinator::Use gives it the calls with these.
+  virtual std::vector<std::string> Schemes() const;
+
   /// Starts the calls and returns without waiting for them. Every call gets exactly one result: NotSent if it is a URL
   /// call that is not sent within `call.timeout - call.late` from now; once sent, a result within another
   /// `call.timeout`. Never throws.
@@ -3729,7 +3748,7 @@ void CheckEnd(Status status);
 /// Empty, or why this branch cannot be registered with any transaction of that gid and type.
 std::string RegistrationProblem(const std::string& gid, TransType type, const Step& step);
 
-/// @throws RejectedError  the url of a call that the initiator makes cannot be called.
+/// @throws RejectedError  it is no URL of http or https, so this program cannot make the call without its coordinator.
 void CheckCallable(const InitiatorCall& call);
 
 namespace limit {
@@ -3795,6 +3814,64 @@ void MeasureBacklog(Gauges& gauges, Store& store, Time now);
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/driven_endpoint.hpp -------------------------------------------------------
+
+/// An endpoint with its coordinator behind it, and how a thread waits for what it asked of that.
+/// Needs: std, store. Threads: every method is thread-safe.
+
+namespace dtm {
+inline namespace v1 {
+
+/// Gets a value, or the error.
+template <typename T>
+using ValueCallback = std::function<void(const T&, std::exception_ptr)>;
+
+class DrivenEndpoint : public Endpoint {
+ public:
+  DrivenEndpoint(const DrivenEndpoint&) = delete;
+  DrivenEndpoint& operator=(const DrivenEndpoint&) = delete;
+
+  /// The blocking form: calls `ask` with a callback, and returns what the callback gets. Drives the coordinator
+  /// meanwhile if no thread does.
+  /// @throws LogicError  called in a callback of the coordinator, which would wait for itself.
+  TransResult Await(callable::Ref<void(AnswerCallback)> ask) const;
+  template <typename T, typename Ask>  // the same for a ValueCallback
+  T AwaitValue(const Ask& ask) const {
+    const auto box = std::make_shared<T>();
+    Await([&](const AnswerCallback& answer) {
+      ask([box, answer](const T& value, const std::exception_ptr& error) {
+        try {
+          *box = value;
+        } catch (const std::bad_alloc&) {
+          return answer({{}, Promise::InDoubt()});
+        }
+        answer({{}, error});
+      });
+    });
+    return std::move(*box);
+  }
+
+  /// For a thread that has many requests at once: see BranchResults. A call that waits ends the burst.
+  void BeginBurst();
+  void EndBurst();
+  bool HasThread() const;  ///< else whoever waits has to drive it
+
+ protected:
+  ~DrivenEndpoint() override;
+  explicit DrivenEndpoint(std::unique_ptr<Driver> driver);
+
+  void StopForGood();
+
+  /// @throws LogicError  this is a forked child.
+  Driver& Checked() const;
+
+ private:
+  OfThisProcess<Driver> driver_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/core/gid.hpp --------------------------------------------------------------------------
 
 /// Global transaction ids: 22 base-57 characters, the time first.
@@ -3844,43 +3921,11 @@ class GidGenerator {
 namespace dtm {
 inline namespace v1 {
 
-/// Gets a value, or the error.
-template <typename T>
-using ValueCallback = std::function<void(const T&, std::exception_ptr)>;
-
 /// The methods with a callback. What can be refused at once is thrown (RejectedError and its kinds; LogicError: stopped, or
 /// a forked child), and then the callback is not called. Else it is called once, with what the method without Async returns
 /// or throws: before this method returns, or on a thread of the coordinator, so it must not wait.
-class Operations : public Endpoint {
+class Operations : public DrivenEndpoint {
  public:
-  Operations(const Operations&) = delete;
-  Operations& operator=(const Operations&) = delete;
-
-  /// The blocking form: calls `ask` with a callback, and returns what the callback gets. Drives the coordinator
-  /// meanwhile if no thread does.
-  /// @throws LogicError  called in a callback of the coordinator, which would wait for itself.
-  TransResult Await(callable::Ref<void(AnswerCallback)> ask) const;
-  template <typename T, typename Ask>  // the same for a ValueCallback
-  T AwaitValue(const Ask& ask) const {
-    const auto box = std::make_shared<T>();
-    Await([&](const AnswerCallback& answer) {
-      ask([box, answer](const T& value, const std::exception_ptr& error) {
-        try {
-          *box = value;
-        } catch (const std::bad_alloc&) {
-          return answer({{}, Promise::InDoubt()});
-        }
-        answer({{}, error});
-      });
-    });
-    return std::move(*box);
-  }
-
-  /// For a thread that has many requests at once: see BranchResults. A call that waits ends the burst.
-  void BeginBurst();
-  void EndBurst();
-  bool HasThread() const;  ///< else whoever waits has to drive it
-
   // A new transaction, or the same again.
 
   std::string NewGid() override;
@@ -3928,12 +3973,7 @@ class Operations : public Endpoint {
 
  protected:
   ~Operations() override;
-  explicit Operations(std::unique_ptr<Driver> driver);
-
-  void StopForGood();
-
-  /// @throws LogicError  this is a forked child.
-  Driver& Checked() const;
+  using DrivenEndpoint::DrivenEndpoint;
 
   static Command About(const std::string& gid, Command::Kind kind);
 
@@ -3949,6 +3989,7 @@ class Operations : public Endpoint {
     return [value, callback](const Answer& reply) { callback(*value, reply.error); };
   }
   static void Refuse(const std::string& problem);
+  static void RefuseOf(const std::string& gid, const std::string& problem);
   static void CheckSubmittable(const Definition& definition);
 
   void Enqueue(Definition definition, Waiter waiter, bool prepare);
@@ -3965,7 +4006,6 @@ class Operations : public Endpoint {
 
   std::mutex gid_mutex_;
   GidGenerator gids_;
-  OfThisProcess<Driver> driver_;
 };
 
 }  // namespace v1
@@ -4979,9 +5019,10 @@ class Coordinator : public EmbeddedEndpoint {
     RunTransact([&function](Tx& tx) -> Result { return ResultOf(function, tx); });
   }
 
-  /// Sets what calls branches by URL: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp>.
-  /// @throws LogicError  it comes twice, or after Start or Stop.
-  void Use(std::unique_ptr<BranchCaller> urls);
+  /// Adds what calls the branches with URLs of some schemes: `tm.Use(dtm::HttpBranches())` from <dtm/http.hpp> for http and
+  /// https. A submission with a URL of another scheme is refused unless its caller was added before.
+  /// @throws LogicError  one of its schemes has a caller, or it comes after Start or Stop.
+  void Use(std::unique_ptr<BranchCaller> caller);
 
   /// Takes over what programs submit into an outbox table, until Stop, on a thread and a connection of its own:
   /// `tm.Relay(dtm::PgRelay("host=... dbname=..."))`. It looks every `interval` (1 ms to 1 min). A row goes after its
@@ -5206,8 +5247,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_c6ad6dd220c0(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_c6ad6dd220c0;
+void dtm_cpp_of_version_0_1_0_740aeb3b06ed(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_740aeb3b06ed;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

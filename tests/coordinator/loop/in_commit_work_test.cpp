@@ -42,7 +42,7 @@ struct WorkTurns : sql_kit::Disk {
         inbox(100000, std::size_t{1} << 30),
         functions(1, 1),
         alerts(options),
-        loop(store, clock, inbox, functions, transaction_functions, alerts, options) {}
+        loop(store, clock, inbox, functions, urls, transaction_functions, alerts, options) {}
 
   /// Returns its place in `answers`: "" = not yet, "success", or what went wrong.
   std::size_t Push(std::function<Result(dtm::TransactContext&)> work) {
@@ -99,6 +99,7 @@ struct WorkTurns : sql_kit::Disk {
   dtm::testing::VirtualClock clock;
   dtm::Inbox inbox;
   dtm::Functions functions;
+  dtm::UrlCallers urls;
   dtm::TransactionFunctions transaction_functions;
   dtm::Alerts alerts;
   dtm::Loop loop;

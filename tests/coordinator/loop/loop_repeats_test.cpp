@@ -44,10 +44,9 @@ struct Life {
         functions(1, 1),
         alerts(options),
         urls(branches.NewCaller()),
-        loop(store, clock, inbox, functions, transaction_functions, alerts, options) {
+        loop(store, clock, inbox, functions, *urls, transaction_functions, alerts, options) {
     transaction_functions.Register("tx/branch", [](const dtm::WorkContext&, const std::string&,
                                                    const auto&) { return Result::Success(); });
-    loop.Use(urls.get());
   }
   ~Life() {
     urls->Stop();

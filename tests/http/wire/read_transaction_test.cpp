@@ -198,7 +198,7 @@ TEST_CASE("read transaction: what cannot be carried out is refused, and the fiel
       {Body(one + R"([{"action":"local:Out"}])"), "'local:Out'"},
       {Body(one + R"([{"compensate":"local:"}])"), "'local:'"},
       {Body(one + R"([{"action":"h/a"}])"), "\"h/a\""},
-      {Body(one + R"([{"compensate":"ftp://h/c"}])"), "\"ftp://h/c\""},
+      {Body(one + R"([{"compensate":"ftp:///c"}])"), "\"ftp:///c\""},
       {Body(one + R"([{"action":"http://u s@h/a"}])"), "as %XX"},
       {Body(one + R"([{"action":"http://h/)" + std::string(2048, 'u') + "\"}]"), "a url of step 0"},
       {Body(R"(,"steps":[{}],"payloads":[")" + big + "\"]"), "payload of step 0"},

@@ -81,7 +81,7 @@ TEST_CASE("wire_registration: what cannot be carried out is refused") {
       R"({"gid":"g","trans_type":"tcc","branch_id":"01","cancel":true})",
       R"({"gid":"g","trans_type":"xa","branch_id":"01","url":[]})",
       R"({"gid":"g","trans_type":"tcc","branch_id":"01","confirm":"local:f"})",
-      R"({"gid":"g","trans_type":"tcc","branch_id":"01","cancel":"ftp://b/x"})",
+      R"({"gid":"g","trans_type":"tcc","branch_id":"01","cancel":"ftp:///x"})",
       R"({"gid":"g","trans_type":"tcc","branch_id":"01","confirm":"topic://t"})",
       R"({"gid":"g","trans_type":"xa","branch_id":"01","url":"topic://t"})",
       R"({"gid":"g","trans_type":"workflow","branch_id":"01","op":"action"})",

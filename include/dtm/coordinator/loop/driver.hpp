@@ -21,7 +21,7 @@
 #include <dtm/coordinator/functions/functions.hpp>
 #include <dtm/coordinator/functions/transaction_functions.hpp>
 #include <dtm/coordinator/loop/loop.hpp>
-#include <dtm/coordinator/loop/url_calls.hpp>
+#include <dtm/coordinator/loop/url_callers.hpp>
 #include <dtm/coordinator/parts/alerts.hpp>
 #include <dtm/coordinator/parts/answers.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
@@ -45,18 +45,16 @@ class Driver {
         functions(options.max_function_threads, options.max_threads_per_function),
         workflows(options.max_function_threads, options.max_threads_per_function),
         alerts(options),
-        loop_(*store, *clock, inbox, functions, transaction_functions, alerts, options) {
+        loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
     functions.ElseCall(workflows);
   }
 
-  void Use(std::unique_ptr<BranchCaller> urls) {
+  /// See Coordinator::Use.
+  void Use(std::unique_ptr<BranchCaller> caller) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);
-    if (threaded_ || urls_.Get() != nullptr || inbox.Closed()) {
-      throw LogicError("Use() comes once, and before Start() and Stop()");
-    }
-    urls_.Use(std::move(urls));
-    loop_.Use(urls_.Get());
+    if (threaded_ || inbox.Closed()) throw LogicError("Use() comes before Start() and Stop()");
+    urls.Use(std::move(caller));
   }
 
   void Start() {
@@ -133,11 +131,11 @@ class Driver {
   }
 
   /// One call by URL for somebody who waits for it.
-  /// @throws LogicError  there is nobody who calls URLs.
+  /// @throws LogicError  nobody calls such URLs.
   Result CallOnce(const InitiatorCall& direct) {
     Time next = kNever;
     BranchCall call = ToBranchCall(direct, options.server_url, options.request_timeout);
-    Result result = urls_.CallOnce(std::move(call), *clock, [&] {
+    Result result = urls.CallOnce(std::move(call), *clock, [&] {
       const bool driven = threaded_ || loop_thread_ == std::this_thread::get_id();
       return next = driven ? kNever : Drive();
     });
@@ -165,7 +163,7 @@ class Driver {
       if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
       if (check_thread_.joinable()) check_thread_.join();
     }
-    urls_.Stop();
+    urls.Stop();
     functions.Stop();
     workflows.Stop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
@@ -188,7 +186,7 @@ class Driver {
     gauges.damaged = loop.damaged;
     gauges.store_fails = loop.store_fails;
     gauges.functions = functions.Load();
-    if (BranchCaller* const urls = urls_.Get()) gauges.urls = urls->Load();
+    gauges.urls = urls.Load();
     return gauges;
   }
 
@@ -219,6 +217,7 @@ class Driver {
   const std::unique_ptr<Store> store;
   Inbox inbox;
   Functions functions;
+  UrlCallers urls;
   TransactionFunctions transaction_functions;
   /// Those that resume workflows: they may wait for other transactions, so they have threads of their own.
   Functions workflows;
@@ -299,7 +298,6 @@ class Driver {
     return quiet_;
   }
 
-  UrlCalls urls_;
   std::mutex drive_mutex_;  // without a thread: one caller drives at a time
   Loop loop_;
   std::atomic<std::uint64_t> turns_{0};  // without a thread

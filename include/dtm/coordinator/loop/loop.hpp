@@ -31,7 +31,7 @@ inline namespace v1 {
 
 class Loop {
  public:
-  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions,
+  Loop(Store& store, Clock& clock, Inbox& inbox, Functions& functions, BranchCaller& urls,
        TransactionFunctions& transaction_functions, Alerts& alerts, const Options& options)
       : clock_(clock),
         functions_(functions),
@@ -39,13 +39,10 @@ class Loop {
         state_(store, options),
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
-        release_(state_, clock, functions, inbox, alerts),
+        release_(state_, clock, functions, urls, inbox, alerts),
         sweep_(state_) {
     state_.context.started = clock.Now();
   }
-
-  /// The caller of branches by URL; before the first turn.
-  void Use(BranchCaller* urls) { release_.Use(urls); }
 
   /// From the next turn on nothing is called any more, and nobody waits for an end; what is answered is still recorded.
   void StartNothingNew() {

@@ -22,12 +22,14 @@ inline namespace v1 {
 
 class ReleaseStage {
  public:
-  ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchResults& results,
-               Alerts& alerts)
-      : state_(state), clock_(clock), functions_(functions), results_(results), alerts_(alerts) {}
-
-  /// The caller of branches by URL; none: such branches wait.
-  void Use(BranchCaller* urls) { urls_ = urls; }
+  ReleaseStage(TurnState& state, Clock& clock, BranchCaller& functions, BranchCaller& urls,
+               BranchResults& results, Alerts& alerts)
+      : state_(state),
+        clock_(clock),
+        functions_(functions),
+        urls_(urls),
+        results_(results),
+        alerts_(alerts) {}
 
   void Run() {
     released_.clear();
@@ -96,14 +98,7 @@ class ReleaseStage {
     if (!local_calls_.empty()) functions_.Call(std::exchange(local_calls_, {}), results_);
     if (url_calls_.empty()) return;
     TellLateness();
-    std::vector<BranchCall> calls = std::exchange(url_calls_, {});
-    if (urls_ != nullptr) return urls_->Call(std::move(calls), results_);
-    for (const BranchCall& call : calls) {
-      results_.Done(call, Result::NoHandler(IfThereIsMemory([] {
-                      return "this program calls no URLs: include <dtm/http.hpp> and say "
-                             "Use(dtm::HttpBranches())";
-                    })));
-    }
+    urls_.Call(std::exchange(url_calls_, {}), results_);
   }
 
   /// The deadlines that are stored hold also after a commit that took long; the next ones allow for another.
@@ -163,9 +158,9 @@ class ReleaseStage {
   TurnState& state_;
   Clock& clock_;
   BranchCaller& functions_;
+  BranchCaller& urls_;
   BranchResults& results_;
   Alerts& alerts_;
-  BranchCaller* urls_ = nullptr;
   std::vector<ActiveTransaction*> released_;  // in this turn; a member for its memory
   std::vector<BranchCall> local_calls_;
   std::vector<BranchCall> url_calls_;

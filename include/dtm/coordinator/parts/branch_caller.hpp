@@ -97,6 +97,9 @@ class BranchCaller {
  public:
   virtual ~BranchCaller() = default;
 
+  /// The schemes of the URLs that it calls, in lower case: Coordinator::Use gives it the calls with these.
+  virtual std::vector<std::string> Schemes() const { return {"http", "https"}; }
+
   /// Starts the calls and returns without waiting for them. Every call gets exactly one result: NotSent if it is a URL
   /// call that is not sent within `call.timeout - call.late` from now; once sent, a result within another
   /// `call.timeout`. Never throws.

@@ -10,17 +10,18 @@
 
 #include <dtm/base/time.hpp>
 #include <dtm/core/transaction.hpp>
+#include <dtm/core/url.hpp>
 
 namespace dtm {
 inline namespace v1 {
 
 class MissingFunctions {
  public:
-  /// False: people were told of it less than a minute ago, or of too many others. All URLs are one: what is missing is
-  /// their caller.
+  /// False: people were told of it less than a minute ago, or of too many others. All URLs of a scheme are one: what is
+  /// missing is their caller.
   /// @throws std::bad_alloc  it is not remembered.
   bool IsNews(const std::string& url, Time now) {
-    const std::string name = IsLocal(url) ? url : "http";
+    const std::string name = IsLocal(url) ? url : SchemeOf(url);
     const auto told = told_until_.find(name);
     if (told != told_until_.end() && now < told->second) return false;
     if (told == told_until_.end() && told_until_.size() >= kMostNames) {

@@ -24,7 +24,7 @@ inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinat
   if (direct.url.empty()) return Result::Success();
   try {
     const BranchCall call = ToBranchCall(direct, coordinator, std::chrono::seconds(3));
-    const Url url = ParseUrl(call.Url());
+    const Url url = ParseHttpUrl(call.Url());
     struct One final : BranchHttpCall {
       One(const BranchCall& one, const Url& its)
           : BranchHttpCall(one, its, Later(std::chrono::steady_clock::now(), one.timeout)),

@@ -98,8 +98,8 @@ class CallQueue {
   /// @throws std::bad_alloc  nothing was changed.
   std::optional<Result> Push(Job&& job, SteadyTime now) {
     try {
-      job.url = ParseUrl(job.call.Url());
-      if (job.url.tls && !options_.tls) {
+      job.url = ParseHttpUrl(job.call.Url());
+      if (job.url.Tls() && !options_.tls) {
         return Result::Error(
             "https is not available: include <dtm/http/tls.hpp> and set HttpBranchOptions::tls to "
             "call " +

@@ -124,7 +124,7 @@ class ClientConnection final : public SocketConnection {
     if (!socket.IsOpen()) return NotReached(problem);
     const Url& origin = owner_.Origin();
     std::unique_ptr<TlsSession> tls;
-    if (origin.tls) {
+    if (origin.Tls()) {
       try {
         if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
         tls = owner_.Tls()->Connect(socket.Fd(), origin.host);

@@ -68,7 +68,7 @@ class RemoteRequests {
  public:
   /// @throws Error  it is no URL; LogicError: an option is out of its range.
   RemoteRequests(const std::string& url, RemoteOptions options)
-      : url_(ParseUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
+      : url_(ParseHttpUrl(url, "the URL of the coordinator")), options_(std::move(options)) {
     option_range::Check("timeout", options_.timeout, option_range::kShortest, kMaxOptionSeconds);
     CheckUrlOption("branch_url", options_.branch_url);
     CheckUrlOption("url_in_branches", options_.url_in_branches);

@@ -24,6 +24,7 @@ inline constexpr int kOngoingCode = -32902;
 
 /// The value of `method` in the url's query; empty if there is none.
 inline std::string MethodOf(const Url& url) {
+  if (!url.Http()) return {};
   const std::string query = url.target.substr((std::min)(url.target.find('?'), url.target.size()));
   for (const char* key : {"?method=", "&method="}) {
     const std::size_t at = query.find(key);
