@@ -24,7 +24,8 @@ inline namespace v1 {
 ///
 /// The rows are those of dtm's clients in other languages, which may use the same table; Java's writes to `barrier` in the
 /// current database. Business tables must be InnoDB. When deliveries of the same call meet and one rolls back, another may be
-/// the victim of a deadlock: nothing is stored, and the coordinator calls again.
+/// the victim of a deadlock: nothing is stored, and the coordinator calls again. In a Galera cluster all nodes serve as one: calls
+/// that meet at different nodes meet at their commits, where one of them is such a victim after its business ran.
 class MysqlBarrierTable {
  public:
   /// Asks the server for the collation of the table.

@@ -106,6 +106,10 @@ inline SqlFault FaultOf(SqlDialect dialect, const std::string& code, SqlStage st
 
 /// What to do about it, as the end of a sentence; "" if there is nothing special.
 inline std::string SqlAdvice(SqlDialect dialect, const std::string& code, SqlStage stage) {
+  if (dialect == SqlDialect::kMysql && code == "1047") {
+    return "; nothing was stored, the call may come again, at a node of the Galera cluster that "
+           "belongs to its majority";
+  }
   switch (FaultOf(dialect, code, stage)) {
     case SqlFault::kInDoubt:
       return "; it may be stored, as a whole or not at all; the same call again settles it";

@@ -1,0 +1,208 @@
+/// The barrier on a real Galera cluster of three nodes, whose transactions meet at their commits.
+#include <atomic>
+#include <cstddef>
+#include <future>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "tests/catch.hpp"
+#include "tests/client/fake_endpoint.hpp"
+#include "tests/support/galera_server.hpp"
+#include "tests/support/mysql_server.hpp"
+#include <dtm/barrier/mysql_barrier.hpp>
+#include <dtm/barrier/mysql_xa.hpp>
+
+using Catch::Matchers::ContainsSubstring;
+using dtm_test::Ask;
+using Kind = dtm::Result::Kind;
+
+namespace {
+
+dtm_test::GaleraServer& Cluster() { return dtm_test::GaleraServer::Shared(); }
+
+/// A connection to one node.
+class Node {
+ public:
+  explicit Node(std::size_t number) : connection_(Cluster().Address(number)) {}
+  MYSQL* Handle() { return connection_.Handle(); }
+  std::string Ask(const std::string& sql) { return dtm_test::Ask(Handle(), sql); }
+  /// After all that other nodes have committed before.
+  std::string AskLate(const std::string& sql) {
+    Ask("SET SESSION wsrep_sync_wait = 15");
+    std::string answer = Ask(sql);
+    Ask("SET SESSION wsrep_sync_wait = 0");
+    return answer;
+  }
+  std::string Balance() { return AskLate("SELECT balance FROM account WHERE name = 'a'"); }
+
+ private:
+  dtm::MysqlConnection connection_;
+};
+
+void Fresh(std::size_t node = 0) {
+  Node first(node);
+  dtm::CreateBarrierTable(first.Handle());
+  for (const char* sql :
+       {"CREATE TABLE IF NOT EXISTS account (name varchar(20) PRIMARY KEY, balance int)",
+        "DELETE FROM account", "DELETE FROM dtm_barrier.barrier",
+        "INSERT INTO account VALUES ('a', 100)"}) {
+    first.Ask(sql);
+  }
+  for (std::size_t other = 0; other < 2; ++other) Node(other).AskLate("SELECT 1");
+}
+
+void Add(MYSQL* db, int amount) {
+  Ask(db, "UPDATE account SET balance = balance + " + std::to_string(amount) + " WHERE name = 'a'");
+}
+dtm::Barrier Saga(const std::string& op, const std::string& gid = "g") {
+  return dtm::Barrier("saga", gid, "01", op);
+}
+template <typename Business>
+Kind Deliver(Node& node, dtm::Barrier barrier, const Business& business) {
+  dtm::MysqlBarrierTable table(node.Handle());
+  return table.Call(barrier, business).kind;
+}
+
+/// As a coordinator: calls until it succeeds. Whatever the database says, it is no answer to the transaction.
+template <typename Business>
+int DeliverUntilDone(std::size_t number, const dtm::Barrier& barrier, const Business& business) {
+  for (int call = 1; call < 1000; ++call) {
+    try {
+      Node node(number);
+      if (Deliver(node, barrier, business) == Kind::kSuccess) return call;
+    } catch (const std::runtime_error&) {  // ours, and those of the business's statements
+      continue;
+    }
+    throw std::logic_error("a conflict was taken for an answer of the business");
+  }
+  throw std::logic_error("does not settle");
+}
+
+}  // namespace
+
+TEST_CASE("Galera: the same call at several nodes at once") {
+  Fresh();
+  Node one(0);
+  Node two(1);
+  // The second commits while the first is in its business, which nothing stops: its end is refused.
+  const std::string gid = "meet";
+  for (const std::string op : {"action", "compensate"}) {
+    const auto business = [&](MYSQL* db) { Add(db, op == "action" ? -30 : 20); };
+    std::string text;
+    try {
+      Deliver(one, Saga(op, gid), [&](MYSQL* db) {
+        business(db);
+        CHECK(Deliver(two, Saga(op, gid), business) == Kind::kSuccess);
+      });
+    } catch (const dtm::SqlError& error) {
+      text = error.what();
+    }
+    CHECK_THAT(text, ContainsSubstring("(1213); nothing was stored, the call may come again"));
+    CHECK(one.Balance() == (op == "action" ? "70" : "90"));
+    CHECK(Deliver(one, Saga(op, gid), business) == Kind::kSuccess);
+  }
+  CHECK(one.Balance() == "90");
+
+  // All at once, action and compensation of each gid: both have an effect, or neither.
+  std::vector<std::future<void>> callers;
+  constexpr int kGids = 8;
+  for (std::size_t node = 0; node < 3; ++node) {
+    callers.push_back(std::async(std::launch::async, [node] {
+      for (int gid = 0; gid < kGids; ++gid) {
+        const std::string name = "all-" + std::to_string(gid);
+        for (const char* op : {node == 0 ? "compensate" : "action", "compensate"}) {
+          DeliverUntilDone(node, Saga(op, name), [op](MYSQL* db) { Add(db, *op == 'c' ? 1 : -1); });
+        }
+      }
+    }));
+  }
+  for (std::future<void>& caller : callers) caller.get();
+  CHECK(two.Balance() == "90");
+  CHECK(two.Ask("SELECT COUNT(*) FROM dtm_barrier.barrier WHERE gid LIKE 'all-%'") ==
+        std::to_string(2 * kGids));
+}
+
+TEST_CASE("Galera: the local step of a message, and the question for it at another node") {
+  Fresh();
+  Node one(0);
+  Node two(1);
+  const dtm::Barrier asked("msg", "asked", "00", "msg");
+  std::string text;
+  try {
+    Deliver(one, asked, [&](MYSQL* db) {
+      Add(db, -30);
+      CHECK(dtm::MysqlBarrierTable(two.Handle()).QueryPrepared(asked).kind == Kind::kFailure);
+    });
+  } catch (const dtm::SqlError& error) {
+    text = error.what();
+  }
+  CHECK_THAT(text, ContainsSubstring("1213"));
+  CHECK_THROWS_AS(Deliver(one, asked, [](MYSQL* db) { Add(db, -30); }), dtm::DuplicatedError);
+  // At once after its commit the other node may not have it yet; but it never says that it was not.
+  for (int i = 0; i < 20; ++i) {
+    const dtm::Barrier done("msg", "done-" + std::to_string(i), "00", "msg");
+    CHECK(Deliver(one, done, [](MYSQL* db) { Add(db, -1); }) == Kind::kSuccess);
+    try {
+      const dtm::Result said = dtm::MysqlBarrierTable(two.Handle()).QueryPrepared(done);
+      CHECK(said.kind == Kind::kSuccess);
+    } catch (const dtm::SqlError& error) {
+      CHECK(error.Code() == "1213");
+    }
+  }
+  CHECK(one.Balance() == "80");
+}
+
+TEST_CASE("Galera: xa is refused") {
+  Fresh();
+  FakeEndpoint coordinator;
+  const dtm::MysqlXaBranch branch(Cluster().Address(0));
+  CHECK_THROWS_WITH(branch.Handle({"g", "01", dtm::Op::kAction, "http://bank/Xa", ""}, coordinator,
+                                  [](MYSQL*) { FAIL("the business ran"); }),
+                    ContainsSubstring("Galera") && ContainsSubstring("use a saga"));
+  CHECK(coordinator.log.empty());
+}
+
+// The last one: the nodes that it kills do not come back.
+TEST_CASE("Galera: nodes are killed, and one that lost the majority refuses every call") {
+  Fresh();
+  std::vector<int> calls(3);
+  std::vector<std::future<void>> callers;
+  // The caller of the killed node turns to another with the call that broke.
+  std::atomic<bool> killed{false};
+  constexpr int kCalls = 60;
+  for (const std::size_t node : {std::size_t{1}, std::size_t{2}}) {
+    callers.push_back(std::async(std::launch::async, [node, &killed] {
+      for (int i = 0; i < kCalls; ++i) {
+        if (node == 2 && i == kCalls / 2) {
+          Cluster().Kill(2);
+          killed = true;
+        }
+        DeliverUntilDone(node == 2 && killed ? 0 : node,
+                         Saga("action", std::to_string(node) + '-' + std::to_string(i)),
+                         [&](MYSQL* db) { Add(db, -1); });
+      }
+    }));
+  }
+  for (std::future<void>& caller : callers) caller.get();
+  CHECK(Node(0).Balance() == "-20");
+
+  Node last(0);
+  // It finds out in the middle of a call that it is alone: this one may be stored or not.
+  CHECK_THROWS_AS(Deliver(last, Saga("action"),
+                          [](MYSQL* db) {
+                            Add(db, -30);
+                            Cluster().Kill(1);
+                          }),
+                  dtm::Error);
+  for (const char* op : {"action", "compensate"}) {
+    std::string text;
+    try {
+      Deliver(last, Saga(op, "late"), [](MYSQL*) { FAIL("the business ran"); });
+    } catch (const dtm::SqlError& error) {
+      text = error.what();
+    }
+    CHECK_THAT(text, ContainsSubstring("1047") && ContainsSubstring("nothing was stored") &&
+                         ContainsSubstring("majority"));
+  }
+}
