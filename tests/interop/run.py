@@ -50,7 +50,8 @@ def prepare_go(build):
     env = {**os.environ, 'GOMODCACHE': str(build / 'go_modules'), 'CGO_ENABLED': '0',
            'GOTOOLCHAIN': 'local',  # the Go that is there will do, do not fetch another
            'GOFLAGS': '-mod=readonly -buildvcs=false -modcacherw'}  # rw: so that the build directory can be removed
-    subprocess.run(['go', 'build', '-o', str(build / 'go_client'), '.'], cwd=HERE / 'go', env=env, check=True)
+    for program, package in (('go_client', '.'), ('go_bank', './bank')):
+        subprocess.run(['go', 'build', '-o', str(build / program), package], cwd=HERE / 'go', env=env, check=True)
 
 
 def install_python(target, wanted):
