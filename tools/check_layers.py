@@ -18,6 +18,8 @@ MAY_INCLUDE = {
     'sql': ['base'],
     'store': ['base', 'core'],
     'store/sqlite': ['base', 'core', 'sql', 'store'],
+    'store/shared': ['base', 'core', 'sql', 'store'],
+    'store/postgres': ['base', 'core', 'sql', 'store', 'store/shared'],
     'barrier': ['base', 'core', 'sql'],
     'outbox': ['base', 'core', 'client', 'sql', 'store', 'coordinator/parts'],
     'coordinator/parts': ['base', 'core', 'engine', 'store'],

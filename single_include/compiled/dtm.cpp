@@ -7268,6 +7268,7 @@ Xa::Xa(Endpoint& endpoint, std::string gid, TransOptions options) : GlobalTransa
 
 #include <cerrno>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -7285,6 +7286,16 @@ auto SinceBoot() -> Duration {
   ::clock_gettime(CLOCK_MONOTONIC, &now);
 #endif
   return std::chrono::seconds(now.tv_sec) + std::chrono::microseconds(now.tv_nsec / 1000);
+}
+bool WaitFor(int descriptor, bool writing, Duration time) {
+  const Duration end = SinceBoot() + time;
+  for (Duration left = time;; left = end - SinceBoot()) {
+    const auto rounded = std::chrono::duration_cast<std::chrono::milliseconds>(left).count() + 1;
+    pollfd one{descriptor, static_cast<short>(writing ? POLLIN | POLLOUT : POLLIN), 0};
+    if (left <= Duration(0)) return false;
+    const int ready = ::poll(&one, 1, static_cast<int>(rounded));
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
+  }
 }
 void FillRandom(void* bytes, std::size_t size) {
   if (::getentropy(bytes, size) != 0) {
@@ -10010,5 +10021,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_740aeb3b06ed(Here) {}
+void dtm_cpp_of_version_0_1_0_367503d63c9b(Here) {}
 }}}

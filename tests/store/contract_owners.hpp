@@ -185,7 +185,7 @@ inline void FencedComesBackAsAnother(TwoOwners& owners) {
   REQUIRE(Put(*owners.one, old));
   const std::uint64_t before = owners.one->Owner();
   owners.fence_one();
-  CHECK(IsFenced([&] { owners.one->Begin(); }));
+  CHECK(IsFenced([&] { Put(*owners.one, NewTransaction("late")); }));
   owners.one->Recover();
   CHECK(owners.one->Owner() != before);
   CHECK(owners.one->Owner() != owners.two->Owner());

@@ -114,7 +114,7 @@ inline void FailedWorkLeavesValuesAlone(dtm::Store& store) {
   };
   dtm::Transaction beside = NewTransaction("beside");
   store.Begin();
-  REQUIRE(ApplyOne(store, beside));
+  const Batch batch_beside(store, {&beside});
   store.PutValue(NewValue("c", "before", "good"));
   (void)store.Run([&](const dtm::WorkContext&) {
     change();
@@ -131,12 +131,12 @@ inline void FailedWorkLeavesValuesAlone(dtm::Store& store) {
   });
   CHECK_FALSE(store.GetValue("c", "other").has_value());
   (void)store.Run([&](const dtm::WorkContext&) {
-    store.PutValue(NewValue("c", "after", "good"));
+    store.PutValue(NewValue("c", "later", "good"));
     return dtm::Result::Success();
   });
   store.Commit();
   CHECK(Values(store) ==
-        std::vector<std::string>{"c/k=one#1", "c/before=good#1", "c/after=good#1"});
+        std::vector<std::string>{"c/k=one#1", "c/before=good#1", "c/later=good#1"});
   CHECK(store.Load("beside").has_value());
 }
 

@@ -16,12 +16,12 @@ using dtm::KeyValue;
 
 inline void WorkResults(Store& store) {
   Transaction before = NewTransaction("before");
-  Transaction after = NewTransaction("after");
+  Transaction after = NewTransaction("later");
   using Kind = Result::Kind;
   store.Begin();
-  REQUIRE(ApplyOne(store, before));
+  const Batch batch_before(store, {&before});
   CHECK(store.Has("before"));
-  CHECK_FALSE(store.Has("after"));
+  CHECK_FALSE(store.Has("later"));
   CHECK(store.Run([](const dtm::WorkContext&) { return Result::Success(); }).kind ==
         Kind::kSuccess);
   const Result failure =
@@ -39,9 +39,9 @@ inline void WorkResults(Store& store) {
   CHECK(error.kind == Kind::kError);
   CHECK(error.text == "oops");
   CHECK(store.Run([](const dtm::WorkContext&) -> Result { throw 7; }).kind == Kind::kError);
-  REQUIRE(ApplyOne(store, after));
+  const Batch batch_after(store, {&after});
   store.Commit();
-  CHECK(Gids(All(store)) == Texts{"after", "before"});
+  CHECK(Gids(All(store)) == Texts{"later", "before"});
   store.Begin();
   CHECK(store.Has("before"));
   CHECK_FALSE(store.Has("Before"));
@@ -117,7 +117,7 @@ inline void ManyWorksInABatch(Store& store) {
     CHECK(result.text == (i % 3 == 0 ? std::to_string(i) : ""));
   }
   Transaction one = NewTransaction("one");
-  REQUIRE(ApplyOne(store, one));
+  const Batch batch_one(store, {&one});
   store.Commit();
   CHECK(runs == 500);
   CHECK(Gids(All(store)) == Texts{"one"});

@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string>
@@ -39,6 +40,19 @@ inline Duration SinceBoot() {
   ::clock_gettime(CLOCK_MONOTONIC, &now);
 #endif
   return std::chrono::seconds(now.tv_sec) + std::chrono::microseconds(now.tv_nsec / 1000);
+}
+
+/// Waits until the descriptor can be read, or (`writing`) also if it can be written, or has failed. False: not before the
+/// time was over.
+inline bool WaitFor(int descriptor, bool writing, Duration time) {
+  const Duration end = SinceBoot() + time;
+  for (Duration left = time;; left = end - SinceBoot()) {
+    const auto rounded = std::chrono::duration_cast<std::chrono::milliseconds>(left).count() + 1;
+    pollfd one{descriptor, static_cast<short>(writing ? POLLIN | POLLOUT : POLLIN), 0};
+    if (left <= Duration(0)) return false;
+    const int ready = ::poll(&one, 1, static_cast<int>(rounded));
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
+  }
 }
 
 /// Fills `size` bytes (at most 256) with unpredictable random ones.

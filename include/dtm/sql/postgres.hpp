@@ -31,6 +31,21 @@ inline std::string PgMessage(const PGconn* connection) {
   return text;
 }
 
+/// What a failed result says; without a code if the connection broke before the server replied.
+inline SqlError PgErrorOf(const PGconn* connection, const PGresult* result) {
+  const char* const code = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  const char* const primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+  std::string text =
+      "PostgreSQL: " + (primary != nullptr ? std::string(primary) : PgMessage(connection));
+  if (code != nullptr) text += " (" + std::string(code) + ")";
+  return SqlError(text, code != nullptr ? code : "");
+}
+
+struct PgClear {
+  void operator()(PGresult* result) const { PQclear(result); }
+};
+using PgResult = std::unique_ptr<PGresult, PgClear>;
+
 }  // namespace sql
 
 /// A session on a connection of the program, which must outlive it. The connection is not changed; but our statements stay
@@ -85,10 +100,7 @@ class PgSession : public SqlSession {
   }
 
  private:
-  struct Clear {
-    void operator()(PGresult* result) const { PQclear(result); }
-  };
-  using Rows = std::unique_ptr<PGresult, Clear>;
+  using Rows = sql::PgResult;
 
   std::string Message() const { return sql::PgMessage(connection_); }
 
@@ -101,11 +113,8 @@ class PgSession : public SqlSession {
       throw LogicError("libpq refused a statement: " + Message() +
                        "; the connection must not be in pipeline mode or in a COPY");
     }
-    const char* const primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    std::string text = "PostgreSQL: " + (primary != nullptr ? std::string(primary) : Message());
     if (code != nullptr && code == std::string_view("26000")) prepared_.clear();  // DISCARD ALL
-    if (code != nullptr) text += " (" + std::string(code) + ")";
-    throw SqlError(text, code != nullptr ? code : "");
+    throw sql::PgErrorOf(connection_, result);
   }
 
   /// The name of this statement, which is prepared when this returns.

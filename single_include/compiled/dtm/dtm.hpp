@@ -2639,6 +2639,7 @@ TransResult XaGlobalTransaction(Endpoint& endpoint, std::string gid, const Body&
 #include <atomic>
 #include <cerrno>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -2654,6 +2655,10 @@ namespace os {
 
 /// Time since boot, going on while the machine sleeps; never jumps.
 Duration SinceBoot();
+
+/// Waits until the descriptor can be read, or (`writing`) also if it can be written, or has failed. False: not before the
+/// time was over.
+bool WaitFor(int descriptor, bool writing, Duration time);
 
 /// Fills `size` bytes (at most 256) with unpredictable random ones.
 void FillRandom(void* bytes, std::size_t size);
@@ -5247,8 +5252,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_740aeb3b06ed(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_740aeb3b06ed;
+void dtm_cpp_of_version_0_1_0_367503d63c9b(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_367503d63c9b;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm
