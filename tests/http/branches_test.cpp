@@ -1,6 +1,8 @@
 /// Branch calls by URL as the coordinator sees them: deadlines, queues, hosts that die, Stop.
 #include <atomic>
 #include <chrono>
+#include <cstddef>
+#include <future>
 #include <map>
 #include <mutex>
 #include <set>
@@ -223,23 +225,39 @@ TEST_CASE("a dead host delays nobody else") {
   CHECK(dead.Connections() <= 16);
 }
 
-TEST_CASE("large calls in flight are bounded by their bytes, and small ones do not wait for them") {
-  RawServer silent = Silent(), fast = Answering();
+TEST_CASE(
+    "large calls in flight are bounded by their bytes, small ones do not wait for them, and those "
+    "that wait begin when bytes are freed") {
+  std::promise<void> answer, end;
+  const std::shared_future<void> may_answer(answer.get_future()), may_end(end.get_future());
+  RawServer slow([&](int fd, int) {
+    const std::string request = RawServer::ReadRequest(fd);
+    may_answer.wait();
+    RawServer::Write(fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n");  // the request is not kept
+    may_end.wait();
+    RawServer::Write(fd, "Connection: close\r\n\r\n{}");
+  });
+  RawServer fast = Answering();
+  constexpr std::size_t kLarge = 200;
   const auto caller = dtm::HttpBranches();
   Results results;
   const std::string large(250000, 'x');
-  caller->Call(Times(400, CallTo(silent.Url(), large, Ms(5000))), results);
+  caller->Call(Times(kLarge, CallTo(slow.Url(), large, Ms(120000))), results);
   caller->Call(Times(20, CallTo(fast.Url())), results);
-  (void)results.Wait(20);
-  CHECK(CountOf(results.Wait(0), Kind::kSuccess, fast.Url()) == 20);
-  const dtm::CallLoad load = caller->Load();
+  CHECK(CountOf(results.Wait(20, Ms(60000)), Kind::kSuccess, fast.Url()) == 20);
+  dtm::CallLoad load = caller->Load();
   CHECK(load.in_flight < 140);  // a half of 64 MiB, and what the sockets take
   CHECK(load.in_flight > 40);
-  CHECK(load.in_flight + load.waiting == 400);
-  (void)results.Wait(420);
-  CHECK(CountOf(results.Wait(0), Kind::kSuccess, silent.Url()) == 0);
+  CHECK(load.in_flight + load.waiting == kLarge);
+  answer.set_value();
+  const auto limit = Clock::now() + Ms(60000);
+  while ((load = caller->Load()).waiting > 0 && Clock::now() < limit)
+    std::this_thread::sleep_for(Ms(1));
+  CHECK(load.in_flight == kLarge);  // none of them has ended
+  end.set_value();
+  CHECK(CountOf(results.Wait(20 + kLarge, Ms(60000)), Kind::kSuccess, slow.Url()) ==
+        static_cast<int>(kLarge));
   CHECK(caller->Load().in_flight == 0);
-  caller->Stop();
 }
 
 TEST_CASE("calls that find no slot in time, or no place in the queue, are not sent") {

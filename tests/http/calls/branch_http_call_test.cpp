@@ -1,4 +1,5 @@
 /// One branch call: what answers of all kinds become.
+#include <algorithm>
 #include <chrono>
 #include <mutex>
 #include <string>
@@ -283,12 +284,46 @@ TEST_CASE("words that come in pieces beyond what is kept are found") {
   const std::string text = "12345FAILURE";
   for (std::size_t piece = 1; piece < 8; ++piece) {
     for (std::size_t kept = 0; kept < text.size(); ++kept) {
-      dtm::WordsBeyond words(kept);
-      for (std::size_t at = 0; at < text.size(); at += piece)
-        words.Look(std::string_view(text).substr(at, piece));
+      dtm::WordsBeyond words;
+      for (std::size_t at = 0; at < text.size(); at += piece) {
+        const std::string_view one = std::string_view(text).substr(at, piece);
+        words.Look(one, (std::min)(one.size(), kept > at ? kept - at : 0));
+      }
       CAPTURE(piece, kept);
       CHECK(std::string(words.Found()) == "FAILURE");
     }
+  }
+}
+
+TEST_CASE("a reply for which there is no room counts by its status and its words") {
+  struct Row {
+    int status;
+    const char* body;
+    bool wanted;
+    Kind kind;
+  };
+  const Row rows[] = {
+      {200, "x", false, Kind::kSuccess},        {200, "FAILURE", false, Kind::kFailure},
+      {200, "ONGOING", false, Kind::kOngoing},  {409, "x", false, Kind::kFailure},
+      {500, "x", false, Kind::kError},          {409, "x", true, Kind::kFailure},
+      {425, "x", true, Kind::kOngoing},         {200, "x", true, Kind::kError},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.status, row.body, row.wanted);
+    dtm::BranchCall call = CallTo("http://b/x");
+    call.keep_body = row.wanted;
+    const dtm::Url url = dtm::ParseUrl(call.Url());
+    Telling telling(call, url);
+    telling.OnBody(row.body, 0);
+    dtm::transport::HttpOutcome outcome;
+    outcome.status = row.status;
+    outcome.cut = outcome.crowded = true;
+    telling.OnDone(outcome);
+    CHECK(telling.told.result.kind == row.kind);
+    CHECK_FALSE(telling.told.silent);
+    CHECK_FALSE(telling.told.result.done);
+    const bool lost = row.wanted && row.kind == Kind::kError;
+    CHECK((telling.told.result.text.find("it is called again") != std::string::npos) == lost);
   }
 }
 

@@ -264,6 +264,40 @@ TEST_CASE("api_server: large requests that come slowly cost no more than the lim
   CHECK(status == 200);
 }
 
+TEST_CASE("api_server: without room in memory a large reply is 503, and a small one is sent") {
+  ServingLimits limits;
+  limits.bytes = std::size_t{64} << 10;
+  Kit kit(limits);
+  const std::string payload(20000, 'p');
+  RawClient asks(kit.port);
+  asks.Send(Post("submit", Saga("large", Step("", "", payload))));
+  REQUIRE(asks.Read().status == 200);
+  const auto ask = [&](const std::string& gid, int but) {
+    RawReply reply;
+    reply.status = but;
+    for (const auto end = Clock::now() + Ms(10000); reply.status == but && Clock::now() < end;) {
+      asks.Send(Get("query?gid=" + gid));
+      reply = asks.Read();
+    }
+    return reply;
+  };
+  CHECK(Wrong(ask("large", 503), 200, "*" + payload + "*") == "");
+  {
+    std::vector<RawClient> slow;  // they take more than three quarters, and small ones may
+    for (int i = 0; i < 7; ++i) {
+      slow.emplace_back(kit.port);
+      slow.back().Send(Request("POST", "submit", "Content-Length: 7200\r\n") +
+                       std::string(7100, ' '));
+    }
+    const RawReply reply = ask("large", 200);  // until it has all come
+    CHECK(reply.status == 503);
+    CHECK(reply.Header("retry-after") == "1");
+    CHECK(reply.body.empty());
+    CHECK(ask("small", 503).status == 200);
+  }
+  CHECK(Wrong(ask("large", 503), 200, "*" + payload + "*") == "");
+}
+
 TEST_CASE("api_server: connections that are aborted at any moment do no harm") {
   Kit kit;
   const std::string request = Post("submit", Saga("aborted", Step("http://b/ok")));

@@ -29,6 +29,17 @@ TEST_CASE("held_bytes: the last quarter is for small messages") {
   CHECK(held.Now() == 0);
 }
 
+TEST_CASE("held_bytes: whether anything was freed is told once") {
+  HeldBytes held(1000);
+  std::size_t mine = 0;
+  held.Change(mine, 500);
+  CHECK_FALSE(held.TakeFreed());
+  held.Change(mine, 499);
+  held.Change(mine, 600);
+  CHECK(held.TakeFreed());
+  CHECK_FALSE(held.TakeFreed());
+}
+
 TEST_CASE("held_bytes: requests leave half to the replies, and a host leaves room to the others") {
   HeldBytes held(200000);
   std::size_t mine = 0, others = 0;

@@ -29,15 +29,12 @@ struct CallOutcome {
 /// Finds the words of Rule A in what is read of a body but not kept.
 class WordsBeyond {
  public:
-  explicit WordsBeyond(std::size_t kept) : left_(kept) {}
-
-  void Look(std::string_view piece) {
-    if (piece.size() > left_) {
+  void Look(std::string_view piece, std::size_t kept) {
+    if (kept < piece.size()) {
       const std::string text = tail_ + std::string(piece);
       ongoing_ = ongoing_ || text.find("ONGOING") != std::string::npos;
       failure_ = failure_ || text.find("FAILURE") != std::string::npos;
     }
-    left_ -= piece.size() < left_ ? piece.size() : left_;
     constexpr std::size_t kWord = 7;
     tail_ = piece.size() < kWord ? tail_ + std::string(piece) : std::string(piece);
     if (tail_.size() >= kWord) tail_.erase(0, tail_.size() - (kWord - 1));
@@ -47,7 +44,6 @@ class WordsBeyond {
   const char* Found() const { return ongoing_ ? "ONGOING" : failure_ ? "FAILURE" : ""; }
 
  private:
-  std::size_t left_;  ///< will be kept still
   std::string tail_;  ///< less than a word, before the next piece
   bool ongoing_ = false;
   bool failure_ = false;
@@ -62,16 +58,15 @@ class BranchHttpCall : public transport::HttpCall {
   /// @throws Error  it cannot be sent as it is.
   BranchHttpCall(const BranchCall& call, const Url& url, SteadyTime until)
       : json_rpc_(json_rpc::Speaks(*call.definition, url)),
-        wanted_(json_rpc_ || call.keep_body),
-        beyond_(Kept()) {
+        wanted_(json_rpc_ || call.keep_body) {
     request = RequestText(BranchRequest(call, url));
     deadline = until;
     keep_body = Kept();
     max_body = kMaxReadBytes;
   }
 
-  void OnBody(std::string_view piece) override {
-    if (!wanted_) beyond_.Look(piece);
+  void OnBody(std::string_view piece, std::size_t kept) override {
+    if (!wanted_) beyond_.Look(piece, kept);
   }
 
   CallOutcome Interpret(transport::HttpOutcome& outcome, const BranchCall& call,
@@ -115,6 +110,8 @@ class BranchHttpCall : public transport::HttpCall {
     if (outcome.status == 409 || outcome.status == 425) {
       return {ReadReply(outcome.status, outcome.encoded ? std::string() : outcome.body), false};
     }
+    if (outcome.crowded && outcome.kind == Kind::kReply && !outcome.encoded)
+      return error(transport::HttpOutcome::kNoRoom, false);
     const std::size_t limit = outcome.kind == Kind::kTooLong ? max_body : keep_body;
     CallOutcome told =
         error("answered with HTTP status " + std::to_string(outcome.status) +

@@ -121,12 +121,10 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
         CheckBefore(late);
       }
     }
-    SendWaiting();
+    look_ = true;
   }
 
-  /// Not from inside of itself: a call may end before it has begun.
   void SendWaiting() {
-    if (std::exchange(sending_, true)) return;
     for (;;) {
       Host* host = nullptr;
       CallQueue::Taken taken;
@@ -142,7 +140,6 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
         Send(*host, taken.job);
       }
     }
-    sending_ = false;
   }
 
   void Send(Host& host, Job& job) {
@@ -168,7 +165,6 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
     });
     Return(sent.host, told.silent);
     Deliver(std::move(sent.job), std::move(told.result));
-    SendWaiting();
   }
 
   void Return(Host& host, bool silent) {
@@ -176,6 +172,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
       const std::lock_guard<std::mutex> lock(mutex_);
       queue_.Return(host, silent, loop_.Now());
     }
+    look_ = true;
     CheckBefore(loop_.Now() + parts_.keep_idle + kALittle);
   }
 
@@ -208,8 +205,19 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
     ended_.push_back({std::move(job), std::move(result)});
   }
 
-  /// Whoever gets many results is woken once. The last comes behind the burst: who has all that he waits for may be gone.
+  /// Calls begin once in a turn, when all that came in it is known: new calls, free slots, bytes that a call in flight
+  /// holds no longer.
   void OnTurnEnd() override {
+    const bool freed = parts_.held.TakeFreed();
+    if (freed || look_) {
+      look_ = false;
+      SendWaiting();
+    }
+    DeliverAll();
+  }
+
+  /// Whoever gets many results is woken once. The last comes behind the burst: who has all that he waits for may be gone.
+  void DeliverAll() {
     for (std::size_t first = 0, last = 0; first < ended_.size(); first = last + 1) {
       BranchResults* const to = ended_[first].job.results;
       for (last = first; last + 1 < ended_.size() && ended_[last + 1].job.results == to;) ++last;
@@ -242,7 +250,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   transport::IoLoop& loop_;
   transport::Resolver resolver_;
   transport::HttpClientParts parts_;
-  bool sending_ = false;
+  bool look_ = false;                    ///< whether a call that waits may begin
   std::vector<CallQueue::Ended> ended_;  ///< in this turn
   std::mutex mutex_;
   CallQueue queue_;

@@ -52,7 +52,7 @@ class BlockingHost {
       keep_body = call.keep_body;
       max_body = call.max_body;
     }
-    void OnBody(std::string_view piece) override { to.OnBody(piece); }
+    void OnBody(std::string_view piece, std::size_t kept) override { to.OnBody(piece, kept); }
     void OnDone(HttpOutcome outcome) override {
       done = true;
       to.OnDone(std::move(outcome));

@@ -2,6 +2,7 @@
 /// Needs: POSIX. Threads: that of the loop. Source: RFC 9112 §9.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <exception>
@@ -73,7 +74,6 @@ class ClientConnection final : public SocketConnection {
     parser_.Reset();
     body_.reset();
     outcome_ = HttpOutcome();
-    crowded_ = false;
     Recount();
     if (InTime()) SendRequest();
   }
@@ -167,7 +167,6 @@ class ClientConnection final : public SocketConnection {
         return Finish(Kind::kTooLong, false);
     }
     const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
-    if (crowded_) return NoRoom();
     if (parsed == Parsed::kRefused) return Invalid(body_->Why());
     if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
     if (parsed == Parsed::kDone)
@@ -175,22 +174,22 @@ class ClientConnection final : public SocketConnection {
              bytes.empty() && Unsent() == 0 && parser_.Head().BodyFraming().keep_alive);
   }
 
+  /// Without room in memory it is read all the same, since what its status and its words say counts.
   void TakeBody(std::string_view piece) {
     body_bytes_ += piece.size();
-    const std::size_t room = call_->keep_body - outcome_.body.size();
-    const std::string_view kept = piece.substr(0, room);
-    crowded_ = crowded_ || (!kept.empty() && !owner_.HasRoom(outcome_.body.size() + kept.size()));
-    if (crowded_) return;
-    outcome_.body.append(kept);
-    outcome_.cut = outcome_.cut || piece.size() > room;
+    std::size_t kept = (std::min)(piece.size(), call_->keep_body - outcome_.body.size());
+    outcome_.crowded =
+        outcome_.crowded || (kept > 0 && !owner_.HasRoom(outcome_.body.size() + kept));
+    if (outcome_.crowded) kept = 0;
+    outcome_.body.append(piece.substr(0, kept));
+    outcome_.cut = outcome_.cut || kept < piece.size();
     Recount();
-    call_->OnBody(piece);
+    call_->OnBody(piece, kept);
   }
 
+  /// Not even for its head, which is unusually long.
   void NoRoom() {
-    outcome_.problem =
-        "answered while the requests and replies of all calls take too much memory; it is called "
-        "again";
+    outcome_.problem = HttpOutcome::kNoRoom;
     Finish(Kind::kBrokeOff, false);
   }
 
@@ -269,7 +268,6 @@ class ClientConnection final : public SocketConnection {
   std::size_t body_bytes_ = 0;
   std::size_t counted_ = 0;  ///< by the owner
   bool used_before_ = false;
-  bool crowded_ = false;  ///< there was no room for the reply
 };
 
 }  // namespace transport

@@ -24,12 +24,18 @@ struct HttpOutcome {
     kNotReached,  ///< nothing was sent
     kLate         ///< the deadline has passed
   };
+  /// The problem of a reply that cannot do without its body, or whose head is too long.
+  static constexpr const char* kNoRoom =
+      "answered while the requests and replies of all calls take too much memory; it is called "
+      "again";
+
   Kind kind = Kind::kReply;
   int status = 0;  ///< 0: not known
   const MessageHead* head =
       nullptr;       ///< of the reply; null without a status. Gone when OnDone begins the next call
   std::string body;  ///< at most keep_body bytes
   bool cut = false;  ///< there was more
+  bool crowded = false;  ///< and it was not kept because there was no room in memory
   bool encoded = false;  ///< the body is compressed, or coded in another way
   std::string problem;   ///< in words, to be put behind the name of the host
 };
@@ -43,8 +49,8 @@ class HttpCall {
   std::size_t keep_body = 64 * 1024;       ///< the rest is only shown to OnBody
   std::size_t max_body = 8 * 1024 * 1024;  ///< a longer one is not read to its end
 
-  /// Each piece of the reply's body, as it comes.
-  virtual void OnBody(std::string_view) {}
+  /// Each piece of the reply's body, as it comes. `kept`: so much of it will be in the outcome.
+  virtual void OnBody(std::string_view, std::size_t kept) { (void)kept; }
   /// Once, at the latest a little after the deadline; not if the host is destroyed before.
   virtual void OnDone(HttpOutcome outcome) = 0;
 };

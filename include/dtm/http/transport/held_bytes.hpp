@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <utility>
 
 namespace dtm {
 inline namespace v1 {
@@ -16,6 +17,7 @@ class HeldBytes {
   explicit HeldBytes(std::size_t limit) : limit_(limit) {}
 
   void Change(std::size_t& counted, std::size_t now) {
+    freed_ = freed_ || now < counted;
     held_ = held_ - counted + now;
     counted = now;
   }
@@ -34,12 +36,15 @@ class HeldBytes {
   }
 
   std::size_t Now() const { return held_; }
+  /// Whether anybody has come to hold less since it was asked last: who waits for room looks again.
+  bool TakeFreed() { return std::exchange(freed_, false); }
 
  private:
   static constexpr std::size_t kShare = 4;
 
   const std::size_t limit_;
   std::size_t held_ = 0;
+  bool freed_ = false;
 };
 
 }  // namespace transport
