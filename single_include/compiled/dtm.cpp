@@ -10021,5 +10021,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_367503d63c9b(Here) {}
+void dtm_cpp_of_version_0_1_0_a91335190ed6(Here) {}
 }}}

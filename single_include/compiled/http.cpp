@@ -7560,7 +7560,7 @@ Timer::~Timer() {
 
 namespace dtm { inline namespace v1 { namespace transport {
 HttpCall::~HttpCall() = default;
-void HttpCall::OnBody(std::string_view) {}
+void HttpCall::OnBody(std::string_view, std::size_t kept) { (void)kept; }
 }}}
 
 
@@ -7625,6 +7625,7 @@ void IoLoop::Stop() {
     if (thread_.joinable()) thread_.join();
   }
 void IoLoop::Poll(std::chrono::microseconds wait) { Turn(Clock::now() + wait); }
+bool IoLoop::HasThread() const { return own_thread_; }
 int IoLoop::Fd() const { return poller_.Fd(); }
 auto IoLoop::NextDeadline() const -> SteadyTime { return timers_.Next(); }
 void IoLoop::Post(std::function<void()> task) {
@@ -8260,6 +8261,7 @@ bool HeadParser::IsToken(std::string_view text) {
 namespace dtm { inline namespace v1 { namespace transport {
 HeldBytes::HeldBytes(std::size_t limit) : limit_(limit) {}
 void HeldBytes::Change(std::size_t& counted, std::size_t now) {
+    freed_ = freed_ || now < counted;
     held_ = held_ - counted + now;
     counted = now;
   }
@@ -8272,6 +8274,7 @@ bool HeldBytes::AllowRequest(std::size_t size, std::size_t own) const {
     return held_ <= half && own / kShare <= half - held_;
   }
 std::size_t HeldBytes::Now() const { return held_; }
+bool HeldBytes::TakeFreed() { return std::exchange(freed_, false); }
 }}}
 
 
@@ -8425,7 +8428,6 @@ void ClientConnection::SendAgain(std::unique_ptr<HttpCall> call) {
     parser_.Reset();
     body_.reset();
     outcome_ = HttpOutcome();
-    crowded_ = false;
     Recount();
     if (InTime()) SendRequest();
   }
@@ -8500,7 +8502,6 @@ void ClientConnection::OnBytes(std::string_view bytes) {
         return Finish(Kind::kTooLong, false);
     }
     const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
-    if (crowded_) return NoRoom();
     if (parsed == Parsed::kRefused) return Invalid(body_->Why());
     if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
     if (parsed == Parsed::kDone)
@@ -8509,19 +8510,17 @@ void ClientConnection::OnBytes(std::string_view bytes) {
   }
 void ClientConnection::TakeBody(std::string_view piece) {
     body_bytes_ += piece.size();
-    const std::size_t room = call_->keep_body - outcome_.body.size();
-    const std::string_view kept = piece.substr(0, room);
-    crowded_ = crowded_ || (!kept.empty() && !owner_.HasRoom(outcome_.body.size() + kept.size()));
-    if (crowded_) return;
-    outcome_.body.append(kept);
-    outcome_.cut = outcome_.cut || piece.size() > room;
+    std::size_t kept = (std::min)(piece.size(), call_->keep_body - outcome_.body.size());
+    outcome_.crowded =
+        outcome_.crowded || (kept > 0 && !owner_.HasRoom(outcome_.body.size() + kept));
+    if (outcome_.crowded) kept = 0;
+    outcome_.body.append(piece.substr(0, kept));
+    outcome_.cut = outcome_.cut || kept < piece.size();
     Recount();
-    call_->OnBody(piece);
+    call_->OnBody(piece, kept);
   }
 void ClientConnection::NoRoom() {
-    outcome_.problem =
-        "answered while the requests and replies of all calls take too much memory; it is called "
-        "again";
+    outcome_.problem = HttpOutcome::kNoRoom;
     Finish(Kind::kBrokeOff, false);
   }
 void ClientConnection::Invalid(const Refusal& why) {
@@ -8704,7 +8703,7 @@ BlockingHost::Relay::Relay(HttpCall& call, bool& over) : to(call), done(over) {
       keep_body = call.keep_body;
       max_body = call.max_body;
     }
-void BlockingHost::Relay::OnBody(std::string_view piece) { to.OnBody(piece); }
+void BlockingHost::Relay::OnBody(std::string_view piece, std::size_t kept) { to.OnBody(piece, kept); }
 void BlockingHost::Relay::OnDone(HttpOutcome outcome) {
       done = true;
       to.OnDone(std::move(outcome));
@@ -9527,8 +9526,23 @@ int HostLimits::InFlight() const { return in_flight_; }
 // ---- dtm/http/transport/io_thread.hpp ----------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
-IoThread::IoThread() : own_("I/O thread") { own_.Get().Start(); }
+IoThread::IoThread() : IoThread(true) {}
+auto IoThread::OfHost() -> std::shared_ptr<IoThread> {
+    return std::shared_ptr<IoThread>(new IoThread(false));
+  }
+auto IoThread::Poll() -> Duration {
+    transport::IoLoop& loop = Loop();
+    if (loop.HasThread()) throw LogicError("Poll() is for an IoThread::OfHost()");
+    loop.Poll(std::chrono::microseconds(0));
+    const auto left = std::chrono::ceil<Duration>(
+        (std::min)(loop.NextDeadline() - transport::IoLoop::Clock::now(), kLongest));
+    return (std::max)(left, Duration(0));
+  }
+int IoThread::Fd() const { return Loop().Fd(); }
 auto IoThread::Loop() const -> transport::IoLoop& { return own_.Get(); }
+IoThread::IoThread(bool thread) : own_("I/O thread") {
+    if (thread) own_.Get().Start();
+  }
 }}
 
 
@@ -9664,29 +9678,25 @@ auto CallQueue::TooLate(const Host& host) -> Result {
 // ---- dtm/http/calls/branch_http_call.hpp -------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
-WordsBeyond::WordsBeyond(std::size_t kept) : left_(kept) {}
-void WordsBeyond::Look(std::string_view piece) {
-    if (piece.size() > left_) {
+void WordsBeyond::Look(std::string_view piece, std::size_t kept) {
+    if (kept < piece.size()) {
       const std::string text = tail_ + std::string(piece);
       ongoing_ = ongoing_ || text.find("ONGOING") != std::string::npos;
       failure_ = failure_ || text.find("FAILURE") != std::string::npos;
     }
-    left_ -= piece.size() < left_ ? piece.size() : left_;
     constexpr std::size_t kWord = 7;
     tail_ = piece.size() < kWord ? tail_ + std::string(piece) : std::string(piece);
     if (tail_.size() >= kWord) tail_.erase(0, tail_.size() - (kWord - 1));
   }
 auto WordsBeyond::Found() const -> const char* { return ongoing_ ? "ONGOING" : failure_ ? "FAILURE" : ""; }
-BranchHttpCall::BranchHttpCall(const BranchCall& call, const Url& url, SteadyTime until) : json_rpc_(json_rpc::Speaks(*call.definition, url)),
-        wanted_(json_rpc_ || call.keep_body),
-        beyond_(Kept()) {
+BranchHttpCall::BranchHttpCall(const BranchCall& call, const Url& url, SteadyTime until) : json_rpc_(json_rpc::Speaks(*call.definition, url)), wanted_(json_rpc_ || call.keep_body) {
     request = RequestText(BranchRequest(call, url));
     deadline = until;
     keep_body = Kept();
     max_body = kMaxReadBytes;
   }
-void BranchHttpCall::OnBody(std::string_view piece) {
-    if (!wanted_) beyond_.Look(piece);
+void BranchHttpCall::OnBody(std::string_view piece, std::size_t kept) {
+    if (!wanted_) beyond_.Look(piece, kept);
   }
 auto BranchHttpCall::Interpret(transport::HttpOutcome& outcome, const BranchCall& call,
                         const Url& url) const -> CallOutcome {
@@ -9723,6 +9733,8 @@ auto BranchHttpCall::ToldBy(transport::HttpOutcome& outcome, const BranchCall& c
     if (outcome.status == 409 || outcome.status == 425) {
       return {ReadReply(outcome.status, outcome.encoded ? std::string() : outcome.body), false};
     }
+    if (outcome.crowded && outcome.kind == Kind::kReply && !outcome.encoded)
+      return error(transport::HttpOutcome::kNoRoom, false);
     const std::size_t limit = outcome.kind == Kind::kTooLong ? max_body : keep_body;
     CallOutcome told =
         error("answered with HTTP status " + std::to_string(outcome.status) +
@@ -9822,10 +9834,9 @@ void UrlCaller::Take(std::vector<BranchCall>& calls, BranchResults& results) {
         CheckBefore(late);
       }
     }
-    SendWaiting();
+    look_ = true;
   }
 void UrlCaller::SendWaiting() {
-    if (std::exchange(sending_, true)) return;
     for (;;) {
       Host* host = nullptr;
       CallQueue::Taken taken;
@@ -9841,7 +9852,6 @@ void UrlCaller::SendWaiting() {
         Send(*host, taken.job);
       }
     }
-    sending_ = false;
   }
 void UrlCaller::Send(Host& host, Job& job) {
     Result problem;
@@ -9865,13 +9875,13 @@ void UrlCaller::OnDone(Sent& sent, transport::HttpOutcome& outcome) {
     });
     Return(sent.host, told.silent);
     Deliver(std::move(sent.job), std::move(told.result));
-    SendWaiting();
   }
 void UrlCaller::Return(Host& host, bool silent) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       queue_.Return(host, silent, loop_.Now());
     }
+    look_ = true;
     CheckBefore(loop_.Now() + parts_.keep_idle + kALittle);
   }
 void UrlCaller::CheckBefore(SteadyTime time) {
@@ -9898,6 +9908,14 @@ void UrlCaller::Deliver(Job job, Result result) {
     ended_.push_back({std::move(job), std::move(result)});
   }
 void UrlCaller::OnTurnEnd() {
+    const bool freed = parts_.held.TakeFreed();
+    if (freed || look_) {
+      look_ = false;
+      SendWaiting();
+    }
+    DeliverAll();
+  }
+void UrlCaller::DeliverAll() {
     for (std::size_t first = 0, last = 0; first < ended_.size(); first = last + 1) {
       BranchResults* const to = ended_[first].job.results;
       for (last = first; last + 1 < ended_.size() && ended_[last + 1].job.results == to;) ++last;
@@ -10758,10 +10776,7 @@ void ApiServer::Stop() {
       ForEach([](ServerConnection& connection) { connection.Finish(); });
     });
     workers_.Stop();
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      (void)ended_.wait_for(lock, kLongestStop, [this] { return open_ == 0; });
-    }
+    AwaitReplies();
     loop_.Do([this] {
       ForEach([this](ServerConnection& connection) {
         connection.Close();
@@ -10771,6 +10786,16 @@ void ApiServer::Stop() {
     });
     loop_.Do([] {});  // what was disposed of is destroyed at the end of the turn
     replies_->Close();
+  }
+void ApiServer::AwaitReplies() {
+    const SteadyTime until = transport::IoLoop::Clock::now() + kLongestStop;
+    // Nobody else moves what the program polls.
+    while (!loop_.HasThread() && open_ > 0 && transport::IoLoop::Clock::now() < until) {
+      if (!tm_.HasThread()) (void)tm_.Poll();
+      loop_.Poll(std::chrono::milliseconds(1));
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    (void)ended_.wait_until(lock, until, [this] { return open_ == 0; });
   }
 void ApiServer::OnConnection(transport::Socket socket) {
     const bool full = open_ - turned_away_ >= limits_.connections;
@@ -10823,8 +10848,8 @@ std::size_t ApiServer::Handle(ServerConnection& connection, ApiRequest& request)
       const ApiDone done = [replies = replies_, ticket](ApiReply reply) {
         replies->Add(ticket, std::move(reply));
       };
-      // A coordinator without a thread is driven by those who wait for it.
-      if (!Api::MayBlock(request) && tm_.HasThread()) {
+      // A coordinator without a thread is driven by those who wait for it, or by who polls this loop too.
+      if (!Api::MayBlock(request) && (tm_.HasThread() || !loop_.HasThread())) {
         if (!in_burst_) tm_.BeginBurst();
         in_burst_ = true;
         api_.Handle(request, done);
@@ -10919,6 +10944,8 @@ int Server::Start(const std::string& host, int port) {
     return bound;
   }
 void Server::Listen(const std::string& host, int port) {
+    if (options_.io && !options_.io->Loop().HasThread())
+      throw LogicError("the loop of this server is polled by the program, so Start() it");
     (void)Start(host, port);
     Own& own = own_.Get();
     std::unique_lock<std::mutex> lock(own.mutex);
@@ -10954,5 +10981,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_a7675a5713cb(Here) {}
+void http_cpp_of_version_0_1_0_99323b491d0b(Here) {}
 }}}

@@ -542,12 +542,18 @@ struct HttpOutcome {
     kNotReached,  ///< nothing was sent
     kLate         ///< the deadline has passed
   };
+  /// The problem of a reply that cannot do without its body, or whose head is too long.
+  static constexpr const char* kNoRoom =
+      "answered while the requests and replies of all calls take too much memory; it is called "
+      "again";
+
   Kind kind = Kind::kReply;
   int status = 0;  ///< 0: not known
   const MessageHead* head =
       nullptr;       ///< of the reply; null without a status. Gone when OnDone begins the next call
   std::string body;  ///< at most keep_body bytes
   bool cut = false;  ///< there was more
+  bool crowded = false;  ///< and it was not kept because there was no room in memory
   bool encoded = false;  ///< the body is compressed, or coded in another way
   std::string problem;   ///< in words, to be put behind the name of the host
 };
@@ -561,8 +567,8 @@ class HttpCall {
   std::size_t keep_body = 64 * 1024;       ///< the rest is only shown to OnBody
   std::size_t max_body = 8 * 1024 * 1024;  ///< a longer one is not read to its end
 
-  /// Each piece of the reply's body, as it comes.
-  virtual void OnBody(std::string_view) {}
+  /// Each piece of the reply's body, as it comes. `kept`: so much of it will be in the outcome.
+  virtual void OnBody(std::string_view, std::size_t kept) { (void)kept; }
   /// Once, at the latest a little after the deadline; not if the host is destroyed before.
   virtual void OnDone(HttpOutcome outcome) = 0;
 };
@@ -736,6 +742,7 @@ class IoLoop {
 
   /// Instead of Start: does what there is to do, after waiting for it no longer than `wait`.
   void Poll(std::chrono::microseconds wait) { Turn(Clock::now() + wait); }
+  bool HasThread() const { return own_thread_; }
   /// Readable when Poll has something to do before NextDeadline.
   int Fd() const { return poller_.Fd(); }
   SteadyTime NextDeadline() const { return timers_.Next(); }
@@ -750,7 +757,8 @@ class IoLoop {
     if (asleep_.exchange(false)) poller_.Wake();
   }
 
-  /// Any thread but that of the loop, which runs: the same, and returns when it has run. Without memory it takes longer.
+  /// The same, and returns when it has run. From any thread but that of the loop; without Start, from the one that polls,
+  /// but not from inside Poll. Without memory it takes longer.
   /// @throws what `task` throws.
   template <typename Task>
   void Do(const Task& task) {
@@ -780,6 +788,7 @@ class IoLoop {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
       }
     }
+    while (!own_thread_ && !done.over) Poll(std::chrono::microseconds(0));
     std::unique_lock<std::mutex> lock(done.mutex);
     while (!done.over) done.cond.wait(lock);
     if (done.error) std::rethrow_exception(done.error);
@@ -1735,6 +1744,7 @@ class HeldBytes {
   explicit HeldBytes(std::size_t limit) : limit_(limit) {}
 
   void Change(std::size_t& counted, std::size_t now) {
+    freed_ = freed_ || now < counted;
     held_ = held_ - counted + now;
     counted = now;
   }
@@ -1753,12 +1763,15 @@ class HeldBytes {
   }
 
   std::size_t Now() const { return held_; }
+  /// Whether anybody has come to hold less since it was asked last: who waits for room looks again.
+  bool TakeFreed() { return std::exchange(freed_, false); }
 
  private:
   static constexpr std::size_t kShare = 4;
 
   const std::size_t limit_;
   std::size_t held_ = 0;
+  bool freed_ = false;
 };
 
 }  // namespace transport
@@ -2037,7 +2050,6 @@ class ClientConnection final : public SocketConnection {
     parser_.Reset();
     body_.reset();
     outcome_ = HttpOutcome();
-    crowded_ = false;
     Recount();
     if (InTime()) SendRequest();
   }
@@ -2131,7 +2143,6 @@ class ClientConnection final : public SocketConnection {
         return Finish(Kind::kTooLong, false);
     }
     const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
-    if (crowded_) return NoRoom();
     if (parsed == Parsed::kRefused) return Invalid(body_->Why());
     if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
     if (parsed == Parsed::kDone)
@@ -2139,22 +2150,22 @@ class ClientConnection final : public SocketConnection {
              bytes.empty() && Unsent() == 0 && parser_.Head().BodyFraming().keep_alive);
   }
 
+  /// Without room in memory it is read all the same, since what its status and its words say counts.
   void TakeBody(std::string_view piece) {
     body_bytes_ += piece.size();
-    const std::size_t room = call_->keep_body - outcome_.body.size();
-    const std::string_view kept = piece.substr(0, room);
-    crowded_ = crowded_ || (!kept.empty() && !owner_.HasRoom(outcome_.body.size() + kept.size()));
-    if (crowded_) return;
-    outcome_.body.append(kept);
-    outcome_.cut = outcome_.cut || piece.size() > room;
+    std::size_t kept = (std::min)(piece.size(), call_->keep_body - outcome_.body.size());
+    outcome_.crowded =
+        outcome_.crowded || (kept > 0 && !owner_.HasRoom(outcome_.body.size() + kept));
+    if (outcome_.crowded) kept = 0;
+    outcome_.body.append(piece.substr(0, kept));
+    outcome_.cut = outcome_.cut || kept < piece.size();
     Recount();
-    call_->OnBody(piece);
+    call_->OnBody(piece, kept);
   }
 
+  /// Not even for its head, which is unusually long.
   void NoRoom() {
-    outcome_.problem =
-        "answered while the requests and replies of all calls take too much memory; it is called "
-        "again";
+    outcome_.problem = HttpOutcome::kNoRoom;
     Finish(Kind::kBrokeOff, false);
   }
 
@@ -2233,7 +2244,6 @@ class ClientConnection final : public SocketConnection {
   std::size_t body_bytes_ = 0;
   std::size_t counted_ = 0;  ///< by the owner
   bool used_before_ = false;
-  bool crowded_ = false;  ///< there was no room for the reply
 };
 
 }  // namespace transport
@@ -2437,7 +2447,7 @@ class BlockingHost {
       keep_body = call.keep_body;
       max_body = call.max_body;
     }
-    void OnBody(std::string_view piece) override { to.OnBody(piece); }
+    void OnBody(std::string_view piece, std::size_t kept) override { to.OnBody(piece, kept); }
     void OnDone(HttpOutcome outcome) override {
       done = true;
       to.OnDone(std::move(outcome));
@@ -5020,8 +5030,8 @@ class HostLimits {
 
 // ---- dtm/http/transport/io_thread.hpp ----------------------------------------------------------
 
-/// The thread of an event loop, which a Server and callers of URLs may share.
-/// Needs: POSIX. Threads: thread-safe.
+/// The thread of an event loop, which a Server and callers of URLs may share: one of its own, or that of the program.
+/// Needs: POSIX. Threads: thread-safe; see OfHost.
 
 namespace dtm {
 inline namespace v1 {
@@ -5033,12 +5043,39 @@ inline namespace v1 {
 class IoThread {
  public:
   /// @throws Error  no file descriptor is available; std::system_error  no thread can be started.
-  IoThread() : own_("I/O thread") { own_.Get().Start(); }
+  IoThread() : IoThread(true) {}
+
+  /// No thread: the program has an event loop, which calls Poll. All that ends or begins with it (Start and Stop of a Server,
+  /// Use, Stop and the destructor of a coordinator) is called on that thread, outside Poll. Nothing there may wait for
+  /// a URL or for the server itself, so use SubmitAsync, not SubmitAndWait.
+  /// @throws Error  no file descriptor is available.
+  static std::shared_ptr<IoThread> OfHost() {
+    return std::shared_ptr<IoThread>(new IoThread(false));
+  }
+
+  /// Does what there is to do, and returns how long the program's loop may sleep unless Fd() becomes readable.
+  /// @throws LogicError  it has a thread of its own, or this is a forked child.
+  Duration Poll() {
+    transport::IoLoop& loop = Loop();
+    if (loop.HasThread()) throw LogicError("Poll() is for an IoThread::OfHost()");
+    loop.Poll(std::chrono::microseconds(0));
+    const auto left = std::chrono::ceil<Duration>(
+        (std::min)(loop.NextDeadline() - transport::IoLoop::Clock::now(), kLongest));
+    return (std::max)(left, Duration(0));
+  }
+  /// @throws LogicError  this is a forked child.
+  int Fd() const { return Loop().Fd(); }
 
   /// @throws LogicError  this is a forked child.
   transport::IoLoop& Loop() const { return own_.Get(); }
 
  private:
+  static constexpr transport::IoLoop::Clock::duration kLongest = std::chrono::hours(1);
+
+  explicit IoThread(bool thread) : own_("I/O thread") {
+    if (thread) own_.Get().Start();
+  }
+
   OfThisProcess<transport::IoLoop> own_;
 };
 
@@ -5368,15 +5405,12 @@ struct CallOutcome {
 /// Finds the words of Rule A in what is read of a body but not kept.
 class WordsBeyond {
  public:
-  explicit WordsBeyond(std::size_t kept) : left_(kept) {}
-
-  void Look(std::string_view piece) {
-    if (piece.size() > left_) {
+  void Look(std::string_view piece, std::size_t kept) {
+    if (kept < piece.size()) {
       const std::string text = tail_ + std::string(piece);
       ongoing_ = ongoing_ || text.find("ONGOING") != std::string::npos;
       failure_ = failure_ || text.find("FAILURE") != std::string::npos;
     }
-    left_ -= piece.size() < left_ ? piece.size() : left_;
     constexpr std::size_t kWord = 7;
     tail_ = piece.size() < kWord ? tail_ + std::string(piece) : std::string(piece);
     if (tail_.size() >= kWord) tail_.erase(0, tail_.size() - (kWord - 1));
@@ -5386,7 +5420,6 @@ class WordsBeyond {
   const char* Found() const { return ongoing_ ? "ONGOING" : failure_ ? "FAILURE" : ""; }
 
  private:
-  std::size_t left_;  ///< will be kept still
   std::string tail_;  ///< less than a word, before the next piece
   bool ongoing_ = false;
   bool failure_ = false;
@@ -5400,17 +5433,15 @@ class BranchHttpCall : public transport::HttpCall {
 
   /// @throws Error  it cannot be sent as it is.
   BranchHttpCall(const BranchCall& call, const Url& url, SteadyTime until)
-      : json_rpc_(json_rpc::Speaks(*call.definition, url)),
-        wanted_(json_rpc_ || call.keep_body),
-        beyond_(Kept()) {
+      : json_rpc_(json_rpc::Speaks(*call.definition, url)), wanted_(json_rpc_ || call.keep_body) {
     request = RequestText(BranchRequest(call, url));
     deadline = until;
     keep_body = Kept();
     max_body = kMaxReadBytes;
   }
 
-  void OnBody(std::string_view piece) override {
-    if (!wanted_) beyond_.Look(piece);
+  void OnBody(std::string_view piece, std::size_t kept) override {
+    if (!wanted_) beyond_.Look(piece, kept);
   }
 
   CallOutcome Interpret(transport::HttpOutcome& outcome, const BranchCall& call,
@@ -5454,6 +5485,8 @@ class BranchHttpCall : public transport::HttpCall {
     if (outcome.status == 409 || outcome.status == 425) {
       return {ReadReply(outcome.status, outcome.encoded ? std::string() : outcome.body), false};
     }
+    if (outcome.crowded && outcome.kind == Kind::kReply && !outcome.encoded)
+      return error(transport::HttpOutcome::kNoRoom, false);
     const std::size_t limit = outcome.kind == Kind::kTooLong ? max_body : keep_body;
     CallOutcome told =
         error("answered with HTTP status " + std::to_string(outcome.status) +
@@ -5587,12 +5620,10 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
         CheckBefore(late);
       }
     }
-    SendWaiting();
+    look_ = true;
   }
 
-  /// Not from inside of itself: a call may end before it has begun.
   void SendWaiting() {
-    if (std::exchange(sending_, true)) return;
     for (;;) {
       Host* host = nullptr;
       CallQueue::Taken taken;
@@ -5608,7 +5639,6 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
         Send(*host, taken.job);
       }
     }
-    sending_ = false;
   }
 
   void Send(Host& host, Job& job) {
@@ -5634,7 +5664,6 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
     });
     Return(sent.host, told.silent);
     Deliver(std::move(sent.job), std::move(told.result));
-    SendWaiting();
   }
 
   void Return(Host& host, bool silent) {
@@ -5642,6 +5671,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
       const std::lock_guard<std::mutex> lock(mutex_);
       queue_.Return(host, silent, loop_.Now());
     }
+    look_ = true;
     CheckBefore(loop_.Now() + parts_.keep_idle + kALittle);
   }
 
@@ -5674,8 +5704,19 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
     ended_.push_back({std::move(job), std::move(result)});
   }
 
-  /// Whoever gets many results is woken once. The last comes behind the burst: who has all that he waits for may be gone.
+  /// Calls begin once in a turn, when all that came in it is known: new calls, free slots, bytes that a call in flight
+  /// holds no longer.
   void OnTurnEnd() override {
+    const bool freed = parts_.held.TakeFreed();
+    if (freed || look_) {
+      look_ = false;
+      SendWaiting();
+    }
+    DeliverAll();
+  }
+
+  /// Whoever gets many results is woken once. The last comes behind the burst: who has all that he waits for may be gone.
+  void DeliverAll() {
     for (std::size_t first = 0, last = 0; first < ended_.size(); first = last + 1) {
       BranchResults* const to = ended_[first].job.results;
       for (last = first; last + 1 < ended_.size() && ended_[last + 1].job.results == to;) ++last;
@@ -5708,7 +5749,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   transport::IoLoop& loop_;
   transport::Resolver resolver_;
   transport::HttpClientParts parts_;
-  bool sending_ = false;
+  bool look_ = false;                    ///< whether a call that waits may begin
   std::vector<CallQueue::Ended> ended_;  ///< in this turn
   std::mutex mutex_;
   CallQueue queue_;
@@ -7070,7 +7111,7 @@ namespace serving {
 
 class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, transport::TurnEnd {
  public:
-  /// The loop runs, on a thread of its own, and outlives this, as `tm` and `api` do.
+  /// The loop outlives this, as `tm` and `api` do. It runs on a thread of its own, or on the one that starts and stops this.
   ApiServer(transport::IoLoop& loop, Coordinator& tm, Api& api, const ServingLimits& limits)
       : loop_(loop),
         tm_(tm),
@@ -7114,10 +7155,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
       ForEach([](ServerConnection& connection) { connection.Finish(); });
     });
     workers_.Stop();
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      (void)ended_.wait_for(lock, kLongestStop, [this] { return open_ == 0; });
-    }
+    AwaitReplies();
     loop_.Do([this] {
       ForEach([this](ServerConnection& connection) {
         connection.Close();
@@ -7130,6 +7168,17 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
   }
 
  private:
+  void AwaitReplies() {
+    const SteadyTime until = transport::IoLoop::Clock::now() + kLongestStop;
+    // Nobody else moves what the program polls.
+    while (!loop_.HasThread() && open_ > 0 && transport::IoLoop::Clock::now() < until) {
+      if (!tm_.HasThread()) (void)tm_.Poll();
+      loop_.Poll(std::chrono::milliseconds(1));
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    (void)ended_.wait_until(lock, until, [this] { return open_ == 0; });
+  }
+
   static constexpr std::chrono::seconds kLongestStop{8};
   static constexpr std::size_t kMaxWorkers = 64;
   static constexpr std::size_t kMaxTurnedAway = 256;
@@ -7192,8 +7241,8 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
       const ApiDone done = [replies = replies_, ticket](ApiReply reply) {
         replies->Add(ticket, std::move(reply));
       };
-      // A coordinator without a thread is driven by those who wait for it.
-      if (!Api::MayBlock(request) && tm_.HasThread()) {
+      // A coordinator without a thread is driven by those who wait for it, or by who polls this loop too.
+      if (!Api::MayBlock(request) && (tm_.HasThread() || !loop_.HasThread())) {
         if (!in_burst_) tm_.BeginBurst();
         in_burst_ = true;
         api_.Handle(request, done);
@@ -7318,7 +7367,8 @@ struct ServerOptions {
   /// Each takes a file descriptor, of which a quarter is left to the rest of the program: `ulimit -n` should be above.
   /// More are answered 503. 1 to 1,000,000.
   int max_connections = 10000;
-  /// Whose thread has the connections; null: one of its own.
+  /// Whose thread has the connections; null: one of its own. With IoThread::OfHost() a coordinator that was not started has
+  /// to be polled too.
   std::shared_ptr<IoThread> io{};
 };
 
@@ -7354,7 +7404,10 @@ class Server {
   }
 
   /// The same, and returns when Stop was called.
+  /// @throws LogicError  `io` has no thread: use Start.
   void Listen(const std::string& host, int port) {
+    if (options_.io && !options_.io->Loop().HasThread())
+      throw LogicError("the loop of this server is polled by the program, so Start() it");
     (void)Start(host, port);
     Own& own = own_.Get();
     std::unique_lock<std::mutex> lock(own.mutex);

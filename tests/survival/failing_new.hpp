@@ -5,7 +5,9 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <new>
+#include <utility>
 
 namespace failing_new {
 
@@ -14,6 +16,8 @@ inline thread_local long left =
 inline thread_local long between =
     -1;                              ///< then so many until a second one fails; negative: none does
 inline thread_local int failed = 0;  ///< how many have
+inline thread_local std::function<void()>
+    before;                               ///< called once, before the next one of this thread
 inline thread_local bool spared = false;  ///< the following do not concern this thread
 inline std::atomic<long> budget{0};       ///< so many allocations of all other threads fail still,
 inline std::atomic<std::uint64_t> one_of{1};  ///< one of so many, by chance,
@@ -28,6 +32,7 @@ inline bool ByChance() {
 }
 
 inline bool Now() {
+  if (before) std::exchange(before, nullptr)();
   if (!spared && budget.load(std::memory_order_relaxed) > 0 && ByChance()) return true;
   if (left < 0) return false;
   if (left-- > 0) return false;

@@ -31,7 +31,8 @@ struct ServerOptions {
   /// Each takes a file descriptor, of which a quarter is left to the rest of the program: `ulimit -n` should be above.
   /// More are answered 503. 1 to 1,000,000.
   int max_connections = 10000;
-  /// Whose thread has the connections; null: one of its own.
+  /// Whose thread has the connections; null: one of its own. With IoThread::OfHost() a coordinator that was not started has
+  /// to be polled too.
   std::shared_ptr<IoThread> io{};
 };
 
@@ -67,7 +68,10 @@ class Server {
   }
 
   /// The same, and returns when Stop was called.
+  /// @throws LogicError  `io` has no thread: use Start.
   void Listen(const std::string& host, int port) {
+    if (options_.io && !options_.io->Loop().HasThread())
+      throw LogicError("the loop of this server is polled by the program, so Start() it");
     (void)Start(host, port);
     Own& own = own_.Get();
     std::unique_lock<std::mutex> lock(own.mutex);

@@ -2816,8 +2816,8 @@ class OfThisProcess {
 
 /// How the coordinator calls branches: an interface, implemented by the pool of functions, by the
 /// HTTP client and by tests.
-/// Needs: std. Threads: Call and Stop come from the thread that drives the loop; results may be
-/// delivered from any thread, also from inside Call.
+/// Needs: std. Threads: Call comes from the thread that drives the loop, and from those who make a call of their own, also
+/// while Stop runs; results may be delivered from any thread, also from inside Call.
 
 namespace dtm {
 inline namespace v1 {
@@ -5252,8 +5252,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_367503d63c9b(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_367503d63c9b;
+void dtm_cpp_of_version_0_1_0_a91335190ed6(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_a91335190ed6;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

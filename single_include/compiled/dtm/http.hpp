@@ -351,12 +351,18 @@ struct HttpOutcome {
     kNotReached,  ///< nothing was sent
     kLate         ///< the deadline has passed
   };
+  /// The problem of a reply that cannot do without its body, or whose head is too long.
+  static constexpr const char* kNoRoom =
+      "answered while the requests and replies of all calls take too much memory; it is called "
+      "again";
+
   Kind kind = Kind::kReply;
   int status = 0;  ///< 0: not known
   const MessageHead* head =
       nullptr;       ///< of the reply; null without a status. Gone when OnDone begins the next call
   std::string body;  ///< at most keep_body bytes
   bool cut = false;  ///< there was more
+  bool crowded = false;  ///< and it was not kept because there was no room in memory
   bool encoded = false;  ///< the body is compressed, or coded in another way
   std::string problem;   ///< in words, to be put behind the name of the host
 };
@@ -370,8 +376,8 @@ class HttpCall {
   std::size_t keep_body = 64 * 1024;       ///< the rest is only shown to OnBody
   std::size_t max_body = 8 * 1024 * 1024;  ///< a longer one is not read to its end
 
-  /// Each piece of the reply's body, as it comes.
-  virtual void OnBody(std::string_view);
+  /// Each piece of the reply's body, as it comes. `kept`: so much of it will be in the outcome.
+  virtual void OnBody(std::string_view, std::size_t kept);
   /// Once, at the latest a little after the deadline; not if the host is destroyed before.
   virtual void OnDone(HttpOutcome outcome) = 0;
 };
@@ -511,6 +517,7 @@ class IoLoop {
 
   /// Instead of Start: does what there is to do, after waiting for it no longer than `wait`.
   void Poll(std::chrono::microseconds wait);
+  bool HasThread() const;
   /// Readable when Poll has something to do before NextDeadline.
   int Fd() const;
   SteadyTime NextDeadline() const;
@@ -519,7 +526,8 @@ class IoLoop {
   /// @throws std::bad_alloc  it does not.
   void Post(std::function<void()> task);
 
-  /// Any thread but that of the loop, which runs: the same, and returns when it has run. Without memory it takes longer.
+  /// The same, and returns when it has run. From any thread but that of the loop; without Start, from the one that polls,
+  /// but not from inside Poll. Without memory it takes longer.
   /// @throws what `task` throws.
   template <typename Task>
   void Do(const Task& task) {
@@ -549,6 +557,7 @@ class IoLoop {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
       }
     }
+    while (!own_thread_ && !done.over) Poll(std::chrono::microseconds(0));
     std::unique_lock<std::mutex> lock(done.mutex);
     while (!done.over) done.cond.wait(lock);
     if (done.error) std::rethrow_exception(done.error);
@@ -1015,12 +1024,15 @@ class HeldBytes {
   bool AllowRequest(std::size_t size, std::size_t own) const;
 
   std::size_t Now() const;
+  /// Whether anybody has come to hold less since it was asked last: who waits for room looks again.
+  bool TakeFreed();
 
  private:
   static constexpr std::size_t kShare = 4;
 
   const std::size_t limit_;
   std::size_t held_ = 0;
+  bool freed_ = false;
 };
 
 }  // namespace transport
@@ -1227,8 +1239,10 @@ class ClientConnection final : public SocketConnection {
 
   void OnBytes(std::string_view bytes) override;
 
+  /// Without room in memory it is read all the same, since what its status and its words say counts.
   void TakeBody(std::string_view piece);
 
+  /// Not even for its head, which is unusually long.
   void NoRoom();
 
   void Invalid(const Refusal& why);
@@ -1256,7 +1270,6 @@ class ClientConnection final : public SocketConnection {
   std::size_t body_bytes_ = 0;
   std::size_t counted_ = 0;  ///< by the owner
   bool used_before_ = false;
-  bool crowded_ = false;  ///< there was no room for the reply
 };
 
 }  // namespace transport
@@ -1369,7 +1382,7 @@ class BlockingHost {
 
   struct Relay final : HttpCall {
     Relay(HttpCall& call, bool& over);
-    void OnBody(std::string_view piece) override;
+    void OnBody(std::string_view piece, std::size_t kept) override;
     void OnDone(HttpOutcome outcome) override;
     HttpCall& to;
     bool& done;
@@ -1934,8 +1947,8 @@ class HostLimits {
 
 // ---- dtm/http/transport/io_thread.hpp ----------------------------------------------------------
 
-/// The thread of an event loop, which a Server and callers of URLs may share.
-/// Needs: POSIX. Threads: thread-safe.
+/// The thread of an event loop, which a Server and callers of URLs may share: one of its own, or that of the program.
+/// Needs: POSIX. Threads: thread-safe; see OfHost.
 
 namespace dtm {
 inline namespace v1 {
@@ -1949,10 +1962,26 @@ class IoThread {
   /// @throws Error  no file descriptor is available; std::system_error  no thread can be started.
   IoThread();
 
+  /// No thread: the program has an event loop, which calls Poll. All that ends or begins with it (Start and Stop of a Server,
+  /// Use, Stop and the destructor of a coordinator) is called on that thread, outside Poll. Nothing there may wait for
+  /// a URL or for the server itself, so use SubmitAsync, not SubmitAndWait.
+  /// @throws Error  no file descriptor is available.
+  static std::shared_ptr<IoThread> OfHost();
+
+  /// Does what there is to do, and returns how long the program's loop may sleep unless Fd() becomes readable.
+  /// @throws LogicError  it has a thread of its own, or this is a forked child.
+  Duration Poll();
+  /// @throws LogicError  this is a forked child.
+  int Fd() const;
+
   /// @throws LogicError  this is a forked child.
   transport::IoLoop& Loop() const;
 
  private:
+  static constexpr transport::IoLoop::Clock::duration kLongest = std::chrono::hours(1);
+
+  explicit IoThread(bool thread);
+
   OfThisProcess<transport::IoLoop> own_;
 };
 
@@ -2088,15 +2117,12 @@ struct CallOutcome {
 /// Finds the words of Rule A in what is read of a body but not kept.
 class WordsBeyond {
  public:
-  explicit WordsBeyond(std::size_t kept);
-
-  void Look(std::string_view piece);
+  void Look(std::string_view piece, std::size_t kept);
 
   /// The one that counts, or nothing.
   const char* Found() const;
 
  private:
-  std::size_t left_;  ///< will be kept still
   std::string tail_;  ///< less than a word, before the next piece
   bool ongoing_ = false;
   bool failure_ = false;
@@ -2111,7 +2137,7 @@ class BranchHttpCall : public transport::HttpCall {
   /// @throws Error  it cannot be sent as it is.
   BranchHttpCall(const BranchCall& call, const Url& url, SteadyTime until);
 
-  void OnBody(std::string_view piece) override;
+  void OnBody(std::string_view piece, std::size_t kept) override;
 
   CallOutcome Interpret(transport::HttpOutcome& outcome, const BranchCall& call,
                         const Url& url) const;
@@ -2172,7 +2198,6 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
   void Take(std::vector<BranchCall>& calls, BranchResults& results);
 
-  /// Not from inside of itself: a call may end before it has begun.
   void SendWaiting();
 
   void Send(Host& host, Job& job);
@@ -2190,8 +2215,12 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   /// At the end of the turn, with all that came in it.
   void Deliver(Job job, Result result);
 
-  /// Whoever gets many results is woken once. The last comes behind the burst: who has all that he waits for may be gone.
+  /// Calls begin once in a turn, when all that came in it is known: new calls, free slots, bytes that a call in flight
+  /// holds no longer.
   void OnTurnEnd() override;
+
+  /// Whoever gets many results is woken once. The last comes behind the burst: who has all that he waits for may be gone.
+  void DeliverAll();
 
   void Tell(Job& job, Result& result);
 
@@ -2206,7 +2235,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   transport::IoLoop& loop_;
   transport::Resolver resolver_;
   transport::HttpClientParts parts_;
-  bool sending_ = false;
+  bool look_ = false;                    ///< whether a call that waits may begin
   std::vector<CallQueue::Ended> ended_;  ///< in this turn
   std::mutex mutex_;
   CallQueue queue_;
@@ -2811,7 +2840,7 @@ namespace serving {
 
 class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, transport::TurnEnd {
  public:
-  /// The loop runs, on a thread of its own, and outlives this, as `tm` and `api` do.
+  /// The loop outlives this, as `tm` and `api` do. It runs on a thread of its own, or on the one that starts and stops this.
   ApiServer(transport::IoLoop& loop, Coordinator& tm, Api& api, const ServingLimits& limits);
   ~ApiServer();
   ApiServer(const ApiServer&) = delete;
@@ -2824,6 +2853,8 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
   void Stop();
 
  private:
+  void AwaitReplies();
+
   static constexpr std::chrono::seconds kLongestStop{8};
   static constexpr std::size_t kMaxWorkers = 64;
   static constexpr std::size_t kMaxTurnedAway = 256;
@@ -2901,7 +2932,8 @@ struct ServerOptions {
   /// Each takes a file descriptor, of which a quarter is left to the rest of the program: `ulimit -n` should be above.
   /// More are answered 503. 1 to 1,000,000.
   int max_connections = 10000;
-  /// Whose thread has the connections; null: one of its own.
+  /// Whose thread has the connections; null: one of its own. With IoThread::OfHost() a coordinator that was not started has
+  /// to be polled too.
   std::shared_ptr<IoThread> io{};
 };
 
@@ -2922,6 +2954,7 @@ class Server {
   int Start(const std::string& host, int port);
 
   /// The same, and returns when Stop was called.
+  /// @throws LogicError  `io` has no thread: use Start.
   void Listen(const std::string& host, int port);
 
   /// Lets the requests at hand end (at most 6 s, if one waits for a result; none, if the coordinator was stopped
@@ -2961,8 +2994,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_a7675a5713cb(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_a7675a5713cb;
+void http_cpp_of_version_0_1_0_99323b491d0b(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_99323b491d0b;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

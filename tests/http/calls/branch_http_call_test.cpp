@@ -303,10 +303,10 @@ TEST_CASE("a reply for which there is no room counts by its status and its words
     Kind kind;
   };
   const Row rows[] = {
-      {200, "x", false, Kind::kSuccess},        {200, "FAILURE", false, Kind::kFailure},
-      {200, "ONGOING", false, Kind::kOngoing},  {409, "x", false, Kind::kFailure},
-      {500, "x", false, Kind::kError},          {409, "x", true, Kind::kFailure},
-      {425, "x", true, Kind::kOngoing},         {200, "x", true, Kind::kError},
+      {200, "x", false, Kind::kSuccess},       {200, "FAILURE", false, Kind::kFailure},
+      {200, "ONGOING", false, Kind::kOngoing}, {409, "x", false, Kind::kFailure},
+      {500, "x", false, Kind::kError},         {409, "x", true, Kind::kFailure},
+      {425, "x", true, Kind::kOngoing},        {200, "x", true, Kind::kError},
   };
   for (const Row& row : rows) {
     CAPTURE(row.status, row.body, row.wanted);

@@ -1,7 +1,7 @@
 /// How the coordinator calls branches: an interface, implemented by the pool of functions, by the
 /// HTTP client and by tests.
-/// Needs: std. Threads: Call and Stop come from the thread that drives the loop; results may be
-/// delivered from any thread, also from inside Call.
+/// Needs: std. Threads: Call comes from the thread that drives the loop, and from those who make a call of their own, also
+/// while Stop runs; results may be delivered from any thread, also from inside Call.
 #pragma once
 
 #include <algorithm>

@@ -57,8 +57,7 @@ class BranchHttpCall : public transport::HttpCall {
 
   /// @throws Error  it cannot be sent as it is.
   BranchHttpCall(const BranchCall& call, const Url& url, SteadyTime until)
-      : json_rpc_(json_rpc::Speaks(*call.definition, url)),
-        wanted_(json_rpc_ || call.keep_body) {
+      : json_rpc_(json_rpc::Speaks(*call.definition, url)), wanted_(json_rpc_ || call.keep_body) {
     request = RequestText(BranchRequest(call, url));
     deadline = until;
     keep_body = Kept();

@@ -33,7 +33,7 @@ namespace serving {
 
 class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, transport::TurnEnd {
  public:
-  /// The loop runs, on a thread of its own, and outlives this, as `tm` and `api` do.
+  /// The loop outlives this, as `tm` and `api` do. It runs on a thread of its own, or on the one that starts and stops this.
   ApiServer(transport::IoLoop& loop, Coordinator& tm, Api& api, const ServingLimits& limits)
       : loop_(loop),
         tm_(tm),
@@ -77,10 +77,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
       ForEach([](ServerConnection& connection) { connection.Finish(); });
     });
     workers_.Stop();
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      (void)ended_.wait_for(lock, kLongestStop, [this] { return open_ == 0; });
-    }
+    AwaitReplies();
     loop_.Do([this] {
       ForEach([this](ServerConnection& connection) {
         connection.Close();
@@ -93,6 +90,17 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
   }
 
  private:
+  void AwaitReplies() {
+    const SteadyTime until = transport::IoLoop::Clock::now() + kLongestStop;
+    // Nobody else moves what the program polls.
+    while (!loop_.HasThread() && open_ > 0 && transport::IoLoop::Clock::now() < until) {
+      if (!tm_.HasThread()) (void)tm_.Poll();
+      loop_.Poll(std::chrono::milliseconds(1));
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    (void)ended_.wait_until(lock, until, [this] { return open_ == 0; });
+  }
+
   static constexpr std::chrono::seconds kLongestStop{8};
   static constexpr std::size_t kMaxWorkers = 64;
   static constexpr std::size_t kMaxTurnedAway = 256;
@@ -155,8 +163,8 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
       const ApiDone done = [replies = replies_, ticket](ApiReply reply) {
         replies->Add(ticket, std::move(reply));
       };
-      // A coordinator without a thread is driven by those who wait for it.
-      if (!Api::MayBlock(request) && tm_.HasThread()) {
+      // A coordinator without a thread is driven by those who wait for it, or by who polls this loop too.
+      if (!Api::MayBlock(request) && (tm_.HasThread() || !loop_.HasThread())) {
         if (!in_burst_) tm_.BeginBurst();
         in_burst_ = true;
         api_.Handle(request, done);

@@ -79,6 +79,7 @@ class IoLoop {
 
   /// Instead of Start: does what there is to do, after waiting for it no longer than `wait`.
   void Poll(std::chrono::microseconds wait) { Turn(Clock::now() + wait); }
+  bool HasThread() const { return own_thread_; }
   /// Readable when Poll has something to do before NextDeadline.
   int Fd() const { return poller_.Fd(); }
   SteadyTime NextDeadline() const { return timers_.Next(); }
@@ -93,7 +94,8 @@ class IoLoop {
     if (asleep_.exchange(false)) poller_.Wake();
   }
 
-  /// Any thread but that of the loop, which runs: the same, and returns when it has run. Without memory it takes longer.
+  /// The same, and returns when it has run. From any thread but that of the loop; without Start, from the one that polls,
+  /// but not from inside Poll. Without memory it takes longer.
   /// @throws what `task` throws.
   template <typename Task>
   void Do(const Task& task) {
@@ -123,6 +125,7 @@ class IoLoop {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
       }
     }
+    while (!own_thread_ && !done.over) Poll(std::chrono::microseconds(0));
     std::unique_lock<std::mutex> lock(done.mutex);
     while (!done.over) done.cond.wait(lock);
     if (done.error) std::rethrow_exception(done.error);

@@ -1,8 +1,14 @@
-/// The thread of an event loop, which a Server and callers of URLs may share.
-/// Needs: POSIX. Threads: thread-safe.
+/// The thread of an event loop, which a Server and callers of URLs may share: one of its own, or that of the program.
+/// Needs: POSIX. Threads: thread-safe; see OfHost.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
+#include <memory>
+
+#include <dtm/base/error.hpp>
 #include <dtm/base/of_this_process.hpp>
+#include <dtm/base/time.hpp>
 #include <dtm/http/transport/io_loop.hpp>
 
 namespace dtm {
@@ -15,12 +21,39 @@ inline namespace v1 {
 class IoThread {
  public:
   /// @throws Error  no file descriptor is available; std::system_error  no thread can be started.
-  IoThread() : own_("I/O thread") { own_.Get().Start(); }
+  IoThread() : IoThread(true) {}
+
+  /// No thread: the program has an event loop, which calls Poll. All that ends or begins with it (Start and Stop of a Server,
+  /// Use, Stop and the destructor of a coordinator) is called on that thread, outside Poll. Nothing there may wait for
+  /// a URL or for the server itself, so use SubmitAsync, not SubmitAndWait.
+  /// @throws Error  no file descriptor is available.
+  static std::shared_ptr<IoThread> OfHost() {
+    return std::shared_ptr<IoThread>(new IoThread(false));
+  }
+
+  /// Does what there is to do, and returns how long the program's loop may sleep unless Fd() becomes readable.
+  /// @throws LogicError  it has a thread of its own, or this is a forked child.
+  Duration Poll() {
+    transport::IoLoop& loop = Loop();
+    if (loop.HasThread()) throw LogicError("Poll() is for an IoThread::OfHost()");
+    loop.Poll(std::chrono::microseconds(0));
+    const auto left = std::chrono::ceil<Duration>(
+        (std::min)(loop.NextDeadline() - transport::IoLoop::Clock::now(), kLongest));
+    return (std::max)(left, Duration(0));
+  }
+  /// @throws LogicError  this is a forked child.
+  int Fd() const { return Loop().Fd(); }
 
   /// @throws LogicError  this is a forked child.
   transport::IoLoop& Loop() const { return own_.Get(); }
 
  private:
+  static constexpr transport::IoLoop::Clock::duration kLongest = std::chrono::hours(1);
+
+  explicit IoThread(bool thread) : own_("I/O thread") {
+    if (thread) own_.Get().Start();
+  }
+
   OfThisProcess<transport::IoLoop> own_;
 };
 
