@@ -58,6 +58,11 @@ class CuttingProxy {
     cuts_ = false;
     passed_ = {0, 0};
   }
+  /// From now on nothing passes, and nothing is closed: as when a cable is pulled, or the server is stopped.
+  void FallSilent() { silent_ = true; }
+  /// Since then somebody sent a request, which is not passed on.
+  bool Unheard() const { return unheard_; }
+
   /// Of the requests, those bytes that passed before the last answer. What a client sends behind it without awaiting an answer
   /// (MySQL: that it forgets a statement) may come or not before somebody looks.
   std::size_t Answered() const {
@@ -102,6 +107,14 @@ class CuttingProxy {
 
   /// False: the connection has ended.
   bool Pass(int client, int server) {
+    if (silent_) {
+      pollfd request{client, POLLIN, 0};
+      if (::poll(&request, 1, 10) > 0) {
+        unheard_ = true;
+        ::poll(nullptr, 0, 10);
+      }
+      return (request.revents & POLLHUP) == 0;
+    }
     std::array<pollfd, 2> ends{pollfd{client, POLLIN, 0}, pollfd{server, POLLIN, 0}};
     if (::poll(ends.data(), ends.size(), 100) < 0) return false;  // looks for the end of the test
     return (ends[0].revents == 0 || Pass(kRequest, client, server)) &&
@@ -135,6 +148,7 @@ class CuttingProxy {
   const int listener_;
   int port_ = 0;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> silent_{false}, unheard_{false};
   mutable std::mutex mutex_;  // guards all below
   bool cuts_ = false;
   Way cut_way_ = kRequest;

@@ -2,6 +2,7 @@
 /// Needs: POSIX. Threads: thread-safe functions; a FileLock belongs to one owner.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -71,6 +72,20 @@ inline std::size_t MaxOpenFiles() {
 }
 
 inline std::string LastErrorText() { return std::generic_category().message(errno); }
+
+/// Waits until the descriptor can be read, or has an error or its end; false: not within `limit` (up to 1 day).
+inline bool WaitReadable(int file, Duration limit) {
+  const Duration end = SinceBoot() + limit;
+  for (;;) {
+    const Duration left = (std::max)(end - SinceBoot(), Duration(0));
+    pollfd waits{file, POLLIN, 0};
+    // Rounded up: else the last millisecond would be waited in none.
+    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
+    const int ready = ::poll(&waits, 1, static_cast<int>(ms));
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // what reads it learns why
+    if (ready == 0 && end <= SinceBoot()) return false;
+  }
+}
 
 /// An absolute name of the same file, without symbolic links of folders, so that it stays valid after a chdir or when such
 /// a link changes. Returned unchanged if the folder does not exist; opening the file then says why.

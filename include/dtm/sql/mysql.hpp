@@ -2,6 +2,7 @@
 /// Needs: libmariadb or libmysqlclient. Threads: a connection, and what was made for it, by one thread at a time.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -175,10 +176,20 @@ struct MysqlAddress {
 /// A connection of its own.
 class MysqlConnection {
  public:
+  /// With a `limit` (0: none) a connection or an answer that takes longer is an SqlError (libmysqlclient: three times as long).
   /// @throws SqlError  there is no connection.
-  explicit MysqlConnection(const MysqlAddress& address) : connection_(mysql_init(nullptr)) {
+  explicit MysqlConnection(const MysqlAddress& address,
+                           std::chrono::seconds limit = std::chrono::seconds(0))
+      : connection_(mysql_init(nullptr)) {
     if (!connection_) throw SqlError("MySQL: out of memory for a connection", "2008");
     mysql_options(connection_.get(), MYSQL_SET_CHARSET_NAME, "utf8mb4");
+    if (limit.count() > 0) {
+      const auto seconds = static_cast<unsigned>(limit.count());
+      for (const auto option :
+           {MYSQL_OPT_CONNECT_TIMEOUT, MYSQL_OPT_READ_TIMEOUT, MYSQL_OPT_WRITE_TIMEOUT}) {
+        mysql_options(connection_.get(), option, &seconds);
+      }
+    }
     const auto text = [](const std::string& value) {
       return value.empty() ? nullptr : value.c_str();
     };

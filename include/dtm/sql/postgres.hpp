@@ -3,6 +3,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -15,6 +17,8 @@
 #include <vector>
 
 #include <dtm/base/error.hpp>
+#include <dtm/base/os.hpp>
+#include <dtm/base/time.hpp>
 #include <dtm/sql/session.hpp>
 
 namespace dtm {
@@ -52,8 +56,10 @@ using PgResult = std::unique_ptr<PGresult, PgClear>;
 /// prepared in it, under names that begin with dtm_, and all sessions on it use them.
 class PgSession : public SqlSession {
  public:
+  /// With a `limit`, for a connection of ours, a statement whose answer takes longer is an SqlError; then end the connection.
   /// @throws LogicError  it is null.
-  explicit PgSession(PGconn* connection) : connection_(connection) {
+  explicit PgSession(PGconn* connection, Duration limit = Duration::max())
+      : connection_(connection), limit_(limit) {
     if (connection == nullptr) {
       throw LogicError("the connection to PostgreSQL is null; open it first");
     }
@@ -83,9 +89,12 @@ class PgSession : public SqlSession {
     std::vector<const char*> pointers;
     pointers.reserve(values.size());
     for (const std::string& value : values) pointers.push_back(value.c_str());
+    const int count = static_cast<int>(pointers.size());
     const Rows rows =
-        Checked(PQexecPrepared(connection_, name.c_str(), static_cast<int>(pointers.size()),
-                               pointers.data(), nullptr, nullptr, 0));
+        Checked(Bounded() ? Answer(PQsendQueryPrepared(connection_, name.c_str(), count,
+                                                       pointers.data(), nullptr, nullptr, 0))
+                          : PQexecPrepared(connection_, name.c_str(), count, pointers.data(),
+                                           nullptr, nullptr, 0));
     SqlAnswer answer;
     answer.affected = std::strtoll(PQcmdTuples(rows.get()), nullptr, 10);
     for (int row = 0; row < PQntuples(rows.get()); ++row) {
@@ -95,14 +104,37 @@ class PgSession : public SqlSession {
     return answer;
   }
 
-  std::string Simple(const char* sql) override {
-    return PQcmdStatus(Checked(PQexec(connection_, sql)).get());
-  }
+  std::string Simple(const char* sql) override { return PQcmdStatus(Exec(sql).get()); }
 
  private:
   using Rows = sql::PgResult;
 
   std::string Message() const { return sql::PgMessage(connection_); }
+
+  bool Bounded() const { return limit_ != Duration::max(); }
+
+  Rows Exec(const char* sql) {
+    return Checked(Bounded() ? Answer(PQsendQuery(connection_, sql)) : PQexec(connection_, sql));
+  }
+
+  /// The last result of what was sent, within the limit: libpq itself waits for ever for a server that is only silent.
+  PGresult* Answer(int sent) {
+    const Duration start = os::SinceBoot();
+    while (sent == 1 && PQisBusy(connection_) == 1) {
+      if (!os::WaitReadable(PQsocket(connection_), start + limit_ - os::SinceBoot())) {
+        throw SqlError("PostgreSQL: no answer within " + std::to_string(limit_ / kMillisecond) +
+                           " ms; the server or the network to it is stuck",
+                       "");
+      }
+      if (PQconsumeInput(connection_) == 0) break;  // PQgetResult says why
+    }
+    PGresult* last = nullptr;
+    while (PGresult* const next = sent == 1 ? PQgetResult(connection_) : nullptr) {
+      PQclear(last);
+      last = next;
+    }
+    return last;
+  }
 
   Rows Checked(PGresult* result) {
     Rows rows(result);
@@ -125,12 +157,15 @@ class PgSession : public SqlSession {
     std::string name = NameOf(sql);
     const std::string look = "SELECT 1 FROM pg_prepared_statements WHERE name = '" + name + "'";
     // Another session on this connection may have prepared it.
-    if (PQntuples(Checked(PQexec(connection_, look.c_str())).get()) == 0) {
+    if (PQntuples(Exec(look.c_str()).get()) == 0) {
       // All parameters are text, whatever the columns are.
       constexpr Oid kText = 25;
       const std::vector<Oid> types(count, kText);
-      Checked(
-          PQprepare(connection_, name.c_str(), sql.c_str(), static_cast<int>(count), types.data()));
+      const int known_types = static_cast<int>(count);
+      Checked(Bounded()
+                  ? Answer(PQsendPrepare(connection_, name.c_str(), sql.c_str(), known_types,
+                                         types.data()))
+                  : PQprepare(connection_, name.c_str(), sql.c_str(), known_types, types.data()));
     }
     backend_ = PQbackendPID(connection_);
     return prepared_.emplace(sql, std::move(name)).first->second;
@@ -144,7 +179,10 @@ class PgSession : public SqlSession {
     return "dtm_" + std::to_string(hash);
   }
 
+  static constexpr Duration kMillisecond = std::chrono::milliseconds(1);
+
   PGconn* connection_;
+  const Duration limit_;
   int backend_ = 0;                              ///< the server process that has the statements
   std::map<std::string, std::string> prepared_;  ///< text to name
 };
@@ -155,8 +193,14 @@ class PgConnection {
   /// `conninfo`: as libpq takes it ("host=... dbname=..." or "postgresql://..."). Waits as long as its connect_timeout says.
   /// @throws SqlError  there is no connection.
   explicit PgConnection(const std::string& conninfo) : connection_(PQconnectdb(conninfo.c_str())) {
-    if (PQstatus(connection_.get()) == CONNECTION_OK) return;
-    throw SqlError("no connection to PostgreSQL: " + sql::PgMessage(connection_.get()), "08001");
+    CheckConnected();
+  }
+  /// Waits `limit` (seconds, at least 2) for each address of the server, unless `conninfo` has a connect_timeout; looking up
+  /// a name may take longer. A peer that is gone is noticed within about as long.
+  /// @throws SqlError  there is no connection.
+  PgConnection(const std::string& conninfo, std::chrono::seconds limit)
+      : connection_(Connect(conninfo, limit)) {
+    CheckConnected();
   }
 
   PGconn* Handle() const { return connection_.get(); }
@@ -165,6 +209,24 @@ class PgConnection {
   struct Finish {
     void operator()(PGconn* connection) const { PQfinish(connection); }
   };
+
+  void CheckConnected() const {
+    if (PQstatus(connection_.get()) == CONNECTION_OK) return;
+    throw SqlError("no connection to PostgreSQL: " + sql::PgMessage(connection_.get()), "08001");
+  }
+
+  static PGconn* Connect(const std::string& conninfo, std::chrono::seconds limit) {
+    const std::string seconds = std::to_string(limit.count());
+    const std::string ms = std::to_string(std::chrono::milliseconds(limit).count());
+    // What stands in `conninfo`, which comes last, is stronger.
+    const std::array<const char*, 6> names{"connect_timeout", "tcp_user_timeout",
+                                           "keepalives_idle", "keepalives_interval",
+                                           "dbname",          nullptr};
+    const std::array<const char*, 6> values{seconds.c_str(),  ms.c_str(), seconds.c_str(), "1",
+                                            conninfo.c_str(), nullptr};
+    return PQconnectdbParams(names.data(), values.data(), 1);
+  }
+
   std::unique_ptr<PGconn, Finish> connection_;
 };
 
