@@ -5,5 +5,8 @@ CREATE TABLE IF NOT EXISTS dtm_outbox (
   type text NOT NULL,
   definition bytea NOT NULL,
   created timestamp with time zone NOT NULL DEFAULT now(),
+  owner text,
   problem text
 );
+-- A table that was made before rows had an owner.
+ALTER TABLE dtm_outbox ADD COLUMN IF NOT EXISTS owner text;

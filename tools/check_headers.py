@@ -18,6 +18,8 @@ NO_TEST = {
     'dtm/sql/sql_name.hpp': 'tests/barrier/sql_barrier_contract.hpp, which each server runs',
     'dtm/outbox/outbox.hpp': 'tests/outbox/sql_outbox_contract.hpp, which each server runs',
     'dtm/outbox/outbox_table.hpp': 'tests/outbox/sql_outbox_contract.hpp, which each server runs',
+    'dtm/outbox/sql_outbox_source.hpp': 'tests/outbox/sql_outbox_contract.hpp, which each server runs',
+    'dtm/coordinator/store_name.hpp': 'tested with the relay',
     'dtm/coordinator/parts/outbox_source.hpp': 'an interface; tested with the relay',
     'dtm/sql/session.hpp': 'interfaces and values; tested with the barriers',
     'dtm/sql/postgres.hpp': 'tested with the barrier on a server',

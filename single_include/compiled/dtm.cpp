@@ -5201,6 +5201,61 @@ class Driver {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/store_name.hpp ------------------------------------------------------------
+
+/// A name for a store that no other has: it is made when it is first asked for, and stays in the store.
+/// Needs: std. Threads: any. Format: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+
+namespace store_name {
+
+inline constexpr const char kCategory[] = "coordinator";
+inline constexpr const char kKey[] = "store";
+
+}  // namespace store_name
+
+/// Calls back once with the name (22 letters and digits) when it is durable, or with the error: at once, or on the loop's
+/// thread.
+/// @throws StoreError  the store cannot be read. BusyError: too much is waiting, or the coordinator was stopped. Then the
+/// callback is not called.
+inline void AskStoreName(
+    Driver& driver, std::function<void(const std::string&, const std::exception_ptr&)> callback) {
+  const KeyValuePage stored =
+      driver.store->ScanValues(store_name::kCategory, store_name::kKey, 0, 1);
+  if (!stored.values.empty()) return callback(stored.values[0].value, nullptr);
+  const auto name = std::make_shared<std::string>();
+  QueuedWork work;
+  work.work = [&driver, name](TransactContext&) {
+    const std::optional<KeyValue> now =
+        driver.store->GetValue(store_name::kCategory, store_name::kKey);
+    if (now) {
+      *name = now->value;
+      return Result::Success();
+    }
+    KeyValue value;
+    value.category = store_name::kCategory;
+    value.key = store_name::kKey;
+    value.updated = driver.clock->Now();
+    value.value = *name = GidGenerator().Make(value.updated);
+    driver.store->PutValue(value);
+    return Result::Success();
+  };
+  work.result = std::make_shared<Result>();
+  work.promise = [name, result = work.result,
+                  callback = std::move(callback)](const Answer& answer) {
+    const bool failed = !answer.error && result->kind != Result::Kind::kSuccess;
+    callback(*name, failed ? std::make_exception_ptr(StoreError(result->text)) : answer.error);
+  };
+  if (!driver.inbox.Push(std::move(work))) {
+    throw BusyError("the name of the store: too much is waiting to be stored, or it was stopped");
+  }
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
 
 /// Numbers and texts as bytes, of which the stored form of a record consists.
@@ -7309,6 +7364,18 @@ std::size_t MaxOpenFiles() {
   return static_cast<std::size_t>(limit.rlim_cur);
 }
 std::string LastErrorText() { return std::generic_category().message(errno); }
+bool WaitReadable(int file, Duration limit) {
+  const Duration end = SinceBoot() + limit;
+  for (;;) {
+    const Duration left = (std::max)(end - SinceBoot(), Duration(0));
+    pollfd waits{file, POLLIN, 0};
+    // Rounded up: else the last millisecond would be waited in none.
+    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
+    const int ready = ::poll(&waits, 1, static_cast<int>(ms));
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // what reads it learns why
+    if (ready == 0 && end <= SinceBoot()) return false;
+  }
+}
 std::string FullPath(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   const bool bare = slash == std::string::npos;
@@ -8692,38 +8759,38 @@ OutboxSource::~OutboxSource() = default;
 // ---- dtm/coordinator/relay.hpp -----------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
-Relay::Relay(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
+Relay::Relay(Endpoint& coordinator, Driver& driver, std::unique_ptr<OutboxSource> source,
         Duration interval) : coordinator_(coordinator),
-        options_(options),
+        driver_(driver),
         source_(std::move(source)),
         interval_(interval),
         thread_([this] { Main(); }) {}
 Relay::~Relay() { Stop(); }
-void Relay::Stop() {
+auto Relay::Counts() const -> const RelayCounts& { return counts_; }
+void Relay::BeginStop() {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       stopping_ = true;
     }
     changed_.notify_all();
+  }
+void Relay::Stop() {
+    BeginStop();
     if (thread_.joinable()) thread_.join();
   }
 void Relay::Main() noexcept {
     Duration wait = interval_;
-    bool progress = false;
+    int found_nothing = 0;
     for (bool failed = false;;) {
+      bool progress = false;
       try {
-        std::size_t rows = kPage;
-        std::string later;
-        progress = false;
-        while (rows == kPage && later.empty() && !Stopping()) {
-          rows = source_->Relay(kPage, [&](std::vector<Definition> page) {
-            return Submit(std::move(page), later, progress);
-          });
-        }
-        if (!later.empty()) throw Error(later);
+        if (store_.empty()) store_ = AskName();
+        LookAtOldest();
+        const bool found = Drain(progress);
         if (failed) Log(LogLevel::kInfo, "is read again");
         failed = false;
-        wait = interval_;
+        found_nothing = found ? 0 : (std::min)(found_nothing + 1, kLooksUntilIdle);
+        wait = found_nothing < kLooksUntilIdle ? interval_ : 3 * interval_;
       } catch (...) {
         const std::string why = WhatWasThrown();
         if (!failed && !Stopping()) {
@@ -8731,14 +8798,40 @@ void Relay::Main() noexcept {
         }
         failed = true;
         wait = progress ? interval_ : (std::min)(wait * 2, Duration(std::chrono::seconds(10)));
-        progress = false;
       }
       if (!Sleep(wait)) return;
     }
   }
+bool Relay::Drain(bool& progress) {
+    std::size_t rows = kPage;
+    bool found = false;
+    std::string later;
+    while (rows == kPage && later.empty() && !Stopping()) {
+      rows = source_->Relay(store_, kPage, [&](std::vector<Definition> page) {
+        return Submit(std::move(page), later, progress);
+      });
+      found = found || rows > 0;
+    }
+    if (!later.empty()) throw Error(later);
+    return found;
+  }
+void Relay::LookAtOldest() {
+    const Duration now = os::SinceBoot();
+    if (now < next_look_ || Stopping()) return;
+    next_look_ = now + kLookAtOldest;
+    const OutboxSource::Oldest oldest = source_->LookAtOldest(store_);
+    counts_.oldest = oldest.age.count();
+    const bool stays = !oldest.not_ours.empty() && oldest.age >= kLongForAnother;
+    if (stays && !said_) {
+      Log(LogLevel::kWarning, "the oldest row waits for " +
+                                  std::to_string(oldest.age / std::chrono::seconds(1)) +
+                                  " s: " + oldest.not_ours);
+    }
+    said_ = stays;
+  }
 void Relay::Log(LogLevel level, const std::string& text) noexcept {
     try {
-      LogTo(options_, level, "outbox " + source_->Name() + ": " + text);
+      LogTo(driver_.options, level, "outbox " + source_->Name() + ": " + text);
     } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
     }
   }
@@ -8749,6 +8842,28 @@ bool Relay::Stopping() {
 bool Relay::Sleep(Duration wait) {
     std::unique_lock<std::mutex> lock(mutex_);
     return !changed_.wait_for(lock, wait, [this] { return stopping_; });
+  }
+std::string Relay::AskName() {
+    struct Asked {
+      std::mutex mutex;
+      std::condition_variable changed;
+      std::size_t left = 1;
+      std::string name;
+      std::exception_ptr error;
+    };
+    const auto asked = std::make_shared<Asked>();
+    AskStoreName(driver_, [asked](const std::string& name, const std::exception_ptr& error) {
+      const std::lock_guard<std::mutex> lock(asked->mutex);
+      asked->name = name;
+      asked->error = error;
+      asked->left = 0;
+      asked->changed.notify_all();
+    });
+    std::unique_lock<std::mutex> lock(asked->mutex);
+    Await(*asked, lock);
+    if (asked->error) std::rethrow_exception(asked->error);
+    if (asked->left > 0) throw Error(kNoAnswer);
+    return asked->name;
   }
 Relay::Answers::Answers(std::size_t count) : left(count), verdicts(count) {}
 auto Relay::Submit(std::vector<Definition> page, std::string& later, bool& progress) -> std::vector<Verdict> {
@@ -8768,22 +8883,19 @@ auto Relay::Submit(std::vector<Definition> page, std::string& later, bool& progr
       }
     }
     std::unique_lock<std::mutex> lock(answers->mutex);
-    // At most longer than a coordinator takes whose store fails; shorter if nobody polls it and it is to stop.
-    for (int waits = 0; answers->left > 0 && waits < 100 && !Stopping(); ++waits) {
-      answers->changed.wait_for(lock, std::chrono::milliseconds(100),
-                                [&] { return answers->left == 0; });
-    }
+    Await(*answers, lock);
     std::vector<Verdict> verdicts = answers->verdicts;
     lock.unlock();
     for (const Verdict& verdict : verdicts) {
       progress = progress || verdict.kind != Verdict::Kind::kLater;
+      if (verdict.kind == Verdict::Kind::kTaken) ++counts_.relayed;
       if (verdict.kind == Verdict::Kind::kRefused) {
+        ++counts_.refused;
         Log(LogLevel::kError,
             "a row was refused, and is kept with the reason in its column `problem`: " +
                 verdict.why);
       } else if (verdict.kind == Verdict::Kind::kLater && later.empty()) {
-        later = verdict.why.empty() ? "the coordinator did not answer; does the program poll it?"
-                                    : verdict.why;
+        later = verdict.why.empty() ? kNoAnswer : verdict.why;
       }
     }
     return verdicts;
@@ -8801,7 +8913,7 @@ auto Relay::VerdictOf(const Outcome& outcome) -> Verdict {
     }
     return {Verdict::Kind::kLater, outcome.message};
   }
-void Relays::Add(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
+void Relays::Add(Endpoint& coordinator, Driver& driver, std::unique_ptr<OutboxSource> source,
            Duration interval) {
     if (!source) throw LogicError("Relay without a source; make one, for example with PgRelay");
     if (interval < std::chrono::milliseconds(1) || interval > std::chrono::minutes(1)) {
@@ -8810,12 +8922,26 @@ void Relays::Add(Endpoint& coordinator, const Options& options, std::unique_ptr<
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopped_)
       throw LogicError("Relay after Stop; an outbox is relayed while the coordinator runs");
-    relays_.push_back(std::make_unique<Relay>(coordinator, options, std::move(source), interval));
+    relays_.push_back(std::make_unique<Relay>(coordinator, driver, std::move(source), interval));
   }
 void Relays::Stop() {
+    const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopped_ = true;  // from now on there come no more
+    }
+    for (const auto& relay : relays_) relay->BeginStop();  // so that they wait at the same time
+    for (const auto& relay : relays_) relay->Stop();
+  }
+void Relays::Measure(Gauges& gauges) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    stopped_ = true;
-    relays_.clear();
+    if (relays_.empty()) return;
+    OutboxGauges& all = gauges.outboxes.emplace();
+    for (const auto& relay : relays_) {
+      all.relayed += relay->Counts().relayed;
+      all.refused += relay->Counts().refused;
+      all.oldest_age = (std::max)(all.oldest_age, Duration(relay->Counts().oldest));
+    }
   }
 }}
 
@@ -9693,7 +9819,7 @@ Coordinator::~Coordinator() = default;
 void Coordinator::Use(std::unique_ptr<BranchCaller> caller) { Checked().Use(std::move(caller)); }
 void Coordinator::Relay(std::unique_ptr<OutboxSource> source,
              Duration interval) {
-    relays_.Get().Add(*this, Checked().options, std::move(source), interval);
+    relays_.Get().Add(*this, Checked(), std::move(source), interval);
   }
 void Coordinator::Start() { Checked().Start(); }
 auto Coordinator::Poll() -> Duration { return Checked().Poll(); }
@@ -9752,7 +9878,11 @@ auto Coordinator::IntervalOf(const Transaction& transaction) const -> Duration {
     return engine::IntervalNow(transaction, context);
   }
 auto Coordinator::Counted() const -> Metrics::Snapshot { return Checked().Counted(); }
-auto Coordinator::Measure() -> Gauges { return Checked().Measure(); }
+auto Coordinator::Measure() -> Gauges {
+    Gauges gauges = Checked().Measure();
+    relays_.Get().Measure(gauges);
+    return gauges;
+  }
 auto Coordinator::Settings() const -> const Options& { return Checked().options; }
 void Coordinator::CheckListLimit(std::size_t limit) {
     if (limit == 0 || limit > kMaxListLimit) {
@@ -10021,5 +10151,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_a91335190ed6(Here) {}
+void dtm_cpp_of_version_0_1_0_f1b7ae33d97b(Here) {}
 }}}

@@ -3870,6 +3870,20 @@ inline std::size_t MaxOpenFiles() {
 
 inline std::string LastErrorText() { return std::generic_category().message(errno); }
 
+/// Waits until the descriptor can be read, or has an error or its end; false: not within `limit` (up to 1 day).
+inline bool WaitReadable(int file, Duration limit) {
+  const Duration end = SinceBoot() + limit;
+  for (;;) {
+    const Duration left = (std::max)(end - SinceBoot(), Duration(0));
+    pollfd waits{file, POLLIN, 0};
+    // Rounded up: else the last millisecond would be waited in none.
+    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
+    const int ready = ::poll(&waits, 1, static_cast<int>(ms));
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // what reads it learns why
+    if (ready == 0 && end <= SinceBoot()) return false;
+  }
+}
+
 /// An absolute name of the same file, without symbolic links of folders, so that it stays valid after a chdir or when such
 /// a link changes. Returned unchanged if the folder does not exist; opening the file then says why.
 inline std::string FullPath(const std::string& path) {
@@ -10307,6 +10321,14 @@ struct LoopGauges {
   std::atomic<bool> store_fails{false};
 };
 
+/// Of all outboxes that the coordinator relays.
+struct OutboxGauges {
+  std::uint64_t relayed = 0;  ///< rows that became transactions
+  std::uint64_t refused = 0;  ///< rows that were marked with a problem
+  Duration
+      oldest_age{};  ///< of the oldest row that waits, whoever is to take it; seen in the last 10 s
+};
+
 struct Gauges {
   std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
   Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
@@ -10317,6 +10339,7 @@ struct Gauges {
   bool store_fails = false;  ///< the last commit failed
   CallLoad functions;        ///< calls of registered functions
   CallLoad urls;
+  std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
 };
 
 /// Leaves these gauges empty if the store cannot be read.
@@ -11728,14 +11751,79 @@ class OutboxSource {
   /// One for each of a page, in their order.
   using Take = std::function<std::vector<Verdict>(std::vector<Definition>)>;
 
-  /// Gives up to `limit` transactions to `take`, the oldest first, and removes or marks their rows. Returns how many rows
-  /// there were. If `take` throws, all of them stay.
-  /// @throws Error  the database does not answer. Rows that were taken may come again.
-  virtual std::size_t Relay(std::size_t limit, const Take& take) = 0;
+  /// The row that waits longest, whoever is to take it up.
+  struct Oldest {
+    Duration age{};        ///< 0: no row waits
+    std::string not_ours;  ///< why this coordinator leaves it alone; empty: it takes it up
+  };
+
+  /// Claims up to `limit` rows for the store of that name, the oldest first, and gives them to `take` when that is durable;
+  /// then removes or marks them. So a row is only ever given to coordinators of one store, which knows its gid. Returns how
+  /// many rows there were. If `take` throws, all of them stay.
+  /// @throws Error  the database does not answer. Rows that were taken may come again, to the same store.
+  virtual std::size_t Relay(const std::string& store, std::size_t limit, const Take& take) = 0;
+
+  /// @throws Error  the database does not answer.
+  virtual Oldest LookAtOldest(const std::string& store) = 0;
 
   /// For the log: which table of which server; no password.
   virtual std::string Name() const = 0;
 };
+
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/coordinator/store_name.hpp ------------------------------------------------------------
+
+/// A name for a store that no other has: it is made when it is first asked for, and stays in the store.
+/// Needs: std. Threads: any. Format: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+
+namespace store_name {
+
+inline constexpr const char kCategory[] = "coordinator";
+inline constexpr const char kKey[] = "store";
+
+}  // namespace store_name
+
+/// Calls back once with the name (22 letters and digits) when it is durable, or with the error: at once, or on the loop's
+/// thread.
+/// @throws StoreError  the store cannot be read. BusyError: too much is waiting, or the coordinator was stopped. Then the
+/// callback is not called.
+inline void AskStoreName(
+    Driver& driver, std::function<void(const std::string&, const std::exception_ptr&)> callback) {
+  const KeyValuePage stored =
+      driver.store->ScanValues(store_name::kCategory, store_name::kKey, 0, 1);
+  if (!stored.values.empty()) return callback(stored.values[0].value, nullptr);
+  const auto name = std::make_shared<std::string>();
+  QueuedWork work;
+  work.work = [&driver, name](TransactContext&) {
+    const std::optional<KeyValue> now =
+        driver.store->GetValue(store_name::kCategory, store_name::kKey);
+    if (now) {
+      *name = now->value;
+      return Result::Success();
+    }
+    KeyValue value;
+    value.category = store_name::kCategory;
+    value.key = store_name::kKey;
+    value.updated = driver.clock->Now();
+    value.value = *name = GidGenerator().Make(value.updated);
+    driver.store->PutValue(value);
+    return Result::Success();
+  };
+  work.result = std::make_shared<Result>();
+  work.promise = [name, result = work.result,
+                  callback = std::move(callback)](const Answer& answer) {
+    const bool failed = !answer.error && result->kind != Result::Kind::kSuccess;
+    callback(*name, failed ? std::make_exception_ptr(StoreError(result->text)) : answer.error);
+  };
+  if (!driver.inbox.Push(std::move(work))) {
+    throw BusyError("the name of the store: too much is waiting to be stored, or it was stopped");
+  }
+}
 
 }  // namespace v1
 }  // namespace dtm
@@ -11748,16 +11836,23 @@ class OutboxSource {
 namespace dtm {
 inline namespace v1 {
 
-/// A transaction is submitted before its row is removed. So after a crash it may be submitted again, which its gid makes
-/// harmless in the same coordinator. What the coordinator refuses (a limit, other content under the gid, a topic without
-/// subscribers) is marked in its row and logged; everything else is tried again, with waits that grow to 10 s while the
-/// database or the store fails, or too much is waiting.
+/// Counts of one relay or several; any thread.
+struct RelayCounts {
+  std::atomic<std::uint64_t> relayed{0}, refused{0};
+  std::atomic<Duration::rep> oldest{0};  ///< microseconds
+};
+
+/// A row is claimed for this coordinator's store, its transaction submitted, and then the row removed. So after a crash at
+/// any point it may be submitted again, but only to this store, where its gid makes that harmless. What the coordinator
+/// refuses (a limit, other content under the gid, a topic without subscribers) is marked in its row and logged; everything
+/// else is tried again, with waits that grow to 10 s while the database or the store fails, or too much is waiting. The
+/// waits are of real time, also when the coordinator has another clock.
 class Relay {
  public:
-  Relay(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
+  Relay(Endpoint& coordinator, Driver& driver, std::unique_ptr<OutboxSource> source,
         Duration interval)
       : coordinator_(coordinator),
-        options_(options),
+        driver_(driver),
         source_(std::move(source)),
         interval_(interval),
         thread_([this] { Main(); }) {}
@@ -11765,36 +11860,41 @@ class Relay {
   Relay(const Relay&) = delete;
   Relay& operator=(const Relay&) = delete;
 
-  /// Returns when the thread has ended: at once, or when the database has answered.
-  void Stop() {
+  const RelayCounts& Counts() const { return counts_; }
+
+  /// From now on the thread begins nothing new.
+  void BeginStop() {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       stopping_ = true;
     }
     changed_.notify_all();
+  }
+  /// Returns when the thread has ended: at once, or when the database has answered; the source bounds that.
+  void Stop() {
+    BeginStop();
     if (thread_.joinable()) thread_.join();
   }
 
  private:
-  static constexpr std::size_t kPage = 64;  // of at most 1 MiB each
+  static constexpr std::size_t kPage = 64;    // of at most 1 MiB each
+  static constexpr int kLooksUntilIdle = 10;  // that find nothing
+  static constexpr Duration kLookAtOldest = std::chrono::seconds(10);
+  static constexpr Duration kLongForAnother = std::chrono::minutes(1);
 
   void Main() noexcept {
     Duration wait = interval_;
-    bool progress = false;
+    int found_nothing = 0;
     for (bool failed = false;;) {
+      bool progress = false;
       try {
-        std::size_t rows = kPage;
-        std::string later;
-        progress = false;
-        while (rows == kPage && later.empty() && !Stopping()) {
-          rows = source_->Relay(kPage, [&](std::vector<Definition> page) {
-            return Submit(std::move(page), later, progress);
-          });
-        }
-        if (!later.empty()) throw Error(later);
+        if (store_.empty()) store_ = AskName();
+        LookAtOldest();
+        const bool found = Drain(progress);
         if (failed) Log(LogLevel::kInfo, "is read again");
         failed = false;
-        wait = interval_;
+        found_nothing = found ? 0 : (std::min)(found_nothing + 1, kLooksUntilIdle);
+        wait = found_nothing < kLooksUntilIdle ? interval_ : 3 * interval_;
       } catch (...) {
         const std::string why = WhatWasThrown();
         if (!failed && !Stopping()) {
@@ -11802,15 +11902,45 @@ class Relay {
         }
         failed = true;
         wait = progress ? interval_ : (std::min)(wait * 2, Duration(std::chrono::seconds(10)));
-        progress = false;
       }
       if (!Sleep(wait)) return;
     }
   }
 
+  /// All that is there. False: nothing was. @throws Error  some of it has to come again; or the database fails.
+  bool Drain(bool& progress) {
+    std::size_t rows = kPage;
+    bool found = false;
+    std::string later;
+    while (rows == kPage && later.empty() && !Stopping()) {
+      rows = source_->Relay(store_, kPage, [&](std::vector<Definition> page) {
+        return Submit(std::move(page), later, progress);
+      });
+      found = found || rows > 0;
+    }
+    if (!later.empty()) throw Error(later);
+    return found;
+  }
+
+  /// For the gauge; and says once if what waits is left alone.
+  void LookAtOldest() {
+    const Duration now = os::SinceBoot();
+    if (now < next_look_ || Stopping()) return;
+    next_look_ = now + kLookAtOldest;
+    const OutboxSource::Oldest oldest = source_->LookAtOldest(store_);
+    counts_.oldest = oldest.age.count();
+    const bool stays = !oldest.not_ours.empty() && oldest.age >= kLongForAnother;
+    if (stays && !said_) {
+      Log(LogLevel::kWarning, "the oldest row waits for " +
+                                  std::to_string(oldest.age / std::chrono::seconds(1)) +
+                                  " s: " + oldest.not_ours);
+    }
+    said_ = stays;
+  }
+
   void Log(LogLevel level, const std::string& text) noexcept {
     try {
-      LogTo(options_, level, "outbox " + source_->Name() + ": " + text);
+      LogTo(driver_.options, level, "outbox " + source_->Name() + ": " + text);
     } catch (...) {  // NOLINT(bugprone-empty-catch): no memory for a line of the log
     }
   }
@@ -11824,6 +11954,41 @@ class Relay {
     std::unique_lock<std::mutex> lock(mutex_);
     return !changed_.wait_for(lock, wait, [this] { return stopping_; });
   }
+
+  /// Waits for `left` answers at most longer than a coordinator takes whose store fails; shorter if it is to stop.
+  template <typename Answers>
+  void Await(Answers& answers, std::unique_lock<std::mutex>& lock) {
+    for (int waits = 0; answers.left > 0 && waits < 100 && !Stopping(); ++waits) {
+      answers.changed.wait_for(lock, std::chrono::milliseconds(100),
+                               [&] { return answers.left == 0; });
+    }
+  }
+
+  std::string AskName() {
+    struct Asked {
+      std::mutex mutex;
+      std::condition_variable changed;
+      std::size_t left = 1;
+      std::string name;
+      std::exception_ptr error;
+    };
+    const auto asked = std::make_shared<Asked>();
+    AskStoreName(driver_, [asked](const std::string& name, const std::exception_ptr& error) {
+      const std::lock_guard<std::mutex> lock(asked->mutex);
+      asked->name = name;
+      asked->error = error;
+      asked->left = 0;
+      asked->changed.notify_all();
+    });
+    std::unique_lock<std::mutex> lock(asked->mutex);
+    Await(*asked, lock);
+    if (asked->error) std::rethrow_exception(asked->error);
+    if (asked->left > 0) throw Error(kNoAnswer);
+    return asked->name;
+  }
+
+  static constexpr const char* kNoAnswer =
+      "the coordinator did not answer; does the program poll it?";
 
   using Verdict = OutboxSource::Verdict;
 
@@ -11855,22 +12020,19 @@ class Relay {
       }
     }
     std::unique_lock<std::mutex> lock(answers->mutex);
-    // At most longer than a coordinator takes whose store fails; shorter if nobody polls it and it is to stop.
-    for (int waits = 0; answers->left > 0 && waits < 100 && !Stopping(); ++waits) {
-      answers->changed.wait_for(lock, std::chrono::milliseconds(100),
-                                [&] { return answers->left == 0; });
-    }
+    Await(*answers, lock);
     std::vector<Verdict> verdicts = answers->verdicts;
     lock.unlock();
     for (const Verdict& verdict : verdicts) {
       progress = progress || verdict.kind != Verdict::Kind::kLater;
+      if (verdict.kind == Verdict::Kind::kTaken) ++counts_.relayed;
       if (verdict.kind == Verdict::Kind::kRefused) {
+        ++counts_.refused;
         Log(LogLevel::kError,
             "a row was refused, and is kept with the reason in its column `problem`: " +
                 verdict.why);
       } else if (verdict.kind == Verdict::Kind::kLater && later.empty()) {
-        later = verdict.why.empty() ? "the coordinator did not answer; does the program poll it?"
-                                    : verdict.why;
+        later = verdict.why.empty() ? kNoAnswer : verdict.why;
       }
     }
     return verdicts;
@@ -11891,9 +12053,13 @@ class Relay {
   }
 
   Endpoint& coordinator_;
-  const Options& options_;
+  Driver& driver_;
   const std::unique_ptr<OutboxSource> source_;
   const Duration interval_;
+  RelayCounts counts_;
+  std::string store_;      // its name, once it is known
+  Duration next_look_{0};  // at the oldest, since boot
+  bool said_ = false;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool stopping_ = false;
@@ -11904,7 +12070,7 @@ class Relay {
 class Relays {
  public:
   /// @throws LogicError  see Coordinator::Relay.
-  void Add(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
+  void Add(Endpoint& coordinator, Driver& driver, std::unique_ptr<OutboxSource> source,
            Duration interval) {
     if (!source) throw LogicError("Relay without a source; make one, for example with PgRelay");
     if (interval < std::chrono::milliseconds(1) || interval > std::chrono::minutes(1)) {
@@ -11913,15 +12079,30 @@ class Relays {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopped_)
       throw LogicError("Relay after Stop; an outbox is relayed while the coordinator runs");
-    relays_.push_back(std::make_unique<Relay>(coordinator, options, std::move(source), interval));
+    relays_.push_back(std::make_unique<Relay>(coordinator, driver, std::move(source), interval));
   }
   void Stop() {
+    const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopped_ = true;  // from now on there come no more
+    }
+    for (const auto& relay : relays_) relay->BeginStop();  // so that they wait at the same time
+    for (const auto& relay : relays_) relay->Stop();
+  }
+  void Measure(Gauges& gauges) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    stopped_ = true;
-    relays_.clear();
+    if (relays_.empty()) return;
+    OutboxGauges& all = gauges.outboxes.emplace();
+    for (const auto& relay : relays_) {
+      all.relayed += relay->Counts().relayed;
+      all.refused += relay->Counts().refused;
+      all.oldest_age = (std::max)(all.oldest_age, Duration(relay->Counts().oldest));
+    }
   }
 
  private:
+  std::mutex stop_mutex_;
   std::mutex mutex_;
   bool stopped_ = false;
   std::vector<std::unique_ptr<Relay>> relays_;
@@ -13804,12 +13985,14 @@ class Coordinator : public EmbeddedEndpoint {
   void Use(std::unique_ptr<BranchCaller> caller) { Checked().Use(std::move(caller)); }
 
   /// Takes over what programs submit into an outbox table, until Stop, on a thread and a connection of its own:
-  /// `tm.Relay(dtm::PgRelay("host=... dbname=..."))`. It looks every `interval` (1 ms to 1 min). A row goes after its
-  /// transaction is durable here, and its gid makes a repeat harmless; so let one coordinator relay a table.
+  /// `tm.Relay(dtm::PgRelay("host=... dbname=..."))`. It looks every `interval` (1 ms to 1 min), and after ten looks that
+  /// found nothing a third as often. A row is claimed for this store, and goes after its transaction is as durable here as
+  /// Options::durability says. So several coordinators may relay a table; each row runs at one of them, whatever crashes.
+  /// Stop waits 5 s for a database that does not answer.
   /// @throws LogicError  there is no source, the interval is out of its range, or it comes after Stop.
   void Relay(std::unique_ptr<OutboxSource> source,
              Duration interval = std::chrono::milliseconds(100)) {
-    relays_.Get().Add(*this, Checked().options, std::move(source), interval);
+    relays_.Get().Add(*this, Checked(), std::move(source), interval);
   }
 
   /// From now on a thread drives the coordinator. It begins with the transactions that a crash left unfinished.
@@ -13938,7 +14121,11 @@ class Coordinator : public EmbeddedEndpoint {
   Metrics::Snapshot Counted() const { return Checked().Counted(); }
   /// The present state in numbers. Reads the store: some milliseconds for 100,000 unfinished transactions.
   /// @throws StoreError  the store cannot be read.
-  Gauges Measure() { return Checked().Measure(); }
+  Gauges Measure() {
+    Gauges gauges = Checked().Measure();
+    relays_.Get().Measure(gauges);
+    return gauges;
+  }
   const Options& Settings() const { return Checked().options; }
 
  private:

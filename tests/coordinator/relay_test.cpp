@@ -7,6 +7,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -54,23 +55,26 @@ struct Rows {
   int fail = 0;        ///< so many times the database does not answer
   int fail_after = 0;  ///< so many times it breaks after the page was taken
   int asked = 0;
+  std::set<std::string> stores;  ///< for which was asked
   Bell bell;
 };
 
 class MemorySource : public dtm::OutboxSource {
  public:
   explicit MemorySource(Rows& rows) : rows_(rows) {}
-  std::size_t Relay(std::size_t limit, const Take& take) override {
-    const std::size_t count = Page(limit, take);
+  std::size_t Relay(const std::string& store, std::size_t limit, const Take& take) override {
+    const std::size_t count = Page(store, limit, take);
     rows_.bell.Ring();
     return count;
   }
+  Oldest LookAtOldest(const std::string&) override { return {}; }
   std::string Name() const override { return "'memory'"; }
 
  private:
-  std::size_t Page(std::size_t limit, const Take& take) {
+  std::size_t Page(const std::string& store, std::size_t limit, const Take& take) {
     const std::lock_guard<std::mutex> lock(rows_.mutex);
     ++rows_.asked;
+    rows_.stores.insert(store);
     if (rows_.fail-- > 0) throw dtm::StoreError("no connection");
     const std::size_t count = (std::min)(limit, rows_.waiting.size());
     const auto end = rows_.waiting.begin() + static_cast<std::ptrdiff_t>(count);
@@ -202,6 +206,26 @@ TEST_CASE("Stop in a callback of the coordinator is refused, and the relay goes 
   rows.bell.Until([&] { return Empty(rows); });
 }
 
+TEST_CASE("the store has one name, which a restart keeps and no other store has") {
+  Rows rows;
+  dtm_test::TempDir dir;
+  for (const char* file : {"a.db", "a.db", "b.db"}) {
+    dtm::Coordinator tm(dir / file);
+    tm.Start();
+    const int asked = rows.asked;
+    for (int relay = 0; relay < 2; ++relay) {
+      tm.Relay(std::make_unique<MemorySource>(rows), std::chrono::milliseconds(1));
+    }
+    rows.bell.Until([&] {
+      const std::lock_guard<std::mutex> lock(rows.mutex);
+      return rows.asked >= asked + 10;
+    });
+    CHECK(tm.Stop(std::chrono::seconds(5)));
+    CHECK(rows.stores.size() == (file == std::string("b.db") ? 2 : 1));
+    CHECK(rows.stores.count(tm.ListValues("coordinator", "store").values.at(0).value) == 1);
+  }
+}
+
 TEST_CASE("Stop ends the relay, and a coordinator without Stop does as well") {
   Rows rows;
   {
@@ -233,6 +257,10 @@ TEST_CASE("a program that polls relays too") {
   dtm::Coordinator tm(dir / "dtm.db");
   tm.Register<int>("count", [&](int) { ++count; });
   tm.Relay(std::make_unique<MemorySource>(rows), std::chrono::milliseconds(1));
-  while (count == 0) tm.Poll();
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (count == 0) {
+    REQUIRE(std::chrono::steady_clock::now() < end);
+    tm.Poll();
+  }
   CHECK(tm.Stop(std::chrono::seconds(5)));
 }

@@ -1,6 +1,7 @@
 /// The outbox on a real PostgreSQL.
-#include <memory>
+#include <chrono>
 #include <string>
+#include <tuple>
 
 #include "tests/outbox/sql_outbox_contract.hpp"
 #include "tests/support/postgres_server.hpp"
@@ -23,15 +24,42 @@ struct Kit {
     dtm::PgConnection connection_;
   };
 
+  static void Create(Connection& connection) { dtm::CreateOutboxTable(connection.Handle()); }
   static void Fresh() {
     Connection connection;
-    dtm::CreateOutboxTable(connection.Handle());
+    Create(connection);
     connection.Exec("SET client_min_messages = warning");
     connection.Exec("CREATE TABLE IF NOT EXISTS orders (id int); TRUNCATE orders, dtm_outbox");
   }
-  static std::unique_ptr<dtm::OutboxSource> Relay() { return dtm::PgRelay(Server().Conninfo()); }
+  using Source = dtm::PgOutboxSource;
+  static std::tuple<std::string, std::string, std::chrono::seconds> Args(int port = 0) {
+    return {port == 0 ? Server().Conninfo() : Server().ConninfoAt(port), dtm::outbox::kTable,
+            std::chrono::seconds(2)};
+  }
+  static int ServerPort() { return Server().Port(); }
+  static constexpr const char* kOtherCharacters = "SET client_encoding = 'LATIN1'";
+  static constexpr const char* kMinutesAgo = "now() - interval '2 minutes'";
 };
 
 }  // namespace
 
+TEST_CASE("PostgreSQL: a killed coordinator's rows are submitted again, by nobody else") {
+  dtm_test::SqlOutboxContract<Kit>::RunKilled();
+}
 TEST_CASE("PostgreSQL keeps what an outbox promises") { dtm_test::SqlOutboxContract<Kit>::Run(); }
+
+TEST_CASE("a submission in a failed transaction says that nothing was submitted") {
+  Kit::Fresh();
+  Kit::Connection connection;
+  dtm::PgOutbox outbox(connection.Handle());
+  connection.Exec("BEGIN");
+  CHECK_THROWS(connection.Exec("INSERT INTO no_such_table VALUES (1)"));
+  try {
+    dtm::NewSaga(outbox, "g").Add(std::string("http://b/In"), dtm::kNoBranch, 1).Submit();
+    FAIL("it was accepted");
+  } catch (const dtm::LogicError& error) {
+    CHECK_THAT(error.what(), Catch::Matchers::ContainsSubstring("nothing was submitted") &&
+                                 Catch::Matchers::ContainsSubstring("rolled back"));
+  }
+  connection.Exec("ROLLBACK");
+}

@@ -1,15 +1,26 @@
 /// What an outbox promises on every SQL server. Needs: Catch2. Threads: the relay of a coordinator.
 ///
-/// Kit: Connection with Exec, Ask, Handle; Outbox; Fresh() makes an empty outbox table and an empty table `orders`; Relay().
+/// Kit: Connection with Exec, Ask, Handle; Create(connection) makes the table; Outbox; Source, made by Args(port); Fresh() makes an empty outbox table and an empty
+/// table `orders`; kOtherCharacters sets another character set than UTF-8; kMinutesAgo.
 #pragma once
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <tuple>
+#include <unistd.h>
+#include <utility>
+#include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/child.hpp"
+#include "tests/support/cutting_proxy.hpp"
 #include "tests/support/temp_dir.hpp"
 #include <dtm/dtm.hpp>
 #include <dtm/sql/session.hpp>
@@ -20,23 +31,124 @@ template <typename Kit>
 struct SqlOutboxContract {
   using Connection = typename Kit::Connection;
   using Outbox = typename Kit::Outbox;
+  using Source = typename Kit::Source;
+
+  /// What became of sagas, at whatever coordinator.
+  struct Counts {
+    void Add(const std::string& gid, int amount) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      by_gid[gid] += amount;
+    }
+    std::map<std::string, int> Get() {
+      const std::lock_guard<std::mutex> lock(mutex);
+      return by_gid;
+    }
+    std::mutex mutex;
+    std::map<std::string, int> by_gid;
+  };
 
   /// A coordinator with a function that counts.
   struct World {
-    World() : tm(dir / "dtm.db", Quiet()) {
-      tm.Register<int>("count", [this](int amount) { sum += amount; });
+    explicit World(Counts* counts = nullptr) : World("", counts) {}
+    /// `file`: of its store, which outlives it.
+    World(const std::string& file, Counts* counts)
+        : tm(file.empty() ? dir / "dtm.db" : file, Logging()) {
+      tm.Register<int>("count", [this, counts](int amount, const dtm::BranchInfo& info) {
+        if (counts != nullptr) counts->Add(info.gid, amount);
+        sum += amount;
+      });
       tm.Start();
     }
-    static dtm::Options Quiet() {
+    dtm::Options Logging() {
       dtm::Options options;
-      options.log = [](dtm::LogLevel, const std::string&) {};
+      options.log = [this](dtm::LogLevel, const std::string& line) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        lines += line + "\n";
+      };
       return options;
     }
-    void Relay() { tm.Relay(Kit::Relay(), std::chrono::milliseconds(2)); }
+    std::string Log() {
+      const std::lock_guard<std::mutex> lock(mutex);
+      return lines;
+    }
+    void Relay(std::unique_ptr<dtm::OutboxSource> source) {
+      tm.Relay(std::move(source), std::chrono::milliseconds(2));
+    }
+    void Relay() {
+      Relay(
+          std::apply([](auto... args) { return std::make_unique<Source>(args...); }, Kit::Args()));
+    }
     TempDir dir;
+    std::mutex mutex;
+    std::string lines;
     std::atomic<int> sum{0};
     dtm::Coordinator tm;
   };
+
+  /// When a relay dies: with its statement of that number, before the server gets it or after it was carried out.
+  struct Death {
+    int at = 0;
+    bool after = false;
+    bool kills = false;  ///< the whole process
+    std::atomic<int> statements{0};
+    std::atomic<bool> dead{false};
+  };
+  class MortalSession : public dtm::SqlSession {
+   public:
+    MortalSession(std::unique_ptr<dtm::SqlSession> real, Death& death)
+        : real_(std::move(real)), death_(death) {}
+    dtm::SqlDialect Dialect() const override { return real_->Dialect(); }
+    dtm::SqlTransaction Transaction() override { return real_->Transaction(); }
+    dtm::SqlAnswer Run(const std::string& sql,
+                       const std::vector<std::string_view>& parameters) override {
+      return Step([&] { return real_->Run(sql, parameters); });
+    }
+    std::string Simple(const char* sql) override {
+      return Step([&] { return real_->Simple(sql); });
+    }
+
+   private:
+    template <typename Statement>
+    auto Step(const Statement& statement) {
+      const bool last = ++death_.statements == death_.at;
+      if (last && !death_.after) Die();
+      if (death_.dead) Die();
+      auto answer = statement();
+      if (last) Die();
+      return answer;
+    }
+    [[noreturn]] void Die() {
+      if (death_.kills) ::kill(::getpid(), SIGKILL);
+      death_.dead = true;
+      throw dtm::SqlError("the process died", "");
+    }
+    std::unique_ptr<dtm::SqlSession> real_;
+    Death& death_;
+  };
+  class MortalSource : public Source {
+   public:
+    template <typename... Args>
+    explicit MortalSource(Death& death, const Args&... args) : Source(args...), death_(death) {}
+
+   protected:
+    std::unique_ptr<dtm::SqlSession> Connect() override {
+      return std::make_unique<MortalSession>(Source::Connect(), death_);
+    }
+
+   private:
+    Death& death_;
+  };
+  static std::unique_ptr<dtm::OutboxSource> Mortal(Death& death) {
+    return std::apply([&](auto... args) { return std::make_unique<MortalSource>(death, args...); },
+                      Kit::Args());
+  }
+
+  static void SubmitAll(Connection& connection, Outbox& outbox,
+                        const std::vector<std::string>& gids) {
+    connection.Exec("BEGIN");
+    for (const std::string& gid : gids) Saga(outbox, gid).Submit();
+    connection.Exec("COMMIT");
+  }
 
   /// Waits until the server and the relay have done it.
   template <typename So>
@@ -52,6 +164,42 @@ struct SqlOutboxContract {
   }
   static std::string Rows(Connection& connection) {
     return connection.Ask("SELECT COUNT(*) FROM dtm_outbox");
+  }
+
+  /// A coordinator's process is killed between the submission and the removal of the rows.
+  static void RunKilled() {
+    Kit::Fresh();
+    const TempDir dir;
+    {
+      Connection connection;
+      Outbox outbox(connection.Handle());
+      SubmitAll(connection, outbox, {"a", "b"});
+    }
+    const std::string end = InChild([&]() -> std::string {
+      Death death;
+      death.at = 5;
+      death.kills = true;
+      World world(dir / "killed.db", nullptr);
+      world.Relay(Mortal(death));
+      std::this_thread::sleep_for(std::chrono::seconds(60));
+      return "it lives";
+    });
+    REQUIRE(end == "killed by signal 9");
+    Connection connection;
+    CHECK(Rows(connection) == "2");
+    {
+      World other;
+      Death none;
+      other.Relay(Mortal(none));
+      Until([&] { return none.statements >= 5; });
+      CHECK(other.tm.Stop(std::chrono::seconds(5)));
+      CHECK_FALSE(other.tm.Query("a"));
+    }
+    World again(dir / "killed.db", nullptr);
+    CHECK(again.tm.Query("a"));
+    again.Relay();
+    Until([&] { return Rows(connection) == "0"; });
+    CHECK(again.tm.Wait("b", std::chrono::seconds(5)).Succeeded());
   }
 
   static void Run() {
@@ -130,7 +278,7 @@ struct SqlOutboxContract {
       Until([&] { return world.sum == 1 && Rows(connection) == "2"; });
       CHECK(connection.Ask("SELECT COUNT(*) FROM dtm_outbox WHERE problem IS NOT NULL") == "2");
     }
-    SECTION("two coordinators relay one table, and nothing breaks: each row goes to one") {
+    SECTION("two coordinators relay one table: each row goes to one") {
       World second;
       for (int i = 0; i < 600; ++i) {
         connection.Exec("BEGIN");
@@ -145,6 +293,99 @@ struct SqlOutboxContract {
       CHECK(world.tm.Stop(std::chrono::seconds(5)));
       CHECK(second.tm.Stop(std::chrono::seconds(5)));
       CHECK(world.sum + second.sum == 600);
+    }
+    SECTION("of two relays one dies at any step: each saga runs once") {
+      const std::vector<std::string> gids{"a", "b", "c", "d", "e"};
+      const TempDir dir;
+      for (const bool after : {false, true}) {
+        // Oldest, look, claim, which are ours, (submit), remove.
+        for (int step = 1; step <= 5; ++step) {
+          CAPTURE(step, after);
+          Counts counts;
+          Death death;
+          death.at = step;
+          death.after = after;
+          const std::string file = dir / (std::to_string(2 * step + (after ? 1 : 0)) + ".db");
+          SubmitAll(connection, outbox, gids);
+          {
+            World first(file, &counts);
+            first.Relay(Mortal(death));
+            Until([&] { return death.dead.load(); });
+          }
+          {
+            World second(&counts);
+            Death none;
+            second.Relay(Mortal(none));
+            const bool claimed = step > 3 || (step == 3 && after);
+            if (!claimed) Until([&] { return Rows(connection) == "0"; });
+            Until([&] { return none.statements >= 10; });
+            CHECK(second.tm.Stop(std::chrono::seconds(5)));
+            CHECK(second.sum == (claimed ? 0 : 5));
+          }
+          World again(file, &counts);
+          again.Relay();
+          Until([&] { return Rows(connection) == "0" && counts.Get().size() == gids.size(); });
+          CHECK(again.tm.Stop(std::chrono::seconds(5)));
+          for (const auto& [gid, count] : counts.Get()) {
+            CAPTURE(gid);
+            CHECK(count == 1);
+          }
+        }
+      }
+    }
+    SECTION(
+        "a row of a store that is gone: the relay says so, and takes it when a person gave it "
+        "away") {
+      SubmitAll(connection, outbox, {"g"});
+      connection.Exec(std::string("UPDATE dtm_outbox SET owner = 'gone', created = ") +
+                      Kit::kMinutesAgo);
+      world.Relay();
+      Until([&] { return world.Log().find("belongs to the store 'gone'") != std::string::npos; });
+      CHECK(world.tm.Measure().outboxes.value().oldest_age >= std::chrono::minutes(1));
+      CHECK(world.sum == 0);
+      connection.Exec("UPDATE dtm_outbox SET owner = NULL WHERE owner = 'gone'");
+      Until([&] { return world.sum == 1 && Rows(connection) == "0"; });
+      CHECK(world.tm.Measure().outboxes.value().relayed == 1);
+    }
+    SECTION(
+        "a row in a format that this version does not know waits, unmarked, and holds nobody up") {
+      connection.Exec(
+          "INSERT INTO dtm_outbox (gid, type, definition) VALUES ('newer', 'saga', '\x7F')");
+      SubmitAll(connection, outbox, {"g"});
+      world.Relay();
+      Until([&] { return world.sum == 1 && Rows(connection) == "1"; });
+      CHECK(world.tm.Stop(std::chrono::seconds(5)));
+      CHECK(connection.Ask("SELECT COUNT(*) FROM dtm_outbox WHERE owner IS NULL AND problem IS "
+                           "NULL") == "1");
+    }
+    SECTION("a gid arrives whole whatever the character set of the connection is") {
+      connection.Exec(Kit::kOtherCharacters);
+      SubmitAll(connection, outbox, {"gr\xC3\xBC\xC3\x9F"});
+      world.Relay();
+      Until([&] { return Rows(connection) == "0"; });
+      CHECK(world.tm.Query("gr\xC3\xBC\xC3\x9F"));
+    }
+    SECTION("a server that falls silent does not keep Stop waiting") {
+      CuttingProxy proxy(Kit::ServerPort());
+      Death death;  // counts
+      world.Relay(
+          std::apply([&](auto... args) { return std::make_unique<MortalSource>(death, args...); },
+                     Kit::Args(proxy.Port())));
+      Until([&] { return death.statements >= 5; });
+      proxy.FallSilent();
+      Until([&] { return proxy.Unheard(); });
+      const auto start = std::chrono::steady_clock::now();
+      CHECK(world.tm.Stop(std::chrono::seconds(5)));
+      CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(10));
+    }
+    SECTION("a table that was made before rows had an owner gets the column") {
+      connection.Exec("ALTER TABLE dtm_outbox DROP COLUMN owner");
+      world.Relay();
+      Until([&] { return world.Log().find("cannot be relayed now") != std::string::npos; });
+      CHECK_THAT(world.Log(), ContainsSubstring("owner"));
+      Kit::Create(connection);
+      SubmitAll(connection, outbox, {"g"});
+      Until([&] { return world.sum == 1; });
     }
     SECTION("the server is killed while the relay runs") {
       world.Relay();

@@ -128,12 +128,14 @@ class Coordinator : public EmbeddedEndpoint {
   void Use(std::unique_ptr<BranchCaller> caller) { Checked().Use(std::move(caller)); }
 
   /// Takes over what programs submit into an outbox table, until Stop, on a thread and a connection of its own:
-  /// `tm.Relay(dtm::PgRelay("host=... dbname=..."))`. It looks every `interval` (1 ms to 1 min). A row goes after its
-  /// transaction is durable here, and its gid makes a repeat harmless; so let one coordinator relay a table.
+  /// `tm.Relay(dtm::PgRelay("host=... dbname=..."))`. It looks every `interval` (1 ms to 1 min), and after ten looks that
+  /// found nothing a third as often. A row is claimed for this store, and goes after its transaction is as durable here as
+  /// Options::durability says. So several coordinators may relay a table; each row runs at one of them, whatever crashes.
+  /// Stop waits 5 s for a database that does not answer.
   /// @throws LogicError  there is no source, the interval is out of its range, or it comes after Stop.
   void Relay(std::unique_ptr<OutboxSource> source,
              Duration interval = std::chrono::milliseconds(100)) {
-    relays_.Get().Add(*this, Checked().options, std::move(source), interval);
+    relays_.Get().Add(*this, Checked(), std::move(source), interval);
   }
 
   /// From now on a thread drives the coordinator. It begins with the transactions that a crash left unfinished.
@@ -262,7 +264,11 @@ class Coordinator : public EmbeddedEndpoint {
   Metrics::Snapshot Counted() const { return Checked().Counted(); }
   /// The present state in numbers. Reads the store: some milliseconds for 100,000 unfinished transactions.
   /// @throws StoreError  the store cannot be read.
-  Gauges Measure() { return Checked().Measure(); }
+  Gauges Measure() {
+    Gauges gauges = Checked().Measure();
+    relays_.Get().Measure(gauges);
+    return gauges;
+  }
   const Options& Settings() const { return Checked().options; }
 
  private:

@@ -1,17 +1,16 @@
 /// The outbox in MySQL: submits in the program's own transaction, and relays to a coordinator.
-/// Needs: libmariadb or libmysqlclient; MariaDB 10.6 or MySQL 8 or newer for the relay. Threads: an outbox by one thread at a time, as its connection.
+/// Needs: libmariadb or libmysqlclient; InnoDB. Threads: an outbox by one thread at a time, as its connection.
 #pragma once
 
-#include <cstddef>
+#include <chrono>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 
-#include <dtm/base/error.hpp>
 #include <dtm/coordinator/parts/outbox_source.hpp>
 #include <dtm/outbox/outbox.hpp>
 #include <dtm/outbox/outbox_table.hpp>
+#include <dtm/outbox/sql_outbox_source.hpp>
 #include <dtm/sql/mysql.hpp>
 
 namespace dtm {
@@ -33,49 +32,47 @@ inline void CreateOutboxTable(MYSQL* connection, const std::string& table = outb
   outbox::Create(session, table);
 }
 
-/// Reads an outbox table on a connection of its own, which it opens when it is needed, and again when it broke.
-class MysqlOutboxSource : public OutboxSource {
+/// Reads an outbox table on a connection of its own, which it opens when it is needed, and again when it broke. No answer is
+/// waited for longer than `limit` (libmysqlclient: three times as long).
+class MysqlOutboxSource : public SqlOutboxSource {
  public:
-  MysqlOutboxSource(MysqlAddress address, std::string table)
-      : address_(std::move(address)), table_(std::move(table)) {}
-
-  std::size_t Relay(std::size_t limit, const Take& take) override {
-    if (!connection_) Connect();
-    try {
-      return outbox::RelayPage(*session_, table_, limit, take);
-    } catch (const SqlError&) {
-      session_.reset();
-      connection_.reset();
-      throw;
-    }
-  }
-  std::string Name() const override { return "'" + table_ + "' (MySQL)"; }
+  /// @throws LogicError  this is no name of a table.
+  MysqlOutboxSource(MysqlAddress address, const std::string& table,
+                    std::chrono::seconds limit = std::chrono::seconds(5))
+      : SqlOutboxSource(SqlDialect::kMysql, table),
+        address_(std::move(address)),
+        name_("'" + table + "' (MySQL)"),
+        limit_(limit) {}
+  std::string Name() const override { return name_; }
 
  private:
-  void Connect() {
-    auto connection = std::make_unique<MysqlConnection>(address_);
-    connection_ = std::move(connection);
-    try {
-      session_.emplace(connection_->Handle());
-      // Otherwise reading the end of the table would hold up those who add to it.
-      session_->Simple("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
-    } catch (const SqlError&) {
-      session_.reset();
-      connection_.reset();
-      throw;
-    }
+  struct Session : private MysqlConnection, public MysqlSession {
+    Session(const MysqlAddress& address, std::chrono::seconds limit)
+        : MysqlConnection(address, limit), MysqlSession(MysqlConnection::Handle()) {}
+  };
+
+ protected:
+  std::unique_ptr<SqlSession> Connect() override {
+    auto session = std::make_unique<Session>(address_, limit_);
+    const std::string seconds = std::to_string(limit_.count());
+    session->Simple(("SET SESSION autocommit = 1, innodb_lock_wait_timeout = " + seconds +
+                     ", lock_wait_timeout = " + seconds)
+                        .c_str());
+    // Otherwise reading the end of the table would hold up those who add to it.
+    session->Simple("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
+    return session;
   }
 
+ private:
   const MysqlAddress address_;
-  const std::string table_;
-  std::unique_ptr<MysqlConnection> connection_;
-  std::optional<MysqlSession> session_;
+  const std::string name_;
+  const std::chrono::seconds limit_;
 };
 
-/// For Coordinator::Relay: `address` with the database that has the table.
+/// For Coordinator::Relay: `address` with the database that has the table. @throws LogicError  this is no name of a table.
 inline std::unique_ptr<OutboxSource> MysqlRelay(MysqlAddress address,
-                                                std::string table = outbox::kTable) {
-  return std::make_unique<MysqlOutboxSource>(std::move(address), std::move(table));
+                                                const std::string& table = outbox::kTable) {
+  return std::make_unique<MysqlOutboxSource>(std::move(address), table);
 }
 
 }  // namespace v1

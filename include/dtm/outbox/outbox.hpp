@@ -19,7 +19,7 @@
 #include <dtm/core/validate.hpp>
 #include <dtm/outbox/outbox_table.hpp>
 #include <dtm/sql/session.hpp>
-#include <dtm/sql/sql_errors.hpp>
+#include <dtm/store/codec.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -30,8 +30,8 @@ inline namespace v1 {
 ///   dtm::NewSaga(outbox, dtm::MustGenGid(outbox)).Add(...).Submit();
 ///   COMMIT
 ///
-/// After the COMMIT a coordinator that relays this table takes it up, usually within 100 ms; after a ROLLBACK there is
-/// nothing. No message, no query-back. A branch may be a function of the coordinator that relays the table (a LocalBranch of
+/// After the COMMIT a coordinator that relays this table takes it up, usually within 100 ms (300 ms when nothing came for a
+/// second); after a ROLLBACK there is nothing. No message, no query-back. A branch may be a function of the coordinator that relays the table (a LocalBranch of
 /// it); if that has none of this name, the transaction waits for it.
 class SqlOutbox : public Endpoint {
  public:
@@ -62,21 +62,27 @@ class SqlOutbox : public Endpoint {
       case SqlTransaction::kOpen: break;
       case SqlTransaction::kNone:
         throw LogicError(who +
-                         "the connection is in no transaction; begin one, write the business rows "
-                         "in it, and commit both");
+                         "the connection is in no transaction; begin one (START TRANSACTION, with "
+                         "autocommit=0 too), write the business rows in it, and commit both");
       case SqlTransaction::kFailed:
-        throw LogicError(who + "a statement of the connection's transaction failed; roll it back");
+        throw LogicError(who +
+                         "nothing was submitted: a statement before failed, so the connection's "
+                         "transaction can only be rolled back; do that, and begin it again");
     }
     const std::string type = Name(definition.type);
-    const std::string hex = outbox::Hex(definition);
+    const std::string gid = outbox::Hex(definition.gid);
+    const std::string content = outbox::Hex(codec::EncodeDefinition(definition));
     try {
-      session_.Run(insert_, {definition.gid, type, hex});
+      session_.Run(insert_, {gid, type, content});
     } catch (const SqlError& error) {
-      const bool taken = error.Code() == "23505" || error.Code() == "1062";
-      throw SqlError(who + "outbox table '" + table_ + "': " + error.what() +
-                         (taken ? "; this gid was submitted before" : "") +
-                         "; roll the transaction back",
-                     error.Code());
+      const std::string& code = error.Code();
+      const char* why = "";
+      if (code == "23505" || code == "1062") why = "; this gid was submitted before";
+      if (code == "25P02") why = "; a statement before failed";
+      if (code == "42P01" || code == "1146") why = "; CreateOutboxTable makes the table";
+      throw SqlError(who + "nothing was submitted: outbox table '" + table_ + "': " + error.what() +
+                         why + "; roll the transaction back",
+                     code);
     }
     return {definition.gid, Status::kSubmitted, {}};
   }

@@ -1,5 +1,5 @@
-/// The table between a program that submits in its own transaction and the coordinator that takes it up: its rows and SQL.
-/// Needs: std. Threads: pure functions; statements as their session. Format: docs/store_format.md.
+/// The table between a program that submits in its own transaction and the coordinator that takes it up: its columns and rows.
+/// Needs: std. Threads: pure functions; Create as its session. Format: docs/store_format.md.
 #pragma once
 
 #include <algorithm>
@@ -7,10 +7,8 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include <dtm/base/error.hpp>
-#include <dtm/coordinator/parts/outbox_source.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/sql/session.hpp>
@@ -23,11 +21,17 @@ namespace outbox {
 
 inline constexpr const char kTable[] = "dtm_outbox";
 
-/// The definition as the stores encode it, in hexadecimal digits.
-inline std::string Hex(const Definition& definition) {
+/// The name of the table in SQL. @throws LogicError  it is no name of a table.
+inline std::string Quoted(SqlDialect dialect, const std::string& table) {
+  return sql::QuotedName(dialect, table, "an outbox table");
+}
+
+/// In hexadecimal digits: what goes through a statement so is the same with every character set of a connection.
+inline std::string Hex(std::string_view bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string hex;
-  for (const char byte : codec::EncodeDefinition(definition)) {
+  hex.reserve(2 * bytes.size());
+  for (const char byte : bytes) {
     const auto value = static_cast<unsigned char>(byte);
     hex += kDigits[value >> 4];
     hex += kDigits[value & 15];
@@ -53,129 +57,114 @@ inline std::string FromHex(std::string_view hex) {
   return bytes;
 }
 
+/// Parameters: gid and definition in hexadecimal digits, the type between them.
 inline std::string InsertSql(SqlDialect dialect, const std::string& table) {
-  const std::string into = "INSERT INTO " + sql::QuotedName(dialect, table, "an outbox table") +
-                           " (gid, type, definition) VALUES ";
-  return dialect == SqlDialect::kPostgres ? into + "($1, $2, decode($3, 'hex'))"
-                                          : into + "(?, ?, UNHEX(?))";
+  const std::string into =
+      "INSERT INTO " + Quoted(dialect, table) + " (gid, type, definition) VALUES ";
+  return dialect == SqlDialect::kPostgres
+             ? into + "(convert_from(decode($1, 'hex'), 'UTF8'), $2, decode($3, 'hex'))"
+             : into + "(CONVERT(UNHEX(?) USING utf8mb4), ?, UNHEX(?))";
 }
 
-/// Creates the table unless it is there (sql/dtm.outbox.postgres.sql and sql/dtm.outbox.mysql.sql are the same).
+/// Its columns, as sql/dtm.outbox.postgres.sql and sql/dtm.outbox.mysql.sql have them (tests compare).
+inline const char* Columns(SqlDialect dialect) {
+  return dialect == SqlDialect::kPostgres ? R"sql( (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  gid text COLLATE "C" NOT NULL UNIQUE,
+  type text NOT NULL,
+  definition bytea NOT NULL,
+  created timestamp with time zone NOT NULL DEFAULT now(),
+  owner text,
+  problem text
+))sql"
+                                          : R"sql( (
+  id bigint PRIMARY KEY AUTO_INCREMENT,
+  gid varchar(128) COLLATE utf8mb4_bin NOT NULL UNIQUE,
+  type varchar(16) NOT NULL,
+  definition longblob NOT NULL,
+  created timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  owner varchar(64) CHARACTER SET ascii COLLATE ascii_bin,
+  problem text
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4)sql";
+}
+
+/// Creates the table unless it is there; one that was made before rows had an owner gets that column.
 /// @throws SqlError    the user may not create it.
 /// @throws LogicError  the connection is in a transaction, or this is no name of a table.
 inline void Create(SqlSession& session, const std::string& table) {
-  const std::string quoted = sql::QuotedName(session.Dialect(), table, "an outbox table");
+  const bool postgres = session.Dialect() == SqlDialect::kPostgres;
+  const std::string quoted = Quoted(session.Dialect(), table);
   if (session.Transaction() != SqlTransaction::kNone) {
     throw LogicError(
         "the connection is in a transaction; end it before the outbox table is created");
   }
-  const bool postgres = session.Dialect() == SqlDialect::kPostgres;
-  const std::string columns =
-      postgres ? "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, gid text COLLATE \"C\" NOT "
-                 "NULL UNIQUE, "
-                 "type text NOT NULL, definition bytea NOT NULL, created timestamp with time zone "
-                 "NOT NULL DEFAULT now(), problem text)"
-               : "id bigint PRIMARY KEY AUTO_INCREMENT, gid varchar(128) COLLATE utf8mb4_bin NOT "
-                 "NULL UNIQUE, "
-                 "type varchar(16) NOT NULL, definition longblob NOT NULL, created datetime NOT "
-                 "NULL DEFAULT CURRENT_TIMESTAMP, problem text) ENGINE = InnoDB DEFAULT CHARACTER "
-                 "SET utf8mb4";
+  const std::string create = "CREATE TABLE IF NOT EXISTS " + quoted + Columns(session.Dialect());
   try {
-    session.Simple(("CREATE TABLE IF NOT EXISTS " + quoted + " (" + columns).c_str());
+    if (postgres) {
+      session.Simple(
+          ("BEGIN; SET LOCAL client_min_messages = warning; "
+           "SELECT pg_advisory_xact_lock(7237105);" +  // of several creators one goes first
+           create +
+           "; ALTER TABLE " + quoted + " ADD COLUMN IF NOT EXISTS owner text; COMMIT")
+              .c_str());
+      return;
+    }
+    session.Simple(create.c_str());
+    const std::size_t dot = table.find('.');
+    const SqlAnswer owner = session.Run(
+        "SELECT 1 FROM information_schema.COLUMNS WHERE TABLE_NAME = ? AND COLUMN_NAME = 'owner' "
+        "AND "
+        "TABLE_SCHEMA = " +
+            (dot == std::string::npos ? "DATABASE()" : "'" + table.substr(0, dot) + "'"),
+        {std::string_view(table).substr(dot == std::string::npos ? 0 : dot + 1)});
+    if (owner.first_column.empty()) {
+      session.Simple(("ALTER TABLE " + quoted +
+                      " ADD COLUMN owner varchar(64) CHARACTER SET ascii COLLATE ascii_bin "
+                      "AFTER created")
+                         .c_str());
+    }
   } catch (const SqlError& error) {
+    try {
+      if (session.Transaction() != SqlTransaction::kNone) session.Simple("ROLLBACK");
+    } catch (const SqlError&) {  // NOLINT(bugprone-empty-catch): the server does it
+    }
     throw SqlError("the outbox table '" + table + "' cannot be created: " + error.what(),
                    error.Code());
   }
 }
 
+/// A row that is to be taken up.
 struct Row {
   std::string id;
+  bool claimed = false;  ///< it has an owner
   Definition definition;
-  OutboxSource::Verdict verdict;
+  std::string problem;  ///< not empty: it cannot be read
 };
 
-/// Of "ID TYPE HEX GID".
-inline Row ReadRow(const std::string& text) {
+/// Of "ID CLAIMED TYPE HEX HEX": definition, gid.
+inline Row ReadRow(std::string_view text) {
   Row row;
-  std::string_view rest = text;
-  const auto next = [&rest] {
-    const std::size_t end = (std::min)(rest.find(' '), rest.size());
-    const std::string_view word = rest.substr(0, end);
-    rest.remove_prefix((std::min)(end + 1, rest.size()));
+  const auto next = [&text] {
+    const std::size_t end = (std::min)(text.find(' '), text.size());
+    const std::string_view word = text.substr(0, end);
+    text.remove_prefix((std::min)(end + 1, text.size()));
     return word;
   };
   row.id = next();
+  row.claimed = next() == "1";
   try {
     const std::string type(next());
-    const std::string_view hex = next();
+    const std::string_view definition = next();
     if (type != Name(TransType::kSaga) && type != Name(TransType::kMsg)) {
       throw StoreError("its type '" + type + "' is neither saga nor msg");
     }
     row.definition = *codec::DecodeDefinition(
-        std::string(rest), type == Name(TransType::kSaga) ? TransType::kSaga : TransType::kMsg,
-        FromHex(hex));
+        FromHex(text), type == Name(TransType::kSaga) ? TransType::kSaga : TransType::kMsg,
+        FromHex(definition));
   } catch (const Error& error) {
-    row.verdict = {OutboxSource::Verdict::Kind::kRefused, error.what()};
+    row.problem = error.what();
   }
   return row;
-}
-
-/// One page: reads and locks rows, gives what can be read to `take`, then removes or marks them and commits. Rows that
-/// another relay has are left out.
-inline std::size_t RelayPage(SqlSession& session, const std::string& table, std::size_t limit,
-                             const OutboxSource::Take& take) {
-  const bool postgres = session.Dialect() == SqlDialect::kPostgres;
-  const std::string quoted = sql::QuotedName(session.Dialect(), table, "an outbox table");
-  session.Simple(postgres ? "BEGIN" : "START TRANSACTION");
-  try {
-    const SqlAnswer found = session.Run(
-        (postgres
-             ? "SELECT id || ' ' || type || ' ' || encode(definition, 'hex') || ' ' || gid FROM "
-             : "SELECT CONCAT_WS(' ', id, type, HEX(definition), gid) FROM ") +
-            quoted + " WHERE problem IS NULL ORDER BY id LIMIT " + std::to_string(limit) +
-            " FOR UPDATE SKIP LOCKED",
-        {});
-    using Kind = OutboxSource::Verdict::Kind;
-    std::vector<Row> rows;
-    std::vector<Definition> page;
-    for (const std::string& text : found.first_column) {
-      rows.push_back(ReadRow(text));
-      if (rows.back().verdict.kind == Kind::kLater) {
-        page.push_back(std::move(rows.back().definition));
-      }
-    }
-    std::vector<OutboxSource::Verdict> verdicts;
-    if (!page.empty()) verdicts = take(std::move(page));
-    std::string done;
-    std::size_t next = 0;
-    for (Row& row : rows) {
-      if (row.verdict.kind == Kind::kLater) row.verdict = std::move(verdicts.at(next++));
-      if (row.verdict.kind == Kind::kTaken) {
-        done += done.empty() ? "SELECT " + row.id + " AS id" : " UNION ALL SELECT " + row.id;
-      } else if (row.verdict.kind == Kind::kRefused) {
-        session.Run("UPDATE " + quoted +
-                        (postgres ? " SET problem = $1 WHERE id = $2::bigint"
-                                  : " SET problem = ? WHERE id = ?"),
-                    {row.verdict.why, row.id});
-      }
-    }
-    if (!done.empty()) {
-      // Row by row by the key: a scan would meet the locks of another relay.
-      session.Simple(
-          (postgres
-               ? "DELETE FROM " + quoted + " o USING (" + done + ") d WHERE o.id = d.id"
-               : "DELETE o FROM (" + done + ") d STRAIGHT_JOIN " + quoted + " o ON o.id = d.id")
-              .c_str());
-    }
-    session.Simple("COMMIT");
-    return rows.size();
-  } catch (...) {
-    try {
-      if (session.Transaction() != SqlTransaction::kNone) session.Simple("ROLLBACK");
-    } catch (...) {  // NOLINT(bugprone-empty-catch): the server does it
-    }
-    throw;
-  }
 }
 
 }  // namespace outbox

@@ -1,17 +1,16 @@
 /// The outbox in PostgreSQL: submits in the program's own transaction, and relays to a coordinator.
-/// Needs: libpq; PostgreSQL 9.5 or newer. Threads: an outbox by one thread at a time, as its connection.
+/// Needs: libpq 12; PostgreSQL 10 or newer. Threads: an outbox by one thread at a time, as its connection.
 #pragma once
 
-#include <cstddef>
+#include <chrono>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 
-#include <dtm/base/error.hpp>
 #include <dtm/coordinator/parts/outbox_source.hpp>
 #include <dtm/outbox/outbox.hpp>
 #include <dtm/outbox/outbox_table.hpp>
+#include <dtm/outbox/sql_outbox_source.hpp>
 #include <dtm/sql/postgres.hpp>
 
 namespace dtm {
@@ -33,47 +32,50 @@ inline void CreateOutboxTable(PGconn* connection, const std::string& table = out
   outbox::Create(session, table);
 }
 
-/// Reads an outbox table on a connection of its own, which it opens when it is needed, and again when it broke.
-class PgOutboxSource : public OutboxSource {
+/// Reads an outbox table on a connection of its own, which it opens when it is needed, and again when it broke. No answer is
+/// waited for longer than `limit`. A pooler between must give it the same server process all the time.
+class PgOutboxSource : public SqlOutboxSource {
  public:
-  PgOutboxSource(std::string conninfo, std::string table)
-      : conninfo_(std::move(conninfo)), table_(std::move(table)) {}
-
-  std::size_t Relay(std::size_t limit, const Take& take) override {
-    if (!connection_) Connect();
-    try {
-      return outbox::RelayPage(*session_, table_, limit, take);
-    } catch (const SqlError&) {
-      session_.reset();
-      connection_.reset();
-      throw;
-    }
-  }
-  std::string Name() const override { return "'" + table_ + "' (PostgreSQL)"; }
+  /// @throws LogicError  this is no name of a table.
+  PgOutboxSource(std::string conninfo, const std::string& table,
+                 std::chrono::seconds limit = std::chrono::seconds(5))
+      : SqlOutboxSource(SqlDialect::kPostgres, table),
+        conninfo_(std::move(conninfo)),
+        name_("'" + table + "' (PostgreSQL)"),
+        limit_(limit) {}
+  std::string Name() const override { return name_; }
 
  private:
-  void Connect() {
-    auto connection = std::make_unique<PgConnection>(conninfo_);
-    connection_ = std::move(connection);
-    try {
-      session_.emplace(connection_->Handle());
-    } catch (const SqlError&) {
-      session_.reset();
-      connection_.reset();
-      throw;
-    }
+  struct Session : private PgConnection, public PgSession {
+    Session(const std::string& conninfo, std::chrono::seconds limit)
+        : PgConnection(conninfo, limit),
+          PgSession(PgConnection::Handle(), limit + std::chrono::seconds(1)) {}
+  };
+
+ protected:
+  std::unique_ptr<SqlSession> Connect() override {
+    auto session = std::make_unique<Session>(conninfo_, limit_);
+    // The server gives up first, else it would go on waiting for a lock after we have gone. A claim must survive what the
+    // submission survives, whatever the user's settings are.
+    session->Simple(
+        ("SET statement_timeout = " + std::to_string(std::chrono::milliseconds(limit_).count()) +
+         "; SET default_transaction_isolation = 'read committed'; SELECT "
+         "set_config('synchronous_commit', 'on', false) WHERE "
+         "current_setting('synchronous_commit') = 'off'")
+            .c_str());
+    return session;
   }
 
+ private:
   const std::string conninfo_;
-  const std::string table_;
-  std::unique_ptr<PgConnection> connection_;
-  std::optional<PgSession> session_;
+  const std::string name_;
+  const std::chrono::seconds limit_;
 };
 
-/// For Coordinator::Relay: `conninfo` as libpq takes it.
+/// For Coordinator::Relay: `conninfo` as libpq takes it. @throws LogicError  this is no name of a table.
 inline std::unique_ptr<OutboxSource> PgRelay(std::string conninfo,
-                                             std::string table = outbox::kTable) {
-  return std::make_unique<PgOutboxSource>(std::move(conninfo), std::move(table));
+                                             const std::string& table = outbox::kTable) {
+  return std::make_unique<PgOutboxSource>(std::move(conninfo), table);
 }
 
 }  // namespace v1

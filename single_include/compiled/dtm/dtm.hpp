@@ -2668,6 +2668,9 @@ std::size_t MaxOpenFiles();
 
 std::string LastErrorText();
 
+/// Waits until the descriptor can be read, or has an error or its end; false: not within `limit` (up to 1 day).
+bool WaitReadable(int file, Duration limit);
+
 /// An absolute name of the same file, without symbolic links of folders, so that it stays valid after a chdir or when such
 /// a link changes. Returned unchanged if the folder does not exist; opening the file then says why.
 std::string FullPath(const std::string& path);
@@ -3801,6 +3804,14 @@ struct LoopGauges {
   std::atomic<bool> store_fails{false};
 };
 
+/// Of all outboxes that the coordinator relays.
+struct OutboxGauges {
+  std::uint64_t relayed = 0;  ///< rows that became transactions
+  std::uint64_t refused = 0;  ///< rows that were marked with a problem
+  Duration
+      oldest_age{};  ///< of the oldest row that waits, whoever is to take it; seen in the last 10 s
+};
+
 struct Gauges {
   std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
   Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
@@ -3811,6 +3822,7 @@ struct Gauges {
   bool store_fails = false;  ///< the last commit failed
   CallLoad functions;        ///< calls of registered functions
   CallLoad urls;
+  std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
 };
 
 /// Leaves these gauges empty if the store cannot be read.
@@ -4310,10 +4322,20 @@ class OutboxSource {
   /// One for each of a page, in their order.
   using Take = std::function<std::vector<Verdict>(std::vector<Definition>)>;
 
-  /// Gives up to `limit` transactions to `take`, the oldest first, and removes or marks their rows. Returns how many rows
-  /// there were. If `take` throws, all of them stay.
-  /// @throws Error  the database does not answer. Rows that were taken may come again.
-  virtual std::size_t Relay(std::size_t limit, const Take& take) = 0;
+  /// The row that waits longest, whoever is to take it up.
+  struct Oldest {
+    Duration age{};        ///< 0: no row waits
+    std::string not_ours;  ///< why this coordinator leaves it alone; empty: it takes it up
+  };
+
+  /// Claims up to `limit` rows for the store of that name, the oldest first, and gives them to `take` when that is durable;
+  /// then removes or marks them. So a row is only ever given to coordinators of one store, which knows its gid. Returns how
+  /// many rows there were. If `take` throws, all of them stay.
+  /// @throws Error  the database does not answer. Rows that were taken may come again, to the same store.
+  virtual std::size_t Relay(const std::string& store, std::size_t limit, const Take& take) = 0;
+
+  /// @throws Error  the database does not answer.
+  virtual Oldest LookAtOldest(const std::string& store) = 0;
 
   /// For the log: which table of which server; no password.
   virtual std::string Name() const = 0;
@@ -4330,31 +4352,65 @@ class OutboxSource {
 namespace dtm {
 inline namespace v1 {
 
-/// A transaction is submitted before its row is removed. So after a crash it may be submitted again, which its gid makes
-/// harmless in the same coordinator. What the coordinator refuses (a limit, other content under the gid, a topic without
-/// subscribers) is marked in its row and logged; everything else is tried again, with waits that grow to 10 s while the
-/// database or the store fails, or too much is waiting.
+/// Counts of one relay or several; any thread.
+struct RelayCounts {
+  std::atomic<std::uint64_t> relayed{0}, refused{0};
+  std::atomic<Duration::rep> oldest{0};  ///< microseconds
+};
+
+/// A row is claimed for this coordinator's store, its transaction submitted, and then the row removed. So after a crash at
+/// any point it may be submitted again, but only to this store, where its gid makes that harmless. What the coordinator
+/// refuses (a limit, other content under the gid, a topic without subscribers) is marked in its row and logged; everything
+/// else is tried again, with waits that grow to 10 s while the database or the store fails, or too much is waiting. The
+/// waits are of real time, also when the coordinator has another clock.
 class Relay {
  public:
-  Relay(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
+  Relay(Endpoint& coordinator, Driver& driver, std::unique_ptr<OutboxSource> source,
         Duration interval);
   ~Relay();
   Relay(const Relay&) = delete;
   Relay& operator=(const Relay&) = delete;
 
-  /// Returns when the thread has ended: at once, or when the database has answered.
+  const RelayCounts& Counts() const;
+
+  /// From now on the thread begins nothing new.
+  void BeginStop();
+  /// Returns when the thread has ended: at once, or when the database has answered; the source bounds that.
   void Stop();
 
  private:
-  static constexpr std::size_t kPage = 64;  // of at most 1 MiB each
+  static constexpr std::size_t kPage = 64;    // of at most 1 MiB each
+  static constexpr int kLooksUntilIdle = 10;  // that find nothing
+  static constexpr Duration kLookAtOldest = std::chrono::seconds(10);
+  static constexpr Duration kLongForAnother = std::chrono::minutes(1);
 
   void Main() noexcept;
+
+  /// All that is there. False: nothing was. @throws Error  some of it has to come again; or the database fails.
+  bool Drain(bool& progress);
+
+  /// For the gauge; and says once if what waits is left alone.
+  void LookAtOldest();
 
   void Log(LogLevel level, const std::string& text) noexcept;
 
   bool Stopping();
   /// False: it is time to stop.
   bool Sleep(Duration wait);
+
+  /// Waits for `left` answers at most longer than a coordinator takes whose store fails; shorter if it is to stop.
+  template <typename Answers>
+  void Await(Answers& answers, std::unique_lock<std::mutex>& lock) {
+    for (int waits = 0; answers.left > 0 && waits < 100 && !Stopping(); ++waits) {
+      answers.changed.wait_for(lock, std::chrono::milliseconds(100),
+                               [&] { return answers.left == 0; });
+    }
+  }
+
+  std::string AskName();
+
+  static constexpr const char* kNoAnswer =
+      "the coordinator did not answer; does the program poll it?";
 
   using Verdict = OutboxSource::Verdict;
 
@@ -4374,9 +4430,13 @@ class Relay {
   static Verdict VerdictOf(const Outcome& outcome);
 
   Endpoint& coordinator_;
-  const Options& options_;
+  Driver& driver_;
   const std::unique_ptr<OutboxSource> source_;
   const Duration interval_;
+  RelayCounts counts_;
+  std::string store_;      // its name, once it is known
+  Duration next_look_{0};  // at the oldest, since boot
+  bool said_ = false;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool stopping_ = false;
@@ -4387,11 +4447,13 @@ class Relay {
 class Relays {
  public:
   /// @throws LogicError  see Coordinator::Relay.
-  void Add(Endpoint& coordinator, const Options& options, std::unique_ptr<OutboxSource> source,
+  void Add(Endpoint& coordinator, Driver& driver, std::unique_ptr<OutboxSource> source,
            Duration interval);
   void Stop();
+  void Measure(Gauges& gauges);
 
  private:
+  std::mutex stop_mutex_;
   std::mutex mutex_;
   bool stopped_ = false;
   std::vector<std::unique_ptr<Relay>> relays_;
@@ -5030,8 +5092,10 @@ class Coordinator : public EmbeddedEndpoint {
   void Use(std::unique_ptr<BranchCaller> caller);
 
   /// Takes over what programs submit into an outbox table, until Stop, on a thread and a connection of its own:
-  /// `tm.Relay(dtm::PgRelay("host=... dbname=..."))`. It looks every `interval` (1 ms to 1 min). A row goes after its
-  /// transaction is durable here, and its gid makes a repeat harmless; so let one coordinator relay a table.
+  /// `tm.Relay(dtm::PgRelay("host=... dbname=..."))`. It looks every `interval` (1 ms to 1 min), and after ten looks that
+  /// found nothing a third as often. A row is claimed for this store, and goes after its transaction is as durable here as
+  /// Options::durability says. So several coordinators may relay a table; each row runs at one of them, whatever crashes.
+  /// Stop waits 5 s for a database that does not answer.
   /// @throws LogicError  there is no source, the interval is out of its range, or it comes after Stop.
   void Relay(std::unique_ptr<OutboxSource> source,
              Duration interval = std::chrono::milliseconds(100));
@@ -5252,8 +5316,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_a91335190ed6(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_a91335190ed6;
+void dtm_cpp_of_version_0_1_0_f1b7ae33d97b(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_f1b7ae33d97b;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

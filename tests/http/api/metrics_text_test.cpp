@@ -123,6 +123,7 @@ TEST_CASE("metrics_text: everything that was counted, under dtm's names") {
   done.branches[{TransType::kSaga, "01", Op::kAction, true}] = 5;
   done.branches[{TransType::kSaga, "01", Op::kCompensate, false}] = 1;
   dtm::Gauges now;
+  now.outboxes = dtm::OutboxGauges{7, 1, Ms(2500)};
   now.backlog = dtm::Backlog{7, 4, 1, {}};
   now.oldest_age = Ms(1500);
   now.in_memory = 5;
@@ -178,6 +179,9 @@ TEST_CASE("metrics_text: everything that was counted, under dtm's names") {
            std::string(R"(dtm_host_limited{host="http://a:1"} 0)"),
            std::string(R"(dtm_host_limited{host="http://b\\\""} 1)"),
            std::string("dtm_store_failing 1"),
+           std::string("dtm_outbox_rows_total{status=\"ok\"} 7"),
+           std::string("dtm_outbox_rows_total{status=\"fail\"} 1"),
+           std::string("dtm_outbox_oldest_seconds 2.5"),
        }) {
     INFO(line);
     CHECK(Has(text, line));
@@ -191,6 +195,7 @@ TEST_CASE("metrics_text: the format, with nothing counted and with much") {
   for (const bool much : {false, true}) {
     if (much) {
       now.backlog = dtm::Backlog{};
+      now.outboxes = dtm::OutboxGauges{7, 1, Ms(2500)};
       for (std::size_t i = 0; i < 1000; ++i) {
         now.urls.hosts.push_back({"http://h" + std::to_string(i), 1, i, false});
       }
@@ -221,8 +226,8 @@ TEST_CASE("metrics_text: the format, with nothing counted and with much") {
       CHECK(line.substr(line.rfind(' ') + 1).find_first_not_of("0123456789.e+-") ==
             std::string::npos);
     }
-    CHECK(families.size() == (much ? 18 : 14));
-    CHECK(series.size() == (much ? 81 + 14 + 10 + 300 : 1 + 14 + 6));
+    CHECK(families.size() == (much ? 20 : 14));
+    CHECK(series.size() == (much ? 81 + 14 + 10 + 3 + 300 : 1 + 14 + 6));
   }
 }
 

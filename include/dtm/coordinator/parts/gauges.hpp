@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 
 #include <dtm/base/error.hpp>
@@ -21,6 +22,14 @@ struct LoopGauges {
   std::atomic<bool> store_fails{false};
 };
 
+/// Of all outboxes that the coordinator relays.
+struct OutboxGauges {
+  std::uint64_t relayed = 0;  ///< rows that became transactions
+  std::uint64_t refused = 0;  ///< rows that were marked with a problem
+  Duration
+      oldest_age{};  ///< of the oldest row that waits, whoever is to take it; seen in the last 10 s
+};
+
 struct Gauges {
   std::optional<Backlog> backlog;  ///< of the store; nothing: it cannot be read now
   Duration oldest_age{};           ///< of the oldest unfinished transaction; 0: there is none
@@ -31,6 +40,7 @@ struct Gauges {
   bool store_fails = false;  ///< the last commit failed
   CallLoad functions;        ///< calls of registered functions
   CallLoad urls;
+  std::optional<OutboxGauges> outboxes;  ///< nothing: it relays none
 };
 
 /// Leaves these gauges empty if the store cannot be read.

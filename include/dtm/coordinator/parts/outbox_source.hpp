@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include <dtm/base/time.hpp>
 #include <dtm/core/transaction.hpp>
 
 namespace dtm {
@@ -29,10 +30,20 @@ class OutboxSource {
   /// One for each of a page, in their order.
   using Take = std::function<std::vector<Verdict>(std::vector<Definition>)>;
 
-  /// Gives up to `limit` transactions to `take`, the oldest first, and removes or marks their rows. Returns how many rows
-  /// there were. If `take` throws, all of them stay.
-  /// @throws Error  the database does not answer. Rows that were taken may come again.
-  virtual std::size_t Relay(std::size_t limit, const Take& take) = 0;
+  /// The row that waits longest, whoever is to take it up.
+  struct Oldest {
+    Duration age{};        ///< 0: no row waits
+    std::string not_ours;  ///< why this coordinator leaves it alone; empty: it takes it up
+  };
+
+  /// Claims up to `limit` rows for the store of that name, the oldest first, and gives them to `take` when that is durable;
+  /// then removes or marks them. So a row is only ever given to coordinators of one store, which knows its gid. Returns how
+  /// many rows there were. If `take` throws, all of them stay.
+  /// @throws Error  the database does not answer. Rows that were taken may come again, to the same store.
+  virtual std::size_t Relay(const std::string& store, std::size_t limit, const Take& take) = 0;
+
+  /// @throws Error  the database does not answer.
+  virtual Oldest LookAtOldest(const std::string& store) = 0;
 
   /// For the log: which table of which server; no password.
   virtual std::string Name() const = 0;

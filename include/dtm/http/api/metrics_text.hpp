@@ -126,6 +126,13 @@ inline void GaugeLines(std::string& out, const Gauges& now) {
   Line(out, "dtm_calls_waiting", "to=\"url\"", now.urls.waiting);
   HostLines(out, now.urls.hosts);
   Gauge(out, "dtm_store_failing", "1: the last commit failed.", now.store_fails ? 1 : 0);
+  if (!now.outboxes) return;
+  Head(out, "dtm_outbox_rows_total", "counter", "Rows of outbox tables that were taken up.");
+  Line(out, "dtm_outbox_rows_total", "status=\"ok\"", now.outboxes->relayed);
+  Line(out, "dtm_outbox_rows_total", "status=\"fail\"", now.outboxes->refused);
+  Head(out, "dtm_outbox_oldest_seconds", "gauge", "Age of the oldest row that waits.");
+  NumberLine(out, "dtm_outbox_oldest_seconds", "",
+             static_cast<double>(now.outboxes->oldest_age.count()) / 1e6);
 }
 
 inline std::string Text(const std::map<std::string, ApiCounters::Api>& apis,
