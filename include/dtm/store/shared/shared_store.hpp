@@ -60,7 +60,7 @@ class SharedStore : public Store {
       if (*row.gid == gid) return true;
     }
     return shared_store::IsStorable(gid) &&
-           Writing().Run(Query::kFind, {std::string_view(gid)})->Count() > 0;
+           ReadMine(Query::kFind, {std::string_view(gid)})->Count() > 0;
   }
 
   std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
@@ -181,7 +181,7 @@ class SharedStore : public Store {
     std::int64_t due = Stored(after.due);
     std::int64_t id = after.id;
     for (;;) {
-      const auto rows = Writing().Run(
+      const auto rows = ReadMine(
           Query::kDue, {static_cast<std::int64_t>(owner_.load()), due, id, Stored(now), kDuePage});
       for (std::size_t row = 0; row < rows->Count(); ++row) {
         Transaction stored = shared_store::ReadTransaction(*rows, row);
@@ -239,19 +239,29 @@ class SharedStore : public Store {
     return *writer_;
   }
 
-  /// On the connection of those who read, twice if the first one was lost meanwhile.
+  /// On the connection of those who read.
   std::unique_ptr<SqlRows> Read(Query query, const std::vector<SqlValue>& values) {
     const std::lock_guard<std::mutex> lock(reader_mutex_);
-    if (reader_ != nullptr && reader_->Works()) {
+    return ReadOn(reader_, query, values);
+  }
+  std::unique_ptr<SqlRows> ReadMine(Query query, const std::vector<SqlValue>& values) {
+    (void)Writing();
+    return ReadOn(writer_, query, values);
+  }
+
+  /// On another connection if this one has been lost meanwhile.
+  std::unique_ptr<SqlRows> ReadOn(std::unique_ptr<shared_store::Connection>& connection,
+                                  Query query, const std::vector<SqlValue>& values) {
+    if (connection != nullptr && connection->Works()) {
       try {
-        return reader_->Run(query, values);
+        return connection->Run(query, values);
       } catch (const SqlError&) {
-        if (reader_->Works()) throw;
+        if (connection->Works()) throw;
       }
     }
-    reader_.reset();
-    reader_ = database_->Connect();
-    return reader_->Run(query, values);
+    connection.reset();
+    connection = database_->Connect();
+    return connection->Run(query, values);
   }
 
   /// Now and then what is told leaves the row, which every step rewrites, and is folded.
@@ -265,7 +275,7 @@ class SharedStore : public Store {
       rows_of[row.id] = &row;
     }
     if (ids.empty()) return;
-    const auto journals = Writing().Run(Query::kJournals, {&ids});
+    const auto journals = ReadMine(Query::kJournals, {&ids});
     for (std::size_t i = 0; i < journals->Count(); ++i) {
       ChangedRow& row = *rows_of.at(journals->Number(i, 0));
       std::vector<JournalEntry> entries = shared_store::ReadJournal(*journals, i, 1);
