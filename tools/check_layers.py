@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Checks that includes go one way, and that what is dear or not portable stays in its room.
 
-The table is the architecture (docs/architecture.md); change both together.
+The table is the architecture, and the drawing in docs/architecture.md is checked by it; change both together.
 """
 import fnmatch
 import re
 from collections import Counter
 
-from headers import all_headers, finish, includes, read, room
+from headers import ROOT, all_headers, finish, includes, read, room
 
 # room: the rooms whose headers it may include. A room inside a room has a line of its own.
 MAY_INCLUDE = {
@@ -29,15 +29,15 @@ MAY_INCLUDE = {
     'coordinator': ['base', 'core', 'engine', 'store', 'coordinator/parts', 'coordinator/functions', 'coordinator/state',
                     'coordinator/loop'],
     'http/wire': ['base', 'core'],
-    'http/message': ['base'],
+    'http/http1': ['base'],
     'http/transport': ['base'],
-    'http/client': ['base', 'core', 'http/message', 'http/transport'],
-    'http/api': ['base', 'core', 'coordinator', 'coordinator/parts', 'http/wire', 'http/message'],
-    'http/serving': ['base', 'core', 'coordinator', 'http/message', 'http/transport', 'http/api'],
+    'http/hosts': ['base', 'core', 'http/http1', 'http/transport'],
+    'http/api': ['base', 'core', 'coordinator', 'coordinator/parts', 'http/wire', 'http/http1'],
+    'http/serving': ['base', 'core', 'coordinator', 'http/http1', 'http/transport', 'http/api'],
     'http/httplib': ['base', 'core', 'barrier', 'coordinator', 'http/wire', 'http/api'],
-    'http/calls': ['base', 'core', 'coordinator/parts', 'http/wire', 'http/message', 'http/transport', 'http/client'],
-    'http/remote': ['base', 'core', 'http/wire', 'http/message', 'http/client'],
-    'http': ['base', 'core', 'coordinator', 'coordinator/parts', 'http/wire', 'http/message', 'http/transport', 'http/client', 'http/api',
+    'http/calls': ['base', 'core', 'coordinator/parts', 'http/wire', 'http/http1', 'http/transport', 'http/hosts'],
+    'http/remote': ['base', 'core', 'http/wire', 'http/http1', 'http/hosts'],
+    'http': ['base', 'core', 'coordinator', 'coordinator/parts', 'http/wire', 'http/http1', 'http/transport', 'http/hosts', 'http/api',
              'http/serving', 'http/calls', 'http/remote'],
     'testing': ['base', 'core', 'store', 'coordinator', 'coordinator/parts'],
 }
@@ -129,5 +129,39 @@ def cycle_problems():
         yield from visit(header, [])
 
 
-finish([*direction_problems(), *place_problems(), *name_problems(), *size_problems(), *cycle_problems()],
+def reachable_rooms(start, without=None):
+    """The rooms that lead on from `start`, by the table; `without`: one arrow that is not taken."""
+    found, todo = set(), [start]
+    while todo:
+        source = todo.pop()
+        for target in MAY_INCLUDE[source]:
+            if (source, target) != without and target not in found:
+                found.add(target)
+                todo.append(target)
+    return found
+
+
+def drawing_problems():
+    """The arrows of docs/architecture.md are those of the table, without what other arrows lead to; the dotted ones are EXCEPT."""
+    wanted = {(source, target) for source, targets in MAY_INCLUDE.items() for target in targets
+              if target not in reachable_rooms(source, without=(source, target))}
+    dotted = {(room(source), room(target)) for source, (target, _) in EXCEPT.items()}
+    text = (ROOT / 'docs/architecture.md').read_text(encoding='utf-8').split('```mermaid\n')[1].split('```')[0]
+    ids = {name.replace('/', '_'): name for name in MAY_INCLUDE}
+    drawn = {'-->': set(), '-.->': set()}
+    for source, arrow, targets in re.findall(r'^ *(\w+) (-->|-\.->) (.+)$', text, re.M):
+        for target in targets.split(' & '):
+            drawn[arrow].add((ids.get(source, source), ids.get(target, target)))
+    boxes = {ids.get(name, name) for name in re.findall(r'^ *(\w+)\["', text, re.M)}
+    where = 'docs/architecture.md: the drawing of the rooms'
+    for name in sorted(boxes ^ set(MAY_INCLUDE)):
+        yield f'{where} and the table in tools/check_layers.py: {name} is only in one of them.'
+    for arrow, arrows in (('-->', wanted), ('-.->', dotted)):
+        for source, target in sorted(arrows - drawn[arrow]):
+            yield f'{where}: the arrow {source} {arrow} {target} is missing.'
+        for source, target in sorted(drawn[arrow] - arrows):
+            yield f'{where}: the arrow {source} {arrow} {target} is not in the table, or other arrows lead there too.'
+
+
+finish([*direction_problems(), *place_problems(), *name_problems(), *size_problems(), *cycle_problems(), *drawing_problems()],
        f'{len(all_headers())} headers: includes go one way, without cycles.')

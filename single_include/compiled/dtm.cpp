@@ -1486,6 +1486,42 @@ class Loader {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/state/room.hpp ------------------------------------------------------------
+
+/// How much room is left in memory for transactions: by number (max_in_memory) and by bytes.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Room {
+ public:
+  Room(const ActiveTable& table, const Options& options) : table_(table), options_(options) {}
+
+  std::size_t Count() const { return Full() ? 0 : options_.max_in_memory - table_.Count(); }
+  std::size_t Bytes() const { return Full() ? 0 : ActiveBytes(options_) - table_.Bytes(); }
+
+  bool Full() const {
+    return table_.Count() >= options_.max_in_memory || table_.Bytes() >= ActiveBytes(options_);
+  }
+  /// More are in memory than fit: one that was just added should not begin.
+  bool Overfull() const {
+    return table_.Count() > options_.max_in_memory || table_.Bytes() > ActiveBytes(options_);
+  }
+  /// Transactions that only wait for a time may take half of the room.
+  bool HalfFull() const {
+    return table_.Count() >= options_.max_in_memory / 2 ||
+           table_.Bytes() >= ActiveBytes(options_) / 2;
+  }
+
+ private:
+  const ActiveTable& table_;
+  const Options& options_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/state/store_health.hpp ----------------------------------------------------
 
 /// Whether the store works, and when to try again after a failure.
@@ -2335,8 +2371,8 @@ class TurnState : public Answers {
   }
 
   /// Starts nothing without room: it leaves memory, and is loaded when there is.
-  void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool room) {
-    const bool may_call = std::exchange(context.may_call, context.may_call && room);
+  void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool has_room) {
+    const bool may_call = std::exchange(context.may_call, context.may_call && has_room);
     try {
       Advance(active, {kind, 0, {}});
     } catch (...) {
@@ -2462,33 +2498,21 @@ class TurnState : public Answers {
     }
   }
 
-  std::size_t Room() const { return Full() ? 0 : options.max_in_memory - table.Count(); }
-  std::size_t RoomBytes() const { return Full() ? 0 : ActiveBytes(options) - table.Bytes(); }
-  bool Full() const {
-    return table.Count() >= options.max_in_memory || table.Bytes() >= ActiveBytes(options);
-  }
-  /// More are in memory than fit: one that was just added should not begin.
-  bool Overfull() const {
-    return table.Count() > options.max_in_memory || table.Bytes() > ActiveBytes(options);
-  }
   bool SomethingLeftOver() const {
     return !to_collect.readvance.empty() || !to_collect.resubmit.empty() ||
            !to_collect.reissue.empty();
   }
-  /// Transactions that only wait for a time may take half of the room.
-  bool HalfFull() const {
-    return table.Count() >= options.max_in_memory / 2 || table.Bytes() >= ActiveBytes(options) / 2;
-  }
 
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
   bool MayUseStore() const {
-    return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
+    return health.MayTry(context.now) || (health.WaitsForLock() && !room.Full());
   }
 
   Store& store;
   const Options& options;
   engine::Context context;
   ActiveTable table;
+  const Room room{table, options};
   Timers timers;
   Loader loader;
   StoreHealth health;
@@ -3195,52 +3219,10 @@ class CollectStage {
     return something;
   }
 
-  /// Stored records that could not be read so far; 101 are that many or more.
-  std::size_t Damaged() const { return damaged_.size(); }
-
   /// True if something could not be done for lack of memory; asking resets it.
   bool Incomplete() { return std::exchange(incomplete_, false); }
 
-  /// Loads unfinished transactions from the store, if there is room.
-  /// @throws StoreError  they cannot be read.
-  void Load() {
-    if (state_.Full() || !state_.context.may_call) return;
-    const Time now = state_.context.now;
-    if (recovery_began_ == Time{}) recovery_began_ = now;
-    std::vector<Transaction> page = state_.loader.NextPage(state_.store, now, !state_.HalfFull(),
-                                                           state_.Room(), state_.RoomBytes());
-    try {
-      for (Transaction& stored : page) Load(std::move(stored));
-    } catch (...) {
-      state_.loader.LeaveBehind(now);  // the rest of the page
-      throw;
-    }
-    if (recovering_ && state_.loader.HasSeenAll()) {
-      state_.news.Recovered(recovered_, now - recovery_began_);
-      recovering_ = false;
-    }
-  }
-
  private:
-  static constexpr std::size_t kDamagedNamed = 100;
-
-  void Load(Transaction&& stored) {
-    if (state_.table.Find(stored.definition->gid) != nullptr) return;
-    if (stored.unreadable) LogDamaged(stored);
-    if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
-    state_.Bring(std::move(stored));
-    ++recovered_;
-  }
-
-  /// Logs each once, and only the first of many.
-  void LogDamaged(const Transaction& stored) {
-    if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.id).second) return;
-    state_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
-                                     ? engine::Explain(stored, state_.context.now)
-                                     : "more stored records are damaged; a query or Explain of "
-                                       "each says so");
-  }
-
   void TakeResults() {
     using Arrived = const ArrivedResult&;
     VisitAhead(
@@ -3278,7 +3260,7 @@ class CollectStage {
   /// A command may have to load its transaction: without room one command is obeyed in a turn, the others in later ones.
   void DoOrRefuse(Command& command) {
     OrInDoubt([&] {
-      const bool full = state_.Overfull() && state_.health.MayTry(state_.context.now);
+      const bool full = state_.room.Overfull() && state_.health.MayTry(state_.context.now);
       const bool loads = command.waiter.promise.Open() && !command.explained && !command.listed;
       const bool next_turn = full && obeyed_++ > 0 && loads;
       next_turn ? state_.to_collect.reissue.push_back(std::move(command)) : commands_.Do(command);
@@ -3332,7 +3314,8 @@ class CollectStage {
   void AdvanceAgain(ActiveTransaction& active, engine::EventKind kind) {
     std::vector<AppliedEvent> events = std::exchange(active.events, {});
     ForSure([&] {
-      state_.AdvanceIfRoom(active, kind, kind != engine::EventKind::kLoaded || !state_.Overfull());
+      state_.AdvanceIfRoom(active, kind,
+                           kind != engine::EventKind::kLoaded || !state_.room.Overfull());
     });
     for (AppliedEvent& event : events) {
       ForSure([&] { state_.Advance(active, std::move(event)); });
@@ -3367,7 +3350,7 @@ class CollectStage {
       return NotTaken(submission, error.what());
     }
     if (refused) return submission.waiter.Refuse(refused);
-    const bool full = state_.Full();
+    const bool full = state_.room.Full();
     Transaction transaction;
     transaction.definition = submission.definition;
     ActiveTransaction& active = state_.table.Add(std::move(transaction), submission.bytes);
@@ -3403,7 +3386,7 @@ class CollectStage {
       if (refused.empty()) {
         state_.MakeReady(active);
         state_.table.Redefine(active, std::move(merged));
-        state_.AdvanceIfRoom(active, engine::EventKind::kSubmitted, !state_.Overfull());
+        state_.AdvanceIfRoom(active, engine::EventKind::kSubmitted, !state_.room.Overfull());
       }
     }
     if (!refused.empty()) return submission.waiter.Refuse(TurnState::Rejected(refused));
@@ -3432,11 +3415,7 @@ class CollectStage {
   Commands commands_;
   Mail mail_;
   bool incomplete_ = false;
-  std::size_t obeyed_ = 0;          // commands, in this turn
-  std::set<std::int64_t> damaged_;  // rows of which the log has told
-  bool recovering_ = true;          // until all that a previous run left was found
-  Time recovery_began_{};
-  std::size_t recovered_ = 0;
+  std::size_t obeyed_ = 0;  // commands, in this turn
 };
 
 }  // namespace v1
@@ -3796,7 +3775,7 @@ class InCommitWork {
     for (const auto& definition : context.submitted) {
       Transaction transaction;
       transaction.definition = definition;
-      const bool room = !state_.Full();
+      const bool room = !state_.room.Full();
       ActiveTransaction& active = state_.table.Add(std::move(transaction));
       active.surely_new = true;
       added_.push_back(&active);
@@ -4497,11 +4476,11 @@ class ReleaseStage {
     active.touched = false;
     if (active.CallsOut()) return;
     const bool waits = WaitsForPeople(active);
-    if (waits && grows && !state_.HalfFull()) {
+    if (waits && grows && !state_.room.HalfFull()) {
       return state_.ArmBefore(active, state_.context.now + kUntilNextStep);
     }
     const bool idle = (active.timer == kNever || HeldBack(active)) && !waits;
-    const bool leave = waits || (idle ? state_.Full() : state_.HalfFull());
+    const bool leave = waits || (idle ? state_.room.Full() : state_.room.HalfFull());
     if (active.waiters.empty() && leave) {
       state_.Remove(active);
     } else if (idle && state_.context.may_call) {
@@ -4629,6 +4608,71 @@ class Sweep {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/state/recovery.hpp --------------------------------------------------------
+
+/// Brings unfinished transactions back from the store while there is room, and tells people what was found there.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Recovery {
+ public:
+  explicit Recovery(TurnState& state) : state_(state) {}
+
+  /// Loads unfinished transactions from the store, if there is room.
+  /// @throws StoreError  they cannot be read.
+  void Load() {
+    if (state_.room.Full() || !state_.context.may_call) return;
+    const Time now = state_.context.now;
+    if (recovery_began_ == Time{}) recovery_began_ = now;
+    std::vector<Transaction> page = state_.loader.NextPage(
+        state_.store, now, !state_.room.HalfFull(), state_.room.Count(), state_.room.Bytes());
+    try {
+      for (Transaction& stored : page) Load(std::move(stored));
+    } catch (...) {
+      state_.loader.LeaveBehind(now);  // the rest of the page
+      throw;
+    }
+    if (recovering_ && state_.loader.HasSeenAll()) {
+      state_.news.Recovered(recovered_, now - recovery_began_);
+      recovering_ = false;
+    }
+  }
+
+  /// Stored records that could not be read so far; 101 are that many or more.
+  std::size_t Damaged() const { return damaged_.size(); }
+
+ private:
+  static constexpr std::size_t kDamagedNamed = 100;
+
+  void Load(Transaction&& stored) {
+    if (state_.table.Find(stored.definition->gid) != nullptr) return;
+    if (stored.unreadable) LogDamaged(stored);
+    if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
+    state_.Bring(std::move(stored));
+    ++recovered_;
+  }
+
+  /// Logs each once, and only the first of many.
+  void LogDamaged(const Transaction& stored) {
+    if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.id).second) return;
+    state_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
+                                     ? engine::Explain(stored, state_.context.now)
+                                     : "more stored records are damaged; a query or Explain of "
+                                       "each says so");
+  }
+
+  TurnState& state_;
+  std::set<std::int64_t> damaged_;  // rows of which the log has told
+  bool recovering_ = true;          // until all that a previous run left was found
+  Time recovery_began_{};
+  std::size_t recovered_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/loop/loop.hpp -------------------------------------------------------------
 
 /// The loop that owns all transaction state: collect, advance, commit, release.
@@ -4646,6 +4690,7 @@ class Loop {
         functions_(functions),
         inbox_(inbox),
         state_(store, options),
+        recovery_(state_),
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
         release_(state_, clock, functions, urls, inbox, alerts),
@@ -4682,7 +4727,7 @@ class Loop {
   /// When the next turn has something to do, if nothing arrives.
   Time NextTurn() {
     gauges_.in_memory = state_.table.Count();
-    gauges_.damaged = collect_.Damaged();
+    gauges_.damaged = recovery_.Damaged();
     gauges_.store_fails = !state_.health.Good();
     const Time now = clock_.Now();
     const Time growth = functions_.Grow(now);
@@ -4692,7 +4737,7 @@ class Loop {
                          state_.health.NeedsRecovery();
     if (broken_off_) return now + kAfterBrokenTurn;
     Time next = pending ? now : (std::min)(state_.timers.Next(), commit_.NextRetention());
-    if (!state_.Full() && state_.context.may_call) {
+    if (!state_.room.Full() && state_.context.may_call) {
       next = (std::min)(next, state_.loader.NextPass());
     }
     if (state_.store.OwnedUntil() <= now) next = (std::max)(next, now + kAfterBrokenTurn);
@@ -4726,7 +4771,7 @@ class Loop {
     const bool something = collect_.Run();
     if (!state_.health.MayTry(state_.context.now)) return something;
     try {
-      if (!state_.health.NeedsRecovery()) collect_.Load();
+      if (!state_.health.NeedsRecovery()) recovery_.Load();
     } catch (const Fenced& error) {
       commit_.LoseAll(error.what());
       return something;
@@ -4749,6 +4794,7 @@ class Loop {
   Functions& functions_;
   Inbox& inbox_;
   TurnState state_;
+  Recovery recovery_;
   CollectStage collect_;
   CommitStage commit_;
   ReleaseStage release_;
@@ -5826,6 +5872,11 @@ bool IsUtf8(const std::string& text) {
   }
   return true;
 }
+void StableHash::Add(unsigned char byte) { value_ = (value_ ^ byte) * 1099511628211U; }
+void StableHash::Add(std::string_view text) {
+    for (const char c : text) Add(static_cast<unsigned char>(c));
+  }
+auto StableHash::Value() const -> std::uint64_t { return value_; }
 bool HasPrefix(std::string_view text, std::string_view prefix) {
   return text.substr(0, prefix.size()) == prefix;
 }
@@ -6351,11 +6402,11 @@ SqliteBarrierTable::SqliteBarrierTable(const sql::Exclusive&, sqlite3* db, const
         save_(db_, "SAVEPOINT dtm_barrier"),
         release_(db_, "RELEASE dtm_barrier"),
         insert_(PrepareInsert()) {}
-SqliteBarrierTable::Undo::Undo(sql::Database& db, Barrier& barrier, Owner owner) : db_(db), barrier_(barrier), owner_(owner) {}
+SqliteBarrierTable::Undo::Undo(sql::Database& db, Barrier& barrier, BegunBy begun_by) : db_(db), barrier_(barrier), begun_by_(begun_by) {}
 SqliteBarrierTable::Undo::~Undo() {
       if (kept_) return;
       barrier_.Fail();
-      if (owner_ == Owner::kCall) {
+      if (begun_by_ == BegunBy::kCall) {
         if (db_.InTransaction()) Run("ROLLBACK");
       } else if (begun_) {
         Run("ROLLBACK TO dtm_barrier_inner; RELEASE dtm_barrier_inner");
@@ -6388,16 +6439,16 @@ bool SqliteBarrierTable::Insert(const Barrier& barrier, std::string_view branch_
     insert_.Step();
     return db_.Changes() > 0;
   }
-void SqliteBarrierTable::Begin(Owner owner) {
-    if (owner == Owner::kProgram) return db_.Exec("SAVEPOINT dtm_barrier_inner");
+void SqliteBarrierTable::Begin(BegunBy begun_by) {
+    if (begun_by == BegunBy::kProgram) return db_.Exec("SAVEPOINT dtm_barrier_inner");
     save_.Step();
   }
-auto SqliteBarrierTable::Run(Barrier& barrier, Owner owner, const std::function<Result()>& business) -> Result {
+auto SqliteBarrierTable::Run(Barrier& barrier, BegunBy begun_by, const std::function<Result()>& business) -> Result {
     const sql::Exclusive exclusive(db_.Handle());
-    CheckUse(barrier, owner);
+    CheckUse(barrier, begun_by);
     const std::string number = barrier.BeginCall();
-    Undo undo(db_, barrier, owner);
-    Ours(barrier, [&] { Begin(owner); });
+    Undo undo(db_, barrier, begun_by);
+    Ours(barrier, [&] { Begin(begun_by); });
     undo.Begun();
     const barrier::Decision decision = Ours(barrier, [&] {
       const std::string origin = barrier::OriginOf(barrier.Op());
@@ -6418,30 +6469,30 @@ auto SqliteBarrierTable::Run(Barrier& barrier, Owner owner, const std::function<
       case barrier::Decision::kRepeated: break;
     }
     if (result.kind != Result::Kind::kSuccess) return result;
-    Commit(barrier, owner);
+    Commit(barrier, begun_by);
     undo.Keep();
     return result;
   }
-void SqliteBarrierTable::CheckUse(const Barrier& barrier, Owner owner) const {
+void SqliteBarrierTable::CheckUse(const Barrier& barrier, BegunBy begun_by) const {
     if (barrier.Type() == Name(TransType::kXa)) {
       throw LogicError(Where(barrier) +
                        "SQLite cannot prepare a transaction for xa; use saga or tcc");
     }
-    if (owner == Owner::kCall && db_.InTransaction()) {
+    if (begun_by == BegunBy::kCall && db_.InTransaction()) {
       throw LogicError(Where(barrier) +
                        "the connection is in a transaction already; end it, or use "
                        "CallInTransaction and commit before you answer");
     }
-    if (owner == Owner::kProgram && !db_.InTransaction()) {
+    if (begun_by == BegunBy::kProgram && !db_.InTransaction()) {
       throw LogicError(Where(barrier) +
                        "the connection is in no transaction; begin one with BEGIN IMMEDIATE, or "
                        "use Call");
     }
   }
-void SqliteBarrierTable::Commit(const Barrier& barrier, Owner owner) {
+void SqliteBarrierTable::Commit(const Barrier& barrier, BegunBy begun_by) {
     bool ended = false;  // inside the business
     try {
-      if (owner == Owner::kProgram) return db_.Exec("RELEASE dtm_barrier_inner");
+      if (begun_by == BegunBy::kProgram) return db_.Exec("RELEASE dtm_barrier_inner");
       release_.Step();
       ended = db_.InTransaction();  // it was a savepoint of the business that we released
     } catch (const sql::SqliteError& error) {
@@ -6451,15 +6502,15 @@ void SqliteBarrierTable::Commit(const Barrier& barrier, Owner owner) {
       // These may come after the commit has reached the disk.
       const bool in_doubt =
           code == SQLITE_IOERR || code == SQLITE_NOMEM || code == SQLITE_INTERRUPT;
-      if (owner == Owner::kCall && in_doubt) {
+      if (begun_by == BegunBy::kCall && in_doubt) {
         throw InDoubtError(text +
                            "; row and effect are both stored or both not, the same call "
                            "again settles it");
       }
       if (!ended) {
         throw sql::SqliteError(
-            text + (owner == Owner::kCall ? "; it did not commit, nothing was stored"
-                                          : "; roll the transaction back"),
+            text + (begun_by == BegunBy::kCall ? "; it did not commit, nothing was stored"
+                                               : "; roll the transaction back"),
             error.Code());
       }
     }
@@ -6579,16 +6630,13 @@ bool SameContent(const Definition& a, const Definition& b) {
   return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(), same_step);
 }
 auto ContentHash(const Definition& definition) -> std::uint64_t {
-  std::uint64_t hash = 14695981039346656037u;
-  const auto add_byte = [&hash](std::uint64_t byte) {
-    hash = (hash ^ (byte & 0xFF)) * 1099511628211u;
-  };
+  StableHash hash;
   const auto add_number = [&](std::uint64_t number) {
-    for (int i = 0; i < 64; i += 8) add_byte(number >> i);
+    for (int i = 0; i < 64; i += 8) hash.Add(static_cast<unsigned char>(number >> i & 0xFF));
   };
   const auto add = [&](const std::string& text) {
     add_number(text.size());
-    for (const char c : text) add_byte(static_cast<unsigned char>(c));
+    hash.Add(text);
   };
   add_number(static_cast<std::uint64_t>(definition.type));
   add_number(definition.concurrent ? 1 : 0);
@@ -6611,7 +6659,7 @@ auto ContentHash(const Definition& definition) -> std::uint64_t {
       for (const std::string* text : {&step.action, &step.compensate, &step.payload}) add(*text);
     }
   }
-  return hash == 0 ? 1 : hash;
+  return hash.Value() == 0 ? 1 : hash.Value();
 }
 }}
 
@@ -8559,8 +8607,8 @@ auto Tx::Submit(Definition definition) -> TransResult {
     context_.submitted.push_back(std::make_shared<Definition>(std::move(definition)));
     return {gid, Status::kSubmitted, {}};
   }
-std::string Tx::UrlOfLocal(const std::string& name, std::uint64_t owner) const {
-    return coordinator_.UrlOfLocal(name, owner);
+std::string Tx::UrlOfLocal(const std::string& name, std::uint64_t registered_with) const {
+    return coordinator_.UrlOfLocal(name, registered_with);
   }
 auto Tx::SubmitAndWait(Definition, Duration) -> TransResult { Waits("SubmitAndWait"); }
 void Tx::SubmitAsync(Definition, AnswerCallback) { Waits("SubmitAsync"); }
@@ -8637,8 +8685,8 @@ auto EmbeddedEndpoint::CallBranch(const InitiatorCall& call) -> Result {
     if (!problem.empty()) throw RejectedError("gid '" + call.info.gid + "': " + problem);
     return Checked().CallOnce(call);
   }
-std::string EmbeddedEndpoint::UrlOfLocal(const std::string& name, std::uint64_t owner) const {
-    if (owner != owner_) {
+std::string EmbeddedEndpoint::UrlOfLocal(const std::string& name, std::uint64_t registered_with) const {
+    if (registered_with != identity_) {
       throw LogicError("function '" + name +
                        "' is registered with another coordinator; register it "
                        "with the one the transaction is submitted to");
@@ -8656,7 +8704,7 @@ auto EmbeddedEndpoint::CallFunction(const std::string& name, const std::string& 
     if (!function) throw BadInput("no branch function is registered as '" + name + "'");
     return CatchAsResult([&] { return function(payload, Caller(info)); });
   }
-EmbeddedEndpoint::EmbeddedEndpoint(std::unique_ptr<Driver> driver) : Operations(std::move(driver)), owner_(RandomOwner()) {}
+EmbeddedEndpoint::EmbeddedEndpoint(std::unique_ptr<Driver> driver) : Operations(std::move(driver)), identity_(RandomIdentity()) {}
 void EmbeddedEndpoint::CheckMayBlock(const char* what) const {
     if (Checked().functions.OnFunctionThread()) {
       throw LogicError(
@@ -8694,11 +8742,11 @@ auto EmbeddedEndpoint::CallInTransaction(InitiatorCall direct) -> Result {
       return functions->Run(call, context.connection);
     });
   }
-auto EmbeddedEndpoint::Owner() const -> std::uint64_t { return owner_; }
-auto EmbeddedEndpoint::RandomOwner() -> std::uint64_t {
-    std::uint64_t owner = 0;
-    os::FillRandom(&owner, sizeof owner);
-    return owner;
+auto EmbeddedEndpoint::Identity() const -> std::uint64_t { return identity_; }
+auto EmbeddedEndpoint::RandomIdentity() -> std::uint64_t {
+    std::uint64_t identity = 0;
+    os::FillRandom(&identity, sizeof identity);
+    return identity;
   }
 }}
 
@@ -9028,6 +9076,113 @@ bool OpenFiles::CopiedByOthers(const sql::LogIndex::State& now) const {
 }}}
 
 
+// ---- dtm/store/sqlite/records.hpp --------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace sqlite_store {
+Finally::~Finally() { statement.Reset(); }
+auto Stored(Time time) -> std::int64_t { return time.time_since_epoch().count(); }
+auto FromStored(std::int64_t micros) -> Time { return Time(Duration(micros)); }
+std::string Select(const std::string& rest) {
+  return "SELECT id, gid, type, status, version, created, finished, due, state, "
+         "coalesce(definition, "
+         "(SELECT b.definition FROM dtm_big_definition b WHERE b.id = dtm_trans.id)) "
+         "FROM dtm_trans " +
+         rest;
+}
+void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition& definition) {
+  const Finally reset{steps};
+  steps.Bind(1, trans);
+  while (steps.Step()) {
+    const auto nr = static_cast<std::int64_t>(definition.steps.size());
+    if (steps.Int(0) != nr) codec::Reader::Fail();
+    definition.steps.push_back(codec::DecodeStep(steps.View(1)));
+  }
+}
+auto ReadTransaction(const sql::Statement& row, sql::Statement& steps) -> Transaction {
+  Transaction transaction;
+  transaction.id = row.Int(0);
+  const std::string gid = row.Text(1);
+  const auto type = static_cast<TransType>(row.Int(2));
+  transaction.status = static_cast<Status>(row.Int(3));
+  transaction.version = static_cast<std::uint64_t>(row.Int(4));
+  transaction.created = FromStored(row.Int(5));
+  transaction.finished = FromStored(row.Int(6));
+  transaction.due = row.IsNull(7) ? kNever : FromStored(row.Int(7));
+  try {
+    const auto known = [](std::int64_t number) { return number >= 1 && number <= 5; };
+    if (!known(row.Int(2)) || !known(row.Int(3))) codec::Reader::Fail();
+    codec::DecodeState(row.View(8), transaction);
+    const std::shared_ptr<Definition> definition = codec::DecodeDefinition(gid, type, row.View(9));
+    if (RegistersSteps(type)) ReadAddedSteps(steps, transaction.id, *definition);
+    transaction.definition = definition;
+  } catch (const sql::SqliteError&) {  // of the step rows: they may be read another time
+    throw;
+  } catch (const StoreError& error) {
+    auto unreadable = std::make_shared<Definition>();
+    unreadable->gid = gid;
+    unreadable->type = type;
+    transaction.definition = std::move(unreadable);
+    transaction.branches.clear();
+    transaction.unreadable = true;
+    transaction.last_error = error.what();
+  }
+  return transaction;
+}
+auto ReadJournal(const sql::Statement& row) -> std::vector<JournalEntry> {
+  std::vector<JournalEntry> entries;
+  codec::DecodeJournal(row.View(0), entries);
+  codec::DecodeJournal(row.View(1), entries);
+  FoldJournal(entries);
+  return entries;
+}
+auto ReadValue(const sql::Statement& row) -> KeyValue {
+  KeyValue value;
+  value.id = row.Int(0);
+  value.category = row.Text(1);
+  value.key = row.Text(2);
+  value.value = row.Text(3);
+  value.version = static_cast<std::uint64_t>(row.Int(4));
+  value.created = FromStored(row.Int(5));
+  value.updated = FromStored(row.Int(6));
+  return value;
+}
+auto FromKept(std::int64_t seconds) -> Time { return Time(std::chrono::seconds(seconds)); }
+auto ReadKept(const sql::Statement& row) -> Transaction {
+  return RecordOf({row.Text(0), static_cast<TransType>(row.Int(1)), static_cast<Status>(row.Int(2)),
+                   FromKept(row.Int(3)), static_cast<std::uint64_t>(row.Int(4))});
+}
+}}}
+
+
+// ---- dtm/store/sqlite/reader.hpp ---------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace sqlite_store {
+Reader::Reader(std::unique_ptr<sql::Database> configured) : owned(std::move(configured)),
+        find(*owned, Select("WHERE gid = ?1")),
+        steps(*owned, kSelectSteps),
+        journal(*owned, std::string(kSelectJournal) + "WHERE gid = ?1"),
+        find_kept(*owned, std::string(kSelectKept) + "WHERE gid = ?1"),
+        scan(*owned,
+             Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
+                    "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")),
+        scan_values(*owned, std::string(kSelectValues) +
+                                "WHERE id > ?1 AND (?2 = '' OR cat = ?2) AND (?3 = '' OR k = ?3) "
+                                "ORDER BY id LIMIT ?4"),
+        // The same if both are given: by the index, however many values there are.
+        find_value(*owned,
+                   std::string(kSelectValues) + "WHERE id > ?1 AND cat = ?2 AND k = ?3 LIMIT ?4"),
+        // By the index of what is due alone. Ids are in order of creation.
+        unfinished(*owned,
+                   "SELECT count(*), count(CASE WHEN due > ?1 THEN 1 END), min(id) FROM dtm_trans "
+                   "WHERE due IS NOT NULL"),
+        created(*owned, "SELECT created FROM dtm_trans WHERE id = ?1"),
+        // Among those that nothing will wake: the flag is the lowest bit of the second byte of the state.
+        stuck(*owned,
+              "SELECT count(*) FROM dtm_trans WHERE due = 9223372036854775807 AND "
+              "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
+}}}
+
+
 // ---- dtm/store/sqlite/schema.hpp ---------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace sqlite_schema {
@@ -9160,85 +9315,7 @@ bool UserSqlRules::Ours(const char* name) const {
 }}}
 
 
-// ---- dtm/store/sqlite/records.hpp --------------------------------------------------------------
-
-namespace dtm { inline namespace v1 { namespace sqlite_store {
-Finally::~Finally() { statement.Reset(); }
-auto Stored(Time time) -> std::int64_t { return time.time_since_epoch().count(); }
-auto FromStored(std::int64_t micros) -> Time { return Time(Duration(micros)); }
-std::string Select(const std::string& rest) {
-  return "SELECT id, gid, type, status, version, created, finished, due, state, "
-         "coalesce(definition, "
-         "(SELECT b.definition FROM dtm_big_definition b WHERE b.id = dtm_trans.id)) "
-         "FROM dtm_trans " +
-         rest;
-}
-void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition& definition) {
-  const Finally reset{steps};
-  steps.Bind(1, trans);
-  while (steps.Step()) {
-    const auto nr = static_cast<std::int64_t>(definition.steps.size());
-    if (steps.Int(0) != nr) codec::Reader::Fail();
-    definition.steps.push_back(codec::DecodeStep(steps.View(1)));
-  }
-}
-auto ReadTransaction(const sql::Statement& row, sql::Statement& steps) -> Transaction {
-  Transaction transaction;
-  transaction.id = row.Int(0);
-  const std::string gid = row.Text(1);
-  const auto type = static_cast<TransType>(row.Int(2));
-  transaction.status = static_cast<Status>(row.Int(3));
-  transaction.version = static_cast<std::uint64_t>(row.Int(4));
-  transaction.created = FromStored(row.Int(5));
-  transaction.finished = FromStored(row.Int(6));
-  transaction.due = row.IsNull(7) ? kNever : FromStored(row.Int(7));
-  try {
-    const auto known = [](std::int64_t number) { return number >= 1 && number <= 5; };
-    if (!known(row.Int(2)) || !known(row.Int(3))) codec::Reader::Fail();
-    codec::DecodeState(row.View(8), transaction);
-    const std::shared_ptr<Definition> definition = codec::DecodeDefinition(gid, type, row.View(9));
-    if (RegistersSteps(type)) ReadAddedSteps(steps, transaction.id, *definition);
-    transaction.definition = definition;
-  } catch (const sql::SqliteError&) {  // of the step rows: they may be read another time
-    throw;
-  } catch (const StoreError& error) {
-    auto unreadable = std::make_shared<Definition>();
-    unreadable->gid = gid;
-    unreadable->type = type;
-    transaction.definition = std::move(unreadable);
-    transaction.branches.clear();
-    transaction.unreadable = true;
-    transaction.last_error = error.what();
-  }
-  return transaction;
-}
-auto ReadJournal(const sql::Statement& row) -> std::vector<JournalEntry> {
-  std::vector<JournalEntry> entries;
-  codec::DecodeJournal(row.View(0), entries);
-  codec::DecodeJournal(row.View(1), entries);
-  FoldJournal(entries);
-  return entries;
-}
-auto ReadValue(const sql::Statement& row) -> KeyValue {
-  KeyValue value;
-  value.id = row.Int(0);
-  value.category = row.Text(1);
-  value.key = row.Text(2);
-  value.value = row.Text(3);
-  value.version = static_cast<std::uint64_t>(row.Int(4));
-  value.created = FromStored(row.Int(5));
-  value.updated = FromStored(row.Int(6));
-  return value;
-}
-auto FromKept(std::int64_t seconds) -> Time { return Time(std::chrono::seconds(seconds)); }
-auto ReadKept(const sql::Statement& row) -> Transaction {
-  return RecordOf({row.Text(0), static_cast<TransType>(row.Int(1)), static_cast<Status>(row.Int(2)),
-                   FromKept(row.Int(3)), static_cast<std::uint64_t>(row.Int(4))});
-}
-}}}
-
-
-// ---- dtm/store/sqlite/statements.hpp -----------------------------------------------------------
+// ---- dtm/store/sqlite/writer.hpp ---------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace sqlite_store {
 Writer::Writer(std::unique_ptr<sql::Database> configured) : owned(std::move(configured)),
@@ -9437,29 +9514,6 @@ std::string Writer::UpdateSet(const std::string& more) {
            "created = ?7" +
            more + " WHERE id = ?1 AND version = ?2";
   }
-Reader::Reader(std::unique_ptr<sql::Database> configured) : owned(std::move(configured)),
-        find(*owned, Select("WHERE gid = ?1")),
-        steps(*owned, kSelectSteps),
-        journal(*owned, std::string(kSelectJournal) + "WHERE gid = ?1"),
-        find_kept(*owned, std::string(kSelectKept) + "WHERE gid = ?1"),
-        scan(*owned,
-             Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
-                    "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")),
-        scan_values(*owned, std::string(kSelectValues) +
-                                "WHERE id > ?1 AND (?2 = '' OR cat = ?2) AND (?3 = '' OR k = ?3) "
-                                "ORDER BY id LIMIT ?4"),
-        // The same if both are given: by the index, however many values there are.
-        find_value(*owned,
-                   std::string(kSelectValues) + "WHERE id > ?1 AND cat = ?2 AND k = ?3 LIMIT ?4"),
-        // By the index of what is due alone. Ids are in order of creation.
-        unfinished(*owned,
-                   "SELECT count(*), count(CASE WHEN due > ?1 THEN 1 END), min(id) FROM dtm_trans "
-                   "WHERE due IS NOT NULL"),
-        created(*owned, "SELECT created FROM dtm_trans WHERE id = ?1"),
-        // Among those that nothing will wake: the flag is the lowest bit of the second byte of the state.
-        stuck(*owned,
-              "SELECT count(*) FROM dtm_trans WHERE due = 9223372036854775807 AND "
-              "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
 }}}
 
 
@@ -10151,5 +10205,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_f1b7ae33d97b(Here) {}
+void dtm_cpp_of_version_0_1_0_37a020bd426f(Here) {}
 }}}

@@ -1427,6 +1427,42 @@ class Loader {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/state/room.hpp ------------------------------------------------------------
+
+/// How much room is left in memory for transactions: by number (max_in_memory) and by bytes.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Room {
+ public:
+  Room(const ActiveTable& table, const Options& options) : table_(table), options_(options) {}
+
+  std::size_t Count() const { return Full() ? 0 : options_.max_in_memory - table_.Count(); }
+  std::size_t Bytes() const { return Full() ? 0 : ActiveBytes(options_) - table_.Bytes(); }
+
+  bool Full() const {
+    return table_.Count() >= options_.max_in_memory || table_.Bytes() >= ActiveBytes(options_);
+  }
+  /// More are in memory than fit: one that was just added should not begin.
+  bool Overfull() const {
+    return table_.Count() > options_.max_in_memory || table_.Bytes() > ActiveBytes(options_);
+  }
+  /// Transactions that only wait for a time may take half of the room.
+  bool HalfFull() const {
+    return table_.Count() >= options_.max_in_memory / 2 ||
+           table_.Bytes() >= ActiveBytes(options_) / 2;
+  }
+
+ private:
+  const ActiveTable& table_;
+  const Options& options_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/state/store_health.hpp ----------------------------------------------------
 
 /// Whether the store works, and when to try again after a failure.
@@ -2276,8 +2312,8 @@ class TurnState : public Answers {
   }
 
   /// Starts nothing without room: it leaves memory, and is loaded when there is.
-  void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool room) {
-    const bool may_call = std::exchange(context.may_call, context.may_call && room);
+  void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool has_room) {
+    const bool may_call = std::exchange(context.may_call, context.may_call && has_room);
     try {
       Advance(active, {kind, 0, {}});
     } catch (...) {
@@ -2403,33 +2439,21 @@ class TurnState : public Answers {
     }
   }
 
-  std::size_t Room() const { return Full() ? 0 : options.max_in_memory - table.Count(); }
-  std::size_t RoomBytes() const { return Full() ? 0 : ActiveBytes(options) - table.Bytes(); }
-  bool Full() const {
-    return table.Count() >= options.max_in_memory || table.Bytes() >= ActiveBytes(options);
-  }
-  /// More are in memory than fit: one that was just added should not begin.
-  bool Overfull() const {
-    return table.Count() > options.max_in_memory || table.Bytes() > ActiveBytes(options);
-  }
   bool SomethingLeftOver() const {
     return !to_collect.readvance.empty() || !to_collect.resubmit.empty() ||
            !to_collect.reissue.empty();
   }
-  /// Transactions that only wait for a time may take half of the room.
-  bool HalfFull() const {
-    return table.Count() >= options.max_in_memory / 2 || table.Bytes() >= ActiveBytes(options) / 2;
-  }
 
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
   bool MayUseStore() const {
-    return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
+    return health.MayTry(context.now) || (health.WaitsForLock() && !room.Full());
   }
 
   Store& store;
   const Options& options;
   engine::Context context;
   ActiveTable table;
+  const Room room{table, options};
   Timers timers;
   Loader loader;
   StoreHealth health;
@@ -3136,52 +3160,10 @@ class CollectStage {
     return something;
   }
 
-  /// Stored records that could not be read so far; 101 are that many or more.
-  std::size_t Damaged() const { return damaged_.size(); }
-
   /// True if something could not be done for lack of memory; asking resets it.
   bool Incomplete() { return std::exchange(incomplete_, false); }
 
-  /// Loads unfinished transactions from the store, if there is room.
-  /// @throws StoreError  they cannot be read.
-  void Load() {
-    if (state_.Full() || !state_.context.may_call) return;
-    const Time now = state_.context.now;
-    if (recovery_began_ == Time{}) recovery_began_ = now;
-    std::vector<Transaction> page = state_.loader.NextPage(state_.store, now, !state_.HalfFull(),
-                                                           state_.Room(), state_.RoomBytes());
-    try {
-      for (Transaction& stored : page) Load(std::move(stored));
-    } catch (...) {
-      state_.loader.LeaveBehind(now);  // the rest of the page
-      throw;
-    }
-    if (recovering_ && state_.loader.HasSeenAll()) {
-      state_.news.Recovered(recovered_, now - recovery_began_);
-      recovering_ = false;
-    }
-  }
-
  private:
-  static constexpr std::size_t kDamagedNamed = 100;
-
-  void Load(Transaction&& stored) {
-    if (state_.table.Find(stored.definition->gid) != nullptr) return;
-    if (stored.unreadable) LogDamaged(stored);
-    if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
-    state_.Bring(std::move(stored));
-    ++recovered_;
-  }
-
-  /// Logs each once, and only the first of many.
-  void LogDamaged(const Transaction& stored) {
-    if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.id).second) return;
-    state_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
-                                     ? engine::Explain(stored, state_.context.now)
-                                     : "more stored records are damaged; a query or Explain of "
-                                       "each says so");
-  }
-
   void TakeResults() {
     using Arrived = const ArrivedResult&;
     VisitAhead(
@@ -3219,7 +3201,7 @@ class CollectStage {
   /// A command may have to load its transaction: without room one command is obeyed in a turn, the others in later ones.
   void DoOrRefuse(Command& command) {
     OrInDoubt([&] {
-      const bool full = state_.Overfull() && state_.health.MayTry(state_.context.now);
+      const bool full = state_.room.Overfull() && state_.health.MayTry(state_.context.now);
       const bool loads = command.waiter.promise.Open() && !command.explained && !command.listed;
       const bool next_turn = full && obeyed_++ > 0 && loads;
       next_turn ? state_.to_collect.reissue.push_back(std::move(command)) : commands_.Do(command);
@@ -3273,7 +3255,8 @@ class CollectStage {
   void AdvanceAgain(ActiveTransaction& active, engine::EventKind kind) {
     std::vector<AppliedEvent> events = std::exchange(active.events, {});
     ForSure([&] {
-      state_.AdvanceIfRoom(active, kind, kind != engine::EventKind::kLoaded || !state_.Overfull());
+      state_.AdvanceIfRoom(active, kind,
+                           kind != engine::EventKind::kLoaded || !state_.room.Overfull());
     });
     for (AppliedEvent& event : events) {
       ForSure([&] { state_.Advance(active, std::move(event)); });
@@ -3308,7 +3291,7 @@ class CollectStage {
       return NotTaken(submission, error.what());
     }
     if (refused) return submission.waiter.Refuse(refused);
-    const bool full = state_.Full();
+    const bool full = state_.room.Full();
     Transaction transaction;
     transaction.definition = submission.definition;
     ActiveTransaction& active = state_.table.Add(std::move(transaction), submission.bytes);
@@ -3344,7 +3327,7 @@ class CollectStage {
       if (refused.empty()) {
         state_.MakeReady(active);
         state_.table.Redefine(active, std::move(merged));
-        state_.AdvanceIfRoom(active, engine::EventKind::kSubmitted, !state_.Overfull());
+        state_.AdvanceIfRoom(active, engine::EventKind::kSubmitted, !state_.room.Overfull());
       }
     }
     if (!refused.empty()) return submission.waiter.Refuse(TurnState::Rejected(refused));
@@ -3373,11 +3356,7 @@ class CollectStage {
   Commands commands_;
   Mail mail_;
   bool incomplete_ = false;
-  std::size_t obeyed_ = 0;          // commands, in this turn
-  std::set<std::int64_t> damaged_;  // rows of which the log has told
-  bool recovering_ = true;          // until all that a previous run left was found
-  Time recovery_began_{};
-  std::size_t recovered_ = 0;
+  std::size_t obeyed_ = 0;  // commands, in this turn
 };
 
 }  // namespace v1
@@ -3737,7 +3716,7 @@ class InCommitWork {
     for (const auto& definition : context.submitted) {
       Transaction transaction;
       transaction.definition = definition;
-      const bool room = !state_.Full();
+      const bool room = !state_.room.Full();
       ActiveTransaction& active = state_.table.Add(std::move(transaction));
       active.surely_new = true;
       added_.push_back(&active);
@@ -4438,11 +4417,11 @@ class ReleaseStage {
     active.touched = false;
     if (active.CallsOut()) return;
     const bool waits = WaitsForPeople(active);
-    if (waits && grows && !state_.HalfFull()) {
+    if (waits && grows && !state_.room.HalfFull()) {
       return state_.ArmBefore(active, state_.context.now + kUntilNextStep);
     }
     const bool idle = (active.timer == kNever || HeldBack(active)) && !waits;
-    const bool leave = waits || (idle ? state_.Full() : state_.HalfFull());
+    const bool leave = waits || (idle ? state_.room.Full() : state_.room.HalfFull());
     if (active.waiters.empty() && leave) {
       state_.Remove(active);
     } else if (idle && state_.context.may_call) {
@@ -4570,6 +4549,71 @@ class Sweep {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/state/recovery.hpp --------------------------------------------------------
+
+/// Brings unfinished transactions back from the store while there is room, and tells people what was found there.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Recovery {
+ public:
+  explicit Recovery(TurnState& state) : state_(state) {}
+
+  /// Loads unfinished transactions from the store, if there is room.
+  /// @throws StoreError  they cannot be read.
+  void Load() {
+    if (state_.room.Full() || !state_.context.may_call) return;
+    const Time now = state_.context.now;
+    if (recovery_began_ == Time{}) recovery_began_ = now;
+    std::vector<Transaction> page = state_.loader.NextPage(
+        state_.store, now, !state_.room.HalfFull(), state_.room.Count(), state_.room.Bytes());
+    try {
+      for (Transaction& stored : page) Load(std::move(stored));
+    } catch (...) {
+      state_.loader.LeaveBehind(now);  // the rest of the page
+      throw;
+    }
+    if (recovering_ && state_.loader.HasSeenAll()) {
+      state_.news.Recovered(recovered_, now - recovery_began_);
+      recovering_ = false;
+    }
+  }
+
+  /// Stored records that could not be read so far; 101 are that many or more.
+  std::size_t Damaged() const { return damaged_.size(); }
+
+ private:
+  static constexpr std::size_t kDamagedNamed = 100;
+
+  void Load(Transaction&& stored) {
+    if (state_.table.Find(stored.definition->gid) != nullptr) return;
+    if (stored.unreadable) LogDamaged(stored);
+    if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
+    state_.Bring(std::move(stored));
+    ++recovered_;
+  }
+
+  /// Logs each once, and only the first of many.
+  void LogDamaged(const Transaction& stored) {
+    if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.id).second) return;
+    state_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
+                                     ? engine::Explain(stored, state_.context.now)
+                                     : "more stored records are damaged; a query or Explain of "
+                                       "each says so");
+  }
+
+  TurnState& state_;
+  std::set<std::int64_t> damaged_;  // rows of which the log has told
+  bool recovering_ = true;          // until all that a previous run left was found
+  Time recovery_began_{};
+  std::size_t recovered_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/loop/loop.hpp -------------------------------------------------------------
 
 /// The loop that owns all transaction state: collect, advance, commit, release.
@@ -4587,6 +4631,7 @@ class Loop {
         functions_(functions),
         inbox_(inbox),
         state_(store, options),
+        recovery_(state_),
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
         release_(state_, clock, functions, urls, inbox, alerts),
@@ -4623,7 +4668,7 @@ class Loop {
   /// When the next turn has something to do, if nothing arrives.
   Time NextTurn() {
     gauges_.in_memory = state_.table.Count();
-    gauges_.damaged = collect_.Damaged();
+    gauges_.damaged = recovery_.Damaged();
     gauges_.store_fails = !state_.health.Good();
     const Time now = clock_.Now();
     const Time growth = functions_.Grow(now);
@@ -4633,7 +4678,7 @@ class Loop {
                          state_.health.NeedsRecovery();
     if (broken_off_) return now + kAfterBrokenTurn;
     Time next = pending ? now : (std::min)(state_.timers.Next(), commit_.NextRetention());
-    if (!state_.Full() && state_.context.may_call) {
+    if (!state_.room.Full() && state_.context.may_call) {
       next = (std::min)(next, state_.loader.NextPass());
     }
     if (state_.store.OwnedUntil() <= now) next = (std::max)(next, now + kAfterBrokenTurn);
@@ -4667,7 +4712,7 @@ class Loop {
     const bool something = collect_.Run();
     if (!state_.health.MayTry(state_.context.now)) return something;
     try {
-      if (!state_.health.NeedsRecovery()) collect_.Load();
+      if (!state_.health.NeedsRecovery()) recovery_.Load();
     } catch (const Fenced& error) {
       commit_.LoseAll(error.what());
       return something;
@@ -4690,6 +4735,7 @@ class Loop {
   Functions& functions_;
   Inbox& inbox_;
   TurnState state_;
+  Recovery recovery_;
   CollectStage collect_;
   CommitStage commit_;
   ReleaseStage release_;
@@ -5721,6 +5767,7 @@ class Expiry {
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 namespace retry_after {
 
 /// Days from 1970-01-01 to a day of the proleptic Gregorian calendar (Howard Hinnant, days_from_civil).
@@ -5786,6 +5833,7 @@ inline Duration Wait(std::string_view header, const std::string& date, Time now)
 }
 
 }  // namespace retry_after
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm
 
@@ -5796,6 +5844,7 @@ inline Duration Wait(std::string_view header, const std::string& date, Time now)
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 namespace base64 {
 
 inline constexpr std::string_view kAlphabet =
@@ -5849,6 +5898,7 @@ inline std::string BasicAuthorization(const Url& url) {
   return "Basic " + base64::Encode(url.credentials);
 }
 
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm
 
@@ -6031,7 +6081,7 @@ inline bool CarriesToken(std::string_view authorization, std::string_view token)
   if (Lowered(authorization.substr(0, 7)) == "bearer ")
     return Equal(authorization.substr(7), token);
   if (Lowered(authorization.substr(0, 6)) != "basic ") return false;
-  const auto decoded = base64::Decode(authorization.substr(6));
+  const auto decoded = wire::base64::Decode(authorization.substr(6));
   if (!decoded) return false;
   const std::size_t colon = decoded->find(':');
   return colon != std::string::npos && Equal(std::string_view(*decoded).substr(colon + 1), token);
@@ -6162,6 +6212,7 @@ inline ApiReply Reply(Coordinator& tm, const ApiRequest& request) {
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 
 /// Text from outside, made safe to store and show: at most kMaxReasonBytes of valid UTF-8, cut between
 /// characters; other bytes and control characters (except tab and line feed) become '?'.
@@ -6203,6 +6254,7 @@ inline Result ReadReply(int status, const std::string& body) {
   return Result::Error(StorableText(body.empty() ? code : code + ": " + body));
 }
 
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm
 
@@ -6213,6 +6265,7 @@ inline Result ReadReply(int status, const std::string& body) {
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 namespace json_rpc {
 
 inline constexpr int kFailureCode = -32901;
@@ -6258,7 +6311,7 @@ inline std::string BranchBody(const Url& url, const std::string& payload, const 
 
 /// The words of Rule A in the body count first, as everywhere; then the code of the error.
 inline Result ReadReply(int status, const std::string& body) {
-  Result plain = dtm::ReadReply(status, body);
+  Result plain = wire::ReadReply(status, body);
   if (plain.kind != Result::Kind::kSuccess) return plain;
   const nlohmann::json reply = json_input::Parse(body);
   if (!reply.is_object())
@@ -6274,6 +6327,7 @@ inline Result ReadReply(int status, const std::string& body) {
 }
 
 }  // namespace json_rpc
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm
 
@@ -6307,8 +6361,8 @@ struct Call {  // NOLINT(bugprone-exception-escape): the move of a json does not
 /// The reply, if it is no call.
 inline std::optional<ApiReply> Read(const std::string& body, Call& call) {
   try {
-    nlohmann::json json = json_input::ParseObject(body, "the body");
-    const json_input::Fields fields(json, "the request");
+    nlohmann::json json = wire::json_input::ParseObject(body, "the body");
+    const wire::json_input::Fields fields(json, "the request");
     std::string id = fields.Text("id");
     const std::string version = fields.Text("jsonrpc");
     call.method = fields.Text("method");
@@ -6333,8 +6387,8 @@ inline ApiReply OfGid(const std::string& id, const std::string& gid) {
 }
 inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
   if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
-  const int code = outcome.status == 409   ? json_rpc::kFailureCode
-                   : outcome.status == 425 ? json_rpc::kOngoingCode
+  const int code = outcome.status == 409   ? wire::json_rpc::kFailureCode
+                   : outcome.status == 425 ? wire::json_rpc::kOngoingCode
                                            : -32603;
   return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
 }
@@ -7131,12 +7185,12 @@ inline bool IsFraming(const std::string& lower) {
 }  // namespace headers
 
 /// @throws Error  a branch header could smuggle something into the request.
-inline transport::HttpRequest BranchRequest(const BranchCall& call, const Url& url) {
-  transport::HttpRequest request;
-  if (json_rpc::Speaks(*call.definition, url)) {
+inline http1::HttpRequest BranchRequest(const BranchCall& call, const Url& url) {
+  http1::HttpRequest request;
+  if (wire::json_rpc::Speaks(*call.definition, url)) {
     request.method = "POST";
     request.target = url.target;
-    request.body = json_rpc::BranchBody(url, call.Payload(), call.Info());
+    request.body = wire::json_rpc::BranchBody(url, call.Payload(), call.Info());
   } else {
     request.method = wire::BranchMethod(call.definition->type, call.Payload());
     request.target = wire::BranchTarget(url.target, call.Info());
@@ -7146,7 +7200,7 @@ inline transport::HttpRequest BranchRequest(const BranchCall& call, const Url& u
   std::map<std::string, std::pair<const std::string*, const std::string*>> given;
   for (const auto& [name, value] : call.definition->options.branch_headers) {
     if (!headers::ValidName(name) || !headers::ValidValue(value)) {
-      throw Error("the branch header \"" + StorableText(name) +
+      throw Error("the branch header \"" + wire::StorableText(name) +
                   "\" has a name or value that HTTP does not allow; the call was not sent");
     }
     std::string lower = Lowered(name);
@@ -7163,7 +7217,7 @@ inline transport::HttpRequest BranchRequest(const BranchCall& call, const Url& u
   otherwise("accept-encoding", "Accept-Encoding", "identity");
   otherwise("user-agent", "User-Agent", wire::UserAgent());
   if (!url.credentials.empty()) {
-    otherwise("authorization", "Authorization", BasicAuthorization(url));
+    otherwise("authorization", "Authorization", wire::BasicAuthorization(url));
   }
   for (const auto& [lower, header] : given) {
     // Blanks around a value are none of it (RFC 9110).
@@ -7194,14 +7248,14 @@ inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinat
           : BranchHttpCall(one, its, Later(std::chrono::steady_clock::now(), one.timeout)),
             branch(one),
             where(its) {}
-      void OnDone(transport::HttpOutcome outcome) override {
+      void OnDone(hosts::HttpOutcome outcome) override {
         told = CatchAsResult([&] { return Interpret(outcome, branch, where).result; });
       }
       const BranchCall& branch;
       const Url& where;
       Result told = Result::Error({});
     } one(call, url);
-    transport::BlockingHost(url, std::move(tls)).Send(one);
+    hosts::BlockingHost(url, std::move(tls)).Send(one);
     return std::move(one.told);
   } catch (const std::exception& error) {
     return Result::Error(error.what());
@@ -7289,6 +7343,55 @@ inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
 }
 
 }  // namespace wire
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/http/remote/query.hpp -----------------------------------------------------------------
+
+/// The query for one transaction, and what the coordinator tells of it.
+/// Needs: POSIX, nlohmann/json. Threads: thread-safe. Protocol: §2.6.
+
+namespace dtm {
+inline namespace v1 {
+
+struct ToldTransaction {
+  TransResult result;
+  nlohmann::json transaction, branches;
+
+  /// @throws InDoubtError  it cannot be understood.
+  bool MayBe(const Definition& definition, const RemoteRequests& requests) const {
+    try {
+      return wire::MayBeSame(definition, transaction, branches);
+    } catch (const std::exception& error) {  // of JSON, or BadInput
+      throw InDoubtError(requests.NoAnswer(definition.gid) + "its query says " + error.what());
+    }
+  }
+};
+
+/// Nothing if there is no such transaction.
+/// @throws InDoubtError, RejectedError, BusyError  there was no answer, or none of dtm's, or it was refused.
+inline std::optional<ToldTransaction> QueryTransaction(RemoteRequests& requests,
+                                                       const std::string& gid) {
+  const Exchanged reply = requests.Send(
+      "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
+  if (reply.status != 200) requests.Refuse("the query of gid '" + gid + "'", reply);
+  nlohmann::json body = wire::json_input::Parse(reply.body);
+  if (!body.is_object() || !body.contains(wire::kTransaction)) {
+    throw requests.NotOfDtm(gid, reply);
+  }
+  ToldTransaction stored{{}, std::move(body[wire::kTransaction]), std::move(body[wire::kBranches])};
+  const nlohmann::json& told = stored.transaction;
+  if (!told.is_object()) return std::nullopt;
+  try {
+    stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
+                     told.value(wire::kRollbackReason, ""), told.value(wire::kRollbackFrom, ""),
+                     told.value(wire::kLastError, "")};
+  } catch (const nlohmann::json::exception&) {
+    throw requests.NotOfDtm(gid, reply);
+  }
+  return stored;
+}
+
 }  // namespace v1
 }  // namespace dtm
 
@@ -7385,9 +7488,9 @@ void ThreadPool::ThreadMain() {
 }}
 
 
-// ---- dtm/http/message/framing.hpp --------------------------------------------------------------
+// ---- dtm/http/http1/framing.hpp ----------------------------------------------------------------
 
-namespace dtm { inline namespace v1 { namespace transport {
+namespace dtm { inline namespace v1 { namespace http1 {
 bool EqualsLower(std::string_view text, std::string_view lower) {
   if (text.size() != lower.size()) return false;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -7515,9 +7618,9 @@ bool FramingReader::Number(std::string_view text, std::uint64_t& number) {
 }}}
 
 
-// ---- dtm/http/message/message_head.hpp ---------------------------------------------------------
+// ---- dtm/http/http1/message_head.hpp -----------------------------------------------------------
 
-namespace dtm { inline namespace v1 { namespace transport {
+namespace dtm { inline namespace v1 { namespace http1 {
 auto MessageHead::Method() const -> std::string_view { return View(method_); }
 auto MessageHead::Target() const -> std::string_view { return View(target_); }
 int MessageHead::Status() const { return status_; }
@@ -7618,9 +7721,9 @@ Timer::~Timer() {
 }}}
 
 
-// ---- dtm/http/client/http_call.hpp -------------------------------------------------------------
+// ---- dtm/http/hosts/http_call.hpp --------------------------------------------------------------
 
-namespace dtm { inline namespace v1 { namespace transport {
+namespace dtm { inline namespace v1 { namespace hosts {
 HttpCall::~HttpCall() = default;
 void HttpCall::OnBody(std::string_view, std::size_t kept) { (void)kept; }
 }}}
@@ -7876,20 +7979,21 @@ std::string ErrorText(int error) { return std::generic_category().message(error)
 }}}
 
 
-// ---- dtm/http/client/connector.hpp -------------------------------------------------------------
+// ---- dtm/http/hosts/connector.hpp --------------------------------------------------------------
 
-namespace dtm { inline namespace v1 { namespace transport {
-Connector::Connector(IoLoop& loop) : loop_(loop) {}
+namespace dtm { inline namespace v1 { namespace hosts {
+Connector::Connector(transport::IoLoop& loop) : loop_(loop) {}
 Connector::~Connector() { Cancel(); }
-void Connector::Start(const std::vector<SocketAddress>& addresses, SteadyTime deadline, Done done) {
+void Connector::Start(const std::vector<transport::SocketAddress>& addresses, SteadyTime deadline,
+             Done done) {
     Cancel();
     addresses_ = addresses;
     next_ = 0;
     error_ = 0;
     done_ = std::move(done);
     // RFC 8305: 250 ms for each, less if they are many for the time there is.
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - IoLoop::Clock::now());
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - transport::IoLoop::Clock::now());
     pause_ =
         (std::min)(std::chrono::milliseconds(250), left / static_cast<int>(addresses.size() + 1));
     TryNext();
@@ -7900,33 +8004,33 @@ void Connector::Cancel() {
     attempts_.clear();
     done_ = nullptr;
   }
-Connector::Attempt::Attempt(Connector& connector, Socket begun) : owner(connector), socket(std::move(begun)) {}
-void Connector::Attempt::OnReady(Readiness ready) {
+Connector::Attempt::Attempt(Connector& connector, transport::Socket begun) : owner(connector), socket(std::move(begun)) {}
+void Connector::Attempt::OnReady(transport::Readiness ready) {
       if (socket.IsOpen()) owner.OnReady(*this, ready);
     }
 void Connector::OnDeadline() { TryNext(); }
 void Connector::TryNext() {
     while (next_ < addresses_.size()) {
       int error = 0;
-      Socket socket = BeginConnect(addresses_[next_++], error);
+      transport::Socket socket = transport::BeginConnect(addresses_[next_++], error);
       if (error == 0) {
         auto attempt = std::make_unique<Attempt>(*this, std::move(socket));
         if (loop_.Watch(attempt->socket.Fd(), *attempt)) {
           attempts_.push_back(std::move(attempt));
-          if (next_ < addresses_.size()) loop_.Set(*this, IoLoop::Clock::now() + pause_);
+          if (next_ < addresses_.size()) loop_.Set(*this, transport::IoLoop::Clock::now() + pause_);
           return;
         }
         error = errno;
       }
       error_ = error;
     }
-    if (attempts_.empty()) Finish(Socket(), Problem(error_));
+    if (attempts_.empty()) Finish(transport::Socket(), Problem(error_));
   }
-void Connector::OnReady(Attempt& attempt, Readiness ready) {
+void Connector::OnReady(Attempt& attempt, transport::Readiness ready) {
     if (!ready.writable && !ready.ended) return;
-    const int error = ConnectError(attempt.socket.Fd());
+    const int error = transport::ConnectError(attempt.socket.Fd());
     if (error == EINPROGRESS) return;
-    Socket socket;
+    transport::Socket socket;
     if (error == 0) {
       socket = std::move(attempt.socket);
     } else {
@@ -7945,7 +8049,7 @@ void Connector::Drop(std::unique_ptr<Attempt>& attempt) {
     attempt->socket.Close();
     loop_.Dispose(std::move(attempt));
   }
-void Connector::Finish(Socket socket, const std::string& problem) {
+void Connector::Finish(transport::Socket socket, const std::string& problem) {
     const Done done = std::exchange(done_, nullptr);
     Cancel();
     if (done) done(std::move(socket), problem);
@@ -7953,8 +8057,8 @@ void Connector::Finish(Socket socket, const std::string& problem) {
 std::string Connector::Problem(int error) {
     if (error == ECONNREFUSED) return "nothing listens there";
     if (error == EMFILE || error == ENFILE)
-      return "no socket can be opened: " + ErrorText(error) + "; see ulimit -n";
-    return error == 0 ? "it has no address" : ErrorText(error);
+      return "no socket can be opened: " + transport::ErrorText(error) + "; see ulimit -n";
+    return error == 0 ? "it has no address" : transport::ErrorText(error);
   }
 }}}
 
@@ -8002,25 +8106,26 @@ auto LookUp(const std::string& host, int port) -> FoundAddresses {
 }}}
 
 
-// ---- dtm/http/client/resolver.hpp --------------------------------------------------------------
+// ---- dtm/http/hosts/resolver.hpp ---------------------------------------------------------------
 
-namespace dtm { inline namespace v1 { namespace transport {
-Resolver::Resolver(IoLoop& loop, Lookup lookup) : loop_(loop), lookup_(std::move(lookup)), threads_(kThreads, kMaxWaiting) {}
-bool Resolver::IsKnown(const std::string& host, int port, FoundAddresses& found) {
-    SocketAddress address;
-    if (SocketAddress::FromFigures(host, port, address)) {
+namespace dtm { inline namespace v1 { namespace hosts {
+Resolver::Resolver(transport::IoLoop& loop, Lookup lookup) : loop_(loop), lookup_(std::move(lookup)), threads_(kThreads, kMaxWaiting) {}
+bool Resolver::IsKnown(const std::string& host, int port, transport::FoundAddresses& found) {
+    transport::SocketAddress address;
+    if (transport::SocketAddress::FromFigures(host, port, address)) {
       found.addresses = {address};
       return true;
     }
     if (host != "localhost") return false;
     for (const char* figures : {"127.0.0.1", "::1"}) {
-      if (SocketAddress::FromFigures(figures, port, address)) found.addresses.push_back(address);
+      if (transport::SocketAddress::FromFigures(figures, port, address))
+        found.addresses.push_back(address);
     }
     return true;
   }
 void Resolver::Find(std::string host, int port, Answer answer) {
     const auto job = [this, host = std::move(host), port, answer] {
-      FoundAddresses found;
+      transport::FoundAddresses found;
       try {
         found = lookup_(host, port);
       } catch (const std::exception& error) {
@@ -8030,14 +8135,14 @@ void Resolver::Find(std::string host, int port, Answer answer) {
       Tell(answer, found);
     };
     if (threads_.Run(job)) return;
-    FoundAddresses none;
+    transport::FoundAddresses none;
     none.problem =
         "its name cannot be resolved now: too many names wait for that, or no thread can be "
         "started";
     loop_.Post([answer = std::move(answer), none] { answer(none); });
   }
 void Resolver::Stop() { threads_.Stop(); }
-void Resolver::Tell(const Answer& answer, const FoundAddresses& found) {
+void Resolver::Tell(const Answer& answer, const transport::FoundAddresses& found) {
     for (int tries = 0; tries < 1000; ++tries) {
       try {
         return loop_.Post([answer, found] { answer(found); });
@@ -8049,9 +8154,9 @@ void Resolver::Tell(const Answer& answer, const FoundAddresses& found) {
 }}}
 
 
-// ---- dtm/http/message/body_reader.hpp ----------------------------------------------------------
+// ---- dtm/http/http1/body_reader.hpp ------------------------------------------------------------
 
-namespace dtm { inline namespace v1 { namespace transport {
+namespace dtm { inline namespace v1 { namespace http1 {
 BodyReader::BodyReader(MessageKind kind, const Framing& framing) : strict_(kind == MessageKind::kRequest), left_(framing.length) {
     switch (framing.body) {
       case Framing::Body::kNone: state_ = State::kDone; break;
@@ -8133,9 +8238,9 @@ void BodyReader::Trailer() {
 }}}
 
 
-// ---- dtm/http/message/head_parser.hpp ----------------------------------------------------------
+// ---- dtm/http/http1/head_parser.hpp ------------------------------------------------------------
 
-namespace dtm { inline namespace v1 { namespace transport {
+namespace dtm { inline namespace v1 { namespace http1 {
 HeadParser::HeadParser(Kind kind, bool to_head) : limits_(kind == Kind::kRequest ? kRequestHead : kReplyHead),
         kind_(kind),
         to_head_(to_head) {}
@@ -8467,24 +8572,24 @@ void SocketConnection::Read(bool to_the_end) {
 }}}
 
 
-// ---- dtm/http/client/client_connection.hpp -----------------------------------------------------
+// ---- dtm/http/hosts/host_connection.hpp --------------------------------------------------------
 
-namespace dtm { inline namespace v1 { namespace transport {
-ClientConnection::Owner::~Owner() = default;
-ClientConnection::ClientConnection(IoLoop& loop, Owner& owner) : SocketConnection(loop), owner_(owner), connector_(loop) {}
-bool ClientConnection::Begin(std::unique_ptr<HttpCall> call) {
+namespace dtm { inline namespace v1 { namespace hosts {
+HostConnection::Owner::~Owner() = default;
+HostConnection::HostConnection(transport::IoLoop& loop, Owner& owner) : transport::SocketConnection(loop), owner_(owner), connector_(loop) {}
+bool HostConnection::Begin(std::unique_ptr<HttpCall> call) {
     call_ = std::move(call);
     Recount();
     return InTime();
   }
-void ClientConnection::Connect(const FoundAddresses& found) {
+void HostConnection::Connect(const transport::FoundAddresses& found) {
     if (found.addresses.empty()) return NotReached(found.problem);
     connector_.Start(found.addresses, call_->deadline,
-                     [this](Socket socket, const std::string& problem) {
+                     [this](transport::Socket socket, const std::string& problem) {
                        OnConnected(std::move(socket), problem);
                      });
   }
-void ClientConnection::SendAgain(std::unique_ptr<HttpCall> call) {
+void HostConnection::SendAgain(std::unique_ptr<HttpCall> call) {
     call_ = std::move(call);
     used_before_ = true;
     parser_.Reset();
@@ -8493,7 +8598,7 @@ void ClientConnection::SendAgain(std::unique_ptr<HttpCall> call) {
     Recount();
     if (InTime()) SendRequest();
   }
-void ClientConnection::Fail() noexcept {
+void HostConnection::Fail() noexcept {
     if (call_ == nullptr) return Ended();
     try {
       outcome_.problem = "cannot be called: " + std::string(std::bad_alloc().what());
@@ -8501,30 +8606,30 @@ void ClientConnection::Fail() noexcept {
     }
     Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
   }
-void ClientConnection::Rest(SteadyTime until) { SetDeadline(until); }
-void ClientConnection::Abandon() {
+void HostConnection::Rest(SteadyTime until) { SetDeadline(until); }
+void HostConnection::Abandon() {
     connector_.Cancel();
     call_.reset();
     Recount();
     Close();
   }
-bool ClientConnection::InTime() {
-    if (IoLoop::Clock::now() >= call_->deadline) {
+bool HostConnection::InTime() {
+    if (transport::IoLoop::Clock::now() >= call_->deadline) {
       Finish(Kind::kLate, false);
       return false;
     }
     SetDeadline(call_->deadline);
     return true;
   }
-void ClientConnection::NotReached(const std::string& problem) {
+void HostConnection::NotReached(const std::string& problem) {
     owner_.OnUnreachable();
     outcome_.problem = "cannot be reached: " + problem;
     Finish(Kind::kNotReached, false);
   }
-void ClientConnection::OnConnected(Socket socket, const std::string& problem) {
+void HostConnection::OnConnected(transport::Socket socket, const std::string& problem) {
     if (!socket.IsOpen()) return NotReached(problem);
     const Url& origin = owner_.Origin();
-    std::unique_ptr<TlsSession> tls;
+    std::unique_ptr<transport::TlsSession> tls;
     if (origin.Tls()) {
       try {
         if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
@@ -8538,39 +8643,40 @@ void ClientConnection::OnConnected(Socket socket, const std::string& problem) {
       return NotReached("the system watches no more sockets");
     if (InTime()) SendRequest();
   }
-void ClientConnection::SendRequest() {
+void HostConnection::SendRequest() {
     Write(call_->request);
     if (Unsent() > 0) Recount();
   }
-void ClientConnection::OnSent() { Recount(); }
-void ClientConnection::OnSecure() { (void)InTime(); }
-void ClientConnection::OnBytes(std::string_view bytes) {
+void HostConnection::OnSent() { Recount(); }
+void HostConnection::OnSecure() { (void)InTime(); }
+void HostConnection::OnBytes(std::string_view bytes) {
     if (call_ == nullptr) return Ended();  // nobody asked for them
     if (!body_) {
-      const Parsed parsed = parser_.Take(bytes);
+      const http1::Parsed parsed = parser_.Take(bytes);
       // An answer has begun, so it is not sent again.
-      if (call_->request.size() > HeldBytes::kSmall) std::string().swap(call_->request);
+      if (call_->request.size() > transport::HeldBytes::kSmall) std::string().swap(call_->request);
       Recount();
-      if (parsed == Parsed::kRefused) return Invalid(parser_.Why());
+      if (parsed == http1::Parsed::kRefused) return Invalid(parser_.Why());
       if (!owner_.HasRoom(parser_.Head().Bytes())) return NoRoom();
-      if (parsed == Parsed::kMore) return;
-      const MessageHead& head = parser_.Head();
+      if (parsed == http1::Parsed::kMore) return;
+      const http1::MessageHead& head = parser_.Head();
       outcome_.status = head.Status();
       outcome_.encoded = head.BodyFraming().encoded;
-      body_.emplace(MessageKind::kReply, head.BodyFraming());
+      body_.emplace(http1::MessageKind::kReply, head.BodyFraming());
       body_bytes_ = 0;
-      const bool length_known = head.BodyFraming().body == Framing::Body::kLength;
+      const bool length_known = head.BodyFraming().body == http1::Framing::Body::kLength;
       if (length_known && head.BodyFraming().length > call_->max_body)
         return Finish(Kind::kTooLong, false);
     }
-    const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
-    if (parsed == Parsed::kRefused) return Invalid(body_->Why());
+    const http1::Parsed parsed =
+        body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
+    if (parsed == http1::Parsed::kRefused) return Invalid(body_->Why());
     if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
-    if (parsed == Parsed::kDone)
+    if (parsed == http1::Parsed::kDone)
       Finish(Kind::kReply,
              bytes.empty() && Unsent() == 0 && parser_.Head().BodyFraming().keep_alive);
   }
-void ClientConnection::TakeBody(std::string_view piece) {
+void HostConnection::TakeBody(std::string_view piece) {
     body_bytes_ += piece.size();
     std::size_t kept = (std::min)(piece.size(), call_->keep_body - outcome_.body.size());
     outcome_.crowded =
@@ -8581,17 +8687,17 @@ void ClientConnection::TakeBody(std::string_view piece) {
     Recount();
     call_->OnBody(piece, kept);
   }
-void ClientConnection::NoRoom() {
+void HostConnection::NoRoom() {
     outcome_.problem = HttpOutcome::kNoRoom;
     Finish(Kind::kBrokeOff, false);
   }
-void ClientConnection::Invalid(const Refusal& why) {
+void HostConnection::Invalid(const http1::Refusal& why) {
     outcome_.problem = std::string(outcome_.status == 0 ? "ended without a valid HTTP answer: "
                                                         : "broke off its answer: ") +
                        why.text;
     Finish(outcome_.status == 0 ? Kind::kInvalid : Kind::kBrokeOff, false);
   }
-void ClientConnection::OnEnd(bool broken) {
+void HostConnection::OnEnd(bool broken) {
     if (call_ == nullptr) return Ended();
     if (body_ && !broken && body_->End()) return Finish(Kind::kReply, false);
     const std::string tls = TlsProblem();
@@ -8615,18 +8721,18 @@ void ClientConnection::OnEnd(bool broken) {
     if (!tls.empty()) outcome_.problem += " (" + tls + ")";
     Finish(outcome_.status == 0 ? Kind::kNoReply : Kind::kBrokeOff, false);
   }
-void ClientConnection::OnDeadline() {
+void HostConnection::OnDeadline() {
     if (call_ == nullptr) return Ended();
     Finish(Kind::kLate, false);
   }
-void ClientConnection::OnNoMemory() { Fail(); }
-void ClientConnection::Ended() {
+void HostConnection::OnNoMemory() { Fail(); }
+void HostConnection::Ended() {
     Recount();
     connector_.Cancel();
     Close();
     owner_.Drop(*this);
   }
-void ClientConnection::Finish(Kind kind, bool reusable) {
+void HostConnection::Finish(Kind kind, bool reusable) {
     const std::unique_ptr<HttpCall> call = std::move(call_);
     Recount();  // whoever waits for room gets it now
     HttpOutcome outcome = std::move(outcome_);
@@ -8638,22 +8744,22 @@ void ClientConnection::Finish(Kind kind, bool reusable) {
     } catch (...) {  // for want of memory, and this connection may be gone: what it kept counts
     }
   }
-void ClientConnection::Recount() {
+void HostConnection::Recount() {
     const std::size_t reply = parser_.Head().Bytes() + outcome_.body.capacity();
     owner_.Hold(counted_, call_ == nullptr ? 0 : call_->request.size() + Unsent() + reply);
   }
 }}}
 
 
-// ---- dtm/http/client/http_host.hpp -------------------------------------------------------------
+// ---- dtm/http/hosts/http_host.hpp --------------------------------------------------------------
 
-namespace dtm { inline namespace v1 { namespace transport {
-HttpHost::HttpHost(HttpClientParts& parts, Url url) : parts_(parts), url_(std::move(url)), self_(std::make_shared<HttpHost*>(this)) {
+namespace dtm { inline namespace v1 { namespace hosts {
+HttpHost::HttpHost(HostParts& parts, Url url) : parts_(parts), url_(std::move(url)), self_(std::make_shared<HttpHost*>(this)) {
     always_known_ = Resolver::IsKnown(url_.host, url_.port, found_);
   }
 HttpHost::~HttpHost() {
     parts_.idle -= idle_.size();
-    for (std::unique_ptr<ClientConnection>& connection : connections_) {
+    for (std::unique_ptr<HostConnection>& connection : connections_) {
       connection->Abandon();
       parts_.loop.Dispose(std::move(connection));
     }
@@ -8661,7 +8767,7 @@ HttpHost::~HttpHost() {
 auto HttpHost::Where() const -> const Url& { return url_; }
 void HttpHost::Send(std::unique_ptr<HttpCall> call) noexcept {
     if (idle_.empty()) return SendFresh(std::move(call));
-    ClientConnection* const connection = idle_.back();  // the one that rested least
+    HostConnection* const connection = idle_.back();  // the one that rested least
     idle_.pop_back();
     --parts_.idle;
     try {
@@ -8681,12 +8787,12 @@ void HttpHost::Hold(std::size_t& counted, std::size_t now) {
   }
 bool HttpHost::HasRoom(std::size_t size) const { return parts_.held.Allow(size); }
 void HttpHost::SendFresh(std::unique_ptr<HttpCall> call) noexcept {
-    ClientConnection* connection = nullptr;
+    HostConnection* connection = nullptr;
     try {
       idle_.reserve(connections_.capacity() + 1);  // so that nothing that ends a call needs memory
       waiting_.reserve(connections_.capacity() + 1);
-      connections_.push_back(std::make_unique<ClientConnection>(
-          parts_.loop, static_cast<ClientConnection::Owner&>(*this)));
+      connections_.push_back(std::make_unique<HostConnection>(
+          parts_.loop, static_cast<HostConnection::Owner&>(*this)));
       connection = connections_.back().get();
       connection->place = connections_.size() - 1;
       if (connection->Begin(std::move(call))) Connect(*connection);
@@ -8697,17 +8803,18 @@ void HttpHost::SendFresh(std::unique_ptr<HttpCall> call) noexcept {
       call->OnDone(std::move(outcome));
     }
   }
-void HttpHost::Connect(ClientConnection& connection) {
-    if (always_known_ || IoLoop::Clock::now() < believed_until_) return connection.Connect(found_);
+void HttpHost::Connect(HostConnection& connection) {
+    if (always_known_ || transport::IoLoop::Clock::now() < believed_until_)
+      return connection.Connect(found_);
     waiting_.push_back(&connection);
     if (waiting_.size() > 1) return;
     // The answer may come when this host is gone, or even another one is at its place.
     const std::weak_ptr<HttpHost*> self = self_;
-    parts_.resolver.Find(url_.host, url_.port, [self](FoundAddresses found) {
+    parts_.resolver.Find(url_.host, url_.port, [self](transport::FoundAddresses found) {
       if (const auto host = self.lock()) (*host)->OnFound(std::move(found));
     });
   }
-bool HttpHost::Keep(ClientConnection& connection) {
+bool HttpHost::Keep(HostConnection& connection) {
     if (parts_.idle >= parts_.max_idle) return false;
     idle_.push_back(&connection);
     ++parts_.idle;
@@ -8715,25 +8822,25 @@ bool HttpHost::Keep(ClientConnection& connection) {
     return true;
   }
 void HttpHost::OnUnreachable() { believed_until_ = SteadyTime(); }
-void HttpHost::Drop(ClientConnection& connection) {
+void HttpHost::Drop(HostConnection& connection) {
     const auto rested = std::find(idle_.begin(), idle_.end(), &connection);
     if (rested != idle_.end()) {
       idle_.erase(rested);
       --parts_.idle;
     }
     waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), &connection), waiting_.end());
-    std::unique_ptr<ClientConnection>& place = connections_[connection.place];
+    std::unique_ptr<HostConnection>& place = connections_[connection.place];
     std::swap(place, connections_.back());
     place->place = connection.place;
     parts_.loop.Dispose(std::move(connections_.back()));
     connections_.pop_back();
   }
-void HttpHost::OnFound(FoundAddresses found) {
+void HttpHost::OnFound(transport::FoundAddresses found) {
     found_ = std::move(found);
     believed_until_ =
-        found_.addresses.empty() ? SteadyTime() : IoLoop::Clock::now() + kAddressesStay;
-    const std::vector<ClientConnection*> waiting = std::exchange(waiting_, {});
-    for (ClientConnection* connection : waiting) {
+        found_.addresses.empty() ? SteadyTime() : transport::IoLoop::Clock::now() + kAddressesStay;
+    const std::vector<HostConnection*> waiting = std::exchange(waiting_, {});
+    for (HostConnection* connection : waiting) {
       try {
         connection->Connect(found_);
       } catch (const std::bad_alloc&) {
@@ -8744,9 +8851,9 @@ void HttpHost::OnFound(FoundAddresses found) {
 }}}
 
 
-// ---- dtm/http/client/blocking_host.hpp ---------------------------------------------------------
+// ---- dtm/http/hosts/blocking_host.hpp ----------------------------------------------------------
 
-namespace dtm { inline namespace v1 { namespace transport {
+namespace dtm { inline namespace v1 { namespace hosts {
 BlockingHost::BlockingHost(const Url& url, std::shared_ptr<TlsClient> tls) : tls_(std::move(tls)), host_(std::make_unique<HttpHost>(parts_, url)) {}
 BlockingHost::~BlockingHost() {
     host_.reset();
@@ -8773,9 +8880,9 @@ void BlockingHost::Relay::OnDone(HttpOutcome outcome) {
 }}}
 
 
-// ---- dtm/http/message/http_message.hpp ---------------------------------------------------------
+// ---- dtm/http/http1/request_reply.hpp ----------------------------------------------------------
 
-namespace dtm { inline namespace v1 { namespace transport {
+namespace dtm { inline namespace v1 { namespace http1 {
 auto FindHeader(const std::vector<HttpHeader>& headers, std::string_view lower) -> std::string_view {
   for (const HttpHeader& header : headers) {
     if (EqualsLower(header.name, lower)) return header.value;
@@ -8815,7 +8922,7 @@ std::string Exchanged::Problem() const {
     return whole && encoded ? "its answer is compressed" : problem;
   }
 HttpConnection::HttpConnection(const Url& url, std::size_t max_body, std::shared_ptr<TlsClient> tls) : max_body_(max_body), host_(url, std::move(tls)) {}
-auto HttpConnection::Send(const transport::HttpRequest& request, SteadyTime deadline) -> Exchanged {
+auto HttpConnection::Send(const http1::HttpRequest& request, SteadyTime deadline) -> Exchanged {
     One one;
     one.request = RequestText(request);
     one.deadline = deadline;
@@ -8825,8 +8932,8 @@ auto HttpConnection::Send(const transport::HttpRequest& request, SteadyTime dead
     return std::move(one.reply);
   }
 bool HttpConnection::IsOpen() const { return host_.IsOpen(); }
-void HttpConnection::One::OnDone(transport::HttpOutcome outcome) {
-      using Kind = transport::HttpOutcome::Kind;
+void HttpConnection::One::OnDone(hosts::HttpOutcome outcome) {
+      using Kind = hosts::HttpOutcome::Kind;
       reply.answered = outcome.status != 0;
       reply.whole = outcome.kind == Kind::kReply;
       reply.too_long = outcome.cut || outcome.kind == Kind::kTooLong;
@@ -8837,7 +8944,7 @@ void HttpConnection::One::OnDone(transport::HttpOutcome outcome) {
           outcome.kind == Kind::kLate ? "it gave no answer in time" : "it " + outcome.problem;
       const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
       if (!asks || outcome.head == nullptr) return;
-      reply.retry_after = retry_after::Wait(
+      reply.retry_after = wire::retry_after::Wait(
           outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
           std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
     }
@@ -8857,7 +8964,7 @@ std::string Body(const Alert& alert) {
   return body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsClient>& tls) {
-  transport::HttpRequest request;
+  http1::HttpRequest request;
   request.method = "POST";
   request.target = url.target;
   request.body = Body(alert);
@@ -8866,7 +8973,7 @@ void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsClient>& 
   request.Set("Accept-Encoding", "identity");
   request.Set("User-Agent", wire::UserAgent());
   request.Set("Connection", "close");
-  if (!url.credentials.empty()) request.Set("Authorization", BasicAuthorization(url));
+  if (!url.credentials.empty()) request.Set("Authorization", wire::BasicAuthorization(url));
   // Alerts are rare: none leaves a connection behind.
   const Exchanged reply = HttpConnection(url, kMaxAnswer, tls)
                               .Send(request, std::chrono::steady_clock::now() + kTimeout);
@@ -8909,7 +9016,7 @@ auto ApiCounters::Get() const -> std::map<std::string, Api> {
 
 // ---- dtm/http/wire/json_input.hpp --------------------------------------------------------------
 
-namespace dtm { inline namespace v1 { namespace json_input {
+namespace dtm { inline namespace v1 { namespace wire { namespace json_input {
 auto Parse(const std::string& text) -> nlohmann::json {
   if (JsonDepth(text) > kMaxJsonDepth) return nlohmann::json::value_t::discarded;
   return nlohmann::json::parse(text, nullptr, false);
@@ -9001,10 +9108,10 @@ void Fields::Each(const char* key, const char* wanted,
 void Fields::Wrong(const char* key, const std::string& wanted) const {
     throw BadInput(what_ + ": '" + key + "' must be " + wanted);
   }
-}}}
+}}}}
 
 
-// ---- dtm/http/api/message.hpp ------------------------------------------------------------------
+// ---- dtm/http/api/replies.hpp ------------------------------------------------------------------
 
 namespace dtm { inline namespace v1 {
 std::string ApiRequest::Query(const char* key) const {
@@ -9122,13 +9229,13 @@ bool MayHaveBody(const std::string& method) {
 std::size_t CountHeaders(const ApiRequest& request, std::string_view lower) {
   std::size_t count = 0;
   for (const auto& header : request.headers) {
-    if (transport::EqualsLower(header.name, lower)) ++count;
+    if (http1::EqualsLower(header.name, lower)) ++count;
   }
   return count;
 }
 void TakeHost(ApiRequest& request) {
   std::string& path = request.path;
-  request.host = transport::FindHeader(request.headers, "host");
+  request.host = http1::FindHeader(request.headers, "host");
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
     const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
@@ -9140,7 +9247,7 @@ void TakeHost(ApiRequest& request) {
 }
 auto Check(const ApiRequest& request, const std::string& token) -> std::optional<ApiReply> {
   const auto header = [&request](std::string_view lower) {
-    return std::string(transport::FindHeader(request.headers, lower));
+    return std::string(http1::FindHeader(request.headers, lower));
   };
   const std::string length = header("content-length");
   const bool chunked = CountHeaders(request, "transfer-encoding") > 0;
@@ -9320,10 +9427,10 @@ auto ApiLists::StatusOf(const std::string& name) -> Status {
 
 namespace dtm { inline namespace v1 { namespace api_orders {
 auto TransactionOf(const nlohmann::json& body) -> Definition {
-  return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
+  return wire::DecodeTransaction(wire::json_input::Fields(body, "the transaction"));
 }
 void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  const json_input::Fields fields(body, "the transaction");
+  const wire::json_input::Fields fields(body, "the transaction");
   const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
   tm.FinishWorkflowAsync(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result, done);
 }
@@ -9340,16 +9447,17 @@ void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCallback& d
   tm.PrepareAsync(TransactionOf(body), done);
 }
 void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  wire::Registration branch = wire::DecodeRegistration(json_input::Fields(body, "the branch"));
+  wire::Registration branch =
+      wire::DecodeRegistration(wire::json_input::Fields(body, "the branch"));
   tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
 }
 void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  const json_input::Fields fields(body, "the transaction");
+  const wire::json_input::Fields fields(body, "the transaction");
   tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
                 fields.Text(wire::kRollbackReason), done, true);
 }
 std::string GidIn(const nlohmann::json& body) {
-  return wire::GidOf(json_input::Fields(body, "the body"));
+  return wire::GidOf(wire::json_input::Fields(body, "the body"));
 }
 void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   tm.ForceStopAsync(GidIn(body), done);
@@ -9490,7 +9598,7 @@ void Api::JsonRpc(const ApiRequest& request, const ApiDone& done) {
         });
       };
       try {
-        json_input::CheckObject(call.params, "params");
+        wire::json_input::CheckObject(call.params, "params");
         return method.order(tm_, call.params, told);
       } catch (...) {
         return told({{}, std::current_exception()});
@@ -9514,7 +9622,7 @@ void Api::DeleteTopic(const ApiRequest& request, const ApiDone& done) {
   }
 auto Api::PrepareWorkflow(const ApiRequest& request) -> ApiReply {
     Definition definition =
-        api_orders::TransactionOf(json_input::ParseObject(request.body, "the body"));
+        api_orders::TransactionOf(wire::json_input::ParseObject(request.body, "the body"));
     if (definition.type != TransType::kWorkflow) {
       throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
                      " is prepared with prepare");
@@ -9644,7 +9752,7 @@ auto CallQueue::Push(Job&& job, SteadyTime now) -> std::optional<Result> {
       ++waiting_;
       return std::nullopt;
     } catch (const Error& error) {
-      return Result::Error(StorableText(error.what()));
+      return Result::Error(wire::StorableText(error.what()));
     }
   }
 auto CallQueue::Next() -> Host* {
@@ -9751,7 +9859,8 @@ void WordsBeyond::Look(std::string_view piece, std::size_t kept) {
     if (tail_.size() >= kWord) tail_.erase(0, tail_.size() - (kWord - 1));
   }
 auto WordsBeyond::Found() const -> const char* { return ongoing_ ? "ONGOING" : failure_ ? "FAILURE" : ""; }
-BranchHttpCall::BranchHttpCall(const BranchCall& call, const Url& url, SteadyTime until) : json_rpc_(json_rpc::Speaks(*call.definition, url)), wanted_(json_rpc_ || call.keep_body) {
+BranchHttpCall::BranchHttpCall(const BranchCall& call, const Url& url, SteadyTime until) : json_rpc_(wire::json_rpc::Speaks(*call.definition, url)),
+        wanted_(json_rpc_ || call.keep_body) {
     request = RequestText(BranchRequest(call, url));
     deadline = until;
     keep_body = Kept();
@@ -9760,22 +9869,20 @@ BranchHttpCall::BranchHttpCall(const BranchCall& call, const Url& url, SteadyTim
 void BranchHttpCall::OnBody(std::string_view piece, std::size_t kept) {
     if (!wanted_) beyond_.Look(piece, kept);
   }
-auto BranchHttpCall::Interpret(transport::HttpOutcome& outcome, const BranchCall& call,
-                        const Url& url) const -> CallOutcome {
+auto BranchHttpCall::Interpret(hosts::HttpOutcome& outcome, const BranchCall& call, const Url& url) const -> CallOutcome {
     CallOutcome told = ToldBy(outcome, call, url);
     const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
     if (asks && outcome.head != nullptr) {
-      told.result.retry_after = retry_after::Wait(
+      told.result.retry_after = wire::retry_after::Wait(
           outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
           std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
     }
     return told;
   }
 std::size_t BranchHttpCall::Kept() const { return wanted_ ? kMaxPayloadBytes : kMaxReplyBytes; }
-auto BranchHttpCall::ToldBy(transport::HttpOutcome& outcome, const BranchCall& call,
-                     const Url& url) const -> CallOutcome {
+auto BranchHttpCall::ToldBy(hosts::HttpOutcome& outcome, const BranchCall& call, const Url& url) const -> CallOutcome {
     const auto error = [&url](const std::string& text, bool silent) {
-      return CallOutcome{Result::Error(StorableText(url.Origin() + " " + text)), silent};
+      return CallOutcome{Result::Error(wire::StorableText(url.Origin() + " " + text)), silent};
     };
     switch (outcome.kind) {
       case Kind::kReply:
@@ -9793,10 +9900,11 @@ auto BranchHttpCall::ToldBy(transport::HttpOutcome& outcome, const BranchCall& c
     }
     // What the status says is definite; what a word in the rest of the body says is not known.
     if (outcome.status == 409 || outcome.status == 425) {
-      return {ReadReply(outcome.status, outcome.encoded ? std::string() : outcome.body), false};
+      return {wire::ReadReply(outcome.status, outcome.encoded ? std::string() : outcome.body),
+              false};
     }
     if (outcome.crowded && outcome.kind == Kind::kReply && !outcome.encoded)
-      return error(transport::HttpOutcome::kNoRoom, false);
+      return error(hosts::HttpOutcome::kNoRoom, false);
     const std::size_t limit = outcome.kind == Kind::kTooLong ? max_body : keep_body;
     CallOutcome told =
         error("answered with HTTP status " + std::to_string(outcome.status) +
@@ -9807,12 +9915,12 @@ auto BranchHttpCall::ToldBy(transport::HttpOutcome& outcome, const BranchCall& c
     told.result.done = outcome.status == 200;
     return told;
   }
-auto BranchHttpCall::Whole(transport::HttpOutcome& outcome, const BranchCall& call) const -> CallOutcome {
+auto BranchHttpCall::Whole(hosts::HttpOutcome& outcome, const BranchCall& call) const -> CallOutcome {
     std::string& body = outcome.body;
     if (outcome.cut) body += beyond_.Found();
-    CallOutcome told{
-        json_rpc_ ? json_rpc::ReadReply(outcome.status, body) : ReadReply(outcome.status, body),
-        false};
+    CallOutcome told{json_rpc_ ? wire::json_rpc::ReadReply(outcome.status, body)
+                               : wire::ReadReply(outcome.status, body),
+                     false};
     if (call.keep_body && told.result.kind == Result::Kind::kSuccess)
       told.result.text = std::move(body);
     return told;
@@ -9876,7 +9984,7 @@ UrlCaller::Sent::Sent(UrlCaller& caller, Host& to, Job& sent, SteadyTime until) 
           owner(caller),
           host(to),
           job(std::move(sent)) {}
-void UrlCaller::Sent::OnDone(transport::HttpOutcome outcome) { owner.OnDone(*this, outcome); }
+void UrlCaller::Sent::OnDone(hosts::HttpOutcome outcome) { owner.OnDone(*this, outcome); }
 void UrlCaller::Take(std::vector<BranchCall>& calls, BranchResults& results) {
     const SteadyTime now = loop_.Now();
     for (BranchCall& call : calls) {
@@ -9919,17 +10027,17 @@ void UrlCaller::Send(Host& host, Job& job) {
     Result problem;
     try {
       if (host.connections == nullptr) {
-        host.connections = std::make_unique<transport::HttpHost>(parts_, host.Where());
+        host.connections = std::make_unique<hosts::HttpHost>(parts_, host.Where());
       }
       auto sent = std::make_unique<Sent>(*this, host, job, Later(loop_.Now(), job.call.timeout));
       return host.connections->Send(std::move(sent));
     } catch (const std::exception& error) {
-      problem = Result::Error(IfThereIsMemory([&] { return StorableText(error.what()); }));
+      problem = Result::Error(IfThereIsMemory([&] { return wire::StorableText(error.what()); }));
     }
     Return(host, false);
     Deliver(std::move(job), std::move(problem));
   }
-void UrlCaller::OnDone(Sent& sent, transport::HttpOutcome& outcome) {
+void UrlCaller::OnDone(Sent& sent, hosts::HttpOutcome& outcome) {
     CallOutcome told;
     told.result = CatchAsResult([&] {
       told = sent.Interpret(outcome, sent.job.call, sent.job.url);
@@ -10020,7 +10128,7 @@ auto HttpBranches(const HttpBranchOptions& options) -> std::unique_ptr<BranchCal
 namespace dtm { inline namespace v1 {
 auto SaidIn(const Exchanged& reply) -> Said {
   Said said;
-  const nlohmann::json body = json_input::Parse(reply.body);
+  const nlohmann::json body = wire::json_input::Parse(reply.body);
   if (!body.is_object()) return said;
   const auto text = [&body](const char* key) {
     const auto found = body.find(key);
@@ -10045,7 +10153,7 @@ auto RemoteRequests::Post(const char* path, const std::string& gid, std::string 
   }
 auto RemoteRequests::Send(const char* method, const std::string& path, const std::string& gid,
                  std::string body) -> Exchanged {
-    transport::HttpRequest request;
+    http1::HttpRequest request;
     request.method = method;
     request.target = url_.target + path;
     request.body = std::move(body);
@@ -10056,7 +10164,7 @@ auto RemoteRequests::Send(const char* method, const std::string& path, const std
     if (!options_.token.empty()) {
       request.Set("Authorization", "Bearer " + options_.token);
     } else if (!url_.credentials.empty()) {
-      request.Set("Authorization", BasicAuthorization(url_));
+      request.Set("Authorization", wire::BasicAuthorization(url_));
     }
     std::unique_ptr<HttpConnection> exchange = TakeIdle();
     Exchanged reply =
@@ -10072,7 +10180,7 @@ std::string RemoteRequests::NoAnswer(const std::string& gid) const {
            " gave no answer; submit it again: ";
   }
 std::string RemoteRequests::MessageOf(const Exchanged& reply) {
-    return StorableText(SaidIn(reply).message.value_or(reply.body));
+    return wire::StorableText(SaidIn(reply).message.value_or(reply.body));
   }
 auto RemoteRequests::Refused(const std::string& gid, const std::string& message) -> RejectedError {
     return RejectedError("gid '" + gid + "' was refused: " + message);
@@ -10086,8 +10194,8 @@ bool RemoteRequests::SaysYes(const std::string& gid, const Exchanged& reply) con
     return false;
   }
 auto RemoteRequests::NotOfDtm(const std::string& gid, const Exchanged& reply) const -> InDoubtError {
-    return InDoubtError(NoAnswer(gid) +
-                        "it answered something that is not dtm's: " + StorableText(reply.body));
+    return InDoubtError(NoAnswer(gid) + "it answered something that is not dtm's: " +
+                        wire::StorableText(reply.body));
   }
 void RemoteRequests::Refuse(const std::string& what, const Exchanged& reply) const {
     const std::string text = what + " was refused by the coordinator at " + Where() +
@@ -10210,7 +10318,8 @@ auto RemoteCoordinator::PrepareWorkflow(Definition definition) -> WorkflowState 
     throw Requests().NotOfDtm(definition.gid, reply);
   }
 auto RemoteCoordinator::ResumeWorkflow(Definition definition) -> WorkflowState {
-    if (!Query(definition.gid)) throw RejectedError(NothingToResume(definition.gid));
+    if (!QueryTransaction(Requests(), definition.gid))
+      throw RejectedError(NothingToResume(definition.gid));
     return PrepareWorkflow(std::move(definition));
   }
 void RemoteCoordinator::FinishWorkflow(const std::string& gid, Status status, const std::string& reason,
@@ -10264,7 +10373,7 @@ auto RemoteCoordinator::WaitUntil(const std::string& gid, SteadyTime end) -> Tra
       const auto left = [end] { return std::chrono::duration_cast<Duration>(end - Now()); };
       Duration wait = pause;
       try {
-        const std::optional<Stored> stored = Query(gid);
+        const std::optional<ToldTransaction> stored = QueryTransaction(Requests(), gid);
         if (!stored) throw RejectedError("there is no transaction with gid '" + gid + "'");
         if (stored->result.Finished() || left() <= Duration(0)) return stored->result;
         wait = (std::min)(wait, left() + Duration(1));
@@ -10282,13 +10391,13 @@ auto RemoteCoordinator::Settle(const Definition& definition, const std::string& 
       throw InDoubtError("gid '" + gid + "' may or may not be stored, nobody asks any more: " +
                          message + "; submit it again");
     }
-    const std::optional<Stored> stored =
-        RemoteRequests::InDoubtIfRefused(gid, [&] { return Query(gid); });
+    const std::optional<ToldTransaction> stored =
+        RemoteRequests::InDoubtIfRefused(gid, [&] { return QueryTransaction(Requests(), gid); });
     if (!stored) throw RemoteRequests::Refused(gid, message);
     if (RegistersSteps(definition.type) && stored->result.status == Status::kAborting) {
       throw RejectedError("gid '" + gid + "' is rolled back already: " + message);
     }
-    if (!MayBeSame(definition, *stored)) {
+    if (!stored->MayBe(definition, Requests())) {
       throw RejectedError("gid '" + gid +
                           "' exists with other content: use a new gid, or submit exactly what was "
                           "submitted first (the coordinator says: " +
@@ -10298,33 +10407,6 @@ auto RemoteCoordinator::Settle(const Definition& definition, const std::string& 
       throw FailureError(RolledBack(stored->result));
     }
     return stored->result;
-  }
-bool RemoteCoordinator::MayBeSame(const Definition& definition, const Stored& stored) const {
-    try {
-      return wire::MayBeSame(definition, stored.transaction, stored.branches);
-    } catch (const std::exception& error) {  // of JSON, or BadInput
-      throw InDoubtError(Requests().NoAnswer(definition.gid) + "its query says " + error.what());
-    }
-  }
-auto RemoteCoordinator::Query(const std::string& gid) -> std::optional<Stored> {
-    const Exchanged reply = Requests().Send(
-        "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
-    if (reply.status != 200) Requests().Refuse("the query of gid '" + gid + "'", reply);
-    nlohmann::json body = json_input::Parse(reply.body);
-    if (!body.is_object() || !body.contains(wire::kTransaction)) {
-      throw Requests().NotOfDtm(gid, reply);
-    }
-    Stored stored{{}, std::move(body[wire::kTransaction]), std::move(body[wire::kBranches])};
-    const nlohmann::json& told = stored.transaction;
-    if (!told.is_object()) return std::nullopt;
-    try {
-      stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
-                       told.value(wire::kRollbackReason, ""), told.value(wire::kRollbackFrom, ""),
-                       told.value(wire::kLastError, "")};
-    } catch (const nlohmann::json::exception&) {
-      throw Requests().NotOfDtm(gid, reply);
-    }
-    return stored;
   }
 RemoteCoordinator::Own::Own(const std::string& url, const RemoteOptions& options) : requests(url, options), pool(kAsyncThreads, kMaxWaiting, kMaxWaitingBytes) {}
 auto RemoteCoordinator::Requests() const -> RemoteRequests& { return own_.Get().requests; }
@@ -10395,7 +10477,7 @@ auto IncomingRequest::TakeHead(std::string_view& bytes) -> Parsed {
     const Parsed parsed = head_.Take(bytes);
     if (parsed == Parsed::kDone) {
       Translate();
-      body_.emplace(transport::MessageKind::kRequest, Framing());
+      body_.emplace(http1::MessageKind::kRequest, Framing());
     }
     return parsed;
   }
@@ -10408,8 +10490,8 @@ auto IncomingRequest::TakeBody(std::string_view& bytes) -> Parsed {
     });
   }
 bool IncomingRequest::TooLong() const { return too_long_; }
-auto IncomingRequest::Problem() const -> const transport::Refusal& { return HasHead() ? body_->Why() : head_.Why(); }
-auto IncomingRequest::Framing() const -> const transport::Framing& { return head_.Head().BodyFraming(); }
+auto IncomingRequest::Problem() const -> const http1::Refusal& { return HasHead() ? body_->Why() : head_.Why(); }
+auto IncomingRequest::Framing() const -> const http1::Framing& { return head_.Head().BodyFraming(); }
 bool IncomingRequest::OldVersion() const { return head_.Head().MinorVersion() == 0; }
 auto IncomingRequest::Request() -> ApiRequest& { return request_; }
 void IncomingRequest::Reset() {
@@ -10431,7 +10513,7 @@ std::size_t IncomingRequest::BytesOf(const ApiRequest& request) {
     return bytes;
   }
 void IncomingRequest::Translate() {
-    const transport::MessageHead& head = head_.Head();
+    const http1::MessageHead& head = head_.Head();
     request_.method = head.Method();
     const std::string_view target = head.Target();
     const std::size_t question = target.find('?');
@@ -10439,7 +10521,7 @@ void IncomingRequest::Translate() {
     if (question != std::string_view::npos) TakeQuery(target.substr(question + 1));
     request_.headers.reserve(head.Count());
     for (std::size_t i = 0; i < head.Count(); ++i) {
-      const transport::MessageHead::Header header = head.At(i);
+      const http1::MessageHead::Header header = head.At(i);
       request_.headers.push_back({std::string(header.name), std::string(header.value)});
     }
     api_head::TakeHost(request_);
@@ -10513,14 +10595,20 @@ std::string ReplyText(const ApiReply& reply, const ReplyForm& form) {
 }}}
 
 
+// ---- dtm/http/serving/request_handler.hpp ------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace serving {
+RequestHandler::~RequestHandler() = default;
+}}}
+
+
 // ---- dtm/http/serving/server_connection.hpp ----------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace serving {
-ServerConnection::Owner::~Owner() = default;
-ServerConnection::ServerConnection(transport::IoLoop& loop, Owner& owner) : SocketConnection(loop), owner_(owner) {}
-ServerConnection::~ServerConnection() { owner_.Held().Change(counted_, 0); }
+ServerConnection::ServerConnection(transport::IoLoop& loop, RequestHandler& handler) : SocketConnection(loop), handler_(handler) {}
+ServerConnection::~ServerConnection() { handler_.Held().Change(counted_, 0); }
 bool ServerConnection::Serve(transport::Socket socket) {
-    SetDeadline(Loop().Now() + owner_.Limits().idle);
+    SetDeadline(Loop().Now() + handler_.Limits().idle);
     return Open(std::move(socket), nullptr);
   }
 bool ServerConnection::TurnAway(transport::Socket socket) {
@@ -10561,15 +10649,15 @@ void ServerConnection::OnBytes(std::string_view bytes) {
 void ServerConnection::KeepAhead(std::string_view bytes) {
     ahead_.Append(bytes);
     Recount();
-    if (!owner_.Held().Allow(counted_)) {
+    if (!handler_.Held().Allow(counted_)) {
       form_.close = true;
       ahead_.Clear();
     }
     if (form_.close || ahead_.View().size() > kMaxAhead) Pause();
   }
 auto ServerConnection::Consume(std::string_view bytes) -> std::string_view {
-    const ServingLimits& limits = owner_.Limits();
-    if (request_ == nullptr) request_ = owner_.NewRequest();
+    const ServingLimits& limits = handler_.Limits();
+    if (request_ == nullptr) request_ = handler_.NewRequest();
     IncomingRequest& request = *request_;
     if (!request.HasHead()) {
       const bool begins = !request.Begun();
@@ -10580,7 +10668,7 @@ auto ServerConnection::Consume(std::string_view bytes) -> std::string_view {
         (void)HasRoom(0);
         return {};
       }
-      if (const std::optional<ApiReply> refusal = owner_.Refusal(request.Request())) {
+      if (const std::optional<ApiReply> refusal = handler_.Refusal(request.Request())) {
         Last(*refusal);
         return {};
       }
@@ -10605,12 +10693,12 @@ auto ServerConnection::Consume(std::string_view bytes) -> std::string_view {
   }
 bool ServerConnection::HasRoom(std::size_t more) {
     Recount();
-    if (owner_.Held().Allow(counted_ + more)) return true;
+    if (handler_.Held().Allow(counted_ + more)) return true;
     Last(replies::Of({503, "the requests and replies at hand take too much memory; try again"}));
     return false;
   }
 auto ServerConnection::Invalid() -> std::string_view {
-    const transport::Refusal& why = request_->Problem();
+    const http1::Refusal& why = request_->Problem();
     Last(why.status == 413
              ? api_head::TooLong()
              : api_head::Refusal(why.status,
@@ -10623,8 +10711,8 @@ void ServerConnection::Ask() {
     form_.old_version = request_->OldVersion();
     form_.close = !request_->Framing().keep_alive;
     std::unique_ptr<IncomingRequest> request = std::move(request_);
-    asked_bytes_ = owner_.Handle(*this, request->Request());
-    owner_.UseAgain(std::move(request));
+    asked_bytes_ = handler_.Handle(*this, request->Request());
+    handler_.UseAgain(std::move(request));
   }
 void ServerConnection::Last(const ApiReply& reply) {
     if (request_ != nullptr) form_.to_head = request_->Request().method == "HEAD";
@@ -10638,13 +10726,13 @@ void ServerConnection::Last(const ApiReply& reply) {
 void ServerConnection::Send(const ApiReply& reply) {
     form_.close = form_.close || reply.close || stopping_;
     form_.idle_seconds =
-        std::chrono::duration_cast<std::chrono::seconds>(owner_.Limits().idle).count();
+        std::chrono::duration_cast<std::chrono::seconds>(handler_.Limits().idle).count();
     if (form_.close) {
       state_ = State::kLast;
       ahead_.Clear();
     }
     Write(ReplyText(reply, form_));
-    if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().reply));
+    if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : handler_.Limits().reply));
     if (form_.close && paused_) Resume();  // closing with unread bytes would take the reply back
   }
 void ServerConnection::OnSent() {
@@ -10656,10 +10744,10 @@ void ServerConnection::OnSent() {
       if (!IsOpen()) return;
       if (ended_) return Gone();
       (void)::shutdown(Fd(), SHUT_WR);
-      SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().linger));
+      SetDeadline(Loop().Now() + (stopping_ ? kPatience : handler_.Limits().linger));
     } else if (state_ == State::kSending) {
       state_ = State::kReading;
-      SetDeadline(Loop().Now() + owner_.Limits().idle);
+      SetDeadline(Loop().Now() + handler_.Limits().idle);
       Next();
     }
   }
@@ -10697,7 +10785,7 @@ void ServerConnection::Late() {
         return Last(api_head::Refusal(408, request_->HasHead()
                                                ? "the body of the request took too long"
                                                : "the head of the request took too long"));
-      case State::kAnswering: return SetDeadline(Loop().Now() + owner_.Limits().idle);
+      case State::kAnswering: return SetDeadline(Loop().Now() + handler_.Limits().idle);
       case State::kTurnedAway: return OnBytes({});
       case State::kSending:
       case State::kLast: return Gone();
@@ -10715,11 +10803,11 @@ void ServerConnection::Resume() {
 void ServerConnection::Gone() {
     if (!IsOpen()) return;
     Close();
-    owner_.Drop(*this);
+    handler_.Drop(*this);
   }
 void ServerConnection::Recount() {
     const std::size_t request = request_ == nullptr ? 0 : request_->Bytes();
-    owner_.Held().Change(counted_, request + asked_bytes_ + ahead_.Bytes() + Unsent());
+    handler_.Held().Change(counted_, request + asked_bytes_ + ahead_.Bytes() + Unsent());
   }
 }}}
 
@@ -10763,8 +10851,8 @@ auto ListenOn(const std::string& host, int port) -> ListeningSocket {
   throw Error(place + (found.addresses.empty() ? "the name is unknown" : ErrorText(error)) +
               "; stop the program that does, or choose another port or address");
 }
-Listener::Owner::~Owner() = default;
-Listener::Listener(IoLoop& loop, Owner& owner, Socket socket) : loop_(loop), owner_(owner), socket_(std::move(socket)) {}
+Listener::Receiver::~Receiver() = default;
+Listener::Listener(IoLoop& loop, Receiver& receiver, Socket socket) : loop_(loop), receiver_(receiver), socket_(std::move(socket)) {}
 Listener::~Listener() { Close(); }
 bool Listener::Open() { return loop_.Watch(socket_.Fd(), *this); }
 void Listener::Close() {
@@ -10792,7 +10880,7 @@ void Listener::Take(int fd) {
     try {
       Socket socket = Socket::NotForChildren(fd);
       SendWithoutDelay(fd);
-      owner_.OnConnection(std::move(socket));
+      receiver_.OnConnection(std::move(socket));
     } catch (const std::exception&) {  // no memory
     }
   }
@@ -10815,7 +10903,7 @@ ApiServer::~ApiServer() { Stop(); }
 int ApiServer::Start(const std::string& host, int port) {
     transport::ListeningSocket listening = transport::ListenOn(host, port);
     auto listener = std::make_unique<transport::Listener>(
-        loop_, static_cast<transport::Listener::Owner&>(*this), std::move(listening.socket));
+        loop_, static_cast<transport::Listener::Receiver&>(*this), std::move(listening.socket));
     bool open = false;
     loop_.Do([&] {
       loop_.AtTurnEnds(*this);
@@ -10870,7 +10958,7 @@ void ApiServer::OnConnection(transport::Socket socket) {
     }
     const std::size_t place = free_.back();
     connections_[place] =
-        std::make_unique<ServerConnection>(loop_, static_cast<ServerConnection::Owner&>(*this));
+        std::make_unique<ServerConnection>(loop_, static_cast<RequestHandler&>(*this));
     free_.pop_back();
     ServerConnection& connection = *connections_[place];
     connection.place = place;
@@ -11043,5 +11131,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_99323b491d0b(Here) {}
+void http_cpp_of_version_0_1_0_cfb89921184f(Here) {}
 }}}

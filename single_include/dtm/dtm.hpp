@@ -134,6 +134,7 @@ std::string IfThereIsMemory(const Sentence& sentence) noexcept {
 #include <algorithm>
 #include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 #include <system_error>
@@ -176,6 +177,19 @@ inline bool IsUtf8(const std::string& text) {
   }
   return true;
 }
+
+/// FNV-1a, 64 bits: the same on every machine and in every version, so it may be stored.
+class StableHash {
+ public:
+  void Add(unsigned char byte) { value_ = (value_ ^ byte) * 1099511628211U; }
+  void Add(std::string_view text) {
+    for (const char c : text) Add(static_cast<unsigned char>(c));
+  }
+  std::uint64_t Value() const { return value_; }
+
+ private:
+  std::uint64_t value_ = 14695981039346656037U;
+};
 
 inline bool HasPrefix(std::string_view text, std::string_view prefix) {
   return text.substr(0, prefix.size()) == prefix;
@@ -390,8 +404,6 @@ TimePoint Later(TimePoint from, Duration wait) {
 
 /// The basic vocabulary: transaction types, statuses, operations.
 /// Needs: std. Threads: values only. Protocol: §1 (vocabulary, status transitions).
-
-#include <cstdint>
 
 namespace dtm {
 inline namespace v1 {
@@ -1271,7 +1283,7 @@ class SqliteBarrierTable {
   template <typename Business>
   [[nodiscard]] Result Call(Barrier& barrier, const Business& business) {
     CheckBusiness<Business>();
-    return Run(barrier, Owner::kCall, [&] { return ResultOf(business, db_.Handle()); });
+    return Run(barrier, BegunBy::kCall, [&] { return ResultOf(business, db_.Handle()); });
   }
 
   /// The same inside a transaction that the program has begun, with BEGIN IMMEDIATE, for several
@@ -1283,7 +1295,7 @@ class SqliteBarrierTable {
   template <typename Business>
   [[nodiscard]] Result CallInTransaction(Barrier& barrier, const Business& business) {
     CheckBusiness<Business>();
-    return Run(barrier, Owner::kProgram, [&] { return ResultOf(business, db_.Handle()); });
+    return Run(barrier, BegunBy::kProgram, [&] { return ResultOf(business, db_.Handle()); });
   }
 
   /// Tells a coordinator whether the local step of a message was committed (op msg). Success: it
@@ -1334,17 +1346,17 @@ class SqliteBarrierTable {
         insert_(PrepareInsert()) {}
 
   /// Who begins and ends the transaction.
-  enum class Owner { kCall, kProgram };
+  enum class BegunBy { kCall, kProgram };
 
   /// Rolls back what a call did, unless Keep was called.
   class Undo {
    public:
-    Undo(sql::Database& db, Barrier& barrier, Owner owner)
-        : db_(db), barrier_(barrier), owner_(owner) {}
+    Undo(sql::Database& db, Barrier& barrier, BegunBy begun_by)
+        : db_(db), barrier_(barrier), begun_by_(begun_by) {}
     ~Undo() {
       if (kept_) return;
       barrier_.Fail();
-      if (owner_ == Owner::kCall) {
+      if (begun_by_ == BegunBy::kCall) {
         if (db_.InTransaction()) Run("ROLLBACK");
       } else if (begun_) {
         Run("ROLLBACK TO dtm_barrier_inner; RELEASE dtm_barrier_inner");
@@ -1359,7 +1371,7 @@ class SqliteBarrierTable {
     void Run(const char* text) { sqlite3_exec(db_.Handle(), text, nullptr, nullptr, nullptr); }
     sql::Database& db_;
     Barrier& barrier_;
-    const Owner owner_;
+    const BegunBy begun_by_;
     bool begun_ = false;
     bool kept_ = false;
   };
@@ -1405,17 +1417,17 @@ class SqliteBarrierTable {
 
   /// Outside a transaction a savepoint begins one, and the insert that follows takes the write lock
   /// as BEGIN IMMEDIATE would. If the savepoint still exists at the end, the business has not ended it.
-  void Begin(Owner owner) {
-    if (owner == Owner::kProgram) return db_.Exec("SAVEPOINT dtm_barrier_inner");
+  void Begin(BegunBy begun_by) {
+    if (begun_by == BegunBy::kProgram) return db_.Exec("SAVEPOINT dtm_barrier_inner");
     save_.Step();
   }
 
-  Result Run(Barrier& barrier, Owner owner, const std::function<Result()>& business) {
+  Result Run(Barrier& barrier, BegunBy begun_by, const std::function<Result()>& business) {
     const sql::Exclusive exclusive(db_.Handle());
-    CheckUse(barrier, owner);
+    CheckUse(barrier, begun_by);
     const std::string number = barrier.BeginCall();
-    Undo undo(db_, barrier, owner);
-    Ours(barrier, [&] { Begin(owner); });
+    Undo undo(db_, barrier, begun_by);
+    Ours(barrier, [&] { Begin(begun_by); });
     undo.Begun();
     const barrier::Decision decision = Ours(barrier, [&] {
       const std::string origin = barrier::OriginOf(barrier.Op());
@@ -1436,32 +1448,32 @@ class SqliteBarrierTable {
       case barrier::Decision::kRepeated: break;
     }
     if (result.kind != Result::Kind::kSuccess) return result;
-    Commit(barrier, owner);
+    Commit(barrier, begun_by);
     undo.Keep();
     return result;
   }
 
-  void CheckUse(const Barrier& barrier, Owner owner) const {
+  void CheckUse(const Barrier& barrier, BegunBy begun_by) const {
     if (barrier.Type() == Name(TransType::kXa)) {
       throw LogicError(Where(barrier) +
                        "SQLite cannot prepare a transaction for xa; use saga or tcc");
     }
-    if (owner == Owner::kCall && db_.InTransaction()) {
+    if (begun_by == BegunBy::kCall && db_.InTransaction()) {
       throw LogicError(Where(barrier) +
                        "the connection is in a transaction already; end it, or use "
                        "CallInTransaction and commit before you answer");
     }
-    if (owner == Owner::kProgram && !db_.InTransaction()) {
+    if (begun_by == BegunBy::kProgram && !db_.InTransaction()) {
       throw LogicError(Where(barrier) +
                        "the connection is in no transaction; begin one with BEGIN IMMEDIATE, or "
                        "use Call");
     }
   }
 
-  void Commit(const Barrier& barrier, Owner owner) {
+  void Commit(const Barrier& barrier, BegunBy begun_by) {
     bool ended = false;  // inside the business
     try {
-      if (owner == Owner::kProgram) return db_.Exec("RELEASE dtm_barrier_inner");
+      if (begun_by == BegunBy::kProgram) return db_.Exec("RELEASE dtm_barrier_inner");
       release_.Step();
       ended = db_.InTransaction();  // it was a savepoint of the business that we released
     } catch (const sql::SqliteError& error) {
@@ -1471,15 +1483,15 @@ class SqliteBarrierTable {
       // These may come after the commit has reached the disk.
       const bool in_doubt =
           code == SQLITE_IOERR || code == SQLITE_NOMEM || code == SQLITE_INTERRUPT;
-      if (owner == Owner::kCall && in_doubt) {
+      if (begun_by == BegunBy::kCall && in_doubt) {
         throw InDoubtError(text +
                            "; row and effect are both stored or both not, the same call "
                            "again settles it");
       }
       if (!ended) {
         throw sql::SqliteError(
-            text + (owner == Owner::kCall ? "; it did not commit, nothing was stored"
-                                          : "; roll the transaction back"),
+            text + (begun_by == BegunBy::kCall ? "; it did not commit, nothing was stored"
+                                               : "; roll the transaction back"),
             error.Code());
       }
     }
@@ -1741,18 +1753,15 @@ inline bool SameContent(const Definition& a, const Definition& b) {
   return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(), same_step);
 }
 
-/// A hash of what SameContent compares, without the gid. It is stored, so it must never change; never 0. FNV-1a, 64 bits.
+/// A hash of what SameContent compares, without the gid. It is stored, so it must never change; never 0.
 inline std::uint64_t ContentHash(const Definition& definition) {
-  std::uint64_t hash = 14695981039346656037u;
-  const auto add_byte = [&hash](std::uint64_t byte) {
-    hash = (hash ^ (byte & 0xFF)) * 1099511628211u;
-  };
+  StableHash hash;
   const auto add_number = [&](std::uint64_t number) {
-    for (int i = 0; i < 64; i += 8) add_byte(number >> i);
+    for (int i = 0; i < 64; i += 8) hash.Add(static_cast<unsigned char>(number >> i & 0xFF));
   };
   const auto add = [&](const std::string& text) {
     add_number(text.size());
-    for (const char c : text) add_byte(static_cast<unsigned char>(c));
+    hash.Add(text);
   };
   add_number(static_cast<std::uint64_t>(definition.type));
   add_number(definition.concurrent ? 1 : 0);
@@ -1775,7 +1784,7 @@ inline std::uint64_t ContentHash(const Definition& definition) {
       for (const std::string* text : {&step.action, &step.compensate, &step.payload}) add(*text);
     }
   }
-  return hash == 0 ? 1 : hash;
+  return hash.Value() == 0 ? 1 : hash.Value();
 }
 
 /// How far one branch has come.
@@ -1851,7 +1860,7 @@ using AnswerCallback = std::function<void(const Answer&)>;
 template <typename T>
 struct LocalBranch {
   std::string name;
-  std::uint64_t owner = 0;  ///< the coordinator it is registered with
+  std::uint64_t registered_with = 0;  ///< the coordinator it is registered with
 };
 
 /// A workflow as its coordinator knows it.
@@ -1947,7 +1956,7 @@ class Endpoint {
 
   /// The url by which this coordinator calls a function of this process.
   /// @throws LogicError  it cannot call it.
-  virtual std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const = 0;
+  virtual std::string UrlOfLocal(const std::string& name, std::uint64_t registered_with) const = 0;
 };
 
 /// A new gid, made here without asking. The name is the Go client's.
@@ -2264,7 +2273,7 @@ inline std::string Url(const Endpoint&, const std::string&, NoBranch) { return {
 /// @throws LogicError  the function belongs to another coordinator.
 template <typename T>
 std::string Url(const Endpoint& endpoint, const std::string&, const LocalBranch<T>& branch) {
-  return endpoint.UrlOfLocal(branch.name, branch.owner);
+  return endpoint.UrlOfLocal(branch.name, branch.registered_with);
 }
 
 /// @throws LogicError     it is the name of a function instead of what Register returned, or a null pointer.
@@ -3748,7 +3757,7 @@ WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
       name, [handle](const nlohmann::json& given, const BranchInfo& info) -> Result {
         return handle.Resume(info.gid, given);
       });
-  handle.ResumeAt(endpoint.UrlOfLocal(resume.name, resume.owner));
+  handle.ResumeAt(endpoint.UrlOfLocal(resume.name, resume.registered_with));
   return handle;
 }
 template <typename T, typename Coordinator, typename Function>
@@ -6877,6 +6886,42 @@ class Loader {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/state/room.hpp ------------------------------------------------------------
+
+/// How much room is left in memory for transactions: by number (max_in_memory) and by bytes.
+/// Needs: std. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Room {
+ public:
+  Room(const ActiveTable& table, const Options& options) : table_(table), options_(options) {}
+
+  std::size_t Count() const { return Full() ? 0 : options_.max_in_memory - table_.Count(); }
+  std::size_t Bytes() const { return Full() ? 0 : ActiveBytes(options_) - table_.Bytes(); }
+
+  bool Full() const {
+    return table_.Count() >= options_.max_in_memory || table_.Bytes() >= ActiveBytes(options_);
+  }
+  /// More are in memory than fit: one that was just added should not begin.
+  bool Overfull() const {
+    return table_.Count() > options_.max_in_memory || table_.Bytes() > ActiveBytes(options_);
+  }
+  /// Transactions that only wait for a time may take half of the room.
+  bool HalfFull() const {
+    return table_.Count() >= options_.max_in_memory / 2 ||
+           table_.Bytes() >= ActiveBytes(options_) / 2;
+  }
+
+ private:
+  const ActiveTable& table_;
+  const Options& options_;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/state/store_health.hpp ----------------------------------------------------
 
 /// Whether the store works, and when to try again after a failure.
@@ -7726,8 +7771,8 @@ class TurnState : public Answers {
   }
 
   /// Starts nothing without room: it leaves memory, and is loaded when there is.
-  void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool room) {
-    const bool may_call = std::exchange(context.may_call, context.may_call && room);
+  void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool has_room) {
+    const bool may_call = std::exchange(context.may_call, context.may_call && has_room);
     try {
       Advance(active, {kind, 0, {}});
     } catch (...) {
@@ -7853,33 +7898,21 @@ class TurnState : public Answers {
     }
   }
 
-  std::size_t Room() const { return Full() ? 0 : options.max_in_memory - table.Count(); }
-  std::size_t RoomBytes() const { return Full() ? 0 : ActiveBytes(options) - table.Bytes(); }
-  bool Full() const {
-    return table.Count() >= options.max_in_memory || table.Bytes() >= ActiveBytes(options);
-  }
-  /// More are in memory than fit: one that was just added should not begin.
-  bool Overfull() const {
-    return table.Count() > options.max_in_memory || table.Bytes() > ActiveBytes(options);
-  }
   bool SomethingLeftOver() const {
     return !to_collect.readvance.empty() || !to_collect.resubmit.empty() ||
            !to_collect.reissue.empty();
   }
-  /// Transactions that only wait for a time may take half of the room.
-  bool HalfFull() const {
-    return table.Count() >= options.max_in_memory / 2 || table.Bytes() >= ActiveBytes(options) / 2;
-  }
 
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
   bool MayUseStore() const {
-    return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
+    return health.MayTry(context.now) || (health.WaitsForLock() && !room.Full());
   }
 
   Store& store;
   const Options& options;
   engine::Context context;
   ActiveTable table;
+  const Room room{table, options};
   Timers timers;
   Loader loader;
   StoreHealth health;
@@ -8872,52 +8905,10 @@ class CollectStage {
     return something;
   }
 
-  /// Stored records that could not be read so far; 101 are that many or more.
-  std::size_t Damaged() const { return damaged_.size(); }
-
   /// True if something could not be done for lack of memory; asking resets it.
   bool Incomplete() { return std::exchange(incomplete_, false); }
 
-  /// Loads unfinished transactions from the store, if there is room.
-  /// @throws StoreError  they cannot be read.
-  void Load() {
-    if (state_.Full() || !state_.context.may_call) return;
-    const Time now = state_.context.now;
-    if (recovery_began_ == Time{}) recovery_began_ = now;
-    std::vector<Transaction> page = state_.loader.NextPage(state_.store, now, !state_.HalfFull(),
-                                                           state_.Room(), state_.RoomBytes());
-    try {
-      for (Transaction& stored : page) Load(std::move(stored));
-    } catch (...) {
-      state_.loader.LeaveBehind(now);  // the rest of the page
-      throw;
-    }
-    if (recovering_ && state_.loader.HasSeenAll()) {
-      state_.news.Recovered(recovered_, now - recovery_began_);
-      recovering_ = false;
-    }
-  }
-
  private:
-  static constexpr std::size_t kDamagedNamed = 100;
-
-  void Load(Transaction&& stored) {
-    if (state_.table.Find(stored.definition->gid) != nullptr) return;
-    if (stored.unreadable) LogDamaged(stored);
-    if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
-    state_.Bring(std::move(stored));
-    ++recovered_;
-  }
-
-  /// Logs each once, and only the first of many.
-  void LogDamaged(const Transaction& stored) {
-    if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.id).second) return;
-    state_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
-                                     ? engine::Explain(stored, state_.context.now)
-                                     : "more stored records are damaged; a query or Explain of "
-                                       "each says so");
-  }
-
   void TakeResults() {
     using Arrived = const ArrivedResult&;
     VisitAhead(
@@ -8955,7 +8946,7 @@ class CollectStage {
   /// A command may have to load its transaction: without room one command is obeyed in a turn, the others in later ones.
   void DoOrRefuse(Command& command) {
     OrInDoubt([&] {
-      const bool full = state_.Overfull() && state_.health.MayTry(state_.context.now);
+      const bool full = state_.room.Overfull() && state_.health.MayTry(state_.context.now);
       const bool loads = command.waiter.promise.Open() && !command.explained && !command.listed;
       const bool next_turn = full && obeyed_++ > 0 && loads;
       next_turn ? state_.to_collect.reissue.push_back(std::move(command)) : commands_.Do(command);
@@ -9009,7 +9000,8 @@ class CollectStage {
   void AdvanceAgain(ActiveTransaction& active, engine::EventKind kind) {
     std::vector<AppliedEvent> events = std::exchange(active.events, {});
     ForSure([&] {
-      state_.AdvanceIfRoom(active, kind, kind != engine::EventKind::kLoaded || !state_.Overfull());
+      state_.AdvanceIfRoom(active, kind,
+                           kind != engine::EventKind::kLoaded || !state_.room.Overfull());
     });
     for (AppliedEvent& event : events) {
       ForSure([&] { state_.Advance(active, std::move(event)); });
@@ -9044,7 +9036,7 @@ class CollectStage {
       return NotTaken(submission, error.what());
     }
     if (refused) return submission.waiter.Refuse(refused);
-    const bool full = state_.Full();
+    const bool full = state_.room.Full();
     Transaction transaction;
     transaction.definition = submission.definition;
     ActiveTransaction& active = state_.table.Add(std::move(transaction), submission.bytes);
@@ -9080,7 +9072,7 @@ class CollectStage {
       if (refused.empty()) {
         state_.MakeReady(active);
         state_.table.Redefine(active, std::move(merged));
-        state_.AdvanceIfRoom(active, engine::EventKind::kSubmitted, !state_.Overfull());
+        state_.AdvanceIfRoom(active, engine::EventKind::kSubmitted, !state_.room.Overfull());
       }
     }
     if (!refused.empty()) return submission.waiter.Refuse(TurnState::Rejected(refused));
@@ -9109,11 +9101,7 @@ class CollectStage {
   Commands commands_;
   Mail mail_;
   bool incomplete_ = false;
-  std::size_t obeyed_ = 0;          // commands, in this turn
-  std::set<std::int64_t> damaged_;  // rows of which the log has told
-  bool recovering_ = true;          // until all that a previous run left was found
-  Time recovery_began_{};
-  std::size_t recovered_ = 0;
+  std::size_t obeyed_ = 0;  // commands, in this turn
 };
 
 }  // namespace v1
@@ -9473,7 +9461,7 @@ class InCommitWork {
     for (const auto& definition : context.submitted) {
       Transaction transaction;
       transaction.definition = definition;
-      const bool room = !state_.Full();
+      const bool room = !state_.room.Full();
       ActiveTransaction& active = state_.table.Add(std::move(transaction));
       active.surely_new = true;
       added_.push_back(&active);
@@ -10174,11 +10162,11 @@ class ReleaseStage {
     active.touched = false;
     if (active.CallsOut()) return;
     const bool waits = WaitsForPeople(active);
-    if (waits && grows && !state_.HalfFull()) {
+    if (waits && grows && !state_.room.HalfFull()) {
       return state_.ArmBefore(active, state_.context.now + kUntilNextStep);
     }
     const bool idle = (active.timer == kNever || HeldBack(active)) && !waits;
-    const bool leave = waits || (idle ? state_.Full() : state_.HalfFull());
+    const bool leave = waits || (idle ? state_.room.Full() : state_.room.HalfFull());
     if (active.waiters.empty() && leave) {
       state_.Remove(active);
     } else if (idle && state_.context.may_call) {
@@ -10354,6 +10342,71 @@ inline void MeasureBacklog(Gauges& gauges, Store& store, Time now) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/coordinator/state/recovery.hpp --------------------------------------------------------
+
+/// Brings unfinished transactions back from the store while there is room, and tells people what was found there.
+/// Needs: std, engine, store. Threads: the thread that drives the loop.
+
+namespace dtm {
+inline namespace v1 {
+
+class Recovery {
+ public:
+  explicit Recovery(TurnState& state) : state_(state) {}
+
+  /// Loads unfinished transactions from the store, if there is room.
+  /// @throws StoreError  they cannot be read.
+  void Load() {
+    if (state_.room.Full() || !state_.context.may_call) return;
+    const Time now = state_.context.now;
+    if (recovery_began_ == Time{}) recovery_began_ = now;
+    std::vector<Transaction> page = state_.loader.NextPage(
+        state_.store, now, !state_.room.HalfFull(), state_.room.Count(), state_.room.Bytes());
+    try {
+      for (Transaction& stored : page) Load(std::move(stored));
+    } catch (...) {
+      state_.loader.LeaveBehind(now);  // the rest of the page
+      throw;
+    }
+    if (recovering_ && state_.loader.HasSeenAll()) {
+      state_.news.Recovered(recovered_, now - recovery_began_);
+      recovering_ = false;
+    }
+  }
+
+  /// Stored records that could not be read so far; 101 are that many or more.
+  std::size_t Damaged() const { return damaged_.size(); }
+
+ private:
+  static constexpr std::size_t kDamagedNamed = 100;
+
+  void Load(Transaction&& stored) {
+    if (state_.table.Find(stored.definition->gid) != nullptr) return;
+    if (stored.unreadable) LogDamaged(stored);
+    if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
+    state_.Bring(std::move(stored));
+    ++recovered_;
+  }
+
+  /// Logs each once, and only the first of many.
+  void LogDamaged(const Transaction& stored) {
+    if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.id).second) return;
+    state_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
+                                     ? engine::Explain(stored, state_.context.now)
+                                     : "more stored records are damaged; a query or Explain of "
+                                       "each says so");
+  }
+
+  TurnState& state_;
+  std::set<std::int64_t> damaged_;  // rows of which the log has told
+  bool recovering_ = true;          // until all that a previous run left was found
+  Time recovery_began_{};
+  std::size_t recovered_ = 0;
+};
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/coordinator/loop/loop.hpp -------------------------------------------------------------
 
 /// The loop that owns all transaction state: collect, advance, commit, release.
@@ -10371,6 +10424,7 @@ class Loop {
         functions_(functions),
         inbox_(inbox),
         state_(store, options),
+        recovery_(state_),
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
         release_(state_, clock, functions, urls, inbox, alerts),
@@ -10407,7 +10461,7 @@ class Loop {
   /// When the next turn has something to do, if nothing arrives.
   Time NextTurn() {
     gauges_.in_memory = state_.table.Count();
-    gauges_.damaged = collect_.Damaged();
+    gauges_.damaged = recovery_.Damaged();
     gauges_.store_fails = !state_.health.Good();
     const Time now = clock_.Now();
     const Time growth = functions_.Grow(now);
@@ -10417,7 +10471,7 @@ class Loop {
                          state_.health.NeedsRecovery();
     if (broken_off_) return now + kAfterBrokenTurn;
     Time next = pending ? now : (std::min)(state_.timers.Next(), commit_.NextRetention());
-    if (!state_.Full() && state_.context.may_call) {
+    if (!state_.room.Full() && state_.context.may_call) {
       next = (std::min)(next, state_.loader.NextPass());
     }
     if (state_.store.OwnedUntil() <= now) next = (std::max)(next, now + kAfterBrokenTurn);
@@ -10451,7 +10505,7 @@ class Loop {
     const bool something = collect_.Run();
     if (!state_.health.MayTry(state_.context.now)) return something;
     try {
-      if (!state_.health.NeedsRecovery()) collect_.Load();
+      if (!state_.health.NeedsRecovery()) recovery_.Load();
     } catch (const Fenced& error) {
       commit_.LoseAll(error.what());
       return something;
@@ -10474,6 +10528,7 @@ class Loop {
   Functions& functions_;
   Inbox& inbox_;
   TurnState state_;
+  Recovery recovery_;
   CollectStage collect_;
   CommitStage commit_;
   ReleaseStage release_;
@@ -11348,8 +11403,8 @@ class Tx : public Endpoint {
     return {gid, Status::kSubmitted, {}};
   }
 
-  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
-    return coordinator_.UrlOfLocal(name, owner);
+  std::string UrlOfLocal(const std::string& name, std::uint64_t registered_with) const override {
+    return coordinator_.UrlOfLocal(name, registered_with);
   }
 
   // What would wait for the commit that this is part of.
@@ -11455,8 +11510,8 @@ class EmbeddedEndpoint : public Operations {
     return Checked().CallOnce(call);
   }
 
-  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
-    if (owner != owner_) {
+  std::string UrlOfLocal(const std::string& name, std::uint64_t registered_with) const override {
+    if (registered_with != identity_) {
       throw LogicError("function '" + name +
                        "' is registered with another coordinator; register it "
                        "with the one the transaction is submitted to");
@@ -11480,7 +11535,7 @@ class EmbeddedEndpoint : public Operations {
 
  protected:
   explicit EmbeddedEndpoint(std::unique_ptr<Driver> driver)
-      : Operations(std::move(driver)), owner_(RandomOwner()) {}
+      : Operations(std::move(driver)), identity_(RandomIdentity()) {}
 
   /// A branch function that waits for a transaction could wait for itself.
   void CheckMayBlock(const char* what) const {
@@ -11526,16 +11581,16 @@ class EmbeddedEndpoint : public Operations {
     });
   }
 
-  std::uint64_t Owner() const { return owner_; }
+  std::uint64_t Identity() const { return identity_; }
 
  private:
-  static std::uint64_t RandomOwner() {
-    std::uint64_t owner = 0;
-    os::FillRandom(&owner, sizeof owner);
-    return owner;
+  static std::uint64_t RandomIdentity() {
+    std::uint64_t identity = 0;
+    os::FillRandom(&identity, sizeof identity);
+    return identity;
   }
 
-  const std::uint64_t owner_;
+  const std::uint64_t identity_;
 };
 
 }  // namespace v1
@@ -12577,6 +12632,238 @@ class OpenFiles {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
+
+/// The stored form of a journal: the entries of each change one after the other, so that those of the next are
+/// appended without reading the others.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and only with a
+/// new format number.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kJournalFormat = 1;
+
+/// Appends the entries to `out`; nothing if there are none. The number of bytes is even: what SQLite concatenates
+/// in a file of UTF-16 it takes for text, and cuts half a character off.
+inline void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out) {
+  if (entries.empty()) return;
+  const std::size_t begin = out.size();
+  Writer writer(out);
+  Time before = entries.front().time;
+  writer.Byte(kJournalFormat);
+  writer.Number(entries.size());
+  writer.Number(Micros(before));
+  for (const JournalEntry& entry : entries) {
+    writer.Byte(static_cast<std::uint8_t>(entry.kind));
+    writer.Byte(static_cast<std::uint8_t>(entry.op));
+    writer.Number(entry.row == kNoRow ? 0 : static_cast<std::uint64_t>(entry.row) + 1);
+    writer.Number(MicrosAfter(before, entry.time));  // 0 if the clock was set back
+    writer.Text(entry.text);
+    if (entry.time > before) before = entry.time;
+  }
+  if ((out.size() - begin) % 2 != 0) writer.Byte(0);
+}
+
+/// @throws StoreError  damaged, or of a newer format.
+inline void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
+  const std::uint8_t format = reader.Byte();
+  if (format == 0) return;  // fills up the entries before it
+  if (format != kJournalFormat) Reader::Fail();
+  std::size_t count = reader.Count();
+  Time time = FromMicros(reader.Number());
+  for (; count > 0; --count) {
+    JournalEntry entry;
+    entry.kind = static_cast<JournalKind>(reader.Byte());
+    entry.op = static_cast<Op>(reader.Byte());
+    const std::uint64_t row = reader.Number();
+    entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
+    entry.time = time = FromMicrosAfter(time, reader.Number());
+    entry.text = reader.Text();
+    entries.push_back(std::move(entry));
+  }
+}
+
+/// Appends what `bytes` hold to `entries`. In place of what is damaged there is a gap: a journal is for people, and
+/// keeps nothing from going on.
+inline void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries) {
+  Reader reader(bytes);
+  try {
+    while (!reader.AtEnd()) ReadEntries(reader, entries);
+  } catch (const StoreError&) {
+    const Time time = entries.empty() ? Time{} : entries.back().time;
+    entries.push_back({time, 0, {}, JournalKind::kGap, {}});
+  }
+}
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite/records.hpp --------------------------------------------------------------
+
+/// How the SQLite store reads rows back into records.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: those of the statement. Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+/// Ends the reading of a statement.
+struct Finally {
+  sql::Statement& statement;
+  ~Finally() { statement.Reset(); }
+};
+
+inline std::int64_t Stored(Time time) { return time.time_since_epoch().count(); }
+inline Time FromStored(std::int64_t micros) { return Time(Duration(micros)); }
+
+/// SELECT of whole records, completed by `rest`; ReadTransaction reads these columns.
+inline std::string Select(const std::string& rest) {
+  return "SELECT id, gid, type, status, version, created, finished, due, state, "
+         "coalesce(definition, "
+         "(SELECT b.definition FROM dtm_big_definition b WHERE b.id = dtm_trans.id)) "
+         "FROM dtm_trans " +
+         rest;
+}
+
+inline constexpr char kSelectSteps[] = "SELECT nr, step FROM dtm_step WHERE trans = ?1 ORDER BY nr";
+
+/// Those that were added since the definition was written.
+/// @throws StoreError  damaged; SqliteError: they cannot be read now.
+inline void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition& definition) {
+  const Finally reset{steps};
+  steps.Bind(1, trans);
+  while (steps.Step()) {
+    const auto nr = static_cast<std::int64_t>(definition.steps.size());
+    if (steps.Int(0) != nr) codec::Reader::Fail();
+    definition.steps.push_back(codec::DecodeStep(steps.View(1)));
+  }
+}
+
+/// A record that cannot be read comes back `unreadable`, with its gid and the reason: it stops that
+/// transaction and no other. `steps`: kSelectSteps on the same connection; as the row is still being read, both are of
+/// the same commit.
+/// @throws SqliteError  the step rows cannot be read now.
+inline Transaction ReadTransaction(const sql::Statement& row, sql::Statement& steps) {
+  Transaction transaction;
+  transaction.id = row.Int(0);
+  const std::string gid = row.Text(1);
+  const auto type = static_cast<TransType>(row.Int(2));
+  transaction.status = static_cast<Status>(row.Int(3));
+  transaction.version = static_cast<std::uint64_t>(row.Int(4));
+  transaction.created = FromStored(row.Int(5));
+  transaction.finished = FromStored(row.Int(6));
+  transaction.due = row.IsNull(7) ? kNever : FromStored(row.Int(7));
+  try {
+    const auto known = [](std::int64_t number) { return number >= 1 && number <= 5; };
+    if (!known(row.Int(2)) || !known(row.Int(3))) codec::Reader::Fail();
+    codec::DecodeState(row.View(8), transaction);
+    const std::shared_ptr<Definition> definition = codec::DecodeDefinition(gid, type, row.View(9));
+    if (RegistersSteps(type)) ReadAddedSteps(steps, transaction.id, *definition);
+    transaction.definition = definition;
+  } catch (const sql::SqliteError&) {  // of the step rows: they may be read another time
+    throw;
+  } catch (const StoreError& error) {
+    auto unreadable = std::make_shared<Definition>();
+    unreadable->gid = gid;
+    unreadable->type = type;
+    transaction.definition = std::move(unreadable);
+    transaction.branches.clear();
+    transaction.unreadable = true;
+    transaction.last_error = error.what();
+  }
+  return transaction;
+}
+
+/// What was moved out of the row, and what came since.
+inline constexpr char kSelectJournal[] =
+    "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = dtm_trans.id), journal FROM "
+    "dtm_trans ";
+
+inline std::vector<JournalEntry> ReadJournal(const sql::Statement& row) {
+  std::vector<JournalEntry> entries;
+  codec::DecodeJournal(row.View(0), entries);
+  codec::DecodeJournal(row.View(1), entries);
+  FoldJournal(entries);
+  return entries;
+}
+
+inline constexpr char kSelectValues[] =
+    "SELECT id, cat, k, v, version, created, updated FROM dtm_kv ";
+
+inline KeyValue ReadValue(const sql::Statement& row) {
+  KeyValue value;
+  value.id = row.Int(0);
+  value.category = row.Text(1);
+  value.key = row.Text(2);
+  value.value = row.Text(3);
+  value.version = static_cast<std::uint64_t>(row.Int(4));
+  value.created = FromStored(row.Int(5));
+  value.updated = FromStored(row.Int(6));
+  return value;
+}
+
+inline constexpr char kSelectKept[] = "SELECT gid, type, status, finished, content FROM dtm_gids ";
+
+/// Seconds are enough, and half as long.
+inline Time FromKept(std::int64_t seconds) { return Time(std::chrono::seconds(seconds)); }
+
+inline Transaction ReadKept(const sql::Statement& row) {
+  return RecordOf({row.Text(0), static_cast<TransType>(row.Int(1)), static_cast<Status>(row.Int(2)),
+                   FromKept(row.Int(3)), static_cast<std::uint64_t>(row.Int(4))});
+}
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite/reader.hpp ---------------------------------------------------------------
+
+/// The connection of the SQLite store that reads, with its statements. It sees committed records only.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: one at a time.
+/// Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+struct Reader {
+  explicit Reader(std::unique_ptr<sql::Database> configured)
+      : owned(std::move(configured)),
+        find(*owned, Select("WHERE gid = ?1")),
+        steps(*owned, kSelectSteps),
+        journal(*owned, std::string(kSelectJournal) + "WHERE gid = ?1"),
+        find_kept(*owned, std::string(kSelectKept) + "WHERE gid = ?1"),
+        scan(*owned,
+             Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
+                    "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")),
+        scan_values(*owned, std::string(kSelectValues) +
+                                "WHERE id > ?1 AND (?2 = '' OR cat = ?2) AND (?3 = '' OR k = ?3) "
+                                "ORDER BY id LIMIT ?4"),
+        // The same if both are given: by the index, however many values there are.
+        find_value(*owned,
+                   std::string(kSelectValues) + "WHERE id > ?1 AND cat = ?2 AND k = ?3 LIMIT ?4"),
+        // By the index of what is due alone. Ids are in order of creation.
+        unfinished(*owned,
+                   "SELECT count(*), count(CASE WHEN due > ?1 THEN 1 END), min(id) FROM dtm_trans "
+                   "WHERE due IS NOT NULL"),
+        created(*owned, "SELECT created FROM dtm_trans WHERE id = ?1"),
+        // Among those that nothing will wake: the flag is the lowest bit of the second byte of the state.
+        stuck(*owned,
+              "SELECT count(*) FROM dtm_trans WHERE due = 9223372036854775807 AND "
+              "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
+
+  std::unique_ptr<sql::Database> owned;
+  sql::Statement find, steps, journal, find_kept, scan, scan_values, find_value, unfinished,
+      created, stuck;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/sqlite/schema.hpp ---------------------------------------------------------------
 
 /// The schema of the SQLite store: its versions, the migration of older ones, and the settings of the two
@@ -12852,204 +13139,16 @@ class UserSqlRules {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
+// ---- dtm/store/sqlite/writer.hpp ---------------------------------------------------------------
 
-/// The stored form of a journal: the entries of each change one after the other, so that those of the next are
-/// appended without reading the others.
-/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and only with a
-/// new format number.
-
-namespace dtm {
-inline namespace v1 {
-namespace codec {
-
-inline constexpr std::uint8_t kJournalFormat = 1;
-
-/// Appends the entries to `out`; nothing if there are none. The number of bytes is even: what SQLite concatenates
-/// in a file of UTF-16 it takes for text, and cuts half a character off.
-inline void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out) {
-  if (entries.empty()) return;
-  const std::size_t begin = out.size();
-  Writer writer(out);
-  Time before = entries.front().time;
-  writer.Byte(kJournalFormat);
-  writer.Number(entries.size());
-  writer.Number(Micros(before));
-  for (const JournalEntry& entry : entries) {
-    writer.Byte(static_cast<std::uint8_t>(entry.kind));
-    writer.Byte(static_cast<std::uint8_t>(entry.op));
-    writer.Number(entry.row == kNoRow ? 0 : static_cast<std::uint64_t>(entry.row) + 1);
-    writer.Number(MicrosAfter(before, entry.time));  // 0 if the clock was set back
-    writer.Text(entry.text);
-    if (entry.time > before) before = entry.time;
-  }
-  if ((out.size() - begin) % 2 != 0) writer.Byte(0);
-}
-
-/// @throws StoreError  damaged, or of a newer format.
-inline void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
-  const std::uint8_t format = reader.Byte();
-  if (format == 0) return;  // fills up the entries before it
-  if (format != kJournalFormat) Reader::Fail();
-  std::size_t count = reader.Count();
-  Time time = FromMicros(reader.Number());
-  for (; count > 0; --count) {
-    JournalEntry entry;
-    entry.kind = static_cast<JournalKind>(reader.Byte());
-    entry.op = static_cast<Op>(reader.Byte());
-    const std::uint64_t row = reader.Number();
-    entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
-    entry.time = time = FromMicrosAfter(time, reader.Number());
-    entry.text = reader.Text();
-    entries.push_back(std::move(entry));
-  }
-}
-
-/// Appends what `bytes` hold to `entries`. In place of what is damaged there is a gap: a journal is for people, and
-/// keeps nothing from going on.
-inline void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries) {
-  Reader reader(bytes);
-  try {
-    while (!reader.AtEnd()) ReadEntries(reader, entries);
-  } catch (const StoreError&) {
-    const Time time = entries.empty() ? Time{} : entries.back().time;
-    entries.push_back({time, 0, {}, JournalKind::kGap, {}});
-  }
-}
-
-}  // namespace codec
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/sqlite/records.hpp --------------------------------------------------------------
-
-/// How the SQLite store reads rows back into records.
-/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: those of the statement. Document: docs/store_format.md.
-
-namespace dtm {
-inline namespace v1 {
-namespace sqlite_store {
-
-/// Ends the reading of a statement.
-struct Finally {
-  sql::Statement& statement;
-  ~Finally() { statement.Reset(); }
-};
-
-inline std::int64_t Stored(Time time) { return time.time_since_epoch().count(); }
-inline Time FromStored(std::int64_t micros) { return Time(Duration(micros)); }
-
-/// SELECT of whole records, completed by `rest`; ReadTransaction reads these columns.
-inline std::string Select(const std::string& rest) {
-  return "SELECT id, gid, type, status, version, created, finished, due, state, "
-         "coalesce(definition, "
-         "(SELECT b.definition FROM dtm_big_definition b WHERE b.id = dtm_trans.id)) "
-         "FROM dtm_trans " +
-         rest;
-}
-
-inline constexpr char kSelectSteps[] = "SELECT nr, step FROM dtm_step WHERE trans = ?1 ORDER BY nr";
-
-/// Those that were added since the definition was written.
-/// @throws StoreError  damaged; SqliteError: they cannot be read now.
-inline void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition& definition) {
-  const Finally reset{steps};
-  steps.Bind(1, trans);
-  while (steps.Step()) {
-    const auto nr = static_cast<std::int64_t>(definition.steps.size());
-    if (steps.Int(0) != nr) codec::Reader::Fail();
-    definition.steps.push_back(codec::DecodeStep(steps.View(1)));
-  }
-}
-
-/// A record that cannot be read comes back `unreadable`, with its gid and the reason: it stops that
-/// transaction and no other. `steps`: kSelectSteps on the same connection; as the row is still being read, both are of
-/// the same commit.
-/// @throws SqliteError  the step rows cannot be read now.
-inline Transaction ReadTransaction(const sql::Statement& row, sql::Statement& steps) {
-  Transaction transaction;
-  transaction.id = row.Int(0);
-  const std::string gid = row.Text(1);
-  const auto type = static_cast<TransType>(row.Int(2));
-  transaction.status = static_cast<Status>(row.Int(3));
-  transaction.version = static_cast<std::uint64_t>(row.Int(4));
-  transaction.created = FromStored(row.Int(5));
-  transaction.finished = FromStored(row.Int(6));
-  transaction.due = row.IsNull(7) ? kNever : FromStored(row.Int(7));
-  try {
-    const auto known = [](std::int64_t number) { return number >= 1 && number <= 5; };
-    if (!known(row.Int(2)) || !known(row.Int(3))) codec::Reader::Fail();
-    codec::DecodeState(row.View(8), transaction);
-    const std::shared_ptr<Definition> definition = codec::DecodeDefinition(gid, type, row.View(9));
-    if (RegistersSteps(type)) ReadAddedSteps(steps, transaction.id, *definition);
-    transaction.definition = definition;
-  } catch (const sql::SqliteError&) {  // of the step rows: they may be read another time
-    throw;
-  } catch (const StoreError& error) {
-    auto unreadable = std::make_shared<Definition>();
-    unreadable->gid = gid;
-    unreadable->type = type;
-    transaction.definition = std::move(unreadable);
-    transaction.branches.clear();
-    transaction.unreadable = true;
-    transaction.last_error = error.what();
-  }
-  return transaction;
-}
-
-/// What was moved out of the row, and what came since.
-inline constexpr char kSelectJournal[] =
-    "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = dtm_trans.id), journal FROM "
-    "dtm_trans ";
-
-inline std::vector<JournalEntry> ReadJournal(const sql::Statement& row) {
-  std::vector<JournalEntry> entries;
-  codec::DecodeJournal(row.View(0), entries);
-  codec::DecodeJournal(row.View(1), entries);
-  FoldJournal(entries);
-  return entries;
-}
-
-inline constexpr char kSelectValues[] =
-    "SELECT id, cat, k, v, version, created, updated FROM dtm_kv ";
-
-inline KeyValue ReadValue(const sql::Statement& row) {
-  KeyValue value;
-  value.id = row.Int(0);
-  value.category = row.Text(1);
-  value.key = row.Text(2);
-  value.value = row.Text(3);
-  value.version = static_cast<std::uint64_t>(row.Int(4));
-  value.created = FromStored(row.Int(5));
-  value.updated = FromStored(row.Int(6));
-  return value;
-}
-
-inline constexpr char kSelectKept[] = "SELECT gid, type, status, finished, content FROM dtm_gids ";
-
-/// Seconds are enough, and half as long.
-inline Time FromKept(std::int64_t seconds) { return Time(std::chrono::seconds(seconds)); }
-
-inline Transaction ReadKept(const sql::Statement& row) {
-  return RecordOf({row.Text(0), static_cast<TransType>(row.Int(1)), static_cast<Status>(row.Int(2)),
-                   FromKept(row.Int(3)), static_cast<std::uint64_t>(row.Int(4))});
-}
-
-}  // namespace sqlite_store
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/sqlite/statements.hpp -----------------------------------------------------------
-
-/// The two connections of the SQLite store, with the statements that run on them.
-/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: one at a time for each connection.
+/// The connection of the SQLite store that writes and makes checkpoints, with its statements.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: one at a time.
 /// Document: docs/store_format.md.
 
 namespace dtm {
 inline namespace v1 {
 namespace sqlite_store {
 
-/// Writes and checkpoints.
 struct Writer {
   explicit Writer(std::unique_ptr<sql::Database> configured)
       : owned(std::move(configured)),
@@ -13287,38 +13386,6 @@ struct Writer {
   std::string told;       ///< reused, the encoded entries of the change at hand
   std::string last_kept;  ///< no later gid is kept
   int log_pages = 0;      ///< of the log after the last commit
-};
-
-/// Sees committed records only.
-struct Reader {
-  explicit Reader(std::unique_ptr<sql::Database> configured)
-      : owned(std::move(configured)),
-        find(*owned, Select("WHERE gid = ?1")),
-        steps(*owned, kSelectSteps),
-        journal(*owned, std::string(kSelectJournal) + "WHERE gid = ?1"),
-        find_kept(*owned, std::string(kSelectKept) + "WHERE gid = ?1"),
-        scan(*owned,
-             Select("WHERE id < ?1 AND (?2 = 0 OR type = ?2) AND (?3 = 0 OR status = ?3) AND "
-                    "created >= ?4 AND created <= ?5 ORDER BY id DESC LIMIT ?6")),
-        scan_values(*owned, std::string(kSelectValues) +
-                                "WHERE id > ?1 AND (?2 = '' OR cat = ?2) AND (?3 = '' OR k = ?3) "
-                                "ORDER BY id LIMIT ?4"),
-        // The same if both are given: by the index, however many values there are.
-        find_value(*owned,
-                   std::string(kSelectValues) + "WHERE id > ?1 AND cat = ?2 AND k = ?3 LIMIT ?4"),
-        // By the index of what is due alone. Ids are in order of creation.
-        unfinished(*owned,
-                   "SELECT count(*), count(CASE WHEN due > ?1 THEN 1 END), min(id) FROM dtm_trans "
-                   "WHERE due IS NOT NULL"),
-        created(*owned, "SELECT created FROM dtm_trans WHERE id = ?1"),
-        // Among those that nothing will wake: the flag is the lowest bit of the second byte of the state.
-        stuck(*owned,
-              "SELECT count(*) FROM dtm_trans WHERE due = 9223372036854775807 AND "
-              "instr('13579BDF', substr(hex(substr(state, 2, 1)), 2)) > 0") {}
-
-  std::unique_ptr<sql::Database> owned;
-  sql::Statement find, steps, journal, find_kept, scan, scan_values, find_value, unfinished,
-      created, stuck;
 };
 
 }  // namespace sqlite_store
@@ -13939,7 +14006,7 @@ class Coordinator : public EmbeddedEndpoint {
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
     Keep(name, EraseType<T>(std::move(function)));
-    return {name, Owner()};
+    return {name, Identity()};
   }
 
   /// The same for RegisterWorkflow. A workflow may wait for other transactions, so workflows run on threads of their own;
@@ -13948,7 +14015,7 @@ class Coordinator : public EmbeddedEndpoint {
   template <typename T, typename Function>
   LocalBranch<T> RegisterResume(const std::string& name, Function function) {
     KeepResume(name, EraseType<T>(std::move(function)));
-    return {name, Owner()};
+    return {name, Identity()};
   }
 
   /// The same as Register for a function that writes to the coordinator's own store, through the connection it gets:
@@ -13963,7 +14030,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
-    return {KeepInTransaction(name, EraseTransactionType<T>(std::move(function))), Owner()};
+    return {KeepInTransaction(name, EraseTransactionType<T>(std::move(function))), Identity()};
   }
 
   /// Runs `function(Tx&)` inside the next commit, on the coordinator's thread. The rows that it writes through tx.Db() and

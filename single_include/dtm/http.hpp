@@ -121,7 +121,7 @@ class ThreadPool {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/message/framing.hpp --------------------------------------------------------------
+// ---- dtm/http/http1/framing.hpp ----------------------------------------------------------------
 
 /// What the headers of a message say of the message itself: how its body is delimited, whether the connection goes on.
 /// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §9.
@@ -130,7 +130,7 @@ class ThreadPool {
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 enum class MessageKind { kRequest, kReply };
 enum class Parsed { kMore, kDone, kRefused };
@@ -310,11 +310,11 @@ class FramingReader {
   bool odd_ = false;
 };
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/message/message_head.hpp ---------------------------------------------------------
+// ---- dtm/http/http1/message_head.hpp -----------------------------------------------------------
 
 /// The first line and the headers of a message: its bytes as they came, and where in them each part is.
 /// Needs: std. Threads: values only. Source: RFC 9112 §2 to §6.
@@ -324,7 +324,7 @@ class FramingReader {
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 /// Filled by HeadParser; the views live as long as it is not changed.
 class MessageHead {
@@ -377,7 +377,7 @@ class MessageHead {
   Framing framing_;
 };
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm
 
@@ -523,14 +523,14 @@ inline Timer::~Timer() {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/client/http_call.hpp -------------------------------------------------------------
+// ---- dtm/http/hosts/http_call.hpp --------------------------------------------------------------
 
 /// One request to be sent, and what came of it.
 /// Needs: std. Threads: that of the loop.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
 struct HttpOutcome {
   enum class Kind {
@@ -549,7 +549,7 @@ struct HttpOutcome {
 
   Kind kind = Kind::kReply;
   int status = 0;  ///< 0: not known
-  const MessageHead* head =
+  const http1::MessageHead* head =
       nullptr;       ///< of the reply; null without a status. Gone when OnDone begins the next call
   std::string body;  ///< at most keep_body bytes
   bool cut = false;  ///< there was more
@@ -573,7 +573,7 @@ class HttpCall {
   virtual void OnDone(HttpOutcome outcome) = 0;
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm
 
@@ -1072,33 +1072,34 @@ inline std::string ErrorText(int error) { return std::generic_category().message
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/client/connector.hpp -------------------------------------------------------------
+// ---- dtm/http/hosts/connector.hpp --------------------------------------------------------------
 
 /// Connects to the first of several addresses that takes it: one that swallows packets costs little of the time for all.
 /// Needs: POSIX. Threads: that of the loop. Source: RFC 8305 §5.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
-class Connector final : private Timer {
+class Connector final : private transport::Timer {
  public:
   /// A connected socket, watched by the loop already (IoLoop::Rewatch); or none and why, in words.
-  using Done = std::function<void(Socket, const std::string& problem)>;
+  using Done = std::function<void(transport::Socket, const std::string& problem)>;
 
-  explicit Connector(IoLoop& loop) : loop_(loop) {}
+  explicit Connector(transport::IoLoop& loop) : loop_(loop) {}
   ~Connector() { Cancel(); }
 
   /// Calls `done` once, perhaps at once, unless it is cancelled. Whoever has a deadline cancels it then.
-  void Start(const std::vector<SocketAddress>& addresses, SteadyTime deadline, Done done) {
+  void Start(const std::vector<transport::SocketAddress>& addresses, SteadyTime deadline,
+             Done done) {
     Cancel();
     addresses_ = addresses;
     next_ = 0;
     error_ = 0;
     done_ = std::move(done);
     // RFC 8305: 250 ms for each, less if they are many for the time there is.
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - IoLoop::Clock::now());
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - transport::IoLoop::Clock::now());
     pause_ =
         (std::min)(std::chrono::milliseconds(250), left / static_cast<int>(addresses.size() + 1));
     TryNext();
@@ -1112,13 +1113,14 @@ class Connector final : private Timer {
   }
 
  private:
-  struct Attempt final : Watcher {
-    Attempt(Connector& connector, Socket begun) : owner(connector), socket(std::move(begun)) {}
-    void OnReady(Readiness ready) override {
+  struct Attempt final : transport::Watcher {
+    Attempt(Connector& connector, transport::Socket begun)
+        : owner(connector), socket(std::move(begun)) {}
+    void OnReady(transport::Readiness ready) override {
       if (socket.IsOpen()) owner.OnReady(*this, ready);
     }
     Connector& owner;
-    Socket socket;
+    transport::Socket socket;
   };
 
   void OnDeadline() override { TryNext(); }
@@ -1127,26 +1129,26 @@ class Connector final : private Timer {
   void TryNext() {
     while (next_ < addresses_.size()) {
       int error = 0;
-      Socket socket = BeginConnect(addresses_[next_++], error);
+      transport::Socket socket = transport::BeginConnect(addresses_[next_++], error);
       if (error == 0) {
         auto attempt = std::make_unique<Attempt>(*this, std::move(socket));
         if (loop_.Watch(attempt->socket.Fd(), *attempt)) {
           attempts_.push_back(std::move(attempt));
-          if (next_ < addresses_.size()) loop_.Set(*this, IoLoop::Clock::now() + pause_);
+          if (next_ < addresses_.size()) loop_.Set(*this, transport::IoLoop::Clock::now() + pause_);
           return;
         }
         error = errno;
       }
       error_ = error;
     }
-    if (attempts_.empty()) Finish(Socket(), Problem(error_));
+    if (attempts_.empty()) Finish(transport::Socket(), Problem(error_));
   }
 
-  void OnReady(Attempt& attempt, Readiness ready) {
+  void OnReady(Attempt& attempt, transport::Readiness ready) {
     if (!ready.writable && !ready.ended) return;
-    const int error = ConnectError(attempt.socket.Fd());
+    const int error = transport::ConnectError(attempt.socket.Fd());
     if (error == EINPROGRESS) return;
-    Socket socket;
+    transport::Socket socket;
     if (error == 0) {
       socket = std::move(attempt.socket);
     } else {
@@ -1167,7 +1169,7 @@ class Connector final : private Timer {
     loop_.Dispose(std::move(attempt));
   }
 
-  void Finish(Socket socket, const std::string& problem) {
+  void Finish(transport::Socket socket, const std::string& problem) {
     const Done done = std::exchange(done_, nullptr);
     Cancel();
     if (done) done(std::move(socket), problem);
@@ -1176,12 +1178,12 @@ class Connector final : private Timer {
   static std::string Problem(int error) {
     if (error == ECONNREFUSED) return "nothing listens there";
     if (error == EMFILE || error == ENFILE)
-      return "no socket can be opened: " + ErrorText(error) + "; see ulimit -n";
-    return error == 0 ? "it has no address" : ErrorText(error);
+      return "no socket can be opened: " + transport::ErrorText(error) + "; see ulimit -n";
+    return error == 0 ? "it has no address" : transport::ErrorText(error);
   }
 
-  IoLoop& loop_;
-  std::vector<SocketAddress> addresses_;
+  transport::IoLoop& loop_;
+  std::vector<transport::SocketAddress> addresses_;
   std::size_t next_ = 0;
   std::chrono::milliseconds pause_{};
   int error_ = 0;
@@ -1189,7 +1191,7 @@ class Connector final : private Timer {
   Done done_;
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm
 
@@ -1253,33 +1255,34 @@ inline FoundAddresses LookUp(const std::string& host, int port) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/client/resolver.hpp --------------------------------------------------------------
+// ---- dtm/http/hosts/resolver.hpp ---------------------------------------------------------------
 
 /// Finds the addresses of a name on threads that may wait, and reports them on the loop.
 /// Needs: POSIX. Threads: that of the loop; the lookup runs on others.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
 class Resolver {
  public:
-  using Answer = std::function<void(FoundAddresses)>;
-  using Lookup = std::function<FoundAddresses(const std::string& host, int port)>;
+  using Answer = std::function<void(transport::FoundAddresses)>;
+  using Lookup = std::function<transport::FoundAddresses(const std::string& host, int port)>;
 
-  explicit Resolver(IoLoop& loop, Lookup lookup = LookUp)
+  explicit Resolver(transport::IoLoop& loop, Lookup lookup = transport::LookUp)
       : loop_(loop), lookup_(std::move(lookup)), threads_(kThreads, kMaxWaiting) {}
 
   /// What needs nobody to be asked: figures, and localhost (RFC 6761). False: it is some other name.
-  static bool IsKnown(const std::string& host, int port, FoundAddresses& found) {
-    SocketAddress address;
-    if (SocketAddress::FromFigures(host, port, address)) {
+  static bool IsKnown(const std::string& host, int port, transport::FoundAddresses& found) {
+    transport::SocketAddress address;
+    if (transport::SocketAddress::FromFigures(host, port, address)) {
       found.addresses = {address};
       return true;
     }
     if (host != "localhost") return false;
     for (const char* figures : {"127.0.0.1", "::1"}) {
-      if (SocketAddress::FromFigures(figures, port, address)) found.addresses.push_back(address);
+      if (transport::SocketAddress::FromFigures(figures, port, address))
+        found.addresses.push_back(address);
     }
     return true;
   }
@@ -1287,7 +1290,7 @@ class Resolver {
   /// `answer` is called on the loop, unless the loop ends before.
   void Find(std::string host, int port, Answer answer) {
     const auto job = [this, host = std::move(host), port, answer] {
-      FoundAddresses found;
+      transport::FoundAddresses found;
       try {
         found = lookup_(host, port);
       } catch (const std::exception& error) {
@@ -1297,7 +1300,7 @@ class Resolver {
       Tell(answer, found);
     };
     if (threads_.Run(job)) return;
-    FoundAddresses none;
+    transport::FoundAddresses none;
     none.problem =
         "its name cannot be resolved now: too many names wait for that, or no thread can be "
         "started";
@@ -1309,7 +1312,7 @@ class Resolver {
 
  private:
   /// Everybody who asked for this name waits for the report: without memory it comes late, not never.
-  void Tell(const Answer& answer, const FoundAddresses& found) {
+  void Tell(const Answer& answer, const transport::FoundAddresses& found) {
     for (int tries = 0; tries < 1000; ++tries) {
       try {
         return loop_.Post([answer, found] { answer(found); });
@@ -1322,23 +1325,23 @@ class Resolver {
   static constexpr std::size_t kThreads = 16;
   static constexpr std::size_t kMaxWaiting = 1024;
 
-  IoLoop& loop_;
+  transport::IoLoop& loop_;
   const Lookup lookup_;
   ThreadPool threads_;
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/message/body_reader.hpp ----------------------------------------------------------
+// ---- dtm/http/http1/body_reader.hpp ------------------------------------------------------------
 
 /// Takes the body of a message out of the bytes behind its head: by length, in chunks, or to the end of the connection.
 /// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §7.1.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 class BodyReader {
  public:
@@ -1473,11 +1476,11 @@ class BodyReader {
   Refusal why_;
 };
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/message/head_parser.hpp ----------------------------------------------------------
+// ---- dtm/http/http1/head_parser.hpp ------------------------------------------------------------
 
 /// Reads the heads of requests and replies from bytes as they come: each byte is looked at once, however small the pieces.
 /// Needs: std. Threads: one at a time. Source: RFC 9112 §2 to §6, request smuggling §11.2.
@@ -1488,7 +1491,7 @@ class BodyReader {
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 /// Against abuse; a line is counted without its line feed.
 struct HeadLimits {
@@ -1723,7 +1726,7 @@ class HeadParser {
   bool skipped_ = false;  ///< an empty line before the request
 };
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm
 
@@ -1991,7 +1994,7 @@ class SocketConnection : public Watcher, protected Timer {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/client/client_connection.hpp -----------------------------------------------------
+// ---- dtm/http/hosts/host_connection.hpp --------------------------------------------------------
 
 /// A connection to a host from its first call to its end: connects, sends a request, reads the reply, rests.
 /// Needs: POSIX. Threads: that of the loop. Source: RFC 9112 §9.
@@ -2000,9 +2003,9 @@ class SocketConnection : public Watcher, protected Timer {
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
-class ClientConnection final : public SocketConnection {
+class HostConnection final : public transport::SocketConnection {
  public:
   /// Whose connection it is.
   class Owner {
@@ -2014,9 +2017,9 @@ class ClientConnection final : public SocketConnection {
     /// Whether it may keep this much of a reply.
     virtual bool HasRoom(std::size_t size) const = 0;
     /// False: there are enough of them. True: Rest was called.
-    virtual bool Keep(ClientConnection& connection) = 0;
+    virtual bool Keep(HostConnection& connection) = 0;
     /// Disposes of it.
-    virtual void Drop(ClientConnection& connection) = 0;
+    virtual void Drop(HostConnection& connection) = 0;
     virtual void SendFresh(std::unique_ptr<HttpCall> call) noexcept = 0;
     virtual void OnUnreachable() = 0;
 
@@ -2024,8 +2027,8 @@ class ClientConnection final : public SocketConnection {
     virtual ~Owner() = default;
   };
 
-  ClientConnection(IoLoop& loop, Owner& owner)
-      : SocketConnection(loop), owner_(owner), connector_(loop) {}
+  HostConnection(transport::IoLoop& loop, Owner& owner)
+      : transport::SocketConnection(loop), owner_(owner), connector_(loop) {}
 
   /// Takes the first call; Connect follows. False: it was too late for it.
   bool Begin(std::unique_ptr<HttpCall> call) {
@@ -2035,10 +2038,10 @@ class ClientConnection final : public SocketConnection {
   }
 
   /// @throws std::bad_alloc  Fail has to follow.
-  void Connect(const FoundAddresses& found) {
+  void Connect(const transport::FoundAddresses& found) {
     if (found.addresses.empty()) return NotReached(found.problem);
     connector_.Start(found.addresses, call_->deadline,
-                     [this](Socket socket, const std::string& problem) {
+                     [this](transport::Socket socket, const std::string& problem) {
                        OnConnected(std::move(socket), problem);
                      });
   }
@@ -2082,7 +2085,7 @@ class ClientConnection final : public SocketConnection {
 
   /// Nothing is sent after the deadline.
   bool InTime() {
-    if (IoLoop::Clock::now() >= call_->deadline) {
+    if (transport::IoLoop::Clock::now() >= call_->deadline) {
       Finish(Kind::kLate, false);
       return false;
     }
@@ -2096,10 +2099,10 @@ class ClientConnection final : public SocketConnection {
     Finish(Kind::kNotReached, false);
   }
 
-  void OnConnected(Socket socket, const std::string& problem) {
+  void OnConnected(transport::Socket socket, const std::string& problem) {
     if (!socket.IsOpen()) return NotReached(problem);
     const Url& origin = owner_.Origin();
-    std::unique_ptr<TlsSession> tls;
+    std::unique_ptr<transport::TlsSession> tls;
     if (origin.Tls()) {
       try {
         if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
@@ -2126,26 +2129,27 @@ class ClientConnection final : public SocketConnection {
   void OnBytes(std::string_view bytes) override {
     if (call_ == nullptr) return Ended();  // nobody asked for them
     if (!body_) {
-      const Parsed parsed = parser_.Take(bytes);
+      const http1::Parsed parsed = parser_.Take(bytes);
       // An answer has begun, so it is not sent again.
-      if (call_->request.size() > HeldBytes::kSmall) std::string().swap(call_->request);
+      if (call_->request.size() > transport::HeldBytes::kSmall) std::string().swap(call_->request);
       Recount();
-      if (parsed == Parsed::kRefused) return Invalid(parser_.Why());
+      if (parsed == http1::Parsed::kRefused) return Invalid(parser_.Why());
       if (!owner_.HasRoom(parser_.Head().Bytes())) return NoRoom();
-      if (parsed == Parsed::kMore) return;
-      const MessageHead& head = parser_.Head();
+      if (parsed == http1::Parsed::kMore) return;
+      const http1::MessageHead& head = parser_.Head();
       outcome_.status = head.Status();
       outcome_.encoded = head.BodyFraming().encoded;
-      body_.emplace(MessageKind::kReply, head.BodyFraming());
+      body_.emplace(http1::MessageKind::kReply, head.BodyFraming());
       body_bytes_ = 0;
-      const bool length_known = head.BodyFraming().body == Framing::Body::kLength;
+      const bool length_known = head.BodyFraming().body == http1::Framing::Body::kLength;
       if (length_known && head.BodyFraming().length > call_->max_body)
         return Finish(Kind::kTooLong, false);
     }
-    const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
-    if (parsed == Parsed::kRefused) return Invalid(body_->Why());
+    const http1::Parsed parsed =
+        body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
+    if (parsed == http1::Parsed::kRefused) return Invalid(body_->Why());
     if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
-    if (parsed == Parsed::kDone)
+    if (parsed == http1::Parsed::kDone)
       Finish(Kind::kReply,
              bytes.empty() && Unsent() == 0 && parser_.Head().BodyFraming().keep_alive);
   }
@@ -2169,7 +2173,7 @@ class ClientConnection final : public SocketConnection {
     Finish(Kind::kBrokeOff, false);
   }
 
-  void Invalid(const Refusal& why) {
+  void Invalid(const http1::Refusal& why) {
     outcome_.problem = std::string(outcome_.status == 0 ? "ended without a valid HTTP answer: "
                                                         : "broke off its answer: ") +
                        why.text;
@@ -2238,48 +2242,49 @@ class ClientConnection final : public SocketConnection {
   Owner& owner_;
   Connector connector_;
   std::unique_ptr<HttpCall> call_;  ///< null: it rests
-  HeadParser parser_{MessageKind::kReply};
-  std::optional<BodyReader> body_;
+  http1::HeadParser parser_{http1::MessageKind::kReply};
+  std::optional<http1::BodyReader> body_;
   HttpOutcome outcome_;
   std::size_t body_bytes_ = 0;
   std::size_t counted_ = 0;  ///< by the owner
   bool used_before_ = false;
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/client/http_host.hpp -------------------------------------------------------------
+// ---- dtm/http/hosts/http_host.hpp --------------------------------------------------------------
 
 /// Sends requests to one host: its addresses, and connections that are kept for the next request.
 /// Needs: POSIX. Threads: that of the loop.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
 /// What all hosts of a client share; it outlives them.
-struct HttpClientParts {
-  IoLoop& loop;
+struct HostParts {
+  transport::IoLoop& loop;
   Resolver& resolver;
   TlsClient* tls = nullptr;  ///< null: https is not to be had
   Duration keep_idle = std::chrono::seconds(4);
   std::size_t max_idle = 1280;  ///< connections that are kept, of all hosts
   std::size_t idle = 0;
-  HeldBytes held{std::size_t{64} << 20};  ///< requests and replies of the calls in flight
+  transport::HeldBytes held{std::size_t{64}
+                            << 20};  ///< requests and replies of the calls in flight
 };
 
-class HttpHost final : ClientConnection::Owner {
+class HttpHost final : HostConnection::Owner {
  public:
-  HttpHost(HttpClientParts& parts, Url url)
+  HttpHost(HostParts& parts, Url url)
       : parts_(parts), url_(std::move(url)), self_(std::make_shared<HttpHost*>(this)) {
     always_known_ = Resolver::IsKnown(url_.host, url_.port, found_);
   }
   /// Calls that are out are not answered any more.
   ~HttpHost() override {
     parts_.idle -= idle_.size();
-    for (std::unique_ptr<ClientConnection>& connection : connections_) {
+    for (std::unique_ptr<HostConnection>& connection : connections_) {
       connection->Abandon();
       parts_.loop.Dispose(std::move(connection));
     }
@@ -2292,7 +2297,7 @@ class HttpHost final : ClientConnection::Owner {
   /// On a connection that is kept if there is one, else on a new one.
   void Send(std::unique_ptr<HttpCall> call) noexcept {
     if (idle_.empty()) return SendFresh(std::move(call));
-    ClientConnection* const connection = idle_.back();  // the one that rested least
+    HostConnection* const connection = idle_.back();  // the one that rested least
     idle_.pop_back();
     --parts_.idle;
     try {
@@ -2322,12 +2327,12 @@ class HttpHost final : ClientConnection::Owner {
   bool HasRoom(std::size_t size) const override { return parts_.held.Allow(size); }
 
   void SendFresh(std::unique_ptr<HttpCall> call) noexcept override {
-    ClientConnection* connection = nullptr;
+    HostConnection* connection = nullptr;
     try {
       idle_.reserve(connections_.capacity() + 1);  // so that nothing that ends a call needs memory
       waiting_.reserve(connections_.capacity() + 1);
-      connections_.push_back(std::make_unique<ClientConnection>(
-          parts_.loop, static_cast<ClientConnection::Owner&>(*this)));
+      connections_.push_back(std::make_unique<HostConnection>(
+          parts_.loop, static_cast<HostConnection::Owner&>(*this)));
       connection = connections_.back().get();
       connection->place = connections_.size() - 1;
       if (connection->Begin(std::move(call))) Connect(*connection);
@@ -2339,18 +2344,19 @@ class HttpHost final : ClientConnection::Owner {
     }
   }
 
-  void Connect(ClientConnection& connection) {
-    if (always_known_ || IoLoop::Clock::now() < believed_until_) return connection.Connect(found_);
+  void Connect(HostConnection& connection) {
+    if (always_known_ || transport::IoLoop::Clock::now() < believed_until_)
+      return connection.Connect(found_);
     waiting_.push_back(&connection);
     if (waiting_.size() > 1) return;
     // The answer may come when this host is gone, or even another one is at its place.
     const std::weak_ptr<HttpHost*> self = self_;
-    parts_.resolver.Find(url_.host, url_.port, [self](FoundAddresses found) {
+    parts_.resolver.Find(url_.host, url_.port, [self](transport::FoundAddresses found) {
       if (const auto host = self.lock()) (*host)->OnFound(std::move(found));
     });
   }
 
-  bool Keep(ClientConnection& connection) override {
+  bool Keep(HostConnection& connection) override {
     if (parts_.idle >= parts_.max_idle) return false;
     idle_.push_back(&connection);
     ++parts_.idle;
@@ -2360,26 +2366,26 @@ class HttpHost final : ClientConnection::Owner {
 
   void OnUnreachable() override { believed_until_ = SteadyTime(); }
 
-  void Drop(ClientConnection& connection) override {
+  void Drop(HostConnection& connection) override {
     const auto rested = std::find(idle_.begin(), idle_.end(), &connection);
     if (rested != idle_.end()) {
       idle_.erase(rested);
       --parts_.idle;
     }
     waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), &connection), waiting_.end());
-    std::unique_ptr<ClientConnection>& place = connections_[connection.place];
+    std::unique_ptr<HostConnection>& place = connections_[connection.place];
     std::swap(place, connections_.back());
     place->place = connection.place;
     parts_.loop.Dispose(std::move(connections_.back()));
     connections_.pop_back();
   }
 
-  void OnFound(FoundAddresses found) {
+  void OnFound(transport::FoundAddresses found) {
     found_ = std::move(found);
     believed_until_ =
-        found_.addresses.empty() ? SteadyTime() : IoLoop::Clock::now() + kAddressesStay;
-    const std::vector<ClientConnection*> waiting = std::exchange(waiting_, {});
-    for (ClientConnection* connection : waiting) {
+        found_.addresses.empty() ? SteadyTime() : transport::IoLoop::Clock::now() + kAddressesStay;
+    const std::vector<HostConnection*> waiting = std::exchange(waiting_, {});
+    for (HostConnection* connection : waiting) {
       try {
         connection->Connect(found_);
       } catch (const std::bad_alloc&) {
@@ -2388,30 +2394,30 @@ class HttpHost final : ClientConnection::Owner {
     }
   }
 
-  HttpClientParts& parts_;
+  HostParts& parts_;
   const Url url_;
   const std::shared_ptr<HttpHost*> self_;
   bool always_known_ = false;
-  FoundAddresses found_;
+  transport::FoundAddresses found_;
   SteadyTime believed_until_{};
   std::size_t bytes_ = 0;
-  std::vector<std::unique_ptr<ClientConnection>> connections_;
-  std::vector<ClientConnection*> idle_;     ///< the freshest at the back
-  std::vector<ClientConnection*> waiting_;  ///< for addresses
+  std::vector<std::unique_ptr<HostConnection>> connections_;
+  std::vector<HostConnection*> idle_;     ///< the freshest at the back
+  std::vector<HostConnection*> waiting_;  ///< for addresses
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/client/blocking_host.hpp ---------------------------------------------------------
+// ---- dtm/http/hosts/blocking_host.hpp ----------------------------------------------------------
 
 /// Sends requests to one host, one at a time, and waits for them on the thread of the caller.
 /// Needs: POSIX. Threads: one at a time; none of its own, but for names that are being resolved.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
 class BlockingHost {
  public:
@@ -2457,26 +2463,26 @@ class BlockingHost {
   };
 
   std::shared_ptr<TlsClient> tls_;
-  IoLoop loop_;
+  transport::IoLoop loop_;
   Resolver resolver_{loop_};
   // Nobody looks at it between requests, so nothing ends for having rested; the other side sees to that.
-  HttpClientParts parts_{loop_, resolver_, tls_.get(), std::chrono::hours(24)};
+  HostParts parts_{loop_, resolver_, tls_.get(), std::chrono::hours(24)};
   std::unique_ptr<HttpHost> host_;
   bool done_ = false;  ///< the call that is waited for
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/message/http_message.hpp ---------------------------------------------------------
+// ---- dtm/http/http1/request_reply.hpp ----------------------------------------------------------
 
 /// Requests and replies as everybody above the transport sees them, whatever brings them.
 /// Needs: std. Threads: values only. Source: RFC 9110.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 struct HttpHeader {
   std::string name;
@@ -2529,7 +2535,7 @@ inline std::string RequestText(const HttpRequest& request) {
   return text.append("\r\n").append(request.body);
 }
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm
 
@@ -2543,6 +2549,7 @@ inline std::string RequestText(const HttpRequest& request) {
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 namespace retry_after {
 
 /// Days from 1970-01-01 to a day of the proleptic Gregorian calendar (Howard Hinnant, days_from_civil).
@@ -2608,6 +2615,7 @@ inline Duration Wait(std::string_view header, const std::string& date, Time now)
 }
 
 }  // namespace retry_after
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm
 
@@ -2644,7 +2652,7 @@ class HttpConnection {
       : max_body_(max_body), host_(url, std::move(tls)) {}
 
   /// Afterwards IsOpen() says whether the connection can take another request.
-  Exchanged Send(const transport::HttpRequest& request, SteadyTime deadline) {
+  Exchanged Send(const http1::HttpRequest& request, SteadyTime deadline) {
     One one;
     one.request = RequestText(request);
     one.deadline = deadline;
@@ -2657,9 +2665,9 @@ class HttpConnection {
   bool IsOpen() const { return host_.IsOpen(); }
 
  private:
-  struct One final : transport::HttpCall {
-    void OnDone(transport::HttpOutcome outcome) override {
-      using Kind = transport::HttpOutcome::Kind;
+  struct One final : hosts::HttpCall {
+    void OnDone(hosts::HttpOutcome outcome) override {
+      using Kind = hosts::HttpOutcome::Kind;
       reply.answered = outcome.status != 0;
       reply.whole = outcome.kind == Kind::kReply;
       reply.too_long = outcome.cut || outcome.kind == Kind::kTooLong;
@@ -2670,7 +2678,7 @@ class HttpConnection {
           outcome.kind == Kind::kLate ? "it gave no answer in time" : "it " + outcome.problem;
       const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
       if (!asks || outcome.head == nullptr) return;
-      reply.retry_after = retry_after::Wait(
+      reply.retry_after = wire::retry_after::Wait(
           outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
           std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
     }
@@ -2678,7 +2686,7 @@ class HttpConnection {
   };
 
   const std::size_t max_body_;
-  transport::BlockingHost host_;
+  hosts::BlockingHost host_;
 };
 
 }  // namespace v1
@@ -2691,6 +2699,7 @@ class HttpConnection {
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 namespace base64 {
 
 inline constexpr std::string_view kAlphabet =
@@ -2744,6 +2753,7 @@ inline std::string BasicAuthorization(const Url& url) {
   return "Basic " + base64::Encode(url.credentials);
 }
 
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm
 
@@ -2919,7 +2929,7 @@ inline std::string Body(const Alert& alert) {
 
 /// @throws Error  there was no reply; the coordinator logs it.
 inline void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsClient>& tls) {
-  transport::HttpRequest request;
+  http1::HttpRequest request;
   request.method = "POST";
   request.target = url.target;
   request.body = Body(alert);
@@ -2928,7 +2938,7 @@ inline void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsCl
   request.Set("Accept-Encoding", "identity");
   request.Set("User-Agent", wire::UserAgent());
   request.Set("Connection", "close");
-  if (!url.credentials.empty()) request.Set("Authorization", BasicAuthorization(url));
+  if (!url.credentials.empty()) request.Set("Authorization", wire::BasicAuthorization(url));
   // Alerts are rare: none leaves a connection behind.
   const Exchanged reply = HttpConnection(url, kMaxAnswer, tls)
                               .Send(request, std::chrono::steady_clock::now() + kTimeout);
@@ -2992,7 +3002,7 @@ inline bool CarriesToken(std::string_view authorization, std::string_view token)
   if (Lowered(authorization.substr(0, 7)) == "bearer ")
     return Equal(authorization.substr(7), token);
   if (Lowered(authorization.substr(0, 6)) != "basic ") return false;
-  const auto decoded = base64::Decode(authorization.substr(6));
+  const auto decoded = wire::base64::Decode(authorization.substr(6));
   if (!decoded) return false;
   const std::size_t colon = decoded->find(':');
   return colon != std::string::npos && Equal(std::string_view(*decoded).substr(colon + 1), token);
@@ -3088,6 +3098,7 @@ class ApiCounters {
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 
 namespace json_input {
 
@@ -3209,6 +3220,7 @@ class Fields {
 };
 
 }  // namespace json_input
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm
 
@@ -3241,7 +3253,7 @@ inline std::string JsonText(const nlohmann::ordered_json& json) {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/message.hpp ------------------------------------------------------------------
+// ---- dtm/http/api/replies.hpp ------------------------------------------------------------------
 
 /// A request to the API and its reply, without sockets; and the HTTP status of each outcome.
 /// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
@@ -3254,8 +3266,8 @@ struct ApiRequest {
   std::string path;                               ///< decoded, without the query
   std::multimap<std::string, std::string> query;  ///< decoded
   std::string body;
-  std::vector<transport::HttpHeader> headers{};  ///< for head.hpp, as this:
-  std::string host{};                            ///< for whom it is
+  std::vector<http1::HttpHeader> headers{};  ///< for head.hpp, as this:
+  std::string host{};                        ///< for whom it is
 
   std::string Query(const char* key) const {
     const auto found = query.find(key);
@@ -3468,7 +3480,7 @@ inline bool MayHaveBody(const std::string& method) {
 inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lower) {
   std::size_t count = 0;
   for (const auto& header : request.headers) {
-    if (transport::EqualsLower(header.name, lower)) ++count;
+    if (http1::EqualsLower(header.name, lower)) ++count;
   }
   return count;
 }
@@ -3477,7 +3489,7 @@ inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lowe
 /// itself; the Host header does not count then.
 inline void TakeHost(ApiRequest& request) {
   std::string& path = request.path;
-  request.host = transport::FindHeader(request.headers, "host");
+  request.host = http1::FindHeader(request.headers, "host");
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
     const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
@@ -3491,7 +3503,7 @@ inline void TakeHost(ApiRequest& request) {
 /// The refusal of a request that needs no body to be refused.
 inline std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token) {
   const auto header = [&request](std::string_view lower) {
-    return std::string(transport::FindHeader(request.headers, lower));
+    return std::string(http1::FindHeader(request.headers, lower));
   };
   const std::string length = header("content-length");
   const bool chunked = CountHeaders(request, "transfer-encoding") > 0;
@@ -3552,6 +3564,7 @@ inline std::optional<ApiReply> Check(const ApiRequest& request, const std::strin
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 
 /// Text from outside, made safe to store and show: at most kMaxReasonBytes of valid UTF-8, cut between
 /// characters; other bytes and control characters (except tab and line feed) become '?'.
@@ -3593,6 +3606,7 @@ inline Result ReadReply(int status, const std::string& body) {
   return Result::Error(StorableText(body.empty() ? code : code + ": " + body));
 }
 
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm
 
@@ -3603,6 +3617,7 @@ inline Result ReadReply(int status, const std::string& body) {
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 namespace json_rpc {
 
 inline constexpr int kFailureCode = -32901;
@@ -3648,7 +3663,7 @@ inline std::string BranchBody(const Url& url, const std::string& payload, const 
 
 /// The words of Rule A in the body count first, as everywhere; then the code of the error.
 inline Result ReadReply(int status, const std::string& body) {
-  Result plain = dtm::ReadReply(status, body);
+  Result plain = wire::ReadReply(status, body);
   if (plain.kind != Result::Kind::kSuccess) return plain;
   const nlohmann::json reply = json_input::Parse(body);
   if (!reply.is_object())
@@ -3664,6 +3679,7 @@ inline Result ReadReply(int status, const std::string& body) {
 }
 
 }  // namespace json_rpc
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm
 
@@ -3697,8 +3713,8 @@ struct Call {  // NOLINT(bugprone-exception-escape): the move of a json does not
 /// The reply, if it is no call.
 inline std::optional<ApiReply> Read(const std::string& body, Call& call) {
   try {
-    nlohmann::json json = json_input::ParseObject(body, "the body");
-    const json_input::Fields fields(json, "the request");
+    nlohmann::json json = wire::json_input::ParseObject(body, "the body");
+    const wire::json_input::Fields fields(json, "the request");
     std::string id = fields.Text("id");
     const std::string version = fields.Text("jsonrpc");
     call.method = fields.Text("method");
@@ -3723,8 +3739,8 @@ inline ApiReply OfGid(const std::string& id, const std::string& gid) {
 }
 inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
   if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
-  const int code = outcome.status == 409   ? json_rpc::kFailureCode
-                   : outcome.status == 425 ? json_rpc::kOngoingCode
+  const int code = outcome.status == 409   ? wire::json_rpc::kFailureCode
+                   : outcome.status == 425 ? wire::json_rpc::kOngoingCode
                                            : -32603;
   return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
 }
@@ -4647,12 +4663,12 @@ namespace api_orders {
 using Order = void (*)(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
 
 inline Definition TransactionOf(const nlohmann::json& body) {
-  return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
+  return wire::DecodeTransaction(wire::json_input::Fields(body, "the transaction"));
 }
 
 /// `req_extra` says how the workflow ended.
 inline void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  const json_input::Fields fields(body, "the transaction");
+  const wire::json_input::Fields fields(body, "the transaction");
   const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
   tm.FinishWorkflowAsync(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result, done);
 }
@@ -4672,18 +4688,19 @@ inline void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCall
 }
 
 inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  wire::Registration branch = wire::DecodeRegistration(json_input::Fields(body, "the branch"));
+  wire::Registration branch =
+      wire::DecodeRegistration(wire::json_input::Fields(body, "the branch"));
   tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
 }
 
 inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  const json_input::Fields fields(body, "the transaction");
+  const wire::json_input::Fields fields(body, "the transaction");
   tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
                 fields.Text(wire::kRollbackReason), done, true);
 }
 
 inline std::string GidIn(const nlohmann::json& body) {
-  return wire::GidOf(json_input::Fields(body, "the body"));
+  return wire::GidOf(wire::json_input::Fields(body, "the body"));
 }
 
 inline void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
@@ -4859,7 +4876,7 @@ class Api {
   }
   template <api_orders::Order kOrder>
   void Asked(const ApiRequest& request, const ApiDone& done) {
-    kOrder(tm_, json_input::ParseObject(request.body, "the body"), AnswerTo(done));
+    kOrder(tm_, wire::json_input::ParseObject(request.body, "the body"), AnswerTo(done));
   }
 
   void JsonRpc(const ApiRequest& request, const ApiDone& done) {
@@ -4890,7 +4907,7 @@ class Api {
         });
       };
       try {
-        json_input::CheckObject(call.params, "params");
+        wire::json_input::CheckObject(call.params, "params");
         return method.order(tm_, call.params, told);
       } catch (...) {
         return told({{}, std::current_exception()});
@@ -4916,7 +4933,7 @@ class Api {
 
   ApiReply PrepareWorkflow(const ApiRequest& request) {
     Definition definition =
-        api_orders::TransactionOf(json_input::ParseObject(request.body, "the body"));
+        api_orders::TransactionOf(wire::json_input::ParseObject(request.body, "the body"));
     if (definition.type != TransType::kWorkflow) {
       throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
                      " is prepared with prepare");
@@ -5142,7 +5159,7 @@ class CallQueue {
     explicit Host(Url where) : url_(std::move(where)) {}
     const Url& Where() const { return url_; }
 
-    std::unique_ptr<transport::HttpHost> connections;  ///< whoever sends the calls makes them
+    std::unique_ptr<hosts::HttpHost> connections;  ///< whoever sends the calls makes them
 
    private:
     friend class CallQueue;
@@ -5188,7 +5205,7 @@ class CallQueue {
       ++waiting_;
       return std::nullopt;
     } catch (const Error& error) {
-      return Result::Error(StorableText(error.what()));
+      return Result::Error(wire::StorableText(error.what()));
     }
   }
 
@@ -5352,12 +5369,12 @@ inline bool IsFraming(const std::string& lower) {
 }  // namespace headers
 
 /// @throws Error  a branch header could smuggle something into the request.
-inline transport::HttpRequest BranchRequest(const BranchCall& call, const Url& url) {
-  transport::HttpRequest request;
-  if (json_rpc::Speaks(*call.definition, url)) {
+inline http1::HttpRequest BranchRequest(const BranchCall& call, const Url& url) {
+  http1::HttpRequest request;
+  if (wire::json_rpc::Speaks(*call.definition, url)) {
     request.method = "POST";
     request.target = url.target;
-    request.body = json_rpc::BranchBody(url, call.Payload(), call.Info());
+    request.body = wire::json_rpc::BranchBody(url, call.Payload(), call.Info());
   } else {
     request.method = wire::BranchMethod(call.definition->type, call.Payload());
     request.target = wire::BranchTarget(url.target, call.Info());
@@ -5367,7 +5384,7 @@ inline transport::HttpRequest BranchRequest(const BranchCall& call, const Url& u
   std::map<std::string, std::pair<const std::string*, const std::string*>> given;
   for (const auto& [name, value] : call.definition->options.branch_headers) {
     if (!headers::ValidName(name) || !headers::ValidValue(value)) {
-      throw Error("the branch header \"" + StorableText(name) +
+      throw Error("the branch header \"" + wire::StorableText(name) +
                   "\" has a name or value that HTTP does not allow; the call was not sent");
     }
     std::string lower = Lowered(name);
@@ -5384,7 +5401,7 @@ inline transport::HttpRequest BranchRequest(const BranchCall& call, const Url& u
   otherwise("accept-encoding", "Accept-Encoding", "identity");
   otherwise("user-agent", "User-Agent", wire::UserAgent());
   if (!url.credentials.empty()) {
-    otherwise("authorization", "Authorization", BasicAuthorization(url));
+    otherwise("authorization", "Authorization", wire::BasicAuthorization(url));
   }
   for (const auto& [lower, header] : given) {
     // Blanks around a value are none of it (RFC 9110).
@@ -5433,14 +5450,15 @@ class WordsBeyond {
 };
 
 /// Somebody who is told takes the rest.
-class BranchHttpCall : public transport::HttpCall {
+class BranchHttpCall : public hosts::HttpCall {
  public:
   /// A longer body is not read to its end. This limit is against abuse only.
   static constexpr std::size_t kMaxReadBytes = std::size_t{8} * 1024 * 1024;
 
   /// @throws Error  it cannot be sent as it is.
   BranchHttpCall(const BranchCall& call, const Url& url, SteadyTime until)
-      : json_rpc_(json_rpc::Speaks(*call.definition, url)), wanted_(json_rpc_ || call.keep_body) {
+      : json_rpc_(wire::json_rpc::Speaks(*call.definition, url)),
+        wanted_(json_rpc_ || call.keep_body) {
     request = RequestText(BranchRequest(call, url));
     deadline = until;
     keep_body = Kept();
@@ -5451,12 +5469,11 @@ class BranchHttpCall : public transport::HttpCall {
     if (!wanted_) beyond_.Look(piece, kept);
   }
 
-  CallOutcome Interpret(transport::HttpOutcome& outcome, const BranchCall& call,
-                        const Url& url) const {
+  CallOutcome Interpret(hosts::HttpOutcome& outcome, const BranchCall& call, const Url& url) const {
     CallOutcome told = ToldBy(outcome, call, url);
     const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
     if (asks && outcome.head != nullptr) {
-      told.result.retry_after = retry_after::Wait(
+      told.result.retry_after = wire::retry_after::Wait(
           outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
           std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
     }
@@ -5464,15 +5481,14 @@ class BranchHttpCall : public transport::HttpCall {
   }
 
  private:
-  using Kind = transport::HttpOutcome::Kind;
+  using Kind = hosts::HttpOutcome::Kind;
 
   /// A reply that somebody wants may be as long as what he can keep of it.
   std::size_t Kept() const { return wanted_ ? kMaxPayloadBytes : kMaxReplyBytes; }
 
-  CallOutcome ToldBy(transport::HttpOutcome& outcome, const BranchCall& call,
-                     const Url& url) const {
+  CallOutcome ToldBy(hosts::HttpOutcome& outcome, const BranchCall& call, const Url& url) const {
     const auto error = [&url](const std::string& text, bool silent) {
-      return CallOutcome{Result::Error(StorableText(url.Origin() + " " + text)), silent};
+      return CallOutcome{Result::Error(wire::StorableText(url.Origin() + " " + text)), silent};
     };
     switch (outcome.kind) {
       case Kind::kReply:
@@ -5490,10 +5506,11 @@ class BranchHttpCall : public transport::HttpCall {
     }
     // What the status says is definite; what a word in the rest of the body says is not known.
     if (outcome.status == 409 || outcome.status == 425) {
-      return {ReadReply(outcome.status, outcome.encoded ? std::string() : outcome.body), false};
+      return {wire::ReadReply(outcome.status, outcome.encoded ? std::string() : outcome.body),
+              false};
     }
     if (outcome.crowded && outcome.kind == Kind::kReply && !outcome.encoded)
-      return error(transport::HttpOutcome::kNoRoom, false);
+      return error(hosts::HttpOutcome::kNoRoom, false);
     const std::size_t limit = outcome.kind == Kind::kTooLong ? max_body : keep_body;
     CallOutcome told =
         error("answered with HTTP status " + std::to_string(outcome.status) +
@@ -5505,12 +5522,12 @@ class BranchHttpCall : public transport::HttpCall {
     return told;
   }
 
-  CallOutcome Whole(transport::HttpOutcome& outcome, const BranchCall& call) const {
+  CallOutcome Whole(hosts::HttpOutcome& outcome, const BranchCall& call) const {
     std::string& body = outcome.body;
     if (outcome.cut) body += beyond_.Found();
-    CallOutcome told{
-        json_rpc_ ? json_rpc::ReadReply(outcome.status, body) : ReadReply(outcome.status, body),
-        false};
+    CallOutcome told{json_rpc_ ? wire::json_rpc::ReadReply(outcome.status, body)
+                               : wire::ReadReply(outcome.status, body),
+                     false};
     if (call.keep_body && told.result.kind == Result::Kind::kSuccess)
       told.result.text = std::move(body);
     return told;
@@ -5600,7 +5617,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
           owner(caller),
           host(to),
           job(std::move(sent)) {}
-    void OnDone(transport::HttpOutcome outcome) override { owner.OnDone(*this, outcome); }
+    void OnDone(hosts::HttpOutcome outcome) override { owner.OnDone(*this, outcome); }
     UrlCaller& owner;
     Host& host;
     Job job;
@@ -5652,18 +5669,18 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
     Result problem;
     try {
       if (host.connections == nullptr) {
-        host.connections = std::make_unique<transport::HttpHost>(parts_, host.Where());
+        host.connections = std::make_unique<hosts::HttpHost>(parts_, host.Where());
       }
       auto sent = std::make_unique<Sent>(*this, host, job, Later(loop_.Now(), job.call.timeout));
       return host.connections->Send(std::move(sent));
     } catch (const std::exception& error) {
-      problem = Result::Error(IfThereIsMemory([&] { return StorableText(error.what()); }));
+      problem = Result::Error(IfThereIsMemory([&] { return wire::StorableText(error.what()); }));
     }
     Return(host, false);
     Deliver(std::move(job), std::move(problem));
   }
 
-  void OnDone(Sent& sent, transport::HttpOutcome& outcome) {
+  void OnDone(Sent& sent, hosts::HttpOutcome& outcome) {
     CallOutcome told;
     told.result = CatchAsResult([&] {
       told = sent.Interpret(outcome, sent.job.call, sent.job.url);
@@ -5754,8 +5771,8 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   const std::shared_ptr<TlsClient> tls_;
   const std::shared_ptr<IoThread> io_;
   transport::IoLoop& loop_;
-  transport::Resolver resolver_;
-  transport::HttpClientParts parts_;
+  hosts::Resolver resolver_;
+  hosts::HostParts parts_;
   bool look_ = false;                    ///< whether a call that waits may begin
   std::vector<CallQueue::Ended> ended_;  ///< in this turn
   std::mutex mutex_;
@@ -5812,14 +5829,14 @@ inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinat
           : BranchHttpCall(one, its, Later(std::chrono::steady_clock::now(), one.timeout)),
             branch(one),
             where(its) {}
-      void OnDone(transport::HttpOutcome outcome) override {
+      void OnDone(hosts::HttpOutcome outcome) override {
         told = CatchAsResult([&] { return Interpret(outcome, branch, where).result; });
       }
       const BranchCall& branch;
       const Url& where;
       Result told = Result::Error({});
     } one(call, url);
-    transport::BlockingHost(url, std::move(tls)).Send(one);
+    hosts::BlockingHost(url, std::move(tls)).Send(one);
     return std::move(one.told);
   } catch (const std::exception& error) {
     return Result::Error(error.what());
@@ -5860,7 +5877,7 @@ struct Said {
 
 inline Said SaidIn(const Exchanged& reply) {
   Said said;
-  const nlohmann::json body = json_input::Parse(reply.body);
+  const nlohmann::json body = wire::json_input::Parse(reply.body);
   if (!body.is_object()) return said;
   const auto text = [&body](const char* key) {
     const auto found = body.find(key);
@@ -5894,7 +5911,7 @@ class RemoteRequests {
   /// @throws InDoubtError  there was no complete answer.
   Exchanged Send(const char* method, const std::string& path, const std::string& gid,
                  std::string body) {
-    transport::HttpRequest request;
+    http1::HttpRequest request;
     request.method = method;
     request.target = url_.target + path;
     request.body = std::move(body);
@@ -5905,7 +5922,7 @@ class RemoteRequests {
     if (!options_.token.empty()) {
       request.Set("Authorization", "Bearer " + options_.token);
     } else if (!url_.credentials.empty()) {
-      request.Set("Authorization", BasicAuthorization(url_));
+      request.Set("Authorization", wire::BasicAuthorization(url_));
     }
     std::unique_ptr<HttpConnection> exchange = TakeIdle();
     Exchanged reply =
@@ -5923,7 +5940,7 @@ class RemoteRequests {
   }
 
   static std::string MessageOf(const Exchanged& reply) {
-    return StorableText(SaidIn(reply).message.value_or(reply.body));
+    return wire::StorableText(SaidIn(reply).message.value_or(reply.body));
   }
 
   static RejectedError Refused(const std::string& gid, const std::string& message) {
@@ -5943,8 +5960,8 @@ class RemoteRequests {
   }
 
   InDoubtError NotOfDtm(const std::string& gid, const Exchanged& reply) const {
-    return InDoubtError(NoAnswer(gid) +
-                        "it answered something that is not dtm's: " + StorableText(reply.body));
+    return InDoubtError(NoAnswer(gid) + "it answered something that is not dtm's: " +
+                        wire::StorableText(reply.body));
   }
 
   /// For a reply that is neither "stored" nor "failed".
@@ -6084,6 +6101,55 @@ inline bool MayBeSame(const Definition& ours, const nlohmann::json& transaction,
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/remote/query.hpp -----------------------------------------------------------------
+
+/// The query for one transaction, and what the coordinator tells of it.
+/// Needs: POSIX, nlohmann/json. Threads: thread-safe. Protocol: §2.6.
+
+namespace dtm {
+inline namespace v1 {
+
+struct ToldTransaction {
+  TransResult result;
+  nlohmann::json transaction, branches;
+
+  /// @throws InDoubtError  it cannot be understood.
+  bool MayBe(const Definition& definition, const RemoteRequests& requests) const {
+    try {
+      return wire::MayBeSame(definition, transaction, branches);
+    } catch (const std::exception& error) {  // of JSON, or BadInput
+      throw InDoubtError(requests.NoAnswer(definition.gid) + "its query says " + error.what());
+    }
+  }
+};
+
+/// Nothing if there is no such transaction.
+/// @throws InDoubtError, RejectedError, BusyError  there was no answer, or none of dtm's, or it was refused.
+inline std::optional<ToldTransaction> QueryTransaction(RemoteRequests& requests,
+                                                       const std::string& gid) {
+  const Exchanged reply = requests.Send(
+      "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
+  if (reply.status != 200) requests.Refuse("the query of gid '" + gid + "'", reply);
+  nlohmann::json body = wire::json_input::Parse(reply.body);
+  if (!body.is_object() || !body.contains(wire::kTransaction)) {
+    throw requests.NotOfDtm(gid, reply);
+  }
+  ToldTransaction stored{{}, std::move(body[wire::kTransaction]), std::move(body[wire::kBranches])};
+  const nlohmann::json& told = stored.transaction;
+  if (!told.is_object()) return std::nullopt;
+  try {
+    stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
+                     told.value(wire::kRollbackReason, ""), told.value(wire::kRollbackFrom, ""),
+                     told.value(wire::kLastError, "")};
+  } catch (const nlohmann::json::exception&) {
+    throw requests.NotOfDtm(gid, reply);
+  }
+  return stored;
+}
+
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/remote_coordinator.hpp -----------------------------------------------------------
 
 /// A coordinator elsewhere, as builders see it: this library in another process, or the Go server.
@@ -6205,7 +6271,8 @@ class RemoteCoordinator : public Endpoint {
   }
 
   WorkflowState ResumeWorkflow(Definition definition) override {
-    if (!Query(definition.gid)) throw RejectedError(NothingToResume(definition.gid));
+    if (!QueryTransaction(Requests(), definition.gid))
+      throw RejectedError(NothingToResume(definition.gid));
     return PrepareWorkflow(std::move(definition));
   }
 
@@ -6270,11 +6337,6 @@ class RemoteCoordinator : public Endpoint {
   static constexpr std::size_t kMaxWaiting = 20000;
   static constexpr std::size_t kMaxWaitingBytes = std::size_t{32} << 20;
 
-  struct Stored {
-    TransResult result;
-    nlohmann::json transaction, branches;
-  };
-
   static SteadyTime Now() { return std::chrono::steady_clock::now(); }
 
   /// A coordinator that is busy is asked again at the time that it says, but not after `end`.
@@ -6284,7 +6346,7 @@ class RemoteCoordinator : public Endpoint {
       const auto left = [end] { return std::chrono::duration_cast<Duration>(end - Now()); };
       Duration wait = pause;
       try {
-        const std::optional<Stored> stored = Query(gid);
+        const std::optional<ToldTransaction> stored = QueryTransaction(Requests(), gid);
         if (!stored) throw RejectedError("there is no transaction with gid '" + gid + "'");
         if (stored->result.Finished() || left() <= Duration(0)) return stored->result;
         wait = (std::min)(wait, left() + Duration(1));
@@ -6305,13 +6367,13 @@ class RemoteCoordinator : public Endpoint {
       throw InDoubtError("gid '" + gid + "' may or may not be stored, nobody asks any more: " +
                          message + "; submit it again");
     }
-    const std::optional<Stored> stored =
-        RemoteRequests::InDoubtIfRefused(gid, [&] { return Query(gid); });
+    const std::optional<ToldTransaction> stored =
+        RemoteRequests::InDoubtIfRefused(gid, [&] { return QueryTransaction(Requests(), gid); });
     if (!stored) throw RemoteRequests::Refused(gid, message);
     if (RegistersSteps(definition.type) && stored->result.status == Status::kAborting) {
       throw RejectedError("gid '" + gid + "' is rolled back already: " + message);
     }
-    if (!MayBeSame(definition, *stored)) {
+    if (!stored->MayBe(definition, Requests())) {
       throw RejectedError("gid '" + gid +
                           "' exists with other content: use a new gid, or submit exactly what was "
                           "submitted first (the coordinator says: " +
@@ -6321,35 +6383,6 @@ class RemoteCoordinator : public Endpoint {
       throw FailureError(RolledBack(stored->result));
     }
     return stored->result;
-  }
-
-  bool MayBeSame(const Definition& definition, const Stored& stored) const {
-    try {
-      return wire::MayBeSame(definition, stored.transaction, stored.branches);
-    } catch (const std::exception& error) {  // of JSON, or BadInput
-      throw InDoubtError(Requests().NoAnswer(definition.gid) + "its query says " + error.what());
-    }
-  }
-
-  std::optional<Stored> Query(const std::string& gid) {
-    const Exchanged reply = Requests().Send(
-        "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
-    if (reply.status != 200) Requests().Refuse("the query of gid '" + gid + "'", reply);
-    nlohmann::json body = json_input::Parse(reply.body);
-    if (!body.is_object() || !body.contains(wire::kTransaction)) {
-      throw Requests().NotOfDtm(gid, reply);
-    }
-    Stored stored{{}, std::move(body[wire::kTransaction]), std::move(body[wire::kBranches])};
-    const nlohmann::json& told = stored.transaction;
-    if (!told.is_object()) return std::nullopt;
-    try {
-      stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
-                       told.value(wire::kRollbackReason, ""), told.value(wire::kRollbackFrom, ""),
-                       told.value(wire::kLastError, "")};
-    } catch (const nlohmann::json::exception&) {
-      throw Requests().NotOfDtm(gid, reply);
-    }
-    return stored;
   }
 
   struct Own {
@@ -6496,14 +6529,14 @@ namespace serving {
 
 class IncomingRequest {
  public:
-  using Parsed = transport::Parsed;
+  using Parsed = http1::Parsed;
 
   /// Takes from `bytes` what belongs to the head. After kDone, Request() has all but its body.
   Parsed TakeHead(std::string_view& bytes) {
     const Parsed parsed = head_.Take(bytes);
     if (parsed == Parsed::kDone) {
       Translate();
-      body_.emplace(transport::MessageKind::kRequest, Framing());
+      body_.emplace(http1::MessageKind::kRequest, Framing());
     }
     return parsed;
   }
@@ -6521,9 +6554,9 @@ class IncomingRequest {
   bool TooLong() const { return too_long_; }
 
   /// What is wrong, after kRefused.
-  const transport::Refusal& Problem() const { return HasHead() ? body_->Why() : head_.Why(); }
+  const http1::Refusal& Problem() const { return HasHead() ? body_->Why() : head_.Why(); }
 
-  const transport::Framing& Framing() const { return head_.Head().BodyFraming(); }
+  const http1::Framing& Framing() const { return head_.Head().BodyFraming(); }
   bool OldVersion() const { return head_.Head().MinorVersion() == 0; }
   ApiRequest& Request() { return request_; }
 
@@ -6553,7 +6586,7 @@ class IncomingRequest {
 
  private:
   void Translate() {
-    const transport::MessageHead& head = head_.Head();
+    const http1::MessageHead& head = head_.Head();
     request_.method = head.Method();
     const std::string_view target = head.Target();
     const std::size_t question = target.find('?');
@@ -6561,7 +6594,7 @@ class IncomingRequest {
     if (question != std::string_view::npos) TakeQuery(target.substr(question + 1));
     request_.headers.reserve(head.Count());
     for (std::size_t i = 0; i < head.Count(); ++i) {
-      const transport::MessageHead::Header header = head.At(i);
+      const http1::MessageHead::Header header = head.At(i);
       request_.headers.push_back({std::string(header.name), std::string(header.value)});
     }
     api_head::TakeHost(request_);
@@ -6593,8 +6626,8 @@ class IncomingRequest {
 
   static constexpr std::size_t kNode = 128;  ///< of a map, with its two strings
 
-  transport::HeadParser head_{transport::MessageKind::kRequest};
-  std::optional<transport::BodyReader> body_;  ///< once there is the head
+  http1::HeadParser head_{http1::MessageKind::kRequest};
+  std::optional<http1::BodyReader> body_;  ///< once there is the head
   ApiRequest request_;
   bool too_long_ = false;
 };
@@ -6689,6 +6722,38 @@ inline std::string ReplyText(const ApiReply& reply, const ReplyForm& form) {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/serving/request_handler.hpp ------------------------------------------------------
+
+/// Who handles the requests of a connection: the server, as its connections see it.
+/// Needs: std. Threads: that of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+class ServerConnection;
+
+class RequestHandler {
+ public:
+  virtual const ServingLimits& Limits() const = 0;
+  virtual transport::HeldBytes& Held() = 0;
+  virtual std::optional<ApiReply> Refusal(const ApiRequest& head) = 0;
+  /// Reply comes later, on the loop; or never, if the connection is gone by then. Returns how many bytes of the
+  /// request stay in memory until then.
+  virtual std::size_t Handle(ServerConnection& connection, ApiRequest& request) = 0;
+  /// Disposes of it.
+  virtual void Drop(ServerConnection& connection) = 0;
+  virtual std::unique_ptr<IncomingRequest> NewRequest() = 0;
+  virtual void UseAgain(std::unique_ptr<IncomingRequest> request) = 0;
+
+ protected:
+  ~RequestHandler() = default;
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/serving/server_connection.hpp ----------------------------------------------------
 
 /// A connection to our server: requests one after the other, each with its deadlines, and their replies.
@@ -6700,30 +6765,13 @@ namespace serving {
 
 class ServerConnection final : public transport::SocketConnection {
  public:
-  /// Whose connection it is.
-  class Owner {
-   public:
-    virtual const ServingLimits& Limits() const = 0;
-    virtual transport::HeldBytes& Held() = 0;
-    virtual std::optional<ApiReply> Refusal(const ApiRequest& head) = 0;
-    /// Reply comes later, on the loop; or never, if the connection is gone by then. Returns how many bytes of the
-    /// request stay in memory until then.
-    virtual std::size_t Handle(ServerConnection& connection, ApiRequest& request) = 0;
-    /// Disposes of it.
-    virtual void Drop(ServerConnection& connection) = 0;
-    virtual std::unique_ptr<IncomingRequest> NewRequest() = 0;
-    virtual void UseAgain(std::unique_ptr<IncomingRequest> request) = 0;
-
-   protected:
-    ~Owner() = default;
-  };
-
-  ServerConnection(transport::IoLoop& loop, Owner& owner) : SocketConnection(loop), owner_(owner) {}
-  ~ServerConnection() override { owner_.Held().Change(counted_, 0); }
+  ServerConnection(transport::IoLoop& loop, RequestHandler& handler)
+      : SocketConnection(loop), handler_(handler) {}
+  ~ServerConnection() override { handler_.Held().Change(counted_, 0); }
 
   /// False: the system has no room for it.
   bool Serve(transport::Socket socket) {
-    SetDeadline(Loop().Now() + owner_.Limits().idle);
+    SetDeadline(Loop().Now() + handler_.Limits().idle);
     return Open(std::move(socket), nullptr);
   }
 
@@ -6754,12 +6802,12 @@ class ServerConnection final : public transport::SocketConnection {
 
   bool TurnedAway() const { return turned_away_; }
 
-  // The owner's.
+  // The handler's.
   std::size_t place = 0;
   std::uint64_t asked = 0;  ///< the number of the request that is being answered
 
  private:
-  using Parsed = transport::Parsed;
+  using Parsed = http1::Parsed;
   enum class State {
     kReading,     ///< a request, or nothing
     kAnswering,   ///< the API has a request
@@ -6791,7 +6839,7 @@ class ServerConnection final : public transport::SocketConnection {
   void KeepAhead(std::string_view bytes) {
     ahead_.Append(bytes);
     Recount();
-    if (!owner_.Held().Allow(counted_)) {
+    if (!handler_.Held().Allow(counted_)) {
       form_.close = true;
       ahead_.Clear();
     }
@@ -6800,8 +6848,8 @@ class ServerConnection final : public transport::SocketConnection {
 
   /// Up to the end of a request; returns what is behind it.
   std::string_view Consume(std::string_view bytes) {
-    const ServingLimits& limits = owner_.Limits();
-    if (request_ == nullptr) request_ = owner_.NewRequest();
+    const ServingLimits& limits = handler_.Limits();
+    if (request_ == nullptr) request_ = handler_.NewRequest();
     IncomingRequest& request = *request_;
     if (!request.HasHead()) {
       const bool begins = !request.Begun();
@@ -6812,7 +6860,7 @@ class ServerConnection final : public transport::SocketConnection {
         (void)HasRoom(0);
         return {};
       }
-      if (const std::optional<ApiReply> refusal = owner_.Refusal(request.Request())) {
+      if (const std::optional<ApiReply> refusal = handler_.Refusal(request.Request())) {
         Last(*refusal);
         return {};
       }
@@ -6839,13 +6887,13 @@ class ServerConnection final : public transport::SocketConnection {
   /// For what it has and `more`; if not, it is told.
   bool HasRoom(std::size_t more) {
     Recount();
-    if (owner_.Held().Allow(counted_ + more)) return true;
+    if (handler_.Held().Allow(counted_ + more)) return true;
     Last(replies::Of({503, "the requests and replies at hand take too much memory; try again"}));
     return false;
   }
 
   std::string_view Invalid() {
-    const transport::Refusal& why = request_->Problem();
+    const http1::Refusal& why = request_->Problem();
     Last(why.status == 413
              ? api_head::TooLong()
              : api_head::Refusal(why.status,
@@ -6859,8 +6907,8 @@ class ServerConnection final : public transport::SocketConnection {
     form_.old_version = request_->OldVersion();
     form_.close = !request_->Framing().keep_alive;
     std::unique_ptr<IncomingRequest> request = std::move(request_);
-    asked_bytes_ = owner_.Handle(*this, request->Request());
-    owner_.UseAgain(std::move(request));
+    asked_bytes_ = handler_.Handle(*this, request->Request());
+    handler_.UseAgain(std::move(request));
   }
 
   void Last(const ApiReply& reply) {
@@ -6876,13 +6924,13 @@ class ServerConnection final : public transport::SocketConnection {
   void Send(const ApiReply& reply) {
     form_.close = form_.close || reply.close || stopping_;
     form_.idle_seconds =
-        std::chrono::duration_cast<std::chrono::seconds>(owner_.Limits().idle).count();
+        std::chrono::duration_cast<std::chrono::seconds>(handler_.Limits().idle).count();
     if (form_.close) {
       state_ = State::kLast;
       ahead_.Clear();
     }
     Write(ReplyText(reply, form_));
-    if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().reply));
+    if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : handler_.Limits().reply));
     if (form_.close && paused_) Resume();  // closing with unread bytes would take the reply back
   }
 
@@ -6895,10 +6943,10 @@ class ServerConnection final : public transport::SocketConnection {
       if (!IsOpen()) return;
       if (ended_) return Gone();
       (void)::shutdown(Fd(), SHUT_WR);
-      SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().linger));
+      SetDeadline(Loop().Now() + (stopping_ ? kPatience : handler_.Limits().linger));
     } else if (state_ == State::kSending) {
       state_ = State::kReading;
-      SetDeadline(Loop().Now() + owner_.Limits().idle);
+      SetDeadline(Loop().Now() + handler_.Limits().idle);
       Next();
     }
   }
@@ -6942,7 +6990,7 @@ class ServerConnection final : public transport::SocketConnection {
         return Last(api_head::Refusal(408, request_->HasHead()
                                                ? "the body of the request took too long"
                                                : "the head of the request took too long"));
-      case State::kAnswering: return SetDeadline(Loop().Now() + owner_.Limits().idle);
+      case State::kAnswering: return SetDeadline(Loop().Now() + handler_.Limits().idle);
       case State::kTurnedAway: return OnBytes({});
       case State::kSending:
       case State::kLast: return Gone();
@@ -6963,15 +7011,15 @@ class ServerConnection final : public transport::SocketConnection {
   void Gone() {
     if (!IsOpen()) return;
     Close();
-    owner_.Drop(*this);
+    handler_.Drop(*this);
   }
 
   void Recount() {
     const std::size_t request = request_ == nullptr ? 0 : request_->Bytes();
-    owner_.Held().Change(counted_, request + asked_bytes_ + ahead_.Bytes() + Unsent());
+    handler_.Held().Change(counted_, request + asked_bytes_ + ahead_.Bytes() + Unsent());
   }
 
-  Owner& owner_;
+  RequestHandler& handler_;
   State state_ = State::kReading;
   std::unique_ptr<IncomingRequest> request_;  ///< that is coming
   BytesAhead ahead_;
@@ -7044,17 +7092,17 @@ inline ListeningSocket ListenOn(const std::string& host, int port) {
 /// Goes on when accepting failed for a while, for want of descriptors as a rule.
 class Listener final : public Watcher, Timer {
  public:
-  class Owner {
+  class Receiver {
    public:
     /// It may throw; then the connection is closed.
     virtual void OnConnection(Socket socket) = 0;
 
    protected:
-    ~Owner() = default;
+    ~Receiver() = default;
   };
 
-  Listener(IoLoop& loop, Owner& owner, Socket socket)
-      : loop_(loop), owner_(owner), socket_(std::move(socket)) {}
+  Listener(IoLoop& loop, Receiver& receiver, Socket socket)
+      : loop_(loop), receiver_(receiver), socket_(std::move(socket)) {}
   ~Listener() override { Close(); }
 
   /// False: the system has no room for it.
@@ -7092,13 +7140,13 @@ class Listener final : public Watcher, Timer {
     try {
       Socket socket = Socket::NotForChildren(fd);
       SendWithoutDelay(fd);
-      owner_.OnConnection(std::move(socket));
+      receiver_.OnConnection(std::move(socket));
     } catch (const std::exception&) {  // no memory
     }
   }
 
   IoLoop& loop_;
-  Owner& owner_;
+  Receiver& receiver_;
   Socket socket_;
 };
 
@@ -7116,7 +7164,7 @@ namespace dtm {
 inline namespace v1 {
 namespace serving {
 
-class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, transport::TurnEnd {
+class ApiServer final : transport::Listener::Receiver, RequestHandler, transport::TurnEnd {
  public:
   /// The loop outlives this, as `tm` and `api` do. It runs on a thread of its own, or on the one that starts and stops this.
   ApiServer(transport::IoLoop& loop, Coordinator& tm, Api& api, const ServingLimits& limits)
@@ -7137,7 +7185,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
   int Start(const std::string& host, int port) {
     transport::ListeningSocket listening = transport::ListenOn(host, port);
     auto listener = std::make_unique<transport::Listener>(
-        loop_, static_cast<transport::Listener::Owner&>(*this), std::move(listening.socket));
+        loop_, static_cast<transport::Listener::Receiver&>(*this), std::move(listening.socket));
     bool open = false;
     loop_.Do([&] {
       loop_.AtTurnEnds(*this);
@@ -7205,7 +7253,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
     }
     const std::size_t place = free_.back();
     connections_[place] =
-        std::make_unique<ServerConnection>(loop_, static_cast<ServerConnection::Owner&>(*this));
+        std::make_unique<ServerConnection>(loop_, static_cast<RequestHandler&>(*this));
     free_.pop_back();
     ServerConnection& connection = *connections_[place];
     connection.place = place;

@@ -175,3 +175,12 @@ TEST_CASE("text: a number is the whole text, or none") {
   }
   CHECK_FALSE(dtm::ParseNumber<unsigned>("-1"));
 }
+
+TEST_CASE("the stable hash is FNV-1a") {
+  dtm::StableHash hash;
+  CHECK(hash.Value() == 0xCBF29CE484222325u);
+  hash.Add("foo");
+  hash.Add(static_cast<unsigned char>('b'));
+  hash.Add("ar");
+  CHECK(hash.Value() == 0x85944171F73967E8u);  // a vector of the authors
+}

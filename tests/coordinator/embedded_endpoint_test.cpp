@@ -584,6 +584,6 @@ TEST_CASE("endpoint: the url of a function is that of its own coordinator only")
   House one, two;
   const auto branch = one.kit->Register<int>("f", [](const int&) {});
   CHECK(branch.name == "f");
-  CHECK(one.kit->UrlOfLocal("f", branch.owner) == "local:f");
-  CHECK_THROWS_WITH(two.kit->UrlOfLocal("f", branch.owner), ContainsSubstring("'f'"));
+  CHECK(one.kit->UrlOfLocal("f", branch.registered_with) == "local:f");
+  CHECK_THROWS_WITH(two.kit->UrlOfLocal("f", branch.registered_with), ContainsSubstring("'f'"));
 }

@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "tests/http/message/parsed_message.hpp"
+#include "tests/http/http1/parsed_message.hpp"
 #include <dtm/core/url.hpp>
 
 namespace dtm_fuzz {
@@ -21,8 +21,7 @@ inline void Require(bool holds, const char* rule) {
 }
 
 /// The pieces in which bytes arrive change nothing. The first byte chooses other pieces.
-inline dtm_test::ParsedMessage InPieces(dtm::transport::HeadParser::Kind kind,
-                                        std::string_view bytes) {
+inline dtm_test::ParsedMessage InPieces(dtm::http1::HeadParser::Kind kind, std::string_view bytes) {
   const std::size_t seed = bytes.empty() ? 0 : static_cast<unsigned char>(bytes.front());
   if (!bytes.empty()) bytes.remove_prefix(1);
   const dtm_test::ParsedMessage whole = dtm_test::Parse(kind, bytes);
@@ -36,8 +35,7 @@ inline dtm_test::ParsedMessage InPieces(dtm::transport::HeadParser::Kind kind,
 }
 
 inline void Request(std::string_view bytes) {
-  const dtm_test::ParsedMessage message =
-      InPieces(dtm::transport::HeadParser::Kind::kRequest, bytes);
+  const dtm_test::ParsedMessage message = InPieces(dtm::http1::HeadParser::Kind::kRequest, bytes);
   if (!message.Whole()) return;
   Require(message.first.find_first_of("\r\n") == std::string::npos,
           "no line end in the first line");
@@ -53,7 +51,7 @@ inline void Request(std::string_view bytes) {
 }
 
 inline void Reply(std::string_view bytes) {
-  const dtm_test::ParsedMessage message = InPieces(dtm::transport::HeadParser::Kind::kReply, bytes);
+  const dtm_test::ParsedMessage message = InPieces(dtm::http1::HeadParser::Kind::kReply, bytes);
   if (!message.Whole()) return;
   Require(message.headers.find_first_of("\r\n") == std::string::npos, "no line end in a header");
   Require(message.first.size() == 5 && message.first[0] != '0', "the status has three digits");
@@ -65,10 +63,10 @@ inline void Chunks(std::string_view bytes) {
   const std::string seed(bytes.substr(0, 1));
   const std::string body(bytes.substr(1));
   const auto request =
-      InPieces(dtm::transport::HeadParser::Kind::kRequest,
+      InPieces(dtm::http1::HeadParser::Kind::kRequest,
                seed + "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + body);
   const auto reply =
-      InPieces(dtm::transport::HeadParser::Kind::kReply,
+      InPieces(dtm::http1::HeadParser::Kind::kReply,
                seed + "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body);
   if (request.Whole())
     Require(reply.Whole() && reply.body == request.body, "what is strictly right is right");
@@ -79,7 +77,7 @@ inline void Url(std::string_view bytes) {
   (void)dtm::ShownUrl(text);
   try {
     const dtm::Url url = dtm::ParseUrl(text);
-    Require(url.port > 0 && url.port < 65536, "a port is a port");
+    Require(url.port < 65536 && (url.port > 0 || !url.Http()), "a port is a port");
     Require(!url.target.empty() && url.target.front() == '/', "a target begins with a slash");
     for (const char c : url.target + url.host)
       Require(c > ' ' && c < 127, "nothing can break the request line");

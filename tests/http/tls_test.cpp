@@ -87,7 +87,7 @@ class TlsServer {
                         const char* host = "127.0.0.1") {
     WriteFile(folder_ / "answer", bytes);
     dtm::HttpConnection exchange(dtm::ParseUrl(Url(host)), std::size_t{1} << 20, dtm::Tls(options));
-    dtm::transport::HttpRequest request;
+    dtm::http1::HttpRequest request;
     request.target = "/answer";
     return exchange.Send(request, Clock::now() + Seconds(10));
   }
@@ -179,7 +179,7 @@ TEST_CASE("tls: what is no TLS, and files that cannot be used, are said in words
   });
   const std::string url = "https" + server.Url().substr(4);
   dtm::HttpConnection exchange(dtm::ParseUrl(url), 100, dtm::Tls());
-  dtm::transport::HttpRequest request;
+  dtm::http1::HttpRequest request;
   const dtm::Exchanged answer = exchange.Send(request, Clock::now() + Seconds(10));
   CHECK_FALSE(answer.answered);
   CHECK_THAT(answer.problem, ContainsSubstring("TLS is not agreed on"));

@@ -17,12 +17,12 @@
 #include <httplib.h>
 #include <nlohmann/json.hpp>
 
-#include "tests/http/message/parsed_message.hpp"
+#include "tests/http/http1/parsed_message.hpp"
 
 namespace {
 
 using Json = nlohmann::json;
-using Kind = dtm::transport::HeadParser::Kind;
+using Kind = dtm::http1::HeadParser::Kind;
 
 std::string ToHex(std::string_view bytes) {
   std::string hex;

@@ -68,7 +68,7 @@ class Branches {
           if (how == "no") return dtm::Result::Failure("not today");
           dtm::Step step;
           step.branch_id = info.branch_id;
-          step.action = step.compensate = remote.UrlOfLocal(xa.name, xa.owner);
+          step.action = step.compensate = remote.UrlOfLocal(xa.name, xa.registered_with);
           remote.RegisterBranch(info.gid, info.trans_type, step);
           return dtm::Result::Success();
         });
@@ -294,7 +294,7 @@ void Topic(const Client& client) {
   const std::size_t path = client.url.find("/api/");
   httplib::Client http(client.url.substr(0, path));
   const std::string branch =
-      client.remote.UrlOfLocal(client.branches.action.name, client.branches.action.owner);
+      client.remote.UrlOfLocal(client.branches.action.name, client.branches.action.registered_with);
   for (const char* shop : {"1", "2"}) {
     const std::string target = client.url.substr(path) + "/subscribe?topic=" + topic +
                                "&remark=r&url=" + dtm::PercentEncoded(branch + "?shop=" + shop);

@@ -18,12 +18,12 @@
 #include "tests/survival/failing_new.hpp"
 #include <dtm/http/branches.hpp>
 #include <dtm/http/calls/call_once.hpp>
-#include <dtm/http/client/http_host.hpp>
+#include <dtm/http/hosts/http_host.hpp>
 #include <dtm/http/serving/api_server.hpp>
 
+using dtm::hosts::HttpCall;
+using dtm::hosts::HttpOutcome;
 using dtm::transport::FoundAddresses;
-using dtm::transport::HttpCall;
-using dtm::transport::HttpOutcome;
 using dtm::transport::IoLoop;
 using dtm_test::Clock;
 using dtm_test::Get;
@@ -143,7 +143,7 @@ TEST_CASE("without memory a name is resolved late, or the call ends, and the nex
   RawServer server = Saying(RawServer::Ok());
   IoLoop loop;
   std::atomic<bool> fails{false};
-  dtm::transport::Resolver resolver(loop, [&](const std::string&, int port) {
+  dtm::hosts::Resolver resolver(loop, [&](const std::string&, int port) {
     FoundAddresses found;
     dtm::transport::SocketAddress address;
     (void)dtm::transport::SocketAddress::FromFigures("127.0.0.1", port, address);
@@ -154,9 +154,9 @@ TEST_CASE("without memory a name is resolved late, or the call ends, and the nex
   const dtm::Url url =
       dtm::ParseUrl("http://name.test:" + std::to_string(dtm::ParseUrl(server.Url()).port));
   const auto ask = [&](long n) {
-    dtm::transport::HttpClientParts parts{loop, resolver};
+    dtm::hosts::HostParts parts{loop, resolver};
     parts.keep_idle = Ms(0);
-    dtm::transport::HttpHost host(parts, url);
+    dtm::hosts::HttpHost host(parts, url);
     std::vector<int> answers;
     auto call = std::make_unique<Call>(answers);
     call->request = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";

@@ -131,7 +131,7 @@ class Mixed {
       if (info.op == dtm::Op::kAction) {
         dtm::Step branch;
         branch.branch_id = info.branch_id;
-        branch.action = branch.compensate = tm_.UrlOfLocal(xa_.name, xa_.owner);
+        branch.action = branch.compensate = tm_.UrlOfLocal(xa_.name, xa_.registered_with);
         branch.payload = nlohmann::json(order).dump();
         tm_.RegisterBranch(info.gid, dtm::TransType::kXa, std::move(branch));
       }

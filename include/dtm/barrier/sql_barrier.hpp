@@ -52,7 +52,7 @@ class SqlBarrierTable {
   ///                          barrier had a call that did not commit.
   [[nodiscard]] Result Call(Barrier& barrier, const std::function<Result()>& business) {
     CheckUse(barrier, SqlTransaction::kNone);
-    return Run(barrier, Owner::kCall, business);
+    return Run(barrier, BegunBy::kCall, business);
   }
 
   /// The same inside a transaction that the program has begun, for several barriers or other business in one commit.
@@ -62,7 +62,7 @@ class SqlBarrierTable {
   [[nodiscard]] Result CallInTransaction(Barrier& barrier,
                                          const std::function<Result()>& business) {
     CheckUse(barrier, SqlTransaction::kOpen);
-    return Run(barrier, Owner::kProgram, business);
+    return Run(barrier, BegunBy::kProgram, business);
   }
 
   /// Tells a coordinator whether the local step of a message was committed (op msg). Success: it was. Failure: it was not,
@@ -94,7 +94,7 @@ class SqlBarrierTable {
       });
       Finish(barrier, "COMMIT", SqlStage::kCommit);
     } catch (...) {
-      RollBack(Owner::kCall);
+      RollBack(BegunBy::kCall);
       throw;
     }
     if (reason != barrier::kRollback) return Result::Success();
@@ -104,7 +104,7 @@ class SqlBarrierTable {
 
  private:
   /// Who begins and ends the transaction.
-  enum class Owner { kCall, kProgram };
+  enum class BegunBy { kCall, kProgram };
 
   struct Deeper {
     explicit Deeper(int& depth) : depth_(depth) { ++depth_; }
@@ -151,31 +151,31 @@ class SqlBarrierTable {
   /// Of a call inside the program's transaction, or inside the business of another call.
   std::string Inner() const { return "dtm_barrier_" + std::to_string(depth_); }
 
-  Result Run(Barrier& barrier, Owner owner, const std::function<Result()>& business) {
+  Result Run(Barrier& barrier, BegunBy begun_by, const std::function<Result()>& business) {
     const std::string number = barrier.BeginCall();
     const Deeper deeper(depth_);  // MySQL forgets a savepoint when another gets its name
     Result result = Result::Success();
     try {
-      Begin(barrier, owner);
+      Begin(barrier, begun_by);
       if (Decided(barrier, number) == barrier::Decision::kRun) result = business();
       if (result.kind == Result::Kind::kSuccess) {
-        End(barrier, owner);
+        End(barrier, begun_by);
         return result;
       }
       // Also tells if the transaction is still the one that was begun.
       Finish(barrier, "ROLLBACK TO SAVEPOINT " + Inner(), SqlStage::kStatement);
     } catch (...) {
       barrier.Fail();
-      RollBack(owner);
+      RollBack(begun_by);
       throw;
     }
     barrier.Fail();
-    RollBack(owner);
+    RollBack(begun_by);
     return result;
   }
 
-  void Begin(const Barrier& barrier, Owner owner) {
-    const bool begins = owner == Owner::kCall;
+  void Begin(const Barrier& barrier, BegunBy begun_by) {
+    const bool begins = begun_by == BegunBy::kCall;
     if (begins && !postgres_) Simple(barrier, "START TRANSACTION");
     Simple(barrier, (begins && postgres_ ? "BEGIN; SAVEPOINT " : "SAVEPOINT ") + Inner());
   }
@@ -229,9 +229,9 @@ class SqlBarrierTable {
                    "1062");
   }
 
-  void End(const Barrier& barrier, Owner owner) {
+  void End(const Barrier& barrier, BegunBy begun_by) {
     const std::string release = "RELEASE SAVEPOINT " + Inner();
-    if (owner == Owner::kProgram) {
+    if (begun_by == BegunBy::kProgram) {
       Finish(barrier, release, SqlStage::kStatement);
     } else if (postgres_) {  // one message
       Finish(barrier, release + "; COMMIT", SqlStage::kCommit);
@@ -273,9 +273,9 @@ class SqlBarrierTable {
   }
 
   /// As far as possible: without a connection the server does it by itself.
-  void RollBack(Owner owner) noexcept {
+  void RollBack(BegunBy begun_by) noexcept {
     try {
-      if (owner == Owner::kCall) {
+      if (begun_by == BegunBy::kCall) {
         if (session_.Transaction() != SqlTransaction::kNone) session_.Simple("ROLLBACK");
       } else if (postgres_) {
         const std::string inner = "SAVEPOINT " + Inner();

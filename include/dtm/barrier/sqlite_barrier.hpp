@@ -64,7 +64,7 @@ class SqliteBarrierTable {
   template <typename Business>
   [[nodiscard]] Result Call(Barrier& barrier, const Business& business) {
     CheckBusiness<Business>();
-    return Run(barrier, Owner::kCall, [&] { return ResultOf(business, db_.Handle()); });
+    return Run(barrier, BegunBy::kCall, [&] { return ResultOf(business, db_.Handle()); });
   }
 
   /// The same inside a transaction that the program has begun, with BEGIN IMMEDIATE, for several
@@ -76,7 +76,7 @@ class SqliteBarrierTable {
   template <typename Business>
   [[nodiscard]] Result CallInTransaction(Barrier& barrier, const Business& business) {
     CheckBusiness<Business>();
-    return Run(barrier, Owner::kProgram, [&] { return ResultOf(business, db_.Handle()); });
+    return Run(barrier, BegunBy::kProgram, [&] { return ResultOf(business, db_.Handle()); });
   }
 
   /// Tells a coordinator whether the local step of a message was committed (op msg). Success: it
@@ -127,17 +127,17 @@ class SqliteBarrierTable {
         insert_(PrepareInsert()) {}
 
   /// Who begins and ends the transaction.
-  enum class Owner { kCall, kProgram };
+  enum class BegunBy { kCall, kProgram };
 
   /// Rolls back what a call did, unless Keep was called.
   class Undo {
    public:
-    Undo(sql::Database& db, Barrier& barrier, Owner owner)
-        : db_(db), barrier_(barrier), owner_(owner) {}
+    Undo(sql::Database& db, Barrier& barrier, BegunBy begun_by)
+        : db_(db), barrier_(barrier), begun_by_(begun_by) {}
     ~Undo() {
       if (kept_) return;
       barrier_.Fail();
-      if (owner_ == Owner::kCall) {
+      if (begun_by_ == BegunBy::kCall) {
         if (db_.InTransaction()) Run("ROLLBACK");
       } else if (begun_) {
         Run("ROLLBACK TO dtm_barrier_inner; RELEASE dtm_barrier_inner");
@@ -152,7 +152,7 @@ class SqliteBarrierTable {
     void Run(const char* text) { sqlite3_exec(db_.Handle(), text, nullptr, nullptr, nullptr); }
     sql::Database& db_;
     Barrier& barrier_;
-    const Owner owner_;
+    const BegunBy begun_by_;
     bool begun_ = false;
     bool kept_ = false;
   };
@@ -198,17 +198,17 @@ class SqliteBarrierTable {
 
   /// Outside a transaction a savepoint begins one, and the insert that follows takes the write lock
   /// as BEGIN IMMEDIATE would. If the savepoint still exists at the end, the business has not ended it.
-  void Begin(Owner owner) {
-    if (owner == Owner::kProgram) return db_.Exec("SAVEPOINT dtm_barrier_inner");
+  void Begin(BegunBy begun_by) {
+    if (begun_by == BegunBy::kProgram) return db_.Exec("SAVEPOINT dtm_barrier_inner");
     save_.Step();
   }
 
-  Result Run(Barrier& barrier, Owner owner, const std::function<Result()>& business) {
+  Result Run(Barrier& barrier, BegunBy begun_by, const std::function<Result()>& business) {
     const sql::Exclusive exclusive(db_.Handle());
-    CheckUse(barrier, owner);
+    CheckUse(barrier, begun_by);
     const std::string number = barrier.BeginCall();
-    Undo undo(db_, barrier, owner);
-    Ours(barrier, [&] { Begin(owner); });
+    Undo undo(db_, barrier, begun_by);
+    Ours(barrier, [&] { Begin(begun_by); });
     undo.Begun();
     const barrier::Decision decision = Ours(barrier, [&] {
       const std::string origin = barrier::OriginOf(barrier.Op());
@@ -229,32 +229,32 @@ class SqliteBarrierTable {
       case barrier::Decision::kRepeated: break;
     }
     if (result.kind != Result::Kind::kSuccess) return result;
-    Commit(barrier, owner);
+    Commit(barrier, begun_by);
     undo.Keep();
     return result;
   }
 
-  void CheckUse(const Barrier& barrier, Owner owner) const {
+  void CheckUse(const Barrier& barrier, BegunBy begun_by) const {
     if (barrier.Type() == Name(TransType::kXa)) {
       throw LogicError(Where(barrier) +
                        "SQLite cannot prepare a transaction for xa; use saga or tcc");
     }
-    if (owner == Owner::kCall && db_.InTransaction()) {
+    if (begun_by == BegunBy::kCall && db_.InTransaction()) {
       throw LogicError(Where(barrier) +
                        "the connection is in a transaction already; end it, or use "
                        "CallInTransaction and commit before you answer");
     }
-    if (owner == Owner::kProgram && !db_.InTransaction()) {
+    if (begun_by == BegunBy::kProgram && !db_.InTransaction()) {
       throw LogicError(Where(barrier) +
                        "the connection is in no transaction; begin one with BEGIN IMMEDIATE, or "
                        "use Call");
     }
   }
 
-  void Commit(const Barrier& barrier, Owner owner) {
+  void Commit(const Barrier& barrier, BegunBy begun_by) {
     bool ended = false;  // inside the business
     try {
-      if (owner == Owner::kProgram) return db_.Exec("RELEASE dtm_barrier_inner");
+      if (begun_by == BegunBy::kProgram) return db_.Exec("RELEASE dtm_barrier_inner");
       release_.Step();
       ended = db_.InTransaction();  // it was a savepoint of the business that we released
     } catch (const sql::SqliteError& error) {
@@ -264,15 +264,15 @@ class SqliteBarrierTable {
       // These may come after the commit has reached the disk.
       const bool in_doubt =
           code == SQLITE_IOERR || code == SQLITE_NOMEM || code == SQLITE_INTERRUPT;
-      if (owner == Owner::kCall && in_doubt) {
+      if (begun_by == BegunBy::kCall && in_doubt) {
         throw InDoubtError(text +
                            "; row and effect are both stored or both not, the same call "
                            "again settles it");
       }
       if (!ended) {
         throw sql::SqliteError(
-            text + (owner == Owner::kCall ? "; it did not commit, nothing was stored"
-                                          : "; roll the transaction back"),
+            text + (begun_by == BegunBy::kCall ? "; it did not commit, nothing was stored"
+                                               : "; roll the transaction back"),
             error.Code());
       }
     }

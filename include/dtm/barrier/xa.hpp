@@ -58,7 +58,7 @@ inline XaCall XaFromQuery(const std::multimap<std::string, std::string>& query) 
               "; the branch of an xa is called with op action, commit and rollback");
 }
 
-/// For a registered C++ function. `phase2_url`: coordinator.UrlOfLocal(branch.name, branch.owner).
+/// For a registered C++ function. `phase2_url`: coordinator.UrlOfLocal(branch.name, branch.registered_with).
 inline XaCall XaFrom(const BranchInfo& info, std::string phase2_url) {
   return {info.gid, info.branch_id, info.op, std::move(phase2_url), {}};
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -48,6 +49,19 @@ inline bool IsUtf8(const std::string& text) {
   }
   return true;
 }
+
+/// FNV-1a, 64 bits: the same on every machine and in every version, so it may be stored.
+class StableHash {
+ public:
+  void Add(unsigned char byte) { value_ = (value_ ^ byte) * 1099511628211U; }
+  void Add(std::string_view text) {
+    for (const char c : text) Add(static_cast<unsigned char>(c));
+  }
+  std::uint64_t Value() const { return value_; }
+
+ private:
+  std::uint64_t value_ = 14695981039346656037U;
+};
 
 inline bool HasPrefix(std::string_view text, std::string_view prefix) {
   return text.substr(0, prefix.size()) == prefix;

@@ -90,7 +90,7 @@ inline std::string Url(const Endpoint&, const std::string&, NoBranch) { return {
 /// @throws LogicError  the function belongs to another coordinator.
 template <typename T>
 std::string Url(const Endpoint& endpoint, const std::string&, const LocalBranch<T>& branch) {
-  return endpoint.UrlOfLocal(branch.name, branch.owner);
+  return endpoint.UrlOfLocal(branch.name, branch.registered_with);
 }
 
 /// @throws LogicError     it is the name of a function instead of what Register returned, or a null pointer.

@@ -191,7 +191,7 @@ WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
       name, [handle](const nlohmann::json& given, const BranchInfo& info) -> Result {
         return handle.Resume(info.gid, given);
       });
-  handle.ResumeAt(endpoint.UrlOfLocal(resume.name, resume.owner));
+  handle.ResumeAt(endpoint.UrlOfLocal(resume.name, resume.registered_with));
   return handle;
 }
 template <typename T, typename Coordinator, typename Function>

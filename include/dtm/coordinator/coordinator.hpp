@@ -82,7 +82,7 @@ class Coordinator : public EmbeddedEndpoint {
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
     Keep(name, EraseType<T>(std::move(function)));
-    return {name, Owner()};
+    return {name, Identity()};
   }
 
   /// The same for RegisterWorkflow. A workflow may wait for other transactions, so workflows run on threads of their own;
@@ -91,7 +91,7 @@ class Coordinator : public EmbeddedEndpoint {
   template <typename T, typename Function>
   LocalBranch<T> RegisterResume(const std::string& name, Function function) {
     KeepResume(name, EraseType<T>(std::move(function)));
-    return {name, Owner()};
+    return {name, Identity()};
   }
 
   /// The same as Register for a function that writes to the coordinator's own store, through the connection it gets:
@@ -106,7 +106,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
-    return {KeepInTransaction(name, EraseTransactionType<T>(std::move(function))), Owner()};
+    return {KeepInTransaction(name, EraseTransactionType<T>(std::move(function))), Identity()};
   }
 
   /// Runs `function(Tx&)` inside the next commit, on the coordinator's thread. The rows that it writes through tx.Db() and

@@ -92,8 +92,8 @@ class EmbeddedEndpoint : public Operations {
     return Checked().CallOnce(call);
   }
 
-  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
-    if (owner != owner_) {
+  std::string UrlOfLocal(const std::string& name, std::uint64_t registered_with) const override {
+    if (registered_with != identity_) {
       throw LogicError("function '" + name +
                        "' is registered with another coordinator; register it "
                        "with the one the transaction is submitted to");
@@ -117,7 +117,7 @@ class EmbeddedEndpoint : public Operations {
 
  protected:
   explicit EmbeddedEndpoint(std::unique_ptr<Driver> driver)
-      : Operations(std::move(driver)), owner_(RandomOwner()) {}
+      : Operations(std::move(driver)), identity_(RandomIdentity()) {}
 
   /// A branch function that waits for a transaction could wait for itself.
   void CheckMayBlock(const char* what) const {
@@ -163,16 +163,16 @@ class EmbeddedEndpoint : public Operations {
     });
   }
 
-  std::uint64_t Owner() const { return owner_; }
+  std::uint64_t Identity() const { return identity_; }
 
  private:
-  static std::uint64_t RandomOwner() {
-    std::uint64_t owner = 0;
-    os::FillRandom(&owner, sizeof owner);
-    return owner;
+  static std::uint64_t RandomIdentity() {
+    std::uint64_t identity = 0;
+    os::FillRandom(&identity, sizeof identity);
+    return identity;
   }
 
-  const std::uint64_t owner_;
+  const std::uint64_t identity_;
 };
 
 }  // namespace v1

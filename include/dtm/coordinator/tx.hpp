@@ -53,8 +53,8 @@ class Tx : public Endpoint {
     return {gid, Status::kSubmitted, {}};
   }
 
-  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override {
-    return coordinator_.UrlOfLocal(name, owner);
+  std::string UrlOfLocal(const std::string& name, std::uint64_t registered_with) const override {
+    return coordinator_.UrlOfLocal(name, registered_with);
   }
 
   // What would wait for the commit that this is part of.

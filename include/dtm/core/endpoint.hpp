@@ -32,7 +32,7 @@ using AnswerCallback = std::function<void(const Answer&)>;
 template <typename T>
 struct LocalBranch {
   std::string name;
-  std::uint64_t owner = 0;  ///< the coordinator it is registered with
+  std::uint64_t registered_with = 0;  ///< the coordinator it is registered with
 };
 
 /// A workflow as its coordinator knows it.
@@ -128,7 +128,7 @@ class Endpoint {
 
   /// The url by which this coordinator calls a function of this process.
   /// @throws LogicError  it cannot call it.
-  virtual std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const = 0;
+  virtual std::string UrlOfLocal(const std::string& name, std::uint64_t registered_with) const = 0;
 };
 
 /// A new gid, made here without asking. The name is the Go client's.

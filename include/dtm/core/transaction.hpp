@@ -157,18 +157,15 @@ inline bool SameContent(const Definition& a, const Definition& b) {
   return std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(), same_step);
 }
 
-/// A hash of what SameContent compares, without the gid. It is stored, so it must never change; never 0. FNV-1a, 64 bits.
+/// A hash of what SameContent compares, without the gid. It is stored, so it must never change; never 0.
 inline std::uint64_t ContentHash(const Definition& definition) {
-  std::uint64_t hash = 14695981039346656037u;
-  const auto add_byte = [&hash](std::uint64_t byte) {
-    hash = (hash ^ (byte & 0xFF)) * 1099511628211u;
-  };
+  StableHash hash;
   const auto add_number = [&](std::uint64_t number) {
-    for (int i = 0; i < 64; i += 8) add_byte(number >> i);
+    for (int i = 0; i < 64; i += 8) hash.Add(static_cast<unsigned char>(number >> i & 0xFF));
   };
   const auto add = [&](const std::string& text) {
     add_number(text.size());
-    for (const char c : text) add_byte(static_cast<unsigned char>(c));
+    hash.Add(text);
   };
   add_number(static_cast<std::uint64_t>(definition.type));
   add_number(definition.concurrent ? 1 : 0);
@@ -191,7 +188,7 @@ inline std::uint64_t ContentHash(const Definition& definition) {
       for (const std::string* text : {&step.action, &step.compensate, &step.payload}) add(*text);
     }
   }
-  return hash == 0 ? 1 : hash;
+  return hash.Value() == 0 ? 1 : hash.Value();
 }
 
 /// How far one branch has come.

@@ -39,7 +39,7 @@ inline std::string Body(const Alert& alert) {
 
 /// @throws Error  there was no reply; the coordinator logs it.
 inline void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsClient>& tls) {
-  transport::HttpRequest request;
+  http1::HttpRequest request;
   request.method = "POST";
   request.target = url.target;
   request.body = Body(alert);
@@ -48,7 +48,7 @@ inline void Post(const Url& url, const Alert& alert, const std::shared_ptr<TlsCl
   request.Set("Accept-Encoding", "identity");
   request.Set("User-Agent", wire::UserAgent());
   request.Set("Connection", "close");
-  if (!url.credentials.empty()) request.Set("Authorization", BasicAuthorization(url));
+  if (!url.credentials.empty()) request.Set("Authorization", wire::BasicAuthorization(url));
   // Alerts are rare: none leaves a connection behind.
   const Exchanged reply = HttpConnection(url, kMaxAnswer, tls)
                               .Send(request, std::chrono::steady_clock::now() + kTimeout);

@@ -30,12 +30,11 @@
 #include <dtm/core/validate.hpp>
 #include <dtm/http/calls/call_once.hpp>
 #include <dtm/http/remote/http_connection.hpp>
+#include <dtm/http/remote/query.hpp>
 #include <dtm/http/remote/remote_requests.hpp>
-#include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/names.hpp>
 #include <dtm/http/wire/registration.hpp>
 #include <dtm/http/wire/reply_rule.hpp>
-#include <dtm/http/wire/told_transaction.hpp>
 #include <dtm/http/wire/write_transaction.hpp>
 
 namespace dtm {
@@ -154,7 +153,8 @@ class RemoteCoordinator : public Endpoint {
   }
 
   WorkflowState ResumeWorkflow(Definition definition) override {
-    if (!Query(definition.gid)) throw RejectedError(NothingToResume(definition.gid));
+    if (!QueryTransaction(Requests(), definition.gid))
+      throw RejectedError(NothingToResume(definition.gid));
     return PrepareWorkflow(std::move(definition));
   }
 
@@ -219,11 +219,6 @@ class RemoteCoordinator : public Endpoint {
   static constexpr std::size_t kMaxWaiting = 20000;
   static constexpr std::size_t kMaxWaitingBytes = std::size_t{32} << 20;
 
-  struct Stored {
-    TransResult result;
-    nlohmann::json transaction, branches;
-  };
-
   static SteadyTime Now() { return std::chrono::steady_clock::now(); }
 
   /// A coordinator that is busy is asked again at the time that it says, but not after `end`.
@@ -233,7 +228,7 @@ class RemoteCoordinator : public Endpoint {
       const auto left = [end] { return std::chrono::duration_cast<Duration>(end - Now()); };
       Duration wait = pause;
       try {
-        const std::optional<Stored> stored = Query(gid);
+        const std::optional<ToldTransaction> stored = QueryTransaction(Requests(), gid);
         if (!stored) throw RejectedError("there is no transaction with gid '" + gid + "'");
         if (stored->result.Finished() || left() <= Duration(0)) return stored->result;
         wait = (std::min)(wait, left() + Duration(1));
@@ -254,13 +249,13 @@ class RemoteCoordinator : public Endpoint {
       throw InDoubtError("gid '" + gid + "' may or may not be stored, nobody asks any more: " +
                          message + "; submit it again");
     }
-    const std::optional<Stored> stored =
-        RemoteRequests::InDoubtIfRefused(gid, [&] { return Query(gid); });
+    const std::optional<ToldTransaction> stored =
+        RemoteRequests::InDoubtIfRefused(gid, [&] { return QueryTransaction(Requests(), gid); });
     if (!stored) throw RemoteRequests::Refused(gid, message);
     if (RegistersSteps(definition.type) && stored->result.status == Status::kAborting) {
       throw RejectedError("gid '" + gid + "' is rolled back already: " + message);
     }
-    if (!MayBeSame(definition, *stored)) {
+    if (!stored->MayBe(definition, Requests())) {
       throw RejectedError("gid '" + gid +
                           "' exists with other content: use a new gid, or submit exactly what was "
                           "submitted first (the coordinator says: " +
@@ -270,35 +265,6 @@ class RemoteCoordinator : public Endpoint {
       throw FailureError(RolledBack(stored->result));
     }
     return stored->result;
-  }
-
-  bool MayBeSame(const Definition& definition, const Stored& stored) const {
-    try {
-      return wire::MayBeSame(definition, stored.transaction, stored.branches);
-    } catch (const std::exception& error) {  // of JSON, or BadInput
-      throw InDoubtError(Requests().NoAnswer(definition.gid) + "its query says " + error.what());
-    }
-  }
-
-  std::optional<Stored> Query(const std::string& gid) {
-    const Exchanged reply = Requests().Send(
-        "GET", "/query?" + std::string(wire::kGid) + "=" + PercentEncoded(gid), gid, {});
-    if (reply.status != 200) Requests().Refuse("the query of gid '" + gid + "'", reply);
-    nlohmann::json body = json_input::Parse(reply.body);
-    if (!body.is_object() || !body.contains(wire::kTransaction)) {
-      throw Requests().NotOfDtm(gid, reply);
-    }
-    Stored stored{{}, std::move(body[wire::kTransaction]), std::move(body[wire::kBranches])};
-    const nlohmann::json& told = stored.transaction;
-    if (!told.is_object()) return std::nullopt;
-    try {
-      stored.result = {gid, wire::StatusNamed(told.value(wire::kStatus, "")),
-                       told.value(wire::kRollbackReason, ""), told.value(wire::kRollbackFrom, ""),
-                       told.value(wire::kLastError, "")};
-    } catch (const nlohmann::json::exception&) {
-      throw Requests().NotOfDtm(gid, reply);
-    }
-    return stored;
   }
 
   struct Own {

@@ -6,7 +6,6 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
 #include <cstdlib>
 #include <libpq-fe.h>
 #include <map>
@@ -18,6 +17,7 @@
 
 #include <dtm/base/error.hpp>
 #include <dtm/base/os.hpp>
+#include <dtm/base/text.hpp>
 #include <dtm/base/time.hpp>
 #include <dtm/sql/session.hpp>
 
@@ -171,12 +171,12 @@ class PgSession : public SqlSession {
     return prepared_.emplace(sql, std::move(name)).first->second;
   }
 
-  /// By its text (FNV-1a): behind a pooler that gives each transaction another process of the server, a name is then missing
+  /// By its text: behind a pooler that gives each transaction another process of the server, a name is then missing
   /// at worst, and never stands for another statement.
   static std::string NameOf(const std::string& sql) {
-    std::uint64_t hash = 14695981039346656037U;
-    for (const char c : sql) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
-    return "dtm_" + std::to_string(hash);
+    StableHash hash;
+    hash.Add(sql);
+    return "dtm_" + std::to_string(hash.Value());
   }
 
   static constexpr Duration kMillisecond = std::chrono::milliseconds(1);

@@ -131,6 +131,7 @@ std::string IfThereIsMemory(const Sentence& sentence) noexcept {
 #include <algorithm>
 #include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 #include <system_error>
@@ -143,6 +144,17 @@ inline namespace v1 {
 std::size_t Utf8Length(const std::string& text, std::size_t at);
 
 bool IsUtf8(const std::string& text);
+
+/// FNV-1a, 64 bits: the same on every machine and in every version, so it may be stored.
+class StableHash {
+ public:
+  void Add(unsigned char byte);
+  void Add(std::string_view text);
+  std::uint64_t Value() const;
+
+ private:
+  std::uint64_t value_ = 14695981039346656037U;
+};
 
 bool HasPrefix(std::string_view text, std::string_view prefix);
 
@@ -275,8 +287,6 @@ TimePoint Later(TimePoint from, Duration wait) {
 
 /// The basic vocabulary: transaction types, statuses, operations.
 /// Needs: std. Threads: values only. Protocol: §1 (vocabulary, status transitions).
-
-#include <cstdint>
 
 namespace dtm {
 inline namespace v1 {
@@ -875,7 +885,7 @@ class SqliteBarrierTable {
   template <typename Business>
   [[nodiscard]] Result Call(Barrier& barrier, const Business& business) {
     CheckBusiness<Business>();
-    return Run(barrier, Owner::kCall, [&] { return ResultOf(business, db_.Handle()); });
+    return Run(barrier, BegunBy::kCall, [&] { return ResultOf(business, db_.Handle()); });
   }
 
   /// The same inside a transaction that the program has begun, with BEGIN IMMEDIATE, for several
@@ -887,7 +897,7 @@ class SqliteBarrierTable {
   template <typename Business>
   [[nodiscard]] Result CallInTransaction(Barrier& barrier, const Business& business) {
     CheckBusiness<Business>();
-    return Run(barrier, Owner::kProgram, [&] { return ResultOf(business, db_.Handle()); });
+    return Run(barrier, BegunBy::kProgram, [&] { return ResultOf(business, db_.Handle()); });
   }
 
   /// Tells a coordinator whether the local step of a message was committed (op msg). Success: it
@@ -909,12 +919,12 @@ class SqliteBarrierTable {
   SqliteBarrierTable(const sql::Exclusive&, sqlite3* db, const std::string& table);
 
   /// Who begins and ends the transaction.
-  enum class Owner { kCall, kProgram };
+  enum class BegunBy { kCall, kProgram };
 
   /// Rolls back what a call did, unless Keep was called.
   class Undo {
    public:
-    Undo(sql::Database& db, Barrier& barrier, Owner owner);
+    Undo(sql::Database& db, Barrier& barrier, BegunBy begun_by);
     ~Undo();
     Undo(const Undo&) = delete;
     Undo& operator=(const Undo&) = delete;
@@ -925,7 +935,7 @@ class SqliteBarrierTable {
     void Run(const char* text);
     sql::Database& db_;
     Barrier& barrier_;
-    const Owner owner_;
+    const BegunBy begun_by_;
     bool begun_ = false;
     bool kept_ = false;
   };
@@ -951,13 +961,13 @@ class SqliteBarrierTable {
 
   /// Outside a transaction a savepoint begins one, and the insert that follows takes the write lock
   /// as BEGIN IMMEDIATE would. If the savepoint still exists at the end, the business has not ended it.
-  void Begin(Owner owner);
+  void Begin(BegunBy begun_by);
 
-  Result Run(Barrier& barrier, Owner owner, const std::function<Result()>& business);
+  Result Run(Barrier& barrier, BegunBy begun_by, const std::function<Result()>& business);
 
-  void CheckUse(const Barrier& barrier, Owner owner) const;
+  void CheckUse(const Barrier& barrier, BegunBy begun_by) const;
 
-  void Commit(const Barrier& barrier, Owner owner);
+  void Commit(const Barrier& barrier, BegunBy begun_by);
 
   const std::string table_;
   const std::string quoted_;
@@ -1126,7 +1136,7 @@ std::vector<std::pair<std::string, std::string>> SubmittedSteps(
 /// of it.
 bool SameContent(const Definition& a, const Definition& b);
 
-/// A hash of what SameContent compares, without the gid. It is stored, so it must never change; never 0. FNV-1a, 64 bits.
+/// A hash of what SameContent compares, without the gid. It is stored, so it must never change; never 0.
 std::uint64_t ContentHash(const Definition& definition);
 
 /// How far one branch has come.
@@ -1199,7 +1209,7 @@ using AnswerCallback = std::function<void(const Answer&)>;
 template <typename T>
 struct LocalBranch {
   std::string name;
-  std::uint64_t owner = 0;  ///< the coordinator it is registered with
+  std::uint64_t registered_with = 0;  ///< the coordinator it is registered with
 };
 
 /// A workflow as its coordinator knows it.
@@ -1295,7 +1305,7 @@ class Endpoint {
 
   /// The url by which this coordinator calls a function of this process.
   /// @throws LogicError  it cannot call it.
-  virtual std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const = 0;
+  virtual std::string UrlOfLocal(const std::string& name, std::uint64_t registered_with) const = 0;
 };
 
 /// A new gid, made here without asking. The name is the Go client's.
@@ -1469,7 +1479,7 @@ std::string Url(const Endpoint&, const std::string&, NoBranch);
 /// @throws LogicError  the function belongs to another coordinator.
 template <typename T>
 std::string Url(const Endpoint& endpoint, const std::string&, const LocalBranch<T>& branch) {
-  return endpoint.UrlOfLocal(branch.name, branch.owner);
+  return endpoint.UrlOfLocal(branch.name, branch.registered_with);
 }
 
 /// @throws LogicError     it is the name of a function instead of what Register returned, or a null pointer.
@@ -2573,7 +2583,7 @@ WorkflowHandle<T> RegisterWorkflow(Endpoint& endpoint, Functions& functions,
       name, [handle](const nlohmann::json& given, const BranchInfo& info) -> Result {
         return handle.Resume(info.gid, given);
       });
-  handle.ResumeAt(endpoint.UrlOfLocal(resume.name, resume.owner));
+  handle.ResumeAt(endpoint.UrlOfLocal(resume.name, resume.registered_with));
   return handle;
 }
 template <typename T, typename Coordinator, typename Function>
@@ -4052,7 +4062,7 @@ class Tx : public Endpoint {
   /// @throws RejectedError  a limit, or the gid exists: let it pass, and nothing is stored.
   TransResult Submit(Definition definition) override;
 
-  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override;
+  std::string UrlOfLocal(const std::string& name, std::uint64_t registered_with) const override;
 
   // What would wait for the commit that this is part of.
   TransResult SubmitAndWait(Definition, Duration) override;
@@ -4109,7 +4119,7 @@ class EmbeddedEndpoint : public Operations {
 
   Result CallBranch(const InitiatorCall& call) override;
 
-  std::string UrlOfLocal(const std::string& name, std::uint64_t owner) const override;
+  std::string UrlOfLocal(const std::string& name, std::uint64_t registered_with) const override;
 
   /// Runs a registered function in this thread, for a transaction of a coordinator elsewhere.
   /// @throws RejectedError  no function has this name.
@@ -4129,12 +4139,12 @@ class EmbeddedEndpoint : public Operations {
   /// A function inside a commit that the initiator calls itself: it gets a commit of its own.
   Result CallInTransaction(InitiatorCall direct);
 
-  std::uint64_t Owner() const;
+  std::uint64_t Identity() const;
 
  private:
-  static std::uint64_t RandomOwner();
+  static std::uint64_t RandomIdentity();
 
-  const std::uint64_t owner_;
+  const std::uint64_t identity_;
 };
 
 }  // namespace v1
@@ -4526,6 +4536,84 @@ class OpenFiles {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/sqlite/records.hpp --------------------------------------------------------------
+
+/// How the SQLite store reads rows back into records.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: those of the statement. Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+/// Ends the reading of a statement.
+struct Finally {
+  sql::Statement& statement;
+  ~Finally();
+};
+
+std::int64_t Stored(Time time);
+Time FromStored(std::int64_t micros);
+
+/// SELECT of whole records, completed by `rest`; ReadTransaction reads these columns.
+std::string Select(const std::string& rest);
+
+inline constexpr char kSelectSteps[] = "SELECT nr, step FROM dtm_step WHERE trans = ?1 ORDER BY nr";
+
+/// Those that were added since the definition was written.
+/// @throws StoreError  damaged; SqliteError: they cannot be read now.
+void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition& definition);
+
+/// A record that cannot be read comes back `unreadable`, with its gid and the reason: it stops that
+/// transaction and no other. `steps`: kSelectSteps on the same connection; as the row is still being read, both are of
+/// the same commit.
+/// @throws SqliteError  the step rows cannot be read now.
+Transaction ReadTransaction(const sql::Statement& row, sql::Statement& steps);
+
+/// What was moved out of the row, and what came since.
+inline constexpr char kSelectJournal[] =
+    "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = dtm_trans.id), journal FROM "
+    "dtm_trans ";
+
+std::vector<JournalEntry> ReadJournal(const sql::Statement& row);
+
+inline constexpr char kSelectValues[] =
+    "SELECT id, cat, k, v, version, created, updated FROM dtm_kv ";
+
+KeyValue ReadValue(const sql::Statement& row);
+
+inline constexpr char kSelectKept[] = "SELECT gid, type, status, finished, content FROM dtm_gids ";
+
+/// Seconds are enough, and half as long.
+Time FromKept(std::int64_t seconds);
+
+Transaction ReadKept(const sql::Statement& row);
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/sqlite/reader.hpp ---------------------------------------------------------------
+
+/// The connection of the SQLite store that reads, with its statements. It sees committed records only.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: one at a time.
+/// Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace sqlite_store {
+
+struct Reader {
+  explicit Reader(std::unique_ptr<sql::Database> configured);
+
+  std::unique_ptr<sql::Database> owned;
+  sql::Statement find, steps, journal, find_kept, scan, scan_values, find_value, unfinished,
+      created, stuck;
+};
+
+}  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/sqlite/schema.hpp ---------------------------------------------------------------
 
 /// The schema of the SQLite store: its versions, the migration of older ones, and the settings of the two
@@ -4700,73 +4788,16 @@ class UserSqlRules {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/sqlite/records.hpp --------------------------------------------------------------
+// ---- dtm/store/sqlite/writer.hpp ---------------------------------------------------------------
 
-/// How the SQLite store reads rows back into records.
-/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: those of the statement. Document: docs/store_format.md.
-
-namespace dtm {
-inline namespace v1 {
-namespace sqlite_store {
-
-/// Ends the reading of a statement.
-struct Finally {
-  sql::Statement& statement;
-  ~Finally();
-};
-
-std::int64_t Stored(Time time);
-Time FromStored(std::int64_t micros);
-
-/// SELECT of whole records, completed by `rest`; ReadTransaction reads these columns.
-std::string Select(const std::string& rest);
-
-inline constexpr char kSelectSteps[] = "SELECT nr, step FROM dtm_step WHERE trans = ?1 ORDER BY nr";
-
-/// Those that were added since the definition was written.
-/// @throws StoreError  damaged; SqliteError: they cannot be read now.
-void ReadAddedSteps(sql::Statement& steps, std::int64_t trans, Definition& definition);
-
-/// A record that cannot be read comes back `unreadable`, with its gid and the reason: it stops that
-/// transaction and no other. `steps`: kSelectSteps on the same connection; as the row is still being read, both are of
-/// the same commit.
-/// @throws SqliteError  the step rows cannot be read now.
-Transaction ReadTransaction(const sql::Statement& row, sql::Statement& steps);
-
-/// What was moved out of the row, and what came since.
-inline constexpr char kSelectJournal[] =
-    "SELECT (SELECT j.entries FROM dtm_journal j WHERE j.trans = dtm_trans.id), journal FROM "
-    "dtm_trans ";
-
-std::vector<JournalEntry> ReadJournal(const sql::Statement& row);
-
-inline constexpr char kSelectValues[] =
-    "SELECT id, cat, k, v, version, created, updated FROM dtm_kv ";
-
-KeyValue ReadValue(const sql::Statement& row);
-
-inline constexpr char kSelectKept[] = "SELECT gid, type, status, finished, content FROM dtm_gids ";
-
-/// Seconds are enough, and half as long.
-Time FromKept(std::int64_t seconds);
-
-Transaction ReadKept(const sql::Statement& row);
-
-}  // namespace sqlite_store
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/sqlite/statements.hpp -----------------------------------------------------------
-
-/// The two connections of the SQLite store, with the statements that run on them.
-/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: one at a time for each connection.
+/// The connection of the SQLite store that writes and makes checkpoints, with its statements.
+/// Needs: SQLite through sql/sqlite_connection.hpp. Threads: one at a time.
 /// Document: docs/store_format.md.
 
 namespace dtm {
 inline namespace v1 {
 namespace sqlite_store {
 
-/// Writes and checkpoints.
 struct Writer {
   explicit Writer(std::unique_ptr<sql::Database> configured);
 
@@ -4821,15 +4852,6 @@ struct Writer {
   std::string told;       ///< reused, the encoded entries of the change at hand
   std::string last_kept;  ///< no later gid is kept
   int log_pages = 0;      ///< of the log after the last commit
-};
-
-/// Sees committed records only.
-struct Reader {
-  explicit Reader(std::unique_ptr<sql::Database> configured);
-
-  std::unique_ptr<sql::Database> owned;
-  sql::Statement find, steps, journal, find_kept, scan, scan_values, find_value, unfinished,
-      created, stuck;
 };
 
 }  // namespace sqlite_store
@@ -5046,7 +5068,7 @@ class Coordinator : public EmbeddedEndpoint {
   template <typename T, typename Function>
   LocalBranch<T> Register(const std::string& name, Function function) {
     Keep(name, EraseType<T>(std::move(function)));
-    return {name, Owner()};
+    return {name, Identity()};
   }
 
   /// The same for RegisterWorkflow. A workflow may wait for other transactions, so workflows run on threads of their own;
@@ -5055,7 +5077,7 @@ class Coordinator : public EmbeddedEndpoint {
   template <typename T, typename Function>
   LocalBranch<T> RegisterResume(const std::string& name, Function function) {
     KeepResume(name, EraseType<T>(std::move(function)));
-    return {name, Owner()};
+    return {name, Identity()};
   }
 
   /// The same as Register for a function that writes to the coordinator's own store, through the connection it gets:
@@ -5070,7 +5092,7 @@ class Coordinator : public EmbeddedEndpoint {
   /// @throws LogicError  the name is taken, or the function is an empty std::function or pointer.
   template <typename T, typename Function>
   LocalBranch<T> RegisterInTransaction(const std::string& name, Function function) {
-    return {KeepInTransaction(name, EraseTransactionType<T>(std::move(function))), Owner()};
+    return {KeepInTransaction(name, EraseTransactionType<T>(std::move(function))), Identity()};
   }
 
   /// Runs `function(Tx&)` inside the next commit, on the coordinator's thread. The rows that it writes through tx.Db() and
@@ -5316,8 +5338,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_f1b7ae33d97b(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_f1b7ae33d97b;
+void dtm_cpp_of_version_0_1_0_37a020bd426f(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_37a020bd426f;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -112,7 +112,7 @@ class ThreadPool {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/message/framing.hpp --------------------------------------------------------------
+// ---- dtm/http/http1/framing.hpp ----------------------------------------------------------------
 
 /// What the headers of a message say of the message itself: how its body is delimited, whether the connection goes on.
 /// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §9.
@@ -121,7 +121,7 @@ class ThreadPool {
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 enum class MessageKind { kRequest, kReply };
 enum class Parsed { kMore, kDone, kRefused };
@@ -189,11 +189,11 @@ class FramingReader {
   bool odd_ = false;
 };
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/message/message_head.hpp ---------------------------------------------------------
+// ---- dtm/http/http1/message_head.hpp -----------------------------------------------------------
 
 /// The first line and the headers of a message: its bytes as they came, and where in them each part is.
 /// Needs: std. Threads: values only. Source: RFC 9112 §2 to §6.
@@ -203,7 +203,7 @@ class FramingReader {
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 /// Filled by HeadParser; the views live as long as it is not changed.
 class MessageHead {
@@ -249,7 +249,7 @@ class MessageHead {
   Framing framing_;
 };
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm
 
@@ -332,14 +332,14 @@ class Timers {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/client/http_call.hpp -------------------------------------------------------------
+// ---- dtm/http/hosts/http_call.hpp --------------------------------------------------------------
 
 /// One request to be sent, and what came of it.
 /// Needs: std. Threads: that of the loop.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
 struct HttpOutcome {
   enum class Kind {
@@ -358,7 +358,7 @@ struct HttpOutcome {
 
   Kind kind = Kind::kReply;
   int status = 0;  ///< 0: not known
-  const MessageHead* head =
+  const http1::MessageHead* head =
       nullptr;       ///< of the reply; null without a status. Gone when OnDone begins the next call
   std::string body;  ///< at most keep_body bytes
   bool cut = false;  ///< there was more
@@ -382,7 +382,7 @@ class HttpCall {
   virtual void OnDone(HttpOutcome outcome) = 0;
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm
 
@@ -713,34 +713,35 @@ std::string ErrorText(int error);
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/client/connector.hpp -------------------------------------------------------------
+// ---- dtm/http/hosts/connector.hpp --------------------------------------------------------------
 
 /// Connects to the first of several addresses that takes it: one that swallows packets costs little of the time for all.
 /// Needs: POSIX. Threads: that of the loop. Source: RFC 8305 §5.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
-class Connector final : private Timer {
+class Connector final : private transport::Timer {
  public:
   /// A connected socket, watched by the loop already (IoLoop::Rewatch); or none and why, in words.
-  using Done = std::function<void(Socket, const std::string& problem)>;
+  using Done = std::function<void(transport::Socket, const std::string& problem)>;
 
-  explicit Connector(IoLoop& loop);
+  explicit Connector(transport::IoLoop& loop);
   ~Connector();
 
   /// Calls `done` once, perhaps at once, unless it is cancelled. Whoever has a deadline cancels it then.
-  void Start(const std::vector<SocketAddress>& addresses, SteadyTime deadline, Done done);
+  void Start(const std::vector<transport::SocketAddress>& addresses, SteadyTime deadline,
+             Done done);
 
   void Cancel();
 
  private:
-  struct Attempt final : Watcher {
-    Attempt(Connector& connector, Socket begun);
-    void OnReady(Readiness ready) override;
+  struct Attempt final : transport::Watcher {
+    Attempt(Connector& connector, transport::Socket begun);
+    void OnReady(transport::Readiness ready) override;
     Connector& owner;
-    Socket socket;
+    transport::Socket socket;
   };
 
   void OnDeadline() override;
@@ -748,16 +749,16 @@ class Connector final : private Timer {
   /// The next address; after a failure at once, else when those before had some time.
   void TryNext();
 
-  void OnReady(Attempt& attempt, Readiness ready);
+  void OnReady(Attempt& attempt, transport::Readiness ready);
 
   void Drop(std::unique_ptr<Attempt>& attempt);
 
-  void Finish(Socket socket, const std::string& problem);
+  void Finish(transport::Socket socket, const std::string& problem);
 
   static std::string Problem(int error);
 
-  IoLoop& loop_;
-  std::vector<SocketAddress> addresses_;
+  transport::IoLoop& loop_;
+  std::vector<transport::SocketAddress> addresses_;
   std::size_t next_ = 0;
   std::chrono::milliseconds pause_{};
   int error_ = 0;
@@ -765,7 +766,7 @@ class Connector final : private Timer {
   Done done_;
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm
 
@@ -795,24 +796,24 @@ FoundAddresses LookUp(const std::string& host, int port);
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/client/resolver.hpp --------------------------------------------------------------
+// ---- dtm/http/hosts/resolver.hpp ---------------------------------------------------------------
 
 /// Finds the addresses of a name on threads that may wait, and reports them on the loop.
 /// Needs: POSIX. Threads: that of the loop; the lookup runs on others.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
 class Resolver {
  public:
-  using Answer = std::function<void(FoundAddresses)>;
-  using Lookup = std::function<FoundAddresses(const std::string& host, int port)>;
+  using Answer = std::function<void(transport::FoundAddresses)>;
+  using Lookup = std::function<transport::FoundAddresses(const std::string& host, int port)>;
 
-  explicit Resolver(IoLoop& loop, Lookup lookup = LookUp);
+  explicit Resolver(transport::IoLoop& loop, Lookup lookup = transport::LookUp);
 
   /// What needs nobody to be asked: figures, and localhost (RFC 6761). False: it is some other name.
-  static bool IsKnown(const std::string& host, int port, FoundAddresses& found);
+  static bool IsKnown(const std::string& host, int port, transport::FoundAddresses& found);
 
   /// `answer` is called on the loop, unless the loop ends before.
   void Find(std::string host, int port, Answer answer);
@@ -822,28 +823,28 @@ class Resolver {
 
  private:
   /// Everybody who asked for this name waits for the report: without memory it comes late, not never.
-  void Tell(const Answer& answer, const FoundAddresses& found);
+  void Tell(const Answer& answer, const transport::FoundAddresses& found);
 
   static constexpr std::size_t kThreads = 16;
   static constexpr std::size_t kMaxWaiting = 1024;
 
-  IoLoop& loop_;
+  transport::IoLoop& loop_;
   const Lookup lookup_;
   ThreadPool threads_;
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/message/body_reader.hpp ----------------------------------------------------------
+// ---- dtm/http/http1/body_reader.hpp ------------------------------------------------------------
 
 /// Takes the body of a message out of the bytes behind its head: by length, in chunks, or to the end of the connection.
 /// Needs: std. Threads: one at a time. Source: RFC 9112 §6, §7.1.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 class BodyReader {
  public:
@@ -907,11 +908,11 @@ class BodyReader {
   Refusal why_;
 };
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/message/head_parser.hpp ----------------------------------------------------------
+// ---- dtm/http/http1/head_parser.hpp ------------------------------------------------------------
 
 /// Reads the heads of requests and replies from bytes as they come: each byte is looked at once, however small the pieces.
 /// Needs: std. Threads: one at a time. Source: RFC 9112 §2 to §6, request smuggling §11.2.
@@ -922,7 +923,7 @@ class BodyReader {
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 /// Against abuse; a line is counted without its line feed.
 struct HeadLimits {
@@ -994,7 +995,7 @@ class HeadParser {
   bool skipped_ = false;  ///< an empty line before the request
 };
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm
 
@@ -1166,7 +1167,7 @@ class SocketConnection : public Watcher, protected Timer {
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/client/client_connection.hpp -----------------------------------------------------
+// ---- dtm/http/hosts/host_connection.hpp --------------------------------------------------------
 
 /// A connection to a host from its first call to its end: connects, sends a request, reads the reply, rests.
 /// Needs: POSIX. Threads: that of the loop. Source: RFC 9112 §9.
@@ -1175,9 +1176,9 @@ class SocketConnection : public Watcher, protected Timer {
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
-class ClientConnection final : public SocketConnection {
+class HostConnection final : public transport::SocketConnection {
  public:
   /// Whose connection it is.
   class Owner {
@@ -1189,9 +1190,9 @@ class ClientConnection final : public SocketConnection {
     /// Whether it may keep this much of a reply.
     virtual bool HasRoom(std::size_t size) const = 0;
     /// False: there are enough of them. True: Rest was called.
-    virtual bool Keep(ClientConnection& connection) = 0;
+    virtual bool Keep(HostConnection& connection) = 0;
     /// Disposes of it.
-    virtual void Drop(ClientConnection& connection) = 0;
+    virtual void Drop(HostConnection& connection) = 0;
     virtual void SendFresh(std::unique_ptr<HttpCall> call) noexcept = 0;
     virtual void OnUnreachable() = 0;
 
@@ -1199,13 +1200,13 @@ class ClientConnection final : public SocketConnection {
     virtual ~Owner();
   };
 
-  ClientConnection(IoLoop& loop, Owner& owner);
+  HostConnection(transport::IoLoop& loop, Owner& owner);
 
   /// Takes the first call; Connect follows. False: it was too late for it.
   bool Begin(std::unique_ptr<HttpCall> call);
 
   /// @throws std::bad_alloc  Fail has to follow.
-  void Connect(const FoundAddresses& found);
+  void Connect(const transport::FoundAddresses& found);
 
   /// The next call, on a connection that rested.
   void SendAgain(std::unique_ptr<HttpCall> call);
@@ -1229,7 +1230,7 @@ class ClientConnection final : public SocketConnection {
 
   void NotReached(const std::string& problem);
 
-  void OnConnected(Socket socket, const std::string& problem);
+  void OnConnected(transport::Socket socket, const std::string& problem);
 
   void SendRequest();
 
@@ -1245,7 +1246,7 @@ class ClientConnection final : public SocketConnection {
   /// Not even for its head, which is unusually long.
   void NoRoom();
 
-  void Invalid(const Refusal& why);
+  void Invalid(const http1::Refusal& why);
 
   void OnEnd(bool broken) override;
 
@@ -1264,41 +1265,42 @@ class ClientConnection final : public SocketConnection {
   Owner& owner_;
   Connector connector_;
   std::unique_ptr<HttpCall> call_;  ///< null: it rests
-  HeadParser parser_{MessageKind::kReply};
-  std::optional<BodyReader> body_;
+  http1::HeadParser parser_{http1::MessageKind::kReply};
+  std::optional<http1::BodyReader> body_;
   HttpOutcome outcome_;
   std::size_t body_bytes_ = 0;
   std::size_t counted_ = 0;  ///< by the owner
   bool used_before_ = false;
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/client/http_host.hpp -------------------------------------------------------------
+// ---- dtm/http/hosts/http_host.hpp --------------------------------------------------------------
 
 /// Sends requests to one host: its addresses, and connections that are kept for the next request.
 /// Needs: POSIX. Threads: that of the loop.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
 /// What all hosts of a client share; it outlives them.
-struct HttpClientParts {
-  IoLoop& loop;
+struct HostParts {
+  transport::IoLoop& loop;
   Resolver& resolver;
   TlsClient* tls = nullptr;  ///< null: https is not to be had
   Duration keep_idle = std::chrono::seconds(4);
   std::size_t max_idle = 1280;  ///< connections that are kept, of all hosts
   std::size_t idle = 0;
-  HeldBytes held{std::size_t{64} << 20};  ///< requests and replies of the calls in flight
+  transport::HeldBytes held{std::size_t{64}
+                            << 20};  ///< requests and replies of the calls in flight
 };
 
-class HttpHost final : ClientConnection::Owner {
+class HttpHost final : HostConnection::Owner {
  public:
-  HttpHost(HttpClientParts& parts, Url url);
+  HttpHost(HostParts& parts, Url url);
   /// Calls that are out are not answered any more.
   ~HttpHost() override;
   HttpHost(const HttpHost&) = delete;
@@ -1327,40 +1329,40 @@ class HttpHost final : ClientConnection::Owner {
 
   void SendFresh(std::unique_ptr<HttpCall> call) noexcept override;
 
-  void Connect(ClientConnection& connection);
+  void Connect(HostConnection& connection);
 
-  bool Keep(ClientConnection& connection) override;
+  bool Keep(HostConnection& connection) override;
 
   void OnUnreachable() override;
 
-  void Drop(ClientConnection& connection) override;
+  void Drop(HostConnection& connection) override;
 
-  void OnFound(FoundAddresses found);
+  void OnFound(transport::FoundAddresses found);
 
-  HttpClientParts& parts_;
+  HostParts& parts_;
   const Url url_;
   const std::shared_ptr<HttpHost*> self_;
   bool always_known_ = false;
-  FoundAddresses found_;
+  transport::FoundAddresses found_;
   SteadyTime believed_until_{};
   std::size_t bytes_ = 0;
-  std::vector<std::unique_ptr<ClientConnection>> connections_;
-  std::vector<ClientConnection*> idle_;     ///< the freshest at the back
-  std::vector<ClientConnection*> waiting_;  ///< for addresses
+  std::vector<std::unique_ptr<HostConnection>> connections_;
+  std::vector<HostConnection*> idle_;     ///< the freshest at the back
+  std::vector<HostConnection*> waiting_;  ///< for addresses
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/client/blocking_host.hpp ---------------------------------------------------------
+// ---- dtm/http/hosts/blocking_host.hpp ----------------------------------------------------------
 
 /// Sends requests to one host, one at a time, and waits for them on the thread of the caller.
 /// Needs: POSIX. Threads: one at a time; none of its own, but for names that are being resolved.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
 class BlockingHost {
  public:
@@ -1389,26 +1391,26 @@ class BlockingHost {
   };
 
   std::shared_ptr<TlsClient> tls_;
-  IoLoop loop_;
+  transport::IoLoop loop_;
   Resolver resolver_{loop_};
   // Nobody looks at it between requests, so nothing ends for having rested; the other side sees to that.
-  HttpClientParts parts_{loop_, resolver_, tls_.get(), std::chrono::hours(24)};
+  HostParts parts_{loop_, resolver_, tls_.get(), std::chrono::hours(24)};
   std::unique_ptr<HttpHost> host_;
   bool done_ = false;  ///< the call that is waited for
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/message/http_message.hpp ---------------------------------------------------------
+// ---- dtm/http/http1/request_reply.hpp ----------------------------------------------------------
 
 /// Requests and replies as everybody above the transport sees them, whatever brings them.
 /// Needs: std. Threads: values only. Source: RFC 9110.
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 struct HttpHeader {
   std::string name;
@@ -1439,7 +1441,7 @@ struct HttpReply {
 /// The bytes of a request; its length is added. Names and values must be such as HTTP allows.
 std::string RequestText(const HttpRequest& request);
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm
 
@@ -1472,18 +1474,18 @@ class HttpConnection {
   HttpConnection(const Url& url, std::size_t max_body, std::shared_ptr<TlsClient> tls = nullptr);
 
   /// Afterwards IsOpen() says whether the connection can take another request.
-  Exchanged Send(const transport::HttpRequest& request, SteadyTime deadline);
+  Exchanged Send(const http1::HttpRequest& request, SteadyTime deadline);
 
   bool IsOpen() const;
 
  private:
-  struct One final : transport::HttpCall {
-    void OnDone(transport::HttpOutcome outcome) override;
+  struct One final : hosts::HttpCall {
+    void OnDone(hosts::HttpOutcome outcome) override;
     Exchanged reply;
   };
 
   const std::size_t max_body_;
-  transport::BlockingHost host_;
+  hosts::BlockingHost host_;
 };
 
 }  // namespace v1
@@ -1560,6 +1562,7 @@ class ApiCounters {
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 
 namespace json_input {
 
@@ -1602,10 +1605,11 @@ class Fields {
 };
 
 }  // namespace json_input
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/http/api/message.hpp ------------------------------------------------------------------
+// ---- dtm/http/api/replies.hpp ------------------------------------------------------------------
 
 /// A request to the API and its reply, without sockets; and the HTTP status of each outcome.
 /// Needs: nlohmann/json. Threads: values only. Document: docs/http_api.md, "Rules for every request".
@@ -1618,8 +1622,8 @@ struct ApiRequest {
   std::string path;                               ///< decoded, without the query
   std::multimap<std::string, std::string> query;  ///< decoded
   std::string body;
-  std::vector<transport::HttpHeader> headers{};  ///< for head.hpp, as this:
-  std::string host{};                            ///< for whom it is
+  std::vector<http1::HttpHeader> headers{};  ///< for head.hpp, as this:
+  std::string host{};                        ///< for whom it is
 
   std::string Query(const char* key) const;
 };
@@ -1866,7 +1870,7 @@ class Api {
   }
   template <api_orders::Order kOrder>
   void Asked(const ApiRequest& request, const ApiDone& done) {
-    kOrder(tm_, json_input::ParseObject(request.body, "the body"), AnswerTo(done));
+    kOrder(tm_, wire::json_input::ParseObject(request.body, "the body"), AnswerTo(done));
   }
 
   void JsonRpc(const ApiRequest& request, const ApiDone& done);
@@ -2032,7 +2036,7 @@ class CallQueue {
     explicit Host(Url where);
     const Url& Where() const;
 
-    std::unique_ptr<transport::HttpHost> connections;  ///< whoever sends the calls makes them
+    std::unique_ptr<hosts::HttpHost> connections;  ///< whoever sends the calls makes them
 
    private:
     friend class CallQueue;
@@ -2129,7 +2133,7 @@ class WordsBeyond {
 };
 
 /// Somebody who is told takes the rest.
-class BranchHttpCall : public transport::HttpCall {
+class BranchHttpCall : public hosts::HttpCall {
  public:
   /// A longer body is not read to its end. This limit is against abuse only.
   static constexpr std::size_t kMaxReadBytes = std::size_t{8} * 1024 * 1024;
@@ -2139,19 +2143,17 @@ class BranchHttpCall : public transport::HttpCall {
 
   void OnBody(std::string_view piece, std::size_t kept) override;
 
-  CallOutcome Interpret(transport::HttpOutcome& outcome, const BranchCall& call,
-                        const Url& url) const;
+  CallOutcome Interpret(hosts::HttpOutcome& outcome, const BranchCall& call, const Url& url) const;
 
  private:
-  using Kind = transport::HttpOutcome::Kind;
+  using Kind = hosts::HttpOutcome::Kind;
 
   /// A reply that somebody wants may be as long as what he can keep of it.
   std::size_t Kept() const;
 
-  CallOutcome ToldBy(transport::HttpOutcome& outcome, const BranchCall& call,
-                     const Url& url) const;
+  CallOutcome ToldBy(hosts::HttpOutcome& outcome, const BranchCall& call, const Url& url) const;
 
-  CallOutcome Whole(transport::HttpOutcome& outcome, const BranchCall& call) const;
+  CallOutcome Whole(hosts::HttpOutcome& outcome, const BranchCall& call) const;
 
   const bool json_rpc_;
   const bool wanted_;
@@ -2188,7 +2190,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
   struct Sent final : BranchHttpCall {
     Sent(UrlCaller& caller, Host& to, Job& sent, SteadyTime until);
-    void OnDone(transport::HttpOutcome outcome) override;
+    void OnDone(hosts::HttpOutcome outcome) override;
     UrlCaller& owner;
     Host& host;
     Job job;
@@ -2202,7 +2204,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
   void Send(Host& host, Job& job);
 
-  void OnDone(Sent& sent, transport::HttpOutcome& outcome);
+  void OnDone(Sent& sent, hosts::HttpOutcome& outcome);
 
   void Return(Host& host, bool silent);
 
@@ -2233,8 +2235,8 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   const std::shared_ptr<TlsClient> tls_;
   const std::shared_ptr<IoThread> io_;
   transport::IoLoop& loop_;
-  transport::Resolver resolver_;
-  transport::HttpClientParts parts_;
+  hosts::Resolver resolver_;
+  hosts::HostParts parts_;
   bool look_ = false;                    ///< whether a call that waits may begin
   std::vector<CallQueue::Ended> ended_;  ///< in this turn
   std::mutex mutex_;
@@ -2425,11 +2427,6 @@ class RemoteCoordinator : public Endpoint {
   static constexpr std::size_t kMaxWaiting = 20000;
   static constexpr std::size_t kMaxWaitingBytes = std::size_t{32} << 20;
 
-  struct Stored {
-    TransResult result;
-    nlohmann::json transaction, branches;
-  };
-
   static SteadyTime Now();
 
   /// A coordinator that is busy is asked again at the time that it says, but not after `end`.
@@ -2438,10 +2435,6 @@ class RemoteCoordinator : public Endpoint {
   /// A "no" of the Go server may mean that the transaction was rolled back, has succeeded before, is not finished
   /// yet, or that another one has its gid. A query shows which.
   TransResult Settle(const Definition& definition, const std::string& message);
-
-  bool MayBeSame(const Definition& definition, const Stored& stored) const;
-
-  std::optional<Stored> Query(const std::string& gid);
 
   struct Own {
     Own(const std::string& url, const RemoteOptions& options);
@@ -2552,7 +2545,7 @@ namespace serving {
 
 class IncomingRequest {
  public:
-  using Parsed = transport::Parsed;
+  using Parsed = http1::Parsed;
 
   /// Takes from `bytes` what belongs to the head. After kDone, Request() has all but its body.
   Parsed TakeHead(std::string_view& bytes);
@@ -2565,9 +2558,9 @@ class IncomingRequest {
   bool TooLong() const;
 
   /// What is wrong, after kRefused.
-  const transport::Refusal& Problem() const;
+  const http1::Refusal& Problem() const;
 
-  const transport::Framing& Framing() const;
+  const http1::Framing& Framing() const;
   bool OldVersion() const;
   ApiRequest& Request();
 
@@ -2590,8 +2583,8 @@ class IncomingRequest {
 
   static constexpr std::size_t kNode = 128;  ///< of a map, with its two strings
 
-  transport::HeadParser head_{transport::MessageKind::kRequest};
-  std::optional<transport::BodyReader> body_;  ///< once there is the head
+  http1::HeadParser head_{http1::MessageKind::kRequest};
+  std::optional<http1::BodyReader> body_;  ///< once there is the head
   ApiRequest request_;
   bool too_long_ = false;
 };
@@ -2649,6 +2642,38 @@ std::string ReplyText(const ApiReply& reply, const ReplyForm& form);
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/http/serving/request_handler.hpp ------------------------------------------------------
+
+/// Who handles the requests of a connection: the server, as its connections see it.
+/// Needs: std. Threads: that of the loop.
+
+namespace dtm {
+inline namespace v1 {
+namespace serving {
+
+class ServerConnection;
+
+class RequestHandler {
+ public:
+  virtual const ServingLimits& Limits() const = 0;
+  virtual transport::HeldBytes& Held() = 0;
+  virtual std::optional<ApiReply> Refusal(const ApiRequest& head) = 0;
+  /// Reply comes later, on the loop; or never, if the connection is gone by then. Returns how many bytes of the
+  /// request stay in memory until then.
+  virtual std::size_t Handle(ServerConnection& connection, ApiRequest& request) = 0;
+  /// Disposes of it.
+  virtual void Drop(ServerConnection& connection) = 0;
+  virtual std::unique_ptr<IncomingRequest> NewRequest() = 0;
+  virtual void UseAgain(std::unique_ptr<IncomingRequest> request) = 0;
+
+ protected:
+  ~RequestHandler();
+};
+
+}  // namespace serving
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/http/serving/server_connection.hpp ----------------------------------------------------
 
 /// A connection to our server: requests one after the other, each with its deadlines, and their replies.
@@ -2660,25 +2685,7 @@ namespace serving {
 
 class ServerConnection final : public transport::SocketConnection {
  public:
-  /// Whose connection it is.
-  class Owner {
-   public:
-    virtual const ServingLimits& Limits() const = 0;
-    virtual transport::HeldBytes& Held() = 0;
-    virtual std::optional<ApiReply> Refusal(const ApiRequest& head) = 0;
-    /// Reply comes later, on the loop; or never, if the connection is gone by then. Returns how many bytes of the
-    /// request stay in memory until then.
-    virtual std::size_t Handle(ServerConnection& connection, ApiRequest& request) = 0;
-    /// Disposes of it.
-    virtual void Drop(ServerConnection& connection) = 0;
-    virtual std::unique_ptr<IncomingRequest> NewRequest() = 0;
-    virtual void UseAgain(std::unique_ptr<IncomingRequest> request) = 0;
-
-   protected:
-    ~Owner();
-  };
-
-  ServerConnection(transport::IoLoop& loop, Owner& owner);
+  ServerConnection(transport::IoLoop& loop, RequestHandler& handler);
   ~ServerConnection() override;
 
   /// False: the system has no room for it.
@@ -2695,12 +2702,12 @@ class ServerConnection final : public transport::SocketConnection {
 
   bool TurnedAway() const;
 
-  // The owner's.
+  // The handler's.
   std::size_t place = 0;
   std::uint64_t asked = 0;  ///< the number of the request that is being answered
 
  private:
-  using Parsed = transport::Parsed;
+  using Parsed = http1::Parsed;
   enum class State {
     kReading,     ///< a request, or nothing
     kAnswering,   ///< the API has a request
@@ -2753,7 +2760,7 @@ class ServerConnection final : public transport::SocketConnection {
 
   void Recount();
 
-  Owner& owner_;
+  RequestHandler& handler_;
   State state_ = State::kReading;
   std::unique_ptr<IncomingRequest> request_;  ///< that is coming
   BytesAhead ahead_;
@@ -2791,16 +2798,16 @@ ListeningSocket ListenOn(const std::string& host, int port);
 /// Goes on when accepting failed for a while, for want of descriptors as a rule.
 class Listener final : public Watcher, Timer {
  public:
-  class Owner {
+  class Receiver {
    public:
     /// It may throw; then the connection is closed.
     virtual void OnConnection(Socket socket) = 0;
 
    protected:
-    ~Owner();
+    ~Receiver();
   };
 
-  Listener(IoLoop& loop, Owner& owner, Socket socket);
+  Listener(IoLoop& loop, Receiver& receiver, Socket socket);
   ~Listener() override;
 
   /// False: the system has no room for it.
@@ -2820,7 +2827,7 @@ class Listener final : public Watcher, Timer {
   void Take(int fd);
 
   IoLoop& loop_;
-  Owner& owner_;
+  Receiver& receiver_;
   Socket socket_;
 };
 
@@ -2838,7 +2845,7 @@ namespace dtm {
 inline namespace v1 {
 namespace serving {
 
-class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, transport::TurnEnd {
+class ApiServer final : transport::Listener::Receiver, RequestHandler, transport::TurnEnd {
  public:
   /// The loop outlives this, as `tm` and `api` do. It runs on a thread of its own, or on the one that starts and stops this.
   ApiServer(transport::IoLoop& loop, Coordinator& tm, Api& api, const ServingLimits& limits);
@@ -2994,8 +3001,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_99323b491d0b(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_99323b491d0b;
+void http_cpp_of_version_0_1_0_cfb89921184f(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_cfb89921184f;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -112,14 +112,14 @@ TEST_CASE("turn state: room by count and by bytes") {
     TurnState state(store, options);
     CHECK(state.Room() == 4);
     state.table.Add(NewTransaction("a"));
-    CHECK(!state.HalfFull());
+    CHECK(!state.room.HalfFull());
     state.table.Add(NewTransaction("b"));
-    CHECK(state.HalfFull());
-    CHECK(!state.Full());
+    CHECK(state.room.HalfFull());
+    CHECK(!state.room.Full());
     CHECK(state.Room() == 2);
     state.table.Add(NewTransaction("c"));
     state.table.Add(NewTransaction("d"));
-    CHECK(state.Full());
+    CHECK(state.room.Full());
     state.table.Add(NewTransaction("e"));
     CHECK(state.Room() == 0);
   }
@@ -127,9 +127,9 @@ TEST_CASE("turn state: room by count and by bytes") {
     options.max_memory_bytes = 2000;
     TurnState state(store, options);
     state.table.Add(NewTransaction("a"));
-    CHECK(state.HalfFull());
+    CHECK(state.room.HalfFull());
     state.table.Add(NewTransaction("b"));
-    CHECK(state.Full());
+    CHECK(state.room.Full());
     CHECK(state.Room() == 0);
   }
 }

@@ -18,7 +18,7 @@ using dtm::access::WithoutPort;
 namespace {
 
 std::string Basic(const std::string& credentials) {
-  return "Basic " + dtm::base64::Encode(credentials);
+  return "Basic " + dtm::wire::base64::Encode(credentials);
 }
 
 }  // namespace
@@ -49,7 +49,7 @@ TEST_CASE("access: the token as Bearer or as the password of Basic") {
       {"BEARER s3:cret", true},
       {Basic("dtm:s3:cret"), true},
       {Basic(":s3:cret"), true},
-      {"basic " + dtm::base64::Encode("dtm:s3:cret"), true},
+      {"basic " + dtm::wire::base64::Encode("dtm:s3:cret"), true},
       {"", false},
       {"s3:cret", false},
       {"Bearer", false},
@@ -75,8 +75,8 @@ TEST_CASE("access: the token as Bearer or as the password of Basic") {
       {Basic("dtm:s3:cret" + std::string(1, '\0')), false},
       {Basic("dtm:s3:cret").substr(0, 21), false},
       {Basic("dtm:s3:cret") + "=", false},
-      {"Basic  " + dtm::base64::Encode("dtm:s3:cret"), false},
-      {"Bearer " + dtm::base64::Encode("dtm:s3:cret"), false},
+      {"Basic  " + dtm::wire::base64::Encode("dtm:s3:cret"), false},
+      {"Bearer " + dtm::wire::base64::Encode("dtm:s3:cret"), false},
   };
   for (const Row& row : rows) {
     CAPTURE(row.authorization);

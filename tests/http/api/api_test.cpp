@@ -243,7 +243,7 @@ TEST_CASE("api: a function of this program is a branch of a coordinator elsewher
         {"branch/say", Branch("g", "01", "FAILURE-ONGOING")}}) {
     const ApiReply answer = kit.Ask("POST", path, query, "1");
     CHECK(answer.status == 400);
-    CHECK(dtm::ReadReply(answer.status, answer.body).kind == Result::Kind::kError);
+    CHECK(dtm::wire::ReadReply(answer.status, answer.body).kind == Result::Kind::kError);
     CHECK_THAT(Json::parse(answer.body)["message"].get<std::string>(),
                ContainsSubstring("FAILURE-ONGOING"));
   }

@@ -62,7 +62,7 @@ class Program : public appendix_a::House {
     body["custom_data"] = R"({"name":"wf"})";
     const Json state = Json::parse(api_.AskPost("prepareWorkflow", body.dump()).body);
     if (state["transaction"]["status"] == "succeed") {
-      return dtm::base64::Decode(state["transaction"]["result"].get<std::string>()).value();
+      return dtm::wire::base64::Decode(state["transaction"]["result"].get<std::string>()).value();
     }
     for (const std::string id : {"01", "02"}) {
       bool recorded = false;
@@ -77,7 +77,7 @@ class Program : public appendix_a::House {
                                    {"status", "succeed"},
                                    {"data", "done"}}) == "");
     }
-    body["req_extra"] = {{"status", "succeed"}, {"result", dtm::base64::Encode("done")}};
+    body["req_extra"] = {{"status", "succeed"}, {"result", dtm::wire::base64::Encode("done")}};
     CHECK(Ask("submit", body) == "");
     return "done";
   }

@@ -51,7 +51,7 @@ TEST_CASE("who asks to wait says so in whole seconds, where whoever calls looks 
   const ApiReply error = asking(Result::Error("FAILURE"), std::chrono::hours(9));
   CHECK(error.status == 503);
   CHECK(error.retry_after == 3600);
-  CHECK(dtm::ReadReply(error.status, error.body).kind == Kind::kError);
+  CHECK(dtm::wire::ReadReply(error.status, error.body).kind == Kind::kError);
   CHECK(asking(Result::Failure("x"), std::chrono::hours(1)).retry_after == 0);
   CHECK(OfBranch(Result::Error("x")).retry_after == 0);
 }
@@ -63,7 +63,7 @@ TEST_CASE("rule A reads the outcome, and JSON the text") {
     CAPTURE(text);
     const auto read = [](const Result& result) {
       const ApiReply answer = OfBranch(result);
-      return dtm::ReadReply(answer.status, answer.body).kind;
+      return dtm::wire::ReadReply(answer.status, answer.body).kind;
     };
     const auto shown = [](const Result& result, const char* key) {
       return nlohmann::json::parse(OfBranch(result).body)[key].get<std::string>();

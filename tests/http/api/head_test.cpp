@@ -12,7 +12,7 @@ namespace api_head = dtm::api_head;
 
 namespace {
 
-using Headers = std::vector<dtm::transport::HttpHeader>;
+using Headers = std::vector<dtm::http1::HttpHeader>;
 
 /// As a client on this machine sends it, with these besides.
 ApiRequest Head(const std::string& method, Headers more = {}) {

@@ -9,7 +9,7 @@
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
 #include <dtm/http/calls/branch_http_call.hpp>
-#include <dtm/http/client/blocking_host.hpp>
+#include <dtm/http/hosts/blocking_host.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm_test::CallTo;
@@ -23,15 +23,13 @@ namespace {
 struct Telling final : dtm::BranchHttpCall {
   Telling(const dtm::BranchCall& one, const dtm::Url& url)
       : BranchHttpCall(one, url, Clock::now() + one.timeout), call(one), where(url) {}
-  void OnDone(dtm::transport::HttpOutcome outcome) override {
-    told = Interpret(outcome, call, where);
-  }
+  void OnDone(dtm::hosts::HttpOutcome outcome) override { told = Interpret(outcome, call, where); }
   const dtm::BranchCall& call;
   const dtm::Url& where;
   dtm::CallOutcome told;
 };
 
-dtm::CallOutcome Send(dtm::transport::BlockingHost& host, const dtm::BranchCall& call) {
+dtm::CallOutcome Send(dtm::hosts::BlockingHost& host, const dtm::BranchCall& call) {
   const dtm::Url url = dtm::ParseUrl(call.Url());
   Telling telling(call, url);
   host.Send(telling);
@@ -39,7 +37,7 @@ dtm::CallOutcome Send(dtm::transport::BlockingHost& host, const dtm::BranchCall&
 }
 
 dtm::CallOutcome SendOnce(const dtm::BranchCall& call) {
-  dtm::transport::BlockingHost host(dtm::ParseUrl(call.Url()));
+  dtm::hosts::BlockingHost host(dtm::ParseUrl(call.Url()));
   return Send(host, call);
 }
 
@@ -211,7 +209,7 @@ TEST_CASE("an answer is complete also when the server resets afterwards") {
     RawServer::Reset(fd);
   });
   const dtm::BranchCall call = CallTo(server.Url());
-  dtm::transport::BlockingHost connection(dtm::ParseUrl(call.Url()));
+  dtm::hosts::BlockingHost connection(dtm::ParseUrl(call.Url()));
   for (int i = 0; i < 3; ++i) {
     CHECK(Send(connection, call).result.kind == Kind::kSuccess);
     std::this_thread::sleep_for(Ms(100));
@@ -229,7 +227,7 @@ TEST_CASE(
     }
   });
   const dtm::BranchCall call = CallTo(server.Url());
-  dtm::transport::BlockingHost connection(dtm::ParseUrl(call.Url()));
+  dtm::hosts::BlockingHost connection(dtm::ParseUrl(call.Url()));
   CHECK(Send(connection, call).result.kind == Kind::kSuccess);
   CHECK(Send(connection, call).result.kind == Kind::kSuccess);
   CHECK(server.Connections() == 2);
@@ -315,7 +313,7 @@ TEST_CASE("a reply for which there is no room counts by its status and its words
     const dtm::Url url = dtm::ParseUrl(call.Url());
     Telling telling(call, url);
     telling.OnBody(row.body, 0);
-    dtm::transport::HttpOutcome outcome;
+    dtm::hosts::HttpOutcome outcome;
     outcome.status = row.status;
     outcome.cut = outcome.crowded = true;
     telling.OnDone(outcome);
@@ -351,7 +349,7 @@ TEST_CASE("an answer that belongs to nobody is not taken for the next one") {
     }
   });
   const dtm::BranchCall call = CallTo(server.Url());
-  dtm::transport::BlockingHost connection(dtm::ParseUrl(call.Url()));
+  dtm::hosts::BlockingHost connection(dtm::ParseUrl(call.Url()));
   for (int i = 0; i < 3; ++i) {
     CHECK(Send(connection, call).result.kind == Kind::kSuccess);
     std::this_thread::sleep_for(Ms(20));

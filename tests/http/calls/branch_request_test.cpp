@@ -14,7 +14,7 @@ using dtm_test::Ms;
 namespace {
 
 std::string Requested(const dtm::BranchCall& call, const dtm::Url& url) {
-  const dtm::transport::HttpRequest request = dtm::BranchRequest(call, url);
+  const dtm::http1::HttpRequest request = dtm::BranchRequest(call, url);
   std::string text = request.method + " " + request.target + "\n";
   for (const auto& [name, value] : request.headers) text += name + ": " + value + "\n";
   return text + request.body;

@@ -14,8 +14,8 @@ using dtm_test::RawServer;
 
 namespace {
 
-dtm::transport::HttpRequest Post(const std::string& body = "{}") {
-  dtm::transport::HttpRequest request;
+dtm::http1::HttpRequest Post(const std::string& body = "{}") {
+  dtm::http1::HttpRequest request;
   request.method = "POST";
   request.target = "/x";
   request.body = body;

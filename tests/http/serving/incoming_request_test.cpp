@@ -9,8 +9,8 @@
 #include <dtm/http/serving/incoming_request.hpp>
 
 using dtm::ApiRequest;
+using dtm::http1::Parsed;
 using dtm::serving::IncomingRequest;
-using dtm::transport::Parsed;
 using dtm_test::Chunked;
 using dtm_test::Post;
 using dtm_test::Request;

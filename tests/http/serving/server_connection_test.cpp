@@ -36,11 +36,11 @@ ServingLimits Long() {
 }
 
 /// A connection whose requests the test answers.
-struct Kit final : ServerConnection::Owner {
+struct Kit final : dtm::serving::RequestHandler {
   explicit Kit(const ServingLimits& its_limits = Long(), bool full = false)
       : limits(its_limits), held(its_limits.bytes) {
     connection =
-        std::make_unique<ServerConnection>(loop, static_cast<ServerConnection::Owner&>(*this));
+        std::make_unique<ServerConnection>(loop, static_cast<dtm::serving::RequestHandler&>(*this));
     Socket socket(pair.Give());
     REQUIRE(
         (full ? connection->TurnAway(std::move(socket)) : connection->Serve(std::move(socket))));

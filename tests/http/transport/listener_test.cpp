@@ -35,12 +35,12 @@ std::string Problem(const std::string& host, int port) {
   }
 }
 
-struct Kit final : Listener::Owner {
+struct Kit final : Listener::Receiver {
   Kit() {
     ListeningSocket listening = ListenOn(kHost, 0);
     port = listening.port;
     fd = listening.socket.Fd();
-    listener = std::make_unique<Listener>(loop, static_cast<Listener::Owner&>(*this),
+    listener = std::make_unique<Listener>(loop, static_cast<Listener::Receiver&>(*this),
                                           std::move(listening.socket));
     REQUIRE(listener->Open());
   }

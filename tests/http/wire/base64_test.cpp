@@ -6,7 +6,7 @@
 #include "tests/catch.hpp"
 #include <dtm/http/wire/base64.hpp>
 
-namespace base64 = dtm::base64;
+namespace base64 = dtm::wire::base64;
 
 TEST_CASE("base64: the vectors of RFC 4648, and the whole alphabet") {
   struct Row {

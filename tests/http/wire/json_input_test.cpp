@@ -15,9 +15,9 @@
 using Catch::Matchers::ContainsSubstring;
 using dtm::BadInput;
 using dtm::kMaxJsonDepth;
-using dtm::json_input::Fields;
-using dtm::json_input::Parse;
-using dtm::json_input::ParseObject;
+using dtm::wire::json_input::Fields;
+using dtm::wire::json_input::Parse;
+using dtm::wire::json_input::ParseObject;
 
 namespace {
 

@@ -10,7 +10,7 @@
 #include "tests/http/raw_server.hpp"
 #include "tests/support/nested.hpp"
 #include <dtm/http/calls/branch_http_call.hpp>
-#include <dtm/http/client/blocking_host.hpp>
+#include <dtm/http/hosts/blocking_host.hpp>
 #include <dtm/http/wire/json_rpc.hpp>
 
 using dtm::BranchInfo;
@@ -21,7 +21,7 @@ using dtm::TransType;
 using dtm_test::Ms;
 using dtm_test::RawServer;
 using Kind = Result::Kind;
-namespace json_rpc = dtm::json_rpc;
+namespace json_rpc = dtm::wire::json_rpc;
 
 namespace {
 
@@ -60,14 +60,14 @@ Sent Send(const std::string& target, const std::string& payload, const std::stri
     struct One final : dtm::BranchHttpCall {
       One(const dtm::BranchCall& sent, const dtm::Url& to)
           : BranchHttpCall(sent, to, dtm_test::Clock::now() + Ms(5000)), call(sent), url(to) {}
-      void OnDone(dtm::transport::HttpOutcome outcome) override {
+      void OnDone(dtm::hosts::HttpOutcome outcome) override {
         told = Interpret(outcome, call, url).result;
       }
       const dtm::BranchCall& call;
       const dtm::Url& url;
       Result told;
     } one(call, url);
-    dtm::transport::BlockingHost(url).Send(one);
+    dtm::hosts::BlockingHost(url).Send(one);
     result = one.told;
     server.AwaitClosed(1);
   }

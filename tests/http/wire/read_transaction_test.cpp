@@ -23,8 +23,8 @@ using Seconds = std::chrono::seconds;
 namespace {
 
 Definition Decode(const std::string& text) {
-  const auto json = dtm::json_input::ParseObject(text, "the body");
-  return dtm::wire::DecodeTransaction(dtm::json_input::Fields(json, "the transaction"));
+  const auto json = dtm::wire::json_input::ParseObject(text, "the body");
+  return dtm::wire::DecodeTransaction(dtm::wire::json_input::Fields(json, "the transaction"));
 }
 
 /// A saga with this behind its gid and type.

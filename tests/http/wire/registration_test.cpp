@@ -20,7 +20,7 @@ namespace {
 
 wire::Registration Decoded(const std::string& body) {
   const nlohmann::json json = nlohmann::json::parse(body);
-  return wire::DecodeRegistration(dtm::json_input::Fields(json, "the branch"));
+  return wire::DecodeRegistration(dtm::wire::json_input::Fields(json, "the branch"));
 }
 
 const std::string kTcc = R"({"gid":"g1","trans_type":"tcc","branch_id":"01","data":"{\"n\":30}",)"

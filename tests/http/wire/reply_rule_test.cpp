@@ -5,8 +5,8 @@
 #include "tests/catch.hpp"
 #include <dtm/http/wire/reply_rule.hpp>
 
-using dtm::ReadReply;
-using dtm::StorableText;
+using dtm::wire::ReadReply;
+using dtm::wire::StorableText;
 using Kind = dtm::Result::Kind;
 
 TEST_CASE("rule A reads status and body") {

@@ -7,8 +7,8 @@
 
 using dtm::Duration;
 using dtm::Time;
-using dtm::retry_after::Date;
-using dtm::retry_after::Wait;
+using dtm::wire::retry_after::Date;
+using dtm::wire::retry_after::Wait;
 using std::chrono::seconds;
 
 namespace {

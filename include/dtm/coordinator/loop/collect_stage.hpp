@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <exception>
 #include <new>
-#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -60,52 +59,10 @@ class CollectStage {
     return something;
   }
 
-  /// Stored records that could not be read so far; 101 are that many or more.
-  std::size_t Damaged() const { return damaged_.size(); }
-
   /// True if something could not be done for lack of memory; asking resets it.
   bool Incomplete() { return std::exchange(incomplete_, false); }
 
-  /// Loads unfinished transactions from the store, if there is room.
-  /// @throws StoreError  they cannot be read.
-  void Load() {
-    if (state_.Full() || !state_.context.may_call) return;
-    const Time now = state_.context.now;
-    if (recovery_began_ == Time{}) recovery_began_ = now;
-    std::vector<Transaction> page = state_.loader.NextPage(state_.store, now, !state_.HalfFull(),
-                                                           state_.Room(), state_.RoomBytes());
-    try {
-      for (Transaction& stored : page) Load(std::move(stored));
-    } catch (...) {
-      state_.loader.LeaveBehind(now);  // the rest of the page
-      throw;
-    }
-    if (recovering_ && state_.loader.HasSeenAll()) {
-      state_.news.Recovered(recovered_, now - recovery_began_);
-      recovering_ = false;
-    }
-  }
-
  private:
-  static constexpr std::size_t kDamagedNamed = 100;
-
-  void Load(Transaction&& stored) {
-    if (state_.table.Find(stored.definition->gid) != nullptr) return;
-    if (stored.unreadable) LogDamaged(stored);
-    if (stored.unreadable || stored.stuck) return;  // it waits for people, and takes no room
-    state_.Bring(std::move(stored));
-    ++recovered_;
-  }
-
-  /// Logs each once, and only the first of many.
-  void LogDamaged(const Transaction& stored) {
-    if (damaged_.size() > kDamagedNamed || !damaged_.insert(stored.id).second) return;
-    state_.Log(LogLevel::kError, damaged_.size() <= kDamagedNamed
-                                     ? engine::Explain(stored, state_.context.now)
-                                     : "more stored records are damaged; a query or Explain of "
-                                       "each says so");
-  }
-
   void TakeResults() {
     using Arrived = const ArrivedResult&;
     VisitAhead(
@@ -143,7 +100,7 @@ class CollectStage {
   /// A command may have to load its transaction: without room one command is obeyed in a turn, the others in later ones.
   void DoOrRefuse(Command& command) {
     OrInDoubt([&] {
-      const bool full = state_.Overfull() && state_.health.MayTry(state_.context.now);
+      const bool full = state_.room.Overfull() && state_.health.MayTry(state_.context.now);
       const bool loads = command.waiter.promise.Open() && !command.explained && !command.listed;
       const bool next_turn = full && obeyed_++ > 0 && loads;
       next_turn ? state_.to_collect.reissue.push_back(std::move(command)) : commands_.Do(command);
@@ -197,7 +154,8 @@ class CollectStage {
   void AdvanceAgain(ActiveTransaction& active, engine::EventKind kind) {
     std::vector<AppliedEvent> events = std::exchange(active.events, {});
     ForSure([&] {
-      state_.AdvanceIfRoom(active, kind, kind != engine::EventKind::kLoaded || !state_.Overfull());
+      state_.AdvanceIfRoom(active, kind,
+                           kind != engine::EventKind::kLoaded || !state_.room.Overfull());
     });
     for (AppliedEvent& event : events) {
       ForSure([&] { state_.Advance(active, std::move(event)); });
@@ -232,7 +190,7 @@ class CollectStage {
       return NotTaken(submission, error.what());
     }
     if (refused) return submission.waiter.Refuse(refused);
-    const bool full = state_.Full();
+    const bool full = state_.room.Full();
     Transaction transaction;
     transaction.definition = submission.definition;
     ActiveTransaction& active = state_.table.Add(std::move(transaction), submission.bytes);
@@ -268,7 +226,7 @@ class CollectStage {
       if (refused.empty()) {
         state_.MakeReady(active);
         state_.table.Redefine(active, std::move(merged));
-        state_.AdvanceIfRoom(active, engine::EventKind::kSubmitted, !state_.Overfull());
+        state_.AdvanceIfRoom(active, engine::EventKind::kSubmitted, !state_.room.Overfull());
       }
     }
     if (!refused.empty()) return submission.waiter.Refuse(TurnState::Rejected(refused));
@@ -297,11 +255,7 @@ class CollectStage {
   Commands commands_;
   Mail mail_;
   bool incomplete_ = false;
-  std::size_t obeyed_ = 0;          // commands, in this turn
-  std::set<std::int64_t> damaged_;  // rows of which the log has told
-  bool recovering_ = true;          // until all that a previous run left was found
-  Time recovery_began_{};
-  std::size_t recovered_ = 0;
+  std::size_t obeyed_ = 0;  // commands, in this turn
 };
 
 }  // namespace v1

@@ -224,7 +224,7 @@ class InCommitWork {
     for (const auto& definition : context.submitted) {
       Transaction transaction;
       transaction.definition = definition;
-      const bool room = !state_.Full();
+      const bool room = !state_.room.Full();
       ActiveTransaction& active = state_.table.Add(std::move(transaction));
       active.surely_new = true;
       added_.push_back(&active);

@@ -23,6 +23,7 @@
 #include <dtm/coordinator/parts/options.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/not_stored.hpp>
+#include <dtm/coordinator/state/recovery.hpp>
 #include <dtm/coordinator/state/turn_state.hpp>
 #include <dtm/store/store.hpp>
 
@@ -37,6 +38,7 @@ class Loop {
         functions_(functions),
         inbox_(inbox),
         state_(store, options),
+        recovery_(state_),
         collect_(state_, inbox),
         commit_(state_, transaction_functions, clock),
         release_(state_, clock, functions, urls, inbox, alerts),
@@ -73,7 +75,7 @@ class Loop {
   /// When the next turn has something to do, if nothing arrives.
   Time NextTurn() {
     gauges_.in_memory = state_.table.Count();
-    gauges_.damaged = collect_.Damaged();
+    gauges_.damaged = recovery_.Damaged();
     gauges_.store_fails = !state_.health.Good();
     const Time now = clock_.Now();
     const Time growth = functions_.Grow(now);
@@ -83,7 +85,7 @@ class Loop {
                          state_.health.NeedsRecovery();
     if (broken_off_) return now + kAfterBrokenTurn;
     Time next = pending ? now : (std::min)(state_.timers.Next(), commit_.NextRetention());
-    if (!state_.Full() && state_.context.may_call) {
+    if (!state_.room.Full() && state_.context.may_call) {
       next = (std::min)(next, state_.loader.NextPass());
     }
     if (state_.store.OwnedUntil() <= now) next = (std::max)(next, now + kAfterBrokenTurn);
@@ -117,7 +119,7 @@ class Loop {
     const bool something = collect_.Run();
     if (!state_.health.MayTry(state_.context.now)) return something;
     try {
-      if (!state_.health.NeedsRecovery()) collect_.Load();
+      if (!state_.health.NeedsRecovery()) recovery_.Load();
     } catch (const Fenced& error) {
       commit_.LoseAll(error.what());
       return something;
@@ -140,6 +142,7 @@ class Loop {
   Functions& functions_;
   Inbox& inbox_;
   TurnState state_;
+  Recovery recovery_;
   CollectStage collect_;
   CommitStage commit_;
   ReleaseStage release_;

@@ -140,11 +140,11 @@ class ReleaseStage {
     active.touched = false;
     if (active.CallsOut()) return;
     const bool waits = WaitsForPeople(active);
-    if (waits && grows && !state_.HalfFull()) {
+    if (waits && grows && !state_.room.HalfFull()) {
       return state_.ArmBefore(active, state_.context.now + kUntilNextStep);
     }
     const bool idle = (active.timer == kNever || HeldBack(active)) && !waits;
-    const bool leave = waits || (idle ? state_.Full() : state_.HalfFull());
+    const bool leave = waits || (idle ? state_.room.Full() : state_.room.HalfFull());
     if (active.waiters.empty() && leave) {
       state_.Remove(active);
     } else if (idle && state_.context.may_call) {

@@ -23,6 +23,7 @@
 #include <dtm/coordinator/state/between_stages.hpp>
 #include <dtm/coordinator/state/inbox.hpp>
 #include <dtm/coordinator/state/loader.hpp>
+#include <dtm/coordinator/state/room.hpp>
 #include <dtm/coordinator/state/store_health.hpp>
 #include <dtm/coordinator/state/timers.hpp>
 #include <dtm/core/rows.hpp>
@@ -85,8 +86,8 @@ class TurnState : public Answers {
   }
 
   /// Starts nothing without room: it leaves memory, and is loaded when there is.
-  void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool room) {
-    const bool may_call = std::exchange(context.may_call, context.may_call && room);
+  void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool has_room) {
+    const bool may_call = std::exchange(context.may_call, context.may_call && has_room);
     try {
       Advance(active, {kind, 0, {}});
     } catch (...) {
@@ -212,33 +213,21 @@ class TurnState : public Answers {
     }
   }
 
-  std::size_t Room() const { return Full() ? 0 : options.max_in_memory - table.Count(); }
-  std::size_t RoomBytes() const { return Full() ? 0 : ActiveBytes(options) - table.Bytes(); }
-  bool Full() const {
-    return table.Count() >= options.max_in_memory || table.Bytes() >= ActiveBytes(options);
-  }
-  /// More are in memory than fit: one that was just added should not begin.
-  bool Overfull() const {
-    return table.Count() > options.max_in_memory || table.Bytes() > ActiveBytes(options);
-  }
   bool SomethingLeftOver() const {
     return !to_collect.readvance.empty() || !to_collect.resubmit.empty() ||
            !to_collect.reissue.empty();
   }
-  /// Transactions that only wait for a time may take half of the room.
-  bool HalfFull() const {
-    return table.Count() >= options.max_in_memory / 2 || table.Bytes() >= ActiveBytes(options) / 2;
-  }
 
   void Log(LogLevel level, const std::string& text) const { LogTo(options, level, text); }
   bool MayUseStore() const {
-    return health.MayTry(context.now) || (health.WaitsForLock() && !Full());
+    return health.MayTry(context.now) || (health.WaitsForLock() && !room.Full());
   }
 
   Store& store;
   const Options& options;
   engine::Context context;
   ActiveTable table;
+  const Room room{table, options};
   Timers timers;
   Loader loader;
   StoreHealth health;

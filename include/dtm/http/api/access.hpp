@@ -39,7 +39,7 @@ inline bool CarriesToken(std::string_view authorization, std::string_view token)
   if (Lowered(authorization.substr(0, 7)) == "bearer ")
     return Equal(authorization.substr(7), token);
   if (Lowered(authorization.substr(0, 6)) != "basic ") return false;
-  const auto decoded = base64::Decode(authorization.substr(6));
+  const auto decoded = wire::base64::Decode(authorization.substr(6));
   if (!decoded) return false;
   const std::size_t colon = decoded->find(':');
   return colon != std::string::npos && Equal(std::string_view(*decoded).substr(colon + 1), token);

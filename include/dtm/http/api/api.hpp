@@ -27,9 +27,9 @@
 #include <dtm/http/api/head.hpp>
 #include <dtm/http/api/json_rpc_api.hpp>
 #include <dtm/http/api/lists.hpp>
-#include <dtm/http/api/message.hpp>
 #include <dtm/http/api/metrics_text.hpp>
 #include <dtm/http/api/orders.hpp>
+#include <dtm/http/api/replies.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>
@@ -180,7 +180,7 @@ class Api {
   }
   template <api_orders::Order kOrder>
   void Asked(const ApiRequest& request, const ApiDone& done) {
-    kOrder(tm_, json_input::ParseObject(request.body, "the body"), AnswerTo(done));
+    kOrder(tm_, wire::json_input::ParseObject(request.body, "the body"), AnswerTo(done));
   }
 
   void JsonRpc(const ApiRequest& request, const ApiDone& done) {
@@ -211,7 +211,7 @@ class Api {
         });
       };
       try {
-        json_input::CheckObject(call.params, "params");
+        wire::json_input::CheckObject(call.params, "params");
         return method.order(tm_, call.params, told);
       } catch (...) {
         return told({{}, std::current_exception()});
@@ -237,7 +237,7 @@ class Api {
 
   ApiReply PrepareWorkflow(const ApiRequest& request) {
     Definition definition =
-        api_orders::TransactionOf(json_input::ParseObject(request.body, "the body"));
+        api_orders::TransactionOf(wire::json_input::ParseObject(request.body, "the body"));
     if (definition.type != TransType::kWorkflow) {
       throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
                      " is prepared with prepare");

@@ -9,7 +9,7 @@
 
 #include <dtm/core/limits.hpp>
 #include <dtm/core/result.hpp>
-#include <dtm/http/api/message.hpp>
+#include <dtm/http/api/replies.hpp>
 #include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>
 

@@ -10,7 +10,7 @@
 #include <dtm/core/result.hpp>
 #include <dtm/core/types.hpp>
 #include <dtm/http/api/branch_reply.hpp>
-#include <dtm/http/api/message.hpp>
+#include <dtm/http/api/replies.hpp>
 #include <dtm/http/wire/names.hpp>
 
 namespace dtm {

@@ -10,9 +10,9 @@
 
 #include <dtm/base/text.hpp>
 #include <dtm/http/api/access.hpp>
-#include <dtm/http/api/message.hpp>
-#include <dtm/http/message/framing.hpp>
-#include <dtm/http/message/http_message.hpp>
+#include <dtm/http/api/replies.hpp>
+#include <dtm/http/http1/framing.hpp>
+#include <dtm/http/http1/request_reply.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -38,7 +38,7 @@ inline bool MayHaveBody(const std::string& method) {
 inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lower) {
   std::size_t count = 0;
   for (const auto& header : request.headers) {
-    if (transport::EqualsLower(header.name, lower)) ++count;
+    if (http1::EqualsLower(header.name, lower)) ++count;
   }
   return count;
 }
@@ -47,7 +47,7 @@ inline std::size_t CountHeaders(const ApiRequest& request, std::string_view lowe
 /// itself; the Host header does not count then.
 inline void TakeHost(ApiRequest& request) {
   std::string& path = request.path;
-  request.host = transport::FindHeader(request.headers, "host");
+  request.host = http1::FindHeader(request.headers, "host");
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (Lowered(std::string_view(path).substr(0, scheme.size())) != scheme) continue;
     const std::size_t end = (std::min)(path.find('/', scheme.size()), path.size());
@@ -61,7 +61,7 @@ inline void TakeHost(ApiRequest& request) {
 /// The refusal of a request that needs no body to be refused.
 inline std::optional<ApiReply> Check(const ApiRequest& request, const std::string& token) {
   const auto header = [&request](std::string_view lower) {
-    return std::string(transport::FindHeader(request.headers, lower));
+    return std::string(http1::FindHeader(request.headers, lower));
   };
   const std::string length = header("content-length");
   const bool chunked = CountHeaders(request, "transfer-encoding") > 0;

@@ -10,7 +10,7 @@
 
 #include <dtm/base/error.hpp>
 #include <dtm/base/text.hpp>
-#include <dtm/http/api/message.hpp>
+#include <dtm/http/api/replies.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/json_rpc.hpp>
 #include <dtm/http/wire/json_text.hpp>
@@ -41,8 +41,8 @@ struct Call {  // NOLINT(bugprone-exception-escape): the move of a json does not
 /// The reply, if it is no call.
 inline std::optional<ApiReply> Read(const std::string& body, Call& call) {
   try {
-    nlohmann::json json = json_input::ParseObject(body, "the body");
-    const json_input::Fields fields(json, "the request");
+    nlohmann::json json = wire::json_input::ParseObject(body, "the body");
+    const wire::json_input::Fields fields(json, "the request");
     std::string id = fields.Text("id");
     const std::string version = fields.Text("jsonrpc");
     call.method = fields.Text("method");
@@ -67,8 +67,8 @@ inline ApiReply OfGid(const std::string& id, const std::string& gid) {
 }
 inline ApiReply Of(const std::string& id, const ApiOutcome& outcome) {
   if (outcome.status == 200) return Reply(200, id, nullptr, nullptr);
-  const int code = outcome.status == 409   ? json_rpc::kFailureCode
-                   : outcome.status == 425 ? json_rpc::kOngoingCode
+  const int code = outcome.status == 409   ? wire::json_rpc::kFailureCode
+                   : outcome.status == 425 ? wire::json_rpc::kOngoingCode
                                            : -32603;
   return Error(200, id, code, outcome.message, nlohmann::ordered_json::object());
 }

@@ -17,7 +17,7 @@
 #include <dtm/coordinator/parts/topics.hpp>
 #include <dtm/core/limits.hpp>
 #include <dtm/core/url.hpp>
-#include <dtm/http/api/message.hpp>
+#include <dtm/http/api/replies.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>

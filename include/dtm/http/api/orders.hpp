@@ -24,12 +24,12 @@ namespace api_orders {
 using Order = void (*)(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
 
 inline Definition TransactionOf(const nlohmann::json& body) {
-  return wire::DecodeTransaction(json_input::Fields(body, "the transaction"));
+  return wire::DecodeTransaction(wire::json_input::Fields(body, "the transaction"));
 }
 
 /// `req_extra` says how the workflow ended.
 inline void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  const json_input::Fields fields(body, "the transaction");
+  const wire::json_input::Fields fields(body, "the transaction");
   const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
   tm.FinishWorkflowAsync(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result, done);
 }
@@ -49,18 +49,19 @@ inline void Prepare(Operations& tm, const nlohmann::json& body, const AnswerCall
 }
 
 inline void RegisterBranch(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  wire::Registration branch = wire::DecodeRegistration(json_input::Fields(body, "the branch"));
+  wire::Registration branch =
+      wire::DecodeRegistration(wire::json_input::Fields(body, "the branch"));
   tm.RegisterBranchAsync(branch.gid, branch.type, std::move(branch.step), done);
 }
 
 inline void Abort(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
-  const json_input::Fields fields(body, "the transaction");
+  const wire::json_input::Fields fields(body, "the transaction");
   tm.AbortAsync(wire::GidOf(fields), wire::TypeNamed(fields.Text(wire::kTransType)),
                 fields.Text(wire::kRollbackReason), done, true);
 }
 
 inline std::string GidIn(const nlohmann::json& body) {
-  return wire::GidOf(json_input::Fields(body, "the body"));
+  return wire::GidOf(wire::json_input::Fields(body, "the body"));
 }
 
 inline void ForceStop(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {

@@ -12,8 +12,8 @@
 #include <dtm/core/limits.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/calls/branch_request.hpp>
-#include <dtm/http/client/http_call.hpp>
-#include <dtm/http/message/http_message.hpp>
+#include <dtm/http/hosts/http_call.hpp>
+#include <dtm/http/http1/request_reply.hpp>
 #include <dtm/http/wire/json_rpc.hpp>
 #include <dtm/http/wire/reply_rule.hpp>
 #include <dtm/http/wire/retry_after.hpp>
@@ -50,14 +50,15 @@ class WordsBeyond {
 };
 
 /// Somebody who is told takes the rest.
-class BranchHttpCall : public transport::HttpCall {
+class BranchHttpCall : public hosts::HttpCall {
  public:
   /// A longer body is not read to its end. This limit is against abuse only.
   static constexpr std::size_t kMaxReadBytes = std::size_t{8} * 1024 * 1024;
 
   /// @throws Error  it cannot be sent as it is.
   BranchHttpCall(const BranchCall& call, const Url& url, SteadyTime until)
-      : json_rpc_(json_rpc::Speaks(*call.definition, url)), wanted_(json_rpc_ || call.keep_body) {
+      : json_rpc_(wire::json_rpc::Speaks(*call.definition, url)),
+        wanted_(json_rpc_ || call.keep_body) {
     request = RequestText(BranchRequest(call, url));
     deadline = until;
     keep_body = Kept();
@@ -68,12 +69,11 @@ class BranchHttpCall : public transport::HttpCall {
     if (!wanted_) beyond_.Look(piece, kept);
   }
 
-  CallOutcome Interpret(transport::HttpOutcome& outcome, const BranchCall& call,
-                        const Url& url) const {
+  CallOutcome Interpret(hosts::HttpOutcome& outcome, const BranchCall& call, const Url& url) const {
     CallOutcome told = ToldBy(outcome, call, url);
     const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
     if (asks && outcome.head != nullptr) {
-      told.result.retry_after = retry_after::Wait(
+      told.result.retry_after = wire::retry_after::Wait(
           outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
           std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
     }
@@ -81,15 +81,14 @@ class BranchHttpCall : public transport::HttpCall {
   }
 
  private:
-  using Kind = transport::HttpOutcome::Kind;
+  using Kind = hosts::HttpOutcome::Kind;
 
   /// A reply that somebody wants may be as long as what he can keep of it.
   std::size_t Kept() const { return wanted_ ? kMaxPayloadBytes : kMaxReplyBytes; }
 
-  CallOutcome ToldBy(transport::HttpOutcome& outcome, const BranchCall& call,
-                     const Url& url) const {
+  CallOutcome ToldBy(hosts::HttpOutcome& outcome, const BranchCall& call, const Url& url) const {
     const auto error = [&url](const std::string& text, bool silent) {
-      return CallOutcome{Result::Error(StorableText(url.Origin() + " " + text)), silent};
+      return CallOutcome{Result::Error(wire::StorableText(url.Origin() + " " + text)), silent};
     };
     switch (outcome.kind) {
       case Kind::kReply:
@@ -107,10 +106,11 @@ class BranchHttpCall : public transport::HttpCall {
     }
     // What the status says is definite; what a word in the rest of the body says is not known.
     if (outcome.status == 409 || outcome.status == 425) {
-      return {ReadReply(outcome.status, outcome.encoded ? std::string() : outcome.body), false};
+      return {wire::ReadReply(outcome.status, outcome.encoded ? std::string() : outcome.body),
+              false};
     }
     if (outcome.crowded && outcome.kind == Kind::kReply && !outcome.encoded)
-      return error(transport::HttpOutcome::kNoRoom, false);
+      return error(hosts::HttpOutcome::kNoRoom, false);
     const std::size_t limit = outcome.kind == Kind::kTooLong ? max_body : keep_body;
     CallOutcome told =
         error("answered with HTTP status " + std::to_string(outcome.status) +
@@ -122,12 +122,12 @@ class BranchHttpCall : public transport::HttpCall {
     return told;
   }
 
-  CallOutcome Whole(transport::HttpOutcome& outcome, const BranchCall& call) const {
+  CallOutcome Whole(hosts::HttpOutcome& outcome, const BranchCall& call) const {
     std::string& body = outcome.body;
     if (outcome.cut) body += beyond_.Found();
-    CallOutcome told{
-        json_rpc_ ? json_rpc::ReadReply(outcome.status, body) : ReadReply(outcome.status, body),
-        false};
+    CallOutcome told{json_rpc_ ? wire::json_rpc::ReadReply(outcome.status, body)
+                               : wire::ReadReply(outcome.status, body),
+                     false};
     if (call.keep_body && told.result.kind == Result::Kind::kSuccess)
       told.result.text = std::move(body);
     return told;

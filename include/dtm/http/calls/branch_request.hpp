@@ -11,7 +11,7 @@
 #include <dtm/base/text.hpp>
 #include <dtm/coordinator/parts/branch_caller.hpp>
 #include <dtm/core/url.hpp>
-#include <dtm/http/message/http_message.hpp>
+#include <dtm/http/http1/request_reply.hpp>
 #include <dtm/http/wire/base64.hpp>
 #include <dtm/http/wire/json_rpc.hpp>
 #include <dtm/http/wire/names.hpp>
@@ -52,12 +52,12 @@ inline bool IsFraming(const std::string& lower) {
 }  // namespace headers
 
 /// @throws Error  a branch header could smuggle something into the request.
-inline transport::HttpRequest BranchRequest(const BranchCall& call, const Url& url) {
-  transport::HttpRequest request;
-  if (json_rpc::Speaks(*call.definition, url)) {
+inline http1::HttpRequest BranchRequest(const BranchCall& call, const Url& url) {
+  http1::HttpRequest request;
+  if (wire::json_rpc::Speaks(*call.definition, url)) {
     request.method = "POST";
     request.target = url.target;
-    request.body = json_rpc::BranchBody(url, call.Payload(), call.Info());
+    request.body = wire::json_rpc::BranchBody(url, call.Payload(), call.Info());
   } else {
     request.method = wire::BranchMethod(call.definition->type, call.Payload());
     request.target = wire::BranchTarget(url.target, call.Info());
@@ -67,7 +67,7 @@ inline transport::HttpRequest BranchRequest(const BranchCall& call, const Url& u
   std::map<std::string, std::pair<const std::string*, const std::string*>> given;
   for (const auto& [name, value] : call.definition->options.branch_headers) {
     if (!headers::ValidName(name) || !headers::ValidValue(value)) {
-      throw Error("the branch header \"" + StorableText(name) +
+      throw Error("the branch header \"" + wire::StorableText(name) +
                   "\" has a name or value that HTTP does not allow; the call was not sent");
     }
     std::string lower = Lowered(name);
@@ -84,7 +84,7 @@ inline transport::HttpRequest BranchRequest(const BranchCall& call, const Url& u
   otherwise("accept-encoding", "Accept-Encoding", "identity");
   otherwise("user-agent", "User-Agent", wire::UserAgent());
   if (!url.credentials.empty()) {
-    otherwise("authorization", "Authorization", BasicAuthorization(url));
+    otherwise("authorization", "Authorization", wire::BasicAuthorization(url));
   }
   for (const auto& [lower, header] : given) {
     // Blanks around a value are none of it (RFC 9110).

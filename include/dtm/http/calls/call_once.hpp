@@ -14,7 +14,7 @@
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/calls/branch_http_call.hpp>
-#include <dtm/http/client/blocking_host.hpp>
+#include <dtm/http/hosts/blocking_host.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -30,14 +30,14 @@ inline Result CallOnce(const InitiatorCall& direct, const std::string& coordinat
           : BranchHttpCall(one, its, Later(std::chrono::steady_clock::now(), one.timeout)),
             branch(one),
             where(its) {}
-      void OnDone(transport::HttpOutcome outcome) override {
+      void OnDone(hosts::HttpOutcome outcome) override {
         told = CatchAsResult([&] { return Interpret(outcome, branch, where).result; });
       }
       const BranchCall& branch;
       const Url& where;
       Result told = Result::Error({});
     } one(call, url);
-    transport::BlockingHost(url, std::move(tls)).Send(one);
+    hosts::BlockingHost(url, std::move(tls)).Send(one);
     return std::move(one.told);
   } catch (const std::exception& error) {
     return Result::Error(error.what());

@@ -21,7 +21,7 @@
 #include <dtm/core/types.hpp>
 #include <dtm/core/url.hpp>
 #include <dtm/http/calls/host_limits.hpp>
-#include <dtm/http/client/http_host.hpp>
+#include <dtm/http/hosts/http_host.hpp>
 #include <dtm/http/transport/held_bytes.hpp>
 #include <dtm/http/transport/io_thread.hpp>
 #include <dtm/http/wire/reply_rule.hpp>
@@ -71,7 +71,7 @@ class CallQueue {
     explicit Host(Url where) : url_(std::move(where)) {}
     const Url& Where() const { return url_; }
 
-    std::unique_ptr<transport::HttpHost> connections;  ///< whoever sends the calls makes them
+    std::unique_ptr<hosts::HttpHost> connections;  ///< whoever sends the calls makes them
 
    private:
     friend class CallQueue;
@@ -117,7 +117,7 @@ class CallQueue {
       ++waiting_;
       return std::nullopt;
     } catch (const Error& error) {
-      return Result::Error(StorableText(error.what()));
+      return Result::Error(wire::StorableText(error.what()));
     }
   }
 

@@ -19,8 +19,8 @@
 #include <dtm/core/result.hpp>
 #include <dtm/http/calls/branch_http_call.hpp>
 #include <dtm/http/calls/call_queue.hpp>
-#include <dtm/http/client/http_host.hpp>
-#include <dtm/http/client/resolver.hpp>
+#include <dtm/http/hosts/http_host.hpp>
+#include <dtm/http/hosts/resolver.hpp>
 #include <dtm/http/transport/io_loop.hpp>
 #include <dtm/http/transport/io_thread.hpp>
 
@@ -94,7 +94,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
           owner(caller),
           host(to),
           job(std::move(sent)) {}
-    void OnDone(transport::HttpOutcome outcome) override { owner.OnDone(*this, outcome); }
+    void OnDone(hosts::HttpOutcome outcome) override { owner.OnDone(*this, outcome); }
     UrlCaller& owner;
     Host& host;
     Job job;
@@ -146,18 +146,18 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
     Result problem;
     try {
       if (host.connections == nullptr) {
-        host.connections = std::make_unique<transport::HttpHost>(parts_, host.Where());
+        host.connections = std::make_unique<hosts::HttpHost>(parts_, host.Where());
       }
       auto sent = std::make_unique<Sent>(*this, host, job, Later(loop_.Now(), job.call.timeout));
       return host.connections->Send(std::move(sent));
     } catch (const std::exception& error) {
-      problem = Result::Error(IfThereIsMemory([&] { return StorableText(error.what()); }));
+      problem = Result::Error(IfThereIsMemory([&] { return wire::StorableText(error.what()); }));
     }
     Return(host, false);
     Deliver(std::move(job), std::move(problem));
   }
 
-  void OnDone(Sent& sent, transport::HttpOutcome& outcome) {
+  void OnDone(Sent& sent, hosts::HttpOutcome& outcome) {
     CallOutcome told;
     told.result = CatchAsResult([&] {
       told = sent.Interpret(outcome, sent.job.call, sent.job.url);
@@ -248,8 +248,8 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
   const std::shared_ptr<TlsClient> tls_;
   const std::shared_ptr<IoThread> io_;
   transport::IoLoop& loop_;
-  transport::Resolver resolver_;
-  transport::HttpClientParts parts_;
+  hosts::Resolver resolver_;
+  hosts::HostParts parts_;
   bool look_ = false;                    ///< whether a call that waits may begin
   std::vector<CallQueue::Ended> ended_;  ///< in this turn
   std::mutex mutex_;

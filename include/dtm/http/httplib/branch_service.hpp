@@ -10,7 +10,7 @@
 #include <dtm/barrier/barrier.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/http/api/branch_reply.hpp>
-#include <dtm/http/api/message.hpp>
+#include <dtm/http/api/replies.hpp>
 
 namespace dtm {
 inline namespace v1 {

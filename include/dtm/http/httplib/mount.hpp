@@ -13,7 +13,7 @@
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/http/api/api.hpp>
 #include <dtm/http/api/head.hpp>
-#include <dtm/http/api/message.hpp>
+#include <dtm/http/api/replies.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -10,9 +10,9 @@
 #include <utility>
 
 #include <dtm/core/url.hpp>
-#include <dtm/http/client/blocking_host.hpp>
-#include <dtm/http/client/http_call.hpp>
-#include <dtm/http/message/http_message.hpp>
+#include <dtm/http/hosts/blocking_host.hpp>
+#include <dtm/http/hosts/http_call.hpp>
+#include <dtm/http/http1/request_reply.hpp>
 #include <dtm/http/wire/retry_after.hpp>
 
 namespace dtm {
@@ -43,7 +43,7 @@ class HttpConnection {
       : max_body_(max_body), host_(url, std::move(tls)) {}
 
   /// Afterwards IsOpen() says whether the connection can take another request.
-  Exchanged Send(const transport::HttpRequest& request, SteadyTime deadline) {
+  Exchanged Send(const http1::HttpRequest& request, SteadyTime deadline) {
     One one;
     one.request = RequestText(request);
     one.deadline = deadline;
@@ -56,9 +56,9 @@ class HttpConnection {
   bool IsOpen() const { return host_.IsOpen(); }
 
  private:
-  struct One final : transport::HttpCall {
-    void OnDone(transport::HttpOutcome outcome) override {
-      using Kind = transport::HttpOutcome::Kind;
+  struct One final : hosts::HttpCall {
+    void OnDone(hosts::HttpOutcome outcome) override {
+      using Kind = hosts::HttpOutcome::Kind;
       reply.answered = outcome.status != 0;
       reply.whole = outcome.kind == Kind::kReply;
       reply.too_long = outcome.cut || outcome.kind == Kind::kTooLong;
@@ -69,7 +69,7 @@ class HttpConnection {
           outcome.kind == Kind::kLate ? "it gave no answer in time" : "it " + outcome.problem;
       const bool asks = outcome.status == 425 || outcome.status == 429 || outcome.status == 503;
       if (!asks || outcome.head == nullptr) return;
-      reply.retry_after = retry_after::Wait(
+      reply.retry_after = wire::retry_after::Wait(
           outcome.head->Find("retry-after"), std::string(outcome.head->Find("date")),
           std::chrono::time_point_cast<Duration>(std::chrono::system_clock::now()));
     }
@@ -77,7 +77,7 @@ class HttpConnection {
   };
 
   const std::size_t max_body_;
-  transport::BlockingHost host_;
+  hosts::BlockingHost host_;
 };
 
 }  // namespace v1

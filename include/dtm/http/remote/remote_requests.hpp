@@ -50,7 +50,7 @@ struct Said {
 
 inline Said SaidIn(const Exchanged& reply) {
   Said said;
-  const nlohmann::json body = json_input::Parse(reply.body);
+  const nlohmann::json body = wire::json_input::Parse(reply.body);
   if (!body.is_object()) return said;
   const auto text = [&body](const char* key) {
     const auto found = body.find(key);
@@ -84,7 +84,7 @@ class RemoteRequests {
   /// @throws InDoubtError  there was no complete answer.
   Exchanged Send(const char* method, const std::string& path, const std::string& gid,
                  std::string body) {
-    transport::HttpRequest request;
+    http1::HttpRequest request;
     request.method = method;
     request.target = url_.target + path;
     request.body = std::move(body);
@@ -95,7 +95,7 @@ class RemoteRequests {
     if (!options_.token.empty()) {
       request.Set("Authorization", "Bearer " + options_.token);
     } else if (!url_.credentials.empty()) {
-      request.Set("Authorization", BasicAuthorization(url_));
+      request.Set("Authorization", wire::BasicAuthorization(url_));
     }
     std::unique_ptr<HttpConnection> exchange = TakeIdle();
     Exchanged reply =
@@ -113,7 +113,7 @@ class RemoteRequests {
   }
 
   static std::string MessageOf(const Exchanged& reply) {
-    return StorableText(SaidIn(reply).message.value_or(reply.body));
+    return wire::StorableText(SaidIn(reply).message.value_or(reply.body));
   }
 
   static RejectedError Refused(const std::string& gid, const std::string& message) {
@@ -133,8 +133,8 @@ class RemoteRequests {
   }
 
   InDoubtError NotOfDtm(const std::string& gid, const Exchanged& reply) const {
-    return InDoubtError(NoAnswer(gid) +
-                        "it answered something that is not dtm's: " + StorableText(reply.body));
+    return InDoubtError(NoAnswer(gid) + "it answered something that is not dtm's: " +
+                        wire::StorableText(reply.body));
   }
 
   /// For a reply that is neither "stored" nor "failed".

@@ -20,7 +20,7 @@
 #include <dtm/base/thread_pool.hpp>
 #include <dtm/coordinator/coordinator.hpp>
 #include <dtm/http/api/api.hpp>
-#include <dtm/http/api/message.hpp>
+#include <dtm/http/api/replies.hpp>
 #include <dtm/http/serving/reply_queue.hpp>
 #include <dtm/http/serving/server_connection.hpp>
 #include <dtm/http/transport/held_bytes.hpp>
@@ -31,7 +31,7 @@ namespace dtm {
 inline namespace v1 {
 namespace serving {
 
-class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, transport::TurnEnd {
+class ApiServer final : transport::Listener::Receiver, RequestHandler, transport::TurnEnd {
  public:
   /// The loop outlives this, as `tm` and `api` do. It runs on a thread of its own, or on the one that starts and stops this.
   ApiServer(transport::IoLoop& loop, Coordinator& tm, Api& api, const ServingLimits& limits)
@@ -52,7 +52,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
   int Start(const std::string& host, int port) {
     transport::ListeningSocket listening = transport::ListenOn(host, port);
     auto listener = std::make_unique<transport::Listener>(
-        loop_, static_cast<transport::Listener::Owner&>(*this), std::move(listening.socket));
+        loop_, static_cast<transport::Listener::Receiver&>(*this), std::move(listening.socket));
     bool open = false;
     loop_.Do([&] {
       loop_.AtTurnEnds(*this);
@@ -120,7 +120,7 @@ class ApiServer final : transport::Listener::Owner, ServerConnection::Owner, tra
     }
     const std::size_t place = free_.back();
     connections_[place] =
-        std::make_unique<ServerConnection>(loop_, static_cast<ServerConnection::Owner&>(*this));
+        std::make_unique<ServerConnection>(loop_, static_cast<RequestHandler&>(*this));
     free_.pop_back();
     ServerConnection& connection = *connections_[place];
     connection.place = place;

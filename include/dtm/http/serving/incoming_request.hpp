@@ -9,9 +9,9 @@
 
 #include <dtm/base/text.hpp>
 #include <dtm/http/api/head.hpp>
-#include <dtm/http/api/message.hpp>
-#include <dtm/http/message/body_reader.hpp>
-#include <dtm/http/message/head_parser.hpp>
+#include <dtm/http/api/replies.hpp>
+#include <dtm/http/http1/body_reader.hpp>
+#include <dtm/http/http1/head_parser.hpp>
 
 namespace dtm {
 inline namespace v1 {
@@ -19,14 +19,14 @@ namespace serving {
 
 class IncomingRequest {
  public:
-  using Parsed = transport::Parsed;
+  using Parsed = http1::Parsed;
 
   /// Takes from `bytes` what belongs to the head. After kDone, Request() has all but its body.
   Parsed TakeHead(std::string_view& bytes) {
     const Parsed parsed = head_.Take(bytes);
     if (parsed == Parsed::kDone) {
       Translate();
-      body_.emplace(transport::MessageKind::kRequest, Framing());
+      body_.emplace(http1::MessageKind::kRequest, Framing());
     }
     return parsed;
   }
@@ -44,9 +44,9 @@ class IncomingRequest {
   bool TooLong() const { return too_long_; }
 
   /// What is wrong, after kRefused.
-  const transport::Refusal& Problem() const { return HasHead() ? body_->Why() : head_.Why(); }
+  const http1::Refusal& Problem() const { return HasHead() ? body_->Why() : head_.Why(); }
 
-  const transport::Framing& Framing() const { return head_.Head().BodyFraming(); }
+  const http1::Framing& Framing() const { return head_.Head().BodyFraming(); }
   bool OldVersion() const { return head_.Head().MinorVersion() == 0; }
   ApiRequest& Request() { return request_; }
 
@@ -76,7 +76,7 @@ class IncomingRequest {
 
  private:
   void Translate() {
-    const transport::MessageHead& head = head_.Head();
+    const http1::MessageHead& head = head_.Head();
     request_.method = head.Method();
     const std::string_view target = head.Target();
     const std::size_t question = target.find('?');
@@ -84,7 +84,7 @@ class IncomingRequest {
     if (question != std::string_view::npos) TakeQuery(target.substr(question + 1));
     request_.headers.reserve(head.Count());
     for (std::size_t i = 0; i < head.Count(); ++i) {
-      const transport::MessageHead::Header header = head.At(i);
+      const http1::MessageHead::Header header = head.At(i);
       request_.headers.push_back({std::string(header.name), std::string(header.value)});
     }
     api_head::TakeHost(request_);
@@ -116,8 +116,8 @@ class IncomingRequest {
 
   static constexpr std::size_t kNode = 128;  ///< of a map, with its two strings
 
-  transport::HeadParser head_{transport::MessageKind::kRequest};
-  std::optional<transport::BodyReader> body_;  ///< once there is the head
+  http1::HeadParser head_{http1::MessageKind::kRequest};
+  std::optional<http1::BodyReader> body_;  ///< once there is the head
   ApiRequest request_;
   bool too_long_ = false;
 };

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/http/api/message.hpp>
+#include <dtm/http/api/replies.hpp>
 #include <dtm/http/transport/io_loop.hpp>
 
 namespace dtm {

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <string>
 
-#include <dtm/http/api/message.hpp>
+#include <dtm/http/api/replies.hpp>
 
 namespace dtm {
 inline namespace v1 {

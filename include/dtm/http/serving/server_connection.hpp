@@ -14,11 +14,12 @@
 #include <utility>
 
 #include <dtm/http/api/head.hpp>
-#include <dtm/http/api/message.hpp>
+#include <dtm/http/api/replies.hpp>
 #include <dtm/http/serving/bytes_ahead.hpp>
 #include <dtm/http/serving/incoming_request.hpp>
 #include <dtm/http/serving/limits.hpp>
 #include <dtm/http/serving/reply_text.hpp>
+#include <dtm/http/serving/request_handler.hpp>
 #include <dtm/http/transport/held_bytes.hpp>
 #include <dtm/http/transport/io_loop.hpp>
 #include <dtm/http/transport/socket_connection.hpp>
@@ -29,30 +30,13 @@ namespace serving {
 
 class ServerConnection final : public transport::SocketConnection {
  public:
-  /// Whose connection it is.
-  class Owner {
-   public:
-    virtual const ServingLimits& Limits() const = 0;
-    virtual transport::HeldBytes& Held() = 0;
-    virtual std::optional<ApiReply> Refusal(const ApiRequest& head) = 0;
-    /// Reply comes later, on the loop; or never, if the connection is gone by then. Returns how many bytes of the
-    /// request stay in memory until then.
-    virtual std::size_t Handle(ServerConnection& connection, ApiRequest& request) = 0;
-    /// Disposes of it.
-    virtual void Drop(ServerConnection& connection) = 0;
-    virtual std::unique_ptr<IncomingRequest> NewRequest() = 0;
-    virtual void UseAgain(std::unique_ptr<IncomingRequest> request) = 0;
-
-   protected:
-    ~Owner() = default;
-  };
-
-  ServerConnection(transport::IoLoop& loop, Owner& owner) : SocketConnection(loop), owner_(owner) {}
-  ~ServerConnection() override { owner_.Held().Change(counted_, 0); }
+  ServerConnection(transport::IoLoop& loop, RequestHandler& handler)
+      : SocketConnection(loop), handler_(handler) {}
+  ~ServerConnection() override { handler_.Held().Change(counted_, 0); }
 
   /// False: the system has no room for it.
   bool Serve(transport::Socket socket) {
-    SetDeadline(Loop().Now() + owner_.Limits().idle);
+    SetDeadline(Loop().Now() + handler_.Limits().idle);
     return Open(std::move(socket), nullptr);
   }
 
@@ -83,12 +67,12 @@ class ServerConnection final : public transport::SocketConnection {
 
   bool TurnedAway() const { return turned_away_; }
 
-  // The owner's.
+  // The handler's.
   std::size_t place = 0;
   std::uint64_t asked = 0;  ///< the number of the request that is being answered
 
  private:
-  using Parsed = transport::Parsed;
+  using Parsed = http1::Parsed;
   enum class State {
     kReading,     ///< a request, or nothing
     kAnswering,   ///< the API has a request
@@ -120,7 +104,7 @@ class ServerConnection final : public transport::SocketConnection {
   void KeepAhead(std::string_view bytes) {
     ahead_.Append(bytes);
     Recount();
-    if (!owner_.Held().Allow(counted_)) {
+    if (!handler_.Held().Allow(counted_)) {
       form_.close = true;
       ahead_.Clear();
     }
@@ -129,8 +113,8 @@ class ServerConnection final : public transport::SocketConnection {
 
   /// Up to the end of a request; returns what is behind it.
   std::string_view Consume(std::string_view bytes) {
-    const ServingLimits& limits = owner_.Limits();
-    if (request_ == nullptr) request_ = owner_.NewRequest();
+    const ServingLimits& limits = handler_.Limits();
+    if (request_ == nullptr) request_ = handler_.NewRequest();
     IncomingRequest& request = *request_;
     if (!request.HasHead()) {
       const bool begins = !request.Begun();
@@ -141,7 +125,7 @@ class ServerConnection final : public transport::SocketConnection {
         (void)HasRoom(0);
         return {};
       }
-      if (const std::optional<ApiReply> refusal = owner_.Refusal(request.Request())) {
+      if (const std::optional<ApiReply> refusal = handler_.Refusal(request.Request())) {
         Last(*refusal);
         return {};
       }
@@ -168,13 +152,13 @@ class ServerConnection final : public transport::SocketConnection {
   /// For what it has and `more`; if not, it is told.
   bool HasRoom(std::size_t more) {
     Recount();
-    if (owner_.Held().Allow(counted_ + more)) return true;
+    if (handler_.Held().Allow(counted_ + more)) return true;
     Last(replies::Of({503, "the requests and replies at hand take too much memory; try again"}));
     return false;
   }
 
   std::string_view Invalid() {
-    const transport::Refusal& why = request_->Problem();
+    const http1::Refusal& why = request_->Problem();
     Last(why.status == 413
              ? api_head::TooLong()
              : api_head::Refusal(why.status,
@@ -188,8 +172,8 @@ class ServerConnection final : public transport::SocketConnection {
     form_.old_version = request_->OldVersion();
     form_.close = !request_->Framing().keep_alive;
     std::unique_ptr<IncomingRequest> request = std::move(request_);
-    asked_bytes_ = owner_.Handle(*this, request->Request());
-    owner_.UseAgain(std::move(request));
+    asked_bytes_ = handler_.Handle(*this, request->Request());
+    handler_.UseAgain(std::move(request));
   }
 
   void Last(const ApiReply& reply) {
@@ -205,13 +189,13 @@ class ServerConnection final : public transport::SocketConnection {
   void Send(const ApiReply& reply) {
     form_.close = form_.close || reply.close || stopping_;
     form_.idle_seconds =
-        std::chrono::duration_cast<std::chrono::seconds>(owner_.Limits().idle).count();
+        std::chrono::duration_cast<std::chrono::seconds>(handler_.Limits().idle).count();
     if (form_.close) {
       state_ = State::kLast;
       ahead_.Clear();
     }
     Write(ReplyText(reply, form_));
-    if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().reply));
+    if (Unsent() > 0) SetDeadline(Loop().Now() + (stopping_ ? kPatience : handler_.Limits().reply));
     if (form_.close && paused_) Resume();  // closing with unread bytes would take the reply back
   }
 
@@ -224,10 +208,10 @@ class ServerConnection final : public transport::SocketConnection {
       if (!IsOpen()) return;
       if (ended_) return Gone();
       (void)::shutdown(Fd(), SHUT_WR);
-      SetDeadline(Loop().Now() + (stopping_ ? kPatience : owner_.Limits().linger));
+      SetDeadline(Loop().Now() + (stopping_ ? kPatience : handler_.Limits().linger));
     } else if (state_ == State::kSending) {
       state_ = State::kReading;
-      SetDeadline(Loop().Now() + owner_.Limits().idle);
+      SetDeadline(Loop().Now() + handler_.Limits().idle);
       Next();
     }
   }
@@ -271,7 +255,7 @@ class ServerConnection final : public transport::SocketConnection {
         return Last(api_head::Refusal(408, request_->HasHead()
                                                ? "the body of the request took too long"
                                                : "the head of the request took too long"));
-      case State::kAnswering: return SetDeadline(Loop().Now() + owner_.Limits().idle);
+      case State::kAnswering: return SetDeadline(Loop().Now() + handler_.Limits().idle);
       case State::kTurnedAway: return OnBytes({});
       case State::kSending:
       case State::kLast: return Gone();
@@ -292,15 +276,15 @@ class ServerConnection final : public transport::SocketConnection {
   void Gone() {
     if (!IsOpen()) return;
     Close();
-    owner_.Drop(*this);
+    handler_.Drop(*this);
   }
 
   void Recount() {
     const std::size_t request = request_ == nullptr ? 0 : request_->Bytes();
-    owner_.Held().Change(counted_, request + asked_bytes_ + ahead_.Bytes() + Unsent());
+    handler_.Held().Change(counted_, request + asked_bytes_ + ahead_.Bytes() + Unsent());
   }
 
-  Owner& owner_;
+  RequestHandler& handler_;
   State state_ = State::kReading;
   std::unique_ptr<IncomingRequest> request_;  ///< that is coming
   BytesAhead ahead_;

@@ -68,17 +68,17 @@ inline ListeningSocket ListenOn(const std::string& host, int port) {
 /// Goes on when accepting failed for a while, for want of descriptors as a rule.
 class Listener final : public Watcher, Timer {
  public:
-  class Owner {
+  class Receiver {
    public:
     /// It may throw; then the connection is closed.
     virtual void OnConnection(Socket socket) = 0;
 
    protected:
-    ~Owner() = default;
+    ~Receiver() = default;
   };
 
-  Listener(IoLoop& loop, Owner& owner, Socket socket)
-      : loop_(loop), owner_(owner), socket_(std::move(socket)) {}
+  Listener(IoLoop& loop, Receiver& receiver, Socket socket)
+      : loop_(loop), receiver_(receiver), socket_(std::move(socket)) {}
   ~Listener() override { Close(); }
 
   /// False: the system has no room for it.
@@ -116,13 +116,13 @@ class Listener final : public Watcher, Timer {
     try {
       Socket socket = Socket::NotForChildren(fd);
       SendWithoutDelay(fd);
-      owner_.OnConnection(std::move(socket));
+      receiver_.OnConnection(std::move(socket));
     } catch (const std::exception&) {  // no memory
     }
   }
 
   IoLoop& loop_;
-  Owner& owner_;
+  Receiver& receiver_;
   Socket socket_;
 };
 

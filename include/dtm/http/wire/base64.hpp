@@ -12,6 +12,7 @@
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 namespace base64 {
 
 inline constexpr std::string_view kAlphabet =
@@ -65,5 +66,6 @@ inline std::string BasicAuthorization(const Url& url) {
   return "Basic " + base64::Encode(url.credentials);
 }
 
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm

@@ -19,6 +19,7 @@
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 
 namespace json_input {
 
@@ -140,5 +141,6 @@ class Fields {
 };
 
 }  // namespace json_input
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm

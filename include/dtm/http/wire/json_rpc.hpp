@@ -17,6 +17,7 @@
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 namespace json_rpc {
 
 inline constexpr int kFailureCode = -32901;
@@ -62,7 +63,7 @@ inline std::string BranchBody(const Url& url, const std::string& payload, const 
 
 /// The words of Rule A in the body count first, as everywhere; then the code of the error.
 inline Result ReadReply(int status, const std::string& body) {
-  Result plain = dtm::ReadReply(status, body);
+  Result plain = wire::ReadReply(status, body);
   if (plain.kind != Result::Kind::kSuccess) return plain;
   const nlohmann::json reply = json_input::Parse(body);
   if (!reply.is_object())
@@ -78,5 +79,6 @@ inline Result ReadReply(int status, const std::string& body) {
 }
 
 }  // namespace json_rpc
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm

@@ -15,6 +15,7 @@
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 
 /// Text from outside, made safe to store and show: at most kMaxReasonBytes of valid UTF-8, cut between
 /// characters; other bytes and control characters (except tab and line feed) become '?'.
@@ -56,5 +57,6 @@ inline Result ReadReply(int status, const std::string& body) {
   return Result::Error(StorableText(body.empty() ? code : code + ": " + body));
 }
 
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm

@@ -20,6 +20,7 @@
 
 namespace dtm {
 inline namespace v1 {
+namespace wire {
 namespace retry_after {
 
 /// Days from 1970-01-01 to a day of the proleptic Gregorian calendar (Howard Hinnant, days_from_civil).
@@ -85,5 +86,6 @@ inline Duration Wait(std::string_view header, const std::string& date, Time now)
 }
 
 }  // namespace retry_after
+}  // namespace wire
 }  // namespace v1
 }  // namespace dtm

@@ -17,8 +17,9 @@
 #include <dtm/sql/sqlite_connection.hpp>
 #include <dtm/store/durability.hpp>
 #include <dtm/store/sqlite/files.hpp>
+#include <dtm/store/sqlite/reader.hpp>
 #include <dtm/store/sqlite/schema.hpp>
-#include <dtm/store/sqlite/statements.hpp>
+#include <dtm/store/sqlite/writer.hpp>
 
 namespace dtm {
 inline namespace v1 {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include <dtm/sql/sqlite_connection.hpp>
-#include <dtm/store/sqlite/statements.hpp>
+#include <dtm/store/sqlite/writer.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {

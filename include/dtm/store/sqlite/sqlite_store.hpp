@@ -26,8 +26,9 @@
 #include <dtm/store/durability.hpp>
 #include <dtm/store/sqlite/connections.hpp>
 #include <dtm/store/sqlite/expiry.hpp>
+#include <dtm/store/sqlite/reader.hpp>
 #include <dtm/store/sqlite/schema.hpp>
-#include <dtm/store/sqlite/statements.hpp>
+#include <dtm/store/sqlite/writer.hpp>
 #include <dtm/store/store.hpp>
 
 namespace dtm {

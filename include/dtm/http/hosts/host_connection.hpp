@@ -14,19 +14,19 @@
 #include <utility>
 
 #include <dtm/core/url.hpp>
-#include <dtm/http/client/connector.hpp>
-#include <dtm/http/client/http_call.hpp>
-#include <dtm/http/client/resolver.hpp>
-#include <dtm/http/message/body_reader.hpp>
-#include <dtm/http/message/head_parser.hpp>
+#include <dtm/http/hosts/connector.hpp>
+#include <dtm/http/hosts/http_call.hpp>
+#include <dtm/http/hosts/resolver.hpp>
+#include <dtm/http/http1/body_reader.hpp>
+#include <dtm/http/http1/head_parser.hpp>
 #include <dtm/http/transport/held_bytes.hpp>
 #include <dtm/http/transport/socket_connection.hpp>
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
-class ClientConnection final : public SocketConnection {
+class HostConnection final : public transport::SocketConnection {
  public:
   /// Whose connection it is.
   class Owner {
@@ -38,9 +38,9 @@ class ClientConnection final : public SocketConnection {
     /// Whether it may keep this much of a reply.
     virtual bool HasRoom(std::size_t size) const = 0;
     /// False: there are enough of them. True: Rest was called.
-    virtual bool Keep(ClientConnection& connection) = 0;
+    virtual bool Keep(HostConnection& connection) = 0;
     /// Disposes of it.
-    virtual void Drop(ClientConnection& connection) = 0;
+    virtual void Drop(HostConnection& connection) = 0;
     virtual void SendFresh(std::unique_ptr<HttpCall> call) noexcept = 0;
     virtual void OnUnreachable() = 0;
 
@@ -48,8 +48,8 @@ class ClientConnection final : public SocketConnection {
     virtual ~Owner() = default;
   };
 
-  ClientConnection(IoLoop& loop, Owner& owner)
-      : SocketConnection(loop), owner_(owner), connector_(loop) {}
+  HostConnection(transport::IoLoop& loop, Owner& owner)
+      : transport::SocketConnection(loop), owner_(owner), connector_(loop) {}
 
   /// Takes the first call; Connect follows. False: it was too late for it.
   bool Begin(std::unique_ptr<HttpCall> call) {
@@ -59,10 +59,10 @@ class ClientConnection final : public SocketConnection {
   }
 
   /// @throws std::bad_alloc  Fail has to follow.
-  void Connect(const FoundAddresses& found) {
+  void Connect(const transport::FoundAddresses& found) {
     if (found.addresses.empty()) return NotReached(found.problem);
     connector_.Start(found.addresses, call_->deadline,
-                     [this](Socket socket, const std::string& problem) {
+                     [this](transport::Socket socket, const std::string& problem) {
                        OnConnected(std::move(socket), problem);
                      });
   }
@@ -106,7 +106,7 @@ class ClientConnection final : public SocketConnection {
 
   /// Nothing is sent after the deadline.
   bool InTime() {
-    if (IoLoop::Clock::now() >= call_->deadline) {
+    if (transport::IoLoop::Clock::now() >= call_->deadline) {
       Finish(Kind::kLate, false);
       return false;
     }
@@ -120,10 +120,10 @@ class ClientConnection final : public SocketConnection {
     Finish(Kind::kNotReached, false);
   }
 
-  void OnConnected(Socket socket, const std::string& problem) {
+  void OnConnected(transport::Socket socket, const std::string& problem) {
     if (!socket.IsOpen()) return NotReached(problem);
     const Url& origin = owner_.Origin();
-    std::unique_ptr<TlsSession> tls;
+    std::unique_ptr<transport::TlsSession> tls;
     if (origin.Tls()) {
       try {
         if (owner_.Tls() == nullptr) throw Error("this program was made without TLS");
@@ -150,26 +150,27 @@ class ClientConnection final : public SocketConnection {
   void OnBytes(std::string_view bytes) override {
     if (call_ == nullptr) return Ended();  // nobody asked for them
     if (!body_) {
-      const Parsed parsed = parser_.Take(bytes);
+      const http1::Parsed parsed = parser_.Take(bytes);
       // An answer has begun, so it is not sent again.
-      if (call_->request.size() > HeldBytes::kSmall) std::string().swap(call_->request);
+      if (call_->request.size() > transport::HeldBytes::kSmall) std::string().swap(call_->request);
       Recount();
-      if (parsed == Parsed::kRefused) return Invalid(parser_.Why());
+      if (parsed == http1::Parsed::kRefused) return Invalid(parser_.Why());
       if (!owner_.HasRoom(parser_.Head().Bytes())) return NoRoom();
-      if (parsed == Parsed::kMore) return;
-      const MessageHead& head = parser_.Head();
+      if (parsed == http1::Parsed::kMore) return;
+      const http1::MessageHead& head = parser_.Head();
       outcome_.status = head.Status();
       outcome_.encoded = head.BodyFraming().encoded;
-      body_.emplace(MessageKind::kReply, head.BodyFraming());
+      body_.emplace(http1::MessageKind::kReply, head.BodyFraming());
       body_bytes_ = 0;
-      const bool length_known = head.BodyFraming().body == Framing::Body::kLength;
+      const bool length_known = head.BodyFraming().body == http1::Framing::Body::kLength;
       if (length_known && head.BodyFraming().length > call_->max_body)
         return Finish(Kind::kTooLong, false);
     }
-    const Parsed parsed = body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
-    if (parsed == Parsed::kRefused) return Invalid(body_->Why());
+    const http1::Parsed parsed =
+        body_->Take(bytes, [this](std::string_view piece) { TakeBody(piece); });
+    if (parsed == http1::Parsed::kRefused) return Invalid(body_->Why());
     if (body_bytes_ > call_->max_body) return Finish(Kind::kTooLong, false);
-    if (parsed == Parsed::kDone)
+    if (parsed == http1::Parsed::kDone)
       Finish(Kind::kReply,
              bytes.empty() && Unsent() == 0 && parser_.Head().BodyFraming().keep_alive);
   }
@@ -193,7 +194,7 @@ class ClientConnection final : public SocketConnection {
     Finish(Kind::kBrokeOff, false);
   }
 
-  void Invalid(const Refusal& why) {
+  void Invalid(const http1::Refusal& why) {
     outcome_.problem = std::string(outcome_.status == 0 ? "ended without a valid HTTP answer: "
                                                         : "broke off its answer: ") +
                        why.text;
@@ -262,14 +263,14 @@ class ClientConnection final : public SocketConnection {
   Owner& owner_;
   Connector connector_;
   std::unique_ptr<HttpCall> call_;  ///< null: it rests
-  HeadParser parser_{MessageKind::kReply};
-  std::optional<BodyReader> body_;
+  http1::HeadParser parser_{http1::MessageKind::kReply};
+  std::optional<http1::BodyReader> body_;
   HttpOutcome outcome_;
   std::size_t body_bytes_ = 0;
   std::size_t counted_ = 0;  ///< by the owner
   bool used_before_ = false;
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm

@@ -10,7 +10,7 @@
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 enum class MessageKind { kRequest, kReply };
 enum class Parsed { kMore, kDone, kRefused };
@@ -190,6 +190,6 @@ class FramingReader {
   bool odd_ = false;
 };
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm

@@ -7,11 +7,11 @@
 #include <string>
 #include <string_view>
 
-#include <dtm/http/message/framing.hpp>
+#include <dtm/http/http1/framing.hpp>
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 class BodyReader {
  public:
@@ -146,6 +146,6 @@ class BodyReader {
   Refusal why_;
 };
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm

@@ -14,11 +14,11 @@
 #include <string_view>
 
 #include <dtm/base/text.hpp>
-#include <dtm/http/message/message_head.hpp>
+#include <dtm/http/http1/message_head.hpp>
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 /// Against abuse; a line is counted without its line feed.
 struct HeadLimits {
@@ -253,6 +253,6 @@ class HeadParser {
   bool skipped_ = false;  ///< an empty line before the request
 };
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm

@@ -5,14 +5,14 @@
 #include <vector>
 
 #include "tests/catch.hpp"
-#include "tests/http/message/parsed_message.hpp"
-#include <dtm/http/message/head_parser.hpp>
+#include "tests/http/http1/parsed_message.hpp"
+#include <dtm/http/http1/head_parser.hpp>
 
 using Catch::Matchers::ContainsSubstring;
-using dtm::transport::HeadParser;
-using dtm::transport::kReplyHead;
-using dtm::transport::kRequestHead;
-using dtm::transport::Parsed;
+using dtm::http1::HeadParser;
+using dtm::http1::kReplyHead;
+using dtm::http1::kRequestHead;
+using dtm::http1::Parsed;
 using dtm_test::Parse;
 using dtm_test::ParsedMessage;
 using dtm_test::ParseReply;
@@ -376,7 +376,7 @@ TEST_CASE("head_parser: a reply to HEAD has no body") {
   HeadParser parser(HeadParser::Kind::kReply, true);
   std::string_view bytes = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n";
   REQUIRE(parser.Take(bytes) == Parsed::kDone);
-  CHECK(parser.Head().BodyFraming().body == dtm::transport::Framing::Body::kNone);
+  CHECK(parser.Head().BodyFraming().body == dtm::http1::Framing::Body::kNone);
 }
 
 TEST_CASE("head_parser: a parser takes one message after the other") {

@@ -11,9 +11,10 @@
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/transactions.hpp"
 #include <dtm/sql/sqlite_connection.hpp>
+#include <dtm/store/sqlite/reader.hpp>
 #include <dtm/store/sqlite/schema.hpp>
 #include <dtm/store/sqlite/sqlite_store.hpp>
-#include <dtm/store/sqlite/statements.hpp>
+#include <dtm/store/sqlite/writer.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using namespace dtm_test;  // NOLINT(google-build-using-namespace)

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/http/message/body_reader.hpp>
-#include <dtm/http/message/head_parser.hpp>
+#include <dtm/http/http1/body_reader.hpp>
+#include <dtm/http/http1/head_parser.hpp>
 
 namespace dtm_test {
 
@@ -40,13 +40,13 @@ struct ParsedMessage {
 
 /// `piece(at)`: how many bytes arrive together from there on.
 template <typename Piece>
-ParsedMessage ParseInPieces(dtm::transport::HeadParser::Kind kind, std::string_view text,
+ParsedMessage ParseInPieces(dtm::http1::HeadParser::Kind kind, std::string_view text,
                             const Piece& piece, bool closed = true) {
-  using dtm::transport::BodyReader;
-  using dtm::transport::HeadParser;
-  using dtm::transport::Parsed;
+  using dtm::http1::BodyReader;
+  using dtm::http1::HeadParser;
+  using dtm::http1::Parsed;
   ParsedMessage message;
-  const auto refused = [&message](const dtm::transport::Refusal& why) {
+  const auto refused = [&message](const dtm::http1::Refusal& why) {
     message = ParsedMessage();
     message.end = ParsedMessage::End::kRefused;
     message.why = why.text;
@@ -68,7 +68,7 @@ ParsedMessage ParseInPieces(dtm::transport::HeadParser::Kind kind, std::string_v
   }
   if (parsed == Parsed::kRefused) return refused(parser.Why());
   if (parsed == Parsed::kMore) return message;
-  const dtm::transport::MessageHead& head = parser.Head();
+  const dtm::http1::MessageHead& head = parser.Head();
   message.first = kind == HeadParser::Kind::kRequest
                       ? std::string(head.Method()) + " " + std::string(head.Target())
                       : std::to_string(head.Status());
@@ -95,15 +95,15 @@ ParsedMessage ParseInPieces(dtm::transport::HeadParser::Kind kind, std::string_v
   return message;
 }
 
-inline ParsedMessage Parse(dtm::transport::HeadParser::Kind kind, std::string_view text,
+inline ParsedMessage Parse(dtm::http1::HeadParser::Kind kind, std::string_view text,
                            std::size_t piece = 1000000) {
   return ParseInPieces(kind, text, [piece](std::size_t) { return piece; });
 }
 inline ParsedMessage ParseRequest(std::string_view text, std::size_t piece = 1000000) {
-  return Parse(dtm::transport::HeadParser::Kind::kRequest, text, piece);
+  return Parse(dtm::http1::HeadParser::Kind::kRequest, text, piece);
 }
 inline ParsedMessage ParseReply(std::string_view text, std::size_t piece = 1000000) {
-  return Parse(dtm::transport::HeadParser::Kind::kReply, text, piece);
+  return Parse(dtm::http1::HeadParser::Kind::kReply, text, piece);
 }
 
 }  // namespace dtm_test

@@ -9,14 +9,14 @@
 #include <utility>
 
 #include <dtm/core/url.hpp>
-#include <dtm/http/client/http_call.hpp>
-#include <dtm/http/client/http_host.hpp>
-#include <dtm/http/client/resolver.hpp>
+#include <dtm/http/hosts/http_call.hpp>
+#include <dtm/http/hosts/http_host.hpp>
+#include <dtm/http/hosts/resolver.hpp>
 #include <dtm/http/transport/io_loop.hpp>
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
 class BlockingHost {
  public:
@@ -62,14 +62,14 @@ class BlockingHost {
   };
 
   std::shared_ptr<TlsClient> tls_;
-  IoLoop loop_;
+  transport::IoLoop loop_;
   Resolver resolver_{loop_};
   // Nobody looks at it between requests, so nothing ends for having rested; the other side sees to that.
-  HttpClientParts parts_{loop_, resolver_, tls_.get(), std::chrono::hours(24)};
+  HostParts parts_{loop_, resolver_, tls_.get(), std::chrono::hours(24)};
   std::unique_ptr<HttpHost> host_;
   bool done_ = false;  ///< the call that is waited for
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm

@@ -15,18 +15,18 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
-#include <dtm/http/client/http_host.hpp>
-#include <dtm/http/message/http_message.hpp>
+#include <dtm/http/hosts/http_host.hpp>
+#include <dtm/http/http1/request_reply.hpp>
 
 using Catch::Matchers::ContainsSubstring;
+using dtm::hosts::HostParts;
+using dtm::hosts::HttpCall;
+using dtm::hosts::HttpHost;
+using dtm::hosts::HttpOutcome;
+using dtm::hosts::Resolver;
 using dtm::transport::FoundAddresses;
-using dtm::transport::HttpCall;
-using dtm::transport::HttpClientParts;
-using dtm::transport::HttpHost;
-using dtm::transport::HttpOutcome;
 using dtm::transport::IoLoop;
 using dtm::transport::Moved;
-using dtm::transport::Resolver;
 using dtm::transport::Socket;
 using dtm::transport::SocketAddress;
 using dtm_test::Clock;
@@ -64,12 +64,12 @@ struct Kit {
 
   std::unique_ptr<Call> Post(Told& told, Ms timeout = Ms(5000), const std::string& body = "{}") {
     auto call = std::make_unique<Call>(told);
-    dtm::transport::HttpRequest request;
+    dtm::http1::HttpRequest request;
     request.method = "POST";
     request.target = "/x";
     request.headers = {{"Host", "h"}};
     request.body = body;
-    call->request = dtm::transport::RequestText(request);
+    call->request = dtm::http1::RequestText(request);
     call->deadline = Clock::now() + timeout;
     return call;
   }
@@ -94,7 +94,7 @@ struct Kit {
 
   IoLoop loop;
   Resolver resolver;
-  HttpClientParts parts{loop, resolver};
+  HostParts parts{loop, resolver};
   std::unique_ptr<HttpHost> host;
 };
 
@@ -503,7 +503,7 @@ TEST_CASE("http_host: a socket that a child has too is not told of once it was g
   REQUIRE(SocketAddress::FromFigures("127.0.0.1", PortOf(server), address));
   {
     IoLoop loop;
-    dtm::transport::Connector connector(loop);
+    dtm::hosts::Connector connector(loop);
     Copied child;
     connector.Start({address}, Clock::now() + Ms(5000), [](Socket, const std::string&) {});
     child.Take();

@@ -8,11 +8,11 @@
 #include <utility>
 #include <vector>
 
-#include <dtm/http/message/framing.hpp>
+#include <dtm/http/http1/framing.hpp>
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 struct HttpHeader {
   std::string name;
@@ -65,6 +65,6 @@ inline std::string RequestText(const HttpRequest& request) {
   return text.append("\r\n").append(request.body);
 }
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm

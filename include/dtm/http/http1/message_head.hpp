@@ -8,11 +8,11 @@
 #include <string_view>
 #include <vector>
 
-#include <dtm/http/message/framing.hpp>
+#include <dtm/http/http1/framing.hpp>
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace http1 {
 
 /// Filled by HeadParser; the views live as long as it is not changed.
 class MessageHead {
@@ -65,6 +65,6 @@ class MessageHead {
   Framing framing_;
 };
 
-}  // namespace transport
+}  // namespace http1
 }  // namespace v1
 }  // namespace dtm

@@ -18,26 +18,27 @@
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
-class Connector final : private Timer {
+class Connector final : private transport::Timer {
  public:
   /// A connected socket, watched by the loop already (IoLoop::Rewatch); or none and why, in words.
-  using Done = std::function<void(Socket, const std::string& problem)>;
+  using Done = std::function<void(transport::Socket, const std::string& problem)>;
 
-  explicit Connector(IoLoop& loop) : loop_(loop) {}
+  explicit Connector(transport::IoLoop& loop) : loop_(loop) {}
   ~Connector() { Cancel(); }
 
   /// Calls `done` once, perhaps at once, unless it is cancelled. Whoever has a deadline cancels it then.
-  void Start(const std::vector<SocketAddress>& addresses, SteadyTime deadline, Done done) {
+  void Start(const std::vector<transport::SocketAddress>& addresses, SteadyTime deadline,
+             Done done) {
     Cancel();
     addresses_ = addresses;
     next_ = 0;
     error_ = 0;
     done_ = std::move(done);
     // RFC 8305: 250 ms for each, less if they are many for the time there is.
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - IoLoop::Clock::now());
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - transport::IoLoop::Clock::now());
     pause_ =
         (std::min)(std::chrono::milliseconds(250), left / static_cast<int>(addresses.size() + 1));
     TryNext();
@@ -51,13 +52,14 @@ class Connector final : private Timer {
   }
 
  private:
-  struct Attempt final : Watcher {
-    Attempt(Connector& connector, Socket begun) : owner(connector), socket(std::move(begun)) {}
-    void OnReady(Readiness ready) override {
+  struct Attempt final : transport::Watcher {
+    Attempt(Connector& connector, transport::Socket begun)
+        : owner(connector), socket(std::move(begun)) {}
+    void OnReady(transport::Readiness ready) override {
       if (socket.IsOpen()) owner.OnReady(*this, ready);
     }
     Connector& owner;
-    Socket socket;
+    transport::Socket socket;
   };
 
   void OnDeadline() override { TryNext(); }
@@ -66,26 +68,26 @@ class Connector final : private Timer {
   void TryNext() {
     while (next_ < addresses_.size()) {
       int error = 0;
-      Socket socket = BeginConnect(addresses_[next_++], error);
+      transport::Socket socket = transport::BeginConnect(addresses_[next_++], error);
       if (error == 0) {
         auto attempt = std::make_unique<Attempt>(*this, std::move(socket));
         if (loop_.Watch(attempt->socket.Fd(), *attempt)) {
           attempts_.push_back(std::move(attempt));
-          if (next_ < addresses_.size()) loop_.Set(*this, IoLoop::Clock::now() + pause_);
+          if (next_ < addresses_.size()) loop_.Set(*this, transport::IoLoop::Clock::now() + pause_);
           return;
         }
         error = errno;
       }
       error_ = error;
     }
-    if (attempts_.empty()) Finish(Socket(), Problem(error_));
+    if (attempts_.empty()) Finish(transport::Socket(), Problem(error_));
   }
 
-  void OnReady(Attempt& attempt, Readiness ready) {
+  void OnReady(Attempt& attempt, transport::Readiness ready) {
     if (!ready.writable && !ready.ended) return;
-    const int error = ConnectError(attempt.socket.Fd());
+    const int error = transport::ConnectError(attempt.socket.Fd());
     if (error == EINPROGRESS) return;
-    Socket socket;
+    transport::Socket socket;
     if (error == 0) {
       socket = std::move(attempt.socket);
     } else {
@@ -106,7 +108,7 @@ class Connector final : private Timer {
     loop_.Dispose(std::move(attempt));
   }
 
-  void Finish(Socket socket, const std::string& problem) {
+  void Finish(transport::Socket socket, const std::string& problem) {
     const Done done = std::exchange(done_, nullptr);
     Cancel();
     if (done) done(std::move(socket), problem);
@@ -115,12 +117,12 @@ class Connector final : private Timer {
   static std::string Problem(int error) {
     if (error == ECONNREFUSED) return "nothing listens there";
     if (error == EMFILE || error == ENFILE)
-      return "no socket can be opened: " + ErrorText(error) + "; see ulimit -n";
-    return error == 0 ? "it has no address" : ErrorText(error);
+      return "no socket can be opened: " + transport::ErrorText(error) + "; see ulimit -n";
+    return error == 0 ? "it has no address" : transport::ErrorText(error);
   }
 
-  IoLoop& loop_;
-  std::vector<SocketAddress> addresses_;
+  transport::IoLoop& loop_;
+  std::vector<transport::SocketAddress> addresses_;
   std::size_t next_ = 0;
   std::chrono::milliseconds pause_{};
   int error_ = 0;
@@ -128,6 +130,6 @@ class Connector final : private Timer {
   Done done_;
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm

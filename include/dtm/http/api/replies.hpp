@@ -16,7 +16,7 @@
 #include <dtm/base/error.hpp>
 #include <dtm/base/text.hpp>
 #include <dtm/coordinator/outcome.hpp>
-#include <dtm/http/message/http_message.hpp>
+#include <dtm/http/http1/request_reply.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/json_text.hpp>
 #include <dtm/http/wire/names.hpp>
@@ -29,8 +29,8 @@ struct ApiRequest {
   std::string path;                               ///< decoded, without the query
   std::multimap<std::string, std::string> query;  ///< decoded
   std::string body;
-  std::vector<transport::HttpHeader> headers{};  ///< for head.hpp, as this:
-  std::string host{};                            ///< for whom it is
+  std::vector<http1::HttpHeader> headers{};  ///< for head.hpp, as this:
+  std::string host{};                        ///< for whom it is
 
   std::string Query(const char* key) const {
     const auto found = query.find(key);

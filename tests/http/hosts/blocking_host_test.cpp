@@ -6,12 +6,12 @@
 
 #include "tests/catch.hpp"
 #include "tests/http/raw_server.hpp"
-#include <dtm/http/client/blocking_host.hpp>
-#include <dtm/http/message/http_message.hpp>
+#include <dtm/http/hosts/blocking_host.hpp>
+#include <dtm/http/http1/request_reply.hpp>
 
 using Catch::Matchers::ContainsSubstring;
-using dtm::transport::BlockingHost;
-using dtm::transport::HttpOutcome;
+using dtm::hosts::BlockingHost;
+using dtm::hosts::HttpOutcome;
 using dtm_test::Clock;
 using dtm_test::Ms;
 using dtm_test::RawServer;
@@ -19,7 +19,7 @@ using Kind = HttpOutcome::Kind;
 
 namespace {
 
-struct One final : dtm::transport::HttpCall {
+struct One final : dtm::hosts::HttpCall {
   void OnDone(HttpOutcome told) override {
     outcome = std::move(told);
     outcome.head = nullptr;
@@ -33,9 +33,9 @@ struct One final : dtm::transport::HttpCall {
 
 One Ask(BlockingHost& host, Ms timeout = Ms(5000)) {
   One one;
-  dtm::transport::HttpRequest request;
+  dtm::http1::HttpRequest request;
   request.Set("Host", "h");
-  one.request = dtm::transport::RequestText(request);
+  one.request = dtm::http1::RequestText(request);
   one.deadline = Clock::now() + timeout;
   host.Send(one);
   CHECK(one.times == 1);

@@ -20,26 +20,27 @@
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
 class Resolver {
  public:
-  using Answer = std::function<void(FoundAddresses)>;
-  using Lookup = std::function<FoundAddresses(const std::string& host, int port)>;
+  using Answer = std::function<void(transport::FoundAddresses)>;
+  using Lookup = std::function<transport::FoundAddresses(const std::string& host, int port)>;
 
-  explicit Resolver(IoLoop& loop, Lookup lookup = LookUp)
+  explicit Resolver(transport::IoLoop& loop, Lookup lookup = transport::LookUp)
       : loop_(loop), lookup_(std::move(lookup)), threads_(kThreads, kMaxWaiting) {}
 
   /// What needs nobody to be asked: figures, and localhost (RFC 6761). False: it is some other name.
-  static bool IsKnown(const std::string& host, int port, FoundAddresses& found) {
-    SocketAddress address;
-    if (SocketAddress::FromFigures(host, port, address)) {
+  static bool IsKnown(const std::string& host, int port, transport::FoundAddresses& found) {
+    transport::SocketAddress address;
+    if (transport::SocketAddress::FromFigures(host, port, address)) {
       found.addresses = {address};
       return true;
     }
     if (host != "localhost") return false;
     for (const char* figures : {"127.0.0.1", "::1"}) {
-      if (SocketAddress::FromFigures(figures, port, address)) found.addresses.push_back(address);
+      if (transport::SocketAddress::FromFigures(figures, port, address))
+        found.addresses.push_back(address);
     }
     return true;
   }
@@ -47,7 +48,7 @@ class Resolver {
   /// `answer` is called on the loop, unless the loop ends before.
   void Find(std::string host, int port, Answer answer) {
     const auto job = [this, host = std::move(host), port, answer] {
-      FoundAddresses found;
+      transport::FoundAddresses found;
       try {
         found = lookup_(host, port);
       } catch (const std::exception& error) {
@@ -57,7 +58,7 @@ class Resolver {
       Tell(answer, found);
     };
     if (threads_.Run(job)) return;
-    FoundAddresses none;
+    transport::FoundAddresses none;
     none.problem =
         "its name cannot be resolved now: too many names wait for that, or no thread can be "
         "started";
@@ -69,7 +70,7 @@ class Resolver {
 
  private:
   /// Everybody who asked for this name waits for the report: without memory it comes late, not never.
-  void Tell(const Answer& answer, const FoundAddresses& found) {
+  void Tell(const Answer& answer, const transport::FoundAddresses& found) {
     for (int tries = 0; tries < 1000; ++tries) {
       try {
         return loop_.Post([answer, found] { answer(found); });
@@ -82,11 +83,11 @@ class Resolver {
   static constexpr std::size_t kThreads = 16;
   static constexpr std::size_t kMaxWaiting = 1024;
 
-  IoLoop& loop_;
+  transport::IoLoop& loop_;
   const Lookup lookup_;
   ThreadPool threads_;
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm

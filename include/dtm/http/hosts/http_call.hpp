@@ -7,12 +7,12 @@
 #include <string>
 #include <string_view>
 
-#include <dtm/http/message/message_head.hpp>
+#include <dtm/http/http1/message_head.hpp>
 #include <dtm/http/transport/timers.hpp>
 
 namespace dtm {
 inline namespace v1 {
-namespace transport {
+namespace hosts {
 
 struct HttpOutcome {
   enum class Kind {
@@ -31,7 +31,7 @@ struct HttpOutcome {
 
   Kind kind = Kind::kReply;
   int status = 0;  ///< 0: not known
-  const MessageHead* head =
+  const http1::MessageHead* head =
       nullptr;       ///< of the reply; null without a status. Gone when OnDone begins the next call
   std::string body;  ///< at most keep_body bytes
   bool cut = false;  ///< there was more
@@ -55,6 +55,6 @@ class HttpCall {
   virtual void OnDone(HttpOutcome outcome) = 0;
 };
 
-}  // namespace transport
+}  // namespace hosts
 }  // namespace v1
 }  // namespace dtm

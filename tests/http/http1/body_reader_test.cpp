@@ -3,14 +3,14 @@
 #include <string>
 
 #include "tests/catch.hpp"
-#include "tests/http/message/parsed_message.hpp"
-#include <dtm/http/message/body_reader.hpp>
+#include "tests/http/http1/parsed_message.hpp"
+#include <dtm/http/http1/body_reader.hpp>
 
 using Catch::Matchers::ContainsSubstring;
-using dtm::transport::BodyReader;
-using dtm::transport::Framing;
-using dtm::transport::HeadParser;
-using dtm::transport::Parsed;
+using dtm::http1::BodyReader;
+using dtm::http1::Framing;
+using dtm::http1::HeadParser;
+using dtm::http1::Parsed;
 
 namespace {
 

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "tests/catch.hpp"
-#include <dtm/http/api/message.hpp>
+#include <dtm/http/api/replies.hpp>
 
 using Catch::Matchers::ContainsSubstring;
 using dtm::ApiReply;
