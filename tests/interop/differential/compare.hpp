@@ -66,6 +66,8 @@ class Comparison {
       const bool end = i >= s_.begin.size() + (s_.middle.empty() ? 0 : 1);
       std::string name;
       if (our == 425 && (its == 409 || its == 500) && s_.wait_result && !end) name = kWaitResult;
+      // Two rounds of Go at once: "dtm panic".
+      if (s_.concurrent && s_.wait_result && our == 409 && its == 500 && !end) name = kNotAwaited;
       // Go calls again at once, and has succeeded meanwhile.
       if (s_.retry_limit > 0 && our == 425 && its == 200 && s_.wait_result && !end)
         name = kRetryLimit;

@@ -130,6 +130,10 @@ TEST_CASE("differential: what the Go server does, or a difference that has a nam
           if (std::getenv("DTM_DIFFERENTIAL_LOUD") != nullptr) {
             std::printf("%s\n", Report(scenarios[i], both.ours[i], both.go[i]).c_str());
           }
+        } else if (differ.size() > 5) {
+          FAIL_CHECK(Text(scenarios[i]) +
+                     "\n    differs too; DTM_DIFFERENTIAL=1:" + std::to_string(seed) + ":" +
+                     std::to_string(scenarios[i].number) + " shows it");
         } else {
           const std::string report = Report(scenarios[i], both.ours[i], both.go[i]);
           FAIL_CHECK(report +

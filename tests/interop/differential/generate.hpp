@@ -209,7 +209,7 @@ class Generator {
 
   /// Somebody stops it while it waits, or submits it again.
   void SagaMeddledWith() {
-    s_.retry_interval = 3;
+    s_.retry_interval = 4;
     s_.wait_result = false;
     s_.concurrent = false;
     s_.orders.clear();
@@ -250,7 +250,7 @@ class Generator {
       return;
     } else {
       s_.begin = {"submit"};
-      s_.retry_interval = 3;
+      s_.retry_interval = 4;
       s_.wait_result = false;
       s_.middle_row = Row("action", s_.concurrent ? RandomStep() : 0);
       s_.without_url.erase(s_.middle_row);
@@ -292,7 +292,7 @@ class Generator {
         ongoings_ = errors_ = 1;
       } else {
         s_.begin.emplace_back("abort");
-        s_.retry_interval = 3;
+        s_.retry_interval = 4;
         ongoings_ = errors_ = 0;
         if (s_.steps > 0) {  // tcc begins with the last one, xa with the first
           s_.middle = "abort";
@@ -305,7 +305,7 @@ class Generator {
     if (!registered) return;
     if (kind < 80 && Chance(6)) return CallLate(Row(op, RandomStep()));
     if (kind < 50 && Chance(8)) {  // the second submit
-      s_.retry_interval = 3;
+      s_.retry_interval = 4;
       s_.wait_result = false;
       s_.middle_row = Row(op, type == "tcc" ? s_.steps - 1 : 0);
       s_.without_url.erase(s_.middle_row);
