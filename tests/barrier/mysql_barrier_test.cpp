@@ -36,6 +36,7 @@ struct Kit {
     dtm::MysqlConnection connection_;
   };
 
+  static constexpr bool kLooksAfterwards = false;
   static int ServerPort() {
     return static_cast<int>(dtm_test::MysqlServer::Shared().Address().port);
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tests/barrier/xa_contract.hpp"
+#include "tests/barrier/xa_cut_contract.hpp"
 #include "tests/catch.hpp"
 #include "tests/support/mysql_server.hpp"
 #include <dtm/barrier/mysql_barrier.hpp>
@@ -50,7 +51,11 @@ struct Kit {
   }
   static dtm::Result Handle(const dtm::XaCall& call, dtm::Endpoint& coordinator,
                             const xa_contract::Business& business) {
-    return dtm::MysqlXaBranch(Address()).Handle(call, coordinator, [&](MYSQL* db) {
+    return HandleAt(Address(), call, coordinator, business);
+  }
+  static dtm::Result HandleAt(const dtm::MysqlAddress& address, const dtm::XaCall& call,
+                              dtm::Endpoint& coordinator, const xa_contract::Business& business) {
+    return dtm::MysqlXaBranch(address).Handle(call, coordinator, [&](MYSQL* db) {
       return business([db](const std::string& sql) { dtm_test::Ask(db, sql); });
     });
   }
@@ -70,6 +75,23 @@ struct Kit {
   }
   static void KillServer() { dtm_test::MysqlServer::Shared().Kill(); }
   static void StartServer() { dtm_test::MysqlServer::Shared().Start(); }
+};
+
+/// For the proxy, which passes one connection at a time: the branch opens its own.
+struct Cut {
+  static constexpr std::size_t kBytesOfCommit = 250;    // from before XA COMMIT
+  static constexpr std::size_t kBytesOfRollback = 250;  // from before XA ROLLBACK
+  static constexpr bool kLooksAfterwards = true;  // at the end of the connection that prepared
+  static int ServerPort() { return static_cast<int>(Kit::Address().port); }
+  static dtm::MysqlAddress Through(int port) {
+    dtm::MysqlAddress address = Kit::Address();
+    address.port = static_cast<unsigned>(port);
+    return address;
+  }
+  struct Connection {
+    explicit Connection(const dtm::MysqlAddress& to) : address(to) {}
+    dtm::MysqlAddress address;
+  };
 };
 
 /// A connection that stays open after PREPARE, as in a pool.
@@ -109,6 +131,14 @@ TEST_CASE("xa on MariaDB: names that the server cannot use") { xa_contract::Refu
 TEST_CASE("xa on MariaDB: what people must look at") { xa_contract::Old<Kit>(); }
 TEST_CASE("xa on MariaDB: the server is killed between the phases") {
   xa_contract::ServerKilled<Kit>();
+}
+
+TEST_CASE("xa on MariaDB: the connection breaks at any byte of what prepares or ends it") {
+  xa_contract::CutAtAnyByte<Kit, Cut>([](Cut::Connection& to, const dtm::XaCall& call,
+                                         dtm::Endpoint& coordinator,
+                                         const xa_contract::Business& business) {
+    return Kit::HandleAt(to.address, call, coordinator, business);
+  });
 }
 
 // dtm's Go client takes it as success: the branch is not committed, and holds its locks for ever.
@@ -261,7 +291,7 @@ TEST_CASE("xa on MariaDB: settings of the connection do not matter") {
     CHECK(call(Op::kCommit) == Kind::kSuccess);
     CHECK(call(Op::kRollback) == Kind::kError);
     CHECK(bank.Balance() == "70");
-    CHECK(opened == 5);
+    CHECK(opened == 6);  // one to see the end of the action's
   }
 }
 

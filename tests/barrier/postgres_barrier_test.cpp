@@ -33,6 +33,7 @@ struct Kit {
     dtm::PgConnection connection_;
   };
 
+  static constexpr bool kLooksAfterwards = false;
   static int ServerPort() { return dtm_test::PostgresServer::Shared().Port(); }
   static std::string Through(int port) {
     return dtm_test::PostgresServer::Shared().ConninfoAt(port) +

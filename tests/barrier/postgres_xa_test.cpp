@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "tests/barrier/sql_cut_contract.hpp"
 #include "tests/barrier/xa_contract.hpp"
+#include "tests/barrier/xa_cut_contract.hpp"
 #include "tests/catch.hpp"
 #include "tests/support/postgres_server.hpp"
 #include <dtm/barrier/postgres_barrier.hpp>
@@ -32,6 +32,9 @@ struct Kit {
   static constexpr std::size_t kXidLimit = 199;
   static constexpr const char kAgain[] = "55P03";  // waits for the row of the first
 
+  static constexpr std::size_t kBytesOfCommit = 1000;  // all
+  static constexpr std::size_t kBytesOfRollback = 20;
+  static constexpr bool kLooksAfterwards = false;
   static int ServerPort() { return dtm_test::PostgresServer::Shared().Port(); }
   static std::string Through(int port) {
     return dtm_test::PostgresServer::Shared().ConninfoAt(port) +
@@ -50,6 +53,10 @@ struct Kit {
                             const xa_contract::Business& business) {
     Connection connection;
     connection.Ask("SET lock_timeout = '100ms'");
+    return HandleOn(connection, call, coordinator, business);
+  }
+  static dtm::Result HandleOn(Connection& connection, const dtm::XaCall& call,
+                              dtm::Endpoint& coordinator, const xa_contract::Business& business) {
     return dtm::PgXaBranch(connection.Handle()).Handle(call, coordinator, [&](PGconn* db) {
       return business([db](const std::string& sql) { dtm_test::Ask(db, sql); });
     });
@@ -101,73 +108,11 @@ TEST_CASE("xa on PostgreSQL: the server is killed between the phases") {
 }
 
 TEST_CASE("xa on PostgreSQL: the connection breaks at any byte of what prepares or ends it") {
-  Bank<Kit> bank;
-  int effects = 0;
-  const auto debit = [](PGconn* db) {
-    dtm_test::Ask(db, "UPDATE account SET balance = balance - 1 WHERE name = 'a'");
-  };
-  const auto handle = [&](Kit::Connection& connection, dtm::Op op, int number, const auto& armed) {
-    const auto business = [&](PGconn* db) {
-      debit(db);
-      armed();
-    };
-    if (op != dtm::Op::kAction) armed();
-    const dtm::Result result =
-        dtm::PgXaBranch(connection.Handle())
-            .Handle(xa_contract::CallOf(op, std::to_string(number)), bank.coordinator, business);
-    CHECK(result.kind == Kind::kSuccess);
-  };
-  /// As the coordinator: until it succeeds.
-  const auto settle = [&](dtm::Op op, int number) {
-    for (int attempt = 0; attempt < 100; ++attempt) {
-      try {
-        if (bank.Handle(op, xa_contract::Unused(), std::to_string(number)).kind == Kind::kSuccess) {
-          return;
-        }
-      } catch (const dtm::SqlError&) {  // the broken connection's command is running
-      }
-    }
-    FAIL("does not settle");
-  };
-  const auto prepared_first = [&](dtm::Op op) {
-    return [&, op](Kit::Connection& connection, int number, const auto& armed) {
-      Kit::Connection direct;
-      handle(direct, dtm::Op::kAction, number, [] {});
-      handle(connection, op, number, armed);
-    };
-  };
-  SECTION("PREPARE TRANSACTION") {
-    dtm_test::CutAtEveryByte<Kit>(
-        [&](Kit::Connection& connection, int number, const auto& armed) {
-          handle(connection, dtm::Op::kAction, number, armed);
-        },
-        [&](int number, dtm_test::Said said) {
-          const bool commits = said == dtm_test::Said::kDone;
-          settle(commits ? dtm::Op::kCommit : dtm::Op::kRollback, number);
-          effects += commits ? 1 : 0;
-          CHECK(bank.Balance() == std::to_string(100 - effects));
-        },
-        1000);
-  }
-  SECTION("COMMIT PREPARED") {
-    dtm_test::CutAtEveryByte<Kit>(
-        prepared_first(dtm::Op::kCommit),
-        [&](int number, dtm_test::Said) {
-          settle(dtm::Op::kCommit, number);
-          ++effects;
-          CHECK(bank.Balance() == std::to_string(100 - effects));
-        },
-        1000);
-  }
-  SECTION("the rollback, which also forbids the action") {
-    dtm_test::CutAtEveryByte<Kit>(
-        prepared_first(dtm::Op::kRollback),
-        [&](int number, dtm_test::Said) {
-          settle(dtm::Op::kRollback, number);
-          CHECK(bank.Balance() == "100");
-        },
-        20);
-  }
+  xa_contract::CutAtAnyByte<Kit>([](Kit::Connection& connection, const dtm::XaCall& call,
+                                    dtm::Endpoint& coordinator,
+                                    const xa_contract::Business& business) {
+    return Kit::HandleOn(connection, call, coordinator, business);
+  });
 }
 
 TEST_CASE("xa on PostgreSQL: a business that swallows an error or ends the transaction") {

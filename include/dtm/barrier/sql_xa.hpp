@@ -30,7 +30,7 @@ inline namespace v1 {
 
 /// A branch on one connection. PostgreSQL: any connection, as often as wanted, in the same database and as the same user for both phases. Give it a
 /// lock_timeout shorter than the request timeout of the initiator. MySQL: a new connection for each call, to be closed before the call is answered: MariaDB commits what is prepared only when
-/// the connection that prepared it is gone. Settings of this connection are changed.
+/// the connection that prepared it is gone, wholly: it must have left information_schema.PROCESSLIST. Settings of this connection are changed.
 class SqlXaBranch {
  public:
   /// The names of the prepared transactions, as far as the user may see them.
@@ -98,11 +98,7 @@ class SqlXaBranch {
     try {
       return statements();
     } catch (const SqlError& error) {
-      const std::string& code = error.Code();
-      const SqlDialect dialect = session_.Dialect();
-      const std::string text = Where(call) + error.what() + xa::Advice(dialect, code, stage);
-      if (FaultOf(dialect, code, stage) == SqlFault::kInDoubt) throw InDoubtError(text);
-      throw SqlError(text, code);
+      xa::ThrowWhere(Where(call), session_.Dialect(), error, stage);
     }
   }
   std::string Simple(const XaCall& call, SqlStage stage, const std::string& sql) {
@@ -121,12 +117,14 @@ class SqlXaBranch {
   }
 
   /// The reason of the row; empty: there is none.
-  std::string Reason(const XaCall& call) {
-    return Ours(call, SqlStage::kStatement, [&]() -> std::string {
+  std::string Reason(const XaCall& call, SqlStage stage = SqlStage::kStatement,
+                     const char* lock = "") {
+    return Ours(call, stage, [&]() -> std::string {
       // A collation may take other letters as equal, so the bytes are compared here.
-      const SqlAnswer rows = session_.Run("SELECT CONCAT_WS(' ', reason, gid, branch_id) FROM " +
-                                              quoted_ + barrier::WhereKey(session_.Dialect()),
-                                          {call.gid, call.branch_id, Name(Op::kAction), kNumber});
+      const SqlAnswer rows =
+          session_.Run("SELECT CONCAT_WS(' ', reason, gid, branch_id) FROM " + quoted_ +
+                           barrier::WhereKey(session_.Dialect()) + lock,
+                       {call.gid, call.branch_id, Name(Op::kAction), kNumber});
       for (const char* const reason : {kCommitted, barrier::kRollback}) {
         const std::string wanted = std::string(reason) + ' ' + call.gid + ' ' + call.branch_id;
         if (rows.first_column == std::vector<std::string>{wanted}) return reason;
@@ -231,32 +229,31 @@ class SqlXaBranch {
 
   Result Commit(const XaCall& call, const std::string& xid) {
     const auto until = std::chrono::steady_clock::now() + kPatience;
-    while (!TryEnd(call, xid)) {
+    for (;;) {
+      const bool ended = TryEnd(call, xid);
+      if (ended && postgres_) return Result::Success();
       // First the list: what is committed between the two has left the list and has its row.
-      const Listed listed = Look(xid);
-      const std::string reason = Reason(call);
-      if (reason == kCommitted) return Result::Success();  // a repeat
+      const Listed listed = ended ? Listed::kNo : Look(xid);
+      const std::string reason = Reason(call, ended ? SqlStage::kCommit : SqlStage::kStatement);
+      if (reason == kCommitted) return Result::Success();  // now or before
       if (listed == Listed::kNo) {
-        return Lost(call, "there is no prepared transaction '" + xid +
-                              "', and no row that proves its commit; do the work "
-                              "of the branch by hand");
+        if (!postgres_ && (ended || IsHeld(call))) return Later(call, xa::Astray(xid));
+        return Lost(call, "it is not prepared, and no row proves its commit; do its work by hand");
       }
       if (std::chrono::steady_clock::now() >= until) {
-        return Later(call,
-                     "'" + xid + "' cannot be committed: " +
-                         (listed == Listed::kYes ? "the connection that prepared it is still open"
-                                                 : "the server knows no such transaction, or this "
-                                                   "user lacks XA_RECOVER_ADMIN to see it"));
+        return Later(call, listed == Listed::kYes
+                               ? "the connection that prepared it is still open"
+                               : "it is not prepared, or this user lacks XA_RECOVER_ADMIN");
       }
       std::this_thread::sleep_for(kPause);
     }
-    return Result::Success();
   }
 
   Result RollBack(const XaCall& call, const std::string& xid) {
     const char* const runs = "the action is still running, or its connection is still open";
     const auto until = std::chrono::steady_clock::now() + kPatience;
-    while (!TryEnd(call, xid) && Look(xid) == Listed::kYes) {
+    bool ended = false;
+    while (!(ended = TryEnd(call, xid)) && Look(xid) == Listed::kYes) {
       if (std::chrono::steady_clock::now() >= until) return Later(call, runs);
       std::this_thread::sleep_for(kPause);
     }
@@ -265,15 +262,25 @@ class SqlXaBranch {
       reason = Forbid(call, xid);
     } catch (const SqlError& error) {
       if (error.Code() != (postgres_ ? "55P03" : "1205")) throw;
-      return Later(call, runs);
+      return Later(call, ended && !postgres_ ? xa::Astray(xid) : runs);
     }
     if (reason == barrier::kRollback) return Result::Success();
     if (reason.empty()) return Later(call, "its row was deleted while it was read");
     return Lost(call, "the branch was committed before; undo its work by hand");
   }
 
-  /// Keeps a late action from working; returns the reason of the row. While an action is running this waits for it, but not for
-  /// long.
+  /// MySQL: does a transaction that is in no list hold the row of this call?
+  bool IsHeld(const XaCall& call) {
+    try {
+      (void)Reason(call, SqlStage::kStatement, " FOR UPDATE");
+      return false;
+    } catch (const SqlError& error) {
+      if (error.Code() == "1205") return true;
+      throw;
+    }
+  }
+
+  /// Keeps a late action from working; returns the reason of the row. Waits while an action is running, but not for long.
   std::string Forbid(const XaCall& call, const std::string& xid) {
     if (postgres_) Simple(call, SqlStage::kStatement, "BEGIN; SET LOCAL lock_timeout = '2s'");
     try {

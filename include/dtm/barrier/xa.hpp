@@ -99,6 +99,14 @@ inline bool IsRolledBack(const std::string& code) {
   return code == "1402" || code == "1613" || code == "1614";
 }
 
+/// MariaDB says OK to XA COMMIT and XA ROLLBACK, and does nothing, if they come while it closes the connection that prepared.
+/// Then the transaction is in no list and keeps its locks, until a restart finds it again.
+inline std::string Astray(const std::string& xid) {
+  return "the server said that '" + xid +
+         "' has ended, and has not ended it. If that stays so, restart MariaDB: it lost the "
+         "prepared transaction out of sight while it closed a connection, and finds it then";
+}
+
 /// What the business did wrong if its transaction cannot be ended for this reason; else empty.
 inline std::string BusinessMisuse(const std::string& code) {
   if (code == "25P02") {
@@ -138,6 +146,14 @@ inline std::string Advice(SqlDialect dialect, const std::string& code, SqlStage 
            "barriers";
   }
   return SqlAdvice(dialect, code, stage);
+}
+
+/// As ThrowWhere for barriers.
+[[noreturn]] inline void ThrowWhere(const std::string& where, SqlDialect dialect,
+                                    const SqlError& error, SqlStage stage) {
+  const std::string text = where + error.what() + Advice(dialect, error.Code(), stage);
+  if (FaultOf(dialect, error.Code(), stage) == SqlFault::kInDoubt) throw InDoubtError(text);
+  throw SqlError(text, error.Code());
 }
 
 }  // namespace xa
