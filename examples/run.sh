@@ -1,11 +1,37 @@
 #!/usr/bin/env bash
-# Builds and runs the quick start; arguments go to it. On Debian it installs what is missing.
+# Builds and runs an example: run.sh [NAME] [ARGUMENT...]; without a name the quick start. What it needs is installed (on Debian), and
+# servers that it needs are started for it and end with it, unless DTM_POSTGRES, DTM_MYSQL_HOST or DTM_REDIS say where there is one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/install_packages.sh
-install_packages g++ cmake ninja-build pkg-config nlohmann-json3-dev libcpp-httplib-dev libsqlite3-dev
+name=quick_start
+if [ $# -gt 0 ] && [ -f "examples/$1.cpp" ]; then
+  name=$1
+  shift
+fi
+packages=(g++ cmake ninja-build pkg-config nlohmann-json3-dev libcpp-httplib-dev libsqlite3-dev)
+with=()
+needs() {  # needs VARIABLE SCRIPT PACKAGE...
+  packages+=("${@:3}")
+  [ -n "${!1:-}" ] || with+=("$PWD/tools/$2")
+}
+case $name in
+  *postgres | polyglot) needs DTM_POSTGRES with_postgres.sh libpq-dev ;;
+  *libpqxx) needs DTM_POSTGRES with_postgres.sh libpq-dev libpqxx-dev ;;
+  *mariadb) needs DTM_MYSQL_HOST with_mariadb.sh libmariadb-dev ;;
+  *soci) needs DTM_MYSQL_HOST with_mariadb.sh libmariadb-dev libsoci-dev ;;
+  *redis) needs DTM_REDIS with_redis.sh libhiredis-dev ;;
+  xa_two_databases)
+    needs DTM_POSTGRES with_postgres.sh libpq-dev
+    needs DTM_MYSQL_HOST with_mariadb.sh libmariadb-dev
+    ;;
+  event_loop_asio) packages+=(libboost-dev) ;;
+esac
+[ "$name" != polyglot ] || packages+=(python3)
+install_packages "${packages[@]}"
 
 echo "== building (build/examples)"
 cmake -S . -B build/examples -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 --log-level=WARNING
-cmake --build build/examples --target quick_start
-exec build/examples/examples/quick_start "$@"
+cmake --build build/examples --target "$name"
+cd build/examples/examples  # where they leave their files
+exec "${with[@]}" "./$name" "$@"
