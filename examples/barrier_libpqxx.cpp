@@ -1,19 +1,19 @@
 /// The barrier for a client library that dtm does not know, here libpqxx: the program writes a session of three methods.
 /// Business and barrier are in a transaction of the program's own (CallInTransaction).
-/// Needs: PostgreSQL (DTM_POSTGRES is its conninfo), libpqxx 6.4 or 7, SQLite. Start it with: examples/run.sh barrier_libpqxx
+/// Needs: PostgreSQL (DTM_POSTGRES is its conninfo), libpqxx 6.4 or 7 (newer: exec(sql, pqxx::params) for exec_params), SQLite. Start it with: examples/run.sh barrier_libpqxx
 /// Fails if the outcome is not what it says.
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <memory>
+#include <pqxx/pqxx>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <pqxx/pqxx>
 
 #include <dtm/barrier/sql_barrier.hpp>
 #include <dtm/dtm.hpp>
@@ -28,9 +28,8 @@ class PqxxSession : public dtm::SqlSession {
   dtm::SqlAnswer Run(const std::string& sql,
                      const std::vector<std::string_view>& parameters) override {
     const std::vector<std::string> values(parameters.begin(), parameters.end());
-    return Do([&] {
-      return transaction_.exec_params(sql, pqxx::prepare::make_dynamic_params(values));
-    });
+    return Do(
+        [&] { return transaction_.exec_params(sql, pqxx::prepare::make_dynamic_params(values)); });
   }
   std::string Simple(const char* sql) override {
     Do([&] { return transaction_.exec(sql); });
@@ -90,8 +89,9 @@ dtm::Result Book(const dtm::BranchInfo& who, const char* name, int amount) {
 std::string Balances() {
   pqxx::nontransaction connection(ThisThreads());
   return connection
-      .exec("SELECT string_agg(name || ' has ' || balance, ', ' ORDER BY name) FROM "
-            "dtm_example_account")[0][0]
+      .exec(
+          "SELECT string_agg(name || ' has ' || balance, ', ' ORDER BY name) FROM "
+          "dtm_example_account")[0][0]
       .c_str();
 }
 
@@ -108,7 +108,9 @@ void Run() {
     connection.exec("INSERT INTO dtm_example_account VALUES ('alice', 100), ('bob', 100)");
   }
 
-  dtm::Coordinator tm("barrier_libpqxx.db");
+  std::filesystem::remove_all("barrier_libpqxx.files");  // what an earlier run left
+  std::filesystem::create_directory("barrier_libpqxx.files");
+  dtm::Coordinator tm("barrier_libpqxx.files/coordinator.db");
   std::atomic<int> calls_of_in{0};
   auto out = tm.Register<Transfer>(
       "TransOut", [](const Transfer& t, const Who& who) { return Book(who, "alice", -t.amount); });
@@ -121,9 +123,8 @@ void Run() {
     if (++calls_of_in == 1) throw std::runtime_error("the reply is lost");  // bob has the money
     return result;
   });
-  auto in_com = tm.Register<Transfer>("TransInCom", [](const Transfer& t, const Who& who) {
-    return Book(who, "bob", -t.amount);
-  });
+  auto in_com = tm.Register<Transfer>(
+      "TransInCom", [](const Transfer& t, const Who& who) { return Book(who, "bob", -t.amount); });
   tm.Start();
   std::printf("%s, in PostgreSQL\n", Balances().c_str());
 

@@ -7,11 +7,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <memory>
+#include <mysql.h>
 #include <stdexcept>
 #include <string>
-
-#include <mysql.h>
 
 #include <dtm/barrier/mysql_barrier.hpp>
 #include <dtm/dtm.hpp>
@@ -93,7 +93,9 @@ void Run() {
     Sql(db.Handle(), "REPLACE INTO dtm_example_account VALUES ('alice', 100), ('bob', 100)");
   }
 
-  dtm::Coordinator tm("barrier_mariadb.db");
+  std::filesystem::remove_all("barrier_mariadb.files");  // what an earlier run left
+  std::filesystem::create_directory("barrier_mariadb.files");
+  dtm::Coordinator tm("barrier_mariadb.files/coordinator.db");
   std::atomic<int> calls_of_in{0};
   auto out = tm.Register<Transfer>(
       "TransOut", [](const Transfer& t, const Who& who) { return Book(who, "alice", -t.amount); });
@@ -106,9 +108,8 @@ void Run() {
     if (++calls_of_in == 1) throw std::runtime_error("the reply is lost");  // bob has the money
     return result;
   });
-  auto in_com = tm.Register<Transfer>("TransInCom", [](const Transfer& t, const Who& who) {
-    return Book(who, "bob", -t.amount);
-  });
+  auto in_com = tm.Register<Transfer>(
+      "TransInCom", [](const Transfer& t, const Who& who) { return Book(who, "bob", -t.amount); });
   tm.Start();
   std::printf("%s, in MariaDB\n", Balances().c_str());
 

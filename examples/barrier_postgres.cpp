@@ -7,13 +7,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
+#include <libpq-fe.h>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <libpq-fe.h>
 
 #include <dtm/barrier/postgres_barrier.hpp>
 #include <dtm/dtm.hpp>
@@ -84,7 +84,9 @@ void Run() {
   Sql(db, "DELETE FROM dtm_example_account");
   Sql(db, "INSERT INTO dtm_example_account VALUES ('alice', 100), ('bob', 100)");
 
-  dtm::Coordinator tm("barrier_postgres.db");
+  std::filesystem::remove_all("barrier_postgres.files");  // what an earlier run left
+  std::filesystem::create_directory("barrier_postgres.files");
+  dtm::Coordinator tm("barrier_postgres.files/coordinator.db");
   std::atomic<int> calls_of_in{0};
   auto out = tm.Register<Transfer>(
       "TransOut", [](const Transfer& t, const Who& who) { return Book(who, "alice", -t.amount); });
@@ -97,9 +99,8 @@ void Run() {
     if (++calls_of_in == 1) throw std::runtime_error("the reply is lost");  // bob has the money
     return result;
   });
-  auto in_com = tm.Register<Transfer>("TransInCom", [](const Transfer& t, const Who& who) {
-    return Book(who, "bob", -t.amount);
-  });
+  auto in_com = tm.Register<Transfer>(
+      "TransInCom", [](const Transfer& t, const Who& who) { return Book(who, "bob", -t.amount); });
   auto was_it_committed =
       tm.Register<nlohmann::json>("WasItCommitted", [](const nlohmann::json&, const Who& who) {
         return ThisThreads().barriers.QueryPrepared(dtm::BarrierFrom(who));

@@ -8,11 +8,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
+#include <hiredis/hiredis.h>
 #include <memory>
 #include <stdexcept>
 #include <string>
-
-#include <hiredis/hiredis.h>
 
 #include <dtm/barrier/redis_barrier.hpp>
 #include <dtm/dtm.hpp>
@@ -67,8 +67,8 @@ std::string Redis(const char* command) {
   return text->str != nullptr ? text->str : std::to_string(text->integer);
 }
 std::string State() {
-  return "alice has " + Redis("GET dtm_example:alice") + ", taken seats: " +
-         Redis("SCARD dtm_example:taken");
+  return "alice has " + Redis("GET dtm_example:alice") +
+         ", taken seats: " + Redis("SCARD dtm_example:taken");
 }
 
 void Run() {
@@ -77,7 +77,9 @@ void Run() {
   Redis("DEL dtm_example:taken");
   Redis("SET dtm_example:alice 100");
 
-  dtm::Coordinator tm("barrier_redis.db");
+  std::filesystem::remove_all("barrier_redis.files");  // what an earlier run left
+  std::filesystem::create_directory("barrier_redis.files");
+  dtm::Coordinator tm("barrier_redis.files/coordinator.db");
   std::atomic<int> calls_of_pay{0};
   auto pay = tm.Register<Transfer>("Pay", [&](const Transfer& t, const Who& who) {
     const dtm::Result result = Book(who, "dtm_example:alice", -t.amount);

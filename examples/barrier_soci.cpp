@@ -8,14 +8,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <memory>
+#include <soci/mysql/soci-mysql.h>
+#include <soci/soci.h>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <soci/mysql/soci-mysql.h>
-#include <soci/soci.h>
 
 #include <dtm/barrier/sql_barrier.hpp>
 #include <dtm/dtm.hpp>
@@ -127,7 +127,9 @@ void Run() {
     bank.sql << "REPLACE INTO dtm_example_account VALUES ('alice', 100), ('bob', 100)";
   }
 
-  dtm::Coordinator tm("barrier_soci.db");
+  std::filesystem::remove_all("barrier_soci.files");  // what an earlier run left
+  std::filesystem::create_directory("barrier_soci.files");
+  dtm::Coordinator tm("barrier_soci.files/coordinator.db");
   std::atomic<int> calls_of_in{0};
   auto out = tm.Register<Transfer>(
       "TransOut", [](const Transfer& t, const Who& who) { return Book(who, "alice", -t.amount); });
@@ -140,9 +142,8 @@ void Run() {
     if (++calls_of_in == 1) throw std::runtime_error("the reply is lost");  // bob has the money
     return result;
   });
-  auto in_com = tm.Register<Transfer>("TransInCom", [](const Transfer& t, const Who& who) {
-    return Book(who, "bob", -t.amount);
-  });
+  auto in_com = tm.Register<Transfer>(
+      "TransInCom", [](const Transfer& t, const Who& who) { return Book(who, "bob", -t.amount); });
   tm.Start();
   std::printf("%s, in MariaDB\n", Balances().c_str());
 

@@ -16,7 +16,7 @@ needs() {  # needs VARIABLE SCRIPT PACKAGE...
   [ -n "${!1:-}" ] || with+=("$PWD/tools/$2")
 }
 case $name in
-  *postgres | polyglot) needs DTM_POSTGRES with_postgres.sh libpq-dev ;;
+  *postgres) needs DTM_POSTGRES with_postgres.sh libpq-dev ;;
   *libpqxx) needs DTM_POSTGRES with_postgres.sh libpq-dev libpqxx-dev ;;
   *mariadb) needs DTM_MYSQL_HOST with_mariadb.sh libmariadb-dev ;;
   *soci) needs DTM_MYSQL_HOST with_mariadb.sh libmariadb-dev libsoci-dev ;;
@@ -27,11 +27,16 @@ case $name in
     ;;
   event_loop_asio) packages+=(libboost-dev) ;;
 esac
-[ "$name" != polyglot ] || packages+=(python3)
+[ "$name" != polyglot ] || packages+=(python3 python3-pip)
 install_packages "${packages[@]}"
 
 echo "== building (build/examples)"
 cmake -S . -B build/examples -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 --log-level=WARNING
 cmake --build build/examples --target "$name"
+if [ "$name" = polyglot ]; then  # with dtm's own client if it can be had, else by HTTP
+  python3 -m pip install -q --target build/examples/python dtmcli==1.7.7.0 >build/examples/pip.log 2>&1 || true
+  export PYTHONPATH=$PWD/build/examples/python
+  [ $# -gt 0 ] || set -- "$PWD/examples/polyglot.py"
+fi
 cd build/examples/examples  # where they leave their files
 exec "${with[@]}" "./$name" "$@"

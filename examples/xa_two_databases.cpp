@@ -13,7 +13,9 @@
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <libpq-fe.h>
 #include <memory>
+#include <mysql.h>
 #include <netinet/in.h>
 #include <spawn.h>
 #include <stdexcept>
@@ -26,8 +28,6 @@
 #include <vector>
 
 #include <httplib.h>
-#include <libpq-fe.h>
-#include <mysql.h>
 
 #include <dtm/barrier/mysql_barrier.hpp>
 #include <dtm/barrier/mysql_xa.hpp>
@@ -51,8 +51,10 @@ const std::string kTable =
 std::string Sql(PGconn* db, const std::string& text) {
   const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQexec(db, text.c_str()), PQclear);
   const char* const state = PQresultErrorField(result.get(), PG_DIAG_SQLSTATE);
-  if (state != nullptr && std::string(state) == "23514") throw dtm::FailureError("A has too little");
-  if (state != nullptr || PQstatus(db) != CONNECTION_OK) throw std::runtime_error(PQerrorMessage(db));
+  if (state != nullptr && std::string(state) == "23514")
+    throw dtm::FailureError("A has too little");
+  if (state != nullptr || PQstatus(db) != CONNECTION_OK)
+    throw std::runtime_error(PQerrorMessage(db));
   return PQntuples(result.get()) > 0 ? PQgetvalue(result.get(), 0, 0) : "";
 }
 
@@ -107,20 +109,21 @@ class Service {
 
   Service(Handle handle, const std::string& coordinator_url) : coordinator_(coordinator_url) {
     server_.set_tcp_nodelay(true);
-    server_.Post("/Xa", [this, handle](const httplib::Request& request, httplib::Response& response) {
-      dtm::AnswerBranch(response, [&] {
-        const dtm::XaCall call = dtm::XaFromQuery(request.params);
-        const pid_t victim = call.op == dtm::Op::kCommit ? g_victim.exchange(0) : 0;
-        if (victim > 0) {
-          ::kill(victim, SIGKILL);
-          return dtm::Result::Error("not committed: the coordinator has just died");
-        }
-        const auto transfer = call.op == dtm::Op::kAction
-                                  ? nlohmann::json::parse(request.body).get<Transfer>()
-                                  : Transfer{};  // the second phase comes without payload
-        return handle(call, coordinator_, transfer);
-      });
-    });
+    server_.Post(
+        "/Xa", [this, handle](const httplib::Request& request, httplib::Response& response) {
+          dtm::AnswerBranch(response, [&] {
+            const dtm::XaCall call = dtm::XaFromQuery(request.params);
+            const pid_t victim = call.op == dtm::Op::kCommit ? g_victim.exchange(0) : 0;
+            if (victim > 0) {
+              ::kill(victim, SIGKILL);
+              return dtm::Result::Error("not committed: the coordinator has just died");
+            }
+            const auto transfer = call.op == dtm::Op::kAction
+                                      ? nlohmann::json::parse(request.body).get<Transfer>()
+                                      : Transfer{};  // the second phase comes without payload
+            return handle(call, coordinator_, transfer);
+          });
+        });
     port_ = server_.bind_to_any_port("127.0.0.1");
     thread_ = std::thread([this] { server_.listen_after_bind(); });
     while (!server_.is_running()) std::this_thread::yield();
@@ -144,7 +147,7 @@ class Service {
 // --- The program that makes a transfer.
 
 void Coordinate(int port, const std::string& bank_a, const std::string& bank_b, int amount) {
-  dtm::Coordinator tm("xa_two_databases/coordinator.db");
+  dtm::Coordinator tm("xa_two_databases.files/coordinator.db");
   tm.Use(dtm::HttpBranches());
   tm.Start();  // first goes on with what a crash left
   dtm::Server api(tm);
@@ -174,16 +177,17 @@ void Coordinate(int port, const std::string& bank_a, const std::string& bank_b, 
 class Stage {
  public:
   explicit Stage(std::string self) : self_(std::move(self)) {
-    std::filesystem::remove_all("xa_two_databases");
-    std::filesystem::create_directory("xa_two_databases");
+    // Not what an earlier run left.
+    std::filesystem::remove_all("xa_two_databases.files");
+    std::filesystem::create_directory("xa_two_databases.files");
   }
 
   /// Amount 0: only continues what is unfinished.
   void Run(const char* title, int amount, bool killed, const std::string& expected) {
     std::printf("%s\n", title);
     std::fflush(stdout);
-    std::vector<std::string> words = {self_,      "--coordinator", std::to_string(port_),
-                                      a_.Url(),   b_.Url(),        std::to_string(amount)};
+    std::vector<std::string> words = {self_,    "--coordinator", std::to_string(port_),
+                                      a_.Url(), b_.Url(),        std::to_string(amount)};
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
@@ -221,9 +225,8 @@ class Stage {
     const dtm::PgConnection a = Postgres();
     const dtm::MysqlConnection b(Mariadb());
     const char* const balance = "SELECT balance FROM dtm_example_account";
-    const std::size_t prepared =
-        dtm::OldPrepared(a.Handle(), std::chrono::seconds(0)).size() +
-        dtm::OldPrepared(b.Handle(), std::chrono::seconds(0)).size();
+    const std::size_t prepared = dtm::OldPrepared(a.Handle(), std::chrono::seconds(0)).size() +
+                                 dtm::OldPrepared(b.Handle(), std::chrono::seconds(0)).size();
     return "A has " + Sql(a.Handle(), balance) + ", B has " + Sql(b.Handle(), balance) + "; " +
            std::to_string(prepared) + " prepared";
   }
