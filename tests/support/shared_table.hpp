@@ -89,7 +89,7 @@ class SharedStore : public dtm::Store {
   dtm::Time until = dtm::kNever;
 
   std::uint64_t Owner() const override { return me_; }
-  dtm::Time OwnedUntil() const override { return until; }
+  dtm::Time OwnedUntil(dtm::Time) const override { return until; }
 
   void Begin() override {
     if (open_) throw dtm::StoreError("a batch is open already");

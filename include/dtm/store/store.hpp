@@ -166,8 +166,16 @@ class Store {
   /// itself, or (in a record) nobody has taken it up yet.
   virtual std::uint64_t Owner() const { return 0; }
 
-  /// Until when nobody takes over what is ours, in the coordinator's time: no call leaves later. Any thread.
-  virtual Time OwnedUntil() const { return kNever; }
+  /// Until when nobody takes over what is ours, in the coordinator's time, which is `now`: no call leaves later. Any thread.
+  virtual Time OwnedUntil(Time) const { return kNever; }
+
+  /// How often something has come to be ours that the owner thread has not written, or we were fenced: then Due has more to
+  /// tell. Any thread. `changed` is called by some thread after each, until Leave has returned; it comes before the first turn.
+  virtual std::uint64_t Takeovers() const { return 0; }
+  virtual void OnTakeover(std::function<void()>) {}
+
+  /// The coordinator has stopped, and writes no more: another one may take over what is unfinished at once. Reading goes on.
+  virtual void Leave() noexcept {}
 
   /// Opens a batch. Nothing of it is visible to Load and Scan before Commit; Due and NextDue are
   /// asked between batches only. In a batch Apply comes before Expire.

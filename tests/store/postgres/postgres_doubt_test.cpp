@@ -28,16 +28,24 @@ using std::chrono::milliseconds;
 
 namespace {
 
-dtm::PostgresStoreOptions Options() {
+std::unique_ptr<dtm::postgres_store::Database> Tables(const std::string& conninfo,
+                                                      milliseconds timeout) {
   dtm::PostgresStoreOptions options;
   options.schema = "doubt";
-  options.store_timeout = milliseconds(300);
-  return options;
+  options.store_timeout = timeout;
+  return std::make_unique<dtm::postgres_store::Database>(conninfo, options);
 }
-std::unique_ptr<dtm::Store> Open(const std::string& conninfo) {
-  return dtm::PostgresStore(conninfo, Options());
+/// Without beats.
+std::unique_ptr<dtm::Store> Open(const std::string& conninfo, milliseconds timeout) {
+  return std::make_unique<dtm::SharedStore>(Tables(conninfo, timeout), std::chrono::seconds(1));
 }
-std::unique_ptr<dtm::Store> Open() { return Open(PostgresServer::Shared().Conninfo()); }
+std::unique_ptr<dtm::Store> Open() {
+  return Open(PostgresServer::Shared().Conninfo(), std::chrono::seconds(30));
+}
+/// Whose waits are short.
+std::unique_ptr<dtm::Store> OpenImpatient() {
+  return Open(PostgresServer::Shared().Conninfo(), milliseconds(300));
+}
 
 /// Somebody else's connection.
 struct Session {
@@ -97,7 +105,7 @@ TEST_CASE(
     "tells") {
   const auto observer = Open();
   CuttingProxy proxy(PostgresServer::Shared().Port());
-  const auto store = Open(PostgresServer::Shared().ConninfoAt(proxy.Port()));
+  const auto store = Open(PostgresServer::Shared().ConninfoAt(proxy.Port()), std::chrono::seconds(30));
   dtm::Transaction old = NewTransaction(Unused("old"));
   REQUIRE(Put(*store, old));
   REQUIRE(Step(*store, old, Unused("g")).Run() == End::kStored);
@@ -141,7 +149,7 @@ TEST_CASE(
     "stored") {
   const Session session;
   const auto observer = Open();
-  const auto store = Open();
+  const auto store = OpenImpatient();
   dtm::Transaction old = NewTransaction(Unused("old"));
   REQUIRE(Put(*store, old));
   REQUIRE(Step(*store, old, Unused("g")).Run() == End::kStored);
@@ -167,14 +175,11 @@ TEST_CASE(
 TEST_CASE("Recover waits for a batch of its own that still runs, and for no other one") {
   const Session session;
   const auto observer = Open();
-  const auto store = Open();
+  const auto store = OpenImpatient();
   dtm::Transaction old = NewTransaction(Unused("old"));
   REQUIRE(Put(*store, old));
   // The same batch as the store would send it, by a connection that waits for somebody's lock.
-  dtm::PostgresStoreOptions patient = Options();
-  patient.store_timeout = std::chrono::seconds(30);
-  dtm::postgres_store::Database database(PostgresServer::Shared().Conninfo(), patient);
-  const auto running = database.Connect();
+  const auto running = Tables(PostgresServer::Shared().Conninfo(), std::chrono::seconds(30))->Connect();
   dtm::Transaction fresh = NewTransaction(Unused("running"));
   dtm::Change insert{&fresh};
   dtm::Change update{&old};
@@ -215,7 +220,7 @@ TEST_CASE("Recover waits for a batch of its own that still runs, and for no othe
 TEST_CASE("a batch that waits for the heir to take over stores nothing") {
   const Session session;
   const auto heir = Open();
-  const auto store = Open();
+  const auto store = OpenImpatient();
   dtm::Transaction old = NewTransaction(Unused("old"));
   REQUIRE(Put(*store, old));
   const std::string me = std::to_string(store->Owner());

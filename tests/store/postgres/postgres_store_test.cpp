@@ -18,6 +18,7 @@
 #include <dtm/store/postgres/postgres_store.hpp>
 
 using Catch::Matchers::ContainsSubstring;
+using dtm::shared_store::Query;
 using dtm_test::Ask;
 using dtm_test::PostgresServer;
 
@@ -29,10 +30,15 @@ std::string AskStore(const std::string& sql) {
   return Ask(connection.Handle(), sql);
 }
 
-std::unique_ptr<dtm::Store> Open() {
+std::unique_ptr<dtm::postgres_store::Database> Tables() {
   dtm::PostgresStoreOptions options;
   options.schema = "store";
-  return dtm::PostgresStore(PostgresServer::Shared().Conninfo(), options);
+  return std::make_unique<dtm::postgres_store::Database>(PostgresServer::Shared().Conninfo(),
+                                                         options);
+}
+/// Without beats: who is dead is told by the test.
+std::unique_ptr<dtm::Store> Open() {
+  return std::make_unique<dtm::SharedStore>(Tables(), std::chrono::seconds(1));
 }
 
 /// The tables are made once, which takes longer than a test.
@@ -58,18 +64,17 @@ TEST_CASE("a store in PostgreSQL keeps the contract of owners") {
   dtm_test::ExpectOwnership([] {
     auto one = OpenEmpty();
     auto two = Open();
-    const std::string dead = std::to_string(one->Owner());
-    const std::string heir = std::to_string(two->Owner());
+    const auto dead = static_cast<std::int64_t>(one->Owner());
+    const auto heir = static_cast<std::int64_t>(two->Owner());
+    const std::shared_ptr<dtm::shared_store::Connection> third = Tables()->Connect();
     return dtm_test::store_contract::TwoOwners{
         std::move(one), std::move(two),
-        [=] { AskStore("UPDATE dtm_node SET heir = " + heir + " WHERE id = " + dead); },
+        [=] {
+          const std::int64_t beat = 1;
+          REQUIRE(third->Run(Query::kInherit, {dead, beat, std::int64_t{0}, heir})->Count() == 1);
+        },
         [=](std::size_t limit) {
-          return static_cast<std::size_t>(std::stoi(
-              AskStore("WITH p AS (SELECT id FROM dtm_trans WHERE owner = " + dead +
-                       " AND due IS NOT NULL ORDER BY due, id LIMIT " + std::to_string(limit) +
-                       "), u AS (UPDATE dtm_trans t SET owner = " + heir +
-                       ", version = version + 1 FROM p WHERE t.id = p.id RETURNING 1) SELECT "
-                       "count(*) FROM u")));
+          return third->Run(Query::kClaim, {dead, heir, static_cast<std::int64_t>(limit)})->Count();
         }};
   });
 }
@@ -223,4 +228,95 @@ TEST_CASE("a record that cannot be read stops nobody else") {
   REQUIRE(all.size() == 4);
   CHECK_FALSE(all[0].unreadable);
   for (std::size_t i = 1; i < 4; ++i) CHECK(all[i].unreadable);
+}
+
+TEST_CASE("who is silent for a lease is taken over by one of the others, page by page, and buried") {
+  using dtm::shared_store::Members;
+  using std::chrono::milliseconds;
+  const auto dead = OpenEmpty();
+  const auto one = Open();
+  const auto two = Open();
+  dtm::Duration now = std::chrono::hours(1);
+  const auto time = [&now] { return now; };
+  Members members_of_dead(milliseconds(1000), time);
+  Members members_of_one(milliseconds(1000), time);
+  Members members_of_two(milliseconds(1000), time);
+  const auto connection = Tables()->Connect();
+  const auto beat = [&](Members& members, const std::unique_ptr<dtm::Store>& store) {
+    return members.Beat(*connection, store->Owner());
+  };
+  std::vector<dtm::Transaction> all;
+  for (int i = 0; i < 700; ++i) all.push_back(dtm_test::NewTransaction("g" + std::to_string(i)));
+  std::vector<dtm::Change> changes;
+  for (dtm::Transaction& each : all) changes.push_back({&each});
+  dead->Begin();
+  dead->Apply(changes);
+  dead->Commit();
+
+  for (int i = 0; i < 20; ++i, now += milliseconds(250)) {  // all live
+    CHECK(beat(members_of_dead, dead).is_member);
+    const Members::Seen seen = beat(members_of_one, one);
+    CHECK(seen.is_member);
+    CHECK(seen.until == now + milliseconds(900));
+    CHECK(seen.taken == 0);
+    CHECK(beat(members_of_two, two).taken == 0);
+  }
+  SECTION("one of the two, after a lease and not before") {
+    for (int i = 0; i < 3; ++i, now += milliseconds(250)) {
+      CHECK(beat(members_of_one, one).taken == 0);
+      CHECK(beat(members_of_two, two).taken == 0);
+    }
+    CHECK(beat(members_of_one, one).taken == 700);
+    CHECK(beat(members_of_two, two).taken == 0);
+    CHECK_FALSE(beat(members_of_dead, dead).is_member);
+    CHECK(dtm_test::DuePage(*one, dtm_test::At(99), {}, 1000).size() == 700);
+    CHECK(AskStore("SELECT count(*) FROM dtm_node WHERE id = " + std::to_string(dead->Owner())) == "0");
+    CHECK_THROWS_AS(dtm_test::Put(*dead, dtm_test::NewTransaction("late")), dtm::Fenced);
+    dead->Recover();
+    CHECK(dtm_test::Put(*dead, dtm_test::NewTransaction("new")));
+  }
+  SECTION("one that leaves has it taken over at once") {
+    dead->Leave();
+    CHECK_THROWS_AS(dead->Begin(), dtm::StoreError);
+    CHECK(dead->Load("g1").has_value());
+    CHECK(beat(members_of_two, two).taken == 700);
+    CHECK(beat(members_of_one, one).taken == 0);
+  }
+  SECTION("an observer that was itself silent begins to count again") {
+    now += milliseconds(5000);
+    CHECK(beat(members_of_one, one).taken == 0);
+    for (int i = 0; i < 4; ++i) {
+      now += milliseconds(250);
+      CHECK(beat(members_of_dead, dead).is_member);
+      CHECK(beat(members_of_two, two).taken == 0);
+      CHECK(beat(members_of_one, one).taken == 0);
+    }
+    CHECK(beat(members_of_dead, dead).is_member);
+  }
+  SECTION("of an heir that dies too the next one takes both") {
+    REQUIRE(dtm_test::Put(*one, dtm_test::NewTransaction("ones")));
+    REQUIRE(connection
+                ->Run(Query::kInherit, {static_cast<std::int64_t>(dead->Owner()), std::int64_t{21},
+                                        std::int64_t{0}, static_cast<std::int64_t>(one->Owner())})
+                ->Count() == 1);
+    for (int i = 0; i < 3; ++i, now += milliseconds(250)) CHECK(beat(members_of_two, two).taken == 0);
+    CHECK(beat(members_of_two, two).taken == 701);
+    CHECK(AskStore("SELECT count(*) FROM dtm_node") == "1");
+  }
+  SECTION("after a takeover that takes longer than there is time the next beat comes at once") {
+    now += milliseconds(1000);
+    const auto slow = [&now] { return now += milliseconds(100); };
+    Members members(milliseconds(1000), slow);
+    (void)beat(members, two);
+    std::size_t taken = 0;
+    bool more = false;
+    for (int i = 0; i < 20; ++i) {
+      const Members::Seen seen = beat(members, two);
+      taken += seen.taken;
+      more = more || seen.more;
+      CHECK(seen.is_member);
+    }
+    CHECK(taken == 700);
+    CHECK(more);
+  }
 }

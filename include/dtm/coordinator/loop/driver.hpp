@@ -47,6 +47,7 @@ class Driver {
         alerts(options),
         loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
     functions.ElseCall(workflows);
+    store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
 
   /// See Coordinator::Use.
@@ -172,6 +173,7 @@ class Driver {
     loop_.AnswerAll();
     loop_thread_ = std::thread::id();
     stopped_ = true;
+    store->Leave();
     return true;
   }
 
@@ -277,7 +279,7 @@ class Driver {
     while (!quit_) {
       TurnOnce();
       const Time next = (std::min)(loop_.NextTurn(), workflows.Grow(clock->Now()));
-      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed(); });
+      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
     }
     loop_thread_ = std::thread::id();
   }

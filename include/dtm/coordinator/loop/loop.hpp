@@ -4,7 +4,9 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <exception>
 #include <string>
 #include <utility>
@@ -88,12 +90,16 @@ class Loop {
     if (!state_.room.Full() && state_.context.may_call) {
       next = (std::min)(next, state_.loader.NextPass());
     }
-    if (state_.store.OwnedUntil() <= now) next = (std::max)(next, now + kAfterBrokenTurn);
+    if (HasTakenOver()) next = now;
+    if (state_.store.OwnedUntil(now) <= now) next = (std::max)(next, now + kAfterBrokenTurn);
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
       next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
     }
     return (std::min)({next, growth, state_.news.NextFlush()});
   }
+
+  /// The store has more to load than the last turn knew. Any thread.
+  bool HasTakenOver() const { return state_.store.Takeovers() != takeovers_; }
 
   Metrics::Snapshot Counted() const { return state_.metrics.Get(); }
   const LoopGauges& Measured() const { return gauges_; }
@@ -117,6 +123,10 @@ class Loop {
  private:
   bool Stages() {
     const bool something = collect_.Run();
+    if (HasTakenOver()) {
+      takeovers_ = state_.store.Takeovers();
+      state_.loader.Restart();
+    }
     if (!state_.health.MayTry(state_.context.now)) return something;
     try {
       if (!state_.health.NeedsRecovery()) recovery_.Load();
@@ -149,6 +159,7 @@ class Loop {
   Sweep sweep_;
   bool broken_off_ = false;  // the last turn ended with an exception
   LoopGauges gauges_;
+  std::atomic<std::uint64_t> takeovers_{0};  // of the store, as far as they are known here
 };
 
 }  // namespace v1

@@ -36,8 +36,8 @@ class ReleaseStage {
     released_.swap(state_.to_release.touched);
     if (!state_.to_commit.dirty.empty()) KeepUnsettled();
     local_calls_.reserve(released_.size());
-    const Time until = state_.store.OwnedUntil();
-    if (until == kNever || clock_.Now() < until) {
+    const Time now = clock_.Now();
+    if (now < state_.store.OwnedUntil(now)) {
       ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
       StartCalls();
     }

@@ -84,9 +84,10 @@ inline int StoredVersion(PgClient& client) {
   return version;
 }
 
-/// Makes the tables unless they are there; of several that come at once, one does.
+/// Makes the tables unless they are there; of several that come at once, one does. `schema`: quoted, to be made too; empty:
+/// the current one.
 /// @throws StoreError  they are of a newer version, the user may not make them, or texts are not UTF-8 in this database.
-inline void Migrate(PgClient& client) {
+inline void Migrate(PgClient& client, const std::string& schema) {
   const std::string encoding(client.Simple("SHOW server_encoding").View(0, 0));
   if (encoding != "UTF8") {
     throw StoreError("the database has the encoding " + encoding +
@@ -96,6 +97,7 @@ inline void Migrate(PgClient& client) {
   try {
     // The lock ends with the transaction. The number says only that it is ours.
     client.Simple("BEGIN; SELECT pg_advisory_xact_lock(7236829472)");
+    if (!schema.empty()) client.Simple("CREATE SCHEMA IF NOT EXISTS " + schema);
     if (StoredVersion(client) == 0) client.Simple(kTables);
     client.Simple("COMMIT");
   } catch (const SqlError& error) {

@@ -79,8 +79,8 @@ inline std::string TextOf(shared_store::Query query) {
              "UPDATE) UPDATE dtm_node n SET epoch = n.epoch + 1 FROM m WHERE n.id = m.id RETURNING "
              "n.epoch";
     case Query::kBeat:
-      return "WITH m AS (UPDATE dtm_node SET beat = beat + 1 WHERE id = $1 AND heir = 0) "
-             "SELECT id, beat, heir FROM dtm_node";
+      return "WITH m AS (UPDATE dtm_node SET beat = beat + 1 WHERE id = $1 AND heir = 0 RETURNING "
+             "id) SELECT n.id, n.beat, n.heir, (SELECT count(*) FROM m) FROM dtm_node n";
     case Query::kInherit:
       return "WITH " + Fence("$4") +
              ", d AS MATERIALIZED (SELECT n.id FROM dtm_node n, f WHERE n.id = $1 AND n.beat = $2 "

@@ -36,7 +36,7 @@ enum class Query {
   kForget,    ///< numbers (list): removes these kept gids
   kJoin,      ///< (nothing): id of a new member
   kRejoin,  ///< id: its new epoch, behind all batches of the old one; no row if it is a member no more
-  kBeat,     ///< id: counts its beat; all members: id, beat, heir
+  kBeat,     ///< id: counts its beat; all members: id, beat, heir, 1 if that was counted, else 0
   kInherit,  ///< dead, beat as it was seen, heir as it was seen, me: a row if I am the heir now
   kClaim,    ///< dead, me, limit: rows that are mine now
   kBury,     ///< dead, me: removes a member of which nothing is left

@@ -7,6 +7,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -16,12 +18,15 @@
 #include <vector>
 
 #include <dtm/base/error.hpp>
+#include <dtm/base/os.hpp>
+#include <dtm/base/time.hpp>
 #include <dtm/core/result.hpp>
 #include <dtm/core/transaction.hpp>
 #include <dtm/sql/sql_errors.hpp>
 #include <dtm/store/journal_codec.hpp>
 #include <dtm/store/shared/batch.hpp>
 #include <dtm/store/shared/database.hpp>
+#include <dtm/store/shared/membership.hpp>
 #include <dtm/store/shared/pending_values.hpp>
 #include <dtm/store/shared/records.hpp>
 #include <dtm/store/shared/retention.hpp>
@@ -32,16 +37,40 @@ inline namespace v1 {
 
 class SharedStore : public Store {
  public:
-  /// Joins the coordinators that share the database.
+  /// Joins the coordinators that share the database. `lease`: after so much silence they take over what this one drives.
   /// @throws StoreError  it cannot be used.
-  explicit SharedStore(std::unique_ptr<shared_store::Database> database)
-      : database_(std::move(database)), writer_(database_->Connect()) {
+  SharedStore(std::unique_ptr<shared_store::Database> database, Duration lease)
+      : database_(std::move(database)),
+        membership_(*database_, lease),
+        writer_(database_->Connect()) {
     Join();
   }
+  ~SharedStore() override { SharedStore::Leave(); }
 
-  std::uint64_t Owner() const override { return owner_; }
+  /// Keeps it a member, by a thread of its own; without it there is no lease.
+  void StartBeating() { membership_.Start(); }
+
+  std::uint64_t Owner() const override { return membership_.Owner(); }
+  Time OwnedUntil(Time now) const override {
+    return membership_.Started() ? now + membership_.Left() : kNever;
+  }
+  std::uint64_t Takeovers() const override { return membership_.Takeovers(); }
+  void OnTakeover(std::function<void()> changed) override {
+    membership_.OnTakeover(std::move(changed));
+  }
+
+  void Leave() noexcept override {
+    if (std::exchange(left_, true)) return;
+    membership_.Stop();
+    try {  // else its lease has to run out
+      if (writer_ != nullptr) (void)writer_->Run(Query::kLeave, {Me()});
+    } catch (const std::exception&) {
+    }
+    writer_.reset();
+  }
 
   void Begin() override {
+    if (membership_.IsFenced()) ThrowFenced();
     if (open_) throw StoreError("a batch is open already; commit it or roll it back first");
     (void)Writing();
     open_ = true;
@@ -90,7 +119,7 @@ class SharedStore : public Store {
     for (const ChangedRow& row : batch_.updates) row.place->applied = false;
     bool member = false;
     try {
-      member = Writing().Write(owner_, epoch_, batch_);
+      member = Writing().Write(Owner(), epoch_, batch_);
     } catch (const SqlError& error) {
       const std::string text = std::string(error.what());
       if (FaultOf(database_->Dialect(), error.Code(), SqlStage::kCommit) != SqlFault::kInDoubt) {
@@ -113,7 +142,7 @@ class SharedStore : public Store {
     Rollback();
     writer_.reset();
     writer_ = database_->Connect();
-    const auto epoch = writer_->Run(Query::kRejoin, {static_cast<std::int64_t>(owner_.load())});
+    const auto epoch = writer_->Run(Query::kRejoin, {Me()});
     if (epoch->Count() == 0) {
       Join();
     } else {
@@ -178,11 +207,12 @@ class SharedStore : public Store {
   }
 
   void Due(Time now, DuePosition after, const DueVisitor& visit) override {
+    if (membership_.IsFenced()) ThrowFenced();
     std::int64_t due = Stored(after.due);
     std::int64_t id = after.id;
     for (;;) {
       const auto rows = ReadMine(
-          Query::kDue, {static_cast<std::int64_t>(owner_.load()), due, id, Stored(now), kDuePage});
+          Query::kDue, {Me(), due, id, Stored(now), kDuePage});
       for (std::size_t row = 0; row < rows->Count(); ++row) {
         Transaction stored = shared_store::ReadTransaction(*rows, row);
         due = Stored(stored.due);
@@ -195,7 +225,7 @@ class SharedStore : public Store {
 
   Time NextDue(Time now) override {
     const auto rows =
-        Writing().Run(Query::kNextDue, {static_cast<std::int64_t>(owner_.load()), Stored(now)});
+        ReadMine(Query::kNextDue, {Me(), Stored(now)});
     return rows->IsNull(0, 0) ? kNever : shared_store::FromStored(rows->Number(0, 0));
   }
 
@@ -219,9 +249,12 @@ class SharedStore : public Store {
 
   static std::int64_t Stored(Time time) { return shared_store::Stored(time); }
 
+  std::int64_t Me() const { return static_cast<std::int64_t>(Owner()); }
+
   void Join() {
+    const Duration sent = os::SinceBoot();
     const auto member = writer_->Run(Query::kJoin, {});
-    owner_ = static_cast<std::uint64_t>(member->Number(0, 0));
+    membership_.Joined(static_cast<std::uint64_t>(member->Number(0, 0)), sent);
     epoch_ = 1;
   }
 
@@ -231,6 +264,7 @@ class SharedStore : public Store {
 
   /// The owner's connection. A lost one is opened again, unless a batch went with it.
   shared_store::Connection& Writing() {
+    if (left_) throw StoreError("this coordinator has stopped; it writes no more");
     if (in_doubt_) throw StoreError("the last commit is in doubt; recover first");
     if (writer_ == nullptr || !writer_->Works()) {
       writer_.reset();
@@ -290,7 +324,7 @@ class SharedStore : public Store {
   static constexpr std::int64_t kChangesInRow = 8;
 
   const std::unique_ptr<shared_store::Database> database_;
-  std::atomic<std::uint64_t> owner_{0};
+  shared_store::Membership membership_;
   std::mutex reader_mutex_;
   std::unique_ptr<shared_store::Connection> reader_;  // guarded by it
   // The owner's alone.
@@ -298,6 +332,7 @@ class SharedStore : public Store {
   std::int64_t epoch_ = 0;
   bool open_ = false;
   bool in_doubt_ = false;
+  bool left_ = false;
   shared_store::BatchRows batch_;
   shared_store::PendingValues values_;
 };
