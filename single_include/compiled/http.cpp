@@ -4313,8 +4313,8 @@ class ReleaseStage {
     released_.swap(state_.to_release.touched);
     if (!state_.to_commit.dirty.empty()) KeepUnsettled();
     local_calls_.reserve(released_.size());
-    const Time until = state_.store.OwnedUntil();
-    if (until == kNever || clock_.Now() < until) {
+    const Time now = clock_.Now();
+    if (now < state_.store.OwnedUntil(now)) {
       ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
       StartCalls();
     }
@@ -4681,12 +4681,16 @@ class Loop {
     if (!state_.room.Full() && state_.context.may_call) {
       next = (std::min)(next, state_.loader.NextPass());
     }
-    if (state_.store.OwnedUntil() <= now) next = (std::max)(next, now + kAfterBrokenTurn);
+    if (HasTakenOver()) next = now;
+    if (state_.store.OwnedUntil(now) <= now) next = (std::max)(next, now + kAfterBrokenTurn);
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
       next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
     }
     return (std::min)({next, growth, state_.news.NextFlush()});
   }
+
+  /// The store has more to load than the last turn knew. Any thread.
+  bool HasTakenOver() const { return state_.store.Takeovers() != takeovers_; }
 
   Metrics::Snapshot Counted() const { return state_.metrics.Get(); }
   const LoopGauges& Measured() const { return gauges_; }
@@ -4710,6 +4714,10 @@ class Loop {
  private:
   bool Stages() {
     const bool something = collect_.Run();
+    if (HasTakenOver()) {
+      takeovers_ = state_.store.Takeovers();
+      state_.loader.Restart();
+    }
     if (!state_.health.MayTry(state_.context.now)) return something;
     try {
       if (!state_.health.NeedsRecovery()) recovery_.Load();
@@ -4742,6 +4750,7 @@ class Loop {
   Sweep sweep_;
   bool broken_off_ = false;  // the last turn ended with an exception
   LoopGauges gauges_;
+  std::atomic<std::uint64_t> takeovers_{0};  // of the store, as far as they are known here
 };
 
 }  // namespace v1
@@ -4918,6 +4927,7 @@ class Driver {
         alerts(options),
         loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
     functions.ElseCall(workflows);
+    store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
 
   /// See Coordinator::Use.
@@ -5043,6 +5053,7 @@ class Driver {
     loop_.AnswerAll();
     loop_thread_ = std::thread::id();
     stopped_ = true;
+    store->Leave();
     return true;
   }
 
@@ -5148,7 +5159,7 @@ class Driver {
     while (!quit_) {
       TurnOnce();
       const Time next = (std::min)(loop_.NextTurn(), workflows.Grow(clock->Now()));
-      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed(); });
+      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
     }
     loop_thread_ = std::thread::id();
   }

@@ -5321,8 +5321,16 @@ class Store {
   /// itself, or (in a record) nobody has taken it up yet.
   virtual std::uint64_t Owner() const { return 0; }
 
-  /// Until when nobody takes over what is ours, in the coordinator's time: no call leaves later. Any thread.
-  virtual Time OwnedUntil() const { return kNever; }
+  /// Until when nobody takes over what is ours, in the coordinator's time, which is `now`: no call leaves later. Any thread.
+  virtual Time OwnedUntil(Time) const { return kNever; }
+
+  /// How often something has come to be ours that the owner thread has not written, or we were fenced: then Due has more to
+  /// tell. Any thread. `changed` is called by some thread after each, until Leave has returned; it comes before the first turn.
+  virtual std::uint64_t Takeovers() const { return 0; }
+  virtual void OnTakeover(std::function<void()>) {}
+
+  /// The coordinator has stopped, and writes no more: another one may take over what is unfinished at once. Reading goes on.
+  virtual void Leave() noexcept {}
 
   /// Opens a batch. Nothing of it is visible to Load and Scan before Commit; Due and NextDue are
   /// asked between batches only. In a batch Apply comes before Expire.
@@ -10058,8 +10066,8 @@ class ReleaseStage {
     released_.swap(state_.to_release.touched);
     if (!state_.to_commit.dirty.empty()) KeepUnsettled();
     local_calls_.reserve(released_.size());
-    const Time until = state_.store.OwnedUntil();
-    if (until == kNever || clock_.Now() < until) {
+    const Time now = clock_.Now();
+    if (now < state_.store.OwnedUntil(now)) {
       ForEachActive(released_, [this](ActiveTransaction& active) { TakeCalls(active); });
       StartCalls();
     }
@@ -10474,12 +10482,16 @@ class Loop {
     if (!state_.room.Full() && state_.context.may_call) {
       next = (std::min)(next, state_.loader.NextPass());
     }
-    if (state_.store.OwnedUntil() <= now) next = (std::max)(next, now + kAfterBrokenTurn);
+    if (HasTakenOver()) next = now;
+    if (state_.store.OwnedUntil(now) <= now) next = (std::max)(next, now + kAfterBrokenTurn);
     if (!state_.health.MayTry(now)) {  // but whose time is over is answered meanwhile
       next = (std::min)((std::max)(next, state_.health.NextTry()), state_.timers.Next());
     }
     return (std::min)({next, growth, state_.news.NextFlush()});
   }
+
+  /// The store has more to load than the last turn knew. Any thread.
+  bool HasTakenOver() const { return state_.store.Takeovers() != takeovers_; }
 
   Metrics::Snapshot Counted() const { return state_.metrics.Get(); }
   const LoopGauges& Measured() const { return gauges_; }
@@ -10503,6 +10515,10 @@ class Loop {
  private:
   bool Stages() {
     const bool something = collect_.Run();
+    if (HasTakenOver()) {
+      takeovers_ = state_.store.Takeovers();
+      state_.loader.Restart();
+    }
     if (!state_.health.MayTry(state_.context.now)) return something;
     try {
       if (!state_.health.NeedsRecovery()) recovery_.Load();
@@ -10535,6 +10551,7 @@ class Loop {
   Sweep sweep_;
   bool broken_off_ = false;  // the last turn ended with an exception
   LoopGauges gauges_;
+  std::atomic<std::uint64_t> takeovers_{0};  // of the store, as far as they are known here
 };
 
 }  // namespace v1
@@ -10709,6 +10726,7 @@ class Driver {
         alerts(options),
         loop_(*store, *clock, inbox, functions, urls, transaction_functions, alerts, options) {
     functions.ElseCall(workflows);
+    store->OnTakeover([this] { inbox.Interrupt(), inbox.WakeBefore(clock->Now()); });
   }
 
   /// See Coordinator::Use.
@@ -10834,6 +10852,7 @@ class Driver {
     loop_.AnswerAll();
     loop_thread_ = std::thread::id();
     stopped_ = true;
+    store->Leave();
     return true;
   }
 
@@ -10939,7 +10958,7 @@ class Driver {
     while (!quit_) {
       TurnOnce();
       const Time next = (std::min)(loop_.NextTurn(), workflows.Grow(clock->Now()));
-      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed(); });
+      inbox.Wait(*clock, next, [this] { return quit_ || StopNoticed() || loop_.HasTakenOver(); });
     }
     loop_thread_ = std::thread::id();
   }

@@ -3301,8 +3301,16 @@ class Store {
   /// itself, or (in a record) nobody has taken it up yet.
   virtual std::uint64_t Owner() const;
 
-  /// Until when nobody takes over what is ours, in the coordinator's time: no call leaves later. Any thread.
-  virtual Time OwnedUntil() const;
+  /// Until when nobody takes over what is ours, in the coordinator's time, which is `now`: no call leaves later. Any thread.
+  virtual Time OwnedUntil(Time) const;
+
+  /// How often something has come to be ours that the owner thread has not written, or we were fenced: then Due has more to
+  /// tell. Any thread. `changed` is called by some thread after each, until Leave has returned; it comes before the first turn.
+  virtual std::uint64_t Takeovers() const;
+  virtual void OnTakeover(std::function<void()>);
+
+  /// The coordinator has stopped, and writes no more: another one may take over what is unfinished at once. Reading goes on.
+  virtual void Leave() noexcept;
 
   /// Opens a batch. Nothing of it is visible to Load and Scan before Commit; Due and NextDue are
   /// asked between batches only. In a batch Apply comes before Expire.
@@ -5338,8 +5346,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_37a020bd426f(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_37a020bd426f;
+void dtm_cpp_of_version_0_1_0_6f0852f81820(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_6f0852f81820;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -105,7 +105,8 @@ TEST_CASE(
     "tells") {
   const auto observer = Open();
   CuttingProxy proxy(PostgresServer::Shared().Port());
-  const auto store = Open(PostgresServer::Shared().ConninfoAt(proxy.Port()), std::chrono::seconds(30));
+  const auto store =
+      Open(PostgresServer::Shared().ConninfoAt(proxy.Port()), std::chrono::seconds(30));
   dtm::Transaction old = NewTransaction(Unused("old"));
   REQUIRE(Put(*store, old));
   REQUIRE(Step(*store, old, Unused("g")).Run() == End::kStored);
@@ -179,7 +180,8 @@ TEST_CASE("Recover waits for a batch of its own that still runs, and for no othe
   dtm::Transaction old = NewTransaction(Unused("old"));
   REQUIRE(Put(*store, old));
   // The same batch as the store would send it, by a connection that waits for somebody's lock.
-  const auto running = Tables(PostgresServer::Shared().Conninfo(), std::chrono::seconds(30))->Connect();
+  const auto running =
+      Tables(PostgresServer::Shared().Conninfo(), std::chrono::seconds(30))->Connect();
   dtm::Transaction fresh = NewTransaction(Unused("running"));
   dtm::Change insert{&fresh};
   dtm::Change update{&old};

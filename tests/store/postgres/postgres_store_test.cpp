@@ -230,7 +230,8 @@ TEST_CASE("a record that cannot be read stops nobody else") {
   for (std::size_t i = 1; i < 4; ++i) CHECK(all[i].unreadable);
 }
 
-TEST_CASE("who is silent for a lease is taken over by one of the others, page by page, and buried") {
+TEST_CASE(
+    "who is silent for a lease is taken over by one of the others, page by page, and buried") {
   using dtm::shared_store::Members;
   using std::chrono::milliseconds;
   const auto dead = OpenEmpty();
@@ -270,7 +271,8 @@ TEST_CASE("who is silent for a lease is taken over by one of the others, page by
     CHECK(beat(members_of_two, two).taken == 0);
     CHECK_FALSE(beat(members_of_dead, dead).is_member);
     CHECK(dtm_test::DuePage(*one, dtm_test::At(99), {}, 1000).size() == 700);
-    CHECK(AskStore("SELECT count(*) FROM dtm_node WHERE id = " + std::to_string(dead->Owner())) == "0");
+    CHECK(AskStore("SELECT count(*) FROM dtm_node WHERE id = " + std::to_string(dead->Owner())) ==
+          "0");
     CHECK_THROWS_AS(dtm_test::Put(*dead, dtm_test::NewTransaction("late")), dtm::Fenced);
     dead->Recover();
     CHECK(dtm_test::Put(*dead, dtm_test::NewTransaction("new")));
@@ -299,7 +301,8 @@ TEST_CASE("who is silent for a lease is taken over by one of the others, page by
                 ->Run(Query::kInherit, {static_cast<std::int64_t>(dead->Owner()), std::int64_t{21},
                                         std::int64_t{0}, static_cast<std::int64_t>(one->Owner())})
                 ->Count() == 1);
-    for (int i = 0; i < 3; ++i, now += milliseconds(250)) CHECK(beat(members_of_two, two).taken == 0);
+    for (int i = 0; i < 3; ++i, now += milliseconds(250))
+      CHECK(beat(members_of_two, two).taken == 0);
     CHECK(beat(members_of_two, two).taken == 701);
     CHECK(AskStore("SELECT count(*) FROM dtm_node") == "1");
   }

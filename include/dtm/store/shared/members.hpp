@@ -97,7 +97,6 @@ class Members {
   void TakeOver(Connection& connection, std::int64_t dead, std::int64_t me, Duration sent,
                 Seen& seen) {
     for (std::int64_t page = kFirstPage;; page = kPage) {
-      
       ++taken_;  // should the answer be lost
       const std::size_t taken = connection.Run(Query::kClaim, {dead, me, page})->Count();
       taken_ = taken_ - 1 + taken;

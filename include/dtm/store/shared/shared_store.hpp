@@ -211,8 +211,7 @@ class SharedStore : public Store {
     std::int64_t due = Stored(after.due);
     std::int64_t id = after.id;
     for (;;) {
-      const auto rows = ReadMine(
-          Query::kDue, {Me(), due, id, Stored(now), kDuePage});
+      const auto rows = ReadMine(Query::kDue, {Me(), due, id, Stored(now), kDuePage});
       for (std::size_t row = 0; row < rows->Count(); ++row) {
         Transaction stored = shared_store::ReadTransaction(*rows, row);
         due = Stored(stored.due);
@@ -224,8 +223,7 @@ class SharedStore : public Store {
   }
 
   Time NextDue(Time now) override {
-    const auto rows =
-        ReadMine(Query::kNextDue, {Me(), Stored(now)});
+    const auto rows = ReadMine(Query::kNextDue, {Me(), Stored(now)});
     return rows->IsNull(0, 0) ? kNever : shared_store::FromStored(rows->Number(0, 0));
   }
 

@@ -48,7 +48,12 @@ class FailingStore : public Store {
   std::uint64_t Commits() const { return commits_; }
 
   std::uint64_t Owner() const override { return inner_->Owner(); }
-  Time OwnedUntil() const override { return inner_->OwnedUntil(); }
+  Time OwnedUntil(Time now) const override { return inner_->OwnedUntil(now); }
+  std::uint64_t Takeovers() const override { return inner_->Takeovers(); }
+  void OnTakeover(std::function<void()> changed) override {
+    inner_->OnTakeover(std::move(changed));
+  }
+  void Leave() noexcept override { inner_->Leave(); }
 
   void Begin() override {
     Definite("Begin");
