@@ -12,6 +12,7 @@
 #include "tests/barrier/sql_cut_contract.hpp"
 #include "tests/catch.hpp"
 #include "tests/support/mysql_server.hpp"
+#include "tests/support/schema_file.hpp"
 #include <dtm/barrier/mysql_barrier.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -362,4 +363,17 @@ TEST_CASE("MariaDB: a session of three methods, as programs write it for other l
   CHECK(table.CallInTransaction(undo, debit).kind == Kind::kSuccess);
   connection.Exec("ROLLBACK");
   CHECK(Contract::Balance(connection) == "70");
+}
+
+TEST_CASE("sql/dtmcli.barrier.mysql.sql makes what CreateBarrierTable makes") {
+  Kit::Connection connection;
+  const std::string shape = dtm_test::ShapeInMysql("dtm_barrier", "barrier");
+  connection.Exec("DROP DATABASE IF EXISTS dtm_barrier");
+  dtm::CreateBarrierTable(connection.Handle());
+  const std::string made = connection.Ask(shape);
+  REQUIRE_THAT(made, Catch::Matchers::ContainsSubstring("gid"));
+  connection.Exec("DROP DATABASE IF EXISTS dtm_barrier");
+  for (const std::string& sql : dtm_test::SchemaFile("dtmcli.barrier.mysql.sql"))
+    connection.Exec(sql);
+  CHECK(connection.Ask(shape) == made);
 }

@@ -10,6 +10,7 @@
 #include "tests/barrier/sql_cut_contract.hpp"
 #include "tests/catch.hpp"
 #include "tests/support/postgres_server.hpp"
+#include "tests/support/schema_file.hpp"
 #include <dtm/barrier/postgres_barrier.hpp>
 
 using Catch::Matchers::ContainsSubstring;
@@ -314,4 +315,17 @@ TEST_CASE("PostgreSQL: a session of three methods, as programs write it for othe
   CHECK(table.CallInTransaction(undo, debit).kind == Kind::kSuccess);
   connection.Exec("ROLLBACK");
   CHECK(Contract::Balance(connection) == "70");
+}
+
+TEST_CASE("sql/dtmcli.barrier.postgres.sql makes what CreateBarrierTable makes") {
+  Kit::Connection connection;
+  const std::string shape = dtm_test::ShapeInPostgres("dtm_barrier.barrier");
+  connection.Exec("SET client_min_messages = warning; DROP SCHEMA IF EXISTS dtm_barrier CASCADE");
+  dtm::CreateBarrierTable(connection.Handle());
+  const std::string made = connection.Ask(shape);
+  REQUIRE_THAT(made, Catch::Matchers::ContainsSubstring("gid"));
+  connection.Exec("SET client_min_messages = warning; DROP SCHEMA IF EXISTS dtm_barrier CASCADE");
+  for (const std::string& sql : dtm_test::SchemaFile("dtmcli.barrier.postgres.sql"))
+    connection.Exec(sql);
+  CHECK(connection.Ask(shape) == made);
 }

@@ -6,6 +6,7 @@
 
 #include "tests/outbox/sql_outbox_contract.hpp"
 #include "tests/support/mysql_server.hpp"
+#include "tests/support/schema_file.hpp"
 #include <dtm/outbox/mysql_outbox.hpp>
 
 namespace {
@@ -90,4 +91,16 @@ TEST_CASE("a relay commits its claims on a server whose connections do not by de
     CHECK(tm.Query("g"));
   }
   connection.Exec("SET GLOBAL autocommit = 1");
+}
+
+TEST_CASE("sql/dtm.outbox.mysql.sql makes what CreateOutboxTable makes") {
+  Kit::Connection connection;
+  const std::string shape = dtm_test::ShapeInMysql(Kit::Server().Address().database, "dtm_outbox");
+  connection.Exec("DROP TABLE IF EXISTS dtm_outbox");
+  dtm::CreateOutboxTable(connection.Handle());
+  const std::string made = connection.Ask(shape);
+  REQUIRE_THAT(made, Catch::Matchers::ContainsSubstring("gid"));
+  connection.Exec("DROP TABLE IF EXISTS dtm_outbox");
+  for (const std::string& sql : dtm_test::SchemaFile("dtm.outbox.mysql.sql")) connection.Exec(sql);
+  CHECK(connection.Ask(shape) == made);
 }

@@ -5,6 +5,7 @@
 
 #include "tests/outbox/sql_outbox_contract.hpp"
 #include "tests/support/postgres_server.hpp"
+#include "tests/support/schema_file.hpp"
 #include <dtm/outbox/postgres_outbox.hpp>
 
 namespace {
@@ -62,4 +63,17 @@ TEST_CASE("a submission in a failed transaction says that nothing was submitted"
                                  Catch::Matchers::ContainsSubstring("rolled back"));
   }
   connection.Exec("ROLLBACK");
+}
+
+TEST_CASE("sql/dtm.outbox.postgres.sql makes what CreateOutboxTable makes") {
+  Kit::Connection connection;
+  const std::string shape = dtm_test::ShapeInPostgres("dtm_outbox");
+  connection.Exec("SET client_min_messages = warning; DROP TABLE IF EXISTS dtm_outbox");
+  dtm::CreateOutboxTable(connection.Handle());
+  const std::string made = connection.Ask(shape);
+  REQUIRE_THAT(made, Catch::Matchers::ContainsSubstring("gid"));
+  connection.Exec("SET client_min_messages = warning; DROP TABLE IF EXISTS dtm_outbox");
+  for (const std::string& sql : dtm_test::SchemaFile("dtm.outbox.postgres.sql"))
+    connection.Exec(sql);
+  CHECK(connection.Ask(shape) == made);
 }
