@@ -2,6 +2,7 @@
 """Makes the files of single_include/ from include/.
 
   dtm/dtm.hpp, dtm/http.hpp     all in two headers; the second includes the first
+  dtm/barrier/postgres_barrier.hpp and the like   what needs the driver of a database, as it is on top of dtm.hpp
   compiled/dtm/..., compiled/*.cpp   the same, to be compiled once: declarations and templates, and the files that hold the rest
 
 Usage: amalgamate.py [--check]      --check only compares with the files that are there
@@ -18,9 +19,12 @@ from split_header import Splitter, masked
 
 OUTPUTS = ['dtm/dtm.hpp', 'dtm/http.hpp']
 EXTRAS = ['dtm/http/tls.hpp', 'dtm/httplib.hpp']  # what needs another library; both include those two
+# What no umbrella includes: for a database whose driver the program chooses, and the session of another client library.
+DRIVERS = [header for header in all_headers() if room(header) != 'testing' and
+           header not in {name for umbrella in OUTPUTS + EXTRAS for name in reachable(umbrella)}]
 # Files that a program includes beside these, with what they need of other libraries: inline in the compiled form too.
 BESIDE = {
-    'dtm/dtm.hpp': [header for header in all_headers() if room(header) == 'testing'],
+    'dtm/dtm.hpp': [header for header in all_headers() if room(header) == 'testing'] + DRIVERS,
     'dtm/http.hpp': [header for header in all_headers() if header in (
         'dtm/http/httplib/branch_service.hpp', 'dtm/http/httplib/mount.hpp', 'dtm/http/tls.hpp', 'dtm/httplib.hpp')],
 }
@@ -184,10 +188,11 @@ def compiled(umbrella, before, halves):
 
 
 def beside_header(header, umbrella):
-    """A header that stays as it is, on top of the declarations."""
-    lines = [f'/// Generated from include/{header} by tools/amalgamate.py; do not edit.', LICENSE, '#pragma once', '', f'#include <{umbrella}>']
-    others = [name for _, _, name in includes(header) if name in BESIDE[umbrella]]
-    return '\n'.join(lines + [f'#include <{name}>' for name in others] + mark(header) + include_block(read(header), set())) + '\n'
+    """A header that stays as it is, on top of the umbrella."""
+    lines = [f'/// Generated from include/{header} by tools/amalgamate.py; do not edit.', LICENSE, '#pragma once', '']
+    others = [umbrella] + [name for _, _, name in includes(header) if name in BESIDE[umbrella]]
+    lines += [f'#include "{os.path.relpath(name, os.path.dirname(header))}"' for name in others]
+    return '\n'.join(lines + mark(header) + include_block(read(header), set())) + '\n'
 
 
 def outputs():
@@ -196,7 +201,10 @@ def outputs():
         yield output, amalgamate(output, OUTPUTS[:index])
     for output in EXTRAS:
         yield output, amalgamate(output, OUTPUTS)
-    halves = {header: Half(header) for umbrella in OUTPUTS for root in [umbrella, *BESIDE[umbrella]] for header in reachable(root)}
+    for header in DRIVERS:
+        yield header, beside_header(header, OUTPUTS[0])
+    halves = {header: Half(header) for header in
+              {header for umbrella in OUTPUTS for root in [umbrella, *BESIDE[umbrella]] for header in reachable(root)}}
     before = ()
     for output in OUTPUTS:
         header, source, shown = compiled(output, before, halves)
@@ -214,13 +222,20 @@ def main():
     if missing:
         sys.exit(f'include/{missing[0]} does not exist, so there is nothing to make a single header from.')
     problems = []
+    old = {path for path in (ROOT / 'single_include').rglob('*') if path.is_file()}
     for output, text in outputs():
         path = ROOT / 'single_include' / output
+        old.discard(path)
         if '--check' not in sys.argv:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(text.encode())
         elif not path.exists() or path.read_bytes() != text.encode():
             problems.append(f'single_include/{output} is not what include/ gives: run tools/amalgamate.py and commit the result.')
+    for path in sorted(old):  # of a header that is gone
+        if '--check' in sys.argv:
+            problems.append(f'{path.relative_to(ROOT)} is of no header: run tools/amalgamate.py and commit the result.')
+        else:
+            path.unlink()
     finish(problems, 'single_include/ is up to date.')
 
 

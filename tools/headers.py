@@ -3,6 +3,7 @@ import json
 import re
 import shlex
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,16 +16,16 @@ def all_headers():
     return sorted(str(path.relative_to(INCLUDE)) for path in INCLUDE.rglob('*.hpp'))
 
 
+@lru_cache(maxsize=None)
 def read(header):
     return (INCLUDE / header).read_text(encoding='utf-8')
 
 
+@lru_cache(maxsize=None)
 def includes(header):
     """(line number, '<' or '"', name) of every #include of a header."""
-    for number, line in enumerate(read(header).splitlines(), 1):
-        match = INCLUDE_LINE.match(line)
-        if match:
-            yield number, match.group(1), match.group(2)
+    matches = ((number, INCLUDE_LINE.match(line)) for number, line in enumerate(read(header).splitlines(), 1))
+    return [(number, match.group(1), match.group(2)) for number, match in matches if match]
 
 
 def room(header):

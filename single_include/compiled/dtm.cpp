@@ -5313,409 +5313,6 @@ inline void AskStoreName(
 }  // namespace v1
 }  // namespace dtm
 
-// ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
-
-/// Numbers and texts as bytes, of which the stored form of a record consists.
-/// Needs: std. Threads: values only. Document: docs/store_format.md.
-
-namespace dtm {
-inline namespace v1 {
-namespace codec {
-
-/// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
-class Writer {
- public:
-  explicit Writer(std::string& out) : out_(out) {}
-  void Byte(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
-  void Number(std::uint64_t value) {
-    while (value >= 0x80) {
-      Byte(static_cast<std::uint8_t>(value | 0x80));
-      value >>= 7;
-    }
-    Byte(static_cast<std::uint8_t>(value));
-  }
-  void Text(std::string_view text) {
-    Number(text.size());
-    out_.append(text);
-  }
-
- private:
-  std::string& out_;
-};
-
-/// Reads the same, and never beyond the end.
-/// @throws StoreError  the bytes are not of this format.
-class Reader {
- public:
-  explicit Reader(std::string_view bytes) : rest_(bytes) {}
-  std::uint8_t Byte() {
-    if (rest_.empty()) Fail();
-    const auto value = static_cast<std::uint8_t>(rest_.front());
-    rest_.remove_prefix(1);
-    return value;
-  }
-  std::uint64_t Number() {
-    std::uint64_t value = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-      const std::uint8_t byte = Byte();
-      value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
-      if ((byte & 0x80) == 0) return value;
-    }
-    Fail();
-  }
-  std::string Text() {
-    const std::uint64_t size = Number();
-    if (size > rest_.size()) Fail();
-    std::string text(rest_.substr(0, static_cast<std::size_t>(size)));
-    rest_.remove_prefix(static_cast<std::size_t>(size));
-    return text;
-  }
-  /// A count of things that take at least one byte each, so a damaged count cannot request much
-  /// memory.
-  std::size_t Count() {
-    const std::uint64_t count = Number();
-    if (count > rest_.size()) Fail();
-    return static_cast<std::size_t>(count);
-  }
-  bool AtEnd() const { return rest_.empty(); }
-  void ExpectEnd() const {
-    if (!AtEnd()) Fail();
-  }
-  [[noreturn]] static void Fail() {
-    throw StoreError("a stored record is damaged or was written by a newer version");
-  }
-
- private:
-  std::string_view rest_;
-};
-
-}  // namespace codec
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
-
-/// The stored form of a definition and of a state. No other file knows it.
-/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
-/// only with a new format number.
-///
-/// It has its own format because a record is written three times per saga, on the thread that bounds the
-/// throughput: a JSON or MessagePack document of the same content costs more than the database
-/// does.
-
-namespace dtm {
-inline namespace v1 {
-namespace codec {
-
-inline constexpr std::uint8_t kFormat = 2;
-/// Flags of a definition: fields follow that a plain saga does not have; the custom_data of a client follows.
-inline constexpr std::uint8_t kMore = 8;
-inline constexpr std::uint8_t kCustomData = 32;
-/// Flags of a state.
-inline constexpr std::uint8_t kStuck = 1;
-inline constexpr std::uint8_t kResult = 2;
-inline constexpr std::uint8_t kUpdated = 4;
-inline constexpr std::uint8_t kReasonFrom = 8;
-
-inline std::uint64_t Micros(Time time) {
-  const auto count = time.time_since_epoch().count();
-  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
-}
-inline Time FromMicros(std::uint64_t micros) {
-  return Time(Duration(static_cast<Duration::rep>(micros)));
-}
-
-/// Times are stored relative to the creation, which takes a few bytes.
-inline std::uint64_t MicrosAfter(Time created, Time time) {
-  return time <= created ? 0 : static_cast<std::uint64_t>((time - created).count());
-}
-inline Time FromMicrosAfter(Time created, std::uint64_t micros) {
-  const auto since = static_cast<std::uint64_t>(created.time_since_epoch().count());
-  return Time(Duration(static_cast<Duration::rep>(since + micros)));  // damaged ones overflow
-}
-
-/// @throws StoreError  no version has written this format.
-inline std::uint8_t ReadFormat(Reader& reader) {
-  const std::uint8_t format = reader.Byte();
-  if (format == 0 || format > kFormat) Reader::Fail();
-  return format;
-}
-
-/// `more`: as of all but plain sagas.
-inline void WriteStep(Writer& writer, const Step& step, bool more) {
-  writer.Text(step.action);
-  writer.Text(step.compensate);
-  writer.Text(step.payload);
-  if (!more) return;
-  writer.Text(step.branch_id);
-  writer.Text(step.topic);
-  writer.Byte(static_cast<std::uint8_t>(step.op));
-  writer.Byte(step.failed ? 1 : 0);
-}
-
-inline Step ReadStep(Reader& reader, bool more) {
-  Step step;
-  step.action = reader.Text();
-  step.compensate = reader.Text();
-  step.payload = reader.Text();
-  if (!more) return step;
-  step.branch_id = reader.Text();
-  step.topic = reader.Text();
-  step.op = static_cast<Op>(reader.Byte());
-  step.failed = reader.Byte() != 0;
-  return step;
-}
-
-/// A step that was added to the stored definition later, in a row of its own.
-inline void EncodeStep(const Step& step, std::string& out) {
-  out.clear();
-  Writer writer(out);
-  writer.Byte(kFormat);
-  WriteStep(writer, step, true);
-}
-
-/// @throws StoreError  damaged, or of a newer format.
-inline Step DecodeStep(std::string_view bytes) {
-  Reader reader(bytes);
-  (void)ReadFormat(reader);
-  Step step = ReadStep(reader, true);
-  reader.ExpectEnd();
-  return step;
-}
-
-/// Everything of a definition but its gid and type, which are columns.
-inline std::string EncodeDefinition(const Definition& definition) {
-  std::string out;
-  std::size_t size = 32;
-  for (const Step& step : definition.steps) {
-    size += step.action.size() + step.compensate.size() + step.payload.size() + 12;
-  }
-  out.reserve(size);
-  Writer writer(out);
-  const TransOptions& options = definition.options;
-  const bool more = definition.type != TransType::kSaga || !definition.query_prepared.empty();
-  writer.Byte(kFormat);
-  writer.Byte(static_cast<std::uint8_t>(
-      (definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0) |
-      (definition.prepared_first ? 4 : 0) | (more ? kMore : 0) | (definition.json_rpc ? 16 : 0) |
-      (definition.custom_data.empty() ? 0 : kCustomData)));
-  writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
-  writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
-  writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
-  writer.Number(static_cast<std::uint64_t>(options.retry_limit));
-  writer.Number(options.branch_headers.size());
-  for (const auto& header : options.branch_headers) {
-    writer.Text(header.first);
-    writer.Text(header.second);
-  }
-  writer.Number(definition.orders.size());
-  for (const auto& order : definition.orders) {
-    writer.Number(static_cast<std::uint64_t>(order.first));
-    writer.Number(order.second.size());
-    for (const int before : order.second) writer.Number(static_cast<std::uint64_t>(before));
-  }
-  writer.Number(definition.steps.size());
-  for (const Step& step : definition.steps) WriteStep(writer, step, more);
-  if (more) {
-    writer.Text(definition.query_prepared);
-    writer.Number(static_cast<std::uint64_t>(definition.delay.count()));
-    writer.Text(definition.workflow);
-    writer.Text(definition.data);
-  }
-  if (!definition.custom_data.empty()) writer.Text(definition.custom_data);
-  return out;
-}
-
-/// @throws StoreError  damaged, or of a newer format.
-inline std::shared_ptr<Definition> DecodeDefinition(std::string gid, TransType type,
-                                                    std::string_view bytes) {
-  auto definition = std::make_shared<Definition>();
-  definition->gid = std::move(gid);
-  definition->type = type;
-  Reader reader(bytes);
-  (void)ReadFormat(reader);
-  const std::uint8_t flags = reader.Byte();
-  definition->concurrent = (flags & 1) != 0;
-  TransOptions& options = definition->options;
-  options.wait_result = (flags & 2) != 0;
-  definition->prepared_first = (flags & 4) != 0;
-  const bool more = (flags & kMore) != 0;
-  definition->json_rpc = (flags & 16) != 0;
-  options.timeout_to_fail = std::chrono::seconds(reader.Number());
-  options.request_timeout = std::chrono::seconds(reader.Number());
-  options.retry_interval = std::chrono::seconds(reader.Number());
-  options.retry_limit = static_cast<int>(reader.Number());
-  for (std::size_t n = reader.Count(); n > 0; --n) {
-    std::string name = reader.Text();
-    options.branch_headers[std::move(name)] = reader.Text();
-  }
-  for (std::size_t n = reader.Count(); n > 0; --n) {
-    std::vector<int>& before = definition->orders[static_cast<int>(reader.Number())];
-    for (std::size_t m = reader.Count(); m > 0; --m) {
-      before.push_back(static_cast<int>(reader.Number()));
-    }
-  }
-  definition->steps.resize(reader.Count());
-  for (Step& step : definition->steps) step = ReadStep(reader, more);
-  if (more) {
-    definition->query_prepared = reader.Text();
-    definition->delay = std::chrono::seconds(reader.Number());
-    definition->workflow = reader.Text();
-    definition->data = reader.Text();
-  }
-  if ((flags & kCustomData) != 0) definition->custom_data = reader.Text();
-  reader.ExpectEnd();
-  const auto known = [&](int step) {
-    return step >= 0 && static_cast<std::size_t>(step) < definition->steps.size();
-  };
-  for (const auto& order : definition->orders) {  // they are used as indexes
-    if (!known(order.first)) Reader::Fail();
-    for (const int before : order.second) {
-      if (!known(before)) Reader::Fail();
-    }
-  }
-  return definition;
-}
-
-/// How far a transaction has come: what is not in a column. `in_flight` is not stored.
-inline void EncodeState(const Transaction& transaction, std::string& out) {
-  out.clear();
-  Writer writer(out);
-  const Time created = transaction.created;
-  const bool updated = transaction.updated > created && !IsFinal(transaction.status);
-  writer.Byte(kFormat);
-  writer.Byte(static_cast<std::uint8_t>(
-      (transaction.stuck ? kStuck : 0) | (transaction.result.empty() ? 0 : kResult) |
-      (updated ? kUpdated : 0) | (transaction.reason_from == 0 ? 0 : kReasonFrom)));
-  writer.Number(transaction.retry_count);
-  writer.Text(transaction.reason);
-  writer.Text(transaction.last_error);
-  writer.Number(transaction.branches.size());
-  for (const Branch& branch : transaction.branches) {
-    const bool next_try = branch.next_try != Time{};
-    const bool deadline = branch.deadline != Time{};
-    const bool finished = branch.finished != Time{};
-    writer.Byte(static_cast<std::uint8_t>(
-        static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
-        (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u) |
-        (finished ? 64u : 0u) | (branch.told_when ? 128u : 0u)));
-    if (branch.tries > 0) writer.Number(branch.tries);
-    if (branch.errors > 0) writer.Number(branch.errors);
-    if (next_try) writer.Number(Micros(branch.next_try));
-    if (deadline) writer.Number(Micros(branch.deadline));
-    if (finished) writer.Number(MicrosAfter(created, branch.finished));
-  }
-  if (!transaction.result.empty()) writer.Text(transaction.result);
-  if (updated) writer.Number(MicrosAfter(created, transaction.updated));
-  if (transaction.reason_from != 0) writer.Number(transaction.reason_from);
-}
-
-/// `transaction` has what is in columns already.
-/// @throws StoreError  damaged, or of a newer format.
-inline void DecodeState(std::string_view bytes, Transaction& transaction) {
-  Reader reader(bytes);
-  const bool old = ReadFormat(reader) == 1;
-  const std::uint8_t flags = reader.Byte();
-  if (flags >= (old ? 4 : 16)) Reader::Fail();
-  const Time created = transaction.created;
-  transaction.stuck = (flags & kStuck) != 0;
-  transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
-  transaction.reason = reader.Text();
-  transaction.last_error = reader.Text();
-  transaction.branches.assign(reader.Count(), Branch{});
-  for (Branch& branch : transaction.branches) {
-    const std::uint8_t bits = reader.Byte();
-    const unsigned status = bits & 3u;
-    if (status == 0 || (old && bits >= 64)) Reader::Fail();
-    branch.status = static_cast<BranchStatus>(status);
-    if ((bits & 4u) != 0) branch.tries = static_cast<std::uint32_t>(reader.Number());
-    if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
-    if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
-    if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
-    branch.told_when = (bits & 128u) != 0;
-    if ((bits & 64u) != 0) branch.finished = FromMicrosAfter(created, reader.Number());
-  }
-  transaction.result = (flags & kResult) != 0 ? reader.Text() : std::string();
-  transaction.updated = IsFinal(transaction.status) ? transaction.finished : created;
-  if ((flags & kUpdated) != 0) transaction.updated = FromMicrosAfter(created, reader.Number());
-  transaction.reason_from =
-      (flags & kReasonFrom) != 0 ? static_cast<std::uint32_t>(reader.Number()) : 0;
-  reader.ExpectEnd();
-}
-
-}  // namespace codec
-}  // namespace v1
-}  // namespace dtm
-
-// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
-
-/// The stored form of a journal: the entries of each change one after the other, so that those of the next are
-/// appended without reading the others.
-/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and only with a
-/// new format number.
-
-namespace dtm {
-inline namespace v1 {
-namespace codec {
-
-inline constexpr std::uint8_t kJournalFormat = 1;
-
-/// Appends the entries to `out`; nothing if there are none. The number of bytes is even: what SQLite concatenates
-/// in a file of UTF-16 it takes for text, and cuts half a character off.
-inline void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out) {
-  if (entries.empty()) return;
-  const std::size_t begin = out.size();
-  Writer writer(out);
-  Time before = entries.front().time;
-  writer.Byte(kJournalFormat);
-  writer.Number(entries.size());
-  writer.Number(Micros(before));
-  for (const JournalEntry& entry : entries) {
-    writer.Byte(static_cast<std::uint8_t>(entry.kind));
-    writer.Byte(static_cast<std::uint8_t>(entry.op));
-    writer.Number(entry.row == kNoRow ? 0 : static_cast<std::uint64_t>(entry.row) + 1);
-    writer.Number(MicrosAfter(before, entry.time));  // 0 if the clock was set back
-    writer.Text(entry.text);
-    if (entry.time > before) before = entry.time;
-  }
-  if ((out.size() - begin) % 2 != 0) writer.Byte(0);
-}
-
-/// @throws StoreError  damaged, or of a newer format.
-inline void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
-  const std::uint8_t format = reader.Byte();
-  if (format == 0) return;  // fills up the entries before it
-  if (format != kJournalFormat) Reader::Fail();
-  std::size_t count = reader.Count();
-  Time time = FromMicros(reader.Number());
-  for (; count > 0; --count) {
-    JournalEntry entry;
-    entry.kind = static_cast<JournalKind>(reader.Byte());
-    entry.op = static_cast<Op>(reader.Byte());
-    const std::uint64_t row = reader.Number();
-    entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
-    entry.time = time = FromMicrosAfter(time, reader.Number());
-    entry.text = reader.Text();
-    entries.push_back(std::move(entry));
-  }
-}
-
-/// Appends what `bytes` hold to `entries`. In place of what is damaged there is a gap: a journal is for people, and
-/// keeps nothing from going on.
-inline void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries) {
-  Reader reader(bytes);
-  try {
-    while (!reader.AtEnd()) ReadEntries(reader, entries);
-  } catch (const StoreError&) {
-    const Time time = entries.empty() ? Time{} : entries.back().time;
-    entries.push_back({time, 0, {}, JournalKind::kGap, {}});
-  }
-}
-
-}  // namespace codec
-}  // namespace v1
-}  // namespace dtm
-
 // ---- dtm/store/sqlite/expiry.hpp ---------------------------------------------------------------
 
 /// One step of retention in the SQLite store: removes expired records without harm to the rest of the batch.
@@ -9008,6 +8605,271 @@ void Relays::Measure(Gauges& gauges) {
 }}
 
 
+// ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace codec {
+Writer::Writer(std::string& out) : out_(out) {}
+void Writer::Byte(std::uint8_t value) { out_.push_back(static_cast<char>(value)); }
+void Writer::Number(std::uint64_t value) {
+    while (value >= 0x80) {
+      Byte(static_cast<std::uint8_t>(value | 0x80));
+      value >>= 7;
+    }
+    Byte(static_cast<std::uint8_t>(value));
+  }
+void Writer::Text(std::string_view text) {
+    Number(text.size());
+    out_.append(text);
+  }
+Reader::Reader(std::string_view bytes) : rest_(bytes) {}
+auto Reader::Byte() -> std::uint8_t {
+    if (rest_.empty()) Fail();
+    const auto value = static_cast<std::uint8_t>(rest_.front());
+    rest_.remove_prefix(1);
+    return value;
+  }
+auto Reader::Number() -> std::uint64_t {
+    std::uint64_t value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      const std::uint8_t byte = Byte();
+      value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
+      if ((byte & 0x80) == 0) return value;
+    }
+    Fail();
+  }
+std::string Reader::Text() {
+    const std::uint64_t size = Number();
+    if (size > rest_.size()) Fail();
+    std::string text(rest_.substr(0, static_cast<std::size_t>(size)));
+    rest_.remove_prefix(static_cast<std::size_t>(size));
+    return text;
+  }
+std::size_t Reader::Count() {
+    const std::uint64_t count = Number();
+    if (count > rest_.size()) Fail();
+    return static_cast<std::size_t>(count);
+  }
+bool Reader::AtEnd() const { return rest_.empty(); }
+void Reader::ExpectEnd() const {
+    if (!AtEnd()) Fail();
+  }
+void Reader::Fail() {
+    throw StoreError("a stored record is damaged or was written by a newer version");
+  }
+}}}
+
+
+// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace codec {
+auto Micros(Time time) -> std::uint64_t {
+  const auto count = time.time_since_epoch().count();
+  return count < 0 ? 0 : static_cast<std::uint64_t>(count);
+}
+auto FromMicros(std::uint64_t micros) -> Time {
+  return Time(Duration(static_cast<Duration::rep>(micros)));
+}
+auto MicrosAfter(Time created, Time time) -> std::uint64_t {
+  return time <= created ? 0 : static_cast<std::uint64_t>((time - created).count());
+}
+auto FromMicrosAfter(Time created, std::uint64_t micros) -> Time {
+  const auto since = static_cast<std::uint64_t>(created.time_since_epoch().count());
+  return Time(Duration(static_cast<Duration::rep>(since + micros)));  // damaged ones overflow
+}
+auto ReadFormat(Reader& reader) -> std::uint8_t {
+  const std::uint8_t format = reader.Byte();
+  if (format == 0 || format > kFormat) Reader::Fail();
+  return format;
+}
+void WriteStep(Writer& writer, const Step& step, bool more) {
+  writer.Text(step.action);
+  writer.Text(step.compensate);
+  writer.Text(step.payload);
+  if (!more) return;
+  writer.Text(step.branch_id);
+  writer.Text(step.topic);
+  writer.Byte(static_cast<std::uint8_t>(step.op));
+  writer.Byte(step.failed ? 1 : 0);
+}
+auto ReadStep(Reader& reader, bool more) -> Step {
+  Step step;
+  step.action = reader.Text();
+  step.compensate = reader.Text();
+  step.payload = reader.Text();
+  if (!more) return step;
+  step.branch_id = reader.Text();
+  step.topic = reader.Text();
+  step.op = static_cast<Op>(reader.Byte());
+  step.failed = reader.Byte() != 0;
+  return step;
+}
+void EncodeStep(const Step& step, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  writer.Byte(kFormat);
+  WriteStep(writer, step, true);
+}
+auto DecodeStep(std::string_view bytes) -> Step {
+  Reader reader(bytes);
+  (void)ReadFormat(reader);
+  Step step = ReadStep(reader, true);
+  reader.ExpectEnd();
+  return step;
+}
+std::string EncodeDefinition(const Definition& definition) {
+  std::string out;
+  std::size_t size = 32;
+  for (const Step& step : definition.steps) {
+    size += step.action.size() + step.compensate.size() + step.payload.size() + 12;
+  }
+  out.reserve(size);
+  Writer writer(out);
+  const TransOptions& options = definition.options;
+  const bool more = definition.type != TransType::kSaga || !definition.query_prepared.empty();
+  writer.Byte(kFormat);
+  writer.Byte(static_cast<std::uint8_t>(
+      (definition.concurrent ? 1 : 0) | (options.wait_result ? 2 : 0) |
+      (definition.prepared_first ? 4 : 0) | (more ? kMore : 0) | (definition.json_rpc ? 16 : 0) |
+      (definition.custom_data.empty() ? 0 : kCustomData)));
+  writer.Number(static_cast<std::uint64_t>(options.timeout_to_fail.count()));
+  writer.Number(static_cast<std::uint64_t>(options.request_timeout.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_interval.count()));
+  writer.Number(static_cast<std::uint64_t>(options.retry_limit));
+  writer.Number(options.branch_headers.size());
+  for (const auto& header : options.branch_headers) {
+    writer.Text(header.first);
+    writer.Text(header.second);
+  }
+  writer.Number(definition.orders.size());
+  for (const auto& order : definition.orders) {
+    writer.Number(static_cast<std::uint64_t>(order.first));
+    writer.Number(order.second.size());
+    for (const int before : order.second) writer.Number(static_cast<std::uint64_t>(before));
+  }
+  writer.Number(definition.steps.size());
+  for (const Step& step : definition.steps) WriteStep(writer, step, more);
+  if (more) {
+    writer.Text(definition.query_prepared);
+    writer.Number(static_cast<std::uint64_t>(definition.delay.count()));
+    writer.Text(definition.workflow);
+    writer.Text(definition.data);
+  }
+  if (!definition.custom_data.empty()) writer.Text(definition.custom_data);
+  return out;
+}
+auto DecodeDefinition(std::string gid, TransType type,
+                                                    std::string_view bytes) -> std::shared_ptr<Definition> {
+  auto definition = std::make_shared<Definition>();
+  definition->gid = std::move(gid);
+  definition->type = type;
+  Reader reader(bytes);
+  (void)ReadFormat(reader);
+  const std::uint8_t flags = reader.Byte();
+  definition->concurrent = (flags & 1) != 0;
+  TransOptions& options = definition->options;
+  options.wait_result = (flags & 2) != 0;
+  definition->prepared_first = (flags & 4) != 0;
+  const bool more = (flags & kMore) != 0;
+  definition->json_rpc = (flags & 16) != 0;
+  options.timeout_to_fail = std::chrono::seconds(reader.Number());
+  options.request_timeout = std::chrono::seconds(reader.Number());
+  options.retry_interval = std::chrono::seconds(reader.Number());
+  options.retry_limit = static_cast<int>(reader.Number());
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::string name = reader.Text();
+    options.branch_headers[std::move(name)] = reader.Text();
+  }
+  for (std::size_t n = reader.Count(); n > 0; --n) {
+    std::vector<int>& before = definition->orders[static_cast<int>(reader.Number())];
+    for (std::size_t m = reader.Count(); m > 0; --m) {
+      before.push_back(static_cast<int>(reader.Number()));
+    }
+  }
+  definition->steps.resize(reader.Count());
+  for (Step& step : definition->steps) step = ReadStep(reader, more);
+  if (more) {
+    definition->query_prepared = reader.Text();
+    definition->delay = std::chrono::seconds(reader.Number());
+    definition->workflow = reader.Text();
+    definition->data = reader.Text();
+  }
+  if ((flags & kCustomData) != 0) definition->custom_data = reader.Text();
+  reader.ExpectEnd();
+  const auto known = [&](int step) {
+    return step >= 0 && static_cast<std::size_t>(step) < definition->steps.size();
+  };
+  for (const auto& order : definition->orders) {  // they are used as indexes
+    if (!known(order.first)) Reader::Fail();
+    for (const int before : order.second) {
+      if (!known(before)) Reader::Fail();
+    }
+  }
+  return definition;
+}
+void EncodeState(const Transaction& transaction, std::string& out) {
+  out.clear();
+  Writer writer(out);
+  const Time created = transaction.created;
+  const bool updated = transaction.updated > created && !IsFinal(transaction.status);
+  writer.Byte(kFormat);
+  writer.Byte(static_cast<std::uint8_t>(
+      (transaction.stuck ? kStuck : 0) | (transaction.result.empty() ? 0 : kResult) |
+      (updated ? kUpdated : 0) | (transaction.reason_from == 0 ? 0 : kReasonFrom)));
+  writer.Number(transaction.retry_count);
+  writer.Text(transaction.reason);
+  writer.Text(transaction.last_error);
+  writer.Number(transaction.branches.size());
+  for (const Branch& branch : transaction.branches) {
+    const bool next_try = branch.next_try != Time{};
+    const bool deadline = branch.deadline != Time{};
+    const bool finished = branch.finished != Time{};
+    writer.Byte(static_cast<std::uint8_t>(
+        static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
+        (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u) |
+        (finished ? 64u : 0u) | (branch.told_when ? 128u : 0u)));
+    if (branch.tries > 0) writer.Number(branch.tries);
+    if (branch.errors > 0) writer.Number(branch.errors);
+    if (next_try) writer.Number(Micros(branch.next_try));
+    if (deadline) writer.Number(Micros(branch.deadline));
+    if (finished) writer.Number(MicrosAfter(created, branch.finished));
+  }
+  if (!transaction.result.empty()) writer.Text(transaction.result);
+  if (updated) writer.Number(MicrosAfter(created, transaction.updated));
+  if (transaction.reason_from != 0) writer.Number(transaction.reason_from);
+}
+void DecodeState(std::string_view bytes, Transaction& transaction) {
+  Reader reader(bytes);
+  const bool old = ReadFormat(reader) == 1;
+  const std::uint8_t flags = reader.Byte();
+  if (flags >= (old ? 4 : 16)) Reader::Fail();
+  const Time created = transaction.created;
+  transaction.stuck = (flags & kStuck) != 0;
+  transaction.retry_count = static_cast<std::uint32_t>(reader.Number());
+  transaction.reason = reader.Text();
+  transaction.last_error = reader.Text();
+  transaction.branches.assign(reader.Count(), Branch{});
+  for (Branch& branch : transaction.branches) {
+    const std::uint8_t bits = reader.Byte();
+    const unsigned status = bits & 3u;
+    if (status == 0 || (old && bits >= 64)) Reader::Fail();
+    branch.status = static_cast<BranchStatus>(status);
+    if ((bits & 4u) != 0) branch.tries = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
+    if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
+    if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
+    branch.told_when = (bits & 128u) != 0;
+    if ((bits & 64u) != 0) branch.finished = FromMicrosAfter(created, reader.Number());
+  }
+  transaction.result = (flags & kResult) != 0 ? reader.Text() : std::string();
+  transaction.updated = IsFinal(transaction.status) ? transaction.finished : created;
+  if ((flags & kUpdated) != 0) transaction.updated = FromMicrosAfter(created, reader.Number());
+  transaction.reason_from =
+      (flags & kReasonFrom) != 0 ? static_cast<std::uint32_t>(reader.Number()) : 0;
+  reader.ExpectEnd();
+}
+}}}
+
+
 // ---- dtm/store/sqlite/files.hpp ----------------------------------------------------------------
 
 namespace dtm { inline namespace v1 { namespace sqlite_store {
@@ -9087,6 +8949,56 @@ bool OpenFiles::CopiedByOthers(const sql::LogIndex::State& now) const {
     // Our own commit has begun the log anew, which it may once all of it was copied.
     return now.copied > 0 || at_begin_.copied != at_begin_.frames;
   }
+}}}
+
+
+// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
+
+namespace dtm { inline namespace v1 { namespace codec {
+void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out) {
+  if (entries.empty()) return;
+  const std::size_t begin = out.size();
+  Writer writer(out);
+  Time before = entries.front().time;
+  writer.Byte(kJournalFormat);
+  writer.Number(entries.size());
+  writer.Number(Micros(before));
+  for (const JournalEntry& entry : entries) {
+    writer.Byte(static_cast<std::uint8_t>(entry.kind));
+    writer.Byte(static_cast<std::uint8_t>(entry.op));
+    writer.Number(entry.row == kNoRow ? 0 : static_cast<std::uint64_t>(entry.row) + 1);
+    writer.Number(MicrosAfter(before, entry.time));  // 0 if the clock was set back
+    writer.Text(entry.text);
+    if (entry.time > before) before = entry.time;
+  }
+  if ((out.size() - begin) % 2 != 0) writer.Byte(0);
+}
+void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries) {
+  const std::uint8_t format = reader.Byte();
+  if (format == 0) return;  // fills up the entries before it
+  if (format != kJournalFormat) Reader::Fail();
+  std::size_t count = reader.Count();
+  Time time = FromMicros(reader.Number());
+  for (; count > 0; --count) {
+    JournalEntry entry;
+    entry.kind = static_cast<JournalKind>(reader.Byte());
+    entry.op = static_cast<Op>(reader.Byte());
+    const std::uint64_t row = reader.Number();
+    entry.row = row == 0 ? kNoRow : static_cast<std::size_t>(row - 1);
+    entry.time = time = FromMicrosAfter(time, reader.Number());
+    entry.text = reader.Text();
+    entries.push_back(std::move(entry));
+  }
+}
+void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries) {
+  Reader reader(bytes);
+  try {
+    while (!reader.AtEnd()) ReadEntries(reader, entries);
+  } catch (const StoreError&) {
+    const Time time = entries.empty() ? Time{} : entries.back().time;
+    entries.push_back({time, 0, {}, JournalKind::kGap, {}});
+  }
+}
 }}}
 
 
@@ -10219,5 +10131,5 @@ auto MemoryStore::Values::Find(const std::string& category, const std::string& k
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void dtm_cpp_of_version_0_1_0_6f0852f81820(Here) {}
+void dtm_cpp_of_version_0_1_0_9ed0e791aecf(Here) {}
 }}}

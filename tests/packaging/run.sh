@@ -62,13 +62,13 @@ project() {  # project "PROGRAMS" CMAKE_ARGUMENTS...: with CMake
   runs $1
 }
 
-plain() {  # plain PROGRAM "FLAGS" [HEADER]: by the compiler alone; a second file includes HEADER as well
+plain() {  # plain PROGRAM "FLAGS" [SECOND]: by the compiler alone, with a second file: one of here, or one that includes that header
   local file files=("$here/$1.cpp") objects=()
   mkdir "$name"
-  if [ $# -gt 2 ]; then
-    echo "#include <$3>" >"$name/second.cpp"
-    files+=("$name/second.cpp")
-  fi
+  case ${3:-} in
+    *.cpp) files+=("$here/$3") ;;
+    ?*) echo "#include <$3>" >"$name/second.cpp" && files+=("$name/second.cpp") ;;
+  esac
   for file in "${files[@]}"; do
     objects+=("$name/$(basename "$file").o")
     # shellcheck disable=SC2086
@@ -143,9 +143,10 @@ install compiled_build installed_compiled
 way compiled_find_package project compiled -DDTM_FROM=find_package -DCMAKE_PREFIX_PATH="$work/installed_compiled"
 name=pkg-config
 flags=$(flags_of installed_compiled dtm-compiled)
-way pkg-config_dtm-compiled plain compiled "$flags"
+databases="$(pkg-config --cflags --libs libpq hiredis) $(pkg-config --cflags --libs libmariadb || pkg-config --cflags --libs mysqlclient)"
+way pkg-config_dtm-compiled plain compiled "$flags $databases" drivers.cpp
 single="-I$source/single_include -lsqlite3 -pthread"
-way single_dtm.hpp plain embedded "$single"
+way single_dtm.hpp plain embedded "$single $databases" drivers.cpp
 way single_http.hpp plain everything "$single $(pkg-config --cflags --libs cpp-httplib)" dtm/httplib.hpp  # it includes http.hpp and dtm.hpp
 
 if [ -n "$upstream" ]; then

@@ -4480,6 +4480,113 @@ class Relays {
 }  // namespace v1
 }  // namespace dtm
 
+// ---- dtm/store/codec_bytes.hpp -----------------------------------------------------------------
+
+/// Numbers and texts as bytes, of which the stored form of a record consists.
+/// Needs: std. Threads: values only. Document: docs/store_format.md.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+/// Appends numbers as LEB128 (7 bits a byte, low bits first) and texts as length and bytes.
+class Writer {
+ public:
+  explicit Writer(std::string& out);
+  void Byte(std::uint8_t value);
+  void Number(std::uint64_t value);
+  void Text(std::string_view text);
+
+ private:
+  std::string& out_;
+};
+
+/// Reads the same, and never beyond the end.
+/// @throws StoreError  the bytes are not of this format.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes);
+  std::uint8_t Byte();
+  std::uint64_t Number();
+  std::string Text();
+  /// A count of things that take at least one byte each, so a damaged count cannot request much
+  /// memory.
+  std::size_t Count();
+  bool AtEnd() const;
+  void ExpectEnd() const;
+  [[noreturn]] static void Fail();
+
+ private:
+  std::string_view rest_;
+};
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/codec.hpp -----------------------------------------------------------------------
+
+/// The stored form of a definition and of a state. No other file knows it.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and
+/// only with a new format number.
+///
+/// It has its own format because a record is written three times per saga, on the thread that bounds the
+/// throughput: a JSON or MessagePack document of the same content costs more than the database
+/// does.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kFormat = 2;
+/// Flags of a definition: fields follow that a plain saga does not have; the custom_data of a client follows.
+inline constexpr std::uint8_t kMore = 8;
+inline constexpr std::uint8_t kCustomData = 32;
+/// Flags of a state.
+inline constexpr std::uint8_t kStuck = 1;
+inline constexpr std::uint8_t kResult = 2;
+inline constexpr std::uint8_t kUpdated = 4;
+inline constexpr std::uint8_t kReasonFrom = 8;
+
+std::uint64_t Micros(Time time);
+Time FromMicros(std::uint64_t micros);
+
+/// Times are stored relative to the creation, which takes a few bytes.
+std::uint64_t MicrosAfter(Time created, Time time);
+Time FromMicrosAfter(Time created, std::uint64_t micros);
+
+/// @throws StoreError  no version has written this format.
+std::uint8_t ReadFormat(Reader& reader);
+
+/// `more`: as of all but plain sagas.
+void WriteStep(Writer& writer, const Step& step, bool more);
+
+Step ReadStep(Reader& reader, bool more);
+
+/// A step that was added to the stored definition later, in a row of its own.
+void EncodeStep(const Step& step, std::string& out);
+
+/// @throws StoreError  damaged, or of a newer format.
+Step DecodeStep(std::string_view bytes);
+
+/// Everything of a definition but its gid and type, which are columns.
+std::string EncodeDefinition(const Definition& definition);
+
+/// @throws StoreError  damaged, or of a newer format.
+std::shared_ptr<Definition> DecodeDefinition(std::string gid, TransType type,
+                                                    std::string_view bytes);
+
+/// How far a transaction has come: what is not in a column. `in_flight` is not stored.
+void EncodeState(const Transaction& transaction, std::string& out);
+
+/// `transaction` has what is in columns already.
+/// @throws StoreError  damaged, or of a newer format.
+void DecodeState(std::string_view bytes, Transaction& transaction);
+
+}  // namespace codec
+}  // namespace v1
+}  // namespace dtm
+
 // ---- dtm/store/sqlite/files.hpp ----------------------------------------------------------------
 
 /// Checks that the files that the SQLite store has open are still those at their path, and that nobody else has written to
@@ -4541,6 +4648,34 @@ class OpenFiles {
 };
 
 }  // namespace sqlite_store
+}  // namespace v1
+}  // namespace dtm
+
+// ---- dtm/store/journal_codec.hpp ---------------------------------------------------------------
+
+/// The stored form of a journal: the entries of each change one after the other, so that those of the next are
+/// appended without reading the others.
+/// Needs: std. Threads: pure functions. Document: docs/store_format.md; change both together, and only with a
+/// new format number.
+
+namespace dtm {
+inline namespace v1 {
+namespace codec {
+
+inline constexpr std::uint8_t kJournalFormat = 1;
+
+/// Appends the entries to `out`; nothing if there are none. The number of bytes is even: what SQLite concatenates
+/// in a file of UTF-16 it takes for text, and cuts half a character off.
+void EncodeJournal(const std::vector<JournalEntry>& entries, std::string& out);
+
+/// @throws StoreError  damaged, or of a newer format.
+void ReadEntries(Reader& reader, std::vector<JournalEntry>& entries);
+
+/// Appends what `bytes` hold to `entries`. In place of what is damaged there is a gap: a journal is for people, and
+/// keeps nothing from going on.
+void DecodeJournal(std::string_view bytes, std::vector<JournalEntry>& entries);
+
+}  // namespace codec
 }  // namespace v1
 }  // namespace dtm
 
@@ -5346,8 +5481,8 @@ struct With {};
 using Here = With<NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, kStdDebug>;
 /// The linker does not find it: what is linked is not the dtm.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void dtm_cpp_of_version_0_1_0_6f0852f81820(Here);
-[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_6f0852f81820;
+void dtm_cpp_of_version_0_1_0_9ed0e791aecf(Here);
+[[gnu::used]] static void (*const k_dtm_cpp)(Here) = &dtm_cpp_of_version_0_1_0_9ed0e791aecf;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

@@ -2,9 +2,9 @@
 /// MIT License, copyright (c) dtm for C++ authors.
 #pragma once
 
-#include <dtm/http.hpp>
-#include <dtm/http/httplib/branch_service.hpp>
-#include <dtm/http/httplib/mount.hpp>
+#include "http.hpp"
+#include "http/httplib/branch_service.hpp"
+#include "http/httplib/mount.hpp"
 
 // ---- dtm/httplib.hpp ---------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 /// MIT License, copyright (c) dtm for C++ authors.
 #pragma once
 
-#include <dtm/http.hpp>
+#include "../http.hpp"
 
 // ---- dtm/http/tls.hpp --------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 /// MIT License, copyright (c) dtm for C++ authors.
 #pragma once
 
-#include <dtm/dtm.hpp>
-#include <dtm/testing/virtual_time.hpp>
+#include "../dtm.hpp"
+#include "virtual_time.hpp"
 
 // ---- dtm/testing/scripted_branches.hpp ---------------------------------------------------------
 

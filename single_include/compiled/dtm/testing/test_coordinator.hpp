@@ -2,10 +2,10 @@
 /// MIT License, copyright (c) dtm for C++ authors.
 #pragma once
 
-#include <dtm/dtm.hpp>
-#include <dtm/testing/failing_store.hpp>
-#include <dtm/testing/scripted_branches.hpp>
-#include <dtm/testing/virtual_time.hpp>
+#include "../dtm.hpp"
+#include "failing_store.hpp"
+#include "scripted_branches.hpp"
+#include "virtual_time.hpp"
 
 // ---- dtm/testing/test_coordinator.hpp ----------------------------------------------------------
 

@@ -2,7 +2,7 @@
 /// MIT License, copyright (c) dtm for C++ authors.
 #pragma once
 
-#include <dtm/dtm.hpp>
+#include "../dtm.hpp"
 
 // ---- dtm/testing/virtual_time.hpp --------------------------------------------------------------
 

@@ -1,0 +1,82 @@
+/// Generated from include/dtm/store/shared/database.hpp by tools/amalgamate.py; do not edit.
+/// MIT License, copyright (c) dtm for C++ authors.
+#pragma once
+
+#include "../../dtm.hpp"
+#include "../../sql/rows.hpp"
+#include "../../sql/session.hpp"
+#include "batch.hpp"
+
+// ---- dtm/store/shared/database.hpp -------------------------------------------------------------
+
+/// What a store that several coordinators share needs of a database server: the seam between its algorithm and the SQL and
+/// client of one server.
+/// Needs: std. Threads: a connection by one thread at a time.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+namespace shared_store {
+
+/// One statement each. Parameters are listed in their order; numbers unless said.
+enum class Query {
+  kFind,  ///< gid (text): one record, see Column
+  kScan,  ///< below this id, type or 0, status or 0, created from, to, limit: records, newest first
+  kDue,   ///< owner, after due, id, until due, limit: records in the order of (due, id)
+  kNextDue,   ///< owner, after: the smallest due
+  kCount,     ///< now: unfinished, waiting, stuck, smallest created
+  kJournal,   ///< gid (text): what left the row, what is in it
+  kJournals,  ///< ids (list): id, what left the row, what is in it
+  kValues,    ///< after this id, category, key (texts, empty = any), limit: see ReadValue
+  kNewest,    ///< (nothing): created of the last record
+  kLook,      ///< after this id, limit: id, created, finished, bytes of the blobs
+  kRecords,   ///< ids (list): records
+  kRemove,    ///< ids (list): removes these, as far as they have ended
+  kKeep,      ///< id, type, content: leaves only the gid
+  kLookKept,  ///< after this number, limit: number, finished; of kept gids, the oldest first
+  kForget,    ///< numbers (list): removes these kept gids
+  kJoin,      ///< (nothing): id of a new member
+  kRejoin,  ///< id: its new epoch, behind all batches of the old one; no row if it is a member no more
+  kBeat,     ///< id: counts its beat; all members: id, beat, heir, 1 if that was counted, else 0
+  kInherit,  ///< dead, beat as it was seen, heir as it was seen, me: a row if I am the heir now
+  kClaim,    ///< dead, me, limit: rows that are mine now
+  kBury,     ///< dead, me: removes a member of which nothing is left
+  kLeave     ///< id: the member goes, and needs no lease to run out
+};
+
+/// One connection.
+class Connection {
+ public:
+  virtual ~Connection() = default;
+
+  /// False after an error that ended it.
+  virtual bool Works() const = 0;
+
+  /// @throws SqlError  nothing was done or, without a code, perhaps.
+  virtual std::unique_ptr<SqlRows> Run(Query query, const std::vector<SqlValue>& values) = 0;
+
+  /// Writes the batch in one message, as this member in this epoch, and tells the places of its changes; false: it is a
+  /// member no more, and nothing was written. Of values that another has written meanwhile nothing is written, and of the
+  /// whole batch nothing either.
+  /// @throws BatchLost  such a value. SqlError: as Run.
+  virtual bool Write(std::uint64_t member, std::int64_t epoch, BatchRows& batch) = 0;
+};
+
+/// Opens connections to one database, and creates or checks its tables with the first.
+class Database {
+ public:
+  virtual ~Database() = default;
+  virtual SqlDialect Dialect() const = 0;
+  /// @throws SqlError    there is no connection.
+  /// @throws StoreError  the tables are of a newer version, or cannot be made.
+  virtual std::unique_ptr<Connection> Connect() = 0;
+};
+
+}  // namespace shared_store
+}  // namespace v1
+}  // namespace dtm

@@ -1,0 +1,219 @@
+/// Generated from include/dtm/sql/mysql.hpp by tools/amalgamate.py; do not edit.
+/// MIT License, copyright (c) dtm for C++ authors.
+#pragma once
+
+#include "../dtm.hpp"
+#include "session.hpp"
+
+// ---- dtm/sql/mysql.hpp -------------------------------------------------------------------------
+
+/// Connections to MySQL and MariaDB; the only file that includes mysql.h.
+/// Needs: libmariadb or libmysqlclient. Threads: a connection, and what was made for it, by one thread at a time.
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mysql.h>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+
+/// A session on a connection of the program, which must outlive it and is not changed. It keeps its statements prepared, so
+/// keep it as long as the connection.
+class MysqlSession : public SqlSession {
+ public:
+  /// @throws LogicError  it is null.
+  explicit MysqlSession(MYSQL* connection) : connection_(connection) {
+    if (connection == nullptr) {
+      throw LogicError("the connection to MySQL is null; open it first");
+    }
+  }
+
+  MYSQL* Handle() const { return connection_; }
+  SqlDialect Dialect() const override { return SqlDialect::kMysql; }
+  /// @throws SqlError  the connection broke while this session used it.
+  SqlTransaction Transaction() override {
+    if (broken_ && mysql_thread_id(connection_) == broken_thread_) {
+      throw SqlError("the connection to MySQL is broken; open a new one", "2006");
+    }
+    return (connection_->server_status & SERVER_STATUS_IN_TRANS) != 0 ? SqlTransaction::kOpen
+                                                                      : SqlTransaction::kNone;
+  }
+
+  SqlAnswer Run(const std::string& sql, const std::vector<std::string_view>& parameters) override {
+    MYSQL_STMT* const statement = Prepared(sql);
+    std::vector<unsigned long> lengths;
+    lengths.reserve(parameters.size());
+    std::vector<MYSQL_BIND> values(parameters.size(), MYSQL_BIND{});
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      lengths.push_back(static_cast<unsigned long>(parameters[i].size()));
+      values[i].buffer_type = MYSQL_TYPE_STRING;
+      values[i].buffer = const_cast<char*>(parameters[i].data());  // it is only read
+      values[i].buffer_length = lengths[i];
+      values[i].length = &lengths[i];
+    }
+    const bool bound = mysql_stmt_param_count(statement) == parameters.size() &&
+                       (parameters.empty() || !mysql_stmt_bind_param(statement, values.data()));
+    if (!bound || mysql_stmt_execute(statement) != 0) Fail(sql, statement);
+    SqlAnswer answer;
+    if (mysql_stmt_field_count(statement) > 0) {
+      Read(sql, statement, answer);
+    } else {
+      answer.affected = static_cast<std::int64_t>(mysql_stmt_affected_rows(statement));
+    }
+    return answer;
+  }
+
+  std::string Simple(const char* sql) override {
+    if (mysql_query(connection_, sql) != 0) Fail();
+    MYSQL_RES* const rows = mysql_store_result(connection_);
+    if (rows != nullptr) mysql_free_result(rows);
+    if (mysql_errno(connection_) != 0) Fail();
+    return {};
+  }
+
+ private:
+  struct Close {
+    void operator()(MYSQL_STMT* statement) const { mysql_stmt_close(statement); }
+  };
+  using Statement = std::unique_ptr<MYSQL_STMT, Close>;
+
+  /// Of clients, when there is no connection any more: the server did not say it.
+  static bool IsLost(unsigned code) { return code == 2006 || code == 2013 || code == 2055; }
+
+  void Broken(unsigned code) {
+    broken_ = IsLost(code);
+    broken_thread_ = mysql_thread_id(connection_);
+  }
+
+  [[noreturn]] void Fail() {
+    Broken(mysql_errno(connection_));
+    throw SqlError(std::string("MySQL: ") + mysql_error(connection_) + " (" +
+                       std::to_string(mysql_errno(connection_)) + ")",
+                   std::to_string(mysql_errno(connection_)));
+  }
+  [[noreturn]] void Fail(const std::string& sql, MYSQL_STMT* statement) {
+    const unsigned code = mysql_stmt_errno(statement);
+    const std::string text =
+        std::string("MySQL: ") + mysql_stmt_error(statement) + " (" + std::to_string(code) + ")";
+    Broken(code);
+    // unknown to the server (it was reset), to be prepared again
+    if (IsLost(code) || code == 1243 || code == 2056) prepared_.erase(sql);
+    throw SqlError(text, std::to_string(code));
+  }
+
+  /// The first column of all rows, as text.
+  void Read(const std::string& sql, MYSQL_STMT* statement, SqlAnswer& answer) {
+    std::string text(1024, '\0');
+    unsigned long length = 0;
+    std::remove_pointer_t<decltype(MYSQL_BIND::is_null)> null{};
+    std::vector<MYSQL_BIND> columns(mysql_stmt_field_count(statement), MYSQL_BIND{});
+    columns[0].buffer_type = MYSQL_TYPE_STRING;
+    columns[0].buffer = text.data();
+    columns[0].buffer_length = static_cast<unsigned long>(text.size());
+    columns[0].length = &length;
+    columns[0].is_null = &null;
+    for (std::size_t i = 1; i < columns.size(); ++i) columns[i].buffer_type = MYSQL_TYPE_NULL;
+    if (mysql_stmt_bind_result(statement, columns.data()) ||
+        mysql_stmt_store_result(statement) != 0) {
+      Fail(sql, statement);
+    }
+    for (;;) {
+      const int got = mysql_stmt_fetch(statement);
+      if (got == MYSQL_NO_DATA) break;
+      if (got != 0 && got != MYSQL_DATA_TRUNCATED) Fail(sql, statement);
+      if (null) {
+        answer.first_column.emplace_back();
+      } else if (length <= text.size()) {
+        answer.first_column.emplace_back(text, 0, length);
+      } else {
+        std::string whole(length, '\0');
+        MYSQL_BIND column = columns[0];
+        column.buffer = whole.data();
+        column.buffer_length = length;
+        if (mysql_stmt_fetch_column(statement, &column, 0, 0) != 0) Fail(sql, statement);
+        answer.first_column.push_back(std::move(whole));
+      }
+    }
+    answer.affected = static_cast<std::int64_t>(answer.first_column.size());
+    mysql_stmt_free_result(statement);
+  }
+
+  MYSQL_STMT* Prepared(const std::string& sql) {
+    if (mysql_thread_id(connection_) != server_thread_) {  // it was connected again
+      prepared_.clear();
+      server_thread_ = mysql_thread_id(connection_);
+    }
+    const auto known = prepared_.find(sql);
+    if (known != prepared_.end()) return known->second.get();
+    Statement statement(mysql_stmt_init(connection_));
+    if (!statement) throw SqlError("MySQL: out of memory for a statement", "2008");
+    if (mysql_stmt_prepare(statement.get(), sql.data(), static_cast<unsigned long>(sql.size())) !=
+        0) {
+      Fail(sql, statement.get());
+    }
+    return prepared_.emplace(sql, std::move(statement)).first->second.get();
+  }
+
+  MYSQL* connection_;
+  unsigned long server_thread_ = 0;  ///< which has the statements
+  bool broken_ = false;
+  unsigned long broken_thread_ = 0;
+  std::map<std::string, Statement> prepared_;
+};
+
+/// Where a server is, and who connects.
+struct MysqlAddress {
+  std::string host = "127.0.0.1";
+  unsigned port = 3306;
+  std::string user;
+  std::string password;
+  std::string database;
+  std::string socket;  ///< if not empty: instead of host and port
+};
+
+/// A connection of its own.
+class MysqlConnection {
+ public:
+  /// With a `limit` (0: none) a connection or an answer that takes longer is an SqlError (libmysqlclient: three times as long).
+  /// @throws SqlError  there is no connection.
+  explicit MysqlConnection(const MysqlAddress& address,
+                           std::chrono::seconds limit = std::chrono::seconds(0))
+      : connection_(mysql_init(nullptr)) {
+    if (!connection_) throw SqlError("MySQL: out of memory for a connection", "2008");
+    mysql_options(connection_.get(), MYSQL_SET_CHARSET_NAME, "utf8mb4");
+    if (limit.count() > 0) {
+      const auto seconds = static_cast<unsigned>(limit.count());
+      for (const auto option :
+           {MYSQL_OPT_CONNECT_TIMEOUT, MYSQL_OPT_READ_TIMEOUT, MYSQL_OPT_WRITE_TIMEOUT}) {
+        mysql_options(connection_.get(), option, &seconds);
+      }
+    }
+    const auto text = [](const std::string& value) {
+      return value.empty() ? nullptr : value.c_str();
+    };
+    if (mysql_real_connect(connection_.get(), address.host.c_str(), text(address.user),
+                           text(address.password), text(address.database), address.port,
+                           text(address.socket), 0) == nullptr) {
+      throw SqlError(std::string("no connection to MySQL: ") + mysql_error(connection_.get()),
+                     std::to_string(mysql_errno(connection_.get())));
+    }
+  }
+
+  MYSQL* Handle() const { return connection_.get(); }
+
+ private:
+  struct Close {
+    void operator()(MYSQL* connection) const { mysql_close(connection); }
+  };
+  std::unique_ptr<MYSQL, Close> connection_;
+};
+
+}  // namespace v1
+}  // namespace dtm

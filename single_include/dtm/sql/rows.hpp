@@ -1,0 +1,43 @@
+/// Generated from include/dtm/sql/rows.hpp by tools/amalgamate.py; do not edit.
+/// MIT License, copyright (c) dtm for C++ authors.
+#pragma once
+
+#include "../dtm.hpp"
+
+// ---- dtm/sql/rows.hpp --------------------------------------------------------------------------
+
+/// What a statement of ours takes and what comes back, whichever server runs it: values of a few types, by their place.
+/// Needs: std. Threads: values.
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+
+/// Rows that a server answered. What View returns lives as long as they.
+class SqlRows {
+ public:
+  virtual ~SqlRows() = default;
+  virtual std::size_t Count() const = 0;
+  virtual bool IsNull(std::size_t row, std::size_t column) const = 0;
+  /// A whole number of 64 bits; 0 if it is null.
+  virtual std::int64_t Number(std::size_t row, std::size_t column) const = 0;
+  /// The bytes of a text or blob; empty if it is null.
+  virtual std::string_view View(std::size_t row, std::size_t column) const = 0;
+};
+
+/// Bytes, as opposed to text.
+struct SqlBytes {
+  std::string_view bytes;
+};
+
+/// A parameter: a number, a text, bytes, or a list of numbers. What it views lives as long as the call.
+using SqlValue =
+    std::variant<std::int64_t, std::string_view, SqlBytes, const std::vector<std::int64_t>*>;
+
+}  // namespace v1
+}  // namespace dtm

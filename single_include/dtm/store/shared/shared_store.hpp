@@ -1,0 +1,338 @@
+/// Generated from include/dtm/store/shared/shared_store.hpp by tools/amalgamate.py; do not edit.
+/// MIT License, copyright (c) dtm for C++ authors.
+#pragma once
+
+#include "../../dtm.hpp"
+#include "../../sql/sql_errors.hpp"
+#include "batch.hpp"
+#include "database.hpp"
+#include "membership.hpp"
+#include "pending_values.hpp"
+#include "records.hpp"
+#include "retention.hpp"
+
+// ---- dtm/store/shared/shared_store.hpp ---------------------------------------------------------
+
+/// A store in a database server that several coordinators share. Safety rests on the database alone: an insert is of a gid that
+/// is new, an update names the version that it was made from, and every batch names its member and epoch (the fence).
+/// Needs: std. Threads: see store.hpp; the owner's calls use a connection of their own, the reading ones another under a lock.
+/// Document: docs/store_format.md, "Tables of a shared store".
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace dtm {
+inline namespace v1 {
+
+class SharedStore : public Store {
+ public:
+  /// Joins the coordinators that share the database. `lease`: after so much silence they take over what this one drives.
+  /// @throws StoreError  it cannot be used.
+  SharedStore(std::unique_ptr<shared_store::Database> database, Duration lease)
+      : database_(std::move(database)),
+        membership_(*database_, lease),
+        writer_(database_->Connect()) {
+    Join();
+  }
+  ~SharedStore() override { SharedStore::Leave(); }
+
+  /// Keeps it a member, by a thread of its own; without it there is no lease.
+  void StartBeating() { membership_.Start(); }
+
+  std::uint64_t Owner() const override { return membership_.Owner(); }
+  Time OwnedUntil(Time now) const override {
+    return membership_.Started() ? now + membership_.Left() : kNever;
+  }
+  std::uint64_t Takeovers() const override { return membership_.Takeovers(); }
+  void OnTakeover(std::function<void()> changed) override {
+    membership_.OnTakeover(std::move(changed));
+  }
+
+  void Leave() noexcept override {
+    if (std::exchange(left_, true)) return;
+    membership_.Stop();
+    try {  // else its lease has to run out
+      if (writer_ != nullptr) (void)writer_->Run(Query::kLeave, {Me()});
+    } catch (const std::exception&) {
+    }
+    writer_.reset();
+  }
+
+  void Begin() override {
+    if (membership_.IsFenced()) ThrowFenced();
+    if (open_) throw StoreError("a batch is open already; commit it or roll it back first");
+    (void)Writing();
+    open_ = true;
+  }
+
+  /// It has no connection for the work.
+  Result Run(const Work& work) override {
+    const shared_store::PendingValues before = values_;
+    Result result = CatchAsResult([&work] { return work(WorkContext()); });
+    if (result.kind != Result::Kind::kSuccess) values_ = before;
+    return result;
+  }
+
+  bool Has(const std::string& gid) override {
+    for (const NewRow& row : batch_.inserts) {
+      if (*row.gid == gid) return true;
+    }
+    return shared_store::IsStorable(gid) &&
+           ReadMine(Query::kFind, {std::string_view(gid)})->Count() > 0;
+  }
+
+  std::optional<KeyValue> GetValue(const std::string& category, const std::string& key) override {
+    return values_.Get(Writing(), category, key);
+  }
+  void PutValue(const KeyValue& value) override { values_.Put(Writing(), value); }
+  bool RemoveValue(const std::string& category, const std::string& key) override {
+    return values_.Remove(Writing(), category, key);
+  }
+
+  void Apply(std::vector<Change>& changes) override {
+    const std::size_t first = batch_.updates.size();
+    for (Change& change : changes) {
+      change.applied = true;  // as far as is known; Commit says
+      batch_.Add(change);
+    }
+    FoldJournals(first);
+  }
+
+  void Commit() override {
+    if (!open_) throw StoreError("there is no open batch to commit");
+    const Ended ended{*this};
+    values_.MoveTo(batch_);
+    if (batch_.Empty()) return;
+    batch_.Sort();
+    for (const NewRow& row : batch_.inserts) row.place->applied = false;
+    for (const ChangedRow& row : batch_.updates) row.place->applied = false;
+    bool member = false;
+    try {
+      member = Writing().Write(Owner(), epoch_, batch_);
+    } catch (const SqlError& error) {
+      const std::string text = std::string(error.what());
+      if (FaultOf(database_->Dialect(), error.Code(), SqlStage::kCommit) != SqlFault::kInDoubt) {
+        throw StoreError(text + "; nothing of the batch was stored");
+      }
+      in_doubt_ = true;
+      throw CommitInDoubt(text + "; it may or may not be stored");
+    }
+    if (!member) ThrowFenced();
+  }
+
+  void Rollback() noexcept override {
+    open_ = false;
+    batch_.Clear();
+    values_.Clear();
+  }
+
+  /// On another connection: whatever the old one had sent has been written by now, or is of an epoch that is over.
+  void Recover() override {
+    Rollback();
+    writer_.reset();
+    writer_ = database_->Connect();
+    const auto epoch = writer_->Run(Query::kRejoin, {Me()});
+    if (epoch->Count() == 0) {
+      Join();
+    } else {
+      epoch_ = epoch->Number(0, 0);
+    }
+    in_doubt_ = false;
+  }
+
+  /// What is stored is the server's to check.
+  std::string Check(const std::atomic<bool>&) override { return {}; }
+
+  std::optional<Transaction> Load(const std::string& gid) override {
+    if (!shared_store::IsStorable(gid)) return std::nullopt;
+    const auto rows = Read(Query::kFind, {std::string_view(gid)});
+    if (rows->Count() == 0) return std::nullopt;
+    return shared_store::ReadTransaction(*rows, 0);
+  }
+
+  std::vector<JournalEntry> ReadJournal(const std::string& gid) override {
+    if (!shared_store::IsStorable(gid)) return {};
+    const auto rows = Read(Query::kJournal, {std::string_view(gid)});
+    if (rows->Count() == 0) return {};
+    return shared_store::ReadJournal(*rows, 0, 0);
+  }
+
+  ScanPage Scan(const ScanFilter& filter, std::int64_t position, std::size_t limit) override {
+    const auto rows = Read(
+        Query::kScan,
+        {position > 0 ? position : INT64_MAX,
+         filter.type ? static_cast<std::int64_t>(*filter.type) : std::int64_t{0},
+         filter.status ? static_cast<std::int64_t>(*filter.status) : std::int64_t{0},
+         Stored(filter.created_from), Stored(filter.created_to), static_cast<std::int64_t>(limit)});
+    ScanPage page;
+    for (std::size_t row = 0; row < rows->Count(); ++row) {
+      page.transactions.push_back(shared_store::ReadTransaction(*rows, row));
+    }
+    if (limit > 0 && page.transactions.size() == limit) page.next = page.transactions.back().id;
+    return page;
+  }
+
+  KeyValuePage ScanValues(const std::string& category, const std::string& key,
+                          std::int64_t position, std::size_t limit) override {
+    KeyValuePage page;
+    if (!shared_store::IsStorable(category) || !shared_store::IsStorable(key)) return page;
+    const auto rows =
+        Read(Query::kValues, {position, std::string_view(category), std::string_view(key),
+                              static_cast<std::int64_t>(limit)});
+    for (std::size_t row = 0; row < rows->Count(); ++row) {
+      page.values.push_back(shared_store::ReadValue(*rows, row));
+    }
+    if (limit > 0 && page.values.size() == limit) page.next = page.values.back().id;
+    return page;
+  }
+
+  Backlog CountUnfinished(Time now) override {
+    const auto rows = Read(Query::kCount, {Stored(now)});
+    const auto number = [&rows](std::size_t column) {
+      return static_cast<std::uint64_t>(rows->Number(0, column));
+    };
+    return {number(0), number(1), number(2),
+            rows->IsNull(0, 3) ? kNever : shared_store::FromStored(rows->Number(0, 3))};
+  }
+
+  void Due(Time now, DuePosition after, const DueVisitor& visit) override {
+    if (membership_.IsFenced()) ThrowFenced();
+    std::int64_t due = Stored(after.due);
+    std::int64_t id = after.id;
+    for (;;) {
+      const auto rows = ReadMine(Query::kDue, {Me(), due, id, Stored(now), kDuePage});
+      for (std::size_t row = 0; row < rows->Count(); ++row) {
+        Transaction stored = shared_store::ReadTransaction(*rows, row);
+        due = Stored(stored.due);
+        id = stored.id;
+        if (!visit(std::move(stored))) return;
+      }
+      if (rows->Count() < static_cast<std::size_t>(kDuePage)) return;
+    }
+  }
+
+  Time NextDue(Time now) override {
+    const auto rows = ReadMine(Query::kNextDue, {Me(), Stored(now)});
+    return rows->IsNull(0, 0) ? kNever : shared_store::FromStored(rows->Number(0, 0));
+  }
+
+  /// At once, not with the batch: whether it is stored does not depend on it.
+  std::int64_t Expire(Time before, std::int64_t after, std::size_t limit, bool keep_gids) override {
+    return shared_store::Expire(Writing(), Stored(before), after, limit, keep_gids);
+  }
+  std::string ForgetGids(Time before, const std::string& after, std::size_t limit) override {
+    return shared_store::ForgetGids(Writing(), Stored(before), after, limit);
+  }
+
+ private:
+  using Query = shared_store::Query;
+  using NewRow = shared_store::NewRow;
+  using ChangedRow = shared_store::ChangedRow;
+
+  struct Ended {
+    SharedStore& store;
+    ~Ended() { store.Rollback(); }
+  };
+
+  static std::int64_t Stored(Time time) { return shared_store::Stored(time); }
+
+  std::int64_t Me() const { return static_cast<std::int64_t>(Owner()); }
+
+  void Join() {
+    const Duration sent = os::SinceBoot();
+    const auto member = writer_->Run(Query::kJoin, {});
+    membership_.Joined(static_cast<std::uint64_t>(member->Number(0, 0)), sent);
+    epoch_ = 1;
+  }
+
+  [[noreturn]] static void ThrowFenced() {
+    throw Fenced("this coordinator was silent for too long, and others took over what it drove");
+  }
+
+  /// The owner's connection. A lost one is opened again, unless a batch went with it.
+  shared_store::Connection& Writing() {
+    if (left_) throw StoreError("this coordinator has stopped; it writes no more");
+    if (in_doubt_) throw StoreError("the last commit is in doubt; recover first");
+    if (writer_ == nullptr || !writer_->Works()) {
+      writer_.reset();
+      writer_ = database_->Connect();
+    }
+    return *writer_;
+  }
+
+  /// On the connection of those who read.
+  std::unique_ptr<SqlRows> Read(Query query, const std::vector<SqlValue>& values) {
+    const std::lock_guard<std::mutex> lock(reader_mutex_);
+    return ReadOn(reader_, query, values);
+  }
+  std::unique_ptr<SqlRows> ReadMine(Query query, const std::vector<SqlValue>& values) {
+    (void)Writing();
+    return ReadOn(writer_, query, values);
+  }
+
+  /// On another connection if this one has been lost meanwhile.
+  std::unique_ptr<SqlRows> ReadOn(std::unique_ptr<shared_store::Connection>& connection,
+                                  Query query, const std::vector<SqlValue>& values) {
+    if (connection != nullptr && connection->Works()) {
+      try {
+        return connection->Run(query, values);
+      } catch (const SqlError&) {
+        if (connection->Works()) throw;
+      }
+    }
+    connection.reset();
+    connection = database_->Connect();
+    return connection->Run(query, values);
+  }
+
+  /// Now and then what is told leaves the row, which every step rewrites, and is folded.
+  void FoldJournals(std::size_t first) {
+    std::vector<std::int64_t> ids;
+    std::map<std::int64_t, ChangedRow*> rows_of;
+    for (std::size_t i = first; i < batch_.updates.size(); ++i) {
+      ChangedRow& row = batch_.updates[i];
+      if (row.told.empty() || row.version % kChangesInRow != 0) continue;
+      ids.push_back(row.id);
+      rows_of[row.id] = &row;
+    }
+    if (ids.empty()) return;
+    const auto journals = ReadMine(Query::kJournals, {&ids});
+    for (std::size_t i = 0; i < journals->Count(); ++i) {
+      ChangedRow& row = *rows_of.at(journals->Number(i, 0));
+      std::vector<JournalEntry> entries = shared_store::ReadJournal(*journals, i, 1);
+      codec::DecodeJournal(row.told, entries);
+      FoldJournal(entries);
+      codec::EncodeJournal(entries, row.folded);
+      row.told.clear();
+    }
+  }
+
+  static constexpr std::int64_t kDuePage = 64;
+  static constexpr std::int64_t kChangesInRow = 8;
+
+  const std::unique_ptr<shared_store::Database> database_;
+  shared_store::Membership membership_;
+  std::mutex reader_mutex_;
+  std::unique_ptr<shared_store::Connection> reader_;  // guarded by it
+  // The owner's alone.
+  std::unique_ptr<shared_store::Connection> writer_;
+  std::int64_t epoch_ = 0;
+  bool open_ = false;
+  bool in_doubt_ = false;
+  bool left_ = false;
+  shared_store::BatchRows batch_;
+  shared_store::PendingValues values_;
+};
+
+}  // namespace v1
+}  // namespace dtm
