@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/catch.hpp"
+#include "tests/support/cut_at_every_byte.hpp"
 #include "tests/support/redis_server.hpp"
 #include <dtm/barrier/redis_barrier.hpp>
 
@@ -43,6 +44,14 @@ dtm::Result Add(RedisConnection& db, dtm::Barrier barrier, int amount,
 dtm::Result Run(RedisConnection& db, dtm::Barrier barrier, const std::string& lua) {
   return dtm::RedisBarrier(db.Handle()).Call(barrier, {lua, {"a"}, {}});
 }
+
+/// Connections to a proxy.
+struct Cut {
+  using Connection = RedisConnection;
+  static constexpr bool kLooksAfterwards = false;
+  static int ServerPort() { return RedisServer::Shared().Port(); }
+  static int Through(int port) { return port; }
+};
 
 template <typename Thrown, typename Function>
 std::string TextOf(const Function& function) {
@@ -359,4 +368,61 @@ TEST_CASE(
   RedisConnection again(RedisServer::Shared().Port());
   CHECK(Add(again, Saga("action"), -30).kind == Kind::kSuccess);
   CHECK(again.Ask({"GET", "a"}) == "70");
+}
+
+TEST_CASE("redis: the connection breaks at any byte of a call, and the same call settles it") {
+  Kit kit;
+  kit.db.Ask({"SET", "a", "10000"});
+  int effects = 0;
+  const auto gid = [](int number, const std::string& op) {
+    return dtm::Barrier(op == "msg" ? "msg" : "saga", std::to_string(number),
+                        op == "msg" ? "00" : "01", op);
+  };
+  SECTION("an action, with the script that is sent first") {
+    dtm_test::CutAtEveryByte<Cut>(
+        [&](RedisConnection& db, int number, const auto& armed) {
+          armed();
+          const dtm::Result said = Add(db, gid(number, "action"), -1);
+          CHECK(said.kind == Kind::kSuccess);
+        },
+        [&](int number, dtm_test::Said said) {
+          if (said == dtm_test::Said::kNothingStored) {
+            CHECK(kit.Balance() == std::to_string(10000 - effects));
+          }
+          ++effects;
+          for (int repetition = 0; repetition < 2; ++repetition) {
+            CHECK(Add(kit.db, gid(number, "action"), -1).kind == Kind::kSuccess);
+            CHECK(kit.Balance() == std::to_string(10000 - effects));
+          }
+        },
+        10000);
+  }
+  SECTION("a compensation of what ran") {
+    dtm_test::CutAtEveryByte<Cut>(
+        [&](RedisConnection& db, int number, const auto& armed) {
+          CHECK(Add(kit.db, gid(number, "action"), -1).kind == Kind::kSuccess);
+          armed();
+          const dtm::Result said = Add(db, gid(number, "compensate"), 1);
+          CHECK(said.kind == Kind::kSuccess);
+        },
+        [&](int number, dtm_test::Said) {
+          CHECK(Add(kit.db, gid(number, "compensate"), 1).kind == Kind::kSuccess);
+          CHECK(kit.Balance() == "10000");
+        },
+        400);
+  }
+  SECTION("the question for a local step, which forbids it") {
+    dtm_test::CutAtEveryByte<Cut>(
+        [&](RedisConnection& db, int number, const auto& armed) {
+          armed();
+          const dtm::Result said = dtm::RedisBarrier(db.Handle()).QueryPrepared(gid(number, "msg"));
+          CHECK(said.kind == Kind::kFailure);
+        },
+        [&](int number, dtm_test::Said) {
+          CHECK(dtm::RedisBarrier(kit.db.Handle()).QueryPrepared(gid(number, "msg")).kind ==
+                Kind::kFailure);
+          CHECK_THROWS_AS(Add(kit.db, gid(number, "msg"), -1), dtm::DuplicatedError);
+        },
+        400);
+  }
 }

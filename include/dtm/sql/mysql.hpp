@@ -95,6 +95,11 @@ class MysqlSession : public SqlSession {
   }
   [[noreturn]] void Fail(const std::string& sql, MYSQL_STMT* statement) {
     const unsigned code = mysql_stmt_errno(statement);
+    if (IsLost(code) && !IsLost(mysql_errno(connection_))) {  // it has not left the library
+      prepared_.erase(sql);
+      throw SqlError("MySQL: the connection was reset, and its statements were closed (2056)",
+                     "2056");
+    }
     const std::string text =
         std::string("MySQL: ") + mysql_stmt_error(statement) + " (" + std::to_string(code) + ")";
     Broken(code);

@@ -87,9 +87,10 @@ inline SqlFault MysqlFault(const std::string& code, SqlStage stage) {
       // shutdown, query interrupted
       "1053", "1317",
       // lock wait timeout, deadlock, checkread, too many connections (three ways), Galera: not ready, read only (three
-      // ways), xa: rolled back by a timeout, by a deadlock, error; xid in use, replication plugin
+      // ways), xa: rolled back by a timeout, by a deadlock, error; xid in use, replication plugin, killed, statements that a
+      // reset of the connection closed (two ways)
       "1205", "1213", "1020", "1040", "1203", "1226", "1047", "1290", "1836", "1792", "1613",
-      "1614", "1402", "1440", "3101", "1927"};
+      "1614", "1402", "1440", "3101", "1927", "1243", "2056"};
   static constexpr std::string_view kMisuse[] = {
       // no table, no column, denied (four ways), no database, no savepoint, XAER_INVAL, XAER_RMFAIL
       "1146", "1054", "1142", "1143", "1044", "1045", "1049", "1305", "1398", "1399"};
