@@ -2,7 +2,8 @@
 # Measures: builds the preset `release`, runs the benchmarks (at most 5 minutes), prints each result as a JSON line and
 # all of them as tables. On Debian it installs what is missing. Nothing else should use the machine and its disk.
 #   bench/run.sh                        all
-#   bench/run.sh in_process             only these: barrier, in_process, in_transaction, large_file, start_up, url_calls, http
+#   bench/run.sh barrier                only this, on SQLite, and on PostgreSQL, MariaDB and Redis beside the Go client, which it builds if it can
+#   bench/run.sh in_process             only these: barrier, barrier_servers, in_process, in_transaction, large_file, start_up, url_calls, http
 #   bench/run.sh http                   beside the Go server on boltdb and Redis, which it builds and installs if it can
 #   bench/run.sh --save FILE            also append the JSON lines to FILE, behind one that says when and what was measured
 #   bench/run.sh --folder DIR           where the store files are (default: the build directory); a real disk
@@ -28,6 +29,8 @@ for name in "${names[@]}"; do
   [ -f "bench/$name.cpp" ] || { echo "There is no benchmark $name; there are: ${known[*]}" >&2; exit 2; }
 done
 
+if [[ " ${names[*]} " = *" barrier "* && " ${names[*]} " != *" barrier_servers "* ]]; then names+=(barrier_servers); fi
+
 mkdir -p "${folder:=$PWD/build/release}"
 disk=$(stat -f -c %T "$folder")
 case $disk in
@@ -37,6 +40,7 @@ esac
 load=$(cut -d' ' -f1 /proc/loadavg)  # before our own build
 . tools/install_packages.sh
 install_packages g++ cmake ninja-build pkg-config python3 nlohmann-json3-dev libcpp-httplib-dev libsqlite3-dev
+if [[ " ${names[*]} " = *" barrier_servers "* ]]; then install_packages libpq-dev libmariadb-dev libhiredis-dev; fi
 echo "== building (build/release)"
 cmake --preset release --log-level=WARNING >/dev/null
 cmake --build --preset release --target "${names[@]/#/bench_}" | tail -n 1
@@ -51,6 +55,12 @@ if [[ " ${names[*]} " = *" http "* ]]; then
   else
     echo "== WARNING: no Go server, so http measures ours alone" >&2
   fi
+fi
+
+go_bank=()
+if [[ " ${names[*]} " = *" barrier_servers "* ]]; then
+  if python3 tests/interop/run.py --build build/release/interop --prepare go; then go_bank=("$PWD/build/release/interop/go_bank")
+  else echo "== WARNING: no Go client, so barrier_servers measures ours alone" >&2; fi
 fi
 
 folder=$(mktemp -d "$folder/bench.XXXXXX")
@@ -68,12 +78,13 @@ deadline=$((SECONDS + 290))
 for name in "${names[@]}"; do
   left=$((deadline - SECONDS))
   [ "$left" -gt 0 ] || left=1
-  arguments=(3 "$folder")
+  start=() arguments=(3 "$folder")
   case $name in
     start_up) arguments=(40 "$folder") ;;  # there it is a limit
+    barrier_servers) start=(tools/with_postgres.sh tools/with_mariadb.sh tools/with_redis.sh) arguments=(20 "$folder" "${go_bank[@]}") ;;
     http) arguments=(5 "$folder" "${compare[@]}") ;;
   esac
-  timeout --kill-after=5 "$left" "build/release/bench/bench_$name" "${arguments[@]}" | tee -a "$results" && continue
+  timeout --kill-after=5 "$left" "${start[@]}" "build/release/bench/bench_$name" "${arguments[@]}" | tee -a "$results" && continue
   echo "== $name failed or took too long" >&2
   failed=1
 done

@@ -88,6 +88,19 @@ def barrier(results):
                 ['what', 'calls', 'CPU us', 'on top us'], rows)
 
 
+def barrier_servers(results):
+    def times(result, what):
+        theirs = result.get(f'go_{what}')
+        return f'{result[what] / theirs:.2f} x' if theirs and theirs > 0 else ''
+    rows = [[result['database'], result['what'], number(result['calls']), number(result['bare_cpu_us']),
+             number(result['cpu_us_on_top']), number(result.get('go_cpu_us_on_top')), times(result, 'cpu_us_on_top'),
+             number(result['wall_us_on_top']), number(result.get('go_wall_us_on_top')), times(result, 'wall_us_on_top')]
+            for result in results if result['bench'] == 'barrier_servers']
+    print_table('barrier_servers: a call on top of the bare transaction, CPU of client and server, and time, beside the Go client'
+                ' (goal <= 1.0 x, aim 0.5 x)',
+                ['database', 'what', 'calls', 'bare CPU us', 'on top us', 'Go us', 'of Go', 'time on top us', 'Go us', 'of Go'], rows)
+
+
 def url_calls(results):
     rows = [[number(result['in_flight']), number(result['answer_ms']) if result['answer_ms'] else 'at once',
              number(result['calls_per_s']), number(result['cpu_us_per_call']), number(result['memory_mb'])]
@@ -140,7 +153,7 @@ def main():
         sys.exit(__doc__)
     with open(sys.argv[1], encoding='utf-8') as file:
         results = [json.loads(line) for line in file if line.strip()]
-    for table in (barrier, in_process, journal, in_transaction, large_file, start_up, url_calls, http):
+    for table in (barrier, barrier_servers, in_process, journal, in_transaction, large_file, start_up, url_calls, http):
         table(results)
 
 

@@ -82,6 +82,33 @@ struct Kit {
                     std::to_string(age.count()) + " HOUR");
   }
 };
+
+/// As if the server were MySQL, or the session of another client library.
+struct MysqlKit : Kit {
+  class Table {
+   public:
+    explicit Table(MYSQL* connection, const std::string& table = dtm::barrier::kSqlTable)
+        : session_(connection), table_(session_, table) {}
+    template <typename Business>
+    dtm::Result Call(dtm::Barrier& barrier, const Business& business) {
+      return table_.Call(barrier, [&] { return dtm::ResultOf(business, session_.Handle()); });
+    }
+    template <typename Business>
+    dtm::Result CallInTransaction(dtm::Barrier& barrier, const Business& business) {
+      return table_.CallInTransaction(barrier,
+                                      [&] { return dtm::ResultOf(business, session_.Handle()); });
+    }
+    dtm::Result QueryPrepared(const dtm::Barrier& barrier) { return table_.QueryPrepared(barrier); }
+
+   private:
+    struct Session : dtm::MysqlSession {
+      using MysqlSession::MysqlSession;
+      bool IsMariadb() const override { return false; }
+    };
+    Session session_;
+    dtm::SqlBarrierTable table_;
+  };
+};
 using Contract = dtm_test::SqlBarrierContract<Kit>;
 using Kind = dtm::Result::Kind;
 
@@ -90,6 +117,11 @@ void Debit(MYSQL* db) { Contract::Add(db, -30); }
 }  // namespace
 
 TEST_CASE("MariaDB keeps what every barrier promises") { Contract::Run(); }
+
+// MySQL needs more round trips, and two inserts where MariaDB has one. MariaDB takes those as well.
+TEST_CASE("MariaDB in the way of MySQL keeps what every barrier promises") {
+  dtm_test::SqlBarrierContract<MysqlKit>::Run();
+}
 
 TEST_CASE("MariaDB: the connection breaks at any byte of the commit") {
   dtm_test::SqlCutContract<Kit>::Run();
@@ -306,7 +338,7 @@ TEST_CASE("MariaDB: the server is killed in the middle of a call") {
                                        Contract::Add(db, -30);
                                        server.Kill();
                                      }),
-                    dtm::SqlError);
+                    dtm::InDoubtError);  // what ends the call is one message
     dtm::Barrier again = Contract::Saga("action");
     CHECK_THROWS_AS((void)table.Call(again, Debit), dtm::SqlError);  // broken
   }

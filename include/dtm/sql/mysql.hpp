@@ -32,6 +32,12 @@ class MysqlSession : public SqlSession {
 
   MYSQL* Handle() const { return connection_; }
   SqlDialect Dialect() const override { return SqlDialect::kMysql; }
+  bool IsMariadb() const override {
+    const char* const version = mysql_get_server_info(connection_);
+    return version != nullptr &&
+           std::string_view(version).find("MariaDB") != std::string_view::npos &&
+           mysql_get_server_version(connection_) >= 100500;
+  }
   /// @throws SqlError  the connection broke while this session used it.
   SqlTransaction Transaction() override {
     if (broken_ && mysql_thread_id(connection_) == broken_thread_) {

@@ -34,10 +34,11 @@ class SqlBarrierTable {
   explicit SqlBarrierTable(SqlSession& session, const std::string& table = barrier::kSqlTable)
       : session_(session),
         postgres_(session.Dialect() == SqlDialect::kPostgres),
+        mariadb_(session.IsMariadb()),
         table_(table),
         quoted_(sql::QuotedName(session.Dialect(), table, "a barrier table")),
         insert_own_(barrier::InsertSql(session.Dialect(), quoted_)),
-        insert_both_(barrier::InsertTwoSql(quoted_)) {}
+        insert_both_(barrier::InsertTwoSql(session.Dialect(), quoted_)) {}
 
   /// Runs `business()` at most once for this call of this barrier, in one transaction with the row that records it. It writes
   /// through the connection of the session, must not begin or end a transaction, and passes every error on. It may run
@@ -106,6 +107,8 @@ class SqlBarrierTable {
   }
 
  private:
+  friend class MysqlBarrierTable;
+
   /// Who begins and ends the transaction.
   enum class BegunBy { kCall, kProgram };
 
@@ -178,9 +181,17 @@ class SqlBarrierTable {
   }
 
   void Begin(const Barrier& barrier, BegunBy begun_by) {
-    const bool begins = begun_by == BegunBy::kCall;
-    if (begins && !postgres_) Simple(barrier, "START TRANSACTION");
-    Simple(barrier, (begins && postgres_ ? "BEGIN; SAVEPOINT " : "SAVEPOINT ") + Inner());
+    const std::string savepoint = "SAVEPOINT " + Inner();
+    if (begun_by == BegunBy::kProgram) return Simple(barrier, savepoint);
+    if (postgres_) return Simple(barrier, "BEGIN; " + savepoint);
+    if (mariadb_) return Simple(barrier, AtOnce("START TRANSACTION; " + savepoint));
+    Simple(barrier, "START TRANSACTION");
+    Simple(barrier, savepoint);
+  }
+
+  /// MariaDB: as one statement, which ends where one of them fails.
+  static std::string AtOnce(const std::string& statements) {
+    return "BEGIN NOT ATOMIC " + statements + "; END";
   }
 
   barrier::Decision Decided(const Barrier& barrier, const std::string& number) {
@@ -189,19 +200,23 @@ class SqlBarrierTable {
     bool origin_inserted = false;
     bool own_inserted = false;
     Ours(barrier, [&] {
-      if (postgres_) {
-        const std::string& first = origin.empty() ? op : origin;
+      if (!origin.empty() && (postgres_ || mariadb_)) {
         std::vector<std::string_view> values = {barrier.Type(), barrier.Gid(), barrier.BranchId(),
-                                                first,          number,        op};
-        if (!origin.empty()) values.push_back(op);
-        const SqlAnswer rows = session_.Run(origin.empty() ? insert_own_ : insert_both_, values);
-        for (const std::string& inserted : rows.first_column) {
+                                                origin,         number,        op};
+        if (mariadb_) values.insert(values.end(), values.begin(), values.begin() + 3);
+        values.emplace_back(op);
+        if (mariadb_) values.insert(values.end(), {number, op});
+        for (const std::string& inserted : session_.Run(insert_both_, values).first_column) {
           (inserted == op ? own_inserted : origin_inserted) = true;
         }
       } else {
-        origin_inserted = !origin.empty() && InsertIgnoring(barrier, origin, number);
-        own_inserted = InsertIgnoring(barrier, op, number);
+        origin_inserted = !origin.empty() && Insert(barrier, origin, number);
+        own_inserted = Insert(barrier, op, number);
       }
+      if (!origin.empty() && !origin_inserted && !bytes_compared_) {
+        CheckRow(barrier, origin, number);
+      }
+      if (!own_inserted) CheckRow(barrier, op, number);
     });
     const barrier::Decision decision = barrier::Decide(op, origin_inserted, own_inserted);
     if (decision == barrier::Decision::kDuplicated) {
@@ -212,21 +227,22 @@ class SqlBarrierTable {
     return decision;
   }
 
-  /// MySQL: true if the row was not there before. Affected rows of one statement would not tell which of two was new.
-  bool InsertIgnoring(const Barrier& barrier, const std::string& op, const std::string& number) {
-    if (session_
-            .Run(insert_own_,
-                 {barrier.Type(), barrier.Gid(), barrier.BranchId(), op, number, barrier.Op()})
-            .affected > 0) {
-      return true;
-    }
-    // With a collation that takes other letters or blanks as equal it may be the row of another call.
+  /// True if the row was not there before.
+  bool Insert(const Barrier& barrier, const std::string& op, const std::string& number) {
+    const std::vector<std::string_view> values = {
+        barrier.Type(), barrier.Gid(), barrier.BranchId(), op, number, barrier.Op()};
+    return session_.Run(insert_own_, values).affected > 0;
+  }
+
+  /// MySQL: with a collation that takes other letters or blanks as equal, what is there may be the row of another call.
+  void CheckRow(const Barrier& barrier, const std::string& op, const std::string& number) {
+    if (postgres_) return;
     const SqlAnswer row =
         session_.Run("SELECT CONCAT_WS(' ', gid, branch_id, op, barrier_id) FROM " + quoted_ +
                          barrier::WhereKey(session_.Dialect()) + " LOCK IN SHARE MODE",
                      {barrier.Gid(), barrier.BranchId(), op, number});
     const std::string found = row.first_column.empty() ? "" : row.first_column.front();
-    if (found == barrier.Gid() + ' ' + barrier.BranchId() + ' ' + op + ' ' + number) return false;
+    if (found == barrier.Gid() + ' ' + barrier.BranchId() + ' ' + op + ' ' + number) return;
     throw SqlError("its row could not be inserted because of the row '" + found +
                        "'; the columns of the key must have the collation utf8mb4_bin",
                    "1062");
@@ -236,8 +252,9 @@ class SqlBarrierTable {
     const std::string release = "RELEASE SAVEPOINT " + Inner();
     if (begun_by == BegunBy::kProgram) {
       Finish(barrier, release, SqlStage::kStatement);
-    } else if (postgres_) {  // one message
-      Finish(barrier, release + "; COMMIT", SqlStage::kCommit);
+    } else if (postgres_ || mariadb_) {  // one message
+      const std::string statements = release + "; COMMIT";
+      Finish(barrier, postgres_ ? statements : AtOnce(statements), SqlStage::kCommit);
     } else {
       Finish(barrier, release, SqlStage::kStatement);
       Finish(barrier, "COMMIT", SqlStage::kCommit);
@@ -292,11 +309,13 @@ class SqlBarrierTable {
 
   SqlSession& session_;
   const bool postgres_;
+  const bool mariadb_;
   const std::string table_;
   const std::string quoted_;
   const std::string insert_own_;
-  const std::string insert_both_;  ///< PostgreSQL's
+  const std::string insert_both_;  ///< not MySQL's
   int depth_ = 0;                  ///< calls that are running
+  bool bytes_compared_ = false;    ///< by the key, as MysqlBarrierTable has found
 };
 
 }  // namespace v1

@@ -36,13 +36,19 @@ inline std::string InsertSql(SqlDialect dialect, const std::string& quoted) {
              : "INSERT IGNORE INTO " + columns + "(?, ?, ?, ?, ?, ?)";
 }
 
-/// PostgreSQL: two rows of one call, the op of parameter 4 first and then that of parameter 7, always in this order: so two
-/// deliveries take their locks in the same order. The ops of those that are new come back.
-inline std::string InsertTwoSql(const std::string& quoted) {
-  return "INSERT INTO " + quoted +
-         " (trans_type, gid, branch_id, op, barrier_id, reason) VALUES ($1, $2, $3, $4, $5, $6), "
-         "($1, $2, $3, $7, $5, $6) ON CONFLICT (gid, branch_id, op, barrier_id) DO NOTHING "
-         "RETURNING op";
+/// Two rows of one call, the op of the first and then that of the second, always in this order: so two deliveries take their
+/// locks in the same order. The ops of those that are new come back. PostgreSQL: as InsertSql, and the second op; MariaDB 10.5:
+/// the values of both rows.
+inline std::string InsertTwoSql(SqlDialect dialect, const std::string& quoted) {
+  const std::string columns =
+      quoted + " (trans_type, gid, branch_id, op, barrier_id, reason) VALUES ";
+  return dialect == SqlDialect::kPostgres
+             ? "INSERT INTO " + columns +
+                   "($1, $2, $3, $4, $5, $6), ($1, $2, $3, $7, $5, $6) ON CONFLICT (gid, "
+                   "branch_id, "
+                   "op, barrier_id) DO NOTHING RETURNING op"
+             : "INSERT IGNORE INTO " + columns +
+                   "(?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?) RETURNING op";
 }
 
 /// Which row: gid, branch_id, op, barrier_id.

@@ -64,6 +64,10 @@ class SqlSession {
   /// @throws as Run
   virtual SqlTransaction Transaction();
 
+  /// True: the server is MariaDB 10.5 or newer, which takes several statements as one (BEGIN NOT ATOMIC ... END) and says which
+  /// rows an INSERT added. Barriers then need fewer round trips, and are the same otherwise. Does not ask the server.
+  virtual bool IsMariadb() const { return false; }
+
   /// Runs one statement with these parameters, as text; the implementation may keep it prepared. With kMysql the statement
   /// has a ? for each parameter, in their order, and no other; with kPostgres $1, $2, ..., which may repeat.
   /// @throws SqlError  the server refused it, or the connection broke.

@@ -1,6 +1,7 @@
 // A bank whose branches are written with dtm's own Go client; ../../bank.cpp is the same in C++ and says what it serves.
 //
-// Needs: the variables of tools/with_*.sh. It prints `ready URL` and serves until its input ends.
+// Needs: the variables of tools/with_*.sh. It prints `ready URL` and serves until its input ends, which
+// measure.go reads.
 package main
 
 import (
@@ -8,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -199,5 +199,5 @@ func main() {
 	}
 	go func() { _ = http.Serve(listener, mux) }()
 	fmt.Println("ready http://" + listener.Addr().String())
-	_, _ = io.Copy(io.Discard, os.Stdin)
+	commands()
 }
