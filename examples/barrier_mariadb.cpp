@@ -28,7 +28,7 @@ std::string Setting(const char* name, const char* otherwise) {
 dtm::MysqlAddress Address() {
   dtm::MysqlAddress address;
   address.host = Setting("DTM_MYSQL_HOST", "127.0.0.1");
-  address.port = static_cast<unsigned>(std::stoul(Setting("DTM_MYSQL_PORT", "3306")));
+  address.port = static_cast<unsigned>(std::atoi(Setting("DTM_MYSQL_PORT", "3306").c_str()));
   address.user = Setting("DTM_MYSQL_USER", "root");
   address.password = Setting("DTM_MYSQL_PASSWORD", "");
   address.database = Setting("DTM_MYSQL_DATABASE", "test");

@@ -84,7 +84,7 @@ dtm::MysqlAddress Mariadb() {
   };
   dtm::MysqlAddress address;
   address.host = setting("DTM_MYSQL_HOST", "127.0.0.1");
-  address.port = static_cast<unsigned>(std::stoul(setting("DTM_MYSQL_PORT", "3306")));
+  address.port = static_cast<unsigned>(std::atoi(setting("DTM_MYSQL_PORT", "3306").c_str()));
   address.user = setting("DTM_MYSQL_USER", "root");
   address.password = setting("DTM_MYSQL_PASSWORD", "");
   address.database = setting("DTM_MYSQL_DATABASE", "test");

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include <dtm/base/error.hpp>
 #include <dtm/sql/session.hpp>
@@ -132,7 +133,13 @@ inline void CreateBarrierTable(SqlSession& session, const std::string& table = b
       if (session.Transaction() != SqlTransaction::kNone) session.Simple("ROLLBACK");
     } catch (const SqlError&) {  // the server does it when it finds the connection broken
     }
-    throw SqlError("the barrier table '" + table + "' cannot be created: " + error.what(),
+    static constexpr std::string_view kDenied[] = {"42501", "1044", "1142"};
+    const char* const advice =
+        sql::IsOneOf(error.Code(), kDenied)
+            ? "; let somebody who may run the script of sql/ for it, and grant "
+              "this user SELECT, INSERT and DELETE on the table"
+            : "";
+    throw SqlError("the barrier table '" + table + "' cannot be created: " + error.what() + advice,
                    error.Code());
   }
 }

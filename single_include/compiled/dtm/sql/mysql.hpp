@@ -212,7 +212,10 @@ class MysqlConnection {
     if (mysql_real_connect(connection_.get(), address.host.c_str(), text(address.user),
                            text(address.password), text(address.database), address.port,
                            text(address.socket), 0) == nullptr) {
-      throw SqlError(std::string("no connection to MySQL: ") + mysql_error(connection_.get()),
+      const std::string at = address.socket.empty()
+                                 ? address.host + ", port " + std::to_string(address.port)
+                                 : address.socket;
+      throw SqlError("no connection to MySQL at " + at + ": " + mysql_error(connection_.get()),
                      std::to_string(mysql_errno(connection_.get())));
     }
   }
