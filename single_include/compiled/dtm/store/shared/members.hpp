@@ -1,0 +1,125 @@
+/// Generated from include/dtm/store/shared/members.hpp by tools/amalgamate.py; do not edit.
+/// MIT License, copyright (c) dtm for C++ authors.
+#pragma once
+
+#include "../../dtm.hpp"
+#include "database.hpp"
+
+// ---- dtm/store/shared/members.hpp --------------------------------------------------------------
+
+/// Who of the coordinators that share a store is alive, and who takes over from those that are not.
+/// Needs: std. Threads: one at a time.
+///
+/// Each member counts its beat up in the database. One is dead if another has seen the same beat for a whole lease, by the
+/// clock of that other one: no clock of the database and no wall clock counts. Then one of the others becomes its heir, which
+/// ends its batches (the fence), and takes over its transactions page by page. A member calls nothing once nine tenths of a
+/// lease have passed since it sent its last beat, which is before the others may begin.
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <utility>
+
+namespace dtm {
+inline namespace v1 {
+namespace shared_store {
+
+class Members {
+ public:
+  using NowFunction = std::function<Duration()>;
+
+  /// `now`: the time since boot; another one in tests.
+  explicit Members(Duration lease, NowFunction now = os::SinceBoot)
+      : lease_(lease), now_(std::move(now)) {}
+
+  struct Seen {
+    bool is_member = false;  ///< and stays one until `until`, whatever happens
+    Duration until{};        ///< since boot
+    std::size_t taken = 0;   ///< transactions that have come to be ours
+    bool more = false;       ///< some are left: beat again at once
+  };
+
+  /// One beat of this member, and what follows from those of the others.
+  /// @throws SqlError  the database cannot be asked.
+  Seen Beat(Connection& connection, std::uint64_t member) {
+    const auto me = static_cast<std::int64_t>(member);
+    const Duration sent = now_();
+    const auto rows = connection.Run(Query::kBeat, {me});
+    const Duration answered = now_();
+    Seen seen;
+    seen.is_member = rows->Count() > 0 && rows->Number(0, 3) == 1;
+    seen.until = sent + lease_ / 10 * 9;
+    // Whoever was silent meanwhile may have had the same reason: everybody gets time to beat first.
+    if (sent - last_sent_ > lease_ / 2) others_.clear();
+    last_sent_ = sent;
+    Note(*rows, me, answered);
+    if (!seen.is_member) return seen;
+    for (const auto& [id, other] : others_) {
+      if (other.heir != me && !Inherit(connection, id, other, me, sent)) continue;
+      TakeOver(connection, id, me, sent, seen);
+    }
+    seen.taken = std::exchange(taken_, 0);
+    return seen;
+  }
+
+ private:
+  struct Other {
+    std::int64_t beat, heir;
+    Duration since;  ///< it has this beat, at least
+  };
+
+  void Note(const SqlRows& rows, std::int64_t me, Duration answered) {
+    std::map<std::int64_t, Other> now;
+    for (std::size_t row = 0; row < rows.Count(); ++row) {
+      const std::int64_t id = rows.Number(row, 0);
+      if (id == me) continue;
+      Other other{rows.Number(row, 1), rows.Number(row, 2), answered};
+      const auto before = others_.find(id);
+      if (before != others_.end() && before->second.beat == other.beat) {
+        other.since = before->second.since;
+      }
+      now.emplace(id, other);
+    }
+    others_.swap(now);
+  }
+
+  bool Lives(const Other& other, Duration sent) const {
+    return other.heir == 0 && sent - other.since < lease_;
+  }
+
+  /// True: this member is the heir now.
+  bool Inherit(Connection& connection, std::int64_t id, const Other& other, std::int64_t me,
+               Duration sent) const {
+    if (Lives(other, sent)) return false;
+    const auto heir = others_.find(other.heir);
+    if (heir != others_.end() && Lives(heir->second, sent)) return false;
+    return connection.Run(Query::kInherit, {id, other.beat, other.heir, me})->Count() > 0;
+  }
+
+  /// As much as goes before the next beat.
+  void TakeOver(Connection& connection, std::int64_t dead, std::int64_t me, Duration sent,
+                Seen& seen) {
+    for (std::int64_t page = kFirstPage;; page = kPage) {
+      ++taken_;  // should the answer be lost
+      const std::size_t taken = connection.Run(Query::kClaim, {dead, me, page})->Count();
+      taken_ = taken_ - 1 + taken;
+      if (taken == 0) break;
+      if (now_() - sent > lease_ / 8) return void(seen.more = true);
+    }
+    (void)connection.Run(Query::kBury, {dead, me});
+  }
+
+  static constexpr std::int64_t kFirstPage = 256;
+  static constexpr std::int64_t kPage = 1000;
+
+  const Duration lease_;
+  const NowFunction now_;
+  Duration last_sent_{};
+  std::map<std::int64_t, Other> others_;
+  std::size_t taken_ = 0;  ///< and not told yet
+};
+
+}  // namespace shared_store
+}  // namespace v1
+}  // namespace dtm

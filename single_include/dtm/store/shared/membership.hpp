@@ -1,0 +1,124 @@
+/// Generated from include/dtm/store/shared/membership.hpp by tools/amalgamate.py; do not edit.
+/// MIT License, copyright (c) dtm for C++ authors.
+#pragma once
+
+#include "../../dtm.hpp"
+#include "database.hpp"
+#include "members.hpp"
+
+// ---- dtm/store/shared/membership.hpp -----------------------------------------------------------
+
+/// The thread that keeps this coordinator a member of those that share a store, and what it knows.
+/// Needs: std. Threads: one of its own; all functions may be called by any thread.
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace dtm {
+inline namespace v1 {
+namespace shared_store {
+
+class Membership {
+ public:
+  /// `lease`: after so much silence others take over.
+  Membership(Database& database, Duration lease) : database_(database), lease_(lease) {}
+  ~Membership() { Stop(); }
+
+  std::uint64_t Owner() const { return owner_; }
+
+  /// From now on it is this member, whose joining was sent then.
+  void Joined(std::uint64_t owner, Duration sent) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    owner_ = owner;
+    fenced_ = false;
+    until_ = (sent + lease_ / 10 * 9).count();
+  }
+
+  /// Before other threads know of it.
+  void Start() {
+    started_ = true;
+    thread_ = std::thread([this] { BeatUntilStopped(); });
+  }
+  bool Started() const { return started_; }
+
+  void Stop() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+      changed_ = {};
+    }
+    wake_.notify_all();
+    if (thread_.joinable()) thread_.join();
+  }
+
+  /// How long others still leave alone what is ours; below 0 if that is over.
+  Duration Left() const { return Duration(until_) - os::SinceBoot(); }
+  bool IsFenced() const { return fenced_; }
+  std::uint64_t Takeovers() const { return takeovers_; }
+  void OnTakeover(std::function<void()> changed) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    changed_ = std::move(changed);
+  }
+
+ private:
+  void BeatUntilStopped() {
+    std::unique_ptr<Connection> connection;
+    Members members(lease_);
+    for (bool more = false; Wait(more);) {
+      more = false;
+      try {
+        if (connection == nullptr || !connection->Works()) {
+          connection.reset();
+          connection = database_.Connect();
+        }
+        const std::uint64_t member = owner_;
+        const Members::Seen seen = members.Beat(*connection, member);
+        more = seen.more;
+        Note(member, seen);
+      } catch (...) {  // nothing is called without a beat, and the next one comes soon
+        (void)std::current_exception();
+      }
+    }
+  }
+
+  /// Until the next beat. False: no more.
+  bool Wait(bool at_once) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (!at_once) wake_.wait_for(lock, lease_ / 4, [this] { return stopping_; });
+    return !stopping_;
+  }
+
+  void Note(std::uint64_t member, const Members::Seen& seen) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopping_ || member != owner_) return;  // of one that it was
+    if (seen.is_member) until_ = seen.until.count();
+    const bool fenced = !seen.is_member && !fenced_;
+    if (fenced) fenced_ = true;
+    if (seen.taken == 0 && !fenced) return;
+    ++takeovers_;
+    if (changed_) changed_();
+  }
+
+  Database& database_;
+  const Duration lease_;
+  std::atomic<std::uint64_t> owner_{0}, takeovers_{0};
+  std::atomic<Duration::rep> until_{0};
+  std::atomic<bool> fenced_{false};
+  bool started_ = false;
+  std::mutex mutex_;  // guards what is below, and that what is above is of one member
+  bool stopping_ = false;
+  std::function<void()> changed_;
+  std::condition_variable wake_;
+  std::thread thread_;
+};
+
+}  // namespace shared_store
+}  // namespace v1
+}  // namespace dtm
