@@ -1,10 +1,12 @@
 /// The service that the calls of a benchmark go to: POST /fast is answered at once, POST /slow after
-/// 100 ms. One thread holds thousands of connections cheaply, since it shares the processors with
+/// 100 ms, POST /second after a second. One thread holds thousands of connections cheaply, since it shares the processors with
 /// what is measured. It understands no more HTTP than our own client speaks.
 /// Needs: Linux (epoll). Threads: Serve is the only user of what it makes.
 #pragma once
 
+#include <algorithm>
 #include <arpa/inet.h>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
@@ -24,8 +26,6 @@ namespace bench {
 
 class BranchServer {
  public:
-  static constexpr std::chrono::milliseconds kSlow{100};
-
   BranchServer() : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -55,8 +55,11 @@ class BranchServer {
         const int fd = events[static_cast<std::size_t>(i)].data.fd;
         fd == listener_ ? Accept() : Read(fd);
       }
-      for (; !slow_.empty() && slow_.front().due <= Clock::now(); slow_.pop_front()) {
-        if (At(slow_.front().fd).serial == slow_.front().serial) Answer(slow_.front().fd);
+      for (Waiting& waiting : waiting_) {
+        std::deque<SlowCall>& calls = waiting.calls;
+        for (; !calls.empty() && calls.front().due <= Clock::now(); calls.pop_front()) {
+          if (At(calls.front().fd).serial == calls.front().serial) Answer(calls.front().fd);
+        }
       }
     }
   }
@@ -74,6 +77,13 @@ class BranchServer {
     std::uint64_t serial;
   };
 
+  /// All take the same time, so they are due in this order.
+  struct Waiting {
+    const char* begin;  ///< of their requests
+    std::chrono::milliseconds time;
+    std::deque<SlowCall> calls{};
+  };
+
   Connection& At(int fd) {
     const auto index = static_cast<std::size_t>(fd);
     if (connections_.size() <= index) connections_.resize(index + 1);
@@ -82,10 +92,16 @@ class BranchServer {
 
   /// Rounded up: a call may take a little longer than it says, never less.
   int Wait() const {
-    if (slow_.empty()) return -1;
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(slow_.front().due - Clock::now());
-    return left.count() > 0 ? static_cast<int>(left.count()) : 0;
+    long long wait = -1;
+    for (const Waiting& waiting : waiting_) {
+      if (waiting.calls.empty()) continue;
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(waiting.calls.front().due - Clock::now())
+              .count();
+      const long long its = (std::max<long long>)(left, 0);
+      wait = wait < 0 ? its : (std::min)(wait, its);
+    }
+    return static_cast<int>(wait);
   }
 
   void Watch(int fd) {
@@ -115,10 +131,13 @@ class BranchServer {
     std::string& received = At(fd).received;
     received.append(bytes, static_cast<std::size_t>(got));
     if (!Complete(received)) return;
-    const bool slow = received.compare(0, 10, "POST /slow") == 0;
+    Waiting* waits = nullptr;
+    for (Waiting& waiting : waiting_) {
+      if (received.compare(0, std::strlen(waiting.begin), waiting.begin) == 0) waits = &waiting;
+    }
     received.clear();
-    if (slow) {
-      slow_.push_back({Clock::now() + kSlow, fd, At(fd).serial});
+    if (waits != nullptr) {
+      waits->calls.push_back({Clock::now() + waits->time, fd, At(fd).serial});
     } else {
       Answer(fd);
     }
@@ -148,7 +167,8 @@ class BranchServer {
   int epoll_ = -1;
   std::uint64_t serial_ = 0;
   std::vector<Connection> connections_;  ///< by descriptor
-  std::deque<SlowCall> slow_;            ///< all take the same time, so they are due in this order
+  std::array<Waiting, 2> waiting_{
+      {{"POST /slow", std::chrono::milliseconds(100)}, {"POST /second", std::chrono::seconds(1)}}};
 };
 
 }  // namespace bench

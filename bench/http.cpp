@@ -1,6 +1,6 @@
 /// Sagas, messages and tccs of two HTTP branches over the HTTP API: dtm-server of this project beside the Go server on
 /// boltdb and on Redis, with the same load. Then what each takes when idle, and how soon it answers
-/// after its start. Exits with 1 if an acknowledged saga was lost or done wrong.
+/// after its start; and ours with the same load beside nearly 10,000 idle connections, and without. Exits with 1 if an acknowledged saga was lost or done wrong.
 ///   http [seconds per point] [folder for the stores] [--ours FILE] [--go FILE] [--redis FILE]
 ///   http [seconds per point] --url http://127.0.0.1:PORT/api/dtmsvr [--pids NAME=PID,...]
 ///   http [seconds per point] --self | --self-faulty    what the load can reach; what it must notice
@@ -9,9 +9,11 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -195,6 +197,68 @@ void MeasureIdle(const Kind& kind, const Arguments& arguments) {
                {{"server", kind.server}, {"store", kind.store}});
 }
 
+/// Connections that have asked once and say no more, in a process of their own.
+class IdleConnections {
+ public:
+  IdleConnections(int port, std::size_t count) {
+    int told[2];
+    if (::pipe(told) != 0) throw std::runtime_error("no pipe");
+    const std::string request = "GET /api/dtmsvr/newGid HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    child_.emplace([&] {
+      const sockaddr_in address = bench::Loopback(port);
+      for (std::size_t i = 0; i < count; ++i) {
+        const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        char answer[1024];
+        if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+            ::send(fd, request.data(), request.size(), MSG_NOSIGNAL) < 0 ||
+            ::recv(fd, answer, sizeof answer, 0) <= 0)
+          throw std::runtime_error("idle connection " + std::to_string(i) + " was not served");
+      }
+      (void)!::write(told[1], "", 1);
+      while (true) ::pause();
+    });
+    ::close(told[1]);
+    char byte = 0;
+    const bool all = ::read(told[0], &byte, 1) == 1;
+    ::close(told[0]);
+    if (!all) throw std::runtime_error("the idle connections are not there");
+  }
+
+ private:
+  std::optional<bench::Child> child_;
+};
+
+/// Both take turns, so that whatever else the machine does concerns them alike.
+void MeasureBesideIdle(const Kind& kind, const Arguments& arguments) {
+  constexpr std::size_t kIdle = 9950;  // the others are among the 10,000 too
+  constexpr int kPairs = 3;
+  std::vector<double> alone, beside, ratios, memory;
+  for (int i = 0; i < kPairs; ++i) {
+    const bench::ServerUnderTest server(arguments.programs, kind, arguments.folder);
+    bench::LoadOptions options;
+    options.port = server.Port();
+    options.warm_up = 1;
+    options.seconds = (std::min)(arguments.seconds, 2.0);
+    const auto p99 = [&] {
+      return bench::Percentile(bench::HttpLoad(options).Run().sums.submit_ms, 0.99);
+    };
+    alone.push_back(p99());
+    const pid_t pid = server.Processes().front().pid;
+    const double before = bench::ResidentMegabytes(pid);
+    const IdleConnections idle(server.Port(), kIdle);
+    memory.push_back(bench::ResidentMegabytes(pid) - before);
+    beside.push_back(p99());
+    ratios.push_back(beside.back() / alone.back());
+  }
+  bench::Print("http_beside_idle",
+               {{"idle_connections", kIdle},
+                {"submit_p99_ms_alone", bench::Percentile(alone, 0.5)},
+                {"submit_p99_ms", bench::Percentile(beside, 0.5)},
+                {"times", bench::Percentile(ratios, 0.5)},
+                {"memory_mb_more", bench::Percentile(memory, 0.5)}},
+               {{"server", kind.server}, {"store", kind.store}});
+}
+
 std::vector<Kind> Kinds(const bench::Programs& programs) {
   std::vector<Kind> kinds;
   if (!programs.ours.empty()) kinds.push_back({"ours", "sqlite"});
@@ -253,6 +317,7 @@ bool Run(const Arguments& arguments) {
     }
   }
   for (const Kind& kind : kinds) MeasureIdle(kind, arguments);
+  if (kinds.front().server == "ours") MeasureBesideIdle(kinds.front(), arguments);
   return good;
 }
 
@@ -260,7 +325,8 @@ bool Run(const Arguments& arguments) {
 
 int main(int argc, char** argv) {
   try {
-    bench::RaiseDescriptorLimit(4096);  // the Go server opens one for each open saga
+    bench::RaiseDescriptorLimit(
+        14000);  // also for the server: of those, three quarters are for connections
     return Run(Parse(argc, argv)) ? 0 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "http: %s\n", error.what());

@@ -103,10 +103,15 @@ def barrier_servers(results):
 
 def url_calls(results):
     rows = [[number(result['in_flight']), number(result['answer_ms']) if result['answer_ms'] else 'at once',
-             number(result['calls_per_s']), number(result['cpu_us_per_call']), number(result['memory_mb'])]
+             number(result['calls_per_s']), number(result['cpu_us_per_call']), number(result['memory_mb']),
+             number(result.get('threads'))]
             for result in results if result['bench'] == 'url_calls']
-    print_table('url_calls: branches by URL (1,000 in flight: goal >= 9,000/s of 10,000 possible, <= 64 MB)',
-                ['in flight', 'answer after ms', 'calls/s', 'CPU us', 'memory MB'], rows)
+    print_table('url_calls: branches by URL (slow ones: goal >= 9,000/s of 10,000 possible, <= 40 MB, <= 4 threads)',
+                ['in flight', 'answer after ms', 'calls/s', 'CPU us', 'memory MB', 'threads'], rows)
+    rows = [[result['host'], number(result['p99_ms_alone']), number(result['p99_ms']), number(result['times'])]
+            for result in results if result['bench'] == 'url_calls_beside']
+    print_table('url_calls_beside: 64 fast ones beside 2,000 to a host that never answers (goal <= 1.2 times)',
+                ['host', 'p99 ms alone', 'p99 ms', 'times'], rows)
 
 
 def in_transaction(results):
@@ -123,6 +128,12 @@ def http(results):
              number(result['idle_memory_mb']), number(result['stripped_mb'])]
             for result in results if result['bench'] == 'http_idle']
     print_table('http_idle: the server without load, from its start', ['server', 'first answer ms', 'memory MB', 'stripped MB'], rows)
+
+    rows = [[f"{result['server']} ({result['store']})", number(result['idle_connections']), number(result['submit_p99_ms_alone']),
+             number(result['submit_p99_ms']), number(result['times']), number(result['memory_mb_more'])]
+            for result in results if result['bench'] == 'http_beside_idle']
+    print_table('http_beside_idle: 16 connections that submit beside idle ones, and alone (goal <= 2 times, <= 12 MB more)',
+                ['server', 'idle connections', 'submit p99 ms alone', 'p99 ms', 'times', 'memory MB more'], rows)
 
 
 def http_of(results, bench, what):

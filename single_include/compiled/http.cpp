@@ -9615,13 +9615,13 @@ void UrlCaller::Take(std::vector<BranchCall>& calls, BranchResults& results) {
     look_ = true;
   }
 void UrlCaller::SendWaiting() {
-    for (;;) {
+    for (int i = 0; i < kAtATime; ++i) {
       Host* host = nullptr;
       CallQueue::Taken taken;
       {
         const std::lock_guard<std::mutex> lock(mutex_);
         host = queue_.Next();
-        if (host == nullptr) break;
+        if (host == nullptr) return;
         taken = queue_.Take(*host, loop_.Now());
       }
       if (taken.too_late) {
@@ -9630,6 +9630,8 @@ void UrlCaller::SendWaiting() {
         Send(*host, taken.job);
       }
     }
+    look_ = true;
+    loop_.Wake();
   }
 void UrlCaller::Send(Host& host, Job& job) {
     Result problem;
@@ -10739,5 +10741,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_cfb89921184f(Here) {}
+void http_cpp_of_version_0_1_0_2a24ed4ba6b4(Here) {}
 }}}

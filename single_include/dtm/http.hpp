@@ -5647,14 +5647,15 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
     look_ = true;
   }
 
+  /// Not all at once: a host to which a thousand wait does not keep the replies of the others waiting.
   void SendWaiting() {
-    for (;;) {
+    for (int i = 0; i < kAtATime; ++i) {
       Host* host = nullptr;
       CallQueue::Taken taken;
       {
         const std::lock_guard<std::mutex> lock(mutex_);
         host = queue_.Next();
-        if (host == nullptr) break;
+        if (host == nullptr) return;
         taken = queue_.Take(*host, loop_.Now());
       }
       if (taken.too_late) {
@@ -5663,6 +5664,8 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
         Send(*host, taken.job);
       }
     }
+    look_ = true;
+    loop_.Wake();
   }
 
   void Send(Host& host, Job& job) {
@@ -5762,6 +5765,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
     }
   }
 
+  static constexpr int kAtATime = 64;
   static constexpr std::chrono::milliseconds kALittle{1};
   static constexpr std::chrono::hours kLongest{1};
 

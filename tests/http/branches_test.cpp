@@ -1,4 +1,5 @@
 /// Branch calls by URL as the coordinator sees them: deadlines, queues, hosts that die, Stop.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -205,6 +206,26 @@ TEST_CASE("slow branches run side by side") {
   caller->Call(Times(100, CallTo(server.Url())), results);
   CHECK(CountOf(results.Wait(300), Kind::kSuccess) == 300);
   CHECK(Since(start) < Ms(1900));
+}
+
+TEST_CASE(
+    "many calls that come at once begin a few in each turn, so that replies are read between") {
+  RawServer silent = Silent();
+  dtm::HttpBranchOptions options;
+  options.io = dtm::IoThread::OfHost();
+  const auto caller = dtm::HttpBranches(options);
+  Results results;
+  caller->Call(Times(300, CallTo(silent.Url(), "{}", Ms(60000))), results);
+  std::size_t before = 0;
+  for (int turns = 0; turns < 20; ++turns) {
+    (void)options.io->Poll();
+    const std::size_t now = caller->Load().in_flight;
+    CHECK(now <= before + 64);
+    CHECK(now >= (std::min)(before + 1, std::size_t{300}));
+    before = now;
+  }
+  CHECK(before == 300);
+  caller->Stop();
 }
 
 TEST_CASE("a dead host delays nobody else") {

@@ -2200,6 +2200,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
   void Take(std::vector<BranchCall>& calls, BranchResults& results);
 
+  /// Not all at once: a host to which a thousand wait does not keep the replies of the others waiting.
   void SendWaiting();
 
   void Send(Host& host, Job& job);
@@ -2226,6 +2227,7 @@ class UrlCaller final : transport::Timer, transport::TurnEnd {
 
   void Tell(Job& job, Result& result);
 
+  static constexpr int kAtATime = 64;
   static constexpr std::chrono::milliseconds kALittle{1};
   static constexpr std::chrono::hours kLongest{1};
 
@@ -3001,8 +3003,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_cfb89921184f(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_cfb89921184f;
+void http_cpp_of_version_0_1_0_2a24ed4ba6b4(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_2a24ed4ba6b4;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm
