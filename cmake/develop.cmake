@@ -19,14 +19,32 @@ set(DTM_SANITIZED OFF)
 if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
   set(DTM_SANITIZED ON)
 endif()
-# What programs link that use no more than <dtm/dtm.hpp>, <dtm/http.hpp> and <dtm/httplib.hpp>. With the tests it is the
-# compiled form, since compiling everything in each of them takes half a minute each (of the header-only form the tests
-# themselves, check/packaging, check/readme and check/run_quick_start are built).
+# What our own programs link, DTM_WHOLE_HTTP, and what includes <dtm/httplib.hpp> too, DTM_WHOLE. With the tests these are
+# the same headers with declarations only, and the rest compiled once: compiling everything in each of them takes most of
+# an hour. Of the header-only form check/headers, check/packaging, check/run_quick_start and the objects odr are built.
 set(DTM_WHOLE_HTTP dtm::http)
 set(DTM_WHOLE dtm::httplib)
-if(DTM_TESTS AND TARGET dtm::compiled_http AND httplib_available)
-  set(DTM_WHOLE_HTTP dtm::compiled_http)
-  set(DTM_WHOLE dtm::compiled_http httplib::httplib)
+if(DTM_TESTS)
+  find_package(Python3 COMPONENTS Interpreter REQUIRED)
+  set(split ${PROJECT_BINARY_DIR}/split)
+  set(split_include ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tools/split_include.py)
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/*.hpp)
+  list(TRANSFORM headers REPLACE ${PROJECT_SOURCE_DIR}/include ${split} OUTPUT_VARIABLE split_headers)
+  set(split_sources ${split}/dtm.cpp ${split}/http.cpp ${split}/testing.cpp)
+  add_custom_command(OUTPUT ${split}/written BYPRODUCTS ${split_headers} ${split_sources}
+    COMMENT "Splitting the headers into declarations and definitions"
+    COMMAND ${split_include} ${split}
+    COMMAND ${CMAKE_COMMAND} -E touch ${split}/written
+    DEPENDS ${headers} ${PROJECT_SOURCE_DIR}/tools/split_include.py ${PROJECT_SOURCE_DIR}/tools/split_header.py)
+  add_library(dtm_split STATIC ${split}/written ${split_sources})
+  set_target_properties(dtm_split PROPERTIES UNITY_BUILD OFF)
+  target_include_directories(dtm_split PUBLIC ${split})
+  target_link_libraries(dtm_split PUBLIC nlohmann_json::nlohmann_json Threads::Threads ${DTM_SQLITE})
+  if(DTM_SANITIZED)  # the tests wait for it
+    target_compile_options(dtm_split PRIVATE -O1)
+  endif()
+  set(DTM_WHOLE_HTTP dtm_split)
+  set(DTM_WHOLE dtm_split httplib::httplib)
 endif()
 if(CMAKE_CXX_FLAGS MATCHES "-fsanitize=thread")
   add_library(dtm_tsan OBJECT ${PROJECT_SOURCE_DIR}/tests/tsan_exceptions.cpp)

@@ -15,7 +15,7 @@ import sys
 from itertools import groupby
 
 from headers import INCLUDE_LINE, ROOT, all_headers, finish, includes, reachable, read, room
-from split_header import Splitter, masked
+from split_header import Splitter, masked, opened
 
 OUTPUTS = ['dtm/dtm.hpp', 'dtm/http.hpp']
 EXTRAS = ['dtm/http/tls.hpp', 'dtm/httplib.hpp']  # what needs another library; both include those two
@@ -116,10 +116,6 @@ def needed(roots, halves, words):
                 found.add(near)
                 todo.append(near)
     return found
-
-
-def opened(namespaces, texts):
-    return [' '.join(name + ' {' for name in namespaces)] + texts + ['}' * len(namespaces), '']
 
 
 def compiled(umbrella, before, halves):

@@ -5,10 +5,12 @@ Usage: check_headers.py BUILD_DIRECTORY   (its compiler and flags are used)
 """
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
+from pathlib import Path
 
-from headers import INCLUDE, ROOT, all_headers, compile_command, finish, reachable, read, room
+from headers import DRIVERS, INCLUDE, ROOT, all_headers, compile_command, finish, reachable, read, room
 
 MAX_LINES = 320
 
@@ -65,7 +67,6 @@ NO_TEST = {
 
 # Programs include these themselves: what needs a library that not every program has.
 ON_THEIR_OWN = ['dtm/http/tls.hpp']
-DRIVERS = ('postgres', 'mysql', 'redis')  # what their files are named after
 
 
 def small_problems():
@@ -89,8 +90,34 @@ def small_problems():
             yield f'tools/check_headers.py excuses {header}, which does not exist; remove the line.'
 
 
-def compile_alone(header, commands):
-    command = commands['http' in header] + ['-fsyntax-only', '-x', 'c++', '-']
+def best_to_precompile(count):
+    """Headers which, read once for all that include them, save most: {header: what it is compiled on top of, or None}."""
+    length = {header: read(header).count('\n') for header in all_headers()}
+    reached = {header: set(reachable(header)) for header in all_headers()}
+    whole = {header: sum(length[each] for each in reached[header]) for header in all_headers()}
+    base = dict.fromkeys(all_headers())
+    saved = lambda header: whole.get(base[header], 0)
+    users = lambda top: [header for header in base if top in reached[header] and header != top]
+    for _ in range(count):
+        top = max(base, key=lambda each: sum(max(0, whole[each] - saved(header)) for header in users(each)) - whole[each])
+        for header in users(top):
+            if whole[top] > saved(header):
+                base[header] = top
+    return base
+
+
+def precompiled(header, command, folder):
+    """The option that puts `header` in front, as if it were included there; it is read once."""
+    path = Path(folder) / header.replace('/', '_')
+    path.write_text(f'#include <{header}>\n', encoding='utf-8')
+    if subprocess.run([*command, '-x', 'c++-header', str(path), '-o', f'{path}.gch'], stdout=subprocess.DEVNULL,
+                      stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        path.write_text('', encoding='utf-8')  # its own check says what is wrong
+    return ['-include', str(path)]
+
+
+def compile_alone(header, command):
+    command = [*command, '-fsyntax-only', '-x', 'c++', '-']
     result = subprocess.run(command, input=f'#include <{header}>\n#include <{header}>\n', text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if result.returncode != 0:
@@ -98,13 +125,23 @@ def compile_alone(header, commands):
     return None
 
 
+def do_not_compile(build):
+    commands = [compile_command(build, 'odr'), compile_command(build, 'odr_http')]
+    command_of = lambda header: commands['http' in header]
+    with ThreadPoolExecutor(cpu_count()) as pool, tempfile.TemporaryDirectory() as folder:
+        # A header sees only more of what it includes itself in any case.
+        base = best_to_precompile(9)
+        tops = sorted({(top, 'http' in header) for header, top in base.items() if top})
+        options = dict(zip(tops, pool.map(lambda top: precompiled(top[0], commands[top[1]], folder), tops)))
+        options[None] = []
+        check = lambda header: compile_alone(header, command_of(header) + options[base[header] and (base[header], 'http' in header)])
+        return list(filter(None, pool.map(check, all_headers())))
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    commands = [compile_command(sys.argv[1], 'odr'), compile_command(sys.argv[1], 'odr_http')]
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        compiled = list(pool.map(lambda header: compile_alone(header, commands), all_headers()))
-    finish([*small_problems(), *filter(None, compiled)],
+    finish([*small_problems(), *do_not_compile(sys.argv[1])],
            f'{len(all_headers())} headers under {INCLUDE.name}/: each compiles alone and has its test.')
 
 

@@ -17,6 +17,11 @@ class Definition(NamedTuple):
     text: str
 
 
+def opened(namespaces, texts):
+    """Lines that hold `texts` in these namespaces."""
+    return [' '.join(name + ' {' for name in namespaces)] + texts + ['}' * len(namespaces), '']
+
+
 def masked(text):
     """`text` with comments and literals blanked, so that it can be searched for brackets; as long as it was."""
     def blank(match):

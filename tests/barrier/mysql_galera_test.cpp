@@ -109,8 +109,8 @@ TEST_CASE("Galera: the same call at several nodes at once") {
   constexpr int kGids = 8;
   for (std::size_t node = 0; node < 3; ++node) {
     callers.push_back(std::async(std::launch::async, [node] {
-      for (int gid = 0; gid < kGids; ++gid) {
-        const std::string name = "all-" + std::to_string(gid);
+      for (int number = 0; number < kGids; ++number) {
+        const std::string name = "all-" + std::to_string(number);
         for (const char* op : {node == 0 ? "compensate" : "action", "compensate"}) {
           DeliverUntilDone(node, Saga(op, name), [op](MYSQL* db) { Add(db, *op == 'c' ? 1 : -1); });
         }
