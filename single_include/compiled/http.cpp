@@ -10741,5 +10741,5 @@ auto Server::Limits() const -> serving::ServingLimits {
 }}
 
 namespace dtm { inline namespace v1 { namespace compiled {
-void http_cpp_of_version_0_1_0_2a24ed4ba6b4(Here) {}
+void http_cpp_of_version_0_1_0_243f45399cfb(Here) {}
 }}}

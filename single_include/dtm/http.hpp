@@ -406,7 +406,7 @@ class Timer {
   SteadyTime Deadline() const { return deadline_; }
 
  protected:
-  inline ~Timer();
+  ~Timer();
 
  private:
   friend class Timers;

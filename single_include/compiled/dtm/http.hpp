@@ -278,7 +278,7 @@ class Timer {
   SteadyTime Deadline() const;
 
  protected:
-  inline ~Timer();
+  ~Timer();
 
  private:
   friend class Timers;
@@ -3003,8 +3003,8 @@ inline namespace v1 {
 namespace compiled {
 /// The linker does not find it: what is linked is not the http.cpp of this header, or was compiled with another
 /// nlohmann/json or with other flags.
-void http_cpp_of_version_0_1_0_2a24ed4ba6b4(Here);
-[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_2a24ed4ba6b4;
+void http_cpp_of_version_0_1_0_243f45399cfb(Here);
+[[gnu::used]] static void (*const k_http_cpp)(Here) = &http_cpp_of_version_0_1_0_243f45399cfb;
 }  // namespace compiled
 }  // namespace v1
 }  // namespace dtm

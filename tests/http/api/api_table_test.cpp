@@ -195,7 +195,8 @@ TEST_CASE("what a repeat means in every stored status") {
            Submit("gid-s", held + R"(,"custom_data":"{\"concurrent\":true}")"), 409, "gid-s"},
           {"submitted: prepare, same", Prepare("gid-s", held), 409, on_submitted},
           {"submitted: prepare, other", Prepare("gid-s", other), 409, on_submitted},
-          {"submitted with wait_result: abort", Abort("gid-s", reason), 425, "is aborting and goes on"},
+          {"submitted with wait_result: abort", Abort("gid-s", reason), 425,
+           "is aborting and goes on"},
           {"it is aborting", Query("gid-s"), 200, Status("aborting")},
 
           {"aborting: submit, same", Submit("gid-s", held), 200, kDone},
