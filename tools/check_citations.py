@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Checks that citations lead somewhere: a section of docs/protocol.md ("Protocol: §4.1", "protocol §3, §12"), an entry
 of its appendices ("S1", "G11", "Appendix A"), a weakness ("W26") of docs/differences.md, and every path that
-docs/architecture.md and docs/glossary.md name.
+docs/architecture.md, docs/glossary.md and docs/store_format.md name. Where the glossary says that a word lives, there it is: the
+types it names, or the word itself if it names none.
 
 A citation of another document names it ("RFC 9112 §6"); nothing else may be cited by section.
 """
@@ -11,7 +12,8 @@ import subprocess
 from headers import ROOT, finish
 
 PROTOCOL = ROOT / 'docs/protocol.md'
-PATHS = ['docs/architecture.md', 'docs/glossary.md']
+PATHS = ['docs/architecture.md', 'docs/glossary.md', 'docs/store_format.md']
+GLOSSARY = ROOT / 'docs/glossary.md'
 SECTION = re.compile(r'§(\d+(?:\.\d+)*)')
 # What stands before a section: the last of these words on its line counts, else the protocol.
 DOCUMENT = re.compile(r'\b(RFC|protocol|design|reliability|limits)\b', re.I)
@@ -67,4 +69,27 @@ def path_problems():
                     yield f'{document}:{number}: there is no {path}.'
 
 
-finish([*source_problems(), *path_problems()], 'every citation leads somewhere.')
+def glossary_problems():
+    for number, line in enumerate(GLOSSARY.read_text(encoding='utf-8').splitlines(), 1):
+        cells = [cell.strip() for cell in line.strip('|').split(' | ')]
+        places = re.findall(r'`([\w/.]+)`', cells[2]) if len(cells) == 3 else []
+        if not places:
+            continue
+        text = ''
+        for place in places:
+            path = ROOT / 'include/dtm' / place
+            for header in sorted(path.rglob('*.hpp')) if path.is_dir() else [path]:
+                if not header.exists():
+                    yield f'docs/glossary.md:{number}: there is no include/dtm/{place}.'
+                else:
+                    text += header.read_text(encoding='utf-8')
+        types = [name.split('::')[-1] for name in re.findall(r'`([A-Z][\w:]+)`', cells[1])]
+        for name in types:
+            if not re.search(rf'\b{name}\b', text):
+                yield f'docs/glossary.md:{number}: {name} is not in {", ".join(places)}.'
+        if not types and not any(re.search(re.escape(word.strip()).replace('\\ ', r'[\s_]*'), text, re.I)
+                                 for word in cells[0].split(',')):
+            yield f'docs/glossary.md:{number}: "{cells[0]}" is not in {", ".join(places)}.'
+
+
+finish([*source_problems(), *path_problems(), *glossary_problems()], 'every citation leads somewhere.')

@@ -12,7 +12,7 @@
 #include <dtm/http/api/json_rpc_api.hpp>
 #include <dtm/http/api/lists.hpp>
 #include <dtm/http/api/metrics_text.hpp>
-#include <dtm/http/api/orders.hpp>
+#include <dtm/http/api/json_operations.hpp>
 #include <dtm/http/api/replies.hpp>
 #include <dtm/http/branches.hpp>
 #include <dtm/http/calls/branch_http_call.hpp>

@@ -427,10 +427,10 @@ TEST_CASE("that a branch asked to wait is a bit of its own, of format 2") {
   transaction.branches.resize(1);
   transaction.branches[0].next_try = dtm::Time(dtm::Duration(5));
   CHECK(Encoded(transaction) == Bytes({2, 0, 0, 0, 0, 1, 0x11, 5}));
-  transaction.branches[0].told_when = true;
+  transaction.branches[0].asked_when = true;
   CHECK(Encoded(transaction) == Bytes({2, 0, 0, 0, 0, 1, 0x91, 5}));
   codec::DecodeState(Encoded(transaction), got);
-  CHECK(got.branches[0].told_when);
+  CHECK(got.branches[0].asked_when);
   CHECK_FALSE(StateDecodes(Bytes({1, 0, 0, 0, 0, 1, 0x91, 5})));
 }
 

@@ -75,7 +75,7 @@ inline void EveryFieldComesBack(Store& store) {
     if (i % 2 == 0) branch.tries = static_cast<std::uint32_t>(i * 2200000);
     if (i % 5 == 0) branch.errors = static_cast<std::uint32_t>(i + 1);
     if (i % 7 == 0) branch.next_try = i % 2 == 0 ? dtm::kNever : At(static_cast<int>(i));
-    branch.told_when = i % 14 == 0;
+    branch.asked_when = i % 14 == 0;
     if (i % 11 == 0) branch.deadline = At(static_cast<int>(i)) + std::chrono::microseconds(1);
     if (i % 13 == 0) branch.finished = transaction.created + std::chrono::microseconds(i * i * i);
     transaction.branches.push_back(branch);

@@ -143,7 +143,7 @@ inline std::string Difference(const dtm::Transaction& a, const dtm::Transaction&
     const dtm::Branch& p = a.branches[i];
     const dtm::Branch& q = b.branches[i];
     if (p.status != q.status || p.tries != q.tries || p.errors != q.errors ||
-        p.next_try != q.next_try || p.told_when != q.told_when || p.deadline != q.deadline ||
+        p.next_try != q.next_try || p.asked_when != q.asked_when || p.deadline != q.deadline ||
         p.finished != q.finished) {
       return "branch " + std::to_string(i);
     }

@@ -19,7 +19,7 @@ inline namespace v1 {
 namespace engine {
 
 /// The result of a branch as one sentence of at most kMaxReasonBytes.
-inline std::string DescribeAnswer(const Definition& definition, std::size_t index,
+inline std::string DescribeResult(const Definition& definition, std::size_t index,
                                   const Result& result) {
   const char* said = "failed";
   switch (result.kind) {
@@ -56,7 +56,7 @@ inline std::string ExplainBranch(const Transaction& transaction, std::size_t ind
         "called; it may still be running, for at most " + InWords(branch.deadline - now).substr(3);
   } else {
     text += "next try " + InWords(branch.next_try - now);
-    if (branch.told_when && branch.next_try > now) text += ", as it asked for (Retry-After)";
+    if (branch.asked_when && branch.next_try > now) text += ", as it asked for (Retry-After)";
   }
   text += " (" + std::to_string(branch.tries) + (branch.tries == 1 ? " try" : " tries");
   if (branch.errors > 0) text += ", " + std::to_string(branch.errors) + " errors in a row";

@@ -102,10 +102,10 @@ class MachineParts {
       branch.finished = context_.now;
       branch.errors = 0;
       branch.next_try = Time{};
-      branch.told_when = false;
+      branch.asked_when = false;
       return true;
     }
-    t_.last_error = DescribeAnswer(def_, index, result);
+    t_.last_error = DescribeResult(def_, index, result);
     if (result.kind == Result::Kind::kNotSent && branch.tries > 0) --branch.tries;
     return true;
   }
@@ -129,7 +129,7 @@ class MachineParts {
       AlertIfItKeepsFailing(index);
     }
     const Duration asked = (std::min)(retry_after, Duration(kMaxRetryAfter));
-    branch.told_when = asked > wait;
+    branch.asked_when = asked > wait;
     wait = (std::max)(wait, asked);
     branch.next_try = wait == Duration(0) ? Time{} : context_.now + wait;
   }

@@ -106,7 +106,7 @@ inline bool ForgetWaits(Transaction& transaction) {
     waited = waited || branch.errors > 0 || branch.next_try != Time{};
     branch.errors = 0;
     branch.next_try = Time{};
-    branch.told_when = false;
+    branch.asked_when = false;
   }
   return waited;
 }
@@ -129,7 +129,7 @@ inline void ForgetPreviousRun(Transaction& transaction, const Context& context) 
     const Duration longest = new_code ? interval : RetryWait(transaction, i, interval);
     branch.next_try = (std::min)(
         branch.next_try,
-        context.now + (branch.told_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));
+        context.now + (branch.asked_when ? (std::max)(longest, Duration(kMaxRetryAfter)) : longest));
     branch.deadline = (std::max)(branch.deadline - ahead, Time{});
     branch.previous_deadline = branch.deadline;
   }

@@ -124,7 +124,7 @@ class RemoteCoordinator : public Endpoint {
 
   TransResult Prepare(Definition definition) override {
     Check(definition, PrepareProblem(definition));
-    Order("/prepare", definition.gid, wire::EncodeTransaction(definition));
+    DoneOrRefused("/prepare", definition.gid, wire::EncodeTransaction(definition));
     return {definition.gid, Status::kPrepared, {}};
   }
 
@@ -134,13 +134,13 @@ class RemoteCoordinator : public Endpoint {
     definition.type = type;
     const nlohmann::ordered_json why = {
         {wire::kRollbackReason, Truncated(reason, kMaxReasonBytes)}};
-    Order("/abort", gid, wire::EncodeTransaction(definition, why));
+    DoneOrRefused("/abort", gid, wire::EncodeTransaction(definition, why));
   }
 
   void RegisterBranch(const std::string& gid, TransType type, Step step) override {
     const std::string problem = RegistrationProblem(gid, type, step);
     if (!problem.empty()) throw BadInput(problem);
-    Order("/registerBranch", gid, wire::EncodeRegistration({gid, type, std::move(step)}));
+    DoneOrRefused("/registerBranch", gid, wire::EncodeRegistration({gid, type, std::move(step)}));
   }
 
   WorkflowState PrepareWorkflow(Definition definition) override {
@@ -165,8 +165,8 @@ class RemoteCoordinator : public Endpoint {
     definition.gid = gid;
     definition.type = TransType::kWorkflow;
     const nlohmann::ordered_json extra =
-        wire::OutcomeJson({status, Truncated(reason, kMaxReasonBytes), result});
-    Order("/submit", gid, wire::EncodeTransaction(definition, {{wire::kReqExtra, extra}}));
+        wire::WorkflowEndJson({status, Truncated(reason, kMaxReasonBytes), result});
+    DoneOrRefused("/submit", gid, wire::EncodeTransaction(definition, {{wire::kReqExtra, extra}}));
   }
 
   /// On a connection of its own, with the request timeout of the call (3 s).
@@ -208,7 +208,7 @@ class RemoteCoordinator : public Endpoint {
   }
 
   /// A request that is either done or refused.
-  void Order(const char* path, const std::string& gid, std::string body) {
+  void DoneOrRefused(const char* path, const std::string& gid, std::string body) {
     const Exchanged reply = Requests().Post(path, gid, std::move(body));
     if (Requests().SaysYes(gid, reply) || reply.status == 425)
       return;  // 425: of an abort that waits

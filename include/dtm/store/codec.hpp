@@ -214,7 +214,7 @@ inline void EncodeState(const Transaction& transaction, std::string& out) {
     writer.Byte(static_cast<std::uint8_t>(
         static_cast<unsigned>(branch.status) | (branch.tries > 0 ? 4u : 0u) |
         (branch.errors > 0 ? 8u : 0u) | (next_try ? 16u : 0u) | (deadline ? 32u : 0u) |
-        (finished ? 64u : 0u) | (branch.told_when ? 128u : 0u)));
+        (finished ? 64u : 0u) | (branch.asked_when ? 128u : 0u)));
     if (branch.tries > 0) writer.Number(branch.tries);
     if (branch.errors > 0) writer.Number(branch.errors);
     if (next_try) writer.Number(Micros(branch.next_try));
@@ -248,7 +248,7 @@ inline void DecodeState(std::string_view bytes, Transaction& transaction) {
     if ((bits & 8u) != 0) branch.errors = static_cast<std::uint32_t>(reader.Number());
     if ((bits & 16u) != 0) branch.next_try = FromMicros(reader.Number());
     if ((bits & 32u) != 0) branch.deadline = FromMicros(reader.Number());
-    branch.told_when = (bits & 128u) != 0;
+    branch.asked_when = (bits & 128u) != 0;
     if ((bits & 64u) != 0) branch.finished = FromMicrosAfter(created, reader.Number());
   }
   transaction.result = (flags & kResult) != 0 ? reader.Text() : std::string();

@@ -135,15 +135,15 @@ TEST_CASE("metrics: ends are counted by type and status, times by type") {
 TEST_CASE("metrics: answers are counted by type, branch, operation and success") {
   Metrics metrics;
   const dtm::Definition saga = OfType(TransType::kSaga), msg = OfType(TransType::kMsg);
-  metrics.Answered(saga, dtm::ActionOf(0), Result::Success());
-  metrics.Answered(saga, dtm::ActionOf(0), Result::Success());
-  metrics.Answered(saga, dtm::ActionOf(0), Result::Failure("no"));
-  metrics.Answered(saga, dtm::ActionOf(0), Result::Ongoing());
-  metrics.Answered(saga, dtm::ActionOf(0), Result::Error("lost"));
-  metrics.Answered(saga, dtm::CompensateOf(0), Result::Success());
-  metrics.Answered(saga, dtm::CompensateOf(11), Result::Error("lost"));
-  metrics.Answered(msg, dtm::DeliveryOf(1), Result::Success());
-  metrics.Answered(msg, dtm::kQueryRow, Result::Ongoing());
+  metrics.GotResult(saga, dtm::ActionOf(0), Result::Success());
+  metrics.GotResult(saga, dtm::ActionOf(0), Result::Success());
+  metrics.GotResult(saga, dtm::ActionOf(0), Result::Failure("no"));
+  metrics.GotResult(saga, dtm::ActionOf(0), Result::Ongoing());
+  metrics.GotResult(saga, dtm::ActionOf(0), Result::Error("lost"));
+  metrics.GotResult(saga, dtm::CompensateOf(0), Result::Success());
+  metrics.GotResult(saga, dtm::CompensateOf(11), Result::Error("lost"));
+  metrics.GotResult(msg, dtm::DeliveryOf(1), Result::Success());
+  metrics.GotResult(msg, dtm::kQueryRow, Result::Ongoing());
   CHECK(Branches(metrics.Get()) ==
         "saga 01 action fail 3, saga 01 action ok 2, saga 01 compensate ok 1, "
         "saga 12 compensate fail 1, msg 00 msg fail 1, msg 02 action ok 1");
@@ -156,8 +156,8 @@ TEST_CASE("metrics: there are series for steps 01 to 99, however many steps come
     const dtm::Definition definition = OfType(type);
     for (std::size_t step = 2000; step-- > 0;) {  // the last ones first
       for (const std::size_t branch : {dtm::ActionOf(step), dtm::CompensateOf(step)}) {
-        metrics.Answered(definition, branch, Result::Success());
-        metrics.Answered(definition, branch, Result::Error("lost"));
+        metrics.GotResult(definition, branch, Result::Success());
+        metrics.GotResult(definition, branch, Result::Error("lost"));
       }
     }
   }
@@ -176,7 +176,7 @@ TEST_CASE("metrics: threads may count and look at the same time") {
   for (int i = 0; i < 3; ++i) {
     threads.emplace_back([&] {
       for (std::size_t n = 0; n < 2000; ++n) {
-        metrics.Answered(saga, n % 200, Result::Success());
+        metrics.GotResult(saga, n % 200, Result::Success());
         metrics.Ended(Ended(TransType::kSaga, Status::kSucceed, Duration(1)));
         if (n % 100 == 0) (void)metrics.Get();
       }

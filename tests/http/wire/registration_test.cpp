@@ -118,12 +118,12 @@ TEST_CASE("wire_registration: what is encoded is what is decoded") {
 }
 
 TEST_CASE("wire_registration: how a workflow ended") {
-  const wire::Outcome good =
-      wire::DecodeOutcome({{"status", "succeed"}, {"rollback_reason", ""}, {"result", "aGk="}});
+  const wire::WorkflowEnd good =
+      wire::DecodeWorkflowEnd({{"status", "succeed"}, {"rollback_reason", ""}, {"result", "aGk="}});
   CHECK(good.status == Status::kSucceed);
   CHECK(good.result == "hi");
   CHECK(good.reason.empty());
-  const wire::Outcome bad = wire::DecodeOutcome({{"status", "failed"}, {"rollback_reason", "no"}});
+  const wire::WorkflowEnd bad = wire::DecodeWorkflowEnd({{"status", "failed"}, {"rollback_reason", "no"}});
   CHECK(bad.status == Status::kFailed);
   CHECK(bad.reason == "no");
   CHECK(bad.result.empty());
@@ -131,9 +131,9 @@ TEST_CASE("wire_registration: how a workflow ended") {
   for (const Extra& extra :
        {Extra{}, Extra{{"status", ""}}, Extra{{"status", "weird"}}, Extra{{"status", "prepared"}},
         Extra{{"status", "Succeed"}}, Extra{{"status", "succeed"}, {"result", "no base64!"}}}) {
-    CHECK_THROWS_AS(wire::DecodeOutcome(extra), dtm::BadInput);
+    CHECK_THROWS_AS(wire::DecodeWorkflowEnd(extra), dtm::BadInput);
   }
-  CHECK(wire::OutcomeJson({Status::kFailed, "no", "hi"}).dump() ==
+  CHECK(wire::WorkflowEndJson({Status::kFailed, "no", "hi"}).dump() ==
         R"({"status":"failed","rollback_reason":"no","result":"aGk="})");
 }
 

@@ -233,8 +233,8 @@ class CommitStage {
         active.redefined = false;
         active.new_steps = 0;
         active.doubtful_events = 0;
-        active.told_events = active.events.size();
-        active.told_calls = active.held_calls.size();
+        active.journaled_events = active.events.size();
+        active.journaled_calls = active.held_calls.size();
         for (Command& command : active.commands) {
           TurnState::Protected([&] { state_.AddWaiter(active, std::move(command.waiter)); });
         }

@@ -90,7 +90,7 @@ class Conflicts {
     for (const std::size_t call : active.held_calls)
       active.transaction.branches[call].in_flight = false;
     active.held_calls.clear();
-    active.told_events = active.told_calls = 0;
+    active.journaled_events = active.journaled_calls = 0;
     std::optional<Transaction> stored = state_.store.Load(active.transaction.definition->gid);
     if (!stored) {
       state_.news.Vanished(active.transaction, state_.context.now);
@@ -152,8 +152,8 @@ class Conflicts {
     active.events.erase(std::remove_if(active.events.begin(), active.events.end(), look),
                         active.events.end());
     for (const engine::Event& event : active.events) {
-      const bool answer = event.kind == EventKind::kResult && event.row < stored.branches.size();
-      if (answer) stored.branches[event.row].in_flight = true;
+      const bool has_result = event.kind == EventKind::kResult && event.row < stored.branches.size();
+      if (has_result) stored.branches[event.row].in_flight = true;
     }
   }
 

@@ -29,11 +29,11 @@ class JournalEntries {
   JournalEntries(const ActiveTransaction& active, Time now, std::vector<JournalEntry>& entries)
       : transaction_(active.transaction), entries_(entries) {
     entries.clear();
-    for (std::size_t i = active.told_events; i < active.events.size(); ++i) {
+    for (std::size_t i = active.journaled_events; i < active.events.size(); ++i) {
       if (active.events[i].changed) AddEvent(active.events[i]);
     }
     if (!IsFinal(transaction_.status)) {
-      for (std::size_t i = active.told_calls; i < active.held_calls.size(); ++i) {
+      for (std::size_t i = active.journaled_calls; i < active.held_calls.size(); ++i) {
         Add(now, JournalKind::kStarted, active.held_calls[i]);
       }
     }

@@ -46,7 +46,7 @@ class ReleaseStage {
       const bool grows =
           !active.events.empty() && active.events.back().kind == engine::EventKind::kBranchAdded;
       active.events.clear();
-      active.told_events = active.told_calls = 0;
+      active.journaled_events = active.journaled_calls = 0;
       AnswerWaiters(active);
       ArmTimerOrLeave(active, grows);
       if (!active.held_calls.empty()) state_.Touch(active);  // until it is ours again

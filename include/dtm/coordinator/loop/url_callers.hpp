@@ -101,7 +101,7 @@ class UrlCallers final : public BranchCaller {
       lock.unlock();
       const Time next = drive();
       lock.lock();
-      if (!one.result) clock.Wait(one.answered, lock, (std::min)(next, clock.Now() + kLook));
+      if (!one.result) clock.Wait(one.arrived, lock, (std::min)(next, clock.Now() + kLook));
     }
     return one.result ? std::move(*one.result) : Result::Error("the coordinator was stopped");
   }
@@ -127,13 +127,13 @@ class UrlCallers final : public BranchCaller {
   static constexpr Duration kLook = std::chrono::milliseconds(20);
 
   struct One : BranchResults {
-    void Done(BranchCall, Result answer) override {
+    void Done(BranchCall, Result told) override {
       const std::lock_guard<std::mutex> lock(mutex);
-      result = std::move(answer);
-      answered.notify_all();
+      result = std::move(told);
+      arrived.notify_all();
     }
     std::mutex mutex;
-    std::condition_variable answered;
+    std::condition_variable arrived;
     std::optional<Result> result;
   };
 

@@ -72,7 +72,7 @@ class Metrics {
     snapshot_.durations[type].Add(transaction.finished - transaction.created);
   }
 
-  void Answered(const Definition& definition, std::size_t row, const Result& result) {
+  void GotResult(const Definition& definition, std::size_t row, const Result& result) {
     const bool ok = result.kind == Result::Kind::kSuccess;
     const std::size_t slot = 2 * row + (ok ? 1 : 0);
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -71,7 +71,7 @@ class News {
   /// it keeps failing.
   void Error(const Transaction& transaction, std::size_t row, const Result& result,
              std::uint32_t errors, Time now) {
-    const auto what = [&] { return engine::DescribeAnswer(*transaction.definition, row, result); };
+    const auto what = [&] { return engine::DescribeResult(*transaction.definition, row, result); };
     if (errors == 1) {
       Say(kFirstErrors, now, [&] { return Who(transaction) + ", first error: " + what(); });
     } else if (errors == kErrorsThatGoOn) {
@@ -110,7 +110,7 @@ class News {
                     Time now) {
     Say(kNobody, now, [&] {
       return Who(transaction) +
-             " waits: " + engine::DescribeAnswer(*transaction.definition, row, result);
+             " waits: " + engine::DescribeResult(*transaction.definition, row, result);
     });
   }
 

@@ -56,8 +56,8 @@ struct ActiveTransaction {
   std::vector<Command> commands;     ///< obeyed before it was stored: again, if another one is
   std::vector<AppliedEvent> events;  ///< applied since the last commit
   std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
-  std::size_t told_events = 0;       ///< of them, those whose commit has told the journal of them
-  std::size_t told_calls = 0;        ///< the same of `held_calls`
+  std::size_t journaled_events = 0;       ///< of them, those whose commit has told the journal of them
+  std::size_t journaled_calls = 0;        ///< the same of `held_calls`
   std::size_t bytes = 0;             ///< of the definition, for the memory limit
 
   /// Empty again, but for its slot and the memory of vectors of ordinary size.

@@ -136,7 +136,7 @@ class TurnState : public Answers {
     if (event.alert) to_release.alerts.push_back(event.alert);
     if (event.stuck) news.Stuck(transaction, context.now);
     if (event.kind != engine::EventKind::kResult) return;
-    metrics.Answered(*transaction.definition, event.row, event.result);
+    metrics.GotResult(*transaction.definition, event.row, event.result);
     if (event.errors > 0) {
       news.Error(transaction, event.row, event.result, event.errors, context.now);
     } else if (event.result.no_handler) {
@@ -247,9 +247,9 @@ class TurnState : public Answers {
     Transaction& transaction = active.transaction;
     const bool was_stuck = transaction.stuck;
     const Status before = transaction.status;
-    const bool answer = event.kind == engine::EventKind::kResult;
+    const bool has_result = event.kind == engine::EventKind::kResult;
     const std::size_t row = event.row;
-    const std::uint32_t errors = answer ? ErrorsOf(transaction, row) : 0;
+    const std::uint32_t errors = has_result ? ErrorsOf(transaction, row) : 0;
     const bool earlier_run = !active.Fresh() && transaction.updated < context.started;
     if (active.held_calls.empty()) effects.calls.swap(active.held_calls);  // its memory
     try {
@@ -261,7 +261,7 @@ class TurnState : public Answers {
       transaction.last_error = error.what();
       effects.changed = true;  // or it would be believed to be stored
     }
-    const std::uint32_t errors_now = answer ? ErrorsOf(transaction, row) : 0;
+    const std::uint32_t errors_now = has_result ? ErrorsOf(transaction, row) : 0;
     const std::uint32_t new_errors = errors_now > errors ? errors_now : 0;
     const bool stuck = transaction.stuck && !was_stuck;
     std::shared_ptr<const Alert> alert;
@@ -274,7 +274,7 @@ class TurnState : public Answers {
     // Nothing below can fail. What nobody else knows of loses no compare-and-set: it is kept for what it tells.
     const bool rolled_back = BeganToFail(before, transaction.status);
     if (rolled_back) active.rolled_back = true;
-    if (!active.Fresh() || alert || answer || stuck || options.journal) {
+    if (!active.Fresh() || alert || has_result || stuck || options.journal) {
       active.events.push_back({std::move(event), std::move(alert), context.now, effects.changed,
                                effects.changed && earlier_run, rolled_back, stuck,
                                IsFinal(transaction.status) && !IsFinal(before), new_errors});
@@ -292,7 +292,7 @@ class TurnState : public Answers {
     news.NobodyToCall(transaction, event.row, event.result, context.now);
     if (!options.on_alert) return;
     to_release.alerts.push_back(AlertOf(
-        transaction, event.row, engine::DescribeAnswer(definition, event.row, event.result)));
+        transaction, event.row, engine::DescribeResult(definition, event.row, event.result)));
   }
 
   /// What is large is freed at once: until somebody frees `ended`, no limit counts it.

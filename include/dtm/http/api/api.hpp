@@ -28,7 +28,7 @@
 #include <dtm/http/api/json_rpc_api.hpp>
 #include <dtm/http/api/lists.hpp>
 #include <dtm/http/api/metrics_text.hpp>
-#include <dtm/http/api/orders.hpp>
+#include <dtm/http/api/json_operations.hpp>
 #include <dtm/http/api/replies.hpp>
 #include <dtm/http/wire/json_input.hpp>
 #include <dtm/http/wire/json_text.hpp>
@@ -108,24 +108,24 @@ class Api {
 
   static const Route* Find(const ApiRequest& request) {
     static constexpr Route kRoutes[] = {
-        {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&api_orders::Submit>},
+        {"submit", "/api/dtmsvr/submit", "POST", &Api::Asked<&json_operations::Submit>},
         {"newgid", "/api/dtmsvr/newGid", "GET", &Api::Now<&Api::NewGid>},
         {"query", "/api/dtmsvr/query", "GET", &Api::Listed<&ApiLists::Query>, true},
-        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&api_orders::Prepare>},
-        {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&api_orders::Abort>},
+        {"prepare", "/api/dtmsvr/prepare", "POST", &Api::Asked<&json_operations::Prepare>},
+        {"abort", "/api/dtmsvr/abort", "POST", &Api::Asked<&json_operations::Abort>},
         {"all", "/api/dtmsvr/all", "GET", &Api::Listed<&ApiLists::All>, true},
-        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&api_orders::ForceStop>},
+        {"forcestop", "/api/dtmsvr/forceStop", "POST", &Api::Asked<&json_operations::ForceStop>},
         {"resetnextcrontime", "/api/dtmsvr/resetNextCronTime", "POST",
-         &Api::Asked<&api_orders::ResetNextCronTime>},
+         &Api::Asked<&json_operations::ResetNextCronTime>},
         {"resetcrontime", "/api/dtmsvr/resetCronTime", "GET POST", &Api::Now<&Api::ResetCronTime>,
          true},
         {"version", "/api/dtmsvr/version", "GET", &Api::Now<&Api::Version>},
         {"registerbranch", "/api/dtmsvr/registerBranch", "POST",
-         &Api::Asked<&api_orders::RegisterBranch>},
+         &Api::Asked<&json_operations::RegisterBranch>},
         {"registerbranch", "/api/dtmsvr/registerTccBranch", "POST",
-         &Api::Asked<&api_orders::RegisterBranch>},
+         &Api::Asked<&json_operations::RegisterBranch>},
         {"registerbranch", "/api/dtmsvr/registerXaBranch", "POST",
-         &Api::Asked<&api_orders::RegisterBranch>},
+         &Api::Asked<&json_operations::RegisterBranch>},
         {"prepareworkflow", "/api/dtmsvr/prepareWorkflow", "POST", &Api::Now<&Api::PrepareWorkflow>,
          true},
         {"subscribe", "/api/dtmsvr/subscribe", "GET POST", &Api::Subscribe},
@@ -178,20 +178,20 @@ class Api {
   void Now(const ApiRequest& request, const ApiDone& done) {
     done((this->*kRead)(request));
   }
-  template <api_orders::Order kOrder>
+  template <json_operations::Operation kOperation>
   void Asked(const ApiRequest& request, const ApiDone& done) {
-    kOrder(tm_, wire::json_input::ParseObject(request.body, "the body"), AnswerTo(done));
+    kOperation(tm_, wire::json_input::ParseObject(request.body, "the body"), AnswerTo(done));
   }
 
   void JsonRpc(const ApiRequest& request, const ApiDone& done) {
     static constexpr struct {
       const char* name;
       const char* counted;
-      api_orders::Order order;
-    } kMethods[] = {{"submit", "submit", &api_orders::Submit},
-                    {"prepare", "prepare", &api_orders::Prepare},
-                    {"abort", "abort", &api_orders::Abort},
-                    {"registerBranch", "registerbranch", &api_orders::RegisterBranch}};
+      json_operations::Operation operation;
+    } kMethods[] = {{"submit", "submit", &json_operations::Submit},
+                    {"prepare", "prepare", &json_operations::Prepare},
+                    {"abort", "abort", &json_operations::Abort},
+                    {"registerBranch", "registerbranch", &json_operations::RegisterBranch}};
     json_rpc_api::Call call;
     if (std::optional<ApiReply> wrong = json_rpc_api::Read(request.body, call)) {
       return done(std::move(*wrong));
@@ -212,7 +212,7 @@ class Api {
       };
       try {
         wire::json_input::CheckObject(call.params, "params");
-        return method.order(tm_, call.params, told);
+        return method.operation(tm_, call.params, told);
       } catch (...) {
         return told({{}, std::current_exception()});
       }
@@ -237,7 +237,7 @@ class Api {
 
   ApiReply PrepareWorkflow(const ApiRequest& request) {
     Definition definition =
-        api_orders::TransactionOf(wire::json_input::ParseObject(request.body, "the body"));
+        json_operations::TransactionOf(wire::json_input::ParseObject(request.body, "the body"));
     if (definition.type != TransType::kWorkflow) {
       throw BadInput("prepareWorkflow is for workflows; a " + std::string(Name(definition.type)) +
                      " is prepared with prepare");

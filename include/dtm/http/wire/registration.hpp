@@ -70,7 +70,7 @@ inline Registration DecodeRegistration(const json_input::Fields& fields) {
 /// itself. Servers keep it like any text; the client that recorded it decodes it.
 inline constexpr const char kAsBase64[] = "base64:";
 
-inline std::string EncodeAnswer(const std::string& answer) {
+inline std::string EncodeRecorded(const std::string& answer) {
   bool as_it_is = !HasPrefix(answer, kAsBase64) && IsUtf8(answer);
   for (const char c : answer) {
     const bool control = c >= 0 && c < ' ' && c != '\t' && c != '\n' && c != '\r';
@@ -78,7 +78,7 @@ inline std::string EncodeAnswer(const std::string& answer) {
   }
   return as_it_is ? answer : kAsBase64 + base64::Encode(answer);
 }
-inline std::string DecodeAnswer(std::string answer) {
+inline std::string DecodeRecorded(std::string answer) {
   if (!HasPrefix(answer, kAsBase64)) return answer;
   std::optional<std::string> bytes = base64::Decode(answer.substr(sizeof(kAsBase64) - 1));
   return bytes ? std::move(*bytes) : answer;
@@ -91,7 +91,7 @@ inline std::string EncodeRegistration(const Registration& branch) {
       {kGid, branch.gid},
       {kTransType, Name(branch.type)},
       {kBranchId, step.branch_id},
-      {kData, branch.type == TransType::kWorkflow ? EncodeAnswer(step.payload) : step.payload}};
+      {kData, branch.type == TransType::kWorkflow ? EncodeRecorded(step.payload) : step.payload}};
   switch (branch.type) {
     case TransType::kTcc:
       json[kConfirm] = step.action;
@@ -110,7 +110,7 @@ inline std::string EncodeRegistration(const Registration& branch) {
 }
 
 /// How a workflow ended.
-struct Outcome {
+struct WorkflowEnd {
   Status status = Status::kSucceed;
   std::string reason;
   std::string result;
@@ -118,7 +118,7 @@ struct Outcome {
 
 /// Reads it from the `req_extra` of the submit.
 /// @throws BadInput
-inline Outcome DecodeOutcome(std::map<std::string, std::string> extra) {
+inline WorkflowEnd DecodeWorkflowEnd(std::map<std::string, std::string> extra) {
   const std::string& status = extra[kStatus];
   const bool succeed = status == Name(Status::kSucceed);
   if (!succeed && status != Name(Status::kFailed)) {
@@ -129,10 +129,10 @@ inline Outcome DecodeOutcome(std::map<std::string, std::string> extra) {
   return {succeed ? Status::kSucceed : Status::kFailed, extra[kRollbackReason], std::move(*result)};
 }
 
-inline nlohmann::ordered_json OutcomeJson(const Outcome& outcome) {
-  return {{kStatus, Name(outcome.status)},
-          {kRollbackReason, outcome.reason},
-          {kResult, base64::Encode(outcome.result)}};
+inline nlohmann::ordered_json WorkflowEndJson(const WorkflowEnd& end) {
+  return {{kStatus, Name(end.status)},
+          {kRollbackReason, end.reason},
+          {kResult, base64::Encode(end.result)}};
 }
 
 /// The options in a transaction of a query; the Go server on SQL shows them only as text.
@@ -197,7 +197,7 @@ inline std::optional<WorkflowState> DecodeWorkflow(const std::string& text) {
       step.topic = progress.value(kName, "");
       step.op = OpNamed(progress.value(kOp, ""));
       step.failed = progress.value(kStatus, "") == Name(BranchStatus::kFailed);
-      step.payload = DecodeAnswer(base64::Decode(progress.value(kBinData, "")).value_or(""));
+      step.payload = DecodeRecorded(base64::Decode(progress.value(kBinData, "")).value_or(""));
       state.recorded.push_back(std::move(step));
     }
     return state;

@@ -45,10 +45,10 @@ struct Writer {
         steps(db, kSelectSteps),
         update(db, UpdateSet("")),
         update_due(db, UpdateSet(", due = ?6")),
-        update_told(db, UpdateSet(kAppend)),
-        update_due_told(db, UpdateSet(std::string(", due = ?6") + kAppend)),
+        update_with_entries(db, UpdateSet(kAppend)),
+        update_due_with_entries(db, UpdateSet(std::string(", due = ?6") + kAppend)),
         journal(db, std::string(kSelectJournal) + "WHERE id = ?1"),
-        clear_told(db, "UPDATE dtm_trans SET journal = NULL WHERE id = ?1"),
+        clear_entries(db, "UPDATE dtm_trans SET journal = NULL WHERE id = ?1"),
         put_journal(db, "INSERT OR REPLACE INTO dtm_journal (trans, entries) VALUES (?1, ?2)"),
         remove_journal(db, "DELETE FROM dtm_journal WHERE trans = ?1"),
         // Not as (due, id) > (?1, ?2): SQLite would walk all that are due at the moment ?1 again.
@@ -156,9 +156,9 @@ struct Writer {
     insert.Bind(5, Stored(transaction.finished));
     BindDue(insert, 6, transaction);
     big ? insert.BindNull(7) : insert.BindBlob(7, encoded);
-    told.clear();
-    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, told);
-    told.empty() ? insert.BindNull(9) : insert.BindBlob(9, told);
+    entries_bytes.clear();
+    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, entries_bytes);
+    entries_bytes.empty() ? insert.BindNull(9) : insert.BindBlob(9, entries_bytes);
     insert.BindBlob(8, state).Step();
     if (db.Changes() == 0) return false;
     transaction.id = db.LastRow();
@@ -172,12 +172,12 @@ struct Writer {
   bool Update(const Change& change, const std::string& state) {
     const Transaction& transaction = *change.transaction;
     const bool due_changed = change.due_changed || IsFinal(transaction.status);
-    told.clear();
-    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, told);
-    sql::Statement& write = told.empty()  ? (due_changed ? update_due : update)
-                            : due_changed ? update_due_told
-                                          : update_told;
-    if (!told.empty()) write.BindBlob(8, told);
+    entries_bytes.clear();
+    if (change.journal != nullptr) codec::EncodeJournal(*change.journal, entries_bytes);
+    sql::Statement& write = entries_bytes.empty()  ? (due_changed ? update_due : update)
+                            : due_changed ? update_due_with_entries
+                                          : update_with_entries;
+    if (!entries_bytes.empty()) write.BindBlob(8, entries_bytes);
     write.Bind(1, transaction.id);
     write.Bind(2, static_cast<std::int64_t>(transaction.version));
     write.Bind(3, static_cast<std::int64_t>(transaction.status));
@@ -205,10 +205,10 @@ struct Writer {
       if (!journal.Bind(1, row).Step() || journal.IsNull(1)) return;
       entries = ReadJournal(journal);
     }
-    told.clear();
-    codec::EncodeJournal(entries, told);
-    put_journal.Bind(1, row).BindBlob(2, told).Step();
-    clear_told.Bind(1, row).Step();
+    entries_bytes.clear();
+    codec::EncodeJournal(entries, entries_bytes);
+    put_journal.Bind(1, row).BindBlob(2, entries_bytes).Step();
+    clear_entries.Bind(1, row).Step();
   }
 
   void AddSteps(const Transaction& transaction, std::size_t count) {
@@ -243,7 +243,7 @@ struct Writer {
 
   /// A definition above this moves to a table of its own: every step rewrites the row it is in.
   static constexpr std::size_t kInlineBytes = 2048;
-  /// So many changes of a record leave what is told of them in its row.
+  /// So many changes of a record leave the entries about them in its row.
   static constexpr std::uint64_t kChangesInRow = 8;
 
   static constexpr char kAppend[] = ", journal = CAST(coalesce(journal, x'') || ?8 AS BLOB)";
@@ -256,12 +256,12 @@ struct Writer {
   std::unique_ptr<sql::Database> owned;
   sql::Database& db;
   sql::Statement begin, commit, insert, insert_big, redefine, add_step, remove_steps, steps, update,
-      update_due, update_told, update_due_told, journal, clear_told, put_journal, remove_journal,
+      update_due, update_with_entries, update_due_with_entries, journal, clear_entries, put_journal, remove_journal,
       due, next_due, newest, look, remove, remove_big, has, find_row, kept, keep, look_kept, forget,
       get_value, put_value, remove_value, savepoint, roll_back, release;
   sql::UserSqlRules user_sql;
   sql::LogIndex log;
-  std::string told;       ///< reused, the encoded entries of the change at hand
+  std::string entries_bytes;       ///< reused, the encoded entries of the change at hand
   std::string last_kept;  ///< no later gid is kept
   int log_pages = 0;      ///< of the log after the last commit
 };

@@ -1,4 +1,4 @@
-/// Orders to a coordinator, read from JSON: the body of an HTTP request, or the params of a JSON-RPC call.
+/// The operations of a coordinator as JSON asks for them: the body of an HTTP request, or the params of a JSON-RPC call.
 /// Needs: nlohmann/json. Threads: any. Protocol: §2.1, §2.2, §7.
 #pragma once
 
@@ -18,10 +18,10 @@
 
 namespace dtm {
 inline namespace v1 {
-namespace api_orders {
+namespace json_operations {
 
-/// @throws BadInput, RejectedError  `body` is malformed, or the order is refused at once; then `done` is not called.
-using Order = void (*)(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
+/// @throws BadInput, RejectedError  `body` is malformed, or the operation is refused at once; then `done` is not called.
+using Operation = void (*)(Operations& tm, const nlohmann::json& body, const AnswerCallback& done);
 
 inline Definition TransactionOf(const nlohmann::json& body) {
   return wire::DecodeTransaction(wire::json_input::Fields(body, "the transaction"));
@@ -30,8 +30,8 @@ inline Definition TransactionOf(const nlohmann::json& body) {
 /// `req_extra` says how the workflow ended.
 inline void FinishWorkflow(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
   const wire::json_input::Fields fields(body, "the transaction");
-  const wire::Outcome outcome = wire::DecodeOutcome(fields.Texts(wire::kReqExtra));
-  tm.FinishWorkflowAsync(wire::GidOf(fields), outcome.status, outcome.reason, outcome.result, done);
+  const wire::WorkflowEnd end = wire::DecodeWorkflowEnd(fields.Texts(wire::kReqExtra));
+  tm.FinishWorkflowAsync(wire::GidOf(fields), end.status, end.reason, end.result, done);
 }
 
 inline void Submit(Operations& tm, const nlohmann::json& body, const AnswerCallback& done) {
@@ -82,6 +82,6 @@ inline void ResetNextCronTime(Operations& tm, const nlohmann::json& body,
   });
 }
 
-}  // namespace api_orders
+}  // namespace json_operations
 }  // namespace v1
 }  // namespace dtm
