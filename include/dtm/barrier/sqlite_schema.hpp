@@ -15,6 +15,7 @@ inline namespace v1 {
 namespace barrier {
 
 /// The name of the table in SQL. It is in the main file: only one file commits as one.
+/// @throws LogicError  it is no such name.
 inline std::string Quoted(const std::string& table) {
   bool plain = !table.empty() && table.size() <= 64;
   for (const char c : table) {
@@ -30,6 +31,7 @@ inline std::string Quoted(const std::string& table) {
   return "main.\"" + table + "\"";
 }
 
+/// @throws LogicError  it is null.
 inline sqlite3* NotNull(sqlite3* db) {
   if (db == nullptr)
     throw LogicError("the connection for the barrier table is null; open it first");

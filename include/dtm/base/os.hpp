@@ -57,6 +57,7 @@ inline bool WaitFor(int descriptor, bool writing, Duration time) {
 }
 
 /// Fills `size` bytes (at most 256) with unpredictable random ones.
+/// @throws Error  the system gives none.
 inline void FillRandom(void* bytes, std::size_t size) {
   if (::getentropy(bytes, size) != 0) {
     throw Error("the operating system gives no random bytes: " +

@@ -106,6 +106,7 @@ inline std::string Url(const Endpoint&, const std::string& gid, const std::strin
   return url;
 }
 
+/// @throws LogicError, RejectedError  as above, or it is null.
 inline std::string Url(const Endpoint& endpoint, const std::string& gid, const char* url) {
   if (url != nullptr) return Url(endpoint, gid, std::string(url));
   throw LogicError("gid '" + gid +

@@ -29,7 +29,7 @@ struct ServerOptions {
   /// is served.
   std::string token;
   /// Each takes a file descriptor, of which a quarter is left to the rest of the program: `ulimit -n` should be above.
-  /// More are answered 503. 1 to 1,000,000.
+  /// Further ones are answered with 503. 1 to 1,000,000.
   int max_connections = 10000;
   /// Whose thread has the connections; null: one of its own. With IoThread::OfHost() a coordinator that was not started has
   /// to be polled too.
@@ -78,8 +78,8 @@ class Server {
     while (own.serving) own.stopped.wait(lock);
   }
 
-  /// Lets the requests at hand end (at most 6 s, if one waits for a result; none, if the coordinator was stopped
-  /// before; a function of the program as long as it takes); no new ones come. Then the server can be started again.
+  /// Takes no new requests, and lets the present ones end: at most 6 s if one waits for a result (at once if the
+  /// coordinator was stopped before), and as long as a function of the program takes. Then the server can be started again.
   void Stop() { End(own_.Get()); }
 
  private:

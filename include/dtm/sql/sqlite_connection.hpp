@@ -31,6 +31,7 @@ class SqliteError : public StoreError {
 /// A connection, opened without a mutex: its owner makes sure that one thread at a time uses it.
 class Database {
  public:
+  /// @throws SqliteError  it cannot be opened.
   Database(const std::string& path, int flags) : path_(path), name_("the store file") {
     const int code = sqlite3_open_v2(path.c_str(), &handle_, flags | SQLITE_OPEN_NOMUTEX, nullptr);
     if (code != SQLITE_OK) {

@@ -104,36 +104,6 @@ TEST_CASE("turn state: an unreadable record is brought in for who asks for it, a
   CHECK(!active.dirty);
 }
 
-TEST_CASE("turn state: room by count and by bytes") {
-  MemoryStore store;
-  Options options;
-  options.max_in_memory = 4;
-  SECTION("count") {
-    TurnState state(store, options);
-    CHECK(state.Room() == 4);
-    state.table.Add(NewTransaction("a"));
-    CHECK(!state.room.HalfFull());
-    state.table.Add(NewTransaction("b"));
-    CHECK(state.room.HalfFull());
-    CHECK(!state.room.Full());
-    CHECK(state.Room() == 2);
-    state.table.Add(NewTransaction("c"));
-    state.table.Add(NewTransaction("d"));
-    CHECK(state.room.Full());
-    state.table.Add(NewTransaction("e"));
-    CHECK(state.Room() == 0);
-  }
-  SECTION("bytes") {
-    options.max_memory_bytes = 2000;
-    TurnState state(store, options);
-    state.table.Add(NewTransaction("a"));
-    CHECK(state.room.HalfFull());
-    state.table.Add(NewTransaction("b"));
-    CHECK(state.room.Full());
-    CHECK(state.Room() == 0);
-  }
-}
-
 TEST_CASE("turn state: logs and callbacks that throw, or are not there") {
   MemoryStore store;
   Options options;

@@ -20,6 +20,7 @@
 namespace dtm {
 inline namespace v1 {
 
+/// @throws Error  it is no JSON, nested too deep, or no T.
 template <typename T>
 T ParsePayload(const std::string& text) {
   if (JsonDepth(text) > kMaxJsonDepth) {

@@ -1,4 +1,4 @@
-/// What somebody asks of a transaction that exists: cancel, stop, retry, register a branch, end, explain.
+/// Commands on transactions that exist: cancel, force stop, retry, register a branch, finish, explain.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
 /// Protocol: §2.2, §2.3, §2.4 (registration), §4.5 (the end of a workflow).
 #pragma once
@@ -40,7 +40,7 @@ class Commands {
       }
     } catch (const std::bad_alloc&) {
       throw;
-    } catch (...) {  // a store of the program's may throw anything
+    } catch (...) {  // a store that the program supplies may throw anything
       command.waiter.Refuse(std::current_exception());
     }
   }
@@ -86,11 +86,11 @@ class Commands {
       }
     }
     if (!active->Fresh()) return state_.AddWaiter(*active, std::move(command.waiter));
-    // It may lose its gid to a stored record; then the command is for that.
+    // The gid may turn out to be stored already; the command is then for the stored record.
     active->commands.push_back(std::move(command));
   }
 
-  /// Begins as dtm's clients know it.
+  /// The text begins with what dtm's clients look for.
   static std::string Refusal(const Command& command, const Transaction& transaction,
                              const std::string& why) {
     const std::string status = Name(transaction.status);
@@ -112,7 +112,7 @@ class Commands {
     throw EndedError(Refusal(command, transaction, "it has already ended as " + status));
   }
 
-  /// Who registers or finishes believes that it was there: that is no mistake in what is asked.
+  /// To register or to finish assumes that the transaction exists; that it does not is a conflict, and no bad input.
   [[noreturn]] static void RefuseUnknown(const Command& command) {
     switch (command.kind) {
       case Command::Kind::kAddBranch: throw RejectedError(NotPrepared(command.gid));
@@ -142,10 +142,10 @@ class Commands {
     return "no trans with gid: " + gid + " status: prepared found FAILURE";
   }
 
-  /// A branch that is registered while the transaction is prepared. The same again is accepted.
+  /// Registers a branch, while the transaction is prepared. The same branch again is accepted.
   std::string AddBranch(ActiveTransaction& active, const Command& command) {
     const Definition& definition = *active.transaction.definition;
-    if (active.Fresh()) return "it is not stored yet";  // and the command comes again
+    if (active.Fresh()) return "it is not stored yet";  // and the command is issued again
     if (active.transaction.unreadable) return active.transaction.last_error;
     if (!RegistersSteps(definition.type)) {
       return std::string("no branches are registered with a ") + Name(definition.type);
@@ -171,7 +171,8 @@ class Commands {
     return state_.Advance(active, {engine::EventKind::kBranchAdded, row, {}});
   }
 
-  /// What waits for a time, the earliest first. Stuck ones and prepared ones wait for somebody.
+  /// Transactions that wait for a time, the earliest first. Those that are stuck or prepared wait for somebody, and are
+  /// left out.
   void ListWaiting(Command& command) {
     std::vector<std::string>& gids = *command.listed;
     const Time last = kNever - Duration(1);

@@ -72,7 +72,7 @@ class CommitStage {
     return true;
   }
 
-  /// Drops the batch. What came with it is refused, all else stays and is tried again.
+  /// Drops the batch. Submissions in it are refused; everything else is kept, and tried again.
   void Failed(const std::string& problem, bool in_doubt) {
     state_.store.Rollback();
     const std::size_t ran = in_commit_work_.Ran();
@@ -89,10 +89,10 @@ class CommitStage {
         if (active->Fresh()) state_.to_commit.in_doubt.insert(active->transaction.definition->gid);
       }
     }
-    for (std::size_t i = 0;
-         i < state_.to_commit.dirty.size();) {  // nothing new goes on without its client
-      state_.to_commit.dirty[i]->Fresh() ? RefuseFresh(state_, *state_.to_commit.dirty[i], problem)
-                                         : (void)++i;
+    // No new transaction goes on when its submitter was refused.
+    for (std::size_t i = 0; i < state_.to_commit.dirty.size();) {
+      ActiveTransaction& active = *state_.to_commit.dirty[i];
+      active.Fresh() ? RefuseFresh(state_, active, problem) : (void)++i;
     }
     for (Submission& submission : std::exchange(state_.to_collect.resubmit, {})) {
       submission.waiter.Refuse(NotTaken(state_, submission.definition->gid, problem));
@@ -100,8 +100,9 @@ class CommitStage {
     for (ActiveTransaction* active : state_.to_release.touched) state_.ArmWaiters(*active);
   }
 
-  /// Others have taken over what was ours. What is new was not stored, and is refused; who waits is told what is stored.
-  /// Nothing that follows from a turn that others did not see may leave: all is dropped, and the store is joined anew.
+  /// Other coordinators have taken over what this one owned. New transactions were not stored, and are refused; those who
+  /// wait are told the stored status. Nothing that was decided since may leave, so memory is emptied and the store is
+  /// recovered.
   void LoseAll(const std::string& problem) {
     state_.store.Rollback();
     in_commit_work_.Failed(problem, false);
@@ -117,7 +118,7 @@ class CommitStage {
     retention_.Failed(state_.context.now);
   }
 
-  /// The turn was broken off: what ran in its batch is undone before the next one takes what has arrived since.
+  /// An exception ended the turn: undoes what ran in its batch, before the next turn takes what has arrived since.
   void BreakOff() noexcept {
     state_.store.Rollback();
     in_commit_work_.Undo();
@@ -126,8 +127,7 @@ class CommitStage {
   Time NextRetention() const { return retention_.NextTime(); }
 
  private:
-  /// A work that breaks the batch harms nobody but itself: all else is written without works, and then each
-  /// of them in a commit of its own.
+  /// If a work breaks the batch, everything else is written without works, and then each work gets a commit of its own.
   void WriteWithWorks(bool expire) {
     try {
       Write(expire, retry_alone_ > 0 ? 0 : InCommitWork::kPerTurn);
@@ -172,7 +172,7 @@ class CommitStage {
   void Write(bool expire, std::size_t works) {
     Store& store = state_.store;
     if (!state_.health.Good() || state_.health.WaitsForLock()) {
-      // What was decided before leaves late, and may run that much longer.
+      // Calls that were decided on before leave late, so their deadlines are later too.
       for (ActiveTransaction* active : state_.to_commit.dirty) {
         engine::MoveDeadlines(active->transaction, active->held_calls, state_.context);
       }
@@ -207,7 +207,7 @@ class CommitStage {
     store.Commit();
   }
 
-  /// What ran inside this batch belongs to the record it was run for.
+  /// What ran inside this batch was for these records: if one was changed meanwhile, the batch is lost.
   void CheckAllApplied() const {
     for (const Change& change : changes_) {
       if (!change.applied && change.transaction->version > 0) {
@@ -216,7 +216,8 @@ class CommitStage {
     }
   }
 
-  /// Returns why a stored record that counts could not be read, or nothing.
+  /// Marks as stored what the commit took, and settles the conflicts. Returns why a stored record could not be read, or
+  /// nothing.
   std::string Written() {
     std::string unread;
     if (journals_.size() > kJournalsKept) journals_ = {};
@@ -255,7 +256,7 @@ class CommitStage {
   Retention retention_;
   std::vector<Change> changes_;
   static constexpr std::size_t kJournalsKept = 1024;
-  std::vector<std::vector<JournalEntry>> journals_;  // of the changes; a member for its memory
+  std::vector<std::vector<JournalEntry>> journals_;  // one for each change; a member, so that its memory is used again
   std::vector<ActiveTransaction*> written_;          // a member for its memory
   InCommitWork in_commit_work_;
   std::size_t retry_alone_ =

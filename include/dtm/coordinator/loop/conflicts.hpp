@@ -1,4 +1,4 @@
-/// What a commit left out, since the store holds something else: the stored record counts.
+/// What a commit left out, since the store holds another version: the stored record wins.
 /// Needs: std, engine, store. Threads: the thread that drives the loop.
 #pragma once
 
@@ -28,7 +28,7 @@ class Conflicts {
  public:
   explicit Conflicts(TurnState& state) : state_(state) {}
 
-  /// A submission of a gid that is stored but was not in memory: the same again, or another.
+  /// A new transaction whose gid is stored already: the same submission again, or other content.
   void OnGidExists(ActiveTransaction& active) {
     std::optional<Transaction> stored;
     try {
@@ -53,7 +53,7 @@ class Conflicts {
         return;
       }
       for (Waiter& waiter : waiters) waiter.Refuse(TurnState::Rejected(resubmission.refused));
-    } catch (const std::bad_alloc&) {  // who is not answered yet is told that it is in doubt
+    } catch (const std::bad_alloc&) {  // those without an answer are told that it is in doubt
       const ActiveTransaction* still = state_.table.Find(definition->gid);
       if (still == &active && active.Fresh()) state_.RemoveFresh(active);
     }
@@ -84,8 +84,8 @@ class Conflicts {
     state_.to_collect.resubmit.swap(returned);
   }
 
-  /// The stored record is not the one this change was made from: the stored one counts. What was
-  /// held back is dropped; calls that really are out stay out.
+  /// The stored record is not the one that this change was made from, so it takes the place of ours. Calls that were held
+  /// back are dropped; calls that have left stay in flight.
   void OnConflict(ActiveTransaction& active) {
     for (const std::size_t call : active.held_calls)
       active.transaction.branches[call].in_flight = false;
@@ -121,7 +121,7 @@ class Conflicts {
     active.rolled_back = false;
     active.transaction = std::move(*stored);
     active.stored_due = active.transaction.due;
-    state_.Untouch(active);  // nothing of it leaves before it was stepped again
+    state_.Untouch(active);  // nothing of it is released before it was advanced again
   }
 
   /// Another coordinator has taken it over. Its change may have been made before that, in a commit that was in doubt.
@@ -134,9 +134,8 @@ class Conflicts {
     }
   }
 
-  /// What happened since the stored record was written happens again, on top of it: answers that
-  /// came (their calls count as out until then) and commands. A commit in doubt that did become
-  /// durable holds the first of them already.
+  /// The events since the stored record are applied again, on top of it: results (their calls count as in flight until
+  /// then) and commands. If a commit in doubt did become durable, the record has the first of them already.
   void KeepEvents(ActiveTransaction& active, Transaction& stored) {
     const bool ours =
         active.doubtful_events > 0 && stored.version == active.transaction.version + 1;

@@ -58,6 +58,7 @@ class Driver {
     urls.Use(std::move(caller));
   }
 
+  /// See Coordinator::Start.
   void Start() {
     CheckNotLoop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);
@@ -109,7 +110,7 @@ class Driver {
   /// @throws LogicError  called by the loop itself, which would wait for itself.
   TransResult WaitFor(callable::Ref<void(AnswerCallback)> ask) {
     CheckNotLoop();
-    // Not a condition variable: whoever wakes up with its mutex makes a system call to let it go.
+    // Not a condition variable: to wake up with its mutex costs a further system call, to unlock it.
     // Shared, so that the answer, which may be an exception, lives as long as the callback.
     const auto promise = std::make_shared<std::promise<Answer>>();
     const std::shared_future<Answer> answer = promise->get_future().share();
@@ -118,7 +119,7 @@ class Driver {
       Answers::Fulfil(*promise, reply);
       if (driving) inbox.Interrupt();
     });
-    inbox.EndBurst();  // or nobody would wake for it
+    inbox.EndBurst();  // or the loop would not be woken for it
     const auto answered = [&answer] {
       return answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
     };
@@ -144,7 +145,7 @@ class Driver {
     return result;
   }
 
-  /// See Coordinator::Stop. From here on no function begins; the loop refuses the calls that wait when it knows.
+  /// See Coordinator::Stop. From here on no function begins; the next turn refuses the calls that wait.
   bool Stop(Time until) {
     CheckNotLoop();
     const std::lock_guard<std::mutex> one_at_a_time(stop_mutex_);
@@ -161,7 +162,7 @@ class Driver {
     if (threaded_) {
       quit_ = true;
       inbox.Interrupt();
-      if (thread_.joinable()) thread_.join();  // an earlier Stop may have failed behind it
+      if (thread_.joinable()) thread_.join();  // an earlier Stop may have come this far and failed
       if (check_thread_.joinable()) check_thread_.join();
     }
     urls.Stop();
@@ -169,7 +170,7 @@ class Driver {
     workflows.Stop();
     const std::lock_guard<std::mutex> lock(drive_mutex_);  // others may wait, and drive
     loop_thread_ = std::this_thread::get_id();
-    TurnOnce();  // what was answered at the last moment
+    TurnOnce();  // results that came at the last moment
     loop_.AnswerAll();
     loop_thread_ = std::thread::id();
     stopped_ = true;
@@ -263,7 +264,7 @@ class Driver {
         workflows.RefuseWaiting();
       }
       loop_.Turn();
-    } catch (...) {  // out of memory, or a mistake of ours: go on
+    } catch (...) {  // out of memory, or a bug: go on
       LogFailure(options, "a turn of the coordinator failed: ");
     }
     if (stopping_) {

@@ -49,14 +49,14 @@ class ReleaseStage {
       active.journaled_events = active.journaled_calls = 0;
       AnswerWaiters(active);
       ArmTimerOrLeave(active, grows);
-      if (!active.held_calls.empty()) state_.Touch(active);  // until it is ours again
+      if (!active.held_calls.empty()) state_.Touch(active);  // until this coordinator owns it again
     });
     if (!state_.to_release.alerts.empty())
       alerts_.Tell(std::exchange(state_.to_release.alerts, {}));
   }
 
  private:
-  /// What is dirty again met a conflict that is not settled; it waits for the next commit.
+  /// A transaction that is dirty again has a conflict that is not settled yet; it waits for the next commit.
   void KeepUnsettled() {
     const auto settled =
         std::stable_partition(released_.begin(), released_.end(),
@@ -76,7 +76,7 @@ class ReleaseStage {
   void TakeCalls(ActiveTransaction& active) {
     const Transaction& transaction = active.transaction;
     if (!IsFinal(transaction.status)) {
-      // Or some would be taken and still be held when no memory is left for the others.
+      // First, or some calls would be both taken and held when there is no memory for the others.
       for (auto* calls : {&local_calls_, &url_calls_}) {
         const std::size_t needed = calls->size() + active.held_calls.size();
         if (needed > calls->capacity()) calls->reserve(2 * needed);
@@ -101,7 +101,8 @@ class ReleaseStage {
     urls_.Call(std::exchange(url_calls_, {}), results_);
   }
 
-  /// The deadlines that are stored hold also after a commit that took long; the next ones allow for another.
+  /// The stored deadlines hold even if the commit took long, so the calls are told how late they are. The next deadlines
+  /// allow for as long a commit.
   void TellLateness() {
     const Duration late = clock_.Now() - state_.context.now;
     const Duration beyond = (std::max)(late - state_.context.lateness, Duration(0));
@@ -126,13 +127,13 @@ class ReleaseStage {
                          active.waiters.end());
   }
 
-  /// It could go on but was not allowed to; a timer it may have is for its timeout.
+  /// It is due, but was not allowed to start calls; its timer, if it has one, is for its timeout.
   bool HeldBack(const ActiveTransaction& active) const {
     return active.transaction.due <= state_.context.now;
   }
 
-  /// `grows`: a step was just registered. More may follow soon, and to load all of them for each would take longer and
-  /// longer; so it stays for a moment.
+  /// `grows`: a step was just registered. More may follow soon, and to load all of them again for each would take longer
+  /// and longer; so it stays in memory for a moment.
   void ArmTimerOrLeave(ActiveTransaction& active, bool grows) {
     const Transaction& transaction = active.transaction;
     if (IsFinal(transaction.status)) return state_.Remove(active);

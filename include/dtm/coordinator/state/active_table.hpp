@@ -45,7 +45,7 @@ struct ActiveTransaction {
   bool dirty = false;            ///< changed since the last commit
   bool redefined = false;        ///< its definition too
   std::size_t new_steps = 0;     ///< or only these last steps of it
-  bool surely_new = false;       ///< not stored yet, and it was made sure that its gid is not taken
+  bool surely_new = false;       ///< not stored yet, and its gid was found to be free
   bool touched = false;          ///< something of it waits for release
   bool rolled_back = false;      ///< that was decided; to be told once it is durable
   Time stored_due{};             ///< the due time in the store's record
@@ -53,7 +53,7 @@ struct ActiveTransaction {
   Time armed = kNever;           ///< its time in Timers
   std::vector<std::size_t> held_calls;  ///< to be started once the record is durable
   std::vector<Waiter> waiters;
-  std::vector<Command> commands;     ///< obeyed before it was stored: again, if another one is
+  std::vector<Command> commands;     ///< carried out before it was stored; repeated if a stored record takes its place
   std::vector<AppliedEvent> events;  ///< applied since the last commit
   std::size_t doubtful_events = 0;   ///< of them, those in a commit that may have become durable
   std::size_t journaled_events = 0;       ///< of them, those whose commit has told the journal of them
@@ -90,7 +90,7 @@ struct ActiveTransaction {
   }
 };
 
-/// Nothing goes on with it until somebody submits it, retries it or repairs its record: it takes no room.
+/// It does not go on until somebody submits it, retries it or repairs its record; so it takes no room.
 inline bool WaitsForPeople(const ActiveTransaction& active) {
   const Transaction& transaction = active.transaction;
   return transaction.stuck || transaction.unreadable ||
@@ -221,8 +221,8 @@ class ActiveTable {
   }
 
  private:
-  /// True: no other thread has it, or will, and what they did with it is over. (Where the count alone is read, it may not
-  /// be over; the last of them has counted it down, and that is what counting it up and down is ordered after.)
+  /// True: no other thread has it or will get it, and what others did with it has happened before. (Reading the count does
+  /// not ensure that; counting up and down does, since it comes after the last count of the others.)
   static bool IsSoleOwner(const std::shared_ptr<const Definition>& definition) {
     if (definition.use_count() != 1) return false;
     std::shared_ptr<const Definition>(definition).reset();

@@ -21,7 +21,7 @@ inline namespace v1 {
 /// What the next turn has to take up again, before anything new. Collect empties it.
 struct ToCollect {
   std::vector<std::pair<std::string, engine::EventKind>> readvance;  ///< gids, and why
-  std::vector<Submission> resubmit;  ///< met a stored record, which is in memory now
+  std::vector<Submission> resubmit;  ///< found a stored record, which is in memory now
   std::vector<Command> reissue;      ///< came before a commit had taken their transaction
   std::vector<std::shared_ptr<const Definition>> ended;  ///< see Mail
 };

@@ -47,9 +47,9 @@ class TurnState : public Answers {
     if (options.on_alert) context.alert_after = (std::max)(options.alert_retry_limit, 1U);
   }
 
-  /// Asks the machine; what must follow is kept in `active` until its record is durable. Returns why the event was
-  /// refused, or nothing. Without memory the stored record counts again, with what has happened since.
-  /// @throws std::bad_alloc  nothing was changed, also not `event`; or it is new, and the sweep refuses it.
+  /// Gives the event to the machine, and keeps the effects in `active` until the record is durable. Returns why the event
+  /// was refused, or nothing. Without memory the stored record takes its place, and the events since are applied again.
+  /// @throws std::bad_alloc  nothing was changed, not even `event`; or it is new, and the sweep refuses it.
   std::string Advance(ActiveTransaction& active, engine::Event&& event) {
     Transaction& transaction = active.transaction;
     MakeReady(active);
@@ -70,14 +70,14 @@ class TurnState : public Answers {
         transaction.branches[i].in_flight = out_[i] != 0;
       }
       active.events.push_back({std::move(event), nullptr, context.now});
-      // Of no record: the next commit finds a conflict, and the stored record takes the place of this one.
+      // A version that no record has: the next commit finds a conflict, and the stored record takes the place of this one.
       transaction.version |= std::uint64_t{1} << 63;
       if (!std::exchange(active.dirty, true)) to_commit.dirty.push_back(&active);
     }
     return std::move(effects.refused);
   }
 
-  /// Takes the memory that it may need to be advanced: after that Advance throws nothing, unless it is new.
+  /// Reserves the memory that Advance needs: after that it throws nothing, unless the transaction is new.
   void MakeReady(ActiveTransaction& active) {
     Touch(active);
     MakeRoom(active.events);
@@ -85,7 +85,7 @@ class TurnState : public Answers {
     out_.reserve(active.transaction.branches.size());
   }
 
-  /// Starts nothing without room: it leaves memory, and is loaded when there is.
+  /// Without room it starts no calls: it leaves memory, and is loaded when there is room.
   void AdvanceIfRoom(ActiveTransaction& active, engine::EventKind kind, bool has_room) {
     const bool may_call = std::exchange(context.may_call, context.may_call && has_room);
     try {
@@ -112,14 +112,14 @@ class TurnState : public Answers {
     active.waiters.push_back(std::move(waiter));
   }
 
-  /// While nothing is released: the time of those who wait for it must not be forgotten.
+  /// While nothing can be released, those who wait still need a timer for their deadlines.
   void ArmWaiters(ActiveTransaction& active) {
     for (Waiter& waiter : active.waiters) {
       LimitWait(active, waiter);
       ArmBefore(active, (std::max)(waiter.deadline, context.now + Duration(1)));
     }
   }
-  /// A failing store keeps nobody; those of a new one are refused with it.
+  /// Nobody waits long for a failing store. Waiters of a new transaction are refused with it.
   void LimitWait(const ActiveTransaction& active, Waiter& waiter) const {
     if (waiter.when != AnswerWhen::kStored || active.Fresh()) return;
     waiter.deadline = (std::min)(waiter.deadline, context.now + kLongestWaitForStore);
@@ -151,8 +151,8 @@ class TurnState : public Answers {
     active.armed = next;
   }
 
-  /// The one way out of memory. The loader finds again what has not ended, and, of what no commit has taken, the earlier
-  /// record that may be in the store. Those that wait for people are left alone.
+  /// The one way out of memory, besides DropAll. The loader finds again what has not ended, and the earlier record, if
+  /// there is one, of what no commit has taken. What waits for people is not loaded.
   void Remove(ActiveTransaction& active) {
     const Transaction& transaction = active.transaction;
     const bool as_stored = !active.dirty && !active.Fresh();
@@ -164,7 +164,7 @@ class TurnState : public Answers {
     Free(active);
   }
 
-  /// A new one turned out to be stored: that record takes its place, unless it has ended.
+  /// The gid of a new transaction turned out to be stored: that record takes its place, unless it has ended.
   /// @throws std::bad_alloc  nothing was changed.
   void Replace(ActiveTransaction& fresh, Transaction&& stored) {
     const bool goes_on = !IsFinal(stored.status) && MayDrive(stored);
@@ -196,7 +196,7 @@ class TurnState : public Answers {
     loader.Restart();
   }
 
-  /// It is ours, or becomes ours with the next write: nothing of what is prepared is out.
+  /// This coordinator owns it, or will with its next write: a prepared one has no calls in flight anywhere.
   bool MayDrive(const Transaction& stored) const {
     return stored.owner == store.Owner() || stored.status == Status::kPrepared;
   }
@@ -259,7 +259,7 @@ class TurnState : public Answers {
       transaction.stuck = true;
       transaction.due = kNever;
       transaction.last_error = error.what();
-      effects.changed = true;  // or it would be believed to be stored
+      effects.changed = true;  // or the record would count as stored
     }
     const std::uint32_t errors_now = has_result ? ErrorsOf(transaction, row) : 0;
     const std::uint32_t new_errors = errors_now > errors ? errors_now : 0;
@@ -271,7 +271,7 @@ class TurnState : public Answers {
     } else {
       active.held_calls.insert(active.held_calls.end(), effects.calls.begin(), effects.calls.end());
     }
-    // Nothing below can fail. What nobody else knows of loses no compare-and-set: it is kept for what it tells.
+    // Nothing below can fail. The events of a new transaction are not applied again, so they are kept only for what they tell.
     const bool rolled_back = BeganToFail(before, transaction.status);
     if (rolled_back) active.rolled_back = true;
     if (!active.Fresh() || alert || has_result || stuck || options.journal) {
@@ -295,7 +295,7 @@ class TurnState : public Answers {
         transaction, event.row, engine::DescribeResult(definition, event.row, event.result)));
   }
 
-  /// What is large is freed at once: until somebody frees `ended`, no limit counts it.
+  /// A large definition is freed at once, since no limit counts what waits in `ended`.
   void Free(ActiveTransaction& active) {
     timers.Move(active, active.armed, kNever);
     const bool keep = active.bytes <= kSmallBytes && to_collect.ended.size() < MostEnded(options);

@@ -19,6 +19,7 @@ namespace api_function {
 
 inline constexpr const char kPath[] = "/api/dtmsvr/branch/";  ///< and the name of the function
 
+/// @throws BadInput, RejectedError  the call is incomplete, or there is no such function.
 inline Result Call(Coordinator& tm, const ApiRequest& request) {
   const std::string name = request.path.substr(sizeof kPath - 1);
   BranchInfo info;

@@ -32,6 +32,8 @@ class ApiLists {
 
   explicit ApiLists(Coordinator& tm) : tm_(tm) {}
 
+  /// @throws BadInput    it names no gid.
+  /// @throws StoreError  the store cannot be read.
   ApiReply Query(const ApiRequest& request) {
     const std::string gid = request.Query(wire::kGid);
     if (gid.empty()) throw BadInput("no gid specified");

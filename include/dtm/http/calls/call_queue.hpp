@@ -86,7 +86,7 @@ class CallQueue {
   /// A call that leaves the queue.
   struct Taken {
     Job job;
-    std::optional<Result> too_late;  ///< not to be sent, this is its answer
+    std::optional<Result> too_late;  ///< not to be sent, this is its result
   };
 
   /// `held`: what the calls in flight hold; it outlives the queue.
@@ -94,7 +94,7 @@ class CallQueue {
   CallQueue(const HttpBranchOptions& options, const transport::HeldBytes& held)
       : options_(CheckedOptions(options)), limits_(options.limits), held_(held) {}
 
-  /// Returns the answer if the call cannot wait here; it is moved from if it can.
+  /// Returns the result if the call cannot wait here; else `job` is moved from.
   /// @throws std::bad_alloc  nothing was changed.
   std::optional<Result> Push(Job&& job, SteadyTime now) {
     try {
@@ -121,7 +121,7 @@ class CallQueue {
     }
   }
 
-  /// A host with a call that may start now, or null. Of the thread that changes what is held.
+  /// A host with a call that may start now, or null. On the thread that changes `held`.
   Host* Next() {
     if (limits_.InFlight() >= options_.limits.total) return nullptr;
     for (std::size_t left = ring_.size(); left > 0; --left) {

@@ -54,6 +54,7 @@ inline nlohmann::json ParseObject(const std::string& text, const std::string& wh
 class Fields {
  public:
   /// `what` names the object in error messages.
+  /// @throws BadInput  a key is there twice.
   Fields(const nlohmann::json& object, std::string what) : what_(std::move(what)) {
     fields_.reserve(object.size());
     for (const auto& item : object.items()) {

@@ -35,6 +35,7 @@ inline std::string GidOf(const json_input::Fields& fields) {
 }
 
 /// Functions of the coordinator's program cannot be named from outside.
+/// @throws BadInput
 inline void CheckNotLocal(const std::string& url) {
   if (!IsLocal(url)) return;
   throw BadInput("'" + Printable(Truncated(url, 200)) +
@@ -65,6 +66,7 @@ inline void Options(const json_input::Fields& fields, TransOptions& options) {
 }
 
 /// The payloads are those of `payloads`, then the non-empty old-style `data` of the steps.
+/// @throws BadInput  they are not what the protocol says.
 inline std::vector<Step> Steps(const json_input::Fields& fields) {
   std::vector<Step> steps;
   std::vector<std::string> payloads, data;

@@ -113,6 +113,7 @@ class Connections {
   }
 
   /// Reading goes on meanwhile, but where the log has gone.
+  /// @throws StoreError  the files are lost or damaged, or still fail.
   void Recover() {
     Rollback();  // a connection whose statements the user keeps stays open, with its transaction
     const OpenFiles::Finding found = Look();
