@@ -85,7 +85,7 @@ TEST_CASE("json_operations: with wait_result the answer comes when it has ended,
 
 TEST_CASE("json_operations: what is wrong with it is thrown, and nobody is called back") {
   ApiKit kit;
-  for (const auto order :
+  for (const auto operation :
        {json_operations::Prepare, json_operations::Submit, json_operations::Abort, json_operations::ForceStop,
         json_operations::RegisterBranch, json_operations::ResetNextCronTime}) {
     for (const char* body : {"{}", R"({"gid":7})", R"({"gid":""})"}) {
